@@ -1,0 +1,51 @@
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import autoload from '@fastify/autoload'
+import Fastify, { LogController } from 'fastify'
+import type { FastifyInstance, FastifyServerOptions } from 'fastify'
+import { serializerCompiler, validatorCompiler } from 'fastify-type-provider-zod'
+import type { Config } from './config/load.ts'
+
+export interface AppOptions {
+  config: Config
+  logger?: FastifyServerOptions['logger']
+  /** Where features are looked for; the server's own by default. */
+  featuresDir?: string
+}
+
+const here = import.meta.dirname
+
+/**
+ * Builds the server from its parts: the kernel in plugins/, its HTTP in
+ * routes/, and the features that the configuration names.
+ *
+ * @returns an instance to call `ready()` or `listen()` on; `close()` releases everything
+ */
+export async function buildApp ({ config, logger = false, featuresDir = join(here, 'features') }: AppOptions): Promise<FastifyInstance> {
+  const tls = config.SSL_KEY_PATH !== undefined && config.SSL_CERT_PATH !== undefined
+    ? { https: { key: readFileSync(config.SSL_KEY_PATH), cert: readFileSync(config.SSL_CERT_PATH) } }
+    : {}
+  const app = Fastify({
+    ...tls,
+    logger,
+    trustProxy: config.TRUST_PROXY,
+    // Waiting for a Redis that is still starting takes longer than the default.
+    pluginTimeout: 60_000,
+    logController: new LogController({ disableRequestLogging: true }),
+    forceCloseConnections: true
+  }) as unknown as FastifyInstance
+  app.setValidatorCompiler(validatorCompiler)
+  app.setSerializerCompiler(serializerCompiler)
+  app.addHook('onResponse', async (request, reply) => {
+    request.log.debug({ method: request.method, url: request.routeOptions.url, status: reply.statusCode, ms: Math.round(reply.elapsedTime) }, 'call')
+  })
+
+  await app.register(autoload, {
+    dir: join(here, 'plugins'),
+    encapsulate: false,
+    maxDepth: 1,
+    options: { config, featuresDir }
+  })
+  await app.register(autoload, { dir: join(here, 'routes'), dirNameRoutePrefix: false })
+  return app
+}

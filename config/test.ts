@@ -1,0 +1,14 @@
+import type { EnvironmentDefaults } from './load.ts'
+
+/** Many servers side by side on one machine. */
+export default {
+  env: {
+    HOST: '127.0.0.1',
+    PORT: '0',
+    LOG_LEVEL: 'silent',
+    MEDIASOUP_LISTEN_IP: '127.0.0.1',
+    MEDIASOUP_WORKERS: '1',
+    DRAIN_SECONDS: '0'
+  },
+  features: { auth: true, media: true, stage: false }
+} satisfies EnvironmentDefaults

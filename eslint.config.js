@@ -1,0 +1,14 @@
+import neostandard from 'neostandard'
+
+export default [
+  ...neostandard({
+    ts: true,
+    ignores: ['node_modules', '.tap', 'docs/contract']
+  }),
+  {
+    rules: {
+      '@typescript-eslint/no-explicit-any': 'error'
+    },
+    files: ['**/*.ts']
+  }
+]

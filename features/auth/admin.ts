@@ -1,0 +1,27 @@
+import type { FastifyPluginAsyncZod } from 'fastify-type-provider-zod'
+import { z } from 'zod'
+import type { Auth } from './service.ts'
+import { hashToken } from './token.ts'
+
+const byToken = z.object({ token: z.string().min(1).max(16_384) })
+const byHash = z.object({
+  sha256: z.string().regex(/^[0-9a-f]{64}$/, 'must be the hex SHA-256 of a token'),
+  expiresAt: z.int().positive().describe('When the token ends by itself, epoch milliseconds')
+})
+
+/** POST /admin/tokens/revoke. */
+export const adminRoutes = (auth: Auth): FastifyPluginAsyncZod => async function admin (app) {
+  app.post('/admin/tokens/revoke', {
+    schema: { body: z.union([byToken, byHash]), response: { 204: z.null() } }
+  }, async ({ body }, reply) => {
+    if ('token' in body) {
+      const until = auth.expiryOf(body.token)
+      // A token that is not valid needs no revoking.
+      if (until !== undefined) await auth.revoke(hashToken(body.token), until)
+    } else {
+      await auth.revoke(body.sha256, body.expiresAt)
+    }
+    app.log.info('admin revoked a token')
+    return reply.code(204).send(null)
+  })
+}

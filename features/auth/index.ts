@@ -1,0 +1,24 @@
+import fp from 'fastify-plugin'
+import { adminRoutes } from './admin.ts'
+import { createAuth } from './service.ts'
+import type { Auth } from './service.ts'
+
+declare module 'fastify' {
+  interface FastifyInstance {
+    auth: Auth
+  }
+}
+
+/** Who may connect: tokens signed by the backend. The kernel asks it at every upgrade. */
+export default fp(async function auth (app) {
+  const service = createAuth(app)
+  app.decorate('auth', service)
+  app.addHook('onClose', async () => service.close())
+
+  // A browser can't read why an upgrade failed; this tells.
+  app.get('/auth/session', async (request, reply) => {
+    const { user, expiresAt } = await service.authenticate(request)
+    return reply.header('cache-control', 'no-store').send({ user: { ...user.profile, roles: user.roles }, expiresAt })
+  })
+  await app.register(adminRoutes(service))
+}, { name: 'auth', dependencies: ['store', 'sockets', 'control'] })

@@ -1,0 +1,129 @@
+import type { FastifyInstance, FastifyRequest } from 'fastify'
+import { Unauthorized, unavailable } from '../../plugins/errors/codes.ts'
+import type { Identity, Session } from '../../plugins/sockets/session.ts'
+import { createTokenReader, hashToken, revocationKey, TokenRefused } from './token.ts'
+
+export interface Auth {
+  /**
+   * Who is behind a request, by the first token it carries: `Authorization`,
+   * a `bearer.` subprotocol, `?token=` where that is allowed.
+   *
+   * @throws UNAUTHORIZED; UNAVAILABLE when it can't be told whether the token is revoked
+   */
+  authenticate (request: FastifyRequest): Promise<Identity>
+  /**
+   * Ends a token: no new session with it, and open ones are closed, on every server.
+   *
+   * @param until epoch milliseconds, when the token ends by itself
+   */
+  revoke (tokenHash: string, until: number): Promise<void>
+  /** When a token ends by itself; undefined for one that is not valid anyway. */
+  expiryOf (token: string): number | undefined
+  close (): void
+}
+
+declare module '../../plugins/control.ts' {
+  interface ControlMessages {
+    'auth:revoked': { tokenHash: string }
+  }
+}
+
+/**
+ * How often open sessions are held against the list of revoked tokens, which
+ * the backend also writes. protocol.md allows 5 s from revocation to close.
+ */
+const sweepMs = 2500
+const sweepBatch = 500
+
+export function createAuth (app: FastifyInstance): Auth {
+  const { config, store } = app
+  const read = createTokenReader({
+    secrets: [config.JWT_SECRET, ...config.JWT_PREVIOUS_SECRETS],
+    maxAgeSeconds: config.JWT_MAX_AGE_SECONDS,
+    publicClaims: config.PUBLIC_CLAIMS
+  })
+  const attempts = app.metrics.counter('flylive_auth_attempts_total', 'Tokens checked, by result', ['result'])
+
+  /** @throws TokenRefused */
+  async function identify (token: string | undefined): Promise<Identity> {
+    if (token === undefined) throw new TokenRefused('missing', 'A token is needed')
+    const identity = read(token)
+    let revoked: boolean | undefined
+    try {
+      [revoked] = await store.hasMarks([revocationKey(identity.tokenHash as string)])
+    } catch (error) {
+      app.log.warn({ err: error }, 'a token is refused because it cannot be told whether it is revoked')
+      throw new TokenRefused('store_error', 'It cannot be told whether the token is revoked')
+    }
+    if (revoked === true) throw new TokenRefused('revoked', 'The token has been revoked')
+    return identity
+  }
+
+  function closeRevoked (tokenHash: string): void {
+    for (const session of app.sockets.all()) {
+      if (session.identity.tokenHash === tokenHash) session.close('UNAUTHORIZED')
+    }
+  }
+  app.control.on('auth:revoked', ({ tokenHash }) => closeRevoked(tokenHash))
+
+  /** Finds sessions whose token somebody else has revoked. */
+  async function sweep (): Promise<void> {
+    const byHash = new Map<string, Session[]>()
+    for (const session of app.sockets.all()) {
+      const { tokenHash } = session.identity
+      if (tokenHash !== undefined) byHash.set(tokenHash, [...byHash.get(tokenHash) ?? [], session])
+    }
+    const hashes = [...byHash.keys()]
+    for (let i = 0; i < hashes.length; i += sweepBatch) {
+      const batch = hashes.slice(i, i + sweepBatch)
+      const marks = await store.hasMarks(batch.map(revocationKey))
+      batch.forEach((hash, n) => { if (marks[n] === true) closeRevoked(hash) })
+    }
+  }
+  let sweeping = false
+  const timer = setInterval(() => {
+    if (sweeping) return
+    sweeping = true
+    // While the store is away, open sessions go on; readiness tells.
+    sweep().catch((err: unknown) => app.log.debug({ err }, 'revoked tokens could not be looked up')).finally(() => { sweeping = false })
+  }, sweepMs).unref()
+
+  return {
+    async authenticate (request) {
+      try {
+        const identity = await identify(tokenOf(request, config.WS_QUERY_TOKEN))
+        attempts.inc({ result: 'success' })
+        return identity
+      } catch (error) {
+        if (!(error instanceof TokenRefused)) throw error
+        attempts.inc({ result: error.refusal })
+        throw error.refusal === 'store_error' ? unavailable(error.message) : new Unauthorized(error.message)
+      }
+    },
+    async revoke (tokenHash, until) {
+      await store.setMark(revocationKey(tokenHash), until)
+      await app.control.send('auth:revoked', { tokenHash })
+    },
+    expiryOf (token) {
+      try {
+        return read(token).expiresAt
+      } catch {}
+    },
+    close () {
+      clearInterval(timer)
+    }
+  }
+}
+
+/** @returns the first token a request carries */
+function tokenOf (request: FastifyRequest, fromQuery: boolean): string | undefined {
+  const header = /^Bearer +(\S+)$/i.exec(request.headers.authorization ?? '')?.[1]
+  if (header !== undefined) return header
+  const offered = request.headers['sec-websocket-protocol']?.split(',').map((item) => item.trim()) ?? []
+  const entry = offered.find((item) => item.startsWith('bearer.'))
+  if (entry !== undefined) return entry.slice('bearer.'.length)
+  const { token } = request.query as { token?: unknown }
+  return fromQuery && typeof token === 'string' && token !== '' ? token : undefined
+}
+
+export { hashToken }

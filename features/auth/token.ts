@@ -1,0 +1,88 @@
+import { createHash } from 'node:crypto'
+import { createVerifier, TokenError } from 'fast-jwt'
+import { z } from 'zod'
+import type { Identity } from '../../plugins/sockets/session.ts'
+import type { Profile } from '../../plugins/sockets/user.ts'
+
+/** Why a token was refused; the label of flylive_auth_attempts_total. */
+export type Refusal = 'missing' | 'invalid' | 'expired' | 'blocked' | 'revoked' | 'store_error'
+
+/** A token that can't be accepted. */
+export class TokenRefused extends Error {
+  override readonly name = 'TokenRefused'
+  readonly refusal: Refusal
+
+  constructor (refusal: Refusal, message: string) {
+    super(message)
+    this.refusal = refusal
+  }
+}
+
+export interface TokenRules {
+  /** The newest first; each verifies. */
+  secrets: readonly string[]
+  /** For tokens without exp, counted from iat, in seconds. */
+  maxAgeSeconds: number
+  publicClaims: readonly string[]
+}
+
+// What the backend adds besides is kept; see contracts: token claims.
+const claims = z.looseObject({
+  id: z.union([z.int(), z.string().min(1).max(128)]),
+  name: z.string().min(1).max(256),
+  roles: z.array(z.string()).optional(),
+  exp: z.number().optional(),
+  iat: z.number().optional(),
+  is_blocked: z.boolean().optional()
+})
+
+/** The key under which a token is revoked (protocol.md, section 1). */
+export const revocationKey = (tokenHash: string) => `auth:revoked:${tokenHash}`
+
+export function hashToken (token: string): string {
+  return createHash('sha256').update(token).digest('hex')
+}
+
+/**
+ * Makes a function that checks a token: HS256 with one of the secrets and
+ * nothing else, its claims, its time.
+ *
+ * @returns who the token stands for; it throws {@link TokenRefused}
+ */
+export function createTokenReader ({ secrets, maxAgeSeconds, publicClaims }: TokenRules): (token: string) => Identity {
+  const verifiers = secrets.map((key) => createVerifier({ key, algorithms: ['HS256'], cache: false }))
+
+  function verify (token: string): unknown {
+    let last: unknown
+    for (const verifier of verifiers) {
+      try {
+        return verifier(token)
+      } catch (error) {
+        last = error
+        // Only a signature may fit another secret.
+        if (!(error instanceof TokenError) || error.code !== TokenError.codes.invalidSignature) break
+      }
+    }
+    if (last instanceof TokenError && last.code === TokenError.codes.expired) throw new TokenRefused('expired', 'The token has expired')
+    throw new TokenRefused('invalid', 'The token is not valid')
+  }
+
+  return (token) => {
+    const result = claims.safeParse(verify(token))
+    if (!result.success) throw new TokenRefused('invalid', `The token's claims are not valid: ${result.error.issues.map((issue) => issue.path.join('.')).join(', ')}`)
+    const payload = result.data
+    const expires = payload.exp ?? (payload.iat === undefined ? undefined : payload.iat + maxAgeSeconds)
+    if (expires === undefined) throw new TokenRefused('invalid', 'The token has neither exp nor iat')
+    const expiresAt = Math.floor(expires * 1000)
+    if (expiresAt <= Date.now()) throw new TokenRefused('expired', 'The token has expired')
+    if (payload.is_blocked === true) throw new TokenRefused('blocked', 'The user is blocked')
+
+    const shown = publicClaims.filter((name) => payload[name] !== undefined).map((name) => [name, payload[name]])
+    const profile: Profile = { userId: payload.id, id: payload.id, ...Object.fromEntries(shown) as object }
+    return {
+      user: { id: payload.id, name: payload.name, roles: payload.roles ?? [], profile },
+      expiresAt,
+      tokenHash: hashToken(token)
+    }
+  }
+}

@@ -1,0 +1,73 @@
+import fp from 'fastify-plugin'
+import type { types } from 'mediasoup'
+import { iceServersFor } from './ice-servers.ts'
+import { events, requests } from './messages.ts'
+
+export { requests }
+
+// zod gives what mediasoup means; only the optional fields are typed otherwise.
+type RtpParameters = types.RtpParameters
+type RtpCapabilities = types.RtpCapabilities
+
+/**
+ * Audio for clients: transports, producers, consumers, and who speaks. The
+ * rules are here; what it is all about lives in the kernel (`app.sfu`) and
+ * goes on when this is reloaded.
+ */
+export default fp(async function media (app) {
+  const { config, hooks, messages, rooms, sfu } = app
+  messages.events(events)
+
+  hooks.on('session:greet', (session) => ({ iceServers: iceServersFor(config, session.user.id, Date.now()) }))
+  hooks.on('room:join', (room) => ({ rtpCapabilities: sfu.rtpCapabilities, existingProducers: sfu.producersOf(room.roomId) }))
+
+  messages.on('transport:create', requests['transport:create'], async ({ type }, { room, session }) =>
+    ({ ...await sfu.createTransport(room, session, type) }) as never)
+  messages.on('transport:connect', requests['transport:connect'], async ({ transportId, dtlsParameters }, { session }) => {
+    await sfu.connectTransport(session, transportId, dtlsParameters as types.DtlsParameters)
+    return {}
+  })
+  messages.on('transport:restartIce', requests['transport:restartIce'], async ({ transportId }, { session }) =>
+    ({ iceParameters: { ...await sfu.restartIce(session, transportId) } }))
+
+  messages.on('audio:produce', requests['audio:produce'], async ({ transportId, rtpParameters }, { session }) =>
+    ({ id: await sfu.produce(session, transportId, rtpParameters as RtpParameters) }))
+  messages.on('audio:closeProducer', requests['audio:closeProducer'], ({ producerId }, { session }) => {
+    sfu.closeProducer(session, producerId)
+    return {}
+  })
+  messages.on('audio:selfMute', requests['audio:selfMute'], async ({ producerId }, { session }) => {
+    await sfu.pauseProducer(session, 'self', producerId)
+    return {}
+  })
+  messages.on('audio:selfUnmute', requests['audio:selfUnmute'], async ({ producerId }, { session }) => {
+    await sfu.resumeProducer(session, 'self', producerId)
+    return {}
+  })
+
+  messages.on('audio:consume', requests['audio:consume'], async ({ transportId, producerId, rtpCapabilities }, { session }) => {
+    const { id, rtpParameters } = await sfu.consume(session, transportId, producerId, rtpCapabilities as RtpCapabilities)
+    return { id, producerId, kind: 'audio' as const, rtpParameters: { ...rtpParameters } }
+  })
+  messages.on('consumer:resume', requests['consumer:resume'], async ({ consumerId }, { session }) => {
+    const { deferred } = await sfu.resumeConsumer(session, consumerId)
+    return deferred ? { deferred: true as const } : {}
+  })
+  messages.on('consumer:pause', requests['consumer:pause'], async ({ consumerId }, { session }) => {
+    await sfu.pauseConsumer(session, consumerId)
+    return {}
+  })
+
+  // Audio does not cross servers, so neither does what is said of it.
+  hooks.on('media:producerOpened', (roomId, { producerId, userId }, { id }) =>
+    rooms.emit(roomId, 'audio:newProducer', { producerId, userId, kind: 'audio' }, { except: id, local: true }))
+  hooks.on('media:producerClosed', (roomId, { producerId, userId }, { id }) =>
+    rooms.emit(roomId, 'audio:producerClosed', { producerId, userId }, { except: id, local: true }))
+  hooks.on('media:producerPaused', (roomId, { producerId, userId }, { id }) =>
+    rooms.emit(roomId, 'audio:producerPaused', { producerId, userId }, { except: id, local: true }))
+  hooks.on('media:producerResumed', (roomId, { producerId, userId }, { id }) =>
+    rooms.emit(roomId, 'audio:producerResumed', { producerId, userId }, { except: id, local: true }))
+  hooks.on('media:consumerClosed', (session, consumerId) => session.send('consumer:closed', { roomId: session.roomId, consumerId }))
+  hooks.on('media:speakers', (roomId, speakers) => rooms.emit(roomId, 'speaker:active', speakers, { local: true }))
+  hooks.on('media:reset', (roomId, reason) => rooms.emit(roomId, 'media:reset', { reason }, { local: true }))
+}, { name: 'media', dependencies: ['rooms', 'sfu'] })

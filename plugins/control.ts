@@ -1,0 +1,42 @@
+import fp from 'fastify-plugin'
+
+/**
+ * What servers tell one another, by kind. The part that handles a kind
+ * declares it here by module augmentation.
+ */
+// eslint-disable-next-line @typescript-eslint/no-empty-object-type
+export interface ControlMessages {}
+
+export type ControlKind = keyof ControlMessages
+
+export interface Control {
+  /** Handles what any server, this one included, sends of a kind. */
+  on<K extends ControlKind> (kind: K, handler: (data: ControlMessages[K]) => void): void
+  /**
+   * Tells all servers.
+   *
+   * @returns true when it went to all, false when only to this one
+   */
+  send<K extends ControlKind> (kind: K, data: ControlMessages[K]): Promise<boolean>
+}
+
+declare module 'fastify' {
+  interface FastifyInstance {
+    control: Control
+  }
+}
+
+const channel = 'control'
+
+/** Orders between servers: end a user's sockets, close a room. They are few. */
+export default fp(async function control (app) {
+  const handlers = new Map<string, (data: never) => void>()
+  await app.bus.subscribe(channel, (message) => {
+    const { kind, data } = JSON.parse(message) as { kind: string, data: never }
+    handlers.get(kind)?.(data)
+  })
+  app.decorate('control', {
+    on: (kind, handler) => { handlers.set(kind, handler) },
+    send: (kind, data) => app.bus.publish(channel, JSON.stringify({ kind, data }))
+  } satisfies Control)
+}, { name: 'control', dependencies: ['bus'] })

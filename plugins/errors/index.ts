@@ -1,0 +1,30 @@
+import fp from 'fastify-plugin'
+import { hasZodFastifySchemaValidationErrors } from 'fastify-type-provider-zod'
+import type { FastifyInstance } from 'fastify'
+import { NotFound, toWire, validationFailed } from './codes.ts'
+
+/**
+ * Gives an instance the one error shape of the REST interface,
+ * `{"error":{"code","message","details?"}}`. The kernel and every feature's
+ * child instance use it.
+ *
+ * @param app the instance, before its routes
+ */
+export function useWireErrors (app: FastifyInstance): void {
+  app.setErrorHandler((error, request, reply) => {
+    const meant = hasZodFastifySchemaValidationErrors(error)
+      ? validationFailed(error.validation.map((issue) => ({ path: issue.instancePath.split('/').filter(Boolean), message: issue.message ?? 'is not valid' })))
+      : error
+    const { status, wire } = toWire(meant)
+    if (status >= 500) request.log.error({ err: error }, 'request failed')
+    if (status === 503) reply.header('retry-after', '1')
+    return reply.code(status).send({ error: wire })
+  })
+  app.setNotFoundHandler((request) => {
+    throw new NotFound(request.url.split('?')[0])
+  })
+}
+
+export default fp(async function errors (app) {
+  useWireErrors(app)
+}, { name: 'errors' })

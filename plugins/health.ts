@@ -1,0 +1,57 @@
+import fp from 'fastify-plugin'
+
+export interface HealthReport {
+  ready: boolean
+  /** By dependency: ok, or what is wrong. */
+  checks: Record<string, { ok: boolean, error?: string }>
+}
+
+export interface Health {
+  /** Looks at everything this server needs; at most once a second, however many ask. */
+  check (): Promise<HealthReport>
+}
+
+declare module 'fastify' {
+  interface FastifyInstance {
+    health: Health
+  }
+}
+
+const freshMs = 1000
+
+/** Whether this server can do its work: media workers, store, pub/sub, and not shutting down. */
+export default fp(async function health (app) {
+  let latest: Promise<HealthReport> | undefined
+  const gauge = app.metrics.gauge('flylive_ready', 'Whether this server is ready: 1 or 0')
+
+  async function look (): Promise<HealthReport> {
+    const checks: HealthReport['checks'] = {}
+    const note = async (name: string, check: () => unknown) => {
+      try {
+        await check()
+        checks[name] = { ok: true }
+      } catch (error) {
+        checks[name] = { ok: false, error: error instanceof Error ? error.message : String(error) }
+      }
+    }
+    await Promise.all([
+      note('store', () => app.store.ping()),
+      note('pubsub', () => app.bus.check()),
+      note('workers', () => { if (!app.sfu.ready) throw new Error('no media worker is running') }),
+      note('accepting', () => { if (app.drain.draining) throw new Error('the server is shutting down') })
+    ])
+    const ready = Object.values(checks).every(({ ok }) => ok)
+    gauge.set(ready ? 1 : 0)
+    return { ready, checks }
+  }
+
+  app.decorate('health', {
+    check () {
+      if (!latest) {
+        latest = look()
+        void latest.finally(() => setTimeout(() => { latest = undefined }, freshMs).unref())
+      }
+      return latest
+    }
+  } satisfies Health)
+}, { name: 'health', dependencies: ['store', 'bus', 'sfu', 'drain', 'metrics'] })

@@ -1,0 +1,39 @@
+import cors from '@fastify/cors'
+import helmet from '@fastify/helmet'
+import rateLimit from '@fastify/rate-limit'
+import fp from 'fastify-plugin'
+import { rateLimited } from './errors/codes.ts'
+
+// Calls a minute and address. A dashboard that asks for a page each second
+// stays below it.
+const callsPerMinute = 600
+// Asked often, by machines, or limited by themselves.
+const unlimited = new Set(['/ws', '/health', '/livez', '/readyz', '/metrics'])
+
+/** What holds for every HTTP call: security headers, CORS, a limit per address. */
+export default fp(async function http (app) {
+  const { config } = app
+  await app.register(helmet, {
+    contentSecurityPolicy: {
+      directives: {
+        defaultSrc: ["'self'"],
+        connectSrc: ["'self'", 'ws:', 'wss:'],
+        imgSrc: ["'self'", 'data:'],
+        mediaSrc: ["'self'", 'blob:', 'mediastream:'],
+        // A developer's server speaks plain HTTP.
+        upgradeInsecureRequests: null
+      }
+    }
+  })
+  await app.register(cors, {
+    origin: config.CORS_ORIGINS.includes('*') ? true : [...config.CORS_ORIGINS],
+    methods: ['GET', 'POST', 'PATCH', 'DELETE']
+  })
+  await app.register(rateLimit, { global: false })
+  const check = app.createRateLimit({ max: callsPerMinute, timeWindow: 60_000 })
+  app.addHook('onRequest', async (request) => {
+    if (unlimited.has(request.routeOptions.url ?? '')) return
+    const result = await check(request)
+    if (!result.isAllowed && result.isExceeded) throw rateLimited(result.ttl)
+  })
+}, { name: 'http', dependencies: ['config', 'errors'] })

@@ -1,0 +1,78 @@
+import type { FastifyBaseLogger } from 'fastify'
+import type { z } from 'zod'
+import type { LocalRoom } from '../rooms/local-room.ts'
+import type { Session } from '../sockets/session.ts'
+
+/** What a request carries and what its reply does: the message's contract. */
+export interface MessageSchemas {
+  request: z.ZodObject
+  reply: z.ZodType
+}
+
+/** A feature's contract: its requests by type, kept in its messages.ts. */
+export type RequestMap = Readonly<Record<string, MessageSchemas>>
+/** A feature's events by type, kept in its messages.ts. */
+export type EventMap = Readonly<Record<string, z.ZodType>>
+
+export interface MessageOptions extends MessageSchemas {
+  /**
+   * Whether the sender must be in the room the message names; without a
+   * roomId that is the room it is in. On by default.
+   */
+  room?: boolean
+  /** Later messages of the same socket wait until this one is answered. */
+  exclusive?: boolean
+  /** At most so many a minute and user; counted over all servers. */
+  limit?: { perMinute: number, perRoom?: boolean }
+}
+
+/** What a handler knows besides the data. */
+export interface MessageContext<R = LocalRoom> {
+  session: Session
+  /** The room the message is about; the sender is in it. */
+  room: R
+  log: FastifyBaseLogger
+  /** Runs `fn` when the reply is on its way. */
+  afterReply (fn: () => void): void
+}
+
+export type Handler<S extends MessageSchemas, R> =
+  (data: z.output<S['request']>, context: MessageContext<R>) => z.input<S['reply']> | Promise<z.input<S['reply']>>
+
+/** What features see of the message router. */
+export interface MessageRegistrar {
+  /**
+   * Answers a type of message. The data is checked before and the reply after;
+   * what the handler throws with a code goes to the client. Withdrawn with its
+   * feature.
+   */
+  on<S extends MessageOptions> (type: string, options: S, handler: Handler<S, S['room'] extends false ? undefined : LocalRoom>): void
+  /** Makes events part of the contract. */
+  events (events: EventMap): void
+}
+
+export interface MessageRoute extends MessageOptions {
+  type: string
+  handler: (data: never, context: MessageContext<never>) => unknown
+}
+
+/** All that one owner adds to the contract; applied and withdrawn as a whole. */
+export interface MessageTable {
+  routes: readonly MessageRoute[]
+  events: EventMap
+}
+
+/** Collects what is registered, to be installed at once later. */
+export function createMessageRecorder (): MessageRegistrar & { table: { routes: MessageRoute[], events: Record<string, z.ZodType> } } {
+  const table: { routes: MessageRoute[], events: Record<string, z.ZodType> } = { routes: [], events: {} }
+  return {
+    table,
+    on (type, options, handler) {
+      if (table.routes.some((route) => route.type === type)) throw new Error(`The message type ${type} is registered twice`)
+      table.routes.push({ ...options, type, handler: handler as MessageRoute['handler'] })
+    },
+    events (events) {
+      Object.assign(table.events, events)
+    }
+  }
+}

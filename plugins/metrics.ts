@@ -1,0 +1,41 @@
+import fp from 'fastify-plugin'
+import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client'
+
+/**
+ * The metrics registry. Each helper returns the metric of that name and makes
+ * it on the first call, so that counters go on when a feature is reloaded.
+ */
+export interface Metrics {
+  readonly registry: Registry
+  counter<L extends string = never> (name: string, help: string, labels?: readonly L[]): Counter<L>
+  gauge<L extends string = never> (name: string, help: string, labels?: readonly L[]): Gauge<L>
+  /** @param buckets upper bounds, in the unit the name ends with */
+  histogram<L extends string = never> (name: string, help: string, labels: readonly L[], buckets: readonly number[]): Histogram<L>
+}
+
+declare module 'fastify' {
+  interface FastifyInstance {
+    metrics: Metrics
+  }
+}
+
+/** @returns a registry of its own; nothing is shared between two servers of one process */
+export function createMetrics (): Metrics {
+  const registry = new Registry()
+  const getOrCreate = <T>(name: string, create: () => T) => (registry.getSingleMetric(name) as T | undefined) ?? create()
+  return {
+    registry,
+    counter: (name, help, labels = []) =>
+      getOrCreate(name, () => new Counter({ name, help, labelNames: [...labels], registers: [registry] })),
+    gauge: (name, help, labels = []) =>
+      getOrCreate(name, () => new Gauge({ name, help, labelNames: [...labels], registers: [registry] })),
+    histogram: (name, help, labels, buckets) =>
+      getOrCreate(name, () => new Histogram({ name, help, labelNames: [...labels], buckets: [...buckets], registers: [registry] }))
+  }
+}
+
+export default fp(async function metrics (app) {
+  const created = createMetrics()
+  collectDefaultMetrics({ register: created.registry })
+  app.decorate('metrics', created)
+}, { name: 'metrics' })

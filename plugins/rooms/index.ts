@@ -1,0 +1,54 @@
+import fp from 'fastify-plugin'
+import { userKeyOf } from '../sockets/user.ts'
+import { keepRooms } from './keeper.ts'
+import { events, requests } from './messages.ts'
+import { createRooms } from './rooms.ts'
+
+/** Rooms: who is in them, what they hear, and when they end. */
+export default fp(async function rooms (app) {
+  const created = createRooms(app)
+  app.decorate('rooms', created)
+  app.messages.events(events)
+
+  app.messages.on('room:join', { ...requests['room:join'], room: false, exclusive: true }, async (data, { session, afterReply }) => {
+    const { room, result, extra, answered } = await created.join(session, data)
+    afterReply(answered)
+    return {
+      roomId: room.roomId,
+      self: { userId: session.user.id, role: created.roleOf(result.room, session) },
+      ownerId: result.room.ownerId,
+      participantCount: result.count,
+      participants: result.participants,
+      ...extra
+    }
+  })
+  app.messages.on('room:leave', { ...requests['room:leave'], exclusive: true }, async (_data, { session }) => {
+    await created.leave(session, 'left')
+    return {}
+  })
+  app.messages.on('user:getRoom', { ...requests['user:getRoom'], room: false }, async ({ userId }) => {
+    const sessions = await app.store.getSessions(userKeyOf(userId))
+    return { roomId: sessions.find((session) => session.roomId !== null)?.roomId ?? null }
+  })
+
+  app.hooks.on('session:open', (session) => {
+    app.store.putSession(session.userKey, { sessionId: session.id, nodeId: app.nodeId, roomId: null, connectedAt: session.connectedAt })
+      .catch(() => created.markDirty())
+  })
+  app.hooks.on('session:close', (session) => {
+    created.disconnected(session)
+    app.store.removeSession(session.userKey, session.id).catch(() => { /* Its entry ends with this server's lease or its time. */ })
+  })
+
+  const active = app.metrics.gauge('flylive_rooms_active', 'Rooms with members on this server')
+  active.set(0)
+  const gauge = setInterval(() => active.set(created.size), 1000).unref()
+  const stopKeeping = keepRooms(app, created)
+  app.addHook('onClose', async () => {
+    clearInterval(gauge)
+    await stopKeeping()
+    await created.stop()
+    // Nobody needs to wait for the lease to end.
+    await app.store.forgetNode(app.nodeId).catch(() => {})
+  })
+}, { name: 'rooms', dependencies: ['store', 'bus', 'control', 'sockets', 'messages', 'drain'] })

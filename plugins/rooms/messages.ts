@@ -1,0 +1,64 @@
+import { z } from 'zod'
+import type { EventMap, RequestMap } from '../messages/routes.ts'
+
+/** protocol.md, "Ids". */
+export const roomId = z.string().regex(/^[A-Za-z0-9_.:-]{1,128}$/, 'must be 1–128 characters of A–Z a–z 0–9 _ . : -')
+/** A user's id, in either form. */
+export const userId = z.union([z.number(), z.string().min(1).max(128)])
+
+/**
+ * The request of a message about a room: `roomId` may be left out and is then
+ * the room the socket is in.
+ *
+ * @param shape what it carries besides
+ */
+export function roomRequest<S extends z.core.$ZodLooseShape> (shape: S) {
+  return z.object({ roomId: roomId.optional(), ...shape })
+}
+
+export const profile = z.looseObject({ userId, id: userId }).describe('The public claims of a user')
+
+/** Why a room was closed: one of these, or what an admin gave. */
+export const closeReason = z.union([z.enum(['closed_by_admin', 'inactivity', 'host_left', 'backend']), z.string().min(1).max(128)])
+export type RoomCloseReason = z.output<typeof closeReason>
+
+export const requests = {
+  'room:join': {
+    request: z.object({
+      roomId,
+      seatCount: z.int().min(1).max(15).default(15).describe('Only counts when this creates the room'),
+      pin: z.string().min(4).max(32).optional().describe('Locks the room when this creates it; later joins need it')
+    }),
+    reply: z.looseObject({
+      roomId,
+      self: z.object({ userId, role: z.enum(['owner', 'admin', 'member']) }),
+      ownerId: userId,
+      participantCount: z.int(),
+      participants: z.array(profile)
+    }).describe('Features add what they know of the room')
+  },
+  'room:leave': {
+    request: roomRequest({}),
+    reply: z.object({})
+  },
+  'user:getRoom': {
+    request: z.object({ userId }),
+    reply: z.object({ roomId: roomId.nullable() })
+  }
+} satisfies RequestMap
+
+export const events = {
+  'session:ready': z.looseObject({
+    sessionId: z.string(),
+    userId,
+    protocol: z.literal('msab.v1'),
+    features: z.array(z.string()),
+    serverTime: z.int()
+  }),
+  error: z.looseObject({ code: z.string(), message: z.string(), type: z.string().optional() }),
+  'room:userJoined': z.object({ roomId, userId, user: profile }),
+  'room:userLeft': z.object({ roomId, userId }),
+  'room:presence': z.object({ roomId, count: z.int(), joined: z.array(profile), left: z.array(userId) }),
+  'room:closed': z.object({ roomId, reason: closeReason, timestamp: z.int() }),
+  'server:draining': z.object({ deadline: z.int().describe('When open sessions are closed, epoch milliseconds') })
+} satisfies EventMap

@@ -1,0 +1,341 @@
+import { createHash } from 'node:crypto'
+import type { FastifyInstance } from 'fastify'
+import type { z } from 'zod'
+import { unavailable } from '../errors/codes.ts'
+import { closeReason } from './messages.ts'
+import type { RoomCloseReason } from './messages.ts'
+import { eventText, textFrame } from '../sockets/frames.ts'
+import type { Session } from '../sockets/session.ts'
+import { userKeyOf } from '../sockets/user.ts'
+import type { Profile, UserId } from '../sockets/user.ts'
+import type { JoinResult, RoomRecord, ShareChange } from '../store/store.ts'
+import { NotInRoom } from './errors.ts'
+import { deliver } from './local-room.ts'
+import type { LocalRoom } from './local-room.ts'
+import { createPresence, presenceIntervalMs } from './presence.ts'
+import type { events } from './messages.ts'
+
+export interface EmitOptions {
+  /** The session that does not get it. */
+  except?: string
+  /** Only to members on this server: what is said is true only here. */
+  local?: boolean
+}
+
+export type LeaveReason = 'left' | 'moved' | 'disconnected' | 'closed'
+export type Role = 'owner' | 'admin' | 'member'
+
+/** Rooms and who is in them. */
+export interface Rooms {
+  /** Rooms with members on this server. */
+  readonly size: number
+  get (roomId: string): LocalRoom | undefined
+  local (): IterableIterator<LocalRoom>
+  /**
+   * @param roomId the room a message names; by default the one the socket is in
+   * @throws NOT_IN_ROOM when the socket is in none or in another one
+   */
+  ofSession (session: Session, roomId?: string): LocalRoom
+  /** The rights a user has in a room. */
+  roleOf (room: RoomRecord, session: Session): Role
+  /**
+   * Lets a socket into a room; another room it is in is left first. Events of
+   * the room reach it once `answered` is called.
+   *
+   * @throws what {@link Store.join} throws
+   */
+  join (session: Session, request: { roomId: string, seatCount: number, pin?: string | undefined }): Promise<{ room: LocalRoom, result: JoinResult, extra: Record<string, unknown>, answered: () => void }>
+  /** Takes a socket out of its room; nothing when it is in none. */
+  leave (session: Session, reason: LeaveReason): Promise<void>
+  /**
+   * Sends an event to everyone in a room, on every server, in one order for
+   * all. `roomId` is added to its data.
+   */
+  emit (roomId: string, type: string, data: object, options?: EmitOptions): void
+  /**
+   * Closes a room for everyone.
+   *
+   * @returns whether there was one
+   */
+  close (roomId: string, reason: RoomCloseReason): Promise<boolean>
+  /**
+   * Ends a user's sockets in a room, on every server.
+   *
+   * @param banUntil epoch milliseconds before which the user can't join again
+   */
+  kick (roomId: string, userId: UserId, banUntil?: number): Promise<void>
+}
+
+declare module 'fastify' {
+  interface FastifyInstance {
+    rooms: Rooms
+  }
+}
+
+declare module '../hooks.ts' {
+  interface KernelHooks {
+    /** A socket is in a room now. What it returns is added to the reply of room:join. */
+    'room:join': (room: LocalRoom, session: Session) => Record<string, unknown> | Promise<Record<string, unknown>>
+    /** A socket is about to be out of a room. */
+    'room:leave': (room: LocalRoom, session: Session, reason: LeaveReason) => void
+    /** A room is closed; its members here have been told and are out. */
+    'room:close': (room: LocalRoom, reason: RoomCloseReason) => void
+  }
+}
+
+declare module '../control.ts' {
+  interface ControlMessages {
+    'room:kick': { roomId: string, userKey: string }
+  }
+}
+
+/** First line of a message on a room's channel; the event's text is the rest. */
+interface RoomHeader {
+  except?: string | undefined
+  closed?: RoomCloseReason
+}
+
+type Data<T extends keyof typeof events> = Omit<z.input<(typeof events)[T]>, 'roomId'>
+
+const channelOf = (roomId: string) => `room:${roomId}`
+
+export function hashPin (roomId: string, pin: string): string {
+  return createHash('sha256').update(`${roomId}:${pin}`).digest('hex')
+}
+
+/** What the rooms plugin needs besides {@link Rooms} itself, to look after them. */
+export interface RoomKeeping extends Rooms {
+  /** Tells a room of users whose membership another server or a correction ended or restored. */
+  announce (roomId: string, change: ShareChange): void
+  /** Tells members that a room that the store no longer has is closed. */
+  announceClosed (roomId: string, reason: RoomCloseReason): void
+  /** Whether the store missed something this server knows; cleared by reading it. */
+  takeDirty (): boolean
+  markDirty (): void
+  /** A socket is gone. */
+  disconnected (session: Session): void
+  /** Waits for what is still to be told to the store. */
+  stop (): Promise<void>
+}
+
+export function createRooms (app: FastifyInstance): RoomKeeping {
+  const { bus, config, control, hooks, log, nodeId, store } = app
+  const rooms = new Map<string, LocalRoom>()
+  const leaving = new Set<Promise<void>>()
+  const channels = new Map<string, { ready: Promise<void>, handler: (message: string) => void }>()
+  let dirty = false
+
+  const presence = createPresence(
+    (roomId) => store.claim(`presence:${roomId}`, presenceIntervalMs),
+    (roomId, change) => emit(roomId, 'room:presence', change satisfies Data<'room:presence'>)
+  )
+
+  function emit (roomId: string, type: string, data: object, { except, local = false }: EmitOptions = {}): void {
+    const text = eventText(type, { roomId, ...data })
+    if (local) {
+      const room = rooms.get(roomId)
+      if (room) deliver(room, textFrame(text), except)
+      return
+    }
+    publish(roomId, { except }, text)
+  }
+
+  function publish (roomId: string, header: RoomHeader, text: string): void {
+    bus.publish(channelOf(roomId), `${JSON.stringify(header)}\n${text}`)
+      .catch((err: unknown) => log.error({ err, roomId }, 'publishing failed'))
+  }
+
+  function receive (roomId: string, message: string): void {
+    const room = rooms.get(roomId)
+    if (!room) return
+    const end = message.indexOf('\n')
+    const header = JSON.parse(message.slice(0, end)) as RoomHeader
+    deliver(room, textFrame(message.slice(end + 1)), header.except)
+    if (header.closed !== undefined) detachAll(room, header.closed)
+  }
+
+  /** A room's local part, made when it is not there, with its channel being listened to. */
+  function acquire (roomId: string): LocalRoom {
+    const known = rooms.get(roomId)
+    if (known) return known
+    const room: LocalRoom = {
+      roomId,
+      record: { roomId, ownerId: '', createdAt: 0, seatCount: 0, locked: false },
+      pinHash: undefined,
+      members: new Set(),
+      joining: new Map(),
+      closed: false
+    }
+    const handler = (message: string) => receive(roomId, message)
+    rooms.set(roomId, room)
+    channels.set(roomId, { ready: bus.subscribe(channelOf(roomId), handler), handler })
+    return room
+  }
+
+  /** Drops a room's local part when nobody here is in it or coming in. */
+  function release (room: LocalRoom): void {
+    if (room.members.size + room.joining.size > 0 || rooms.get(room.roomId) !== room) return
+    rooms.delete(room.roomId)
+    const channel = channels.get(room.roomId)
+    channels.delete(room.roomId)
+    if (channel) void bus.unsubscribe(channelOf(room.roomId), channel.handler)
+    store.releaseRoom(room.roomId).catch(() => { dirty = true })
+  }
+
+  function detachAll (room: LocalRoom, reason: RoomCloseReason): void {
+    room.closed = true
+    for (const session of room.members) {
+      hooks.emit('room:leave', room, session, 'closed')
+      session.roomId = null
+      record(session)
+    }
+    room.members.clear()
+    hooks.emit('room:close', room, reason)
+    release(room)
+  }
+
+  /** Notes where a session is, for user:getRoom and admins. */
+  function record (session: Session): void {
+    if (!session.open) return
+    store.putSession(session.userKey, { sessionId: session.id, nodeId, roomId: session.roomId, connectedAt: session.connectedAt })
+      .catch(() => { dirty = true })
+  }
+
+  function announceJoin (roomId: string, user: Profile, count: number, except?: string): void {
+    if (count > config.PRESENCE_COALESCE_OVER) return presence.joined(roomId, user, count)
+    emit(roomId, 'room:userJoined', { userId: user.userId, user } satisfies Data<'room:userJoined'>, except === undefined ? {} : { except })
+  }
+
+  function announceLeave (roomId: string, userId: UserId, count: number): void {
+    // The one that leaves counted, too, when the room was over the limit.
+    if (count + 1 > config.PRESENCE_COALESCE_OVER) return presence.left(roomId, userId, count)
+    emit(roomId, 'room:userLeft', { userId } satisfies Data<'room:userLeft'>)
+  }
+
+  async function join (session: Session, { roomId, seatCount, pin }: { roomId: string, seatCount: number, pin?: string | undefined }) {
+    if (session.roomId !== null && session.roomId !== roomId) await leave(session, 'moved')
+    const room = acquire(roomId)
+    const rejoining = room.members.has(session)
+    const pinHash = pin === undefined ? undefined : hashPin(roomId, pin)
+    const now = Date.now()
+    room.joining.set(session, [])
+    const settle = () => {
+      const waiting = room.joining.get(session) ?? []
+      room.joining.delete(session)
+      return waiting
+    }
+
+    try {
+      await channels.get(roomId)?.ready
+      const create = app.drain.draining ? undefined : { roomId, ownerId: session.user.id, createdAt: now, seatCount, locked: pin !== undefined }
+      const result = await store.join({
+        roomId, sessionId: session.id, userKey: session.userKey, profile: session.user.profile, limit: config.MAX_CLIENTS_PER_ROOM, pinHash, create, now
+      })
+      room.record = result.room
+      if (result.room.locked) room.pinHash = pinHash
+      room.members.add(session)
+      session.roomId = roomId
+      if (!session.open || room.closed) {
+        await leave(session, 'disconnected')
+        throw unavailable('The room or the connection was closed meanwhile')
+      }
+      record(session)
+      if (result.firstOfUser) announceJoin(roomId, session.user.profile, result.count, session.id)
+      const extra = await hooks.collect('room:join', room, session)
+      return {
+        room,
+        result,
+        extra,
+        answered: () => { for (const frame of settle()) session.write(frame) }
+      }
+    } catch (error) {
+      settle()
+      if (!rejoining) await leave(session, 'left')
+      release(room)
+      throw error
+    }
+  }
+
+  async function leave (session: Session, reason: LeaveReason): Promise<void> {
+    const { roomId } = session
+    const room = roomId === null ? undefined : rooms.get(roomId)
+    if (!room?.members.has(session)) return
+    hooks.emit('room:leave', room, session, reason)
+    room.members.delete(session)
+    room.joining.delete(session)
+    session.roomId = null
+    record(session)
+    try {
+      const result = await store.leave(room.roomId, session.id, session.userKey, Date.now())
+      if (result?.lastOfUser === true) announceLeave(room.roomId, session.user.id, result.count)
+    } catch (err) {
+      // The room goes on here without the store, and the store is corrected
+      // when it is back.
+      dirty = true
+      log.warn({ err, roomId: room.roomId, sessionId: session.id }, 'the store did not hear of a leave')
+      if (![...room.members].some((other) => other.userKey === session.userKey)) announceLeave(room.roomId, session.user.id, room.members.size)
+    } finally {
+      release(room)
+    }
+  }
+
+  control.on('room:kick', ({ roomId, userKey }) => {
+    for (const session of app.sockets.ofUser(userKey)) {
+      if (session.roomId === roomId || rooms.get(roomId)?.joining.has(session) === true) session.close('KICKED')
+    }
+  })
+
+  return {
+    get size () {
+      return rooms.size
+    },
+    get: (roomId) => rooms.get(roomId),
+    local: () => rooms.values(),
+    ofSession (session, roomId) {
+      const room = session.roomId === null ? undefined : rooms.get(session.roomId)
+      if (!room || (roomId !== undefined && roomId !== session.roomId)) throw new NotInRoom(roomId === undefined ? 'a room' : `the room ${roomId}`)
+      return room
+    },
+    roleOf (room, session) {
+      if (userKeyOf(room.ownerId) === session.userKey) return 'owner'
+      return session.user.roles.includes('admin') ? 'admin' : 'member'
+    },
+    join,
+    leave,
+    emit,
+    async close (roomId, reason) {
+      if (!await store.removeRoom(roomId)) return false
+      this.announceClosed(roomId, reason)
+      return true
+    },
+    async kick (roomId, userId, banUntil) {
+      const userKey = userKeyOf(userId)
+      if (banUntil !== undefined) await store.ban(roomId, userKey, banUntil)
+      if (!await control.send('room:kick', { roomId, userKey })) throw unavailable('The other servers cannot be reached')
+    },
+    announce (roomId, { joined, left, count }) {
+      for (const user of joined) announceJoin(roomId, user, count)
+      for (const user of left) announceLeave(roomId, user.userId, count)
+    },
+    announceClosed (roomId, reason) {
+      const text = eventText('room:closed', { roomId, reason: closeReason.parse(reason), timestamp: Date.now() })
+      publish(roomId, { closed: reason }, text)
+    },
+    takeDirty () {
+      const was = dirty
+      dirty = false
+      return was
+    },
+    markDirty () {
+      dirty = true
+    },
+    disconnected (session) {
+      const done = leave(session, 'disconnected').finally(() => leaving.delete(done))
+      leaving.add(done)
+    },
+    async stop () {
+      presence.close()
+      await Promise.all(leaving)
+    }
+  } satisfies RoomKeeping
+}

@@ -1,0 +1,14 @@
+/** Close codes (protocol.md, section 2). The reason sent with each is the name it has here. */
+export const closeCodes = {
+  SHUTTING_DOWN: 1001,
+  UNSUPPORTED_DATA: 1003,
+  MESSAGE_TOO_BIG: 1009,
+  OVERLOADED: 1013,
+  UNAUTHORIZED: 4401,
+  KICKED: 4403,
+  REPLACED: 4409,
+  TOO_SLOW: 4410,
+  FLOODING: 4429
+} as const
+
+export type CloseReason = keyof typeof closeCodes

@@ -1,0 +1,135 @@
+import { randomUUID } from 'node:crypto'
+import type { Socket } from 'node:net'
+import { WebSocket } from 'ws'
+import { closeCodes } from './close-codes.ts'
+import type { CloseReason } from './close-codes.ts'
+import { eventText, textFrame } from './frames.ts'
+import { userKeyOf } from './user.ts'
+import type { User } from './user.ts'
+
+/** Who a connection belongs to and how long it may last. */
+export interface Identity {
+  user: User
+  /** Epoch milliseconds; the session ends then. */
+  expiresAt?: number | undefined
+  /** Hex SHA-256 of the token, by which it can be revoked. */
+  tokenHash?: string | undefined
+}
+
+export interface SessionLimits {
+  maxQueueBytes: number
+  messagesPerSecond: number
+  messagesBurst: number
+  pingMs: number
+  pongTimeoutMs: number
+}
+
+/**
+ * One connection of one user. It lives from the upgrade to the end of its
+ * socket; what it holds elsewhere (room, transports) is released by those who
+ * listen for `session:close`.
+ */
+export class Session {
+  // Written to in this turn of the event loop; the writes of each leave
+  // together at its end.
+  static readonly #written: Session[] = []
+  static #flush (): void {
+    for (const session of Session.#written.splice(0)) {
+      session.#corked = false
+      session.#socket.uncork()
+    }
+  }
+
+  readonly id = randomUUID()
+  readonly connectedAt = Date.now()
+  readonly user: User
+  readonly userKey: string
+  readonly identity: Identity
+  /** The room it is in. Set by the rooms plugin alone. */
+  roomId: string | null = null
+  readonly #ws: WebSocket
+  readonly #socket: Socket
+  readonly #limits: SessionLimits
+  #tokens: number
+  #refilledAt = performance.now()
+  #timer: NodeJS.Timeout | undefined
+  #corked = false
+
+  constructor (ws: WebSocket, socket: Socket, identity: Identity, limits: SessionLimits) {
+    this.#ws = ws
+    this.#socket = socket
+    this.#limits = limits
+    this.#tokens = limits.messagesBurst
+    this.identity = identity
+    this.user = identity.user
+    this.userKey = userKeyOf(identity.user.id)
+    ws.on('pong', () => this.#schedulePing())
+    ws.once('close', () => clearTimeout(this.#timer))
+    this.#schedulePing()
+  }
+
+  get open (): boolean {
+    return this.#ws.readyState === WebSocket.OPEN
+  }
+
+  /** Bytes that the peer has not taken yet. */
+  get queuedBytes (): number {
+    return this.#socket.writableLength
+  }
+
+  /** Sends one event to this socket alone. */
+  send (type: string, data: unknown): void {
+    this.write(textFrame(eventText(type, data)))
+  }
+
+  /**
+   * Writes a frame that may be shared with other sockets. A socket whose
+   * backlog would pass its limit is closed instead; nobody waits for it.
+   *
+   * @param frame a whole frame, from {@link textFrame}
+   */
+  write (frame: Buffer): void {
+    if (!this.open) return
+    if (this.#socket.writableLength + frame.length > this.#limits.maxQueueBytes) return this.close('TOO_SLOW')
+    if (!this.#corked) {
+      this.#corked = true
+      this.#socket.cork()
+      if (Session.#written.push(this) === 1) process.nextTick(Session.#flush)
+    }
+    this.#socket.write(frame)
+  }
+
+  /** Ends the connection with a close code and its reason. Idempotent. */
+  close (reason: CloseReason): void {
+    this.#ws.close(closeCodes[reason], reason)
+  }
+
+  /** Ends the connection without waiting for the peer. */
+  terminate (): void {
+    this.#ws.terminate()
+  }
+
+  /**
+   * Counts one message against the flood limit, a bucket that refills steadily.
+   *
+   * @returns false when the socket sends too much
+   */
+  admit (): boolean {
+    const now = performance.now()
+    const { messagesPerSecond, messagesBurst } = this.#limits
+    this.#tokens = Math.min(messagesBurst, this.#tokens + (now - this.#refilledAt) / 1000 * messagesPerSecond)
+    this.#refilledAt = now
+    if (this.#tokens < 1) return false
+    this.#tokens--
+    return true
+  }
+
+  #schedulePing (): void {
+    clearTimeout(this.#timer)
+    this.#timer = setTimeout(() => {
+      if (!this.open) return
+      this.#ws.ping()
+      this.#timer = setTimeout(() => this.terminate(), this.#limits.pongTimeoutMs)
+    }, this.#limits.pingMs)
+  }
+}

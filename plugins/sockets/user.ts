@@ -1,0 +1,26 @@
+/** A user's id in the form the token had it: a number stays a number. */
+export type UserId = string | number
+
+/** What other clients may know of a user: `userId`, and the public claims of the token. */
+export interface Profile {
+  userId: UserId
+  id: UserId
+  [claim: string]: unknown
+}
+
+/** Who is behind a connection. */
+export interface User {
+  id: UserId
+  name: string
+  roles: readonly string[]
+  profile: Profile
+}
+
+/**
+ * The form in which ids are compared and stored: 42 and "42" are one user.
+ *
+ * @param id as the token or a request had it
+ */
+export function userKeyOf (id: UserId): string {
+  return String(id)
+}

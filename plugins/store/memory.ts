@@ -1,0 +1,198 @@
+import { banned, PinRequired, PinWrong, RoomFull, RoomNotFound } from './errors.ts'
+import { createMarks } from './marks.ts'
+import { participantsTold, pinTries, pinWindowMs } from './store.ts'
+import type { RoomRecord, RoomSummary, SessionRecord, Store } from './store.ts'
+import { rateLimited } from '../errors/codes.ts'
+import type { Profile } from '../sockets/user.ts'
+
+interface Room {
+  record: RoomRecord
+  pinHash: string | undefined
+  /** In order of arrival. */
+  users: Map<string, { profile: Profile, sockets: Set<string> }>
+  lastActivityAt: number
+  producers: number
+}
+
+/**
+ * The store of a single server: everything in this process, except the marks,
+ * which are in a file so that they survive a crash.
+ *
+ * @param dataDir folder of that file
+ */
+export function createMemoryStore (dataDir: string): Store {
+  const rooms = new Map<string, Room>()
+  // Rooms without members and when the last one left; insertion order is time order.
+  const empty = new Map<string, number>()
+  const sessions = new Map<string, Map<string, SessionRecord>>()
+  const wrongPins = new Map<string, { count: number, since: number }>()
+  const claims = new Map<string, number>()
+  const marks = createMarks(dataDir)
+  const banKey = (roomId: string, userKey: string) => `ban:${roomId}:${userKey}`
+
+  function checkPin (room: Room, command: { roomId: string, userKey: string, pinHash?: string | undefined, now: number }) {
+    if (room.pinHash === undefined) return
+    const key = `${command.roomId} ${command.userKey}`
+    const tries = wrongPins.get(key)
+    const current = tries !== undefined && command.now - tries.since < pinWindowMs ? tries : { count: 0, since: command.now }
+    if (current.count >= pinTries) throw rateLimited(current.since + pinWindowMs - command.now)
+    if (command.pinHash === undefined) throw new PinRequired()
+    if (command.pinHash === room.pinHash) return
+    current.count++
+    wrongPins.set(key, current)
+    throw new PinWrong()
+  }
+
+  function summary (room: Room): RoomSummary {
+    return { ...room.record, participantCount: room.users.size, producers: room.producers, lastActivityAt: room.lastActivityAt }
+  }
+
+  const store: Store = {
+    kind: 'memory',
+    async ping () {},
+    async close () {
+      clearInterval(cleaning)
+      marks.close()
+    },
+
+    async join (command) {
+      const { roomId, sessionId, userKey, now } = command
+      const until = marks.get(banKey(roomId, userKey))
+      if (until !== undefined) throw banned(until)
+      const known = rooms.get(roomId)
+      if (known) checkPin(known, command)
+      else if (!command.create) throw new RoomNotFound(roomId)
+      const room = known ?? {
+        record: command.create as RoomRecord,
+        pinHash: command.pinHash,
+        users: new Map(),
+        lastActivityAt: now,
+        producers: 0
+      }
+      const user = room.users.get(userKey)
+      if (!user && room.users.size >= command.limit) throw new RoomFull()
+
+      rooms.set(roomId, room)
+      empty.delete(roomId)
+      room.lastActivityAt = now
+      if (user) {
+        user.profile = command.profile
+        user.sockets.add(sessionId)
+      } else {
+        room.users.set(userKey, { profile: command.profile, sockets: new Set([sessionId]) })
+      }
+      return {
+        room: room.record,
+        created: known === undefined,
+        firstOfUser: user === undefined,
+        count: room.users.size,
+        participants: await store.getParticipants(roomId, participantsTold)
+      }
+    },
+    async leave (roomId, sessionId, userKey, now) {
+      const room = rooms.get(roomId)
+      const user = room?.users.get(userKey)
+      if (!room || !user?.sockets.delete(sessionId)) return
+      const lastOfUser = user.sockets.size === 0
+      if (lastOfUser) room.users.delete(userKey)
+      room.lastActivityAt = now
+      if (room.users.size === 0) empty.set(roomId, now)
+      return { lastOfUser, count: room.users.size }
+    },
+    async removeRoom (roomId, onlyIfEmpty = false) {
+      const room = rooms.get(roomId)
+      if (!room || (onlyIfEmpty && room.users.size > 0)) return
+      rooms.delete(roomId)
+      empty.delete(roomId)
+      return room.record
+    },
+    async getRoom (roomId) {
+      const room = rooms.get(roomId)
+      return room && summary(room)
+    },
+    async getParticipants (roomId, limit) {
+      return rooms.get(roomId)?.users.values().take(limit).map((user) => user.profile).toArray() ?? []
+    },
+    async listRooms (after, limit) {
+      return [...rooms.keys()].filter((id) => id > after).sort().slice(0, limit).map((id) => summary(rooms.get(id) as Room))
+    },
+    async listEmptyRooms (before, limit) {
+      const due: string[] = []
+      for (const [roomId, since] of empty) {
+        if (since > before || due.length === limit) break
+        due.push(roomId)
+      }
+      return due
+    },
+    async forgetEmptyRoom (roomId, before) {
+      if ((empty.get(roomId) ?? Infinity) <= before) empty.delete(roomId)
+    },
+    async touchRoom (roomId, now, producers) {
+      const room = rooms.get(roomId)
+      if (!room) return
+      room.lastActivityAt = now
+      room.producers = producers ?? room.producers
+    },
+
+    async ban (roomId, userKey, until) {
+      marks.set(banKey(roomId, userKey), until)
+    },
+    async unban (roomId, userKey) {
+      return marks.delete(banKey(roomId, userKey))
+    },
+
+    async putSession (userKey, session) {
+      const mine = sessions.get(userKey) ?? new Map<string, SessionRecord>()
+      sessions.set(userKey, mine.set(session.sessionId, session))
+    },
+    async removeSession (userKey, sessionId) {
+      const mine = sessions.get(userKey)
+      mine?.delete(sessionId)
+      if (mine?.size === 0) sessions.delete(userKey)
+    },
+    async getSessions (userKey) {
+      return [...sessions.get(userKey)?.values() ?? []]
+    },
+
+    async setMark (key, until) {
+      marks.set(key, until)
+    },
+    async hasMarks (keys) {
+      return keys.map((key) => marks.get(key) !== undefined)
+    },
+
+    async claim (key, forMs) {
+      const now = Date.now()
+      if ((claims.get(key) ?? 0) > now) return false
+      claims.set(key, now + forMs)
+      return true
+    },
+
+    // There is one server and nothing of it outlives the process.
+    async heartbeat () {
+      return true
+    },
+    async listDeadNodes () {
+      return []
+    },
+    async listNodeRooms () {
+      return []
+    },
+    async replaceShare (_nodeId, share) {
+      return { joined: [], left: [], count: rooms.get(share.room.roomId)?.users.size ?? 0 }
+    },
+    async dropShare (_nodeId, roomId) {
+      return { joined: [], left: [], count: rooms.get(roomId)?.users.size ?? 0 }
+    },
+    async releaseRoom () {},
+    async forgetNode () {}
+  }
+  // What is over is of no use any more.
+  const cleaning = setInterval(() => {
+    const now = Date.now()
+    for (const [key, { since }] of wrongPins) if (now - since >= pinWindowMs) wrongPins.delete(key)
+    for (const [key, until] of claims) if (until <= now) claims.delete(key)
+    marks.sweep(now)
+  }, pinWindowMs).unref()
+  return store
+}

@@ -1,0 +1,251 @@
+import type { Redis, Result } from 'ioredis'
+import { isCoded, rateLimited, unavailable } from '../errors/codes.ts'
+import type { Profile } from '../sockets/user.ts'
+import { banned, PinRequired, PinWrong, RoomFull, RoomNotFound } from './errors.ts'
+import * as scripts from './scripts.ts'
+import { leaseMs, participantsTold, pinTries, pinWindowMs } from './store.ts'
+import type { RoomRecord, RoomSummary, SessionRecord, ShareChange, Store } from './store.ts'
+
+declare module 'ioredis' {
+  interface RedisCommander<Context> {
+    msabJoin (...args: (string | number)[]): Result<unknown[], Context>
+    msabLeave (...args: (string | number)[]): Result<[number, number] | null, Context>
+    msabRemoveRoom (...args: (string | number)[]): Result<string | null, Context>
+    msabTouch (...args: (string | number)[]): Result<number, Context>
+    msabReplaceShare (...args: (string | number)[]): Result<[string[], (string | null)[], number], Context>
+  }
+}
+
+const prefix = 'msab'
+const roomsKey = `${prefix}:rooms`
+const emptyRoomsKey = `${prefix}:rooms:empty`
+const nodesKey = `${prefix}:nodes`
+
+// Sessions of a server that died without a word are told apart by its lease;
+// this only ends what nobody looks at any more.
+const sessionsTtlSeconds = 86_400
+
+const roomKey = (roomId: string) => `${prefix}:room:{${roomId}}`
+const roomKeys = (roomId: string) => {
+  const key = roomKey(roomId)
+  return [key, `${key}:users`, `${key}:profiles`, `${key}:refs`, `${key}:sessions`]
+}
+const userSessionsKey = (userKey: string) => `${prefix}:user:{${userKey}}:sessions`
+const nodeKey = (nodeId: string) => `${prefix}:node:{${nodeId}}`
+
+const parse = <T>(text: string) => JSON.parse(text) as T
+
+/**
+ * The store of servers that share a Redis. One round trip a method: what a
+ * method needs from several keys is asked for in the same turn, and the client
+ * sends that together.
+ *
+ * @param redis a client that fails at once while it is not connected
+ * @param nodeId this process, different from every other one and every earlier one
+ */
+export function createRedisStore (redis: Redis, nodeId: string): Store {
+  redis.defineCommand('msabJoin', { numberOfKeys: 7, lua: scripts.join })
+  redis.defineCommand('msabLeave', { numberOfKeys: 5, lua: scripts.leave })
+  redis.defineCommand('msabRemoveRoom', { numberOfKeys: 5, lua: scripts.removeRoom })
+  redis.defineCommand('msabTouch', { numberOfKeys: 1, lua: scripts.touch })
+  redis.defineCommand('msabReplaceShare', { numberOfKeys: 5, lua: scripts.replaceShare })
+
+  const field = (node: string, sessionId: string) => `${node} ${sessionId}`
+  // Rooms that the index of this server's rooms names already.
+  const indexed = new Set<string>()
+
+  async function summary (roomId: string): Promise<RoomSummary | undefined> {
+    const [hash, participantCount] = await Promise.all([redis.hgetall(roomKey(roomId)), redis.zcard(`${roomKey(roomId)}:users`)])
+    if (hash.meta === undefined) return
+    const producers = Object.entries(hash).reduce((sum, [name, value]) => name.startsWith('producers:') ? sum + Number(value) : sum, 0)
+    return { ...parse<RoomRecord>(hash.meta), participantCount, producers, lastActivityAt: Number(hash.activity) }
+  }
+
+  /** Indexes name a room before it has members, so that a crash in between loses nothing. */
+  async function index (roomId: string): Promise<void> {
+    if (indexed.has(roomId)) return
+    await Promise.all([redis.zadd(roomsKey, 0, roomId), redis.sadd(`${nodeKey(nodeId)}:rooms`, roomId)])
+    indexed.add(roomId)
+  }
+
+  async function changeShare (node: string, roomId: string, args: [meta: string, pin: string, members: string]): Promise<ShareChange> {
+    const now = Date.now()
+    const [joined, left, count] = await redis.msabReplaceShare(...roomKeys(roomId), node, args[0], args[1], now, args[2])
+    if (count === 0) await redis.zadd(emptyRoomsKey, now, roomId)
+    return {
+      joined: joined.map((text) => parse<Profile>(text)),
+      left: left.filter((text) => text !== null).map((text) => parse<Profile>(text)),
+      count
+    }
+  }
+
+  const store: Store = {
+    kind: 'redis',
+    async ping () {
+      await redis.ping()
+    },
+    async close () {},
+
+    async join (command) {
+      const { roomId, sessionId, userKey, now } = command
+      const key = roomKey(roomId)
+      const [, answer] = await Promise.all([
+        index(roomId),
+        redis.msabJoin(
+          ...roomKeys(roomId), `${key}:ban:${userKey}`, `${key}:pin:${userKey}`,
+          field(nodeId, sessionId), userKey, JSON.stringify(command.profile), command.limit, command.pinHash ?? '',
+          command.create === undefined ? '' : JSON.stringify(command.create), now, participantsTold, pinTries, pinWindowMs
+        )
+      ])
+      const [outcome, ...values] = answer
+      switch (outcome) {
+        case 'OK': {
+          const [meta, created, first, count, profiles] = values as [string, number, number, number, string[]]
+          return {
+            room: parse<RoomRecord>(meta),
+            created: created === 1,
+            firstOfUser: first === 1,
+            count,
+            participants: profiles.map((text) => parse<Profile>(text))
+          }
+        }
+        case 'BANNED': throw banned(Number(values[0]))
+        case 'RATE_LIMITED': throw rateLimited(Number(values[0]))
+        case 'PIN_REQUIRED': throw new PinRequired()
+        case 'PIN_WRONG': throw new PinWrong()
+        case 'ROOM_FULL': throw new RoomFull()
+        default: throw new RoomNotFound(roomId)
+      }
+    },
+    async leave (roomId, sessionId, _userKey, now) {
+      const answer = await redis.msabLeave(...roomKeys(roomId), field(nodeId, sessionId), now)
+      if (answer === null) return
+      const [last, count] = answer
+      if (count === 0) await redis.zadd(emptyRoomsKey, now, roomId)
+      return { lastOfUser: last === 1, count }
+    },
+    async removeRoom (roomId, onlyIfEmpty = false) {
+      const meta = await redis.msabRemoveRoom(...roomKeys(roomId), onlyIfEmpty ? 1 : 0)
+      if (meta === null) return
+      await Promise.all([redis.zrem(roomsKey, roomId), redis.zrem(emptyRoomsKey, roomId), store.releaseRoom(roomId)])
+      return parse<RoomRecord>(meta)
+    },
+    getRoom: summary,
+    async getParticipants (roomId, limit) {
+      const users = await redis.zrange(`${roomKey(roomId)}:users`, '0', String(limit - 1))
+      if (users.length === 0) return []
+      const profiles = await redis.hmget(`${roomKey(roomId)}:profiles`, ...users)
+      return profiles.filter((text) => text !== null).map((text) => parse<Profile>(text))
+    },
+    async listRooms (after, limit) {
+      // A name in the index whose room is gone leaves a gap in a page, so pages
+      // are filled up until the index ends.
+      const found: RoomSummary[] = []
+      let from = after
+      while (found.length < limit) {
+        const ids = await redis.zrangebylex(roomsKey, from === '' ? '-' : `(${from}`, '+', 'LIMIT', 0, limit)
+        const rooms = await Promise.all(ids.map(summary))
+        found.push(...rooms.filter((room) => room !== undefined))
+        if (ids.length < limit) break
+        from = ids.at(-1) as string
+      }
+      return found.slice(0, limit)
+    },
+    async listEmptyRooms (before, limit) {
+      return await redis.zrangebyscore(emptyRoomsKey, '-inf', before, 'LIMIT', 0, limit)
+    },
+    async forgetEmptyRoom (roomId, before) {
+      const since = await redis.zscore(emptyRoomsKey, roomId)
+      if (since !== null && Number(since) <= before) await redis.zrem(emptyRoomsKey, roomId)
+    },
+    async touchRoom (roomId, now, producers) {
+      await redis.msabTouch(roomKey(roomId), now, `producers:${nodeId}`, producers ?? '')
+    },
+
+    async ban (roomId, userKey, until) {
+      await redis.set(`${roomKey(roomId)}:ban:${userKey}`, String(until), 'PXAT', until)
+    },
+    async unban (roomId, userKey) {
+      return await redis.del(`${roomKey(roomId)}:ban:${userKey}`) === 1
+    },
+
+    async putSession (userKey, session) {
+      const key = userSessionsKey(userKey)
+      await Promise.all([redis.hset(key, session.sessionId, JSON.stringify(session)), redis.expire(key, sessionsTtlSeconds)])
+    },
+    async removeSession (userKey, sessionId) {
+      await redis.hdel(userSessionsKey(userKey), sessionId)
+    },
+    async getSessions (userKey) {
+      const all = Object.values(await redis.hgetall(userSessionsKey(userKey))).map((text) => parse<SessionRecord>(text))
+      const nodes = [...new Set(all.map((session) => session.nodeId))]
+      const alive = await Promise.all(nodes.map((node) => redis.exists(nodeKey(node))))
+      return all.filter((session) => alive[nodes.indexOf(session.nodeId)] === 1)
+    },
+
+    async setMark (key, until) {
+      await redis.set(key, 1, 'PXAT', until)
+    },
+    async hasMarks (keys) {
+      // One command a key: in a cluster each lives where it lives.
+      return (await Promise.all(keys.map((key) => redis.exists(key)))).map((count) => count === 1)
+    },
+
+    async claim (key, forMs) {
+      return await redis.set(`${prefix}:claim:${key}`, nodeId, 'PX', forMs, 'NX') === 'OK'
+    },
+
+    async heartbeat () {
+      const [before] = await Promise.all([redis.set(nodeKey(nodeId), 1, 'PX', leaseMs, 'GET'), redis.sadd(nodesKey, nodeId)])
+      return before !== null
+    },
+    async listDeadNodes () {
+      const nodes = await redis.smembers(nodesKey)
+      const alive = await Promise.all(nodes.map((node) => redis.exists(nodeKey(node))))
+      return nodes.filter((node, i) => alive[i] === 0 && node !== nodeId)
+    },
+    async listNodeRooms (node) {
+      return await redis.smembers(`${nodeKey(node)}:rooms`)
+    },
+    async replaceShare (node, { room, pinHash, members }) {
+      if (node === nodeId) {
+        indexed.delete(room.roomId)
+        await index(room.roomId)
+      }
+      const list = members.map((member) => [field(node, member.sessionId), member.userKey, JSON.stringify(member.profile)])
+      return await changeShare(node, room.roomId, [JSON.stringify(room), pinHash ?? '', JSON.stringify(list)])
+    },
+    async releaseRoom (roomId) {
+      // Forgotten before the command is sent: a join that comes now indexes the
+      // room again, behind it.
+      indexed.delete(roomId)
+      await redis.srem(`${nodeKey(nodeId)}:rooms`, roomId)
+    },
+    async dropShare (node, roomId) {
+      const change = await changeShare(node, roomId, ['', '', '[]'])
+      await (node === nodeId ? store.releaseRoom(roomId) : redis.srem(`${nodeKey(node)}:rooms`, roomId))
+      return change
+    },
+    async forgetNode (node) {
+      await Promise.all([redis.del(nodeKey(node), `${nodeKey(node)}:rooms`), redis.srem(nodesKey, node)])
+    }
+  }
+  return failingClosed(store)
+}
+
+/** Turns what the client throws (connection gone, time-out, server error) into UNAVAILABLE. */
+function failingClosed (store: Store): Store {
+  return new Proxy(store, {
+    get (target, name: keyof Store) {
+      const member = target[name]
+      if (typeof member !== 'function') return member
+      return async (...args: unknown[]) => {
+        try {
+          return await (member as (...args: unknown[]) => Promise<unknown>).apply(target, args)
+        } catch (error) {
+          throw isCoded(error) ? error : unavailable('The store cannot be reached', error)
+        }
+      }
+    }
+  })
+}

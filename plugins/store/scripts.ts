@@ -1,0 +1,133 @@
+// The Lua scripts of the Redis store. Redis runs each of them as one step.
+// All keys of a script carry the room id as hash tag, so that they live on one
+// node of a Redis Cluster.
+//
+// A room is
+//   …           hash: meta (JSON of the record), pin (hash), activity (ms), producers:<node>
+//   …:users     sorted set: user → time of arrival
+//   …:profiles  hash: user → profile JSON
+//   …:refs      hash: user → number of sockets
+//   …:sessions  hash: "<node> <session>" → user
+//   …:ban:<u>   end of a ban (ms), expires with it
+//   …:pin:<u>   wrong pins of the last minute
+
+/** KEYS room users profiles refs sessions ban pin — ARGV field user profile limit pinHash create now told tries window */
+export const join = `
+local until_ = redis.call('GET', KEYS[6])
+if until_ then return {'BANNED', until_} end
+local meta = redis.call('HGET', KEYS[1], 'meta')
+local created = 0
+if meta then
+  local pin = redis.call('HGET', KEYS[1], 'pin')
+  if pin then
+    local tries = tonumber(redis.call('GET', KEYS[7]) or '0')
+    if tries >= tonumber(ARGV[9]) then return {'RATE_LIMITED', redis.call('PTTL', KEYS[7])} end
+    if ARGV[5] == '' then return {'PIN_REQUIRED'} end
+    if ARGV[5] ~= pin then
+      if redis.call('INCR', KEYS[7]) == 1 then redis.call('PEXPIRE', KEYS[7], ARGV[10]) end
+      return {'PIN_WRONG'}
+    end
+  end
+elseif ARGV[6] == '' then
+  return {'ROOM_NOT_FOUND'}
+end
+if not redis.call('ZSCORE', KEYS[2], ARGV[2]) and redis.call('ZCARD', KEYS[2]) >= tonumber(ARGV[4]) then
+  return {'ROOM_FULL'}
+end
+if not meta then
+  meta = ARGV[6]
+  created = 1
+  redis.call('HSET', KEYS[1], 'meta', meta)
+  if ARGV[5] ~= '' then redis.call('HSET', KEYS[1], 'pin', ARGV[5]) end
+end
+local first = 0
+if redis.call('HSET', KEYS[5], ARGV[1], ARGV[2]) == 1 then
+  if redis.call('HINCRBY', KEYS[4], ARGV[2], 1) == 1 then
+    first = 1
+    redis.call('ZADD', KEYS[2], ARGV[7], ARGV[2])
+  end
+end
+redis.call('HSET', KEYS[3], ARGV[2], ARGV[3])
+redis.call('HSET', KEYS[1], 'activity', ARGV[7])
+local users = redis.call('ZRANGE', KEYS[2], 0, tonumber(ARGV[8]) - 1)
+return {'OK', meta, created, first, redis.call('ZCARD', KEYS[2]), redis.call('HMGET', KEYS[3], unpack(users))}
+`
+
+/** KEYS room users profiles refs sessions — ARGV field now */
+export const leave = `
+local user = redis.call('HGET', KEYS[5], ARGV[1])
+if not user then return false end
+redis.call('HDEL', KEYS[5], ARGV[1])
+local last = 0
+if redis.call('HINCRBY', KEYS[4], user, -1) <= 0 then
+  last = 1
+  redis.call('HDEL', KEYS[4], user)
+  redis.call('ZREM', KEYS[2], user)
+  redis.call('HDEL', KEYS[3], user)
+end
+if redis.call('EXISTS', KEYS[1]) == 1 then redis.call('HSET', KEYS[1], 'activity', ARGV[2]) end
+return {last, redis.call('ZCARD', KEYS[2])}
+`
+
+/** KEYS room users profiles refs sessions — ARGV onlyIfEmpty */
+export const removeRoom = `
+local meta = redis.call('HGET', KEYS[1], 'meta')
+if not meta then return false end
+if ARGV[1] == '1' and redis.call('ZCARD', KEYS[2]) > 0 then return false end
+redis.call('DEL', KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5])
+return meta
+`
+
+/** KEYS room — ARGV now field producers */
+export const touch = `
+if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
+redis.call('HSET', KEYS[1], 'activity', ARGV[1])
+if ARGV[3] ~= '' then redis.call('HSET', KEYS[1], ARGV[2], ARGV[3]) end
+return 1
+`
+
+/**
+ * KEYS room users profiles refs sessions — ARGV node meta pin now members(JSON [[field, user, profile]…])
+ *
+ * Makes a server's share of the room what is given: members it does not have
+ * any more are removed, those that are missing are added. Returns the profiles
+ * of the users who thereby came and went, and the number of users.
+ */
+export const replaceShare = `
+local given, joined, left = {}, {}, {}
+for _, member in ipairs(cjson.decode(ARGV[5])) do given[member[1]] = member end
+local sessions = redis.call('HGETALL', KEYS[5])
+local there = {}
+for i = 1, #sessions, 2 do
+  local field, user = sessions[i], sessions[i + 1]
+  there[field] = true
+  if string.sub(field, 1, #ARGV[1] + 1) == ARGV[1] .. ' ' and not given[field] then
+    redis.call('HDEL', KEYS[5], field)
+    if redis.call('HINCRBY', KEYS[4], user, -1) <= 0 then
+      table.insert(left, redis.call('HGET', KEYS[3], user))
+      redis.call('HDEL', KEYS[4], user)
+      redis.call('ZREM', KEYS[2], user)
+      redis.call('HDEL', KEYS[3], user)
+    end
+  end
+end
+if next(given) then
+  if ARGV[2] ~= '' and redis.call('HSETNX', KEYS[1], 'meta', ARGV[2]) == 1 then
+    redis.call('HSET', KEYS[1], 'activity', ARGV[4])
+    if ARGV[3] ~= '' then redis.call('HSET', KEYS[1], 'pin', ARGV[3]) end
+  end
+  for field, member in pairs(given) do
+    if not there[field] then
+      redis.call('HSET', KEYS[5], field, member[2])
+      if redis.call('HINCRBY', KEYS[4], member[2], 1) == 1 then
+        redis.call('ZADD', KEYS[2], ARGV[4], member[2])
+        redis.call('HSET', KEYS[3], member[2], member[3])
+        table.insert(joined, member[3])
+      end
+    end
+  end
+else
+  redis.call('HDEL', KEYS[1], 'producers:' .. ARGV[1])
+end
+return {joined, left, redis.call('ZCARD', KEYS[2])}
+`

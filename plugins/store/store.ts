@@ -1,0 +1,168 @@
+import type { Profile, UserId } from '../sockets/user.ts'
+
+/** What a room is, as every server sees it. */
+export interface RoomRecord {
+  roomId: string
+  /** Who owns it; never taken from the client. */
+  ownerId: UserId
+  createdAt: number
+  seatCount: number
+  /** Whether a pin is needed to join. */
+  locked: boolean
+}
+
+export interface JoinCommand {
+  roomId: string
+  sessionId: string
+  userKey: string
+  profile: Profile
+  /** Members allowed; counted in users, so a user who is in may always come again. */
+  limit: number
+  /** Hash of the pin the client gave. */
+  pinHash?: string | undefined
+  /** The room to make when there is none; absent where none may be made. */
+  create?: RoomRecord | undefined
+  now: number
+}
+
+export interface JoinResult {
+  room: RoomRecord
+  created: boolean
+  /** Whether this is the user's first socket in the room. */
+  firstOfUser: boolean
+  /** Users in the room, this one included. */
+  count: number
+  /** The first hundred of them in order of arrival. */
+  participants: Profile[]
+}
+
+export interface LeaveResult {
+  /** Whether it was the user's last socket in the room. */
+  lastOfUser: boolean
+  count: number
+}
+
+export interface RoomSummary extends RoomRecord {
+  participantCount: number
+  producers: number
+  lastActivityAt: number
+}
+
+/** One server's share of a room: who is there through it. */
+export interface RoomShare {
+  room: RoomRecord
+  pinHash?: string | undefined
+  members: readonly { sessionId: string, userKey: string, profile: Profile }[]
+}
+
+/** What a correction of a server's share changed for everybody. */
+export interface ShareChange {
+  joined: Profile[]
+  left: Profile[]
+  count: number
+}
+
+export interface SessionRecord {
+  sessionId: string
+  nodeId: string
+  roomId: string | null
+  connectedAt: number
+}
+
+/**
+ * What servers must agree on. Two implementations, `memory` (one server) and
+ * `redis`, pass the same contract suite (test/contracts/store.ts). Each method
+ * is atomic. When the store can't be reached every method throws UNAVAILABLE
+ * and has changed nothing that a later call would not set right.
+ */
+export interface Store {
+  readonly kind: 'memory' | 'redis'
+  /** @throws UNAVAILABLE when the store can't be reached */
+  ping (): Promise<void>
+  close (): Promise<void>
+
+  /**
+   * Lets a socket into a room and makes the room when it is the first.
+   *
+   * @throws ROOM_NOT_FOUND, ROOM_FULL, BANNED (details `{until}`), PIN_REQUIRED,
+   *   PIN_WRONG, RATE_LIMITED after five wrong pins in a minute
+   */
+  join (command: JoinCommand): Promise<JoinResult>
+  /** @returns undefined when the socket was not in the room */
+  leave (roomId: string, sessionId: string, userKey: string, now: number): Promise<LeaveResult | undefined>
+  /**
+   * Removes a room and all that is kept of it but its bans.
+   *
+   * @param onlyIfEmpty leave it when somebody is in it
+   * @returns the room, to exactly one of several callers; undefined to the others
+   */
+  removeRoom (roomId: string, onlyIfEmpty?: boolean): Promise<RoomRecord | undefined>
+  getRoom (roomId: string): Promise<RoomSummary | undefined>
+  /** @returns at most `limit` users in order of arrival */
+  getParticipants (roomId: string, limit: number): Promise<Profile[]>
+  /**
+   * @param after a roomId; rooms are listed in the order of their ids
+   * @returns at most `limit` rooms after it
+   */
+  listRooms (after: string, limit: number): Promise<RoomSummary[]>
+  /** Rooms whose last member left before `before`, oldest first. Each may meanwhile have members again. */
+  listEmptyRooms (before: number, limit: number): Promise<string[]>
+  /** Takes a room off the list of empty ones when it was put there before `before`. */
+  forgetEmptyRoom (roomId: string, before: number): Promise<void>
+  /** Notes that something happened in a room, and how many producers it has on this server. */
+  touchRoom (roomId: string, now: number, producers?: number): Promise<void>
+
+  /** @param until epoch milliseconds */
+  ban (roomId: string, userKey: string, until: number): Promise<void>
+  /** @returns whether there was one */
+  unban (roomId: string, userKey: string): Promise<boolean>
+
+  /** Records a socket of a user and the room it is in, in place of what was known of it. */
+  putSession (userKey: string, session: SessionRecord): Promise<void>
+  removeSession (userKey: string, sessionId: string): Promise<void>
+  /** Sessions of a user on servers that are alive. */
+  getSessions (userKey: string): Promise<SessionRecord[]>
+
+  /**
+   * Remembers a key for a while, also over a crash.
+   *
+   * @param until epoch milliseconds
+   */
+  setMark (key: string, until: number): Promise<void>
+  /** @returns for each key whether it is remembered */
+  hasMarks (keys: readonly string[]): Promise<boolean[]>
+
+  /**
+   * Takes a key that nobody holds.
+   *
+   * @param forMs how long nobody else gets it
+   * @returns whether this call got it
+   */
+  claim (key: string, forMs: number): Promise<boolean>
+
+  /**
+   * Tells the other servers that this one lives, for ten seconds.
+   *
+   * @returns false when they may have thought otherwise since the last call
+   */
+  heartbeat (): Promise<boolean>
+  /** Servers that have stopped telling so and whose members nobody has removed yet. */
+  listDeadNodes (): Promise<string[]>
+  /** Rooms in which a server has, or may have, members. */
+  listNodeRooms (nodeId: string): Promise<string[]>
+  /** Makes the store's view of a server's share of one room what is given. A missing room is made again. */
+  replaceShare (nodeId: string, share: RoomShare): Promise<ShareChange>
+  /** This server has nobody in the room any more. */
+  releaseRoom (roomId: string): Promise<void>
+  /** Takes all members of a server out of a room. */
+  dropShare (nodeId: string, roomId: string): Promise<ShareChange>
+  forgetNode (nodeId: string): Promise<void>
+}
+
+/** Lifetime of a server's claim to be alive, in milliseconds; renewed every third of it. */
+export const leaseMs = 10_000
+/** Wrong pins a user may try in a room per minute (protocol.md, room rules). */
+export const pinTries = 5
+export const pinWindowMs = 60_000
+/** Most participants that a join tells (protocol.md, room:join). */
+export const participantsTold = 100

@@ -1,0 +1,117 @@
+import type { FastifyPluginAsyncZod } from 'fastify-type-provider-zod'
+import { z } from 'zod'
+import { RoomNotFound } from '../../plugins/rooms/errors.ts'
+import { closeReason, profile, roomId, userId } from '../../plugins/rooms/messages.ts'
+import { userKeyOf } from '../../plugins/sockets/user.ts'
+
+const params = z.object({ roomId })
+
+const summary = z.object({
+  id: roomId,
+  ownerId: userId,
+  participants: z.int(),
+  seated: z.int(),
+  producers: z.int(),
+  createdAt: z.int(),
+  lastActivityAt: z.int()
+})
+
+const detail = z.object({
+  id: roomId,
+  ownerId: userId,
+  seatCount: z.int(),
+  locked: z.boolean(),
+  createdAt: z.int(),
+  lastActivityAt: z.int(),
+  participantCount: z.int(),
+  participants: z.array(profile),
+  producers: z.array(z.object({ producerId: z.string(), userId, isPaused: z.boolean() })),
+  transports: z.array(z.object({ transportId: z.string(), userId, type: z.enum(['producer', 'consumer']), iceState: z.string(), dtlsState: z.string() })),
+  worker: z.int().nullable(),
+  routerId: z.string().nullable()
+})
+
+const page = z.object({
+  cursor: z.string().max(256).optional().describe('Where the last page ended'),
+  limit: z.coerce.number().int().min(1).max(200).default(50)
+})
+
+// More are not listed one by one; participantCount has them all.
+const participantsShown = 1000
+const longestBanSeconds = 10 * 365 * 86_400
+
+/** /admin/rooms: what rooms there are, and ending them or somebody's part in them. */
+export default (async function rooms (app) {
+  if (!app.admin.enabled) return
+
+  app.get('/admin/rooms', {
+    schema: { querystring: page, response: { 200: z.object({ rooms: z.array(summary), nextCursor: z.string().nullable() }) } }
+  }, async ({ query: { cursor, limit } }) => {
+    const after = cursor === undefined ? '' : Buffer.from(cursor, 'base64url').toString()
+    const found = await app.store.listRooms(after, limit + 1)
+    const shown = found.slice(0, limit)
+    const last = shown.at(-1)
+    return {
+      rooms: shown.map((room) => ({
+        id: room.roomId,
+        ownerId: room.ownerId,
+        participants: room.participantCount,
+        seated: 0,
+        producers: room.producers,
+        createdAt: room.createdAt,
+        lastActivityAt: room.lastActivityAt
+      })),
+      nextCursor: found.length > limit && last ? Buffer.from(last.roomId).toString('base64url') : null
+    }
+  })
+
+  app.get('/admin/rooms/:roomId', { schema: { params, response: { 200: detail } } }, async ({ params: { roomId } }) => {
+    const [room, participants] = await Promise.all([app.store.getRoom(roomId), app.store.getParticipants(roomId, participantsShown)])
+    if (!room) throw new RoomNotFound(roomId)
+    const media = app.sfu.describe(roomId)
+    return {
+      id: room.roomId,
+      ownerId: room.ownerId,
+      seatCount: room.seatCount,
+      locked: room.locked,
+      createdAt: room.createdAt,
+      lastActivityAt: room.lastActivityAt,
+      participantCount: room.participantCount,
+      participants,
+      producers: app.sfu.producersOf(roomId),
+      transports: media?.transports ?? [],
+      worker: media?.worker ?? null,
+      routerId: media?.routerId ?? null
+    }
+  })
+
+  app.post('/admin/rooms/:roomId/close', {
+    schema: { params, body: z.object({ reason: closeReason.default('closed_by_admin') }).nullish(), response: { 204: z.null() } }
+  }, async ({ params: { roomId }, body }, reply) => {
+    const reason = body?.reason ?? 'closed_by_admin'
+    if (!await app.rooms.close(roomId, reason)) throw new RoomNotFound(roomId)
+    app.log.info({ roomId, reason }, 'admin closed a room')
+    return reply.code(204).send(null)
+  })
+
+  app.post('/admin/rooms/:roomId/kick', {
+    schema: {
+      params,
+      body: z.object({ userId, banSeconds: z.number().min(0).max(longestBanSeconds).optional() }),
+      response: { 204: z.null() }
+    }
+  }, async ({ params: { roomId }, body: { userId, banSeconds = 0 } }, reply) => {
+    if (!await app.store.getRoom(roomId)) throw new RoomNotFound(roomId)
+    await app.rooms.kick(roomId, userId, banSeconds > 0 ? Date.now() + Math.ceil(banSeconds * 1000) : undefined)
+    app.log.info({ roomId, userId, banSeconds }, 'admin kicked a user')
+    return reply.code(204).send(null)
+  })
+
+  app.delete('/admin/rooms/:roomId/bans/:userId', {
+    schema: { params: z.object({ roomId, userId: z.string().min(1).max(128) }), response: { 204: z.null() } }
+  }, async ({ params: { roomId, userId } }, reply) => {
+    await app.store.unban(roomId, userKeyOf(userId))
+    app.log.info({ roomId, userId }, 'admin lifted a ban')
+    return reply.code(204).send(null)
+  })
+}) satisfies FastifyPluginAsyncZod

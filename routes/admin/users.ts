@@ -1,0 +1,30 @@
+import type { FastifyPluginAsyncZod } from 'fastify-type-provider-zod'
+import { z } from 'zod'
+import { roomId } from '../../plugins/rooms/messages.ts'
+
+/** GET /admin/users/:userId: where a user is connected, on whichever server. */
+export default (async function users (app) {
+  if (!app.admin.enabled) return
+
+  app.get('/admin/users/:userId', {
+    schema: {
+      params: z.object({ userId: z.string().min(1).max(128) }),
+      response: {
+        200: z.object({
+          userId: z.string(),
+          sockets: z.array(z.object({ sessionId: z.string(), node: z.string(), roomId: roomId.nullable(), connectedAt: z.int() })),
+          roomId: roomId.nullable(),
+          seat: z.int().nullable()
+        })
+      }
+    }
+  }, async ({ params: { userId } }) => {
+    const sessions = await app.store.getSessions(userId)
+    return {
+      userId,
+      sockets: sessions.map(({ sessionId, nodeId, roomId, connectedAt }) => ({ sessionId, node: nodeId, roomId, connectedAt })),
+      roomId: sessions.find((session) => session.roomId !== null)?.roomId ?? null,
+      seat: null
+    }
+  })
+}) satisfies FastifyPluginAsyncZod

