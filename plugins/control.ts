@@ -4,7 +4,6 @@ import fp from 'fastify-plugin'
  * What servers tell one another, by kind. The part that handles a kind
  * declares it here by module augmentation.
  */
-// eslint-disable-next-line @typescript-eslint/no-empty-object-type
 export interface ControlMessages {}
 
 export type ControlKind = keyof ControlMessages

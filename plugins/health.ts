@@ -49,7 +49,7 @@ export default fp(async function health (app) {
     check () {
       if (!latest) {
         latest = look()
-        void latest.finally(() => setTimeout(() => { latest = undefined }, freshMs).unref())
+        latest.finally(() => setTimeout(() => { latest = undefined }, freshMs).unref())
       }
       return latest
     }

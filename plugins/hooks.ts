@@ -5,7 +5,6 @@ import type { FastifyBaseLogger } from 'fastify'
  * What the kernel tells features, by name. The part of the kernel that calls a
  * hook declares it here by module augmentation, next to the call.
  */
-// eslint-disable-next-line @typescript-eslint/no-empty-object-type
 export interface KernelHooks {}
 
 export type HookName = keyof KernelHooks

@@ -134,7 +134,6 @@ export default fp(async function messages (app) {
     const barrier = barriers.get(session)
     const started = barrier ? barrier.then(run) : run()
     if (route.exclusive === true) hold(session, started)
-    else if (barrier) void started
   }
 
   async function handle (session: Session, route: MessageRoute, data: unknown, afterReply: (() => void)[], tags: object): Promise<unknown> {

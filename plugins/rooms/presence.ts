@@ -37,7 +37,7 @@ export function createPresence (claim: (roomId: string) => Promise<boolean>, sen
   }
 
   function later (roomId: string, ms: number) {
-    return setTimeout(() => { void flush(roomId) }, ms)
+    return setTimeout(() => { flush(roomId) }, ms)
   }
 
   async function flush (roomId: string) {

@@ -178,7 +178,7 @@ export function createRooms (app: FastifyInstance): RoomKeeping {
     rooms.delete(room.roomId)
     const channel = channels.get(room.roomId)
     channels.delete(room.roomId)
-    if (channel) void bus.unsubscribe(channelOf(room.roomId), channel.handler)
+    if (channel) bus.unsubscribe(channelOf(room.roomId), channel.handler)
     store.releaseRoom(room.roomId).catch(() => { dirty = true })
   }
 

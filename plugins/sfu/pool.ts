@@ -79,7 +79,7 @@ export function createPool (options: PoolOptions, metrics: Metrics, log: Fastify
       deaths.inc()
       log.error({ err, worker: index, pid: worker.pid }, 'a media worker died and is replaced')
       onDied(mine)
-      void respawn(index, 0)
+      respawn(index, 0)
     })
     log.info({ worker: index, pid: worker.pid, port: mine.port }, 'media worker')
     for (const resolve of waiting) resolve()
@@ -111,7 +111,7 @@ export function createPool (options: PoolOptions, metrics: Metrics, log: Fastify
       await spawn(index)
     } catch (err) {
       log.error({ err, worker: index }, 'a media worker could not be started')
-      setTimeout(() => { void respawn(index, attempt + 1) }, Math.min(respawnDelayMs * 2 ** attempt, longestRespawnDelayMs)).unref()
+      setTimeout(() => { respawn(index, attempt + 1) }, Math.min(respawnDelayMs * 2 ** attempt, longestRespawnDelayMs)).unref()
     }
   }
 

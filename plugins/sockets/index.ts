@@ -122,7 +122,7 @@ export default fp(async function sockets (app) {
       app.log.debug({ sessionId: session.id, userId: session.user.id, code }, 'socket closed')
     })
     app.log.debug({ sessionId: session.id, userId: session.user.id }, 'socket open')
-    if (config.SINGLE_SESSION) void app.control.send('user:replaced', { userKey: session.userKey, keep: session.id })
+    if (config.SINGLE_SESSION) app.control.send('user:replaced', { userKey: session.userKey, keep: session.id })
     app.hooks.emit('session:open', session)
     return session
   }

@@ -1,0 +1,100 @@
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import type { AddressInfo } from 'node:net'
+import { createSigner } from 'fast-jwt'
+import type { FastifyInstance } from 'fastify'
+import type { Test } from 'tap'
+import { buildApp } from '../../app.ts'
+import { loadConfig } from '../../config/load.ts'
+import { connect } from './client.ts'
+import type { ConnectOptions, TestClient } from './client.ts'
+import { startRedis } from './redis.ts'
+
+export const jwtSecret = 'a-secret-for-tests-that-is-long-enough'
+export const adminKey = 'an-admin-key-for-tests-that-is-long-enough'
+
+const sign = createSigner({ key: jwtSecret, algorithm: 'HS256', expiresIn: '1h' })
+
+/**
+ * @param id of the user
+ * @param claims besides id and name
+ * @returns a token as the backend makes it
+ */
+export function tokenFor (id: string | number, claims: Record<string, unknown> = {}): string {
+  return sign({ id, name: `User ${id}`, ...claims })
+}
+
+/** A server under test, listening on a port of its own. */
+export interface TestServer {
+  app: FastifyInstance
+  /** http://127.0.0.1:port */
+  url: string
+  /** Connects as a user and waits for the greeting. */
+  connect (userId: string | number, options?: ConnectOptions): Promise<TestClient>
+  /** Calls the admin's API with the key. */
+  admin (method: string, path: string, body?: unknown): Promise<{ status: number, body: Record<string, unknown> | null }>
+  close (): Promise<void>
+}
+
+export interface BuildOptions {
+  env?: Record<string, string>
+  featuresDir?: string
+}
+
+/**
+ * Starts a server that ends with the test. Media ports are searched from a
+ * place of this process's own, so that servers side by side rarely meet.
+ */
+export async function build (t: Test, { env = {}, ...options }: BuildOptions = {}): Promise<TestServer> {
+  const dataDir = mkdtempSync(join(tmpdir(), 'flylive-data-'))
+  const config = loadConfig({
+    NODE_ENV: 'test',
+    JWT_SECRET: jwtSecret,
+    ADMIN_API_KEY: adminKey,
+    DATA_DIR: dataDir,
+    MEDIASOUP_RTC_MIN_PORT: String(20_000 + process.pid % 20_000),
+    ...env
+  })
+  const logger = process.env.TEST_LOG === undefined ? false : { level: process.env.TEST_LOG }
+  const app = await buildApp({ config, logger, ...options })
+  let closed = false
+  const close = async () => {
+    if (closed) return
+    closed = true
+    await app.close()
+  }
+  t.teardown(async () => {
+    await close()
+    rmSync(dataDir, { recursive: true, force: true })
+  })
+  await app.listen({ host: '127.0.0.1', port: 0 })
+  const url = `http://127.0.0.1:${(app.server.address() as AddressInfo).port}`
+  return {
+    app,
+    url,
+    connect: (userId, connectOptions) => connect(t, url, { token: tokenFor(userId), ...connectOptions }),
+    async admin (method, path, body) {
+      const response = await fetch(url + path, {
+        method,
+        headers: { authorization: `Bearer ${adminKey}`, ...(body === undefined ? {} : { 'content-type': 'application/json' }) },
+        ...(body === undefined ? {} : { body: JSON.stringify(body) })
+      })
+      const text = await response.text()
+      return { status: response.status, body: text === '' ? null : JSON.parse(text) as Record<string, unknown> }
+    },
+    close
+  }
+}
+
+export type StoreKind = 'memory' | 'redis'
+
+/**
+ * Runs a test on every store: in memory, and on a real Redis of its own.
+ *
+ * @param fn gets the environment that chooses the store
+ */
+export function onEveryStore (t: Test, name: string, fn: (t: Test, env: Record<string, string>, kind: StoreKind) => Promise<void>): void {
+  t.test(`${name} (memory)`, (t) => fn(t, {}, 'memory'))
+  t.test(`${name} (redis)`, async (t) => fn(t, { REDIS_URL: (await startRedis(t)).url }, 'redis'))
+}

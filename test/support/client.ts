@@ -1,0 +1,168 @@
+import { once } from 'node:events'
+import type { Test } from 'tap'
+import { WebSocket } from 'ws'
+
+export interface ConnectOptions {
+  token?: string
+  /** Offered besides the bearer entry. */
+  protocols?: string[]
+  headers?: Record<string, string>
+  /** Appended to /ws. */
+  query?: string
+}
+
+export interface Reply {
+  id: string | number
+  ok: boolean
+  data: Record<string, never> & Record<string, unknown>
+  error: { code: string, message: string, details?: unknown }
+}
+
+export interface Event {
+  type: string
+  data: Record<string, unknown>
+}
+
+/** A raw client: it sends frames and remembers what comes. */
+export interface TestClient {
+  readonly ws: WebSocket
+  /** Everything that came that was not a reply, in order. */
+  readonly events: Event[]
+  readonly greeting: Record<string, unknown>
+  /** Sends a request and waits for its reply, whatever it is. */
+  request (type: string, data?: unknown): Promise<Reply>
+  /** Sends a request that must succeed. */
+  ok (type: string, data?: unknown): Promise<Record<string, unknown>>
+  /** Sends a request that must fail. @returns the error code */
+  fails (type: string, data?: unknown): Promise<string>
+  send (frame: unknown): void
+  /** The next event of a type that fits and has not been waited for yet. */
+  event (type: string, fits?: (data: Record<string, unknown>) => boolean): Promise<Record<string, unknown>>
+  /** Code and reason with which the server closes. */
+  readonly closed: Promise<{ code: number, reason: string }>
+  /** A round trip: when it is done, all that was sent before has been handled. */
+  flush (): Promise<void>
+  close (): Promise<void>
+}
+
+// A test that waits for what never comes fails with what did come instead.
+const patienceMs = 15_000
+
+/** A connection attempt that was answered with HTTP. */
+export class Refused extends Error {
+  readonly status: number
+  readonly body: { error: { code: string, message: string } }
+  readonly headers: Record<string, string | string[] | undefined>
+
+  constructor (status: number, body: string, headers: Refused['headers']) {
+    super(`refused with ${status}: ${body}`)
+    this.status = status
+    this.body = JSON.parse(body) as Refused['body']
+    this.headers = headers
+  }
+}
+
+/**
+ * Opens a socket and waits for the greeting.
+ *
+ * @param url http://…
+ * @throws {Refused} when the server answers with HTTP
+ */
+export async function connect (t: Test, url: string, { token, protocols = ['msab.v1'], headers = {}, query = '' }: ConnectOptions = {}): Promise<TestClient> {
+  const ws = new WebSocket(`${url.replace('http', 'ws')}/ws${query}`, protocols, {
+    headers: { ...(token === undefined ? {} : { authorization: `Bearer ${token}` }), ...headers }
+  })
+  t.teardown(() => ws.terminate())
+  const client = createClient(ws)
+  await new Promise<void>((resolve, reject) => {
+    ws.once('error', reject)
+    ws.once('unexpected-response', (_request, response) => {
+      let body = ''
+      response.setEncoding('utf8').on('data', (chunk) => { body += chunk })
+      response.once('end', () => reject(new Refused(response.statusCode ?? 0, body, response.headers)))
+    })
+    ws.once('open', resolve)
+  })
+  Object.assign(client, { greeting: await client.event('session:ready') })
+  return client
+}
+
+function createClient (ws: WebSocket): TestClient {
+  const events: Event[] = []
+  const taken = new Set<Event>()
+  const waiting = new Map<string | number, (reply: Reply) => void>()
+  const watchers = new Set<() => void>()
+  let nextId = 0
+  const closed = new Promise<{ code: number, reason: string }>((resolve) => {
+    ws.once('close', (code, reason) => resolve({ code, reason: reason.toString() }))
+  })
+  ws.on('error', () => { /* close follows */ })
+  ws.on('message', (raw) => {
+    const message = JSON.parse(String(raw)) as Reply & Event
+    if (message.id !== undefined && waiting.has(message.id)) {
+      waiting.get(message.id)?.(message)
+      waiting.delete(message.id)
+      return
+    }
+    events.push(message)
+    for (const watcher of watchers) watcher()
+  })
+
+  async function within<T> (promise: Promise<T>, what: string): Promise<T> {
+    let timer: NodeJS.Timeout | undefined
+    const timeout = new Promise<never>((_resolve, reject) => {
+      timer = setTimeout(() => reject(new Error(`Waited for ${what}; came: ${JSON.stringify(events.slice(-20))}`)), patienceMs)
+    })
+    return await Promise.race([promise, timeout]).finally(() => clearTimeout(timer))
+  }
+
+  const client: TestClient = {
+    ws,
+    events,
+    greeting: {},
+    closed,
+    send (frame) {
+      ws.send(typeof frame === 'string' || Buffer.isBuffer(frame) ? frame : JSON.stringify(frame))
+    },
+    async request (type, data) {
+      const id = ++nextId
+      const reply = new Promise<Reply>((resolve) => waiting.set(id, resolve))
+      client.send({ id, type, data })
+      return await within(Promise.race([reply, closed.then(({ code, reason }): never => { throw new Error(`closed with ${code} ${reason} before the reply to ${type}`) })]), `the reply to ${type}`)
+    },
+    async ok (type, data) {
+      const reply = await client.request(type, data)
+      if (!reply.ok) throw new Error(`${type} failed: ${JSON.stringify(reply.error)}`)
+      return reply.data
+    },
+    async fails (type, data) {
+      const reply = await client.request(type, data)
+      if (reply.ok) throw new Error(`${type} did not fail: ${JSON.stringify(reply.data)}`)
+      return reply.error.code
+    },
+    event (type, fits = () => true) {
+      const find = () => events.find((event) => event.type === type && !taken.has(event) && fits(event.data))
+      return within(new Promise((resolve) => {
+        const look = () => {
+          const event = find()
+          if (!event) return
+          taken.add(event)
+          watchers.delete(look)
+          resolve(event.data)
+        }
+        watchers.add(look)
+        look()
+      }), `the event ${type}`)
+    },
+    async flush () {
+      await client.request('user:getRoom', { userId: 'nobody' })
+    },
+    async close () {
+      if (ws.readyState === WebSocket.CLOSED) return
+      const gone = once(ws, 'close')
+      ws.close()
+      await gone
+    }
+  }
+  return client
+}
