@@ -3,7 +3,7 @@ import neostandard from 'neostandard'
 export default [
   ...neostandard({
     ts: true,
-    ignores: ['node_modules', '.tap', 'docs/contract']
+    ignores: ['node_modules', '.tap', 'docs/contract', 'test/fixtures/features/broken']
   }),
   {
     rules: {

@@ -54,6 +54,9 @@ export function loadConfig (env: Record<string, string | undefined>): Config {
       .filter((rule) => merged[rule.name] === undefined && rule.when(merged))
       .map((rule) => `${rule.name}: is required ${rule.reason}`)
   ]
+  if (result.success && result.data.MEDIASOUP_RTC_MAX_PORT < result.data.MEDIASOUP_RTC_MIN_PORT) {
+    problems.push('MEDIASOUP_RTC_MAX_PORT: must not be below MEDIASOUP_RTC_MIN_PORT')
+  }
   if (!result.success || problems.length) throw new ConfigError(problems)
   const madeUp = new Set<'JWT_SECRET' | 'ADMIN_API_KEY'>()
   const values = result.data

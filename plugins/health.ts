@@ -7,7 +7,7 @@ export interface HealthReport {
 }
 
 export interface Health {
-  /** Looks at everything this server needs; at most once a second, however many ask. */
+  /** Looks at everything this server needs; at its dependencies at most once a second, however many ask. */
   check (): Promise<HealthReport>
 }
 
@@ -21,10 +21,10 @@ const freshMs = 1000
 
 /** Whether this server can do its work: media workers, store, pub/sub, and not shutting down. */
 export default fp(async function health (app) {
-  let latest: Promise<HealthReport> | undefined
+  let latest: Promise<HealthReport['checks']> | undefined
   const gauge = app.metrics.gauge('flylive_ready', 'Whether this server is ready: 1 or 0')
 
-  async function look (): Promise<HealthReport> {
+  async function look (): Promise<HealthReport['checks']> {
     const checks: HealthReport['checks'] = {}
     const note = async (name: string, check: () => unknown) => {
       try {
@@ -37,21 +37,22 @@ export default fp(async function health (app) {
     await Promise.all([
       note('store', () => app.store.ping()),
       note('pubsub', () => app.bus.check()),
-      note('workers', () => { if (!app.sfu.ready) throw new Error('no media worker is running') }),
-      note('accepting', () => { if (app.drain.draining) throw new Error('the server is shutting down') })
+      note('workers', () => { if (!app.sfu.ready) throw new Error('no media worker is running') })
     ])
-    const ready = Object.values(checks).every(({ ok }) => ok)
-    gauge.set(ready ? 1 : 0)
-    return { ready, checks }
+    return checks
   }
 
   app.decorate('health', {
-    check () {
+    async check () {
       if (!latest) {
         latest = look()
         latest.finally(() => setTimeout(() => { latest = undefined }, freshMs).unref())
       }
-      return latest
+      const accepting = app.drain.draining ? { ok: false, error: 'the server is shutting down' } : { ok: true }
+      const checks = { ...await latest, accepting }
+      const ready = Object.values(checks).every(({ ok }) => ok)
+      gauge.set(ready ? 1 : 0)
+      return { ready, checks }
     }
   } satisfies Health)
 }, { name: 'health', dependencies: ['store', 'bus', 'sfu', 'drain', 'metrics'] })

@@ -1,6 +1,6 @@
 import { z } from 'zod'
 import type { EventMap, RequestMap } from '../../plugins/messages/routes.ts'
-import { roomId, roomRequest, userId } from '../../plugins/rooms/messages.ts'
+import { roomId, userId } from '../../plugins/rooms/messages.ts'
 
 // The shapes of WebRTC parameters, as narrow as audio over mediasoup allows:
 // what passes here can't confuse a media worker.
@@ -108,7 +108,7 @@ const nothing = z.object({})
 
 export const requests = {
   'transport:create': {
-    request: roomRequest({ type: z.enum(['producer', 'consumer']) }),
+    request: z.object({ type: z.enum(['producer', 'consumer']) }),
     reply: z.object({
       id: mediaId,
       iceParameters: opaque,
@@ -117,39 +117,39 @@ export const requests = {
     })
   },
   'transport:connect': {
-    request: roomRequest({ transportId: mediaId, dtlsParameters }),
+    request: z.object({ transportId: mediaId, dtlsParameters }),
     reply: nothing
   },
   'transport:restartIce': {
-    request: roomRequest({ transportId: mediaId }),
+    request: z.object({ transportId: mediaId }),
     reply: z.object({ iceParameters: opaque })
   },
   'audio:produce': {
-    request: roomRequest({ transportId: mediaId, kind: z.literal('audio'), rtpParameters }),
+    request: z.object({ transportId: mediaId, kind: z.literal('audio'), rtpParameters }),
     reply: z.object({ id: mediaId })
   },
   'audio:closeProducer': {
-    request: roomRequest({ producerId: mediaId }),
+    request: z.object({ producerId: mediaId }),
     reply: nothing
   },
   'audio:selfMute': {
-    request: roomRequest({ producerId: mediaId }),
+    request: z.object({ producerId: mediaId }),
     reply: nothing
   },
   'audio:selfUnmute': {
-    request: roomRequest({ producerId: mediaId }),
+    request: z.object({ producerId: mediaId }),
     reply: nothing
   },
   'audio:consume': {
-    request: roomRequest({ transportId: mediaId, producerId: mediaId, rtpCapabilities }),
+    request: z.object({ transportId: mediaId, producerId: mediaId, rtpCapabilities }),
     reply: z.object({ id: mediaId, producerId: mediaId, kind: z.literal('audio'), rtpParameters: opaque })
   },
   'consumer:resume': {
-    request: roomRequest({ consumerId: mediaId }),
+    request: z.object({ consumerId: mediaId }),
     reply: z.object({ deferred: z.literal(true).optional().describe('The source is silent now; it will be heard when it is not') })
   },
   'consumer:pause': {
-    request: roomRequest({ consumerId: mediaId }),
+    request: z.object({ consumerId: mediaId }),
     reply: nothing
   }
 } satisfies RequestMap

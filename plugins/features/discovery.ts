@@ -18,7 +18,7 @@ export interface FeatureModule {
   /** From fastify-plugin's metadata. */
   dependencies: readonly string[]
   version: string | undefined
-  /** Types of the messages it answers, from its exported `requests`. */
+  /** Types of the messages it answers, from its exported `requests`: known also while it is off. */
   types: readonly string[]
 }
 

@@ -80,6 +80,8 @@ export async function buildGeneration (
   try {
     app.register(module.plugin)
     await app.ready()
+    const unnamed = messages.table.routes.filter((route) => !module.types.includes(route.type)).map((route) => route.type)
+    if (unnamed.length) throw new Error(`The feature ${name} answers ${unnamed.join(', ')}, which its exported requests do not name`)
   } catch (error) {
     await app.close().catch(() => { /* What failed to start may fail to stop; the first error counts. */ })
     throw error

@@ -75,7 +75,7 @@ export default fp<FeatureOptions>(async function features (app, { featuresDir })
 
   app.decorate('features', {
     enabled: () => [...known].filter(([, { state }]) => state === 'enabled').map(([name]) => name),
-    list: () => [...known].map(([name, { state, module, generation, error }]) => ({
+    list: () => [...known].sort(([a], [b]) => a.localeCompare(b)).map(([name, { state, module, generation, error }]) => ({
       name,
       state,
       version: module?.version,

@@ -1,6 +1,7 @@
 import type { FastifyBaseLogger } from 'fastify'
 import type { z } from 'zod'
 import type { LocalRoom } from '../rooms/local-room.ts'
+import { roomId } from '../rooms/messages.ts'
 import type { Session } from '../sockets/session.ts'
 
 /** What a request carries and what its reply does: the message's contract. */
@@ -16,8 +17,8 @@ export type EventMap = Readonly<Record<string, z.ZodType>>
 
 export interface MessageOptions extends MessageSchemas {
   /**
-   * Whether the sender must be in the room the message names; without a
-   * roomId that is the room it is in. On by default.
+   * Whether the message is about a room. Then `roomId` may be in its request,
+   * is by default the room the sender is in, and can be no other. On by default.
    */
   room?: boolean
   /** Later messages of the same socket wait until this one is answered. */
@@ -69,7 +70,8 @@ export function createMessageRecorder (): MessageRegistrar & { table: { routes: 
     table,
     on (type, options, handler) {
       if (table.routes.some((route) => route.type === type)) throw new Error(`The message type ${type} is registered twice`)
-      table.routes.push({ ...options, type, handler: handler as MessageRoute['handler'] })
+      const request = options.room === false ? options.request : options.request.extend({ roomId: roomId.optional() })
+      table.routes.push({ ...options, request, type, handler: handler as MessageRoute['handler'] })
     },
     events (events) {
       Object.assign(table.events, events)

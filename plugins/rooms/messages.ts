@@ -6,16 +6,6 @@ export const roomId = z.string().regex(/^[A-Za-z0-9_.:-]{1,128}$/, 'must be 1–
 /** A user's id, in either form. */
 export const userId = z.union([z.number(), z.string().min(1).max(128)])
 
-/**
- * The request of a message about a room: `roomId` may be left out and is then
- * the room the socket is in.
- *
- * @param shape what it carries besides
- */
-export function roomRequest<S extends z.core.$ZodLooseShape> (shape: S) {
-  return z.object({ roomId: roomId.optional(), ...shape })
-}
-
 export const profile = z.looseObject({ userId, id: userId }).describe('The public claims of a user')
 
 /** Why a room was closed: one of these, or what an admin gave. */
@@ -38,7 +28,7 @@ export const requests = {
     }).describe('Features add what they know of the room')
   },
   'room:leave': {
-    request: roomRequest({}),
+    request: z.object({}),
     reply: z.object({})
   },
   'user:getRoom': {

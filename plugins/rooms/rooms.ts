@@ -9,7 +9,7 @@ import type { Session } from '../sockets/session.ts'
 import { userKeyOf } from '../sockets/user.ts'
 import type { Profile, UserId } from '../sockets/user.ts'
 import type { JoinResult, RoomRecord, ShareChange } from '../store/store.ts'
-import { NotInRoom } from './errors.ts'
+import { NotInRoom, RoomNotFound } from './errors.ts'
 import { deliver } from './local-room.ts'
 import type { LocalRoom } from './local-room.ts'
 import { createPresence, presenceIntervalMs } from './presence.ts'
@@ -252,7 +252,7 @@ export function createRooms (app: FastifyInstance): RoomKeeping {
       settle()
       if (!rejoining) await leave(session, 'left')
       release(room)
-      throw error
+      throw error instanceof RoomNotFound && app.drain.draining ? unavailable('The server is shutting down: no new rooms', error) : error
     }
   }
 

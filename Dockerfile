@@ -1,0 +1,40 @@
+# The image holds what production needs: no development packages, no tests, no
+# compiler. See docs/deployment.md for how to run it.
+
+FROM node:24-bookworm AS build
+WORKDIR /app
+
+# These alone decide what is installed, so that a change of the server's code
+# does not install again. The media worker is mediasoup's own download or, where
+# that can't be reached, built here with packages the set-up installs.
+COPY package.json package-lock.json ./
+COPY scripts/run.mjs scripts/
+COPY scripts/setup scripts/setup
+RUN node scripts/run.mjs --setup-only
+# Of the worker only the program is needed, not its sources.
+RUN find node_modules/mediasoup/worker -mindepth 1 -maxdepth 1 ! -name out -exec rm -rf {} +
+
+FROM node:24-bookworm-slim
+# A worker that was built is linked with Debian's libsrtp; a downloaded one is not.
+RUN apt-get update \
+  && apt-get install -y --no-install-recommends libsrtp2-1 \
+  && rm -rf /var/lib/apt/lists/*
+WORKDIR /app
+ENV NODE_ENV=production
+
+COPY --from=build /app/node_modules node_modules
+# The worker runs here: started by anybody but mediasoup it ends with 41.
+RUN node_modules/mediasoup/worker/out/Release/mediasoup-worker 2>/dev/null; test $? -eq 41
+COPY . .
+# What must survive a crash when there is no Redis; mount a volume here then.
+RUN mkdir -p data && chown node:node data
+
+USER node
+EXPOSE 3030
+# One port a media worker, UDP and TCP.
+EXPOSE 10000-10063/udp
+EXPOSE 10000-10063/tcp
+STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 \
+  CMD ["node", "scripts/healthcheck.ts"]
+CMD ["node", "server.ts"]

@@ -1,0 +1,45 @@
+import { spawnSync } from 'node:child_process'
+import { readFileSync } from 'node:fs'
+import { resolve } from 'node:path'
+import { parseEnv } from 'node:util'
+import t from 'tap'
+import { secrets, schema } from '../../config/schema.ts'
+import { configDocs } from '../../scripts/docs-config.ts'
+
+const root = resolve(import.meta.dirname, '../..')
+const names = Object.keys(schema.shape)
+
+t.test('.env.example and docs/configuration.md are what config/schema.ts says now', async (t) => {
+  for (const [path, text] of Object.entries(configDocs())) {
+    t.equal(readFileSync(resolve(root, path), 'utf8'), text, `${path} is stale: npm run docs:config`)
+  }
+})
+
+t.test('--check agrees', async (t) => {
+  const { status, stderr } = spawnSync(process.execPath, ['scripts/docs-config.ts', '--check'], { cwd: root, encoding: 'utf8' })
+  t.equal(status, 0, stderr)
+})
+
+t.test('.env.example names every variable once, and sets none', async (t) => {
+  const text = configDocs()['.env.example'] ?? ''
+  t.same([...text.matchAll(/^# ([A-Z0-9_]+)=/gm)].map(([, name]) => name), names)
+  t.same(text.split('\n').filter((line) => line !== '' && !line.startsWith('#')), [])
+})
+
+t.test('.env.example with every # taken away changes nothing', async (t) => {
+  const text = (configDocs()['.env.example'] ?? '').replace(/^# (?=[A-Z0-9_]+=)/gm, '')
+  const set = Object.entries(parseEnv(text)).filter(([, value]) => value !== '')
+  t.ok(set.length > 30)
+  t.same(schema.parse(Object.fromEntries(set)), schema.parse({}))
+})
+
+t.test('the reference has every variable with its meaning, and marks the secrets', async (t) => {
+  const rows = (configDocs()['docs/configuration.md'] ?? '').split('\n').filter((line) => /^\| `[A-Z]/.test(line))
+  t.same(rows.map((row) => row.match(/^\| `(\w+)`/)?.[1]), names)
+  for (const [index, row] of rows.entries()) {
+    const [, , meaning, byDefault, values] = row.split(' | ').map((cell) => cell.replace(/^\| | \|$/g, ''))
+    const name = names[index]
+    t.ok([meaning, byDefault ?? meaning].every((cell) => cell && cell !== 'undefined'), `${name} is described`)
+    t.equal(/secret( \|)?$/.test(row), (secrets as readonly string[]).includes(name ?? ''), `${name}: ${values}`)
+  }
+})

@@ -1,0 +1,157 @@
+import { availableParallelism, hostname } from 'node:os'
+import t from 'tap'
+import { ConfigError, loadConfig } from '../../config/load.ts'
+import { secrets } from '../../config/schema.ts'
+
+const production = {
+  NODE_ENV: 'production',
+  JWT_SECRET: 'a-secret-of-at-least-32-characters',
+  MEDIASOUP_ANNOUNCED_IP: '203.0.113.7'
+}
+
+/** The problems that loading this environment reports. */
+function problemsOf (env: Record<string, string | undefined>): readonly string[] {
+  try {
+    loadConfig(env)
+  } catch (error) {
+    if (error instanceof ConfigError) return error.problems
+    throw error
+  }
+  return []
+}
+
+t.test('an empty environment is a development server on this machine only', async (t) => {
+  t.match(loadConfig({}), {
+    NODE_ENV: 'development',
+    HOST: '127.0.0.1',
+    PORT: 3030,
+    LOG_LEVEL: 'info',
+    DRAIN_SECONDS: 0,
+    MEDIASOUP_LISTEN_IP: '127.0.0.1',
+    MEDIASOUP_WORKERS: availableParallelism(),
+    REDIS_URL: undefined,
+    REDIS_HOST: undefined,
+    featureDefaults: { auth: true, media: true, stage: true }
+  })
+})
+
+t.test('test servers take a free port, one worker, and log nothing', async (t) => {
+  t.match(loadConfig({ NODE_ENV: 'test' }), { PORT: 0, HOST: '127.0.0.1', LOG_LEVEL: 'silent', MEDIASOUP_WORKERS: 1, featureDefaults: { stage: false } })
+})
+
+t.test('production listens everywhere, drains, and leaves the try-out page off', async (t) => {
+  t.match(loadConfig(production), {
+    NODE_ENV: 'production',
+    HOST: '0.0.0.0',
+    PORT: 3030,
+    DRAIN_SECONDS: 10,
+    MEDIASOUP_LISTEN_IP: '0.0.0.0',
+    MEDIASOUP_RTC_MIN_PORT: 10_000,
+    MEDIASOUP_RTC_MAX_PORT: 59_999,
+    featureDefaults: { auth: true, media: true, stage: false }
+  })
+})
+
+t.test('what is set counts before the defaults of the environment', async (t) => {
+  t.match(loadConfig({ NODE_ENV: 'test', PORT: '4000', HOST: '::1' }), { PORT: 4000, HOST: '::1', LOG_LEVEL: 'silent' })
+})
+
+t.test('an empty variable counts as not set', async (t) => {
+  const config = loadConfig({ PORT: '', HOST: '', NODE_ENV: '', REDIS_URL: '', JWT_SECRET: '', FEATURES: undefined })
+  t.match(config, { PORT: 3030, HOST: '127.0.0.1', NODE_ENV: 'development', REDIS_URL: undefined })
+  t.ok(config.madeUp.has('JWT_SECRET'))
+  t.match(problemsOf({ ...production, JWT_SECRET: '' }), ['JWT_SECRET: is required in production'])
+})
+
+t.test('the name of the server is the host name, in the characters allowed', async (t) => {
+  t.equal(loadConfig({}).NODE_ID, hostname().replace(/[^A-Za-z0-9_.-]/g, '-').slice(0, 64))
+  t.match(problemsOf({ NODE_ID: 'two words' }), [/^NODE_ID: must be 1–64 characters/])
+})
+
+t.test('all problems come at once, each with the name of its variable', async (t) => {
+  const env = { ...production, JWT_SECRET: undefined, PORT: 'http', MEDIASOUP_WORKERS: '0', TRUST_PROXY: 'perhaps', SSL_KEY_PATH: 'key.pem', LARAVEL_API_URL: 'not a url' }
+  const problems = problemsOf(env)
+  t.same(problems.map((problem) => problem.split(':')[0]).sort(), [
+    'JWT_SECRET', 'LARAVEL_API_URL', 'LARAVEL_INTERNAL_KEY', 'MEDIASOUP_WORKERS', 'PORT', 'SSL_CERT_PATH', 'TRUST_PROXY'
+  ])
+  t.throws(() => loadConfig(env), { name: 'ConfigError', code: 'CONFIG_INVALID', message: problems.join('\n  - ') })
+})
+
+t.test('production requires a token secret and an address for audio', async (t) => {
+  t.same(problemsOf({ NODE_ENV: 'production' }).map((problem) => problem.split(':')[0]), ['JWT_SECRET', 'MEDIASOUP_ANNOUNCED_IP'])
+  t.same(problemsOf(production), [])
+})
+
+t.test('one of a pair requires the other', async (t) => {
+  t.match(problemsOf({ SSL_CERT_PATH: 'cert.pem' }), ['SSL_KEY_PATH: is required with SSL_CERT_PATH'])
+  t.match(problemsOf({ TURN_URLS: 'turn:turn.example.com' }), ['TURN_SECRET: is required with TURN_URLS'])
+  t.match(problemsOf({ LARAVEL_API_URL: 'https://backend.example.com' }), ['LARAVEL_INTERNAL_KEY: is required with LARAVEL_API_URL'])
+})
+
+t.test('an unknown NODE_ENV is a problem, not a development server', async (t) => {
+  t.match(problemsOf({ NODE_ENV: 'staging' }), [/^NODE_ENV: /])
+})
+
+t.test('the value of a secret is never in the message', async (t) => {
+  const value = 'hunter2'
+  const env = Object.fromEntries(secrets.map((name) => [name, value]))
+  t.throws(() => loadConfig(env), ConfigError)
+  t.notMatch(problemsOf({ ...env, PORT: 'x' }).join('\n'), value)
+})
+
+t.test('lists are written with commas; spaces and empty items do not count', async (t) => {
+  const config = loadConfig({
+    CORS_ORIGINS: 'https://a.example.com, https://b.example.com,,',
+    PUBLIC_CLAIMS: 'id',
+    FEATURES: '-gifts, -chat',
+    JWT_PREVIOUS_SECRETS: `${'p'.repeat(32)},${'q'.repeat(32)}`
+  })
+  t.same(config.CORS_ORIGINS, ['https://a.example.com', 'https://b.example.com'])
+  t.same(config.PUBLIC_CLAIMS, ['id'])
+  t.same(config.FEATURES, ['-gifts', '-chat'])
+  t.same(config.JWT_PREVIOUS_SECRETS, ['p'.repeat(32), 'q'.repeat(32)])
+  t.same(loadConfig({}).CORS_ORIGINS, [])
+  t.match(problemsOf({ FEATURES: 'auth,Not A Feature' }), [/^FEATURES: must be feature names/])
+  t.match(problemsOf({ JWT_PREVIOUS_SECRETS: `${'p'.repeat(32)},short` }), ['JWT_PREVIOUS_SECRETS: must have at least 32 characters'])
+})
+
+t.test('booleans are written as words or digits', async (t) => {
+  for (const text of ['true', '1', 'yes', 'TRUE']) t.equal(loadConfig({ TRUST_PROXY: text }).TRUST_PROXY, true, text)
+  for (const text of ['false', '0', 'no', 'off']) t.equal(loadConfig({ TRUST_PROXY: text }).TRUST_PROXY, false, text)
+  t.same(problemsOf({ TRUST_PROXY: 'perhaps' }), ['TRUST_PROXY: must be true or false'])
+})
+
+t.test('numbers are whole and within their bounds', async (t) => {
+  t.equal(loadConfig({ PORT: '0' }).PORT, 0)
+  t.equal(loadConfig({ PORT: '65535' }).PORT, 65_535)
+  for (const text of ['65536', '-1', '80.5', 'eighty', 'NaN', 'Infinity']) {
+    t.match(problemsOf({ PORT: text }), [/^PORT: /], text)
+  }
+})
+
+t.test('ICE servers are JSON', async (t) => {
+  const servers = [{ urls: 'stun:stun.example.com' }, { urls: ['turn:turn.example.com'], username: 'u', credential: 'c' }]
+  t.same(loadConfig({ ICE_SERVERS: JSON.stringify(servers) }).ICE_SERVERS, servers)
+  t.match(problemsOf({ ICE_SERVERS: 'stun:stun.example.com' }), [/^ICE_SERVERS: must be JSON/])
+  t.match(problemsOf({ ICE_SERVERS: '[{"url":"stun:stun.example.com"}]' }), [/^ICE_SERVERS: /])
+})
+
+t.test('a Redis URL is one', async (t) => {
+  t.equal(loadConfig({ REDIS_URL: 'rediss://:pass@redis.example.com:6380/3' }).REDIS_URL, 'rediss://:pass@redis.example.com:6380/3')
+  t.match(problemsOf({ REDIS_URL: 'http://redis.example.com' }), [/^REDIS_URL: must be like redis:/])
+})
+
+t.test('secrets are made up outside of production only, new at every start', async (t) => {
+  const config = loadConfig({})
+  t.same([...config.madeUp], ['JWT_SECRET', 'ADMIN_API_KEY'])
+  t.ok(config.JWT_SECRET.length >= 32)
+  t.ok((config.ADMIN_API_KEY[0] ?? '').length >= 32)
+  t.not(config.JWT_SECRET, loadConfig({}).JWT_SECRET)
+
+  t.same([...loadConfig({ NODE_ENV: 'test' }).madeUp], ['JWT_SECRET'], 'a test server has no admin routes unless it asks for them')
+  t.equal(loadConfig(production).madeUp.size, 0)
+  t.same(loadConfig(production).ADMIN_API_KEY, [], 'without a key there are no admin routes')
+
+  const own = { JWT_SECRET: 's'.repeat(32), ADMIN_API_KEY: 'k'.repeat(32) }
+  t.match(loadConfig(own), { JWT_SECRET: own.JWT_SECRET, ADMIN_API_KEY: [own.ADMIN_API_KEY], madeUp: new Set() })
+})

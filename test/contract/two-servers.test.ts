@@ -1,0 +1,107 @@
+import t from 'tap'
+import { createRedisStore } from '../../plugins/store/redis.ts'
+import { build } from '../support/build.ts'
+import { startRedis } from '../support/redis.ts'
+import { until } from '../support/retry.ts'
+
+t.test('two servers on one Redis are one deployment', async (t) => {
+  const env = { REDIS_URL: (await startRedis(t)).url }
+  const [a, b] = [await build(t, { env: { ...env, NODE_ID: 'a' } }), await build(t, { env: { ...env, NODE_ID: 'b' } })]
+  const ada = await a.connect(1)
+  const bob = await b.connect(2)
+
+  await ada.ok('room:join', { roomId: 'r1' })
+  t.match(await bob.ok('room:join', { roomId: 'r1' }), { ownerId: 1, participantCount: 2, participants: [{ userId: 1 }, { userId: 2 }] })
+  t.match(await ada.event('room:userJoined'), { user: { id: 2 } })
+  t.same(await ada.ok('user:getRoom', { userId: 2 }), { roomId: 'r1' }, 'a user is found on another server')
+  t.match(await a.admin('GET', '/admin/users/2'), { status: 200, body: { roomId: 'r1', sockets: [{ node: b.app.nodeId }] } })
+
+  await t.test('a kick with a ban holds everywhere', async (t) => {
+    t.equal((await a.admin('POST', '/admin/rooms/r1/kick', { userId: 2, banSeconds: 3600 })).status, 204)
+    t.match(await bob.closed, { code: 4403 })
+    t.same(await ada.event('room:userLeft'), { roomId: 'r1', userId: 2 })
+    for (const server of [a, b]) {
+      const again = await server.connect(2)
+      const { error } = await again.request('room:join', { roomId: 'r1' })
+      t.match(error, { code: 'BANNED', details: { until: Number } })
+      await again.close()
+    }
+    t.equal((await b.admin('DELETE', '/admin/rooms/r1/bans/2')).status, 204)
+    await (await a.connect(2)).ok('room:join', { roomId: 'r1' })
+  })
+
+  await t.test('a room is closed for all', async (t) => {
+    const eve = await b.connect(3)
+    await eve.ok('room:join', { roomId: 'r1' })
+    t.equal((await b.admin('POST', '/admin/rooms/r1/close')).status, 204)
+    for (const client of [ada, eve]) t.match(await client.event('room:closed'), { roomId: 'r1', reason: 'closed_by_admin' })
+    t.equal((await a.admin('POST', '/admin/rooms/r1/close')).status, 404)
+    t.equal(await eve.fails('room:leave'), 'NOT_IN_ROOM')
+  })
+})
+
+t.test('events of a room reach all members, on all servers, in the same order', async (t) => {
+  const env = { REDIS_URL: (await startRedis(t)).url }
+  const servers = [await build(t, { env }), await build(t, { env })] as const
+  const watchers = await Promise.all(servers.map(async (server, i) => {
+    const client = await server.connect(`watcher${i}`)
+    await client.ok('room:join', { roomId: 'r1' })
+    return client
+  }))
+  const crowd = await Promise.all(Array.from({ length: 40 }, (_, i) => servers[i % 2 as 0 | 1].connect(100 + i)))
+  await Promise.all(crowd.map(async (client) => {
+    await client.ok('room:join', { roomId: 'r1' })
+    await client.ok('room:leave')
+  }))
+  const seen = watchers.map((client) => () => client.events
+    .filter(({ type, data }) => type.startsWith('room:user') && !String(data.userId).startsWith('watcher'))
+    .map(({ type, data }) => `${type} ${String(data.userId)}`))
+  await until(() => seen.every((list) => list().length === 80))
+  t.same(seen[0]?.(), seen[1]?.())
+})
+
+t.test('members of a server that died leave their rooms', async (t) => {
+  const env = { REDIS_URL: (await startRedis(t)).url }
+  const [a, b] = [await build(t, { env }), await build(t, { env })]
+  const ada = await a.connect(1)
+  await ada.ok('room:join', { roomId: 'r1' })
+  // As a server that is killed would leave it: a member, and a lease that ends.
+  const connection = a.app.redis.duplicate()
+  t.teardown(() => connection.disconnect())
+  await connection.connect()
+  const dead = createRedisStore(connection, 'dead-node')
+  await dead.heartbeat()
+  const profile = { userId: 9, id: 9 }
+  await dead.join({ roomId: 'r1', sessionId: 's', userKey: '9', profile, limit: 10, now: Date.now() })
+  await a.app.redis.del('msab:node:{dead-node}')
+  t.same(await ada.event('room:userLeft'), { roomId: 'r1', userId: 9 })
+  await until(async () => (await b.app.store.listDeadNodes()).length === 0)
+  t.match(await b.admin('GET', '/admin/rooms/r1'), { body: { participantCount: 1 } })
+})
+
+t.test('a room goes on while Redis is away, and Redis is set right when it is back', async (t) => {
+  const redis = await startRedis(t)
+  const env = { REDIS_URL: redis.url }
+  const [a, b] = [await build(t, { env }), await build(t, { env })]
+  const [ada, bob, eve] = [await a.connect(1), await a.connect(2), await b.connect(3)]
+  for (const client of [ada, bob, eve]) await client.ok('room:join', { roomId: 'r1' })
+  await until(async () => (await fetch(`${a.url}/readyz`)).status === 200)
+
+  await redis.kill()
+  await until(async () => (await fetch(`${a.url}/readyz`)).status === 503)
+  t.equal(await eve.fails('room:join', { roomId: 'r2' }), 'UNAVAILABLE')
+  await bob.ok('room:leave')
+  t.same(await ada.event('room:userLeft', ({ userId }) => userId === 2), { roomId: 'r1', userId: 2 }, 'members here are told')
+
+  // It comes back empty: nothing was on disk.
+  await redis.start()
+  for (const server of [a, b]) await until(async () => (await fetch(`${server.url}/readyz`)).status === 200)
+  await until(async () => {
+    const { body } = await b.admin('GET', '/admin/rooms/r1')
+    return body?.participantCount === 1
+  })
+  t.match(await b.admin('GET', '/admin/rooms/r1'), { body: { ownerId: 1, participants: [{ userId: 1 }] } })
+  const late = await b.connect(4)
+  t.match(await late.ok('room:join', { roomId: 'r1' }), { ownerId: 1, participantCount: 2 })
+  t.match(await ada.event('room:userJoined', ({ userId }) => userId === 4), { userId: 4 }, 'the bus heals, too')
+})

@@ -1,0 +1,66 @@
+import { join } from 'node:path'
+import autoload from '@fastify/autoload'
+import t from 'tap'
+import { buildApp } from '../../../app.ts'
+import { loadConfig } from '../../../config/load.ts'
+import { adminKey, build, jwtSecret, tokenFor } from '../../support/build.ts'
+
+const fixtures = join(import.meta.dirname, '..', '..', 'fixtures', 'features')
+
+t.test('a feature that fails is reported and holds nobody up', async (t) => {
+  const server = await build(t, { env: { FEATURES_PATH: fixtures } })
+  const info = Object.fromEntries(server.app.features.list().map((feature) => [feature.name, feature]))
+  t.match(info.throws, { state: 'failed', error: /it cannot start[\s\S]+throws[\\/]index\.ts/ })
+  t.match(info.broken, { state: 'failed', error: /broken[\\/]index\.ts|Unexpected|Expected/ })
+  t.match(info['needs-missing'], { state: 'failed', error: /nowhere/ })
+  t.match(info['needs-throws'], { state: 'failed', error: /throws/ })
+  t.match(info['takes-join'], { state: 'failed', error: /room:join belongs to kernel/ })
+  t.match(info.circle, { state: 'failed', error: /depends on itself/ })
+  t.match(info.auth, { state: 'enabled' })
+  t.match(info.greets, { state: 'enabled', generation: 1 })
+
+  const client = await server.connect(1)
+  await client.ok('room:join', { roomId: 'r1' })
+  t.match(client.greeting, { features: ['auth', 'greets', 'media', 'uses-greets'] })
+  t.same(await client.ok('greet', {}), { text: 'hello from generation 1' }, 'a feature reaches the one it depends on')
+  t.match(await (await fetch(`${server.url}/health`)).json(), { features: [{ name: 'auth', state: 'enabled' }] })
+})
+
+t.test('FEATURES says which run; messages of the others are refused by name', async (t) => {
+  const server = await build(t, { env: { FEATURES: 'auth', FEATURES_PATH: fixtures } })
+  const client = await server.connect(1)
+  t.same(client.greeting.features, ['auth'])
+  const joined = await client.ok('room:join', { roomId: 'r1' })
+  t.notOk('rtpCapabilities' in joined)
+  t.equal(await client.fails('transport:create', { type: 'producer' }), 'FEATURE_DISABLED')
+  t.equal(await client.fails('greet', {}), 'FEATURE_DISABLED')
+  t.equal(await client.fails('no:such', {}), 'UNKNOWN_TYPE')
+})
+
+t.test('features are plain Fastify plugins: @fastify/autoload loads the folder, too', async (t) => {
+  const config = loadConfig({ NODE_ENV: 'test', JWT_SECRET: jwtSecret, ADMIN_API_KEY: adminKey, DATA_DIR: t.testdir({}), FEATURES: '-auth,-media,-stage' })
+  const app = await buildApp({ config })
+  t.teardown(() => app.close())
+  await app.register(autoload, { dir: join(import.meta.dirname, '..', '..', '..', 'features'), encapsulate: false, maxDepth: 1, ignoreFilter: /stage/ })
+  await app.ready()
+  const response = await app.inject({ url: '/auth/session', headers: { authorization: `Bearer ${tokenFor(7)}` } })
+  t.match(response.json(), { user: { id: 7 } })
+  t.ok(app.messages.contract().some(({ routes }) => routes.some(({ type }) => type === 'audio:produce')))
+})
+
+t.test('admin routes of a feature ask for the key, however the URL is written', async (t) => {
+  const server = await build(t)
+  for (const path of ['/admin/tokens/revoke', '/%61dmin/tokens/revoke', '/admin/rooms', '/%61dmin/rooms']) {
+    const response = await fetch(server.url + path, { method: path.endsWith('revoke') ? 'POST' : 'GET', headers: { 'content-type': 'application/json' }, ...(path.endsWith('revoke') ? { body: '{"token":"x"}' } : {}) })
+    t.equal(response.status, 401, path)
+    t.match(await response.json(), { error: { code: 'UNAUTHORIZED' } })
+  }
+  t.match(await server.admin('POST', '/admin/tokens/revoke', { nothing: true }), { status: 400, body: { error: { code: 'VALIDATION_FAILED' } } })
+})
+
+t.test('without an admin key there is no /admin', async (t) => {
+  const server = await build(t, { env: { ADMIN_API_KEY: '' } })
+  for (const [method, path] of [['GET', '/admin/rooms'], ['POST', '/admin/tokens/revoke']] as const) {
+    t.match(await server.admin(method, path, method === 'POST' ? { token: 'x' } : undefined), { status: 404, body: { error: { code: 'NOT_FOUND' } } })
+  }
+})

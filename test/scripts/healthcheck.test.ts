@@ -1,0 +1,35 @@
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { resolve } from 'node:path'
+import t from 'tap'
+
+const script = resolve(import.meta.dirname, '../../scripts/healthcheck.ts')
+
+/** The status the health check ends with in this environment. */
+async function statusWith (env: Record<string, string>): Promise<number> {
+  const child = spawn(process.execPath, [script], { env, stdio: 'ignore' })
+  const [status] = await once(child, 'exit') as [number]
+  return status
+}
+
+t.test('the health check of the image says whether the server lives', async (t) => {
+  let answer = 200
+  const server = createServer((request, response) => {
+    response.statusCode = request.url === '/livez' ? answer : 404
+    response.end()
+  }).listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const PORT = String((server.address() as AddressInfo).port)
+
+  t.equal(await statusWith({ PORT }), 0)
+  t.equal(await statusWith({ PORT, HOST: '0.0.0.0' }), 0)
+  answer = 503
+  t.equal(await statusWith({ PORT }), 1, 'not well')
+  answer = 200
+  t.equal(await statusWith({ PORT, SSL_KEY_PATH: 'key.pem' }), 1, 'no TLS there')
+  server.close()
+  await once(server, 'close')
+  t.equal(await statusWith({ PORT }), 1, 'nobody there')
+})

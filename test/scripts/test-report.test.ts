@@ -1,0 +1,121 @@
+import t from 'tap'
+import { createReport, describeTotals } from '../../scripts/test-report.ts'
+
+const passing = `# Subtest: test/good.test.ts
+    # Subtest: adds
+        ok 1 - one
+        ok 2 - two
+        1..2
+    ok 1 - adds # time=1ms
+    ok 2 - later # SKIP no ffmpeg
+    ok 3 - some day # TODO
+    1..3
+    # time=9ms
+ok 1 - test/good.test.ts # time=9ms
+`
+
+const failing = `# Subtest: test/bad.test.ts
+    # Subtest: adds
+        ok 1 - one
+        printed by the test
+        not ok 2 - two
+          ---
+          at:
+            fileName: test/bad.test.ts
+            lineNumber: 3
+            columnNumber: 5
+          diff: |
+            -2
+            +1
+          ...
+        1..2
+    not ok 1 - adds # time=1ms
+    1..1
+not ok 2 - test/bad.test.ts # time=9ms
+  ---
+  exitCode: 1
+  ...
+`
+
+const crashed = `# Subtest: test/crashed.test.ts
+    ok 1 - one
+    1..1
+not ok 3 - test/crashed.test.ts # time=9ms
+  ---
+  command: node
+  exitCode: 7
+  ...
+`
+
+const expired = `# Subtest: test/slow.test.ts
+    ok 1 - one
+    not ok 2 - timeout!
+    1..2
+not ok 4 - test/slow.test.ts # time=9ms
+not ok 5 - timeout!
+  ---
+  expired: test/slow.test.ts
+  ...
+not ok 6 - timeout!
+  ---
+  expired: test/stuck.test.ts
+  ...
+`
+
+/** What the report of these files says, and what it counts. */
+async function reportOf (files: string, live = false) {
+  let text = ''
+  const report = createReport({ write: (part) => { text += part }, live })
+  const parser = report.parser()
+  await new Promise<void>((resolve) => {
+    parser.on('complete', () => resolve())
+    parser.end(`TAP version 14\n${files}1..${files.match(/^(not )?ok/gm)?.length}\n# { total: 9, pass: 9 }\n# time=20ms\n`)
+  })
+  report.end()
+  return { text, totals: report.totals, files: [...report.files] }
+}
+
+t.test('counts every assertion at any depth, and what is skipped or to do apart', async (t) => {
+  const { text, totals } = await reportOf(passing)
+  t.same(totals, { passed: 2, failed: 0, skipped: 2 })
+  t.match(text, '✔ test/good.test.ts: 2 passed, 0 failed, 2 skipped (0.0 s)')
+  t.notMatch(text, 'Failed:')
+})
+
+t.test('shows of a failure its path, its place, what differs and what the file printed', async (t) => {
+  const { text, totals } = await reportOf(passing + failing)
+  t.same(totals, { passed: 3, failed: 1, skipped: 2 })
+  t.match(text, '✖ adds > two\n      at test/bad.test.ts:3:5\n      -2\n      +1\n')
+  t.match(text, /It printed:\n +printed by the test/)
+  t.match(text, '\nFailed:\n  test/bad.test.ts > adds > two\n')
+})
+
+t.test('counts a file that ends badly after its assertions as one failure', async (t) => {
+  const { text, totals } = await reportOf(crashed)
+  t.same(totals, { passed: 1, failed: 1, skipped: 0 })
+  t.match(text, 'failed outside of its assertions\n      exitCode: 7\n')
+  t.notMatch(text, 'command')
+})
+
+t.test('names the file that did not end in time, as often as tap counts it', async (t) => {
+  const { text, totals, files } = await reportOf(expired)
+  t.same(totals, { passed: 1, failed: 3, skipped: 0 })
+  t.same(files, ['test/slow.test.ts', 'test/stuck.test.ts'])
+  t.match(text, '✖ test/stuck.test.ts: 0 passed, 1 failed')
+  t.match(text, 'Failed:\n  test/slow.test.ts > timeout!\n  test/slow.test.ts > did not end in time\n  test/stuck.test.ts > did not end in time\n')
+})
+
+t.test("ends with tap's own totals", async (t) => {
+  const { text } = await reportOf(passing)
+  t.ok(text.endsWith('\n# { total: 9, pass: 9 }\n# time=20ms\n'), text)
+})
+
+t.test('shows what a long test prints as it comes', async (t) => {
+  const { text } = await reportOf('# Subtest: test/soak.long.ts\n    # 10 rooms\n    half way\n    ok 1 - one\n    1..1\nok 1 - test/soak.long.ts # time=1ms\n', true)
+  t.ok(text.startsWith('# 10 rooms\n    half way\n✔ test/soak.long.ts'), text)
+})
+
+t.test('names skipped tests only when there are any', async (t) => {
+  t.equal(describeTotals({ passed: 12, failed: 0, skipped: 0 }), '12 passed, 0 failed')
+  t.equal(describeTotals({ passed: 12, failed: 1, skipped: 3 }), '12 passed, 1 failed, 3 skipped')
+})

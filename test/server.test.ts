@@ -1,0 +1,107 @@
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { Agent, fetch } from 'undici'
+import t from 'tap'
+import { adminKey, tokenFor } from './support/build.ts'
+import { connect } from './support/client.ts'
+import { startServer } from './support/process.ts'
+import { freePort } from './support/redis.ts'
+import { until } from './support/retry.ts'
+
+const alive = (pid: number) => {
+  try {
+    return process.kill(pid, 0)
+  } catch {
+    return false
+  }
+}
+
+async function workersOf (url: string): Promise<number[]> {
+  const { workers } = await (await fetch(`${url}/health`)).json() as { workers: { pid: number }[] }
+  return workers.map(({ pid }) => pid)
+}
+
+t.test('a wrong environment ends the start with every problem in one list', async (t) => {
+  const { exit, output } = startServer(t, { NODE_ENV: 'production', PORT: 'abc', JWT_SECRET: 'too-short-secret', WS_QUERY_TOKEN: 'perhaps' })
+  t.match(await exit, { code: 1 })
+  for (const problem of ['PORT: must be a number', 'JWT_SECRET: must have at least 32 characters', 'WS_QUERY_TOKEN: must be true or false', 'MEDIASOUP_ANNOUNCED_IP: is required in production']) {
+    t.match(output(), problem)
+  }
+  t.notMatch(output(), 'too-short-secret')
+})
+
+t.test('a signal: new clients are refused, the others told, and closed at the deadline', async (t) => {
+  const server = startServer(t, { DRAIN_SECONDS: '1' })
+  const url = await server.url
+  const client = await connect(t, url, { token: tokenFor(1) })
+  await client.ok('room:join', { roomId: 'r1' })
+  const [worker] = await workersOf(url)
+
+  server.child.kill('SIGTERM')
+  const { deadline } = await client.event('server:draining')
+  t.type(deadline, 'number')
+  await t.rejects(connect(t, url, { token: tokenFor(2) }), { status: 503, body: { error: { code: 'DRAINING' } }, headers: { 'retry-after': /\d/ } })
+  t.equal((await fetch(`${url}/readyz`)).status, 503)
+  t.equal((await fetch(`${url}/livez`)).status, 200)
+  t.equal(await client.fails('room:join', { roomId: 'another' }), 'UNAVAILABLE', 'no new rooms')
+
+  t.same(await client.closed, { code: 1001, reason: 'SHUTTING_DOWN' })
+  t.match(await server.exit, { code: 0 })
+  await until(() => !alive(worker as number))
+})
+
+t.test('without clients it stops at once', async (t) => {
+  const server = startServer(t, { DRAIN_SECONDS: '3600' })
+  await server.url
+  server.child.kill('SIGINT')
+  t.match(await server.exit, { code: 0 })
+})
+
+t.test('a server that is killed leaves nothing behind that keeps it from starting again', async (t) => {
+  const env = { PORT: String(await freePort()) }
+  const first = startServer(t, env)
+  const workers = await workersOf(await first.url)
+  first.child.kill('SIGKILL')
+  await first.exit
+  const second = startServer(t, env)
+  t.equal((await fetch(`${await second.url}/readyz`)).status, 200)
+  await until(() => workers.every((pid) => !alive(pid)))
+})
+
+t.test('development: what is missing is made up and printed, with a token that works', async (t) => {
+  const server = startServer(t, { NODE_ENV: 'development', PORT: '0', JWT_SECRET: '', ADMIN_API_KEY: '' })
+  const url = await server.url
+  const [token, key] = await until(() => {
+    const found = [/token to try +(\S+)/, /ADMIN_API_KEY \(made up\) +(\S+)/].map((pattern) => pattern.exec(server.output())?.[1])
+    return found.every((value) => value !== undefined) && found as string[]
+  })
+  t.equal((await fetch(`${url}/auth/session`, { headers: { authorization: `Bearer ${token}` } })).status, 200)
+  t.equal((await fetch(`${url}/admin/rooms`, { headers: { authorization: `Bearer ${key}` } })).status, 200)
+})
+
+t.test('production: JSON logs without secrets, over TLS', async (t) => {
+  const tls = join(import.meta.dirname, 'fixtures', 'tls')
+  const server = startServer(t, {
+    NODE_ENV: 'production',
+    HOST: '127.0.0.1',
+    PORT: '0',
+    LOG_LEVEL: 'debug',
+    MEDIASOUP_ANNOUNCED_IP: '127.0.0.1',
+    SSL_KEY_PATH: join(tls, 'key.pem'),
+    SSL_CERT_PATH: join(tls, 'cert.pem')
+  })
+  const url = await server.url
+  t.match(url, /^https:/)
+  const dispatcher = new Agent({ connect: { ca: readFileSync(join(tls, 'cert.pem')) } })
+  t.teardown(() => dispatcher.close())
+  const token = tokenFor(1)
+  const response = await fetch(`${url}/auth/session`, { dispatcher, headers: { authorization: `Bearer ${token}` } })
+  t.equal(response.status, 200)
+  t.equal((await fetch(`${url}/admin/rooms`, { dispatcher, headers: { authorization: `Bearer ${adminKey}` } })).status, 200)
+  t.equal((await fetch(`${url}/`, { dispatcher })).status, 404, 'the page is for development')
+  server.child.kill('SIGTERM')
+  t.match(await server.exit, { code: 0 })
+  const lines = server.output().trim().split('\n')
+  t.ok(lines.map((line) => JSON.parse(line) as { msg: string }).some(({ msg }) => /listening/.test(msg)))
+  for (const secret of [token, adminKey]) t.notMatch(server.output(), secret)
+})
