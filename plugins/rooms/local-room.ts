@@ -15,14 +15,14 @@ export interface LocalRoom {
 
 /** Writes a frame to every member, in order even for those whose join is being answered. */
 export function deliver (room: LocalRoom, frame: Buffer, except?: string): void {
-  for (const session of room.members) {
-    if (session.id === except) continue
-    const waiting = room.joining.get(session)
-    if (waiting) waiting.push(frame)
-    else session.write(frame)
+  const { members, joining } = room
+  if (joining.size === 0) {
+    for (const session of members) if (session.id !== except) session.write(frame)
+    return
   }
-  // Not members yet: what happens from here on is new to them.
-  for (const [session, waiting] of room.joining) {
-    if (!room.members.has(session) && session.id !== except) waiting.push(frame)
+  for (const session of members) {
+    if (session.id !== except && !joining.has(session)) session.write(frame)
   }
+  // What happens from here on is new to those who are coming in, too.
+  for (const [session, waiting] of joining) if (session.id !== except) waiting.push(frame)
 }
