@@ -1,0 +1,71 @@
+import { once } from 'node:events'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { Worker, isMainThread, workerData } from 'node:worker_threads'
+import { WebSocket, WebSocketServer } from 'ws'
+import { eventText, textFrame } from '../plugins/sockets/frames.ts'
+import { Session } from '../plugins/sockets/session.ts'
+
+// How an event reaches the members of a room: serialised and framed for each of
+// them, serialised once, or serialised and framed once as the server does it.
+
+const members = 500
+const events = 200
+const burst = 5
+const rounds = 5
+const data = { roomId: 'r1', id: 'b1946ac9-2f6c', userId: 42, userName: 'Ada', content: 'x'.repeat(120), timestamp: 1_790_000_000_000 }
+
+const unlimited = { maxQueueBytes: Infinity, messagesPerSecond: 1, messagesBurst: 1, pingMs: 1e6, pongTimeoutMs: 1e6 }
+
+export default async function broadcast (): Promise<void> {
+  const http = createServer().listen(0, '127.0.0.1')
+  await once(http, 'listening')
+  const server = new WebSocketServer({ server: http, perMessageDeflate: false })
+  const sockets: WebSocket[] = []
+  const sessions: Session[] = []
+  const full = new Promise<void>((resolve) => server.on('connection', (ws, request) => {
+    sockets.push(ws)
+    sessions.push(new Session(ws, request.socket, { user: { id: 1, name: '', roles: [], profile: { userId: 1, id: 1 } } }, unlimited))
+    if (sockets.length === members) resolve()
+  }))
+  const readers = new Worker(new URL(import.meta.url), { workerData: { port: (http.address() as AddressInfo).port } })
+  await full
+
+  const ways: Record<string, () => void> = {
+    'JSON and frame for each': () => { for (const ws of sockets) ws.send(JSON.stringify({ type: 'chat:message', data })) },
+    'JSON once, frame for each': () => {
+      const text = JSON.stringify({ type: 'chat:message', data })
+      for (const ws of sockets) ws.send(text)
+    },
+    'JSON and frame once (as built)': () => {
+      const frame = textFrame(eventText('chat:message', data))
+      for (const session of sessions) session.write(frame)
+    }
+  }
+  const best = new Map<string, number>()
+  for (let round = 0; round < rounds; round++) {
+    for (const [name, send] of Object.entries(ways)) {
+      const begin = process.cpuUsage()
+      for (let i = 0; i < events; i += burst) {
+        for (let n = 0; n < burst; n++) send()
+        await new Promise((resolve) => setImmediate(resolve))
+      }
+      const { user, system } = process.cpuUsage(begin)
+      best.set(name, Math.min(best.get(name) ?? Infinity, (user + system) / events))
+    }
+  }
+  const least = Math.min(...best.values())
+  for (const [name, microseconds] of best) {
+    console.log(`  ${name.padEnd(32)} ${(microseconds / members).toFixed(2)} µs CPU a delivery   ×${(microseconds / least).toFixed(2)}`)
+  }
+  await readers.terminate()
+  for (const ws of sockets) ws.terminate()
+  server.close()
+  http.close()
+}
+
+// The members read in a thread of their own, whose work is in every figure alike.
+if (!isMainThread) {
+  const { port } = workerData as { port: number }
+  for (let i = 0; i < members; i++) new WebSocket(`ws://127.0.0.1:${port}`, { perMessageDeflate: false }).on('message', () => {})
+}
