@@ -12,7 +12,7 @@ declare module 'fastify' {
 /** Chooses the bus: Redis pub/sub when a Redis is configured, else within this process. */
 export default fp(async function bus (app) {
   const chosen = app.hasDecorator('redis')
-    ? createRedisBus(app.redis, app.redis.options.db ?? 0, app.nodeId, app.log)
+    ? await createRedisBus(app.redis, app.redis.options.db ?? 0, app.nodeId, app.log)
     : createLocalBus()
   app.decorate('bus', chosen)
   app.addHook('onClose', async () => chosen.close())

@@ -20,11 +20,12 @@ const maxUnderWay = 10_000
  * server's subscribers when Redis sends it back, so that Redis decides one
  * order for all servers.
  *
+ * @returns once it hears; the Redis must be reachable
  * @param redis commands; fails at once while not connected
  * @param db database number, to keep deployments on one Redis apart
  * @param nodeId tells this server's messages from others'
  */
-export function createRedisBus (redis: Redis, db: number, nodeId: string, log: FastifyBaseLogger): Bus {
+export async function createRedisBus (redis: Redis, db: number, nodeId: string, log: FastifyBaseLogger): Promise<Bus> {
   const prefix = channelPrefix(db)
   const subscribers = createSubscribers()
   const healed: (() => void)[] = []
@@ -32,6 +33,7 @@ export function createRedisBus (redis: Redis, db: number, nodeId: string, log: F
   const canaries = new Map<string, () => void>()
   const canaryChannel = `canary:${nodeId}`
   let sequence = 0
+  const heard = Promise.withResolvers<void>()
   let wasReady = false
 
   const subscriber = redis.duplicate({
@@ -54,6 +56,7 @@ export function createRedisBus (redis: Redis, db: number, nodeId: string, log: F
     subscriber.subscribe(...channels).then(() => {
       if (wasReady) healed.forEach((fn) => fn())
       wasReady = true
+      heard.resolve()
     }, (err: unknown) => log.warn({ err }, 'redis subscriptions could not be renewed'))
   })
   subscriber.on('close', () => {
@@ -71,6 +74,7 @@ export function createRedisBus (redis: Redis, db: number, nodeId: string, log: F
     subscribers.deliver(message.channel, message.message)
   }
 
+  await heard.promise
   return {
     async subscribe (channel, handler) {
       if (!subscribers.add(channel, handler) || subscriber.status !== 'ready') return

@@ -35,7 +35,8 @@ export function parseFrame (text: string): Parsed {
   }
   const raw = (typeof value === 'object' && value !== null ? value : {}) as Record<string, unknown>
   return {
-    id: typeof raw.id === 'string' || typeof raw.id === 'number' ? raw.id : undefined,
+    // 1e999 is a number that can't be written back.
+    id: typeof raw.id === 'string' || Number.isFinite(raw.id) ? raw.id as string | number : undefined,
     type: typeof raw.type === 'string' ? raw.type.slice(0, 128) : undefined,
     error: validationFailed(result.error.issues)
   }

@@ -1,0 +1,50 @@
+import t from 'tap'
+import { build } from '../../support/build.ts'
+import { startRedis } from '../../support/redis.ts'
+import { until } from '../../support/retry.ts'
+
+t.test('the bus keeps one order for all, goes on alone without Redis, and heals', async (t) => {
+  const redis = await startRedis(t)
+  const env = { REDIS_URL: redis.url }
+  const buses = [(await build(t, { env })).app.bus, (await build(t, { env })).app.bus] as const
+  const heard: string[][] = [[], []]
+  for (const [i, bus] of buses.entries()) await bus.subscribe('c', (message) => heard[i]?.push(message))
+
+  await Promise.all(Array.from({ length: 200 }, (_, i) => buses[i % 2 as 0 | 1].publish('c', `m${i}`)))
+  await until(() => heard.every((list) => list.length === 200))
+  t.same(heard[0], heard[1], 'each message once, in the same order on both')
+
+  await redis.kill()
+  await t.rejects(buses[0].check(), { code: 'UNAVAILABLE' })
+  t.equal(await buses[0].publish('c', 'alone'), false)
+  t.equal(heard[0]?.at(-1), 'alone')
+  t.equal(heard[1]?.length, 200)
+
+  const healed = new Promise<void>((resolve) => buses[1].onHealed(resolve))
+  await redis.start()
+  await healed
+  for (const bus of buses) await until(() => bus.check().then(() => true))
+  t.equal(await buses[0].publish('c', 'together'), true)
+  await until(() => heard.every((list) => list.at(-1) === 'together'))
+  t.equal(heard[0]?.length, 202, 'nothing twice')
+
+  t.test('a message published where nobody listens leaves nothing behind', async (t) => {
+    t.equal(await buses[0].publish('nobody', 'x'), true)
+  })
+})
+
+t.test('a Redis that hangs is an outage, not a wait for ever', async (t) => {
+  const redis = await startRedis(t)
+  const { app } = await build(t, { env: { REDIS_URL: redis.url } })
+  const heard: string[] = []
+  await app.bus.subscribe('c', (message) => heard.push(message))
+  process.kill(redis.process.pid as number, 'SIGSTOP')
+  const published = app.bus.publish('c', 'm')
+  await t.rejects(app.store.ping(), { code: 'UNAVAILABLE' })
+  await t.rejects(app.bus.check(), { code: 'UNAVAILABLE' })
+  t.equal(await published, false)
+  t.same(heard, ['m'])
+  process.kill(redis.process.pid as number, 'SIGCONT')
+  await until(() => app.bus.check().then(() => true))
+  t.same(heard, ['m'], 'its late copy is not delivered again')
+})

@@ -1,0 +1,25 @@
+import t from 'tap'
+import { build, onEveryStore } from '../../support/build.ts'
+import { startRedis } from '../../support/redis.ts'
+
+onEveryStore(t, 'a limit counts per key, and says when to come again', async (t, env) => {
+  const { limits } = (await build(t, { env })).app.messages
+  for (let i = 0; i < 3; i++) await limits.consume('wave', 'ada', 3)
+  const error: unknown = await limits.consume('wave', 'ada', 3).catch((error: unknown) => error)
+  t.match(error, { code: 'RATE_LIMITED', details: { retryAfterMs: Number } })
+  await limits.consume('wave', 'bob', 3)
+  await limits.consume('nod', 'ada', 3)
+})
+
+t.test('servers on one Redis count together, and each alone while it is away', async (t) => {
+  const redis = await startRedis(t)
+  const env = { REDIS_URL: redis.url }
+  const [a, b] = [(await build(t, { env })).app.messages.limits, (await build(t, { env })).app.messages.limits]
+  await a.consume('wave', 'ada', 2)
+  await b.consume('wave', 'ada', 2)
+  await t.rejects(a.consume('wave', 'ada', 2), { code: 'RATE_LIMITED' })
+  await redis.kill()
+  await a.consume('wave', 'ada', 2)
+  await a.consume('wave', 'ada', 2)
+  await t.rejects(a.consume('wave', 'ada', 2), { code: 'RATE_LIMITED' })
+})

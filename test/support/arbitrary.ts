@@ -1,0 +1,122 @@
+import fc from 'fast-check'
+import { z } from 'zod'
+
+// Arbitrary data for a schema: valid, nearly valid, and not at all.
+
+type Json = null | boolean | number | string | Json[] | { [key: string]: Json }
+type Schema = Record<string, unknown>
+
+/** Numbers at the edges of what formats and languages hold. */
+const oddNumbers = [0, -0, -1, 1, 1.5, 15, 16, 127, 128, 200, 255, 256, 65_535, 65_536, 2 ** 31 - 1, 2 ** 31, -(2 ** 31) - 1, 2 ** 32 - 1, 2 ** 32, 2 ** 53, 1e21, 1e308, -1e308, 5e-324]
+const oddStrings = ['', ' ', '0', '-1', 'null', 'undefined', 'NaN', 'true', '__proto__', 'constructor', 'prototype', 'toString', '\u0000', '\ud800', '\u202e', '%s%d%j', '../..', "';--", '{}', '[]', 'audio/opus', '💥'.repeat(20)]
+
+const deep = (depth: number) => JSON.parse('['.repeat(depth) + ']'.repeat(depth)) as Json
+const deepObject = (depth: number) => JSON.parse('{"a":'.repeat(depth) + '1' + '}'.repeat(depth)) as Json
+
+/** Anything that JSON can carry, the unusual rather often. */
+export const garbage: fc.Arbitrary<Json> = fc.oneof(
+  { weight: 3, arbitrary: fc.constantFrom<Json[]>(null, true, false, [], {}, [[]], [null], { length: 1 }) as fc.Arbitrary<Json> },
+  { weight: 4, arbitrary: fc.constantFrom(...oddNumbers) },
+  { weight: 4, arbitrary: fc.constantFrom(...oddStrings) },
+  { weight: 1, arbitrary: fc.integer({ min: 100, max: 60_000 }).map((length) => 'x'.repeat(length)) },
+  { weight: 1, arbitrary: fc.integer({ min: 2, max: 2000 }).map(deep) },
+  { weight: 1, arbitrary: fc.integer({ min: 2, max: 2000 }).map(deepObject) },
+  { weight: 1, arbitrary: fc.constantFrom('{"__proto__":{"roomId":"r1"}}', '{"constructor":{"prototype":{"ok":true}}}', '{"toString":null,"valueOf":1}', '{"toJSON":1}').map((text) => JSON.parse(text) as Json) },
+  { weight: 2, arbitrary: fc.double().map((value) => Number.isFinite(value) ? value : null) },
+  { weight: 2, arbitrary: fc.string({ unit: 'binary', maxLength: 300 }) },
+  { weight: 3, arbitrary: fc.jsonValue() as fc.Arbitrary<Json> }
+)
+
+/**
+ * Data that fits a schema.
+ *
+ * @param named arbitraries to take, most of the time, for properties of a name
+ */
+export function fitting (schema: z.ZodType, named: Readonly<Record<string, fc.Arbitrary<Json>>> = {}): fc.Arbitrary<Json> {
+  return build(z.toJSONSchema(schema, { io: 'input', unrepresentable: 'any' }) as Schema, named)
+}
+
+function build (schema: Schema, named: Readonly<Record<string, fc.Arbitrary<Json>>>): fc.Arbitrary<Json> {
+  const of = (part: unknown) => build(part as Schema, named)
+  if (Array.isArray(schema.anyOf)) return fc.oneof(...schema.anyOf.map(of))
+  if (Array.isArray(schema.oneOf)) return fc.oneof(...schema.oneOf.map(of))
+  if ('const' in schema) return fc.constant(schema.const as Json)
+  if (Array.isArray(schema.enum)) return fc.constantFrom(...schema.enum as Json[])
+  switch (schema.type) {
+    case 'null': return fc.constant(null)
+    case 'boolean': return fc.boolean()
+    case 'integer': return fc.integer({ min: Math.max(Number(schema.minimum ?? -1000), -(2 ** 31)), max: Math.min(Number(schema.maximum ?? 1000), 2 ** 31 - 1) })
+    case 'number': return fc.oneof(fc.integer(), fc.double({ noNaN: true, noDefaultInfinity: true }))
+    case 'string': return text(schema)
+    case 'array': return fc.array(of(schema.items ?? {}), { minLength: Number(schema.minItems ?? 0), maxLength: Math.min(Number(schema.maxItems ?? 5), 5) })
+    case 'object': return object(schema, of, named)
+    default: return fc.jsonValue() as fc.Arbitrary<Json>
+  }
+}
+
+function text ({ pattern, minLength = 0, maxLength = 40 }: Schema): fc.Arbitrary<string> {
+  if (typeof pattern === 'string') return fc.stringMatching(new RegExp(pattern))
+  return fc.string({ unit: 'grapheme', minLength: Number(minLength), maxLength: Number(maxLength) })
+}
+
+function object (schema: Schema, of: (part: unknown) => fc.Arbitrary<Json>, named: Readonly<Record<string, fc.Arbitrary<Json>>>): fc.Arbitrary<Json> {
+  const properties = schema.properties as Record<string, unknown> | undefined
+  if (!properties) return fc.dictionary(fc.string({ maxLength: 10 }), of(schema.additionalProperties ?? {}), { maxKeys: 5 })
+  const model = Object.fromEntries(Object.entries(properties).map(([name, part]) => {
+    const own = named[name]
+    return [name, own ? fc.oneof({ weight: 8, arbitrary: own }, { weight: 1, arbitrary: of(part) }) : of(part)]
+  }))
+  return fc.record(model, { requiredKeys: (schema.required ?? []) as string[] }) as fc.Arbitrary<Json>
+}
+
+/** A change of a value: something in it left out, replaced, doubled or added. */
+type Mutation = readonly [kind: 'remove' | 'replace' | 'repeat' | 'add', where: number, what: Json]
+
+const mutation: fc.Arbitrary<Mutation> = fc.tuple(fc.constantFrom<Mutation[0][]>('remove', 'replace', 'replace', 'replace', 'repeat', 'add') as fc.Arbitrary<Mutation[0]>, fc.nat(10_000), garbage)
+
+/** Data that would fit, had nothing been done to it. */
+export function nearly (valid: fc.Arbitrary<Json>): fc.Arbitrary<Json> {
+  return fc.tuple(valid, fc.array(mutation, { minLength: 1, maxLength: 3 }))
+    .map(([value, mutations]) => mutations.reduce(change, value))
+}
+
+function change (original: Json, [kind, where, what]: Mutation): Json {
+  const value = JSON.parse(JSON.stringify(original)) as Json
+  const places: { parent: Json[] | { [key: string]: Json }, key: string | number }[] = []
+  const look = (node: Json, depth: number) => {
+    if (typeof node !== 'object' || node === null || depth > 20) return
+    const keys = Array.isArray(node) ? [...node.keys()] : Object.keys(node)
+    for (const key of keys) {
+      places.push({ parent: node, key })
+      look((node as Record<string | number, Json>)[key] as Json, depth + 1)
+    }
+  }
+  look(value, 0)
+  const place = places[where % (places.length + 1)]
+  // Beyond the last place is the value itself.
+  if (!place) return what
+  const parent = place.parent as Record<string | number, Json>
+  if (kind === 'remove') {
+    if (Array.isArray(place.parent)) place.parent.splice(Number(place.key), 1)
+    else delete parent[place.key]
+  } else if (kind === 'repeat' && Array.isArray(place.parent)) {
+    place.parent.push(JSON.parse(JSON.stringify(parent[place.key])) as Json)
+  } else if (kind === 'add' && !Array.isArray(place.parent)) {
+    parent[`extra${where % 3}`] = what
+  } else {
+    parent[place.key] = what
+  }
+  return value
+}
+
+/**
+ * How often a property is tried. `BAD_INPUT_RUNS` tries more, `BAD_INPUT_SEED`
+ * repeats what a failure printed.
+ */
+export function tries (runs: number): fc.Parameters<never> {
+  const { BAD_INPUT_RUNS, BAD_INPUT_SEED } = process.env
+  return {
+    numRuns: BAD_INPUT_RUNS === undefined ? runs : Number(BAD_INPUT_RUNS),
+    ...(BAD_INPUT_SEED === undefined ? {} : { seed: Number(BAD_INPUT_SEED) })
+  }
+}

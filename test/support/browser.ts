@@ -1,0 +1,132 @@
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { delimiter, join } from 'node:path'
+import { chromium } from 'playwright-core'
+import type { Browser, BrowserContextOptions, Page } from 'playwright-core'
+import type { Test } from 'tap'
+import type { RoomClient } from '../../client/index.ts'
+import { toneWav } from './tone.ts'
+
+declare global {
+  interface Window {
+    flylive?: RoomClient | undefined
+  }
+}
+
+/** @returns the browser that the set-up has made sure of */
+function chromiumPath (): string {
+  if (process.env.CHROMIUM_PATH) return process.env.CHROMIUM_PATH
+  const names = ['chromium', 'chromium-browser', 'google-chrome']
+  const found = (process.env.PATH ?? '').split(delimiter)
+    .flatMap((folder) => names.map((name) => join(folder, name)))
+    .find((path) => existsSync(path))
+  if (found === undefined) throw new Error('There is no chromium on the PATH; CHROMIUM_PATH may name one')
+  return found
+}
+
+/**
+ * Starts a browser that ends with the test. Its microphone is a tone: one
+ * browser is one voice.
+ *
+ * @param hz the tone, a whole number
+ */
+export async function openBrowser (t: Test, hz: number): Promise<Browser> {
+  const folder = mkdtempSync(join(tmpdir(), 'flylive-tone-'))
+  const wav = join(folder, 'tone.wav')
+  writeFileSync(wav, toneWav(hz))
+  const browser = await chromium.launch({
+    executablePath: chromiumPath(),
+    args: [
+      '--no-sandbox',
+      '--use-fake-device-for-media-stream',
+      `--use-file-for-fake-audio-capture=${wav}`,
+      '--autoplay-policy=no-user-gesture-required',
+      '--disable-background-networking'
+    ]
+  })
+  t.teardown(async () => {
+    await browser.close()
+    rmSync(folder, { recursive: true, force: true })
+  })
+  return browser
+}
+
+export interface VisitOptions extends BrowserContextOptions {
+  name: string
+  room: string
+  /** Whether the user lets the page have the microphone. */
+  microphone?: boolean
+}
+
+/**
+ * Opens the stage in a fresh profile and enters a room, as a person would.
+ * What the page reports as an error fails the test.
+ */
+export async function visit (t: Test, browser: Browser, url: string, { name, room, microphone = true, ...options }: VisitOptions): Promise<Page> {
+  const context = await browser.newContext({ permissions: microphone ? ['microphone'] : [], ...options })
+  const page = await context.newPage()
+  page.on('pageerror', (error) => t.fail(`the page of ${name} has an error: ${error.stack}`))
+  await page.goto(url)
+  await page.getByLabel('Your name').fill(name)
+  await page.getByLabel('Room', { exact: true }).fill(room)
+  // The browser takes a tone that does not change for noise.
+  await page.getByLabel('Original sound').check()
+  await page.getByRole('button', { name: 'Join' }).click()
+  return page
+}
+
+/** What a page receives from one user. */
+export interface Reception {
+  producerId: string
+  packetsReceived: number
+  packetsLost: number
+  totalAudioEnergy: number
+}
+
+/** @returns what a page receives from a user; undefined while that is nothing */
+export async function receptionOf (page: Page, name: string): Promise<Reception | undefined> {
+  return await page.evaluate(async (name) => {
+    const room = window.flylive
+    const user = room?.participants.find(({ profile }) => profile.name === name)
+    const heard = room?.audio?.heard.find(({ userId }) => userId === user?.userId)
+    for (const report of (await heard?.receiver.getStats())?.values() ?? []) {
+      if (report.type !== 'inbound-rtp') continue
+      const { packetsReceived, packetsLost, totalAudioEnergy } = report as Reception
+      return { producerId: heard?.producerId ?? '', packetsReceived, packetsLost, totalAudioEnergy }
+    }
+    return undefined
+  }, name)
+}
+
+/**
+ * Measures the loudest frequency in what a page hears from a user, in the
+ * samples themselves: 0.7 s of them, to a fraction of a hertz.
+ *
+ * @returns in hertz; 0 for silence, and when the user is not heard
+ */
+export async function frequencyOf (page: Page, name: string): Promise<number> {
+  return await page.evaluate(async (name) => {
+    const room = window.flylive
+    const user = room?.participants.find(({ profile }) => profile.name === name)
+    const heard = room?.audio?.heard.find(({ userId }) => userId === user?.userId)
+    if (!heard) return 0
+    const context = new AudioContext()
+    try {
+      const analyser = new AnalyserNode(context, { fftSize: 32_768, smoothingTimeConstant: 0 })
+      context.createMediaStreamSource(new MediaStream([heard.track])).connect(analyser)
+      const begin = context.currentTime
+      const filled = begin + analyser.fftSize / context.sampleRate
+      while (context.currentTime < filled) await new Promise(requestAnimationFrame)
+      const levels = new Float32Array(analyser.frequencyBinCount)
+      analyser.getFloatFrequencyData(levels)
+      const peak = levels.reduce((best, level, bin) => level > (levels[best] as number) ? bin : best, 1)
+      const [before = 0, top = 0, after = 0] = levels.slice(peak - 1, peak + 2)
+      if (top < -80) return 0
+      // The true peak lies between the bins: a parabola through three of them.
+      const offset = (before - after) / (2 * (before - 2 * top + after))
+      return (peak + offset) * context.sampleRate / analyser.fftSize
+    } finally {
+      await context.close()
+    }
+  }, name)
+}
