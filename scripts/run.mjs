@@ -32,8 +32,9 @@ try {
   if (forTests) await ensureTestTools()
   if (!flags.has('--setup-only')) handOver(node)
 } catch (error) {
-  if (!(error instanceof SetupError)) throw error
   process.stderr.write(`\nset-up: ${error.message}\n`)
+  // What nobody foresaw is easier to report with the place it happened at.
+  if (!(error instanceof SetupError)) process.stderr.write(`${error.stack.split('\n').filter((line) => line.startsWith('    at')).join('\n')}\n`)
   process.exitCode = 1
 }
 

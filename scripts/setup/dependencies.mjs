@@ -32,7 +32,14 @@ export async function ensureDependencies (root, node, withDevelopment) {
       ...(withDevelopment ? ['--include=dev'] : ['--omit=dev'])
     ], {
       cwd: root,
-      env: { ...process.env, NODE_ENV: '', PATH: dirname(node) + delimiter + process.env.PATH }
+      env: {
+        ...process.env,
+        NODE_ENV: '',
+        PATH: dirname(node) + delimiter + process.env.PATH,
+        // A Node that was fetched knows only its own list of authorities; a
+        // company's proxy is often signed by one that the system knows.
+        NODE_OPTIONS: `${process.env.NODE_OPTIONS ?? ''} --use-system-ca`.trim()
+      }
     })
   )
   writeFileSync(stamp, `${lock} ${withDevelopment ? 'all' : 'production'}\n`)

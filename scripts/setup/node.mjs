@@ -39,7 +39,7 @@ export async function ensureNode () {
     await run('npm', ['install', '--prefix', draft, '--ignore-scripts', '--no-audit', '--no-fund', `${name}@${fetched}`])
     await rm(folder, { recursive: true, force: true })
     await rename(draft, folder)
-    note(`kept in ${dirname(folder)}; your system's Node is untouched`)
   })
+  note(`kept in ${dirname(folder)}; your system's Node is untouched`)
   return binary
 }
