@@ -14,6 +14,7 @@ import { constants } from 'node:os'
 import { delimiter, dirname, join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { ensureDependencies } from './setup/dependencies.mjs'
+import { alone } from './setup/lock.mjs'
 import { ensureNode } from './setup/node.mjs'
 import { SetupError } from './setup/report.mjs'
 import { ensureTestTools } from './setup/system.mjs'
@@ -26,10 +27,13 @@ while (args[0]?.startsWith('--')) flags.add(args.shift())
 const forTests = flags.has('--test')
 
 try {
-  const node = await ensureNode()
-  await ensureDependencies(root, node, forTests)
-  await ensureMediaWorker(root)
-  if (forTests) await ensureTestTools()
+  const node = await alone(root, async () => {
+    const node = await ensureNode()
+    await ensureDependencies(root, node, forTests)
+    await ensureMediaWorker(root)
+    if (forTests) await ensureTestTools()
+    return node
+  })
   if (!flags.has('--setup-only')) handOver(node)
 } catch (error) {
   process.stderr.write(`\nset-up: ${error.message}\n`)

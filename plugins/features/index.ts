@@ -195,7 +195,7 @@ export default fp<FeatureOptions>(async function features (app, { featuresDir })
     known.delete(name)
     known.set(name, feature)
   }
-  app.log.info({ enabled: app.features.enabled() }, 'features')
+  app.log.info({ enabled: app.features.enabled().join(', ') }, 'features')
 
   app.addHook('onClose', async () => {
     for (const name of app.features.enabled().reverse()) await unload(name)

@@ -77,11 +77,11 @@ export function createPool (options: PoolOptions, metrics: Metrics, log: Fastify
       active.set(workers.size)
       if (closed) return
       deaths.inc()
-      log.error({ err, worker: index, pid: worker.pid }, 'a media worker died and is replaced')
+      log.error({ err, worker: index, workerPid: worker.pid }, 'a media worker died and is replaced')
       onDied(mine)
       respawn(index, 0)
     })
-    log.info({ worker: index, pid: worker.pid, port: mine.port }, 'media worker')
+    log.info({ worker: index, workerPid: worker.pid, port: mine.port }, 'media worker')
     for (const resolve of waiting) resolve()
     waiting.clear()
   }

@@ -28,6 +28,8 @@ export interface Peer {
   transports: Partial<Record<Direction, types.WebRtcTransport>>
   /** Transports that have been connected: a second time is refused. */
   connected: Set<string>
+  /** How many producers are being made. */
+  producing: number
   producers: Map<string, ProducerEntry>
   /** By consumer id. */
   consumers: Map<string, types.Consumer>

@@ -1,6 +1,7 @@
 import type { types } from 'mediasoup'
 import type { FastifyInstance } from 'fastify'
 import type { LocalRoom } from '../rooms/local-room.ts'
+import { unavailable } from '../errors/codes.ts'
 import { NotInRoom } from '../rooms/errors.ts'
 import type { Session } from '../sockets/session.ts'
 import type { UserId } from '../sockets/user.ts'
@@ -229,9 +230,15 @@ export function createSfu (app: FastifyInstance, pool: () => WorkerPool): SfuKee
     },
 
     createTransport: (room, session, direction) => asking(async () => {
-      const media = await mediaOf(room.roomId)
+      let media = await mediaOf(room.roomId)
+      // Those who had it may have left meanwhile, and it was closed behind them.
+      while (media.closed) media = await mediaOf(room.roomId)
+      if (session.roomId !== room.roomId) {
+        if (media.peers.size === 0) closeMedia(media)
+        throw new NotInRoom(`the room ${room.roomId} any more`)
+      }
       const peer: Peer = peers.get(session.id) ?? {
-        session, media, transports: {}, connected: new Set(), producers: new Map(), consumers: new Map(), closed: false
+        session, media, transports: {}, connected: new Set(), producing: 0, producers: new Map(), consumers: new Map(), closed: false
       }
       peers.set(session.id, peer)
       media.peers.set(session.id, peer)
@@ -245,14 +252,14 @@ export function createSfu (app: FastifyInstance, pool: () => WorkerPool): SfuKee
           initialAvailableOutgoingBitrate: initialOutgoingBitrate
         })
         if (direction === 'producer') await transport.setMaxIncomingBitrate(maxIncomingBitrate)
-      } finally {
-        // The socket may have left the room while the worker was asked.
-        if (session.roomId !== room.roomId || peer.closed) {
-          transport?.close()
-          release(session)
-          // eslint-disable-next-line no-unsafe-finally
-          throw new NotInRoom(`the room ${room.roomId} any more`)
-        }
+      } catch (error) {
+        transport?.close()
+        if (!peer.closed) throw error
+      }
+      // The socket may have left the room, and be in another one, while the worker was asked.
+      if (peer.closed || !transport) {
+        transport?.close()
+        throw session.roomId === room.roomId ? unavailable('The media server is restarting') : new NotInRoom(`the room ${room.roomId} any more`)
       }
       dropTransport(peer, direction)
       peer.transports[direction] = transport
@@ -276,8 +283,9 @@ export function createSfu (app: FastifyInstance, pool: () => WorkerPool): SfuKee
 
     produce: (session, transportId, rtpParameters) => asking(async () => {
       const { peer, transport } = transportOf(session, transportId, 'producer')
-      if (peer.producers.size >= maxProducers) throw new ProducerLimit(maxProducers)
-      const producer = await transport.produce({ kind: 'audio', rtpParameters })
+      if (peer.producers.size + peer.producing >= maxProducers) throw new ProducerLimit(maxProducers)
+      peer.producing++
+      const producer = await transport.produce({ kind: 'audio', rtpParameters }).finally(() => { peer.producing-- })
       if (peer.closed || transport.closed) {
         producer.close()
         throw new TransportNotFound(transportId)
@@ -286,6 +294,8 @@ export function createSfu (app: FastifyInstance, pool: () => WorkerPool): SfuKee
       peer.producers.set(producer.id, entry)
       peer.media.producers.set(producer.id, entry)
       await peer.media.speakers.add(producer)
+      // Others were told of its end, and must not hear of its beginning after that.
+      if (!peer.producers.has(producer.id)) throw new ProducerNotFound(producer.id)
       countProducers(peer.media)
       hooks.emit('media:producerOpened', peer.media.roomId, infoOf(entry), session)
       return producer.id

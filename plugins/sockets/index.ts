@@ -78,6 +78,13 @@ export default fp(async function sockets (app) {
       perMessageDeflate: false,
       handleProtocols: (offered: Set<string>) => offered.has(subprotocol) ? subprotocol : false
     },
+    // A frame that is none is a client's fault. ws has then begun to close the
+    // connection itself, with the code that fits.
+    errorHandler: (err, ws, request) => {
+      if (ws.readyState !== ws.OPEN) return app.log.debug({ err, ip: request.ip }, 'socket error')
+      app.log.error({ err }, 'a connection could not be taken over')
+      ws.terminate()
+    },
     // app.ts drains and closes sessions itself, with a code.
     preClose: (done) => {
       for (const session of sessions.values()) session.close('SHUTTING_DOWN')
@@ -108,8 +115,10 @@ export default fp(async function sockets (app) {
       if (!session.admit()) return session.close('FLOODING')
       receiver(session, String(data))
     })
-    // ws closes the connection itself, with the code that fits the fault.
-    ws.on('error', (err) => app.log.debug({ err, sessionId: session.id }, 'socket error'))
+    // Each is answered with as much, past the queue's limit.
+    ws.on('ping', () => {
+      if (session.open && !session.admit()) session.close('FLOODING')
+    })
     ws.once('close', (code) => {
       clearTimeout(expiry)
       app.hooks.emit('session:close', session)

@@ -1,42 +1,44 @@
-// WebRTC parameters as a browser's would be, for tests without real media.
+// What a browser would send, for tests that need the signalling and no sound.
 
-/** @param ssrc different for each producer of a transport */
-export function opusParameters (ssrc = 11_111_111, mid = '0') {
+let nextSsrc = 1000
+
+/** RTP parameters of a microphone, each time with another ssrc and mid. */
+export function rtpParameters () {
+  const ssrc = nextSsrc++
   return {
-    mid,
+    mid: String(ssrc),
     codecs: [{
       mimeType: 'audio/opus',
       payloadType: 111,
       clockRate: 48_000,
       channels: 2,
       parameters: { minptime: 10, useinbandfec: 1 },
-      rtcpFeedback: [{ type: 'transport-cc' }]
+      rtcpFeedback: [{ type: 'transport-cc', parameter: '' }]
     }],
     headerExtensions: [
-      { uri: 'urn:ietf:params:rtp-hdrext:sdes:mid', id: 4, encrypt: false, parameters: {} },
-      { uri: 'urn:ietf:params:rtp-hdrext:ssrc-audio-level', id: 1, encrypt: false, parameters: {} }
+      { uri: 'urn:ietf:params:rtp-hdrext:sdes:mid', id: 4 },
+      { uri: 'urn:ietf:params:rtp-hdrext:ssrc-audio-level', id: 1 }
     ],
     encodings: [{ ssrc, dtx: false }],
-    rtcp: { cname: 'a-client', reducedSize: true }
+    rtcp: { cname: `cname-${ssrc}`, reducedSize: true }
   }
 }
 
-export function dtlsParameters (role: 'auto' | 'client' | 'server' = 'client') {
-  return { role, fingerprints: [{ algorithm: 'sha-256', value: Array.from({ length: 32 }, (_, i) => (i * 7 + 16).toString(16).toUpperCase()).join(':') }] }
+/** What a browser can receive. */
+export const rtpCapabilities = {
+  codecs: [{
+    kind: 'audio',
+    mimeType: 'audio/opus',
+    preferredPayloadType: 100,
+    clockRate: 48_000,
+    channels: 2,
+    parameters: { minptime: 10, useinbandfec: 1 },
+    rtcpFeedback: []
+  }],
+  headerExtensions: []
 }
 
-/** What a receiver of Opus can do. */
-export function opusCapabilities () {
-  return {
-    codecs: [{
-      kind: 'audio',
-      mimeType: 'audio/opus',
-      preferredPayloadType: 100,
-      clockRate: 48_000,
-      channels: 2,
-      parameters: {},
-      rtcpFeedback: []
-    }],
-    headerExtensions: [{ kind: 'audio', uri: 'urn:ietf:params:rtp-hdrext:sdes:mid', preferredId: 1, preferredEncrypt: false, direction: 'sendrecv' }]
-  }
+export const dtlsParameters = {
+  role: 'client',
+  fingerprints: [{ algorithm: 'sha-256', value: Array.from({ length: 32 }, (_, i) => i.toString(16).padStart(2, '0')).join(':') }]
 }
