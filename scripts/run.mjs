@@ -61,6 +61,12 @@ function handOver (node) {
     // A terminal sends Ctrl-C to the whole group, so the child has it already.
     process.on(signal, () => signal === 'SIGINT' && process.stdin.isTTY ? undefined : child.kill(signal))
   }
+  // npm does not always pass on what ends it. A server that nobody sees any
+  // more would keep its port, so it stops when the npm that started it is gone.
+  const parent = process.ppid
+  if (process.env.npm_lifecycle_event) {
+    setInterval(() => { if (process.ppid !== parent) child.kill('SIGTERM') }, 1000).unref()
+  }
   child.once('exit', (code, signal) => {
     process.exit(code ?? 128 + (constants.signals[signal] ?? 0))
   })
