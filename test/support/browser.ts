@@ -2,9 +2,10 @@ import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { delimiter, join } from 'node:path'
 import { chromium } from 'playwright-core'
-import type { Browser, BrowserContextOptions, Page } from 'playwright-core'
+import type { Browser, BrowserContextOptions, Locator, Page } from 'playwright-core'
 import type { Test } from 'tap'
 import type { RoomClient } from '../../client/index.ts'
+import { until } from './retry.ts'
 import { toneWav } from './tone.ts'
 
 declare global {
@@ -129,4 +130,50 @@ export async function frequencyOf (page: Page, name: string): Promise<number> {
       await context.close()
     }
   }, name)
+}
+
+/**
+ * Waits until a page hears a user's tone, to within 2 Hz.
+ *
+ * @param hz the tone; 0 for silence
+ */
+export async function expectTone (page: Page, name: string, hz: number): Promise<void> {
+  await until(async () => Math.abs(await frequencyOf(page, name) - hz) < 2, 30_000)
+}
+
+/** A user's tile on the stage, when it says what they do. */
+export function personOn (page: Page, name: string, doing?: string): Locator {
+  const person = page.getByRole('list', { name: 'In the room' }).getByRole('listitem').filter({ hasText: name })
+  return doing === undefined ? person : person.filter({ hasText: new RegExp(`${doing}$`) })
+}
+
+/**
+ * Watches for the next stream that a page gets from a user in the place of the
+ * one it has now.
+ *
+ * @returns once it watches; `arrived` gives the time at which the first packet
+ *   of that stream was there, in epoch milliseconds, at most some 50 ms late
+ */
+export async function nextSoundFrom (page: Page, name: string): Promise<{ arrived (): Promise<number> }> {
+  const watch = await page.evaluateHandle((name) => {
+    const room = window.flylive
+    const user = room?.participants.find(({ profile }) => profile.name === name)
+    const audio = room?.audio
+    const { promise, resolve, reject } = Promise.withResolvers<number>()
+    setTimeout(() => reject(new Error(`No new stream of ${name} came`)), 30_000)
+    const stop = audio?.on('added', async ({ userId, receiver }) => {
+      if (userId !== user?.userId) return
+      for (;;) {
+        for (const report of (await receiver.getStats()).values()) {
+          if (report.type !== 'inbound-rtp' || report.packetsReceived === 0) continue
+          resolve(Date.now())
+          return stop?.()
+        }
+        if (!audio.heard.some((heard) => heard.receiver === receiver)) return
+        await new Promise((resolve) => setTimeout(resolve, 5))
+      }
+    })
+    return { arrived: promise }
+  }, name)
+  return { arrived: () => watch.evaluate(({ arrived }) => arrived) }
 }

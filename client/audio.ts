@@ -1,0 +1,357 @@
+import { Device } from 'mediasoup-client'
+import type { types } from 'mediasoup-client'
+import { createBackoff } from './backoff.ts'
+import type { Connection } from './connection.ts'
+import { Emitter } from './emitter.ts'
+import { codeOf, isDisconnect, mayPass, RequestError } from './errors.ts'
+import { Link, LinkClosed } from './link.ts'
+import type { JoinReply, UserId } from './protocol.ts'
+
+/**
+ * - `off`: in no room, or in one without audio
+ * - `connecting`: the way to the server is being made, also after a loss
+ * - `on`: others are heard, and what is to be sent is sent
+ */
+export type AudioState = 'off' | 'connecting' | 'on'
+
+/** Somebody's audio in the room, whether it is heard here already or not. */
+export interface RemoteProducer {
+  readonly producerId: string
+  readonly userId: UserId
+  /** Muted, by its user or by the server. */
+  readonly isPaused: boolean
+}
+
+/** Somebody's audio that is heard here. */
+export interface RemoteAudio {
+  readonly producerId: string
+  readonly userId: UserId
+  /** To be given to an audio element, as the only track of a stream. */
+  readonly track: MediaStreamTrack
+  /** For statistics of what is received. */
+  readonly receiver: RTCRtpReceiver
+}
+
+export interface AudioEvents {
+  /** The state has changed; `why` tells what went wrong when it went back to `connecting`. */
+  state: [state: AudioState, why: Error | undefined]
+  /** Somebody is heard from now on. */
+  added: [audio: RemoteAudio]
+  /** Somebody is not heard any more; after a loss the same producer's user usually comes back. */
+  removed: [audio: RemoteAudio]
+  /** Whose audio there is in the room, or who has muted, is not what it was. */
+  producers: []
+  /** Own muting has changed. */
+  muted: [muted: boolean]
+  /** The server does not take the own track, or not any more; it has been withdrawn. */
+  refused: [error: Error]
+}
+
+interface Publication {
+  track: MediaStreamTrack
+  sent: PromiseWithResolvers<void>
+}
+
+/**
+ * Audio of the room a connection is in: what others send is received, and a
+ * track of one's own is sent. It states what there should be and brings that
+ * about, again and again: after a `media:reset`, a lost way, a new connection,
+ * everything comes back without anybody doing anything.
+ */
+export class RoomAudio extends Emitter<AudioEvents> {
+  readonly #connection: Connection
+  readonly #backoff = createBackoff({ firstMs: 200, longestMs: 5000 })
+  // What there should be.
+  readonly #producers = new Map<string, RemoteProducer>()
+  #publication: Publication | undefined
+  #muted = false
+  // What there is.
+  readonly #heard = new Map<string, RemoteAudio & { consumer: types.Consumer }>()
+  #room: { roomId: string, self: UserId, device: Promise<Device> } | undefined
+  #device: Promise<Device> | undefined
+  #link: Link | undefined
+  #timer: ReturnType<typeof setTimeout> | undefined
+  #state: AudioState = 'off'
+
+  /** @param connection whose events it follows from now on */
+  constructor (connection: Connection) {
+    super()
+    this.#connection = connection
+    const here = (roomId: string) => this.#room?.roomId === roomId
+    connection.on('audio:newProducer', ({ roomId, producerId, userId }) => {
+      if (here(roomId) && !this.#isSelf(userId)) this.#announced({ producerId, userId, isPaused: false })
+    })
+    connection.on('audio:producerClosed', ({ roomId, producerId }) => {
+      if (here(roomId)) this.#gone(producerId)
+    })
+    connection.on('audio:producerPaused', ({ roomId, producerId }) => {
+      if (here(roomId)) this.#paused(producerId, true)
+    })
+    connection.on('audio:producerResumed', ({ roomId, producerId }) => {
+      if (here(roomId)) this.#paused(producerId, false)
+    })
+    connection.on('consumer:closed', ({ consumerId }) => {
+      for (const [producerId, { consumer }] of this.#heard) if (consumer.id === consumerId) this.#unhear(producerId)
+    })
+    connection.on('media:reset', ({ roomId, reason }) => {
+      if (!here(roomId)) return
+      // All producers are gone; those announced from now on are new ones.
+      this.#producers.clear()
+      this.emit('producers')
+      this.#open(new Error(reason))
+    })
+  }
+
+  get state (): AudioState {
+    return this.#state
+  }
+
+  get muted (): boolean {
+    return this.#muted
+  }
+
+  /** Whether a track is to be sent. */
+  get publishing (): boolean {
+    return this.#publication !== undefined
+  }
+
+  /** Whose audio there is in the room, one's own left out. */
+  get producers (): RemoteProducer[] {
+    return [...this.#producers.values()]
+  }
+
+  /** Who is heard here now. */
+  get heard (): RemoteAudio[] {
+    return [...this.#heard.values()]
+  }
+
+  /** The sender of the own track, for statistics. */
+  get sender (): RTCRtpSender | undefined {
+    return this.#link?.producer?.rtpSender
+  }
+
+  /**
+   * Begins with a room that has just been joined. Nothing happens when the
+   * server does no audio.
+   */
+  start ({ roomId, self, rtpCapabilities, existingProducers }: JoinReply): void {
+    this.stop()
+    if (!rtpCapabilities) return
+    this.#device ??= loadDevice(rtpCapabilities as unknown as types.RtpCapabilities)
+    this.#device.catch(() => { this.#device = undefined })
+    this.#room = { roomId, self: self.userId, device: this.#device }
+    for (const producer of existingProducers ?? []) {
+      if (!this.#isSelf(producer.userId)) this.#producers.set(producer.producerId, producer)
+    }
+    this.emit('producers')
+    this.#open()
+  }
+
+  /** Ends with the room: nothing is sent or heard. The own track stays, for the next `start()`. Idempotent. */
+  stop (): void {
+    clearTimeout(this.#timer)
+    this.#room = undefined
+    this.#producers.clear()
+    this.#closeLink()
+    this.#setState('off')
+    this.emit('producers')
+  }
+
+  /**
+   * Sends a track, in this room and, until `unpublish()`, in those that follow.
+   * It is the caller's: stopping it is up to them.
+   *
+   * @returns when it is sent for the first time
+   * @throws RequestError when the server refuses it for good; CLOSED when it was withdrawn before
+   */
+  publish (track: MediaStreamTrack): Promise<void> {
+    this.#withdraw(new RequestError({ code: 'CLOSED', message: 'Another track was published' }))
+    track.enabled = !this.#muted
+    this.#publication = { track, sent: Promise.withResolvers<void>() }
+    const { promise } = this.#publication.sent
+    promise.catch(() => {})
+    this.#sync()
+    return promise
+  }
+
+  /** Sends nothing any more. Idempotent. */
+  unpublish (): void {
+    this.#withdraw(new RequestError({ code: 'CLOSED', message: 'The track was withdrawn' }))
+    this.#sync()
+  }
+
+  /** Silences the own track at once, and tells the room. Idempotent. */
+  mute (): void {
+    this.#setMuted(true)
+  }
+
+  /** Takes `mute()` back. Idempotent. */
+  unmute (): void {
+    this.#setMuted(false)
+  }
+
+  /** Who is connected twice does not want to hear an echo. */
+  #isSelf (userId: UserId): boolean {
+    return String(userId) === String(this.#room?.self)
+  }
+
+  #setMuted (muted: boolean): void {
+    if (muted === this.#muted) return
+    this.#muted = muted
+    // Here it takes effect whatever becomes of the message.
+    if (this.#publication) this.#publication.track.enabled = !muted
+    this.emit('muted', muted)
+    this.#sync()
+  }
+
+  #withdraw (why: Error): void {
+    this.#publication?.sent.reject(why)
+    this.#publication = undefined
+  }
+
+  #setState (state: AudioState, why?: Error): void {
+    if (state === this.#state) return
+    this.#state = state
+    this.emit('state', state, why)
+  }
+
+  #closeLink (): void {
+    this.#link?.close()
+    this.#link = undefined
+    for (const producerId of [...this.#heard.keys()]) this.#unhear(producerId)
+  }
+
+  /** Makes the way to the server, in the place of one there may have been. */
+  async #open (why?: Error): Promise<void> {
+    clearTimeout(this.#timer)
+    this.#closeLink()
+    this.#setState('connecting', why)
+    const room = this.#room
+    if (!room) return
+    let device: Device
+    try {
+      device = await room.device
+    } catch (error) {
+      // This browser can't do it; the room goes on without audio.
+      if (this.#room === room) this.#setState('off', error as Error)
+      return
+    }
+    // Another #open() or stop() came first.
+    if (this.#room !== room || this.#link) return
+    const link = new Link({
+      connection: this.#connection,
+      device,
+      iceServers: (this.#connection.greeting?.iceServers ?? []) as RTCIceServer[],
+      broken: (error) => this.#broken(link, error)
+    })
+    this.#link = link
+    for (const producerId of this.#producers.keys()) this.#hear(link, producerId)
+    const sending = this.#sync()
+    try {
+      await link.prepare()
+      await sending
+      if (link !== this.#link) return
+      this.#backoff.reset()
+      this.#setState('on')
+    } catch (error) {
+      this.#broken(link, error)
+    }
+  }
+
+  /** Something that everything hangs on has failed: all of it is made anew, later. */
+  #broken (link: Link, error: unknown): void {
+    if (link !== this.#link || link.closed) return
+    this.#closeLink()
+    // The next start() comes with the next connection.
+    if (isDisconnect(error)) return
+    this.#setState('connecting', error as Error)
+    this.#timer = setTimeout(() => { this.#open(error as Error) }, this.#backoff.next())
+  }
+
+  /** Makes what is sent what it should be. One run follows the other, and the last has the last word. */
+  #sync (): Promise<void> {
+    const link = this.#link
+    if (!link) return Promise.resolve()
+    return link.inTurn(async () => {
+      const publication = this.#publication
+      try {
+        if (link.closed) return
+        if (!publication) return await link.stopSending()
+        await link.send(publication.track)
+        await link.tellMuted(this.#muted)
+        publication.sent.resolve()
+      } catch (cause) {
+        if (link.closed || cause instanceof LinkClosed) return
+        // A microphone that was unplugged must not cost the others' voices.
+        const ended = publication?.track.readyState === 'ended' && codeOf(cause) === undefined
+        const error = ended ? new RequestError({ code: 'TRACK_ENDED', message: 'The track has ended' }, { cause }) : cause
+        if (mayPass(error) || isDisconnect(error) || codeOf(error) === undefined) return this.#broken(link, asMediaError(error))
+        if (publication === undefined || publication !== this.#publication) return
+        this.#withdraw(error as Error)
+        this.emit('refused', error as Error)
+      }
+    })
+  }
+
+  #announced (producer: RemoteProducer): void {
+    const known = this.#producers.has(producer.producerId)
+    this.#producers.set(producer.producerId, producer)
+    this.emit('producers')
+    if (!known && this.#link) this.#hear(this.#link, producer.producerId)
+  }
+
+  #gone (producerId: string): void {
+    this.#unhear(producerId)
+    if (this.#producers.delete(producerId)) this.emit('producers')
+  }
+
+  #paused (producerId: string, isPaused: boolean): void {
+    const producer = this.#producers.get(producerId)
+    if (!producer) return
+    this.#producers.set(producerId, { ...producer, isPaused })
+    this.emit('producers')
+  }
+
+  async #hear (link: Link, producerId: string): Promise<void> {
+    try {
+      const consumer = await link.consume(producerId)
+      const producer = this.#producers.get(producerId)
+      if (link !== this.#link || !producer) return consumer.close()
+      const audio = {
+        producerId,
+        userId: producer.userId,
+        track: consumer.track,
+        receiver: consumer.rtpReceiver as RTCRtpReceiver,
+        consumer
+      }
+      this.#heard.set(producerId, audio)
+      this.emit('added', audio)
+    } catch (error) {
+      if (link !== this.#link || link.closed) return
+      // Gone already; the event that says so is on its way.
+      if (!this.#producers.has(producerId) || codeOf(error) === 'PRODUCER_NOT_FOUND' || codeOf(error) === 'CONSUMER_NOT_FOUND') return
+      if (codeOf(error) === 'CANNOT_CONSUME') return
+      this.#broken(link, asMediaError(error))
+    }
+  }
+
+  #unhear (producerId: string): void {
+    const audio = this.#heard.get(producerId)
+    if (!audio) return
+    this.#heard.delete(producerId)
+    audio.consumer.close()
+    this.emit('removed', audio)
+  }
+}
+
+async function loadDevice (routerRtpCapabilities: types.RtpCapabilities): Promise<Device> {
+  const device = await Device.factory()
+  await device.load({ routerRtpCapabilities })
+  return device
+}
+
+/** Faults of the browser's WebRTC have no code of ours. */
+function asMediaError (error: unknown): Error {
+  if (codeOf(error) !== undefined) return error as Error
+  return new RequestError({ code: 'MEDIA_FAILED', message: `WebRTC failed: ${error instanceof Error ? error.message : String(error)}` }, { cause: error })
+}

@@ -1,0 +1,284 @@
+import { createBackoff } from './backoff.ts'
+import type { Backoff, BackoffOptions } from './backoff.ts'
+import { Emitter } from './emitter.ts'
+import { RequestError } from './errors.ts'
+import type { EventData, EventType, Greeting, ReplyData, RequestData, RequestType, WireError } from './protocol.ts'
+
+/**
+ * - `idle`: not asked to connect yet
+ * - `connecting`: an attempt is under way
+ * - `open`: the server has said hello
+ * - `waiting`: an attempt failed or the connection was lost; the next attempt comes by itself
+ * - `closed`: for good; `connect()` starts anew
+ */
+export type ConnectionState = 'idle' | 'connecting' | 'open' | 'waiting' | 'closed'
+
+export interface ConnectionOptions {
+  /** Where the server is, like https://voice.example.com; the path of its WebSocket is known. */
+  url: string
+  /**
+   * Gives the token for an attempt to connect. It is asked every time, so that
+   * a reconnect can use a fresh one.
+   *
+   * @param refusal set when the token it gave last was refused; when it then
+   *   gives the same one again, the connection is closed for good
+   */
+  token: (refusal?: RequestError) => string | Promise<string>
+  /** Delays between attempts; 0.5 s to 10 s by default. */
+  backoff?: BackoffOptions
+  /** How long a reply may take, in milliseconds. */
+  timeoutMs?: number
+}
+
+/** The server's events, and what happens to the connection itself. */
+export type ConnectionEvents = { [T in EventType]: [data: EventData<T>] } & {
+  /** The state has changed; `why` tells of a loss, a refusal, the end. */
+  state: [state: ConnectionState, why: RequestError | undefined]
+}
+
+interface Pending {
+  apply: (data: never) => void
+  reject: (error: RequestError) => void
+  timer: ReturnType<typeof setTimeout>
+}
+
+/** Close codes after which the server does not want this client back (protocol.md, section 2). */
+const finalCodes: Record<number, WireError> = {
+  4401: { code: 'UNAUTHORIZED', message: 'The token has expired or was revoked' },
+  4403: { code: 'KICKED', message: 'You were removed from the room' },
+  4409: { code: 'REPLACED', message: 'You have connected from somewhere else' }
+}
+
+/** Longer than the server waits for anything it depends on (10 s). */
+const defaultTimeoutMs = 20_000
+
+/**
+ * One connection to the server that is kept: what is lost is made again, with
+ * growing delays, until `close()` or until the server says that it makes no
+ * sense. Works in browsers and in Node.
+ */
+export class Connection extends Emitter<ConnectionEvents> {
+  readonly #options: ConnectionOptions
+  readonly #backoff: Backoff
+  readonly #pending = new Map<number, Pending>()
+  #state: ConnectionState = 'idle'
+  #greeting: Greeting | undefined
+  #opening: PromiseWithResolvers<Greeting> | undefined
+  #ws: WebSocket | undefined
+  #timer: ReturnType<typeof setTimeout> | undefined
+  #token: string | undefined
+  #refusal: RequestError | undefined
+  #nextId = 0
+
+  constructor (options: ConnectionOptions) {
+    super()
+    this.#options = options
+    this.#backoff = createBackoff(options.backoff)
+  }
+
+  get state (): ConnectionState {
+    return this.#state
+  }
+
+  /** What the server said last when a connection was opened. */
+  get greeting (): Greeting | undefined {
+    return this.#greeting
+  }
+
+  /**
+   * Connects, and from then on stays connected. Calling it again while it does
+   * so changes nothing.
+   *
+   * @returns the greeting, once there is a connection; attempts that fail in between are told by `state`
+   * @throws RequestError when the server refuses for good, or `close()` is called
+   */
+  connect (): Promise<Greeting> {
+    if (this.#state === 'open' && this.#greeting) return Promise.resolve(this.#greeting)
+    if (this.#opening) return this.#opening.promise
+    const opening = Promise.withResolvers<Greeting>()
+    // Whoever does not wait for it learns of failures by `state`.
+    opening.promise.catch(() => {})
+    this.#opening = opening
+    this.#refusal = undefined
+    globalThis.addEventListener?.('online', this.#retryNow)
+    this.#attempt()
+    return opening.promise
+  }
+
+  /**
+   * Makes a request. Nothing is repeated: after a failure the caller decides.
+   *
+   * @param apply gets the reply before any event that came after it is handled
+   * @throws RequestError with the server's code, or a client's one
+   */
+  request<T extends RequestType> (type: T, data: RequestData<T>, apply?: (reply: ReplyData<T>) => void): Promise<ReplyData<T>> {
+    const { promise, resolve, reject } = Promise.withResolvers<ReplyData<T>>()
+    const ws = this.#ws
+    if (this.#state !== 'open' || ws?.readyState !== WebSocket.OPEN) {
+      reject(new RequestError({ code: 'NOT_CONNECTED', message: 'There is no connection to the server' }))
+      return promise
+    }
+    const id = ++this.#nextId
+    const timer = setTimeout(() => {
+      this.#pending.get(id)?.reject(new RequestError({ code: 'TIMEOUT', message: `The server did not answer ${type}` }))
+      this.#pending.delete(id)
+      // A server that does not answer is not there, though nothing said so.
+      this.#drop(ws)
+      this.#lost(1006, 'TIMEOUT')
+    }, this.#options.timeoutMs ?? defaultTimeoutMs)
+    this.#pending.set(id, {
+      apply: (reply: ReplyData<T>) => {
+        try {
+          apply?.(reply)
+          resolve(reply)
+        } catch (error) {
+          reject(error)
+        }
+      },
+      reject,
+      timer
+    })
+    ws.send(JSON.stringify({ id, type, data }))
+    return promise
+  }
+
+  /** Ends the connection for good; open requests fail with CLOSED. Idempotent. */
+  close (): void {
+    if (this.#state === 'idle' || this.#state === 'closed') return
+    if (this.#ws) this.#drop(this.#ws)
+    this.#finish(new RequestError({ code: 'CLOSED', message: 'The connection was closed' }))
+  }
+
+  #setState (state: ConnectionState, why?: RequestError): void {
+    this.#state = state
+    this.emit('state', state, why)
+  }
+
+  /** One attempt; everything that goes wrong ends in #retry or #finish. */
+  async #attempt (): Promise<void> {
+    clearTimeout(this.#timer)
+    this.#setState('connecting')
+    const opening = this.#opening
+    let token: string
+    try {
+      token = await this.#options.token(this.#refusal)
+    } catch (cause) {
+      if (this.#opening === opening) this.#retry(new RequestError({ code: 'TOKEN_UNAVAILABLE', message: 'The token could not be fetched' }, { cause }))
+      return
+    }
+    // close(), and maybe connect() again, while the token was fetched.
+    if (this.#opening !== opening || this.#state !== 'connecting') return
+    if (this.#refusal && token === this.#token) return this.#finish(this.#refusal)
+    this.#refusal = undefined
+    this.#token = token
+    this.#listen(new WebSocket(this.#address('/ws').replace(/^http/, 'ws'), ['msab.v1', `bearer.${token}`]))
+  }
+
+  #listen (ws: WebSocket): void {
+    this.#ws = ws
+    ws.onmessage = ({ data }) => this.#receive(String(data))
+    ws.onclose = ({ code, reason }) => {
+      this.#drop(ws)
+      if (this.#state === 'open') this.#lost(code, reason)
+      else this.#explain()
+    }
+  }
+
+  /** Closes a socket, and hears nothing of it any more. */
+  #drop (ws: WebSocket): void {
+    ws.onmessage = null
+    ws.onclose = null
+    ws.close()
+    if (this.#ws === ws) this.#ws = undefined
+  }
+
+  #receive (text: string): void {
+    const frame = JSON.parse(text) as { id?: number, ok?: boolean, error?: WireError, type?: EventType, data: never }
+    if (frame.type === undefined) {
+      const pending = this.#pending.get(frame.id as number)
+      if (!pending) return
+      this.#pending.delete(frame.id as number)
+      clearTimeout(pending.timer)
+      if (frame.ok === true) pending.apply(frame.data)
+      else pending.reject(new RequestError(frame.error as WireError))
+      return
+    }
+    if (frame.type === 'session:ready') this.#opened(frame.data)
+    this.emit(frame.type, frame.data)
+  }
+
+  #opened (greeting: Greeting): void {
+    this.#greeting = greeting
+    this.#backoff.reset()
+    this.#opening?.resolve(greeting)
+    this.#setState('open')
+  }
+
+  /** A connection that had been open has ended. */
+  #lost (code: number, reason: string): void {
+    const final = finalCodes[code]
+    if (final) return this.#finish(new RequestError({ ...final, details: { closeCode: code, reason } }))
+    this.#rejectAll({ code: 'CONNECTION_LOST', message: 'The connection to the server was lost' })
+    this.#retry(new RequestError({ code: 'CONNECTION_LOST', message: 'The connection to the server was lost', details: { closeCode: code, reason } }))
+  }
+
+  /** A browser does not say why a connection was refused: the server is asked. */
+  async #explain (): Promise<void> {
+    const opening = this.#opening
+    let why: RequestError
+    try {
+      const response = await fetch(this.#address('/auth/session'), {
+        headers: { authorization: `Bearer ${this.#token ?? ''}` },
+        signal: AbortSignal.timeout(this.#options.timeoutMs ?? defaultTimeoutMs)
+      })
+      const body = response.ok ? undefined : await response.json() as { error?: WireError }
+      why = response.status === 401 && body?.error
+        ? new RequestError(body.error)
+        : new RequestError({ code: 'REFUSED', message: 'The server does not take the connection now' })
+      await response.body?.cancel().catch(() => {})
+    } catch (cause) {
+      why = new RequestError({ code: 'UNREACHABLE', message: 'The server cannot be reached' }, { cause })
+    }
+    if (this.#opening !== opening || this.#state !== 'connecting') return
+    if (why.code === 'UNAUTHORIZED') this.#refusal = why
+    this.#retry(why)
+  }
+
+  #retry (why: RequestError): void {
+    // Until it is there again, connect() gives the next greeting.
+    if (this.#state === 'open') {
+      this.#opening = Promise.withResolvers<Greeting>()
+      this.#opening.promise.catch(() => {})
+    }
+    this.#timer = setTimeout(() => { this.#attempt() }, this.#backoff.next())
+    this.#setState('waiting', why)
+  }
+
+  /** The network is back: whoever waits need not wait longer. */
+  readonly #retryNow = () => {
+    if (this.#state === 'waiting') this.#attempt()
+  }
+
+  #finish (why: RequestError): void {
+    clearTimeout(this.#timer)
+    globalThis.removeEventListener?.('online', this.#retryNow)
+    const opening = this.#opening
+    this.#opening = undefined
+    this.#rejectAll(why)
+    this.#setState('closed', why)
+    opening?.reject(why)
+  }
+
+  #rejectAll (error: WireError): void {
+    const pending = [...this.#pending.values()]
+    this.#pending.clear()
+    for (const { reject, timer } of pending) {
+      clearTimeout(timer)
+      reject(new RequestError(error))
+    }
+  }
+
+  #address (path: string): string {
+    return new URL(path, this.#options.url).href
+  }
+}

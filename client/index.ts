@@ -1,0 +1,8 @@
+export { RoomClient } from './room.ts'
+export type { JoinOptions, Participant, RoomEvents, RoomOptions, RoomState } from './room.ts'
+export { RoomAudio } from './audio.ts'
+export type { AudioEvents, AudioState, RemoteAudio, RemoteProducer } from './audio.ts'
+export { Connection } from './connection.ts'
+export type { ConnectionEvents, ConnectionOptions, ConnectionState } from './connection.ts'
+export { codeOf, RequestError } from './errors.ts'
+export type { EventData, EventType, Greeting, JoinReply, Profile, ReplyData, RequestData, RequestType, UserId } from './protocol.ts'

@@ -1,0 +1,107 @@
+import { mkdirSync, mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join, resolve } from 'node:path'
+import t from 'tap'
+import type { Page } from 'playwright-core'
+import { build } from '../support/build.ts'
+import { expectTone, frequencyOf, openBrowser, personOn, receptionOf, visit } from '../support/browser.ts'
+import { until } from '../support/retry.ts'
+
+// One call from the first word to the last. Ada sends 440 Hz, Bob 1000 Hz.
+
+const [server, adasBrowser, bobsBrowser] = await Promise.all([
+  build(t, { env: { FEATURES: 'auth,media,stage' } }),
+  openBrowser(t, 440),
+  openBrowser(t, 1000)
+])
+const room = 'rehearsal'
+const ada = await visit(t, adasBrowser, server.url, { name: 'Ada', room, colorScheme: 'dark' })
+const bob = await visit(t, bobsBrowser, server.url, { name: 'Bob', room })
+let cyd: Page
+
+t.test('two people hear each other', async (t) => {
+  await Promise.all([expectTone(bob, 'Ada', 440), expectTone(ada, 'Bob', 1000)])
+  t.comment(`measured: ${await frequencyOf(bob, 'Ada')} Hz and ${await frequencyOf(ada, 'Bob')} Hz`)
+  for (const [page, name] of [[bob, 'Ada'], [ada, 'Bob']] as const) {
+    const before = await receptionOf(page, name)
+    const after = await until(async () => {
+      const now = await receptionOf(page, name)
+      return now !== undefined && now.packetsReceived >= (before?.packetsReceived ?? 0) + 50 && now
+    })
+    t.equal(after.packetsLost, 0, `no packet of ${name} is lost`)
+    t.ok(after.totalAudioEnergy > (before?.totalAudioEnergy ?? 0), `there is sound in what comes from ${name}`)
+  }
+  await ada.getByRole('status').filter({ hasText: /^Connected$/ }).waitFor()
+})
+
+t.test('who speaks is shown', async () => {
+  for (const page of [ada, bob]) {
+    await personOn(page, 'Ada', 'speaking').waitFor()
+    await personOn(page, 'Bob', 'speaking').waitFor()
+  }
+})
+
+t.test('who comes late, and without a microphone, hears everybody', async (t) => {
+  cyd = await visit(t, bobsBrowser, server.url, { name: 'Cyd', room, microphone: false })
+  await Promise.all([expectTone(cyd, 'Ada', 440), expectTone(cyd, 'Bob', 1000)])
+  t.match(await cyd.getByRole('alert').filter({ visible: true }).textContent(), /refused the microphone.*listening only/)
+  t.equal(await cyd.getByRole('status').textContent(), 'Connected, listening only')
+  await personOn(ada, 'Cyd', 'listening').waitFor()
+})
+
+t.test('screenshots', async (t) => {
+  // The ones in docs/ are only made when asked for: a test run leaves the tree as it was.
+  const temporary = mkdtempSync(join(tmpdir(), 'flylive-screenshots-'))
+  t.teardown(() => rmSync(temporary, { recursive: true, force: true }))
+  const folder = process.env.UPDATE_SCREENSHOTS ? resolve(import.meta.dirname, '../../docs/images') : temporary
+  mkdirSync(folder, { recursive: true })
+  await bob.setViewportSize({ width: 1024, height: 560 })
+  await bob.screenshot({ path: join(folder, 'stage.png') })
+  await ada.setViewportSize({ width: 360, height: 640 })
+  t.ok(await ada.evaluate(() => document.documentElement.scrollWidth <= innerWidth), 'nothing sticks out on a phone')
+  await ada.screenshot({ path: join(folder, 'stage-phone.png') })
+})
+
+t.test('muting silences, and unmuting brings the voice back', async (t) => {
+  await ada.getByRole('button', { name: 'Mute', exact: true }).click()
+  await ada.getByRole('button', { name: 'Unmute' }).waitFor()
+  await personOn(bob, 'Ada', 'muted').waitFor()
+  await until(async () => await frequencyOf(bob, 'Ada') === 0)
+  const before = await receptionOf(bob, 'Ada')
+  t.equal(await frequencyOf(bob, 'Ada'), 0)
+  const after = await receptionOf(bob, 'Ada')
+  t.equal(after?.packetsReceived, before?.packetsReceived, 'nothing comes meanwhile')
+  t.equal(after?.totalAudioEnergy, before?.totalAudioEnergy)
+  await expectTone(bob, 'Bob', 0)
+  await expectTone(ada, 'Bob', 1000)
+
+  await ada.getByRole('button', { name: 'Unmute' }).click()
+  await expectTone(bob, 'Ada', 440)
+  t.equal((await receptionOf(bob, 'Ada'))?.producerId, before?.producerId, 'it is the same stream')
+  for (const page of [ada, bob, cyd]) await personOn(page, 'Ada', 'speaking').waitFor()
+})
+
+t.test('who joins while somebody is muted sees it, and hears them once they are not', async (t) => {
+  await ada.getByRole('button', { name: 'Mute', exact: true }).click()
+  await personOn(bob, 'Ada', 'muted').waitFor()
+  const dan = await visit(t, bobsBrowser, server.url, { name: 'Dan', room, microphone: false })
+  await expectTone(dan, 'Bob', 1000)
+  await personOn(dan, 'Ada', 'muted').waitFor()
+  await ada.getByRole('button', { name: 'Unmute' }).click()
+  await expectTone(dan, 'Ada', 440)
+  await dan.context().close()
+  await personOn(ada, 'Dan').waitFor({ state: 'detached' })
+})
+
+t.test('who leaves is gone', async (t) => {
+  await ada.getByRole('button', { name: 'Leave' }).click()
+  await ada.getByRole('button', { name: 'Join' }).waitFor()
+  for (const page of [bob, cyd]) await personOn(page, 'Ada').waitFor({ state: 'detached' })
+  t.equal(await bob.evaluate(() => window.flylive?.audio?.heard.length), 0, 'nothing is heard of them')
+  t.equal(server.app.sockets.size, 2)
+})
+
+t.test('no request went to another host', async (t) => {
+  const hosts = await ada.evaluate(() => performance.getEntriesByType('resource').map(({ name }) => new URL(name).host))
+  t.same([...new Set(hosts)], [new URL(server.url).host])
+})

@@ -1,0 +1,40 @@
+import t from 'tap'
+import { build } from '../support/build.ts'
+import { expectTone, openBrowser, receptionOf, visit } from '../support/browser.ts'
+import { until } from '../support/retry.ts'
+
+t.test('a way to the media server that is lost for some seconds is found again', async (t) => {
+  const [server, adasBrowser, bobsBrowser] = await Promise.all([
+    build(t, { env: { FEATURES: 'auth,media,stage' } }),
+    openBrowser(t, 440),
+    openBrowser(t, 1000)
+  ])
+  const ada = await visit(t, adasBrowser, server.url, { name: 'Ada', room: 'r1' })
+  const bob = await visit(t, bobsBrowser, server.url, { name: 'Bob', room: 'r1' })
+  await Promise.all([expectTone(bob, 'Ada', 440), expectTone(ada, 'Bob', 1000)])
+  const before = await receptionOf(bob, 'Ada')
+  for (const page of [ada, bob]) {
+    await page.evaluate(() => {
+      const connection = (window.flylive as NonNullable<typeof window.flylive>).connection
+      connection.request = new Proxy(connection.request, {
+        apply (request, _this, args: Parameters<typeof connection.request>) {
+          if (args[0] === 'transport:restartIce') document.documentElement.dataset.restarts = 'yes'
+          return Reflect.apply(request, connection, args)
+        }
+      })
+    })
+  }
+
+  // A stopped process answers nothing: to the browsers that is a lost network.
+  const { pid } = server.app.sfu.workers()[0] as { pid: number }
+  process.kill(pid, 'SIGSTOP')
+  t.teardown(() => { try { process.kill(pid, 'SIGCONT') } catch { /* It has ended. */ } })
+  await until(async () => (await Promise.all([ada, bob].map((page) => page.evaluate(() => document.documentElement.dataset.restarts)))).includes('yes'), 40_000)
+  process.kill(pid, 'SIGCONT')
+
+  await Promise.all([expectTone(bob, 'Ada', 440), expectTone(ada, 'Bob', 1000)])
+  const after = await receptionOf(bob, 'Ada')
+  t.equal(after?.producerId, before?.producerId, 'it is the same stream')
+  t.equal(server.app.sfu.producersOf('r1').length, 2)
+  for (const page of [ada, bob]) await page.getByRole('status').filter({ hasText: /^Connected$/ }).waitFor()
+})

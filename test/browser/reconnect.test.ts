@@ -1,0 +1,62 @@
+import t from 'tap'
+import { build } from '../support/build.ts'
+import { expectTone, nextSoundFrom, openBrowser, personOn, receptionOf, visit } from '../support/browser.ts'
+import { until } from '../support/retry.ts'
+
+const [server, adasBrowser, bobsBrowser] = await Promise.all([
+  build(t, { env: { FEATURES: 'auth,media,stage' } }),
+  openBrowser(t, 440),
+  openBrowser(t, 1000)
+])
+const ada = await visit(t, adasBrowser, server.url, { name: 'Ada', room: 'r1' })
+const bob = await visit(t, bobsBrowser, server.url, { name: 'Bob', room: 'r1' })
+await Promise.all([expectTone(bob, 'Ada', 440), expectTone(ada, 'Bob', 1000)])
+
+t.test('all connections are lost', async (t) => {
+  const before = [...server.app.sockets.all()].map(({ id }) => id)
+  const sounds = await Promise.all([nextSoundFrom(bob, 'Ada'), nextSoundFrom(ada, 'Bob')])
+  const lostAt = Date.now()
+  for (const session of server.app.sockets.all()) session.terminate()
+  const times = await Promise.all(sounds.map((sound) => sound.arrived()))
+  t.comment(`Ada and Bob are heard again after ${times.map((at) => at - lostAt).join(' and ')} ms`)
+  await Promise.all([expectTone(bob, 'Ada', 440), expectTone(ada, 'Bob', 1000)])
+  t.equal((await receptionOf(bob, 'Ada'))?.packetsLost, 0)
+  for (const page of [ada, bob]) {
+    await page.getByRole('status').filter({ hasText: /^Connected$/ }).waitFor()
+    t.equal(await page.getByRole('listitem').count(), 2, 'nobody is there twice')
+  }
+  t.notOk([...server.app.sockets.all()].some(({ id }) => before.includes(id)))
+})
+
+t.test('one connection is lost', async (t) => {
+  const adasId = await ada.evaluate(() => window.flylive?.connection.greeting?.sessionId)
+  const bobs = await receptionOf(ada, 'Bob')
+  const sound = await nextSoundFrom(bob, 'Ada')
+  server.app.sockets.get(adasId as string)?.terminate()
+  await sound.arrived()
+  await Promise.all([expectTone(bob, 'Ada', 440), expectTone(ada, 'Bob', 1000)])
+  t.equal(server.app.sfu.producersOf('r1').some(({ producerId }) => producerId === bobs?.producerId), true, 'Bob goes on as he was')
+  await personOn(bob, 'Ada', 'speaking').waitFor()
+})
+
+t.test('the connection is lost while the microphone is muted', async (t) => {
+  await ada.getByRole('button', { name: 'Mute', exact: true }).click()
+  await personOn(bob, 'Ada', 'muted').waitFor()
+  const adasId = await ada.evaluate(() => window.flylive?.connection.greeting?.sessionId)
+  server.app.sockets.get(adasId as string)?.terminate()
+  await until(() => ada.evaluate((id) => window.flylive?.state === 'in' && window.flylive.connection.greeting?.sessionId !== id, adasId))
+  await until(() => server.app.sfu.producersOf('r1').some(({ isPaused }) => isPaused))
+  await expectTone(bob, 'Ada', 0)
+  await ada.getByRole('button', { name: 'Unmute' }).click()
+  await expectTone(bob, 'Ada', 440)
+  t.pass('muted stayed muted')
+})
+
+t.test('who is thrown out stays out', async (t) => {
+  const adasId = await ada.evaluate(() => window.flylive?.connection.greeting?.userId)
+  t.equal((await server.admin('POST', '/admin/rooms/r1/kick', { userId: adasId })).status, 204)
+  await ada.getByRole('button', { name: 'Join' }).waitFor()
+  t.match(await ada.getByRole('alert').filter({ visible: true }).textContent(), 'removed from the room')
+  await personOn(bob, 'Ada').waitFor({ state: 'detached' })
+  t.equal(server.app.sockets.size, 1)
+})

@@ -1,0 +1,80 @@
+import t from 'tap'
+import type { Page } from 'playwright-core'
+import type { Test } from 'tap'
+import { build } from '../support/build.ts'
+import type { TestServer } from '../support/build.ts'
+import { expectTone, nextSoundFrom, openBrowser, receptionOf, visit } from '../support/browser.ts'
+import { until } from '../support/retry.ts'
+
+const [adasBrowser, bobsBrowser] = await Promise.all([openBrowser(t, 440), openBrowser(t, 1000)])
+
+/** Longer than it takes on a machine that is busy, much shorter than a person would wait. */
+const limitMs = 5000
+
+interface Health { workers: { index: number, pid: number, routers: number }[] }
+
+async function health (server: TestServer): Promise<Health> {
+  return await (await fetch(`${server.url}/health`)).json() as Health
+}
+
+/** @returns the worker that has the room */
+async function busyWorker (server: TestServer): Promise<number> {
+  return await until(async () => (await health(server)).workers.find(({ routers }) => routers > 0)?.pid ?? false)
+}
+
+async function call (t: Test, workers: string): Promise<{ server: TestServer, ada: Page, bob: Page }> {
+  const server = await build(t, { env: { FEATURES: 'auth,media,stage', MEDIASOUP_WORKERS: workers } })
+  const ada = await visit(t, adasBrowser, server.url, { name: 'Ada', room: 'r1' })
+  const bob = await visit(t, bobsBrowser, server.url, { name: 'Bob', room: 'r1' })
+  t.teardown(() => Promise.all([ada.context().close(), bob.context().close()]))
+  await Promise.all([expectTone(bob, 'Ada', 440), expectTone(ada, 'Bob', 1000)])
+  return { server, ada, bob }
+}
+
+for (const workers of ['1', '2']) {
+  t.test(`a media worker is killed in the middle of a call (${workers} running)`, async (t) => {
+    const { server, ada, bob } = await call(t, workers)
+    for (const round of ['first', 'second']) {
+      const pid = await busyWorker(server)
+      const sounds = await Promise.all([nextSoundFrom(bob, 'Ada'), nextSoundFrom(ada, 'Bob')])
+      const killedAt = Date.now()
+      process.kill(pid, 'SIGKILL')
+      const [adaMs, bobMs] = (await Promise.all(sounds.map((sound) => sound.arrived()))).map((at) => at - killedAt) as [number, number]
+      t.comment(`${round} kill: Ada is heard again after ${adaMs} ms, Bob after ${bobMs} ms`)
+      t.ok(adaMs < limitMs && bobMs < limitMs, `both are heard again within ${limitMs} ms`)
+      await Promise.all([expectTone(bob, 'Ada', 440), expectTone(ada, 'Bob', 1000)])
+      t.equal((await receptionOf(bob, 'Ada'))?.packetsLost, 0)
+      t.equal((await receptionOf(ada, 'Bob'))?.packetsLost, 0)
+      for (const page of [ada, bob]) await page.getByRole('status').filter({ hasText: /^Connected$/ }).waitFor()
+      t.notOk((await health(server)).workers.some((worker) => worker.pid === pid))
+    }
+    await until(async () => (await health(server)).workers.length === Number(workers))
+    t.equal(server.app.sfu.producersOf('r1').length, 2, 'nothing of what was is left over')
+  })
+}
+
+t.test('a media worker and at once its replacement are killed', async (t) => {
+  const { server, ada, bob } = await call(t, '1')
+  const pid = await busyWorker(server)
+  process.kill(pid, 'SIGKILL')
+  // As soon as it is there, that is while the pages are coming back.
+  const next = await until(() => server.app.sfu.workers().find((worker) => worker.pid !== pid)?.pid ?? false)
+  process.kill(next, 'SIGKILL')
+  await until(() => server.app.sfu.workers().some((worker) => worker.pid !== pid && worker.pid !== next))
+  await Promise.all([expectTone(bob, 'Ada', 440), expectTone(ada, 'Bob', 1000)])
+  t.equal(server.app.sfu.producersOf('r1').length, 2)
+})
+
+t.test('muted stays muted', async (t) => {
+  const { server, ada, bob } = await call(t, '1')
+  await ada.getByRole('button', { name: 'Mute', exact: true }).click()
+  await expectTone(bob, 'Ada', 0)
+  const sound = await nextSoundFrom(ada, 'Bob')
+  process.kill(await busyWorker(server), 'SIGKILL')
+  await sound.arrived()
+  await until(() => server.app.sfu.producersOf('r1').some(({ isPaused }) => isPaused))
+  await ada.getByRole('button', { name: 'Unmute' }).waitFor()
+  t.equal(server.app.sfu.producersOf('r1').length, 2)
+  await ada.getByRole('button', { name: 'Unmute' }).click()
+  await expectTone(bob, 'Ada', 440)
+})

@@ -1,0 +1,84 @@
+import t from 'tap'
+import { codeOf } from '../../client/index.ts'
+import { build, tokenFor } from '../support/build.ts'
+import { watch } from './watch.ts'
+
+t.test('a token that is refused ends it, with the reason', async (t) => {
+  const server = await build(t)
+  const { connection, states } = watch(t, { url: server.url, token: () => 'no.good.token' })
+  await t.rejects(connection.connect(), { name: 'RequestError', code: 'UNAUTHORIZED', message: 'The token is not valid' })
+  t.equal(states.at(-1), 'closed UNAUTHORIZED')
+  t.equal(server.app.sockets.size, 0)
+})
+
+t.test('a better token is tried', async (t) => {
+  const server = await build(t)
+  const refusals: unknown[] = []
+  const { connection } = watch(t, {
+    url: server.url,
+    token: (refusal) => {
+      refusals.push(refusal?.message)
+      return refusal ? tokenFor(1) : tokenFor(1, { iat: 1, exp: 2 })
+    }
+  })
+  await connection.connect()
+  t.same(refusals, [undefined, 'The token has expired'])
+})
+
+t.test('a token that cannot be had is asked for again', async (t) => {
+  const server = await build(t)
+  let asked = 0
+  const { connection, states } = watch(t, {
+    url: server.url,
+    token: async () => {
+      if (++asked < 3) throw new Error('the backend is away')
+      return tokenFor(1)
+    }
+  })
+  await connection.connect()
+  t.same(states.filter((state) => state.startsWith('waiting')), ['waiting TOKEN_UNAVAILABLE', 'waiting TOKEN_UNAVAILABLE'])
+})
+
+t.test('a server that takes nobody now is tried again', async (t) => {
+  const server = await build(t, { env: { MAX_CONNECTIONS: '1' } })
+  const first = await server.connect(7)
+  const { connection, reached } = watch(t, { url: server.url })
+  const connected = connection.connect()
+  await reached('waiting REFUSED')
+  await first.close()
+  await connected
+  t.equal(connection.state, 'open')
+})
+
+t.test('who was thrown out does not come back', async (t) => {
+  const server = await build(t)
+  const { connection, reached, states, why } = watch(t, { url: server.url })
+  await connection.connect()
+  await connection.request('room:join', { roomId: 'r1' })
+  t.equal((await server.admin('POST', '/admin/rooms/r1/kick', { userId: 1 })).status, 204)
+  await reached('closed KICKED')
+  t.match(why(), { details: { closeCode: 4403, reason: 'KICKED' } })
+  t.same(states, ['connecting', 'open', 'closed KICKED'])
+  t.equal(await connection.request('room:leave', {}).catch(codeOf), 'NOT_CONNECTED')
+})
+
+t.test('whose token was revoked does not come back', async (t) => {
+  const server = await build(t)
+  const token = tokenFor(1)
+  const { connection, reached, states } = watch(t, { url: server.url, token: () => token })
+  await connection.connect()
+  t.equal((await server.admin('POST', '/admin/tokens/revoke', { token })).status, 204)
+  await reached('closed UNAUTHORIZED')
+  t.same(states, ['connecting', 'open', 'closed UNAUTHORIZED'])
+})
+
+t.test('of two logins the older one stays away', async (t) => {
+  const server = await build(t, { env: { SINGLE_SESSION: 'true' } })
+  const older = watch(t, { url: server.url })
+  await older.connection.connect()
+  const newer = watch(t, { url: server.url })
+  await newer.connection.connect()
+  await older.reached('closed REPLACED')
+  t.equal(newer.connection.state, 'open')
+  t.same(older.states, ['connecting', 'open', 'closed REPLACED'])
+})

@@ -1,0 +1,130 @@
+import t from 'tap'
+import type { Test } from 'tap'
+import { RoomClient } from '../../client/index.ts'
+import type { RoomOptions } from '../../client/index.ts'
+import { build, tokenFor } from '../support/build.ts'
+import type { TestServer } from '../support/build.ts'
+import { until } from '../support/retry.ts'
+import { createRelay } from './relay.ts'
+import { backoff } from './watch.ts'
+
+function enter (t: Test, server: Pick<TestServer, 'url'>, id: string | number, options: Partial<RoomOptions> = {}) {
+  const room = new RoomClient({ url: server.url, token: () => tokenFor(id), audio: false, backoff, ...options })
+  t.teardown(() => room.close())
+  const states: string[] = []
+  room.on('state', (state, why) => states.push(why ? `${state} ${why.code}` : state))
+  return { room, states }
+}
+
+const namesOf = (room: RoomClient) => room.participants.map(({ profile }) => profile.name)
+
+t.test('who is in the room is known', async (t) => {
+  const server = await build(t)
+  const { room, states } = enter(t, server, 1)
+  const reply = await room.join('r1')
+  t.match(reply, { self: { role: 'owner' } })
+  t.equal(room.roomId, 'r1')
+  t.match(room.participants, [{ userId: 1, isSelf: true, isSpeaking: false, microphone: 'none' }])
+
+  const bob = await server.connect('b')
+  await bob.ok('room:join', { roomId: 'r1' })
+  await until(() => room.participantCount === 2)
+  t.same(namesOf(room), ['User 1', 'User b'])
+  const { room: late } = enter(t, server, 3)
+  await late.join('r1')
+  t.same(namesOf(late).sort(), ['User 1', 'User 3', 'User b'])
+  await bob.close()
+  await until(() => room.participantCount === 2 && late.participantCount === 2)
+  t.same(namesOf(room), ['User 1', 'User 3'])
+
+  await room.leave()
+  await room.leave()
+  t.same([room.roomId, room.participants, room.participantCount], [undefined, [], 0])
+  t.same(states, ['joining', 'in', 'out'])
+  await until(() => late.participantCount === 1)
+  t.equal(room.connection.state, 'open')
+  await room.join('r2')
+  t.equal((await room.connection.request('user:getRoom', { userId: 1 })).roomId, 'r2')
+})
+
+t.test('in a big room presence is told in sums', async (t) => {
+  const server = await build(t, { env: { PRESENCE_COALESCE_OVER: '1' } })
+  const { room } = enter(t, server, 1)
+  await room.join('r1')
+  const others = await Promise.all([2, 3, 4].map(async (id) => await server.connect(id)))
+  for (const other of others) await other.ok('room:join', { roomId: 'r1' })
+  await until(() => room.participantCount === 4)
+  t.same(namesOf(room).sort(), ['User 1', 'User 2', 'User 3', 'User 4'])
+  for (const other of others) await other.close()
+  await until(() => room.participantCount === 1)
+  t.same(namesOf(room), ['User 1'])
+})
+
+t.test('after a lost connection it is in the room again', async (t) => {
+  const server = await build(t)
+  const { room, states } = enter(t, server, 1)
+  await room.join('r1', { pin: '1234' })
+  const bob = await server.connect(2)
+  await bob.ok('room:join', { roomId: 'r1', pin: '1234' })
+  for (const session of server.app.sockets.ofUser('1')) session.terminate()
+  await until(() => states.length === 4)
+  t.same(states, ['joining', 'in', 'rejoining CONNECTION_LOST', 'in'])
+  t.same(namesOf(room).sort(), ['User 1', 'User 2'], 'the pin was given again, too')
+  await bob.event('room:userLeft')
+  await bob.event('room:userJoined')
+})
+
+t.test('a server that was away for a while makes no difference', async (t) => {
+  const server = await build(t)
+  const relay = await createRelay(t, server.url)
+  const { room, states } = enter(t, relay, 1)
+  await room.join('r1')
+  await relay.cut()
+  await until(() => room.state === 'rejoining')
+  await relay.mend()
+  await until(() => room.state === 'in')
+  t.same(states, ['joining', 'in', 'rejoining CONNECTION_LOST', 'in'])
+})
+
+t.test('a room that was closed is out', async (t) => {
+  const server = await build(t)
+  const { room, states } = enter(t, server, 1)
+  await room.join('r1')
+  t.equal((await server.admin('POST', '/admin/rooms/r1/close', {})).status, 204)
+  await until(() => room.state === 'out')
+  t.same(states, ['joining', 'in', 'out ROOM_CLOSED'])
+  t.equal(room.connection.state, 'open')
+})
+
+t.test('who is not let in is told why', async (t) => {
+  const server = await build(t, { env: { MAX_CLIENTS_PER_ROOM: '1' } })
+  await (await server.connect(2)).ok('room:join', { roomId: 'r1' })
+  const { room, states } = enter(t, server, 1)
+  await t.rejects(room.join('r1'), { code: 'ROOM_FULL' })
+  t.same(states, ['joining', 'out ROOM_FULL'])
+  await room.join('r2')
+  t.equal(room.state, 'in')
+
+  const { room: unknown } = enter(t, server, 1, { token: () => 'no.good.token' })
+  await t.rejects(unknown.join('r3'), { code: 'UNAUTHORIZED' })
+  t.equal(unknown.state, 'out')
+})
+
+t.test('who is banned meanwhile does not get in again', async (t) => {
+  const server = await build(t)
+  const { room } = enter(t, server, 1)
+  await room.join('r1')
+  t.equal((await server.admin('POST', '/admin/rooms/r1/kick', { userId: 1, banSeconds: 60 })).status, 204)
+  await until(() => room.state === 'out')
+  await t.rejects(room.join('r1'), { code: 'BANNED' })
+})
+
+t.test('the last of several joins counts', async (t) => {
+  const server = await build(t)
+  const { room } = enter(t, server, 1)
+  const [first, second] = [room.join('r1'), room.join('r2')]
+  await t.rejects(first, { code: 'CLOSED' })
+  await second
+  t.equal(room.roomId, 'r2')
+  t.equal((await room.connection.request('user:getRoom', { userId: 1 })).roomId, 'r2')
+})
