@@ -190,6 +190,7 @@ export class RoomClient extends Emitter<RoomEvents> {
     this.#count = reply.participantCount
     this.#profiles.clear()
     for (const profile of reply.participants) this.#profiles.set(String(profile.userId), profile)
+    this.#speakers = new Set(reply.activeSpeakers?.map(String))
     this.audio?.start(reply)
     this.#setState('in')
     this.emit('participants')

@@ -1,7 +1,8 @@
 import fp from 'fastify-plugin'
 import type { types } from 'mediasoup'
+import type { z } from 'zod'
 import { iceServersFor } from './ice-servers.ts'
-import { events, requests } from './messages.ts'
+import { events, joinReply, requests } from './messages.ts'
 
 export { requests }
 
@@ -19,7 +20,11 @@ export default fp(async function media (app) {
   messages.events(events)
 
   hooks.on('session:greet', (session) => ({ iceServers: iceServersFor(config, session.user.id, Date.now()) }))
-  hooks.on('room:join', (room) => ({ rtpCapabilities: sfu.rtpCapabilities, existingProducers: sfu.producersOf(room.roomId) }))
+  hooks.on('room:join', ({ roomId }) => ({
+    rtpCapabilities: sfu.rtpCapabilities,
+    existingProducers: sfu.producersOf(roomId),
+    activeSpeakers: sfu.speakersOf(roomId)
+  } satisfies z.input<typeof joinReply>))
 
   messages.on('transport:create', requests['transport:create'], async ({ type }, { room, session }) =>
     ({ ...await sfu.createTransport(room, session, type) }) as never)

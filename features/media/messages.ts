@@ -174,5 +174,6 @@ export const events = {
 /** What the feature adds to the reply of room:join. */
 export const joinReply = z.object({
   rtpCapabilities: opaque,
-  existingProducers: z.array(z.object({ producerId: mediaId, userId, isPaused: z.boolean() }))
+  existingProducers: z.array(z.object({ producerId: mediaId, userId, isPaused: z.boolean() })),
+  activeSpeakers: z.array(userId).describe('Who speaks now; changes come as speaker:active')
 })

@@ -37,6 +37,8 @@ export interface Sfu {
   readonly ready: boolean
   workers (): { index: number, pid: number, port: number, routers: number }[]
   producersOf (roomId: string): ProducerInfo[]
+  /** Who speaks in a room now. */
+  speakersOf (roomId: string): UserId[]
   /** What a room has on the media server, for admins. */
   describe (roomId: string): { worker: number, routerId: string, transports: { transportId: string, userId: UserId, type: Direction, iceState: string, dtlsState: string }[] } | undefined
   /** Makes a transport; an earlier one of the same direction is closed. The room's router is made with its first. */
@@ -215,6 +217,7 @@ export function createSfu (app: FastifyInstance, pool: () => WorkerPool): SfuKee
     },
     workers: () => pool().alive().map(({ index, worker, port, routers }) => ({ index, pid: worker.pid, port, routers })),
     producersOf: (roomId) => [...opened.get(roomId)?.producers.values() ?? []].map(infoOf),
+    speakersOf: (roomId) => opened.get(roomId)?.speakers.active() ?? [],
     describe (roomId) {
       const media = opened.get(roomId)
       if (!media) return

@@ -9,6 +9,8 @@ export interface ActiveSpeakers {
 }
 
 export interface Speakers {
+  /** Who speaks now. */
+  active (): UserId[]
   add (producer: types.Producer): Promise<void>
   /** A user has stopped for good; it does not wait for the hold. */
   remove (userId: UserId): void
@@ -70,6 +72,7 @@ export async function watchSpeakers (
   observer.on('silence', evaluate)
 
   return {
+    active: () => [...heardAt.keys()],
     add: (producer) => observer.addProducer({ producerId: producer.id }),
     remove (userId) {
       if (heardAt.delete(userId)) evaluate()

@@ -25,7 +25,7 @@ onEveryStore(t, 'producers are announced, consumed, muted, and end', async (t, e
   const { producerId } = await produce(ada)
   t.same(await bob.event('audio:newProducer'), { roomId: 'r1', producerId, userId: 1, kind: 'audio' })
   const eve = await server.connect(3)
-  t.match(await eve.ok('room:join', { roomId: 'r1' }), { existingProducers: [{ producerId, userId: 1, isPaused: false }] })
+  t.match(await eve.ok('room:join', { roomId: 'r1' }), { existingProducers: [{ producerId, userId: 1, isPaused: false }], activeSpeakers: [] })
 
   const { id: transportId } = await bob.ok('transport:create', { type: 'consumer' }) as { id: string }
   const consumed = await bob.ok('audio:consume', { transportId, producerId, rtpCapabilities })
