@@ -20,12 +20,18 @@ const UpgradeRequired = createError('UPGRADE_REQUIRED', 'This is a WebSocket end
 export default (async function ws (app) {
   const { config } = app
   const identities = new WeakMap<object, Identity>()
+  // Connections that are being looked at. They count, or a crowd that comes at
+  // once would get in whole.
+  const coming = new Set<object>()
   const refused = app.metrics.counter('flylive_socket_refused_total', 'Connections refused before the upgrade, by code', ['code'])
 
   async function admit (request: FastifyRequest): Promise<Identity> {
     if (app.drain.draining) throw new Draining()
-    if (app.sockets.size >= config.MAX_CONNECTIONS) throw new Overloaded()
+    if (app.sockets.size + coming.size >= config.MAX_CONNECTIONS) throw new Overloaded()
     if (!originAllowed(request)) throw new OriginNotAllowed()
+    const { socket } = request.raw
+    coming.add(socket)
+    socket.once('close', () => coming.delete(socket))
     const auth = app.features.slot<Authenticator>('auth')
     if (auth) return await auth.authenticate(request)
     if (config.ALLOW_ANONYMOUS) return anonymous()
@@ -49,12 +55,14 @@ export default (async function ws (app) {
       try {
         identities.set(request.raw, await admit(request))
       } catch (error) {
+        coming.delete(request.raw.socket)
         refused.inc({ code: (error as { code?: string }).code ?? 'INTERNAL' })
         throw error
       }
     },
     handler: () => { throw new UpgradeRequired() },
     wsHandler: (socket, request) => {
+      coming.delete(request.raw.socket)
       const session = app.sockets.accept(socket, request.raw, identities.get(request.raw) as Identity)
       // What the client sends meanwhile waits: the greeting is the first frame.
       app.messages.hold(session, (async () => {

@@ -36,6 +36,9 @@ const claims = z.looseObject({
   is_blocked: z.boolean().optional()
 })
 
+/** The last moment that a date can have (ECMA-262); some backends write a token without end as a huge exp. */
+const endOfTimeMs = 8.64e15
+
 /** The key under which a token is revoked (protocol.md, section 1). */
 export const revocationKey = (tokenHash: string) => `auth:revoked:${tokenHash}`
 
@@ -73,12 +76,13 @@ export function createTokenReader ({ secrets, maxAgeSeconds, publicClaims }: Tok
     const payload = result.data
     const expires = payload.exp ?? (payload.iat === undefined ? undefined : payload.iat + maxAgeSeconds)
     if (expires === undefined) throw new TokenRefused('invalid', 'The token has neither exp nor iat')
-    const expiresAt = Math.floor(expires * 1000)
+    const expiresAt = Math.min(Math.floor(expires * 1000), endOfTimeMs)
     if (expiresAt <= Date.now()) throw new TokenRefused('expired', 'The token has expired')
     if (payload.is_blocked === true) throw new TokenRefused('blocked', 'The user is blocked')
 
     const shown = publicClaims.filter((name) => payload[name] !== undefined).map((name) => [name, payload[name]])
-    const profile: Profile = { userId: payload.id, id: payload.id, ...Object.fromEntries(shown) as object }
+    // The id comes last: no other claim may take its place.
+    const profile: Profile = { ...Object.fromEntries(shown) as object, userId: payload.id, id: payload.id }
     return {
       user: { id: payload.id, name: payload.name, roles: payload.roles ?? [], profile },
       expiresAt,

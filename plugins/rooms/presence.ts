@@ -8,8 +8,13 @@ export interface PresenceChange {
 }
 
 export interface Presence {
+  /** Whether a room has something still to be told: what is told meanwhile by itself would come before it. */
+  pending (roomId: string): boolean
   joined (roomId: string, user: Profile, count: number): void
   left (roomId: string, userId: UserId, count: number): void
+  /** A room is closed: there is nobody to tell, and a later room of the same name has other members. */
+  forget (roomId: string): void
+  /** Tells at once what is still to be told. */
   close (): void
 }
 
@@ -49,11 +54,15 @@ export function createPresence (claim: (roomId: string) => Promise<boolean>, sen
       return
     }
     pending.delete(roomId)
-    if (change.joined.size + change.left.size === 0) return
-    send(roomId, { count: change.count, joined: [...change.joined.values()], left: [...change.left.values()] })
+    tell(roomId, change)
+  }
+
+  function tell (roomId: string, { count, joined, left }: Pending) {
+    if (joined.size + left.size > 0) send(roomId, { count, joined: [...joined.values()], left: [...left.values()] })
   }
 
   return {
+    pending: (roomId) => pending.has(roomId),
     joined (roomId, user, count) {
       const change = of(roomId)
       const key = userKeyOf(user.userId)
@@ -66,8 +75,15 @@ export function createPresence (claim: (roomId: string) => Promise<boolean>, sen
       change.count = count
       if (!change.joined.delete(key)) change.left.set(key, userId)
     },
+    forget (roomId) {
+      clearTimeout(pending.get(roomId)?.timer)
+      pending.delete(roomId)
+    },
     close () {
-      for (const { timer } of pending.values()) clearTimeout(timer)
+      for (const [roomId, change] of pending) {
+        clearTimeout(change.timer)
+        tell(roomId, change)
+      }
       pending.clear()
     }
   }

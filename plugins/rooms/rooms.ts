@@ -39,8 +39,8 @@ export interface Rooms {
   /** The rights a user has in a room. */
   roleOf (room: RoomRecord, session: Session): Role
   /**
-   * Lets a socket into a room; another room it is in is left first. Events of
-   * the room reach it once `answered` is called.
+   * Lets a socket into a room; another room it is in is left. Events of the
+   * room reach it once `answered` is called.
    *
    * @throws what {@link Store.join} throws
    */
@@ -184,6 +184,7 @@ export function createRooms (app: FastifyInstance): RoomKeeping {
 
   function detachAll (room: LocalRoom, reason: RoomCloseReason): void {
     room.closed = true
+    presence.forget(room.roomId)
     for (const session of room.members) {
       hooks.emit('room:leave', room, session, 'closed')
       session.roomId = null
@@ -202,18 +203,17 @@ export function createRooms (app: FastifyInstance): RoomKeeping {
   }
 
   function announceJoin (roomId: string, user: Profile, count: number, except?: string): void {
-    if (count > config.PRESENCE_COALESCE_OVER) return presence.joined(roomId, user, count)
+    if (count > config.PRESENCE_COALESCE_OVER || presence.pending(roomId)) return presence.joined(roomId, user, count)
     emit(roomId, 'room:userJoined', { userId: user.userId, user } satisfies Data<'room:userJoined'>, except === undefined ? {} : { except })
   }
 
   function announceLeave (roomId: string, userId: UserId, count: number): void {
     // The one that leaves counted, too, when the room was over the limit.
-    if (count + 1 > config.PRESENCE_COALESCE_OVER) return presence.left(roomId, userId, count)
+    if (count + 1 > config.PRESENCE_COALESCE_OVER || presence.pending(roomId)) return presence.left(roomId, userId, count)
     emit(roomId, 'room:userLeft', { userId } satisfies Data<'room:userLeft'>)
   }
 
   async function join (session: Session, { roomId, seatCount, pin }: { roomId: string, seatCount: number, pin?: string | undefined }) {
-    if (session.roomId !== null && session.roomId !== roomId) await leave(session, 'moved')
     const room = acquire(roomId)
     const rejoining = room.members.has(session)
     const pinHash = pin === undefined ? undefined : hashPin(roomId, pin)
@@ -231,6 +231,8 @@ export function createRooms (app: FastifyInstance): RoomKeeping {
       const result = await store.join({
         roomId, sessionId: session.id, userKey: session.userKey, profile: session.user.profile, limit: config.MAX_CLIENTS_PER_ROOM, pinHash, create, now
       })
+      // Only now: who is refused stays where they are.
+      if (session.roomId !== roomId) await leave(session, 'moved')
       room.record = result.room
       if (result.room.locked) room.pinHash = pinHash
       room.members.add(session)
@@ -249,8 +251,9 @@ export function createRooms (app: FastifyInstance): RoomKeeping {
         answered: () => { for (const frame of settle()) session.write(frame) }
       }
     } catch (error) {
-      settle()
-      if (!rejoining) await leave(session, 'left')
+      const missed = settle()
+      if (rejoining) for (const frame of missed) session.write(frame)
+      else await leave(session, 'left')
       release(room)
       throw error instanceof RoomNotFound && app.drain.draining ? unavailable('The server is shutting down: no new rooms', error) : error
     }
@@ -334,8 +337,8 @@ export function createRooms (app: FastifyInstance): RoomKeeping {
       leaving.add(done)
     },
     async stop () {
-      presence.close()
       await Promise.all(leaving)
+      presence.close()
     }
   } satisfies RoomKeeping
 }

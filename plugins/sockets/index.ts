@@ -115,10 +115,6 @@ export default fp(async function sockets (app) {
       if (!session.admit()) return session.close('FLOODING')
       receiver(session, String(data))
     })
-    // Each is answered with as much, past the queue's limit.
-    ws.on('ping', () => {
-      if (session.open && !session.admit()) session.close('FLOODING')
-    })
     ws.once('close', (code) => {
       clearTimeout(expiry)
       app.hooks.emit('session:close', session)

@@ -28,7 +28,8 @@ export function createMemoryStore (dataDir: string): Store {
   const wrongPins = new Map<string, { count: number, since: number }>()
   const claims = new Map<string, number>()
   const marks = createMarks(dataDir)
-  const banKey = (roomId: string, userKey: string) => `ban:${roomId}:${userKey}`
+  // A room's id may have colons in it, but no space.
+  const banKey = (roomId: string, userKey: string) => `ban:${roomId} ${userKey}`
 
   function checkPin (room: Room, command: { roomId: string, userKey: string, pinHash?: string | undefined, now: number }) {
     if (room.pinHash === undefined) return

@@ -45,6 +45,11 @@ onEveryStore(t, 'joining another room leaves the first', async (t, env) => {
   await bob.ok('room:join', { roomId: 'r2' })
   t.same(await ada.event('room:userLeft'), { roomId: 'r1', userId: 2 })
   t.equal(await bob.fails('transport:create', { roomId: 'r1', type: 'producer' }), 'NOT_IN_ROOM')
+
+  await ada.ok('room:join', { roomId: 'locked', pin: '1234' })
+  t.equal(await bob.fails('room:join', { roomId: 'locked' }), 'PIN_REQUIRED')
+  t.same(await ada.ok('user:getRoom', { userId: 2 }), { roomId: 'r2' }, 'who is refused stays where they are')
+  await bob.ok('room:leave', { roomId: 'r2' })
 })
 
 onEveryStore(t, 'a user with two sockets is one participant', async (t, env) => {

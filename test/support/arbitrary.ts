@@ -113,7 +113,7 @@ function change (original: Json, [kind, where, what]: Mutation): Json {
  * How often a property is tried. `BAD_INPUT_RUNS` tries more, `BAD_INPUT_SEED`
  * repeats what a failure printed.
  */
-export function tries (runs: number): fc.Parameters<never> {
+export function tries (runs: number): { numRuns: number, seed?: number } {
   const { BAD_INPUT_RUNS, BAD_INPUT_SEED } = process.env
   return {
     numRuns: BAD_INPUT_RUNS === undefined ? runs : Number(BAD_INPUT_RUNS),

@@ -4,7 +4,7 @@ import type { Test } from 'tap'
 import { build } from './build.ts'
 import type { TestServer } from './build.ts'
 import type { TestClient } from './client.ts'
-import { dtlsParameters, opusCapabilities, opusParameters } from './rtp.ts'
+import { dtlsParameters, rtpCapabilities, rtpParameters } from './rtp.ts'
 
 /** What a client has on the media server. */
 export interface Media {
@@ -52,8 +52,8 @@ export async function knownCodes (): Promise<Set<string>> {
 /** Gives a client in a room two transports, a producer, and a consumer of `source`. */
 async function equip (client: TestClient, source?: string): Promise<Media> {
   const [producerTransport, consumerTransport] = await Promise.all((['producer', 'consumer'] as const).map(async (type) => String((await client.ok('transport:create', { type })).id)))
-  const producer = String((await client.ok('audio:produce', { transportId: producerTransport, kind: 'audio', rtpParameters: opusParameters() })).id)
-  const consumed = await client.ok('audio:consume', { transportId: consumerTransport, producerId: source ?? producer, rtpCapabilities: opusCapabilities() })
+  const producer = String((await client.ok('audio:produce', { transportId: producerTransport, kind: 'audio', rtpParameters: rtpParameters() })).id)
+  const consumed = await client.ok('audio:consume', { transportId: consumerTransport, producerId: source ?? producer, rtpCapabilities })
   return { producerTransport: String(producerTransport), consumerTransport: String(consumerTransport), producer, consumer: String(consumed.id) }
 }
 
@@ -76,7 +76,7 @@ export async function scene (t: Test, env: Record<string, string> = {}): Promise
   const name = (whose: string, media: Media) => { for (const [what, id] of Object.entries(media)) ids.set(`${whose}.${what}`, id) }
   const victims = await equip(victim)
   name('victim', victims)
-  await victim.ok('transport:connect', { transportId: victims.producerTransport, dtlsParameters: dtlsParameters() })
+  await victim.ok('transport:connect', { transportId: victims.producerTransport, dtlsParameters })
   name('stranger', await equip(stranger))
   const workers = app.sfu.workers().map(({ pid }) => pid)
 

@@ -1,0 +1,87 @@
+import { isUtf8 } from 'node:buffer'
+import type { Socket } from 'node:net'
+import fc from 'fast-check'
+import t from 'tap'
+import { tries } from '../support/arbitrary.ts'
+import { scene } from '../support/bystanders.ts'
+import type { TestClient } from '../support/client.ts'
+import { until } from '../support/retry.ts'
+
+const limit = 65_536
+/** What is under the client: writes to it are no frames. */
+const socketOf = (client: TestClient) => (client.ws as unknown as { _socket: Socket })._socket
+const question = { id: 1, type: 'user:getRoom', data: { userId: 'nobody' } }
+
+t.test('frames that end the connection they come on, and no other', async (t) => {
+  const { server, attacker, exchange, unharmed } = await scene(t, { FEATURES: 'auth,media' })
+  const ended = async (send: (client: TestClient) => void) => {
+    const client = await server.connect('another')
+    await client.ok('room:join', { roomId: 'r3' })
+    send(client)
+    const { code, reason } = await client.closed
+    return `${code} ${reason}`.trim()
+  }
+  const text = JSON.stringify(question)
+
+  t.equal(await ended((client) => client.ws.send(Buffer.from(text))), '1003 UNSUPPORTED_DATA', 'binary, whatever is in it')
+  t.equal(await ended((client) => client.ws.send(Buffer.alloc(0))), '1003 UNSUPPORTED_DATA', 'binary and empty')
+  t.equal(await ended((client) => client.ws.send(Buffer.from([0x7b, 0xff, 0x7d]), { binary: false })), '1007', 'not UTF-8')
+  t.equal(await ended((client) => client.ws.send(Buffer.from([0xed, 0xa0, 0x80]), { binary: false })), '1007', 'half a surrogate pair')
+  t.equal(await ended((client) => client.ws.send('x'.repeat(limit + 1))), '1009', 'too big')
+  t.equal(await ended((client) => client.ws.send('ä'.repeat(limit / 2 + 1))), '1009', 'too big in octets')
+  t.equal(await ended((client) => {
+    client.ws.send('x'.repeat(limit), { fin: false })
+    client.ws.send('x', { fin: true })
+  }), '1009', 'too big in pieces')
+  // A header alone: a text of 2^62 octets is announced.
+  t.equal(await ended((client) => socketOf(client).write(Buffer.from([0x81, 0xff, 0x40, 0, 0, 0, 0, 0, 0, 0, 1, 2, 3, 4]))), '1009', 'announced too big')
+  t.equal(await ended((client) => socketOf(client).write(Buffer.from([0x81, 0x02, 0x7b, 0x7d]))), '1002', 'not masked')
+  t.equal(await ended((client) => socketOf(client).write(Buffer.from([0xc1, 0x80, 1, 2, 3, 4]))), '1002', 'compressed without having agreed to')
+  t.equal(await ended((client) => socketOf(client).write(Buffer.from([0x83, 0x80, 1, 2, 3, 4]))), '1002', 'of an unknown kind')
+  t.equal(await ended((client) => socketOf(client).write(Buffer.from([0x80, 0x80, 1, 2, 3, 4]))), '1002', 'the end of nothing')
+  t.equal(await ended((client) => socketOf(client).write(Buffer.from([0x89, 0xfe, 0, 126, 1, 2, 3, 4]))), '1002', 'a ping that is too long')
+
+  const full = text.replace('nobody', 'x'.repeat(limit - text.length + 'nobody'.length))
+  t.equal(Buffer.byteLength(full), limit)
+  t.match(await exchange(full), [{ id: 1, ok: false, error: { code: 'VALIDATION_FAILED' } }], 'as big as a frame may be')
+  const before = attacker.events.at(-1)
+  attacker.ws.send(text.slice(0, 10), { fin: false })
+  attacker.ws.send(text.slice(10), { fin: true })
+  t.match(await until(() => attacker.events.find((message) => 'ok' in message && message !== before) ?? false), { id: 1, ok: true }, 'in pieces')
+  await until(() => server.app.rooms.get('r3') === undefined)
+  await unharmed(t)
+})
+
+t.test('any octets as a frame', async (t) => {
+  const { server, unharmed } = await scene(t, { FEATURES: 'auth,media' })
+  let client = await server.connect('another')
+  const octets = fc.uint8Array({ maxLength: 2000 })
+  await fc.assert(fc.asyncProperty(octets, fc.boolean(), async (octets, binary) => {
+    const from = client.events.length
+    client.ws.send(octets, { binary })
+    const expected = binary ? 1003 : isUtf8(octets) ? undefined : 1007
+    if (expected === undefined) {
+      await client.event('error', ({ code }) => code === 'VALIDATION_FAILED')
+      await client.flush()
+      if (client.events.length !== from + 1) throw new Error(`answered ${client.events.length - from} times`)
+      return
+    }
+    const { code } = await client.closed
+    client = await server.connect('another')
+    if (code !== expected) throw new Error(`closed with ${code}`)
+  }), tries(100))
+  await unharmed(t)
+})
+
+t.test('any octets instead of frames', async (t) => {
+  const { server, unharmed } = await scene(t, { FEATURES: 'auth,media' })
+  await fc.assert(fc.asyncProperty(fc.uint8Array({ minLength: 1, maxLength: 3000 }), async (octets) => {
+    const client = await server.connect('another')
+    await client.ok('room:join', { roomId: 'r3' })
+    // They may be the beginning of a frame, for whose end the server waits.
+    socketOf(client).end(octets)
+    await client.closed
+  }), tries(60))
+  await until(() => server.app.sockets.size === 3)
+  await unharmed(t)
+})

@@ -1,0 +1,138 @@
+import fc from 'fast-check'
+import t from 'tap'
+import { fitting, garbage, nearly, tries } from '../support/arbitrary.ts'
+import { knownCodes, scene } from '../support/bystanders.ts'
+import type { Scene } from '../support/bystanders.ts'
+
+const limit = 65_536
+const codes = await knownCodes()
+
+// Ids are known only when something is sent; until then they have names. A
+// counterexample that names them says more, too.
+const ofMine = (what: string) => `@own.${what}`
+const names = ['producerTransport', 'consumerTransport', 'producer', 'consumer'].flatMap((what) => ['own', 'victim', 'stranger'].map((whose) => `@${whose}.${what}`))
+const mostly = (usual: string) => fc.oneof({ weight: 2, arbitrary: fc.constant(usual) }, { weight: 1, arbitrary: fc.constantFrom(...names) })
+const named = {
+  transportId: fc.oneof(mostly(ofMine('producerTransport')), mostly(ofMine('consumerTransport'))),
+  producerId: mostly(ofMine('producer')),
+  consumerId: mostly(ofMine('consumer')),
+  userId: fc.constantFrom<(string | number)[]>('attacker', 'victim', 'stranger', 'nobody', 0, -1, 1.5) as fc.Arbitrary<string | number>,
+  roomId: fc.constantFrom('r1', 'r1', 'r1', 'r2', 'nowhere', '__proto__')
+}
+
+const replyIds = fc.oneof(
+  fc.constantFrom<(string | number)[]>(0, -1, 1.5, 2 ** 53, 1e21, 1e-7, '', ' ', '0', '__proto__', '\u0000', '💥', 'x'.repeat(5000)) as fc.Arbitrary<string | number>,
+  fc.string({ unit: 'binary' }),
+  fc.integer()
+)
+const noIds = fc.constantFrom<unknown[]>(undefined, null, true, {}, [], [1], { id: 1 }, JSON.parse('{"__proto__":1}'))
+
+function frame ({ ids }: Scene, message: object): string {
+  const text = JSON.stringify(message)
+  return text.replace(/"@(\w+\.\w+)"/g, (whole, name: string) => JSON.stringify(ids.get(name) ?? whole))
+}
+
+/** Exactly one answer, to the right request, with a code that is documented. */
+function check (answers: Record<string, unknown>[], id: unknown) {
+  const withId = typeof id === 'string' || typeof id === 'number'
+  if (answers.length === 0 && !withId) return
+  if (answers.length !== 1) throw new Error(`answered ${answers.length} times: ${JSON.stringify(answers)}`)
+  const answer = answers[0] as { id?: unknown, ok?: boolean, type?: string, data?: unknown, error?: unknown }
+  if (withId && JSON.stringify(answer.id) !== JSON.stringify(JSON.parse(JSON.stringify(id)))) throw new Error(`answered to ${JSON.stringify(answer.id)}`)
+  if (!withId && answer.type !== 'error') throw new Error(`not a pushed error: ${JSON.stringify(answer)}`)
+  if (answer.ok === true) return
+  const { code, message } = (withId ? answer.error : answer.data) as { code: string, message: unknown }
+  if (!codes.has(code)) throw new Error(`the code ${code} is in no table: ${JSON.stringify(answer)}`)
+  if (typeof message !== 'string' || message === '') throw new Error(`no message: ${JSON.stringify(answer)}`)
+}
+
+t.test('whatever a message carries, it is answered once and nobody else notices', async (t) => {
+  const stage = await scene(t)
+  const routes = stage.server.app.messages.contract().flatMap(({ routes }) => routes)
+  t.ok(routes.length >= 13, `${routes.length} types`)
+
+  for (const { type, request } of routes) {
+    await t.test(type, async (t) => {
+      const valid = fitting(request, named)
+      const data = fc.oneof(
+        { weight: 2, arbitrary: valid },
+        { weight: 6, arbitrary: nearly(valid) },
+        { weight: 2, arbitrary: garbage }
+      )
+      const id = fc.oneof({ weight: 4, arbitrary: replyIds }, { weight: 1, arbitrary: noIds })
+      await fc.assert(fc.asyncProperty(data, id, async (data, id) => {
+        await stage.restore()
+        const text = frame(stage, { id, type, data })
+        fc.pre(Buffer.byteLength(text) <= limit)
+        check(await stage.exchange(text), id)
+      }), tries(60))
+      t.pass('each time')
+    })
+  }
+  await stage.restore()
+  await stage.unharmed(t)
+})
+
+t.test('whatever text a frame is, it is answered once', async (t) => {
+  const stage = await scene(t)
+  const good = JSON.stringify({ id: 1, type: 'user:getRoom', data: { userId: 'nobody' } })
+  const spoilt = fc.tuple(fc.nat(good.length), fc.nat(8), fc.string({ unit: 'binary', maxLength: 8 }))
+    .map(([at, length, text]) => good.slice(0, at) + text + good.slice(at + length))
+  const envelope = fc.record({ id: garbage, type: fc.oneof(garbage, fc.constantFrom('user:getRoom', 'room:leave', 'toString', '__proto__')), data: garbage }, { requiredKeys: [] })
+
+  await fc.assert(fc.asyncProperty(fc.oneof(fc.string({ unit: 'binary' }), spoilt, fc.json(), envelope.map((value) => JSON.stringify(value)), garbage.map((value) => JSON.stringify(value))), async (text) => {
+    fc.pre(Buffer.byteLength(text) <= limit)
+    await stage.restore()
+    const answers = await stage.exchange(text)
+    let id: unknown
+    // A byte order mark is read over.
+    try { id = (JSON.parse(text.replace(/^\uFEFF/, '')) as { id?: unknown } | null)?.id } catch {}
+    check(answers, id)
+  }), tries(400))
+  await stage.unharmed(t)
+})
+
+t.test('frames made to be hard to read', async (t) => {
+  const stage = await scene(t)
+  const message = (data: string, id = '1', type = '"user:getRoom"') => `{"id":${id},"type":${type},"data":${data}}`
+  const fill = (text: string, unit: string) => text.replace('…', unit.repeat(Math.floor((limit - text.length) / unit.length)))
+  const cases: Record<string, [text: string, id: unknown, code: string]> = {
+    nothing: ['', undefined, 'VALIDATION_FAILED'],
+    null: ['null', undefined, 'VALIDATION_FAILED'],
+    'a list of messages': [`[${message('{}')}]`, undefined, 'VALIDATION_FAILED'],
+    'two messages': [message('{}') + message('{}'), undefined, 'VALIDATION_FAILED'],
+    'an id that cannot be written back': [message('{"userId":1}', '1e999'), undefined, 'VALIDATION_FAILED'],
+    'the same with unknown type': [message('{}', '-1e999', '"nothing"'), undefined, 'VALIDATION_FAILED'],
+    'an id twice': ['{"id":1,"id":2,"type":"nothing"}', 2, 'UNKNOWN_TYPE'],
+    'no type': ['{"id":3}', 3, 'VALIDATION_FAILED'],
+    'an empty type': [message('{}', '4', '""'), 4, 'VALIDATION_FAILED'],
+    'a type that is a number': [message('{}', '5', '5'), 5, 'VALIDATION_FAILED'],
+    'a huge type': [fill(message('{}', '6', '"…"'), 'x'), 6, 'VALIDATION_FAILED'],
+    'a type of every object': [message('{}', '7', '"toString"'), 7, 'UNKNOWN_TYPE'],
+    'the type __proto__': [message('{}', '8', '"__proto__"'), 8, 'UNKNOWN_TYPE'],
+    'data that is a list': [message('[]', '9'), 9, 'VALIDATION_FAILED'],
+    'data that is a text': [message('"userId"', '10'), 10, 'VALIDATION_FAILED'],
+    'lists in lists': [fill('{"id":11,"type":"user:getRoom","data":{"userId":…', '['), undefined, 'VALIDATION_FAILED'],
+    'lists in lists, closed': [message(`{"userId":${'['.repeat(30_000)}${']'.repeat(30_000)}}`, '12'), 12, 'VALIDATION_FAILED'],
+    'objects in objects, closed': [message(`{"userId":${'{"a":'.repeat(10_000)}1${'}'.repeat(10_000)}}`, '13'), 13, 'VALIDATION_FAILED'],
+    '__proto__ in __proto__': [message(`{"userId":${'{"__proto__":'.repeat(4000)}1${'}'.repeat(4000)}}`, '14'), 14, 'VALIDATION_FAILED'],
+    '__proto__ instead of data': ['{"id":15,"type":"user:getRoom","__proto__":{"data":{"userId":1}}}', 15, 'VALIDATION_FAILED'],
+    '__proto__ instead of a field': [message('{"__proto__":{"userId":1}}', '16'), 16, 'VALIDATION_FAILED'],
+    'thousands of fields': [message(`{${Array.from({ length: 5000 }, (_, i) => `"a${i}":1`).join()}}`, '17'), 17, 'VALIDATION_FAILED'],
+    'thousands of faults': [message(`{"transportId":"x","dtlsParameters":{"fingerprints":[${Array.from({ length: 5000 }, () => '{}').join()}]}}`, '18', '"transport:connect"'), 18, 'VALIDATION_FAILED'],
+    'a text that fills the frame': [fill(message('{"userId":"…"}', '19'), 'x'), 19, 'VALIDATION_FAILED'],
+    'many escapes': [fill(message('{"userId":"…"}', '20'), '\\u0000'), 20, 'VALIDATION_FAILED'],
+    'a number that fills the frame': [fill(message('{"userId":…}', '21'), '9'), 21, 'VALIDATION_FAILED'],
+    'white space that fills the frame': [fill(message('{"roomId":…1}', '22', '"room:join"'), ' '), 22, 'VALIDATION_FAILED']
+  }
+  for (const [name, [text, id, code]] of Object.entries(cases)) {
+    t.ok(Buffer.byteLength(text) <= limit, `${name}: fits the frame`)
+    const begin = performance.now()
+    const answers = await stage.exchange(text)
+    t.equal(answers.length, 1, `${name}: one answer`)
+    t.match(answers[0], id === undefined ? { type: 'error', data: { code } } : { id, ok: false, error: { code } }, name)
+    t.ok(performance.now() - begin < 1000, `${name}: is not hard to read`)
+    t.ok(JSON.stringify(answers[0]).length < 10_000, `${name}: the answer is short`)
+  }
+  await stage.unharmed(t)
+})

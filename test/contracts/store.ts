@@ -1,0 +1,344 @@
+import type { Test } from 'tap'
+import type { JoinCommand, RoomRecord, Store } from '../../plugins/store/store.ts'
+import { leaseMs, participantsTold, pinTries, pinWindowMs } from '../../plugins/store/store.ts'
+import type { Profile, UserId } from '../../plugins/sockets/user.ts'
+import { until } from '../support/retry.ts'
+
+const profileOf = (id: UserId): Profile => ({ userId: id, id, name: `User ${id}` })
+
+/** A room as its first member would make it. */
+export const recordOf = (roomId: string, ownerId: UserId = 1, locked = false): RoomRecord => ({ roomId, ownerId, createdAt: 1000, seatCount: 8, locked })
+
+/** The command of a user who joins with one socket, and makes the room when there is none. */
+export function joining (roomId: string, id: UserId, change: Partial<JoinCommand> = {}): JoinCommand {
+  return {
+    roomId,
+    sessionId: `s-${id}`,
+    userKey: String(id),
+    profile: profileOf(id),
+    limit: 100,
+    create: recordOf(roomId, id, change.pinHash !== undefined),
+    now: Date.now(),
+    ...change
+  }
+}
+
+/** @returns the code a call fails with */
+export async function codeOf (call: Promise<unknown>): Promise<string> {
+  return await call.then(() => 'ok', (error: { code?: string }) => error.code ?? String(error))
+}
+
+/**
+ * What every store guarantees.
+ *
+ * @param make a store that is empty and ends with the test
+ */
+export function storeContract (t: Test, make: (t: Test) => Promise<Store>): void {
+  t.test('the first to join makes the room', async (t) => {
+    const store = await make(t)
+    const first = await store.join(joining('r1', 1, { now: 5000 }))
+    t.same(first, { room: recordOf('r1', 1), created: true, firstOfUser: true, count: 1, participants: [profileOf(1)] })
+    const second = await store.join(joining('r1', 'b', { now: 6000 }))
+    t.same(second, { room: recordOf('r1', 1), created: false, firstOfUser: true, count: 2, participants: [profileOf(1), profileOf('b')] }, 'and stays its owner')
+    t.same(await store.getRoom('r1'), { ...recordOf('r1', 1), participantCount: 2, producers: 0, lastActivityAt: 6000 })
+    t.equal(await store.getRoom('r2'), undefined)
+    t.equal(await codeOf(store.join(joining('r2', 1, { create: undefined }))), 'ROOM_NOT_FOUND', 'where none may be made')
+    t.equal(await store.getRoom('r2'), undefined)
+  })
+
+  t.test('of many that come at once one makes the room', async (t) => {
+    const store = await make(t)
+    const results = await Promise.all(Array.from({ length: 30 }, (_, i) => store.join(joining('r1', i))))
+    t.equal(results.filter(({ created }) => created).length, 1)
+    t.equal(new Set(results.map(({ room }) => room.ownerId)).size, 1)
+    t.same(results.map(({ count }) => count).sort((a, b) => a - b), Array.from({ length: 30 }, (_, i) => i + 1))
+  })
+
+  t.test('a user counts once, however many sockets there are', async (t) => {
+    const store = await make(t)
+    await store.join(joining('r1', 1))
+    t.match(await store.join(joining('r1', 1, { sessionId: 'other' })), { firstOfUser: false, count: 1, created: false })
+    t.match(await store.join(joining('r1', 1, { sessionId: 'other' })), { firstOfUser: false, count: 1 }, 'the same socket again changes nothing')
+    t.same(await store.leave('r1', 's-1', '1', 2000), { lastOfUser: false, count: 1 })
+    t.equal(await store.leave('r1', 's-1', '1', 2000), undefined, 'a socket leaves once')
+    t.same(await store.leave('r1', 'other', '1', 3000), { lastOfUser: true, count: 0 })
+    t.equal(await store.leave('r1', 'other', '1', 3000), undefined)
+    t.equal(await store.leave('nowhere', 's-1', '1', 3000), undefined)
+    t.match(await store.getRoom('r1'), { participantCount: 0, lastActivityAt: 3000 }, 'an empty room is still there')
+    t.match(await store.join(joining('r1', 2)), { created: false, room: { ownerId: 1 } })
+  })
+
+  t.test('a user who comes again has the newest profile', async (t) => {
+    const store = await make(t)
+    await store.join(joining('r1', 1))
+    await store.join(joining('r1', 2))
+    const profile = { ...profileOf(1), avatar: 'new.png' }
+    await store.join(joining('r1', 1, { sessionId: 'other', profile }))
+    t.same(await store.getParticipants('r1', 10), [profile, profileOf(2)], 'in the old place')
+  })
+
+  t.test('participants are told in order of arrival, the first of them', async (t) => {
+    const store = await make(t)
+    const ids = Array.from({ length: participantsTold + 5 }, (_, i) => 1000 - i)
+    let last
+    for (const [i, id] of ids.entries()) last = await store.join(joining('r1', id, { now: 10_000 + i, limit: 1000 }))
+    t.equal(last?.count, ids.length)
+    t.same(last?.participants.map(({ userId }) => userId), ids.slice(0, participantsTold))
+    t.same((await store.getParticipants('r1', 3)).map(({ userId }) => userId), ids.slice(0, 3))
+    t.same((await store.getParticipants('r1', 1000)).map(({ userId }) => userId), ids)
+    t.same(await store.getParticipants('nowhere', 10), [])
+  })
+
+  t.test('ROOM_FULL is exact', async (t) => {
+    const store = await make(t)
+    const outcomes = await Promise.all(Array.from({ length: 50 }, (_, i) => codeOf(store.join(joining('r1', i, { limit: 10 })))))
+    t.equal(outcomes.filter((outcome) => outcome === 'ok').length, 10)
+    t.equal(outcomes.filter((outcome) => outcome === 'ROOM_FULL').length, 40)
+    t.equal((await store.getRoom('r1'))?.participantCount, 10)
+
+    const inside = outcomes.indexOf('ok')
+    t.match(await store.join(joining('r1', inside, { limit: 10, sessionId: 'second' })), { count: 10 }, 'who is in may come again')
+    await store.leave('r1', 'second', String(inside), 1)
+    t.equal(await codeOf(store.join(joining('r1', 'late', { limit: 10 }))), 'ROOM_FULL')
+    await store.leave('r1', `s-${inside}`, String(inside), 1)
+    t.equal(await codeOf(store.join(joining('r1', 'late', { limit: 10 }))), 'ok', 'a place that is left is free')
+    t.equal(await codeOf(store.join(joining('r1', 'later', { limit: 10 }))), 'ROOM_FULL')
+  })
+
+  t.test('a pin locks the room that it makes', async (t) => {
+    const store = await make(t)
+    const pinHash = 'right'
+    t.match(await store.join(joining('r1', 1, { pinHash })), { created: true, room: { locked: true } })
+    t.equal(await codeOf(store.join(joining('r1', 2))), 'PIN_REQUIRED')
+    t.equal(await codeOf(store.join(joining('r1', 2, { pinHash: 'wrong' }))), 'PIN_WRONG')
+    t.equal(await codeOf(store.join(joining('r1', 2, { pinHash }))), 'ok')
+    t.equal(await codeOf(store.join(joining('r1', 1))), 'PIN_REQUIRED', 'also of its owner')
+    t.notMatch(await store.getRoom('r1'), { pin: pinHash }, 'it is not told')
+    t.equal(JSON.stringify(await store.getRoom('r1')).includes(pinHash), false)
+
+    t.match(await store.join(joining('open', 1)), { room: { locked: false } })
+    t.match(await store.join(joining('open', 2, { pinHash })), { created: false, room: { locked: false } }, 'a later pin locks nothing')
+    t.equal(await codeOf(store.join(joining('open', 3))), 'ok')
+  })
+
+  t.test('wrong pins are limited', async (t) => {
+    const store = await make(t)
+    const now = Date.now()
+    await store.join(joining('r1', 1, { pinHash: 'right' }))
+    for (let i = 0; i < pinTries; i++) t.equal(await codeOf(store.join(joining('r1', 2, { pinHash: `wrong${i}`, now }))), 'PIN_WRONG')
+    const error = await store.join(joining('r1', 2, { pinHash: 'right', now })).catch((error: unknown) => error)
+    t.match(error, { code: 'RATE_LIMITED', details: { retryAfterMs: Number } }, 'the right one does not help then')
+    const { retryAfterMs } = (error as { details: { retryAfterMs: number } }).details
+    t.ok(retryAfterMs > pinWindowMs / 2 && retryAfterMs <= pinWindowMs, `for ${retryAfterMs} ms`)
+    t.equal(await codeOf(store.join(joining('r1', 3, { pinHash: 'wrong' }))), 'PIN_WRONG', 'others have tries of their own')
+    t.equal(await codeOf(store.join(joining('r1', 4, { pinHash: 'right' }))), 'ok')
+    await store.join(joining('r2', 1, { pinHash: 'right' }))
+    t.equal(await codeOf(store.join(joining('r2', 2, { pinHash: 'right' }))), 'ok', 'in another room, too')
+    for (let i = 0; i < 10; i++) t.equal(await codeOf(store.join(joining('r2', 5))), 'PIN_REQUIRED', 'a pin left out is no try')
+  })
+
+  t.test('wrong pins that come at once are limited', async (t) => {
+    const store = await make(t)
+    await store.join(joining('r1', 1, { pinHash: 'right' }))
+    const outcomes = await Promise.all(Array.from({ length: 30 }, (_, i) => codeOf(store.join(joining('r1', 2, { pinHash: `wrong${i}` })))))
+    t.equal(outcomes.filter((outcome) => outcome === 'PIN_WRONG').length, pinTries)
+    t.equal(outcomes.filter((outcome) => outcome === 'RATE_LIMITED').length, 30 - pinTries)
+  })
+
+  t.test('bans', async (t) => {
+    const store = await make(t)
+    await store.join(joining('r1', 1))
+    const end = Date.now() + 3_600_000
+    await store.ban('r1', '2', end)
+    await t.rejects(store.join(joining('r1', 2)), { code: 'BANNED', details: { until: end } })
+    await t.rejects(store.join(joining('r1', '2')), { code: 'BANNED' }, 'in either form of the id')
+    t.equal(await codeOf(store.join(joining('r1', 3))), 'ok')
+    t.equal(await codeOf(store.join(joining('r2', 2))), 'ok', 'in this room only')
+    await store.ban('r1', '2', end + 1000)
+    await t.rejects(store.join(joining('r1', 2)), { code: 'BANNED', details: { until: end + 1000 } }, 'a later ban counts')
+    t.equal(await store.unban('r1', '2'), true)
+    t.equal(await store.unban('r1', '2'), false)
+    t.equal(await codeOf(store.join(joining('r1', 2))), 'ok')
+
+    await store.ban('r1', '4', end)
+    await store.removeRoom('r1')
+    t.equal(await codeOf(store.join(joining('r1', 4))), 'BANNED', 'it outlives the room')
+    t.equal(await store.getRoom('r1'), undefined, 'and who is banned makes none')
+  })
+
+  t.test('a ban ends', async (t) => {
+    const store = await make(t)
+    await store.join(joining('r1', 1))
+    const end = Date.now() + 300
+    await store.ban('r1', '2', end)
+    t.equal(await codeOf(store.join(joining('r1', 2))), 'BANNED')
+    await until(async () => await codeOf(store.join(joining('r1', 2))) === 'ok')
+    t.ok(Date.now() >= end)
+    t.equal(await store.unban('r1', '2'), false)
+    await store.ban('r1', '3', Date.now() - 1000)
+    t.equal(await codeOf(store.join(joining('r1', 3))), 'ok', 'one that is over already bans nobody')
+  })
+
+  t.test('names that look alike are not mixed up', async (t) => {
+    const store = await make(t)
+    const end = Date.now() + 3_600_000
+    await store.ban('a:b', 'c', end)
+    t.equal(await codeOf(store.join(joining('a', 'b:c'))), 'ok')
+    t.equal(await codeOf(store.join(joining('a:b', 'c'))), 'BANNED')
+    t.equal(await store.unban('a', 'b:c'), false)
+    for (const roomId of ['__proto__', 'constructor', 'empty', 'r1:users', '.', '-']) {
+      t.match(await store.join(joining(roomId, '__proto__')), { created: true, count: 1 }, roomId)
+      t.match(await store.getRoom(roomId), { roomId, participantCount: 1 })
+    }
+    t.match(await store.join(joining('r1', 'x y}{"')), { created: true, count: 1, participants: [{ id: 'x y}{"' }] })
+    t.same(await store.leave('r1', 's-x y}{"', 'x y}{"', 1), { lastOfUser: true, count: 0 })
+  })
+
+  t.test('a room is removed once', async (t) => {
+    const store = await make(t)
+    await store.join(joining('r1', 1, { pinHash: 'right' }))
+    await store.join(joining('r1', 2, { pinHash: 'right' }))
+    t.equal(await store.removeRoom('r1', true), undefined, 'not while somebody is in it, when only an empty one is meant')
+    const removals = await Promise.all(Array.from({ length: 20 }, () => store.removeRoom('r1')))
+    t.same(removals.filter((room) => room !== undefined), [recordOf('r1', 1, true)], 'to exactly one caller')
+    t.equal(await store.getRoom('r1'), undefined)
+    t.same(await store.getParticipants('r1', 10), [])
+    t.equal(await store.leave('r1', 's-1', '1', 1), undefined)
+    t.equal(await store.removeRoom('r1'), undefined)
+    t.match(await store.join(joining('r1', 3)), { created: true, count: 1, room: { ownerId: 3, locked: false } }, 'nothing is left of it')
+  })
+
+  t.test('removing an empty room races with coming back', async (t) => {
+    const store = await make(t)
+    for (let round = 0; round < 20; round++) {
+      const roomId = `r${round}`
+      await store.join(joining(roomId, 1))
+      await store.leave(roomId, 's-1', '1', 1)
+      const [removed, joined] = await Promise.all([store.removeRoom(roomId, true), store.join(joining(roomId, 2))])
+      t.equal(removed !== undefined, joined.created, 'it was removed before or not at all')
+      t.equal((await store.getRoom(roomId))?.participantCount, 1)
+    }
+  })
+
+  t.test('rooms are listed in pages, in the order of their ids', async (t) => {
+    const store = await make(t)
+    const ids = ['a', 'B', 'b', '_', '-', '.', ':', '10', '9', 'room.1', 'room-1', 'room:1', 'z'.repeat(128)]
+    for (const id of ids) await store.join(joining(id, 1, { sessionId: id }))
+    await store.join(joining('gone', 1, { sessionId: 'gone' }))
+    await store.removeRoom('gone')
+    const expected = [...ids].sort()
+    t.same((await store.listRooms('', 100)).map(({ roomId }) => roomId), expected)
+    const paged: string[] = []
+    for (;;) {
+      const page = await store.listRooms(paged.at(-1) ?? '', 3)
+      t.ok(page.length <= 3)
+      paged.push(...page.map(({ roomId }) => roomId))
+      if (page.length < 3) break
+    }
+    t.same(paged, expected)
+    t.match((await store.listRooms('a', 1))[0], { roomId: 'b', participantCount: 1, producers: 0 })
+    t.same(await store.listRooms('zzzzz'.repeat(100), 10), [])
+    t.same((await store.listRooms('c', 2)).map(({ roomId }) => roomId), ['room-1', 'room.1'], 'after an id that is not there')
+  })
+
+  t.test('empty rooms are known by when the last one left', async (t) => {
+    const store = await make(t)
+    for (const [i, roomId] of ['b', 'a', 'c', 'd'].entries()) {
+      await store.join(joining(roomId, 1, { sessionId: roomId }))
+      await store.leave(roomId, roomId, '1', 1000 * (i + 1))
+    }
+    await store.join(joining('busy', 1))
+    t.same(await store.listEmptyRooms(0, 10), [])
+    t.same(await store.listEmptyRooms(2000, 10), ['b', 'a'], 'oldest first')
+    t.same(await store.listEmptyRooms(9000, 3), ['b', 'a', 'c'])
+
+    await store.forgetEmptyRoom('b', 500)
+    t.same(await store.listEmptyRooms(1000, 10), ['b'], 'one that became empty later is kept')
+    await store.forgetEmptyRoom('b', 1000)
+    await store.forgetEmptyRoom('nowhere', 1000)
+    t.same(await store.listEmptyRooms(9000, 10), ['a', 'c', 'd'])
+    t.match(await store.getRoom('b'), { participantCount: 0 }, 'forgotten as empty, not removed')
+
+    await store.removeRoom('a', true)
+    t.same(await store.listEmptyRooms(9000, 10), ['c', 'd'])
+    await store.join(joining('c', 2))
+    t.equal(await store.removeRoom('c', true), undefined)
+    await store.leave('c', 's-2', '2', 6000)
+    t.same(await store.listEmptyRooms(5000, 10), ['d'], 'who was there meanwhile makes it later')
+    t.same(await store.listEmptyRooms(6000, 10), ['d', 'c'])
+  })
+
+  t.test('a room knows of what happened last and of its producers', async (t) => {
+    const store = await make(t)
+    await store.join(joining('r1', 1, { now: 1000 }))
+    await store.touchRoom('r1', 2000)
+    t.match(await store.getRoom('r1'), { lastActivityAt: 2000, producers: 0 })
+    await store.touchRoom('r1', 3000, 2)
+    await store.touchRoom('r1', 4000)
+    t.match(await store.getRoom('r1'), { lastActivityAt: 4000, producers: 2 }, 'a touch leaves the producers')
+    await store.touchRoom('r1', 5000, 0)
+    t.match(await store.getRoom('r1'), { lastActivityAt: 5000, producers: 0 })
+    await store.touchRoom('nowhere', 1000, 1)
+    t.equal(await store.getRoom('nowhere'), undefined, 'nothing makes a room but a join')
+    t.same((await store.listRooms('', 10)).map(({ roomId }) => roomId), ['r1'])
+  })
+
+  t.test('sessions of a user', async (t) => {
+    const store = await make(t)
+    await store.heartbeat()
+    const session = (sessionId: string, roomId: string | null, nodeId = 'node-a') => ({ sessionId, nodeId, roomId, connectedAt: 1000 })
+    t.same(await store.getSessions('1'), [])
+    await store.putSession('1', session('s1', null))
+    await store.putSession('1', session('s2', 'r2'))
+    await store.putSession('1', session('s1', 'r1'))
+    await store.putSession('2', session('s3', 'r1'))
+    const sorted = async (user: string) => (await store.getSessions(user)).sort((a, b) => a.sessionId.localeCompare(b.sessionId))
+    t.same(await sorted('1'), [session('s1', 'r1'), session('s2', 'r2')])
+    await store.removeSession('1', 's1')
+    await store.removeSession('1', 's1')
+    await store.removeSession('1', 's3')
+    await store.removeSession('9', 's3')
+    t.same(await sorted('1'), [session('s2', 'r2')])
+    t.same(await sorted('2'), [session('s3', 'r1')])
+    await store.removeSession('1', 's2')
+    t.same(await sorted('1'), [])
+  })
+
+  t.test('marks are remembered until their time', async (t) => {
+    const store = await make(t)
+    const later = Date.now() + 3_600_000
+    t.same(await store.hasMarks([]), [])
+    t.same(await store.hasMarks(['a', 'b']), [false, false])
+    await store.setMark('a', later)
+    await store.setMark('brief', Date.now() + 200)
+    await store.setMark('over', Date.now() - 1)
+    await store.setMark('very long', 8.64e15)
+    t.same(await store.hasMarks(['b', 'a', 'over', 'a', 'very long']), [false, true, false, true, true], 'one answer for each')
+    await until(async () => (await store.hasMarks(['brief']))[0] === false)
+    await store.setMark('brief', later)
+    t.same(await store.hasMarks(['brief']), [true])
+  })
+
+  t.test('a claim is somebody\'s for a while', async (t) => {
+    const store = await make(t)
+    const claims = await Promise.all(Array.from({ length: 20 }, () => store.claim('turn', 400)))
+    t.equal(claims.filter(Boolean).length, 1)
+    t.equal(await store.claim('another', 400), true)
+    const begin = Date.now()
+    await until(() => store.claim('turn', 400))
+    t.ok(Date.now() - begin < 3000)
+    t.equal(await store.claim('turn', 400), false)
+  })
+
+  t.test('it is there', async (t) => {
+    const store = await make(t)
+    await store.ping()
+    t.match(store.kind, /^(memory|redis)$/)
+    await store.heartbeat()
+    t.equal(await store.heartbeat(), true)
+    t.same(await store.listDeadNodes(), [])
+    t.ok(leaseMs > 0)
+    await store.releaseRoom('r1')
+    await store.forgetNode('node-x')
+  })
+}

@@ -1,0 +1,42 @@
+import { createSigner } from 'fast-jwt'
+import t from 'tap'
+import { build, jwtSecret } from '../../support/build.ts'
+import { connect } from '../../support/client.ts'
+import { outcome } from '../../support/refusal.ts'
+
+const sign = createSigner({ key: jwtSecret, algorithm: 'HS256' })
+// Whole seconds; at least one of them is left.
+const soon = () => Math.ceil(Date.now() / 1000) + 1
+
+t.test('a session ends with its token', async (t) => {
+  const server = await build(t)
+  const ada = await server.connect(1)
+  await ada.ok('room:join', { roomId: 'r1' })
+  const exp = soon()
+  const token = sign({ id: 2, name: 'Bob', exp })
+  const bob = await connect(t, server.url, { token })
+  await bob.ok('room:join', { roomId: 'r1' })
+
+  t.same(await bob.closed, { code: 4401, reason: 'UNAUTHORIZED' })
+  const late = Date.now() - exp * 1000
+  t.ok(late >= 0 && late < 5000, `within 5 s of its end, ${late} ms after it`)
+  t.same(await ada.event('room:userLeft'), { roomId: 'r1', userId: 2 }, 'and is out of its room')
+  t.equal(await outcome(t, server.url, { token }), '401 UNAUTHORIZED')
+  await ada.flush()
+})
+
+t.test('a session ends with the age of a token without exp', async (t) => {
+  const server = await build(t, { env: { JWT_MAX_AGE_SECONDS: '60' } })
+  const iat = soon() - 60
+  const bob = await connect(t, server.url, { token: sign({ id: 2, name: 'Bob', iat }) })
+  t.same(await bob.closed, { code: 4401, reason: 'UNAUTHORIZED' })
+  t.ok(Date.now() >= (iat + 60) * 1000)
+})
+
+t.test('a token that ends in years does not end its session at once', async (t) => {
+  const server = await build(t)
+  const bob = await connect(t, server.url, { token: sign({ id: 2, name: 'Bob', exp: soon() + 10 * 365 * 86_400 }) })
+  const brief = await connect(t, server.url, { token: sign({ id: 3, name: 'Eve', exp: soon() }) })
+  await brief.closed
+  await bob.flush()
+})

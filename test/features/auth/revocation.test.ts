@@ -1,0 +1,106 @@
+import { createHash } from 'node:crypto'
+import { createSigner } from 'fast-jwt'
+import t from 'tap'
+import { adminKey, build, jwtSecret, onEveryStore, tokenFor } from '../../support/build.ts'
+import { connect } from '../../support/client.ts'
+import { outcome } from '../../support/refusal.ts'
+import { startRedis } from '../../support/redis.ts'
+import { until } from '../../support/retry.ts'
+
+const sha256 = (token: string) => createHash('sha256').update(token).digest('hex')
+const inAnHour = () => Date.now() + 3_600_000
+const refused = '401 UNAUTHORIZED'
+
+onEveryStore(t, 'an admin revokes a token', async (t, env) => {
+  const server = await build(t, { env })
+  const [byToken, byHash, other] = [tokenFor(1), tokenFor(2), tokenFor(1, { name: 'Ada, on her phone' })]
+  const sessions = [await connect(t, server.url, { token: byToken }), await connect(t, server.url, { token: byHash })]
+  const unaffected = await connect(t, server.url, { token: other })
+
+  const begin = Date.now()
+  t.same(await server.admin('POST', '/admin/tokens/revoke', { token: byToken }), { status: 204, body: null })
+  t.same(await server.admin('POST', '/admin/tokens/revoke', { sha256: sha256(byHash), expiresAt: inAnHour() }), { status: 204, body: null })
+  for (const session of sessions) t.same(await session.closed, { code: 4401, reason: 'UNAUTHORIZED' }, 'open sessions end')
+  t.ok(Date.now() - begin < 5000, 'within 5 s')
+
+  for (const token of [byToken, byHash]) t.equal(await outcome(t, server.url, { token }), refused)
+  await unaffected.flush()
+  t.equal(await outcome(t, server.url, { token: other }), '101', 'another token of the same user still counts')
+})
+
+onEveryStore(t, 'what may be revoked', async (t, env) => {
+  const server = await build(t, { env })
+  const revoke = async (body: unknown) => {
+    const { status, body: answer } = await server.admin('POST', '/admin/tokens/revoke', body)
+    return `${status} ${String((answer?.error as { code: string } | undefined)?.code ?? '')}`.trim()
+  }
+  const endless = createSigner({ key: jwtSecret, algorithm: 'HS256' })({ id: 5, name: 'Eve', exp: 1e300 })
+  t.equal(await outcome(t, server.url, { token: endless }), '101')
+  t.equal(await revoke({ token: endless }), '204', 'a token without an end')
+  t.equal(await outcome(t, server.url, { token: endless }), refused)
+
+  t.equal(await revoke({ token: 'nonsense' }), '204', 'one that is not valid anyway')
+  t.equal(await revoke({ sha256: sha256('x'), expiresAt: 1 }), '204', 'one that is over')
+  t.equal(await revoke({ sha256: sha256('x'), expiresAt: Number.MAX_SAFE_INTEGER }), '204')
+  t.equal(await revoke({ sha256: 'ABC', expiresAt: inAnHour() }), '400 VALIDATION_FAILED')
+  t.equal(await revoke({ sha256: sha256('x') }), '400 VALIDATION_FAILED')
+  t.equal(await revoke({ sha256: sha256('x'), expiresAt: -1 }), '400 VALIDATION_FAILED')
+  t.equal(await revoke({}), '400 VALIDATION_FAILED')
+  t.equal(await revoke({ token: 'x'.repeat(20_000) }), '400 VALIDATION_FAILED')
+  t.equal(await revoke(undefined), '400 VALIDATION_FAILED')
+
+  const call = (authorization: string) => fetch(`${server.url}/admin/tokens/revoke`, { method: 'POST', headers: { authorization, 'content-type': 'application/json' }, body: '{"token":"x"}' })
+  t.equal((await call('')).status, 401, 'nobody but an admin')
+  t.equal((await call(`Bearer ${adminKey}x`)).status, 401)
+  t.equal((await call(`Bearer ${tokenFor(1, { roles: ['admin'] })}`)).status, 401)
+})
+
+t.test('the backend revokes a token by a key in Redis', async (t) => {
+  const server = await build(t, { env: { REDIS_URL: (await startRedis(t)).url } })
+  const [before, during, other] = [tokenFor(1), tokenFor(2), tokenFor(3)]
+  const mark = (token: string) => server.app.redis.set(`auth:revoked:${sha256(token)}`, '1', 'EX', 3600)
+
+  await mark(before)
+  t.equal(await outcome(t, server.url, { token: before }), refused)
+
+  const sessions = [await connect(t, server.url, { token: during }), await connect(t, server.url, { token: during })]
+  const unaffected = await connect(t, server.url, { token: other })
+  const begin = Date.now()
+  await mark(during)
+  for (const session of sessions) t.same(await session.closed, { code: 4401, reason: 'UNAUTHORIZED' })
+  t.ok(Date.now() - begin < 5000, 'within 5 s')
+  t.equal(await outcome(t, server.url, { token: during }), refused)
+  await unaffected.flush()
+
+  await server.app.redis.del(`auth:revoked:${sha256(before)}`)
+  t.equal(await outcome(t, server.url, { token: before }), '101', 'and takes it back')
+})
+
+t.test('a revocation holds on every server', async (t) => {
+  const env = { REDIS_URL: (await startRedis(t)).url }
+  const [a, b] = [await build(t, { env }), await build(t, { env })]
+  const token = tokenFor(1)
+  const session = await connect(t, b.url, { token })
+  await a.admin('POST', '/admin/tokens/revoke', { token })
+  t.match(await session.closed, { code: 4401 })
+  t.equal(await outcome(t, b.url, { token }), refused)
+})
+
+t.test('a revocation outlives the server', async (t) => {
+  const env = { DATA_DIR: t.testdir() }
+  const token = tokenFor(1)
+  const first = await build(t, { env })
+  await first.admin('POST', '/admin/tokens/revoke', { token })
+  await first.close()
+  const second = await build(t, { env })
+  t.equal(await outcome(t, second.url, { token }), refused)
+  t.equal(await outcome(t, second.url, { token: tokenFor(2) }), '101')
+})
+
+onEveryStore(t, 'a revocation is forgotten when the token is over', async (t, env) => {
+  const server = await build(t, { env })
+  const hash = sha256('x')
+  await server.admin('POST', '/admin/tokens/revoke', { sha256: hash, expiresAt: Date.now() + 300 })
+  t.same(await server.app.store.hasMarks([`auth:revoked:${hash}`]), [true])
+  await until(async () => (await server.app.store.hasMarks([`auth:revoked:${hash}`]))[0] === false)
+})

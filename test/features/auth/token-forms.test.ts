@@ -1,0 +1,54 @@
+import t from 'tap'
+import { build, tokenFor } from '../../support/build.ts'
+import { connect } from '../../support/client.ts'
+import { outcome } from '../../support/refusal.ts'
+
+const bearer = (token: string) => `bearer.${token}`
+
+t.test('a token is taken from the header or from a subprotocol', async (t) => {
+  const { url } = await build(t)
+  const token = tokenFor(7)
+
+  const fromHeader = await connect(t, url, { token })
+  t.equal(fromHeader.greeting.userId, 7)
+  t.equal(fromHeader.ws.protocol, 'msab.v1', 'the subprotocol is selected when it is offered')
+
+  const fromProtocol = await connect(t, url, { protocols: ['msab.v1', bearer(token)] })
+  t.equal(fromProtocol.greeting.userId, 7)
+  t.equal(fromProtocol.ws.protocol, 'msab.v1', 'and never the token, which would be sent back')
+
+  const turned = await connect(t, url, { protocols: [bearer(token), 'msab.v1'] })
+  t.equal(turned.ws.protocol, 'msab.v1', 'in either order')
+
+  const plain = await connect(t, url, { token, protocols: [] })
+  t.equal(plain.ws.protocol, '', 'a client that offers none is served, too')
+  t.equal(plain.greeting.protocol, 'msab.v1')
+
+  t.equal(await outcome(t, url, { protocols: ['msab.v1'] }), '401 UNAUTHORIZED', 'no token at all')
+  t.equal(await outcome(t, url, { query: `?token=${token}` }), '401 UNAUTHORIZED', 'not from the URL by default')
+})
+
+t.test('?token= counts where it is allowed, after all others', async (t) => {
+  const { url } = await build(t, { env: { WS_QUERY_TOKEN: 'true' } })
+  const [one, two, three] = [tokenFor(1), tokenFor(2), tokenFor(3)]
+  const query = `?token=${three}`
+
+  t.equal((await connect(t, url, { query })).greeting.userId, 3)
+  t.equal((await connect(t, url, { protocols: ['msab.v1', bearer(two)], query })).greeting.userId, 2)
+  t.equal((await connect(t, url, { token: one, protocols: ['msab.v1', bearer(two)], query })).greeting.userId, 1)
+
+  t.equal(await outcome(t, url, { token: 'nonsense', query }), '401 UNAUTHORIZED', 'a bad first token is not made up for by a good later one')
+  t.equal(await outcome(t, url, { protocols: ['msab.v1', bearer('nonsense')], query }), '401 UNAUTHORIZED')
+  t.equal(await outcome(t, url, { query: '?token=' }), '401 UNAUTHORIZED')
+  t.equal(await outcome(t, url, { query: `?token=${one}&token=${two}` }), '401 UNAUTHORIZED', 'two of them are none')
+})
+
+t.test('the header may be written in any case, and another scheme is no token', async (t) => {
+  const { url } = await build(t)
+  const token = tokenFor(7)
+  t.equal(await outcome(t, url, { headers: { authorization: `bearer ${token}` } }), '101')
+  t.equal(await outcome(t, url, { headers: { authorization: `BEARER   ${token}` } }), '101')
+  t.equal(await outcome(t, url, { headers: { authorization: `Basic ${token}` } }), '401 UNAUTHORIZED')
+  t.equal(await outcome(t, url, { headers: { authorization: token } }), '401 UNAUTHORIZED')
+  t.equal(await outcome(t, url, { headers: { authorization: 'Bearer ' } }), '401 UNAUTHORIZED')
+})

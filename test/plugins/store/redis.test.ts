@@ -1,0 +1,214 @@
+import { Redis } from 'ioredis'
+import t from 'tap'
+import type { Test } from 'tap'
+import { createRedisStore } from '../../../plugins/store/redis.ts'
+import type { RoomShare, Store } from '../../../plugins/store/store.ts'
+import { codeOf, joining, recordOf, storeContract } from '../../contracts/store.ts'
+import { startRedis } from '../../support/redis.ts'
+import type { TestRedis } from '../../support/redis.ts'
+import { until } from '../../support/retry.ts'
+
+// One Redis for all tests; each has a database of its own.
+const shared = await startRedis(t)
+let database = 0
+
+/** A client as the server makes it (plugins/redis.ts): it fails at once while it is not connected. */
+async function clientOf (t: Test, redis: TestRedis, db = 0): Promise<Redis> {
+  const client = new Redis({
+    port: redis.port,
+    db,
+    lazyConnect: true,
+    enableOfflineQueue: false,
+    maxRetriesPerRequest: 0,
+    commandTimeout: 2000,
+    enableAutoPipelining: true,
+    retryStrategy: () => 50
+  })
+  client.on('error', () => { /* It is meant to go away. */ })
+  t.teardown(() => client.disconnect())
+  await client.connect()
+  return client
+}
+
+/** Two servers on one Redis. */
+async function pair (t: Test): Promise<{ a: Store, b: Store, client: Redis }> {
+  const db = ++database % 16
+  const [client, other] = [await clientOf(t, shared, db), await clientOf(t, shared, db)]
+  await client.flushdb()
+  return { a: createRedisStore(client, 'node-a'), b: createRedisStore(other, 'node-b'), client }
+}
+
+storeContract(t, async (t) => (await pair(t)).a)
+
+t.test('two servers see one room', async (t) => {
+  const { a, b } = await pair(t)
+  t.match(await a.join(joining('r1', 1, { pinHash: 'right' })), { created: true })
+  t.equal(await codeOf(b.join(joining('r1', 2))), 'PIN_REQUIRED')
+  t.match(await b.join(joining('r1', 1, { sessionId: 'phone', pinHash: 'right' })), { created: false, firstOfUser: false, count: 1 })
+  t.equal(await b.leave('r1', 's-1', '1', 1), undefined, 'a socket of another server is not this one\'s to take out')
+  t.same(await a.leave('r1', 's-1', '1', 1), { lastOfUser: false, count: 1 })
+  t.same(await b.leave('r1', 'phone', '1', 1), { lastOfUser: true, count: 0 })
+
+  await a.touchRoom('r1', 1, 2)
+  await b.touchRoom('r1', 1, 3)
+  t.match(await a.getRoom('r1'), { producers: 5 }, 'producers of all servers are added up')
+  t.match((await b.listRooms('', 10)), [{ roomId: 'r1', producers: 5 }])
+  await a.ban('r1', '9', Date.now() + 60_000)
+  t.equal(await codeOf(b.join(joining('r1', 9, { pinHash: 'right' }))), 'BANNED')
+  await a.setMark('mark', Date.now() + 60_000)
+  t.same(await b.hasMarks(['mark']), [true])
+
+  const removals = await Promise.all(Array.from({ length: 20 }, (_, i) => (i % 2 ? a : b).removeRoom('r1')))
+  t.equal(removals.filter((room) => room !== undefined).length, 1)
+  const claims = await Promise.all(Array.from({ length: 20 }, (_, i) => (i % 2 ? a : b).claim('turn', 5000)))
+  t.equal(claims.filter(Boolean).length, 1)
+})
+
+t.test('ROOM_FULL is exact over two servers', async (t) => {
+  const { a, b } = await pair(t)
+  const outcomes = await Promise.all(Array.from({ length: 50 }, (_, i) => codeOf((i % 2 ? a : b).join(joining('r1', i, { limit: 10 })))))
+  t.equal(outcomes.filter((outcome) => outcome === 'ok').length, 10)
+  t.equal(outcomes.filter((outcome) => outcome === 'ROOM_FULL').length, 40)
+})
+
+t.test('a server that stops telling that it lives is dead', async (t) => {
+  const { a, b, client } = await pair(t)
+  t.equal(await a.heartbeat(), false, 'the first time nobody can have thought so')
+  t.equal(await b.heartbeat(), false)
+  t.equal(await a.heartbeat(), true)
+  t.same(await b.listDeadNodes(), [])
+  const lease = await client.pttl('msab:node:{node-a}')
+  t.ok(lease > 9000 && lease <= 10_000, `${lease} ms`)
+
+  await a.join(joining('r1', 1))
+  await a.join(joining('r2', 1))
+  await b.join(joining('r1', 2))
+  await b.join(joining('r1', 1, { sessionId: 'phone' }))
+  await b.putSession('1', { sessionId: 'phone', nodeId: 'node-b', roomId: 'r1', connectedAt: 1 })
+  await a.putSession('1', { sessionId: 's-1', nodeId: 'node-a', roomId: 'r1', connectedAt: 1 })
+  await a.touchRoom('r1', 1, 3)
+  t.equal((await b.getSessions('1')).length, 2)
+
+  await client.del('msab:node:{node-a}')
+  t.same(await b.listDeadNodes(), ['node-a'])
+  t.same(await a.listDeadNodes(), [], 'nobody takes itself for dead')
+  t.same((await b.getSessions('1')).map(({ sessionId }) => sessionId), ['phone'], 'its sessions do not count')
+  t.same((await b.listNodeRooms('node-a')).sort(), ['r1', 'r2'])
+
+  t.same(await b.dropShare('node-a', 'r1'), { joined: [], left: [], count: 2 }, 'user 1 is still there through b')
+  t.same(await b.dropShare('node-a', 'r2'), { joined: [], left: [{ userId: 1, id: 1, name: 'User 1' }], count: 0 })
+  t.same(await b.dropShare('node-a', 'r2'), { joined: [], left: [], count: 0 }, 'once')
+  t.match(await b.getRoom('r1'), { participantCount: 2, producers: 0 })
+  t.same(await b.listEmptyRooms(Date.now(), 10), ['r2'], 'an empty room is seen to be one')
+  await b.forgetNode('node-a')
+  t.same(await b.listDeadNodes(), [])
+  t.same(await b.listNodeRooms('node-a'), [])
+  t.equal(await a.heartbeat(), false, 'it hears that others may have thought so')
+})
+
+t.test('of two servers that clear up after a dead one each user is told of once', async (t) => {
+  const { a, b, client } = await pair(t)
+  const dead = createRedisStore(client, 'node-dead')
+  await dead.heartbeat()
+  for (let i = 0; i < 20; i++) await dead.join(joining('r1', i))
+  await client.del('msab:node:{node-dead}')
+  const changes = await Promise.all([a.dropShare('node-dead', 'r1'), b.dropShare('node-dead', 'r1')])
+  t.same(changes.flatMap(({ left }) => left.map(({ userId }) => Number(userId))).sort((x, y) => x - y), Array.from({ length: 20 }, (_, i) => i))
+})
+
+t.test('a server\'s share of a room is set right', async (t) => {
+  const { a, b, client } = await pair(t)
+  const member = (id: number, sessionId = `s-${id}`) => ({ sessionId, userKey: String(id), profile: { userId: id, id, name: `User ${id}` } })
+  const share = (...members: RoomShare['members'][number][]): RoomShare => ({ room: recordOf('r1', 1, true), pinHash: 'right', members })
+  const named = ({ joined, left, count }: Awaited<ReturnType<Store['replaceShare']>>) => ({ joined: joined.map(({ userId }) => userId), left: left.map(({ userId }) => userId), count })
+
+  for (const id of [1, 2, 3]) await a.join(joining('r1', id, { pinHash: 'right' }))
+  await b.join(joining('r1', 3, { sessionId: 'phone', pinHash: 'right' }))
+  await b.join(joining('r1', 4, { pinHash: 'right' }))
+
+  t.same(named(await a.replaceShare('node-a', share(member(1), member(2), member(3)))), { joined: [], left: [], count: 4 }, 'nothing to do')
+  t.same(named(await a.replaceShare('node-a', share(member(1), member(5)))), { joined: [5], left: [2], count: 4 }, '3 is there through b')
+  t.same(named(await b.replaceShare('node-b', share(member(4)))), { joined: [], left: [3], count: 3 })
+  t.same(await a.leave('r1', 's-5', '5', 1), { lastOfUser: true, count: 2 }, 'who was put in leaves like others')
+  t.equal(await a.leave('r1', 's-2', '2', 1), undefined)
+
+  await client.flushdb()
+  t.same(named(await b.replaceShare('node-b', share(member(4)))), { joined: [4], left: [], count: 1 }, 'a room that is lost is made again')
+  t.same(named(await a.replaceShare('node-a', share(member(1), member(1, 'phone')))), { joined: [1], left: [], count: 2 }, 'with all sockets of a user')
+  t.match(await a.getRoom('r1'), { ownerId: 1, locked: true, participantCount: 2 })
+  t.equal(await codeOf(a.join(joining('r1', 9))), 'PIN_REQUIRED', 'and locked as it was')
+  t.match(await a.listRooms('', 10), [{ roomId: 'r1' }])
+  t.same(await a.listNodeRooms('node-a'), ['r1'])
+  t.same(named(await a.dropShare('node-a', 'r1')), { joined: [], left: [1], count: 1 })
+  t.same(await a.listNodeRooms('node-a'), [])
+  await a.join(joining('r1', 1, { pinHash: 'right' }))
+  t.same(await a.listNodeRooms('node-a'), ['r1'])
+  await a.releaseRoom('r1')
+  t.same(await a.listNodeRooms('node-a'), [])
+})
+
+t.test('room, users and their names share a slot of a cluster', async (t) => {
+  const { a, client } = await pair(t)
+  await a.join(joining('r1', 1, { pinHash: 'x' }))
+  await codeOf(a.join(joining('r1', 2, { pinHash: 'y' })))
+  await a.ban('r1', '3', Date.now() + 60_000)
+  const keys = (await client.keys('msab:room:*'))
+  t.ok(keys.length >= 7)
+  const slots = await Promise.all(keys.map((key) => client.cluster('KEYSLOT', key).catch(() => key.replace(/^.*\{(.*?)\}.*$/, '$1'))))
+  t.equal(new Set(slots).size, 1, keys.join(' '))
+})
+
+t.test('a Redis that is gone', async (t) => {
+  const redis = await startRedis(t)
+  const client = await clientOf(t, redis)
+  const store = createRedisStore(client, 'node-a')
+  await store.join(joining('r1', 1))
+  await redis.kill()
+  const calls: Record<Exclude<keyof Store, 'kind' | 'close'>, () => Promise<unknown>> = {
+    ping: () => store.ping(),
+    join: () => store.join(joining('r1', 2)),
+    leave: () => store.leave('r1', 's-1', '1', 1),
+    removeRoom: () => store.removeRoom('r1'),
+    getRoom: () => store.getRoom('r1'),
+    getParticipants: () => store.getParticipants('r1', 1),
+    listRooms: () => store.listRooms('', 1),
+    listEmptyRooms: () => store.listEmptyRooms(1, 1),
+    forgetEmptyRoom: () => store.forgetEmptyRoom('r1', 1),
+    touchRoom: () => store.touchRoom('r1', 1),
+    ban: () => store.ban('r1', '2', Date.now() + 1000),
+    unban: () => store.unban('r1', '2'),
+    putSession: () => store.putSession('1', { sessionId: 's', nodeId: 'node-a', roomId: null, connectedAt: 1 }),
+    removeSession: () => store.removeSession('1', 's'),
+    getSessions: () => store.getSessions('1'),
+    setMark: () => store.setMark('a', Date.now() + 1000),
+    hasMarks: () => store.hasMarks(['a']),
+    claim: () => store.claim('a', 1000),
+    heartbeat: () => store.heartbeat(),
+    listDeadNodes: () => store.listDeadNodes(),
+    listNodeRooms: () => store.listNodeRooms('node-a'),
+    replaceShare: () => store.replaceShare('node-a', { room: recordOf('r1'), members: [] }),
+    releaseRoom: () => store.releaseRoom('r1'),
+    dropShare: () => store.dropShare('node-a', 'r1'),
+    forgetNode: () => store.forgetNode('node-b')
+  }
+  for (const [name, call] of Object.entries(calls)) {
+    const begin = Date.now()
+    await t.rejects(call(), { code: 'UNAVAILABLE', statusCode: 503, details: { retryable: true } }, name)
+    t.ok(Date.now() - begin < 3000, `${name} does not wait`)
+  }
+  t.same(Object.keys(calls).sort(), Object.keys(store).filter((name) => name !== 'kind' && name !== 'close').sort(), 'every method is here')
+
+  await redis.start()
+  await until(async () => await codeOf(store.ping()) === 'ok')
+  t.match(await store.join(joining('r1', 2)), { created: true, count: 1 })
+})
+
+t.test('a Redis that hangs', async (t) => {
+  const redis = await startRedis(t)
+  const store = createRedisStore(await clientOf(t, redis), 'node-a')
+  await store.ping()
+  redis.process.kill('SIGSTOP')
+  await t.rejects(store.join(joining('r1', 1)), { code: 'UNAVAILABLE' })
+  redis.process.kill('SIGCONT')
+  await until(async () => await codeOf(store.ping()) === 'ok')
+})
