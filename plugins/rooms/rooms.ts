@@ -253,7 +253,7 @@ export function createRooms (app: FastifyInstance): RoomKeeping {
     } catch (error) {
       const missed = settle()
       if (rejoining) for (const frame of missed) session.write(frame)
-      else await leave(session, 'left')
+      else if (session.roomId === roomId) await leave(session, 'left')
       release(room)
       throw error instanceof RoomNotFound && app.drain.draining ? unavailable('The server is shutting down: no new rooms', error) : error
     }
