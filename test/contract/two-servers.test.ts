@@ -98,10 +98,12 @@ t.test('a room goes on while Redis is away, and Redis is set right when it is ba
   for (const server of [a, b]) await until(async () => (await fetch(`${server.url}/readyz`)).status === 200)
   await until(async () => {
     const { body } = await b.admin('GET', '/admin/rooms/r1')
-    return body?.participantCount === 1
+    return body?.participantCount === 2
   })
-  t.match(await b.admin('GET', '/admin/rooms/r1'), { body: { ownerId: 1, participants: [{ userId: 1 }] } })
+  const { body } = await b.admin('GET', '/admin/rooms/r1')
+  t.equal(body?.ownerId, 1)
+  t.same(new Set((body?.participants as { userId: number }[]).map(({ userId }) => userId)), new Set([1, 3]), 'each server wrote its own')
   const late = await b.connect(4)
-  t.match(await late.ok('room:join', { roomId: 'r1' }), { ownerId: 1, participantCount: 2 })
+  t.match(await late.ok('room:join', { roomId: 'r1' }), { ownerId: 1, participantCount: 3 })
   t.match(await ada.event('room:userJoined', ({ userId }) => userId === 4), { userId: 4 }, 'the bus heals, too')
 })
