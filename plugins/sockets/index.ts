@@ -132,11 +132,13 @@ export default fp(async function sockets (app) {
     return session
   }
 
+  // All servers hear of logins in one order. A session whose own login has not
+  // been heard of yet is newer than the one that is being told of.
+  const heardOf = new WeakSet<Session>()
   app.control.on('user:replaced', ({ userKey, keep }) => {
-    const newest = sessions.get(keep)
     for (const session of byUser.get(userKey) ?? []) {
-      // Of two that came at once each says it is the one: the later one is.
-      if (session.id !== keep && (!newest || session.connectedAt <= newest.connectedAt)) session.close('REPLACED')
+      if (session.id === keep) heardOf.add(session)
+      else if (heardOf.has(session)) session.close('REPLACED')
     }
   })
 
