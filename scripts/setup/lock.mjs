@@ -44,8 +44,9 @@ function take (file) {
   } catch (error) {
     if (error.code !== 'EEXIST') throw error
   }
-  if (!runs(readHolder(file))) rmSync(file, { force: true })
-  return false
+  if (runs(readHolder(file))) return false
+  rmSync(file, { force: true })
+  return take(file)
 }
 
 /** @param {string} file */

@@ -1,3 +1,6 @@
+import { spawnSync } from 'node:child_process'
+import { join } from 'node:path'
+import { pathToFileURL } from 'node:url'
 import t from 'tap'
 // @ts-expect-error The set-up is plain JavaScript: it runs before anything is installed.
 import { alone } from '../../scripts/setup/lock.mjs'
@@ -19,4 +22,14 @@ t.test('one set-up of a checkout at a time; another checkout does not wait', asy
   await t.rejects(alone(root, async () => { throw new Error('broken') }), { message: 'broken' })
   await alone(root, async () => { order.push('free again') })
   t.equal(order.at(-1), 'free again')
+})
+
+t.test('a holder that died is passed over', async (t) => {
+  const root = t.testdir({})
+  const { pid, status } = spawnSync(process.execPath, ['--input-type=module', '-e', `
+    import { alone } from ${JSON.stringify(pathToFileURL(join(import.meta.dirname, '..', '..', 'scripts', 'setup', 'lock.mjs')).href)}
+    await alone(${JSON.stringify(root)}, async () => process.kill(process.pid, 'SIGKILL'))
+  `])
+  t.ok(pid > 0 && status === null, 'killed while it had the lock')
+  t.equal(await alone(root, async () => 'mine'), 'mine')
 })
