@@ -171,7 +171,14 @@ export class Connection extends Emitter<ConnectionEvents> {
     if (this.#refusal && token === this.#token) return this.#finish(this.#refusal)
     this.#refusal = undefined
     this.#token = token
-    this.#listen(new WebSocket(this.#address('/ws').replace(/^http/, 'ws'), ['msab.v1', `bearer.${token}`]))
+    let ws: WebSocket
+    try {
+      ws = new WebSocket(this.#address('/ws').replace(/^http/, 'ws'), ['msab.v1', `bearer.${token}`])
+    } catch (cause) {
+      // The address or the token has characters that can't be sent; trying again is of no use.
+      return this.#finish(new RequestError({ code: 'CONNECTION_INVALID', message: 'The address or the token is malformed' }, { cause }))
+    }
+    this.#listen(ws)
   }
 
   #listen (ws: WebSocket): void {

@@ -9,8 +9,12 @@ export interface ControlMessages {}
 export type ControlKind = keyof ControlMessages
 
 export interface Control {
-  /** Handles what any server, this one included, sends of a kind. */
-  on<K extends ControlKind> (kind: K, handler: (data: ControlMessages[K]) => void): void
+  /**
+   * Handles what any server, this one included, sends of a kind.
+   *
+   * @returns a function that stops it; a feature's handlers stop with it
+   */
+  on<K extends ControlKind> (kind: K, handler: (data: ControlMessages[K]) => void): () => void
   /**
    * Tells all servers.
    *
@@ -29,13 +33,17 @@ const channel = 'control'
 
 /** Orders between servers: end a user's sockets, close a room. They are few. */
 export default fp(async function control (app) {
-  const handlers = new Map<string, (data: never) => void>()
+  const handlers = new Map<string, Set<(data: never) => void>>()
   await app.bus.subscribe(channel, (message) => {
     const { kind, data } = JSON.parse(message) as { kind: string, data: never }
-    handlers.get(kind)?.(data)
+    for (const handler of handlers.get(kind) ?? []) handler(data)
   })
   app.decorate('control', {
-    on: (kind, handler) => { handlers.set(kind, handler) },
+    on (kind, handler) {
+      const mine = handlers.get(kind) ?? new Set()
+      handlers.set(kind, mine.add(handler))
+      return () => { mine.delete(handler) }
+    },
     send: (kind, data) => app.bus.publish(channel, JSON.stringify({ kind, data }))
   } satisfies Control)
 }, { name: 'control', dependencies: ['bus'] })

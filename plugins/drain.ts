@@ -5,7 +5,7 @@ export interface Drain {
   readonly draining: boolean
   /**
    * Refuses new sockets and rooms, tells every client, and waits until all have
-   * gone or the time is over. A second call changes nothing and waits for the first.
+   * gone or the time is over. A second call may bring the end nearer and waits with the first.
    *
    * @param seconds how long to wait
    */
@@ -20,26 +20,34 @@ declare module 'fastify' {
 
 /** How a server stops taking part without cutting anybody off. */
 export default fp(async function drain (app) {
-  let running: Promise<'empty' | 'deadline'> | undefined
+  const over = Promise.withResolvers<'empty' | 'deadline'>()
+  let deadline = Infinity
+  let timer: NodeJS.Timeout | undefined
 
-  async function untilEmpty (seconds: number): Promise<'empty' | 'deadline'> {
-    const deadline = Date.now() + seconds * 1000
+  function begin (seconds: number): Promise<'empty' | 'deadline'> {
+    const wanted = Date.now() + seconds * 1000
+    if (wanted >= deadline) return over.promise
+    const first = deadline === Infinity
+    deadline = wanted
+    clearTimeout(timer)
+    timer = setTimeout(() => over.resolve('deadline'), seconds * 1000)
     app.log.info({ sessions: app.sockets.size, seconds }, 'draining')
     app.sockets.broadcast('server:draining', { deadline })
-    if (app.sockets.size === 0) return 'empty'
-    const { promise, resolve } = Promise.withResolvers<'empty' | 'deadline'>()
-    const timer = setTimeout(() => resolve('deadline'), seconds * 1000)
-    app.hooks.on('session:close', () => {
-      // The session that closes is still counted while its hooks run.
-      setImmediate(() => { if (app.sockets.size === 0) resolve('empty') })
-    })
-    return await promise.finally(() => clearTimeout(timer))
+    const look = () => {
+      if (app.sockets.size > 0) return
+      clearTimeout(timer)
+      over.resolve('empty')
+    }
+    // The session that closes is still counted while its hooks run.
+    if (first) app.hooks.on('session:close', () => { setImmediate(look) })
+    look()
+    return over.promise
   }
 
   app.decorate('drain', {
     get draining () {
-      return running !== undefined
+      return deadline !== Infinity
     },
-    begin: (seconds) => (running ??= untilEmpty(seconds))
+    begin
   } satisfies Drain)
 }, { name: 'drain', dependencies: ['sockets', 'hooks'] })

@@ -1,6 +1,6 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { Unauthorized, unavailable } from '../../plugins/errors/codes.ts'
-import type { Identity, Session } from '../../plugins/sockets/session.ts'
+import type { Identity } from '../../plugins/sockets/session.ts'
 import { createTokenReader, hashToken, revocationKey, TokenRefused } from './token.ts'
 
 export interface Auth {
@@ -59,26 +59,26 @@ export function createAuth (app: FastifyInstance): Auth {
     return identity
   }
 
-  function closeRevoked (tokenHash: string): void {
+  function closeRevoked (revoked: ReadonlySet<string>): void {
     for (const session of app.sockets.all()) {
-      if (session.identity.tokenHash === tokenHash) session.close('UNAUTHORIZED')
+      const { tokenHash } = session.identity
+      if (tokenHash !== undefined && revoked.has(tokenHash)) session.close('UNAUTHORIZED')
     }
   }
-  app.control.on('auth:revoked', ({ tokenHash }) => closeRevoked(tokenHash))
+  app.control.on('auth:revoked', ({ tokenHash }) => closeRevoked(new Set([tokenHash])))
 
   /** Finds sessions whose token somebody else has revoked. */
   async function sweep (): Promise<void> {
-    const byHash = new Map<string, Session[]>()
-    for (const session of app.sockets.all()) {
-      const { tokenHash } = session.identity
-      if (tokenHash !== undefined) byHash.set(tokenHash, [...byHash.get(tokenHash) ?? [], session])
-    }
-    const hashes = [...byHash.keys()]
+    const held = new Set<string>()
+    for (const { identity } of app.sockets.all()) if (identity.tokenHash !== undefined) held.add(identity.tokenHash)
+    const hashes = [...held]
+    const revoked = new Set<string>()
     for (let i = 0; i < hashes.length; i += sweepBatch) {
       const batch = hashes.slice(i, i + sweepBatch)
       const marks = await store.hasMarks(batch.map(revocationKey))
-      batch.forEach((hash, n) => { if (marks[n] === true) closeRevoked(hash) })
+      batch.forEach((hash, n) => { if (marks[n] === true) revoked.add(hash) })
     }
+    if (revoked.size > 0) closeRevoked(revoked)
   }
   let sweeping = false
   const timer = setInterval(() => {

@@ -1,7 +1,9 @@
 import Fastify, { LogController } from 'fastify'
 import type { FastifyInstance, HTTPMethods } from 'fastify'
+import type { Control } from '../control.ts'
 import fp from 'fastify-plugin'
 import { serializerCompiler, validatorCompiler } from 'fastify-type-provider-zod'
+import { NotFound } from '../errors/codes.ts'
 import { useWireErrors } from '../errors/index.ts'
 import type { HookEntry, HookRegistrar } from '../hooks.ts'
 import { createMessageRecorder } from '../messages/routes.ts'
@@ -24,7 +26,7 @@ export interface Generation {
 }
 
 /** What of the kernel a feature gets as it is. */
-const shared = ['config', 'metrics', 'store', 'bus', 'control', 'sockets', 'rooms', 'sfu', 'drain', 'features', 'nodeId'] as const
+const shared = ['config', 'metrics', 'store', 'bus', 'sockets', 'rooms', 'sfu', 'drain', 'features', 'nodeId'] as const
 
 /**
  * Builds one generation of a feature, ready to be put in service. Nothing of
@@ -60,8 +62,20 @@ export async function buildGeneration (
   if (kernel.hasDecorator('redis')) app.decorate('redis', kernel.redis)
   app.decorate('messages', { on: messages.on, events: messages.events, limits: kernel.messages.limits } as never)
   app.decorate('hooks', { on: (hook, fn) => { hooks.push({ name: hook, fn: fn as HookEntry['fn'] }) } } satisfies HookRegistrar as never)
+  app.decorate('control', {
+    send: kernel.control.send,
+    on (kind, handler) {
+      const off = kernel.control.on(kind, handler)
+      app.addHook('onClose', async () => off())
+      return off
+    }
+  } satisfies Control)
   app.addHook('onRoute', (route) => {
-    if (!kernel.admin.guard(route)) return
+    if (!kernel.admin.guard(route)) {
+      // There is no key: not even a wider route of the feature may lead here.
+      route.onRequest = async (request) => { throw new NotFound(request.url.split('?')[0]) }
+      return
+    }
     for (const method of [route.method].flat()) routes.push({ method: method as HTTPMethods, url: route.url })
   })
   app.addHook('onRequest', async () => { generation.running++ })

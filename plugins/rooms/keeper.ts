@@ -3,7 +3,8 @@ import { leaseMs } from '../store/store.ts'
 import type { RoomKeeping } from './rooms.ts'
 
 const tickMs = 1000
-const roomsATick = 50
+// What is asked for in one round trip.
+const batch = 500
 
 /**
  * What must happen without anybody asking: this server's sign of life, members
@@ -14,16 +15,22 @@ const roomsATick = 50
  */
 export function keepRooms (app: FastifyInstance, rooms: RoomKeeping): () => Promise<void> {
   const { bus, config, log, nodeId, store } = app
-  let lastHeartbeat = -Infinity
+  let lookedForDead = -Infinity
   let warned = false
+  let busy = false
+  let stopped = false
 
   bus.onHealed(() => rooms.markDirty())
 
+  /** On a timer of its own: nothing that takes long may cost this server its lease. */
   async function heartbeat () {
-    if (performance.now() - lastHeartbeat < leaseMs / 3) return
     // Where the lease had lapsed, others may have taken our members out.
     if (!await store.heartbeat()) rooms.markDirty()
-    lastHeartbeat = performance.now()
+  }
+
+  async function removeDead () {
+    if (performance.now() - lookedForDead < leaseMs / 3) return
+    lookedForDead = performance.now()
     for (const dead of await store.listDeadNodes()) {
       log.warn({ node: dead }, 'a server is gone; its members leave their rooms')
       for (const roomId of await store.listNodeRooms(dead)) rooms.announce(roomId, await store.dropShare(dead, roomId))
@@ -40,10 +47,14 @@ export function keepRooms (app: FastifyInstance, rooms: RoomKeeping): () => Prom
       }
       for (const room of rooms.local()) {
         const members = [...room.members].map((session) => ({ sessionId: session.id, userKey: session.userKey, profile: session.user.profile }))
+        // Somebody who is coming in may be in the store and not in the list.
+        if (room.joining.size > 0) rooms.markDirty()
         if (members.length) rooms.announce(room.roomId, await store.replaceShare(nodeId, { room: room.record, pinHash: room.pinHash, members }))
       }
-      for (const session of app.sockets.all()) {
-        await store.putSession(session.userKey, { sessionId: session.id, nodeId, roomId: session.roomId, connectedAt: session.connectedAt })
+      const sessions = [...app.sockets.all()]
+      for (let i = 0; i < sessions.length; i += batch) {
+        await Promise.all(sessions.slice(i, i + batch).map((session) =>
+          store.putSession(session.userKey, { sessionId: session.id, nodeId, roomId: session.roomId, connectedAt: session.connectedAt })))
       }
     } catch (err) {
       rooms.markDirty()
@@ -53,27 +64,41 @@ export function keepRooms (app: FastifyInstance, rooms: RoomKeeping): () => Prom
 
   async function closeEmptyRooms () {
     const before = Date.now() - config.EMPTY_ROOM_SECONDS * 1000
-    for (const roomId of await store.listEmptyRooms(before, roomsATick)) {
-      if (await store.removeRoom(roomId, true)) rooms.announceClosed(roomId, 'inactivity')
-      else await store.forgetEmptyRoom(roomId, before)
+    for (;;) {
+      const due = await store.listEmptyRooms(before, batch)
+      await Promise.all(due.map(async (roomId) => {
+        const removed = await store.removeRoom(roomId, true)
+        if (removed) rooms.announceClosed(removed, 'inactivity')
+        else await store.forgetEmptyRoom(roomId, before)
+      }))
+      if (due.length < batch || stopped) return
     }
   }
 
   async function tick () {
+    if (busy || stopped) return
+    busy = true
     try {
-      await heartbeat()
+      await removeDead()
       await setRight()
       await closeEmptyRooms()
       warned = false
     } catch (err) {
       if (!warned) log.warn({ err }, 'rooms are not looked after while the store is away')
       warned = true
+    } finally {
+      busy = false
     }
   }
 
+  const beat = () => { heartbeat().catch(() => { /* The next tick warns. */ }) }
+  beat()
   let current = tick()
-  const timer = setInterval(() => { current = current.then(tick) }, tickMs)
+  const heart = setInterval(beat, leaseMs / 3)
+  const timer = setInterval(() => { if (!busy) current = tick() }, tickMs)
   return async () => {
+    stopped = true
+    clearInterval(heart)
     clearInterval(timer)
     await current
   }

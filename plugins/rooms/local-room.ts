@@ -10,7 +10,8 @@ export interface LocalRoom {
   readonly members: Set<Session>
   /** Sockets that are about to be members, and the frames they get once their join is answered. */
   readonly joining: Map<Session, Buffer[]>
-  closed: boolean
+  /** Rooms of this name made until then are closed, epoch milliseconds. */
+  closedUpTo: number
 }
 
 /** Writes a frame to every member, in order even for those whose join is being answered. */

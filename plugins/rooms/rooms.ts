@@ -92,7 +92,8 @@ declare module '../control.ts' {
 /** First line of a message on a room's channel; the event's text is the rest. */
 interface RoomHeader {
   except?: string | undefined
-  closed?: RoomCloseReason
+  /** The room is closed: why, and which one of that name it was. */
+  closed?: { reason: RoomCloseReason, createdAt: number }
 }
 
 type Data<T extends keyof typeof events> = Omit<z.input<(typeof events)[T]>, 'roomId'>
@@ -108,7 +109,7 @@ export interface RoomKeeping extends Rooms {
   /** Tells a room of users whose membership another server or a correction ended or restored. */
   announce (roomId: string, change: ShareChange): void
   /** Tells members that a room that the store no longer has is closed. */
-  announceClosed (roomId: string, reason: RoomCloseReason): void
+  announceClosed (room: RoomRecord, reason: RoomCloseReason): void
   /** Whether the store missed something this server knows; cleared by reading it. */
   takeDirty (): boolean
   markDirty (): void
@@ -150,8 +151,13 @@ export function createRooms (app: FastifyInstance): RoomKeeping {
     if (!room) return
     const end = message.indexOf('\n')
     const header = JSON.parse(message.slice(0, end)) as RoomHeader
+    if (header.closed) {
+      room.closedUpTo = Math.max(room.closedUpTo, header.closed.createdAt)
+      // A new room of that name has nothing to do with it.
+      if (room.record.createdAt > header.closed.createdAt) return
+    }
     deliver(room, textFrame(message.slice(end + 1)), header.except)
-    if (header.closed !== undefined) detachAll(room, header.closed)
+    if (header.closed) detachAll(room, header.closed.reason)
   }
 
   /** A room's local part, made when it is not there, with its channel being listened to. */
@@ -164,7 +170,7 @@ export function createRooms (app: FastifyInstance): RoomKeeping {
       pinHash: undefined,
       members: new Set(),
       joining: new Map(),
-      closed: false
+      closedUpTo: -1
     }
     const handler = (message: string) => receive(roomId, message)
     rooms.set(roomId, room)
@@ -183,7 +189,6 @@ export function createRooms (app: FastifyInstance): RoomKeeping {
   }
 
   function detachAll (room: LocalRoom, reason: RoomCloseReason): void {
-    room.closed = true
     presence.forget(room.roomId)
     for (const session of room.members) {
       hooks.emit('room:leave', room, session, 'closed')
@@ -237,7 +242,7 @@ export function createRooms (app: FastifyInstance): RoomKeeping {
       if (result.room.locked) room.pinHash = pinHash
       room.members.add(session)
       session.roomId = roomId
-      if (!session.open || room.closed) {
+      if (!session.open || result.room.createdAt <= room.closedUpTo) {
         await leave(session, 'disconnected')
         throw unavailable('The room or the connection was closed meanwhile')
       }
@@ -307,8 +312,9 @@ export function createRooms (app: FastifyInstance): RoomKeeping {
     leave,
     emit,
     async close (roomId, reason) {
-      if (!await store.removeRoom(roomId)) return false
-      this.announceClosed(roomId, reason)
+      const removed = await store.removeRoom(roomId)
+      if (!removed) return false
+      this.announceClosed(removed, reason)
       return true
     },
     async kick (roomId, userId, banUntil) {
@@ -320,9 +326,9 @@ export function createRooms (app: FastifyInstance): RoomKeeping {
       for (const user of joined) announceJoin(roomId, user, count)
       for (const user of left) announceLeave(roomId, user.userId, count)
     },
-    announceClosed (roomId, reason) {
+    announceClosed ({ roomId, createdAt }, reason) {
       const text = eventText('room:closed', { roomId, reason: closeReason.parse(reason), timestamp: Date.now() })
-      publish(roomId, { closed: reason }, text)
+      publish(roomId, { closed: { reason, createdAt } }, text)
     },
     takeDirty () {
       const was = dirty

@@ -87,11 +87,12 @@ export default fp(async function sockets (app) {
     },
     // app.ts drains and closes sessions itself, with a code.
     preClose: (done) => {
+      const { clients } = app.websocketServer
       for (const session of sessions.values()) session.close('SHUTTING_DOWN')
       app.websocketServer.close()
-      const force = setTimeout(() => { for (const session of sessions.values()) session.terminate() }, 2000)
+      const force = setTimeout(() => { for (const ws of clients) ws.terminate() }, 2000)
       const wait = () => {
-        if (sessions.size > 0) return setTimeout(wait, 10)
+        if (clients.size > 0) return setTimeout(wait, 10)
         clearTimeout(force)
         done()
       }
@@ -100,14 +101,14 @@ export default fp(async function sockets (app) {
   })
 
   function accept (ws: WebSocket, request: IncomingMessage, identity: Identity): Session {
-    const session = new Session(ws, request.socket, identity, limits)
+    const session = new Session(ws, request.socket, identity, limits, release)
+    const expiry = closeWhenExpired(session)
     sessions.set(session.id, session)
     const mine = byUser.get(session.userKey)
     if (mine) mine.add(session)
     else byUser.set(session.userKey, new Set([session]))
     open.inc()
     total.inc()
-    const expiry = closeWhenExpired(session)
 
     ws.on('message', (data, isBinary) => {
       if (!session.open) return
@@ -117,12 +118,6 @@ export default fp(async function sockets (app) {
     })
     ws.once('close', (code) => {
       clearTimeout(expiry)
-      app.hooks.emit('session:close', session)
-      sessions.delete(session.id)
-      const rest = byUser.get(session.userKey)
-      rest?.delete(session)
-      if (rest?.size === 0) byUser.delete(session.userKey)
-      open.dec()
       closed.inc({ code })
       app.log.debug({ sessionId: session.id, userId: session.user.id, code }, 'socket closed')
     })
@@ -130,6 +125,15 @@ export default fp(async function sockets (app) {
     if (config.SINGLE_SESSION) app.control.send('user:replaced', { userKey: session.userKey, keep: session.id })
     app.hooks.emit('session:open', session)
     return session
+  }
+
+  function release (session: Session): void {
+    app.hooks.emit('session:close', session)
+    sessions.delete(session.id)
+    const rest = byUser.get(session.userKey)
+    rest?.delete(session)
+    if (rest?.size === 0) byUser.delete(session.userKey)
+    open.dec()
   }
 
   // All servers hear of logins in one order. A session whose own login has not

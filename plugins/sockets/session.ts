@@ -50,12 +50,14 @@ export class Session {
   readonly #ws: WebSocket
   readonly #socket: Socket
   readonly #limits: SessionLimits
+  readonly #ended: () => void
   #tokens: number
   #refilledAt = performance.now()
   #timer: NodeJS.Timeout | undefined
   #corked = false
 
-  constructor (ws: WebSocket, socket: Socket, identity: Identity, limits: SessionLimits) {
+  /** @param ended called once, when the connection is over for this server: the peer may not have agreed yet */
+  constructor (ws: WebSocket, socket: Socket, identity: Identity, limits: SessionLimits, ended: (session: Session) => void = () => {}) {
     this.#ws = ws
     this.#socket = socket
     this.#limits = limits
@@ -64,7 +66,14 @@ export class Session {
     this.user = identity.user
     this.userKey = userKeyOf(identity.user.id)
     ws.on('pong', () => this.#schedulePing())
-    ws.once('close', () => clearTimeout(this.#timer))
+    let over = false
+    this.#ended = () => {
+      if (over) return
+      over = true
+      clearTimeout(this.#timer)
+      ended(this)
+    }
+    ws.once('close', this.#ended)
     this.#schedulePing()
   }
 
@@ -99,9 +108,16 @@ export class Session {
     this.#socket.write(frame)
   }
 
-  /** Ends the connection with a close code and its reason. Idempotent. */
+  /**
+   * Ends the connection with a close code and its reason. What it holds is
+   * released right after: a peer that does not answer keeps neither its place in a
+   * room nor its audio. Idempotent.
+   */
   close (reason: CloseReason): void {
     this.#ws.close(closeCodes[reason], reason)
+    // Not now: it may be called while an event is being written to a room, and
+    // what follows from the end must come after it for everybody.
+    process.nextTick(this.#ended)
   }
 
   /** Ends the connection without waiting for the peer. */

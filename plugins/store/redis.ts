@@ -11,6 +11,7 @@ declare module 'ioredis' {
     msabJoin (...args: (string | number)[]): Result<unknown[], Context>
     msabLeave (...args: (string | number)[]): Result<[number, number] | null, Context>
     msabRemoveRoom (...args: (string | number)[]): Result<string | null, Context>
+    msabForgetEmpty (...args: (string | number)[]): Result<number, Context>
     msabTouch (...args: (string | number)[]): Result<number, Context>
     msabReplaceShare (...args: (string | number)[]): Result<[string[], (string | null)[], number], Context>
   }
@@ -47,6 +48,7 @@ export function createRedisStore (redis: Redis, nodeId: string): Store {
   redis.defineCommand('msabJoin', { numberOfKeys: 7, lua: scripts.join })
   redis.defineCommand('msabLeave', { numberOfKeys: 5, lua: scripts.leave })
   redis.defineCommand('msabRemoveRoom', { numberOfKeys: 5, lua: scripts.removeRoom })
+  redis.defineCommand('msabForgetEmpty', { numberOfKeys: 1, lua: scripts.forgetEmpty })
   redis.defineCommand('msabTouch', { numberOfKeys: 1, lua: scripts.touch })
   redis.defineCommand('msabReplaceShare', { numberOfKeys: 5, lua: scripts.replaceShare })
 
@@ -128,6 +130,8 @@ export function createRedisStore (redis: Redis, nodeId: string): Store {
       const meta = await redis.msabRemoveRoom(...roomKeys(roomId), onlyIfEmpty ? 1 : 0)
       if (meta === null) return
       await Promise.all([redis.zrem(roomsKey, roomId), redis.zrem(emptyRoomsKey, roomId), store.releaseRoom(roomId)])
+      // Somebody may have made it again meanwhile; then the indexes must have it.
+      if (await redis.exists(roomKey(roomId)) === 1) await index(roomId)
       return parse<RoomRecord>(meta)
     },
     getRoom: summary,
@@ -155,8 +159,7 @@ export function createRedisStore (redis: Redis, nodeId: string): Store {
       return await redis.zrangebyscore(emptyRoomsKey, '-inf', before, 'LIMIT', 0, limit)
     },
     async forgetEmptyRoom (roomId, before) {
-      const since = await redis.zscore(emptyRoomsKey, roomId)
-      if (since !== null && Number(since) <= before) await redis.zrem(emptyRoomsKey, roomId)
+      await redis.msabForgetEmpty(emptyRoomsKey, roomId, before)
     },
     async touchRoom (roomId, now, producers) {
       await redis.msabTouch(roomKey(roomId), now, `producers:${nodeId}`, producers ?? '')
@@ -208,12 +211,14 @@ export function createRedisStore (redis: Redis, nodeId: string): Store {
       return await redis.smembers(`${nodeKey(node)}:rooms`)
     },
     async replaceShare (node, { room, pinHash, members }) {
-      if (node === nodeId) {
-        indexed.delete(room.roomId)
-        await index(room.roomId)
-      }
       const list = members.map((member) => [field(node, member.sessionId), member.userKey, JSON.stringify(member.profile)])
-      return await changeShare(node, room.roomId, [JSON.stringify(room), pinHash ?? '', JSON.stringify(list)])
+      if (node === nodeId) indexed.delete(room.roomId)
+      // In one turn: what is given must not be old when the script runs.
+      const [change] = await Promise.all([
+        changeShare(node, room.roomId, [JSON.stringify(room), pinHash ?? '', JSON.stringify(list)]),
+        node === nodeId ? index(room.roomId) : undefined
+      ])
+      return change
     },
     async releaseRoom (roomId) {
       // Forgotten before the command is sent: a join that comes now indexes the

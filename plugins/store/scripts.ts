@@ -78,6 +78,13 @@ redis.call('DEL', KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5])
 return meta
 `
 
+/** KEYS empty-rooms — ARGV room before */
+export const forgetEmpty = `
+local since = redis.call('ZSCORE', KEYS[1], ARGV[1])
+if since and tonumber(since) <= tonumber(ARGV[2]) then return redis.call('ZREM', KEYS[1], ARGV[1]) end
+return 0
+`
+
 /** KEYS room — ARGV now field producers */
 export const touch = `
 if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end

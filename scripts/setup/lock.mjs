@@ -1,9 +1,16 @@
 import { createHash } from 'node:crypto'
-import { readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { note } from './report.mjs'
+
+// Locks of this process. A file with its number that it did not write is of an
+// earlier life, in a container where numbers come again.
+const held = new Set()
+
+// A file without a number is being written; one that stays so was left behind.
+const writtenWithinMs = 5000
 
 /**
  * Runs `work` while no other process does so for the same checkout: a server
@@ -23,7 +30,11 @@ export async function alone (root, work) {
     told = true
     await delay(200)
   }
-  const release = () => rmSync(file, { force: true })
+  held.add(file)
+  const release = () => {
+    held.delete(file)
+    rmSync(file, { force: true })
+  }
   process.once('exit', release)
   try {
     return await work()
@@ -44,7 +55,8 @@ function take (file) {
   } catch (error) {
     if (error.code !== 'EEXIST') throw error
   }
-  if (runs(readHolder(file))) return false
+  const holder = readHolder(file)
+  if (holder === process.pid ? held.has(file) : holder > 0 ? runs(holder) : isFresh(file)) return false
   rmSync(file, { force: true })
   return take(file)
 }
@@ -58,10 +70,14 @@ function readHolder (file) {
   }
 }
 
+/** @param {string} file */
+function isFresh (file) {
+  const { mtimeMs } = statSync(file, { throwIfNoEntry: false }) ?? { mtimeMs: 0 }
+  return Date.now() - mtimeMs < writtenWithinMs
+}
+
 /** @param {number} pid */
 function runs (pid) {
-  // Just taken: the number is not written yet.
-  if (!(pid > 0)) return true
   try {
     return process.kill(pid, 0)
   } catch (error) {

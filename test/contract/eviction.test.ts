@@ -1,0 +1,42 @@
+import t from 'tap'
+import { WebSocket } from 'ws'
+import { build, onEveryStore } from '../support/build.ts'
+import { startRedis } from '../support/redis.ts'
+import { until } from '../support/retry.ts'
+
+onEveryStore(t, 'who is kicked is out, even if they do not answer', async (t, env) => {
+  const server = await build(t, { env })
+  const ada = await server.connect(1)
+  await ada.ok('room:join', { roomId: 'r1' })
+  const bob = await server.connect(2)
+  await bob.ok('room:join', { roomId: 'r1' })
+  await bob.ok('transport:create', { type: 'producer' })
+  // It reads nothing any more, so it never agrees to the close.
+  bob.ws.pause()
+  t.equal((await server.admin('POST', '/admin/rooms/r1/kick', { userId: 2, banSeconds: 60 })).status, 204)
+  t.same(await ada.event('room:userLeft'), { roomId: 'r1', userId: 2 })
+  t.match(await server.admin('GET', '/admin/rooms/r1'), { body: { participantCount: 1, transports: [] } })
+  t.equal(bob.ws.readyState, WebSocket.OPEN)
+})
+
+t.test('a room made anew while the old one is being closed is a room of its own', async (t) => {
+  const env = { REDIS_URL: (await startRedis(t)).url, EMPTY_ROOM_SECONDS: '0' }
+  const [a, b] = [await build(t, { env }), await build(t, { env })]
+  const [ada, bob] = [await a.connect(1), await b.connect(2)]
+  for (let i = 0; i < 20; i++) {
+    await ada.ok('room:join', { roomId: 'r1' })
+    await Promise.all([b.admin('POST', '/admin/rooms/r1/close'), bob.request('room:join', { roomId: 'r1' }), ada.request('room:join', { roomId: 'r1' })])
+    for (const client of [ada, bob]) await client.request('room:leave')
+  }
+  await Promise.all([ada.close(), bob.close()])
+  for (const server of [a, b]) await until(async () => (await server.admin('GET', '/admin/rooms/r1')).status === 404)
+})
+
+t.test('a drain can be shortened', async (t) => {
+  const server = await build(t)
+  const client = await server.connect(1)
+  const drained = server.admin('POST', '/admin/drain', { deadlineSeconds: 600 })
+  await client.event('server:draining')
+  t.equal(await server.app.drain.begin(0), 'deadline')
+  t.match(await drained, { status: 200, body: { result: 'deadline', sessions: 1 } })
+})
