@@ -49,7 +49,10 @@ export function keepRooms (app: FastifyInstance, rooms: RoomKeeping): () => Prom
         const members = [...room.members].map((session) => ({ sessionId: session.id, userKey: session.userKey, profile: session.user.profile }))
         // Somebody who is coming in may be in the store and not in the list.
         if (room.joining.size > 0) rooms.markDirty()
-        if (members.length) rooms.announce(room.roomId, await store.replaceShare(nodeId, { room: room.record, pinHash: room.pinHash, members }))
+        if (members.length === 0) continue
+        const change = await store.replaceShare(nodeId, { room: room.record, pinHash: room.pinHash, members })
+        if (change.closed === true) rooms.closeHere(room)
+        else rooms.announce(room.roomId, change)
       }
       const sessions = [...app.sockets.all()]
       for (let i = 0; i < sessions.length; i += batch) {

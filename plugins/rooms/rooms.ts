@@ -98,6 +98,9 @@ interface RoomHeader {
 
 type Data<T extends keyof typeof events> = Omit<z.input<(typeof events)[T]>, 'roomId'>
 
+const closedText = (roomId: string, reason: RoomCloseReason) =>
+  eventText('room:closed', { roomId, reason: closeReason.parse(reason), timestamp: Date.now() })
+
 const channelOf = (roomId: string) => `room:${roomId}`
 
 export function hashPin (roomId: string, pin: string): string {
@@ -108,6 +111,8 @@ export function hashPin (roomId: string, pin: string): string {
 export interface RoomKeeping extends Rooms {
   /** Tells a room of users whose membership another server or a correction ended or restored. */
   announce (roomId: string, change: ShareChange): void
+  /** Ends a room here that others closed while this server could not hear of it. */
+  closeHere (room: LocalRoom): void
   /** Tells members that a room that the store no longer has is closed. */
   announceClosed (room: RoomRecord, reason: RoomCloseReason): void
   /** Whether the store missed something this server knows; cleared by reading it. */
@@ -326,9 +331,13 @@ export function createRooms (app: FastifyInstance): RoomKeeping {
       for (const user of joined) announceJoin(roomId, user, count)
       for (const user of left) announceLeave(roomId, user.userId, count)
     },
+    closeHere (room) {
+      room.closedUpTo = room.record.createdAt
+      deliver(room, textFrame(closedText(room.roomId, 'closed_by_admin')))
+      detachAll(room, 'closed_by_admin')
+    },
     announceClosed ({ roomId, createdAt }, reason) {
-      const text = eventText('room:closed', { roomId, reason: closeReason.parse(reason), timestamp: Date.now() })
-      publish(roomId, { closed: { reason, createdAt } }, text)
+      publish(roomId, { closed: { reason, createdAt } }, closedText(roomId, reason))
     },
     takeDirty () {
       const was = dirty

@@ -3,7 +3,7 @@ import { isCoded, rateLimited, unavailable } from '../errors/codes.ts'
 import type { Profile } from '../sockets/user.ts'
 import { banned, PinRequired, PinWrong, RoomFull, RoomNotFound } from './errors.ts'
 import * as scripts from './scripts.ts'
-import { leaseMs, participantsTold, pinTries, pinWindowMs } from './store.ts'
+import { closedMemoryMs, leaseMs, participantsTold, pinTries, pinWindowMs } from './store.ts'
 import type { RoomRecord, RoomSummary, SessionRecord, ShareChange, Store } from './store.ts'
 
 declare module 'ioredis' {
@@ -13,7 +13,7 @@ declare module 'ioredis' {
     msabRemoveRoom (...args: (string | number)[]): Result<string | null, Context>
     msabForgetEmpty (...args: (string | number)[]): Result<number, Context>
     msabTouch (...args: (string | number)[]): Result<number, Context>
-    msabReplaceShare (...args: (string | number)[]): Result<[string[], (string | null)[], number], Context>
+    msabReplaceShare (...args: (string | number)[]): Result<[string[], (string | null)[], number, number], Context>
   }
 }
 
@@ -31,6 +31,7 @@ const roomKeys = (roomId: string) => {
   const key = roomKey(roomId)
   return [key, `${key}:users`, `${key}:profiles`, `${key}:refs`, `${key}:sessions`]
 }
+const closedKey = (roomId: string) => `${roomKey(roomId)}:closed`
 const userSessionsKey = (userKey: string) => `${prefix}:user:{${userKey}}:sessions`
 const nodeKey = (nodeId: string) => `${prefix}:node:{${nodeId}}`
 
@@ -47,10 +48,10 @@ const parse = <T>(text: string) => JSON.parse(text) as T
 export function createRedisStore (redis: Redis, nodeId: string): Store {
   redis.defineCommand('msabJoin', { numberOfKeys: 7, lua: scripts.join })
   redis.defineCommand('msabLeave', { numberOfKeys: 5, lua: scripts.leave })
-  redis.defineCommand('msabRemoveRoom', { numberOfKeys: 5, lua: scripts.removeRoom })
+  redis.defineCommand('msabRemoveRoom', { numberOfKeys: 6, lua: scripts.removeRoom })
   redis.defineCommand('msabForgetEmpty', { numberOfKeys: 1, lua: scripts.forgetEmpty })
   redis.defineCommand('msabTouch', { numberOfKeys: 1, lua: scripts.touch })
-  redis.defineCommand('msabReplaceShare', { numberOfKeys: 5, lua: scripts.replaceShare })
+  redis.defineCommand('msabReplaceShare', { numberOfKeys: 6, lua: scripts.replaceShare })
 
   const field = (node: string, sessionId: string) => `${node} ${sessionId}`
   // Rooms that the index of this server's rooms names already.
@@ -72,12 +73,13 @@ export function createRedisStore (redis: Redis, nodeId: string): Store {
 
   async function changeShare (node: string, roomId: string, args: [meta: string, pin: string, members: string]): Promise<ShareChange> {
     const now = Date.now()
-    const [joined, left, count] = await redis.msabReplaceShare(...roomKeys(roomId), node, args[0], args[1], now, args[2])
+    const [joined, left, count, closed] = await redis.msabReplaceShare(...roomKeys(roomId), closedKey(roomId), node, args[0], args[1], now, args[2])
     if (count === 0) await redis.zadd(emptyRoomsKey, now, roomId)
     return {
       joined: joined.map((text) => parse<Profile>(text)),
       left: left.filter((text) => text !== null).map((text) => parse<Profile>(text)),
-      count
+      count,
+      ...(closed === 1 ? { closed: true } : {})
     }
   }
 
@@ -127,7 +129,7 @@ export function createRedisStore (redis: Redis, nodeId: string): Store {
       return { lastOfUser: last === 1, count }
     },
     async removeRoom (roomId, onlyIfEmpty = false) {
-      const meta = await redis.msabRemoveRoom(...roomKeys(roomId), onlyIfEmpty ? 1 : 0)
+      const meta = await redis.msabRemoveRoom(...roomKeys(roomId), closedKey(roomId), onlyIfEmpty ? 1 : 0, closedMemoryMs)
       if (meta === null) return
       await Promise.all([redis.zrem(roomsKey, roomId), redis.zrem(emptyRoomsKey, roomId), store.releaseRoom(roomId)])
       // Somebody may have made it again meanwhile; then the indexes must have it.

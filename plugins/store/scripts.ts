@@ -8,6 +8,7 @@
 //   …:profiles  hash: user → profile JSON
 //   …:refs      hash: user → number of sockets
 //   …:sessions  hash: "<node> <session>" → user
+//   …:closed    when the newest room of that name that was closed had been made (ms), for ten minutes
 //   …:ban:<u>   end of a ban (ms), expires with it
 //   …:pin:<u>   wrong pins of the last minute
 
@@ -69,12 +70,13 @@ if redis.call('EXISTS', KEYS[1]) == 1 then redis.call('HSET', KEYS[1], 'activity
 return {last, redis.call('ZCARD', KEYS[2])}
 `
 
-/** KEYS room users profiles refs sessions — ARGV onlyIfEmpty */
+/** KEYS room users profiles refs sessions closed — ARGV onlyIfEmpty memory */
 export const removeRoom = `
 local meta = redis.call('HGET', KEYS[1], 'meta')
 if not meta then return false end
 if ARGV[1] == '1' and redis.call('ZCARD', KEYS[2]) > 0 then return false end
 redis.call('DEL', KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5])
+redis.call('SET', KEYS[6], string.format('%.0f', cjson.decode(meta).createdAt), 'PX', ARGV[2])
 return meta
 `
 
@@ -94,14 +96,19 @@ return 1
 `
 
 /**
- * KEYS room users profiles refs sessions — ARGV node meta pin now members(JSON [[field, user, profile]…])
+ * KEYS room users profiles refs sessions closed — ARGV node meta pin now members(JSON [[field, user, profile]…])
  *
  * Makes a server's share of the room what is given: members it does not have
  * any more are removed, those that are missing are added. Returns the profiles
- * of the users who thereby came and went, and the number of users.
+ * of the users who thereby came and went, the number of users, and 1 when the room
+ * was closed meanwhile: then nothing is written back.
  */
 export const replaceShare = `
 local given, joined, left = {}, {}, {}
+local closed = redis.call('GET', KEYS[6])
+if closed and ARGV[2] ~= '' and tonumber(closed) >= cjson.decode(ARGV[2]).createdAt then
+  return {joined, left, redis.call('ZCARD', KEYS[2]), 1}
+end
 for _, member in ipairs(cjson.decode(ARGV[5])) do given[member[1]] = member end
 local sessions = redis.call('HGETALL', KEYS[5])
 local there = {}
@@ -136,5 +143,5 @@ if next(given) then
 else
   redis.call('HDEL', KEYS[1], 'producers:' .. ARGV[1])
 end
-return {joined, left, redis.call('ZCARD', KEYS[2])}
+return {joined, left, redis.call('ZCARD', KEYS[2]), 0}
 `

@@ -60,6 +60,8 @@ export interface ShareChange {
   joined: Profile[]
   left: Profile[]
   count: number
+  /** The room was closed while this server could not hear of it; its members are not in any more. */
+  closed?: boolean
 }
 
 export interface SessionRecord {
@@ -161,6 +163,8 @@ export interface Store {
 
 /** Lifetime of a server's claim to be alive, in milliseconds; renewed every third of it. */
 export const leaseMs = 10_000
+/** How long it is remembered that a room was closed, for servers that missed it, in milliseconds. */
+export const closedMemoryMs = 600_000
 /** Wrong pins a user may try in a room per minute (protocol.md, room rules). */
 export const pinTries = 5
 export const pinWindowMs = 60_000

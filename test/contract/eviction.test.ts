@@ -40,3 +40,24 @@ t.test('a drain can be shortened', async (t) => {
   t.equal(await server.app.drain.begin(0), 'deadline')
   t.match(await drained, { status: 200, body: { result: 'deadline', sessions: 1 } })
 })
+
+t.test('a room that was closed while a server could not hear of it is closed there, too', async (t) => {
+  const env = { REDIS_URL: (await startRedis(t)).url }
+  const [a, b] = [await build(t, { env }), await build(t, { env })]
+  const [ada, bob] = [await a.connect(1), await b.connect(2)]
+  for (const client of [ada, bob]) await client.ok('room:join', { roomId: 'r1' })
+  // What b would have heard is lost: its own subscription is cut, and the room closed meanwhile.
+  const room = await a.app.store.removeRoom('r1')
+  t.ok(room)
+  const name = `flylive:${b.app.config.NODE_ID}`
+  for (const line of String(await a.app.redis.call('CLIENT', 'LIST')).split('\n')) {
+    if (line.includes(`name=${name}`) && line.includes('sub=')) {
+      const id = /^id=(\d+)/.exec(line)?.[1]
+      if (id !== undefined && / sub=[1-9]/.test(line)) await a.app.redis.call('CLIENT', 'KILL', 'ID', id)
+    }
+  }
+  for (const client of [ada, bob]) t.match(await client.event('room:closed'), { roomId: 'r1', reason: 'closed_by_admin' })
+  t.equal(await bob.fails('room:leave'), 'NOT_IN_ROOM')
+  t.equal((await b.admin('GET', '/admin/rooms/r1')).status, 404)
+  await bob.ok('room:join', { roomId: 'r1' })
+})
