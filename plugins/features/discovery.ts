@@ -1,5 +1,6 @@
 import { existsSync, readdirSync } from 'node:fs'
 import { registerHooks } from 'node:module'
+import type { ResolveFnOutput, ResolveHookContext } from 'node:module'
 import { join } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
 import type { FastifyPluginAsync } from 'fastify'
@@ -53,12 +54,22 @@ function hookGenerations (): void {
   hooked = true
   registerHooks({
     resolve (specifier, context, nextResolve) {
-      const resolved = nextResolve(specifier, context)
       const generation = /[?&]gen=(\d+)/.exec(context.parentURL ?? '')?.[1]
+      const resolved = resolveFrom(specifier, context, nextResolve, generation !== undefined)
       if (generation === undefined || /[?&]gen=/.test(resolved.url) || ![...roots].some((root) => resolved.url.startsWith(root))) return resolved
       return { ...resolved, url: `${resolved.url}?gen=${generation}` }
     }
   })
+}
+
+/** A feature outside the checkout finds the server's packages, unless it has its own. */
+function resolveFrom (specifier: string, context: ResolveHookContext, next: (specifier: string, context?: Partial<ResolveHookContext>) => ResolveFnOutput, isFeature: boolean): ResolveFnOutput {
+  try {
+    return next(specifier, context)
+  } catch (error) {
+    if (!isFeature || /^[./]|^[a-z]+:/.test(specifier)) throw error
+    return next(specifier, { ...context, parentURL: import.meta.url })
+  }
 }
 
 const metaSymbol = Symbol.for('plugin-meta')

@@ -1,4 +1,5 @@
-import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
 import { build } from '../support/build.ts'
@@ -8,8 +9,8 @@ const root = join(import.meta.dirname, '..', '..')
 t.test("CONTRIBUTING's feature works as it stands there", async (t) => {
   const code = /```ts\n([\s\S]+?)```/.exec(readFileSync(join(root, 'CONTRIBUTING.md'), 'utf8'))?.[1] ?? ''
   t.ok(code.trim().split('\n').length <= 22, 'about 20 lines')
-  // Within the checkout, so that it finds the same packages.
-  const featuresDir = join(root, '.tap', `features-${process.pid}`)
+  // A deployer's folder, outside the checkout and without packages of its own.
+  const featuresDir = mkdtempSync(join(tmpdir(), 'flylive-features-'))
   t.teardown(() => rmSync(featuresDir, { recursive: true, force: true }))
   mkdirSync(join(featuresDir, 'wave'), { recursive: true })
   writeFileSync(join(featuresDir, 'wave', 'index.ts'), code)
