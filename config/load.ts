@@ -66,7 +66,8 @@ export function loadConfig (env: Record<string, string | undefined>): Config {
     ...values,
     JWT_SECRET: values.JWT_SECRET ?? randomBytes(32).toString('hex'),
     ADMIN_API_KEY: madeUp.has('ADMIN_API_KEY') ? [randomBytes(24).toString('base64url')] : values.ADMIN_API_KEY,
-    featureDefaults: defaults[name].features,
+    // There is nothing to bridge to without a backend.
+    featureDefaults: { 'laravel-bridge': values.LARAVEL_API_URL !== undefined, ...defaults[name].features },
     madeUp
   }
 }

@@ -3,5 +3,5 @@ import type { EnvironmentDefaults } from './load.ts'
 /** What is exposed to the world: the page for trying things out is not. */
 export default {
   env: {},
-  features: { auth: true, media: true, stage: false }
+  features: { stage: false }
 } satisfies EnvironmentDefaults

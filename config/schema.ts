@@ -53,7 +53,7 @@ export const sections = {
     NODE_ID: z.string().regex(/^[A-Za-z0-9_.-]{1,64}$/, 'must be 1–64 characters of A–Z a–z 0–9 _ . -').default(hostname().replace(/[^A-Za-z0-9_.-]/g, '-').slice(0, 64) || 'node')
       .describe('Name of this server in logs, metrics and /health. Default: the host name.'),
     DATA_DIR: z.string().default('data')
-      .describe('Folder for what must survive a crash when no Redis is configured (bans, revoked tokens).'),
+      .describe('Folder for what must survive a crash when no Redis is configured (gifts, bans, revoked tokens).'),
     DRAIN_SECONDS: whole(0, 3600).default(10)
       .describe('How long a stopping server lets running sessions go on before it closes them. 0 in development and test.')
   },
@@ -157,7 +157,17 @@ export const sections = {
     LARAVEL_API_TIMEOUT_MS: whole(1, 120_000).default(10_000)
       .describe('How long a call to the backend may take.'),
     LARAVEL_EVENTS_CHANNEL: z.string().min(1).default('flylive:msab:events')
-      .describe("Redis channel of the backend's events.")
+      .describe("Redis channel of the backend's events, with the backend's own key prefix where it has one."),
+    LARAVEL_EVENTS: list.default([
+      'balance.updated', 'reward.earned', 'badge.earned', 'level.up',
+      'room.level_up', 'room.participant_count', 'room.member_joined', 'room.member_left', 'room.member_kicked', 'room.member_blocked',
+      'room.member_role_changed', 'room.join_request_created', 'room.join_request_approved', 'room.join_request_rejected',
+      'income_target.completed', 'income_target.member_completed',
+      'agency.invitation', 'agency.join_request', 'agency.join_request_approved', 'agency.join_request_rejected', 'agency.member_kicked',
+      'agency.member_joined', 'agency.member_left', 'agency.dissolved',
+      'config:invalidate', 'asset:invalidate'
+    ])
+      .describe("Names of the backend's events that are passed on to clients; others are dropped and counted.")
   }
 } as const
 

@@ -10,5 +10,5 @@ export default {
     MEDIASOUP_WORKERS: '1',
     DRAIN_SECONDS: '0'
   },
-  features: { auth: true, media: true, stage: false }
+  features: { stage: false }
 } satisfies EnvironmentDefaults

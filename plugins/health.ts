@@ -17,6 +17,13 @@ declare module 'fastify' {
   }
 }
 
+declare module './hooks.ts' {
+  interface KernelHooks {
+    /** What a feature needs for its work, by name: each check throws, with what is wrong, while it does not have it. */
+    'health:checks': () => Record<string, () => Promise<void> | void>
+  }
+}
+
 const freshMs = 1000
 
 /** Whether this server can do its work: media workers, store, pub/sub, and not shutting down. */
@@ -34,7 +41,9 @@ export default fp(async function health (app) {
         checks[name] = { ok: false, error: error instanceof Error ? error.message : String(error) }
       }
     }
+    const ofFeatures = Object.assign({}, ...await app.hooks.ask('health:checks')) as Record<string, () => Promise<void> | void>
     await Promise.all([
+      ...Object.entries(ofFeatures).map(([name, check]) => note(name, check)),
       note('store', () => app.store.ping()),
       note('pubsub', () => app.bus.check()),
       note('workers', () => { if (!app.sfu.ready) throw new Error('no media worker is running') })
@@ -55,4 +64,4 @@ export default fp(async function health (app) {
       return { ready, checks }
     }
   } satisfies Health)
-}, { name: 'health', dependencies: ['store', 'bus', 'sfu', 'drain', 'metrics'] })
+}, { name: 'health', dependencies: ['store', 'bus', 'hooks', 'sfu', 'drain', 'metrics'] })

@@ -25,6 +25,8 @@ export interface HookEntry {
 
 /** The kernel's side: runs what is registered now. */
 export interface Hooks extends HookRegistrar {
+  /** Whether anybody is there to be asked. */
+  has (name: HookName): boolean
   /**
    * Calls every function in order of registration, without waiting for what
    * they return. A failure is logged and stops nobody else.
@@ -75,6 +77,7 @@ export function createHooks (log: FastifyBaseLogger): Hooks {
       kernel.push({ name, fn: fn as HookEntry['fn'] })
       this.install('kernel', kernel)
     },
+    has: (name) => byName.has(name),
     emit (name, ...args) {
       for (const fn of byName.get(name) ?? []) {
         const failed = (err: unknown) => log.error({ err, hook: name }, 'a hook failed')

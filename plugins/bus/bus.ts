@@ -1,3 +1,5 @@
+import type { Envelope } from '../store/store.ts'
+
 /** Receives what was published, in the order in which it was published. */
 export type BusHandler = (message: string) => void
 
@@ -16,6 +18,14 @@ export interface Bus {
    * @returns true when it went to all servers, false when only to this one
    */
   publish (channel: string, message: string): Promise<boolean>
+  /**
+   * A message as a store can publish it in one step with a change of its own.
+   * Whoever sends it so does not know whether it came back: after an
+   * interruption ({@link onHealed}) the state itself must be looked at.
+   *
+   * @returns undefined where only {@link publish} can
+   */
+  envelope (channel: string, message: string): Envelope | undefined
   /**
    * Sends a message around and waits for it.
    *

@@ -48,6 +48,7 @@ export function createLocalBus (): Bus {
       subscribers.deliver(channel, message)
       return true
     },
+    envelope: () => undefined,
     async check () {},
     onHealed () {},
     async close () {}

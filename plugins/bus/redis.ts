@@ -106,6 +106,8 @@ export async function createRedisBus (redis: Redis, db: number, nodeId: string, 
         return false
       }
     },
+    // By nobody, and so taken by everybody who hears it.
+    envelope: (channel, message) => ({ channel: prefix + channel, text: `- 0 ${message}` }),
     async check () {
       const token = String(++sequence)
       const { promise, resolve, reject } = Promise.withResolvers<void>()

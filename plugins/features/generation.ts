@@ -1,5 +1,6 @@
 import Fastify, { LogController } from 'fastify'
 import type { FastifyInstance, HTTPMethods } from 'fastify'
+import type { AgendaRegistrar, JobHandler } from '../agenda.ts'
 import type { Control } from '../control.ts'
 import fp from 'fastify-plugin'
 import { serializerCompiler, validatorCompiler } from 'fastify-type-provider-zod'
@@ -17,6 +18,7 @@ export interface Generation {
   app: FastifyInstance
   table: MessageTable
   hooks: readonly HookEntry[]
+  jobs: ReadonlyMap<string, JobHandler>
   routes: readonly { method: HTTPMethods, url: string }[]
   /** Decorators it adds for others. */
   provides: readonly string[]
@@ -52,6 +54,7 @@ export async function buildGeneration (
   })
   const messages = createMessageRecorder()
   const hooks: HookEntry[] = []
+  const jobs = new Map<string, JobHandler>()
   const routes: { method: HTTPMethods, url: string }[] = []
   const generation = { running: 0 }
 
@@ -62,6 +65,10 @@ export async function buildGeneration (
   if (kernel.hasDecorator('redis')) app.decorate('redis', kernel.redis)
   app.decorate('messages', { on: messages.on, events: messages.events, limits: kernel.messages.limits } as never)
   app.decorate('hooks', { on: (hook, fn) => { hooks.push({ name: hook, fn: fn as HookEntry['fn'] }) } } satisfies HookRegistrar as never)
+  app.decorate('agenda', {
+    on: (job, handler) => { jobs.set(job, handler) },
+    schedule: kernel.agenda.schedule
+  } satisfies AgendaRegistrar as never)
   app.decorate('control', {
     send: kernel.control.send,
     on (kind, handler) {
@@ -103,6 +110,6 @@ export async function buildGeneration (
   const provides = Object.getOwnPropertyNames(app).filter((property) => !before.has(property) && !module.dependencies.some((dependency) => provided(dependency)?.includes(property)))
 
   return Object.assign(generation, {
-    name, number, app, hooks, routes, provides, table: messages.table, loadedAt: Date.now()
+    name, number, app, hooks, jobs, routes, provides, table: messages.table, loadedAt: Date.now()
   })
 }

@@ -129,6 +129,7 @@ export default fp<FeatureOptions>(async function features (app, { featuresDir })
       throw error
     }
     app.hooks.install(name, generation.hooks)
+    app.agenda.install(name, generation.jobs)
     Object.assign(feature, { state: 'enabled', module, generation, error: undefined })
     loaded.set({ feature: name }, generation.number)
     if (old) await retire(old, replaced)
@@ -142,6 +143,7 @@ export default fp<FeatureOptions>(async function features (app, { featuresDir })
     router = createRouter(running(name))
     const replaced = app.messages.install(name, undefined)
     app.hooks.install(name, [])
+    app.agenda.install(name, new Map())
     app.messages.disable(name, old.table.routes.map((route) => route.type))
     delete feature.generation
     feature.state = 'disabled'
@@ -202,7 +204,7 @@ export default fp<FeatureOptions>(async function features (app, { featuresDir })
   })
 }, {
   name: 'features',
-  dependencies: ['config', 'errors', 'metrics', 'hooks', 'messages', 'store', 'bus', 'control', 'sockets', 'rooms', 'sfu', 'drain', 'admin', 'http']
+  dependencies: ['config', 'errors', 'metrics', 'hooks', 'messages', 'store', 'agenda', 'bus', 'control', 'sockets', 'rooms', 'sfu', 'drain', 'admin', 'http']
 })
 
 function createRouter (generations: readonly Generation[]) {

@@ -141,7 +141,7 @@ export default fp(async function messages (app) {
     if (!parsed.success) throw validationFailed(parsed.error.issues)
     const room = route.room === false ? undefined : app.rooms.ofSession(session, (parsed.data as { roomId?: string }).roomId)
     if (route.limit) {
-      const key = route.limit.perRoom === true ? `${room?.roomId ?? ''}:${session.userKey}` : session.userKey
+      const key = route.limit.perRoom === true ? `${room?.roomId ?? ''} ${session.userKey}` : session.userKey
       await limits.consume(route.type, key, route.limit.perMinute)
     }
     const context: MessageContext<never> = {

@@ -3,6 +3,7 @@ import { userKeyOf } from '../sockets/user.ts'
 import { keepRooms } from './keeper.ts'
 import { events, requests } from './messages.ts'
 import { createRooms } from './rooms.ts'
+import { prominentFirst, standingOf } from './welcome.ts'
 
 /** Rooms: who is in them, what they hear, and when they end. */
 export default fp(async function rooms (app) {
@@ -13,12 +14,13 @@ export default fp(async function rooms (app) {
   app.messages.on('room:join', { ...requests['room:join'], room: false, exclusive: true }, async (data, { session, afterReply }) => {
     const { room, result, extra, answered } = await created.join(session, data)
     afterReply(answered)
+    const [standing, participants] = await Promise.all([standingOf(app, result.room, session), prominentFirst(app, room, result)])
     return {
       roomId: room.roomId,
-      self: { userId: session.user.id, role: created.roleOf(result.room, session) },
-      ownerId: result.room.ownerId,
+      self: { userId: session.user.id, role: standing.role },
+      ownerId: standing.ownerId,
       participantCount: result.count,
-      participants: result.participants,
+      participants,
       ...extra
     }
   })
@@ -51,4 +53,4 @@ export default fp(async function rooms (app) {
     // Nobody needs to wait for the lease to end.
     await app.store.forgetNode(app.nodeId).catch(() => {})
   })
-}, { name: 'rooms', dependencies: ['store', 'bus', 'control', 'sockets', 'messages', 'drain'] })
+}, { name: 'rooms', dependencies: ['store', 'agenda', 'bus', 'control', 'sockets', 'messages', 'drain'] })

@@ -8,13 +8,13 @@ const batch = 500
 
 /**
  * What must happen without anybody asking: this server's sign of life, members
- * of servers that died, empty rooms, and setting the store right after it was
+ * of servers that died, and setting the store right after it was
  * away. One tick follows the end of the one before.
  *
  * @returns a function that stops it
  */
 export function keepRooms (app: FastifyInstance, rooms: RoomKeeping): () => Promise<void> {
-  const { bus, config, log, nodeId, store } = app
+  const { bus, log, nodeId, store } = app
   let lookedForDead = -Infinity
   let warned = false
   let busy = false
@@ -52,7 +52,10 @@ export function keepRooms (app: FastifyInstance, rooms: RoomKeeping): () => Prom
         if (members.length === 0) continue
         const change = await store.replaceShare(nodeId, { room: room.record, pinHash: room.pinHash, members })
         if (change.closed === true) rooms.closeHere(room)
-        else rooms.announce(room.roomId, change)
+        else {
+          rooms.announce(room.roomId, change)
+          await rooms.documents.setRight(room)
+        }
       }
       const sessions = [...app.sockets.all()]
       for (let i = 0; i < sessions.length; i += batch) {
@@ -65,26 +68,12 @@ export function keepRooms (app: FastifyInstance, rooms: RoomKeeping): () => Prom
     }
   }
 
-  async function closeEmptyRooms () {
-    const before = Date.now() - config.EMPTY_ROOM_SECONDS * 1000
-    for (;;) {
-      const due = await store.listEmptyRooms(before, batch)
-      await Promise.all(due.map(async (roomId) => {
-        const removed = await store.removeRoom(roomId, true)
-        if (removed) rooms.announceClosed(removed, 'inactivity')
-        else await store.forgetEmptyRoom(roomId, before)
-      }))
-      if (due.length < batch || stopped) return
-    }
-  }
-
   async function tick () {
     if (busy || stopped) return
     busy = true
     try {
       await removeDead()
       await setRight()
-      await closeEmptyRooms()
       warned = false
     } catch (err) {
       if (!warned) log.warn({ err }, 'rooms are not looked after while the store is away')

@@ -8,7 +8,9 @@ import { eventText, textFrame } from '../sockets/frames.ts'
 import type { Session } from '../sockets/session.ts'
 import { userKeyOf } from '../sockets/user.ts'
 import type { Profile, UserId } from '../sockets/user.ts'
-import type { JoinResult, RoomRecord, ShareChange } from '../store/store.ts'
+import type { JoinCommand, JoinResult, RoomRecord, ShareChange } from '../store/store.ts'
+import { createDocuments } from './documents.ts'
+import type { DocumentHeader, DocumentKeeping, Documents } from './documents.ts'
 import { NotInRoom, RoomNotFound } from './errors.ts'
 import { deliver } from './local-room.ts'
 import type { LocalRoom } from './local-room.ts'
@@ -22,7 +24,8 @@ export interface EmitOptions {
   local?: boolean
 }
 
-export type LeaveReason = 'left' | 'moved' | 'disconnected' | 'closed'
+/** `moved`: to another room. `kicked`: ended by an admin or the backend. */
+export type LeaveReason = 'left' | 'moved' | 'disconnected' | 'kicked' | 'closed'
 export type Role = 'owner' | 'admin' | 'member'
 
 /** Rooms and who is in them. */
@@ -36,8 +39,18 @@ export interface Rooms {
    * @throws NOT_IN_ROOM when the socket is in none or in another one
    */
   ofSession (session: Session, roomId?: string): LocalRoom
-  /** The rights a user has in a room. */
-  roleOf (room: RoomRecord, session: Session): Role
+  /** Small documents of rooms that many change at once. */
+  readonly documents: Documents
+  /**
+   * The rights a user has in a room, as whoever knows the room says (the hook `room:role`).
+   *
+   * @throws UNAVAILABLE when it can't be told now
+   */
+  roleOf (room: RoomRecord, session: Session): Promise<Role>
+  /** @throws UNAVAILABLE when it can't be told now */
+  ownerOf (room: RoomRecord): Promise<UserId>
+  /** Notes that something happened in a room, for those who look for idle ones. */
+  touch (roomId: string): void
   /**
    * Lets a socket into a room; another room it is in is left. Events of the
    * room reach it once `answered` is called.
@@ -55,9 +68,10 @@ export interface Rooms {
   /**
    * Closes a room for everyone.
    *
-   * @returns whether there was one
+   * @param onlyIfEmpty leave it when somebody is in it
+   * @returns whether there was one; true to exactly one of several callers
    */
-  close (roomId: string, reason: RoomCloseReason): Promise<boolean>
+  close (roomId: string, reason: RoomCloseReason, onlyIfEmpty?: boolean): Promise<boolean>
   /**
    * Ends a user's sockets in a room, on every server.
    *
@@ -80,6 +94,29 @@ declare module '../hooks.ts' {
     'room:leave': (room: LocalRoom, session: Session, reason: LeaveReason) => void
     /** A room is closed; its members here have been told and are out. */
     'room:close': (room: LocalRoom, reason: RoomCloseReason) => void
+
+    /**
+     * May a room come to be, and whose is it? Asked when there is none of that name.
+     * It throws where there must be none.
+     */
+    'room:create': (roomId: string, session: Session) => Promise<{ ownerId: UserId } | undefined>
+    /** What rights has a user? The first answer counts; without one the owner is the owner, and an admin is who has that role in the token. */
+    'room:role': (room: RoomRecord, session: Session) => Promise<Role | undefined>
+    /** Whose is a room? The first answer counts; without one it is whose it was when it was made. */
+    'room:owner': (room: RoomRecord) => Promise<UserId | undefined>
+    /** Who of a room's members is told of first, when not all can be? */
+    'room:first': (room: LocalRoom) => readonly UserId[]
+
+    // Each of these is called on one server for what happens on any.
+    'room:created': (room: RoomRecord) => void
+    /** A user has come in, with the first of their sockets. */
+    'room:userJoined': (roomId: string, user: Profile, count: number) => void
+    /** A user is out, with the last of their sockets. */
+    'room:userLeft': (roomId: string, user: { userId: UserId, userKey: string }, reason: LeaveReason, count: number) => void
+    /** A room is no more. */
+    'room:removed': (room: RoomRecord, reason: RoomCloseReason) => void
+    /** Something of what was to be told of a room's members may not have been: a server died, or the store was away. */
+    'room:corrected': (roomId: string) => void
   }
 }
 
@@ -94,12 +131,20 @@ interface RoomHeader {
   except?: string | undefined
   /** The room is closed: why, and which one of that name it was. */
   closed?: { reason: RoomCloseReason, createdAt: number }
+  /** A document has changed; the rest are its events, one a line. */
+  document?: DocumentHeader
 }
 
 type Data<T extends keyof typeof events> = Omit<z.input<(typeof events)[T]>, 'roomId'>
 
 const closedText = (roomId: string, reason: RoomCloseReason) =>
   eventText('room:closed', { roomId, reason: closeReason.parse(reason), timestamp: Date.now() })
+
+/** Rights without anybody who knows more of the room. */
+export function roleByRecord (room: RoomRecord, session: Session): Role {
+  if (userKeyOf(room.ownerId) === session.userKey) return 'owner'
+  return session.user.roles.includes('admin') ? 'admin' : 'member'
+}
 
 const channelOf = (roomId: string) => `room:${roomId}`
 
@@ -109,12 +154,11 @@ export function hashPin (roomId: string, pin: string): string {
 
 /** What the rooms plugin needs besides {@link Rooms} itself, to look after them. */
 export interface RoomKeeping extends Rooms {
+  readonly documents: DocumentKeeping
   /** Tells a room of users whose membership another server or a correction ended or restored. */
   announce (roomId: string, change: ShareChange): void
   /** Ends a room here that others closed while this server could not hear of it. */
   closeHere (room: LocalRoom): void
-  /** Tells members that a room that the store no longer has is closed. */
-  announceClosed (room: RoomRecord, reason: RoomCloseReason): void
   /** Whether the store missed something this server knows; cleared by reading it. */
   takeDirty (): boolean
   markDirty (): void
@@ -129,6 +173,7 @@ export function createRooms (app: FastifyInstance): RoomKeeping {
   const rooms = new Map<string, LocalRoom>()
   const leaving = new Set<Promise<void>>()
   const channels = new Map<string, { ready: Promise<void>, handler: (message: string) => void }>()
+  const documents = createDocuments(app, (roomId) => rooms.get(roomId), channelOf)
   let dirty = false
 
   const presence = createPresence(
@@ -161,6 +206,7 @@ export function createRooms (app: FastifyInstance): RoomKeeping {
       // A new room of that name has nothing to do with it.
       if (room.record.createdAt > header.closed.createdAt) return
     }
+    if (header.document) return documents.heard(room, header.document, message.slice(end + 1))
     deliver(room, textFrame(message.slice(end + 1)), header.except)
     if (header.closed) detachAll(room, header.closed.reason)
   }
@@ -187,6 +233,7 @@ export function createRooms (app: FastifyInstance): RoomKeeping {
   function release (room: LocalRoom): void {
     if (room.members.size + room.joining.size > 0 || rooms.get(room.roomId) !== room) return
     rooms.delete(room.roomId)
+    documents.forget(room.roomId)
     const channel = channels.get(room.roomId)
     channels.delete(room.roomId)
     if (channel) bus.unsubscribe(channelOf(room.roomId), channel.handler)
@@ -195,6 +242,7 @@ export function createRooms (app: FastifyInstance): RoomKeeping {
 
   function detachAll (room: LocalRoom, reason: RoomCloseReason): void {
     presence.forget(room.roomId)
+    documents.forget(room.roomId)
     for (const session of room.members) {
       hooks.emit('room:leave', room, session, 'closed')
       session.roomId = null
@@ -213,11 +261,18 @@ export function createRooms (app: FastifyInstance): RoomKeeping {
   }
 
   function announceJoin (roomId: string, user: Profile, count: number, except?: string): void {
+    hooks.emit('room:userJoined', roomId, user, count)
     if (count > config.PRESENCE_COALESCE_OVER || presence.pending(roomId)) return presence.joined(roomId, user, count)
     emit(roomId, 'room:userJoined', { userId: user.userId, user } satisfies Data<'room:userJoined'>, except === undefined ? {} : { except })
   }
 
-  function announceLeave (roomId: string, userId: UserId, count: number): void {
+  /** Tells those who hear on behalf of all servers, and the room. */
+  function announceLeave (roomId: string, userId: UserId, reason: LeaveReason, count: number): void {
+    hooks.emit('room:userLeft', roomId, { userId, userKey: userKeyOf(userId) }, reason, count)
+    tellLeave(roomId, userId, count)
+  }
+
+  function tellLeave (roomId: string, userId: UserId, count: number): void {
     // The one that leaves counted, too, when the room was over the limit.
     if (count + 1 > config.PRESENCE_COALESCE_OVER || presence.pending(roomId)) return presence.left(roomId, userId, count)
     emit(roomId, 'room:userLeft', { userId } satisfies Data<'room:userLeft'>)
@@ -237,10 +292,8 @@ export function createRooms (app: FastifyInstance): RoomKeeping {
 
     try {
       await channels.get(roomId)?.ready
-      const create = app.drain.draining ? undefined : { roomId, ownerId: session.user.id, createdAt: now, seatCount, locked: pin !== undefined }
-      const result = await store.join({
-        roomId, sessionId: session.id, userKey: session.userKey, profile: session.user.profile, limit: config.MAX_CLIENTS_PER_ROOM, pinHash, create, now
-      })
+      const command = { roomId, sessionId: session.id, userKey: session.userKey, profile: session.user.profile, limit: config.MAX_CLIENTS_PER_ROOM, pinHash, now }
+      const result = await enter(command, session, seatCount)
       // Only now: who is refused stays where they are.
       if (session.roomId !== roomId) await leave(session, 'moved')
       room.record = result.room
@@ -252,6 +305,8 @@ export function createRooms (app: FastifyInstance): RoomKeeping {
         throw unavailable('The room or the connection was closed meanwhile')
       }
       record(session)
+      documents.learn(room, result.documents)
+      if (result.created) hooks.emit('room:created', result.room)
       if (result.firstOfUser) announceJoin(roomId, session.user.profile, result.count, session.id)
       const extra = await hooks.collect('room:join', room, session)
       return {
@@ -269,6 +324,25 @@ export function createRooms (app: FastifyInstance): RoomKeeping {
     }
   }
 
+  /**
+   * Lets a socket into the room that is there, or into one made for it. Whether
+   * one may be made is only asked when there is none: who joins a room that is
+   * there waits for nobody but the store.
+   */
+  async function enter (command: Omit<JoinCommand, 'create'>, session: Session, seatCount: number): Promise<JoinResult> {
+    const { roomId, now, pinHash } = command
+    const make = (ownerId: UserId): RoomRecord => ({ roomId, ownerId, createdAt: now, seatCount, locked: pinHash !== undefined })
+    if (!hooks.has('room:create') && !app.drain.draining) return await store.join({ ...command, create: make(session.user.id) })
+    try {
+      return await store.join(command)
+    } catch (error) {
+      if (!(error instanceof RoomNotFound) || app.drain.draining) throw error
+      const answers = await hooks.ask('room:create', roomId, session)
+      const ownerId = answers.find((answer) => answer !== undefined)?.ownerId ?? session.user.id
+      return await store.join({ ...command, create: make(ownerId) })
+    }
+  }
+
   async function leave (session: Session, reason: LeaveReason): Promise<void> {
     const { roomId } = session
     const room = roomId === null ? undefined : rooms.get(roomId)
@@ -280,13 +354,13 @@ export function createRooms (app: FastifyInstance): RoomKeeping {
     record(session)
     try {
       const result = await store.leave(room.roomId, session.id, session.userKey, Date.now())
-      if (result?.lastOfUser === true) announceLeave(room.roomId, session.user.id, result.count)
+      if (result?.lastOfUser === true) announceLeave(room.roomId, session.user.id, reason, result.count)
     } catch (err) {
       // The room goes on here without the store, and the store is corrected
       // when it is back.
       dirty = true
       log.warn({ err, roomId: room.roomId, sessionId: session.id }, 'the store did not hear of a leave')
-      if (![...room.members].some((other) => other.userKey === session.userKey)) announceLeave(room.roomId, session.user.id, room.members.size)
+      if (![...room.members].some((other) => other.userKey === session.userKey)) tellLeave(room.roomId, session.user.id, room.members.size)
     } finally {
       release(room)
     }
@@ -309,17 +383,25 @@ export function createRooms (app: FastifyInstance): RoomKeeping {
       if (!room || (roomId !== undefined && roomId !== session.roomId)) throw new NotInRoom(roomId === undefined ? 'a room' : `the room ${roomId}`)
       return room
     },
-    roleOf (room, session) {
-      if (userKeyOf(room.ownerId) === session.userKey) return 'owner'
-      return session.user.roles.includes('admin') ? 'admin' : 'member'
+    documents,
+    async roleOf (room, session) {
+      const known = (await hooks.ask('room:role', room, session)).find((role) => role !== undefined)
+      return known ?? roleByRecord(room, session)
+    },
+    async ownerOf (room) {
+      return (await hooks.ask('room:owner', room)).find((owner) => owner !== undefined) ?? room.ownerId
+    },
+    touch (roomId) {
+      store.touchRoom(roomId, Date.now()).catch(() => { /* The next sign of life will be noted. */ })
     },
     join,
     leave,
     emit,
-    async close (roomId, reason) {
-      const removed = await store.removeRoom(roomId)
+    async close (roomId, reason, onlyIfEmpty) {
+      const removed = await store.removeRoom(roomId, onlyIfEmpty)
       if (!removed) return false
-      this.announceClosed(removed, reason)
+      publish(roomId, { closed: { reason, createdAt: removed.createdAt } }, closedText(roomId, reason))
+      hooks.emit('room:removed', removed, reason)
       return true
     },
     async kick (roomId, userId, banUntil) {
@@ -329,15 +411,13 @@ export function createRooms (app: FastifyInstance): RoomKeeping {
     },
     announce (roomId, { joined, left, count }) {
       for (const user of joined) announceJoin(roomId, user, count)
-      for (const user of left) announceLeave(roomId, user.userId, count)
+      for (const user of left) announceLeave(roomId, user.userId, 'disconnected', count)
+      hooks.emit('room:corrected', roomId)
     },
     closeHere (room) {
       room.closedUpTo = room.record.createdAt
       deliver(room, textFrame(closedText(room.roomId, 'closed_by_admin')))
       detachAll(room, 'closed_by_admin')
-    },
-    announceClosed ({ roomId, createdAt }, reason) {
-      publish(roomId, { closed: { reason, createdAt } }, closedText(roomId, reason))
     },
     takeDirty () {
       const was = dirty
@@ -348,7 +428,7 @@ export function createRooms (app: FastifyInstance): RoomKeeping {
       dirty = true
     },
     disconnected (session) {
-      const done = leave(session, 'disconnected').finally(() => leaving.delete(done))
+      const done = leave(session, session.endedFor === 'KICKED' ? 'kicked' : 'disconnected').finally(() => leaving.delete(done))
       leaving.add(done)
     },
     async stop () {

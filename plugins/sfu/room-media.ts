@@ -19,6 +19,23 @@ export interface ProducerEntry {
   producer: types.Producer
   session: Session
   pausedBy: Set<PausedBy>
+  /** What {@link ProducePermit} said it was allowed for. */
+  grant: string | undefined
+}
+
+/** On what terms a socket may send audio. */
+export interface ProducePermit {
+  /** Whether the server keeps it silent from the start. */
+  paused?: boolean
+  /** For what it is allowed: whoever gave the permit recognises by it what was allowed for something else. */
+  grant?: string | undefined
+}
+
+/** A producer to those who decide over it. */
+export interface Voice {
+  session: Session
+  producerId: string
+  grant: string | undefined
 }
 
 /** What one socket has on the media server. */

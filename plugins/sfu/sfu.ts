@@ -12,7 +12,7 @@ import {
 } from './errors.ts'
 import type { MediaWorker, WorkerPool } from './pool.ts'
 import { infoOf } from './room-media.ts'
-import type { Direction, PausedBy, Peer, ProducerEntry, ProducerInfo, RoomMedia } from './room-media.ts'
+import type { Direction, PausedBy, Peer, ProducePermit, ProducerEntry, ProducerInfo, RoomMedia, Voice } from './room-media.ts'
 import { watchSpeakers } from './speakers.ts'
 import type { ActiveSpeakers } from './speakers.ts'
 
@@ -37,6 +37,8 @@ export interface Sfu {
   readonly ready: boolean
   workers (): { index: number, pid: number, port: number, routers: number }[]
   producersOf (roomId: string): ProducerInfo[]
+  /** The producers of a room on this server, for those who decide over them. */
+  voicesOf (roomId: string): Voice[]
   /** Who speaks in a room now. */
   speakersOf (roomId: string): UserId[]
   /** What a room has on the media server, for admins. */
@@ -45,6 +47,7 @@ export interface Sfu {
   createTransport (room: LocalRoom, session: Session, direction: Direction): Promise<TransportParameters>
   connectTransport (session: Session, transportId: string, dtlsParameters: types.DtlsParameters): Promise<void>
   restartIce (session: Session, transportId: string): Promise<types.IceParameters>
+  /** Lets a socket send audio, on the terms of who answers `media:produce`. */
   produce (session: Session, transportId: string, rtpParameters: types.RtpParameters): Promise<string>
   /** Closes a socket's producer, or all of them. */
   closeProducer (session: Session, producerId?: string): void
@@ -67,6 +70,10 @@ declare module 'fastify' {
 
 declare module '../hooks.ts' {
   interface KernelHooks {
+    /** May a socket send audio, and on what terms? It throws where it must not; without an answer it may. */
+    'media:produce': (roomId: string, session: Session) => Promise<ProducePermit | undefined>
+    /** A user has silenced what they send, or not any more. */
+    'media:selfMuted': (roomId: string, session: Session, muted: boolean) => void
     'media:producerOpened': (roomId: string, producer: ProducerInfo, session: Session) => void
     'media:producerClosed': (roomId: string, producer: ProducerInfo, session: Session) => void
     'media:producerPaused': (roomId: string, producer: ProducerInfo, session: Session) => void
@@ -217,6 +224,7 @@ export function createSfu (app: FastifyInstance, pool: () => WorkerPool): SfuKee
     },
     workers: () => pool().alive().map(({ index, worker, port, routers }) => ({ index, pid: worker.pid, port, routers })),
     producersOf: (roomId) => [...opened.get(roomId)?.producers.values() ?? []].map(infoOf),
+    voicesOf: (roomId) => [...opened.get(roomId)?.producers.values() ?? []].map(({ session, producer, grant }) => ({ session, producerId: producer.id, grant })),
     speakersOf: (roomId) => opened.get(roomId)?.speakers.active() ?? [],
     describe (roomId) {
       const media = opened.get(roomId)
@@ -288,12 +296,19 @@ export function createSfu (app: FastifyInstance, pool: () => WorkerPool): SfuKee
       const { peer, transport } = transportOf(session, transportId, 'producer')
       if (peer.producers.size + peer.producing >= maxProducers) throw new ProducerLimit(maxProducers)
       peer.producing++
-      const producer = await transport.produce({ kind: 'audio', rtpParameters }).finally(() => { peer.producing-- })
+      let permit: ProducePermit
+      let producer: types.Producer
+      try {
+        permit = Object.assign({}, ...await hooks.ask('media:produce', peer.media.roomId, session)) as ProducePermit
+        producer = await transport.produce({ kind: 'audio', rtpParameters, paused: permit.paused === true })
+      } finally {
+        peer.producing--
+      }
       if (peer.closed || transport.closed) {
         producer.close()
         throw new TransportNotFound(transportId)
       }
-      const entry: ProducerEntry = { producer, session, pausedBy: new Set() }
+      const entry: ProducerEntry = { producer, session, pausedBy: new Set(permit.paused === true ? ['server'] : []), grant: permit.grant }
       peer.producers.set(producer.id, entry)
       peer.media.producers.set(producer.id, entry)
       await peer.media.speakers.add(producer)
@@ -310,7 +325,9 @@ export function createSfu (app: FastifyInstance, pool: () => WorkerPool): SfuKee
     },
 
     pauseProducer: (session, by, producerId) => asking(async () => {
-      for (const entry of producersOfSession(session, producerId)) {
+      const entries = producersOfSession(session, producerId)
+      if (by === 'self' && entries.some(({ pausedBy }) => !pausedBy.has('self'))) hooks.emit('media:selfMuted', peerOf(session).media.roomId, session, true)
+      for (const entry of entries) {
         const wasPaused = entry.pausedBy.size > 0
         entry.pausedBy.add(by)
         if (wasPaused) continue
@@ -321,7 +338,9 @@ export function createSfu (app: FastifyInstance, pool: () => WorkerPool): SfuKee
     }),
 
     resumeProducer: (session, by, producerId) => asking(async () => {
-      for (const entry of producersOfSession(session, producerId)) {
+      const entries = producersOfSession(session, producerId)
+      if (by === 'self' && entries.some(({ pausedBy }) => pausedBy.has('self'))) hooks.emit('media:selfMuted', peerOf(session).media.roomId, session, false)
+      for (const entry of entries) {
         if (!entry.pausedBy.delete(by) || entry.pausedBy.size > 0) continue
         await entry.producer.resume()
         hooks.emit('media:producerResumed', peerOf(session).media.roomId, infoOf(entry), session)

@@ -6,6 +6,8 @@ import { textFrame, eventText } from './frames.ts'
 import { Session } from './session.ts'
 import type { Identity, SessionLimits } from './session.ts'
 import type { CloseReason } from './close-codes.ts'
+import { userKeyOf } from './user.ts'
+import type { UserId } from './user.ts'
 
 export type Receiver = (session: Session, text: string) => void
 
@@ -17,6 +19,12 @@ export interface Sockets {
   get (sessionId: string): Session | undefined
   all (): IterableIterator<Session>
   ofUser (userKey: string): Iterable<Session>
+  /**
+   * Sends one event to every socket of a user, on every server.
+   *
+   * @returns true when it went to all servers, false when only to this one
+   */
+  toUser (userId: UserId, type: string, data: object): Promise<boolean>
   /** Sends one event to every socket of this server. */
   broadcast (type: string, data: unknown): void
   /** Says who gets the text frames that arrive. */
@@ -44,6 +52,8 @@ declare module '../control.ts' {
   interface ControlMessages {
     /** End every connection of a user but one. */
     'user:replaced': { userKey: string, keep: string }
+    /** An event for every connection of a user, as it goes over the wire. */
+    'user:event': { userKey: string, text: string }
   }
 }
 
@@ -146,6 +156,13 @@ export default fp(async function sockets (app) {
     }
   })
 
+  app.control.on('user:event', ({ userKey, text }) => {
+    const mine = byUser.get(userKey)
+    if (!mine) return
+    const frame = textFrame(text)
+    for (const session of mine) session.write(frame)
+  })
+
   app.decorate('sockets', {
     get size () {
       return sessions.size
@@ -154,6 +171,7 @@ export default fp(async function sockets (app) {
     get: (sessionId) => sessions.get(sessionId),
     all: () => sessions.values(),
     ofUser: (userKey) => byUser.get(userKey) ?? [],
+    toUser: (userId, type, data) => app.control.send('user:event', { userKey: userKeyOf(userId), text: eventText(type, data) }),
     broadcast (type, data) {
       const frame = textFrame(eventText(type, data))
       for (const session of sessions.values()) session.write(frame)

@@ -47,6 +47,7 @@ export class Session {
   readonly identity: Identity
   /** The room it is in. Set by the rooms plugin alone. */
   roomId: string | null = null
+  #endedFor: CloseReason | undefined
   readonly #ws: WebSocket
   readonly #socket: Socket
   readonly #limits: SessionLimits
@@ -79,6 +80,11 @@ export class Session {
 
   get open (): boolean {
     return this.#ws.readyState === WebSocket.OPEN
+  }
+
+  /** Why this server ended it; undefined when it did not. */
+  get endedFor (): CloseReason | undefined {
+    return this.#endedFor
   }
 
   /** Bytes that the peer has not taken yet. */
@@ -114,6 +120,7 @@ export class Session {
    * room nor its audio. Idempotent.
    */
   close (reason: CloseReason): void {
+    this.#endedFor ??= reason
     this.#ws.close(closeCodes[reason], reason)
     // Not now: it may be called while an event is being written to a room, and
     // what follows from the end must come after it for everybody.

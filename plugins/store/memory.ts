@@ -1,7 +1,8 @@
 import { banned, PinRequired, PinWrong, RoomFull, RoomNotFound } from './errors.ts'
 import { createMarks } from './marks.ts'
+import { createNotes } from './notes.ts'
 import { participantsTold, pinTries, pinWindowMs } from './store.ts'
-import type { RoomRecord, RoomSummary, SessionRecord, Store } from './store.ts'
+import type { RoomRecord, RoomSummary, SessionRecord, Store, StoredDocument } from './store.ts'
 import { rateLimited } from '../errors/codes.ts'
 import type { Profile } from '../sockets/user.ts'
 
@@ -12,13 +13,21 @@ interface Room {
   users: Map<string, { profile: Profile, sockets: Set<string> }>
   lastActivityAt: number
   producers: number
+  documents: Map<string, StoredDocument>
+  log: string[]
+}
+
+/** A job that is taken is held and not due; scheduled again, it is both, and waits. */
+interface Jobs {
+  due: Map<string, number>
+  held: Map<string, number>
 }
 
 /**
- * The store of a single server: everything in this process, except the marks,
- * which are in a file so that they survive a crash.
+ * The store of a single server: everything in this process, except marks and
+ * notes, which are in files so that they survive a crash.
  *
- * @param dataDir folder of that file
+ * @param dataDir folder of those files
  */
 export function createMemoryStore (dataDir: string): Store {
   const rooms = new Map<string, Room>()
@@ -27,9 +36,17 @@ export function createMemoryStore (dataDir: string): Store {
   const sessions = new Map<string, Map<string, SessionRecord>>()
   const wrongPins = new Map<string, { count: number, since: number }>()
   const claims = new Map<string, number>()
+  const agendas = new Map<string, Jobs>()
   const marks = createMarks(dataDir)
+  const notes = createNotes(dataDir)
   // A room's id may have colons in it, but no space.
   const banKey = (roomId: string, userKey: string) => `ban:${roomId} ${userKey}`
+
+  function jobsOf (agenda: string): Jobs {
+    const jobs = agendas.get(agenda) ?? { due: new Map(), held: new Map() }
+    agendas.set(agenda, jobs)
+    return jobs
+  }
 
   function checkPin (room: Room, command: { roomId: string, userKey: string, pinHash?: string | undefined, now: number }) {
     if (room.pinHash === undefined) return
@@ -54,6 +71,7 @@ export function createMemoryStore (dataDir: string): Store {
     async close () {
       clearInterval(cleaning)
       marks.close()
+      notes.close()
     },
 
     async join (command) {
@@ -68,7 +86,9 @@ export function createMemoryStore (dataDir: string): Store {
         pinHash: command.pinHash,
         users: new Map(),
         lastActivityAt: now,
-        producers: 0
+        producers: 0,
+        documents: new Map(),
+        log: []
       }
       const user = room.users.get(userKey)
       if (!user && room.users.size >= command.limit) throw new RoomFull()
@@ -87,7 +107,8 @@ export function createMemoryStore (dataDir: string): Store {
         created: known === undefined,
         firstOfUser: user === undefined,
         count: room.users.size,
-        participants: await store.getParticipants(roomId, participantsTold)
+        participants: await store.getParticipants(roomId, participantsTold),
+        documents: new Map(room.documents)
       }
     },
     async leave (roomId, sessionId, userKey, now) {
@@ -114,6 +135,10 @@ export function createMemoryStore (dataDir: string): Store {
     async getParticipants (roomId, limit) {
       return rooms.get(roomId)?.users.values().take(limit).map((user) => user.profile).toArray() ?? []
     },
+    async getMembers (roomId, userKeys) {
+      const users = rooms.get(roomId)?.users
+      return userKeys.map((key) => users?.get(key)?.profile)
+    },
     async listRooms (after, limit) {
       return [...rooms.keys()].filter((id) => id > after).sort().slice(0, limit).map((id) => summary(rooms.get(id) as Room))
     },
@@ -133,6 +158,36 @@ export function createMemoryStore (dataDir: string): Store {
       if (!room) return
       room.lastActivityAt = now
       room.producers = producers ?? room.producers
+    },
+
+    async swapDocument ({ roomId, name, expected, next }) {
+      const room = rooms.get(roomId)
+      if (!room) throw new RoomNotFound(roomId)
+      const document = room.documents.get(name)
+      const { createdAt } = room.record
+      const stale = next !== undefined && !next.version.startsWith(`${createdAt}.`)
+      if (stale || (document?.version ?? '') !== expected) return { swapped: false, createdAt, document }
+      if (next) room.documents.set(name, next)
+      return { swapped: true }
+    },
+    async readDocuments (roomIds, name) {
+      return roomIds.map((roomId) => rooms.get(roomId)?.documents.get(name)?.state)
+    },
+    // This process has lost nothing that it could be given back.
+    async restoreDocuments (roomId) {
+      const room = rooms.get(roomId)
+      return room && new Map(room.documents)
+    },
+
+    async appendLog (roomId, entry, keep, now) {
+      const room = rooms.get(roomId)
+      if (!room) return
+      room.log.push(entry)
+      room.log.splice(0, room.log.length - keep)
+      room.lastActivityAt = now
+    },
+    async readLog (roomId) {
+      return [...rooms.get(roomId)?.log ?? []]
     },
 
     async ban (roomId, userKey, until) {
@@ -160,6 +215,36 @@ export function createMemoryStore (dataDir: string): Store {
     },
     async hasMarks (keys) {
       return keys.map((key) => marks.get(key) !== undefined)
+    },
+
+    async setNote (book, key, text) {
+      notes.set(book, key, text)
+    },
+    async getNote (book, key) {
+      return notes.get(book, key)
+    },
+    async listNotes (book) {
+      return notes.keys(book)
+    },
+
+    async scheduleJob (agenda, key, at) {
+      const { due } = jobsOf(agenda)
+      due.set(key, Math.min(due.get(key) ?? Infinity, at))
+    },
+    async takeDueJobs (agenda, now, limit, until) {
+      const { due, held } = jobsOf(agenda)
+      const keys = [...due].filter(([key, at]) => at <= now && !held.has(key)).sort(([, a], [, b]) => a - b).slice(0, limit).map(([key]) => key)
+      for (const key of keys) {
+        due.delete(key)
+        held.set(key, until)
+      }
+      return keys.map((key) => ({ key, token: until }))
+    },
+    async settleJob (agenda, { key, token }, retryAt) {
+      const { held } = jobsOf(agenda)
+      if (held.get(key) !== token) return
+      held.delete(key)
+      if (retryAt !== undefined) await store.scheduleJob(agenda, key, retryAt)
     },
 
     async claim (key, forMs) {

@@ -4,7 +4,7 @@ import type { Profile } from '../sockets/user.ts'
 import { banned, PinRequired, PinWrong, RoomFull, RoomNotFound } from './errors.ts'
 import * as scripts from './scripts.ts'
 import { closedMemoryMs, leaseMs, participantsTold, pinTries, pinWindowMs } from './store.ts'
-import type { RoomRecord, RoomSummary, SessionRecord, ShareChange, Store } from './store.ts'
+import type { RoomRecord, RoomSummary, SessionRecord, ShareChange, Store, StoredDocument } from './store.ts'
 
 declare module 'ioredis' {
   interface RedisCommander<Context> {
@@ -13,6 +13,11 @@ declare module 'ioredis' {
     msabRemoveRoom (...args: (string | number)[]): Result<string | null, Context>
     msabForgetEmpty (...args: (string | number)[]): Result<number, Context>
     msabTouch (...args: (string | number)[]): Result<number, Context>
+    msabAppendLog (...args: (string | number)[]): Result<number, Context>
+    msabSwapDocument (...args: (string | number)[]): Result<[] | [epoch: string, current: string] | null, Context>
+    msabRestoreDocuments (...args: (string | number)[]): Result<string[] | null, Context>
+    msabTakeDueJobs (...args: (string | number)[]): Result<string[], Context>
+    msabSettleJob (...args: (string | number)[]): Result<number, Context>
     msabReplaceShare (...args: (string | number)[]): Result<[string[], (string | null)[], number, number], Context>
   }
 }
@@ -29,13 +34,29 @@ const sessionsTtlSeconds = 86_400
 const roomKey = (roomId: string) => `${prefix}:room:{${roomId}}`
 const roomKeys = (roomId: string) => {
   const key = roomKey(roomId)
-  return [key, `${key}:users`, `${key}:profiles`, `${key}:refs`, `${key}:sessions`]
+  return [key, `${key}:users`, `${key}:profiles`, `${key}:refs`, `${key}:sessions`, `${key}:docs`, `${key}:log`]
 }
+const documentKeys = (roomId: string) => [roomKey(roomId), `${roomKey(roomId)}:docs`]
+const agendaKeys = (agenda: string) => [`${prefix}:agenda:{${agenda}}`, `${prefix}:agenda:{${agenda}}:held`]
+const notesKey = (book: string) => `${prefix}:notes:{${book}}`
 const closedKey = (roomId: string) => `${roomKey(roomId)}:closed`
 const userSessionsKey = (userKey: string) => `${prefix}:user:{${userKey}}:sessions`
 const nodeKey = (nodeId: string) => `${prefix}:node:{${nodeId}}`
 
 const parse = <T>(text: string) => JSON.parse(text) as T
+
+/** @param text "<version> <JSON>" */
+function documentIn (text: string): StoredDocument {
+  const space = text.indexOf(' ')
+  return { version: text.slice(0, space), state: text.slice(space + 1) }
+}
+
+/** @param fields name and document by turns, as HGETALL in a script gives them */
+function documentsIn (fields: readonly string[]): Map<string, StoredDocument> {
+  const documents = new Map<string, StoredDocument>()
+  for (let i = 0; i < fields.length; i += 2) documents.set(fields[i] as string, documentIn(fields[i + 1] as string))
+  return documents
+}
 
 /**
  * The store of servers that share a Redis. One round trip a method: what a
@@ -46,12 +67,17 @@ const parse = <T>(text: string) => JSON.parse(text) as T
  * @param nodeId this process, different from every other one and every earlier one
  */
 export function createRedisStore (redis: Redis, nodeId: string): Store {
-  redis.defineCommand('msabJoin', { numberOfKeys: 7, lua: scripts.join })
-  redis.defineCommand('msabLeave', { numberOfKeys: 5, lua: scripts.leave })
-  redis.defineCommand('msabRemoveRoom', { numberOfKeys: 6, lua: scripts.removeRoom })
+  redis.defineCommand('msabJoin', { numberOfKeys: 9, lua: scripts.join })
+  redis.defineCommand('msabLeave', { numberOfKeys: 7, lua: scripts.leave })
+  redis.defineCommand('msabRemoveRoom', { numberOfKeys: 8, lua: scripts.removeRoom })
   redis.defineCommand('msabForgetEmpty', { numberOfKeys: 1, lua: scripts.forgetEmpty })
   redis.defineCommand('msabTouch', { numberOfKeys: 1, lua: scripts.touch })
-  redis.defineCommand('msabReplaceShare', { numberOfKeys: 6, lua: scripts.replaceShare })
+  redis.defineCommand('msabReplaceShare', { numberOfKeys: 8, lua: scripts.replaceShare })
+  redis.defineCommand('msabAppendLog', { numberOfKeys: 2, lua: scripts.appendLog })
+  redis.defineCommand('msabSwapDocument', { numberOfKeys: 2, lua: scripts.swapDocument })
+  redis.defineCommand('msabRestoreDocuments', { numberOfKeys: 2, lua: scripts.restoreDocuments })
+  redis.defineCommand('msabTakeDueJobs', { numberOfKeys: 2, lua: scripts.takeDueJobs })
+  redis.defineCommand('msabSettleJob', { numberOfKeys: 2, lua: scripts.settleJob })
 
   const field = (node: string, sessionId: string) => `${node} ${sessionId}`
   // Rooms that the index of this server's rooms names already.
@@ -104,13 +130,14 @@ export function createRedisStore (redis: Redis, nodeId: string): Store {
       const [outcome, ...values] = answer
       switch (outcome) {
         case 'OK': {
-          const [meta, created, first, count, profiles] = values as [string, number, number, number, string[]]
+          const [meta, created, first, count, profiles, documents] = values as [string, number, number, number, string[], string[]]
           return {
             room: parse<RoomRecord>(meta),
             created: created === 1,
             firstOfUser: first === 1,
             count,
-            participants: profiles.map((text) => parse<Profile>(text))
+            participants: profiles.map((text) => parse<Profile>(text)),
+            documents: documentsIn(documents)
           }
         }
         case 'BANNED': throw banned(Number(values[0]))
@@ -143,6 +170,11 @@ export function createRedisStore (redis: Redis, nodeId: string): Store {
       const profiles = await redis.hmget(`${roomKey(roomId)}:profiles`, ...users)
       return profiles.filter((text) => text !== null).map((text) => parse<Profile>(text))
     },
+    async getMembers (roomId, userKeys) {
+      if (userKeys.length === 0) return []
+      const profiles = await redis.hmget(`${roomKey(roomId)}:profiles`, ...userKeys)
+      return profiles.map((text) => text === null ? undefined : parse<Profile>(text))
+    },
     async listRooms (after, limit) {
       // A name in the index whose room is gone leaves a gap in a page, so pages
       // are filled up until the index ends.
@@ -165,6 +197,29 @@ export function createRedisStore (redis: Redis, nodeId: string): Store {
     },
     async touchRoom (roomId, now, producers) {
       await redis.msabTouch(roomKey(roomId), now, `producers:${nodeId}`, producers ?? '')
+    },
+
+    async swapDocument ({ roomId, name, expected, next, envelope }) {
+      const answer = await redis.msabSwapDocument(...documentKeys(roomId), name, expected, next?.version ?? '', next?.state ?? '', envelope?.channel ?? '', envelope?.text ?? '')
+      if (answer === null) throw new RoomNotFound(roomId)
+      const [epoch, current] = answer
+      if (epoch === undefined) return { swapped: true }
+      return { swapped: false, createdAt: Number.parseInt(epoch), document: current === '' || current === undefined ? undefined : documentIn(current) }
+    },
+    async readDocuments (roomIds, name) {
+      const texts = await Promise.all(roomIds.map((roomId) => redis.hget(`${roomKey(roomId)}:docs`, name)))
+      return texts.map((text) => text === null ? undefined : documentIn(text).state)
+    },
+    async restoreDocuments (roomId, documents) {
+      const fields = await redis.msabRestoreDocuments(...documentKeys(roomId), ...[...documents].flatMap(([name, { version, state }]) => [name, version, state]))
+      return fields === null ? undefined : documentsIn(fields)
+    },
+
+    async appendLog (roomId, entry, keep, now) {
+      await redis.msabAppendLog(roomKey(roomId), `${roomKey(roomId)}:log`, entry, keep, now)
+    },
+    async readLog (roomId) {
+      return await redis.lrange(`${roomKey(roomId)}:log`, 0, -1)
     },
 
     async ban (roomId, userKey, until) {
@@ -194,6 +249,28 @@ export function createRedisStore (redis: Redis, nodeId: string): Store {
     async hasMarks (keys) {
       // One command a key: in a cluster each lives where it lives.
       return (await Promise.all(keys.map((key) => redis.exists(key)))).map((count) => count === 1)
+    },
+
+    async setNote (book, key, text) {
+      if (text === undefined) await redis.hdel(notesKey(book), key)
+      else await redis.hset(notesKey(book), key, text)
+    },
+    async getNote (book, key) {
+      return await redis.hget(notesKey(book), key) ?? undefined
+    },
+    async listNotes (book) {
+      return await redis.hkeys(notesKey(book))
+    },
+
+    async scheduleJob (agenda, key, at) {
+      await redis.zadd(agendaKeys(agenda)[0] as string, 'LT', at, key)
+    },
+    async takeDueJobs (agenda, now, limit, until) {
+      const keys = await redis.msabTakeDueJobs(...agendaKeys(agenda), now, limit, until)
+      return keys.map((key) => ({ key, token: until }))
+    },
+    async settleJob (agenda, { key, token }, retryAt) {
+      await redis.msabSettleJob(...agendaKeys(agenda), key, token, retryAt ?? '')
     },
 
     async claim (key, forMs) {

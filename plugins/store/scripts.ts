@@ -8,24 +8,26 @@
 //   …:profiles  hash: user → profile JSON
 //   …:refs      hash: user → number of sockets
 //   …:sessions  hash: "<node> <session>" → user
+//   …:docs      hash: name of a document → "<version> <JSON>"
+//   …:log       list: what those who come later are told
 //   …:closed    when the newest room of that name that was closed had been made (ms), for ten minutes
 //   …:ban:<u>   end of a ban (ms), expires with it
 //   …:pin:<u>   wrong pins of the last minute
 
-/** KEYS room users profiles refs sessions ban pin — ARGV field user profile limit pinHash create now told tries window */
+/** KEYS room users profiles refs sessions docs log ban pin — ARGV field user profile limit pinHash create now told tries window */
 export const join = `
-local until_ = redis.call('GET', KEYS[6])
+local until_ = redis.call('GET', KEYS[8])
 if until_ then return {'BANNED', until_} end
 local meta = redis.call('HGET', KEYS[1], 'meta')
 local created = 0
 if meta then
   local pin = redis.call('HGET', KEYS[1], 'pin')
   if pin then
-    local tries = tonumber(redis.call('GET', KEYS[7]) or '0')
-    if tries >= tonumber(ARGV[9]) then return {'RATE_LIMITED', redis.call('PTTL', KEYS[7])} end
+    local tries = tonumber(redis.call('GET', KEYS[9]) or '0')
+    if tries >= tonumber(ARGV[9]) then return {'RATE_LIMITED', redis.call('PTTL', KEYS[9])} end
     if ARGV[5] == '' then return {'PIN_REQUIRED'} end
     if ARGV[5] ~= pin then
-      if redis.call('INCR', KEYS[7]) == 1 then redis.call('PEXPIRE', KEYS[7], ARGV[10]) end
+      if redis.call('INCR', KEYS[9]) == 1 then redis.call('PEXPIRE', KEYS[9], ARGV[10]) end
       return {'PIN_WRONG'}
     end
   end
@@ -51,10 +53,10 @@ end
 redis.call('HSET', KEYS[3], ARGV[2], ARGV[3])
 redis.call('HSET', KEYS[1], 'activity', ARGV[7])
 local users = redis.call('ZRANGE', KEYS[2], 0, tonumber(ARGV[8]) - 1)
-return {'OK', meta, created, first, redis.call('ZCARD', KEYS[2]), redis.call('HMGET', KEYS[3], unpack(users))}
+return {'OK', meta, created, first, redis.call('ZCARD', KEYS[2]), redis.call('HMGET', KEYS[3], unpack(users)), redis.call('HGETALL', KEYS[6])}
 `
 
-/** KEYS room users profiles refs sessions — ARGV field now */
+/** KEYS room users profiles refs sessions docs log — ARGV field now */
 export const leave = `
 local user = redis.call('HGET', KEYS[5], ARGV[1])
 if not user then return false end
@@ -70,13 +72,13 @@ if redis.call('EXISTS', KEYS[1]) == 1 then redis.call('HSET', KEYS[1], 'activity
 return {last, redis.call('ZCARD', KEYS[2])}
 `
 
-/** KEYS room users profiles refs sessions closed — ARGV onlyIfEmpty memory */
+/** KEYS room users profiles refs sessions docs log closed — ARGV onlyIfEmpty memory */
 export const removeRoom = `
 local meta = redis.call('HGET', KEYS[1], 'meta')
 if not meta then return false end
 if ARGV[1] == '1' and redis.call('ZCARD', KEYS[2]) > 0 then return false end
-redis.call('DEL', KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5])
-redis.call('SET', KEYS[6], string.format('%.0f', cjson.decode(meta).createdAt), 'PX', ARGV[2])
+redis.call('DEL', KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7])
+redis.call('SET', KEYS[8], string.format('%.0f', cjson.decode(meta).createdAt), 'PX', ARGV[2])
 return meta
 `
 
@@ -96,7 +98,7 @@ return 1
 `
 
 /**
- * KEYS room users profiles refs sessions closed — ARGV node meta pin now members(JSON [[field, user, profile]…])
+ * KEYS room users profiles refs sessions docs log closed — ARGV node meta pin now members(JSON [[field, user, profile]…])
  *
  * Makes a server's share of the room what is given: members it does not have
  * any more are removed, those that are missing are added. Returns the profiles
@@ -105,7 +107,7 @@ return 1
  */
 export const replaceShare = `
 local given, joined, left = {}, {}, {}
-local closed = redis.call('GET', KEYS[6])
+local closed = redis.call('GET', KEYS[8])
 if closed and ARGV[2] ~= '' and tonumber(closed) >= cjson.decode(ARGV[2]).createdAt then
   return {joined, left, redis.call('ZCARD', KEYS[2]), 1}
 end
@@ -144,4 +146,85 @@ else
   redis.call('HDEL', KEYS[1], 'producers:' .. ARGV[1])
 end
 return {joined, left, redis.call('ZCARD', KEYS[2]), 0}
+`
+
+/** KEYS room log — ARGV entry keep now */
+export const appendLog = `
+if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
+redis.call('HSET', KEYS[1], 'activity', ARGV[3])
+redis.call('RPUSH', KEYS[2], ARGV[1])
+redis.call('LTRIM', KEYS[2], -ARGV[2], -1)
+return 1
+`
+
+/**
+ * KEYS room docs — ARGV name expected version state channel text
+ *
+ * Puts a document in the place of the expected version and publishes what is
+ * said of it. Returns false without a room, nothing when it is done, else when
+ * the room was made and the document there is.
+ */
+export const swapDocument = `
+local meta = redis.call('HGET', KEYS[1], 'meta')
+if not meta then return false end
+local current = redis.call('HGET', KEYS[2], ARGV[1]) or ''
+local epoch = string.format('%.0f', cjson.decode(meta).createdAt) .. '.'
+local stale = ARGV[3] ~= '' and string.sub(ARGV[3], 1, #epoch) ~= epoch
+if stale or string.match(current, '^%S*') ~= ARGV[2] then return {epoch, current} end
+if ARGV[3] ~= '' then
+  redis.call('HSET', KEYS[2], ARGV[1], ARGV[3] .. ' ' .. ARGV[4])
+  if ARGV[5] ~= '' then redis.call('PUBLISH', ARGV[5], ARGV[6]) end
+end
+return {}
+`
+
+/**
+ * KEYS room docs — ARGV (name version state)…
+ *
+ * Puts back documents that are missing or older, if they are of this room and
+ * not of an earlier one of the same name. Returns all there are then.
+ */
+export const restoreDocuments = `
+local meta = redis.call('HGET', KEYS[1], 'meta')
+if not meta then return false end
+local epoch = string.format('%.0f', cjson.decode(meta).createdAt) .. '.'
+for i = 1, #ARGV, 3 do
+  local number = string.sub(ARGV[i + 1], #epoch + 1)
+  local current = redis.call('HGET', KEYS[2], ARGV[i])
+  local there = current and tonumber(string.match(current, '%.(%d+) ')) or 0
+  if string.sub(ARGV[i + 1], 1, #epoch) == epoch and tonumber(number) > there then
+    redis.call('HSET', KEYS[2], ARGV[i], ARGV[i + 1] .. ' ' .. ARGV[i + 2])
+  end
+end
+return redis.call('HGETALL', KEYS[2])
+`
+
+/**
+ * KEYS due held — ARGV now limit until
+ *
+ * A job that is taken is held and not due; scheduled again, it is both, and waits.
+ */
+export const takeDueJobs = `
+for _, key in ipairs(redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', ARGV[1], 'LIMIT', 0, ARGV[2])) do
+  redis.call('ZREM', KEYS[2], key)
+  redis.call('ZADD', KEYS[1], 'LT', ARGV[1], key)
+end
+local taken = {}
+for _, key in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', ARGV[1], 'LIMIT', 0, ARGV[2])) do
+  if not redis.call('ZSCORE', KEYS[2], key) then
+    redis.call('ZREM', KEYS[1], key)
+    redis.call('ZADD', KEYS[2], ARGV[3], key)
+    table.insert(taken, key)
+  end
+end
+return taken
+`
+
+/** KEYS due held — ARGV key token retryAt */
+export const settleJob = `
+local held = redis.call('ZSCORE', KEYS[2], ARGV[1])
+if not held or tonumber(held) ~= tonumber(ARGV[2]) then return 0 end
+redis.call('ZREM', KEYS[2], ARGV[1])
+if ARGV[3] ~= '' then redis.call('ZADD', KEYS[1], 'LT', ARGV[3], ARGV[1]) end
+return 1
 `

@@ -34,6 +34,42 @@ export interface JoinResult {
   count: number
   /** The first hundred of them in order of arrival. */
   participants: Profile[]
+  /** What is kept of the room besides, by name. */
+  documents: ReadonlyMap<string, StoredDocument>
+}
+
+/** Something a feature keeps of a room, as one small text. */
+export interface StoredDocument {
+  /** `<createdAt of the room>.<number>`: grows with each change, and is never that of an earlier room of the same name. */
+  version: string
+  /** JSON. */
+  state: string
+}
+
+export interface SwapCommand {
+  roomId: string
+  name: string
+  /** The version it must have now; empty where there must be none. */
+  expected: string
+  /** What takes its place; undefined to only have the version checked. */
+  next?: StoredDocument | undefined
+  /** Where a store can, it publishes this in the same step; see {@link Bus.envelope}. */
+  envelope?: Envelope | undefined
+}
+
+/** Whether the version was the expected one; else what is there. */
+export type SwapResult = { swapped: true } | { swapped: false, createdAt: number, document: StoredDocument | undefined }
+
+/** A message and the channel it goes to, as the bus itself would publish it. */
+export interface Envelope {
+  channel: string
+  text: string
+}
+
+/** A job that was taken: by its token alone can it be settled. */
+export interface DueJob {
+  key: string
+  token: number
 }
 
 export interface LeaveResult {
@@ -111,8 +147,37 @@ export interface Store {
   listEmptyRooms (before: number, limit: number): Promise<string[]>
   /** Takes a room off the list of empty ones when it was put there before `before`. */
   forgetEmptyRoom (roomId: string, before: number): Promise<void>
+  /** @returns for each user the profile, when the user is in the room */
+  getMembers (roomId: string, userKeys: readonly string[]): Promise<(Profile | undefined)[]>
   /** Notes that something happened in a room, and how many producers it has on this server. */
   touchRoom (roomId: string, now: number, producers?: number): Promise<void>
+
+  /**
+   * Puts a document in the place of the version the caller knows, and tells the
+   * room in the same step: so all servers hear of changes in the order in which
+   * they were made.
+   *
+   * @throws ROOM_NOT_FOUND
+   */
+  swapDocument (command: SwapCommand): Promise<SwapResult>
+  /** @returns for each room the state of its document of that name */
+  readDocuments (roomIds: readonly string[], name: string): Promise<(string | undefined)[]>
+  /**
+   * Puts back documents that the store has lost or has an older version of.
+   *
+   * @returns all documents the room has then; undefined when there is no such room
+   */
+  restoreDocuments (roomId: string, documents: ReadonlyMap<string, StoredDocument>): Promise<Map<string, StoredDocument> | undefined>
+
+  /**
+   * Adds to what is told to those who come later, and notes the activity.
+   * Nothing where there is no such room.
+   *
+   * @param keep how many entries stay; the oldest go
+   */
+  appendLog (roomId: string, entry: string, keep: number, now: number): Promise<void>
+  /** @returns the room's log, the oldest first */
+  readLog (roomId: string): Promise<string[]>
 
   /** @param until epoch milliseconds */
   ban (roomId: string, userKey: string, until: number): Promise<void>
@@ -133,6 +198,32 @@ export interface Store {
   setMark (key: string, until: number): Promise<void>
   /** @returns for each key whether it is remembered */
   hasMarks (keys: readonly string[]): Promise<boolean[]>
+
+  /** Remembers a short text by its key, also over a crash; undefined forgets it. */
+  setNote (book: string, key: string, text: string | undefined): Promise<void>
+  getNote (book: string, key: string): Promise<string | undefined>
+  /** @returns the keys of a book */
+  listNotes (book: string): Promise<string[]>
+
+  /**
+   * Notes that a job is to be done. Of several times for one job the earliest counts.
+   *
+   * @param at epoch milliseconds
+   */
+  scheduleJob (agenda: string, key: string, at: number): Promise<void>
+  /**
+   * Takes the jobs whose time has come, the oldest first. Nobody else gets one of
+   * them until it is settled or `until` has passed; then it is due again.
+   *
+   * @param until epoch milliseconds
+   */
+  takeDueJobs (agenda: string, now: number, limit: number, until: number): Promise<DueJob[]>
+  /**
+   * Ends the turn of who took a job. It stays when it was scheduled again meanwhile.
+   *
+   * @param retryAt when it is to be tried again; undefined when it is done
+   */
+  settleJob (agenda: string, job: DueJob, retryAt?: number): Promise<void>
 
   /**
    * Takes a key that nobody holds.

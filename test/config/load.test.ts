@@ -31,7 +31,7 @@ t.test('an empty environment is a development server on this machine only', asyn
     MEDIASOUP_WORKERS: availableParallelism(),
     REDIS_URL: undefined,
     REDIS_HOST: undefined,
-    featureDefaults: { auth: true, media: true, stage: true }
+    featureDefaults: { stage: true, 'laravel-bridge': false }
   })
 })
 
@@ -48,8 +48,12 @@ t.test('production listens everywhere, drains, and leaves the try-out page off',
     MEDIASOUP_LISTEN_IP: '0.0.0.0',
     MEDIASOUP_RTC_MIN_PORT: 10_000,
     MEDIASOUP_RTC_MAX_PORT: 59_999,
-    featureDefaults: { auth: true, media: true, stage: false }
+    featureDefaults: { stage: false, 'laravel-bridge': false }
   })
+})
+
+t.test('the bridge is on where there is a backend', async (t) => {
+  t.match(loadConfig({ LARAVEL_API_URL: 'http://backend.example', LARAVEL_INTERNAL_KEY: 'k'.repeat(32) }), { featureDefaults: { 'laravel-bridge': true } })
 })
 
 t.test('what is set counts before the defaults of the environment', async (t) => {

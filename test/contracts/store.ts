@@ -37,9 +37,9 @@ export function storeContract (t: Test, make: (t: Test) => Promise<Store>): void
   t.test('the first to join makes the room', async (t) => {
     const store = await make(t)
     const first = await store.join(joining('r1', 1, { now: 5000 }))
-    t.same(first, { room: recordOf('r1', 1), created: true, firstOfUser: true, count: 1, participants: [profileOf(1)] })
+    t.same(first, { room: recordOf('r1', 1), created: true, firstOfUser: true, count: 1, participants: [profileOf(1)], documents: new Map() })
     const second = await store.join(joining('r1', 'b', { now: 6000 }))
-    t.same(second, { room: recordOf('r1', 1), created: false, firstOfUser: true, count: 2, participants: [profileOf(1), profileOf('b')] }, 'and stays its owner')
+    t.same(second, { room: recordOf('r1', 1), created: false, firstOfUser: true, count: 2, participants: [profileOf(1), profileOf('b')], documents: new Map() }, 'and stays its owner')
     t.same(await store.getRoom('r1'), { ...recordOf('r1', 1), participantCount: 2, producers: 0, lastActivityAt: 6000 })
     t.equal(await store.getRoom('r2'), undefined)
     t.equal(await codeOf(store.join(joining('r2', 1, { create: undefined }))), 'ROOM_NOT_FOUND', 'where none may be made')

@@ -49,8 +49,10 @@ export async function knownCodes (): Promise<Set<string>> {
   return codes
 }
 
-/** Gives a client in a room two transports, a producer, and a consumer of `source`. */
-async function equip (client: TestClient, source?: string): Promise<Media> {
+/** Gives a client in a room a seat, where there are seats, two transports, a producer, and a consumer of `source`. */
+async function equip (client: TestClient, seatIndex: number, source?: string): Promise<Media> {
+  const { ok, error } = await client.request('seat:take', { seatIndex })
+  if (!ok && error.code !== 'FEATURE_DISABLED') throw new Error(`no seat ${seatIndex}: ${error.code}`)
   const [producerTransport, consumerTransport] = await Promise.all((['producer', 'consumer'] as const).map(async (type) => String((await client.ok('transport:create', { type })).id)))
   const producer = String((await client.ok('audio:produce', { transportId: producerTransport, kind: 'audio', rtpParameters: rtpParameters() })).id)
   const consumed = await client.ok('audio:consume', { transportId: consumerTransport, producerId: source ?? producer, rtpCapabilities })
@@ -74,10 +76,10 @@ export async function scene (t: Test, env: Record<string, string> = {}): Promise
 
   const ids = new Map<string, string>()
   const name = (whose: string, media: Media) => { for (const [what, id] of Object.entries(media)) ids.set(`${whose}.${what}`, id) }
-  const victims = await equip(victim)
+  const victims = await equip(victim, 0)
   name('victim', victims)
   await victim.ok('transport:connect', { transportId: victims.producerTransport, dtlsParameters })
-  name('stranger', await equip(stranger))
+  name('stranger', await equip(stranger, 0))
   const workers = app.sfu.workers().map(({ pid }) => pid)
 
   const outcomes = app.metrics.counter('flylive_socket_events_total', '', ['event', 'status'])
@@ -89,7 +91,7 @@ export async function scene (t: Test, env: Record<string, string> = {}): Promise
     const same = ['own.producerTransport', 'own.consumerTransport'].every((name) => own.includes(ids.get(name) ?? ''))
     if (attackersSession()?.roomId === 'r1' && same && app.sfu.producersOf('r1').some(({ producerId }) => producerId === ids.get('own.producer'))) return
     await attacker.ok('room:join', { roomId: 'r1' })
-    name('own', await equip(attacker, victims.producer))
+    name('own', await equip(attacker, 1, victims.producer))
   }
   await restore()
 

@@ -4,6 +4,9 @@ import type { TestClient } from '../../support/client.ts'
 import { until } from '../../support/retry.ts'
 import { dtlsParameters, rtpCapabilities, rtpParameters } from '../../support/rtp.ts'
 
+/** Everybody may send audio. */
+const withoutSeats = { FEATURES: 'auth,media' }
+
 async function produce (client: TestClient): Promise<{ transportId: string, producerId: string }> {
   const { id: transportId } = await client.ok('transport:create', { type: 'producer' }) as { id: string }
   await client.ok('transport:connect', { transportId, dtlsParameters })
@@ -18,7 +21,7 @@ async function consume (client: TestClient, producerId: string): Promise<string>
 }
 
 onEveryStore(t, 'producers are announced, consumed, muted, and end', async (t, env) => {
-  const server = await build(t, { env })
+  const server = await build(t, { env: { ...withoutSeats, ...env } })
   const [ada, bob] = [await server.connect(1), await server.connect(2)]
   for (const client of [ada, bob]) await client.ok('room:join', { roomId: 'r1' })
 
@@ -54,7 +57,7 @@ onEveryStore(t, 'producers are announced, consumed, muted, and end', async (t, e
 })
 
 onEveryStore(t, 'a second transport of a type replaces the first, and leaving ends everything', async (t, env) => {
-  const server = await build(t, { env })
+  const server = await build(t, { env: { ...withoutSeats, ...env } })
   const [ada, bob] = [await server.connect(1), await server.connect(2)]
   for (const client of [ada, bob]) await client.ok('room:join', { roomId: 'r1' })
   const first = await produce(ada)
@@ -78,7 +81,7 @@ onEveryStore(t, 'a second transport of a type replaces the first, and leaving en
 })
 
 t.test('a dead media worker is replaced and its rooms are told', async (t) => {
-  const server = await build(t)
+  const server = await build(t, { env: withoutSeats })
   const [ada, bob] = [await server.connect(1), await server.connect(2)]
   for (const client of [ada, bob]) await client.ok('room:join', { roomId: 'r1' })
   await produce(ada)
@@ -97,7 +100,7 @@ t.test('a dead media worker is replaced and its rooms are told', async (t) => {
 })
 
 t.test('rooms go to the worker with the fewest, and there is a limit', async (t) => {
-  const server = await build(t, { env: { MEDIASOUP_WORKERS: '2', MAX_ROOMS_PER_WORKER: '2' } })
+  const server = await build(t, { env: { ...withoutSeats, MEDIASOUP_WORKERS: '2', MAX_ROOMS_PER_WORKER: '2' } })
   const clients = []
   for (let i = 0; i < 5; i++) {
     const client = await server.connect(i + 1)

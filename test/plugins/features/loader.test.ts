@@ -1,3 +1,4 @@
+import { readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import autoload from '@fastify/autoload'
 import t from 'tap'
@@ -21,7 +22,7 @@ t.test('a feature that fails is reported and holds nobody up', async (t) => {
 
   const client = await server.connect(1)
   await client.ok('room:join', { roomId: 'r1' })
-  t.match(client.greeting, { features: ['auth', 'greets', 'media', 'uses-greets'] })
+  t.match(client.greeting, { features: ['auth', 'auto-close', 'chat', 'gifts', 'greets', 'media', 'seats', 'uses-greets'] })
   t.same(await client.ok('greet', {}), { text: 'hello from generation 1' }, 'a feature reaches the one it depends on')
   t.match(await (await fetch(`${server.url}/health`)).json(), { features: [{ name: 'auth', state: 'enabled' }] })
 })
@@ -38,14 +39,24 @@ t.test('FEATURES says which run; messages of the others are refused by name', as
 })
 
 t.test('features are plain Fastify plugins: @fastify/autoload loads the folder, too', async (t) => {
-  const config = loadConfig({ NODE_ENV: 'test', JWT_SECRET: jwtSecret, ADMIN_API_KEY: adminKey, DATA_DIR: t.testdir({}), FEATURES: '-auth,-media,-stage' })
+  const folder = join(import.meta.dirname, '..', '..', '..', 'features')
+  const config = loadConfig({
+    NODE_ENV: 'test',
+    JWT_SECRET: jwtSecret,
+    ADMIN_API_KEY: adminKey,
+    DATA_DIR: t.testdir({}),
+    LARAVEL_API_URL: 'http://127.0.0.1:9',
+    LARAVEL_INTERNAL_KEY: adminKey,
+    FEATURES: readdirSync(folder).map((name) => `-${name}`).join(',')
+  })
   const app = await buildApp({ config })
   t.teardown(() => app.close())
-  await app.register(autoload, { dir: join(import.meta.dirname, '..', '..', '..', 'features'), encapsulate: false, maxDepth: 1, ignoreFilter: /stage/ })
+  await app.register(autoload, { dir: folder, encapsulate: false, maxDepth: 1, ignoreFilter: /stage/ })
   await app.ready()
   const response = await app.inject({ url: '/auth/session', headers: { authorization: `Bearer ${tokenFor(7)}` } })
   t.match(response.json(), { user: { id: 7 } })
-  t.ok(app.messages.contract().some(({ routes }) => routes.some(({ type }) => type === 'audio:produce')))
+  const types = app.messages.contract().flatMap(({ routes }) => routes.map(({ type }) => type))
+  for (const type of ['audio:produce', 'seat:take', 'chat:message', 'gift:send']) t.ok(types.includes(type), type)
 })
 
 t.test('admin routes of a feature ask for the key, however the URL is written', async (t) => {

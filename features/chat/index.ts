@@ -1,0 +1,50 @@
+import { randomUUID } from 'node:crypto'
+import fp from 'fastify-plugin'
+import type { z } from 'zod'
+import { Forbidden } from '../../plugins/errors/codes.ts'
+import { events, joinReply, requests } from './messages.ts'
+import type { ChatMessage } from './messages.ts'
+
+export { requests }
+
+/** What members of a room write to one another, and the last of it for those who come later. */
+export default fp(async function chat (app) {
+  const { config, hooks, log, messages, metrics, rooms, store } = app
+  const keep = config.CHAT_HISTORY
+  const sent = metrics.counter('flylive_chat_messages_total', 'Chat messages sent, by kind', ['type'])
+  messages.events(events)
+
+  const limit = { perMinute: config.RATE_LIMIT_MESSAGES_PER_MINUTE, perRoom: true }
+  messages.on('chat:message', { ...requests['chat:message'], limit }, async ({ content, messageType }, { room, session }) => {
+    if (messageType === 'system' && await rooms.roleOf(room.record, session) === 'member') throw new Forbidden('Only the owner and admins of the room write system messages')
+    const { roomId } = room
+    const { user } = session
+    const message: ChatMessage = {
+      roomId,
+      id: randomUUID(),
+      userId: user.id,
+      userName: user.name,
+      ...(user.profile.avatar === undefined ? {} : { avatar: user.profile.avatar }),
+      content,
+      messageType,
+      timestamp: Date.now()
+    }
+    // In one turn, and so in one round trip. While the store is away people go on talking.
+    const kept = keep > 0
+      ? store.appendLog(roomId, JSON.stringify(message), keep, message.timestamp).catch((err: unknown) => log.debug({ err, roomId }, 'a message is not in the history'))
+      : rooms.touch(roomId)
+    rooms.emit(roomId, 'chat:message', message)
+    await kept
+    sent.inc({ type: messageType })
+    return { id: message.id, timestamp: message.timestamp }
+  })
+
+  hooks.on('room:join', async ({ roomId }) => {
+    if (keep === 0) return { chatHistory: [] }
+    const entries = await store.readLog(roomId).catch((err: unknown) => {
+      log.debug({ err, roomId }, 'the history cannot be read')
+      return []
+    })
+    return { chatHistory: entries.map((entry) => JSON.parse(entry) as ChatMessage) } satisfies z.input<typeof joinReply>
+  })
+}, { name: 'chat', dependencies: ['rooms', 'store'] })

@@ -1,0 +1,51 @@
+import type { FastifyPluginAsyncZod } from 'fastify-type-provider-zod'
+import { z } from 'zod'
+import { RoomNotFound } from '../../plugins/rooms/errors.ts'
+import { roomId, userId } from '../../plugins/rooms/messages.ts'
+import { isMuted, noSeats } from './decide.ts'
+import type { SeatState } from './decide.ts'
+import { mostSeats, seat, seatIndex } from './messages.ts'
+import type { Seats } from './service.ts'
+
+const params = z.object({ roomId })
+
+/** A room's seats as an admin sees them. */
+export const seatsView = z.object({
+  seatCount: z.int(),
+  seats: z.array(seat.extend({
+    selfMuted: z.boolean(),
+    awayUntil: z.int().nullable().describe('When the seat is free unless its user comes back, epoch milliseconds')
+  })),
+  lockedSeats: z.array(seatIndex),
+  invites: z.array(z.object({ seatIndex, userId, invitedById: userId, expiresAt: z.int() }))
+})
+
+export function viewOf (state: SeatState): z.input<typeof seatsView> {
+  return {
+    seatCount: state.seatCount,
+    seats: state.seats.map(({ seatIndex, userId, selfMuted, awayUntil }) =>
+      ({ seatIndex, userId, isMuted: isMuted(state, userId), selfMuted, awayUntil: awayUntil ?? null })),
+    lockedSeats: state.locked,
+    invites: state.invites
+  }
+}
+
+/** /admin/rooms/:roomId/seats. */
+export const adminRoutes = (seats: Seats): FastifyPluginAsyncZod => async function admin (app) {
+  async function view (roomId: string) {
+    const room = await app.store.getRoom(roomId)
+    if (!room) throw new RoomNotFound(roomId)
+    return viewOf(await seats.read(roomId) ?? noSeats(room.seatCount))
+  }
+
+  app.get('/admin/rooms/:roomId/seats', { schema: { params, response: { 200: seatsView } } }, ({ params }) => view(params.roomId))
+
+  app.patch('/admin/rooms/:roomId/seats', {
+    schema: { params, body: z.object({ seatCount: z.int().min(1).max(mostSeats) }), response: { 200: seatsView } }
+  }, async ({ params: { roomId }, body: { seatCount } }) => {
+    const before = await view(roomId)
+    await seats.resize(roomId, seatCount)
+    app.log.info({ roomId, before: before.seatCount, after: seatCount }, 'admin changed the number of seats')
+    return await view(roomId)
+  })
+}

@@ -1,0 +1,347 @@
+import { Forbidden } from '../../plugins/errors/codes.ts'
+import type { Decision, RoomEvent } from '../../plugins/rooms/documents.ts'
+import type { Role } from '../../plugins/rooms/rooms.ts'
+import { userKeyOf } from '../../plugins/sockets/user.ts'
+import type { UserId } from '../../plugins/sockets/user.ts'
+import {
+  CannotTargetSelf, InviteNotFound, InvitePending, NotSeated,
+  SeatAlreadyLocked, SeatInvalid, SeatLocked, SeatNotLocked, SeatTaken
+} from './errors.ts'
+import type { ClearReason } from './messages.ts'
+
+// All rules of seats, locks, mutes and invites are in this one function. It is
+// pure, so that a store can make sure that it decided on what was the case, and so
+// that a model can try it with thousands of commands.
+
+export interface Seat {
+  seatIndex: number
+  userId: UserId
+  /** What tells this time on a seat from every other one in the room; what was allowed for it ends with it. */
+  sitting: number
+  /** The user's own choice, as the media feature tells. */
+  selfMuted: boolean
+  /** When the seat is free unless its user is in the room then, epoch milliseconds; undefined while the user is known to be there. */
+  awayUntil?: number
+}
+
+export interface Invite {
+  seatIndex: number
+  userId: UserId
+  invitedById: UserId
+  /** Epoch milliseconds. */
+  expiresAt: number
+}
+
+/** All that is kept of a room's seats. */
+export interface SeatState {
+  seatCount: number
+  /** Those that are taken, by index. */
+  seats: Seat[]
+  locked: number[]
+  /** The newest last. */
+  invites: Invite[]
+  /**
+   * Keys of users whom the owner or an admin has silenced. It lasts until it is taken
+   * back, or until one of them puts the user on a seat: it could otherwise be
+   * shaken off by getting up and sitting down.
+   */
+  muted: string[]
+  sittings: number
+}
+
+/** Who commands, with what rights. */
+export interface Actor {
+  userId: UserId
+  role: Role
+  /** Whom an admin can't remove. Only needed for that. */
+  ownerId?: UserId
+}
+
+export type Command =
+  { type: 'take' | 'lock' | 'unlock', seatIndex: number } |
+  { type: 'leave' } |
+  { type: 'assign' | 'invite', userId: UserId, seatIndex: number } |
+  { type: 'remove' | 'mute' | 'unmute', userId: UserId } |
+  { type: 'accept' | 'decline', seatIndex?: number | undefined } |
+  { type: 'selfMute', muted: boolean } |
+  // What follows comes from the server itself, for nobody.
+  { type: 'gone', userId: UserId, reason: ClearReason } |
+  { type: 'away', userIds: readonly UserId[], until: number } |
+  { type: 'tick', present: ReadonlySet<string> } |
+  { type: 'resize', seatCount: number }
+
+/** How long an invite lives, in milliseconds (protocol.md, seat rules). */
+export const inviteMs = 30_000
+/** How long somebody who was put on a seat has to turn out to be in the room, in milliseconds. */
+export const assignedMs = 5000
+
+/** What each command needs beyond being in the room (protocol.md, seat rules). */
+const rights: Partial<Record<Command['type'], readonly Role[]>> = {
+  assign: ['owner'],
+  lock: ['owner', 'admin'],
+  unlock: ['owner', 'admin'],
+  mute: ['owner', 'admin'],
+  unmute: ['owner', 'admin'],
+  invite: ['owner', 'admin'],
+  remove: ['owner', 'admin']
+}
+
+/** Whether a command needs to know who commands with what rights. */
+export const needsRights = (type: Command['type']): boolean => rights[type] !== undefined
+
+export const noSeats = (seatCount: number): SeatState => ({ seatCount, seats: [], locked: [], invites: [], muted: [], sittings: 0 })
+
+export const seatOf = (state: SeatState | undefined, userKey: string): Seat | undefined =>
+  state?.seats.find((seat) => userKeyOf(seat.userId) === userKey)
+
+export const isMuted = (state: SeatState, userId: UserId): boolean => state.muted.includes(userKeyOf(userId))
+
+/** When something ends by itself, epoch milliseconds; undefined when nothing does. */
+export function nextEnd ({ seats, invites }: SeatState): number | undefined {
+  const ends = [...seats.map(({ awayUntil = Infinity }) => awayUntil), ...invites.map(({ expiresAt }) => expiresAt)]
+  const first = Math.min(...ends)
+  return Number.isFinite(first) ? first : undefined
+}
+
+/** The seat a command came to, or the user. */
+export interface Outcome {
+  seatIndex?: number
+  userId?: UserId
+  invite?: Invite
+}
+
+/**
+ * Decides on a command.
+ *
+ * @param state as it is; it is not changed
+ * @param actor undefined for what the server itself commands
+ * @param now epoch milliseconds
+ * @returns the state that takes its place, if it does, and what everybody is told
+ * @throws FORBIDDEN, SEAT_INVALID, SEAT_LOCKED, SEAT_NOT_LOCKED, SEAT_ALREADY_LOCKED, SEAT_TAKEN,
+ *   NOT_SEATED, INVITE_PENDING, INVITE_NOT_FOUND, CANNOT_TARGET_SELF
+ */
+export function decide (state: SeatState, command: Command, actor: Actor | undefined, now: number): Decision<SeatState, Outcome> {
+  const next = structuredClone(state)
+  const events: RoomEvent[] = []
+  const self = actor?.userId ?? ''
+  // Not everything that is kept is told.
+  let changed = false
+  const tell = (type: string, data: object) => {
+    changed = true
+    events.push({ type, data })
+  }
+
+  const on = (seatIndex: number) => next.seats.find((seat) => seat.seatIndex === seatIndex)
+  const exists = (seatIndex: number) => { if (seatIndex >= next.seatCount) throw new SeatInvalid(seatIndex) }
+  const notSelf = (userId: UserId) => { if (userKeyOf(userId) === userKeyOf(self)) throw new CannotTargetSelf() }
+  const notOwner = (userId: UserId | undefined) => {
+    if (userId !== undefined && actor?.role !== 'owner' && actor?.ownerId !== undefined && userKeyOf(userId) === userKeyOf(actor.ownerId)) {
+      throw new Forbidden('Only the owner can take the owner off a seat')
+    }
+  }
+  const seated = (userId: UserId): Seat => {
+    const seat = seatOf(next, userKeyOf(userId))
+    if (!seat) throw new NotSeated(userKeyOf(userId) === userKeyOf(self) ? 'You are not on a seat' : `The user ${userId} is not on a seat`)
+    return seat
+  }
+  function clear (seat: Seat, reason: ClearReason): void {
+    next.seats.splice(next.seats.indexOf(seat), 1)
+    tell('seat:cleared', { seatIndex: seat.seatIndex, userId: seat.userId, reason })
+  }
+  function withdraw (gone: (invite: Invite) => boolean): void {
+    for (const { seatIndex, userId } of next.invites.filter(gone)) {
+      tell('seat:invite:pending', { seatIndex, isPending: false, invitedUserId: userId })
+    }
+    next.invites = next.invites.filter((invite) => !gone(invite))
+  }
+  function unlock (seatIndex: number): void {
+    next.locked = next.locked.filter((index) => index !== seatIndex)
+    tell('seat:locked', { seatIndex, isLocked: false })
+  }
+  function unmute (userId: UserId): void {
+    next.muted = next.muted.filter((key) => key !== userKeyOf(userId))
+  }
+  function seatUser (userId: UserId, seatIndex: number, awayUntil?: number): void {
+    const older = seatOf(next, userKeyOf(userId))
+    if (older) clear(older, 'moved')
+    // Nobody can accept a seat that is taken.
+    withdraw((invite) => invite.seatIndex === seatIndex)
+    next.seats.push({ seatIndex, userId, sitting: ++next.sittings, selfMuted: false, ...(awayUntil === undefined ? {} : { awayUntil }) })
+    next.seats.sort((a, b) => a.seatIndex - b.seatIndex)
+    tell('seat:updated', { seatIndex, userId, isMuted: isMuted(next, userId) })
+  }
+  function tellMute ({ userId, selfMuted }: Seat): void {
+    tell('seat:userMuted', { userId, isMuted: isMuted(next, userId), selfMuted })
+  }
+  const done = (result: Outcome): Decision<SeatState, Outcome> =>
+    changed ? { state: next, events, wakeAt: nextEnd(next), result } : { result }
+
+  const allowed = rights[command.type]
+  if (allowed && actor && !allowed.includes(actor.role)) {
+    throw new Forbidden(allowed.includes('admin') ? 'Only the owner and admins of the room can do this' : 'Only the owner of the room can do this')
+  }
+
+  switch (command.type) {
+    case 'take': {
+      const { seatIndex } = command
+      exists(seatIndex)
+      const occupant = on(seatIndex)
+      // Taking the seat one has changes nothing, also when it comes twice.
+      if (occupant && userKeyOf(occupant.userId) === userKeyOf(self)) return done({ seatIndex })
+      if (next.locked.includes(seatIndex)) throw new SeatLocked(seatIndex)
+      if (occupant) throw new SeatTaken(seatIndex)
+      seatUser(self, seatIndex)
+      return done({ seatIndex })
+    }
+    case 'leave': {
+      const seat = seated(self)
+      clear(seat, 'left')
+      return done({ seatIndex: seat.seatIndex })
+    }
+    case 'assign': {
+      const { seatIndex, userId } = command
+      exists(seatIndex)
+      if (next.locked.includes(seatIndex)) throw new SeatLocked(seatIndex)
+      const occupant = on(seatIndex)
+      if (occupant && userKeyOf(occupant.userId) === userKeyOf(userId)) return done({ seatIndex })
+      if (occupant) clear(occupant, 'removed')
+      unmute(userId)
+      // The user may have left the room since the owner saw them there.
+      seatUser(userId, seatIndex, now + assignedMs)
+      return done({ seatIndex })
+    }
+    case 'remove': {
+      notSelf(command.userId)
+      notOwner(command.userId)
+      const seat = seated(command.userId)
+      clear(seat, 'removed')
+      return done({ userId: seat.userId })
+    }
+    case 'lock': {
+      const { seatIndex } = command
+      exists(seatIndex)
+      if (next.locked.includes(seatIndex)) throw new SeatAlreadyLocked(seatIndex)
+      const occupant = on(seatIndex)
+      notOwner(occupant?.userId)
+      if (occupant) clear(occupant, 'locked')
+      next.locked = [...next.locked, seatIndex].sort((a, b) => a - b)
+      tell('seat:locked', { seatIndex, isLocked: true })
+      return done({ seatIndex })
+    }
+    case 'unlock': {
+      const { seatIndex } = command
+      exists(seatIndex)
+      if (!next.locked.includes(seatIndex)) throw new SeatNotLocked(seatIndex)
+      unlock(seatIndex)
+      return done({ seatIndex })
+    }
+    case 'mute':
+    case 'unmute': {
+      notSelf(command.userId)
+      const seat = seated(command.userId)
+      const mute = command.type === 'mute'
+      if (isMuted(next, seat.userId) === mute) return done({ userId: seat.userId })
+      if (mute) next.muted.push(userKeyOf(seat.userId))
+      else unmute(seat.userId)
+      tellMute(seat)
+      return done({ userId: seat.userId })
+    }
+    case 'selfMute': {
+      const seat = seatOf(next, userKeyOf(self))
+      if (!seat || seat.selfMuted === command.muted) return done({})
+      seat.selfMuted = command.muted
+      tellMute(seat)
+      return done({})
+    }
+    case 'invite': {
+      const { seatIndex, userId } = command
+      notSelf(userId)
+      exists(seatIndex)
+      if (on(seatIndex)) throw new SeatTaken(seatIndex)
+      withdraw(({ expiresAt }) => expiresAt <= now)
+      if (next.invites.some((invite) => invite.seatIndex === seatIndex)) throw new InvitePending(seatIndex)
+      const invite = { seatIndex, userId, invitedById: self, expiresAt: now + inviteMs }
+      next.invites.push(invite)
+      tell('seat:invite:pending', { seatIndex, isPending: true, invitedUserId: userId })
+      return done({ seatIndex, invite })
+    }
+    case 'accept':
+    case 'decline': {
+      const invite = next.invites.findLast(({ userId, seatIndex, expiresAt }) =>
+        userKeyOf(userId) === userKeyOf(self) && (command.seatIndex ?? seatIndex) === seatIndex && expiresAt > now)
+      if (!invite) throw new InviteNotFound(command.seatIndex === undefined ? '' : ` to seat ${command.seatIndex}`)
+      const { seatIndex } = invite
+      withdraw((other) => other === invite)
+      if (command.type === 'decline') return done({ seatIndex })
+      if (next.locked.includes(seatIndex)) unlock(seatIndex)
+      unmute(self)
+      seatUser(self, seatIndex)
+      return done({ seatIndex })
+    }
+    case 'gone': {
+      const seat = seatOf(next, userKeyOf(command.userId))
+      if (seat) clear(seat, command.reason)
+      withdraw(({ userId }) => userKeyOf(userId) === userKeyOf(command.userId))
+      return done({})
+    }
+    case 'away': {
+      for (const userId of command.userIds) {
+        const seat = seatOf(next, userKeyOf(userId))
+        if (!seat) continue
+        seat.awayUntil = command.until
+        changed = true
+      }
+      return done({})
+    }
+    case 'tick': {
+      for (const seat of next.seats.filter(({ awayUntil = Infinity }) => awayUntil <= now)) {
+        if (command.present.has(userKeyOf(seat.userId))) {
+          delete seat.awayUntil
+          changed = true
+        } else {
+          clear(seat, 'disconnected')
+        }
+      }
+      withdraw(({ expiresAt }) => expiresAt <= now)
+      return done({})
+    }
+    case 'resize': {
+      if (command.seatCount === next.seatCount) return done({})
+      next.seatCount = command.seatCount
+      for (const seat of next.seats.filter(({ seatIndex }) => seatIndex >= command.seatCount)) clear(seat, 'removed')
+      withdraw(({ seatIndex }) => seatIndex >= command.seatCount)
+      next.locked = next.locked.filter((seatIndex) => seatIndex < command.seatCount)
+      tell('seat:count', { seatCount: command.seatCount })
+      return done({})
+    }
+  }
+}
+
+/**
+ * How somebody who knows one state gets to another: what is told to members
+ * who have missed the changes between.
+ */
+export function difference (from: SeatState | undefined, to: SeatState): RoomEvent[] {
+  const before = from ?? noSeats(to.seatCount)
+  const events: RoomEvent[] = []
+  for (const { seatIndex, userId } of before.seats) {
+    const now = to.seats.find((seat) => seat.seatIndex === seatIndex)
+    if (userKeyOf(now?.userId ?? '') !== userKeyOf(userId)) events.push({ type: 'seat:cleared', data: { seatIndex, userId, reason: seatOf(to, userKeyOf(userId)) ? 'moved' : 'left' } })
+  }
+  for (const seatIndex of before.locked) if (!to.locked.includes(seatIndex)) events.push({ type: 'seat:locked', data: { seatIndex, isLocked: false } })
+  for (const seatIndex of to.locked) if (!before.locked.includes(seatIndex)) events.push({ type: 'seat:locked', data: { seatIndex, isLocked: true } })
+  for (const { seatIndex, userId } of before.invites) {
+    if (!to.invites.some((invite) => invite.seatIndex === seatIndex)) events.push({ type: 'seat:invite:pending', data: { seatIndex, isPending: false, invitedUserId: userId } })
+  }
+  for (const { seatIndex, userId } of to.invites) {
+    if (!before.invites.some((invite) => invite.seatIndex === seatIndex && invite.userId === userId)) events.push({ type: 'seat:invite:pending', data: { seatIndex, isPending: true, invitedUserId: userId } })
+  }
+  if (before.seatCount !== to.seatCount) events.push({ type: 'seat:count', data: { seatCount: to.seatCount } })
+  for (const { seatIndex, userId, selfMuted } of to.seats) {
+    const was = before.seats.find((seat) => seat.seatIndex === seatIndex)
+    const same = userKeyOf(was?.userId ?? '') === userKeyOf(userId)
+    if (!same) events.push({ type: 'seat:updated', data: { seatIndex, userId, isMuted: isMuted(to, userId) } })
+    else if (isMuted(before, userId) !== isMuted(to, userId) || was?.selfMuted !== selfMuted) events.push({ type: 'seat:userMuted', data: { userId, isMuted: isMuted(to, userId), selfMuted } })
+  }
+  return events
+}

@@ -1,0 +1,11 @@
+import createError from '@fastify/error'
+
+export const SeatInvalid = createError('SEAT_INVALID', 'There is no seat %s in this room', 400)
+export const SeatLocked = createError('SEAT_LOCKED', 'Seat %s is locked', 409)
+export const SeatNotLocked = createError('SEAT_NOT_LOCKED', 'Seat %s is not locked', 409)
+export const SeatAlreadyLocked = createError('SEAT_ALREADY_LOCKED', 'Seat %s is already locked', 409)
+export const SeatTaken = createError('SEAT_TAKEN', 'Seat %s is already taken', 409)
+export const NotSeated = createError('NOT_SEATED', '%s', 409)
+export const InvitePending = createError('INVITE_PENDING', 'An invite to seat %s is already pending', 409)
+export const InviteNotFound = createError('INVITE_NOT_FOUND', 'You have no invite%s', 404)
+export const CannotTargetSelf = createError('CANNOT_TARGET_SELF', 'You cannot do this to yourself', 400)

@@ -1,0 +1,86 @@
+import fp from 'fastify-plugin'
+import type { z } from 'zod'
+import { adminRoutes } from './admin.ts'
+import { difference, isMuted, noSeats } from './decide.ts'
+import type { SeatState } from './decide.ts'
+import { events, joinReply, requests } from './messages.ts'
+import { createSeats, documentName } from './service.ts'
+import type { Seats } from './service.ts'
+import { createVoices } from './voices.ts'
+
+export { requests }
+
+declare module 'fastify' {
+  interface FastifyInstance {
+    seats: Seats
+  }
+}
+
+/** Seats: who may be heard, and who decides that. The rules are in decide.ts. */
+export default fp(async function seats (app) {
+  const { agenda, hooks, log, messages } = app
+  const service = createSeats(app)
+  const voices = createVoices(app, service)
+  app.decorate('seats', service)
+  messages.events(events)
+
+  messages.on('seat:take', requests['seat:take'], async ({ seatIndex }, { room, session }) => {
+    await service.act(room, session, { type: 'take', seatIndex })
+    return { seatIndex }
+  })
+  messages.on('seat:leave', requests['seat:leave'], async (_data, { room, session }) => {
+    const { seatIndex = 0 } = await service.act(room, session, { type: 'leave' })
+    return { seatIndex }
+  })
+  for (const type of ['lock', 'unlock'] as const) {
+    messages.on(`seat:${type}`, requests[`seat:${type}`], async ({ seatIndex }, { room, session }) => {
+      await service.act(room, session, { type, seatIndex })
+      return { seatIndex }
+    })
+  }
+  for (const type of ['assign', 'invite'] as const) {
+    messages.on(`seat:${type}`, requests[`seat:${type}`], async ({ userId, seatIndex }, { room, session }) => {
+      await service.act(room, session, { type, userId, seatIndex })
+      return { seatIndex }
+    })
+  }
+  for (const type of ['remove', 'mute', 'unmute'] as const) {
+    messages.on(`seat:${type}`, requests[`seat:${type}`], async ({ userId }, { room, session }) => {
+      const { userId: known = userId } = await service.act(room, session, { type, userId })
+      return { userId: known }
+    })
+  }
+  for (const type of ['accept', 'decline'] as const) {
+    messages.on(`seat:invite:${type}`, requests[`seat:invite:${type}`], async (data, { room, session }) => {
+      const { seatIndex = 0 } = await service.act(room, session, { type, seatIndex: data.seatIndex })
+      return { seatIndex }
+    })
+  }
+
+  hooks.on('room:join', ({ roomId, record }) => {
+    const state = service.peek(roomId) ?? noSeats(record.seatCount)
+    return {
+      seatCount: state.seatCount,
+      seats: state.seats.map(({ seatIndex, userId }) => ({ seatIndex, userId, isMuted: isMuted(state, userId) })),
+      lockedSeats: state.locked,
+      pendingInvites: state.invites.map(({ seatIndex, userId }) => ({ seatIndex, invitedUserId: userId }))
+    } satisfies z.input<typeof joinReply>
+  })
+  hooks.on('room:first', ({ roomId }) => service.peek(roomId)?.seats.map(({ userId }) => userId) ?? [])
+
+  const late = (roomId: string) => (err: unknown) => log.debug({ err, roomId }, 'seats follow once the store is back')
+  hooks.on('room:userLeft', (roomId, { userId }, reason) => { service.left(roomId, userId, reason).catch(late(roomId)) })
+  hooks.on('room:corrected', (roomId) => { service.lookForAbsent(roomId).catch(late(roomId)) })
+  hooks.on('room:documentMissed', (_room, name, from, to) => name === documentName ? difference(from as SeatState | undefined, to as SeatState) : [])
+  agenda.on(`document:${documentName}`, (roomId) => service.tick(roomId))
+
+  hooks.on('media:produce', (roomId, session) => voices.permit(roomId, session))
+  hooks.on('media:producerOpened', (roomId) => voices.enforce(roomId, service.peek(roomId)))
+  hooks.on('room:document', ({ roomId }, name, state) => { if (name === documentName) voices.enforce(roomId, state as SeatState) })
+  hooks.on('media:selfMuted', (roomId, session, muted) => {
+    const room = app.rooms.get(roomId)
+    if (room) service.act(room, session, { type: 'selfMute', muted }).catch(late(roomId))
+  })
+
+  await app.register(adminRoutes(service))
+}, { name: 'seats', dependencies: ['rooms', 'sfu'] })

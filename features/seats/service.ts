@@ -1,0 +1,132 @@
+import type { FastifyInstance } from 'fastify'
+import { isCoded } from '../../plugins/errors/codes.ts'
+import { NotInRoom } from '../../plugins/rooms/errors.ts'
+import type { LocalRoom } from '../../plugins/rooms/local-room.ts'
+import type { LeaveReason } from '../../plugins/rooms/rooms.ts'
+import type { Session } from '../../plugins/sockets/session.ts'
+import { userKeyOf } from '../../plugins/sockets/user.ts'
+import type { UserId } from '../../plugins/sockets/user.ts'
+import { decide, needsRights, nextEnd, noSeats, seatOf } from './decide.ts'
+import type { Actor, Command, Outcome, SeatState } from './decide.ts'
+
+/** Name of the document in which a room's seats are kept. */
+export const documentName = 'seats'
+
+/** Who sits where, and who decides. */
+export interface Seats {
+  /** Seats of a room with members on this server; undefined while nobody has done anything about them. */
+  peek (roomId: string): SeatState | undefined
+  /**
+   * Seats of a room as the store has them.
+   *
+   * @throws ROOM_NOT_FOUND, UNAVAILABLE
+   */
+  read (roomId: string): Promise<SeatState | undefined>
+  /** For each room its seats; undefined where nobody has done anything about them, or there is no such room. */
+  readAll (roomIds: readonly string[]): Promise<(SeatState | undefined)[]>
+  /**
+   * Does what a member of a room commands, all of it or nothing.
+   *
+   * @throws what {@link decide} throws; NOT_IN_ROOM when it is about somebody who is not; UNAVAILABLE
+   */
+  act (room: LocalRoom, session: Session, command: Command): Promise<Outcome>
+  /**
+   * Gives a room another number of seats; those that vanish are cleared.
+   *
+   * @throws ROOM_NOT_FOUND, UNAVAILABLE
+   */
+  resize (roomId: string, seatCount: number): Promise<void>
+  /** A user is out of a room: the seat is free, or waits when it was the connection that broke. */
+  left (roomId: string, userId: UserId, reason: LeaveReason): Promise<void>
+  /** Who sits there without being in the room is found, and waited for. */
+  lookForAbsent (roomId: string): Promise<void>
+  /** Ends what has come to its end: invites, and seats that have waited for their users. */
+  tick (roomId: string): Promise<void>
+}
+
+export function createSeats (app: FastifyInstance): Seats {
+  const { agenda, config, log, rooms, sockets, store } = app
+  const graceMs = config.SEAT_GRACE_SECONDS * 1000
+
+  const read = (roomId: string) => rooms.documents.change<SeatState, SeatState | undefined>(roomId, documentName, (state) => ({ result: state }))
+
+  /** @param seatCount of a room in which nobody has done anything about seats; without it there is then nothing to change */
+  function command (roomId: string, what: Command, actor?: Actor, seatCount?: number): Promise<Outcome> {
+    return rooms.documents.change<SeatState, Outcome>(roomId, documentName, (state) => {
+      const now = state ?? (seatCount === undefined ? undefined : noSeats(seatCount))
+      return now ? decide(now, what, actor, Date.now()) : { result: {} }
+    })
+  }
+
+  async function actorOf (room: LocalRoom, session: Session, { type }: Command): Promise<Actor> {
+    const userId = session.user.id
+    if (!needsRights(type)) return { userId, role: 'member' }
+    const role = await rooms.roleOf(room.record, session)
+    if (role !== 'admin' || (type !== 'remove' && type !== 'lock')) return { userId, role }
+    return { userId, role, ownerId: await rooms.ownerOf(room.record) }
+  }
+
+  /** A member's id in the form of the user's token. */
+  async function memberOf (roomId: string, userId: UserId): Promise<UserId> {
+    for (const session of sockets.ofUser(userKeyOf(userId))) if (session.roomId === roomId) return session.user.id
+    const [profile] = await store.getMembers(roomId, [userKeyOf(userId)])
+    if (!profile) throw new NotInRoom(`the room ${roomId}: the user ${userId} is not`)
+    return profile.userId
+  }
+
+  return {
+    peek: (roomId) => rooms.documents.peek<SeatState>(roomId, documentName),
+    read,
+    async readAll (roomIds) {
+      return (await store.readDocuments(roomIds, documentName)).map((text) => text === undefined ? undefined : JSON.parse(text) as SeatState)
+    },
+    async act (room, session, what) {
+      const { roomId } = room
+      const actor = await actorOf(room, session, what)
+      const named = what.type === 'assign' || what.type === 'invite' ? { ...what, userId: await memberOf(roomId, what.userId) } : what
+      const outcome = await command(roomId, named, actor, room.record.seatCount)
+      if (outcome.invite) {
+        const { userId, seatIndex, invitedById, expiresAt } = outcome.invite
+        await sockets.toUser(userId, 'seat:invite:received', { roomId, seatIndex, invitedById, expiresAt })
+      }
+      return outcome
+    },
+    async resize (roomId, seatCount) {
+      const room = await store.getRoom(roomId)
+      await command(roomId, { type: 'resize', seatCount }, undefined, room?.seatCount ?? seatCount)
+    },
+    async left (roomId, userId, reason) {
+      if (reason === 'closed') return
+      const state = this.peek(roomId)
+      const key = userKeyOf(userId)
+      // Most who leave have nothing to do with seats. Where members are here, that is known.
+      if (rooms.get(roomId) && !seatOf(state, key) && !state?.invites.some((invite) => userKeyOf(invite.userId) === key)) return
+      const what: Command = reason === 'disconnected'
+        ? { type: 'away', userIds: [userId], until: Date.now() + graceMs }
+        : { type: 'gone', userId, reason: reason === 'kicked' ? 'removed' : 'left' }
+      await command(roomId, what)
+    },
+    async lookForAbsent (roomId) {
+      const seats = (await read(roomId))?.seats.filter(({ awayUntil }) => awayUntil === undefined) ?? []
+      if (seats.length === 0) return
+      const members = await store.getMembers(roomId, seats.map(({ userId }) => userKeyOf(userId)))
+      const userIds = seats.map(({ userId }) => userId).filter((_, i) => members[i] === undefined)
+      if (userIds.length > 0) await command(roomId, { type: 'away', userIds, until: Date.now() + graceMs })
+    },
+    async tick (roomId) {
+      try {
+        const before = await read(roomId)
+        if (!before) return
+        const due = before.seats.filter(({ awayUntil = Infinity }) => awayUntil <= Date.now()).map(({ userId }) => userKeyOf(userId))
+        const members = await store.getMembers(roomId, due)
+        await command(roomId, { type: 'tick', present: new Set(due.filter((_, i) => members[i] !== undefined)) })
+        const after = await read(roomId)
+        const end = after && nextEnd(after)
+        if (end !== undefined) await agenda.schedule(`document:${documentName}`, roomId, end)
+      } catch (error) {
+        if (!isCoded(error) || error.code !== 'ROOM_NOT_FOUND') throw error
+        log.debug({ roomId }, 'the room whose seats were to be looked at is closed')
+      }
+    }
+  }
+}

@@ -1,0 +1,43 @@
+import type { FastifyInstance } from 'fastify'
+import type { Session } from '../../plugins/sockets/session.ts'
+import type { ProducePermit } from '../../plugins/sfu/room-media.ts'
+import { isMuted, seatOf } from './decide.ts'
+import type { SeatState } from './decide.ts'
+import { NotSeated } from './errors.ts'
+import type { Seats } from './service.ts'
+
+/** What seats mean for who is heard (protocol.md, media rules). */
+export interface Voices {
+  /**
+   * On what terms a member may send audio.
+   *
+   * @throws NOT_SEATED
+   */
+  permit (roomId: string, session: Session): Promise<ProducePermit>
+  /** Makes what is heard in a room on this server follow its seats. */
+  enforce (roomId: string, state: SeatState | undefined): void
+}
+
+export function createVoices ({ log, sfu }: FastifyInstance, seats: Seats): Voices {
+  return {
+    async permit (roomId, session) {
+      // Who was given a seat a moment ago, on another server, may be here before the news.
+      const state = seatOf(seats.peek(roomId), session.userKey) ? seats.peek(roomId) : await seats.read(roomId)
+      const seat = seatOf(state, session.userKey)
+      if (!state || !seat) throw new NotSeated('Sending audio needs a seat')
+      return { paused: isMuted(state, seat.userId), grant: String(seat.sitting) }
+    },
+    enforce (roomId, state) {
+      for (const { session, producerId, grant } of sfu.voicesOf(roomId)) {
+        const seat = seatOf(state, session.userKey)
+        // Whoever has moved has left the seat this was allowed for.
+        if (!state || !seat || String(seat.sitting) !== grant) {
+          sfu.closeProducer(session, producerId)
+          continue
+        }
+        const change = isMuted(state, seat.userId) ? sfu.pauseProducer(session, 'server', producerId) : sfu.resumeProducer(session, 'server', producerId)
+        change.catch((err: unknown) => log.debug({ err, roomId, producerId }, 'a producer went while it was muted'))
+      }
+    }
+  }
+}

@@ -1,0 +1,110 @@
+import fp from 'fastify-plugin'
+import type { FastifyBaseLogger } from 'fastify'
+import type { Store } from './store/store.ts'
+
+/** Does a job. When it throws, the job is tried again a second later. */
+export type JobHandler = (key: string) => Promise<void>
+
+/** What features see of the agenda. */
+export interface AgendaRegistrar {
+  /** Does the jobs of one kind on this server. Withdrawn with its feature. */
+  on (name: string, handler: JobHandler): void
+  /**
+   * Notes that a job is to be done at a time. Of several times the earliest
+   * counts. A job that is noted while it is being done is done once more after.
+   *
+   * @param at epoch milliseconds
+   * @throws UNAVAILABLE
+   */
+  schedule (name: string, key: string, at: number): Promise<void>
+}
+
+/**
+ * What is to be done at a time, whichever server then does it: seats that wait
+ * for their user, what the backend must hear. A job is done by one server at a
+ * time, and by another one when that dies.
+ */
+export interface Agenda extends AgendaRegistrar {
+  /** Replaces all that an owner does by a new set, at once. */
+  install (owner: string, handlers: ReadonlyMap<string, JobHandler>): void
+}
+
+declare module 'fastify' {
+  interface FastifyInstance {
+    agenda: Agenda
+  }
+}
+
+/** How late a job may be, in milliseconds: the time between two looks. */
+const lookMs = 250
+/** How long a job may take before another server takes it for lost, in milliseconds. */
+const leaseMs = 60_000
+const retryMs = 1000
+/** Jobs of a kind that this server does at a time. */
+const most = 100
+
+export function createAgenda (store: Pick<Store, 'scheduleJob' | 'takeDueJobs' | 'settleJob'>, log: FastifyBaseLogger): Agenda & { stop (): Promise<void> } {
+  const owners = new Map<string, ReadonlyMap<string, JobHandler>>()
+  const running = new Map<string, Set<Promise<void>>>()
+  const kernel = new Map<string, JobHandler>()
+  let stopped = false
+
+  async function work (name: string, handler: JobHandler, busy: Set<Promise<void>>): Promise<void> {
+    const now = Date.now()
+    for (const job of await store.takeDueJobs(name, now, most - busy.size, now + leaseMs)) {
+      const done = (async () => {
+        let retryAt: number | undefined
+        try {
+          await handler(job.key)
+        } catch (err) {
+          log.debug({ err, agenda: name, key: job.key }, 'a job is put off')
+          retryAt = Date.now() + retryMs
+        }
+        await store.settleJob(name, job, retryAt)
+      })().catch((err: unknown) => log.debug({ err, agenda: name }, 'a job is settled by its lease')).finally(() => busy.delete(done))
+      busy.add(done)
+    }
+  }
+
+  let looking = false
+  async function look (): Promise<void> {
+    if (looking || stopped) return
+    looking = true
+    try {
+      await Promise.all([...owners.values()].flatMap((handlers) => [...handlers]).map(async ([name, handler]) => {
+        const busy = running.get(name) ?? new Set()
+        running.set(name, busy)
+        if (busy.size < most) await work(name, handler, busy)
+      }))
+    } catch (err) {
+      log.debug({ err }, 'the agenda cannot be read')
+    } finally {
+      looking = false
+    }
+  }
+  const timer = setInterval(() => { look() }, lookMs)
+
+  return {
+    on (name, handler) {
+      kernel.set(name, handler)
+      this.install('kernel', kernel)
+    },
+    schedule: (name, key, at) => store.scheduleJob(name, key, at),
+    install (owner, handlers) {
+      if (handlers.size === 0) owners.delete(owner)
+      else owners.set(owner, handlers)
+    },
+    async stop () {
+      stopped = true
+      clearInterval(timer)
+      await Promise.all([...running.values()].flatMap((busy) => [...busy]))
+    }
+  }
+}
+
+export default fp(async function agenda (app) {
+  const created = createAgenda(app.store, app.log)
+  app.decorate('agenda', created)
+  // Before the features are unloaded: a job that runs may need one.
+  app.addHook('preClose', () => created.stop())
+}, { name: 'agenda', dependencies: ['store'] })

@@ -1,0 +1,232 @@
+import type { FastifyInstance } from 'fastify'
+import { unavailable } from '../errors/codes.ts'
+import { eventText, textFrame } from '../sockets/frames.ts'
+import type { StoredDocument } from '../store/store.ts'
+import { deliver } from './local-room.ts'
+import type { LocalRoom } from './local-room.ts'
+
+/** Something that everybody in the room is told of a change. `roomId` is added to its data. */
+export interface RoomEvent {
+  type: string
+  data: object
+}
+
+/** What a decision comes to. */
+export interface Decision<S, R> {
+  /** What the document is from now on; left out when it stays as it is. */
+  state?: S
+  /** What is told to the room, in this order, right when the change is made. */
+  events?: readonly RoomEvent[]
+  /** When the document is to be looked at again, epoch milliseconds: the job `document:<name>` of the agenda. */
+  wakeAt?: number | undefined
+  result: R
+}
+
+/** Decides on a change, from the document as it is. Pure: it may be asked again when somebody else was faster. */
+export type Decide<S, R> = (state: S | undefined) => Decision<S, R>
+
+/**
+ * Small documents of rooms that many change at once: seats, say. A change is
+ * one decision, made on the state as it is and put in force on all servers or not
+ * at all; all servers and members hear of the changes in the one order in which
+ * they were made.
+ */
+export interface Documents {
+  /** A document as this server last heard of it; at once, for rooms with members here. */
+  peek<S> (roomId: string, name: string): S | undefined
+  /**
+   * Changes a document, in one round trip when this server has members in the room
+   * and nobody else is faster.
+   *
+   * @returns the decision's result
+   * @throws what `decide` throws, which then was the state of the document; ROOM_NOT_FOUND; UNAVAILABLE
+   */
+  change<S, R> (roomId: string, name: string, decide: Decide<S, R>): Promise<R>
+}
+
+declare module '../hooks.ts' {
+  interface KernelHooks {
+    /** A document of a room with members here has changed. Called once for each version that is heard of, before its events are told. */
+    'room:document': (room: LocalRoom, name: string, state: unknown) => void
+    /** Members here have missed changes. What it returns tells them, of a document it knows, how to get from one state to the other. */
+    'room:documentMissed': (room: LocalRoom, name: string, from: unknown, to: unknown) => readonly RoomEvent[]
+  }
+}
+
+/** What the rooms plugin needs besides {@link Documents} itself. */
+export interface DocumentKeeping extends Documents {
+  /** A join has told what there is. */
+  learn (room: LocalRoom, documents: ReadonlyMap<string, StoredDocument>): void
+  /** The room's channel has told of a change. */
+  heard (room: LocalRoom, document: DocumentHeader, events: string): void
+  /** Nobody here is in the room any more. */
+  forget (roomId: string): void
+  /** Puts back what the store has lost, and tells members here what they have missed. */
+  setRight (room: LocalRoom): Promise<void>
+}
+
+/** What the first line of a message says of a document. */
+export interface DocumentHeader {
+  name: string
+  version: string
+  state: unknown
+}
+
+interface Known {
+  version: string
+  state: unknown
+  /** What the members here have been told of, by events or with their join. */
+  told: { version: string, state: unknown }
+}
+
+interface Command {
+  decide: Decide<unknown, unknown>
+  answer: PromiseWithResolvers<unknown>
+}
+
+/** How often somebody else may be faster before a change is given up. Each time one of the others has got through. */
+const mostTries = 100
+
+export function createDocuments (app: FastifyInstance, local: (roomId: string) => LocalRoom | undefined, channelOf: (roomId: string) => string): DocumentKeeping {
+  const { agenda, bus, hooks, log, store } = app
+  const byRoom = new Map<string, Map<string, Known>>()
+  const queues = new Map<string, Command[]>()
+
+  function remember (room: LocalRoom, name: string, version: string, state: unknown): Known {
+    const mine = byRoom.get(room.roomId) ?? new Map<string, Known>()
+    byRoom.set(room.roomId, mine)
+    const known = mine.get(name)
+    if (known && !isNewer(version, known.version)) return known
+    // Who comes in with their join is told by its reply.
+    const now = { version, state, told: known?.told ?? { version, state } }
+    mine.set(name, now)
+    hooks.emit('room:document', room, name, state)
+    return now
+  }
+
+  /** Answers all that waits for a document, as much at a time as has come meanwhile. */
+  async function work (roomId: string, name: string, queue: Command[]): Promise<void> {
+    while (queue.length > 0) {
+      const batch = queue.splice(0)
+      try {
+        await commit(roomId, name, batch)
+      } catch (error) {
+        for (const { answer } of batch) answer.reject(error)
+      }
+    }
+    queues.delete(`${name} ${roomId}`)
+  }
+
+  async function commit (roomId: string, name: string, batch: readonly Command[]): Promise<void> {
+    const known = byRoom.get(roomId)?.get(name)
+    let createdAt = local(roomId)?.record.createdAt
+    let version = known?.version ?? ''
+    let state = known?.state
+    // Without a member here nothing is known: a version that can't be asks for what is.
+    let guess = known !== undefined || createdAt !== undefined
+    for (let tries = 0; tries < mostTries; tries++) {
+      const outcome = guess ? decideAll(batch, state) : undefined
+      const changed = outcome !== undefined && outcome.state !== state
+      const next = changed ? { version: following(version, createdAt ?? 0), state: JSON.stringify(outcome.state) } : undefined
+      const message = next && `{"document":{"name":${JSON.stringify(name)},"version":"${next.version}","state":${next.state}}}\n` +
+        outcome?.events.map(({ type, data }) => eventText(type, { roomId, ...data })).join('\n')
+      const envelope = message === undefined ? undefined : bus.envelope(channelOf(roomId), message)
+      // In the same turn, so in the same round trip; and rather in vain than forgotten.
+      const [result] = await Promise.all([
+        store.swapDocument({ roomId, name, expected: guess ? version : '?', next, envelope }),
+        changed && outcome.wakeAt !== undefined ? agenda.schedule(`document:${name}`, roomId, outcome.wakeAt) : undefined
+      ])
+      if (result.swapped && outcome) {
+        const room = local(roomId)
+        if (next && room) remember(room, name, next.version, outcome.state)
+        if (message !== undefined && !envelope) await bus.publish(channelOf(roomId), message)
+        for (const settle of outcome.settle) settle()
+        return
+      }
+      if (!result.swapped) {
+        createdAt = result.createdAt
+        version = result.document?.version ?? ''
+        state = result.document === undefined ? undefined : JSON.parse(result.document.state)
+        guess = true
+      }
+    }
+    throw unavailable('Too many change this room at once')
+  }
+
+  return {
+    peek: <S>(roomId: string, name: string) => byRoom.get(roomId)?.get(name)?.state as S | undefined,
+    change<S, R> (roomId: string, name: string, decide: Decide<S, R>) {
+      const answer = Promise.withResolvers<unknown>()
+      const key = `${name} ${roomId}`
+      const waiting = queues.get(key)
+      const queue = waiting ?? []
+      queue.push({ decide: decide as Decide<unknown, unknown>, answer })
+      if (!waiting) {
+        queues.set(key, queue)
+        work(roomId, name, queue)
+      }
+      return answer.promise as Promise<R>
+    },
+    learn (room, documents) {
+      for (const [name, { version, state }] of documents) remember(room, name, version, JSON.parse(state))
+    },
+    heard (room, { name, version, state }, events) {
+      const known = remember(room, name, version, state)
+      if (known.told.version === version || isNewer(version, known.told.version)) known.told = { version, state }
+      if (events === '') return
+      for (const text of events.split('\n')) deliver(room, textFrame(text))
+    },
+    forget (roomId) {
+      byRoom.delete(roomId)
+    },
+    async setRight (room) {
+      const mine = byRoom.get(room.roomId) ?? new Map<string, Known>()
+      const documents = await store.restoreDocuments(room.roomId, new Map([...mine].map(([name, { version, state }]) => [name, { version, state: JSON.stringify(state) }])))
+      if (!documents || local(room.roomId) !== room) return
+      for (const [name, { version, state: text }] of documents) {
+        const state: unknown = JSON.parse(text)
+        const { told } = mine.get(name) ?? { told: { version: '', state: undefined } }
+        const known = remember(room, name, version, state)
+        if (told.version === version) continue
+        known.told = { version, state }
+        log.info({ roomId: room.roomId, document: name, from: told.version, to: version }, 'members are told what they missed')
+        for (const events of await hooks.ask('room:documentMissed', room, name, told.state, state)) {
+          for (const { type, data } of events) deliver(room, textFrame(eventText(type, { roomId: room.roomId, ...data })))
+        }
+      }
+    }
+  }
+}
+
+/** Decides on several commands as if they came one after the other. */
+function decideAll (batch: readonly Command[], from: unknown) {
+  const events: RoomEvent[] = []
+  const settle: (() => void)[] = []
+  let state = from
+  let wakeAt: number | undefined
+  for (const { decide, answer } of batch) {
+    try {
+      const decision = decide(state)
+      state = decision.state ?? state
+      events.push(...decision.events ?? [])
+      wakeAt = decision.wakeAt === undefined ? wakeAt : Math.min(wakeAt ?? Infinity, decision.wakeAt)
+      settle.push(() => answer.resolve(decision.result))
+    } catch (error) {
+      settle.push(() => answer.reject(error))
+    }
+  }
+  return { state, events, wakeAt, settle }
+}
+
+/** @returns the version that follows another, or the first one of a room made at that time */
+function following (version: string, createdAt: number): string {
+  const [epoch = String(createdAt), number = '0'] = version === '' ? [] : version.split('.')
+  return `${epoch}.${Number(number) + 1}`
+}
+
+function isNewer (version: string, than: string): boolean {
+  if (than === '') return version !== ''
+  const [epoch = 0, number = 0] = version.split('.').map(Number)
+  const [otherEpoch = 0, otherNumber = 0] = than.split('.').map(Number)
+  return epoch === otherEpoch ? number > otherNumber : epoch > otherEpoch
+}
