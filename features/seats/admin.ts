@@ -2,15 +2,15 @@ import type { FastifyPluginAsyncZod } from 'fastify-type-provider-zod'
 import { z } from 'zod'
 import { RoomNotFound } from '../../plugins/rooms/errors.ts'
 import { roomId, userId } from '../../plugins/rooms/messages.ts'
-import { isMuted, noSeats } from './decide.ts'
-import type { SeatState } from './decide.ts'
+import { isMuted, noSeats } from './state.ts'
+import type { SeatState } from './state.ts'
 import { mostSeats, seat, seatIndex } from './messages.ts'
 import type { Seats } from './service.ts'
 
 const params = z.object({ roomId })
 
 /** A room's seats as an admin sees them. */
-export const seatsView = z.object({
+const adminView = z.object({
   seatCount: z.int(),
   seats: z.array(seat.extend({
     selfMuted: z.boolean(),
@@ -20,7 +20,7 @@ export const seatsView = z.object({
   invites: z.array(z.object({ seatIndex, userId, invitedById: userId, expiresAt: z.int() }))
 })
 
-export function viewOf (state: SeatState): z.input<typeof seatsView> {
+function describe (state: SeatState): z.input<typeof adminView> {
   return {
     seatCount: state.seatCount,
     seats: state.seats.map(({ seatIndex, userId, selfMuted, awayUntil }) =>
@@ -35,13 +35,13 @@ export const adminRoutes = (seats: Seats): FastifyPluginAsyncZod => async functi
   async function view (roomId: string) {
     const room = await app.store.getRoom(roomId)
     if (!room) throw new RoomNotFound(roomId)
-    return viewOf(await seats.read(roomId) ?? noSeats(room.seatCount))
+    return describe(await seats.read(roomId) ?? noSeats(room.seatCount))
   }
 
-  app.get('/admin/rooms/:roomId/seats', { schema: { params, response: { 200: seatsView } } }, ({ params }) => view(params.roomId))
+  app.get('/admin/rooms/:roomId/seats', { schema: { params, response: { 200: adminView } } }, ({ params }) => view(params.roomId))
 
   app.patch('/admin/rooms/:roomId/seats', {
-    schema: { params, body: z.object({ seatCount: z.int().min(1).max(mostSeats) }), response: { 200: seatsView } }
+    schema: { params, body: z.object({ seatCount: z.int().min(1).max(mostSeats) }), response: { 200: adminView } }
   }, async ({ params: { roomId }, body: { seatCount } }) => {
     const before = await view(roomId)
     await seats.resize(roomId, seatCount)

@@ -1,11 +1,11 @@
 import fp from 'fastify-plugin'
 import type { z } from 'zod'
 import { adminRoutes } from './admin.ts'
-import { difference, isMuted, noSeats } from './decide.ts'
-import type { SeatState } from './decide.ts'
 import { events, joinReply, requests } from './messages.ts'
 import { createSeats, documentName } from './service.ts'
 import type { Seats } from './service.ts'
+import { difference, noSeats, viewOf } from './state.ts'
+import type { SeatState } from './state.ts'
 import { createVoices } from './voices.ts'
 
 export { requests }
@@ -60,9 +60,7 @@ export default fp(async function seats (app) {
   hooks.on('room:join', ({ roomId, record }) => {
     const state = service.peek(roomId) ?? noSeats(record.seatCount)
     return {
-      seatCount: state.seatCount,
-      seats: state.seats.map(({ seatIndex, userId }) => ({ seatIndex, userId, isMuted: isMuted(state, userId) })),
-      lockedSeats: state.locked,
+      ...viewOf(state),
       pendingInvites: state.invites.map(({ seatIndex, userId }) => ({ seatIndex, invitedUserId: userId }))
     } satisfies z.input<typeof joinReply>
   })
@@ -70,6 +68,7 @@ export default fp(async function seats (app) {
 
   const late = (roomId: string) => (err: unknown) => log.debug({ err, roomId }, 'seats follow once the store is back')
   hooks.on('room:userLeft', (roomId, { userId }, reason) => { service.left(roomId, userId, reason).catch(late(roomId)) })
+  hooks.on('room:kicked', (roomId, userId) => { service.left(roomId, userId, 'kicked').catch(late(roomId)) })
   hooks.on('room:corrected', (roomId) => { service.lookForAbsent(roomId).catch(late(roomId)) })
   hooks.on('room:documentMissed', (_room, name, from, to) => name === documentName ? difference(from as SeatState | undefined, to as SeatState) : [])
   agenda.on(`document:${documentName}`, (roomId) => service.tick(roomId))

@@ -6,8 +6,10 @@ import type { LeaveReason } from '../../plugins/rooms/rooms.ts'
 import type { Session } from '../../plugins/sockets/session.ts'
 import { userKeyOf } from '../../plugins/sockets/user.ts'
 import type { UserId } from '../../plugins/sockets/user.ts'
-import { decide, needsRights, nextEnd, noSeats, seatOf } from './decide.ts'
-import type { Actor, Command, Outcome, SeatState } from './decide.ts'
+import { decide, needsRights } from './decide.ts'
+import type { Actor, Command, Outcome } from './decide.ts'
+import { nextEnd, noSeats, seatOf, viewOf } from './state.ts'
+import type { SeatState, SeatsView } from './state.ts'
 
 /** Name of the document in which a room's seats are kept. */
 export const documentName = 'seats'
@@ -22,8 +24,8 @@ export interface Seats {
    * @throws ROOM_NOT_FOUND, UNAVAILABLE
    */
   read (roomId: string): Promise<SeatState | undefined>
-  /** For each room its seats; undefined where nobody has done anything about them, or there is no such room. */
-  readAll (roomIds: readonly string[]): Promise<(SeatState | undefined)[]>
+  /** For each room who sits there; undefined where nobody has done anything about seats, or there is no such room. */
+  seatsOf (roomIds: readonly string[]): Promise<(SeatsView | undefined)[]>
   /**
    * Does what a member of a room commands, all of it or nothing.
    *
@@ -77,8 +79,8 @@ export function createSeats (app: FastifyInstance): Seats {
   return {
     peek: (roomId) => rooms.documents.peek<SeatState>(roomId, documentName),
     read,
-    async readAll (roomIds) {
-      return (await store.readDocuments(roomIds, documentName)).map((text) => text === undefined ? undefined : JSON.parse(text) as SeatState)
+    async seatsOf (roomIds) {
+      return (await store.readDocuments(roomIds, documentName)).map((text) => text === undefined ? undefined : viewOf(JSON.parse(text) as SeatState))
     },
     async act (room, session, what) {
       const { roomId } = room

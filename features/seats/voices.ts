@@ -1,10 +1,10 @@
 import type { FastifyInstance } from 'fastify'
 import type { Session } from '../../plugins/sockets/session.ts'
 import type { ProducePermit } from '../../plugins/sfu/room-media.ts'
-import { isMuted, seatOf } from './decide.ts'
-import type { SeatState } from './decide.ts'
 import { NotSeated } from './errors.ts'
 import type { Seats } from './service.ts'
+import { isMuted, seatOf } from './state.ts'
+import type { SeatState } from './state.ts'
 
 /** What seats mean for who is heard (protocol.md, media rules). */
 export interface Voices {

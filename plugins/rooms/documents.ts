@@ -171,8 +171,11 @@ export function createDocuments (app: FastifyInstance, local: (roomId: string) =
       for (const [name, { version, state }] of documents) remember(room, name, version, JSON.parse(state))
     },
     heard (room, { name, version, state }, events) {
+      const before = byRoom.get(room.roomId)?.get(name)?.told.version
       const known = remember(room, name, version, state)
-      if (known.told.version === version || isNewer(version, known.told.version)) known.told = { version, state }
+      // What members were told by their join, or to make up for what they had missed, is not told again.
+      if (before !== undefined && !isNewer(version, before)) return
+      known.told = { version, state }
       if (events === '') return
       for (const text of events.split('\n')) deliver(room, textFrame(text))
     },

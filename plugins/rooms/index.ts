@@ -2,7 +2,7 @@ import fp from 'fastify-plugin'
 import { userKeyOf } from '../sockets/user.ts'
 import { keepRooms } from './keeper.ts'
 import { events, requests } from './messages.ts'
-import { createRooms } from './rooms.ts'
+import { createRooms } from './membership.ts'
 import { prominentFirst, standingOf } from './welcome.ts'
 
 /** Rooms: who is in them, what they hear, and when they end. */

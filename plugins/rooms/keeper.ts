@@ -1,6 +1,6 @@
 import type { FastifyInstance } from 'fastify'
 import { leaseMs } from '../store/store.ts'
-import type { RoomKeeping } from './rooms.ts'
+import type { RoomKeeping } from './membership.ts'
 
 const tickMs = 1000
 // What is asked for in one round trip.

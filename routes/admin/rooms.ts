@@ -16,6 +16,18 @@ const summary = z.object({
   lastActivityAt: z.int()
 })
 
+/** Who sits where, while the feature seats is on. */
+const seating = z.object({
+  seats: z.array(z.object({ seatIndex: z.int(), userId, isMuted: z.boolean() })),
+  lockedSeats: z.array(z.int())
+})
+
+/** What the kernel asks of the feature `seats`. */
+export interface Seating {
+  /** For each room who sits there. */
+  seatsOf (roomIds: readonly string[]): Promise<(z.input<typeof seating> & { seatCount: number } | undefined)[]>
+}
+
 const detail = z.object({
   id: roomId,
   ownerId: userId,
@@ -25,6 +37,7 @@ const detail = z.object({
   lastActivityAt: z.int(),
   participantCount: z.int(),
   participants: z.array(profile),
+  ...seating.partial().shape,
   producers: z.array(z.object({ producerId: z.string(), userId, isPaused: z.boolean() })),
   transports: z.array(z.object({ transportId: z.string(), userId, type: z.enum(['producer', 'consumer']), iceState: z.string(), dtlsState: z.string() })),
   worker: z.int().nullable(),
@@ -51,12 +64,13 @@ export default (async function rooms (app) {
     const found = await app.store.listRooms(after, limit + 1)
     const shown = found.slice(0, limit)
     const last = shown.at(-1)
+    const seats = await app.features.slot<Seating>('seats')?.seatsOf(shown.map((room) => room.roomId))
     return {
-      rooms: shown.map((room) => ({
+      rooms: shown.map((room, i) => ({
         id: room.roomId,
         ownerId: room.ownerId,
         participants: room.participantCount,
-        seated: 0,
+        seated: seats?.[i]?.seats.length ?? 0,
         producers: room.producers,
         createdAt: room.createdAt,
         lastActivityAt: room.lastActivityAt
@@ -69,15 +83,18 @@ export default (async function rooms (app) {
     const [room, participants] = await Promise.all([app.store.getRoom(roomId), app.store.getParticipants(roomId, participantsShown)])
     if (!room) throw new RoomNotFound(roomId)
     const media = app.sfu.describe(roomId)
+    const seating = app.features.slot<Seating>('seats')
+    const [seats] = await seating?.seatsOf([roomId]) ?? []
     return {
       id: room.roomId,
       ownerId: room.ownerId,
-      seatCount: room.seatCount,
+      seatCount: seats?.seatCount ?? room.seatCount,
       locked: room.locked,
       createdAt: room.createdAt,
       lastActivityAt: room.lastActivityAt,
       participantCount: room.participantCount,
       participants,
+      ...(seating ? { seats: seats?.seats ?? [], lockedSeats: seats?.lockedSeats ?? [] } : {}),
       producers: app.sfu.producersOf(roomId),
       transports: media?.transports ?? [],
       worker: media?.worker ?? null,

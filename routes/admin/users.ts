@@ -1,6 +1,8 @@
 import type { FastifyPluginAsyncZod } from 'fastify-type-provider-zod'
 import { z } from 'zod'
 import { roomId } from '../../plugins/rooms/messages.ts'
+import { userKeyOf } from '../../plugins/sockets/user.ts'
+import type { Seating } from './rooms.ts'
 
 /** GET /admin/users/:userId: where a user is connected, on whichever server. */
 export default (async function users (app) {
@@ -20,11 +22,13 @@ export default (async function users (app) {
     }
   }, async ({ params: { userId } }) => {
     const sessions = await app.store.getSessions(userId)
+    const roomId = sessions.find((session) => session.roomId !== null)?.roomId ?? null
+    const [seats] = roomId === null ? [] : await app.features.slot<Seating>('seats')?.seatsOf([roomId]) ?? []
     return {
       userId,
       sockets: sessions.map(({ sessionId, nodeId, roomId, connectedAt }) => ({ sessionId, node: nodeId, roomId, connectedAt })),
-      roomId: sessions.find((session) => session.roomId !== null)?.roomId ?? null,
-      seat: null
+      roomId,
+      seat: seats?.seats.find((seat) => userKeyOf(seat.userId) === userId)?.seatIndex ?? null
     }
   })
 }) satisfies FastifyPluginAsyncZod

@@ -1,0 +1,99 @@
+import type { RoomEvent } from '../../plugins/rooms/documents.ts'
+import { userKeyOf } from '../../plugins/sockets/user.ts'
+import type { UserId } from '../../plugins/sockets/user.ts'
+
+// What is kept of a room's seats, and how it is looked at.
+
+export interface Seat {
+  seatIndex: number
+  userId: UserId
+  /** What tells this time on a seat from every other one in the room; what was allowed for it ends with it. */
+  sitting: number
+  /** The user's own choice, as the media feature tells. */
+  selfMuted: boolean
+  /** When the seat is free unless its user is in the room then, epoch milliseconds; undefined while the user is known to be there. */
+  awayUntil?: number
+}
+
+export interface Invite {
+  seatIndex: number
+  userId: UserId
+  invitedById: UserId
+  /** Epoch milliseconds. */
+  expiresAt: number
+}
+
+/** All that is kept of a room's seats. */
+export interface SeatState {
+  seatCount: number
+  /** Those that are taken, by index. */
+  seats: Seat[]
+  locked: number[]
+  /** The newest last. */
+  invites: Invite[]
+  /**
+   * Keys of users whom the owner or an admin has silenced. It lasts until it is taken
+   * back, or until one of them puts the user on a seat: it could otherwise be
+   * shaken off by getting up and sitting down.
+   */
+  muted: string[]
+  sittings: number
+}
+
+export const noSeats = (seatCount: number): SeatState => ({ seatCount, seats: [], locked: [], invites: [], muted: [], sittings: 0 })
+
+export const seatOf = (state: SeatState | undefined, userKey: string): Seat | undefined =>
+  state?.seats.find((seat) => userKeyOf(seat.userId) === userKey)
+
+export const isMuted = (state: SeatState, userId: UserId): boolean => state.muted.includes(userKeyOf(userId))
+
+/** Seats as members and admins are told of them. */
+export interface SeatsView {
+  seatCount: number
+  seats: { seatIndex: number, userId: UserId, isMuted: boolean }[]
+  lockedSeats: number[]
+}
+
+export function viewOf (state: SeatState): SeatsView {
+  return {
+    seatCount: state.seatCount,
+    seats: state.seats.map(({ seatIndex, userId }) => ({ seatIndex, userId, isMuted: isMuted(state, userId) })),
+    lockedSeats: state.locked
+  }
+}
+
+/** When something ends by itself, epoch milliseconds; undefined when nothing does. */
+export function nextEnd ({ seats, invites }: SeatState): number | undefined {
+  const ends = [...seats.map(({ awayUntil = Infinity }) => awayUntil), ...invites.map(({ expiresAt }) => expiresAt)]
+  const first = Math.min(...ends)
+  return Number.isFinite(first) ? first : undefined
+}
+
+/**
+ * How somebody who knows one state gets to another: what is told to members
+ * who have missed the changes between.
+ */
+export function difference (from: SeatState | undefined, to: SeatState): RoomEvent[] {
+  const before = from ?? noSeats(to.seatCount)
+  const events: RoomEvent[] = []
+  for (const { seatIndex, userId } of before.seats) {
+    const now = to.seats.find((seat) => seat.seatIndex === seatIndex)
+    if (userKeyOf(now?.userId ?? '') !== userKeyOf(userId)) events.push({ type: 'seat:cleared', data: { seatIndex, userId, reason: seatOf(to, userKeyOf(userId)) ? 'moved' : 'left' } })
+  }
+  for (const seatIndex of before.locked) if (!to.locked.includes(seatIndex)) events.push({ type: 'seat:locked', data: { seatIndex, isLocked: false } })
+  for (const seatIndex of to.locked) if (!before.locked.includes(seatIndex)) events.push({ type: 'seat:locked', data: { seatIndex, isLocked: true } })
+  for (const { seatIndex, userId } of before.invites) {
+    if (!to.invites.some((invite) => invite.seatIndex === seatIndex)) events.push({ type: 'seat:invite:pending', data: { seatIndex, isPending: false, invitedUserId: userId } })
+  }
+  for (const { seatIndex, userId } of to.invites) {
+    if (!before.invites.some((invite) => invite.seatIndex === seatIndex && invite.userId === userId)) events.push({ type: 'seat:invite:pending', data: { seatIndex, isPending: true, invitedUserId: userId } })
+  }
+  if (before.seatCount !== to.seatCount) events.push({ type: 'seat:count', data: { seatCount: to.seatCount } })
+  for (const { seatIndex, userId, selfMuted } of to.seats) {
+    const was = before.seats.find((seat) => seat.seatIndex === seatIndex)
+    const same = userKeyOf(was?.userId ?? '') === userKeyOf(userId)
+    if (!same) events.push({ type: 'seat:updated', data: { seatIndex, userId, isMuted: isMuted(to, userId) } })
+    else if (isMuted(before, userId) !== isMuted(to, userId) || was?.selfMuted !== selfMuted) events.push({ type: 'seat:userMuted', data: { userId, isMuted: isMuted(to, userId), selfMuted } })
+  }
+  return events
+}

@@ -1,0 +1,327 @@
+import { createHash } from 'node:crypto'
+import type { FastifyInstance } from 'fastify'
+import type { z } from 'zod'
+import { unavailable } from '../errors/codes.ts'
+import { eventText, textFrame } from '../sockets/frames.ts'
+import type { Session } from '../sockets/session.ts'
+import { userKeyOf } from '../sockets/user.ts'
+import type { Profile, UserId } from '../sockets/user.ts'
+import type { JoinCommand, JoinResult, RoomRecord, ShareChange } from '../store/store.ts'
+import { createDocuments } from './documents.ts'
+import type { DocumentHeader, DocumentKeeping } from './documents.ts'
+import { NotInRoom, RoomNotFound } from './errors.ts'
+import { deliver } from './local-room.ts'
+import type { LocalRoom } from './local-room.ts'
+import { closeReason } from './messages.ts'
+import type { events, RoomCloseReason } from './messages.ts'
+import { createPresence, presenceIntervalMs } from './presence.ts'
+import { roleByRecord } from './rooms.ts'
+import type { EmitOptions, LeaveReason, Rooms } from './rooms.ts'
+
+/** First line of a message on a room's channel; the event's text is the rest. */
+interface RoomHeader {
+  except?: string | undefined
+  /** The room is closed: why, and which one of that name it was. */
+  closed?: { reason: RoomCloseReason, createdAt: number }
+  /** A document has changed; the rest are its events, one a line. */
+  document?: DocumentHeader
+}
+
+type Data<T extends keyof typeof events> = Omit<z.input<(typeof events)[T]>, 'roomId'>
+
+const closedText = (roomId: string, reason: RoomCloseReason) =>
+  eventText('room:closed', { roomId, reason: closeReason.parse(reason), timestamp: Date.now() })
+
+const channelOf = (roomId: string) => `room:${roomId}`
+
+export function hashPin (roomId: string, pin: string): string {
+  return createHash('sha256').update(`${roomId}:${pin}`).digest('hex')
+}
+
+/** What the rooms plugin needs besides {@link Rooms} itself, to look after them. */
+export interface RoomKeeping extends Rooms {
+  readonly documents: DocumentKeeping
+  /** Tells a room of users whose membership another server or a correction ended or restored. */
+  announce (roomId: string, change: ShareChange): void
+  /** Ends a room here that others closed while this server could not hear of it. */
+  closeHere (room: LocalRoom): void
+  /** Whether the store missed something this server knows; cleared by reading it. */
+  takeDirty (): boolean
+  markDirty (): void
+  /** A socket is gone. */
+  disconnected (session: Session): void
+  /** Waits for what is still to be told to the store. */
+  stop (): Promise<void>
+}
+
+export function createRooms (app: FastifyInstance): RoomKeeping {
+  const { bus, config, control, hooks, log, nodeId, store } = app
+  const rooms = new Map<string, LocalRoom>()
+  const leaving = new Set<Promise<void>>()
+  const channels = new Map<string, { ready: Promise<void>, handler: (message: string) => void }>()
+  const documents = createDocuments(app, (roomId) => rooms.get(roomId), channelOf)
+  let dirty = false
+
+  const presence = createPresence(
+    (roomId) => store.claim(`presence:${roomId}`, presenceIntervalMs),
+    (roomId, change) => emit(roomId, 'room:presence', change satisfies Data<'room:presence'>)
+  )
+
+  function emit (roomId: string, type: string, data: object, { except, local = false }: EmitOptions = {}): void {
+    const text = eventText(type, { roomId, ...data })
+    if (local) {
+      const room = rooms.get(roomId)
+      if (room) deliver(room, textFrame(text), except)
+      return
+    }
+    publish(roomId, { except }, text)
+  }
+
+  function publish (roomId: string, header: RoomHeader, text: string): void {
+    bus.publish(channelOf(roomId), `${JSON.stringify(header)}\n${text}`)
+      .catch((err: unknown) => log.error({ err, roomId }, 'publishing failed'))
+  }
+
+  function receive (roomId: string, message: string): void {
+    const room = rooms.get(roomId)
+    if (!room) return
+    const end = message.indexOf('\n')
+    const header = JSON.parse(message.slice(0, end)) as RoomHeader
+    if (header.closed) {
+      room.closedUpTo = Math.max(room.closedUpTo, header.closed.createdAt)
+      // A new room of that name has nothing to do with it.
+      if (room.record.createdAt > header.closed.createdAt) return
+    }
+    if (header.document) return documents.heard(room, header.document, message.slice(end + 1))
+    deliver(room, textFrame(message.slice(end + 1)), header.except)
+    if (header.closed) detachAll(room, header.closed.reason)
+  }
+
+  /** A room's local part, made when it is not there, with its channel being listened to. */
+  function acquire (roomId: string): LocalRoom {
+    const known = rooms.get(roomId)
+    if (known) return known
+    const room: LocalRoom = {
+      roomId,
+      record: { roomId, ownerId: '', createdAt: 0, seatCount: 0, locked: false },
+      pinHash: undefined,
+      members: new Set(),
+      joining: new Map(),
+      closedUpTo: -1
+    }
+    const handler = (message: string) => receive(roomId, message)
+    rooms.set(roomId, room)
+    channels.set(roomId, { ready: bus.subscribe(channelOf(roomId), handler), handler })
+    return room
+  }
+
+  /** Drops a room's local part when nobody here is in it or coming in. */
+  function release (room: LocalRoom): void {
+    if (room.members.size + room.joining.size > 0 || rooms.get(room.roomId) !== room) return
+    rooms.delete(room.roomId)
+    documents.forget(room.roomId)
+    const channel = channels.get(room.roomId)
+    channels.delete(room.roomId)
+    if (channel) bus.unsubscribe(channelOf(room.roomId), channel.handler)
+    store.releaseRoom(room.roomId).catch(() => { dirty = true })
+  }
+
+  function detachAll (room: LocalRoom, reason: RoomCloseReason): void {
+    presence.forget(room.roomId)
+    documents.forget(room.roomId)
+    for (const session of room.members) {
+      hooks.emit('room:leave', room, session, 'closed')
+      session.roomId = null
+      record(session)
+    }
+    room.members.clear()
+    hooks.emit('room:close', room, reason)
+    release(room)
+  }
+
+  /** Notes where a session is, for user:getRoom and admins. */
+  function record (session: Session): void {
+    if (!session.open) return
+    store.putSession(session.userKey, { sessionId: session.id, nodeId, roomId: session.roomId, connectedAt: session.connectedAt })
+      .catch(() => { dirty = true })
+  }
+
+  function announceJoin (roomId: string, user: Profile, count: number, except?: string): void {
+    hooks.emit('room:userJoined', roomId, user, count)
+    if (count > config.PRESENCE_COALESCE_OVER || presence.pending(roomId)) return presence.joined(roomId, user, count)
+    emit(roomId, 'room:userJoined', { userId: user.userId, user } satisfies Data<'room:userJoined'>, except === undefined ? {} : { except })
+  }
+
+  /** Tells those who hear on behalf of all servers, and the room. */
+  function announceLeave (roomId: string, userId: UserId, reason: LeaveReason, count: number): void {
+    hooks.emit('room:userLeft', roomId, { userId, userKey: userKeyOf(userId) }, reason, count)
+    tellLeave(roomId, userId, count)
+  }
+
+  function tellLeave (roomId: string, userId: UserId, count: number): void {
+    // The one that leaves counted, too, when the room was over the limit.
+    if (count + 1 > config.PRESENCE_COALESCE_OVER || presence.pending(roomId)) return presence.left(roomId, userId, count)
+    emit(roomId, 'room:userLeft', { userId } satisfies Data<'room:userLeft'>)
+  }
+
+  async function join (session: Session, { roomId, seatCount, pin }: { roomId: string, seatCount: number, pin?: string | undefined }) {
+    const room = acquire(roomId)
+    const rejoining = room.members.has(session)
+    const pinHash = pin === undefined ? undefined : hashPin(roomId, pin)
+    const now = Date.now()
+    room.joining.set(session, [])
+    const settle = () => {
+      const waiting = room.joining.get(session) ?? []
+      room.joining.delete(session)
+      return waiting
+    }
+
+    try {
+      await channels.get(roomId)?.ready
+      const command = { roomId, sessionId: session.id, userKey: session.userKey, profile: session.user.profile, limit: config.MAX_CLIENTS_PER_ROOM, pinHash, now }
+      const result = await enter(command, session, seatCount)
+      // Only now: who is refused stays where they are.
+      if (session.roomId !== roomId) await leave(session, 'moved')
+      room.record = result.room
+      if (result.room.locked) room.pinHash = pinHash
+      room.members.add(session)
+      session.roomId = roomId
+      if (!session.open || result.room.createdAt <= room.closedUpTo) {
+        await leave(session, 'disconnected')
+        throw unavailable('The room or the connection was closed meanwhile')
+      }
+      record(session)
+      documents.learn(room, result.documents)
+      if (result.created) hooks.emit('room:created', result.room)
+      if (result.firstOfUser) announceJoin(roomId, session.user.profile, result.count, session.id)
+      const extra = await hooks.collect('room:join', room, session)
+      return {
+        room,
+        result,
+        extra,
+        answered: () => { for (const frame of settle()) session.write(frame) }
+      }
+    } catch (error) {
+      const missed = settle()
+      if (rejoining) for (const frame of missed) session.write(frame)
+      else if (session.roomId === roomId) await leave(session, 'left')
+      release(room)
+      throw error instanceof RoomNotFound && app.drain.draining ? unavailable('The server is shutting down: no new rooms', error) : error
+    }
+  }
+
+  /**
+   * Lets a socket into the room that is there, or into one made for it. Whether
+   * one may be made is only asked when there is none: who joins a room that is
+   * there waits for nobody but the store.
+   */
+  async function enter (command: Omit<JoinCommand, 'create'>, session: Session, seatCount: number): Promise<JoinResult> {
+    const { roomId, now, pinHash } = command
+    const make = (ownerId: UserId): RoomRecord => ({ roomId, ownerId, createdAt: now, seatCount, locked: pinHash !== undefined })
+    if (!hooks.has('room:create') && !app.drain.draining) return await store.join({ ...command, create: make(session.user.id) })
+    try {
+      return await store.join(command)
+    } catch (error) {
+      if (!(error instanceof RoomNotFound) || app.drain.draining) throw error
+      const answers = await hooks.ask('room:create', roomId, session)
+      const ownerId = answers.find((answer) => answer !== undefined)?.ownerId ?? session.user.id
+      return await store.join({ ...command, create: make(ownerId) })
+    }
+  }
+
+  async function leave (session: Session, reason: LeaveReason): Promise<void> {
+    const { roomId } = session
+    const room = roomId === null ? undefined : rooms.get(roomId)
+    if (!room?.members.has(session)) return
+    hooks.emit('room:leave', room, session, reason)
+    room.members.delete(session)
+    room.joining.delete(session)
+    session.roomId = null
+    record(session)
+    try {
+      const result = await store.leave(room.roomId, session.id, session.userKey, Date.now())
+      if (result?.lastOfUser === true) announceLeave(room.roomId, session.user.id, reason, result.count)
+    } catch (err) {
+      // The room goes on here without the store, and the store is corrected
+      // when it is back.
+      dirty = true
+      log.warn({ err, roomId: room.roomId, sessionId: session.id }, 'the store did not hear of a leave')
+      if (![...room.members].some((other) => other.userKey === session.userKey)) tellLeave(room.roomId, session.user.id, room.members.size)
+    } finally {
+      release(room)
+    }
+  }
+
+  control.on('room:kick', ({ roomId, userKey }) => {
+    for (const session of app.sockets.ofUser(userKey)) {
+      if (session.roomId === roomId || rooms.get(roomId)?.joining.has(session) === true) session.close('KICKED')
+    }
+  })
+
+  return {
+    get size () {
+      return rooms.size
+    },
+    get: (roomId) => rooms.get(roomId),
+    local: () => rooms.values(),
+    ofSession (session, roomId) {
+      const room = session.roomId === null ? undefined : rooms.get(session.roomId)
+      if (!room || (roomId !== undefined && roomId !== session.roomId)) throw new NotInRoom(roomId === undefined ? 'a room' : `the room ${roomId}`)
+      return room
+    },
+    documents,
+    async roleOf (room, session) {
+      const known = (await hooks.ask('room:role', room, session)).find((role) => role !== undefined)
+      return known ?? roleByRecord(room, session)
+    },
+    async ownerOf (room) {
+      return (await hooks.ask('room:owner', room)).find((owner) => owner !== undefined) ?? room.ownerId
+    },
+    touch (roomId) {
+      store.touchRoom(roomId, Date.now()).catch(() => { /* The next sign of life will be noted. */ })
+    },
+    join,
+    leave,
+    emit,
+    async close (roomId, reason, onlyIfEmpty) {
+      const removed = await store.removeRoom(roomId, onlyIfEmpty)
+      if (!removed) return false
+      publish(roomId, { closed: { reason, createdAt: removed.createdAt } }, closedText(roomId, reason))
+      hooks.emit('room:removed', removed, reason)
+      return true
+    },
+    async kick (roomId, userId, banUntil) {
+      const userKey = userKeyOf(userId)
+      if (banUntil !== undefined) await store.ban(roomId, userKey, banUntil)
+      const told = await control.send('room:kick', { roomId, userKey })
+      hooks.emit('room:kicked', roomId, userId)
+      if (!told) throw unavailable('The other servers cannot be reached')
+    },
+    announce (roomId, { joined, left, count }) {
+      for (const user of joined) announceJoin(roomId, user, count)
+      for (const user of left) announceLeave(roomId, user.userId, 'disconnected', count)
+      hooks.emit('room:corrected', roomId)
+    },
+    closeHere (room) {
+      room.closedUpTo = room.record.createdAt
+      deliver(room, textFrame(closedText(room.roomId, 'closed_by_admin')))
+      detachAll(room, 'closed_by_admin')
+    },
+    takeDirty () {
+      const was = dirty
+      dirty = false
+      return was
+    },
+    markDirty () {
+      dirty = true
+    },
+    disconnected (session) {
+      const done = leave(session, session.endedFor === 'KICKED' ? 'kicked' : 'disconnected').finally(() => leaving.delete(done))
+      leaving.add(done)
+    },
+    async stop () {
+      await Promise.all(leaving)
+      presence.close()
+    }
+  } satisfies RoomKeeping
+}
