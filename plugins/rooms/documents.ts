@@ -79,6 +79,9 @@ interface Known {
   told: { version: string, state: unknown }
 }
 
+/** What members are told of a document that is not there. */
+const nothing: Known['told'] = { version: '', state: undefined }
+
 interface Command {
   decide: Decide<unknown, unknown>
   answer: PromiseWithResolvers<unknown>
@@ -92,13 +95,13 @@ export function createDocuments (app: FastifyInstance, local: (roomId: string) =
   const byRoom = new Map<string, Map<string, Known>>()
   const queues = new Map<string, Command[]>()
 
-  function remember (room: LocalRoom, name: string, version: string, state: unknown): Known {
+  /** @param told what members here have been told of it, if it is not known here yet */
+  function remember (room: LocalRoom, name: string, version: string, state: unknown, told: Known['told']): Known {
     const mine = byRoom.get(room.roomId) ?? new Map<string, Known>()
     byRoom.set(room.roomId, mine)
     const known = mine.get(name)
     if (known && !isNewer(version, known.version)) return known
-    // Who comes in with their join is told by its reply.
-    const now = { version, state, told: known?.told ?? { version, state } }
+    const now = { version, state, told: known?.told ?? told }
     mine.set(name, now)
     hooks.emit('room:document', room, name, state)
     return now
@@ -138,7 +141,7 @@ export function createDocuments (app: FastifyInstance, local: (roomId: string) =
       ])
       if (result.swapped && outcome) {
         const room = local(roomId)
-        if (next && room) remember(room, name, next.version, outcome.state)
+        if (next && room) remember(room, name, next.version, outcome.state, nothing)
         if (message !== undefined && !envelope) await bus.publish(channelOf(roomId), message)
         for (const settle of outcome.settle) settle()
         return
@@ -168,13 +171,16 @@ export function createDocuments (app: FastifyInstance, local: (roomId: string) =
       return answer.promise as Promise<R>
     },
     learn (room, documents) {
-      for (const [name, { version, state }] of documents) remember(room, name, version, JSON.parse(state))
+      for (const [name, { version, state: text }] of documents) {
+        const state: unknown = JSON.parse(text)
+        // The reply tells who comes in; those who are in still wait for the event.
+        remember(room, name, version, state, room.members.size > 1 ? nothing : { version, state })
+      }
     },
     heard (room, { name, version, state }, events) {
-      const before = byRoom.get(room.roomId)?.get(name)?.told.version
-      const known = remember(room, name, version, state)
+      const known = remember(room, name, version, state, nothing)
       // What members were told by their join, or to make up for what they had missed, is not told again.
-      if (before !== undefined && !isNewer(version, before)) return
+      if (!isNewer(version, known.told.version)) return
       known.told = { version, state }
       if (events === '') return
       for (const text of events.split('\n')) deliver(room, textFrame(text))
@@ -188,8 +194,8 @@ export function createDocuments (app: FastifyInstance, local: (roomId: string) =
       if (!documents || local(room.roomId) !== room) return
       for (const [name, { version, state: text }] of documents) {
         const state: unknown = JSON.parse(text)
-        const { told } = mine.get(name) ?? { told: { version: '', state: undefined } }
-        const known = remember(room, name, version, state)
+        const known = remember(room, name, version, state, nothing)
+        const { told } = known
         if (told.version === version) continue
         known.told = { version, state }
         log.info({ roomId: room.roomId, document: name, from: told.version, to: version }, 'members are told what they missed')

@@ -1,0 +1,142 @@
+import { readdirSync } from 'node:fs'
+import { join } from 'node:path'
+import t from 'tap'
+import type { Test } from 'tap'
+import { startBackend } from '../support/backend.ts'
+import { build } from '../support/build.ts'
+import type { TestServer } from '../support/build.ts'
+import { connect, Refused } from '../support/client.ts'
+import type { TestClient } from '../support/client.ts'
+import { until } from '../support/retry.ts'
+import { dtlsParameters, rtpParameters } from '../support/rtp.ts'
+
+// Each feature can be left out: the server starts, the other features do their
+// work by the rules that then hold, and its messages answer FEATURE_DISABLED.
+
+const folder = join(import.meta.dirname, '..', '..', 'features')
+const features = readdirSync(folder).sort()
+
+interface Scene {
+  server: TestServer
+  ada: TestClient
+  bob: TestClient
+  /** What Ada was told when she came in, first of all; and Bob. */
+  joined: Record<string, unknown>[]
+}
+
+/** What shows that a feature works, and what its absence means for everybody else. */
+const shows: Record<string, { on: (t: Test, scene: Scene) => Promise<void>, off?: (t: Test, scene: Scene) => Promise<void> }> = {
+  auth: {
+    async on (t, { server }) {
+      await t.rejects(connect(t, server.url, {}), { status: 401 })
+    }
+  },
+  media: {
+    async on (t, { ada, joined }) {
+      t.match(joined[0], { rtpCapabilities: { codecs: Array }, existingProducers: [] })
+      const { id: transportId } = await ada.ok('transport:create', { type: 'producer' })
+      await ada.ok('transport:connect', { transportId, dtlsParameters })
+      const { ok, error } = await ada.request('seat:take', { seatIndex: 0 })
+      if (!ok) t.equal(error.code, 'FEATURE_DISABLED')
+      t.match(await ada.ok('audio:produce', { transportId, kind: 'audio', rtpParameters: rtpParameters() }), { id: String }, ok ? 'on a seat' : 'without seats everybody may')
+    },
+    async off (t, { joined }) {
+      t.notOk('rtpCapabilities' in (joined[0] ?? {}))
+    }
+  },
+  seats: {
+    async on (t, { ada, bob, joined }) {
+      t.match(joined[1], { seatCount: 15, lockedSeats: [] })
+      await bob.ok('seat:take', { seatIndex: 3 })
+      t.same(await ada.event('seat:updated', ({ userId }) => userId === 2), { roomId: '7', seatIndex: 3, userId: 2, isMuted: false })
+      await ada.ok('seat:lock', { seatIndex: 3 })
+      t.match(await bob.event('seat:cleared', ({ userId }) => userId === 2), { reason: 'locked' })
+    },
+    async off (t, { joined }) {
+      t.notOk('seats' in (joined[0] ?? {}))
+    }
+  },
+  chat: {
+    async on (t, { ada, bob, server }) {
+      await bob.ok('chat:message', { content: 'hello' })
+      t.match(await ada.event('chat:message'), { userId: 2, content: 'hello' })
+      t.match(await (await server.connect(9)).ok('room:join', { roomId: '7' }), { chatHistory: [{ content: 'hello' }] })
+    },
+    async off (t, { joined }) {
+      t.notOk('chatHistory' in (joined[0] ?? {}))
+    }
+  },
+  gifts: {
+    async on (t, { ada, bob }) {
+      const { transactionId } = await bob.ok('gift:send', { giftId: 5, recipientId: 1 })
+      t.match(await ada.event('gift:received'), { transactionId, senderId: 2, recipientId: 1, giftId: 5, quantity: 1 })
+    },
+    async off (t, { server }) {
+      t.equal((await server.admin('GET', '/admin/gifts/dead-letters')).status, 404)
+    }
+  },
+  'auto-close': {
+    async on (t, { server }) {
+      const eve = await server.connect(5)
+      await eve.ok('room:join', { roomId: '8' })
+      await eve.ok('room:leave')
+      await until(async () => (await server.admin('GET', '/admin/rooms/8')).status === 404)
+    },
+    async off (t, { server }) {
+      const eve = await server.connect(5)
+      await eve.ok('room:join', { roomId: '8' })
+      await eve.ok('room:leave')
+      await until(async () => (await server.app.store.listEmptyRooms(Date.now() - 2500, 1)).length === 1)
+      t.equal((await server.admin('GET', '/admin/rooms/8')).status, 200, 'an empty room stays')
+    }
+  },
+  'laravel-bridge': {
+    async on (t, { ada, joined }) {
+      t.match(joined[0], { ownerId: 1 })
+      t.equal(await ada.fails('room:join', { roomId: '404' }), 'ROOM_NOT_FOUND', 'a room the backend does not know')
+      await ada.ok('room:join', { roomId: '7' })
+    },
+    async off (t, { server }) {
+      t.match(await (await server.connect(5)).ok('room:join', { roomId: '404' }), { ownerId: 5, self: { role: 'owner' } }, 'a room is whose made it')
+    }
+  },
+  stage: {
+    async on (t, { server }) {
+      t.equal((await fetch(server.url)).status, 200)
+    },
+    async off (t, { server }) {
+      t.equal((await fetch(server.url)).status, 404)
+    }
+  }
+}
+
+t.same(Object.keys(shows).sort(), features, 'every feature is here')
+
+for (const without of [undefined, ...features]) {
+  t.test(without === undefined ? 'all features' : `without ${without}`, async (t) => {
+    const backend = await startBackend(t)
+    backend.rooms.set('7', 1).set('8', 5)
+    const names = features.filter((name) => name !== without)
+    const server = await build(t, { env: { ...backend.env, EMPTY_ROOM_SECONDS: '1', FEATURES: names.join(',') } })
+    t.same(server.app.features.list().filter(({ state }) => state === 'enabled').map(({ name }) => name), names, 'the others run')
+
+    if (without === 'auth') {
+      // Then nobody gets in.
+      const refusal = await server.connect(1).catch((error: unknown) => error)
+      t.match(refusal, { status: 409 })
+      t.ok(refusal instanceof Refused)
+      return
+    }
+    const [ada, bob] = [await server.connect(1), await server.connect(2)]
+    t.same(new Set(ada.greeting.features as string[]), new Set(names))
+    const joined = [await ada.ok('room:join', { roomId: '7' }), await bob.ok('room:join', { roomId: '7' })]
+    for (const [name, { on, off }] of Object.entries(shows)) {
+      await t.test(`${name} ${name === without ? 'is off' : 'works'}`, async (t) => {
+        await (name === without ? off : on)?.(t, { server, ada, bob, joined })
+      })
+    }
+    if (without === undefined) return
+    const { requests = {} } = await import(join(folder, without, 'index.ts')) as { requests?: Record<string, unknown> }
+    for (const type of Object.keys(requests)) t.equal(await ada.fails(type, {}), 'FEATURE_DISABLED', type)
+  })
+}
