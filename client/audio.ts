@@ -6,6 +6,7 @@ import { Emitter } from './emitter.ts'
 import { codeOf, isDisconnect, mayPass, RequestError } from './errors.ts'
 import { Link, LinkClosed } from './link.ts'
 import type { JoinReply, UserId } from './protocol.ts'
+import type { RoomSeats } from './seats.ts'
 
 /**
  * - `off`: in no room, or in one without audio
@@ -54,16 +55,19 @@ interface Publication {
 
 /**
  * Audio of the room a connection is in: what others send is received, and a
- * track of one's own is sent. It states what there should be and brings that
- * about, again and again: after a `media:reset`, a lost way, a new connection,
- * everything comes back without anybody doing anything.
+ * track of one's own is sent, in a room with seats for as long as one has a seat.
+ * It states what there should be and brings that about, again and again: after a
+ * `media:reset`, a lost way, a new connection, on another seat, everything comes
+ * back without anybody doing anything.
  */
 export class RoomAudio extends Emitter<AudioEvents> {
   readonly #connection: Connection
+  readonly #seats: RoomSeats
   readonly #backoff = createBackoff({ firstMs: 200, longestMs: 5000 })
   // What there should be.
   readonly #producers = new Map<string, RemoteProducer>()
   #publication: Publication | undefined
+  #sitting: number | undefined
   #muted = false
   // What there is.
   readonly #heard = new Map<string, RemoteAudio & { consumer: types.Consumer }>()
@@ -73,10 +77,14 @@ export class RoomAudio extends Emitter<AudioEvents> {
   #timer: ReturnType<typeof setTimeout> | undefined
   #state: AudioState = 'off'
 
-  /** @param connection whose events it follows from now on */
-  constructor (connection: Connection) {
+  /**
+   * @param connection whose events it follows from now on
+   * @param seats of the same connection
+   */
+  constructor (connection: Connection, seats: RoomSeats) {
     super()
     this.#connection = connection
+    this.#seats = seats
     const here = (roomId: string) => this.#room?.roomId === roomId
     connection.on('audio:newProducer', ({ roomId, producerId, userId }) => {
       if (here(roomId) && !this.#isSelf(userId)) this.#announced({ producerId, userId, isPaused: false })
@@ -100,6 +108,12 @@ export class RoomAudio extends Emitter<AudioEvents> {
       this.emit('producers')
       this.#open(new Error(reason))
     })
+    seats.on('change', () => {
+      const sitting = this.#permitted
+      if (sitting === this.#sitting) return
+      this.#sitting = sitting
+      this.#sync()
+    })
   }
 
   get state (): AudioState {
@@ -110,9 +124,14 @@ export class RoomAudio extends Emitter<AudioEvents> {
     return this.#muted
   }
 
-  /** Whether a track is to be sent. */
+  /** Whether a track is to be sent, as soon as that may be. */
   get publishing (): boolean {
     return this.#publication !== undefined
+  }
+
+  /** Whether a track is to be sent now: for that one needs a seat, where there are seats. */
+  get sending (): boolean {
+    return this.publishing && this.#permitted !== undefined
   }
 
   /** Whose audio there is in the room, one's own left out. */
@@ -159,9 +178,10 @@ export class RoomAudio extends Emitter<AudioEvents> {
 
   /**
    * Sends a track, in this room and, until `unpublish()`, in those that follow.
-   * It is the caller's: stopping it is up to them.
+   * Where there are seats, it is sent whenever one has a seat. It is the
+   * caller's: stopping it is up to them.
    *
-   * @returns when it is sent for the first time
+   * @returns when it is sent for the first time, which may take until there is a seat
    * @throws RequestError when the server refuses it for good; CLOSED when it was withdrawn before
    */
   publish (track: MediaStreamTrack): Promise<void> {
@@ -188,6 +208,11 @@ export class RoomAudio extends Emitter<AudioEvents> {
   /** Takes `mute()` back. Idempotent. */
   unmute (): void {
     this.#setMuted(false)
+  }
+
+  /** What one may send for now; undefined when one may not. */
+  get #permitted (): number | undefined {
+    return this.#seats.enabled ? this.#seats.sitting : 0
   }
 
   /** Who is connected twice does not want to hear an echo. */
@@ -276,12 +301,20 @@ export class RoomAudio extends Emitter<AudioEvents> {
       const publication = this.#publication
       try {
         if (link.closed) return
-        if (!publication) return await link.stopSending()
-        await link.send(publication.track)
+        const sitting = this.#permitted
+        if (!publication || sitting === undefined) return await link.stopSending()
+        await link.send(publication.track, sitting)
         await link.tellMuted(this.#muted)
         publication.sent.resolve()
       } catch (cause) {
         if (link.closed || cause instanceof LinkClosed) return
+        // The seat is lost; the event that says so is on its way.
+        if (codeOf(cause) === 'NOT_SEATED' && this.#seats.enabled) return
+        // The server has ended it, for the same reason, or for one that may be over.
+        if (codeOf(cause) === 'PRODUCER_NOT_FOUND') {
+          this.#sync()
+          return
+        }
         // A microphone that was unplugged must not cost the others' voices.
         const ended = publication?.track.readyState === 'ended' && codeOf(cause) === undefined
         const error = ended ? new RequestError({ code: 'TRACK_ENDED', message: 'The track has ended' }, { cause }) : cause

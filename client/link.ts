@@ -1,6 +1,6 @@
 import type { Device, types } from 'mediasoup-client'
 import type { Connection } from './connection.ts'
-import { RequestError } from './errors.ts'
+import { codeOf, RequestError } from './errors.ts'
 import type { ReplyData, RequestData, RequestType } from './protocol.ts'
 
 type Direction = 'producer' | 'consumer'
@@ -34,6 +34,7 @@ export class Link {
   readonly #transports: Partial<Record<Direction, Promise<types.Transport>>> = {}
   readonly #open = new Set<types.Transport>()
   #producer: types.Producer | undefined
+  #sitting = 0
   #toldMuted = false
   #turn: Promise<void> = Promise.resolve()
   #closed = false
@@ -65,8 +66,13 @@ export class Link {
     await this.#transport('consumer')
   }
 
-  /** Sends a track; another one takes the place of what was sent before. */
-  async send (track: MediaStreamTrack): Promise<void> {
+  /**
+   * Sends a track; another one takes the place of what was sent before.
+   *
+   * @param sitting what it may be sent for: the server has ended what was sent for anything else
+   */
+  async send (track: MediaStreamTrack, sitting: number): Promise<void> {
+    if (sitting !== this.#sitting) await this.stopSending()
     if (this.#producer) {
       if (this.#producer.track !== track) await this.#producer.replaceTrack({ track })
       return
@@ -81,23 +87,31 @@ export class Link {
     })
     if (this.#closed) throw new LinkClosed()
     this.#producer = producer
+    this.#sitting = sitting
   }
 
   /** Stops sending; nothing when nothing is sent. */
   async stopSending (): Promise<void> {
-    const producer = this.#producer
+    const producer = this.#forget()
     if (!producer) return
-    this.#producer = undefined
-    this.#toldMuted = false
-    producer.close()
-    await this.#request('audio:closeProducer', { producerId: producer.id })
+    try {
+      await this.#request('audio:closeProducer', { producerId: producer.id })
+    } catch (error) {
+      // The server was faster, as with those who lose their seats.
+      if (codeOf(error) !== 'PRODUCER_NOT_FOUND') throw error
+    }
   }
 
   /** Tells the server whether what is sent is muted; nothing when it knows. */
   async tellMuted (muted: boolean): Promise<void> {
     const producer = this.#producer
     if (!producer || muted === this.#toldMuted) return
-    await this.#request(muted ? 'audio:selfMute' : 'audio:selfUnmute', { producerId: producer.id })
+    try {
+      await this.#request(muted ? 'audio:selfMute' : 'audio:selfUnmute', { producerId: producer.id })
+    } catch (error) {
+      if (codeOf(error) === 'PRODUCER_NOT_FOUND') this.#forget()
+      throw error
+    }
     this.#toldMuted = muted
   }
 
@@ -124,6 +138,14 @@ export class Link {
     this.#closed = true
     for (const transport of this.#open) transport.close()
     this.#open.clear()
+  }
+
+  #forget (): types.Producer | undefined {
+    const producer = this.#producer
+    this.#producer = undefined
+    this.#toldMuted = false
+    producer?.close()
+    return producer
   }
 
   async #request<T extends RequestType> (type: T, data: RequestData<T>): Promise<ReplyData<T>> {

@@ -1,13 +1,16 @@
 import type { z } from 'zod'
-import type { events as mediaEvents, joinReply, requests as mediaRequests } from '../features/media/messages.ts'
+import type { chatMessage, events as chatEvents, joinReply as chatReply, requests as chatRequests } from '../features/chat/messages.ts'
+import type { events as giftEvents, requests as giftRequests } from '../features/gifts/messages.ts'
+import type { events as mediaEvents, joinReply as mediaReply, requests as mediaRequests } from '../features/media/messages.ts'
+import type { events as seatEvents, joinReply as seatReply, requests as seatRequests } from '../features/seats/messages.ts'
 import type { events as roomEvents, requests as roomRequests } from '../plugins/rooms/messages.ts'
 
 // Types only: they are read off the schemas with which the server validates,
 // so that client and server can't drift apart, and nothing of them is left at
 // run time.
 
-type Requests = typeof roomRequests & typeof mediaRequests
-type Events = typeof roomEvents & typeof mediaEvents
+type Requests = typeof roomRequests & typeof mediaRequests & typeof seatRequests & typeof chatRequests & typeof giftRequests
+type Events = typeof roomEvents & typeof mediaEvents & typeof seatEvents & typeof chatEvents & typeof giftEvents
 
 /** Types of the requests a client can make. */
 export type RequestType = keyof Requests
@@ -28,8 +31,11 @@ export type Profile = EventData<'room:userJoined'>['user']
 
 /** The first event of every connection. */
 export type Greeting = EventData<'session:ready'>
-/** The reply to room:join; what belongs to media is there while that feature is on. */
-export type JoinReply = ReplyData<'room:join'> & Partial<z.output<typeof joinReply>>
+/** What somebody has written. */
+export type ChatMessage = z.output<typeof chatMessage>
+
+/** The reply to room:join; what belongs to a feature is there while that feature is on. */
+export type JoinReply = ReplyData<'room:join'> & Partial<z.output<typeof mediaReply> & z.output<typeof seatReply> & z.output<typeof chatReply>>
 
 /** The error of a failed request, as it comes. */
 export interface WireError {

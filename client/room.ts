@@ -5,6 +5,8 @@ import type { ConnectionOptions } from './connection.ts'
 import { Emitter } from './emitter.ts'
 import { isDisconnect, mayPass, RequestError } from './errors.ts'
 import type { JoinReply, Profile, UserId } from './protocol.ts'
+import { RoomSeats } from './seats.ts'
+import type { Seat } from './seats.ts'
 
 /**
  * - `out`: in no room
@@ -26,13 +28,17 @@ export interface Participant {
   readonly profile: Profile
   readonly isSelf: boolean
   readonly isSpeaking: boolean
-  /** `none`: sends nothing. */
+  /** `none`: sends nothing. `muted`: by themselves, or by the owner or an admin of the room. */
   readonly microphone: 'none' | 'live' | 'muted'
+  /** Where they sit; undefined for listeners, and where there are no seats. */
+  readonly seat: Seat | undefined
 }
 
 export interface RoomEvents {
   /** The state has changed; `why` tells of a loss, or why one is out. */
   state: [state: RoomState, why: RequestError | undefined]
+  /** It is in the room, for the first time or again, and this is how things are there. */
+  entered: [reply: JoinReply]
   /** The list of participants, or something about one of them, has changed. */
   participants: []
 }
@@ -49,13 +55,15 @@ interface Wanted {
 }
 
 /**
- * A user in a room: the connection, who is there, who speaks, and the audio.
+ * A user in a room: the connection, who is there, who sits where, who speaks, and the audio.
  * Once joined it stays so: after a lost connection it joins again and the
  * audio comes back, until `leave()`, or until the server does not want it.
  */
 export class RoomClient extends Emitter<RoomEvents> {
   /** For what is not about rooms and audio; the events of all features come here. */
   readonly connection: Connection
+  /** Who sits where; empty where the server does no seats. */
+  readonly seats: RoomSeats
   /** Undefined when it was not asked for. */
   readonly audio: RoomAudio | undefined
   readonly #backoff = createBackoff()
@@ -63,6 +71,7 @@ export class RoomClient extends Emitter<RoomEvents> {
   #state: RoomState = 'out'
   #wanted: Wanted | undefined
   #self: UserId | undefined
+  #role: JoinReply['self']['role'] | undefined
   #count = 0
   #speakers = new Set<string>()
   #timer: ReturnType<typeof setTimeout> | undefined
@@ -70,7 +79,8 @@ export class RoomClient extends Emitter<RoomEvents> {
   constructor ({ audio = true, ...options }: RoomOptions) {
     super()
     this.connection = new Connection(options)
-    this.audio = audio ? new RoomAudio(this.connection) : undefined
+    this.seats = new RoomSeats(this.connection)
+    this.audio = audio ? new RoomAudio(this.connection, this.seats) : undefined
     this.#follow()
   }
 
@@ -91,14 +101,23 @@ export class RoomClient extends Emitter<RoomEvents> {
   /** Who is in the room. The server names at most a hundred of those who were there before. */
   get participants (): Participant[] {
     const voices = new Map(this.audio?.producers.map(({ userId, isPaused }) => [String(userId), isPaused ? 'muted' as const : 'live' as const]))
-    if (this.audio?.publishing === true && this.#self !== undefined) voices.set(String(this.#self), this.audio.muted ? 'muted' : 'live')
-    return [...this.#profiles].map(([key, profile]) => ({
-      userId: profile.userId,
-      profile,
-      isSelf: key === String(this.#self),
-      isSpeaking: this.#speakers.has(key),
-      microphone: voices.get(key) ?? 'none'
-    }))
+    if (this.audio?.sending === true && this.#self !== undefined) voices.set(String(this.#self), this.audio.muted ? 'muted' : 'live')
+    return [...this.#profiles].map(([key, profile]) => {
+      const seat = this.seats.of(profile.userId)
+      return {
+        userId: profile.userId,
+        profile,
+        isSelf: key === String(this.#self),
+        isSpeaking: this.#speakers.has(key),
+        microphone: seat?.isMuted === true ? 'muted' : voices.get(key) ?? 'none',
+        seat
+      }
+    })
+  }
+
+  /** What one may do in the room, as the server said on the way in; undefined when out. */
+  get role (): JoinReply['self']['role'] | undefined {
+    return this.#role
   }
 
   /**
@@ -155,8 +174,10 @@ export class RoomClient extends Emitter<RoomEvents> {
 
   #forget (): void {
     this.audio?.stop()
+    this.seats.stop()
     this.#profiles.clear()
     this.#speakers = new Set()
+    this.#role = undefined
     this.#count = 0
     this.emit('participants')
   }
@@ -187,12 +208,15 @@ export class RoomClient extends Emitter<RoomEvents> {
   #entered (reply: JoinReply): void {
     this.#backoff.reset()
     this.#self = reply.self.userId
+    this.#role = reply.self.role
     this.#count = reply.participantCount
     this.#profiles.clear()
     for (const profile of reply.participants) this.#profiles.set(String(profile.userId), profile)
     this.#speakers = new Set(reply.activeSpeakers?.map(String))
+    this.seats.start(reply)
     this.audio?.start(reply)
     this.#setState('in')
+    this.emit('entered', reply)
     this.emit('participants')
   }
 
@@ -248,6 +272,7 @@ export class RoomClient extends Emitter<RoomEvents> {
       this.#speakers = new Set()
       this.emit('participants')
     })
+    this.seats.on('change', () => this.emit('participants'))
     audio?.on('producers', () => this.emit('participants'))
     audio?.on('muted', () => this.emit('participants'))
   }

@@ -10,7 +10,7 @@ import { until } from '../support/retry.ts'
 // One call from the first word to the last. Ada sends 440 Hz, Bob 1000 Hz.
 
 const [server, adasBrowser, bobsBrowser] = await Promise.all([
-  build(t, { env: { FEATURES: 'auth,media,stage' } }),
+  build(t, { env: { FEATURES: 'auth,media,seats,chat,gifts,stage' } }),
   openBrowser(t, 440),
   openBrowser(t, 1000)
 ])
@@ -41,12 +41,27 @@ t.test('who speaks is shown', async () => {
   }
 })
 
-t.test('who comes late, and without a microphone, hears everybody', async (t) => {
+t.test('what is written is read by all', async () => {
+  await ada.getByLabel('Message').fill('Can you hear me?')
+  await ada.getByRole('button', { name: 'Send' }).click()
+  await bob.getByRole('log').getByText('Ada Can you hear me?').waitFor()
+  await bob.getByLabel('Message').fill('Loud and clear')
+  await bob.getByLabel('Message').press('Enter')
+  await ada.getByRole('log').getByText('Bob Loud and clear').waitFor()
+})
+
+t.test('who comes late, and without a microphone, hears and reads everybody', async (t) => {
   cyd = await visit(t, bobsBrowser, server.url, { name: 'Cyd', room, microphone: false })
   await Promise.all([expectTone(cyd, 'Ada', 440), expectTone(cyd, 'Bob', 1000)])
   t.match(await cyd.getByRole('alert').filter({ visible: true }).textContent(), /refused the microphone.*listening only/)
   t.equal(await cyd.getByRole('status').textContent(), 'Connected, listening only')
   await personOn(ada, 'Cyd', 'listening').waitFor()
+  t.same(await cyd.getByRole('log').locator('p').allTextContents(), ['Ada Can you hear me?', 'Bob Loud and clear'])
+})
+
+t.test('a gift is shown to all', async () => {
+  await bob.getByRole('button', { name: 'Gift for Ada' }).click()
+  for (const page of [ada, bob, cyd]) await page.getByRole('log').getByText('Bob gave Ada a gift').waitFor()
 })
 
 t.test('screenshots', async (t) => {
@@ -55,6 +70,7 @@ t.test('screenshots', async (t) => {
   t.teardown(() => rmSync(temporary, { recursive: true, force: true }))
   const folder = process.env.UPDATE_SCREENSHOTS ? resolve(import.meta.dirname, '../../docs/images') : temporary
   mkdirSync(folder, { recursive: true })
+  for (const page of [ada, bob]) await page.evaluate(() => scrollTo(0, 0))
   await bob.setViewportSize({ width: 1024, height: 560 })
   await bob.screenshot({ path: join(folder, 'stage.png') })
   await ada.setViewportSize({ width: 360, height: 640 })

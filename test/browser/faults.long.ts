@@ -12,7 +12,7 @@ const pick = <T>(items: readonly T[]) => items[Math.floor(Math.random() * items.
 
 t.test('a call outlives faults in any order', async (t) => {
   const [server, adasBrowser, bobsBrowser] = await Promise.all([
-    build(t, { env: { FEATURES: 'auth,media,stage', MEDIASOUP_WORKERS: '2' } }),
+    build(t, { env: { FEATURES: 'auth,media,seats,chat,gifts,stage', MEDIASOUP_WORKERS: '2' } }),
     openBrowser(t, 440),
     openBrowser(t, 1000)
   ])
@@ -31,6 +31,25 @@ t.test('a call outlives faults in any order', async (t) => {
     },
     connections () {
       for (const session of server.app.sockets.all()) session.terminate()
+    },
+    async seat () {
+      // One that nobody has, or one's own.
+      const [page, first] = pick([[ada, 0], [bob, 4]] as const)
+      await page.evaluate((seatIndex) => window.flylive?.connection.request('seat:take', { seatIndex }).catch(() => {}), first + Math.floor(Math.random() * 4))
+    },
+    async hostMute () {
+      await ada.evaluate(async () => {
+        const { connection, participants = [] } = window.flylive ?? {}
+        const userId = participants.find(({ isSelf }) => !isSelf)?.userId
+        if (userId === undefined) return
+        await connection?.request('seat:mute', { userId }).catch(() => {})
+        // Without a connection it is said once there is one.
+        for (;;) {
+          const done = await connection?.request('seat:unmute', { userId }).then(() => true, (error: { code: string }) => error.code === 'NOT_SEATED')
+          if (done === true) return
+          await new Promise((resolve) => setTimeout(resolve, 50))
+        }
+      })
     },
     async mute () {
       await pick([ada, bob]).evaluate(() => {

@@ -5,7 +5,7 @@ import { until } from '../support/retry.ts'
 
 t.test('a way to the media server that is lost for some seconds is found again', async (t) => {
   const [server, adasBrowser, bobsBrowser] = await Promise.all([
-    build(t, { env: { FEATURES: 'auth,media,stage' } }),
+    build(t, { env: { FEATURES: 'auth,media,seats,chat,gifts,stage' } }),
     openBrowser(t, 440),
     openBrowser(t, 1000)
   ])

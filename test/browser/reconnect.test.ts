@@ -1,10 +1,10 @@
 import t from 'tap'
 import { build } from '../support/build.ts'
-import { expectTone, nextSoundFrom, openBrowser, personOn, receptionOf, visit } from '../support/browser.ts'
+import { expectTone, nextSoundFrom, openBrowser, personOn, receptionOf, seatOn, visit } from '../support/browser.ts'
 import { until } from '../support/retry.ts'
 
 const [server, adasBrowser, bobsBrowser] = await Promise.all([
-  build(t, { env: { FEATURES: 'auth,media,stage' } }),
+  build(t, { env: { FEATURES: 'auth,media,seats,chat,gifts,stage' } }),
   openBrowser(t, 440),
   openBrowser(t, 1000)
 ])
@@ -24,6 +24,7 @@ t.test('all connections are lost', async (t) => {
   for (const page of [ada, bob]) {
     await page.getByRole('status').filter({ hasText: /^Connected$/ }).waitFor()
     t.equal(await page.getByRole('listitem').count(), 2, 'nobody is there twice')
+    await seatOn(page, page === ada ? 'Seat 2: Bob' : 'Seat 1: Ada').waitFor()
   }
   t.notOk([...server.app.sockets.all()].some(({ id }) => before.includes(id)))
 })

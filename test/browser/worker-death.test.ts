@@ -23,7 +23,7 @@ async function busyWorker (server: TestServer): Promise<number> {
 }
 
 async function call (t: Test, workers: string): Promise<{ server: TestServer, ada: Page, bob: Page }> {
-  const server = await build(t, { env: { FEATURES: 'auth,media,stage', MEDIASOUP_WORKERS: workers } })
+  const server = await build(t, { env: { FEATURES: 'auth,media,seats,chat,gifts,stage', MEDIASOUP_WORKERS: workers } })
   const ada = await visit(t, adasBrowser, server.url, { name: 'Ada', room: 'r1' })
   const bob = await visit(t, bobsBrowser, server.url, { name: 'Bob', room: 'r1' })
   t.teardown(() => Promise.all([ada.context().close(), bob.context().close()]))

@@ -1,8 +1,11 @@
 import { RoomClient } from '../../../client/index.ts'
-import type { RequestError } from '../../../client/index.ts'
+import type { ReplyData, RequestData, RequestError, RequestType, UserId } from '../../../client/index.ts'
 import { openMicrophone } from './microphone.ts'
+import { nameOf } from './names.ts'
 import { createPeople } from './people.ts'
 import { playAll } from './playback.ts'
+import { createSeating, numberOf } from './seats.ts'
+import { createTalk } from './talk.ts'
 
 declare global {
   interface Window {
@@ -25,7 +28,22 @@ const stage = element('stage')
 const status = element('status')
 const notice = element('notice')
 const microphoneButton = element<HTMLButtonElement>('microphone')
-const showPeople = createPeople(element('people'))
+const invitation = element('invitation')
+const messageField = element<HTMLInputElement>('message')
+const talk = createTalk(element('log'))
+const showPeople = createPeople(element('people'), {
+  mute: ({ userId }) => ask('seat:mute', { userId }),
+  unmute: ({ userId }) => ask('seat:unmute', { userId }),
+  remove: ({ userId }) => ask('seat:remove', { userId }),
+  invite: ({ userId }) => invite(userId),
+  give: ({ userId }) => ask('gift:send', { giftId: 1, recipientId: userId })
+})
+const showSeats = createSeating(element('seats'), {
+  take: (seatIndex) => speakFrom('seat:take', seatIndex),
+  getUp: () => ask('seat:leave', {}),
+  lock: (seatIndex) => ask('seat:lock', { seatIndex }),
+  unlock: (seatIndex) => ask('seat:unlock', { seatIndex })
+})
 
 // A link can name the room and the guest: #room=r1&name=Ada, or ?room=r1.
 const given = new URLSearchParams(location.hash.slice(1))
@@ -35,8 +53,20 @@ roomField.value = given.get('room') ?? 'lobby'
 ;(nameField.value === '' ? nameField : roomField).focus()
 
 let track: MediaStreamTrack | undefined
+/** For which room the browser is asked for the microphone now. */
+let asking: RoomClient | undefined
 /** What is wrong with the connection, while it is being made again. */
 let trouble: string | undefined
+
+/** A try-out room need not have the most seats there can be. */
+const seatCount = 8
+
+/** Refusals in which the server counts seats from zero. */
+const refusals: Record<string, string> = {
+  SEAT_TAKEN: 'Somebody else was quicker',
+  SEAT_LOCKED: 'That seat is locked',
+  INVITE_PENDING: 'Somebody is already invited to that seat'
+}
 
 form.addEventListener('submit', (event) => {
   event.preventDefault()
@@ -46,9 +76,16 @@ element('leave').addEventListener('click', () => showLobby())
 microphoneButton.addEventListener('click', () => {
   const audio = window.flylive?.audio
   if (!audio) return
-  if (!track) useMicrophone()
+  if (!audio.sending) speak()
   else if (audio.muted) audio.unmute()
   else audio.mute()
+})
+element('accept').addEventListener('click', () => answer('seat:invite:accept'))
+element('decline').addEventListener('click', () => answer('seat:invite:decline'))
+element('write').addEventListener('submit', async (event) => {
+  event.preventDefault()
+  const content = messageField.value
+  if (content.trim() !== '' && await ask('chat:message', { content })) messageField.value = ''
 })
 addEventListener('pagehide', () => window.flylive?.close())
 
@@ -73,16 +110,34 @@ function enter (name: string, roomId: string): void {
     trouble = why?.message
     show()
   })
+  room.on('entered', ({ chatHistory = [] }) => {
+    chatHistory.forEach(talk.message)
+    findSeat(room)
+  })
   room.audio?.on('state', show)
   room.audio?.on('refused', (error) => {
     dropMicrophone()
     say(notice, `The server does not take your microphone: ${error.message}. You are listening only.`)
     show()
   })
+  room.connection.on('seat:cleared', ({ userId, reason }) => {
+    if (!room.seats.isSelf(userId) || reason === 'moved') return
+    // Nobody should be recorded who is not heard.
+    dropMicrophone()
+    if (reason !== 'left') say(notice, 'You were taken off your seat. You are listening only.')
+    show()
+  })
+  room.connection.on('chat:message', talk.message)
+  room.connection.on('gift:received', ({ senderId, recipientId, quantity }) => {
+    const what = quantity === 1 ? 'a gift' : `${quantity} gifts`
+    talk.event(`${nameFrom(room, senderId)} gave ${nameFrom(room, recipientId)} ${what}`)
+  })
+  room.connection.on('gift:error', ({ reason }) => talk.event(`Your gift did not go through: ${reason}`))
   if (room.audio) playAll(room.audio)
-  room.join(roomId).catch(() => { /* showLobby() says why. */ })
+  talk.clear()
+  room.join(roomId, { seatCount }).catch(() => { /* showLobby() says why. */ })
   show()
-  useMicrophone()
+  speak()
 }
 
 /** @returns what a client asks for tokens: a guest's, the same until it is refused */
@@ -101,9 +156,66 @@ function createTokenSource (name: string): (refusal?: RequestError) => Promise<s
   }
 }
 
+/** Asks the server for something. What it refuses is shown. */
+async function ask<T extends RequestType> (type: T, data: RequestData<T>): Promise<ReplyData<T> | undefined> {
+  const room = window.flylive
+  say(notice, '')
+  try {
+    return await room?.connection.request(type, data)
+  } catch (cause) {
+    const { code, message } = cause as RequestError
+    if (window.flylive === room) say(notice, `${refusals[code] ?? message}.`)
+    return undefined
+  }
+}
+
+function invite (userId: UserId): void {
+  const seats = window.flylive?.seats
+  // Who accepts an invite gets in even where it is locked.
+  const seat = seats?.free[0] ?? seats?.list.find((seat) => seat.userId === undefined && seat.invitedUserId === undefined)
+  if (seat) ask('seat:invite', { userId, seatIndex: seat.seatIndex })
+  else say(notice, 'No seat is free.')
+}
+
+function answer (type: 'seat:invite:accept' | 'seat:invite:decline'): void {
+  const seatIndex = window.flylive?.seats.invitation?.seatIndex
+  if (seatIndex === undefined) return
+  if (type === 'seat:invite:accept') speakFrom(type, seatIndex)
+  else ask(type, { seatIndex })
+}
+
+/** Gets a certain seat, and then the microphone. */
+async function speakFrom (type: 'seat:take' | 'seat:invite:accept', seatIndex: number): Promise<void> {
+  if (await ask(type, { seatIndex }) && !track) await useMicrophone()
+}
+
+/** Gets the microphone, and then any seat where one is needed. */
+async function speak (): Promise<void> {
+  const room = window.flylive
+  if (!track) await useMicrophone()
+  if (room && window.flylive === room) await findSeat(room)
+}
+
+/** Sees to it that whoever has a microphone has a seat, where there are seats, or lets go of the microphone. */
+async function findSeat (room: RoomClient): Promise<void> {
+  if (!track || room.state !== 'in' || !room.seats.enabled) return
+  let words = 'No seat is free. You are listening only.'
+  try {
+    if (await room.seats.takeFree() !== undefined) return
+  } catch (error) {
+    words = `You get no seat: ${(error as RequestError).message}. You are listening only.`
+  }
+  // After a loss it will be looked for again.
+  if (window.flylive !== room || room.state !== 'in') return
+  dropMicrophone()
+  say(notice, words)
+  showRoom(room)
+}
+
 async function useMicrophone (): Promise<void> {
   const room = window.flylive
-  if (!room) return
+  if (!room || asking === room) return
+  asking = room
   microphoneButton.disabled = true
   try {
     const opened = await openMicrophone(originalField.checked)
@@ -120,6 +232,7 @@ async function useMicrophone (): Promise<void> {
   } catch (error) {
     if (window.flylive === room) say(notice, `${(error as Error).message} Until then you are listening only.`)
   } finally {
+    if (asking === room) asking = undefined
     if (window.flylive === room) {
       microphoneButton.disabled = false
       showRoom(room)
@@ -128,8 +241,9 @@ async function useMicrophone (): Promise<void> {
 }
 
 function dropMicrophone (): void {
+  if (!track) return
   window.flylive?.audio?.unpublish()
-  track?.stop()
+  track.stop()
   track = undefined
 }
 
@@ -146,26 +260,41 @@ function showLobby (why?: RequestError): void {
 }
 
 function showRoom (room: RoomClient): void {
-  const { audio, participantCount, participants } = room
-  showPeople(participants)
+  const { audio, connection, participantCount, role, seats } = room
+  const features = connection.greeting?.features ?? []
+  const host = seats.enabled && role !== undefined && role !== 'member'
+  element('seating').hidden = !seats.enabled
+  element('talk').hidden = !features.includes('chat') && !features.includes('gifts')
+  element('write').hidden = !features.includes('chat')
+  showSeats(room, host)
+  showPeople(room, { host, gifts: features.includes('gifts') })
+  invitation.hidden = !seats.invitation
+  if (seats.invitation) say(element('invited'), `You are invited to speak, on seat ${numberOf(seats.invitation.seatIndex)}.`)
   element('count').textContent = participantCount === 1 ? '1 person' : `${participantCount} people`
   const [tone, text] = statusOf(room)
   status.dataset.tone = tone
   if (status.textContent !== text) status.textContent = text
-  microphoneButton.textContent = !track ? 'Use microphone' : audio?.muted === true ? 'Unmute' : 'Mute'
+  microphoneButton.textContent = !track ? 'Use microphone' : audio?.sending !== true ? 'Take a seat' : audio.muted ? 'Unmute' : 'Mute'
 }
 
-function statusOf ({ audio, connection, state }: RoomClient): [tone: string, text: string] {
+function statusOf ({ audio, connection, seats, state }: RoomClient): [tone: string, text: string] {
   if (connection.state === 'waiting') return ['bad', `${trouble ?? 'There is no connection'}. Trying again …`]
   if (state === 'rejoining') return ['bad', 'Coming back …']
   if (state !== 'in') return ['busy', 'Connecting …']
   if (audio?.state === 'connecting') return ['busy', 'Connecting audio …']
   if (audio?.state === 'off') return ['bad', 'Connected, without audio']
-  return ['good', track ? 'Connected' : 'Connected, listening only']
+  if (audio?.sending !== true) return ['good', 'Connected, listening only']
+  return seats.own?.isMuted === true ? ['busy', 'Connected, muted by the host'] : ['good', 'Connected']
+}
+
+function nameFrom ({ participants }: RoomClient, id: UserId): string {
+  const person = participants.find(({ userId }) => String(userId) === String(id))
+  return person ? nameOf(person) : 'Somebody'
 }
 
 /** Shows words, or hides where they would be. */
 function say (place: HTMLElement, text: string): void {
-  place.textContent = text
+  // The same words are not read out twice.
+  if (place.textContent !== text) place.textContent = text
   place.hidden = text === ''
 }

@@ -1,0 +1,158 @@
+import t from 'tap'
+import type { Page } from 'playwright-core'
+import { startBackend } from '../support/backend.ts'
+import { build } from '../support/build.ts'
+import { allowMicrophone, expectTone, openBrowser, personOn, receptionOf, seatOn, visit } from '../support/browser.ts'
+import { until } from '../support/retry.ts'
+
+// An evening in one room, as four people and the backend see it. Ada, whose room
+// it is, sends 440 Hz, Bob 1000 Hz, Cyd and Dan 2500 Hz.
+
+const backend = await startBackend(t)
+const [server, adasBrowser, bobsBrowser, cydsBrowser] = await Promise.all([
+  build(t, { env: { FEATURES: 'auth,media,seats,chat,gifts,auto-close,laravel-bridge,stage', EMPTY_ROOM_SECONDS: '1', ...backend.env } }),
+  openBrowser(t, 440),
+  openBrowser(t, 1000),
+  openBrowser(t, 2500)
+])
+const room = '42'
+let ada: Page
+let bob: Page
+let cyd: Page
+let dan: Page
+
+/** What the backend was told, in order: how many are in the room, or that it has ended. */
+const told = () => backend.statuses.map(({ status }) => status.is_live ? status.participant_count : 'ended')
+const backendKnows = (what: number | 'ended') => until(() => told().at(-1) === what)
+const statusOf = (page: Page, text: string | RegExp) => page.getByRole('status').filter({ hasText: text }).waitFor()
+const idOf = (page: Page) => page.evaluate(() => String(window.flylive?.connection.greeting?.userId))
+const logOf = (page: Page) => page.getByRole('log')
+
+t.test('a room that the backend does not know cannot be entered', async (t) => {
+  const page = await visit(t, bobsBrowser, server.url, { name: 'Bob', room: 'nowhere' })
+  await page.getByRole('alert').filter({ hasText: 'nowhere' }).waitFor()
+  t.equal(await page.getByRole('button', { name: 'Join' }).isVisible(), true)
+  await page.context().close()
+})
+
+t.test('the owner opens the room', async (t) => {
+  ada = await visit(t, adasBrowser, server.url, {
+    name: 'Ada',
+    room,
+    prepare: async (page) => {
+      // Guests get their ids only now: from here on the room is Ada's.
+      await page.route('**/stage/session', async (route) => {
+        const response = await route.fetch()
+        backend.rooms.set(room, (await response.json() as { userId: string }).userId)
+        await route.fulfill({ response })
+      })
+    }
+  })
+  await seatOn(ada, 'Get up from seat 1').waitFor()
+  await ada.getByRole('button', { name: 'Lock seat 2' }).waitFor()
+  await backendKnows(1)
+  t.equal(await idOf(ada), backend.rooms.get(room))
+})
+
+t.test('two users take seats, and all hear one another', async (t) => {
+  bob = await visit(t, bobsBrowser, server.url, { name: 'Bob', room })
+  await seatOn(bob, 'Get up from seat 2').waitFor()
+  await backendKnows(2)
+  cyd = await visit(t, cydsBrowser, server.url, { name: 'Cyd', room })
+  await seatOn(cyd, 'Get up from seat 3').waitFor()
+  await seatOn(cyd, 'Take seat 5').click()
+  await seatOn(cyd, 'Get up from seat 5').waitFor()
+  await backendKnows(3)
+  await Promise.all([
+    expectTone(ada, 'Bob', 1000), expectTone(ada, 'Cyd', 2500),
+    expectTone(bob, 'Ada', 440), expectTone(bob, 'Cyd', 2500),
+    expectTone(cyd, 'Ada', 440), expectTone(cyd, 'Bob', 1000)
+  ])
+  for (const page of [bob, cyd]) {
+    for (const name of ['Lock seat 6', 'Remove Ada from the seat', 'Mute Ada']) {
+      t.equal(await page.getByRole('button', { name }).count(), 0, 'only the owner has the owner\'s buttons')
+    }
+  }
+})
+
+t.test('a listener comes', async () => {
+  dan = await visit(t, cydsBrowser, server.url, { name: 'Dan', room, microphone: false })
+  await statusOf(dan, 'Connected, listening only')
+  await backendKnows(4)
+  await Promise.all([expectTone(dan, 'Ada', 440), expectTone(dan, 'Bob', 1000), expectTone(dan, 'Cyd', 2500)])
+})
+
+t.test('the owner mutes one: the listener does not hear him any more', async (t) => {
+  await ada.getByRole('button', { name: 'Mute Bob' }).click()
+  await statusOf(bob, 'Connected, muted by the host')
+  await Promise.all([expectTone(dan, 'Bob', 0), expectTone(cyd, 'Bob', 0)])
+  const before = await receptionOf(dan, 'Bob')
+  await expectTone(dan, 'Ada', 440)
+  await expectTone(dan, 'Cyd', 2500)
+  const after = await receptionOf(dan, 'Bob')
+  t.equal(after?.producerId, before?.producerId)
+  t.equal(after?.packetsReceived, before?.packetsReceived, 'no packet comes meanwhile')
+  for (const page of [ada, bob, cyd, dan]) await personOn(page, 'Bob', 'muted').waitFor()
+})
+
+t.test('and removes him', async (t) => {
+  await ada.getByRole('button', { name: 'Remove Bob from the seat' }).click()
+  for (const page of [ada, cyd, dan]) {
+    await seatOn(page, 'Take seat 2').waitFor()
+    await personOn(page, 'Bob', 'listening').waitFor()
+    await until(async () => await receptionOf(page, 'Bob') === undefined)
+  }
+  await bob.getByRole('alert').filter({ hasText: 'taken off your seat' }).waitFor()
+  await statusOf(bob, 'Connected, listening only')
+  t.equal(await bob.evaluate(() => window.flylive?.audio?.publishing), false, 'his microphone is off')
+  t.equal(server.app.sfu.producersOf(room).length, 2)
+  await expectTone(bob, 'Ada', 440)
+})
+
+t.test('the listener is invited, accepts, and is heard', async () => {
+  await ada.getByRole('button', { name: 'Invite Dan to a seat' }).click()
+  await dan.getByText('You are invited to speak, on seat 2').waitFor()
+  await allowMicrophone(dan)
+  await dan.getByRole('button', { name: 'Accept' }).click()
+  await seatOn(dan, 'Get up from seat 2').waitFor()
+  await Promise.all([ada, bob, cyd].map((page) => expectTone(page, 'Dan', 2500)))
+  await statusOf(dan, /^Connected$/)
+  await dan.getByRole('button', { name: 'Accept' }).waitFor({ state: 'hidden' })
+})
+
+t.test('what is written reaches all', async () => {
+  await dan.getByLabel('Message').fill('Glad to be here')
+  await dan.getByRole('button', { name: 'Send' }).click()
+  for (const page of [ada, bob, cyd, dan]) await logOf(page).getByText('Dan Glad to be here').waitFor()
+})
+
+t.test('gifts are shown to all and booked, or refused and the sender told', async (t) => {
+  const [adasId, bobsId] = await Promise.all([idOf(ada), idOf(bob)])
+  backend.balances.set(bobsId, 1)
+  await bob.getByRole('button', { name: 'Gift for Ada' }).click()
+  for (const page of [ada, bob, cyd, dan]) await logOf(page).getByText('Bob gave Ada a gift').waitFor()
+  await until(() => backend.ledger.size === 1)
+  t.match([...backend.ledger.values()], [{ applied: 1, transaction: { room_id: room, sender_id: bobsId, recipient_id: adasId, gift_id: 1, quantity: 1 } }])
+  await bob.getByRole('button', { name: 'Gift for Dan' }).click()
+  await logOf(bob).getByText('Your gift did not go through: Insufficient balance').waitFor()
+  t.equal(await logOf(ada).getByText('did not go through').count(), 0)
+  t.equal(backend.ledger.size, 1)
+})
+
+t.test('all leave, the room closes, and the backend has heard of everything', async (t) => {
+  for (const [left, page] of [[3, dan], [2, cyd], [1, bob]] as const) {
+    await page.getByRole('button', { name: 'Leave' }).click()
+    await backendKnows(left)
+  }
+  // A window that is closed has left, too.
+  await ada.context().close()
+  await backendKnows('ended')
+  t.equal((await server.admin('GET', `/admin/rooms/${room}`)).status, 404)
+  const live = told().filter((what, i, all) => !(what === 0 && all[i + 1] === 'ended'))
+  t.same(live, [0, 1, 2, 3, 4, 3, 2, 1, 'ended'])
+  t.ok(backend.statuses.every(({ roomId }) => roomId === room))
+  const { started_at: startedAt } = backend.statuses[0]?.status ?? {}
+  const { ended_at: endedAt, participant_count: left } = backend.statuses.at(-1)?.status ?? {}
+  t.ok(Date.parse(startedAt ?? '') < Date.parse(endedAt ?? ''))
+  t.equal(left, 0)
+})

@@ -1,0 +1,156 @@
+import t from 'tap'
+import { build } from '../support/build.ts'
+import { allowMicrophone, expectTone, frequencyOf, openBrowser, personOn, receptionOf, seatOn, visit } from '../support/browser.ts'
+import { until } from '../support/retry.ts'
+
+// Who sits where decides who is heard. Ada, the owner, sends 440 Hz, Bob 1000 Hz.
+
+const [server, adasBrowser, bobsBrowser] = await Promise.all([
+  build(t, { env: { FEATURES: 'auth,media,seats,stage', SEAT_GRACE_SECONDS: '1' } }),
+  openBrowser(t, 440),
+  openBrowser(t, 1000)
+])
+const room = 'r1'
+const ada = await visit(t, adasBrowser, server.url, { name: 'Ada', room })
+await seatOn(ada, 'Get up from seat 1').waitFor()
+const bob = await visit(t, bobsBrowser, server.url, { name: 'Bob', room })
+await Promise.all([expectTone(bob, 'Ada', 440), expectTone(ada, 'Bob', 1000)])
+await seatOn(ada, 'Seat 2: Bob').waitFor()
+
+const statusOf = (page: typeof bob, text: string | RegExp) => page.getByRole('status').filter({ hasText: text }).waitFor()
+/** Whether a page has the microphone open. */
+const sends = (page: typeof bob) => page.evaluate(() => window.flylive?.audio?.publishing)
+
+t.test('without chat and gifts there is nothing of them', async (t) => {
+  for (const name of ['Send', 'Gift for Bob']) t.equal(await ada.getByRole('button', { name }).count(), 0)
+  t.equal(await ada.getByLabel('Message').isVisible(), false)
+})
+
+t.test('who gets up is not heard, and is heard again from another seat', async (t) => {
+  await seatOn(bob, 'Get up from seat 2').click()
+  await statusOf(bob, 'Connected, listening only')
+  await personOn(ada, 'Bob', 'listening').waitFor()
+  await until(async () => await receptionOf(ada, 'Bob') === undefined)
+  t.equal(await sends(bob), false, 'the microphone is off')
+  await seatOn(bob, 'Take seat 4').click()
+  await expectTone(ada, 'Bob', 1000)
+  await seatOn(ada, 'Seat 4: Bob').waitFor()
+})
+
+t.test('who moves goes on with a new stream', async (t) => {
+  const before = await receptionOf(ada, 'Bob')
+  await seatOn(bob, 'Take seat 5').click()
+  await until(async () => ![undefined, before?.producerId].includes((await receptionOf(ada, 'Bob'))?.producerId))
+  await expectTone(ada, 'Bob', 1000)
+  await statusOf(bob, /^Connected$/)
+  t.equal(server.app.sfu.producersOf(room).length, 2, 'and nothing of the old one is left over')
+})
+
+t.test('from seat to seat as fast as one can', async (t) => {
+  await bob.evaluate(async () => {
+    const connection = window.flylive?.connection
+    await Promise.all([1, 2, 3, 5, 6, 4].map((seatIndex) => connection?.request('seat:take', { seatIndex })))
+  })
+  await expectTone(ada, 'Bob', 1000)
+  await seatOn(ada, 'Seat 5: Bob').waitFor()
+  await until(() => server.app.sfu.producersOf(room).length === 2)
+  await expectTone(bob, 'Ada', 440)
+})
+
+t.test('who is muted by the owner stays so, whatever they do', async (t) => {
+  await ada.getByRole('button', { name: 'Mute Bob' }).click()
+  await statusOf(bob, 'Connected, muted by the host')
+  for (const page of [ada, bob]) await personOn(page, 'Bob', 'muted').waitFor()
+  await expectTone(ada, 'Bob', 0)
+
+  await bob.getByRole('button', { name: 'Mute', exact: true }).click()
+  await bob.getByRole('button', { name: 'Unmute', exact: true }).click()
+  await bob.getByRole('button', { name: 'Mute', exact: true }).waitFor()
+  // What Bob has asked for is done once the server answers what was asked after it.
+  await bob.evaluate(() => window.flylive?.connection.request('user:getRoom', { userId: 1 }))
+  for (const page of [ada, bob]) t.equal(await personOn(page, 'Bob', 'muted').count(), 1)
+  t.equal(await frequencyOf(ada, 'Bob'), 0)
+
+  const entered = bob.evaluate(() => new Promise((resolve) => window.flylive?.on('entered', () => resolve(true))))
+  const bobsId = await bob.evaluate(() => window.flylive?.connection.greeting?.sessionId)
+  server.app.sockets.get(bobsId as string)?.terminate()
+  await entered
+  await until(() => server.app.sfu.producersOf(room).length === 2)
+  await statusOf(bob, 'Connected, muted by the host')
+  for (const page of [ada, bob]) await personOn(page, 'Bob', 'muted').waitFor()
+  t.equal(await frequencyOf(ada, 'Bob'), 0, 'also after a lost connection')
+
+  await seatOn(bob, 'Take seat 2').click()
+  await seatOn(ada, 'Seat 2: Bob').waitFor()
+  await until(() => server.app.sfu.producersOf(room).length === 2)
+  t.equal(await frequencyOf(ada, 'Bob'), 0, 'and on another seat')
+
+  await ada.getByRole('button', { name: 'Unmute Bob' }).click()
+  await expectTone(ada, 'Bob', 1000)
+  for (const page of [ada, bob]) await personOn(page, 'Bob', 'speaking').waitFor()
+  await statusOf(bob, /^Connected$/)
+})
+
+t.test('who comes back too late for their seat takes another', async () => {
+  await bob.evaluate(() => {
+    // The network is away for longer than the seat waits.
+    const socket = WebSocket
+    const back = Date.now() + 2500
+    window.WebSocket = class extends socket {
+      constructor (url: string | URL, protocols?: string | string[]) {
+        if (Date.now() < back) super('ws://127.0.0.1:9')
+        else super(url, protocols)
+      }
+    }
+  })
+  const bobsId = await bob.evaluate(() => window.flylive?.connection.greeting?.sessionId)
+  server.app.sockets.get(bobsId as string)?.terminate()
+  await seatOn(ada, 'Take seat 2').waitFor()
+  await ada.getByRole('button', { name: 'Lock seat 2' }).click()
+  await seatOn(ada, 'Seat 3: Bob').waitFor({ timeout: 60_000 })
+  await expectTone(ada, 'Bob', 1000)
+})
+
+t.test('a track that is published before there is a seat is sent from the seat on', async (t) => {
+  const cyd = await visit(t, bobsBrowser, server.url, { name: 'Cyd', room, microphone: false })
+  await statusOf(cyd, 'Connected, listening only')
+  await allowMicrophone(cyd)
+  await cyd.evaluate(async () => {
+    const stream = await navigator.mediaDevices.getUserMedia({ audio: { echoCancellation: false, noiseSuppression: false, autoGainControl: false } })
+    window.flylive?.audio?.publish(stream.getAudioTracks()[0] as MediaStreamTrack).then(() => { document.documentElement.dataset.sent = 'yes' })
+  })
+  await statusOf(cyd, 'Connected, listening only')
+  t.equal(server.app.sfu.producersOf(room).length, 2)
+  t.equal(await cyd.evaluate(() => document.documentElement.dataset.sent), undefined)
+
+  await ada.getByRole('button', { name: 'Invite Cyd to a seat' }).click()
+  await cyd.getByRole('button', { name: 'Decline' }).click()
+  await cyd.getByRole('button', { name: 'Accept' }).waitFor({ state: 'hidden' })
+  t.equal(server.app.sfu.producersOf(room).length, 2)
+
+  for (let i = 0; i < 2; i++) {
+    await cyd.evaluate(() => window.flylive?.connection.request('seat:take', { seatIndex: 6 }))
+    await expectTone(ada, 'Cyd', 1000)
+    t.equal(await cyd.evaluate(() => document.documentElement.dataset.sent), 'yes')
+    await cyd.evaluate(() => window.flylive?.connection.request('seat:leave', {}))
+    await expectTone(ada, 'Cyd', 0)
+    await personOn(cyd, 'Cyd', 'listening').waitFor()
+    t.equal(await sends(cyd), true, 'it waits for the next seat')
+  }
+  await cyd.context().close()
+})
+
+t.test('who finds no seat listens', async (t) => {
+  const owner = await server.connect(1)
+  await owner.ok('room:join', { roomId: 'small', seatCount: 1 })
+  await owner.ok('seat:take', { seatIndex: 0 })
+  const dan = await visit(t, bobsBrowser, server.url, { name: 'Dan', room: 'small' })
+  await dan.getByText('No seat is free').waitFor()
+  t.equal(await sends(dan), false)
+  t.same(await dan.getByRole('group', { name: 'Seats' }).getByRole('button').count(), 1)
+  await owner.ok('seat:leave')
+  await dan.getByRole('button', { name: 'Use microphone' }).click()
+  await seatOn(dan, 'Get up from seat 1').waitFor()
+  await until(() => server.app.sfu.producersOf('small').length === 1)
+  await statusOf(dan, /^Connected$/)
+})

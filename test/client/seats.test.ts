@@ -1,0 +1,131 @@
+import t from 'tap'
+import type { Test } from 'tap'
+import { RoomClient } from '../../client/index.ts'
+import type { RoomOptions } from '../../client/index.ts'
+import { build, tokenFor } from '../support/build.ts'
+import type { TestServer } from '../support/build.ts'
+import { until } from '../support/retry.ts'
+import { backoff } from './watch.ts'
+
+async function enter (t: Test, server: Pick<TestServer, 'url'>, id: string | number, options: Partial<RoomOptions> = {}) {
+  const room = new RoomClient({ url: server.url, token: () => tokenFor(id), audio: false, backoff, ...options })
+  t.teardown(() => room.close())
+  await room.join('r1', { seatCount: 4 })
+  return room
+}
+
+/** What there is to see, in one line: 0:1 1:2m 2:- 3:L>5 */
+const drawn = ({ seats }: RoomClient) => seats.list.map(({ seatIndex, userId, isMuted, isLocked, invitedUserId }) =>
+  `${seatIndex}:${userId ?? (isLocked ? 'L' : '-')}${isMuted ? 'm' : ''}${invitedUserId === undefined ? '' : `>${invitedUserId}`}`).join(' ')
+
+/** Waits until all see the same, also who comes in only now. */
+async function allSee (t: Test, server: TestServer, rooms: RoomClient[], what: string) {
+  await until(() => {
+    const seen = rooms.map(drawn)
+    if (seen.some((line) => line !== what)) throw new Error(`Not ${what}, but ${seen.join(' | ')}`)
+    return true
+  })
+  const late = await enter(t, server, 'late')
+  t.equal(drawn(late), what)
+  late.close()
+}
+
+t.test('who sits where is known to all, by events and by the reply to a join', async (t) => {
+  const server = await build(t)
+  const owner = await enter(t, server, 1)
+  const bob = await enter(t, server, 'b')
+  const rooms = [owner, bob]
+  t.equal(owner.role, 'owner')
+  t.equal(bob.role, 'member')
+  t.equal(bob.seats.enabled, true)
+  await allSee(t, server, rooms, '0:- 1:- 2:- 3:-')
+
+  await owner.connection.request('seat:take', { seatIndex: 1 })
+  await bob.connection.request('seat:take', { seatIndex: 2 })
+  await allSee(t, server, rooms, '0:- 1:1 2:b 3:-')
+  t.equal(bob.seats.own?.seatIndex, 2)
+  t.equal(bob.seats.of('1')?.seatIndex, 1, 'both forms of an id are the same')
+  t.same(bob.seats.free.map(({ seatIndex }) => seatIndex), [0, 3])
+  t.equal(bob.participants.find(({ userId }) => userId === 1)?.seat?.seatIndex, 1)
+
+  const { sitting } = bob.seats
+  await bob.connection.request('seat:take', { seatIndex: 0 })
+  await allSee(t, server, rooms, '0:b 1:1 2:- 3:-')
+  t.not(bob.seats.sitting, sitting, 'who moves sits anew')
+
+  await owner.connection.request('seat:mute', { userId: 'b' })
+  await allSee(t, server, rooms, '0:bm 1:1 2:- 3:-')
+  t.equal(owner.participants.find(({ userId }) => userId === 'b')?.microphone, 'muted')
+  await owner.connection.request('seat:unmute', { userId: 'b' })
+  await allSee(t, server, rooms, '0:b 1:1 2:- 3:-')
+
+  await owner.connection.request('seat:lock', { seatIndex: 0 })
+  await allSee(t, server, rooms, '0:L 1:1 2:- 3:-')
+  t.equal(bob.seats.own, undefined)
+  t.equal(bob.seats.sitting, undefined)
+
+  await owner.connection.request('seat:invite', { userId: 'b', seatIndex: 0 })
+  await allSee(t, server, rooms, '0:L>b 1:1 2:- 3:-')
+  t.equal(bob.seats.invitation?.seatIndex, 0)
+  t.equal(owner.seats.invitation, undefined)
+  await bob.connection.request('seat:invite:accept', {})
+  await allSee(t, server, rooms, '0:b 1:1 2:- 3:-')
+  t.equal(bob.seats.invitation, undefined)
+
+  t.equal((await server.admin('PATCH', '/admin/rooms/r1/seats', { seatCount: 2 })).status, 200)
+  await allSee(t, server, rooms, '0:b 1:1')
+  await bob.leave()
+  await allSee(t, server, [owner], '0:- 1:1')
+  t.same([bob.seats.enabled, bob.seats.list, bob.seats.own, bob.role], [false, [], undefined, undefined])
+})
+
+t.test('who was put off a seat and on it again sits anew', async (t) => {
+  const server = await build(t)
+  const owner = await enter(t, server, 1)
+  const bob = await enter(t, server, 'b')
+  const sittings: (number | undefined)[] = []
+  bob.seats.on('change', () => { if (bob.seats.sitting !== sittings.at(-1)) sittings.push(bob.seats.sitting) })
+  for (let i = 0; i < 2; i++) {
+    await owner.connection.request('seat:assign', { userId: 'b', seatIndex: 1 })
+    await owner.connection.request('seat:remove', { userId: 'b' })
+  }
+  await until(() => sittings.length === 4)
+  t.same(sittings.map((sitting) => typeof sitting), ['number', 'undefined', 'number', 'undefined'])
+  t.not(sittings[0], sittings[2])
+})
+
+t.test('a lost connection costs nobody their seat', async (t) => {
+  const server = await build(t)
+  const bob = await enter(t, server, 'b')
+  const other = await enter(t, server, 2)
+  await bob.connection.request('seat:take', { seatIndex: 3 })
+  await until(() => bob.seats.own !== undefined)
+  const { sitting } = bob.seats
+  const again = new Promise((resolve) => bob.on('entered', resolve))
+  for (const session of server.app.sockets.ofUser('b')) session.terminate()
+  await other.connection.request('seat:take', { seatIndex: 0 })
+  await again
+  await allSee(t, server, [bob, other], '0:2 1:- 2:- 3:b')
+  t.not(bob.seats.sitting, sitting, 'audio begins anew')
+})
+
+t.test('many who want any seat get one each, while there are some', async (t) => {
+  const server = await build(t)
+  const rooms = await Promise.all([1, 2, 3, 4, 5, 6].map((id) => enter(t, server, id)))
+  const [first] = rooms as [RoomClient]
+  await first.connection.request('seat:invite', { userId: 2, seatIndex: 1 })
+  await until(() => rooms.every(({ seats }) => seats.list[1]?.invitedUserId === 2))
+  const got = await Promise.all(rooms.map(({ seats }) => seats.takeFree()))
+  t.same(got.filter((index) => index !== undefined).sort(), [0, 2, 3], 'the seat of an invite is left alone')
+  const lucky = rooms[got.indexOf(3)] as RoomClient
+  await until(() => lucky.seats.own !== undefined)
+  t.equal(await lucky.seats.takeFree(), 3, 'who has a seat keeps it')
+})
+
+t.test('without the feature there are no seats', async (t) => {
+  const server = await build(t, { env: { FEATURES: '-seats' } })
+  const bob = await enter(t, server, 'b')
+  t.same([bob.seats.enabled, bob.seats.count, bob.seats.list, bob.seats.own], [false, 0, [], undefined])
+  t.equal(await bob.seats.takeFree(), undefined)
+  await t.rejects(bob.connection.request('seat:take', { seatIndex: 0 }), { code: 'FEATURE_DISABLED' })
+})
