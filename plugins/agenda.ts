@@ -47,7 +47,6 @@ export function createAgenda (store: Pick<Store, 'scheduleJob' | 'takeDueJobs' |
   const owners = new Map<string, ReadonlyMap<string, JobHandler>>()
   const running = new Map<string, Set<Promise<void>>>()
   const kernel = new Map<string, JobHandler>()
-  let stopped = false
 
   async function work (name: string, handler: JobHandler, busy: Set<Promise<void>>): Promise<void> {
     const now = Date.now()
@@ -66,10 +65,8 @@ export function createAgenda (store: Pick<Store, 'scheduleJob' | 'takeDueJobs' |
     }
   }
 
-  let looking = false
+  let looking: Promise<void> | undefined
   async function look (): Promise<void> {
-    if (looking || stopped) return
-    looking = true
     try {
       await Promise.all([...owners.values()].flatMap((handlers) => [...handlers]).map(async ([name, handler]) => {
         const busy = running.get(name) ?? new Set()
@@ -79,10 +76,10 @@ export function createAgenda (store: Pick<Store, 'scheduleJob' | 'takeDueJobs' |
     } catch (err) {
       log.debug({ err }, 'the agenda cannot be read')
     } finally {
-      looking = false
+      looking = undefined
     }
   }
-  const timer = setInterval(() => { look() }, lookMs)
+  const timer = setInterval(() => { looking ??= look() }, lookMs)
 
   return {
     on (name, handler) {
@@ -95,8 +92,9 @@ export function createAgenda (store: Pick<Store, 'scheduleJob' | 'takeDueJobs' |
       else owners.set(owner, handlers)
     },
     async stop () {
-      stopped = true
       clearInterval(timer)
+      // What a look that is under way takes is this server's to do.
+      await looking
       await Promise.all([...running.values()].flatMap((busy) => [...busy]))
     }
   }

@@ -70,12 +70,14 @@ export default fp(async function seats (app) {
   hooks.on('room:userLeft', (roomId, { userId }, reason) => { service.left(roomId, userId, reason).catch(late(roomId)) })
   hooks.on('room:kicked', (roomId, userId) => { service.left(roomId, userId, 'kicked').catch(late(roomId)) })
   hooks.on('room:corrected', (roomId) => { service.lookForAbsent(roomId).catch(late(roomId)) })
-  hooks.on('room:documentMissed', (_room, name, from, to) => name === documentName ? difference(from as SeatState | undefined, to as SeatState) : [])
+  hooks.on('room:documentMissed', ({ record }, name, from, to, tell) => {
+    if (name === documentName) tell(difference(from as SeatState | undefined, to as SeatState | undefined ?? noSeats(record.seatCount)))
+  })
   agenda.on(`document:${documentName}`, (roomId) => service.tick(roomId))
 
   hooks.on('media:produce', (roomId, session) => voices.permit(roomId, session))
   hooks.on('media:producerOpened', (roomId) => voices.enforce(roomId, service.peek(roomId)))
-  hooks.on('room:document', ({ roomId }, name, state) => { if (name === documentName) voices.enforce(roomId, state as SeatState) })
+  hooks.on('room:document', ({ roomId }, name, state) => { if (name === documentName) voices.enforce(roomId, state as SeatState | undefined) })
   hooks.on('media:selfMuted', (roomId, session, muted) => {
     const room = app.rooms.get(roomId)
     if (room) service.act(room, session, { type: 'selfMute', muted }).catch(late(roomId))

@@ -46,10 +46,13 @@ export interface Documents {
 
 declare module '../hooks.ts' {
   interface KernelHooks {
-    /** A document of a room with members here has changed. Called once for each version that is heard of, before its events are told. */
+    /** A document of a room with members here has changed, or is no more. Called once for each version that is heard of, before its events are told. */
     'room:document': (room: LocalRoom, name: string, state: unknown) => void
-    /** Members here have missed changes. What it returns tells them, of a document it knows, how to get from one state to the other. */
-    'room:documentMissed': (room: LocalRoom, name: string, from: unknown, to: unknown) => readonly RoomEvent[]
+    /**
+     * Members here have missed changes. Whoever knows the document tells them how to
+     * get from one state to the other, at once. A state is undefined where there is no document.
+     */
+    'room:documentMissed': (room: LocalRoom, name: string, from: unknown, to: unknown, tell: (events: readonly RoomEvent[]) => void) => void
   }
 }
 
@@ -105,6 +108,24 @@ export function createDocuments (app: FastifyInstance, local: (roomId: string) =
     mine.set(name, now)
     hooks.emit('room:document', room, name, state)
     return now
+  }
+
+  /** Makes members here know what this server knows, where the events that would have told them did not come. */
+  function tellMissed (room: LocalRoom, name: string, known: Known): void {
+    const { told, version, state } = known
+    known.told = { version, state }
+    log.info({ roomId: room.roomId, document: name, from: told.version, to: version }, 'members are told what they missed')
+    hooks.emit('room:documentMissed', room, name, told.state, state, (events) => {
+      for (const { type, data } of events) deliver(room, textFrame(eventText(type, { roomId: room.roomId, ...data })))
+    })
+  }
+
+  /** What is known here was of an earlier room of that name. */
+  function drop (room: LocalRoom, name: string, { told }: Known): void {
+    const gone: Known = { ...nothing, told }
+    byRoom.get(room.roomId)?.set(name, gone)
+    hooks.emit('room:document', room, name, undefined)
+    if (told.version !== '') tellMissed(room, name, gone)
   }
 
   /** Answers all that waits for a document, as much at a time as has come meanwhile. */
@@ -171,6 +192,9 @@ export function createDocuments (app: FastifyInstance, local: (roomId: string) =
       return answer.promise as Promise<R>
     },
     learn (room, documents) {
+      for (const [name, known] of byRoom.get(room.roomId) ?? []) {
+        if (known.version !== '' && epochOf(known.version) !== String(room.record.createdAt)) drop(room, name, known)
+      }
       for (const [name, { version, state: text }] of documents) {
         const state: unknown = JSON.parse(text)
         // The reply tells who comes in; those who are in still wait for the event.
@@ -178,9 +202,14 @@ export function createDocuments (app: FastifyInstance, local: (roomId: string) =
       }
     },
     heard (room, { name, version, state }, events) {
+      // Of an earlier room of that name.
+      if (Number(epochOf(version)) < room.record.createdAt) return
       const known = remember(room, name, version, state, nothing)
       // What members were told by their join, or to make up for what they had missed, is not told again.
-      if (!isNewer(version, known.told.version)) return
+      const { told } = known
+      if (!isNewer(version, told.version)) return
+      // Whoever was deaf for a while may hear this one before it has looked for what it missed.
+      if (version !== following(told.version, room.record.createdAt)) return tellMissed(room, name, known)
       known.told = { version, state }
       if (events === '') return
       for (const text of events.split('\n')) deliver(room, textFrame(text))
@@ -189,19 +218,16 @@ export function createDocuments (app: FastifyInstance, local: (roomId: string) =
       byRoom.delete(roomId)
     },
     async setRight (room) {
-      const mine = byRoom.get(room.roomId) ?? new Map<string, Known>()
+      const mine = new Map([...byRoom.get(room.roomId) ?? []].filter(([, { version }]) => version !== ''))
       const documents = await store.restoreDocuments(room.roomId, new Map([...mine].map(([name, { version, state }]) => [name, { version, state: JSON.stringify(state) }])))
       if (!documents || local(room.roomId) !== room) return
-      for (const [name, { version, state: text }] of documents) {
-        const state: unknown = JSON.parse(text)
-        const known = remember(room, name, version, state, nothing)
-        const { told } = known
-        if (told.version === version) continue
-        known.told = { version, state }
-        log.info({ roomId: room.roomId, document: name, from: told.version, to: version }, 'members are told what they missed')
-        for (const events of await hooks.ask('room:documentMissed', room, name, told.state, state)) {
-          for (const { type, data } of events) deliver(room, textFrame(eventText(type, { roomId: room.roomId, ...data })))
-        }
+      for (const [name, { version, state }] of documents) {
+        const known = remember(room, name, version, JSON.parse(state), nothing)
+        if (isNewer(known.version, known.told.version)) tellMissed(room, name, known)
+      }
+      // What is not taken back was of a room that is gone; unless more has been heard of it meanwhile.
+      for (const [name, known] of mine) {
+        if (!documents.has(name) && byRoom.get(room.roomId)?.get(name) === known) drop(room, name, known)
       }
     }
   }
@@ -226,6 +252,8 @@ function decideAll (batch: readonly Command[], from: unknown) {
   }
   return { state, events, wakeAt, settle }
 }
+
+const epochOf = (version: string) => version.split('.')[0]
 
 /** @returns the version that follows another, or the first one of a room made at that time */
 function following (version: string, createdAt: number): string {

@@ -48,6 +48,11 @@ export function createMemoryStore (dataDir: string): Store {
     return jobs
   }
 
+  /** Of several times the earliest counts. */
+  function note (due: Map<string, number>, key: string, at: number): void {
+    due.set(key, Math.min(due.get(key) ?? Infinity, at))
+  }
+
   function checkPin (room: Room, command: { roomId: string, userKey: string, pinHash?: string | undefined, now: number }) {
     if (room.pinHash === undefined) return
     const key = `${command.roomId} ${command.userKey}`
@@ -228,11 +233,15 @@ export function createMemoryStore (dataDir: string): Store {
     },
 
     async scheduleJob (agenda, key, at) {
-      const { due } = jobsOf(agenda)
-      due.set(key, Math.min(due.get(key) ?? Infinity, at))
+      note(jobsOf(agenda).due, key, at)
     },
     async takeDueJobs (agenda, now, limit, until) {
       const { due, held } = jobsOf(agenda)
+      for (const [key, end] of held) {
+        if (end > now) continue
+        held.delete(key)
+        note(due, key, now)
+      }
       const keys = [...due].filter(([key, at]) => at <= now && !held.has(key)).sort(([, a], [, b]) => a - b).slice(0, limit).map(([key]) => key)
       for (const key of keys) {
         due.delete(key)
@@ -241,10 +250,10 @@ export function createMemoryStore (dataDir: string): Store {
       return keys.map((key) => ({ key, token: until }))
     },
     async settleJob (agenda, { key, token }, retryAt) {
-      const { held } = jobsOf(agenda)
+      const { due, held } = jobsOf(agenda)
       if (held.get(key) !== token) return
       held.delete(key)
-      if (retryAt !== undefined) await store.scheduleJob(agenda, key, retryAt)
+      if (retryAt !== undefined) note(due, key, retryAt)
     },
 
     async claim (key, forMs) {

@@ -210,8 +210,9 @@ for _, key in ipairs(redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', ARGV[1], 'LIMI
   redis.call('ZADD', KEYS[1], 'LT', ARGV[1], key)
 end
 local taken = {}
-for _, key in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', ARGV[1], 'LIMIT', 0, ARGV[2])) do
-  if not redis.call('ZSCORE', KEYS[2], key) then
+local waiting = redis.call('ZCARD', KEYS[2])
+for _, key in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', ARGV[1], 'LIMIT', 0, tonumber(ARGV[2]) + waiting)) do
+  if #taken < tonumber(ARGV[2]) and not redis.call('ZSCORE', KEYS[2], key) then
     redis.call('ZREM', KEYS[1], key)
     redis.call('ZADD', KEYS[2], ARGV[3], key)
     table.insert(taken, key)

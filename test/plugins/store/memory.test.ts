@@ -5,14 +5,17 @@ import { pathToFileURL } from 'node:url'
 import t from 'tap'
 import { createMemoryStore } from '../../../plugins/store/memory.ts'
 import { codeOf, joining, recordOf, storeContract } from '../../contracts/store.ts'
+import { storeDocumentsContract } from '../../contracts/store-documents.ts'
 
 const modulePath = pathToFileURL(join(import.meta.dirname, '../../../plugins/store/memory.ts')).href
 
-storeContract(t, async (t) => {
-  const store = createMemoryStore(t.testdir())
-  t.teardown(() => store.close())
-  return store
-})
+for (const contract of [storeContract, storeDocumentsContract]) {
+  contract(t, async (t) => {
+    const store = createMemoryStore(t.testdir())
+    t.teardown(() => store.close())
+    return store
+  })
+}
 
 t.test('what must survive a crash is there after kill -9', async (t) => {
   const folder = t.testdir()
@@ -26,6 +29,9 @@ t.test('what must survive a crash is there after kill -9', async (t) => {
     await store.ban('r1', '2', ${later})
     await store.ban('r1', '3', ${later})
     await store.unban('r1', '3')
+    await store.setNote('b', 'k', 'noted')
+    await store.setNote('b', 'gone', 'noted')
+    await store.setNote('b', 'gone', undefined)
     process.stdout.write('acknowledged')
     setInterval(() => {}, 1000)
   `
@@ -42,6 +48,8 @@ t.test('what must survive a crash is there after kill -9', async (t) => {
   t.same(await store.hasMarks(['over soon']), [false])
   await t.rejects(store.join(joining('r1', 2)), { code: 'BANNED', details: { until: later } })
   t.equal(await codeOf(store.join(joining('r1', 3))), 'ok')
+  t.equal(await store.getNote('b', 'k'), 'noted')
+  t.same(await store.listNotes('b'), ['k'])
 })
 
 t.test('it is the only server', async (t) => {

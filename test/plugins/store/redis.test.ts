@@ -4,6 +4,7 @@ import type { Test } from 'tap'
 import { createRedisStore } from '../../../plugins/store/redis.ts'
 import type { RoomShare, Store } from '../../../plugins/store/store.ts'
 import { codeOf, joining, recordOf, storeContract } from '../../contracts/store.ts'
+import { storeDocumentsContract } from '../../contracts/store-documents.ts'
 import { startRedis } from '../../support/redis.ts'
 import type { TestRedis } from '../../support/redis.ts'
 import { until } from '../../support/retry.ts'
@@ -38,7 +39,7 @@ async function pair (t: Test): Promise<{ a: Store, b: Store, client: Redis }> {
   return { a: createRedisStore(client, 'node-a'), b: createRedisStore(other, 'node-b'), client }
 }
 
-storeContract(t, async (t) => (await pair(t)).a)
+for (const contract of [storeContract, storeDocumentsContract]) contract(t, async (t) => (await pair(t)).a)
 
 t.test('two servers see one room', async (t) => {
   const { a, b } = await pair(t)
@@ -145,6 +146,56 @@ t.test('a server\'s share of a room is set right', async (t) => {
   t.same(await a.listNodeRooms('node-a'), ['r1'])
   await a.releaseRoom('r1')
   t.same(await a.listNodeRooms('node-a'), [])
+})
+
+t.test('a change of a document is told in the step that makes it, and only then', async (t) => {
+  const { a, b, client } = await pair(t)
+  const subscriber = client.duplicate({ enableOfflineQueue: true })
+  t.teardown(() => subscriber.disconnect())
+  const heard: string[] = []
+  subscriber.on('message', (channel, text) => { heard.push(`${channel}: ${text}`) })
+  await subscriber.connect()
+  await subscriber.subscribe('c')
+  await a.join(joining('r1', 1))
+  const change = (store: Store, expected: string, version: string, text: string) =>
+    store.swapDocument({ roomId: 'r1', name: 'd', expected, next: { version, state: `"${text}"` }, envelope: { channel: 'c', text } })
+
+  const outcomes = await Promise.all(Array.from({ length: 20 }, (_, i) => change(i % 2 ? a : b, '', '1000.1', `first ${i}`)))
+  t.equal(outcomes.filter(({ swapped }) => swapped).length, 1)
+  t.match(await change(b, '1000.1', '999.2', 'of an earlier room'), { swapped: false })
+  t.match(await change(b, '1000.7', '1000.8', 'from what is not there'), { swapped: false })
+  t.match(await b.swapDocument({ roomId: 'r1', name: 'd', expected: '1000.1', envelope: { channel: 'c', text: 'without a change' } }), { swapped: true })
+  t.equal(await codeOf(a.swapDocument({ roomId: 'nowhere', name: 'd', expected: '', next: { version: '1000.1', state: '1' }, envelope: { channel: 'c', text: 'nowhere' } })), 'ROOM_NOT_FOUND')
+  t.match(await change(b, '1000.1', '1000.2', 'second'), { swapped: true })
+  await until(() => heard.length >= 2)
+  t.same(heard, [`c: first ${outcomes.findIndex(({ swapped }) => swapped)}`, 'c: second'])
+})
+
+t.test('documents that Redis has lost are put back, the newest of what the servers have', async (t) => {
+  const { a, b, client } = await pair(t)
+  const member = { sessionId: 's-1', userKey: '1', profile: { userId: 1, id: 1 } }
+  const document = (version: string) => ({ version, state: `"${version}"` })
+  const documents = (...all: [string, string][]) => new Map(all.map(([name, version]) => [name, document(version)]))
+  await a.join(joining('r1', 1))
+  await a.swapDocument({ roomId: 'r1', name: 'd', expected: '', next: document('1000.1') })
+  await client.flushdb()
+  t.equal(await a.restoreDocuments('r1', documents(['d', '1000.9'])), undefined, 'not before the room is there again')
+  await a.replaceShare('node-a', { room: recordOf('r1'), members: [member] })
+  t.same(await a.restoreDocuments('r1', documents(['d', '1000.9'], ['e', '1000.3'], ['old', '999.12'])), documents(['d', '1000.9'], ['e', '1000.3']))
+  t.same(await b.restoreDocuments('r1', documents(['d', '1000.8'], ['e', '1000.10'], ['f', '1000.1'])), documents(['d', '1000.9'], ['e', '1000.10'], ['f', '1000.1']))
+  t.match(await b.swapDocument({ roomId: 'r1', name: 'd', expected: '1000.9', next: document('1000.10') }), { swapped: true })
+})
+
+t.test('of two servers one does a job, and the other one when that dies', async (t) => {
+  const { a, b } = await pair(t)
+  for (let i = 0; i < 50; i++) await (i % 2 ? a : b).scheduleJob('a', `k${i}`, i)
+  const taken = await Promise.all([a.takeDueJobs('a', 1000, 30, 5000), b.takeDueJobs('a', 1000, 30, 5000)])
+  t.equal(new Set(taken.flatMap((jobs) => jobs.map(({ key }) => key))).size, 50)
+  t.equal(taken.flat().length, 50)
+  for (const job of taken[0]) await a.settleJob('a', job)
+  t.same(await a.takeDueJobs('a', 4999, 50, 9000), [])
+  const inherited = await a.takeDueJobs('a', 5000, 50, 9000)
+  t.same(inherited.map(({ key }) => key).sort(), taken[1].map(({ key }) => key).sort())
 })
 
 t.test('room, users and their names share a slot of a cluster', async (t) => {

@@ -1,0 +1,236 @@
+import type { Test } from 'tap'
+import type { Store } from '../../plugins/store/store.ts'
+import { codeOf, joining, recordOf } from './store.ts'
+
+const document = (version: string, state: unknown) => ({ version, state: JSON.stringify(state) })
+
+/**
+ * What every store guarantees for what features keep in it: documents and logs
+ * of rooms, notes, and what is to be done at a time.
+ *
+ * @param make a store that is empty and ends with the test
+ */
+export function storeDocumentsContract (t: Test, make: (t: Test) => Promise<Store>): void {
+  t.test('members are found by their keys', async (t) => {
+    const store = await make(t)
+    await store.join(joining('r1', 1))
+    await store.join(joining('r1', 'b'))
+    await store.join(joining('r2', 3))
+    const [ada, nobody, bob, stranger] = await store.getMembers('r1', ['1', '9', 'b', '3'])
+    t.match(ada, { userId: 1, name: 'User 1' })
+    t.match(bob, { userId: 'b' })
+    t.same([nobody, stranger], [undefined, undefined], 'one answer for each')
+    t.same(await store.getMembers('r1', []), [])
+    t.same(await store.getMembers('nowhere', ['1']), [undefined])
+    await store.leave('r1', 's-1', '1', 1)
+    t.same(await store.getMembers('r1', ['1']), [undefined])
+  })
+
+  t.test('a document changes only from the version that is there', async (t) => {
+    const store = await make(t)
+    await store.join(joining('r1', 1))
+    const swap = (expected: string, next?: ReturnType<typeof document>) => store.swapDocument({ roomId: 'r1', name: 'd', expected, next })
+    const first = document('1000.1', { seats: 'ä "1" \n' })
+    const second = document('1000.2', [2])
+
+    t.same(await swap('1000.1', second), { swapped: false, createdAt: 1000, document: undefined }, 'there is none yet')
+    t.same(await swap('', first), { swapped: true })
+    t.same(await swap('', first), { swapped: false, createdAt: 1000, document: first }, 'there is one now')
+    t.same(await swap('1000.1', second), { swapped: true })
+    t.same(await swap('1000.1', second), { swapped: false, createdAt: 1000, document: second })
+    t.same(await store.readDocuments(['r1'], 'd'), [second.state])
+
+    // Without anything to put in its place the version is only looked at.
+    t.same(await swap('1000.2'), { swapped: true })
+    t.same(await swap('1000.1'), { swapped: false, createdAt: 1000, document: second })
+    t.same(await swap('?'), { swapped: false, createdAt: 1000, document: second })
+    t.same(await swap(''), { swapped: false, createdAt: 1000, document: second })
+    t.same(await store.swapDocument({ roomId: 'r1', name: 'other', expected: '' }), { swapped: true }, 'documents of other names are others')
+    t.same(await store.readDocuments(['r1'], 'd'), [second.state], 'and nothing has changed')
+  })
+
+  t.test('of many changes from one version one is made', async (t) => {
+    const store = await make(t)
+    await store.join(joining('r1', 1))
+    for (let round = 1; round <= 5; round++) {
+      const expected = round === 1 ? '' : `1000.${round - 1}`
+      const results = await Promise.all(Array.from({ length: 20 }, (_, i) => store.swapDocument({ roomId: 'r1', name: 'd', expected, next: document(`1000.${round}`, i) })))
+      const winner = results.findIndex(({ swapped }) => swapped)
+      t.equal(results.filter(({ swapped }) => swapped).length, 1)
+      t.same(await store.readDocuments(['r1'], 'd'), [String(winner)])
+    }
+  })
+
+  t.test('a change that was meant for an earlier room of the same name is not made', async (t) => {
+    const store = await make(t)
+    const record = { ...recordOf('r1', 1), createdAt: 2000 }
+    await store.join(joining('r1', 1))
+    await store.swapDocument({ roomId: 'r1', name: 'd', expected: '', next: document('1000.1', 'old') })
+    await store.removeRoom('r1')
+    t.equal(await codeOf(store.swapDocument({ roomId: 'r1', name: 'd', expected: '1000.1', next: document('1000.2', 'old') })), 'ROOM_NOT_FOUND')
+    t.equal(await codeOf(store.swapDocument({ roomId: 'r1', name: 'd', expected: '' })), 'ROOM_NOT_FOUND', 'nor is a version looked at without a room')
+    t.same(await store.readDocuments(['r1'], 'd'), [undefined])
+
+    t.same((await store.join(joining('r1', 1, { create: record }))).documents, new Map(), 'nothing is left of it')
+    t.same(await store.swapDocument({ roomId: 'r1', name: 'd', expected: '', next: document('1000.1', 'old') }), { swapped: false, createdAt: 2000, document: undefined })
+    t.same(await store.swapDocument({ roomId: 'r1', name: 'd', expected: '', next: document('2000.1', 'new') }), { swapped: true })
+    t.same(await store.swapDocument({ roomId: 'r1', name: 'd', expected: '2000.1', next: document('200.2', 'old') }), { swapped: false, createdAt: 2000, document: document('2000.1', 'new') })
+    t.same(await store.swapDocument({ roomId: 'r1', name: 'd', expected: '2000.1', next: document('20001.2', 'old') }), { swapped: false, createdAt: 2000, document: document('2000.1', 'new') })
+  })
+
+  t.test('who joins is given the documents', async (t) => {
+    const store = await make(t)
+    await store.join(joining('r1', 1))
+    await store.join(joining('r2', 1, { sessionId: 'other' }))
+    await store.swapDocument({ roomId: 'r1', name: 'd', expected: '', next: document('1000.1', 1) })
+    await store.swapDocument({ roomId: 'r1', name: 'e', expected: '', next: document('1000.1', 'e') })
+    const { documents } = await store.join(joining('r1', 2))
+    t.same(documents, new Map([['d', document('1000.1', 1)], ['e', document('1000.1', 'e')]]))
+    await store.swapDocument({ roomId: 'r1', name: 'd', expected: '1000.1', next: document('1000.2', 2) })
+    t.same(documents.get('d'), document('1000.1', 1), 'as they were then')
+    t.same(await store.readDocuments(['r2', 'r1', 'nowhere', 'r1'], 'd'), [undefined, '2', undefined, '2'], 'one answer for each room')
+    t.same(await store.readDocuments([], 'd'), [])
+  })
+
+  t.test('documents that are as the store has them are not changed by putting them back', async (t) => {
+    const store = await make(t)
+    await store.join(joining('r1', 1))
+    t.equal(await store.restoreDocuments('nowhere', new Map()), undefined, 'there is no room')
+    t.same(await store.restoreDocuments('r1', new Map()), new Map())
+    await store.swapDocument({ roomId: 'r1', name: 'd', expected: '', next: document('1000.1', 1) })
+    await store.swapDocument({ roomId: 'r1', name: 'd', expected: '1000.1', next: document('1000.2', 2) })
+    const there = new Map([['d', document('1000.2', 2)]])
+    t.same(await store.restoreDocuments('r1', new Map([['d', document('1000.1', 1)]])), there, 'an older one neither')
+    t.same(await store.restoreDocuments('r1', there), there)
+    t.same(await store.restoreDocuments('r1', new Map([['d', document('999.7', 7)], ['e', document('10001.7', 7)]])), there, 'nor those of another room of that name')
+  })
+
+  t.test('a log keeps the newest entries, and ends with its room', async (t) => {
+    const store = await make(t)
+    await store.appendLog('r1', 'too early', 3, 1)
+    t.same(await store.readLog('r1'), [], 'nothing is told where there is no room')
+    await store.join(joining('r1', 1, { now: 1000 }))
+    t.same(await store.readLog('r1'), [])
+    for (let i = 1; i <= 5; i++) await store.appendLog('r1', `entry ${i} ä\n`, 3, 2000 + i)
+    t.same(await store.readLog('r1'), ['entry 3 ä\n', 'entry 4 ä\n', 'entry 5 ä\n'], 'the oldest first')
+    t.match(await store.getRoom('r1'), { lastActivityAt: 2005 })
+    await store.appendLog('r1', 'last', 1, 3000)
+    t.same(await store.readLog('r1'), ['last'])
+    t.same(await store.readLog('r2'), [])
+    await store.removeRoom('r1')
+    t.same(await store.readLog('r1'), [])
+    await store.appendLog('r1', 'too late', 3, 4000)
+    t.equal(await store.getRoom('r1'), undefined)
+    await store.join(joining('r1', 1))
+    t.same(await store.readLog('r1'), [])
+  })
+
+  t.test('notes', async (t) => {
+    const store = await make(t)
+    t.equal(await store.getNote('b', 'k'), undefined)
+    t.same(await store.listNotes('b'), [])
+    await store.setNote('b', 'k', 'one ä\n')
+    await store.setNote('b', '', 'no key')
+    await store.setNote('c', 'k', 'elsewhere')
+    t.equal(await store.getNote('b', 'k'), 'one ä\n')
+    t.equal(await store.getNote('b', ''), 'no key')
+    t.equal(await store.getNote('c', 'k'), 'elsewhere')
+    await store.setNote('b', 'k', 'two')
+    t.equal(await store.getNote('b', 'k'), 'two')
+    t.same((await store.listNotes('b')).sort(), ['', 'k'])
+    await store.setNote('b', 'k', undefined)
+    await store.setNote('b', 'unknown', undefined)
+    t.equal(await store.getNote('b', 'k'), undefined)
+    t.same(await store.listNotes('b'), [''])
+    t.same(await store.listNotes('c'), ['k'])
+    for (const key of ['__proto__', 'constructor', 'a b:c{d}']) {
+      await store.setNote('b', key, key)
+      t.equal(await store.getNote('b', key), key)
+    }
+  })
+
+  t.test('of several times for a job the earliest counts', async (t) => {
+    const store = await make(t)
+    const keys = async (now: number, limit = 10) => (await store.takeDueJobs('a', now, limit, now + 1_000_000)).map(({ key }) => key)
+    t.same(await keys(1e12), [])
+    await store.scheduleJob('a', 'k', 3000)
+    await store.scheduleJob('a', 'k', 2000)
+    await store.scheduleJob('a', 'k', 4000)
+    await store.scheduleJob('a', 'later', 2500)
+    await store.scheduleJob('b', 'k', 1)
+    t.same(await keys(1999), [], 'nothing before its time')
+    t.same(await keys(2000), ['k'])
+    await store.scheduleJob('a', 'first', 1)
+    await store.scheduleJob('a', 'second', 2)
+    t.same(await keys(2500, 2), ['first', 'second'], 'the oldest first, and no more than asked for')
+    t.same(await keys(2500), ['later'])
+    t.same(await keys(5000), [], 'what is taken is taken, whatever else it was noted for')
+  })
+
+  t.test('a job that is taken is nobody else\'s until it is settled', async (t) => {
+    const store = await make(t)
+    await store.scheduleJob('a', 'k', 1000)
+    const [job] = await store.takeDueJobs('a', 1000, 10, 5000)
+    t.match(job, { key: 'k', token: Number })
+    if (!job) return
+    t.same(await store.takeDueJobs('a', 4999, 10, 9000), [])
+    await store.settleJob('b', job)
+    await store.settleJob('a', { ...job, token: job.token + 1 })
+    t.same(await store.takeDueJobs('a', 4999, 10, 9000), [], 'who has not taken it does not settle it')
+    await store.settleJob('a', job)
+    t.same(await store.takeDueJobs('a', 1e12, 10, 2e12), [], 'then it is done')
+    await store.settleJob('a', job, 1)
+    t.same(await store.takeDueJobs('a', 1e12, 10, 2e12), [], 'once')
+
+    await store.scheduleJob('a', 'k', 1000)
+    const [again] = await store.takeDueJobs('a', 2000, 10, 6000)
+    if (again) await store.settleJob('a', again, 7000)
+    t.same(await store.takeDueJobs('a', 6999, 10, 9000), [])
+    t.match(await store.takeDueJobs('a', 7000, 10, 9000), [{ key: 'k' }], 'what is to be tried again is, at its time')
+  })
+
+  t.test('a job that is noted while somebody does it is done once more after', async (t) => {
+    const store = await make(t)
+    await store.scheduleJob('a', 'k', 1000)
+    const [job] = await store.takeDueJobs('a', 1000, 10, 60_000)
+    await store.scheduleJob('a', 'k', 1500)
+    await store.scheduleJob('a', 'k', 3000)
+    t.same(await store.takeDueJobs('a', 2000, 10, 60_001), [], 'not at the same time')
+    // What waits for its turn takes nobody else's.
+    await store.scheduleJob('a', 'other', 1800)
+    const [other] = await store.takeDueJobs('a', 2000, 1, 60_002)
+    t.match(other, { key: 'other' })
+    if (job) await store.settleJob('a', job)
+    const [again] = await store.takeDueJobs('a', 2000, 10, 60_003)
+    t.match(again, { key: 'k' })
+    // Of the time to try again and a new one the earlier counts.
+    await store.scheduleJob('a', 'k', 5000)
+    if (again) await store.settleJob('a', again, 9000)
+    t.same(await store.takeDueJobs('a', 4999, 10, 60_004), [])
+    t.match(await store.takeDueJobs('a', 5000, 10, 60_005), [{ key: 'k' }])
+  })
+
+  t.test('a job that is not settled in time is due again', async (t) => {
+    const store = await make(t)
+    await store.scheduleJob('a', 'k', 1000)
+    const [lost] = await store.takeDueJobs('a', 1000, 10, 5000)
+    t.same(await store.takeDueJobs('a', 4999, 10, 9000), [])
+    const [again] = await store.takeDueJobs('a', 5000, 10, 9000)
+    t.match(again, { key: 'k' })
+    if (!lost || !again) return
+    await store.settleJob('a', lost)
+    await store.settleJob('a', lost, 1)
+    t.same(await store.takeDueJobs('a', 8999, 10, 12_000), [], 'who was too late settles nothing')
+    await store.settleJob('a', again)
+    t.same(await store.takeDueJobs('a', 1e12, 10, 2e12), [])
+  })
+
+  t.test('exactly one of many that come at once gets a job', async (t) => {
+    const store = await make(t)
+    for (let i = 0; i < 30; i++) await store.scheduleJob('a', `k${i}`, i)
+    const taken = await Promise.all(Array.from({ length: 20 }, (_, i) => store.takeDueJobs('a', 1000, 2, 50_000 + i)))
+    const keys = taken.flatMap((jobs) => jobs.map(({ key }) => key))
+    t.equal(keys.length, 30)
+    t.equal(new Set(keys).size, 30)
+  })
+}

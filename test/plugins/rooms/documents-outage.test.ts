@@ -1,0 +1,142 @@
+import t from 'tap'
+import type { Test } from 'tap'
+import { deafen } from '../../support/deaf.ts'
+import { startRedis } from '../../support/redis.ts'
+import { until } from '../../support/retry.ts'
+import { buildTally, follow } from './tally.ts'
+
+/** Two servers with one member each, who know the tally. */
+async function pair (t: Test) {
+  const redis = await startRedis(t)
+  const env = { REDIS_URL: redis.url }
+  const [a, b] = [await buildTally(t, { ...env, NODE_ID: 'a' }), await buildTally(t, { ...env, NODE_ID: 'b' })]
+  const [ada, bob] = [await follow(await a.connect('ada')), await follow(await b.connect('bob'))]
+  return { redis, a, b, ada, bob }
+}
+
+t.test('a server that was deaf tells its members what they missed', async (t) => {
+  const { a, b, ada, bob } = await pair(t)
+  await a.count()
+  await until(() => bob.known() === 1)
+  const cut = await deafen(b.server)
+  await Promise.all([cut(), a.count(), a.count()])
+  await until(() => bob.known() === 3)
+  t.same(bob.numbers(), [1, 3], 'how to get there, not each step')
+  t.equal(bob.missed(), 1)
+  await until(() => ada.known() === 3)
+  t.same(ada.numbers(), [1, 2, 3], 'who missed nothing is told nothing more')
+  t.equal(b.peek(), 3)
+})
+
+t.test('a server that hears a change after those it missed tells those, too', async (t) => {
+  const { a, b, ada, bob } = await pair(t)
+  await a.count()
+  await until(() => bob.known() === 1)
+  const healed = new Promise<void>((resolve) => b.server.app.bus.onHealed(resolve))
+  const cut = await deafen(b.server)
+  await Promise.all([cut(), a.count(), a.count()])
+  await healed
+  // At once, before anybody has looked for what was missed.
+  await Promise.all([a.count(), a.count()])
+  await until(() => bob.known() === 5)
+  t.equal(bob.missed(), 1)
+  const numbers = bob.numbers()
+  t.same(numbers, [...numbers].sort((x, y) => x - y), 'in order')
+  await a.count()
+  await until(() => bob.known() === 6)
+  t.equal(bob.missed(), 1, 'once')
+  await until(() => ada.known() === 6)
+  t.same(ada.numbers(), [1, 2, 3, 4, 5, 6])
+})
+
+t.test('of its own changes a deaf server tells, too', async (t) => {
+  const { b, ada, bob } = await pair(t)
+  const cut = await deafen(b.server)
+  const [, first, second] = await Promise.all([cut(), b.count(), b.count()])
+  t.same([first, second], [1, 2])
+  t.equal(b.peek(), 2)
+  await until(() => bob.known() === 2)
+  await until(() => ada.known() === 2)
+})
+
+t.test('somebody who comes in does not hide what the others have missed', async (t) => {
+  const { a, b, bob } = await pair(t)
+  const eve = await b.connect('eve')
+  const cut = await deafen(b.server)
+  // Nobody there knows that there is a tally; who comes in is told of it by the reply.
+  const [,, late] = await Promise.all([cut(), a.count(), follow(eve)])
+  t.ok(late.first <= 1)
+  await until(() => late.known() === 1)
+  await until(() => bob.known() === 1)
+})
+
+t.test('what Redis has lost is written back', async (t) => {
+  const { redis, a, b, ada, bob } = await pair(t)
+  for (let i = 0; i < 3; i++) await a.count()
+  await until(() => bob.known() === 3 && ada.known() === 3)
+  await redis.kill()
+  await t.rejects(a.count(), { code: 'UNAVAILABLE' })
+  t.equal(a.peek(), 3)
+  await redis.start()
+  const store = a.server.app.store
+  await until(async () => (await store.readDocuments(['r1'], 'tally'))[0] === '{"n":3}')
+  await until(async () => await b.count().catch(() => false) !== false)
+  await until(() => bob.known() === 4 && ada.known() === 4)
+  t.equal((await follow(await a.connect('eve'))).first, 4)
+  t.same([ada.missed(), bob.missed()], [0, 0], 'nobody has missed anything')
+})
+
+t.test('of what the servers know the newest is written back, and all are told', async (t) => {
+  const { redis, a, b, ada, bob } = await pair(t)
+  await a.count()
+  await until(() => bob.known() === 1)
+  // The change is known to one server alone when all is lost.
+  const cut = await deafen(a.server, b.server)
+  await Promise.all([cut(), a.count()])
+  await redis.kill()
+  await redis.start()
+  await until(() => ada.known() === 2 && bob.known() === 2)
+  await until(() => a.count().then(() => true, () => false))
+  await until(() => ada.known() === 3 && bob.known() === 3)
+  for (const { peek } of [a, b]) t.equal(peek(), 3)
+})
+
+t.test('a database that is emptied while everything runs is filled again', async (t) => {
+  const { a, b, ada, bob } = await pair(t)
+  await a.count()
+  await until(() => bob.known() === 1)
+  await a.server.app.redis.flushall()
+  await t.rejects(b.count(), { code: 'ROOM_NOT_FOUND' })
+  await until(() => b.count().then(() => true, () => false))
+  await until(() => bob.known() === 2 && ada.known() === 2)
+  t.same([ada.numbers(), bob.numbers()], [[1, 2], [1, 2]])
+})
+
+t.test('a room made anew has nothing of the one before, whoever was in that', async (t) => {
+  const { a, b, ada, bob } = await pair(t)
+  await a.count()
+  await until(() => bob.known() === 1)
+  // Closed by a server that dies before it can tell.
+  t.ok(await a.server.app.store.removeRoom('r1'))
+  const eve = await follow(await b.connect('eve'))
+  t.equal(eve.first, 0)
+  await until(() => bob.known() === 0)
+  t.equal(b.peek(), 0)
+  t.equal(await b.count(), 1)
+  await until(() => eve.known() === 1 && bob.known() === 1 && ada.known() === 1)
+})
+
+t.test('a room that was lost and made anew by somebody else is what the store says', async (t) => {
+  const { a, b, ada, bob } = await pair(t)
+  for (let i = 0; i < 3; i++) await a.count()
+  await until(() => bob.known() === 3 && ada.known() === 3)
+  const redis = a.server.app.redis
+  await redis.flushall()
+  const outside = await buildTally(t, { REDIS_URL: `redis://127.0.0.1:${redis.options.port}/3`, NODE_ID: 'c' })
+  const eve = await follow(await outside.connect('eve'))
+  t.equal(eve.first, 0)
+  await until(() => ada.known() === 0 && bob.known() === 0)
+  for (const { peek } of [a, b]) t.equal(peek(), 0)
+  t.equal(await a.count(), 1)
+  await until(() => [ada, bob, eve].every(({ known }) => known() === 1))
+})

@@ -1,0 +1,134 @@
+import t from 'tap'
+import { onEveryStore } from '../../support/build.ts'
+import { startRedis } from '../../support/redis.ts'
+import { until } from '../../support/retry.ts'
+import { buildTally, follow } from './tally.ts'
+import type { Follower } from './tally.ts'
+
+const upTo = (n: number, from = 1) => Array.from({ length: n - from + 1 }, (_, i) => from + i)
+
+onEveryStore(t, 'changes that come at once are made one after the other, each once', async (t, env) => {
+  const { connect, count, peek } = await buildTally(t, env)
+  const ada = await follow(await connect(1))
+  t.equal(ada.first, 0)
+  const results = await Promise.all(Array.from({ length: 200 }, () => count()))
+  t.same(results, upTo(200), 'in the order in which they were asked for')
+  await until(() => ada.known() === 200)
+  t.same(ada.numbers(), upTo(200))
+  t.equal(peek(), 200)
+  t.equal((await follow(await connect(2))).first, 200)
+})
+
+onEveryStore(t, 'whoever comes in while it changes knows it from the reply on', async (t, env) => {
+  const { connect, count, server } = await buildTally(t, env)
+  const ada = await connect(1)
+  await ada.ok('room:join', { roomId: 'r1' })
+  const clients = await Promise.all(Array.from({ length: 20 }, (_, i) => connect(100 + i)))
+  const enough = new AbortController()
+  const changes = (async () => {
+    for (;;) {
+      const n = await count()
+      if (enough.signal.aborted) return n
+      await new Promise((resolve) => setImmediate(resolve))
+    }
+  })()
+  const members: Follower[] = []
+  for (const client of clients) members.push(await follow(client))
+  enough.abort()
+  const last = await changes
+  await until(() => members.every(({ known }) => known() === last))
+  for (const { first, numbers } of members) {
+    // What was told before the reply may be told again right after it.
+    const fresh = numbers().filter((n) => n > first)
+    t.same(fresh, first === last ? [] : upTo(last, first + 1), `from ${first}: nothing left out`)
+  }
+  t.same(server.app.rooms.documents.peek('r1', 'tally'), { n: last })
+})
+
+onEveryStore(t, 'all or nothing', async (t, env) => {
+  const { connect, count, peek, server } = await buildTally(t, env)
+  const { documents } = server.app.rooms
+  const ada = await follow(await connect(1))
+  await count()
+  const refused = Object.assign(new Error('no'), { code: 'REFUSED' })
+  const [one, two, three] = await Promise.allSettled([
+    count(),
+    documents.change('r1', 'tally', () => { throw refused }),
+    count()
+  ])
+  t.match([one, two, three], [{ value: 2 }, { reason: refused }, { value: 3 }], 'who is refused does not take others along')
+  t.equal(await documents.change('r1', 'tally', (state) => ({ result: JSON.stringify(state) })), '{"n":3}', 'a look changes nothing')
+  t.equal(await documents.change('r1', 'another', (state) => ({ result: state })), undefined)
+  t.equal(peek(), 3)
+  await t.rejects(documents.change('nowhere', 'tally', () => ({ result: 1 })), { code: 'ROOM_NOT_FOUND' })
+  await until(() => ada.known() === 3)
+  t.same(ada.numbers(), [1, 2, 3])
+})
+
+onEveryStore(t, 'a room made anew begins without', async (t, env) => {
+  const { connect, count, peek, server } = await buildTally(t, env)
+  const ada = await follow(await connect(1))
+  for (let i = 0; i < 3; i++) await count()
+  t.equal((await server.admin('POST', '/admin/rooms/r1/close')).status, 204)
+  await ada.client.event('room:closed')
+  await t.rejects(count(), { code: 'ROOM_NOT_FOUND' })
+  t.equal(peek(), 0)
+  const again = await follow(ada.client)
+  t.equal(again.first, 0)
+  t.equal(await count(), 1)
+  await ada.client.ok('room:leave')
+  t.equal(peek(), 0, 'of rooms without members here nothing is kept')
+  t.equal(await count(), 2, 'but it can be changed')
+})
+
+onEveryStore(t, 'each version is heard of once, before it is told, and wakes whoever it is for', async (t, env) => {
+  const { connect, server: { app } } = await buildTally(t, env)
+  const ada = await connect(1)
+  const versions: unknown[] = []
+  const woken: string[] = []
+  await ada.ok('room:join', { roomId: 'r1' })
+  app.hooks.on('room:document', ({ roomId }, name, state) => { versions.push([roomId, name, state, ada.events.filter(({ type }) => type === 'e').length]) })
+  app.agenda.on('document:d', async (roomId) => { woken.push(roomId) })
+  for (let i = 1; i <= 3; i++) {
+    await app.rooms.documents.change('r1', 'd', () => ({ state: { i }, events: [{ type: 'e', data: { i } }], wakeAt: i === 2 ? 1 : undefined, result: i }))
+    t.same(await ada.event('e'), { roomId: 'r1', i })
+  }
+  t.same(versions, [1, 2, 3].map((i) => ['r1', 'd', { i }, i - 1]))
+  await until(() => woken.length > 0)
+  t.same(woken, ['r1'])
+})
+
+t.test('changes from two servers are told to all members in the one order in which they were made', async (t) => {
+  const env = { REDIS_URL: (await startRedis(t)).url }
+  const servers = [await buildTally(t, env), await buildTally(t, env)] as const
+  const members: Follower[] = []
+  for (const [i, { connect }] of [...servers, ...servers].entries()) members.push(await follow(await connect(i)))
+  const results = await Promise.all(Array.from({ length: 300 }, (_, i) => servers[i % 2 as 0 | 1].count()))
+  t.same(results.sort((a, b) => a - b), upTo(300), 'none is lost, none is made twice')
+  await until(() => members.every(({ known }) => known() === 300))
+  for (const { numbers } of members) t.same(numbers(), upTo(300))
+  for (const { peek } of servers) t.equal(peek(), 300)
+
+  const outside = await buildTally(t, env)
+  t.equal(await outside.count(), 301, 'also from a server that has nobody in the room')
+  await until(() => members.every(({ known }) => known() === 301))
+})
+
+t.test('what a server takes for so is not what is decided on', async (t) => {
+  const env = { REDIS_URL: (await startRedis(t)).url }
+  const servers = [await buildTally(t, env), await buildTally(t, env)] as const
+  for (const [i, { connect }] of servers.entries()) await (await connect(i)).ok('room:join', { roomId: 'r1' })
+  const seen: unknown[] = []
+  // Asked in the same turn, so that neither has heard of the other's.
+  const [, second] = await Promise.allSettled([
+    servers[0].count(),
+    servers[1].server.app.rooms.documents.change('r1', 'tally', (state) => {
+      seen.push(state)
+      if (state === undefined) throw new Error('there is nothing yet')
+      return { result: state }
+    })
+  ])
+  // Whichever came first: what it was told then was so.
+  if (second.status === 'fulfilled') t.same(seen, [undefined, { n: 1 }])
+  else t.same(seen, [undefined])
+})
