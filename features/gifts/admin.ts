@@ -1,0 +1,68 @@
+import type { FastifyPluginAsyncZod } from 'fastify-type-provider-zod'
+import { z } from 'zod'
+import { roomId, userId } from '../../plugins/rooms/messages.ts'
+import { giftId, quantity, transactionId } from './messages.ts'
+import type { RecordKind, Records } from './outbox.ts'
+import type { Gifts } from './service.ts'
+
+const gift = z.object({ transactionId, roomId, senderId: userId, recipientId: userId, giftId, quantity, timestamp: z.int() })
+const deadLetter = gift.extend({ tries: z.int(), reason: z.string(), deadAt: z.int() })
+const failed = gift.extend({ code: z.number(), reason: z.string(), failedAt: z.int() })
+const recorded = gift.extend({ recordedAt: z.int() })
+
+const querystring = z.object({
+  cursor: z.string().max(256).optional().describe('Where the last page ended'),
+  limit: z.coerce.number().int().min(1).max(200).default(50)
+})
+const rest = { nextCursor: z.string().nullable(), total: z.int() }
+
+/** /admin/gifts: what became of gifts, and trying dead letters again. */
+export const adminRoutes = (gifts: Gifts): FastifyPluginAsyncZod => async function admin (app) {
+  async function page<K extends RecordKind> (kind: K, { cursor, limit }: z.output<typeof querystring>) {
+    const after = cursor === undefined ? '' : Buffer.from(cursor, 'base64url').toString()
+    const [found, counts] = await Promise.all([gifts.list(kind, after, limit + 1), gifts.counts()])
+    const shown: Records[K][] = found.slice(0, limit)
+    const last = shown.at(-1)
+    return {
+      shown,
+      nextCursor: found.length > limit && last ? Buffer.from(last.transactionId).toString('base64url') : null,
+      total: counts[kind]
+    }
+  }
+
+  app.get('/admin/gifts', {
+    schema: { response: { 200: z.object({ queued: z.int(), deadLetters: z.int(), failed: z.int(), ledger: z.int() }) } }
+  }, () => gifts.counts())
+
+  app.get('/admin/gifts/dead-letters', {
+    schema: { querystring, response: { 200: z.object({ deadLetters: z.array(deadLetter), ...rest }) } }
+  }, async ({ query }) => {
+    const { shown, ...rest } = await page('deadLetters', query)
+    return { deadLetters: shown, ...rest }
+  })
+
+  app.get('/admin/gifts/failed', {
+    schema: { querystring, response: { 200: z.object({ failed: z.array(failed), ...rest }) } }
+  }, async ({ query }) => {
+    const { shown, ...rest } = await page('failed', query)
+    return { failed: shown, ...rest }
+  })
+
+  app.get('/admin/gifts/ledger', {
+    schema: { querystring, response: { 200: z.object({ ledger: z.array(recorded), ...rest }) } }
+  }, async ({ query }) => {
+    const { shown, ...rest } = await page('ledger', query)
+    return { ledger: shown, ...rest }
+  })
+
+  app.post('/admin/gifts/dead-letters/replay', {
+    schema: {
+      body: z.object({ transactionIds: z.array(transactionId).max(10_000).optional().describe('All when left out') }).nullish(),
+      response: { 200: z.object({ replayed: z.int() }) }
+    }
+  }, async ({ body }) => {
+    const replayed = await gifts.replay(body?.transactionIds)
+    app.log.info({ replayed, ...(body?.transactionIds === undefined ? { all: true } : {}) }, 'admin replays dead letters')
+    return { replayed }
+  })
+}

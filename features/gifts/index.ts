@@ -1,0 +1,36 @@
+import fp from 'fastify-plugin'
+import { adminRoutes } from './admin.ts'
+import { events, requests } from './messages.ts'
+import { createGifts } from './service.ts'
+import type { Gifts } from './service.ts'
+
+declare module 'fastify' {
+  interface FastifyInstance {
+    gifts: Gifts
+  }
+}
+
+export { requests }
+
+/**
+ * Gifts: accepted once they are stored, shown to the room, carried to the
+ * backend in batches by whatever feature fills the slot `laravel-bridge`.
+ */
+export default fp(async function gifts (app) {
+  const service = createGifts(app)
+  app.decorate('gifts', service)
+  app.addHook('onClose', async () => service.close())
+  app.messages.events(events)
+
+  app.messages.on('gift:send', { ...requests['gift:send'], limit: { perMinute: 30 } }, async (request, { room, session, afterReply }) => {
+    const gift = await service.accept(session, room, request)
+    afterReply(() => service.announce(gift))
+    return { transactionId: gift.transactionId }
+  })
+  app.messages.on('gift:prepare', { ...requests['gift:prepare'], limit: { perMinute: 60 } }, (request, { room, session }) => {
+    service.prepare(session, room, request)
+    return {}
+  })
+
+  await app.register(adminRoutes(service))
+}, { name: 'gifts', dependencies: ['rooms', 'sockets', 'store'] })

@@ -1,0 +1,96 @@
+import { createHash, randomUUID } from 'node:crypto'
+import type { Redis } from 'ioredis'
+import { detailsOf, failingClosed } from './outbox.ts'
+import type { Gift, Outbox, Outcome, RecordKind, Records } from './outbox.ts'
+import * as scripts from './scripts.ts'
+
+const prefix = 'msab:{gifts}'
+const [due, items, leases] = [`${prefix}:due`, `${prefix}:items`, `${prefix}:leases`]
+const recordKeys: Record<RecordKind, [records: string, ids: string]> = {
+  ledger: [`${prefix}:ledger`, `${prefix}:ledger:ids`],
+  failed: [`${prefix}:failed`, `${prefix}:failed:ids`],
+  deadLetters: [`${prefix}:dead`, `${prefix}:dead:ids`]
+}
+/** Where the keys of a kind of record begin among those of the script `settle`. */
+const targets: Record<RecordKind, number> = { ledger: 4, failed: 6, deadLetters: 8 }
+
+type Script = (...args: (string | number)[]) => Promise<unknown>
+
+/**
+ * Not by `defineCommand`: a command that is defined while the client fills a
+ * pipeline is not known to that pipeline, and using it there ends the process. And
+ * two generations of this feature, which share the client for a moment, each call
+ * the script that is theirs.
+ */
+function script (redis: Redis, lua: string, numberOfKeys: number): Script {
+  const sha = createHash('sha1').update(lua).digest('hex')
+  return async (...args) => {
+    try {
+      return await redis.evalsha(sha, numberOfKeys, ...args)
+    } catch (error) {
+      // Redis was started anew. It has not run the script, so nothing is done twice.
+      if (!(error instanceof Error && error.message.startsWith('NOSCRIPT'))) throw error
+      return await redis.eval(lua, numberOfKeys, ...args)
+    }
+  }
+}
+
+const afterFirstLine = (value: string) => value.slice(value.indexOf('\n') + 1)
+
+/**
+ * The outbox of servers that share a Redis; one round trip a method. What it
+ * holds is as durable as that Redis: docs/deployment.md says how to set it up.
+ *
+ * @param redis a client that fails at once while it is not connected
+ * @param now the clock of due times, epoch milliseconds; that of Redis by default
+ */
+export function createRedisOutbox (redis: Redis, { now }: { now?: () => number } = {}): Outbox {
+  const run = {
+    add: script(redis, scripts.add, 2),
+    take: script(redis, scripts.take, 4),
+    settle: script(redis, scripts.settle, 9),
+    list: script(redis, scripts.list, 2),
+    replay: script(redis, scripts.replay, 4)
+  }
+  const clock = () => now?.() ?? ''
+
+  return {
+    add: (gift) => failingClosed(async () => {
+      await run.add(due, items, clock(), gift.transactionId, JSON.stringify(gift))
+    }),
+    take: (sizes, leaseMs) => failingClosed(async () => {
+      const token = randomUUID()
+      const [queued, deadLetters, tries, more, values] = await run.take(
+        due, items, leases, recordKeys.deadLetters[1], clock(), leaseMs, token, Math.max(...sizes), ...sizes
+      ) as [number, number, number, number, string[]]
+      return { token, gifts: values.map((value) => JSON.parse(afterFirstLine(value)) as Gift), tries, more: more === 1, queued, deadLetters }
+    }),
+    settle: (token, outcomes) => failingClosed(async () => {
+      const args = [...outcomes].flatMap(([id, outcome]) => [id, ...argumentsOf(outcome)])
+      return await run.settle(due, items, leases, ...recordKeys.ledger, ...recordKeys.failed, ...recordKeys.deadLetters, clock(), token, ...args) as string[]
+    }),
+    counts: () => failingClosed(async () => {
+      const [queued, ledger, failed, deadLetters] = await Promise.all([
+        redis.zcard(due), ...(['ledger', 'failed', 'deadLetters'] as const).map((kind) => redis.zcard(recordKeys[kind][1]))
+      ]) as [number, number, number, number]
+      return { queued, ledger, failed, deadLetters }
+    }),
+    list: <K extends RecordKind>(kind: K, after: string, limit: number) => failingClosed(async () => {
+      const values = await run.list(...recordKeys[kind], after, limit) as string[]
+      return values.map((value) => ({
+        ...JSON.parse(afterFirstLine(value)) as Gift,
+        ...JSON.parse(value.slice(0, value.indexOf('\n'))) as object
+      })) as unknown as Records[K][]
+    }),
+    replay: (transactionIds) => failingClosed(async () => await run.replay(due, items, ...recordKeys.deadLetters, clock(), ...transactionIds) as number),
+    async close () {}
+  }
+}
+
+function argumentsOf (outcome: Outcome): [target: string | number, a: string | number, b: string | number] {
+  switch (outcome.to) {
+    case 'processed': return ['processed', '', '']
+    case 'queue': return ['queue', outcome.delayMs, outcome.counted ? 1 : 0]
+    default: return [targets[outcome.to], JSON.stringify(detailsOf(outcome)), outcome.to === 'deadLetters' ? 'tries' : '']
+  }
+}

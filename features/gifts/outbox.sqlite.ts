@@ -1,0 +1,162 @@
+import { randomUUID } from 'node:crypto'
+import { mkdirSync } from 'node:fs'
+import { dirname } from 'node:path'
+import { DatabaseSync } from 'node:sqlite'
+import { detailsOf, failingClosed } from './outbox.ts'
+import type { Gift, Outbox, RecordKind, Records } from './outbox.ts'
+
+/**
+ * How long a write waits for that of another process, in milliseconds. Two
+ * generations of the feature are in one process, where none is ever caught in
+ * the middle of a write.
+ */
+const busyMs = 2000
+
+// A gift and a record's details are JSON: they are written once and read whole,
+// and an id stays the number or the text that it was.
+const tables = `
+  CREATE TABLE IF NOT EXISTS queue (id TEXT PRIMARY KEY, gift TEXT NOT NULL, tries INTEGER NOT NULL, due INTEGER NOT NULL, lease TEXT) STRICT;
+  CREATE INDEX IF NOT EXISTS queue_due ON queue (due, id);
+  CREATE TABLE IF NOT EXISTS ledger (id TEXT PRIMARY KEY, gift TEXT NOT NULL, details TEXT NOT NULL) STRICT;
+  CREATE TABLE IF NOT EXISTS failed (id TEXT PRIMARY KEY, gift TEXT NOT NULL, details TEXT NOT NULL) STRICT;
+  CREATE TABLE IF NOT EXISTS dead_letters (id TEXT PRIMARY KEY, gift TEXT NOT NULL, details TEXT NOT NULL) STRICT;
+`
+const tableOf: Record<RecordKind, string> = { ledger: 'ledger', failed: 'failed', deadLetters: 'dead_letters' }
+
+/**
+ * The outbox of a single server: a SQLite file. A gift is on the disk when
+ * `add` resolves, so that neither a kill nor a loss of power loses it. The gifts
+ * of one turn of the event loop share a transaction and thereby one flush of the disk.
+ *
+ * @param file is made when it is not there, with its folder
+ * @param now the clock of due times, epoch milliseconds
+ */
+export function createSqliteOutbox (file: string, { now = Date.now }: { now?: () => number } = {}): Outbox {
+  mkdirSync(dirname(file), { recursive: true })
+  const database = new DatabaseSync(file, { timeout: busyMs })
+  // FULL flushes the disk at each commit: gifts are money.
+  database.exec(`PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; ${tables}`)
+
+  const insert = database.prepare('INSERT INTO queue (id, gift, tries, due) VALUES (?, ?, 0, ?) ON CONFLICT (id) DO NOTHING')
+  const due = database.prepare('SELECT id, gift, tries FROM queue WHERE due <= ? ORDER BY due, id LIMIT ?')
+  const lease = database.prepare('UPDATE queue SET lease = ?, due = ? WHERE id = ?')
+  const held = database.prepare('SELECT gift, tries FROM queue WHERE id = ? AND lease = ?')
+  const remove = database.prepare('DELETE FROM queue WHERE id = ?')
+  const putBack = database.prepare('UPDATE queue SET lease = NULL, due = ?, tries = tries + ? WHERE id = ?')
+  const sizes = database.prepare('SELECT (SELECT count(*) FROM queue) AS queued, (SELECT count(*) FROM dead_letters) AS deadLetters')
+  const allSizes = database.prepare('SELECT (SELECT count(*) FROM ledger) AS ledger, (SELECT count(*) FROM failed) AS failed')
+  const revive = database.prepare('DELETE FROM dead_letters WHERE id = ? RETURNING gift')
+  const records = Object.fromEntries(Object.entries(tableOf).map(([kind, table]) => [kind, {
+    insert: database.prepare(`INSERT INTO ${table} (id, gift, details) VALUES (?, ?, ?) ON CONFLICT (id) DO NOTHING`),
+    page: database.prepare(`SELECT gift, details FROM ${table} WHERE id > ? ORDER BY id LIMIT ?`)
+  }])) as unknown as Record<RecordKind, Record<'insert' | 'page', ReturnType<typeof database.prepare>>>
+
+  function transact<T> (fn: () => T): T {
+    database.exec('BEGIN IMMEDIATE')
+    try {
+      const result = fn()
+      database.exec('COMMIT')
+      return result
+    } catch (error) {
+      if (database.isTransaction) database.exec('ROLLBACK')
+      throw error
+    }
+  }
+
+  let waiting: { gift: Gift, resolve: () => void, reject: (error: unknown) => void }[] = []
+  let restUntil = 0
+
+  function commit (): void {
+    const group = waiting
+    waiting = []
+    if (group.length === 0) return
+    const begin = performance.now()
+    try {
+      const at = now()
+      transact(() => { for (const { gift } of group) insert.run(gift.transactionId, JSON.stringify(gift), at) })
+      for (const { resolve } of group) resolve()
+    } catch (error) {
+      for (const { reject } of group) reject(error)
+    }
+    // The event loop stands still meanwhile. On a slow disk it gets as long
+    // for everything else, and the gifts that come then share the next flush.
+    const end = performance.now()
+    restUntil = end + (end - begin)
+  }
+
+  const parse = (row: Record<string, unknown>) => ({
+    ...JSON.parse(String(row.gift)) as Gift,
+    ...JSON.parse(String(row.details)) as object
+  })
+
+  function size () {
+    const row = sizes.get() ?? {}
+    return { queued: Number(row.queued), deadLetters: Number(row.deadLetters) }
+  }
+
+  return {
+    add: (gift) => failingClosed(() => new Promise<void>((resolve, reject) => {
+      if (waiting.push({ gift, resolve, reject }) > 1) return
+      const rest = restUntil - performance.now()
+      if (rest < 1) setImmediate(commit)
+      else setTimeout(commit, rest)
+    })),
+    take: (sizes, leaseMs) => failingClosed(() => {
+      const at = now()
+      const token = randomUUID()
+      const nothing = { gifts: [], tries: 0, more: false }
+      const taken = () => {
+        const most = Math.max(...sizes)
+        const found = due.all(at, most)
+        const tries = Number(found[0]?.tries ?? 0)
+        const mine = found.filter((row) => Number(row.tries) === tries).slice(0, sizes[tries] ?? sizes.at(-1))
+        for (const { id } of mine) lease.run(token, at + leaseMs, id as string)
+        return {
+          gifts: mine.map((row) => JSON.parse(String(row.gift)) as Gift),
+          tries,
+          more: mine.length < found.length || found.length === most
+        }
+      }
+      // A look first: when there is nothing, the disk has nothing to do.
+      return { token, ...(due.get(at, 1) === undefined ? nothing : transact(taken)), ...size() }
+    }),
+    settle: (token, outcomes) => failingClosed(() => transact(() => {
+      const settled = []
+      for (const [id, outcome] of outcomes) {
+        const row = held.get(id, token)
+        if (!row) continue
+        settled.push(id)
+        if (outcome.to === 'queue') {
+          putBack.run(now() + outcome.delayMs, outcome.counted ? 1 : 0, id)
+          continue
+        }
+        if (outcome.to !== 'processed') {
+          const tries = outcome.to === 'deadLetters' ? { tries: Number(row.tries) + 1 } : {}
+          records[outcome.to].insert.run(id, String(row.gift), JSON.stringify({ ...tries, ...detailsOf(outcome) }))
+        }
+        remove.run(id)
+      }
+      return settled
+    })),
+    counts: () => failingClosed(() => {
+      const row = allSizes.get() ?? {}
+      return { ...size(), ledger: Number(row.ledger), failed: Number(row.failed) }
+    }),
+    list: <K extends RecordKind>(kind: K, after: string, limit: number) => failingClosed(() =>
+      records[kind].page.all(after, limit).map(parse) as unknown as Records[K][]),
+    replay: (transactionIds) => failingClosed(() => transact(() => {
+      const at = now()
+      let count = 0
+      for (const id of transactionIds) {
+        const row = revive.get(id)
+        if (row) count += Number(insert.run(id, String(row.gift), at).changes)
+      }
+      return count
+    })),
+    async close () {
+      if (!database.isOpen) return
+      commit()
+      database.close()
+    }
+  }
+}

@@ -1,0 +1,126 @@
+// The Lua scripts of the Redis outbox. Redis runs each of them as one step.
+// All keys carry the same hash tag, so that they live on one node of a Redis
+// Cluster. Times are taken from Redis itself: the clocks of servers differ, and
+// a server whose clock is fast would take leases for over that are not. Only
+// tests give a time of their own.
+//
+// The outbox is
+//   …:due           sorted set: id → when it is due or its lease ends (ms)
+//   …:items         hash: id → "<failed tries>\n<gift JSON>"
+//   …:leases        hash: id → token of who has it
+// and for each kind of record (ledger, failed, dead)
+//   …:<kind>        hash: id → "<details JSON>\n<gift JSON>"
+//   …:<kind>:ids    sorted set of the ids, all with the score 0: in their own order
+
+const clock = `
+local function clock(given)
+  if given ~= '' then return tonumber(given) end
+  local time = redis.call('TIME')
+  return tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+end
+`
+
+/** KEYS due items — ARGV now id gift */
+export const add = `${clock}
+if redis.call('HSETNX', KEYS[2], ARGV[2], '0\\n' .. ARGV[3]) == 1 then
+  redis.call('ZADD', KEYS[1], clock(ARGV[1]), ARGV[2])
+end
+return 1
+`
+
+/**
+ * KEYS due items leases dead:ids — ARGV now lease token most size0 size1 …
+ *
+ * Returns {queued, dead letters, tries, more, {"<tries>\n<gift>"…}}.
+ */
+export const take = `${clock}
+local now = clock(ARGV[1])
+local most = tonumber(ARGV[4])
+local ids = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'LIMIT', 0, most)
+local tries, size, taken = 0, nil, {}
+if #ids > 0 then
+  local values = redis.call('HMGET', KEYS[2], unpack(ids))
+  for i, id in ipairs(ids) do
+    local has = values[i] and tonumber(string.match(values[i], '^%d+'))
+    if not has then
+      -- Somebody has deleted it by hand.
+      redis.call('ZREM', KEYS[1], id)
+    elseif not size then
+      tries = has
+      size = tonumber(ARGV[5 + tries] or ARGV[#ARGV])
+    end
+    if has and has == tries and #taken < size then
+      redis.call('ZADD', KEYS[1], now + tonumber(ARGV[2]), id)
+      redis.call('HSET', KEYS[3], id, ARGV[3])
+      table.insert(taken, values[i])
+    end
+  end
+end
+local more = (#taken < #ids or #ids == most) and 1 or 0
+return {redis.call('ZCARD', KEYS[1]), redis.call('ZCARD', KEYS[4]), tries, more, taken}
+`
+
+/**
+ * KEYS due items leases ledger ledger:ids failed failed:ids dead dead:ids
+ * ARGV now token, then for each gift: id target a b
+ *
+ * The target is "processed"; "queue", then a is the delay and b what to add to
+ * the tries; or the index in KEYS of a kind of record, then a is the details and b
+ * the name under which they get the number of tries, or empty. What a gift becomes is
+ * written before what it was is removed: a refused write (no memory) then
+ * leaves it where it was.
+ */
+export const settle = `${clock}
+local now = clock(ARGV[1])
+local settled = {}
+for i = 3, #ARGV, 4 do
+  local id, target, a, b = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
+  if redis.call('HGET', KEYS[3], id) == ARGV[2] then
+    table.insert(settled, id)
+    local value = redis.call('HGET', KEYS[2], id)
+    local split = string.find(value, '\\n', 1, true)
+    local tries, gift = tonumber(string.sub(value, 1, split - 1)), string.sub(value, split + 1)
+    if target == 'queue' then
+      redis.call('ZADD', KEYS[1], now + tonumber(a), id)
+      redis.call('HSET', KEYS[2], id, string.format('%d', tries + tonumber(b)) .. '\\n' .. gift)
+    else
+      if target ~= 'processed' then
+        local kind = tonumber(target)
+        if b ~= '' then a = '{"' .. b .. '":' .. string.format('%d', tries + 1) .. ',' .. string.sub(a, 2) end
+        redis.call('HSETNX', KEYS[kind], id, a .. '\\n' .. gift)
+        redis.call('ZADD', KEYS[kind + 1], 0, id)
+      end
+      redis.call('ZREM', KEYS[1], id)
+      redis.call('HDEL', KEYS[2], id)
+    end
+    redis.call('HDEL', KEYS[3], id)
+  end
+end
+return settled
+`
+
+/** KEYS records records:ids — ARGV after limit. Returns the values of a page. */
+export const list = `
+local ids = redis.call('ZRANGEBYLEX', KEYS[2], ARGV[1] == '' and '-' or '(' .. ARGV[1], '+', 'LIMIT', 0, ARGV[2])
+if #ids == 0 then return {} end
+return redis.call('HMGET', KEYS[1], unpack(ids))
+`
+
+/** KEYS due items dead dead:ids — ARGV now id… Returns how many there were. */
+export const replay = `${clock}
+local now = clock(ARGV[1])
+local count = 0
+for i = 2, #ARGV do
+  local value = redis.call('HGET', KEYS[3], ARGV[i])
+  if value then
+    local gift = string.sub(value, string.find(value, '\\n', 1, true) + 1)
+    if redis.call('HSETNX', KEYS[2], ARGV[i], '0\\n' .. gift) == 1 then
+      redis.call('ZADD', KEYS[1], now, ARGV[i])
+      count = count + 1
+    end
+    redis.call('HDEL', KEYS[3], ARGV[i])
+    redis.call('ZREM', KEYS[4], ARGV[i])
+  end
+end
+return count
+`

@@ -1,0 +1,187 @@
+import { join } from 'node:path'
+import t from 'tap'
+import type { Test } from 'tap'
+import { createSqliteOutbox } from '../../../features/gifts/outbox.sqlite.ts'
+import { startBackend } from '../../support/backend.ts'
+import { build, onEveryStore } from '../../support/build.ts'
+import type { TestServer } from '../../support/build.ts'
+import type { TestClient } from '../../support/client.ts'
+import { startRedis } from '../../support/redis.ts'
+import { until } from '../../support/retry.ts'
+
+// With a backend: gifts are booked there, whatever goes wrong on the way.
+
+t.jobs = 6
+const features = { FEATURES: 'auth,gifts,laravel-bridge' }
+type Counts = Record<'queued' | 'deadLetters' | 'failed' | 'ledger', number>
+const counts = async (server: TestServer) => (await server.admin('GET', '/admin/gifts')).body as Counts
+const nothing: Counts = { queued: 0, deadLetters: 0, failed: 0, ledger: 0 }
+
+/** @returns transactionIds */
+async function send (clients: readonly TestClient[], count: number): Promise<string[]> {
+  return await Promise.all(Array.from({ length: count }, async (_, i) =>
+    String((await clients[i % clients.length]?.ok('gift:send', { giftId: i + 1, recipientId: 99, quantity: i + 1 }))?.transactionId)))
+}
+
+async function start (t: Test, env: Record<string, string> = {}) {
+  const backend = await startBackend(t)
+  backend.everyRoom = () => 1
+  const server = await build(t, { env: { ...features, ...backend.env, LARAVEL_API_TIMEOUT_MS: '1000', ...env } })
+  const enter = async (userId: number, to = server) => {
+    const client = await to.connect(userId)
+    await client.ok('room:join', { roomId: '5' })
+    return client
+  }
+  return { backend, server, enter }
+}
+
+onEveryStore(t, 'gifts are booked by the backend', async (t, env) => {
+  const { backend, server, enter } = await start(t, env)
+  const senders = [await enter(1), await enter(2), await enter(3), await enter(4), await enter(5)]
+  const sent = await send(senders, 120)
+  await until(() => backend.ledger.size === 120)
+  t.same(new Set(backend.ledger.keys()), new Set(sent))
+  t.ok([...backend.ledger.values()].every(({ received }) => received === 1))
+  t.match(backend.ledger.get(sent[6] as string)?.transaction, { room_id: '5', sender_id: 2, recipient_id: 99, gift_id: 7, quantity: 7, timestamp: Number })
+  t.ok(backend.calls('gifts') <= 5, `in ${backend.calls('gifts')} calls`)
+  await until(async () => (await counts(server)).queued === 0)
+  t.same(await counts(server), nothing, 'nothing of them is kept here')
+})
+
+onEveryStore(t, 'who can not pay is told, on all sockets', async (t, env) => {
+  const { backend, server, enter } = await start(t, env)
+  const [ada, adasPhone, bob] = [await enter(1), await server.connect(1), await enter(2)]
+  backend.balances.set('1', 10)
+  const { transactionId: cheap } = await ada.ok('gift:send', { giftId: 1, recipientId: 2, quantity: 10 })
+  const { transactionId: dear } = await ada.ok('gift:send', { giftId: 1, recipientId: 2, quantity: 5 })
+  const { transactionId: bobs } = await bob.ok('gift:send', { giftId: 1, recipientId: 2, quantity: 5 })
+  for (const client of [ada, adasPhone]) t.same(await client.event('gift:error'), { transactionId: dear, code: 4002, reason: 'Insufficient balance' })
+  t.same(new Set(backend.ledger.keys()), new Set([cheap, bobs]))
+  t.same(await counts(server), { ...nothing, failed: 1 })
+  t.match((await server.admin('GET', '/admin/gifts/failed')).body, {
+    failed: [{ transactionId: dear, roomId: '5', senderId: 1, recipientId: 2, giftId: 1, quantity: 5, code: 4002, reason: 'Insufficient balance', failedAt: Number }],
+    nextCursor: null,
+    total: 1
+  })
+  await bob.flush()
+  t.same(bob.events.filter(({ type }) => type === 'gift:error'), [])
+  t.equal(backend.requests.filter(({ call }) => call === 'gifts').flatMap(({ body }) => (body as { transactions: { transaction_id: string }[] }).transactions).filter(({ transaction_id: id }) => id === dear).length, 1, 'it is not tried again')
+})
+
+onEveryStore(t, 'a sender on another server is told, too', async (t, env, kind) => {
+  if (kind === 'memory') return
+  const { backend, server, enter } = await start(t, env)
+  const other = await build(t, { env: { ...features, ...backend.env, ...env } })
+  const [here, there] = [await enter(1, server), await enter(1, other)]
+  backend.balances.set('1', 0)
+  const { transactionId } = await here.ok('gift:send', { giftId: 1, recipientId: 2 })
+  for (const client of [here, there]) t.match(await client.event('gift:error'), { transactionId, code: 4002 })
+})
+
+onEveryStore(t, 'a backend that fails: three tries, then a dead letter, which an admin has tried again', async (t, env) => {
+  const { backend, server, enter } = await start(t, env)
+  const [ada, bob] = [await enter(1), await enter(2)]
+  const mend = backend.fault({ call: 'gifts', kind: 'status', status: 500 })
+  const sent = await send([ada, bob], 2)
+  t.same(await ada.event('gift:error'), { transactionId: sent[0], code: 'PROCESSING_FAILED', reason: 'The gift could not be processed' })
+  t.match(await bob.event('gift:error'), { transactionId: sent[1] })
+  await until(async () => (await counts(server)).queued === 0)
+  t.same(await counts(server), { ...nothing, deadLetters: 2 })
+  const { body } = await server.admin('GET', '/admin/gifts/dead-letters')
+  t.match(body, {
+    deadLetters: [
+      { transactionId: sent[0], roomId: '5', senderId: 1, recipientId: 99, giftId: 1, quantity: 1, timestamp: Number, tries: 3, reason: /500/, deadAt: Number },
+      { transactionId: sent[1], senderId: 2, tries: 3 }
+    ],
+    nextCursor: null,
+    total: 2
+  })
+  await until(async () => /^flylive_gift_dead_letter_size 2$/m.test(await (await fetch(`${server.url}/metrics`)).text()))
+  t.match(await (await fetch(`${server.url}/metrics`)).text(), 'flylive_gifts_processed_total{status="dead"} 2')
+
+  mend()
+  t.same(await server.admin('POST', '/admin/gifts/dead-letters/replay', { transactionIds: [sent[1]] }), { status: 200, body: { replayed: 1 } })
+  await until(() => backend.ledger.has(sent[1] as string))
+  t.same(await counts(server), { ...nothing, deadLetters: 1 })
+  t.same(await server.admin('POST', '/admin/gifts/dead-letters/replay'), { status: 200, body: { replayed: 1 } })
+  await until(() => backend.ledger.size === 2)
+  t.same(await server.admin('POST', '/admin/gifts/dead-letters/replay'), { status: 200, body: { replayed: 0 } })
+  await until(async () => (await counts(server)).queued === 0)
+  t.same(await counts(server), nothing)
+})
+
+for (const kind of ['hang', 'reset', 'reset-after', 'malformed'] as const) {
+  t.test(`a call that ends badly (${kind}) is made again`, { buffered: true }, async (t) => {
+    const { backend, server, enter } = await start(t)
+    const ada = await enter(1)
+    backend.fault({ call: 'gifts', kind, times: 1 })
+    const sent = await send([ada], 3)
+    await until(async () => (await counts(server)).queued === 0)
+    t.same(new Set(backend.ledger.keys()), new Set(sent))
+    t.ok([...backend.ledger.values()].every(({ applied }) => applied === 1))
+    t.same(await counts(server), nothing)
+  })
+}
+
+onEveryStore(t, 'a backend that is down: gifts wait for it', async (t, env) => {
+  const { backend, server, enter } = await start(t, env)
+  const clients = [await enter(1), await enter(2)]
+  await backend.stop()
+  const sent = await send(clients, 40)
+  await until(async () => /^flylive_gift_flush_duration_seconds_count\{result="unavailable"\} [3-9]/m.test(await (await fetch(`${server.url}/metrics`)).text()))
+  t.same(await counts(server), { ...nothing, queued: 40 }, 'no try is counted')
+  await backend.start()
+  await until(() => backend.ledger.size === 40)
+  t.same(new Set(backend.ledger.keys()), new Set(sent))
+  for (const client of clients) t.same(client.events.filter(({ type }) => type === 'gift:error'), [])
+})
+
+onEveryStore(t, 'a backend is configured, but what speaks to it is not there', async (t, env) => {
+  const { backend, server, enter } = await start(t, { ...env, FEATURES: 'auth,gifts' })
+  await send([await enter(1)], 3)
+  await until(async () => /^flylive_gift_queue_size 3$/m.test(await (await fetch(`${server.url}/metrics`)).text()))
+  t.same(await counts(server), { ...nothing, queued: 3 }, 'gifts wait, and are not written down as done')
+  t.equal(backend.calls('gifts'), 0)
+})
+
+t.test('what was accepted outlives the server', async (t) => {
+  const folder = t.testdir()
+  const { backend, server, enter } = await start(t, { DATA_DIR: folder })
+  const ada = await enter(1)
+  await backend.stop()
+  const sent = await send([ada], 5)
+  await server.close()
+  await backend.start()
+  await build(t, { env: { ...features, ...backend.env, DATA_DIR: folder } })
+  await until(() => backend.ledger.size === 5)
+  t.same(new Set(backend.ledger.keys()), new Set(sent))
+})
+
+t.test('a server that stops lets the batch on its way end', async (t) => {
+  const folder = t.testdir()
+  const { backend, server, enter } = await start(t, { DATA_DIR: folder })
+  backend.fault({ call: 'gifts', kind: 'slow', ms: 500 })
+  const call = backend.nextCall('gifts')
+  await send([await enter(1)], 2)
+  await call
+  await server.close()
+  const outbox = createSqliteOutbox(join(folder, 'gifts.sqlite'))
+  t.teardown(() => outbox.close())
+  t.same(await outbox.counts(), nothing)
+  t.equal(backend.ledger.size, 2)
+})
+
+t.test('two servers share the work and send nothing twice', async (t) => {
+  const env = { REDIS_URL: (await startRedis(t)).url }
+  const { backend, server, enter } = await start(t, env)
+  const other = await build(t, { env: { ...features, ...backend.env, ...env } })
+  backend.fault({ call: 'gifts', kind: 'slow', ms: 300 })
+  const clients = await Promise.all(Array.from({ length: 40 }, (_, i) => enter(i + 1, i % 2 ? server : other)))
+  const sent = await send(clients, 1200)
+  await until(() => backend.ledger.size === 1200, 30_000)
+  t.same(new Set(backend.ledger.keys()), new Set(sent))
+  t.ok([...backend.ledger.values()].every(({ received }) => received === 1))
+  await until(async () => (await counts(server)).queued === 0)
+  const booked = await Promise.all([server, other].map(async ({ url }) => Number(/^flylive_gifts_processed_total\{status="success"\} (\d+)$/m.exec(await (await fetch(`${url}/metrics`)).text())?.[1])))
+  t.equal(booked.reduce((sum, count) => sum + count), 1200, `shared ${booked.join(' and ')}`)
+})

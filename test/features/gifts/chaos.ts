@@ -1,0 +1,297 @@
+import { spawn } from 'node:child_process'
+import type { ChildProcess } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdirSync, mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
+import type { Test } from 'tap'
+import { startBackend } from '../../support/backend.ts'
+import type { Backend, Fault } from '../../support/backend.ts'
+import { adminKey, tokenFor } from '../../support/build.ts'
+import { connect } from '../../support/client.ts'
+import type { TestClient } from '../../support/client.ts'
+import { startServer } from '../../support/process.ts'
+import type { ServerProcess } from '../../support/process.ts'
+import { freePort } from '../../support/redis.ts'
+import { until } from '../../support/retry.ts'
+
+// Many senders, while servers are killed, Redis is killed, and the backend
+// fails in every way it can. At the end each gift that was acknowledged must be
+// in exactly one place.
+
+export interface ChaosOptions {
+  /** Gifts to be acknowledged. */
+  gifts: number
+  /** Servers on one Redis; 0: a single one without Redis. */
+  servers: number
+  /** How often a server is killed on the way. */
+  kills: number
+  /** Senders at the same time. */
+  senders: number
+}
+
+/** A user may send 30 a minute; a try that fails counts, too. */
+const triesPerSender = 28
+const atOnce = 4
+const rooms = 50
+const pick = <T>(items: readonly T[]) => items[Math.floor(Math.random() * items.length)] as T
+
+const faults: readonly Omit<Fault, 'call'>[] = [
+  { kind: 'status', status: 500 },
+  { kind: 'status', status: 503 },
+  { kind: 'hang' },
+  { kind: 'slow', ms: 700 },
+  { kind: 'reset' },
+  { kind: 'reset-after' },
+  { kind: 'malformed' }
+]
+
+export async function chaos (t: Test, { gifts, servers, kills, senders }: ChaosOptions): Promise<void> {
+  const folder = mkdtempSync(join(tmpdir(), 'flylive-chaos-'))
+  t.teardown(() => rmSync(folder, { recursive: true, force: true }))
+  const backend = await startBackend(t)
+  backend.everyRoom = () => 1
+  const redis = servers === 0 ? undefined : await startDurableRedis(t, join(folder, 'redis'))
+  const nodes = await Promise.all(Array.from({ length: Math.max(servers, 1) }, (_, i) => startNode(t, folder, i, {
+    ...backend.env,
+    ...(redis ? { REDIS_URL: redis.url } : {})
+  })))
+
+  const attempts = new Map<number, { sender: number, transactionId?: string }>()
+  const outcomes: Record<string, number> = {}
+  const toldOfErrors = new Set<string>()
+  const begin = performance.now()
+  const open: TestClient[] = []
+  let acknowledged = 0
+  let nextSender = 1
+  let nextGift = 1
+
+  /** One user, who sends until the tries are used up, by whichever server answers. */
+  async function send (sender: number): Promise<void> {
+    // Every tenth can pay for half of the gifts: the backend answers in part.
+    if (sender % 10 === 0) backend.balances.set(String(sender), triesPerSender / 2)
+    let client: TestClient | undefined
+    for (let tries = 0; tries < triesPerSender && acknowledged < gifts; tries += atOnce) {
+      client = client?.ws.readyState === 1 ? client : await enter(sender)
+      await Promise.all(Array.from({ length: Math.min(atOnce, triesPerSender - tries) }, () => sendOne(sender, client as TestClient)))
+    }
+    // Senders stay for a while to hear what becomes of their gifts.
+    if (client && open.push(client) > 100) open.shift()?.ws.terminate()
+  }
+
+  async function enter (sender: number): Promise<TestClient> {
+    return await until(async () => {
+      const client = await connect(t, await pick(nodes).url(), { token: tokenFor(sender) })
+      client.ws.on('message', (raw) => {
+        const { type, data } = JSON.parse(String(raw)) as { type?: string, data: { transactionId: string } }
+        if (type === 'gift:error') toldOfErrors.add(data.transactionId)
+      })
+      await client.ok('room:join', { roomId: String(1 + sender % rooms) })
+      return client
+    }, 60_000)
+  }
+
+  async function sendOne (sender: number, client: TestClient): Promise<void> {
+    const giftId = nextGift++
+    const attempt: { sender: number, transactionId?: string } = { sender }
+    attempts.set(giftId, attempt)
+    const code = await client.request('gift:send', { giftId, recipientId: 'somebody' }).then(({ ok, data, error }) => {
+      if (!ok) return error.code
+      attempt.transactionId = String(data.transactionId)
+      acknowledged++
+      return 'ok'
+    }, () => 'connection lost')
+    outcomes[code] = (outcomes[code] ?? 0) + 1
+  }
+
+  const reached = (share: number) => acknowledged >= gifts * share
+  const progress = (share: number) => until(() => reached(share), 3_600_000)
+  const sending = Promise.all(Array.from({ length: senders }, async () => {
+    do await send(nextSender++)
+    while (!reached(1))
+  }))
+  const killing = (async () => {
+    for (let i = 1; i <= kills; i++) {
+      await progress((i - Math.random()) / kills)
+      await pick(nodes).killAndStart()
+    }
+  })()
+  const killingRedis = (async () => {
+    if (!redis) return
+    await progress(0.4 + Math.random() * 0.2)
+    await redis.killAndStart()
+  })()
+  let done = false
+  const breaking = breakBackend(backend, () => done)
+
+  await Promise.all([sending, killing, killingRedis])
+  done = true
+  const broken = await breaking
+  t.comment(`${acknowledged} acknowledged in ${Math.round((performance.now() - begin) / 1000)} s; replies ${JSON.stringify(outcomes)}; servers killed ${kills} times; backend ${JSON.stringify(broken)}`)
+
+  // Peace: what is queued is carried, and then everything is somewhere.
+  const admin = async (path: string, method = 'GET') => {
+    const response = await fetch(`${await (nodes[0] as Node).url()}/admin/gifts${path}`, { method, headers: { authorization: `Bearer ${adminKey}` } })
+    if (response.status !== 200) throw new Error(`${path}: ${response.status} ${await response.text()}`)
+    return await response.json() as Record<string, unknown>
+  }
+  const list = async (path: string, name: string) => {
+    const found: Found[] = []
+    for (let cursor: string | null = ''; cursor !== null;) {
+      const page: Record<string, unknown> = await admin(`/${path}?limit=200${cursor === '' ? '' : `&cursor=${cursor}`}`)
+      found.push(...page[name] as Found[])
+      cursor = page.nextCursor as string | null
+    }
+    return found
+  }
+  const drained = () => until(async () => (await admin('')).queued === 0, 120_000)
+  await drained()
+  const places = async () => ({
+    booked: [...backend.ledger.values()].map(({ transaction, applied }): Found => ({ transactionId: transaction.transaction_id, senderId: transaction.sender_id, giftId: transaction.gift_id, applied })),
+    failed: await list('failed', 'failed'),
+    dead: await list('dead-letters', 'deadLetters')
+  })
+  const before = await places()
+  t.comment(`booked ${before.booked.length}, refused ${before.failed.length}, dead letters ${before.dead.length}, sent again ${[...backend.ledger.values()].filter(({ received }) => received > 1).length}`)
+  check(t, 'after the chaos', attempts, before)
+  const notBooked = new Set([...before.failed, ...before.dead].map(({ transactionId }) => transactionId))
+  t.same([...toldOfErrors].filter((id) => !notBooked.has(id)), [], `${toldOfErrors.size} senders were told of errors, rightly`)
+
+  const { replayed } = await admin('/dead-letters/replay', 'POST')
+  t.equal(replayed, before.dead.length, 'all dead letters are replayed')
+  await drained()
+  const after = await places()
+  t.same(after.dead, [], 'the backend is well: no dead letters are left')
+  check(t, 'after the replay', attempts, after)
+}
+
+interface Found {
+  transactionId: string
+  senderId: unknown
+  giftId: number
+  applied?: number
+}
+
+function check (t: Test, when: string, attempts: ReadonlyMap<number, { sender: number, transactionId?: string }>, { booked, failed, dead }: Record<'booked' | 'failed' | 'dead', Found[]>): void {
+  const ids = (found: readonly Found[]) => found.map(({ transactionId }) => transactionId)
+  for (const [name, found] of Object.entries({ booked, failed, dead })) t.equal(new Set(ids(found)).size, found.length, `${when}: none twice among ${name}`)
+  t.ok(booked.every(({ applied }) => applied === 1), `${when}: coins were moved once for each`)
+
+  const [isBooked, isFailed, isDead] = [new Set(ids(booked)), new Set(ids(failed)), new Set(ids(dead))]
+  t.same(ids(failed).filter((id) => isBooked.has(id) || isDead.has(id)), [], `${when}: what was refused is nowhere else`)
+  // The backend may have booked a gift without anybody hearing of it, three
+  // times in a row. It is a dead letter then, until it is replayed.
+  const unheard = ids(dead).filter((id) => isBooked.has(id))
+  if (unheard.length > 0) t.comment(`${when}: ${unheard.length} dead letters were booked, unheard`)
+
+  const acknowledged = [...attempts.values()].flatMap(({ transactionId }) => transactionId ?? [])
+  t.equal(new Set(acknowledged).size, acknowledged.length, `${when}: no two gifts got the same id`)
+  t.same(acknowledged.filter((id) => !isBooked.has(id) && !isFailed.has(id) && !isDead.has(id)), [], `${when}: none of ${acknowledged.length} is lost`)
+
+  const everywhere = new Map([...booked, ...failed, ...dead].map((found) => [found.transactionId, found]))
+  const invented = [...everywhere.values()].filter(({ transactionId, giftId, senderId }) => {
+    const attempt = attempts.get(giftId)
+    return attempt?.sender !== senderId || (attempt?.transactionId ?? transactionId) !== transactionId
+  })
+  t.same(invented, [], `${when}: none is invented`)
+  t.equal(new Set([...everywhere.values()].map(({ giftId }) => giftId)).size, everywhere.size, `${when}: no gift became two`)
+  t.comment(`${when}: ${everywhere.size - acknowledged.length} more were stored without their sender hearing of it`)
+}
+
+/** Makes the backend fail in one way after the other, with moments of health. */
+async function breakBackend (backend: Backend, done: () => boolean): Promise<Record<string, number>> {
+  const counts: Record<string, number> = {}
+  while (!done()) {
+    const fault = pick([...faults, undefined])
+    const name = fault === undefined ? 'down' : `${fault.kind} ${fault.status ?? ''}`.trim()
+    counts[name] = (counts[name] ?? 0) + 1
+    const mend = fault === undefined ? undefined : backend.fault({ call: 'gifts', ...fault })
+    if (mend === undefined) await backend.stop()
+    // Mostly short; some outlast all tries of a gift.
+    await delay(Math.random() ** 3 * 7000)
+    if (mend === undefined) await backend.start()
+    mend?.()
+    await delay(Math.random() * 1200)
+  }
+  return counts
+}
+
+interface Node {
+  url (): Promise<string>
+  killAndStart (): Promise<void>
+}
+
+async function startNode (t: Test, folder: string, i: number, env: Record<string, string>): Promise<Node> {
+  const port = String(await freePort())
+  const data = join(folder, `data-${i}`)
+  let starts = 0
+  const start = () => {
+    const cwd = join(folder, `node-${i}-${++starts}`)
+    mkdirSync(cwd)
+    // Each start gets a folder of its own; the test's would be emptied under the others.
+    const own = { testdir: () => cwd, teardown: (fn: () => Promise<void>) => t.teardown(fn) } as unknown as Test
+    const server = startServer(own, {
+      FEATURES: 'auth,gifts,laravel-bridge',
+      LARAVEL_API_TIMEOUT_MS: '1000',
+      MEDIASOUP_WORKERS: '1',
+      MEDIASOUP_RTC_MIN_PORT: String(40_000 + (process.pid * 20 + i * 5) % 15_000),
+      LOG_LEVEL: 'error',
+      PORT: port,
+      DATA_DIR: data,
+      ...env
+    })
+    // This is the only signal that it gets from here.
+    server.exit.then(({ code, signal }) => {
+      if (signal !== 'SIGKILL') t.fail(`a server ended by itself, with ${code}: ${server.output()}`)
+    }, () => {})
+    return server
+  }
+  let server: ServerProcess = start()
+  const url = `http://127.0.0.1:${port}`
+  // At this level it does not say where it listens.
+  const ready = async () => {
+    await until(async () => {
+      if (server.child.exitCode !== null) throw new Error(`The server ended: ${server.output()}`)
+      return (await fetch(`${url}/livez`)).status === 200
+    }, 40_000)
+  }
+  await ready()
+  return {
+    url: async () => url,
+    async killAndStart () {
+      server.child.kill('SIGKILL')
+      await server.exit
+      server = start()
+      await ready()
+    }
+  }
+}
+
+/** A Redis that has on disk what it has acknowledged. */
+async function startDurableRedis (t: Test, folder: string): Promise<{ url: string, killAndStart (): Promise<void> }> {
+  mkdirSync(folder)
+  const port = await freePort()
+  let child: ChildProcess
+  const start = async () => {
+    const started = spawn('redis-server', ['--port', String(port), '--bind', '127.0.0.1', '--save', '', '--appendonly', 'yes', '--appendfsync', 'always', '--dir', folder], { stdio: ['ignore', 'pipe', 'inherit'] })
+    child = started
+    await new Promise<void>((resolve) => started.stdout.on('data', (chunk) => {
+      if (String(chunk).includes('Ready to accept connections')) resolve()
+    }))
+  }
+  const kill = async () => {
+    const gone = once(child, 'exit')
+    child.kill('SIGKILL')
+    await gone
+  }
+  await start()
+  t.teardown(kill)
+  return {
+    url: `redis://127.0.0.1:${port}/3`,
+    async killAndStart () {
+      await kill()
+      await start()
+    }
+  }
+}

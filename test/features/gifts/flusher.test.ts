@@ -1,0 +1,338 @@
+import { join } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
+import t from 'tap'
+import type { Test } from 'tap'
+import { createFlusher } from '../../../features/gifts/flusher.ts'
+import type { FlusherOptions } from '../../../features/gifts/flusher.ts'
+import type { Gift, Outbox } from '../../../features/gifts/outbox.ts'
+import { createSqliteOutbox } from '../../../features/gifts/outbox.sqlite.ts'
+import type { GiftProcessor } from '../../../features/gifts/processor.ts'
+import { unavailable } from '../../../plugins/errors/codes.ts'
+import { createMetrics } from '../../../plugins/metrics.ts'
+import { giftOf } from '../../contracts/gift-outbox.ts'
+import { until } from '../../support/retry.ts'
+
+// Most of these wait for seconds to go by, and can do so side by side.
+t.jobs = 12
+const slowly = { buffered: true }
+
+type Answer = Awaited<ReturnType<GiftProcessor['processGifts']>>
+type Processor = (gifts: readonly Gift[], call: number) => Answer | Promise<Answer>
+
+const folder = t.testdir()
+let files = 0
+const booked: Answer = { failed: [] }
+const ids = (gifts: readonly Gift[]) => gifts.map(({ transactionId }) => transactionId)
+
+/** A flusher on an outbox of its own, with a backend made of a function. */
+function start (t: Test, process: Processor, change: Partial<FlusherOptions> = {}) {
+  const outbox = change.outbox ?? createSqliteOutbox(join(folder, `${++files}.sqlite`))
+  const metrics = createMetrics()
+  const calls: string[][] = []
+  const times: number[] = []
+  const refused: [id: string, code: number | string, reason: string][] = []
+  const logged: string[] = []
+  const log = (_object: unknown, text?: string) => { logged.push(text ?? '') }
+  const flusher = createFlusher({
+    outbox,
+    processor: () => ({
+      async processGifts (gifts) {
+        times.push(performance.now())
+        return await process(gifts, calls.push(ids(gifts)))
+      }
+    }),
+    timeoutMs: 1000,
+    refused: ({ transactionId }, code, reason) => refused.push([transactionId, code, reason]),
+    metrics,
+    log: { info: log, warn: log, error: log },
+    ...change
+  })
+  t.teardown(async () => {
+    await flusher.close()
+    await outbox.close()
+  })
+  const add = async (count: number) => {
+    const gifts = Array.from({ length: count }, () => giftOf())
+    await Promise.all(gifts.map((gift) => outbox.add(gift)))
+    for (let i = 0; i < count; i++) flusher.added()
+    return gifts
+  }
+  const value = async (name: string, labels = '') => {
+    const text = await metrics.registry.metrics()
+    return Number(text.split('\n').find((line) => line.startsWith(`${name}${labels} `))?.split(' ')[1])
+  }
+  return { outbox, flusher, calls, times, refused, logged, add, value }
+}
+
+t.test('gifts are sent twice a second, in order, and then gone', async (t) => {
+  const { outbox, calls, add, value } = start(t, () => booked)
+  const begin = performance.now()
+  const gifts = await add(3)
+  await until(() => calls.length === 1)
+  const after = performance.now() - begin
+  t.ok(after < 3000, `${after} ms`)
+  t.same(calls, [ids(gifts)])
+  await until(async () => (await outbox.counts()).queued === 0)
+  t.same(await outbox.counts(), { queued: 0, ledger: 0, failed: 0, deadLetters: 0 })
+  await until(async () => await value('flylive_gifts_processed_total', '{status="success"}') === 3)
+  t.equal(await value('flylive_gift_batch_size_sum'), 3)
+  t.equal(await value('flylive_gift_flush_duration_seconds_count', '{result="ok"}'), 1)
+  await until(async () => await value('flylive_gift_queue_size') === 0)
+})
+
+t.test('a hundred gifts are not kept waiting, and more go in several batches', async (t) => {
+  const outbox = createSqliteOutbox(join(folder, `${++files}.sqlite`))
+  let takes = 0
+  const { flusher, calls, add } = start(t, () => booked, {
+    outbox: {
+      ...outbox,
+      take (...args) {
+        takes++
+        return outbox.take(...args)
+      }
+    }
+  })
+  const gifts = Array.from({ length: 100 }, () => giftOf())
+  await Promise.all(gifts.map((gift) => outbox.add(gift)))
+  const before = takes
+  for (let i = 0; i < 99; i++) flusher.added()
+  t.equal(takes, before)
+  flusher.added()
+  t.equal(takes, before + 1, 'at once')
+  const more = await add(250)
+  await until(async () => (await outbox.counts()).queued === 0)
+  t.same(new Set(calls.flat()), new Set(ids([...gifts, ...more])))
+  t.equal(calls.flat().length, 350, 'each once')
+  t.ok(calls.every((call) => call.length <= 100))
+})
+
+t.test('at most four batches are on the way', async (t) => {
+  let running = 0
+  let most = 0
+  const { outbox, add } = start(t, async () => {
+    most = Math.max(most, ++running)
+    await delay(100)
+    running--
+    return booked
+  })
+  await add(1000)
+  await until(async () => (await outbox.counts()).queued === 0)
+  t.equal(most, 4)
+})
+
+t.test('what the backend refuses is final', async (t) => {
+  const { outbox, calls, refused, add, value } = start(t, (gifts) => ({
+    failed: [
+      { transactionId: ids(gifts)[1] as string, code: 4002, reason: 'Insufficient balance' },
+      { transactionId: ids(gifts)[1] as string, code: 4003, reason: 'said twice' },
+      { transactionId: 'not in the batch', code: 1, reason: 'whose?' }
+    ]
+  }))
+  const gifts = await add(3)
+  await until(() => refused.length > 0)
+  t.same(refused, [[ids(gifts)[1], 4002, 'Insufficient balance']])
+  t.same(await outbox.counts(), { queued: 0, ledger: 0, failed: 1, deadLetters: 0 })
+  t.match(await outbox.list('failed', '', 10), [{ ...gifts[1], code: 4002, reason: 'Insufficient balance', failedAt: Number }])
+  await until(async () => await value('flylive_gifts_processed_total', '{status="failed"}') === 1)
+  t.equal(await value('flylive_gifts_processed_total', '{status="success"}'), 2)
+  t.equal(calls.length, 1)
+})
+
+t.test('a batch that fails is tried again after one and two seconds, in smaller ones, then given up', slowly, async (t) => {
+  const { outbox, calls, times, refused, add, value } = start(t, () => { throw new Error('HTTP 500') })
+  const gifts = await add(12)
+  await until(() => refused.length === 12)
+  t.same(calls.map((call) => call.length), [12, 10, 2, ...Array<number>(12).fill(1)])
+  const [first, second, , third] = times as [number, number, number, number]
+  t.ok(second - first > 900 && second - first < 2500, `${second - first} ms`)
+  t.ok(third - second > 1900 && third - second < 3500, `${third - second} ms`)
+  t.same(new Set(refused.map(([id]) => id)), new Set(ids(gifts)))
+  t.ok(refused.every(([, code, reason]) => code === 'PROCESSING_FAILED' && !reason.includes('500')))
+  t.same(await outbox.counts(), { queued: 0, ledger: 0, failed: 0, deadLetters: 12 })
+  t.match(await outbox.list('deadLetters', '', 1), [{ ...gifts[0], tries: 3, reason: 'HTTP 500', deadAt: Number }])
+  await until(async () => await value('flylive_gifts_processed_total', '{status="dead"}') === 12)
+  t.equal(await value('flylive_gift_flush_duration_seconds_count', '{result="error"}'), 15)
+  await until(async () => await value('flylive_gift_dead_letter_size') === 12)
+
+  t.equal(await outbox.replay(ids(gifts)), 12)
+  await until(() => calls.length > 15)
+  t.equal(calls[15]?.length, 12, 'replayed, it starts anew')
+})
+
+t.test('a gift that the backend chokes on takes no others along', slowly, async (t) => {
+  let poison = ''
+  const { outbox, calls, refused, add } = start(t, (gifts) => {
+    if (ids(gifts).includes(poison)) throw new Error('HTTP 422')
+    return booked
+  })
+  const adding = add(95)
+  poison = await adding.then((gifts) => ids(gifts)[42] as string)
+  await until(() => refused.length > 0)
+  t.same(refused, [[poison, 'PROCESSING_FAILED', 'The gift could not be processed']])
+  await until(async () => (await outbox.counts()).queued === 0)
+  t.same(await outbox.counts(), { queued: 0, ledger: 0, failed: 0, deadLetters: 1 })
+  t.equal(calls.length, 1 + 10 + 10)
+})
+
+t.test('an answer that is none counts as a failure', slowly, async (t) => {
+  const { outbox, calls, add } = start(t, (_gifts, call) => call === 1 ? undefined as never : call === 2 ? { failed: null } as never : booked)
+  await add(2)
+  await until(() => calls.length === 4)
+  await until(async () => (await outbox.counts()).queued === 0)
+  t.same(await outbox.counts(), { queued: 0, ledger: 0, failed: 0, deadLetters: 0 })
+})
+
+t.test('while the backend cannot be asked gifts wait, however long', slowly, async (t) => {
+  let away = true
+  const { outbox, calls, times, add, value } = start(t, () => {
+    if (away) throw unavailable('The backend is not available')
+    return booked
+  })
+  await add(150)
+  await until(() => calls.length === 5)
+  const gaps = times.map((time, i) => Math.round(time - (times[i - 1] ?? 0))).slice(1)
+  t.ok((gaps[2] as number) > 900 && (gaps[3] as number) > 1900, `asked again after ${gaps.join(', ')} ms`)
+  t.same(await outbox.counts(), { queued: 150, ledger: 0, failed: 0, deadLetters: 0 })
+  away = false
+  await until(async () => (await outbox.counts()).queued === 0)
+  t.same(await outbox.counts(), { queued: 0, ledger: 0, failed: 0, deadLetters: 0 })
+  t.equal(await value('flylive_gifts_processed_total', '{status="success"}'), 150)
+  t.equal(await value('flylive_gift_flush_duration_seconds_count', '{result="unavailable"}'), 5)
+})
+
+t.test('who takes gifts is asked each time', slowly, async (t) => {
+  let to: GiftProcessor | 'ledger' | undefined
+  const sent: string[] = []
+  const { outbox, add, value } = start(t, () => booked, { processor: () => to })
+  const first = await add(3)
+  await until(async () => await value('flylive_gift_queue_size') === 3)
+  t.same(await outbox.counts(), { queued: 3, ledger: 0, failed: 0, deadLetters: 0 }, 'a bridge that is not there now is waited for')
+  to = { async processGifts (gifts) { sent.push(...ids(gifts)); return booked } }
+  await until(async () => (await outbox.counts()).queued === 0)
+  t.same(sent, ids(first))
+
+  to = 'ledger'
+  const second = await add(250)
+  await until(async () => (await outbox.counts()).queued === 0)
+  t.same(await outbox.counts(), { queued: 0, ledger: 250, failed: 0, deadLetters: 0 })
+  t.same(ids(await outbox.list('ledger', '', 1000)), ids(second).sort())
+  await until(async () => await value('flylive_gifts_processed_total', '{status="success"}') === 253)
+})
+
+t.test('closing waits for what is on the way and takes no more', slowly, async (t) => {
+  const answer = Promise.withResolvers<Answer>()
+  const { outbox, flusher, calls, add } = start(t, () => answer.promise)
+  await add(100)
+  await until(() => calls.length === 1)
+  await add(1)
+  let closed = false
+  const closing = flusher.close().then(() => { closed = true })
+  flusher.wake()
+  await outbox.counts()
+  t.equal(closed, false)
+  answer.resolve(booked)
+  await closing
+  t.equal(calls.length, 1)
+  t.match(await outbox.counts(), { queued: 1 })
+})
+
+t.test('two flushers on one outbox never have the same gift on the way', slowly, async (t) => {
+  const file = join(folder, 'shared.sqlite')
+  const onTheWay = new Set<string>()
+  const twice: string[] = []
+  const done = new Map<string, number>()
+  const process: Processor = async (gifts, call) => {
+    for (const id of ids(gifts)) {
+      if (onTheWay.has(id)) twice.push(id)
+      onTheWay.add(id)
+    }
+    await delay(Math.random() * 30)
+    for (const id of ids(gifts)) onTheWay.delete(id)
+    if (call % 5 === 0) throw new Error('HTTP 500')
+    for (const id of ids(gifts)) done.set(id, (done.get(id) ?? 0) + 1)
+    return booked
+  }
+  const [one, two] = [start(t, process, { outbox: createSqliteOutbox(file) }), start(t, process, { outbox: createSqliteOutbox(file) })]
+  const gifts = (await Promise.all(Array.from({ length: 20 }, (_, i) => (i % 2 ? one : two).add(100)))).flat()
+  await until(async () => (await one.outbox.counts()).queued === 0, 30_000)
+  t.same(twice, [])
+  const dead = ids(await one.outbox.list('deadLetters', '', 5000))
+  t.equal(done.size + dead.length, gifts.length)
+  t.ok([...done.values()].every((count) => count === 1))
+})
+
+t.test('a batch that nobody answers for is taken over when its lease ends', slowly, async (t) => {
+  const file = join(folder, 'takeover.sqlite')
+  const killed = createSqliteOutbox(file)
+  const gift = giftOf()
+  await killed.add(gift)
+  // As a server that is killed would leave it.
+  const begin = performance.now()
+  t.equal((await killed.take([100], 1500)).gifts.length, 1)
+  await killed.close()
+  const { calls, times } = start(t, () => booked, { outbox: createSqliteOutbox(file) })
+  await until(() => calls.length === 1)
+  t.same(calls, [[gift.transactionId]])
+  t.ok(times[0] as number - begin >= 1490)
+})
+
+t.test('a process that stood still while it took a batch does not send it', slowly, async (t) => {
+  let late = true
+  const outbox = createSqliteOutbox(join(folder, 'late.sqlite'))
+  const slow: Outbox = {
+    ...outbox,
+    async take (...args) {
+      const batch = await outbox.take(...args)
+      if (late && batch.gifts.length > 0) {
+        late = false
+        await delay(3200)
+      }
+      return batch
+    }
+  }
+  const { calls, add } = start(t, () => booked, { outbox: slow })
+  await add(1)
+  await until(() => calls.length === 1)
+  t.equal(late, false)
+  t.match(await until(async () => (await outbox.counts()).queued === 0), true)
+  t.equal(calls.length, 1)
+})
+
+t.test('the storage goes away when the backend has answered', slowly, async (t) => {
+  const outbox = createSqliteOutbox(join(folder, 'away.sqlite'))
+  let failures = 0
+  let lost = false
+  const flaky: Outbox = {
+    ...outbox,
+    async settle (...args) {
+      if (++failures <= 3) throw unavailable('The gift outbox cannot be reached')
+      if (!lost) {
+        lost = true
+        await outbox.settle(...args)
+        throw unavailable('It was done, and the answer lost')
+      }
+      return await outbox.settle(...args)
+    }
+  }
+  const { calls, refused, add, value } = start(t, (gifts) => ({ failed: [{ transactionId: ids(gifts)[0] as string, code: 4002, reason: 'Insufficient balance' }] }), { outbox: flaky })
+  const gifts = await add(2)
+  await until(() => refused.length > 0)
+  t.same(refused, [[gifts[0]?.transactionId, 4002, 'Insufficient balance']], 'the sender is told, once')
+  t.same(await outbox.counts(), { queued: 0, ledger: 0, failed: 1, deadLetters: 0 })
+  t.equal(calls.length, 1, 'nothing is sent again')
+  await until(async () => await value('flylive_gifts_processed_total', '{status="success"}') === 1)
+})
+
+t.test('the storage is away', slowly, async (t) => {
+  const outbox = createSqliteOutbox(join(folder, 'gone.sqlite'))
+  let away = true
+  const flaky: Outbox = { ...outbox, take: (...args) => away ? Promise.reject(unavailable('gone')) : outbox.take(...args) }
+  const { calls, logged, add } = start(t, () => booked, { outbox: flaky })
+  await add(100)
+  await add(100)
+  await until(() => logged.length === 1)
+  await add(100)
+  away = false
+  await until(() => calls.flat().length === 300)
+  t.same(logged, ['gifts cannot be flushed'], 'one line, not two a second')
+})

@@ -1,0 +1,177 @@
+import { join } from 'node:path'
+import { DatabaseSync } from 'node:sqlite'
+import t from 'tap'
+import { version } from 'uuid'
+import { build, onEveryStore } from '../../support/build.ts'
+import type { TestServer } from '../../support/build.ts'
+import { startRedis } from '../../support/redis.ts'
+import { until } from '../../support/retry.ts'
+
+// Without a backend: what a gift does in a room, and where it is kept.
+
+const env = { FEATURES: 'auth,gifts' }
+const counts = async (server: TestServer) => (await server.admin('GET', '/admin/gifts')).body as Record<'queued' | 'deadLetters' | 'failed' | 'ledger', number>
+
+onEveryStore(t, 'a gift is shown to everyone in the room, and recorded', async (t, store) => {
+  const server = await build(t, { env: { ...env, ...store } })
+  const [ada, bob, eve] = [await server.connect(1), await server.connect('bob'), await server.connect(3)]
+  for (const client of [ada, bob]) await client.ok('room:join', { roomId: 'r1' })
+  await eve.ok('room:join', { roomId: 'r2' })
+
+  const before = Date.now()
+  const { transactionId, ...rest } = await ada.ok('gift:send', { giftId: 7, recipientId: 'bob', quantity: 3 })
+  t.same(rest, {})
+  t.equal(version(transactionId as string), 7)
+  const gift = { transactionId, roomId: 'r1', senderId: 1, giftId: 7, recipientId: 'bob', quantity: 3 }
+  for (const client of [ada, bob]) {
+    const { timestamp, ...shown } = await client.event('gift:received')
+    t.same(shown, gift)
+    t.ok(Number(timestamp) >= before && Number(timestamp) <= Date.now())
+  }
+  const second = await bob.ok('gift:send', { giftId: 8, recipientId: 99, roomId: 'r1' })
+  t.match(await ada.event('gift:received'), { senderId: 'bob', recipientId: 99, quantity: 1 }, 'one by default, and to whom is up to the backend')
+  t.ok(String(second.transactionId) > String(transactionId), 'ids are in the order of time')
+
+  await until(async () => (await counts(server)).ledger === 2)
+  t.same(await counts(server), { queued: 0, deadLetters: 0, failed: 0, ledger: 2 })
+  const { body } = await server.admin('GET', '/admin/gifts/ledger')
+  t.match(body, { ledger: [{ ...gift, recordedAt: Number }, { transactionId: second.transactionId }], nextCursor: null, total: 2 })
+  await eve.flush()
+  t.same(eve.events.filter(({ type }) => type.startsWith('gift')), [], 'other rooms hear nothing')
+  t.match(await (await fetch(`${server.url}/metrics`)).text(), 'flylive_gifts_processed_total{status="success"} 2')
+})
+
+t.test('the reply comes before the event', async (t) => {
+  const server = await build(t, { env })
+  const ada = await server.connect(1)
+  await ada.ok('room:join', { roomId: 'r1' })
+  const order: string[] = []
+  ada.ws.on('message', (raw) => {
+    const { type, ok } = JSON.parse(String(raw)) as { type?: string, ok?: boolean }
+    order.push(type ?? String(ok))
+  })
+  await ada.ok('gift:send', { giftId: 7, recipientId: 2 })
+  await ada.event('gift:received')
+  t.same(order, ['true', 'gift:received'])
+  ada.send({ type: 'gift:send', data: { giftId: 8, recipientId: 2 } })
+  t.match(await ada.event('gift:received'), { giftId: 8 }, 'also where no reply was asked for')
+})
+
+onEveryStore(t, 'what is not a gift', async (t, store) => {
+  const server = await build(t, { env: { ...env, ...store } })
+  const ada = await server.connect(1)
+  const gift = { giftId: 7, recipientId: 2, quantity: 1 }
+  t.equal(await ada.fails('gift:send', gift), 'NOT_IN_ROOM')
+  t.equal(await ada.fails('gift:prepare', gift), 'NOT_IN_ROOM')
+  await ada.ok('room:join', { roomId: 'r1' })
+  t.equal(await ada.fails('gift:send', { ...gift, roomId: 'r2' }), 'NOT_IN_ROOM')
+  const wrong = [
+    { giftId: 0 }, { giftId: -1 }, { giftId: 1.5 }, { giftId: '7' }, { giftId: null }, { giftId: 2 ** 53 },
+    { quantity: 0 }, { quantity: -1 }, { quantity: 10_000 }, { quantity: 1.5 }, { quantity: '2' }, { quantity: null },
+    { recipientId: '' }, { recipientId: 1.5 }, { recipientId: null }, { recipientId: [2] }, { recipientId: { id: 2 } }, { recipientId: 'x'.repeat(129) }, { recipientId: true }
+  ]
+  for (const change of wrong) t.equal(await ada.fails('gift:send', { ...gift, ...change }), 'VALIDATION_FAILED', JSON.stringify(change))
+  t.equal(await ada.fails('gift:send', {}), 'VALIDATION_FAILED')
+  t.equal(await ada.fails('gift:prepare', { giftId: 7 }), 'VALIDATION_FAILED')
+  t.same(await counts(server), { queued: 0, deadLetters: 0, failed: 0, ledger: 0 })
+  for (const change of [{ quantity: 9999 }, { recipientId: 'x'.repeat(128) }, { giftId: 2 ** 53 - 1 }]) await ada.ok('gift:send', { ...gift, ...change })
+})
+
+onEveryStore(t, 'an id is told in the form that its user has', async (t, store) => {
+  const server = await build(t, { env: { ...env, ...store } })
+  const [ada] = [await server.connect('a1'), await server.connect(42), await server.connect('43')]
+  await ada.ok('room:join', { roomId: 'r1' })
+  for (const [given, told] of [['42', 42], [42, 42], [43, '43'], ['43', '43'], [44, 44], ['44', '44']]) {
+    await ada.ok('gift:send', { giftId: 1, recipientId: given })
+    t.equal((await ada.event('gift:received')).recipientId, told)
+  }
+})
+
+onEveryStore(t, 'thirty gifts a minute, and sixty that are only being chosen', async (t, store) => {
+  const server = await build(t, { env: { ...env, ...store } })
+  const [ada, adasPhone, bob] = [await server.connect(1), await server.connect(1), await server.connect(2)]
+  for (const client of [ada, adasPhone, bob]) await client.ok('room:join', { roomId: 'r1' })
+  const send = (i: number) => (i % 2 ? ada : adasPhone).request('gift:send', { giftId: 1, recipientId: 2 })
+  const replies = await Promise.all(Array.from({ length: 40 }, (_, i) => send(i)))
+  t.equal(replies.filter(({ ok }) => ok).length, 30, 'for all connections of a user together')
+  t.match(replies.find(({ ok }) => !ok)?.error, { code: 'RATE_LIMITED', details: { retryAfterMs: Number } })
+  await bob.ok('gift:send', { giftId: 1, recipientId: 1 })
+  const prepared = await Promise.all(Array.from({ length: 70 }, () => ada.request('gift:prepare', { giftId: 1, recipientId: 2 })))
+  t.equal(prepared.filter(({ ok }) => ok).length, 60)
+  await until(async () => (await counts(server)).ledger === 31)
+})
+
+onEveryStore(t, 'a gift that is being chosen: all sockets of the recipient hear of it', async (t, store, kind) => {
+  const server = await build(t, { env: { ...env, ...store } })
+  const other = kind === 'redis' ? await build(t, { env: { ...env, ...store } }) : server
+  const [ada, bob, bobsPhone] = [await server.connect(1), await server.connect(2), await other.connect(2)]
+  await ada.ok('room:join', { roomId: 'r1' })
+  t.same(await ada.ok('gift:prepare', { giftId: 7, recipientId: '2' }), {})
+  for (const client of [bob, bobsPhone]) t.same(await client.event('gift:prepare'), { roomId: 'r1', senderId: 1, giftId: 7 })
+  t.same(await ada.ok('gift:prepare', { giftId: 7, recipientId: 'nobody' }), {}, 'who is there is not told')
+  await ada.flush()
+  t.same(ada.events.filter(({ type }) => type.startsWith('gift')), [])
+  t.same(await counts(server), { queued: 0, deadLetters: 0, failed: 0, ledger: 0 })
+})
+
+t.test('a gift is on the disk when it is acknowledged', async (t) => {
+  const folder = t.testdir()
+  const server = await build(t, { env: { ...env, DATA_DIR: folder } })
+  const ada = await server.connect(1)
+  await ada.ok('room:join', { roomId: 'r1' })
+  const look = new DatabaseSync(join(folder, 'gifts.sqlite'), { readOnly: true })
+  t.teardown(() => look.close())
+  const stored = look.prepare('SELECT 1 FROM queue WHERE id = ? UNION SELECT 1 FROM ledger WHERE id = ?')
+  for (let i = 0; i < 20; i++) {
+    const { transactionId } = await ada.ok('gift:send', { giftId: 1, recipientId: 2 })
+    t.ok(stored.get(transactionId as string, transactionId as string))
+  }
+})
+
+t.test('a disk that is not there: the gift is not accepted', async (t) => {
+  const folder = t.testdir()
+  const server = await build(t, { env: { ...env, DATA_DIR: folder } })
+  const ada = await server.connect(1)
+  await ada.ok('room:join', { roomId: 'r1' })
+  const other = new DatabaseSync(join(folder, 'gifts.sqlite'))
+  other.exec('BEGIN IMMEDIATE')
+  const { error } = await ada.request('gift:send', { giftId: 1, recipientId: 2 })
+  t.match(error, { code: 'UNAVAILABLE', details: { retryable: true } })
+  other.exec('ROLLBACK')
+  other.close()
+  await ada.ok('gift:send', { giftId: 2, recipientId: 2 })
+  t.match(await ada.event('gift:received'), { giftId: 2 }, 'and nobody was told of it')
+  await until(async () => (await counts(server)).ledger === 1)
+})
+
+t.test('a Redis that is away: gifts are not accepted, and what was accepted is kept', async (t) => {
+  const redis = await startRedis(t)
+  const server = await build(t, { env: { ...env, REDIS_URL: redis.url } })
+  const ready = () => until(() => server.app.store.ping().then(() => true, () => false))
+  const ada = await server.connect(1)
+  await ada.ok('room:join', { roomId: 'r1' })
+  await ada.ok('gift:send', { giftId: 1, recipientId: 2 })
+
+  redis.process.kill('SIGSTOP')
+  t.match((await ada.request('gift:send', { giftId: 2, recipientId: 2 })).error, { code: 'UNAVAILABLE', details: { retryable: true } }, 'it hangs')
+  redis.process.kill('SIGCONT')
+  await ready()
+  await ada.ok('gift:send', { giftId: 3, recipientId: 2 })
+  await redis.kill()
+  t.equal(await ada.fails('gift:send', { giftId: 4, recipientId: 2 }), 'UNAVAILABLE', 'it is gone')
+  t.match(await server.admin('GET', '/admin/gifts'), { status: 503, body: { error: { code: 'UNAVAILABLE' } } })
+  await redis.start()
+  await ready()
+  await ada.ok('gift:send', { giftId: 5, recipientId: 2 })
+  await until(async () => (await counts(server)).ledger >= 1)
+  await ada.event('gift:received', ({ giftId }) => giftId === 5)
+  t.same(ada.events.filter(({ type, data }) => type === 'gift:received' && [2, 4].includes(data.giftId as number)), [], 'nobody is told of a gift that was not accepted')
+})
+
+onEveryStore(t, 'while the feature is off', async (t, store) => {
+  const server = await build(t, { env: { ...env, ...store, FEATURES: 'auth' } })
+  const ada = await server.connect(1)
+  await ada.ok('room:join', { roomId: 'r1' })
+  t.equal(await ada.fails('gift:send', { giftId: 1, recipientId: 2 }), 'FEATURE_DISABLED')
+  t.equal((await server.admin('GET', '/admin/gifts')).status, 404)
+})

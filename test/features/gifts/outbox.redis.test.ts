@@ -1,0 +1,128 @@
+import { Redis } from 'ioredis'
+import t from 'tap'
+import type { Test } from 'tap'
+import type { Outbox } from '../../../features/gifts/outbox.ts'
+import { createRedisOutbox } from '../../../features/gifts/outbox.redis.ts'
+import { giftOf, giftOutboxContract } from '../../contracts/gift-outbox.ts'
+import { startRedis } from '../../support/redis.ts'
+import type { TestRedis } from '../../support/redis.ts'
+import { until } from '../../support/retry.ts'
+
+// One Redis for all tests; each has a database of its own.
+const shared = await startRedis(t)
+const [one, two] = [await clientOf(t, shared), await clientOf(t, shared)]
+
+/** A client as the server makes it (plugins/redis.ts): it fails at once while it is not connected. */
+async function clientOf (t: Test, redis: TestRedis): Promise<Redis> {
+  const client = new Redis({
+    port: redis.port,
+    lazyConnect: true,
+    enableOfflineQueue: false,
+    maxRetriesPerRequest: 0,
+    commandTimeout: 2000,
+    enableAutoPipelining: true,
+    retryStrategy: () => 50
+  })
+  client.on('error', () => { /* It is meant to go away. */ })
+  t.teardown(() => client.disconnect())
+  await client.connect()
+  return client
+}
+
+giftOutboxContract(t, async () => {
+  await one.flushdb()
+  const clock = { now: 1_000_000 }
+  const now = () => clock.now
+  return { a: createRedisOutbox(one, { now }), b: createRedisOutbox(two, { now }), clock }
+})
+
+t.test('leases go by the clock of Redis', async (t) => {
+  await one.flushdb()
+  const [a, b] = [createRedisOutbox(one), createRedisOutbox(two)]
+  const gift = giftOf()
+  await a.add(gift)
+  const first = await a.take([10], 400)
+  const begin = performance.now()
+  t.equal(first.gifts.length, 1)
+  await until(async () => (await b.take([10], 60_000)).gifts.length === 1)
+  const after = performance.now() - begin
+  t.ok(after > 300 && after < 3000, `${after} ms`)
+  t.equal((await a.settle(first.token, new Map([[gift.transactionId, { to: 'processed' }]]))).length, 0)
+})
+
+t.test('all keys share a slot of a cluster, and nothing is left of what is settled', async (t) => {
+  await one.flushdb()
+  const outbox = createRedisOutbox(one)
+  const gifts = Array.from({ length: 4 }, () => giftOf())
+  for (const gift of gifts) await outbox.add(gift)
+  let batch = await outbox.take([10], 1000)
+  await outbox.settle(batch.token, new Map(gifts.map(({ transactionId }, i) => [transactionId, ([
+    { to: 'ledger', at: 1 }, { to: 'failed', code: 1, reason: '', at: 1 }, { to: 'deadLetters', reason: '', at: 1 }, { to: 'queue', delayMs: 0, counted: true }
+  ] as const)[i] ?? { to: 'processed' }])))
+  batch = await outbox.take([10], 1000)
+  const keys = await one.keys('*')
+  t.same(keys.sort(), ['dead', 'dead:ids', 'due', 'failed', 'failed:ids', 'items', 'leases', 'ledger', 'ledger:ids'].map((name) => `msab:{gifts}:${name}`))
+  await outbox.settle(batch.token, new Map(gifts.map(({ transactionId }) => [transactionId, { to: 'processed' }])))
+  t.same(await one.exists('msab:{gifts}:due', 'msab:{gifts}:items', 'msab:{gifts}:leases'), 0)
+})
+
+t.test('a gift that somebody deleted by hand holds up no others', async (t) => {
+  await one.flushdb()
+  const outbox = createRedisOutbox(one)
+  const gifts = [giftOf(), giftOf()] as const
+  for (const gift of gifts) await outbox.add(gift)
+  await one.hdel('msab:{gifts}:items', gifts[0].transactionId)
+  t.match(await outbox.take([10], 1000), { gifts: [gifts[1]] })
+  t.match(await outbox.counts(), { queued: 1 })
+})
+
+t.test('a Redis that is gone', async (t) => {
+  const redis = await startRedis(t)
+  const outbox = createRedisOutbox(await clientOf(t, redis))
+  await outbox.add(giftOf())
+  await redis.kill()
+  const calls: Record<Exclude<keyof Outbox, 'close'>, () => Promise<unknown>> = {
+    add: () => outbox.add(giftOf()),
+    take: () => outbox.take([1], 1),
+    settle: () => outbox.settle('x', new Map([['a', { to: 'processed' }]])),
+    counts: () => outbox.counts(),
+    list: () => outbox.list('failed', '', 1),
+    replay: () => outbox.replay(['a'])
+  }
+  for (const [name, call] of Object.entries(calls)) {
+    const begin = Date.now()
+    await t.rejects(call(), { code: 'UNAVAILABLE', statusCode: 503, details: { retryable: true } }, name)
+    t.ok(Date.now() - begin < 3000, `${name} does not wait`)
+  }
+  t.same(Object.keys(calls).sort(), Object.keys(outbox).filter((name) => name !== 'close').sort(), 'every method is here')
+  await redis.start()
+  await until(async () => await outbox.add(giftOf()).then(() => true, () => false))
+  t.match(await outbox.counts(), { queued: 1 })
+})
+
+t.test('a Redis that hangs', async (t) => {
+  const redis = await startRedis(t)
+  const outbox = createRedisOutbox(await clientOf(t, redis))
+  await outbox.add(giftOf())
+  redis.process.kill('SIGSTOP')
+  await t.rejects(outbox.add(giftOf()), { code: 'UNAVAILABLE' }, 'what may have been stored is not acknowledged')
+  redis.process.kill('SIGCONT')
+  await until(async () => await outbox.counts().then(() => true, () => false))
+})
+
+t.test('a Redis without memory to spare keeps what it has', async (t) => {
+  const redis = await startRedis(t)
+  const client = await clientOf(t, redis)
+  const outbox = createRedisOutbox(client)
+  const gifts = [giftOf(), giftOf()] as const
+  for (const gift of gifts) await outbox.add(gift)
+  const batch = await outbox.take([10], 60_000)
+  await client.config('SET', 'maxmemory', '1')
+  await t.rejects(outbox.add(giftOf()), { code: 'UNAVAILABLE' })
+  await t.rejects(outbox.settle(batch.token, new Map(gifts.map(({ transactionId }) => [transactionId, { to: 'failed', code: 1, reason: '', at: 1 }]))), { code: 'UNAVAILABLE' })
+  t.same(await outbox.counts(), { queued: 2, failed: 0, deadLetters: 0, ledger: 0 })
+  t.equal((await outbox.settle(batch.token, new Map([[gifts[0].transactionId, { to: 'processed' }]]))).length, 1, 'what takes no memory goes on')
+  await client.config('SET', 'maxmemory', '0')
+  t.equal((await outbox.settle(batch.token, new Map([[gifts[1].transactionId, { to: 'failed', code: 1, reason: '', at: 1 }]]))).length, 1)
+  t.same(await outbox.counts(), { queued: 0, failed: 1, deadLetters: 0, ledger: 0 })
+})
