@@ -57,16 +57,19 @@ export interface VisitOptions extends BrowserContextOptions {
   room: string
   /** Whether the user lets the page have the microphone. */
   microphone?: boolean
+  /** Done before the page is opened. */
+  prepare?: (page: Page) => Promise<void>
 }
 
 /**
  * Opens the stage in a fresh profile and enters a room, as a person would.
  * What the page reports as an error fails the test.
  */
-export async function visit (t: Test, browser: Browser, url: string, { name, room, microphone = true, ...options }: VisitOptions): Promise<Page> {
+export async function visit (t: Test, browser: Browser, url: string, { name, room, microphone = true, prepare, ...options }: VisitOptions): Promise<Page> {
   const context = await browser.newContext({ permissions: microphone ? ['microphone'] : [], ...options })
   const page = await context.newPage()
   page.on('pageerror', (error) => t.fail(`the page of ${name} has an error: ${error.stack}`))
+  await prepare?.(page)
   await page.goto(url)
   await page.getByLabel('Your name').fill(name)
   await page.getByLabel('Room', { exact: true }).fill(room)
@@ -74,6 +77,11 @@ export async function visit (t: Test, browser: Browser, url: string, { name, roo
   await page.getByLabel('Original sound').check()
   await page.getByRole('button', { name: 'Join' }).click()
   return page
+}
+
+/** The user changes their mind about the microphone. */
+export async function allowMicrophone (page: Page): Promise<void> {
+  await page.context().grantPermissions(['microphone'])
 }
 
 /** What a page receives from one user. */
@@ -145,6 +153,11 @@ export async function expectTone (page: Page, name: string, hz: number): Promise
 export function personOn (page: Page, name: string, doing?: string): Locator {
   const person = page.getByRole('list', { name: 'In the room' }).getByRole('listitem').filter({ hasText: name })
   return doing === undefined ? person : person.filter({ hasText: new RegExp(`${doing}$`) })
+}
+
+/** A seat on the stage, or what its name says of it: `Seat 2: Bob`, `Take seat 3`. */
+export function seatOn (page: Page, name: string): Locator {
+  return page.getByRole('group', { name: 'Seats' }).getByRole('button', { name, exact: true })
 }
 
 /**

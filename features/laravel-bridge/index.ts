@@ -1,0 +1,89 @@
+import type { FastifyInstance } from 'fastify'
+import fp from 'fastify-plugin'
+import { RoomNotFound } from '../../plugins/rooms/errors.ts'
+import { createClient } from './client.ts'
+import { createEndings, kickJob } from './endings.ts'
+import { processGifts } from './gifts.ts'
+import type { GiftFailure, GiftTransaction } from './gifts.ts'
+import { createRelay } from './relay.ts'
+import type { Legacy } from './relay.ts'
+import { createRights } from './rights.ts'
+import type { Rights } from './rights.ts'
+import { createRoomStatus, statusJob } from './status.ts'
+import { createSubscription } from './subscription.ts'
+
+export interface LaravelBridge {
+  /**
+   * Has the backend carry out gifts, each once, however often it is sent.
+   *
+   * @returns those that the backend refuses for good; all others are done
+   * @throws UNAVAILABLE when the backend could not be asked; BACKEND_FAILED when
+   *   it is not known what became of them. In both cases all are to be sent again
+   */
+  processGifts (transactions: readonly GiftTransaction[]): Promise<{ failed: GiftFailure[] }>
+  /** For the next generation of this feature alone; undefined without a relay. */
+  readonly legacy: Legacy | undefined
+}
+
+declare module 'fastify' {
+  interface FastifyInstance {
+    laravelBridge: LaravelBridge
+  }
+}
+
+/** The backend: whose rooms are and who may do what there, what becomes of gifts, what it says to clients. */
+export default fp(async function laravelBridge (app) {
+  const { config, hooks, metrics, store } = app
+  if (config.LARAVEL_API_URL === undefined || config.LARAVEL_INTERNAL_KEY === undefined) {
+    throw new Error('laravel-bridge needs LARAVEL_API_URL and LARAVEL_INTERNAL_KEY')
+  }
+  const client = createClient({ url: config.LARAVEL_API_URL, key: config.LARAVEL_INTERNAL_KEY, timeoutMs: config.LARAVEL_API_TIMEOUT_MS, metrics })
+  app.addHook('onClose', async () => client.close())
+
+  const rights = createRights({ client, metrics })
+  hooks.on('room:create', async (roomId) => {
+    const ownerId = await rights.ownerOf(roomId)
+    if (ownerId === undefined) throw new RoomNotFound(roomId)
+    return { ownerId }
+  })
+  hooks.on('room:role', async (room, session) => await rights.roleOf(room, session.userKey))
+  hooks.on('room:owner', async (room) => await rights.ownerOf(room.roomId))
+
+  const status = createRoomStatus({ agenda: app.agenda, log: app.log, store, client })
+  app.agenda.on(statusJob, status.tell)
+  hooks.on('room:created', ({ roomId }) => status.changed(roomId))
+  hooks.on('room:userJoined', (roomId) => status.changed(roomId))
+  hooks.on('room:userLeft', (roomId) => status.changed(roomId))
+  hooks.on('room:removed', ({ roomId }) => status.changed(roomId))
+  hooks.on('room:corrected', (roomId) => status.changed(roomId))
+  app.addHook('onReady', async () => { status.lookAtAll() })
+  app.addHook('onClose', async () => status.close())
+
+  let legacy: Legacy | undefined
+  if (app.hasDecorator('redis')) {
+    legacy = await startRelay(app, rights)
+    app.redis.on('ready', status.lookAtAll)
+    app.addHook('onClose', async () => { app.redis.off('ready', status.lookAtAll) })
+  } else {
+    app.log.info('without Redis, events of the backend are not passed on')
+  }
+  app.decorate('laravelBridge', { processGifts: (transactions) => processGifts(client, transactions), legacy })
+}, { name: 'laravel-bridge', dependencies: ['store', 'agenda', 'rooms', 'sockets'] })
+
+/** @returns once the backend's events are heard */
+async function startRelay (app: FastifyInstance, rights: Rights): Promise<Legacy> {
+  const { config, log, metrics, redis, rooms, sockets } = app
+  const endings = createEndings(app)
+  app.agenda.on(kickJob, endings.make)
+  const before = app.features.slot<LaravelBridge>('laravel-bridge')?.legacy
+  const relay = createRelay({ log, metrics, rooms, sockets, names: config.LARAVEL_EVENTS, rights, endings, before })
+  const subscription = createSubscription({ redis, log, channel: config.LARAVEL_EVENTS_CHANNEL, receive: relay.receive })
+  app.hooks.on('health:checks', () => ({ relay: subscription.check }))
+  app.addHook('onClose', async () => {
+    subscription.close()
+    relay.close()
+    endings.close()
+  })
+  await subscription.ready()
+  return relay
+}

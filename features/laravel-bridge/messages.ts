@@ -1,0 +1,20 @@
+import { z } from 'zod'
+
+// What the backend answers (see its contract); what it says besides is ignored.
+
+const id = z.union([z.int(), z.string().min(1).max(128)])
+
+/** GET rooms/{id} */
+export const roomAnswer = z.object({ owner_id: id })
+
+/** GET rooms/{id}/members/{uid}/role */
+export const roleAnswer = z.object({ role: z.enum(['owner', 'admin', 'member']) })
+
+/** POST gifts/batch */
+export const batchAnswer = z.object({
+  processed_count: z.int().min(0),
+  failed: z.array(z.object({ transaction_id: z.string(), code: z.int(), reason: z.string() }))
+})
+
+/** POST rooms/{id}/status: any answer will do. */
+export const anyAnswer = z.unknown()

@@ -1,0 +1,199 @@
+import { randomUUID } from 'node:crypto'
+import type { FastifyInstance } from 'fastify'
+import { LRUCache } from 'lru-cache'
+import type { Store } from '../../plugins/store/store.ts'
+import { isRefusal } from './client.ts'
+import type { BackendClient } from './client.ts'
+import { anyAnswer } from './messages.ts'
+
+/** The agenda's name for it, and the book of notes of what the backend was told. */
+export const statusJob = 'room-status'
+
+/** What the backend was last told of a room. */
+interface Told {
+  /** Which room of that name. */
+  createdAt: number
+  count: number
+  /** When, epoch milliseconds. */
+  at: number
+  /** When the room was found to be gone, epoch milliseconds. */
+  endedAt?: number
+  /** Whether the backend knows that. The note then only keeps what is said next from coming too soon. */
+  ended?: boolean
+}
+
+interface Status {
+  is_live: boolean
+  participant_count: number
+  started_at?: string
+  ended_at?: string
+}
+
+export interface RoomStatus {
+  /** Something about a room may have changed. */
+  changed (roomId: string): void
+  /** Tells the backend of one room what it does not know yet: the handler of {@link statusJob}. */
+  tell (roomId: string): Promise<void>
+  /** Has all rooms looked at: they may have changed while nobody here was looking. Goes on until it could be done. */
+  lookAtAll (): Promise<void>
+  close (): void
+}
+
+export interface StatusOptions extends Pick<FastifyInstance, 'agenda' | 'log'> {
+  store: Pick<Store, 'getRoom' | 'getNote' | 'setNote' | 'listNotes' | 'listRooms'>
+  client: Pick<BackendClient, 'call'>
+}
+
+/** How often the backend hears of one room at most (its contract), in milliseconds. */
+const intervalMs = 1000
+/** When it is tried again to say what the backend refuses to hear, in milliseconds. */
+const refusedMs = 30_000
+/** When it is tried again to reach the store, in milliseconds. */
+const retryMs = 1000
+/** Rooms asked for at a time. */
+const page = 500
+/** Rooms of which this server remembers what it told, should the store lose it. */
+const maxRemembered = 10_000
+
+const iso = (ms: number) => new Date(ms).toISOString()
+
+/**
+ * Keeps the backend's view of rooms right. Hooks only say that a room may have
+ * changed; a job of the room then compares what is with what the backend was
+ * last told, and says the difference. So whatever gets lost in between, to a
+ * backend that is away or a server that dies, what is said last is true.
+ */
+export function createRoomStatus ({ agenda, log, store, client }: StatusOptions): RoomStatus {
+  // Rooms whose change is being noted, and whether they have changed again meanwhile.
+  const noting = new Map<string, boolean>()
+  const remembered = new LRUCache<string, Told>({ max: maxRemembered })
+  const timers = new Set<NodeJS.Timeout>()
+  let incarnation: string | undefined
+  let looking: Promise<void> | undefined
+  let closed = false
+
+  function later (fn: () => void): void {
+    if (closed) return
+    const timer = setTimeout(() => {
+      timers.delete(timer)
+      fn()
+    }, retryMs).unref()
+    timers.add(timer)
+  }
+
+  async function note (roomId: string): Promise<void> {
+    try {
+      await agenda.schedule(statusJob, roomId, Date.now())
+      const again = noting.get(roomId) === true
+      noting.delete(roomId)
+      if (again) changed(roomId)
+    } catch (err) {
+      log.debug({ err, roomId }, 'a change of a room is noted later')
+      later(() => { note(roomId) })
+    }
+  }
+
+  function changed (roomId: string): void {
+    const known = noting.has(roomId)
+    noting.set(roomId, known)
+    if (!known) note(roomId)
+  }
+
+  async function post (roomId: string, status: Status): Promise<void> {
+    const answer = await client.call({ name: 'status', method: 'POST', path: ['rooms', roomId, 'status'], body: status }, anyAnswer)
+    if (answer === undefined) log.info({ roomId }, 'the backend does not know the room whose status it was told')
+  }
+
+  async function write (roomId: string, told: Told | undefined): Promise<void> {
+    if (told) remembered.set(roomId, told)
+    else remembered.delete(roomId)
+    await store.setNote(statusJob, roomId, told && JSON.stringify(told))
+  }
+
+  /** @returns whether there is more to say or do */
+  async function sayNext (roomId: string, told: Told | undefined, room: Awaited<ReturnType<Store['getRoom']>>): Promise<boolean> {
+    const at = Date.now()
+    if (told && told.ended !== true && room?.createdAt !== told.createdAt) {
+      const ending = { ...told, endedAt: told.endedAt ?? at }
+      try {
+        await post(roomId, { is_live: false, participant_count: 0, ended_at: iso(ending.endedAt) })
+      } catch (error) {
+        // So that it is the true time once the backend hears it.
+        if (told.endedAt === undefined) await write(roomId, ending)
+        throw error
+      }
+      await write(roomId, { ...ending, at, ended: true })
+      return true
+    }
+    if (!room) {
+      if (told) await write(roomId, undefined)
+      return false
+    }
+    const { createdAt, participantCount } = room
+    if (!told || told.ended === true) {
+      await post(roomId, { is_live: true, participant_count: 0, started_at: iso(createdAt) })
+      await write(roomId, { createdAt, count: 0, at })
+      return participantCount !== 0
+    }
+    if (told.count !== participantCount) {
+      await post(roomId, { is_live: true, participant_count: participantCount })
+      await write(roomId, { createdAt, count: participantCount, at })
+    }
+    return false
+  }
+
+  /** @returns what tells this store from one that has lost everything */
+  async function readIncarnation (): Promise<string | undefined> {
+    const [book, key] = [`${statusJob}-store`, 'incarnation']
+    if (await store.getNote(book, key) === undefined) await store.setNote(book, key, randomUUID())
+    return await store.getNote(book, key)
+  }
+
+  async function look (): Promise<void> {
+    const current = await readIncarnation()
+    if (incarnation !== undefined && incarnation !== current) {
+      // What ended while the store was away is known by these notes alone.
+      for (const [roomId, told] of [...remembered]) {
+        if (await store.getNote(statusJob, roomId) === undefined) await write(roomId, told)
+      }
+    }
+    incarnation = current
+    for (const roomId of await store.listNotes(statusJob)) changed(roomId)
+    for (let after: string | undefined = ''; after !== undefined;) {
+      const rooms: { roomId: string }[] = await store.listRooms(after, page)
+      for (const { roomId } of rooms) changed(roomId)
+      after = rooms.length < page ? undefined : rooms.at(-1)?.roomId
+    }
+  }
+
+  async function lookAtAll (): Promise<void> {
+    looking ??= look().catch((err: unknown) => {
+      log.debug({ err }, 'rooms are looked at later')
+      later(() => { lookAtAll() })
+    }).finally(() => { looking = undefined })
+    await looking
+  }
+
+  return {
+    changed,
+    lookAtAll,
+    async tell (roomId) {
+      const [text, room] = await Promise.all([store.getNote(statusJob, roomId), store.getRoom(roomId)])
+      const told = text === undefined ? undefined : JSON.parse(text) as Told
+      // The clock of the server that said it may be ahead of this one's.
+      const wait = told === undefined ? 0 : Math.min(told.at + intervalMs - Date.now(), intervalMs)
+      try {
+        if (wait > 0) await agenda.schedule(statusJob, roomId, Date.now() + wait)
+        else if (await sayNext(roomId, told, room)) await agenda.schedule(statusJob, roomId, Date.now() + intervalMs)
+      } catch (error) {
+        if (!isRefusal(error)) throw error
+        log.warn({ err: error, roomId }, 'the backend refuses to be told the status of a room')
+        await agenda.schedule(statusJob, roomId, Date.now() + refusedMs)
+      }
+    },
+    close () {
+      closed = true
+      for (const timer of timers) clearTimeout(timer)
+    }
+  }
+}

@@ -1,0 +1,76 @@
+import t from 'tap'
+import { z } from 'zod'
+import type { Call } from '../../../features/laravel-bridge/client.ts'
+import { startBackend } from '../../support/backend.ts'
+import { until } from '../../support/retry.ts'
+import { clientOf, valueOf } from './support.ts'
+
+const room: Call = { name: 'room', method: 'GET', path: ['rooms', '7'] }
+const gifts: Call = { name: 'gifts', method: 'POST', path: ['gifts', 'batch'], body: {} }
+const any = z.unknown()
+const stateOf = (call: string) => `flylive_laravel_breaker_state{call="${call}"}`
+const attempt = (call: Promise<unknown>) => call.then(() => 'OK', (error: { code: string }) => error.code)
+
+t.test('a backend that is down is left alone, and tried now and then', async (t) => {
+  const backend = await startBackend(t)
+  backend.everyRoom = () => 1
+  const openMs = 300
+  const { client, metrics } = clientOf(t, backend, { breaker: { openMs } })
+  // Long well before: that must not keep it from opening.
+  for (let i = 0; i < 200; i++) await client.call(room, any)
+
+  const mend = backend.fault({ kind: 'status', status: 503 })
+  const before = backend.calls()
+  const started = performance.now()
+  let attempts = 0
+  for (; performance.now() - started < openMs * 5; attempts++) {
+    if (await attempt(client.call(room, any)) !== 'UNAVAILABLE') t.fail('a call went through')
+    await new Promise((resolve) => setImmediate(resolve))
+  }
+  const reached = backend.calls() - before
+  t.comment(`${reached} of ${attempts} calls reached the backend in ${openMs * 5} ms`)
+  t.ok(reached >= 6 && reached <= 5 + 5, `five, and one each time it was tried: ${reached}`)
+  t.ok(attempts > 50)
+  t.ok((await valueOf(metrics, 'flylive_laravel_api_calls_total{call="room",result="turned_away"}') ?? 0) >= attempts - reached)
+  t.not(await valueOf(metrics, stateOf('room')), 0)
+
+  mend()
+  await until(async () => await attempt(client.call(room, any)) === 'OK')
+  t.equal(await valueOf(metrics, stateOf('room')), 0)
+  t.equal(await attempt(client.call(room, any)), 'OK')
+})
+
+t.test('only one call tries, and the others do not wait for it', async (t) => {
+  const backend = await startBackend(t)
+  backend.everyRoom = () => 1
+  const { client, metrics } = clientOf(t, backend, { breaker: { openMs: 100 } })
+  backend.fault({ kind: 'status', status: 500, times: 5 })
+  for (let i = 0; i < 5; i++) t.equal(await attempt(client.call(room, any)), 'BACKEND_FAILED')
+  t.equal(await valueOf(metrics, stateOf('room')), 2)
+  await until(async () => await valueOf(metrics, stateOf('room')) === 1)
+  const before = backend.calls()
+  backend.fault({ kind: 'slow', ms: 200, times: 1 })
+  const results = await Promise.all(Array.from({ length: 10 }, () => attempt(client.call(room, any))))
+  t.same(results.sort(), ['OK', ...Array.from({ length: 9 }, () => 'UNAVAILABLE')])
+  t.equal(backend.calls() - before, 1)
+})
+
+t.test('answers of the backend do not speak against it', async (t) => {
+  const backend = await startBackend(t)
+  const { client, metrics } = clientOf(t, backend)
+  for (let i = 0; i < 30; i++) t.equal(await attempt(client.call(room, any)), 'OK', '404')
+  backend.fault({ kind: 'status', status: 403 })
+  for (let i = 0; i < 30; i++) t.equal(await attempt(client.call(room, any)), 'BACKEND_FAILED')
+  t.equal(await valueOf(metrics, stateOf('room')), 0)
+})
+
+t.test('gifts that the backend chokes on do not keep rooms from it', async (t) => {
+  const backend = await startBackend(t)
+  backend.everyRoom = () => 1
+  const { client, metrics } = clientOf(t, backend)
+  backend.fault({ call: 'gifts', kind: 'status', status: 500 })
+  for (let i = 0; i < 10; i++) await attempt(client.call(gifts, any))
+  t.equal(await attempt(client.call(gifts, any)), 'UNAVAILABLE')
+  t.equal(await attempt(client.call(room, any)), 'OK')
+  t.same([await valueOf(metrics, stateOf('gifts')), await valueOf(metrics, stateOf('room'))], [2, 0])
+})

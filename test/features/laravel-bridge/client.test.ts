@@ -1,0 +1,86 @@
+import t from 'tap'
+import { z } from 'zod'
+import type { Call } from '../../../features/laravel-bridge/client.ts'
+import { backendKey, startBackend } from '../../support/backend.ts'
+import type { Fault } from '../../support/backend.ts'
+import { clientOf, valueOf } from './support.ts'
+
+const room: Call = { name: 'room', method: 'GET', path: ['rooms', '7'] }
+const answer = z.object({ owner_id: z.int() })
+
+t.test('a call brings the checked answer, and 404 is one', async (t) => {
+  const backend = await startBackend(t)
+  backend.rooms.set('7', 42).set('a/b c', 43)
+  const { client, metrics } = clientOf(t, backend)
+  t.match(await client.call(room, answer), { owner_id: 42 })
+  t.match(await client.call({ ...room, path: ['rooms', 'a/b c'] }, answer), { owner_id: 43 }, 'names are encoded')
+  t.equal(await client.call({ ...room, path: ['rooms', '8'] }, answer), undefined)
+  t.equal(await valueOf(metrics, 'flylive_laravel_api_calls_total{call="room",result="ok"}'), 2)
+  t.equal(await valueOf(metrics, 'flylive_laravel_api_calls_total{call="room",result="not_found"}'), 1)
+  t.equal(await valueOf(metrics, 'flylive_laravel_api_latency_seconds_count{call="room"}'), 3)
+})
+
+t.test('a path in the base is kept', async (t) => {
+  const backend = await startBackend(t)
+  const { client } = clientOf(t, backend, { url: `${backend.url}/base/` })
+  t.equal(await client.call(room, answer), undefined)
+  t.equal(backend.requests[0]?.path, '/base/api/v1/internal/rooms/7')
+})
+
+t.test('what could not be asked is told from what went wrong', async (t) => {
+  const backend = await startBackend(t)
+  backend.everyRoom = () => 1
+  const cases: [string, Fault, string, string][] = [
+    ['an error of the server', { kind: 'status', status: 500 }, 'BACKEND_FAILED', 'error'],
+    ['a redirect', { kind: 'status', status: 302 }, 'BACKEND_FAILED', 'error'],
+    ['a refusal', { kind: 'status', status: 422 }, 'BACKEND_FAILED', 'refused'],
+    ['a broken connection', { kind: 'reset' }, 'BACKEND_FAILED', 'reset'],
+    ['a broken connection after all was done', { kind: 'reset-after' }, 'BACKEND_FAILED', 'reset'],
+    ['an answer that is not JSON', { kind: 'malformed' }, 'BACKEND_FAILED', 'malformed'],
+    ['no answer', { kind: 'hang' }, 'BACKEND_FAILED', 'timeout'],
+    ['half an answer', { kind: 'stall' }, 'BACKEND_FAILED', 'timeout'],
+    ['a bad gateway', { kind: 'status', status: 502 }, 'UNAVAILABLE', 'unreachable'],
+    ['maintenance', { kind: 'status', status: 503 }, 'UNAVAILABLE', 'unreachable'],
+    ['a gateway that waits', { kind: 'status', status: 504 }, 'UNAVAILABLE', 'unreachable']
+  ]
+  for (const [name, fault, code, result] of cases) {
+    // Each has a breaker of its own.
+    const { client, metrics } = clientOf(t, backend, { timeoutMs: 300 })
+    const mend = backend.fault(fault)
+    await t.rejects(client.call(room, answer), { code }, name)
+    t.equal(await valueOf(metrics, `flylive_laravel_api_calls_total{call="room",result="${result}"}`), 1, name)
+    mend()
+    t.match(await client.call(room, answer), { owner_id: 1 }, `${name}: the next call is well`)
+  }
+  const { client } = clientOf(t, backend)
+  await backend.stop()
+  await t.rejects(client.call(room, answer), { code: 'UNAVAILABLE', details: { retryable: true } }, 'nobody listens')
+  const { client: lost } = clientOf(t, backend, { url: 'http://backend.invalid' })
+  await t.rejects(lost.call(room, answer), { code: 'UNAVAILABLE' }, 'no such host')
+  await backend.start()
+  const { client: stranger } = clientOf(t, backend, { key: `not ${backendKey}` })
+  await t.rejects(stranger.call(room, answer), { code: 'BACKEND_FAILED' }, 'a wrong key')
+  await t.rejects(client.call(room, z.object({ owner: z.int() })), { code: 'BACKEND_FAILED' }, 'an answer of another form')
+})
+
+t.test('the time-out is for the whole call', async (t) => {
+  const backend = await startBackend(t)
+  backend.everyRoom = () => 1
+  backend.fault({ kind: 'stall' })
+  const { client } = clientOf(t, backend, { timeoutMs: 250 })
+  const started = performance.now()
+  await t.rejects(client.call(room, answer), { code: 'BACKEND_FAILED', message: /in time/ })
+  t.ok(performance.now() - started < 2000)
+})
+
+t.test('closing waits for no one for long', async (t) => {
+  const backend = await startBackend(t)
+  backend.fault({ kind: 'hang' })
+  const { client } = clientOf(t, backend)
+  const call = t.rejects(client.call(room, answer), { code: 'BACKEND_FAILED' })
+  await backend.nextCall()
+  const started = performance.now()
+  await client.close()
+  t.ok(performance.now() - started < 4000)
+  await call
+})

@@ -1,0 +1,58 @@
+import t from 'tap'
+import type { LaravelBridge } from '../../../features/laravel-bridge/index.ts'
+import { processGifts } from '../../../features/laravel-bridge/gifts.ts'
+import type { GiftTransaction } from '../../../features/laravel-bridge/gifts.ts'
+import { startBackend } from '../../support/backend.ts'
+import { build } from '../../support/build.ts'
+import { clientOf } from './support.ts'
+
+const gift = (transactionId: string, quantity = 1): GiftTransaction => ({ transactionId, roomId: '7', senderId: 1, recipientId: 2, giftId: 3, quantity, timestamp: 1_700_000_000_000 })
+
+t.test('a batch goes out as the backend expects it, and the refused ones come back', async (t) => {
+  const backend = await startBackend(t)
+  backend.balances.set('1', 5)
+  const { client } = clientOf(t, backend)
+  t.same(await processGifts(client, [gift('a', 4), gift('b', 4)]), { failed: [{ transactionId: 'b', code: 4002, reason: 'Insufficient balance' }] })
+  t.same(backend.requests[0]?.body, {
+    transactions: [
+      { transaction_id: 'a', room_id: '7', sender_id: 1, recipient_id: 2, gift_id: 3, quantity: 4, timestamp: 1_700_000_000_000 },
+      { transaction_id: 'b', room_id: '7', sender_id: 1, recipient_id: 2, gift_id: 3, quantity: 4, timestamp: 1_700_000_000_000 }
+    ]
+  })
+  t.same(await processGifts(client, []), { failed: [] })
+  t.equal(backend.calls('gifts'), 1, 'nothing is no call')
+})
+
+t.test('where it is not known what became of gifts, they can be sent again', async (t) => {
+  const backend = await startBackend(t)
+  const { client } = clientOf(t, backend)
+  backend.fault({ kind: 'reset-after', times: 1 })
+  await t.rejects(processGifts(client, [gift('a')]), { code: 'BACKEND_FAILED' })
+  t.same(await processGifts(client, [gift('a')]), { failed: [] })
+  t.match(backend.ledger.get('a'), { applied: 1, received: 2 })
+  backend.fault({ kind: 'status', status: 503, times: 1 })
+  await t.rejects(processGifts(client, [gift('b')]), { code: 'UNAVAILABLE' })
+})
+
+t.test('gifts that the backend says nothing of are not taken for done', async (t) => {
+  const backend = await startBackend(t)
+  const answers = [
+    { processed_count: 1, failed: [] },
+    { processed_count: 1, failed: [{ transaction_id: 'another', code: 1, reason: '' }] },
+    {},
+    { processed_count: 2 },
+    { processed_count: 2, failed: [{ transaction_id: 'a' }] }
+  ]
+  for (const body of answers) {
+    const odd = await startBackend(t, { extra: () => ({ status: 200, body }) })
+    await t.rejects(processGifts(clientOf(t, odd).client, [gift('a'), gift('b')]), { code: 'BACKEND_FAILED' }, JSON.stringify(body))
+  }
+  await t.rejects(processGifts(clientOf(t, backend, { url: `${backend.url}/wrong` }).client, [gift('a')]), { code: 'BACKEND_FAILED' }, 'a backend without such a call')
+})
+
+t.test('other features reach it by the slot', async (t) => {
+  const backend = await startBackend(t)
+  const { app } = await build(t, { env: backend.env })
+  t.same(await app.features.slot<LaravelBridge>('laravel-bridge')?.processGifts([gift('a')]), { failed: [] })
+  t.ok(backend.ledger.has('a'))
+})

@@ -1,0 +1,141 @@
+import t from 'tap'
+import type { Test } from 'tap'
+import { createRights, freshMs, staleMs, unknownRoomMs } from '../../../features/laravel-bridge/rights.ts'
+import { startBackend } from '../../support/backend.ts'
+import { until } from '../../support/retry.ts'
+import { clientOf, valueOf } from './support.ts'
+
+/** Rights with a clock that a test sets. */
+async function setUp (t: Test) {
+  const backend = await startBackend(t)
+  backend.rooms.set('7', 42)
+  backend.roles.set('7/43', 'admin').set('7/44', 'member')
+  const clock = { ms: 1_000_000 }
+  const { client, metrics } = clientOf(t, backend, { breaker: { openMs: 50 } })
+  return { backend, clock, metrics, rights: createRights({ client, metrics, now: () => clock.ms }) }
+}
+const room = { roomId: '7', ownerId: 42 }
+
+t.test('an answer is asked for once in 30 s', async (t) => {
+  const { backend, clock, rights } = await setUp(t)
+  t.equal(await rights.ownerOf('7'), 42)
+  t.equal(await rights.roleOf(room, '43'), 'admin')
+  clock.ms += freshMs
+  t.equal(await rights.ownerOf('7'), 42)
+  t.equal(await rights.roleOf(room, '43'), 'admin')
+  t.same([backend.calls('room'), backend.calls('role')], [1, 1])
+  backend.rooms.set('7', 50)
+  backend.roles.set('7/43', 'member')
+  clock.ms += 1
+  t.equal(await rights.ownerOf('7'), 50)
+  t.equal(await rights.roleOf(room, '43'), 'member')
+  t.same([backend.calls('room'), backend.calls('role')], [2, 2])
+})
+
+t.test('what many want is asked for by one call', async (t) => {
+  const { backend, rights } = await setUp(t)
+  backend.fault({ kind: 'slow', ms: 50 })
+  t.same(new Set(await Promise.all(Array.from({ length: 200 }, () => rights.roleOf(room, '43')))), new Set(['admin']))
+  t.same(new Set(await Promise.all(Array.from({ length: 200 }, () => rights.ownerOf('7')))), new Set([42]))
+  t.equal(backend.calls(), 2)
+})
+
+t.test('rights take one call', async (t) => {
+  const { backend, rights } = await setUp(t)
+  t.equal(await rights.roleOf(room, '44'), 'member')
+  t.equal(backend.calls(), 1)
+  t.equal(await rights.roleOf(room, '45'), 'member', 'who has no role')
+  t.equal(await rights.roleOf(room, '45'), 'member')
+  t.equal(backend.calls(), 2, 'that there is none is remembered, too')
+  backend.roles.set('7/46', 'owner')
+  t.equal(await rights.roleOf(room, '46'), 'owner', 'the backend names the owner as such')
+  t.equal(backend.calls(), 3)
+  await rights.ownerOf('7')
+  t.equal(await rights.roleOf(room, '42'), 'owner')
+  t.equal(backend.calls(), 4, 'no call for the owner, where it is known')
+})
+
+t.test('an owner who is no member is the owner', async (t) => {
+  const { backend, rights } = await setUp(t)
+  t.equal(await rights.roleOf(room, '42'), 'owner')
+  t.equal(await rights.roleOf({ roomId: '7', ownerId: 45 }, '45'), 'member', 'a former owner is none')
+  t.same([backend.calls('role'), backend.calls('room')], [2, 1])
+})
+
+t.test('a room that is not there may be made the next moment', async (t) => {
+  const { backend, clock, rights } = await setUp(t)
+  t.equal(await rights.ownerOf('8'), undefined)
+  t.equal(await rights.ownerOf('8'), undefined)
+  t.equal(backend.calls('room'), 1)
+  backend.rooms.set('8', 1)
+  clock.ms += unknownRoomMs + 1
+  t.equal(await rights.ownerOf('8'), 1)
+})
+
+t.test('while the backend is away, what was known is used for five minutes', async (t) => {
+  const { backend, clock, metrics, rights } = await setUp(t)
+  const stale = (call: string) => valueOf(metrics, `flylive_laravel_stale_answers_total{call="${call}"}`)
+  t.equal(await rights.ownerOf('7'), 42)
+  t.equal(await rights.roleOf(room, '43'), 'admin')
+  t.equal(await rights.ownerOf('8'), undefined)
+  await backend.stop()
+  t.equal(await rights.roleOf(room, '43'), 'admin')
+  t.equal(await stale('role'), undefined, 'not old yet')
+
+  clock.ms += freshMs + 1
+  t.equal(await rights.roleOf(room, '43'), 'admin')
+  t.equal(await rights.roleOf(room, '42'), 'owner', 'nothing is known of the role, but of the owner')
+  t.equal(await rights.ownerOf('7'), 42)
+  t.same([await stale('role'), await stale('room')], [1, 2])
+  await t.rejects(rights.roleOf(room, '44'), { code: 'UNAVAILABLE', details: { retryable: true } }, 'never a "member" that is a guess')
+  await t.rejects(rights.ownerOf('8'), { code: 'UNAVAILABLE' }, 'that there was no room is no answer now')
+  await t.rejects(rights.ownerOf('9'), { code: 'UNAVAILABLE' })
+
+  clock.ms += staleMs - 2
+  t.equal(await rights.roleOf(room, '43'), 'admin')
+  clock.ms += 2
+  await t.rejects(rights.roleOf(room, '43'), { code: 'UNAVAILABLE' })
+  await t.rejects(rights.roleOf(room, '42'), { code: 'UNAVAILABLE' })
+
+  await backend.start()
+  backend.roles.set('7/43', 'member')
+  t.equal(await until(() => rights.roleOf(room, '43')), 'member')
+})
+
+t.test('a backend that fails in any other way is away, too', async (t) => {
+  for (const fault of [{ kind: 'status', status: 500 }, { kind: 'malformed' }, { kind: 'reset' }] as const) {
+    const { backend, clock, rights } = await setUp(t)
+    t.equal(await rights.roleOf(room, '43'), 'admin')
+    backend.fault(fault)
+    clock.ms += freshMs + 1
+    t.equal(await rights.roleOf(room, '43'), 'admin')
+    await t.rejects(rights.roleOf(room, '44'), { code: 'UNAVAILABLE' })
+    await t.rejects(rights.ownerOf('7'), { code: 'UNAVAILABLE' })
+  }
+})
+
+t.test('what is forgotten is asked for again, also when it is on its way', async (t) => {
+  const { backend, rights } = await setUp(t)
+  t.equal(await rights.roleOf(room, '43'), 'admin')
+  t.equal(await rights.roleOf(room, '44'), 'member')
+  backend.roles.set('7/43', 'member')
+  rights.forget('7', '43')
+  t.equal(await rights.roleOf(room, '43'), 'member')
+  t.equal(await rights.roleOf(room, '44'), 'member')
+  t.equal(backend.calls('role'), 3)
+  rights.forget('7')
+  t.equal(await rights.roleOf(room, '44'), 'member')
+  t.equal(backend.calls('role'), 4)
+
+  rights.forget('7', '43')
+  backend.fault({ kind: 'slow', ms: 100, times: 1 })
+  const asked = backend.nextCall('role')
+  const role = rights.roleOf(room, '43')
+  await asked
+  rights.forget('7', '43')
+  backend.roles.set('7/43', 'admin')
+  t.equal(await role, 'admin')
+  t.equal(backend.calls('role'), 6, 'the first answer was not believed')
+  t.equal(await rights.roleOf(room, '43'), 'admin')
+  t.equal(backend.calls('role'), 6)
+})

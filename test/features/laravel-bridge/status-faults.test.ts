@@ -1,0 +1,131 @@
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import t from 'tap'
+import { startBackend } from '../../support/backend.ts'
+import type { Backend, Status } from '../../support/backend.ts'
+import { build, tokenFor } from '../../support/build.ts'
+import { connect } from '../../support/client.ts'
+import { startServer } from '../../support/process.ts'
+import { freePort, startRedis } from '../../support/redis.ts'
+import { until } from '../../support/retry.ts'
+
+const last = (backend: Backend, roomId: string): Status | undefined => backend.statuses.filter((item) => item.roomId === roomId).at(-1)?.status
+
+t.test('after an outage of the backend, what it hears last is true', async (t) => {
+  const backend = await startBackend(t)
+  backend.everyRoom = () => 1
+  const server = await build(t, { env: { ...backend.env, EMPTY_ROOM_SECONDS: '0' } })
+  const crowd = await Promise.all([1, 2, 3, 4, 5].map((id) => server.connect(id)))
+  const [ada, bob, eve, kim, lee] = crowd as [typeof crowd[0], typeof crowd[0], typeof crowd[0], typeof crowd[0], typeof crowd[0]]
+  for (const roomId of ['7', '8', '9']) {
+    await ada.ok('room:join', { roomId })
+    await until(() => last(backend, roomId)?.participant_count === 1)
+  }
+  await ada.ok('room:join', { roomId: '7' })
+  await kim.ok('room:join', { roomId: '8' })
+  await lee.ok('room:join', { roomId: '9' })
+  await until(() => ['7', '8', '9'].every((roomId) => last(backend, roomId)?.participant_count === 1))
+
+  const before = backend.calls('status')
+  const mend = backend.fault({ call: 'status', kind: 'reset-after' })
+  await bob.ok('room:join', { roomId: '7' })
+  await until(() => backend.calls('status') > before)
+  mend()
+  backend.fault({ call: 'status', kind: 'status', status: 503 })
+  await eve.ok('room:join', { roomId: '7' })
+  await lee.ok('room:leave')
+  const left = Date.now()
+  await until(async () => (await server.app.store.getRoom('9')) === undefined)
+  await kim.ok('room:leave')
+  await until(async () => (await server.app.store.getRoom('8')) === undefined)
+  await kim.ok('room:join', { roomId: '8' })
+  await until(() => backend.calls('status') > before + 5)
+  await bob.ok('room:leave')
+  const calls = backend.calls('status')
+  await until(() => backend.calls('status') > calls)
+  backend.mend()
+  const mended = Date.now()
+
+  await until(() => last(backend, '7')?.participant_count === 2 && last(backend, '9')?.is_live === false && last(backend, '8')?.participant_count === 1)
+  t.comment(`true ${Date.now() - mended} ms after the backend was back`)
+  t.ok(Date.parse(last(backend, '9')?.ended_at ?? '') <= left + 3000, 'the end has the time at which it was')
+  const again = backend.statuses.filter((item) => item.roomId === '8').slice(-3).map(({ status }) => status)
+  t.match(again, [{ is_live: false }, { is_live: true, participant_count: 0, started_at: String }, { participant_count: 1 }], 'a room that was made anew meanwhile ended and started')
+})
+
+t.test('when a server is killed, another tells the backend', async (t) => {
+  const redis = await startRedis(t)
+  const backend = await startBackend(t)
+  backend.everyRoom = () => 1
+  const env = { ...backend.env, REDIS_URL: redis.url, EMPTY_ROOM_SECONDS: '1' }
+  const server = await build(t, { env })
+  const doomed = startServer(t, { ...env, PORT: String(await freePort()), HOST: '127.0.0.1', MEDIASOUP_WORKERS: '1' })
+  const url = await doomed.url
+  const [ada, bob, eve] = [await server.connect(1), await connect(t, url, { token: tokenFor(2) }), await connect(t, url, { token: tokenFor(3) })]
+  await ada.ok('room:join', { roomId: '7' })
+  await bob.ok('room:join', { roomId: '7' })
+  await eve.ok('room:join', { roomId: '8' })
+  await until(() => last(backend, '7')?.participant_count === 2 && last(backend, '8')?.participant_count === 1)
+  backend.fault({ call: 'status', kind: 'hang' })
+  await eve.ok('room:leave')
+  doomed.child.kill('SIGKILL')
+  await doomed.exit
+  backend.mend()
+  const told = () => last(backend, '7')?.participant_count === 1 && last(backend, '8')?.is_live === false
+  // Its lease of the store ends after 10 s, that of a job it had taken after 60 s.
+  await until(told, 90_000)
+  t.match(last(backend, '7'), { is_live: true, participant_count: 1 })
+  t.match(last(backend, '8'), { is_live: false, ended_at: String })
+})
+
+t.test('rooms that ended with the only server are told of when it is back', async (t) => {
+  const backend = await startBackend(t)
+  backend.everyRoom = () => 1
+  const folder = mkdtempSync(join(tmpdir(), 'flylive-data-'))
+  t.teardown(() => rmSync(folder, { recursive: true, force: true }))
+  const env = async () => ({ ...backend.env, DATA_DIR: folder, PORT: String(await freePort()), HOST: '127.0.0.1', MEDIASOUP_WORKERS: '1' })
+  const first = startServer(t, await env())
+  const ada = await connect(t, await first.url, { token: tokenFor(1) })
+  await ada.ok('room:join', { roomId: '7' })
+  await until(() => last(backend, '7')?.participant_count === 1)
+  first.child.kill('SIGKILL')
+  await first.exit
+  await startServer(t, await env()).url
+  await until(() => last(backend, '7')?.is_live === false)
+  t.match(last(backend, '7'), { is_live: false, participant_count: 0, ended_at: String })
+})
+
+t.test('rooms that ended while Redis was away and lost everything are told of, too', async (t) => {
+  const redis = await startRedis(t)
+  const backend = await startBackend(t)
+  backend.everyRoom = () => 1
+  const server = await build(t, { env: { ...backend.env, REDIS_URL: redis.url, EMPTY_ROOM_SECONDS: '1' } })
+  const [ada, bob] = [await server.connect(1), await server.connect(2)]
+  await ada.ok('room:join', { roomId: '7' })
+  await bob.ok('room:join', { roomId: '8' })
+  await until(() => last(backend, '7')?.participant_count === 1 && last(backend, '8')?.participant_count === 1)
+  await redis.kill()
+  await ada.ok('room:leave')
+  await redis.start()
+  await until(() => last(backend, '7')?.is_live === false)
+  await until(() => last(backend, '8')?.participant_count === 1)
+  t.match(last(backend, '8'), { is_live: true })
+})
+
+t.test('what changed while the feature was off is told when it is on', async (t) => {
+  const redis = await startRedis(t)
+  const backend = await startBackend(t)
+  backend.everyRoom = () => 1
+  const off = await build(t, { env: { REDIS_URL: redis.url, EMPTY_ROOM_SECONDS: '1' } })
+  const ada = await off.connect(1)
+  await ada.ok('room:join', { roomId: '7' })
+  const on = await build(t, { env: { ...backend.env, REDIS_URL: redis.url, EMPTY_ROOM_SECONDS: '1' } })
+  await until(() => last(backend, '7')?.participant_count === 1)
+  await on.close()
+  await ada.ok('room:leave')
+  await until(async () => (await off.app.store.getRoom('7')) === undefined)
+  await build(t, { env: { ...backend.env, REDIS_URL: redis.url } })
+  await until(() => last(backend, '7')?.is_live === false)
+  t.match(last(backend, '7'), { ended_at: String })
+})

@@ -1,0 +1,68 @@
+import { once } from 'node:events'
+import { connect, createServer } from 'node:net'
+import type { AddressInfo, Socket } from 'node:net'
+import type { Test } from 'tap'
+import { createClient } from '../../../features/laravel-bridge/client.ts'
+import type { BackendClient, ClientOptions } from '../../../features/laravel-bridge/client.ts'
+import { createMetrics } from '../../../plugins/metrics.ts'
+import type { Metrics } from '../../../plugins/metrics.ts'
+import { backendKey, eventsChannel } from '../../support/backend.ts'
+import type { Backend } from '../../support/backend.ts'
+
+/** A client of the backend that ends with the test. */
+export function clientOf (t: Test, backend: Backend, options: Partial<ClientOptions> = {}): { client: BackendClient, metrics: Metrics } {
+  const metrics = createMetrics()
+  const client = createClient({ url: backend.url, key: backendKey, timeoutMs: 10_000, metrics, ...options })
+  t.teardown(() => client.close())
+  return { client, metrics }
+}
+
+/** @returns the value of one metric, as a line of /metrics names it */
+export async function valueOf ({ registry }: Metrics, line: string): Promise<number | undefined> {
+  const found = (await registry.metrics()).split('\n').find((text) => text.startsWith(`${line} `))
+  return found === undefined ? undefined : Number(found.slice(line.length + 1))
+}
+
+/** A way to Redis on which connections that listen to the backend can be swallowed: open, and silent. */
+export async function swallowing (t: Test, port: number) {
+  const listening = new Set<Socket>()
+  const open = new Set<Socket>()
+  let swallow = false
+  const server = createServer((near) => {
+    const far = connect(port, '127.0.0.1')
+    for (const socket of [near, far]) {
+      open.add(socket)
+      socket.on('error', () => { /* close follows */ })
+      socket.once('close', () => {
+        open.delete(socket)
+        near.destroy()
+        far.destroy()
+      })
+    }
+    far.pipe(near)
+    near.on('data', (chunk: Buffer) => {
+      const text = String(chunk)
+      if (/subscribe/i.test(text) && text.includes(eventsChannel)) {
+        listening.add(far)
+        if (swallow) return
+      }
+      far.write(chunk)
+    })
+  }).listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  t.teardown(() => {
+    for (const socket of open) socket.destroy()
+    server.close()
+  })
+  return {
+    url: `redis://127.0.0.1:${(server.address() as AddressInfo).port}/3`,
+    /** Those that listen now, and with `later` those to come. */
+    swallow (later: boolean) {
+      swallow = later
+      for (const socket of listening) socket.unpipe().resume()
+    },
+    mend () {
+      swallow = false
+    }
+  }
+}
