@@ -310,7 +310,7 @@ export class RoomAudio extends Emitter<AudioEvents> {
         if (link.closed || cause instanceof LinkClosed) return
         // The seat is lost; the event that says so is on its way.
         if (codeOf(cause) === 'NOT_SEATED' && this.#seats.enabled) return
-        // The server has ended it, for the same reason, or for one that may be over.
+        // The server has ended what was sent, for the same reason or another: what there is now is looked at anew.
         if (codeOf(cause) === 'PRODUCER_NOT_FOUND') {
           this.#sync()
           return

@@ -70,6 +70,7 @@ export class Link {
    * Sends a track; another one takes the place of what was sent before.
    *
    * @param sitting what it may be sent for: the server has ended what was sent for anything else
+   * @throws PRODUCER_NOT_FOUND as `stopSending()` does; then nothing is sent
    */
   async send (track: MediaStreamTrack, sitting: number): Promise<void> {
     if (sitting !== this.#sitting) await this.stopSending()
@@ -90,19 +91,21 @@ export class Link {
     this.#sitting = sitting
   }
 
-  /** Stops sending; nothing when nothing is sent. */
+  /**
+   * Stops sending; nothing when nothing is sent.
+   *
+   * @throws PRODUCER_NOT_FOUND when the server was faster, as with those who lose their seats
+   */
   async stopSending (): Promise<void> {
     const producer = this.#forget()
-    if (!producer) return
-    try {
-      await this.#request('audio:closeProducer', { producerId: producer.id })
-    } catch (error) {
-      // The server was faster, as with those who lose their seats.
-      if (codeOf(error) !== 'PRODUCER_NOT_FOUND') throw error
-    }
+    if (producer) await this.#request('audio:closeProducer', { producerId: producer.id })
   }
 
-  /** Tells the server whether what is sent is muted; nothing when it knows. */
+  /**
+   * Tells the server whether what is sent is muted; nothing when it knows.
+   *
+   * @throws PRODUCER_NOT_FOUND when the server has ended what is sent; then nothing is
+   */
   async tellMuted (muted: boolean): Promise<void> {
     const producer = this.#producer
     if (!producer || muted === this.#toldMuted) return

@@ -14,7 +14,7 @@ interface Told {
   /** Which room of that name. */
   createdAt: number
   count: number
-  /** When, epoch milliseconds. */
+  /** When it had heard it, epoch milliseconds. */
   at: number
   /** When the room was found to be gone, epoch milliseconds. */
   endedAt?: number
@@ -112,9 +112,8 @@ export function createRoomStatus ({ agenda, log, store, client }: StatusOptions)
 
   /** @returns whether there is more to say or do */
   async function sayNext (roomId: string, told: Told | undefined, room: Awaited<ReturnType<Store['getRoom']>>): Promise<boolean> {
-    const at = Date.now()
     if (told && told.ended !== true && room?.createdAt !== told.createdAt) {
-      const ending = { ...told, endedAt: told.endedAt ?? at }
+      const ending = { ...told, endedAt: told.endedAt ?? Date.now() }
       try {
         await post(roomId, { is_live: false, participant_count: 0, ended_at: iso(ending.endedAt) })
       } catch (error) {
@@ -122,7 +121,7 @@ export function createRoomStatus ({ agenda, log, store, client }: StatusOptions)
         if (told.endedAt === undefined) await write(roomId, ending)
         throw error
       }
-      await write(roomId, { ...ending, at, ended: true })
+      await write(roomId, { ...ending, at: Date.now(), ended: true })
       return true
     }
     if (!room) {
@@ -132,12 +131,12 @@ export function createRoomStatus ({ agenda, log, store, client }: StatusOptions)
     const { createdAt, participantCount } = room
     if (!told || told.ended === true) {
       await post(roomId, { is_live: true, participant_count: 0, started_at: iso(createdAt) })
-      await write(roomId, { createdAt, count: 0, at })
+      await write(roomId, { createdAt, count: 0, at: Date.now() })
       return participantCount !== 0
     }
     if (told.count !== participantCount) {
       await post(roomId, { is_live: true, participant_count: participantCount })
-      await write(roomId, { createdAt, count: participantCount, at })
+      await write(roomId, { createdAt, count: participantCount, at: Date.now() })
     }
     return false
   }

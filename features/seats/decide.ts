@@ -33,7 +33,8 @@ export type Command =
   // What follows comes from the server itself, for nobody.
   { type: 'gone', userId: UserId, reason: ClearReason } |
   { type: 'away', userIds: readonly UserId[], until: number } |
-  { type: 'tick', present: ReadonlySet<string> } |
+  // By user: whether they are in the room. Who is not named is waited for on.
+  { type: 'tick', present: ReadonlyMap<string, boolean> } |
   { type: 'resize', seatCount: number }
 
 /** How long an invite lives, in milliseconds (protocol.md, seat rules). */
@@ -247,12 +248,11 @@ export function decide (state: SeatState, command: Command, actor: Actor | undef
     }
     case 'tick': {
       for (const seat of next.seats.filter(({ awayUntil = Infinity }) => awayUntil <= now)) {
-        if (command.present.has(userKeyOf(seat.userId))) {
-          delete seat.awayUntil
-          changed = true
-        } else {
-          clear(seat, 'disconnected')
-        }
+        const present = command.present.get(userKeyOf(seat.userId))
+        if (present === false) clear(seat, 'disconnected')
+        if (present !== true) continue
+        delete seat.awayUntil
+        changed = true
       }
       withdraw(({ expiresAt }) => expiresAt <= now)
       return done({})

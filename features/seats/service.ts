@@ -8,7 +8,7 @@ import { userKeyOf } from '../../plugins/sockets/user.ts'
 import type { UserId } from '../../plugins/sockets/user.ts'
 import { decide, needsRights } from './decide.ts'
 import type { Actor, Command, Outcome } from './decide.ts'
-import { nextEnd, noSeats, seatOf, viewOf } from './state.ts'
+import { nextEnd, noSeats, viewOf } from './state.ts'
 import type { SeatState, SeatsView } from './state.ts'
 
 /** Name of the document in which a room's seats are kept. */
@@ -87,6 +87,8 @@ export function createSeats (app: FastifyInstance): Seats {
       const actor = await actorOf(room, session, what)
       const named = what.type === 'assign' || what.type === 'invite' ? { ...what, userId: await memberOf(roomId, what.userId) } : what
       const outcome = await command(roomId, named, actor, room.record.seatCount)
+      // Another of the user's sockets may have left after this one, and before this was done.
+      if (session.roomId !== roomId) await this.lookForAbsent(roomId)
       if (outcome.invite) {
         const { userId, seatIndex, invitedById, expiresAt } = outcome.invite
         await sockets.toUser(userId, 'seat:invite:received', { roomId, seatIndex, invitedById, expiresAt })
@@ -99,10 +101,8 @@ export function createSeats (app: FastifyInstance): Seats {
     },
     async left (roomId, userId, reason) {
       if (reason === 'closed') return
-      const state = this.peek(roomId)
-      const key = userKeyOf(userId)
-      // Most who leave have nothing to do with seats. Where members are here, that is known.
-      if (rooms.get(roomId) && !seatOf(state, key) && !state?.invites.some((invite) => userKeyOf(invite.userId) === key)) return
+      // What is known here may not have it yet that the user sat down a moment ago. Of many
+      // who leave at a time all are looked for in one round trip.
       const what: Command = reason === 'disconnected'
         ? { type: 'away', userIds: [userId], until: Date.now() + graceMs }
         : { type: 'gone', userId, reason: reason === 'kicked' ? 'removed' : 'left' }
@@ -121,7 +121,7 @@ export function createSeats (app: FastifyInstance): Seats {
         if (!before) return
         const due = before.seats.filter(({ awayUntil = Infinity }) => awayUntil <= Date.now()).map(({ userId }) => userKeyOf(userId))
         const members = await store.getMembers(roomId, due)
-        await command(roomId, { type: 'tick', present: new Set(due.filter((_, i) => members[i] !== undefined)) })
+        await command(roomId, { type: 'tick', present: new Map(due.map((key, i) => [key, members[i] !== undefined])) })
         const after = await read(roomId)
         const end = after && nextEnd(after)
         if (end !== undefined) await agenda.schedule(`document:${documentName}`, roomId, end)

@@ -93,7 +93,8 @@ export function difference (from: SeatState | undefined, to: SeatState): RoomEve
     const was = before.seats.find((seat) => seat.seatIndex === seatIndex)
     const same = userKeyOf(was?.userId ?? '') === userKeyOf(userId)
     if (!same) events.push({ type: 'seat:updated', data: { seatIndex, userId, isMuted: isMuted(to, userId) } })
-    else if (isMuted(before, userId) !== isMuted(to, userId) || was?.selfMuted !== selfMuted) events.push({ type: 'seat:userMuted', data: { userId, isMuted: isMuted(to, userId), selfMuted } })
+    // Whoever has just sat down is taken for one who speaks.
+    if (same ? isMuted(before, userId) !== isMuted(to, userId) || was?.selfMuted !== selfMuted : selfMuted) events.push({ type: 'seat:userMuted', data: { userId, isMuted: isMuted(to, userId), selfMuted } })
   }
   return events
 }

@@ -57,6 +57,62 @@ t.test('from seat to seat as fast as one can', async (t) => {
   await expectTone(bob, 'Ada', 440)
 })
 
+t.test('seats that change while audio is on its way', async (t) => {
+  // Bob's page also asks for these right before and right after its next request of a type.
+  const meddle = (next: string, before: string, after: string) => bob.evaluate(([next, before, after]) => {
+    const connection = (window.flylive as NonNullable<typeof window.flylive>).connection
+    const { request } = connection
+    connection.request = new Proxy(request, {
+      apply (_request, _this, args: Parameters<typeof request>) {
+        const ask = (call: string | undefined) => {
+          const [type, data] = JSON.parse(call ?? '[]') as Parameters<typeof request>
+          if (type !== undefined) Reflect.apply(request, connection, [type, data]).catch(() => {})
+        }
+        if (args[0] !== next) return Reflect.apply(request, connection, args)
+        connection.request = request
+        ask(before)
+        const reply = Reflect.apply(request, connection, args)
+        ask(after)
+        return reply
+      }
+    })
+  }, [next, before, after])
+  const take = (seatIndex: number) => JSON.stringify(['seat:take', { seatIndex }])
+  const leave = JSON.stringify(['seat:leave', {}])
+  // As somebody who keeps a track of their own: the page lets go of its own when the seat is lost.
+  await seatOn(bob, 'Get up from seat 5').click()
+  await seatOn(ada, 'Take seat 5').waitFor()
+  await bob.evaluate(async () => {
+    const stream = await navigator.mediaDevices.getUserMedia({ audio: { echoCancellation: false, noiseSuppression: false, autoGainControl: false } })
+    const audio = window.flylive?.audio
+    audio?.on('refused', ({ message }) => { document.documentElement.dataset.refused = message })
+    audio?.publish(stream.getAudioTracks()[0] as MediaStreamTrack)
+  })
+  for (const [before, after] of [['[]', take(5)], [take(6), take(5)], [leave, take(5)], ['[]', leave], [leave, '[]']] as const) {
+    await meddle('audio:produce', before, after)
+    await bob.evaluate(() => window.flylive?.connection.request('seat:take', { seatIndex: 4 }))
+    const left = after === leave || (before === leave && after === '[]')
+    await (left ? seatOn(ada, 'Take seat 5').waitFor() : expectTone(ada, 'Bob', 1000))
+    await until(() => server.app.sfu.producersOf(room).length === (left ? 1 : 2))
+    if (!left) await bob.evaluate(() => window.flylive?.connection.request('seat:leave', {}))
+    await expectTone(ada, 'Bob', 0)
+  }
+  await bob.evaluate(() => window.flylive?.connection.request('seat:take', { seatIndex: 4 }))
+  await expectTone(ada, 'Bob', 1000)
+  await meddle('audio:selfMute', leave, take(4))
+  await bob.evaluate(() => window.flylive?.audio?.mute())
+  await personOn(ada, 'Bob', 'muted').waitFor()
+  await seatOn(ada, 'Seat 5: Bob').waitFor()
+  await bob.evaluate(() => window.flylive?.audio?.unmute())
+  await expectTone(ada, 'Bob', 1000)
+  await bob.evaluate(() => window.flylive?.connection.request('seat:leave', {}))
+  await expectTone(ada, 'Bob', 0)
+  t.equal(await bob.evaluate(() => document.documentElement.dataset.refused), undefined)
+  await bob.evaluate(() => window.flylive?.audio?.unpublish())
+  await seatOn(bob, 'Take seat 5').click()
+  await expectTone(ada, 'Bob', 1000)
+})
+
 t.test('who is muted by the owner stays so, whatever they do', async (t) => {
   await ada.getByRole('button', { name: 'Mute Bob' }).click()
   await statusOf(bob, 'Connected, muted by the host')

@@ -236,7 +236,7 @@ async function startNode (t: Test, folder: string, i: number, env: Record<string
       LARAVEL_API_TIMEOUT_MS: '1000',
       MEDIASOUP_WORKERS: '1',
       MEDIASOUP_RTC_MIN_PORT: String(40_000 + (process.pid * 20 + i * 5) % 15_000),
-      LOG_LEVEL: 'error',
+      LOG_LEVEL: 'warn',
       PORT: port,
       DATA_DIR: data,
       ...env
@@ -252,9 +252,9 @@ async function startNode (t: Test, folder: string, i: number, env: Record<string
   // At this level it does not say where it listens.
   const ready = async () => {
     await until(async () => {
-      if (server.child.exitCode !== null) throw new Error(`The server ended: ${server.output()}`)
-      return (await fetch(`${url}/livez`)).status === 200
-    }, 40_000)
+      const status = await fetch(`${url}/livez`).then((response) => response.status, String)
+      if (status !== 200) throw new Error(`A server does not start (${status}): ${server.output()}`)
+    }, 60_000)
   }
   await ready()
   return {

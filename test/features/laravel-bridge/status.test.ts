@@ -9,10 +9,10 @@ import { until } from '../../support/retry.ts'
 const told = (backend: Backend, roomId = '7'): Status[] => backend.statuses.filter((item) => item.roomId === roomId).map(({ status }) => status)
 const counts = (backend: Backend, roomId = '7') => told(backend, roomId).map((status) => status.participant_count)
 
-/** At most one a second, also over several servers; the jobs' clock and the network may be some milliseconds apart. */
+/** At most one a second, also over several servers. */
 function spaced (t: Test, backend: Backend, roomId = '7'): void {
   const times = backend.statuses.filter((item) => item.roomId === roomId).map(({ at }) => at)
-  for (let i = 1; i < times.length; i++) t.ok((times[i] as number) - (times[i - 1] as number) >= 950, `${(times[i] as number) - (times[i - 1] as number)} ms apart`)
+  for (let i = 1; i < times.length; i++) t.ok((times[i] as number) - (times[i - 1] as number) >= 999, `${(times[i] as number) - (times[i - 1] as number)} ms apart`)
 }
 
 onEveryStore(t, 'a room starts, its count changes, it ends', async (t, env) => {

@@ -1,0 +1,280 @@
+import fc from 'fast-check'
+import t from 'tap'
+import { assignedMs, decide, inviteMs } from '../../../features/seats/decide.ts'
+import type { Actor, Command } from '../../../features/seats/decide.ts'
+import { difference, isMuted, nextEnd, noSeats, viewOf } from '../../../features/seats/state.ts'
+import type { SeatState } from '../../../features/seats/state.ts'
+import { tries } from '../../support/arbitrary.ts'
+import { apply, plain, viewFrom } from './view.ts'
+import type { View } from './view.ts'
+
+// The rules by model: whatever many users with different rights command, in
+// whatever order, none of these may ever be broken.
+
+const people = 8
+const most = 7
+const userId = fc.oneof(fc.integer({ min: 1, max: people }), fc.integer({ min: 1, max: people }).map(String))
+const seatIndex = fc.integer({ min: 0, max: most + 1 })
+const optional = fc.option(seatIndex, { nil: undefined })
+
+const byPeople: fc.Arbitrary<Command> = fc.oneof(
+  { weight: 4, arbitrary: fc.record({ type: fc.constant('take' as const), seatIndex }) },
+  { weight: 3, arbitrary: fc.record({ type: fc.constantFrom('lock' as const, 'unlock' as const), seatIndex }) },
+  { weight: 1, arbitrary: fc.record({ type: fc.constant('leave' as const) }) },
+  { weight: 4, arbitrary: fc.record({ type: fc.constantFrom('assign' as const, 'invite' as const, 'invite' as const), userId, seatIndex }) },
+  { weight: 4, arbitrary: fc.record({ type: fc.constantFrom('remove' as const, 'mute' as const, 'unmute' as const), userId }) },
+  { weight: 3, arbitrary: fc.record({ type: fc.constantFrom('accept' as const, 'accept' as const, 'decline' as const), seatIndex: optional }) },
+  { weight: 1, arbitrary: fc.record({ type: fc.constant('selfMute' as const), muted: fc.boolean() }) }
+)
+const byServer: fc.Arbitrary<Command> = fc.oneof(
+  fc.record({ type: fc.constant('gone' as const), userId, reason: fc.constantFrom('left' as const, 'removed' as const) }),
+  fc.record({ type: fc.constant('away' as const), userIds: fc.array(userId, { maxLength: 3 }), until: fc.integer({ min: 0, max: 60_000 }) }),
+  fc.array(fc.tuple(userId.map(String), fc.boolean()), { maxLength: people }).map((present): Command => ({ type: 'tick', present: new Map(present) })),
+  fc.record({ type: fc.constant('resize' as const), seatCount: fc.integer({ min: 1, max: most }) })
+)
+interface Step { command: Command, actor: Actor | undefined, later: number }
+const later = fc.oneof(fc.integer({ min: 0, max: 100 }), fc.integer({ min: 0, max: inviteMs + 1000 }))
+const step: fc.Arbitrary<Step> = fc.oneof(
+  { weight: 6, arbitrary: fc.tuple(byPeople, userId, later).map(([command, userId, later]) => ({ command, later, actor: { userId, role: roleOf(userId), ownerId: 1 } })) },
+  { weight: 1, arbitrary: fc.tuple(byServer, later).map(([command, later]) => ({ command, later, actor: undefined })) }
+)
+/** The first is the owner, the next two are admins. */
+function roleOf (userId: string | number) {
+  if (String(userId) === '1') return 'owner' as const
+  return Number(userId) <= 3 ? 'admin' as const : 'member' as const
+}
+
+/** A state as somebody sees it who was told all of it. */
+function seen (state: SeatState): View {
+  const { seats, ...rest } = viewOf(state)
+  return viewFrom({ ...rest, seats: seats.map((seat, i) => ({ ...seat, selfMuted: state.seats[i]?.selfMuted === true })), invites: state.invites })
+}
+const codes = new Set<string>()
+
+/** What must be so of every state. */
+function check (state: SeatState): void {
+  const indexes = state.seats.map(({ seatIndex }) => seatIndex)
+  const holders = state.seats.map(({ userId }) => String(userId))
+  const fail = (what: string): never => { throw new Error(`${what}: ${JSON.stringify(state)}`) }
+  if (new Set(indexes).size !== indexes.length) fail('a seat has two holders')
+  if (new Set(holders).size !== holders.length) fail('a user is on two seats')
+  if (indexes.some((index) => state.locked.includes(index))) fail('somebody is on a locked seat')
+  if ([...indexes, ...state.locked, ...state.invites.map(({ seatIndex }) => seatIndex)].some((index) => index < 0 || index >= state.seatCount)) fail('there is no such seat')
+  if (new Set(state.locked).size !== state.locked.length) fail('a seat is locked twice')
+  if (new Set(state.muted).size !== state.muted.length) fail('somebody is muted twice')
+  if (indexes.some((index, i) => index < (indexes[i - 1] ?? -1))) fail('seats are not in order')
+  if (state.invites.some(({ seatIndex }) => indexes.includes(seatIndex))) fail('there is an invite to a taken seat')
+  if (new Set(state.invites.map(({ seatIndex }) => seatIndex)).size !== state.invites.length) fail('a seat has two invites')
+  if (new Set(state.seats.map(({ sitting }) => sitting)).size !== state.seats.length) fail('two sittings are one')
+}
+
+/** Whether somebody may command a thing, by the words of the contract. */
+function mayCommand ({ command, actor }: Step, state: SeatState): boolean {
+  if (!actor || actor.role === 'owner') return true
+  const owners = (userId: string | number | undefined) => String(userId) === '1'
+  switch (command.type) {
+    case 'take': case 'leave': case 'accept': case 'decline': case 'selfMute': return true
+    case 'assign': return false
+    case 'remove': return actor.role === 'admin' && !owners(command.userId)
+    case 'lock': return actor.role === 'admin' && !owners(state.seats.find(({ seatIndex }) => seatIndex === command.seatIndex)?.userId)
+    default: return actor.role === 'admin'
+  }
+}
+
+/** @returns undefined when it is refused */
+function attempt<T> (decide: () => T): T | undefined {
+  try {
+    return decide()
+  } catch (error) {
+    const { code } = error as { code?: string }
+    if (code === undefined) throw error
+    codes.add(code)
+    return undefined
+  }
+}
+
+/** Does one step and checks all that must hold of it. */
+function advance (state: SeatState, step: Step, now: number): SeatState {
+  const { command, actor } = step
+  const given = JSON.stringify(state)
+  const decision = attempt(() => decide(state, command, actor, now))
+  if (JSON.stringify(state) !== given) throw new Error(`${command.type} changed what it was given`)
+  if (!decision) return state
+  if (!mayCommand(step, state)) throw new Error(`a ${actor?.role} may ${command.type}`)
+
+  const { state: next = state, events = [], wakeAt } = decision
+  if (decision.state === undefined && events.length > 0) throw new Error('something is told that is not so')
+  check(next)
+  const view = seen(state)
+  for (const event of events) {
+    const wrong = apply(view, event)
+    if (wrong !== '') throw new Error(`${wrong} after ${command.type}`)
+  }
+  sameView(view, next, `the events of ${command.type}`)
+  if (decision.state !== undefined && wakeAt !== nextEnd(next)) throw new Error('it is not looked at in time')
+  if (command.type === 'tick') {
+    if (next.invites.some(({ expiresAt }) => expiresAt <= now)) throw new Error('an invite outlives its time')
+    for (const { userId, awayUntil = Infinity } of state.seats) {
+      const present = command.present.get(String(userId))
+      const seat = next.seats.find((seat) => String(seat.userId) === String(userId))
+      if ((seat === undefined) !== (awayUntil <= now && present === false)) throw new Error(`${userId} ${seat ? 'stays' : 'goes'}`)
+      if (present === true && (seat?.awayUntil ?? Infinity) <= now) throw new Error(`${userId} is waited for on`)
+    }
+  }
+  // Silence ends by those who may end it alone.
+  for (const key of state.muted) {
+    if (next.muted.includes(key)) continue
+    const lifted = (command.type === 'unmute' || command.type === 'assign') && String(command.userId) === key
+    if (!lifted && !(command.type === 'accept' && String(actor?.userId) === key)) throw new Error(`${command.type} ends the silence of ${key}`)
+  }
+  return next
+}
+
+function sameView (view: View, state: SeatState, what: string): void {
+  const all = (view: View) => JSON.stringify({ ...plain(view), selfMuted: [...view.seats].filter(([, { selfMuted }]) => selfMuted).map(([index]) => index).sort() })
+  const [got, wanted] = [all(view), all(seen(state))]
+  if (got !== wanted) throw new Error(`${what} lead to ${got} instead of ${wanted}`)
+}
+
+t.test('whatever is commanded, by whomever', async (t) => {
+  fc.assert(fc.property(fc.array(step, { maxLength: 120, size: 'max' }), (steps) => {
+    let state = noSeats(most)
+    let now = 1000
+    const states = [state]
+    for (const step of steps) {
+      now += step.later
+      state = advance(state, step, now)
+      states.push(state)
+    }
+    // Whoever missed anything between is told how to get there; whoever was told some of it, too.
+    for (const [i, from] of states.entries()) {
+      const to = states[(i * 7919) % states.length] as SeatState
+      const view = seen(from)
+      for (const event of difference(from, to)) apply(view, event)
+      sameView(view, to, 'what was missed')
+      const fresh = seen(noSeats(to.seatCount))
+      for (const event of difference(undefined, to)) apply(fresh, event)
+      sameView(fresh, to, 'what there is')
+    }
+  }), tries(300))
+  t.same([...codes].sort(), [
+    'CANNOT_TARGET_SELF', 'FORBIDDEN', 'INVITE_NOT_FOUND', 'INVITE_PENDING', 'NOT_SEATED',
+    'SEAT_ALREADY_LOCKED', 'SEAT_INVALID', 'SEAT_LOCKED', 'SEAT_NOT_LOCKED', 'SEAT_TAKEN'
+  ], 'every refusal has been met')
+})
+
+t.test('what was missed is told without a fault on the way', async (t) => {
+  fc.assert(fc.property(fc.array(step, { maxLength: 40, size: 'max' }), fc.array(step, { maxLength: 40, size: 'max' }), (before, after) => {
+    let now = 1000
+    const run = (state: SeatState, steps: readonly Step[]) => steps.reduce((state, step) => {
+      now += step.later
+      return advance(state, step, now)
+    }, state)
+    const from = run(noSeats(most), before)
+    const to = run(from, after)
+    const view = seen(from)
+    for (const event of difference(from, to)) {
+      const wrong = apply(view, event)
+      if (wrong !== '') throw new Error(wrong)
+    }
+    sameView(view, to, 'what was missed')
+  }), tries(200))
+})
+
+// One rule after the other, as the contract words them.
+
+const owner: Actor = { userId: 1, role: 'owner', ownerId: 1 }
+const admin: Actor = { userId: 2, role: 'admin', ownerId: 1 }
+const member = (userId: string | number): Actor => ({ userId, role: 'member' })
+
+type Move = [command: Command, actor?: Actor, now?: number]
+
+/** What the last of several commands comes to. */
+function after (...moves: readonly [Move, ...Move[]]) {
+  let state = noSeats(4)
+  let events: readonly { type: string, data: object }[] = []
+  let changed = false
+  for (const [command, actor, now = 0] of moves) {
+    const decision = decide(state, command, actor, now)
+    changed = decision.state !== undefined
+    state = decision.state ?? state
+    events = decision.events ?? []
+  }
+  return { state, events, changed }
+}
+
+/** With what code the last of several commands is refused. */
+function refusal (...moves: readonly [Move, ...Move[]]): string {
+  try {
+    after(...moves)
+    return 'none'
+  } catch (error) {
+    return (error as { code: string }).code
+  }
+}
+
+const take = (seatIndex: number): Command => ({ type: 'take', seatIndex })
+const invite = (userId: number, seatIndex: number): Command => ({ type: 'invite', userId, seatIndex })
+const mute = (userId: number): Command => ({ type: 'mute', userId })
+
+t.test('an invite lives thirty seconds', async (t) => {
+  t.equal(inviteMs, 30_000)
+  const invited: Move = [invite(5, 1), admin, 1000]
+  t.same(after(invited).state.invites, [{ seatIndex: 1, userId: 5, invitedById: 2, expiresAt: 31_000 }])
+  t.equal(nextEnd(after(invited).state), 31_000)
+  t.equal(refusal(invited, [{ type: 'accept' }, member('5'), 30_999]), 'none')
+  for (const type of ['accept', 'decline'] as const) t.equal(refusal(invited, [{ type }, member(5), 31_000]), 'INVITE_NOT_FOUND', type)
+  t.equal(refusal(invited, [invite(6, 1), owner, 30_999]), 'INVITE_PENDING')
+  t.equal(refusal(invited, [invite(6, 1), owner, 31_000]), 'none', 'one that is over stands in nobody\'s way')
+  t.same(after(invited, [invite(6, 1), owner, 31_000]).events, [
+    { type: 'seat:invite:pending', data: { seatIndex: 1, isPending: false, invitedUserId: 5 } },
+    { type: 'seat:invite:pending', data: { seatIndex: 1, isPending: true, invitedUserId: 6 } }
+  ])
+  t.same(after(invited, [{ type: 'tick', present: new Map() }, undefined, 30_999]).changed, false)
+  t.same(after(invited, [{ type: 'tick', present: new Map() }, undefined, 31_000]).events, [
+    { type: 'seat:invite:pending', data: { seatIndex: 1, isPending: false, invitedUserId: 5 } }
+  ])
+})
+
+t.test('of several invites the newest is meant when none is named', async (t) => {
+  const both: [Move, Move] = [[invite(5, 3), owner, 0], [invite(5, 1), owner, 1]]
+  t.match(after(...both, [{ type: 'accept' }, member(5), 2]).state, { seats: [{ seatIndex: 1, userId: 5 }], invites: [{ seatIndex: 3 }] })
+  t.match(after(...both, [{ type: 'accept', seatIndex: 3 }, member(5), 2]).state, { seats: [{ seatIndex: 3 }], invites: [{ seatIndex: 1 }] })
+  t.equal(refusal(...both, [{ type: 'accept', seatIndex: 2 }, member(5), 2]), 'INVITE_NOT_FOUND')
+  t.equal(refusal(...both, [{ type: 'accept' }, member(6), 2]), 'INVITE_NOT_FOUND', 'it is for the invited')
+})
+
+t.test('silence is not shaken off', async (t) => {
+  const muted: [Move, Move] = [[take(0), member(5)], [mute(5), admin]]
+  t.equal(isMuted(after(...muted, [{ type: 'leave' }, member(5)], [take(1), member('5')]).state, 5), true, 'not by sitting down again')
+  t.equal(isMuted(after(...muted, [take(1), member(5)]).state, 5), true, 'nor by moving')
+  t.equal(isMuted(after(...muted, [{ type: 'gone', userId: 5, reason: 'left' }], [take(1), member(5)]).state, 5), true, 'nor by leaving the room')
+  t.equal(isMuted(after(...muted, [{ type: 'assign', userId: 5, seatIndex: 2 }, owner]).state, 5), false, 'but whom the owner puts on a seat may speak')
+  t.equal(isMuted(after(...muted, [invite(5, 2), admin], [{ type: 'accept' }, member(5)]).state, 5), false, 'and whom an admin invites')
+  t.equal(after(...muted, [mute(5), owner]).changed, false, 'twice is once')
+})
+
+t.test('a seat waits for its user, and no longer', async (t) => {
+  const away: [Move, Move] = [[take(0), member(5)], [{ type: 'away', userIds: ['5', 6], until: 1000 }]]
+  const tick = (now: number, ...present: [string, boolean][]): Move => [{ type: 'tick', present: new Map(present) }, undefined, now]
+  t.same(after(...away).events, [], 'nobody is told')
+  t.equal(nextEnd(after(...away).state), 1000)
+  t.equal(after(...away, tick(999, ['5', false])).changed, false)
+  t.equal(after(...away, tick(1000)).changed, false, 'not without a look whether they are there')
+  t.same(after(...away, tick(1000, ['5', false])).events, [{ type: 'seat:cleared', data: { seatIndex: 0, userId: 5, reason: 'disconnected' } }])
+  const back = after(...away, tick(1000, ['5', true]))
+  t.same([back.events, nextEnd(back.state), back.state.seats.length], [[], undefined, 1])
+  t.equal(nextEnd(after(...away, [{ type: 'away', userIds: [5], until: 3000 }]).state), 3000, 'who breaks off again is waited for again')
+  t.match(after([{ type: 'assign', userId: 5, seatIndex: 1 }, owner, 100]).state.seats, [{ awayUntil: 100 + assignedMs }], 'whom the owner puts on a seat must be there')
+})
+
+t.test('fewer seats', async (t) => {
+  const moves: [Move, Move, Move, Move] = [[take(3), member(5)], [take(0), member(6)], [{ type: 'lock', seatIndex: 2 }, owner], [invite(7, 1), owner]]
+  t.same(after(...moves, [{ type: 'resize', seatCount: 1 }]).events, [
+    { type: 'seat:cleared', data: { seatIndex: 3, userId: 5, reason: 'removed' } },
+    { type: 'seat:invite:pending', data: { seatIndex: 1, isPending: false, invitedUserId: 7 } },
+    { type: 'seat:count', data: { seatCount: 1 } }
+  ])
+  t.same(after(...moves, [{ type: 'resize', seatCount: 1 }], [{ type: 'resize', seatCount: 4 }]).state.locked, [], 'what vanished does not come back')
+  t.equal(after(...moves, [{ type: 'resize', seatCount: 4 }]).changed, false)
+})

@@ -1,0 +1,55 @@
+import t from 'tap'
+import { onEveryStore } from '../../support/build.ts'
+import { scene, seatsOf, told } from './scene.ts'
+
+onEveryStore(t, 'the owner puts somebody on a seat', async (t, env) => {
+  const { server, owner, member, all } = await scene(t, env)
+  t.same(await owner.ok('seat:assign', { userId: '3', seatIndex: 2 }), { seatIndex: 2 })
+  for (const client of all) t.same(await client.event('seat:updated'), { roomId: 'r1', seatIndex: 2, userId: 3, isMuted: false }, 'with the id of the token')
+  t.same(await owner.ok('seat:assign', { userId: 3, seatIndex: 2 }), { seatIndex: 2 }, 'twice is once')
+  await owner.ok('seat:assign', { userId: 3, seatIndex: 0 })
+  for (const client of all) {
+    await client.event('seat:updated')
+    t.same(told(client), ['updated 2 3 false', 'cleared 2 3 moved', 'updated 0 3 false'], 'the older seat is left')
+  }
+  await owner.ok('seat:assign', { userId: 1, seatIndex: 1 })
+  t.match((await seatsOf(server)).seats, [{ seatIndex: 0, userId: 3 }, { seatIndex: 1, userId: 1 }])
+  t.same(await member.ok('seat:leave'), { seatIndex: 0 })
+})
+
+onEveryStore(t, 'who sits there is displaced', async (t, env) => {
+  const { owner, member, other, all } = await scene(t, env)
+  await member.ok('seat:take', { seatIndex: 0 })
+  await owner.ok('seat:assign', { userId: 4, seatIndex: 0 })
+  for (const client of all) {
+    await client.event('seat:updated', ({ userId }) => userId === '4')
+    t.same(told(client), ['updated 0 3 false', 'cleared 0 3 removed', 'updated 0 4 false'])
+  }
+  t.equal(await member.fails('seat:leave'), 'NOT_SEATED')
+  await other.ok('seat:leave')
+})
+
+onEveryStore(t, 'who is put on a seat and stays in the room keeps it', async (t, env) => {
+  const { server, owner, member, other } = await scene(t, env)
+  await owner.ok('seat:assign', { userId: 3, seatIndex: 0 })
+  t.type((await seatsOf(server)).seats[0]?.awayUntil, 'number', 'it is made sure that they are there')
+  // When that has been done nobody is told of anything.
+  const before = told(other).length
+  const done = server.app.agenda.schedule('document:seats', 'r1', 0)
+  await done
+  await other.event('seat:updated')
+  t.equal(told(other).length, before + (before === 0 ? 1 : 0))
+  t.same(await member.ok('seat:leave'), { seatIndex: 0 })
+})
+
+onEveryStore(t, 'somebody is put off a seat', async (t, env) => {
+  const { owner, admin, member, other, all } = await scene(t, env)
+  await member.ok('seat:take', { seatIndex: 0 })
+  await other.ok('seat:take', { seatIndex: 1 })
+  t.same(await owner.ok('seat:remove', { userId: '3' }), { userId: 3 }, 'with the id of the token')
+  for (const client of all) t.same(await client.event('seat:cleared'), { roomId: 'r1', seatIndex: 0, userId: 3, reason: 'removed' })
+  t.equal(await owner.fails('seat:remove', { userId: 3 }), 'NOT_SEATED')
+  t.same(await admin.ok('seat:remove', { userId: 4 }), { userId: '4' })
+  for (const client of all) t.same(await client.event('seat:cleared'), { roomId: 'r1', seatIndex: 1, userId: '4', reason: 'removed' })
+  await member.ok('seat:take', { seatIndex: 0 })
+})

@@ -1,0 +1,63 @@
+import type { Test } from 'tap'
+import type { SeatState } from '../../../features/seats/state.ts'
+import { build, tokenFor } from '../../support/build.ts'
+import type { TestServer } from '../../support/build.ts'
+import type { TestClient } from '../../support/client.ts'
+import { dtlsParameters, rtpCapabilities, rtpParameters } from '../../support/rtp.ts'
+
+/** A server with a room of four seats in which an owner (1), an admin (2) and two members (3, '4') are. */
+export async function scene (t: Test, env: Record<string, string>) {
+  const server = await build(t, { env })
+  const owner = await server.connect(1)
+  const admin = await connectAdmin(server, 2)
+  const [member, other] = [await server.connect(3), await server.connect('4')]
+  const all = [owner, admin, member, other]
+  await owner.ok('room:join', { roomId: 'r1', seatCount: 4 })
+  for (const client of all.slice(1)) await client.ok('room:join', { roomId: 'r1' })
+  return { server, owner, admin, member, other, all }
+}
+
+/** Connects as a user whom the token makes an admin of every room. */
+export function connectAdmin (server: TestServer, userId: string | number): Promise<TestClient> {
+  return server.connect(userId, { token: tokenFor(userId, { roles: ['admin'] }) })
+}
+
+/** Sends audio. @returns the producer's id */
+export async function produce (client: TestClient): Promise<string> {
+  const { id: transportId } = await client.ok('transport:create', { type: 'producer' })
+  await client.ok('transport:connect', { transportId, dtlsParameters })
+  const { id } = await client.ok('audio:produce', { transportId, kind: 'audio', rtpParameters: rtpParameters() })
+  return String(id)
+}
+
+/** Listens to a producer. @returns the consumer's id */
+export async function consume (client: TestClient, producerId: string): Promise<string> {
+  const { id: transportId } = await client.ok('transport:create', { type: 'consumer' })
+  const { id } = await client.ok('audio:consume', { transportId, producerId, rtpCapabilities })
+  return String(id)
+}
+
+/** Seats as the admin's page has them. */
+export async function seatsOf (server: TestServer, roomId = 'r1') {
+  const { body } = await server.admin('GET', `/admin/rooms/${roomId}/seats`)
+  return body as unknown as Omit<SeatState, 'locked' | 'muted' | 'sittings' | 'seats'> & {
+    seats: { seatIndex: number, userId: unknown, isMuted: boolean, selfMuted: boolean, awayUntil: number | null }[]
+    lockedSeats: number[]
+  }
+}
+
+/** Makes what ends by itself in a room end soon, so that nobody needs to wait for it. */
+export async function hurry (server: TestServer, ms: number, roomId = 'r1'): Promise<void> {
+  const end = Date.now() + ms
+  await server.app.rooms.documents.change<SeatState, undefined>(roomId, 'seats', (state) => {
+    if (!state) throw new Error('nobody has done anything about seats')
+    const seats = state.seats.map((seat) => seat.awayUntil === undefined ? seat : { ...seat, awayUntil: end })
+    const invites = state.invites.map((invite) => ({ ...invite, expiresAt: end }))
+    return { state: { ...state, seats, invites }, wakeAt: end, result: undefined }
+  })
+}
+
+/** The seat events that came to a client, as short texts. */
+export const told = (client: TestClient): string[] => client.events
+  .filter(({ type }) => type.startsWith('seat:'))
+  .map(({ type, data: { roomId, ...data } }) => `${type.slice(5)} ${Object.values(data).map(String).join(' ')}`)

@@ -1,0 +1,110 @@
+import type { UserId } from '../../../plugins/sockets/user.ts'
+import type { Event, TestClient } from '../../support/client.ts'
+
+// What a client knows of a room's seats, from the reply to its join and what it
+// was told since: nothing else.
+
+export interface View {
+  seatCount: number
+  /** By index. */
+  seats: Map<number, { userId: UserId, isMuted: boolean, selfMuted: boolean }>
+  locked: Set<number>
+  /** By index. */
+  invites: Map<number, UserId>
+}
+
+/** What the reply to a join, or the admin's page, says of seats. */
+export interface SeatsReply {
+  seatCount: number
+  seats: readonly { seatIndex: number, userId: UserId, isMuted: boolean, selfMuted?: boolean }[]
+  lockedSeats: readonly number[]
+  pendingInvites?: readonly { seatIndex: number, invitedUserId: UserId }[]
+  invites?: readonly { seatIndex: number, userId: UserId }[]
+}
+
+export function viewFrom ({ seatCount, seats, lockedSeats, pendingInvites, invites }: SeatsReply): View {
+  return {
+    seatCount,
+    seats: new Map(seats.map(({ seatIndex, userId, isMuted, selfMuted = false }) => [seatIndex, { userId, isMuted, selfMuted }])),
+    locked: new Set(lockedSeats),
+    invites: new Map([
+      ...(pendingInvites ?? []).map(({ seatIndex, invitedUserId }) => [seatIndex, invitedUserId] as const),
+      ...(invites ?? []).map(({ seatIndex, userId }) => [seatIndex, userId] as const)
+    ])
+  }
+}
+
+/**
+ * Changes a view as an event says.
+ *
+ * @returns what is wrong with that; empty when it fits
+ */
+export function apply (view: View, { type, data }: { type: string, data: object }): string {
+  const { seatIndex = -1, userId = '', isMuted = false, selfMuted = false, isLocked, isPending, invitedUserId = '', seatCount = 0 } = data as Partial<{
+    seatIndex: number, userId: UserId, isMuted: boolean, selfMuted: boolean, isLocked: boolean, isPending: boolean, invitedUserId: UserId, seatCount: number
+  }>
+  const wrong: string[] = []
+  const there = view.seats.get(seatIndex)
+  const others = [...view.seats].filter(([index, seat]) => index !== seatIndex && String(seat.userId) === String(userId))
+  switch (type) {
+    case 'seat:updated':
+      if (there && String(there.userId) !== String(userId)) wrong.push(`seat ${seatIndex} has ${there.userId}, and now ${userId}`)
+      if (others.length > 0) wrong.push(`${userId} is on seat ${others[0]?.[0]}, and now on ${seatIndex}`)
+      if (view.locked.has(seatIndex)) wrong.push(`${userId} is on the locked seat ${seatIndex}`)
+      view.seats.set(seatIndex, { userId, isMuted, selfMuted: false })
+      break
+    case 'seat:cleared':
+      if (String(there?.userId) !== String(userId)) wrong.push(`seat ${seatIndex} is cleared of ${userId} and has ${there?.userId}`)
+      view.seats.delete(seatIndex)
+      break
+    case 'seat:locked':
+      if (view.locked.has(seatIndex) === isLocked) wrong.push(`seat ${seatIndex} is locked ${isLocked} already`)
+      if (isLocked === true) view.locked.add(seatIndex)
+      else view.locked.delete(seatIndex)
+      break
+    case 'seat:userMuted':
+      if (others.length === 0) wrong.push(`${userId} is muted ${isMuted} and on no seat`)
+      for (const [, seat] of others) Object.assign(seat, { isMuted, selfMuted })
+      break
+    case 'seat:invite:pending':
+      if (isPending === true) view.invites.set(seatIndex, invitedUserId)
+      else {
+        if (String(view.invites.get(seatIndex)) !== String(invitedUserId)) wrong.push(`the invite of ${invitedUserId} to seat ${seatIndex} is over, and was that of ${view.invites.get(seatIndex)}`)
+        view.invites.delete(seatIndex)
+      }
+      break
+    case 'seat:count':
+      view.seatCount = seatCount
+      for (const index of view.locked) if (index >= seatCount) view.locked.delete(index)
+      for (const index of view.seats.keys()) if (index >= seatCount) wrong.push(`seat ${index} is taken and there are ${seatCount}`)
+      break
+  }
+  return wrong.map((what) => `${type}: ${what}`).join('; ')
+}
+
+/** A view to compare: in order, ids as texts. */
+export function plain ({ seatCount, seats, locked, invites }: View) {
+  const byIndex = <T>(entries: Iterable<[number, T]>) => [...entries].sort(([a], [b]) => a - b)
+  return {
+    seatCount,
+    seats: byIndex(seats).map(([seatIndex, { userId, isMuted }]) => `${seatIndex}: ${userId}${isMuted ? ' muted' : ''}`),
+    locked: [...locked].sort((a, b) => a - b),
+    invites: byIndex(invites).map(([seatIndex, userId]) => `${seatIndex}: ${userId}`)
+  }
+}
+
+/** Joins a room and follows its seats. */
+export async function follow (client: TestClient, roomId = 'r1', data: object = {}) {
+  const from = client.events.length
+  const joined = await client.ok('room:join', { roomId, ...data })
+  const told = (): Event[] => client.events.slice(from).filter((event) => event.type.startsWith('seat:') && event.data.roomId === roomId)
+  return {
+    joined,
+    told,
+    view () {
+      const view = viewFrom(joined as unknown as SeatsReply)
+      for (const event of told()) apply(view, event)
+      return plain(view)
+    }
+  }
+}
