@@ -1,0 +1,105 @@
+import t from 'tap'
+import { requests } from '../../../features/seats/messages.ts'
+import { build, onEveryStore } from '../../support/build.ts'
+import { scene, seatsOf } from './scene.ts'
+
+const index = { seatIndex: 0 }
+const valid: Record<string, object> = {
+  'seat:take': index,
+  'seat:leave': {},
+  'seat:lock': index,
+  'seat:unlock': index,
+  'seat:assign': { userId: 3, ...index },
+  'seat:remove': { userId: 3 },
+  'seat:mute': { userId: 3 },
+  'seat:unmute': { userId: 3 },
+  'seat:invite': { userId: 3, ...index },
+  'seat:invite:accept': {},
+  'seat:invite:decline': {}
+}
+
+onEveryStore(t, 'every request needs a room, and takes the one the socket is in', async (t, env) => {
+  t.same(Object.keys(requests).sort(), Object.keys(valid).sort(), 'every request is here')
+  const { server, owner, member } = await scene(t, env)
+  const outside = await server.connect(9)
+  for (const [type, data] of Object.entries(valid)) {
+    t.equal(await outside.fails(type, data), 'NOT_IN_ROOM', type)
+    t.equal(await owner.fails(type, { ...data, roomId: 'r2' }), 'NOT_IN_ROOM', `${type} in another room`)
+    t.equal(await owner.fails(type, { ...data, roomId: 'no room' }), 'VALIDATION_FAILED', `${type} in no room`)
+  }
+  t.same((await seatsOf(server)).seats, [])
+  await member.ok('seat:take', { seatIndex: 1, roomId: 'r1', unknown: 'field' })
+  await member.ok('seat:leave', { roomId: 'r1' })
+})
+
+onEveryStore(t, 'seats that are not there', async (t, env) => {
+  const { owner } = await scene(t, env)
+  for (const type of ['seat:take', 'seat:lock', 'seat:unlock', 'seat:assign', 'seat:invite']) {
+    const data = { userId: 3 }
+    const code = type === 'seat:unlock' ? 'SEAT_NOT_LOCKED' : 'ok'
+    const { ok, error } = await owner.request(type, { ...data, seatIndex: 3 })
+    t.equal(ok ? 'ok' : error.code, type === 'seat:assign' ? 'ok' : type === 'seat:lock' ? 'ok' : code, `${type} of the last one`)
+    await owner.request('seat:unlock', { seatIndex: 3 })
+    await owner.request('seat:leave')
+    for (const seatIndex of [4, 15, 1e9]) t.equal(await owner.fails(type, { ...data, seatIndex }), 'SEAT_INVALID', `${type} of ${seatIndex}`)
+    for (const seatIndex of [-1, 1.5, '1', null, undefined, [1], 1e300]) t.equal(await owner.fails(type, { ...data, seatIndex }), 'VALIDATION_FAILED', `${type} of ${String(seatIndex)}`)
+    if (type === 'seat:assign') await owner.ok('seat:remove', { userId: 3 })
+  }
+})
+
+onEveryStore(t, 'users that are not there, and ids in both forms', async (t, env) => {
+  const { owner, member, other } = await scene(t, env)
+  for (const userId of [99, 'nobody', '03', ' 3', 3.5]) {
+    t.equal(await owner.fails('seat:assign', { userId, seatIndex: 0 }), 'NOT_IN_ROOM', `assign ${userId}`)
+    t.equal(await owner.fails('seat:invite', { userId, seatIndex: 0 }), 'NOT_IN_ROOM', `invite ${userId}`)
+    for (const type of ['seat:remove', 'seat:mute', 'seat:unmute']) t.equal(await owner.fails(type, { userId }), 'NOT_SEATED', `${type} ${userId}`)
+  }
+  for (const userId of [undefined, null, {}, [3], true, '', 'x'.repeat(129)]) {
+    for (const type of ['seat:assign', 'seat:invite', 'seat:remove', 'seat:mute', 'seat:unmute']) t.equal(await owner.fails(type, { userId, seatIndex: 0 }), 'VALIDATION_FAILED', `${type} ${JSON.stringify(userId)}`)
+  }
+  // A number stays a number and a text a text, whatever the request had.
+  await owner.ok('seat:assign', { userId: '3', seatIndex: 0 })
+  await owner.ok('seat:assign', { userId: 4, seatIndex: 1 })
+  for (const client of [member, other]) {
+    t.match(await client.event('seat:updated'), { userId: 3 })
+    t.match(await client.event('seat:updated'), { userId: '4' })
+  }
+  t.same(await owner.ok('seat:mute', { userId: '3' }), { userId: 3 })
+  t.same(await owner.ok('seat:mute', { userId: 4 }), { userId: '4' })
+  t.match(await other.event('seat:userMuted'), { userId: 3 })
+  t.match(await other.event('seat:userMuted'), { userId: '4' })
+  t.same(await owner.ok('seat:remove', { userId: '3' }), { userId: 3 })
+  await owner.ok('seat:invite', { userId: 4, seatIndex: 2 })
+  t.match(await member.event('seat:invite:pending'), { invitedUserId: '4' })
+  t.match(await other.event('seat:invite:received'), { invitedById: 1 })
+})
+
+onEveryStore(t, 'what is wrong is said in words', async (t, env) => {
+  const { owner, member, other } = await scene(t, env)
+  await member.ok('seat:take', { seatIndex: 0 })
+  await owner.ok('seat:lock', { seatIndex: 1 })
+  await owner.ok('seat:invite', { userId: 4, seatIndex: 2 })
+  const refused: [client: typeof owner, type: string, data: object, code: string, message: RegExp][] = [
+    [other, 'seat:take', { seatIndex: 9 }, 'SEAT_INVALID', /^There is no seat 9/],
+    [other, 'seat:take', { seatIndex: 1 }, 'SEAT_LOCKED', /^Seat 1 is locked$/],
+    [other, 'seat:take', { seatIndex: 0 }, 'SEAT_TAKEN', /^Seat 0 is already taken$/],
+    [other, 'seat:leave', {}, 'NOT_SEATED', /^You are not/],
+    [owner, 'seat:lock', { seatIndex: 1 }, 'SEAT_ALREADY_LOCKED', /^Seat 1/],
+    [owner, 'seat:unlock', { seatIndex: 0 }, 'SEAT_NOT_LOCKED', /^Seat 0/],
+    [owner, 'seat:remove', { userId: 4 }, 'NOT_SEATED', /^The user 4/],
+    [owner, 'seat:remove', { userId: 1 }, 'CANNOT_TARGET_SELF', /yourself/],
+    [owner, 'seat:invite', { userId: 3, seatIndex: 2 }, 'INVITE_PENDING', /seat 2/],
+    [member, 'seat:invite:accept', {}, 'INVITE_NOT_FOUND', /^You have no invite$/],
+    [other, 'seat:invite:decline', { seatIndex: 3 }, 'INVITE_NOT_FOUND', /seat 3/],
+    [member, 'seat:lock', { seatIndex: 0 }, 'FORBIDDEN', /owner and admins/]
+  ]
+  for (const [client, type, data, code, message] of refused) t.match((await client.request(type, data)).error, { code, message }, type)
+})
+
+t.test('without the feature', async (t) => {
+  const server = await build(t, { env: { FEATURES: '-seats' } })
+  const ada = await server.connect(1)
+  const joined = await ada.ok('room:join', { roomId: 'r1' })
+  t.notOk('seats' in joined)
+  for (const [type, data] of Object.entries(valid)) t.match((await ada.request(type, data)).error, { code: 'FEATURE_DISABLED', message: /seats/ }, type)
+})
