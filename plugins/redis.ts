@@ -33,6 +33,7 @@ export default fp(async function redis (app) {
     // Commands issued in one turn of the event loop travel as one round trip.
     enableAutoPipelining: true,
     retryStrategy: (attempt) => Math.min(50 * 2 ** attempt, 1000),
+    autoPipeliningIgnoredCommands: [],
     connectionName: `flylive:${config.NODE_ID}`
   }
   const client = config.REDIS_URL !== undefined
@@ -45,6 +46,8 @@ export default fp(async function redis (app) {
       ...(config.REDIS_PASSWORD === undefined ? {} : { password: config.REDIS_PASSWORD }),
       ...(config.REDIS_TLS ? { tls: {} } : {})
     })
+
+  letCommandsBeDefinedAnyTime(client)
 
   let lastError = ''
   client.on('error', (err: Error) => {
@@ -73,6 +76,23 @@ export default fp(async function redis (app) {
     await promise.finally(() => clearTimeout(timer))
   }
 }, { name: 'redis', dependencies: ['config'] })
+
+/**
+ * A pipeline knows the commands there were when it was begun, and ioredis ends
+ * the process when a later one is put into it. So a command that is defined
+ * travels on its own until the pipeline that is being filled has been answered.
+ */
+function letCommandsBeDefinedAnyTime (redis: Redis): void {
+  const define = redis.defineCommand.bind(redis)
+  const alone = redis.options.autoPipeliningIgnoredCommands as string[]
+  redis.defineCommand = (name, definition) => {
+    define(name, definition)
+    alone.push(name)
+    const together = () => alone.splice(alone.indexOf(name), 1)
+    // The ping goes into that pipeline.
+    redis.ping().then(together, together)
+  }
+}
 
 /** A database number in the URL's path stands before REDIS_DB. */
 function urlDatabase (url: string): { db?: number } {

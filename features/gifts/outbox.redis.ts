@@ -17,10 +17,8 @@ const targets: Record<RecordKind, number> = { ledger: 4, failed: 6, deadLetters:
 type Script = (...args: (string | number)[]) => Promise<unknown>
 
 /**
- * Not by `defineCommand`: a command that is defined while the client fills a
- * pipeline is not known to that pipeline, and using it there ends the process. And
- * two generations of this feature, which share the client for a moment, each call
- * the script that is theirs.
+ * Not by `defineCommand`, which is by name: two generations of this feature share
+ * the client for a moment, and each calls the script that is its own.
  */
 function script (redis: Redis, lua: string, numberOfKeys: number): Script {
   const sha = createHash('sha1').update(lua).digest('hex')

@@ -1,10 +1,11 @@
 import fp from 'fastify-plugin'
 import type { z } from 'zod'
+import type { Session } from '../../plugins/sockets/session.ts'
 import { adminRoutes } from './admin.ts'
 import { events, joinReply, requests } from './messages.ts'
 import { createSeats, documentName } from './service.ts'
 import type { Seats } from './service.ts'
-import { difference, noSeats, viewOf } from './state.ts'
+import { difference, noSeats, seatOf, viewOf } from './state.ts'
 import type { SeatState } from './state.ts'
 import { createVoices } from './voices.ts'
 
@@ -76,11 +77,17 @@ export default fp(async function seats (app) {
   agenda.on(`document:${documentName}`, (roomId) => service.tick(roomId))
 
   hooks.on('media:produce', (roomId, session) => voices.permit(roomId, session))
-  hooks.on('media:producerOpened', (roomId) => voices.enforce(roomId, service.peek(roomId)))
   hooks.on('room:document', ({ roomId }, name, state) => { if (name === documentName) voices.enforce(roomId, state as SeatState | undefined) })
-  hooks.on('media:selfMuted', (roomId, session, muted) => {
+  const selfMuted = (roomId: string, session: Session, muted: boolean) => {
     const room = app.rooms.get(roomId)
     if (room) service.act(room, session, { type: 'selfMute', muted }).catch(late(roomId))
+  }
+  hooks.on('media:selfMuted', selfMuted)
+  hooks.on('media:producerOpened', (roomId, _producer, session) => {
+    const state = service.peek(roomId)
+    voices.enforce(roomId, state)
+    // A new producer is not silent by its user's choice, whatever an older one was.
+    if (seatOf(state, session.userKey)?.selfMuted === true) selfMuted(roomId, session, false)
   })
 
   await app.register(adminRoutes(service))
