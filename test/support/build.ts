@@ -25,6 +25,12 @@ export function tokenFor (id: string | number, claims: Record<string, unknown> =
   return sign({ id, name: `User ${id}`, ...claims })
 }
 
+/** What leaves out the feature that TEST_WITHOUT names (test/features/matrix.long.ts); nothing where a test names its features itself. */
+export function withoutFeature (env: Record<string, string>): Record<string, string> {
+  const without = process.env.TEST_WITHOUT
+  return without === undefined || env.FEATURES !== undefined ? {} : { FEATURES: `-${without}` }
+}
+
 /** A server under test, listening on a port of its own. */
 export interface TestServer {
   app: FastifyInstance
@@ -54,6 +60,7 @@ export async function build (t: Test, { env = {}, ...options }: BuildOptions = {
     ADMIN_API_KEY: adminKey,
     DATA_DIR: dataDir,
     MEDIASOUP_RTC_MIN_PORT: String(20_000 + process.pid % 20_000),
+    ...(options.featuresDir === undefined ? withoutFeature(env) : {}),
     ...env
   })
   const logger = process.env.TEST_LOG === undefined ? false : { level: process.env.TEST_LOG }

@@ -3,7 +3,7 @@ import type { ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { join } from 'node:path'
 import type { Test } from 'tap'
-import { adminKey, jwtSecret } from './build.ts'
+import { adminKey, jwtSecret, withoutFeature } from './build.ts'
 
 const root = join(import.meta.dirname, '..', '..')
 
@@ -29,6 +29,7 @@ export function startServer (t: Test, env: Record<string, string> = {}): ServerP
       JWT_SECRET: jwtSecret,
       ADMIN_API_KEY: adminKey,
       MEDIASOUP_RTC_MIN_PORT: String(40_000 + process.pid % 10_000),
+      ...withoutFeature(env),
       ...env
     },
     stdio: ['ignore', 'pipe', 'pipe']

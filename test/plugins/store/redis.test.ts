@@ -198,6 +198,24 @@ t.test('of two servers one does a job, and the other one when that dies', async 
   t.same(inherited.map(({ key }) => key).sort(), taken[1].map(({ key }) => key).sort())
 })
 
+t.test('the text of a script travels once', async (t) => {
+  const redis = await startRedis(t)
+  const client = await clientOf(t, redis)
+  const store = createRedisStore(client, 'node-a')
+  const calls = async () => {
+    const stats = await client.info('commandstats')
+    const of = (name: string) => Number(new RegExp(`^cmdstat_${name}:calls=(\\d+)`, 'm').exec(stats)?.[1] ?? 0)
+    return { text: of('eval') + of('script\\|load'), name: of('evalsha') }
+  }
+  await store.join(joining('r1', 0))
+  const before = await calls()
+  t.ok(before.text >= 1)
+  for (let i = 1; i <= 100; i++) await store.join(joining('r1', i, { limit: 1000 }))
+  const after = await calls()
+  t.equal(after.text, before.text)
+  t.equal(after.name - before.name, 100, 'one round trip each')
+})
+
 t.test('room, users and their names share a slot of a cluster', async (t) => {
   const { a, client } = await pair(t)
   await a.join(joining('r1', 1, { pinHash: 'x' }))

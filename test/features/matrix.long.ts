@@ -1,0 +1,53 @@
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { globSync, readdirSync } from 'node:fs'
+import { join } from 'node:path'
+import t from 'tap'
+
+// With each feature left out in turn, the suites of all the others are run:
+// what they show must hold without it. (Without auth nobody gets in whom they
+// could be run with; matrix.test.ts shows what there is then.)
+
+const root = join(import.meta.dirname, '..', '..')
+const features = readdirSync(join(root, 'features')).filter((name) => name !== 'auth').sort()
+
+/** Files that show how a feature works together with others. */
+const alsoNeed: Record<string, readonly string[]> = {
+}
+
+const suites = globSync('test/{client,contract,features}/**/*.test.ts', { cwd: root })
+  .filter((file) => !file.endsWith('matrix.test.ts'))
+  .sort()
+
+const needs = (file: string): readonly string[] => [
+  ...features.filter((name) => file.startsWith(`test/features/${name}/`)),
+  ...alsoNeed[file] ?? []
+]
+
+for (const without of features) {
+  if (process.env.ONLY !== undefined && process.env.ONLY !== without) continue
+  t.test(`without ${without}`, async (t) => {
+    const files = suites.filter((file) => !needs(file).includes(without))
+    let checks = 0
+    const next = async (): Promise<void> => {
+      const file = files.shift()
+      if (file === undefined) return
+      const { passed, output } = await run(file, without)
+      checks += passed
+      t.equal(output, '', `${file}: ${passed} passed`)
+      await next()
+    }
+    await Promise.all([next(), next()])
+    t.comment(`${checks} checks`)
+  })
+}
+
+/** @returns how many checks passed, and what the file printed when it failed */
+async function run (file: string, without: string): Promise<{ passed: number, output: string }> {
+  const child = spawn(process.execPath, [file], { cwd: root, env: { ...process.env, TEST_WITHOUT: without }, stdio: ['ignore', 'pipe', 'pipe'] })
+  let output = ''
+  for (const stream of [child.stdout, child.stderr]) stream.on('data', (chunk) => { output += String(chunk) })
+  const [code] = await once(child, 'close')
+  const passed = output.match(/^ *ok /gm)?.length ?? 0
+  return { passed, output: code === 0 && passed > 0 ? '' : output.split('\n').filter((line) => /not ok|Error|code:|message/.test(line)).join('\n') || output }
+}
