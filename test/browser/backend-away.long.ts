@@ -1,0 +1,58 @@
+import t from 'tap'
+import { startBackend } from '../support/backend.ts'
+import { build } from '../support/build.ts'
+import { expectTone, openBrowser, receptionOf, seatOn, visit } from '../support/browser.ts'
+import { until } from '../support/retry.ts'
+
+// The backend is gone for a minute under two people who talk.
+
+const awayMs = Number(process.env.AWAY_MS ?? 60_000)
+const room = '42'
+
+t.test('people hear one another, and the owner decides, while the backend is gone', async (t) => {
+  const backend = await startBackend(t)
+  const [server, adasBrowser, bobsBrowser] = await Promise.all([
+    build(t, { env: { FEATURES: 'auth,media,seats,chat,gifts,auto-close,laravel-bridge,stage', ...backend.env } }),
+    openBrowser(t, 440),
+    openBrowser(t, 1000)
+  ])
+  const ada = await visit(t, adasBrowser, server.url, {
+    name: 'Ada',
+    room,
+    prepare: (page) => page.route('**/stage/session', async (route) => {
+      const response = await route.fetch()
+      backend.rooms.set(room, (await response.json() as { userId: string }).userId)
+      await route.fulfill({ response })
+    })
+  })
+  await seatOn(ada, 'Get up from seat 1').waitFor()
+  const bob = await visit(t, bobsBrowser, server.url, { name: 'Bob', room })
+  await seatOn(bob, 'Get up from seat 2').waitFor()
+  await Promise.all([expectTone(ada, 'Bob', 1000), expectTone(bob, 'Ada', 440)])
+
+  await backend.stop()
+  const begin = Date.now()
+  const before = await receptionOf(bob, 'Ada')
+  let rounds = 0
+  for (; Date.now() < begin + awayMs; rounds++) {
+    await ada.getByRole('button', { name: 'Mute Bob' }).click()
+    await expectTone(ada, 'Bob', 0)
+    await ada.getByRole('button', { name: 'Unmute Bob' }).click()
+    await expectTone(ada, 'Bob', 1000)
+    await expectTone(bob, 'Ada', 440)
+  }
+  const after = await receptionOf(bob, 'Ada')
+  const seconds = (Date.now() - begin) / 1000
+  const received = (after?.packetsReceived ?? 0) - (before?.packetsReceived ?? 0)
+  const lost = (after?.packetsLost ?? 0) - (before?.packetsLost ?? 0)
+  t.comment(`${rounds} mutes in ${Math.round(seconds)} s; Bob got ${received} packets of Ada, ${lost} were lost`)
+  t.equal(after?.producerId, before?.producerId, 'the same stream all the time')
+  t.equal(lost, 0)
+  t.ok(received > seconds * 40, 'some fifty packets a second')
+  t.ok(rounds >= 1)
+
+  await backend.start()
+  await bob.getByRole('button', { name: 'Gift for Ada' }).click()
+  await until(() => backend.ledger.size === 1, 30_000)
+  await until(() => backend.statuses.at(-1)?.status.participant_count === 2, 30_000)
+})
