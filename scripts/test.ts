@@ -12,6 +12,8 @@ import { createHash } from 'node:crypto'
 import { existsSync, globSync, readFileSync, writeFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { parseArgs } from 'node:util'
+// @ts-expect-error The set-up is plain JavaScript: it runs before anything is installed.
+import { alone } from './setup/lock.mjs'
 import { createReport, describeTotals } from './test-report.ts'
 import type { Report, Totals } from './test-report.ts'
 
@@ -31,14 +33,14 @@ if (files.length === 0) {
   console.error(filters.length ? `No test file has ${filters.join(' or ')} in its path.` : 'There are no test files.')
   finish({ passed: 0, failed: 0, skipped: 0 }, 1)
 }
-buildTap()
+await alone(root, async () => buildTap())
 await runAll()
 
 /**
  * Builds tap with the plugins that .taprc leaves in. tap would do so itself,
  * but only after its runner has started with the old ones, so that the first
  * run would load a TypeScript compiler into every test. The stamp lies where
- * the build does, and goes with it.
+ * the build does, and goes with it. Two builds at a time would spoil each other.
  */
 function buildTap (): void {
   const test = join(root, 'node_modules', '@tapjs', 'test')

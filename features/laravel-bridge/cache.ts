@@ -16,7 +16,12 @@ export interface CacheOptions<V> {
   now: () => number
   /** Keys that are kept. */
   max: number
+  /** What a cache of the generation before has left. */
+  known?: Known<V> | undefined
 }
+
+/** What a cache knows, to hand over. */
+export type Known<V> = readonly [string, LRUCache.Entry<Entry<V>>][]
 
 /** Answers of the backend, each asked for by one call however many want it. */
 export interface Cache<V> {
@@ -31,7 +36,7 @@ export interface Cache<V> {
   peekStale (key: string): V | undefined
   /** Forgets an answer; one that is on its way is not believed either. */
   forget (key: string): void
-  keys (): IterableIterator<string>
+  known (): Known<V>
 }
 
 /** How long an old answer is used before the backend is asked again, in milliseconds. */
@@ -47,7 +52,7 @@ interface Entry<V> {
 /** Whether an answer was given up because its key was forgotten while it was on its way. */
 const wasForgotten = (error: unknown) => error instanceof Error && error.message === 'deleted'
 
-export function createCache<V> ({ load, freshMs, staleMs, freshFor = () => freshMs, usedStale, now, max }: CacheOptions<V>): Cache<V> {
+export function createCache<V> ({ load, freshMs, staleMs, freshFor = () => freshMs, usedStale, now, max, known = [] }: CacheOptions<V>): Cache<V> {
   const usableMs = ({ value, at }: Entry<V>) => at + freshMs + staleMs(value) - now()
   const isStale = ({ value, at }: Entry<V>) => now() - at > freshFor(value)
 
@@ -70,6 +75,8 @@ export function createCache<V> ({ load, freshMs, staleMs, freshFor = () => fresh
       }
     }
   })
+
+  entries.load([...known])
 
   const use = (entry: Entry<V>) => {
     if (isStale(entry)) usedStale()
@@ -96,6 +103,6 @@ export function createCache<V> ({ load, freshMs, staleMs, freshFor = () => fresh
       return entry && usableMs(entry) > 0 ? use(entry) : undefined
     },
     forget: (key) => { entries.delete(key) },
-    keys: () => entries.keys()
+    known: () => entries.dump()
   }
 }

@@ -1,3 +1,5 @@
+import pLimit from 'p-limit'
+import type { LimitFunction } from 'p-limit'
 import { errors, Pool } from 'undici'
 import type { z } from 'zod'
 import { isCoded, unavailable } from '../../plugins/errors/codes.ts'
@@ -20,7 +22,8 @@ export interface Call {
 
 export interface BackendClient {
   /**
-   * Asks the backend. Nothing is tried twice.
+   * Asks the backend. Nothing is tried twice. When many ask at the same time some
+   * wait until others are done, as long as a call may take.
    *
    * @returns the checked answer; undefined when the backend answers 404
    * @throws UNAVAILABLE when the backend could not be asked; BACKEND_FAILED when
@@ -35,14 +38,20 @@ export interface ClientOptions {
   /** Base of all calls; a path in it is kept. */
   url: string
   key: string
-  /** For a whole call: waiting for a connection, the answer and its body. */
+  /** For a whole call: connecting, the answer and its body. In milliseconds. */
   timeoutMs: number
   metrics: Metrics
   breaker?: Partial<BreakerOptions>
 }
 
-/** Connections to the backend, also while many users act at once. */
-const connections = 32
+/**
+ * Calls of a kind on the way at a time, each on a connection of its own. What
+ * comes on top waits here and not at a connection, where waiting would look like
+ * a backend that is slow.
+ */
+const atATime: Record<CallName, number> = { gifts: 4, status: 8, room: 8, role: 16 }
+/** How long a call waits for its turn at most, in milliseconds; with the call itself less than a job's lease. */
+const maxWaitMs = 10_000
 /** An answer names at most the gifts of one batch; anything larger is a mistake. */
 const maxAnswerBytes = 1_048_576
 /** The longest call of a job: its lease of 60 s must not end before it, or another server does it, too. In milliseconds. */
@@ -69,7 +78,7 @@ export function createClient ({ url, key, timeoutMs, metrics, breaker = {} }: Cl
   const base = new URL(url)
   const prefix = `${base.pathname.replace(/\/+$/, '')}/api/v1/internal/`
   const pool = new Pool(base.origin, {
-    connections,
+    connections: Object.values(atATime).reduce((sum, n) => sum + n),
     pipelining: 1,
     maxResponseSize: maxAnswerBytes,
     connect: { timeout: Math.min(timeoutMs, 3000) }
@@ -87,6 +96,8 @@ export function createClient ({ url, key, timeoutMs, metrics, breaker = {} }: Cl
     windowMs: timeoutMs + 5000,
     ...breaker
   }, (error) => !isRefusal(error), (value) => state.set({ call: name }, value))])) as Record<CallName, Breaker>
+
+  const turns = Object.fromEntries(callNames.map((name) => [name, pLimit(atATime[name])])) as Record<CallName, LimitFunction>
 
   async function request<S extends z.ZodType> ({ name, method, path, body }: Call, answer: S): Promise<z.output<S> | undefined> {
     const started = performance.now()
@@ -128,14 +139,21 @@ export function createClient ({ url, key, timeoutMs, metrics, breaker = {} }: Cl
 
   return {
     async call (call, answer) {
+      const { name, path } = call
+      // An id that is a step in a path would lead elsewhere, and names nothing.
+      if (path.some((segment) => segment === '.' || segment === '..')) return undefined
       let asked = false
+      const queuedAt = performance.now()
       try {
-        return await breakers[call.name].run(() => {
-          asked = true
-          return request(call, answer)
+        return await turns[name](() => {
+          if (performance.now() - queuedAt > Math.min(timeoutMs, maxWaitMs)) throw unavailable('The backend is asked too much at the moment')
+          return breakers[name].run(() => {
+            asked = true
+            return request(call, answer)
+          })
         })
       } catch (error) {
-        if (!asked) calls.inc({ call: call.name, result: 'turned_away' })
+        if (!asked) calls.inc({ call: name, result: 'turned_away' })
         throw error
       }
     },

@@ -8,8 +8,9 @@ import type { GiftFailure, GiftTransaction } from './gifts.ts'
 import { createRelay } from './relay.ts'
 import type { Legacy } from './relay.ts'
 import { createRights } from './rights.ts'
-import type { Rights } from './rights.ts'
+import type { KnownRights, Rights } from './rights.ts'
 import { createRoomStatus, statusJob } from './status.ts'
+import type { RememberedStatus } from './status.ts'
 import { createSubscription } from './subscription.ts'
 
 export interface LaravelBridge {
@@ -21,8 +22,12 @@ export interface LaravelBridge {
    *   it is not known what became of them. In both cases all are to be sent again
    */
   processGifts (transactions: readonly GiftTransaction[]): Promise<{ failed: GiftFailure[] }>
-  /** For the next generation of this feature alone; undefined without a relay. */
-  readonly legacy: Legacy | undefined
+  /** For the next generation of this feature alone. */
+  readonly legacy: {
+    readonly relay: Legacy | undefined
+    readonly status: RememberedStatus
+    rights (): KnownRights
+  }
 }
 
 declare module 'fastify' {
@@ -40,7 +45,8 @@ export default fp(async function laravelBridge (app) {
   const client = createClient({ url: config.LARAVEL_API_URL, key: config.LARAVEL_INTERNAL_KEY, timeoutMs: config.LARAVEL_API_TIMEOUT_MS, metrics })
   app.addHook('onClose', async () => client.close())
 
-  const rights = createRights({ client, metrics })
+  const before = app.features.slot<LaravelBridge>('laravel-bridge')?.legacy
+  const rights = createRights({ client, metrics, before: before?.rights() })
   hooks.on('room:create', async (roomId) => {
     const ownerId = await rights.ownerOf(roomId)
     if (ownerId === undefined) throw new RoomNotFound(roomId)
@@ -49,7 +55,7 @@ export default fp(async function laravelBridge (app) {
   hooks.on('room:role', async (room, session) => await rights.roleOf(room, session.userKey))
   hooks.on('room:owner', async (room) => await rights.ownerOf(room.roomId))
 
-  const status = createRoomStatus({ agenda: app.agenda, log: app.log, store, client })
+  const status = createRoomStatus({ agenda: app.agenda, log: app.log, store, client, before: before?.status })
   app.agenda.on(statusJob, status.tell)
   hooks.on('room:created', ({ roomId }) => status.changed(roomId))
   hooks.on('room:userJoined', (roomId) => status.changed(roomId))
@@ -59,23 +65,25 @@ export default fp(async function laravelBridge (app) {
   app.addHook('onReady', async () => { status.lookAtAll() })
   app.addHook('onClose', async () => status.close())
 
-  let legacy: Legacy | undefined
+  let relay: Legacy | undefined
   if (app.hasDecorator('redis')) {
-    legacy = await startRelay(app, rights)
+    relay = await startRelay(app, rights, before?.relay)
     app.redis.on('ready', status.lookAtAll)
     app.addHook('onClose', async () => { app.redis.off('ready', status.lookAtAll) })
   } else {
     app.log.info('without Redis, events of the backend are not passed on')
   }
-  app.decorate('laravelBridge', { processGifts: (transactions) => processGifts(client, transactions), legacy })
+  app.decorate('laravelBridge', {
+    processGifts: (transactions) => processGifts(client, transactions),
+    legacy: { relay, status: status.remembered, rights: rights.known }
+  })
 }, { name: 'laravel-bridge', dependencies: ['store', 'agenda', 'rooms', 'sockets'] })
 
 /** @returns once the backend's events are heard */
-async function startRelay (app: FastifyInstance, rights: Rights): Promise<Legacy> {
+async function startRelay (app: FastifyInstance, rights: Rights, before: Legacy | undefined): Promise<Legacy> {
   const { config, log, metrics, redis, rooms, sockets } = app
   const endings = createEndings(app)
   app.agenda.on(kickJob, endings.make)
-  const before = app.features.slot<LaravelBridge>('laravel-bridge')?.legacy
   const relay = createRelay({ log, metrics, rooms, sockets, names: config.LARAVEL_EVENTS, rights, endings, before })
   const subscription = createSubscription({ redis, log, channel: config.LARAVEL_EVENTS_CHANNEL, receive: relay.receive })
   app.hooks.on('health:checks', () => ({ relay: subscription.check }))

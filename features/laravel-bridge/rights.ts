@@ -1,9 +1,12 @@
+import { randomUUID } from 'node:crypto'
+import { LRUCache } from 'lru-cache'
 import { unavailable } from '../../plugins/errors/codes.ts'
 import type { Metrics } from '../../plugins/metrics.ts'
 import type { Role } from '../../plugins/rooms/rooms.ts'
 import { userKeyOf } from '../../plugins/sockets/user.ts'
 import type { UserId } from '../../plugins/sockets/user.ts'
 import { createCache } from './cache.ts'
+import type { Known } from './cache.ts'
 import type { BackendClient } from './client.ts'
 import { roleAnswer, roomAnswer } from './messages.ts'
 
@@ -27,11 +30,22 @@ export interface Rights {
    * @param userKey everybody's role when left out
    */
   forget (roomId: string, userKey?: string): void
+  /** What is known, for the next generation of this feature. */
+  known (): KnownRights
+}
+
+export interface KnownRights {
+  readonly owners: Known<UserId | undefined>
+  readonly roles: Known<Role | undefined>
+  /** By room; see {@link createRights}. */
+  readonly epochs: LRUCache<string, string>
 }
 
 export interface RightsOptions {
   client: Pick<BackendClient, 'call'>
   metrics: Metrics
+  /** What the generation before knew. */
+  before?: KnownRights | undefined
   /** Milliseconds, never going back. */
   now?: () => number
 }
@@ -46,13 +60,12 @@ export const staleMs = 300_000
  */
 export const unknownRoomMs = 5000
 
+// No room id has a space in it (protocol.md, section 2); a user's may.
+const roleKeyPattern = /^(?<roomId>\S+) \S* (?<userKey>[^]*)$/
 const maxRooms = 20_000
 const maxRoles = 50_000
 
-// No room id has a space in it (protocol.md, section 2).
-const roleKey = (roomId: string, userKey: string) => `${roomId} ${userKey}`
-
-export function createRights ({ client, metrics, now = () => performance.now() }: RightsOptions): Rights {
+export function createRights ({ client, metrics, before, now = () => performance.now() }: RightsOptions): Rights {
   const stale = metrics.counter('flylive_laravel_stale_answers_total', 'Answers of the backend that were used though old, because it was away', ['call'])
 
   const owners = createCache<UserId | undefined>({
@@ -62,19 +75,25 @@ export function createRights ({ client, metrics, now = () => performance.now() }
     staleMs: (owner) => owner === undefined ? 0 : staleMs,
     usedStale: () => stale.inc({ call: 'room' }),
     now,
-    max: maxRooms
+    max: maxRooms,
+    known: before?.owners
   })
   const roles = createCache<Role | undefined>({
     load: async (key) => {
-      const [roomId, userKey] = split(key)
+      const { roomId = '', userKey = '' } = roleKeyPattern.exec(key)?.groups ?? {}
       return (await client.call({ name: 'role', method: 'GET', path: ['rooms', roomId, 'members', userKey, 'role'] }, roleAnswer))?.role
     },
     freshMs,
     staleMs: () => staleMs,
     usedStale: () => stale.inc({ call: 'role' }),
     now,
-    max: maxRoles
+    max: maxRoles,
+    known: before?.roles
   })
+  // A room whose roles are all forgotten gets other keys: looking for those it
+  // had would hold everybody up.
+  const epochs = before?.epochs ?? new LRUCache<string, string>({ max: maxRooms })
+  const roleKey = (roomId: string, userKey: string) => `${roomId} ${epochs.get(roomId) ?? ''} ${userKey}`
 
   const is = (owner: UserId | undefined, userKey: string) => owner !== undefined && userKeyOf(owner) === userKey
 
@@ -97,12 +116,8 @@ export function createRights ({ client, metrics, now = () => performance.now() }
     forget (roomId, userKey) {
       owners.forget(roomId)
       if (userKey !== undefined) return roles.forget(roleKey(roomId, userKey))
-      for (const key of [...roles.keys()]) if (split(key)[0] === roomId) roles.forget(key)
-    }
+      epochs.set(roomId, randomUUID())
+    },
+    known: () => ({ owners: owners.known(), roles: roles.known(), epochs })
   }
-}
-
-function split (key: string): [roomId: string, userKey: string] {
-  const space = key.indexOf(' ')
-  return [key.slice(0, space), key.slice(space + 1)]
 }

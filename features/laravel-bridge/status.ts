@@ -36,13 +36,20 @@ export interface RoomStatus {
   tell (roomId: string): Promise<void>
   /** Has all rooms looked at: they may have changed while nobody here was looking. Goes on until it could be done. */
   lookAtAll (): Promise<void>
+  /** For the next generation of this feature. */
+  readonly remembered: RememberedStatus
   close (): void
 }
 
 export interface StatusOptions extends Pick<FastifyInstance, 'agenda' | 'log'> {
   store: Pick<Store, 'getRoom' | 'getNote' | 'setNote' | 'listNotes' | 'listRooms'>
   client: Pick<BackendClient, 'call'>
+  /** What the generation before remembered. */
+  before?: RememberedStatus | undefined
 }
+
+/** What this server has told of which room, should the store lose it. */
+export type RememberedStatus = LRUCache<string, Told>
 
 /** How often the backend hears of one room at most (its contract), in milliseconds. */
 const intervalMs = 1000
@@ -63,10 +70,10 @@ const iso = (ms: number) => new Date(ms).toISOString()
  * last told, and says the difference. So whatever gets lost in between, to a
  * backend that is away or a server that dies, what is said last is true.
  */
-export function createRoomStatus ({ agenda, log, store, client }: StatusOptions): RoomStatus {
+export function createRoomStatus ({ agenda, log, store, client, before }: StatusOptions): RoomStatus {
   // Rooms whose change is being noted, and whether they have changed again meanwhile.
   const noting = new Map<string, boolean>()
-  const remembered = new LRUCache<string, Told>({ max: maxRemembered })
+  const remembered: RememberedStatus = before ?? new LRUCache({ max: maxRemembered })
   const timers = new Set<NodeJS.Timeout>()
   let incarnation: string | undefined
   let looking: Promise<void> | undefined
@@ -176,6 +183,7 @@ export function createRoomStatus ({ agenda, log, store, client }: StatusOptions)
   return {
     changed,
     lookAtAll,
+    remembered,
     async tell (roomId) {
       const [text, room] = await Promise.all([store.getNote(statusJob, roomId), store.getRoom(roomId)])
       const told = text === undefined ? undefined : JSON.parse(text) as Told

@@ -19,11 +19,13 @@ t.test('people hear one another, and the owner decides, while the backend is gon
   const ada = await visit(t, adasBrowser, server.url, {
     name: 'Ada',
     room,
-    prepare: (page) => page.route('**/stage/session', async (route) => {
-      const response = await route.fetch()
-      backend.rooms.set(room, (await response.json() as { userId: string }).userId)
-      await route.fulfill({ response })
-    })
+    async prepare (page) {
+      await page.route('**/stage/session', async (route) => {
+        const response = await route.fetch()
+        backend.rooms.set(room, (await response.json() as { userId: string }).userId)
+        await route.fulfill({ response })
+      })
+    }
   })
   await seatOn(ada, 'Get up from seat 1').waitFor()
   const bob = await visit(t, bobsBrowser, server.url, { name: 'Bob', room })

@@ -13,6 +13,21 @@ const features = readdirSync(join(root, 'features')).filter((name) => name !== '
 
 /** Files that show how a feature works together with others. */
 const alsoNeed: Record<string, readonly string[]> = {
+  'test/client/seats.test.ts': ['seats'],
+  'test/contract/backend-away.test.ts': ['auto-close', 'chat', 'gifts', 'laravel-bridge', 'media', 'seats'],
+  'test/contract/bad-input.test.ts': ['media'],
+  'test/contract/bad-media.test.ts': ['media'],
+  'test/contract/eviction.test.ts': ['auto-close', 'media'],
+  'test/contract/replies.test.ts': ['media'],
+  'test/contract/room-access.test.ts': ['media'],
+  'test/contract/rooms.test.ts': ['auto-close', 'media'],
+  'test/features/auth/store-down.test.ts': ['media'],
+  'test/features/laravel-bridge/status-faults.test.ts': ['auto-close'],
+  'test/features/laravel-bridge/status.test.ts': ['auto-close'],
+  'test/features/seats/audio.test.ts': ['media'],
+  'test/features/seats/grace.test.ts': ['media'],
+  'test/features/seats/mutes.test.ts': ['media'],
+  'test/features/seats/two-servers.test.ts': ['media']
 }
 
 const suites = globSync('test/{client,contract,features}/**/*.test.ts', { cwd: root })

@@ -74,3 +74,19 @@ t.test('gifts that the backend chokes on do not keep rooms from it', async (t) =
   t.equal(await attempt(client.call(room, any)), 'OK')
   t.same([await valueOf(metrics, stateOf('gifts')), await valueOf(metrics, stateOf('room'))], [2, 0])
 })
+
+t.test('many who ask at the same time are no fault of the backend', async (t) => {
+  const backend = await startBackend(t)
+  backend.everyRoom = () => 1
+  backend.fault({ kind: 'slow', ms: 100, call: 'role' })
+  const { client, metrics } = clientOf(t, backend, { timeoutMs: 1000 })
+  const role = (user: number): Call => ({ name: 'role', method: 'GET', path: ['rooms', '7', 'members', String(user), 'role'] })
+  const results = await Promise.all(Array.from({ length: 600 }, (_, user) => attempt(client.call(role(user), any))))
+  const good = results.filter((result) => result === 'OK').length
+  t.comment(`${good} of ${results.length} were answered in time`)
+  t.ok(good >= 32)
+  t.same(new Set(results), new Set(['OK', 'UNAVAILABLE']))
+  t.equal(await valueOf(metrics, 'flylive_laravel_api_calls_total{call="role",result="timeout"}'), undefined)
+  t.equal(await valueOf(metrics, stateOf('role')), 0)
+  t.equal(await attempt(client.call(role(1), any)), 'OK')
+})

@@ -15,6 +15,8 @@ t.test('a call brings the checked answer, and 404 is one', async (t) => {
   t.match(await client.call(room, answer), { owner_id: 42 })
   t.match(await client.call({ ...room, path: ['rooms', 'a/b c'] }, answer), { owner_id: 43 }, 'names are encoded')
   t.equal(await client.call({ ...room, path: ['rooms', '8'] }, answer), undefined)
+  for (const step of ['.', '..']) t.equal(await client.call({ ...room, path: ['rooms', step] }, answer), undefined, 'a name that is a step in a path is none')
+  t.equal(backend.calls(), 3, 'and does not reach the backend')
   t.equal(await valueOf(metrics, 'flylive_laravel_api_calls_total{call="room",result="ok"}'), 2)
   t.equal(await valueOf(metrics, 'flylive_laravel_api_calls_total{call="room",result="not_found"}'), 1)
   t.equal(await valueOf(metrics, 'flylive_laravel_api_latency_seconds_count{call="room"}'), 3)

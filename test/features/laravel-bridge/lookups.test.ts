@@ -139,3 +139,42 @@ t.test('what is forgotten is asked for again, also when it is on its way', async
   t.equal(await rights.roleOf(room, '43'), 'admin')
   t.equal(backend.calls('role'), 6)
 })
+
+t.test('the next generation of the feature knows what this one knew', async (t) => {
+  const { backend, clock, metrics, rights } = await setUp(t)
+  t.equal(await rights.roleOf(room, '43'), 'admin')
+  t.equal(await rights.roleOf(room, '44'), 'member')
+  t.equal(await rights.ownerOf('7'), 42)
+  clock.ms += freshMs / 2
+  await backend.stop()
+  rights.forget('8')
+  const { client } = clientOf(t, backend)
+  const next = createRights({ client, metrics, now: () => clock.ms, before: rights.known() })
+  t.equal(await next.roleOf(room, '43'), 'admin')
+  clock.ms += freshMs / 2 + staleMs - 1000
+  t.equal(await next.roleOf(room, '44'), 'member', 'old answers, too')
+  t.equal(await next.ownerOf('7'), 42)
+  clock.ms += 1001
+  await t.rejects(next.roleOf(room, '44'), { code: 'UNAVAILABLE' }, 'for as long as if nothing had happened')
+  next.forget('7')
+  await t.rejects(next.roleOf(room, '43'), { code: 'UNAVAILABLE' })
+})
+
+t.test('all roles of a room are forgotten without looking for them', async (t) => {
+  const { backend, rights } = await setUp(t)
+  backend.rooms.set('8', 42)
+  const many = 5000
+  for (let i = 0; i < many; i += 500) await Promise.all(Array.from({ length: 500 }, (_, j) => rights.roleOf({ roomId: '8', ownerId: 42 }, `user ${i + j}`)))
+  t.equal(await rights.roleOf(room, '43'), 'admin')
+  const asked = backend.calls('role')
+  const begin = performance.now()
+  for (let i = 0; i < 1000; i++) rights.forget('8')
+  const forgetting = performance.now() - begin
+  const again = performance.now()
+  for (let i = 0; i < 1000; i++) rights.forget('8', 'nobody')
+  t.comment(`1000 rooms: ${forgetting.toFixed(1)} ms; 1000 users: ${(performance.now() - again).toFixed(1)} ms`)
+  t.equal(await rights.roleOf(room, '43'), 'admin')
+  t.equal(backend.calls('role'), asked, 'those of another room are known')
+  await rights.roleOf({ roomId: '8', ownerId: 42 }, 'user 1')
+  t.equal(backend.calls('role'), asked + 1)
+})
