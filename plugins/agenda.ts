@@ -35,7 +35,7 @@ declare module 'fastify' {
   }
 }
 
-/** How late a job may be, in milliseconds: the time between two looks. */
+/** How late a job may be where there are not too many, in milliseconds: the time between two looks. */
 const lookMs = 250
 /** How long a job may take before another server takes it for lost, in milliseconds. */
 const leaseMs = 60_000
@@ -46,11 +46,17 @@ const most = 100
 export function createAgenda (store: Pick<Store, 'scheduleJob' | 'takeDueJobs' | 'settleJob'>, log: FastifyBaseLogger): Agenda & { stop (): Promise<void> } {
   const owners = new Map<string, ReadonlyMap<string, JobHandler>>()
   const running = new Map<string, Set<Promise<void>>>()
+  // Kinds of which more was due than could be taken.
+  const behind = new Set<string>()
   const kernel = new Map<string, JobHandler>()
 
   async function work (name: string, handler: JobHandler, busy: Set<Promise<void>>): Promise<void> {
     const now = Date.now()
-    for (const job of await store.takeDueJobs(name, now, most - busy.size, now + leaseMs)) {
+    const free = most - busy.size
+    const jobs = await store.takeDueJobs(name, now, free, now + leaseMs)
+    if (jobs.length === free) behind.add(name)
+    else behind.delete(name)
+    for (const job of jobs) {
       const done = (async () => {
         let retryAt: number | undefined
         try {
@@ -60,12 +66,20 @@ export function createAgenda (store: Pick<Store, 'scheduleJob' | 'takeDueJobs' |
           retryAt = Date.now() + retryMs
         }
         await store.settleJob(name, job, retryAt)
-      })().catch((err: unknown) => log.debug({ err, agenda: name }, 'a job is settled by its lease')).finally(() => busy.delete(done))
+      })().catch((err: unknown) => log.debug({ err, agenda: name }, 'a job is settled by its lease')).finally(() => {
+        busy.delete(done)
+        // There is more to do: it does not wait for the next look.
+        if (behind.has(name) && busy.size <= most / 2) lookNow()
+      })
       busy.add(done)
     }
   }
 
   let looking: Promise<void> | undefined
+  let stopped = false
+  function lookNow (): void {
+    if (!stopped) looking ??= look()
+  }
   async function look (): Promise<void> {
     try {
       await Promise.all([...owners.values()].flatMap((handlers) => [...handlers]).map(async ([name, handler]) => {
@@ -79,7 +93,7 @@ export function createAgenda (store: Pick<Store, 'scheduleJob' | 'takeDueJobs' |
       looking = undefined
     }
   }
-  const timer = setInterval(() => { looking ??= look() }, lookMs)
+  const timer = setInterval(lookNow, lookMs)
 
   return {
     on (name, handler) {
@@ -92,6 +106,7 @@ export function createAgenda (store: Pick<Store, 'scheduleJob' | 'takeDueJobs' |
       else owners.set(owner, handlers)
     },
     async stop () {
+      stopped = true
       clearInterval(timer)
       // What a look that is under way takes is this server's to do.
       await looking

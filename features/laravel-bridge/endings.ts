@@ -27,15 +27,9 @@ const makeSureMs = 3000
 const blockMs = 10 * 365 * 86_400_000
 const retryMs = 1000
 
-export function createEndings (app: Pick<FastifyInstance, 'agenda' | 'log' | 'rooms' | 'sockets' | 'store'>): Endings {
-  const { agenda, log, rooms, sockets, store } = app
+export function createEndings (app: Pick<FastifyInstance, 'agenda' | 'log' | 'rooms' | 'store'>): Endings {
+  const { agenda, log, rooms, store } = app
   const closing = new AbortController()
-
-  function endHere (roomId: string, userKey: string): void {
-    for (const session of sockets.ofUser(userKey)) {
-      if (session.roomId === roomId || rooms.get(roomId)?.joining.has(session) === true) session.close('KICKED')
-    }
-  }
 
   /** Over the bus at once it could overtake the event on other servers, so it waits; one server does it for all. */
   async function makeSure (roomId: string, userKey: string, eventId: string): Promise<void> {
@@ -50,7 +44,7 @@ export function createEndings (app: Pick<FastifyInstance, 'agenda' | 'log' | 'ro
 
   return {
     kick (roomId, userKey, eventId) {
-      endHere(roomId, userKey)
+      rooms.kickHere(roomId, userKey)
       makeSure(roomId, userKey, eventId)
     },
     async block (roomId, userKey, eventId) {
@@ -62,20 +56,20 @@ export function createEndings (app: Pick<FastifyInstance, 'agenda' | 'log' | 'ro
           if (!told) {
             told = true
             log.warn({ err, roomId }, 'a block of the backend is noted later')
-            endHere(roomId, userKey)
+            rooms.kickHere(roomId, userKey)
           }
           await delay(retryMs, undefined, { ref: false, signal: closing.signal }).catch(() => { /* Closed. */ })
         }
       }
       // Who was coming in before the ban was there.
-      endHere(roomId, userKey)
+      rooms.kickHere(roomId, userKey)
       makeSure(roomId, userKey, eventId)
     },
     async make (key) {
       const [roomId, userKey, at] = JSON.parse(key) as [string, string, number]
-      const sessions = await store.getSessions(userKey)
-      // Who has come back since was let in again.
-      if (sessions.some((session) => session.roomId === roomId && session.connectedAt < at)) await rooms.kick(roomId, userKey)
+      const there = (await store.getSessions(userKey)).filter((session) => session.roomId === roomId)
+      // Who has come back since was let in again. Who is not there may still be waited for, on a seat say.
+      if (there.length === 0 || there.some(({ connectedAt }) => connectedAt < at)) await rooms.kick(roomId, userKey)
     },
     close () {
       closing.abort()

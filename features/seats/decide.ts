@@ -156,9 +156,13 @@ export function decide (state: SeatState, command: Command, actor: Actor | undef
       exists(seatIndex)
       if (next.locked.includes(seatIndex)) throw new SeatLocked(seatIndex)
       const occupant = on(seatIndex)
-      if (occupant && userKeyOf(occupant.userId) === userKeyOf(userId)) return done({ seatIndex })
-      if (occupant) clear(occupant, 'removed')
+      const silenced = isMuted(next, userId)
       unmute(userId)
+      if (occupant && userKeyOf(occupant.userId) === userKeyOf(userId)) {
+        if (silenced) tellMute(occupant)
+        return done({ seatIndex })
+      }
+      if (occupant) clear(occupant, 'removed')
       // The user may have left the room since the owner saw them there.
       seatUser(userId, seatIndex, now + assignedMs)
       return done({ seatIndex })
@@ -190,9 +194,10 @@ export function decide (state: SeatState, command: Command, actor: Actor | undef
     }
     case 'mute':
     case 'unmute': {
-      notSelf(command.userId)
-      const seat = seated(command.userId)
       const mute = command.type === 'mute'
+      // Whom an admin has silenced in their own room need not wait for one to take it back.
+      if (mute || actor?.role !== 'owner' || !isMuted(next, self)) notSelf(command.userId)
+      const seat = seated(command.userId)
       if (isMuted(next, seat.userId) === mute) return done({ userId: seat.userId })
       if (mute) next.muted.push(userKeyOf(seat.userId))
       else unmute(seat.userId)
@@ -262,7 +267,8 @@ export function decide (state: SeatState, command: Command, actor: Actor | undef
       next.seatCount = command.seatCount
       for (const seat of next.seats.filter(({ seatIndex }) => seatIndex >= command.seatCount)) clear(seat, 'removed')
       withdraw(({ seatIndex }) => seatIndex >= command.seatCount)
-      next.locked = next.locked.filter((seatIndex) => seatIndex < command.seatCount)
+      // A seat that comes back later is not locked.
+      for (const seatIndex of next.locked.filter((index) => index >= command.seatCount)) unlock(seatIndex)
       tell('seat:count', { seatCount: command.seatCount })
       return done({})
     }

@@ -1,6 +1,7 @@
 import fp from 'fastify-plugin'
 import type { z } from 'zod'
 import type { Session } from '../../plugins/sockets/session.ts'
+import { createAbsences } from './absences.ts'
 import { adminRoutes } from './admin.ts'
 import { events, joinReply, requests } from './messages.ts'
 import { createSeats, documentName } from './service.ts'
@@ -62,15 +63,18 @@ export default fp(async function seats (app) {
     const state = service.peek(roomId) ?? noSeats(record.seatCount)
     return {
       ...viewOf(state),
-      pendingInvites: state.invites.map(({ seatIndex, userId }) => ({ seatIndex, invitedUserId: userId }))
+      pendingInvites: state.invites.map(({ userId, ...invite }) => ({ ...invite, invitedUserId: userId }))
     } satisfies z.input<typeof joinReply>
   })
   hooks.on('room:first', ({ roomId }) => service.peek(roomId)?.seats.map(({ userId }) => userId) ?? [])
 
-  const late = (roomId: string) => (err: unknown) => log.debug({ err, roomId }, 'seats follow once the store is back')
-  hooks.on('room:userLeft', (roomId, { userId }, reason) => { service.left(roomId, userId, reason).catch(late(roomId)) })
-  hooks.on('room:kicked', (roomId, userId) => { service.left(roomId, userId, 'kicked').catch(late(roomId)) })
-  hooks.on('room:corrected', (roomId) => { service.lookForAbsent(roomId).catch(late(roomId)) })
+  const absences = createAbsences(service.lookForAbsent, log)
+  hooks.on('room:userLeft', (roomId, { userId }, reason) => absences.follow(roomId, service.left(roomId, userId, reason)))
+  hooks.on('room:kicked', (roomId, userId) => absences.follow(roomId, service.left(roomId, userId, 'kicked')))
+  hooks.on('room:corrected', (roomId) => absences.follow(roomId, service.lookForAbsent(roomId)))
+  // Who left while the feature was off is still on a seat.
+  app.addHook('onReady', async () => { for (const { roomId } of app.rooms.local()) absences.follow(roomId, service.lookForAbsent(roomId)) })
+  app.addHook('onClose', () => absences.close())
   hooks.on('room:documentMissed', ({ record }, name, from, to, tell) => {
     if (name === documentName) tell(difference(from as SeatState | undefined, to as SeatState | undefined ?? noSeats(record.seatCount)))
   })
@@ -80,7 +84,7 @@ export default fp(async function seats (app) {
   hooks.on('room:document', ({ roomId }, name, state) => { if (name === documentName) voices.enforce(roomId, state as SeatState | undefined) })
   const selfMuted = (roomId: string, session: Session, muted: boolean) => {
     const room = app.rooms.get(roomId)
-    if (room) service.act(room, session, { type: 'selfMute', muted }).catch(late(roomId))
+    if (room) service.act(room, session, { type: 'selfMute', muted }).catch((err: unknown) => log.debug({ err, roomId }, 'nobody is told that somebody is silent'))
   }
   hooks.on('media:selfMuted', selfMuted)
   hooks.on('media:producerOpened', (roomId, _producer, session) => {

@@ -48,5 +48,5 @@ export const joinReply = z.object({
   seatCount: z.int(),
   seats: z.array(seat),
   lockedSeats: z.array(seatIndex),
-  pendingInvites: z.array(z.object({ seatIndex, invitedUserId: userId }))
+  pendingInvites: z.array(z.object({ seatIndex, invitedUserId: userId, invitedById: userId, expiresAt: z.int().describe('Epoch milliseconds') }))
 })

@@ -76,9 +76,12 @@ export function nextEnd ({ seats, invites }: SeatState): number | undefined {
 export function difference (from: SeatState | undefined, to: SeatState): RoomEvent[] {
   const before = from ?? noSeats(to.seatCount)
   const events: RoomEvent[] = []
-  for (const { seatIndex, userId } of before.seats) {
-    const now = to.seats.find((seat) => seat.seatIndex === seatIndex)
-    if (userKeyOf(now?.userId ?? '') !== userKeyOf(userId)) events.push({ type: 'seat:cleared', data: { seatIndex, userId, reason: seatOf(to, userKeyOf(userId)) ? 'moved' : 'left' } })
+  // Who was off a seat and is on it again is told so: what was allowed for the time before has ended.
+  const sits = (state: SeatState, { seatIndex, userId, sitting }: Seat) =>
+    state.seats.find((seat) => seat.seatIndex === seatIndex && seat.sitting === sitting && userKeyOf(seat.userId) === userKeyOf(userId))
+  for (const seat of before.seats) {
+    const { seatIndex, userId } = seat
+    if (!sits(to, seat)) events.push({ type: 'seat:cleared', data: { seatIndex, userId, reason: seatOf(to, userKeyOf(userId)) ? 'moved' : 'left' } })
   }
   for (const seatIndex of before.locked) if (!to.locked.includes(seatIndex)) events.push({ type: 'seat:locked', data: { seatIndex, isLocked: false } })
   for (const seatIndex of to.locked) if (!before.locked.includes(seatIndex)) events.push({ type: 'seat:locked', data: { seatIndex, isLocked: true } })
@@ -89,12 +92,12 @@ export function difference (from: SeatState | undefined, to: SeatState): RoomEve
     if (!before.invites.some((invite) => invite.seatIndex === seatIndex && invite.userId === userId)) events.push({ type: 'seat:invite:pending', data: { seatIndex, isPending: true, invitedUserId: userId } })
   }
   if (before.seatCount !== to.seatCount) events.push({ type: 'seat:count', data: { seatCount: to.seatCount } })
-  for (const { seatIndex, userId, selfMuted } of to.seats) {
-    const was = before.seats.find((seat) => seat.seatIndex === seatIndex)
-    const same = userKeyOf(was?.userId ?? '') === userKeyOf(userId)
-    if (!same) events.push({ type: 'seat:updated', data: { seatIndex, userId, isMuted: isMuted(to, userId) } })
+  for (const seat of to.seats) {
+    const { seatIndex, userId, selfMuted } = seat
+    const was = sits(before, seat)
+    if (!was) events.push({ type: 'seat:updated', data: { seatIndex, userId, isMuted: isMuted(to, userId) } })
     // Whoever has just sat down is taken for one who speaks.
-    if (same ? isMuted(before, userId) !== isMuted(to, userId) || was?.selfMuted !== selfMuted : selfMuted) events.push({ type: 'seat:userMuted', data: { userId, isMuted: isMuted(to, userId), selfMuted } })
+    if (was ? isMuted(before, userId) !== isMuted(to, userId) || was.selfMuted !== selfMuted : selfMuted) events.push({ type: 'seat:userMuted', data: { userId, isMuted: isMuted(to, userId), selfMuted } })
   }
   return events
 }

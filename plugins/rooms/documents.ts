@@ -2,8 +2,9 @@ import type { FastifyInstance } from 'fastify'
 import { unavailable } from '../errors/codes.ts'
 import { eventText, textFrame } from '../sockets/frames.ts'
 import type { StoredDocument } from '../store/store.ts'
-import { deliver } from './local-room.ts'
-import type { LocalRoom } from './local-room.ts'
+import type { Session } from '../sockets/session.ts'
+import { audience, deliverTo } from './local-room.ts'
+import type { LocalRoom, WaitingFrame } from './local-room.ts'
 
 /** Something that everybody in the room is told of a change. `roomId` is added to its data. */
 export interface RoomEvent {
@@ -58,8 +59,20 @@ declare module '../hooks.ts' {
 
 /** What the rooms plugin needs besides {@link Documents} itself. */
 export interface DocumentKeeping extends Documents {
-  /** A join has told what there is. */
-  learn (room: LocalRoom, documents: ReadonlyMap<string, StoredDocument>): void
+  /**
+   * The store has told, with a join, what there is.
+   *
+   * @returns what is known here then, by name: what the join's reply tells
+   */
+  learn (room: LocalRoom, documents: ReadonlyMap<string, StoredDocument>): ReadonlyMap<string, Told>
+  /**
+   * A join has been answered.
+   *
+   * @param replied what {@link learn} returned for it
+   * @param waiting what has come meanwhile
+   * @returns what of that is new after the reply
+   */
+  welcome (room: LocalRoom, session: Session, replied: ReadonlyMap<string, Told>, waiting: readonly WaitingFrame[]): Buffer[]
   /** The room's channel has told of a change. */
   heard (room: LocalRoom, document: DocumentHeader, events: string): void
   /** Nobody here is in the room any more. */
@@ -75,15 +88,23 @@ export interface DocumentHeader {
   state: unknown
 }
 
+/** What somebody has been told of a document. */
+export interface Told {
+  version: string
+  state: unknown
+}
+
 interface Known {
   version: string
   state: unknown
   /** What the members here have been told of, by events or with their join. */
-  told: { version: string, state: unknown }
+  told: Told
+  /** Those whose join has told them more than that: they wait for the others. */
+  ahead: Map<Session, Told>
 }
 
 /** What members are told of a document that is not there. */
-const nothing: Known['told'] = { version: '', state: undefined }
+const nothing: Told = { version: '', state: undefined }
 
 interface Command {
   decide: Decide<unknown, unknown>
@@ -99,12 +120,12 @@ export function createDocuments (app: FastifyInstance, local: (roomId: string) =
   const queues = new Map<string, Command[]>()
 
   /** @param told what members here have been told of it, if it is not known here yet */
-  function remember (room: LocalRoom, name: string, version: string, state: unknown, told: Known['told']): Known {
+  function remember (room: LocalRoom, name: string, version: string, state: unknown, told: Told): Known {
     const mine = byRoom.get(room.roomId) ?? new Map<string, Known>()
     byRoom.set(room.roomId, mine)
     const known = mine.get(name)
     if (known && !isNewer(version, known.version)) return known
-    const now = { version, state, told: known?.told ?? told }
+    const now = { version, state, told: known?.told ?? told, ahead: known?.ahead ?? new Map<Session, Told>() }
     mine.set(name, now)
     hooks.emit('room:document', room, name, state)
     return now
@@ -112,20 +133,35 @@ export function createDocuments (app: FastifyInstance, local: (roomId: string) =
 
   /** Makes members here know what this server knows, where the events that would have told them did not come. */
   function tellMissed (room: LocalRoom, name: string, known: Known): void {
-    const { told, version, state } = known
+    const { told, version, state, ahead } = known
     known.told = { version, state }
+    known.ahead = new Map()
     log.info({ roomId: room.roomId, document: name, from: told.version, to: version }, 'members are told what they missed')
-    hooks.emit('room:documentMissed', room, name, told.state, state, (events) => {
-      for (const { type, data } of events) deliver(room, textFrame(eventText(type, { roomId: room.roomId, ...data })))
+    const everybody = audience(room)
+    const tell = (sessions: readonly Session[], from: Told) => {
+      for (const frame of missedFrames(room, name, from, known.told)) {
+        for (const session of sessions) deliverTo(room, session, frame, { name, version, missed: true })
+      }
+    }
+    tell([...everybody].filter((session) => !ahead.has(session)), told)
+    for (const [session, from] of ahead) if (from.version !== version && everybody.has(session)) tell([session], from)
+  }
+
+  /** How those who know it get from one state to the other. */
+  function missedFrames (room: LocalRoom, name: string, from: Told, to: Told): Buffer[] {
+    const frames: Buffer[] = []
+    hooks.emit('room:documentMissed', room, name, from.state, to.state, (events) => {
+      for (const { type, data } of events) frames.push(textFrame(eventText(type, { roomId: room.roomId, ...data })))
     })
+    return frames
   }
 
   /** What is known here was of an earlier room of that name. */
-  function drop (room: LocalRoom, name: string, { told }: Known): void {
-    const gone: Known = { ...nothing, told }
+  function drop (room: LocalRoom, name: string, { told, ahead }: Known): void {
+    const gone: Known = { ...nothing, told, ahead }
     byRoom.get(room.roomId)?.set(name, gone)
     hooks.emit('room:document', room, name, undefined)
-    if (told.version !== '') tellMissed(room, name, gone)
+    if (told.version !== '' || ahead.size > 0) tellMissed(room, name, gone)
   }
 
   /** Answers all that waits for a document, as much at a time as has come meanwhile. */
@@ -200,6 +236,21 @@ export function createDocuments (app: FastifyInstance, local: (roomId: string) =
         // The reply tells who comes in; those who are in still wait for the event.
         remember(room, name, version, state, room.members.size > 1 ? nothing : { version, state })
       }
+      return new Map([...byRoom.get(room.roomId) ?? []].map(([name, { version, state }]) => [name, { version, state }]))
+    },
+    welcome (room, session, replied, waiting) {
+      const isNew = ({ change }: WaitingFrame) => change === undefined || isNewer(change.version, replied.get(change.name)?.version ?? '')
+      const frames: Buffer[] = []
+      // What makes up for what others missed does not fit what the reply told.
+      const missed = new Set(waiting.filter((one) => one.change?.missed === true && isNew(one)).map(({ change }) => change?.name))
+      for (const one of waiting) if (isNew(one) && !missed.has(one.change?.name)) frames.push(one.frame)
+      for (const [name, known] of byRoom.get(room.roomId) ?? []) {
+        const at = replied.get(name) ?? nothing
+        if (missed.has(name)) frames.push(...missedFrames(room, name, at, known.told))
+        known.ahead.delete(session)
+        if (isNewer(at.version, known.told.version)) known.ahead.set(session, at)
+      }
+      return frames
     },
     heard (room, { name, version, state }, events) {
       // Of an earlier room of that name.
@@ -211,8 +262,12 @@ export function createDocuments (app: FastifyInstance, local: (roomId: string) =
       // Whoever was deaf for a while may hear this one before it has looked for what it missed.
       if (version !== following(told.version, room.record.createdAt)) return tellMissed(room, name, known)
       known.told = { version, state }
-      if (events === '') return
-      for (const text of events.split('\n')) deliver(room, textFrame(text))
+      const frames = events === '' ? [] : events.split('\n').map(textFrame)
+      for (const session of audience(room)) {
+        if (known.ahead.has(session)) continue
+        for (const frame of frames) deliverTo(room, session, frame, { name, version, missed: false })
+      }
+      for (const [session, at] of known.ahead) if (!isNewer(at.version, version)) known.ahead.delete(session)
     },
     forget (roomId) {
       byRoom.delete(roomId)
@@ -225,6 +280,8 @@ export function createDocuments (app: FastifyInstance, local: (roomId: string) =
         const known = remember(room, name, version, JSON.parse(state), nothing)
         if (isNewer(known.version, known.told.version)) tellMissed(room, name, known)
       }
+      // When something in them was to be done is lost with the store.
+      for (const name of documents.keys()) await agenda.schedule(`document:${name}`, room.roomId, Date.now())
       // What is not taken back was of a room that is gone; unless more has been heard of it meanwhile.
       for (const [name, known] of mine) {
         if (!documents.has(name) && byRoom.get(room.roomId)?.get(name) === known) drop(room, name, known)

@@ -46,11 +46,14 @@ export default fp(async function rooms (app) {
   active.set(0)
   const gauge = setInterval(() => active.set(created.size), 1000).unref()
   const stopKeeping = keepRooms(app, created)
-  app.addHook('onClose', async () => {
+  // Behind that of the sockets, which ends all sessions: features still hear who has left.
+  app.addHook('preClose', async () => {
     clearInterval(gauge)
     await stopKeeping()
     await created.stop()
-    // Nobody needs to wait for the lease to end.
+  })
+  // And behind the features: nobody needs to wait for the lease to end.
+  app.addHook('onClose', async () => {
     await app.store.forgetNode(app.nodeId).catch(() => {})
   })
 }, { name: 'rooms', dependencies: ['store', 'agenda', 'bus', 'control', 'sockets', 'messages', 'drain'] })

@@ -10,7 +10,7 @@ import type { JoinCommand, JoinResult, RoomRecord, ShareChange } from '../store/
 import { createDocuments } from './documents.ts'
 import type { DocumentHeader, DocumentKeeping } from './documents.ts'
 import { NotInRoom, RoomNotFound } from './errors.ts'
-import { deliver } from './local-room.ts'
+import { deliver, deliverTo } from './local-room.ts'
 import type { LocalRoom } from './local-room.ts'
 import { closeReason } from './messages.ts'
 import type { events, RoomCloseReason } from './messages.ts'
@@ -18,11 +18,11 @@ import { createPresence, presenceIntervalMs } from './presence.ts'
 import { roleByRecord } from './rooms.ts'
 import type { EmitOptions, LeaveReason, Rooms } from './rooms.ts'
 
-/** First line of a message on a room's channel; the event's text is the rest. */
+/** First line of a message on a room's channel; the event's text is the rest, unless it says otherwise. */
 interface RoomHeader {
   except?: string | undefined
-  /** The room is closed: why, and which one of that name it was. */
-  closed?: { reason: RoomCloseReason, createdAt: number }
+  /** The room is closed: why. One line more says which one of that name it was. */
+  closed?: RoomCloseReason
   /** A document has changed; the rest are its events, one a line. */
   document?: DocumentHeader
 }
@@ -87,14 +87,23 @@ export function createRooms (app: FastifyInstance): RoomKeeping {
     if (!room) return
     const end = message.indexOf('\n')
     const header = JSON.parse(message.slice(0, end)) as RoomHeader
+    const rest = message.slice(end + 1)
     if (header.closed) {
-      room.closedUpTo = Math.max(room.closedUpTo, header.closed.createdAt)
-      // A new room of that name has nothing to do with it.
-      if (room.record.createdAt > header.closed.createdAt) return
+      const [text = '', createdAt] = rest.split('\n')
+      return endHere(room, Number(createdAt), text, header.closed)
     }
-    if (header.document) return documents.heard(room, header.document, message.slice(end + 1))
-    deliver(room, textFrame(message.slice(end + 1)), header.except)
-    if (header.closed) detachAll(room, header.closed.reason)
+    if (header.document) return documents.heard(room, header.document, rest)
+    deliver(room, textFrame(rest), header.except)
+  }
+
+  /** Tells the members here that the room made at that time has ended, and lets them go. */
+  function endHere (room: LocalRoom, createdAt: number, text: string, reason: RoomCloseReason): void {
+    room.closedUpTo = Math.max(room.closedUpTo, createdAt)
+    // A new room of that name has nothing to do with it, nor has who is coming into one.
+    if (room.record.createdAt > createdAt) return
+    const frame = textFrame(text)
+    for (const session of room.members) deliverTo(room, session, frame)
+    detachAll(room, reason)
   }
 
   /** A room's local part, made when it is not there, with its channel being listened to. */
@@ -180,6 +189,7 @@ export function createRooms (app: FastifyInstance): RoomKeeping {
       await channels.get(roomId)?.ready
       const command = { roomId, sessionId: session.id, userKey: session.userKey, profile: session.user.profile, limit: config.MAX_CLIENTS_PER_ROOM, pinHash, now }
       const result = await enter(command, session, seatCount)
+      if (room.members.size > 0 && result.room.createdAt > room.record.createdAt) await hearOfEnd(room)
       // Only now: who is refused stays where they are.
       if (session.roomId !== roomId) await leave(session, 'moved')
       room.record = result.room
@@ -191,7 +201,7 @@ export function createRooms (app: FastifyInstance): RoomKeeping {
         throw unavailable('The room or the connection was closed meanwhile')
       }
       record(session)
-      documents.learn(room, result.documents)
+      const replied = documents.learn(room, result.documents)
       if (result.created) hooks.emit('room:created', result.room)
       if (result.firstOfUser) announceJoin(roomId, session.user.profile, result.count, session.id)
       const extra = await hooks.collect('room:join', room, session)
@@ -199,15 +209,22 @@ export function createRooms (app: FastifyInstance): RoomKeeping {
         room,
         result,
         extra,
-        answered: () => { for (const frame of settle()) session.write(frame) }
+        answered: () => { for (const frame of documents.welcome(room, session, replied, settle())) session.write(frame) }
       }
     } catch (error) {
       const missed = settle()
-      if (rejoining) for (const frame of missed) session.write(frame)
+      if (rejoining) for (const { frame } of missed) session.write(frame)
       else if (session.roomId === roomId) await leave(session, 'left')
       release(room)
       throw error instanceof RoomNotFound && app.drain.draining ? unavailable('The server is shutting down: no new rooms', error) : error
     }
+  }
+
+  /** Members here are of an earlier room of that name: what told them of its end was published before a new one could be made. */
+  async function hearOfEnd (room: LocalRoom): Promise<void> {
+    const { createdAt } = room.record
+    await bus.check().catch(() => { /* This server is deaf. */ })
+    if (room.closedUpTo < createdAt) endHere(room, createdAt, closedText(room.roomId, 'closed_by_admin'), 'closed_by_admin')
   }
 
   /**
@@ -252,11 +269,12 @@ export function createRooms (app: FastifyInstance): RoomKeeping {
     }
   }
 
-  control.on('room:kick', ({ roomId, userKey }) => {
+  function kickHere (roomId: string, userKey: string): void {
     for (const session of app.sockets.ofUser(userKey)) {
       if (session.roomId === roomId || rooms.get(roomId)?.joining.has(session) === true) session.close('KICKED')
     }
-  })
+  }
+  control.on('room:kick', ({ roomId, userKey }) => kickHere(roomId, userKey))
 
   return {
     get size () {
@@ -284,12 +302,15 @@ export function createRooms (app: FastifyInstance): RoomKeeping {
     leave,
     emit,
     async close (roomId, reason, onlyIfEmpty) {
-      const removed = await store.removeRoom(roomId, onlyIfEmpty)
+      const message = `${JSON.stringify({ closed: reason } satisfies RoomHeader)}\n${closedText(roomId, reason)}`
+      const envelope = bus.envelope(channelOf(roomId), message)
+      const removed = await store.removeRoom(roomId, onlyIfEmpty, envelope)
       if (!removed) return false
-      publish(roomId, { closed: { reason, createdAt: removed.createdAt } }, closedText(roomId, reason))
+      if (!envelope) await bus.publish(channelOf(roomId), `${message}\n${removed.createdAt}`)
       hooks.emit('room:removed', removed, reason)
       return true
     },
+    kickHere,
     async kick (roomId, userId, banUntil) {
       const userKey = userKeyOf(userId)
       if (banUntil !== undefined) await store.ban(roomId, userKey, banUntil)
@@ -303,9 +324,7 @@ export function createRooms (app: FastifyInstance): RoomKeeping {
       hooks.emit('room:corrected', roomId)
     },
     closeHere (room) {
-      room.closedUpTo = room.record.createdAt
-      deliver(room, textFrame(closedText(room.roomId, 'closed_by_admin')))
-      detachAll(room, 'closed_by_admin')
+      endHere(room, room.record.createdAt, closedText(room.roomId, 'closed_by_admin'), 'closed_by_admin')
     },
     takeDirty () {
       const was = dirty

@@ -69,6 +69,8 @@ export interface Rooms {
    * @param banUntil epoch milliseconds before which the user can't join again
    */
   kick (roomId: string, userId: UserId, banUntil?: number): Promise<void>
+  /** Ends a user's sockets in a room on this server, at once. */
+  kickHere (roomId: string, userKey: string): void
 }
 
 declare module 'fastify' {

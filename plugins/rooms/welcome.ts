@@ -38,7 +38,13 @@ export async function prominentFirst (app: FastifyInstance, room: LocalRoom, { p
   if (first.length === 0) return participants
   const known = new Map(participants.map((profile) => [userKeyOf(profile.userId), profile]))
   const missing = count > participants.length ? first.filter((key) => !known.has(key)) : []
-  const found = missing.length > 0 ? await app.store.getMembers(room.roomId, missing) : []
+  const found = missing.length > 0
+    ? await app.store.getMembers(room.roomId, missing).catch((err: unknown) => {
+      // Who comes in is in the room already.
+      app.log.debug({ err, roomId: room.roomId }, 'a member is told of the first to arrive only')
+      return []
+    })
+    : []
   for (const profile of found) if (profile) known.set(userKeyOf(profile.userId), profile)
   const prominent = new Set(first)
   const order = [...first.filter((key) => known.has(key)), ...[...known.keys()].filter((key) => !prominent.has(key))]

@@ -155,8 +155,8 @@ export function createRedisStore (redis: Redis, nodeId: string): Store {
       if (count === 0) await redis.zadd(emptyRoomsKey, now, roomId)
       return { lastOfUser: last === 1, count }
     },
-    async removeRoom (roomId, onlyIfEmpty = false) {
-      const meta = await redis.msabRemoveRoom(...roomKeys(roomId), closedKey(roomId), onlyIfEmpty ? 1 : 0, closedMemoryMs)
+    async removeRoom (roomId, onlyIfEmpty = false, envelope = undefined) {
+      const meta = await redis.msabRemoveRoom(...roomKeys(roomId), closedKey(roomId), onlyIfEmpty ? 1 : 0, closedMemoryMs, envelope?.channel ?? '', envelope?.text ?? '')
       if (meta === null) return
       await Promise.all([redis.zrem(roomsKey, roomId), redis.zrem(emptyRoomsKey, roomId), store.releaseRoom(roomId)])
       // Somebody may have made it again meanwhile; then the indexes must have it.

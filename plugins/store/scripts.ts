@@ -72,13 +72,19 @@ if redis.call('EXISTS', KEYS[1]) == 1 then redis.call('HSET', KEYS[1], 'activity
 return {last, redis.call('ZCARD', KEYS[2])}
 `
 
-/** KEYS room users profiles refs sessions docs log closed — ARGV onlyIfEmpty memory */
+/**
+ * KEYS room users profiles refs sessions docs log closed — ARGV onlyIfEmpty memory channel message
+ *
+ * The message gets a last line that says which room of that name it was.
+ */
 export const removeRoom = `
 local meta = redis.call('HGET', KEYS[1], 'meta')
 if not meta then return false end
 if ARGV[1] == '1' and redis.call('ZCARD', KEYS[2]) > 0 then return false end
 redis.call('DEL', KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7])
-redis.call('SET', KEYS[8], string.format('%.0f', cjson.decode(meta).createdAt), 'PX', ARGV[2])
+local createdAt = string.format('%.0f', cjson.decode(meta).createdAt)
+redis.call('SET', KEYS[8], createdAt, 'PX', ARGV[2])
+if ARGV[3] ~= '' then redis.call('PUBLISH', ARGV[3], ARGV[4] .. '\\n' .. createdAt) end
 return meta
 `
 

@@ -132,9 +132,10 @@ export interface Store {
    * Removes a room and all that is kept of it but its bans.
    *
    * @param onlyIfEmpty leave it when somebody is in it
+   * @param envelope published in the same step, with one line more: when the room was made, epoch milliseconds
    * @returns the room, to exactly one of several callers; undefined to the others
    */
-  removeRoom (roomId: string, onlyIfEmpty?: boolean): Promise<RoomRecord | undefined>
+  removeRoom (roomId: string, onlyIfEmpty?: boolean, envelope?: Envelope): Promise<RoomRecord | undefined>
   getRoom (roomId: string): Promise<RoomSummary | undefined>
   /** @returns at most `limit` users in order of arrival */
   getParticipants (roomId: string, limit: number): Promise<Profile[]>

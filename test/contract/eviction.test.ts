@@ -32,6 +32,24 @@ t.test('a room made anew while the old one is being closed is a room of its own'
   for (const server of [a, b]) await until(async () => (await server.admin('GET', '/admin/rooms/r1')).status === 404)
 })
 
+t.test('whoever opens a room anew is not with those of the old one', async (t) => {
+  const env = { REDIS_URL: (await startRedis(t)).url }
+  const [a, b] = [await build(t, { env }), await build(t, { env })]
+  const [ada, bob] = [await a.connect(1), await a.connect(2)]
+  await ada.ok('room:join', { roomId: 'r1' })
+  // The server that closed it died before anybody heard.
+  t.ok(await b.app.store.removeRoom('r1'))
+  t.match(await bob.ok('room:join', { roomId: 'r1' }), { ownerId: 2, participantCount: 1 })
+  t.match(await ada.event('room:closed'), { roomId: 'r1', reason: 'closed_by_admin' })
+  t.equal(await ada.fails('chat:message', { content: 'still here?' }), 'NOT_IN_ROOM')
+  await bob.ok('chat:message', { content: 'a new room' })
+  await bob.event('chat:message')
+  await Promise.all([ada.flush(), bob.flush()])
+  t.same(ada.events.filter(({ type }) => type === 'chat:message'), [])
+  t.same(bob.events.filter(({ type }) => type === 'room:closed'), [])
+  t.match(await ada.ok('room:join', { roomId: 'r1' }), { ownerId: 2, participantCount: 2 })
+})
+
 t.test('a drain can be shortened', async (t) => {
   const server = await build(t)
   const client = await server.connect(1)

@@ -67,6 +67,20 @@ t.test('a job is done when its time has come, once', async (t) => {
   t.same([...done].map(([key, times]) => [key, times.length]), [['at once', 1], ['soon', 1], ['marker', 0]])
 })
 
+t.test('what is due at once is done as fast as it can be', async (t) => {
+  const agenda = agendaOf(t, memory(t))
+  const many = 2000
+  const done: string[] = []
+  agenda.on('job', async (key) => { done.push(key) })
+  agenda.on('later', async () => { done.push('later') })
+  for (let i = 0; i < many; i++) await agenda.schedule('job', String(i), i)
+  // Twenty looks' worth of jobs, and four looks' time.
+  await agenda.schedule('later', '', Date.now() + 1000)
+  await until(() => done.length > many)
+  t.equal(done.indexOf('later'), many, 'nothing waits for the next look')
+  t.equal(new Set(done).size, many + 1, 'each once')
+})
+
 t.test('a job that fails is tried again, and does not hold up others', async (t) => {
   const agenda = agendaOf(t, memory(t))
   const tries = new Map<string, number[]>()

@@ -44,6 +44,17 @@ t.test('who the backend kicks hears of it, and is out on every server', async (t
   await elsewhere.ok('room:leave')
 })
 
+t.test('who is kicked while they are away does not find their seat again', async (t) => {
+  const { backend, a, b } = await setUp(t)
+  const [watcher, away] = [await a.connect(1), await b.connect(2)]
+  for (const client of [watcher, away]) await client.ok('room:join', { roomId: '7' })
+  await away.ok('seat:take', { seatIndex: 3 })
+  await away.close()
+  await watcher.event('room:userLeft')
+  await backend.publish('room.member_kicked', { user_id: 2, room_id: 7 })
+  t.same(await watcher.event('seat:cleared'), { roomId: '7', seatIndex: 3, userId: 2, reason: 'removed' })
+})
+
 t.test('who is on a server that did not hear of the kick is out a little later', async (t) => {
   const redis = await startRedis(t)
   const network = await swallowing(t, redis.port)

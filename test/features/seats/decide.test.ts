@@ -252,6 +252,27 @@ t.test('silence is not shaken off', async (t) => {
   t.equal(isMuted(after(...muted, [{ type: 'assign', userId: 5, seatIndex: 2 }, owner]).state, 5), false, 'but whom the owner puts on a seat may speak')
   t.equal(isMuted(after(...muted, [invite(5, 2), admin], [{ type: 'accept' }, member(5)]).state, 5), false, 'and whom an admin invites')
   t.equal(after(...muted, [mute(5), owner]).changed, false, 'twice is once')
+
+  const here = after(...muted, [{ type: 'assign', userId: 5, seatIndex: 0 }, owner])
+  t.same(here.events, [{ type: 'seat:userMuted', data: { userId: 5, isMuted: false, selfMuted: false } }], 'also where they sit already')
+  t.equal(after([take(0), member(5)], [{ type: 'assign', userId: 5, seatIndex: 0 }, owner]).changed, false)
+})
+
+t.test('the owner speaks whoever is against it', async (t) => {
+  const unmute: Command = { type: 'unmute', userId: 1 }
+  t.equal(refusal([take(0), owner], [unmute, owner]), 'CANNOT_TARGET_SELF')
+  t.equal(isMuted(after([take(0), owner], [mute(1), admin], [unmute, owner]).state, 1), false)
+  t.equal(refusal([take(0), owner], [mute(1), owner]), 'CANNOT_TARGET_SELF')
+  t.equal(refusal([take(1), admin], [mute(2), owner], [{ type: 'unmute', userId: 2 }, admin]), 'CANNOT_TARGET_SELF', 'an admin does not')
+})
+
+t.test('who was put off a seat and on it again is told so', async (t) => {
+  const before = after([take(0), member(5)]).state
+  const { state } = after([take(0), member(5)], [{ type: 'leave' }, member(5)], [take(0), member(5)])
+  t.same(difference(before, state), [
+    { type: 'seat:cleared', data: { seatIndex: 0, userId: 5, reason: 'moved' } },
+    { type: 'seat:updated', data: { seatIndex: 0, userId: 5, isMuted: false } }
+  ])
 })
 
 t.test('a seat waits for its user, and no longer', async (t) => {
@@ -273,6 +294,7 @@ t.test('fewer seats', async (t) => {
   t.same(after(...moves, [{ type: 'resize', seatCount: 1 }]).events, [
     { type: 'seat:cleared', data: { seatIndex: 3, userId: 5, reason: 'removed' } },
     { type: 'seat:invite:pending', data: { seatIndex: 1, isPending: false, invitedUserId: 7 } },
+    { type: 'seat:locked', data: { seatIndex: 2, isLocked: false } },
     { type: 'seat:count', data: { seatCount: 1 } }
   ])
   t.same(after(...moves, [{ type: 'resize', seatCount: 1 }], [{ type: 'resize', seatCount: 4 }]).state.locked, [], 'what vanished does not come back')

@@ -1,0 +1,34 @@
+import t from 'tap'
+import { startRedis } from '../../support/redis.ts'
+import { until } from '../../support/retry.ts'
+import { hurry, scene, seatsOf } from './scene.ts'
+
+t.test('what ends by itself ends after Redis has lost everything, too', async (t) => {
+  const redis = await startRedis(t)
+  const { server, owner, member, other } = await scene(t, { REDIS_URL: redis.url })
+  await member.ok('seat:take', { seatIndex: 0 })
+  await owner.ok('seat:invite', { userId: '4', seatIndex: 1 })
+  await member.close()
+  await owner.event('room:userLeft')
+  await until(async () => (await seatsOf(server)).seats[0]?.awayUntil !== null)
+  await hurry(server, 5000)
+
+  await redis.kill()
+  await redis.start()
+  t.same(await owner.event('seat:invite:pending', ({ isPending }) => isPending === false), { roomId: 'r1', seatIndex: 1, isPending: false, invitedUserId: '4' })
+  t.same(await owner.event('seat:cleared'), { roomId: 'r1', seatIndex: 0, userId: 3, reason: 'disconnected' })
+  await until(() => other.ok('seat:take', { seatIndex: 0 }))
+})
+
+t.test('a seat is cleared although that could not be written at first', async (t) => {
+  const redis = await startRedis(t)
+  const { server, owner, member } = await scene(t, { SEAT_GRACE_SECONDS: '0', REDIS_URL: redis.url })
+  await member.ok('seat:take', { seatIndex: 0 })
+  // All but what is kept of seats can be read and written.
+  await server.app.redis.call('ACL', 'SETUSER', 'default', 'resetkeys', '~*[^s]', '~*[^c]s')
+  t.equal(await owner.fails('seat:take', { seatIndex: 1 }), 'UNAVAILABLE')
+  await member.close()
+  await owner.event('room:userLeft')
+  await server.app.redis.call('ACL', 'SETUSER', 'default', 'allkeys')
+  t.same(await owner.event('seat:cleared'), { roomId: 'r1', seatIndex: 0, userId: 3, reason: 'disconnected' })
+})
