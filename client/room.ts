@@ -4,6 +4,7 @@ import { Connection } from './connection.ts'
 import type { ConnectionOptions } from './connection.ts'
 import { Emitter } from './emitter.ts'
 import { isDisconnect, mayPass, RequestError } from './errors.ts'
+import { RoomGifts } from './gifts.ts'
 import type { JoinReply, Profile, UserId } from './protocol.ts'
 import { RoomSeats } from './seats.ts'
 import type { Seat } from './seats.ts'
@@ -64,6 +65,8 @@ export class RoomClient extends Emitter<RoomEvents> {
   readonly connection: Connection
   /** Who sits where; empty where the server does no seats. */
   readonly seats: RoomSeats
+  /** What people give one another. */
+  readonly gifts: RoomGifts
   /** Undefined when it was not asked for. */
   readonly audio: RoomAudio | undefined
   readonly #backoff = createBackoff()
@@ -80,6 +83,7 @@ export class RoomClient extends Emitter<RoomEvents> {
     super()
     this.connection = new Connection(options)
     this.seats = new RoomSeats(this.connection)
+    this.gifts = new RoomGifts(this.connection, () => this.roomId)
     this.audio = audio ? new RoomAudio(this.connection, this.seats) : undefined
     this.#follow()
   }

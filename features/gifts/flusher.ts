@@ -25,8 +25,8 @@ const pauseMs = { from: 500, to: 5000 }
  */
 const leaseMarginMs = 3000
 
-/** Code of gift:error when a gift could not be processed (contracts/flylive.md). */
-export const processingFailed = 'PROCESSING_FAILED'
+/** What gift:error says when a gift could not be processed (contracts/flylive.md). What went wrong inside is for admins. */
+export const processingFailed = { code: 'PROCESSING_FAILED', reason: 'The gift could not be processed' }
 
 export interface FlusherOptions {
   outbox: Outbox
@@ -121,8 +121,7 @@ export function createFlusher ({ outbox, processor, timeoutMs, refused, metrics,
       }
       if (outcome.to === 'deadLetters') {
         counts.dead++
-        // What went wrong inside is for admins.
-        refused(gift, processingFailed, 'The gift could not be processed')
+        refused(gift, processingFailed.code, processingFailed.reason)
       }
     }
     for (const [status, count] of Object.entries(counts)) if (count > 0) processed.inc({ status }, count)

@@ -23,9 +23,9 @@ export default fp(async function gifts (app) {
   app.messages.events(events)
 
   app.messages.on('gift:send', { ...requests['gift:send'], limit: { perMinute: 30 } }, async (request, { room, session, afterReply }) => {
-    const gift = await service.accept(session, room, request)
-    afterReply(() => service.announce(gift))
-    return { transactionId: gift.transactionId }
+    const accepted = await service.accept(session, room, request)
+    afterReply(() => service.announce(accepted, session))
+    return { transactionId: accepted.gift.transactionId }
   })
   app.messages.on('gift:prepare', { ...requests['gift:prepare'], limit: { perMinute: 60 } }, (request, { room, session }) => {
     service.prepare(session, room, request)

@@ -10,9 +10,23 @@ export const transactionId = z.uuid()
 // batch for any other number in it.
 const recipientId = z.union([z.int(), z.string().min(1).max(128)])
 
+/** How far the time of a key may be from the server's clock, either way, in milliseconds. */
+export const keyTimeMs = 24 * 3_600_000
+
+/** The time that is in a UUIDv7, epoch milliseconds. */
+export function timeOf (uuid: string): number {
+  return Number.parseInt(uuid.slice(0, 8) + uuid.slice(9, 13), 16)
+}
+
+// The time becomes that of the transaction, whose id says where it is listed
+// and which records are kept: it must be about right.
+const key = z.uuidv7({ abort: true })
+  .refine((uuid) => Math.abs(timeOf(uuid) - Date.now()) <= keyTimeMs, 'The time in it must be within 24 hours of now')
+  .describe('Made by the client, one for each gift. The same one again is the same gift')
+
 export const requests = {
   'gift:send': {
-    request: z.object({ giftId, recipientId, quantity: quantity.default(1) }),
+    request: z.object({ giftId, recipientId, quantity: quantity.default(1), key: key.optional() }),
     reply: z.object({ transactionId: transactionId.describe('The gift is stored and will be booked, or refused with gift:error') })
   },
   'gift:prepare': {
@@ -30,7 +44,7 @@ export const events = {
     recipientId: userId,
     quantity,
     timestamp: z.int()
-  }).describe('To everyone in the room. The backend may refuse it later'),
+  }).describe('To everyone in the room. The backend may refuse it later. It may come twice: the transactionId tells'),
   'gift:prepare': z.object({ roomId, senderId: userId, giftId }).describe('To the recipient: somebody is about to send a gift'),
   'gift:error': z.object({
     transactionId,

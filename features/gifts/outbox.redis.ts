@@ -1,7 +1,7 @@
 import { createHash, randomUUID } from 'node:crypto'
 import type { Redis } from 'ioredis'
-import { detailsOf, failingClosed } from './outbox.ts'
-import type { Gift, Outbox, Outcome, RecordKind, Records } from './outbox.ts'
+import { detailsOf, failingClosed, keptFailed, trimmedAtOnce } from './outbox.ts'
+import type { Found, Gift, Outbox, Outcome, RecordKind, Records } from './outbox.ts'
 import * as scripts from './scripts.ts'
 
 const prefix = 'msab:{gifts}'
@@ -13,6 +13,8 @@ const recordKeys: Record<RecordKind, [records: string, ids: string]> = {
 }
 /** Where the keys of a kind of record begin among those of the script `settle`. */
 const targets: Record<RecordKind, number> = { ledger: 4, failed: 6, deadLetters: 8 }
+/** The same for the script `add`. */
+const places: Record<number, Found['place']> = { 2: 'queue', 3: 'ledger', 4: 'failed', 5: 'deadLetters' }
 
 type Script = (...args: (string | number)[]) => Promise<unknown>
 
@@ -35,16 +37,21 @@ function script (redis: Redis, lua: string, numberOfKeys: number): Script {
 
 const afterFirstLine = (value: string) => value.slice(value.indexOf('\n') + 1)
 
+function recordOf (value: string): object {
+  return { ...JSON.parse(afterFirstLine(value)) as Gift, ...JSON.parse(value.slice(0, value.indexOf('\n'))) as object }
+}
+
 /**
  * The outbox of servers that share a Redis; one round trip a method. What it
  * holds is as durable as that Redis: docs/deployment.md says how to set it up.
  *
  * @param redis a client that fails at once while it is not connected
  * @param now the clock of due times, epoch milliseconds; that of Redis by default
+ * @param kept how many failed gifts are kept: those with the highest ids
  */
-export function createRedisOutbox (redis: Redis, { now }: { now?: () => number } = {}): Outbox {
+export function createRedisOutbox (redis: Redis, { now, kept = keptFailed }: { now?: () => number, kept?: number } = {}): Outbox {
   const run = {
-    add: script(redis, scripts.add, 2),
+    add: script(redis, scripts.add, 5),
     take: script(redis, scripts.take, 4),
     settle: script(redis, scripts.settle, 9),
     list: script(redis, scripts.list, 2),
@@ -54,7 +61,12 @@ export function createRedisOutbox (redis: Redis, { now }: { now?: () => number }
 
   return {
     add: (gift) => failingClosed(async () => {
-      await run.add(due, items, clock(), gift.transactionId, JSON.stringify(gift))
+      const [ledger, failed, dead] = [recordKeys.ledger[0], recordKeys.failed[0], recordKeys.deadLetters[0]]
+      const found = await run.add(due, items, ledger, failed, dead, clock(), gift.transactionId, JSON.stringify(gift)) as [number, string] | null
+      if (!found) return undefined
+      const [place, value] = found
+      // The first line of a queued gift is its number of tries, which adds nothing.
+      return { place: places[place], gift: recordOf(value) } as Found
     }),
     take: (sizes, leaseMs) => failingClosed(async () => {
       const token = randomUUID()
@@ -65,7 +77,7 @@ export function createRedisOutbox (redis: Redis, { now }: { now?: () => number }
     }),
     settle: (token, outcomes) => failingClosed(async () => {
       const args = [...outcomes].flatMap(([id, outcome]) => [id, ...argumentsOf(outcome)])
-      return await run.settle(due, items, leases, ...recordKeys.ledger, ...recordKeys.failed, ...recordKeys.deadLetters, clock(), token, ...args) as string[]
+      return await run.settle(due, items, leases, ...recordKeys.ledger, ...recordKeys.failed, ...recordKeys.deadLetters, clock(), token, kept, trimmedAtOnce, ...args) as string[]
     }),
     counts: () => failingClosed(async () => {
       const [queued, ledger, failed, deadLetters] = await Promise.all([
@@ -75,10 +87,7 @@ export function createRedisOutbox (redis: Redis, { now }: { now?: () => number }
     }),
     list: <K extends RecordKind>(kind: K, after: string, limit: number) => failingClosed(async () => {
       const values = await run.list(...recordKeys[kind], after, limit) as string[]
-      return values.map((value) => ({
-        ...JSON.parse(afterFirstLine(value)) as Gift,
-        ...JSON.parse(value.slice(0, value.indexOf('\n'))) as object
-      })) as unknown as Records[K][]
+      return values.map(recordOf) as Records[K][]
     }),
     replay: (transactionIds) => failingClosed(async () => await run.replay(due, items, ...recordKeys.deadLetters, clock(), ...transactionIds) as number),
     async close () {}

@@ -2,8 +2,8 @@ import { randomUUID } from 'node:crypto'
 import { mkdirSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
-import { detailsOf, failingClosed } from './outbox.ts'
-import type { Gift, Outbox, RecordKind, Records } from './outbox.ts'
+import { detailsOf, failingClosed, keptFailed, trimmedAtOnce } from './outbox.ts'
+import type { Found, Gift, Outbox, RecordKind, Records } from './outbox.ts'
 
 /**
  * How long a write waits for that of another process, in milliseconds. Two
@@ -30,13 +30,18 @@ const tableOf: Record<RecordKind, string> = { ledger: 'ledger', failed: 'failed'
  *
  * @param file is made when it is not there, with its folder
  * @param now the clock of due times, epoch milliseconds
+ * @param kept how many failed gifts are kept: those that were refused last
  */
-export function createSqliteOutbox (file: string, { now = Date.now }: { now?: () => number } = {}): Outbox {
+export function createSqliteOutbox (file: string, { now = Date.now, kept = keptFailed }: { now?: () => number, kept?: number } = {}): Outbox {
   mkdirSync(dirname(file), { recursive: true })
   const database = new DatabaseSync(file, { timeout: busyMs })
   // FULL flushes the disk at each commit: gifts are money.
   database.exec(`PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; ${tables}`)
 
+  const whereIs = database.prepare(`
+    SELECT 'queue' AS place, gift, '{}' AS details FROM queue WHERE id = :id
+    ${Object.entries(tableOf).map(([kind, table]) => `UNION ALL SELECT '${kind}', gift, details FROM ${table} WHERE id = :id`).join(' ')}
+  `)
   const insert = database.prepare('INSERT INTO queue (id, gift, tries, due) VALUES (?, ?, 0, ?) ON CONFLICT (id) DO NOTHING')
   const due = database.prepare('SELECT id, gift, tries FROM queue WHERE due <= ? ORDER BY due, id LIMIT ?')
   const lease = database.prepare('UPDATE queue SET lease = ?, due = ? WHERE id = ?')
@@ -45,6 +50,13 @@ export function createSqliteOutbox (file: string, { now = Date.now }: { now?: ()
   const putBack = database.prepare('UPDATE queue SET lease = NULL, due = ?, tries = tries + ? WHERE id = ?')
   const sizes = database.prepare('SELECT (SELECT count(*) FROM queue) AS queued, (SELECT count(*) FROM dead_letters) AS deadLetters')
   const allSizes = database.prepare('SELECT (SELECT count(*) FROM ledger) AS ledger, (SELECT count(*) FROM failed) AS failed')
+  // Rows have their numbers in the order in which they came, without gaps, and
+  // only the first ones are deleted: nothing has to be counted.
+  const trim = database.prepare(`
+    DELETE FROM failed WHERE rowid IN (
+      SELECT rowid FROM failed WHERE rowid <= (SELECT max(rowid) FROM failed) - ? ORDER BY rowid LIMIT ?
+    )
+  `)
   const revive = database.prepare('DELETE FROM dead_letters WHERE id = ? RETURNING gift')
   const records = Object.fromEntries(Object.entries(tableOf).map(([kind, table]) => [kind, {
     insert: database.prepare(`INSERT INTO ${table} (id, gift, details) VALUES (?, ?, ?) ON CONFLICT (id) DO NOTHING`),
@@ -63,7 +75,7 @@ export function createSqliteOutbox (file: string, { now = Date.now }: { now?: ()
     }
   }
 
-  let waiting: { gift: Gift, resolve: () => void, reject: (error: unknown) => void }[] = []
+  let waiting: { gift: Gift, resolve: (found: Found | undefined) => void, reject: (error: unknown) => void }[] = []
   let restUntil = 0
 
   function commit (): void {
@@ -73,8 +85,13 @@ export function createSqliteOutbox (file: string, { now = Date.now }: { now?: ()
     const begin = performance.now()
     try {
       const at = now()
-      transact(() => { for (const { gift } of group) insert.run(gift.transactionId, JSON.stringify(gift), at) })
-      for (const { resolve } of group) resolve()
+      const found = transact(() => group.map(({ gift }) => {
+        const row = whereIs.get({ id: gift.transactionId })
+        if (row) return { place: row.place, gift: parse(row) } as Found
+        insert.run(gift.transactionId, JSON.stringify(gift), at)
+        return undefined
+      }))
+      for (const [i, { resolve }] of group.entries()) resolve(found[i])
     } catch (error) {
       for (const { reject } of group) reject(error)
     }
@@ -95,7 +112,7 @@ export function createSqliteOutbox (file: string, { now = Date.now }: { now?: ()
   }
 
   return {
-    add: (gift) => failingClosed(() => new Promise<void>((resolve, reject) => {
+    add: (gift) => failingClosed(() => new Promise<Found | undefined>((resolve, reject) => {
       if (waiting.push({ gift, resolve, reject }) > 1) return
       const rest = restUntil - performance.now()
       if (rest < 1) setImmediate(commit)
@@ -136,6 +153,7 @@ export function createSqliteOutbox (file: string, { now = Date.now }: { now?: ()
         }
         remove.run(id)
       }
+      trim.run(kept, trimmedAtOnce)
       return settled
     })),
     counts: () => failingClosed(() => {

@@ -3,7 +3,7 @@ import type { UserId } from '../../plugins/sockets/user.ts'
 
 /** A gift as it was accepted. Nothing of it changes afterwards. */
 export interface Gift {
-  /** UUIDv7: its order is the order of time. */
+  /** UUIDv7: its order is the order of time, which is the sender's own where the sender gave a key. */
   transactionId: string
   roomId: string
   senderId: UserId
@@ -50,6 +50,17 @@ export interface Records {
 }
 export type RecordKind = keyof Records
 
+/** Where a gift is, with what is known of it there. */
+export type Found = { place: 'queue', gift: Gift } | { [K in RecordKind]: { place: K, gift: Records[K] } }[RecordKind]
+
+/**
+ * Failed gifts that are kept. A user without coins makes thirty a minute, and
+ * has been told of each; nothing is left to be done about them.
+ */
+export const keptFailed = 100_000
+/** Failed gifts that are deleted in one step at most: where there are many more, the storage is not held up. */
+export const trimmedAtOnce = 1000
+
 /** How many gifts there are: `queued` ones wait or are being dealt with. */
 export type Counts = Record<'queued' | RecordKind, number>
 
@@ -64,8 +75,14 @@ export type Counts = Record<'queued' | RecordKind, number>
  * UNAVAILABLE; then what was asked for may or may not have been done.
  */
 export interface Outbox {
-  /** Puts a gift into the queue, due at once. Idempotent while it is there. */
-  add (gift: Gift): Promise<void>
+  /**
+   * Puts a gift into the queue, due at once, unless it is in the queue or among
+   * the records: then it stays there as it is. One that was processed is known no more
+   * and is queued anew; the backend knows it.
+   *
+   * @returns where it was before; undefined when it is queued now
+   */
+  add (gift: Gift): Promise<Found | undefined>
   /**
    * Takes due gifts, the one that has been due for longest and others that were
    * tried as often. Nobody else gets them for `leaseMs`, counted by the clock of
@@ -77,7 +94,8 @@ export interface Outbox {
   take (sizes: readonly number[], leaseMs: number): Promise<Batch>
   /**
    * Moves gifts of a batch to where they belong. Those of them that are not
-   * this lease's any more are left alone.
+   * this lease's any more are left alone. Of the failed ones there are then only
+   * the newest {@link keptFailed}; ledger and dead letters stay whole.
    *
    * @param outcomes by transactionId
    * @returns the transactionIds that it took effect on

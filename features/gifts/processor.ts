@@ -1,17 +1,28 @@
 import type { FastifyInstance } from 'fastify'
 import type { Gift } from './outbox.ts'
 
+/** A gift as the backend is to book it. */
+export type GiftTransaction = Gift
+
+/** A gift that the backend refuses for good. */
+export interface GiftFailure {
+  transactionId: string
+  /** 4002: the sender's balance is too low. */
+  code: number
+  reason: string
+}
+
 /** Who turns gifts into money: the backend, by way of the feature laravel-bridge. */
 export interface GiftProcessor {
   /**
-   * Hands a batch to the backend, which knows each gift by its transactionId
-   * and books it once, however often it is sent.
+   * Has the backend carry out gifts. It knows each by its transactionId and
+   * books it once, however often it is sent.
    *
-   * @returns the gifts that were refused for good; all others are booked
-   * @throws an error with the code UNAVAILABLE when the backend was not asked at
-   *   all; any other one leaves open whether the gifts were booked
+   * @returns those that the backend refuses for good; all others are booked
+   * @throws UNAVAILABLE when the backend was not asked at all; any other error
+   *   leaves open whether the gifts were booked. In both cases all are to be sent again
    */
-  processGifts (transactions: readonly Gift[]): Promise<{ failed: readonly { transactionId: string, code: number, reason: string }[] }>
+  processGifts (transactions: readonly GiftTransaction[]): Promise<{ failed: readonly GiftFailure[] }>
 }
 
 /**

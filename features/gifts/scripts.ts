@@ -20,12 +20,19 @@ local function clock(given)
 end
 `
 
-/** KEYS due items — ARGV now id gift */
+/**
+ * KEYS due items ledger failed dead — ARGV now id gift
+ *
+ * Returns {index in KEYS of where it was, its value there}, or nil when it is new.
+ */
 export const add = `${clock}
-if redis.call('HSETNX', KEYS[2], ARGV[2], '0\\n' .. ARGV[3]) == 1 then
-  redis.call('ZADD', KEYS[1], clock(ARGV[1]), ARGV[2])
+for i = 2, 5 do
+  local value = redis.call('HGET', KEYS[i], ARGV[2])
+  if value then return {i, value} end
 end
-return 1
+redis.call('HSET', KEYS[2], ARGV[2], '0\\n' .. ARGV[3])
+redis.call('ZADD', KEYS[1], clock(ARGV[1]), ARGV[2])
+return nil
 `
 
 /**
@@ -62,18 +69,20 @@ return {redis.call('ZCARD', KEYS[1]), redis.call('ZCARD', KEYS[4]), tries, more,
 
 /**
  * KEYS due items leases ledger ledger:ids failed failed:ids dead dead:ids
- * ARGV now token, then for each gift: id target a b
+ * ARGV now token kept trimmed, then for each gift: id target a b
  *
  * The target is "processed"; "queue", then a is the delay and b what to add to
  * the tries; or the index in KEYS of a kind of record, then a is the details and b
  * the name under which they get the number of tries, or empty. What a gift becomes is
  * written before what it was is removed: a refused write (no memory) then
  * leaves it where it was.
+ *
+ * Of more than "kept" failed gifts the oldest by their ids go, "trimmed" at most.
  */
 export const settle = `${clock}
 local now = clock(ARGV[1])
 local settled = {}
-for i = 3, #ARGV, 4 do
+for i = 5, #ARGV, 4 do
   local id, target, a, b = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
   if redis.call('HGET', KEYS[3], id) == ARGV[2] then
     table.insert(settled, id)
@@ -95,6 +104,11 @@ for i = 3, #ARGV, 4 do
     end
     redis.call('HDEL', KEYS[3], id)
   end
+end
+local over = redis.call('ZCARD', KEYS[7]) - tonumber(ARGV[3])
+if over > 0 then
+  local oldest = redis.call('ZPOPMIN', KEYS[7], math.min(over, tonumber(ARGV[4])))
+  for i = 1, #oldest, 2 do redis.call('HDEL', KEYS[6], oldest[i]) end
 end
 return settled
 `

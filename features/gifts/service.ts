@@ -6,26 +6,43 @@ import type { LocalRoom } from '../../plugins/rooms/local-room.ts'
 import type { Session } from '../../plugins/sockets/session.ts'
 import { userKeyOf } from '../../plugins/sockets/user.ts'
 import type { UserId } from '../../plugins/sockets/user.ts'
-import { createFlusher } from './flusher.ts'
-import type { events } from './messages.ts'
-import type { Counts, Gift, RecordKind, Records } from './outbox.ts'
+import { KeyReused } from './errors.ts'
+import { createFlusher, processingFailed } from './flusher.ts'
+import { contentOf, createMemory, transactionIdOf } from './keys.ts'
+import type { Memory } from './keys.ts'
+import type { events, requests } from './messages.ts'
+import type { Counts, Found, Gift, RecordKind, Records } from './outbox.ts'
 import { createRedisOutbox } from './outbox.redis.ts'
 import { createSqliteOutbox } from './outbox.sqlite.ts'
 import { processorOf } from './processor.ts'
 
 type Data<T extends keyof typeof events> = z.input<(typeof events)[T]>
 
+/** A gift that was accepted, now or before. */
+export interface Accepted {
+  gift: Gift
+  /** Why it will not be booked, where that is known. */
+  refused?: { code: number | string, reason: string } | undefined
+}
+
 export interface Gifts {
+  /** For the next generation of this feature alone: what was shown is not shown again after a reload. */
+  readonly memory: Memory
   /**
    * Accepts a gift. It is in the outbox when this returns: from then on it is
    * booked by the backend, or refused and its sender told, whatever happens to this
-   * server.
+   * server. One with the key of another that was accepted is that one.
    *
-   * @throws UNAVAILABLE when it could not be stored for certain
+   * @throws UNAVAILABLE when it is not certain that it is stored: it may be; KEY_REUSED
+   *   when the key is known to be that of a gift that is not the same
    */
-  accept (session: Session, room: LocalRoom, request: { giftId: number, recipientId: UserId, quantity: number }): Promise<Gift>
-  /** Shows everybody in the room a gift that was accepted. */
-  announce (gift: Gift): void
+  accept (session: Session, room: LocalRoom, request: z.output<typeof requests['gift:send']['request']>): Promise<Accepted>
+  /**
+   * Shows everybody in the room a gift that was accepted, unless it was shown
+   * from here before. One that was refused is shown to nobody; its sender is told
+   * again, having maybe not been there the first time.
+   */
+  announce (accepted: Accepted, sender: Session): void
   /** Tells the recipient, wherever they are, that a gift is being chosen. */
   prepare (session: Session, room: LocalRoom, request: { giftId: number, recipientId: UserId }): void
   counts (): Promise<Counts>
@@ -49,8 +66,10 @@ export interface Gifts {
 const replayBatch = 500
 
 export function createGifts (app: FastifyInstance): Gifts {
-  const { config, log, metrics, rooms, sockets } = app
+  const { config, log, metrics, rooms, sockets, store } = app
   const outbox = app.hasDecorator('redis') ? createRedisOutbox(app.redis) : createSqliteOutbox(join(config.DATA_DIR, 'gifts.sqlite'))
+  // Both generations use the same one for the moment in which there are two.
+  const memory = app.features.slot<Gifts>('gifts')?.memory ?? createMemory()
 
   function toUser (userId: UserId, type: string, data: object): void {
     sockets.toUser(userId, type, data).catch((err: unknown) => log.warn({ err, userId, type }, 'a user could not be told'))
@@ -65,29 +84,51 @@ export function createGifts (app: FastifyInstance): Gifts {
     log
   })
 
-  /** The form of an id that the user's own token has, where that is known here. */
-  function wireForm (userId: UserId): UserId {
+  /** The form of an id that the user's own token has, for users on this server and for members of the room on any. */
+  async function wireForm (roomId: string, userId: UserId): Promise<UserId> {
     const [session] = sockets.ofUser(userKeyOf(userId))
-    return session?.user.id ?? userId
+    if (session) return session.user.id
+    const [profile] = await store.getMembers(roomId, [userKeyOf(userId)])
+    return profile?.userId ?? userId
   }
 
   return {
-    async accept (session, room, { giftId, recipientId, quantity }) {
+    memory,
+    async accept (session, room, { giftId, recipientId, quantity, key }) {
       const gift: Gift = {
-        transactionId: v7(),
+        transactionId: key === undefined ? v7() : transactionIdOf(session.userKey, key),
         roomId: room.roomId,
         senderId: session.user.id,
-        recipientId: wireForm(recipientId),
+        recipientId: await wireForm(room.roomId, recipientId),
         giftId,
         quantity,
         timestamp: Date.now()
       }
-      await outbox.add(gift)
-      flusher.added()
-      return gift
+      const { transactionId } = gift
+      if (key !== undefined) {
+        // Before it is stored: what ends with UNAVAILABLE may count as well.
+        const content = memory.get(transactionId)?.content ?? contentOf(gift)
+        if (content !== contentOf(gift)) throw new KeyReused()
+        if (!memory.has(transactionId)) memory.set(transactionId, { content, shown: false })
+      }
+      const found = await outbox.add(gift)
+      if (!found) {
+        flusher.added()
+        return { gift }
+      }
+      if (contentOf(found.gift) !== contentOf(gift)) {
+        memory.set(transactionId, { content: contentOf(found.gift), shown: false })
+        throw new KeyReused()
+      }
+      return { gift: found.gift, refused: refusalOf(found) }
     },
-    announce ({ roomId, ...gift }) {
-      rooms.emit(roomId, 'gift:received', gift satisfies Omit<Data<'gift:received'>, 'roomId'>)
+    announce ({ gift, refused }, sender) {
+      const { transactionId, roomId, senderId, recipientId, giftId, quantity, timestamp } = gift
+      if (refused) return sender.send('gift:error', { transactionId, ...refused } satisfies Data<'gift:error'>)
+      const remembered = memory.get(transactionId)
+      if (remembered?.shown === true) return
+      if (remembered) remembered.shown = true
+      rooms.emit(roomId, 'gift:received', { transactionId, senderId, recipientId, giftId, quantity, timestamp } satisfies Omit<Data<'gift:received'>, 'roomId'>)
       rooms.touch(roomId)
     },
     prepare (session, room, { giftId, recipientId }) {
@@ -112,4 +153,9 @@ export function createGifts (app: FastifyInstance): Gifts {
       await outbox.close()
     }
   }
+}
+
+function refusalOf (found: Found): Accepted['refused'] {
+  if (found.place === 'failed') return { code: found.gift.code, reason: found.gift.reason }
+  return found.place === 'deadLetters' ? processingFailed : undefined
 }

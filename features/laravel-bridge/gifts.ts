@@ -1,32 +1,13 @@
-import type { UserId } from '../../plugins/sockets/user.ts'
+import type { GiftFailure, GiftTransaction } from '../gifts/processor.ts'
 import type { BackendClient } from './client.ts'
 import { BackendFailed } from './errors.ts'
 import { batchAnswer } from './messages.ts'
 
-export interface GiftTransaction {
-  transactionId: string
-  roomId: string
-  senderId: UserId
-  recipientId: UserId
-  giftId: number
-  quantity: number
-  /** Epoch milliseconds. */
-  timestamp: number
-}
-
-export interface GiftFailure {
-  transactionId: string
-  /** 4002: the sender's balance is too low. */
-  code: number
-  reason: string
-}
-
 /**
- * Has the backend carry out gifts, each once, however often it is sent.
+ * What `GiftProcessor` promises.
  *
- * @returns those that the backend refuses for good; all others are done
- * @throws UNAVAILABLE when the backend could not be asked; BACKEND_FAILED when
- *   it is not known what became of them. In both cases all are to be sent again
+ * @throws UNAVAILABLE when the backend could not be asked; BACKEND_FAILED when it
+ *   is not known what became of the gifts. In both cases all are to be sent again
  */
 export async function processGifts (client: BackendClient, transactions: readonly GiftTransaction[]): Promise<{ failed: GiftFailure[] }> {
   if (transactions.length === 0) return { failed: [] }

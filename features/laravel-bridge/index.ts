@@ -1,10 +1,10 @@
 import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
 import { RoomNotFound } from '../../plugins/rooms/errors.ts'
+import type { GiftProcessor } from '../gifts/processor.ts'
 import { createClient } from './client.ts'
 import { createEndings, kickJob } from './endings.ts'
 import { processGifts } from './gifts.ts'
-import type { GiftFailure, GiftTransaction } from './gifts.ts'
 import { createRelay } from './relay.ts'
 import type { Legacy } from './relay.ts'
 import { createRights } from './rights.ts'
@@ -13,15 +13,7 @@ import { createRoomStatus, statusJob } from './status.ts'
 import type { RememberedStatus } from './status.ts'
 import { createSubscription } from './subscription.ts'
 
-export interface LaravelBridge {
-  /**
-   * Has the backend carry out gifts, each once, however often it is sent.
-   *
-   * @returns those that the backend refuses for good; all others are done
-   * @throws UNAVAILABLE when the backend could not be asked; BACKEND_FAILED when
-   *   it is not known what became of them. In both cases all are to be sent again
-   */
-  processGifts (transactions: readonly GiftTransaction[]): Promise<{ failed: GiftFailure[] }>
+export interface LaravelBridge extends GiftProcessor {
   /** For the next generation of this feature alone. */
   readonly legacy: {
     readonly relay: Legacy | undefined

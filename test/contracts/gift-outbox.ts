@@ -32,9 +32,9 @@ const nothing = { queued: 0, deadLetters: 0, failed: 0, ledger: 0 }
 /**
  * What every gift outbox guarantees.
  *
- * @param make one that is empty and ends with the test
+ * @param make one that is empty and ends with the test; it keeps `kept` failed gifts, where that is given
  */
-export function giftOutboxContract (t: Test, make: (t: Test) => Promise<OutboxUnderTest>): void {
+export function giftOutboxContract (t: Test, make: (t: Test, kept?: number) => Promise<OutboxUnderTest>): void {
   t.test('a gift goes in, is taken and is gone', async (t) => {
     const { a, b } = await make(t)
     t.same(await a.counts(), nothing)
@@ -52,11 +52,44 @@ export function giftOutboxContract (t: Test, make: (t: Test) => Promise<OutboxUn
   t.test('the same gift twice is one', async (t) => {
     const { a, b } = await make(t)
     const gift = giftOf()
-    await Promise.all([a.add(gift), b.add(gift), a.add(gift)])
-    await a.add({ ...gift, quantity: 5 })
-    t.same((await a.take(sizes, leaseMs)).gifts, [gift], 'what was accepted first')
-    await a.add(gift)
+    const found = await Promise.all([a.add(gift), b.add(gift), a.add(gift)])
+    t.same(found.filter((where) => where === undefined).length, 1, 'one of them has added it')
+    t.same(await a.add({ ...gift, quantity: 5 }), { place: 'queue', gift }, 'what was accepted first')
+    t.same((await a.take(sizes, leaseMs)).gifts, [gift])
+    t.same(await b.add({ ...gift, quantity: 5 }), { place: 'queue', gift })
     t.same((await b.take(sizes, leaseMs)).gifts, [], 'and is not due again for it')
+  })
+
+  t.test('a gift that is among the records stays there; one that was processed is queued anew', async (t) => {
+    const { a, b } = await make(t)
+    const gifts = Array.from({ length: 4 }, () => giftOf()) as [Gift, Gift, Gift, Gift]
+    for (const gift of gifts) t.equal(await a.add(gift), undefined)
+    const batch = await a.take(sizes, leaseMs)
+    await a.settle(batch.token, new Map(gifts.map(({ transactionId }, i) => [transactionId, [ledger, failed, dead, processed][i] as Outcome])))
+    t.same(await b.add({ ...gifts[0], quantity: 5 }), { place: 'ledger', gift: { ...gifts[0], recordedAt: 1 } })
+    t.same(await b.add(gifts[1]), { place: 'failed', gift: { ...gifts[1], code: 4002, reason: 'Insufficient balance', failedAt: 2 } })
+    t.same(await b.add(gifts[2]), { place: 'deadLetters', gift: { ...gifts[2], tries: 1, reason: 'HTTP 500', deadAt: 3 } })
+    t.same(await a.counts(), { queued: 0, ledger: 1, failed: 1, deadLetters: 1 })
+    t.equal(await b.add(gifts[3]), undefined)
+    t.same(await a.counts(), { queued: 1, ledger: 1, failed: 1, deadLetters: 1 })
+  })
+
+  t.test('of failed gifts the newest are kept, of all others every one', async (t) => {
+    const { a, b } = await make(t, 5)
+    const gifts = Array.from({ length: 36 }, () => giftOf())
+    const kinds = [failed, dead, ledger]
+    for (const gift of gifts) await a.add(gift)
+    for (let i = 0, batch; (batch = await a.take([9], leaseMs)).gifts.length > 0;) {
+      await (i % 2 ? a : b).settle(batch.token, new Map(batch.gifts.map(({ transactionId }) => [transactionId, kinds[i++ % 3] as Outcome])))
+      t.ok((await a.counts()).failed <= 5)
+    }
+    const of = (kind: number) => ids(gifts).filter((_, i) => i % 3 === kind)
+    t.same(await b.counts(), { queued: 0, failed: 5, deadLetters: 12, ledger: 12 })
+    t.same(ids(await a.list('failed', '', 100)), of(0).slice(-5))
+    t.same(ids(await a.list('deadLetters', '', 100)), of(1))
+    t.same(ids(await a.list('ledger', '', 100)), of(2))
+    t.match(await a.add(gifts[33] as Gift), { place: 'failed' })
+    t.equal(await a.add(gifts[0] as Gift), undefined, 'nothing of the others is left')
   })
 
   t.test('those that have been due for longest come first, as many as are asked for', async (t) => {
@@ -279,6 +312,16 @@ const commands: fc.Arbitrary<Command>[] = [
       }
     },
     toString: () => `add ${count}`
+  })),
+  fc.tuple(fc.nat(), fc.boolean()).map(([which, second]): Command => ({
+    check: (model) => model.gifts.size > 0,
+    async run (model, { a, b, clock }) {
+      const item = [...model.gifts.values()][which % model.gifts.size] as ModelGift
+      const found = await (second ? b : a).add(item.gift)
+      equal(found?.place ?? 'gone', item.place, 'found')
+      if (item.place === 'gone') Object.assign(item, { place: 'queue', tries: 0, due: clock.now, token: undefined })
+    },
+    toString: () => `add ${which} again`
   })),
   fc.nat(1500).map((ms): Command => ({
     check: () => true,

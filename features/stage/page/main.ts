@@ -36,7 +36,7 @@ const showPeople = createPeople(element('people'), {
   unmute: ({ userId }) => ask('seat:unmute', { userId }),
   remove: ({ userId }) => ask('seat:remove', { userId }),
   invite: ({ userId }) => invite(userId),
-  give: ({ userId }) => ask('gift:send', { giftId: 1, recipientId: userId })
+  give: ({ userId }) => attempt((room) => room.gifts.send({ giftId: 1, recipientId: userId }))
 })
 const showSeats = createSeating(element('seats'), {
   take: (seatIndex) => speakFrom('seat:take', seatIndex),
@@ -128,7 +128,7 @@ function enter (name: string, roomId: string): void {
     show()
   })
   room.connection.on('chat:message', talk.message)
-  room.connection.on('gift:received', ({ senderId, recipientId, quantity }) => {
+  room.gifts.on('received', ({ senderId, recipientId, quantity }) => {
     const what = quantity === 1 ? 'a gift' : `${quantity} gifts`
     talk.event(`${nameFrom(room, senderId)} gave ${nameFrom(room, recipientId)} ${what}`)
   })
@@ -157,11 +157,16 @@ function createTokenSource (name: string): (refusal?: RequestError) => Promise<s
 }
 
 /** Asks the server for something. What it refuses is shown. */
-async function ask<T extends RequestType> (type: T, data: RequestData<T>): Promise<ReplyData<T> | undefined> {
+function ask<T extends RequestType> (type: T, data: RequestData<T>): Promise<ReplyData<T> | undefined> {
+  return attempt((room) => room.connection.request(type, data))
+}
+
+/** Does something in the room. Why it fails is shown. */
+async function attempt<T> (what: (room: RoomClient) => Promise<T>): Promise<T | undefined> {
   const room = window.flylive
   say(notice, '')
   try {
-    return await room?.connection.request(type, data)
+    return room && await what(room)
   } catch (cause) {
     const { code, message } = cause as RequestError
     if (window.flylive === room) say(notice, `${refusals[code] ?? message}.`)

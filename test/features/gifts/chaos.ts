@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Test } from 'tap'
+import { v7 } from 'uuid'
 import { startBackend } from '../../support/backend.ts'
 import type { Backend, Fault } from '../../support/backend.ts'
 import { adminKey, tokenFor } from '../../support/build.ts'
@@ -17,8 +18,8 @@ import { freePort } from '../../support/redis.ts'
 import { until } from '../../support/retry.ts'
 
 // Many senders, while servers are killed, Redis is killed, and the backend
-// fails in every way it can. At the end each gift that was acknowledged must be
-// in exactly one place.
+// fails in every way it can. Who gets no answer sends the same gift again, with its
+// key. At the end each gift that was acknowledged must be in exactly one place.
 
 export interface ChaosOptions {
   /** Gifts to be acknowledged. */
@@ -35,6 +36,8 @@ export interface ChaosOptions {
 const triesPerSender = 28
 const atOnce = 4
 const rooms = 50
+/** How many of the gifts are sent once more though they were acknowledged. */
+const doubted = 0.1
 const pick = <T>(items: readonly T[]) => items[Math.floor(Math.random() * items.length)] as T
 
 const faults: readonly Omit<Fault, 'call'>[] = [
@@ -58,7 +61,7 @@ export async function chaos (t: Test, { gifts, servers, kills, senders }: ChaosO
     ...(redis ? { REDIS_URL: redis.url } : {})
   })))
 
-  const attempts = new Map<number, { sender: number, transactionId?: string }>()
+  const attempts = new Map<number, Attempt>()
   const outcomes: Record<string, number> = {}
   const toldOfErrors = new Set<string>()
   const begin = performance.now()
@@ -72,9 +75,13 @@ export async function chaos (t: Test, { gifts, servers, kills, senders }: ChaosO
     // Every tenth can pay for half of the gifts: the backend answers in part.
     if (sender % 10 === 0) backend.balances.set(String(sender), triesPerSender / 2)
     let client: TestClient | undefined
+    const again: number[] = []
     for (let tries = 0; tries < triesPerSender && acknowledged < gifts; tries += atOnce) {
       client = client?.ws.readyState === 1 ? client : await enter(sender)
-      await Promise.all(Array.from({ length: Math.min(atOnce, triesPerSender - tries) }, () => sendOne(sender, client as TestClient)))
+      await Promise.all(Array.from({ length: Math.min(atOnce, triesPerSender - tries) }, async () => {
+        const giftId = again.shift() ?? nextGift++
+        if (!await sendOne(sender, giftId, client as TestClient) || Math.random() < doubted) again.push(giftId)
+      }))
     }
     // Senders stay for a while to hear what becomes of their gifts.
     if (client && open.push(client) > 100) open.shift()?.ws.terminate()
@@ -92,17 +99,20 @@ export async function chaos (t: Test, { gifts, servers, kills, senders }: ChaosO
     }, 60_000)
   }
 
-  async function sendOne (sender: number, client: TestClient): Promise<void> {
-    const giftId = nextGift++
-    const attempt: { sender: number, transactionId?: string } = { sender }
+  /** @returns whether it was acknowledged */
+  async function sendOne (sender: number, giftId: number, client: TestClient): Promise<boolean> {
+    const attempt = attempts.get(giftId) ?? { sender, key: v7() }
+    const again = attempts.has(giftId) ? 'again: ' : ''
     attempts.set(giftId, attempt)
-    const code = await client.request('gift:send', { giftId, recipientId: 'somebody' }).then(({ ok, data, error }) => {
+    const code = await client.request('gift:send', { giftId, recipientId: 'somebody', key: attempt.key }).then(({ ok, data, error }) => {
       if (!ok) return error.code
-      attempt.transactionId = String(data.transactionId)
-      acknowledged++
+      const transactionId = String(data.transactionId)
+      if ((attempt.transactionId ??= transactionId) !== transactionId) t.fail(`gift ${giftId} got two ids`)
+      else if (again === '') acknowledged++
       return 'ok'
     }, () => 'connection lost')
-    outcomes[code] = (outcomes[code] ?? 0) + 1
+    outcomes[again + code] = (outcomes[again + code] ?? 0) + 1
+    return code === 'ok'
   }
 
   const reached = (share: number) => acknowledged >= gifts * share
@@ -166,6 +176,12 @@ export async function chaos (t: Test, { gifts, servers, kills, senders }: ChaosO
   check(t, 'after the replay', attempts, after)
 }
 
+interface Attempt {
+  sender: number
+  key: string
+  transactionId?: string
+}
+
 interface Found {
   transactionId: string
   senderId: unknown
@@ -173,7 +189,7 @@ interface Found {
   applied?: number
 }
 
-function check (t: Test, when: string, attempts: ReadonlyMap<number, { sender: number, transactionId?: string }>, { booked, failed, dead }: Record<'booked' | 'failed' | 'dead', Found[]>): void {
+function check (t: Test, when: string, attempts: ReadonlyMap<number, Attempt>, { booked, failed, dead }: Record<'booked' | 'failed' | 'dead', Found[]>): void {
   const ids = (found: readonly Found[]) => found.map(({ transactionId }) => transactionId)
   for (const [name, found] of Object.entries({ booked, failed, dead })) t.equal(new Set(ids(found)).size, found.length, `${when}: none twice among ${name}`)
   t.ok(booked.every(({ applied }) => applied === 1), `${when}: coins were moved once for each`)

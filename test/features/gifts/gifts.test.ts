@@ -87,6 +87,22 @@ onEveryStore(t, 'an id is told in the form that its user has', async (t, store) 
   }
 })
 
+t.test('an id is told in the form that its user has, also of members who are on another server', async (t) => {
+  const store = { REDIS_URL: (await startRedis(t)).url }
+  const [server, other] = [await build(t, { env: { ...env, ...store } }), await build(t, { env: { ...env, ...store } })]
+  const [ada, bob, carl, eve] = [await server.connect('a1'), await other.connect(42), await other.connect('43'), await other.connect(45)]
+  for (const client of [ada, bob, carl]) await client.ok('room:join', { roomId: 'r1' })
+  await eve.ok('room:join', { roomId: 'r2' })
+  const cases = [['42', 42], [42, 42], [43, '43'], ['43', '43'], ['45', '45'], [45, 45], ['nobody', 'nobody']] as const
+  for (const [given, told] of cases) {
+    await ada.ok('gift:send', { giftId: 1, recipientId: given })
+    for (const client of [ada, bob]) t.equal((await client.event('gift:received')).recipientId, told)
+  }
+  await until(async () => (await counts(server)).ledger === cases.length)
+  const { body } = await server.admin('GET', '/admin/gifts/ledger')
+  t.same((body?.ledger as { recipientId: unknown }[]).map(({ recipientId }) => recipientId), cases.map(([, told]) => told), 'and is booked in it')
+})
+
 onEveryStore(t, 'thirty gifts a minute, and sixty that are only being chosen', async (t, store) => {
   const server = await build(t, { env: { ...env, ...store } })
   const [ada, adasPhone, bob] = [await server.connect(1), await server.connect(1), await server.connect(2)]

@@ -29,11 +29,12 @@ async function clientOf (t: Test, redis: TestRedis): Promise<Redis> {
   return client
 }
 
-giftOutboxContract(t, async () => {
+giftOutboxContract(t, async (_t, kept) => {
   await one.flushdb()
   const clock = { now: 1_000_000 }
   const now = () => clock.now
-  return { a: createRedisOutbox(one, { now }), b: createRedisOutbox(two, { now }), clock }
+  const options = { now, ...(kept === undefined ? {} : { kept }) }
+  return { a: createRedisOutbox(one, options), b: createRedisOutbox(two, options), clock }
 })
 
 t.test('leases go by the clock of Redis', async (t) => {
@@ -64,6 +65,23 @@ t.test('all keys share a slot of a cluster, and nothing is left of what is settl
   t.same(keys.sort(), ['dead', 'dead:ids', 'due', 'failed', 'failed:ids', 'items', 'leases', 'ledger', 'ledger:ids'].map((name) => `msab:{gifts}:${name}`))
   await outbox.settle(batch.token, new Map(gifts.map(({ transactionId }) => [transactionId, { to: 'processed' }])))
   t.same(await one.exists('msab:{gifts}:due', 'msab:{gifts}:items', 'msab:{gifts}:leases'), 0)
+})
+
+t.test('records of failed gifts leave nothing behind, also where there were many more', async (t) => {
+  await one.flushdb()
+  const [before, outbox] = [createRedisOutbox(one), createRedisOutbox(two, { kept: 10 })]
+  const fail = async (outbox: Outbox, count: number) => {
+    await Promise.all(Array.from({ length: count }, () => outbox.add(giftOf())))
+    const batch = await outbox.take([count], 1000)
+    await outbox.settle(batch.token, new Map(batch.gifts.map(({ transactionId }) => [transactionId, { to: 'failed', code: 1, reason: '', at: 1 }])))
+  }
+  await fail(before, 1500)
+  t.match(await before.counts(), { failed: 1500 })
+  const sizes = () => Promise.all([one.hlen('msab:{gifts}:failed'), one.zcard('msab:{gifts}:failed:ids')])
+  await fail(outbox, 10)
+  t.same(await sizes(), [510, 510], 'a thousand at once')
+  await fail(outbox, 1)
+  t.same(await sizes(), [10, 10])
 })
 
 t.test('a gift that somebody deleted by hand holds up no others', async (t) => {

@@ -11,11 +11,12 @@ const modulePath = pathToFileURL(join(import.meta.dirname, '../../../features/gi
 
 const folder = t.testdir()
 let files = 0
-giftOutboxContract(t, async (t) => {
+giftOutboxContract(t, async (t, kept) => {
   const clock = { now: 1_000_000 }
   const file = join(folder, `gifts-${++files}.sqlite`)
   const now = () => clock.now
-  const [a, b] = [createSqliteOutbox(file, { now }), createSqliteOutbox(file, { now })]
+  const options = { now, ...(kept === undefined ? {} : { kept }) }
+  const [a, b] = [createSqliteOutbox(file, options), createSqliteOutbox(file, options)]
   t.teardown(() => Promise.all([a.close(), b.close()]))
   return { a, b, clock }
 })

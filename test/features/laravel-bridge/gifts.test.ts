@@ -1,7 +1,7 @@
 import t from 'tap'
 import type { LaravelBridge } from '../../../features/laravel-bridge/index.ts'
 import { processGifts } from '../../../features/laravel-bridge/gifts.ts'
-import type { GiftTransaction } from '../../../features/laravel-bridge/gifts.ts'
+import type { GiftTransaction } from '../../../features/gifts/processor.ts'
 import { startBackend } from '../../support/backend.ts'
 import { build } from '../../support/build.ts'
 import { clientOf } from './support.ts'

@@ -1,0 +1,225 @@
+import t from 'tap'
+import { v4, v7, version } from 'uuid'
+import { keyTimeMs, timeOf } from '../../../features/gifts/messages.ts'
+import { createGifts } from '../../../features/gifts/service.ts'
+import type { LocalRoom } from '../../../plugins/rooms/local-room.ts'
+import type { Session } from '../../../plugins/sockets/session.ts'
+import { startBackend } from '../../support/backend.ts'
+import { build, onEveryStore } from '../../support/build.ts'
+import type { TestServer } from '../../support/build.ts'
+import type { TestClient } from '../../support/client.ts'
+import { startRedis } from '../../support/redis.ts'
+import { until } from '../../support/retry.ts'
+
+// A gift with a key can be sent again without being paid again.
+
+const features = { FEATURES: 'auth,gifts' }
+/** Somebody is to book gifts, and is not there: they stay where they are. */
+const waiting = { ...features, LARAVEL_API_URL: 'http://127.0.0.1:9', LARAVEL_INTERNAL_KEY: 'x'.repeat(32) }
+const counts = async (server: TestServer) => (await server.admin('GET', '/admin/gifts')).body as Record<'queued' | 'deadLetters' | 'failed' | 'ledger', number>
+
+async function enter (server: TestServer, userId: string | number, roomId = '5'): Promise<TestClient> {
+  const client = await server.connect(userId)
+  await client.ok('room:join', { roomId })
+  return client
+}
+
+/** What a client was shown so far. */
+async function shownTo (client: TestClient): Promise<unknown[]> {
+  await client.flush()
+  return client.events.filter(({ type }) => type === 'gift:received').map(({ data }) => data.transactionId)
+}
+
+onEveryStore(t, 'the same key is the same gift', async (t, store) => {
+  const server = await build(t, { env: { ...waiting, ...store } })
+  const [ada, bob] = [await enter(server, 1), await enter(server, 2)]
+  const key = v7({ msecs: Date.now() - 3_600_000 })
+  const gift = { giftId: 7, recipientId: 2, quantity: 3, key }
+  const { transactionId } = await ada.ok('gift:send', gift)
+  t.equal(version(transactionId as string), 7)
+  t.equal(timeOf(transactionId as string), timeOf(key), 'the time is that of the key')
+  t.not(transactionId, key)
+  for (const again of [gift, gift, { ...gift, key: key.toUpperCase() }, { ...gift, recipientId: '2' }]) t.same(await ada.ok('gift:send', again), { transactionId })
+  const phone = await enter(server, 1)
+  t.same(await phone.ok('gift:send', gift), { transactionId }, 'from another connection')
+  t.same(await counts(server), { queued: 1, deadLetters: 0, failed: 0, ledger: 0 })
+
+  const { transactionId: second } = await ada.ok('gift:send', { ...gift, key: v7() })
+  const { transactionId: third } = await ada.ok('gift:send', { giftId: 7, recipientId: 2, quantity: 3 })
+  t.equal(new Set([transactionId, second, third]).size, 3, 'the same without that key is another one')
+  await bob.event('gift:received', (data) => data.transactionId === third)
+  t.same(await shownTo(bob), [transactionId, second, third], 'it is shown once')
+  t.same((await counts(server)).queued, 3)
+})
+
+t.test('the same key many times at once', async (t) => {
+  const server = await build(t, { env: features })
+  const [ada, phone] = [await enter(server, 1), await enter(server, 1)]
+  const gift = { giftId: 7, recipientId: 2, key: v7() }
+  const replies = await Promise.all(Array.from({ length: 20 }, (_, i) => (i % 2 ? ada : phone).ok('gift:send', gift)))
+  t.equal(new Set(replies.map(({ transactionId }) => transactionId)).size, 1)
+  await until(async () => (await counts(server)).ledger === 1)
+  t.same(await ada.ok('gift:send', gift), replies[0], 'it is in the ledger already')
+  t.same(await counts(server), { queued: 0, deadLetters: 0, failed: 0, ledger: 1 })
+  t.same(await shownTo(ada), [replies[0]?.transactionId])
+})
+
+t.test('a key is its sender\'s own: nobody gets at the gift of somebody else', async (t) => {
+  const server = await build(t, { env: waiting })
+  const [ada, bob, eve] = [await enter(server, 1), await enter(server, 2), await enter(server, '11')]
+  const gift = { giftId: 7, recipientId: 3, key: v7() }
+  const { transactionId } = await ada.ok('gift:send', gift)
+  await bob.event('gift:received')
+  const others = [
+    await bob.ok('gift:send', gift),
+    await eve.ok('gift:send', gift),
+    // What everybody in the room has seen is no key to it.
+    await bob.ok('gift:send', { ...gift, key: transactionId }),
+    await ada.ok('gift:send', { ...gift, key: transactionId })
+  ]
+  t.equal(new Set([transactionId, ...others.map((reply) => reply.transactionId)]).size, 5)
+  t.equal((await counts(server)).queued, 5)
+})
+
+t.test('what is no key', async (t) => {
+  const server = await build(t, { env: features })
+  const ada = await enter(server, 1)
+  const send = (key: unknown) => ada.request('gift:send', { giftId: 7, recipientId: 2, key })
+  const far = keyTimeMs + 60_000
+  for (const key of ['', 'x', 7, null, {}, v4(), v7().slice(1), v7({ msecs: Date.now() - far }), v7({ msecs: Date.now() + far }), v7({ msecs: 0 })]) {
+    t.match(await send(key), { ok: false, error: { code: 'VALIDATION_FAILED', details: [{ path: 'key', message: String }] } }, String(key))
+  }
+  t.same(await counts(server), { queued: 0, deadLetters: 0, failed: 0, ledger: 0 })
+  const near = keyTimeMs - 60_000
+  for (const key of [v7({ msecs: Date.now() - near }), v7({ msecs: Date.now() + near }), undefined]) t.equal((await send(key)).ok, true)
+})
+
+onEveryStore(t, 'a key of another gift: the first counts, and the reply says so', async (t, store, kind) => {
+  const backend = await startBackend(t)
+  backend.everyRoom = () => 1
+  const server = await build(t, { env: { FEATURES: 'auth,gifts,laravel-bridge', ...backend.env, ...store } })
+  const ada = await enter(server, 1)
+  const gift = { giftId: 7, recipientId: 2, quantity: 3, key: v7() }
+  const others = [{ giftId: 8 }, { recipientId: 3 }, { quantity: 4 }]
+  const { transactionId } = await ada.ok('gift:send', gift)
+  await until(() => backend.ledger.size === 1)
+  await until(async () => (await counts(server)).queued === 0)
+  for (const change of others) t.match((await ada.request('gift:send', { ...gift, ...change })).error, { code: 'KEY_REUSED', message: String }, 'this server remembers it')
+  t.same(await ada.ok('gift:send', gift), { transactionId })
+  await ada.ok('room:join', { roomId: '6' })
+  t.equal(await ada.fails('gift:send', gift), 'KEY_REUSED', 'in another room it would be another gift')
+
+  if (kind === 'redis') {
+    const [one, two] = [await build(t, { env: { ...waiting, ...store } }), await build(t, { env: { ...waiting, ...store } })]
+    const [here, there] = [await enter(one, 9), await enter(two, 9)]
+    await backend.stop()
+    const second = { ...gift, key: v7() }
+    const { transactionId } = await here.ok('gift:send', second)
+    for (const change of others) t.equal(await there.fails('gift:send', { ...second, ...change }), 'KEY_REUSED', 'it waits in the outbox')
+    t.same(await there.ok('gift:send', second), { transactionId })
+    await backend.start()
+    await until(() => backend.ledger.size === 2)
+  }
+  await until(async () => (await counts(server)).queued === 0)
+  t.match(backend.ledger.get(transactionId as string), { applied: 1, transaction: { gift_id: 7, recipient_id: 2, quantity: 3 } })
+})
+
+onEveryStore(t, 'the backend books it once, also when it has left the outbox', async (t, store) => {
+  const backend = await startBackend(t)
+  backend.everyRoom = () => 1
+  backend.balances.set('1', 5)
+  const server = await build(t, { env: { FEATURES: 'auth,gifts,laravel-bridge', ...backend.env, ...store } })
+  const [ada, bob] = [await enter(server, 1), await enter(server, 2)]
+  const gift = { giftId: 7, recipientId: 2, quantity: 3, key: v7() }
+  const { transactionId } = await ada.ok('gift:send', gift)
+  for (let received = 1; received <= 3; received++) {
+    await until(() => backend.ledger.get(transactionId as string)?.received === received)
+    await until(async () => (await counts(server)).queued === 0)
+    if (received < 3) t.same(await ada.ok('gift:send', gift), { transactionId })
+  }
+  t.equal(backend.ledger.get(transactionId as string)?.applied, 1)
+  t.equal(backend.balances.get('1'), 2)
+
+  const dear = { ...gift, key: v7() }
+  const { transactionId: refused } = await ada.ok('gift:send', dear)
+  const error = { transactionId: refused, code: 4002, reason: 'Insufficient balance' }
+  t.same(await ada.event('gift:error'), error)
+  const calls = backend.calls('gifts')
+  t.same(await ada.ok('gift:send', dear), { transactionId: refused })
+  t.same(await ada.event('gift:error'), error, 'who tries again is told again')
+  t.same(await counts(server), { queued: 0, deadLetters: 0, failed: 1, ledger: 0 })
+  t.equal(backend.calls('gifts'), calls, 'a refusal is final')
+  t.same(await shownTo(bob), [transactionId, refused], 'each is shown once')
+})
+
+t.test('a gift that was refused is not shown by another server, whose sender is told', async (t) => {
+  const redis = await startRedis(t)
+  const backend = await startBackend(t)
+  backend.everyRoom = () => 1
+  backend.balances.set('1', 0)
+  const env = { FEATURES: 'auth,gifts,laravel-bridge', ...backend.env, REDIS_URL: redis.url }
+  const [one, two] = [await build(t, { env }), await build(t, { env })]
+  const [here, there] = [await enter(one, 1), await enter(two, 1)]
+  const gift = { giftId: 7, recipientId: 2, key: v7() }
+  const { transactionId } = await here.ok('gift:send', gift)
+  await there.event('gift:error')
+  t.same(await there.ok('gift:send', gift), { transactionId })
+  t.match(await there.event('gift:error'), { transactionId, code: 4002 })
+  t.same(await shownTo(there), [transactionId], 'by the server that took it, and by no other')
+})
+
+t.test('UNAVAILABLE, and accepted all the same: trying again shows it and pays nothing', async (t) => {
+  const redis = await startRedis(t)
+  const server = await build(t, { env: { ...waiting, REDIS_URL: redis.url } })
+  const [ada, bob] = [await enter(server, 1), await enter(server, 2)]
+  const gift = { giftId: 7, recipientId: 2, key: v7() }
+  // From now on Redis knows the script: it needs nobody to send it.
+  const { transactionId: first } = await ada.ok('gift:send', { ...gift, giftId: 1, key: v7() })
+  // Redis stands still just when the gift is on its way to it.
+  const { redis: client } = server.app
+  const evalsha = client.evalsha.bind(client) as (...args: unknown[]) => Promise<unknown>
+  client.evalsha = ((...args: unknown[]) => {
+    if (args.some((arg) => String(arg).includes('"giftId":7'))) redis.process.kill('SIGSTOP')
+    return evalsha(...args)
+  }) as typeof client.evalsha
+  t.match((await ada.request('gift:send', gift)).error, { code: 'UNAVAILABLE', details: { retryable: true } })
+  client.evalsha = evalsha as typeof client.evalsha
+  redis.process.kill('SIGCONT')
+  await until(async () => (await counts(server)).queued === 2)
+  t.same(await shownTo(bob), [first], 'nobody has seen it')
+  t.equal(await ada.fails('gift:send', { ...gift, quantity: 9 }), 'KEY_REUSED')
+
+  const { transactionId } = await ada.ok('gift:send', gift)
+  t.match(await bob.event('gift:received', ({ giftId }) => giftId === 7), { transactionId, senderId: 1, recipientId: 2, quantity: 1 })
+  await ada.ok('gift:send', gift)
+  t.equal((await counts(server)).queued, 2)
+  t.same(await shownTo(bob), [first, transactionId])
+})
+
+t.test('a reply that was lost with the connection', async (t) => {
+  const server = await build(t, { env: waiting })
+  const [ada, bob] = [await enter(server, 1), await enter(server, 2)]
+  const gift = { giftId: 7, recipientId: 2, key: v7() }
+  ada.send({ id: 1, type: 'gift:send', data: gift })
+  const { transactionId } = await bob.event('gift:received')
+  await ada.close()
+  const again = await enter(server, 1)
+  t.same(await again.ok('gift:send', gift), { transactionId })
+  t.equal((await counts(server)).queued, 1)
+  t.same(await shownTo(bob), [transactionId])
+})
+
+t.test('what was shown is known to the next generation of the feature', async (t) => {
+  const server = await build(t, { env: waiting })
+  const [ada, bob] = [await enter(server, 1), await enter(server, 2)]
+  const gift = { giftId: 7, recipientId: 2, quantity: 1, key: v7() }
+  const { transactionId } = await ada.ok('gift:send', gift)
+  const next = createGifts(server.app)
+  t.teardown(() => next.close())
+  const [session] = server.app.sockets.ofUser('1') as Iterable<Session>
+  const accepted = await next.accept(session as Session, server.app.rooms.get('5') as LocalRoom, gift)
+  t.equal(accepted.gift.transactionId, transactionId)
+  next.announce(accepted, session as Session)
+  await t.rejects(next.accept(session as Session, server.app.rooms.get('5') as LocalRoom, { ...gift, quantity: 2 }), { code: 'KEY_REUSED', statusCode: 409 })
+  t.same(await shownTo(bob), [transactionId])
+})
