@@ -7,6 +7,9 @@ import type { ChatMessage } from './messages.ts'
 
 export { requests }
 
+/** How long the history in the reply to a join may be, in bytes: a fraction of what may wait to be sent to a socket. */
+const maxHistoryBytes = 131_072
+
 /** What members of a room write to one another, and the last of it for those who come later. */
 export default fp(async function chat (app) {
   const { config, hooks, log, messages, metrics, rooms, store } = app
@@ -45,6 +48,14 @@ export default fp(async function chat (app) {
       log.debug({ err, roomId }, 'the history cannot be read')
       return []
     })
-    return { chatHistory: entries.map((entry) => JSON.parse(entry) as ChatMessage) } satisfies z.input<typeof joinReply>
+    // There are more where another server keeps more.
+    return { chatHistory: newest(entries.slice(-keep)).map((entry) => JSON.parse(entry) as ChatMessage) } satisfies z.input<typeof joinReply>
   })
 }, { name: 'chat', dependencies: ['rooms', 'store'] })
+
+/** @returns the last of the messages, as many as fit */
+function newest (entries: readonly string[]): readonly string[] {
+  let bytes = 0
+  const first = entries.findLastIndex((entry) => (bytes += Buffer.byteLength(entry)) > maxHistoryBytes)
+  return entries.slice(first + 1)
+}

@@ -85,8 +85,11 @@ export async function buildGeneration (
     }
     for (const method of [route.method].flat()) routes.push({ method: method as HTTPMethods, url: route.url })
   })
-  app.addHook('onRequest', async () => { generation.running++ })
-  app.addHook('onResponse', async () => { generation.running-- })
+  app.addHook('onRequest', async (_request, reply) => {
+    generation.running++
+    // There is no response, and no onResponse, for whoever hangs up.
+    reply.raw.once('close', () => { generation.running-- })
+  })
 
   for (const dependency of module.dependencies) {
     const decorators = provided(dependency)

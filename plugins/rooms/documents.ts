@@ -119,13 +119,12 @@ export function createDocuments (app: FastifyInstance, local: (roomId: string) =
   const byRoom = new Map<string, Map<string, Known>>()
   const queues = new Map<string, Command[]>()
 
-  /** @param told what members here have been told of it, if it is not known here yet */
-  function remember (room: LocalRoom, name: string, version: string, state: unknown, told: Told): Known {
+  function remember (room: LocalRoom, name: string, version: string, state: unknown): Known {
     const mine = byRoom.get(room.roomId) ?? new Map<string, Known>()
     byRoom.set(room.roomId, mine)
     const known = mine.get(name)
     if (known && !isNewer(version, known.version)) return known
-    const now = { version, state, told: known?.told ?? told, ahead: known?.ahead ?? new Map<Session, Told>() }
+    const now = { version, state, told: known?.told ?? nothing, ahead: known?.ahead ?? new Map<Session, Told>() }
     mine.set(name, now)
     hooks.emit('room:document', room, name, state)
     return now
@@ -198,7 +197,7 @@ export function createDocuments (app: FastifyInstance, local: (roomId: string) =
       ])
       if (result.swapped && outcome) {
         const room = local(roomId)
-        if (next && room) remember(room, name, next.version, outcome.state, nothing)
+        if (next && room) remember(room, name, next.version, outcome.state)
         if (message !== undefined && !envelope) await bus.publish(channelOf(roomId), message)
         for (const settle of outcome.settle) settle()
         return
@@ -233,10 +232,17 @@ export function createDocuments (app: FastifyInstance, local: (roomId: string) =
       }
       for (const [name, { version, state: text }] of documents) {
         const state: unknown = JSON.parse(text)
-        // The reply tells who comes in; those who are in still wait for the event.
-        remember(room, name, version, state, room.members.size > 1 ? nothing : { version, state })
+        remember(room, name, version, state)
       }
-      return new Map([...byRoom.get(room.roomId) ?? []].map(([name, { version, state }]) => [name, { version, state }]))
+      const replied = new Map<string, Told>()
+      for (const [name, known] of byRoom.get(room.roomId) ?? []) {
+        const { version, state } = known
+        replied.set(name, { version, state })
+        // The reply tells who comes in; those who are in still wait for the event. A change
+        // made when the last one left may be known before anybody is here to be told.
+        if (room.members.size <= 1 && known.told.version === '') known.told = { version, state }
+      }
+      return replied
     },
     welcome (room, session, replied, waiting) {
       const isNew = ({ change }: WaitingFrame) => change === undefined || isNewer(change.version, replied.get(change.name)?.version ?? '')
@@ -255,7 +261,7 @@ export function createDocuments (app: FastifyInstance, local: (roomId: string) =
     heard (room, { name, version, state }, events) {
       // Of an earlier room of that name.
       if (Number(epochOf(version)) < room.record.createdAt) return
-      const known = remember(room, name, version, state, nothing)
+      const known = remember(room, name, version, state)
       // What members were told by their join, or to make up for what they had missed, is not told again.
       const { told } = known
       if (!isNewer(version, told.version)) return
@@ -277,7 +283,7 @@ export function createDocuments (app: FastifyInstance, local: (roomId: string) =
       const documents = await store.restoreDocuments(room.roomId, new Map([...mine].map(([name, { version, state }]) => [name, { version, state: JSON.stringify(state) }])))
       if (!documents || local(room.roomId) !== room) return
       for (const [name, { version, state }] of documents) {
-        const known = remember(room, name, version, JSON.parse(state), nothing)
+        const known = remember(room, name, version, JSON.parse(state))
         if (isNewer(known.version, known.told.version)) tellMissed(room, name, known)
       }
       // When something in them was to be done is lost with the store.

@@ -1,4 +1,6 @@
+import { once } from 'node:events'
 import { readdirSync } from 'node:fs'
+import { connect } from 'node:net'
 import { join } from 'node:path'
 import autoload from '@fastify/autoload'
 import t from 'tap'
@@ -73,5 +75,20 @@ t.test('without an admin key there is no /admin', async (t) => {
   const server = await build(t, { env: { ADMIN_API_KEY: '' } })
   for (const [method, path] of [['GET', '/admin/rooms'], ['POST', '/admin/tokens/revoke']] as const) {
     t.match(await server.admin(method, path, method === 'POST' ? { token: 'x' } : undefined), { status: 404, body: { error: { code: 'NOT_FOUND' } } })
+  }
+})
+
+t.test('a call that never ends holds up no feature that does', async (t) => {
+  for (const hangsUp of [true, false]) {
+    const server = await build(t)
+    const socket = connect(Number(new URL(server.url).port), '127.0.0.1')
+    socket.on('error', () => { /* It is cut off. */ })
+    await once(socket, 'connect')
+    socket.write(`POST /admin/tokens/revoke HTTP/1.1\r\nhost: x\r\nauthorization: Bearer ${adminKey}\r\ncontent-type: application/json\r\ncontent-length: 100\r\n\r\n{`)
+    await server.admin('GET', '/admin/rooms')
+    if (hangsUp) socket.destroy()
+    const begin = performance.now()
+    await server.close()
+    t.ok(performance.now() - begin < 5000, hangsUp ? 'one that is broken off' : 'one that is under way')
   }
 })

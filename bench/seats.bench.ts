@@ -1,0 +1,260 @@
+import { spawn } from 'node:child_process'
+import type { ChildProcess } from 'node:child_process'
+import { createHash } from 'node:crypto'
+import { once } from 'node:events'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { createSigner } from 'fast-jwt'
+import { Redis } from 'ioredis'
+import { WebSocket } from 'ws'
+import * as scripts from '../plugins/store/scripts.ts'
+import { freePort } from '../test/support/redis.ts'
+
+// How long it takes to sit down, alone and when two hundred want the same seat,
+// over two servers on one Redis: each a process of its own, and this one has
+// the clients. What reaches the Redis for it is counted by name.
+
+const alone = 1500
+const contenders = 200
+const rounds = 40
+const counted = 100
+
+const root = join(import.meta.dirname, '..')
+const secret = 'a-secret-for-benchmarks-that-is-long-enough'
+const sign = createSigner({ key: secret, algorithm: 'HS256', expiresIn: '1h' })
+
+interface Answer {
+  /** `ok`, or the error's code. */
+  code: string
+  ms: number
+}
+
+interface Client {
+  request (type: string, data: object): Promise<Answer>
+  /** Events of seats that have come so far. */
+  seen (): number
+}
+
+export default async function seats (): Promise<void> {
+  const folder = mkdtempSync(join(tmpdir(), 'flylive-bench-'))
+  const processes: ChildProcess[] = []
+  const sockets: WebSocket[] = []
+  const redisUrl = await startRedis(folder, processes)
+  const urls = await Promise.all([startServer(redisUrl, folder, processes), startServer(redisUrl, folder, processes)])
+  const redis = new Redis(redisUrl)
+  const monitor = await redis.monitor()
+  try {
+    const [one, other] = [await connect(urls[0] as string, 'one', sockets), await connect(urls[1] as string, 'other', sockets)]
+    for (const client of [one, other]) await client.request('room:join', { roomId: 'alone' })
+
+    // In turns, so that whatever else the machine does is in all of them.
+    const pings: number[] = []
+    const refusals: number[] = []
+    const takes: number[] = []
+    const leaves: number[] = []
+    for (let i = -100; i < alone; i++) {
+      const begin = performance.now()
+      await redis.ping()
+      const ping = performance.now() - begin
+      const refusal = await one.request('seat:take', {})
+      const take = await expect('ok', one.request('seat:take', { seatIndex: i & 7 }))
+      const leave = await expect('ok', one.request('seat:leave', {}))
+      if (i < 0) continue
+      pings.push(ping)
+      refusals.push(refusal.ms)
+      takes.push(take.ms)
+      leaves.push(leave.ms)
+    }
+
+    const crowd: Client[] = []
+    for (let i = 0; i < contenders; i++) {
+      crowd.push(await connect(urls[i % 2] as string, `c${i}`, sockets))
+      await crowd[i]?.request('room:join', { roomId: 'crowd' })
+    }
+    const [all, won, refused]: [number[], number[], number[]] = [[], [], []]
+    async function contend (): Promise<Answer[]> {
+      const answers = await Promise.all(crowd.map((client) => client.request('seat:take', { seatIndex: 3 })))
+      const winners = answers.filter(({ code }) => code === 'ok')
+      if (winners.length !== 1) throw new Error(`${winners.length} have the seat`)
+      const before = crowd.map((client) => client.seen())
+      await crowd[answers.findIndex(({ code }) => code === 'ok')]?.request('seat:leave', {})
+      // The next round begins when everybody has heard that the seat is free.
+      while (crowd.some((client, i) => client.seen() === before[i])) await new Promise((resolve) => setImmediate(resolve))
+      return answers
+    }
+    for (let round = -5; round < rounds; round++) {
+      const nothing = await Promise.all(crowd.map((client) => client.request('seat:take', {})))
+      const answers = await contend()
+      if (round < 0) continue
+      refused.push(...nothing.map(({ ms }) => ms))
+      all.push(...answers.map(({ ms }) => ms))
+      won.push(...answers.filter(({ code }) => code === 'ok').map(({ ms }) => ms))
+    }
+
+    const unit = quantile(pings, 0.5)
+    const print = (name: string, times: readonly number[], of = unit) => {
+      const [p50, p99] = [quantile(times, 0.5), quantile(times, 0.99)]
+      console.log(`  ${name.padEnd(46)} p50 ${p50.toFixed(2).padStart(6)} ms   p99 ${p99.toFixed(2).padStart(6)} ms   ×${(p50 / of).toFixed(1).padStart(5)}`)
+    }
+    console.log('  ×: p50 in bare PINGs to the Redis')
+    print('PING to the Redis', pings)
+    print('seat:take refused by its shape, without store', refusals)
+    print('seat:take', takes)
+    print('seat:leave', leaves)
+    const inAll = quantile(refusals, 0.5) + unit
+    console.log(`  a take is ×${(quantile(takes, 0.5) / inAll).toFixed(2)} of a refused one and a PING together`)
+    print(`${contenders} refused by their shape at once`, refused)
+    print(`${contenders} take one seat at once: all replies`, all)
+    print(`${contenders} take one seat at once: who gets it`, won)
+    console.log(`  ${contenders} on one seat take ×${(quantile(all, 0.5) / quantile(refused, 0.5)).toFixed(2)} of ${contenders} refused by their shape`)
+
+    // Not while time is taken: being watched slows a Redis down.
+    console.log('  commands that reach the Redis, each a round trip unless sent together with another:')
+    const count = async (name: string, times: number, work: () => Promise<unknown>) => {
+      console.log(`  ${name.padEnd(46)} ${describe(await commandsDuring(redis, monitor, work), times)}`)
+    }
+    await count('a take', counted, async () => {
+      for (let i = 0; i < counted; i++) await one.request('seat:take', { seatIndex: i & 7 })
+    })
+    await count('a take and a leave', counted, async () => {
+      for (let i = 0; i < counted; i++) {
+        await one.request('seat:take', { seatIndex: i & 7 })
+        await one.request('seat:leave', {})
+      }
+    })
+    await count('to assign somebody', counted, async () => {
+      for (let i = 0; i < counted; i++) await one.request('seat:assign', { userId: 'one', seatIndex: i & 7 })
+    })
+    await count(`${contenders} takes of one seat and a leave`, 10, async () => {
+      for (let i = 0; i < 10; i++) await contend()
+    })
+  } finally {
+    for (const ws of sockets) ws.terminate()
+    monitor.disconnect()
+    redis.disconnect()
+    await Promise.all(processes.map(async (child) => {
+      const gone = once(child, 'exit')
+      if (child.kill('SIGKILL')) await gone
+    }))
+    rmSync(folder, { recursive: true, force: true })
+  }
+}
+
+async function expect (code: string, promise: Promise<Answer>): Promise<Answer> {
+  const answer = await promise
+  if (answer.code !== code) throw new Error(`It came to ${answer.code}`)
+  return answer
+}
+
+function quantile (values: readonly number[], q: number): number {
+  const sorted = [...values].sort((a, b) => a - b)
+  return sorted[Math.min(sorted.length - 1, Math.floor(q * sorted.length))] as number
+}
+
+/** Jobs that are due, gifts to book, revoked tokens, signs of life, empty rooms. */
+function isByItself ([command = '', ...args]: string[]): boolean {
+  const script = command.startsWith('eval')
+  const key = args[script ? 2 : 0] ?? ''
+  return (script && /^msab:(agenda:|\{gifts\})/.test(key)) || /^(auth:revoked:|msab:(node:|nodes$|rooms:empty$|\d+:canary:))/.test(key)
+}
+
+/** What a Redis is asked for while something is done, by name; a script by its own. What servers ask for by themselves is left out. */
+async function commandsDuring (redis: Redis, monitor: Redis, work: () => Promise<unknown>): Promise<Map<string, number>> {
+  const names = new Map(Object.entries(scripts).map(([name, lua]) => [createHash('sha1').update(lua).digest('hex'), name]))
+  const counts = new Map<string, number>()
+  const over = Promise.withResolvers<void>()
+  let begun = false
+  const look = (_time: string, args: string[], source: string) => {
+    const [command = '', first = ''] = args
+    if (command === 'echo' && first === 'begin') begun = true
+    else if (command === 'echo' && first === 'end') over.resolve()
+    // What a script calls is part of that script.
+    else if (begun && source !== 'lua' && !isByItself(args)) {
+      const name = names.has(first) ? `${command} ${names.get(first)}` : command
+      counts.set(name, (counts.get(name) ?? 0) + 1)
+    }
+  }
+  monitor.on('monitor', look)
+  await redis.echo('begin')
+  await work()
+  await redis.echo('end')
+  await over.promise
+  monitor.off('monitor', look)
+  return counts
+}
+
+const describe = (counts: ReadonlyMap<string, number>, times: number) =>
+  [...counts].map(([name, count]) => `${(count / times).toFixed(2)} ${name}`).join(', ')
+
+async function startRedis (folder: string, processes: ChildProcess[]): Promise<string> {
+  const port = await freePort()
+  const child = spawn('redis-server', ['--port', String(port), '--bind', '127.0.0.1', '--save', '', '--appendonly', 'no', '--dir', folder], { stdio: ['ignore', 'pipe', 'inherit'] })
+  processes.push(child)
+  await printed(child, /(Ready to accept connections)/)
+  return `redis://127.0.0.1:${port}/3`
+}
+
+/** Starts the server as `npm start` does. @returns ws://127.0.0.1:port/ws */
+async function startServer (redisUrl: string, folder: string, processes: ChildProcess[]): Promise<string> {
+  const child = spawn(process.execPath, [join(root, 'server.ts')], {
+    cwd: folder,
+    env: {
+      PATH: process.env.PATH,
+      HOME: process.env.HOME,
+      NODE_ENV: 'test',
+      LOG_LEVEL: 'info',
+      JWT_SECRET: secret,
+      REDIS_URL: redisUrl,
+      DATA_DIR: folder,
+      // Nobody is as fast as a benchmark.
+      WS_MESSAGES_PER_SECOND: '100000',
+      WS_MESSAGES_BURST: '100000',
+      PRESENCE_COALESCE_OVER: '0'
+    },
+    stdio: ['ignore', 'pipe', 'inherit']
+  })
+  processes.push(child)
+  const address = await printed(child, /Server listening at http:\/\/([\d.]+:\d+)/)
+  return `ws://${address}/ws`
+}
+
+/** Waits until a process has printed something. @returns the first group */
+async function printed (child: ChildProcess, what: RegExp): Promise<string> {
+  let output = ''
+  return await new Promise((resolve, reject) => {
+    child.stdout?.on('data', (chunk: Buffer) => {
+      output += chunk.toString()
+      const found = what.exec(output)?.[1]
+      if (found !== undefined) resolve(found)
+    })
+    child.once('error', reject)
+    child.once('exit', () => reject(new Error(`It ended: ${output}`)))
+  })
+}
+
+async function connect (url: string, id: string, sockets: WebSocket[]): Promise<Client> {
+  const ws = new WebSocket(url, ['msab.v1'], { headers: { authorization: `Bearer ${sign({ id, name: id })}` }, perMessageDeflate: false })
+  sockets.push(ws)
+  const waiting = new Map<number, (code: string) => void>()
+  let nextId = 0
+  let seen = 0
+  ws.on('message', (raw) => {
+    const { id, ok, error, type } = JSON.parse(String(raw)) as { id?: number, ok?: boolean, error?: { code: string }, type?: string }
+    if (type?.startsWith('seat:') === true) seen++
+    if (id === undefined) return
+    waiting.get(id)?.(ok === true ? 'ok' : error?.code ?? '')
+    waiting.delete(id)
+  })
+  await once(ws, 'open')
+  return {
+    async request (type, data) {
+      const id = ++nextId
+      const begin = performance.now()
+      const answer = new Promise<Answer>((resolve) => waiting.set(id, (code) => resolve({ code, ms: performance.now() - begin })))
+      ws.send(JSON.stringify({ id, type, data }))
+      return await answer
+    },
+    seen: () => seen
+  }
+}

@@ -1,0 +1,136 @@
+import t from 'tap'
+import { createRedisStore } from '../../../plugins/store/redis.ts'
+import { build, onEveryStore } from '../../support/build.ts'
+import type { TestServer } from '../../support/build.ts'
+import { startRedis } from '../../support/redis.ts'
+import { until } from '../../support/retry.ts'
+import { holding } from '../chat/holding.ts'
+import { abandon, names, occupy, removals } from './support.ts'
+
+const env = { FEATURES: 'auth,chat,media,seats,auto-close', EMPTY_ROOM_SECONDS: '1' }
+
+const listed = async (server: TestServer) => ((await server.admin('GET', '/admin/rooms')).body?.rooms as { id: string }[]).map(({ id }) => id)
+
+onEveryStore(t, 'a room that everybody has left is closed, and nothing is left of it', async (t, store, kind) => {
+  const server = await build(t, { env: { ...env, ...store } })
+  const removed = removals(server)
+  const [ada, bob, eve] = [await server.connect(1), await server.connect(2), await server.connect(3)]
+  await ada.ok('room:join', { roomId: 'r1', pin: '1234', seatCount: 4 })
+  await bob.ok('room:join', { roomId: 'r1', pin: '1234' })
+  await eve.ok('room:join', { roomId: 'r2' })
+  await ada.ok('transport:create', { type: 'producer' })
+  await ada.ok('seat:take', { seatIndex: 2 })
+  await ada.ok('chat:message', { content: 'good night' })
+  t.same(await listed(server), ['r1', 'r2'])
+
+  await ada.ok('room:leave')
+  // A connection that drops is a leave like any other.
+  const left = Date.now()
+  bob.ws.terminate()
+  await until(() => removed.length > 0)
+  t.match(removed, [{ roomId: 'r1', reason: 'inactivity' }])
+  t.ok(Number(removed[0]?.at) - left >= 1000, 'after its time')
+  t.equal((await server.admin('GET', '/admin/rooms/r1')).status, 404)
+  t.equal((await server.admin('POST', '/admin/rooms/r1/close')).status, 404)
+  t.same(await listed(server), ['r2'])
+  t.same(await server.app.store.listEmptyRooms(Date.now(), 10), [])
+  t.match(await (await fetch(`${server.url}/metrics`)).text(), 'flylive_rooms_auto_closed_total 1')
+  if (kind === 'redis') {
+    const { redis } = server.app
+    // That the room was closed is remembered for a while, and what was counted of a minute.
+    for (const key of (await redis.keys('*')).filter((key) => key.includes('r1'))) t.ok(await redis.pttl(key) > 0, `${key} ends by itself`)
+    for (const key of (await redis.keys('*')).filter((key) => key.endsWith('rooms') || key.endsWith(':empty'))) {
+      const members = await redis.type(key) === 'set' ? await redis.smembers(key) : await redis.zrange(key, '0', '-1')
+      t.same(members, ['r2'], key)
+    }
+  }
+
+  const joined = await ada.ok('room:join', { roomId: 'r2' })
+  t.match(joined, { participantCount: 2 }, 'others go on')
+  t.strictSame(eve.events.filter(({ type }) => type === 'room:closed'), [])
+  const again = await eve.ok('room:join', { roomId: 'r1' })
+  t.match(again, { ownerId: 3, self: { role: 'owner' }, participantCount: 1, seatCount: 15, seats: [], chatHistory: [] }, 'a later room of that name is a room of its own')
+})
+
+onEveryStore(t, 'a room with somebody in it stays, and who comes back in time gives it more', async (t, store) => {
+  const server = await build(t, { env: { ...env, ...store } })
+  const removed = removals(server)
+  const [ada, bob, phone, laptop, eve] = [await server.connect(1), await server.connect(2), await server.connect(3), await server.connect(3), await server.connect(4)]
+  const left = new Map<string, number>()
+  const leave = async (client: typeof ada, roomId: string) => {
+    left.set(roomId, Date.now())
+    await client.ok('room:leave')
+  }
+  await ada.ok('room:join', { roomId: 'visited', pin: '1234' })
+  await ada.ok('chat:message', { content: 'back soon' })
+  await leave(ada, 'visited')
+  const made = (await server.app.store.getRoom('visited'))?.createdAt
+  await bob.ok('room:join', { roomId: 'back' })
+  await leave(bob, 'back')
+  await bob.ok('room:join', { roomId: 'back' })
+  for (const client of [phone, laptop]) await client.ok('room:join', { roomId: 'twice' })
+  await leave(phone, 'twice')
+  // All of the others were empty before this one.
+  await eve.ok('room:join', { roomId: 'left' })
+  await leave(eve, 'left')
+
+  const found = new Set<unknown>()
+  await until(async () => {
+    const { chatHistory } = await ada.ok('room:join', { roomId: 'visited', pin: '1234' })
+    for (const { content } of chatHistory as { content: string }[]) found.add(content)
+    await leave(ada, 'visited')
+    return removed.length > 0
+  })
+  t.same([...found], ['back soon'])
+  t.match(removed, [{ roomId: 'left', reason: 'inactivity' }])
+  t.equal((await server.app.store.getRoom('visited'))?.createdAt, made)
+  const { id } = await bob.ok('chat:message', { content: 'still here' })
+  t.match(await bob.event('chat:message'), { id, roomId: 'back' })
+  t.match(await server.admin('GET', '/admin/rooms/back'), { status: 200, body: { participantCount: 1 } })
+  t.match(await server.admin('GET', '/admin/rooms/twice'), { status: 200, body: { participantCount: 1 } })
+  // Who is looked at once is not looked at again and again.
+  await until(async () => !(await server.app.store.listEmptyRooms(Date.now(), 10)).includes('back'))
+
+  await leave(bob, 'back')
+  await leave(laptop, 'twice')
+  await until(() => removed.length === 4)
+  t.same(removed.map(({ roomId }) => roomId).sort(), ['back', 'left', 'twice', 'visited'])
+  for (const { roomId, at } of removed) t.ok(at - Number(left.get(roomId)) >= 1000, `${roomId} after ${at - Number(left.get(roomId))} ms`)
+})
+
+t.test('a room whose last members were on a server that died', async (t) => {
+  const server = await build(t, { env: { ...env, REDIS_URL: (await startRedis(t)).url, EMPTY_ROOM_SECONDS: '0' } })
+  const removed = removals(server)
+  const connection = server.app.redis.duplicate()
+  t.teardown(() => connection.disconnect())
+  await connection.connect()
+  const dead = createRedisStore(connection, 'dead-node')
+  await dead.heartbeat()
+  await occupy(dead, ['r1', 'r2'])
+  // It had begun to tell of the leave when it died: the room is empty, and is not known to be.
+  await abandon(dead, ['r3'], Date.now() + 3_600_000)
+  await connection.zrem('msab:rooms:empty', 'r3')
+  const ada = await server.connect(1)
+  await ada.ok('room:join', { roomId: 'r2' })
+  await connection.del('msab:node:{dead-node}')
+  await until(() => removed.length === 2)
+  t.same(removed.map(({ roomId, reason }) => `${roomId} ${reason}`).sort(), ['r1 inactivity', 'r3 inactivity'])
+  t.match(await server.admin('GET', '/admin/rooms/r2'), { status: 200, body: { participantCount: 1 } })
+})
+
+t.test('a look that fails is made up for by the next one', async (t) => {
+  const redis = await startRedis(t)
+  const way = await holding(t, redis)
+  const server = await build(t, { env: { ...env, REDIS_URL: way.url } })
+  const removed = removals(server)
+  await abandon(server.app.store, names('r', 5), Date.now())
+  // While it asks what is due, and while it closes that.
+  for (const moment of [/zrangebyscore\r\n\$\d+\r\nmsab:rooms:empty\r\n/, /\r\nmsab:room:\{r0\}:closed\r\n/]) {
+    await way.hold(moment)
+    way.drop()
+    t.same(removed, [])
+  }
+  await until(() => removed.length === 5)
+  t.same(await server.app.store.listRooms('', 10), [])
+  t.same(await server.app.store.listEmptyRooms(Date.now(), 10), [])
+})

@@ -1,0 +1,93 @@
+import { setImmediate } from 'node:timers/promises'
+import t from 'tap'
+import { build, onEveryStore } from '../../support/build.ts'
+import { startRedis } from '../../support/redis.ts'
+import { until } from '../../support/retry.ts'
+import { holding } from '../chat/holding.ts'
+import { abandon, names, removals, sweeping } from './support.ts'
+
+const env = { FEATURES: 'auth,chat', RATE_LIMIT_MESSAGES_PER_MINUTE: '10000', WS_MESSAGES_PER_SECOND: '100000', WS_MESSAGES_BURST: '100000' }
+
+async function turns (count: number): Promise<void> {
+  for (let turn = 0; turn < count; turn++) await setImmediate()
+}
+
+onEveryStore(t, 'who comes in while the room is being closed is in a room, or is told to try again', async (t, store, kind) => {
+  const server = await build(t, { env: { ...env, ...store } })
+  const other = kind === 'redis' ? await build(t, { env: { ...env, ...store } }) : server
+  const clients = [await server.connect('a'), await other.connect('b')] as const
+  const outcomes = new Map<string, number>()
+  for (const [i, roomId] of names('r', 160).entries()) {
+    await abandon(server.app.store, [roomId], Date.now())
+    const client = clients[i % 2 as 0 | 1]
+    const close = () => server.app.rooms.close(roomId, 'inactivity', true)
+    // Sometimes the one has a start, sometimes the other.
+    const shift = i % 16 - 8
+    const [closed, { ok, data, error }] = await Promise.all([
+      turns(shift).then(close),
+      turns(-shift).then(() => client.request('room:join', { roomId }))
+    ])
+    const outcome = `${closed ? 'closed' : 'not closed'}, ${ok ? `in the ${data.ownerId === 1 ? 'old' : 'new'} room` : error.code}`
+    outcomes.set(outcome, (outcomes.get(outcome) ?? 0) + 1)
+    if (!ok) {
+      t.equal(await client.fails('room:leave'), 'NOT_IN_ROOM')
+      continue
+    }
+    const { id } = await client.ok('chat:message', { content: 'hello' })
+    await client.event('chat:message', (message) => message.id === id)
+    t.match(await server.app.store.getRoom(roomId), { participantCount: 1, ownerId: data.ownerId }, roomId)
+    await client.ok('room:leave')
+  }
+  t.comment(JSON.stringify([...outcomes]))
+  for (const outcome of outcomes.keys()) t.ok(['closed, in the new room', 'not closed, in the old room', 'closed, UNAVAILABLE'].includes(outcome), outcome)
+  t.ok(outcomes.has('closed, in the new room') && outcomes.has('not closed, in the old room'), 'it went both ways')
+})
+
+onEveryStore(t, 'people come and go under the eyes of many sweeps: who is in stays in, and in the end every room is closed', async (t, store, kind) => {
+  const server = await build(t, { env: { ...env, ...store } })
+  const other = kind === 'redis' ? await build(t, { env: { ...env, ...store } }) : server
+  const removed = [...new Set([server, other])].map(removals)
+  const clients = await Promise.all(names('', 4).map((id, i) => (i % 2 ? other : server).connect(id)))
+  const begin = Date.now()
+  let sweeps = 0
+  let visits = 0
+  await Promise.all(clients.map(async (client, i) => {
+    for (let n = 0; removed.flat().length < 80; n++) {
+      // One after the other, so that there is a look at almost any time.
+      if (sweeps < 24 && Date.now() > begin + 40 * sweeps) sweeping(t, sweeps++ % 2 ? other : server, 0)
+      const roomId = `r${(3 * n + i) % 12}`
+      const { ok, error } = await client.request('room:join', { roomId })
+      if (!ok) {
+        t.equal(error.code, 'UNAVAILABLE')
+        continue
+      }
+      visits++
+      const [room, { id }] = await Promise.all([server.app.store.getRoom(roomId), client.ok('chat:message', { content: 'hello' })])
+      await client.event('chat:message', (message) => message.id === id)
+      if (!room || room.participantCount === 0) t.fail(`${roomId} is not there, or nobody in it`)
+      await client.ok('room:leave')
+    }
+  }))
+  t.comment(`${visits} visits to ${removed.flat().length} rooms`)
+  await until(async () => (await server.app.store.listRooms('', 20)).length === 0)
+  t.same(await server.app.store.listEmptyRooms(Date.now(), 20), [])
+})
+
+t.test('a room that is left right when it is found to be in use is not forgotten', async (t) => {
+  const redis = await startRedis(t)
+  const way = await holding(t, redis)
+  const [server, sweeper] = [await build(t, { env: { ...env, REDIS_URL: redis.url } }), await build(t, { env: { ...env, REDIS_URL: way.url } })]
+  const removed = removals(sweeper)
+  const ada = await server.connect(1)
+  await ada.ok('room:join', { roomId: 'r1' })
+  await ada.ok('room:leave')
+  await ada.ok('room:join', { roomId: 'r1' })
+  // A script whose only key is the index of empty rooms: it takes one out.
+  const found = way.hold(/\r\n\$1\r\n1\r\n\$\d+\r\nmsab:rooms:empty\r\n/)
+  sweeping(t, sweeper, 0)
+  await found
+  await ada.ok('room:leave')
+  way.release()
+  await until(() => removed.length > 0)
+  t.match(removed, [{ roomId: 'r1', reason: 'inactivity' }])
+})

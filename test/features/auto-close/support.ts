@@ -1,0 +1,46 @@
+import type { Test } from 'tap'
+import { closeIdleRooms } from '../../../features/auto-close/sweep.ts'
+import type { UserId } from '../../../plugins/sockets/user.ts'
+import type { Store } from '../../../plugins/store/store.ts'
+import type { TestServer } from '../../support/build.ts'
+
+export interface Removal {
+  roomId: string
+  reason: string
+  at: number
+}
+
+/** The rooms that a server removes from now on, in order. */
+export function removals (server: TestServer): Removal[] {
+  const found: Removal[] = []
+  server.app.hooks.on('room:removed', ({ roomId }, reason) => found.push({ roomId, reason, at: Date.now() }))
+  return found
+}
+
+/** Sweeps on a server that was built without the feature; its first look is a second from now. */
+export function sweeping (t: Test, server: TestServer, idleMs: number): { stop (): Promise<void> } {
+  const sweep = closeIdleRooms(server.app, idleMs)
+  t.teardown(() => sweep.stop())
+  return sweep
+}
+
+/** Makes rooms that somebody came to and left, at a time. */
+export async function abandon (store: Store, roomIds: readonly string[], leftAt: number, userId: UserId = 1): Promise<void> {
+  await occupy(store, roomIds, Math.min(leftAt, Date.now()) - 60_000, userId)
+  await Promise.all(roomIds.map((roomId) => store.leave(roomId, `${roomId} ${userId}`, String(userId), leftAt)))
+}
+
+/** Makes rooms that somebody is in. */
+export async function occupy (store: Store, roomIds: readonly string[], since = Date.now(), userId: UserId = 1): Promise<void> {
+  await Promise.all(roomIds.map((roomId) => store.join({
+    roomId,
+    sessionId: `${roomId} ${userId}`,
+    userKey: String(userId),
+    profile: { userId, id: userId },
+    limit: 10,
+    create: { roomId, ownerId: userId, createdAt: since, seatCount: 8, locked: false },
+    now: since
+  })))
+}
+
+export const names = (prefix: string, count: number) => Array.from({ length: count }, (_, i) => `${prefix}${i}`)

@@ -1,0 +1,187 @@
+import t from 'tap'
+import { build, onEveryStore, tokenFor } from '../../support/build.ts'
+import { connect } from '../../support/client.ts'
+import { startServer } from '../../support/process.ts'
+import { freePort, startRedis } from '../../support/redis.ts'
+import { until } from '../../support/retry.ts'
+import { holding } from './holding.ts'
+import { heard, hears, historyOf, pair } from './support.ts'
+
+const FEATURES = 'auth,chat'
+
+onEveryStore(t, 'who comes in is told the last fifty messages, the newest last', async (t, env, kind) => {
+  const [a, b] = await pair(t, kind, env)
+  const [ada, bob, eve] = [await a.connect(1, { token: tokenFor(1, { avatar: 'ada.png' }) }), await b.connect('2'), await b.connect(3)]
+  t.strictSame(await historyOf(ada), [], 'there is none at first')
+  t.strictSame(await historyOf(bob), [])
+  t.strictSame(await historyOf(eve, 'r2'), [])
+
+  for (let i = 0; i < 55; i++) await (i % 2 ? ada : bob).ok('chat:message', { content: `${i}`, messageType: i % 3 ? 'text' : 'emoji' })
+  const { id } = await eve.ok('chat:message', { content: 'elsewhere' })
+  await ada.event('chat:message', ({ content }) => content === '54')
+  await hears(eve, id)
+  const expected = heard(ada).slice(-50)
+  t.strictSame(expected.map(({ content }) => content), Array.from({ length: 50 }, (_, i) => `${i + 5}`))
+  for (const server of [a, b]) t.strictSame(await historyOf(await server.connect(4)), expected, 'as they came to those who were there')
+  t.strictSame(await historyOf(ada), expected, 'also when coming in once more')
+  t.equal((await a.app.store.readLog('r1')).length, 50, 'no more than that is kept')
+
+  t.match(await historyOf(bob, 'r2'), [{ roomId: 'r2', content: 'elsewhere' }], 'each room has its own')
+  const { body } = await a.admin('GET', '/admin/rooms/r1')
+  t.ok(Number(body?.lastActivityAt) >= Number(expected.at(-1)?.timestamp), 'writing is activity')
+})
+
+onEveryStore(t, 'how many are kept can be set', async (t, env, kind) => {
+  const [a, b] = await pair(t, kind, { ...env, CHAT_HISTORY: '2' })
+  const [ada, bob] = [await a.connect(1), await b.connect(2)]
+  t.strictSame(await historyOf(ada), [])
+  for (const content of ['a', 'b', 'c']) await ada.ok('chat:message', { content })
+  t.match(await historyOf(bob), [{ content: 'b' }, { content: 'c' }])
+})
+
+onEveryStore(t, 'a history of none', async (t, env, kind) => {
+  const [a, b] = await pair(t, kind, { ...env, CHAT_HISTORY: '0' })
+  const [ada, bob] = [await a.connect(1), await b.connect(2)]
+  t.strictSame(await historyOf(ada), [])
+  const { timestamp } = await ada.ok('chat:message', { content: 'hello' })
+  t.match(await ada.event('chat:message'), { content: 'hello' })
+  t.strictSame(await historyOf(bob), [])
+  t.strictSame(await a.app.store.readLog('r1'), [], 'nothing is written down')
+  await until(async () => Number((await a.app.store.getRoom('r1'))?.lastActivityAt) >= Number(timestamp))
+  t.pass('it is activity all the same')
+})
+
+t.test('a server that is set to a shorter history tells a shorter one', async (t) => {
+  const env = { FEATURES, REDIS_URL: (await startRedis(t)).url }
+  const long = await build(t, { env })
+  const ada = await long.connect(1)
+  await ada.ok('room:join', { roomId: 'r1' })
+  for (const content of ['a', 'b', 'c']) await ada.ok('chat:message', { content })
+  for (const [kept, expected] of [['2', ['b', 'c']], ['0', []]] as const) {
+    const short = await build(t, { env: { ...env, CHAT_HISTORY: kept } })
+    t.strictSame((await historyOf(await short.connect(2))).map(({ content }) => content), expected)
+  }
+})
+
+onEveryStore(t, 'the history goes with its room', async (t, env, kind) => {
+  const [a, b] = await pair(t, kind, env)
+  const [ada, bob] = [await a.connect(1), await b.connect(2)]
+  for (const client of [ada, bob]) await client.ok('room:join', { roomId: 'r1' })
+  await ada.ok('chat:message', { content: 'a secret' })
+  await bob.ok('room:leave')
+  t.match(await historyOf(bob), [{ content: 'a secret' }], 'it is there as long as the room is')
+  t.equal((await b.admin('POST', '/admin/rooms/r1/close')).status, 204)
+  await ada.event('room:closed')
+  t.strictSame(await a.app.store.readLog('r1'), [])
+  t.strictSame(await historyOf(bob), [], 'a later room of that name begins with none')
+  await bob.ok('chat:message', { content: 'hello' })
+  t.match(await historyOf(ada), [{ content: 'hello' }])
+})
+
+t.test('what was acknowledged is in the history when the server is killed', async (t) => {
+  const env = { FEATURES, REDIS_URL: (await startRedis(t)).url, CHAT_HISTORY: '1000', RATE_LIMIT_MESSAGES_PER_MINUTE: '1000' }
+  const server = await build(t, { env })
+  const doomed = startServer(t, { ...env, PORT: String(await freePort()), HOST: '127.0.0.1', MEDIASOUP_WORKERS: '1' })
+  const writers = [await connect(t, await doomed.url, { token: tokenFor(1) }), await connect(t, await doomed.url, { token: tokenFor(2) })]
+  for (const client of writers) await client.ok('room:join', { roomId: 'r1' })
+  const bob = await server.connect(3)
+  await bob.ok('room:join', { roomId: 'r1' })
+
+  const acknowledged: unknown[] = []
+  const writing = writers.map(async (client) => {
+    for (;;) {
+      const replies = await Promise.all(['a', 'b', 'c'].map((content) => client.ok('chat:message', { content }).then(({ id }) => acknowledged.push(id))))
+      if (replies.some((count) => count > 60)) doomed.child.kill('SIGKILL')
+    }
+  })
+  await Promise.allSettled(writing)
+  await doomed.exit
+  t.ok(acknowledged.length > 60, `${acknowledged.length} messages`)
+  const history = await historyOf(await server.connect(4))
+  const kept = new Set<unknown>(history.map(({ id }) => id))
+  t.strictSame(acknowledged.filter((id) => !kept.has(id)), [])
+  // The last of them may have been on its way when the server died.
+  const told = heard(bob).map(({ id }) => id)
+  t.strictSame(history.slice(0, told.length).map(({ id }) => id), told)
+})
+
+t.test('a message is acknowledged when it is kept, and told by the store\'s Redis', async (t) => {
+  const redis = await startRedis(t)
+  const way = await holding(t, redis)
+  const [server, other] = [await build(t, { env: { FEATURES, REDIS_URL: way.url } }), await build(t, { env: { FEATURES, REDIS_URL: redis.url } })]
+  const [ada, bob] = [await server.connect(1), await other.connect(2)]
+  for (const client of [ada, bob]) await client.ok('room:join', { roomId: 'r1' })
+  const came = way.hold(/under way/)
+  let acknowledged = false
+  const reply = ada.ok('chat:message', { content: 'under way' }).finally(() => { acknowledged = true })
+  await came
+  // What needs no Redis is answered meanwhile, so an answer to the message would be here.
+  t.equal(await ada.fails('chat:message', {}), 'VALIDATION_FAILED')
+  t.equal(acknowledged, false)
+  t.same(heard(ada), [])
+  way.release()
+  const { id } = await reply
+  t.match(await historyOf(await other.connect(3)), [{ id }])
+  for (const client of [ada, bob]) await hears(client, id)
+})
+
+t.test('while Redis is away people of one server go on talking, and what they say is not kept', async (t) => {
+  const redis = await startRedis(t)
+  const env = { FEATURES, REDIS_URL: redis.url }
+  const [a, b] = [await build(t, { env }), await build(t, { env })]
+  const [ada, bob, kim, eve] = [await a.connect(1), await a.connect(2), await a.connect(3), await b.connect(4)]
+  for (const client of [ada, bob, kim, eve]) await client.ok('room:join', { roomId: 'r1' })
+  await hears(eve, (await ada.ok('chat:message', { content: 'before' })).id)
+
+  await redis.kill()
+  await until(async () => (await fetch(`${a.url}/readyz`)).status === 503)
+  const sent = []
+  for (const content of ['is anybody here', 'I am']) sent.push(await ada.ok('chat:message', { content }))
+  for (const client of [ada, bob]) {
+    await hears(client, sent[1]?.id)
+    t.strictSame(heard(client).map(({ content }) => content), ['before', 'is anybody here', 'I am'], 'each once, in order')
+  }
+  t.equal(await kim.fails('chat:message', { content: 'x', messageType: 'system' }), 'FORBIDDEN', 'rights are kept')
+  const replies = await Promise.all(Array.from({ length: 70 }, () => bob.request('chat:message', { content: 'let me talk' })))
+  t.equal(replies.filter(({ error }) => error?.code === 'RATE_LIMITED').length, 10, 'and so is the limit, by this server alone')
+
+  // It comes back empty, and the rooms are written back.
+  await redis.start()
+  for (const server of [a, b]) await until(async () => (await fetch(`${server.url}/readyz`)).status === 200)
+  await until(async () => (await b.app.store.getRoom('r1'))?.participantCount === 4)
+  const { id } = await ada.ok('chat:message', { content: 'after' })
+  for (const client of [ada, bob, eve]) await hears(client, id)
+  t.strictSame(heard(eve).map(({ content }) => content), ['before', 'after'])
+  t.match(await historyOf(await b.connect(5)), [{ content: 'after' }])
+})
+
+t.test('a message of which Redis was never told is heard here, once', async (t) => {
+  const redis = await startRedis(t)
+  const way = await holding(t, redis)
+  const server = await build(t, { env: { FEATURES, REDIS_URL: way.url } })
+  const [ada, bob] = [await server.connect(1), await server.connect(2)]
+  for (const client of [ada, bob]) await client.ok('room:join', { roomId: 'r1' })
+  const came = way.hold(/lost on the way/)
+  const reply = ada.ok('chat:message', { content: 'lost on the way' })
+  await came
+  way.drop()
+  const { id } = await reply
+  await until(async () => (await fetch(`${server.url}/readyz`)).status === 200)
+  const last = await bob.ok('chat:message', { content: 'done' })
+  for (const client of [ada, bob]) {
+    await hears(client, last.id)
+    t.strictSame(heard(client).map((message) => message.id), [id, last.id])
+  }
+  t.match(await historyOf(await server.connect(3)), [{ id: last.id }], 'and is not in the history')
+})
+
+t.test('a long history of long messages keeps nobody out', async (t) => {
+  const server = await build(t, { env: { FEATURES, CHAT_HISTORY: '1000', RATE_LIMIT_MESSAGES_PER_MINUTE: '1000' } })
+  const ada = await server.connect(1)
+  await ada.ok('room:join', { roomId: 'r1' })
+  for (let i = 0; i < 150; i++) await ada.ok('chat:message', { content: `${i} `.padEnd(500, '字') })
+  const told = (await historyOf(await server.connect(2))) as { content: string }[]
+  t.ok(told.length > 50 && told.length < 150)
+  t.equal(told.at(-1)?.content.slice(0, 4), '149 ', 'the newest')
+  t.ok(told.reduce((sum, message) => sum + Buffer.byteLength(JSON.stringify(message)), 0) <= 131_072)
+})

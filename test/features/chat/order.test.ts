@@ -1,0 +1,64 @@
+import t from 'tap'
+import { startBackend } from '../../support/backend.ts'
+import { onEveryStore } from '../../support/build.ts'
+import { heard, hears, historyOf, pair } from './support.ts'
+
+const [rounds, each] = [8, 6]
+
+onEveryStore(t, 'all members hear messages in one order, and the history has them in it', async (t, env, kind) => {
+  const servers = await pair(t, kind, { ...env, CHAT_HISTORY: '1000' })
+  const writers = await Promise.all(Array.from({ length: 6 }, (_, i) => servers[i % 2 as 0 | 1].connect(i)))
+  const watchers = await Promise.all(servers.map((server, i) => server.connect(`watcher${i}`)))
+  for (const client of [...writers, ...watchers]) await client.ok('room:join', { roomId: 'r1' })
+
+  // All at once, and none waits for the reply to the one before.
+  const sent = writers.map((): Record<string, unknown>[] => [])
+  for (let round = 0; round < rounds; round++) {
+    await Promise.all(writers.map(async (client, i) => {
+      sent[i]?.push(...await Promise.all(Array.from({ length: each }, (_, n) => client.ok('chat:message', { content: `${round * each + n}` }))))
+    }))
+  }
+  const last = await writers[0]?.ok('chat:message', { content: 'done' })
+  for (const client of [...writers, ...watchers]) await hears(client, last?.id)
+
+  const [told] = watchers.map(heard)
+  t.equal(told?.length, 6 * rounds * each + 1)
+  t.equal(new Set(told?.map(({ id }) => id)).size, told?.length, 'each once')
+  for (const client of [...writers, ...watchers]) t.strictSame(heard(client), told)
+  for (const [i, replies] of sent.entries()) {
+    const mine = told?.filter(({ userId, content }) => userId === i && content !== 'done')
+    t.strictSame(mine?.map(({ content }) => Number(content)), Array.from({ length: rounds * each }, (_, n) => n), 'those of one sender in the order in which they were sent')
+    t.strictSame(mine?.map(({ id, timestamp }) => ({ id, timestamp })), replies)
+  }
+  for (const server of servers) t.strictSame(await historyOf(await server.connect('late')), told)
+})
+
+onEveryStore(t, 'who comes in while people write misses nothing', async (t, env, kind) => {
+  // A backend that takes its time makes the way in a long one.
+  const backend = await startBackend(t)
+  backend.rooms.set('r1', 'somebody else')
+  backend.fault({ call: 'role', kind: 'slow', ms: 30 })
+  const servers = await pair(t, kind, { ...env, ...backend.env, FEATURES: 'auth,chat,laravel-bridge', CHAT_HISTORY: '1000', RATE_LIMIT_MESSAGES_PER_MINUTE: '1000' })
+  const writers = await Promise.all(servers.map((server, i) => server.connect(`writer${i}`)))
+  const late = await Promise.all(Array.from({ length: 16 }, (_, i) => servers[i % 2 as 0 | 1].connect(i)))
+  for (const client of writers) await client.ok('room:join', { roomId: 'r1' })
+
+  const histories = []
+  for (const client of late) {
+    const coming = historyOf(client)
+    for (let n = 0; n < 8; n++) await Promise.all(writers.map((writer) => writer.ok('chat:message', { content: `${n}` })))
+    histories.push(await coming)
+  }
+  const last = await writers[0]?.ok('chat:message', { content: 'done' })
+  for (const client of [...writers, ...late]) await hears(client, last?.id)
+
+  const [all = []] = writers.map((client) => heard(client).map(({ id }) => id))
+  t.equal(all.length, 16 * 8 * 2 + 1)
+  for (const [i, client] of late.entries()) {
+    const history = (histories[i] ?? []).map(({ id }) => id)
+    const known = new Set(history)
+    // One that was sent meanwhile may come in both ways.
+    const events = heard(client).map(({ id }) => id).filter((id) => !known.has(id))
+    t.strictSame([...history, ...events], all, `${history.length} before, ${events.length} since`)
+  }
+})

@@ -1,0 +1,193 @@
+import t from 'tap'
+import { onEveryStore } from '../../support/build.ts'
+import type { TestServer } from '../../support/build.ts'
+import { until } from '../../support/retry.ts'
+import { hurry, produce, scene, seatsOf, told } from './scene.ts'
+import { follow } from './view.ts'
+
+// A seat that is cleared for other reasons than its time must be so at once:
+// where the seats' time is an hour, nobody waits for it.
+const anHour = { SEAT_GRACE_SECONDS: '3600' }
+
+/** Waits until the seat of somebody who was cut off waits for them. @returns until when */
+const away = (server: TestServer, userId: unknown) => until(async () => {
+  const seat = (await seatsOf(server)).seats.find((seat) => seat.userId === userId)
+  return seat?.awayUntil ?? false
+})
+
+onEveryStore(t, 'a seat waits for its user when the connection breaks', async (t, env) => {
+  const { server, owner, member, other } = await scene(t, { SEAT_GRACE_SECONDS: '60', ...env })
+  await member.ok('seat:take', { seatIndex: 2 })
+  await owner.ok('seat:mute', { userId: 3 })
+  const producerId = await produce(member)
+  await other.event('audio:newProducer')
+
+  const before = Date.now()
+  member.ws.terminate()
+  await owner.event('room:userLeft')
+  const end = await away(server, 3)
+  t.ok(end >= before + 60_000 && end <= Date.now() + 60_000, 'as long as the configuration says')
+  t.same(await other.event('audio:producerClosed'), { roomId: 'r1', producerId, userId: 3 }, 'only the seat waits')
+  t.equal(await other.fails('seat:take', { seatIndex: 2 }), 'SEAT_TAKEN', 'it is nobody else\'s')
+
+  const again = await server.connect(3)
+  t.match(await again.ok('room:join', { roomId: 'r1' }), { seats: [{ seatIndex: 2, userId: 3, isMuted: true }] }, 'the same seat, with all that was said about it')
+  // What was left of the minute, made short.
+  await hurry(server, 200)
+  await until(async () => (await seatsOf(server)).seats[0]?.awayUntil === null)
+  t.equal(server.app.sfu.producersOf('r1').length, 0)
+  await produce(again)
+  t.match(server.app.sfu.producersOf('r1'), [{ userId: 3, isPaused: true }])
+  t.same(await again.ok('seat:leave'), { seatIndex: 2 })
+  for (const client of [owner, other]) {
+    await client.event('seat:cleared')
+    t.same(told(client), ['updated 2 3 false', 'userMuted 3 true false', 'cleared 2 3 left'], 'nobody was told of any of it')
+  }
+})
+
+onEveryStore(t, 'a seat whose user does not come back is cleared, and everybody is told', async (t, env) => {
+  const { server, owner, admin, member, other } = await scene(t, { SEAT_GRACE_SECONDS: '1', ...env })
+  await member.ok('seat:take', { seatIndex: 0 })
+  await other.ok('seat:take', { seatIndex: 1 })
+  const before = Date.now()
+  member.ws.terminate()
+  for (const client of [owner, admin, other]) t.same(await client.event('seat:cleared'), { roomId: 'r1', seatIndex: 0, userId: 3, reason: 'disconnected' })
+  t.ok(Date.now() - before >= 1000, 'not before its time')
+  t.match((await seatsOf(server)).seats, [{ seatIndex: 1, userId: '4', awayUntil: null }], 'the others stay')
+
+  const again = await server.connect(3)
+  t.match(await again.ok('room:join', { roomId: 'r1' }), { seats: [{ seatIndex: 1, userId: '4', isMuted: false }] })
+  t.equal(await again.fails('seat:leave'), 'NOT_SEATED')
+  await other.ok('seat:take', { seatIndex: 0 })
+  await owner.event('seat:updated', ({ seatIndex, userId }) => seatIndex === 0 && userId === '4')
+  t.same(told(owner), ['updated 0 3 false', 'updated 1 4 false', 'cleared 0 3 disconnected', 'cleared 1 4 moved', 'updated 0 4 false'], 'once')
+})
+
+onEveryStore(t, 'each time the connection breaks the seat waits anew', async (t, env) => {
+  const { server, owner, member } = await scene(t, { ...anHour, ...env })
+  await member.ok('seat:take', { seatIndex: 0 })
+  member.ws.terminate()
+  const first = await away(server, 3)
+  const again = await server.connect(3)
+  await again.ok('room:join', { roomId: 'r1' })
+  again.ws.terminate()
+  await until(async () => await away(server, 3) > first)
+  await owner.flush()
+  t.same(told(owner), ['updated 0 3 false'])
+})
+
+onEveryStore(t, 'who leaves does not keep the seat for a moment', async (t, env) => {
+  const { server, owner, member, other } = await scene(t, { ...anHour, ...env })
+  await member.ok('seat:take', { seatIndex: 0 })
+  await other.ok('seat:take', { seatIndex: 1 })
+  await member.ok('room:leave')
+  t.same(await owner.event('seat:cleared'), { roomId: 'r1', seatIndex: 0, userId: 3, reason: 'left' })
+
+  // Also not when the seat has waited for them a moment ago.
+  other.ws.terminate()
+  await away(server, '4')
+  const again = await server.connect('4')
+  await again.ok('room:join', { roomId: 'r1' })
+  await again.ok('room:join', { roomId: 'r2' })
+  t.same(await owner.event('seat:cleared'), { roomId: 'r1', seatIndex: 1, userId: '4', reason: 'left' })
+  t.same((await seatsOf(server)).seats, [])
+})
+
+onEveryStore(t, 'who is kicked or banned has no seat to come back to', async (t, env) => {
+  const { server, owner, member, other } = await scene(t, { ...anHour, ...env })
+  const kick = (userId: unknown, banSeconds?: number) => server.admin('POST', '/admin/rooms/r1/kick', { userId, banSeconds })
+  await member.ok('seat:take', { seatIndex: 0 })
+  await other.ok('seat:take', { seatIndex: 1 })
+  t.equal((await kick(3)).status, 204)
+  t.same(await owner.event('seat:cleared'), { roomId: 'r1', seatIndex: 0, userId: 3, reason: 'removed' })
+  const again = await server.connect(3)
+  t.match(await again.ok('room:join', { roomId: 'r1' }), { seats: [{ seatIndex: 1, userId: '4' }] })
+
+  // Nobody is connected who could be kicked: only a seat.
+  await again.ok('seat:take', { seatIndex: 2 })
+  again.ws.terminate()
+  await away(server, 3)
+  t.equal((await kick(3)).status, 204)
+  t.same(await owner.event('seat:cleared'), { roomId: 'r1', seatIndex: 2, userId: 3, reason: 'removed' })
+
+  t.equal((await kick('4', 3600)).status, 204)
+  t.same(await owner.event('seat:cleared'), { roomId: 'r1', seatIndex: 1, userId: '4', reason: 'removed' })
+  t.equal(await (await server.connect('4')).fails('room:join', { roomId: 'r1' }), 'BANNED')
+  t.same((await seatsOf(server)).seats, [])
+})
+
+onEveryStore(t, 'a seat that waits can be given to somebody else', async (t, env) => {
+  const { server, owner, admin, member, other } = await scene(t, { ...anHour, ...env })
+  await member.ok('seat:take', { seatIndex: 0 })
+  await admin.ok('seat:take', { seatIndex: 1 })
+  member.ws.terminate()
+  admin.ws.terminate()
+  await away(server, 3)
+  await away(server, 2)
+  await owner.ok('seat:assign', { userId: 4, seatIndex: 0 })
+  await owner.ok('seat:remove', { userId: 2 })
+  await other.event('seat:cleared', ({ userId }) => userId === 2)
+  t.same(told(other).slice(2), ['cleared 0 3 removed', 'updated 0 4 false', 'cleared 1 2 removed'])
+  const again = await server.connect(3)
+  t.match(await again.ok('room:join', { roomId: 'r1' }), { seats: [{ seatIndex: 0, userId: '4', isMuted: false }] })
+  t.equal(await again.fails('seat:take', { seatIndex: 0 }), 'SEAT_TAKEN')
+})
+
+onEveryStore(t, 'seats end with their room', async (t, env) => {
+  const { server, owner, admin, member, other } = await scene(t, { SEAT_GRACE_SECONDS: '1', ...env })
+  await member.ok('seat:take', { seatIndex: 0 })
+  await other.ok('seat:take', { seatIndex: 1 })
+  await owner.ok('seat:lock', { seatIndex: 3 })
+  member.ws.terminate()
+  await away(server, 3)
+  t.equal((await server.admin('POST', '/admin/rooms/r1/close')).status, 204)
+  for (const client of [owner, admin, other]) await client.event('room:closed')
+
+  // A room made anew has nothing of it: also not that a seat was to be looked at.
+  const again = await server.connect(3)
+  for (const client of [owner, again]) t.match(await client.ok('room:join', { roomId: 'r1', seatCount: 4 }), { seatCount: 4, seats: [], lockedSeats: [] })
+  t.equal(await other.fails('seat:leave'), 'NOT_IN_ROOM')
+  t.equal(await again.fails('seat:leave'), 'NOT_SEATED')
+  await again.ok('seat:take', { seatIndex: 0 })
+  await admin.ok('room:join', { roomId: 'r1' })
+  await admin.ok('seat:take', { seatIndex: 1 })
+  admin.ws.terminate()
+  t.match(await owner.event('seat:cleared', ({ userId }) => userId === 2), { seatIndex: 1, reason: 'disconnected' })
+  t.match((await seatsOf(server)).seats, [{ seatIndex: 0, userId: 3, awayUntil: null }])
+})
+
+onEveryStore(t, 'a user with two sockets keeps the seat until both are gone', async (t, env) => {
+  const { server, owner, member, other } = await scene(t, { SEAT_GRACE_SECONDS: '0', ...env })
+  await member.ok('seat:take', { seatIndex: 0 })
+  await other.ok('seat:take', { seatIndex: 1 })
+  const phone = await server.connect('3')
+  const { view } = await follow(phone)
+  member.ws.terminate()
+  await until(async () => ((await server.admin('GET', '/admin/users/3')).body?.sockets as object[]).length === 1)
+  // When the seat of somebody who goes later is free, theirs would be, too.
+  other.ws.terminate()
+  t.same(await phone.event('seat:cleared'), { roomId: 'r1', seatIndex: 1, userId: '4', reason: 'disconnected' })
+  t.same(view().seats, ['0: 3'])
+  t.match((await seatsOf(server)).seats, [{ seatIndex: 0, awayUntil: null }])
+  t.same(await phone.ok('seat:leave'), { seatIndex: 0 })
+
+  // A socket that is not in the room does not hold it.
+  await server.connect(3)
+  await phone.ok('seat:take', { seatIndex: 2 })
+  phone.ws.terminate()
+  t.same(await owner.event('seat:cleared', ({ seatIndex }) => seatIndex === 2), { roomId: 'r1', seatIndex: 2, userId: 3, reason: 'disconnected' })
+})
+
+onEveryStore(t, 'a newer login takes over the seat', async (t, env) => {
+  const { server, owner, member } = await scene(t, { ...anHour, SINGLE_SESSION: 'true', ...env })
+  await member.ok('seat:take', { seatIndex: 1 })
+  const newer = await server.connect(3)
+  t.match(await member.closed, { code: 4409 })
+  t.match(await newer.ok('room:join', { roomId: 'r1' }), { seats: [{ seatIndex: 1, userId: 3 }] })
+  await away(server, 3)
+  await hurry(server, 200)
+  await until(async () => (await seatsOf(server)).seats[0]?.awayUntil === null)
+  t.same(await newer.ok('seat:leave'), { seatIndex: 1 })
+  await owner.event('seat:cleared')
+  t.same(told(owner), ['updated 1 3 false', 'cleared 1 3 left'])
+})

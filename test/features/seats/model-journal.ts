@@ -1,0 +1,169 @@
+import type { Event } from '../../support/client.ts'
+import { mayAsk, targetOf } from './model-rules.ts'
+import type { Request, Role } from './model-rules.ts'
+
+// Who has asked for what, so that of every change that anybody is told of it can be
+// said whose doing it was. What somebody asked who may not explains nothing.
+
+/** A request that was made by somebody who may; `code` once it is answered, `lost` when it never is. */
+export interface Entry {
+  by: string
+  role: Role
+  type: string
+  seatIndex: unknown
+  target: string
+  sent: number
+  done: number
+  code: string
+}
+
+/** Time in which a user was not in a room, epoch milliseconds. It begins no later than the server can know of it, and ends no earlier. */
+interface Absence {
+  from: number
+  to: number
+  /** They left; else the connection broke. */
+  meant: boolean
+}
+
+interface Told {
+  roomId: string
+  seatIndex: number
+  userId: string
+  reason: string
+  isLocked: boolean
+  isMuted: boolean
+  isPending: boolean
+  invitedUserId: string
+  seatCount: number
+}
+
+/** How long after a reply a client may hear of what was done, in milliseconds: on a busy machine. */
+const lagMs = 3000
+/** Many are told of the same thing; for this long it need not be explained again, in milliseconds. */
+const sameMs = 500
+
+const sameSeat = ({ seatIndex }: Entry, told: Told) => seatIndex === told.seatIndex
+/** A request that puts the user on a seat; without an index on any one. */
+const seats = ({ type, by, target, seatIndex }: Entry, userId: string, index?: number) =>
+  (index === undefined || (seatIndex ?? index) === index) &&
+  (type === 'seat:assign' ? target === userId : (type === 'seat:take' || type === 'seat:invite:accept') && by === userId)
+
+/** Whether a request can have led to what is told. */
+function leadsTo (entry: Entry, event: string, told: Told, ownerKey: string): boolean {
+  const { type, role, by, target } = entry
+  switch (event) {
+    case 'seat:updated': return seats(entry, told.userId, told.seatIndex)
+    case 'seat:cleared':
+      switch (told.reason) {
+        case 'left': return type === 'seat:leave' && by === told.userId
+        case 'moved': return seats(entry, told.userId)
+        case 'locked': return type === 'seat:lock' && sameSeat(entry, told) && (told.userId !== ownerKey || role === 'owner')
+        case 'removed':
+          if (type === 'resize') return told.seatIndex >= Number(entry.seatIndex)
+          if (type === 'seat:assign') return sameSeat(entry, told)
+          return type === 'seat:remove' && target === told.userId && (told.userId !== ownerKey || role === 'owner')
+        default: return false
+      }
+    case 'seat:locked':
+      if (told.isLocked) return type === 'seat:lock' && sameSeat(entry, told)
+      if (type === 'resize') return told.seatIndex >= Number(entry.seatIndex)
+      return (type === 'seat:unlock' && sameSeat(entry, told)) || (type === 'seat:invite:accept' && (entry.seatIndex ?? told.seatIndex) === told.seatIndex)
+    case 'seat:userMuted': return ((type === 'seat:assign' && !told.isMuted) || type === (told.isMuted ? 'seat:mute' : 'seat:unmute')) && target === told.userId
+    case 'seat:invite:received': return type === 'seat:invite' && sameSeat(entry, told)
+    case 'seat:invite:pending':
+      if (told.isPending) return type === 'seat:invite' && sameSeat(entry, told) && target === told.invitedUserId
+      if (type === 'resize') return told.seatIndex >= Number(entry.seatIndex)
+      if (type === 'seat:invite:decline') return by === told.invitedUserId && (entry.seatIndex ?? told.seatIndex) === told.seatIndex
+      if (type === 'seat:invite:accept' || type === 'seat:take') return (entry.seatIndex ?? told.seatIndex) === told.seatIndex
+      return type === 'seat:assign' && sameSeat(entry, told)
+    case 'seat:count': return type === 'resize' && entry.seatIndex === told.seatCount
+    default: return false
+  }
+}
+
+export interface Journal {
+  /** Notes a request before it is sent. */
+  note (roomId: string, by: string, role: Role, request: Request): Entry | undefined
+  noteResize (roomId: string, seatCount: number): Entry
+  close (entry: Entry | undefined, code: string): void
+  /** A user is not in the room, or about to be out of it. */
+  gone (roomId: string, user: string, from: number, meant: boolean): void
+  back (roomId: string, user: string): void
+  /** Somebody is told of something. */
+  told (event: Event, ownerKey: string): void
+  /** @returns what was told and was nobody's doing; all requests must be closed */
+  unexplained (): string[]
+}
+
+/** @param inviteMs how long an invite lives */
+export function createJournal (graceMs: number, inviteMs: number): Journal {
+  const entries = new Map<string, Entry[]>()
+  const absences = new Map<string, Absence[]>()
+  const wrong: string[] = []
+  /** Requests that were not answered yet when it was told what only they can have led to. */
+  const waiting: { what: string, entries: Entry[] }[] = []
+  /** Pending invites, by room and seat: when they were told of. */
+  const since = new Map<string, number>()
+  /** What has been explained, and when. */
+  const explained = new Map<string, number>()
+
+  const of = <T>(map: Map<string, T[]>, key: string): T[] => {
+    const known = map.get(key) ?? []
+    map.set(key, known)
+    return known
+  }
+  function add (roomId: string, entry: Omit<Entry, 'sent' | 'done' | 'code'>): Entry {
+    const made = { ...entry, sent: Date.now(), done: Infinity, code: '' }
+    of(entries, roomId).push(made)
+    return made
+  }
+  const wasAway = (roomId: string, user: string, fits: (absence: Absence) => boolean) => of(absences, `${roomId} ${user}`).some(fits)
+
+  /** What comes about without anybody asking. */
+  function byItself (event: string, told: Told, now: number): boolean {
+    const { roomId, reason, userId, seatIndex, invitedUserId } = told
+    const hasLeft = ({ meant, to }: Absence) => meant && now - to <= lagMs
+    if (event === 'seat:cleared' && reason === 'left') return wasAway(roomId, userId, hasLeft)
+    if (event === 'seat:cleared' && reason === 'disconnected') return wasAway(roomId, userId, ({ from, to }) => Math.min(to, now) - from >= graceMs)
+    if (event !== 'seat:invite:pending' || told.isPending) return false
+    return wasAway(roomId, invitedUserId, hasLeft) || now - (since.get(`${roomId} ${seatIndex}`) ?? 0) >= inviteMs - lagMs
+  }
+
+  return {
+    note (roomId, by, role, request) {
+      if (!mayAsk(role, request.type) || (request.data.roomId ?? roomId) !== roomId) return
+      return add(roomId, { by, role, type: request.type, seatIndex: request.data.seatIndex, target: targetOf(request) })
+    },
+    noteResize: (roomId, seatCount) => add(roomId, { by: '', role: 'owner', type: 'resize', seatIndex: seatCount, target: '' }),
+    close (entry, code) {
+      if (entry) Object.assign(entry, { code, done: Date.now() })
+    },
+    gone (roomId, user, from, meant) {
+      of(absences, `${roomId} ${user}`).push({ from, to: Infinity, meant })
+    },
+    back (roomId, user) {
+      for (const absence of of(absences, `${roomId} ${user}`)) absence.to = Math.min(absence.to, Date.now())
+    },
+    told ({ type, data }, ownerKey) {
+      const now = Date.now()
+      const what = `${type} ${JSON.stringify(data)}`
+      if (now - (explained.get(what) ?? 0) < sameMs) return
+      explained.set(what, now)
+      const told = { ...data, userId: String(data.userId), invitedUserId: String(data.invitedUserId) } as unknown as Told
+      const mine = of(entries, told.roomId)
+      const possible: Entry[] = []
+      for (let i = mine.length - 1; i >= 0; i--) {
+        const entry = mine[i] as Entry
+        // In the order of sending: what is older than this has been answered long ago.
+        if (entry.sent < now - 3 * lagMs) break
+        if (entry.done >= now - lagMs && (entry.code === '' || entry.code === 'ok' || entry.code === 'lost') && leadsTo(entry, type, told, ownerKey)) possible.push(entry)
+      }
+      const sure = possible.some(({ code }) => code !== '') || byItself(type, told, now)
+      if (type === 'seat:invite:pending' && told.isPending) since.set(`${told.roomId} ${told.seatIndex}`, now)
+      if (sure) return
+      if (possible.length > 0) waiting.push({ what, entries: possible })
+      else wrong.push(what)
+    },
+    unexplained: () => [...wrong, ...waiting.filter(({ entries }) => !entries.some(({ code }) => code === 'ok' || code === 'lost')).map(({ what }) => what)]
+  }
+}

@@ -1,0 +1,187 @@
+import type { UserId } from '../../../plugins/sockets/user.ts'
+import { tokenFor } from '../../support/build.ts'
+import { connect } from '../../support/client.ts'
+import type { Event, Reply, TestClient } from '../../support/client.ts'
+import { until } from '../../support/retry.ts'
+import type { Node } from './model-nodes.ts'
+import { pick, randomFrom } from './model-requests.ts'
+import type { Random } from './model-requests.ts'
+import { objection } from './model-rules.ts'
+import type { Outcome, Request } from './model-rules.ts'
+import { count } from './model-world.ts'
+import type { World } from './model-world.ts'
+import { apply, viewFrom } from './view.ts'
+import type { SeatsReply, View } from './view.ts'
+
+// One of many users. What is wrong with anything that comes to them is noted
+// when it comes.
+
+export interface Player {
+  readonly key: string
+  readonly random: Random
+  /** Where they are; undefined: in no room, or not connected. */
+  room (): { roomId: string, view: View } | undefined
+  /** The room they are in for sure, also as the servers see it. */
+  inside (): string | undefined
+  /** When they came in, epoch milliseconds. */
+  since (): number
+  /** The server they are connected to; undefined: to none. */
+  node (): Node | undefined
+  /** Goes into a room, also from another one, and connects for that when needed; until it is done. */
+  enter (roomId: string, seatCount?: number): Promise<void>
+  leave (): Promise<void>
+  /** Breaks the connection off. */
+  drop (): void
+  /** Asks for something and checks what comes of it, as far as that can be told. */
+  ask (request: Request): Promise<Outcome>
+}
+
+/** What is never so, of a room as anybody sees it. */
+export function impossible ({ seats, locked, invites, seatCount }: View): string {
+  const holders = [...seats.values()].map(({ userId }) => String(userId))
+  if (new Set(holders).size < holders.length) return `a user is on two seats: ${holders.join()}`
+  if ([...seats.keys()].some((index) => locked.has(index))) return 'somebody is on a locked seat'
+  if ([...invites.keys()].some((index) => seats.has(index))) return 'somebody is invited to a seat that is taken'
+  if ([...seats.keys(), ...locked, ...invites.keys()].some((index) => index >= seatCount)) return 'there is no such seat'
+  return ''
+}
+
+/** As {@link impossible}, where each seat is listed. */
+export function impossibleReply (reply: SeatsReply): string {
+  const indexes = reply.seats.map(({ seatIndex }) => seatIndex)
+  return new Set(indexes).size < indexes.length ? `a seat has two holders: ${indexes.join()}` : impossible(viewFrom(reply))
+}
+
+export function createPlayer (world: World, id: UserId, seed: number): Player {
+  const { t, nodes, journal, problems } = world
+  const key = String(id)
+  const random = randomFrom(seed)
+  const token = tokenFor(id, { roles: world.rolesOf(key) })
+  let client: TestClient | undefined
+  let room: { roomId: string, view: View } | undefined
+  let since = 0
+  let toldRole = ''
+  let node: Node | undefined
+  /** Whether they have asked to leave the room they are in. */
+  let leaving = false
+  /** Whether the seat may be left by what was asked before they came in, or since. */
+  let mayLoseSeat = { before: false, since: false }
+
+  const problem = (what: string) => problems.push(`${key} in ${room?.roomId}: ${what}`)
+
+  function hear (message: Reply & Event): void {
+    if (message.ok && 'participants' in message.data) {
+      const reply = message.data as unknown as SeatsReply & { roomId: string, self: { role: string } }
+      room = { roomId: reply.roomId, view: viewFrom(reply) }
+      since = Date.now()
+      leaving = false
+      toldRole = reply.self.role
+      journal.back(reply.roomId, key)
+      mayLoseSeat = { before: reply.seats.some(({ userId }) => String(userId) === key), since: false }
+      const wrong = impossibleReply(reply)
+      if (wrong !== '') problem(`the reply to the join says ${wrong}`)
+    }
+    const { type = '', data } = message
+    if (!type.startsWith('seat:')) return
+    count(world, 'events')
+    if (type !== 'seat:invite:received') follow(message)
+    journal.told(message, world.ownerOf(String(data.roomId)))
+  }
+
+  function follow (event: Event): void {
+    const { type, data } = event
+    if (!room || data.roomId !== room.roomId) {
+      problem(`is told ${JSON.stringify(event)}`)
+      return
+    }
+    const wrong = apply(room.view, event) || impossible(room.view)
+    if (wrong !== '') problem(`${JSON.stringify(event)}: ${wrong}`)
+    if (String(data.userId) !== key) return
+    if (type === 'seat:updated') mayLoseSeat.before = false
+    if (type === 'seat:cleared' && data.reason === 'left' && !mayLoseSeat.before && !mayLoseSeat.since) problem('lost the seat by what they did before they had it')
+  }
+
+  /** @param from when the connection broke, or was about to */
+  function lost (from: number): void {
+    client = undefined
+    if (room) journal.gone(room.roomId, key, from, false)
+    room = undefined
+  }
+
+  /** The room is about to be left. */
+  function depart (roomId: string): void {
+    leaving = true
+    journal.gone(roomId, key, Date.now(), true)
+  }
+
+  async function connected (): Promise<TestClient> {
+    if (client) return client
+    const chosen = pick(random, nodes.filter(({ up }) => up))
+    chosen.coming++
+    const mine = await connect(t, chosen.url, { token }).finally(() => { chosen.coming-- })
+    mine.ws.on('message', (raw) => { if (client === mine) hear(JSON.parse(String(raw)) as Reply & Event) })
+    mine.ws.on('close', () => { if (client === mine) lost(chosen.up ? Date.now() : chosen.downAt) })
+    if (mine.ws.readyState !== mine.ws.OPEN) throw new Error('the connection was lost at once')
+    client = mine
+    node = chosen
+    return mine
+  }
+
+  function drop (): void {
+    const { ws } = client ?? {}
+    lost(Date.now())
+    ws?.terminate()
+  }
+
+  return {
+    key,
+    random,
+    room: () => room,
+    inside: () => node?.up === true && !leaving ? room?.roomId : undefined,
+    since: () => since,
+    node: () => client && node,
+    enter: async (roomId, seatCount) => until(async () => {
+      const mine = await connected()
+      if (room && room.roomId !== roomId) depart(room.roomId)
+      const { ok, error } = await mine.request('room:join', { roomId, seatCount })
+      if (ok) {
+        if (toldRole !== world.roleOf(roomId, key)) problem(`is told to be ${toldRole}`)
+        return
+      }
+      // Servers that end let nobody in any more.
+      if (error.code !== 'UNAVAILABLE' || nodes.every(({ up }) => up)) problem(`was not let in: ${JSON.stringify(error)}`)
+      drop()
+      throw new Error(`${key} is not let in: ${error.code}`)
+    }, 60_000),
+    async leave () {
+      if (!client || !room) return
+      depart(room.roomId)
+      await client.ok('room:leave').then(() => { room = undefined }, (error: unknown) => { if (client) throw error })
+    },
+    drop,
+    async ask (request) {
+      const { roomId } = room ?? {}
+      const sent = Date.now()
+      const mine = client as TestClient
+      const role = roomId === undefined ? 'member' : world.roleOf(roomId, key)
+      const entry = roomId === undefined ? undefined : journal.note(roomId, key, role, request)
+      if (request.type === 'seat:leave') mayLoseSeat.since = true
+      count(world, 'commands')
+      const outcome = await mine.request(request.type, request.data).then(
+        ({ ok, data, error }): Outcome => ok ? { code: 'ok', data } : { code: error.code },
+        (error: unknown): Outcome => {
+          if (client === mine) problem(`${request.type} was not answered: ${String(error)}`)
+          return { code: 'lost' }
+        }
+      )
+      journal.close(entry, outcome.code)
+      count(world, outcome.code)
+      if (outcome.code === 'lost') return outcome
+      const target = world.players.get(String(request.data.userId))
+      const targetThere = roomId !== undefined && target?.inside() === roomId && target.since() < sent
+      const wrong = objection(request, outcome, { by: key, role, roomId, ownerKey: world.ownerOf(roomId ?? ''), targetThere })
+      if (wrong !== '') problem(`${request.type} ${JSON.stringify(request.data)} led to ${JSON.stringify(outcome)}: ${wrong}`)
+      return outcome
+    }
+  }
+}

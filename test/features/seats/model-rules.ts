@@ -1,0 +1,233 @@
+import { userKeyOf } from '../../../plugins/sockets/user.ts'
+import { viewFrom } from './view.ts'
+import type { View } from './view.ts'
+
+// The rules of seats as the contract words them, written once more and without a
+// look at the server's: what it does is judged by these.
+
+export type Role = 'owner' | 'admin' | 'member'
+
+/** A request as a client sends it; the data may be anything. */
+export interface Request {
+  type: string
+  data: { roomId?: string, seatIndex?: unknown, userId?: unknown }
+}
+
+export interface Outcome {
+  /** `ok`, or the error's. */
+  code: string
+  data?: { seatIndex?: number, userId?: unknown }
+}
+
+interface Rule {
+  who: readonly Role[]
+  /** What it may be refused with, besides FORBIDDEN to all others and what every request may be refused with. */
+  refusals: readonly string[]
+  seatIndex?: 'needed' | 'optional'
+  userId?: 'needed'
+}
+
+const everybody: readonly Role[] = ['owner', 'admin', 'member']
+const admins: readonly Role[] = ['owner', 'admin']
+
+export const rules: Readonly<Record<string, Rule>> = {
+  'seat:take': { who: everybody, refusals: ['SEAT_INVALID', 'SEAT_LOCKED', 'SEAT_TAKEN'], seatIndex: 'needed' },
+  'seat:leave': { who: everybody, refusals: ['NOT_SEATED'] },
+  'seat:assign': { who: ['owner'], refusals: ['NOT_IN_ROOM', 'SEAT_INVALID', 'SEAT_LOCKED'], seatIndex: 'needed', userId: 'needed' },
+  'seat:remove': { who: admins, refusals: ['CANNOT_TARGET_SELF', 'FORBIDDEN', 'NOT_SEATED'], userId: 'needed' },
+  'seat:lock': { who: admins, refusals: ['SEAT_INVALID', 'SEAT_ALREADY_LOCKED', 'FORBIDDEN'], seatIndex: 'needed' },
+  'seat:unlock': { who: admins, refusals: ['SEAT_INVALID', 'SEAT_NOT_LOCKED'], seatIndex: 'needed' },
+  'seat:mute': { who: admins, refusals: ['CANNOT_TARGET_SELF', 'NOT_SEATED'], userId: 'needed' },
+  'seat:unmute': { who: admins, refusals: ['CANNOT_TARGET_SELF', 'NOT_SEATED'], userId: 'needed' },
+  'seat:invite': { who: admins, refusals: ['NOT_IN_ROOM', 'CANNOT_TARGET_SELF', 'SEAT_INVALID', 'SEAT_TAKEN', 'INVITE_PENDING'], seatIndex: 'needed', userId: 'needed' },
+  'seat:invite:accept': { who: everybody, refusals: ['INVITE_NOT_FOUND'], seatIndex: 'optional' },
+  'seat:invite:decline': { who: everybody, refusals: ['INVITE_NOT_FOUND'], seatIndex: 'optional' }
+}
+
+export const ruleOf = (type: string): Rule => rules[type] as Rule
+export const mayAsk = (role: Role, type: string): boolean => ruleOf(type).who.includes(role)
+/** An owner whom an admin has silenced need not wait for one to take it back. */
+const mayFreeSelf = (role: Role, type: string) => role === 'owner' && type === 'seat:unmute'
+export const targetOf = ({ data: { userId } }: Request): string => typeof userId === 'number' || typeof userId === 'string' ? userKeyOf(userId) : ''
+
+const isIndex = (value: unknown) => typeof value === 'number' && Number.isSafeInteger(value) && value >= 0
+const isUser = (value: unknown) => typeof value === 'number' || (typeof value === 'string' && value.length > 0 && value.length <= 128)
+
+function isValid ({ type, data: { seatIndex, userId } }: Request): boolean {
+  const rule = ruleOf(type)
+  if (rule.seatIndex !== undefined && !isIndex(seatIndex) && !(rule.seatIndex === 'optional' && seatIndex === undefined)) return false
+  return rule.userId === undefined || isUser(userId)
+}
+
+/** What is asked does not depend on the room's state for this to be refused. @returns the code; empty when it does */
+function refusedAnyway (request: Request, roomId: string | undefined): string {
+  if (!isValid(request)) return 'VALIDATION_FAILED'
+  return roomId === undefined || (request.data.roomId ?? roomId) !== roomId ? 'NOT_IN_ROOM' : ''
+}
+
+/** Who asks, and what is known of the one it is about. */
+export interface Circumstances {
+  by: string
+  role: Role
+  /** Undefined: in none. */
+  roomId: string | undefined
+  ownerKey: string
+  /** Whether the one it is about was in the room all the time. */
+  targetThere: boolean
+}
+
+/**
+ * What is wrong with an outcome where many ask at once, so that the state it
+ * was decided on is not known.
+ *
+ * @returns empty when nothing is
+ */
+export function objection (request: Request, { code, data }: Outcome, { by, role, roomId, ownerKey, targetThere }: Circumstances): string {
+  const { type, data: { seatIndex } } = request
+  const { refusals } = ruleOf(type)
+  const anyway = refusedAnyway(request, roomId)
+  if (anyway !== '') return code === anyway ? '' : `must be ${anyway}`
+  const may = mayAsk(role, type)
+  const target = targetOf(request)
+  const ofOwner = type === 'seat:remove' && target === ownerKey && role !== 'owner'
+  const self = target === by && refusals.includes('CANNOT_TARGET_SELF')
+  // Whether an admin has silenced the owner is not known here.
+  const must = self && !mayFreeSelf(role, type)
+  if (code === 'ok') {
+    if (!may || ofOwner) return `a ${role} may not`
+    if (must) return 'done to oneself'
+    if (ruleOf(type).seatIndex !== undefined && data?.seatIndex !== (seatIndex ?? data?.seatIndex)) return 'the reply names another seat'
+    if (ruleOf(type).seatIndex === undefined && ruleOf(type).userId !== undefined && String(data?.userId) !== target) return 'the reply names somebody else'
+    return ''
+  }
+  if (code === 'NOT_IN_ROOM') return refusals.includes(code) && !targetThere ? '' : 'everybody was there'
+  if (!may) return code === 'FORBIDDEN' ? '' : `must be FORBIDDEN to a ${role}`
+  if (!refusals.includes(code)) return 'the contract does not have it'
+  if (code === 'FORBIDDEN') return ofOwner || (type === 'seat:lock' && role === 'admin') ? '' : `a ${role} may`
+  if (code === 'CANNOT_TARGET_SELF') return self ? '' : 'done to somebody else'
+  return must ? 'done to oneself' : ''
+}
+
+/** A room as it must be when one asks after the other. */
+export interface Table {
+  roomId: string
+  ownerKey: string
+  seatCount: number
+  /** User by seat. */
+  holders: Map<number, string>
+  locked: Set<number>
+  muted: Set<string>
+  /** The newest last. */
+  invites: { seatIndex: number, user: string }[]
+  members: Set<string>
+}
+
+export const newTable = (roomId: string, ownerKey: string, seatCount: number): Table =>
+  ({ roomId, ownerKey, seatCount, holders: new Map(), locked: new Set(), muted: new Set(), invites: [], members: new Set() })
+
+const seatHeld = ({ holders }: Table, user: string): number | undefined => [...holders].find(([, holder]) => holder === user)?.[0]
+
+function sit (table: Table, user: string, seatIndex: number): void {
+  const older = seatHeld(table, user)
+  if (older !== undefined) table.holders.delete(older)
+  table.holders.set(seatIndex, user)
+  table.invites = table.invites.filter((invite) => invite.seatIndex !== seatIndex)
+}
+
+/** A user is out of the room, of their own will. */
+export function depart (table: Table, user: string): void {
+  table.members.delete(user)
+  const seat = seatHeld(table, user)
+  if (seat !== undefined) table.holders.delete(seat)
+  table.invites = table.invites.filter((invite) => invite.user !== user)
+}
+
+export function resize (table: Table, seatCount: number): void {
+  const fits = (seatIndex: number) => seatIndex < seatCount
+  table.seatCount = seatCount
+  table.holders = new Map([...table.holders].filter(([seatIndex]) => fits(seatIndex)))
+  table.locked = new Set([...table.locked].filter(fits))
+  table.invites = table.invites.filter(({ seatIndex }) => fits(seatIndex))
+}
+
+/** A room as somebody sees it who was told all of it. */
+export const tableView = ({ seatCount, holders, locked, muted, invites }: Table): View => viewFrom({
+  seatCount,
+  seats: [...holders].map(([seatIndex, userId]) => ({ seatIndex, userId, isMuted: muted.has(userId) })),
+  lockedSeats: [...locked],
+  invites: invites.map(({ seatIndex, user }) => ({ seatIndex, userId: user }))
+})
+
+/**
+ * Does a request, or refuses it, where one asks after the other.
+ *
+ * @param table of the room the user is in; undefined: in none
+ */
+export function judge (table: Table | undefined, by: string, role: Role, request: Request): Outcome {
+  const code = refusedAnyway(request, table?.roomId)
+  if (code !== '' || !table) return { code }
+  const { type } = request
+  const { holders, locked, muted, seatCount } = table
+  const index = request.data.seatIndex as number
+  const target = targetOf(request)
+  if (ruleOf(type).refusals.includes('NOT_IN_ROOM') && !table.members.has(target)) return { code: 'NOT_IN_ROOM' }
+  if (!mayAsk(role, type)) return { code: 'FORBIDDEN' }
+  if (ruleOf(type).refusals.includes('CANNOT_TARGET_SELF') && target === by && !(mayFreeSelf(role, type) && muted.has(by))) return { code: 'CANNOT_TARGET_SELF' }
+  if (ruleOf(type).refusals.includes('SEAT_INVALID') && index >= seatCount) return { code: 'SEAT_INVALID' }
+  const onSeat = { code: 'ok', data: { seatIndex: index } }
+  const onUser = { code: 'ok', data: { userId: target } }
+
+  switch (type) {
+    case 'seat:take':
+      if (holders.get(index) === by) return onSeat
+      if (locked.has(index)) return { code: 'SEAT_LOCKED' }
+      if (holders.has(index)) return { code: 'SEAT_TAKEN' }
+      sit(table, by, index)
+      return onSeat
+    case 'seat:leave': {
+      const seat = seatHeld(table, by)
+      if (seat === undefined) return { code: 'NOT_SEATED' }
+      holders.delete(seat)
+      return { code: 'ok', data: { seatIndex: seat } }
+    }
+    case 'seat:assign':
+      if (locked.has(index)) return { code: 'SEAT_LOCKED' }
+      muted.delete(target)
+      sit(table, target, index)
+      return onSeat
+    case 'seat:lock':
+      if (locked.has(index)) return { code: 'SEAT_ALREADY_LOCKED' }
+      if (role !== 'owner' && holders.get(index) === table.ownerKey) return { code: 'FORBIDDEN' }
+      holders.delete(index)
+      locked.add(index)
+      return onSeat
+    case 'seat:unlock':
+      return locked.delete(index) ? onSeat : { code: 'SEAT_NOT_LOCKED' }
+    case 'seat:invite':
+      if (holders.has(index)) return { code: 'SEAT_TAKEN' }
+      if (table.invites.some(({ seatIndex }) => seatIndex === index)) return { code: 'INVITE_PENDING' }
+      table.invites.push({ seatIndex: index, user: target })
+      return onSeat
+    case 'seat:invite:accept':
+    case 'seat:invite:decline': {
+      const invite = table.invites.findLast(({ seatIndex, user }) => user === by && seatIndex === (index ?? seatIndex))
+      if (!invite) return { code: 'INVITE_NOT_FOUND' }
+      table.invites.splice(table.invites.indexOf(invite), 1)
+      if (type === 'seat:invite:accept') {
+        locked.delete(invite.seatIndex)
+        muted.delete(by)
+        sit(table, by, invite.seatIndex)
+      }
+      return { code: 'ok', data: { seatIndex: invite.seatIndex } }
+    }
+    default: {
+      if (type === 'seat:remove' && role !== 'owner' && target === table.ownerKey) return { code: 'FORBIDDEN' }
+      const seat = seatHeld(table, target)
+      if (seat === undefined) return { code: 'NOT_SEATED' }
+      if (type === 'seat:remove') holders.delete(seat)
+      else if (type === 'seat:mute') muted.add(target)
+      else muted.delete(target)
+      return onUser
+    }
+  }
+}

@@ -1,0 +1,132 @@
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import type { Test } from 'tap'
+import { startBackend } from '../../support/backend.ts'
+import { startRedis } from '../../support/redis.ts'
+import { createJournal } from './model-journal.ts'
+import type { Journal } from './model-journal.ts'
+import { startNode } from './model-nodes.ts'
+import type { Node } from './model-nodes.ts'
+import { impossibleReply } from './model-player.ts'
+import type { Player } from './model-player.ts'
+import { pick } from './model-requests.ts'
+import type { Asker, Random } from './model-requests.ts'
+import type { Role } from './model-rules.ts'
+import { viewFrom } from './view.ts'
+import type { SeatsReply } from './view.ts'
+
+// What all users of the model share: servers, rooms, and what is known of them.
+
+export interface World {
+  t: Test
+  nodes: readonly Node[]
+  journal: Journal
+  /** What must not have been. */
+  problems: string[]
+  roleOf (roomId: string, user: string): Role
+  ownerOf (roomId: string): string
+  /** Roles in the token. */
+  rolesOf (user: string): string[]
+  /** By what it was: `ok`, the code of a refusal, `lost`; and what else happened. */
+  counts: Map<string, number>
+  players: Map<string, Player>
+}
+
+export interface WorldOptions {
+  store: 'redis' | 'memory'
+  /** Whether rights come from the backend, room by room; else from the room's making and the token. */
+  backend: boolean
+}
+
+export const rooms = 3
+export const graceMs = 2000
+const inviteMs = 30_000
+/** How long it may take until everybody has everything, in milliseconds: a server that was killed is missed after ten seconds. */
+export const patienceMs = 60_000
+
+/** Who has what role where: each room's owner, admins of one or two rooms, and one of all. */
+function roleIn (roomId: string, user: string) {
+  const number = (Number(roomId) - 1) % rooms + 1
+  if (Number(user) === number) return 'owner' as const
+  return Number(user) === rooms + number || Number(user) === rooms + number + 1 || user === '8' ? 'admin' as const : 'member' as const
+}
+const adminsByToken = ['5', '6', '8']
+
+export async function buildWorld (t: Test, { store, backend: withBackend }: WorldOptions): Promise<World> {
+  const folder = mkdtempSync(join(tmpdir(), 'flylive-seats-'))
+  t.teardown(() => rmSync(folder, { recursive: true, force: true }))
+  const redis = store === 'redis' ? await startRedis(t) : undefined
+  const backend = withBackend ? await startBackend(t) : undefined
+  const env = {
+    FEATURES: backend ? 'auth,seats,laravel-bridge' : 'auth,seats',
+    SEAT_GRACE_SECONDS: String(graceMs / 1000),
+    WS_MESSAGES_PER_SECOND: '10000',
+    WS_MESSAGES_BURST: '10000',
+    ...backend?.env,
+    ...(redis ? { REDIS_URL: redis.url } : {})
+  }
+  const nodes = await Promise.all(Array.from({ length: redis ? 2 : 1 }, (_, i) => startNode(t, folder, i, env)))
+  const ownerOf = (roomId: string) => String((Number(roomId) - 1) % rooms + 1)
+  if (backend) {
+    backend.everyRoom = (roomId) => Number(ownerOf(roomId))
+    // Whom it knows in a room: it may leave out others, and the owner.
+    for (let room = 1; room <= 1000; room++) {
+      for (let user = 4; user <= 10; user++) backend.roles.set(`${room}/${user}`, roleIn(String(room), String(user)))
+    }
+  }
+  return {
+    t,
+    nodes,
+    journal: createJournal(graceMs, inviteMs),
+    problems: [],
+    ownerOf,
+    roleOf: backend ? roleIn : (roomId, user) => user === ownerOf(roomId) ? 'owner' : adminsByToken.includes(user) ? 'admin' : 'member',
+    rolesOf: (user) => !backend && adminsByToken.includes(user) ? ['admin'] : [],
+    counts: new Map(),
+    players: new Map()
+  }
+}
+
+export const idsOf = (first: number) => Array.from({ length: rooms }, (_, i) => String(first + i + 1))
+export const everyone = ({ players }: World) => [...players.values()]
+export const membersOf = (world: World, roomId: string) => everyone(world).filter((player) => player.room()?.roomId === roomId)
+
+export const count = ({ counts }: World, what: string): void => { counts.set(what, (counts.get(what) ?? 0) + 1) }
+export const asked = ({ counts }: World): number => counts.get('commands') ?? 0
+
+/** The owners make the rooms, and everybody goes into one. */
+export async function open (world: World, random: Random, roomIds: readonly string[], seatCounts: readonly number[]): Promise<void> {
+  await Promise.all(roomIds.map((roomId, i) => world.players.get(world.ownerOf(roomId))?.enter(roomId, seatCounts[i])))
+  await Promise.all(everyone(world).slice(roomIds.length).map((player) => player.enter(pick(random, roomIds))))
+}
+
+/** The seats as an admin sees them, at most a moment ago. */
+export async function adminSeats (world: World, random: Random, roomId: string): Promise<SeatsReply & { at: number }> {
+  const from = Date.now()
+  const { status, body, at } = await pick(random, world.nodes.filter(({ up }) => up)).page<SeatsReply>(`/admin/rooms/${roomId}/seats`)
+  if (status !== 200) throw new Error(`The admin's page answers ${status} ${JSON.stringify(body)}`)
+  const wrong = impossibleReply(body)
+  if (wrong !== '') world.problems.push(`the admin's page of ${roomId}: ${wrong}`)
+  if (at >= from) count(world, 'samples')
+  return { ...body, at }
+}
+
+export async function patch (world: World, random: Random, roomId: string, seatCount: number): Promise<boolean> {
+  const entry = world.journal.noteResize(roomId, seatCount)
+  count(world, 'commands')
+  const node = pick(random, world.nodes.filter(({ up }) => up))
+  const code = await node.changeSeats(roomId, seatCount).then(({ status, body }) => {
+    if (status === 200) return 'ok'
+    if (node.up) world.problems.push(`the number of seats could not be changed: ${status} ${JSON.stringify(body)}`)
+    return 'refused'
+  }, () => 'lost')
+  world.journal.close(entry, code)
+  count(world, `resize ${code}`)
+  return code === 'ok'
+}
+
+export function asker (world: World, player: Player, roomIds: readonly string[]): Asker {
+  const { roomId, view } = player.room() ?? { roomId: '', view: viewFrom({ seatCount: 15, seats: [], lockedSeats: [] }) }
+  return { key: player.key, role: world.roleOf(roomId, player.key), view, roomId, roomIds, people: [...world.players.keys()], mates: membersOf(world, roomId).map(({ key }) => key) }
+}

@@ -1,0 +1,164 @@
+import { createHash } from 'node:crypto'
+import { Redis } from 'ioredis'
+import t from 'tap'
+import type { Test } from 'tap'
+import { swapDocument } from '../../../plugins/store/scripts.ts'
+import { build, onEveryStore } from '../../support/build.ts'
+import type { TestServer } from '../../support/build.ts'
+import type { TestClient } from '../../support/client.ts'
+import { startRedis } from '../../support/redis.ts'
+import { until } from '../../support/retry.ts'
+import { seatsOf } from './scene.ts'
+import { apply, follow, plain, viewFrom } from './view.ts'
+import type { SeatsReply } from './view.ts'
+
+const crowd = 200
+const seats = 15
+
+/** Connects users and lets them into a room, whose seats each of them follows. */
+async function gather (servers: readonly TestServer[]) {
+  const members: ({ client: TestClient } & Awaited<ReturnType<typeof follow>>)[] = []
+  for (let first = 0; first < crowd; first += 50) {
+    members.push(...await Promise.all(Array.from({ length: 50 }, async (_, i) => {
+      const client = await (servers[i % servers.length] as TestServer).connect(first + i)
+      return { client, ...await follow(client) }
+    })))
+  }
+  return members
+}
+
+type Members = Awaited<ReturnType<typeof gather>>
+
+/** All send in the same turn, before any server has read one of them. */
+const allAtOnce = async (members: Members, data: (i: number) => object) =>
+  (await Promise.all(members.map(({ client }, i) => client.request('seat:take', data(i))))).map(({ ok, error }) => ok ? 'ok' : error.code)
+
+/** Waits until everybody has been told of what there is, and looks at what they make of it. */
+async function allAgree (t: Test, servers: readonly TestServer[], members: Members) {
+  const end = plain(viewFrom(await seatsOf(servers[0] as TestServer) as SeatsReply))
+  for (const server of servers) t.same(plain(viewFrom(await seatsOf(server) as SeatsReply)), end, 'each server says the same')
+  const text = JSON.stringify(end)
+  const views = () => members.map(({ view }) => JSON.stringify(view()))
+  const complete = () => new Set(members.map(({ told }) => told().length)).size === 1
+  await until(() => complete() && views().every((view) => view === text)).catch(() => t.same([...new Set(views())], [text], 'all see the same'))
+  // What led there fits together at each step, too, and is the same for all.
+  for (const { joined, told } of members) {
+    const view = viewFrom(joined as unknown as SeatsReply)
+    const wrong = told().map((event) => apply(view, event)).filter(Boolean)
+    if (wrong.length > 0) t.fail(wrong.join('; '))
+  }
+  const tales = new Set(members.map(({ told }) => JSON.stringify(told())))
+  t.equal(tales.size, 1, 'all are told the same in the same order')
+  return { told: members[0]?.told() ?? [], end }
+}
+
+onEveryStore(t, `${crowd} want the same seat in the same instant`, async (t, env, kind) => {
+  // Who came and went is not what is looked at here.
+  const given = { PRESENCE_COALESCE_OVER: '0', ...env }
+  const servers = kind === 'redis' ? [await build(t, { env: given }), await build(t, { env: given })] : [await build(t, { env: given })]
+  const members = await gather(servers)
+  for (const server of servers) t.equal(server.app.sockets.size, crowd / servers.length)
+
+  const codes = await allAtOnce(members, () => ({ seatIndex: 7 }))
+  t.equal(codes.filter((code) => code === 'ok').length, 1, 'one has it')
+  t.equal(codes.filter((code) => code === 'SEAT_TAKEN').length, crowd - 1, 'the others are told why not')
+  const winner = codes.indexOf('ok')
+  const { told, end } = await allAgree(t, servers, members)
+  t.same(end.seats, [`7: ${winner}`])
+  t.same(told, [{ type: 'seat:updated', data: { roomId: 'r1', seatIndex: 7, userId: winner, isMuted: false } }], 'and nothing else is told')
+
+  // All seats at once, each wanted by a dozen and more.
+  await members[winner]?.client.ok('seat:leave')
+  const again = await allAtOnce(members, (i) => ({ seatIndex: i % seats }))
+  t.equal(again.filter((code) => code === 'ok').length, seats)
+  t.equal(again.filter((code) => code === 'SEAT_TAKEN').length, crowd - seats)
+  const full = await allAgree(t, servers, members)
+  t.same(full.end.seats, again.flatMap((code, i) => code === 'ok' ? [i] : []).sort((a, b) => a % seats - b % seats).map((i) => `${i % seats}: ${i}`))
+
+  // Those who sit get up, and all want others than before.
+  await Promise.all(members.map(async ({ client }, i) => {
+    await client.request('seat:leave')
+    await client.request('seat:take', { seatIndex: (i * 7) % seats })
+    if (i % 3 === 0) await client.request('seat:take', { seatIndex: i % seats })
+  }))
+  const { end: { seats: last } } = await allAgree(t, servers, members)
+  t.equal(new Set(last.map((text) => text.split(' ')[1])).size, last.length, 'nobody has two')
+})
+
+/** What servers ask for by themselves, now and then: jobs that are due, gifts to book, revoked tokens, signs of life, empty rooms. */
+function isByItself ([command = '', ...args]: string[]): boolean {
+  const script = command.startsWith('eval')
+  const key = args[script ? 2 : 0] ?? ''
+  return (script && /^msab:(agenda:|\{gifts\})/.test(key)) || /^(auth:revoked:|msab:(node:|nodes$|rooms:empty$|\d+:canary:))/.test(key)
+}
+
+/** What reaches a Redis while something is done. */
+async function commandsDuring (t: Test, url: string, work: () => Promise<unknown>): Promise<string[][]> {
+  const probe = new Redis(url)
+  const monitor = await probe.monitor()
+  t.teardown(() => {
+    probe.disconnect()
+    monitor.disconnect()
+  })
+  const seen: string[][] = []
+  const over = Promise.withResolvers<void>()
+  let begun = false
+  monitor.on('monitor', (_time: string, args: string[], source: string) => {
+    const [command, first] = args
+    if (command === 'echo' && first === 'begin') begun = true
+    else if (command === 'echo' && first === 'end') over.resolve()
+    // What a script calls is part of that script.
+    else if (begun && source !== 'lua' && !isByItself(args)) seen.push(args)
+  })
+  await probe.echo('begin')
+  await work()
+  await probe.echo('end')
+  await over.promise
+  return seen
+}
+
+t.test('a change that nobody contends is one round trip to the store', async (t) => {
+  const redis = await startRedis(t)
+  const env = { REDIS_URL: redis.url }
+  const [a, b] = [await build(t, { env }), await build(t, { env })]
+  const [owner, member, watcher] = [await a.connect(1), await b.connect(3), await a.connect(4)]
+  for (const client of [owner, member, watcher]) await client.ok('room:join', { roomId: 'r1' })
+  // The first time a connection runs a script it sends all of it.
+  await owner.ok('seat:take', { seatIndex: 0 })
+  await member.ok('seat:take', { seatIndex: 1 })
+
+  const swap = ['evalsha', createHash('sha1').update(swapDocument).digest('hex'), '2', 'msab:room:{r1}', 'msab:room:{r1}:docs', 'seats']
+  const known = (server: TestServer) => server.app.rooms.documents.peek('r1', 'seats')
+  // When a seat, or an invite, is to be looked at again goes along with the change.
+  const schedule = ['zadd', 'msab:agenda:{document:seats}']
+  const steps: [client: TestClient, type: string, data: object, ...also: string[][]][] = [
+    [member, 'seat:take', { seatIndex: 2 }],
+    [member, 'seat:leave', {}],
+    [member, 'seat:take', { seatIndex: 3 }],
+    [owner, 'seat:mute', { userId: 3 }],
+    [owner, 'seat:lock', { seatIndex: 5 }],
+    [owner, 'seat:remove', { userId: 3 }],
+    [owner, 'seat:take', { seatIndex: 6 }],
+    [member, 'seat:take', { seatIndex: 4 }],
+    [owner, 'seat:assign', { userId: 1, seatIndex: 7 }, schedule],
+    // It must be true of what the store has that this can't be.
+    [member, 'seat:take', { seatIndex: 7 }]
+  ]
+  for (const [client, type, data, ...also] of steps) {
+    // Each server knows the last change, and nothing is under way.
+    await until(() => JSON.stringify(known(a)) === JSON.stringify(known(b)))
+    for (const each of [owner, member]) await each.flush()
+    const commands = await commandsDuring(t, redis.url, () => client.request(type, data))
+    t.same(commands.map((args) => args.slice(0, args[0] === 'zadd' ? 2 : 6)).sort(), [swap, ...also].sort(), type)
+  }
+})
+
+t.test('those who contend on one server share round trips', async (t) => {
+  const redis = await startRedis(t)
+  const server = await build(t, { env: { REDIS_URL: redis.url } })
+  const clients = await Promise.all(Array.from({ length: 50 }, (_, i) => server.connect(i)))
+  for (const client of clients) await client.ok('room:join', { roomId: 'r1' })
+  await clients[0]?.ok('seat:take', { seatIndex: 0 })
+  const commands = await commandsDuring(t, redis.url, () => Promise.all(clients.map((client, i) => client.request('seat:take', { seatIndex: i % 3 }))))
+  t.ok(commands.length > 0 && commands.length <= 25, `${commands.length} commands for 50 requests`)
+})

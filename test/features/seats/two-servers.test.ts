@@ -1,0 +1,250 @@
+import t from 'tap'
+import type { Test } from 'tap'
+import { build, tokenFor } from '../../support/build.ts'
+import type { TestServer } from '../../support/build.ts'
+import { connect } from '../../support/client.ts'
+import type { TestClient } from '../../support/client.ts'
+import { startServer } from '../../support/process.ts'
+import { startRedis } from '../../support/redis.ts'
+import { until } from '../../support/retry.ts'
+import { consume, hurry, produce, seatsOf, told } from './scene.ts'
+import { follow } from './view.ts'
+
+/** Two servers on one Redis, and a room of four seats with the owner (1) on one and members (3, '4') on the other. */
+async function pair (t: Test, env: Record<string, string> = {}) {
+  const redis = await startRedis(t)
+  const both = { REDIS_URL: redis.url, ...env }
+  const [a, b] = [await build(t, { env: both }), await build(t, { env: both })]
+  const [owner, member, other] = [await a.connect(1), await b.connect(3), await b.connect('4')]
+  await owner.ok('room:join', { roomId: 'r1', seatCount: 4 })
+  for (const client of [member, other]) await client.ok('room:join', { roomId: 'r1' })
+  return { redis, a, b, owner, member, other, all: [owner, member, other] }
+}
+
+const waits = (server: TestServer, userId: unknown) => until(async () => {
+  const seat = (await seatsOf(server)).seats.find((seat) => seat.userId === userId)
+  return seat?.awayUntil ?? false
+})
+
+const producersOn = (server: TestServer) => server.app.sfu.producersOf('r1').map(({ producerId, isPaused }) => ({ producerId, isPaused }))
+
+t.test('what happens on one server is told on both', async (t) => {
+  const { a, b, owner, member, other, all } = await pair(t)
+  const steps: [client: TestClient, type: string, data: object, told: string[]][] = [
+    [member, 'seat:take', { seatIndex: 0 }, ['updated 0 3 false']],
+    [owner, 'seat:take', { seatIndex: 1 }, ['updated 1 1 false']],
+    [owner, 'seat:mute', { userId: 3 }, ['userMuted 3 true false']],
+    [owner, 'seat:unmute', { userId: '3' }, ['userMuted 3 false false']],
+    [owner, 'seat:assign', { userId: 4, seatIndex: 0 }, ['cleared 0 3 removed', 'updated 0 4 false']],
+    [owner, 'seat:lock', { seatIndex: 0 }, ['cleared 0 4 locked', 'locked 0 true']],
+    [owner, 'seat:invite', { userId: 3, seatIndex: 2 }, ['invite:pending 2 true 3']],
+    [member, 'seat:invite:accept', {}, ['invite:pending 2 false 3', 'updated 2 3 false']],
+    [owner, 'seat:unlock', { seatIndex: 0 }, ['locked 0 false']],
+    [owner, 'seat:remove', { userId: 3 }, ['cleared 2 3 removed']],
+    [other, 'seat:take', { seatIndex: 3 }, ['updated 3 4 false']],
+    [other, 'seat:leave', {}, ['cleared 3 4 left']]
+  ]
+  const expected: string[] = []
+  for (const [client, type, data, texts] of steps) {
+    await client.ok(type, data)
+    expected.push(...texts)
+    for (const each of all) {
+      await until(() => told(each).filter((text) => !text.startsWith('invite:received')).length === expected.length)
+      t.same(told(each).filter((text) => !text.startsWith('invite:received')), expected, type)
+    }
+  }
+  t.same(await seatsOf(a), await seatsOf(b), 'both say the same to admins')
+})
+
+t.test('of what happens at once on both, both tell the same in the same order', async (t) => {
+  const { a, b, owner, member, all } = await pair(t)
+  const crowd = await Promise.all(Array.from({ length: 10 }, (_, i) => [a, b][i % 2]?.connect(100 + i) as Promise<TestClient>))
+  for (const client of crowd) await client.ok('room:join', { roomId: 'r1' })
+  for (const client of all) await client.flush()
+  await Promise.all([...crowd, member, owner].map(async (client, i) => {
+    for (let round = 0; round < 12; round++) {
+      const data = { seatIndex: (i + round) % 4 }
+      await client.request('seat:take', data)
+      if (client === owner) {
+        await client.request('seat:lock', data)
+        await client.request('seat:unlock', data)
+      } else if (round % 3 === 2) await client.request('seat:leave')
+    }
+  }))
+  // The last word: whoever has heard it has heard all before it.
+  const { status } = await a.admin('PATCH', '/admin/rooms/r1/seats', { seatCount: 9 })
+  t.equal(status, 200)
+  const everybody = [...all, ...crowd]
+  for (const client of everybody) await client.event('seat:count')
+  t.ok(told(owner).length > 50, `${told(owner).length} events`)
+  for (const client of everybody) t.same(told(client), told(owner))
+})
+
+t.test('audio of somebody on the other server follows', async (t) => {
+  const { a, b, owner, member, other } = await pair(t)
+  await member.ok('seat:take', { seatIndex: 0 })
+  // Silenced before there is anything to hear.
+  await owner.ok('seat:mute', { userId: 3 })
+  const first = await produce(member)
+  await other.event('audio:newProducer')
+  t.same(producersOn(b), [{ producerId: first, isPaused: true }])
+  const consumerId = await consume(other, first)
+  t.same(await other.ok('consumer:resume', { consumerId }), { deferred: true })
+  await owner.ok('seat:unmute', { userId: 3 })
+  t.same(await other.event('audio:producerResumed'), { roomId: 'r1', producerId: first, userId: 3 })
+  t.same(producersOn(b), [{ producerId: first, isPaused: false }])
+  await owner.ok('seat:mute', { userId: 3 })
+  t.same(await other.event('audio:producerPaused'), { roomId: 'r1', producerId: first, userId: 3 })
+  t.same(producersOn(b), [{ producerId: first, isPaused: true }])
+
+  const ends: Record<string, () => Promise<unknown>> = {
+    'put off': () => owner.ok('seat:remove', { userId: 3 }),
+    'locked out': () => owner.ok('seat:lock', { seatIndex: 0 }),
+    displaced: () => owner.ok('seat:assign', { userId: 1, seatIndex: 1 }),
+    'by an admin': () => a.admin('PATCH', '/admin/rooms/r1/seats', { seatCount: 2 })
+  }
+  let producerId = first
+  for (const [i, [name, end]] of Object.entries(ends).entries()) {
+    if (i > 0) {
+      await member.ok('seat:take', { seatIndex: [0, 0, 1, 2][i] })
+      producerId = await produce(member)
+      await other.event('audio:newProducer', (data) => data.producerId === producerId)
+    }
+    await end()
+    t.same(await other.event('audio:producerClosed', (data) => data.producerId === producerId), { roomId: 'r1', producerId, userId: 3 }, name)
+    t.same(producersOn(b), [], name)
+    t.same(await member.fails('audio:selfMute', { producerId }), 'PRODUCER_NOT_FOUND')
+  }
+})
+
+t.test('a seat waits for its user on every server', async (t) => {
+  const { a, b, owner, member, other } = await pair(t, { SEAT_GRACE_SECONDS: '60' })
+  await member.ok('seat:take', { seatIndex: 2 })
+  member.ws.terminate()
+  await owner.event('room:userLeft')
+  t.equal(await waits(a, 3), await waits(b, 3))
+  const again = await a.connect(3)
+  const { view } = await follow(again)
+  t.same(view().seats, ['2: 3'])
+  // What was left of the minute, made short.
+  await hurry(b, 200)
+  await until(async () => (await seatsOf(b)).seats[0]?.awayUntil === null)
+  await produce(again)
+  t.same(await again.ok('seat:leave'), { seatIndex: 2 })
+  for (const client of [owner, other]) {
+    await client.event('seat:cleared')
+    t.same(told(client), ['updated 2 3 false', 'cleared 2 3 left'], 'nobody was told of it')
+  }
+})
+
+t.test('a seat is cleared whichever server its user was on', async (t) => {
+  const { a, b, owner, member, other } = await pair(t, { SEAT_GRACE_SECONDS: '1' })
+  const more = await a.connect(5)
+  await more.ok('room:join', { roomId: 'r1' })
+  await member.ok('seat:take', { seatIndex: 0 })
+  await more.ok('seat:take', { seatIndex: 1 })
+  for (const client of [member, more]) client.ws.terminate()
+  for (const client of [owner, other]) {
+    for (const [seatIndex, userId] of [[0, 3], [1, 5]]) {
+      t.same(await client.event('seat:cleared', (data) => data.userId === userId), { roomId: 'r1', seatIndex, userId, reason: 'disconnected' })
+    }
+    t.equal(told(client).length, 4, 'each once, although both servers look')
+  }
+  for (const server of [a, b]) t.same((await seatsOf(server)).seats, [])
+})
+
+t.test('who has a socket on either server is there', async (t) => {
+  const { a, b, member, other, owner } = await pair(t, { SEAT_GRACE_SECONDS: '0' })
+  await member.ok('seat:take', { seatIndex: 0 })
+  await other.ok('seat:take', { seatIndex: 1 })
+  const phone = await a.connect('3')
+  await phone.ok('room:join', { roomId: 'r1' })
+  member.ws.terminate()
+  await until(async () => ((await b.admin('GET', '/admin/users/3')).body?.sockets as object[]).length === 1)
+  // When the seat of somebody who goes later is free, theirs would be, too.
+  other.ws.terminate()
+  await owner.event('seat:cleared', ({ userId }) => userId === '4')
+  t.match((await seatsOf(b)).seats, [{ seatIndex: 0, userId: 3, awayUntil: null }])
+  phone.ws.terminate()
+  t.same(await owner.event('seat:cleared', ({ userId }) => userId === 3), { roomId: 'r1', seatIndex: 0, userId: 3, reason: 'disconnected' })
+})
+
+t.test('seats of those on a server that is shut down wait, too', async (t) => {
+  const { a, b, owner, member, other } = await pair(t, { SEAT_GRACE_SECONDS: '60' })
+  await member.ok('seat:take', { seatIndex: 0 })
+  await other.ok('seat:take', { seatIndex: 1 })
+  await b.close()
+  t.match((await seatsOf(a)).seats, [{ userId: 3, awayUntil: Number }, { userId: '4', awayUntil: Number }])
+  const again = await a.connect(3)
+  await again.ok('room:join', { roomId: 'r1' })
+  await hurry(a, 200)
+  t.same(await owner.event('seat:cleared'), { roomId: 'r1', seatIndex: 1, userId: '4', reason: 'disconnected' })
+  t.match((await seatsOf(a)).seats, [{ seatIndex: 0, userId: 3, awayUntil: null }], 'who has come back stays')
+  t.same(told(owner), ['updated 0 3 false', 'updated 1 4 false', 'cleared 1 4 disconnected'])
+})
+
+t.test('also when the store is slow to hear of it', async (t) => {
+  const { a, b, member, other } = await pair(t)
+  await member.ok('seat:take', { seatIndex: 0 })
+  await other.ok('seat:take', { seatIndex: 1 })
+  // It answers nobody until long after the sockets have been closed.
+  await a.app.redis.call('CLIENT', 'PAUSE', '300', 'ALL')
+  await b.close()
+  t.match((await seatsOf(a)).seats, [{ userId: 3, awayUntil: Number }, { userId: '4', awayUntil: Number }])
+})
+
+t.test('also when much is going on there while it is shut down', async (t) => {
+  const redis = await startRedis(t)
+  const env = { REDIS_URL: redis.url, WS_MESSAGES_PER_SECOND: '100000', WS_MESSAGES_BURST: '100000' }
+  const [a, b] = [await build(t, { env }), await build(t, { env })]
+  const rooms = await Promise.all(['r1', 'r2'].map(async (roomId) => {
+    const stay = await Promise.all([1, 2, 3, 4].map((n) => a.connect(`stay ${n} ${roomId}`)))
+    const go = await Promise.all([5, 6, 7, 8, 9].map((n) => b.connect(`go ${n} ${roomId}`)))
+    for (const client of [...stay, ...go]) await client.ok('room:join', { roomId })
+    for (const [i, client] of go.entries()) await client.ok('seat:take', { seatIndex: 5 + i })
+    return { roomId, stay }
+  }))
+  const enough = new AbortController()
+  const noise = rooms.flatMap(({ stay }) => stay.map(async (client) => {
+    for (let i = 0; !enough.signal.aborted; i++) await client.request('seat:take', { seatIndex: i % 5 })
+  }))
+  // What the server that closes says of its users takes several attempts.
+  await b.close()
+  enough.abort()
+  await Promise.all(noise)
+  for (const { roomId } of rooms) {
+    const { seats } = await seatsOf(a, roomId)
+    t.equal(seats.filter(({ awayUntil }) => awayUntil !== null).length, 5, roomId)
+  }
+})
+
+t.test('seats of those on a server that died are cleared', async (t) => {
+  const redis = await startRedis(t)
+  const env = { REDIS_URL: redis.url, SEAT_GRACE_SECONDS: '1' }
+  const dying = startServer(t, { ...env, HOST: '127.0.0.1', PORT: '0', NODE_ID: 'dying', MEDIASOUP_WORKERS: '1' })
+  const a = await build(t, { env })
+  const url = await dying.url
+  const owner = await a.connect(1)
+  await owner.ok('room:join', { roomId: 'r1', seatCount: 4 })
+  const { view } = await follow(owner)
+  const [member, other] = await Promise.all([3, '4'].map((id) => connect(t, url, { token: tokenFor(id) })))
+  for (const [seatIndex, client] of [member, other].entries()) {
+    await client?.ok('room:join', { roomId: 'r1' })
+    await client?.ok('seat:take', { seatIndex })
+  }
+  await until(() => view().seats.length === 2)
+
+  dying.child.kill('SIGKILL')
+  await dying.exit
+  // Before anybody knows that it died.
+  const again = await a.connect(3)
+  t.match(await again.ok('room:join', { roomId: 'r1' }), { seats: [{ seatIndex: 0, userId: 3 }, { seatIndex: 1, userId: '4' }] })
+  // Its lease, which would end by itself in a few seconds.
+  const [nodeKey = ''] = await a.app.redis.keys('msab:node:{dying-*}')
+  t.equal(await a.app.redis.del(nodeKey), 1)
+  t.same(await owner.event('room:userLeft'), { roomId: 'r1', userId: '4' })
+  for (const client of [owner, again]) t.same(await client.event('seat:cleared'), { roomId: 'r1', seatIndex: 1, userId: '4', reason: 'disconnected' })
+  t.match((await seatsOf(a)).seats, [{ seatIndex: 0, userId: 3, awayUntil: null }], 'who has come back stays')
+  t.same(view().seats, ['0: 3'])
+  t.same(await again.ok('seat:leave'), { seatIndex: 0 })
+})
