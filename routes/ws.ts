@@ -32,6 +32,13 @@ export default (async function ws (app) {
     const { socket } = request.raw
     coming.add(socket)
     socket.once('close', () => coming.delete(socket))
+    const identity = await identify(request)
+    // Since it was asked for.
+    if (app.drain.draining) throw new Draining()
+    return identity
+  }
+
+  async function identify (request: FastifyRequest): Promise<Identity> {
     const auth = app.features.slot<Authenticator>('auth')
     if (auth) return await auth.authenticate(request)
     if (config.ALLOW_ANONYMOUS) return anonymous()
