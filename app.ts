@@ -5,6 +5,7 @@ import Fastify, { LogController } from 'fastify'
 import type { FastifyInstance, FastifyServerOptions } from 'fastify'
 import { serializerCompiler, validatorCompiler } from 'fastify-type-provider-zod'
 import type { Config } from './config/load.ts'
+import { routerOptions } from './config/router.ts'
 
 export interface AppOptions {
   config: Config
@@ -32,7 +33,8 @@ export async function buildApp ({ config, logger = false, featuresDir = join(her
     // Waiting for a Redis that is still starting takes longer than the default.
     pluginTimeout: 60_000,
     logController: new LogController({ disableRequestLogging: true }),
-    forceCloseConnections: true
+    forceCloseConnections: true,
+    routerOptions
   }) as unknown as FastifyInstance
   app.setValidatorCompiler(validatorCompiler)
   app.setSerializerCompiler(serializerCompiler)

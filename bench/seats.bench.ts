@@ -3,8 +3,10 @@ import type { ChildProcess } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { once } from 'node:events'
 import { mkdtempSync, rmSync } from 'node:fs'
+import { createConnection } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { createInterface } from 'node:readline'
 import { createSigner } from 'fast-jwt'
 import { Redis } from 'ioredis'
 import { WebSocket } from 'ws'
@@ -40,10 +42,10 @@ export default async function seats (): Promise<void> {
   const folder = mkdtempSync(join(tmpdir(), 'flylive-bench-'))
   const processes: ChildProcess[] = []
   const sockets: WebSocket[] = []
-  const redisUrl = await startRedis(folder, processes)
+  const port = await startRedis(folder, processes)
+  const redisUrl = `redis://127.0.0.1:${port}/3`
   const urls = await Promise.all([startServer(redisUrl, folder, processes), startServer(redisUrl, folder, processes)])
   const redis = new Redis(redisUrl)
-  const monitor = await redis.monitor()
   try {
     const [one, other] = [await connect(urls[0] as string, 'one', sockets), await connect(urls[1] as string, 'other', sockets)]
     for (const client of [one, other]) await client.request('room:join', { roomId: 'alone' })
@@ -112,7 +114,7 @@ export default async function seats (): Promise<void> {
     // Not while time is taken: being watched slows a Redis down.
     console.log('  commands that reach the Redis, each a round trip unless sent together with another:')
     const count = async (name: string, times: number, work: () => Promise<unknown>) => {
-      console.log(`  ${name.padEnd(46)} ${describe(await commandsDuring(redis, monitor, work), times)}`)
+      console.log(`  ${name.padEnd(46)} ${describe(await commandsDuring(redis, port, work), times)}`)
     }
     await count('a take', counted, async () => {
       for (let i = 0; i < counted; i++) await one.request('seat:take', { seatIndex: i & 7 })
@@ -131,7 +133,6 @@ export default async function seats (): Promise<void> {
     })
   } finally {
     for (const ws of sockets) ws.terminate()
-    monitor.disconnect()
     redis.disconnect()
     await Promise.all(processes.map(async (child) => {
       const gone = once(child, 'exit')
@@ -160,12 +161,17 @@ function isByItself ([command = '', ...args]: string[]): boolean {
 }
 
 /** What a Redis is asked for while something is done, by name; a script by its own. What servers ask for by themselves is left out. */
-async function commandsDuring (redis: Redis, monitor: Redis, work: () => Promise<unknown>): Promise<Map<string, number>> {
+async function commandsDuring (redis: Redis, port: number, work: () => Promise<unknown>): Promise<Map<string, number>> {
   const names = new Map(Object.entries(scripts).map(([name, lua]) => [createHash('sha1').update(lua).digest('hex'), name]))
   const counts = new Map<string, number>()
-  const over = Promise.withResolvers<void>()
+  const [listening, over] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()]
   let begun = false
-  const look = (_time: string, args: string[], source: string) => {
+  // By hand: ioredis fails when the first report comes together with the answer.
+  const monitor = createConnection(port, '127.0.0.1')
+  createInterface({ input: monitor }).on('line', (line) => {
+    if (line === '+OK') return listening.resolve()
+    const source = /^\+[\d.]+ \[\d+ ([^\]]+)\]/.exec(line)?.[1]
+    const args = [...line.matchAll(/"((?:[^"\\]|\\.)*)"/g)].map(([, text]) => text ?? '')
     const [command = '', first = ''] = args
     if (command === 'echo' && first === 'begin') begun = true
     else if (command === 'echo' && first === 'end') over.resolve()
@@ -174,25 +180,26 @@ async function commandsDuring (redis: Redis, monitor: Redis, work: () => Promise
       const name = names.has(first) ? `${command} ${names.get(first)}` : command
       counts.set(name, (counts.get(name) ?? 0) + 1)
     }
-  }
-  monitor.on('monitor', look)
+  })
+  monitor.write('MONITOR\r\n')
+  await listening.promise
   await redis.echo('begin')
   await work()
   await redis.echo('end')
   await over.promise
-  monitor.off('monitor', look)
+  monitor.destroy()
   return counts
 }
 
 const describe = (counts: ReadonlyMap<string, number>, times: number) =>
   [...counts].map(([name, count]) => `${(count / times).toFixed(2)} ${name}`).join(', ')
 
-async function startRedis (folder: string, processes: ChildProcess[]): Promise<string> {
+async function startRedis (folder: string, processes: ChildProcess[]): Promise<number> {
   const port = await freePort()
-  const child = spawn('redis-server', ['--port', String(port), '--bind', '127.0.0.1', '--save', '', '--appendonly', 'no', '--dir', folder], { stdio: ['ignore', 'pipe', 'inherit'] })
+  const child = spawn('redis-server', ['--port', String(port), '--bind', '127.0.0.1', '--save', '', '--appendonly', 'no', '--dir', folder], { stdio: ['ignore', 'pipe', 'ignore'] })
   processes.push(child)
   await printed(child, /(Ready to accept connections)/)
-  return `redis://127.0.0.1:${port}/3`
+  return port
 }
 
 /** Starts the server as `npm start` does. @returns ws://127.0.0.1:port/ws */

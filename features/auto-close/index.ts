@@ -5,4 +5,4 @@ import { closeIdleRooms } from './sweep.ts'
 export default fp(async function autoClose (app) {
   const sweep = closeIdleRooms(app, app.config.EMPTY_ROOM_SECONDS * 1000)
   app.addHook('onClose', () => sweep.stop())
-}, { name: 'auto-close', dependencies: ['agenda', 'rooms', 'store'] })
+}, { name: 'auto-close', dependencies: ['rooms', 'store'] })

@@ -4,37 +4,27 @@ import type { FastifyInstance } from 'fastify'
 const lookMs = 1000
 /** Rooms closed at a time. */
 const batch = 500
-/** The agenda's name for seeing to it that everybody knows of rooms that are closed. */
-const closedJob = 'auto-closed'
-/** By then whoever closed a room has told of it, in milliseconds. */
-const makeSureMs = 3000
 
 /**
  * Closes rooms that have been empty for a while, with the reason `inactivity`.
  * They are found in an index ordered by the time at which the last one left, so
  * that a look costs as much as there is to close; rooms with people in them are
- * never looked at. Of several servers exactly one closes a room; should it die
- * before it has told of it, another one does.
+ * never looked at. Of several servers exactly one closes a room.
  *
  * @param idleMs how long a room waits for somebody to come back
  */
 export function closeIdleRooms (app: FastifyInstance, idleMs: number): { stop (): Promise<void> } {
-  const { agenda, hooks, log, metrics, rooms, store } = app
+  const { log, metrics, rooms, store } = app
   const closed = metrics.counter('flylive_rooms_auto_closed_total', 'Rooms closed because they were empty')
   let warned = false
   let running: Promise<void> | undefined
   let stopped = false
-
-  agenda.on(closedJob, async (roomId) => {
-    if (await store.getRoom(roomId) === undefined) hooks.emit('room:corrected', roomId)
-  })
 
   async function sweep (): Promise<void> {
     const before = Date.now() - idleMs
     for (;;) {
       const due = await store.listEmptyRooms(before, batch)
       await Promise.all(due.map(async (roomId) => {
-        await agenda.schedule(closedJob, roomId, Date.now() + makeSureMs)
         if (await rooms.close(roomId, 'inactivity', true)) {
           closed.inc()
           log.debug({ roomId }, 'an empty room is closed')

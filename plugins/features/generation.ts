@@ -1,9 +1,10 @@
 import Fastify, { LogController } from 'fastify'
 import type { FastifyInstance, HTTPMethods } from 'fastify'
-import type { AgendaRegistrar, JobHandler } from '../agenda.ts'
-import type { Control } from '../control.ts'
 import fp from 'fastify-plugin'
 import { serializerCompiler, validatorCompiler } from 'fastify-type-provider-zod'
+import { routerOptions } from '../../config/router.ts'
+import type { AgendaRegistrar, JobHandler } from '../agenda.ts'
+import type { Control } from '../control.ts'
 import { NotFound } from '../errors/codes.ts'
 import { useWireErrors } from '../errors/index.ts'
 import type { HookEntry, HookRegistrar } from '../hooks.ts'
@@ -50,7 +51,8 @@ export async function buildGeneration (
     loggerInstance: kernel.log.child({ feature: name }),
     logController: new LogController({ disableRequestLogging: true }),
     trustProxy: kernel.config.TRUST_PROXY,
-    pluginTimeout: 30_000
+    pluginTimeout: 30_000,
+    routerOptions
   })
   const messages = createMessageRecorder()
   const hooks: HookEntry[] = []

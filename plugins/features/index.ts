@@ -1,6 +1,7 @@
 import { resolve } from 'node:path'
 import fp from 'fastify-plugin'
 import findMyWay from 'find-my-way'
+import { routerOptions } from '../../config/router.ts'
 import { findFeatures, importFeature } from './discovery.ts'
 import type { FeatureModule, FoundFeature } from './discovery.ts'
 import { buildGeneration } from './generation.ts'
@@ -208,7 +209,7 @@ export default fp<FeatureOptions>(async function features (app, { featuresDir })
 })
 
 function createRouter (generations: readonly Generation[]) {
-  const router = findMyWay({ ignoreTrailingSlash: false })
+  const router = findMyWay({ ...routerOptions, ignoreTrailingSlash: false })
   for (const generation of generations) {
     for (const { method, url } of generation.routes) router.on(method as never, url, () => {}, generation)
   }

@@ -32,6 +32,11 @@ type Data<T extends keyof typeof events> = Omit<z.input<(typeof events)[T]>, 'ro
 const closedText = (roomId: string, reason: RoomCloseReason) =>
   eventText('room:closed', { roomId, reason: closeReason.parse(reason), timestamp: Date.now() })
 
+/** The agenda's name for seeing to it that all who must know hear of a room that is closed. */
+const closedJob = 'room-closed'
+/** By then whoever closed a room has told of it, in milliseconds. */
+const makeSureMs = 3000
+
 const channelOf = (roomId: string) => `room:${roomId}`
 
 export function hashPin (roomId: string, pin: string): string {
@@ -55,7 +60,7 @@ export interface RoomKeeping extends Rooms {
 }
 
 export function createRooms (app: FastifyInstance): RoomKeeping {
-  const { bus, config, control, hooks, log, nodeId, store } = app
+  const { agenda, bus, config, control, hooks, log, nodeId, store } = app
   const rooms = new Map<string, LocalRoom>()
   const leaving = new Set<Promise<void>>()
   const channels = new Map<string, { ready: Promise<void>, handler: (message: string) => void }>()
@@ -269,6 +274,11 @@ export function createRooms (app: FastifyInstance): RoomKeeping {
     }
   }
 
+  // Whoever closed it may have died before it could say so.
+  agenda.on(closedJob, async (roomId) => {
+    if (await store.getRoom(roomId) === undefined) hooks.emit('room:corrected', roomId)
+  })
+
   function kickHere (roomId: string, userKey: string): void {
     for (const session of app.sockets.ofUser(userKey)) {
       if (session.roomId === roomId || rooms.get(roomId)?.joining.has(session) === true) session.close('KICKED')
@@ -304,7 +314,11 @@ export function createRooms (app: FastifyInstance): RoomKeeping {
     async close (roomId, reason, onlyIfEmpty) {
       const message = `${JSON.stringify({ closed: reason } satisfies RoomHeader)}\n${closedText(roomId, reason)}`
       const envelope = bus.envelope(channelOf(roomId), message)
-      const removed = await store.removeRoom(roomId, onlyIfEmpty, envelope)
+      // In one turn, and so in one round trip.
+      const [removed] = await Promise.all([
+        store.removeRoom(roomId, onlyIfEmpty, envelope),
+        agenda.schedule(closedJob, roomId, Date.now() + makeSureMs)
+      ])
       if (!removed) return false
       if (!envelope) await bus.publish(channelOf(roomId), `${message}\n${removed.createdAt}`)
       hooks.emit('room:removed', removed, reason)

@@ -131,3 +131,17 @@ t.test('an admin closes a room while others are coming in', async (t) => {
     t.equal(room?.participantCount ?? 0, server.app.rooms.get(roomId)?.members.size ?? 0)
   }
 })
+
+t.test('ids as long as they may be, over REST', async (t) => {
+  const server = await build(t)
+  const roomId = 'r'.repeat(128)
+  const userId = '字'.repeat(128)
+  const [ada, bob] = [await server.connect(1), await server.connect(userId)]
+  for (const client of [ada, bob]) await client.ok('room:join', { roomId })
+  t.match(await server.admin('GET', `/admin/rooms/${roomId}`), { status: 200, body: { id: roomId, participantCount: 2 } })
+  t.match(await server.admin('GET', `/admin/rooms/${roomId}/seats`), { status: 200, body: { seatCount: 15 } }, 'of a feature, too')
+  t.match(await server.admin('GET', `/admin/users/${encodeURIComponent(userId)}`), { status: 200, body: { userId } })
+  t.equal((await server.admin('POST', `/admin/rooms/${roomId}/kick`, { userId, banSeconds: 60 })).status, 204)
+  t.equal((await server.admin('DELETE', `/admin/rooms/${roomId}/bans/${encodeURIComponent(userId)}`)).status, 204)
+  t.equal((await server.admin('POST', `/admin/rooms/${roomId}/close`)).status, 204)
+})

@@ -37,7 +37,7 @@ export async function startRedis (t: Test): Promise<TestRedis> {
   let child: ChildProcess | undefined
 
   async function start () {
-    const started = spawn('redis-server', ['--port', String(port), '--bind', '127.0.0.1', '--save', '', '--appendonly', 'no', '--dir', folder], { stdio: ['ignore', 'pipe', 'inherit'] })
+    const started = spawn('redis-server', ['--port', String(port), '--bind', '127.0.0.1', '--save', '', '--appendonly', 'no', '--dir', folder], { stdio: ['ignore', 'pipe', 'ignore'] })
     child = started
     let output = ''
     await new Promise<void>((resolve, reject) => {

@@ -18,6 +18,8 @@ t.test('finding what is due costs the same among 20 rooms and among 2,000', asyn
   /** @returns what Redis was asked, and did in scripts, about rooms, while three of them were found and closed */
   async function look (due: readonly string[]): Promise<string[]> {
     await abandon(store, due, hour)
+    // Of rooms that were closed before it is still made sure that it is known.
+    await until(async () => (await redis.keys('msab:agenda:*')).length === 0)
     await redis.config('RESETSTAT')
     await redis.echo('begin')
     await until(() => commands.some(([, text]) => text === 'begin'))
@@ -34,7 +36,7 @@ t.test('finding what is due costs the same among 20 rooms and among 2,000', asyn
     t.match(stats, 'cmdstat_zrangebyscore:')
     return commands.filter((args) => args.some((arg) => arg.startsWith('msab:room')))
       // A script is sent in full when it is run for the first time.
-      .map(([name = '', ...args]) => `${name.toLowerCase().replace('evalsha', 'eval')} ${args.filter((arg) => arg.startsWith('msab:')).map((key) => key.replace(/\{.*\}/, '{}')).join(' ')}`)
+      .map(([name = '', ...args]) => `${name.toLowerCase().replace('evalsha', 'eval')} ${args.filter((arg) => arg.startsWith('msab:room')).map((key) => key.replace(/\{.*\}/, '{}')).join(' ')}`)
       .sort()
   }
 

@@ -40,6 +40,7 @@ onEveryStore(t, 'who comes in while the room is being closed is in a room, or is
   }
   t.comment(JSON.stringify([...outcomes]))
   for (const outcome of outcomes.keys()) t.ok(['closed, in the new room', 'not closed, in the old room', 'closed, UNAVAILABLE'].includes(outcome), outcome)
+  for (const client of clients) t.strictSame(client.events.filter(({ type }) => type === 'room:closed'), [], 'who is in is not told of the end of an earlier room')
   t.ok(outcomes.has('closed, in the new room') && outcomes.has('not closed, in the old room'), 'it went both ways')
 })
 

@@ -2,7 +2,9 @@ import type { Test } from 'tap'
 import { closeIdleRooms } from '../../../features/auto-close/sweep.ts'
 import type { UserId } from '../../../plugins/sockets/user.ts'
 import type { Store } from '../../../plugins/store/store.ts'
+import type { Backend } from '../../support/backend.ts'
 import type { TestServer } from '../../support/build.ts'
+import { until } from '../../support/retry.ts'
 
 export interface Removal {
   roomId: string
@@ -41,6 +43,30 @@ export async function occupy (store: Store, roomIds: readonly string[], since = 
     create: { roomId, ownerId: userId, createdAt: since, seatCount: 8, locked: false },
     now: since
   })))
+}
+
+/** Makes rooms that a backend knows to be live, and that everybody has left. */
+export async function leaveRooms (servers: readonly TestServer[], backend: Backend, roomIds: readonly string[]): Promise<void> {
+  const clients = await Promise.all(Array.from({ length: 6 }, (_, i) => (servers[i % servers.length] as TestServer).connect(i)))
+  await Promise.all(clients.map(async (client, i) => {
+    for (const roomId of roomIds.filter((_, n) => n % clients.length === i)) {
+      await client.ok('room:join', { roomId })
+      await client.ok('room:leave')
+    }
+  }))
+  const live = new Set(roomIds)
+  await until(() => {
+    for (const { roomId } of backend.statuses) live.delete(roomId)
+    return live.size === 0
+  })
+}
+
+/** Waits until all that is to be said of rooms has been said, and checks that it was said once that they ended. */
+export async function toldOnce (t: Test, server: TestServer, backend: Backend, roomIds: readonly string[]): Promise<void> {
+  await until(async () => (await server.app.store.listNotes('room-status')).length === 0)
+  const wrong = roomIds.map((roomId) => ({ roomId, told: backend.statuses.filter((item) => item.roomId === roomId).map(({ status }) => status) }))
+    .filter(({ told }) => told.at(-1)?.is_live !== false || told.filter((status) => !status.is_live).length !== 1)
+  t.same(wrong, [], 'the backend has heard once of each room that it ended')
 }
 
 export const names = (prefix: string, count: number) => Array.from({ length: count }, (_, i) => `${prefix}${i}`)

@@ -290,7 +290,7 @@ async function startDurableRedis (t: Test, folder: string): Promise<{ url: strin
   const port = await freePort()
   let child: ChildProcess
   const start = async () => {
-    const started = spawn('redis-server', ['--port', String(port), '--bind', '127.0.0.1', '--save', '', '--appendonly', 'yes', '--appendfsync', 'always', '--dir', folder], { stdio: ['ignore', 'pipe', 'inherit'] })
+    const started = spawn('redis-server', ['--port', String(port), '--bind', '127.0.0.1', '--save', '', '--appendonly', 'yes', '--appendfsync', 'always', '--dir', folder], { stdio: ['ignore', 'pipe', 'ignore'] })
     child = started
     await new Promise<void>((resolve) => started.stdout.on('data', (chunk) => {
       if (String(chunk).includes('Ready to accept connections')) resolve()

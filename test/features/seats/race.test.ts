@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto'
-import { Redis } from 'ioredis'
+import { createConnection } from 'node:net'
+import { createInterface } from 'node:readline'
 import t from 'tap'
 import type { Test } from 'tap'
 import { swapDocument } from '../../../plugins/store/scripts.ts'
@@ -92,28 +93,31 @@ function isByItself ([command = '', ...args]: string[]): boolean {
   return (script && /^msab:(agenda:|\{gifts\})/.test(key)) || /^(auth:revoked:|msab:(node:|nodes$|rooms:empty$|\d+:canary:))/.test(key)
 }
 
-/** What reaches a Redis while something is done. */
-async function commandsDuring (t: Test, url: string, work: () => Promise<unknown>): Promise<string[][]> {
-  const probe = new Redis(url)
-  const monitor = await probe.monitor()
-  t.teardown(() => {
-    probe.disconnect()
-    monitor.disconnect()
-  })
+/** What reaches a Redis while something is done, by a server of it. */
+async function commandsDuring (t: Test, port: number, { app }: TestServer, work: () => Promise<unknown>): Promise<string[][]> {
+  // By hand: ioredis fails when the first report comes together with the answer.
+  const monitor = createConnection(port, '127.0.0.1')
+  t.teardown(() => monitor.destroy())
   const seen: string[][] = []
-  const over = Promise.withResolvers<void>()
+  const [listening, over] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()]
   let begun = false
-  monitor.on('monitor', (_time: string, args: string[], source: string) => {
+  createInterface({ input: monitor }).on('line', (line) => {
+    if (line === '+OK') return listening.resolve()
+    const source = /^\+[\d.]+ \[\d+ ([^\]]+)\]/.exec(line)?.[1]
+    const args = [...line.matchAll(/"((?:[^"\\]|\\.)*)"/g)].map(([, text]) => text ?? '')
     const [command, first] = args
     if (command === 'echo' && first === 'begin') begun = true
     else if (command === 'echo' && first === 'end') over.resolve()
     // What a script calls is part of that script.
     else if (begun && source !== 'lua' && !isByItself(args)) seen.push(args)
   })
-  await probe.echo('begin')
+  monitor.write('MONITOR\r\n')
+  await listening.promise
+  await app.redis.echo('begin')
   await work()
-  await probe.echo('end')
+  await app.redis.echo('end')
   await over.promise
+  monitor.destroy()
   return seen
 }
 
@@ -148,9 +152,16 @@ t.test('a change that nobody contends is one round trip to the store', async (t)
     // Each server knows the last change, and nothing is under way.
     await until(() => JSON.stringify(known(a)) === JSON.stringify(known(b)))
     for (const each of [owner, member]) await each.flush()
-    const commands = await commandsDuring(t, redis.url, () => client.request(type, data))
+    const commands = await commandsDuring(t, redis.port, a, () => client.request(type, data))
     t.same(commands.map((args) => args.slice(0, args[0] === 'zadd' ? 2 : 6)).sort(), [swap, ...also].sort(), type)
   }
+
+  // An invite is looked for in what the server knows.
+  for (const seatIndex of [8, 9]) await owner.ok('seat:invite', { userId: 3, seatIndex })
+  await until(() => JSON.stringify(known(a)) === JSON.stringify(known(b)))
+  for (const each of [owner, member]) await each.flush()
+  const commands = await commandsDuring(t, redis.port, a, () => member.ok('seat:invite:accept', { seatIndex: 8 }))
+  t.same(commands.map((args) => args.slice(0, args[0] === 'zadd' ? 2 : 6)).sort(), [swap, schedule].sort(), 'seat:invite:accept')
 })
 
 t.test('those who contend on one server share round trips', async (t) => {
@@ -159,6 +170,6 @@ t.test('those who contend on one server share round trips', async (t) => {
   const clients = await Promise.all(Array.from({ length: 50 }, (_, i) => server.connect(i)))
   for (const client of clients) await client.ok('room:join', { roomId: 'r1' })
   await clients[0]?.ok('seat:take', { seatIndex: 0 })
-  const commands = await commandsDuring(t, redis.url, () => Promise.all(clients.map((client, i) => client.request('seat:take', { seatIndex: i % 3 }))))
+  const commands = await commandsDuring(t, redis.port, server, () => Promise.all(clients.map((client, i) => client.request('seat:take', { seatIndex: i % 3 }))))
   t.ok(commands.length > 0 && commands.length <= 25, `${commands.length} commands for 50 requests`)
 })

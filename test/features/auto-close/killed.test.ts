@@ -1,0 +1,42 @@
+import t from 'tap'
+import { startBackend } from '../../support/backend.ts'
+import { build } from '../../support/build.ts'
+import { startServer } from '../../support/process.ts'
+import { freePort, startRedis } from '../../support/redis.ts'
+import { until } from '../../support/retry.ts'
+import { holding } from '../chat/holding.ts'
+import { leaveRooms, names, sweeping, toldOnce } from './support.ts'
+
+/** Where a server is in closing rooms, by what it has not told Redis any more when it is killed. */
+const moments = {
+  'the rooms are gone, and still noted as empty': /zrem\r\n\$\d+\r\nmsab:rooms\r\n/,
+  'the rooms are gone, and noted nowhere': /exists\r\n\$\d+\r\nmsab:room:\{/
+}
+
+// Side by side: most of the time they wait.
+t.test('a server is killed while it closes rooms: another brings it to its end', { jobs: 2 }, async (t) => {
+  await Promise.all(Object.entries(moments).map(([what, moment]) => t.test(what, { buffered: true }, async (t) => {
+    const redis = await startRedis(t)
+    const backend = await startBackend(t)
+    backend.everyRoom = () => 1
+    const env = { ...backend.env, REDIS_URL: redis.url, EMPTY_ROOM_SECONDS: '1' }
+    const server = await build(t, { env: { ...env, FEATURES: 'auth,laravel-bridge' } })
+    const rooms = names('', 20)
+    await leaveRooms([server], backend, rooms)
+
+    const way = await holding(t, redis)
+    const begun = way.hold(moment)
+    const doomed = startServer(t, { ...env, REDIS_URL: way.url, FEATURES: 'auth,auto-close', PORT: String(await freePort()), HOST: '127.0.0.1', MEDIASOUP_WORKERS: '1' })
+    await begun
+    doomed.child.kill('SIGKILL')
+    await doomed.exit
+    const { redis: client, store } = server.app
+    t.same(await store.listRooms('', 100), [])
+    t.equal(backend.statuses.some(({ status }) => !status.is_live), false, 'the backend thinks that they are live')
+
+    sweeping(t, server, 1000)
+    await toldOnce(t, server, backend, rooms)
+    await until(async () => (await store.listEmptyRooms(Date.now(), 100)).length === 0)
+    await until(async () => (await client.keys('msab:agenda:*')).length === 0)
+  })))
+})
