@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import type { FastifyInstance } from 'fastify'
 import type { z } from 'zod'
-import { unavailable } from '../errors/codes.ts'
+import { isCoded, unavailable } from '../errors/codes.ts'
 import { eventText, textFrame } from '../sockets/frames.ts'
 import type { Session } from '../sockets/session.ts'
 import { userKeyOf } from '../sockets/user.ts'
@@ -65,6 +65,8 @@ export function createRooms (app: FastifyInstance): RoomKeeping {
   const leaving = new Set<Promise<void>>()
   const channels = new Map<string, { ready: Promise<void>, handler: (message: string) => void }>()
   const documents = createDocuments(app, (roomId) => rooms.get(roomId), channelOf)
+  // Why no room was made, where it was not the store that said so.
+  const notOfStore = new WeakSet<Error>()
   let dirty = false
 
   const presence = createPresence(
@@ -129,15 +131,21 @@ export function createRooms (app: FastifyInstance): RoomKeeping {
     return room
   }
 
-  /** Drops a room's local part when nobody here is in it or coming in. */
-  function release (room: LocalRoom): void {
+  /**
+   * Drops a room's local part when nobody here is in it or coming in.
+   *
+   * @param answered whether the store has answered the last that was asked of it: what it
+   *   has not, it may do all the same. Then the room stays on this server's list, and is set right
+   */
+  function release (room: LocalRoom, answered = true): void {
     if (room.members.size + room.joining.size > 0 || rooms.get(room.roomId) !== room) return
     rooms.delete(room.roomId)
     documents.forget(room.roomId)
     const channel = channels.get(room.roomId)
     channels.delete(room.roomId)
     if (channel) bus.unsubscribe(channelOf(room.roomId), channel.handler)
-    store.releaseRoom(room.roomId).catch(() => { dirty = true })
+    if (answered) store.releaseRoom(room.roomId).catch(() => { dirty = true })
+    else dirty = true
   }
 
   function detachAll (room: LocalRoom, reason: RoomCloseReason): void {
@@ -220,7 +228,9 @@ export function createRooms (app: FastifyInstance): RoomKeeping {
       const missed = settle()
       if (rejoining) for (const { frame } of missed) session.write(frame)
       else if (session.roomId === roomId) await leave(session, 'left')
-      release(room)
+      const answered = !isCoded(error) || error.code !== 'UNAVAILABLE' || notOfStore.has(error)
+      if (!answered) dirty = true
+      release(room, answered)
       throw error instanceof RoomNotFound && app.drain.draining ? unavailable('The server is shutting down: no new rooms', error) : error
     }
   }
@@ -245,7 +255,10 @@ export function createRooms (app: FastifyInstance): RoomKeeping {
       return await store.join(command)
     } catch (error) {
       if (!(error instanceof RoomNotFound) || app.drain.draining) throw error
-      const answers = await hooks.ask('room:create', roomId, session)
+      const answers = await hooks.ask('room:create', roomId, session).catch((error: unknown) => {
+        if (isCoded(error)) notOfStore.add(error)
+        throw error
+      })
       const ownerId = answers.find((answer) => answer !== undefined)?.ownerId ?? session.user.id
       return await store.join({ ...command, create: make(ownerId) })
     }
@@ -260,6 +273,7 @@ export function createRooms (app: FastifyInstance): RoomKeeping {
     room.joining.delete(session)
     session.roomId = null
     record(session)
+    let answered = true
     try {
       const result = await store.leave(room.roomId, session.id, session.userKey, Date.now())
       if (result?.lastOfUser === true) announceLeave(room.roomId, session.user.id, reason, result.count)
@@ -267,10 +281,11 @@ export function createRooms (app: FastifyInstance): RoomKeeping {
       // The room goes on here without the store, and the store is corrected
       // when it is back.
       dirty = true
+      answered = false
       log.warn({ err, roomId: room.roomId, sessionId: session.id }, 'the store did not hear of a leave')
       if (![...room.members].some((other) => other.userKey === session.userKey)) tellLeave(room.roomId, session.user.id, room.members.size)
     } finally {
-      release(room)
+      release(room, answered)
     }
   }
 

@@ -157,11 +157,12 @@ export function createRedisStore (redis: Redis, nodeId: string): Store {
     },
     async removeRoom (roomId, onlyIfEmpty = false, envelope = undefined) {
       const meta = await redis.msabRemoveRoom(...roomKeys(roomId), closedKey(roomId), onlyIfEmpty ? 1 : 0, closedMemoryMs, envelope?.channel ?? '', envelope?.text ?? '')
-      if (meta === null) return
+      // Who removed it may have died before it was taken from the indexes.
+      if (meta === null && await redis.exists(roomKey(roomId)) === 1) return
       await Promise.all([redis.zrem(roomsKey, roomId), redis.zrem(emptyRoomsKey, roomId), store.releaseRoom(roomId)])
       // Somebody may have made it again meanwhile; then the indexes must have it.
       if (await redis.exists(roomKey(roomId)) === 1) await index(roomId)
-      return parse<RoomRecord>(meta)
+      return meta === null ? undefined : parse<RoomRecord>(meta)
     },
     getRoom: summary,
     async getParticipants (roomId, limit) {

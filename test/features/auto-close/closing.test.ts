@@ -7,6 +7,9 @@ import { until } from '../../support/retry.ts'
 import { holding } from '../chat/holding.ts'
 import { abandon, names, occupy, removals } from './support.ts'
 
+// Side by side: most of the time they wait.
+t.jobs = 4
+
 const env = { FEATURES: 'auth,chat,media,seats,auto-close', EMPTY_ROOM_SECONDS: '1' }
 
 const listed = async (server: TestServer) => ((await server.admin('GET', '/admin/rooms')).body?.rooms as { id: string }[]).map(({ id }) => id)

@@ -17,7 +17,7 @@ onEveryStore(t, 'who comes in while the room is being closed is in a room, or is
   const other = kind === 'redis' ? await build(t, { env: { ...env, ...store } }) : server
   const clients = [await server.connect('a'), await other.connect('b')] as const
   const outcomes = new Map<string, number>()
-  for (const [i, roomId] of names('r', 160).entries()) {
+  for (const [i, roomId] of names('r', 96).entries()) {
     await abandon(server.app.store, [roomId], Date.now())
     const client = clients[i % 2 as 0 | 1]
     const close = () => server.app.rooms.close(roomId, 'inactivity', true)

@@ -72,6 +72,18 @@ t.test('ROOM_FULL is exact over two servers', async (t) => {
   t.equal(outcomes.filter((outcome) => outcome === 'ROOM_FULL').length, 40)
 })
 
+t.test('a room whose remover died half-way is taken from the indexes by the next one', async (t) => {
+  const { a, client } = await pair(t)
+  await a.join(joining('r1', 1))
+  await a.join(joining('r2', 2))
+  await client.del('msab:room:{r1}')
+  t.equal(await a.removeRoom('r1', true), undefined)
+  t.match(await a.listRooms('', 10), [{ roomId: 'r2' }])
+  t.same(await client.zrange('msab:rooms', 0, -1), ['r2'])
+  t.equal(await a.removeRoom('r2', true), undefined, 'one with somebody in it stays')
+  t.same(await client.zrange('msab:rooms', 0, -1), ['r2'])
+})
+
 t.test('a server that stops telling that it lives is dead', async (t) => {
   const { a, b, client } = await pair(t)
   t.equal(await a.heartbeat(), false, 'the first time nobody can have thought so')

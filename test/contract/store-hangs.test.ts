@@ -1,0 +1,20 @@
+import t from 'tap'
+import { build } from '../support/build.ts'
+import { startRedis } from '../support/redis.ts'
+import { until } from '../support/retry.ts'
+
+for (const type of ['room:leave', 'room:join']) {
+  t.test(`a Redis that hangs during ${type} leaves no room behind that nobody closes`, async (t) => {
+    const redis = await startRedis(t)
+    const server = await build(t, { env: { FEATURES: 'auth,auto-close', EMPTY_ROOM_SECONDS: '1', REDIS_URL: redis.url } })
+    const ada = await server.connect(1)
+    if (type === 'room:leave') await ada.ok('room:join', { roomId: 'r1' })
+    redis.process.kill('SIGSTOP')
+    await ada.request(type, { roomId: 'r1' })
+    // Only now it does what it was asked to, and nobody waits for the answer any more.
+    redis.process.kill('SIGCONT')
+    await until(() => server.app.store.ping().then(() => true, () => false))
+    await until(async () => (await server.app.store.getRoom('r1')) === undefined)
+    t.same(await server.app.store.listEmptyRooms(Date.now(), 10), [])
+  })
+}
