@@ -79,9 +79,9 @@ t.test('a room whose remover died half-way is taken from the indexes by the next
   await client.del('msab:room:{r1}')
   t.equal(await a.removeRoom('r1', true), undefined)
   t.match(await a.listRooms('', 10), [{ roomId: 'r2' }])
-  t.same(await client.zrange('msab:rooms', 0, -1), ['r2'])
+  t.same(await client.zrange('msab:rooms', '0', '-1'), ['r2'])
   t.equal(await a.removeRoom('r2', true), undefined, 'one with somebody in it stays')
-  t.same(await client.zrange('msab:rooms', 0, -1), ['r2'])
+  t.same(await client.zrange('msab:rooms', '0', '-1'), ['r2'])
 })
 
 t.test('a server that stops telling that it lives is dead', async (t) => {
