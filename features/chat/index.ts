@@ -32,12 +32,11 @@ export default fp(async function chat (app) {
       messageType,
       timestamp: Date.now()
     }
-    // In one turn, and so in one round trip. While the store is away people go on talking.
-    const kept = keep > 0
-      ? store.appendLog(roomId, JSON.stringify(message), keep, message.timestamp).catch((err: unknown) => log.debug({ err, roomId }, 'a message is not in the history'))
-      : rooms.touch(roomId)
-    rooms.emit(roomId, 'chat:message', message)
-    await kept
+    if (keep > 0) await rooms.emitLogged(roomId, 'chat:message', message, { entry: JSON.stringify(message), keep })
+    else {
+      rooms.touch(roomId)
+      rooms.emit(roomId, 'chat:message', message)
+    }
     sent.inc({ type: messageType })
     return { id: message.id, timestamp: message.timestamp }
   })

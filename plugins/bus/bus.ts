@@ -15,9 +15,11 @@ export interface Bus {
   subscribe (channel: string, handler: BusHandler): Promise<void>
   unsubscribe (channel: string, handler: BusHandler): Promise<void>
   /**
+   * @param send has a store publish it, in one step with a change of its own; it gets
+   *   nothing where there is only this process, and is called before anybody hears
    * @returns true when it went to all servers, false when only to this one
    */
-  publish (channel: string, message: string): Promise<boolean>
+  publish (channel: string, message: string, send?: (envelope: Envelope | undefined) => Promise<number>): Promise<boolean>
   /**
    * A message as a store can publish it in one step with a change of its own.
    * Whoever sends it so does not know whether it came back: after an

@@ -44,8 +44,10 @@ export function createLocalBus (): Bus {
     async unsubscribe (channel, handler) {
       subscribers.delete(channel, handler)
     },
-    async publish (channel, message) {
+    async publish (channel, message, send) {
+      const sent = send?.(undefined)
       subscribers.deliver(channel, message)
+      await sent
       return true
     },
     envelope: () => undefined,

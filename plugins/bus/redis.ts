@@ -91,13 +91,14 @@ export async function createRedisBus (redis: Redis, db: number, nodeId: string, 
       if (subscriber.status !== 'ready') return
       await subscriber.unsubscribe(prefix + channel).catch(() => { /* A broken connection has no subscriptions. */ })
     },
-    async publish (channel, message) {
+    async publish (channel, message, send) {
       const number = ++sequence
       // Without subscribers here nothing comes back, and nothing needs to.
       if (subscribers.has(channel)) underWay.set(number, { channel, message })
       const deaf = subscriber.status !== 'ready' || underWay.size > maxUnderWay
       try {
-        const receivers = await redis.publish(prefix + channel, `${nodeId} ${number} ${message}`)
+        const envelope = { channel: prefix + channel, text: `${nodeId} ${number} ${message}` }
+        const receivers = await (send ? send(envelope) : redis.publish(envelope.channel, envelope.text))
         // Nobody, or not this server, gets it back: then it is done here.
         if (deaf || receivers === 0) deliverHere(number)
         return true

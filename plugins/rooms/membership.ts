@@ -37,6 +37,8 @@ const closedJob = 'room-closed'
 /** By then whoever closed a room has told of it, in milliseconds. */
 const makeSureMs = 3000
 
+const messageOf = (header: RoomHeader, text: string) => `${JSON.stringify(header)}\n${text}`
+
 const channelOf = (roomId: string) => `room:${roomId}`
 
 export function hashPin (roomId: string, pin: string): string {
@@ -85,8 +87,13 @@ export function createRooms (app: FastifyInstance): RoomKeeping {
   }
 
   function publish (roomId: string, header: RoomHeader, text: string): void {
-    bus.publish(channelOf(roomId), `${JSON.stringify(header)}\n${text}`)
+    bus.publish(channelOf(roomId), messageOf(header, text))
       .catch((err: unknown) => log.error({ err, roomId }, 'publishing failed'))
+  }
+
+  async function emitLogged (roomId: string, type: string, data: object, { entry, keep }: { entry: string, keep: number }): Promise<void> {
+    const message = messageOf({}, eventText(type, { roomId, ...data }))
+    await bus.publish(channelOf(roomId), message, (envelope) => store.appendLog(roomId, entry, keep, Date.now(), envelope))
   }
 
   function receive (roomId: string, message: string): void {
@@ -326,8 +333,9 @@ export function createRooms (app: FastifyInstance): RoomKeeping {
     join,
     leave,
     emit,
+    emitLogged,
     async close (roomId, reason, onlyIfEmpty) {
-      const message = `${JSON.stringify({ closed: reason } satisfies RoomHeader)}\n${closedText(roomId, reason)}`
+      const message = messageOf({ closed: reason }, closedText(roomId, reason))
       const envelope = bus.envelope(channelOf(roomId), message)
       // In one turn, and so in one round trip.
       const [removed] = await Promise.all([

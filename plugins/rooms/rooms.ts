@@ -57,6 +57,15 @@ export interface Rooms {
    */
   emit (roomId: string, type: string, data: object, options?: EmitOptions): void
   /**
+   * Like {@link emit}, and keeps an entry for those who come later, in the
+   * order in which everyone hears: read it with the store's `readLog`. While
+   * the store is away it is only said, on this server.
+   *
+   * @param log the entry, and how many of them the room keeps
+   * @returns once it is kept, where it can be
+   */
+  emitLogged (roomId: string, type: string, data: object, log: { entry: string, keep: number }): Promise<void>
+  /**
    * Closes a room for everyone.
    *
    * @param onlyIfEmpty leave it when somebody is in it

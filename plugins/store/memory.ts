@@ -186,10 +186,11 @@ export function createMemoryStore (dataDir: string): Store {
 
     async appendLog (roomId, entry, keep, now) {
       const room = rooms.get(roomId)
-      if (!room) return
+      if (!room) return 0
       room.log.push(entry)
       room.log.splice(0, room.log.length - keep)
       room.lastActivityAt = now
+      return 0
     },
     async readLog (roomId) {
       return [...rooms.get(roomId)?.log ?? []]

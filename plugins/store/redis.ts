@@ -216,8 +216,8 @@ export function createRedisStore (redis: Redis, nodeId: string): Store {
       return fields === null ? undefined : documentsIn(fields)
     },
 
-    async appendLog (roomId, entry, keep, now) {
-      await redis.msabAppendLog(roomKey(roomId), `${roomKey(roomId)}:log`, entry, keep, now)
+    async appendLog (roomId, entry, keep, now, envelope) {
+      return await redis.msabAppendLog(roomKey(roomId), `${roomKey(roomId)}:log`, entry, keep, now, envelope?.channel ?? '', envelope?.text ?? '')
     },
     async readLog (roomId) {
       return await redis.lrange(`${roomKey(roomId)}:log`, 0, -1)

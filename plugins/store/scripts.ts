@@ -154,13 +154,19 @@ end
 return {joined, left, redis.call('ZCARD', KEYS[2]), 0}
 `
 
-/** KEYS room log — ARGV entry keep now */
+/**
+ * KEYS room log — ARGV entry keep now channel text
+ *
+ * Returns how many heard what was published.
+ */
 export const appendLog = `
-if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
-redis.call('HSET', KEYS[1], 'activity', ARGV[3])
-redis.call('RPUSH', KEYS[2], ARGV[1])
-redis.call('LTRIM', KEYS[2], -ARGV[2], -1)
-return 1
+if redis.call('EXISTS', KEYS[1]) == 1 then
+  redis.call('HSET', KEYS[1], 'activity', ARGV[3])
+  redis.call('RPUSH', KEYS[2], ARGV[1])
+  redis.call('LTRIM', KEYS[2], -ARGV[2], -1)
+end
+if ARGV[4] == '' then return 0 end
+return redis.call('PUBLISH', ARGV[4], ARGV[5])
 `
 
 /**

@@ -172,11 +172,13 @@ export interface Store {
 
   /**
    * Adds to what is told to those who come later, and notes the activity.
-   * Nothing where there is no such room.
+   * Nothing is kept where there is no such room.
    *
    * @param keep how many entries stay; the oldest go
+   * @param envelope published in the same step: so the log has the order in which all servers hear
+   * @returns how many connections heard what was published
    */
-  appendLog (roomId: string, entry: string, keep: number, now: number): Promise<void>
+  appendLog (roomId: string, entry: string, keep: number, now: number, envelope?: Envelope): Promise<number>
   /** @returns the room's log, the oldest first */
   readLog (roomId: string): Promise<string[]>
 

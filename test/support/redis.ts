@@ -6,6 +6,7 @@ import { createServer } from 'node:net'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { Redis } from 'ioredis'
 import type { Test } from 'tap'
 
 /** A real Redis of a test's own. */
@@ -70,4 +71,22 @@ export async function startRedis (t: Test): Promise<TestRedis> {
     kill,
     start
   }
+}
+
+/** A client as the server makes it (plugins/redis.ts): it fails at once while it is not connected. */
+export async function redisClient (t: Test, redis: TestRedis, db = 0): Promise<Redis> {
+  const client = new Redis({
+    port: redis.port,
+    db,
+    lazyConnect: true,
+    enableOfflineQueue: false,
+    maxRetriesPerRequest: 0,
+    commandTimeout: 2000,
+    enableAutoPipelining: true,
+    retryStrategy: () => 50
+  })
+  client.on('error', () => { /* It is meant to go away. */ })
+  t.teardown(() => client.disconnect())
+  await client.connect()
+  return client
 }

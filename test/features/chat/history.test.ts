@@ -125,6 +125,19 @@ t.test('a message is acknowledged when it is kept, and told by the store\'s Redi
   for (const client of [ada, bob]) await hears(client, id)
 })
 
+t.test('the history has the order in which everybody heard, whichever server they wrote on', async (t) => {
+  const env = { FEATURES, REDIS_URL: (await startRedis(t)).url, CHAT_HISTORY: '1000', RATE_LIMIT_MESSAGES_PER_MINUTE: '1000' }
+  const servers = [await build(t, { env }), await build(t, { env })]
+  const writers = await Promise.all([1, 2, 3, 4].map((id) => (servers[id % 2] as typeof servers[number]).connect(id)))
+  for (const client of writers) await client.ok('room:join', { roomId: 'r1' })
+  // More than a client of Redis sends in one piece.
+  const replies = await Promise.all(writers.flatMap((client) => Array.from({ length: 50 }, (_, i) => client.ok('chat:message', { content: `${i} `.padEnd(450, 'x') }))))
+  for (const client of writers) for (const { id } of replies) await hears(client, id)
+  const history = (await servers[0]?.app.store.readLog('r1') ?? []).map((entry) => (JSON.parse(entry) as { id: string }).id)
+  t.equal(history.length, 200)
+  for (const client of writers) t.strictSame(heard(client).map(({ id }) => id), history)
+})
+
 t.test('while Redis is away people of one server go on talking, and what they say is not kept', async (t) => {
   const redis = await startRedis(t)
   const env = { FEATURES, REDIS_URL: redis.url }

@@ -1,33 +1,13 @@
-import { Redis } from 'ioredis'
 import t from 'tap'
-import type { Test } from 'tap'
 import type { Outbox } from '../../../features/gifts/outbox.ts'
 import { createRedisOutbox } from '../../../features/gifts/outbox.redis.ts'
 import { giftOf, giftOutboxContract } from '../../contracts/gift-outbox.ts'
-import { startRedis } from '../../support/redis.ts'
-import type { TestRedis } from '../../support/redis.ts'
+import { redisClient, startRedis } from '../../support/redis.ts'
 import { until } from '../../support/retry.ts'
 
 // One Redis for all tests; each has a database of its own.
 const shared = await startRedis(t)
-const [one, two] = [await clientOf(t, shared), await clientOf(t, shared)]
-
-/** A client as the server makes it (plugins/redis.ts): it fails at once while it is not connected. */
-async function clientOf (t: Test, redis: TestRedis): Promise<Redis> {
-  const client = new Redis({
-    port: redis.port,
-    lazyConnect: true,
-    enableOfflineQueue: false,
-    maxRetriesPerRequest: 0,
-    commandTimeout: 2000,
-    enableAutoPipelining: true,
-    retryStrategy: () => 50
-  })
-  client.on('error', () => { /* It is meant to go away. */ })
-  t.teardown(() => client.disconnect())
-  await client.connect()
-  return client
-}
+const [one, two] = [await redisClient(t, shared), await redisClient(t, shared)]
 
 giftOutboxContract(t, async (_t, kept) => {
   await one.flushdb()
@@ -96,7 +76,7 @@ t.test('a gift that somebody deleted by hand holds up no others', async (t) => {
 
 t.test('a Redis that is gone', async (t) => {
   const redis = await startRedis(t)
-  const outbox = createRedisOutbox(await clientOf(t, redis))
+  const outbox = createRedisOutbox(await redisClient(t, redis))
   await outbox.add(giftOf())
   await redis.kill()
   const calls: Record<Exclude<keyof Outbox, 'close'>, () => Promise<unknown>> = {
@@ -120,7 +100,7 @@ t.test('a Redis that is gone', async (t) => {
 
 t.test('a Redis that hangs', async (t) => {
   const redis = await startRedis(t)
-  const outbox = createRedisOutbox(await clientOf(t, redis))
+  const outbox = createRedisOutbox(await redisClient(t, redis))
   await outbox.add(giftOf())
   redis.process.kill('SIGSTOP')
   await t.rejects(outbox.add(giftOf()), { code: 'UNAVAILABLE' }, 'what may have been stored is not acknowledged')
@@ -130,7 +110,7 @@ t.test('a Redis that hangs', async (t) => {
 
 t.test('a Redis without memory to spare keeps what it has', async (t) => {
   const redis = await startRedis(t)
-  const client = await clientOf(t, redis)
+  const client = await redisClient(t, redis)
   const outbox = createRedisOutbox(client)
   const gifts = [giftOf(), giftOf()] as const
   for (const gift of gifts) await outbox.add(gift)

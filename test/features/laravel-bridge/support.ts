@@ -1,6 +1,4 @@
-import { once } from 'node:events'
-import { connect, createServer } from 'node:net'
-import type { AddressInfo, Socket } from 'node:net'
+import type { Socket } from 'node:net'
 import type { Test } from 'tap'
 import { createClient } from '../../../features/laravel-bridge/client.ts'
 import type { BackendClient, ClientOptions } from '../../../features/laravel-bridge/client.ts'
@@ -8,6 +6,7 @@ import { createMetrics } from '../../../plugins/metrics.ts'
 import type { Metrics } from '../../../plugins/metrics.ts'
 import { backendKey, eventsChannel } from '../../support/backend.ts'
 import type { Backend } from '../../support/backend.ts'
+import { createProxy } from '../../support/proxy.ts'
 
 /** A client of the backend that ends with the test. */
 export function clientOf (t: Test, backend: Backend, options: Partial<ClientOptions> = {}): { client: BackendClient, metrics: Metrics } {
@@ -26,36 +25,17 @@ export async function valueOf ({ registry }: Metrics, line: string): Promise<num
 /** A way to Redis on which connections that listen to the backend can be swallowed: open, and silent. */
 export async function swallowing (t: Test, port: number) {
   const listening = new Set<Socket>()
-  const open = new Set<Socket>()
   let swallow = false
-  const server = createServer((near) => {
-    const far = connect(port, '127.0.0.1')
-    for (const socket of [near, far]) {
-      open.add(socket)
-      socket.on('error', () => { /* close follows */ })
-      socket.once('close', () => {
-        open.delete(socket)
-        near.destroy()
-        far.destroy()
-      })
+  const proxy = await createProxy(t, () => port, (chunk, far) => {
+    const text = String(chunk)
+    if (/subscribe/i.test(text) && text.includes(eventsChannel)) {
+      listening.add(far)
+      if (swallow) return
     }
-    far.pipe(near)
-    near.on('data', (chunk: Buffer) => {
-      const text = String(chunk)
-      if (/subscribe/i.test(text) && text.includes(eventsChannel)) {
-        listening.add(far)
-        if (swallow) return
-      }
-      far.write(chunk)
-    })
-  }).listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  t.teardown(() => {
-    for (const socket of open) socket.destroy()
-    server.close()
+    far.write(chunk)
   })
   return {
-    url: `redis://127.0.0.1:${(server.address() as AddressInfo).port}/3`,
+    url: `redis://127.0.0.1:${proxy.port}/3`,
     /** Those that listen now, and with `later` those to come. */
     swallow (later: boolean) {
       swallow = later

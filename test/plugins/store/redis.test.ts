@@ -1,40 +1,21 @@
-import { Redis } from 'ioredis'
+import type { Redis } from 'ioredis'
 import t from 'tap'
 import type { Test } from 'tap'
 import { createRedisStore } from '../../../plugins/store/redis.ts'
 import type { RoomShare, Store } from '../../../plugins/store/store.ts'
 import { codeOf, joining, recordOf, storeContract } from '../../contracts/store.ts'
 import { storeDocumentsContract } from '../../contracts/store-documents.ts'
-import { startRedis } from '../../support/redis.ts'
-import type { TestRedis } from '../../support/redis.ts'
+import { redisClient, startRedis } from '../../support/redis.ts'
 import { until } from '../../support/retry.ts'
 
 // One Redis for all tests; each has a database of its own.
 const shared = await startRedis(t)
 let database = 0
 
-/** A client as the server makes it (plugins/redis.ts): it fails at once while it is not connected. */
-async function clientOf (t: Test, redis: TestRedis, db = 0): Promise<Redis> {
-  const client = new Redis({
-    port: redis.port,
-    db,
-    lazyConnect: true,
-    enableOfflineQueue: false,
-    maxRetriesPerRequest: 0,
-    commandTimeout: 2000,
-    enableAutoPipelining: true,
-    retryStrategy: () => 50
-  })
-  client.on('error', () => { /* It is meant to go away. */ })
-  t.teardown(() => client.disconnect())
-  await client.connect()
-  return client
-}
-
 /** Two servers on one Redis. */
 async function pair (t: Test): Promise<{ a: Store, b: Store, client: Redis }> {
   const db = ++database % 16
-  const [client, other] = [await clientOf(t, shared, db), await clientOf(t, shared, db)]
+  const [client, other] = [await redisClient(t, shared, db), await redisClient(t, shared, db)]
   await client.flushdb()
   return { a: createRedisStore(client, 'node-a'), b: createRedisStore(other, 'node-b'), client }
 }
@@ -160,7 +141,7 @@ t.test('a server\'s share of a room is set right', async (t) => {
   t.same(await a.listNodeRooms('node-a'), [])
 })
 
-t.test('a change of a document is told in the step that makes it, and only then', async (t) => {
+t.test('a change of a document, or of the log, is told in the step that makes it, and only then', async (t) => {
   const { a, b, client } = await pair(t)
   const subscriber = client.duplicate({ enableOfflineQueue: true })
   t.teardown(() => subscriber.disconnect())
@@ -177,10 +158,13 @@ t.test('a change of a document is told in the step that makes it, and only then'
   t.match(await change(b, '1000.1', '999.2', 'of an earlier room'), { swapped: false })
   t.match(await change(b, '1000.7', '1000.8', 'from what is not there'), { swapped: false })
   t.match(await b.swapDocument({ roomId: 'r1', name: 'd', expected: '1000.1', envelope: { channel: 'c', text: 'without a change' } }), { swapped: true })
+  t.equal(await a.appendLog('r1', 'an entry', 1, 1, { channel: 'c', text: 'logged' }), 1, 'one connection hears')
+  t.same(await b.readLog('r1'), ['an entry'])
+  t.equal(await a.appendLog('nowhere', 'an entry', 1, 1, { channel: 'd', text: 'nobody hears' }), 0)
   t.equal(await codeOf(a.swapDocument({ roomId: 'nowhere', name: 'd', expected: '', next: { version: '1000.1', state: '1' }, envelope: { channel: 'c', text: 'nowhere' } })), 'ROOM_NOT_FOUND')
   t.match(await change(b, '1000.1', '1000.2', 'second'), { swapped: true })
-  await until(() => heard.length >= 2)
-  t.same(heard, [`c: first ${outcomes.findIndex(({ swapped }) => swapped)}`, 'c: second'])
+  await until(() => heard.length >= 3)
+  t.same(heard, [`c: first ${outcomes.findIndex(({ swapped }) => swapped)}`, 'c: logged', 'c: second'])
 })
 
 t.test('documents that Redis has lost are put back, the newest of what the servers have', async (t) => {
@@ -212,7 +196,7 @@ t.test('of two servers one does a job, and the other one when that dies', async 
 
 t.test('the text of a script travels once', async (t) => {
   const redis = await startRedis(t)
-  const client = await clientOf(t, redis)
+  const client = await redisClient(t, redis)
   const store = createRedisStore(client, 'node-a')
   const calls = async () => {
     const stats = await client.info('commandstats')
@@ -241,7 +225,7 @@ t.test('room, users and their names share a slot of a cluster', async (t) => {
 
 t.test('a Redis that is gone', async (t) => {
   const redis = await startRedis(t)
-  const client = await clientOf(t, redis)
+  const client = await redisClient(t, redis)
   const store = createRedisStore(client, 'node-a')
   await store.join(joining('r1', 1))
   await redis.kill()
@@ -298,7 +282,7 @@ t.test('a Redis that is gone', async (t) => {
 
 t.test('a Redis that hangs', async (t) => {
   const redis = await startRedis(t)
-  const store = createRedisStore(await clientOf(t, redis), 'node-a')
+  const store = createRedisStore(await redisClient(t, redis), 'node-a')
   await store.ping()
   redis.process.kill('SIGSTOP')
   await t.rejects(store.join(joining('r1', 1)), { code: 'UNAVAILABLE' })

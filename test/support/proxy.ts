@@ -1,0 +1,57 @@
+import { once } from 'node:events'
+import { connect, createServer } from 'node:net'
+import type { AddressInfo, Socket } from 'node:net'
+import type { Test } from 'tap'
+
+/** A way to a server, for tests that do something to what goes along it. */
+export interface Proxy {
+  readonly port: number
+  /** Sockets of both sides. */
+  readonly open: ReadonlySet<Socket>
+  /** Breaks every connection and takes no more, until `listen()`. */
+  cut (): Promise<void>
+  listen (): Promise<void>
+}
+
+/**
+ * @param portOf where the next connection goes, on 127.0.0.1
+ * @param carry does with what a client sends what is to be done with it; by default `far` gets it
+ */
+export async function createProxy (t: Test, portOf: () => number, carry = (chunk: Buffer, far: Socket): unknown => far.write(chunk)): Promise<Proxy> {
+  const open = new Set<Socket>()
+  const server = createServer((near) => {
+    const far = connect(portOf(), '127.0.0.1')
+    for (const socket of [near, far]) {
+      open.add(socket)
+      socket.on('error', () => { /* close follows */ })
+      socket.once('close', () => {
+        open.delete(socket)
+        near.destroy()
+        far.destroy()
+      })
+    }
+    far.pipe(near)
+    near.on('data', (chunk: Buffer) => carry(chunk, far))
+  })
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const { port } = server.address() as AddressInfo
+
+  async function cut () {
+    for (const socket of open) socket.destroy()
+    if (!server.listening) return
+    server.close()
+    await once(server, 'close')
+  }
+  t.teardown(cut)
+  return {
+    port,
+    open,
+    cut,
+    async listen () {
+      if (server.listening) return
+      server.listen(port, '127.0.0.1')
+      await once(server, 'listening')
+    }
+  }
+}
