@@ -25,6 +25,15 @@ const iceServers = z.string().transform((text, context) => {
   }
 }).pipe(z.array(iceServer))
 
+const featureConfig = z.string().transform((text, context) => {
+  try {
+    return JSON.parse(text) as unknown
+  } catch {
+    context.addIssue({ code: 'custom', message: 'must be JSON, like {"chat":{"history":100}}' })
+    return z.NEVER
+  }
+}).pipe(z.record(z.string(), z.record(z.string(), z.unknown())))
+
 const featureToggle = z.string().regex(/^-?[a-z][a-z0-9-]*$/, 'must be feature names, or -name to leave one out')
 
 /**
@@ -142,8 +151,12 @@ export const sections = {
       .describe('Features to run: auth,media names all of them; -media leaves one out of the defaults.'),
     FEATURES_PATH: list.default([])
       .describe('More folders to look for features in, comma-separated.'),
+    FEATURES_PACKAGES: list.default([])
+      .describe('Features that are npm packages, comma-separated; looked for from the folder in which the server was started.'),
+    FEATURES_CONFIG: featureConfig.default({})
+      .describe('Settings of features by name, as JSON: {"chat":{"history":100}}. GET /admin/features tells what can be set.'),
     FEATURES_WATCH: flag.default(false)
-      .describe('Reload a feature when its files change.'),
+      .describe('Reload a feature when its files change. On in development.'),
     SEAT_GRACE_SECONDS: whole(0, 3600).default(15)
       .describe('How long a seat waits for its user after a lost connection.'),
     CHAT_HISTORY: whole(0, 1000).default(50)

@@ -25,7 +25,7 @@ export default (async function health (app) {
       connections: app.sockets.size,
       rooms: app.rooms.size,
       workers: app.sfu.workers(),
-      features: app.features.list().map(({ name, state, generation }) => ({ name, state, generation }))
+      features: app.features.list().map(({ name, state, generation, error }) => ({ name, state, generation, ...(error === undefined ? {} : { error }) }))
     })
   })
 }) satisfies FastifyPluginAsync

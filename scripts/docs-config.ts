@@ -100,7 +100,8 @@ function describeDefault (name: Name, field: z.ZodType): string {
 /** The default as one would write it in the environment; empty when there is none. */
 function defaultText (field: z.ZodType): string {
   const value = field.parse(undefined)
-  return Array.isArray(value) ? value.join(',') : String(value ?? '')
+  if (Array.isArray(value)) return value.join(',')
+  return typeof value === 'object' && value !== null ? JSON.stringify(value) : String(value ?? '')
 }
 
 /**

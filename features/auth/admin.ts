@@ -13,15 +13,17 @@ const byHash = z.object({
 export const adminRoutes = (auth: Auth): FastifyPluginAsyncZod => async function admin (app) {
   app.post('/admin/tokens/revoke', {
     schema: { body: z.union([byToken, byHash]), response: { 204: z.null() } }
-  }, async ({ body }, reply) => {
+  }, async (request, reply) => {
+    const { body } = request
     if ('token' in body) {
       const until = auth.expiryOf(body.token)
       // A token that is not valid needs no revoking.
       if (until !== undefined) await auth.revoke(hashToken(body.token), until)
+      app.admin.audit(request, 'token.revoke', { sha256: hashToken(body.token), after: { revokedUntil: until ?? null } })
     } else {
       await auth.revoke(body.sha256, body.expiresAt)
+      app.admin.audit(request, 'token.revoke', { sha256: body.sha256, after: { revokedUntil: body.expiresAt } })
     }
-    app.log.info('admin revoked a token')
     return reply.code(204).send(null)
   })
 }

@@ -1,8 +1,14 @@
 import fp from 'fastify-plugin'
+import { z } from 'zod'
 import { closeIdleRooms } from './sweep.ts'
 
+/** What an admin can set while the server runs. */
+export const config = z.object({
+  emptyRoomSeconds: z.int().min(0).max(86_400).optional().describe('How long an empty room waits; EMPTY_ROOM_SECONDS by default')
+})
+
 /** Closes rooms that everybody has left. Without it they stay until an admin closes them. */
-export default fp(async function autoClose (app) {
-  const sweep = closeIdleRooms(app, app.config.EMPTY_ROOM_SECONDS * 1000)
+export default fp<z.output<typeof config>>(async function autoClose (app, { emptyRoomSeconds = app.config.EMPTY_ROOM_SECONDS }) {
+  const sweep = closeIdleRooms(app, emptyRoomSeconds * 1000)
   app.addHook('onClose', () => sweep.stop())
 }, { name: 'auto-close', dependencies: ['rooms', 'store'] })

@@ -2,22 +2,22 @@ import { randomUUID } from 'node:crypto'
 import fp from 'fastify-plugin'
 import type { z } from 'zod'
 import { Forbidden } from '../../plugins/errors/codes.ts'
-import { events, joinReply, requests } from './messages.ts'
+import { config, events, joinReply, requests } from './messages.ts'
 import type { ChatMessage } from './messages.ts'
 
-export { requests }
+export { config, requests }
 
 /** How long the history in the reply to a join may be, in bytes: a fraction of what may wait to be sent to a socket. */
 const maxHistoryBytes = 131_072
 
 /** What members of a room write to one another, and the last of it for those who come later. */
-export default fp(async function chat (app) {
-  const { config, hooks, log, messages, metrics, rooms, store } = app
-  const keep = config.CHAT_HISTORY
+export default fp<z.output<typeof config>>(async function chat (app, options) {
+  const { hooks, log, messages, metrics, rooms, store } = app
+  const { history: keep = app.config.CHAT_HISTORY, messagesPerMinute = app.config.RATE_LIMIT_MESSAGES_PER_MINUTE } = options
   const sent = metrics.counter('flylive_chat_messages_total', 'Chat messages sent, by kind', ['type'])
   messages.events(events)
 
-  const limit = { perMinute: config.RATE_LIMIT_MESSAGES_PER_MINUTE, perRoom: true }
+  const limit = { perMinute: messagesPerMinute, perRoom: true }
   messages.on('chat:message', { ...requests['chat:message'], limit }, async ({ content, messageType }, { room, session }) => {
     if (messageType === 'system' && await rooms.roleOf(room.record, session) === 'member') throw new Forbidden('Only the owner and admins of the room write system messages')
     const { roomId } = room

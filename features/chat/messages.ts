@@ -12,6 +12,12 @@ const content = z.string().min(1)
 
 export const messageType = z.enum(['text', 'emoji', 'sticker', 'system'])
 
+/** What an admin can set while the server runs. */
+export const config = z.object({
+  history: z.int().min(0).max(1000).optional().describe('Messages given to those who join; CHAT_HISTORY by default'),
+  messagesPerMinute: z.int().min(1).max(10_000).optional().describe('Per user and room; RATE_LIMIT_MESSAGES_PER_MINUTE by default')
+})
+
 export const requests = {
   'chat:message': {
     request: z.object({ content, messageType: messageType.default('text').describe('`system` is for the owner and admins') }),

@@ -60,9 +60,11 @@ export const adminRoutes = (gifts: Gifts): FastifyPluginAsyncZod => async functi
       body: z.object({ transactionIds: z.array(transactionId).max(10_000).optional().describe('All when left out') }).nullish(),
       response: { 200: z.object({ replayed: z.int() }) }
     }
-  }, async ({ body }) => {
-    const replayed = await gifts.replay(body?.transactionIds)
-    app.log.info({ replayed, ...(body?.transactionIds === undefined ? { all: true } : {}) }, 'admin replays dead letters')
+  }, async (request) => {
+    const { transactionIds } = request.body ?? {}
+    const before = await gifts.counts()
+    const replayed = await gifts.replay(transactionIds)
+    app.admin.audit(request, 'gifts.replay', { transactionIds: transactionIds ?? 'all', replayed, before, after: await gifts.counts() })
     return { replayed }
   })
 }

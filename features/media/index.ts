@@ -74,5 +74,6 @@ export default fp(async function media (app) {
     rooms.emit(roomId, 'audio:producerResumed', { producerId, userId }, { except: id, local: true }))
   hooks.on('media:consumerClosed', (session, consumerId) => session.send('consumer:closed', { roomId: session.roomId, consumerId }))
   hooks.on('media:speakers', (roomId, speakers) => rooms.emit(roomId, 'speaker:active', speakers, { local: true }))
+  hooks.on('feature:disabled', (name) => { if (name === 'media') sfu.releaseAll() })
   hooks.on('media:reset', (roomId, reason) => rooms.emit(roomId, 'media:reset', { reason }, { local: true }))
 }, { name: 'media', dependencies: ['rooms', 'sfu'] })

@@ -42,10 +42,12 @@ export const adminRoutes = (seats: Seats): FastifyPluginAsyncZod => async functi
 
   app.patch('/admin/rooms/:roomId/seats', {
     schema: { params, body: z.object({ seatCount: z.int().min(1).max(mostSeats) }), response: { 200: adminView } }
-  }, async ({ params: { roomId }, body: { seatCount } }) => {
+  }, async (request) => {
+    const { params: { roomId }, body: { seatCount } } = request
     const before = await view(roomId)
     await seats.resize(roomId, seatCount)
-    app.log.info({ roomId, before: before.seatCount, after: seatCount }, 'admin changed the number of seats')
-    return await view(roomId)
+    const after = await view(roomId)
+    app.admin.audit(request, 'seats.resize', { roomId, before, after })
+    return after
   })
 }

@@ -3,14 +3,14 @@ import type { z } from 'zod'
 import type { Session } from '../../plugins/sockets/session.ts'
 import { createAbsences } from './absences.ts'
 import { adminRoutes } from './admin.ts'
-import { events, joinReply, requests } from './messages.ts'
+import { config, events, joinReply, requests } from './messages.ts'
 import { createSeats, documentName } from './service.ts'
 import type { Seats } from './service.ts'
 import { difference, noSeats, seatOf, viewOf } from './state.ts'
 import type { SeatState } from './state.ts'
 import { createVoices } from './voices.ts'
 
-export { requests }
+export { config, requests }
 
 declare module 'fastify' {
   interface FastifyInstance {
@@ -19,9 +19,9 @@ declare module 'fastify' {
 }
 
 /** Seats: who may be heard, and who decides that. The rules are in decide.ts. */
-export default fp(async function seats (app) {
+export default fp<z.output<typeof config>>(async function seats (app, { graceSeconds = app.config.SEAT_GRACE_SECONDS }) {
   const { agenda, hooks, log, messages } = app
-  const service = createSeats(app)
+  const service = createSeats(app, graceSeconds * 1000)
   const voices = createVoices(app, service)
   app.decorate('seats', service)
   messages.events(events)
@@ -80,6 +80,13 @@ export default fp(async function seats (app) {
   })
   agenda.on(`document:${documentName}`, (roomId) => service.tick(roomId))
 
+  // Rooms that are there follow the rules of the moment.
+  hooks.on('feature:enabled', (name) => {
+    if (name === 'seats') for (const { roomId } of app.rooms.local()) voices.enforce(roomId, service.peek(roomId))
+  })
+  hooks.on('feature:disabled', (name) => {
+    if (name === 'seats') for (const { roomId } of app.rooms.local()) voices.release(roomId)
+  })
   hooks.on('media:produce', (roomId, session) => voices.permit(roomId, session))
   hooks.on('room:document', ({ roomId }, name, state) => { if (name === documentName) voices.enforce(roomId, state as SeatState | undefined) })
   const selfMuted = (roomId: string, session: Session, muted: boolean) => {

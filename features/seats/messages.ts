@@ -7,6 +7,11 @@ export const seatIndex = z.int().min(0)
 /** Most seats of a room (protocol.md, room:join). */
 export const mostSeats = 15
 
+/** What an admin can set while the server runs. */
+export const config = z.object({
+  graceSeconds: z.int().min(0).max(3600).optional().describe('How long a seat waits for its user after a lost connection; SEAT_GRACE_SECONDS by default')
+})
+
 const reply = z.object({ seatIndex })
 const aboutSeat = { request: z.object({ seatIndex }), reply }
 const aboutUser = { request: z.object({ userId }), reply: z.object({ userId }) }

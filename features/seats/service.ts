@@ -46,9 +46,9 @@ export interface Seats {
   tick (roomId: string): Promise<void>
 }
 
-export function createSeats (app: FastifyInstance): Seats {
-  const { agenda, config, log, rooms, sockets, store } = app
-  const graceMs = config.SEAT_GRACE_SECONDS * 1000
+/** @param graceMs how long a seat waits for its user after a lost connection */
+export function createSeats (app: FastifyInstance, graceMs: number): Seats {
+  const { agenda, log, rooms, sockets, store } = app
 
   const read = (roomId: string) => rooms.documents.change<SeatState, SeatState | undefined>(roomId, documentName, (state) => ({ result: state }))
 

@@ -16,9 +16,15 @@ export interface Voices {
   permit (roomId: string, session: Session): Promise<ProducePermit>
   /** Makes what is heard in a room on this server follow its seats. */
   enforce (roomId: string, state: SeatState | undefined): void
+  /** Takes back what seats meant for a room on this server: who was silenced by them is heard. */
+  release (roomId: string): void
 }
 
 export function createVoices ({ log, sfu }: FastifyInstance, seats: Seats): Voices {
+  function follow (change: Promise<void>, roomId: string, producerId: string): void {
+    change.catch((err: unknown) => log.debug({ err, roomId, producerId }, 'a producer went while it was muted'))
+  }
+
   return {
     async permit (roomId, session) {
       // Who was given a seat a moment ago, on another server, may be here before the news.
@@ -35,9 +41,11 @@ export function createVoices ({ log, sfu }: FastifyInstance, seats: Seats): Voic
           sfu.closeProducer(session, producerId)
           continue
         }
-        const change = isMuted(state, seat.userId) ? sfu.pauseProducer(session, 'server', producerId) : sfu.resumeProducer(session, 'server', producerId)
-        change.catch((err: unknown) => log.debug({ err, roomId, producerId }, 'a producer went while it was muted'))
+        follow(isMuted(state, seat.userId) ? sfu.pauseProducer(session, 'server', producerId) : sfu.resumeProducer(session, 'server', producerId), roomId, producerId)
       }
+    },
+    release (roomId) {
+      for (const { session, producerId } of sfu.voicesOf(roomId)) follow(sfu.resumeProducer(session, 'server', producerId), roomId, producerId)
     }
   }
 }

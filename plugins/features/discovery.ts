@@ -1,12 +1,13 @@
-import { existsSync, readdirSync } from 'node:fs'
-import { registerHooks } from 'node:module'
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import { findPackageJSON, registerHooks } from 'node:module'
 import type { ResolveFnOutput, ResolveHookContext } from 'node:module'
-import { join } from 'node:path'
+import { basename, dirname, join, sep } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
 import type { FastifyPluginAsync } from 'fastify'
+import { z } from 'zod'
 import type { RequestMap } from '../messages/routes.ts'
 
-/** A folder with a feature in it. */
+/** A feature that is there: a folder, or a package. */
 export interface FoundFeature {
   name: string
   /** Absolute path of its index file. */
@@ -15,15 +16,20 @@ export interface FoundFeature {
 
 /** What is known of a feature without running it. */
 export interface FeatureModule {
-  plugin: FastifyPluginAsync
-  /** From fastify-plugin's metadata. */
+  plugin: FastifyPluginAsync<Record<string, unknown>>
+  /** From fastify-plugin's metadata: features and parts of the kernel it builds on. */
   dependencies: readonly string[]
+  /** From the same: what those must decorate the instance with. */
+  decorators: readonly string[]
   version: string | undefined
   /** Types of the messages it answers, from its exported `requests`: known also while it is off. */
   types: readonly string[]
+  /** What can be set of it, from its exported `config`. */
+  config: z.ZodObject
 }
 
 const entries = ['index.ts', 'index.js', 'index.mjs']
+/** Folders, as URLs, in which code is loaded anew for each generation. */
 const roots = new Set<string>()
 
 /**
@@ -36,18 +42,34 @@ export function findFeatures (folders: readonly string[]): FoundFeature[] {
   for (const folder of folders) {
     if (!existsSync(folder)) continue
     for (const item of readdirSync(folder, { withFileTypes: true })) {
-      if (!item.isDirectory()) continue
+      if (!item.isDirectory() && !item.isSymbolicLink()) continue
       const file = entries.find((name) => existsSync(join(folder, item.name, name)))
       if (file !== undefined) found.set(item.name, { name: item.name, entry: join(folder, item.name, file) })
     }
-    roots.add(pathToFileURL(join(folder, '/')).href)
+    roots.add(pathToFileURL(join(folder, sep)).href)
   }
   return [...found.values()].sort((a, b) => a.name.localeCompare(b.name))
 }
 
+/**
+ * Finds a feature that is an npm package.
+ *
+ * @param name of the package; the feature is called as it is, without its scope
+ * @param from folder from which the package is looked for
+ * @throws when there is no such package
+ */
+export function findPackage (name: string, from: string): FoundFeature {
+  hookGenerations()
+  const base = pathToFileURL(join(from, 'package.json')).href
+  const resolved = resolvePackage(name, base)
+  const description = findPackageJSON(name, base) ?? fileURLToPath(resolved)
+  roots.add(pathToFileURL(join(dirname(description), sep)).href)
+  return { name: basename(name), entry: fileURLToPath(resolved) }
+}
+
 // A module is loaded once per URL. A generation is part of the URL of a
 // feature's entry, and this hook hands it on to all that the feature imports
-// from under a features folder; everything else is shared.
+// from its own folder or package; everything else is shared.
 let hooked = false
 function hookGenerations (): void {
   if (hooked) return
@@ -56,10 +78,16 @@ function hookGenerations (): void {
     resolve (specifier, context, nextResolve) {
       const generation = /[?&]gen=(\d+)/.exec(context.parentURL ?? '')?.[1]
       const resolved = resolveFrom(specifier, context, nextResolve, generation !== undefined)
-      if (generation === undefined || /[?&]gen=/.test(resolved.url) || ![...roots].some((root) => resolved.url.startsWith(root))) return resolved
+      if (generation === undefined || /[?&]gen=/.test(resolved.url) || !isReloaded(resolved.url)) return resolved
       return { ...resolved, url: `${resolved.url}?gen=${generation}` }
     }
   })
+}
+
+/** Whether a file is a feature's own; the packages it uses are not. */
+function isReloaded (url: string): boolean {
+  for (const root of roots) if (url.startsWith(root) && !url.slice(root.length).includes('node_modules/')) return true
+  return false
 }
 
 /** A feature outside the checkout finds the server's packages, unless it has its own. */
@@ -72,7 +100,39 @@ function resolveFrom (specifier: string, context: ResolveHookContext, next: (spe
   }
 }
 
+/** @returns the URL of what `import name` would load in a module at `base` */
+function resolvePackage (name: string, base: string): string {
+  let url: string | undefined
+  // import.meta.resolve looks from this file; the hook puts the other place in.
+  const hook = registerHooks({
+    resolve (specifier, context, nextResolve) {
+      if (specifier !== name) return nextResolve(specifier, context)
+      const resolved = nextResolve(specifier, { ...context, parentURL: base })
+      url = resolved.url
+      return resolved
+    }
+  })
+  try {
+    return url ?? import.meta.resolve(name)
+  } finally {
+    hook.deregister()
+  }
+}
+
+/** @returns the version of the package that a file belongs to */
+function versionOf (entry: string): string | undefined {
+  const file = findPackageJSON(pathToFileURL(entry))
+  // Node gives the file itself where no package has it.
+  return file === undefined || basename(file) !== 'package.json' ? undefined : (JSON.parse(readFileSync(file, 'utf8')) as { version?: string }).version
+}
+
 const metaSymbol = Symbol.for('plugin-meta')
+
+interface PluginMeta {
+  name?: string
+  dependencies?: string[]
+  decorators?: { fastify?: string[] }
+}
 
 /**
  * Loads a feature's code as it is on disk now.
@@ -83,16 +143,20 @@ const metaSymbol = Symbol.for('plugin-meta')
 export async function importFeature (feature: FoundFeature, generation: number): Promise<FeatureModule> {
   hookGenerations()
   const module = await import(`${pathToFileURL(feature.entry).href}?gen=${generation}`) as {
-    default?: FastifyPluginAsync & { [metaSymbol]?: { name?: string, dependencies?: string[] } }
+    default?: FastifyPluginAsync<Record<string, unknown>> & { [metaSymbol]?: PluginMeta }
     requests?: RequestMap
+    config?: z.ZodObject
     version?: string
   }
   const plugin = module.default
-  if (typeof plugin !== 'function') throw new Error(`${fileURLToPath(pathToFileURL(feature.entry))} does not export a plugin as its default`)
+  if (typeof plugin !== 'function') throw new Error(`${feature.entry} does not export a plugin as its default`)
+  const meta = plugin[metaSymbol]
   return {
     plugin,
-    dependencies: plugin[metaSymbol]?.dependencies ?? [],
-    version: module.version,
-    types: Object.keys(module.requests ?? {})
+    dependencies: meta?.dependencies ?? [],
+    decorators: meta?.decorators?.fastify ?? [],
+    version: module.version ?? versionOf(feature.entry),
+    types: Object.keys(module.requests ?? {}),
+    config: module.config ?? z.object({})
   }
 }

@@ -18,6 +18,19 @@ export function inOrder (dependencies: ReadonlyMap<string, readonly string[]>): 
 }
 
 /**
+ * @param dependencies what each depends on
+ * @returns those that depend on one, directly or not, each before those it depends on
+ */
+export function dependentsOf (name: string, dependencies: ReadonlyMap<string, readonly string[]>): string[] {
+  const found = new Set([name])
+  for (let before = 0; before < found.size;) {
+    before = found.size
+    for (const [other, on] of dependencies) if (on.some((one) => found.has(one))) found.add(other)
+  }
+  return inOrder(dependencies).order.filter((other) => other !== name && found.has(other)).reverse()
+}
+
+/**
  * Which features run: the defaults of the environment, changed by `FEATURES`.
  *
  * @param known names of all features there are

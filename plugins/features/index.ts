@@ -1,30 +1,40 @@
 import { resolve } from 'node:path'
 import fp from 'fastify-plugin'
-import findMyWay from 'find-my-way'
-import { routerOptions } from '../../config/router.ts'
-import { findFeatures, importFeature } from './discovery.ts'
-import type { FeatureModule, FoundFeature } from './discovery.ts'
-import { buildGeneration } from './generation.ts'
-import type { Generation } from './generation.ts'
-import { chooseFeatures, inOrder } from './graph.ts'
+import { z } from 'zod'
+import { findFeatures, findPackage } from './discovery.ts'
+import type { FoundFeature } from './discovery.ts'
+import { chooseFeatures } from './graph.ts'
+import { createLoader } from './loader.ts'
+import type { Changed, FeatureState, Known, Rescan } from './loader.ts'
+import { createSettings } from './settings.ts'
+import { watchFeatures } from './watch.ts'
 
-export type FeatureState = 'enabled' | 'disabled' | 'failed'
+export type { Changed, FeatureState, Rescan } from './loader.ts'
 
 export interface FeatureInfo {
   name: string
+  /** `failed`: it should run and does not. */
   state: FeatureState
   version: string | undefined
+  /** Of the one that runs; 0 when none does. */
   generation: number
   dependencies: readonly string[]
+  /** Epoch milliseconds. */
   loadedAt: number | undefined
+  /** Why it does not run; or, of one that runs, why its last change could not be made. */
   error: string | undefined
   messages: readonly string[]
+  /** `GET /path`. */
   routes: readonly string[]
+  /** The settings with which it runs. */
+  config: Readonly<Record<string, unknown>>
+  /** What can be set, as JSON Schema. */
+  configSchema: Record<string, unknown>
 }
 
 /** The features there are and those that run. */
 export interface Features {
-  /** Names of those that run, in the order in which they were started. */
+  /** Names of those that run, each after those it depends on. */
   enabled (): string[]
   list (): FeatureInfo[]
   /**
@@ -33,6 +43,27 @@ export interface Features {
    * @param name in camel case for a feature with dashes
    */
   slot<T> (name: string): T | undefined
+
+  // Changes. They are made one after the other; each is made on this server,
+  // kept in the store, and then followed by all servers. One that fails has
+  // changed nothing. They throw FEATURE_NOT_FOUND, FEATURE_IN_USE,
+  // DEPENDENCY_DISABLED, FEATURE_LOAD_FAILED and, without the store, UNAVAILABLE.
+
+  /** @param cascade run what it depends on, too */
+  enable (name: string, cascade?: boolean): Promise<Changed>
+  /** @param cascade turn off what depends on it, too */
+  disable (name: string, cascade?: boolean): Promise<Changed>
+  /** Puts its code, as it is on disk now, in the place of what runs. */
+  reload (name: string): Promise<Changed>
+  /**
+   * Changes its settings, and reloads it.
+   *
+   * @param patch null takes a setting back
+   * @throws VALIDATION_FAILED also, by the feature's own schema
+   */
+  configure (name: string, patch: Readonly<Record<string, unknown>>): Promise<Changed>
+  /** Looks for features that have appeared or vanished. */
+  rescan (): Promise<Rescan>
 }
 
 declare module 'fastify' {
@@ -41,22 +72,26 @@ declare module 'fastify' {
   }
 }
 
-interface Known {
-  found: FoundFeature
-  state: FeatureState
-  imports: number
-  module?: FeatureModule
-  generation?: Generation
-  error?: Error
+declare module '../hooks.ts' {
+  interface KernelHooks {
+    /** A feature runs that did not before; not called for a reload. */
+    'feature:enabled': (name: string) => void
+    /** A feature is about to be turned off, and hears of it itself; not called for a reload. */
+    'feature:disabled': (name: string) => void
+  }
 }
 
-/** How long calls of a generation that was replaced may go on, in milliseconds. */
-const drainMs = 10_000
+declare module '../control.ts' {
+  interface ControlMessages {
+    /** The settings of features have changed. */
+    'features:changed': Record<string, never>
+  }
+}
 
 const camelCase = (name: string) => name.replace(/-([a-z0-9])/g, (_, letter: string) => letter.toUpperCase())
 
 export interface FeatureOptions {
-  /** Where features are looked for, besides FEATURES_PATH. */
+  /** Where features are looked for, besides FEATURES_PATH and FEATURES_PACKAGES. */
   featuresDir: string
 }
 
@@ -66,40 +101,49 @@ export interface FeatureOptions {
  * a whole. One that fails is reported and holds nobody up.
  */
 export default fp<FeatureOptions>(async function features (app, { featuresDir }) {
-  const folders = [featuresDir, ...app.config.FEATURES_PATH].map((folder) => resolve(folder))
-  const known = new Map<string, Known>()
-  let router = createRouter([])
+  const { config, log } = app
+  const folders = [featuresDir, ...config.FEATURES_PATH].map((folder) => resolve(folder))
 
-  const loaded = app.metrics.gauge('flylive_feature_generation', 'Generation of each feature that runs; 0 when it does not', ['feature'])
+  function find (): FoundFeature[] {
+    const packages = config.FEATURES_PACKAGES.flatMap((name) => {
+      try {
+        return [findPackage(name, process.cwd())]
+      } catch (err) {
+        log.error({ err, package: name }, 'a package that FEATURES_PACKAGES names is not there')
+        return []
+      }
+    })
+    return [...findFeatures(folders).filter(({ name }) => !packages.some((other) => other.name === name)), ...packages]
+  }
 
-  const slot = (name: string) => known.get(name)?.generation?.app as unknown as Record<string, unknown> | undefined
+  const isOn = (name: string) => chooseFeatures([name], config.featureDefaults, config.FEATURES).on.has(name)
+  const loader = createLoader(app, {
+    find,
+    isOn,
+    settings: createSettings(app.store),
+    tell: () => { app.control.send('features:changed', {}) }
+  })
 
   app.decorate('features', {
-    enabled: () => [...known].filter(([, { state }]) => state === 'enabled').map(([name]) => name),
-    list: () => [...known].sort(([a], [b]) => a.localeCompare(b)).map(([name, { state, module, generation, error }]) => ({
-      name,
-      state,
-      version: module?.version,
-      generation: generation?.number ?? 0,
-      dependencies: module?.dependencies ?? [],
-      loadedAt: generation?.loadedAt,
-      error: error?.stack,
-      messages: generation?.table.routes.map((route) => route.type) ?? module?.types ?? [],
-      routes: generation?.routes.map((route) => `${route.method} ${route.url}`) ?? []
-    })),
+    enabled: () => [...loader.known].filter(([, { generation }]) => generation !== undefined).map(([name]) => name),
+    list: () => [...loader.known].sort(([a], [b]) => a.localeCompare(b)).map(([name, feature]) => describe(name, feature)),
     slot<T> (name: string) {
       const decorator = camelCase(name)
       // A feature may also have been registered on the kernel like any plugin.
-      return (slot(name)?.[decorator] ?? (app as unknown as Record<string, unknown>)[decorator]) as T | undefined
-    }
+      const from = loader.known.get(name)?.generation?.app ?? app
+      return (from as unknown as Record<string, unknown>)[decorator] as T | undefined
+    },
+    enable: (name, cascade = false) => loader.enable(name, cascade),
+    disable: (name, cascade = false) => loader.disable(name, cascade),
+    reload: (name) => loader.reload(name),
+    configure: (name, patch) => loader.configure(name, patch),
+    rescan: () => loader.rescan()
   } satisfies Features)
 
   // The kernel can't get new routes once it runs, so what it does not know is
   // handed to the feature that does.
   app.addHook('onRequest', (request, reply, done) => {
-    if (!request.is404) return done()
-    const match = router.find(request.method as never, request.url.split('?')[0] ?? '/')
-    const generation = match?.store as Generation | undefined
+    const generation = request.is404 ? loader.router.find(request.method, request.url) : undefined
     if (!generation) return done()
     reply.hijack()
     for (const [header, value] of Object.entries(reply.getHeaders())) {
@@ -108,110 +152,37 @@ export default fp<FeatureOptions>(async function features (app, { featuresDir })
     generation.app.routing(request.raw, reply.raw)
   })
 
-  /**
-   * Builds a feature anew and puts it in the place of what ran before; on
-   * failure nothing has changed.
-   *
-   * @param imported its code, where that has just been loaded
-   */
-  async function load (name: string, imported?: FeatureModule): Promise<void> {
-    const feature = known.get(name)
-    if (!feature) throw new Error(`There is no feature ${name}`)
-    const module = imported ?? await importFeature(feature.found, ++feature.imports)
-    const generation = await buildGeneration(app, { name, number: feature.imports, module }, slot, (other) => known.get(other)?.generation?.provides)
-    const old = feature.generation
-    let replaced
-    try {
-      const next = createRouter([...running(name), generation])
-      replaced = app.messages.install(name, generation.table)
-      router = next
-    } catch (error) {
-      await generation.app.close()
-      throw error
-    }
-    app.hooks.install(name, generation.hooks)
-    app.agenda.install(name, generation.jobs)
-    Object.assign(feature, { state: 'enabled', module, generation, error: undefined })
-    loaded.set({ feature: name }, generation.number)
-    if (old) await retire(old, replaced)
-  }
+  await loader.start()
+  for (const name of chooseFeatures([...loader.known.keys()], config.featureDefaults, config.FEATURES).unknown) log.warn({ feature: name, folders }, 'FEATURES names a feature that is not there')
+  log.info({ enabled: app.features.enabled().join(', ') }, 'features')
 
-  /** Takes a feature out of service. */
-  async function unload (name: string): Promise<void> {
-    const feature = known.get(name)
-    const old = feature?.generation
-    if (!feature || !old) return
-    router = createRouter(running(name))
-    const replaced = app.messages.install(name, undefined)
-    app.hooks.install(name, [])
-    app.agenda.install(name, new Map())
-    app.messages.disable(name, old.table.routes.map((route) => route.type))
-    delete feature.generation
-    feature.state = 'disabled'
-    loaded.set({ feature: name }, 0)
-    await retire(old, replaced)
-  }
-
-  /** Lets what runs in a replaced generation end, then closes it. */
-  async function retire (old: Generation, calls: { idle (): Promise<void> }): Promise<void> {
-    const deadline = Date.now() + drainMs
-    const timeout = new Promise<void>((resolve) => setTimeout(resolve, drainMs).unref())
-    await Promise.race([calls.idle(), timeout])
-    while (old.running > 0 && Date.now() < deadline) await new Promise((resolve) => setTimeout(resolve, 5))
-    await old.app.close()
-  }
-
-  function running (except: string): Generation[] {
-    return [...known.values()].flatMap(({ found, generation }) => generation && found.name !== except ? [generation] : [])
-  }
-
-  function failed (feature: Known, error: unknown): void {
-    feature.state = 'failed'
-    feature.error = error instanceof Error ? error : new Error(String(error))
-    app.log.error({ err: error, feature: feature.found.name }, 'a feature could not be loaded')
-    loaded.set({ feature: feature.found.name }, 0)
-    if (feature.module) app.messages.disable(feature.found.name, feature.module.types)
-  }
-
-  for (const found of findFeatures(folders)) known.set(found.name, { found, state: 'disabled', imports: 0 })
-  const { on, unknown } = chooseFeatures([...known.keys()], app.config.featureDefaults, app.config.FEATURES)
-  for (const name of unknown) app.log.warn({ feature: name, folders }, 'FEATURES names a feature that is not there')
-
-  const dependencies = new Map<string, readonly string[]>()
-  for (const [name, feature] of known) {
-    loaded.set({ feature: name }, 0)
-    try {
-      feature.module = await importFeature(feature.found, ++feature.imports)
-      if (on.has(name)) dependencies.set(name, feature.module.dependencies)
-      else app.messages.disable(name, feature.module.types)
-    } catch (error) {
-      if (on.has(name)) failed(feature, error)
-      else feature.error = error instanceof Error ? error : new Error(String(error))
-    }
-  }
-  const { order, circular } = inOrder(dependencies)
-  for (const name of circular) failed(known.get(name) as Known, new Error(`The feature ${name} depends on itself`))
-  for (const name of order) {
-    await load(name, known.get(name)?.module).catch((error: unknown) => failed(known.get(name) as Known, error))
-    // Later ones are listed, and closed, after those they depend on.
-    const feature = known.get(name) as Known
-    known.delete(name)
-    known.set(name, feature)
-  }
-  app.log.info({ enabled: app.features.enabled().join(', ') }, 'features')
+  const follow = () => { loader.reconcile().catch((err: unknown) => log.warn({ err }, 'the settings of features cannot be read')) }
+  app.control.on('features:changed', follow)
+  app.bus.onHealed(follow)
+  const watcher = config.FEATURES_WATCH ? await watchFeatures(folders, (names) => loader.touched(names), log) : undefined
 
   app.addHook('onClose', async () => {
-    for (const name of app.features.enabled().reverse()) await unload(name)
+    await watcher?.close()
+    await loader.stop()
   })
 }, {
   name: 'features',
   dependencies: ['config', 'errors', 'metrics', 'hooks', 'messages', 'store', 'agenda', 'bus', 'control', 'sockets', 'rooms', 'sfu', 'drain', 'admin', 'http']
 })
 
-function createRouter (generations: readonly Generation[]) {
-  const router = findMyWay({ ...routerOptions, ignoreTrailingSlash: false })
-  for (const generation of generations) {
-    for (const { method, url } of generation.routes) router.on(method as never, url, () => {}, generation)
+function describe (name: string, { state, module, generation, error }: Known): FeatureInfo {
+  const code = generation?.module ?? module
+  return {
+    name,
+    state,
+    version: code?.version,
+    generation: generation?.number ?? 0,
+    dependencies: code?.dependencies ?? [],
+    loadedAt: generation?.loadedAt,
+    error: error?.message,
+    messages: code?.types ?? [],
+    routes: generation?.routes.map(({ method, url }) => `${method} ${url}`) ?? [],
+    config: generation?.config ?? {},
+    configSchema: code ? z.toJSONSchema(code.config, { io: 'input', unrepresentable: 'any' }) : {}
   }
-  return router
 }

@@ -2,6 +2,8 @@ import fp from 'fastify-plugin'
 import { FeatureDisabled, toWire, UnknownType, validationFailed } from '../errors/codes.ts'
 import type { Session } from '../sockets/session.ts'
 import { eventText, textFrame } from '../sockets/frames.ts'
+import { createCalls } from './calls.ts'
+import type { Calls } from './calls.ts'
 import { createRateLimits } from './limits.ts'
 import type { RateLimits } from './limits.ts'
 import { parseFrame } from './parse.ts'
@@ -10,14 +12,16 @@ import type { EventMap, MessageContext, MessageRegistrar, MessageRoute, MessageT
 
 export interface Messages extends MessageRegistrar {
   limits: RateLimits
+  /** @returns whose a type of message is */
+  ownerOf (type: string): string | undefined
   /**
    * Replaces all that an owner registered by a new table, at once. Calls of the
    * old one that are running go on.
    *
-   * @returns the calls of the old table: how many run, and a promise of their end
-   * @throws when a type or event belongs to another owner; then nothing is changed
+   * @param calls where the calls of the new table are counted
+   * @throws when a type belongs to another owner; then nothing is changed
    */
-  install (owner: string, table: MessageTable | undefined): { running (): number, idle (): Promise<void> }
+  install (owner: string, table: MessageTable | undefined, calls?: Calls): void
   /** Makes the messages of a socket wait, in their order, until `until` is settled. */
   hold (session: Session, until: Promise<unknown>): void
   /** Types to be answered FEATURE_DISABLED, by the feature they belong to. */
@@ -35,8 +39,7 @@ declare module 'fastify' {
 interface Installed {
   owner: string
   table: MessageTable
-  running: number
-  idle: (() => void)[]
+  calls: Calls
 }
 
 // Seconds. Most messages take well under a millisecond; the upper end shows a
@@ -59,7 +62,7 @@ export default fp(async function messages (app) {
   const outcomes = app.metrics.counter('flylive_socket_events_total', 'Messages handled, by type and outcome (ok or the error code)', ['event', 'status'])
   const latency = app.metrics.histogram('flylive_socket_event_latency_seconds', 'Time from a message to its reply, by type', ['event'], latencyBuckets)
 
-  function install (owner: string, table: MessageTable | undefined) {
+  function install (owner: string, table: MessageTable | undefined, calls = createCalls()) {
     const old = owners.get(owner)
     for (const { type } of table?.routes ?? []) {
       const other = byType.get(type)
@@ -68,18 +71,11 @@ export default fp(async function messages (app) {
     for (const { type } of old?.table.routes ?? []) byType.delete(type)
     owners.delete(owner)
     if (table) {
-      const installed: Installed = { owner, table, running: 0, idle: [] }
+      const installed: Installed = { owner, table, calls }
       owners.set(owner, installed)
       for (const route of table.routes) {
         byType.set(route.type, { route, installed })
         disabled.delete(route.type)
-      }
-    }
-    return {
-      running: () => old?.running ?? 0,
-      idle: async () => {
-        if (!old || old.running === 0) return
-        await new Promise<void>((resolve) => old.idle.push(resolve))
       }
     }
   }
@@ -88,8 +84,7 @@ export default fp(async function messages (app) {
     const begin = performance.now()
     const message = parseFrame(text)
     const { id, type } = message
-    const known = type === undefined ? undefined : byType.get(type)
-    const label = known ? known.route.type : 'unknown'
+    const label = type !== undefined && byType.has(type) ? type : 'unknown'
     const afterReply: (() => void)[] = []
 
     const answer = (status: string, text: string) => {
@@ -105,16 +100,13 @@ export default fp(async function messages (app) {
     }
 
     if (message.error) return fail(message.error)
-    if (!known) {
-      const feature = disabled.get(message.type)
-      return fail(feature === undefined ? new UnknownType(message.type) : new FeatureDisabled(feature))
-    }
 
-    const { route, installed } = known
     const run = async () => {
-      installed.running++
       try {
-        const reply = await handle(session, route, message.data, afterReply, about(session, id, type))
+        // Looked up when it starts: its feature may be replaced while it waits.
+        const known = byType.get(message.type)
+        if (!known) throw notAnswered(message.type)
+        const reply = await known.installed.calls.run(() => handle(session, known.route, message.data, afterReply, about(session, id, type)))
         if (id === undefined) {
           outcomes.inc({ event: label, status: 'ok' })
           latency.observe({ event: label }, (performance.now() - begin) / 1000)
@@ -124,8 +116,6 @@ export default fp(async function messages (app) {
         }
       } catch (error) {
         fail(error)
-      } finally {
-        if (--installed.running === 0) for (const fn of installed.idle.splice(0)) fn()
       }
     }
 
@@ -133,7 +123,12 @@ export default fp(async function messages (app) {
     // behind it until it is answered.
     const barrier = barriers.get(session)
     const started = barrier ? barrier.then(run) : run()
-    if (route.exclusive === true) hold(session, started)
+    if (byType.get(message.type)?.route.exclusive === true) hold(session, started)
+  }
+
+  function notAnswered (type: string): Error {
+    const feature = disabled.get(type)
+    return feature === undefined ? new UnknownType(type) : new FeatureDisabled(feature)
   }
 
   async function handle (session: Session, route: MessageRoute, data: unknown, afterReply: (() => void)[], tags: object): Promise<unknown> {
@@ -175,6 +170,7 @@ export default fp(async function messages (app) {
       kernel.events(events)
       install('kernel', kernel.table)
     },
+    ownerOf: (type) => byType.get(type)?.installed.owner,
     install,
     hold,
     disable (feature, types) {

@@ -63,13 +63,18 @@ export interface MessageTable {
   events: EventMap
 }
 
-/** Collects what is registered, to be installed at once later. */
-export function createMessageRecorder (): MessageRegistrar & { table: { routes: MessageRoute[], events: Record<string, z.ZodType> } } {
+/**
+ * Collects what is registered, to be installed at once later.
+ *
+ * @param claim called for each type before it is taken; throws where it must not be
+ */
+export function createMessageRecorder (claim: (type: string) => void = () => {}): MessageRegistrar & { table: { routes: MessageRoute[], events: Record<string, z.ZodType> } } {
   const table: { routes: MessageRoute[], events: Record<string, z.ZodType> } = { routes: [], events: {} }
   return {
     table,
     on (type, options, handler) {
       if (table.routes.some((route) => route.type === type)) throw new Error(`The message type ${type} is registered twice`)
+      claim(type)
       const request = options.room === false ? options.request : options.request.extend({ roomId: roomId.optional() })
       table.routes.push({ ...options, request, type, handler: handler as MessageRoute['handler'] })
     },

@@ -50,5 +50,7 @@ export const events = {
   'room:userLeft': z.object({ roomId, userId }),
   'room:presence': z.object({ roomId, count: z.int(), joined: z.array(profile), left: z.array(userId) }),
   'room:closed': z.object({ roomId, reason: closeReason, timestamp: z.int() }),
-  'server:draining': z.object({ deadline: z.int().describe('When open sessions are closed, epoch milliseconds') })
+  'server:draining': z.object({ deadline: z.int().describe('When open sessions are closed, epoch milliseconds') }),
+  'feature:enabled': z.object({ name: z.string() }).describe('Its messages are answered now, also in rooms that were there before: join again to be told what it adds'),
+  'feature:disabled': z.object({ name: z.string() }).describe('Its messages are refused from now on (FEATURE_DISABLED)')
 } satisfies EventMap

@@ -60,6 +60,8 @@ export interface Sfu {
   pauseConsumer (session: Session, consumerId: string): Promise<void>
   /** @returns whether the producer is silent now, so that nothing will be heard yet */
   resumeConsumer (session: Session, consumerId: string): Promise<{ deferred: boolean }>
+  /** Closes all that every socket has: there is no audio any more. */
+  releaseAll (): void
 }
 
 declare module 'fastify' {
@@ -376,6 +378,10 @@ export function createSfu (app: FastifyInstance, pool: () => WorkerPool): SfuKee
       await consumer.resume()
       return { deferred: consumer.producerPaused }
     }),
+
+    releaseAll () {
+      for (const { session } of [...peers.values()]) release(session)
+    },
 
     release,
 

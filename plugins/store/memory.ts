@@ -226,6 +226,11 @@ export function createMemoryStore (dataDir: string): Store {
     async setNote (book, key, text) {
       notes.set(book, key, text)
     },
+    async swapNote (book, key, expected, text) {
+      if (notes.get(book, key) !== expected) return false
+      notes.set(book, key, text)
+      return true
+    },
     async getNote (book, key) {
       return notes.get(book, key)
     },

@@ -17,6 +17,7 @@ declare module 'ioredis' {
     msabSwapDocument (...args: (string | number)[]): Result<[] | [epoch: string, current: string] | null, Context>
     msabRestoreDocuments (...args: (string | number)[]): Result<string[] | null, Context>
     msabTakeDueJobs (...args: (string | number)[]): Result<string[], Context>
+    msabSwapNote (...args: (string | number)[]): Result<number, Context>
     msabSettleJob (...args: (string | number)[]): Result<number, Context>
     msabReplaceShare (...args: (string | number)[]): Result<[string[], (string | null)[], number, number], Context>
   }
@@ -76,6 +77,7 @@ export function createRedisStore (redis: Redis, nodeId: string): Store {
   redis.defineCommand('msabAppendLog', { numberOfKeys: 2, lua: scripts.appendLog })
   redis.defineCommand('msabSwapDocument', { numberOfKeys: 2, lua: scripts.swapDocument })
   redis.defineCommand('msabRestoreDocuments', { numberOfKeys: 2, lua: scripts.restoreDocuments })
+  redis.defineCommand('msabSwapNote', { numberOfKeys: 1, lua: scripts.swapNote })
   redis.defineCommand('msabTakeDueJobs', { numberOfKeys: 2, lua: scripts.takeDueJobs })
   redis.defineCommand('msabSettleJob', { numberOfKeys: 2, lua: scripts.settleJob })
 
@@ -255,6 +257,9 @@ export function createRedisStore (redis: Redis, nodeId: string): Store {
     async setNote (book, key, text) {
       if (text === undefined) await redis.hdel(notesKey(book), key)
       else await redis.hset(notesKey(book), key, text)
+    },
+    async swapNote (book, key, expected, text) {
+      return await redis.msabSwapNote(notesKey(book), key, text, ...(expected === undefined ? [] : [expected])) === 1
     },
     async getNote (book, key) {
       return await redis.hget(notesKey(book), key) ?? undefined

@@ -211,6 +211,13 @@ end
 return redis.call('HGETALL', KEYS[2])
 `
 
+/** KEYS notes — ARGV key text [expected] */
+export const swapNote = `
+if redis.call('HGET', KEYS[1], ARGV[1]) ~= (ARGV[3] or false) then return 0 end
+redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
+return 1
+`
+
 /**
  * KEYS due held — ARGV now limit until
  *

@@ -204,6 +204,13 @@ export interface Store {
 
   /** Remembers a short text by its key, also over a crash; undefined forgets it. */
   setNote (book: string, key: string, text: string | undefined): Promise<void>
+  /**
+   * Changes a note that several may change at once.
+   *
+   * @param expected what it must be now; undefined where there must be none
+   * @returns whether it was, and the note is changed
+   */
+  swapNote (book: string, key: string, expected: string | undefined, text: string): Promise<boolean>
   getNote (book: string, key: string): Promise<string | undefined>
   /** @returns the keys of a book */
   listNotes (book: string): Promise<string[]>

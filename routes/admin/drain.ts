@@ -10,8 +10,9 @@ export default (async function drain (app) {
       body: z.object({ deadlineSeconds: z.number().min(0).max(3600) }),
       response: { 200: z.object({ result: z.enum(['empty', 'deadline']), sessions: z.int() }) }
     }
-  }, async ({ body: { deadlineSeconds } }) => {
-    app.log.info({ deadlineSeconds }, 'admin drains this server')
+  }, async (request) => {
+    const { deadlineSeconds } = request.body
+    app.admin.audit(request, 'server.drain', { deadlineSeconds, before: { draining: app.drain.draining }, after: { draining: true } })
     const result = await app.drain.begin(deadlineSeconds)
     return { result, sessions: app.sockets.size }
   })

@@ -104,10 +104,12 @@ export default (async function rooms (app) {
 
   app.post('/admin/rooms/:roomId/close', {
     schema: { params, body: z.object({ reason: closeReason.default('closed_by_admin') }).nullish(), response: { 204: z.null() } }
-  }, async ({ params: { roomId }, body }, reply) => {
-    const reason = body?.reason ?? 'closed_by_admin'
+  }, async (request, reply) => {
+    const { params: { roomId } } = request
+    const reason = request.body?.reason ?? 'closed_by_admin'
+    const before = await app.store.getRoom(roomId)
     if (!await app.rooms.close(roomId, reason)) throw new RoomNotFound(roomId)
-    app.log.info({ roomId, reason }, 'admin closed a room')
+    app.admin.audit(request, 'room.close', { roomId, reason, before, after: null })
     return reply.code(204).send(null)
   })
 
@@ -117,18 +119,21 @@ export default (async function rooms (app) {
       body: z.object({ userId, banSeconds: z.number().min(0).max(longestBanSeconds).optional() }),
       response: { 204: z.null() }
     }
-  }, async ({ params: { roomId }, body: { userId, banSeconds = 0 } }, reply) => {
+  }, async (request, reply) => {
+    const { params: { roomId }, body: { userId, banSeconds = 0 } } = request
     if (!await app.store.getRoom(roomId)) throw new RoomNotFound(roomId)
-    await app.rooms.kick(roomId, userId, banSeconds > 0 ? Date.now() + Math.ceil(banSeconds * 1000) : undefined)
-    app.log.info({ roomId, userId, banSeconds }, 'admin kicked a user')
+    const bannedUntil = banSeconds > 0 ? Date.now() + Math.ceil(banSeconds * 1000) : undefined
+    await app.rooms.kick(roomId, userId, bannedUntil)
+    app.admin.audit(request, 'room.kick', { roomId, userId, after: { bannedUntil: bannedUntil ?? null } })
     return reply.code(204).send(null)
   })
 
   app.delete('/admin/rooms/:roomId/bans/:userId', {
     schema: { params: z.object({ roomId, userId: z.string().min(1).max(128) }), response: { 204: z.null() } }
-  }, async ({ params: { roomId, userId } }, reply) => {
-    await app.store.unban(roomId, userKeyOf(userId))
-    app.log.info({ roomId, userId }, 'admin lifted a ban')
+  }, async (request, reply) => {
+    const { params: { roomId, userId } } = request
+    const banned = await app.store.unban(roomId, userKeyOf(userId))
+    app.admin.audit(request, 'room.unban', { roomId, userId, before: { banned }, after: { banned: false } })
     return reply.code(204).send(null)
   })
 }) satisfies FastifyPluginAsyncZod

@@ -254,6 +254,7 @@ t.test('a Redis that is gone', async (t) => {
     setMark: () => store.setMark('a', Date.now() + 1000),
     hasMarks: () => store.hasMarks(['a']),
     setNote: () => store.setNote('b', 'k', 'x'),
+    swapNote: () => store.swapNote('b', 'k', undefined, 'x'),
     getNote: () => store.getNote('b', 'k'),
     listNotes: () => store.listNotes('b'),
     scheduleJob: () => store.scheduleJob('a', 'k', 1),

@@ -1,0 +1,64 @@
+/**
+ * The calls of one owner that run now. They are let finish when it is
+ * replaced, and are ended where they take too long.
+ */
+export interface Calls {
+  readonly running: number
+  /**
+   * Counts a call until it is done.
+   *
+   * @returns what the call returns; a promise of it is rejected early by `end()`
+   * @throws what the call throws
+   */
+  run<T> (call: () => T): T
+  /**
+   * Counts a call of which only its end is known.
+   *
+   * @param ended called by `end()`, where the call still runs then
+   * @returns to be called when it is done
+   */
+  begin (ended: (error: Error) => void): () => void
+  /** @returns when no call runs any more */
+  idle (): Promise<void>
+  /** Makes the calls that still run fail: what they answer after that is not heard. */
+  end (error: Error): void
+}
+
+export function createCalls (): Calls {
+  const running = new Set<{ ended: (error: Error) => void }>()
+  const waiting: (() => void)[] = []
+
+  function done (call: { ended: (error: Error) => void }): void {
+    if (running.delete(call) && running.size === 0) for (const fn of waiting.splice(0)) fn()
+  }
+
+  function begin (ended: (error: Error) => void): () => void {
+    const call = { ended }
+    running.add(call)
+    return () => done(call)
+  }
+
+  return {
+    get running () {
+      return running.size
+    },
+    begin,
+    run (call) {
+      const result = call()
+      if (!(result instanceof Promise)) return result
+      const { promise, resolve, reject } = Promise.withResolvers()
+      const done = begin(reject)
+      result.then(resolve, reject).finally(done)
+      return promise as typeof result
+    },
+    async idle () {
+      if (running.size > 0) await new Promise<void>((resolve) => waiting.push(resolve))
+    },
+    end (error) {
+      for (const call of [...running]) {
+        call.ended(error)
+        done(call)
+      }
+    }
+  }
+}

@@ -1,0 +1,77 @@
+import type { FastifyPluginAsyncZod } from 'fastify-type-provider-zod'
+import { z } from 'zod'
+import { FeatureNotFound } from '../../plugins/features/errors.ts'
+
+const params = z.object({ name: z.string().min(1).max(128) })
+const querystring = z.object({
+  cascade: z.stringbool({ error: 'must be true or false' }).default(false).describe('Take along what it depends on, or what depends on it')
+})
+const names = z.array(z.string())
+
+const feature = z.object({
+  name: z.string(),
+  state: z.enum(['enabled', 'disabled', 'failed']).describe('`failed`: it should run and does not'),
+  version: z.string().nullable(),
+  generation: z.int().describe('Of the one that runs; 0 when none does'),
+  dependencies: names,
+  loadedAt: z.int().nullable().describe('Epoch milliseconds'),
+  error: z.string().nullable().describe('Why it does not run; of one that runs, why its last change could not be made'),
+  messages: names,
+  routes: names,
+  config: z.record(z.string(), z.unknown()).describe('The settings with which it runs'),
+  configSchema: z.record(z.string(), z.unknown()).describe('What can be set, as JSON Schema')
+})
+
+const changed = feature.extend({
+  changed: z.object({ enabled: names, disabled: names }).describe('What runs now that did not, and the other way round')
+})
+
+/** /admin/features: what runs, and changing it while people talk. */
+export default (async function features (app) {
+  if (!app.admin.enabled) return
+
+  const list = () => app.features.list().map(({ version, loadedAt, error, ...rest }) =>
+    ({ ...rest, dependencies: [...rest.dependencies], messages: [...rest.messages], routes: [...rest.routes], version: version ?? null, loadedAt: loadedAt ?? null, error: error ?? null }))
+  function get (name: string) {
+    const found = list().find((one) => one.name === name)
+    if (!found) throw new FeatureNotFound(name)
+    return found
+  }
+  const shortly = ({ state, generation, config }: ReturnType<typeof get>) => ({ state, generation, config })
+
+  app.get('/admin/features', { schema: { response: { 200: z.object({ features: z.array(feature) }) } } }, async () => ({ features: list() }))
+
+  for (const action of ['enable', 'disable', 'reload'] as const) {
+    app.post(`/admin/features/:name/${action}`, {
+      schema: { params, querystring, response: { 200: changed } }
+    }, async (request) => {
+      const { params: { name }, query: { cascade } } = request
+      const before = get(name)
+      const changed = await app.features[action](name, cascade)
+      const after = get(name)
+      app.admin.audit(request, `feature.${action}`, { feature: name, before: shortly(before), after: shortly(after), changed })
+      return { ...after, changed }
+    })
+  }
+
+  app.patch('/admin/features/:name/config', {
+    schema: { params, body: z.record(z.string(), z.unknown()).describe('null takes a setting back'), response: { 200: changed } }
+  }, async (request) => {
+    const { params: { name }, body } = request
+    const before = get(name)
+    const changed = await app.features.configure(name, body)
+    const after = get(name)
+    app.admin.audit(request, 'feature.configure', { feature: name, before: shortly(before), after: shortly(after) })
+    return { ...after, changed }
+  })
+
+  app.post('/admin/features/rescan', {
+    schema: {
+      response: { 200: z.object({ added: names, removed: names, failed: z.record(z.string(), z.string()), features: z.array(feature) }) }
+    }
+  }, async (request) => {
+    const result = await app.features.rescan()
+    app.admin.audit(request, 'feature.rescan', { ...result })
+    return { ...result, features: list() }
+  })
+}) satisfies FastifyPluginAsyncZod
