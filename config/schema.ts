@@ -157,6 +157,8 @@ export const sections = {
       .describe('Settings of features by name, as JSON: {"chat":{"history":100}}. GET /admin/features tells what can be set.'),
     FEATURES_WATCH: flag.default(false)
       .describe('Reload a feature when its files change. On in development.'),
+    FEATURES_DRAIN_SECONDS: whole(0, 600).default(10)
+      .describe('How long calls that run in a feature may go on when it is replaced or turned off; then they fail with UNAVAILABLE.'),
     SEAT_GRACE_SECONDS: whole(0, 3600).default(15)
       .describe('How long a seat waits for its user after a lost connection.'),
     CHAT_HISTORY: whole(0, 1000).default(50)

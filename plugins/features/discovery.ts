@@ -24,6 +24,8 @@ export interface FeatureModule {
   version: string | undefined
   /** Types of the messages it answers, from its exported `requests`: known also while it is off. */
   types: readonly string[]
+  /** Its coded errors, from its exported `errors`: what clients are told of, besides those of the kernel. */
+  errors: Readonly<Record<string, unknown>>
   /** What can be set of it, from its exported `config`. */
   config: z.ZodObject
 }
@@ -145,6 +147,7 @@ export async function importFeature (feature: FoundFeature, generation: number):
   const module = await import(`${pathToFileURL(feature.entry).href}?gen=${generation}`) as {
     default?: FastifyPluginAsync<Record<string, unknown>> & { [metaSymbol]?: PluginMeta }
     requests?: RequestMap
+    errors?: Record<string, unknown>
     config?: z.ZodObject
     version?: string
   }
@@ -157,6 +160,7 @@ export async function importFeature (feature: FoundFeature, generation: number):
     decorators: meta?.decorators?.fastify ?? [],
     version: module.version ?? versionOf(feature.entry),
     types: Object.keys(module.requests ?? {}),
+    errors: module.errors ?? {},
     config: module.config ?? z.object({})
   }
 }

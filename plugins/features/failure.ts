@@ -46,7 +46,17 @@ function placeIn (stack: string, folder: string): Place | undefined {
 async function placeOfSyntax (feature: FoundFeature, cause: Error): Promise<Place | undefined> {
   if (!(cause instanceof SyntaxError) && (cause as { code?: unknown }).code !== 'ERR_MODULE_NOT_FOUND') return
   const { build } = await import('esbuild')
-  const problem = await build({ entryPoints: [feature.entry], bundle: true, write: false, packages: 'external', platform: 'node', format: 'esm', logLevel: 'silent', absWorkingDir: dirname(feature.entry) })
-    .then(() => undefined, (failure: { errors?: { location: { file: string, line: number } | null }[] }) => failure.errors?.[0]?.location)
+  const problem = await build({
+    entryPoints: [feature.entry],
+    absWorkingDir: dirname(feature.entry),
+    bundle: true,
+    write: false,
+    packages: 'external',
+    platform: 'node',
+    format: 'esm',
+    // As Node does: an import is followed, used or not.
+    tsconfigRaw: { compilerOptions: { verbatimModuleSyntax: true } },
+    logLevel: 'silent'
+  }).then(() => undefined, (failure: { errors?: { location: { file: string, line: number } | null }[] }) => failure.errors?.[0]?.location)
   return problem ? { file: problem.file.startsWith(sep) ? problem.file : `${dirname(feature.entry)}${sep}${problem.file}`, line: problem.line } : undefined
 }

@@ -81,7 +81,7 @@ export async function buildGeneration (kernel: FastifyInstance, plan: Generation
   useWireErrors(app)
   for (const decorator of shared) app.decorate(decorator, kernel[decorator] as never)
   if (kernel.hasDecorator('redis')) app.decorate('redis', kernel.redis)
-  app.decorate('messages', { on: messages.on, events: messages.events, limits: kernel.messages.limits } as never)
+  app.decorate('messages', { on: messages.on, events: messages.events, adds: messages.adds, limits: kernel.messages.limits } as never)
   app.decorate('hooks', {
     on: (hook, fn) => {
       const call = fn as (...args: unknown[]) => unknown

@@ -3,6 +3,7 @@ import fp from 'fastify-plugin'
 import { z } from 'zod'
 import { findFeatures, findPackage } from './discovery.ts'
 import type { FoundFeature } from './discovery.ts'
+import type { Generation } from './generation.ts'
 import { chooseFeatures } from './graph.ts'
 import { createLoader } from './loader.ts'
 import type { Changed, FeatureState, Known, Rescan } from './loader.ts'
@@ -37,6 +38,8 @@ export interface Features {
   /** Names of those that run, each after those it depends on. */
   enabled (): string[]
   list (): FeatureInfo[]
+  /** What runs now. Another generation is another object. */
+  generations (): Generation[]
   /**
    * What a running feature decorates the instance with under its own name.
    *
@@ -127,6 +130,7 @@ export default fp<FeatureOptions>(async function features (app, { featuresDir })
   app.decorate('features', {
     enabled: () => [...loader.known].filter(([, { generation }]) => generation !== undefined).map(([name]) => name),
     list: () => [...loader.known].sort(([a], [b]) => a.localeCompare(b)).map(([name, feature]) => describe(name, feature)),
+    generations: () => [...loader.known.values()].flatMap(({ generation }) => generation ?? []),
     slot<T> (name: string) {
       const decorator = camelCase(name)
       // A feature may also have been registered on the kernel like any plugin.

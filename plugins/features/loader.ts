@@ -69,8 +69,6 @@ export interface LoaderOptions {
   tell: () => void
 }
 
-/** How long calls of a generation that was replaced may go on, in milliseconds. */
-const drainMs = 10_000
 /** Each loaded generation of code stays in memory, some 70 KB: from here on a restart is advised. */
 const manyImports = 300
 
@@ -237,7 +235,7 @@ export function createLoader (app: FastifyInstance, { find, isOn, settings, tell
     const deadline = setTimeout(() => {
       log.warn({ feature: name, calls: calls.running }, 'calls of the generation that was replaced are ended')
       calls.end(unavailable(`The feature ${name} was replaced meanwhile`))
-    }, drainMs)
+    }, app.config.FEATURES_DRAIN_SECONDS * 1000)
     await calls.idle()
     clearTimeout(deadline)
     await app.close().catch((err: unknown) => log.error({ err, feature: name }, 'a replaced generation does not close'))

@@ -17,23 +17,26 @@ export interface RateLimits {
  *   server counts alone: a limit must not become an outage
  */
 export function createRateLimits (redis: Redis | undefined): RateLimits {
-  const limiters = new Map<string, RateLimiterMemory | RateLimiterRedis>()
+  const limiters = new Map<string, { here: RateLimiterMemory, limiter: RateLimiterMemory | RateLimiterRedis }>()
 
-  function limiter (name: string, perMinute: number) {
-    const id = `${name}:${perMinute}`
-    const known = limiters.get(id)
-    if (known) return known
+  function limiterOf (name: string, perMinute: number) {
+    const known = limiters.get(name)
+    if (known) {
+      // It may have been changed; what was counted counts.
+      known.here.points = known.limiter.points = perMinute
+      return known.limiter
+    }
     const options = { points: perMinute, duration: 60, keyPrefix: `ratelimit:${name}` }
     const here = new RateLimiterMemory(options)
-    const made = redis ? new RateLimiterRedis({ ...options, storeClient: redis, insuranceLimiter: here }) : here
-    limiters.set(id, made)
-    return made
+    const limiter = redis ? new RateLimiterRedis({ ...options, storeClient: redis, insuranceLimiter: here }) : here
+    limiters.set(name, { here, limiter })
+    return limiter
   }
 
   return {
     async consume (name, key, perMinute) {
       try {
-        await limiter(name, perMinute).consume(key)
+        await limiterOf(name, perMinute).consume(key)
       } catch (reason) {
         if (reason instanceof RateLimiterRes) throw rateLimited(reason.msBeforeNext)
         throw reason

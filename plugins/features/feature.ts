@@ -1,0 +1,129 @@
+// What features are written against, as `flylive-audio-server/feature`. What is
+// here stays as it is from one minor version to the next (test/types holds it to
+// that); whatever else the server is made of may change any day.
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { FastifyBaseLogger, FastifyInstance, FastifyPluginAsync, RawServerDefault } from 'fastify'
+import type { ZodTypeProvider } from 'fastify-type-provider-zod'
+import type { z } from 'zod'
+import type { Config } from '../../config/load.ts'
+import type { Admin } from '../admin/index.ts'
+import type { AgendaRegistrar } from '../agenda.ts'
+import type { Bus } from '../bus/bus.ts'
+import type { Control } from '../control.ts'
+import type { Drain } from '../drain.ts'
+import type { HookRegistrar } from '../hooks.ts'
+import type { EventMap, MessageRegistrar, RequestMap } from '../messages/routes.ts'
+import type { Metrics } from '../metrics.ts'
+import type { Rooms } from '../rooms/rooms.ts'
+import type { Sfu } from '../sfu/sfu.ts'
+import type { Sockets } from '../sockets/index.ts'
+import type { Store } from '../store/store.ts'
+import type { Features } from './index.ts'
+// It declares hooks.
+import type {} from '../health.ts'
+
+/** What the kernel gives a feature, by the name under which it is on the instance. */
+export interface FeatureSurface {
+  /** The environment, checked and completed (config/schema.ts). A feature's own settings are its options. */
+  config: Readonly<Config>
+  /** Name of this server. */
+  nodeId: string
+  /** Counters, gauges and histograms. A metric of the same name is the same one after a reload. */
+  metrics: Metrics
+  /** Requests and events: schemas, limits, handlers. Withdrawn with the feature. */
+  messages: MessageRegistrar
+  /** What the kernel tells and asks (`KernelHooks`). Withdrawn with the feature. */
+  hooks: HookRegistrar
+  /** What is to be done later, by one server, also when this one dies. Handlers are withdrawn with the feature. */
+  agenda: AgendaRegistrar
+  /** Orders between servers. Handlers are withdrawn with the feature. */
+  control: Control
+  /** Messages between servers, in one order for all. Begin channels with the feature's name, and unsubscribe in onClose. */
+  bus: Pick<Bus, 'publish' | 'subscribe' | 'unsubscribe'>
+  /** Who is in which room, with which rights; events to everybody in a room; documents that many change at once. */
+  rooms: Pick<Rooms, 'size' | 'get' | 'local' | 'ofSession' | 'documents' | 'roleOf' | 'ownerOf' | 'touch' | 'emit' | 'emitLogged' | 'close' | 'kick'>
+  /** Connections of this server; events to a user's sockets on any. */
+  sockets: Pick<Sockets, 'size' | 'get' | 'all' | 'ofUser' | 'toUser' | 'broadcast'>
+  /** Audio: transports, producers, consumers, who speaks. */
+  sfu: Omit<Sfu, 'releaseAll' | 'workers'>
+  /**
+   * What servers must agree on and what outlives a process. Books, keys and
+   * marks are of all features: begin them with the feature's name.
+   */
+  store: Pick<Store,
+    'kind' | 'claim' |
+    'setNote' | 'swapNote' | 'getNote' | 'listNotes' |
+    'setMark' | 'hasMarks' |
+    'readLog' |
+    'getRoom' | 'listRooms' | 'getParticipants' | 'getMembers' | 'getSessions'>
+  /** Other features that run now. */
+  features: Pick<Features, 'enabled' | 'slot'>
+  /** For what an admin has changed by a route of the feature. Routes under /admin ask for the key by themselves. */
+  admin: Pick<Admin, 'audit'>
+  /** Whether this server is shutting down. */
+  drain: Pick<Drain, 'draining'>
+}
+
+type Instance = FastifyInstance<RawServerDefault, IncomingMessage, ServerResponse, FastifyBaseLogger, ZodTypeProvider>
+
+/** On the kernel's instance and not a feature's, or not its to call. */
+type KernelOnly =
+  'health' | 'redis' |
+  'verifyBearerAuth' | 'verifyBearerAuthFactory' | 'websocketServer' | 'injectWS' | 'createRateLimit' | 'rateLimit' |
+  'server' | 'listen' | 'close' | 'ready' | 'routing'
+
+/**
+ * The instance a feature gets: one of Fastify, whose routes are typed by their
+ * zod schemas, with the {@link FeatureSurface}, and with what the features it depends
+ * on decorate it with.
+ */
+export interface FeatureInstance extends Omit<Instance, keyof FeatureSurface | KernelOnly>, FeatureSurface {}
+
+/** What a feature's module (index.ts, index.js or index.mjs) exports. */
+export interface FeatureExports {
+  default: FastifyPluginAsync<Record<string, unknown>>
+  /** The messages it answers: it can answer no others. Clients are told FEATURE_DISABLED while it is off. */
+  requests?: RequestMap
+  /** What can be set of it. Settings that it does not name are refused. */
+  config?: z.ZodObject
+  /** Errors of its own, for the generated contract: `{EmojiNotAllowed: createError('EMOJI_NOT_ALLOWED', …)}`. */
+  errors?: Readonly<Record<string, unknown>>
+  /** By default that of the package it is in. */
+  version?: string
+}
+
+export { defineFeature } from './define.ts'
+export type { FeatureMeta } from './define.ts'
+
+// Errors. Those of the feature itself are made by createError; all that have a
+// code reach the client as they are.
+export { default as createError } from '@fastify/error'
+export {
+  Draining, FeatureDisabled, Forbidden, isCoded, NotFound, Overloaded, RateLimited, rateLimited,
+  Unauthorized, Unavailable, unavailable, ValidationFailed, validationFailed, withDetails
+} from '../errors/codes.ts'
+export type { CodedError, WireError } from '../errors/codes.ts'
+export { NotInRoom, RoomNotFound } from '../rooms/errors.ts'
+
+// Ids, as messages carry them and as they are compared.
+export { roomId, userId } from '../rooms/messages.ts'
+export { userKeyOf } from '../sockets/user.ts'
+
+export type { Config } from '../../config/load.ts'
+export type { Admin } from '../admin/index.ts'
+export type { AgendaRegistrar, JobHandler } from '../agenda.ts'
+export type { Bus, BusHandler } from '../bus/bus.ts'
+// With the star, `declare module 'flylive-audio-server/feature'` can add to ControlMessages.
+export type * from '../control.ts'
+export type { HookFunction, HookName, HookRegistrar, KernelHooks } from '../hooks.ts'
+export type { EventMap, Handler, MessageContext, MessageOptions, MessageRegistrar, MessageSchemas, RequestMap } from '../messages/routes.ts'
+export type { Metrics } from '../metrics.ts'
+export type { Decide, Decision, Documents, RoomEvent } from '../rooms/documents.ts'
+export type { LocalRoom } from '../rooms/local-room.ts'
+export type { RoomCloseReason } from '../rooms/messages.ts'
+export type { EmitOptions, LeaveReason, Role, Rooms } from '../rooms/rooms.ts'
+export type { Sfu } from '../sfu/sfu.ts'
+export type { Sockets } from '../sockets/index.ts'
+export type { Session } from '../sockets/session.ts'
+export type { Profile, User, UserId } from '../sockets/user.ts'
+export type { RoomRecord, RoomSummary, SessionRecord, Store } from '../store/store.ts'

@@ -1,0 +1,167 @@
+import t from 'tap'
+import { build, onEveryStore } from '../../support/build.ts'
+import type { TestServer } from '../../support/build.ts'
+import { featureFolder, saying } from '../../support/features.ts'
+import { until } from '../../support/retry.ts'
+
+interface Info { name: string, state: string, generation: number, error: string | null, config: Record<string, unknown> }
+
+const infoOf = async (server: TestServer, name: string): Promise<Info | undefined> =>
+  ((await server.admin('GET', '/admin/features')).body as unknown as { features: Info[] }).features.find((one) => one.name === name)
+const post = (server: TestServer, path: string) => server.admin('POST', `/admin/features/${path}`)
+
+onEveryStore(t, 'a feature is turned off and on again, and everybody is told', async (t, env) => {
+  const server = await build(t, { env })
+  const [ada, bob] = [await server.connect(1), await server.connect(2)]
+  for (const client of [ada, bob]) await client.ok('room:join', { roomId: 'r1' })
+  await ada.ok('chat:message', { content: 'before' })
+
+  t.match(await post(server, 'chat/disable'), { status: 200, body: { name: 'chat', state: 'disabled', generation: 0, loadedAt: null, changed: { enabled: [], disabled: ['chat'] } } })
+  for (const client of [ada, bob]) t.same(await client.event('feature:disabled'), { name: 'chat' })
+  t.equal(await ada.fails('chat:message', { content: 'now' }), 'FEATURE_DISABLED')
+  const cyd = await server.connect(3)
+  t.notOk((cyd.greeting.features as string[]).includes('chat'))
+  t.notOk('chatHistory' in await cyd.ok('room:join', { roomId: 'r1' }))
+  t.match(await post(server, 'chat/disable'), { status: 200, body: { state: 'disabled', changed: { disabled: [] } } }, 'once more changes nothing')
+
+  t.match(await post(server, 'chat/enable'), { status: 200, body: { state: 'enabled', generation: 2, error: null, changed: { enabled: ['chat'], disabled: [] } } })
+  for (const client of [ada, bob, cyd]) t.same(await client.event('feature:enabled'), { name: 'chat' })
+  await ada.ok('chat:message', { content: 'after' })
+  t.match((await bob.ok('room:join', { roomId: 'r1' })).chatHistory, [{ content: 'before' }, { content: 'after' }], 'in rooms that were there before')
+  t.match(await post(server, 'chat/enable'), { status: 200, body: { state: 'enabled', generation: 2, changed: { enabled: [] } } })
+})
+
+t.test('what is asked of features that cannot be', async (t) => {
+  const server = await build(t)
+  for (const action of ['enable', 'disable', 'reload']) t.match(await post(server, `nothing/${action}`), { status: 404, body: { error: { code: 'FEATURE_NOT_FOUND' } } })
+  t.match(await server.admin('PATCH', '/admin/features/nothing/config', {}), { status: 404, body: { error: { code: 'FEATURE_NOT_FOUND' } } })
+  t.match(await post(server, 'chat/disable?cascade=maybe'), { status: 400, body: { error: { code: 'VALIDATION_FAILED' } } })
+  t.match(await server.admin('PATCH', '/admin/features/chat/config', { history: -1 }), { status: 400, body: { error: { code: 'VALIDATION_FAILED', details: [{ path: 'history' }] } } })
+  t.match(await server.admin('PATCH', '/admin/features/chat/config', { histroy: 1 }), { status: 400, body: { error: { code: 'VALIDATION_FAILED', message: /histroy/ } } })
+  t.match(await server.admin('PATCH', '/admin/features/media/config', { some: 1 }), { status: 400, body: { error: { code: 'VALIDATION_FAILED' } } }, 'it has no settings')
+  t.match(await infoOf(server, 'chat'), { state: 'enabled', generation: 1, error: null })
+  await post(server, 'chat/disable')
+  t.match(await post(server, 'chat/reload'), { status: 409, body: { error: { code: 'FEATURE_DISABLED' } } })
+})
+
+t.test('features that depend on one another', async (t) => {
+  const folder = featureFolder(t)
+  folder.write('base', { 'index.ts': saying('base', 'base') })
+  folder.write('middle', { 'index.ts': saying('middle', 'middle', { dependencies: ['base'] }) })
+  folder.write('top', { 'index.ts': saying('top', 'top', { dependencies: ['middle'] }) })
+  folder.write('lone', { 'index.ts': saying('lone', 'lone') })
+  const server = await build(t, { env: { FEATURES_PATH: folder.path } })
+  const client = await server.connect(1)
+  const names = ['base', 'middle', 'top', 'lone']
+  const states = async () => await Promise.all(names.map(async (name) => (await infoOf(server, name))?.state))
+
+  t.match(await post(server, 'base/disable'), { status: 409, body: { error: { code: 'FEATURE_IN_USE', details: { dependents: ['top', 'middle'] } } } })
+  t.same(await states(), ['enabled', 'enabled', 'enabled', 'enabled'])
+  t.match(await post(server, 'base/disable?cascade=true'), { status: 200, body: { changed: { disabled: ['top', 'middle', 'base'] } } })
+  t.same(await states(), ['disabled', 'disabled', 'disabled', 'enabled'])
+  for (const name of ['top', 'middle', 'base']) t.equal(await client.fails(`${name}:say`, {}), 'FEATURE_DISABLED')
+
+  t.match(await post(server, 'top/enable'), { status: 409, body: { error: { code: 'DEPENDENCY_DISABLED', details: { dependencies: ['middle', 'base'] } } } })
+  t.same(await states(), ['disabled', 'disabled', 'disabled', 'enabled'])
+  folder.write('middle', { 'index.ts': "throw new Error('broken in the middle')" })
+  t.match(await post(server, 'top/enable?cascade=true'), { status: 422, body: { error: { message: /broken in the middle/ } } })
+  t.same(await states(), ['disabled', 'disabled', 'disabled', 'enabled'], 'all of it, or nothing')
+  folder.write('middle', { 'index.ts': saying('middle', 'better', { dependencies: ['base'] }) })
+  t.match(await post(server, 'top/enable?cascade=true'), { status: 200, body: { changed: { enabled: ['base', 'middle', 'top'] } } })
+  t.same(await states(), ['enabled', 'enabled', 'enabled', 'enabled'])
+  t.same(await client.ok('middle:say', {}), { text: 'better' })
+
+  folder.write('base', { 'index.ts': saying('base', 'circular', { dependencies: ['top'] }) })
+  t.equal((await post(server, 'top/disable')).status, 200)
+  t.equal((await post(server, 'middle/disable')).status, 200)
+  t.match(await post(server, 'base/reload'), { status: 409, body: { error: { code: 'DEPENDENCY_DISABLED' } } })
+  t.equal((await post(server, 'base/disable')).status, 200)
+  t.match(await post(server, 'top/enable?cascade=true'), { status: 422, body: { error: { message: /depends on itself/ } } })
+})
+
+onEveryStore(t, 'settings take effect as a reload, are kept, and are taken back', async (t, env) => {
+  const folder = t.testdir({})
+  const kept = { ...env, DATA_DIR: folder, FEATURES_CONFIG: '{"chat":{"messagesPerMinute":5}}' }
+  const first = await build(t, { env: kept })
+  const ada = await first.connect(1)
+  await ada.ok('room:join', { roomId: 'r1' })
+  for (const content of ['a', 'b', 'c']) await ada.ok('chat:message', { content })
+  t.match(await infoOf(first, 'chat'), { config: { messagesPerMinute: 5 } })
+  t.match(await first.admin('PATCH', '/admin/features/chat/config', { history: 2 }), { status: 200, body: { generation: 2, config: { history: 2, messagesPerMinute: 5 } } })
+  t.match((await (await first.connect(2)).ok('room:join', { roomId: 'r1' })).chatHistory, [{ content: 'b' }, { content: 'c' }])
+  t.match(await first.admin('PATCH', '/admin/features/chat/config', { messagesPerMinute: 3 }), { body: { config: { history: 2, messagesPerMinute: 3 } } }, 'one by one')
+  t.equal(await ada.fails('chat:message', { content: 'd' }), 'RATE_LIMITED')
+  await post(first, 'gifts/disable')
+  await first.close()
+
+  const second = await build(t, { env: kept })
+  t.match(await infoOf(second, 'chat'), { state: 'enabled', generation: 1, config: { history: 2, messagesPerMinute: 3 } }, 'after a restart')
+  t.match(await infoOf(second, 'gifts'), { state: 'disabled' })
+  t.match(await second.admin('PATCH', '/admin/features/chat/config', { history: null }), { body: { config: { messagesPerMinute: 3 } } })
+  t.notOk('history' in ((await infoOf(second, 'chat'))?.config ?? {}))
+  await second.close()
+
+  const third = await build(t, { env: kept })
+  t.strictSame((await infoOf(third, 'chat'))?.config, { messagesPerMinute: 3 })
+})
+
+t.test('two changes at once are made one after the other', async (t) => {
+  const server = await build(t)
+  const client = await server.connect(1)
+  const answers = await Promise.all(Array.from({ length: 20 }, (_, i) => post(server, `chat/${i % 2 ? 'enable' : 'disable'}`)))
+  t.ok(answers.every(({ status }) => status === 200))
+  t.match(await infoOf(server, 'chat'), { state: 'enabled' })
+  const reloads = await Promise.all(Array.from({ length: 10 }, () => post(server, 'chat/reload')))
+  const generations = reloads.map(({ body }) => body?.generation as number)
+  t.equal(new Set(generations).size, 10, 'each its own')
+  await until(() => client.events.filter(({ type }) => type.startsWith('feature:')).length === 20)
+  t.strictSame(client.events.filter(({ type }) => type.startsWith('feature:')).map(({ type }) => type), Array.from({ length: 20 }, (_, i) => i % 2 ? 'feature:enabled' : 'feature:disabled'))
+})
+
+t.test('folders that appear and vanish are found by a rescan', async (t) => {
+  const folder = featureFolder(t)
+  const server = await build(t, { env: { FEATURES_PATH: folder.path, FEATURES: '-quiet' } })
+  const client = await server.connect(1)
+  t.equal(await client.fails('fresh:say', {}), 'UNKNOWN_TYPE')
+  folder.write('fresh', { 'index.ts': saying('fresh', 'here') })
+  folder.write('quiet', { 'index.ts': saying('quiet', 'hush') })
+  folder.write('broken', { 'index.ts': 'nonsense(' })
+  folder.write('dependent', { 'index.ts': saying('dependent', 'leaning', { dependencies: ['fresh'] }) })
+  t.match(await post(server, 'rescan'), { status: 200, body: { added: ['broken', 'dependent', 'fresh', 'quiet'], removed: [], failed: { broken: /broken[\\/]index\.ts/ } } })
+  t.same(await client.ok('fresh:say', {}), { text: 'here' })
+  t.equal(await client.fails('quiet:say', {}), 'FEATURE_DISABLED', 'the configuration leaves it out')
+  t.match(await infoOf(server, 'broken'), { state: 'failed' })
+
+  folder.remove('fresh')
+  t.match(await post(server, 'rescan'), { body: { added: [], removed: [], failed: { fresh: /needed by dependent/ } } })
+  t.same(await client.ok('fresh:say', {}), { text: 'here' })
+  folder.remove('dependent')
+  folder.remove('broken')
+  t.match(await post(server, 'rescan'), { body: { removed: ['dependent', 'fresh', 'broken'], failed: {} } })
+  t.equal(await client.fails('fresh:say', {}), 'UNKNOWN_TYPE')
+  t.equal(await infoOf(server, 'fresh'), undefined)
+  t.match(await post(server, 'rescan'), { body: { added: [], removed: [], failed: {} } })
+})
+
+t.test('with FEATURES_WATCH, saving a file is enough', async (t) => {
+  const folder = featureFolder(t)
+  folder.write('says', { 'index.ts': saying('says', 'one') })
+  const server = await build(t, { env: { FEATURES_PATH: folder.path, FEATURES_WATCH: 'true' } })
+  const client = await server.connect(1)
+  const says = async (name: string) => {
+    const reply = await client.request(`${name}:say`, {})
+    return reply.ok ? reply.data.text : reply.error?.code
+  }
+  folder.write('says', { 'index.ts': saying('says', 'two') })
+  await until(async () => await says('says') === 'two')
+  folder.write('says', { 'index.ts': 'half a sent' })
+  await until(async () => (await infoOf(server, 'says'))?.error !== null)
+  t.equal(await says('says'), 'two', 'what is broken does not take its place')
+  folder.write('says', { 'index.ts': saying('says', 'three') })
+  await until(async () => await says('says') === 'three')
+  folder.write('more', { 'index.ts': saying('more', 'of it') })
+  await until(async () => await says('more') === 'of it')
+  folder.remove('more')
+  await until(async () => await says('more') === 'UNKNOWN_TYPE')
+  t.equal(await says('says'), 'three')
+})
