@@ -3,9 +3,11 @@ import type { types } from 'mediasoup-client'
 import { createBackoff } from './backoff.ts'
 import type { Connection } from './connection.ts'
 import { Emitter } from './emitter.ts'
-import { codeOf, isDisconnect, mayPass, RequestError } from './errors.ts'
+import { asMediaError, codeOf, isDisconnect, mayPass, RequestError } from './errors.ts'
+import { Hearing } from './hearing.ts'
+import type { RemoteAudio, RemoteProducer } from './hearing.ts'
 import { Link, LinkClosed } from './link.ts'
-import type { JoinReply, UserId } from './protocol.ts'
+import type { JoinReply } from './protocol.ts'
 import type { RoomSeats } from './seats.ts'
 
 /**
@@ -14,24 +16,6 @@ import type { RoomSeats } from './seats.ts'
  * - `on`: others are heard, and what is to be sent is sent
  */
 export type AudioState = 'off' | 'connecting' | 'on'
-
-/** Somebody's audio in the room, whether it is heard here already or not. */
-export interface RemoteProducer {
-  readonly producerId: string
-  readonly userId: UserId
-  /** Muted, by its user or by the server. */
-  readonly isPaused: boolean
-}
-
-/** Somebody's audio that is heard here. */
-export interface RemoteAudio {
-  readonly producerId: string
-  readonly userId: UserId
-  /** To be given to an audio element, as the only track of a stream. */
-  readonly track: MediaStreamTrack
-  /** For statistics of what is received. */
-  readonly receiver: RTCRtpReceiver
-}
 
 export interface AudioEvents {
   /** The state has changed; `why` tells what went wrong when it went back to `connecting`. */
@@ -63,15 +47,14 @@ interface Publication {
 export class RoomAudio extends Emitter<AudioEvents> {
   readonly #connection: Connection
   readonly #seats: RoomSeats
+  readonly #hearing: Hearing
   readonly #backoff = createBackoff({ firstMs: 200, longestMs: 5000 })
   // What there should be.
-  readonly #producers = new Map<string, RemoteProducer>()
   #publication: Publication | undefined
   #sitting: number | undefined
   #muted = false
   // What there is.
-  readonly #heard = new Map<string, RemoteAudio & { consumer: types.Consumer }>()
-  #room: { roomId: string, self: UserId, device: Promise<Device> } | undefined
+  #room: { roomId: string, device: Promise<Device> } | undefined
   #device: Promise<Device> | undefined
   #link: Link | undefined
   #timer: ReturnType<typeof setTimeout> | undefined
@@ -85,33 +68,26 @@ export class RoomAudio extends Emitter<AudioEvents> {
     super()
     this.#connection = connection
     this.#seats = seats
-    const here = (roomId: string) => this.#room?.roomId === roomId
-    connection.on('audio:newProducer', ({ roomId, producerId, userId }) => {
-      if (here(roomId) && !this.#isSelf(userId)) this.#announced({ producerId, userId, isPaused: false })
-    })
-    connection.on('audio:producerClosed', ({ roomId, producerId }) => {
-      if (here(roomId)) this.#gone(producerId)
-    })
-    connection.on('audio:producerPaused', ({ roomId, producerId }) => {
-      if (here(roomId)) this.#paused(producerId, true)
-    })
-    connection.on('audio:producerResumed', ({ roomId, producerId }) => {
-      if (here(roomId)) this.#paused(producerId, false)
-    })
-    connection.on('consumer:closed', ({ consumerId }) => {
-      for (const [producerId, { consumer }] of this.#heard) if (consumer.id === consumerId) this.#unhear(producerId)
-    })
+    this.#hearing = new Hearing(connection)
+    this.#hearing.on('added', (audio) => this.emit('added', audio))
+    this.#hearing.on('removed', (audio) => this.emit('removed', audio))
+    this.#hearing.on('producers', () => this.emit('producers'))
+    this.#hearing.on('broken', (link, error) => this.#broken(link, asMediaError(error)))
     connection.on('media:reset', ({ roomId, reason }) => {
-      if (!here(roomId)) return
-      // All producers are gone; those announced from now on are new ones.
-      this.#producers.clear()
-      this.emit('producers')
+      if (this.#room?.roomId !== roomId) return
+      this.#hearing.forget()
       this.#open(new Error(reason))
     })
+    connection.on('feature:disabled', ({ name }) => {
+      // The server has closed everything; it says when there is audio again.
+      if (name === 'media') this.stop()
+    })
     seats.on('change', () => {
-      const sitting = this.#permitted
-      if (sitting === this.#sitting) return
+      const [before, sitting] = [this.#sitting, this.#permitted]
+      if (sitting === before) return
       this.#sitting = sitting
+      // Where seats are turned off, whoever speaks goes on.
+      if (!seats.enabled) this.#link?.regrant(before, sitting)
       this.#sync()
     })
   }
@@ -136,12 +112,12 @@ export class RoomAudio extends Emitter<AudioEvents> {
 
   /** Whose audio there is in the room, one's own left out. */
   get producers (): RemoteProducer[] {
-    return [...this.#producers.values()]
+    return this.#hearing.producers
   }
 
   /** Who is heard here now. */
   get heard (): RemoteAudio[] {
-    return [...this.#heard.values()]
+    return this.#hearing.heard
   }
 
   /** The sender of the own track, for statistics. */
@@ -153,27 +129,32 @@ export class RoomAudio extends Emitter<AudioEvents> {
    * Begins with a room that has just been joined. Nothing happens when the
    * server does no audio.
    */
-  start ({ roomId, self, rtpCapabilities, existingProducers }: JoinReply): void {
+  start (reply: JoinReply): void {
     this.stop()
-    if (!rtpCapabilities) return
-    this.#device ??= loadDevice(rtpCapabilities as unknown as types.RtpCapabilities)
+    if (!reply.rtpCapabilities) return
+    this.#device ??= loadDevice(reply.rtpCapabilities as unknown as types.RtpCapabilities)
     this.#device.catch(() => { this.#device = undefined })
-    this.#room = { roomId, self: self.userId, device: this.#device }
-    for (const producer of existingProducers ?? []) {
-      if (!this.#isSelf(producer.userId)) this.#producers.set(producer.producerId, producer)
-    }
-    this.emit('producers')
+    this.#room = { roomId: reply.roomId, device: this.#device }
+    this.#hearing.start(reply)
     this.#open()
+  }
+
+  /**
+   * Seats were turned on in the room, and begin with this reply. The server has
+   * let only those go on who had their seat before; others begin anew once they have one.
+   */
+  seated ({ existingProducers = [] }: JoinReply): void {
+    const producerId = this.#link?.producer?.id
+    if (existingProducers.some((producer) => producer.producerId === producerId)) this.#link?.regrant(0, this.#sitting)
   }
 
   /** Ends with the room: nothing is sent or heard. The own track stays, for the next `start()`. Idempotent. */
   stop (): void {
     clearTimeout(this.#timer)
     this.#room = undefined
-    this.#producers.clear()
     this.#closeLink()
     this.#setState('off')
-    this.emit('producers')
+    this.#hearing.stop()
   }
 
   /**
@@ -215,11 +196,6 @@ export class RoomAudio extends Emitter<AudioEvents> {
     return this.#seats.enabled ? this.#seats.sitting : 0
   }
 
-  /** Who is connected twice does not want to hear an echo. */
-  #isSelf (userId: UserId): boolean {
-    return String(userId) === String(this.#room?.self)
-  }
-
   #setMuted (muted: boolean): void {
     if (muted === this.#muted) return
     this.#muted = muted
@@ -243,7 +219,7 @@ export class RoomAudio extends Emitter<AudioEvents> {
   #closeLink (): void {
     this.#link?.close()
     this.#link = undefined
-    for (const producerId of [...this.#heard.keys()]) this.#unhear(producerId)
+    this.#hearing.close()
   }
 
   /** Makes the way to the server, in the place of one there may have been. */
@@ -270,7 +246,7 @@ export class RoomAudio extends Emitter<AudioEvents> {
       broken: (error) => this.#broken(link, error)
     })
     this.#link = link
-    for (const producerId of this.#producers.keys()) this.#hear(link, producerId)
+    this.#hearing.open(link)
     const sending = this.#sync()
     try {
       await link.prepare()
@@ -308,8 +284,8 @@ export class RoomAudio extends Emitter<AudioEvents> {
         publication.sent.resolve()
       } catch (cause) {
         if (link.closed || cause instanceof LinkClosed) return
-        // The seat is lost; the event that says so is on its way.
-        if (codeOf(cause) === 'NOT_SEATED' && this.#seats.enabled) return
+        // The seat is lost, or seats were turned on; what says so is on its way.
+        if (codeOf(cause) === 'NOT_SEATED') return
         // The server has ended what was sent, for the same reason or another: what there is now is looked at anew.
         if (codeOf(cause) === 'PRODUCER_NOT_FOUND') {
           this.#sync()
@@ -325,66 +301,10 @@ export class RoomAudio extends Emitter<AudioEvents> {
       }
     })
   }
-
-  #announced (producer: RemoteProducer): void {
-    const known = this.#producers.has(producer.producerId)
-    this.#producers.set(producer.producerId, producer)
-    this.emit('producers')
-    if (!known && this.#link) this.#hear(this.#link, producer.producerId)
-  }
-
-  #gone (producerId: string): void {
-    this.#unhear(producerId)
-    if (this.#producers.delete(producerId)) this.emit('producers')
-  }
-
-  #paused (producerId: string, isPaused: boolean): void {
-    const producer = this.#producers.get(producerId)
-    if (!producer) return
-    this.#producers.set(producerId, { ...producer, isPaused })
-    this.emit('producers')
-  }
-
-  async #hear (link: Link, producerId: string): Promise<void> {
-    try {
-      const consumer = await link.consume(producerId)
-      const producer = this.#producers.get(producerId)
-      if (link !== this.#link || !producer) return consumer.close()
-      const audio = {
-        producerId,
-        userId: producer.userId,
-        track: consumer.track,
-        receiver: consumer.rtpReceiver as RTCRtpReceiver,
-        consumer
-      }
-      this.#heard.set(producerId, audio)
-      this.emit('added', audio)
-    } catch (error) {
-      if (link !== this.#link || link.closed) return
-      // Gone already; the event that says so is on its way.
-      if (!this.#producers.has(producerId) || codeOf(error) === 'PRODUCER_NOT_FOUND' || codeOf(error) === 'CONSUMER_NOT_FOUND') return
-      if (codeOf(error) === 'CANNOT_CONSUME') return
-      this.#broken(link, asMediaError(error))
-    }
-  }
-
-  #unhear (producerId: string): void {
-    const audio = this.#heard.get(producerId)
-    if (!audio) return
-    this.#heard.delete(producerId)
-    audio.consumer.close()
-    this.emit('removed', audio)
-  }
 }
 
 async function loadDevice (routerRtpCapabilities: types.RtpCapabilities): Promise<Device> {
   const device = await Device.factory()
   await device.load({ routerRtpCapabilities })
   return device
-}
-
-/** Faults of the browser's WebRTC have no code of ours. */
-function asMediaError (error: unknown): Error {
-  if (codeOf(error) !== undefined) return error as Error
-  return new RequestError({ code: 'MEDIA_FAILED', message: `WebRTC failed: ${error instanceof Error ? error.message : String(error)}` }, { cause: error })
 }

@@ -2,7 +2,8 @@ import { createBackoff } from './backoff.ts'
 import type { Backoff, BackoffOptions } from './backoff.ts'
 import { Emitter } from './emitter.ts'
 import { RequestError } from './errors.ts'
-import type { EventData, EventType, Greeting, ReplyData, RequestData, RequestType, WireError } from './protocol.ts'
+import { featuresAfter } from './features.ts'
+import type { CloseCodes, EventData, EventType, Greeting, ReplyData, RequestData, RequestType, WireError } from './protocol.ts'
 
 /**
  * - `idle`: not asked to connect yet
@@ -34,6 +35,8 @@ export interface ConnectionOptions {
 export type ConnectionEvents = { [T in EventType]: [data: EventData<T>] } & {
   /** The state has changed; `why` tells of a loss, a refusal, the end. */
   state: [state: ConnectionState, why: RequestError | undefined]
+  /** Other features run on the server than before. */
+  features: [features: ReadonlySet<string>]
 }
 
 interface Pending {
@@ -42,8 +45,8 @@ interface Pending {
   timer: ReturnType<typeof setTimeout>
 }
 
-/** Close codes after which the server does not want this client back (protocol.md, section 2). */
-const finalCodes: Record<number, WireError> = {
+/** Close codes after which the server does not want this client back. */
+const finalCodes: { [Code in CloseCodes[keyof CloseCodes]]?: WireError } = {
   4401: { code: 'UNAUTHORIZED', message: 'The token has expired or was revoked' },
   4403: { code: 'KICKED', message: 'You were removed from the room' },
   4409: { code: 'REPLACED', message: 'You have connected from somewhere else' }
@@ -63,6 +66,7 @@ export class Connection extends Emitter<ConnectionEvents> {
   readonly #pending = new Map<number, Pending>()
   #state: ConnectionState = 'idle'
   #greeting: Greeting | undefined
+  #features: ReadonlySet<string> = new Set()
   #opening: PromiseWithResolvers<Greeting> | undefined
   #ws: WebSocket | undefined
   #timer: ReturnType<typeof setTimeout> | undefined
@@ -83,6 +87,11 @@ export class Connection extends Emitter<ConnectionEvents> {
   /** What the server said last when a connection was opened. */
   get greeting (): Greeting | undefined {
     return this.#greeting
+  }
+
+  /** The features that run on the server now; the last that was known while there is no connection. */
+  get features (): ReadonlySet<string> {
+    return this.#features
   }
 
   /**
@@ -210,7 +219,10 @@ export class Connection extends Emitter<ConnectionEvents> {
       else pending.reject(new RequestError(frame.error as WireError))
       return
     }
+    const before = this.#features
+    this.#features = featuresAfter(before, frame.type, frame.data)
     if (frame.type === 'session:ready') this.#opened(frame.data)
+    if (this.#features !== before) this.emit('features', this.#features)
     this.emit(frame.type, frame.data)
   }
 
@@ -223,7 +235,7 @@ export class Connection extends Emitter<ConnectionEvents> {
 
   /** A connection that had been open has ended. */
   #lost (code: number, reason: string): void {
-    const final = finalCodes[code]
+    const final = finalCodes[code as keyof typeof finalCodes]
     if (final) return this.#finish(new RequestError({ ...final, details: { closeCode: code, reason } }))
     this.#rejectAll({ code: 'CONNECTION_LOST', message: 'The connection to the server was lost' })
     this.#retry(new RequestError({ code: 'CONNECTION_LOST', message: 'The connection to the server was lost', details: { closeCode: code, reason } }))

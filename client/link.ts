@@ -92,6 +92,15 @@ export class Link {
   }
 
   /**
+   * What is sent goes on for something else than before.
+   *
+   * @param from what it must have been sent for until now, to be still there
+   */
+  regrant (from: number | undefined, to: number | undefined): void {
+    if (this.#sitting === from && to !== undefined) this.#sitting = to
+  }
+
+  /**
    * Stops sending; nothing when nothing is sent.
    *
    * @throws PRODUCER_NOT_FOUND when the server was faster, as with those who lose their seats

@@ -3,9 +3,11 @@ import { createBackoff } from './backoff.ts'
 import { Connection } from './connection.ts'
 import type { ConnectionOptions } from './connection.ts'
 import { Emitter } from './emitter.ts'
-import { isDisconnect, mayPass, RequestError } from './errors.ts'
+import { isDisconnect, mayPass, RequestError, retryAfterOf } from './errors.ts'
 import { RoomGifts } from './gifts.ts'
+import { Members } from './members.ts'
 import type { JoinReply, Profile, UserId } from './protocol.ts'
+import { Renewal } from './renewal.ts'
 import { RoomSeats } from './seats.ts'
 import type { Seat } from './seats.ts'
 
@@ -38,7 +40,10 @@ export interface Participant {
 export interface RoomEvents {
   /** The state has changed; `why` tells of a loss, or why one is out. */
   state: [state: RoomState, why: RequestError | undefined]
-  /** It is in the room, for the first time or again, and this is how things are there. */
+  /**
+   * It is in the room, and this is how things are there. It comes again after a
+   * reconnect, and when a feature was turned on that adds to what there is to know.
+   */
   entered: [reply: JoinReply]
   /** The list of participants, or something about one of them, has changed. */
   participants: []
@@ -55,10 +60,14 @@ interface Wanted {
   joined: PromiseWithResolvers<JoinReply>
 }
 
+/** Longest time over which the members of a room spread what all of them have to ask, in milliseconds. */
+const longestSpreadMs = 5000
+
 /**
  * A user in a room: the connection, who is there, who sits where, who speaks, and the audio.
  * Once joined it stays so: after a lost connection it joins again and the
- * audio comes back, until `leave()`, or until the server does not want it.
+ * audio comes back, until `leave()`, or until the server does not want it. What
+ * features of the server do comes and goes with them.
  */
 export class RoomClient extends Emitter<RoomEvents> {
   /** For what is not about rooms and audio; the events of all features come here. */
@@ -70,13 +79,12 @@ export class RoomClient extends Emitter<RoomEvents> {
   /** Undefined when it was not asked for. */
   readonly audio: RoomAudio | undefined
   readonly #backoff = createBackoff()
-  readonly #profiles = new Map<string, Profile>()
+  readonly #members: Members
+  readonly #renewal: Renewal
   #state: RoomState = 'out'
   #wanted: Wanted | undefined
   #self: UserId | undefined
   #role: JoinReply['self']['role'] | undefined
-  #count = 0
-  #speakers = new Set<string>()
   #timer: ReturnType<typeof setTimeout> | undefined
 
   constructor ({ audio = true, ...options }: RoomOptions) {
@@ -85,6 +93,12 @@ export class RoomClient extends Emitter<RoomEvents> {
     this.seats = new RoomSeats(this.connection)
     this.gifts = new RoomGifts(this.connection, () => this.roomId)
     this.audio = audio ? new RoomAudio(this.connection, this.seats) : undefined
+    this.#members = new Members(this.connection)
+    this.#renewal = new Renewal(this.connection, {
+      renew: (features) => this.#renew(features),
+      // A millisecond for each: a room of two does not wait, and one of thousands does not rush.
+      spreadMs: () => Math.min(this.#members.count, longestSpreadMs)
+    })
     this.#follow()
   }
 
@@ -99,20 +113,21 @@ export class RoomClient extends Emitter<RoomEvents> {
 
   /** How many are in the room; in big rooms more than `participants` has. */
   get participantCount (): number {
-    return this.#count
+    return this.#members.count
   }
 
   /** Who is in the room. The server names at most a hundred of those who were there before. */
   get participants (): Participant[] {
     const voices = new Map(this.audio?.producers.map(({ userId, isPaused }) => [String(userId), isPaused ? 'muted' as const : 'live' as const]))
-    if (this.audio?.sending === true && this.#self !== undefined) voices.set(String(this.#self), this.audio.muted ? 'muted' : 'live')
-    return [...this.#profiles].map(([key, profile]) => {
+    if (this.audio?.sending === true && this.audio.state !== 'off') voices.set(String(this.#self), this.audio.muted ? 'muted' : 'live')
+    return this.#members.profiles.map((profile) => {
+      const key = String(profile.userId)
       const seat = this.seats.of(profile.userId)
       return {
         userId: profile.userId,
         profile,
         isSelf: key === String(this.#self),
-        isSpeaking: this.#speakers.has(key),
+        isSpeaking: this.#members.isSpeaking(key),
         microphone: seat?.isMuted === true ? 'muted' : voices.get(key) ?? 'none',
         seat
       }
@@ -155,7 +170,10 @@ export class RoomClient extends Emitter<RoomEvents> {
     }
   }
 
-  /** Leaves, and ends the connection. Idempotent. */
+  /**
+   * Ends the connection, and the room with it. For the server that is a loss: it
+   * keeps a seat for a while, unless `leave()` came first. Idempotent.
+   */
   close (): void {
     this.#end(new RequestError({ code: 'CLOSED', message: 'The client was closed' }))
     this.#setState('out')
@@ -173,17 +191,11 @@ export class RoomClient extends Emitter<RoomEvents> {
     clearTimeout(this.#timer)
     this.#wanted?.joined.reject(why)
     this.#wanted = undefined
-    this.#forget()
-  }
-
-  #forget (): void {
+    this.#renewal.stop()
     this.audio?.stop()
     this.seats.stop()
-    this.#profiles.clear()
-    this.#speakers = new Set()
     this.#role = undefined
-    this.#count = 0
-    this.emit('participants')
+    this.#members.stop()
   }
 
   /** Joins what is wanted on the connection there is. */
@@ -191,17 +203,14 @@ export class RoomClient extends Emitter<RoomEvents> {
     clearTimeout(this.#timer)
     const wanted = this.#wanted
     if (!wanted) return
+    this.#renewal.begin()
     try {
-      const reply = await this.connection.request('room:join', { roomId: wanted.roomId, ...wanted.options }, (reply) => {
-        if (this.#wanted === wanted) this.#entered(reply as JoinReply)
-      })
-      wanted.joined.resolve(reply as JoinReply)
+      wanted.joined.resolve(await this.#ask(wanted, (reply) => this.#entered(reply)))
     } catch (cause) {
       const error = cause as RequestError
       if (this.#wanted !== wanted || isDisconnect(error)) return
       if (mayPass(error)) {
-        const { retryAfterMs = 0 } = (error.details ?? {}) as { retryAfterMs?: number }
-        this.#timer = setTimeout(() => { this.#enter() }, Math.max(retryAfterMs, this.#backoff.next()))
+        this.#timer = setTimeout(() => { this.#enter() }, Math.max(retryAfterOf(error), this.#backoff.next()))
         return
       }
       this.#end(error)
@@ -209,75 +218,76 @@ export class RoomClient extends Emitter<RoomEvents> {
     }
   }
 
+  /** @param apply is not called any more when it is wanted no longer */
+  #ask (wanted: Wanted, apply: (reply: JoinReply) => void): Promise<JoinReply> {
+    return this.connection.request('room:join', { roomId: wanted.roomId, ...wanted.options }, (reply) => {
+      if (this.#wanted === wanted) apply(reply)
+    })
+  }
+
   #entered (reply: JoinReply): void {
     this.#backoff.reset()
     this.#self = reply.self.userId
     this.#role = reply.self.role
-    this.#count = reply.participantCount
-    this.#profiles.clear()
-    for (const profile of reply.participants) this.#profiles.set(String(profile.userId), profile)
-    this.#speakers = new Set(reply.activeSpeakers?.map(String))
+    this.#members.start(reply)
     this.seats.start(reply)
     this.audio?.start(reply)
+    this.#withoutWhatIsOver()
     this.#setState('in')
+    this.#renewal.start()
     this.emit('entered', reply)
     this.emit('participants')
   }
 
+  /** Asks for the room it is in once more, for what features add that were turned on. */
+  async #renew (features: ReadonlySet<string>): Promise<void> {
+    const wanted = this.#wanted
+    if (!wanted || this.#state !== 'in') return
+    await this.#ask(wanted, (reply) => {
+      this.#role = reply.self.role
+      // The other features have told of all that has changed.
+      if (features.has('seats')) this.seats.start(reply)
+      if (features.has('media')) this.audio?.start(reply)
+      else if (features.has('seats')) this.audio?.seated(reply)
+      this.#withoutWhatIsOver()
+      this.emit('entered', reply)
+      this.emit('participants')
+    })
+  }
+
+  /** What was turned off while the reply was on its way may still be in it. */
+  #withoutWhatIsOver (): void {
+    if (this.#renewal.isOver('media')) this.audio?.stop()
+    if (this.#renewal.isOver('seats')) this.seats.stop()
+  }
+
   #follow (): void {
-    const { audio, connection } = this
-    const here = (roomId: string) => this.#state === 'in' && roomId === this.#wanted?.roomId
+    const { audio, connection, seats } = this
     connection.on('state', (state, why) => {
       if (state === 'open') this.#enter()
       if (!this.#wanted) return
       if (state === 'waiting' && this.#state === 'in') {
-        this.audio?.stop()
-        this.#speakers = new Set()
+        this.#renewal.stop()
+        audio?.stop()
         this.#setState('rejoining', why)
-        this.emit('participants')
+        this.#members.pause()
       }
       if (state === 'closed') {
         this.#end(why as RequestError)
         this.#setState('out', why)
       }
     })
-    connection.on('room:userJoined', ({ roomId, userId, user }) => {
-      if (!here(roomId) || this.#profiles.has(String(userId))) return
-      this.#profiles.set(String(userId), user)
-      this.#count++
-      this.emit('participants')
-    })
-    connection.on('room:userLeft', ({ roomId, userId }) => {
-      if (!here(roomId)) return
-      this.#profiles.delete(String(userId))
-      this.#count--
-      this.emit('participants')
-    })
-    connection.on('room:presence', ({ roomId, count, joined, left }) => {
-      if (!here(roomId)) return
-      for (const user of joined) this.#profiles.set(String(user.userId), user)
-      for (const userId of left) this.#profiles.delete(String(userId))
-      this.#count = count
-      this.emit('participants')
-    })
     connection.on('room:closed', ({ roomId, reason }) => {
-      if (!here(roomId)) return
+      if (this.#state !== 'in' || roomId !== this.#wanted?.roomId) return
       const why = new RequestError({ code: 'ROOM_CLOSED', message: `The room was closed: ${reason}`, details: { reason } })
       this.#end(why)
       this.#setState('out', why)
     })
-    connection.on('speaker:active', ({ roomId, activeSpeakers }) => {
-      if (!here(roomId)) return
-      this.#speakers = new Set(activeSpeakers.map(String))
-      this.emit('participants')
-    })
-    connection.on('media:reset', ({ roomId }) => {
-      if (!here(roomId)) return
-      this.#speakers = new Set()
-      this.emit('participants')
-    })
-    this.seats.on('change', () => this.emit('participants'))
-    audio?.on('producers', () => this.emit('participants'))
-    audio?.on('muted', () => this.emit('participants'))
+    const changed = () => this.emit('participants')
+    this.#members.on('change', changed)
+    seats.on('change', changed)
+    audio?.on('state', changed)
+    audio?.on('producers', changed)
+    audio?.on('muted', changed)
   }
 }

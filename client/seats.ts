@@ -87,6 +87,9 @@ export class RoomSeats extends Emitter<SeatsEvents> {
       this.#count = seatCount
       this.emit('change')
     })
+    connection.on('feature:disabled', ({ name }) => {
+      if (name === 'seats') this.stop()
+    })
   }
 
   /** Whether the room has seats; where the server has that feature off, everybody may speak. */

@@ -106,6 +106,7 @@ function enter (name: string, roomId: string): void {
     else show()
   })
   room.on('participants', show)
+  room.connection.on('features', show)
   room.connection.on('state', (_state, why) => {
     trouble = why?.message
     show()
@@ -266,13 +267,13 @@ function showLobby (why?: RequestError): void {
 
 function showRoom (room: RoomClient): void {
   const { audio, connection, participantCount, role, seats } = room
-  const features = connection.greeting?.features ?? []
+  const { features } = connection
   const host = seats.enabled && role !== undefined && role !== 'member'
   element('seating').hidden = !seats.enabled
-  element('talk').hidden = !features.includes('chat') && !features.includes('gifts')
-  element('write').hidden = !features.includes('chat')
+  element('talk').hidden = !features.has('chat') && !features.has('gifts')
+  element('write').hidden = !features.has('chat')
   showSeats(room, host)
-  showPeople(room, { host, gifts: features.includes('gifts') })
+  showPeople(room, { host, gifts: features.has('gifts') })
   invitation.hidden = !seats.invitation
   if (seats.invitation) say(element('invited'), `You are invited to speak, on seat ${numberOf(seats.invitation.seatIndex)}.`)
   element('count').textContent = participantCount === 1 ? '1 person' : `${participantCount} people`

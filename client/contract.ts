@@ -1,0 +1,674 @@
+// Made by npm run build:client -- --types from the schemas with which the server
+// validates: plugins/rooms/messages.ts and features/*/messages.ts. Not to be edited.
+
+/** A user's id, as the token had it: a number stays a number. Requests take either form. */
+export type UserId = number | string
+
+/** The public claims of a user. */
+export type Profile = {
+  userId: UserId
+  id: UserId
+  [x: string]: unknown
+}
+
+/** What somebody has written. */
+export type ChatMessage = {
+  roomId: string
+  id: string
+  userId: UserId
+  userName: string
+  /** Where the avatar is a public claim */
+  avatar?: unknown | undefined
+  content: string
+  messageType: 'text' | 'emoji' | 'sticker' | 'system'
+  timestamp: number
+}
+
+/** Requests that every server has. */
+export interface CoreRequests {
+  'room:join': {
+    request: {
+      roomId: string
+      /** Only counts when this creates the room */
+      seatCount?: number
+      /** Locks the room when this creates it; later joins need it */
+      pin?: string | undefined
+    }
+    reply: {
+      roomId: string
+      self: {
+        userId: UserId
+        role: 'owner' | 'admin' | 'member'
+      }
+      ownerId: UserId
+      participantCount: number
+      participants: Profile[]
+      [x: string]: unknown
+    }
+  }
+  'room:leave': {
+    request: {}
+    reply: {}
+  }
+  'user:getRoom': {
+    request: {
+      userId: UserId
+    }
+    reply: {
+      roomId: string | null
+    }
+  }
+}
+
+/** Events that every server has. */
+export interface CoreEvents {
+  'session:ready': {
+    sessionId: string
+    userId: UserId
+    protocol: 'msab.v1'
+    features: string[]
+    serverTime: number
+    [x: string]: unknown
+  }
+  error: {
+    code: string
+    message: string
+    type?: string | undefined
+    [x: string]: unknown
+  }
+  'room:userJoined': {
+    roomId: string
+    userId: UserId
+    /** The public claims of a user */
+    user: Profile
+  }
+  'room:userLeft': {
+    roomId: string
+    userId: UserId
+  }
+  'room:presence': {
+    roomId: string
+    count: number
+    joined: Profile[]
+    left: UserId[]
+  }
+  'room:closed': {
+    roomId: string
+    reason: ('closed_by_admin' | 'inactivity' | 'host_left' | 'backend') | string
+    timestamp: number
+  }
+  'server:draining': {
+    /** When open sessions are closed, epoch milliseconds */
+    deadline: number
+  }
+  /** Its messages are answered now, also in rooms that were there before: join again to be told what it adds */
+  'feature:enabled': {
+    name: string
+  }
+  /** Its messages are refused from now on (FEATURE_DISABLED) */
+  'feature:disabled': {
+    name: string
+  }
+}
+
+/** Requests of the feature `chat`. */
+export interface ChatRequests {
+  'chat:message': {
+    request: {
+      content: string
+      /** `system` is for the owner and admins */
+      messageType?: 'text' | 'emoji' | 'sticker' | 'system'
+    }
+    reply: {
+      id: string
+      timestamp: number
+    }
+  }
+}
+
+/** Events of the feature `chat`. */
+export interface ChatEvents {
+  'chat:message': ChatMessage
+}
+
+/** What the feature `chat` adds to the reply of room:join. */
+export interface ChatJoinReply {
+  /** The newest messages, the oldest of them first */
+  chatHistory: ChatMessage[]
+}
+
+/** Requests of the feature `gifts`. */
+export interface GiftsRequests {
+  'gift:send': {
+    request: {
+      giftId: number
+      recipientId: number | string
+      quantity?: number
+      /** Made by the client, one for each gift. The same one again is the same gift */
+      key?: string | undefined
+    }
+    reply: {
+      /** The gift is stored and will be booked, or refused with gift:error */
+      transactionId: string
+    }
+  }
+  'gift:prepare': {
+    request: {
+      giftId: number
+      recipientId: number | string
+    }
+    reply: {}
+  }
+}
+
+/** Events of the feature `gifts`. */
+export interface GiftsEvents {
+  /** To everyone in the room. The backend may refuse it later. It may come twice: the transactionId tells */
+  'gift:received': {
+    roomId: string
+    transactionId: string
+    senderId: UserId
+    giftId: number
+    recipientId: UserId
+    quantity: number
+    timestamp: number
+  }
+  /** To the recipient: somebody is about to send a gift */
+  'gift:prepare': {
+    roomId: string
+    senderId: UserId
+    giftId: number
+  }
+  /** To the sender: a gift that was accepted has not been booked */
+  'gift:error': {
+    transactionId: string
+    /** PROCESSING_FAILED, or the backend's own (4002: the balance is too low) */
+    code: number | string
+    reason: string
+  }
+}
+
+/** Requests of the feature `media`. */
+export interface MediaRequests {
+  'transport:create': {
+    request: {
+      type: 'producer' | 'consumer'
+    }
+    reply: {
+      id: string
+      iceParameters: {
+        [x: string]: unknown
+      }
+      iceCandidates: {
+        [x: string]: unknown
+      }[]
+      dtlsParameters: {
+        [x: string]: unknown
+      }
+    }
+  }
+  'transport:connect': {
+    request: {
+      transportId: string
+      dtlsParameters: {
+        role?: ('auto' | 'client' | 'server') | undefined
+        fingerprints: {
+          algorithm: 'sha-1' | 'sha-224' | 'sha-256' | 'sha-384' | 'sha-512'
+          value: string
+        }[]
+      }
+    }
+    reply: {}
+  }
+  'transport:restartIce': {
+    request: {
+      transportId: string
+    }
+    reply: {
+      iceParameters: {
+        [x: string]: unknown
+      }
+    }
+  }
+  'audio:produce': {
+    request: {
+      transportId: string
+      kind: 'audio'
+      rtpParameters: {
+        mid?: string | undefined
+        codecs: {
+          mimeType: string
+          payloadType: number
+          clockRate: 48000
+          channels?: number | undefined
+          parameters?: {
+            [key: string]: number | string | boolean | null
+          } | undefined
+          rtcpFeedback?: {
+            type: string
+            parameter?: string | undefined
+          }[] | undefined
+        }[]
+        headerExtensions?: {
+          uri: 'urn:ietf:params:rtp-hdrext:sdes:mid' | 'urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id' | 'urn:ietf:params:rtp-hdrext:sdes:repaired-rtp-stream-id' | 'http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time' | 'http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01' | 'urn:ietf:params:rtp-hdrext:ssrc-audio-level' | 'https://aomediacodec.github.io/av1-rtp-spec/#dependency-descriptor-rtp-header-extension' | 'urn:3gpp:video-orientation' | 'http://www.webrtc.org/experiments/rtp-hdrext/abs-capture-time' | 'urn:ietf:params:rtp-hdrext:toffset' | 'http://www.webrtc.org/experiments/rtp-hdrext/playout-delay' | 'urn:mediasoup:params:rtp-hdrext:packet-id'
+          id: number
+          encrypt?: boolean | undefined
+          parameters?: {
+            [key: string]: number | string | boolean | null
+          } | undefined
+        }[] | undefined
+        encodings: {
+          ssrc: number
+          codecPayloadType?: number | undefined
+          dtx?: boolean | undefined
+          maxBitrate?: number | undefined
+        }[]
+        rtcp?: {
+          cname?: string | undefined
+          reducedSize?: boolean | undefined
+          mux?: boolean | undefined
+        } | undefined
+        msid?: string | undefined
+      }
+    }
+    reply: {
+      id: string
+    }
+  }
+  'audio:closeProducer': {
+    request: {
+      producerId: string
+    }
+    reply: {}
+  }
+  'audio:selfMute': {
+    request: {
+      producerId: string
+    }
+    reply: {}
+  }
+  'audio:selfUnmute': {
+    request: {
+      producerId: string
+    }
+    reply: {}
+  }
+  'audio:consume': {
+    request: {
+      transportId: string
+      producerId: string
+      rtpCapabilities: {
+        codecs: {
+          kind: 'audio' | 'video'
+          mimeType: string
+          preferredPayloadType: number
+          clockRate: number
+          channels?: number | undefined
+          parameters?: {
+            [key: string]: number | string | boolean | null
+          } | undefined
+          rtcpFeedback?: {
+            type: string
+            parameter?: string | undefined
+          }[] | undefined
+        }[]
+        headerExtensions?: {
+          kind: 'audio' | 'video'
+          uri: string
+          preferredId: number
+          preferredEncrypt?: boolean | undefined
+          direction?: ('sendrecv' | 'sendonly' | 'recvonly' | 'inactive') | undefined
+        }[] | undefined
+      }
+    }
+    reply: {
+      id: string
+      producerId: string
+      kind: 'audio'
+      rtpParameters: {
+        [x: string]: unknown
+      }
+    }
+  }
+  'consumer:resume': {
+    request: {
+      consumerId: string
+    }
+    reply: {
+      /** The source is silent now; it will be heard when it is not */
+      deferred?: true | undefined
+    }
+  }
+  'consumer:pause': {
+    request: {
+      consumerId: string
+    }
+    reply: {}
+  }
+}
+
+/** Events of the feature `media`. */
+export interface MediaEvents {
+  'audio:newProducer': {
+    roomId: string
+    producerId: string
+    userId: UserId
+    kind: 'audio'
+  }
+  'audio:producerClosed': {
+    roomId: string
+    producerId: string
+    userId: UserId
+  }
+  'audio:producerPaused': {
+    roomId: string
+    producerId: string
+    userId: UserId
+  }
+  'audio:producerResumed': {
+    roomId: string
+    producerId: string
+    userId: UserId
+  }
+  'consumer:closed': {
+    roomId: string
+    consumerId: string
+  }
+  'speaker:active': {
+    roomId: string
+    /** The loudest */
+    userId: UserId | null
+    activeSpeakers: UserId[]
+    timestamp: number
+  }
+  'media:reset': {
+    roomId: string
+    reason: string
+  }
+}
+
+/** What the feature `media` adds to the reply of room:join. */
+export interface MediaJoinReply {
+  rtpCapabilities: {
+    [x: string]: unknown
+  }
+  existingProducers: {
+    producerId: string
+    userId: UserId
+    isPaused: boolean
+  }[]
+  /** Who speaks now; changes come as speaker:active */
+  activeSpeakers: UserId[]
+}
+
+/** What the feature `media` adds to session:ready. */
+export interface MediaGreeting {
+  /** For the RTCPeerConnection */
+  iceServers: {
+    urls: string | string[]
+    username?: string | undefined
+    credential?: string | undefined
+  }[]
+}
+
+/** Requests of the feature `reactions`. */
+export interface ReactionsRequests {
+  'room:react': {
+    request: {
+      /** One of those that the reply to room:join tells */
+      emoji: string
+    }
+    reply: {}
+  }
+}
+
+/** Events of the feature `reactions`. */
+export interface ReactionsEvents {
+  'room:reaction': {
+    roomId: string
+    userId: UserId
+    emoji: string
+  }
+  'room:reactions': {
+    roomId: string
+    /** How often each was sent since the last time */
+    counts: {
+      [key: string]: number
+    }
+  }
+}
+
+/** What the feature `reactions` adds to the reply of room:join. */
+export interface ReactionsJoinReply {
+  reactions: {
+    emojis: string[]
+  }
+}
+
+/** Requests of the feature `seats`. */
+export interface SeatsRequests {
+  'seat:take': {
+    request: {
+      seatIndex: number
+    }
+    reply: {
+      seatIndex: number
+    }
+  }
+  'seat:leave': {
+    request: {}
+    reply: {
+      seatIndex: number
+    }
+  }
+  'seat:lock': {
+    request: {
+      seatIndex: number
+    }
+    reply: {
+      seatIndex: number
+    }
+  }
+  'seat:unlock': {
+    request: {
+      seatIndex: number
+    }
+    reply: {
+      seatIndex: number
+    }
+  }
+  'seat:assign': {
+    request: {
+      userId: UserId
+      seatIndex: number
+    }
+    reply: {
+      seatIndex: number
+    }
+  }
+  'seat:remove': {
+    request: {
+      userId: UserId
+    }
+    reply: {
+      userId: UserId
+    }
+  }
+  'seat:mute': {
+    request: {
+      userId: UserId
+    }
+    reply: {
+      userId: UserId
+    }
+  }
+  'seat:unmute': {
+    request: {
+      userId: UserId
+    }
+    reply: {
+      userId: UserId
+    }
+  }
+  'seat:invite': {
+    request: {
+      userId: UserId
+      seatIndex: number
+    }
+    reply: {
+      seatIndex: number
+    }
+  }
+  'seat:invite:accept': {
+    request: {
+      /** The newest invite when left out */
+      seatIndex?: number | undefined
+    }
+    reply: {
+      seatIndex: number
+    }
+  }
+  'seat:invite:decline': {
+    request: {
+      /** The newest invite when left out */
+      seatIndex?: number | undefined
+    }
+    reply: {
+      seatIndex: number
+    }
+  }
+}
+
+/** Events of the feature `seats`. */
+export interface SeatsEvents {
+  'seat:updated': {
+    roomId: string
+    seatIndex: number
+    userId: UserId
+    isMuted: boolean
+  }
+  'seat:cleared': {
+    roomId: string
+    seatIndex: number
+    /** Who sat there */
+    userId: UserId
+    reason: 'left' | 'removed' | 'moved' | 'locked' | 'disconnected'
+  }
+  'seat:locked': {
+    roomId: string
+    seatIndex: number
+    isLocked: boolean
+  }
+  'seat:userMuted': {
+    roomId: string
+    userId: UserId
+    /** By the server */
+    isMuted: boolean
+    selfMuted: boolean
+  }
+  'seat:invite:pending': {
+    roomId: string
+    seatIndex: number
+    isPending: boolean
+    invitedUserId?: UserId | undefined
+  }
+  'seat:invite:received': {
+    roomId: string
+    seatIndex: number
+    invitedById: UserId
+    /** Epoch milliseconds */
+    expiresAt: number
+  }
+  'seat:count': {
+    roomId: string
+    seatCount: number
+  }
+}
+
+/** What the feature `seats` adds to the reply of room:join. */
+export interface SeatsJoinReply {
+  seatCount: number
+  seats: {
+    seatIndex: number
+    userId: UserId
+    isMuted: boolean
+  }[]
+  lockedSeats: number[]
+  pendingInvites: {
+    seatIndex: number
+    invitedUserId: UserId
+    invitedById: UserId
+    /** Epoch milliseconds */
+    expiresAt: number
+  }[]
+}
+
+/** All requests, by type: what they carry, and what the reply to them does. An interface, so that a program can add those of other features. */
+export interface Requests extends CoreRequests, ChatRequests, GiftsRequests, MediaRequests, ReactionsRequests, SeatsRequests {}
+
+/** All events, by type. Others can be added, too. */
+export interface Events extends CoreEvents, ChatEvents, GiftsEvents, MediaEvents, ReactionsEvents, SeatsEvents {}
+
+/** What features add to the reply of room:join, each while it is on. */
+export interface JoinAdditions extends Partial<ChatJoinReply>, Partial<MediaJoinReply>, Partial<ReactionsJoinReply>, Partial<SeatsJoinReply> {}
+
+/** What features add to session:ready, each while it is on. */
+export interface GreetingAdditions extends Partial<MediaGreeting> {}
+
+/** The codes with which the server refuses. */
+export type ErrorCode =
+  | 'BACKEND_FAILED'
+  | 'BANNED'
+  | 'CANNOT_CONSUME'
+  | 'CANNOT_TARGET_SELF'
+  | 'CONSUMER_NOT_FOUND'
+  | 'DEPENDENCY_DISABLED'
+  | 'DRAINING'
+  | 'EMOJI_NOT_ALLOWED'
+  | 'FEATURE_DISABLED'
+  | 'FEATURE_IN_USE'
+  | 'FEATURE_LOAD_FAILED'
+  | 'FEATURE_NOT_FOUND'
+  | 'FORBIDDEN'
+  | 'INTERNAL'
+  | 'INVITE_NOT_FOUND'
+  | 'INVITE_PENDING'
+  | 'KEY_REUSED'
+  | 'NOT_FOUND'
+  | 'NOT_IN_ROOM'
+  | 'NOT_SEATED'
+  | 'ORIGIN_NOT_ALLOWED'
+  | 'OVERLOADED'
+  | 'PIN_REQUIRED'
+  | 'PIN_WRONG'
+  | 'PRODUCER_LIMIT'
+  | 'PRODUCER_NOT_FOUND'
+  | 'RATE_LIMITED'
+  | 'ROOM_FULL'
+  | 'ROOM_NOT_FOUND'
+  | 'SEAT_ALREADY_LOCKED'
+  | 'SEAT_INVALID'
+  | 'SEAT_LOCKED'
+  | 'SEAT_NOT_LOCKED'
+  | 'SEAT_TAKEN'
+  | 'TRANSPORT_ALREADY_CONNECTED'
+  | 'TRANSPORT_NOT_FOUND'
+  | 'TRANSPORT_WRONG_TYPE'
+  | 'UNAUTHORIZED'
+  | 'UNAVAILABLE'
+  | 'UNKNOWN_TYPE'
+  | 'UPGRADE_REQUIRED'
+  | 'VALIDATION_FAILED'
+
+/** The codes with which the server closes a connection, by the reason it gives. */
+export interface CloseCodes {
+  SHUTTING_DOWN: 1001
+  UNSUPPORTED_DATA: 1003
+  MESSAGE_TOO_BIG: 1009
+  OVERLOADED: 1013
+  UNAUTHORIZED: 4401
+  KICKED: 4403
+  REPLACED: 4409
+  TOO_SLOW: 4410
+  FLOODING: 4429
+}

@@ -1,0 +1,20 @@
+import type { EventData, EventType } from './protocol.ts'
+
+/**
+ * @param features that run on a server
+ * @param type of an event of that server, and its data
+ * @returns those that run then; the same set when the event changes nothing
+ */
+export function featuresAfter (features: ReadonlySet<string>, type: EventType, data: EventData<EventType>): ReadonlySet<string> {
+  if (type === 'session:ready') {
+    const named = new Set((data as EventData<typeof type>).features)
+    return features.symmetricDifference(named).size === 0 ? features : named
+  }
+  if (type === 'feature:enabled' || type === 'feature:disabled') {
+    const { name } = data as EventData<typeof type>
+    const on = type === 'feature:enabled'
+    if (features.has(name) === on) return features
+    return new Set(on ? [...features, name] : [...features].filter((one) => one !== name))
+  }
+  return features
+}

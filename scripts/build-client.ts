@@ -1,0 +1,63 @@
+// Builds the package of the client.
+//
+//   npm run build:client                    client/contract.ts and client/dist
+//   npm run build:client -- --types         only client/contract.ts, from the server's schemas
+//   npm run build:client -- --check         writes nothing; status 1 when client/contract.ts is stale
+//   npm run build:client -- --out FOLDER    builds there, and leaves the checkout as it is
+//
+// In dist there is one JavaScript file with its declarations for each module,
+// and browser.js, which has all of them and what they need in it.
+import { spawnSync } from 'node:child_process'
+import { globSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { join, resolve } from 'node:path'
+import { parseArgs } from 'node:util'
+import { build } from 'esbuild'
+import { clientContract } from './client-contract.ts'
+
+const root = resolve(import.meta.dirname, '..')
+const client = join(root, 'client')
+const contract = join(client, 'contract.ts')
+
+/**
+ * Builds the modules of the client.
+ *
+ * @param out a folder; what is in it is removed before
+ * @throws when the compiler or the bundler refuses; what they say is in the message
+ */
+export async function buildClient (out: string): Promise<void> {
+  rmSync(out, { recursive: true, force: true })
+  const tsc = join(root, 'node_modules', 'typescript', 'bin', 'tsc')
+  const { status, stdout } = spawnSync(process.execPath, [tsc, '--project', client, '--outDir', out], { encoding: 'utf8' })
+  if (status !== 0) throw new Error(`The client does not compile:\n${stdout}`)
+  // The compiler leaves the names of sources in declarations, which older ones don't take.
+  for (const file of globSync(join(out, '*.d.ts'))) {
+    writeFileSync(file, readFileSync(file, 'utf8').replace(/(?<=^(?:import|export) .*from '\.\/[\w-]+)\.ts(?=';$)/gm, '.js'))
+  }
+  await build({
+    entryPoints: [join(client, 'index.ts')],
+    outfile: join(out, 'browser.js'),
+    bundle: true,
+    minify: true,
+    format: 'esm',
+    platform: 'browser',
+    target: 'es2022',
+    sourcemap: true,
+    logLevel: 'silent'
+  })
+}
+
+if (import.meta.main) {
+  const { values: { check, types, out } } = parseArgs({
+    options: { check: { type: 'boolean' }, types: { type: 'boolean' }, out: { type: 'string' } }
+  })
+  const text = await clientContract()
+  if (check) {
+    if (readFileSync(contract, 'utf8') !== text) {
+      console.error('client/contract.ts is stale: npm run build:client -- --types')
+      process.exitCode = 1
+    }
+  } else {
+    if (out === undefined) writeFileSync(contract, text)
+    if (!types) await buildClient(out === undefined ? join(client, 'dist') : resolve(out))
+  }
+}

@@ -1,0 +1,73 @@
+import { createReadStream, readFileSync } from 'node:fs'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { extname, join } from 'node:path'
+import t from 'tap'
+import type { Test } from 'tap'
+import { installClient } from '../client/package.ts'
+import { build, tokenFor } from '../support/build.ts'
+import { expectTone, openBrowser, personOn, receptionOf, visit } from '../support/browser.ts'
+import { until } from '../support/retry.ts'
+
+const types: Record<string, string> = { '.html': 'text/html', '.js': 'text/javascript', '.map': 'application/json' }
+
+/**
+ * Somebody's own site: a folder, and a backend that knows who is logged in.
+ *
+ * @param given what is written instead of the example's address of the server
+ * @returns its origin
+ */
+async function createSite (t: Test, folder: string, given: () => string): Promise<string> {
+  const site = createServer((request, response) => {
+    const path = request.url ?? '/'
+    if (path === '/token') return response.end(tokenFor(7, { name: 'Ada' }))
+    response.setHeader('content-type', types[extname(path)] ?? 'text/plain')
+    if (path.endsWith('.html')) return response.end(readFileSync(join(folder, path), 'utf8').replace('https://audio.example.com', given()))
+    createReadStream(join(folder, path)).on('error', () => response.writeHead(404).end()).pipe(response)
+  })
+  await new Promise<void>((resolve) => site.listen(0, '127.0.0.1', resolve))
+  t.teardown(() => site.close())
+  return `http://127.0.0.1:${(site.address() as AddressInfo).port}`
+}
+
+t.test('the example for browsers joins and speaks, from the package and from another origin', async (t) => {
+  const folder = await installClient(t)
+  let url = ''
+  const origin = await createSite(t, folder, () => url)
+  const [server, adasBrowser, bobsBrowser] = await Promise.all([
+    build(t, { env: { FEATURES: 'auth,media,seats,chat,stage', CORS_ORIGINS: origin } }),
+    openBrowser(t, 440),
+    openBrowser(t, 1000)
+  ])
+  url = server.url
+  const bob = await visit(t, bobsBrowser, url, { name: 'Bob', room: 'lobby' })
+  const context = await adasBrowser.newContext({ permissions: ['microphone'] })
+  const ada = await context.newPage()
+  ada.on('pageerror', (error) => t.fail(`the example has an error: ${error.stack}`))
+  // The browser takes a tone that does not change for noise.
+  await ada.addInitScript(() => {
+    const { mediaDevices } = navigator
+    const open = mediaDevices.getUserMedia.bind(mediaDevices)
+    mediaDevices.getUserMedia = () => open({ audio: { echoCancellation: false, noiseSuppression: false, autoGainControl: false } })
+  })
+  await ada.goto(`${origin}/speak.html`)
+  await ada.getByRole('button', { name: 'Join and speak' }).click()
+
+  await expectTone(bob, 'Ada', 440)
+  await personOn(bob, 'Ada', 'speaking').waitFor()
+  const before = await receptionOf(bob, 'Ada')
+  const after = await until(async () => {
+    const now = await receptionOf(bob, 'Ada')
+    return now !== undefined && now.packetsReceived >= (before?.packetsReceived ?? 0) + 50 && now
+  })
+  t.equal(after.packetsLost, 0)
+  t.comment(`${after.packetsReceived} packets of the example were received`)
+
+  await ada.getByText('Bob: speaking').waitFor()
+  t.equal(await ada.title(), 'in')
+  await until(() => ada.evaluate(() => [...document.querySelectorAll('audio')].filter(({ currentTime, paused }) => !paused && currentTime > 0.5).length === 1))
+  await bob.getByRole('button', { name: 'Leave' }).click()
+  await until(() => ada.evaluate(() => document.querySelectorAll('audio').length === 0))
+  await until(async () => (await ada.locator('li').allTextContents()).every((line) => line.startsWith('Ada: ')))
+  await context.close()
+})

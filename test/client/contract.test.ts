@@ -1,0 +1,39 @@
+import { spawnSync } from 'node:child_process'
+import { globSync, readFileSync } from 'node:fs'
+import { resolve } from 'node:path'
+import t from 'tap'
+import { clientContract } from '../../scripts/client-contract.ts'
+
+const root = resolve(import.meta.dirname, '../..')
+const read = (path: string) => readFileSync(resolve(root, path), 'utf8')
+const parse = (path: string) => JSON.parse(read(path)) as { version: string, dependencies: Record<string, string> }
+
+t.test('client/contract.ts is what the schemas of the server say now', async (t) => {
+  t.equal(read('client/contract.ts'), await clientContract(), 'or else: npm run build:client -- --types')
+  const { status, stderr } = spawnSync(process.execPath, ['scripts/build-client.ts', '--check'], { cwd: root, encoding: 'utf8' })
+  t.equal(status, 0, stderr)
+})
+
+t.test('the client needs nothing of the server', async (t) => {
+  const { dependencies } = parse('client/package.json')
+  for (const file of globSync('client/*.ts', { cwd: root })) {
+    const imported = [...read(file).matchAll(/from '([^']+)'/g)].map(([, name = '']) => name)
+    t.same(imported.filter((name) => !/^\.\/[\w-]+\.ts$/.test(name) && !(name in dependencies)), [], file)
+  }
+})
+
+t.test('the package goes with the server', async (t) => {
+  const [client, server] = [parse('client/package.json'), parse('package.json')]
+  t.equal(client.version, server.version)
+  for (const [name, range] of Object.entries(client.dependencies)) t.equal(range, server.dependencies[name], name)
+  t.equal(read('client/LICENSE'), read('LICENSE'))
+})
+
+t.test('the examples in the README are those that the tests run', async (t) => {
+  const readme = read('client/README.md')
+  for (const file of globSync('client/examples/*', { cwd: root })) {
+    const example = read(file)
+    t.ok(readme.includes(`\n${example}\`\`\`\n`), file)
+    t.ok(example.split('\n').length <= 31, `${file} is short`)
+  }
+})

@@ -1,0 +1,84 @@
+import t from 'tap'
+import { RequestError } from '../../client/index.ts'
+import type { Connection, ConnectionEvents } from '../../client/index.ts'
+import { Emitter } from '../../client/emitter.ts'
+import { Renewal } from '../../client/renewal.ts'
+
+class Told extends Emitter<ConnectionEvents> {
+  tell (type: 'feature:enabled' | 'feature:disabled', name: string) {
+    this.emit(type, { name })
+  }
+}
+
+/** A renewal whose answers are given one by one: true, or a code to be refused with. */
+function follow () {
+  const told = new Told()
+  const asked: string[][] = []
+  const waiting: ((answer: true | string) => void)[] = []
+  let next = Promise.withResolvers<void>()
+  const renewal = new Renewal(told as unknown as Connection, {
+    renew: async (features) => {
+      asked.push([...features].sort())
+      next.resolve()
+      const answer = await new Promise<true | string>((resolve) => waiting.push(resolve))
+      if (answer !== true) throw new RequestError({ code: answer, message: answer, details: { retryAfterMs: 1 } })
+    },
+    spreadMs: () => 0
+  })
+  return {
+    told,
+    renewal,
+    asked,
+    /** Waits until it is asked again, and then answers. */
+    async answer (answer: true | string) {
+      await next.promise
+      next = Promise.withResolvers()
+      waiting.shift()?.(answer)
+    }
+  }
+}
+
+t.test('what cannot be had now is asked for again', async (t) => {
+  const { told, renewal, asked, answer } = follow()
+  renewal.begin()
+  renewal.start()
+  told.tell('feature:enabled', 'chat')
+  await answer('UNAVAILABLE')
+  await answer('RATE_LIMITED')
+  await answer(true)
+  t.same(asked, [['chat'], ['chat'], ['chat']])
+})
+
+t.test('what is turned on meanwhile is asked for behind it, and what is turned off no more', async (t) => {
+  const { told, renewal, asked, answer } = follow()
+  renewal.begin()
+  told.tell('feature:enabled', 'chat')
+  told.tell('feature:disabled', 'media')
+  t.equal(renewal.isOver('media'), true)
+  t.equal(renewal.isOver('chat'), false)
+  t.same(asked, [], 'nobody is in yet')
+  renewal.start()
+  const first = answer('UNAVAILABLE')
+  await first
+  told.tell('feature:disabled', 'chat')
+  told.tell('feature:enabled', 'seats')
+  await answer(true)
+  t.same(asked, [['chat'], ['seats']])
+})
+
+t.test('a refusal for good is not argued with', async (t) => {
+  const { told, renewal, asked, answer } = follow()
+  renewal.begin()
+  renewal.start()
+  told.tell('feature:enabled', 'chat')
+  await answer('BANNED')
+  told.tell('feature:enabled', 'seats')
+  await answer(true)
+  renewal.stop()
+  told.tell('feature:enabled', 'media')
+  renewal.begin()
+  renewal.start()
+  told.tell('feature:enabled', 'gifts')
+  await answer(true)
+  t.same(asked, [['chat'], ['seats'], ['gifts']])
+})
