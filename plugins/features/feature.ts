@@ -12,15 +12,21 @@ import type { Bus } from '../bus/bus.ts'
 import type { Control } from '../control.ts'
 import type { Drain } from '../drain.ts'
 import type { HookRegistrar } from '../hooks.ts'
-import type { EventMap, MessageRegistrar, RequestMap } from '../messages/routes.ts'
+import type { MessageRegistrar, RequestMap } from '../messages/routes.ts'
 import type { Metrics } from '../metrics.ts'
 import type { Rooms } from '../rooms/rooms.ts'
 import type { Sfu } from '../sfu/sfu.ts'
 import type { Sockets } from '../sockets/index.ts'
 import type { Store } from '../store/store.ts'
 import type { Features } from './index.ts'
-// It declares hooks.
+// What the kernel declares of its instance and its hooks, for those who compile
+// against this file alone.
+import type {} from '../bus/index.ts'
+import type {} from '../config.ts'
 import type {} from '../health.ts'
+import type {} from '../messages/index.ts'
+import type {} from '../redis.ts'
+import type {} from '../store/index.ts'
 
 /** What the kernel gives a feature, by the name under which it is on the instance. */
 export interface FeatureSurface {
@@ -75,7 +81,8 @@ type KernelOnly =
 /**
  * The instance a feature gets: one of Fastify, whose routes are typed by their
  * zod schemas, with the {@link FeatureSurface}, and with what the features it depends
- * on decorate it with.
+ * on decorate it with. A feature that decorates it adds to this interface, by
+ * `declare module 'flylive-audio-server/feature'`.
  */
 export interface FeatureInstance extends Omit<Instance, keyof FeatureSurface | KernelOnly>, FeatureSurface {}
 
@@ -92,6 +99,8 @@ export interface FeatureExports {
   version?: string
 }
 
+/** The server's own zod: so that a feature outside needs none, and there is one version. */
+export { z } from 'zod'
 export { defineFeature } from './define.ts'
 export type { FeatureMeta } from './define.ts'
 

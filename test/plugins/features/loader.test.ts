@@ -24,7 +24,7 @@ t.test('a feature that fails is reported and holds nobody up', async (t) => {
 
   const client = await server.connect(1)
   await client.ok('room:join', { roomId: 'r1' })
-  t.match(client.greeting, { features: ['auth', 'auto-close', 'chat', 'gifts', 'greets', 'media', 'seats', 'uses-greets'] })
+  t.match(client.greeting, { features: ['auth', 'auto-close', 'chat', 'gifts', 'greets', 'media', 'reactions', 'seats', 'uses-greets'] })
   t.same(await client.ok('greet', {}), { text: 'hello from generation 1' }, 'a feature reaches the one it depends on')
   t.match(await (await fetch(`${server.url}/health`)).json(), { features: [{ name: 'auth', state: 'enabled' }] })
 })
@@ -58,7 +58,7 @@ t.test('features are plain Fastify plugins: @fastify/autoload loads the folder, 
   const response = await app.inject({ url: '/auth/session', headers: { authorization: `Bearer ${tokenFor(7)}` } })
   t.match(response.json(), { user: { id: 7 } })
   const types = app.messages.contract().flatMap(({ routes }) => routes.map(({ type }) => type))
-  for (const type of ['audio:produce', 'seat:take', 'chat:message', 'gift:send']) t.ok(types.includes(type), type)
+  for (const type of ['audio:produce', 'seat:take', 'chat:message', 'gift:send', 'room:react']) t.ok(types.includes(type), type)
 })
 
 t.test('admin routes of a feature ask for the key, however the URL is written', async (t) => {

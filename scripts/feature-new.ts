@@ -1,0 +1,111 @@
+// Writes a new feature that works, with a test, to be changed into what it is
+// to become.
+//
+//   npm run feature:new NAME                  features/NAME and test/features/NAME
+//   npm run feature:new NAME -- --into DIR    DIR/NAME, the test in it: for FEATURES_PATH
+//
+// What it writes is in feature-template/, which is a feature itself. The way
+// from there is in docs/writing-features.md.
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { dirname, join, relative, resolve } from 'node:path'
+import { parseArgs } from 'node:util'
+
+const root = resolve(import.meta.dirname, '..')
+const template = join(import.meta.dirname, 'feature-template')
+// npm runs scripts in the project's folder, and says where it was itself called.
+const here = process.env.INIT_CWD ?? process.cwd()
+
+const sample = 'sample-feature'
+const usage = 'npm run feature:new NAME [-- --into DIR]'
+
+class Refusal extends Error {}
+
+/** What is written, and what there is to do with it then. */
+interface Plan {
+  name: string
+  /** Files of the template, by where they go. */
+  files: Record<string, string>
+  /** What the test's server needs to find the feature. */
+  findIt: boolean
+  next: readonly string[]
+}
+
+/** @throws {Refusal} */
+function plan (): Plan {
+  const { name, into } = read()
+  if (!/^[a-z][a-z0-9-]*$/.test(name)) throw new Refusal(`${name} is no name for a feature: it has small letters, digits and dashes, and begins with a letter, like my-feature`)
+  const folder = into === undefined ? join(root, 'features', name) : join(resolve(here, into), name)
+  const tests = into === undefined ? join(root, 'test', 'features', name) : folder
+  for (const taken of [folder, join(root, 'features', name), tests]) {
+    if (existsSync(taken)) throw new Refusal(`There is a feature ${name}: ${taken}`)
+  }
+  const test = join(tests, `${name}.test.ts`)
+  return {
+    name,
+    files: {
+      [join(folder, 'index.ts')]: 'index.ts',
+      [join(folder, 'messages.ts')]: 'messages.ts',
+      [join(folder, 'errors.ts')]: 'errors.ts',
+      [test]: `${sample}.test.ts`
+    },
+    findIt: into !== undefined,
+    next: into === undefined ? nextHere(name, test) : nextOutside(dirname(folder), test)
+  }
+}
+
+function read (): { name: string, into: string | undefined } {
+  try {
+    const { values: { into }, positionals: [name, ...more] } = parseArgs({ options: { into: { type: 'string' } }, allowPositionals: true })
+    if (name !== undefined && more.length === 0) return { name, into }
+  } catch { /* An option that is not there. */ }
+  throw new Refusal(usage)
+}
+
+function nextHere (name: string, test: string): string[] {
+  const rows = [
+    ['npm start', 'runs it; in development each save reloads it'],
+    [`npm run features -- reload ${name}`, 'reloads it where saves are not watched'],
+    [`npm test -- ${relative(root, test)}`, 'runs its test']
+  ]
+  const width = Math.max(...rows.map(([command = '']) => command.length))
+  return rows.map(([command = '', what]) => `${command.padEnd(width)}  ${what}`)
+}
+
+function nextOutside (folder: string, test: string): string[] {
+  const link = join(folder, 'node_modules', 'flylive-audio-server')
+  return [
+    `In ${root}:`,
+    `FEATURES_PATH=${folder} npm start`,
+    '',
+    'For its test, and for types in an editor, once:',
+    `mkdir -p ${dirname(link)} && ln -s ${root} ${link}`,
+    `node ${test}`
+  ]
+}
+
+/** Puts the feature's name in the place of the template's, in each way it is written. */
+function named (text: string, name: string): string {
+  const inSnakeCase = (kebab: string) => kebab.replaceAll('-', '_')
+  return text
+    .replaceAll(sample, name)
+    .replaceAll(inSnakeCase(sample), inSnakeCase(name))
+    .replaceAll(inSnakeCase(sample).toUpperCase(), inSnakeCase(name).toUpperCase())
+}
+
+/** Lets the test's server find a feature that is beside the test. */
+const findingIt = (text: string) => "import { join } from 'node:path'\n" + text.replace(/(?<=^const env = \{.*)(?= \}$)/m, ", FEATURES_PATH: join(import.meta.dirname, '..')")
+
+try {
+  const { name, files, findIt, next } = plan()
+  for (const [path, file] of Object.entries(files)) {
+    const text = named(readFileSync(join(template, file), 'utf8'), name)
+    mkdirSync(dirname(path), { recursive: true })
+    writeFileSync(path, findIt && path.endsWith('.test.ts') ? findingIt(text) : text)
+    console.log(relative(here, path).startsWith('..') ? path : relative(here, path))
+  }
+  console.log(`\nNext (docs/writing-features.md has it all):\n\n${next.map((line) => line === '' ? '' : `  ${line}`).join('\n')}\n`)
+} catch (error) {
+  if (!(error instanceof Refusal)) throw error
+  console.error(error.message)
+  process.exitCode = 1
+}

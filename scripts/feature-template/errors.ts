@@ -1,0 +1,6 @@
+import { createError, withDetails } from 'flylive-audio-server/feature'
+
+export const TooLong = createError('SAMPLE_FEATURE_TOO_LONG', 'A text has at most %s characters', 400)
+
+/** @param longest how many characters are allowed */
+export const tooLong = (longest: number) => withDetails(new TooLong(longest), { longest })

@@ -1,0 +1,39 @@
+import { defineFeature, roomId, z } from 'flylive-audio-server/feature'
+import { TooLong, tooLong } from './errors.ts'
+import { config, events, requests } from './messages.ts'
+
+export { config, requests }
+export const errors = { TooLong }
+
+const params = z.object({ roomId })
+
+/** Tells everybody in a room what somebody says, and remembers the last of it. */
+export default defineFeature(async function feature (app, { longest, perMinute }) {
+  const { hooks, messages, metrics, rooms, store } = app
+  const said = metrics.counter('flylive_sample_feature_total', 'Texts that were said')
+  messages.events(events)
+
+  messages.on('sample-feature:say', { ...requests['sample-feature:say'], limit: { perMinute } }, async ({ text }, { room, session }) => {
+    if (text.length > longest) throw tooLong(longest)
+    const timestamp = Date.now()
+    // Kept in the store: it outlives a reload, and all servers know it.
+    await store.setNote('sample-feature', room.roomId, text)
+    rooms.emit(room.roomId, 'sample-feature:said', { userId: session.user.id, text, timestamp })
+    said.inc()
+    return { timestamp }
+  })
+  hooks.on('room:removed', ({ roomId }) => store.setNote('sample-feature', roomId, undefined))
+
+  // Every route under /admin asks for the admin key by itself.
+  app.get('/admin/sample-feature/:roomId', {
+    schema: { params, response: { 200: z.object({ text: z.string().nullable() }) } }
+  }, async (request) => ({ text: await store.getNote('sample-feature', request.params.roomId) ?? null }))
+
+  app.delete('/admin/sample-feature/:roomId', { schema: { params } }, async (request, reply) => {
+    const { roomId } = request.params
+    const before = await store.getNote('sample-feature', roomId)
+    await store.setNote('sample-feature', roomId, undefined)
+    app.admin.audit(request, 'sample-feature.forget', { roomId, before: before ?? null, after: null })
+    return reply.code(204).send()
+  })
+}, { name: 'sample-feature', dependencies: ['rooms', 'store'], config })

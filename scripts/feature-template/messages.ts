@@ -1,0 +1,19 @@
+import { roomId, userId, z } from 'flylive-audio-server/feature'
+import type { EventMap, RequestMap } from 'flylive-audio-server/feature'
+
+/** What an admin can set while the server runs. */
+export const config = z.object({
+  longest: z.int().min(1).max(500).default(200).describe('Characters in a text'),
+  perMinute: z.int().min(1).max(10_000).default(60).describe('Texts of a user')
+})
+
+export const requests = {
+  'sample-feature:say': {
+    request: z.object({ text: z.string().min(1).max(500) }),
+    reply: z.object({ timestamp: z.int() })
+  }
+} satisfies RequestMap
+
+export const events = {
+  'sample-feature:said': z.object({ roomId, userId, text: z.string(), timestamp: z.int() })
+} satisfies EventMap

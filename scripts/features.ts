@@ -1,0 +1,217 @@
+// Shows and changes which features a running server has, through its admin API.
+//
+//   npm run features -- list
+//   npm run features -- enable NAME [--cascade]
+//   npm run features -- disable NAME [--cascade]
+//   npm run features -- reload NAME
+//   npm run features -- rescan
+//   npm run features -- config NAME [KEY=VALUE … | KEY=null …]
+//
+// --url says where the server is (by default where the .env of this folder puts
+// it), --key is one of its admin keys (by default the first of ADMIN_API_KEY),
+// --json prints what the server answered. The status is 1 when it refused.
+import { existsSync } from 'node:fs'
+import { parseArgs } from 'node:util'
+
+const usage = `npm run features -- list
+npm run features -- enable NAME [--cascade]     with --cascade: also what it depends on
+npm run features -- disable NAME [--cascade]    with --cascade: also what depends on it
+npm run features -- reload NAME                 runs its code as it is on disk now
+npm run features -- rescan                      looks for folders that appeared or vanished
+npm run features -- config NAME                 shows its settings
+npm run features -- config NAME KEY=VALUE …     changes them; VALUE is JSON or text, null takes one back
+
+  --url URL   where the server is; by default what HOST, PORT and SSL_KEY_PATH say
+  --key KEY   an admin key; by default the first of ADMIN_API_KEY
+  --json      print what the server answers`
+
+class Refusal extends Error {}
+
+interface Feature {
+  name: string
+  state: string
+  generation: number
+  version: string | null
+  error: string | null
+  config: Record<string, unknown>
+  configSchema: { properties?: Record<string, { description?: string }> }
+  changed?: { enabled: string[], disabled: string[] }
+}
+
+interface Rescan { added: string[], removed: string[], failed: Record<string, string> }
+
+type Answer = Feature & Rescan & { features: Feature[] }
+
+/** A call of the admin API, and how people read its answer. */
+interface Command {
+  method: 'GET' | 'PATCH' | 'POST'
+  path: string
+  body?: Record<string, unknown>
+  show (answer: Answer): string
+  /** What was asked for, where it is a part of the answer. */
+  pick? (answer: Answer): unknown
+}
+
+if (existsSync('.env')) process.loadEnvFile('.env')
+
+try {
+  const { command, url, key, json, inside } = read()
+  const { status, body } = await call(command, url, key, inside)
+  const good = status === 200
+  const answer = good && command.pick ? command.pick(body as Answer) : body
+  if (json) console.log(JSON.stringify(answer, null, 2))
+  else if (good) console.log(command.show(answer as Answer))
+  else console.error(describe(body, status))
+  if (!good || Object.keys((body as Partial<Rescan>).failed ?? {}).length > 0) process.exitCode = 1
+} catch (error) {
+  if (!(error instanceof Refusal)) throw error
+  console.error(error.message)
+  process.exitCode = 1
+}
+
+/** @throws {Refusal} */
+function read () {
+  const { values: { cascade, json, key, url }, positionals: [action = '', ...rest] } = parse()
+  const command = commandOf(action, rest, cascade)
+  if (!command || (url !== undefined && !URL.canParse(url))) throw new Refusal(usage)
+  return { command, json, key: key ?? firstKey(), url: (url ?? whereItIs()).replace(/\/+$/, ''), inside: url === undefined }
+}
+
+/** @throws {Refusal} with how it is used */
+function parse () {
+  try {
+    return parseArgs({
+      options: {
+        cascade: { type: 'boolean', default: false },
+        json: { type: 'boolean', default: false },
+        key: { type: 'string' },
+        url: { type: 'string' }
+      },
+      allowPositionals: true
+    })
+  } catch (error) {
+    throw new Refusal(`${(error as Error).message}\n\n${usage}`)
+  }
+}
+
+function commandOf (action: string, [name, ...rest]: string[], cascade: boolean): Command | undefined {
+  if (name === undefined) {
+    if (action === 'list') return { method: 'GET', path: '', show: ({ features }) => table(features) }
+    if (action === 'rescan') return { method: 'POST', path: '/rescan', show: showRescan }
+    return
+  }
+  const path = `/${encodeURIComponent(name)}`
+  if (action === 'config' && rest.length === 0) {
+    return { method: 'GET', path: '', pick: ({ features }) => pick(features, name), show: showConfig }
+  }
+  if (action === 'config') return { method: 'PATCH', path: `${path}/config`, body: settings(rest), show: showConfig }
+  if (rest.length > 0) return
+  if (action === 'reload') return { method: 'POST', path: `${path}/reload`, show: showState }
+  if (action === 'enable' || action === 'disable') return { method: 'POST', path: `${path}/${action}?cascade=${cascade}`, show: showState }
+}
+
+/** @throws {Refusal} */
+function settings (texts: string[]): Record<string, unknown> {
+  return Object.fromEntries(texts.map((text) => {
+    const [, key, value = ''] = /^([^=]+)=(.*)$/s.exec(text) ?? []
+    if (key === undefined) throw new Refusal(`${text} is not KEY=VALUE`)
+    try {
+      return [key, JSON.parse(value) as unknown]
+    } catch {
+      return [key, value]
+    }
+  }))
+}
+
+/** @throws {Refusal} */
+function firstKey (): string {
+  const [key = ''] = (process.env.ADMIN_API_KEY ?? '').split(',').map((item) => item.trim()).filter(Boolean)
+  if (key !== '') return key
+  throw new Refusal('An admin key is missing: give --key KEY, or set ADMIN_API_KEY as the server has it.\nIn development a server without one makes a key up and prints it when it starts.')
+}
+
+function whereItIs (): string {
+  const { HOST, PORT, SSL_KEY_PATH } = process.env
+  const host = !HOST || HOST === '0.0.0.0' || HOST === '::' ? '127.0.0.1' : HOST
+  return `${SSL_KEY_PATH ? 'https' : 'http'}://${host.includes(':') ? `[${host}]` : host}:${PORT || 3030}`
+}
+
+/**
+ * @param inside the server is this machine's own: its certificate is not made out to the address asked here
+ * @throws {Refusal} when nobody answers
+ */
+async function call ({ method, path, body }: Command, url: string, key: string, inside: boolean): Promise<{ status: number, body: unknown }> {
+  // Not before it is needed: it takes longer to load than a wrong command to refuse.
+  const { Agent, request } = await import('undici')
+  try {
+    const { statusCode, body: answer } = await request(`${url}/admin/features${path}`, {
+      method,
+      headers: { authorization: `Bearer ${key}`, ...(body ? { 'content-type': 'application/json' } : {}) },
+      body: body ? JSON.stringify(body) : null,
+      // Calls of what is replaced may go on for as long as FEATURES_DRAIN_SECONDS says.
+      headersTimeout: 660_000,
+      dispatcher: new Agent({ connect: { rejectUnauthorized: !inside } })
+    })
+    const text = await answer.text()
+    return { status: statusCode, body: text === '' ? {} : JSON.parse(text) as unknown }
+  } catch (error) {
+    if (error instanceof SyntaxError) throw new Refusal(`What answers at ${url} is not this server: --url says where it is`)
+    const { code, message } = error as { code?: string, message: string }
+    throw new Refusal(`Nothing answers at ${url} (${code ?? message}): is the server running? --url says where it is`)
+  }
+}
+
+/** A refusal as the server told it, with the place in the code of what could not be loaded. */
+function describe (body: unknown, status: number): string {
+  const { code = `HTTP ${status}`, message = '', details } = (body as { error?: { code: string, message: string, details?: unknown } }).error ?? {}
+  const { file, line } = (details ?? {}) as { file?: string, line?: number }
+  const lines = [`${code}: ${message}`]
+  if (file !== undefined) lines.push(`  at ${line === undefined ? file : `${file}:${line}`}`)
+  if (Array.isArray(details)) for (const { path, message } of details as { path: string, message: string }[]) lines.push(`  ${path}: ${message}`)
+  if (code === 'NOT_FOUND') lines.push('  A server without ADMIN_API_KEY has no admin API.')
+  return lines.join('\n')
+}
+
+function table (features: Feature[]): string {
+  const rows = [
+    ['NAME', 'STATE', 'GENERATION', 'VERSION', 'ERROR'],
+    ...features.map(({ name, state, generation, version, error }) => [name, state, generation === 0 ? '-' : String(generation), version ?? '-', error?.split('\n')[0] ?? ''])
+  ]
+  return aligned(rows)
+}
+
+/** Columns as wide as their widest cell; the last one is not filled up. */
+function aligned (rows: string[][]): string {
+  const widths = (rows[0] ?? []).map((_, i) => Math.max(...rows.map((row) => row[i]?.length ?? 0)))
+  return rows.map((row) => row.map((cell, i) => cell.padEnd(widths[i] ?? 0)).join('  ').trimEnd()).join('\n')
+}
+
+function showState ({ name, state, generation, changed = { enabled: [], disabled: [] } }: Feature): string {
+  const lines = [`${name} is ${state}${generation === 0 ? '' : `, generation ${generation}`}`]
+  for (const [what, names] of Object.entries(changed)) {
+    const others = names.filter((other) => other !== name)
+    if (others.length > 0) lines.push(`  also ${what}: ${others.join(', ')}`)
+  }
+  return lines.join('\n')
+}
+
+function showRescan ({ added, removed, failed }: Rescan): string {
+  const lines = [
+    ...added.filter((name) => !(name in failed)).map((name) => `added    ${name}`),
+    ...removed.map((name) => `removed  ${name}`),
+    ...Object.entries(failed).map(([name, error]) => `failed   ${name}: ${error}`)
+  ]
+  return lines.length > 0 ? lines.join('\n') : 'Nothing has appeared or vanished'
+}
+
+/** @throws {Refusal} when there is none of that name */
+function pick (features: Feature[], name: string): Feature {
+  const feature = features.find((one) => one.name === name)
+  if (!feature) throw new Refusal(`FEATURE_NOT_FOUND: There is no feature ${name}`)
+  return feature
+}
+
+function showConfig ({ name, config, configSchema: { properties = {} } }: Feature): string {
+  const rows = Object.entries(properties).map(([key, { description = '' }]) => [key, key in config ? JSON.stringify(config[key]) : '-', description])
+  return rows.length > 0 ? aligned([['SETTING', 'VALUE', 'MEANING'], ...rows]) : `${name} has no settings`
+}

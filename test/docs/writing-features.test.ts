@@ -1,0 +1,67 @@
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, realpathSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { dirname, join } from 'node:path'
+import t from 'tap'
+import { build } from '../support/build.ts'
+import { featureFolder } from '../support/features.ts'
+
+// What docs/writing-features.md says is so.
+
+const root = join(import.meta.dirname, '..', '..')
+const text = readFileSync(join(root, 'docs', 'writing-features.md'), 'utf8')
+const blocks = (language: string) => [...text.matchAll(new RegExp(`^\`\`\`${language}\n([^]+?)^\`\`\`$`, 'gm'))].map(([, code = '']) => code)
+/** A block of code that begins with the name of its file. */
+const fileOf = (code: string) => /^\/\/ (\S+)\n/.exec(code)?.[1]
+
+t.test('the feature that is shown is the one that feature:new writes', async (t) => {
+  const folder = join(root, 'scripts', 'feature-template')
+  const written = readdirSync(folder).map((file) => readFileSync(join(folder, file), 'utf8').replaceAll(/sample[-_]feature/g, 'wave').replaceAll('SAMPLE_FEATURE', 'WAVE'))
+  const shown = blocks('ts').filter((code) => fileOf(code) === undefined)
+  t.strictSame(shown.sort(), written.sort())
+})
+
+t.test('features that use one another', async (t) => {
+  const folder = featureFolder(t)
+  for (const code of blocks('ts')) {
+    const [, feature = '', file = ''] = fileOf(code)?.split('/') ?? []
+    if (feature !== '') folder.write(feature, { [file]: code })
+  }
+  const server = await build(t, { env: { FEATURES: 'auth,shout,greeter', FEATURES_PATH: folder.path } })
+  t.strictSame(server.app.features.enabled(), ['auth', 'shout', 'greeter'])
+  const ada = await server.connect(1)
+  t.same(await ada.ok('greeter:greet'), { text: 'HELLO USER 1!' })
+  t.same(await ada.ok('greeter:whisper'), { text: 'hello' })
+  const shout = blocks('ts').find((code) => fileOf(code)?.includes('shout') === true) ?? ''
+  folder.write('shout', { 'index.ts': shout.replace('}!`', '}!!!`') })
+  t.match(await server.admin('POST', '/admin/features/shout/reload'), { status: 200 })
+  t.same(await ada.ok('greeter:greet'), { text: 'HELLO USER 1!!!' }, 'the generation that runs now')
+})
+
+t.test('a package', async (t) => {
+  // A deployer's project, without packages of the server.
+  const project = realpathSync(mkdtempSync(join(tmpdir(), 'flylive-project-')))
+  t.teardown(() => rmSync(project, { recursive: true, force: true }))
+  const code = blocks('js').find((one) => fileOf(one) !== undefined) ?? ''
+  const index = join(project, fileOf(code) ?? '')
+  mkdirSync(dirname(index), { recursive: true })
+  writeFileSync(index, code)
+  writeFileSync(join(dirname(index), 'package.json'), blocks('json')[0] ?? '')
+
+  const before = process.cwd()
+  process.chdir(project)
+  t.teardown(() => process.chdir(before))
+  const [, FEATURES_PACKAGES = ''] = /^FEATURES_PACKAGES=(\S+) npm start$/m.exec(text) ?? []
+  const server = await build(t, { env: { FEATURES: 'auth,tally', FEATURES_PACKAGES } })
+  t.match(server.app.features.list().find(({ name }) => name === 'tally'), { state: 'enabled', version: '1.2.0', messages: ['tally:up'] })
+  const ada = await server.connect(1)
+  t.same(await ada.ok('tally:up'), { total: 1 })
+  t.match(await server.admin('POST', '/admin/features/tally/reload'), { status: 200, body: { generation: 2 } })
+  t.same(await ada.ok('tally:up'), { total: 2 })
+})
+
+t.test('its commands are those there are', async (t) => {
+  const { scripts } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { scripts: Record<string, string> }
+  for (const [, name = ''] of text.matchAll(/npm run (?:--prefix \S+ )?(\S+)/g)) t.ok(name in scripts, name)
+  const usage = readFileSync(join(root, 'scripts', 'features.ts'), 'utf8')
+  for (const [, action = ''] of text.matchAll(/npm run features -- ([a-z]+)/g)) t.match(usage, `npm run features -- ${action}`)
+})

@@ -1,0 +1,136 @@
+import { setTimeout as delay } from 'node:timers/promises'
+import t from 'tap'
+import { onEveryStore } from '../../support/build.ts'
+import type { TestClient } from '../../support/client.ts'
+import { startRedis } from '../../support/redis.ts'
+import { until } from '../../support/retry.ts'
+import { pair, sumOf, timesOf, told } from './support.ts'
+
+const config = { coalesceOver: 2, reactionsPerMinute: 10_000 }
+
+/** Sends some hundred reactions a second until told to stop; each must be accepted. */
+function reacting (client: TestClient, emojis: readonly string[]) {
+  const accepted: Record<string, number> = {}
+  const stopping = new AbortController()
+  const done = (async () => {
+    for (let i = 0; !stopping.signal.aborted; i++) {
+      const emoji = emojis[i % emojis.length] as string
+      await client.ok('room:react', { emoji })
+      accepted[emoji] = (accepted[emoji] ?? 0) + 1
+      await delay(4)
+    }
+  })()
+  return {
+    /** @returns how many of each there were */
+    async stop () {
+      stopping.abort()
+      await done
+      return accepted
+    }
+  }
+}
+
+function total (...parts: Record<string, number>[]): Record<string, number> {
+  const sum: Record<string, number> = {}
+  for (const part of parts) for (const [emoji, count] of Object.entries(part)) sum[emoji] = (sum[emoji] ?? 0) + count
+  return sum
+}
+
+onEveryStore(t, 'a big room is told the numbers, once a second over all servers', async (t, env, kind) => {
+  const [a, b] = await pair(t, kind, env, config)
+  const [ada, bob, eve] = [await a.connect(1), await b.connect(2), await b.connect(3)]
+  for (const client of [ada, bob, eve]) await client.ok('room:join', { roomId: 'r1' })
+  const times = timesOf(ada)
+  const senders = [reacting(ada, ['🔥', '👏']), reacting(bob, ['🔥', '🎉'])]
+  await until(() => times.length >= 4)
+  const sent = total(...await Promise.all(senders.map(({ stop }) => stop())))
+  for (const client of [ada, bob, eve]) await until(() => JSON.stringify(Object.entries(sumOf(client)).sort()) === JSON.stringify(Object.entries(sent).sort()))
+  t.pass(`each of ${JSON.stringify(sent)} was counted once`)
+  for (const client of [ada, bob, eve]) t.strictSame(told(client), [])
+  // An event may be a little late, and the next one not.
+  const apart = times.slice(1).map((time, i) => time - (times[i] as number))
+  t.ok(apart.every((ms) => ms > 800), apart.map(Math.round).join())
+})
+
+onEveryStore(t, 'the first reaction after a quiet time is told at once', async (t, env, kind) => {
+  const [a, b] = await pair(t, kind, env, { coalesceOver: 0 })
+  const [ada, bob] = [await a.connect(1), await b.connect(2)]
+  for (const client of [ada, bob]) await client.ok('room:join', { roomId: 'r1' })
+  const begin = performance.now()
+  await ada.ok('room:react', { emoji: '🔥' })
+  t.same(await bob.event('room:reactions'), { roomId: 'r1', counts: { '🔥': 1 } })
+  t.ok(performance.now() - begin < 900)
+  for (const emoji of ['🔥', '👏', '🔥']) await ada.ok('room:react', { emoji })
+  t.same(await bob.event('room:reactions'), { roomId: 'r1', counts: { '🔥': 2, '👏': 1 } }, 'the others of its second together')
+})
+
+onEveryStore(t, 'a reload loses and repeats no reaction, and answers all', async (t, env, kind) => {
+  const [a, b] = await pair(t, kind, env, config)
+  const [ada, bob, eve] = [await a.connect(1), await b.connect(2), await a.connect(3)]
+  for (const client of [ada, bob, eve]) await client.ok('room:join', { roomId: 'r1' })
+  const times = timesOf(eve)
+  // Each request that is not answered with success ends the test.
+  const senders = [reacting(ada, ['🔥', '👏']), reacting(bob, ['🔥', '🎉'])]
+  for (let i = 0; i < 15; i++) {
+    const { status, body } = await a.admin('POST', '/admin/features/reactions/reload')
+    t.match({ status, body }, { status: 200, body: { generation: i + 2 } })
+    if (i % 5 === 4) await until(() => times.length > i / 5)
+  }
+  const sent = total(...await Promise.all(senders.map(({ stop }) => stop())))
+  for (const client of [ada, bob, eve]) await until(() => JSON.stringify(Object.entries(sumOf(client)).sort()) === JSON.stringify(Object.entries(sent).sort()))
+  const apart = times.slice(1).map((time, i) => time - (times[i] as number))
+  t.ok(apart.every((ms) => ms > 800), `at most once a second all the same: ${apart.map(Math.round).join()}`)
+})
+
+onEveryStore(t, 'what was acknowledged is told when the feature is turned off', async (t, env, kind) => {
+  const [a, b] = await pair(t, kind, env, { coalesceOver: 0 })
+  const [ada, bob] = [await a.connect(1), await b.connect(2)]
+  for (const client of [ada, bob]) await client.ok('room:join', { roomId: 'r1' })
+  for (let i = 0; i < 10; i++) await ada.ok('room:react', { emoji: '🔥' })
+  t.equal((await a.admin('POST', '/admin/features/reactions/disable')).status, 200)
+  await until(() => sumOf(bob)['🔥'] === 10)
+})
+
+t.test('what was acknowledged is told when the server stops', async (t) => {
+  const env = { REDIS_URL: (await startRedis(t)).url }
+  const [a, b] = await pair(t, 'redis', env, { coalesceOver: 0 })
+  const [ada, bob] = [await a.connect(1), await b.connect(2)]
+  for (const client of [ada, bob]) await client.ok('room:join', { roomId: 'r1' })
+  for (let i = 0; i < 10; i++) await ada.ok('room:react', { emoji: '🔥' })
+  await a.close()
+  await until(() => sumOf(bob)['🔥'] === 10)
+})
+
+t.test('while Redis is away the members of one server go on', async (t) => {
+  const redis = await startRedis(t)
+  const [a, b] = await pair(t, 'redis', { REDIS_URL: redis.url }, config)
+  const [ada, bob, eve, kim] = [await a.connect(1), await a.connect(2), await a.connect(3), await b.connect(4)]
+  for (const client of [ada, bob, eve, kim]) await client.ok('room:join', { roomId: 'r1' })
+  await redis.kill()
+  await until(async () => (await fetch(`${a.url}/readyz`)).status === 503)
+  for (let i = 0; i < 5; i++) await ada.ok('room:react', { emoji: '🔥' })
+  for (const client of [ada, bob, eve]) await until(() => sumOf(client)['🔥'] === 5)
+  t.strictSame(told(bob), [], 'by how many there are here, the room is big')
+
+  await redis.start()
+  for (const server of [a, b]) await until(async () => (await fetch(`${server.url}/readyz`)).status === 200)
+  await until(async () => (await b.app.store.getRoom('r1'))?.participantCount === 4)
+  await ada.ok('room:react', { emoji: '👏' })
+  for (const client of [ada, bob, eve, kim]) await until(() => sumOf(client)['👏'] === 1)
+  t.strictSame(sumOf(bob), { '🔥': 5, '👏': 1 })
+})
+
+onEveryStore(t, 'a room that is closed takes what was not told yet with it', async (t, env, kind) => {
+  const [a, b] = await pair(t, kind, env, { coalesceOver: 0 })
+  const [ada, bob] = [await a.connect(1), await b.connect(2)]
+  for (const client of [ada, bob]) await client.ok('room:join', { roomId: 'r1' })
+  await ada.ok('room:react', { emoji: '🔥' })
+  await bob.event('room:reactions')
+  await ada.ok('room:react', { emoji: '🔥' })
+  t.equal((await a.admin('POST', '/admin/rooms/r1/close')).status, 204)
+  for (const client of [ada, bob]) await client.event('room:closed')
+  for (const client of [ada, bob]) await client.ok('room:join', { roomId: 'r1' })
+  await ada.ok('room:react', { emoji: '👏' })
+  await bob.event('room:reactions', ({ counts }) => '👏' in (counts as object))
+  t.strictSame(sumOf(bob), { '🔥': 1, '👏': 1 })
+})

@@ -1,0 +1,95 @@
+import t from 'tap'
+import { onEveryStore } from '../../support/build.ts'
+import { config } from '../../../features/reactions/messages.ts'
+import { until } from '../../support/retry.ts'
+import { pair, sumOf, told } from './support.ts'
+
+const { emojis } = config.parse({})
+
+onEveryStore(t, 'everybody in a small room is told at once, the sender too', async (t, env, kind) => {
+  const [a, b] = await pair(t, kind, env)
+  const [ada, adasPhone, bob, eve] = [await a.connect(1), await b.connect(1), await b.connect('bob'), await a.connect(3)]
+  for (const client of [ada, adasPhone, bob]) await client.ok('room:join', { roomId: 'r1' })
+  await eve.ok('room:join', { roomId: 'r2' })
+
+  t.same(await ada.ok('room:react', { emoji: '🔥' }), {})
+  for (const client of [ada, adasPhone, bob]) t.strictSame(await client.event('room:reaction'), { roomId: 'r1', userId: 1, emoji: '🔥' })
+  t.same(await bob.ok('room:react', { roomId: 'r1', emoji: '❤️', userId: 1 }), {})
+  for (const client of [ada, adasPhone, bob]) t.strictSame(await client.event('room:reaction'), { roomId: 'r1', userId: 'bob', emoji: '❤️' }, 'who it is from is not up to the client')
+
+  await eve.ok('room:react', { emoji: '👏' })
+  t.strictSame(await eve.event('room:reaction'), { roomId: 'r2', userId: 3, emoji: '👏' })
+  for (const client of [ada, adasPhone, bob]) {
+    await client.flush()
+    t.equal(told(client).length, 2, 'of this room only')
+  }
+  t.match(await (await fetch(`${a.url}/metrics`)).text(), /flylive_reactions_total\{emoji="🔥"\} 1/)
+  const { body } = await a.admin('GET', '/admin/rooms/r1')
+  t.ok(Number(body?.lastActivityAt) > Number(body?.createdAt), 'it is activity')
+})
+
+onEveryStore(t, 'only the reactions that a join tells may be sent', async (t, env, kind) => {
+  const [a] = await pair(t, kind, env)
+  const ada = await a.connect(1)
+  t.equal(await ada.fails('room:react', { emoji: '🔥' }), 'NOT_IN_ROOM')
+  t.match(await ada.ok('room:join', { roomId: 'r1' }), { reactions: { emojis } })
+  t.equal(emojis.length, 12)
+  t.equal(new Set(emojis).size, 12)
+
+  t.match(await ada.request('room:react', { emoji: '💩' }), { ok: false, error: { code: 'EMOJI_NOT_ALLOWED', details: { allowed: emojis } } })
+  // What counts is the text: this heart has no variation selector.
+  t.equal(await ada.fails('room:react', { emoji: '❤' }), 'EMOJI_NOT_ALLOWED')
+  t.equal(await ada.fails('room:react', { emoji: '__proto__' }), 'EMOJI_NOT_ALLOWED')
+  t.equal(await ada.fails('room:react', { emoji: '🔥', roomId: 'r2' }), 'NOT_IN_ROOM')
+  for (const emoji of ['', 'x'.repeat(65), 3, undefined, null]) t.equal(await ada.fails('room:react', { emoji }), 'VALIDATION_FAILED', String(emoji))
+  for (const emoji of emojis) await ada.ok('room:react', { emoji })
+  await ada.event('room:reaction', ({ emoji }) => emoji === emojis.at(-1))
+  t.strictSame(sumOf(ada), Object.fromEntries(emojis.map((emoji) => [emoji, 1])))
+})
+
+onEveryStore(t, 'a user sends so many a minute, over all servers and rooms', async (t, env, kind) => {
+  const [a, b] = await pair(t, kind, env, { reactionsPerMinute: 5 })
+  const [ada, adasPhone, bob] = [await a.connect(1), await b.connect(1), await b.connect(2)]
+  for (const client of [ada, bob]) await client.ok('room:join', { roomId: 'r1' })
+  await adasPhone.ok('room:join', { roomId: 'r2' })
+  for (let i = 0; i < 5; i++) await (i % 2 ? ada : adasPhone).ok('room:react', { emoji: '🎉' })
+  for (const client of [ada, adasPhone]) t.match(await client.request('room:react', { emoji: '🎉' }), { error: { code: 'RATE_LIMITED', details: { retryAfterMs: Number } } })
+  await bob.ok('room:react', { emoji: '👍' })
+  await ada.event('room:reaction', ({ emoji }) => emoji === '👍')
+  t.strictSame(sumOf(ada), { '🎉': 2, '👍': 1 }, 'what was refused is told to nobody')
+})
+
+onEveryStore(t, 'an admin changes what may be sent, and everything else, while people react', async (t, env, kind) => {
+  const [a, b] = await pair(t, kind, env)
+  const [ada, bob] = [await a.connect(1), await b.connect(2)]
+  for (const client of [ada, bob]) await client.ok('room:join', { roomId: 'r1' })
+  const patch = (body: unknown) => a.admin('PATCH', '/admin/features/reactions/config', body)
+  for (const wrong of [{ emojis: [] }, { emojis: ['x'.repeat(65)] }, { emojis: '🔥' }, { reactionsPerMinute: 0 }, { coalesceOver: -1 }, { emoji: ['🔥'] }]) {
+    t.match(await patch(wrong), { status: 400, body: { error: { code: 'VALIDATION_FAILED' } } }, JSON.stringify(wrong))
+  }
+  t.match(await ada.ok('room:join', { roomId: 'r1' }), { reactions: { emojis } })
+
+  t.match(await patch({ emojis: ['🦄', 'logo'], reactionsPerMinute: 3, coalesceOver: 1 }), { status: 200, body: { config: { emojis: ['🦄', 'logo'], reactionsPerMinute: 3, coalesceOver: 1 } } })
+  // The other server follows by itself.
+  const eve = await b.connect(3)
+  await until(async () => (await eve.ok('room:join', { roomId: 'r1' }) as { reactions: { emojis: string[] } }).reactions.emojis.length === 2)
+  t.match(await bob.request('room:react', { emoji: '🔥' }), { error: { code: 'EMOJI_NOT_ALLOWED', details: { allowed: ['🦄', 'logo'] } } })
+  await ada.ok('room:react', { emoji: 'logo' })
+  t.same(await bob.event('room:reactions'), { roomId: 'r1', counts: { logo: 1 } }, 'the room is a big one now')
+  for (let i = 0; i < 2; i++) await ada.ok('room:react', { emoji: '🦄' })
+  t.equal(await ada.fails('room:react', { emoji: '🦄' }), 'RATE_LIMITED')
+
+  t.match(await patch({ emojis: null, coalesceOver: null }), { status: 200, body: { config: { emojis, reactionsPerMinute: 3, coalesceOver: 50 } } })
+})
+
+t.test('while it is off its message is refused and joins tell nothing of it', async (t) => {
+  const [server] = await pair(t, 'memory', {})
+  const ada = await server.connect(1)
+  await ada.ok('room:join', { roomId: 'r1' })
+  t.equal((await server.admin('POST', '/admin/features/reactions/disable')).status, 200)
+  t.match(await ada.event('feature:disabled'), { name: 'reactions' })
+  t.equal(await ada.fails('room:react', { emoji: '🔥' }), 'FEATURE_DISABLED')
+  t.notOk('reactions' in await ada.ok('room:join', { roomId: 'r1' }))
+  t.equal((await server.admin('POST', '/admin/features/reactions/enable')).status, 200)
+  await ada.ok('room:react', { emoji: '🔥' })
+})

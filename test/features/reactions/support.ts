@@ -1,0 +1,34 @@
+import type { Test } from 'tap'
+import { build } from '../../support/build.ts'
+import type { StoreKind, TestServer } from '../../support/build.ts'
+import type { TestClient } from '../../support/client.ts'
+
+/** Two servers of one Redis; one server, twice, where everything is in its memory. */
+export async function pair (t: Test, kind: StoreKind, env: Record<string, string>, config: Record<string, unknown> = {}): Promise<[TestServer, TestServer]> {
+  const options = { env: { FEATURES: 'auth,reactions', WS_MESSAGES_PER_SECOND: '10000', FEATURES_CONFIG: JSON.stringify({ reactions: config }), ...env } }
+  const server = await build(t, options)
+  return [server, kind === 'redis' ? await build(t, options) : server]
+}
+
+/** The reactions a client has been told of one by one, in order. */
+export const told = (client: TestClient): unknown[] => client.events.filter(({ type }) => type === 'room:reaction').map(({ data }) => data)
+
+/** How often each emoji was sent, by all that a client has been told. */
+export function sumOf (client: TestClient): Record<string, number> {
+  const sum: Record<string, number> = {}
+  for (const { type, data } of client.events) {
+    if (type === 'room:reaction') sum[String(data.emoji)] = (sum[String(data.emoji)] ?? 0) + 1
+    if (type !== 'room:reactions') continue
+    for (const [emoji, count] of Object.entries(data.counts as Record<string, number>)) sum[emoji] = (sum[emoji] ?? 0) + count
+  }
+  return sum
+}
+
+/** Notes when a client is told the numbers, in milliseconds. */
+export function timesOf (client: TestClient): number[] {
+  const times: number[] = []
+  client.ws.on('message', (raw) => {
+    if ((JSON.parse(String(raw)) as { type?: string }).type === 'room:reactions') times.push(performance.now())
+  })
+  return times
+}

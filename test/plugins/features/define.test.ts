@@ -1,0 +1,72 @@
+import Fastify from 'fastify'
+import type { FastifyInstance } from 'fastify'
+import fp from 'fastify-plugin'
+import t from 'tap'
+import { defineFeature, z } from 'flylive-audio-server/feature'
+import type { FeatureInstance } from 'flylive-audio-server/feature'
+import { build } from '../../support/build.ts'
+import { featureFolder } from '../../support/features.ts'
+
+// What defineFeature makes of a plugin.
+
+const config = z.object({ seconds: z.int().default(5).transform((seconds) => seconds * 1000), name: z.string().optional() })
+
+/** Registers a feature like any plugin. @returns what it was given */
+async function given (options?: Record<string, unknown>): Promise<unknown> {
+  let got: unknown
+  const app = Fastify()
+  const feature = defineFeature(async (_app, options) => { got = options }, { name: 'x', config })
+  await (options === undefined ? app.register(feature) : app.register(feature, options))
+  return got
+}
+
+t.test('without the loader the settings are checked and completed all the same', async (t) => {
+  t.strictSame(await given(), { seconds: 5000 })
+  t.strictSame(await given({ seconds: 2, name: 'y', prefix: '/x' }), { seconds: 2000, name: 'y' })
+  await t.rejects(given({ seconds: 'many' }), { name: 'ZodError' })
+})
+
+t.test('by the loader they are put through the schema once', async (t) => {
+  const folder = featureFolder(t)
+  folder.write('wait', {
+    'index.ts': `import { defineFeature, z } from 'flylive-audio-server/feature'
+export const requests = { 'wait:time': { request: z.object({}), reply: z.object({ ms: z.int() }) } }
+export const config = z.object({ seconds: z.int().default(5).transform((seconds) => seconds * 1000) })
+export default defineFeature(async (app, { seconds }) => {
+  app.messages.on('wait:time', { ...requests['wait:time'], room: false }, () => ({ ms: seconds }))
+}, { name: 'wait', config })
+`
+  })
+  const server = await build(t, { env: { FEATURES: 'auth,wait', FEATURES_PATH: folder.path } })
+  const ada = await server.connect(1)
+  t.same(await ada.ok('wait:time'), { ms: 5000 })
+  t.match(await server.admin('PATCH', '/admin/features/wait/config', { seconds: 2 }), { status: 200 })
+  t.same(await ada.ok('wait:time'), { ms: 2000 })
+})
+
+t.test('its name, what it depends on, and what that must offer', async (t) => {
+  const alone = Fastify()
+  await t.rejects(async () => { await alone.register(defineFeature(async () => {}, { name: 'x', dependencies: ['y'] })) }, /dependency 'y' of plugin 'x' is not registered/)
+  const feature = defineFeature(async (app) => { app.decorate('made', true) }, { name: 'x', dependencies: ['y'], decorators: ['offered'] })
+
+  const other = Fastify()
+  other.register(fp(async function y () {}, { name: 'y' }))
+  await t.rejects(async () => { await other.register(feature) }, /decorator 'offered' required by 'x'/)
+
+  const whole = Fastify() as FastifyInstance & { made?: boolean }
+  whole.register(fp(async function y (instance) { instance.decorate('offered', 1) }, { name: 'y' }))
+  await whole.register(feature)
+  t.equal(whole.made, true, 'it decorates the instance it is registered on')
+})
+
+t.test('what a feature is given is what its interface says, and Redis for those that come with the server', async (t) => {
+  const server = await build(t, { env: { FEATURES: 'auth,reactions' } })
+  const [generation] = server.app.features.generations().filter(({ name }) => name === 'reactions')
+  const app = generation?.app as unknown as FeatureInstance
+  const plain = new Set(Object.getOwnPropertyNames(Fastify()))
+  const added = Object.getOwnPropertyNames(app).filter((name) => !plain.has(name)).sort()
+  t.strictSame(added, [
+    'admin', 'agenda', 'bus', 'config', 'control', 'drain', 'features', 'hooks', 'messages', 'metrics', 'nodeId', 'reactions', 'rooms', 'sfu', 'sockets', 'store'
+  ])
+  t.strictSame(Object.keys(app.messages).sort(), ['adds', 'events', 'on'])
+})

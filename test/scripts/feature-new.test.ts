@@ -1,0 +1,77 @@
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { readdirSync, readFileSync } from 'node:fs'
+import { join, resolve } from 'node:path'
+import { ESLint } from 'eslint'
+import t from 'tap'
+import { build } from '../support/build.ts'
+import { featureFolder } from '../support/features.ts'
+import { linked } from './outside.ts'
+
+const root = join(import.meta.dirname, '..', '..')
+
+/** What a program prints and ends with. */
+async function run (file: string, args: string[], cwd = root) {
+  const { TEST_WITHOUT, ...env } = process.env
+  const child = spawn(process.execPath, [resolve(root, file), ...args], { cwd, env: { ...env, INIT_CWD: cwd }, stdio: ['ignore', 'pipe', 'pipe'] })
+  let [out, err] = ['', '']
+  child.stdout.on('data', (chunk) => { out += String(chunk) })
+  child.stderr.on('data', (chunk) => { err += String(chunk) })
+  const [status] = await once(child, 'close') as [number]
+  return { status, out, err }
+}
+const featureNew = (args: string[], cwd?: string) => run('scripts/feature-new.ts', args, cwd)
+
+t.test('a new feature is found, and works, with its test', async (t) => {
+  const folder = featureFolder(t)
+  const server = await build(t, { env: { FEATURES_PATH: folder.path } })
+  const { status, out } = await featureNew(['hand-wave', '--into', '.'], folder.path)
+  t.equal(status, 0)
+  t.match(out, /^hand-wave\/index\.ts\nhand-wave\/messages\.ts\nhand-wave\/errors\.ts\nhand-wave\/hand-wave\.test\.ts\n\nNext/)
+  t.match(out, `FEATURES_PATH=${folder.path} npm start`)
+  t.match(out, `ln -s ${root} ${folder.path}/node_modules/flylive-audio-server`)
+  const files = readdirSync(join(folder.path, 'hand-wave'))
+  t.strictSame(files.sort(), ['errors.ts', 'hand-wave.test.ts', 'index.ts', 'messages.ts'])
+  for (const file of files) t.notMatch(readFileSync(join(folder.path, 'hand-wave', file), 'utf8'), /sample/i, file)
+
+  t.match(await server.admin('POST', '/admin/features/rescan'), { status: 200, body: { added: ['hand-wave'], failed: {} } })
+  const ada = await server.connect(1)
+  await ada.ok('room:join', { roomId: 'r1' })
+  await ada.ok('hand-wave:say', { text: 'hello' })
+  t.match(await ada.event('hand-wave:said'), { roomId: 'r1', userId: 1, text: 'hello' })
+  t.match(await ada.request('hand-wave:say', { text: 'x'.repeat(300) }), { error: { code: 'HAND_WAVE_TOO_LONG', details: { longest: 200 } } })
+  t.same(await server.admin('GET', '/admin/hand-wave/r1'), { status: 200, body: { text: 'hello' } })
+  t.match(await (await fetch(`${server.url}/metrics`)).text(), 'flylive_hand_wave_total 1')
+
+  linked(t, folder.path)
+  const tested = await run(join(folder.path, 'hand-wave', 'hand-wave.test.ts'), [], folder.path)
+  t.match(tested, { status: 0, out: /^ok 3 - .*\n\n1\.\.3\n/m, err: '' })
+})
+
+t.test('what is written is in the style of the rest', async (t) => {
+  const folder = featureFolder(t)
+  await featureNew(['hand-wave', '--into', folder.path])
+  const eslint = new ESLint({ cwd: root })
+  for (const file of readdirSync(join(folder.path, 'hand-wave'))) {
+    // Where it is in the checkout, and under the rule for features outside.
+    for (const place of ['features/hand-wave', 'features/reactions']) {
+      if (place === 'features/reactions' && file.endsWith('.test.ts')) continue
+      const results = await eslint.lintText(readFileSync(join(folder.path, 'hand-wave', file), 'utf8'), { filePath: join(root, place, file) })
+      t.strictSame(results.flatMap(({ messages }) => messages.map(({ line, message }) => `${file}:${line} ${message}`)), [])
+    }
+  }
+})
+
+t.test('names that can\'t be', async (t) => {
+  const folder = featureFolder(t)
+  for (const name of ['Wave', '1wave', 'wave_hand', '-wave', '../wave', 'wave/hand', 'wäve']) {
+    const args = name.startsWith('-') ? ['--', name] : [name]
+    t.match(await featureNew(['--into', folder.path, ...args]), { status: 1, out: '', err: `${name} is no name for a feature` }, name)
+  }
+  t.match(await featureNew(['chat']), { status: 1, out: '', err: `There is a feature chat: ${join(root, 'features', 'chat')}` })
+  t.match(await featureNew(['chat', '--into', folder.path]), { status: 1, err: 'There is a feature chat' }, 'it would stand before the one of the server')
+  t.equal((await featureNew(['wave', '--into', folder.path])).status, 0)
+  t.match(await featureNew(['wave', '--into', folder.path]), { status: 1, out: '', err: `There is a feature wave: ${join(folder.path, 'wave')}` })
+  for (const args of [[], ['a', 'b'], ['a', '--nothing'], ['a', '--into']]) t.match(await featureNew(args), { status: 1, out: '', err: 'npm run feature:new NAME' })
+  t.strictSame(readdirSync(folder.path), ['wave'])
+})

@@ -1,0 +1,271 @@
+// What features are written against stays as it is. This file is compiled
+// (npm run typecheck) and never run: it does not compile any more when a name of
+// the surface is removed or added, or its type is another. A change that is meant
+// is made here, too, and stands in the changelog: features that deployers keep
+// elsewhere may have to follow it.
+import type { Counter, Gauge, Histogram, Registry } from 'prom-client'
+import * as surface from 'flylive-audio-server/feature'
+import type {
+  Admin, AgendaRegistrar, Bus, BusHandler, CodedError, Config, Control, ControlKind, ControlMessages, Decide, Decision, Documents,
+  EmitOptions, EventMap, FeatureExports, FeatureInstance, FeatureMeta, FeatureSurface, Handler, HookFunction, HookName, HookRegistrar,
+  JobHandler, KernelHooks, LeaveReason, LocalRoom, MessageContext, MessageOptions, MessageRegistrar, MessageSchemas, Metrics, Profile,
+  RequestMap, Role, RoomCloseReason, RoomEvent, RoomRecord, Rooms, RoomSummary, Session, SessionRecord, Sfu, Sockets, Store, User,
+  UserId, WireError, z
+} from 'flylive-audio-server/feature'
+import type * as reactions from '../../features/reactions/index.ts'
+import type * as template from '../../scripts/feature-template/index.ts'
+
+/** Exactly the same type, optional and readonly properties and all. */
+type Equal<A, B> = (<T>() => T extends A ? 1 : 2) extends (<T>() => T extends B ? 1 : 2) ? true : false
+type Assert<T extends true> = T
+/** The names under which two types are not the same: what is wrong is in the compiler's message. */
+type Different<A, B> = { [K in keyof A | keyof B]-?: K extends keyof A & keyof B ? Equal<A[K], B[K]> extends true ? never : K : K }[keyof A | keyof B]
+type None<T extends never> = T
+
+/** What the instance has besides Fastify's own, in full. */
+interface Expected {
+  config: Readonly<Config>
+  nodeId: string
+  metrics: {
+    readonly registry: Registry
+    counter<L extends string = never> (name: string, help: string, labels?: readonly L[]): Counter<L>
+    gauge<L extends string = never> (name: string, help: string, labels?: readonly L[]): Gauge<L>
+    histogram<L extends string = never> (name: string, help: string, labels: readonly L[], buckets: readonly number[]): Histogram<L>
+  }
+  messages: {
+    on<S extends MessageOptions> (type: string, options: S, handler: Handler<S, S['room'] extends false ? undefined : LocalRoom>): void
+    events (events: EventMap): void
+    adds (to: string, fields: z.ZodObject): void
+  }
+  hooks: { on<N extends HookName> (name: N, fn: KernelHooks[N]): void }
+  agenda: {
+    on (name: string, handler: JobHandler): void
+    schedule (name: string, key: string, at: number): Promise<void>
+  }
+  control: {
+    on<K extends ControlKind> (kind: K, handler: (data: ControlMessages[K]) => void): () => void
+    send<K extends ControlKind> (kind: K, data: ControlMessages[K]): Promise<boolean>
+  }
+  bus: {
+    publish (channel: string, message: string, send?: Parameters<Bus['publish']>[2]): Promise<boolean>
+    subscribe (channel: string, handler: BusHandler): Promise<void>
+    unsubscribe (channel: string, handler: BusHandler): Promise<void>
+  }
+  rooms: {
+    readonly size: number
+    get (roomId: string): LocalRoom | undefined
+    local (): IterableIterator<LocalRoom>
+    ofSession (session: Session, roomId?: string): LocalRoom
+    readonly documents: {
+      peek<S> (roomId: string, name: string): S | undefined
+      change<S, R> (roomId: string, name: string, decide: Decide<S, R>): Promise<R>
+    }
+    roleOf (room: RoomRecord, session: Session): Promise<'owner' | 'admin' | 'member'>
+    ownerOf (room: RoomRecord): Promise<string | number>
+    touch (roomId: string): void
+    emit (roomId: string, type: string, data: object, options?: EmitOptions): void
+    emitLogged (roomId: string, type: string, data: object, log: { entry: string, keep: number }): Promise<void>
+    close (roomId: string, reason: RoomCloseReason, onlyIfEmpty?: boolean): Promise<boolean>
+    kick (roomId: string, userId: string | number, banUntil?: number): Promise<void>
+  }
+  sockets: {
+    readonly size: number
+    get (sessionId: string): Session | undefined
+    all (): IterableIterator<Session>
+    ofUser (userKey: string): Iterable<Session>
+    toUser (userId: string | number, type: string, data: object): Promise<boolean>
+    broadcast (type: string, data: unknown): void
+  }
+  sfu: Pick<Sfu,
+    'rtpCapabilities' | 'ready' | 'producersOf' | 'voicesOf' | 'speakersOf' | 'describe' |
+    'createTransport' | 'connectTransport' | 'restartIce' |
+    'produce' | 'closeProducer' | 'pauseProducer' | 'resumeProducer' |
+    'consume' | 'pauseConsumer' | 'resumeConsumer'>
+  store: {
+    readonly kind: 'memory' | 'redis'
+    claim (key: string, forMs: number): Promise<boolean>
+    setNote (book: string, key: string, text: string | undefined): Promise<void>
+    swapNote (book: string, key: string, expected: string | undefined, text: string): Promise<boolean>
+    getNote (book: string, key: string): Promise<string | undefined>
+    listNotes (book: string): Promise<string[]>
+    setMark (key: string, until: number): Promise<void>
+    hasMarks (keys: readonly string[]): Promise<boolean[]>
+    readLog (roomId: string): Promise<string[]>
+    getRoom (roomId: string): Promise<RoomSummary | undefined>
+    listRooms (after: string, limit: number): Promise<RoomSummary[]>
+    getParticipants (roomId: string, limit: number): Promise<Profile[]>
+    getMembers (roomId: string, userKeys: readonly string[]): Promise<(Profile | undefined)[]>
+    getSessions (userKey: string): Promise<SessionRecord[]>
+  }
+  features: {
+    enabled (): string[]
+    slot<T> (name: string): T | undefined
+  }
+  admin: { audit (...args: Parameters<Admin['audit']>): void }
+  drain: { readonly draining: boolean }
+}
+
+export type InstanceIsAsDocumented = [
+  None<Different<FeatureSurface, Expected>>,
+  None<Different<Pick<FeatureInstance, keyof Expected>, Expected>>
+]
+
+/** What the kernel tells and asks. */
+interface ExpectedHooks {
+  'session:open': (session: Session) => void
+  'session:greet': (session: Session) => Record<string, unknown> | Promise<Record<string, unknown>>
+  'session:close': (session: Session) => void
+  'room:join': (room: LocalRoom, session: Session) => Record<string, unknown> | Promise<Record<string, unknown>>
+  'room:leave': (room: LocalRoom, session: Session, reason: LeaveReason) => void
+  'room:close': (room: LocalRoom, reason: RoomCloseReason) => void
+  'room:create': (roomId: string, session: Session) => Promise<{ ownerId: UserId } | undefined>
+  'room:role': (room: RoomRecord, session: Session) => Promise<Role | undefined>
+  'room:owner': (room: RoomRecord) => Promise<UserId | undefined>
+  'room:first': (room: LocalRoom) => readonly UserId[]
+  'room:created': (room: RoomRecord) => void
+  'room:userJoined': (roomId: string, user: Profile, count: number) => void
+  'room:userLeft': (roomId: string, user: { userId: UserId, userKey: string }, reason: LeaveReason, count: number) => void
+  'room:kicked': (roomId: string, userId: UserId) => void
+  'room:removed': (room: RoomRecord, reason: RoomCloseReason) => void
+  'room:corrected': (roomId: string) => void
+  'room:document': (room: LocalRoom, name: string, state: unknown) => void
+  'room:documentMissed': (room: LocalRoom, name: string, from: unknown, to: unknown, tell: (events: readonly RoomEvent[]) => void) => void
+  'media:produce': KernelHooks['media:produce']
+  'media:selfMuted': (roomId: string, session: Session, muted: boolean) => void
+  'media:producerOpened': KernelHooks['media:producerOpened']
+  'media:producerClosed': KernelHooks['media:producerClosed']
+  'media:producerPaused': KernelHooks['media:producerPaused']
+  'media:producerResumed': KernelHooks['media:producerResumed']
+  'media:consumerClosed': (session: Session, consumerId: string) => void
+  'media:speakers': KernelHooks['media:speakers']
+  'media:reset': (roomId: string, reason: string) => void
+  'feature:enabled': (name: string) => void
+  'feature:disabled': (name: string) => void
+  'health:checks': () => Record<string, () => Promise<void> | void>
+}
+
+export type HooksAreAsDocumented = [
+  None<Different<KernelHooks, ExpectedHooks>>,
+  Assert<Equal<HookName, keyof ExpectedHooks>>,
+  Assert<Equal<HookFunction<'room:join'>, ExpectedHooks['room:join']>>
+]
+
+export type WhatIsExported = [
+  Assert<Equal<keyof typeof surface,
+    'createError' | 'defineFeature' | 'isCoded' | 'rateLimited' | 'roomId' | 'unavailable' | 'userId' | 'userKeyOf' | 'validationFailed' | 'withDetails' | 'z' |
+    'Draining' | 'FeatureDisabled' | 'Forbidden' | 'NotFound' | 'NotInRoom' | 'Overloaded' | 'RateLimited' | 'RoomNotFound' | 'Unauthorized' | 'Unavailable' | 'ValidationFailed'>>,
+  Assert<Equal<typeof surface.withDetails, <T extends Error>(error: T, details: unknown) => T & { details: unknown }>>,
+  Assert<Equal<typeof surface.userKeyOf, (id: UserId) => string>>,
+  Assert<Equal<Parameters<typeof surface.rateLimited>, [retryAfterMs: number]>>,
+  Assert<Equal<Parameters<typeof surface.unavailable>, [message: string, cause?: unknown]>>,
+  Assert<Equal<z.output<typeof surface.roomId>, string>>,
+  Assert<Equal<z.output<typeof surface.userId>, UserId>>
+]
+
+export type TypesAreAsDocumented = [
+  Assert<Equal<Role, 'owner' | 'admin' | 'member'>>,
+  Assert<Equal<LeaveReason, 'left' | 'moved' | 'disconnected' | 'kicked' | 'closed'>>,
+  Assert<Equal<UserId, string | number>>,
+  Assert<Equal<User, { id: UserId, name: string, roles: readonly string[], profile: Profile }>>,
+  Assert<Equal<keyof Session, 'id' | 'connectedAt' | 'user' | 'userKey' | 'identity' | 'roomId' | 'open' | 'endedFor' | 'queuedBytes' | 'send' | 'write' | 'close' | 'terminate' | 'admit'>>,
+  Assert<Session['id'] extends string ? true : false>,
+  None<Different<Pick<Session, 'user' | 'userKey' | 'roomId' | 'open' | 'send'>, {
+    readonly user: User
+    readonly userKey: string
+    roomId: string | null
+    readonly open: boolean
+    send (type: string, data: unknown): void
+  }>>,
+  Assert<Equal<Pick<LocalRoom, 'roomId' | 'record' | 'members'>, { readonly roomId: string, record: RoomRecord, readonly members: Set<Session> }>>,
+  Assert<Equal<RoomRecord, { roomId: string, ownerId: UserId, createdAt: number, seatCount: number, locked: boolean }>>,
+  Assert<Equal<keyof RoomSummary, keyof RoomRecord | 'participantCount' | 'producers' | 'lastActivityAt'>>,
+  Assert<Equal<keyof SessionRecord, 'sessionId' | 'nodeId' | 'roomId' | 'connectedAt'>>,
+  Assert<Equal<keyof MessageContext, 'session' | 'room' | 'log' | 'afterReply'>>,
+  Assert<Equal<keyof MessageOptions, 'request' | 'reply' | 'room' | 'exclusive' | 'limit'>>,
+  Assert<Equal<MessageOptions['limit'], { perMinute: number, perRoom?: boolean } | undefined>>,
+  Assert<Equal<MessageSchemas, { request: z.ZodObject, reply: z.ZodType }>>,
+  Assert<Equal<RequestMap, Readonly<Record<string, MessageSchemas>>>>,
+  Assert<Equal<EventMap, Readonly<Record<string, z.ZodType>>>>,
+  Assert<Equal<EmitOptions, { except?: string, local?: boolean }>>,
+  Assert<Equal<RoomEvent, { type: string, data: object }>>,
+  Assert<Equal<keyof Decision<unknown, unknown>, 'state' | 'events' | 'wakeAt' | 'result'>>,
+  Assert<Equal<WireError, { code: string, message: string, details?: unknown }>>,
+  Assert<Equal<keyof CodedError, keyof Error | 'code' | 'statusCode' | 'details'>>,
+  Assert<Equal<keyof FeatureMeta<z.ZodObject>, 'name' | 'dependencies' | 'decorators' | 'config'>>,
+  Assert<Equal<keyof FeatureExports, 'default' | 'requests' | 'config' | 'errors' | 'version'>>,
+  // The parts by their own names, for helpers that take one.
+  Assert<Equal<[MessageRegistrar, HookRegistrar, AgendaRegistrar, Control, Metrics, Documents], [Expected['messages'], Expected['hooks'], Expected['agenda'], Expected['control'], Expected['metrics'], Expected['rooms']['documents']]>>,
+  Assert<Rooms extends Expected['rooms'] ? true : false>,
+  Assert<Sockets extends Expected['sockets'] ? true : false>,
+  Assert<Store extends Expected['store'] ? true : false>
+]
+
+/** A module that is a feature exports what the loader looks for. */
+export type FeaturesAreFeatures = [
+  Assert<typeof reactions extends FeatureExports ? true : false>,
+  Assert<typeof template extends FeatureExports ? true : false>
+]
+
+declare const app: FeatureInstance
+
+/** What a feature can write; it is compiled alone. */
+export function possible () {
+  const config = surface.z.object({ most: surface.z.int().default(3), name: surface.z.string().optional() })
+  surface.defineFeature(async (app, options) => {
+    const typed: { most: number, name?: string | undefined } = options
+    app.log.info(typed, app.config.NODE_ENV)
+  }, { name: 'x', dependencies: ['rooms'], decorators: ['seats'], config })
+  surface.defineFeature(async () => {}, { name: 'x' })
+
+  const request = surface.z.object({ text: surface.z.string().default('') })
+  const reply = surface.z.object({ length: surface.z.int() })
+  app.messages.on('x:y', { request, reply, limit: { perMinute: 3, perRoom: true }, exclusive: true }, async ({ text }, { room, session, log, afterReply }) => {
+    afterReply(() => log.info(session.user.name))
+    return { length: text.length + room.members.size }
+  })
+  app.messages.on('x:z', { request, reply, room: false }, (_data, { room }) => ({ length: room === undefined ? 0 : 1 }))
+
+  // Routes are typed by their schemas, and nothing has to be registered for that.
+  app.post('/admin/x/:id', {
+    schema: { params: surface.z.object({ id: surface.z.coerce.number() }), body: surface.z.object({ on: surface.z.boolean() }), response: { 200: surface.z.object({ id: surface.z.number() }) } }
+  }, async (request) => {
+    const on: boolean = request.body.on
+    app.admin.audit(request, 'x.switch', { before: !on, after: on })
+    return { id: request.params.id }
+  })
+  app.addHook('onClose', async () => {})
+  app.decorate('anything', { of: 'its own' })
+  app.hooks.on('room:userJoined', (_roomId, user) => user.userId)
+}
+
+/** What it can't. */
+export function impossible () {
+  // @ts-expect-error An answer that is not the reply.
+  app.messages.on('x:y', { request: surface.z.object({}), reply: surface.z.object({ length: surface.z.int() }) }, () => ({ size: 1 }))
+  // @ts-expect-error Where the message is about no room there is none.
+  app.messages.on('x:z', { request: surface.z.object({}), reply: surface.z.object({}), room: false }, (_data, { room }) => ({ id: room.roomId }))
+  // @ts-expect-error There is no such hook.
+  app.hooks.on('room:opened', () => {})
+  // @ts-expect-error Hooks are called by the kernel.
+  app.hooks.emit('room:corrected', 'r1')
+  // @ts-expect-error What is in force is up to the loader.
+  app.messages.install('x', undefined)
+  // @ts-expect-error And so is what runs.
+  app.features.disable('chat')
+  // @ts-expect-error Who is in a room is up to the kernel.
+  app.rooms.leave(app.sockets.get('1') as Session, 'left')
+  // @ts-expect-error The store's keys of rooms are the kernel's.
+  app.store.removeRoom('r1')
+  // @ts-expect-error The connection to Redis is the kernel's.
+  app.redis.get('x')
+  // @ts-expect-error The server stops when its operator says so.
+  app.drain.begin(0)
+  // @ts-expect-error Nor does a feature end it.
+  app.close()
+  // @ts-expect-error The configuration is read at the start.
+  app.config.PORT = 1
+  // @ts-expect-error A setting that the schema does not have.
+  surface.defineFeature(async (_app, { least }) => least, { name: 'x', config: surface.z.object({ most: surface.z.int() }) })
+  // @ts-expect-error A feature has a name.
+  surface.defineFeature(async () => {}, {})
+}
