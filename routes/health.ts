@@ -1,22 +1,48 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import type { FastifyPluginAsync } from 'fastify'
+import type { FastifyPluginAsyncZod } from 'fastify-type-provider-zod'
+import { z } from 'zod'
 
 const { version } = JSON.parse(readFileSync(join(import.meta.dirname, '..', 'package.json'), 'utf8')) as { version: string }
 
-/** Whether the server lives, whether it is ready, and a page that says why. */
-export default (async function health (app) {
-  app.get('/livez', async () => ({ status: 'ok' }))
+const status = z.enum(['ok', 'not ready'])
+const checks = z.record(z.string(), z.object({ ok: z.boolean(), error: z.string().optional() })).describe('What the server needs, by name')
+const readiness = z.object({ status, checks })
+const health = z.object({
+  status,
+  version: z.string(),
+  node: z.string(),
+  uptime: z.int().describe('Seconds'),
+  store: z.enum(['memory', 'redis']),
+  checks,
+  connections: z.int(),
+  rooms: z.int(),
+  workers: z.array(z.object({ index: z.int(), pid: z.int(), port: z.int(), routers: z.int() })),
+  features: z.array(z.object({ name: z.string(), state: z.enum(['enabled', 'disabled', 'failed']), generation: z.int(), error: z.string().optional() }))
+})
 
-  app.get('/readyz', async (_request, reply) => {
+const tags = ['health']
+const notReady = 'Not ready: do not send users here'
+
+/** Whether the server lives, whether it is ready, and a page that says why. */
+export default (async function pages (app) {
+  app.get('/livez', {
+    schema: { tags, summary: 'Whether the process lives', response: { 200: z.object({ status: z.literal('ok') }) } }
+  }, async () => ({ status: 'ok' as const }))
+
+  app.get('/readyz', {
+    schema: { tags, summary: 'Whether this server can do its work', response: { 200: readiness, 503: readiness.describe(notReady) } }
+  }, async (_request, reply) => {
     const { ready, checks } = await app.health.check()
-    return reply.code(ready ? 200 : 503).send({ status: ready ? 'ok' : 'not ready', checks })
+    return reply.code(ready ? 200 : 503).send({ status: ready ? 'ok' as const : 'not ready' as const, checks })
   })
 
-  app.get('/health', async (_request, reply) => {
+  app.get('/health', {
+    schema: { tags, summary: 'All that is known of this server, for people', response: { 200: health, 503: health.describe(notReady) } }
+  }, async (_request, reply) => {
     const { ready, checks } = await app.health.check()
     return reply.code(ready ? 200 : 503).send({
-      status: ready ? 'ok' : 'not ready',
+      status: ready ? 'ok' as const : 'not ready' as const,
       version,
       node: app.nodeId,
       uptime: Math.round(process.uptime()),
@@ -28,4 +54,4 @@ export default (async function health (app) {
       features: app.features.list().map(({ name, state, generation, error }) => ({ name, state, generation, ...(error === undefined ? {} : { error }) }))
     })
   })
-}) satisfies FastifyPluginAsync
+}) satisfies FastifyPluginAsyncZod

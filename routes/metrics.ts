@@ -1,5 +1,6 @@
 import { createHash, timingSafeEqual } from 'node:crypto'
 import type { FastifyPluginAsync } from 'fastify'
+import { z } from 'zod'
 import { Unauthorized } from '../plugins/errors/codes.ts'
 
 const digest = (text: string) => createHash('sha256').update(text).digest()
@@ -9,7 +10,14 @@ export default (async function metrics (app) {
   const { METRICS_TOKEN } = app.config
   const { registry } = app.metrics
 
-  app.get('/metrics', async (request, reply) => {
+  app.get('/metrics', {
+    schema: {
+      tags: ['health'],
+      summary: 'What Prometheus collects',
+      security: METRICS_TOKEN === undefined ? [] : [{ metricsToken: [] }],
+      response: { 200: { description: 'In the text format of Prometheus', content: { 'text/plain': { schema: z.string() } } } }
+    }
+  }, async (request, reply) => {
     if (METRICS_TOKEN !== undefined) {
       const given = /^Bearer (.+)$/i.exec(request.headers.authorization ?? '')?.[1] ?? ''
       // Digests have one length, so the comparison tells nothing of the token.

@@ -1,6 +1,5 @@
 import type { FastifyPluginAsync, FastifyRequest } from 'fastify'
-import createError from '@fastify/error'
-import { Draining, FeatureDisabled, OriginNotAllowed, Overloaded } from '../plugins/errors/codes.ts'
+import { Draining, FeatureDisabled, OriginNotAllowed, Overloaded, UpgradeRequired } from '../plugins/errors/codes.ts'
 import { anonymous } from '../plugins/sockets/anonymous.ts'
 import { subprotocol } from '../plugins/sockets/index.ts'
 import type { Identity } from '../plugins/sockets/session.ts'
@@ -13,8 +12,6 @@ export interface Authenticator {
    */
   authenticate (request: FastifyRequest): Promise<Identity>
 }
-
-const UpgradeRequired = createError('UPGRADE_REQUIRED', 'This is a WebSocket endpoint', 426)
 
 /** GET /ws: everything that may refuse a connection does so before the upgrade, as HTTP. */
 export default (async function ws (app) {

@@ -12,7 +12,7 @@ const byHash = z.object({
 /** POST /admin/tokens/revoke. */
 export const adminRoutes = (auth: Auth): FastifyPluginAsyncZod => async function admin (app) {
   app.post('/admin/tokens/revoke', {
-    schema: { body: z.union([byToken, byHash]), response: { 204: z.null() } }
+    schema: { summary: 'Ends a token, and the sessions it has opened', body: z.union([byToken, byHash]), response: { 204: z.null() } }
   }, async (request, reply) => {
     const { body } = request
     if ('token' in body) {

@@ -1,4 +1,6 @@
 import fp from 'fastify-plugin'
+import { z } from 'zod'
+import { userId } from '../../plugins/rooms/messages.ts'
 import { adminRoutes } from './admin.ts'
 import { createAuth } from './service.ts'
 import type { Auth } from './service.ts'
@@ -9,6 +11,11 @@ declare module 'fastify' {
   }
 }
 
+const sessionAnswer = z.object({
+  user: z.looseObject({ userId, id: userId, roles: z.array(z.string()) }).describe('The public claims of the token, and its roles'),
+  expiresAt: z.number().optional().describe('Epoch milliseconds')
+})
+
 /** Who may connect: tokens signed by the backend. The kernel asks it at every upgrade. */
 export default fp(async function auth (app) {
   const service = createAuth(app)
@@ -16,7 +23,9 @@ export default fp(async function auth (app) {
   app.addHook('onClose', async () => service.close())
 
   // A browser can't read why an upgrade failed; this tells.
-  app.get('/auth/session', async (request, reply) => {
+  app.get('/auth/session', {
+    schema: { summary: 'Whether a token is good, and why not', security: [{ token: [] }], response: { 200: sessionAnswer } }
+  }, async (request, reply) => {
     const { user, expiresAt } = await service.authenticate(request)
     return reply.header('cache-control', 'no-store').send({ user: { ...user.profile, roles: user.roles }, expiresAt })
   })

@@ -16,6 +16,7 @@ export default fp<z.output<typeof config>>(async function chat (app, options) {
   const { history: keep = app.config.CHAT_HISTORY, messagesPerMinute = app.config.RATE_LIMIT_MESSAGES_PER_MINUTE } = options
   const sent = metrics.counter('flylive_chat_messages_total', 'Chat messages sent, by kind', ['type'])
   messages.events(events)
+  messages.adds('room:join', joinReply)
 
   const limit = { perMinute: messagesPerMinute, perRoom: true }
   messages.on('chat:message', { ...requests['chat:message'], limit }, async ({ content, messageType }, { room, session }) => {

@@ -9,6 +9,8 @@ const content = z.string().min(1)
   // No character takes more than two units; what is longer than that need not be counted.
   .max(2 * longestContent, `must have at most ${longestContent} characters`)
   .refine((text) => text.length <= longestContent || [...text].length <= longestContent, `must have at most ${longestContent} characters`)
+  // JSON Schema counts code points, too.
+  .meta({ maxLength: longestContent })
 
 export const messageType = z.enum(['text', 'emoji', 'sticker', 'system'])
 
@@ -20,7 +22,7 @@ export const config = z.object({
 
 export const requests = {
   'chat:message': {
-    request: z.object({ content, messageType: messageType.default('text').describe('`system` is for the owner and admins') }),
+    request: z.object({ content, messageType: messageType.default('text').describe('`system` is for the owner and admins') }).describe('Writes to the room'),
     reply: z.object({ id: z.string(), timestamp: z.int() })
   }
 } satisfies RequestMap
@@ -37,7 +39,7 @@ export const chatMessage = z.object({
 })
 export type ChatMessage = z.output<typeof chatMessage>
 
-export const events = { 'chat:message': chatMessage } satisfies EventMap
+export const events = { 'chat:message': chatMessage.describe('To everyone in the room, who wrote it included') } satisfies EventMap
 
 /** What the feature adds to the reply of room:join. A message that is sent meanwhile may be here and come as an event, too. */
 export const joinReply = z.object({ chatHistory: z.array(chatMessage).describe('The newest messages, the oldest of them first') })

@@ -31,25 +31,25 @@ export const adminRoutes = (gifts: Gifts): FastifyPluginAsyncZod => async functi
   }
 
   app.get('/admin/gifts', {
-    schema: { response: { 200: z.object({ queued: z.int(), deadLetters: z.int(), failed: z.int(), ledger: z.int() }) } }
+    schema: { summary: 'How many gifts are where', response: { 200: z.object({ queued: z.int(), deadLetters: z.int(), failed: z.int(), ledger: z.int() }) } }
   }, () => gifts.counts())
 
   app.get('/admin/gifts/dead-letters', {
-    schema: { querystring, response: { 200: z.object({ deadLetters: z.array(deadLetter), ...rest }) } }
+    schema: { summary: 'Gifts that were tried in vain', querystring, response: { 200: z.object({ deadLetters: z.array(deadLetter), ...rest }) } }
   }, async ({ query }) => {
     const { shown, ...rest } = await page('deadLetters', query)
     return { deadLetters: shown, ...rest }
   })
 
   app.get('/admin/gifts/failed', {
-    schema: { querystring, response: { 200: z.object({ failed: z.array(failed), ...rest }) } }
+    schema: { summary: 'Gifts that the backend has refused', querystring, response: { 200: z.object({ failed: z.array(failed), ...rest }) } }
   }, async ({ query }) => {
     const { shown, ...rest } = await page('failed', query)
     return { failed: shown, ...rest }
   })
 
   app.get('/admin/gifts/ledger', {
-    schema: { querystring, response: { 200: z.object({ ledger: z.array(recorded), ...rest }) } }
+    schema: { summary: 'Gifts that were recorded here, without a backend', querystring, response: { 200: z.object({ ledger: z.array(recorded), ...rest }) } }
   }, async ({ query }) => {
     const { shown, ...rest } = await page('ledger', query)
     return { ledger: shown, ...rest }
@@ -57,6 +57,7 @@ export const adminRoutes = (gifts: Gifts): FastifyPluginAsyncZod => async functi
 
   app.post('/admin/gifts/dead-letters/replay', {
     schema: {
+      summary: 'Tries dead letters again',
       body: z.object({ transactionIds: z.array(transactionId).max(10_000).optional().describe('All when left out') }).nullish(),
       response: { 200: z.object({ replayed: z.int() }) }
     }

@@ -11,6 +11,7 @@ declare module 'fastify' {
 }
 
 export { requests }
+export * as errors from './errors.ts'
 
 /**
  * Gifts: accepted once they are stored, shown to the room, carried to the

@@ -26,11 +26,11 @@ const key = z.uuidv7({ abort: true })
 
 export const requests = {
   'gift:send': {
-    request: z.object({ giftId, recipientId, quantity: quantity.default(1), key: key.optional() }),
+    request: z.object({ giftId, recipientId, quantity: quantity.default(1), key: key.optional() }).describe('Sends a gift to somebody in the room'),
     reply: z.object({ transactionId: transactionId.describe('The gift is stored and will be booked, or refused with gift:error') })
   },
   'gift:prepare': {
-    request: z.object({ giftId, recipientId }),
+    request: z.object({ giftId, recipientId }).describe('Tells somebody in the room that a gift is about to come, so that their client can load it'),
     reply: z.object({})
   }
 } satisfies RequestMap

@@ -5,6 +5,7 @@ import type { GiftProcessor } from '../gifts/processor.ts'
 import { createClient } from './client.ts'
 import { createEndings, kickJob } from './endings.ts'
 import { processGifts } from './gifts.ts'
+import { relayed } from './messages.ts'
 import { createRelay } from './relay.ts'
 import type { Legacy } from './relay.ts'
 import { createRights } from './rights.ts'
@@ -22,6 +23,8 @@ export interface LaravelBridge extends GiftProcessor {
   }
 }
 
+export * as errors from './errors.ts'
+
 declare module 'fastify' {
   interface FastifyInstance {
     laravelBridge: LaravelBridge
@@ -34,6 +37,7 @@ export default fp(async function laravelBridge (app) {
   if (config.LARAVEL_API_URL === undefined || config.LARAVEL_INTERNAL_KEY === undefined) {
     throw new Error('laravel-bridge needs LARAVEL_API_URL and LARAVEL_INTERNAL_KEY')
   }
+  app.messages.events(relayed(config.LARAVEL_EVENTS))
   const client = createClient({ url: config.LARAVEL_API_URL, key: config.LARAVEL_INTERNAL_KEY, timeoutMs: config.LARAVEL_API_TIMEOUT_MS, metrics })
   app.addHook('onClose', async () => client.close())
 

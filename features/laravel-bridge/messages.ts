@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import type { EventMap } from '../../plugins/messages/routes.ts'
 
 // What the backend answers (see its contract); what it says besides is ignored.
 
@@ -18,3 +19,7 @@ export const batchAnswer = z.object({
 
 /** POST rooms/{id}/status: any answer will do. */
 export const anyAnswer = z.unknown()
+
+/** @param names of the backend's events that are passed on (LARAVEL_EVENTS) */
+export const relayed = (names: readonly string[]): EventMap =>
+  Object.fromEntries(names.map((name) => [name, z.unknown().describe('As the backend has published it, on Redis')]))

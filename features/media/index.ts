@@ -2,7 +2,7 @@ import fp from 'fastify-plugin'
 import type { types } from 'mediasoup'
 import type { z } from 'zod'
 import { iceServersFor } from './ice-servers.ts'
-import { events, joinReply, requests } from './messages.ts'
+import { events, greeting, joinReply, requests } from './messages.ts'
 
 export { requests }
 
@@ -18,6 +18,8 @@ type RtpCapabilities = types.RtpCapabilities
 export default fp(async function media (app) {
   const { config, hooks, messages, rooms, sfu } = app
   messages.events(events)
+  messages.adds('session:ready', greeting)
+  messages.adds('room:join', joinReply)
 
   hooks.on('session:greet', (session) => ({ iceServers: iceServersFor(config, session.user.id, Date.now()) }))
   hooks.on('room:join', ({ roomId }) => ({

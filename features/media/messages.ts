@@ -108,7 +108,7 @@ const nothing = z.object({})
 
 export const requests = {
   'transport:create': {
-    request: z.object({ type: z.enum(['producer', 'consumer']) }),
+    request: z.object({ type: z.enum(['producer', 'consumer']) }).describe('Makes a transport: one to send audio with, one to receive. A second one of the same type replaces the first'),
     reply: z.object({
       id: mediaId,
       iceParameters: opaque,
@@ -117,39 +117,39 @@ export const requests = {
     })
   },
   'transport:connect': {
-    request: z.object({ transportId: mediaId, dtlsParameters }),
+    request: z.object({ transportId: mediaId, dtlsParameters }).describe('Gives a transport the DTLS parameters of the client'),
     reply: nothing
   },
   'transport:restartIce': {
-    request: z.object({ transportId: mediaId }),
+    request: z.object({ transportId: mediaId }).describe('Makes new ICE credentials, after the network of the client has changed'),
     reply: z.object({ iceParameters: opaque })
   },
   'audio:produce': {
-    request: z.object({ transportId: mediaId, kind: z.literal('audio'), rtpParameters }),
+    request: z.object({ transportId: mediaId, kind: z.literal('audio'), rtpParameters }).describe('Sends audio to the room. While the feature seats is on, this needs a seat'),
     reply: z.object({ id: mediaId })
   },
   'audio:closeProducer': {
-    request: z.object({ producerId: mediaId }),
+    request: z.object({ producerId: mediaId }).describe('Stops sending'),
     reply: nothing
   },
   'audio:selfMute': {
-    request: z.object({ producerId: mediaId }),
+    request: z.object({ producerId: mediaId }).describe('Is silent by choice'),
     reply: nothing
   },
   'audio:selfUnmute': {
-    request: z.object({ producerId: mediaId }),
+    request: z.object({ producerId: mediaId }).describe('Is not silent by choice any more. Who is muted on a seat stays silent'),
     reply: nothing
   },
   'audio:consume': {
-    request: z.object({ transportId: mediaId, producerId: mediaId, rtpCapabilities }),
+    request: z.object({ transportId: mediaId, producerId: mediaId, rtpCapabilities }).describe('Receives the audio of a producer. It starts paused'),
     reply: z.object({ id: mediaId, producerId: mediaId, kind: z.literal('audio'), rtpParameters: opaque })
   },
   'consumer:resume': {
-    request: z.object({ consumerId: mediaId }),
+    request: z.object({ consumerId: mediaId }).describe('Lets the audio come'),
     reply: z.object({ deferred: z.literal(true).optional().describe('The source is silent now; it will be heard when it is not') })
   },
   'consumer:pause': {
-    request: z.object({ consumerId: mediaId }),
+    request: z.object({ consumerId: mediaId }).describe('Holds the audio back'),
     reply: nothing
   }
 } satisfies RequestMap
@@ -157,18 +157,18 @@ export const requests = {
 const producerEvent = z.object({ roomId, producerId: mediaId, userId })
 
 export const events = {
-  'audio:newProducer': producerEvent.extend({ kind: z.literal('audio') }),
-  'audio:producerClosed': producerEvent,
-  'audio:producerPaused': producerEvent,
-  'audio:producerResumed': producerEvent,
-  'consumer:closed': z.object({ roomId, consumerId: mediaId }),
+  'audio:newProducer': producerEvent.extend({ kind: z.literal('audio') }).describe('To the others: somebody sends audio'),
+  'audio:producerClosed': producerEvent.describe('To the others: it is over'),
+  'audio:producerPaused': producerEvent.describe('To the others: nothing comes for now'),
+  'audio:producerResumed': producerEvent.describe('To the others: it comes again'),
+  'consumer:closed': z.object({ roomId, consumerId: mediaId }).describe('To its owner: what it received is over'),
   'speaker:active': z.object({
     roomId,
     userId: userId.nullable().describe('The loudest'),
     activeSpeakers: z.array(userId),
     timestamp: z.int()
-  }),
-  'media:reset': z.object({ roomId, reason: z.string() })
+  }).describe('To everyone: who speaks, whenever that changes'),
+  'media:reset': z.object({ roomId, reason: z.string() }).describe('To everyone: the media worker of the room died. Make transports, producers and consumers again')
 } satisfies EventMap
 
 /** What the feature adds to the reply of room:join. */
@@ -176,4 +176,13 @@ export const joinReply = z.object({
   rtpCapabilities: opaque,
   existingProducers: z.array(z.object({ producerId: mediaId, userId, isPaused: z.boolean() })),
   activeSpeakers: z.array(userId).describe('Who speaks now; changes come as speaker:active')
+})
+
+/** What the feature adds to the greeting, session:ready. */
+export const greeting = z.object({
+  iceServers: z.array(z.object({
+    urls: z.union([z.string(), z.array(z.string())]),
+    username: z.string().optional(),
+    credential: z.string().optional()
+  })).describe('For the RTCPeerConnection')
 })

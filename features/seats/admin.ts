@@ -1,5 +1,6 @@
 import type { FastifyPluginAsyncZod } from 'fastify-type-provider-zod'
 import { z } from 'zod'
+import { refusals } from '../../plugins/contract/refusals.ts'
 import { RoomNotFound } from '../../plugins/rooms/errors.ts'
 import { roomId, userId } from '../../plugins/rooms/messages.ts'
 import { isMuted, noSeats } from './state.ts'
@@ -38,10 +39,17 @@ export const adminRoutes = (seats: Seats): FastifyPluginAsyncZod => async functi
     return describe(await seats.read(roomId) ?? noSeats(room.seatCount))
   }
 
-  app.get('/admin/rooms/:roomId/seats', { schema: { params, response: { 200: adminView } } }, ({ params }) => view(params.roomId))
+  app.get('/admin/rooms/:roomId/seats', {
+    schema: { summary: 'Seats, locks and invites of a room', params, response: { 200: adminView, ...refusals(RoomNotFound) } }
+  }, ({ params }) => view(params.roomId))
 
   app.patch('/admin/rooms/:roomId/seats', {
-    schema: { params, body: z.object({ seatCount: z.int().min(1).max(mostSeats) }), response: { 200: adminView } }
+    schema: {
+      summary: 'Gives a room more or fewer seats',
+      params,
+      body: z.object({ seatCount: z.int().min(1).max(mostSeats) }),
+      response: { 200: adminView, ...refusals(RoomNotFound) }
+    }
   }, async (request) => {
     const { params: { roomId }, body: { seatCount } } = request
     const before = await view(roomId)

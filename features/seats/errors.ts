@@ -9,3 +9,5 @@ export const NotSeated = createError('NOT_SEATED', '%s', 409)
 export const InvitePending = createError('INVITE_PENDING', 'An invite to seat %s is already pending', 409)
 export const InviteNotFound = createError('INVITE_NOT_FOUND', 'You have no invite%s', 404)
 export const CannotTargetSelf = createError('CANNOT_TARGET_SELF', 'You cannot do this to yourself', 400)
+
+export const meanings = { NOT_SEATED: 'Who this is about is not on a seat' }

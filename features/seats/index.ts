@@ -11,6 +11,7 @@ import type { SeatState } from './state.ts'
 import { createVoices } from './voices.ts'
 
 export { config, requests }
+export * as errors from './errors.ts'
 
 declare module 'fastify' {
   interface FastifyInstance {
@@ -25,6 +26,7 @@ export default fp<z.output<typeof config>>(async function seats (app, { graceSec
   const voices = createVoices(app, service)
   app.decorate('seats', service)
   messages.events(events)
+  messages.adds('room:join', joinReply)
 
   messages.on('seat:take', requests['seat:take'], async ({ seatIndex }, { room, session }) => {
     await service.act(room, session, { type: 'take', seatIndex })

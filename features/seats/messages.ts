@@ -13,36 +13,36 @@ export const config = z.object({
 })
 
 const reply = z.object({ seatIndex })
-const aboutSeat = { request: z.object({ seatIndex }), reply }
-const aboutUser = { request: z.object({ userId }), reply: z.object({ userId }) }
-const userOnSeat = { request: z.object({ userId, seatIndex }), reply }
-const aboutInvite = { request: z.object({ seatIndex: seatIndex.optional().describe('The newest invite when left out') }), reply }
+const aboutSeat = (words: string) => ({ request: z.object({ seatIndex }).describe(words), reply })
+const aboutUser = (words: string) => ({ request: z.object({ userId }).describe(words), reply: z.object({ userId }) })
+const userOnSeat = (words: string) => ({ request: z.object({ userId, seatIndex }).describe(words), reply })
+const aboutInvite = (words: string) => ({ request: z.object({ seatIndex: seatIndex.optional().describe('The newest invite when left out') }).describe(words), reply })
 
 export const requests = {
-  'seat:take': aboutSeat,
-  'seat:leave': { request: z.object({}), reply },
-  'seat:lock': aboutSeat,
-  'seat:unlock': aboutSeat,
-  'seat:assign': userOnSeat,
-  'seat:remove': aboutUser,
-  'seat:mute': aboutUser,
-  'seat:unmute': aboutUser,
-  'seat:invite': userOnSeat,
-  'seat:invite:accept': aboutInvite,
-  'seat:invite:decline': aboutInvite
+  'seat:take': aboutSeat('Sits down, and leaves an older seat'),
+  'seat:leave': { request: z.object({}).describe('Gets up'), reply },
+  'seat:lock': aboutSeat('Locks a seat; who sits there gets up. For the owner and admins'),
+  'seat:unlock': aboutSeat('Lets a seat be taken again. For the owner and admins'),
+  'seat:assign': userOnSeat('Puts a member on a seat; who sits there gets up. For the owner'),
+  'seat:remove': aboutUser('Takes a member off their seat. For the owner and admins'),
+  'seat:mute': aboutUser('Silences a member on a seat, whatever their client does. For the owner and admins'),
+  'seat:unmute': aboutUser('Lets a silenced member be heard again. For the owner and admins'),
+  'seat:invite': userOnSeat('Invites a member to a seat. For the owner and admins'),
+  'seat:invite:accept': aboutInvite('Sits down where one was invited, on a locked seat too'),
+  'seat:invite:decline': aboutInvite('Does not want the seat')
 } satisfies RequestMap
 
 export const clearReason = z.enum(['left', 'removed', 'moved', 'locked', 'disconnected'])
 export type ClearReason = z.output<typeof clearReason>
 
 export const events = {
-  'seat:updated': z.object({ roomId, seatIndex, userId, isMuted: z.boolean() }),
-  'seat:cleared': z.object({ roomId, seatIndex, userId: userId.describe('Who sat there'), reason: clearReason }),
-  'seat:locked': z.object({ roomId, seatIndex, isLocked: z.boolean() }),
-  'seat:userMuted': z.object({ roomId, userId, isMuted: z.boolean().describe('By the server'), selfMuted: z.boolean() }),
-  'seat:invite:pending': z.object({ roomId, seatIndex, isPending: z.boolean(), invitedUserId: userId.optional() }),
-  'seat:invite:received': z.object({ roomId, seatIndex, invitedById: userId, expiresAt: z.int().describe('Epoch milliseconds') }),
-  'seat:count': z.object({ roomId, seatCount: z.int() })
+  'seat:updated': z.object({ roomId, seatIndex, userId, isMuted: z.boolean() }).describe('To everyone: somebody sits there'),
+  'seat:cleared': z.object({ roomId, seatIndex, userId: userId.describe('Who sat there'), reason: clearReason }).describe('To everyone: the seat is free'),
+  'seat:locked': z.object({ roomId, seatIndex, isLocked: z.boolean() }).describe('To everyone: a seat was locked or unlocked'),
+  'seat:userMuted': z.object({ roomId, userId, isMuted: z.boolean().describe('By the server'), selfMuted: z.boolean() }).describe('To everyone: somebody on a seat is silent, or not any more'),
+  'seat:invite:pending': z.object({ roomId, seatIndex, isPending: z.boolean(), invitedUserId: userId.optional() }).describe('To everyone: somebody is invited to a seat, or not any more'),
+  'seat:invite:received': z.object({ roomId, seatIndex, invitedById: userId, expiresAt: z.int().describe('Epoch milliseconds') }).describe('To the invited user'),
+  'seat:count': z.object({ roomId, seatCount: z.int() }).describe('To everyone: the room has more or fewer seats')
 } satisfies EventMap
 
 /** A seat that is taken, as everybody sees it. */

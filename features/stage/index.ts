@@ -8,7 +8,7 @@ import { createGuestSigner, guestReply, guestRequest } from './guests.ts'
 export default fp(async function stage (app) {
   const { JWT_SECRET, NODE_ENV } = app.config
   const page = await readPage({ sourceMap: NODE_ENV === 'development' })
-  for (const [url, asset] of page) app.get(url, (request, reply) => send(asset, request.headers['if-none-match'], reply))
+  for (const [url, asset] of page) app.get(url, { schema: { hide: true } }, (request, reply) => send(asset, request.headers['if-none-match'], reply))
 
   // Whoever can reach this needs no token of the backend's: never in production.
   if (NODE_ENV !== 'production') await app.register(guestRoute(JWT_SECRET))
@@ -30,7 +30,7 @@ function send (asset: Asset, known: string | undefined, reply: Answer): Answer {
 const guestRoute = (secret: string): FastifyPluginAsyncZod => async function guests (app) {
   const sign = createGuestSigner(secret)
   app.post('/stage/session', {
-    schema: { body: guestRequest, response: { 200: guestReply } }
+    schema: { summary: 'A token for a guest, to try things with', body: guestRequest, response: { 200: guestReply } }
   }, async ({ body }, reply) => {
     reply.header('cache-control', 'no-store')
     return sign(body.name)

@@ -15,6 +15,16 @@ export const Unavailable = createError('UNAVAILABLE', '%s', 503)
 export const Draining = createError('DRAINING', 'The server is shutting down', 503)
 export const Overloaded = createError('OVERLOADED', 'The server is at its limit', 503)
 export const Internal = createError('INTERNAL', 'Something went wrong on the server', 500)
+export const UpgradeRequired = createError('UPGRADE_REQUIRED', 'This is a WebSocket endpoint', 426)
+
+/** What codes mean, where their message says it only case by case, or goes with details. */
+export const meanings = {
+  VALIDATION_FAILED: 'The data does not fit. details: [{path, message}], where it is about fields',
+  UNAUTHORIZED: 'A token or key is missing, or is not valid (any more)',
+  FORBIDDEN: 'You may not do this',
+  RATE_LIMITED: 'Too many requests. details: {retryAfterMs}',
+  UNAVAILABLE: 'Something this depends on is down; the same may succeed later. details: {retryable: true}'
+}
 
 /** An error with a code that clients may see; `details` goes out with it. */
 export interface CodedError extends Error {

@@ -3,16 +3,17 @@ import type { FastifyInstance, HTTPMethods } from 'fastify'
 import fp from 'fastify-plugin'
 import { serializerCompiler, validatorCompiler } from 'fastify-type-provider-zod'
 import { routerOptions } from '../../config/router.ts'
-import type { AgendaRegistrar, JobHandler } from '../agenda.ts'
-import type { Control } from '../control.ts'
+import type { JobHandler } from '../agenda.ts'
 import { NotFound } from '../errors/codes.ts'
 import { useWireErrors } from '../errors/index.ts'
-import type { HookEntry, HookRegistrar } from '../hooks.ts'
+import type { HookEntry } from '../hooks.ts'
 import { createCalls } from '../messages/calls.ts'
 import type { Calls } from '../messages/calls.ts'
 import { createMessageRecorder } from '../messages/routes.ts'
 import type { MessageTable } from '../messages/routes.ts'
+import { madeBySchema } from './define.ts'
 import type { FeatureModule } from './discovery.ts'
+import type { FeatureSurface } from './feature.ts'
 
 /** A feature as it runs: one child instance and what it registered. */
 export interface Generation {
@@ -48,9 +49,6 @@ export interface GenerationPlan {
   claimRoute (method: string, url: string): void
 }
 
-/** What of the kernel a feature gets as it is. */
-const shared = ['admin', 'config', 'metrics', 'store', 'bus', 'sockets', 'rooms', 'sfu', 'drain', 'features', 'nodeId'] as const
-
 /**
  * Builds one generation of a feature, ready to be put in service. Nothing of
  * it is in force yet: what it registers is only recorded.
@@ -79,27 +77,42 @@ export async function buildGeneration (kernel: FastifyInstance, plan: Generation
   app.setValidatorCompiler(validatorCompiler)
   app.setSerializerCompiler(serializerCompiler)
   useWireErrors(app)
-  for (const decorator of shared) app.decorate(decorator, kernel[decorator] as never)
+  // The interface of feature.ts, name by name: what is in one only does not compile.
+  const surface = {
+    config: kernel.config,
+    nodeId: kernel.nodeId,
+    metrics: kernel.metrics,
+    messages: { on: messages.on, events: messages.events, adds: messages.adds },
+    hooks: {
+      on: (hook, fn) => {
+        const call = fn as (...args: unknown[]) => unknown
+        hooks.push({ name: hook, fn: (...args: unknown[]) => calls.run(() => call(...args)) })
+      }
+    },
+    agenda: {
+      on: (job, handler) => { jobs.set(job, (key) => calls.run(() => handler(key))) },
+      schedule: kernel.agenda.schedule
+    },
+    control: {
+      send: kernel.control.send,
+      on (kind, handler) {
+        const off = kernel.control.on(kind, handler)
+        app.addHook('onClose', async () => off())
+        return off
+      }
+    },
+    bus: kernel.bus,
+    rooms: kernel.rooms,
+    sockets: kernel.sockets,
+    sfu: kernel.sfu,
+    store: kernel.store,
+    features: kernel.features,
+    admin: kernel.admin,
+    drain: kernel.drain
+  } satisfies FeatureSurface
+  for (const [name, part] of Object.entries(surface)) app.decorate(name, part as never)
+  // For those that come with the server.
   if (kernel.hasDecorator('redis')) app.decorate('redis', kernel.redis)
-  app.decorate('messages', { on: messages.on, events: messages.events, adds: messages.adds, limits: kernel.messages.limits } as never)
-  app.decorate('hooks', {
-    on: (hook, fn) => {
-      const call = fn as (...args: unknown[]) => unknown
-      hooks.push({ name: hook, fn: (...args: unknown[]) => calls.run(() => call(...args)) })
-    }
-  } satisfies HookRegistrar as never)
-  app.decorate('agenda', {
-    on: (job, handler) => { jobs.set(job, (key) => calls.run(() => handler(key))) },
-    schedule: kernel.agenda.schedule
-  } satisfies AgendaRegistrar as never)
-  app.decorate('control', {
-    send: kernel.control.send,
-    on (kind, handler) {
-      const off = kernel.control.on(kind, handler)
-      app.addHook('onClose', async () => off())
-      return off
-    }
-  } satisfies Control)
   app.addHook('onRoute', (route) => {
     if (!kernel.admin.guard(route)) {
       // There is no key: not even a wider route of the feature may lead here.
@@ -128,7 +141,7 @@ export async function buildGeneration (kernel: FastifyInstance, plan: Generation
   }
   const before = new Set(Object.getOwnPropertyNames(app))
   try {
-    app.register(module.plugin, config)
+    app.register(module.plugin, madeBySchema(config))
     await app.ready()
   } catch (error) {
     await app.close().catch(() => { /* What failed to start may fail to stop; the first error counts. */ })

@@ -8,7 +8,7 @@ import { createRateLimits } from './limits.ts'
 import type { RateLimits } from './limits.ts'
 import { parseFrame } from './parse.ts'
 import { createMessageRecorder } from './routes.ts'
-import type { EventMap, MessageContext, MessageRegistrar, MessageRoute, MessageTable } from './routes.ts'
+import type { MessageContext, MessageRegistrar, MessageRoute, MessageTable } from './routes.ts'
 
 export interface Messages extends MessageRegistrar {
   limits: RateLimits
@@ -27,7 +27,7 @@ export interface Messages extends MessageRegistrar {
   /** Types to be answered FEATURE_DISABLED, by the feature they belong to. */
   disable (feature: string, types: readonly string[]): void
   /** The contract as it is now. */
-  contract (): { owner: string, routes: readonly MessageRoute[], events: EventMap }[]
+  contract (): (MessageTable & { owner: string })[]
 }
 
 declare module 'fastify' {
@@ -168,6 +168,10 @@ export default fp(async function messages (app) {
     },
     events (events) {
       kernel.events(events)
+      install('kernel', kernel.table)
+    },
+    adds (to, fields) {
+      kernel.adds(to, fields)
       install('kernel', kernel.table)
     },
     ownerOf: (type) => byType.get(type)?.installed.owner,

@@ -50,6 +50,11 @@ export interface MessageRegistrar {
   on<S extends MessageOptions> (type: string, options: S, handler: Handler<S, S['room'] extends false ? undefined : LocalRoom>): void
   /** Makes events part of the contract. */
   events (events: EventMap): void
+  /**
+   * Makes part of the contract what a hook of the feature adds to a message of
+   * somebody else: to the reply of a request (`room:join`), or to an event (`session:ready`).
+   */
+  adds (to: string, fields: z.ZodObject): void
 }
 
 export interface MessageRoute extends MessageOptions {
@@ -61,6 +66,14 @@ export interface MessageRoute extends MessageOptions {
 export interface MessageTable {
   routes: readonly MessageRoute[]
   events: EventMap
+  additions: readonly Addition[]
+}
+
+/** Fields of a message that is somebody else's. */
+export interface Addition {
+  /** The type of a request, whose reply has the fields, or of an event. */
+  to: string
+  fields: z.ZodObject
 }
 
 /**
@@ -68,18 +81,28 @@ export interface MessageTable {
  *
  * @param claim called for each type before it is taken; throws where it must not be
  */
-export function createMessageRecorder (claim: (type: string) => void = () => {}): MessageRegistrar & { table: { routes: MessageRoute[], events: Record<string, z.ZodType> } } {
-  const table: { routes: MessageRoute[], events: Record<string, z.ZodType> } = { routes: [], events: {} }
+export function createMessageRecorder (claim: (type: string) => void = () => {}): MessageRegistrar & { table: { routes: MessageRoute[], events: Record<string, z.ZodType>, additions: Addition[] } } {
+  const table: { routes: MessageRoute[], events: Record<string, z.ZodType>, additions: Addition[] } = { routes: [], events: {}, additions: [] }
   return {
     table,
     on (type, options, handler) {
       if (table.routes.some((route) => route.type === type)) throw new Error(`The message type ${type} is registered twice`)
       claim(type)
-      const request = options.room === false ? options.request : options.request.extend({ roomId: roomId.optional() })
+      const request = options.room === false ? options.request : withRoom(options.request)
       table.routes.push({ ...options, request, type, handler: handler as MessageRoute['handler'] })
     },
     events (events) {
       Object.assign(table.events, events)
+    },
+    adds (to, fields) {
+      table.additions.push({ to, fields })
     }
   }
+}
+
+/** What a request about a room may carry besides. What the schema says of itself stays. */
+function withRoom (request: z.ZodObject): z.ZodObject {
+  const extended = request.extend({ roomId: roomId.optional().describe('The room the sender is in when left out') })
+  const meta = request.meta()
+  return meta === undefined ? extended : extended.meta(meta)
 }

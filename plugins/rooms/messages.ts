@@ -18,7 +18,7 @@ export const requests = {
       roomId,
       seatCount: z.int().min(1).max(15).default(15).describe('Only counts when this creates the room'),
       pin: z.string().min(4).max(32).optional().describe('Locks the room when this creates it; later joins need it')
-    }),
+    }).describe('Enters a room, and leaves the one before. The room comes to be when its first member enters'),
     reply: z.looseObject({
       roomId,
       self: z.object({ userId, role: z.enum(['owner', 'admin', 'member']) }),
@@ -28,11 +28,11 @@ export const requests = {
     }).describe('Features add what they know of the room')
   },
   'room:leave': {
-    request: z.object({}),
+    request: z.object({}).describe('Leaves the room, and with it the seat and all audio there'),
     reply: z.object({})
   },
   'user:getRoom': {
-    request: z.object({ userId }),
+    request: z.object({ userId }).describe('In which room a user is now'),
     reply: z.object({ roomId: roomId.nullable() })
   }
 } satisfies RequestMap
@@ -44,13 +44,13 @@ export const events = {
     protocol: z.literal('msab.v1'),
     features: z.array(z.string()),
     serverTime: z.int()
-  }),
-  error: z.looseObject({ code: z.string(), message: z.string(), type: z.string().optional() }),
-  'room:userJoined': z.object({ roomId, userId, user: profile }),
-  'room:userLeft': z.object({ roomId, userId }),
-  'room:presence': z.object({ roomId, count: z.int(), joined: z.array(profile), left: z.array(userId) }),
-  'room:closed': z.object({ roomId, reason: closeReason, timestamp: z.int() }),
-  'server:draining': z.object({ deadline: z.int().describe('When open sessions are closed, epoch milliseconds') }),
+  }).describe('The greeting: the first frame of every connection'),
+  error: z.looseObject({ code: z.string(), message: z.string(), type: z.string().optional() }).describe('A message without an id has failed, or a frame could not be read'),
+  'room:userJoined': z.object({ roomId, userId, user: profile }).describe('To the others, in rooms that are not big'),
+  'room:userLeft': z.object({ roomId, userId }).describe('To the others, in rooms that are not big'),
+  'room:presence': z.object({ roomId, count: z.int(), joined: z.array(profile), left: z.array(userId) }).describe('To everyone in a big room, at most once a second: who came and went since'),
+  'room:closed': z.object({ roomId, reason: closeReason, timestamp: z.int() }).describe('To everyone: the room is no more'),
+  'server:draining': z.object({ deadline: z.int().describe('When open sessions are closed, epoch milliseconds') }).describe('To every socket: this server is about to stop'),
   'feature:enabled': z.object({ name: z.string() }).describe('Its messages are answered now, also in rooms that were there before: join again to be told what it adds'),
   'feature:disabled': z.object({ name: z.string() }).describe('Its messages are refused from now on (FEATURE_DISABLED)')
 } satisfies EventMap

@@ -7,6 +7,8 @@ export const PinRequired = createError('PIN_REQUIRED', 'The room is locked: give
 export const PinWrong = createError('PIN_WRONG', 'This is not the pin of the room', 403)
 export const Banned = createError('BANNED', 'You are banned from this room', 403)
 
+export const meanings = { BANNED: 'You are banned from this room. details: {until}, epoch milliseconds' }
+
 /** @param until when the ban ends, epoch milliseconds */
 export function banned (until: number) {
   return withDetails(new Banned(), { until })

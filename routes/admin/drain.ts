@@ -7,6 +7,9 @@ export default (async function drain (app) {
 
   app.post('/admin/drain', {
     schema: {
+      tags: ['server'],
+      summary: 'Takes this server out of service',
+      description: 'No new sockets and rooms; clients are told. Answers when the server is empty or the time is over.',
       body: z.object({ deadlineSeconds: z.number().min(0).max(3600) }),
       response: { 200: z.object({ result: z.enum(['empty', 'deadline']), sessions: z.int() }) }
     }

@@ -1,6 +1,8 @@
 import type { FastifyPluginAsyncZod } from 'fastify-type-provider-zod'
 import { z } from 'zod'
-import { FeatureNotFound } from '../../plugins/features/errors.ts'
+import { refusals } from '../../plugins/contract/refusals.ts'
+import { FeatureDisabled } from '../../plugins/errors/codes.ts'
+import { DependencyDisabled, FeatureInUse, FeatureLoadFailed, FeatureNotFound } from '../../plugins/features/errors.ts'
 
 const params = z.object({ name: z.string().min(1).max(128) })
 const querystring = z.object({
@@ -26,6 +28,14 @@ const changed = feature.extend({
   changed: z.object({ enabled: names, disabled: names }).describe('What runs now that did not, and the other way round')
 })
 
+const tags = ['features']
+const refused = refusals(FeatureNotFound, FeatureInUse, DependencyDisabled, FeatureDisabled, FeatureLoadFailed)
+const actions = {
+  enable: 'Turns a feature on, on all servers',
+  disable: 'Turns a feature off, on all servers',
+  reload: "Puts a feature's code, as it is on disk now, in the place of what runs"
+}
+
 /** /admin/features: what runs, and changing it while people talk. */
 export default (async function features (app) {
   if (!app.admin.enabled) return
@@ -39,11 +49,13 @@ export default (async function features (app) {
   }
   const shortly = ({ state, generation, config }: ReturnType<typeof get>) => ({ state, generation, config })
 
-  app.get('/admin/features', { schema: { response: { 200: z.object({ features: z.array(feature) }) } } }, async () => ({ features: list() }))
+  app.get('/admin/features', {
+    schema: { tags, summary: 'The features there are, and what runs', response: { 200: z.object({ features: z.array(feature) }) } }
+  }, async () => ({ features: list() }))
 
   for (const action of ['enable', 'disable', 'reload'] as const) {
     app.post(`/admin/features/:name/${action}`, {
-      schema: { params, querystring, response: { 200: changed } }
+      schema: { tags, summary: actions[action], params, querystring, response: { 200: changed, ...refused } }
     }, async (request) => {
       const { params: { name }, query: { cascade } } = request
       const before = get(name)
@@ -55,7 +67,13 @@ export default (async function features (app) {
   }
 
   app.patch('/admin/features/:name/config', {
-    schema: { params, body: z.record(z.string(), z.unknown()).describe('null takes a setting back'), response: { 200: changed } }
+    schema: {
+      tags,
+      summary: 'Changes settings of a feature, and reloads it',
+      params,
+      body: z.record(z.string(), z.unknown()).describe('null takes a setting back'),
+      response: { 200: changed, ...refused }
+    }
   }, async (request) => {
     const { params: { name }, body } = request
     const before = get(name)
@@ -67,6 +85,8 @@ export default (async function features (app) {
 
   app.post('/admin/features/rescan', {
     schema: {
+      tags,
+      summary: 'Looks for features that have appeared or vanished',
       response: { 200: z.object({ added: names, removed: names, failed: z.record(z.string(), z.string()), features: z.array(feature) }) }
     }
   }, async (request) => {

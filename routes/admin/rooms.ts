@@ -1,5 +1,6 @@
 import type { FastifyPluginAsyncZod } from 'fastify-type-provider-zod'
 import { z } from 'zod'
+import { refusals } from '../../plugins/contract/refusals.ts'
 import { RoomNotFound } from '../../plugins/rooms/errors.ts'
 import { closeReason, profile, roomId, userId } from '../../plugins/rooms/messages.ts'
 import { userKeyOf } from '../../plugins/sockets/user.ts'
@@ -53,12 +54,15 @@ const page = z.object({
 const participantsShown = 1000
 const longestBanSeconds = 10 * 365 * 86_400
 
+const tags = ['rooms']
+const refused = refusals(RoomNotFound)
+
 /** /admin/rooms: what rooms there are, and ending them or somebody's part in them. */
 export default (async function rooms (app) {
   if (!app.admin.enabled) return
 
   app.get('/admin/rooms', {
-    schema: { querystring: page, response: { 200: z.object({ rooms: z.array(summary), nextCursor: z.string().nullable() }) } }
+    schema: { tags, summary: 'The rooms there are', querystring: page, response: { 200: z.object({ rooms: z.array(summary), nextCursor: z.string().nullable() }) } }
   }, async ({ query: { cursor, limit } }) => {
     const after = cursor === undefined ? '' : Buffer.from(cursor, 'base64url').toString()
     const found = await app.store.listRooms(after, limit + 1)
@@ -79,7 +83,9 @@ export default (async function rooms (app) {
     }
   })
 
-  app.get('/admin/rooms/:roomId', { schema: { params, response: { 200: detail } } }, async ({ params: { roomId } }) => {
+  app.get('/admin/rooms/:roomId', {
+    schema: { tags, summary: 'All that is known of a room', params, response: { 200: detail, ...refused } }
+  }, async ({ params: { roomId } }) => {
     const [room, participants] = await Promise.all([app.store.getRoom(roomId), app.store.getParticipants(roomId, participantsShown)])
     if (!room) throw new RoomNotFound(roomId)
     const media = app.sfu.describe(roomId)
@@ -103,7 +109,13 @@ export default (async function rooms (app) {
   })
 
   app.post('/admin/rooms/:roomId/close', {
-    schema: { params, body: z.object({ reason: closeReason.default('closed_by_admin') }).nullish(), response: { 204: z.null() } }
+    schema: {
+      tags,
+      summary: 'Closes a room for everybody',
+      params,
+      body: z.object({ reason: closeReason.default('closed_by_admin') }).nullish(),
+      response: { 204: z.null(), ...refused }
+    }
   }, async (request, reply) => {
     const { params: { roomId } } = request
     const reason = request.body?.reason ?? 'closed_by_admin'
@@ -115,9 +127,11 @@ export default (async function rooms (app) {
 
   app.post('/admin/rooms/:roomId/kick', {
     schema: {
+      tags,
+      summary: "Ends a user's connections in a room, and may keep them out",
       params,
       body: z.object({ userId, banSeconds: z.number().min(0).max(longestBanSeconds).optional() }),
-      response: { 204: z.null() }
+      response: { 204: z.null(), ...refused }
     }
   }, async (request, reply) => {
     const { params: { roomId }, body: { userId, banSeconds = 0 } } = request
@@ -129,7 +143,7 @@ export default (async function rooms (app) {
   })
 
   app.delete('/admin/rooms/:roomId/bans/:userId', {
-    schema: { params: z.object({ roomId, userId: z.string().min(1).max(128) }), response: { 204: z.null() } }
+    schema: { tags, summary: 'Lets a banned user in again', params: z.object({ roomId, userId: z.string().min(1).max(128) }), response: { 204: z.null() } }
   }, async (request, reply) => {
     const { params: { roomId, userId } } = request
     const banned = await app.store.unban(roomId, userKeyOf(userId))

@@ -10,6 +10,8 @@ export default (async function users (app) {
 
   app.get('/admin/users/:userId', {
     schema: {
+      tags: ['users'],
+      summary: 'Where a user is connected, on any server',
       params: z.object({ userId: z.string().min(1).max(128) }),
       response: {
         200: z.object({

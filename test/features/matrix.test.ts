@@ -100,6 +100,16 @@ const shows: Record<string, { on: (t: Test, scene: Scene) => Promise<void>, off?
       t.match(await (await server.connect(5)).ok('room:join', { roomId: '404' }), { ownerId: 5, self: { role: 'owner' } }, 'a room is whose made it')
     }
   },
+  reactions: {
+    async on (t, { ada, bob, joined }) {
+      t.match(joined[1], { reactions: { emojis: Array } })
+      await bob.ok('room:react', { emoji: '🔥' })
+      t.same(await ada.event('room:reaction'), { roomId: '7', userId: 2, emoji: '🔥' })
+    },
+    async off (t, { joined }) {
+      t.notOk('reactions' in (joined[0] ?? {}))
+    }
+  },
   stage: {
     async on (t, { server }) {
       t.equal((await fetch(server.url)).status, 200)

@@ -3,7 +3,7 @@ import { z } from 'zod'
 
 // Arbitrary data for a schema: valid, nearly valid, and not at all.
 
-type Json = null | boolean | number | string | Json[] | { [key: string]: Json }
+export type Json = null | boolean | number | string | Json[] | { [key: string]: Json }
 type Schema = Record<string, unknown>
 
 /** Numbers at the edges of what formats and languages hold. */
@@ -36,8 +36,29 @@ export function fitting (schema: z.ZodType, named: Readonly<Record<string, fc.Ar
   return build(z.toJSONSchema(schema, { io: 'input', unrepresentable: 'any' }) as Schema, named)
 }
 
+/**
+ * Data that fits a JSON Schema in a document.
+ *
+ * @param components what its references lead to, by name
+ * @param named as above
+ */
+export function fittingJson (schema: object, components: Readonly<Record<string, object>>, named: Readonly<Record<string, fc.Arbitrary<Json>>> = {}): fc.Arbitrary<Json> {
+  return build(inlined(schema, components) as Schema, named)
+}
+
+/** Puts what references lead to in their place. */
+function inlined (value: unknown, components: Readonly<Record<string, object>>): unknown {
+  if (Array.isArray(value)) return value.map((item) => inlined(item, components))
+  if (typeof value !== 'object' || value === null) return value
+  const { $ref, allOf, ...own } = value as { $ref?: unknown, allOf?: object[] }
+  const parts = [...(typeof $ref === 'string' ? [components[$ref.split('/').at(-1) ?? ''] ?? {}] : []), ...allOf ?? []]
+  const written = Object.fromEntries(Object.entries(own).map(([key, part]) => [key, inlined(part, components)]))
+  return Object.assign({}, ...parts.map((part) => inlined(part, components)), written)
+}
+
 function build (schema: Schema, named: Readonly<Record<string, fc.Arbitrary<Json>>>): fc.Arbitrary<Json> {
   const of = (part: unknown) => build(part as Schema, named)
+  if (Array.isArray(schema.type)) return fc.oneof(...schema.type.map((type) => of({ ...schema, type })))
   if (Array.isArray(schema.anyOf)) return fc.oneof(...schema.anyOf.map(of))
   if (Array.isArray(schema.oneOf)) return fc.oneof(...schema.oneOf.map(of))
   if ('const' in schema) return fc.constant(schema.const as Json)

@@ -1,0 +1,164 @@
+import type { Config } from '../../config/load.ts'
+import type { MessageOptions } from '../messages/routes.ts'
+import type { CloseCode } from './close-codes.ts'
+import type { ErrorCode } from './error-codes.ts'
+import { exampleOf } from './examples.ts'
+import { sharedJsonSchemas, toJsonSchema } from './json-schema.ts'
+import type { JsonSchema } from './json-schema.ts'
+import type { EventContract, RequestContract } from './messages.ts'
+
+interface Reference { $ref: string }
+
+/** A message of the channel: one kind of frame. */
+export interface AsyncMessage {
+  name: string
+  title: string
+  summary?: string
+  payload: JsonSchema
+  correlationId?: Reference
+  tags?: { name: string }[]
+  examples?: { payload: unknown }[]
+}
+
+/** A request with its reply (`receive`: the server receives it), or an event (`send`). */
+export interface AsyncOperation {
+  action: 'receive' | 'send'
+  title: string
+  summary?: string
+  channel: Reference
+  messages: Reference[]
+  reply?: { channel: Reference, messages: Reference[] }
+  tags: { name: string }[]
+  'x-room'?: boolean
+  'x-limit'?: NonNullable<MessageOptions['limit']>
+}
+
+/** The parts of an AsyncAPI 3.0 document that this server's has. */
+export interface AsyncApi {
+  asyncapi: '3.0.0'
+  info: { title: string, version: string, description: string, license: { name: string }, tags: { name: string }[] }
+  defaultContentType: string
+  channels: { ws: { address: string, title: string, description: string, messages: Record<string, Reference>, bindings: object, 'x-limits': Record<string, number> } }
+  operations: Record<string, AsyncOperation>
+  components: { schemas: Record<string, JsonSchema>, messages: Record<string, AsyncMessage>, correlationIds: object }
+  'x-error-codes': ErrorCode[]
+  'x-close-codes': readonly CloseCode[]
+}
+
+export interface AsyncApiParts {
+  version: string
+  config: Pick<Config, 'WS_MAX_FRAME_BYTES' | 'WS_MAX_QUEUE_BYTES' | 'WS_MESSAGES_PER_SECOND' | 'WS_MESSAGES_BURST'>
+  requests: readonly RequestContract[]
+  events: readonly EventContract[]
+  errorCodes: ErrorCode[]
+  closeCodes: readonly CloseCode[]
+}
+
+const description = `A client opens a WebSocket at \`/ws\` and both sides send JSON texts, one object a frame.
+
+A **request** is \`{"id", "type", "data"}\`. Its \`id\` is chosen by the client. It is answered once: \`{"id", "ok": true, "data"}\`, or \`{"id", "ok": false, "error"}\` with one of the error codes. A request without an \`id\` is not answered; a failure is then told by the event \`error\`. Unknown fields are ignored.
+
+An **event** is \`{"type", "data"}\`. All members of a room get its events in the same order.
+
+What a feature has that is turned off is not in this document; its requests are answered \`FEATURE_DISABLED\`.`
+
+const channel = { $ref: '#/channels/ws' }
+const refused = 'refused'
+/** Names of components have no colons. */
+const nameOf = (type: string, kind: 'request' | 'reply' | 'event') => `${type.replaceAll(/[^\w.-]/g, '-')}.${kind}`
+const inChannel = (name: string): Reference => ({ $ref: `#/channels/ws/messages/${name}` })
+const schemaRef = (name: string): Reference => ({ $ref: `#/components/schemas/${name}` })
+const ownSchemas = (errorCodes: readonly ErrorCode[], closeCodes: readonly CloseCode[]): Record<string, JsonSchema> => ({
+  RequestId: { description: 'Chosen by the client', anyOf: [{ type: 'number' }, { type: 'string' }] },
+  ErrorCode: { type: 'string', enum: errorCodes.map(({ code }) => code) },
+  Error: {
+    type: 'object',
+    properties: { code: schemaRef('ErrorCode'), message: { type: 'string', description: 'For people' }, details: { description: 'What a program can act on; its form goes with the code' } },
+    required: ['code', 'message']
+  },
+  CloseCode: { enum: closeCodes.map(({ code }) => code) }
+})
+
+/** Describes the WebSocket as AsyncAPI 3.0: from the server's side, so that it receives requests and sends events. */
+export function createAsyncApi ({ version, config, requests, events, errorCodes, closeCodes }: AsyncApiParts): AsyncApi {
+  const schemas = { ...sharedJsonSchemas(), ...ownSchemas(errorCodes, closeCodes) }
+  const messages: Record<string, AsyncMessage> = {}
+  const operations: Record<string, AsyncOperation> = {}
+  const add = (name: string, message: Omit<AsyncMessage, 'name'>) => {
+    messages[name] = { name, ...message, examples: [{ payload: exampleOf(message.payload, schemas) }] }
+  }
+
+  for (const { type, owner, request, reply, room, limit } of requests) {
+    const [asked, answered] = [nameOf(type, 'request'), nameOf(type, 'reply')]
+    const data = toJsonSchema(request, 'input')
+    const about = { ...summary(data), tags: [{ name: owner }] }
+    const id = { correlationId: { $ref: '#/components/correlationIds/request' } }
+    add(asked, { title: type, ...about, ...id, payload: envelope({ id: schemaRef('RequestId'), type: { const: type }, data }, ['id', 'type', ...(data.required?.length ? ['data'] : [])]) })
+    add(answered, { title: `Reply to ${type}`, tags: about.tags, ...id, payload: envelope({ id: schemaRef('RequestId'), ok: { const: true }, data: toJsonSchema(reply, 'output') }) })
+    operations[asked] = {
+      action: 'receive',
+      title: type,
+      ...about,
+      channel,
+      messages: [inChannel(asked)],
+      reply: { channel, messages: [inChannel(answered), inChannel(refused)] },
+      'x-room': room,
+      ...(limit === undefined ? {} : { 'x-limit': limit })
+    }
+  }
+  add(refused, {
+    title: 'A request that failed',
+    correlationId: { $ref: '#/components/correlationIds/request' },
+    payload: envelope({ id: schemaRef('RequestId'), ok: { const: false }, error: schemaRef('Error') })
+  })
+  for (const { type, owner, data: schema } of events) {
+    const name = nameOf(type, 'event')
+    const data = toJsonSchema(schema, 'output')
+    const about = { ...summary(data), tags: [{ name: owner }] }
+    add(name, { title: type, ...about, payload: envelope({ type: { const: type }, data }) })
+    operations[name] = { action: 'send', title: type, ...about, channel, messages: [inChannel(name)] }
+  }
+
+  return {
+    asyncapi: '3.0.0',
+    info: {
+      title: 'FlyLive Audio Server: messages',
+      version,
+      description,
+      license: { name: 'MIT' },
+      tags: [...new Set([...requests, ...events].map(({ owner }) => owner))].map((name) => ({ name }))
+    },
+    defaultContentType: 'application/json',
+    channels: {
+      ws: {
+        address: '/ws',
+        title: 'The WebSocket',
+        description: 'Offer the subprotocol `msab.v1`. A refusal comes before the upgrade, as HTTP with `{"error":{"code","message"}}`.',
+        messages: Object.fromEntries(Object.keys(messages).map((name) => [name, { $ref: `#/components/messages/${name}` }])),
+        bindings: { ws: { method: 'GET', headers: connecting, bindingVersion: '0.1.0' } },
+        'x-limits': {
+          maxFrameBytes: config.WS_MAX_FRAME_BYTES,
+          maxQueueBytes: config.WS_MAX_QUEUE_BYTES,
+          messagesPerSecond: config.WS_MESSAGES_PER_SECOND,
+          messagesBurst: config.WS_MESSAGES_BURST
+        }
+      }
+    },
+    operations,
+    components: { schemas, messages, correlationIds: { request: { description: 'The id of the request', location: '$message.payload#/id' } } },
+    'x-error-codes': errorCodes,
+    'x-close-codes': closeCodes
+  }
+}
+
+const connecting = {
+  type: 'object',
+  properties: {
+    authorization: { type: 'string', description: '`Bearer <token>`: a JWT of the backend' },
+    'sec-websocket-protocol': { type: 'string', description: '`msab.v1`, and `bearer.<token>` where no header can be set, as in browsers' }
+  }
+}
+
+const envelope = (properties: Record<string, JsonSchema>, required = Object.keys(properties)): JsonSchema => ({ type: 'object', properties, required })
+
+const summary = ({ description }: JsonSchema) => description === undefined ? {} : { summary: description }

@@ -1,0 +1,91 @@
+import { resolve } from './json-schema.ts'
+import type { JsonSchema } from './json-schema.ts'
+
+type Components = Readonly<Record<string, JsonSchema>>
+
+/** A field of a message, in words. */
+export interface Field {
+  /** Where it is: `self.role`, `participants[].userId`. */
+  path: string
+  /** `integer 1–15`, `RoomId[]`, `"left" | "removed"`. */
+  type: string
+  required: boolean
+  words: string
+}
+
+/** Fields deeper than this are not listed one by one. */
+const deepest = 4
+
+/**
+ * Lists the fields of an object and of the objects in it, for people to read.
+ * What has a name of its own (RoomId, Profile) is given by that.
+ */
+export function fieldsOf (schema: JsonSchema, components: Components, prefix = '', depth = 0): Field[] {
+  const { properties = {}, required = [] } = resolve(schema, components)
+  return Object.entries(properties).flatMap(([name, field]) => {
+    const path = `${prefix}${name}`
+    const own: Field = { path, type: typeOf(field, components), required: required.includes(name), words: wordsOf(field, components) }
+    if (depth >= deepest || nameOf(field) !== undefined) return [own]
+    const { inner, suffix } = innerOf(field, components)
+    return inner ? [own, ...fieldsOf(inner, components, `${path}${suffix}.`, depth + 1)] : [own]
+  })
+}
+
+/** The object in a field whose own fields are listed: itself, or what a list has. */
+function innerOf (schema: JsonSchema, components: Components): { inner?: JsonSchema, suffix: string } {
+  const whole = resolve(schema, components)
+  if (whole.properties) return { inner: whole, suffix: '' }
+  if (whole.items && nameOf(whole.items) === undefined) {
+    const { inner, suffix } = innerOf(whole.items, components)
+    return inner ? { inner, suffix: `[]${suffix}` } : { suffix: '' }
+  }
+  return { suffix: '' }
+}
+
+/** The name of a shared schema that a field refers to. */
+function nameOf ({ $ref, allOf }: JsonSchema): string | undefined {
+  return ($ref ?? (allOf?.length === 1 ? allOf[0]?.$ref : undefined))?.split('/').at(-1)
+}
+
+/** @returns what a value may be, on one line */
+export function typeOf (schema: JsonSchema, components: Components): string {
+  const name = nameOf(schema)
+  if (name !== undefined) return name
+  if (schema.const !== undefined) return JSON.stringify(schema.const)
+  if (schema.enum) return schema.enum.map((value) => JSON.stringify(value)).join(' | ')
+  const parts = schema.anyOf ?? schema.oneOf
+  if (parts) return [...new Set(parts.map((part) => typeOf(part, components)))].join(' | ')
+  if (Array.isArray(schema.type)) return schema.type.join(' | ')
+  switch (schema.type) {
+    case 'integer':
+    case 'number': return `${schema.type as string}${range(schema.minimum, schema.maximum, ' ')}`
+    case 'string': return schema.format ?? 'string'
+    case 'array': {
+      const items = typeOf(schema.items ?? {}, components)
+      return items.includes(' ') ? `(${items})[]` : `${items}[]`
+    }
+    case 'object': return schema.properties || typeof schema.additionalProperties !== 'object' || Object.keys(schema.additionalProperties).length === 0 ? 'object' : `object of ${typeOf(schema.additionalProperties, components)}`
+    case undefined: return 'anything'
+    default: return String(schema.type)
+  }
+}
+
+function wordsOf (schema: JsonSchema, components: Components): string {
+  const { description, default: byDefault } = schema
+  const named = nameOf(schema) !== undefined
+  const { minLength, maxLength, minItems, maxItems, pattern, type, format, description: general } = resolve(schema, components)
+  return [
+    description ?? (named ? undefined : general),
+    !named && type === 'string' && format === undefined && (minLength !== undefined || maxLength !== undefined) && `${range(minLength, maxLength)} characters`,
+    !named && type === 'string' && format === undefined && pattern !== undefined && `like \`${pattern}\``,
+    type === 'array' && (minItems !== undefined || maxItems !== undefined) && `${range(minItems, maxItems)} items`,
+    byDefault !== undefined && `default \`${JSON.stringify(byDefault)}\``
+  ].filter((part) => typeof part === 'string').join('; ')
+}
+
+function range (min: number | undefined, max: number | undefined, before = ''): string {
+  if (min === undefined && max === undefined) return ''
+  if (min === max) return `${before}${min}`
+  if (max === undefined) return `${before}≥ ${min}`
+  return min === undefined ? `${before}≤ ${max}` : `${before}${min}–${max}`
+}

@@ -1,0 +1,87 @@
+import { z } from 'zod'
+import { profile, roomId, userId } from '../rooms/messages.ts'
+
+/** A JSON Schema, as far as it is looked into here. */
+export interface JsonSchema {
+  $ref?: string
+  type?: string | readonly string[]
+  description?: string
+  const?: unknown
+  enum?: readonly unknown[]
+  default?: unknown
+  examples?: readonly unknown[]
+  format?: string
+  pattern?: string
+  minimum?: number
+  maximum?: number
+  minLength?: number
+  maxLength?: number
+  minItems?: number
+  maxItems?: number
+  properties?: Readonly<Record<string, JsonSchema>>
+  required?: readonly string[]
+  additionalProperties?: boolean | JsonSchema
+  items?: JsonSchema
+  anyOf?: readonly JsonSchema[]
+  oneOf?: readonly JsonSchema[]
+  allOf?: readonly JsonSchema[]
+}
+
+/** What many messages and routes have in common: written once in each document, by these names. */
+export const sharedSchemas = { RoomId: roomId, UserId: userId, Profile: profile }
+
+const refOf = (id: string) => `#/components/schemas/${id}`
+
+/** zod says of every whole number that it is a safe one: nothing a reader needs. */
+export function withoutSafeBounds ({ jsonSchema }: { jsonSchema: object }): void {
+  const schema = jsonSchema as JsonSchema
+  if (schema.minimum === Number.MIN_SAFE_INTEGER) delete schema.minimum
+  if (schema.maximum === Number.MAX_SAFE_INTEGER) delete schema.maximum
+}
+
+/**
+ * What a zod schema accepts or gives, as JSON Schema of draft 7, which is
+ * what AsyncAPI is read with. Shared schemas are references into the document's components.
+ *
+ * @param io `input`: what may be sent; `output`: what comes
+ */
+export function toJsonSchema (schema: z.ZodType, io: 'input' | 'output'): JsonSchema {
+  const known = converted[io].get(schema)
+  if (known) return known
+  const made = convertOne(schema, io)
+  converted[io].set(schema, made)
+  return made
+}
+
+// When one feature is reloaded, the schemas of all others stay what they are.
+const converted = { input: new WeakMap<z.ZodType, JsonSchema>(), output: new WeakMap<z.ZodType, JsonSchema>() }
+
+function convertOne (schema: z.ZodType, io: 'input' | 'output'): JsonSchema {
+  const registry = z.registry<{ id: string }>()
+  for (const [id, shared] of Object.entries(sharedSchemas)) {
+    if (shared === schema) return { $ref: refOf(id) }
+    registry.add(shared, { id })
+  }
+  registry.add(schema, { id: 'asked' })
+  return convert(registry, io).asked as JsonSchema
+}
+
+/** @returns the shared schemas themselves, by name */
+export function sharedJsonSchemas (): Record<string, JsonSchema> {
+  const registry = z.registry<{ id: string }>()
+  for (const [id, schema] of Object.entries(sharedSchemas)) registry.add(schema, { id })
+  return convert(registry, 'output')
+}
+
+function convert (registry: z.core.$ZodRegistry<{ id: string }>, io: 'input' | 'output'): Record<string, JsonSchema> {
+  const { schemas } = z.toJSONSchema(registry, { io, target: 'draft-07', unrepresentable: 'any', uri: refOf, override: withoutSafeBounds })
+  return Object.fromEntries(Object.entries(schemas).map(([name, { $schema, $id, ...schema }]) => [name, schema as JsonSchema]))
+}
+
+/** Follows a reference within a document, and gives an `allOf` of one that one. */
+export function resolve (schema: JsonSchema, components: Readonly<Record<string, JsonSchema>>): JsonSchema {
+  const { $ref, allOf, ...own } = schema
+  const target = $ref ?? (allOf?.length === 1 ? allOf[0]?.$ref : undefined)
+  if (target === undefined) return schema
+  return { ...resolve(components[target.split('/').at(-1) ?? ''] ?? {}, components), ...own }
+}

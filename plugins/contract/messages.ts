@@ -1,0 +1,50 @@
+import type { z } from 'zod'
+import type { Addition, MessageOptions, MessageTable } from '../messages/routes.ts'
+
+/** A request as the contract shows it. */
+export interface RequestContract {
+  type: string
+  owner: string
+  request: z.ZodType
+  /** With all that features add to it now. */
+  reply: z.ZodType
+  /** Whether it is about a room its sender must be in. */
+  room: boolean
+  limit: MessageOptions['limit']
+}
+
+/** An event as the contract shows it. */
+export interface EventContract {
+  type: string
+  owner: string
+  /** With all that features add to it now. */
+  data: z.ZodType
+}
+
+/**
+ * Puts together what the owners of messages have registered: the kernel's
+ * first, then the features by name, so that the order does not depend on what was
+ * loaded when.
+ */
+export function messagesOf (tables: readonly (MessageTable & { owner: string })[]): { requests: RequestContract[], events: EventContract[] } {
+  const sorted = tables.toSorted((a, b) => Number(b.owner === 'kernel') - Number(a.owner === 'kernel') || (a.owner < b.owner ? -1 : 1))
+  const additions = sorted.flatMap((table) => table.additions)
+  return {
+    requests: sorted.flatMap(({ owner, routes }) => routes.map(({ type, request, reply, room, limit }) =>
+      ({ type, owner, request, reply: complete(type, reply, additions), room: room !== false, limit }))),
+    events: sorted.flatMap(({ owner, events }) => Object.entries(events).map(([type, data]) =>
+      ({ type, owner, data: complete(type, data, additions) })))
+  }
+}
+
+/** Adds the fields to an object; what is none can't have any. */
+function complete (type: string, schema: z.ZodType, additions: readonly Addition[]): z.ZodType {
+  const mine = additions.filter(({ to }) => to === type)
+  if (mine.length === 0 || !isObject(schema)) return schema
+  const whole = mine.reduce((object, { fields }) => object.extend(fields.shape), schema)
+  const meta = schema.meta()
+  return meta === undefined ? whole : whole.meta(meta)
+}
+
+// Not by instanceof: a feature may bring a zod of its own.
+const isObject = (schema: z.ZodType): schema is z.ZodObject => schema.def.type === 'object' && 'extend' in schema

@@ -1,0 +1,138 @@
+import type { HTTPMethods } from 'fastify'
+import { STATUS_CODES } from 'node:http'
+import { z } from 'zod'
+import { createDocument } from 'zod-openapi'
+import type { CreateDocumentOptions, ZodOpenApiObject, ZodOpenApiOperationObject, ZodOpenApiPathsObject, ZodOpenApiResponsesObject } from 'zod-openapi'
+import type { ErrorCode } from './error-codes.ts'
+import { sharedSchemas, withoutSafeBounds } from './json-schema.ts'
+import { wireError } from './refusals.ts'
+
+/** A route, whoever registered it. */
+export interface RouteContract {
+  owner: string
+  method: HTTPMethods
+  /** With parameters as `:name`. */
+  url: string
+  schema: unknown
+}
+
+/** What a route's `schema` may say; all of it by zod. */
+interface RouteSchema {
+  hide?: boolean
+  summary?: string
+  description?: string
+  tags?: string[]
+  security?: Record<string, string[]>[]
+  params?: z.ZodObject
+  querystring?: z.ZodObject
+  headers?: z.ZodObject
+  body?: z.ZodType
+  response?: Readonly<Record<string, z.ZodType | { description?: string, content: Record<string, { schema: z.ZodType }> }>>
+}
+
+export interface OpenApiParts {
+  version: string
+  routes: readonly RouteContract[]
+  errorCodes: readonly ErrorCode[]
+}
+
+export type OpenApi = ReturnType<typeof createDocument>
+
+const description = `What can be called over HTTP. Everything under \`/admin\` needs one of the admin keys.
+
+An error is \`{"error": {"code", "message", "details"?}}\`, with the same codes as on the WebSocket. The routes of features that are turned off are not in this document.`
+
+const securitySchemes = {
+  adminKey: { type: 'http', scheme: 'bearer', description: 'One of ADMIN_API_KEY' },
+  token: { type: 'http', scheme: 'bearer', bearerFormat: 'JWT', description: 'What the backend signs for its users' },
+  metricsToken: { type: 'http', scheme: 'bearer', description: 'METRICS_TOKEN' }
+} as const
+
+// Whatever a feature uses that JSON Schema has no words for is shown as anything.
+const unrepresentable = ['any', 'bigint', 'custom', 'date', 'function', 'map', 'nan', 'promise', 'set', 'symbol', 'transform', 'undefined', 'unknown', 'void']
+const options = { override: withoutSafeBounds, allowEmptySchema: Object.fromEntries(unrepresentable.map((type) => [type, true])) } as CreateDocumentOptions
+
+/** Describes all routes that are in force as OpenAPI 3.1. Those with `schema: { hide: true }` are left out, and HEAD and OPTIONS. */
+export function createOpenApi ({ version, routes, errorCodes }: OpenApiParts): OpenApi {
+  const paths: ZodOpenApiPathsObject = {}
+  for (const { owner, method, url, schema } of routes.filter(isShown).toSorted((a, b) => a.url < b.url ? -1 : Number(a.url > b.url))) {
+    const path = url.replaceAll(/:(\w+)/g, '{$1}')
+    paths[path] = { ...paths[path], [method.toLowerCase()]: operation(owner, method, url, (schema ?? {}) as RouteSchema) }
+  }
+  const general = (statuses: (status: number) => boolean) => errorCodes.filter(({ status }) => statuses(status))
+    .map(({ code, status, meaning }) => `- \`${code}\` (${status}) ${meaning}`).join('\n')
+  return createDocument({
+    openapi: '3.1.0',
+    info: { title: 'FlyLive Audio Server: HTTP', version, description, license: { name: 'MIT', identifier: 'MIT' } },
+    tags: [...new Set(routes.filter(isShown).map(({ owner, schema }) => (schema as RouteSchema | undefined)?.tags?.[0] ?? owner))].map((name) => ({ name })),
+    paths,
+    components: {
+      schemas: { ...sharedSchemas, Error: wireError },
+      securitySchemes,
+      responses: {
+        Refused: { description: `Refused, with one of these codes:\n\n${general((status) => status < 500)}`, content: { 'application/json': { schema: wireError } } },
+        Failed: { description: `It could not be done, with one of these codes:\n\n${general((status) => status >= 500)}`, content: { 'application/json': { schema: wireError } } }
+      }
+    }
+  } as ZodOpenApiObject, options)
+}
+
+function isShown ({ method, schema }: RouteContract): boolean {
+  return method !== 'HEAD' && method !== 'OPTIONS' && (schema as RouteSchema | undefined)?.hide !== true
+}
+
+function operation (owner: string, method: string, url: string, schema: RouteSchema): ZodOpenApiOperationObject {
+  const { summary, description, tags = [owner], body, querystring, params, headers } = schema
+  const security = schema.security ?? (isAdmin(url) ? [{ adminKey: [] }] : [])
+  const optional = body?.safeParse(undefined).success === true
+  return {
+    operationId: operationId(method, url),
+    ...(summary === undefined ? {} : { summary }),
+    ...(description === undefined ? {} : { description }),
+    tags,
+    security,
+    requestParams: {
+      path: withAll(params, url),
+      ...(querystring ? { query: querystring } : {}),
+      ...(headers ? { header: headers } : {})
+    },
+    ...(body ? { requestBody: { required: !optional, content: { 'application/json': { schema: body } } } } : {}),
+    responses: {
+      ...responses(schema),
+      ...(body || querystring || params || headers ? { 400: refusal('`VALIDATION_FAILED` The data does not fit', schema, 400) } : {}),
+      ...(security.length > 0 ? { 401: refusal('`UNAUTHORIZED` The key or token is missing or wrong', schema, 401) } : {}),
+      '4XX': { $ref: '#/components/responses/Refused' },
+      '5XX': { $ref: '#/components/responses/Failed' }
+    } as ZodOpenApiResponsesObject
+  }
+}
+
+const isAdmin = (url: string) => url === '/admin' || url.startsWith('/admin/')
+
+/** What the route says of a status goes before what holds for all. */
+function refusal (text: string, { response }: RouteSchema, status: number) {
+  const own = response?.[status]
+  const description = own === undefined ? text : `${text}. ${own.description ?? ''}`
+  return { description, content: { 'application/json': { schema: wireError } } }
+}
+
+function responses ({ response = {} }: RouteSchema): ZodOpenApiResponsesObject {
+  return Object.fromEntries(Object.entries(response).map(([status, schema]) => {
+    const description = schema.description ?? STATUS_CODES[status] ?? status
+    if ('content' in schema) return [status, { description, content: schema.content }]
+    // No body: what is sent is nothing.
+    if (schema.def.type === 'null' || schema.def.type === 'undefined') return [status, { description }]
+    return [status, { description, content: { 'application/json': { schema } } }]
+  })) as ZodOpenApiResponsesObject
+}
+
+/** Every parameter of a path must be described. */
+function withAll (params: z.ZodObject | undefined, url: string): z.ZodObject {
+  const names = [...url.matchAll(/:(\w+)/g)].map(([, name]) => name as string)
+  return z.object(Object.fromEntries(names.map((name) => [name, params?.shape[name] ?? z.string()])))
+}
+
+/** `POST /admin/rooms/:roomId/close` is `postAdminRoomsRoomIdClose`. */
+function operationId (method: string, url: string): string {
+  return method.toLowerCase() + url.split(/[^A-Za-z0-9]+/).filter(Boolean).map((word) => word.slice(0, 1).toUpperCase() + word.slice(1)).join('')
+}

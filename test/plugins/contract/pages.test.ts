@@ -1,0 +1,92 @@
+import t from 'tap'
+import type { AsyncApi } from '../../../plugins/contract/asyncapi.ts'
+import { openBrowser } from '../../support/browser.ts'
+import { build } from '../../support/build.ts'
+import { featureFolder } from '../../support/features.ts'
+
+t.test('the pages have every message, error and close code', async (t) => {
+  const { url } = await build(t)
+  const page = await (await fetch(`${url}/docs/messages`)).text()
+  const asyncapi = await (await fetch(`${url}/docs/asyncapi.json`)).json() as AsyncApi
+  for (const [anchor, { title }] of Object.entries(asyncapi.operations)) {
+    t.ok(page.includes(`id="${anchor}"`), anchor)
+    t.ok(page.includes(`<code>${title}</code>`), title)
+  }
+  for (const { code, meaning } of asyncapi['x-error-codes']) t.ok(page.includes(`id="${code}"`) && page.includes(meaning.split(/[^\w ]/)[0] ?? meaning), code)
+  for (const { code, reason } of asyncapi['x-close-codes']) t.ok(page.includes(`<code>${code}</code>`) && page.includes(reason), reason)
+  t.match(page, 'At most 30 a minute per user')
+  const ids = [...page.matchAll(/ id="([^"]+)"/g)].map(([, id]) => id)
+  t.equal(new Set(ids).size, ids.length, 'each anchor once')
+  for (const [, target = ''] of page.matchAll(/href="#([^"]+)"/g)) t.ok(ids.includes(target), `#${target}`)
+})
+
+t.test('all is typed, tagged, and loaded from here', async (t) => {
+  const { url } = await build(t)
+  const types = { '/docs': 'text/html', '/docs/messages': 'text/html', '/docs/openapi.json': 'application/json', '/docs/asyncapi.json': 'application/json' }
+  const loaded = new Map<string, string>(Object.entries(types))
+  for (const path of ['/docs', '/docs/messages']) {
+    const page = await (await fetch(url + path)).text()
+    for (const [, link = ''] of page.matchAll(/(?:src|href)="([^"#]+)"/g)) {
+      t.match(link, /^(\/docs|data:)/, 'nothing from another host')
+      if (/\.(js|css)$/.test(link)) loaded.set(link, link.endsWith('js') ? 'text/javascript' : 'text/css')
+    }
+    t.notMatch(page, /<style|style=|<script>| on\w+="/, 'nothing inline')
+  }
+  t.ok(loaded.size >= 8)
+  for (const [path, type] of loaded) {
+    const response = await fetch(url + path)
+    t.equal(response.status, 200, path)
+    t.match(response.headers.get('content-type'), new RegExp(`^${type}; charset=utf-8`), path)
+    t.equal(response.headers.get('cache-control'), 'no-cache')
+    const again = await fetch(url + path, { headers: { 'if-none-match': String(response.headers.get('etag')) } })
+    t.same([again.status, await again.text()], [304, ''], path)
+  }
+})
+
+t.test('what a feature says of itself is text, whatever is in it', async (t) => {
+  const folder = featureFolder(t)
+  const bad = '</pre><img src=x onerror="alert(1)">'
+  folder.write('bad', {
+    'index.ts': `import createError from '@fastify/error'
+import fp from 'fastify-plugin'
+import { z } from 'zod'
+const bad = ${JSON.stringify(bad)}
+export const errors = { Bad: createError('BAD', bad, 400) }
+export const requests = { [bad]: { request: z.object({ [bad]: z.string().default(bad).describe(bad) }).describe(bad), reply: z.object({ [bad]: z.enum([bad]) }) } }
+export default fp(async function feature (app) {
+  app.messages.events({ [bad]: z.object({ [bad]: z.literal(bad).describe('\`' + bad + '\`') }) })
+  app.messages.on(bad, requests[bad], (data) => data)
+}, { name: 'bad' })
+`
+  })
+  const { url, app } = await build(t, { env: { FEATURES_PATH: folder.path } })
+  t.match(app.features.list().find(({ name }) => name === 'bad'), { state: 'enabled', error: undefined })
+  const page = await (await fetch(`${url}/docs/messages`)).text()
+  t.ok(page.includes('&#60;img src=x onerror=&#34;alert(1)&#34;&#62;'))
+  t.notMatch(page, /<img/)
+})
+
+t.test('in a browser', async (t) => {
+  const { url } = await build(t)
+  const browser = await openBrowser(t, 440)
+  for (const options of [{ viewport: { width: 1280, height: 900 } }, { viewport: { width: 360, height: 740 }, colorScheme: 'dark' as const }]) {
+    const page = await (await browser.newContext(options)).newPage()
+    const problems: string[] = []
+    page.on('console', (message) => { if (message.type() === 'error' || message.type() === 'warning') problems.push(message.text()) })
+    page.on('pageerror', (error) => problems.push(error.message))
+    page.on('request', (request) => { if (!/^(data:|blob:)/.test(request.url()) && !request.url().startsWith(url)) problems.push(request.url()) })
+    const fits = async () => await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth)
+
+    await page.goto(`${url}/docs`)
+    await page.getByText('Takes this server out of service').click()
+    await page.getByText('deadlineSeconds').first().waitFor()
+    t.ok(await fits(), 'Swagger UI fits the window')
+    await page.getByRole('link', { name: 'WebSocket' }).click()
+    await page.getByRole('heading', { name: 'room:join request' }).waitFor()
+    t.ok(await fits(), 'the page of messages fits the window')
+    await page.locator('[id="room-join.request"]').getByText('Example').click()
+    t.ok(await page.getByText('"type": "room:join"').isVisible())
+    t.ok(await fits(), 'an example scrolls by itself')
+    t.same(problems, [])
+  }
+})

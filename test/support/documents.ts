@@ -1,0 +1,133 @@
+import { createRequire } from 'node:module'
+import { Ajv } from 'ajv'
+import type { ValidateFunction } from 'ajv'
+import { Ajv2020 } from 'ajv/dist/2020.js'
+import formats from 'ajv-formats'
+import type { AsyncApi } from '../../plugins/contract/asyncapi.ts'
+
+// The documents under /docs, read as any client would: nothing here knows the
+// schemas they are made from.
+
+// ajv-formats is a CommonJS module whose types say otherwise.
+const addFormats = formats as unknown as typeof formats.default
+const options = { strict: false, allErrors: true, validateFormats: true } as const
+
+/** What a value has wrong; undefined when it fits. */
+export type Check = (value: unknown) => string | undefined
+
+function checks (ajv: Ajv | Ajv2020, id: string, document: object): (pointer: string) => Check {
+  addFormats(ajv)
+  ajv.addSchema(document, id)
+  const compiled = new Map<string, ValidateFunction>()
+  return (pointer) => (value) => {
+    const validate = compiled.get(pointer) ?? ajv.compile({ $ref: `${id}#${pointer}` })
+    compiled.set(pointer, validate)
+    return validate(value) ? undefined : ajv.errorsText(validate.errors)
+  }
+}
+
+const escapePointer = (key: string) => key.replaceAll('~', '~0').replaceAll('/', '~1')
+const lastOf = (ref: { $ref: string } | undefined) => ref?.$ref.split('/').at(-1) ?? ''
+
+/** A request as the AsyncAPI document has it. */
+export interface DocumentedRequest {
+  type: string
+  /** The schema of its data. */
+  data: object
+  fits: Check
+  reply: Check
+}
+
+export interface MessageDocument {
+  document: AsyncApi
+  requests: DocumentedRequest[]
+  /** By type: checks the whole frame. */
+  events: ReadonlyMap<string, Check>
+  refused: Check
+  codes: ReadonlySet<string>
+}
+
+/** Reads an AsyncAPI document of this server. */
+export function readAsyncApi (document: AsyncApi): MessageDocument {
+  const check = checks(new Ajv(options), 'asyncapi', document)
+  const payload = (name: string) => check(`/components/messages/${name}/payload`)
+  const operations = Object.values(document.operations)
+  return {
+    document,
+    requests: operations.filter(({ action }) => action === 'receive').map(({ messages: [message], reply }) => {
+      const name = lastOf(message)
+      const { properties = {} } = document.components.messages[name]?.payload ?? {}
+      return {
+        type: String(properties.type?.const),
+        data: properties.data ?? {},
+        fits: check(`/components/messages/${name}/payload/properties/data`),
+        reply: payload(lastOf(reply?.messages[0]))
+      }
+    }),
+    events: new Map(operations.filter(({ action }) => action === 'send').map(({ messages: [message] }) => {
+      const name = lastOf(message)
+      return [String(document.components.messages[name]?.payload.properties?.type?.const), payload(name)]
+    })),
+    refused: payload('refused'),
+    codes: new Set(document['x-error-codes'].map(({ code }) => code))
+  }
+}
+
+interface Body { content?: Record<string, { schema: object }> }
+
+/** The parts of an OpenAPI document that are looked at. */
+export interface OpenApiDocument {
+  paths: Record<string, Record<string, {
+    security?: Record<string, unknown>[]
+    parameters?: { in: string, name: string, required?: boolean, schema: object }[]
+    requestBody?: Body & { required?: boolean }
+    responses: Record<string, Body & { $ref?: string }>
+  }>>
+  components: { schemas: Record<string, object>, responses: Record<string, Body> }
+}
+
+/** A route as the OpenAPI document has it. */
+export interface DocumentedRoute {
+  method: string
+  path: string
+  security: string[]
+  parameters: { in: string, name: string, required: boolean, schema: object, fits: Check }[]
+  /** The schema of its body; undefined when it takes none. */
+  body: { schema: object, required: boolean, fits: Check } | undefined
+  /** @returns what is wrong with an answer; undefined when it is as documented */
+  answer: (status: number, type: string, body: unknown) => string | undefined
+}
+
+/** Reads an OpenAPI document. */
+export function readOpenApi (document: OpenApiDocument): DocumentedRoute[] {
+  const check = checks(new Ajv2020(options), 'openapi', document)
+  return Object.entries(document.paths).flatMap(([path, methods]) => Object.entries(methods).map(([method, operation]): DocumentedRoute => {
+    const here = `/paths/${escapePointer(path)}/${method}`
+    const { parameters = [], requestBody, responses } = operation
+    const schema = requestBody?.content?.['application/json']?.schema
+    return {
+      method: method.toUpperCase(),
+      path,
+      security: operation.security?.flatMap((one) => Object.keys(one)) ?? [],
+      parameters: parameters.map((parameter, i) => ({ ...parameter, required: parameter.required === true, fits: check(`${here}/parameters/${i}/schema`) })),
+      body: schema && { schema, required: requestBody?.required === true, fits: check(`${here}/requestBody/content/application~1json/schema`) },
+      answer (status, type, body) {
+        const key = [String(status), `${Math.floor(status / 100)}XX`].find((one) => one in responses)
+        if (key === undefined) return `the status ${status} is not documented`
+        const name = responses[key]?.$ref?.split('/').at(-1)
+        const pointer = name === undefined ? `${here}/responses/${key}` : `/components/responses/${name}`
+        const { content } = (name === undefined ? responses[key] : document.components.responses[name]) ?? {}
+        if (!content) return body === '' ? undefined : `${status} has a body`
+        const media = Object.keys(content).find((one) => type.startsWith(one))
+        return media === undefined ? `${status} has the type ${type}` : check(`${pointer}/content/${escapePointer(media)}/schema`)(body)
+      }
+    }
+  }))
+}
+
+/** @returns what is wrong with an AsyncAPI document, by the schema of AsyncAPI 3.0 */
+export function checkAsyncApi (document: unknown): string | undefined {
+  const ajv = new Ajv({ ...options, validateFormats: false })
+  const validate = ajv.compile(createRequire(import.meta.url)('@asyncapi/specs/schemas/3.0.0-without-$id.json') as object)
+  return validate(document) ? undefined : ajv.errorsText(validate.errors?.slice(0, 10))
+}
