@@ -446,8 +446,9 @@ export function createLoader (app: FastifyInstance, { find, isOn, settings, tell
     }),
     reconcile: () => inTurn(reconcile),
     touched: (names) => inTurn(async () => {
-      if (names.some((name) => !known.has(name)) || find().length !== known.size) await rescanHere()
-      await each(names.filter((name) => known.has(name) && wanted(name)), async (name) => {
+      const old = names.filter((name) => known.has(name))
+      if (old.length < names.length || find().length !== known.size) await rescanHere()
+      await each(old.filter((name) => known.has(name) && wanted(name)), async (name) => {
         const { enabled } = await change({ load: [{ name, module: await load(name) }] })
         log.info({ feature: name, generation: running(name)?.number, isNew: enabled.length > 0 }, 'a feature was reloaded')
       })

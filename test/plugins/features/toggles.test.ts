@@ -173,6 +173,7 @@ t.test('with FEATURES_WATCH, saving a file is enough', async (t) => {
   await until(async () => await says('says') === 'three')
   folder.write('more', { 'index.ts': saying('more', 'of it') })
   await until(async () => await says('more') === 'of it')
+  t.match(await infoOf(server, 'more'), { generation: 1 }, 'loaded once')
   folder.remove('more')
   await until(async () => await says('more') === 'UNKNOWN_TYPE')
   t.equal(await says('says'), 'three')
