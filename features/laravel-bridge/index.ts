@@ -6,7 +6,7 @@ import { createClient } from './client.ts'
 import { createEndings, kickJob } from './endings.ts'
 import { processGifts } from './gifts.ts'
 import { relayed } from './messages.ts'
-import { createRelay } from './relay.ts'
+import { createRelay, relayMetrics } from './relay.ts'
 import type { Legacy } from './relay.ts'
 import { createRights } from './rights.ts'
 import type { KnownRights, Rights } from './rights.ts'
@@ -67,6 +67,7 @@ export default fp(async function laravelBridge (app) {
     app.redis.on('ready', status.lookAtAll)
     app.addHook('onClose', async () => { app.redis.off('ready', status.lookAtAll) })
   } else {
+    relayMetrics(metrics)
     app.log.info('without Redis, events of the backend are not passed on')
   }
   app.decorate('laravelBridge', {

@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto'
 import type { FastifyInstance } from 'fastify'
+import type { Metrics } from '../../plugins/metrics.ts'
 import { deliver } from '../../plugins/rooms/local-room.ts'
 import { eventText, textFrame } from '../../plugins/sockets/frames.ts'
 import type { Endings } from './endings.ts'
@@ -43,6 +44,16 @@ export const maxPassed = 100_000
 /** One line about malformed envelopes in this time, in milliseconds; all are counted. */
 const warnMs = 1000
 
+/** What is measured of it; made where nothing is passed on, too, so that dashboards find it. */
+export function relayMetrics (metrics: Metrics) {
+  return {
+    received: metrics.counter('flylive_laravel_events_received_total', 'Events of the backend that were passed on, and whether somebody here was there for them', ['event_type', 'delivered']),
+    dropped: metrics.counter('flylive_laravel_events_dropped_total', 'What came on the channel of the backend and was not passed on', ['reason']),
+    inFlight: metrics.gauge('flylive_laravel_events_in_flight', 'Events of the backend that wait for their turn'),
+    duration: metrics.histogram('flylive_laravel_event_processing_duration_seconds', 'From the arrival of an event to its delivery', [], [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5])
+  }
+}
+
 /**
  * Passes the backend's events on to this server's sockets. Every server listens
  * for itself and serves its own, so nothing is delivered twice, and each user
@@ -56,10 +67,7 @@ export function createRelay ({ names, before, rooms, sockets, rights, endings, l
   let since = before ? Infinity : 0
   let warnedAt = -Infinity
 
-  const received = metrics.counter('flylive_laravel_events_received_total', 'Events of the backend that were passed on, and whether somebody here was there for them', ['event_type', 'delivered'])
-  const dropped = metrics.counter('flylive_laravel_events_dropped_total', 'What came on the channel of the backend and was not passed on', ['reason'])
-  const inFlight = metrics.gauge('flylive_laravel_events_in_flight', 'Events of the backend that wait for their turn')
-  const duration = metrics.histogram('flylive_laravel_event_processing_duration_seconds', 'From the arrival of an event to its delivery', [], [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5])
+  const { received, dropped, inFlight, duration } = relayMetrics(metrics)
 
   const queue = createQueue({
     maxItems: 20_000,

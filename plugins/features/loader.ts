@@ -126,8 +126,9 @@ export function createLoader (app: FastifyInstance, { find, isOn, settings, tell
     const there = (other: string) => pending.get(other) ?? running(other)
     const off = module.dependencies.filter((other) => known.has(other) && !there(other))
     if (off.length > 0) throw dependencyDisabled(name, off)
-    const others = generations(new Set([name, ...pending.keys()])).concat([...pending.values()])
-    const probe = createRouter(others)
+    // Forgotten when it is built: a generation must not hold on to others of its time.
+    let others = generations(new Set([name, ...pending.keys()])).concat([...pending.values()])
+    let probe = createRouter(others)
     try {
       const generation = await buildGeneration(app, {
         name,
@@ -157,6 +158,9 @@ export function createLoader (app: FastifyInstance, { find, isOn, settings, tell
     } catch (error) {
       loads.inc({ feature: name, result: 'failed' })
       throw await loadFailed(feature.found, error)
+    } finally {
+      others = []
+      probe = createRouter([])
     }
   }
 
@@ -185,12 +189,15 @@ export function createLoader (app: FastifyInstance, { find, isOn, settings, tell
       throw error
     }
     const ran = new Set(known.keys().filter((name) => running(name) !== undefined))
-    const old = [...unload, ...pending.keys()].flatMap((name) => running(name) ?? [])
+    const next = [...pending.values()]
+    // From now on those that depend on one another find what runs.
+    pending.clear()
+    const old = [...unload, ...next.map(({ name }) => name)].flatMap((name) => running(name) ?? [])
     for (const name of unload) withdraw(name)
-    for (const generation of pending.values()) install(generation, !ran.has(generation.name))
-    for (const name of pending.keys()) loadTime.observe({ feature: name }, (performance.now() - begin) / 1000)
+    for (const generation of next) install(generation, !ran.has(generation.name))
+    for (const { name } of next) loadTime.observe({ feature: name }, (performance.now() - begin) / 1000)
     await Promise.all(old.map(retire))
-    return { enabled: [...pending.keys()].filter((name) => !ran.has(name)), disabled: unload.filter((name) => ran.has(name)) }
+    return { enabled: next.map(({ name }) => name).filter((name) => !ran.has(name)), disabled: unload.filter((name) => ran.has(name)) }
   }
 
   function install (generation: Generation, isNew: boolean): void {
@@ -439,8 +446,9 @@ export function createLoader (app: FastifyInstance, { find, isOn, settings, tell
     }),
     reconcile: () => inTurn(reconcile),
     touched: (names) => inTurn(async () => {
-      if (names.some((name) => !known.has(name)) || find().length !== known.size) await rescanHere()
-      await each(names.filter((name) => known.has(name) && wanted(name)), async (name) => {
+      const old = names.filter((name) => known.has(name))
+      if (old.length < names.length || find().length !== known.size) await rescanHere()
+      await each(old.filter((name) => known.has(name) && wanted(name)), async (name) => {
         const { enabled } = await change({ load: [{ name, module: await load(name) }] })
         log.info({ feature: name, generation: running(name)?.number, isNew: enabled.length > 0 }, 'a feature was reloaded')
       })

@@ -90,6 +90,9 @@ export interface Reception {
   packetsReceived: number
   packetsLost: number
   totalAudioEnergy: number
+  /** Samples that were made up because none had come in time. */
+  concealedSamples: number
+  totalSamplesReceived: number
 }
 
 /** @returns what a page receives from a user; undefined while that is nothing */
@@ -100,8 +103,8 @@ export async function receptionOf (page: Page, name: string): Promise<Reception 
     const heard = room?.audio?.heard.find(({ userId }) => userId === user?.userId)
     for (const report of (await heard?.receiver.getStats())?.values() ?? []) {
       if (report.type !== 'inbound-rtp') continue
-      const { packetsReceived, packetsLost, totalAudioEnergy } = report as Reception
-      return { producerId: heard?.producerId ?? '', packetsReceived, packetsLost, totalAudioEnergy }
+      const { packetsReceived, packetsLost, totalAudioEnergy, concealedSamples, totalSamplesReceived } = report as Reception
+      return { producerId: heard?.producerId ?? '', packetsReceived, packetsLost, totalAudioEnergy, concealedSamples, totalSamplesReceived }
     }
     return undefined
   }, name)

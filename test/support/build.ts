@@ -46,13 +46,15 @@ export interface TestServer {
 export interface BuildOptions {
   env?: Record<string, string>
   featuresDir?: string
+  /** Gets each line of the log, from level info on. */
+  log?: (line: Record<string, unknown>) => void
 }
 
 /**
  * Starts a server that ends with the test. Media ports are searched from a
  * place of this process's own, so that servers side by side rarely meet.
  */
-export async function build (t: Test, { env = {}, ...options }: BuildOptions = {}): Promise<TestServer> {
+export async function build (t: Test, { env = {}, log, ...options }: BuildOptions = {}): Promise<TestServer> {
   const dataDir = mkdtempSync(join(tmpdir(), 'flylive-data-'))
   const config = loadConfig({
     NODE_ENV: 'test',
@@ -63,7 +65,8 @@ export async function build (t: Test, { env = {}, ...options }: BuildOptions = {
     ...(options.featuresDir === undefined ? withoutFeature(env) : {}),
     ...env
   })
-  const logger = process.env.TEST_LOG === undefined ? false : { level: process.env.TEST_LOG }
+  const collected = log && { level: 'info', stream: { write: (line: string) => log(JSON.parse(line) as Record<string, unknown>) } }
+  const logger = collected ?? (process.env.TEST_LOG === undefined ? false : { level: process.env.TEST_LOG })
   const app = await buildApp({ config, logger, ...options })
   let closed = false
   const close = async () => {

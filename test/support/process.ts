@@ -17,10 +17,14 @@ export interface ServerProcess {
   exit: Promise<{ code: number | null, signal: NodeJS.Signals | null }>
 }
 
-/** Starts `server.ts` with an environment; it is killed with the test. */
-export function startServer (t: Test, env: Record<string, string> = {}): ServerProcess {
+/**
+ * Starts `server.ts` with an environment; it is killed with the test.
+ *
+ * @param cwd where it is started; an empty folder by default
+ */
+export function startServer (t: Test, env: Record<string, string> = {}, cwd = t.testdir({})): ServerProcess {
   const child = spawn(process.execPath, [join(root, 'server.ts')], {
-    cwd: t.testdir({}),
+    cwd,
     env: {
       PATH: process.env.PATH,
       HOME: process.env.HOME,

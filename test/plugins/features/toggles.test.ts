@@ -71,6 +71,18 @@ t.test('features that depend on one another', async (t) => {
   t.same(await states(), ['enabled', 'enabled', 'enabled', 'enabled'])
   t.same(await client.ok('middle:say', {}), { text: 'better' })
 
+  // Those that came together see each other's later generations like any.
+  const leaning = saying('middle', 'x', { dependencies: ['base'] }).replaceAll('text: "x"', 'text: app.base()')
+  folder.write('base', { 'index.ts': saying('base', 'base', { before: "app.decorate('base', () => 'first')" }) })
+  folder.write('middle', { 'index.ts': leaning })
+  await post(server, 'base/disable?cascade=true')
+  t.equal((await post(server, 'middle/enable?cascade=true')).status, 200)
+  t.same(await client.ok('middle:say', {}), { text: 'first' })
+  folder.write('base', { 'index.ts': saying('base', 'base', { before: "app.decorate('base', () => 'second')" }) })
+  t.equal((await post(server, 'base/reload')).status, 200)
+  t.same(await client.ok('middle:say', {}), { text: 'second' })
+  t.equal((await post(server, 'top/enable')).status, 200)
+
   folder.write('base', { 'index.ts': saying('base', 'circular', { dependencies: ['top'] }) })
   t.equal((await post(server, 'top/disable')).status, 200)
   t.equal((await post(server, 'middle/disable')).status, 200)
@@ -161,6 +173,7 @@ t.test('with FEATURES_WATCH, saving a file is enough', async (t) => {
   await until(async () => await says('says') === 'three')
   folder.write('more', { 'index.ts': saying('more', 'of it') })
   await until(async () => await says('more') === 'of it')
+  t.match(await infoOf(server, 'more'), { generation: 1 }, 'loaded once')
   folder.remove('more')
   await until(async () => await says('more') === 'UNKNOWN_TYPE')
   t.equal(await says('says'), 'three')

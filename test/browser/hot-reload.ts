@@ -1,0 +1,192 @@
+import { setTimeout as delay } from 'node:timers/promises'
+import type { Page } from 'playwright-core'
+import type { Test } from 'tap'
+import { startBackend } from '../support/backend.ts'
+import { expectTone, openBrowser, receptionOf, visit } from '../support/browser.ts'
+import type { Reception } from '../support/browser.ts'
+import { adminKey, tokenFor } from '../support/build.ts'
+import { connect } from '../support/client.ts'
+import type { TestClient } from '../support/client.ts'
+import { startServer } from '../support/process.ts'
+import { freePort, startRedis } from '../support/redis.ts'
+import { until } from '../support/retry.ts'
+
+// Two people talk, others write and send gifts, and every feature is replaced
+// under them, over and over; then some are turned off and on again. Nobody notices.
+
+export interface Extent {
+  /** Reloads of every feature, all in turn. */
+  rounds: number
+  /** Times that chat, gifts and reactions are turned off and on again. */
+  cycles: number
+  /** Sockets besides those of the two. */
+  sockets: number
+}
+
+const toggled = ['chat', 'gifts', 'reactions']
+/** Pause of a socket between a reply and its next request, in milliseconds. */
+const pauseMs = 1000
+const peoplePerRoom = 30
+
+export async function replacedUnderACall (t: Test, { rounds, cycles, sockets }: Extent): Promise<void> {
+  const redis = await startRedis(t)
+  const backend = await startBackend(t, { redisUrl: redis.url })
+  backend.everyRoom = () => 1
+  const server = startServer(t, {
+    ...backend.env,
+    REDIS_URL: redis.url,
+    HOST: '127.0.0.1',
+    PORT: String(await freePort()),
+    FEATURES: 'auth,media,seats,chat,gifts,reactions,auto-close,laravel-bridge,stage',
+    RATE_LIMIT_MESSAGES_PER_MINUTE: '10000'
+  })
+  const url = await server.url
+  const admin = async (method: string, path: string): Promise<{ status: number, body: Record<string, unknown> }> => {
+    const response = await fetch(url + path, { method, headers: { authorization: `Bearer ${adminKey}` } })
+    const body = await response.json() as Record<string, unknown>
+    // 600 calls a minute are allowed.
+    const { details } = (body.error ?? {}) as { details?: { retryAfterMs?: number } }
+    if (response.status !== 429) return { status: response.status, body }
+    await delay(details?.retryAfterMs ?? 1000)
+    return await admin(method, path)
+  }
+  const { features } = (await admin('GET', '/admin/features')).body as unknown as { features: { name: string, state: string }[] }
+  const names = features.filter(({ state }) => state === 'enabled').map(({ name }) => name)
+
+  const [adasBrowser, bobsBrowser] = await Promise.all([openBrowser(t, 440), openBrowser(t, 1000)])
+  const pages: readonly [Page, Page] = [
+    await visit(t, adasBrowser, url, { name: 'Ada', room: 'room0' }),
+    await visit(t, bobsBrowser, url, { name: 'Bob', room: 'room0' })
+  ]
+  await Promise.all([expectTone(pages[1], 'Ada', 440), expectTone(pages[0], 'Bob', 1000)])
+
+  const others = await crowd(t, url, sockets)
+  const talk = others.begin()
+  const what = (report: Awaited<ReturnType<typeof heardBetween>>) => `${report.packets} packets, ${report.lost} lost, ${report.concealed} of ${report.samples} samples concealed`
+
+  // What this machine does to audio without any reload.
+  const control = await heardBetween(pages, () => delay(Math.min(20_000, 500 * rounds)))
+  t.comment(`undisturbed: ${what(control)}`)
+
+  const times: number[] = []
+  const heap = async () => Number(/^nodejs_heap_size_used_bytes (\S+)/m.exec(await (await fetch(`${url}/metrics`)).text())?.[1])
+  const before = await heap()
+  const disturbed = await heardBetween(pages, async () => {
+    for (let round = 0; round < rounds; round++) {
+      for (const name of names) {
+        const begin = performance.now()
+        const { status, body } = await admin('POST', `/admin/features/${name}/reload`)
+        times.push(performance.now() - begin)
+        if (status !== 200) t.fail(`${name}: ${JSON.stringify(body)}`)
+      }
+    }
+  })
+  times.sort((a, b) => a - b)
+  const percentile = (share: number) => Math.round(times[Math.floor(times.length * share)] ?? NaN)
+  t.comment(`${times.length} reloads of ${names.join(', ')}: p50 ${percentile(0.5)} ms, p99 ${percentile(0.99)} ms; heap +${Math.round((await heap() - before) / times.length / 1024)} KiB a reload`)
+  t.comment(`while reloading: ${what(disturbed)}`)
+  t.equal(disturbed.lost, 0, 'no packet is lost')
+  t.ok(disturbed.packets > 50)
+  t.ok(disturbed.concealed / disturbed.samples <= control.concealed / control.samples + 0.02, 'and nothing is made up for it')
+  t.strictSame(talk.wrong(), [], 'every request was answered, and rightly')
+
+  const cycled = toggled.filter((name) => names.includes(name))
+  const quiet = await heardBetween(pages, async () => {
+    for (let cycle = 0; cycle < cycles; cycle++) {
+      for (const action of ['disable', 'enable']) {
+        talk.mayBeOff(true)
+        for (const name of cycled) {
+          const { status, body } = await admin('POST', `/admin/features/${name}/${action}`)
+          if (status !== 200) t.fail(`${name}: ${JSON.stringify(body)}`)
+        }
+        await others.once()
+      }
+    }
+  })
+  t.comment(`${cycles} times off and on (${cycled.join(', ')}): ${what(quiet)}`)
+  t.equal(quiet.lost, 0)
+  t.ok(quiet.concealed / quiet.samples <= control.concealed / control.samples + 0.02)
+  t.strictSame(talk.wrong(), [])
+  talk.mayBeOff(false)
+  await others.once()
+
+  const answered = await talk.end()
+  t.comment(`${sockets} sockets: ${Object.entries(answered).map(([outcome, count]) => `${count} ${outcome}`).join(', ')}`)
+  t.strictSame(talk.wrong(), [], 'and when all is on again, none is refused')
+  t.equal(others.closed(), 0)
+  t.notMatch(await (await fetch(`${url}/metrics`)).text(), /flylive_socket_closed_total\{/, 'no socket was closed')
+  await Promise.all([expectTone(pages[1], 'Ada', 440), expectTone(pages[0], 'Bob', 1000)])
+  t.notMatch(server.output(), /"level":[56]0/, 'and nothing is wrong by the log')
+}
+
+/** What both pages hear of each other while something happens. */
+async function heardBetween (pages: readonly [Page, Page], happens: () => Promise<void>) {
+  const look = async () => (await Promise.all([receptionOf(pages[0], 'Bob'), receptionOf(pages[1], 'Ada')])) as [Reception, Reception]
+  const before = await look()
+  await happens()
+  const after = await look()
+  const grown = (key: 'packetsReceived' | 'packetsLost' | 'concealedSamples' | 'totalSamplesReceived') =>
+    after.reduce((sum, report, i) => sum + report[key] - (before[i] as Reception)[key], 0)
+  return { packets: grown('packetsReceived'), lost: grown('packetsLost'), concealed: grown('concealedSamples'), samples: Math.max(1, grown('totalSamplesReceived')) }
+}
+
+/** Sockets that write, send gifts and ask, each again a while after it was answered. */
+async function crowd (t: Test, url: string, size: number) {
+  const clients: TestClient[] = []
+  let closed = 0
+  for (let i = 0; i < size; i++) {
+    const client = await connect(t, url, { token: tokenFor(i + 100) })
+    client.ws.once('close', () => { closed++ })
+    await client.ok('room:join', { roomId: `room${Math.floor(i / peoplePerRoom)}` })
+    clients.push(client)
+  }
+  const requests = (i: number, turn: number): [type: string, data: Record<string, unknown>, fails: string[]] => {
+    switch (turn % 6) {
+      case 0: case 1: return ['chat:message', { content: `${turn} from ${i}` }, []]
+      case 2: return ['user:getRoom', { userId: 100 + i }, []]
+      case 3: return ['gift:send', { giftId: 1, recipientId: 100, quantity: 1 }, ['RATE_LIMITED']]
+      case 4: return ['seat:lock', { seatIndex: 0 }, ['FORBIDDEN']]
+      default: return ['room:react', { emoji: '👍' }, ['RATE_LIMITED']]
+    }
+  }
+  let turns = 0
+  return {
+    closed: () => closed,
+    /** Waits until every socket has been answered once more. */
+    async once () {
+      const from = turns
+      await until(() => turns >= from + size, 60_000)
+    },
+    begin () {
+      const outcomes: Record<string, number> = {}
+      const wrong: string[] = []
+      const state = { off: false, over: false }
+      const talking = clients.map(async (client, i) => {
+        await delay(pauseMs * Math.random())
+        for (let turn = i; !state.over; turn++) {
+          const [type, data, fails] = requests(i, turn)
+          const wasOff = state.off
+          const reply = await client.request(type, data).catch((error: Error) => ({ ok: false as const, error: { code: error.message } }))
+          // What the test looks at is counted; what came by the way is not kept.
+          client.events.length = 0
+          const outcome = reply.ok ? 'ok' : reply.error.code
+          outcomes[outcome] = (outcomes[outcome] ?? 0) + 1
+          turns++
+          if (outcome !== 'ok' && !fails.includes(outcome) && !((wasOff || state.off) && outcome === 'FEATURE_DISABLED')) wrong.push(`${type}: ${outcome}`)
+          await delay(pauseMs)
+        }
+      })
+      return {
+        wrong: () => wrong,
+        mayBeOff (is: boolean) {
+          state.off = is
+        },
+        async end () {
+          state.over = true
+          await Promise.all(talking)
+          return outcomes
+        }
+      }
+    }
+  }
+}

@@ -1,0 +1,127 @@
+import { createHook } from 'node:async_hooks'
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
+import type { EventEmitter } from 'node:events'
+import type { Test } from 'tap'
+import { startBackend } from '../../support/backend.ts'
+import { build } from '../../support/build.ts'
+import { featureFolder, saying } from '../../support/features.ts'
+import { startRedis } from '../../support/redis.ts'
+import { until } from '../../support/retry.ts'
+
+// Every feature is reloaded in turn, over and over: what it holds of this
+// process is as it was.
+
+setFlagsFromString('--expose-gc')
+const collect = runInNewContext('gc') as () => void
+
+/** More than once: what is only let go of by what is collected goes with the next. */
+async function collectGarbage (): Promise<void> {
+  for (let i = 0; i < 3; i++) {
+    collect()
+    await new Promise((resolve) => setImmediate(resolve))
+  }
+}
+
+/** Counts what lives of some kinds of resource, unreferenced timers too. */
+function watchResources () {
+  const alive = new Map<number, string>()
+  const hook = createHook({
+    init (id, type) {
+      if (/^(Timeout|TCPWRAP|TCPSERVERWRAP|PIPEWRAP|PROCESSWRAP|FSEVENTWRAP|HTTPPARSER)$/.test(type)) alive.set(id, type)
+    },
+    destroy (id) {
+      alive.delete(id)
+    }
+  }).enable()
+  return {
+    counts () {
+      const counts: Record<string, number> = {}
+      for (const type of alive.values()) counts[type] = (counts[type] ?? 0) + 1
+      return counts
+    },
+    stop: () => hook.disable()
+  }
+}
+
+const listeners = (emitter: EventEmitter) => Object.fromEntries(emitter.eventNames().map((name) => [String(name), emitter.listenerCount(name)]))
+
+/** @param reloads how many in all */
+export async function reloadsLeaveNothing (t: Test, reloads: number): Promise<void> {
+  const redis = await startRedis(t)
+  const backend = await startBackend(t, { redisUrl: redis.url })
+  backend.rooms.set('r1', 1)
+  const folder = featureFolder(t)
+  // One that uses all there is to be given back.
+  folder.write('hoards', {
+    'index.ts': saying('hoards', 'mine', {
+      before: `
+  const timer = setInterval(() => {}, 1000)
+  app.addHook('onClose', async () => clearInterval(timer))
+  app.metrics.counter('flylive_hoards_total', 'Hoarded', ['kind']).inc({ kind: 'coins' })
+  app.hooks.on('session:open', () => {})
+  app.agenda.on('hoards', async () => {})
+  app.control.on('hoards', () => {})`
+    })
+  })
+  const resources = watchResources()
+  t.teardown(() => resources.stop())
+  const server = await build(t, { env: { REDIS_URL: redis.url, ...backend.env, FEATURES_PATH: folder.path, FEATURES: '-stage' } })
+  const { app } = server
+  const client = await server.connect(1)
+  const names = app.features.enabled()
+  t.ok(names.length >= 8, names.join(' '))
+
+  const look = async () => ({
+    server: listeners(app.server),
+    process: listeners(process),
+    redis: listeners(app.redis),
+    series: (await app.metrics.registry.metrics()).split('\n').filter((line) => line !== '' && !line.startsWith('#') && !/^(process_|nodejs_)/.test(line)).length,
+    routes: app.features.list().map(({ name, routes, messages }) => ({ name, routes, messages })),
+    redisClients: Number(/connected_clients:(\d+)/.exec(await app.redis.info('clients'))?.[1]),
+    resources: resources.counts()
+  })
+  const round = async () => { for (const name of names) await app.features.reload(name) }
+  const work = async () => {
+    t.equal((await client.request('hoards:say', {})).ok, true)
+    await client.ok('room:join', { roomId: 'r1' })
+    await client.ok('chat:message', { content: 'x' })
+    await client.ok('room:leave')
+  }
+
+  // Once round first: what is made on first use is there then.
+  await round()
+  await work()
+  await until(() => backend.calls('status') > 0)
+  await collectGarbage()
+  const before = await look()
+  const heap = process.memoryUsage().heapUsed
+  const times: number[] = []
+  for (let done = 0; done < reloads;) {
+    for (const name of names) {
+      const begin = performance.now()
+      await app.features.reload(name)
+      times.push(performance.now() - begin)
+      done++
+    }
+  }
+  await work()
+  await collectGarbage()
+  const grown = (process.memoryUsage().heapUsed - heap) / times.length
+  times.sort((a, b) => a - b)
+  const percentile = (share: number) => Math.round((times[Math.floor(times.length * share)] ?? NaN) * 10) / 10
+  t.comment(`${times.length} reloads: p50 ${percentile(0.5)} ms, p99 ${percentile(0.99)} ms; heap +${Math.round(grown / 1024)} KiB a reload`)
+  t.ok(grown < 300 * 1024, 'the code of a generation stays in memory, and little else')
+
+  const { resources: earlier, ...same } = before
+  const after = await until(async () => {
+    await collectGarbage()
+    const { resources: now, ...rest } = await look()
+    // Connections and timers come and go by themselves; what counts is that they do not add up.
+    const more = Object.entries(now).filter(([type, count]) => count > (earlier[type] ?? 0) + 10)
+    return more.length === 0 ? { rest, now } : false
+  })
+  t.comment(`before ${JSON.stringify(earlier)}, after ${JSON.stringify(after.now)}`)
+  t.strictSame(after.rest, same)
+  for (const { generation } of app.features.list().filter(({ state }) => state === 'enabled')) t.ok(generation > reloads / names.length)
+}
