@@ -42,7 +42,7 @@ backend.everyRoom = () => 1
 backend.roles.set('r1/2', 'admin')
 t.teardown(() => backend.close())
 const server = await build(t, {
-  env: { ...backend.env, FEATURES: features.join(), MEDIASOUP_WORKERS: '1', WS_MESSAGES_PER_SECOND: '100000', WS_MESSAGES_BURST: '100000', SEAT_GRACE_SECONDS: '0' }
+  env: { ...backend.env, FEATURES: features.join(), MEDIASOUP_WORKERS: '1', WS_MESSAGES_PER_SECOND: '100000', WS_MESSAGES_BURST: '100000', SEAT_GRACE_SECONDS: '0', TRUST_PROXY: 'true' }
 })
 const { app, url } = server
 const read = async (path: string) => await (await fetch(url + path)).json() as unknown
@@ -235,6 +235,10 @@ async function tryRoute (t: Test, route: DocumentedRoute): Promise<void> {
   }), Math.ceil(numRuns / 2))
 }
 
+let calls = 0
+/** So many do not come from one address. */
+const nextAddress = () => `10.0.${Math.floor(++calls / 250)}.${calls % 250}`
+
 /** @throws when the answer is not as documented */
 async function send (route: DocumentedRoute, { parameters, body }: Call, withKey = true): Promise<{ status: number, code: string | undefined }> {
   const path = route.path.replaceAll(/\{(\w+)\}/g, (_, name: string) => encodeURIComponent(String(parameters[name])))
@@ -243,7 +247,7 @@ async function send (route: DocumentedRoute, { parameters, body }: Call, withKey
   const key = withKey ? keys[route.security[0] ?? ''] : undefined
   const response = await fetch(`${url}${path}?${query}`, {
     method: route.method,
-    headers: { ...(key === undefined ? {} : { authorization: `Bearer ${key}` }), ...(body === undefined ? {} : { 'content-type': 'application/json' }) },
+    headers: { 'x-forwarded-for': nextAddress(), ...(key === undefined ? {} : { authorization: `Bearer ${key}` }), ...(body === undefined ? {} : { 'content-type': 'application/json' }) },
     ...(body === undefined ? {} : { body: JSON.stringify(body) })
   })
   const type = response.headers.get('content-type') ?? ''

@@ -1,0 +1,42 @@
+import { globSync, mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { basename, dirname, join, resolve } from 'node:path'
+import type { FastifyInstance } from 'fastify'
+import { buildApp } from '../app.ts'
+import { loadConfig } from '../config/load.ts'
+
+const root = resolve(import.meta.dirname, '..')
+
+/**
+ * Starts a server that listens nowhere, with every feature of features/ on, to
+ * be asked for what it documents. Nothing of this machine or its environment is
+ * in what it says.
+ *
+ * @returns ready; `close()` releases everything
+ * @throws when a feature does not run: it would be left out
+ */
+export async function wholeApp (): Promise<FastifyInstance> {
+  const names = globSync('features/*/index.ts', { cwd: root }).map((file) => basename(dirname(file)))
+  const dataDir = mkdtempSync(join(tmpdir(), 'flylive-docs-'))
+  const config = loadConfig({
+    NODE_ENV: 'test',
+    NODE_ID: 'docs',
+    FEATURES: names.join(),
+    // Without a key there are no admin routes, and without a backend no bridge. Nobody answers there.
+    ADMIN_API_KEY: 'only-there-so-that-admin-routes-exist',
+    LARAVEL_API_URL: 'http://127.0.0.1:9',
+    LARAVEL_INTERNAL_KEY: 'only-there-so-that-the-bridge-starts',
+    DATA_DIR: dataDir,
+    MEDIASOUP_WORKERS: '1',
+    MEDIASOUP_RTC_MIN_PORT: String(20_000 + process.pid % 20_000)
+  })
+  const app = await buildApp({ config })
+  app.addHook('onClose', async () => rmSync(dataDir, { recursive: true, force: true }))
+  await app.ready()
+  const failed = app.features.list().filter(({ state }) => state !== 'enabled')
+  if (failed.length > 0) {
+    await app.close()
+    throw new Error(`Not described: ${failed.map(({ name, error }) => `${name} (${error ?? 'off'})`).join(', ')}`)
+  }
+  return app
+}
