@@ -56,6 +56,7 @@ export class RoomAudio extends Emitter<AudioEvents> {
   // What there is.
   #room: { roomId: string, device: Promise<Device> } | undefined
   #device: Promise<Device> | undefined
+  #iceServers: RTCIceServer[] | undefined
   #link: Link | undefined
   #timer: ReturnType<typeof setTimeout> | undefined
   #state: AudioState = 'off'
@@ -132,6 +133,7 @@ export class RoomAudio extends Emitter<AudioEvents> {
   start (reply: JoinReply): void {
     this.stop()
     if (!reply.rtpCapabilities) return
+    this.#iceServers = reply.iceServers as RTCIceServer[] | undefined
     this.#device ??= loadDevice(reply.rtpCapabilities as unknown as types.RtpCapabilities)
     this.#device.catch(() => { this.#device = undefined })
     this.#room = { roomId: reply.roomId, device: this.#device }
@@ -242,7 +244,7 @@ export class RoomAudio extends Emitter<AudioEvents> {
     const link = new Link({
       connection: this.#connection,
       device,
-      iceServers: (this.#connection.greeting?.iceServers ?? []) as RTCIceServer[],
+      iceServers: this.#iceServers ?? (this.#connection.greeting?.iceServers ?? []) as RTCIceServer[],
       broken: (error) => this.#broken(link, error)
     })
     this.#link = link

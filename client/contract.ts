@@ -62,6 +62,7 @@ export interface CoreRequests {
 
 /** Events that every server has. */
 export interface CoreEvents {
+  /** The greeting: the first frame of every connection */
   'session:ready': {
     sessionId: string
     userId: UserId
@@ -70,33 +71,39 @@ export interface CoreEvents {
     serverTime: number
     [x: string]: unknown
   }
+  /** A message without an id has failed, or a frame could not be read */
   error: {
     code: string
     message: string
     type?: string | undefined
     [x: string]: unknown
   }
+  /** To the others, in rooms that are not big */
   'room:userJoined': {
     roomId: string
     userId: UserId
     /** The public claims of a user */
     user: Profile
   }
+  /** To the others, in rooms that are not big */
   'room:userLeft': {
     roomId: string
     userId: UserId
   }
+  /** To everyone in a big room, at most once a second: who came and went since */
   'room:presence': {
     roomId: string
     count: number
     joined: Profile[]
     left: UserId[]
   }
+  /** To everyone: the room is no more */
   'room:closed': {
     roomId: string
     reason: ('closed_by_admin' | 'inactivity' | 'host_left' | 'backend') | string
     timestamp: number
   }
+  /** To every socket: this server is about to stop */
   'server:draining': {
     /** When open sessions are closed, epoch milliseconds */
     deadline: number
@@ -128,6 +135,7 @@ export interface ChatRequests {
 
 /** Events of the feature `chat`. */
 export interface ChatEvents {
+  /** To everyone in the room, who wrote it included */
   'chat:message': ChatMessage
 }
 
@@ -349,31 +357,37 @@ export interface MediaRequests {
 
 /** Events of the feature `media`. */
 export interface MediaEvents {
+  /** To the others: somebody sends audio */
   'audio:newProducer': {
     roomId: string
     producerId: string
     userId: UserId
     kind: 'audio'
   }
+  /** To the others: it is over */
   'audio:producerClosed': {
     roomId: string
     producerId: string
     userId: UserId
   }
+  /** To the others: nothing comes for now */
   'audio:producerPaused': {
     roomId: string
     producerId: string
     userId: UserId
   }
+  /** To the others: it comes again */
   'audio:producerResumed': {
     roomId: string
     producerId: string
     userId: UserId
   }
+  /** To its owner: what it received is over */
   'consumer:closed': {
     roomId: string
     consumerId: string
   }
+  /** To everyone: who speaks, whenever that changes */
   'speaker:active': {
     roomId: string
     /** The loudest */
@@ -381,6 +395,7 @@ export interface MediaEvents {
     activeSpeakers: UserId[]
     timestamp: number
   }
+  /** To everyone: the media worker of the room died. Make transports, producers and consumers again */
   'media:reset': {
     roomId: string
     reason: string
@@ -399,6 +414,12 @@ export interface MediaJoinReply {
   }[]
   /** Who speaks now; changes come as speaker:active */
   activeSpeakers: UserId[]
+  /** As in the greeting, for who was there before the feature was turned on; their credentials are new */
+  iceServers: {
+    urls: string | string[]
+    username?: string | undefined
+    credential?: string | undefined
+  }[]
 }
 
 /** What the feature `media` adds to session:ready. */
@@ -541,12 +562,14 @@ export interface SeatsRequests {
 
 /** Events of the feature `seats`. */
 export interface SeatsEvents {
+  /** To everyone: somebody sits there */
   'seat:updated': {
     roomId: string
     seatIndex: number
     userId: UserId
     isMuted: boolean
   }
+  /** To everyone: the seat is free */
   'seat:cleared': {
     roomId: string
     seatIndex: number
@@ -554,11 +577,13 @@ export interface SeatsEvents {
     userId: UserId
     reason: 'left' | 'removed' | 'moved' | 'locked' | 'disconnected'
   }
+  /** To everyone: a seat was locked or unlocked */
   'seat:locked': {
     roomId: string
     seatIndex: number
     isLocked: boolean
   }
+  /** To everyone: somebody on a seat is silent, or not any more */
   'seat:userMuted': {
     roomId: string
     userId: UserId
@@ -566,12 +591,14 @@ export interface SeatsEvents {
     isMuted: boolean
     selfMuted: boolean
   }
+  /** To everyone: somebody is invited to a seat, or not any more */
   'seat:invite:pending': {
     roomId: string
     seatIndex: number
     isPending: boolean
     invitedUserId?: UserId | undefined
   }
+  /** To the invited user */
   'seat:invite:received': {
     roomId: string
     seatIndex: number
@@ -579,6 +606,7 @@ export interface SeatsEvents {
     /** Epoch milliseconds */
     expiresAt: number
   }
+  /** To everyone: the room has more or fewer seats */
   'seat:count': {
     roomId: string
     seatCount: number

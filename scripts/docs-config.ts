@@ -2,18 +2,16 @@
 //
 //   npm run docs:config              writes both
 //   npm run docs:config -- --check   writes nothing; status 1 when one is stale
-import { readFileSync, writeFileSync } from 'node:fs'
-import { join, resolve } from 'node:path'
 import { z } from 'zod'
 import development from '../config/development.ts'
 import production from '../config/production.ts'
 import { requirements, schema, secrets, sections } from '../config/schema.ts'
 import test from '../config/test.ts'
+import { writeGenerated } from './generated.ts'
 import type { Environment } from '../config/schema.ts'
 
 type Name = keyof Environment
 
-const root = resolve(import.meta.dirname, '..')
 const environments = { development, test, production }
 const variables = Object.entries(sections)
   .map(([section, fields]) => ({ section, fields: Object.entries(fields) as [Name, z.ZodType][] }))
@@ -136,14 +134,4 @@ function row (cells: string[]): string {
   return `| ${cells.map((cell) => cell.replaceAll('|', '\\|')).join(' | ')} |`
 }
 
-if (import.meta.main) {
-  const check = process.argv.includes('--check')
-  for (const [path, text] of Object.entries(configDocs())) {
-    const file = join(root, path)
-    if (!check) writeFileSync(file, text)
-    else if (readFileSync(file, 'utf8') !== text) {
-      console.error(`${path} is stale: npm run docs:config`)
-      process.exitCode = 1
-    }
-  }
-}
+if (import.meta.main) writeGenerated(configDocs(), 'npm run docs:config')

@@ -2,13 +2,9 @@
 //
 //   npm run docs:metrics              writes it
 //   npm run docs:metrics -- --check   writes nothing; status 1 when it is stale
-import { readFileSync, writeFileSync } from 'node:fs'
-import { join, resolve } from 'node:path'
 import type { FastifyInstance } from 'fastify'
+import { writeGenerated } from './generated.ts'
 import { wholeApp } from './whole-app.ts'
-
-const root = resolve(import.meta.dirname, '..')
-const path = 'docs/metrics.md'
 
 interface Metric {
   name: string
@@ -46,14 +42,8 @@ export function metricsDocs (metrics: readonly Metric[]): string {
   ].join('\n')
 }
 
-if (process.argv[1] === import.meta.filename) {
+if (import.meta.main) {
   const app = await wholeApp()
-  const text = metricsDocs(await metricsOf(app))
+  writeGenerated({ 'docs/metrics.md': metricsDocs(await metricsOf(app)) }, 'npm run docs:metrics')
   await app.close()
-  if (!process.argv.includes('--check')) {
-    writeFileSync(join(root, path), text)
-  } else if (readFileSync(join(root, path), 'utf8') !== text) {
-    console.error(`${path} is stale: npm run docs:metrics`)
-    process.exitCode = 1
-  }
 }

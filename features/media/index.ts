@@ -1,6 +1,7 @@
 import fp from 'fastify-plugin'
 import type { types } from 'mediasoup'
 import type { z } from 'zod'
+import type { Session } from '../../plugins/sockets/session.ts'
 import { iceServersFor } from './ice-servers.ts'
 import { events, greeting, joinReply, requests } from './messages.ts'
 
@@ -21,11 +22,13 @@ export default fp(async function media (app) {
   messages.adds('session:ready', greeting)
   messages.adds('room:join', joinReply)
 
-  hooks.on('session:greet', (session) => ({ iceServers: iceServersFor(config, session.user.id, Date.now()) }))
-  hooks.on('room:join', ({ roomId }) => ({
+  const iceServers = ({ user }: Session) => iceServersFor(config, user.id, Date.now())
+  hooks.on('session:greet', (session) => ({ iceServers: iceServers(session) }))
+  hooks.on('room:join', ({ roomId }, session) => ({
     rtpCapabilities: sfu.rtpCapabilities,
     existingProducers: sfu.producersOf(roomId),
-    activeSpeakers: sfu.speakersOf(roomId)
+    activeSpeakers: sfu.speakersOf(roomId),
+    iceServers: iceServers(session)
   } satisfies z.input<typeof joinReply>))
 
   messages.on('transport:create', requests['transport:create'], async ({ type }, { room, session }) =>

@@ -171,13 +171,6 @@ export const events = {
   'media:reset': z.object({ roomId, reason: z.string() }).describe('To everyone: the media worker of the room died. Make transports, producers and consumers again')
 } satisfies EventMap
 
-/** What the feature adds to the reply of room:join. */
-export const joinReply = z.object({
-  rtpCapabilities: opaque,
-  existingProducers: z.array(z.object({ producerId: mediaId, userId, isPaused: z.boolean() })),
-  activeSpeakers: z.array(userId).describe('Who speaks now; changes come as speaker:active')
-})
-
 /** What the feature adds to the greeting, session:ready. */
 export const greeting = z.object({
   iceServers: z.array(z.object({
@@ -185,4 +178,12 @@ export const greeting = z.object({
     username: z.string().optional(),
     credential: z.string().optional()
   })).describe('For the RTCPeerConnection')
+})
+
+/** What the feature adds to the reply of room:join. */
+export const joinReply = z.object({
+  rtpCapabilities: opaque,
+  existingProducers: z.array(z.object({ producerId: mediaId, userId, isPaused: z.boolean() })),
+  activeSpeakers: z.array(userId).describe('Who speaks now; changes come as speaker:active'),
+  iceServers: greeting.shape.iceServers.describe('As in the greeting, for who was there before the feature was turned on; their credentials are new')
 })

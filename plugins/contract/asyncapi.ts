@@ -69,7 +69,7 @@ const nameOf = (type: string, kind: 'request' | 'reply' | 'event') => `${type.re
 const inChannel = (name: string): Reference => ({ $ref: `#/channels/ws/messages/${name}` })
 const schemaRef = (name: string): Reference => ({ $ref: `#/components/schemas/${name}` })
 const ownSchemas = (errorCodes: readonly ErrorCode[], closeCodes: readonly CloseCode[]): Record<string, JsonSchema> => ({
-  RequestId: { description: 'Chosen by the client', anyOf: [{ type: 'number' }, { type: 'string' }] },
+  RequestId: { description: 'Chosen by the client. A request without one is not answered', anyOf: [{ type: 'number' }, { type: 'string' }] },
   ErrorCode: { type: 'string', enum: errorCodes.map(({ code }) => code) },
   Error: {
     type: 'object',
@@ -84,8 +84,8 @@ export function createAsyncApi ({ version, config, requests, events, errorCodes,
   const schemas = { ...sharedJsonSchemas(), ...ownSchemas(errorCodes, closeCodes) }
   const messages: Record<string, AsyncMessage> = {}
   const operations: Record<string, AsyncOperation> = {}
-  const add = (name: string, message: Omit<AsyncMessage, 'name'>) => {
-    messages[name] = { name, ...message, examples: [{ payload: exampleOf(message.payload, schemas) }] }
+  const add = (name: string, message: Omit<AsyncMessage, 'name'>, also: object = {}) => {
+    messages[name] = { name, ...message, examples: [{ payload: { ...also, ...exampleOf(message.payload, schemas) as object } }] }
   }
 
   for (const { type, owner, request, reply, room, limit } of requests) {
@@ -93,7 +93,7 @@ export function createAsyncApi ({ version, config, requests, events, errorCodes,
     const data = toJsonSchema(request, 'input')
     const about = { ...summary(data), tags: [{ name: owner }] }
     const id = { correlationId: { $ref: '#/components/correlationIds/request' } }
-    add(asked, { title: type, ...about, ...id, payload: envelope({ id: schemaRef('RequestId'), type: { const: type }, data }, ['id', 'type', ...(data.required?.length ? ['data'] : [])]) })
+    add(asked, { title: type, ...about, ...id, payload: envelope({ id: schemaRef('RequestId'), type: { const: type }, data }, ['type', ...(data.required?.length ? ['data'] : [])]) }, { id: 1 })
     add(answered, { title: `Reply to ${type}`, tags: about.tags, ...id, payload: envelope({ id: schemaRef('RequestId'), ok: { const: true }, data: toJsonSchema(reply, 'output') }) })
     operations[asked] = {
       action: 'receive',

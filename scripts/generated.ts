@@ -1,0 +1,23 @@
+import { existsSync, readFileSync, writeFileSync } from 'node:fs'
+import { join, resolve } from 'node:path'
+
+const root = resolve(import.meta.dirname, '..')
+
+/**
+ * Writes files that are made from others. With `--check` on the command line it
+ * writes nothing: the process ends with status 1 when one is stale.
+ *
+ * @param files what they must contain, by path from the root
+ * @param command what makes them
+ */
+export function writeGenerated (files: Readonly<Record<string, string>>, command: string): void {
+  const check = process.argv.includes('--check')
+  for (const [path, text] of Object.entries(files)) {
+    const file = join(root, path)
+    if (!check) writeFileSync(file, text)
+    else if (!existsSync(file) || readFileSync(file, 'utf8') !== text) {
+      console.error(`${path} is stale: ${command}`)
+      process.exitCode = 1
+    }
+  }
+}
