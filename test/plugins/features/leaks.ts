@@ -68,7 +68,8 @@ export async function reloadsLeaveNothing (t: Test, reloads: number): Promise<vo
   t.teardown(() => resources.stop())
   const server = await build(t, { env: { REDIS_URL: redis.url, ...backend.env, FEATURES_PATH: folder.path, FEATURES: '-stage' } })
   const { app } = server
-  const client = await server.connect(1)
+  // One of them is not the owner: the backend is asked for a role, too.
+  const [client, guest] = [await server.connect(1), await server.connect(2)]
   const names = app.features.enabled()
   t.ok(names.length >= 8, names.join(' '))
 
@@ -76,7 +77,7 @@ export async function reloadsLeaveNothing (t: Test, reloads: number): Promise<vo
     server: listeners(app.server),
     process: listeners(process),
     redis: listeners(app.redis),
-    series: (await app.metrics.registry.metrics()).split('\n').filter((line) => line !== '' && !line.startsWith('#') && !/^(process_|nodejs_)/.test(line)).length,
+    series: (await app.metrics.registry.metrics()).split('\n').filter((line) => line !== '' && !line.startsWith('#') && !/^(process_|nodejs_)/.test(line)).map((line) => line.replace(/ \S+$/, '')),
     routes: app.features.list().map(({ name, routes, messages }) => ({ name, routes, messages })),
     redisClients: Number(/connected_clients:(\d+)/.exec(await app.redis.info('clients'))?.[1]),
     resources: resources.counts()
@@ -84,9 +85,9 @@ export async function reloadsLeaveNothing (t: Test, reloads: number): Promise<vo
   const round = async () => { for (const name of names) await app.features.reload(name) }
   const work = async () => {
     t.equal((await client.request('hoards:say', {})).ok, true)
-    await client.ok('room:join', { roomId: 'r1' })
+    for (const one of [client, guest]) await one.ok('room:join', { roomId: 'r1' })
     await client.ok('chat:message', { content: 'x' })
-    await client.ok('room:leave')
+    for (const one of [client, guest]) await one.ok('room:leave')
   }
 
   // Once round first: what is made on first use is there then.
