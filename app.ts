@@ -6,6 +6,7 @@ import type { FastifyInstance, FastifyServerOptions } from 'fastify'
 import { serializerCompiler, validatorCompiler } from 'fastify-type-provider-zod'
 import type { Config } from './config/load.ts'
 import { routerOptions } from './config/router.ts'
+import { frameworkErrors } from './plugins/errors/index.ts'
 
 export interface AppOptions {
   config: Config
@@ -34,6 +35,7 @@ export async function buildApp ({ config, logger = false, featuresDir = join(her
     pluginTimeout: 60_000,
     logController: new LogController({ disableRequestLogging: true }),
     forceCloseConnections: true,
+    frameworkErrors,
     routerOptions
   }) as unknown as FastifyInstance
   app.setValidatorCompiler(validatorCompiler)

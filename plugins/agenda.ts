@@ -50,7 +50,7 @@ export function createAgenda (store: Pick<Store, 'scheduleJob' | 'takeDueJobs' |
   const behind = new Set<string>()
   const kernel = new Map<string, JobHandler>()
 
-  async function work (name: string, handler: JobHandler, busy: Set<Promise<void>>): Promise<void> {
+  async function work (name: string, busy: Set<Promise<void>>): Promise<void> {
     const now = Date.now()
     const free = most - busy.size
     const jobs = await store.takeDueJobs(name, now, free, now + leaseMs)
@@ -60,7 +60,10 @@ export function createAgenda (store: Pick<Store, 'scheduleJob' | 'takeDueJobs' |
       const done = (async () => {
         let retryAt: number | undefined
         try {
-          await handler(job.key)
+          // Looked up now: who did it when they were taken may be gone.
+          const handler = handlerOf(name)
+          if (handler) await handler(job.key)
+          else retryAt = Date.now() + retryMs
         } catch (err) {
           log.debug({ err, agenda: name, key: job.key }, 'a job is put off')
           retryAt = Date.now() + retryMs
@@ -75,6 +78,8 @@ export function createAgenda (store: Pick<Store, 'scheduleJob' | 'takeDueJobs' |
     }
   }
 
+  const handlerOf = (name: string) => [...owners.values()].find((handlers) => handlers.has(name))?.get(name)
+
   let looking: Promise<void> | undefined
   let stopped = false
   function lookNow (): void {
@@ -82,10 +87,10 @@ export function createAgenda (store: Pick<Store, 'scheduleJob' | 'takeDueJobs' |
   }
   async function look (): Promise<void> {
     try {
-      await Promise.all([...owners.values()].flatMap((handlers) => [...handlers]).map(async ([name, handler]) => {
+      await Promise.all([...owners.values()].flatMap((handlers) => [...handlers.keys()]).map(async (name) => {
         const busy = running.get(name) ?? new Set()
         running.set(name, busy)
-        if (busy.size < most) await work(name, handler, busy)
+        if (busy.size < most) await work(name, busy)
       }))
     } catch (err) {
       log.debug({ err }, 'the agenda cannot be read')

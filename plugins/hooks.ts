@@ -95,7 +95,10 @@ export function createHooks (log: FastifyBaseLogger): Hooks {
     },
     async ask (name, ...args) {
       const answers = []
-      for (const fn of byName.get(name) ?? []) answers.push(await call(fn, args))
+      // Whose turn comes later may be replaced, or gone, by then.
+      for (const owner of [...owners.keys()]) {
+        for (const entry of owners.get(owner) ?? []) if (entry.name === name) answers.push(await call(entry.fn, args))
+      }
       return answers as never
     },
     install (owner, entries) {

@@ -59,6 +59,8 @@ export default fp(async function laravelBridge (app) {
   hooks.on('room:removed', ({ roomId }) => status.changed(roomId))
   hooks.on('room:corrected', (roomId) => status.changed(roomId))
   app.addHook('onReady', async () => { status.lookAtAll() })
+  // What has happened since then was still the generation's before, or nobody's.
+  hooks.on('feature:loaded', (name) => { if (name === 'laravel-bridge') status.lookAtAll() })
   app.addHook('onClose', async () => status.close())
 
   let relay: Legacy | undefined

@@ -74,8 +74,14 @@ export default fp<z.output<typeof config>>(async function seats (app, { graceSec
   hooks.on('room:userLeft', (roomId, { userId }, reason) => absences.follow(roomId, service.left(roomId, userId, reason)))
   hooks.on('room:kicked', (roomId, userId) => absences.follow(roomId, service.left(roomId, userId, 'kicked')))
   hooks.on('room:corrected', (roomId) => absences.follow(roomId, service.lookForAbsent(roomId)))
-  // Who left while the feature was off is still on a seat.
-  app.addHook('onReady', async () => { for (const { roomId } of app.rooms.local()) absences.follow(roomId, service.lookForAbsent(roomId)) })
+  // Who left while the feature was off is still on a seat, here and in rooms where nobody was then.
+  hooks.on('feature:loaded', (name) => {
+    if (name === 'seats') for (const { roomId } of app.rooms.local()) absences.follow(roomId, service.lookForAbsent(roomId))
+  })
+  hooks.on('room:join', ({ roomId, members }) => {
+    if (members.size === 1 && service.peek(roomId)?.seats.some(({ awayUntil }) => awayUntil === undefined) === true) absences.follow(roomId, service.lookForAbsent(roomId))
+    return {}
+  })
   app.addHook('onClose', () => absences.close())
   hooks.on('room:documentMissed', ({ record }, name, from, to, tell) => {
     if (name === documentName) tell(difference(from as SeatState | undefined, to as SeatState | undefined ?? noSeats(record.seatCount)))
@@ -84,7 +90,7 @@ export default fp<z.output<typeof config>>(async function seats (app, { graceSec
 
   // Rooms that are there follow the rules of the moment.
   hooks.on('feature:enabled', (name) => {
-    if (name === 'seats') for (const { roomId } of app.rooms.local()) voices.enforce(roomId, service.peek(roomId))
+    if (name === 'seats') for (const { roomId } of app.rooms.local()) voices.adopt(roomId, service.peek(roomId))
   })
   hooks.on('feature:disabled', (name) => {
     if (name === 'seats') for (const { roomId } of app.rooms.local()) voices.release(roomId)

@@ -16,6 +16,8 @@ export interface Voices {
   permit (roomId: string, session: Session): Promise<ProducePermit>
   /** Makes what is heard in a room on this server follow its seats. */
   enforce (roomId: string, state: SeatState | undefined): void
+  /** Takes over a room in which everybody could be heard: who has a seat goes on. */
+  adopt (roomId: string, state: SeatState | undefined): void
   /** Takes back what seats meant for a room on this server: who was silenced by them is heard. */
   release (roomId: string): void
 }
@@ -23,6 +25,18 @@ export interface Voices {
 export function createVoices ({ log, sfu }: FastifyInstance, seats: Seats): Voices {
   function follow (change: Promise<void>, roomId: string, producerId: string): void {
     change.catch((err: unknown) => log.debug({ err, roomId, producerId }, 'a producer went while it was muted'))
+  }
+
+  function enforce (roomId: string, state: SeatState | undefined): void {
+    for (const { session, producerId, grant } of sfu.voicesOf(roomId)) {
+      const seat = seatOf(state, session.userKey)
+      // Whoever has moved has left the seat this was allowed for.
+      if (!state || !seat || String(seat.sitting) !== grant) {
+        sfu.closeProducer(session, producerId)
+        continue
+      }
+      follow(isMuted(state, seat.userId) ? sfu.pauseProducer(session, 'server', producerId) : sfu.resumeProducer(session, 'server', producerId), roomId, producerId)
+    }
   }
 
   return {
@@ -33,16 +47,13 @@ export function createVoices ({ log, sfu }: FastifyInstance, seats: Seats): Voic
       if (!state || !seat) throw new NotSeated('Sending audio needs a seat')
       return { paused: isMuted(state, seat.userId), grant: String(seat.sitting) }
     },
-    enforce (roomId, state) {
+    enforce,
+    adopt (roomId, state) {
       for (const { session, producerId, grant } of sfu.voicesOf(roomId)) {
         const seat = seatOf(state, session.userKey)
-        // Whoever has moved has left the seat this was allowed for.
-        if (!state || !seat || String(seat.sitting) !== grant) {
-          sfu.closeProducer(session, producerId)
-          continue
-        }
-        follow(isMuted(state, seat.userId) ? sfu.pauseProducer(session, 'server', producerId) : sfu.resumeProducer(session, 'server', producerId), roomId, producerId)
+        if (grant === undefined && seat) sfu.grant(session, producerId, String(seat.sitting))
       }
+      enforce(roomId, state)
     },
     release (roomId) {
       for (const { session, producerId } of sfu.voicesOf(roomId)) follow(sfu.resumeProducer(session, 'server', producerId), roomId, producerId)

@@ -1,7 +1,13 @@
 import fp from 'fastify-plugin'
 import { hasZodFastifySchemaValidationErrors } from 'fastify-type-provider-zod'
-import type { FastifyInstance } from 'fastify'
+import type { FastifyInstance, FastifyReply } from 'fastify'
 import { NotFound, toWire, validationFailed } from './codes.ts'
+
+/** What Fastify refuses before there is a route, a malformed URL say, in the shape of all other errors. */
+export function frameworkErrors (error: Error, _request: unknown, reply: Pick<FastifyReply, 'code'>): void {
+  const { status, wire } = toWire(error)
+  reply.code(status).send({ error: wire })
+}
 
 /**
  * Gives an instance the one error shape of the REST interface,

@@ -1,5 +1,5 @@
-import { existsSync, readdirSync, readFileSync } from 'node:fs'
-import { findPackageJSON, registerHooks } from 'node:module'
+import { existsSync, readdirSync, readFileSync, realpathSync } from 'node:fs'
+import { createRequire, findPackageJSON, registerHooks } from 'node:module'
 import type { ResolveFnOutput, ResolveHookContext } from 'node:module'
 import { basename, dirname, join, sep } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
@@ -28,6 +28,8 @@ export interface FeatureModule {
   errors: Readonly<Record<string, unknown>>
   /** What can be set of it, from its exported `config`. */
   config: z.ZodObject
+  /** The same as JSON Schema. */
+  configSchema: Record<string, unknown>
 }
 
 const entries = ['index.ts', 'index.js', 'index.mjs']
@@ -46,9 +48,13 @@ export function findFeatures (folders: readonly string[]): FoundFeature[] {
     for (const item of readdirSync(folder, { withFileTypes: true })) {
       if (!item.isDirectory() && !item.isSymbolicLink()) continue
       const file = entries.find((name) => existsSync(join(folder, item.name, name)))
-      if (file !== undefined) found.set(item.name, { name: item.name, entry: join(folder, item.name, file) })
+      if (file === undefined || !isName(item.name)) continue
+      // As Node sees it, whatever links lead there: what a file imports is found by its real path.
+      const entry = realpathSync(join(folder, item.name, file))
+      found.set(item.name, { name: item.name, entry })
+      addRoot(dirname(entry))
     }
-    roots.add(pathToFileURL(join(folder, sep)).href)
+    addRoot(realpathSync(folder))
   }
   return [...found.values()].sort((a, b) => a.name.localeCompare(b.name))
 }
@@ -65,26 +71,36 @@ export function findPackage (name: string, from: string): FoundFeature {
   const base = pathToFileURL(join(from, 'package.json')).href
   const resolved = resolvePackage(name, base)
   const description = findPackageJSON(name, base) ?? fileURLToPath(resolved)
-  roots.add(pathToFileURL(join(dirname(description), sep)).href)
-  return { name: basename(name), entry: fileURLToPath(resolved) }
+  const entry = realpathSync(fileURLToPath(resolved))
+  addRoot(dirname(realpathSync(description)))
+  if (!isName(basename(name))) throw new Error(`${basename(name)} can't be the name of a feature`)
+  return { name: basename(name), entry }
 }
 
 // A module is loaded once per URL. A generation is part of the URL of a
 // feature's entry, and this hook hands it on to all that the feature imports
 // from its own folder or package; everything else is shared.
+const generationIn = /\?gen=\d+&load=\d+$/
 let hooked = false
 function hookGenerations (): void {
   if (hooked) return
   hooked = true
   registerHooks({
     resolve (specifier, context, nextResolve) {
-      const generation = /[?&]gen=(\d+)/.exec(context.parentURL ?? '')?.[1]
+      const generation = generationIn.exec(context.parentURL ?? '')?.[0]
       const resolved = resolveFrom(specifier, context, nextResolve, generation !== undefined)
-      if (generation === undefined || /[?&]gen=/.test(resolved.url) || !isReloaded(resolved.url)) return resolved
-      return { ...resolved, url: `${resolved.url}?gen=${generation}` }
+      if (generation === undefined || generationIn.test(resolved.url) || !isReloaded(resolved.url)) return resolved
+      return { ...resolved, url: resolved.url + generation }
     }
   })
 }
+
+function addRoot (folder: string): void {
+  roots.add(pathToFileURL(join(folder, sep)).href)
+}
+
+/** Whether a folder's name can be that of a feature: it is part of URLs, of settings and of FEATURES. */
+const isName = (name: string) => /^[a-z][a-z0-9-]*$/.test(name) && !(name in Object.prototype)
 
 /** Whether a file is a feature's own; the packages it uses are not. */
 function isReloaded (url: string): boolean {
@@ -136,15 +152,26 @@ interface PluginMeta {
   decorators?: { fastify?: string[] }
 }
 
+/** How often code was loaded in this process: never the same twice, for whatever feature, so that what two of them import is fresh for both. */
+let loads = 0
+/** How long that may take, in milliseconds: a module may wait for something while it is loaded. */
+const importMs = 30_000
+const { cache } = createRequire(import.meta.url)
+
 /**
  * Loads a feature's code as it is on disk now.
  *
- * @param generation a number never used before for this feature
- * @throws what the code throws while it loads, or when it exports no plugin
+ * @param generation its number among those of the feature
+ * @throws what the code throws while it loads, when it exports no plugin, and when it takes too long
  */
 export async function importFeature (feature: FoundFeature, generation: number): Promise<FeatureModule> {
   hookGenerations()
-  const module = await import(`${pathToFileURL(feature.entry).href}?gen=${generation}`) as {
+  // CommonJS is kept by path alone.
+  for (const path of Object.keys(cache)) if (isReloaded(pathToFileURL(path).href)) delete cache[path]
+  const { promise: late, reject } = Promise.withResolvers<never>()
+  const timer = setTimeout(() => reject(new Error(`${feature.entry} is not loaded after ${importMs / 1000} s: something in it is awaited for ever`)), importMs)
+  const loading = import(`${pathToFileURL(feature.entry).href}?gen=${generation}&load=${++loads}`)
+  const module = await Promise.race([loading, late]).finally(() => clearTimeout(timer)) as {
     default?: FastifyPluginAsync<Record<string, unknown>> & { [metaSymbol]?: PluginMeta }
     requests?: RequestMap
     errors?: Record<string, unknown>
@@ -153,14 +180,17 @@ export async function importFeature (feature: FoundFeature, generation: number):
   }
   const plugin = module.default
   if (typeof plugin !== 'function') throw new Error(`${feature.entry} does not export a plugin as its default`)
+  const { requests = {}, errors = {}, config = z.object({}) } = module
+  if (!(config instanceof z.ZodObject)) throw new Error(`The config that ${feature.entry} exports is not a zod object`)
   const meta = plugin[metaSymbol]
   return {
     plugin,
     dependencies: meta?.dependencies ?? [],
     decorators: meta?.decorators?.fastify ?? [],
     version: module.version ?? versionOf(feature.entry),
-    types: Object.keys(module.requests ?? {}),
-    errors: module.errors ?? {},
-    config: module.config ?? z.object({})
+    types: Object.keys(requests),
+    errors,
+    config,
+    configSchema: z.toJSONSchema(config, { io: 'input', unrepresentable: 'any' })
   }
 }

@@ -51,7 +51,7 @@ export interface FeatureSurface {
   /** Connections of this server; events to a user's sockets on any. */
   sockets: Pick<Sockets, 'size' | 'get' | 'all' | 'ofUser' | 'toUser' | 'broadcast'>
   /** Audio: transports, producers, consumers, who speaks. */
-  sfu: Omit<Sfu, 'releaseAll' | 'workers'>
+  sfu: Omit<Sfu, 'grant' | 'releaseAll' | 'workers'>
   /**
    * What servers must agree on and what outlives a process. Books, keys and
    * marks are of all features: begin them with the feature's name.

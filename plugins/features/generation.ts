@@ -5,7 +5,7 @@ import { serializerCompiler, validatorCompiler } from 'fastify-type-provider-zod
 import { routerOptions } from '../../config/router.ts'
 import type { JobHandler } from '../agenda.ts'
 import { NotFound } from '../errors/codes.ts'
-import { useWireErrors } from '../errors/index.ts'
+import { frameworkErrors, useWireErrors } from '../errors/index.ts'
 import type { HookEntry } from '../hooks.ts'
 import { createCalls } from '../messages/calls.ts'
 import type { Calls } from '../messages/calls.ts'
@@ -63,6 +63,7 @@ export async function buildGeneration (kernel: FastifyInstance, plan: Generation
     logController: new LogController({ disableRequestLogging: true }),
     trustProxy: kernel.config.TRUST_PROXY,
     pluginTimeout: 30_000,
+    frameworkErrors,
     routerOptions
   })
   const calls = createCalls()
@@ -125,7 +126,7 @@ export async function buildGeneration (kernel: FastifyInstance, plan: Generation
     }
   })
   app.addHook('onRequest', async (_request, reply) => {
-    const done = calls.begin((error) => { if (!reply.sent) reply.send(error) })
+    const done = calls.begin((error) => { if (!reply.sent && !reply.raw.headersSent) reply.send(error) })
     // There is no response, and no onResponse, for whoever hangs up.
     reply.raw.once('close', done)
   })

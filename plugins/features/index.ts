@@ -1,16 +1,18 @@
 import { resolve } from 'node:path'
 import fp from 'fastify-plugin'
-import { z } from 'zod'
 import { findFeatures, findPackage } from './discovery.ts'
 import type { FoundFeature } from './discovery.ts'
 import type { Generation } from './generation.ts'
 import { chooseFeatures } from './graph.ts'
+import { createGenerations } from './generations.ts'
+import type { Changed, FeatureState, Known } from './generations.ts'
 import { createLoader } from './loader.ts'
-import type { Changed, FeatureState, Known, Rescan } from './loader.ts'
+import type { Rescan } from './loader.ts'
 import { createSettings } from './settings.ts'
 import { watchFeatures } from './watch.ts'
 
-export type { Changed, FeatureState, Rescan } from './loader.ts'
+export type { Changed, FeatureState } from './generations.ts'
+export type { Rescan } from './loader.ts'
 
 export interface FeatureInfo {
   name: string
@@ -79,6 +81,8 @@ declare module '../hooks.ts' {
   interface KernelHooks {
     /** A feature runs that did not before; not called for a reload. */
     'feature:enabled': (name: string) => void
+    /** A generation of a feature is in force, the first or one after a reload. */
+    'feature:loaded': (name: string) => void
     /** A feature is about to be turned off, and hears of it itself; not called for a reload. */
     'feature:disabled': (name: string) => void
   }
@@ -90,6 +94,9 @@ declare module '../control.ts' {
     'features:changed': Record<string, never>
   }
 }
+
+/** How often a server looks at the settings without having been told to, in milliseconds. */
+const lookMs = 10_000
 
 const camelCase = (name: string) => name.replace(/-([a-z0-9])/g, (_, letter: string) => letter.toUpperCase())
 
@@ -120,7 +127,9 @@ export default fp<FeatureOptions>(async function features (app, { featuresDir })
   }
 
   const isOn = (name: string) => chooseFeatures([name], config.featureDefaults, config.FEATURES).on.has(name)
+  const generations = createGenerations(app)
   const loader = createLoader(app, {
+    generations,
     find,
     isOn,
     settings: createSettings(app.store),
@@ -128,13 +137,13 @@ export default fp<FeatureOptions>(async function features (app, { featuresDir })
   })
 
   app.decorate('features', {
-    enabled: () => [...loader.known].filter(([, { generation }]) => generation !== undefined).map(([name]) => name),
-    list: () => [...loader.known].sort(([a], [b]) => a.localeCompare(b)).map(([name, feature]) => describe(name, feature)),
-    generations: () => [...loader.known.values()].flatMap(({ generation }) => generation ?? []),
+    enabled: () => [...generations.known].filter(([, { generation }]) => generation !== undefined).map(([name]) => name),
+    list: () => [...generations.known].sort(([a], [b]) => a.localeCompare(b)).map(([name, feature]) => describe(name, feature)),
+    generations: () => [...generations.known.values()].flatMap(({ generation }) => generation ?? []),
     slot<T> (name: string) {
       const decorator = camelCase(name)
       // A feature may also have been registered on the kernel like any plugin.
-      const from = loader.known.get(name)?.generation?.app ?? app
+      const from = generations.running(name)?.app ?? app
       return (from as unknown as Record<string, unknown>)[decorator] as T | undefined
     },
     enable: (name, cascade = false) => loader.enable(name, cascade),
@@ -147,7 +156,7 @@ export default fp<FeatureOptions>(async function features (app, { featuresDir })
   // The kernel can't get new routes once it runs, so what it does not know is
   // handed to the feature that does.
   app.addHook('onRequest', (request, reply, done) => {
-    const generation = request.is404 ? loader.router.find(request.method, request.url) : undefined
+    const generation = request.is404 ? generations.router.find(request.method, request.url) : undefined
     if (!generation) return done()
     reply.hijack()
     for (const [header, value] of Object.entries(reply.getHeaders())) {
@@ -156,16 +165,21 @@ export default fp<FeatureOptions>(async function features (app, { featuresDir })
     generation.app.routing(request.raw, reply.raw)
   })
 
-  await loader.start()
-  for (const name of chooseFeatures([...loader.known.keys()], config.featureDefaults, config.FEATURES).unknown) log.warn({ feature: name, folders }, 'FEATURES names a feature that is not there')
-  log.info({ enabled: app.features.enabled().join(', ') }, 'features')
-
+  const started = loader.start()
   const follow = () => { loader.reconcile().catch((err: unknown) => log.warn({ err }, 'the settings of features cannot be read')) }
+  // Listening while it starts: what is changed meanwhile is followed right after.
   app.control.on('features:changed', follow)
   app.bus.onHealed(follow)
+  await started
+  // Whoever changed something may have died before it could say so.
+  const looking = setInterval(follow, lookMs)
+  for (const name of chooseFeatures([...generations.known.keys()], config.featureDefaults, config.FEATURES).unknown) log.warn({ feature: name, folders }, 'FEATURES names a feature that is not there')
+  log.info({ enabled: app.features.enabled().join(', ') }, 'features')
+
   const watcher = config.FEATURES_WATCH ? await watchFeatures(folders, (names) => loader.touched(names), log) : undefined
 
   app.addHook('onClose', async () => {
+    clearInterval(looking)
     await watcher?.close()
     await loader.stop()
   })
@@ -187,6 +201,6 @@ function describe (name: string, { state, module, generation, error }: Known): F
     messages: code?.types ?? [],
     routes: generation?.routes.map(({ method, url }) => `${method} ${url}`) ?? [],
     config: generation?.config ?? {},
-    configSchema: code ? z.toJSONSchema(code.config, { io: 'input', unrepresentable: 'any' }) : {}
+    configSchema: code?.configSchema ?? {}
   }
 }

@@ -4,10 +4,12 @@ import type { Store } from '../store/store.ts'
 
 /** What an admin has set of a feature while servers run. */
 const setting = z.object({
-  /** Grows with each change, a reload too: a server that has not applied it sees that. */
+  /** Grows with each change, and is never that of an earlier one: a server that has not followed it sees that. */
   revision: z.int(),
   enabled: z.boolean().optional(),
-  config: z.record(z.string(), z.unknown()).optional()
+  config: z.record(z.string(), z.unknown()).optional(),
+  /** How often it was reloaded. */
+  reloads: z.int().optional()
 })
 export type FeatureSetting = z.output<typeof setting>
 
@@ -18,9 +20,16 @@ export type FeatureSettings = Readonly<Record<string, FeatureSetting>>
 /** In the place of a feature's name: all of them, to look for new ones. */
 export const everyFeature = '*'
 
+/** What nobody has ever set. */
+export const nothingSet: FeatureSetting = { revision: 0 }
+
+/** How a setting is to change: from what it is now, whoever changed it last. */
+export type SettingChange = (now: FeatureSetting) => Omit<FeatureSetting, 'revision'>
+
 /**
  * The settings of all servers: one text in the store, changed by
- * compare-and-set, which a server reads when it starts and whenever it is told.
+ * compare-and-set, which a server reads when it starts, whenever it is told,
+ * and now and then.
  */
 export interface SettingsStore {
   /** @throws UNAVAILABLE */
@@ -28,11 +37,17 @@ export interface SettingsStore {
   /**
    * Changes several at once. Each gets a new revision.
    *
-   * @param changes what takes the place of what is set, by name
+   * @param check gets all settings as they are to be; throws where they must not be
    * @returns all settings as they are then
-   * @throws UNAVAILABLE; then nothing is changed
+   * @throws UNAVAILABLE, and what `check` throws; then nothing is changed
    */
-  change (changes: Readonly<Record<string, Omit<FeatureSetting, 'revision'>>>): Promise<FeatureSettings>
+  change (changes: Readonly<Record<string, SettingChange>>, check?: (settings: FeatureSettings) => void): Promise<FeatureSettings>
+  /**
+   * Puts back what the store has lost: of each feature the newest of what it has and what is given.
+   *
+   * @returns all settings as they are then
+   */
+  restore (known: FeatureSettings): Promise<FeatureSettings>
 }
 
 const [book, key] = ['features', 'settings']
@@ -40,18 +55,32 @@ const mostTries = 20
 
 export function createSettings (store: Pick<Store, 'getNote' | 'swapNote'>): SettingsStore {
   const parse = (text: string | undefined): FeatureSettings => text === undefined ? {} : document.parse(JSON.parse(text))
+
+  async function swap (next: (settings: FeatureSettings) => FeatureSettings): Promise<FeatureSettings> {
+    for (let tries = 0; tries < mostTries; tries++) {
+      const text = await store.getNote(book, key)
+      const settings = next(parse(text))
+      if (await store.swapNote(book, key, text, JSON.stringify(settings))) return settings
+    }
+    throw unavailable('Too many change the features at once')
+  }
+
   return {
     read: async () => parse(await store.getNote(book, key)),
-    async change (changes) {
-      for (let tries = 0; tries < mostTries; tries++) {
-        const text = await store.getNote(book, key)
-        const settings: Record<string, FeatureSetting> = { ...parse(text) }
-        for (const [name, change] of Object.entries(changes)) {
-          settings[name] = { ...settings[name], ...change, revision: (settings[name]?.revision ?? 0) + 1 }
-        }
-        if (await store.swapNote(book, key, text, JSON.stringify(settings))) return settings
+    change: (changes, check) => swap((settings) => {
+      const next = { ...settings }
+      for (const [name, change] of Object.entries(changes)) {
+        const now = settings[name] ?? nothingSet
+        // By the clock: also where the store has forgotten the last one.
+        next[name] = { ...change(now), revision: Math.max(Date.now(), now.revision + 1) }
       }
-      throw unavailable('Too many change the features at once')
-    }
+      check?.(next)
+      return next
+    }),
+    restore: (known) => swap((settings) => {
+      const next = { ...settings }
+      for (const [name, one] of Object.entries(known)) if (one.revision > (next[name]?.revision ?? 0)) next[name] = one
+      return next
+    })
   }
 }

@@ -91,7 +91,17 @@ export default fp(async function messages (app) {
       session.write(textFrame(text))
       outcomes.inc({ event: label, status })
       latency.observe({ event: label }, (performance.now() - begin) / 1000)
-      for (const fn of afterReply) fn()
+      after()
+    }
+    // What a handler does then is no longer part of the answer.
+    const after = () => {
+      for (const fn of afterReply.splice(0)) {
+        try {
+          fn()
+        } catch (err) {
+          app.log.error({ err, ...about(session, id, type) }, 'what was to be done after a reply failed')
+        }
+      }
     }
     const fail = (error: unknown) => {
       const { status, wire } = toWire(error)
@@ -110,7 +120,7 @@ export default fp(async function messages (app) {
         if (id === undefined) {
           outcomes.inc({ event: label, status: 'ok' })
           latency.observe({ event: label }, (performance.now() - begin) / 1000)
-          for (const fn of afterReply) fn()
+          after()
         } else {
           answer('ok', JSON.stringify({ id, ok: true, data: reply }))
         }

@@ -49,6 +49,8 @@ export interface Sfu {
   restartIce (session: Session, transportId: string): Promise<types.IceParameters>
   /** Lets a socket send audio, on the terms of who answers `media:produce`. */
   produce (session: Session, transportId: string, rtpParameters: types.RtpParameters): Promise<string>
+  /** Says for what a producer is allowed from now on; see {@link ProducePermit}. */
+  grant (session: Session, producerId: string, grant: string): void
   /** Closes a socket's producer, or all of them. */
   closeProducer (session: Session, producerId?: string): void
   /** Silences a producer, or all of a socket's. Idempotent. */
@@ -320,6 +322,10 @@ export function createSfu (app: FastifyInstance, pool: () => WorkerPool): SfuKee
       hooks.emit('media:producerOpened', peer.media.roomId, infoOf(entry), session)
       return producer.id
     }),
+
+    grant (session, producerId, grant) {
+      for (const entry of producersOfSession(session, producerId)) entry.grant = grant
+    },
 
     closeProducer (session, producerId) {
       const entries = producersOfSession(session, producerId)

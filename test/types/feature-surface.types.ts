@@ -140,6 +140,7 @@ interface ExpectedHooks {
   'media:speakers': KernelHooks['media:speakers']
   'media:reset': (roomId: string, reason: string) => void
   'feature:enabled': (name: string) => void
+  'feature:loaded': (name: string) => void
   'feature:disabled': (name: string) => void
   'health:checks': () => Record<string, () => Promise<void> | void>
 }
