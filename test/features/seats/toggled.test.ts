@@ -1,0 +1,70 @@
+import t from 'tap'
+import { until } from '../../support/retry.ts'
+import { produce, scene, seatsOf } from './scene.ts'
+
+// Seats are turned off and on again in a room that lives.
+
+t.test('who has a seat is heard when seats come back; who has none is not', async (t) => {
+  const { server, owner, member, other } = await scene(t, {})
+  const toggle = (action: string) => server.app.features[action as 'enable' | 'disable']('seats')
+  const voices = () => server.app.sfu.producersOf('r1').map(({ producerId }) => producerId)
+  await member.ok('seat:take', { seatIndex: 0 })
+  const seated = await produce(member)
+  await owner.ok('seat:mute', { userId: 3 })
+  await until(() => server.app.sfu.producersOf('r1')[0]?.isPaused === true)
+
+  await toggle('disable')
+  await until(() => server.app.sfu.producersOf('r1')[0]?.isPaused === false)
+  const standing = await produce(other)
+  await member.ok('audio:closeProducer', { producerId: seated })
+  const again = await produce(member)
+  t.strictSame(new Set(voices()), new Set([standing, again]), 'without seats everybody may be heard')
+
+  await toggle('enable')
+  t.strictSame(voices(), [again], 'on the seat that was kept')
+  await until(() => server.app.sfu.producersOf('r1')[0]?.isPaused === true)
+  await owner.ok('seat:unmute', { userId: 3 })
+  await until(() => server.app.sfu.producersOf('r1')[0]?.isPaused === false)
+  t.equal(await other.fails('transport:create', { type: 'nothing' }), 'VALIDATION_FAILED')
+  await member.ok('seat:leave')
+  await until(() => voices().length === 0)
+  t.pass('and lost with it')
+})
+
+t.test('who left while seats were off does not keep a seat, in a room of others', async (t) => {
+  const { server, member, other } = await scene(t, { SEAT_GRACE_SECONDS: '0' })
+  await member.ok('seat:take', { seatIndex: 0 })
+  await server.app.features.disable('seats')
+  await member.ok('room:leave')
+  await server.app.features.enable('seats')
+  await until(async () => (await other.request('seat:take', { seatIndex: 0 })).ok)
+  t.match(await seatsOf(server), { seats: [{ seatIndex: 0, userId: '4' }] })
+})
+
+t.test('nor in a room that nobody was in when they came back', async (t) => {
+  const { server, owner, admin, member, other } = await scene(t, { SEAT_GRACE_SECONDS: '0' })
+  await member.ok('seat:take', { seatIndex: 0 })
+  await server.app.features.disable('seats')
+  for (const client of [member, owner, admin, other]) await client.ok('room:leave')
+  await server.app.features.enable('seats')
+  await other.ok('room:join', { roomId: 'r1' })
+  await until(async () => (await other.request('seat:take', { seatIndex: 0 })).ok)
+  t.match(await seatsOf(server), { seats: [{ seatIndex: 0, userId: '4' }] })
+})
+
+t.test('nor who leaves in the moment in which they come back', async (t) => {
+  const { server, member, other } = await scene(t, { SEAT_GRACE_SECONDS: '0' })
+  await member.ok('seat:take', { seatIndex: 0 })
+  await server.app.features.disable('seats')
+  const { store } = server.app
+  const swap = store.swapNote.bind(store)
+  // The new generation is built, and not in force yet.
+  store.swapNote = async (...args) => {
+    await member.ok('room:leave')
+    return await swap(...args)
+  }
+  await server.app.features.enable('seats')
+  store.swapNote = swap
+  await until(async () => (await other.request('seat:take', { seatIndex: 0 })).ok)
+  t.match(await seatsOf(server), { seats: [{ seatIndex: 0, userId: '4' }] })
+})

@@ -1,0 +1,69 @@
+import { symlinkSync } from 'node:fs'
+import { join } from 'node:path'
+import t from 'tap'
+import { build } from '../../support/build.ts'
+import type { TestServer } from '../../support/build.ts'
+import { featureFolder, saying } from '../../support/features.ts'
+
+// A reload runs what is on disk, wherever it lies and however it is reached.
+
+const reload = async (server: TestServer, name: string) => (await server.admin('POST', `/admin/features/${name}/reload`)).status
+
+/** A feature that says a word that it imports. */
+const importing = (name: string, from: string, word = 'word') => saying(name, 'x').replaceAll('text: "x"', `text: ${word}`).replace('import { z }', `import ${from}\nimport { z }`)
+
+t.test('a feature that was removed and is put back runs its new code', async (t) => {
+  const folder = featureFolder(t)
+  folder.write('says', { 'index.ts': saying('says', 'old') })
+  const server = await build(t, { env: { FEATURES: 'auth,says', FEATURES_PATH: folder.path } })
+  const client = await server.connect(1)
+  folder.remove('says')
+  t.match(await server.admin('POST', '/admin/features/rescan'), { body: { removed: ['says'] } })
+  folder.write('says', { 'index.ts': saying('says', 'new') })
+  t.match(await server.admin('POST', '/admin/features/rescan'), { body: { added: ['says'], failed: {} } })
+  t.same(await client.ok('says:say', {}), { text: 'new' })
+  t.match(server.app.features.list().find(({ name }) => name === 'says'), { generation: 2 }, 'its numbers go on')
+})
+
+t.test('what two features import is fresh for whichever is reloaded', async (t) => {
+  const folder = featureFolder(t)
+  for (const name of ['says', 'other']) folder.write(name, { 'index.ts': importing(name, "{ word } from '../shared/word.ts'") })
+  folder.write('shared', { 'word.ts': "export const word = 'one'\n" })
+  const server = await build(t, { env: { FEATURES: 'auth,says,other', FEATURES_PATH: folder.path } })
+  const client = await server.connect(1)
+  folder.write('shared', { 'word.ts': "export const word = 'two'\n" })
+  t.equal(await reload(server, 'says'), 200)
+  folder.write('shared', { 'word.ts': "export const word = 'three'\n" })
+  t.equal(await reload(server, 'other'), 200)
+  t.same(await client.ok('says:say', {}), { text: 'two' })
+  t.same(await client.ok('other:say', {}), { text: 'three' })
+})
+
+t.test('folders and features that are links', async (t) => {
+  const folder = featureFolder(t)
+  folder.write('real/features/says', { 'index.ts': importing('says', "{ word } from './word.ts'"), 'word.ts': "export const word = 'one'\n" })
+  folder.write('real/elsewhere', { 'index.ts': importing('linked', "{ word } from './word.ts'"), 'word.ts': "export const word = 'one'\n" })
+  symlinkSync(join(folder.path, 'real', 'features'), join(folder.path, 'current'))
+  symlinkSync(join(folder.path, 'real', 'elsewhere'), join(folder.path, 'real', 'features', 'linked'))
+  const server = await build(t, { env: { FEATURES: 'auth,says,linked', FEATURES_PATH: join(folder.path, 'current') } })
+  const client = await server.connect(1)
+  folder.write('real/features/says', { 'word.ts': "export const word = 'two'\n" })
+  folder.write('real/elsewhere', { 'word.ts': "export const word = 'two'\n" })
+  for (const name of ['says', 'linked']) {
+    t.equal(await reload(server, name), 200)
+    t.same(await client.ok(`${name}:say`, {}), { text: 'two' }, name)
+  }
+  folder.write('real/elsewhere', { 'word.ts': "export const word = 'three'\nthrow new Error('in a linked folder')\n" })
+  t.match(await server.admin('POST', '/admin/features/linked/reload'), { status: 422, body: { error: { details: { file: join(folder.path, 'real', 'elsewhere', 'word.ts'), line: 2 } } } })
+})
+
+t.test('CommonJS, too', async (t) => {
+  const folder = featureFolder(t)
+  folder.write('says', { 'index.ts': importing('says', "h from './h.cjs'", 'h.word'), 'h.cjs': "module.exports = { word: require('./deep.cjs') }\n", 'deep.cjs': "module.exports = 'one'\n" })
+  const server = await build(t, { env: { FEATURES: 'auth,says', FEATURES_PATH: folder.path } })
+  const client = await server.connect(1)
+  t.same(await client.ok('says:say', {}), { text: 'one' })
+  folder.write('says', { 'deep.cjs': "module.exports = 'two'\n" })
+  t.equal(await reload(server, 'says'), 200)
+  t.same(await client.ok('says:say', {}), { text: 'two' })
+})

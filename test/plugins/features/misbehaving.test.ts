@@ -1,0 +1,123 @@
+import t from 'tap'
+import { build } from '../../support/build.ts'
+import type { TestServer } from '../../support/build.ts'
+import { featureFolder, saying } from '../../support/features.ts'
+import { until } from '../../support/retry.ts'
+
+// Features that do what they should not: nobody else has to suffer.
+
+const post = (server: TestServer, path: string) => server.admin('POST', `/admin/features/${path}`)
+const infoOf = (server: TestServer, name: string) => server.app.features.list().find((one) => one.name === name)
+const shared = globalThis as unknown as Record<string, unknown>
+
+t.test('an onClose that never ends holds up no reload, no other feature and no shutdown', async (t) => {
+  const folder = featureFolder(t)
+  const never = Promise.withResolvers<void>()
+  shared.flyliveNever = never.promise
+  folder.write('hangs', { 'index.ts': saying('hangs', 'x', { before: "app.addHook('onClose', () => globalThis.flyliveNever)" }) })
+  const server = await build(t, { env: { FEATURES: 'auth,chat,hangs', FEATURES_PATH: folder.path, FEATURES_DRAIN_SECONDS: '1' } })
+  t.match(await post(server, 'hangs/reload'), { status: 200, body: { generation: 2 } })
+  t.equal((await post(server, 'chat/disable')).status, 200)
+  await server.close()
+  never.resolve()
+})
+
+t.test('a hook and a job are done by what runs when their turn comes', async (t) => {
+  const folder = featureFolder(t)
+  const gate = Promise.withResolvers<void>()
+  const seen: unknown[] = []
+  Object.assign(shared, { flyliveGate: gate.promise, flyliveSeen: seen })
+  folder.write('aslow', { 'index.ts': saying('aslow', 'x', { before: "app.hooks.on('media:produce', async () => { globalThis.flyliveSeen.push('waiting'); await globalThis.flyliveGate })" }) })
+  const second = (text: string) => saying('second', text, { before: `let closed = false\n  app.addHook('onClose', async () => { closed = true })\n  app.hooks.on('media:produce', async () => { globalThis.flyliveSeen.push(closed ? 'closed' : '${text}') })\n  app.agenda.on('second', async () => { globalThis.flyliveSeen.push(closed ? 'closed job' : 'job ${text}') })` })
+  folder.write('second', { 'index.ts': second('old') })
+  const server = await build(t, { env: { FEATURES: 'auth,aslow,second', FEATURES_PATH: folder.path } })
+  const asked = server.app.hooks.ask('media:produce', 'r1', {} as never)
+  await until(() => seen.includes('waiting'))
+  folder.write('second', { 'index.ts': second('new') })
+  t.equal((await post(server, 'second/reload')).status, 200)
+  gate.resolve()
+  await asked
+  t.same(seen, ['waiting', 'new'])
+
+  const take = server.app.store.takeDueJobs.bind(server.app.store)
+  const taken = Promise.withResolvers<void>()
+  const go = Promise.withResolvers<void>()
+  server.app.store.takeDueJobs = async (...args) => {
+    const jobs = await take(...args)
+    if (args[0] !== 'second' || jobs.length === 0) return jobs
+    taken.resolve()
+    await go.promise
+    return jobs
+  }
+  await server.app.agenda.schedule('second', 'k', 0)
+  await taken.promise
+  t.equal((await post(server, 'second/disable')).status, 200)
+  server.app.store.takeDueJobs = take
+  go.resolve()
+  t.equal((await post(server, 'second/enable')).status, 200)
+  await until(() => seen.length === 3)
+  t.equal(seen[2], 'job new', 'it waits until somebody is there again')
+})
+
+t.test('a reload that would close a circle of dependencies', async (t) => {
+  const folder = featureFolder(t)
+  folder.write('base', { 'index.ts': saying('base', 'x') })
+  folder.write('top', { 'index.ts': saying('top', 'x', { dependencies: ['base'] }) })
+  const server = await build(t, { env: { FEATURES: 'auth,base,top', FEATURES_PATH: folder.path } })
+  folder.write('base', { 'index.ts': saying('base', 'y', { dependencies: ['top'] }) })
+  t.match(await post(server, 'base/reload'), { status: 422, body: { error: { message: /depends on itself/ } } })
+  t.equal((await post(server, 'base/disable')).status, 409)
+})
+
+t.test('a feature that failed by its settings is put right by others', async (t) => {
+  const folder = featureFolder(t)
+  folder.write('picky', { 'index.ts': "import { defineFeature, z } from 'flylive-audio-server/feature'\nexport const config = z.object({ n: z.int().max(5).default(1) })\nexport default defineFeature(async function picky (app, { n }) { if (n === 3) throw new Error('not three') }, { name: 'picky', config })\n" })
+  const server = await build(t, { env: { FEATURES: 'auth,picky', FEATURES_PATH: folder.path, FEATURES_CONFIG: '{"picky":{"n":3}}' } })
+  t.match(infoOf(server, 'picky'), { state: 'failed', error: /not three/ })
+  t.match(await server.admin('PATCH', '/admin/features/picky/config', { n: 2 }), { status: 200, body: { state: 'enabled', error: null, config: { n: 2 } } })
+})
+
+t.test('a config that is no object, or that cannot be described, is the failure of its feature alone', async (t) => {
+  const folder = featureFolder(t)
+  const withConfig = (name: string, config: string) => `import fp from 'fastify-plugin'\nimport { z } from 'zod'\nexport const config = ${config}\nexport default fp(async function odd () {}, { name: '${name}' })\n`
+  folder.write('piped', { 'index.ts': withConfig('piped', 'z.object({ n: z.int().optional() }).transform((x) => x)') })
+  folder.write('twice', { 'index.ts': withConfig('twice', "z.object({ a: z.string().meta({ id: 'Same' }).optional(), b: z.number().meta({ id: 'Same' }).optional() })") })
+  folder.write('constructor', { 'index.ts': saying('ctor', 'x') })
+  const server = await build(t, { env: { FEATURES: 'auth,piped,twice,constructor', FEATURES_PATH: folder.path } })
+  for (const name of ['piped', 'twice']) t.match(infoOf(server, name), { state: 'failed', error: /index\.ts/ }, name)
+  t.equal(infoOf(server, 'constructor'), undefined, 'no name for a feature')
+  t.equal((await server.admin('GET', '/admin/features')).status, 200)
+  t.equal((await fetch(`${server.url}/health`)).status, 200)
+})
+
+t.test('what is to be done after a reply fails: the reply is given once, and the server lives', async (t) => {
+  const folder = featureFolder(t)
+  folder.write('after', { 'index.ts': saying('after', 'x').replace('room: false }, () => (', "room: false }, (_data, { afterReply }) => (afterReply(() => { throw new Error('after') }),") })
+  const lines: Record<string, unknown>[] = []
+  const server = await build(t, { env: { FEATURES: 'auth,after', FEATURES_PATH: folder.path }, log: (line) => { lines.push(line) } })
+  const client = await server.connect(1)
+  t.match(await client.request('after:say', {}), { ok: true, data: { text: 'x' } })
+  await client.flush()
+  t.notOk(client.events.some((event) => 'ok' in event), 'no second reply')
+  t.match(lines.find(({ msg }) => msg === 'what was to be done after a reply failed'), { level: 50, err: { message: 'after' } })
+})
+
+t.test('a reply that is under way when its feature is replaced goes on to its end', async (t) => {
+  const folder = featureFolder(t)
+  folder.write('web', { 'index.ts': saying('web', 'x', { before: "app.get('/web/stream', async (_request, reply) => { const { PassThrough } = await import('node:stream'); const stream = globalThis.flyliveStream = new PassThrough(); stream.write('a'); return reply.send(stream) })" }) })
+  const server = await build(t, { env: { FEATURES: 'auth,web', FEATURES_PATH: folder.path, FEATURES_DRAIN_SECONDS: '0' } })
+  const response = await fetch(`${server.url}/web/stream`)
+  t.equal((await post(server, 'web/reload')).status, 200)
+  const stream = shared.flyliveStream as { end (text: string): void }
+  stream.end('b')
+  t.equal(await response.text(), 'ab')
+})
+
+t.test('a URL that cannot be read is refused as everything else is', async (t) => {
+  const server = await build(t)
+  for (const path of ['/admin/rooms/a%zz', '/nowhere/%c0']) {
+    const response = await fetch(server.url + path)
+    t.equal(response.status, 400)
+    t.match(await response.json(), { error: { code: 'VALIDATION_FAILED', message: String } })
+  }
+})

@@ -1,0 +1,124 @@
+import t from 'tap'
+import { build } from '../../support/build.ts'
+import type { TestServer } from '../../support/build.ts'
+import { featureFolder, saying } from '../../support/features.ts'
+import { startRedis } from '../../support/redis.ts'
+import { until } from '../../support/retry.ts'
+
+// What admins set is the same for all servers in the end, whatever comes in between.
+
+const post = (server: TestServer, path: string) => server.admin('POST', `/admin/features/${path}`)
+const patch = (server: TestServer, name: string, body: object) => server.admin('PATCH', `/admin/features/${name}/config`, body)
+const infoOf = (server: TestServer, name: string) => server.app.features.list().find((one) => one.name === name)
+const settings = (server: TestServer) => server.app.store.getNote('features', 'settings')
+
+t.test('two admins change one feature at once: neither undoes what the other has set', async (t) => {
+  const env = { REDIS_URL: (await startRedis(t)).url, FEATURES: 'auth,chat' }
+  const servers = [await build(t, { env }), await build(t, { env })] as const
+  const [a, b] = servers
+  const patched = await Promise.all([patch(a, 'chat', { history: 7 }), patch(b, 'chat', { messagesPerMinute: 9 })])
+  t.same(patched.map(({ status }) => status), [200, 200])
+  for (const server of servers) await until(() => infoOf(server, 'chat')?.config.history === 7 && infoOf(server, 'chat')?.config.messagesPerMinute === 9)
+  t.equal((await post(a, 'chat/enable')).status, 200)
+  t.match(await Promise.all([post(a, 'chat/disable'), post(b, 'chat/reload')]), [{ status: 200 }, { status: Number }])
+  for (const server of servers) await until(() => infoOf(server, 'chat')?.state === 'disabled')
+  t.match(await post(a, 'chat/enable'), { body: { config: { history: 7, messagesPerMinute: 9 } } })
+})
+
+t.test('turning off what another server turns on a dependent of: one of both is refused', async (t) => {
+  const folder = featureFolder(t)
+  folder.write('base', { 'index.ts': saying('base', 'x') })
+  folder.write('top', { 'index.ts': saying('top', 'x', { dependencies: ['base'] }) })
+  const env = { REDIS_URL: (await startRedis(t)).url, FEATURES: 'auth,base', FEATURES_PATH: folder.path }
+  const [a, b] = [await build(t, { env }), await build(t, { env })]
+  const answers = await Promise.all([post(a, 'base/disable'), post(b, 'top/enable')])
+  t.same(answers.map(({ status }) => status).sort(), [200, 409])
+  await until(() => ['base', 'top'].every((name) => infoOf(a, name)?.state === infoOf(b, name)?.state))
+  t.same(infoOf(a, 'base')?.state, answers[0]?.status === 200 ? 'disabled' : 'enabled')
+})
+
+t.test('a change while a server starts, and one of which it is never told', async (t) => {
+  const folder = featureFolder(t)
+  const starting = Promise.withResolvers<void>()
+  const go = Promise.withResolvers<void>()
+  Object.assign(globalThis, { flyliveStarting: () => { starting.resolve(); return go.promise } })
+  folder.write('slow', { 'index.ts': saying('slow', 'x', { before: 'await globalThis.flyliveStarting()' }) })
+  const env = { REDIS_URL: (await startRedis(t)).url, FEATURES: 'auth,chat,reactions,slow' }
+  const a = await build(t, { env })
+  const building = build(t, { env: { ...env, FEATURES_PATH: folder.path } })
+  await starting.promise
+  t.equal((await post(a, 'chat/disable')).status, 200)
+  go.resolve()
+  const b = await building
+  await until(() => infoOf(b, 'chat')?.state === 'disabled')
+
+  const { send } = a.app.control
+  a.app.control.send = async () => false
+  t.equal((await post(a, 'reactions/disable')).status, 200)
+  a.app.control.send = send
+  await until(() => infoOf(b, 'reactions')?.state === 'disabled', 30_000)
+  t.pass('it looks by itself')
+})
+
+t.test('the store loses everything: what was set is put back, and later changes count', async (t) => {
+  const env = { REDIS_URL: (await startRedis(t)).url, FEATURES: 'auth,chat,reactions' }
+  const [a, b] = [await build(t, { env }), await build(t, { env })]
+  await post(a, 'chat/disable')
+  await patch(a, 'reactions', { reactionsPerMinute: 5 })
+  await until(() => infoOf(b, 'chat')?.state === 'disabled' && infoOf(b, 'reactions')?.config.reactionsPerMinute === 5)
+  await a.app.redis.flushall()
+  t.equal((await post(b, 'chat/enable')).status, 200)
+  await until(() => infoOf(a, 'chat')?.state === 'enabled')
+  await until(async () => /"reactionsPerMinute":5/.test(await settings(a) ?? ''), 30_000)
+  for (const server of [a, b]) t.match(infoOf(server, 'reactions'), { state: 'enabled', config: { reactionsPerMinute: 5 } })
+  const c = await build(t, { env })
+  t.match(infoOf(c, 'reactions'), { config: { reactionsPerMinute: 5 } })
+})
+
+t.test('features that others need are followed first, also where they never ran', async (t) => {
+  const folder = featureFolder(t)
+  folder.write('zbase', { 'index.ts': "throw new Error('broken')" })
+  folder.write('atop', { 'index.ts': saying('atop', 'x', { dependencies: ['zbase'] }) })
+  const env = { REDIS_URL: (await startRedis(t)).url, FEATURES: 'auth,zbase,atop', FEATURES_PATH: folder.path }
+  const [a, b] = [await build(t, { env }), await build(t, { env })]
+  folder.write('zbase', { 'index.ts': saying('zbase', 'x') })
+  t.match(await post(a, 'atop/enable?cascade=true'), { status: 200, body: { changed: { enabled: ['zbase', 'atop'] } } })
+  await until(() => infoOf(b, 'atop')?.state === 'enabled')
+  t.match(infoOf(b, 'zbase'), { state: 'enabled', error: undefined })
+})
+
+t.test('clients hear of a change once, and what changes nothing reloads nobody', async (t) => {
+  const env = { REDIS_URL: (await startRedis(t)).url, FEATURES: 'auth,chat,reactions' }
+  const [a, b] = [await build(t, { env }), await build(t, { env })]
+  const clients = [await a.connect(1), await b.connect(2)]
+  await post(a, 'chat/disable')
+  await post(a, 'chat/disable')
+  await patch(a, 'chat', { history: 3 })
+  await post(a, 'reactions/enable')
+  await post(a, 'reactions/disable')
+  for (const client of clients) {
+    await client.event('feature:disabled', ({ name }) => name === 'reactions')
+    t.equal(client.events.filter(({ type, data }) => type === 'feature:disabled' && data.name === 'chat').length, 1)
+  }
+  await post(a, 'chat/enable')
+  await until(() => infoOf(b, 'chat')?.state === 'enabled')
+  const before = infoOf(b, 'chat')?.generation
+  await post(a, 'chat/enable')
+  await post(a, 'reactions/enable')
+  await until(() => infoOf(b, 'reactions')?.state === 'enabled')
+  t.equal(infoOf(b, 'chat')?.generation, before)
+  t.match(infoOf(b, 'chat')?.config, { history: 3 })
+})
+
+t.test('a rescan that cannot read the settings is made later', async (t) => {
+  const folder = featureFolder(t)
+  const env = { REDIS_URL: (await startRedis(t)).url, FEATURES: 'auth,chat,more', FEATURES_PATH: folder.path }
+  const [a, b] = [await build(t, { env }), await build(t, { env })]
+  folder.write('more', { 'index.ts': saying('more', 'x') })
+  const { getNote } = b.app.store
+  b.app.store.getNote = async () => { throw new Error('away for a moment') }
+  await post(a, 'rescan')
+  b.app.store.getNote = getNote
+  await until(() => infoOf(b, 'more')?.state === 'enabled', 30_000)
+  t.pass('with the next look')
+})
