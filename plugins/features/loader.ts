@@ -7,7 +7,7 @@ import { dependencyDisabled, featureInUse } from './errors.ts'
 import { loadFailed } from './failure.ts'
 import type { Changed, Generations } from './generations.ts'
 import { dependentsOf, inOrder } from './graph.ts'
-import { everyFeature, nothingSet } from './settings.ts'
+import { everyFeature, newest, nothingSet } from './settings.ts'
 import type { FeatureSetting, FeatureSettings, SettingChange, SettingsStore } from './settings.ts'
 
 export interface Rescan {
@@ -90,7 +90,8 @@ export function createLoader ({ log }: FastifyInstance, { generations, find, isO
   /** Changes the settings of all servers. */
   async function set (changes: Readonly<Record<string, SettingChange>>, check?: (all: FeatureSettings) => void): Promise<void> {
     const expected = new Map(Object.entries(changes).map(([name, change]) => [name, { ...change(settingOf(name)), revision: 0 }]))
-    latest = await settings.change(changes, check)
+    // Not in the place of what is known: the store may have lost that.
+    latest = newest(latest, await settings.change(changes, check))
     for (const [name, setting] of expected) {
       // What somebody else has changed besides is still to be followed here.
       if (known.has(name) && isDeepStrictEqual({ ...settingOf(name), revision: 0 }, setting)) follows(name)

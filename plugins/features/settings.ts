@@ -50,6 +50,13 @@ export interface SettingsStore {
   restore (known: FeatureSettings): Promise<FeatureSettings>
 }
 
+/** @returns of each feature the newest of two views */
+export function newest (one: FeatureSettings, other: FeatureSettings): FeatureSettings {
+  const all = { ...one }
+  for (const [name, setting] of Object.entries(other)) if (setting.revision > (all[name]?.revision ?? 0)) all[name] = setting
+  return all
+}
+
 const [book, key] = ['features', 'settings']
 const mostTries = 20
 
@@ -77,10 +84,6 @@ export function createSettings (store: Pick<Store, 'getNote' | 'swapNote'>): Set
       check?.(next)
       return next
     }),
-    restore: (known) => swap((settings) => {
-      const next = { ...settings }
-      for (const [name, one] of Object.entries(known)) if (one.revision > (next[name]?.revision ?? 0)) next[name] = one
-      return next
-    })
+    restore: (known) => swap((settings) => newest(settings, known))
   }
 }
