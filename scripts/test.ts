@@ -96,6 +96,8 @@ function runTap (files: string[], report: Report): { ended: Promise<boolean>, st
   const limits = long ? ['--timeout=3600', '--jobs=1'] : []
   const child = spawn(process.execPath, [tap, '--reporter=tap', ...limits, ...files], {
     cwd: root,
+    // Each file is a process of its own, and they all load the same code.
+    env: { NODE_COMPILE_CACHE: join(root, 'node_modules', '.cache', 'compile'), ...process.env },
     stdio: ['ignore', 'pipe', 'inherit'],
     detached: true
   })
