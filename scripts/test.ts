@@ -68,16 +68,16 @@ async function runAll (): Promise<void> {
   let stopped = false
   let left = files
   while (left.length > 0 && !stopped) {
-    const run = runTap(left, report)
+    const runs = lanes(left).map(({ files, jobs }) => runTap(files, jobs, report))
     const stop = () => {
       stopped = true
-      run.stop()
+      for (const run of runs) run.stop()
     }
     // A terminal's Ctrl-C reaches this process only; whoever started it may
     // vanish without a signal.
     const events = ['SIGINT', 'SIGTERM', 'SIGHUP', 'disconnect'] as const
     for (const event of events) process.on(event, stop)
-    good = await run.ended && good
+    good = (await Promise.all(runs.map((run) => run.ended))).every(Boolean) && good
     for (const event of events) process.off(event, stop)
     const before = left.length
     left = left.filter((file) => !report.files.has(file))
@@ -91,9 +91,20 @@ async function runAll (): Promise<void> {
   finish(totals, good ? 0 : 1)
 }
 
+/**
+ * What runs side by side. Two browsers at a time are too much for two cores;
+ * of the others much is waiting.
+ */
+function lanes (files: string[]): { files: string[], jobs: number }[] {
+  if (long) return [{ files, jobs: 1 }]
+  const browser = files.filter((file) => file.startsWith('test/browser/'))
+  const others = files.filter((file) => !browser.includes(file))
+  return [{ files: browser, jobs: 1 }, { files: others, jobs: 2 }].filter(({ files }) => files.length > 0)
+}
+
 /** Runs tap in a process group of its own, so that stopping leaves nothing behind. */
-function runTap (files: string[], report: Report): { ended: Promise<boolean>, stop: () => void } {
-  const limits = long ? ['--timeout=3600', '--jobs=1'] : []
+function runTap (files: string[], jobs: number, report: Report): { ended: Promise<boolean>, stop: () => void } {
+  const limits = [`--jobs=${jobs}`, ...(long ? ['--timeout=3600'] : [])]
   const child = spawn(process.execPath, [tap, '--reporter=tap', ...limits, ...files], {
     cwd: root,
     // Each file is a process of its own, and they all load the same code.

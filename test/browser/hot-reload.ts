@@ -21,6 +21,8 @@ export interface Extent {
   cycles: number
   /** Sockets besides those of the two. */
   sockets: number
+  /** How much more of the audio may be made up than while nothing happens, where others use this machine, too. */
+  margin: number
 }
 
 const toggled = ['chat', 'gifts', 'reactions']
@@ -28,7 +30,7 @@ const toggled = ['chat', 'gifts', 'reactions']
 const pauseMs = 1000
 const peoplePerRoom = 30
 
-export async function replacedUnderACall (t: Test, { rounds, cycles, sockets }: Extent): Promise<void> {
+export async function replacedUnderACall (t: Test, { rounds, cycles, sockets, margin }: Extent): Promise<void> {
   const redis = await startRedis(t)
   const backend = await startBackend(t, { redisUrl: redis.url })
   backend.everyRoom = () => 1
@@ -87,7 +89,7 @@ export async function replacedUnderACall (t: Test, { rounds, cycles, sockets }: 
   t.comment(`while reloading: ${what(disturbed)}`)
   t.equal(disturbed.lost, 0, 'no packet is lost')
   t.ok(disturbed.packets > 50)
-  t.ok(disturbed.concealed / disturbed.samples <= control.concealed / control.samples + 0.02, 'and nothing is made up for it')
+  t.ok(disturbed.concealed / disturbed.samples <= control.concealed / control.samples + margin, 'and nothing is made up for it')
   t.strictSame(talk.wrong(), [], 'every request was answered, and rightly')
 
   const cycled = toggled.filter((name) => names.includes(name))
@@ -105,7 +107,7 @@ export async function replacedUnderACall (t: Test, { rounds, cycles, sockets }: 
   })
   t.comment(`${cycles} times off and on (${cycled.join(', ')}): ${what(quiet)}`)
   t.equal(quiet.lost, 0)
-  t.ok(quiet.concealed / quiet.samples <= control.concealed / control.samples + 0.02)
+  t.ok(quiet.concealed / quiet.samples <= control.concealed / control.samples + margin)
   t.strictSame(talk.wrong(), [])
   talk.mayBeOff(false)
   await others.once()
