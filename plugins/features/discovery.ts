@@ -152,7 +152,7 @@ interface PluginMeta {
   decorators?: { fastify?: string[] }
 }
 
-/** How often code was loaded in this process: never the same twice, for whatever feature, so that what two of them import is fresh for both. */
+/** How often code was loaded anew in this process: counted over all features, so that what two of them import is fresh for both. */
 let loads = 0
 /** How long that may take, in milliseconds: a module may wait for something while it is loaded. */
 const importMs = 30_000
@@ -162,15 +162,19 @@ const { cache } = createRequire(import.meta.url)
  * Loads a feature's code as it is on disk now.
  *
  * @param generation its number among those of the feature
+ * @param anew whether it may have changed since this process has loaded it; servers that start one after the other share it
  * @throws what the code throws while it loads, when it exports no plugin, and when it takes too long
  */
-export async function importFeature (feature: FoundFeature, generation: number): Promise<FeatureModule> {
+export async function importFeature (feature: FoundFeature, generation: number, anew: boolean): Promise<FeatureModule> {
   hookGenerations()
-  // CommonJS is kept by path alone.
-  for (const path of Object.keys(cache)) if (isReloaded(pathToFileURL(path).href)) delete cache[path]
+  if (anew) {
+    loads++
+    // CommonJS is kept by path alone.
+    for (const path of Object.keys(cache)) if (isReloaded(pathToFileURL(path).href)) delete cache[path]
+  }
   const { promise: late, reject } = Promise.withResolvers<never>()
   const timer = setTimeout(() => reject(new Error(`${feature.entry} is not loaded after ${importMs / 1000} s: something in it is awaited for ever`)), importMs)
-  const loading = import(`${pathToFileURL(feature.entry).href}?gen=${generation}&load=${++loads}`)
+  const loading = import(`${pathToFileURL(feature.entry).href}?gen=${generation}&load=${loads}`)
   const module = await Promise.race([loading, late]).finally(() => clearTimeout(timer)) as {
     default?: FastifyPluginAsync<Record<string, unknown>> & { [metaSymbol]?: PluginMeta }
     requests?: RequestMap

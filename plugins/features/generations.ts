@@ -53,9 +53,10 @@ export interface Generations {
   /**
    * Loads a feature's code as it is on disk now; nothing of it runs.
    *
+   * @param anew false for the first time, when the server starts
    * @throws FEATURE_LOAD_FAILED
    */
-  load (name: string): Promise<FeatureModule>
+  load (name: string, anew?: boolean): Promise<FeatureModule>
   /**
    * @param set what an admin has set; it goes before FEATURES_CONFIG
    * @returns the settings with which the feature is to run
@@ -104,13 +105,13 @@ export function createGenerations (app: FastifyInstance): Generations {
     return feature
   }
 
-  async function load (name: string): Promise<FeatureModule> {
+  async function load (name: string, anew = true): Promise<FeatureModule> {
     const feature = get(name)
     if (++imports % manyLoads === 0) log.warn({ imports }, 'the code of each generation stays in memory: restart the server when it suits you')
     const generation = (numbers.get(name) ?? 0) + 1
     numbers.set(name, generation)
     try {
-      const module = await importFeature(feature.found, generation)
+      const module = await importFeature(feature.found, generation, anew)
       if (!feature.generation) feature.module = module
       return module
     } catch (error) {

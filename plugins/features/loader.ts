@@ -206,7 +206,7 @@ export function createLoader ({ log }: FastifyInstance, { generations, find, isO
     }
     for (const name of added) known.set(name, { found: found.get(name) as FoundFeature, state: 'disabled', applied: nothingSet })
     for (const name of moved) get(name).found = found.get(name) as FoundFeature
-    await startAll([...added, ...moved])
+    await startAll([...added, ...moved], true)
     for (const name of [...added, ...moved]) {
       const { error } = get(name)
       if (error) result.failed[name] = error.message
@@ -215,11 +215,11 @@ export function createLoader ({ log }: FastifyInstance, { generations, find, isO
   }
 
   /** Loads the code of features, and runs those that are wanted. */
-  async function startAll (names: readonly string[]): Promise<void> {
+  async function startAll (names: readonly string[], anew: boolean): Promise<void> {
     for (const name of names) follows(name)
     const modules = new Map<string, FeatureModule>()
     await each(names, async (name) => {
-      const module = await load(name)
+      const module = await load(name, anew)
       if (wanted(name)) modules.set(name, module)
       else await change({ unload: [name] })
     })
@@ -286,7 +286,7 @@ export function createLoader ({ log }: FastifyInstance, { generations, find, isO
       latest = await settings.read()
       rescanned = settingOf(everyFeature).revision
       for (const found of find()) known.set(found.name, { found, state: 'disabled', applied: nothingSet })
-      await startAll([...known.keys()])
+      await startAll([...known.keys()], false)
     }),
     enable: (name, cascade) => inTurn(() => enable(name, cascade)),
     disable: (name, cascade) => inTurn(() => disable(name, cascade)),
