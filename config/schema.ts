@@ -16,23 +16,22 @@ const iceServer = z.object({
   credential: z.string().optional()
 })
 
-const iceServers = z.string().transform((text, context) => {
+/**
+ * JSON in a variable.
+ *
+ * @param example of a value, for who has written another
+ */
+const json = <T extends z.ZodType<unknown, unknown>>(schema: T, example: string) => z.string().transform((text, context) => {
   try {
     return JSON.parse(text) as unknown
   } catch {
-    context.addIssue({ code: 'custom', message: 'must be JSON, like [{"urls":"stun:stun.example.com"}]' })
+    context.addIssue({ code: 'custom', message: `must be JSON, like ${example}` })
     return z.NEVER
   }
-}).pipe(z.array(iceServer))
+}).pipe(schema)
 
-const featureConfig = z.string().transform((text, context) => {
-  try {
-    return JSON.parse(text) as unknown
-  } catch {
-    context.addIssue({ code: 'custom', message: 'must be JSON, like {"chat":{"history":100}}' })
-    return z.NEVER
-  }
-}).pipe(z.record(z.string(), z.record(z.string(), z.unknown())))
+const iceServers = json(z.array(iceServer), '[{"urls":"stun:stun.example.com"}]')
+const featureConfig = json(z.record(z.string(), z.record(z.string(), z.unknown())), '{"chat":{"history":100}}')
 
 const featureToggle = z.string().regex(/^-?[a-z][a-z0-9-]*$/, 'must be feature names, or -name to leave one out')
 
