@@ -8,6 +8,8 @@ import { Hearing } from './hearing.ts'
 import type { RemoteAudio, RemoteProducer } from './hearing.ts'
 import { Link, LinkClosed } from './link.ts'
 import type { JoinReply } from './protocol.ts'
+import { firstSample, measure } from './quality.ts'
+import type { AudioQuality, QualitySample } from './quality.ts'
 import type { RoomSeats } from './seats.ts'
 
 /**
@@ -32,6 +34,17 @@ export interface AudioEvents {
   refused: [error: Error]
 }
 
+/** What a page leaves as it is. */
+export interface AudioOptions {
+  /** False to speak only: nothing of what others say is received. `producers` still tells whose audio there is. */
+  receive?: boolean
+  /**
+   * Whose WebRTC it is, where the browser's name does not tell: 'Chrome111' for that of the package @roamhq/wrtc,
+   * with which there is audio in Node.
+   */
+  handlerName?: types.BuiltinHandlerName
+}
+
 interface Publication {
   track: MediaStreamTrack
   sent: PromiseWithResolvers<void>
@@ -47,6 +60,7 @@ interface Publication {
 export class RoomAudio extends Emitter<AudioEvents> {
   readonly #connection: Connection
   readonly #seats: RoomSeats
+  readonly #options: AudioOptions
   readonly #hearing: Hearing
   readonly #backoff = createBackoff({ firstMs: 200, longestMs: 5000 })
   // What there should be.
@@ -58,6 +72,8 @@ export class RoomAudio extends Emitter<AudioEvents> {
   #device: Promise<Device> | undefined
   #iceServers: RTCIceServer[] | undefined
   #link: Link | undefined
+  /** What has gone over the link until `quality()` was asked for last. */
+  #sample: QualitySample = firstSample(0)
   #timer: ReturnType<typeof setTimeout> | undefined
   #state: AudioState = 'off'
 
@@ -65,10 +81,11 @@ export class RoomAudio extends Emitter<AudioEvents> {
    * @param connection whose events it follows from now on
    * @param seats of the same connection
    */
-  constructor (connection: Connection, seats: RoomSeats) {
+  constructor (connection: Connection, seats: RoomSeats, options: AudioOptions = {}) {
     super()
     this.#connection = connection
     this.#seats = seats
+    this.#options = options
     this.#hearing = new Hearing(connection)
     this.#hearing.on('added', (audio) => this.emit('added', audio))
     this.#hearing.on('removed', (audio) => this.emit('removed', audio))
@@ -127,6 +144,36 @@ export class RoomAudio extends Emitter<AudioEvents> {
   }
 
   /**
+   * How loud each user is who is heard here now, 0 to 1, by their id as text: that of what is
+   * played at the moment, 0 for those who are muted or from whom nothing comes. It
+   * is cheap, to be asked for at each animation frame.
+   */
+  levels (): ReadonlyMap<string, number> {
+    return this.#hearing.levels()
+  }
+
+  /**
+   * How well audio has got through since this was asked for last; the first time, since there is a
+   * link. A second or more should lie between: the less, the more a single packet counts.
+   *
+   * @returns undefined while there is no link to the server that could be measured
+   */
+  async quality (): Promise<AudioQuality | undefined> {
+    const link = this.#link
+    if (!link) return
+    try {
+      const stats = await link.stats()
+      if (link !== this.#link) return
+      const { quality, sample } = measure(this.#sample, stats, performance.now())
+      this.#sample = sample
+      return quality
+    } catch (error) {
+      if (link !== this.#link || error instanceof LinkClosed) return
+      throw error
+    }
+  }
+
+  /**
    * Begins with a room that has just been joined. Nothing happens when the
    * server does no audio.
    */
@@ -134,7 +181,7 @@ export class RoomAudio extends Emitter<AudioEvents> {
     this.stop()
     if (!reply.rtpCapabilities) return
     this.#iceServers = reply.iceServers as RTCIceServer[] | undefined
-    this.#device ??= loadDevice(reply.rtpCapabilities as unknown as types.RtpCapabilities)
+    this.#device ??= loadDevice(reply.rtpCapabilities as unknown as types.RtpCapabilities, this.#options)
     this.#device.catch(() => { this.#device = undefined })
     this.#room = { roomId: reply.roomId, device: this.#device }
     this.#hearing.start(reply)
@@ -248,10 +295,12 @@ export class RoomAudio extends Emitter<AudioEvents> {
       broken: (error) => this.#broken(link, error)
     })
     this.#link = link
-    this.#hearing.open(link)
+    this.#sample = firstSample(performance.now())
+    const { receive = true } = this.#options
+    if (receive) this.#hearing.open(link)
     const sending = this.#sync()
     try {
-      await link.prepare()
+      if (receive) await link.prepare()
       await sending
       if (link !== this.#link) return
       this.#backoff.reset()
@@ -305,8 +354,8 @@ export class RoomAudio extends Emitter<AudioEvents> {
   }
 }
 
-async function loadDevice (routerRtpCapabilities: types.RtpCapabilities): Promise<Device> {
-  const device = await Device.factory()
+async function loadDevice (routerRtpCapabilities: types.RtpCapabilities, { handlerName }: AudioOptions): Promise<Device> {
+  const device = await Device.factory(handlerName === undefined ? {} : { handlerName })
   await device.load({ routerRtpCapabilities })
   return device
 }

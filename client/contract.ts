@@ -50,6 +50,20 @@ export interface CoreRequests {
     request: {}
     reply: {}
   }
+  'room:participants': {
+    request: {
+      /** Where the last page ended: its nextCursor */
+      cursor?: string | undefined
+      limit?: number
+    }
+    reply: {
+      participants: Profile[]
+      /** How many are in the room in all */
+      participantCount: number
+      /** Where the next page begins; null at the end */
+      nextCursor: string | null
+    }
+  }
   'user:getRoom': {
     request: {
       userId: UserId
@@ -193,6 +207,35 @@ export interface GiftsEvents {
     /** PROCESSING_FAILED, or the backend's own (4002: the balance is too low) */
     code: number | string
     reason: string
+  }
+}
+
+/** Requests of the feature `lobby`. */
+export interface LobbyRequests {
+  'lobby:list': {
+    request: {
+      /** Where the last page ended: its nextCursor */
+      cursor?: string | undefined
+      limit?: number
+    }
+    reply: {
+      rooms: {
+        roomId: string
+        ownerId: UserId
+        participantCount: number
+        /** A pin is needed; who is in there is not told */
+        isLocked: boolean
+        createdAt: number
+        /** While the feature seats is on */
+        seatCount?: number | undefined
+        /** While the feature seats is on */
+        seated?: number | undefined
+        /** Some who are in there: those on seats first, then in order of arrival */
+        people: Profile[]
+      }[]
+      /** Where the next page begins; null at the end */
+      nextCursor: string | null
+    }
   }
 }
 
@@ -558,6 +601,17 @@ export interface SeatsRequests {
       seatIndex: number
     }
   }
+  'seat:request': {
+    request: {}
+    reply: {}
+  }
+  'seat:request:cancel': {
+    request: {
+      /** Oneself when left out. Somebody else: for the owner and admins */
+      userId?: UserId | undefined
+    }
+    reply: {}
+  }
 }
 
 /** Events of the feature `seats`. */
@@ -606,6 +660,16 @@ export interface SeatsEvents {
     /** Epoch milliseconds */
     expiresAt: number
   }
+  /** To the owner and admins: who asks for a seat has changed. To whoever has raised or lowered a hand: their own */
+  'seat:requests': {
+    roomId: string
+    /** In the order asked: all of them for the owner and admins, only their own for everybody else */
+    requests: {
+      userId: UserId
+      /** Epoch milliseconds */
+      requestedAt: number
+    }[]
+  }
   /** To everyone: the room has more or fewer seats */
   'seat:count': {
     roomId: string
@@ -629,10 +693,16 @@ export interface SeatsJoinReply {
     /** Epoch milliseconds */
     expiresAt: number
   }[]
+  /** In the order asked: all of them for the owner and admins, only their own for everybody else */
+  seatRequests: {
+    userId: UserId
+    /** Epoch milliseconds */
+    requestedAt: number
+  }[]
 }
 
 /** All requests, by type: what they carry, and what the reply to them does. An interface, so that a program can add those of other features. */
-export interface Requests extends CoreRequests, ChatRequests, GiftsRequests, MediaRequests, ReactionsRequests, SeatsRequests {}
+export interface Requests extends CoreRequests, ChatRequests, GiftsRequests, LobbyRequests, MediaRequests, ReactionsRequests, SeatsRequests {}
 
 /** All events, by type. Others can be added, too. */
 export interface Events extends CoreEvents, ChatEvents, GiftsEvents, MediaEvents, ReactionsEvents, SeatsEvents {}
@@ -645,6 +715,7 @@ export interface GreetingAdditions extends Partial<MediaGreeting> {}
 
 /** The codes with which the server refuses. */
 export type ErrorCode =
+  | 'ALREADY_SEATED'
   | 'BACKEND_FAILED'
   | 'BANNED'
   | 'CANNOT_CONSUME'
@@ -678,6 +749,8 @@ export type ErrorCode =
   | 'SEAT_INVALID'
   | 'SEAT_LOCKED'
   | 'SEAT_NOT_LOCKED'
+  | 'SEAT_REQUESTS_FULL'
+  | 'SEAT_REQUEST_NOT_FOUND'
   | 'SEAT_TAKEN'
   | 'TRANSPORT_ALREADY_CONNECTED'
   | 'TRANSPORT_NOT_FOUND'

@@ -2,6 +2,7 @@ import type { types } from 'mediasoup-client'
 import type { Connection } from './connection.ts'
 import { Emitter } from './emitter.ts'
 import { codeOf } from './errors.ts'
+import { Levels } from './levels.ts'
 import type { Link } from './link.ts'
 import type { JoinReply, UserId } from './protocol.ts'
 
@@ -39,6 +40,7 @@ const passedOver = new Set(['PRODUCER_NOT_FOUND', 'CONSUMER_NOT_FOUND', 'CANNOT_
 export class Hearing extends Emitter<HearingEvents> {
   readonly #producers = new Map<string, RemoteProducer>()
   readonly #heard = new Map<string, RemoteAudio & { consumer: types.Consumer }>()
+  readonly #levels = new Levels()
   #room: { roomId: string, self: UserId } | undefined
   #link: Link | undefined
 
@@ -71,6 +73,18 @@ export class Hearing extends Emitter<HearingEvents> {
   /** Who is heard here now. */
   get heard (): RemoteAudio[] {
     return [...this.#heard.values()]
+  }
+
+  /** How loud each user is who is heard here now, by their id as text: 0 to 1. */
+  levels (): ReadonlyMap<string, number> {
+    const levels = new Map<string, number>()
+    for (const [producerId, { userId, receiver }] of this.#heard) {
+      // The packets that came last before somebody was muted say nothing of now.
+      const level = this.#producers.get(producerId)?.isPaused === true ? 0 : this.#levels.of(receiver)
+      const key = String(userId)
+      levels.set(key, Math.max(level, levels.get(key) ?? 0))
+    }
+    return levels
   }
 
   /** Begins with a room that has just been joined; nobody is heard before `open()`. */

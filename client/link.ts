@@ -2,6 +2,7 @@ import type { Device, types } from 'mediasoup-client'
 import type { Connection } from './connection.ts'
 import { codeOf, RequestError } from './errors.ts'
 import type { ReplyData, RequestData, RequestType } from './protocol.ts'
+import type { LinkStats } from './quality.ts'
 
 type Direction = 'producer' | 'consumer'
 
@@ -143,6 +144,22 @@ export class Link {
       throw error
     }
     return consumer
+  }
+
+  /**
+   * What the browser tells of both ways.
+   *
+   * @throws LinkClosed when it is closed before that is known
+   */
+  async stats (): Promise<LinkStats> {
+    try {
+      const reports = await Promise.all([...this.#open].map(async (transport) => [transport.direction, await transport.getStats()] as const))
+      if (this.#closed) throw new LinkClosed()
+      const { recv: received, send: sent } = Object.fromEntries(reports) as Partial<Record<types.Transport['direction'], RTCStatsReport>>
+      return { received, sent, sending: this.#producer !== undefined }
+    } catch (error) {
+      throw this.#closed ? new LinkClosed() : error
+    }
   }
 
   /** Ends everything on this side; the server forgets its side when it is replaced or left. Idempotent. */

@@ -13,6 +13,8 @@ export class Members extends Emitter<MembersEvents> {
   #roomId: string | undefined
   #count = 0
   #speakers: ReadonlySet<string> = new Set()
+  /** Who has left since a page of members was asked for. */
+  #left: Set<string> | undefined
 
   /** @param connection whose events it follows from now on */
   constructor (connection: Connection) {
@@ -25,14 +27,14 @@ export class Members extends Emitter<MembersEvents> {
     })
     connection.on('room:userLeft', ({ roomId, userId }) => {
       if (roomId !== this.#roomId) return
-      this.#profiles.delete(String(userId))
+      this.#forget(userId)
       this.#count--
       this.emit('change')
     })
     connection.on('room:presence', ({ roomId, count, joined, left }) => {
       if (roomId !== this.#roomId) return
       for (const user of joined) this.#profiles.set(String(user.userId), user)
-      for (const userId of left) this.#profiles.delete(String(userId))
+      for (const userId of left) this.#forget(userId)
       this.#count = count
       this.emit('change')
     })
@@ -71,6 +73,28 @@ export class Members extends Emitter<MembersEvents> {
     this.#speak(activeSpeakers)
   }
 
+  /**
+   * Adds those whom the server has not named by itself.
+   *
+   * @param ask gets a page of members, and gives them before events that came after it are handled
+   */
+  async add (ask: (apply: (profiles: readonly Profile[]) => void) => Promise<unknown>): Promise<void> {
+    const roomId = this.#roomId
+    const left = this.#left = new Set<string>()
+    try {
+      await ask((profiles) => {
+        if (roomId === undefined || this.#roomId !== roomId) return
+        for (const profile of profiles) {
+          const key = String(profile.userId)
+          if (!left.has(key) && !this.#profiles.has(key)) this.#profiles.set(key, profile)
+        }
+        this.emit('change')
+      })
+    } finally {
+      if (this.#left === left) this.#left = undefined
+    }
+  }
+
   /** The connection is lost: who was there stays to be seen, but nothing is heard of them. */
   pause (): void {
     this.#roomId = undefined
@@ -82,6 +106,11 @@ export class Members extends Emitter<MembersEvents> {
     this.#profiles.clear()
     this.#count = 0
     this.pause()
+  }
+
+  #forget (userId: Profile['userId']): void {
+    this.#profiles.delete(String(userId))
+    this.#left?.add(String(userId))
   }
 
   #speak (userIds: readonly unknown[]): void {

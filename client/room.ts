@@ -1,4 +1,5 @@
 import { RoomAudio } from './audio.ts'
+import type { AudioOptions } from './audio.ts'
 import { createBackoff } from './backoff.ts'
 import { Connection } from './connection.ts'
 import type { ConnectionOptions } from './connection.ts'
@@ -51,7 +52,7 @@ export interface RoomEvents {
 
 export interface RoomOptions extends ConnectionOptions {
   /** False for signalling only: nothing of WebRTC is touched, as in Node. */
-  audio?: boolean
+  audio?: boolean | AudioOptions
 }
 
 interface Wanted {
@@ -86,13 +87,14 @@ export class RoomClient extends Emitter<RoomEvents> {
   #self: UserId | undefined
   #role: JoinReply['self']['role'] | undefined
   #timer: ReturnType<typeof setTimeout> | undefined
+  #morePeople: string | undefined
 
   constructor ({ audio = true, ...options }: RoomOptions) {
     super()
     this.connection = new Connection(options)
     this.seats = new RoomSeats(this.connection)
     this.gifts = new RoomGifts(this.connection, () => this.roomId)
-    this.audio = audio ? new RoomAudio(this.connection, this.seats) : undefined
+    this.audio = audio === false ? undefined : new RoomAudio(this.connection, this.seats, audio === true ? {} : audio)
     this.#members = new Members(this.connection)
     this.#renewal = new Renewal(this.connection, {
       renew: (features) => this.#renew(features),
@@ -116,7 +118,7 @@ export class RoomClient extends Emitter<RoomEvents> {
     return this.#members.count
   }
 
-  /** Who is in the room. The server names at most a hundred of those who were there before. */
+  /** Who is in the room. The server names at most a hundred of those who were there before; `loadParticipants()` asks for the others. */
   get participants (): Participant[] {
     const voices = new Map(this.audio?.producers.map(({ userId, isPaused }) => [String(userId), isPaused ? 'muted' as const : 'live' as const]))
     if (this.audio?.sending === true && this.audio.state !== 'off') voices.set(String(this.#self), this.audio.muted ? 'muted' : 'live')
@@ -132,6 +134,25 @@ export class RoomClient extends Emitter<RoomEvents> {
         seat
       }
     })
+  }
+
+  /**
+   * Asks the server for more of those who are in the room: in a big one it names
+   * a few by itself. They are in `participants` then, and leave it as all others do.
+   *
+   * @returns whether there are still others
+   * @throws RequestError
+   */
+  async loadParticipants (): Promise<boolean> {
+    await this.#members.add(async (apply) => {
+      const cursor = this.#morePeople
+      await this.connection.request('room:participants', { limit: 200, ...(cursor === undefined ? {} : { cursor }) }, ({ participants, nextCursor }) => {
+        // From the beginning again once all were seen: others have come since.
+        this.#morePeople = nextCursor ?? undefined
+        apply(participants)
+      })
+    })
+    return this.#morePeople !== undefined
   }
 
   /** What one may do in the room, as the server said on the way in; undefined when out. */
@@ -230,6 +251,7 @@ export class RoomClient extends Emitter<RoomEvents> {
     this.#self = reply.self.userId
     this.#role = reply.self.role
     this.#members.start(reply)
+    this.#morePeople = undefined
     this.seats.start(reply)
     this.audio?.start(reply)
     this.#withoutWhatIsOver()

@@ -15,8 +15,15 @@ export interface Seat {
   readonly invitedUserId: UserId | undefined
 }
 
+/** A hand that is up: somebody asks for a seat. */
+export interface SeatRequest {
+  readonly userId: UserId
+  /** Epoch milliseconds. */
+  readonly requestedAt: number
+}
+
 export interface SeatsEvents {
-  /** Something about one of the seats, or their number, has changed. */
+  /** Something about one of the seats, or their number, or about the requests one hears of, has changed. */
   change: []
 }
 
@@ -43,6 +50,7 @@ export class RoomSeats extends Emitter<SeatsEvents> {
   #self: UserId | undefined
   #count: number | undefined
   #sittings = 0
+  #requests: readonly SeatRequest[] = []
 
   /** @param connection whose events it follows from now on */
   constructor (connection: Connection) {
@@ -87,6 +95,11 @@ export class RoomSeats extends Emitter<SeatsEvents> {
       this.#count = seatCount
       this.emit('change')
     })
+    connection.on('seat:requests', ({ roomId, requests }) => {
+      if (!here(roomId)) return
+      this.#requests = requests
+      this.emit('change')
+    })
     connection.on('feature:disabled', ({ name }) => {
       if (name === 'seats') this.stop()
     })
@@ -121,6 +134,20 @@ export class RoomSeats extends Emitter<SeatsEvents> {
   get invitation (): Seat | undefined {
     const [seatIndex] = [...this.#invited].findLast(([, userId]) => this.isSelf(userId)) ?? []
     return seatIndex === undefined ? undefined : this.#seat(seatIndex)
+  }
+
+  /**
+   * Who asks for a seat, in the order asked: all of them for the owner and admins of the room,
+   * only one's own for everybody else. Invite or assign those who ask, or lower
+   * their hand with `seat:request:cancel`.
+   */
+  get requests (): readonly SeatRequest[] {
+    return this.#requests
+  }
+
+  /** Whether one asks for a seat. Raise the hand with `seat:request`, and lower it with `seat:request:cancel`. */
+  get requesting (): boolean {
+    return this.#requests.some(({ userId }) => this.isSelf(userId))
   }
 
   /**
@@ -165,12 +192,13 @@ export class RoomSeats extends Emitter<SeatsEvents> {
   }
 
   /** Begins with a room that has just been joined. Stays empty when the server does no seats. */
-  start ({ roomId, self, seatCount, seats = [], lockedSeats = [], pendingInvites = [] }: JoinReply): void {
+  start ({ roomId, self, seatCount, seats = [], lockedSeats = [], pendingInvites = [], seatRequests = [] }: JoinReply): void {
     this.#clear()
     this.#roomId = roomId
     this.#self = self.userId
     this.#count = seatCount
     this.#sittings++
+    this.#requests = seatRequests
     for (const { seatIndex, userId, isMuted } of seats) this.#sitters.set(seatIndex, { userId, isMuted })
     for (const seatIndex of lockedSeats) this.#locked.add(seatIndex)
     for (const { seatIndex, invitedUserId } of pendingInvites) this.#invited.set(seatIndex, invitedUserId)
@@ -190,6 +218,7 @@ export class RoomSeats extends Emitter<SeatsEvents> {
     this.#sitters.clear()
     this.#locked.clear()
     this.#invited.clear()
+    this.#requests = []
   }
 
   #seat (seatIndex: number): Seat {

@@ -1,7 +1,10 @@
 import type { EnvironmentDefaults } from './load.ts'
 
-/** What is exposed to the world: the page for trying things out is not. */
+/**
+ * What is exposed to the world: the page for trying things out is not, nor is it
+ * up to this server to decide that everybody may see which rooms there are.
+ */
 export default {
   env: {},
-  features: { stage: false }
+  features: { lobby: false, stage: false }
 } satisfies EnvironmentDefaults

@@ -12,6 +12,12 @@ import type { Environment } from '../config/schema.ts'
 
 type Name = keyof Environment
 
+/** What the features of that table let others see. */
+const shows: Readonly<Record<keyof typeof production.features, string>> = {
+  lobby: 'lists rooms to anybody with a token',
+  stage: 'a page for trying things out, for anybody'
+}
+
 const environments = { development, test, production }
 const variables = Object.entries(sections)
   .map(([section, fields]) => ({ section, fields: Object.entries(fields) as [Name, z.ZodType][] }))
@@ -75,10 +81,11 @@ function featureTable (): string[] {
   return [
     'Without `FEATURES`, every feature is on (`laravel-bridge` only with `LARAVEL_API_URL`) unless this says otherwise:',
     '',
-    row(['Feature', ...Object.keys(environments)]),
-    `|${'---|'.repeat(1 + Object.keys(environments).length)}`,
+    row(['Feature', 'What it shows', ...Object.keys(environments)]),
+    `|${'---|'.repeat(2 + Object.keys(environments).length)}`,
     ...features.map((feature) => row([
       code(feature),
+      (shows as Record<string, string>)[feature] ?? '',
       ...Object.values(environments).map(({ features }) => (features as Record<string, boolean>)[feature] === false ? 'off' : 'on')
     ]))
   ]

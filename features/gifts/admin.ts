@@ -1,5 +1,6 @@
 import type { FastifyPluginAsyncZod } from 'fastify-type-provider-zod'
 import { z } from 'zod'
+import { cursor, keyBehind, nextCursor, pageOf } from '../../plugins/messages/pages.ts'
 import { roomId, userId } from '../../plugins/rooms/messages.ts'
 import { giftId, quantity, transactionId } from './messages.ts'
 import type { RecordKind, Records } from './outbox.ts'
@@ -11,23 +12,16 @@ const failed = gift.extend({ code: z.number(), reason: z.string(), failedAt: z.i
 const recorded = gift.extend({ recordedAt: z.int() })
 
 const querystring = z.object({
-  cursor: z.string().max(256).optional().describe('Where the last page ended'),
+  cursor,
   limit: z.coerce.number().int().min(1).max(200).default(50)
 })
-const rest = { nextCursor: z.string().nullable(), total: z.int() }
+const rest = { nextCursor, total: z.int() }
 
 /** /admin/gifts: what became of gifts, and trying dead letters again. */
 export const adminRoutes = (gifts: Gifts): FastifyPluginAsyncZod => async function admin (app) {
   async function page<K extends RecordKind> (kind: K, { cursor, limit }: z.output<typeof querystring>) {
-    const after = cursor === undefined ? '' : Buffer.from(cursor, 'base64url').toString()
-    const [found, counts] = await Promise.all([gifts.list(kind, after, limit + 1), gifts.counts()])
-    const shown: Records[K][] = found.slice(0, limit)
-    const last = shown.at(-1)
-    return {
-      shown,
-      nextCursor: found.length > limit && last ? Buffer.from(last.transactionId).toString('base64url') : null,
-      total: counts[kind]
-    }
+    const [found, counts] = await Promise.all([gifts.list(kind, keyBehind(cursor), limit + 1), gifts.counts()])
+    return { ...pageOf<Records[K]>(found, limit, ({ transactionId }) => transactionId), total: counts[kind] }
   }
 
   app.get('/admin/gifts', {

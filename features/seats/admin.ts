@@ -3,9 +3,9 @@ import { z } from 'zod'
 import { refusals } from '../../plugins/contract/refusals.ts'
 import { RoomNotFound } from '../../plugins/rooms/errors.ts'
 import { roomId, userId } from '../../plugins/rooms/messages.ts'
-import { isMuted, noSeats } from './state.ts'
+import { isMuted, noSeats, requestsOf } from './state.ts'
 import type { SeatState } from './state.ts'
-import { mostSeats, seat, seatIndex } from './messages.ts'
+import { mostSeats, seat, seatIndex, seatRequest } from './messages.ts'
 import type { Seats } from './service.ts'
 
 const params = z.object({ roomId })
@@ -18,7 +18,10 @@ const adminView = z.object({
     awayUntil: z.int().nullable().describe('When the seat is free unless its user comes back, epoch milliseconds')
   })),
   lockedSeats: z.array(seatIndex),
-  invites: z.array(z.object({ seatIndex, userId, invitedById: userId, expiresAt: z.int() }))
+  invites: z.array(z.object({ seatIndex, userId, invitedById: userId, expiresAt: z.int() })),
+  requests: z.array(seatRequest.extend({
+    awayUntil: z.int().nullable().describe('When the request ends unless its user comes back, epoch milliseconds')
+  }))
 })
 
 function describe (state: SeatState): z.input<typeof adminView> {
@@ -27,7 +30,8 @@ function describe (state: SeatState): z.input<typeof adminView> {
     seats: state.seats.map(({ seatIndex, userId, selfMuted, awayUntil }) =>
       ({ seatIndex, userId, isMuted: isMuted(state, userId), selfMuted, awayUntil: awayUntil ?? null })),
     lockedSeats: state.locked,
-    invites: state.invites
+    invites: state.invites,
+    requests: requestsOf(state).map(({ awayUntil, ...request }) => ({ ...request, awayUntil: awayUntil ?? null }))
   }
 }
 
@@ -40,7 +44,7 @@ export const adminRoutes = (seats: Seats): FastifyPluginAsyncZod => async functi
   }
 
   app.get('/admin/rooms/:roomId/seats', {
-    schema: { summary: 'Seats, locks and invites of a room', params, response: { 200: adminView, ...refusals(RoomNotFound) } }
+    schema: { summary: 'Seats, locks, invites and requests of a room', params, response: { 200: adminView, ...refusals(RoomNotFound) } }
   }, ({ params }) => view(params.roomId))
 
   app.patch('/admin/rooms/:roomId/seats', {

@@ -4,14 +4,14 @@ import type { Role } from '../../plugins/rooms/rooms.ts'
 import { userKeyOf } from '../../plugins/sockets/user.ts'
 import type { UserId } from '../../plugins/sockets/user.ts'
 import {
-  CannotTargetSelf, InviteNotFound, InvitePending, NotSeated,
-  SeatAlreadyLocked, SeatInvalid, SeatLocked, SeatNotLocked, SeatTaken
+  AlreadySeated, CannotTargetSelf, InviteNotFound, InvitePending, NotSeated,
+  SeatAlreadyLocked, SeatInvalid, SeatLocked, SeatNotLocked, SeatRequestNotFound, SeatRequestsFull, SeatTaken
 } from './errors.ts'
 import type { ClearReason } from './messages.ts'
-import { isMuted, nextEnd, seatOf } from './state.ts'
+import { holdersOf, isMuted, nextEnd, requestsOf, seatOf } from './state.ts'
 import type { Invite, Seat, SeatState } from './state.ts'
 
-// All rules of seats, locks, mutes and invites are in this one function. It is
+// All rules of seats, locks, mutes, invites and requests are in this one function. It is
 // pure, so that a store can make sure that it decided on what was the case, and so
 // that a model can try it with thousands of commands.
 
@@ -30,6 +30,8 @@ export type Command =
   { type: 'remove' | 'mute' | 'unmute', userId: UserId } |
   { type: 'accept' | 'decline', seatIndex?: number | undefined } |
   { type: 'selfMute', muted: boolean } |
+  { type: 'request' } |
+  { type: 'cancel', userId?: UserId | undefined } |
   // What follows comes from the server itself, for nobody.
   { type: 'gone', userId: UserId, reason: ClearReason } |
   { type: 'away', userIds: readonly UserId[], until: number } |
@@ -42,6 +44,13 @@ export const inviteMs = 30_000
 /** How long somebody who was put on a seat has to turn out to be in the room, in milliseconds. */
 export const assignedMs = 5000
 
+/**
+ * How many may ask for a seat at a time. The document of a room is read and written as a
+ * whole, and published to all servers, at each change of any seat: it has to stay
+ * small, and a list of thousands would help no owner either.
+ */
+export const mostRequests = 200
+
 /** What each command needs beyond being in the room (protocol.md, seat rules). */
 const rights: Partial<Record<Command['type'], readonly Role[]>> = {
   assign: ['owner'],
@@ -53,8 +62,19 @@ const rights: Partial<Record<Command['type'], readonly Role[]>> = {
   remove: ['owner', 'admin']
 }
 
-/** Whether a command needs to know who commands with what rights. */
-export const needsRights = (type: Command['type']): boolean => rights[type] !== undefined
+/** What it needs to lower the hand of somebody else. */
+const ofOthers: readonly Role[] = ['owner', 'admin']
+
+const same = (userId: UserId, other: UserId) => userKeyOf(userId) === userKeyOf(other)
+/** Whether a command lowers a hand that is somebody else's, which not everybody may. */
+const isOfOther = (command: Command, self: UserId) => command.type === 'cancel' && command.userId !== undefined && !same(command.userId, self)
+
+/**
+ * Whether a command needs to know what rights the one who commands has.
+ *
+ * @param self who commands
+ */
+export const needsRights = (command: Command, self: UserId): boolean => rights[command.type] !== undefined || isOfOther(command, self)
 
 /** The seat a command came to, or the user. */
 export interface Outcome {
@@ -71,7 +91,8 @@ export interface Outcome {
  * @param now epoch milliseconds
  * @returns the state that takes its place, if it does, and what everybody is told
  * @throws FORBIDDEN, SEAT_INVALID, SEAT_LOCKED, SEAT_NOT_LOCKED, SEAT_ALREADY_LOCKED, SEAT_TAKEN,
- *   NOT_SEATED, INVITE_PENDING, INVITE_NOT_FOUND, CANNOT_TARGET_SELF
+ *   NOT_SEATED, INVITE_PENDING, INVITE_NOT_FOUND, ALREADY_SEATED, SEAT_REQUESTS_FULL, SEAT_REQUEST_NOT_FOUND,
+ *   CANNOT_TARGET_SELF
  */
 export function decide (state: SeatState, command: Command, actor: Actor | undefined, now: number): Decision<SeatState, Outcome> {
   const next = structuredClone(state)
@@ -111,12 +132,21 @@ export function decide (state: SeatState, command: Command, actor: Actor | undef
     next.locked = next.locked.filter((index) => index !== seatIndex)
     tell('seat:locked', { seatIndex, isLocked: false })
   }
+  /** @returns whether there was a request */
+  function lower (userId: UserId): boolean {
+    const left = requestsOf(next).filter((request) => !same(request.userId, userId))
+    if (left.length === requestsOf(next).length) return false
+    next.requests = left
+    changed = true
+    return true
+  }
   function unmute (userId: UserId): void {
     next.muted = next.muted.filter((key) => key !== userKeyOf(userId))
   }
   function seatUser (userId: UserId, seatIndex: number, awayUntil?: number): void {
     const older = seatOf(next, userKeyOf(userId))
     if (older) clear(older, 'moved')
+    lower(userId)
     // Nobody can accept a seat that is taken.
     withdraw((invite) => invite.seatIndex === seatIndex)
     next.seats.push({ seatIndex, userId, sitting: ++next.sittings, selfMuted: false, ...(awayUntil === undefined ? {} : { awayUntil }) })
@@ -129,7 +159,7 @@ export function decide (state: SeatState, command: Command, actor: Actor | undef
   const done = (result: Outcome): Decision<SeatState, Outcome> =>
     changed ? { state: next, events, wakeAt: nextEnd(next), result } : { result }
 
-  const allowed = rights[command.type]
+  const allowed = isOfOther(command, self) ? ofOthers : rights[command.type]
   if (allowed && actor && !allowed.includes(actor.role)) {
     throw new Forbidden(allowed.includes('admin') ? 'Only the owner and admins of the room can do this' : 'Only the owner of the room can do this')
   }
@@ -230,33 +260,53 @@ export function decide (state: SeatState, command: Command, actor: Actor | undef
       if (!invite) throw new InviteNotFound(command.seatIndex === undefined ? '' : ` to seat ${command.seatIndex}`)
       const { seatIndex } = invite
       withdraw((other) => other === invite)
-      if (command.type === 'decline') return done({ seatIndex })
+      if (command.type === 'decline') {
+        // Whoever does not want the seat they are offered has nothing to ask for.
+        lower(self)
+        return done({ seatIndex })
+      }
       if (next.locked.includes(seatIndex)) unlock(seatIndex)
       unmute(self)
       seatUser(self, seatIndex)
       return done({ seatIndex })
     }
+    case 'request': {
+      if (seatOf(next, userKeyOf(self))) throw new AlreadySeated()
+      // Who asks again keeps their place in the order.
+      if (requestsOf(next).some(({ userId }) => same(userId, self))) return done({})
+      if (requestsOf(next).length >= mostRequests) throw new SeatRequestsFull(mostRequests)
+      next.requests = [...requestsOf(next), { userId: self, requestedAt: now }]
+      changed = true
+      return done({})
+    }
+    case 'cancel': {
+      const { userId = self } = command
+      if (!lower(userId)) throw new SeatRequestNotFound(same(userId, self) ? 'You have not asked for a seat' : `The user ${userId} has not asked for a seat`)
+      return done({})
+    }
     case 'gone': {
       const seat = seatOf(next, userKeyOf(command.userId))
       if (seat) clear(seat, command.reason)
+      lower(command.userId)
       withdraw(({ userId }) => userKeyOf(userId) === userKeyOf(command.userId))
       return done({})
     }
     case 'away': {
       for (const userId of command.userIds) {
-        const seat = seatOf(next, userKeyOf(userId))
-        if (!seat) continue
-        seat.awayUntil = command.until
+        const held = holdersOf(next).find((held) => same(held.userId, userId))
+        if (!held) continue
+        held.awayUntil = command.until
         changed = true
       }
       return done({})
     }
     case 'tick': {
-      for (const seat of next.seats.filter(({ awayUntil = Infinity }) => awayUntil <= now)) {
-        const present = command.present.get(userKeyOf(seat.userId))
-        if (present === false) clear(seat, 'disconnected')
+      for (const held of holdersOf(next).filter(({ awayUntil = Infinity }) => awayUntil <= now)) {
+        const present = command.present.get(userKeyOf(held.userId))
+        if (present === false && 'seatIndex' in held) clear(held, 'disconnected')
+        else if (present === false) lower(held.userId)
         if (present !== true) continue
-        delete seat.awayUntil
+        delete held.awayUntil
         changed = true
       }
       withdraw(({ expiresAt }) => expiresAt <= now)

@@ -8,6 +8,12 @@ export const SeatTaken = createError('SEAT_TAKEN', 'Seat %s is already taken', 4
 export const NotSeated = createError('NOT_SEATED', '%s', 409)
 export const InvitePending = createError('INVITE_PENDING', 'An invite to seat %s is already pending', 409)
 export const InviteNotFound = createError('INVITE_NOT_FOUND', 'You have no invite%s', 404)
+export const AlreadySeated = createError('ALREADY_SEATED', 'You are on a seat', 409)
+export const SeatRequestsFull = createError('SEAT_REQUESTS_FULL', 'There are already %s requests for a seat in this room', 409)
+export const SeatRequestNotFound = createError('SEAT_REQUEST_NOT_FOUND', '%s', 404)
 export const CannotTargetSelf = createError('CANNOT_TARGET_SELF', 'You cannot do this to yourself', 400)
 
-export const meanings = { NOT_SEATED: 'Who this is about is not on a seat' }
+export const meanings = {
+  NOT_SEATED: 'Who this is about is not on a seat',
+  SEAT_REQUEST_NOT_FOUND: 'Who this is about has not asked for a seat'
+}

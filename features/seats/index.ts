@@ -3,10 +3,11 @@ import type { z } from 'zod'
 import type { Session } from '../../plugins/sockets/session.ts'
 import { createAbsences } from './absences.ts'
 import { adminRoutes } from './admin.ts'
+import { createHands } from './hands.ts'
 import { config, events, joinReply, requests } from './messages.ts'
 import { createSeats, documentName } from './service.ts'
 import type { Seats } from './service.ts'
-import { difference, noSeats, seatOf, viewOf } from './state.ts'
+import { difference, holdersOf, noSeats, seatOf, viewOf } from './state.ts'
 import type { SeatState } from './state.ts'
 import { createVoices } from './voices.ts'
 
@@ -21,8 +22,10 @@ declare module 'fastify' {
 
 /** Seats: who may be heard, and who decides that. The rules are in decide.ts. */
 export default fp<z.output<typeof config>>(async function seats (app, { graceSeconds = app.config.SEAT_GRACE_SECONDS }) {
-  const { agenda, hooks, log, messages } = app
-  const service = createSeats(app, graceSeconds * 1000)
+  const { agenda, features, hooks, log, messages } = app
+  // Who may hear of requests is not asked anew of all members because the code is.
+  const hands = createHands(app, features.slot<Partial<Seats>>('seats')?.hands?.known)
+  const service = createSeats(app, graceSeconds * 1000, hands)
   const voices = createVoices(app, service)
   app.decorate('seats', service)
   messages.events(events)
@@ -61,25 +64,36 @@ export default fp<z.output<typeof config>>(async function seats (app, { graceSec
     })
   }
 
+  messages.on('seat:request', requests['seat:request'], async (_data, { room, session }) => {
+    await service.act(room, session, { type: 'request' })
+    return {}
+  })
+  messages.on('seat:request:cancel', requests['seat:request:cancel'], async ({ userId }, { room, session }) => {
+    await service.act(room, session, { type: 'cancel', userId })
+    return {}
+  })
+
   hooks.on('room:join', ({ roomId, record }) => {
     const state = service.peek(roomId) ?? noSeats(record.seatCount)
     return {
       ...viewOf(state),
       pendingInvites: state.invites.map(({ userId, ...invite }) => ({ ...invite, invitedUserId: userId }))
-    } satisfies z.input<typeof joinReply>
+    } satisfies Omit<z.input<typeof joinReply>, 'seatRequests'>
   })
+  // By itself: it may have to wait, and what is told of seats must be as it was when the member came in.
+  hooks.on('room:join', async (room, session) => ({ seatRequests: await hands.welcome(room, session) } satisfies Pick<z.input<typeof joinReply>, 'seatRequests'>))
   hooks.on('room:first', ({ roomId }) => service.peek(roomId)?.seats.map(({ userId }) => userId) ?? [])
 
   const absences = createAbsences(service.lookForAbsent, log)
   hooks.on('room:userLeft', (roomId, { userId }, reason) => absences.follow(roomId, service.left(roomId, userId, reason)))
   hooks.on('room:kicked', (roomId, userId) => absences.follow(roomId, service.left(roomId, userId, 'kicked')))
   hooks.on('room:corrected', (roomId) => absences.follow(roomId, service.lookForAbsent(roomId)))
-  // Who left while the feature was off is still on a seat, here and in rooms where nobody was then.
+  // Who left while the feature was off still has a seat or a hand up, here and in rooms where nobody was then.
   hooks.on('feature:loaded', (name) => {
     if (name === 'seats') for (const { roomId } of app.rooms.local()) absences.follow(roomId, service.lookForAbsent(roomId))
   })
   hooks.on('room:join', ({ roomId, members }) => {
-    if (members.size === 1 && service.peek(roomId)?.seats.some(({ awayUntil }) => awayUntil === undefined) === true) absences.follow(roomId, service.lookForAbsent(roomId))
+    if (members.size === 1 && holdersOf(service.peek(roomId)).some(({ awayUntil }) => awayUntil === undefined)) absences.follow(roomId, service.lookForAbsent(roomId))
     return {}
   })
   app.addHook('onClose', () => absences.close())
@@ -90,13 +104,23 @@ export default fp<z.output<typeof config>>(async function seats (app, { graceSec
 
   // Rooms that are there follow the rules of the moment.
   hooks.on('feature:enabled', (name) => {
-    if (name === 'seats') for (const { roomId } of app.rooms.local()) voices.adopt(roomId, service.peek(roomId))
+    if (name !== 'seats') return
+    for (const room of app.rooms.local()) {
+      voices.adopt(room.roomId, service.peek(room.roomId))
+      hands.adopt(room)
+    }
   })
   hooks.on('feature:disabled', (name) => {
     if (name === 'seats') for (const { roomId } of app.rooms.local()) voices.release(roomId)
   })
   hooks.on('media:produce', (roomId, session) => voices.permit(roomId, session))
-  hooks.on('room:document', ({ roomId }, name, state) => { if (name === documentName) voices.enforce(roomId, state as SeatState | undefined) })
+  hooks.on('room:document', (room, name, state) => {
+    if (name !== documentName) return
+    voices.enforce(room.roomId, state as SeatState | undefined)
+    hands.follow(room, state as SeatState | undefined)
+  })
+  hooks.on('room:leave', hands.left)
+  hooks.on('room:close', hands.closed)
   const selfMuted = (roomId: string, session: Session, muted: boolean) => {
     const room = app.rooms.get(roomId)
     if (room) service.act(room, session, { type: 'selfMute', muted }).catch((err: unknown) => log.debug({ err, roomId }, 'nobody is told that somebody is silent'))

@@ -29,8 +29,17 @@ export const requests = {
   'seat:unmute': aboutUser('Lets a silenced member be heard again. For the owner and admins'),
   'seat:invite': userOnSeat('Invites a member to a seat. For the owner and admins'),
   'seat:invite:accept': aboutInvite('Sits down where one was invited, on a locked seat too'),
-  'seat:invite:decline': aboutInvite('Does not want the seat')
+  'seat:invite:decline': aboutInvite('Does not want the seat'),
+  'seat:request': { request: z.object({}).describe('Raises a hand: asks for a seat. Asking again changes nothing'), reply: z.object({}) },
+  'seat:request:cancel': {
+    request: z.object({ userId: userId.optional().describe('Oneself when left out. Somebody else: for the owner and admins') }).describe('Lowers a hand'),
+    reply: z.object({})
+  }
 } satisfies RequestMap
+
+/** A hand that is up. */
+export const seatRequest = z.object({ userId, requestedAt: z.int().describe('Epoch milliseconds') })
+const seatRequests = z.array(seatRequest).describe('In the order asked: all of them for the owner and admins, only their own for everybody else')
 
 export const clearReason = z.enum(['left', 'removed', 'moved', 'locked', 'disconnected'])
 export type ClearReason = z.output<typeof clearReason>
@@ -42,6 +51,7 @@ export const events = {
   'seat:userMuted': z.object({ roomId, userId, isMuted: z.boolean().describe('By the server'), selfMuted: z.boolean() }).describe('To everyone: somebody on a seat is silent, or not any more'),
   'seat:invite:pending': z.object({ roomId, seatIndex, isPending: z.boolean(), invitedUserId: userId.optional() }).describe('To everyone: somebody is invited to a seat, or not any more'),
   'seat:invite:received': z.object({ roomId, seatIndex, invitedById: userId, expiresAt: z.int().describe('Epoch milliseconds') }).describe('To the invited user'),
+  'seat:requests': z.object({ roomId, requests: seatRequests }).describe('To the owner and admins: who asks for a seat has changed. To whoever has raised or lowered a hand: their own'),
   'seat:count': z.object({ roomId, seatCount: z.int() }).describe('To everyone: the room has more or fewer seats')
 } satisfies EventMap
 
@@ -53,5 +63,6 @@ export const joinReply = z.object({
   seatCount: z.int(),
   seats: z.array(seat),
   lockedSeats: z.array(seatIndex),
-  pendingInvites: z.array(z.object({ seatIndex, invitedUserId: userId, invitedById: userId, expiresAt: z.int().describe('Epoch milliseconds') }))
+  pendingInvites: z.array(z.object({ seatIndex, invitedUserId: userId, invitedById: userId, expiresAt: z.int().describe('Epoch milliseconds') })),
+  seatRequests
 })

@@ -8,7 +8,8 @@ import { userKeyOf } from '../../plugins/sockets/user.ts'
 import type { UserId } from '../../plugins/sockets/user.ts'
 import { decide, needsRights } from './decide.ts'
 import type { Actor, Command, Outcome } from './decide.ts'
-import { nextEnd, noSeats, viewOf } from './state.ts'
+import type { Hands } from './hands.ts'
+import { holdersOf, nextEnd, noSeats, viewOf } from './state.ts'
 import type { SeatState, SeatsView } from './state.ts'
 
 /** Name of the document in which a room's seats are kept. */
@@ -16,6 +17,8 @@ export const documentName = 'seats'
 
 /** Who sits where, and who decides. */
 export interface Seats {
+  /** Who hears of requests for seats. */
+  readonly hands: Hands
   /** Seats of a room with members on this server; undefined while nobody has done anything about them. */
   peek (roomId: string): SeatState | undefined
   /**
@@ -38,16 +41,16 @@ export interface Seats {
    * @throws ROOM_NOT_FOUND, UNAVAILABLE
    */
   resize (roomId: string, seatCount: number): Promise<void>
-  /** A user is out of a room: the seat is free, or waits when it was the connection that broke. */
+  /** A user is out of a room: the seat is free and the hand down, or they wait when it was the connection that broke. */
   left (roomId: string, userId: UserId, reason: LeaveReason): Promise<void>
-  /** Who sits there without being in the room is found, and waited for. */
+  /** Who sits there, or asks for a seat, without being in the room is found, and waited for. */
   lookForAbsent (roomId: string): Promise<void>
-  /** Ends what has come to its end: invites, and seats that have waited for their users. */
+  /** Ends what has come to its end: invites, and seats and requests that have waited for their users. */
   tick (roomId: string): Promise<void>
 }
 
-/** @param graceMs how long a seat waits for its user after a lost connection */
-export function createSeats (app: FastifyInstance, graceMs: number): Seats {
+/** @param graceMs how long a seat, or a request for one, waits for its user after a lost connection */
+export function createSeats (app: FastifyInstance, graceMs: number, hands: Hands): Seats {
   const { agenda, log, rooms, sockets, store } = app
 
   const read = (roomId: string) => rooms.documents.change<SeatState, SeatState | undefined>(roomId, documentName, (state) => ({ result: state }))
@@ -60,10 +63,12 @@ export function createSeats (app: FastifyInstance, graceMs: number): Seats {
     })
   }
 
-  async function actorOf (room: LocalRoom, session: Session, { type }: Command): Promise<Actor> {
+  async function actorOf (room: LocalRoom, session: Session, what: Command): Promise<Actor> {
+    const { type } = what
     const userId = session.user.id
-    if (!needsRights(type)) return { userId, role: 'member' }
+    if (!needsRights(what, userId)) return { userId, role: 'member' }
     const role = await rooms.roleOf(room.record, session)
+    hands.learn(room, session, role)
     if (role !== 'admin' || (type !== 'remove' && type !== 'lock')) return { userId, role }
     return { userId, role, ownerId: await rooms.ownerOf(room.record) }
   }
@@ -77,6 +82,7 @@ export function createSeats (app: FastifyInstance, graceMs: number): Seats {
   }
 
   return {
+    hands,
     peek: (roomId) => rooms.documents.peek<SeatState>(roomId, documentName),
     read,
     async seatsOf (roomIds) {
@@ -109,17 +115,17 @@ export function createSeats (app: FastifyInstance, graceMs: number): Seats {
       await command(roomId, what)
     },
     async lookForAbsent (roomId) {
-      const seats = (await read(roomId))?.seats.filter(({ awayUntil }) => awayUntil === undefined) ?? []
-      if (seats.length === 0) return
-      const members = await store.getMembers(roomId, seats.map(({ userId }) => userKeyOf(userId)))
-      const userIds = seats.map(({ userId }) => userId).filter((_, i) => members[i] === undefined)
+      const held = holdersOf(await read(roomId)).filter(({ awayUntil }) => awayUntil === undefined)
+      if (held.length === 0) return
+      const members = await store.getMembers(roomId, held.map(({ userId }) => userKeyOf(userId)))
+      const userIds = held.map(({ userId }) => userId).filter((_, i) => members[i] === undefined)
       if (userIds.length > 0) await command(roomId, { type: 'away', userIds, until: Date.now() + graceMs })
     },
     async tick (roomId) {
       try {
         const before = await read(roomId)
         if (!before) return
-        const due = before.seats.filter(({ awayUntil = Infinity }) => awayUntil <= Date.now()).map(({ userId }) => userKeyOf(userId))
+        const due = holdersOf(before).filter(({ awayUntil = Infinity }) => awayUntil <= Date.now()).map(({ userId }) => userKeyOf(userId))
         const members = await store.getMembers(roomId, due)
         await command(roomId, { type: 'tick', present: new Map(due.map((key, i) => [key, members[i] !== undefined])) })
         const after = await read(roomId)

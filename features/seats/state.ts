@@ -23,6 +23,15 @@ export interface Invite {
   expiresAt: number
 }
 
+/** A hand that is up: a member without a seat asks for one. */
+export interface SeatRequest {
+  userId: UserId
+  /** Epoch milliseconds. */
+  requestedAt: number
+  /** When it ends unless its user is in the room then, as with {@link Seat}. */
+  awayUntil?: number
+}
+
 /** All that is kept of a room's seats. */
 export interface SeatState {
   seatCount: number
@@ -38,12 +47,19 @@ export interface SeatState {
    */
   muted: string[]
   sittings: number
+  /** In the order in which they were made. Documents from before there were any are without; read them with {@link requestsOf}. */
+  requests?: SeatRequest[]
 }
 
-export const noSeats = (seatCount: number): SeatState => ({ seatCount, seats: [], locked: [], invites: [], muted: [], sittings: 0 })
+export const noSeats = (seatCount: number): SeatState => ({ seatCount, seats: [], locked: [], invites: [], muted: [], sittings: 0, requests: [] })
 
 export const seatOf = (state: SeatState | undefined, userKey: string): Seat | undefined =>
   state?.seats.find((seat) => userKeyOf(seat.userId) === userKey)
+
+export const requestsOf = (state: SeatState | undefined): readonly SeatRequest[] => state?.requests ?? []
+
+/** All who must be in the room for what they have: a seat, or a request for one. */
+export const holdersOf = (state: SeatState | undefined): readonly (Seat | SeatRequest)[] => [...state?.seats ?? [], ...requestsOf(state)]
 
 export const isMuted = (state: SeatState, userId: UserId): boolean => state.muted.includes(userKeyOf(userId))
 
@@ -62,16 +78,23 @@ export function viewOf (state: SeatState): SeatsView {
   }
 }
 
+/** A request as those are told of it who may hear of it. */
+export type SeatRequestView = Pick<SeatRequest, 'userId' | 'requestedAt'>
+
+export const viewOfRequests = (state: SeatState | undefined): SeatRequestView[] =>
+  requestsOf(state).map(({ userId, requestedAt }) => ({ userId, requestedAt }))
+
 /** When something ends by itself, epoch milliseconds; undefined when nothing does. */
-export function nextEnd ({ seats, invites }: SeatState): number | undefined {
-  const ends = [...seats.map(({ awayUntil = Infinity }) => awayUntil), ...invites.map(({ expiresAt }) => expiresAt)]
+export function nextEnd (state: SeatState): number | undefined {
+  const ends = [...holdersOf(state).map(({ awayUntil = Infinity }) => awayUntil), ...state.invites.map(({ expiresAt }) => expiresAt)]
   const first = Math.min(...ends)
   return Number.isFinite(first) ? first : undefined
 }
 
 /**
  * How somebody who knows one state gets to another: what is told to members
- * who have missed the changes between.
+ * who have missed the changes between. Nothing of requests, which not all may
+ * hear of: those who may are told all of them at each change (hands.ts).
  */
 export function difference (from: SeatState | undefined, to: SeatState): RoomEvent[] {
   const before = from ?? noSeats(to.seatCount)

@@ -61,7 +61,7 @@ export interface FeatureSurface {
     'setNote' | 'swapNote' | 'getNote' | 'listNotes' |
     'setMark' | 'hasMarks' |
     'readLog' |
-    'getRoom' | 'listRooms' | 'getParticipants' | 'getMembers' | 'getSessions'>
+    'getRoom' | 'listRooms' | 'listBusyRooms' | 'getParticipants' | 'listParticipants' | 'getMembers' | 'getSomeMembers' | 'getSessions'>
   /** Other features that run now. */
   features: Pick<Features, 'enabled' | 'slot'>
   /** For what an admin has changed by a route of the feature. Routes under /admin ask for the key by themselves. */
@@ -114,9 +114,12 @@ export {
 export type { CodedError, WireError } from '../errors/codes.ts'
 export { NotInRoom, RoomNotFound } from '../rooms/errors.ts'
 
-// Ids, as messages carry them and as they are compared.
-export { roomId, userId } from '../rooms/messages.ts'
+// Ids, as messages carry them and as they are compared; and users as others see them.
+export { profile, roomId, userId } from '../rooms/messages.ts'
 export { userKeyOf } from '../sockets/user.ts'
+
+// Lists that are told in pages.
+export { cursor, cursorBehind, keyBehind, nextCursor, pageOf } from '../messages/pages.ts'
 
 export type { Config } from '../../config/load.ts'
 export type { Admin } from '../admin/index.ts'
@@ -135,4 +138,4 @@ export type { Sfu } from '../sfu/sfu.ts'
 export type { Sockets } from '../sockets/index.ts'
 export type { Session } from '../sockets/session.ts'
 export type { Profile, User, UserId } from '../sockets/user.ts'
-export type { RoomRecord, RoomSummary, SessionRecord, Store } from '../store/store.ts'
+export type { Arrival, RoomPage, RoomRecord, RoomSummary, SessionRecord, Store } from '../store/store.ts'

@@ -1,9 +1,21 @@
 import fp from 'fastify-plugin'
+import { validationFailed } from '../errors/codes.ts'
+import { keyBehind, pageOf } from '../messages/pages.ts'
 import { userKeyOf } from '../sockets/user.ts'
 import { keepRooms } from './keeper.ts'
 import { events, requests } from './messages.ts'
 import { createRooms } from './membership.ts'
 import { prominentFirst, standingOf } from './welcome.ts'
+
+/** Pages of participants that a user may ask for: enough for rooms of many thousands, and no load. */
+const pagesPerMinute = 120
+
+/** @throws VALIDATION_FAILED when it is no cursor of the server's */
+function placeBehind (cursor: string | undefined): number {
+  const key = keyBehind(cursor)
+  if (!/^\d{0,16}$/.test(key)) throw validationFailed([{ path: ['cursor'], message: 'is not one that the server gave' }])
+  return Number(key)
+}
 
 /** Rooms: who is in them, what they hear, and when they end. */
 export default fp(async function rooms (app) {
@@ -27,6 +39,11 @@ export default fp(async function rooms (app) {
   app.messages.on('room:leave', { ...requests['room:leave'], exclusive: true }, async (_data, { session }) => {
     await created.leave(session, 'left')
     return {}
+  })
+  app.messages.on('room:participants', { ...requests['room:participants'], limit: { perMinute: pagesPerMinute } }, async ({ cursor, limit }, { room }) => {
+    const { arrivals, count } = await app.store.listParticipants(room.roomId, placeBehind(cursor), limit + 1)
+    const { shown, nextCursor } = pageOf(arrivals, limit, ({ place }) => String(place))
+    return { participants: shown.map(({ profile }) => profile), participantCount: count, nextCursor }
   })
   app.messages.on('user:getRoom', { ...requests['user:getRoom'], room: false }, async ({ userId }) => {
     const sessions = await app.store.getSessions(userKeyOf(userId))

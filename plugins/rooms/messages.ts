@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { cursor, nextCursor } from '../messages/pages.ts'
 import type { EventMap, RequestMap } from '../messages/routes.ts'
 
 /** protocol.md, "Ids". */
@@ -30,6 +31,17 @@ export const requests = {
   'room:leave': {
     request: z.object({}).describe('Leaves the room, and with it the seat and all audio there'),
     reply: z.object({})
+  },
+  'room:participants': {
+    request: z.object({
+      cursor,
+      limit: z.int().min(1).max(200).default(100)
+    }).describe('Who is in the room, all of them, in order of arrival. Who comes or goes meanwhile moves nobody else to another page'),
+    reply: z.object({
+      participants: z.array(profile),
+      participantCount: z.int().describe('How many are in the room in all'),
+      nextCursor
+    })
   },
   'user:getRoom': {
     request: z.object({ userId }).describe('In which room a user is now'),

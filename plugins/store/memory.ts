@@ -10,7 +10,7 @@ interface Room {
   record: RoomRecord
   pinHash: string | undefined
   /** In order of arrival. */
-  users: Map<string, { profile: Profile, sockets: Set<string> }>
+  users: Map<string, { place: number, profile: Profile, sockets: Set<string> }>
   lastActivityAt: number
   producers: number
   documents: Map<string, StoredDocument>
@@ -37,6 +37,7 @@ export function createMemoryStore (dataDir: string): Store {
   const wrongPins = new Map<string, { count: number, since: number }>()
   const claims = new Map<string, number>()
   const agendas = new Map<string, Jobs>()
+  let arrivals = 0
   const marks = createMarks(dataDir)
   const notes = createNotes(dataDir)
   // A room's id may have colons in it, but no space.
@@ -105,7 +106,7 @@ export function createMemoryStore (dataDir: string): Store {
         user.profile = command.profile
         user.sockets.add(sessionId)
       } else {
-        room.users.set(userKey, { profile: command.profile, sockets: new Set([sessionId]) })
+        room.users.set(userKey, { place: ++arrivals, profile: command.profile, sockets: new Set([sessionId]) })
       }
       return {
         room: room.record,
@@ -140,12 +141,33 @@ export function createMemoryStore (dataDir: string): Store {
     async getParticipants (roomId, limit) {
       return rooms.get(roomId)?.users.values().take(limit).map((user) => user.profile).toArray() ?? []
     },
+    async listParticipants (roomId, after, limit) {
+      const users = rooms.get(roomId)?.users
+      const arrivals = users?.values().filter(({ place }) => place > after).take(limit).map(({ place, profile }) => ({ place, profile })).toArray()
+      return { arrivals: arrivals ?? [], count: users?.size ?? 0 }
+    },
+    async getSomeMembers (asked, limit) {
+      return asked.map(({ roomId, first }) => {
+        const users: Room['users'] = rooms.get(roomId)?.users ?? new Map()
+        const keys = new Set(first.filter((key) => users.has(key)))
+        for (const key of users.keys()) {
+          if (keys.size >= limit) break
+          keys.add(key)
+        }
+        return [...keys].slice(0, limit).map((key) => users.get(key)?.profile as Profile)
+      })
+    },
     async getMembers (roomId, userKeys) {
       const users = rooms.get(roomId)?.users
       return userKeys.map((key) => users?.get(key)?.profile)
     },
     async listRooms (after, limit) {
       return [...rooms.keys()].filter((id) => id > after).sort().slice(0, limit).map((id) => summary(rooms.get(id) as Room))
+    },
+    async listBusyRooms (after, limit) {
+      const busy = [...rooms].filter(([id, { users }]) => id > after && users.size > 0).map(([id]) => id).sort()
+      const ids = busy.slice(0, limit)
+      return { rooms: ids.map((id) => summary(rooms.get(id) as Room)), next: busy.length > limit ? ids.at(-1) : undefined }
     },
     async listEmptyRooms (before, limit) {
       const due: string[] = []

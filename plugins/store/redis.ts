@@ -11,6 +11,8 @@ declare module 'ioredis' {
     msabJoin (...args: (string | number)[]): Result<unknown[], Context>
     msabLeave (...args: (string | number)[]): Result<[number, number] | null, Context>
     msabRemoveRoom (...args: (string | number)[]): Result<string | null, Context>
+    msabParticipants (...args: (string | number)[]): Result<[places: string[], profiles: (string | null)[], count: number], Context>
+    msabSomeMembers (...args: (string | number)[]): Result<string[], Context>
     msabForgetEmpty (...args: (string | number)[]): Result<number, Context>
     msabTouch (...args: (string | number)[]): Result<number, Context>
     msabAppendLog (...args: (string | number)[]): Result<number, Context>
@@ -32,11 +34,17 @@ const nodesKey = `${prefix}:nodes`
 // this only ends what nobody looks at any more.
 const sessionsTtlSeconds = 86_400
 
+// How many rooms are looked at, and in how many round trips, to find some with
+// somebody in them: the page that was asked for, and then so many at a time.
+const busyStride = 500
+const busyTurns = 4
+
 const roomKey = (roomId: string) => `${prefix}:room:{${roomId}}`
 const roomKeys = (roomId: string) => {
   const key = roomKey(roomId)
   return [key, `${key}:users`, `${key}:profiles`, `${key}:refs`, `${key}:sessions`, `${key}:docs`, `${key}:log`]
 }
+const memberKeys = (roomId: string) => [`${roomKey(roomId)}:users`, `${roomKey(roomId)}:profiles`]
 const documentKeys = (roomId: string) => [roomKey(roomId), `${roomKey(roomId)}:docs`]
 const agendaKeys = (agenda: string) => [`${prefix}:agenda:{${agenda}}`, `${prefix}:agenda:{${agenda}}:held`]
 const notesKey = (book: string) => `${prefix}:notes:{${book}}`
@@ -71,6 +79,8 @@ export function createRedisStore (redis: Redis, nodeId: string): Store {
   redis.defineCommand('msabJoin', { numberOfKeys: 9, lua: scripts.join })
   redis.defineCommand('msabLeave', { numberOfKeys: 7, lua: scripts.leave })
   redis.defineCommand('msabRemoveRoom', { numberOfKeys: 8, lua: scripts.removeRoom })
+  redis.defineCommand('msabParticipants', { numberOfKeys: 2, lua: scripts.participants })
+  redis.defineCommand('msabSomeMembers', { numberOfKeys: 2, lua: scripts.someMembers })
   redis.defineCommand('msabForgetEmpty', { numberOfKeys: 1, lua: scripts.forgetEmpty })
   redis.defineCommand('msabTouch', { numberOfKeys: 1, lua: scripts.touch })
   redis.defineCommand('msabReplaceShare', { numberOfKeys: 8, lua: scripts.replaceShare })
@@ -90,6 +100,13 @@ export function createRedisStore (redis: Redis, nodeId: string): Store {
     if (hash.meta === undefined) return
     const producers = Object.entries(hash).reduce((sum, [name, value]) => name.startsWith('producers:') ? sum + Number(value) : sum, 0)
     return { ...parse<RoomRecord>(hash.meta), participantCount, producers, lastActivityAt: Number(hash.activity) }
+  }
+
+  /** Of so many that the index names behind an id, those that are there. */
+  async function roomsBehind (after: string, limit: number): Promise<{ ids: string[], rooms: RoomSummary[] }> {
+    const ids = await redis.zrangebylex(roomsKey, after === '' ? '-' : `(${after}`, '+', 'LIMIT', 0, limit)
+    const rooms = await Promise.all(ids.map(summary))
+    return { ids, rooms: rooms.filter((room) => room !== undefined) }
   }
 
   /** Indexes name a room before it has members, so that a crash in between loses nothing. */
@@ -168,10 +185,19 @@ export function createRedisStore (redis: Redis, nodeId: string): Store {
     },
     getRoom: summary,
     async getParticipants (roomId, limit) {
-      const users = await redis.zrange(`${roomKey(roomId)}:users`, '0', String(limit - 1))
-      if (users.length === 0) return []
-      const profiles = await redis.hmget(`${roomKey(roomId)}:profiles`, ...users)
-      return profiles.filter((text) => text !== null).map((text) => parse<Profile>(text))
+      return (await store.listParticipants(roomId, 0, limit)).arrivals.map(({ profile }) => profile)
+    },
+    async listParticipants (roomId, after, limit) {
+      const [places, profiles, count] = await redis.msabParticipants(...memberKeys(roomId), after, limit)
+      const arrivals = places.flatMap((place, i) => {
+        const text = profiles[i]
+        return text ? [{ place: Number(place), profile: parse<Profile>(text) }] : []
+      })
+      return { arrivals, count }
+    },
+    async getSomeMembers (rooms, limit) {
+      const found = await Promise.all(rooms.map(({ roomId, first }) => redis.msabSomeMembers(...memberKeys(roomId), limit, ...first)))
+      return found.map((profiles) => profiles.map((text) => parse<Profile>(text)))
     },
     async getMembers (roomId, userKeys) {
       if (userKeys.length === 0) return []
@@ -184,13 +210,25 @@ export function createRedisStore (redis: Redis, nodeId: string): Store {
       const found: RoomSummary[] = []
       let from = after
       while (found.length < limit) {
-        const ids = await redis.zrangebylex(roomsKey, from === '' ? '-' : `(${from}`, '+', 'LIMIT', 0, limit)
-        const rooms = await Promise.all(ids.map(summary))
-        found.push(...rooms.filter((room) => room !== undefined))
+        const { ids, rooms } = await roomsBehind(from, limit)
+        found.push(...rooms)
         if (ids.length < limit) break
         from = ids.at(-1) as string
       }
       return found.slice(0, limit)
+    },
+    async listBusyRooms (after, limit) {
+      const found: RoomSummary[] = []
+      let [from, asked] = [after, limit + 1]
+      for (let turn = 0; turn < busyTurns; turn++) {
+        const { ids, rooms } = await roomsBehind(from, asked)
+        found.push(...rooms.filter(({ participantCount }) => participantCount > 0))
+        if (found.length > limit) return { rooms: found.slice(0, limit), next: found[limit - 1]?.roomId }
+        if (ids.length < asked) return { rooms: found, next: undefined }
+        from = ids.at(-1) as string
+        asked = busyStride
+      }
+      return { rooms: found, next: from }
     },
     async listEmptyRooms (before, limit) {
       return await redis.zrangebyscore(emptyRoomsKey, '-inf', before, 'LIMIT', 0, limit)

@@ -4,7 +4,7 @@
 //
 // A room is
 //   …           hash: meta (JSON of the record), pin (hash), activity (ms), producers:<node>
-//   …:users     sorted set: user → time of arrival
+//   …:users     sorted set: user → place in the order of arrival (ms, moved on where two came in one)
 //   …:profiles  hash: user → profile JSON
 //   …:refs      hash: user → number of sockets
 //   …:sessions  hash: "<node> <session>" → user
@@ -14,8 +14,16 @@
 //   …:ban:<u>   end of a ban (ms), expires with it
 //   …:pin:<u>   wrong pins of the last minute
 
+/** Gives a user the place behind all others: no two have the same, also where the clocks of servers differ. */
+const arrive = `
+local function arrive (key, user, now)
+  local last = redis.call('ZRANGE', key, -1, -1, 'WITHSCORES')[2]
+  redis.call('ZADD', key, string.format('%.0f', math.max(tonumber(now), last and tonumber(last) + 1 or 0)), user)
+end
+`
+
 /** KEYS room users profiles refs sessions docs log ban pin — ARGV field user profile limit pinHash create now told tries window */
-export const join = `
+export const join = `${arrive}
 local until_ = redis.call('GET', KEYS[8])
 if until_ then return {'BANNED', until_} end
 local meta = redis.call('HGET', KEYS[1], 'meta')
@@ -47,7 +55,7 @@ local first = 0
 if redis.call('HSET', KEYS[5], ARGV[1], ARGV[2]) == 1 then
   if redis.call('HINCRBY', KEYS[4], ARGV[2], 1) == 1 then
     first = 1
-    redis.call('ZADD', KEYS[2], ARGV[7], ARGV[2])
+    arrive(KEYS[2], ARGV[2], ARGV[7])
   end
 end
 redis.call('HSET', KEYS[3], ARGV[2], ARGV[3])
@@ -88,6 +96,49 @@ if ARGV[3] ~= '' then redis.call('PUBLISH', ARGV[3], ARGV[4] .. '\\n' .. created
 return meta
 `
 
+/**
+ * KEYS users profiles — ARGV after limit
+ *
+ * Returns the places of those behind that one, their profiles, and the number of users.
+ */
+export const participants = `
+local users = redis.call('ZRANGEBYSCORE', KEYS[1], '(' .. ARGV[1], '+inf', 'WITHSCORES', 'LIMIT', 0, ARGV[2])
+local count = redis.call('ZCARD', KEYS[1])
+if #users == 0 then return {{}, {}, count} end
+local places, keys = {}, {}
+for i = 1, #users, 2 do
+  table.insert(keys, users[i])
+  table.insert(places, users[i + 1])
+end
+return {places, redis.call('HMGET', KEYS[2], unpack(keys)), count}
+`
+
+/**
+ * KEYS users profiles — ARGV limit user…
+ *
+ * Returns the profiles of those who are in the room, and then of others in order of arrival.
+ */
+export const someMembers = `
+local limit = tonumber(ARGV[1])
+local found, has = {}, {}
+local function add (user, profile)
+  if #found == limit or has[user] or not profile then return end
+  has[user] = true
+  table.insert(found, profile)
+end
+if #ARGV > 1 then
+  local named = {unpack(ARGV, 2)}
+  for i, profile in ipairs(redis.call('HMGET', KEYS[2], unpack(named))) do add(named[i], profile) end
+end
+if #found < limit then
+  local users = redis.call('ZRANGE', KEYS[1], 0, limit - 1)
+  if #users > 0 then
+    for i, profile in ipairs(redis.call('HMGET', KEYS[2], unpack(users))) do add(users[i], profile) end
+  end
+end
+return found
+`
+
 /** KEYS empty-rooms — ARGV room before */
 export const forgetEmpty = `
 local since = redis.call('ZSCORE', KEYS[1], ARGV[1])
@@ -111,13 +162,14 @@ return 1
  * of the users who thereby came and went, the number of users, and 1 when the room
  * was closed meanwhile: then nothing is written back.
  */
-export const replaceShare = `
+export const replaceShare = `${arrive}
 local given, joined, left = {}, {}, {}
 local closed = redis.call('GET', KEYS[8])
 if closed and ARGV[2] ~= '' and tonumber(closed) >= cjson.decode(ARGV[2]).createdAt then
   return {joined, left, redis.call('ZCARD', KEYS[2]), 1}
 end
-for _, member in ipairs(cjson.decode(ARGV[5])) do given[member[1]] = member end
+local members = cjson.decode(ARGV[5])
+for _, member in ipairs(members) do given[member[1]] = member end
 local sessions = redis.call('HGETALL', KEYS[5])
 local there = {}
 for i = 1, #sessions, 2 do
@@ -138,11 +190,13 @@ if next(given) then
     redis.call('HSET', KEYS[1], 'activity', ARGV[4])
     if ARGV[3] ~= '' then redis.call('HSET', KEYS[1], 'pin', ARGV[3]) end
   end
-  for field, member in pairs(given) do
+  for _, member in ipairs(members) do
+    local field = member[1]
     if not there[field] then
+      there[field] = true
       redis.call('HSET', KEYS[5], field, member[2])
       if redis.call('HINCRBY', KEYS[4], member[2], 1) == 1 then
-        redis.call('ZADD', KEYS[2], ARGV[4], member[2])
+        arrive(KEYS[2], member[2], ARGV[4])
         redis.call('HSET', KEYS[3], member[2], member[3])
         table.insert(joined, member[3])
       end

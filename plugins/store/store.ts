@@ -84,6 +84,20 @@ export interface RoomSummary extends RoomRecord {
   lastActivityAt: number
 }
 
+/** Some of the rooms that have somebody in them. */
+export interface RoomPage {
+  rooms: RoomSummary[]
+  /** Behind which id to go on; undefined when there are no more. */
+  next: string | undefined
+}
+
+/** A user in a room, and where they come among the others. */
+export interface Arrival {
+  /** Grows with each arrival, and is no other member's; who leaves and comes again has another one. */
+  place: number
+  profile: Profile
+}
+
 /** One server's share of a room: who is there through it. */
 export interface RoomShare {
   room: RoomRecord
@@ -140,10 +154,27 @@ export interface Store {
   /** @returns at most `limit` users in order of arrival */
   getParticipants (roomId: string, limit: number): Promise<Profile[]>
   /**
+   * @param after the place of a member, who may be gone meanwhile; 0 for the first
+   * @returns at most `limit` users who arrived after it, in that order, and how many there are in all
+   */
+  listParticipants (roomId: string, after: number, limit: number): Promise<{ arrivals: Arrival[], count: number }>
+  /**
+   * For each of several rooms some of its users: those that are named and are in it, and then
+   * others in order of arrival.
+   *
+   * @param limit of users of each
+   */
+  getSomeMembers (rooms: readonly { roomId: string, first: readonly string[] }[], limit: number): Promise<Profile[][]>
+  /**
    * @param after a roomId; rooms are listed in the order of their ids
    * @returns at most `limit` rooms after it
    */
   listRooms (after: string, limit: number): Promise<RoomSummary[]>
+  /**
+   * Lists, as `listRooms` does, rooms with somebody in them. It looks at so many rooms and no more:
+   * where most of them are empty there may be fewer than `limit` although `next` says that there are others.
+   */
+  listBusyRooms (after: string, limit: number): Promise<RoomPage>
   /** Rooms whose last member left before `before`, oldest first. Each may meanwhile have members again. */
   listEmptyRooms (before: number, limit: number): Promise<string[]>
   /** Takes a room off the list of empty ones when it was put there before `before`. */

@@ -1,6 +1,7 @@
 import type { FastifyPluginAsyncZod } from 'fastify-type-provider-zod'
 import { z } from 'zod'
 import { refusals } from '../../plugins/contract/refusals.ts'
+import { cursor, keyBehind, nextCursor, pageOf } from '../../plugins/messages/pages.ts'
 import { RoomNotFound } from '../../plugins/rooms/errors.ts'
 import { closeReason, profile, roomId, userId } from '../../plugins/rooms/messages.ts'
 import { userKeyOf } from '../../plugins/sockets/user.ts'
@@ -46,7 +47,7 @@ const detail = z.object({
 })
 
 const page = z.object({
-  cursor: z.string().max(256).optional().describe('Where the last page ended'),
+  cursor,
   limit: z.coerce.number().int().min(1).max(200).default(50)
 })
 
@@ -62,12 +63,9 @@ export default (async function rooms (app) {
   if (!app.admin.enabled) return
 
   app.get('/admin/rooms', {
-    schema: { tags, summary: 'The rooms there are', querystring: page, response: { 200: z.object({ rooms: z.array(summary), nextCursor: z.string().nullable() }) } }
+    schema: { tags, summary: 'The rooms there are', querystring: page, response: { 200: z.object({ rooms: z.array(summary), nextCursor }) } }
   }, async ({ query: { cursor, limit } }) => {
-    const after = cursor === undefined ? '' : Buffer.from(cursor, 'base64url').toString()
-    const found = await app.store.listRooms(after, limit + 1)
-    const shown = found.slice(0, limit)
-    const last = shown.at(-1)
+    const { shown, nextCursor } = pageOf(await app.store.listRooms(keyBehind(cursor), limit + 1), limit, ({ roomId }) => roomId)
     const seats = await app.features.slot<Seating>('seats')?.seatsOf(shown.map((room) => room.roomId))
     return {
       rooms: shown.map((room, i) => ({
@@ -79,7 +77,7 @@ export default (async function rooms (app) {
         createdAt: room.createdAt,
         lastActivityAt: room.lastActivityAt
       })),
-      nextCursor: found.length > limit && last ? Buffer.from(last.roomId).toString('base64url') : null
+      nextCursor
     }
   })
 

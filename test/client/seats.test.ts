@@ -122,10 +122,68 @@ t.test('many who want any seat get one each, while there are some', async (t) =>
   t.equal(await lucky.seats.takeFree(), 3, 'who has a seat keeps it')
 })
 
+t.test('hands that are up, as far as one may see them', async (t) => {
+  const server = await build(t)
+  const owner = await enter(t, server, 1)
+  const bob = await enter(t, server, 'b')
+  const eve = await enter(t, server, 'e')
+  const rooms = [owner, bob, eve]
+  const seen = () => rooms.map(({ seats }) => `${seats.requests.map(({ userId }) => userId).join()}${seats.requesting ? '!' : ''}`)
+  const shows = async (...wanted: string[]) => {
+    await until(() => seen().join(' | ') === wanted.join(' | ')).catch(() => t.same(seen(), wanted))
+  }
+  let changes = 0
+  eve.seats.on('change', () => { changes++ })
+  await shows('', '', '')
+  const before = Date.now()
+  await bob.connection.request('seat:request', {})
+  await shows('b', 'b!', '')
+  const [request] = owner.seats.requests
+  t.ok(Number(request?.requestedAt) >= before && Number(request?.requestedAt) <= Date.now())
+  t.same(bob.seats.requests, [request])
+  t.equal(changes, 0)
+  await eve.connection.request('seat:request', {})
+  await shows('b,e', 'b!', 'e!')
+  t.ok(changes > 0)
+
+  // What is in the reply to a join is the same.
+  const again = new Promise((resolve) => eve.on('entered', resolve))
+  for (const session of server.app.sockets.ofUser('e')) session.terminate()
+  await again
+  await shows('b,e', 'b!', 'e!')
+  const laptop = await enter(t, server, 1)
+  t.same(laptop.seats.requests.map(({ userId }) => userId), ['b', 'e'])
+  t.equal(laptop.seats.requesting, false)
+
+  await owner.connection.request('seat:request:cancel', { userId: 'b' })
+  await shows('e', '', 'e!')
+  await eve.connection.request('seat:take', { seatIndex: 0 })
+  await shows('', '', '')
+  await bob.connection.request('seat:request', {})
+  await shows('b', 'b!', '')
+  await bob.leave()
+  await owner.connection.request('seat:request', {})
+  await shows('1!', '', '')
+  await owner.leave()
+  await shows('', '', '')
+})
+
+t.test('hands are gone with the feature, and back with it', async (t) => {
+  const server = await build(t)
+  const owner = await enter(t, server, 1)
+  const bob = await enter(t, server, 'b')
+  await bob.connection.request('seat:request', {})
+  await until(() => owner.seats.requests.length === 1)
+  await server.app.features.disable('seats')
+  await until(() => owner.seats.requests.length === 0 && !bob.seats.requesting)
+  await server.app.features.enable('seats')
+  await until(() => owner.seats.requests.length === 1 && bob.seats.requesting)
+})
+
 t.test('without the feature there are no seats', async (t) => {
   const server = await build(t, { env: { FEATURES: '-seats' } })
   const bob = await enter(t, server, 'b')
-  t.same([bob.seats.enabled, bob.seats.count, bob.seats.list, bob.seats.own], [false, 0, [], undefined])
+  t.same([bob.seats.enabled, bob.seats.count, bob.seats.list, bob.seats.own, bob.seats.requests, bob.seats.requesting], [false, 0, [], undefined, [], false])
   t.equal(await bob.seats.takeFree(), undefined)
   await t.rejects(bob.connection.request('seat:take', { seatIndex: 0 }), { code: 'FEATURE_DISABLED' })
 })

@@ -39,7 +39,7 @@ t.test('test servers take a free port, one worker, and log nothing', async (t) =
   t.match(loadConfig({ NODE_ENV: 'test' }), { PORT: 0, HOST: '127.0.0.1', LOG_LEVEL: 'silent', MEDIASOUP_WORKERS: 1, featureDefaults: { stage: false } })
 })
 
-t.test('production listens everywhere, drains, and leaves the try-out page off', async (t) => {
+t.test('production listens everywhere, drains, and leaves off what is not for everybody to see', async (t) => {
   t.match(loadConfig(production), {
     NODE_ENV: 'production',
     HOST: '0.0.0.0',
@@ -48,7 +48,7 @@ t.test('production listens everywhere, drains, and leaves the try-out page off',
     MEDIASOUP_LISTEN_IP: '0.0.0.0',
     MEDIASOUP_RTC_MIN_PORT: 10_000,
     MEDIASOUP_RTC_MAX_PORT: 59_999,
-    featureDefaults: { stage: false, 'laravel-bridge': false }
+    featureDefaults: { stage: false, lobby: false, 'laravel-bridge': false }
   })
 })
 

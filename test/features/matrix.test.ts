@@ -100,6 +100,14 @@ const shows: Record<string, { on: (t: Test, scene: Scene) => Promise<void>, off?
       t.match(await (await server.connect(5)).ok('room:join', { roomId: '404' }), { ownerId: 5, self: { role: 'owner' } }, 'a room is whose made it')
     }
   },
+  lobby: {
+    async on (t, { ada, joined }) {
+      const { rooms } = await ada.ok('lobby:list') as { rooms: Record<string, unknown>[] }
+      const room = rooms.find(({ roomId }) => roomId === '7') ?? {}
+      t.match(room, { ownerId: 1, participantCount: Number, isLocked: false, people: Array })
+      t.equal('seated' in room, 'seats' in (joined[0] ?? {}), 'seats are told of while there are any')
+    }
+  },
   reactions: {
     async on (t, { ada, bob, joined }) {
       t.match(joined[1], { reactions: { emojis: Array } })

@@ -6,12 +6,13 @@
 import type { Counter, Gauge, Histogram, Registry } from 'prom-client'
 import * as surface from 'flylive-audio-server/feature'
 import type {
-  Admin, AgendaRegistrar, Bus, BusHandler, CodedError, Config, Control, ControlKind, ControlMessages, Decide, Decision, Documents,
+  Admin, AgendaRegistrar, Arrival, Bus, BusHandler, CodedError, Config, Control, ControlKind, ControlMessages, Decide, Decision, Documents,
   EmitOptions, EventMap, FeatureExports, FeatureInstance, FeatureMeta, FeatureSurface, Handler, HookFunction, HookName, HookRegistrar,
   JobHandler, KernelHooks, LeaveReason, LocalRoom, MessageContext, MessageOptions, MessageRegistrar, MessageSchemas, Metrics, Profile,
-  RequestMap, Role, RoomCloseReason, RoomEvent, RoomRecord, Rooms, RoomSummary, Session, SessionRecord, Sfu, Sockets, Store, User,
+  RequestMap, Role, RoomCloseReason, RoomEvent, RoomPage, RoomRecord, Rooms, RoomSummary, Session, SessionRecord, Sfu, Sockets, Store, User,
   UserId, WireError, z
 } from 'flylive-audio-server/feature'
+import type * as lobby from '../../features/lobby/index.ts'
 import type * as reactions from '../../features/reactions/index.ts'
 import type * as template from '../../scripts/feature-template/index.ts'
 
@@ -93,8 +94,11 @@ interface Expected {
     readLog (roomId: string): Promise<string[]>
     getRoom (roomId: string): Promise<RoomSummary | undefined>
     listRooms (after: string, limit: number): Promise<RoomSummary[]>
+    listBusyRooms (after: string, limit: number): Promise<RoomPage>
     getParticipants (roomId: string, limit: number): Promise<Profile[]>
+    listParticipants (roomId: string, after: number, limit: number): Promise<{ arrivals: Arrival[], count: number }>
     getMembers (roomId: string, userKeys: readonly string[]): Promise<(Profile | undefined)[]>
+    getSomeMembers (rooms: readonly { roomId: string, first: readonly string[] }[], limit: number): Promise<Profile[][]>
     getSessions (userKey: string): Promise<SessionRecord[]>
   }
   features: {
@@ -153,14 +157,19 @@ export type HooksAreAsDocumented = [
 
 export type WhatIsExported = [
   Assert<Equal<keyof typeof surface,
-    'createError' | 'defineFeature' | 'isCoded' | 'rateLimited' | 'roomId' | 'unavailable' | 'userId' | 'userKeyOf' | 'validationFailed' | 'withDetails' | 'z' |
+    'createError' | 'cursor' | 'cursorBehind' | 'defineFeature' | 'isCoded' | 'keyBehind' | 'nextCursor' | 'pageOf' | 'profile' | 'rateLimited' | 'roomId' | 'unavailable' | 'userId' | 'userKeyOf' | 'validationFailed' | 'withDetails' | 'z' |
     'Draining' | 'FeatureDisabled' | 'Forbidden' | 'NotFound' | 'NotInRoom' | 'Overloaded' | 'RateLimited' | 'RoomNotFound' | 'Unauthorized' | 'Unavailable' | 'ValidationFailed'>>,
   Assert<Equal<typeof surface.withDetails, <T extends Error>(error: T, details: unknown) => T & { details: unknown }>>,
   Assert<Equal<typeof surface.userKeyOf, (id: UserId) => string>>,
   Assert<Equal<Parameters<typeof surface.rateLimited>, [retryAfterMs: number]>>,
   Assert<Equal<Parameters<typeof surface.unavailable>, [message: string, cause?: unknown]>>,
   Assert<Equal<z.output<typeof surface.roomId>, string>>,
-  Assert<Equal<z.output<typeof surface.userId>, UserId>>
+  Assert<Equal<z.output<typeof surface.userId>, UserId>>,
+  Assert<Equal<z.output<typeof surface.cursor>, string | undefined>>,
+  Assert<Equal<z.output<typeof surface.nextCursor>, string | null>>,
+  Assert<Equal<typeof surface.keyBehind, (cursor: string | undefined) => string>>,
+  Assert<Equal<typeof surface.cursorBehind, (key: string | undefined) => string | null>>,
+  Assert<Equal<typeof surface.pageOf, <T>(found: readonly T[], limit: number, keyOf: (one: T) => string) => { shown: T[], nextCursor: string | null }>>
 ]
 
 export type TypesAreAsDocumented = [
@@ -180,6 +189,8 @@ export type TypesAreAsDocumented = [
   Assert<Equal<Pick<LocalRoom, 'roomId' | 'record' | 'members'>, { readonly roomId: string, record: RoomRecord, readonly members: Set<Session> }>>,
   Assert<Equal<RoomRecord, { roomId: string, ownerId: UserId, createdAt: number, seatCount: number, locked: boolean }>>,
   Assert<Equal<keyof RoomSummary, keyof RoomRecord | 'participantCount' | 'producers' | 'lastActivityAt'>>,
+  Assert<Equal<RoomPage, { rooms: RoomSummary[], next: string | undefined }>>,
+  Assert<Equal<Arrival, { place: number, profile: Profile }>>,
   Assert<Equal<keyof SessionRecord, 'sessionId' | 'nodeId' | 'roomId' | 'connectedAt'>>,
   Assert<Equal<keyof MessageContext, 'session' | 'room' | 'log' | 'afterReply'>>,
   Assert<Equal<keyof MessageOptions, 'request' | 'reply' | 'room' | 'exclusive' | 'limit'>>,
@@ -203,6 +214,7 @@ export type TypesAreAsDocumented = [
 
 /** A module that is a feature exports what the loader looks for. */
 export type FeaturesAreFeatures = [
+  Assert<typeof lobby extends FeatureExports ? true : false>,
   Assert<typeof reactions extends FeatureExports ? true : false>,
   Assert<typeof template extends FeatureExports ? true : false>
 ]

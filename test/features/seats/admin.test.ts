@@ -10,7 +10,7 @@ const resize = (server: TestServer, seatCount: unknown, roomId = 'r1') => server
 
 onEveryStore(t, 'an admin sees all there is of a room\'s seats', async (t, env) => {
   const { server, owner, member, other } = await scene(t, env)
-  t.same(await server.admin('GET', path()), { status: 200, body: { seatCount: 4, seats: [], lockedSeats: [], invites: [] } }, 'of a room in which nobody has done anything, too')
+  t.same(await server.admin('GET', path()), { status: 200, body: { seatCount: 4, seats: [], lockedSeats: [], invites: [], requests: [] } }, 'of a room in which nobody has done anything, too')
 
   await member.ok('seat:take', { seatIndex: 3 })
   const producerId = await produce(member)
@@ -22,6 +22,8 @@ onEveryStore(t, 'an admin sees all there is of a room\'s seats', async (t, env) 
   await owner.ok('seat:invite', { userId: 4, seatIndex: 0 })
   await owner.event('seat:userMuted', ({ selfMuted }) => selfMuted === true)
   const { expiresAt } = await other.event('seat:invite:received')
+  await owner.ok('seat:request')
+  const [{ requestedAt } = {}] = (await owner.event('seat:requests')).requests as { requestedAt?: number }[]
   t.same(await server.admin('GET', path()), {
     status: 200,
     body: {
@@ -31,7 +33,8 @@ onEveryStore(t, 'an admin sees all there is of a room\'s seats', async (t, env) 
         { seatIndex: 3, userId: 3, isMuted: false, selfMuted: true, awayUntil: null }
       ],
       lockedSeats: [0, 2],
-      invites: [{ seatIndex: 0, userId: '4', invitedById: 1, expiresAt }]
+      invites: [{ seatIndex: 0, userId: '4', invitedById: 1, expiresAt }],
+      requests: [{ userId: 1, requestedAt, awayUntil: null }]
     }
   })
 
@@ -103,7 +106,7 @@ onEveryStore(t, 'fewer seats: who sits on those that vanish is put out, and all 
   const { status, body } = await resize(server, 1)
   t.same({ status, body }, {
     status: 200,
-    body: { seatCount: 1, seats: [{ seatIndex: 0, userId: 2, isMuted: false, selfMuted: false, awayUntil: null }], lockedSeats: [], invites: [] }
+    body: { seatCount: 1, seats: [{ seatIndex: 0, userId: 2, isMuted: false, selfMuted: false, awayUntil: null }], lockedSeats: [], invites: [], requests: [] }
   })
   for (const client of all) {
     t.same(await client.event('seat:count'), { roomId: 'r1', seatCount: 1 })

@@ -1,8 +1,8 @@
 import fc from 'fast-check'
 import t from 'tap'
-import { assignedMs, decide, inviteMs } from '../../../features/seats/decide.ts'
+import { assignedMs, decide, inviteMs, mostRequests } from '../../../features/seats/decide.ts'
 import type { Actor, Command } from '../../../features/seats/decide.ts'
-import { difference, isMuted, nextEnd, noSeats, viewOf } from '../../../features/seats/state.ts'
+import { difference, isMuted, nextEnd, noSeats, requestsOf, viewOf } from '../../../features/seats/state.ts'
 import type { SeatState } from '../../../features/seats/state.ts'
 import { tries } from '../../support/arbitrary.ts'
 import { apply, plain, viewFrom } from './view.ts'
@@ -24,7 +24,9 @@ const byPeople: fc.Arbitrary<Command> = fc.oneof(
   { weight: 4, arbitrary: fc.record({ type: fc.constantFrom('assign' as const, 'invite' as const, 'invite' as const), userId, seatIndex }) },
   { weight: 4, arbitrary: fc.record({ type: fc.constantFrom('remove' as const, 'mute' as const, 'unmute' as const), userId }) },
   { weight: 3, arbitrary: fc.record({ type: fc.constantFrom('accept' as const, 'accept' as const, 'decline' as const), seatIndex: optional }) },
-  { weight: 1, arbitrary: fc.record({ type: fc.constant('selfMute' as const), muted: fc.boolean() }) }
+  { weight: 1, arbitrary: fc.record({ type: fc.constant('selfMute' as const), muted: fc.boolean() }) },
+  { weight: 3, arbitrary: fc.constant({ type: 'request' as const }) },
+  { weight: 2, arbitrary: fc.record({ type: fc.constant('cancel' as const), userId: fc.option(userId, { nil: undefined }) }) }
 )
 const byServer: fc.Arbitrary<Command> = fc.oneof(
   fc.record({ type: fc.constant('gone' as const), userId, reason: fc.constantFrom('left' as const, 'removed' as const) }),
@@ -65,6 +67,11 @@ function check (state: SeatState): void {
   if (indexes.some((index, i) => index < (indexes[i - 1] ?? -1))) fail('seats are not in order')
   if (state.invites.some(({ seatIndex }) => indexes.includes(seatIndex))) fail('there is an invite to a taken seat')
   if (new Set(state.invites.map(({ seatIndex }) => seatIndex)).size !== state.invites.length) fail('a seat has two invites')
+  const asking = requestsOf(state).map(({ userId }) => String(userId))
+  if (new Set(asking).size !== asking.length) fail('somebody asks for a seat twice')
+  if (asking.some((key) => holders.includes(key))) fail('somebody on a seat asks for one')
+  if (asking.length > mostRequests) fail('too many ask for a seat')
+  if (requestsOf(state).some(({ requestedAt }, i, all) => requestedAt < (all[i - 1]?.requestedAt ?? 0))) fail('requests are not in the order asked')
   if (new Set(state.seats.map(({ sitting }) => sitting)).size !== state.seats.length) fail('two sittings are one')
 }
 
@@ -73,11 +80,23 @@ function mayCommand ({ command, actor }: Step, state: SeatState): boolean {
   if (!actor || actor.role === 'owner') return true
   const owners = (userId: string | number | undefined) => String(userId) === '1'
   switch (command.type) {
-    case 'take': case 'leave': case 'accept': case 'decline': case 'selfMute': return true
+    case 'take': case 'leave': case 'accept': case 'decline': case 'selfMute': case 'request': return true
+    case 'cancel': return actor.role === 'admin' || String(command.userId ?? actor.userId) === String(actor.userId)
     case 'assign': return false
     case 'remove': return actor.role === 'admin' && !owners(command.userId)
     case 'lock': return actor.role === 'admin' && !owners(state.seats.find(({ seatIndex }) => seatIndex === command.seatIndex)?.userId)
     default: return actor.role === 'admin'
+  }
+}
+
+/** Whether a command may end the request of a user, by the words of the contract; of those that do whether they may is looked at elsewhere. */
+function mayEnd ({ command, actor }: Step, key: string, awayUntil: number, now: number): boolean {
+  switch (command.type) {
+    case 'take': case 'accept': case 'decline': return String(actor?.userId) === key
+    case 'cancel': return String(command.userId ?? actor?.userId) === key
+    case 'assign': case 'gone': return String(command.userId) === key
+    case 'tick': return awayUntil <= now && command.present.get(key) === false
+    default: return false
   }
 }
 
@@ -114,12 +133,19 @@ function advance (state: SeatState, step: Step, now: number): SeatState {
   if (decision.state !== undefined && wakeAt !== nextEnd(next)) throw new Error('it is not looked at in time')
   if (command.type === 'tick') {
     if (next.invites.some(({ expiresAt }) => expiresAt <= now)) throw new Error('an invite outlives its time')
-    for (const { userId, awayUntil = Infinity } of state.seats) {
-      const present = command.present.get(String(userId))
-      const seat = next.seats.find((seat) => String(seat.userId) === String(userId))
-      if ((seat === undefined) !== (awayUntil <= now && present === false)) throw new Error(`${userId} ${seat ? 'stays' : 'goes'}`)
-      if (present === true && (seat?.awayUntil ?? Infinity) <= now) throw new Error(`${userId} is waited for on`)
+    for (const held of ['seats', 'requests'] as const) {
+      for (const { userId, awayUntil = Infinity } of state[held] ?? []) {
+        const present = command.present.get(String(userId))
+        const after = next[held]?.find((one) => String(one.userId) === String(userId))
+        if ((after === undefined) !== (awayUntil <= now && present === false)) throw new Error(`${userId} ${after ? 'stays' : 'goes'}`)
+        if (present === true && (after?.awayUntil ?? Infinity) <= now) throw new Error(`${userId} is waited for on`)
+      }
     }
+  }
+  for (const { userId, requestedAt, awayUntil = Infinity } of requestsOf(state)) {
+    const after = requestsOf(next).find((request) => String(request.userId) === String(userId))
+    if (after && after.requestedAt !== requestedAt) throw new Error(`${command.type} puts ${userId} to another place`)
+    if (!after && !mayEnd(step, String(userId), awayUntil, now)) throw new Error(`${command.type} ends the request of ${userId}`)
   }
   // Silence ends by those who may end it alone.
   for (const key of state.muted) {
@@ -136,13 +162,14 @@ function sameView (view: View, state: SeatState, what: string): void {
   if (got !== wanted) throw new Error(`${what} lead to ${got} instead of ${wanted}`)
 }
 
-/** Meets every refusal there is: by chance alone a run may miss one. */
+/** Meets every refusal there is: by chance alone a run may miss one, and no chance brings so many who ask for a seat. */
+const asMany = Array.from({ length: mostRequests + 1 }, (_, i): [Command, number] => [{ type: 'request' }, 100 + i])
 const refusals: Step[] = ([
   [{ type: 'leave' }, 5], [{ type: 'take', seatIndex: most }, 5], [{ type: 'lock', seatIndex: 0 }, 5],
   [{ type: 'lock', seatIndex: 0 }, 1], [{ type: 'lock', seatIndex: 0 }, 1], [{ type: 'take', seatIndex: 0 }, 5],
   [{ type: 'unlock', seatIndex: 1 }, 1], [{ type: 'take', seatIndex: 1 }, 5], [{ type: 'take', seatIndex: 1 }, 6],
   [{ type: 'invite', userId: 1, seatIndex: 2 }, 1], [{ type: 'invite', userId: 6, seatIndex: 2 }, 1], [{ type: 'invite', userId: 7, seatIndex: 2 }, 1],
-  [{ type: 'accept' }, 7]
+  [{ type: 'accept' }, 7], [{ type: 'take', seatIndex: 3 }, 8], [{ type: 'request' }, 8], [{ type: 'cancel' }, 8], ...asMany
 ] satisfies [Command, number][]).map(([command, userId]) => ({ command, later: 0, actor: { userId, role: roleOf(userId), ownerId: 1 } }))
 
 t.test('whatever is commanded, by whomever', async (t) => {
@@ -167,8 +194,8 @@ t.test('whatever is commanded, by whomever', async (t) => {
     }
   }), { ...tries(300), examples: [[refusals]] })
   t.same([...codes].sort(), [
-    'CANNOT_TARGET_SELF', 'FORBIDDEN', 'INVITE_NOT_FOUND', 'INVITE_PENDING', 'NOT_SEATED',
-    'SEAT_ALREADY_LOCKED', 'SEAT_INVALID', 'SEAT_LOCKED', 'SEAT_NOT_LOCKED', 'SEAT_TAKEN'
+    'ALREADY_SEATED', 'CANNOT_TARGET_SELF', 'FORBIDDEN', 'INVITE_NOT_FOUND', 'INVITE_PENDING', 'NOT_SEATED',
+    'SEAT_ALREADY_LOCKED', 'SEAT_INVALID', 'SEAT_LOCKED', 'SEAT_NOT_LOCKED', 'SEAT_REQUESTS_FULL', 'SEAT_REQUEST_NOT_FOUND', 'SEAT_TAKEN'
   ], 'every refusal has been met')
 })
 
@@ -296,6 +323,79 @@ t.test('a seat waits for its user, and no longer', async (t) => {
   t.same([back.events, nextEnd(back.state), back.state.seats.length], [[], undefined, 1])
   t.equal(nextEnd(after(...away, [{ type: 'away', userIds: [5], until: 3000 }]).state), 3000, 'who breaks off again is waited for again')
   t.match(after([{ type: 'assign', userId: 5, seatIndex: 1 }, owner, 100]).state.seats, [{ awayUntil: 100 + assignedMs }], 'whom the owner puts on a seat must be there')
+})
+
+const ask: Command = { type: 'request' }
+const cancel = (userId?: number | string): Command => ({ type: 'cancel', userId })
+/** Who asks for a seat after several commands. */
+const asking = (...moves: readonly [Move, ...Move[]]) => requestsOf(after(...moves).state).map(({ userId }) => userId)
+
+t.test('who has no seat asks for one, in the order of asking', async (t) => {
+  const two: [Move, Move] = [[ask, member(6), 1000], [ask, member('5'), 2000]]
+  t.same(after(...two).state.requests, [{ userId: 6, requestedAt: 1000 }, { userId: '5', requestedAt: 2000 }])
+  t.same(after(...two).events, [], 'not everybody is told')
+  const again = after(...two, [ask, member('6'), 3000])
+  t.same([again.changed, again.state.requests?.[0]], [false, { userId: 6, requestedAt: 1000 }], 'asking twice keeps the place')
+  t.equal(refusal([take(0), member(5)], [ask, member('5')]), 'ALREADY_SEATED')
+  t.same(asking([take(0), member(5)], [{ type: 'leave' }, member(5)], [ask, member(5)]), [5])
+  t.same(asking([ask, owner], [ask, admin]), [1, 2], 'owner and admins, too')
+})
+
+t.test('two hundred may ask', async (t) => {
+  const [first = [ask, member(99)], ...others] = Array.from({ length: 200 }, (_, i): Move => [ask, member(100 + i)])
+  t.equal(refusal(first, ...others), 'none')
+  t.equal(refusal(first, ...others, [ask, member(300)]), 'SEAT_REQUESTS_FULL')
+  t.equal(refusal(first, ...others, [ask, member(150)]), 'none', 'who has asked may ask again')
+  t.equal(refusal(first, ...others, [cancel(), member(150)], [ask, member(300)]), 'none')
+})
+
+t.test('a hand is lowered by its user, the owner and admins', async (t) => {
+  const up: Move = [ask, member(5), 0]
+  for (const move of [[cancel(), member(5)], [cancel('5'), member(5)], [cancel(5), member('5')], [cancel('5'), admin], [cancel(5), owner]] as Move[]) t.same(asking(up, move), [])
+  t.equal(refusal(up, [cancel(5), member(6)]), 'FORBIDDEN')
+  t.equal(refusal([cancel(5), member(6)]), 'FORBIDDEN', 'nor is told whether there is one')
+  for (const who of [member(6), admin, owner]) t.equal(refusal(up, [cancel(), who]), 'SEAT_REQUEST_NOT_FOUND')
+  t.equal(refusal(up, [cancel(6), owner]), 'SEAT_REQUEST_NOT_FOUND')
+  t.equal(refusal(up, [cancel(), member(5)], [cancel(), member(5)]), 'SEAT_REQUEST_NOT_FOUND')
+})
+
+t.test('a request ends with a seat, and with what else makes it pointless', async (t) => {
+  const both: [Move, Move] = [[ask, member(5)], [ask, member(6)]]
+  t.same(asking(...both, [take(0), member('5')]), [6])
+  t.same(asking(...both, [{ type: 'assign', userId: '5', seatIndex: 0 }, owner]), [6])
+  t.same(asking(...both, [invite(5, 0), admin]), [5, 6], 'an invite is no seat')
+  t.same(asking(...both, [invite(5, 0), admin], [{ type: 'accept' }, member(5)]), [6])
+  t.same(asking(...both, [invite(5, 0), admin], [{ type: 'decline' }, member('5')]), [6])
+  t.same(asking(...both, [invite(5, 0), admin], [{ type: 'tick', present: new Map() }, undefined, inviteMs]), [5, 6], 'nor is one that is over')
+  t.equal(refusal(...both, [invite(5, 0), admin], [{ type: 'decline' }, member(5), inviteMs]), 'INVITE_NOT_FOUND')
+  for (const reason of ['left', 'removed'] as const) t.same(asking(...both, [{ type: 'gone', userId: '5', reason }]), [6])
+  t.same(asking(...both, [take(0), member(7)], [{ type: 'remove', userId: 7 }, owner], [{ type: 'resize', seatCount: 1 }]), [5, 6])
+})
+
+t.test('a request waits for its user, and no longer', async (t) => {
+  const away: [Move, Move, Move] = [[ask, member(5), 10], [ask, member(6), 20], [{ type: 'away', userIds: ['5'], until: 1000 }]]
+  const tick = (now: number, ...present: [string, boolean][]): Move => [{ type: 'tick', present: new Map(present) }, undefined, now]
+  t.same(after(...away).state.requests, [{ userId: 5, requestedAt: 10, awayUntil: 1000 }, { userId: 6, requestedAt: 20 }])
+  t.equal(nextEnd(after(...away).state), 1000)
+  t.equal(after(...away, tick(999, ['5', false])).changed, false)
+  t.equal(after(...away, tick(1000)).changed, false, 'not without a look whether they are there')
+  t.same(asking(...away, tick(1000, ['5', false])), [6])
+  const back = after(...away, tick(1000, ['5', true])).state
+  t.same([back.requests, nextEnd(back)], [[{ userId: 5, requestedAt: 10 }, { userId: 6, requestedAt: 20 }], undefined])
+})
+
+t.test('a document from before there were requests is read as one without', async (t) => {
+  const { requests, ...old } = noSeats(4)
+  t.same(requests, [])
+  t.same(requestsOf(old), [])
+  t.equal(nextEnd(old), undefined)
+  const decision = decide(old, ask, member(5), 7)
+  t.same(decision.state?.requests, [{ userId: 5, requestedAt: 7 }])
+  for (const command of [cancel(), { type: 'accept' }] satisfies Command[]) t.throws(() => decide(old, command, member(5), 0), { code: /_NOT_FOUND$/ })
+  for (const command of [{ type: 'gone', userId: 5, reason: 'left' }, { type: 'away', userIds: [5], until: 1 }, { type: 'tick', present: new Map() }] satisfies Command[]) {
+    t.equal(decide(old, command, undefined, 0).state, undefined, command.type)
+  }
+  t.match(decide(old, take(0), member(5), 0).state?.seats, [{ userId: 5 }])
 })
 
 t.test('fewer seats', async (t) => {

@@ -15,7 +15,9 @@ const valid: Record<string, object> = {
   'seat:unmute': { userId: 3 },
   'seat:invite': { userId: 3, ...index },
   'seat:invite:accept': {},
-  'seat:invite:decline': {}
+  'seat:invite:decline': {},
+  'seat:request': {},
+  'seat:request:cancel': {}
 }
 
 onEveryStore(t, 'every request needs a room, and takes the one the socket is in', async (t, env) => {
@@ -53,9 +55,11 @@ onEveryStore(t, 'users that are not there, and ids in both forms', async (t, env
     t.equal(await owner.fails('seat:assign', { userId, seatIndex: 0 }), 'NOT_IN_ROOM', `assign ${userId}`)
     t.equal(await owner.fails('seat:invite', { userId, seatIndex: 0 }), 'NOT_IN_ROOM', `invite ${userId}`)
     for (const type of ['seat:remove', 'seat:mute', 'seat:unmute']) t.equal(await owner.fails(type, { userId }), 'NOT_SEATED', `${type} ${userId}`)
+    t.equal(await owner.fails('seat:request:cancel', { userId }), 'SEAT_REQUEST_NOT_FOUND', `cancel ${userId}`)
   }
   for (const userId of [undefined, null, {}, [3], true, '', 'x'.repeat(129)]) {
     for (const type of ['seat:assign', 'seat:invite', 'seat:remove', 'seat:mute', 'seat:unmute']) t.equal(await owner.fails(type, { userId, seatIndex: 0 }), 'VALIDATION_FAILED', `${type} ${JSON.stringify(userId)}`)
+    if (userId !== undefined) t.equal(await owner.fails('seat:request:cancel', { userId }), 'VALIDATION_FAILED', `cancel ${JSON.stringify(userId)}`)
   }
   // A number stays a number and a text a text, whatever the request had.
   await owner.ok('seat:assign', { userId: '3', seatIndex: 0 })
@@ -91,6 +95,11 @@ onEveryStore(t, 'what is wrong is said in words', async (t, env) => {
     [owner, 'seat:invite', { userId: 3, seatIndex: 2 }, 'INVITE_PENDING', /seat 2/],
     [member, 'seat:invite:accept', {}, 'INVITE_NOT_FOUND', /^You have no invite$/],
     [other, 'seat:invite:decline', { seatIndex: 3 }, 'INVITE_NOT_FOUND', /seat 3/],
+    [member, 'seat:request', {}, 'ALREADY_SEATED', /^You are on a seat$/],
+    [other, 'seat:request:cancel', {}, 'SEAT_REQUEST_NOT_FOUND', /^You have not asked/],
+    [other, 'seat:request:cancel', { userId: 4 }, 'SEAT_REQUEST_NOT_FOUND', /^You have not asked/],
+    [owner, 'seat:request:cancel', { userId: 4 }, 'SEAT_REQUEST_NOT_FOUND', /^The user 4 has not asked/],
+    [other, 'seat:request:cancel', { userId: 3 }, 'FORBIDDEN', /owner and admins/],
     [member, 'seat:lock', { seatIndex: 0 }, 'FORBIDDEN', /owner and admins/]
   ]
   for (const [client, type, data, code, message] of refused) t.match((await client.request(type, data)).error, { code, message }, type)

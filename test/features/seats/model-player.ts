@@ -6,7 +6,7 @@ import { until } from '../../support/retry.ts'
 import type { Node } from './model-nodes.ts'
 import { pick, randomFrom } from './model-requests.ts'
 import type { Random } from './model-requests.ts'
-import { objection } from './model-rules.ts'
+import { objection, requestsFor } from './model-rules.ts'
 import type { Outcome, Request } from './model-rules.ts'
 import { count } from './model-world.ts'
 import type { World } from './model-world.ts'
@@ -80,12 +80,20 @@ export function createPlayer (world: World, id: UserId, seed: number): Player {
       mayLoseSeat = { before: reply.seats.some(({ userId }) => String(userId) === key), since: false }
       const wrong = impossibleReply(reply)
       if (wrong !== '') problem(`the reply to the join says ${wrong}`)
+      hearsOfOthers()
     }
     const { type = '', data } = message
     if (!type.startsWith('seat:')) return
     count(world, 'events')
     if (type !== 'seat:invite:received') follow(message)
+    // It is told to some of what others have done, who hear of that as well, and foretold where one asks after the other.
+    if (type === 'seat:requests') return
     journal.told(message, world.ownerOf(String(data.roomId)))
+  }
+
+  function hearsOfOthers (): void {
+    const { roomId, view: { requests } } = room as NonNullable<typeof room>
+    if (requestsFor(requests, key, world.roleOf(roomId, key)).length < requests.length) problem(`hears of the requests of ${requests.join()}`)
   }
 
   function follow (event: Event): void {
@@ -96,6 +104,7 @@ export function createPlayer (world: World, id: UserId, seed: number): Player {
     }
     const wrong = apply(room.view, event) || impossible(room.view)
     if (wrong !== '') problem(`${JSON.stringify(event)}: ${wrong}`)
+    hearsOfOthers()
     if (String(data.userId) !== key) return
     if (type === 'seat:updated') mayLoseSeat.before = false
     if (type === 'seat:cleared' && data.reason === 'left' && !mayLoseSeat.before && !mayLoseSeat.since) problem('lost the seat by what they did before they had it')

@@ -22,7 +22,7 @@ export const pick = <T>(random: Random, items: readonly T[]): T => items[Math.fl
 
 /** How often somebody asks for what: whoever has the rights uses them, all others try now and then. */
 const weights: Record<'ordinary' | 'privileged', Readonly<Record<string, number>>> = {
-  ordinary: { 'seat:take': 12, 'seat:leave': 2, 'seat:invite:accept': 6, 'seat:invite:decline': 2 },
+  ordinary: { 'seat:take': 12, 'seat:leave': 2, 'seat:invite:accept': 6, 'seat:invite:decline': 2, 'seat:request': 4, 'seat:request:cancel': 2 },
   privileged: {
     'seat:take': 2,
     'seat:leave': 0.5,
@@ -32,7 +32,8 @@ const weights: Record<'ordinary' | 'privileged', Readonly<Record<string, number>
     'seat:unlock': 4,
     'seat:mute': 3,
     'seat:unmute': 3,
-    'seat:invite': 6
+    'seat:invite': 6,
+    'seat:request:cancel': 2
   }
 }
 const otherwise = 0.7
@@ -77,9 +78,9 @@ export function randomRequest (random: Random, { key, role, view, roomId, roomId
     else if (likely.length > 0 && dice < 0.6) data.seatIndex = pick(random, likely)
     else data.seatIndex = Math.floor(random() * (view.seatCount + 0.5))
   }
-  if (rule?.userId !== undefined) {
+  if (rule?.userId === 'needed' || (rule?.userId === 'optional' && random() < (role === 'member' ? 0.3 : 0.8))) {
     const seated = [...view.seats.values()].map(({ userId }) => String(userId))
-    const likely = rule.seatIndex === undefined ? seated : mates
+    const likely = rule.userId === 'optional' ? view.requests : rule.seatIndex === undefined ? seated : mates
     const dice = random()
     const target = dice < 0.03 ? key : dice < 0.05 ? 'nobody' : likely.length > 0 && dice < 0.85 ? pick(random, likely) : pick(random, people)
     // Both forms of an id are the same user.

@@ -24,7 +24,7 @@ interface Rule {
   /** What it may be refused with, besides FORBIDDEN to all others and what every request may be refused with. */
   refusals: readonly string[]
   seatIndex?: 'needed' | 'optional'
-  userId?: 'needed'
+  userId?: 'needed' | 'optional'
 }
 
 const everybody: readonly Role[] = ['owner', 'admin', 'member']
@@ -41,7 +41,10 @@ export const rules: Readonly<Record<string, Rule>> = {
   'seat:unmute': { who: admins, refusals: ['CANNOT_TARGET_SELF', 'NOT_SEATED'], userId: 'needed' },
   'seat:invite': { who: admins, refusals: ['NOT_IN_ROOM', 'CANNOT_TARGET_SELF', 'SEAT_INVALID', 'SEAT_TAKEN', 'INVITE_PENDING'], seatIndex: 'needed', userId: 'needed' },
   'seat:invite:accept': { who: everybody, refusals: ['INVITE_NOT_FOUND'], seatIndex: 'optional' },
-  'seat:invite:decline': { who: everybody, refusals: ['INVITE_NOT_FOUND'], seatIndex: 'optional' }
+  'seat:invite:decline': { who: everybody, refusals: ['INVITE_NOT_FOUND'], seatIndex: 'optional' },
+  // There are never so many users that it could be full.
+  'seat:request': { who: everybody, refusals: ['ALREADY_SEATED'] },
+  'seat:request:cancel': { who: everybody, refusals: ['FORBIDDEN', 'SEAT_REQUEST_NOT_FOUND'], userId: 'optional' }
 }
 
 export const ruleOf = (type: string): Rule => rules[type] as Rule
@@ -56,7 +59,7 @@ const isUser = (value: unknown) => typeof value === 'number' || (typeof value ==
 function isValid ({ type, data: { seatIndex, userId } }: Request): boolean {
   const rule = ruleOf(type)
   if (rule.seatIndex !== undefined && !isIndex(seatIndex) && !(rule.seatIndex === 'optional' && seatIndex === undefined)) return false
-  return rule.userId === undefined || isUser(userId)
+  return rule.userId === undefined || isUser(userId) || (rule.userId === 'optional' && userId === undefined)
 }
 
 /** What is asked does not depend on the room's state for this to be refused. @returns the code; empty when it does */
@@ -90,19 +93,21 @@ export function objection (request: Request, { code, data }: Outcome, { by, role
   const may = mayAsk(role, type)
   const target = targetOf(request)
   const ofOwner = type === 'seat:remove' && target === ownerKey && role !== 'owner'
+  const ofOther = type === 'seat:request:cancel' && target !== '' && target !== by && role === 'member'
   const self = target === by && refusals.includes('CANNOT_TARGET_SELF')
   // Whether an admin has silenced the owner is not known here.
   const must = self && !mayFreeSelf(role, type)
   if (code === 'ok') {
-    if (!may || ofOwner) return `a ${role} may not`
+    if (!may || ofOwner || ofOther) return `a ${role} may not`
     if (must) return 'done to oneself'
     if (ruleOf(type).seatIndex !== undefined && data?.seatIndex !== (seatIndex ?? data?.seatIndex)) return 'the reply names another seat'
-    if (ruleOf(type).seatIndex === undefined && ruleOf(type).userId !== undefined && String(data?.userId) !== target) return 'the reply names somebody else'
+    if (ruleOf(type).seatIndex === undefined && ruleOf(type).userId === 'needed' && String(data?.userId) !== target) return 'the reply names somebody else'
     return ''
   }
   if (code === 'NOT_IN_ROOM') return refusals.includes(code) && !targetThere ? '' : 'everybody was there'
   if (!may) return code === 'FORBIDDEN' ? '' : `must be FORBIDDEN to a ${role}`
   if (!refusals.includes(code)) return 'the contract does not have it'
+  if (ofOther) return code === 'FORBIDDEN' ? '' : 'must be FORBIDDEN to a member'
   if (code === 'FORBIDDEN') return ofOwner || (type === 'seat:lock' && role === 'admin') ? '' : `a ${role} may`
   if (code === 'CANNOT_TARGET_SELF') return self ? '' : 'done to somebody else'
   return must ? 'done to oneself' : ''
@@ -119,11 +124,23 @@ export interface Table {
   muted: Set<string>
   /** The newest last. */
   invites: { seatIndex: number, user: string }[]
+  /** In the order asked. */
+  requests: string[]
   members: Set<string>
 }
 
 export const newTable = (roomId: string, ownerKey: string, seatCount: number): Table =>
-  ({ roomId, ownerKey, seatCount, holders: new Map(), locked: new Set(), muted: new Set(), invites: [], members: new Set() })
+  ({ roomId, ownerKey, seatCount, holders: new Map(), locked: new Set(), muted: new Set(), invites: [], requests: [], members: new Set() })
+
+/** Of whose requests somebody may hear. */
+export const requestsFor = (requests: readonly string[], user: string, role: Role): readonly string[] =>
+  role === 'member' ? requests.filter((other) => other === user) : requests
+
+function lower (table: Table, user: string): boolean {
+  const asked = table.requests.includes(user)
+  table.requests = table.requests.filter((other) => other !== user)
+  return asked
+}
 
 const seatHeld = ({ holders }: Table, user: string): number | undefined => [...holders].find(([, holder]) => holder === user)?.[0]
 
@@ -131,12 +148,14 @@ function sit (table: Table, user: string, seatIndex: number): void {
   const older = seatHeld(table, user)
   if (older !== undefined) table.holders.delete(older)
   table.holders.set(seatIndex, user)
+  lower(table, user)
   table.invites = table.invites.filter((invite) => invite.seatIndex !== seatIndex)
 }
 
 /** A user is out of the room, of their own will. */
 export function depart (table: Table, user: string): void {
   table.members.delete(user)
+  lower(table, user)
   const seat = seatHeld(table, user)
   if (seat !== undefined) table.holders.delete(seat)
   table.invites = table.invites.filter((invite) => invite.user !== user)
@@ -151,11 +170,12 @@ export function resize (table: Table, seatCount: number): void {
 }
 
 /** A room as somebody sees it who was told all of it. */
-export const tableView = ({ seatCount, holders, locked, muted, invites }: Table): View => viewFrom({
+export const tableView = ({ seatCount, holders, locked, muted, invites, requests }: Table): View => viewFrom({
   seatCount,
   seats: [...holders].map(([seatIndex, userId]) => ({ seatIndex, userId, isMuted: muted.has(userId) })),
   lockedSeats: [...locked],
-  invites: invites.map(({ seatIndex, user }) => ({ seatIndex, userId: user }))
+  invites: invites.map(({ seatIndex, user }) => ({ seatIndex, userId: user })),
+  requests: requests.map((userId) => ({ userId }))
 })
 
 /**
@@ -217,9 +237,16 @@ export function judge (table: Table | undefined, by: string, role: Role, request
         locked.delete(invite.seatIndex)
         muted.delete(by)
         sit(table, by, invite.seatIndex)
-      }
+      } else lower(table, by)
       return { code: 'ok', data: { seatIndex: invite.seatIndex } }
     }
+    case 'seat:request':
+      if (seatHeld(table, by) !== undefined) return { code: 'ALREADY_SEATED' }
+      if (!table.requests.includes(by)) table.requests.push(by)
+      return { code: 'ok', data: {} }
+    case 'seat:request:cancel':
+      if (target !== '' && target !== by && role === 'member') return { code: 'FORBIDDEN' }
+      return lower(table, target === '' ? by : target) ? { code: 'ok', data: {} } : { code: 'SEAT_REQUEST_NOT_FOUND' }
     default: {
       if (type === 'seat:remove' && role !== 'owner' && target === table.ownerKey) return { code: 'FORBIDDEN' }
       const seat = seatHeld(table, target)

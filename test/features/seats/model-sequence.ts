@@ -3,7 +3,7 @@ import { pick, randomRequest } from './model-requests.ts'
 import type { Random } from './model-requests.ts'
 import { depart, judge, newTable, resize, tableView } from './model-rules.ts'
 import type { Table } from './model-rules.ts'
-import { adminSeats, asked, asker, count, everyone, idsOf, membersOf, open, patienceMs, patch } from './model-world.ts'
+import { adminSeats, asked, asker, count, everyone, idsOf, membersOf, open, patienceMs, patch, wrongRequests } from './model-world.ts'
 import type { World } from './model-world.ts'
 import { plain, viewFrom } from './view.ts'
 
@@ -23,6 +23,8 @@ export async function oneAfterTheOther (world: World, random: Random, first: num
     const seen = [...membersOf(world, roomId).map(({ room }) => room()?.view), ...page]
     const other = seen.map((view) => view && JSON.stringify(plain(view))).find((text) => text !== wanted)
     if (other !== undefined) throw new Error(`${roomId} is to be ${wanted} and is ${other}`)
+    const wrong = wrongRequests(world, roomId, tableOf(roomId).requests, page)
+    if (wrong !== '') throw new Error(wrong)
   }, patienceMs)
 
   const end = Date.now() + chapterMs

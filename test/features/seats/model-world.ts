@@ -12,9 +12,10 @@ import { impossibleReply } from './model-player.ts'
 import type { Player } from './model-player.ts'
 import { pick } from './model-requests.ts'
 import type { Asker, Random } from './model-requests.ts'
+import { requestsFor } from './model-rules.ts'
 import type { Role } from './model-rules.ts'
 import { viewFrom } from './view.ts'
-import type { SeatsReply } from './view.ts'
+import type { SeatsReply, View } from './view.ts'
 
 // What all users of the model share: servers, rooms, and what is known of them.
 
@@ -99,6 +100,16 @@ export const asked = ({ counts }: World): number => counts.get('commands') ?? 0
 export async function open (world: World, random: Random, roomIds: readonly string[], seatCounts: readonly number[]): Promise<void> {
   await Promise.all(roomIds.map((roomId, i) => world.players.get(world.ownerOf(roomId))?.enter(roomId, seatCounts[i])))
   await Promise.all(everyone(world).slice(roomIds.length).map((player) => player.enter(pick(random, roomIds))))
+}
+
+/** Who of a room does not see the requests that they may hear of, and no others. @returns empty when all do */
+export function wrongRequests (world: World, roomId: string, requests: readonly string[], pages: readonly View[]): string {
+  const seen = [
+    ...membersOf(world, roomId).map(({ key, room }) => ({ who: key, sees: room()?.view.requests ?? [], wanted: requestsFor(requests, key, world.roleOf(roomId, key)) })),
+    ...pages.map((page) => ({ who: 'the admin', sees: page.requests, wanted: requests }))
+  ]
+  const wrong = seen.find(({ sees, wanted }) => sees.join() !== wanted.join())
+  return wrong ? `Of requests in ${roomId} ${wrong.who} sees ${wrong.sees.join()} instead of ${wrong.wanted.join()}` : ''
 }
 
 /** The seats as an admin sees them, at most a moment ago. */

@@ -5,10 +5,10 @@ import type { Player } from './model-player.ts'
 import { pick, randomFrom, randomRequest } from './model-requests.ts'
 import type { Random } from './model-requests.ts'
 import { oneAfterTheOther } from './model-sequence.ts'
-import { adminSeats, asked, asker, buildWorld, count, everyone, graceMs, idsOf, membersOf, open, patch, patienceMs, rooms } from './model-world.ts'
+import { adminSeats, asked, asker, buildWorld, count, everyone, graceMs, idsOf, membersOf, open, patch, patienceMs, rooms, wrongRequests } from './model-world.ts'
 import type { World, WorldOptions } from './model-world.ts'
 import { plain, viewFrom } from './view.ts'
-import type { SeatsReply } from './view.ts'
+import type { SeatsReply, View } from './view.ts'
 
 // Thirty users in three rooms who ask for whatever comes to mind, all at once,
 // and whose connections break, while servers are killed: seats by model, over the wire.
@@ -127,17 +127,19 @@ async function settle (world: World, random: Random, when: string): Promise<void
   for (const roomId of roomIds) {
     await visitor.enter(roomId)
     const members = [...membersOf(world, roomId), visitor]
-    const text = (reply: SeatsReply) => JSON.stringify(plain(viewFrom(reply)))
+    const text = (view: View) => JSON.stringify(plain(view))
     const same = await until(async () => {
       const views = members.map((player) => JSON.stringify(plain(player.room()?.view ?? viewFrom({ seatCount: 0, seats: [], lockedSeats: [] }))))
       if (new Set(views).size > 1) throw new Error(`Users see ${roomId} in several ways: ${views.join('\n')}`)
-      const pages = await Promise.all(nodes.map(async ({ page }) => text((await page<SeatsReply>(`/admin/rooms/${roomId}/seats`)).body)))
+      const pages = await Promise.all(nodes.map(async ({ page }) => viewFrom((await page<SeatsReply>(`/admin/rooms/${roomId}/seats`)).body)))
       const { body: { participants } } = await pick(random, nodes).page<{ participants: { userId: unknown }[] }>(`/admin/rooms/${roomId}`)
       const inside = participants.map(({ userId }) => String(userId)).sort().join()
       const wanted = members.map(({ key }) => key).sort().join()
       if (inside !== wanted) throw new Error(`In ${roomId} are ${inside} instead of ${wanted}`)
-      const all = new Set([...views, ...pages])
+      const all = new Set([...views, ...pages.map(text)])
       if (all.size > 1) throw new Error(`${roomId} has several views: ${[...all].join('\n')}`)
+      const wrong = wrongRequests(world, roomId, pages[0]?.requests ?? [], pages)
+      if (wrong !== '') throw new Error(wrong)
       return views.length + pages.length
     }, patienceMs)
     t.equal(same, members.length + nodes.length, `${when} room ${roomId} is the same for ${members.length} users and ${nodes.length} admins`)

@@ -1,4 +1,5 @@
 import type { Test } from 'tap'
+import { requestsOf } from '../../../features/seats/state.ts'
 import type { SeatState } from '../../../features/seats/state.ts'
 import { build, tokenFor } from '../../support/build.ts'
 import type { TestServer } from '../../support/build.ts'
@@ -40,9 +41,10 @@ export async function consume (client: TestClient, producerId: string): Promise<
 /** Seats as the admin's page has them. */
 export async function seatsOf (server: TestServer, roomId = 'r1') {
   const { body } = await server.admin('GET', `/admin/rooms/${roomId}/seats`)
-  return body as unknown as Omit<SeatState, 'locked' | 'muted' | 'sittings' | 'seats'> & {
+  return body as unknown as Omit<SeatState, 'locked' | 'muted' | 'sittings' | 'seats' | 'requests'> & {
     seats: { seatIndex: number, userId: unknown, isMuted: boolean, selfMuted: boolean, awayUntil: number | null }[]
     lockedSeats: number[]
+    requests: { userId: unknown, requestedAt: number, awayUntil: number | null }[]
   }
 }
 
@@ -51,9 +53,11 @@ export async function hurry (server: TestServer, ms: number, roomId = 'r1'): Pro
   const end = Date.now() + ms
   await server.app.rooms.documents.change<SeatState, undefined>(roomId, 'seats', (state) => {
     if (!state) throw new Error('nobody has done anything about seats')
-    const seats = state.seats.map((seat) => seat.awayUntil === undefined ? seat : { ...seat, awayUntil: end })
+    const sooner = <T extends { awayUntil?: number }>(held: T): T => held.awayUntil === undefined ? held : { ...held, awayUntil: end }
+    const seats = state.seats.map(sooner)
+    const requests = requestsOf(state).map(sooner)
     const invites = state.invites.map((invite) => ({ ...invite, expiresAt: end }))
-    return { state: { ...state, seats, invites }, wakeAt: end, result: undefined }
+    return { state: { ...state, seats, requests, invites }, wakeAt: end, result: undefined }
   })
 }
 

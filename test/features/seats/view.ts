@@ -11,7 +11,11 @@ export interface View {
   locked: Set<number>
   /** By index. */
   invites: Map<number, UserId>
+  /** Keys of those who ask for a seat, in order, as far as whoever looks may hear of them. */
+  requests: readonly string[]
 }
+
+type Requests = readonly { userId: UserId }[]
 
 /** What the reply to a join, or the admin's page, says of seats. */
 export interface SeatsReply {
@@ -20,9 +24,13 @@ export interface SeatsReply {
   lockedSeats: readonly number[]
   pendingInvites?: readonly { seatIndex: number, invitedUserId: UserId }[]
   invites?: readonly { seatIndex: number, userId: UserId }[]
+  seatRequests?: Requests
+  requests?: Requests
 }
 
-export function viewFrom ({ seatCount, seats, lockedSeats, pendingInvites, invites }: SeatsReply): View {
+const keysOf = (requests: Requests) => requests.map(({ userId }) => String(userId))
+
+export function viewFrom ({ seatCount, seats, lockedSeats, pendingInvites, invites, seatRequests, requests }: SeatsReply): View {
   return {
     seatCount,
     seats: new Map(seats.map(({ seatIndex, userId, isMuted, selfMuted = false }) => [seatIndex, { userId, isMuted, selfMuted }])),
@@ -30,7 +38,8 @@ export function viewFrom ({ seatCount, seats, lockedSeats, pendingInvites, invit
     invites: new Map([
       ...(pendingInvites ?? []).map(({ seatIndex, invitedUserId }) => [seatIndex, invitedUserId] as const),
       ...(invites ?? []).map(({ seatIndex, userId }) => [seatIndex, userId] as const)
-    ])
+    ]),
+    requests: keysOf(seatRequests ?? requests ?? [])
   }
 }
 
@@ -40,8 +49,8 @@ export function viewFrom ({ seatCount, seats, lockedSeats, pendingInvites, invit
  * @returns what is wrong with that; empty when it fits
  */
 export function apply (view: View, { type, data }: { type: string, data: object }): string {
-  const { seatIndex = -1, userId = '', isMuted = false, selfMuted = false, isLocked, isPending, invitedUserId = '', seatCount = 0 } = data as Partial<{
-    seatIndex: number, userId: UserId, isMuted: boolean, selfMuted: boolean, isLocked: boolean, isPending: boolean, invitedUserId: UserId, seatCount: number
+  const { seatIndex = -1, userId = '', isMuted = false, selfMuted = false, isLocked, isPending, invitedUserId = '', seatCount = 0, requests = [] } = data as Partial<{
+    seatIndex: number, userId: UserId, isMuted: boolean, selfMuted: boolean, isLocked: boolean, isPending: boolean, invitedUserId: UserId, seatCount: number, requests: Requests
   }>
   const wrong: string[] = []
   const there = view.seats.get(seatIndex)
@@ -73,6 +82,10 @@ export function apply (view: View, { type, data }: { type: string, data: object 
         view.invites.delete(seatIndex)
       }
       break
+    case 'seat:requests':
+      view.requests = keysOf(requests)
+      if (new Set(view.requests).size < requests.length) wrong.push(`${view.requests.join()} ask for a seat`)
+      break
     case 'seat:count':
       view.seatCount = seatCount
       for (const index of view.locked) if (index >= seatCount) view.locked.delete(index)
@@ -82,7 +95,7 @@ export function apply (view: View, { type, data }: { type: string, data: object 
   return wrong.map((what) => `${type}: ${what}`).join('; ')
 }
 
-/** A view to compare: in order, ids as texts. */
+/** A view to compare: in order, ids as texts. Without requests, of which not all see the same. */
 export function plain ({ seatCount, seats, locked, invites }: View) {
   const byIndex = <T>(entries: Iterable<[number, T]>) => [...entries].sort(([a], [b]) => a - b)
   return {

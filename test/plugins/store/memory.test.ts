@@ -6,10 +6,11 @@ import t from 'tap'
 import { createMemoryStore } from '../../../plugins/store/memory.ts'
 import { codeOf, joining, recordOf, storeContract } from '../../contracts/store.ts'
 import { storeDocumentsContract } from '../../contracts/store-documents.ts'
+import { storeListsContract } from '../../contracts/store-lists.ts'
 
 const modulePath = pathToFileURL(join(import.meta.dirname, '../../../plugins/store/memory.ts')).href
 
-for (const contract of [storeContract, storeDocumentsContract]) {
+for (const contract of [storeContract, storeDocumentsContract, storeListsContract]) {
   contract(t, async (t) => {
     const store = createMemoryStore(t.testdir())
     t.teardown(() => store.close())

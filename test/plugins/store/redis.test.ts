@@ -5,6 +5,7 @@ import { createRedisStore } from '../../../plugins/store/redis.ts'
 import type { RoomShare, Store } from '../../../plugins/store/store.ts'
 import { codeOf, joining, recordOf, storeContract } from '../../contracts/store.ts'
 import { storeDocumentsContract } from '../../contracts/store-documents.ts'
+import { storeListsContract } from '../../contracts/store-lists.ts'
 import { redisClient, startRedis } from '../../support/redis.ts'
 import { until } from '../../support/retry.ts'
 
@@ -20,7 +21,7 @@ async function pair (t: Test): Promise<{ a: Store, b: Store, client: Redis }> {
   return { a: createRedisStore(client, 'node-a'), b: createRedisStore(other, 'node-b'), client }
 }
 
-for (const contract of [storeContract, storeDocumentsContract]) contract(t, async (t) => (await pair(t)).a)
+for (const contract of [storeContract, storeDocumentsContract, storeListsContract]) contract(t, async (t) => (await pair(t)).a)
 
 t.test('two servers see one room', async (t) => {
   const { a, b } = await pair(t)
@@ -212,6 +213,46 @@ t.test('the text of a script travels once', async (t) => {
   t.equal(after.name - before.name, 100, 'one round trip each')
 })
 
+t.test('many empty rooms cost a page of busy ones no more than so much', async (t) => {
+  const { a, client } = await pair(t)
+  await a.join(joining('first', 1))
+  await a.join(joining('zzz', 1))
+  // Names in the index whose rooms are gone, as a crash leaves them.
+  await client.zadd('msab:rooms', ...Array.from({ length: 5000 }, (_, i) => [0, `gone-${String(i).padStart(4, '0')}`]).flat())
+  const turns = async () => Number(/^cmdstat_zrangebylex:calls=(\d+)/m.exec(await client.info('commandstats'))?.[1] ?? 0)
+  const before = await turns()
+  const { rooms, next } = await a.listBusyRooms('', 50)
+  t.match(rooms, [{ roomId: 'first' }])
+  t.match(next, /^gone-\d{4}$/, 'and it goes on from there')
+  t.ok(await turns() - before <= 4, 'each turn is two round trips')
+  const told = [...rooms]
+  for (let after = next; after !== undefined;) {
+    const page = await a.listBusyRooms(after, 50)
+    told.push(...page.rooms)
+    after = page.next
+  }
+  t.same(told.map(({ roomId }) => roomId), ['first', 'zzz'])
+})
+
+t.test('the order of arrival is one over all servers, and is kept when a share is written back', async (t) => {
+  const { a, b, client } = await pair(t)
+  const order = async () => (await a.listParticipants('r1', 0, 100)).arrivals.map(({ profile }) => profile.userId)
+  // A server whose clock is an hour ahead, and one that is right.
+  await a.join(joining('r1', 1, { now: Date.now() + 3_600_000 }))
+  for (const id of [2, 3]) await b.join(joining('r1', id))
+  t.same(await order(), [1, 2, 3])
+  const { arrivals: [, second] } = await a.listParticipants('r1', 0, 100)
+
+  const members = [9, 3, 8, 2, 7].map((id) => ({ sessionId: `s-${id}`, userKey: String(id), profile: { userId: id, id, name: `User ${id}` } }))
+  await b.replaceShare('node-b', { room: recordOf('r1'), members })
+  t.same(await order(), [1, 2, 3, 9, 8, 7], 'who was there keeps the place, the others come in the order of the list')
+  t.same((await b.listParticipants('r1', second?.place ?? 0, 2)).arrivals.map(({ profile }) => profile.userId), [3, 9])
+
+  await client.flushdb()
+  await b.replaceShare('node-b', { room: recordOf('r1'), members })
+  t.same(await order(), [9, 3, 8, 2, 7])
+})
+
 t.test('room, users and their names share a slot of a cluster', async (t) => {
   const { a, client } = await pair(t)
   await a.join(joining('r1', 1, { pinHash: 'x' }))
@@ -236,7 +277,10 @@ t.test('a Redis that is gone', async (t) => {
     removeRoom: () => store.removeRoom('r1'),
     getRoom: () => store.getRoom('r1'),
     getParticipants: () => store.getParticipants('r1', 1),
+    listParticipants: () => store.listParticipants('r1', 0, 1),
+    getSomeMembers: () => store.getSomeMembers([{ roomId: 'r1', first: ['1'] }], 1),
     listRooms: () => store.listRooms('', 1),
+    listBusyRooms: () => store.listBusyRooms('', 1),
     listEmptyRooms: () => store.listEmptyRooms(1, 1),
     forgetEmptyRoom: () => store.forgetEmptyRoom('r1', 1),
     getMembers: () => store.getMembers('r1', ['1']),

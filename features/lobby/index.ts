@@ -1,0 +1,13 @@
+import { defineFeature } from 'flylive-audio-server/feature'
+import { config, requests } from './messages.ts'
+import { createLobby } from './service.ts'
+
+export { config, requests }
+
+/** Lists the rooms there are to whoever is connected: for deployments whose rooms are open to all. */
+export default defineFeature(async function lobby (app, settings) {
+  const service = createLobby(app, settings)
+
+  app.messages.on('lobby:list', { ...requests['lobby:list'], room: false, limit: { perMinute: settings.listsPerMinute } },
+    ({ cursor, limit }) => service.list(cursor, limit))
+}, { name: 'lobby', dependencies: ['rooms', 'store'], config })

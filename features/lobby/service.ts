@@ -1,0 +1,61 @@
+import { cursorBehind, keyBehind, userKeyOf } from 'flylive-audio-server/feature'
+import type { FeatureInstance, UserId, z } from 'flylive-audio-server/feature'
+import { createCache } from './cache.ts'
+import type { config, ListedRoom } from './messages.ts'
+
+/** What is asked of the feature `seats`, while it is on. */
+interface Seating {
+  /** For each room who sits there; undefined where nobody has done anything about seats. */
+  seatsOf (roomIds: readonly string[]): Promise<({ seatCount: number, seats: readonly { userId: UserId }[] } | undefined)[]>
+}
+
+export interface Page {
+  rooms: ListedRoom[]
+  nextCursor: string | null
+}
+
+export interface Lobby {
+  /**
+   * A page of the rooms that have somebody in them, as it was a moment ago at most.
+   *
+   * @throws UNAVAILABLE
+   */
+  list (cursor: string | undefined, limit: number): Promise<Page>
+}
+
+/** Pages that are kept for those who ask next. */
+const mostPages = 500
+
+export function createLobby (app: FeatureInstance, { cacheMs, people }: z.output<typeof config>): Lobby {
+  const { features, store } = app
+  const pages = createCache<Page>(cacheMs, mostPages)
+
+  /** A few round trips, however many rooms there are on the page. */
+  async function read (after: string, limit: number): Promise<Page> {
+    const { rooms, next } = await store.listBusyRooms(after, limit)
+    const seats = rooms.length > 0 ? await features.slot<Seating>('seats')?.seatsOf(rooms.map(({ roomId }) => roomId)) : []
+    // Whoever has no pin must not see who is behind the door.
+    const open = rooms.flatMap(({ roomId, locked }, i) => locked ? [] : [{ roomId, first: (seats?.[i]?.seats ?? []).map(({ userId }) => userKeyOf(userId)) }])
+    const found = people > 0 && open.length > 0 ? await store.getSomeMembers(open, people) : []
+    const named = new Map(open.map(({ roomId }, i) => [roomId, found[i]]))
+    return {
+      rooms: rooms.map(({ roomId, ownerId, participantCount, locked, createdAt, seatCount }, i) => ({
+        roomId,
+        ownerId,
+        participantCount,
+        isLocked: locked,
+        createdAt,
+        ...(seats ? { seatCount: seats[i]?.seatCount ?? seatCount, seated: seats[i]?.seats.length ?? 0 } : {}),
+        people: named.get(roomId) ?? []
+      })),
+      nextCursor: cursorBehind(next)
+    }
+  }
+
+  return {
+    list (cursor, limit) {
+      const after = keyBehind(cursor)
+      return pages.get(`${limit} ${after}`, () => read(after, limit))
+    }
+  }
+}

@@ -1,0 +1,150 @@
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { join } from 'node:path'
+import { build as bundle } from 'esbuild'
+import type { Browser, Page } from 'playwright-core'
+import t from 'tap'
+import type { RoomClient } from '../../client/index.ts'
+import { build, tokenFor } from '../support/build.ts'
+import { expectTone, openBrowser } from '../support/browser.ts'
+import { until } from '../support/retry.ts'
+
+declare global {
+  interface Window {
+    RoomClient: typeof RoomClient
+  }
+}
+
+// How loud others are and how well audio gets through, measured in a browser, on a page
+// that has nothing but the client.
+
+const { outputFiles: [client] } = await bundle({
+  entryPoints: [join(import.meta.dirname, '../../client/index.ts')], bundle: true, format: 'esm', write: false, target: 'es2022'
+})
+const site = createServer((request, response) => {
+  const isClient = request.url === '/client.js'
+  response.setHeader('content-type', isClient ? 'text/javascript' : 'text/html')
+  response.end(isClient ? client?.text : '<!doctype html><script type="module">import { RoomClient } from "/client.js"; window.RoomClient = RoomClient</script>')
+})
+await new Promise<void>((resolve) => site.listen(0, '127.0.0.1', resolve))
+t.teardown(() => site.close())
+const origin = `http://127.0.0.1:${(site.address() as AddressInfo).port}`
+const [server, adasBrowser, bobsBrowser] = await Promise.all([
+  build(t, { env: { FEATURES: 'auth,media', CORS_ORIGINS: origin } }),
+  openBrowser(t, 440),
+  openBrowser(t, 1000)
+])
+
+/** Opens the page as a user, who enters the room and, if so, speaks. */
+async function enter (browser: Browser, id: number, name: string, speaks: boolean): Promise<Page> {
+  const context = await browser.newContext({ permissions: ['microphone'] })
+  const page = await context.newPage()
+  page.on('pageerror', (error) => t.fail(`the page of ${name} has an error: ${error.stack}`))
+  await page.goto(origin)
+  await page.waitForFunction(() => window.RoomClient !== undefined)
+  await page.evaluate(async ({ url, token, speaks }) => {
+    const room = window.flylive = new window.RoomClient({ url, token: () => token })
+    room.audio?.on('added', ({ track }) => {
+      document.body.append(Object.assign(new Audio(), { autoplay: true, srcObject: new MediaStream([track]) }))
+    })
+    await room.join('r1')
+    if (!speaks) return
+    // The browser takes a tone that does not change for noise.
+    const stream = await navigator.mediaDevices.getUserMedia({ audio: { echoCancellation: false, noiseSuppression: false, autoGainControl: false } })
+    await room.audio?.publish(stream.getAudioTracks()[0] as MediaStreamTrack)
+  }, { url: server.url, token: tokenFor(id, { name }), speaks })
+  return page
+}
+
+const levelsOn = (page: Page) => page.evaluate(() => [...window.flylive?.audio?.levels() ?? []])
+const levelOf = async (page: Page, id: number) => new Map(await levelsOn(page)).get(String(id))
+const qualityOn = (page: Page) => page.evaluate(() => window.flylive?.audio?.quality())
+/** What is measured in the second or so that follows. */
+async function qualityFrom (page: Page) {
+  await qualityOn(page)
+  await page.waitForTimeout(1500)
+  return await qualityOn(page)
+}
+
+/** The same, once this machine has had the time to do everything at its pace. */
+const goodFrom = (page: Page) => until(async () => {
+  const quality = await qualityFrom(page)
+  return quality?.rating === 'good' && quality
+})
+
+let ada: Page
+let bob: Page
+
+t.test('who is alone hears nobody, and there is no way to measure yet', async (t) => {
+  bob = await enter(bobsBrowser, 2, 'Bob', false)
+  await until(() => bob.evaluate(() => window.flylive?.audio?.state === 'on'))
+  t.same(await levelsOn(bob), [])
+  t.equal(await qualityOn(bob), undefined)
+})
+
+t.test('levels are those of who speaks', async (t) => {
+  ada = await enter(adasBrowser, 1, 'Ada', true)
+  await expectTone(bob, 'Ada', 440)
+  await until(async () => Number(await levelOf(bob, 1)) > 0.01)
+  // At each frame, for half a second: the tone goes on, and so does its level.
+  const levels = await bob.evaluate(async () => {
+    const levels: number[] = []
+    while (levels.length < 30) {
+      levels.push(window.flylive?.audio?.levels().get('1') ?? -1)
+      await new Promise(requestAnimationFrame)
+    }
+    return levels
+  })
+  t.ok(levels.every((level) => level > 0.01 && level <= 1), levels.map((level) => level.toFixed(3)).join(' '))
+  t.same(await levelsOn(ada), [], 'nobody but her speaks')
+})
+
+t.test('quality is measured at both ends', async (t) => {
+  const [heard, sent] = await Promise.all([goodFrom(bob), goodFrom(ada)])
+  t.comment(JSON.stringify(heard))
+  t.comment(JSON.stringify(sent))
+  t.match(heard, { received: { lossRatio: Number }, roundTripMs: Number, route: { protocol: 'udp', remote: 'host', address: '127.0.0.1' } })
+  t.ok(heard.received.packets >= 25, 'a packet each 20 ms')
+  t.ok(heard.received.bitsPerSecond > 5000)
+  t.ok(heard.received.jitterMs >= 0)
+  t.ok(Number(heard.roundTripMs) >= 0 && Number(heard.roundTripMs) <= 200)
+  t.notOk('sent' in heard, 'Bob sends nothing')
+
+  t.match(sent, { received: { packets: 0 }, sent: { lossRatio: Number, jitterMs: Number }, roundTripMs: Number, route: { protocol: 'udp' } })
+  t.ok(Number(sent.sent?.packets) >= 25)
+  t.ok(Number(sent.sent?.bitsPerSecond) > 5000)
+})
+
+t.test('who mutes has no level, and their silence is no fault', async (t) => {
+  await ada.evaluate(() => window.flylive?.audio?.mute())
+  await until(async () => await levelOf(bob, 1) === 0)
+  t.match(await goodFrom(bob), { received: { packets: 0, lossRatio: 0, bitsPerSecond: 0 } })
+  t.equal(await levelOf(bob, 1), 0)
+  await ada.evaluate(() => window.flylive?.audio?.unmute())
+  await until(async () => Number(await levelOf(bob, 1)) > 0.01)
+})
+
+t.test('others who come and go make nothing less than nothing', async (t) => {
+  await qualityOn(bob)
+  const cyd = await enter(bobsBrowser, 3, 'Cyd', true)
+  await expectTone(bob, 'Cyd', 1000)
+  await until(async () => (await levelsOn(bob)).every(([, level]) => level > 0.01))
+  t.same((await levelsOn(bob)).map(([id]) => id).sort(), ['1', '3'])
+  const both = await qualityOn(bob)
+  await cyd.evaluate(() => window.flylive?.leave())
+  await until(async () => (await levelsOn(bob)).length === 1)
+  const one = await qualityFrom(bob)
+  for (const quality of [both, one]) {
+    const { packets, lossRatio, jitterMs, concealedRatio, bitsPerSecond } = quality?.received ?? {}
+    for (const value of [packets, lossRatio, jitterMs, concealedRatio, bitsPerSecond]) t.ok(Number(value) >= 0 && Number.isFinite(value), JSON.stringify(quality))
+  }
+  t.ok(Number(one?.received.packets) >= 25)
+  t.equal(await cyd.evaluate(() => window.flylive?.audio?.quality()), undefined, 'who has left has nothing to measure')
+  t.same(await levelsOn(cyd), [])
+})
+
+t.test('who stops sending is told of what they hear only', async (t) => {
+  await ada.evaluate(() => window.flylive?.audio?.unpublish())
+  await until(async () => (await levelsOn(bob)).length === 0)
+  t.notOk('sent' in (await qualityFrom(ada) ?? {}))
+})

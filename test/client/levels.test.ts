@@ -1,0 +1,43 @@
+import t from 'tap'
+import { Levels } from '../../client/levels.ts'
+
+type Source = Partial<RTCRtpSynchronizationSource> & { timestamp: number }
+
+function receiver (...sources: Source[]) {
+  return {
+    sources,
+    getSynchronizationSources () {
+      return this.sources.map((source) => ({ rtpTimestamp: 0, source: 1, ...source }))
+    }
+  }
+}
+
+t.test('the level of the newest packet', async (t) => {
+  const levels = new Levels()
+  t.equal(levels.of(receiver(), 0), 0, 'none has come')
+  t.equal(levels.of(receiver({ timestamp: 5, audioLevel: 0.25 }), 0), 0.25)
+  t.equal(levels.of(receiver({ timestamp: 5, audioLevel: 0.25 }, { timestamp: 9, audioLevel: 0.75 }), 0), 0.75)
+  t.equal(levels.of(receiver({ timestamp: 5 }), 0), 0, 'one that tells none')
+  t.equal(levels.of(receiver({ timestamp: 5, audioLevel: 1.5 }), 0), 1)
+})
+
+t.test('it is 0 once no packet has come for a while, whatever clock the browser uses', async (t) => {
+  const levels = new Levels()
+  for (const timestamp of [1_790_000_000_000, 12.5]) {
+    const one = receiver({ timestamp, audioLevel: 0.5 })
+    t.equal(levels.of(one, 1000), 0.5)
+    t.equal(levels.of(one, 1300), 0.5)
+    t.equal(levels.of(one, 1301), 0)
+    t.equal(levels.of(one, 9000), 0)
+    one.sources = [{ timestamp: timestamp + 20, audioLevel: 0.125 }]
+    t.equal(levels.of(one, 9016), 0.125, 'and is back with the next')
+  }
+})
+
+t.test('receivers have nothing to do with one another', async (t) => {
+  const levels = new Levels()
+  const [one, other] = [receiver({ timestamp: 1, audioLevel: 0.5 }), receiver({ timestamp: 1, audioLevel: 0.5 })]
+  levels.of(one, 0)
+  t.equal(levels.of(other, 1000), 0.5)
+  t.equal(levels.of(one, 1000), 0)
+})

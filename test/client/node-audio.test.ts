@@ -1,0 +1,77 @@
+import wrtc from '@roamhq/wrtc'
+import t from 'tap'
+import type { Test } from 'tap'
+import { RoomClient } from '../../client/index.ts'
+import type { AudioOptions } from '../../client/index.ts'
+import { build, tokenFor } from '../support/build.ts'
+import type { TestServer } from '../support/build.ts'
+import { until } from '../support/retry.ts'
+
+// The client in Node, with the WebRTC of a package in the place of a browser's.
+
+const { MediaStream, MediaStreamTrack, RTCPeerConnection } = wrtc
+const { RTCAudioSink, RTCAudioSource } = wrtc.nonstandard
+Object.assign(globalThis, { MediaStream, MediaStreamTrack, RTCPeerConnection })
+// It crashes a process that ends because there is nothing left to do.
+process.once('beforeExit', () => process.exit())
+
+function enter (t: Test, server: TestServer, id: number, audio: AudioOptions) {
+  const room = new RoomClient({ url: server.url, token: () => tokenFor(id), audio })
+  t.teardown(() => room.close())
+  return room
+}
+
+/** A track with a loud tone on it. */
+function tone (t: Test): MediaStreamTrack {
+  const source = new RTCAudioSource()
+  const samples = Int16Array.from({ length: 480 }, (_, i) => 8000 * Math.sin(2 * Math.PI * 500 * i / 48_000))
+  const timer = setInterval(() => source.onData({ samples, sampleRate: 48_000 }), 10)
+  const track = source.createTrack()
+  t.teardown(() => {
+    clearInterval(timer)
+    track.stop()
+  })
+  return track
+}
+
+t.test('a program speaks, and another one hears it', async (t) => {
+  const server = await build(t)
+  const listener = enter(t, server, 1, { handlerName: 'Chrome111' })
+  await listener.join('r1')
+  const speaker = enter(t, server, 2, { handlerName: 'Chrome111', receive: false })
+  await speaker.join('r1')
+  await speaker.seats.takeFree()
+  await speaker.audio?.publish(tone(t))
+
+  await until(() => listener.audio?.heard.length === 1)
+  const [heard] = listener.audio?.heard ?? []
+  t.equal(heard?.userId, 2)
+  const sink = new RTCAudioSink(heard?.track as MediaStreamTrack)
+  t.teardown(() => sink.stop())
+  let loudest = 0
+  sink.ondata = ({ samples }: { samples: Int16Array }) => { loudest = Math.max(loudest, ...samples) }
+  await until(() => loudest > 4000)
+  await until(() => listener.participants.some(({ isSpeaking, userId }) => isSpeaking && userId === 2))
+  t.pass('the server notices who speaks')
+
+  // The other way round nothing is sent to who does not want it.
+  await listener.seats.takeFree()
+  await listener.audio?.publish(tone(t))
+  await until(() => speaker.audio?.producers.length === 1)
+  const { body } = await server.admin('GET', '/admin/rooms/r1')
+  const transports = body?.transports as { userId: number, type: string }[]
+  t.same(transports.filter(({ userId }) => userId === 2).map(({ type }) => type), ['producer'])
+  t.same(speaker.audio?.heard, [])
+  t.equal(speaker.audio?.state, 'on')
+})
+
+t.test('without its name the WebRTC of a package is not known, and the room goes on without audio', async (t) => {
+  const server = await build(t)
+  const room = enter(t, server, 1, {})
+  const reasons: (string | undefined)[] = []
+  room.audio?.on('state', (state, why) => reasons.push(`${state} ${why?.name}`))
+  await room.join('r1')
+  await until(() => room.audio?.state === 'off')
+  t.match(reasons.at(-1), 'off UnsupportedError')
+  t.equal(room.state, 'in')
+})

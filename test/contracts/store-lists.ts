@@ -1,0 +1,123 @@
+import fc from 'fast-check'
+import type { Test } from 'tap'
+import type { Store } from '../../plugins/store/store.ts'
+import { joining } from './store.ts'
+
+type Make = (t: Test) => Promise<Store>
+
+/** Everybody in a room, page by page. */
+async function everybody (store: Store, roomId: string, limit: number, between: () => Promise<unknown> = async () => {}): Promise<unknown[]> {
+  const told: unknown[] = []
+  for (let after = 0; ;) {
+    const { arrivals } = await store.listParticipants(roomId, after, limit)
+    told.push(...arrivals.map(({ profile }) => profile.userId))
+    if (arrivals.length < limit) return told
+    after = arrivals.at(-1)?.place ?? after
+    await between()
+  }
+}
+
+/** The ids of all rooms with somebody in them, page by page. */
+async function busy (store: Store, limit: number): Promise<string[]> {
+  const told: string[] = []
+  for (let after = ''; ;) {
+    const { rooms, next } = await store.listBusyRooms(after, limit)
+    if (rooms.length > limit) throw new Error(`${rooms.length} rooms on a page of ${limit}`)
+    told.push(...rooms.map(({ roomId }) => roomId))
+    if (next === undefined) return told
+    if (next <= after) throw new Error(`the page behind ${after} ends at ${next}`)
+    after = next
+  }
+}
+
+/**
+ * What every store guarantees of lists that are read in pages.
+ *
+ * @param make a store that is empty and ends with the test
+ */
+export function storeListsContract (t: Test, make: Make): void {
+  t.test('all who are in a room, in pages', async (t) => {
+    const store = await make(t)
+    const ids = Array.from({ length: 25 }, (_, i) => 100 - i)
+    for (const id of ids) await store.join(joining('r1', id, { now: 5000 }))
+    const first = await store.listParticipants('r1', 0, 10)
+    t.same(first.arrivals.map(({ profile }) => profile), ids.slice(0, 10).map((id) => ({ userId: id, id, name: `User ${id}` })), 'in order of arrival, though all came at once')
+    t.equal(first.count, 25)
+    const places = first.arrivals.map(({ place }) => place)
+    t.same(places, [...new Set(places)].sort((a, b) => a - b), 'each has a place of its own')
+    t.same(await everybody(store, 'r1', 10), ids)
+    t.same(await everybody(store, 'r1', 25), ids)
+    t.same(await everybody(store, 'r1', 1), ids)
+    t.same(await store.listParticipants('nowhere', 0, 10), { arrivals: [], count: 0 })
+    t.same(await store.listParticipants('r1', Number.MAX_SAFE_INTEGER, 10), { arrivals: [], count: 25 })
+  })
+
+  t.test('who arrives later comes behind, also where clocks differ', async (t) => {
+    const store = await make(t)
+    for (const [i, now] of [9000, 1000, 9000, 9_000_000, 5].entries()) await store.join(joining('r1', i, { now }))
+    t.same(await everybody(store, 'r1', 2), [0, 1, 2, 3, 4])
+    await store.join(joining('r1', 0, { sessionId: 'another', now: 1 }))
+    t.same(await everybody(store, 'r1', 2), [0, 1, 2, 3, 4], 'a second socket is no arrival')
+    await store.leave('r1', 's-0', '0', 1)
+    await store.leave('r1', 'another', '0', 1)
+    await store.join(joining('r1', 0, { now: 1 }))
+    t.same(await everybody(store, 'r1', 2), [1, 2, 3, 4, 0], 'who leaves and comes again does')
+  })
+
+  t.test('nobody is left out or told twice because others come and go meanwhile', async (t) => {
+    const store = await make(t)
+    let room = 0
+    await fc.assert(fc.asyncProperty(
+      fc.integer({ min: 1, max: 20 }), fc.integer({ min: 1, max: 5 }), fc.array(fc.array(fc.nat(30), { maxLength: 6 }), { maxLength: 8 }),
+      async (size, limit, turns) => {
+        const roomId = `r${room++}`
+        const there = new Set<number>()
+        const touched = new Set<number>()
+        const toggle = async (id: number) => {
+          touched.add(id)
+          if (there.delete(id)) return await store.leave(roomId, `s-${id}`, String(id), 1)
+          there.add(id)
+          await store.join(joining(roomId, id, { now: 1000 + id % 3 }))
+        }
+        for (let id = 0; id < size; id++) await toggle(id)
+        touched.clear()
+        const before = await everybody(store, roomId, 100)
+        const told = await everybody(store, roomId, limit, async () => { for (const id of turns.shift() ?? []) await toggle(id) })
+        const stayed = (id: unknown) => !touched.has(Number(id))
+        return JSON.stringify(told.filter(stayed)) === JSON.stringify(before.filter(stayed))
+      }
+    ), { numRuns: 40, seed: 1 })
+    t.pass('whatever happens')
+  })
+
+  t.test('some who are in rooms: those that are named, and then the first to arrive', async (t) => {
+    const store = await make(t)
+    for (const id of ['a', 'b', 'c', 'd', 'e']) await store.join(joining('r1', id))
+    await store.join(joining('r2', 'f'))
+    const some = async (limit: number, ...asked: [roomId: string, ...first: string[]][]) =>
+      (await store.getSomeMembers(asked.map(([roomId, ...first]) => ({ roomId, first })), limit)).map((profiles) => profiles.map(({ userId }) => userId).join(''))
+    t.same(await some(3, ['r1', 'd', 'x', 'b'], ['r2'], ['nowhere', 'a'], ['r1']), ['dba', 'f', '', 'abc'], 'one answer for each')
+    t.same(await some(2, ['r1', 'e', 'd', 'c']), ['ed'], 'of more than can be told the first')
+    t.same(await some(4, ['r1', 'b', 'b']), ['bacd'], 'each once')
+    t.same(await some(100, ['r1', 'c', 'f']), ['cabde'], 'of a room only who is in it')
+    t.same(await some(100), [])
+    t.same((await store.getSomeMembers([{ roomId: 'r2', first: [] }], 1)), [[{ userId: 'f', id: 'f', name: 'User f' }]])
+  })
+
+  t.test('rooms with somebody in them, in pages', async (t) => {
+    const store = await make(t)
+    t.same(await store.listBusyRooms('', 5), { rooms: [], next: undefined })
+    const ids = Array.from({ length: 40 }, (_, i) => `r${String(i).padStart(2, '0')}`)
+    const isBusy = (id: string) => !/[147]$/.test(id) && id < 'r35'
+    for (const id of ids) await store.join(joining(id, 1, { sessionId: id, now: 1000 }))
+    for (const id of ids) if (!isBusy(id)) await store.leave(id, id, '1', 2000)
+    await store.removeRoom('r07')
+    await store.removeRoom('r08')
+    const expected = ids.filter((id) => isBusy(id) && id !== 'r08')
+    for (const limit of [1, 3, 10, expected.length - 1, expected.length, expected.length + 1, 100]) t.same(await busy(store, limit), expected, `pages of ${limit}`)
+    t.match(await store.listBusyRooms('', 2), { rooms: [{ roomId: 'r00', ownerId: 1, locked: false, createdAt: 1000, participantCount: 1 }, { roomId: 'r02' }], next: 'r02' })
+    t.equal((await store.listBusyRooms('', expected.length)).next, undefined, 'empty rooms behind the last one are no page')
+    t.match((await store.listBusyRooms('r06zzz', 1)).rooms, [{ roomId: 'r09' }], 'after an id that is not there')
+    t.same(await store.listBusyRooms('zzz', 5), { rooms: [], next: undefined })
+  })
+}

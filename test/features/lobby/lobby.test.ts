@@ -1,0 +1,184 @@
+import t from 'tap'
+import type { Test } from 'tap'
+import { build, onEveryStore } from '../../support/build.ts'
+import type { StoreKind, TestServer } from '../../support/build.ts'
+import type { TestClient } from '../../support/client.ts'
+import { until } from '../../support/retry.ts'
+import type { Page } from '../../../features/lobby/service.ts'
+
+/** Two servers of one Redis; one server, twice, where everything is in its memory. */
+async function pair (t: Test, kind: StoreKind, env: Record<string, string>, config: Record<string, unknown> = {}, features = 'auth,lobby,seats'): Promise<[TestServer, TestServer]> {
+  const options = { env: { FEATURES: features, FEATURES_CONFIG: JSON.stringify({ lobby: { cacheMs: 0, listsPerMinute: 10_000, ...config } }), ...env } }
+  const server = await build(t, options)
+  return [server, kind === 'redis' ? await build(t, options) : server]
+}
+
+const list = async (client: TestClient, data: object = {}) => await client.ok('lobby:list', data) as unknown as Page
+const idsOf = ({ rooms }: Page) => rooms.map(({ roomId }) => roomId)
+
+/** Calls of the store that a server makes from now on, by name. */
+function countCalls ({ app }: TestServer): Record<string, number> {
+  const calls: Record<string, number> = {}
+  const store = app.store as unknown as Record<string, (...args: unknown[]) => unknown>
+  for (const name of ['listBusyRooms', 'listRooms', 'getRoom', 'getSomeMembers', 'getMembers', 'getParticipants', 'readDocuments']) {
+    const call = store[name]?.bind(store)
+    store[name] = (...args) => {
+      calls[name] = (calls[name] ?? 0) + 1
+      return call?.(...args)
+    }
+  }
+  return calls
+}
+
+onEveryStore(t, 'whoever is connected sees the rooms that somebody is in, on all servers', async (t, env, kind) => {
+  const [a, b] = await pair(t, kind, env)
+  const [ada, bob, eve, looker] = [await a.connect(1), await b.connect('bob'), await b.connect(3), await a.connect(9)]
+  t.same(await list(looker), { rooms: [], nextCursor: null })
+
+  const before = Date.now()
+  for (const client of [ada, bob]) await client.ok('room:join', { roomId: 'r2', seatCount: 4 })
+  await eve.ok('room:join', { roomId: 'r1' })
+  const profile = (id: string | number) => ({ userId: id, id, name: `User ${id}` })
+  const { rooms, nextCursor } = await list(looker)
+  t.strictSame(rooms.map(({ createdAt, ...room }) => room), [
+    { roomId: 'r1', ownerId: 3, participantCount: 1, isLocked: false, seatCount: 15, seated: 0, people: [profile(3)] },
+    { roomId: 'r2', ownerId: 1, participantCount: 2, isLocked: false, seatCount: 4, seated: 0, people: [profile(1), profile('bob')] }
+  ])
+  t.ok(rooms.every(({ createdAt }) => createdAt >= before && createdAt <= Date.now()))
+  t.equal(nextCursor, null)
+  t.same(idsOf(await list(ada)), ['r1', 'r2'], 'and so does who is in one')
+
+  await eve.ok('room:leave')
+  t.same(idsOf(await list(looker)), ['r2'], 'a room that is empty is not listed while it waits')
+  await ada.ok('room:leave')
+  t.match((await list(looker)).rooms, [{ ownerId: 1, people: [{ userId: 'bob' }] }])
+  await a.admin('POST', '/admin/rooms/r2/close')
+  t.same(await list(looker), { rooms: [], nextCursor: null })
+})
+
+onEveryStore(t, 'some of the people are told, those on seats first', async (t, env, kind) => {
+  const [a, b] = await pair(t, kind, env)
+  const clients: TestClient[] = []
+  for (let id = 1; id <= 9; id++) {
+    const client = await (id % 2 ? a : b).connect(id)
+    await client.ok('room:join', { roomId: 'r1' })
+    clients.push(client)
+  }
+  const looker = await a.connect('looker')
+  const people = async () => (await list(looker)).rooms[0]?.people.map(({ userId }) => userId)
+  t.same(await people(), [1, 2, 3, 4, 5, 6])
+  await clients[8]?.ok('seat:take', { seatIndex: 7 })
+  await clients[3]?.ok('seat:take', { seatIndex: 2 })
+  t.same(new Set((await people())?.slice(0, 2)), new Set([9, 4]))
+  t.same((await people())?.slice(2), [1, 2, 3, 5])
+  t.match((await list(looker)).rooms, [{ seated: 2, participantCount: 9 }])
+
+  t.equal((await a.admin('PATCH', '/admin/features/lobby/config', { people: 1 })).status, 200)
+  t.equal((await people())?.length, 1)
+  t.equal((await a.admin('PATCH', '/admin/features/lobby/config', { people: 0 })).status, 200)
+  t.same(await people(), [])
+})
+
+onEveryStore(t, 'a room with a pin is listed, and who is in there is not told', async (t, env, kind) => {
+  const [a, b] = await pair(t, kind, env)
+  const [ada, bob, looker] = [await a.connect(1), await b.connect(2), await b.connect(9)]
+  await ada.ok('room:join', { roomId: 'closed', pin: '1234' })
+  await ada.ok('seat:take', { seatIndex: 0 })
+  await bob.ok('room:join', { roomId: 'open' })
+  const { rooms } = await list(looker)
+  t.match(rooms, [
+    { roomId: 'closed', ownerId: 1, participantCount: 1, isLocked: true, seated: 1, people: [] },
+    { roomId: 'open', isLocked: false, people: [{ userId: 2 }] }
+  ])
+  t.notMatch(JSON.stringify(rooms[0]), /User 1|1234|pin/)
+})
+
+onEveryStore(t, 'pages', async (t, env, kind) => {
+  const [a, b] = await pair(t, kind, env)
+  const ids = ['B', '_', 'a', 'a.1', 'b', 'x'.repeat(128), 'z:9']
+  for (const [i, roomId] of ids.entries()) await (await (i % 2 ? a : b).connect(i)).ok('room:join', { roomId })
+  const gone = await a.connect('gone')
+  for (const roomId of ['a.0', 'zz']) await gone.ok('room:join', { roomId })
+  await gone.ok('room:leave')
+  const looker = await b.connect(9)
+  for (const limit of [1, 3, 7, 100]) {
+    const told: string[] = []
+    let cursor: string | null = null
+    let pages = 0
+    do {
+      const page: Page = await list(looker, { limit, ...(cursor === null ? {} : { cursor }) })
+      t.ok(page.rooms.length <= limit)
+      told.push(...idsOf(page))
+      cursor = page.nextCursor
+      pages++
+    } while (cursor !== null)
+    t.same(told, ids, `of ${limit}`)
+    t.equal(pages, Math.ceil(ids.length / limit))
+  }
+  const { nextCursor } = await list(looker, { limit: 3 })
+  await (await b.connect('late')).ok('room:join', { roomId: 'a.5' })
+  t.same(idsOf(await list(looker, { limit: 2, cursor: nextCursor })), ['a.1', 'a.5'], 'a cursor stays good when rooms come')
+  for (const data of [{ limit: 0 }, { limit: 101 }, { limit: 1.5 }, { limit: '5' }, { cursor: 5 }, { cursor: 'x'.repeat(257) }]) {
+    t.equal(await looker.fails('lobby:list', data), 'VALIDATION_FAILED', JSON.stringify(data))
+  }
+})
+
+onEveryStore(t, 'a page is a few calls of the store, and many who ask for it are one', async (t, env, kind) => {
+  const [a, b] = await pair(t, kind, env, { cacheMs: 60_000 })
+  for (let i = 0; i < 20; i++) {
+    const client = await a.connect(i)
+    await client.ok('room:join', { roomId: `r${i}` })
+    await client.ok('seat:take', { seatIndex: 1 })
+  }
+  const lookers = await Promise.all(Array.from({ length: 20 }, (_, i) => b.connect(`looker ${i}`)))
+  const calls = countCalls(b)
+  const pages = await Promise.all(Array.from({ length: 10 }, () => lookers).flat().map((client) => list(client)))
+  t.ok(pages.every(({ rooms }) => rooms.length === 20 && rooms.every(({ seated, people }) => seated === 1 && people.length === 1)))
+  const once = { listBusyRooms: 1, readDocuments: 1, getSomeMembers: 1 }
+  t.same(calls, once)
+  await list(lookers[0] as TestClient, { limit: 50 })
+  t.same(calls, once, 'what is the default is the same page')
+  await list(lookers[0] as TestClient, { limit: 5 })
+  t.same(calls, { listBusyRooms: 2, readDocuments: 2, getSomeMembers: 2 }, 'another page is another')
+})
+
+onEveryStore(t, 'what is told is a second old at most', async (t, env, kind) => {
+  const [a, b] = await pair(t, kind, env, { cacheMs: undefined })
+  const [ada, looker] = [await a.connect(1), await b.connect(9)]
+  t.same(idsOf(await list(looker)), [])
+  await ada.ok('room:join', { roomId: 'r1' })
+  const begin = performance.now()
+  await until(async () => idsOf(await list(looker)).length === 1)
+  t.ok(performance.now() - begin < 3000)
+})
+
+onEveryStore(t, 'a user asks so many times a minute, over all servers', async (t, env, kind) => {
+  const [a, b] = await pair(t, kind, env, { listsPerMinute: 5 })
+  const [ada, adasPhone, bob] = [await a.connect(1), await b.connect(1), await b.connect(2)]
+  for (let i = 0; i < 5; i++) await list(i % 2 ? ada : adasPhone)
+  for (const client of [ada, adasPhone]) t.match(await client.request('lobby:list'), { error: { code: 'RATE_LIMITED', details: { retryAfterMs: Number } } })
+  await list(bob)
+})
+
+t.test('without seats there is nothing about them', async (t) => {
+  const [server] = await pair(t, 'memory', {}, {}, 'auth,lobby')
+  const [ada, looker] = [await server.connect(1), await server.connect(9)]
+  await ada.ok('room:join', { roomId: 'r1' })
+  const { rooms } = await list(looker)
+  t.same(Object.keys(rooms[0] ?? {}).sort(), ['createdAt', 'isLocked', 'ownerId', 'participantCount', 'people', 'roomId'])
+  t.equal((await server.admin('POST', '/admin/features/seats/enable')).status, 200)
+  t.match((await list(looker)).rooms, [{ seatCount: 15, seated: 0 }], 'and once they are turned on there is')
+  t.equal((await server.admin('POST', '/admin/features/lobby/disable')).status, 200)
+  t.equal(await looker.fails('lobby:list'), 'FEATURE_DISABLED')
+})
+
+t.test('a store that is away is told of, and asked again when it is back', async (t) => {
+  const [server] = await pair(t, 'memory', {}, { cacheMs: 60_000 })
+  const looker = await server.connect(9)
+  const { store } = server.app
+  const { listBusyRooms } = store
+  store.listBusyRooms = async () => { throw Object.assign(new Error('The store cannot be reached'), { code: 'UNAVAILABLE', statusCode: 503 }) }
+  t.equal(await looker.fails('lobby:list'), 'UNAVAILABLE')
+  store.listBusyRooms = listBusyRooms
+  t.same(await list(looker), { rooms: [], nextCursor: null })
+})

@@ -1,0 +1,422 @@
+import t from 'tap'
+import type { Test } from 'tap'
+import { mostRequests } from '../../../features/seats/decide.ts'
+import { noSeats } from '../../../features/seats/state.ts'
+import type { SeatState } from '../../../features/seats/state.ts'
+import { startBackend } from '../../support/backend.ts'
+import { build, onEveryStore } from '../../support/build.ts'
+import type { TestServer } from '../../support/build.ts'
+import type { TestClient } from '../../support/client.ts'
+import { deafen } from '../../support/deaf.ts'
+import { startRedis } from '../../support/redis.ts'
+import { until } from '../../support/retry.ts'
+import { connectAdmin, hurry, scene, seatsOf } from './scene.ts'
+
+type Requests = readonly { userId: unknown, requestedAt: number }[]
+
+const users = (requests: unknown) => (requests as Requests).map(({ userId }) => String(userId)).join(' ')
+/** What a client was told of requests: for each time, of whose. */
+const heard = ({ events }: TestClient) => events.filter(({ type }) => type === 'seat:requests').map(({ data }) => users(data.requests))
+/** Waits until the last a client was told of is this; who was told nothing more goes on at once. */
+const hears = async (t: Test, clients: readonly TestClient[], last: string) => {
+  for (const client of clients) await until(() => heard(client).at(-1) === last).catch(() => t.equal(heard(client).join(', '), last))
+}
+/** All that anybody is about to be told has been told when this is over: an event to everybody comes behind it. */
+async function quiet (server: TestServer, clients: readonly TestClient[], roomId = 'r1'): Promise<void> {
+  const text = `${Math.random()}`
+  server.app.rooms.emit(roomId, 'test:quiet', { text })
+  for (const client of clients) await client.event('test:quiet', (data) => data.text === text)
+}
+const join = async (client: TestClient, roomId = 'r1') => await client.ok('room:join', { roomId })
+const askers = async (client: TestClient) => users((await join(client)).seatRequests)
+
+/** Two servers on one Redis: the owner (1), a member (3) and somebody who watches (5) on one, an admin (2) and a member ('4') on the other. */
+async function pair (t: Test, env: Record<string, string> = {}) {
+  const both = { REDIS_URL: (await startRedis(t)).url, ...env }
+  const [a, b] = [await build(t, { env: { ...both, NODE_ID: 'a' } }), await build(t, { env: { ...both, NODE_ID: 'b' } })]
+  const [owner, member, watcher] = [await a.connect(1), await a.connect(3), await a.connect(5)]
+  const [admin, other] = [await connectAdmin(b, 2), await b.connect('4')]
+  await owner.ok('room:join', { roomId: 'r1', seatCount: 4 })
+  for (const client of [member, watcher, admin, other]) await join(client)
+  return { a, b, owner, admin, member, other, watcher, hosts: [owner, admin] }
+}
+
+onEveryStore(t, 'hands go up and down, and only those hear of it who may', async (t, env) => {
+  const { server, owner, admin, member, other } = await scene(t, env)
+  const hosts = [owner, admin]
+  const phone = await server.connect('3')
+  const elsewhere = await server.connect(3)
+  const watcher = await server.connect(5)
+  for (const client of [phone, watcher]) await join(client)
+  await join(elsewhere, 'r2')
+
+  const before = Date.now()
+  t.same(await member.ok('seat:request'), {})
+  t.same(await other.ok('seat:request'), {})
+  await hears(t, hosts, '3 4')
+  const { requests } = owner.events.findLast(({ type }) => type === 'seat:requests')?.data as { requests: Requests }
+  const [first, second] = requests
+  t.same(requests, [{ userId: 3, requestedAt: first?.requestedAt }, { userId: '4', requestedAt: second?.requestedAt }], 'ids as in the tokens')
+  t.ok(before <= Number(first?.requestedAt) && Number(first?.requestedAt) <= Number(second?.requestedAt) && Number(second?.requestedAt) <= Date.now())
+  for (const client of hosts) t.same(await client.event('seat:requests'), { roomId: 'r1', requests: [first] })
+  for (const client of [member, phone]) t.same(await client.event('seat:requests'), { roomId: 'r1', requests: [first] }, 'all sockets of who asks, in the room')
+  t.same(await other.event('seat:requests'), { roomId: 'r1', requests: [second] }, 'of their own alone')
+
+  // Asking again changes nothing.
+  t.same(await phone.ok('seat:request'), {})
+  t.equal(await member.fails('seat:request:cancel', { userId: '4' }), 'FORBIDDEN')
+  t.equal(await watcher.fails('seat:request:cancel', { userId: 3 }), 'FORBIDDEN')
+  t.equal(await watcher.fails('seat:request:cancel'), 'SEAT_REQUEST_NOT_FOUND')
+  t.equal(await owner.fails('seat:request:cancel', { userId: 5 }), 'SEAT_REQUEST_NOT_FOUND')
+  t.same((await seatsOf(server)).requests, [first, second].map((request) => ({ ...request, awayUntil: null })))
+
+  t.same(await phone.ok('seat:request:cancel', { userId: 3 }), {})
+  await hears(t, hosts, '4')
+  t.same(await admin.ok('seat:request:cancel', { userId: 4 }), {})
+  await hears(t, [...hosts, member, phone, other], '')
+  await member.ok('seat:request')
+  await hears(t, hosts, '3')
+  await owner.ok('seat:request:cancel', { userId: '3' })
+  await owner.ok('seat:request')
+  await owner.ok('seat:request:cancel', { userId: '1' })
+  await hears(t, hosts, '')
+  await quiet(server, [...hosts, member, phone, other, watcher])
+  for (const client of hosts) t.same(heard(client), ['3', '3 4', '4', '', '3', '', '1', ''])
+  for (const client of [member, phone]) t.same(heard(client), ['3', '', '3', ''])
+  t.same(heard(other), ['4', ''])
+  for (const client of [watcher, elsewhere]) t.same(heard(client), [], 'nobody else hears of it')
+})
+
+onEveryStore(t, 'who comes in is told what they may hear', async (t, env) => {
+  const { server, owner, admin, member, other } = await scene(t, env)
+  for (const client of [owner, admin, member]) t.equal(await askers(client), '', 'before anybody has asked')
+  await other.ok('seat:request')
+  await member.ok('seat:request')
+  await hears(t, [owner, admin], '4 3')
+  for (const client of [owner, admin, await server.connect('1'), await connectAdmin(server, 2)]) t.equal(await askers(client), '4 3', 'in the order asked')
+  for (const client of [member, await server.connect(3)]) t.equal(await askers(client), '3')
+  t.equal(await askers(await server.connect(5)), '')
+  const { seatRequests } = await join(owner)
+  t.same((seatRequests as object[]).map((request) => Object.keys(request).sort()), [['requestedAt', 'userId'], ['requestedAt', 'userId']])
+
+  // Who is host of one room is not of another one.
+  const visitor = await server.connect(9)
+  t.match(await join(visitor, 'own'), { self: { role: 'owner' }, seatRequests: [] })
+  t.equal(await askers(visitor), '')
+  await join(owner, 'own')
+  await owner.ok('seat:request')
+  await other.ok('seat:request:cancel')
+  await quiet(server, [admin, visitor])
+  await owner.flush()
+  t.equal(heard(admin).at(-1), '3')
+  t.equal(heard(owner).at(-1), '1', 'who has left hears no more')
+  t.same(heard(visitor), [])
+})
+
+onEveryStore(t, 'a request ends with a seat, in whatever way it comes', async (t, env) => {
+  const { server, owner, admin, member, other } = await scene(t, env)
+  const again = async () => {
+    await member.ok('seat:request')
+    await hears(t, [owner, admin, member], '3')
+  }
+  const over = async (what: string) => {
+    await hears(t, [owner, admin, member], '')
+    t.same((await seatsOf(server)).requests, [], what)
+  }
+  await again()
+  await member.ok('seat:take', { seatIndex: 0 })
+  await over('taken')
+  t.equal(await member.fails('seat:request'), 'ALREADY_SEATED')
+  await member.ok('seat:leave')
+  await again()
+  await owner.ok('seat:assign', { userId: '3', seatIndex: 1 })
+  await over('assigned')
+  await owner.ok('seat:remove', { userId: 3 })
+
+  // An invite is not a seat yet.
+  await again()
+  await admin.ok('seat:invite', { userId: 3, seatIndex: 2 })
+  t.match((await seatsOf(server)).requests, [{ userId: 3 }])
+  await member.ok('seat:invite:accept')
+  await over('accepted')
+  await member.ok('seat:leave')
+  await again()
+  await admin.ok('seat:invite', { userId: 3, seatIndex: 2 })
+  await member.ok('seat:invite:decline')
+  await over('declined')
+
+  await again()
+  await admin.ok('seat:invite', { userId: 3, seatIndex: 2 })
+  // Its thirty seconds, made short.
+  await hurry(server, 200)
+  await other.event('seat:invite:pending', ({ isPending, seatIndex }) => isPending === false && seatIndex === 2)
+  await until(async () => (await seatsOf(server)).invites.length === 0)
+  t.match((await seatsOf(server)).requests, [{ userId: 3, awayUntil: null }], 'the hand outlives the invite')
+  t.same(heard(other), [])
+})
+
+onEveryStore(t, 'a request ends when its user leaves or is kicked', async (t, env) => {
+  const { server, owner, admin, member, other } = await scene(t, { SEAT_GRACE_SECONDS: '3600', ...env })
+  for (const client of [member, other]) await client.ok('seat:request')
+  await hears(t, [owner, admin], '3 4')
+  await member.ok('room:leave')
+  await hears(t, [owner, admin], '4')
+  t.equal((await server.admin('POST', '/admin/rooms/r1/kick', { userId: '4' })).status, 204)
+  await hears(t, [owner, admin], '')
+  t.equal(await askers(member), '')
+
+  // Also who is not there to be kicked.
+  await member.ok('seat:request')
+  await hears(t, [owner], '3')
+  member.ws.terminate()
+  await until(async () => (await seatsOf(server)).requests[0]?.awayUntil)
+  t.equal((await server.admin('POST', '/admin/rooms/r1/kick', { userId: 3 })).status, 204)
+  await hears(t, [owner, admin], '')
+})
+
+onEveryStore(t, 'a request waits for its user when the connection breaks, and no longer', async (t, env) => {
+  const { server, owner, admin, member, other } = await scene(t, { SEAT_GRACE_SECONDS: '60', ...env })
+  for (const client of [member, other]) await client.ok('seat:request')
+  const before = Date.now()
+  for (const client of [member, other]) client.ws.terminate()
+  const ends = await until(async () => {
+    const { requests } = await seatsOf(server)
+    return requests.every(({ awayUntil }) => awayUntil !== null) && requests.map(({ awayUntil }) => Number(awayUntil))
+  })
+  t.ok(ends.length === 2 && ends.every((end) => end >= before + 60_000 && end <= Date.now() + 60_000), 'as long as a seat')
+  const back = await server.connect(3)
+  t.equal(await askers(back), '3')
+  // What was left of the minute, made short.
+  await hurry(server, 200)
+  await hears(t, [owner, admin], '3')
+  t.match((await seatsOf(server)).requests, [{ userId: 3, awayUntil: null }])
+  await quiet(server, [owner, admin, back])
+  t.same(heard(owner), ['3', '3 4', '3'], 'nobody is told of the waiting')
+  t.same(heard(back), [])
+})
+
+onEveryStore(t, 'requests end with their room', async (t, env) => {
+  const { server, owner, admin, member } = await scene(t, env)
+  await member.ok('seat:request')
+  await hears(t, [owner, admin], '3')
+  t.equal((await server.admin('POST', '/admin/rooms/r1/close')).status, 204)
+  for (const client of [owner, admin, member]) await client.event('room:closed')
+  t.match(await join(member), { self: { role: 'owner' }, seatRequests: [] })
+  t.match(await join(owner), { self: { role: 'member' }, seatRequests: [] })
+  await join(admin)
+  await admin.ok('seat:request')
+  await hears(t, [member, admin], '2')
+  await quiet(server, [owner])
+  t.same(heard(owner), ['3'], 'who owned the room before has nothing to hear')
+})
+
+onEveryStore(t, 'no more than the room can carry', async (t, env) => {
+  const { server, owner, member, other } = await scene(t, env)
+  await other.ok('seat:request')
+  await server.app.rooms.documents.change<SeatState, undefined>('r1', 'seats', (state = noSeats(4)) => {
+    const more = Array.from({ length: mostRequests - 1 }, (_, i) => ({ userId: 1000 + i, requestedAt: Date.now() }))
+    return { state: { ...state, requests: [...state.requests ?? [], ...more] }, result: undefined }
+  })
+  t.match((await member.request('seat:request')).error, { code: 'SEAT_REQUESTS_FULL', message: /200/ })
+  t.same(await other.ok('seat:request'), {}, 'who has asked may ask again')
+  t.same(heard(member), [])
+  await owner.ok('seat:request:cancel', { userId: 1000 })
+  await member.ok('seat:request')
+  await until(() => heard(owner).at(-1)?.split(' ').length === mostRequests)
+})
+
+onEveryStore(t, 'seats of a server from before there were requests', async (t, env) => {
+  const { server, owner, admin, member, other } = await scene(t, env)
+  await server.app.rooms.documents.change<SeatState, undefined>('r1', 'seats', () => {
+    const { requests, ...state } = noSeats(4)
+    return { state: { ...state, seats: [{ seatIndex: 1, userId: '4', sitting: 1, selfMuted: false }], sittings: 1 }, result: undefined }
+  })
+  t.same((await seatsOf(server)).requests, [])
+  t.match(await join(owner), { seats: [{ seatIndex: 1 }], seatRequests: [] })
+  t.equal(await member.fails('seat:request:cancel'), 'SEAT_REQUEST_NOT_FOUND')
+  await other.ok('seat:leave')
+  await member.ok('seat:request')
+  await hears(t, [owner, admin, member], '3')
+})
+
+t.test('on two servers, each tells its own', async (t) => {
+  const { a, b, owner, admin, member, other, watcher, hosts } = await pair(t)
+  const phone = await b.connect(3)
+  await join(phone)
+  await member.ok('seat:request')
+  await hears(t, [...hosts, member, phone], '3')
+  await other.ok('seat:request')
+  await hears(t, hosts, '3 4')
+  await until(() => a.app.rooms.documents.peek<SeatState>('r1', 'seats')?.requests?.length === 2)
+  for (const server of [a, b]) {
+    t.equal(await askers(await server.connect('1')), '3 4')
+    t.equal(await askers(await server.connect(4)), '4')
+    t.equal(await askers(await server.connect(6)), '')
+  }
+  t.same(await seatsOf(a), await seatsOf(b))
+  await admin.ok('seat:request:cancel', { userId: 3 })
+  await hears(t, [...hosts], '4')
+  await other.ok('seat:take', { seatIndex: 0 })
+  await hears(t, [...hosts, member, other, phone], '')
+  await quiet(a, [owner, admin, member, other, watcher, phone])
+  for (const client of hosts) t.same(heard(client), ['3', '3 4', '4', ''])
+  for (const client of [member, phone]) t.same(heard(client), ['3', ''])
+  t.same(heard(other), ['4', ''])
+  t.same(heard(watcher), [])
+})
+
+t.test('on two servers, who is gone from one is gone', async (t) => {
+  const { a, b, member, other, hosts } = await pair(t, { SEAT_GRACE_SECONDS: '60' })
+  for (const client of [member, other]) await client.ok('seat:request')
+  await hears(t, hosts, '3 4')
+  other.ws.terminate()
+  await until(async () => (await seatsOf(a)).requests[1]?.awayUntil)
+  member.ws.terminate()
+  await until(async () => (await seatsOf(b)).requests[0]?.awayUntil)
+  // On the other server.
+  t.equal(await askers(await b.connect(3)), '3')
+  await hurry(b, 200)
+  await hears(t, hosts, '3')
+})
+
+t.test('a server that was deaf tells what was missed', async (t) => {
+  const { a, b, admin, member, other, watcher } = await pair(t)
+  await other.ok('seat:request')
+  await hears(t, [admin], '4')
+  const cut = await deafen(b)
+  await Promise.all([cut(), member.ok('seat:request'), a.admin('PATCH', '/admin/rooms/r1/seats', { seatCount: 5 })])
+  await hears(t, [admin], '4 3')
+  t.same(heard(other), ['4'])
+  t.same(heard(watcher), [])
+})
+
+t.test('what Redis has lost is written back', async (t) => {
+  const redis = await startRedis(t)
+  const { server, owner, member, other } = await scene(t, { REDIS_URL: redis.url })
+  await member.ok('seat:request')
+  await hears(t, [owner], '3')
+  await redis.kill()
+  await redis.start()
+  await until(async () => (await server.app.store.readDocuments(['r1'], 'seats'))[0]?.includes('"requests":[{"userId":3,') === true)
+  await other.ok('seat:request')
+  await hears(t, [owner], '3 4')
+  t.equal(await askers(await server.connect('1')), '3 4')
+})
+
+onEveryStore(t, 'requests stay while the feature is off', async (t, env) => {
+  const { server, owner, admin, member, other } = await scene(t, { SEAT_GRACE_SECONDS: '0', ...env })
+  for (const client of [member, other]) await client.ok('seat:request')
+  await hears(t, [owner, admin], '3 4')
+  await server.app.features.disable('seats')
+  t.match((await other.request('seat:request')).error, { code: 'FEATURE_DISABLED' })
+  await other.ok('room:leave')
+  await server.app.features.enable('seats')
+  await hears(t, [owner, admin], '3')
+  t.equal(await askers(member), '3')
+  t.equal(await askers(other), '', 'but for who left meanwhile')
+  await other.ok('seat:request')
+  await hears(t, [owner, admin], '3 4')
+  t.equal(heard(member).length, 1)
+})
+
+t.test('who may hear is known over a reload, and nobody is asked for it anew', async (t) => {
+  const backend = await startBackend(t)
+  backend.everyRoom = () => 1
+  backend.roles.set('r1/2', 'admin')
+  const { server, owner, admin, member, other } = await scene(t, { ...backend.env })
+  await member.ok('seat:request')
+  await hears(t, [owner, admin], '3')
+  const { status } = await server.admin('POST', '/admin/features/seats/reload')
+  t.equal(status, 200)
+  const calls = backend.calls('role')
+  await other.ok('seat:request')
+  await hears(t, [owner, admin], '3 4')
+  await quiet(server, [member])
+  t.same(heard(member), ['3'])
+  t.equal(backend.calls('role'), calls)
+})
+
+t.test('in a crowd only those are looked at whom it concerns', async (t) => {
+  const { server, owner, admin, member } = await scene(t, {})
+  const crowd = await Promise.all(Array.from({ length: 40 }, (_, i) => server.connect(100 + i)))
+  for (const client of crowd) await join(client)
+  const { rooms } = server.app
+  const { roleOf } = rooms
+  const asked: string[] = []
+  rooms.roleOf = (room, session) => {
+    asked.push(session.userKey)
+    return roleOf(room, session)
+  }
+  await member.ok('seat:request')
+  await hears(t, [owner, admin], '3')
+  rooms.roleOf = roleOf
+  t.same(asked.sort(), ['1', '2'])
+  await quiet(server, crowd)
+  for (const client of crowd) t.same(heard(client), [])
+})
+
+/** A room of the backend: 1 owns it, 2 is an admin, 3 has a hand up; the others are members. */
+async function backendRoom (t: Test) {
+  const redis = await startRedis(t)
+  const backend = await startBackend(t, { redisUrl: redis.url })
+  backend.everyRoom = () => 1
+  backend.roles.set('7/2', 'admin')
+  const server = await build(t, { env: { ...backend.env, REDIS_URL: redis.url } })
+  const [owner, admin, member, other] = [await server.connect(1), await server.connect(2), await server.connect(3), await server.connect(4)]
+  for (const client of [owner, admin, member, other]) await join(client, '7')
+  await member.ok('seat:request')
+  await hears(t, [owner, admin], '3')
+  const change = async (userId: number, role: string) => {
+    backend.roles.set(`7/${userId}`, role)
+    await backend.publish('room.member_role_changed', { user_id: userId, room_id: 7, payload: { role } })
+    await (userId === 2 ? admin : other).event('room.member_role_changed')
+  }
+  return { backend, server, owner, admin, member, other, change }
+}
+
+t.test('roles are those of the backend, which is not asked for each who listens', async (t) => {
+  const { backend, server, owner, admin, member, other, change } = await backendRoom(t)
+  const callsFor = (userId: number) => backend.requests.filter(({ call, path }) => call === 'role' && path.endsWith(`/members/${userId}/role`)).length
+  t.same([callsFor(3), callsFor(4)], [1, 1], 'once, when they came in')
+
+  await change(2, 'member')
+  await other.ok('seat:request')
+  await hears(t, [owner], '3 4')
+  await hears(t, [admin], '')
+  await member.ok('seat:request:cancel')
+  await hears(t, [owner], '4')
+  await quiet(server, [admin, other], '7')
+  t.same(heard(admin), ['3', ''], 'who is no admin any more has nothing to hear')
+  t.same(heard(other), ['4'])
+
+  // Who has become one is told when they do what an admin may, or join again.
+  await change(4, 'admin')
+  await member.ok('seat:request')
+  await other.ok('seat:mute', { userId: 3 }).catch(() => { /* Nobody is on a seat. */ })
+  await hears(t, [other], '4 3')
+  await change(2, 'admin')
+  t.equal(users((await join(admin, '7')).seatRequests), '4 3')
+  await member.ok('seat:request:cancel')
+  await hears(t, [owner, admin, other], '4')
+  t.equal(callsFor(3), 1, 'nobody has asked about an ordinary member since')
+})
+
+t.test('nobody waits long for a backend that is slow', async (t) => {
+  const { backend, server, owner, member } = await backendRoom(t)
+  backend.roles.set('7/8', 'admin')
+  const mend = backend.fault({ call: 'role', path: '/8/', kind: 'slow', ms: 1500 })
+  const late = await server.connect(8)
+  const joined = await join(late, '7')
+  t.match(joined, { self: { role: 'admin' }, seatRequests: [] }, 'what is sure is told')
+  await hears(t, [late], '3')
+  mend()
+
+  // Hosts who are known are told although it can't be asked whether they still are.
+  await backend.stop()
+  await member.ok('seat:request:cancel')
+  await hears(t, [owner, late], '')
+  const again = await server.connect(3)
+  const begun = performance.now()
+  await join(again, '7')
+  t.ok(performance.now() - begun < 4000)
+})
