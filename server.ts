@@ -1,4 +1,5 @@
 import { existsSync } from 'node:fs'
+import { constants } from 'node:os'
 import closeWithGrace from 'close-with-grace'
 import { buildApp } from './app.ts'
 import { ConfigError, loadConfig } from './config/load.ts'
@@ -6,6 +7,18 @@ import type { Config } from './config/load.ts'
 import { banner } from './config/banner.ts'
 
 // Starts and stops the process; what the server is made of is in app.ts.
+
+// Started by scripts/run.mjs or scripts/demo.ts, which can be killed without a
+// word, also while this is starting: then there is nobody left to stop this process.
+if (process.connected === false) process.exit()
+process.channel?.unref()
+process.once('disconnect', () => process.kill(process.pid, 'SIGTERM'))
+
+// A start that is interrupted just ends. Nobody else would see to that: mediasoup
+// listens to these signals for its workers, which keeps them from ending the process.
+const interrupts = ['SIGINT', 'SIGTERM'] as const
+const interrupted = (signal: NodeJS.Signals) => process.exit(128 + constants.signals[signal])
+for (const signal of interrupts) process.once(signal, interrupted)
 
 if (existsSync('.env')) process.loadEnvFile('.env')
 const config = readConfig()
@@ -18,13 +31,7 @@ closeWithGrace({ delay: (config.DRAIN_SECONDS + 10) * 1000, logger: false }, asy
   if (!err) await app.drain.begin(config.DRAIN_SECONDS)
   await app.close()
 })
-
-// Started by scripts/run.mjs, which can be killed without a word: then there
-// is nobody left to stop this process.
-if (process.channel) {
-  process.channel.unref()
-  process.once('disconnect', () => process.kill(process.pid, 'SIGTERM'))
-}
+for (const signal of interrupts) process.off(signal, interrupted)
 
 const address = await app.listen({ host: config.HOST, port: config.PORT }).catch(giveUp)
 process.stdout.write(banner(config, address))

@@ -2,8 +2,9 @@
 // Runs a program of this project on a machine that may have nothing but git,
 // npm and some Node: installs what is missing, then hands over.
 //
-//   node scripts/run.mjs [--test] [--setup-only] FILE [ARG ...]
+//   node scripts/run.mjs [--dev | --test] [--setup-only] FILE [ARG ...]
 //
+// --dev         also the development packages
 // --test        also what the tests need: development packages, Redis, a browser, ffmpeg
 // --setup-only  stop after the set-up
 //
@@ -29,7 +30,7 @@ const forTests = flags.has('--test')
 try {
   const node = await alone(root, async () => {
     const node = await ensureNode()
-    await ensureDependencies(root, node, forTests)
+    await ensureDependencies(root, node, forTests || flags.has('--dev'))
     await ensureMediaWorker(root)
     if (forTests) await ensureTestTools()
     return node

@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { Agent, fetch } from 'undici'
@@ -56,6 +57,16 @@ t.test('without clients it stops at once', async (t) => {
   await server.url
   server.child.kill('SIGINT')
   t.match(await server.exit, { code: 0 })
+})
+
+t.test('a signal ends it while it is still starting, too', async (t) => {
+  const { child, exit, output } = startServer(t)
+  // mediasoup's workers are there before the server listens.
+  const begun = () => execFileSync('ps', ['-A', '-o', 'ppid=']).toString().split('\n').some((ppid) => Number(ppid) === child.pid)
+  await until(begun)
+  child.kill('SIGTERM')
+  t.match(await exit, { code: 143 })
+  t.notMatch(output(), 'Server listening')
 })
 
 t.test('a server that is killed leaves nothing behind that keeps it from starting again', async (t) => {

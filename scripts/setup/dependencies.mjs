@@ -13,7 +13,7 @@ import { step } from './report.mjs'
  *
  * @param {string} root the checkout
  * @param {string} node the Node that will run the server, so that packages for it are chosen
- * @param {boolean} withDevelopment also what only tests, lint and type check need
+ * @param {boolean} withDevelopment also what only tests, the demo, lint and type check need
  * @returns {Promise<void>}
  */
 export async function ensureDependencies (root, node, withDevelopment) {
@@ -25,7 +25,7 @@ export async function ensureDependencies (root, node, withDevelopment) {
   // Adding the development packages to an installed production set must not
   // pull node_modules away under a server that is running from it.
   const extend = done.startsWith(lock)
-  const title = withDevelopment ? 'npm packages, those for tests included' : 'npm packages'
+  const title = withDevelopment ? 'npm packages, those for development included' : 'npm packages'
   await step(`${title} (from package-lock.json)`, () =>
     run('npm', [
       ...(extend ? ['install', '--no-save'] : ['ci']), '--ignore-scripts', '--no-audit', '--no-fund',

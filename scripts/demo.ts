@@ -1,0 +1,187 @@
+// A server with people in it, to look at and listen to: npm run demo. It starts
+// the server, a backend, and talkers that come into rooms, speak, write and give
+// one another gifts; all of it ends with this process, and nothing is kept.
+//
+//   npm run demo [-- --talkers N] [--room NAME] [--seconds N]
+//
+// --talkers  how many are in the room to visit first, 3 to 6
+// --room     its name
+// --seconds  ends by itself after so long
+//
+// PORT, HOST, LOG_LEVEL, ADMIN_API_KEY and whatever else the server reads can be
+// set in the environment. An .env file, Redis and TLS are left out.
+import { fork } from 'node:child_process'
+import type { ChildProcess } from 'node:child_process'
+import { randomBytes } from 'node:crypto'
+import { once } from 'node:events'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { createServer } from 'node:net'
+import type { AddressInfo } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join, resolve } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
+import { parseArgs } from 'node:util'
+import { startDemoBackend } from './demo/backend.ts'
+import { fewestTalkers, fireside } from './demo/cast.ts'
+import { rooms } from './demo/script.ts'
+import type { Task } from './demo/talkers.ts'
+
+const root = resolve(import.meta.dirname, '..')
+/** How long children may take to end, in milliseconds. */
+const endMs = 5000
+/** So often talkers that have crashed are started again. */
+const maxRestarts = 5
+
+const { env } = process
+const { room, talkers, seconds } = readOptions()
+const host = env.HOST ?? '127.0.0.1'
+const children = new Set<ChildProcess>()
+const ended = Promise.withResolvers<number>()
+const folder = mkdtempSync(join(tmpdir(), 'flylive-demo-'))
+let restarts = 0
+let ending = false
+
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => ended.resolve(0))
+// Started by npm, which may vanish without a signal, and maybe has.
+process.once('disconnect', () => ended.resolve(0))
+if (process.connected === false) ended.resolve(0)
+
+const failed = (error: unknown) => {
+  if (ending) return
+  process.stderr.write(`\n${error instanceof Error ? error.message : String(error)}\n`)
+  ended.resolve(1)
+}
+run().catch(failed)
+const status = await ended.promise
+await stop()
+process.exit(status)
+
+async function run (): Promise<void> {
+  const port = await freePort(host, Number(env.PORT ?? 3030))
+  const owners = new Map(rooms(room, talkers).map(([roomId, { people }]) => [roomId, people[0]?.userId ?? 0]))
+  const backend = await startDemoBackend(owners)
+  const secret = randomBytes(32).toString('hex')
+  const adminKey = env.ADMIN_API_KEY ?? randomBytes(24).toString('base64url')
+  const server = start('server.ts', {
+    ...Object.fromEntries(Object.entries(env).filter(([name]) => !/^(?:REDIS|SSL)_/.test(name))),
+    ...backend.env,
+    NODE_ENV: 'development',
+    PORT: String(port),
+    JWT_SECRET: secret,
+    ADMIN_API_KEY: adminKey,
+    LOG_LEVEL: env.LOG_LEVEL ?? 'warn'
+  })
+  server.once('exit', () => failed('The server has ended.'))
+  // Where it listens on every address, this is one of them.
+  const url = `http://${['0.0.0.0', '::'].includes(host) ? '127.0.0.1' : host}:${port}`
+  if (!await ready(server, url)) return
+  await startTalkers({ url, secret, room, talkers })
+  const shown = `http://${host === '127.0.0.1' ? 'localhost' : new URL(url).hostname}:${port}`
+  console.log(`
+  People are talking. Open this, choose a name, and listen:
+
+    ${shown}/#${new URLSearchParams({ room })}
+
+  Take a seat to talk to them, or raise your hand and ${fireside[0].name} invites you; write, react,
+  give somebody a gift. There are more rooms in the lobby, and you can open your own:
+
+    ${shown}/
+
+  Look behind the scenes, and turn features off, on, or reload them while people talk:
+
+    ${shown}/admin
+    key: ${adminKey}
+
+  Everybody but you is a program${seconds === undefined ? '' : `; it is over in ${seconds} seconds`}. Ctrl-C ends it, and nothing is kept.
+`)
+  if (seconds !== undefined) setTimeout(() => ended.resolve(0), seconds * 1000)
+}
+
+function readOptions (): { room: string, talkers: number, seconds: number | undefined } {
+  try {
+    const { values } = parseArgs({
+      options: { talkers: { type: 'string', default: String(fireside.length) }, room: { type: 'string', default: 'fireside' }, seconds: { type: 'string' } }
+    })
+    const talkers = Number(values.talkers)
+    const seconds = values.seconds === undefined ? undefined : Number(values.seconds)
+    if (!Number.isInteger(talkers) || talkers < fewestTalkers || talkers > fireside.length) throw new Error(`--talkers must be ${fewestTalkers} to ${fireside.length}`)
+    if (!/^[A-Za-z0-9_.:-]{1,128}$/.test(values.room)) throw new Error('--room must be 1–128 characters of A–Z a–z 0–9 _ . : -')
+    if (seconds !== undefined && !(seconds > 0)) throw new Error('--seconds must be a number above 0')
+    return { room: values.room, talkers, seconds }
+  } catch (error) {
+    process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n`)
+    process.exit(1)
+  }
+}
+
+/**
+ * @returns the port when it is free; any free one for 0
+ * @throws with what can be done when it is taken
+ */
+async function freePort (host: string, port: number): Promise<number> {
+  const probe = createServer()
+  try {
+    await once(probe.listen(port, host), 'listening')
+    return (probe.address() as AddressInfo).port
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EADDRINUSE') throw error
+    throw new Error(`Port ${port} is taken. End what listens there, or choose another one: PORT=${port + 1} npm run demo`)
+  } finally {
+    probe.close()
+  }
+}
+
+/** Starts a program of this project. When this process vanishes, its channel is cut and it ends, too. */
+function start (file: string, env: NodeJS.ProcessEnv): ChildProcess {
+  // In a folder of its own no .env is read, and what is written goes with it.
+  const child = fork(join(root, file), { cwd: folder, env, stdio: ['ignore', 'inherit', 'inherit', 'ipc'] })
+  children.add(child)
+  child.once('exit', () => children.delete(child))
+  // What could not be sent to it, it being gone: its exit says enough.
+  child.on('error', () => {})
+  return child
+}
+
+/** @returns true once it can be used, false when it has ended */
+async function ready (server: ChildProcess, url: string): Promise<boolean> {
+  const isReady = () => fetch(`${url}/readyz`).then(({ ok }) => ok, () => false)
+  while (children.has(server)) {
+    if (await isReady()) return true
+    await delay(100)
+  }
+  return false
+}
+
+/**
+ * Starts the talkers, and again when they have crashed.
+ *
+ * @returns once they are in their rooms
+ */
+function startTalkers (task: Task): Promise<void> {
+  const { promise, resolve } = Promise.withResolvers<void>()
+  const attempt = () => {
+    const child = start('scripts/demo/talkers.ts', env)
+    child.send(task)
+    child.once('message', () => resolve())
+    child.once('exit', (code, signal) => {
+      if (ending) return
+      if (++restarts > maxRestarts) failed(`The talkers have ended with ${signal ?? code}.`)
+      else attempt()
+    })
+  }
+  attempt()
+  return promise
+}
+
+/** Ends all that was started, and waits until it is gone. */
+async function stop (): Promise<void> {
+  ending = true
+  const hard = setTimeout(() => { for (const child of children) child.kill('SIGKILL') }, endMs)
+  await Promise.all([...children].map(async (child) => {
+    const gone = once(child, 'exit')
+    child.kill('SIGTERM')
+    await gone
+  }))
+  clearTimeout(hard)
+  rmSync(folder, { recursive: true, force: true })
+}

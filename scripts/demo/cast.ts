@@ -1,0 +1,49 @@
+// Who is in the demo: people with names, voices and manners.
+
+/** How espeak-ng is to speak, for scripts/demo/speech.ts. */
+export interface Voicing {
+  voice: string
+  wordsPerMinute: number
+  /** 0 to 99 */
+  pitch: number
+}
+
+export interface Person {
+  /** Short name, by which the script calls them. */
+  key: string
+  userId: number
+  name: string
+  voicing: Voicing
+  /** Where they begin: on a seat, or among the listeners. */
+  begins: 'seated' | 'listening'
+  /** What they react with when nothing better fits. */
+  likes: readonly string[]
+}
+
+const person = (key: string, userId: number, name: string, begins: Person['begins'], likes: readonly string[], [voice, wordsPerMinute, pitch]: [string, number, number]): Person =>
+  ({ key, userId, name, begins, likes, voicing: { voice, wordsPerMinute, pitch } })
+
+/** In the order in which they come into the first room; the first one owns it. */
+export const fireside = [
+  person('maya', 101, 'Maya', 'seated', ['❤️', '👏'], ['en-us+f3', 168, 55]),
+  person('ben', 102, 'Ben', 'seated', ['👍', '🤔'], ['en-gb+m3', 165, 40]),
+  person('emma', 103, 'Emma', 'listening', ['👏', '😮'], ['en-gb-scotland+f4', 176, 52]),
+  person('diego', 104, 'Diego', 'seated', ['🔥', '👍'], ['en-029+m7', 170, 45]),
+  person('chloe', 105, 'Chloé', 'seated', ['❤️', '🎉'], ['en-us+f2', 178, 62]),
+  person('felix', 106, 'Felix', 'listening', ['😂', '🔥'], ['en-gb-x-rp+m1', 178, 50])
+] as const satisfies readonly Person[]
+
+export const nightOwls = [
+  person('nora', 107, 'Nora', 'seated', ['❤️'], ['en-gb+f5', 150, 45]),
+  person('otto', 108, 'Otto', 'seated', ['👍'], ['en-us+m2', 145, 30])
+] as const satisfies readonly Person[]
+
+export const coffeeCorner = [
+  person('iris', 109, 'Iris', 'listening', ['👍'], ['en-gb+f1', 160, 50])
+] as const satisfies readonly Person[]
+
+export const everybody: readonly Person[] = [...fireside, ...nightOwls, ...coffeeCorner]
+
+export type Key = (typeof fireside | typeof nightOwls | typeof coffeeCorner)[number]['key']
+/** Fewer would not be a conversation. */
+export const fewestTalkers = 3

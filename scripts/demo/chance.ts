@@ -1,0 +1,20 @@
+/** A number from `low` on, below `high`. */
+export function between (low: number, high: number): number {
+  return low + Math.random() * (high - low)
+}
+
+export function oneOf<T> (list: readonly T[]): T {
+  const item = list[Math.floor(Math.random() * list.length)]
+  if (item === undefined) throw new Error('There is nothing to choose from')
+  return item
+}
+
+/** Whether something happens that does so with this likelihood, 0 to 1. */
+export function happens (likelihood: number): boolean {
+  return Math.random() < likelihood
+}
+
+/** The same in any order. */
+export function shuffled<T> (list: readonly T[]): T[] {
+  return list.map((item) => ({ item, at: Math.random() })).sort((a, b) => a.at - b.at).map(({ item }) => item)
+}

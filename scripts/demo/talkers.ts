@@ -1,0 +1,52 @@
+// The talkers of the demo, in a process of their own: what they cost and what
+// becomes of them has nothing to do with the server. Started by scripts/demo.ts,
+// which says where to go.
+import { once } from 'node:events'
+import { readdirSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { createSigner } from 'fast-jwt'
+import { direct } from './director.ts'
+import { createHost } from './host.ts'
+import { rooms } from './script.ts'
+import { createTalker } from './talker.ts'
+import { createVoices } from './voice.ts'
+import { readWav } from './wav.ts'
+
+/** What a talkers' process is told when it starts. */
+export interface Task {
+  url: string
+  /** With which tokens are signed, as the backend would. */
+  secret: string
+  /** The room to visit first. */
+  room: string
+  /** How many are in it. */
+  talkers: number
+}
+
+/** How often it is looked at whether everybody is where they should be, in milliseconds. */
+const keepMs = 2000
+
+// Who started it may be gone already.
+if (process.connected !== true) process.exit(1)
+for (const event of ['SIGINT', 'SIGTERM', 'SIGHUP', 'disconnect']) process.once(event, () => process.exit(0))
+
+const [task] = await once(process, 'message') as [Task]
+// Longer than anybody lets a demo run: the server ends what is older.
+const sign = createSigner({ key: task.secret, algorithm: 'HS256', expiresIn: '7d' })
+const folder = join(import.meta.dirname, 'speech')
+const recordings = new Map(readdirSync(folder).map((file) => [file, readWav(readFileSync(join(folder, file)))]))
+const voices = createVoices()
+
+for (const [roomId, script] of rooms(task.room, task.talkers)) {
+  const talkers = script.people.map((person) => createTalker({
+    person, roomId, url: task.url, token: () => sign({ id: person.userId, name: person.name }), voices
+  }))
+  const host = createHost(talkers)
+  // One after the other: the owner is there first, and has the first seat.
+  for (const talker of talkers) {
+    await talker.keep()
+    setInterval(() => { talker.keep() }, keepMs)
+  }
+  direct({ script, talkers, host, recordings })
+}
+process.send?.('ready')

@@ -1,0 +1,146 @@
+import { execFileSync, fork } from 'node:child_process'
+import type { ChildProcess } from 'node:child_process'
+import { once } from 'node:events'
+import { readdirSync, readFileSync, statSync } from 'node:fs'
+import { createServer } from 'node:net'
+import type { AddressInfo } from 'node:net'
+import { join, resolve } from 'node:path'
+import t from 'tap'
+import type { Test } from 'tap'
+import { fileOf, lines } from '../../scripts/demo/script.ts'
+import { readWav } from '../../scripts/demo/wav.ts'
+import { connect } from '../support/client.ts'
+import { until } from '../support/retry.ts'
+
+const root = resolve(import.meta.dirname, '../..')
+
+interface Demo {
+  child: ChildProcess
+  output (): string
+  exit: Promise<number | null>
+}
+
+function startDemo (t: Test, args: string[], env: Record<string, string> = {}): Demo {
+  const child = fork(join(root, 'scripts/demo.ts'), args, {
+    env: { ...process.env, TMPDIR: t.testdir({}), PORT: '0', FEATURES_WATCH: 'false', MEDIASOUP_RTC_MIN_PORT: String(20_000 + process.pid % 20_000), ...env },
+    stdio: ['ignore', 'pipe', 'pipe', 'ipc']
+  })
+  let output = ''
+  for (const stream of [child.stdout, child.stderr]) stream?.on('data', (chunk: Buffer) => { output += chunk.toString() })
+  const exit = once(child, 'exit').then(([code]) => code as number | null)
+  t.teardown(async () => {
+    child.kill('SIGKILL')
+    await exit
+  })
+  return { child, output: () => output, exit }
+}
+
+/** @returns what it tells its user once people talk */
+async function told (demo: Demo): Promise<{ url: string, room: string, adminKey: string }> {
+  const found = () => /(?<url>http:\S+:\d+)\/#room=(?<room>\S+)[^]*key: (?<adminKey>\S+)/.exec(demo.output())
+  // Two of them at a time take a while on a busy machine.
+  await Promise.race([until(() => found() !== null, 60_000), demo.exit.then(() => { throw new Error(demo.output()) })])
+  const { url = '', room = '', adminKey = '' } = found()?.groups ?? {}
+  return { url: url.replace('localhost', '127.0.0.1'), room, adminKey }
+}
+
+/** The process ids of a process and of all that it has started, and those have. */
+function familyOf (pid: number): number[] {
+  const parents = execFileSync('ps', ['-A', '-o', 'pid=,ppid=']).toString().trim().split('\n').map((line) => line.trim().split(/\s+/).map(Number))
+  const family = [pid]
+  for (const member of family) family.push(...parents.filter(([, parent]) => parent === member).map(([child]) => child ?? 0))
+  return family
+}
+
+function lives (pid: number): boolean {
+  try {
+    return process.kill(pid, 0)
+  } catch {
+    return false
+  }
+}
+
+t.test('a guest of the demo finds a room in which people talk', async (t) => {
+  const demo = startDemo(t, ['--talkers', '3', '--room', 'here'])
+  const { url, room, adminKey } = await told(demo)
+  t.equal(room, 'here')
+  const response = await fetch(`${url}/stage/session`, { method: 'POST', headers: { 'content-type': 'application/json' }, body: '{"name":"Ada"}' })
+  const { token } = await response.json() as { token: string }
+  const guest = await connect(t, url, { token })
+  const reply = await guest.ok('room:join', { roomId: room })
+  t.match(reply, { ownerId: 101, seats: [{ userId: 101 }, { userId: 102 }], self: { role: 'member' } })
+  t.match(reply.participants, [{ name: 'Maya' }, { name: 'Ben' }, { name: 'Emma' }, { name: 'Ada' }])
+
+  await guest.event('chat:message', ({ userId, content }) => userId === 101 && String(content).includes('Ada'))
+  t.pass('the guest is greeted')
+  await guest.ok('seat:request', {})
+  await guest.event('seat:invite:received', ({ invitedById }) => invitedById === 101)
+  await guest.ok('seat:invite:accept', {})
+  t.pass('whoever raises a hand is invited')
+  await guest.event('gift:received')
+  await guest.event('seat:updated', ({ userId }) => userId === 103)
+  t.pass('so are those of the cast')
+  for (const userId of [102, 103]) {
+    await guest.event('speaker:active', ({ activeSpeakers }) => (activeSpeakers as number[]).includes(userId))
+    t.pass(`${userId} is heard`)
+  }
+
+  t.match(await guest.ok('room:join', { roomId: 'my-own' }), { self: { role: 'owner' } }, 'a guest can open a room')
+  const admin = await fetch(`${url}/admin/rooms`, { headers: { authorization: `Bearer ${adminKey}` } })
+  t.match(await admin.text(), /coffee-corner[^]*here[^]*my-own[^]*night-owls/, 'there are more rooms')
+
+  const family = familyOf(demo.child.pid ?? 0)
+  t.ok(family.length >= 4, 'the demo, the server, its workers, the talkers')
+  demo.child.kill('SIGTERM')
+  t.equal(await demo.exit, 0)
+  await until(() => !family.some(lives))
+  t.pass('nothing goes on')
+})
+
+t.test('the demo ends by itself when it is to, and nothing is left of one that was killed', async (t) => {
+  const timed = startDemo(t, ['--talkers', '3', '--seconds', '0.1'])
+  const killed = startDemo(t, ['--talkers', '3'])
+  await told(killed)
+  const family = familyOf(killed.child.pid ?? 0)
+  killed.child.kill('SIGKILL')
+  await until(() => !family.some(lives))
+
+  // While the server is still starting it notices, too.
+  const early = startDemo(t, ['--talkers', '3'])
+  const begun = await until(() => {
+    const family = familyOf(early.child.pid ?? 0)
+    return family.length > 1 && family
+  })
+  early.child.kill('SIGKILL')
+  await until(() => !begun.some(lives))
+  t.equal(await timed.exit, 0, timed.output())
+  t.match(timed.output(), 'it is over in 0.1 seconds')
+})
+
+t.test('a demo that can\'t begin says why', async (t) => {
+  const holder = createServer().listen(0, '127.0.0.1')
+  t.teardown(() => holder.close())
+  await once(holder, 'listening')
+  const { port } = holder.address() as AddressInfo
+  const late = startDemo(t, [], { PORT: String(port) })
+  const lonely = startDemo(t, ['--talkers', '2'])
+  t.equal(await late.exit, 1)
+  t.match(late.output(), `Port ${port} is taken`)
+  t.equal(await lonely.exit, 1)
+  t.match(lonely.output(), '--talkers must be 3 to 6')
+})
+
+t.test('what is said in the demo is what was recorded', async (t) => {
+  const folder = join(root, 'scripts/demo/speech')
+  t.same(readdirSync(folder).sort(), lines.map(fileOf).sort(), 'node scripts/demo/speech.ts makes what is missing')
+  let bytes = 0
+  for (const line of lines) {
+    const file = join(folder, fileOf(line))
+    bytes += statSync(file).size
+    const { samples, sampleRate, text } = readWav(readFileSync(file))
+    const rms = Math.sqrt(samples.reduce((sum, sample) => sum + sample ** 2, 0) / samples.length) / 32_768
+    t.ok(text === line.text && sampleRate === 16_000 && rms > 0.04 && rms < 0.2, `${fileOf(line)}: ${text}`)
+  }
+  t.ok(bytes < 1_500_000, 'a clone does not get much bigger by it')
+  t.throws(() => readWav(Buffer.from('RIFF\0\0\0\0WAVE')), /no WAV file/)
+})
