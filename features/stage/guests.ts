@@ -3,7 +3,8 @@ import { createSigner } from 'fast-jwt'
 import { z } from 'zod'
 
 export const guestRequest = z.object({
-  name: z.string().trim().min(1).max(40).describe('As others see it')
+  name: z.string().trim().min(1).max(40).describe('As others see it'),
+  colour: z.string().regex(/^#[0-9a-f]{6}$/i, 'must be a colour like #5b6ee1').optional().describe('Of the avatar')
 })
 
 export const guestReply = z.object({
@@ -11,17 +12,22 @@ export const guestReply = z.object({
   userId: z.string()
 })
 
-/** Long enough to try something, short enough not to lie around. */
-const lifetime = '1h'
+/** An evening; an open session ends with it. */
+const lifetime = '12h'
 
 /**
  * @param secret with which the server verifies tokens
  * @returns makes a token for a user nobody has been before
  */
-export function createGuestSigner (secret: string): (name: string) => z.output<typeof guestReply> {
+export function createGuestSigner (secret: string): (guest: z.output<typeof guestRequest>) => z.output<typeof guestReply> {
   const sign = createSigner({ key: secret, algorithm: 'HS256', expiresIn: lifetime })
-  return (name) => {
+  return ({ name, colour }) => {
     const userId = `guest-${randomUUID()}`
-    return { token: sign({ id: userId, name }), userId }
+    return { token: sign({ id: userId, name, ...(colour === undefined ? {} : { avatar: avatarOf(colour) }) }), userId }
   }
+}
+
+/** A picture that any client can show, and that no other host need be asked for. */
+function avatarOf (colour: string): string {
+  return `data:image/svg+xml,${encodeURIComponent(`<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 1 1"><rect width="1" height="1" fill="${colour}"/></svg>`)}`
 }

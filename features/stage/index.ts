@@ -1,31 +1,47 @@
+import fastifyStatic from '@fastify/static'
+import type { FastifyReply } from 'fastify'
 import fp from 'fastify-plugin'
 import type { FastifyPluginAsyncZod } from 'fastify-type-provider-zod'
-import { readPage } from './assets.ts'
-import type { Asset } from './assets.ts'
+import { buildPages } from './build.ts'
 import { createGuestSigner, guestReply, guestRequest } from './guests.ts'
 
-/** A page to try rooms with: enter one, talk, hear who is there. For developers; off in production. */
+/** Only what the server itself sends, no script or style in a page; Vue's is the one policy that makes HTML of strings. */
+const contentSecurityPolicy = [
+  "default-src 'none'", "script-src 'self'", "style-src 'self'", "img-src 'self' data:", "font-src 'self'",
+  "connect-src 'self'", "media-src 'self' blob: mediastream:", "manifest-src 'self'",
+  "base-uri 'none'", "form-action 'none'", "frame-ancestors 'none'", "require-trusted-types-for 'script'", 'trusted-types vue'
+].join('; ')
+
+/** A year: the name of an asset follows from what is in it. */
+const assetMaxAgeMs = 365 * 86_400_000
+
+/** A client for rooms, and a page for admins: to try the server, and to see what it can do. Off in production. */
 export default fp(async function stage (app) {
   const { JWT_SECRET, NODE_ENV } = app.config
-  const page = await readPage({ sourceMap: NODE_ENV === 'development' })
-  for (const [url, asset] of page) app.get(url, { schema: { hide: true } }, (request, reply) => send(asset, request.headers['if-none-match'], reply))
+  const root = await buildPages((text) => app.log.info(text))
+
+  await app.register(fastifyStatic, {
+    root,
+    prefix: '/stage/',
+    // A route for each file, instead of one for whatever is asked for.
+    wildcard: false,
+    globIgnore: ['*.html', '**/*.{br,gz}'],
+    preCompressed: true,
+    immutable: true,
+    maxAge: assetMaxAgeMs
+  })
+  // Always asked for again, so that a reload of the feature shows at once.
+  const sendPage = (reply: FastifyReply, name: string) => reply
+    .header('content-security-policy', contentSecurityPolicy)
+    .header('permissions-policy', 'microphone=(self), camera=(), geolocation=()')
+    .header('cache-control', 'no-cache')
+    .sendFile(name, { cacheControl: false })
+  app.get('/', { schema: { hide: true } }, (_request, reply) => sendPage(reply, 'index.html'))
+  app.get('/admin', { schema: { hide: true } }, (_request, reply) => sendPage(reply, 'admin.html'))
 
   // Whoever can reach this needs no token of the backend's: never in production.
   if (NODE_ENV !== 'production') await app.register(guestRoute(JWT_SECRET))
 }, { name: 'stage', dependencies: [] })
-
-interface Answer {
-  header (name: string, value: string): Answer
-  code (status: number): Answer
-  send (body?: string): Answer
-}
-
-function send (asset: Asset, known: string | undefined, reply: Answer): Answer {
-  // Always asked for again, so that a reload of the feature shows at once.
-  reply.header('etag', asset.etag).header('cache-control', 'no-cache')
-  if (known === asset.etag) return reply.code(304).send()
-  return reply.header('content-type', asset.type).send(asset.text)
-}
 
 const guestRoute = (secret: string): FastifyPluginAsyncZod => async function guests (app) {
   const sign = createGuestSigner(secret)
@@ -33,6 +49,6 @@ const guestRoute = (secret: string): FastifyPluginAsyncZod => async function gue
     schema: { summary: 'A token for a guest, to try things with', body: guestRequest, response: { 200: guestReply } }
   }, async ({ body }, reply) => {
     reply.header('cache-control', 'no-store')
-    return sign(body.name)
+    return sign(body)
   })
 }

@@ -59,7 +59,8 @@ export default fp(async function admin (app) {
   app.decorate('admin', {
     enabled,
     guard (route) {
-      if (route.url !== '/admin' && !route.url.startsWith('/admin/')) return true
+      // The page of that name holds nothing; what it shows it has to ask for.
+      if (!route.url.startsWith('/admin/')) return true
       if (!app.verifyBearerAuth) return false
       const locked = async (request: FastifyRequest) => { await lockout.check(request.ip) }
       route.onRequest = [locked, app.verifyBearerAuth, ...[route.onRequest ?? []].flat()]
