@@ -2,6 +2,8 @@ import { randomUUID } from 'node:crypto'
 import { createSigner } from 'fast-jwt'
 import { z } from 'zod'
 
+export const guestPolicy = z.object({ guests: z.boolean() })
+
 export const guestRequest = z.object({
   name: z.string().trim().min(1).max(40).describe('As others see it'),
   colour: z.string().regex(/^#[0-9a-f]{6}$/i, 'must be a colour like #5b6ee1').optional().describe('Of the avatar')
@@ -15,11 +17,11 @@ export const guestReply = z.object({
 /** An evening; an open session ends with it. */
 const lifetime = '12h'
 
-/**
- * @param secret with which the server verifies tokens
- * @returns makes a token for a user nobody has been before
- */
-export function createGuestSigner (secret: string): (guest: z.output<typeof guestRequest>) => z.output<typeof guestReply> {
+/** Makes a token for a user nobody has been before. */
+export type GuestSigner = (guest: z.output<typeof guestRequest>) => z.output<typeof guestReply>
+
+/** @param secret with which the server verifies tokens */
+export function createGuestSigner (secret: string): GuestSigner {
   const sign = createSigner({ key: secret, algorithm: 'HS256', expiresIn: lifetime })
   return ({ name, colour }) => {
     const userId = `guest-${randomUUID()}`

@@ -3,7 +3,8 @@ import type { FastifyReply } from 'fastify'
 import fp from 'fastify-plugin'
 import type { FastifyPluginAsyncZod } from 'fastify-type-provider-zod'
 import { buildPages } from './build.ts'
-import { createGuestSigner, guestReply, guestRequest } from './guests.ts'
+import { createGuestSigner, guestPolicy, guestReply, guestRequest } from './guests.ts'
+import type { GuestSigner } from './guests.ts'
 
 /** Only what the server itself sends, no script or style in a page; Vue's is the one policy that makes HTML of strings. */
 const contentSecurityPolicy = [
@@ -39,14 +40,20 @@ export default fp(async function stage (app) {
   app.get('/', { schema: { hide: true } }, (_request, reply) => sendPage(reply, 'index.html'))
   app.get('/admin', { schema: { hide: true } }, (_request, reply) => sendPage(reply, 'admin.html'))
 
-  // Whoever can reach this needs no token of the backend's: never in production.
-  if (NODE_ENV !== 'production') await app.register(guestRoute(JWT_SECRET))
+  // Whoever is signed in here needs no token of the backend's: never in production.
+  await app.register(guestRoutes(NODE_ENV === 'production' ? undefined : createGuestSigner(JWT_SECRET)))
 }, { name: 'stage', dependencies: [] })
 
-const guestRoute = (secret: string): FastifyPluginAsyncZod => async function guests (app) {
-  const sign = createGuestSigner(secret)
+/** @param sign absent where nobody is a guest */
+const guestRoutes = (sign: GuestSigner | undefined): FastifyPluginAsyncZod => async function guests (app) {
+  const tags = ['stage']
+  app.get('/stage/session', {
+    schema: { tags, summary: 'Whether guests get tokens here', response: { 200: guestPolicy } }
+  }, async () => ({ guests: sign !== undefined }))
+  if (!sign) return
+
   app.post('/stage/session', {
-    schema: { summary: 'A token for a guest, to try things with', body: guestRequest, response: { 200: guestReply } }
+    schema: { tags, summary: 'A token for a guest, to try things with', body: guestRequest, response: { 200: guestReply } }
   }, async ({ body }, reply) => {
     reply.header('cache-control', 'no-store')
     return sign(body)

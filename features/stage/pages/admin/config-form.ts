@@ -1,0 +1,113 @@
+import { adminStrings } from '../strings.ts'
+
+const { config: words } = adminStrings
+
+/** A setting of a feature, as it can be typed. */
+export interface Field {
+  name: string
+  /** `lines`: a list of texts, one a line. `json`: whatever has no simpler form. */
+  kind: 'number' | 'choice' | 'text' | 'lines' | 'json'
+  /** With `choice`: what is sent, and what is shown. */
+  choices: readonly (readonly [unknown, string])[]
+  /** The setting as text; empty when it is not set. */
+  text: string
+  help: string
+}
+
+type Schema = Record<string, unknown>
+const isObject = (value: unknown): value is Schema => typeof value === 'object' && value !== null && !Array.isArray(value)
+
+/**
+ * @param schema JSON Schema of all settings
+ * @param config the settings of the moment
+ */
+export function fieldsOf (schema: Schema, config: Schema): Field[] {
+  const properties = isObject(schema.properties) ? schema.properties : {}
+  return Object.entries(properties).map(([name, property]) => {
+    const type = isObject(property) ? property : {}
+    const kind = kindOf(type)
+    return { name, kind, choices: choicesOf(type), text: textOf(kind, config[name]), help: helpOf(kind, type) }
+  })
+}
+
+function kindOf ({ type, enum: values, items }: Schema): Field['kind'] {
+  if (Array.isArray(values) || type === 'boolean') return 'choice'
+  if (type === 'number' || type === 'integer') return 'number'
+  if (type === 'string') return 'text'
+  return type === 'array' && isObject(items) && items.type === 'string' && !('enum' in items) ? 'lines' : 'json'
+}
+
+function choicesOf ({ type, enum: values }: Schema): Field['choices'] {
+  if (Array.isArray(values)) return values.map((value: unknown) => [value, String(value)] as const)
+  return type === 'boolean' ? [[true, words.on], [false, words.off]] : []
+}
+
+function textOf (kind: Field['kind'], value: unknown): string {
+  if (value === undefined || value === null) return ''
+  if (kind === 'json') return JSON.stringify(value, null, 2)
+  return kind === 'lines' && Array.isArray(value) ? value.join('\n') : String(value)
+}
+
+function helpOf (kind: Field['kind'], { description, default: standard, minimum, maximum }: Schema): string {
+  const bound = (value: unknown) => typeof value === 'number' && Math.abs(value) < Number.MAX_SAFE_INTEGER ? value : undefined
+  const parts = [
+    description,
+    kind === 'number' && words.range(bound(minimum), bound(maximum)),
+    kind === 'lines' && words.lines,
+    kind === 'json' && words.json,
+    ['number', 'text', 'choice'].includes(kind) && standard !== undefined && words.standardIs(typeof standard === 'boolean' ? (standard ? words.on : words.off) : String(standard))
+  ]
+  return parts.filter((part) => typeof part === 'string' && part !== '').join('. ')
+}
+
+/** What is to be sent, and by name of the field what can't be. */
+export interface Changes {
+  changes: Record<string, unknown>
+  problems: Record<string, string>
+}
+
+/** @param texts what was typed, by name; only what differs from the field's own text is sent */
+export function changesOf (fields: readonly Field[], texts: Readonly<Record<string, string>>): Changes {
+  const result: Changes = { changes: {}, problems: {} }
+  for (const field of fields) {
+    const text = (texts[field.name] ?? '').trim()
+    if (text === field.text.trim()) continue
+    try {
+      result.changes[field.name] = text === '' ? null : valueOf(field, text)
+    } catch (error) {
+      result.problems[field.name] = (error as Error).message
+    }
+  }
+  return result
+}
+
+function valueOf ({ kind, choices }: Field, text: string): unknown {
+  if (kind === 'choice') return choices.find(([value]) => String(value) === text)?.[0]
+  if (kind === 'lines') return text.split('\n').map((line) => line.trim()).filter((line) => line !== '')
+  if (kind === 'json') return parseJson(text)
+  if (kind === 'text') return text
+  const number = Number(text)
+  if (!Number.isFinite(number)) throw new Error(words.notANumber)
+  return number
+}
+
+function parseJson (text: string): unknown {
+  try {
+    return JSON.parse(text) as unknown
+  } catch {
+    throw new Error(words.notJson)
+  }
+}
+
+/**
+ * @param details of VALIDATION_FAILED
+ * @returns the messages by field, and those that are about no field under ''
+ */
+export function problemsOf (fields: readonly Field[], details: unknown): Record<string, string> {
+  const problems: Record<string, string> = {}
+  for (const { path, message } of Array.isArray(details) ? details as { path: string, message: string }[] : []) {
+    const name = fields.find((field) => path === field.name || path.startsWith(`${field.name}.`))?.name ?? ''
+    problems[name] ??= message
+  }
+  return problems
+}

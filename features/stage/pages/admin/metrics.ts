@@ -1,0 +1,149 @@
+/** A number of a metric, and which of its numbers it is. */
+export interface Sample {
+  labels: Record<string, string>
+  value: number
+}
+
+/** Samples by the name of their metric. One that is there but has none yet has an empty list. */
+export type Metrics = ReadonlyMap<string, readonly Sample[]>
+
+/** @param text what /metrics answers, in the text format of Prometheus */
+export function parseMetrics (text: string): Metrics {
+  const metrics = new Map<string, Sample[]>()
+  const samplesOf = (name: string) => metrics.get(name) ?? (metrics.set(name, []).get(name) as Sample[])
+  for (const line of text.split('\n')) {
+    const [, declared] = /^# TYPE (\S+)/.exec(line) ?? []
+    if (declared !== undefined) samplesOf(declared)
+    const [, name, labels = '', number] = /^([A-Za-z_:][\w:]*)(?:\{((?:[^"}]|"(?:[^"\\]|\\.)*")*)\})?\s+(\S+)/.exec(line) ?? []
+    if (name !== undefined && number !== undefined) samplesOf(name).push({ labels: parseLabels(labels), value: numberOf(number) })
+  }
+  return metrics
+}
+
+function parseLabels (text: string): Record<string, string> {
+  const pairs = text.matchAll(/([A-Za-z_]\w*)="((?:[^"\\]|\\.)*)"/g)
+  return Object.fromEntries([...pairs].map(([, name = '', value = '']) =>
+    [name, value.replace(/\\(.)/g, (_, char: string) => char === 'n' ? '\n' : char)]))
+}
+
+const numberOf = (text: string) => /^[+-]?inf$/i.test(text) ? (text.startsWith('-') ? -Infinity : Infinity) : Number(text)
+
+/** @returns the sum over all labels; undefined where there is no such metric */
+export function sumOf (metrics: Metrics, name: string): number | undefined {
+  return metrics.get(name)?.reduce((sum, { value }) => sum + value, 0)
+}
+
+/** What is drawn of a metric. */
+export interface Line {
+  metric: string
+  /** `rate`: of a counter, how much it grows a second. */
+  of: 'value' | 'rate'
+  unit: 'count' | 'milliseconds' | 'percent'
+  /** From the unit of the metric to the one that is shown. */
+  times: number
+}
+
+/** docs/metrics.md says what they are. */
+export const lines = {
+  people: { metric: 'flylive_socket_connections', of: 'value', unit: 'count', times: 1 },
+  rooms: { metric: 'flylive_rooms_active', of: 'value', unit: 'count', times: 1 },
+  audio: { metric: 'flylive_mediasoup_routers_per_worker', of: 'value', unit: 'count', times: 1 },
+  messages: { metric: 'flylive_socket_events_total', of: 'rate', unit: 'count', times: 1 },
+  delay: { metric: 'nodejs_eventloop_lag_p99_seconds', of: 'value', unit: 'milliseconds', times: 1000 },
+  cpu: { metric: 'process_cpu_seconds_total', of: 'rate', unit: 'percent', times: 100 }
+} as const satisfies Record<string, Line>
+
+export type LineName = keyof typeof lines
+
+/** A measurement: when, in epoch milliseconds, and what. */
+export interface Point {
+  at: number
+  value: number
+}
+
+/**
+ * @param before the sum of a counter some time ago, and now
+ * @returns by how much it grew a second. A counter that is smaller than it was
+ *   began anew: its server was started again
+ */
+export function rateOf (before: Point, now: Point): number | undefined {
+  const seconds = (now.at - before.at) / 1000
+  if (seconds <= 0) return undefined
+  return (now.value >= before.value ? now.value - before.value : now.value) / seconds
+}
+
+/** How far back the lines go. */
+export const windowMs = 180_000
+
+export interface Series {
+  /** Notes what was read at a time. */
+  add (at: number, metrics: Metrics): void
+  /** What is to be drawn of a line: nothing older than {@link windowMs}. */
+  pointsOf (name: LineName): readonly Point[]
+  /** Whether the server has the metric at all, as far as is known. */
+  has (name: LineName): boolean
+}
+
+export function createSeries (): Series {
+  const points = new Map<string, Point[]>()
+  const sums = new Map<string, Point>()
+  const missing = new Set<string>()
+
+  function measure ({ metric, of, times }: Line, at: number, sum: number): number | undefined {
+    const before = sums.get(metric)
+    sums.set(metric, { at, value: sum })
+    if (of === 'value') return sum * times
+    const rate = before && rateOf(before, { at, value: sum })
+    return rate === undefined ? undefined : rate * times
+  }
+
+  return {
+    add (at, metrics) {
+      for (const [name, line] of Object.entries(lines)) {
+        const sum = sumOf(metrics, line.metric)
+        missing[sum === undefined ? 'add' : 'delete'](name)
+        const value = sum === undefined ? undefined : measure(line, at, sum)
+        const kept = (points.get(name) ?? []).filter((point) => point.at >= at - windowMs)
+        points.set(name, value === undefined || !Number.isFinite(value) ? kept : [...kept, { at, value }])
+      }
+    },
+    pointsOf: (name) => points.get(name) ?? [],
+    has: (name) => !missing.has(name)
+  }
+}
+
+/** The words of a chart, in numbers. */
+export function rangeOf (points: readonly Point[]): { now: number, least: number, most: number } | undefined {
+  const last = points.at(-1)
+  if (!last) return undefined
+  const values = points.map(({ value }) => value)
+  return { now: last.value, least: Math.min(...values), most: Math.max(...values) }
+}
+
+/** @returns the next of 1, 2, 5, 10, 20 … that is not below a number */
+export function roundUp (value: number): number {
+  if (!(value > 1)) return 1
+  const power = 10 ** Math.floor(Math.log10(value))
+  return ([1, 2, 5, 10].find((step) => step * power >= value) ?? 10) * power
+}
+
+export interface Frame {
+  /** The time at the right edge. */
+  end: number
+  /** The value at the upper edge. */
+  top: number
+  width: number
+  height: number
+  /** Points that are farther apart are not joined: nobody looked in between. */
+  gapMs: number
+}
+
+/** @returns the `d` of an SVG path */
+export function pathOf (points: readonly Point[], { end, top, width, height, gapMs }: Frame): string {
+  const round = (number: number) => Math.round(number * 10) / 10
+  return points.map(({ at, value }, i) => {
+    const before = points[i - 1]
+    const joined = before !== undefined && at - before.at <= gapMs
+    return `${joined ? 'L' : 'M'}${round(width * (1 - (end - at) / windowMs))} ${round(height * (1 - Math.min(value / top, 1)))}`
+  }).join('')
+}

@@ -1,0 +1,18 @@
+import { shallowRef } from 'vue'
+import { wordsOf } from './api.ts'
+
+/** What has come of the last thing that was done, for the eye and for screen readers. */
+export interface News {
+  text: string
+  bad: boolean
+}
+
+export const news = shallowRef<News>()
+
+export function tell (text: string): void {
+  news.value = { text, bad: false }
+}
+
+export function tellProblem (error: unknown): void {
+  news.value = { text: wordsOf(error), bad: true }
+}

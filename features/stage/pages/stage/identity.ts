@@ -1,0 +1,63 @@
+import type { RequestError } from '@flylive/audio-client'
+import { strings } from '../strings.ts'
+
+/** Who somebody says they are; kept in the browser for the next time. */
+export interface Identity {
+  name: string
+  colour: string
+}
+
+/** Colours of avatars, in the order of their names in strings.lobby.colours. White can be read on each. */
+export const colours = ['#4f46e5', '#0369a1', '#0f766e', '#15803d', '#a16207', '#c2410c', '#b91c1c', '#be185d'] as const
+
+/** A token from the link or the form, for a server that signs no guests in. */
+export interface Access {
+  token: string | undefined
+}
+
+interface GuestSession extends Identity {
+  token: string
+}
+
+export function loadIdentity (): Identity {
+  const anyColour = colours[Math.floor(Math.random() * colours.length)] as string
+  return { name: localStorage.getItem('name') ?? '', colour: localStorage.getItem('colour') ?? anyColour }
+}
+
+export function saveIdentity ({ name, colour }: Identity): void {
+  localStorage.setItem('name', name)
+  localStorage.setItem('colour', colour)
+}
+
+/** @returns whether this server gives tokens to guests; where it does not, one must be brought along */
+export async function signsGuestsIn (): Promise<boolean> {
+  const response = await fetch('stage/session')
+  const { guests } = await response.json() as { guests: boolean }
+  return guests
+}
+
+/**
+ * What the client asks for tokens. A guest stays the same one in a tab, also when
+ * the page is loaded again: with the same name a seat and a room are still theirs.
+ */
+export function createTokenSource (identity: Identity, access: Access): (refusal?: RequestError) => Promise<string> {
+  return async (refusal) => {
+    if (access.token !== undefined) return access.token
+    const known = readSession()
+    if (known && !refusal && known.name === identity.name && known.colour === identity.colour) return known.token
+    const response = await fetch('stage/session', {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body: JSON.stringify(identity)
+    })
+    if (!response.ok) throw new Error(`${strings.noSession}: ${response.status}`)
+    const { token } = await response.json() as { token: string }
+    sessionStorage.setItem('session', JSON.stringify({ ...identity, token } satisfies GuestSession))
+    return token
+  }
+}
+
+function readSession (): GuestSession | undefined {
+  const text = sessionStorage.getItem('session')
+  return text === null ? undefined : JSON.parse(text) as GuestSession
+}

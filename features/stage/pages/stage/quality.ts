@@ -1,0 +1,18 @@
+import { onScopeDispose, shallowRef } from 'vue'
+import type { ShallowRef } from 'vue'
+import type { AudioQuality } from '@flylive/audio-client'
+import type { Stage } from './stage.ts'
+
+/** How long each measurement takes, in milliseconds. */
+const everyMs = 2000
+
+/** @returns how the audio gets through, measured again and again; undefined before and without audio */
+export function useQuality ({ room }: Stage): ShallowRef<AudioQuality | undefined> {
+  const quality = shallowRef<AudioQuality>()
+  const timer = setInterval(async () => {
+    if (document.hidden) return
+    quality.value = await room.audio?.quality().catch(() => undefined)
+  }, everyMs)
+  onScopeDispose(() => clearInterval(timer))
+  return quality
+}

@@ -1,0 +1,73 @@
+import { onScopeDispose, shallowRef } from 'vue'
+import type { ShallowRef } from 'vue'
+import type { RequestError, RoomClient, UserId } from '@flylive/audio-client'
+
+// The client says that something has changed; what is there now it is asked. A
+// picture of all of it is taken, so that a component sees one moment.
+
+/** How often a picture is taken at most, in milliseconds: as often as anybody could see. */
+const shortestMs = 40
+
+export type RoomView = ReturnType<typeof pictureOf>
+
+function pictureOf (room: RoomClient, trouble: RequestError | undefined, ownerId: UserId | undefined) {
+  const { audio, connection, seats } = room
+  const list = seats.list
+  return {
+    state: room.state,
+    roomId: room.roomId,
+    connection: connection.state,
+    trouble,
+    features: connection.features,
+    role: room.role,
+    ownerId,
+    isHost: seats.enabled && room.role !== undefined && room.role !== 'member',
+    participants: room.participants,
+    participantCount: room.participantCount,
+    seatsEnabled: seats.enabled,
+    seats: list,
+    ownSeat: seats.own,
+    freeSeat: seats.free[0],
+    invitation: seats.invitation,
+    invited: new Set(list.flatMap(({ invitedUserId }) => invitedUserId === undefined ? [] : [String(invitedUserId)])),
+    requests: seats.requests,
+    requesting: seats.requesting,
+    audio: audio?.state ?? 'off',
+    muted: audio?.muted ?? false,
+    publishing: audio?.publishing ?? false,
+    sending: audio?.sending ?? false
+  }
+}
+
+/** @returns the room as it is now; it follows until the scope it is called in ends */
+export function useRoomView (room: RoomClient): ShallowRef<RoomView> {
+  let trouble: RequestError | undefined
+  let ownerId: UserId | undefined
+  let timer: ReturnType<typeof setTimeout> | undefined
+  const view = shallowRef(pictureOf(room, trouble, ownerId))
+  const take = () => {
+    timer = undefined
+    view.value = pictureOf(room, trouble, ownerId)
+  }
+  const changed = () => { timer ??= setTimeout(take, shortestMs) }
+  const stops = [
+    room.on('state', changed),
+    room.on('participants', changed),
+    room.on('entered', (reply) => {
+      ownerId = reply.ownerId
+      changed()
+    }),
+    room.connection.on('features', changed),
+    room.connection.on('state', (_state, why) => {
+      trouble = why
+      changed()
+    }),
+    room.audio?.on('state', changed),
+    room.audio?.on('muted', changed)
+  ]
+  onScopeDispose(() => {
+    clearTimeout(timer)
+    for (const stop of stops) stop?.()
+  })
+  return view
+}

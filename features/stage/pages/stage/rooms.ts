@@ -1,0 +1,71 @@
+import { onScopeDispose, ref, shallowRef } from 'vue'
+import { codeOf, Connection } from '@flylive/audio-client'
+import type { ReplyData } from '@flylive/audio-client'
+import { strings } from '../strings.ts'
+import { createTokenSource } from './identity.ts'
+import type { Access, Identity } from './identity.ts'
+
+export type ListedRoom = ReplyData<'lobby:list'>['rooms'][number]
+
+/** How often somebody who looks at the list sees it anew, in milliseconds. */
+const everyMs = 3000
+const pageSize = 30
+
+/**
+ * The rooms with people in them, as long as somebody looks: the fullest first.
+ *
+ * @returns `state` is `off` where the server does not list its rooms
+ */
+export function useRooms (identity: Identity, access: Access) {
+  const connection = new Connection({ url: location.href, token: createTokenSource(identity, access) })
+  const state = ref<'loading' | 'ready' | 'off'>('loading')
+  const trouble = ref('')
+  const rooms = shallowRef<readonly ListedRoom[]>([])
+  const more = ref(false)
+  let wanted = pageSize
+  let timer: ReturnType<typeof setTimeout> | undefined
+
+  async function look (): Promise<void> {
+    clearTimeout(timer)
+    if (connection.state !== 'open' || document.hidden) return
+    try {
+      const found: ListedRoom[] = []
+      let cursor: string | undefined
+      do {
+        const page = await connection.request('lobby:list', { limit: pageSize, ...(cursor === undefined ? {} : { cursor }) })
+        found.push(...page.rooms)
+        cursor = page.nextCursor ?? undefined
+      } while (cursor !== undefined && found.length < wanted)
+      rooms.value = found.sort((a, b) => b.participantCount - a.participantCount)
+      more.value = cursor !== undefined
+      state.value = 'ready'
+    } catch (error) {
+      if (['UNKNOWN_TYPE', 'FEATURE_DISABLED'].includes(codeOf(error) ?? '')) state.value = 'off'
+      // All else passes: it is asked for again.
+    }
+    timer = setTimeout(look, everyMs)
+  }
+
+  connection.on('state', (now, why) => {
+    trouble.value = now === 'waiting' || now === 'closed' ? why?.message ?? strings.status.lost : ''
+    if (now === 'open') look()
+  })
+  document.addEventListener('visibilitychange', look)
+  connection.connect().catch(() => { /* `state` tells. */ })
+  onScopeDispose(() => {
+    clearTimeout(timer)
+    document.removeEventListener('visibilitychange', look)
+    connection.close()
+  })
+
+  return {
+    state,
+    trouble,
+    rooms,
+    more,
+    showMore () {
+      wanted += pageSize
+      look()
+    }
+  }
+}

@@ -1,0 +1,48 @@
+import { reactive } from 'vue'
+
+/** Something that is to be seen for a moment over the stage. */
+export interface Show {
+  id: number
+  picture: string
+  text: string
+  /** Where it begins, from 0 to 1 of the width. */
+  place: number
+}
+
+/** How long a reaction and a gift are seen, in milliseconds; style.css has the same. */
+const reactionMs = 2600
+const giftMs = 3600
+/** In a big room hundreds come at once: more than this at a time is confetti nobody reads. */
+const mostReactions = 24
+const mostGifts = 3
+
+/** Reactions that rise and gifts that are unpacked. */
+export type Shows = ReturnType<typeof createShows>
+
+export function createShows () {
+  const reactions: Show[] = reactive([])
+  const gifts: Show[] = reactive([])
+  let lastId = 0
+
+  function add (shows: Show[], picture: string, text: string, ms: number): void {
+    const id = ++lastId
+    shows.push({ id, picture, text, place: ((id * 0.618) % 1) })
+    setTimeout(() => {
+      const index = shows.findIndex((show) => show.id === id)
+      if (index >= 0) shows.splice(index, 1)
+    }, ms)
+  }
+
+  return {
+    reactions,
+    gifts,
+    /** @param name of who sent it, where that is known */
+    react (emoji: string, count: number, name = ''): void {
+      for (let i = 0; i < Math.min(count, mostReactions / 4) && reactions.length < mostReactions; i++) add(reactions, emoji, name, reactionMs)
+    },
+    give (picture: string, text: string): void {
+      if (gifts.length >= mostGifts) gifts.shift()
+      add(gifts, picture, text, giftMs)
+    }
+  }
+}

@@ -1,0 +1,198 @@
+import { inject, onScopeDispose, provide, reactive, ref } from 'vue'
+import type { InjectionKey } from 'vue'
+import { RoomClient } from '@flylive/audio-client'
+import type { JoinOptions, ReplyData, RequestData, RequestError, RequestType, UserId } from '@flylive/audio-client'
+import { strings } from '../strings.ts'
+import { nameOf } from './faces.ts'
+import { giftOf } from './gifts.ts'
+import { createTokenSource } from './identity.ts'
+import type { Access, Identity } from './identity.ts'
+import { useLevels } from './levels.ts'
+import type { MicrophoneChoice } from './microphone.ts'
+import { playAll } from './playback.ts'
+import { useRoomView } from './room-view.ts'
+import { createShows } from './shows.ts'
+import { createTalk } from './talk.ts'
+import { createVoice } from './voice.ts'
+
+declare global {
+  interface Window {
+    /** The room one is in, for the console and for tests. */
+    flylive?: RoomClient | undefined
+  }
+}
+
+/** How somebody enters a room. */
+export interface Entry {
+  roomId: string
+  options: JoinOptions
+  identity: Identity
+  access: Access
+  choice: MicrophoneChoice
+}
+
+/** What the parts of the room's page share. */
+export type Stage = ReturnType<typeof createStage>
+
+const key: InjectionKey<Stage> = Symbol('stage')
+
+export function useStage (): Stage {
+  return inject(key) as Stage
+}
+
+/**
+ * Enters a room, for as long as the component is there that calls it.
+ *
+ * @param left called once when the server wants one out, or does not let one in
+ */
+export function enterStage (entry: Entry, left: (why: RequestError | undefined) => void): Stage {
+  const stage = createStage(entry, left)
+  provide(key, stage)
+  return stage
+}
+
+function createStage ({ roomId, options, identity, access, choice }: Entry, left: (why: RequestError | undefined) => void) {
+  const room = new RoomClient({ url: location.href, token: createTokenSource(identity, access) })
+  const { audio, connection } = room
+  window.flylive = room
+  const view = useRoomView(room)
+  const notice = ref('')
+  const talk = createTalk()
+  const shows = createShows()
+  const emojis = ref<readonly string[]>([])
+  const totals = reactive({ all: 0, of: new Map<string, number>() })
+  const reconnects = ref(0)
+  const say = (text: string) => { notice.value = text }
+  const voice = createVoice(room, choice, say)
+  const playback = playAll(audio)
+  const vLevel = useLevels(() => {
+    const levels = new Map(audio?.levels())
+    const self = view.value.participants.find(({ isSelf }) => isSelf)
+    if (self) levels.set(String(self.userId), voice.level())
+    return levels
+  })
+
+  const personOf = (userId: UserId) => view.value.participants.find((person) => String(person.userId) === String(userId))
+  const nameFrom = (userId: UserId) => nameOf(personOf(userId)?.profile)
+
+  /** Does something in the room. Why it fails is shown. */
+  async function attempt<T> (what: () => Promise<T>): Promise<T | undefined> {
+    say('')
+    try {
+      return await what()
+    } catch (cause) {
+      say(`${wordsOf(cause as RequestError)}.`)
+      return undefined
+    }
+  }
+  /** Asks the server for something. What it refuses is shown. */
+  const ask = <T extends RequestType>(type: T, data: RequestData<T>): Promise<ReplyData<T> | undefined> =>
+    attempt(() => connection.request(type, data))
+
+  /** Sees to it that whoever has a microphone has a seat, where there are seats, or lets go of the microphone. */
+  async function findSeat (): Promise<void> {
+    if (!voice.track.value || room.state !== 'in' || !room.seats.enabled) return
+    let words = strings.seat.noneFree
+    try {
+      if (await room.seats.takeFree() !== undefined) return
+    } catch (error) {
+      words = strings.seat.none(wordsOf(error as RequestError))
+    }
+    // After a loss it will be looked for again.
+    if (room.state !== 'in') return
+    voice.drop()
+    say(words)
+  }
+
+  room.on('state', (state, why) => {
+    if (state === 'out') left(why)
+    if (state === 'rejoining') reconnects.value++
+  })
+  room.on('entered', ({ chatHistory = [], reactions }) => {
+    chatHistory.forEach(talk.message)
+    emojis.value = reactions?.emojis ?? []
+    findSeat()
+  })
+  connection.on('seat:cleared', ({ userId, reason }) => {
+    if (!room.seats.isSelf(userId) || reason === 'moved') return
+    // Nobody should be recorded who is not heard.
+    voice.drop()
+    if (reason !== 'left') say(strings.seat.gone)
+  })
+  connection.on('server:draining', ({ deadline }) => say(strings.status.draining(deadline - Date.now())))
+  connection.on('chat:message', talk.message)
+  connection.on('gift:error', ({ reason }) => talk.event(strings.gifts.failed(reason)))
+  connection.on('room:reaction', ({ userId, emoji }) => shows.react(emoji, 1, nameFrom(userId)))
+  connection.on('room:reactions', ({ counts }) => {
+    for (const [emoji, count] of Object.entries(counts)) shows.react(emoji, count)
+  })
+  room.gifts.on('received', ({ senderId, recipientId, giftId, quantity }) => {
+    const { name, picture } = giftOf(giftId)
+    const text = strings.gifts.given(nameFrom(senderId), nameFrom(recipientId), name, quantity)
+    talk.event(text)
+    shows.give(picture, text)
+    totals.all += quantity
+    totals.of.set(String(recipientId), (totals.of.get(String(recipientId)) ?? 0) + quantity)
+  })
+  audio?.on('refused', (error) => {
+    voice.drop()
+    say(`${error.message}. ${strings.microphone.listening}`)
+  })
+
+  const closing = () => room.close()
+  addEventListener('pagehide', closing)
+  onScopeDispose(() => {
+    removeEventListener('pagehide', closing)
+    voice.close()
+    room.close()
+    window.flylive = undefined
+  })
+  room.join(roomId, options).catch(() => { /* `left` says why. */ })
+
+  return {
+    room,
+    roomId,
+    view,
+    notice,
+    talk,
+    shows,
+    emojis,
+    totals,
+    reconnects,
+    voice,
+    playback,
+    vLevel,
+    personOf,
+    nameFrom,
+    ask,
+    say,
+    /** Gets a certain seat, and then the microphone. */
+    async speakFrom (type: 'seat:take' | 'seat:invite:accept', seatIndex: number): Promise<void> {
+      if (await ask(type, { seatIndex })) await voice.open()
+    },
+    /** Gets the microphone, and then any seat where one is needed. */
+    async speak (): Promise<void> {
+      say('')
+      if (await voice.open()) await findSeat()
+    },
+    /** @param seatIndex any that is free when left out */
+    async invite (userId: UserId, seatIndex?: number): Promise<void> {
+      const { free, list } = room.seats
+      // Who accepts an invite gets in even where it is locked.
+      const seat = seatIndex ?? (free[0] ?? list.find((one) => one.userId === undefined && one.invitedUserId === undefined))?.seatIndex
+      if (seat === undefined) say(strings.person.noneFree)
+      else await ask('seat:invite', { userId, seatIndex: seat })
+    },
+    give: (recipientId: UserId, giftId: number, quantity: number) => attempt(() => room.gifts.send({ giftId, recipientId, quantity })),
+    /** Leaves the room for good: the seat is free at once. */
+    async leave (): Promise<void> {
+      voice.drop()
+      await room.leave().catch(() => { /* Without a connection one has left, too. */ })
+    }
+  }
+}
+
+/** @returns what a user is told when the server refuses something; without a full stop */
+export function wordsOf ({ code, message }: RequestError): string {
+  return strings.refusals[code] ?? message
+}

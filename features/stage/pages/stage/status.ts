@@ -1,0 +1,19 @@
+import { strings } from '../strings.ts'
+import type { RoomView } from './room-view.ts'
+
+/** How the connection is, in words and a colour. */
+export interface Status {
+  tone: 'good' | 'busy' | 'bad'
+  text: string
+}
+
+export function statusOf ({ connection, trouble, state, audio, sending, ownSeat }: RoomView): Status {
+  const words = strings.status
+  if (connection === 'waiting') return { tone: 'bad', text: words.waiting(trouble?.message ?? words.lost) }
+  if (state === 'rejoining') return { tone: 'bad', text: words.back }
+  if (state !== 'in') return { tone: 'busy', text: words.connecting }
+  if (audio === 'connecting') return { tone: 'busy', text: words.connectingAudio }
+  if (audio === 'off') return { tone: 'bad', text: words.noAudio }
+  if (!sending) return { tone: 'good', text: words.listening }
+  return ownSeat?.isMuted === true ? { tone: 'busy', text: words.mutedByHost } : { tone: 'good', text: words.connected }
+}
