@@ -17,6 +17,7 @@ import { fileURLToPath } from 'node:url'
 import { ensureDependencies } from './setup/dependencies.mjs'
 import { alone } from './setup/lock.mjs'
 import { ensureNode } from './setup/node.mjs'
+import { ensurePages } from './setup/pages.mjs'
 import { SetupError } from './setup/report.mjs'
 import { ensureTestTools } from './setup/system.mjs'
 import { ensureMediaWorker } from './setup/worker.mjs'
@@ -33,6 +34,7 @@ try {
     await ensureDependencies(root, node, forTests || flags.has('--dev'))
     await ensureMediaWorker(root)
     if (forTests) await ensureTestTools()
+    await ensurePages(root, node)
     return node
   })
   if (!flags.has('--setup-only')) handOver(node)

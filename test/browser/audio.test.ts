@@ -4,7 +4,7 @@ import { join, resolve } from 'node:path'
 import t from 'tap'
 import type { Page } from 'playwright-core'
 import { build } from '../support/build.ts'
-import { expectTone, frequencyOf, openBrowser, personOn, receptionOf, visit } from '../support/browser.ts'
+import { expectTone, frequencyOf, give, openBrowser, personOn, receptionOf, visit } from '../support/browser.ts'
 import { until } from '../support/retry.ts'
 
 // One call from the first word to the last. Ada sends 440 Hz, Bob 1000 Hz.
@@ -53,15 +53,14 @@ t.test('what is written is read by all', async () => {
 t.test('who comes late, and without a microphone, hears and reads everybody', async (t) => {
   cyd = await visit(t, bobsBrowser, server.url, { name: 'Cyd', room, microphone: false })
   await Promise.all([expectTone(cyd, 'Ada', 440), expectTone(cyd, 'Bob', 1000)])
-  t.match(await cyd.getByRole('alert').filter({ visible: true }).textContent(), /refused the microphone.*listening only/)
-  t.equal(await cyd.getByRole('status').textContent(), 'Connected, listening only')
+  await cyd.getByRole('status').filter({ hasText: 'Connected, listening only' }).waitFor()
   await personOn(ada, 'Cyd', 'listening').waitFor()
-  t.same(await cyd.getByRole('log').locator('p').allTextContents(), ['Ada Can you hear me?', 'Bob Loud and clear'])
+  t.match(await cyd.getByRole('log').locator('p').allTextContents(), [/^Ada Can you hear me\?/, /^Bob Loud and clear/])
 })
 
 t.test('a gift is shown to all', async () => {
-  await bob.getByRole('button', { name: 'Gift for Ada' }).click()
-  for (const page of [ada, bob, cyd]) await page.getByRole('log').getByText('Bob gave Ada a gift').waitFor()
+  await give(bob, 'Ada')
+  for (const page of [ada, bob, cyd]) await page.getByRole('log').getByText('Bob gave Ada a rose').waitFor()
 })
 
 t.test('screenshots', async (t) => {
@@ -111,11 +110,11 @@ t.test('who joins while somebody is muted sees it, and hears them once they are 
 })
 
 t.test('who leaves is gone', async (t) => {
-  await ada.getByRole('button', { name: 'Leave' }).click()
-  await ada.getByRole('button', { name: 'Join' }).waitFor()
+  await ada.getByRole('button', { name: 'Leave', exact: true }).click()
+  await ada.getByRole('button', { name: 'Join', exact: true }).waitFor()
   for (const page of [bob, cyd]) await personOn(page, 'Ada').waitFor({ state: 'detached' })
   t.equal(await bob.evaluate(() => window.flylive?.audio?.heard.length), 0, 'nothing is heard of them')
-  t.equal(server.app.sockets.size, 2)
+  await until(() => server.app.sockets.size === 2)
 })
 
 t.test('no request went to another host', async (t) => {

@@ -1,7 +1,7 @@
 import t from 'tap'
 import { startBackend } from '../support/backend.ts'
 import { build } from '../support/build.ts'
-import { expectTone, openBrowser, receptionOf, seatOn, visit } from '../support/browser.ts'
+import { act, expectTone, give, openBrowser, receptionOf, seatOn, visit } from '../support/browser.ts'
 import { until } from '../support/retry.ts'
 
 // The backend is gone for a minute under two people who talk.
@@ -21,15 +21,16 @@ t.test('people hear one another, and the owner decides, while the backend is gon
     room,
     async prepare (page) {
       await page.route('**/stage/session', async (route) => {
+        if (route.request().method() !== 'POST') return await route.continue()
         const response = await route.fetch()
         backend.rooms.set(room, (await response.json() as { userId: string }).userId)
         await route.fulfill({ response })
       })
     }
   })
-  await seatOn(ada, 'Get up from seat 1').waitFor()
+  await seatOn(ada, 'Seat 1: you').waitFor()
   const bob = await visit(t, bobsBrowser, server.url, { name: 'Bob', room })
-  await seatOn(bob, 'Get up from seat 2').waitFor()
+  await seatOn(bob, 'Seat 2: you').waitFor()
   await Promise.all([expectTone(ada, 'Bob', 1000), expectTone(bob, 'Ada', 440)])
 
   await backend.stop()
@@ -37,9 +38,9 @@ t.test('people hear one another, and the owner decides, while the backend is gon
   const before = await receptionOf(bob, 'Ada')
   let rounds = 0
   for (; Date.now() < begin + awayMs; rounds++) {
-    await ada.getByRole('button', { name: 'Mute Bob' }).click()
+    await act(ada, 'Bob', 'Mute Bob')
     await expectTone(ada, 'Bob', 0)
-    await ada.getByRole('button', { name: 'Unmute Bob' }).click()
+    await act(ada, 'Bob', 'Unmute Bob')
     await expectTone(ada, 'Bob', 1000)
     await expectTone(bob, 'Ada', 440)
   }
@@ -54,7 +55,7 @@ t.test('people hear one another, and the owner decides, while the backend is gon
   t.ok(rounds >= 1)
 
   await backend.start()
-  await bob.getByRole('button', { name: 'Gift for Ada' }).click()
+  await give(bob, 'Ada')
   await until(() => backend.ledger.size === 1, 30_000)
   await until(() => backend.statuses.at(-1)?.status.participant_count === 2, 30_000)
 })

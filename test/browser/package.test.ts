@@ -66,7 +66,7 @@ t.test('the example for browsers joins and speaks, from the package and from ano
   await ada.getByText('Bob: speaking').waitFor()
   t.equal(await ada.title(), 'in')
   await until(() => ada.evaluate(() => [...document.querySelectorAll('audio')].filter(({ currentTime, paused }) => !paused && currentTime > 0.5).length === 1))
-  await bob.getByRole('button', { name: 'Leave' }).click()
+  await bob.getByRole('button', { name: 'Leave', exact: true }).click()
   await until(() => ada.evaluate(() => document.querySelectorAll('audio').length === 0))
   await until(async () => (await ada.locator('li').allTextContents()).every((line) => line.startsWith('Ada: ')))
   await context.close()

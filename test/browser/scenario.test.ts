@@ -2,7 +2,7 @@ import t from 'tap'
 import type { Page } from 'playwright-core'
 import { startBackend } from '../support/backend.ts'
 import { build } from '../support/build.ts'
-import { allowMicrophone, expectTone, openBrowser, personOn, receptionOf, seatOn, visit } from '../support/browser.ts'
+import { act, allowMicrophone, expectTone, give, openBrowser, personOn, receptionOf, seatOn, sheetOf, visit } from '../support/browser.ts'
 import { until } from '../support/retry.ts'
 
 // An evening in one room, as four people and the backend see it. Ada, whose room
@@ -29,9 +29,9 @@ const idOf = (page: Page) => page.evaluate(() => String(window.flylive?.connecti
 const logOf = (page: Page) => page.getByRole('log')
 
 t.test('a room that the backend does not know cannot be entered', async (t) => {
-  const page = await visit(t, bobsBrowser, server.url, { name: 'Bob', room: 'nowhere' })
+  const page = await visit(t, bobsBrowser, server.url, { name: 'Bob', room: 'nowhere', microphone: false })
   await page.getByRole('alert').filter({ hasText: 'nowhere' }).waitFor()
-  t.equal(await page.getByRole('button', { name: 'Join' }).isVisible(), true)
+  t.equal(await page.getByRole('button', { name: 'Join', exact: true }).isVisible(), true)
   await page.context().close()
 })
 
@@ -42,26 +42,27 @@ t.test('the owner opens the room', async (t) => {
     prepare: async (page) => {
       // Guests get their ids only now: from here on the room is Ada's.
       await page.route('**/stage/session', async (route) => {
+        if (route.request().method() !== 'POST') return await route.continue()
         const response = await route.fetch()
         backend.rooms.set(room, (await response.json() as { userId: string }).userId)
         await route.fulfill({ response })
       })
     }
   })
-  await seatOn(ada, 'Get up from seat 1').waitFor()
-  await ada.getByRole('button', { name: 'Lock seat 2' }).waitFor()
+  await seatOn(ada, 'Seat 1: you').waitFor()
+  await ada.getByRole('button', { name: 'Options of seat 2' }).waitFor()
   await backendKnows(1)
   t.equal(await idOf(ada), backend.rooms.get(room))
 })
 
 t.test('two users take seats, and all hear one another', async (t) => {
   bob = await visit(t, bobsBrowser, server.url, { name: 'Bob', room })
-  await seatOn(bob, 'Get up from seat 2').waitFor()
+  await seatOn(bob, 'Seat 2: you').waitFor()
   await backendKnows(2)
   cyd = await visit(t, cydsBrowser, server.url, { name: 'Cyd', room })
-  await seatOn(cyd, 'Get up from seat 3').waitFor()
+  await seatOn(cyd, 'Seat 3: you').waitFor()
   await seatOn(cyd, 'Take seat 5').click()
-  await seatOn(cyd, 'Get up from seat 5').waitFor()
+  await seatOn(cyd, 'Seat 5: you').waitFor()
   await backendKnows(3)
   await Promise.all([
     expectTone(ada, 'Bob', 1000), expectTone(ada, 'Cyd', 2500),
@@ -69,9 +70,11 @@ t.test('two users take seats, and all hear one another', async (t) => {
     expectTone(cyd, 'Ada', 440), expectTone(cyd, 'Bob', 1000)
   ])
   for (const page of [bob, cyd]) {
-    for (const name of ['Lock seat 6', 'Remove Ada from the seat', 'Mute Ada']) {
-      t.equal(await page.getByRole('button', { name }).count(), 0, 'only the owner has the owner\'s buttons')
-    }
+    t.equal(await page.getByRole('button', { name: 'Options of seat 6' }).count(), 0, 'only the owner has the owner\'s buttons')
+    const sheet = await sheetOf(page, 'Ada')
+    await sheet.getByRole('button', { name: 'Give it' }).waitFor()
+    for (const name of ['Remove Ada from the seat', 'Mute Ada']) t.equal(await sheet.getByRole('button', { name }).count(), 0)
+    await sheet.getByRole('button', { name: 'Close' }).click()
   }
 })
 
@@ -83,7 +86,7 @@ t.test('a listener comes', async () => {
 })
 
 t.test('the owner mutes one: the listener does not hear him any more', async (t) => {
-  await ada.getByRole('button', { name: 'Mute Bob' }).click()
+  await act(ada, 'Bob', 'Mute Bob')
   await statusOf(bob, 'Connected, muted by the host')
   await Promise.all([expectTone(dan, 'Bob', 0), expectTone(cyd, 'Bob', 0)])
   const before = await receptionOf(dan, 'Bob')
@@ -96,7 +99,7 @@ t.test('the owner mutes one: the listener does not hear him any more', async (t)
 })
 
 t.test('and removes him', async (t) => {
-  await ada.getByRole('button', { name: 'Remove Bob from the seat' }).click()
+  await act(ada, 'Bob', 'Remove Bob from the seat')
   for (const page of [ada, cyd, dan]) {
     await seatOn(page, 'Take seat 2').waitFor()
     await personOn(page, 'Bob', 'listening').waitFor()
@@ -110,11 +113,11 @@ t.test('and removes him', async (t) => {
 })
 
 t.test('the listener is invited, accepts, and is heard', async () => {
-  await ada.getByRole('button', { name: 'Invite Dan to a seat' }).click()
+  await act(ada, 'Dan', 'Invite Dan to a seat')
   await dan.getByText('You are invited to speak, on seat 2').waitFor()
   await allowMicrophone(dan)
   await dan.getByRole('button', { name: 'Accept' }).click()
-  await seatOn(dan, 'Get up from seat 2').waitFor()
+  await seatOn(dan, 'Seat 2: you').waitFor()
   await Promise.all([ada, bob, cyd].map((page) => expectTone(page, 'Dan', 2500)))
   await statusOf(dan, /^Connected$/)
   await dan.getByRole('button', { name: 'Accept' }).waitFor({ state: 'hidden' })
@@ -129,11 +132,11 @@ t.test('what is written reaches all', async () => {
 t.test('gifts are shown to all and booked, or refused and the sender told', async (t) => {
   const [adasId, bobsId] = await Promise.all([idOf(ada), idOf(bob)])
   backend.balances.set(bobsId, 1)
-  await bob.getByRole('button', { name: 'Gift for Ada' }).click()
-  for (const page of [ada, bob, cyd, dan]) await logOf(page).getByText('Bob gave Ada a gift').waitFor()
+  await give(bob, 'Ada')
+  for (const page of [ada, bob, cyd, dan]) await logOf(page).getByText('Bob gave Ada a rose').waitFor()
   await until(() => backend.ledger.size === 1)
   t.match([...backend.ledger.values()], [{ applied: 1, transaction: { room_id: room, sender_id: bobsId, recipient_id: adasId, gift_id: 1, quantity: 1 } }])
-  await bob.getByRole('button', { name: 'Gift for Dan' }).click()
+  await give(bob, 'Dan')
   await logOf(bob).getByText('Your gift did not go through: Insufficient balance').waitFor()
   t.equal(await logOf(ada).getByText('did not go through').count(), 0)
   t.equal(backend.ledger.size, 1)
@@ -141,7 +144,7 @@ t.test('gifts are shown to all and booked, or refused and the sender told', asyn
 
 t.test('all leave, the room closes, and the backend has heard of everything', async (t) => {
   for (const [left, page] of [[3, dan], [2, cyd], [1, bob]] as const) {
-    await page.getByRole('button', { name: 'Leave' }).click()
+    await page.getByRole('button', { name: 'Leave', exact: true }).click()
     await backendKnows(left)
   }
   // A window that is closed has left, too.

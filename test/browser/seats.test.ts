@@ -1,6 +1,6 @@
 import t from 'tap'
 import { build } from '../support/build.ts'
-import { allowMicrophone, expectTone, frequencyOf, openBrowser, personOn, receptionOf, seatOn, visit } from '../support/browser.ts'
+import { act, allowMicrophone, expectTone, frequencyOf, getUp, onSeat, openBrowser, personOn, receptionOf, seatOn, visit } from '../support/browser.ts'
 import { until } from '../support/retry.ts'
 
 // Who sits where decides who is heard. Ada, the owner, sends 440 Hz, Bob 1000 Hz.
@@ -12,7 +12,7 @@ const [server, adasBrowser, bobsBrowser] = await Promise.all([
 ])
 const room = 'r1'
 const ada = await visit(t, adasBrowser, server.url, { name: 'Ada', room })
-await seatOn(ada, 'Get up from seat 1').waitFor()
+await seatOn(ada, 'Seat 1: you').waitFor()
 const bob = await visit(t, bobsBrowser, server.url, { name: 'Bob', room })
 await Promise.all([expectTone(bob, 'Ada', 440), expectTone(ada, 'Bob', 1000)])
 await seatOn(ada, 'Seat 2: Bob').waitFor()
@@ -22,12 +22,12 @@ const statusOf = (page: typeof bob, text: string | RegExp) => page.getByRole('st
 const sends = (page: typeof bob) => page.evaluate(() => window.flylive?.audio?.publishing)
 
 t.test('without chat and gifts there is nothing of them', async (t) => {
-  for (const name of ['Send', 'Gift for Bob']) t.equal(await ada.getByRole('button', { name }).count(), 0)
+  for (const name of ['Send', 'Chat']) t.equal(await ada.getByRole('button', { name }).count(), 0)
   t.equal(await ada.getByLabel('Message').isVisible(), false)
 })
 
 t.test('who gets up is not heard, and is heard again from another seat', async (t) => {
-  await seatOn(bob, 'Get up from seat 2').click()
+  await getUp(bob)
   await statusOf(bob, 'Connected, listening only')
   await personOn(ada, 'Bob', 'listening').waitFor()
   await until(async () => await receptionOf(ada, 'Bob') === undefined)
@@ -80,7 +80,7 @@ t.test('seats that change while audio is on its way', async (t) => {
   const take = (seatIndex: number) => JSON.stringify(['seat:take', { seatIndex }])
   const leave = JSON.stringify(['seat:leave', {}])
   // As somebody who keeps a track of their own: the page lets go of its own when the seat is lost.
-  await seatOn(bob, 'Get up from seat 5').click()
+  await getUp(bob)
   await seatOn(ada, 'Take seat 5').waitFor()
   await bob.evaluate(async () => {
     const stream = await navigator.mediaDevices.getUserMedia({ audio: { echoCancellation: false, noiseSuppression: false, autoGainControl: false } })
@@ -114,14 +114,16 @@ t.test('seats that change while audio is on its way', async (t) => {
 })
 
 t.test('who is muted by the owner stays so, whatever they do', async (t) => {
-  await ada.getByRole('button', { name: 'Mute Bob' }).click()
+  await act(ada, 'Bob', 'Mute Bob')
   await statusOf(bob, 'Connected, muted by the host')
   for (const page of [ada, bob]) await personOn(page, 'Bob', 'muted').waitFor()
   await expectTone(ada, 'Bob', 0)
 
-  await bob.getByRole('button', { name: 'Mute', exact: true }).click()
-  await bob.getByRole('button', { name: 'Unmute', exact: true }).click()
-  await bob.getByRole('button', { name: 'Mute', exact: true }).waitFor()
+  t.equal(await bob.getByRole('button', { name: 'Muted by the host' }).isDisabled(), true)
+  await bob.evaluate(() => {
+    window.flylive?.audio?.mute()
+    window.flylive?.audio?.unmute()
+  })
   // What Bob has asked for is done once the server answers what was asked after it.
   await bob.evaluate(() => window.flylive?.connection.request('user:getRoom', { userId: 1 }))
   for (const page of [ada, bob]) t.equal(await personOn(page, 'Bob', 'muted').count(), 1)
@@ -141,7 +143,7 @@ t.test('who is muted by the owner stays so, whatever they do', async (t) => {
   await until(() => server.app.sfu.producersOf(room).length === 2)
   t.equal(await frequencyOf(ada, 'Bob'), 0, 'and on another seat')
 
-  await ada.getByRole('button', { name: 'Unmute Bob' }).click()
+  await act(ada, 'Bob', 'Unmute Bob')
   await expectTone(ada, 'Bob', 1000)
   for (const page of [ada, bob]) await personOn(page, 'Bob', 'speaking').waitFor()
   await statusOf(bob, /^Connected$/)
@@ -154,7 +156,7 @@ t.test('who comes back too late for their seat takes another', async () => {
     const back = Date.now() + 2500
     window.WebSocket = class extends socket {
       constructor (url: string | URL, protocols?: string | string[]) {
-        if (Date.now() < back) super('ws://127.0.0.1:9')
+        if (Date.now() < back) super(new URL('/nowhere', location.href.replace('http', 'ws')))
         else super(url, protocols)
       }
     }
@@ -162,7 +164,7 @@ t.test('who comes back too late for their seat takes another', async () => {
   const bobsId = await bob.evaluate(() => window.flylive?.connection.greeting?.sessionId)
   server.app.sockets.get(bobsId as string)?.terminate()
   await seatOn(ada, 'Take seat 2').waitFor()
-  await ada.getByRole('button', { name: 'Lock seat 2' }).click()
+  await onSeat(ada, 2, 'Lock seat 2')
   await seatOn(ada, 'Seat 3: Bob').waitFor({ timeout: 60_000 })
   await expectTone(ada, 'Bob', 1000)
 })
@@ -179,7 +181,7 @@ t.test('a track that is published before there is a seat is sent from the seat o
   t.equal(server.app.sfu.producersOf(room).length, 2)
   t.equal(await cyd.evaluate(() => document.documentElement.dataset.sent), undefined)
 
-  await ada.getByRole('button', { name: 'Invite Cyd to a seat' }).click()
+  await act(ada, 'Cyd', 'Invite Cyd to a seat')
   await cyd.getByRole('button', { name: 'Decline' }).click()
   await cyd.getByRole('button', { name: 'Accept' }).waitFor({ state: 'hidden' })
   t.equal(server.app.sfu.producersOf(room).length, 2)
@@ -200,13 +202,15 @@ t.test('who finds no seat listens', async (t) => {
   const owner = await server.connect(1)
   await owner.ok('room:join', { roomId: 'small', seatCount: 1 })
   await owner.ok('seat:take', { seatIndex: 0 })
-  const dan = await visit(t, bobsBrowser, server.url, { name: 'Dan', room: 'small' })
-  await dan.getByText('No seat is free').waitFor()
+  const dan = await visit(t, bobsBrowser, server.url, { name: 'Dan', room: 'small', microphone: false })
+  await statusOf(dan, 'Connected, listening only')
+  t.equal(await dan.getByRole('button', { name: 'Speak', exact: true }).count(), 0)
   t.equal(await sends(dan), false)
-  t.same(await dan.getByRole('group', { name: 'Seats' }).getByRole('button').count(), 1)
+  await allowMicrophone(dan)
+  t.same(await dan.getByRole('group', { name: 'Seats' }).getByRole('button').count(), 1, 'there is one')
   await owner.ok('seat:leave')
-  await dan.getByRole('button', { name: 'Use microphone' }).click()
-  await seatOn(dan, 'Get up from seat 1').waitFor()
+  await dan.getByRole('button', { name: 'Speak', exact: true }).click()
+  await seatOn(dan, 'Seat 1: you').waitFor()
   await until(() => server.app.sfu.producersOf('small').length === 1)
   await statusOf(dan, /^Connected$/)
 })

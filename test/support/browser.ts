@@ -62,7 +62,8 @@ export interface VisitOptions extends BrowserContextOptions {
 }
 
 /**
- * Opens the stage in a fresh profile and enters a room, as a person would.
+ * Opens the stage in a fresh profile and enters a room, as a person would: on a
+ * seat with the microphone, or to listen.
  * What the page reports as an error fails the test.
  */
 export async function visit (t: Test, browser: Browser, url: string, { name, room, microphone = true, prepare, ...options }: VisitOptions): Promise<Page> {
@@ -75,8 +76,47 @@ export async function visit (t: Test, browser: Browser, url: string, { name, roo
   await page.getByLabel('Room', { exact: true }).fill(room)
   // The browser takes a tone that does not change for noise.
   await page.getByLabel('Original sound').check()
-  await page.getByRole('button', { name: 'Join' }).click()
+  await page.getByRole('button', { name: 'Join', exact: true }).click()
+  if (microphone) await page.getByRole('button', { name: 'Speak', exact: true }).click()
   return page
+}
+
+/** Does something with somebody, as their sheet offers it: `act(page, 'Bob', 'Mute Bob')`. */
+export async function act (page: Page, name: string, deed: string): Promise<void> {
+  const sheet = await sheetOf(page, name)
+  await sheet.getByRole('button', { name: deed, exact: true }).click()
+  await sheet.waitFor({ state: 'detached' })
+}
+
+/** Opens what a page offers to do with somebody. */
+export async function sheetOf (page: Page, name: string): Promise<Locator> {
+  await personOn(page, name).getByRole('button').click()
+  const sheet = page.getByRole('dialog')
+  await sheet.waitFor()
+  return sheet
+}
+
+/** Does something with a seat that is free, as its sheet offers it to the owner and admins: `onSeat(page, 2, 'Lock seat 2')`. */
+export async function onSeat (page: Page, number: number, deed: string): Promise<void> {
+  await page.getByRole('button', { name: `Options of seat ${number}`, exact: true }).click()
+  await page.getByRole('dialog').getByRole('button', { name: deed, exact: true }).click()
+  await page.getByRole('dialog').waitFor({ state: 'detached' })
+}
+
+/** Gives somebody one of the first gift there is. */
+export async function give (page: Page, name: string): Promise<void> {
+  await act(page, name, 'Give it')
+}
+
+/** Gets up from the own seat. */
+export async function getUp (page: Page): Promise<void> {
+  await page.getByRole('button', { name: 'Leave seat', exact: true }).click()
+}
+
+/** Leaves the room. */
+export async function leaveRoom (page: Page): Promise<void> {
+  await page.getByRole('button', { name: 'Leave', exact: true }).click()
+  await page.getByRole('button', { name: 'Join', exact: true }).waitFor()
 }
 
 /** The user changes their mind about the microphone. */
@@ -158,7 +198,7 @@ export function personOn (page: Page, name: string, doing?: string): Locator {
   return doing === undefined ? person : person.filter({ hasText: new RegExp(`${doing}$`) })
 }
 
-/** A seat on the stage, or what its name says of it: `Seat 2: Bob`, `Take seat 3`. */
+/** A seat on the stage, by what its name says of it: `Seat 2: Bob`, `Seat 1: you`, `Take seat 3`. */
 export function seatOn (page: Page, name: string): Locator {
   return page.getByRole('group', { name: 'Seats' }).getByRole('button', { name, exact: true })
 }

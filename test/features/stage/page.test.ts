@@ -1,4 +1,7 @@
+import { readdir } from 'node:fs/promises'
+import { gzipSync } from 'node:zlib'
 import t from 'tap'
+import { buildPages } from '../../../features/stage/build.ts'
 import { build, jwtSecret } from '../../support/build.ts'
 import { connect } from '../../support/client.ts'
 
@@ -13,31 +16,65 @@ async function post (url: string, body: unknown): Promise<{ status: number, head
   return { status: response.status, headers: response.headers, body: await response.json() as Record<string, never> }
 }
 
-t.test('the page and its parts are served, and asked for again cheaply', async (t) => {
+const linksOf = (html: string) => [...html.matchAll(/(?:src|href)="([^"]+)"/g)].map(([, url]) => url as string)
+
+t.test('the pages and their parts are served, and asked for again cheaply', async (t) => {
   const { url } = await build(t, { env: { FEATURES } })
-  for (const [path, type] of [['/', 'text/html'], ['/stage/style.css', 'text/css'], ['/stage/app.js', 'text/javascript']] as const) {
+  const links = new Set<string>()
+  for (const path of ['/', '/admin']) {
     const response = await fetch(url + path)
     t.equal(response.status, 200, path)
-    t.match(response.headers.get('content-type'), `${type}; charset=utf-8`)
-    t.equal(response.headers.get('cache-control'), 'no-cache')
-    t.match(response.headers.get('content-security-policy'), "default-src 'self'")
+    t.equal(response.headers.get('content-type'), 'text/html; charset=utf-8')
+    t.equal(response.headers.get('cache-control'), 'no-cache', 'so that a reload of the feature shows at once')
     const etag = response.headers.get('etag') as string
-    t.ok((await response.text()).length > 500)
+    for (const link of linksOf(await response.text())) links.add(link)
 
-    const again = await fetch(url + path, { headers: { 'if-none-match': etag } })
+    const again = await fetch(url + path, { headers: { 'if-none-match': etag, 'cache-control': 'max-age=0' } })
     t.equal(again.status, 304)
     t.equal(await again.text(), '')
     t.equal((await fetch(url + path, { headers: { 'if-none-match': '"another"' } })).status, 200)
     t.equal((await fetch(url + path, { method: 'HEAD' })).status, 200)
   }
+  t.ok(links.size >= 4)
+  for (const link of links) {
+    const response = await fetch(url + link, { headers: { 'accept-encoding': 'br' } })
+    t.equal(response.status, 200, link)
+    t.match(response.headers.get('content-type'), { '.js': /^application\/javascript/, '.css': /^text\/css/, '.svg': /^image\/svg/ }[link.slice(link.lastIndexOf('.'))])
+    t.equal(response.headers.get('cache-control'), 'public, max-age=31536000, immutable', 'its name follows from what is in it')
+    t.equal(response.headers.get('content-encoding'), 'br', 'it is packed')
+    t.ok((await response.text()).length > 50)
+  }
+  t.equal((await fetch(`${url}/stage/index.html`)).status, 404, 'a page has one address')
+  t.equal((await fetch(`${url}/stage/assets/nothing.js`)).status, 404)
 })
 
-t.test('nothing in the page needs what the security policy forbids', async (t) => {
+t.test('the pages get nothing from elsewhere, and run nothing that is not theirs', async (t) => {
   const { url } = await build(t, { env: { FEATURES } })
-  const html = await (await fetch(url)).text()
-  t.notMatch(html, /<style|style=|<script(?![^>]*src=)| on[a-z]+=/, 'no inline code or style')
-  t.notMatch(html, /(src|href)="(https?:)?\/\//, 'nothing from elsewhere')
-  t.notMatch(await (await fetch(`${url}/stage/app.js`)).text(), 'sourceMappingURL')
+  for (const path of ['/', '/admin']) {
+    const response = await fetch(url + path)
+    const policy = Object.fromEntries((response.headers.get('content-security-policy') ?? '').split('; ').map((rule) => [rule.split(' ')[0], rule.split(' ').slice(1).join(' ')]))
+    t.match(policy, { 'default-src': "'none'", 'script-src': "'self'", 'style-src': "'self'", 'connect-src': "'self'", 'base-uri': "'none'", 'frame-ancestors': "'none'" })
+    const html = await response.text()
+    t.notMatch(html, /<style|style=|<script(?![^>]*src=)| on[a-z]+=/, 'no inline code or style')
+    t.ok(linksOf(html).every((link) => link.startsWith('/stage/assets/')))
+  }
+})
+
+t.test('what a page has to load is small', async (t) => {
+  const { url } = await build(t, { env: { FEATURES } })
+  for (const path of ['/', '/admin']) {
+    const scripts = linksOf(await (await fetch(url + path)).text()).filter((link) => link.endsWith('.js'))
+    const sizes = await Promise.all(scripts.map(async (link) => gzipSync(await (await fetch(url + link)).bytes()).length))
+    const total = sizes.reduce((sum, size) => sum + size, 0)
+    t.comment(`the scripts of ${path}: ${Math.round(total / 1000)} kB gzipped`)
+    t.ok(total > 10_000 && total < 250_000, path)
+  }
+})
+
+t.test('pages are built once for the same sources, by several at a time', async (t) => {
+  const folders = await Promise.all([1, 2, 3].map(() => buildPages((text) => t.fail(text))))
+  t.equal(new Set(folders).size, 1)
+  t.same((await readdir(folders[0] as string)).sort(), ['admin.html', 'assets', 'index.html'])
 })
 
 t.test('a guest gets a token that lets them in', async (t) => {
@@ -53,7 +90,7 @@ t.test('a guest gets a token that lets them in', async (t) => {
 
   const session = await fetch(`${url}/auth/session`, { headers: { authorization: `Bearer ${token}` } })
   const { expiresAt } = await session.json() as { expiresAt: number }
-  t.ok(expiresAt - Date.now() <= 3_600_000, 'for an hour at most')
+  t.ok(expiresAt - Date.now() <= 12 * 3_600_000, 'for an evening')
   t.not((await post(url, { name: 'Ada' })).body.userId, userId, 'everyone is somebody else')
 })
 
@@ -66,10 +103,24 @@ t.test('a guest needs a name', async (t) => {
   }
 })
 
+t.test('a guest has a colour that any client can show', async (t) => {
+  const { url } = await build(t, { env: { FEATURES } })
+  const { token, userId } = (await post(url, { name: 'Ada', colour: '#0F766E' })).body as unknown as { token: string, userId: string }
+  const client = await connect(t, url, { token })
+  const { participants: [ada] } = await client.ok('room:join', { roomId: 'r1' }) as { participants: [{ userId: string, avatar: string }] }
+  t.equal(ada.userId, userId)
+  t.match(decodeURIComponent(ada.avatar), /^data:image\/svg\+xml,<svg .*fill="#0F766E"/)
+  for (const colour of ['red', '#fff', '#12345g', '#123456"/><script>', 7]) {
+    const reply = await post(url, { name: 'Ada', colour })
+    t.match(reply, { status: 400, body: { error: { code: 'VALIDATION_FAILED', details: [{ path: 'colour' }] } } }, String(colour))
+  }
+})
+
 t.test('in production nobody is a guest', async (t) => {
   const { url } = await build(t, { env: { NODE_ENV: 'production', FEATURES, MEDIASOUP_ANNOUNCED_IP: '127.0.0.1', JWT_SECRET: jwtSecret, HOST: '127.0.0.1', MEDIASOUP_WORKERS: '1', DRAIN_SECONDS: '0' } })
   t.equal((await fetch(url)).status, 200)
   t.match(await post(url, { name: 'Ada' }), { status: 404, body: { error: { code: 'NOT_FOUND' } } })
+  t.same(await (await fetch(`${url}/stage/session`)).json(), { guests: false }, 'and the page can tell')
   t.match(await connect(t, url).catch((error: unknown) => error), { status: 401 })
 })
 
@@ -77,12 +128,7 @@ t.test('it is off unless it is asked for', async (t) => {
   const production = { NODE_ENV: 'production', MEDIASOUP_ANNOUNCED_IP: '127.0.0.1', MEDIASOUP_WORKERS: '1', DRAIN_SECONDS: '0' }
   for (const env of [undefined, production]) {
     const { url } = await build(t, env && { env })
-    t.equal((await fetch(url)).status, 404)
+    for (const path of ['/', '/admin', '/stage/session']) t.equal((await fetch(url + path)).status, 404)
     t.equal((await post(url, { name: 'Ada' })).status, 404)
   }
-})
-
-t.test('developers see the original code', async (t) => {
-  const { url } = await build(t, { env: { NODE_ENV: 'development', LOG_LEVEL: 'silent', MEDIASOUP_WORKERS: '1' } })
-  t.match(await (await fetch(`${url}/stage/app.js`)).text(), 'sourceMappingURL=data:application/json')
 })

@@ -40,7 +40,10 @@ export function useRooms (identity: Identity, access: Access) {
       more.value = cursor !== undefined
       state.value = 'ready'
     } catch (error) {
-      if (['UNKNOWN_TYPE', 'FEATURE_DISABLED'].includes(codeOf(error) ?? '')) state.value = 'off'
+      if (['UNKNOWN_TYPE', 'FEATURE_DISABLED'].includes(codeOf(error) ?? '')) {
+        state.value = 'off'
+        return connection.close()
+      }
       // All else passes: it is asked for again.
     }
     timer = setTimeout(look, everyMs)

@@ -1,0 +1,378 @@
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import type { AxeResults } from 'axe-core'
+import type { Locator, Page } from 'playwright-core'
+import t from 'tap'
+import type { Test } from 'tap'
+import { createSqliteOutbox } from '../../../features/gifts/outbox.sqlite.ts'
+import { giftOf } from '../../contracts/gift-outbox.ts'
+import { startBackend } from '../../support/backend.ts'
+import { openBrowser } from '../../support/browser.ts'
+import { adminKey, build } from '../../support/build.ts'
+import type { TestServer } from '../../support/build.ts'
+import { featureFolder, saying } from '../../support/features.ts'
+import { until } from '../../support/retry.ts'
+import { produce } from '../seats/scene.ts'
+
+const FEATURES = 'auth,media,seats,chat,gifts,stage'
+const axe = readFileSync(join(import.meta.dirname, '..', '..', '..', 'node_modules', 'axe-core', 'axe.min.js'), 'utf8')
+const browser = await openBrowser(t, 440)
+const phone = { width: 360, height: 740 }
+
+/** Opens the page in a profile of its own; what it does wrong fails the test. */
+async function open (t: Test, server: TestServer, hash = ''): Promise<Page> {
+  const context = await browser.newContext({ viewport: { width: 1280, height: 800 } })
+  t.teardown(() => context.close())
+  context.setDefaultTimeout(15_000)
+  const page = await context.newPage()
+  page.on('pageerror', (error) => t.fail(`the page has an error: ${error.stack}`))
+  // A call that is refused is a line of the browser's own.
+  page.on('console', (line) => { if (line.type() === 'error' && !line.text().startsWith('Failed to load resource')) t.fail(`the console has: ${line.text()}`) })
+  page.on('request', (request) => { if (!request.url().startsWith(server.url)) t.fail(`the page asks for ${request.url()}`) })
+  await page.goto(`${server.url}/admin${hash}`)
+  return page
+}
+
+const give = async (page: Page, key: string, label = 'Admin key') => {
+  await page.getByLabel(label, { exact: true }).fill(key)
+  await page.getByRole('button', { name: 'Enter' }).click()
+}
+
+async function enter (t: Test, server: TestServer, hash = ''): Promise<Page> {
+  const page = await open(t, server, hash)
+  await give(page, adminKey)
+  await page.getByRole('navigation').waitFor()
+  return page
+}
+
+/** Waits until the page says that something has come of what was done. */
+const told = (page: Page, text: string | RegExp) => page.getByRole('status').filter({ hasText: text }).first().waitFor()
+const alerted = (page: Page, text: string | RegExp) => page.getByRole('alert').filter({ hasText: text }).first().waitFor()
+const press = (within: Page | Locator, name: string) => within.getByRole('button', { name, exact: true }).click()
+const gone = (locator: Locator) => locator.waitFor({ state: 'detached' })
+const heading = (page: Page, name: string) => page.getByRole('heading', { name, exact: true })
+
+async function violationsOf (page: Page): Promise<string[]> {
+  const { violations } = await page.evaluate(() => (globalThis as unknown as { axe: { run (): Promise<AxeResults> } }).axe.run())
+  return violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html).join(' ')}`)
+}
+
+t.test('the key opens the page, in this tab alone', async (t) => {
+  const server = await build(t, { env: { FEATURES } })
+  const page = await open(t, server, '#features')
+  t.equal(await page.title(), 'Admin key · FlyLive admin')
+  await press(page, 'Enter')
+  await alerted(page, 'Enter the key.')
+  for (const wrong of ['nonsense', 'kľúč']) {
+    await give(page, wrong)
+    await alerted(page, 'That is not a key of this server.')
+  }
+  t.equal(await page.evaluate(() => document.activeElement?.getAttribute('type')), 'password', 'to be typed again')
+  await give(page, adminKey)
+  await heading(page, 'Features').waitFor()
+  await until(async () => await page.title() === 'Features · FlyLive admin')
+  t.same(await page.evaluate((key) => [Object.values(sessionStorage).includes(key), localStorage.length, document.cookie], adminKey), [true, 0, ''])
+
+  await page.reload()
+  await heading(page, 'chat').waitFor()
+  const other = await page.context().newPage()
+  await other.goto(`${server.url}/admin`)
+  await other.getByLabel('Admin key', { exact: true }).waitFor()
+  await other.close()
+
+  // What a server does whose key was changed.
+  await page.route('**/admin/rooms?*', (route) => route.fulfill({ status: 401, json: { error: { code: 'UNAUTHORIZED', message: 'no' } } }))
+  await page.getByRole('link', { name: 'Rooms' }).click()
+  await alerted(page, 'The server does not accept the key any more.')
+  t.equal(await page.evaluate(() => sessionStorage.length), 0)
+  await page.unroute('**/admin/rooms?*')
+  await give(page, adminKey)
+  await heading(page, 'Rooms').waitFor()
+
+  await page.context().setOffline(true)
+  await told(page, 'The server cannot be reached now.')
+  await page.context().setOffline(false)
+  await gone(page.getByText('The server cannot be reached now.'))
+
+  await press(page, 'Forget key')
+  await told(page, 'The key is forgotten.')
+  t.equal(await page.evaluate(() => sessionStorage.length), 0)
+  await Promise.all(Array.from({ length: 10 }, () => fetch(`${server.url}/admin/features`, { headers: { authorization: 'Bearer wrong' } })))
+  await give(page, adminKey)
+  await alerted(page, /Too many wrong keys came from your address. It may try again in \d+ min/)
+})
+
+t.test('a server without a key says so', async (t) => {
+  const page = await open(t, await build(t, { env: { FEATURES, ADMIN_API_KEY: '' } }))
+  await give(page, adminKey)
+  await alerted(page, 'This server has no admin key')
+})
+
+t.test('rooms are followed, and what is in them is ended', async (t) => {
+  const server = await build(t, { env: { FEATURES } })
+  const page = await enter(t, server)
+  await page.getByText('There is no room now.').waitFor()
+
+  const [ada, bob, eve] = [await server.connect(1), await server.connect(2), await server.connect(3)]
+  await ada.ok('room:join', { roomId: 'talk', seatCount: 4 })
+  await Promise.all([bob, eve].map((client) => client.ok('room:join', { roomId: 'talk' })))
+  await ada.ok('seat:take', { seatIndex: 0 })
+  await produce(ada)
+  await ada.ok('seat:lock', { seatIndex: 3 })
+  await ada.ok('seat:invite', { userId: 2, seatIndex: 1 })
+  await eve.ok('seat:request')
+  const row = page.getByRole('row').filter({ has: page.getByRole('rowheader', { name: 'talk' }) })
+  await row.filter({ hasText: /^talk1311\d+ s/ }).waitFor()
+  const crowd = await Promise.all(Array.from({ length: 52 }, (_, i) => server.connect(`c${i}`)))
+  await Promise.all(crowd.map((client, i) => client.ok('room:join', { roomId: `crowd-${i}` })))
+  await page.getByText('50 rooms').waitFor()
+  await press(page, 'Show more')
+  await page.getByText('53 rooms').waitFor()
+  t.equal(await page.getByRole('button', { name: 'Show more' }).count(), 0)
+  await page.getByLabel('Filter by room or owner').fill('talk')
+  await page.getByText('1 of 53').waitFor()
+  await page.getByLabel('Filter by room or owner').fill('nowhere')
+  await page.getByText('No room listed here fits.').waitFor()
+  await page.getByRole('link', { name: 'Open the room nowhere' }).click()
+  await alerted(page, 'There is no such room now.')
+  await page.getByRole('link', { name: 'All rooms' }).click()
+
+  await page.getByLabel('Id of the user').fill('1')
+  await press(page, 'Look up')
+  await page.getByText('On seat 1.').waitFor()
+  await page.getByLabel('Id of the user').fill('nobody')
+  await page.keyboard.press('Enter')
+  await page.getByText('nobody is not connected to any server.').waitFor()
+
+  await page.getByRole('link', { name: 'talk' }).click()
+  t.match(page.url(), /#rooms\/talk$/)
+  await heading(page, 'Room talk').waitFor()
+  const seats = page.getByRole('table', { name: 'Seats' })
+  for (const text of ['Seat 1User 1', 'Seat 2FreeUser 2 is invited', 'Seat 4Freelocked']) await seats.getByRole('row').filter({ hasText: text }).waitFor()
+  await page.getByRole('table', { name: 'Transports' }).getByRole('row').filter({ hasText: 'User 1sends' }).waitFor()
+  await page.getByRole('table', { name: 'People' }).getByRole('row').filter({ hasText: 'User 1Owner1Seat 1on air' }).waitFor()
+  await page.getByRole('listitem').filter({ hasText: /^\s*User 3\s*$/ }).waitFor()
+
+  await page.getByLabel('Number of seats').selectOption('6')
+  await press(page, 'Change')
+  await told(page, 'The room has 6 seats now.')
+  await seats.getByRole('row').filter({ hasText: 'Seat 6' }).waitFor()
+
+  await press(page, 'Kick User 2')
+  await press(page.getByRole('dialog'), 'Cancel')
+  t.equal(await page.evaluate(() => document.activeElement?.getAttribute('aria-label')), 'Kick User 2', 'the focus is where it was')
+  await press(page, 'Kick User 2')
+  await press(page.getByRole('dialog'), 'Kick')
+  await told(page, 'User 2 was kicked.')
+  t.match(await bob.closed, { code: 4403 })
+  await gone(page.getByRole('button', { name: 'Kick User 2' }))
+
+  await press(page, 'Kick User 3')
+  await page.getByLabel('Keep them out').selectOption({ label: 'For an hour' })
+  await press(page.getByRole('dialog'), 'Kick')
+  await told(page, 'User 3 was kicked, and is kept out for 1 h.')
+  t.match(await eve.closed, { code: 4403 })
+  const again = await server.connect(3)
+  t.equal(await again.fails('room:join', { roomId: 'talk' }), 'BANNED')
+  await page.getByLabel('Id of the banned user').fill('3')
+  await press(page, 'Lift the ban')
+  await told(page, '3 may enter talk.')
+  await again.ok('room:join', { roomId: 'talk' })
+  await page.getByRole('button', { name: 'Kick User 3' }).waitFor()
+
+  await press(page, 'Close room')
+  await page.getByLabel('Reason, as the clients are told').fill('good night')
+  await press(page, 'Close the room')
+  await told(page, 'The room talk is closed.')
+  t.match(await ada.event('room:closed'), { roomId: 'talk', reason: 'good night' })
+  await heading(page, 'Rooms').waitFor()
+})
+
+t.test('by keyboard alone, and for everybody', async (t) => {
+  const server = await build(t, { env: { FEATURES } })
+  const [ada, bob] = [await server.connect(1), await server.connect(2)]
+  for (const client of [ada, bob]) await client.ok('room:join', { roomId: 'talk' })
+  const page = await open(t, server)
+  const focus = () => page.evaluate(() => document.activeElement?.getAttribute('aria-label') ?? document.activeElement?.textContent?.trim() ?? '')
+  async function tabTo (name: string): Promise<void> {
+    for (let tries = 0; await focus() !== name; tries++) {
+      if (tries > 40) throw new Error(`The key Tab does not come to ${name}`)
+      await page.keyboard.press('Tab')
+    }
+  }
+  await page.keyboard.press('Tab')
+  await page.keyboard.type(adminKey)
+  await page.keyboard.press('Enter')
+  await page.getByRole('link', { name: 'talk' }).waitFor()
+  await until(async () => await focus() === 'Rooms')
+  await tabTo('talk')
+  await page.keyboard.press('Enter')
+  await page.getByRole('button', { name: 'Kick User 2' }).waitFor()
+  await until(async () => await focus() === 'Room talk')
+  await tabTo('Kick User 2')
+  await page.keyboard.press('Enter')
+  t.match(await focus(), /^NoFor 10/, 'the first field of the dialog')
+  await page.keyboard.press('Escape')
+  await gone(page.getByRole('dialog'))
+  t.equal(await focus(), 'Kick User 2')
+  await page.keyboard.press('Enter')
+  await tabTo('Kick')
+  await page.keyboard.press('Enter')
+  t.match(await bob.closed, { code: 4403 })
+  await told(page, 'User 2 was kicked.')
+
+  await page.evaluate(axe)
+  const places = [['#rooms', 'Look up a user'], ['#rooms/talk', 'Seats'], ['#features', 'chat'], ['#gifts', 'Dead letters'], ['#charts', 'Charts']] as const
+  for (const [hash, name] of places) {
+    await page.evaluate((hash) => { location.hash = hash }, hash)
+    await heading(page, name).waitFor()
+    for (const [colorScheme, viewport] of [['light', phone], ['dark', { width: 1280, height: 800 }]] as const) {
+      await page.emulateMedia({ colorScheme })
+      await page.setViewportSize(viewport)
+      t.same(await violationsOf(page), [], `${hash} ${colorScheme}`)
+      t.ok(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), `${hash} fits into ${viewport.width}`)
+    }
+  }
+})
+
+t.test('features are turned off and on, reloaded and set', async (t) => {
+  const features = featureFolder(t)
+  features.write('hello', { 'index.ts': saying('hello', 'one') })
+  features.write('world', { 'index.ts': saying('world', 'one', { dependencies: ['hello'] }) })
+  const server = await build(t, { env: { FEATURES: `${FEATURES},hello,world`, FEATURES_PATH: features.path } })
+  const page = await enter(t, server, '#features')
+  const card = (name: string) => page.getByRole('listitem').filter({ has: heading(page, name) })
+  const dialog = page.getByRole('dialog')
+
+  await press(page, 'Turn off: hello')
+  await press(dialog, 'Turn off')
+  await dialog.getByText('It is needed by world.').waitFor()
+  await press(dialog, 'Turn off with those')
+  await told(page, 'hello is off. Also: world.')
+  await press(page, 'Turn on: world')
+  await dialog.getByText('It needs hello, which is off.').waitFor()
+  await press(dialog, 'Turn on with those')
+  await told(page, 'world is on. Also: hello.')
+  t.equal((await fetch(`${server.url}/hello`)).status, 200)
+
+  features.write('hello', { 'index.ts': saying('hello', 'two') })
+  await press(page, 'Reload: hello')
+  await told(page, /hello is reloaded: generation \d/)
+  t.same(await (await fetch(`${server.url}/hello`)).json(), { text: 'two' })
+  features.write('hello', { 'index.ts': saying('hello', 'three', { before: 'throw new Error("out of order")' }) })
+  await press(page, 'Reload: hello')
+  await told(page, 'The feature hello could not be loaded: out of order')
+  await card('hello').getByText(/out of order \(.*hello\/index\.ts:\d+\)/).waitFor()
+  t.same(await (await fetch(`${server.url}/hello`)).json(), { text: 'two' }, 'what works goes on')
+
+  await card('world').locator('summary').click()
+  await card('world').getByText('GET /world').waitFor()
+  await card('world').getByText('world:say').waitFor()
+
+  features.write('later', { 'index.ts': saying('later', 'one') })
+  await press(page, 'Look for new ones')
+  await told(page, 'New: later.')
+  await card('later').waitFor()
+
+  const chat = async () => ((await server.admin('GET', '/admin/features')).body?.features as { name: string, config: unknown }[]).find(({ name }) => name === 'chat')?.config
+  await press(page, 'Settings: chat')
+  await press(dialog, 'Save')
+  await told(page, 'Nothing is changed.')
+  await press(page, 'Settings: chat')
+  const history = dialog.getByLabel('history')
+  for (const [text, problem] of [['many', 'Enter a number.'], ['-1', 'Too small']] as const) {
+    await history.fill(text)
+    await press(dialog, 'Save')
+    await alerted(page, problem)
+    await until(() => history.evaluate((field) => field === document.activeElement && field.getAttribute('aria-invalid') === 'true'))
+  }
+  t.same(await chat(), {})
+  await history.fill('7')
+  await press(dialog, 'Save')
+  await told(page, 'The settings of chat are in force.')
+  t.same(await chat(), { history: 7 })
+  await press(page, 'Settings: chat')
+  await history.fill('')
+  await press(dialog, 'Save')
+  await gone(dialog)
+  t.same(await chat(), {})
+
+  await press(page, 'Turn off: stage')
+  await dialog.getByText('This page comes from that feature.').waitFor()
+  await press(dialog, 'Turn off')
+  await told(page, 'stage is off.')
+  t.equal((await fetch(`${server.url}/admin`)).status, 404)
+  await press(page, 'Turn on: stage')
+  await told(page, 'stage is on.')
+  t.equal((await fetch(`${server.url}/admin`)).status, 200)
+})
+
+t.test('dead letters are tried again', async (t) => {
+  const backend = await startBackend(t)
+  const folder = t.testdir()
+  const outbox = createSqliteOutbox(join(folder, 'gifts.sqlite'))
+  const gifts = Array.from({ length: 52 }, () => giftOf({ roomId: '7', recipientId: 5 }))
+  for (const gift of gifts) await outbox.add(gift)
+  const batch = await outbox.take([100], 60_000)
+  await outbox.settle(batch.token, new Map(gifts.map(({ transactionId }) => [transactionId, { to: 'deadLetters', reason: 'HTTP 500', at: 1 }])))
+  await outbox.close()
+  const server = await build(t, { env: { FEATURES: `${FEATURES},laravel-bridge`, DATA_DIR: folder, ...backend.env } })
+  const page = await enter(t, server, '#gifts')
+  await page.getByText('50 of 52').waitFor()
+  await press(page, 'Show more')
+  await page.getByText('52 of 52').waitFor()
+
+  const ids = gifts.slice(0, 2).map(({ transactionId }) => transactionId)
+  for (const id of ids) await page.getByLabel(`Choose ${id}`).check()
+  await press(page, 'Try 2 chosen ones again')
+  await told(page, '2 gifts are tried again.')
+  await until(() => ids.every((id) => backend.ledger.get(id)?.applied === 1) && backend.ledger.size === 2)
+  await page.getByText('50 of 50').waitFor()
+
+  await press(page, 'Try all again')
+  await page.getByRole('dialog', { name: 'Try 50 dead letters again?' }).waitFor()
+  await press(page.getByRole('dialog'), 'Try all again')
+  await told(page, '50 gifts are tried again.')
+  await page.getByText('There are no dead letters.').waitFor()
+  await until(() => backend.ledger.size === 52)
+
+  await server.admin('POST', '/admin/features/gifts/disable')
+  await page.getByText('The feature gifts is turned off.').waitFor()
+  await page.getByRole('link', { name: 'To the features' }).click()
+  await heading(page, 'Features').waitFor()
+})
+
+t.test('charts are drawn of the metrics, and a server is drained', async (t) => {
+  const server = await build(t, { env: { FEATURES, METRICS_TOKEN: 'a-token-for-metrics', DRAIN_SECONDS: '0' } })
+  const ada = await server.connect(1)
+  await ada.ok('room:join', { roomId: 'talk' })
+  const page = await enter(t, server, '#charts')
+  await give(page, 'nonsense', 'Metrics token')
+  await alerted(page, 'That is not the metrics token of this server.')
+  await give(page, 'a-token-for-metrics', 'Metrics token')
+  const chart = (title: string) => page.getByRole('img', { name: new RegExp(`^${title}: now`) })
+  await page.getByRole('img', { name: 'Connections: now 1, least 1, most 1 in the last three minutes' }).waitFor()
+  for (const title of ['Rooms', 'Rooms with audio', 'Event loop delay']) await chart(title).waitFor()
+  await ada.flush()
+  // A rate is known with the second look.
+  await page.getByRole('img', { name: /^Messages per second: now 0\.\d/ }).waitFor()
+  await chart('CPU of the server').waitFor()
+  t.match(await chart('Connections').locator('path').last().getAttribute('d'), /^M[\d.]+ 0L300 0$/)
+
+  await press(page, 'Drain this server')
+  const dialog = page.getByRole('dialog', { name: 'Drain this server' })
+  await dialog.getByLabel('Seconds until the deadline').fill('forever')
+  await press(dialog, 'Drain')
+  await alerted(page, 'Enter a number from 0 to 3600.')
+  await press(dialog, 'Cancel')
+  await gone(dialog)
+  t.notOk(server.app.drain.draining)
+  await press(page, 'Drain this server')
+  await dialog.getByLabel('Seconds until the deadline').fill('30')
+  await press(dialog, 'Drain')
+  await told(page, 'The server drains, for 30 seconds at most.')
+  await ada.event('server:draining')
+  await ada.close()
+  await told(page, 'The server is empty.')
+  await page.getByText('This server is draining').waitFor()
+})
