@@ -14,7 +14,8 @@ import { featureFolder, saying } from '../../support/features.ts'
 import { until } from '../../support/retry.ts'
 import { produce } from '../seats/scene.ts'
 
-const FEATURES = 'auth,media,seats,chat,gifts,stage'
+const features = 'auth,media,seats,chat,gifts,stage'
+const env = { FEATURES: features, MEDIASOUP_WORKERS: '1' }
 const axe = readFileSync(join(import.meta.dirname, '..', '..', '..', 'node_modules', 'axe-core', 'axe.min.js'), 'utf8')
 const browser = await openBrowser(t, 440)
 const phone = { width: 360, height: 740 }
@@ -58,7 +59,7 @@ async function violationsOf (page: Page): Promise<string[]> {
 }
 
 t.test('the key opens the page, in this tab alone', async (t) => {
-  const server = await build(t, { env: { FEATURES } })
+  const server = await build(t, { env })
   const page = await open(t, server, '#features')
   t.equal(await page.title(), 'Admin key · FlyLive admin')
   await press(page, 'Enter')
@@ -103,13 +104,13 @@ t.test('the key opens the page, in this tab alone', async (t) => {
 })
 
 t.test('a server without a key says so', async (t) => {
-  const page = await open(t, await build(t, { env: { FEATURES, ADMIN_API_KEY: '' } }))
+  const page = await open(t, await build(t, { env: { ...env, ADMIN_API_KEY: '' } }))
   await give(page, adminKey)
   await alerted(page, 'This server has no admin key')
 })
 
 t.test('rooms are followed, and what is in them is ended', async (t) => {
-  const server = await build(t, { env: { FEATURES } })
+  const server = await build(t, { env })
   const page = await enter(t, server)
   await page.getByText('There is no room now.').waitFor()
 
@@ -136,6 +137,8 @@ t.test('rooms are followed, and what is in them is ended', async (t) => {
   await page.getByRole('link', { name: 'Open the room nowhere' }).click()
   await alerted(page, 'There is no such room now.')
   await page.getByRole('link', { name: 'All rooms' }).click()
+  t.equal(await page.getByLabel('Filter by room or owner').inputValue(), 'nowhere', 'as it was left')
+  await page.getByLabel('Filter by room or owner').fill('')
 
   await page.getByLabel('Id of the user').fill('1')
   await press(page, 'Look up')
@@ -150,7 +153,7 @@ t.test('rooms are followed, and what is in them is ended', async (t) => {
   const seats = page.getByRole('table', { name: 'Seats' })
   for (const text of ['Seat 1User 1', 'Seat 2FreeUser 2 is invited', 'Seat 4Freelocked']) await seats.getByRole('row').filter({ hasText: text }).waitFor()
   await page.getByRole('table', { name: 'Transports' }).getByRole('row').filter({ hasText: 'User 1sends' }).waitFor()
-  await page.getByRole('table', { name: 'People' }).getByRole('row').filter({ hasText: 'User 1Owner1Seat 1on air' }).waitFor()
+  await page.getByRole('row', { name: 'User 1 Owner 1 Seat 1 on air' }).waitFor()
   await page.getByRole('listitem').filter({ hasText: /^\s*User 3\s*$/ }).waitFor()
 
   await page.getByLabel('Number of seats').selectOption('6')
@@ -189,7 +192,7 @@ t.test('rooms are followed, and what is in them is ended', async (t) => {
 })
 
 t.test('by keyboard alone, and for everybody', async (t) => {
-  const server = await build(t, { env: { FEATURES } })
+  const server = await build(t, { env })
   const [ada, bob] = [await server.connect(1), await server.connect(2)]
   for (const client of [ada, bob]) await client.ok('room:join', { roomId: 'talk' })
   const page = await open(t, server)
@@ -213,7 +216,7 @@ t.test('by keyboard alone, and for everybody', async (t) => {
   await page.keyboard.press('Enter')
   t.match(await focus(), /^NoFor 10/, 'the first field of the dialog')
   await page.keyboard.press('Escape')
-  await gone(page.getByRole('dialog'))
+  await gone(page.locator('dialog'))
   t.equal(await focus(), 'Kick User 2')
   await page.keyboard.press('Enter')
   await tabTo('Kick')
@@ -236,10 +239,10 @@ t.test('by keyboard alone, and for everybody', async (t) => {
 })
 
 t.test('features are turned off and on, reloaded and set', async (t) => {
-  const features = featureFolder(t)
-  features.write('hello', { 'index.ts': saying('hello', 'one') })
-  features.write('world', { 'index.ts': saying('world', 'one', { dependencies: ['hello'] }) })
-  const server = await build(t, { env: { FEATURES: `${FEATURES},hello,world`, FEATURES_PATH: features.path } })
+  const folder = featureFolder(t)
+  folder.write('hello', { 'index.ts': saying('hello', 'one') })
+  folder.write('world', { 'index.ts': saying('world', 'one', { dependencies: ['hello'] }) })
+  const server = await build(t, { env: { ...env, FEATURES: `${features},hello,world`, FEATURES_PATH: folder.path } })
   const page = await enter(t, server, '#features')
   const card = (name: string) => page.getByRole('listitem').filter({ has: heading(page, name) })
   const dialog = page.getByRole('dialog')
@@ -255,11 +258,11 @@ t.test('features are turned off and on, reloaded and set', async (t) => {
   await told(page, 'world is on. Also: hello.')
   t.equal((await fetch(`${server.url}/hello`)).status, 200)
 
-  features.write('hello', { 'index.ts': saying('hello', 'two') })
+  folder.write('hello', { 'index.ts': saying('hello', 'two') })
   await press(page, 'Reload: hello')
   await told(page, /hello is reloaded: generation \d/)
   t.same(await (await fetch(`${server.url}/hello`)).json(), { text: 'two' })
-  features.write('hello', { 'index.ts': saying('hello', 'three', { before: 'throw new Error("out of order")' }) })
+  folder.write('hello', { 'index.ts': saying('hello', 'three', { before: 'throw new Error("out of order")' }) })
   await press(page, 'Reload: hello')
   await told(page, 'The feature hello could not be loaded: out of order')
   await card('hello').getByText(/out of order \(.*hello\/index\.ts:\d+\)/).waitFor()
@@ -269,7 +272,7 @@ t.test('features are turned off and on, reloaded and set', async (t) => {
   await card('world').getByText('GET /world').waitFor()
   await card('world').getByText('world:say').waitFor()
 
-  features.write('later', { 'index.ts': saying('later', 'one') })
+  folder.write('later', { 'index.ts': saying('later', 'one') })
   await press(page, 'Look for new ones')
   await told(page, 'New: later.')
   await card('later').waitFor()
@@ -294,7 +297,7 @@ t.test('features are turned off and on, reloaded and set', async (t) => {
   await press(page, 'Settings: chat')
   await history.fill('')
   await press(dialog, 'Save')
-  await gone(dialog)
+  await gone(page.locator('dialog'))
   t.same(await chat(), {})
 
   await press(page, 'Turn off: stage')
@@ -316,7 +319,7 @@ t.test('dead letters are tried again', async (t) => {
   const batch = await outbox.take([100], 60_000)
   await outbox.settle(batch.token, new Map(gifts.map(({ transactionId }) => [transactionId, { to: 'deadLetters', reason: 'HTTP 500', at: 1 }])))
   await outbox.close()
-  const server = await build(t, { env: { FEATURES: `${FEATURES},laravel-bridge`, DATA_DIR: folder, ...backend.env } })
+  const server = await build(t, { env: { ...env, FEATURES: `${features},laravel-bridge`, DATA_DIR: folder, ...backend.env } })
   const page = await enter(t, server, '#gifts')
   await page.getByText('50 of 52').waitFor()
   await press(page, 'Show more')
@@ -343,7 +346,7 @@ t.test('dead letters are tried again', async (t) => {
 })
 
 t.test('charts are drawn of the metrics, and a server is drained', async (t) => {
-  const server = await build(t, { env: { FEATURES, METRICS_TOKEN: 'a-token-for-metrics', DRAIN_SECONDS: '0' } })
+  const server = await build(t, { env: { ...env, METRICS_TOKEN: 'a-token-for-metrics', DRAIN_SECONDS: '0' } })
   const ada = await server.connect(1)
   await ada.ok('room:join', { roomId: 'talk' })
   const page = await enter(t, server, '#charts')
@@ -365,7 +368,7 @@ t.test('charts are drawn of the metrics, and a server is drained', async (t) => 
   await press(dialog, 'Drain')
   await alerted(page, 'Enter a number from 0 to 3600.')
   await press(dialog, 'Cancel')
-  await gone(dialog)
+  await gone(page.locator('dialog'))
   t.notOk(server.app.drain.draining)
   await press(page, 'Drain this server')
   await dialog.getByLabel('Seconds until the deadline').fill('30')

@@ -74,11 +74,13 @@ export function usePoll<T> (look: (signal: AbortSignal) => Promise<T>, everyMs: 
 
   document.addEventListener('visibilitychange', wake)
   addEventListener('online', wake)
+  addEventListener('offline', wake)
   onScopeDispose(() => {
     end.abort()
     clearTimeout(timer)
     document.removeEventListener('visibilitychange', wake)
     removeEventListener('online', wake)
+    removeEventListener('offline', wake)
   })
   wake()
   return { data, error, at, refresh }

@@ -22,7 +22,7 @@ export function useLevels (read: () => ReadonlyMap<string, number>): ObjectDirec
       const level = loudness(ring.key === undefined ? 0 : levels.get(ring.key) ?? 0)
       // It rises at once and falls slowly, as the ear takes it.
       const next = Math.max(level, ring.shown * 0.8)
-      const rounded = next < 0.02 ? 0 : Math.round(next * 50) / 50
+      const rounded = Math.floor(next * 50) / 50
       if (rounded !== ring.shown) element.style.setProperty('--level', String(rounded))
       ring.shown = rounded
     }

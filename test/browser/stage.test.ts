@@ -1,0 +1,319 @@
+import t from 'tap'
+import type { Page } from 'playwright-core'
+import { build } from '../support/build.ts'
+import { act, expectTone, give, onSeat, openBrowser, personOn, seatOn, sheetOf } from '../support/browser.ts'
+import { until } from '../support/retry.ts'
+
+// Every control of the stage, as four people use it in one evening. Ada, who opens
+// the room, sends 440 Hz, Bob, on a phone, 1000 Hz, Cyd and Dan 2500 Hz.
+
+const [server, adasBrowser, bobsBrowser, cydsBrowser] = await Promise.all([
+  build(t, { env: { FEATURES: 'auth,media,seats,chat,gifts,reactions,lobby,stage', MEDIASOUP_WORKERS: '1' } }),
+  openBrowser(t, 440),
+  openBrowser(t, 1000),
+  openBrowser(t, 2500)
+])
+const room = 'evening'
+const pin = '1234'
+const complaints: string[] = []
+
+async function open (name: string, browser: typeof adasBrowser, options: Parameters<typeof browser.newContext>[0] = {}, path = ''): Promise<Page> {
+  const context = await browser.newContext({ permissions: ['microphone', 'clipboard-read', 'clipboard-write'], ...options })
+  const page = await context.newPage()
+  page.setDefaultTimeout(15_000)
+  page.on('pageerror', (error) => complaints.push(`${name}: ${error.stack}`))
+  page.on('console', (message) => { if (['error', 'warning'].includes(message.type())) complaints.push(`${name}: ${message.text()}`) })
+  await page.goto(server.url + path)
+  return page
+}
+const button = (page: Page, name: string | RegExp) => page.getByRole('button', { name, exact: typeof name === 'string' })
+const statusOf = (page: Page, text: string | RegExp) => page.getByRole('status').filter({ hasText: text }).waitFor()
+/** How far the ring of a seat goes, from 0 to 1. */
+const ringOf = (page: Page, seat: string) => seatOn(page, seat).evaluate((chair) => Number(getComputedStyle(chair.querySelector('.ring') ?? chair).getPropertyValue('--level')))
+
+const ada = await open('Ada', adasBrowser, { colorScheme: 'dark' })
+let bob: Page
+let cyd: Page
+let dan: Page
+
+t.test('the microphone is tried in the lobby', async (t) => {
+  await ada.getByText('Nobody is in a room now').waitFor()
+  await ada.getByLabel('Original sound').check()
+  await button(ada, 'Check the microphone').click()
+  await statusOf(ada, 'You can be heard.')
+  const level = () => ada.getByRole('img', { name: 'How loud you are' }).evaluate((bar) => Number(bar.style.getPropertyValue('--level')))
+  await until(async () => await level() > 0.5)
+  const devices = ada.getByLabel('Device')
+  const names = await devices.locator('option').allTextContents()
+  t.ok(names.length >= 2 && names.some((name) => /fake/i.test(name)), names.join())
+  await devices.selectOption({ index: names.length - 1 })
+  await statusOf(ada, 'You can be heard.')
+  await devices.selectOption({ index: 0 })
+  await button(ada, 'Stop the check').click()
+  await ada.getByRole('img', { name: 'How loud you are' }).waitFor({ state: 'detached' })
+})
+
+t.test('who opens a room says who they are, and may lock it', async (t) => {
+  await ada.getByLabel('Room', { exact: true }).fill(room)
+  await button(ada, 'Join').click()
+  t.equal(await ada.getByLabel('Your name').evaluate((field: HTMLInputElement) => field.validity.valueMissing), true, 'nobody has no name')
+  await ada.getByLabel('Your name').fill('Ada Lovelace')
+  await ada.getByRole('radio', { name: 'Teal' }).check()
+  await ada.getByText('More options').click()
+  await ada.getByLabel('Pin', { exact: true }).fill(pin)
+  await ada.getByLabel('Seats, when you open it').selectOption('6')
+  await button(ada, 'Join').click()
+  await statusOf(ada, 'Connected, listening only')
+  await ada.getByRole('heading', { name: room }).waitFor()
+  t.equal(new URL(ada.url()).hash, `#room=${room}`)
+  t.equal(await ada.title(), `${room} · FlyLive`)
+  t.equal(await ada.getByRole('group', { name: 'Seats' }).getByRole('button', { name: /^Take seat/ }).count(), 6)
+  t.match(await personOn(ada, 'Ada Lovelace').locator('img').getAttribute('src'), '0f766e')
+  await button(ada, 'Speak').click()
+  await seatOn(ada, 'Seat 1: you').waitFor()
+  await statusOf(ada, /^Connected$/)
+})
+
+t.test('it shows in the lobby of others, who need the pin', async (t) => {
+  bob = await open('Bob', bobsBrowser, { viewport: { width: 360, height: 740 } })
+  const listed = bob.getByRole('list', { name: 'Rooms with people in them' }).getByRole('listitem').filter({ hasText: room })
+  await listed.getByText('1 person').waitFor()
+  await listed.getByText('1 on a seat').waitFor()
+  await listed.getByRole('img', { name: 'A pin is needed' }).waitFor()
+  t.equal(await listed.getByText('Ada').count(), 0, 'who is in a locked room is not told')
+  await bob.getByLabel('Your name').fill('Bob')
+  await bob.getByLabel('Original sound').check()
+  await button(bob, `Join ${room}`).click()
+  await bob.getByRole('alert').filter({ hasText: 'This room is locked. Enter its pin.' }).waitFor()
+  t.equal(await bob.getByLabel('Room', { exact: true }).inputValue(), room, 'the same room is tried again')
+  await bob.getByText('More options').click()
+  await bob.getByLabel('Pin', { exact: true }).fill('4321')
+  await button(bob, 'Join').click()
+  await bob.getByRole('alert').filter({ hasText: 'That is not the pin of this room.' }).waitFor()
+  await bob.getByText('More options').click()
+  await bob.getByLabel('Pin', { exact: true }).fill(pin)
+  await button(bob, 'Join').click()
+  await statusOf(bob, 'Connected, listening only')
+  await expectTone(bob, 'Ada Lovelace', 440)
+})
+
+t.test('a shared link leads to the room', async () => {
+  await button(ada, 'Share').click()
+  await ada.getByRole('alert').filter({ hasText: 'in your clipboard' }).waitFor()
+  await button(ada, 'Close').click()
+  const link = await ada.evaluate(() => navigator.clipboard.readText())
+  cyd = await open('Cyd', cydsBrowser, {}, link.slice(server.url.length))
+  await cyd.getByRole('heading', { name: `Join ${room}` }).waitFor()
+  await cyd.getByLabel('Your name').fill('Cyd')
+  await cyd.getByLabel('Original sound').check()
+  await cyd.getByText('More options').click()
+  await cyd.getByLabel('Pin', { exact: true }).fill(pin)
+  await button(cyd, 'Join').click()
+  await statusOf(cyd, 'Connected, listening only')
+})
+
+t.test('where a page may not write to the clipboard the link is shown', async (t) => {
+  await bob.context().clearPermissions()
+  await bob.context().grantPermissions(['microphone'])
+  await bob.evaluate(() => { navigator.clipboard.writeText = () => Promise.reject(new DOMException('', 'NotAllowedError')) })
+  await button(bob, 'Share').click()
+  t.equal(await bob.getByRole('dialog').getByLabel('Link to this room').inputValue(), `${server.url}/#room=${room}`)
+  await button(bob, 'Close').click()
+  await bob.getByRole('dialog').waitFor({ state: 'detached' })
+})
+
+t.test('a seat is taken, and rings move with the voice', async (t) => {
+  await seatOn(bob, 'Take seat 3').click()
+  await expectTone(ada, 'Bob', 1000)
+  await until(async () => await ringOf(ada, 'Seat 3: Bob') > 0.3)
+  await until(async () => await ringOf(bob, 'Seat 3: you') > 0.3)
+  await until(async () => await ringOf(cyd, 'Seat 1: Ada Lovelace') > 0.3)
+  await button(bob, 'Mute').click()
+  await personOn(ada, 'Bob', 'muted').waitFor()
+  await until(async () => await ringOf(ada, 'Seat 3: Bob') === 0 && await ringOf(bob, 'Seat 3: you') === 0)
+  await button(bob, 'Unmute').click()
+  await until(async () => await ringOf(ada, 'Seat 3: Bob') > 0.3)
+  await seatOn(bob, 'Take seat 4').click()
+  await seatOn(ada, 'Seat 4: Bob').waitFor()
+  await expectTone(ada, 'Bob', 1000)
+  await seatOn(bob, 'Seat 4: you').click()
+  await bob.getByRole('dialog').getByRole('button', { name: 'Leave seat' }).click()
+  await statusOf(bob, 'Connected, listening only')
+  t.equal(await bob.evaluate(() => window.flylive?.audio?.publishing), false, 'the microphone is off')
+})
+
+t.test('a raised hand is seen by the owner, and accepted by an invite', async (t) => {
+  await button(cyd, 'Raise hand').click()
+  await button(cyd, 'Lower hand').waitFor()
+  await ada.getByRole('heading', { name: 'Raised hands (1)' }).waitFor()
+  t.equal(await bob.getByRole('heading', { name: /Raised hands/ }).count(), 0)
+  await button(ada, 'Invite Cyd to a seat').click()
+  await button(ada, 'Cyd is invited').waitFor()
+  await seatOn(bob, 'Seat 2: Cyd is invited').waitFor()
+  await cyd.getByRole('alert').filter({ hasText: 'You are invited to speak, on seat 2.' }).waitFor()
+  await button(cyd, 'Accept').click()
+  await expectTone(ada, 'Cyd', 2500)
+  await ada.getByRole('heading', { name: /Raised hands/ }).waitFor({ state: 'detached' })
+
+  await button(bob, 'Raise hand').click()
+  await button(bob, 'Lower hand').click()
+  await button(bob, 'Raise hand').click()
+  await button(ada, 'Lower the hand of Bob').click()
+  await button(bob, 'Raise hand').waitFor()
+  await ada.getByRole('heading', { name: /Raised hands/ }).waitFor({ state: 'detached' })
+})
+
+t.test('the owner mutes, removes, puts on seats, locks and invites', async (t) => {
+  await act(ada, 'Cyd', 'Mute Cyd')
+  await statusOf(cyd, 'Connected, muted by the host')
+  t.equal(await button(cyd, 'Muted by the host').isDisabled(), true)
+  await expectTone(ada, 'Cyd', 0)
+  await act(ada, 'Cyd', 'Unmute Cyd')
+  await expectTone(ada, 'Cyd', 2500)
+  await act(ada, 'Cyd', 'Remove Cyd from the seat')
+  await cyd.getByRole('alert').filter({ hasText: 'You were taken off your seat' }).waitFor()
+  await button(cyd, 'Close').click()
+
+  const sheet = await sheetOf(ada, 'Cyd')
+  await sheet.getByLabel('Put Cyd on a seat').selectOption({ label: 'Seat 5' })
+  await sheet.getByRole('button', { name: 'Put there' }).click()
+  await seatOn(ada, 'Seat 5: Cyd').waitFor()
+  await button(cyd, 'Turn on microphone').click()
+  await expectTone(ada, 'Cyd', 2500)
+
+  await onSeat(ada, 6, 'Lock seat 6')
+  t.equal(await seatOn(bob, 'Seat 6 is locked').isDisabled(), true)
+  await onSeat(ada, 6, 'Unlock seat 6')
+  await seatOn(bob, 'Take seat 6').waitFor()
+
+  await onSeat(ada, 2, 'Invite Bob to a seat')
+  await button(bob, 'Decline').click()
+  await seatOn(ada, 'Take seat 2').waitFor()
+  await onSeat(ada, 3, 'Put Bob on a seat')
+  await seatOn(ada, 'Seat 3: Bob').waitFor()
+  await button(ada, 'Options of seat 2').click()
+  await ada.getByRole('dialog').getByText('Nobody is listening who could sit here').waitFor()
+  await ada.getByRole('dialog').getByRole('button', { name: 'Take seat 2' }).click()
+  await seatOn(ada, 'Seat 2: you').waitFor()
+})
+
+t.test('what is written is read, also by who comes later', async (t) => {
+  await button(bob, /^Chat/).click()
+  await bob.getByLabel('Message').fill('Good evening')
+  await button(bob, 'Send').click()
+  t.equal(await until(async () => await bob.getByLabel('Message').inputValue() === ''), true)
+  for (const page of [ada, bob, cyd]) await page.getByRole('log').getByText('Bob Good evening').waitFor()
+  await button(bob, 'Room').click()
+  await ada.getByLabel('Message').fill('   ')
+  await button(ada, 'Send').click()
+  await ada.getByLabel('Message').fill('Welcome, Bob 👋')
+  await ada.getByLabel('Message').press('Enter')
+  await button(bob, /1 new/).click()
+  await bob.getByRole('log').getByText('Welcome, Bob 👋').waitFor()
+  t.equal(await button(bob, /new$/).count(), 0)
+})
+
+t.test('who reads older messages is not torn away', async (t) => {
+  const log = ada.getByRole('log')
+  const top = () => log.evaluate(({ scrollTop }) => scrollTop)
+  const say = (n: number) => server.app.rooms.emit(room, 'chat:message', { roomId: room, id: `m${n}`, userId: 7, userName: 'Eve', content: `line ${n}`, messageType: 'text', timestamp: Date.now() })
+  for (let n = 0; n < 250; n++) say(n)
+  await log.getByText('line 249').waitFor()
+  t.equal(await log.locator('p').count(), 200, 'no page grows for ever')
+  await until(async () => await top() > 1000)
+  await log.focus()
+  await ada.keyboard.press('Home')
+  await button(ada, /^New messages/).waitFor()
+  await until(async () => await top() === 0)
+  say(250)
+  await log.getByText('line 250').waitFor()
+  t.ok(await top() < 100)
+  await button(ada, /^New messages/).click()
+  await until(async () => await top() > 1000)
+})
+
+t.test('gifts are unpacked and counted', async (t) => {
+  const sheet = await sheetOf(bob, 'Ada Lovelace').catch(async () => {
+    await button(bob, 'Room').click()
+    return await sheetOf(bob, 'Ada Lovelace')
+  })
+  await sheet.getByRole('radio', { name: 'Rocket' }).check()
+  await sheet.getByLabel('How many').fill('3')
+  await sheet.getByRole('button', { name: 'Give it' }).click()
+  await ada.locator('.gift', { hasText: 'Bob gave Ada Lovelace 3 × Rocket' }).waitFor()
+  for (const page of [ada, cyd]) await page.getByRole('log').getByText('Bob gave Ada Lovelace 3 × Rocket').waitFor()
+  await give(cyd, 'Ada Lovelace')
+  await ada.getByText('4 gifts so far').waitFor()
+  await ada.getByRole('group', { name: 'Seats' }).getByText('Ada Lovelace has got 4 gifts').waitFor()
+  await ada.locator('.gift').first().waitFor({ state: 'detached' })
+  t.pass('and the wrapping is cleared away')
+})
+
+t.test('reactions rise', async (t) => {
+  await button(cyd, 'React').click()
+  await button(cyd, 'React with 👏').click()
+  for (const page of [ada, bob, cyd]) await page.locator('.reaction', { hasText: '👏' }).first().waitFor()
+  t.match(await ada.locator('.reaction').first().textContent(), 'Cyd')
+  await button(cyd, 'React').click()
+  await button(cyd, 'React with 👏').waitFor({ state: 'detached' })
+})
+
+t.test('how the audio gets through is measured', async (t) => {
+  await button(ada, /^Connection: (good|fair|poor)/).click()
+  const sheet = ada.getByRole('dialog', { name: 'Connection' })
+  const cells = (name: string) => sheet.getByRole('row', { name: new RegExp(`^${name}`) }).getByRole('cell').allTextContents()
+  await until(async () => (await cells('Packets')).every((text) => Number(text) > 50))
+  t.match(await cells('Lost packets'), [/^0\.0 %$/, /^0\.0 %$/])
+  t.match(await cells('Jitter'), [/^\d+ ms$/, /^\d+ ms$/])
+  t.match(await cells('Data rate'), [/^\d+ kbit\/s$/, /^\d+ kbit\/s$/])
+  t.match(await sheet.locator('dl').textContent(), /Round trip\s*\d+ ms\s*Route\s*udp, host → host\s*Reconnects\s*0/)
+  await ada.keyboard.press('Escape')
+  await sheet.waitFor({ state: 'detached' })
+  t.equal(await button(ada, /^Connection/).evaluate((element) => element === document.activeElement), true, 'the focus is where it was')
+})
+
+t.test('in a big room everybody can be found', async (t) => {
+  const crowd = await Promise.all(Array.from({ length: 120 }, async (_, i) => {
+    const one = await server.connect(1000 + i)
+    await one.ok('room:join', { roomId: room, pin })
+    return one
+  }))
+  await ada.getByText('123 people').waitFor()
+  dan = await open('Dan', cydsBrowser, {}, `/#room=${room}&name=Dan`)
+  await dan.getByLabel('Original sound').check()
+  await dan.getByText('More options').click()
+  await dan.getByLabel('Pin', { exact: true }).fill(pin)
+  await button(dan, 'Join').click()
+  await dan.getByText('124 people').waitFor()
+  const people = dan.getByRole('list', { name: 'In the room' }).getByRole('listitem')
+  t.ok(await people.count() <= 101, 'not all are named at once')
+  await button(dan, 'Show everybody').click()
+  await until(async () => await people.count() === 124)
+  await dan.getByLabel('Find somebody').fill('User 1119')
+  await until(async () => await people.count() === 1)
+  await dan.getByLabel('Find somebody').fill('')
+  for (const one of crowd) one.close()
+  await dan.getByText('4 people').waitFor()
+  await until(async () => await people.count() === 4)
+  t.match(await dan.getByRole('log').locator('p').allTextContents(), [/^Bob Good evening/, /^Ada Lovelace Welcome, Bob/], 'what was written before is there')
+})
+
+t.test('who leaves is in the lobby, and their seat is free at once', async (t) => {
+  await button(bob, 'Leave').click()
+  await button(bob, 'Join').waitFor()
+  await seatOn(ada, 'Take seat 3').waitFor()
+  t.equal(new URL(bob.url()).hash, '')
+  t.equal(await bob.title(), 'FlyLive')
+  t.equal(await bob.getByLabel('Your name').inputValue(), 'Bob', 'who one is need not be said twice')
+  await bob.getByRole('list', { name: 'Rooms with people in them' }).getByText('3 people').waitFor()
+  await bob.reload()
+  t.equal(await bob.getByLabel('Your name').inputValue(), 'Bob')
+})
+
+t.test('no page had anything to complain of, or asked anybody else', async (t) => {
+  t.same(complaints, [])
+  for (const page of [ada, bob, cyd, dan]) {
+    const hosts = await page.evaluate(() => performance.getEntriesByType('resource').map(({ name }) => new URL(name)).filter(({ protocol }) => protocol !== 'data:').map(({ host }) => host))
+    t.same([...new Set(hosts)], [new URL(server.url).host])
+  }
+})
