@@ -30,8 +30,9 @@ function chromiumPath (): string {
  * browser is one voice.
  *
  * @param hz the tone, a whole number
+ * @param flags of Chromium, besides
  */
-export async function openBrowser (t: Test, hz: number): Promise<Browser> {
+export async function openBrowser (t: Test, hz: number, flags: readonly string[] = []): Promise<Browser> {
   const folder = mkdtempSync(join(tmpdir(), 'flylive-tone-'))
   const wav = join(folder, 'tone.wav')
   writeFileSync(wav, toneWav(hz))
@@ -42,7 +43,8 @@ export async function openBrowser (t: Test, hz: number): Promise<Browser> {
       '--use-fake-device-for-media-stream',
       `--use-file-for-fake-audio-capture=${wav}`,
       '--autoplay-policy=no-user-gesture-required',
-      '--disable-background-networking'
+      '--disable-background-networking',
+      ...flags
     ]
   })
   t.teardown(async () => {

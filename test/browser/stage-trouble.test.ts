@@ -1,0 +1,204 @@
+import t from 'tap'
+import type { Page } from 'playwright-core'
+import { adminKey } from '../support/build.ts'
+import { allowMicrophone, expectTone, leaveRoom, openBrowser, personOn, seatOn, visit } from '../support/browser.ts'
+import { startServer } from '../support/process.ts'
+import { until } from '../support/retry.ts'
+
+// What goes wrong, and what the stage says and does then. Ada sends 440 Hz, Bob 1000 Hz.
+
+const env = { FEATURES: 'auth,media,seats,chat,gifts,reactions,lobby,stage', MEDIASOUP_WORKERS: '1' }
+let server = startServer(t, env)
+const [url, adasBrowser, bobsBrowser] = await Promise.all([
+  server.url,
+  openBrowser(t, 440, ['--host-resolver-rules=MAP elsewhere.test 127.0.0.1']),
+  openBrowser(t, 1000)
+])
+const room = 'r1'
+const complaints: string[] = []
+const ada = await visit(t, adasBrowser, url, { name: 'Ada', room, prepare: listen })
+const bob = await visit(t, bobsBrowser, url, { name: 'Bob', room, prepare: listen })
+
+async function listen (page: Page): Promise<void> {
+  // That a server cannot be reached is what these tests are about; the browser says so by itself.
+  page.on('console', (message) => { if (message.type() === 'error' && !/WebSocket connection|Failed to load resource/.test(message.text())) complaints.push(message.text()) })
+}
+async function admin (method: string, path: string, body?: object): Promise<void> {
+  const response = await fetch(url + path, {
+    method,
+    headers: { authorization: `Bearer ${adminKey}`, ...(body ? { 'content-type': 'application/json' } : {}) },
+    ...(body ? { body: JSON.stringify(body) } : {})
+  })
+  if (!response.ok) throw new Error(`${method} ${path}: ${response.status} ${await response.text()}`)
+}
+const turn = (feature: string, way: 'enable' | 'disable') => admin('POST', `/admin/features/${feature}/${way}`)
+const statusOf = (page: Page, text: string | RegExp) => page.getByRole('status').filter({ hasText: text }).waitFor()
+const alertOf = (page: Page, text: string) => page.getByRole('alert').filter({ hasText: text }).waitFor()
+const button = (page: Page, name: string | RegExp) => page.getByRole('button', { name, exact: typeof name === 'string' })
+const hearEachOther = () => Promise.all([expectTone(bob, 'Ada', 440), expectTone(ada, 'Bob', 1000)])
+
+t.test('a media worker dies', async () => {
+  await hearEachOther()
+  const { workers } = await (await fetch(`${url}/health`)).json() as { workers: { pid: number }[] }
+  const said = Promise.all([ada, bob].map((page) => statusOf(page, 'Connecting audio …')))
+  process.kill(workers[0]?.pid as number, 'SIGKILL')
+  await said
+  for (const page of [ada, bob]) await statusOf(page, /^Connected$/)
+  await hearEachOther()
+})
+
+t.test('the server is killed and comes back', async (t) => {
+  const { port } = new URL(url)
+  await ada.getByLabel('Message').fill('half a sen')
+  server.child.kill('SIGKILL')
+  await server.exit
+  for (const page of [ada, bob]) await statusOf(page, 'Trying again …')
+  t.equal(await ada.getByRole('heading', { name: room }).isVisible(), true, 'the room stays to be seen')
+  server = startServer(t, { ...env, PORT: port })
+  await server.url
+  for (const page of [ada, bob]) await statusOf(page, /^Connected$/)
+  await hearEachOther()
+  t.equal(await ada.getByLabel('Message').inputValue(), 'half a sen', 'what was being written is there')
+  await ada.getByLabel('Message').fill('')
+  await button(ada, /^Connection/).click()
+  await ada.getByRole('dialog').getByText(/Reconnects\s*1/).waitFor()
+  await ada.keyboard.press('Escape')
+})
+
+t.test('the network is lost and comes back', async (t) => {
+  await bob.evaluate(() => { window.name = 'not loaded again' })
+  await bob.context().setOffline(true)
+  const { sessionId } = await bob.evaluate(() => window.flylive?.connection.greeting) as { sessionId: string }
+  // Without a network nothing tells a browser that its connection is gone; here the server does.
+  await bob.evaluate(() => window.flylive?.connection.request('user:getRoom', { userId: 'x'.repeat(70_000) }).catch(() => {}))
+  await statusOf(bob, 'Trying again …')
+  await seatOn(ada, 'Seat 2: Somebody who is coming back').waitFor()
+  await bob.context().setOffline(false)
+  await statusOf(bob, /^Connected$/)
+  await hearEachOther()
+  t.not((await bob.evaluate(() => window.flylive?.connection.greeting))?.sessionId, sessionId)
+  t.equal(await bob.evaluate(() => window.name), 'not loaded again')
+})
+
+t.test('the browser does not let the page have the microphone', async (t) => {
+  const cyd = await visit(t, bobsBrowser, url, { name: 'Cyd', room, microphone: false })
+  await button(cyd, 'Speak').click()
+  await alertOf(cyd, 'The browser does not let this page use the microphone. Allow it with the icon beside the address, then try again.')
+  await statusOf(cyd, 'Connected, listening only')
+  t.equal(await cyd.getByRole('group', { name: 'Seats' }).getByRole('button', { name: /you/ }).count(), 0, 'nobody holds a seat who cannot speak')
+  await allowMicrophone(cyd)
+  await button(cyd, 'Try again').click()
+  await statusOf(cyd, /^Connected$/)
+  await expectTone(ada, 'Cyd', 1000)
+  t.equal(await cyd.getByRole('alert').count(), 0)
+  await button(cyd, 'Leave seat').click()
+  await cyd.evaluate(() => {
+    navigator.mediaDevices.getUserMedia = () => Promise.reject(new DOMException('', 'NotFoundError'))
+  })
+  await seatOn(cyd, 'Take seat 5').click()
+  await alertOf(cyd, 'No microphone was found. Plug one in, then try again.')
+  await seatOn(cyd, 'Seat 5: you').waitFor()
+  await button(cyd, 'Turn on microphone').waitFor()
+  await leaveRoom(cyd)
+  await button(cyd, 'Check the microphone').click()
+  await alertOf(cyd, 'No microphone was found')
+  await cyd.context().close()
+})
+
+t.test('the microphone goes away while it is used', async (t) => {
+  await bob.evaluate(() => window.flylive?.audio?.sender?.track?.dispatchEvent(new Event('ended')))
+  await alertOf(bob, 'The microphone is gone')
+  await statusOf(bob, 'Connected, listening only')
+  await button(bob, 'Turn on microphone').click()
+  await hearEachOther()
+  t.pass('and can be turned on again')
+})
+
+t.test('a page that is not safe gets no microphone, and says where it does', async (t) => {
+  const page = await visit(t, adasBrowser, url.replace('127.0.0.1', 'elsewhere.test'), { name: 'Eve', room, microphone: false })
+  await button(page, 'Speak').click()
+  await alertOf(page, 'Browsers give a microphone only to pages on https or localhost')
+  await statusOf(page, 'Connected, listening only')
+  await page.context().close()
+})
+
+t.test('what is turned off on the server is not offered, and comes back', async (t) => {
+  const controls = {
+    chat: () => ada.getByLabel('Message'),
+    reactions: () => button(ada, 'React'),
+    seats: () => ada.getByRole('group', { name: 'Seats' })
+  }
+  for (const [feature, control] of Object.entries(controls)) {
+    await control().waitFor()
+    await turn(feature, 'disable')
+    await control().waitFor({ state: 'detached' })
+    await turn(feature, 'enable')
+    await control().waitFor()
+  }
+  await turn('gifts', 'disable')
+  await personOn(ada, 'Bob').getByRole('button').click()
+  await ada.getByRole('button', { name: 'Mute Bob' }).waitFor()
+  t.equal(await ada.getByRole('button', { name: 'Give it' }).count(), 0)
+  await turn('gifts', 'enable')
+  await ada.getByRole('button', { name: 'Give it' }).waitFor()
+  await ada.keyboard.press('Escape')
+  for (const feature of ['chat', 'gifts']) await turn(feature, 'disable')
+  await ada.getByRole('log').waitFor({ state: 'detached' })
+  for (const feature of ['chat', 'gifts']) await turn(feature, 'enable')
+  await ada.getByRole('log').waitFor()
+  await turn('media', 'disable')
+  for (const page of [ada, bob]) await statusOf(page, 'Connected, without audio')
+  await turn('media', 'enable')
+  for (const page of [ada, bob]) await statusOf(page, /^Connected$/)
+  await hearEachOther()
+})
+
+t.test('a server that does not list its rooms', async (t) => {
+  await turn('lobby', 'disable')
+  const page = await visit(t, bobsBrowser, url, { name: 'Fay', room: 'f1', microphone: false })
+  await leaveRoom(page)
+  await page.getByText('This server does not list its rooms').waitFor()
+  await turn('lobby', 'enable')
+  await page.reload()
+  await page.getByRole('list', { name: 'Rooms with people in them' }).getByText(room, { exact: true }).waitFor()
+  await page.context().close()
+})
+
+t.test('somebody is thrown out, and the room is closed', async (t) => {
+  const userId = await bob.evaluate(() => window.flylive?.connection.greeting?.userId)
+  await admin('POST', `/admin/rooms/${room}/kick`, { userId, banSeconds: 60 })
+  await alertOf(bob, 'You were removed from the room.')
+  await button(bob, 'Join').click()
+  await alertOf(bob, 'You are banned')
+  await admin('POST', `/admin/rooms/${room}/close`, { reason: 'closed_by_admin' })
+  await alertOf(ada, 'The room was closed')
+  t.equal(await ada.getByLabel('Room', { exact: true }).inputValue(), room)
+})
+
+t.test('a link with a token needs no guest', async (t) => {
+  const { token } = await (await fetch(`${url}/stage/session`, { method: 'POST', headers: { 'content-type': 'application/json' }, body: '{"name":"Gus"}' })).json() as { token: string }
+  const context = await bobsBrowser.newContext()
+  const page = await context.newPage()
+  await page.goto(`${url}/#room=g1&name=Gus&token=${token}`)
+  t.notMatch(page.url(), token, 'which nobody sees in the address')
+  t.equal(await page.getByLabel('Access token').inputValue(), token)
+  await button(page, 'Join').click()
+  await personOn(page, 'Gus').waitFor()
+  await leaveRoom(page)
+  await page.getByLabel('Access token').fill(`${token}x`)
+  await button(page, 'Join').click()
+  await page.getByRole('alert').waitFor()
+  await context.close()
+})
+
+t.test('the server is about to stop', async () => {
+  const page = await visit(t, bobsBrowser, url, { name: 'Hal', room: 'h1', microphone: false })
+  await statusOf(page, 'Connected, listening only')
+  server.child.kill('SIGTERM')
+  await alertOf(page, 'This server stops')
+  await page.context().close()
+})
+
+t.test('no page has complained of anything else', async (t) => {
+  t.same(complaints, [])
+})
