@@ -1,6 +1,3 @@
-import { mkdirSync, mkdtempSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { join, resolve } from 'node:path'
 import t from 'tap'
 import type { Page } from 'playwright-core'
 import { build } from '../support/build.ts'
@@ -15,7 +12,7 @@ const [server, adasBrowser, bobsBrowser] = await Promise.all([
   openBrowser(t, 1000)
 ])
 const room = 'rehearsal'
-const ada = await visit(t, adasBrowser, server.url, { name: 'Ada', room, colorScheme: 'dark' })
+const ada = await visit(t, adasBrowser, server.url, { name: 'Ada', room })
 const bob = await visit(t, bobsBrowser, server.url, { name: 'Bob', room })
 let cyd: Page
 
@@ -61,20 +58,6 @@ t.test('who comes late, and without a microphone, hears and reads everybody', as
 t.test('a gift is shown to all', async () => {
   await give(bob, 'Ada')
   for (const page of [ada, bob, cyd]) await page.getByRole('log').getByText('Bob gave Ada a rose').waitFor()
-})
-
-t.test('screenshots', async (t) => {
-  // The ones in docs/ are only made when asked for: a test run leaves the tree as it was.
-  const temporary = mkdtempSync(join(tmpdir(), 'flylive-screenshots-'))
-  t.teardown(() => rmSync(temporary, { recursive: true, force: true }))
-  const folder = process.env.UPDATE_SCREENSHOTS ? resolve(import.meta.dirname, '../../docs/images') : temporary
-  mkdirSync(folder, { recursive: true })
-  for (const page of [ada, bob]) await page.evaluate(() => scrollTo(0, 0))
-  await bob.setViewportSize({ width: 1024, height: 560 })
-  await bob.screenshot({ path: join(folder, 'stage.png') })
-  await ada.setViewportSize({ width: 360, height: 640 })
-  t.ok(await ada.evaluate(() => document.documentElement.scrollWidth <= innerWidth), 'nothing sticks out on a phone')
-  await ada.screenshot({ path: join(folder, 'stage-phone.png') })
 })
 
 t.test('muting silences, and unmuting brings the voice back', async (t) => {

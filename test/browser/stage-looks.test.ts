@@ -138,7 +138,10 @@ t.test('the admin page, as it is in the documentation', async (t) => {
 
 t.test('with a keyboard alone', async (t) => {
   const page = await open('light', desktop)
-  const focused = () => page.evaluate(() => document.activeElement?.getAttribute('aria-label') ?? document.activeElement?.textContent?.trim() ?? '')
+  const focused = () => page.evaluate(() => {
+    const element = document.activeElement
+    return element?.getAttribute('aria-label') ?? (element?.querySelector('.sr-only') ?? element)?.textContent?.trim() ?? ''
+  })
   const tabTo = async (name: string) => {
     for (let i = 0; i < 60; i++) {
       if (await focused() === name) return
@@ -176,6 +179,7 @@ t.test('with a keyboard alone', async (t) => {
 })
 
 t.test('read aloud', async (t) => {
+  await ada.setViewportSize(desktop)
   const said = await ada.locator('body').ariaSnapshot()
   for (const line of [
     '- heading "friday-talk" [level=1]', '- status:', 'region "Your controls"', 'group "Seats"', 'button "Seat 3: Alan Turing"',

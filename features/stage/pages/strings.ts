@@ -135,6 +135,7 @@ export const strings = {
     unlock: (seat: number) => `Unlock seat ${seat}`,
     invite: 'Invite somebody here',
     assign: 'Invite somebody here, or put them here',
+    put: 'Put',
     nobody: 'Nobody is listening who could sit here.',
     leave: 'Leave seat',
     speak: 'Speak',

@@ -1,11 +1,10 @@
-import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import type { AxeResults } from 'axe-core'
 import type { Locator, Page } from 'playwright-core'
 import t from 'tap'
 import type { Test } from 'tap'
 import { createSqliteOutbox } from '../../../features/gifts/outbox.sqlite.ts'
 import { giftOf } from '../../contracts/gift-outbox.ts'
+import { violationsOf } from '../../support/axe.ts'
 import { startBackend } from '../../support/backend.ts'
 import { openBrowser } from '../../support/browser.ts'
 import { adminKey, build } from '../../support/build.ts'
@@ -16,7 +15,6 @@ import { produce } from '../seats/scene.ts'
 
 const features = 'auth,media,seats,chat,gifts,stage'
 const env = { FEATURES: features, MEDIASOUP_WORKERS: '1' }
-const axe = readFileSync(join(import.meta.dirname, '..', '..', '..', 'node_modules', 'axe-core', 'axe.min.js'), 'utf8')
 const browser = await openBrowser(t, 440)
 const phone = { width: 360, height: 740 }
 
@@ -52,11 +50,6 @@ const alerted = (page: Page, text: string | RegExp) => page.getByRole('alert').f
 const press = (within: Page | Locator, name: string) => within.getByRole('button', { name, exact: true }).click()
 const gone = (locator: Locator) => locator.waitFor({ state: 'detached' })
 const heading = (page: Page, name: string) => page.getByRole('heading', { name, exact: true })
-
-async function violationsOf (page: Page): Promise<string[]> {
-  const { violations } = await page.evaluate(() => (globalThis as unknown as { axe: { run (): Promise<AxeResults> } }).axe.run())
-  return violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html).join(' ')}`)
-}
 
 t.test('the key opens the page, in this tab alone', async (t) => {
   const server = await build(t, { env })
@@ -224,7 +217,6 @@ t.test('by keyboard alone, and for everybody', async (t) => {
   t.match(await bob.closed, { code: 4403 })
   await told(page, 'User 2 was kicked.')
 
-  await page.evaluate(axe)
   const places = [['#rooms', 'Look up a user'], ['#rooms/talk', 'Seats'], ['#features', 'chat'], ['#gifts', 'Dead letters'], ['#charts', 'Charts']] as const
   for (const [hash, name] of places) {
     await page.evaluate((hash) => { location.hash = hash }, hash)
