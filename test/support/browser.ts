@@ -235,3 +235,23 @@ export async function nextSoundFrom (page: Page, name: string): Promise<{ arrive
   }, name)
   return { arrived: () => watch.evaluate(({ arrived }) => arrived) }
 }
+
+/** What a page holds on to, once all garbage is collected. */
+export interface Holding {
+  /** JavaScript's heap, in bytes. */
+  heap: number
+  /** Of all documents, detached ones included. */
+  nodes: number
+  listeners: number
+}
+
+/** @returns what a page of Chromium holds on to */
+export async function holdingOf (page: Page): Promise<Holding> {
+  const session = await page.context().newCDPSession(page)
+  await session.send('Performance.enable')
+  await session.send('HeapProfiler.collectGarbage')
+  const { metrics } = await session.send('Performance.getMetrics')
+  await session.detach()
+  const value = (name: string) => metrics.find((metric) => metric.name === name)?.value ?? NaN
+  return { heap: value('JSHeapUsedSize'), nodes: value('Nodes'), listeners: value('JSEventListeners') }
+}

@@ -1,0 +1,48 @@
+import t from 'tap'
+import { build } from '../support/build.ts'
+import { holdingOf, openBrowser, personOn, visit } from '../support/browser.ts'
+import { until } from '../support/retry.ts'
+
+// A page that is left open for an evening holds no more than in the beginning. At
+// full length, with voices: stage-memory.long.ts.
+
+t.test('what has been shown is let go of', async (t) => {
+  const server = await build(t, { env: { FEATURES: 'auth,seats,chat,gifts,reactions,stage' } })
+  const browser = await openBrowser(t, 440)
+  const room = 'r1'
+  const page = await visit(t, browser, server.url, { name: 'Ada', room, microphone: false })
+  await personOn(page, 'Ada').waitFor()
+  const ben = await server.connect(2)
+  const cleo = await server.connect(3)
+  await ben.ok('room:join', { roomId: room })
+  let count = 0
+  const emit = (type: string, data: object) => server.app.rooms.emit(room, type, { roomId: room, ...data })
+
+  /** What happens in an hour of a room, in a moment. */
+  async function hour (): Promise<void> {
+    for (let i = 0; i < 150; i++) {
+      const id = `m${++count}`
+      emit('chat:message', { id, userId: 2, userName: 'User 2', content: `line ${count}`, messageType: 'text', timestamp: Date.now() })
+      if (i % 4 === 0) emit('gift:received', { transactionId: id, senderId: 2, giftId: 1 + i % 5, recipientId: 3, quantity: 1, timestamp: Date.now() })
+      if (i % 2 === 0) emit('room:reaction', { userId: 2, emoji: '👏' })
+      emit('speaker:active', { userId: 2, activeSpeakers: i % 2 === 0 ? [2] : [], timestamp: Date.now() })
+    }
+    for (let i = 0; i < 5; i++) {
+      await cleo.ok('room:join', { roomId: room })
+      await cleo.ok('seat:take', { seatIndex: 3 })
+      await cleo.ok('room:leave', {})
+    }
+    await page.getByRole('log').getByText(`line ${count}`, { exact: true }).waitFor()
+    await until(async () => await page.locator('.reaction, .gift').count() === 0)
+    await personOn(page, 'User 3').waitFor({ state: 'detached' })
+  }
+
+  for (let i = 0; i < 2; i++) await hour()
+  const before = await holdingOf(page)
+  for (let i = 0; i < 3; i++) await hour()
+  const after = await holdingOf(page)
+  t.comment(`after 2 and after 5 hours: ${JSON.stringify(before)}, ${JSON.stringify(after)}`)
+  t.ok(after.heap < before.heap * 1.05 + 100_000, 'the heap stays as it is')
+  t.ok(after.nodes < before.nodes * 1.05, 'and so does the page')
+  t.ok(after.listeners < before.listeners * 1.05)
+})

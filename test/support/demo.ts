@@ -1,0 +1,40 @@
+import { fork } from 'node:child_process'
+import type { ChildProcess } from 'node:child_process'
+import { once } from 'node:events'
+import { join, resolve } from 'node:path'
+import type { Test } from 'tap'
+import { until } from './retry.ts'
+
+const root = resolve(import.meta.dirname, '../..')
+
+/** `npm run demo`, as a process of its own. */
+export interface Demo {
+  child: ChildProcess
+  output (): string
+  exit: Promise<number | null>
+}
+
+/** Starts the demo on a free port; it is killed with the test. */
+export function startDemo (t: Test, args: readonly string[], env: Record<string, string> = {}): Demo {
+  const child = fork(join(root, 'scripts/demo.ts'), [...args], {
+    env: { ...process.env, TMPDIR: t.testdir({}), PORT: '0', FEATURES_WATCH: 'false', MEDIASOUP_RTC_MIN_PORT: String(20_000 + process.pid % 20_000), ...env },
+    stdio: ['ignore', 'pipe', 'pipe', 'ipc']
+  })
+  let output = ''
+  for (const stream of [child.stdout, child.stderr]) stream?.on('data', (chunk: Buffer) => { output += chunk.toString() })
+  const exit = once(child, 'exit').then(([code]) => code as number | null)
+  t.teardown(async () => {
+    child.kill('SIGKILL')
+    await exit
+  })
+  return { child, output: () => output, exit }
+}
+
+/** @returns what it tells its user once people talk */
+export async function told (demo: Demo): Promise<{ url: string, room: string, adminKey: string }> {
+  const found = () => /(?<url>http:\S+:\d+)\/#room=(?<room>\S+)[^]*key: (?<adminKey>\S+)/.exec(demo.output())
+  // Two of them at a time take a while on a busy machine.
+  await Promise.race([until(() => found() !== null, 60_000), demo.exit.then(() => { throw new Error(demo.output()) })])
+  const { url = '', room = '', adminKey = '' } = found()?.groups ?? {}
+  return { url: url.replace('localhost', '127.0.0.1'), room, adminKey }
+}
