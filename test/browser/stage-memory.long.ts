@@ -62,10 +62,10 @@ t.test(`${minutes} minutes in a busy room`, { timeout: (minutes + 5) * 60_000 },
   await busy
   const half = Math.floor(holdings.length / 2)
   const median = (of: keyof Holding, some: readonly Holding[]) => some.map((holding) => holding[of]).sort((a, b) => a - b)[Math.floor(some.length / 2)] as number
-  for (const of of ['heap', 'nodes', 'listeners'] as const) {
-    const [first, second] = [median(of, holdings.slice(0, half)), median(of, holdings.slice(half))]
-    t.comment(`${of}: ${Math.round(first)} in the first half, ${Math.round(second)} in the second`)
-    t.ok(second < first * 1.05, `${of} stays as it is`)
+  for (const what of ['heap', 'nodes', 'listeners'] as const) {
+    const [first, second] = [median(what, holdings.slice(0, half)), median(what, holdings.slice(half))]
+    t.comment(`${what}: ${Math.round(first)} in the first half, ${Math.round(second)} in the second`)
+    t.ok(second < first * 1.05, `${what} stays as it is`)
   }
   t.comment(`${happened} things were done by the guests`)
   t.ok(heard > 0, 'people were heard')
