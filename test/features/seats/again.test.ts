@@ -1,0 +1,30 @@
+import t from 'tap'
+import { onEveryStore } from '../../support/build.ts'
+import { scene, seatsOf } from './scene.ts'
+
+// Who leaves and comes back at once: that they have left is known of the seats a
+// moment later than of the room.
+
+onEveryStore(t, 'a seat that was left is not there any more for who comes back at once', async (t, env) => {
+  const { server, member } = await scene(t, { SEAT_GRACE_SECONDS: '60', ...env })
+  for (let i = 0; i < 60; i++) {
+    // Nothing is waited for: all of it is on its way at once.
+    const [, , reply] = await Promise.all([
+      member.ok('seat:take', { seatIndex: i % 4 }),
+      member.ok('room:leave', {}),
+      member.ok('room:join', { roomId: 'r1' })
+    ])
+    if ((reply.seats as unknown[]).length > 0) t.fail(`round ${i}: somebody thinks that they have a seat`)
+  }
+  t.same((await seatsOf(server)).seats, [])
+})
+
+onEveryStore(t, 'what was got after a return stays', async (t, env) => {
+  const { server, member } = await scene(t, { SEAT_GRACE_SECONDS: '60', ...env })
+  for (let i = 0; i < 60; i++) {
+    const more = () => i % 2 === 0 ? member.ok('seat:take', { seatIndex: i % 4 }) : member.ok('seat:request', {})
+    await Promise.all([member.ok('room:leave', {}), member.ok('room:join', { roomId: 'r1' }), more()])
+    const { seats, requests } = await seatsOf(server)
+    if (seats.length + requests.length !== 1) t.fail(`round ${i}: ${seats.length} seats, ${requests.length} hands`)
+  }
+})
