@@ -26,6 +26,8 @@ COPY --from=build /app/node_modules node_modules
 # The worker runs here: started by anybody but mediasoup it ends with 41.
 RUN node_modules/mediasoup/worker/out/Release/mediasoup-worker 2>/dev/null; test $? -eq 41
 COPY . .
+# The pages of the feature stage: nobody can write here later.
+RUN node features/stage/build.ts
 # What must survive a crash when there is no Redis; mount a volume here then.
 RUN mkdir -p data && chown node:node data
 

@@ -1,0 +1,85 @@
+import { execFileSync, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { existsSync, readFileSync, symlinkSync } from 'node:fs'
+import { join, resolve } from 'node:path'
+import t from 'tap'
+import type { Page } from 'playwright-core'
+import { freePort } from '../support/redis.ts'
+import { expectTone, openBrowser } from '../support/browser.ts'
+import { until } from '../support/retry.ts'
+
+// docs/first-steps.md, followed to the letter: its commands, and every control it names in bold.
+
+const root = resolve(import.meta.dirname, '../..')
+const text = readFileSync(join(root, 'docs/first-steps.md'), 'utf8')
+const commands = (/```sh\n([^`]+)```/.exec(text)?.[1] ?? '').trim().split('\n')
+const controls = [...text.matchAll(/\*\*(.+?)\*\*/g)].map(([, name]) => name as string)
+
+t.test('the first steps lead to two windows that hear each other', async (t) => {
+  t.match(commands, [/^git clone \S+ flylive-audio-server$/, /^cd flylive-audio-server$/, /^npm start$/])
+  const folder = t.testdir({})
+  execFileSync('git', ['clone', '--quiet', '--depth', '1', `file://${root}`, 'flylive-audio-server'], { cwd: folder })
+  const clone = join(folder, 'flylive-audio-server')
+  // Installing them is tried where there are none; here it would take minutes.
+  symlinkSync(join(root, 'node_modules'), join(clone, 'node_modules'))
+  t.equal(existsSync(join(clone, 'features/stage/.built')), false)
+
+  const port = await freePort()
+  const server = spawn('npm', ['start'], {
+    cwd: clone,
+    env: { PATH: process.env.PATH, HOME: process.env.HOME, PORT: String(port), MEDIASOUP_WORKERS: '1', MEDIASOUP_RTC_MIN_PORT: String(20_000 + process.pid % 20_000) },
+    stdio: ['ignore', 'pipe', 'pipe']
+  })
+  let output = ''
+  for (const stream of [server.stdout, server.stderr]) stream.on('data', (chunk: Buffer) => { output += chunk.toString() })
+  const exit = once(server, 'exit')
+  t.teardown(async () => {
+    server.kill('SIGTERM')
+    await exit
+  })
+  const url = await until(() => /FlyLive Audio Server +(http:\S+)/.exec(output)?.[1] ?? false, 60_000)
+  await until(() => output.includes('Server listening'), 60_000)
+  t.match(output, 'ADMIN_API_KEY')
+
+  const used: string[] = []
+  const press = async (page: Page, name: string) => {
+    used.push(name)
+    await page.getByRole('button', { name, exact: name !== 'Invite' }).click()
+  }
+  const write = async (page: Page, label: string, value: string) => {
+    used.push(label)
+    await page.getByLabel(label).fill(value)
+  }
+  const [adasBrowser, bobsBrowser] = await Promise.all([openBrowser(t, 440), openBrowser(t, 1000)])
+  const open = async (browser: typeof adasBrowser, address: string) => {
+    const page = await (await browser.newContext({ permissions: ['microphone', 'clipboard-read', 'clipboard-write'] })).newPage()
+    await page.goto(address)
+    // Not one of the steps: the browser takes a tone that does not change for noise.
+    await page.getByLabel('Original sound').check()
+    return page
+  }
+
+  const ada = await open(adasBrowser, url)
+  await write(ada, 'Your name', 'Ada')
+  await press(ada, 'Check the microphone')
+  await ada.getByText('You can be heard.').waitFor()
+  await press(ada, 'Join')
+  await ada.getByRole('heading', { name: 'lobby' }).waitFor()
+  await press(ada, 'Speak')
+  await ada.getByRole('button', { name: 'Seat 1: you' }).waitFor()
+
+  await press(ada, 'Share')
+  const bob = await open(bobsBrowser, await ada.evaluate(() => navigator.clipboard.readText()))
+  await write(bob, 'Your name', 'Bob')
+  await press(bob, 'Join')
+  await expectTone(bob, 'Ada', 440)
+  await press(bob, 'Raise hand')
+  await press(ada, 'Invite')
+  await press(bob, 'Accept')
+  await expectTone(ada, 'Bob', 1000)
+  t.same(used, controls, 'these are the controls it names, in this order')
+})
+
+t.test('it leads to what there is', async (t) => {
+  for (const [, path] of text.matchAll(/\]\(([^)#]+)\)/g)) t.equal(existsSync(join(root, 'docs', path as string)), true, path)
+})
