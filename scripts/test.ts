@@ -20,6 +20,12 @@ import type { Report, Totals } from './test-report.ts'
 const root = resolve(import.meta.dirname, '..')
 const tap = join(root, 'node_modules', 'tap', 'dist', 'esm', 'run.mjs')
 
+/** Counts what is made up because this machine is busy: the fewer run beside it, the better. */
+const sensitive = /^test\/browser\/hot-reload/
+const browsers = /^test\/(browser|features\/stage|docs\/first-steps)/
+/** Where much is waiting: for timeouts, for other processes. */
+const patient = /^test\/(features\/(laravel-bridge|auto-close|auth)|client|scripts|docs|server)/
+
 const { values: { long }, positionals: filters } = parseArgs({
   options: { long: { type: 'boolean', default: false } },
   allowPositionals: true
@@ -68,16 +74,24 @@ async function runAll (): Promise<void> {
   let stopped = false
   let left = files
   while (left.length > 0 && !stopped) {
-    const runs = lanes(left).map(({ files, jobs }) => runTap(files, jobs, report))
+    const runs = new Set<Run>()
     const stop = () => {
       stopped = true
       for (const run of runs) run.stop()
+    }
+    const runLane = async ({ files, jobs, then = [] }: Lane): Promise<boolean> => {
+      if (stopped) return false
+      const run = runTap(files, jobs, report)
+      runs.add(run)
+      const good = await run.ended
+      runs.delete(run)
+      return (await Promise.all(then.map(runLane))).every(Boolean) && good
     }
     // A terminal's Ctrl-C reaches this process only; whoever started it may
     // vanish without a signal.
     const events = ['SIGINT', 'SIGTERM', 'SIGHUP', 'disconnect'] as const
     for (const event of events) process.on(event, stop)
-    good = (await Promise.all(runs.map((run) => run.ended))).every(Boolean) && good
+    good = (await Promise.all(lanes(left).map(runLane))).every(Boolean) && good
     for (const event of events) process.off(event, stop)
     const before = left.length
     left = left.filter((file) => !report.files.has(file))
@@ -91,19 +105,34 @@ async function runAll (): Promise<void> {
   finish(totals, good ? 0 : 1)
 }
 
-/**
- * What runs side by side. Two browsers at a time are too much for two cores;
- * of the others much is waiting.
- */
-function lanes (files: string[]): { files: string[], jobs: number }[] {
+/** Files that run so many at a time, and what begins once they have ended. */
+interface Lane {
+  files: string[]
+  jobs: number
+  then?: Lane[]
+}
+
+/** What runs side by side. Two browsers at a time are too much for two cores; of the others much is waiting. */
+function lanes (files: string[]): Lane[] {
   if (long) return [{ files, jobs: 1 }]
-  const browser = files.filter((file) => file.startsWith('test/browser/'))
-  const others = files.filter((file) => !browser.includes(file))
-  return [{ files: browser, jobs: 1 }, { files: others, jobs: 2 }].filter(({ files }) => files.length > 0)
+  const take = (pattern: RegExp) => {
+    const taken = files.filter((file) => pattern.test(file))
+    files = files.filter((file) => !taken.includes(file))
+    return taken
+  }
+  const some = (lanes: Lane[]) => lanes.filter(({ files }) => files.length > 0)
+  const first = take(sensitive)
+  const then = some([{ files: take(browsers), jobs: 1 }, { files: take(patient), jobs: 1 }])
+  return some([...(first.length > 0 ? [{ files: first, jobs: 1, then }] : then), { files, jobs: 2 }])
+}
+
+interface Run {
+  ended: Promise<boolean>
+  stop (): void
 }
 
 /** Runs tap in a process group of its own, so that stopping leaves nothing behind. */
-function runTap (files: string[], jobs: number, report: Report): { ended: Promise<boolean>, stop: () => void } {
+function runTap (files: string[], jobs: number, report: Report): Run {
   const limits = [`--jobs=${jobs}`, ...(long ? ['--timeout=3600'] : [])]
   const child = spawn(process.execPath, [tap, '--reporter=tap', ...limits, ...files], {
     cwd: root,

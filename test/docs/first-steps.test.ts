@@ -81,5 +81,5 @@ t.test('the first steps lead to two windows that hear each other', async (t) => 
 })
 
 t.test('it leads to what there is', async (t) => {
-  for (const [, path] of text.matchAll(/\]\(([^)#]+)\)/g)) t.equal(existsSync(join(root, 'docs', path as string)), true, path)
+  for (const [, path] of text.matchAll(/\]\(([^)#]+)\)/g)) t.equal(existsSync(join(root, 'docs', String(path))), true, String(path))
 })
