@@ -77,8 +77,16 @@ export interface DocumentKeeping extends Documents {
   heard (room: LocalRoom, document: DocumentHeader, events: string): void
   /** Nobody here is in the room any more. */
   forget (roomId: string): void
-  /** Puts back what the store has lost, and tells members here what they have missed. */
-  setRight (room: LocalRoom): Promise<void>
+  /** What this server knows of a room: what is written back with its share of it. */
+  known (roomId: string): ReadonlyMap<string, StoredDocument>
+  /**
+   * This server's share has been written back: takes over what is newer in the store,
+   * and tells members here what they have missed.
+   *
+   * @param given what {@link known} returned for it
+   * @param stored what the store has since
+   */
+  follow (room: LocalRoom, given: ReadonlyMap<string, StoredDocument>, stored: ReadonlyMap<string, StoredDocument>): Promise<void>
 }
 
 /** What the first line of a message says of a document. */
@@ -86,6 +94,8 @@ export interface DocumentHeader {
   name: string
   version: string
   state: unknown
+  /** The version that it was made from: whoever was told of another one has missed something. */
+  from: string
 }
 
 /** What somebody has been told of a document. */
@@ -114,7 +124,13 @@ interface Command {
 /** How often somebody else may be faster before a change is given up. Each time one of the others has got through. */
 const mostTries = 100
 
-export function createDocuments (app: FastifyInstance, local: (roomId: string) => LocalRoom | undefined, channelOf: (roomId: string) => string): DocumentKeeping {
+/** @param lost is called for a room of which the store has less than this server knows */
+export function createDocuments (
+  app: FastifyInstance,
+  local: (roomId: string) => LocalRoom | undefined,
+  channelOf: (roomId: string) => string,
+  lost: (roomId: string) => void
+): DocumentKeeping {
   const { agenda, bus, hooks, log, store } = app
   const byRoom = new Map<string, Map<string, Known>>()
   const queues = new Map<string, Command[]>()
@@ -181,15 +197,17 @@ export function createDocuments (app: FastifyInstance, local: (roomId: string) =
     let createdAt = local(roomId)?.record.createdAt
     let version = known?.version ?? ''
     let state = known?.state
+    let least = 1
     // Without a member here nothing is known: a version that can't be asks for what is.
     let guess = known !== undefined || createdAt !== undefined
     for (let tries = 0; tries < mostTries; tries++) {
       const outcome = guess ? decideAll(batch, state) : undefined
       const changed = outcome !== undefined && outcome.state !== state
-      const next = changed ? { version: following(version, createdAt ?? 0), state: JSON.stringify(outcome.state) } : undefined
-      const message = next && `{"document":{"name":${JSON.stringify(name)},"version":"${next.version}","state":${next.state}}}\n` +
+      const next = changed ? { version: following(version, createdAt ?? 0, least), state: JSON.stringify(outcome.state) } : undefined
+      const message = next && `{"document":{"name":${JSON.stringify(name)},"version":"${next.version}","state":${next.state},"from":"${version}"}}\n` +
         outcome?.events.map(({ type, data }) => eventText(type, { roomId, ...data })).join('\n')
       const envelope = message === undefined ? undefined : bus.envelope(channelOf(roomId), message)
+      const before = byRoom.get(roomId)?.get(name)?.version ?? ''
       // In the same turn, so in the same round trip; and rather in vain than forgotten.
       const [result] = await Promise.all([
         store.swapDocument({ roomId, name, expected: guess ? version : '?', next, envelope }),
@@ -203,7 +221,13 @@ export function createDocuments (app: FastifyInstance, local: (roomId: string) =
         return
       }
       if (!result.swapped) {
+        // What was known then had been in the store: nothing may be decided without it.
+        if (epochOf(before) === String(result.createdAt) && isNewer(before, result.document?.version ?? '')) {
+          lost(roomId)
+          throw unavailable('The store has lost what this room was')
+        }
         createdAt = result.createdAt
+        least = result.least ?? 1
         version = result.document?.version ?? ''
         state = result.document === undefined ? undefined : JSON.parse(result.document.state)
         guess = true
@@ -258,7 +282,7 @@ export function createDocuments (app: FastifyInstance, local: (roomId: string) =
       }
       return frames
     },
-    heard (room, { name, version, state }, events) {
+    heard (room, { name, version, state, from }, events) {
       // Of an earlier room of that name.
       if (Number(epochOf(version)) < room.record.createdAt) return
       const known = remember(room, name, version, state)
@@ -266,7 +290,7 @@ export function createDocuments (app: FastifyInstance, local: (roomId: string) =
       const { told } = known
       if (!isNewer(version, told.version)) return
       // Whoever was deaf for a while may hear this one before it has looked for what it missed.
-      if (version !== following(told.version, room.record.createdAt)) return tellMissed(room, name, known)
+      if (from !== told.version) return tellMissed(room, name, known)
       known.told = { version, state }
       const frames = events === '' ? [] : events.split('\n').map(textFrame)
       for (const session of audience(room)) {
@@ -278,20 +302,24 @@ export function createDocuments (app: FastifyInstance, local: (roomId: string) =
     forget (roomId) {
       byRoom.delete(roomId)
     },
-    async setRight (room) {
-      const mine = new Map([...byRoom.get(room.roomId) ?? []].filter(([, { version }]) => version !== ''))
-      const documents = await store.restoreDocuments(room.roomId, new Map([...mine].map(([name, { version, state }]) => [name, { version, state: JSON.stringify(state) }])))
-      if (!documents || local(room.roomId) !== room) return
-      for (const [name, { version, state }] of documents) {
+    known: (roomId) => new Map([...byRoom.get(roomId) ?? []]
+      .filter(([, { version }]) => version !== '')
+      .map(([name, { version, state }]) => [name, { version, state: JSON.stringify(state) }])),
+    async follow (room, given, stored) {
+      if (local(room.roomId) !== room) return
+      for (const [name, { version, state }] of stored) {
         const known = remember(room, name, version, JSON.parse(state))
         if (isNewer(known.version, known.told.version)) tellMissed(room, name, known)
+        // Acknowledged by a store that lost it again, and not known here yet when the share was written.
+        if (isNewer(known.version, version)) lost(room.roomId)
+      }
+      for (const [name, { version }] of given) {
+        const known = byRoom.get(room.roomId)?.get(name)
+        // What is not taken back was of a room that is gone; unless more has been heard of it meanwhile.
+        if (known && known.version === version && !stored.has(name)) drop(room, name, known)
       }
       // When something in them was to be done is lost with the store.
-      for (const name of documents.keys()) await agenda.schedule(`document:${name}`, room.roomId, Date.now())
-      // What is not taken back was of a room that is gone; unless more has been heard of it meanwhile.
-      for (const [name, known] of mine) {
-        if (!documents.has(name) && byRoom.get(room.roomId)?.get(name) === known) drop(room, name, known)
-      }
+      for (const name of stored.keys()) await agenda.schedule(`document:${name}`, room.roomId, Date.now())
     }
   }
 }
@@ -318,10 +346,13 @@ function decideAll (batch: readonly Command[], from: unknown) {
 
 const epochOf = (version: string) => version.split('.')[0]
 
-/** @returns the version that follows another, or the first one of a room made at that time */
-function following (version: string, createdAt: number): string {
+/**
+ * @param least the number it has at least
+ * @returns the version that follows another, or the first one of a room made at that time
+ */
+function following (version: string, createdAt: number, least: number): string {
   const [epoch = String(createdAt), number = '0'] = version === '' ? [] : version.split('.')
-  return `${epoch}.${Number(number) + 1}`
+  return `${epoch}.${Math.max(Number(number) + 1, least)}`
 }
 
 function isNewer (version: string, than: string): boolean {

@@ -38,33 +38,33 @@ export function keepRooms (app: FastifyInstance, rooms: RoomKeeping): () => Prom
     }
   }
 
-  /** Makes the store know of this server's members what this server knows. */
+  /** Makes the store know of this server's rooms what this server knows. */
   async function setRight () {
-    if (!rooms.takeDirty()) return
+    const { everywhere, roomIds } = rooms.takeDirty()
     try {
-      for (const roomId of await store.listNodeRooms(nodeId)) {
-        if (!rooms.get(roomId)) rooms.announce(roomId, await store.dropShare(nodeId, roomId))
-      }
-      for (const room of rooms.local()) {
-        const members = [...room.members].map((session) => ({ sessionId: session.id, userKey: session.userKey, profile: session.user.profile }))
-        // Somebody who is coming in may be in the store and not in the list.
-        if (room.joining.size > 0) rooms.markDirty()
-        if (members.length === 0) continue
-        const change = await store.replaceShare(nodeId, { room: room.record, pinHash: room.pinHash, members })
-        if (change.closed === true) rooms.closeHere(room)
-        else {
-          rooms.announce(room.roomId, change)
-          await rooms.documents.setRight(room)
+      if (everywhere) await setAllRight()
+      else {
+        for (const roomId of roomIds) {
+          const room = rooms.get(roomId)
+          if (room) await rooms.setRight(room)
         }
       }
-      const sessions = [...app.sockets.all()]
-      for (let i = 0; i < sessions.length; i += batch) {
-        await Promise.all(sessions.slice(i, i + batch).map((session) =>
-          store.putSession(session.userKey, { sessionId: session.id, nodeId, roomId: session.roomId, connectedAt: session.connectedAt })))
-      }
     } catch (err) {
-      rooms.markDirty()
+      if (everywhere) rooms.markDirty()
+      for (const roomId of roomIds) rooms.markDirty(roomId)
       throw err
+    }
+  }
+
+  async function setAllRight () {
+    for (const roomId of await store.listNodeRooms(nodeId)) {
+      if (!rooms.get(roomId)) rooms.announce(roomId, await store.dropShare(nodeId, roomId))
+    }
+    for (const room of rooms.local()) await rooms.setRight(room)
+    const sessions = [...app.sockets.all()]
+    for (let i = 0; i < sessions.length; i += batch) {
+      await Promise.all(sessions.slice(i, i + batch).map((session) =>
+        store.putSession(session.userKey, { sessionId: session.id, nodeId, roomId: session.roomId, connectedAt: session.connectedAt })))
     }
   }
 

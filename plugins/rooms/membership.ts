@@ -25,6 +25,8 @@ interface RoomHeader {
   closed?: RoomCloseReason
   /** A document has changed; the rest are its events, one a line. */
   document?: DocumentHeader
+  /** The store had lost the room, or something of it, and this server has written back what it knows. */
+  restoredBy?: string
 }
 
 type Data<T extends keyof typeof events> = Omit<z.input<(typeof events)[T]>, 'roomId'>
@@ -50,11 +52,12 @@ export interface RoomKeeping extends Rooms {
   readonly documents: DocumentKeeping
   /** Tells a room of users whose membership another server or a correction ended or restored. */
   announce (roomId: string, change: ShareChange): void
-  /** Ends a room here that others closed while this server could not hear of it. */
-  closeHere (room: LocalRoom): void
-  /** Whether the store missed something this server knows; cleared by reading it. */
-  takeDirty (): boolean
-  markDirty (): void
+  /** Makes the store know of a room what this server knows, and this server what the store knows. */
+  setRight (room: LocalRoom): Promise<void>
+  /** Where the store may have missed something this server knows; cleared by reading it. */
+  takeDirty (): { everywhere: boolean, roomIds: ReadonlySet<string> }
+  /** @param roomId where it is; everywhere without it */
+  markDirty (roomId?: string): void
   /** A socket is gone. */
   disconnected (session: Session): void
   /** Waits for what is still to be told to the store. */
@@ -66,10 +69,11 @@ export function createRooms (app: FastifyInstance): RoomKeeping {
   const rooms = new Map<string, LocalRoom>()
   const leaving = new Set<Promise<void>>()
   const channels = new Map<string, { ready: Promise<void>, handler: (message: string) => void }>()
-  const documents = createDocuments(app, (roomId) => rooms.get(roomId), channelOf)
+  const documents = createDocuments(app, (roomId) => rooms.get(roomId), channelOf, (roomId) => dirtyRooms.add(roomId))
   // Why no room was made, where it was not the store that said so.
   const notOfStore = new WeakSet<Error>()
   let dirty = false
+  let dirtyRooms = new Set<string>()
 
   const presence = createPresence(
     (roomId) => store.claim(`presence:${roomId}`, presenceIntervalMs),
@@ -107,6 +111,11 @@ export function createRooms (app: FastifyInstance): RoomKeeping {
       return endHere(room, Number(createdAt), text, header.closed)
     }
     if (header.document) return documents.heard(room, header.document, rest)
+    if (header.restoredBy !== undefined) {
+      // This server may know more, and its members may have missed something.
+      if (header.restoredBy !== nodeId) dirtyRooms.add(roomId)
+      return
+    }
     deliver(room, textFrame(rest), header.except)
   }
 
@@ -208,7 +217,7 @@ export function createRooms (app: FastifyInstance): RoomKeeping {
     try {
       await channels.get(roomId)?.ready
       const command = { roomId, sessionId: session.id, userKey: session.userKey, profile: session.user.profile, limit: config.MAX_CLIENTS_PER_ROOM, pinHash, now }
-      const result = await enter(command, session, seatCount)
+      const result = await enter(room, command, session, seatCount)
       if (room.members.size > 0 && result.room.createdAt > room.record.createdAt) await hearOfEnd(room)
       // Only now: who is refused stays where they are.
       if (session.roomId !== roomId) await leave(session, 'moved')
@@ -249,26 +258,69 @@ export function createRooms (app: FastifyInstance): RoomKeeping {
     if (room.closedUpTo < createdAt) endHere(room, createdAt, closedText(room.roomId, 'closed_by_admin'), 'closed_by_admin')
   }
 
+  function announce (roomId: string, { joined, left, count }: ShareChange): void {
+    for (const user of joined) announceJoin(roomId, user, count)
+    for (const user of left) announceLeave(roomId, user.userId, 'disconnected', count)
+    hooks.emit('room:corrected', roomId)
+  }
+
+  async function setRight (room: LocalRoom): Promise<void> {
+    const { roomId, record, pinHash } = room
+    // What is added to it from now on comes behind it.
+    dirtyRooms.delete(roomId)
+    const members = [...room.members].map((session) => ({ sessionId: session.id, userKey: session.userKey, profile: session.user.profile }))
+    // Somebody who is coming in may be in the store and not in the list.
+    if (room.joining.size > 0) dirtyRooms.add(roomId)
+    if (members.length === 0) return
+    const known = documents.known(roomId)
+    const envelope = bus.envelope(channelOf(roomId), messageOf({ restoredBy: nodeId }, ''))
+    try {
+      const change = await store.replaceShare(nodeId, { room: record, pinHash, members, documents: known, envelope })
+      // Others closed it while this server could not hear of it.
+      if (change.closed === true) return endHere(room, record.createdAt, closedText(roomId, 'closed_by_admin'), 'closed_by_admin')
+      announce(roomId, change)
+      await documents.follow(room, known, change.documents)
+    } catch (error) {
+      dirtyRooms.add(roomId)
+      throw error
+    }
+  }
+
   /**
    * Lets a socket into the room that is there, or into one made for it. Whether
    * one may be made is only asked when there is none: who joins a room that is
    * there waits for nobody but the store.
    */
-  async function enter (command: Omit<JoinCommand, 'create'>, session: Session, seatCount: number): Promise<JoinResult> {
+  async function enter (room: LocalRoom, command: Omit<JoinCommand, 'create'>, session: Session, seatCount: number): Promise<JoinResult> {
     const { roomId, now, pinHash } = command
     const make = (ownerId: UserId): RoomRecord => ({ roomId, ownerId, createdAt: now, seatCount, locked: pinHash !== undefined })
-    if (!hooks.has('room:create') && !app.drain.draining) return await store.join({ ...command, create: make(session.user.id) })
-    try {
-      return await store.join(command)
-    } catch (error) {
-      if (!(error instanceof RoomNotFound) || app.drain.draining) throw error
-      const answers = await hooks.ask('room:create', roomId, session).catch((error: unknown) => {
-        if (isCoded(error)) notOfStore.add(error)
-        throw error
-      })
-      const ownerId = answers.find((answer) => answer !== undefined)?.ownerId ?? session.user.id
-      return await store.join({ ...command, create: make(ownerId) })
+    const asks = hooks.has('room:create')
+    if (asks || app.drain.draining || room.members.size > 0) {
+      try {
+        return await store.join(command)
+      } catch (error) {
+        if (!(error instanceof RoomNotFound)) throw error
+        if (await isWrittenBack(room)) return await store.join(command)
+        if (app.drain.draining) throw error
+      }
     }
+    const answers = await hooks.ask('room:create', roomId, session).catch((error: unknown) => {
+      if (isCoded(error)) notOfStore.add(error)
+      throw error
+    })
+    const ownerId = answers.find((answer) => answer !== undefined)?.ownerId ?? session.user.id
+    return await store.join({ ...command, create: make(ownerId) })
+  }
+
+  /**
+   * There is no room in which there are members here: either it was closed, and they are about to hear
+   * of that, or it was lost, and with a new one of that name they would lose what they have.
+   */
+  async function isWrittenBack (room: LocalRoom): Promise<boolean> {
+    if (room.members.size === 0) return false
+    await bus.check().catch(() => { /* This server is deaf. */ })
+    await setRight(room)
+    return room.members.size > 0
   }
 
   async function leave (session: Session, reason: LeaveReason): Promise<void> {
@@ -284,6 +336,7 @@ export function createRooms (app: FastifyInstance): RoomKeeping {
     try {
       const result = await store.leave(room.roomId, session.id, session.userKey, Date.now())
       if (result?.lastOfUser === true) announceLeave(room.roomId, session.user.id, reason, result.count)
+      if (!result) await leftUnknown(room, session)
     } catch (err) {
       // The room goes on here without the store, and the store is corrected
       // when it is back.
@@ -294,6 +347,13 @@ export function createRooms (app: FastifyInstance): RoomKeeping {
     } finally {
       release(room, answered)
     }
+  }
+
+  /** Somebody has left whom the store did not know: it has lost the room, which goes on without them. */
+  async function leftUnknown (room: LocalRoom, { user, userKey }: Session): Promise<void> {
+    dirtyRooms.add(room.roomId)
+    const [there] = await store.getMembers(room.roomId, [userKey])
+    if (!there && ![...room.members].some((other) => other.userKey === userKey)) tellLeave(room.roomId, user.id, room.members.size)
   }
 
   // Whoever closed it may have died before it could say so.
@@ -355,21 +415,17 @@ export function createRooms (app: FastifyInstance): RoomKeeping {
       hooks.emit('room:kicked', roomId, userId)
       if (!told) throw unavailable('The other servers cannot be reached')
     },
-    announce (roomId, { joined, left, count }) {
-      for (const user of joined) announceJoin(roomId, user, count)
-      for (const user of left) announceLeave(roomId, user.userId, 'disconnected', count)
-      hooks.emit('room:corrected', roomId)
-    },
-    closeHere (room) {
-      endHere(room, room.record.createdAt, closedText(room.roomId, 'closed_by_admin'), 'closed_by_admin')
-    },
+    announce,
+    setRight,
     takeDirty () {
-      const was = dirty
+      const was = { everywhere: dirty, roomIds: dirtyRooms }
       dirty = false
+      dirtyRooms = new Set()
       return was
     },
-    markDirty () {
-      dirty = true
+    markDirty (roomId) {
+      if (roomId === undefined) dirty = true
+      else dirtyRooms.add(roomId)
     },
     disconnected (session) {
       const done = leave(session, session.endedFor === 'KICKED' ? 'kicked' : 'disconnected').finally(() => leaving.delete(done))

@@ -200,11 +200,6 @@ export function createMemoryStore (dataDir: string): Store {
     async readDocuments (roomIds, name) {
       return roomIds.map((roomId) => rooms.get(roomId)?.documents.get(name)?.state)
     },
-    // This process has lost nothing that it could be given back.
-    async restoreDocuments (roomId) {
-      const room = rooms.get(roomId)
-      return room && new Map(room.documents)
-    },
 
     async appendLog (roomId, entry, keep, now) {
       const room = rooms.get(roomId)
@@ -301,8 +296,10 @@ export function createMemoryStore (dataDir: string): Store {
     async listNodeRooms () {
       return []
     },
+    // This process has lost nothing that it could be given back.
     async replaceShare (_nodeId, share) {
-      return { joined: [], left: [], count: rooms.get(share.room.roomId)?.users.size ?? 0 }
+      const room = rooms.get(share.room.roomId)
+      return { joined: [], left: [], count: room?.users.size ?? 0, documents: new Map(room?.documents) }
     },
     async dropShare (_nodeId, roomId) {
       return { joined: [], left: [], count: rooms.get(roomId)?.users.size ?? 0 }

@@ -3,8 +3,8 @@ import { isCoded, rateLimited, unavailable } from '../errors/codes.ts'
 import type { Profile } from '../sockets/user.ts'
 import { banned, PinRequired, PinWrong, RoomFull, RoomNotFound } from './errors.ts'
 import * as scripts from './scripts.ts'
-import { closedMemoryMs, leaseMs, participantsTold, pinTries, pinWindowMs } from './store.ts'
-import type { RoomRecord, RoomSummary, SessionRecord, ShareChange, Store, StoredDocument } from './store.ts'
+import { closedMemoryMs, leaseMs, participantsTold, pinTries, pinWindowMs, recoveryMs } from './store.ts'
+import type { Envelope, RoomRecord, RoomSummary, SessionRecord, Store, StoredDocument, WrittenShare } from './store.ts'
 
 declare module 'ioredis' {
   interface RedisCommander<Context> {
@@ -16,12 +16,11 @@ declare module 'ioredis' {
     msabForgetEmpty (...args: (string | number)[]): Result<number, Context>
     msabTouch (...args: (string | number)[]): Result<number, Context>
     msabAppendLog (...args: (string | number)[]): Result<number, Context>
-    msabSwapDocument (...args: (string | number)[]): Result<[] | [epoch: string, current: string] | null, Context>
-    msabRestoreDocuments (...args: (string | number)[]): Result<string[] | null, Context>
+    msabSwapDocument (...args: (string | number)[]): Result<string[] | null, Context>
     msabTakeDueJobs (...args: (string | number)[]): Result<string[], Context>
     msabSwapNote (...args: (string | number)[]): Result<number, Context>
     msabSettleJob (...args: (string | number)[]): Result<number, Context>
-    msabReplaceShare (...args: (string | number)[]): Result<[string[], (string | null)[], number, number], Context>
+    msabReplaceShare (...args: (string | number)[]): Result<[joined: string[], left: (string | null)[], count: number, closed: number, documents: string[]], Context>
   }
 }
 
@@ -60,6 +59,9 @@ function documentIn (text: string): StoredDocument {
   return { version: text.slice(0, space), state: text.slice(space + 1) }
 }
 
+/** @returns name, version and state by turns, as a script takes them */
+const fieldsOf = (documents: ReadonlyMap<string, StoredDocument>) => [...documents].flatMap(([name, { version, state }]) => [name, version, state])
+
 /** @param fields name and document by turns, as HGETALL in a script gives them */
 function documentsIn (fields: readonly string[]): Map<string, StoredDocument> {
   const documents = new Map<string, StoredDocument>()
@@ -86,12 +88,34 @@ export function createRedisStore (redis: Redis, nodeId: string): Store {
   redis.defineCommand('msabReplaceShare', { numberOfKeys: 8, lua: scripts.replaceShare })
   redis.defineCommand('msabAppendLog', { numberOfKeys: 2, lua: scripts.appendLog })
   redis.defineCommand('msabSwapDocument', { numberOfKeys: 2, lua: scripts.swapDocument })
-  redis.defineCommand('msabRestoreDocuments', { numberOfKeys: 2, lua: scripts.restoreDocuments })
   redis.defineCommand('msabSwapNote', { numberOfKeys: 1, lua: scripts.swapNote })
   redis.defineCommand('msabTakeDueJobs', { numberOfKeys: 2, lua: scripts.takeDueJobs })
   redis.defineCommand('msabSettleJob', { numberOfKeys: 2, lua: scripts.settleJob })
 
   const field = (node: string, sessionId: string) => `${node} ${sessionId}`
+  // Who connects again may find a Redis that has lost everything. Servers with members then write
+  // their rooms back; who made a new one of such a name meanwhile would take it from them.
+  let beaten = false
+  let familiar = true
+  let lapsed = false
+  let lostAt = -Infinity
+  redis.on('close', () => { familiar = false })
+
+  async function beat (): Promise<void> {
+    const [before] = await Promise.all([redis.set(nodeKey(nodeId), 1, 'PX', leaseMs, 'GET'), redis.sadd(nodesKey, nodeId)])
+    if (before === null) {
+      lapsed = true
+      if (beaten) lostAt = performance.now()
+    }
+    beaten = true
+    familiar = true
+  }
+
+  async function mayMakeRooms (): Promise<boolean> {
+    if (beaten && !familiar) await beat()
+    return performance.now() - lostAt >= recoveryMs
+  }
+
   // Rooms that the index of this server's rooms names already.
   const indexed = new Set<string>()
 
@@ -116,14 +140,17 @@ export function createRedisStore (redis: Redis, nodeId: string): Store {
     indexed.add(roomId)
   }
 
-  async function changeShare (node: string, roomId: string, args: [meta: string, pin: string, members: string]): Promise<ShareChange> {
+  async function changeShare (node: string, roomId: string, meta: string, pin: string, members: string, envelope?: Envelope, documents: readonly string[] = []): Promise<WrittenShare> {
     const now = Date.now()
-    const [joined, left, count, closed] = await redis.msabReplaceShare(...roomKeys(roomId), closedKey(roomId), node, args[0], args[1], now, args[2])
+    const [joined, left, count, closed, stored] = await redis.msabReplaceShare(
+      ...roomKeys(roomId), closedKey(roomId), node, meta, pin, now, members, envelope?.channel ?? '', envelope?.text ?? '', ...documents
+    )
     if (count === 0) await redis.zadd(emptyRoomsKey, now, roomId)
     return {
       joined: joined.map((text) => parse<Profile>(text)),
       left: left.filter((text) => text !== null).map((text) => parse<Profile>(text)),
       count,
+      documents: documentsIn(stored),
       ...(closed === 1 ? { closed: true } : {})
     }
   }
@@ -138,12 +165,13 @@ export function createRedisStore (redis: Redis, nodeId: string): Store {
     async join (command) {
       const { roomId, sessionId, userKey, now } = command
       const key = roomKey(roomId)
+      const create = command.create && await mayMakeRooms() ? JSON.stringify(command.create) : ''
       const [, answer] = await Promise.all([
         index(roomId),
         redis.msabJoin(
           ...roomKeys(roomId), `${key}:ban:${userKey}`, `${key}:pin:${userKey}`,
           field(nodeId, sessionId), userKey, JSON.stringify(command.profile), command.limit, command.pinHash ?? '',
-          command.create === undefined ? '' : JSON.stringify(command.create), now, participantsTold, pinTries, pinWindowMs
+          create, now, participantsTold, pinTries, pinWindowMs
         )
       ])
       const [outcome, ...values] = answer
@@ -164,7 +192,7 @@ export function createRedisStore (redis: Redis, nodeId: string): Store {
         case 'PIN_REQUIRED': throw new PinRequired()
         case 'PIN_WRONG': throw new PinWrong()
         case 'ROOM_FULL': throw new RoomFull()
-        default: throw new RoomNotFound(roomId)
+        default: throw command.create && create === '' ? unavailable('What the servers know of rooms is being written back') : new RoomNotFound(roomId)
       }
     },
     async leave (roomId, sessionId, _userKey, now) {
@@ -241,19 +269,16 @@ export function createRedisStore (redis: Redis, nodeId: string): Store {
     },
 
     async swapDocument ({ roomId, name, expected, next, envelope }) {
-      const answer = await redis.msabSwapDocument(...documentKeys(roomId), name, expected, next?.version ?? '', next?.state ?? '', envelope?.channel ?? '', envelope?.text ?? '')
+      const answer = await redis.msabSwapDocument(...documentKeys(roomId), name, expected, next?.version ?? '', next?.state ?? '', envelope?.channel ?? '', envelope?.text ?? '', recoveryMs)
       if (answer === null) throw new RoomNotFound(roomId)
-      const [epoch, current] = answer
-      if (epoch === undefined) return { swapped: true }
-      return { swapped: false, createdAt: Number.parseInt(epoch), document: current === '' || current === undefined ? undefined : documentIn(current) }
+      if (answer[0] === 'RESTORING') throw unavailable('What the servers know of this room is being written back')
+      if (answer[0] === 'DONE') return { swapped: true }
+      const [, createdAt, current, least] = answer as [string, string, string, string]
+      return { swapped: false, createdAt: Number(createdAt), document: current === '' ? undefined : documentIn(current), ...(least === '0' ? {} : { least: Number(least) }) }
     },
     async readDocuments (roomIds, name) {
       const texts = await Promise.all(roomIds.map((roomId) => redis.hget(`${roomKey(roomId)}:docs`, name)))
       return texts.map((text) => text === null ? undefined : documentIn(text).state)
-    },
-    async restoreDocuments (roomId, documents) {
-      const fields = await redis.msabRestoreDocuments(...documentKeys(roomId), ...[...documents].flatMap(([name, { version, state }]) => [name, version, state]))
-      return fields === null ? undefined : documentsIn(fields)
     },
 
     async appendLog (roomId, entry, keep, now, envelope) {
@@ -322,8 +347,10 @@ export function createRedisStore (redis: Redis, nodeId: string): Store {
     },
 
     async heartbeat () {
-      const [before] = await Promise.all([redis.set(nodeKey(nodeId), 1, 'PX', leaseMs, 'GET'), redis.sadd(nodesKey, nodeId)])
-      return before !== null
+      await beat()
+      const kept = !lapsed
+      lapsed = false
+      return kept
     },
     async listDeadNodes () {
       const nodes = await redis.smembers(nodesKey)
@@ -333,12 +360,12 @@ export function createRedisStore (redis: Redis, nodeId: string): Store {
     async listNodeRooms (node) {
       return await redis.smembers(`${nodeKey(node)}:rooms`)
     },
-    async replaceShare (node, { room, pinHash, members }) {
+    async replaceShare (node, { room, pinHash, members, documents, envelope }) {
       const list = members.map((member) => [field(node, member.sessionId), member.userKey, JSON.stringify(member.profile)])
       if (node === nodeId) indexed.delete(room.roomId)
       // In one turn: what is given must not be old when the script runs.
       const [change] = await Promise.all([
-        changeShare(node, room.roomId, [JSON.stringify(room), pinHash ?? '', JSON.stringify(list)]),
+        changeShare(node, room.roomId, JSON.stringify(room), pinHash ?? '', JSON.stringify(list), envelope, fieldsOf(documents)),
         node === nodeId ? index(room.roomId) : undefined
       ])
       return change
@@ -350,9 +377,9 @@ export function createRedisStore (redis: Redis, nodeId: string): Store {
       await redis.srem(`${nodeKey(nodeId)}:rooms`, roomId)
     },
     async dropShare (node, roomId) {
-      const change = await changeShare(node, roomId, ['', '', '[]'])
+      const { joined, left, count } = await changeShare(node, roomId, '', '', '[]')
       await (node === nodeId ? store.releaseRoom(roomId) : redis.srem(`${nodeKey(node)}:rooms`, roomId))
-      return change
+      return { joined, left, count }
     },
     async forgetNode (node) {
       await Promise.all([redis.del(nodeKey(node), `${nodeKey(node)}:rooms`), redis.srem(nodesKey, node)])

@@ -3,7 +3,8 @@
 // node of a Redis Cluster.
 //
 // A room is
-//   …           hash: meta (JSON of the record), pin (hash), activity (ms), producers:<node>
+//   …           hash: meta (JSON of the record), pin (hash), activity (ms), producers:<node>,
+//               restored (ms by Redis' clock: when it was written back, after it had been lost)
 //   …:users     sorted set: user → place in the order of arrival (ms, moved on where two came in one)
 //   …:profiles  hash: user → profile JSON
 //   …:refs      hash: user → number of sockets
@@ -19,6 +20,18 @@ const arrive = `
 local function arrive (key, user, now)
   local last = redis.call('ZRANGE', key, -1, -1, 'WITHSCORES')[2]
   redis.call('ZADD', key, string.format('%.0f', math.max(tonumber(now), last and tonumber(last) + 1 or 0)), user)
+end
+`
+
+// All versions of documents that are made after a loss have numbers far above those
+// from before, whoever knows them. More than a thousand changes in a millisecond there are not.
+const afterLoss = `
+local function leastAfter (restored)
+  return restored * 1000
+end
+local function clock ()
+  local time = redis.call('TIME')
+  return time[1] * 1000 + math.floor(time[2] / 1000)
 end
 `
 
@@ -155,19 +168,23 @@ return 1
 `
 
 /**
- * KEYS room users profiles refs sessions docs log closed — ARGV node meta pin now members(JSON [[field, user, profile]…])
+ * KEYS room users profiles refs sessions docs log closed
+ * ARGV node meta pin now members(JSON [[field, user, profile]…]) channel text (name version state)…
  *
  * Makes a server's share of the room what is given: members it does not have
- * any more are removed, those that are missing are added. Returns the profiles
- * of the users who thereby came and went, the number of users, and 1 when the room
- * was closed meanwhile: then nothing is written back.
+ * any more are removed, those that are missing are added. Puts back documents that are
+ * missing or older, if they are of this room and not of an earlier one of the same name.
+ * When the room or some of its documents had been lost, that is published, and the time is noted.
+ * Returns the profiles of the users who thereby came and went, the number of users, 1 when the room
+ * was closed meanwhile (then nothing is written back), and all documents.
  */
-export const replaceShare = `${arrive}
+export const replaceShare = `${arrive}${afterLoss}
 local given, joined, left = {}, {}, {}
 local closed = redis.call('GET', KEYS[8])
 if closed and ARGV[2] ~= '' and tonumber(closed) >= cjson.decode(ARGV[2]).createdAt then
-  return {joined, left, redis.call('ZCARD', KEYS[2]), 1}
+  return {joined, left, redis.call('ZCARD', KEYS[2]), 1, {}}
 end
+local lost, restored = false, false
 local members = cjson.decode(ARGV[5])
 for _, member in ipairs(members) do given[member[1]] = member end
 local sessions = redis.call('HGETALL', KEYS[5])
@@ -187,6 +204,7 @@ for i = 1, #sessions, 2 do
 end
 if next(given) then
   if ARGV[2] ~= '' and redis.call('HSETNX', KEYS[1], 'meta', ARGV[2]) == 1 then
+    lost = true
     redis.call('HSET', KEYS[1], 'activity', ARGV[4])
     if ARGV[3] ~= '' then redis.call('HSET', KEYS[1], 'pin', ARGV[3]) end
   end
@@ -205,7 +223,24 @@ if next(given) then
 else
   redis.call('HDEL', KEYS[1], 'producers:' .. ARGV[1])
 end
-return {joined, left, redis.call('ZCARD', KEYS[2]), 0}
+local meta = redis.call('HGET', KEYS[1], 'meta')
+local epoch = meta and string.format('%.0f', cjson.decode(meta).createdAt) .. '.'
+local since = tonumber(redis.call('HGET', KEYS[1], 'restored') or 0)
+for i = 8, #ARGV, 3 do
+  local name, version, state = ARGV[i], ARGV[i + 1], ARGV[i + 2]
+  local current = redis.call('HGET', KEYS[6], name)
+  local there = current and tonumber(string.match(current, '%.(%d+) ')) or 0
+  local number = tonumber(string.sub(version, #(epoch or '') + 1))
+  if epoch and string.sub(version, 1, #epoch) == epoch and number > there then
+    redis.call('HSET', KEYS[6], name, version .. ' ' .. state)
+    restored = true
+    -- One from before the last loss comes late; one that was made since has been lost since.
+    if number >= leastAfter(since) then lost = true end
+  end
+end
+if lost then redis.call('HSET', KEYS[1], 'restored', string.format('%.0f', clock())) end
+if (lost or restored) and ARGV[6] ~= '' then redis.call('PUBLISH', ARGV[6], ARGV[7]) end
+return {joined, left, redis.call('ZCARD', KEYS[2]), 0, redis.call('HGETALL', KEYS[6])}
 `
 
 /**
@@ -224,45 +259,36 @@ return redis.call('PUBLISH', ARGV[4], ARGV[5])
 `
 
 /**
- * KEYS room docs — ARGV name expected version state channel text
+ * KEYS room docs — ARGV name expected version state channel text recovery
  *
  * Puts a document in the place of the expected version and publishes what is
- * said of it. Returns false without a room, nothing when it is done, else when
- * the room was made and the document there is.
+ * said of it. Returns false without a room, else DONE; RESTORING so long after the room was lost,
+ * when nothing is changed yet; or OTHER, when the room was made, the document there is, and
+ * the least number of a version in a room that was lost.
  */
-export const swapDocument = `
-local meta = redis.call('HGET', KEYS[1], 'meta')
+export const swapDocument = `${afterLoss}
+local known = redis.call('HMGET', KEYS[1], 'meta', 'restored')
+local meta, restored = known[1], tonumber(known[2])
 if not meta then return false end
+local changes = ARGV[3] ~= ''
+if changes and restored then
+  local passed = clock() - restored
+  -- A clock that was set back makes nobody wait.
+  if passed >= 0 and passed < tonumber(ARGV[7]) then return {'RESTORING'} end
+end
 local current = redis.call('HGET', KEYS[2], ARGV[1]) or ''
-local epoch = string.format('%.0f', cjson.decode(meta).createdAt) .. '.'
-local stale = ARGV[3] ~= '' and string.sub(ARGV[3], 1, #epoch) ~= epoch
-if stale or string.match(current, '^%S*') ~= ARGV[2] then return {epoch, current} end
-if ARGV[3] ~= '' then
+local createdAt = string.format('%.0f', cjson.decode(meta).createdAt)
+local epoch = createdAt .. '.'
+local least = restored and leastAfter(restored) or 0
+local stale = changes and (string.sub(ARGV[3], 1, #epoch) ~= epoch or tonumber(string.sub(ARGV[3], #epoch + 1)) < least)
+if stale or string.match(current, '^%S*') ~= ARGV[2] then
+  return {'OTHER', createdAt, current, string.format('%.0f', least)}
+end
+if changes then
   redis.call('HSET', KEYS[2], ARGV[1], ARGV[3] .. ' ' .. ARGV[4])
   if ARGV[5] ~= '' then redis.call('PUBLISH', ARGV[5], ARGV[6]) end
 end
-return {}
-`
-
-/**
- * KEYS room docs — ARGV (name version state)…
- *
- * Puts back documents that are missing or older, if they are of this room and
- * not of an earlier one of the same name. Returns all there are then.
- */
-export const restoreDocuments = `
-local meta = redis.call('HGET', KEYS[1], 'meta')
-if not meta then return false end
-local epoch = string.format('%.0f', cjson.decode(meta).createdAt) .. '.'
-for i = 1, #ARGV, 3 do
-  local number = string.sub(ARGV[i + 1], #epoch + 1)
-  local current = redis.call('HGET', KEYS[2], ARGV[i])
-  local there = current and tonumber(string.match(current, '%.(%d+) ')) or 0
-  if string.sub(ARGV[i + 1], 1, #epoch) == epoch and tonumber(number) > there then
-    redis.call('HSET', KEYS[2], ARGV[i], ARGV[i + 1] .. ' ' .. ARGV[i + 2])
-  end
-end
-return redis.call('HGETALL', KEYS[2])
+return {'DONE'}
 `
 
 /** KEYS notes — ARGV key text [expected] */

@@ -58,7 +58,13 @@ export interface SwapCommand {
 }
 
 /** Whether the version was the expected one; else what is there. */
-export type SwapResult = { swapped: true } | { swapped: false, createdAt: number, document: StoredDocument | undefined }
+export type SwapResult = { swapped: true } | {
+  swapped: false
+  createdAt: number
+  document: StoredDocument | undefined
+  /** In a room that was lost and written back: the least number a new version may have. All that was made before has a lower one. */
+  least?: number
+}
 
 /** A message and the channel it goes to, as the bus itself would publish it. */
 export interface Envelope {
@@ -98,11 +104,15 @@ export interface Arrival {
   profile: Profile
 }
 
-/** One server's share of a room: who is there through it. */
+/** One server's share of a room: who is there through it, and what it knows of the room. */
 export interface RoomShare {
   room: RoomRecord
   pinHash?: string | undefined
   members: readonly { sessionId: string, userKey: string, profile: Profile }[]
+  /** By name; those of which the store has an older version, or none, are put back. */
+  documents: ReadonlyMap<string, StoredDocument>
+  /** Published in the same step when some of it had been lost: other servers may know more. */
+  envelope?: Envelope | undefined
 }
 
 /** What a correction of a server's share changed for everybody. */
@@ -110,8 +120,14 @@ export interface ShareChange {
   joined: Profile[]
   left: Profile[]
   count: number
+}
+
+/** What writing back a server's share came to. */
+export interface WrittenShare extends ShareChange {
   /** The room was closed while this server could not hear of it; its members are not in any more. */
   closed?: boolean
+  /** All documents the room has now. */
+  documents: ReadonlyMap<string, StoredDocument>
 }
 
 export interface SessionRecord {
@@ -137,7 +153,8 @@ export interface Store {
    * Lets a socket into a room and makes the room when it is the first.
    *
    * @throws ROOM_NOT_FOUND, ROOM_FULL, BANNED (details `{until}`), PIN_REQUIRED,
-   *   PIN_WRONG, RATE_LIMITED after five wrong pins in a minute
+   *   PIN_WRONG, RATE_LIMITED after five wrong pins in a minute; UNAVAILABLE for a new room in the first
+   *   {@link recoveryMs} after everything was lost: it may be one of those that are written back
    */
   join (command: JoinCommand): Promise<JoinResult>
   /** @returns undefined when the socket was not in the room */
@@ -189,17 +206,12 @@ export interface Store {
    * room in the same step: so all servers hear of changes in the order in which
    * they were made.
    *
-   * @throws ROOM_NOT_FOUND
+   * @throws ROOM_NOT_FOUND; UNAVAILABLE for a change in the first {@link recoveryMs} after the
+   *   room was lost, in which servers write back what they know
    */
   swapDocument (command: SwapCommand): Promise<SwapResult>
   /** @returns for each room the state of its document of that name */
   readDocuments (roomIds: readonly string[], name: string): Promise<(string | undefined)[]>
-  /**
-   * Puts back documents that the store has lost or has an older version of.
-   *
-   * @returns all documents the room has then; undefined when there is no such room
-   */
-  restoreDocuments (roomId: string, documents: ReadonlyMap<string, StoredDocument>): Promise<Map<string, StoredDocument> | undefined>
 
   /**
    * Adds to what is told to those who come later, and notes the activity.
@@ -284,8 +296,11 @@ export interface Store {
   listDeadNodes (): Promise<string[]>
   /** Rooms in which a server has, or may have, members. */
   listNodeRooms (nodeId: string): Promise<string[]>
-  /** Makes the store's view of a server's share of one room what is given. A missing room is made again. */
-  replaceShare (nodeId: string, share: RoomShare): Promise<ShareChange>
+  /**
+   * Makes the store's view of a server's share of one room what is given. A missing room is made again,
+   * in the same step as its documents: nobody ever finds it without them.
+   */
+  replaceShare (nodeId: string, share: RoomShare): Promise<WrittenShare>
   /** This server has nobody in the room any more. */
   releaseRoom (roomId: string): Promise<void>
   /** Takes all members of a server out of a room. */
@@ -295,6 +310,11 @@ export interface Store {
 
 /** Lifetime of a server's claim to be alive, in milliseconds; renewed every third of it. */
 export const leaseMs = 10_000
+/**
+ * How long servers have to write back what they know of a room that the store has lost, in milliseconds:
+ * each tries to reach the store once a second, and looks after its rooms as often.
+ */
+export const recoveryMs = 3000
 /** How long it is remembered that a room was closed, for servers that missed it, in milliseconds. */
 export const closedMemoryMs = 600_000
 /** Wrong pins a user may try in a room per minute (protocol.md, room rules). */

@@ -1,5 +1,5 @@
 import type { Test } from 'tap'
-import type { Store } from '../../plugins/store/store.ts'
+import type { Store, StoredDocument } from '../../plugins/store/store.ts'
 import { codeOf, joining, recordOf } from './store.ts'
 
 const document = (version: string, state: unknown) => ({ version, state: JSON.stringify(state) })
@@ -94,15 +94,17 @@ export function storeDocumentsContract (t: Test, make: (t: Test) => Promise<Stor
 
   t.test('documents that are as the store has them are not changed by putting them back', async (t) => {
     const store = await make(t)
-    await store.join(joining('r1', 1))
-    t.equal(await store.restoreDocuments('nowhere', new Map()), undefined, 'there is no room')
-    t.same(await store.restoreDocuments('r1', new Map()), new Map())
+    const { room } = await store.join(joining('r1', 1))
+    const members = [{ sessionId: 's-1', userKey: '1', profile: { userId: 1, id: 1, name: 'User 1' } }]
+    const write = async (documents: ReadonlyMap<string, StoredDocument>) => (await store.replaceShare('node-a', { room, members, documents })).documents
+    t.same(await write(new Map()), new Map())
     await store.swapDocument({ roomId: 'r1', name: 'd', expected: '', next: document('1000.1', 1) })
     await store.swapDocument({ roomId: 'r1', name: 'd', expected: '1000.1', next: document('1000.2', 2) })
     const there = new Map([['d', document('1000.2', 2)]])
-    t.same(await store.restoreDocuments('r1', new Map([['d', document('1000.1', 1)]])), there, 'an older one neither')
-    t.same(await store.restoreDocuments('r1', there), there)
-    t.same(await store.restoreDocuments('r1', new Map([['d', document('999.7', 7)], ['e', document('10001.7', 7)]])), there, 'nor those of another room of that name')
+    t.same(await write(new Map([['d', document('1000.1', 1)]])), there, 'an older one neither')
+    t.same(await write(there), there)
+    t.same(await write(new Map([['d', document('999.7', 7)], ['e', document('10001.7', 7)]])), there, 'nor those of another room of that name')
+    t.same(await store.swapDocument({ roomId: 'r1', name: 'd', expected: '1000.2', next: document('1000.3', 3) }), { swapped: true }, 'nothing was lost, and nobody waits')
   })
 
   t.test('a log keeps the newest entries, and ends with its room', async (t) => {

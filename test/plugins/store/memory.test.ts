@@ -58,7 +58,7 @@ t.test('it is the only server', async (t) => {
   t.teardown(() => store.close())
   await store.join(joining('r1', 1))
   t.same(await store.listNodeRooms('any'), [])
-  t.same(await store.replaceShare('any', { room: recordOf('r1'), members: [] }), { joined: [], left: [], count: 1 })
+  t.same(await store.replaceShare('any', { room: recordOf('r1'), members: [], documents: new Map() }), { joined: [], left: [], count: 1, documents: new Map() })
   t.same(await store.dropShare('any', 'r1'), { joined: [], left: [], count: 1 })
   t.match(await store.getRoom('r1'), { participantCount: 1 })
 })

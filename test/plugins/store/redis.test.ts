@@ -2,7 +2,8 @@ import type { Redis } from 'ioredis'
 import t from 'tap'
 import type { Test } from 'tap'
 import { createRedisStore } from '../../../plugins/store/redis.ts'
-import type { RoomShare, Store } from '../../../plugins/store/store.ts'
+import { recoveryMs } from '../../../plugins/store/store.ts'
+import type { RoomShare, ShareChange, Store } from '../../../plugins/store/store.ts'
 import { codeOf, joining, recordOf, storeContract } from '../../contracts/store.ts'
 import { storeDocumentsContract } from '../../contracts/store-documents.ts'
 import { storeListsContract } from '../../contracts/store-lists.ts'
@@ -114,8 +115,8 @@ t.test('of two servers that clear up after a dead one each user is told of once'
 t.test('a server\'s share of a room is set right', async (t) => {
   const { a, b, client } = await pair(t)
   const member = (id: number, sessionId = `s-${id}`) => ({ sessionId, userKey: String(id), profile: { userId: id, id, name: `User ${id}` } })
-  const share = (...members: RoomShare['members'][number][]): RoomShare => ({ room: recordOf('r1', 1, true), pinHash: 'right', members })
-  const named = ({ joined, left, count }: Awaited<ReturnType<Store['replaceShare']>>) => ({ joined: joined.map(({ userId }) => userId), left: left.map(({ userId }) => userId), count })
+  const share = (...members: RoomShare['members'][number][]): RoomShare => ({ room: recordOf('r1', 1, true), pinHash: 'right', members, documents: new Map() })
+  const named = ({ joined, left, count }: ShareChange) => ({ joined: joined.map(({ userId }) => userId), left: left.map(({ userId }) => userId), count })
 
   for (const id of [1, 2, 3]) await a.join(joining('r1', id, { pinHash: 'right' }))
   await b.join(joining('r1', 3, { sessionId: 'phone', pinHash: 'right' }))
@@ -168,19 +169,101 @@ t.test('a change of a document, or of the log, is told in the step that makes it
   t.same(heard, [`c: first ${outcomes.findIndex(({ swapped }) => swapped)}`, 'c: logged', 'c: second'])
 })
 
-t.test('documents that Redis has lost are put back, the newest of what the servers have', async (t) => {
+/** What two servers write back of a room, and what they hear of that. */
+async function losing (t: Test) {
   const { a, b, client } = await pair(t)
+  const subscriber = client.duplicate({ enableOfflineQueue: true })
+  t.teardown(() => subscriber.disconnect())
+  const heard: string[] = []
+  subscriber.on('message', (_channel, text) => { heard.push(text) })
+  await subscriber.connect()
+  await subscriber.subscribe('c')
   const member = { sessionId: 's-1', userKey: '1', profile: { userId: 1, id: 1 } }
   const document = (version: string) => ({ version, state: `"${version}"` })
-  const documents = (...all: [string, string][]) => new Map(all.map(([name, version]) => [name, document(version)]))
+  const documents = (...all: [name: string, version: string][]) => new Map(all.map(([name, version]) => [name, document(version)]))
+  return {
+    a,
+    b,
+    client,
+    heard,
+    documents,
+    /** @returns the documents there are then */
+    write: async (store: Store, ...all: [name: string, version: string][]) =>
+      (await store.replaceShare('node-a', { room: recordOf('r1'), members: [member], documents: documents(...all), envelope: { channel: 'c', text: JSON.stringify(all) } })).documents,
+    swap: (store: Store, expected: string, version?: string) =>
+      store.swapDocument({ roomId: 'r1', name: 'd', expected, next: version === undefined ? undefined : document(version) }),
+    /** Has so much time passed since the loss. */
+    async age (ms: number) {
+      const restored = Number(await client.hget('msab:room:{r1}', 'restored'))
+      await client.hset('msab:room:{r1}', 'restored', restored - ms)
+    }
+  }
+}
+
+t.test('documents that Redis has lost are put back with the room, the newest of what the servers have', async (t) => {
+  const { a, b, client, documents, heard, write } = await losing(t)
   await a.join(joining('r1', 1))
-  await a.swapDocument({ roomId: 'r1', name: 'd', expected: '', next: document('1000.1') })
+  t.same(await write(a), documents())
+  t.same(heard, [], 'nothing was lost')
   await client.flushdb()
-  t.equal(await a.restoreDocuments('r1', documents(['d', '1000.9'])), undefined, 'not before the room is there again')
-  await a.replaceShare('node-a', { room: recordOf('r1'), members: [member] })
-  t.same(await a.restoreDocuments('r1', documents(['d', '1000.9'], ['e', '1000.3'], ['old', '999.12'])), documents(['d', '1000.9'], ['e', '1000.3']))
-  t.same(await b.restoreDocuments('r1', documents(['d', '1000.8'], ['e', '1000.10'], ['f', '1000.1'])), documents(['d', '1000.9'], ['e', '1000.10'], ['f', '1000.1']))
-  t.match(await b.swapDocument({ roomId: 'r1', name: 'd', expected: '1000.9', next: document('1000.10') }), { swapped: true })
+  t.same(await write(a, ['d', '1000.9'], ['e', '1000.3'], ['old', '999.12']), documents(['d', '1000.9'], ['e', '1000.3']))
+  t.same(await write(b, ['d', '1000.8'], ['e', '1000.10'], ['f', '1000.1']), documents(['d', '1000.9'], ['e', '1000.10'], ['f', '1000.1']))
+  t.same(await write(a, ['d', '1000.9'], ['e', '1000.3']), documents(['d', '1000.9'], ['e', '1000.10'], ['f', '1000.1']))
+  await until(() => heard.length >= 2)
+  t.same(heard.map((text) => (JSON.parse(text) as unknown[]).length), [3, 3], 'all hear when there is something to be looked at')
+})
+
+t.test('nobody changes a room that was lost before the servers have had time to write back what they know', async (t) => {
+  const { a, b, age, client, documents, swap, write } = await losing(t)
+  await a.join(joining('r1', 1))
+  await client.flushdb()
+  await write(a, ['d', '1000.4'])
+  for (const [expected, version] of [['1000.4', '1000.5'], ['', '1000.1'], ['1000.5', '1000.6']] as const) {
+    await t.rejects(swap(b, expected, version), { code: 'UNAVAILABLE', details: { retryable: true } })
+  }
+  t.match(await swap(b, ''), { swapped: false, createdAt: 1000, document: { version: '1000.4' } }, 'but it can be looked at')
+  t.same(await swap(b, '1000.4'), { swapped: true })
+  await age(recoveryMs - 500)
+  t.same(await write(b, ['d', '1000.5']), documents(['d', '1000.5']), 'who knows more is in time')
+  await t.rejects(swap(b, '1000.5', '1000.6'), { code: 'UNAVAILABLE' })
+  await age(500)
+
+  // What is made now is newer than what anybody made before, whatever comes to light.
+  const answer = await swap(b, '1000.5', '1000.6')
+  t.match(answer, { swapped: false, document: { version: '1000.5' }, least: Number })
+  const least = answer.swapped ? 0 : Number(answer.least)
+  t.same(await swap(b, '1000.5', `1000.${least}`), { swapped: true })
+  t.same(await write(a, ['d', '1000.7']), documents(['d', `1000.${least}`]), 'who comes too late changes nothing')
+  t.same(await swap(a, `1000.${least}`, `1000.${least + 1}`), { swapped: true }, 'and nobody waits for it')
+
+  await client.flushdb()
+  await write(a, ['d', `1000.${least + 1}`])
+  await age(recoveryMs)
+  const again = await swap(b, '?')
+  t.ok(!again.swapped && Number(again.least) > least + 1, 'also after the next loss')
+})
+
+t.test('a Redis that has lost the last of what was changed is given it again', async (t) => {
+  const { a, b, age, documents, heard, swap, write } = await losing(t)
+  await a.join(joining('r1', 1))
+  await swap(a, '', '1000.1')
+  t.same(await write(b, ['d', '1000.3']), documents(['d', '1000.3']))
+  await t.rejects(swap(b, '1000.3', '1000.4'), { code: 'UNAVAILABLE' }, 'and others may know still more')
+  t.same(await write(a, ['d', '1000.4']), documents(['d', '1000.4']))
+  await age(recoveryMs)
+  t.match(await swap(a, '1000.4', '1000.5'), { least: Number })
+  await until(() => heard.length === 2)
+})
+
+t.test('a clock of Redis that is set back makes nobody wait', async (t) => {
+  const { a, age, client, swap, write } = await losing(t)
+  await a.join(joining('r1', 1))
+  await client.flushdb()
+  await write(a)
+  await age(-3_600_000)
+  const answer = await swap(a, '', '1000.1')
+  t.match(answer, { swapped: false, document: undefined })
+  t.same(await swap(a, '', `1000.${answer.swapped ? 0 : answer.least}`), { swapped: true })
 })
 
 t.test('of two servers one does a job, and the other one when that dies', async (t) => {
@@ -244,12 +327,12 @@ t.test('the order of arrival is one over all servers, and is kept when a share i
   const { arrivals: [, second] } = await a.listParticipants('r1', 0, 100)
 
   const members = [9, 3, 8, 2, 7].map((id) => ({ sessionId: `s-${id}`, userKey: String(id), profile: { userId: id, id, name: `User ${id}` } }))
-  await b.replaceShare('node-b', { room: recordOf('r1'), members })
+  await b.replaceShare('node-b', { room: recordOf('r1'), members, documents: new Map() })
   t.same(await order(), [1, 2, 3, 9, 8, 7], 'who was there keeps the place, the others come in the order of the list')
   t.same((await b.listParticipants('r1', second?.place ?? 0, 2)).arrivals.map(({ profile }) => profile.userId), [3, 9])
 
   await client.flushdb()
-  await b.replaceShare('node-b', { room: recordOf('r1'), members })
+  await b.replaceShare('node-b', { room: recordOf('r1'), members, documents: new Map() })
   t.same(await order(), [9, 3, 8, 2, 7])
 })
 
@@ -287,7 +370,6 @@ t.test('a Redis that is gone', async (t) => {
     touchRoom: () => store.touchRoom('r1', 1),
     swapDocument: () => store.swapDocument({ roomId: 'r1', name: 'd', expected: '' }),
     readDocuments: () => store.readDocuments(['r1'], 'd'),
-    restoreDocuments: () => store.restoreDocuments('r1', new Map()),
     appendLog: () => store.appendLog('r1', 'x', 1, 1),
     readLog: () => store.readLog('r1'),
     ban: () => store.ban('r1', '2', Date.now() + 1000),
@@ -308,7 +390,7 @@ t.test('a Redis that is gone', async (t) => {
     heartbeat: () => store.heartbeat(),
     listDeadNodes: () => store.listDeadNodes(),
     listNodeRooms: () => store.listNodeRooms('node-a'),
-    replaceShare: () => store.replaceShare('node-a', { room: recordOf('r1'), members: [] }),
+    replaceShare: () => store.replaceShare('node-a', { room: recordOf('r1'), members: [], documents: new Map() }),
     releaseRoom: () => store.releaseRoom('r1'),
     dropShare: () => store.dropShare('node-a', 'r1'),
     forgetNode: () => store.forgetNode('node-b')

@@ -1,0 +1,217 @@
+import t from 'tap'
+import type { Test } from 'tap'
+import type { RoomShare, WrittenShare } from '../../../plugins/store/store.ts'
+import { deafen } from '../../support/deaf.ts'
+import { startRedis } from '../../support/redis.ts'
+import { until } from '../../support/retry.ts'
+import { buildTally, follow } from './tally.ts'
+import type { Follower } from './tally.ts'
+
+// Redis loses everything while servers run. Whatever was acknowledged, before or while they
+// write back what they know, is in the store at the end, and everybody has been told of it.
+
+type Tally = Awaited<ReturnType<typeof buildTally>>
+
+/**
+ * Has the test decide when a server writes back what it knows.
+ *
+ * @param around is given what writes back; it may wait before and after
+ */
+function intercept ({ server: { app: { store } } }: Tally, around: (write: (share: RoomShare) => Promise<WrittenShare>, share: RoomShare) => Promise<WrittenShare>): void {
+  const replaceShare = store.replaceShare.bind(store)
+  store.replaceShare = (nodeId: string, share: RoomShare) => around((written) => replaceShare(nodeId, written), share)
+}
+
+/** Servers with one member each, who know the tally. */
+async function servers (t: Test, ...names: string[]) {
+  const redis = await startRedis(t)
+  const all: Tally[] = []
+  const members: Follower[] = []
+  for (const name of names) {
+    const tally = await buildTally(t, { REDIS_URL: redis.url, NODE_ID: name })
+    all.push(tally)
+    members.push(await follow(await tally.connect(name)))
+  }
+  const [a, b] = all as [Tally, Tally]
+  return {
+    redis,
+    a,
+    b,
+    members,
+    /** Waits until the store, the servers and all members know of so many. */
+    async agree (n: number) {
+      await until(async () => (await a.server.app.store.readDocuments(['r1'], 'tally'))[0] === `{"n":${n}}`)
+      await until(() => all.every(({ peek }) => peek() === n) && members.every(({ known }) => known() === n))
+    }
+  }
+}
+
+/** Counts until that is acknowledged. */
+const countOnce = ({ count }: Tally) => until(() => count().catch(() => false as const))
+
+t.test('what is changed while a server writes back is not lost', async (t) => {
+  const { a, b, agree } = await servers(t, 'a', 'b')
+  for (let i = 0; i < 3; i++) await a.count()
+  await agree(3)
+  const written = Promise.withResolvers<void>()
+  const goOn = Promise.withResolvers<void>()
+  intercept(a, async (write, share) => {
+    const change = await write(share)
+    written.resolve()
+    await goOn.promise
+    return change
+  })
+  intercept(b, async (write, share) => {
+    await goOn.promise
+    return await write(share)
+  })
+  await a.server.app.redis.flushall()
+  await written.promise
+  // The room is there again; whoever counts now either counts on or is refused.
+  const early = await b.count().then((n) => n, (error: { code?: string }) => error.code)
+  t.ok(early === 4 || early === 'UNAVAILABLE', String(early))
+  goOn.resolve()
+  const last = await countOnce(a)
+  t.equal(last, early === 4 ? 5 : 4)
+  await agree(last)
+})
+
+t.test('what only one server knew is not lost when another one writes back first', async (t) => {
+  const { redis, a, b, agree } = await servers(t, 'a', 'b')
+  await a.count()
+  await agree(1)
+  const cut = await deafen(b.server)
+  const newest = Promise.withResolvers<void>()
+  const older = Promise.withResolvers<void>()
+  intercept(a, async (write, share) => {
+    await newest.promise
+    return await write(share)
+  })
+  intercept(b, async (write, share) => {
+    const change = await write(share)
+    older.resolve()
+    return change
+  })
+  const [, second] = await Promise.all([cut(), a.count()])
+  t.equal(second, 2, 'acknowledged')
+  await redis.kill()
+  t.equal(b.peek(), 1, 'the other one does not know')
+  await redis.start()
+  await older.promise
+  const early = await b.count().then((n) => n, (error: { code?: string }) => error.code)
+  t.equal(early, 'UNAVAILABLE', 'it can\'t be told yet on what it is to be decided')
+  newest.resolve()
+  await agree(2)
+  t.equal(await countOnce(b), 3)
+  await agree(3)
+})
+
+t.test('who comes too late with what it knows follows the others', async (t) => {
+  const { redis, a, b, members: [ada], agree } = await servers(t, 'a', 'b')
+  await a.count()
+  await agree(1)
+  const cut = await deafen(b.server)
+  const newest = Promise.withResolvers<void>()
+  intercept(a, async (write, share) => {
+    await newest.promise
+    return await write(share)
+  })
+  await Promise.all([cut(), a.count(), a.count(), a.count()])
+  await until(() => ada?.known() === 4)
+  await redis.kill()
+  t.equal(b.peek(), 1)
+  await redis.start()
+  t.equal(await countOnce(b), 2, 'others do not wait for ever')
+  newest.resolve()
+  await agree(2)
+  t.equal(await countOnce(a), 3)
+  await agree(3)
+})
+
+t.test('what was acknowledged while a share was on its way is written back behind it', async (t) => {
+  const { a, b, agree } = await servers(t, 'a', 'b')
+  for (let i = 0; i < 3; i++) await a.count()
+  await agree(3)
+  const goOn = Promise.withResolvers<void>()
+  let first = true
+  intercept(a, async (write, share) => {
+    if (!first) return await write(share)
+    first = false
+    // As it was before the last change, whose answer was still to come.
+    const version = String(share.documents.get('tally')?.version).replace(/\d+$/, '2')
+    const change = await write({ ...share, documents: new Map([['tally', { version, state: '{"n":2}' }]]) })
+    goOn.resolve()
+    return change
+  })
+  intercept(b, async (write, share) => {
+    await goOn.promise
+    return await write({ ...share, documents: new Map() })
+  })
+  await a.server.app.redis.flushall()
+  await agree(3)
+  t.equal(await countOnce(b), 4)
+  await agree(4)
+})
+
+t.test('what Redis alone has forgotten is not decided without', async (t) => {
+  const { a, b, agree } = await servers(t, 'a', 'b')
+  for (let i = 0; i < 3; i++) await a.count()
+  await agree(3)
+  const { redis } = a.server.app
+  // As after the end of one that had not written down the last of it, or of one that a replica takes the place of.
+  const version = String(await redis.hget('msab:room:{r1}:docs', 'tally')).replace(/\d+ .*$/, '1')
+  await redis.hset('msab:room:{r1}:docs', 'tally', `${version} {"n":1}`)
+  await t.rejects(b.count(), { code: 'UNAVAILABLE' })
+  t.equal(await countOnce(a), 4)
+  await agree(4)
+})
+
+t.test('who joins before a lost room is written back ends it for nobody', async (t) => {
+  const { a, agree, members } = await servers(t, 'a', 'b')
+  for (let i = 0; i < 3; i++) await a.count()
+  await agree(3)
+  const eve = await a.connect('eve')
+  await a.server.app.redis.flushall()
+  const { tally, ownerId, participantCount } = await eve.ok('room:join', { roomId: 'r1' })
+  t.match({ tally, ownerId }, { tally: 3, ownerId: 'a' })
+  t.ok(Number(participantCount) >= 2)
+  t.equal(await countOnce(a), 4)
+  await agree(4)
+  await until(async () => (await a.server.app.store.getRoom('r1'))?.participantCount === 3)
+  for (const { client } of members) t.notOk(client.events.some(({ type }) => type === 'room:closed'))
+})
+
+t.test('a server without members makes no new room while the others write it back', async (t) => {
+  const { redis, a, b, agree, members } = await servers(t, 'a', 'b')
+  const outside = await buildTally(t, { REDIS_URL: redis.url, NODE_ID: 'c' })
+  const eve = await outside.connect('eve')
+  for (let i = 0; i < 3; i++) await a.count()
+  await agree(3)
+  const goOn = Promise.withResolvers<void>()
+  for (const server of [a, b]) {
+    intercept(server, async (write, share) => {
+      await goOn.promise
+      return await write(share)
+    })
+  }
+  await redis.kill()
+  await redis.start()
+  await until(() => outside.server.app.store.ping())
+  t.equal(await eve.fails('room:join', { roomId: 'r1' }), 'UNAVAILABLE')
+  goOn.resolve()
+  t.equal((await until(() => follow(eve))).first, 3)
+  t.equal(await countOnce(outside), 4)
+  await agree(4)
+  for (const { client } of members) t.notOk(client.events.some(({ type }) => type === 'room:closed'))
+  await until(() => eve.ok('room:join', { roomId: 'new' }), 5000)
+})
+
+t.test('who leaves before a lost room is written back is gone for all', async (t) => {
+  const { a, members } = await servers(t, 'a', 'b')
+  const { client: eve } = await follow(await a.connect('eve'))
+  await a.server.app.redis.flushall()
+  await eve.ok('room:leave')
+  for (const { client } of members) t.match(await client.event('room:userLeft'), { userId: 'eve' })
+  await until(async () => (await a.server.app.store.getParticipants('r1', 10)).length === 2)
+  t.same(new Set((await a.server.app.store.getParticipants('r1', 10)).map(({ userId }) => userId)), new Set(['a', 'b']))
+})
