@@ -51,7 +51,8 @@ export function withDetails<T extends Error> (error: T, details: unknown): T & {
 
 /** A dependency is down and the same call may succeed later. */
 export function unavailable (message: string, cause?: unknown) {
-  return withDetails(new Unavailable(message, cause === undefined ? undefined : { cause }), { retryable: true })
+  // A text behind the message would become a part of it.
+  return withDetails(cause === undefined ? new Unavailable(message) : new Unavailable(message, { cause }), { retryable: true })
 }
 
 /** @param retryAfterMs when the limit allows the next try, in milliseconds */

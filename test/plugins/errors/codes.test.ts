@@ -1,0 +1,14 @@
+import t from 'tap'
+import { isCoded, unavailable } from '../../../plugins/errors/codes.ts'
+
+t.test('what is unavailable says why, and nothing else', async (t) => {
+  const plain = unavailable('The store cannot be reached')
+  t.match(plain, { message: 'The store cannot be reached', code: 'UNAVAILABLE', statusCode: 503, details: { retryable: true } })
+  t.equal(plain.cause, undefined)
+  const cause = new Error('ECONNREFUSED')
+  const caused = unavailable('The store cannot be reached', cause)
+  t.equal(caused.message, 'The store cannot be reached')
+  t.equal(caused.cause, cause)
+  t.equal(isCoded(caused), true)
+  t.equal(isCoded(cause), false)
+})
