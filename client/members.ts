@@ -13,8 +13,8 @@ export class Members extends Emitter<MembersEvents> {
   #roomId: string | undefined
   #count = 0
   #speakers: ReadonlySet<string> = new Set()
-  /** Who has left since a page of members was asked for. */
-  #left: Set<string> | undefined
+  /** For each page of members that was asked for, who has left since. */
+  readonly #left = new Set<Set<string>>()
 
   /** @param connection whose events it follows from now on */
   constructor (connection: Connection) {
@@ -80,7 +80,8 @@ export class Members extends Emitter<MembersEvents> {
    */
   async add (ask: (apply: (profiles: readonly Profile[]) => void) => Promise<unknown>): Promise<void> {
     const roomId = this.#roomId
-    const left = this.#left = new Set<string>()
+    const left = new Set<string>()
+    this.#left.add(left)
     try {
       await ask((profiles) => {
         if (roomId === undefined || this.#roomId !== roomId) return
@@ -91,7 +92,7 @@ export class Members extends Emitter<MembersEvents> {
         this.emit('change')
       })
     } finally {
-      if (this.#left === left) this.#left = undefined
+      this.#left.delete(left)
     }
   }
 
@@ -110,7 +111,7 @@ export class Members extends Emitter<MembersEvents> {
 
   #forget (userId: Profile['userId']): void {
     this.#profiles.delete(String(userId))
-    this.#left?.add(String(userId))
+    for (const left of this.#left) left.add(String(userId))
   }
 
   #speak (userIds: readonly unknown[]): void {

@@ -145,8 +145,11 @@ export class RoomClient extends Emitter<RoomEvents> {
    */
   async loadParticipants (): Promise<boolean> {
     await this.#members.add(async (apply) => {
+      const wanted = this.#wanted
       const cursor = this.#morePeople
       await this.connection.request('room:participants', { limit: 200, ...(cursor === undefined ? {} : { cursor }) }, ({ participants, nextCursor }) => {
+        // It was asked of a room that was left since: that one's cursor is none of this one.
+        if (this.#wanted !== wanted) return
         // From the beginning again once all were seen: others have come since.
         this.#morePeople = nextCursor ?? undefined
         apply(participants)

@@ -3,6 +3,7 @@ import type { Page } from 'playwright-core'
 import { adminKey } from '../support/build.ts'
 import { allowMicrophone, expectTone, leaveRoom, openBrowser, personOn, seatOn, visit } from '../support/browser.ts'
 import { startServer } from '../support/process.ts'
+import { until } from '../support/retry.ts'
 
 // What goes wrong, and what the stage says and does then. Ada sends 440 Hz, Bob 1000 Hz.
 
@@ -105,6 +106,78 @@ t.test('the browser does not let the page have the microphone', async (t) => {
   await button(cyd, 'Check the microphone').click()
   await alertOf(cyd, 'No microphone was found')
   await cyd.context().close()
+})
+
+t.test('the browser still asks for the microphone when it is wanted no more', async (t) => {
+  const page = await visit(t, bobsBrowser, url, {
+    name: 'Ida',
+    room: 'i1',
+    microphone: false,
+    permissions: ['microphone'],
+    prepare: async (page) => {
+      await listen(page)
+      await page.addInitScript(() => {
+        const devices = navigator.mediaDevices
+        const ask = devices.getUserMedia.bind(devices)
+        const tracks: MediaStreamTrack[] = []
+        let answer = () => {}
+        devices.getUserMedia = async (constraints) => {
+          await new Promise<void>((resolve) => { answer = resolve })
+          const stream = await ask(constraints)
+          tracks.push(...stream.getTracks())
+          return stream
+        }
+        Object.assign(window, { allow: () => answer(), tracks })
+      })
+    }
+  })
+  /** The user allows it at last. @returns what became of the microphones that were opened until then */
+  const allow = async (count: number) => {
+    await page.evaluate(() => (window as unknown as { allow: () => void }).allow())
+    const states = () => page.evaluate(() => (window as unknown as { tracks: MediaStreamTrack[] }).tracks.map(({ readyState }) => readyState))
+    await until(async () => (await states()).length === count)
+    return (await states()).at(-1)
+  }
+  await statusOf(page, 'Connected, listening only')
+  await seatOn(page, 'Take seat 2').click()
+  await button(page, 'Leave seat').click()
+  await seatOn(page, 'Take seat 2').waitFor()
+  t.equal(await allow(1), 'ended', 'the seat was left')
+  await button(page, 'Speak').click()
+  await leaveRoom(page)
+  t.equal(await allow(2), 'ended', 'the room was left')
+  await button(page, 'Check the microphone').click()
+  await button(page, 'Join').click()
+  await statusOf(page, 'Connected, listening only')
+  t.equal(await allow(3), 'ended', 'the lobby was left')
+  await page.context().close()
+})
+
+t.test('the browser keeps nothing for the page', async (t) => {
+  const page = await visit(t, bobsBrowser, url, {
+    name: 'Jo',
+    room: 'j1',
+    microphone: false,
+    prepare: async (page) => {
+      await listen(page)
+      await page.addInitScript(() => {
+        const get = () => { throw new DOMException('Access is denied for this document.', 'SecurityError') }
+        for (const name of ['localStorage', 'sessionStorage']) Object.defineProperty(window, name, { get })
+      })
+    }
+  })
+  await statusOf(page, 'Connected, listening only')
+  await leaveRoom(page)
+  t.equal(await page.getByLabel('Your name').inputValue(), 'Jo')
+  await page.context().close()
+})
+
+t.test('who leaves need not wait for an answer that does not come', async (t) => {
+  const page = await visit(t, bobsBrowser, url, { name: 'Kim', room: 'k1', microphone: false })
+  await statusOf(page, 'Connected, listening only')
+  await page.evaluate(() => { WebSocket.prototype.send = () => {} })
+  await leaveRoom(page)
+  await page.context().close()
 })
 
 t.test('the microphone goes away while it is used', async (t) => {

@@ -1,7 +1,7 @@
 import t from 'tap'
 import type { Page } from 'playwright-core'
 import { build } from '../support/build.ts'
-import { act, expectTone, give, onSeat, openBrowser, personOn, seatOn, sheetOf } from '../support/browser.ts'
+import { act, expectTone, onSeat, openBrowser, personOn, seatOn, sheetOf } from '../support/browser.ts'
 import { until } from '../support/retry.ts'
 
 // Every control of the stage, as four people use it in one evening. Ada, who opens
@@ -72,6 +72,7 @@ t.test('who opens a room says who they are, and may lock it', async (t) => {
   await button(ada, 'Speak').click()
   await seatOn(ada, 'Seat 1: you').waitFor()
   await statusOf(ada, /^Connected$/)
+  t.equal(await button(ada, 'Mute').evaluate((element) => element === document.activeElement), true, 'the focus goes to what has come in the place of Speak')
 })
 
 t.test('it shows in the lobby of others, who need the pin', async (t) => {
@@ -242,7 +243,11 @@ t.test('gifts are unpacked and counted', async (t) => {
   await sheet.getByRole('button', { name: 'Give it' }).click()
   await ada.locator('.gift', { hasText: 'Bob gave Ada Lovelace 3 × Rocket' }).waitFor()
   for (const page of [ada, cyd]) await page.getByRole('log').getByText('Bob gave Ada Lovelace 3 × Rocket').waitFor()
-  await give(cyd, 'Ada Lovelace')
+  await (await sheetOf(cyd, 'Ada Lovelace')).getByRole('button', { name: 'Give it' }).evaluate((button: HTMLButtonElement) => {
+    // Pressed twice it is given once.
+    button.click()
+    button.click()
+  })
   await ada.getByText('4 gifts so far').waitFor()
   await ada.getByRole('group', { name: 'Seats' }).getByText('Ada Lovelace has got 4 gifts').waitFor()
   await ada.locator('.gift').first().waitFor({ state: 'detached' })
@@ -304,6 +309,7 @@ t.test('who leaves is in the lobby, and their seat is free at once', async (t) =
   await seatOn(ada, 'Take seat 3').waitFor()
   t.equal(new URL(bob.url()).hash, '')
   t.equal(await bob.title(), 'FlyLive')
+  t.equal(await bob.evaluate(() => document.activeElement?.tagName), 'H1', 'and the focus is there')
   t.equal(await bob.getByLabel('Your name').inputValue(), 'Bob', 'who one is need not be said twice')
   await bob.getByRole('list', { name: 'Rooms with people in them' }).getByText('3 people').waitFor()
   await bob.reload()

@@ -35,8 +35,7 @@ export const strings = {
     pinHelp: 'Locks a room that you open; needed where a room is locked.',
     seats: 'Seats, when you open it',
     join: 'Join',
-    joinRoom: (room: string) => `Join ${room}`,
-    entering: 'Entering …'
+    joinRoom: (room: string) => `Join ${room}`
   },
 
   microphone: {
@@ -45,6 +44,7 @@ export const strings = {
     stop: 'Stop the check',
     device: 'Device',
     standard: 'Standard device',
+    last: 'The one you chose last',
     level: 'How loud you are',
     speak: 'Say something: the bar should move.',
     heard: 'You can be heard.',
@@ -65,12 +65,12 @@ export const strings = {
     connectingAudio: 'Connecting audio …',
     back: 'Coming back …',
     waiting: (why: string) => `${why}. Trying again …`,
-    lost: 'The connection is lost',
     noAudio: 'Connected, without audio',
     listening: 'Connected, listening only',
     mutedByHost: 'Connected, muted by the host',
     connected: 'Connected',
-    draining: (ms: number) => `This server stops in ${seconds(ms)} seconds. You will be brought to another one.`
+    /** @param ms undefined where the clock here and that of the server differ */
+    draining: (ms: number | undefined) => `This server stops ${ms === undefined ? 'soon' : `in ${seconds(ms)} seconds`}. You will be brought to another one.`
   },
 
   quality: {
@@ -114,7 +114,6 @@ export const strings = {
     find: 'Find somebody',
     controls: 'Your controls',
     roles: { owner: 'Host', admin: 'Admin', member: '' },
-    speakingNow: (names: string) => `${names} speaking`,
     doing: { speaking: 'speaking', live: 'on air', muted: 'muted', listening: 'listening' },
     soundBlocked: 'The browser holds the sound back until you press a button.',
     soundOn: 'Turn on the sound'
@@ -185,13 +184,11 @@ export const strings = {
     placeholder: 'Say something to everybody',
     send: 'Send',
     empty: 'Nobody has written yet.',
-    newer: 'New messages',
-    earlier: 'Earlier'
+    newer: 'New messages'
   },
 
   gifts: {
     give: (name: string) => `Gift for ${name}`,
-    gift: 'Gift',
     quantity: 'How many',
     send: 'Give it',
     names: { 1: 'Rose', 2: 'Coffee', 3: 'Star', 4: 'Rocket', 5: 'Crown' } as Readonly<Record<number, string>>,
@@ -221,7 +218,8 @@ export const strings = {
     UNREACHABLE: 'The server cannot be reached',
     PIN_REQUIRED: 'This room is locked. Enter its pin',
     PIN_WRONG: 'That is not the pin of this room',
-    ROOM_FULL: 'This room is full'
+    ROOM_FULL: 'This room is full',
+    ROOM_CLOSED: 'The room was closed'
   } as Readonly<Record<string, string>>,
   noSession: 'The server gives no session'
 }

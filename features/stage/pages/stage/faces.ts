@@ -2,15 +2,21 @@ import type { Participant, Profile, UserId } from '@flylive/audio-client'
 import { strings } from '../strings.ts'
 import { colours } from './identity.ts'
 
-/** @returns the name of somebody, as others see it */
+/** What turns the order of the letters round, also of those that follow. */
+const bidiControls = /[\u202a-\u202e\u2066-\u2069]/g
+const rightToLeft = /[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc]/
+
+/** @returns the name of somebody, as others see it; in a sentence it leaves the words around it where they are */
 export function nameOf (profile: Profile | undefined): string {
   const name = profile?.name
-  return typeof name === 'string' && name.trim() !== '' ? name : strings.somebody
+  const plain = typeof name === 'string' ? name.replace(bidiControls, '') : ''
+  if (plain.trim() === '') return strings.somebody
+  return rightToLeft.test(plain) ? `\u2068${plain}\u2069` : plain
 }
 
 /** @returns the first letters of the first two words, for an avatar without a picture */
 export function initialsOf (name: string): string {
-  return name.trim().split(/\s+/).slice(0, 2).map((word) => [...new Intl.Segmenter().segment(word)][0]?.segment ?? '').join('').toUpperCase()
+  return name.replace(bidiControls, '').trim().split(/\s+/).slice(0, 2).map((word) => [...new Intl.Segmenter().segment(word)][0]?.segment ?? '').join('').toUpperCase()
 }
 
 /** @returns a picture that needs no other host; undefined where there is none */

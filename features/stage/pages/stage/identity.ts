@@ -1,5 +1,6 @@
 import type { RequestError } from '@flylive/audio-client'
 import { strings } from '../strings.ts'
+import { kept, keptInTab } from './storage.ts'
 
 /** Who somebody says they are; kept in the browser for the next time. */
 export interface Identity {
@@ -19,14 +20,28 @@ interface GuestSession extends Identity {
   token: string
 }
 
+/** How long a name may be, in UTF-16 units, as the server counts. */
+export const longestName = 40
+
+/** @returns as much of a name as the server takes */
+export function shortName (name: string): string {
+  let short = ''
+  // By characters: half of one is none.
+  for (const character of name.trim()) if (short.length + character.length <= longestName) short += character; else break
+  return short.trimEnd()
+}
+
 export function loadIdentity (): Identity {
-  const anyColour = colours[Math.floor(Math.random() * colours.length)] as string
-  return { name: localStorage.getItem('name') ?? '', colour: localStorage.getItem('colour') ?? anyColour }
+  const colour = kept.get('colour')
+  return {
+    name: shortName(kept.get('name') ?? ''),
+    colour: colours.find((one) => one === colour) ?? colours[Math.floor(Math.random() * colours.length)] as string
+  }
 }
 
 export function saveIdentity ({ name, colour }: Identity): void {
-  localStorage.setItem('name', name)
-  localStorage.setItem('colour', colour)
+  kept.set('name', name)
+  kept.set('colour', colour)
 }
 
 /** @returns whether this server gives tokens to guests; where it does not, one must be brought along */
@@ -52,12 +67,16 @@ export function createTokenSource (identity: Identity, access: Access): (refusal
     })
     if (!response.ok) throw new Error(`${strings.noSession}: ${response.status}`)
     const { token } = await response.json() as { token: string }
-    sessionStorage.setItem('session', JSON.stringify({ ...identity, token } satisfies GuestSession))
+    keptInTab.set('session', JSON.stringify({ ...identity, token } satisfies GuestSession))
     return token
   }
 }
 
 function readSession (): GuestSession | undefined {
-  const text = sessionStorage.getItem('session')
-  return text === null ? undefined : JSON.parse(text) as GuestSession
+  try {
+    return JSON.parse(keptInTab.get('session') ?? '') as GuestSession
+  } catch {
+    // There is none, or it is not ours.
+    return undefined
+  }
 }

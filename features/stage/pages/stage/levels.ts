@@ -10,13 +10,14 @@ const fps = 20
  * nothing of the page is rendered anew.
  *
  * @param read gives levels from 0 to 1 by user, asked for each picture
+ * @param options.essential whether it moves also for who wants no motion: where the movement is what is to be seen
  * @returns a directive, `v-level="key of a user"`, that keeps `--level`, from 0 to 1, on its element
  */
-export function useLevels (read: () => ReadonlyMap<string, number>): ObjectDirective<HTMLElement, string | undefined> {
+export function useLevels (read: () => ReadonlyMap<string, number>, { essential = false } = {}): ObjectDirective<HTMLElement, string | undefined> {
   const rings = new Map<HTMLElement, { key: string | undefined, shown: number }>()
   const still = matchMedia('(prefers-reduced-motion: reduce)')
   const show = () => {
-    if (document.hidden || still.matches || rings.size === 0) return
+    if (document.hidden || (still.matches && !essential) || rings.size === 0) return
     const levels = read()
     for (const [element, ring] of rings) {
       const level = loudness(ring.key === undefined ? 0 : levels.get(ring.key) ?? 0)

@@ -1,4 +1,5 @@
 import { strings } from '../strings.ts'
+import { kept } from './storage.ts'
 
 /** How to open the microphone; kept in the browser for the next time. */
 export interface MicrophoneChoice {
@@ -18,12 +19,12 @@ const words: Readonly<Record<string, string>> = {
 }
 
 export function loadChoice (): MicrophoneChoice {
-  return { deviceId: localStorage.getItem('microphone') ?? '', original: localStorage.getItem('original') === 'true' }
+  return { deviceId: kept.get('microphone') ?? '', original: kept.get('original') === 'true' }
 }
 
 export function saveChoice ({ deviceId, original }: MicrophoneChoice): void {
-  localStorage.setItem('microphone', deviceId)
-  localStorage.setItem('original', String(original))
+  kept.set('microphone', deviceId)
+  kept.set('original', String(original))
 }
 
 /**
@@ -49,7 +50,7 @@ export async function openMicrophone ({ deviceId, original }: MicrophoneChoice):
 
 /** @returns the microphones there are; they have names only once one was opened */
 export async function listMicrophones (): Promise<MediaDeviceInfo[]> {
-  const devices = await (navigator.mediaDevices as MediaDevices | undefined)?.enumerateDevices() ?? []
+  const devices = await (navigator.mediaDevices as MediaDevices | undefined)?.enumerateDevices().catch(() => []) ?? []
   return devices.filter(({ kind, deviceId }) => kind === 'audioinput' && deviceId !== '' && deviceId !== 'default')
 }
 
@@ -60,10 +61,17 @@ export interface Meter {
   close (): void
 }
 
-export function createMeter (track: MediaStreamTrack): Meter {
+/** @returns undefined where the browser cannot measure it: Firefox has no sources of another sample rate than the speakers' */
+export function createMeter (track: MediaStreamTrack): Meter | undefined {
   const context = new AudioContext()
+  const close = () => { context.close().catch(() => { /* It is closed already. */ }) }
   const analyser = new AnalyserNode(context, { fftSize: 1024 })
-  context.createMediaStreamSource(new MediaStream([track])).connect(analyser)
+  try {
+    context.createMediaStreamSource(new MediaStream([track])).connect(analyser)
+  } catch {
+    close()
+    return undefined
+  }
   const samples = new Float32Array(analyser.fftSize)
   return {
     level () {
@@ -71,9 +79,7 @@ export function createMeter (track: MediaStreamTrack): Meter {
       const power = samples.reduce((sum, sample) => sum + sample * sample, 0) / samples.length
       return Math.sqrt(power)
     },
-    close () {
-      context.close().catch(() => { /* It is closed already. */ })
-    }
+    close
   }
 }
 

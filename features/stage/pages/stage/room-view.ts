@@ -58,8 +58,9 @@ export function useRoomView (room: RoomClient): ShallowRef<RoomView> {
       changed()
     }),
     room.connection.on('features', changed),
-    room.connection.on('state', (_state, why) => {
-      trouble = why
+    room.connection.on('state', (state, why) => {
+      // It is told until there is a connection, and not anew at each attempt.
+      trouble = state === 'open' ? undefined : why ?? trouble
       changed()
     }),
     room.audio?.on('state', changed),

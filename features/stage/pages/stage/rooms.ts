@@ -14,7 +14,7 @@ const pageSize = 30
 /**
  * The rooms with people in them, as long as somebody looks: the fullest first.
  *
- * @returns `state` is `off` where the server does not list its rooms
+ * @returns `state` is `off` where the server does not list its rooms; `trouble` says why the list is not up to date
  */
 export function useRooms (identity: Identity, access: Access) {
   const connection = new Connection({ url: location.href, token: createTokenSource(identity, access) })
@@ -50,7 +50,9 @@ export function useRooms (identity: Identity, access: Access) {
   }
 
   connection.on('state', (now, why) => {
-    trouble.value = now === 'waiting' || now === 'closed' ? why?.message ?? strings.status.lost : ''
+    // It is told until there is a connection, and not anew at each attempt.
+    if (now === 'open') trouble.value = ''
+    else if (why) trouble.value = now === 'closed' ? `${why.message}.` : strings.status.waiting(why.message)
     if (now === 'open') look()
   })
   document.addEventListener('visibilitychange', look)

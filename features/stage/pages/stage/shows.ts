@@ -9,7 +9,7 @@ export interface Show {
   place: number
 }
 
-/** How long a reaction and a gift are seen, in milliseconds; style.css has the same. */
+/** How long a reaction and a gift are seen, in milliseconds; ShowsOverlay.vue has the same. */
 const reactionMs = 2600
 const giftMs = 3600
 /** In a big room hundreds come at once: more than this at a time is confetti nobody reads. */

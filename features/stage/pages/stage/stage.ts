@@ -31,6 +31,11 @@ export interface Entry {
   choice: MicrophoneChoice
 }
 
+/** How long leaving may take, in milliseconds: without a network no answer comes, and nobody need wait for that. */
+const longestLeaveMs = 2000
+/** The longest that a server takes to stop, in milliseconds. What is longer comes of clocks that differ. */
+const longestDrainMs = 600_000
+
 /** What the parts of the room's page share. */
 export type Stage = ReturnType<typeof createStage>
 
@@ -62,6 +67,8 @@ function createStage ({ roomId, options, identity, access, choice }: Entry, left
   const emojis = ref<readonly string[]>([])
   const totals = reactive({ all: 0, of: new Map<string, number>() })
   const reconnects = ref(0)
+  let draining: string | undefined
+  let sitting = false
   const say = (text: string) => { notice.value = text }
   const voice = createVoice(room, choice, say)
   const playback = playAll(audio)
@@ -111,6 +118,8 @@ function createStage ({ roomId, options, identity, access, choice }: Entry, left
   room.on('entered', ({ chatHistory = [], reactions }) => {
     chatHistory.forEach(talk.message)
     emojis.value = reactions?.emojis ?? []
+    // It is another server now.
+    if (notice.value === draining) say('')
     findSeat()
   })
   connection.on('seat:cleared', ({ userId, reason }) => {
@@ -119,7 +128,11 @@ function createStage ({ roomId, options, identity, access, choice }: Entry, left
     voice.drop()
     if (reason !== 'left') say(strings.seat.gone)
   })
-  connection.on('server:draining', ({ deadline }) => say(strings.status.draining(deadline - Date.now())))
+  connection.on('server:draining', ({ deadline }) => {
+    const ms = deadline - Date.now()
+    draining = strings.status.draining(ms > 0 && ms < longestDrainMs ? ms : undefined)
+    say(draining)
+  })
   connection.on('chat:message', talk.message)
   connection.on('gift:error', ({ reason }) => talk.event(strings.gifts.failed(reason)))
   connection.on('room:reaction', ({ userId, emoji }) => shows.react(emoji, 1, nameFrom(userId)))
@@ -168,10 +181,21 @@ function createStage ({ roomId, options, identity, access, choice }: Entry, left
     say,
     /** Gets a certain seat, and then the microphone. */
     async speakFrom (type: 'seat:take' | 'seat:invite:accept', seatIndex: number): Promise<void> {
-      if (await ask(type, { seatIndex })) await voice.open()
+      // A second press means the same.
+      if (sitting) return
+      sitting = true
+      try {
+        const before = reconnects.value
+        if (!await ask(type, { seatIndex }) || !await voice.open()) return
+        // The seat may have been lost with the connection, while the browser asked for permission.
+        if (reconnects.value !== before) await findSeat()
+      } finally {
+        sitting = false
+      }
     },
     /** Gets the microphone, and then any seat where one is needed. */
     async speak (): Promise<void> {
+      if (voice.opening.value) return
       say('')
       if (await voice.open()) await findSeat()
     },
@@ -187,7 +211,8 @@ function createStage ({ roomId, options, identity, access, choice }: Entry, left
     /** Leaves the room for good: the seat is free at once. */
     async leave (): Promise<void> {
       voice.drop()
-      await room.leave().catch(() => { /* Without a connection one has left, too. */ })
+      const left = room.leave().catch(() => { /* Without a connection one has left, too. */ })
+      await Promise.race([left, new Promise((resolve) => setTimeout(resolve, longestLeaveMs))])
     }
   }
 }

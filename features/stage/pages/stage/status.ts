@@ -7,9 +7,9 @@ export interface Status {
   text: string
 }
 
-export function statusOf ({ connection, trouble, state, audio, sending, ownSeat }: RoomView): Status {
+export function statusOf ({ trouble, state, audio, sending, ownSeat }: RoomView): Status {
   const words = strings.status
-  if (connection === 'waiting') return { tone: 'bad', text: words.waiting(trouble?.message ?? words.lost) }
+  if (trouble) return { tone: 'bad', text: words.waiting(trouble.message) }
   if (state === 'rejoining') return { tone: 'bad', text: words.back }
   if (state !== 'in') return { tone: 'busy', text: words.connecting }
   if (audio === 'connecting') return { tone: 'busy', text: words.connectingAudio }

@@ -1,4 +1,5 @@
-import { reactive } from 'vue'
+import { reactive, ref } from 'vue'
+import type { Ref } from 'vue'
 import type { ChatMessage } from '@flylive/audio-client'
 
 /** A line of what was written and of what has happened. */
@@ -9,6 +10,8 @@ export type Line =
 /** What was written and what happened, the newest at the end. */
 export interface Talk {
   readonly lines: readonly Line[]
+  /** How many there have been; the oldest are forgotten. */
+  readonly count: Readonly<Ref<number>>
   /** Adds a message, unless it is there. */
   message (message: ChatMessage): void
   /** Adds what has happened. */
@@ -21,16 +24,19 @@ const mostLines = 200
 export function createTalk (): Talk {
   const lines: Line[] = reactive([])
   const known = new Set<string>()
+  const count = ref(0)
   let events = 0
 
   function add (line: Line): void {
     known.add(line.key)
     lines.push(line)
+    count.value++
     for (const { key } of lines.splice(0, lines.length - mostLines)) known.delete(key)
   }
 
   return {
     lines,
+    count,
     message (message) {
       if (!known.has(message.id)) add({ kind: 'message', key: message.id, message })
     },

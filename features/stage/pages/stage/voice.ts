@@ -15,8 +15,12 @@ export function createVoice (room: RoomClient, choice: MicrophoneChoice, say: (t
   const trouble = ref('')
   let meter: Meter | undefined
   let closed = false
+  /** Whether it is to be open; while the browser asks for permission a seat or the room may be left. */
+  let wanted = false
+  let underWay: Promise<boolean> | undefined
 
   function drop (): void {
+    wanted = false
     if (!track.value) return
     room.audio?.unpublish()
     track.value.stop()
@@ -25,31 +29,34 @@ export function createVoice (room: RoomClient, choice: MicrophoneChoice, say: (t
     meter = undefined
   }
 
-  /** @returns whether it is open */
-  async function open (): Promise<boolean> {
-    if (track.value || opening.value) return track.value !== undefined
+  function use (opened: MediaStreamTrack): void {
+    track.value = opened
+    trouble.value = ''
+    meter = createMeter(opened)
+    opened.addEventListener('ended', () => {
+      if (track.value !== opened) return
+      drop()
+      say(strings.microphone.gone)
+    })
+    room.audio?.publish(opened).catch(() => { /* 'refused' tells. */ })
+  }
+
+  async function openNow (): Promise<boolean> {
     opening.value = true
     try {
       const opened = await openMicrophone(choice)
-      if (closed) {
+      if (!wanted) {
         opened.stop()
         return false
       }
-      track.value = opened
-      trouble.value = ''
-      meter = createMeter(opened)
-      opened.addEventListener('ended', () => {
-        if (track.value !== opened) return
-        drop()
-        say(strings.microphone.gone)
-      })
-      room.audio?.publish(opened).catch(() => { /* 'refused' tells. */ })
+      use(opened)
       return true
     } catch (error) {
-      trouble.value = (error as Error).message
+      if (wanted) trouble.value = (error as Error).message
       return false
     } finally {
       opening.value = false
+      underWay = undefined
     }
   }
 
@@ -57,10 +64,22 @@ export function createVoice (room: RoomClient, choice: MicrophoneChoice, say: (t
     track,
     opening,
     trouble,
-    open,
+    /**
+     * Idempotent: the browser asks for permission once.
+     *
+     * @returns whether it is open now; not so when it was dropped meanwhile
+     */
+    async open (): Promise<boolean> {
+      if (closed) return false
+      wanted = true
+      if (track.value) return true
+      underWay ??= openNow()
+      return await underWay
+    },
     drop,
     /** How loud one is now, from 0 to 1. */
     level: () => room.audio?.sending === true && !room.audio.muted ? meter?.level() ?? 0 : 0,
+    /** For good: also when the browser still asks for permission. */
     close () {
       closed = true
       drop()

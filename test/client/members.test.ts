@@ -1,0 +1,97 @@
+import t from 'tap'
+import { Connection } from '../../client/index.ts'
+import type { ConnectionEvents } from '../../client/connection.ts'
+import { Members } from '../../client/members.ts'
+
+const profile = (userId: number) => ({ userId, id: userId, name: `User ${userId}` })
+const roomId = 'r1'
+
+/** A connection on which the test is the server. */
+class Told extends Connection {
+  override emit<E extends keyof ConnectionEvents> (event: E, ...args: ConnectionEvents[E]): void {
+    super.emit(event, ...args)
+  }
+}
+
+/** A big room in which the server has named one, and a page that is on its way until it is given. */
+function enter () {
+  const connection = new Told({ url: 'http://127.0.0.1:1', token: () => '' })
+  const members = new Members(connection)
+  const start = (roomId: string) => members.start({ roomId, self: { userId: 1, role: 'owner' }, ownerId: 1, participantCount: 5, participants: [profile(1)] })
+  start(roomId)
+  const page = () => {
+    const { promise, resolve, reject } = Promise.withResolvers<void>()
+    let apply: ((ids: number[]) => void) | undefined
+    const added = members.add((give) => {
+      apply = (ids) => give(ids.map(profile))
+      return promise
+    })
+    return {
+      reject,
+      async arrive (...ids: number[]) {
+        apply?.(ids)
+        resolve()
+        await added
+      },
+      added
+    }
+  }
+  return { connection, members, start, page, ids: () => members.profiles.map(({ userId }) => userId) }
+}
+
+t.test('a page adds those who were not named', async (t) => {
+  const { page, ids, members } = enter()
+  await page().arrive(1, 2, 3)
+  t.same(ids(), [1, 2, 3])
+  t.equal(members.count, 5, 'the count is the server\'s')
+})
+
+t.test('who leaves while a page is on its way is not added', async (t) => {
+  const { connection, page, ids } = enter()
+  const first = page()
+  connection.emit('room:userLeft', { roomId, userId: 2 })
+  await first.arrive(2, 3)
+  t.same(ids(), [1, 3])
+  await page().arrive(2)
+  t.same(ids(), [1, 3, 2], 'a later page knows better')
+})
+
+t.test('not when two pages are on their way, either', async (t) => {
+  const { connection, page, ids } = enter()
+  const first = page()
+  const second = page()
+  connection.emit('room:presence', { roomId, count: 4, joined: [], left: [2] })
+  await second.arrive(2, 3)
+  connection.emit('room:userLeft', { roomId, userId: 4 })
+  await first.arrive(2, 3, 4)
+  t.same(ids(), [1, 3])
+})
+
+t.test('who comes back meanwhile is there', async (t) => {
+  const { connection, page, ids } = enter()
+  const first = page()
+  connection.emit('room:userLeft', { roomId, userId: 2 })
+  connection.emit('room:userJoined', { roomId, userId: 2, user: profile(2) })
+  await first.arrive(2)
+  t.same(ids(), [1, 2])
+})
+
+t.test('a page of a room that was left is none of the next one', async (t) => {
+  const { members, start, page, ids } = enter()
+  const first = page()
+  start('r2')
+  await first.arrive(2)
+  t.same(ids(), [1])
+  const second = page()
+  members.stop()
+  await second.arrive(2)
+  t.same(ids(), [])
+})
+
+t.test('a page that fails adds nobody', async (t) => {
+  const { page, ids } = enter()
+  const first = page()
+  first.reject(new Error('lost'))
+  await t.rejects(first.added, { message: 'lost' })
+  t.same(ids(), [1])
+})
