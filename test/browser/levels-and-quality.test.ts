@@ -118,6 +118,8 @@ t.test('quality is measured at both ends', async (t) => {
 t.test('who mutes has no level, and their silence is no fault', async (t) => {
   await ada.evaluate(() => window.flylive?.audio?.mute())
   await until(async () => await levelOf(bob, 1) === 0)
+  // What was on its way when she did so is measured, too.
+  await until(async () => (await goodFrom(bob)).received.packets === 0)
   t.match(await goodFrom(bob), { received: { packets: 0, lossRatio: 0, bitsPerSecond: 0 } })
   t.equal(await levelOf(bob, 1), 0)
   await ada.evaluate(() => window.flylive?.audio?.unmute())

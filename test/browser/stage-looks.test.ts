@@ -27,7 +27,7 @@ const desktop = { width: 1280, height: 720 }
 const button = (page: Page, name: string | RegExp) => page.getByRole('button', { name, exact: typeof name === 'string' })
 
 async function open (scheme: 'light' | 'dark', viewport: typeof phone, path = '/'): Promise<Page> {
-  const context = await browser.newContext({ colorScheme: scheme, viewport, permissions: ['microphone'], locale: 'en-GB' })
+  const context = await browser.newContext({ colorScheme: scheme, viewport, permissions: ['microphone'], locale: 'en-GB', reducedMotion: 'reduce' })
   const page = await context.newPage()
   page.setDefaultTimeout(15_000)
   page.on('pageerror', (error) => t.fail(`a page has an error: ${error.stack}`))
@@ -77,7 +77,9 @@ async function onSeatLocked (): Promise<void> {
   await ada.locator('.gift').first().waitFor({ state: 'detached' })
 }
 
-for (const [scheme, viewport] of [['light', desktop], ['dark', desktop], ['light', phone], ['dark', phone]] as const) {
+/** Each width and each scheme; ALL_LOOKS=true, or UPDATE_SCREENSHOTS, has them in every combination. */
+const all = process.env.ALL_LOOKS !== undefined || process.env.UPDATE_SCREENSHOTS !== undefined
+for (const [scheme, viewport] of [['light', desktop], ...(all ? [['dark', desktop], ['light', phone]] as const : []), ['dark', phone]] as const) {
   const suffix = `${viewport === phone ? '-phone' : ''}${scheme === 'dark' ? '-dark' : ''}`
   t.test(`${scheme}, ${viewport.width} pixels`, async (t) => {
     const look = async (page: Page, what: string) => {

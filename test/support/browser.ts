@@ -69,7 +69,8 @@ export interface VisitOptions extends BrowserContextOptions {
  * What the page reports as an error fails the test.
  */
 export async function visit (t: Test, browser: Browser, url: string, { name, room, microphone = true, prepare, ...options }: VisitOptions): Promise<Page> {
-  const context = await browser.newContext({ permissions: microphone ? ['microphone'] : [], ...options })
+  // What moves on a page is painted, which costs a machine without a graphics card more than all that is tested.
+  const context = await browser.newContext({ permissions: microphone ? ['microphone'] : [], reducedMotion: 'reduce', ...options })
   const page = await context.newPage()
   page.on('pageerror', (error) => t.fail(`the page of ${name} has an error: ${error.stack}`))
   await prepare?.(page)

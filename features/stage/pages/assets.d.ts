@@ -1,0 +1,2 @@
+// What Vite makes of it is not TypeScript's concern.
+declare module '*.css'
