@@ -23,8 +23,6 @@ const tap = join(root, 'node_modules', 'tap', 'dist', 'esm', 'run.mjs')
 /** Counts what is made up because this machine is busy: the fewer run beside it, the better. */
 const sensitive = /^test\/browser\/hot-reload/
 const browsers = /^test\/(browser|features\/stage|docs\/first-steps)/
-/** Where much is waiting: for timeouts, for other processes. */
-const patient = /^test\/(features\/(laravel-bridge|auto-close|auth)|client|scripts|docs|server)/
 
 const { values: { long }, positionals: filters } = parseArgs({
   options: { long: { type: 'boolean', default: false } },
@@ -122,7 +120,7 @@ function lanes (files: string[]): Lane[] {
   }
   const some = (lanes: Lane[]) => lanes.filter(({ files }) => files.length > 0)
   const first = take(sensitive)
-  const then = some([{ files: take(browsers), jobs: 1 }, { files: take(patient), jobs: 1 }])
+  const then = some([{ files: take(browsers), jobs: 1 }])
   return some([...(first.length > 0 ? [{ files: first, jobs: 1, then }] : then), { files, jobs: 2 }])
 }
 
