@@ -62,21 +62,25 @@ t.test('seats that change while audio is on its way', async (t) => {
   const meddle = (next: string, before: string, after: string) => bob.evaluate(([next, before, after]) => {
     const connection = (window.flylive as NonNullable<typeof window.flylive>).connection
     const { request } = connection
+    document.documentElement.dataset.meddled = 'no'
     connection.request = new Proxy(request, {
       apply (_request, _this, args: Parameters<typeof request>) {
-        const ask = (call: string | undefined) => {
+        const ask = async (call: string | undefined) => {
           const [type, data] = JSON.parse(call ?? '[]') as Parameters<typeof request>
-          if (type !== undefined) Reflect.apply(request, connection, [type, data]).catch(() => {})
+          if (type !== undefined) await Reflect.apply(request, connection, [type, data])
         }
         if (args[0] !== next) return Reflect.apply(request, connection, args)
         connection.request = request
-        ask(before)
+        const asked = [ask(before)]
         const reply = Reflect.apply(request, connection, args)
-        ask(after)
+        asked.push(ask(after))
+        Promise.allSettled([...asked, reply]).then(() => { document.documentElement.dataset.meddled = 'yes' })
         return reply
       }
     })
   }, [next, before, after])
+  // Before that is done, what Ada's page shows may be from before it began.
+  const meddled = () => until(() => bob.evaluate(() => document.documentElement.dataset.meddled === 'yes'))
   const take = (seatIndex: number) => JSON.stringify(['seat:take', { seatIndex }])
   const leave = JSON.stringify(['seat:leave', {}])
   // As somebody who keeps a track of their own: the page lets go of its own when the seat is lost.
@@ -91,6 +95,7 @@ t.test('seats that change while audio is on its way', async (t) => {
   for (const [before, after] of [['[]', take(5)], [take(6), take(5)], [leave, take(5)], ['[]', leave], [leave, '[]']] as const) {
     await meddle('audio:produce', before, after)
     await bob.evaluate(() => window.flylive?.connection.request('seat:take', { seatIndex: 4 }))
+    await meddled()
     const left = after === leave || (before === leave && after === '[]')
     await (left ? seatOn(ada, 'Take seat 5').waitFor() : expectTone(ada, 'Bob', 1000))
     await until(() => server.app.sfu.producersOf(room).length === (left ? 1 : 2))
@@ -101,6 +106,7 @@ t.test('seats that change while audio is on its way', async (t) => {
   await expectTone(ada, 'Bob', 1000)
   await meddle('audio:selfMute', leave, take(4))
   await bob.evaluate(() => window.flylive?.audio?.mute())
+  await meddled()
   await personOn(ada, 'Bob', 'muted').waitFor()
   await seatOn(ada, 'Seat 5: Bob').waitFor()
   await bob.evaluate(() => window.flylive?.audio?.unmute())
