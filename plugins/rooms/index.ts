@@ -52,7 +52,7 @@ export default fp(async function rooms (app) {
 
   app.hooks.on('session:open', (session) => {
     app.store.putSession(session.userKey, { sessionId: session.id, nodeId: app.nodeId, roomId: null, connectedAt: session.connectedAt })
-      .catch(() => created.markDirty())
+      .catch(() => created.writeBack.mark())
   })
   app.hooks.on('session:close', (session) => {
     created.disconnected(session)

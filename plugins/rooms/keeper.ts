@@ -20,12 +20,12 @@ export function keepRooms (app: FastifyInstance, rooms: RoomKeeping): () => Prom
   let busy = false
   let stopped = false
 
-  bus.onHealed(() => rooms.markDirty())
+  bus.onHealed(() => rooms.writeBack.mark())
 
   /** On a timer of its own: nothing that takes long may cost this server its lease. */
   async function heartbeat () {
     // Where the lease had lapsed, others may have taken our members out.
-    if (!await store.heartbeat()) rooms.markDirty()
+    if (!await store.heartbeat()) rooms.writeBack.mark()
   }
 
   async function removeDead () {
@@ -40,18 +40,18 @@ export function keepRooms (app: FastifyInstance, rooms: RoomKeeping): () => Prom
 
   /** Makes the store know of this server's rooms what this server knows. */
   async function setRight () {
-    const { everywhere, roomIds } = rooms.takeDirty()
+    const { everywhere, roomIds } = rooms.writeBack.take()
     try {
       if (everywhere) await setAllRight()
       else {
         for (const roomId of roomIds) {
           const room = rooms.get(roomId)
-          if (room) await rooms.setRight(room)
+          if (room) await rooms.writeBack.setRight(room)
         }
       }
     } catch (err) {
-      if (everywhere) rooms.markDirty()
-      for (const roomId of roomIds) rooms.markDirty(roomId)
+      if (everywhere) rooms.writeBack.mark()
+      for (const roomId of roomIds) rooms.writeBack.mark(roomId)
       throw err
     }
   }
@@ -60,7 +60,7 @@ export function keepRooms (app: FastifyInstance, rooms: RoomKeeping): () => Prom
     for (const roomId of await store.listNodeRooms(nodeId)) {
       if (!rooms.get(roomId)) rooms.announce(roomId, await store.dropShare(nodeId, roomId))
     }
-    for (const room of rooms.local()) await rooms.setRight(room)
+    for (const room of rooms.local()) await rooms.writeBack.setRight(room)
     const sessions = [...app.sockets.all()]
     for (let i = 0; i < sessions.length; i += batch) {
       await Promise.all(sessions.slice(i, i + batch).map((session) =>

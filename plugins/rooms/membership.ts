@@ -17,6 +17,8 @@ import type { events, RoomCloseReason } from './messages.ts'
 import { createPresence, presenceIntervalMs } from './presence.ts'
 import { roleByRecord } from './rooms.ts'
 import type { EmitOptions, LeaveReason, Rooms } from './rooms.ts'
+import { createWriteBack } from './write-back.ts'
+import type { WriteBack } from './write-back.ts'
 
 /** First line of a message on a room's channel; the event's text is the rest, unless it says otherwise. */
 interface RoomHeader {
@@ -52,12 +54,7 @@ export interface RoomKeeping extends Rooms {
   readonly documents: DocumentKeeping
   /** Tells a room of users whose membership another server or a correction ended or restored. */
   announce (roomId: string, change: ShareChange): void
-  /** Makes the store know of a room what this server knows, and this server what the store knows. */
-  setRight (room: LocalRoom): Promise<void>
-  /** Where the store may have missed something this server knows; cleared by reading it. */
-  takeDirty (): { everywhere: boolean, roomIds: ReadonlySet<string> }
-  /** @param roomId where it is; everywhere without it */
-  markDirty (roomId?: string): void
+  readonly writeBack: WriteBack
   /** A socket is gone. */
   disconnected (session: Session): void
   /** Waits for what is still to be told to the store. */
@@ -69,11 +66,15 @@ export function createRooms (app: FastifyInstance): RoomKeeping {
   const rooms = new Map<string, LocalRoom>()
   const leaving = new Set<Promise<void>>()
   const channels = new Map<string, { ready: Promise<void>, handler: (message: string) => void }>()
-  const documents = createDocuments(app, (roomId) => rooms.get(roomId), channelOf, (roomId) => dirtyRooms.add(roomId))
+  const documents = createDocuments(app, (roomId) => rooms.get(roomId), channelOf, (roomId) => writeBack.mark(roomId))
+  const writeBack = createWriteBack(app, {
+    documents,
+    envelopeFor: (roomId) => bus.envelope(channelOf(roomId), messageOf({ restoredBy: nodeId }, '')),
+    announce,
+    ended: (room) => endHere(room, room.record.createdAt, closedText(room.roomId, 'closed_by_admin'), 'closed_by_admin')
+  })
   // Why no room was made, where it was not the store that said so.
   const notOfStore = new WeakSet<Error>()
-  let dirty = false
-  let dirtyRooms = new Set<string>()
 
   const presence = createPresence(
     (roomId) => store.claim(`presence:${roomId}`, presenceIntervalMs),
@@ -113,7 +114,7 @@ export function createRooms (app: FastifyInstance): RoomKeeping {
     if (header.document) return documents.heard(room, header.document, rest)
     if (header.restoredBy !== undefined) {
       // This server may know more, and its members may have missed something.
-      if (header.restoredBy !== nodeId) dirtyRooms.add(roomId)
+      if (header.restoredBy !== nodeId) writeBack.mark(roomId)
       return
     }
     deliver(room, textFrame(rest), header.except)
@@ -160,8 +161,8 @@ export function createRooms (app: FastifyInstance): RoomKeeping {
     const channel = channels.get(room.roomId)
     channels.delete(room.roomId)
     if (channel) bus.unsubscribe(channelOf(room.roomId), channel.handler)
-    if (answered) store.releaseRoom(room.roomId).catch(() => { dirty = true })
-    else dirty = true
+    if (answered) store.releaseRoom(room.roomId).catch(() => writeBack.mark())
+    else writeBack.mark()
   }
 
   function detachAll (room: LocalRoom, reason: RoomCloseReason): void {
@@ -181,7 +182,7 @@ export function createRooms (app: FastifyInstance): RoomKeeping {
   function record (session: Session): void {
     if (!session.open) return
     store.putSession(session.userKey, { sessionId: session.id, nodeId, roomId: session.roomId, connectedAt: session.connectedAt })
-      .catch(() => { dirty = true })
+      .catch(() => writeBack.mark())
   }
 
   function announceJoin (roomId: string, user: Profile, count: number, except?: string): void {
@@ -245,7 +246,7 @@ export function createRooms (app: FastifyInstance): RoomKeeping {
       if (rejoining) for (const { frame } of missed) session.write(frame)
       else if (session.roomId === roomId) await leave(session, 'left')
       const answered = !isCoded(error) || error.code !== 'UNAVAILABLE' || notOfStore.has(error)
-      if (!answered) dirty = true
+      if (!answered) writeBack.mark()
       release(room, answered)
       throw error instanceof RoomNotFound && app.drain.draining ? unavailable('The server is shutting down: no new rooms', error) : error
     }
@@ -264,28 +265,6 @@ export function createRooms (app: FastifyInstance): RoomKeeping {
     hooks.emit('room:corrected', roomId)
   }
 
-  async function setRight (room: LocalRoom): Promise<void> {
-    const { roomId, record, pinHash } = room
-    // What is added to it from now on comes behind it.
-    dirtyRooms.delete(roomId)
-    const members = [...room.members].map((session) => ({ sessionId: session.id, userKey: session.userKey, profile: session.user.profile }))
-    // Somebody who is coming in may be in the store and not in the list.
-    if (room.joining.size > 0) dirtyRooms.add(roomId)
-    if (members.length === 0) return
-    const known = documents.known(roomId)
-    const envelope = bus.envelope(channelOf(roomId), messageOf({ restoredBy: nodeId }, ''))
-    try {
-      const change = await store.replaceShare(nodeId, { room: record, pinHash, members, documents: known, envelope })
-      // Others closed it while this server could not hear of it.
-      if (change.closed === true) return endHere(room, record.createdAt, closedText(roomId, 'closed_by_admin'), 'closed_by_admin')
-      announce(roomId, change)
-      await documents.follow(room, known, change.documents)
-    } catch (error) {
-      dirtyRooms.add(roomId)
-      throw error
-    }
-  }
-
   /**
    * Lets a socket into the room that is there, or into one made for it. Whether
    * one may be made is only asked when there is none: who joins a room that is
@@ -300,7 +279,7 @@ export function createRooms (app: FastifyInstance): RoomKeeping {
         return await store.join(command)
       } catch (error) {
         if (!(error instanceof RoomNotFound)) throw error
-        if (await isWrittenBack(room)) return await store.join(command)
+        if (await writeBack.bringBack(room)) return await store.join(command)
         if (app.drain.draining) throw error
       }
     }
@@ -310,17 +289,6 @@ export function createRooms (app: FastifyInstance): RoomKeeping {
     })
     const ownerId = answers.find((answer) => answer !== undefined)?.ownerId ?? session.user.id
     return await store.join({ ...command, create: make(ownerId) })
-  }
-
-  /**
-   * There is no room in which there are members here: either it was closed, and they are about to hear
-   * of that, or it was lost, and with a new one of that name they would lose what they have.
-   */
-  async function isWrittenBack (room: LocalRoom): Promise<boolean> {
-    if (room.members.size === 0) return false
-    await bus.check().catch(() => { /* This server is deaf. */ })
-    await setRight(room)
-    return room.members.size > 0
   }
 
   async function leave (session: Session, reason: LeaveReason): Promise<void> {
@@ -340,7 +308,7 @@ export function createRooms (app: FastifyInstance): RoomKeeping {
     } catch (err) {
       // The room goes on here without the store, and the store is corrected
       // when it is back.
-      dirty = true
+      writeBack.mark()
       answered = false
       log.warn({ err, roomId: room.roomId, sessionId: session.id }, 'the store did not hear of a leave')
       if (![...room.members].some((other) => other.userKey === session.userKey)) tellLeave(room.roomId, session.user.id, room.members.size)
@@ -351,7 +319,7 @@ export function createRooms (app: FastifyInstance): RoomKeeping {
 
   /** Somebody has left whom the store did not know: it has lost the room, which goes on without them. */
   async function leftUnknown (room: LocalRoom, { user, userKey }: Session): Promise<void> {
-    dirtyRooms.add(room.roomId)
+    writeBack.mark(room.roomId)
     const [there] = await store.getMembers(room.roomId, [userKey])
     if (!there && ![...room.members].some((other) => other.userKey === userKey)) tellLeave(room.roomId, user.id, room.members.size)
   }
@@ -416,17 +384,7 @@ export function createRooms (app: FastifyInstance): RoomKeeping {
       if (!told) throw unavailable('The other servers cannot be reached')
     },
     announce,
-    setRight,
-    takeDirty () {
-      const was = { everywhere: dirty, roomIds: dirtyRooms }
-      dirty = false
-      dirtyRooms = new Set()
-      return was
-    },
-    markDirty (roomId) {
-      if (roomId === undefined) dirty = true
-      else dirtyRooms.add(roomId)
-    },
+    writeBack,
     disconnected (session) {
       const done = leave(session, session.endedFor === 'KICKED' ? 'kicked' : 'disconnected').finally(() => leaving.delete(done))
       leaving.add(done)
