@@ -71,7 +71,8 @@ onEveryStore(t, 'people come and go under the eyes of many sweeps: who is in sta
   }))
   t.comment(`${visits} visits to ${removed.flat().length} rooms`)
   await until(async () => (await server.app.store.listRooms('', 20)).length === 0)
-  t.same(await server.app.store.listEmptyRooms(Date.now(), 20), [])
+  // Who leaves a room that another server closes at once puts it on the list once more, until the next look.
+  await until(async () => (await server.app.store.listEmptyRooms(Date.now(), 20)).length === 0)
 })
 
 t.test('a room that is left right when it is found to be in use is not forgotten', async (t) => {
