@@ -1,6 +1,6 @@
 import t from 'tap'
 import type { Page } from 'playwright-core'
-import { build } from '../support/build.ts'
+import { build, tokenFor } from '../support/build.ts'
 import { act, expectTone, onSeat, openBrowser, personOn, seatOn, sheetOf } from '../support/browser.ts'
 import { until } from '../support/retry.ts'
 
@@ -259,6 +259,7 @@ t.test('reactions rise', async (t) => {
   await button(cyd, 'React with 👏').click()
   for (const page of [ada, bob, cyd]) await page.locator('.reaction', { hasText: '👏' }).first().waitFor()
   t.match(await ada.locator('.reaction').first().textContent(), 'Cyd')
+  await ada.locator('[aria-live=polite]').filter({ hasText: /^(\d × )?👏$/ }).waitFor({ state: 'attached' })
   await button(cyd, 'React').click()
   await button(cyd, 'React with 👏').waitFor({ state: 'detached' })
 })
@@ -297,6 +298,21 @@ t.test('in a big room everybody can be found', async (t) => {
   await dan.getByLabel('Find somebody').fill('User 1119')
   await until(async () => await people.count() === 1)
   await dan.getByLabel('Find somebody').fill('')
+  await dan.getByText(/^124 people, \d+ listening$/).waitFor()
+
+  // Nobody has named to an owner who comes late those who raise a hand.
+  const owner = await server.connect(1)
+  await owner.ok('room:join', { roomId: 'crowd' })
+  await Promise.all(crowd.map((one) => one.ok('room:join', { roomId: 'crowd' })))
+  const late = await open('Late', cydsBrowser, {}, `/#room=crowd&name=Late&token=${tokenFor(1)}`)
+  await button(late, 'Join').click()
+  await late.getByText('121 people, 121 listening').waitFor()
+  t.equal(await late.getByText('User 1119').count(), 0)
+  await crowd.at(-1)?.ok('seat:request')
+  await button(late, 'Invite User 1119 to a seat').waitFor()
+  await late.context().close()
+  owner.close()
+
   for (const one of crowd) one.close()
   await dan.getByText('4 people').waitFor()
   await until(async () => await people.count() === 4)

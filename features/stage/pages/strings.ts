@@ -1,4 +1,5 @@
-// Every word that the pages show. Who translates them needs no other file.
+// Every word that the pages show. Who translates them needs no other file, but
+// for the titles in the two HTML files and for what only a server says.
 
 const seconds = (ms: number) => Math.ceil(ms / 1000)
 const people = (count: number) => count === 1 ? '1 person' : `${count} people`
@@ -113,7 +114,8 @@ export const strings = {
     more: 'Show everybody',
     find: 'Find somebody',
     controls: 'Your controls',
-    roles: { owner: 'Host', admin: 'Admin', member: '' },
+    listening: (count: number) => `${count} listening`,
+    roles: { owner: 'Host' },
     doing: { speaking: 'speaking', live: 'on air', muted: 'muted', listening: 'listening' },
     soundBlocked: 'The browser holds the sound back until you press a button.',
     soundOn: 'Turn on the sound'
@@ -203,7 +205,8 @@ export const strings = {
   reactions: {
     open: 'React',
     choose: 'Choose a reaction',
-    react: (emoji: string) => `React with ${emoji}`
+    react: (emoji: string) => `React with ${emoji}`,
+    came: (counts: readonly (readonly [emoji: string, count: number])[]) => counts.map(([emoji, count]) => count === 1 ? emoji : `${count} × ${emoji}`).join(', ')
   },
 
   /** What the server refuses, where its own words are not the best ones for people: it counts seats from zero. */
@@ -220,6 +223,18 @@ export const strings = {
     PIN_WRONG: 'That is not the pin of this room',
     ROOM_FULL: 'This room is full',
     ROOM_CLOSED: 'The room was closed'
+  } as Readonly<Record<string, string>>,
+  /** Why there is no connection. */
+  trouble: {
+    CONNECTION_LOST: 'The connection to the server was lost',
+    UNREACHABLE: 'The server cannot be reached',
+    REFUSED: 'The server does not take the connection now',
+    TIMEOUT: 'The server does not answer',
+    TOKEN_UNAVAILABLE: 'You could not be signed in',
+    CONNECTION_INVALID: 'The address or the token is malformed',
+    UNAUTHORIZED: 'You are not signed in, or not any more',
+    KICKED: 'You were removed from the room',
+    REPLACED: 'You have connected from somewhere else'
   } as Readonly<Record<string, string>>,
   noSession: 'The server gives no session'
 }

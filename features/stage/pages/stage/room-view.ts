@@ -13,6 +13,9 @@ export type RoomView = ReturnType<typeof pictureOf>
 function pictureOf (room: RoomClient, trouble: RequestError | undefined, ownerId: UserId | undefined) {
   const { audio, connection, seats } = room
   const list = seats.list
+  const { participants, participantCount } = room
+  // Whose seat is kept is not in the room; in a big one not everybody is named.
+  const seated = list.filter(({ userId }) => userId !== undefined && (participants.length < participantCount || participants.some(({ seat }) => seat?.userId === userId)))
   return {
     state: room.state,
     roomId: room.roomId,
@@ -22,8 +25,9 @@ function pictureOf (room: RoomClient, trouble: RequestError | undefined, ownerId
     role: room.role,
     ownerId,
     isHost: seats.enabled && room.role !== undefined && room.role !== 'member',
-    participants: room.participants,
-    participantCount: room.participantCount,
+    participants,
+    participantCount,
+    listenerCount: Math.max(0, participantCount - seated.length),
     seatsEnabled: seats.enabled,
     seats: list,
     ownSeat: seats.own,

@@ -4,6 +4,7 @@ import type { ReplyData } from '@flylive/audio-client'
 import { strings } from '../strings.ts'
 import { createTokenSource } from './identity.ts'
 import type { Access, Identity } from './identity.ts'
+import { troubleOf } from './refusals.ts'
 
 export type ListedRoom = ReplyData<'lobby:list'>['rooms'][number]
 
@@ -42,7 +43,7 @@ export function useRooms (identity: Identity, access: Access) {
     } catch (error) {
       if (['UNKNOWN_TYPE', 'FEATURE_DISABLED'].includes(codeOf(error) ?? '')) {
         state.value = 'off'
-        return connection.close()
+        return
       }
       // All else passes: it is asked for again.
     }
@@ -52,8 +53,12 @@ export function useRooms (identity: Identity, access: Access) {
   connection.on('state', (now, why) => {
     // It is told until there is a connection, and not anew at each attempt.
     if (now === 'open') trouble.value = ''
-    else if (why) trouble.value = now === 'closed' ? `${why.message}.` : strings.status.waiting(why.message)
+    else if (why) trouble.value = now === 'closed' ? `${troubleOf(why)}.` : strings.status.waiting(troubleOf(why))
     if (now === 'open') look()
+  })
+  connection.on('features', (features) => {
+    if (!features.has('lobby')) state.value = 'off'
+    else if (state.value === 'off') look()
   })
   document.addEventListener('visibilitychange', look)
   connection.connect().catch(() => { /* `state` tells. */ })

@@ -1,4 +1,5 @@
-import { reactive } from 'vue'
+import { reactive, ref } from 'vue'
+import { strings } from '../strings.ts'
 
 /** Something that is to be seen for a moment over the stage. */
 export interface Show {
@@ -16,12 +17,18 @@ const giftMs = 3600
 const mostReactions = 24
 const mostGifts = 3
 
+/** Reactions are read aloud together, this long after the first of them, in milliseconds. */
+const saidMs = 2000
+
 /** Reactions that rise and gifts that are unpacked. */
 export type Shows = ReturnType<typeof createShows>
 
 export function createShows () {
   const reactions: Show[] = reactive([])
   const gifts: Show[] = reactive([])
+  /** What a screen reader says of reactions. */
+  const said = ref('')
+  const unsaid = new Map<string, number>()
   let lastId = 0
 
   function add (shows: Show[], picture: string, text: string, ms: number): void {
@@ -33,12 +40,24 @@ export function createShows () {
     }, ms)
   }
 
+  function count (emoji: string, times: number): void {
+    if (unsaid.size === 0) {
+      setTimeout(() => {
+        said.value = strings.reactions.came([...unsaid])
+        unsaid.clear()
+      }, saidMs)
+    }
+    unsaid.set(emoji, (unsaid.get(emoji) ?? 0) + times)
+  }
+
   return {
     reactions,
     gifts,
+    said,
     /** @param name of who sent it, where that is known */
-    react (emoji: string, count: number, name = ''): void {
-      for (let i = 0; i < Math.min(count, mostReactions / 4) && reactions.length < mostReactions; i++) add(reactions, emoji, name, reactionMs)
+    react (emoji: string, times: number, name = ''): void {
+      count(emoji, times)
+      for (let i = 0; i < Math.min(times, mostReactions / 4) && reactions.length < mostReactions; i++) add(reactions, emoji, name, reactionMs)
     },
     give (picture: string, text: string): void {
       if (gifts.length >= mostGifts) gifts.shift()

@@ -1,4 +1,4 @@
-import { inject, onScopeDispose, provide, reactive, ref } from 'vue'
+import { inject, onScopeDispose, provide, reactive, ref, watch } from 'vue'
 import type { InjectionKey } from 'vue'
 import { RoomClient } from '@flylive/audio-client'
 import type { JoinOptions, ReplyData, RequestData, RequestError, RequestType, UserId } from '@flylive/audio-client'
@@ -10,6 +10,7 @@ import type { Access, Identity } from './identity.ts'
 import { useLevels } from './levels.ts'
 import type { MicrophoneChoice } from './microphone.ts'
 import { playAll } from './playback.ts'
+import { wordsOf } from './refusals.ts'
 import { useRoomView } from './room-view.ts'
 import { createShows } from './shows.ts'
 import { createTalk } from './talk.ts'
@@ -69,6 +70,7 @@ function createStage ({ roomId, options, identity, access, choice }: Entry, left
   const reconnects = ref(0)
   let draining: string | undefined
   let sitting = false
+  let naming = false
   const say = (text: string) => { notice.value = text }
   const voice = createVoice(room, choice, say)
   const playback = playAll(audio)
@@ -110,6 +112,19 @@ function createStage ({ roomId, options, identity, access, choice }: Entry, left
     voice.drop()
     say(words)
   }
+
+  /** In a big room the server names some people only; an owner should know whom they invite. */
+  async function name (userIds: readonly UserId[]): Promise<void> {
+    if (naming) return
+    naming = true
+    try {
+      const unknown = () => userIds.some((userId) => !room.participants.some((person) => String(person.userId) === String(userId)))
+      while (unknown() && room.participants.length < room.participantCount && await room.loadParticipants());
+    } catch { /* They stay somebody until the next one comes. */ } finally {
+      naming = false
+    }
+  }
+  watch(() => view.value.requests, (requests) => name(requests.map(({ userId }) => userId)))
 
   room.on('state', (state, why) => {
     if (state === 'out') left(why)
@@ -215,9 +230,4 @@ function createStage ({ roomId, options, identity, access, choice }: Entry, left
       await Promise.race([left, new Promise((resolve) => setTimeout(resolve, longestLeaveMs))])
     }
   }
-}
-
-/** @returns what a user is told when the server refuses something; without a full stop */
-export function wordsOf ({ code, message }: RequestError): string {
-  return strings.refusals[code] ?? message
 }

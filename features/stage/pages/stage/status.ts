@@ -1,4 +1,5 @@
 import { strings } from '../strings.ts'
+import { troubleOf } from './refusals.ts'
 import type { RoomView } from './room-view.ts'
 
 /** How the connection is, in words and a colour. */
@@ -9,7 +10,7 @@ export interface Status {
 
 export function statusOf ({ trouble, state, audio, sending, ownSeat }: RoomView): Status {
   const words = strings.status
-  if (trouble) return { tone: 'bad', text: words.waiting(trouble.message) }
+  if (trouble) return { tone: 'bad', text: words.waiting(troubleOf(trouble)) }
   if (state === 'rejoining') return { tone: 'bad', text: words.back }
   if (state !== 'in') return { tone: 'busy', text: words.connecting }
   if (audio === 'connecting') return { tone: 'busy', text: words.connectingAudio }
