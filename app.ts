@@ -5,6 +5,7 @@ import Fastify, { LogController } from 'fastify'
 import type { FastifyInstance, FastifyServerOptions } from 'fastify'
 import { serializerCompiler, validatorCompiler } from 'fastify-type-provider-zod'
 import type { Config } from './config/load.ts'
+import { useJsonBodies } from './config/body.ts'
 import { routerOptions } from './config/router.ts'
 import { frameworkErrors } from './plugins/errors/index.ts'
 
@@ -40,6 +41,7 @@ export async function buildApp ({ config, logger = false, featuresDir = join(her
   }) as unknown as FastifyInstance
   app.setValidatorCompiler(validatorCompiler)
   app.setSerializerCompiler(serializerCompiler)
+  useJsonBodies(app)
   app.addHook('onResponse', async (request, reply) => {
     request.log.debug({ method: request.method, url: request.routeOptions.url, status: reply.statusCode, ms: Math.round(reply.elapsedTime) }, 'call')
   })

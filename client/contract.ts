@@ -119,7 +119,7 @@ export interface CoreEvents {
   }
   /** To every socket: this server is about to stop */
   'server:draining': {
-    /** When open sessions are closed, epoch milliseconds */
+    /** Until when open sessions go on: then the server may end them, epoch milliseconds */
     deadline: number
   }
   /** Its messages are answered now, also in rooms that were there before: join again to be told what it adds */

@@ -115,7 +115,7 @@ export const sections = {
   },
   Redis: {
     REDIS_URL: z.url({ protocol: /^rediss?$/, error: 'must be like redis://[:password@]host:6379/3' }).optional()
-      .describe('Redis to use, instead of the parts below. With neither, everything is kept in this process (one server only).'),
+      .describe('Redis to use, instead of the parts below: without a number at its end it is database 0. With neither, everything is kept in this process (one server only).'),
     REDIS_HOST: z.string().optional()
       .describe('Host of the Redis. Setting it turns Redis on.'),
     REDIS_PORT: whole(1, 65535).default(6379)

@@ -4,9 +4,9 @@ import rateLimit from '@fastify/rate-limit'
 import fp from 'fastify-plugin'
 import { rateLimited } from './errors/codes.ts'
 
-// Calls a minute and address. A dashboard that asks for a page each second
-// stays below it.
-const callsPerMinute = 600
+// Calls a minute and address: several dashboards and scripts that wait for
+// something, behind one address, stay below it.
+const callsPerMinute = 3000
 // Asked often, by machines, or limited by themselves.
 const unlimited = new Set(['/ws', '/health', '/livez', '/readyz', '/metrics'])
 

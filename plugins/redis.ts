@@ -37,7 +37,7 @@ export default fp(async function redis (app) {
     connectionName: `flylive:${config.NODE_ID}`
   }
   const client = config.REDIS_URL !== undefined
-    ? new Redis(config.REDIS_URL, { db: config.REDIS_DB, ...urlDatabase(config.REDIS_URL), ...options })
+    ? new Redis(config.REDIS_URL, options)
     : new Redis({
       ...options,
       host: config.REDIS_HOST,
@@ -92,10 +92,4 @@ function letCommandsBeDefinedAnyTime (redis: Redis): void {
     // The ping goes into that pipeline.
     redis.ping().then(together, together)
   }
-}
-
-/** A database number in the URL's path stands before REDIS_DB. */
-function urlDatabase (url: string): { db?: number } {
-  const path = new URL(url).pathname.slice(1)
-  return /^\d+$/.test(path) ? { db: Number(path) } : {}
 }

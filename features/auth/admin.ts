@@ -3,10 +3,14 @@ import { z } from 'zod'
 import type { Auth } from './service.ts'
 import { hashToken } from './token.ts'
 
+/** As milliseconds this was in March 1973; as seconds it is in the year 5138. */
+const latestSeconds = 1e11
+
 const byToken = z.object({ token: z.string().min(1).max(16_384) })
 const byHash = z.object({
   sha256: z.string().regex(/^[0-9a-f]{64}$/, 'must be the hex SHA-256 of a token'),
-  expiresAt: z.int().positive().describe('When the token ends by itself, epoch milliseconds')
+  expiresAt: z.int().positive().transform((at) => at < latestSeconds ? at * 1000 : at)
+    .describe('When the token ends by itself, epoch milliseconds; what would be in 1973 is taken for seconds, as a token has them in `exp`')
 })
 
 /** POST /admin/tokens/revoke. */

@@ -30,10 +30,10 @@ export interface TokenRules {
 const claims = z.looseObject({
   id: z.union([z.int(), z.string().min(1).max(128)]),
   name: z.string().min(1).max(256),
-  roles: z.array(z.string()).optional(),
+  roles: z.array(z.string()).nullish(),
   exp: z.number().optional(),
   iat: z.number().optional(),
-  is_blocked: z.boolean().optional()
+  is_blocked: z.boolean().nullish()
 })
 
 /** The last moment that a date can have (ECMA-262); some backends write a token without end as a huge exp. */

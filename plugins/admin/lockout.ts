@@ -2,8 +2,11 @@ import type { Redis } from 'ioredis'
 import { RateLimiterMemory, RateLimiterRedis, RateLimiterRes } from 'rate-limiter-flexible'
 import { rateLimited } from '../errors/codes.ts'
 
-/** Wrong keys an address may try, and in how long; after that it is locked out for as long. */
-export const wrongKeys = { tries: 10, seconds: 600 } as const
+/**
+ * Wrong keys an address may try, and in how long; after that it is locked out for as long. A key has
+ * 32 characters at least: what is to be stopped is a machine, not a script with the key of yesterday.
+ */
+export const wrongKeys = { tries: 30, seconds: 600 } as const
 
 /** Makes guessing a key hopeless: counts wrong ones by address, over all servers. */
 export interface Lockout {

@@ -24,6 +24,8 @@ export function useWireErrors (app: FastifyInstance): void {
     const { status, wire } = toWire(meant)
     if (status >= 500) request.log.error({ err: error }, 'request failed')
     if (status === 503) reply.header('retry-after', '1')
+    const { retryAfterMs } = { ...wire.details as object } as { retryAfterMs?: number }
+    if (retryAfterMs !== undefined) reply.header('retry-after', String(Math.ceil(retryAfterMs / 1000)))
     return reply.code(status).send({ error: wire })
   })
   app.setNotFoundHandler((request) => {

@@ -2,6 +2,7 @@ import Fastify, { LogController } from 'fastify'
 import type { FastifyInstance, HTTPMethods } from 'fastify'
 import fp from 'fastify-plugin'
 import { serializerCompiler, validatorCompiler } from 'fastify-type-provider-zod'
+import { useJsonBodies } from '../../config/body.ts'
 import { routerOptions } from '../../config/router.ts'
 import type { JobHandler } from '../agenda.ts'
 import { NotFound } from '../errors/codes.ts'
@@ -77,6 +78,7 @@ export async function buildGeneration (kernel: FastifyInstance, plan: Generation
 
   app.setValidatorCompiler(validatorCompiler)
   app.setSerializerCompiler(serializerCompiler)
+  useJsonBodies(app)
   useWireErrors(app)
   // The interface of feature.ts, name by name: what is in one only does not compile.
   const surface = {

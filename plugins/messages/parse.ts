@@ -1,6 +1,6 @@
 import sjson from 'secure-json-parse'
 import { z } from 'zod'
-import { ValidationFailed, validationFailed } from '../errors/codes.ts'
+import { validationFailed } from '../errors/codes.ts'
 import type { CodedError } from '../errors/codes.ts'
 
 const envelope = z.object({
@@ -26,7 +26,7 @@ export function parseFrame (text: string): Parsed {
     // Names that would reach a prototype are dropped like other unknown fields.
     value = sjson.parse(text, { protoAction: 'remove', constructorAction: 'remove' })
   } catch {
-    return { id: undefined, type: undefined, error: new ValidationFailed('The frame is not JSON') }
+    return { id: undefined, type: undefined, error: validationFailed([{ path: [], message: 'The frame is not JSON' }]) }
   }
   const result = envelope.safeParse(value)
   if (result.success) {

@@ -62,7 +62,7 @@ export const events = {
   'room:userLeft': z.object({ roomId, userId }).describe('To the others, in rooms that are not big'),
   'room:presence': z.object({ roomId, count: z.int(), joined: z.array(profile), left: z.array(userId) }).describe('To everyone in a big room, at most once a second: who came and went since'),
   'room:closed': z.object({ roomId, reason: closeReason, timestamp: z.int() }).describe('To everyone: the room is no more'),
-  'server:draining': z.object({ deadline: z.int().describe('When open sessions are closed, epoch milliseconds') }).describe('To every socket: this server is about to stop'),
+  'server:draining': z.object({ deadline: z.int().describe('Until when open sessions go on: then the server may end them, epoch milliseconds') }).describe('To every socket: this server is about to stop'),
   'feature:enabled': z.object({ name: z.string() }).describe('Its messages are answered now, also in rooms that were there before: join again to be told what it adds'),
   'feature:disabled': z.object({ name: z.string() }).describe('Its messages are refused from now on (FEATURE_DISABLED)')
 } satisfies EventMap

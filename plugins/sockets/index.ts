@@ -5,6 +5,7 @@ import type { WebSocket } from 'ws'
 import { textFrame, eventText } from './frames.ts'
 import { Session } from './session.ts'
 import type { Identity, SessionLimits } from './session.ts'
+import { closeCodes } from './close-codes.ts'
 import type { CloseReason } from './close-codes.ts'
 import { userKeyOf } from './user.ts'
 import type { UserId } from './user.ts'
@@ -119,6 +120,11 @@ export default fp(async function sockets (app) {
     else byUser.set(session.userKey, new Set([session]))
     open.inc()
     total.inc()
+
+    // ws closes what is too big by itself, with the code alone.
+    const close = ws.close.bind(ws)
+    const tooBig: CloseReason = 'MESSAGE_TOO_BIG'
+    ws.close = (code, reason = code === closeCodes[tooBig] ? tooBig : undefined) => close(code, reason)
 
     ws.on('message', (data, isBinary) => {
       if (!session.open) return

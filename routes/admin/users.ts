@@ -1,6 +1,6 @@
 import type { FastifyPluginAsyncZod } from 'fastify-type-provider-zod'
 import { z } from 'zod'
-import { roomId } from '../../plugins/rooms/messages.ts'
+import { roomId, userId } from '../../plugins/rooms/messages.ts'
 import { userKeyOf } from '../../plugins/sockets/user.ts'
 import type { Seating } from './rooms.ts'
 
@@ -12,25 +12,27 @@ export default (async function users (app) {
     schema: {
       tags: ['users'],
       summary: 'Where a user is connected, on any server',
-      params: z.object({ userId: z.string().min(1).max(128) }),
+      params: z.object({ userId: z.string().min(1).max(128).describe('As text, also where it is a number') }),
       response: {
         200: z.object({
-          userId: z.string(),
+          userId,
           sockets: z.array(z.object({ sessionId: z.string(), node: z.string(), roomId: roomId.nullable(), connectedAt: z.int() })),
           roomId: roomId.nullable(),
           seat: z.int().nullable()
         })
       }
     }
-  }, async ({ params: { userId } }) => {
-    const sessions = await app.store.getSessions(userId)
+  }, async ({ params: { userId: userKey } }) => {
+    const sessions = await app.store.getSessions(userKey)
     const roomId = sessions.find((session) => session.roomId !== null)?.roomId ?? null
+    const [member] = roomId === null ? [] : await app.store.getMembers(roomId, [userKey])
+    const [here] = app.sockets.ofUser(userKey)
     const [seats] = roomId === null ? [] : await app.features.slot<Seating>('seats')?.seatsOf([roomId]) ?? []
     return {
-      userId,
+      userId: here?.user.id ?? member?.id ?? userKey,
       sockets: sessions.map(({ sessionId, nodeId, roomId, connectedAt }) => ({ sessionId, node: nodeId, roomId, connectedAt })),
       roomId,
-      seat: seats?.seats.find((seat) => userKeyOf(seat.userId) === userId)?.seatIndex ?? null
+      seat: seats?.seats.find((seat) => userKeyOf(seat.userId) === userKey)?.seatIndex ?? null
     }
   })
 }) satisfies FastifyPluginAsyncZod

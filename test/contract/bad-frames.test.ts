@@ -27,14 +27,14 @@ t.test('frames that end the connection they come on, and no other', async (t) =>
   t.equal(await ended((client) => client.ws.send(Buffer.alloc(0))), '1003 UNSUPPORTED_DATA', 'binary and empty')
   t.equal(await ended((client) => client.ws.send(Buffer.from([0x7b, 0xff, 0x7d]), { binary: false })), '1007', 'not UTF-8')
   t.equal(await ended((client) => client.ws.send(Buffer.from([0xed, 0xa0, 0x80]), { binary: false })), '1007', 'half a surrogate pair')
-  t.equal(await ended((client) => client.ws.send('x'.repeat(limit + 1))), '1009', 'too big')
-  t.equal(await ended((client) => client.ws.send('ä'.repeat(limit / 2 + 1))), '1009', 'too big in octets')
+  t.equal(await ended((client) => client.ws.send('x'.repeat(limit + 1))), '1009 MESSAGE_TOO_BIG', 'too big')
+  t.equal(await ended((client) => client.ws.send('ä'.repeat(limit / 2 + 1))), '1009 MESSAGE_TOO_BIG', 'too big in octets')
   t.equal(await ended((client) => {
     client.ws.send('x'.repeat(limit), { fin: false })
     client.ws.send('x', { fin: true })
-  }), '1009', 'too big in pieces')
+  }), '1009 MESSAGE_TOO_BIG', 'too big in pieces')
   // A header alone: a text of 2^62 octets is announced.
-  t.equal(await ended((client) => socketOf(client).write(Buffer.from([0x81, 0xff, 0x40, 0, 0, 0, 0, 0, 0, 0, 1, 2, 3, 4]))), '1009', 'announced too big')
+  t.equal(await ended((client) => socketOf(client).write(Buffer.from([0x81, 0xff, 0x40, 0, 0, 0, 0, 0, 0, 0, 1, 2, 3, 4]))), '1009 MESSAGE_TOO_BIG', 'announced too big')
   t.equal(await ended((client) => socketOf(client).write(Buffer.from([0x81, 0x02, 0x7b, 0x7d]))), '1002', 'not masked')
   t.equal(await ended((client) => socketOf(client).write(Buffer.from([0xc1, 0x80, 1, 2, 3, 4]))), '1002', 'compressed without having agreed to')
   t.equal(await ended((client) => socketOf(client).write(Buffer.from([0x83, 0x80, 1, 2, 3, 4]))), '1002', 'of an unknown kind')

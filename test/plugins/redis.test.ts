@@ -16,3 +16,17 @@ t.test('a command can be defined and used while a pipeline is being filled', asy
   t.same(redis.options.autoPipeliningIgnoredCommands, [], 'from now on it travels with others')
   t.same(await Promise.all([commands.later?.('a'), redis.get('a')]), ['1', '1'])
 })
+
+t.test('an address says which database; parts say it themselves', async (t) => {
+  const { hostname, port } = new URL((await startRedis(t)).url)
+  const url = `redis://${hostname}:${port}`
+  for (const [env, database] of [
+    [{ REDIS_URL: url }, 0],
+    [{ REDIS_URL: `${url}/5`, REDIS_DB: '4' }, 5],
+    [{ REDIS_HOST: hostname, REDIS_PORT: port }, 3],
+    [{ REDIS_HOST: hostname, REDIS_PORT: port, REDIS_DB: '4' }, 4]
+  ] as const) {
+    const { app } = await build(t, { env })
+    t.match(await app.redis.client('INFO'), new RegExp(` db=${database} `))
+  }
+})

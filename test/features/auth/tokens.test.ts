@@ -50,6 +50,7 @@ t.test('what a token must be', async (t) => {
     'with claims nobody knows': token({ ...good(), coins: 5, nested: { deep: [1] } }),
     'without typ': token(good(), undefined, { alg: 'HS256' }),
     'not blocked': token({ ...good(), is_blocked: false }),
+    'with claims that are null': token({ ...good(), roles: null, is_blocked: null, avatar: null }),
     'not before a time that is over': token({ ...good(), nbf: now() - 10 }),
     'with an exp in the far future': token({ ...good(), exp: 1e300 })
   }, '101', 'success')

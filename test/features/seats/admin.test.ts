@@ -43,7 +43,7 @@ onEveryStore(t, 'an admin sees all there is of a room\'s seats', async (t, env) 
   t.match(rooms, { rooms: [{ id: 'r1', participants: 4, seated: 2 }] })
   const { body: room } = await server.admin('GET', '/admin/rooms/r1')
   t.same([room?.seatCount, room?.seats, room?.lockedSeats], [4, [{ seatIndex: 1, userId: '4', isMuted: true }, { seatIndex: 3, userId: 3, isMuted: false }], [0, 2]])
-  t.match((await server.admin('GET', '/admin/users/3')).body, { roomId: 'r1', seat: 3 })
+  t.match((await server.admin('GET', '/admin/users/3')).body, { userId: 3, roomId: 'r1', seat: 3 })
   t.match((await server.admin('GET', '/admin/users/1')).body, { roomId: 'r1', seat: null })
 })
 

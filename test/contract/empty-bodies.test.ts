@@ -1,0 +1,24 @@
+import t from 'tap'
+import { adminKey, build } from '../support/build.ts'
+
+t.test('a call that names JSON and has no body has none, in the kernel and in features', async (t) => {
+  const server = await build(t, { env: { FEATURES: 'auth,chat,gifts' } })
+  const client = await server.connect(1)
+  await client.ok('room:join', { roomId: 'r1' })
+  const call = async (method: string, path: string, body?: string) => {
+    const response = await fetch(server.url + path, {
+      method,
+      headers: { authorization: `Bearer ${adminKey}`, 'content-type': 'application/json' },
+      ...(body === undefined ? {} : { body })
+    })
+    return { status: response.status, text: await response.text() }
+  }
+  t.match(await call('POST', '/admin/features/chat/disable'), { status: 200 })
+  t.match(await call('POST', '/admin/features/chat/enable', ''), { status: 200 })
+  t.match(await call('POST', '/admin/gifts/dead-letters/replay'), { status: 200, text: '{"replayed":0}' })
+  t.match(await call('POST', '/admin/drain'), { status: 400, text: /VALIDATION_FAILED/ }, 'where one is needed')
+  t.match(await call('POST', '/admin/rooms/r1/close', '{'), { status: 400, text: /VALIDATION_FAILED/ }, 'what is no JSON is refused')
+  t.match(await call('POST', '/admin/rooms/r1/close', '{"__proto__":{}}'), { status: 400 })
+  t.match(await call('POST', '/admin/rooms/r1/close'), { status: 204 })
+  t.match(await client.event('room:closed'), { reason: 'closed_by_admin' })
+})
