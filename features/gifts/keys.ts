@@ -26,7 +26,8 @@ const maxRemembered = 100_000
  * key is good, and pays for nothing: clients know it by its transactionId.
  */
 export function createMemory (): Memory {
-  return new LRUCache({ max: maxRemembered })
+  // By size it grows as it is used; by number it takes all of its place at once, at every start and reload.
+  return new LRUCache({ maxSize: maxRemembered, sizeCalculation: () => 1 })
 }
 
 /**
