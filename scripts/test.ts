@@ -23,8 +23,6 @@ const tap = join(root, 'node_modules', 'tap', 'dist', 'esm', 'run.mjs')
 /** Counts what is made up because this machine is busy: the fewer run beside it, the better. */
 const sensitive = /^test\/browser\/hot-reload/
 const browsers = /^test\/(browser|features\/stage|docs\/first-steps)/
-/** Most of their time they wait: for a lease to lapse, for a backend that hangs, for a store that is away. */
-const patient = /^test\/(features\/(laravel-bridge|auto-close)|plugins\/(rooms|agenda|bus)|contract\/(backend-away|presence|store-hangs))/
 
 const { values: { long }, positionals: filters } = parseArgs({
   options: { long: { type: 'boolean', default: false } },
@@ -123,7 +121,7 @@ function lanes (files: string[]): Lane[] {
   const some = (lanes: Lane[]) => lanes.filter(({ files }) => files.length > 0)
   const first = take(sensitive)
   const then = some([{ files: take(browsers), jobs: 1 }])
-  return some([...(first.length > 0 ? [{ files: first, jobs: 1, then }] : then), { files: take(patient), jobs: 1 }, { files, jobs: 2 }])
+  return some([...(first.length > 0 ? [{ files: first, jobs: 1, then }] : then), { files, jobs: 2 }])
 }
 
 interface Run {

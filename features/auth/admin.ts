@@ -1,7 +1,7 @@
 import type { FastifyPluginAsyncZod } from 'fastify-type-provider-zod'
 import { z } from 'zod'
 import type { Auth } from './service.ts'
-import { hashToken } from './token.ts'
+import { hashToken, revocationKey } from './token.ts'
 
 /** As milliseconds this was in March 1973; as seconds it is in the year 5138. */
 const latestSeconds = 1e11
@@ -19,15 +19,12 @@ export const adminRoutes = (auth: Auth): FastifyPluginAsyncZod => async function
     schema: { summary: 'Ends a token, and the sessions it has opened', body: z.union([byToken, byHash]), response: { 204: z.null() } }
   }, async (request, reply) => {
     const { body } = request
-    if ('token' in body) {
-      const until = auth.expiryOf(body.token)
-      // A token that is not valid needs no revoking.
-      if (until !== undefined) await auth.revoke(hashToken(body.token), until)
-      app.admin.audit(request, 'token.revoke', { sha256: hashToken(body.token), after: { revokedUntil: until ?? null } })
-    } else {
-      await auth.revoke(body.sha256, body.expiresAt)
-      app.admin.audit(request, 'token.revoke', { sha256: body.sha256, after: { revokedUntil: body.expiresAt } })
-    }
+    const sha256 = 'token' in body ? hashToken(body.token) : body.sha256
+    // A token that is not valid needs no revoking.
+    const until = 'token' in body ? auth.expiryOf(body.token) : body.expiresAt
+    const [revoked = false] = await app.store.hasMarks([revocationKey(sha256)])
+    if (until !== undefined) await auth.revoke(sha256, until)
+    app.admin.audit(request, 'token.revoke', { sha256, before: { revoked }, after: { revokedUntil: until ?? null } })
     return reply.code(204).send(null)
   })
 }

@@ -20,7 +20,7 @@ export interface Admin {
    * @param action what was done, like `room.close`
    * @param change to what, and the state before and after where there is one
    */
-  audit (request: FastifyRequest, action: string, change: { before?: unknown, after?: unknown, [target: string]: unknown }): void
+  audit (request: FastifyRequest, action: string, change: { before: unknown, after: unknown, [target: string]: unknown }): void
 }
 
 declare module 'fastify' {

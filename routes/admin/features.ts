@@ -90,8 +90,10 @@ export default (async function features (app) {
       response: { 200: z.object({ added: names, removed: names, failed: z.record(z.string(), z.string()), features: z.array(feature) }) }
     }
   }, async (request) => {
+    const known = () => list().map(({ name }) => name)
+    const before = known()
     const result = await app.features.rescan()
-    app.admin.audit(request, 'feature.rescan', { ...result })
+    app.admin.audit(request, 'feature.rescan', { ...result, before, after: known() })
     return { ...result, features: list() }
   })
 }) satisfies FastifyPluginAsyncZod

@@ -200,19 +200,17 @@ t.test('nothing moves for those who want that', async (t) => {
 })
 
 t.test('it can be used soon', async (t) => {
-  // The best of a few: what the page needs, and not what else this machine does.
+  // The best of a few: what the page needs, and not what else this machine does. It
+  // counts from the address, as the first paint is that of the form.
   const times: number[] = []
   for (let i = 0; i < 4; i++) {
     const page = await open('light', desktop)
     await button(page, 'Join').waitFor()
-    times.push(await page.evaluate(() => {
-      const [paint] = performance.getEntriesByName('first-contentful-paint')
-      return performance.now() - (paint?.startTime ?? 0)
-    }))
-    t.ok(await page.evaluate(() => performance.getEntriesByName('first-contentful-paint').length))
+    times.push(await page.evaluate(() => performance.now()))
+    t.equal(await page.evaluate(() => performance.getEntriesByName('first-contentful-paint').length), 1)
     await page.context().close()
   }
   const best = Math.min(...times)
-  t.comment(`from the first paint to a form that can be used: ${times.map(Math.round).join(', ')} ms`)
+  t.comment(`from the address to a form that can be used: ${times.map(Math.round).join(', ')} ms`)
   t.ok(best < 1500)
 })

@@ -13,6 +13,7 @@ const features = readdirSync(join(root, 'features')).filter((name) => name !== '
 
 /** Files that show how a feature works together with others. */
 const alsoNeed: Record<string, readonly string[]> = {
+  'test/client/node-audio.test.ts': ['media'],
   'test/client/seats.test.ts': ['seats'],
   'test/contract/backend-away.test.ts': ['auto-close', 'chat', 'gifts', 'laravel-bridge', 'media', 'seats'],
   'test/contract/bad-input.test.ts': ['media'],
@@ -30,6 +31,7 @@ const alsoNeed: Record<string, readonly string[]> = {
   'test/features/seats/grace.test.ts': ['media'],
   'test/features/seats/join.test.ts': ['media'],
   'test/features/seats/mutes.test.ts': ['media'],
+  'test/features/seats/requests.test.ts': ['laravel-bridge'],
   'test/features/seats/two-servers.test.ts': ['media']
 }
 
