@@ -4,7 +4,7 @@ import type { DocumentKeeping } from './documents.ts'
 import type { LocalRoom } from './local-room.ts'
 
 /** Where the store may have missed something that this server knows. */
-export interface Dirt {
+export interface Marked {
   everywhere: boolean
   roomIds: ReadonlySet<string>
 }
@@ -23,7 +23,7 @@ export interface WriteBack {
   /** @param roomId where the store may have missed something; everywhere without it */
   mark (roomId?: string): void
   /** @returns what was marked since the last time */
-  take (): Dirt
+  take (): Marked
 }
 
 export interface WriteBackOptions {

@@ -131,7 +131,7 @@ t.test('frames made to be hard to read', async (t) => {
     const answers = await stage.exchange(text)
     t.equal(answers.length, 1, `${name}: one answer`)
     t.match(answers[0], id === undefined ? { type: 'error', data: { code } } : { id, ok: false, error: { code } }, name)
-    t.ok(performance.now() - begin < 1000, `${name}: is not hard to read`)
+    t.ok(performance.now() - begin < 5000, `${name}: is not hard to read`)
     t.ok(JSON.stringify(answers[0]).length < 10_000, `${name}: the answer is short`)
   }
   await stage.unharmed(t)

@@ -9,3 +9,16 @@ export function onceASecond (times: readonly number[], begin: number): boolean {
   const clocksDifferMs = 50
   return times.every((time, i) => i * 1000 <= time - begin + clocksDifferMs)
 }
+
+/**
+ * Measures for how long this process could do something. A machine that stands
+ * still, or gives it no turn, does not count: for what must not take long.
+ *
+ * @returns tells the time since then, in milliseconds
+ */
+export function stopwatch (): () => number {
+  const everyMs = 20
+  let ticks = 0
+  setInterval(() => { ticks++ }, everyMs).unref()
+  return () => ticks * everyMs
+}

@@ -4,6 +4,7 @@ import { createRedisOutbox } from '../../../features/gifts/outbox.redis.ts'
 import { giftOf, giftOutboxContract } from '../../contracts/gift-outbox.ts'
 import { redisClient, startRedis } from '../../support/redis.ts'
 import { until } from '../../support/retry.ts'
+import { stopwatch } from '../../support/pace.ts'
 
 // One Redis for all tests; each has a database of its own.
 const shared = await startRedis(t)
@@ -27,7 +28,7 @@ t.test('leases go by the clock of Redis', async (t) => {
   t.equal(first.gifts.length, 1)
   await until(async () => (await b.take([10], 60_000)).gifts.length === 1)
   const after = performance.now() - begin
-  t.ok(after > 300 && after < 3000, `${after} ms`)
+  t.ok(after > 300, `${after} ms`)
   t.equal((await a.settle(first.token, new Map([[gift.transactionId, { to: 'processed' }]]))).length, 0)
 })
 
@@ -88,9 +89,9 @@ t.test('a Redis that is gone', async (t) => {
     replay: () => outbox.replay(['a'])
   }
   for (const [name, call] of Object.entries(calls)) {
-    const begin = Date.now()
+    const passed = stopwatch()
     await t.rejects(call(), { code: 'UNAVAILABLE', statusCode: 503, details: { retryable: true } }, name)
-    t.ok(Date.now() - begin < 3000, `${name} does not wait`)
+    t.ok(passed() < 3000, `${name} does not wait`)
   }
   t.same(Object.keys(calls).sort(), Object.keys(outbox).filter((name) => name !== 'close').sort(), 'every method is here')
   await redis.start()

@@ -4,6 +4,7 @@ import type { Call } from '../../../features/laravel-bridge/client.ts'
 import { backendKey, startBackend } from '../../support/backend.ts'
 import type { Fault } from '../../support/backend.ts'
 import { clientOf, valueOf } from './support.ts'
+import { stopwatch } from '../../support/pace.ts'
 
 const room: Call = { name: 'room', method: 'GET', path: ['rooms', '7'] }
 const answer = z.object({ owner_id: z.int() })
@@ -70,9 +71,9 @@ t.test('the time-out is for the whole call', async (t) => {
   backend.everyRoom = () => 1
   backend.fault({ kind: 'stall' })
   const { client } = clientOf(t, backend, { timeoutMs: 250 })
-  const started = performance.now()
+  const passed = stopwatch()
   await t.rejects(client.call(room, answer), { code: 'BACKEND_FAILED', message: /in time/ })
-  t.ok(performance.now() - started < 2000)
+  t.ok(passed() < 2000)
 })
 
 t.test('closing waits for no one for long', async (t) => {
@@ -81,8 +82,8 @@ t.test('closing waits for no one for long', async (t) => {
   const { client } = clientOf(t, backend)
   const call = t.rejects(client.call(room, answer), { code: 'BACKEND_FAILED' })
   await backend.nextCall()
-  const started = performance.now()
+  const passed = stopwatch()
   await client.close()
-  t.ok(performance.now() - started < 4000)
+  t.ok(passed() < 4000)
   await call
 })
