@@ -36,7 +36,7 @@ export default (async function ws (app) {
   }
 
   async function identify (request: FastifyRequest): Promise<Identity> {
-    const auth = app.features.slot<Authenticator>('auth')
+    const auth = app.features.getFeature<Authenticator>('auth')
     if (auth) return await auth.authenticate(request)
     if (config.ALLOW_ANONYMOUS) return anonymous()
     throw new FeatureDisabled('auth')

@@ -22,8 +22,8 @@ export interface Auth {
   close (): void
 }
 
-declare module '../../plugins/control.ts' {
-  interface ControlMessages {
+declare module '../../plugins/cluster.ts' {
+  interface ClusterMessages {
     'auth:revoked': { tokenHash: string }
   }
 }
@@ -65,7 +65,7 @@ export function createAuth (app: FastifyInstance): Auth {
       if (tokenHash !== undefined && revoked.has(tokenHash)) session.close('UNAUTHORIZED')
     }
   }
-  app.control.on('auth:revoked', ({ tokenHash }) => closeRevoked(new Set([tokenHash])))
+  app.cluster.on('auth:revoked', ({ tokenHash }) => closeRevoked(new Set([tokenHash])))
 
   /** Finds sessions whose token somebody else has revoked. */
   async function sweep (): Promise<void> {
@@ -102,7 +102,7 @@ export function createAuth (app: FastifyInstance): Auth {
     },
     async revoke (tokenHash, until) {
       await store.setMark(revocationKey(tokenHash), until)
-      await app.control.send('auth:revoked', { tokenHash })
+      await app.cluster.send('auth:revoked', { tokenHash })
     },
     expiryOf (token) {
       try {

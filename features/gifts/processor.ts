@@ -32,7 +32,7 @@ export interface GiftProcessor {
  * @returns undefined when nobody can be asked now; `'ledger'` when there is no backend at all
  */
 export function processorOf (app: FastifyInstance): GiftProcessor | 'ledger' | undefined {
-  const bridge = app.features.slot<Partial<GiftProcessor>>('laravel-bridge')
+  const bridge = app.features.getFeature<Partial<GiftProcessor>>('laravel-bridge')
   if (typeof bridge?.processGifts === 'function') return bridge as GiftProcessor
   return app.config.LARAVEL_API_URL === undefined ? 'ledger' : undefined
 }

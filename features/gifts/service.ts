@@ -69,7 +69,7 @@ export function createGifts (app: FastifyInstance): Gifts {
   const { config, log, metrics, rooms, sockets, store } = app
   const outbox = app.hasDecorator('redis') ? createRedisOutbox(app.redis) : createSqliteOutbox(join(config.DATA_DIR, 'gifts.sqlite'))
   // Both generations use the same one for the moment in which there are two.
-  const memory = app.features.slot<Gifts>('gifts')?.memory ?? createMemory()
+  const memory = app.features.getFeature<Gifts>('gifts')?.memory ?? createMemory()
 
   function toUser (userId: UserId, type: string, data: object): void {
     sockets.toUser(userId, type, data).catch((err: unknown) => log.warn({ err, userId, type }, 'a user could not be told'))

@@ -18,7 +18,7 @@ export interface Endings {
   close (): void
 }
 
-/** The agenda's name for making sure that a kick reached all servers. */
+/** The job's name for making sure that a kick reached all servers. */
 export const kickJob = 'backend-kick'
 
 /** By then every server that hears has passed the event on, in milliseconds. */
@@ -27,8 +27,8 @@ const makeSureMs = 3000
 const blockMs = 10 * 365 * 86_400_000
 const retryMs = 1000
 
-export function createEndings (app: Pick<FastifyInstance, 'agenda' | 'log' | 'rooms' | 'store'>): Endings {
-  const { agenda, log, rooms, store } = app
+export function createEndings (app: Pick<FastifyInstance, 'jobs' | 'log' | 'rooms' | 'store'>): Endings {
+  const { jobs, log, rooms, store } = app
   const closing = new AbortController()
 
   /** Over the bus at once it could overtake the event on other servers, so it waits; one server does it for all. */
@@ -36,7 +36,7 @@ export function createEndings (app: Pick<FastifyInstance, 'agenda' | 'log' | 'ro
     try {
       if (!await store.claim(`${kickJob}:${roomId}:${userKey}:${eventId}`, 60_000)) return
       const now = Date.now()
-      await agenda.schedule(kickJob, JSON.stringify([roomId, userKey, now]), now + makeSureMs)
+      await jobs.schedule(kickJob, JSON.stringify([roomId, userKey, now]), now + makeSureMs)
     } catch (err) {
       log.warn({ err, roomId }, 'a kick of the backend was carried out on this server only')
     }

@@ -41,7 +41,7 @@ export default fp(async function laravelBridge (app) {
   const client = createClient({ url: config.LARAVEL_API_URL, key: config.LARAVEL_INTERNAL_KEY, timeoutMs: config.LARAVEL_API_TIMEOUT_MS, metrics })
   app.addHook('onClose', async () => client.close())
 
-  const before = app.features.slot<LaravelBridge>('laravel-bridge')?.legacy
+  const before = app.features.getFeature<LaravelBridge>('laravel-bridge')?.legacy
   const rights = createRights({ client, metrics, before: before?.rights() })
   hooks.on('room:create', async (roomId) => {
     const ownerId = await rights.ownerOf(roomId)
@@ -51,13 +51,13 @@ export default fp(async function laravelBridge (app) {
   hooks.on('room:role', async (room, session) => await rights.roleOf(room, session.userKey))
   hooks.on('room:owner', async (room) => await rights.ownerOf(room.roomId))
 
-  const status = createRoomStatus({ agenda: app.agenda, log: app.log, store, client, before: before?.status })
-  app.agenda.on(statusJob, status.tell)
+  const status = createRoomStatus({ jobs: app.jobs, log: app.log, store, client, before: before?.status })
+  app.jobs.on(statusJob, status.tell)
   hooks.on('room:created', ({ roomId }) => status.changed(roomId))
   hooks.on('room:userJoined', (roomId) => status.changed(roomId))
   hooks.on('room:userLeft', (roomId) => status.changed(roomId))
   hooks.on('room:removed', ({ roomId }) => status.changed(roomId))
-  hooks.on('room:corrected', (roomId) => status.changed(roomId))
+  hooks.on('room:resynced', (roomId) => status.changed(roomId))
   app.addHook('onReady', async () => { status.lookAtAll() })
   // What has happened since then was still the generation's before, or nobody's.
   hooks.on('feature:loaded', (name) => { if (name === 'laravel-bridge') status.lookAtAll() })
@@ -76,13 +76,13 @@ export default fp(async function laravelBridge (app) {
     processGifts: (transactions) => processGifts(client, transactions),
     legacy: { relay, status: status.remembered, rights: rights.known }
   })
-}, { name: 'laravel-bridge', dependencies: ['store', 'agenda', 'rooms', 'sockets'] })
+}, { name: 'laravel-bridge', dependencies: ['store', 'jobs', 'rooms', 'sockets'] })
 
 /** @returns once the backend's events are heard */
 async function startRelay (app: FastifyInstance, rights: Rights, before: Legacy | undefined): Promise<Legacy> {
   const { config, log, metrics, redis, rooms, sockets } = app
   const endings = createEndings(app)
-  app.agenda.on(kickJob, endings.make)
+  app.jobs.on(kickJob, endings.make)
   const relay = createRelay({ log, metrics, rooms, sockets, names: config.LARAVEL_EVENTS, rights, endings, before })
   const subscription = createSubscription({ redis, log, channel: config.LARAVEL_EVENTS_CHANNEL, receive: relay.receive })
   app.hooks.on('health:checks', () => ({ relay: subscription.check }))

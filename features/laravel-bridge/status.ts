@@ -6,7 +6,7 @@ import { isRefusal } from './client.ts'
 import type { BackendClient } from './client.ts'
 import { anyAnswer } from './messages.ts'
 
-/** The agenda's name for it, and the book of notes of what the backend was told. */
+/** The job's name for it, and the book of notes of what the backend was told. */
 export const statusJob = 'room-status'
 
 /** What the backend was last told of a room. */
@@ -41,7 +41,7 @@ export interface RoomStatus {
   close (): void
 }
 
-export interface StatusOptions extends Pick<FastifyInstance, 'agenda' | 'log'> {
+export interface StatusOptions extends Pick<FastifyInstance, 'jobs' | 'log'> {
   store: Pick<Store, 'getRoom' | 'getNote' | 'setNote' | 'listNotes' | 'listRooms'>
   client: Pick<BackendClient, 'call'>
   /** What the generation before remembered. */
@@ -70,7 +70,7 @@ const iso = (ms: number) => new Date(ms).toISOString()
  * last told, and says the difference. So whatever gets lost in between, to a
  * backend that is away or a server that dies, what is said last is true.
  */
-export function createRoomStatus ({ agenda, log, store, client, before }: StatusOptions): RoomStatus {
+export function createRoomStatus ({ jobs, log, store, client, before }: StatusOptions): RoomStatus {
   // Rooms whose change is being noted, and whether they have changed again meanwhile.
   const noting = new Map<string, boolean>()
   const remembered: RememberedStatus = before ?? new LRUCache({ max: maxRemembered })
@@ -90,7 +90,7 @@ export function createRoomStatus ({ agenda, log, store, client, before }: Status
 
   async function note (roomId: string): Promise<void> {
     try {
-      await agenda.schedule(statusJob, roomId, Date.now())
+      await jobs.schedule(statusJob, roomId, Date.now())
       const again = noting.get(roomId) === true
       noting.delete(roomId)
       if (again) changed(roomId)
@@ -190,12 +190,12 @@ export function createRoomStatus ({ agenda, log, store, client, before }: Status
       // The clock of the server that said it may be ahead of this one's.
       const wait = told === undefined ? 0 : Math.min(told.at + intervalMs - Date.now(), intervalMs)
       try {
-        if (wait > 0) await agenda.schedule(statusJob, roomId, Date.now() + wait)
-        else if (await sayNext(roomId, told, room)) await agenda.schedule(statusJob, roomId, Date.now() + intervalMs)
+        if (wait > 0) await jobs.schedule(statusJob, roomId, Date.now() + wait)
+        else if (await sayNext(roomId, told, room)) await jobs.schedule(statusJob, roomId, Date.now() + intervalMs)
       } catch (error) {
         if (!isRefusal(error)) throw error
         log.warn({ err: error, roomId }, 'the backend refuses to be told the status of a room')
-        await agenda.schedule(statusJob, roomId, Date.now() + refusedMs)
+        await jobs.schedule(statusJob, roomId, Date.now() + refusedMs)
       }
     },
     close () {

@@ -33,7 +33,7 @@ export function createLobby (app: FeatureInstance, { cacheMs, people }: z.output
   /** A few round trips, however many rooms there are on the page. */
   async function read (after: string, limit: number): Promise<Page> {
     const { rooms, next } = await store.listBusyRooms(after, limit)
-    const seats = rooms.length > 0 ? await features.slot<Seating>('seats')?.seatsOf(rooms.map(({ roomId }) => roomId)) : []
+    const seats = rooms.length > 0 ? await features.getFeature<Seating>('seats')?.seatsOf(rooms.map(({ roomId }) => roomId)) : []
     // Whoever has no pin must not see who is behind the door.
     const open = rooms.flatMap(({ roomId, locked }, i) => locked ? [] : [{ roomId, first: (seats?.[i]?.seats ?? []).map(({ userId }) => userKeyOf(userId)) }])
     const found = people > 0 && open.length > 0 ? await store.getSomeMembers(open, people) : []

@@ -52,7 +52,7 @@ export function createReactions (app: FeatureInstance, coalesceOver: number): Re
     forget: (roomId) => tally.forget(roomId),
     close () {
       // After a reload this is the next generation, whose code may be another.
-      const next = features.slot<Partial<Reactions>>('reactions')
+      const next = features.getFeature<Partial<Reactions>>('reactions')
       for (const [roomId, counts] of tally.close()) {
         if (next !== service && typeof next?.adopt === 'function') next.adopt(roomId, counts)
         else tell(roomId, counts, false)

@@ -1,5 +1,5 @@
 import { Forbidden } from '../../plugins/errors/codes.ts'
-import type { Decision, RoomEvent } from '../../plugins/rooms/documents.ts'
+import type { Decision, RoomEvent } from '../../plugins/rooms/room-state.ts'
 import type { Role } from '../../plugins/rooms/rooms.ts'
 import { userKeyOf } from '../../plugins/sockets/user.ts'
 import type { UserId } from '../../plugins/sockets/user.ts'

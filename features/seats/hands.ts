@@ -65,7 +65,7 @@ const textOf = ({ userId, requestedAt }: SeatRequestView) => `${requestedAt} ${u
 export function createHands ({ log, rooms, sockets }: Pick<FastifyInstance, 'log' | 'rooms' | 'sockets'>, known: KnownHands = new WeakMap()): Hands {
   function hearingOf (room: LocalRoom): Hearing {
     const hearing = known.get(room) ?? {
-      told: viewOfRequests(rooms.documents.peek<SeatState>(room.roomId, documentName)),
+      told: viewOfRequests(rooms.roomState.peek<SeatState>(room.roomId, documentName)),
       hosts: new Set(),
       coming: new Set(),
       asking: new Set()

@@ -22,9 +22,9 @@ declare module 'fastify' {
 
 /** Seats: who may be heard, and who decides that. The rules are in decide.ts. */
 export default fp<z.output<typeof config>>(async function seats (app, { graceSeconds = app.config.SEAT_GRACE_SECONDS }) {
-  const { agenda, features, hooks, log, messages } = app
+  const { jobs, features, hooks, log, messages } = app
   // Who may hear of requests is not asked anew of all members because the code is.
-  const hands = createHands(app, features.slot<Partial<Seats>>('seats')?.hands?.known)
+  const hands = createHands(app, features.getFeature<Partial<Seats>>('seats')?.hands?.known)
   const service = createSeats(app, graceSeconds * 1000, hands)
   const voices = createVoices(app, service)
   app.decorate('seats', service)
@@ -82,12 +82,12 @@ export default fp<z.output<typeof config>>(async function seats (app, { graceSec
   })
   // By itself: it may have to wait, and what is told of seats must be as it was when the member came in.
   hooks.on('room:join', async (room, session) => ({ seatRequests: await hands.welcome(room, session) } satisfies Pick<z.input<typeof joinReply>, 'seatRequests'>))
-  hooks.on('room:first', ({ roomId }) => service.peek(roomId)?.seats.map(({ userId }) => userId) ?? [])
+  hooks.on('room:featured', ({ roomId }) => service.peek(roomId)?.seats.map(({ userId }) => userId) ?? [])
 
   const absences = createAbsences(service.lookForAbsent, log)
   hooks.on('room:userLeft', (roomId, { userId }, reason) => absences.follow(roomId, service.left(roomId, userId, reason)))
   hooks.on('room:kicked', (roomId, userId) => absences.follow(roomId, service.left(roomId, userId, 'kicked')))
-  hooks.on('room:corrected', (roomId) => absences.follow(roomId, service.lookForAbsent(roomId)))
+  hooks.on('room:resynced', (roomId) => absences.follow(roomId, service.lookForAbsent(roomId)))
   // Who left while the feature was off still has a seat or a hand up, here and in rooms where nobody was then.
   hooks.on('feature:loaded', (name) => {
     if (name === 'seats') for (const { roomId } of app.rooms.local()) absences.follow(roomId, service.lookForAbsent(roomId))
@@ -97,10 +97,10 @@ export default fp<z.output<typeof config>>(async function seats (app, { graceSec
     return {}
   })
   app.addHook('onClose', () => absences.close())
-  hooks.on('room:documentMissed', ({ record }, name, from, to, tell) => {
+  hooks.on('room:stateMissed', ({ record }, name, from, to, tell) => {
     if (name === documentName) tell(difference(from as SeatState | undefined, to as SeatState | undefined ?? noSeats(record.seatCount)))
   })
-  agenda.on(`document:${documentName}`, (roomId) => service.tick(roomId))
+  jobs.on(`document:${documentName}`, (roomId) => service.tick(roomId))
 
   // Rooms that are there follow the rules of the moment.
   hooks.on('feature:enabled', (name) => {
@@ -114,7 +114,7 @@ export default fp<z.output<typeof config>>(async function seats (app, { graceSec
     if (name === 'seats') for (const { roomId } of app.rooms.local()) voices.release(roomId)
   })
   hooks.on('media:produce', (roomId, session) => voices.permit(roomId, session))
-  hooks.on('room:document', (room, name, state) => {
+  hooks.on('room:state', (room, name, state) => {
     if (name !== documentName) return
     voices.enforce(room.roomId, state as SeatState | undefined)
     hands.follow(room, state as SeatState | undefined)

@@ -51,13 +51,13 @@ export interface Seats {
 
 /** @param graceMs how long a seat, or a request for one, waits for its user after a lost connection */
 export function createSeats (app: FastifyInstance, graceMs: number, hands: Hands): Seats {
-  const { agenda, log, rooms, sockets, store } = app
+  const { jobs, log, rooms, sockets, store } = app
 
-  const read = (roomId: string) => rooms.documents.change<SeatState, SeatState | undefined>(roomId, documentName, (state) => ({ result: state }))
+  const read = (roomId: string) => rooms.roomState.change<SeatState, SeatState | undefined>(roomId, documentName, (state) => ({ result: state }))
 
   /** @param seatCount of a room in which nobody has done anything about seats; without it there is then nothing to change */
   function command (roomId: string, what: Command, actor?: Actor, seatCount?: number): Promise<Outcome> {
-    return rooms.documents.change<SeatState, Outcome>(roomId, documentName, (state) => {
+    return rooms.roomState.change<SeatState, Outcome>(roomId, documentName, (state) => {
       const now = state ?? (seatCount === undefined ? undefined : noSeats(seatCount))
       return now ? decide(now, what, actor, Date.now()) : { result: {} }
     })
@@ -83,7 +83,7 @@ export function createSeats (app: FastifyInstance, graceMs: number, hands: Hands
 
   return {
     hands,
-    peek: (roomId) => rooms.documents.peek<SeatState>(roomId, documentName),
+    peek: (roomId) => rooms.roomState.peek<SeatState>(roomId, documentName),
     read,
     async seatsOf (roomIds) {
       return (await store.readDocuments(roomIds, documentName)).map((text) => text === undefined ? undefined : viewOf(JSON.parse(text) as SeatState))
@@ -130,7 +130,7 @@ export function createSeats (app: FastifyInstance, graceMs: number, hands: Hands
         await command(roomId, { type: 'tick', present: new Map(due.map((key, i) => [key, members[i] !== undefined])) })
         const after = await read(roomId)
         const end = after && nextEnd(after)
-        if (end !== undefined) await agenda.schedule(`document:${documentName}`, roomId, end)
+        if (end !== undefined) await jobs.schedule(`document:${documentName}`, roomId, end)
       } catch (error) {
         if (!isCoded(error) || error.code !== 'ROOM_NOT_FOUND') throw error
         log.debug({ roomId }, 'the room whose seats were to be looked at is closed')

@@ -1,4 +1,4 @@
-import type { RoomEvent } from '../../plugins/rooms/documents.ts'
+import type { RoomEvent } from '../../plugins/rooms/room-state.ts'
 import { userKeyOf } from '../../plugins/sockets/user.ts'
 import type { UserId } from '../../plugins/sockets/user.ts'
 

@@ -28,7 +28,7 @@ export function createVoices ({ log, sfu }: FastifyInstance, seats: Seats): Voic
   }
 
   function enforce (roomId: string, state: SeatState | undefined): void {
-    for (const { session, producerId, grant } of sfu.voicesOf(roomId)) {
+    for (const { session, producerId, grant } of sfu.producerHandles(roomId)) {
       const seat = seatOf(state, session.userKey)
       // Whoever has moved has left the seat this was allowed for.
       if (!state || !seat || String(seat.sitting) !== grant) {
@@ -49,14 +49,14 @@ export function createVoices ({ log, sfu }: FastifyInstance, seats: Seats): Voic
     },
     enforce,
     adopt (roomId, state) {
-      for (const { session, producerId, grant } of sfu.voicesOf(roomId)) {
+      for (const { session, producerId, grant } of sfu.producerHandles(roomId)) {
         const seat = seatOf(state, session.userKey)
         if (grant === undefined && seat) sfu.grant(session, producerId, String(seat.sitting))
       }
       enforce(roomId, state)
     },
     release (roomId) {
-      for (const { session, producerId } of sfu.voicesOf(roomId)) follow(sfu.resumeProducer(session, 'server', producerId), roomId, producerId)
+      for (const { session, producerId } of sfu.producerHandles(roomId)) follow(sfu.resumeProducer(session, 'server', producerId), roomId, producerId)
     }
   }
 }

@@ -7,9 +7,9 @@ import type { ZodTypeProvider } from 'fastify-type-provider-zod'
 import type { z } from 'zod'
 import type { Config } from '../../config/load.ts'
 import type { Admin } from '../admin/index.ts'
-import type { AgendaRegistrar } from '../agenda.ts'
+import type { JobsRegistrar } from '../jobs.ts'
 import type { Bus } from '../bus/bus.ts'
-import type { Control } from '../control.ts'
+import type { Cluster } from '../cluster.ts'
 import type { Drain } from '../drain.ts'
 import type { HookRegistrar } from '../hooks.ts'
 import type { MessageRegistrar, RequestMap } from '../messages/routes.ts'
@@ -41,13 +41,13 @@ export interface FeatureSurface {
   /** What the kernel tells and asks (`KernelHooks`). Withdrawn with the feature. */
   hooks: HookRegistrar
   /** What is to be done later, by one server, also when this one dies. Handlers are withdrawn with the feature. */
-  agenda: AgendaRegistrar
+  jobs: JobsRegistrar
   /** Orders between servers. Handlers are withdrawn with the feature. */
-  control: Control
+  cluster: Cluster
   /** Messages between servers, in one order for all. Begin channels with the feature's name, and unsubscribe in onClose. */
   bus: Pick<Bus, 'publish' | 'subscribe' | 'unsubscribe'>
   /** Who is in which room, with which rights; events to everybody in a room; documents that many change at once. */
-  rooms: Pick<Rooms, 'size' | 'get' | 'local' | 'ofSession' | 'documents' | 'roleOf' | 'ownerOf' | 'touch' | 'emit' | 'emitLogged' | 'close' | 'kick'>
+  rooms: Pick<Rooms, 'size' | 'get' | 'local' | 'ofSession' | 'roomState' | 'roleOf' | 'ownerOf' | 'touch' | 'emit' | 'emitLogged' | 'close' | 'kick'>
   /** Connections of this server; events to a user's sockets on any. */
   sockets: Pick<Sockets, 'size' | 'get' | 'all' | 'ofUser' | 'toUser' | 'broadcast'>
   /** Audio: transports, producers, consumers, who speaks. */
@@ -63,7 +63,7 @@ export interface FeatureSurface {
     'readLog' |
     'getRoom' | 'listRooms' | 'listBusyRooms' | 'getParticipants' | 'listParticipants' | 'getMembers' | 'getSomeMembers' | 'getSessions'>
   /** Other features that run now. */
-  features: Pick<Features, 'enabled' | 'slot'>
+  features: Pick<Features, 'enabled' | 'getFeature'>
   /** For what an admin has changed by a route of the feature. Routes under /admin ask for the key by themselves. */
   admin: Pick<Admin, 'audit'>
   /** Whether this server is shutting down. */
@@ -123,14 +123,14 @@ export { cursor, cursorBehind, keyBehind, nextCursor, pageOf } from '../messages
 
 export type { Config } from '../../config/load.ts'
 export type { Admin } from '../admin/index.ts'
-export type { AgendaRegistrar, JobHandler } from '../agenda.ts'
+export type { JobsRegistrar, JobHandler } from '../jobs.ts'
 export type { Bus, BusHandler } from '../bus/bus.ts'
-// With the star, `declare module 'flylive-audio-server/feature'` can add to ControlMessages.
-export type * from '../control.ts'
+// With the star, `declare module 'flylive-audio-server/feature'` can add to ClusterMessages.
+export type * from '../cluster.ts'
 export type { HookFunction, HookName, HookRegistrar, KernelHooks } from '../hooks.ts'
 export type { EventMap, Handler, MessageContext, MessageOptions, MessageRegistrar, MessageSchemas, RequestMap } from '../messages/routes.ts'
 export type { Metrics } from '../metrics.ts'
-export type { Decide, Decision, Documents, RoomEvent } from '../rooms/documents.ts'
+export type { Decide, Decision, RoomState, RoomEvent } from '../rooms/room-state.ts'
 export type { LocalRoom } from '../rooms/local-room.ts'
 export type { RoomCloseReason } from '../rooms/messages.ts'
 export type { EmitOptions, LeaveReason, Role, Rooms } from '../rooms/rooms.ts'

@@ -4,12 +4,12 @@ import fp from 'fastify-plugin'
 import { serializerCompiler, validatorCompiler } from 'fastify-type-provider-zod'
 import { useJsonBodies } from '../../config/body.ts'
 import { routerOptions } from '../../config/router.ts'
-import type { JobHandler } from '../agenda.ts'
+import type { JobHandler } from '../jobs.ts'
 import { NotFound } from '../errors/codes.ts'
 import { frameworkErrors, useWireErrors } from '../errors/index.ts'
 import type { HookEntry } from '../hooks.ts'
-import { createCalls } from '../messages/calls.ts'
-import type { Calls } from '../messages/calls.ts'
+import { createInFlight } from '../messages/in-flight.ts'
+import type { InFlight } from '../messages/in-flight.ts'
 import { createMessageRecorder } from '../messages/routes.ts'
 import type { MessageTable } from '../messages/routes.ts'
 import { madeBySchema } from './define.ts'
@@ -32,7 +32,7 @@ export interface Generation {
   provides: readonly string[]
   loadedAt: number
   /** Messages, REST calls, hooks and jobs that run in it. */
-  calls: Calls
+  calls: InFlight
 }
 
 export interface GenerationPlan {
@@ -41,7 +41,7 @@ export interface GenerationPlan {
   module: FeatureModule
   config: Record<string, unknown>
   /** How a dependency is reached: always its generation of the moment. */
-  slot (name: string): Record<string, unknown> | undefined
+  getFeature (name: string): Record<string, unknown> | undefined
   /** Decorators of a feature it depends on; undefined when that is not in service. */
   provided (name: string): readonly string[] | undefined
   /** @throws when the type is somebody else's */
@@ -58,7 +58,7 @@ export interface GenerationPlan {
  * @throws what the plugin throws, and when a dependency is not there
  */
 export async function buildGeneration (kernel: FastifyInstance, plan: GenerationPlan): Promise<Generation> {
-  const { name, number, module, config, slot, provided, claimMessage, claimRoute } = plan
+  const { name, number, module, config, getFeature, provided, claimMessage, claimRoute } = plan
   const app = Fastify({
     loggerInstance: kernel.log.child({ feature: name }),
     logController: new LogController({ disableRequestLogging: true }),
@@ -67,7 +67,7 @@ export async function buildGeneration (kernel: FastifyInstance, plan: Generation
     frameworkErrors,
     routerOptions
   })
-  const calls = createCalls()
+  const calls = createInFlight()
   const messages = createMessageRecorder((type) => {
     claimMessage(type)
     if (!module.types.includes(type)) throw new Error(`The feature ${name} answers ${type}, which its exported requests do not name`)
@@ -92,14 +92,14 @@ export async function buildGeneration (kernel: FastifyInstance, plan: Generation
         hooks.push({ name: hook, fn: (...args: unknown[]) => calls.run(() => call(...args)) })
       }
     },
-    agenda: {
+    jobs: {
       on: (job, handler) => { jobs.set(job, (key) => calls.run(() => handler(key))) },
-      schedule: kernel.agenda.schedule
+      schedule: kernel.jobs.schedule
     },
-    control: {
-      send: kernel.control.send,
+    cluster: {
+      send: kernel.cluster.send,
       on (kind, handler) {
-        const off = kernel.control.on(kind, handler)
+        const off = kernel.cluster.on(kind, handler)
         app.addHook('onClose', async () => off())
         return off
       }
@@ -138,7 +138,7 @@ export async function buildGeneration (kernel: FastifyInstance, plan: Generation
     if (decorators === undefined && !kernel.hasPlugin(dependency)) continue
     app.register(fp(async function stub (instance) {
       for (const decorator of decorators ?? []) {
-        instance.decorate(decorator, { getter: () => slot(dependency)?.[decorator] } as never)
+        instance.decorate(decorator, { getter: () => getFeature(dependency)?.[decorator] } as never)
       }
     }, { name: dependency }))
   }

@@ -82,7 +82,7 @@ export interface Generations {
 const manyLoads = 300
 
 export function createGenerations (app: FastifyInstance): Generations {
-  const { agenda, hooks, log, messages, metrics, sockets } = app
+  const { jobs, hooks, log, messages, metrics, sockets } = app
   const known = new Map<string, Known>()
   // Goes on when a feature is removed and comes back.
   const numbers = new Map<string, number>()
@@ -137,7 +137,7 @@ export function createGenerations (app: FastifyInstance): Generations {
         number: numbers.get(name) ?? 1,
         module,
         config,
-        slot: (other) => there(other)?.app as unknown as Record<string, unknown> | undefined,
+        getFeature: (other) => there(other)?.app as unknown as Record<string, unknown> | undefined,
         provided: (other) => there(other)?.provides,
         claimMessage (type) {
           const owner = messages.ownerOf(type) ?? others.find(({ table }) => table.routes.some((route) => route.type === type))?.name
@@ -195,7 +195,7 @@ export function createGenerations (app: FastifyInstance): Generations {
     messages.install(name, table, calls)
     messages.disable(name, module.types)
     hooks.install(name, generation.hooks)
-    agenda.install(name, generation.jobs)
+    jobs.install(name, generation.jobs)
     Object.assign(feature, { state: 'enabled', module, generation })
     delete feature.error
     number.set({ feature: name }, generation.number)
@@ -221,7 +221,7 @@ export function createGenerations (app: FastifyInstance): Generations {
     router = createRouter(serving())
     messages.install(name, undefined)
     hooks.install(name, [])
-    agenda.install(name, new Map())
+    jobs.install(name, new Map())
     messages.disable(name, feature.module?.types ?? [])
     number.set({ feature: name }, 0)
     failing.set({ feature: name }, 0)
@@ -290,7 +290,7 @@ export function createGenerations (app: FastifyInstance): Generations {
         const generation = running(name)
         messages.install(name, undefined)
         hooks.install(name, [])
-        agenda.install(name, new Map())
+        jobs.install(name, new Map())
         if (generation) await retire(generation)
       }
     }

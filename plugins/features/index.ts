@@ -47,7 +47,7 @@ export interface Features {
    *
    * @param name in camel case for a feature with dashes
    */
-  slot<T> (name: string): T | undefined
+  getFeature<T> (name: string): T | undefined
 
   // Changes. They are made one after the other; each is made on this server,
   // kept in the store, and then followed by all servers. One that fails has
@@ -88,8 +88,8 @@ declare module '../hooks.ts' {
   }
 }
 
-declare module '../control.ts' {
-  interface ControlMessages {
+declare module '../cluster.ts' {
+  interface ClusterMessages {
     /** The settings of features have changed. */
     'features:changed': Record<string, never>
   }
@@ -133,14 +133,14 @@ export default fp<FeatureOptions>(async function features (app, { featuresDir })
     find,
     isOn,
     settings: createSettings(app.store),
-    tell: () => { app.control.send('features:changed', {}) }
+    tell: () => { app.cluster.send('features:changed', {}) }
   })
 
   app.decorate('features', {
     enabled: () => [...generations.known].filter(([, { generation }]) => generation !== undefined).map(([name]) => name),
     list: () => [...generations.known].sort(([a], [b]) => a.localeCompare(b)).map(([name, feature]) => describe(name, feature)),
     generations: () => [...generations.known.values()].flatMap(({ generation }) => generation ?? []),
-    slot<T> (name: string) {
+    getFeature<T> (name: string) {
       const decorator = camelCase(name)
       // A feature may also have been registered on the kernel like any plugin.
       const from = generations.running(name)?.app ?? app
@@ -168,7 +168,7 @@ export default fp<FeatureOptions>(async function features (app, { featuresDir })
   const started = loader.start()
   const follow = () => { loader.reconcile().catch((err: unknown) => log.warn({ err }, 'the settings of features cannot be read')) }
   // Listening while it starts: what is changed meanwhile is followed right after.
-  app.control.on('features:changed', follow)
+  app.cluster.on('features:changed', follow)
   app.bus.onHealed(follow)
   await started
   // Whoever changed something may have died before it could say so.
@@ -185,7 +185,7 @@ export default fp<FeatureOptions>(async function features (app, { featuresDir })
   })
 }, {
   name: 'features',
-  dependencies: ['config', 'errors', 'metrics', 'hooks', 'messages', 'store', 'agenda', 'bus', 'control', 'sockets', 'rooms', 'sfu', 'drain', 'admin', 'http']
+  dependencies: ['config', 'errors', 'metrics', 'hooks', 'messages', 'store', 'jobs', 'bus', 'cluster', 'sockets', 'rooms', 'sfu', 'drain', 'admin', 'http']
 })
 
 function describe (name: string, { state, module, generation, error }: Known): FeatureInfo {

@@ -2,8 +2,8 @@ import fp from 'fastify-plugin'
 import { FeatureDisabled, toWire, UnknownType, validationFailed } from '../errors/codes.ts'
 import type { Session } from '../sockets/session.ts'
 import { eventText, textFrame } from '../sockets/frames.ts'
-import { createCalls } from './calls.ts'
-import type { Calls } from './calls.ts'
+import { createInFlight } from './in-flight.ts'
+import type { InFlight } from './in-flight.ts'
 import { createRateLimits } from './limits.ts'
 import type { RateLimits } from './limits.ts'
 import { parseFrame } from './parse.ts'
@@ -21,7 +21,7 @@ export interface Messages extends MessageRegistrar {
    * @param calls where the calls of the new table are counted
    * @throws when a type belongs to another owner; then nothing is changed
    */
-  install (owner: string, table: MessageTable | undefined, calls?: Calls): void
+  install (owner: string, table: MessageTable | undefined, calls?: InFlight): void
   /** Makes the messages of a socket wait, in their order, until `until` is settled. */
   hold (session: Session, until: Promise<unknown>): void
   /** Types to be answered FEATURE_DISABLED, by the feature they belong to. */
@@ -39,7 +39,7 @@ declare module 'fastify' {
 interface Installed {
   owner: string
   table: MessageTable
-  calls: Calls
+  calls: InFlight
 }
 
 // Seconds. Most messages take well under a millisecond; the upper end shows a
@@ -62,7 +62,7 @@ export default fp(async function messages (app) {
   const outcomes = app.metrics.counter('flylive_socket_events_total', 'Messages handled, by type and outcome (ok or the error code)', ['event', 'status'])
   const latency = app.metrics.histogram('flylive_socket_event_latency_seconds', 'Time from a message to its reply, by type', ['event'], latencyBuckets)
 
-  function install (owner: string, table: MessageTable | undefined, calls = createCalls()) {
+  function install (owner: string, table: MessageTable | undefined, calls = createInFlight()) {
     const old = owners.get(owner)
     for (const { type } of table?.routes ?? []) {
       const other = byType.get(type)

@@ -73,4 +73,4 @@ export default fp(async function rooms (app) {
   app.addHook('onClose', async () => {
     await app.store.forgetNode(app.nodeId).catch(() => {})
   })
-}, { name: 'rooms', dependencies: ['store', 'agenda', 'bus', 'control', 'sockets', 'messages', 'drain'] })
+}, { name: 'rooms', dependencies: ['store', 'jobs', 'bus', 'cluster', 'sockets', 'messages', 'drain'] })

@@ -7,8 +7,8 @@ import type { Session } from '../sockets/session.ts'
 import { userKeyOf } from '../sockets/user.ts'
 import type { Profile, UserId } from '../sockets/user.ts'
 import type { JoinCommand, JoinResult, RoomRecord, ShareChange } from '../store/store.ts'
-import { createDocuments } from './documents.ts'
-import type { DocumentHeader, DocumentKeeping } from './documents.ts'
+import { createDocuments } from './room-state.ts'
+import type { DocumentHeader, DocumentKeeping } from './room-state.ts'
 import { NotInRoom, RoomNotFound } from './errors.ts'
 import { deliver, deliverTo } from './local-room.ts'
 import type { LocalRoom } from './local-room.ts'
@@ -36,7 +36,7 @@ type Data<T extends keyof typeof events> = Omit<z.input<(typeof events)[T]>, 'ro
 const closedText = (roomId: string, reason: RoomCloseReason) =>
   eventText('room:closed', { roomId, reason: closeReason.parse(reason), timestamp: Date.now() })
 
-/** The agenda's name for seeing to it that all who must know hear of a room that is closed. */
+/** The job's name for seeing to it that all who must know hear of a room that is closed. */
 const closedJob = 'room-closed'
 /** By then whoever closed a room has told of it, in milliseconds. */
 const makeSureMs = 3000
@@ -51,7 +51,7 @@ export function hashPin (roomId: string, pin: string): string {
 
 /** What the rooms plugin needs besides {@link Rooms} itself, to look after them. */
 export interface RoomKeeping extends Rooms {
-  readonly documents: DocumentKeeping
+  readonly roomState: DocumentKeeping
   /** Tells a room of users whose membership another server or a correction ended or restored. */
   announce (roomId: string, change: ShareChange): void
   readonly writeBack: WriteBack
@@ -62,7 +62,7 @@ export interface RoomKeeping extends Rooms {
 }
 
 export function createRooms (app: FastifyInstance): RoomKeeping {
-  const { agenda, bus, config, control, hooks, log, nodeId, store } = app
+  const { jobs, bus, config, cluster, hooks, log, nodeId, store } = app
   const rooms = new Map<string, LocalRoom>()
   const leaving = new Set<Promise<void>>()
   const channels = new Map<string, { ready: Promise<void>, handler: (message: string) => void }>()
@@ -262,7 +262,7 @@ export function createRooms (app: FastifyInstance): RoomKeeping {
   function announce (roomId: string, { joined, left, count }: ShareChange): void {
     for (const user of joined) announceJoin(roomId, user, count)
     for (const user of left) announceLeave(roomId, user.userId, 'disconnected', count)
-    hooks.emit('room:corrected', roomId)
+    hooks.emit('room:resynced', roomId)
   }
 
   /**
@@ -325,8 +325,8 @@ export function createRooms (app: FastifyInstance): RoomKeeping {
   }
 
   // Whoever closed it may have died before it could say so.
-  agenda.on(closedJob, async (roomId) => {
-    if (await store.getRoom(roomId) === undefined) hooks.emit('room:corrected', roomId)
+  jobs.on(closedJob, async (roomId) => {
+    if (await store.getRoom(roomId) === undefined) hooks.emit('room:resynced', roomId)
   })
 
   function kickHere (roomId: string, userKey: string): void {
@@ -334,7 +334,7 @@ export function createRooms (app: FastifyInstance): RoomKeeping {
       if (session.roomId === roomId || rooms.get(roomId)?.joining.has(session) === true) session.close('KICKED')
     }
   }
-  control.on('room:kick', ({ roomId, userKey }) => kickHere(roomId, userKey))
+  cluster.on('room:kick', ({ roomId, userKey }) => kickHere(roomId, userKey))
 
   return {
     get size () {
@@ -347,7 +347,7 @@ export function createRooms (app: FastifyInstance): RoomKeeping {
       if (!room || (roomId !== undefined && roomId !== session.roomId)) throw new NotInRoom(roomId === undefined ? 'a room' : `the room ${roomId}`)
       return room
     },
-    documents,
+    roomState: documents,
     async roleOf (room, session) {
       const known = (await hooks.ask('room:role', room, session)).find((role) => role !== undefined)
       return known ?? roleByRecord(room, session)
@@ -368,7 +368,7 @@ export function createRooms (app: FastifyInstance): RoomKeeping {
       // In one turn, and so in one round trip.
       const [removed] = await Promise.all([
         store.removeRoom(roomId, onlyIfEmpty, envelope),
-        agenda.schedule(closedJob, roomId, Date.now() + makeSureMs)
+        jobs.schedule(closedJob, roomId, Date.now() + makeSureMs)
       ])
       if (!removed) return false
       if (!envelope) await bus.publish(channelOf(roomId), `${message}\n${removed.createdAt}`)
@@ -379,7 +379,7 @@ export function createRooms (app: FastifyInstance): RoomKeeping {
     async kick (roomId, userId, banUntil) {
       const userKey = userKeyOf(userId)
       if (banUntil !== undefined) await store.ban(roomId, userKey, banUntil)
-      const told = await control.send('room:kick', { roomId, userKey })
+      const told = await cluster.send('room:kick', { roomId, userKey })
       hooks.emit('room:kicked', roomId, userId)
       if (!told) throw unavailable('The other servers cannot be reached')
     },

@@ -2,7 +2,7 @@ import type { Session } from '../sockets/session.ts'
 import { userKeyOf } from '../sockets/user.ts'
 import type { Profile, UserId } from '../sockets/user.ts'
 import type { JoinResult, RoomRecord } from '../store/store.ts'
-import type { Documents } from './documents.ts'
+import type { RoomState } from './room-state.ts'
 import type { LocalRoom } from './local-room.ts'
 import type { RoomCloseReason } from './messages.ts'
 
@@ -31,7 +31,7 @@ export interface Rooms {
    */
   ofSession (session: Session, roomId?: string): LocalRoom
   /** Small documents of rooms that many change at once. */
-  readonly documents: Documents
+  readonly roomState: RoomState
   /**
    * The rights a user has in a room, as whoever knows the room says (the hook `room:role`).
    *
@@ -107,7 +107,7 @@ declare module '../hooks.ts' {
     /** Whose is a room? The first answer counts; without one it is whose it was when it was made. */
     'room:owner': (room: RoomRecord) => Promise<UserId | undefined>
     /** Who of a room's members is told of first, when not all can be? */
-    'room:first': (room: LocalRoom) => readonly UserId[]
+    'room:featured': (room: LocalRoom) => readonly UserId[]
 
     // Each of these is called on one server for what happens on any.
     'room:created': (room: RoomRecord) => void
@@ -120,12 +120,12 @@ declare module '../hooks.ts' {
     /** A room is no more. */
     'room:removed': (room: RoomRecord, reason: RoomCloseReason) => void
     /** Something of what was to be told of a room's members may not have been: a server died, or the store was away. */
-    'room:corrected': (roomId: string) => void
+    'room:resynced': (roomId: string) => void
   }
 }
 
-declare module '../control.ts' {
-  interface ControlMessages {
+declare module '../cluster.ts' {
+  interface ClusterMessages {
     'room:kick': { roomId: string, userKey: string }
   }
 }

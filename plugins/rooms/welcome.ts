@@ -34,7 +34,7 @@ export async function standingOf (app: FastifyInstance, room: RoomRecord, sessio
 
 /** The members a join tells: those who stand out, on seats say, and then in order of arrival, a hundred in all. */
 export async function prominentFirst (app: FastifyInstance, room: LocalRoom, { participants, count }: JoinResult): Promise<Profile[]> {
-  const first = (await app.hooks.ask('room:first', room)).flat().map(userKeyOf)
+  const first = (await app.hooks.ask('room:featured', room)).flat().map(userKeyOf)
   if (first.length === 0) return participants
   const known = new Map(participants.map((profile) => [userKeyOf(profile.userId), profile]))
   const missing = count > participants.length ? first.filter((key) => !known.has(key)) : []

@@ -1,6 +1,6 @@
 import type { FastifyInstance } from 'fastify'
 import type { Envelope, ShareChange } from '../store/store.ts'
-import type { DocumentKeeping } from './documents.ts'
+import type { DocumentKeeping } from './room-state.ts'
 import type { LocalRoom } from './local-room.ts'
 
 /** Where the store may have missed something that this server knows. */

@@ -32,7 +32,7 @@ export interface ProducePermit {
 }
 
 /** A producer to those who decide over it. */
-export interface Voice {
+export interface ProducerHandle {
   session: Session
   producerId: string
   grant: string | undefined

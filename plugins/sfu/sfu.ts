@@ -12,7 +12,7 @@ import {
 } from './errors.ts'
 import type { MediaWorker, WorkerPool } from './pool.ts'
 import { infoOf } from './room-media.ts'
-import type { Direction, PausedBy, Peer, ProducePermit, ProducerEntry, ProducerInfo, RoomMedia, Voice } from './room-media.ts'
+import type { Direction, PausedBy, Peer, ProducePermit, ProducerEntry, ProducerInfo, RoomMedia, ProducerHandle } from './room-media.ts'
 import { watchSpeakers } from './speakers.ts'
 import type { ActiveSpeakers } from './speakers.ts'
 
@@ -38,7 +38,7 @@ export interface Sfu {
   workers (): { index: number, pid: number, port: number, routers: number }[]
   producersOf (roomId: string): ProducerInfo[]
   /** The producers of a room on this server, for those who decide over them. */
-  voicesOf (roomId: string): Voice[]
+  producerHandles (roomId: string): ProducerHandle[]
   /** Who speaks in a room now. */
   speakersOf (roomId: string): UserId[]
   /** What a room has on the media server, for admins. */
@@ -228,7 +228,7 @@ export function createSfu (app: FastifyInstance, pool: () => WorkerPool): SfuKee
     },
     workers: () => pool().alive().map(({ index, worker, port, routers }) => ({ index, pid: worker.pid, port, routers })),
     producersOf: (roomId) => [...opened.get(roomId)?.producers.values() ?? []].map(infoOf),
-    voicesOf: (roomId) => [...opened.get(roomId)?.producers.values() ?? []].map(({ session, producer, grant }) => ({ session, producerId: producer.id, grant })),
+    producerHandles: (roomId) => [...opened.get(roomId)?.producers.values() ?? []].map(({ session, producer, grant }) => ({ session, producerId: producer.id, grant })),
     speakersOf: (roomId) => opened.get(roomId)?.speakers.active() ?? [],
     describe (roomId) {
       const media = opened.get(roomId)

@@ -49,8 +49,8 @@ declare module '../hooks.ts' {
   }
 }
 
-declare module '../control.ts' {
-  interface ControlMessages {
+declare module '../cluster.ts' {
+  interface ClusterMessages {
     /** End every connection of a user but one. */
     'user:replaced': { userKey: string, keep: string }
     /** An event for every connection of a user, as it goes over the wire. */
@@ -138,7 +138,7 @@ export default fp(async function sockets (app) {
       app.log.debug({ sessionId: session.id, userId: session.user.id, code }, 'socket closed')
     })
     app.log.debug({ sessionId: session.id, userId: session.user.id }, 'socket open')
-    if (config.SINGLE_SESSION) app.control.send('user:replaced', { userKey: session.userKey, keep: session.id })
+    if (config.SINGLE_SESSION) app.cluster.send('user:replaced', { userKey: session.userKey, keep: session.id })
     app.hooks.emit('session:open', session)
     return session
   }
@@ -155,14 +155,14 @@ export default fp(async function sockets (app) {
   // All servers hear of logins in one order. A session whose own login has not
   // been heard of yet is newer than the one that is being told of.
   const heardOf = new WeakSet<Session>()
-  app.control.on('user:replaced', ({ userKey, keep }) => {
+  app.cluster.on('user:replaced', ({ userKey, keep }) => {
     for (const session of byUser.get(userKey) ?? []) {
       if (session.id === keep) heardOf.add(session)
       else if (heardOf.has(session)) session.close('REPLACED')
     }
   })
 
-  app.control.on('user:event', ({ userKey, text }) => {
+  app.cluster.on('user:event', ({ userKey, text }) => {
     const mine = byUser.get(userKey)
     if (!mine) return
     const frame = textFrame(text)
@@ -177,7 +177,7 @@ export default fp(async function sockets (app) {
     get: (sessionId) => sessions.get(sessionId),
     all: () => sessions.values(),
     ofUser: (userKey) => byUser.get(userKey) ?? [],
-    toUser: (userId, type, data) => app.control.send('user:event', { userKey: userKeyOf(userId), text: eventText(type, data) }),
+    toUser: (userId, type, data) => app.cluster.send('user:event', { userKey: userKeyOf(userId), text: eventText(type, data) }),
     broadcast (type, data) {
       const frame = textFrame(eventText(type, data))
       for (const session of sessions.values()) session.write(frame)

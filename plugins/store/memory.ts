@@ -36,16 +36,16 @@ export function createMemoryStore (dataDir: string): Store {
   const sessions = new Map<string, Map<string, SessionRecord>>()
   const wrongPins = new Map<string, { count: number, since: number }>()
   const claims = new Map<string, number>()
-  const agendas = new Map<string, Jobs>()
+  const jobQueues = new Map<string, Jobs>()
   let arrivals = 0
   const marks = createMarks(dataDir)
   const notes = createNotes(dataDir)
   // A room's id may have colons in it, but no space.
   const banKey = (roomId: string, userKey: string) => `ban:${roomId} ${userKey}`
 
-  function jobsOf (agenda: string): Jobs {
-    const jobs = agendas.get(agenda) ?? { due: new Map(), held: new Map() }
-    agendas.set(agenda, jobs)
+  function jobsOf (queue: string): Jobs {
+    const jobs = jobQueues.get(queue) ?? { due: new Map(), held: new Map() }
+    jobQueues.set(queue, jobs)
     return jobs
   }
 
@@ -255,11 +255,11 @@ export function createMemoryStore (dataDir: string): Store {
       return notes.keys(book)
     },
 
-    async scheduleJob (agenda, key, at) {
-      note(jobsOf(agenda).due, key, at)
+    async scheduleJob (queue, key, at) {
+      note(jobsOf(queue).due, key, at)
     },
-    async takeDueJobs (agenda, now, limit, until) {
-      const { due, held } = jobsOf(agenda)
+    async takeDueJobs (queue, now, limit, until) {
+      const { due, held } = jobsOf(queue)
       for (const [key, end] of held) {
         if (end > now) continue
         held.delete(key)
@@ -272,8 +272,8 @@ export function createMemoryStore (dataDir: string): Store {
       }
       return keys.map((key) => ({ key, token: until }))
     },
-    async settleJob (agenda, { key, token }, retryAt) {
-      const { due, held } = jobsOf(agenda)
+    async settleJob (queue, { key, token }, retryAt) {
+      const { due, held } = jobsOf(queue)
       if (held.get(key) !== token) return
       held.delete(key)
       if (retryAt !== undefined) note(due, key, retryAt)

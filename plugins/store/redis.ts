@@ -45,7 +45,7 @@ const roomKeys = (roomId: string) => {
 }
 const memberKeys = (roomId: string) => [`${roomKey(roomId)}:users`, `${roomKey(roomId)}:profiles`]
 const documentKeys = (roomId: string) => [roomKey(roomId), `${roomKey(roomId)}:docs`]
-const agendaKeys = (agenda: string) => [`${prefix}:agenda:{${agenda}}`, `${prefix}:agenda:{${agenda}}:held`]
+const jobKeys = (agenda: string) => [`${prefix}:jobs:{${queue}}`, `${prefix}:jobs:{${queue}}:held`]
 const notesKey = (book: string) => `${prefix}:notes:{${book}}`
 const closedKey = (roomId: string) => `${roomKey(roomId)}:closed`
 const userSessionsKey = (userKey: string) => `${prefix}:user:{${userKey}}:sessions`
@@ -331,15 +331,15 @@ export function createRedisStore (redis: Redis, nodeId: string): Store {
       return await redis.hkeys(notesKey(book))
     },
 
-    async scheduleJob (agenda, key, at) {
-      await redis.zadd(agendaKeys(agenda)[0] as string, 'LT', at, key)
+    async scheduleJob (queue, key, at) {
+      await redis.zadd(jobKeys(queue)[0] as string, 'LT', at, key)
     },
-    async takeDueJobs (agenda, now, limit, until) {
-      const keys = await redis.msabTakeDueJobs(...agendaKeys(agenda), now, limit, until)
+    async takeDueJobs (queue, now, limit, until) {
+      const keys = await redis.msabTakeDueJobs(...jobKeys(queue), now, limit, until)
       return keys.map((key) => ({ key, token: until }))
     },
-    async settleJob (agenda, { key, token }, retryAt) {
-      await redis.msabSettleJob(...agendaKeys(agenda), key, token, retryAt ?? '')
+    async settleJob (queue, { key, token }, retryAt) {
+      await redis.msabSettleJob(...jobKeys(queue), key, token, retryAt ?? '')
     },
 
     async claim (key, forMs) {

@@ -263,20 +263,20 @@ export interface Store {
    *
    * @param at epoch milliseconds
    */
-  scheduleJob (agenda: string, key: string, at: number): Promise<void>
+  scheduleJob (queue: string, key: string, at: number): Promise<void>
   /**
    * Takes the jobs whose time has come, the oldest first. Nobody else gets one of
    * them until it is settled or `until` has passed; then it is due again.
    *
    * @param until epoch milliseconds
    */
-  takeDueJobs (agenda: string, now: number, limit: number, until: number): Promise<DueJob[]>
+  takeDueJobs (queue: string, now: number, limit: number, until: number): Promise<DueJob[]>
   /**
    * Ends the turn of who took a job. It stays when it was scheduled again meanwhile.
    *
    * @param retryAt when it is to be tried again; undefined when it is done
    */
-  settleJob (agenda: string, job: DueJob, retryAt?: number): Promise<void>
+  settleJob (queue: string, job: DueJob, retryAt?: number): Promise<void>
 
   /**
    * Takes a key that nobody holds.

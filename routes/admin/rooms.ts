@@ -66,7 +66,7 @@ export default (async function rooms (app) {
     schema: { tags, summary: 'The rooms there are', querystring: page, response: { 200: z.object({ rooms: z.array(summary), nextCursor }) } }
   }, async ({ query: { cursor, limit } }) => {
     const { shown, nextCursor } = pageOf(await app.store.listRooms(keyBehind(cursor), limit + 1), limit, ({ roomId }) => roomId)
-    const seats = await app.features.slot<Seating>('seats')?.seatsOf(shown.map((room) => room.roomId))
+    const seats = await app.features.getFeature<Seating>('seats')?.seatsOf(shown.map((room) => room.roomId))
     return {
       rooms: shown.map((room, i) => ({
         id: room.roomId,
@@ -87,7 +87,7 @@ export default (async function rooms (app) {
     const [room, participants] = await Promise.all([app.store.getRoom(roomId), app.store.getParticipants(roomId, participantsShown)])
     if (!room) throw new RoomNotFound(roomId)
     const media = app.sfu.describe(roomId)
-    const seating = app.features.slot<Seating>('seats')
+    const seating = app.features.getFeature<Seating>('seats')
     const [seats] = await seating?.seatsOf([roomId]) ?? []
     return {
       id: room.roomId,

@@ -27,7 +27,7 @@ export default (async function users (app) {
     const roomId = sessions.find((session) => session.roomId !== null)?.roomId ?? null
     const [member] = roomId === null ? [] : await app.store.getMembers(roomId, [userKey])
     const [here] = app.sockets.ofUser(userKey)
-    const [seats] = roomId === null ? [] : await app.features.slot<Seating>('seats')?.seatsOf([roomId]) ?? []
+    const [seats] = roomId === null ? [] : await app.features.getFeature<Seating>('seats')?.seatsOf([roomId]) ?? []
     return {
       userId: here?.user.id ?? member?.id ?? userKey,
       sockets: sessions.map(({ sessionId, nodeId, roomId, connectedAt }) => ({ sessionId, node: nodeId, roomId, connectedAt })),

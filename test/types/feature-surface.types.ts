@@ -6,7 +6,7 @@
 import type { Counter, Gauge, Histogram, Registry } from 'prom-client'
 import * as surface from 'flylive-audio-server/feature'
 import type {
-  Admin, AgendaRegistrar, Arrival, Bus, BusHandler, CodedError, Config, Control, ControlKind, ControlMessages, Decide, Decision, Documents,
+  Admin, JobsRegistrar, Arrival, Bus, BusHandler, CodedError, Config, Cluster, ClusterMessageKind, ClusterMessages, Decide, Decision, RoomState,
   EmitOptions, EventMap, FeatureExports, FeatureInstance, FeatureMeta, FeatureSurface, Handler, HookFunction, HookName, HookRegistrar,
   JobHandler, KernelHooks, LeaveReason, LocalRoom, MessageContext, MessageOptions, MessageRegistrar, MessageSchemas, Metrics, Profile,
   RequestMap, Role, RoomCloseReason, RoomEvent, RoomPage, RoomRecord, Rooms, RoomSummary, Session, SessionRecord, Sfu, Sockets, Store, User,
@@ -39,13 +39,13 @@ interface Expected {
     adds (to: string, fields: z.ZodObject): void
   }
   hooks: { on<N extends HookName> (name: N, fn: KernelHooks[N]): void }
-  agenda: {
+  jobs: {
     on (name: string, handler: JobHandler): void
     schedule (name: string, key: string, at: number): Promise<void>
   }
-  control: {
-    on<K extends ControlKind> (kind: K, handler: (data: ControlMessages[K]) => void): () => void
-    send<K extends ControlKind> (kind: K, data: ControlMessages[K]): Promise<boolean>
+  cluster: {
+    on<K extends ClusterMessageKind> (kind: K, handler: (data: ClusterMessages[K]) => void): () => void
+    send<K extends ClusterMessageKind> (kind: K, data: ClusterMessages[K]): Promise<boolean>
   }
   bus: {
     publish (channel: string, message: string, send?: Parameters<Bus['publish']>[2]): Promise<boolean>
@@ -57,7 +57,7 @@ interface Expected {
     get (roomId: string): LocalRoom | undefined
     local (): IterableIterator<LocalRoom>
     ofSession (session: Session, roomId?: string): LocalRoom
-    readonly documents: {
+    readonly roomState: {
       peek<S> (roomId: string, name: string): S | undefined
       change<S, R> (roomId: string, name: string, decide: Decide<S, R>): Promise<R>
     }
@@ -78,7 +78,7 @@ interface Expected {
     broadcast (type: string, data: unknown): void
   }
   sfu: Pick<Sfu,
-    'rtpCapabilities' | 'ready' | 'producersOf' | 'voicesOf' | 'speakersOf' | 'describe' |
+    'rtpCapabilities' | 'ready' | 'producersOf' | 'producerHandles' | 'speakersOf' | 'describe' |
     'createTransport' | 'connectTransport' | 'restartIce' |
     'produce' | 'closeProducer' | 'pauseProducer' | 'resumeProducer' |
     'consume' | 'pauseConsumer' | 'resumeConsumer'>
@@ -103,7 +103,7 @@ interface Expected {
   }
   features: {
     enabled (): string[]
-    slot<T> (name: string): T | undefined
+    getFeature<T> (name: string): T | undefined
   }
   admin: { audit (...args: Parameters<Admin['audit']>): void }
   drain: { readonly draining: boolean }
@@ -125,15 +125,15 @@ interface ExpectedHooks {
   'room:create': (roomId: string, session: Session) => Promise<{ ownerId: UserId } | undefined>
   'room:role': (room: RoomRecord, session: Session) => Promise<Role | undefined>
   'room:owner': (room: RoomRecord) => Promise<UserId | undefined>
-  'room:first': (room: LocalRoom) => readonly UserId[]
+  'room:featured': (room: LocalRoom) => readonly UserId[]
   'room:created': (room: RoomRecord) => void
   'room:userJoined': (roomId: string, user: Profile, count: number) => void
   'room:userLeft': (roomId: string, user: { userId: UserId, userKey: string }, reason: LeaveReason, count: number) => void
   'room:kicked': (roomId: string, userId: UserId) => void
   'room:removed': (room: RoomRecord, reason: RoomCloseReason) => void
-  'room:corrected': (roomId: string) => void
-  'room:document': (room: LocalRoom, name: string, state: unknown) => void
-  'room:documentMissed': (room: LocalRoom, name: string, from: unknown, to: unknown, tell: (events: readonly RoomEvent[]) => void) => void
+  'room:resynced': (roomId: string) => void
+  'room:state': (room: LocalRoom, name: string, state: unknown) => void
+  'room:stateMissed': (room: LocalRoom, name: string, from: unknown, to: unknown, tell: (events: readonly RoomEvent[]) => void) => void
   'media:produce': KernelHooks['media:produce']
   'media:selfMuted': (roomId: string, session: Session, muted: boolean) => void
   'media:producerOpened': KernelHooks['media:producerOpened']
@@ -206,7 +206,7 @@ export type TypesAreAsDocumented = [
   Assert<Equal<keyof FeatureMeta<z.ZodObject>, 'name' | 'dependencies' | 'decorators' | 'config'>>,
   Assert<Equal<keyof FeatureExports, 'default' | 'requests' | 'config' | 'errors' | 'version'>>,
   // The parts by their own names, for helpers that take one.
-  Assert<Equal<[MessageRegistrar, HookRegistrar, AgendaRegistrar, Control, Metrics, Documents], [Expected['messages'], Expected['hooks'], Expected['agenda'], Expected['control'], Expected['metrics'], Expected['rooms']['documents']]>>,
+  Assert<Equal<[MessageRegistrar, HookRegistrar, JobsRegistrar, Cluster, Metrics, RoomState], [Expected['messages'], Expected['hooks'], Expected['jobs'], Expected['cluster'], Expected['metrics'], Expected['rooms']['roomState']]>>,
   Assert<Rooms extends Expected['rooms'] ? true : false>,
   Assert<Sockets extends Expected['sockets'] ? true : false>,
   Assert<Store extends Expected['store'] ? true : false>
@@ -260,7 +260,7 @@ export function impossible () {
   // @ts-expect-error There is no such hook.
   app.hooks.on('room:opened', () => {})
   // @ts-expect-error Hooks are called by the kernel.
-  app.hooks.emit('room:corrected', 'r1')
+  app.hooks.emit('room:resynced', 'r1')
   // @ts-expect-error What is in force is up to the loader.
   app.messages.install('x', undefined)
   // @ts-expect-error And so is what runs.

@@ -19,7 +19,7 @@ t.test('finding what is due costs the same among 20 rooms and among 2,000', asyn
   async function look (due: readonly string[]): Promise<string[]> {
     await abandon(store, due, hour)
     // Of rooms that were closed before it is still made sure that it is known.
-    await until(async () => (await redis.keys('msab:agenda:*')).length === 0)
+    await until(async () => (await redis.keys('msab:jobs:*')).length === 0)
     await redis.config('RESETSTAT')
     await redis.echo('begin')
     await until(() => commands.some(([, text]) => text === 'begin'))

@@ -39,6 +39,6 @@ for (const [what, moment] of Object.entries(moments)) {
     sweeping(t, server, 1000)
     await toldOnce(t, server, backend, rooms)
     await until(async () => (await store.listEmptyRooms(Date.now(), 100)).length === 0)
-    await until(async () => (await client.keys('msab:agenda:*')).length === 0)
+    await until(async () => (await client.keys('msab:jobs:*')).length === 0)
   })
 }

@@ -47,9 +47,9 @@ t.test('a room whose server died before it could say that it is closed: another 
   const server = await build(t, { env: { ...backend.env, FEATURES: 'auth,laravel-bridge', REDIS_URL: (await startRedis(t)).url } })
   const rooms = names('', 5)
   await leaveRooms([server], backend, rooms)
-  const { agenda, store } = server.app
+  const { jobs, store } = server.app
   // What is done in one step, and nothing of what follows it.
-  for (const roomId of rooms) await Promise.all([store.removeRoom(roomId, true), agenda.schedule('room-closed', roomId, Date.now())])
+  for (const roomId of rooms) await Promise.all([store.removeRoom(roomId, true), jobs.schedule('room-closed', roomId, Date.now())])
   await toldOnce(t, server, backend, rooms)
-  await until(async () => (await server.app.redis.keys('msab:agenda:*')).length === 0)
+  await until(async () => (await server.app.redis.keys('msab:jobs:*')).length === 0)
 })

@@ -39,7 +39,7 @@ t.test('who the backend kicks hears of it, and is out on every server', async (t
   await back.ok('room:join', { roomId: '7' })
   t.match(await watcher.event('room:userJoined', ({ userId }) => userId === 2), { userId: 2 })
   // Longer than the kick is looked after.
-  await until(async () => (await a.app.redis.exists('msab:agenda:{backend-kick}')) === 0)
+  await until(async () => (await a.app.redis.exists('msab:jobs:{backend-kick}')) === 0)
   await back.ok('room:leave')
   await elsewhere.ok('room:leave')
 })

@@ -53,6 +53,6 @@ t.test('gifts that the backend says nothing of are not taken for done', async (t
 t.test('other features reach it by the slot', async (t) => {
   const backend = await startBackend(t)
   const { app } = await build(t, { env: backend.env })
-  t.same(await app.features.slot<LaravelBridge>('laravel-bridge')?.processGifts([gift('a')]), { failed: [] })
+  t.same(await app.features.getFeature<LaravelBridge>('laravel-bridge')?.processGifts([gift('a')]), { failed: [] })
   t.ok(backend.ledger.has('a'))
 })

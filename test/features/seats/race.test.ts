@@ -90,7 +90,7 @@ onEveryStore(t, `${crowd} want the same seat in the same instant`, async (t, env
 function isByItself ([command = '', ...args]: string[]): boolean {
   const script = command.startsWith('eval')
   const key = args[script ? 2 : 0] ?? ''
-  return (script && /^msab:(agenda:|\{gifts\})/.test(key)) || /^(auth:revoked:|msab:(node:|nodes$|rooms:empty$|\d+:canary:))/.test(key)
+  return (script && /^msab:(jobs:|\{gifts\})/.test(key)) || /^(auth:revoked:|msab:(node:|nodes$|rooms:empty$|\d+:canary:))/.test(key)
 }
 
 /** What reaches a Redis while something is done, by a server of it. */
@@ -132,9 +132,9 @@ t.test('a change that nobody contends is one round trip to the store', async (t)
   await member.ok('seat:take', { seatIndex: 1 })
 
   const swap = ['evalsha', createHash('sha1').update(swapDocument).digest('hex'), '2', 'msab:room:{r1}', 'msab:room:{r1}:docs', 'seats']
-  const known = (server: TestServer) => server.app.rooms.documents.peek('r1', 'seats')
+  const known = (server: TestServer) => server.app.rooms.roomState.peek('r1', 'seats')
   // When a seat, or an invite, is to be looked at again goes along with the change.
-  const schedule = ['zadd', 'msab:agenda:{document:seats}']
+  const schedule = ['zadd', 'msab:jobs:{document:seats}']
   const steps: [client: TestClient, type: string, data: object, ...also: string[][]][] = [
     [member, 'seat:take', { seatIndex: 2 }],
     [member, 'seat:leave', {}],

@@ -214,7 +214,7 @@ onEveryStore(t, 'requests end with their room', async (t, env) => {
 onEveryStore(t, 'no more than the room can carry', async (t, env) => {
   const { server, owner, member, other } = await scene(t, env)
   await other.ok('seat:request')
-  await server.app.rooms.documents.change<SeatState, undefined>('r1', 'seats', (state = noSeats(4)) => {
+  await server.app.rooms.roomState.change<SeatState, undefined>('r1', 'seats', (state = noSeats(4)) => {
     const more = Array.from({ length: mostRequests - 1 }, (_, i) => ({ userId: 1000 + i, requestedAt: Date.now() }))
     return { state: { ...state, requests: [...state.requests ?? [], ...more] }, result: undefined }
   })
@@ -228,7 +228,7 @@ onEveryStore(t, 'no more than the room can carry', async (t, env) => {
 
 onEveryStore(t, 'seats of a server from before there were requests', async (t, env) => {
   const { server, owner, admin, member, other } = await scene(t, env)
-  await server.app.rooms.documents.change<SeatState, undefined>('r1', 'seats', () => {
+  await server.app.rooms.roomState.change<SeatState, undefined>('r1', 'seats', () => {
     const { requests, ...state } = noSeats(4)
     return { state: { ...state, seats: [{ seatIndex: 1, userId: '4', sitting: 1, selfMuted: false }], sittings: 1 }, result: undefined }
   })
@@ -248,7 +248,7 @@ t.test('on two servers, each tells its own', async (t) => {
   await hears(t, [...hosts, member, phone], '3')
   await other.ok('seat:request')
   await hears(t, hosts, '3 4')
-  await until(() => a.app.rooms.documents.peek<SeatState>('r1', 'seats')?.requests?.length === 2)
+  await until(() => a.app.rooms.roomState.peek<SeatState>('r1', 'seats')?.requests?.length === 2)
   for (const server of [a, b]) {
     t.equal(await askers(await server.connect('1')), '3 4')
     t.equal(await askers(await server.connect(4)), '4')

@@ -51,7 +51,7 @@ export async function seatsOf (server: TestServer, roomId = 'r1') {
 /** Makes what ends by itself in a room end soon, so that nobody needs to wait for it. */
 export async function hurry (server: TestServer, ms: number, roomId = 'r1'): Promise<void> {
   const end = Date.now() + ms
-  await server.app.rooms.documents.change<SeatState, undefined>(roomId, 'seats', (state) => {
+  await server.app.rooms.roomState.change<SeatState, undefined>(roomId, 'seats', (state) => {
     if (!state) throw new Error('nobody has done anything about seats')
     const sooner = <T extends { awayUntil?: number }>(held: T): T => held.awayUntil === undefined ? held : { ...held, awayUntil: end }
     const seats = state.seats.map(sooner)

@@ -17,7 +17,7 @@ export default fp(async function waits (app) {
   app.messages.on('w:quick', { ...requests['w:quick'], room: false }, () => ({ text }))
   app.get('/waits', () => wait('route'))
   app.hooks.on('room:join', async () => ({ waited: (await wait('hook')).text }))
-  app.agenda.on('waits', () => wait('job'))
+  app.jobs.on('waits', () => wait('job'))
   app.addHook('onClose', async () => { gate.closed = true })
 }, { name: 'waits' })
 `
@@ -33,7 +33,7 @@ t.test('calls end in the code in which they began; those that come meanwhile run
   const message = ada.ok('w:wait', {})
   const route = fetch(`${server.url}/waits`).then((response) => response.json())
   const hook = bob.ok('room:join', { roomId: 'r1' })
-  await server.app.agenda.schedule('waits', 'k', 0)
+  await server.app.jobs.schedule('waits', 'k', 0)
   await until(() => gate('old').inside.size === 4)
 
   folder.write('waits', { 'index.ts': waiting('new') })

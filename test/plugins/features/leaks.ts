@@ -60,8 +60,8 @@ export async function reloadsLeaveNothing (t: Test, reloads: number): Promise<vo
   app.addHook('onClose', async () => clearInterval(timer))
   app.metrics.counter('flylive_hoards_total', 'Hoarded', ['kind']).inc({ kind: 'coins' })
   app.hooks.on('session:open', () => {})
-  app.agenda.on('hoards', async () => {})
-  app.control.on('hoards', () => {})`
+  app.jobs.on('hoards', async () => {})
+  app.cluster.on('hoards', () => {})`
     })
   })
   const resources = watchResources()

@@ -28,7 +28,7 @@ t.test('a hook and a job are done by what runs when their turn comes', async (t)
   const seen: unknown[] = []
   Object.assign(shared, { flyliveGate: gate.promise, flyliveSeen: seen })
   folder.write('aslow', { 'index.ts': saying('aslow', 'x', { before: "app.hooks.on('media:produce', async () => { globalThis.flyliveSeen.push('waiting'); await globalThis.flyliveGate })" }) })
-  const second = (text: string) => saying('second', text, { before: `let closed = false\n  app.addHook('onClose', async () => { closed = true })\n  app.hooks.on('media:produce', async () => { globalThis.flyliveSeen.push(closed ? 'closed' : '${text}') })\n  app.agenda.on('second', async () => { globalThis.flyliveSeen.push(closed ? 'closed job' : 'job ${text}') })` })
+  const second = (text: string) => saying('second', text, { before: `let closed = false\n  app.addHook('onClose', async () => { closed = true })\n  app.hooks.on('media:produce', async () => { globalThis.flyliveSeen.push(closed ? 'closed' : '${text}') })\n  app.jobs.on('second', async () => { globalThis.flyliveSeen.push(closed ? 'closed job' : 'job ${text}') })` })
   folder.write('second', { 'index.ts': second('old') })
   const server = await build(t, { env: { FEATURES: 'auth,aslow,second', FEATURES_PATH: folder.path } })
   const asked = server.app.hooks.ask('media:produce', 'r1', {} as never)
@@ -49,7 +49,7 @@ t.test('a hook and a job are done by what runs when their turn comes', async (t)
     await go.promise
     return jobs
   }
-  await server.app.agenda.schedule('second', 'k', 0)
+  await server.app.jobs.schedule('second', 'k', 0)
   await taken.promise
   t.equal((await post(server, 'second/disable')).status, 200)
   server.app.store.takeDueJobs = take

@@ -52,10 +52,10 @@ t.test('a change while a server starts, and one of which it is never told', asyn
   const b = await building
   await until(() => infoOf(b, 'chat')?.state === 'disabled')
 
-  const { send } = a.app.control
-  a.app.control.send = async () => false
+  const { send } = a.app.cluster
+  a.app.cluster.send = async () => false
   t.equal((await post(a, 'reactions/disable')).status, 200)
-  a.app.control.send = send
+  a.app.cluster.send = send
   await until(() => infoOf(b, 'reactions')?.state === 'disabled', 30_000)
   t.pass('it looks by itself')
 })

@@ -1,5 +1,5 @@
 import type { Test } from 'tap'
-import type { Decision } from '../../../plugins/rooms/documents.ts'
+import type { Decision } from '../../../plugins/rooms/room-state.ts'
 import { build } from '../../support/build.ts'
 import type { TestClient } from '../../support/client.ts'
 
@@ -17,16 +17,16 @@ const more = (state: Tally | undefined): Decision<Tally, number> => {
 export async function buildTally (t: Test, env: Record<string, string>) {
   const server = await build(t, { env: { FEATURES: 'auth', ...env } })
   const { hooks, rooms } = server.app
-  const { documents } = rooms
-  hooks.on('room:join', ({ roomId }) => ({ tally: documents.peek<Tally>(roomId, 'tally')?.n ?? 0 }))
-  hooks.on('room:documentMissed', (_room, name, _from, to, tell) => {
+  const { roomState } = rooms
+  hooks.on('room:join', ({ roomId }) => ({ tally: roomState.peek<Tally>(roomId, 'tally')?.n ?? 0 }))
+  hooks.on('room:stateMissed', (_room, name, _from, to, tell) => {
     if (name === 'tally') tell([{ type: 'tally:missed', data: { n: (to as Tally | undefined)?.n ?? 0 } }])
   })
   return {
     server,
     /** Counts one more. @returns what it came to */
-    count: (roomId = 'r1') => documents.change<Tally, number>(roomId, 'tally', more),
-    peek: (roomId = 'r1') => documents.peek<Tally>(roomId, 'tally')?.n ?? 0,
+    count: (roomId = 'r1') => roomState.change<Tally, number>(roomId, 'tally', more),
+    peek: (roomId = 'r1') => roomState.peek<Tally>(roomId, 'tally')?.n ?? 0,
     connect: server.connect
   }
 }

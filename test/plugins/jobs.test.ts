@@ -1,8 +1,8 @@
 import { Redis } from 'ioredis'
 import t from 'tap'
 import type { Test } from 'tap'
-import { createAgenda } from '../../plugins/agenda.ts'
-import type { JobHandler } from '../../plugins/agenda.ts'
+import { createJobs } from '../../plugins/jobs.ts'
+import type { JobHandler } from '../../plugins/jobs.ts'
 import { createMemoryStore } from '../../plugins/store/memory.ts'
 import { createRedisStore } from '../../plugins/store/redis.ts'
 import type { Store } from '../../plugins/store/store.ts'
@@ -12,11 +12,11 @@ import { until } from '../support/retry.ts'
 
 const silent = { debug () {}, info () {}, warn () {}, error () {}, fatal () {}, trace () {}, silent () {}, level: 'silent', child: () => silent } as never
 
-/** An agenda that stops with the test. */
-function agendaOf (t: Test, store: Pick<Store, 'scheduleJob' | 'takeDueJobs' | 'settleJob'>) {
-  const agenda = createAgenda(store, silent)
-  t.teardown(() => agenda.stop())
-  return agenda
+/** A job runner that stops with the test. */
+function jobsOf (t: Test, store: Pick<Store, 'scheduleJob' | 'takeDueJobs' | 'settleJob'>) {
+  const jobs = createJobs(store, silent)
+  t.teardown(() => jobs.stop())
+  return jobs
 }
 
 function memory (t: Test): Store {
@@ -51,45 +51,45 @@ function held () {
 }
 
 t.test('a job is done when its time has come, once', async (t) => {
-  const agenda = agendaOf(t, memory(t))
+  const jobs = jobsOf(t, memory(t))
   const done = new Map<string, number[]>()
-  agenda.on('job', async (key) => { done.set(key, [...done.get(key) ?? [], Date.now()]) })
-  agenda.on('marker', async () => { done.set('marker', []) })
+  jobs.on('job', async (key) => { done.set(key, [...done.get(key) ?? [], Date.now()]) })
+  jobs.on('marker', async () => { done.set('marker', []) })
   const now = Date.now()
-  await agenda.schedule('job', 'soon', now + 400)
-  await agenda.schedule('job', 'at once', now - 1)
-  await agenda.schedule('other', 'nobody does it', 0)
+  await jobs.schedule('job', 'soon', now + 400)
+  await jobs.schedule('job', 'at once', now - 1)
+  await jobs.schedule('other', 'nobody does it', 0)
   await until(() => done.has('soon'))
   t.ok((done.get('soon')?.[0] ?? 0) >= now + 400)
   // A look later both would have been done again.
-  await agenda.schedule('marker', '', 0)
+  await jobs.schedule('marker', '', 0)
   await until(() => done.has('marker'))
   t.same([...done].map(([key, times]) => [key, times.length]), [['at once', 1], ['soon', 1], ['marker', 0]])
 })
 
 t.test('what is due at once is done as fast as it can be', async (t) => {
-  const agenda = agendaOf(t, memory(t))
+  const jobs = jobsOf(t, memory(t))
   const many = 2000
   const done: string[] = []
-  agenda.on('job', async (key) => { done.push(key) })
-  agenda.on('later', async () => { done.push('later') })
-  for (let i = 0; i < many; i++) await agenda.schedule('job', String(i), i)
+  jobs.on('job', async (key) => { done.push(key) })
+  jobs.on('later', async () => { done.push('later') })
+  for (let i = 0; i < many; i++) await jobs.schedule('job', String(i), i)
   // Twenty looks' worth of jobs, and four looks' time.
-  await agenda.schedule('later', '', Date.now() + 1000)
+  await jobs.schedule('later', '', Date.now() + 1000)
   await until(() => done.length > many)
   t.equal(done.indexOf('later'), many, 'nothing waits for the next look')
   t.equal(new Set(done).size, many + 1, 'each once')
 })
 
 t.test('a job that fails is tried again, and does not hold up others', async (t) => {
-  const agenda = agendaOf(t, memory(t))
+  const jobs = jobsOf(t, memory(t))
   const tries = new Map<string, number[]>()
-  agenda.on('job', async (key) => {
+  jobs.on('job', async (key) => {
     const mine = [...tries.get(key) ?? [], performance.now()]
     tries.set(key, mine)
     if (key === 'hard' && mine.length < 3) throw new Error('not yet')
   })
-  for (const key of ['hard', 'easy']) await agenda.schedule('job', key, 0)
+  for (const key of ['hard', 'easy']) await jobs.schedule('job', key, 0)
   await until(() => tries.get('hard')?.length === 3)
   t.equal(tries.get('easy')?.length, 1)
   const [first = 0, second = 0, third = 0] = tries.get('hard') ?? []
@@ -97,14 +97,14 @@ t.test('a job that fails is tried again, and does not hold up others', async (t)
 })
 
 t.test('a job that is noted while it is being done is done once more, not at the same time', async (t) => {
-  const agenda = agendaOf(t, memory(t))
+  const jobs = jobsOf(t, memory(t))
   const { started, handler, release } = held()
-  agenda.on('job', handler)
+  jobs.on('job', handler)
   t.teardown(release)
-  await agenda.schedule('job', 'k', 0)
+  await jobs.schedule('job', 'k', 0)
   await until(() => started.length === 1)
-  await agenda.schedule('job', 'k', 0)
-  await agenda.schedule('job', 'other', 0)
+  await jobs.schedule('job', 'k', 0)
+  await jobs.schedule('job', 'other', 0)
   await until(() => started.includes('other'))
   t.same(started, ['k', 'other'], 'others are done meanwhile')
   release()
@@ -113,12 +113,12 @@ t.test('a job that is noted while it is being done is done once more, not at the
 })
 
 t.test('of two servers one does a job, never both at once', async (t) => {
-  const agendas = (await pair(t)).map((store) => agendaOf(t, store))
+  const servers = (await pair(t)).map((store) => jobsOf(t, store))
   const running = new Set<string>()
   const done = new Map<string, number>()
   const faults: string[] = []
-  for (const agenda of agendas) {
-    agenda.on('job', async (key) => {
+  for (const jobs of servers) {
+    jobs.on('job', async (key) => {
       if (running.has(key)) faults.push(key)
       running.add(key)
       await new Promise((resolve) => setImmediate(resolve))
@@ -126,7 +126,7 @@ t.test('of two servers one does a job, never both at once', async (t) => {
       done.set(key, (done.get(key) ?? 0) + 1)
     })
   }
-  const [a, b] = agendas
+  const [a, b] = servers
   for (let i = 0; i < 150; i++) await (i % 2 ? a : b)?.schedule('job', `k${i}`, 0)
   await until(() => done.size === 150)
   t.ok([...done.values()].every((times) => times <= 2), 'again only where it was noted again')
@@ -140,7 +140,7 @@ t.test('the job of a server that died is done by another one', async (t) => {
   t.equal((await a.takeDueJobs('job', Date.now(), 10, Date.now() + 700)).length, 1)
   const taken = Date.now()
   const done: number[] = []
-  agendaOf(t, b).on('job', async () => { done.push(Date.now()) })
+  jobsOf(t, b).on('job', async () => { done.push(Date.now()) })
   await until(() => done.length === 1)
   t.ok((done[0] ?? 0) - taken >= 690, 'not before its time was over')
 })
@@ -150,7 +150,7 @@ t.test('who stops ends what it has begun and begins nothing more', async (t) => 
   const taking = Promise.withResolvers<void>()
   const go = Promise.withResolvers<void>()
   let looks = 0
-  const agenda = agendaOf(t, {
+  const jobs = jobsOf(t, {
     scheduleJob: store.scheduleJob,
     settleJob: store.settleJob,
     async takeDueJobs (...args) {
@@ -162,11 +162,11 @@ t.test('who stops ends what it has begun and begins nothing more', async (t) => 
     }
   })
   const { started, handler, release } = held()
-  agenda.on('job', handler)
-  await agenda.schedule('job', 'k', 0)
+  jobs.on('job', handler)
+  await jobs.schedule('job', 'k', 0)
   await taking.promise
   let stopped = false
-  const stopping = agenda.stop().then(() => { stopped = true })
+  const stopping = jobs.stop().then(() => { stopped = true })
   go.resolve()
   await until(() => started.length === 1)
   await new Promise((resolve) => setImmediate(resolve))
@@ -174,28 +174,28 @@ t.test('who stops ends what it has begun and begins nothing more', async (t) => 
   release()
   await stopping
   t.same(await store.takeDueJobs('job', 1e15, 10, 2e15), [], 'and settled')
-  await agenda.schedule('job', 'later', 0)
+  await jobs.schedule('job', 'later', 0)
   t.match(await store.takeDueJobs('job', 1e15, 10, 2e15), [{ key: 'later' }])
 })
 
 t.test('a feature\'s jobs are done while it runs', async (t) => {
   const store = memory(t)
-  const agenda = agendaOf(t, store)
+  const jobs = jobsOf(t, store)
   const done: string[] = []
   const handlers = (generation: string) => new Map<string, JobHandler>([['job', async (key) => { done.push(`${generation} ${key}`) }]])
-  agenda.install('feature', handlers('first'))
-  await agenda.schedule('job', '1', 0)
+  jobs.install('feature', handlers('first'))
+  await jobs.schedule('job', '1', 0)
   await until(() => done.length === 1)
-  agenda.install('feature', handlers('second'))
-  await agenda.schedule('job', '2', 0)
+  jobs.install('feature', handlers('second'))
+  await jobs.schedule('job', '2', 0)
   await until(() => done.length === 2)
-  agenda.install('feature', new Map())
-  agenda.on('marker', async () => { done.push('marker') })
-  await agenda.schedule('job', '3', 0)
-  await agenda.schedule('marker', '', 0)
+  jobs.install('feature', new Map())
+  jobs.on('marker', async () => { done.push('marker') })
+  await jobs.schedule('job', '3', 0)
+  await jobs.schedule('marker', '', 0)
   await until(() => done.length === 3)
   t.same(done, ['first 1', 'second 2', 'marker'])
-  agenda.install('feature', handlers('third'))
+  jobs.install('feature', handlers('third'))
   await until(() => done.length === 4)
   t.equal(done[3], 'third 3', 'what was not done waits')
 })
@@ -204,10 +204,10 @@ t.test('jobs outlast an outage of the store', async (t) => {
   const redis = await startRedis(t)
   const { app } = await build(t, { env: { REDIS_URL: redis.url } })
   const done: string[] = []
-  app.agenda.on('job', async (key) => { done.push(key) })
+  app.jobs.on('job', async (key) => { done.push(key) })
   await redis.kill()
-  await t.rejects(app.agenda.schedule('job', 'k', 0), { code: 'UNAVAILABLE' })
+  await t.rejects(app.jobs.schedule('job', 'k', 0), { code: 'UNAVAILABLE' })
   await redis.start()
-  await until(() => app.agenda.schedule('job', 'k', 0).then(() => true))
+  await until(() => app.jobs.schedule('job', 'k', 0).then(() => true))
   await until(() => done.length === 1)
 })

@@ -5,8 +5,8 @@ import type { Store } from './store/store.ts'
 /** Does a job. When it throws, the job is tried again a second later. */
 export type JobHandler = (key: string) => Promise<void>
 
-/** What features see of the agenda. */
-export interface AgendaRegistrar {
+/** What features see of the job queue. */
+export interface JobsRegistrar {
   /** Does the jobs of one kind on this server. Withdrawn with its feature. */
   on (name: string, handler: JobHandler): void
   /**
@@ -24,14 +24,14 @@ export interface AgendaRegistrar {
  * for their user, what the backend must hear. A job is done by one server at a
  * time, and by another one when that dies.
  */
-export interface Agenda extends AgendaRegistrar {
+export interface Jobs extends JobsRegistrar {
   /** Replaces all that an owner does by a new set, at once. */
   install (owner: string, handlers: ReadonlyMap<string, JobHandler>): void
 }
 
 declare module 'fastify' {
   interface FastifyInstance {
-    agenda: Agenda
+    jobs: Jobs
   }
 }
 
@@ -43,7 +43,7 @@ const retryMs = 1000
 /** Jobs of a kind that this server does at a time. */
 const most = 100
 
-export function createAgenda (store: Pick<Store, 'scheduleJob' | 'takeDueJobs' | 'settleJob'>, log: FastifyBaseLogger): Agenda & { stop (): Promise<void> } {
+export function createJobs (store: Pick<Store, 'scheduleJob' | 'takeDueJobs' | 'settleJob'>, log: FastifyBaseLogger): Jobs & { stop (): Promise<void> } {
   const owners = new Map<string, ReadonlyMap<string, JobHandler>>()
   const running = new Map<string, Set<Promise<void>>>()
   // Kinds of which more was due than could be taken.
@@ -65,11 +65,11 @@ export function createAgenda (store: Pick<Store, 'scheduleJob' | 'takeDueJobs' |
           if (handler) await handler(job.key)
           else retryAt = Date.now() + retryMs
         } catch (err) {
-          log.debug({ err, agenda: name, key: job.key }, 'a job is put off')
+          log.debug({ err, queue: name, key: job.key }, 'a job is put off')
           retryAt = Date.now() + retryMs
         }
         await store.settleJob(name, job, retryAt)
-      })().catch((err: unknown) => log.debug({ err, agenda: name }, 'a job is settled by its lease')).finally(() => {
+      })().catch((err: unknown) => log.debug({ err, queue: name }, 'a job is settled by its lease')).finally(() => {
         busy.delete(done)
         // There is more to do: it does not wait for the next look.
         if (behind.has(name) && busy.size <= most / 2) lookNow()
@@ -93,7 +93,7 @@ export function createAgenda (store: Pick<Store, 'scheduleJob' | 'takeDueJobs' |
         if (busy.size < most) await work(name, busy)
       }))
     } catch (err) {
-      log.debug({ err }, 'the agenda cannot be read')
+      log.debug({ err }, 'the job queue cannot be read')
     } finally {
       looking = undefined
     }
@@ -120,9 +120,9 @@ export function createAgenda (store: Pick<Store, 'scheduleJob' | 'takeDueJobs' |
   }
 }
 
-export default fp(async function agenda (app) {
-  const created = createAgenda(app.store, app.log)
-  app.decorate('agenda', created)
+export default fp(async function jobs (app) {
+  const created = createJobs(app.store, app.log)
+  app.decorate('jobs', created)
   // Before the features are unloaded: a job that runs may need one.
   app.addHook('preClose', () => created.stop())
-}, { name: 'agenda', dependencies: ['store'] })
+}, { name: 'jobs', dependencies: ['store'] })

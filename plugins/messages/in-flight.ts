@@ -2,7 +2,7 @@
  * The calls of one owner that run now. They are let finish when it is
  * replaced, and are ended where they take too long.
  */
-export interface Calls {
+export interface InFlight {
   readonly running: number
   /**
    * Counts a call until it is done.
@@ -24,7 +24,7 @@ export interface Calls {
   end (error: Error): void
 }
 
-export function createCalls (): Calls {
+export function createInFlight (): InFlight {
   const running = new Set<{ ended: (error: Error) => void }>()
   const waiting: (() => void)[] = []
 

@@ -18,7 +18,7 @@ export interface Decision<S, R> {
   state?: S
   /** What is told to the room, in this order, right when the change is made. */
   events?: readonly RoomEvent[]
-  /** When the document is to be looked at again, epoch milliseconds: the job `document:<name>` of the agenda. */
+  /** When the document is to be looked at again, epoch milliseconds: the job `document:<name>` . */
   wakeAt?: number | undefined
   result: R
 }
@@ -32,7 +32,7 @@ export type Decide<S, R> = (state: S | undefined) => Decision<S, R>
  * at all; all servers and members hear of the changes in the one order in which
  * they were made.
  */
-export interface Documents {
+export interface RoomState {
   /** A document as this server last heard of it; at once, for rooms with members here. */
   peek<S> (roomId: string, name: string): S | undefined
   /**
@@ -48,17 +48,17 @@ export interface Documents {
 declare module '../hooks.ts' {
   interface KernelHooks {
     /** A document of a room with members here has changed, or is no more. Called once for each version that is heard of, before its events are told. */
-    'room:document': (room: LocalRoom, name: string, state: unknown) => void
+    'room:state': (room: LocalRoom, name: string, state: unknown) => void
     /**
      * Members here have missed changes. Whoever knows the document tells them how to
      * get from one state to the other, at once. A state is undefined where there is no document.
      */
-    'room:documentMissed': (room: LocalRoom, name: string, from: unknown, to: unknown, tell: (events: readonly RoomEvent[]) => void) => void
+    'room:stateMissed': (room: LocalRoom, name: string, from: unknown, to: unknown, tell: (events: readonly RoomEvent[]) => void) => void
   }
 }
 
-/** What the rooms plugin needs besides {@link Documents} itself. */
-export interface DocumentKeeping extends Documents {
+/** What the rooms plugin needs besides {@link RoomState} itself. */
+export interface DocumentKeeping extends RoomState {
   /**
    * The store has told, with a join, what there is.
    *
@@ -131,7 +131,7 @@ export function createDocuments (
   channelOf: (roomId: string) => string,
   lost: (roomId: string) => void
 ): DocumentKeeping {
-  const { agenda, bus, hooks, log, store } = app
+  const { jobs, bus, hooks, log, store } = app
   const byRoom = new Map<string, Map<string, Known>>()
   const queues = new Map<string, Command[]>()
 
@@ -142,7 +142,7 @@ export function createDocuments (
     if (known && !isNewer(version, known.version)) return known
     const now = { version, state, told: known?.told ?? nothing, ahead: known?.ahead ?? new Map<Session, Told>() }
     mine.set(name, now)
-    hooks.emit('room:document', room, name, state)
+    hooks.emit('room:state', room, name, state)
     return now
   }
 
@@ -165,7 +165,7 @@ export function createDocuments (
   /** How those who know it get from one state to the other. */
   function missedFrames (room: LocalRoom, name: string, from: Told, to: Told): Buffer[] {
     const frames: Buffer[] = []
-    hooks.emit('room:documentMissed', room, name, from.state, to.state, (events) => {
+    hooks.emit('room:stateMissed', room, name, from.state, to.state, (events) => {
       for (const { type, data } of events) frames.push(textFrame(eventText(type, { roomId: room.roomId, ...data })))
     })
     return frames
@@ -175,7 +175,7 @@ export function createDocuments (
   function drop (room: LocalRoom, name: string, { told, ahead }: Known): void {
     const gone: Known = { ...nothing, told, ahead }
     byRoom.get(room.roomId)?.set(name, gone)
-    hooks.emit('room:document', room, name, undefined)
+    hooks.emit('room:state', room, name, undefined)
     if (told.version !== '' || ahead.size > 0) tellMissed(room, name, gone)
   }
 
@@ -211,7 +211,7 @@ export function createDocuments (
       // In the same turn, so in the same round trip; and rather in vain than forgotten.
       const [result] = await Promise.all([
         store.swapDocument({ roomId, name, expected: guess ? version : '?', next, envelope }),
-        changed && outcome.wakeAt !== undefined ? agenda.schedule(`document:${name}`, roomId, outcome.wakeAt) : undefined
+        changed && outcome.wakeAt !== undefined ? jobs.schedule(`document:${name}`, roomId, outcome.wakeAt) : undefined
       ])
       if (result.swapped && outcome) {
         const room = local(roomId)
@@ -319,7 +319,7 @@ export function createDocuments (
         if (known && known.version === version && !stored.has(name)) drop(room, name, known)
       }
       // When something in them was to be done is lost with the store.
-      for (const name of stored.keys()) await agenda.schedule(`document:${name}`, room.roomId, Date.now())
+      for (const name of stored.keys()) await jobs.schedule(`document:${name}`, room.roomId, Date.now())
     }
   }
 }
