@@ -45,7 +45,7 @@ const roomKeys = (roomId: string) => {
 }
 const memberKeys = (roomId: string) => [`${roomKey(roomId)}:users`, `${roomKey(roomId)}:profiles`]
 const documentKeys = (roomId: string) => [roomKey(roomId), `${roomKey(roomId)}:docs`]
-const jobKeys = (agenda: string) => [`${prefix}:jobs:{${queue}}`, `${prefix}:jobs:{${queue}}:held`]
+const jobKeys = (queue: string) => [`${prefix}:jobs:{${queue}}`, `${prefix}:jobs:{${queue}}:held`]
 const notesKey = (book: string) => `${prefix}:notes:{${book}}`
 const closedKey = (roomId: string) => `${roomKey(roomId)}:closed`
 const userSessionsKey = (userKey: string) => `${prefix}:user:{${userKey}}:sessions`
