@@ -3,8 +3,8 @@ import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { Worker, isMainThread, workerData } from 'node:worker_threads'
 import { WebSocket, WebSocketServer } from 'ws'
-import { eventText, textFrame } from '../plugins/sockets/frames.ts'
-import { Session } from '../plugins/sockets/session.ts'
+import { eventText, textFrame } from '../plugins/connections/frames.ts'
+import { Session } from '../plugins/connections/session.ts'
 
 // How an event reaches the members of a room: serialised and framed for each of
 // them, serialised once, or serialised and framed once as the server does it.

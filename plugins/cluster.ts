@@ -38,7 +38,7 @@ export default fp(async function cluster (app) {
     const { kind, data } = JSON.parse(message) as { kind: string, data: never }
     for (const handler of handlers.get(kind) ?? []) handler(data)
   })
-  app.decorate('control', {
+  app.decorate('cluster', {
     on (kind, handler) {
       const mine = handlers.get(kind) ?? new Set()
       handlers.set(kind, mine.add(handler))

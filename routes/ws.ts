@@ -1,8 +1,8 @@
 import type { FastifyPluginAsync, FastifyRequest } from 'fastify'
 import { Draining, FeatureDisabled, OriginNotAllowed, Overloaded, UpgradeRequired } from '../plugins/errors/codes.ts'
-import { anonymous } from '../plugins/sockets/anonymous.ts'
-import { subprotocol } from '../plugins/sockets/index.ts'
-import type { Identity } from '../plugins/sockets/session.ts'
+import { anonymous } from '../plugins/connections/anonymous.ts'
+import { subprotocol } from '../plugins/connections/index.ts'
+import type { Identity } from '../plugins/connections/session.ts'
 
 /** What the kernel asks of the feature `auth`. */
 export interface Authenticator {

@@ -1,6 +1,6 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { Unauthorized, unavailable } from '../../plugins/errors/codes.ts'
-import type { Identity } from '../../plugins/sockets/session.ts'
+import type { Identity } from '../../plugins/connections/session.ts'
 import { createTokenReader, hashToken, revocationKey, TokenRefused } from './token.ts'
 
 export interface Auth {

@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import type { EventMap, RequestMap } from '../../plugins/messages/routes.ts'
+import type { EventMap, RequestMap } from '../../plugins/dispatch/routes.ts'
 import { roomId, userId } from '../../plugins/rooms/messages.ts'
 
 /** Longest message, in characters as people count them: code points (protocol.md, chat:message). */

@@ -1,6 +1,6 @@
 import type { FastifyPluginAsyncZod } from 'fastify-type-provider-zod'
 import { z } from 'zod'
-import { cursor, keyBehind, nextCursor, pageOf } from '../../plugins/messages/pages.ts'
+import { cursor, keyBehind, nextCursor, pageOf } from '../../plugins/dispatch/pages.ts'
 import { roomId, userId } from '../../plugins/rooms/messages.ts'
 import { giftId, quantity, transactionId } from './messages.ts'
 import type { RecordKind, Records } from './outbox.ts'

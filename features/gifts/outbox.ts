@@ -1,5 +1,5 @@
 import { isCoded, unavailable } from '../../plugins/errors/codes.ts'
-import type { UserId } from '../../plugins/sockets/user.ts'
+import type { UserId } from '../../plugins/connections/user.ts'
 
 /** A gift as it was accepted. Nothing of it changes afterwards. */
 export interface Gift {

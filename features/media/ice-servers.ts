@@ -1,6 +1,6 @@
 import { createHmac } from 'node:crypto'
 import type { Config } from '../../config/load.ts'
-import type { UserId } from '../../plugins/sockets/user.ts'
+import type { UserId } from '../../plugins/connections/user.ts'
 
 export interface IceServer {
   urls: string | string[]

@@ -1,7 +1,7 @@
 import fp from 'fastify-plugin'
 import type { types } from 'mediasoup'
 import type { z } from 'zod'
-import type { Session } from '../../plugins/sockets/session.ts'
+import type { Session } from '../../plugins/connections/session.ts'
 import { iceServersFor } from './ice-servers.ts'
 import { events, greeting, joinReply, requests } from './messages.ts'
 

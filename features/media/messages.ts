@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import type { EventMap, RequestMap } from '../../plugins/messages/routes.ts'
+import type { EventMap, RequestMap } from '../../plugins/dispatch/routes.ts'
 import { roomId, userId } from '../../plugins/rooms/messages.ts'
 
 // The shapes of WebRTC parameters, as narrow as audio over mediasoup allows:

@@ -1,8 +1,8 @@
 import { Forbidden } from '../../plugins/errors/codes.ts'
 import type { Decision, RoomEvent } from '../../plugins/rooms/room-state.ts'
 import type { Role } from '../../plugins/rooms/rooms.ts'
-import { userKeyOf } from '../../plugins/sockets/user.ts'
-import type { UserId } from '../../plugins/sockets/user.ts'
+import { userKeyOf } from '../../plugins/connections/user.ts'
+import type { UserId } from '../../plugins/connections/user.ts'
 import {
   AlreadySeated, CannotTargetSelf, InviteNotFound, InvitePending, NotSeated,
   SeatAlreadyLocked, SeatInvalid, SeatLocked, SeatNotLocked, SeatRequestNotFound, SeatRequestsFull, SeatTaken

@@ -1,6 +1,6 @@
 import fp from 'fastify-plugin'
 import type { z } from 'zod'
-import type { Session } from '../../plugins/sockets/session.ts'
+import type { Session } from '../../plugins/connections/session.ts'
 import { createAbsences } from './absences.ts'
 import { adminRoutes } from './admin.ts'
 import { createHands } from './hands.ts'

@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import type { EventMap, RequestMap } from '../../plugins/messages/routes.ts'
+import type { EventMap, RequestMap } from '../../plugins/dispatch/routes.ts'
 import { roomId, userId } from '../../plugins/rooms/messages.ts'
 
 /** 0-based. Whether a room has it is a question of the room (SEAT_INVALID). */

@@ -1,6 +1,6 @@
 import type { RoomEvent } from '../../plugins/rooms/room-state.ts'
-import { userKeyOf } from '../../plugins/sockets/user.ts'
-import type { UserId } from '../../plugins/sockets/user.ts'
+import { userKeyOf } from '../../plugins/connections/user.ts'
+import type { UserId } from '../../plugins/connections/user.ts'
 
 // What is kept of a room's seats, and how it is looked at.
 

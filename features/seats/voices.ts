@@ -1,6 +1,6 @@
 import type { FastifyInstance } from 'fastify'
-import type { Session } from '../../plugins/sockets/session.ts'
-import type { ProducePermit } from '../../plugins/sfu/room-media.ts'
+import type { Session } from '../../plugins/connections/session.ts'
+import type { ProducePermit } from '../../plugins/media/room-media.ts'
 import { NotSeated } from './errors.ts'
 import type { Seats } from './service.ts'
 import { isMuted, seatOf } from './state.ts'

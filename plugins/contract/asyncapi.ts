@@ -1,5 +1,5 @@
 import type { Config } from '../../config/load.ts'
-import type { MessageOptions } from '../messages/routes.ts'
+import type { MessageOptions } from '../dispatch/routes.ts'
 import type { CloseCode } from './close-codes.ts'
 import type { ErrorCode } from './error-codes.ts'
 import { exampleOf } from './examples.ts'

@@ -1,5 +1,5 @@
-import { closeCodes } from '../sockets/close-codes.ts'
-import type { CloseReason } from '../sockets/close-codes.ts'
+import { closeCodes } from '../connections/close-codes.ts'
+import type { CloseReason } from '../connections/close-codes.ts'
 
 /** With what code the server ends a connection, and why. */
 export interface CloseCode {

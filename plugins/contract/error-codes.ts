@@ -1,7 +1,7 @@
 import * as general from '../errors/codes.ts'
 import * as features from '../features/errors.ts'
 import * as rooms from '../rooms/errors.ts'
-import * as sfu from '../sfu/errors.ts'
+import * as sfu from '../media/errors.ts'
 import * as store from '../store/errors.ts'
 
 /** A code that a reply or a REST answer may carry. */

@@ -1,5 +1,5 @@
 import type { z } from 'zod'
-import type { Addition, MessageOptions, MessageTable } from '../messages/routes.ts'
+import type { Addition, MessageOptions, MessageTable } from '../dispatch/routes.ts'
 
 /** A request as the contract shows it. */
 export interface RequestContract {

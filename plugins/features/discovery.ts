@@ -5,7 +5,7 @@ import { basename, dirname, join, sep } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
 import type { FastifyPluginAsync } from 'fastify'
 import { z } from 'zod'
-import type { RequestMap } from '../messages/routes.ts'
+import type { RequestMap } from '../dispatch/routes.ts'
 
 /** A feature that is there: a folder, or a package. */
 export interface FoundFeature {

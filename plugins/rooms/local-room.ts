@@ -1,4 +1,4 @@
-import type { Session } from '../sockets/session.ts'
+import type { Session } from '../connections/session.ts'
 import type { RoomRecord } from '../store/store.ts'
 
 /** A frame for somebody whose join is being answered. */

@@ -1,6 +1,6 @@
 import { z } from 'zod'
-import { cursor, nextCursor } from '../messages/pages.ts'
-import type { EventMap, RequestMap } from '../messages/routes.ts'
+import { cursor, nextCursor } from '../dispatch/pages.ts'
+import type { EventMap, RequestMap } from '../dispatch/routes.ts'
 
 /** protocol.md, "Ids". */
 export const roomId = z.string().regex(/^[A-Za-z0-9_.:-]{1,128}$/, 'must be 1–128 characters of A–Z a–z 0–9 _ . : -')

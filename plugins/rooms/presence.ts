@@ -1,5 +1,5 @@
-import { userKeyOf } from '../sockets/user.ts'
-import type { Profile, UserId } from '../sockets/user.ts'
+import { userKeyOf } from '../connections/user.ts'
+import type { Profile, UserId } from '../connections/user.ts'
 
 export interface PresenceChange {
   count: number

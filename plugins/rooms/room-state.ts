@@ -1,8 +1,8 @@
 import type { FastifyInstance } from 'fastify'
 import { unavailable } from '../errors/codes.ts'
-import { eventText, textFrame } from '../sockets/frames.ts'
+import { eventText, textFrame } from '../connections/frames.ts'
 import type { StoredDocument } from '../store/store.ts'
-import type { Session } from '../sockets/session.ts'
+import type { Session } from '../connections/session.ts'
 import { audience, deliverTo } from './local-room.ts'
 import type { LocalRoom, WaitingFrame } from './local-room.ts'
 

@@ -4,7 +4,7 @@ import { createNotes } from './notes.ts'
 import { participantsTold, pinTries, pinWindowMs } from './store.ts'
 import type { RoomRecord, RoomSummary, SessionRecord, Store, StoredDocument } from './store.ts'
 import { rateLimited } from '../errors/codes.ts'
-import type { Profile } from '../sockets/user.ts'
+import type { Profile } from '../connections/user.ts'
 
 interface Room {
   record: RoomRecord

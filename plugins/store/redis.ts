@@ -1,6 +1,6 @@
 import type { Redis, Result } from 'ioredis'
 import { isCoded, rateLimited, unavailable } from '../errors/codes.ts'
-import type { Profile } from '../sockets/user.ts'
+import type { Profile } from '../connections/user.ts'
 import { banned, PinRequired, PinWrong, RoomFull, RoomNotFound } from './errors.ts'
 import * as scripts from './scripts.ts'
 import { closedMemoryMs, leaseMs, participantsTold, pinTries, pinWindowMs, recoveryMs } from './store.ts'

@@ -1,4 +1,4 @@
-import type { Profile, UserId } from '../sockets/user.ts'
+import type { Profile, UserId } from '../connections/user.ts'
 
 /** What a room is, as every server sees it. */
 export interface RoomRecord {

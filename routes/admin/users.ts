@@ -1,7 +1,7 @@
 import type { FastifyPluginAsyncZod } from 'fastify-type-provider-zod'
 import { z } from 'zod'
 import { roomId, userId } from '../../plugins/rooms/messages.ts'
-import { userKeyOf } from '../../plugins/sockets/user.ts'
+import { userKeyOf } from '../../plugins/connections/user.ts'
 import type { Seating } from './rooms.ts'
 
 /** GET /admin/users/:userId: where a user is connected, on whichever server. */

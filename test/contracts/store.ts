@@ -1,7 +1,7 @@
 import type { Test } from 'tap'
 import type { JoinCommand, RoomRecord, Store } from '../../plugins/store/store.ts'
 import { leaseMs, participantsTold, pinTries, pinWindowMs } from '../../plugins/store/store.ts'
-import type { Profile, UserId } from '../../plugins/sockets/user.ts'
+import type { Profile, UserId } from '../../plugins/connections/user.ts'
 import { until } from '../support/retry.ts'
 import { stopwatch } from '../support/pace.ts'
 

@@ -1,4 +1,4 @@
-import { userKeyOf } from '../../../plugins/sockets/user.ts'
+import { userKeyOf } from '../../../plugins/connections/user.ts'
 import { viewFrom } from './view.ts'
 import type { View } from './view.ts'
 

@@ -1,4 +1,4 @@
-import type { UserId } from '../../../plugins/sockets/user.ts'
+import type { UserId } from '../../../plugins/connections/user.ts'
 import type { Event, TestClient } from '../../support/client.ts'
 
 // What a client knows of a room's seats, from the reply to its join and what it

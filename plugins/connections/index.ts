@@ -186,7 +186,7 @@ export default fp(async function sockets (app) {
       receiver = fn
     }
   } satisfies Sockets)
-}, { name: 'sockets', dependencies: ['config', 'metrics', 'hooks', 'control'] })
+}, { name: 'sockets', dependencies: ['config', 'metrics', 'hooks', 'cluster'] })
 
 /** The longest delay a timer takes, about 24 days; sessions do not last that long. */
 const longestTimerMs = 2 ** 31 - 1

@@ -1,5 +1,5 @@
 import type { types } from 'mediasoup'
-import type { UserId } from '../sockets/user.ts'
+import type { UserId } from '../connections/user.ts'
 
 export interface ActiveSpeakers {
   /** The loudest of them; null when nobody speaks. */

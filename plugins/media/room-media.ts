@@ -1,6 +1,6 @@
 import type { types } from 'mediasoup'
-import type { Session } from '../sockets/session.ts'
-import type { UserId } from '../sockets/user.ts'
+import type { Session } from '../connections/session.ts'
+import type { UserId } from '../connections/user.ts'
 import type { MediaWorker } from './pool.ts'
 import type { Speakers } from './speakers.ts'
 

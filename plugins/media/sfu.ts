@@ -3,8 +3,8 @@ import type { FastifyInstance } from 'fastify'
 import type { LocalRoom } from '../rooms/local-room.ts'
 import { unavailable } from '../errors/codes.ts'
 import { NotInRoom } from '../rooms/errors.ts'
-import type { Session } from '../sockets/session.ts'
-import type { UserId } from '../sockets/user.ts'
+import type { Session } from '../connections/session.ts'
+import type { UserId } from '../connections/user.ts'
 import { initialOutgoingBitrate, maxIncomingBitrate, mediaCodecs, rtpCapabilities } from './codecs.ts'
 import {
   CannotConsume, ConsumerNotFound, ProducerLimit, ProducerNotFound, refusedByMedia,

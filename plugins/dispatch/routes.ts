@@ -2,7 +2,7 @@ import type { FastifyBaseLogger } from 'fastify'
 import type { z } from 'zod'
 import type { LocalRoom } from '../rooms/local-room.ts'
 import { roomId } from '../rooms/messages.ts'
-import type { Session } from '../sockets/session.ts'
+import type { Session } from '../connections/session.ts'
 
 /** What a request carries and what its reply does: the message's contract. */
 export interface MessageSchemas {
