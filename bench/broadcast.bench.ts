@@ -3,7 +3,7 @@ import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { Worker, isMainThread, workerData } from 'node:worker_threads'
 import { WebSocket, WebSocketServer } from 'ws'
-import { eventText, textFrame } from '../plugins/connections/frames.ts'
+import { createEvent } from '../plugins/connections/event.ts'
 import { Session } from '../plugins/connections/session.ts'
 
 // How an event reaches the members of a room: serialised and framed for each of
@@ -38,8 +38,8 @@ export default async function broadcast (): Promise<void> {
       for (const ws of sockets) ws.send(text)
     },
     'JSON and frame once (as built)': () => {
-      const frame = textFrame(eventText('chat:message', data))
-      for (const session of sessions) session.write(frame)
+      const event = createEvent('chat:message', data)
+      for (const session of sessions) session.write(event)
     }
   }
   const best = new Map<string, number>()

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto'
 import type { FastifyInstance } from 'fastify'
 import type { Metrics } from '../../plugins/metrics.ts'
 import { deliver } from '../../plugins/rooms/local-room.ts'
-import { eventText, textFrame } from '../../plugins/connections/frames.ts'
+import { createEvent } from '../../plugins/connections/event.ts'
 import type { Endings } from './endings.ts'
 import { readEnvelope } from './envelope.ts'
 import type { Envelope } from './envelope.ts'
@@ -105,15 +105,16 @@ export function createRelay ({ names, before, rooms, sockets, rights, endings, l
     if (userKey === undefined && roomId !== undefined) {
       const room = rooms.get(roomId)
       if (!room || room.members.size + room.joining.size === 0) return false
-      deliver(room, textFrame(eventText(event, payload)))
+      deliver(room, createEvent(event, payload))
       return true
     }
-    let frame: Buffer | undefined
+    const outgoing = createEvent(event, payload)
+    let reached = false
     for (const session of userKey === undefined ? sockets.all() : sockets.ofUser(userKey)) {
-      frame ??= textFrame(eventText(event, payload))
-      session.write(frame)
+      session.write(outgoing)
+      reached = true
     }
-    return frame !== undefined
+    return reached
   }
 
   /** What an event means for this server besides. */

@@ -5,7 +5,8 @@ import { deliverTo } from '../../plugins/rooms/local-room.ts'
 import type { LocalRoom } from '../../plugins/rooms/local-room.ts'
 import { roleByRecord } from '../../plugins/rooms/rooms.ts'
 import type { Role } from '../../plugins/rooms/rooms.ts'
-import { eventText, textFrame } from '../../plugins/connections/frames.ts'
+import { createEvent } from '../../plugins/connections/event.ts'
+import type { OutgoingEvent } from '../../plugins/connections/event.ts'
 import type { Session } from '../../plugins/connections/session.ts'
 import { userKeyOf } from '../../plugins/connections/user.ts'
 import type { events } from './messages.ts'
@@ -91,11 +92,11 @@ export function createHands ({ log, rooms, sockets }: Pick<FastifyInstance, 'log
     return await Promise.race([asked, late]).finally(() => over.abort())
   }
 
-  const frameOf = (roomId: string, requests: readonly SeatRequestView[]) =>
-    textFrame(eventText('seat:requests', { roomId, requests: [...requests] } satisfies z.input<(typeof events)['seat:requests']>))
+  const eventOf = (roomId: string, requests: readonly SeatRequestView[]) =>
+    createEvent('seat:requests', { roomId, requests: [...requests] } satisfies z.input<(typeof events)['seat:requests']>)
 
   function tellOwn (room: LocalRoom, { told }: Hearing, session: Session): void {
-    deliverTo(room, session, frameOf(room.roomId, told.filter(sameAs(session))))
+    deliverTo(room, session, eventOf(room.roomId, told.filter(sameAs(session))))
   }
 
   /** Notes what a member may hear from now on, and tells them when that is more or less than before. */
@@ -108,15 +109,15 @@ export function createHands ({ log, rooms, sockets }: Pick<FastifyInstance, 'log
       return tellOwn(room, hearing, session)
     }
     hosts.add(session)
-    if (!told.every(sameAs(session))) deliverTo(room, session, frameOf(room.roomId, told))
+    if (!told.every(sameAs(session))) deliverTo(room, session, eventOf(room.roomId, told))
   }
 
   /** @param hosts who are to be told all there is, when they still may hear of it */
   async function tellHosts (room: LocalRoom, hearing: Hearing, hosts: readonly Session[]): Promise<void> {
     // Whoever is being asked about is told the newest then.
     const asked = hosts.filter((session) => !hearing.asking.has(session))
-    let frame: Buffer | undefined
-    let framed: readonly SeatRequestView[] | undefined
+    let event: OutgoingEvent | undefined
+    let written: readonly SeatRequestView[] | undefined
     await Promise.all(asked.map(async (session) => {
       hearing.asking.add(session)
       const answer = ask(room, session)
@@ -125,11 +126,11 @@ export function createHands ({ log, rooms, sockets }: Pick<FastifyInstance, 'log
       if (role === undefined) answer.then((late) => settle(room, session, late))
       if (hearing.coming.has(session) || !hearing.hosts.has(session)) return
       if (role === 'member') return settle(room, session, role)
-      if (!frame || framed !== hearing.told) {
-        framed = hearing.told
-        frame = frameOf(room.roomId, framed)
+      if (!event || written !== hearing.told) {
+        written = hearing.told
+        event = eventOf(room.roomId, written)
       }
-      deliverTo(room, session, frame)
+      deliverTo(room, session, event)
     }))
   }
 

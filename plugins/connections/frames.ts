@@ -15,12 +15,3 @@ const { Sender } = ws as unknown as {
 export function textFrame (text: string): Buffer {
   return Buffer.concat(Sender.frame(Buffer.from(text), { fin: true, opcode: 1, mask: false, rsv1: false, readOnly: true }))
 }
-
-/**
- * @param type of the event
- * @param data what it carries
- * @returns the event as it goes over the wire
- */
-export function eventText (type: string, data: unknown): string {
-  return JSON.stringify({ type, data })
-}

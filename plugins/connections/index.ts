@@ -2,7 +2,7 @@ import type { IncomingMessage } from 'node:http'
 import fp from 'fastify-plugin'
 import websocket from '@fastify/websocket'
 import type { WebSocket } from 'ws'
-import { textFrame, eventText } from './frames.ts'
+import { createEvent, eventFromText } from './event.ts'
 import { Session } from './session.ts'
 import type { Identity, SessionLimits } from './session.ts'
 import { closeCodes } from './close-codes.ts'
@@ -165,8 +165,8 @@ export default fp(async function sockets (app) {
   app.cluster.on('user:event', ({ userKey, text }) => {
     const mine = byUser.get(userKey)
     if (!mine) return
-    const frame = textFrame(text)
-    for (const session of mine) session.write(frame)
+    const event = eventFromText(text)
+    for (const session of mine) session.write(event)
   })
 
   app.decorate('sockets', {
@@ -177,10 +177,10 @@ export default fp(async function sockets (app) {
     get: (sessionId) => sessions.get(sessionId),
     all: () => sessions.values(),
     ofUser: (userKey) => byUser.get(userKey) ?? [],
-    toUser: (userId, type, data) => app.cluster.send('user:event', { userKey: userKeyOf(userId), text: eventText(type, data) }),
+    toUser: (userId, type, data) => app.cluster.send('user:event', { userKey: userKeyOf(userId), text: createEvent(type, data).text }),
     broadcast (type, data) {
-      const frame = textFrame(eventText(type, data))
-      for (const session of sessions.values()) session.write(frame)
+      const event = createEvent(type, data)
+      for (const session of sessions.values()) session.write(event)
     },
     receive (fn) {
       receiver = fn

@@ -3,7 +3,10 @@ import type { Socket } from 'node:net'
 import { WebSocket } from 'ws'
 import { closeCodes } from './close-codes.ts'
 import type { CloseReason } from './close-codes.ts'
-import { eventText, textFrame } from './frames.ts'
+import { createEvent } from './event.ts'
+import type { OutgoingEvent } from './event.ts'
+import { jsonFace } from './face.ts'
+import type { Face } from './face.ts'
 import { userKeyOf } from './user.ts'
 import type { User } from './user.ts'
 
@@ -45,6 +48,8 @@ export class Session {
   readonly user: User
   readonly userKey: string
   readonly identity: Identity
+  /** How this client writes messages. */
+  readonly face: Face<Buffer> = jsonFace
   /** The room it is in. Set by the rooms plugin alone. */
   roomId: string | null = null
   #endedFor: CloseReason | undefined
@@ -94,16 +99,22 @@ export class Session {
 
   /** Sends one event to this socket alone. */
   send (type: string, data: unknown): void {
-    this.write(textFrame(eventText(type, data)))
+    this.write(createEvent(type, data))
   }
 
-  /**
-   * Writes a frame that may be shared with other sockets. A socket whose
-   * backlog would pass its limit is closed instead; nobody waits for it.
-   *
-   * @param frame a whole frame, from {@link textFrame}
-   */
-  write (frame: Buffer): void {
+  /** Writes an event that may be shared with other sockets. */
+  write (event: OutgoingEvent): void {
+    this.#write(event.frame(this.face))
+  }
+
+  /** Writes the reply to a request. */
+  reply (id: string | number, outcome: Parameters<Face['reply']>[1]): void {
+    const frame = this.face.reply(id, outcome)
+    if (frame) this.#write(frame)
+  }
+
+  /** A socket whose backlog would pass its limit is closed instead; no other socket waits for it. */
+  #write (frame: Buffer): void {
     if (!this.open) return
     if (this.#socket.writableLength + frame.length > this.#limits.maxQueueBytes) return this.close('TOO_SLOW')
     if (!this.#corked) {

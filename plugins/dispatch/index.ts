@@ -1,7 +1,6 @@
 import fp from 'fastify-plugin'
 import { FeatureDisabled, toWire, UnknownType, validationFailed } from '../errors/codes.ts'
 import type { Session } from '../connections/session.ts'
-import { eventText, textFrame } from '../connections/frames.ts'
 import { createInFlight } from './in-flight.ts'
 import type { InFlight } from './in-flight.ts'
 import { createRateLimits } from './limits.ts'
@@ -87,8 +86,7 @@ export default fp(async function messages (app) {
     const label = type !== undefined && byType.has(type) ? type : 'unknown'
     const afterReply: (() => void)[] = []
 
-    const answer = (status: string, text: string) => {
-      session.write(textFrame(text))
+    const settle = (status: string) => {
       outcomes.inc({ event: label, status })
       latency.observe({ event: label }, (performance.now() - begin) / 1000)
       after()
@@ -106,7 +104,9 @@ export default fp(async function messages (app) {
     const fail = (error: unknown) => {
       const { status, wire } = toWire(error)
       if (status >= 500) app.log[wire.code === 'INTERNAL' ? 'error' : 'warn']({ err: error, ...about(session, id, type) }, 'message failed')
-      answer(wire.code, id === undefined ? eventText('error', type === undefined ? wire : { ...wire, type }) : JSON.stringify({ id, ok: false, error: wire }))
+      if (id === undefined) session.send('error', type === undefined ? wire : { ...wire, type })
+      else session.reply(id, { ok: false, error: wire })
+      settle(wire.code)
     }
 
     if (message.error) return fail(message.error)
@@ -117,13 +117,8 @@ export default fp(async function messages (app) {
         const known = byType.get(message.type)
         if (!known) throw notAnswered(message.type)
         const reply = await known.installed.calls.run(() => handle(session, known.route, message.data, afterReply, about(session, id, type)))
-        if (id === undefined) {
-          outcomes.inc({ event: label, status: 'ok' })
-          latency.observe({ event: label }, (performance.now() - begin) / 1000)
-          after()
-        } else {
-          answer('ok', JSON.stringify({ id, ok: true, data: reply }))
-        }
+        if (id !== undefined) session.reply(id, { ok: true, data: reply })
+        settle('ok')
       } catch (error) {
         fail(error)
       }

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto'
 import type { FastifyInstance } from 'fastify'
 import type { z } from 'zod'
 import { isCoded, unavailable } from '../errors/codes.ts'
-import { eventText, textFrame } from '../connections/frames.ts'
+import { createEvent, eventFromText } from '../connections/event.ts'
 import type { Session } from '../connections/session.ts'
 import { userKeyOf } from '../connections/user.ts'
 import type { Profile, UserId } from '../connections/user.ts'
@@ -34,7 +34,7 @@ interface RoomHeader {
 type Data<T extends keyof typeof events> = Omit<z.input<(typeof events)[T]>, 'roomId'>
 
 const closedText = (roomId: string, reason: RoomCloseReason) =>
-  eventText('room:closed', { roomId, reason: closeReason.parse(reason), timestamp: Date.now() })
+  createEvent('room:closed', { roomId, reason: closeReason.parse(reason), timestamp: Date.now() }).text
 
 /** The job's name for seeing to it that all who must know hear of a room that is closed. */
 const closedJob = 'room-closed'
@@ -82,13 +82,13 @@ export function createRooms (app: FastifyInstance): RoomKeeping {
   )
 
   function emit (roomId: string, type: string, data: object, { except, local = false }: EmitOptions = {}): void {
-    const text = eventText(type, { roomId, ...data })
+    const event = createEvent(type, { roomId, ...data })
     if (local) {
       const room = rooms.get(roomId)
-      if (room) deliver(room, textFrame(text), except)
+      if (room) deliver(room, event, except)
       return
     }
-    publish(roomId, { except }, text)
+    publish(roomId, { except }, event.text)
   }
 
   function publish (roomId: string, header: RoomHeader, text: string): void {
@@ -97,7 +97,7 @@ export function createRooms (app: FastifyInstance): RoomKeeping {
   }
 
   async function emitLogged (roomId: string, type: string, data: object, { entry, keep }: { entry: string, keep: number }): Promise<void> {
-    const message = messageOf({}, eventText(type, { roomId, ...data }))
+    const message = messageOf({}, createEvent(type, { roomId, ...data }).text)
     await bus.publish(channelOf(roomId), message, (envelope) => store.appendLog(roomId, entry, keep, Date.now(), envelope))
   }
 
@@ -117,7 +117,7 @@ export function createRooms (app: FastifyInstance): RoomKeeping {
       if (header.restoredBy !== nodeId) writeBack.mark(roomId)
       return
     }
-    deliver(room, textFrame(rest), header.except)
+    deliver(room, eventFromText(rest), header.except)
   }
 
   /** Tells the members here that the room made at that time has ended, and lets them go. */
@@ -125,8 +125,8 @@ export function createRooms (app: FastifyInstance): RoomKeeping {
     room.closedUpTo = Math.max(room.closedUpTo, createdAt)
     // A new room of that name has nothing to do with it, nor has who is coming into one.
     if (room.record.createdAt > createdAt) return
-    const frame = textFrame(text)
-    for (const session of room.members) deliverTo(room, session, frame)
+    const event = eventFromText(text)
+    for (const session of room.members) deliverTo(room, session, event)
     detachAll(room, reason)
   }
 
@@ -239,11 +239,11 @@ export function createRooms (app: FastifyInstance): RoomKeeping {
         room,
         result,
         extra,
-        answered: () => { for (const frame of documents.welcome(room, session, replied, settle())) session.write(frame) }
+        answered: () => { for (const event of documents.welcome(room, session, replied, settle())) session.write(event) }
       }
     } catch (error) {
       const missed = settle()
-      if (rejoining) for (const { frame } of missed) session.write(frame)
+      if (rejoining) for (const { event } of missed) session.write(event)
       else if (session.roomId === roomId) await leave(session, 'left')
       const answered = !isCoded(error) || error.code !== 'UNAVAILABLE' || notOfStore.has(error)
       if (!answered) writeBack.mark()

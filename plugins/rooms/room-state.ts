@@ -1,10 +1,11 @@
 import type { FastifyInstance } from 'fastify'
 import { unavailable } from '../errors/codes.ts'
-import { eventText, textFrame } from '../connections/frames.ts'
+import { createEvent, eventFromText } from '../connections/event.ts'
+import type { OutgoingEvent } from '../connections/event.ts'
 import type { StoredDocument } from '../store/store.ts'
 import type { Session } from '../connections/session.ts'
 import { audience, deliverTo } from './local-room.ts'
-import type { LocalRoom, WaitingFrame } from './local-room.ts'
+import type { LocalRoom, WaitingEvent } from './local-room.ts'
 
 /** Something that everybody in the room is told of a change. `roomId` is added to its data. */
 export interface RoomEvent {
@@ -72,7 +73,7 @@ export interface DocumentKeeping extends RoomState {
    * @param waiting what has come meanwhile
    * @returns what of that is new after the reply
    */
-  welcome (room: LocalRoom, session: Session, replied: ReadonlyMap<string, Told>, waiting: readonly WaitingFrame[]): Buffer[]
+  welcome (room: LocalRoom, session: Session, replied: ReadonlyMap<string, Told>, waiting: readonly WaitingEvent[]): OutgoingEvent[]
   /** The room's channel has told of a change. */
   heard (room: LocalRoom, document: DocumentHeader, events: string): void
   /** Nobody here is in the room any more. */
@@ -154,8 +155,8 @@ export function createDocuments (
     log.info({ roomId: room.roomId, document: name, from: told.version, to: version }, 'members are told what they missed')
     const everybody = audience(room)
     const tell = (sessions: readonly Session[], from: Told) => {
-      for (const frame of missedFrames(room, name, from, known.told)) {
-        for (const session of sessions) deliverTo(room, session, frame, { name, version, missed: true })
+      for (const event of missedEvents(room, name, from, known.told)) {
+        for (const session of sessions) deliverTo(room, session, event, { name, version, missed: true })
       }
     }
     tell([...everybody].filter((session) => !ahead.has(session)), told)
@@ -163,12 +164,12 @@ export function createDocuments (
   }
 
   /** How those who know it get from one state to the other. */
-  function missedFrames (room: LocalRoom, name: string, from: Told, to: Told): Buffer[] {
-    const frames: Buffer[] = []
+  function missedEvents (room: LocalRoom, name: string, from: Told, to: Told): OutgoingEvent[] {
+    const missing: OutgoingEvent[] = []
     hooks.emit('room:stateMissed', room, name, from.state, to.state, (events) => {
-      for (const { type, data } of events) frames.push(textFrame(eventText(type, { roomId: room.roomId, ...data })))
+      for (const { type, data } of events) missing.push(createEvent(type, { roomId: room.roomId, ...data }))
     })
-    return frames
+    return missing
   }
 
   /** What is known here was of an earlier room of that name. */
@@ -205,7 +206,7 @@ export function createDocuments (
       const changed = outcome !== undefined && outcome.state !== state
       const next = changed ? { version: following(version, createdAt ?? 0, least), state: JSON.stringify(outcome.state) } : undefined
       const message = next && `{"document":{"name":${JSON.stringify(name)},"version":"${next.version}","state":${next.state},"from":"${version}"}}\n` +
-        outcome?.events.map(({ type, data }) => eventText(type, { roomId, ...data })).join('\n')
+        outcome?.events.map(({ type, data }) => createEvent(type, { roomId, ...data }).text).join('\n')
       const envelope = message === undefined ? undefined : bus.envelope(channelOf(roomId), message)
       const before = byRoom.get(roomId)?.get(name)?.version ?? ''
       // In the same turn, so in the same round trip; and rather in vain than forgotten.
@@ -269,18 +270,18 @@ export function createDocuments (
       return replied
     },
     welcome (room, session, replied, waiting) {
-      const isNew = ({ change }: WaitingFrame) => change === undefined || isNewer(change.version, replied.get(change.name)?.version ?? '')
-      const frames: Buffer[] = []
+      const isNew = ({ change }: WaitingEvent) => change === undefined || isNewer(change.version, replied.get(change.name)?.version ?? '')
+      const missing: OutgoingEvent[] = []
       // What makes up for what others missed does not fit what the reply told.
       const missed = new Set(waiting.filter((one) => one.change?.missed === true && isNew(one)).map(({ change }) => change?.name))
-      for (const one of waiting) if (isNew(one) && !missed.has(one.change?.name)) frames.push(one.frame)
+      for (const one of waiting) if (isNew(one) && !missed.has(one.change?.name)) missing.push(one.event)
       for (const [name, known] of byRoom.get(room.roomId) ?? []) {
         const at = replied.get(name) ?? nothing
-        if (missed.has(name)) frames.push(...missedFrames(room, name, at, known.told))
+        if (missed.has(name)) missing.push(...missedEvents(room, name, at, known.told))
         known.ahead.delete(session)
         if (isNewer(at.version, known.told.version)) known.ahead.set(session, at)
       }
-      return frames
+      return missing
     },
     heard (room, { name, version, state, from }, events) {
       // Of an earlier room of that name.
@@ -292,10 +293,10 @@ export function createDocuments (
       // Whoever was deaf for a while may hear this one before it has looked for what it missed.
       if (from !== told.version) return tellMissed(room, name, known)
       known.told = { version, state }
-      const frames = events === '' ? [] : events.split('\n').map(textFrame)
+      const passedOn = events === '' ? [] : events.split('\n').map(eventFromText)
       for (const session of audience(room)) {
         if (known.ahead.has(session)) continue
-        for (const frame of frames) deliverTo(room, session, frame, { name, version, missed: false })
+        for (const event of passedOn) deliverTo(room, session, event, { name, version, missed: false })
       }
       for (const [session, at] of known.ahead) if (!isNewer(at.version, version)) known.ahead.delete(session)
     },

@@ -177,7 +177,7 @@ export type TypesAreAsDocumented = [
   Assert<Equal<LeaveReason, 'left' | 'moved' | 'disconnected' | 'kicked' | 'closed'>>,
   Assert<Equal<UserId, string | number>>,
   Assert<Equal<User, { id: UserId, name: string, roles: readonly string[], profile: Profile }>>,
-  Assert<Equal<keyof Session, 'id' | 'connectedAt' | 'user' | 'userKey' | 'identity' | 'roomId' | 'open' | 'endedFor' | 'queuedBytes' | 'send' | 'write' | 'close' | 'terminate' | 'admit'>>,
+  Assert<Equal<keyof Session, 'id' | 'connectedAt' | 'user' | 'userKey' | 'identity' | 'roomId' | 'open' | 'endedFor' | 'queuedBytes' | 'face' | 'send' | 'write' | 'reply' | 'close' | 'terminate' | 'admit'>>,
   Assert<Session['id'] extends string ? true : false>,
   None<Different<Pick<Session, 'user' | 'userKey' | 'roomId' | 'open' | 'send'>, {
     readonly user: User

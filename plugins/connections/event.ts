@@ -1,0 +1,54 @@
+import type { Face } from './face.ts'
+
+/**
+ * An event on its way to clients. It stays an object until it is written: its
+ * text is serialised once, and it is framed once per face, on first use.
+ */
+export interface OutgoingEvent {
+  readonly type: string
+  readonly data: unknown
+  /** The event as the native protocol writes it, `{"type","data"}`; also what servers send to one another. */
+  readonly text: string
+  /** @returns the same frame for every connection with that face */
+  frame<F> (face: Face<F>): F
+}
+
+/**
+ * @param type of the event
+ * @param data its payload; it must not change afterwards
+ */
+export function createEvent (type: string, data: unknown): OutgoingEvent {
+  let text: string | undefined
+  return withFrames({
+    type,
+    data,
+    get text () {
+      return text ??= JSON.stringify({ type, data })
+    }
+  })
+}
+
+/** @param text an event's native text, from another server or the log of a room */
+export function eventFromText (text: string): OutgoingEvent {
+  let parsed: { type: string, data: unknown } | undefined
+  // The native face writes the text as it is, so it is parsed only for others.
+  const parse = () => parsed ??= JSON.parse(text) as { type: string, data: unknown }
+  return withFrames({
+    text,
+    get type () {
+      return parse().type
+    },
+    get data () {
+      return parse().data
+    }
+  })
+}
+
+function withFrames (event: Omit<OutgoingEvent, 'frame'>): OutgoingEvent {
+  const frames = new Map<Face, unknown>()
+  const frame = <F>(face: Face<F>): F => {
+    if (!frames.has(face)) frames.set(face, face.event(event as OutgoingEvent))
+    return frames.get(face) as F
+  }
+  return Object.defineProperty(event, 'frame', { value: frame }) as OutgoingEvent
+}
