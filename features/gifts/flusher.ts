@@ -1,5 +1,6 @@
 import { setImmediate as nextTurn, setTimeout as delay } from 'node:timers/promises'
 import type { FastifyBaseLogger } from 'fastify'
+import { withTimeout } from 'flylive-audio-server/feature'
 import type { Metrics } from '../../plugins/metrics.ts'
 import type { Batch, Gift, Outbox, Outcome } from './outbox.ts'
 import type { GiftProcessor } from './processor.ts'
@@ -137,7 +138,9 @@ export function createFlusher ({ outbox, processor, timeoutMs, refused, metrics,
     if (begin + timeoutMs > leaseEnd) return everyOne(batch, { to: 'queue', delayMs: 0, counted: false })
     sizes.observe(batch.gifts.length)
     try {
-      const { failed } = await within(to.processGifts(batch.gifts), leaseEnd - begin)
+      const { failed } = await withTimeout(to.processGifts(batch.gifts), leaseEnd - begin, () => {
+        throw new Error('The backend took too long')
+      })
       const outcomes = everyOne(batch, { to: 'processed' })
       for (const { transactionId, code, reason } of failed) {
         if (outcomes.get(transactionId)?.to === 'processed') outcomes.set(transactionId, { to: 'failed', code, reason, at: Date.now() })
@@ -212,12 +215,4 @@ export function createFlusher ({ outbox, processor, timeoutMs, refused, metrics,
 
 function everyOne (batch: Batch, outcome: Outcome): Map<string, Outcome> {
   return new Map(batch.gifts.map(({ transactionId }) => [transactionId, outcome]))
-}
-
-async function within<T> (call: Promise<T>, ms: number): Promise<T> {
-  let timer: NodeJS.Timeout | undefined
-  const timeout = new Promise<never>((_resolve, reject) => {
-    timer = setTimeout(() => reject(new Error('The backend took too long')), ms)
-  })
-  return await Promise.race([call, timeout]).finally(() => clearTimeout(timer))
 }

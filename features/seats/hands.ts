@@ -1,4 +1,3 @@
-import { setTimeout as delay } from 'node:timers/promises'
 import type { FastifyInstance } from 'fastify'
 import type { z } from 'zod'
 import { deliverTo } from '../../plugins/rooms/local-room.ts'
@@ -8,6 +7,7 @@ import type { Role } from '../../plugins/rooms/rooms.ts'
 import { createEvent } from '../../plugins/connections/event.ts'
 import type { OutgoingEvent } from '../../plugins/connections/event.ts'
 import type { Session } from '../../plugins/connections/session.ts'
+import { withTimeout } from 'flylive-audio-server/feature'
 import { userKeyOf } from '../../plugins/connections/user.ts'
 import type { events } from './messages.ts'
 import { documentName } from './service.ts'
@@ -86,11 +86,7 @@ export function createHands ({ log, rooms, sockets }: Pick<FastifyInstance, 'log
   })
 
   /** @returns undefined when it takes too long */
-  async function inTime (asked: Promise<Role>): Promise<Role | undefined> {
-    const over = new AbortController()
-    const late = delay(patienceMs, undefined, { ref: false, signal: over.signal }).catch(() => undefined)
-    return await Promise.race([asked, late]).finally(() => over.abort())
-  }
+  const inTime = (asked: Promise<Role>): Promise<Role | undefined> => withTimeout(asked, patienceMs, () => undefined)
 
   const eventOf = (roomId: string, requests: readonly SeatRequestView[]) =>
     createEvent('seat:requests', { roomId, requests: [...requests] } satisfies z.input<(typeof events)['seat:requests']>)

@@ -6,6 +6,7 @@ import { fileURLToPath, pathToFileURL } from 'node:url'
 import type { FastifyPluginAsync } from 'fastify'
 import { z } from 'zod'
 import type { RequestMap } from '../dispatch/routes.ts'
+import { withTimeout } from '../errors/timeout.ts'
 
 /** A feature that is there: a folder, or a package. */
 export interface FoundFeature {
@@ -172,10 +173,10 @@ export async function importFeature (feature: FoundFeature, generation: number, 
     // CommonJS is kept by path alone.
     for (const path of Object.keys(cache)) if (isReloaded(pathToFileURL(path).href)) delete cache[path]
   }
-  const { promise: late, reject } = Promise.withResolvers<never>()
-  const timer = setTimeout(() => reject(new Error(`${feature.entry} is not loaded after ${importMs / 1000} s: something in it is awaited for ever`)), importMs)
-  const loading = import(`${pathToFileURL(feature.entry).href}?gen=${generation}&load=${loads}`)
-  const module = await Promise.race([loading, late]).finally(() => clearTimeout(timer)) as {
+  const loading: Promise<unknown> = import(`${pathToFileURL(feature.entry).href}?gen=${generation}&load=${loads}`)
+  const module = await withTimeout(loading, importMs, () => {
+    throw new Error(`${feature.entry} is not loaded after ${importMs / 1000} s: something in it is awaited for ever`)
+  }) as {
     default?: FastifyPluginAsync<Record<string, unknown>> & { [metaSymbol]?: PluginMeta }
     requests?: RequestMap
     errors?: Record<string, unknown>

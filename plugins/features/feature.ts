@@ -112,6 +112,7 @@ export {
   Unauthorized, Unavailable, unavailable, ValidationFailed, validationFailed, withDetails
 } from '../errors/codes.ts'
 export type { CodedError, WireError } from '../errors/codes.ts'
+export { withTimeout } from '../errors/timeout.ts'
 export { NotInRoom, RoomNotFound } from '../rooms/errors.ts'
 
 // Ids, as messages carry them and as they are compared; and users as others see them.

@@ -1,5 +1,6 @@
 import type { FastifyInstance } from 'fastify'
 import { unavailable, validationFailed } from '../errors/codes.ts'
+import { withTimeout } from '../errors/timeout.ts'
 import { importFeature } from './discovery.ts'
 import type { FeatureModule, FoundFeature } from './discovery.ts'
 import { dependencyDisabled, FeatureNotFound } from './errors.ts'
@@ -242,14 +243,10 @@ export function createGenerations (app: FastifyInstance): Generations {
 
   /** Closes a generation; one that does not end is left to itself, and holds up nobody. */
   async function closeInTime ({ name, app }: Generation): Promise<void> {
-    const { promise: late, resolve } = Promise.withResolvers<void>()
-    const timer = setTimeout(() => {
+    const closed = app.close().catch((err: unknown) => log.error({ err, feature: name }, 'failed to close the previous feature instance'))
+    await withTimeout(closed, Math.max(drainMs, 1000), () => {
       log.error({ feature: name }, 'the onClose of a generation does not end: what it holds is not given back')
-      resolve()
-    }, Math.max(drainMs, 1000))
-    const closed = app.close().catch((err: unknown) => log.error({ err, feature: name }, 'a generation does not close'))
-    await Promise.race([closed, late])
-    clearTimeout(timer)
+    })
   }
 
   return {

@@ -157,9 +157,10 @@ export type HooksAreAsDocumented = [
 
 export type WhatIsExported = [
   Assert<Equal<keyof typeof surface,
-    'createError' | 'cursor' | 'cursorBehind' | 'defineFeature' | 'isCoded' | 'keyBehind' | 'nextCursor' | 'pageOf' | 'profile' | 'rateLimited' | 'roomId' | 'unavailable' | 'userId' | 'userKeyOf' | 'validationFailed' | 'withDetails' | 'z' |
+    'createError' | 'cursor' | 'cursorBehind' | 'defineFeature' | 'isCoded' | 'keyBehind' | 'nextCursor' | 'pageOf' | 'profile' | 'rateLimited' | 'roomId' | 'unavailable' | 'userId' | 'userKeyOf' | 'validationFailed' | 'withDetails' | 'withTimeout' | 'z' |
     'Draining' | 'FeatureDisabled' | 'Forbidden' | 'NotFound' | 'NotInRoom' | 'Overloaded' | 'RateLimited' | 'RoomNotFound' | 'Unauthorized' | 'Unavailable' | 'ValidationFailed'>>,
   Assert<Equal<typeof surface.withDetails, <T extends Error>(error: T, details: unknown) => T & { details: unknown }>>,
+  Assert<Equal<typeof surface.withTimeout, <T, F>(promise: PromiseLike<T>, ms: number, onTimeout: () => F) => Promise<T | Awaited<F>>>>,
   Assert<Equal<typeof surface.userKeyOf, (id: UserId) => string>>,
   Assert<Equal<Parameters<typeof surface.rateLimited>, [retryAfterMs: number]>>,
   Assert<Equal<Parameters<typeof surface.unavailable>, [message: string, cause?: unknown]>>,

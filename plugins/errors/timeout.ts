@@ -1,0 +1,18 @@
+/**
+ * Waits for a promise for a limited time. A promise that settles after the
+ * timeout is ignored, also when it rejects.
+ *
+ * @param ms the timeout, in milliseconds
+ * @param onTimeout gives the result in place of the promise; throws to reject
+ * @returns what the promise resolves with, or what `onTimeout` returns
+ * @throws what the promise rejects with, or what `onTimeout` throws
+ */
+export async function withTimeout<T, F> (promise: PromiseLike<T>, ms: number, onTimeout: () => F): Promise<T | Awaited<F>> {
+  const elapsed = Promise.withResolvers<void>()
+  const timer = setTimeout(elapsed.resolve, ms)
+  try {
+    return await Promise.race([promise, elapsed.promise.then(onTimeout)])
+  } finally {
+    clearTimeout(timer)
+  }
+}
