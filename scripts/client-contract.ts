@@ -4,8 +4,8 @@ import { createAuxiliaryTypeStore, printNode, zodToTs } from 'zod-to-ts'
 import type { ZodToTsOptions } from 'zod-to-ts'
 import { z } from 'zod'
 import { chatMessage } from '../features/chat/messages.ts'
-import type { EventMap, RequestMap } from '../plugins/dispatch/routes.ts'
-import { profile, userId } from '../plugins/rooms/messages.ts'
+import { profile, userId } from '../plugins/schema/ids.ts'
+import type { EventMap, RequestMap } from '../plugins/schema/messages.ts'
 import { closeCodes } from '../plugins/connections/close-codes.ts'
 
 const root = resolve(import.meta.dirname, '..')

@@ -1,6 +1,6 @@
 import fp from 'fastify-plugin'
 import { z } from 'zod'
-import { userId } from '../../plugins/rooms/messages.ts'
+import { userId } from '../../plugins/schema/ids.ts'
 import { adminRoutes } from './admin.ts'
 import { createAuth } from './service.ts'
 import type { Auth } from './service.ts'

@@ -1,6 +1,6 @@
 import { z } from 'zod'
-import type { EventMap, RequestMap } from '../../plugins/dispatch/routes.ts'
-import { roomId, userId } from '../../plugins/rooms/messages.ts'
+import type { EventMap, RequestMap } from '../../plugins/schema/messages.ts'
+import { roomId, userId } from '../../plugins/schema/ids.ts'
 
 /** Longest message, in characters as people count them: code points (protocol.md, chat:message). */
 export const longestContent = 500

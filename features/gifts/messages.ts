@@ -1,6 +1,6 @@
 import { z } from 'zod'
-import type { EventMap, RequestMap } from '../../plugins/dispatch/routes.ts'
-import { roomId, userId } from '../../plugins/rooms/messages.ts'
+import type { EventMap, RequestMap } from '../../plugins/schema/messages.ts'
+import { roomId, userId } from '../../plugins/schema/ids.ts'
 
 export const giftId = z.int().min(1)
 export const quantity = z.int().min(1).max(9999)

@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import type { EventMap } from '../../plugins/dispatch/routes.ts'
+import type { EventMap } from '../../plugins/schema/messages.ts'
 
 // What the backend answers (see its contract); what it says besides is ignored.
 

@@ -1,6 +1,6 @@
 import { z } from 'zod'
-import type { EventMap, RequestMap } from '../../plugins/dispatch/routes.ts'
-import { roomId, userId } from '../../plugins/rooms/messages.ts'
+import type { EventMap, RequestMap } from '../../plugins/schema/messages.ts'
+import { roomId, userId } from '../../plugins/schema/ids.ts'
 
 // The shapes of WebRTC parameters, as narrow as audio over mediasoup allows:
 // what passes here can't confuse a media worker.

@@ -1,6 +1,6 @@
 import { z } from 'zod'
-import type { EventMap, RequestMap } from '../../plugins/dispatch/routes.ts'
-import { roomId, userId } from '../../plugins/rooms/messages.ts'
+import type { EventMap, RequestMap } from '../../plugins/schema/messages.ts'
+import { roomId, userId } from '../../plugins/schema/ids.ts'
 
 /** 0-based. Whether a room has it is a question of the room (SEAT_INVALID). */
 export const seatIndex = z.int().min(0)

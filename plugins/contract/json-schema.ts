@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import { profile, roomId, userId } from '../rooms/messages.ts'
+import { profile, roomId, userId } from '../schema/ids.ts'
 
 /** A JSON Schema, as far as it is looked into here. */
 export interface JsonSchema {

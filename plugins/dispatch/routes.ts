@@ -1,19 +1,9 @@
 import type { FastifyBaseLogger } from 'fastify'
 import type { z } from 'zod'
 import type { LocalRoom } from '../rooms/local-room.ts'
-import { roomId } from '../rooms/messages.ts'
+import { roomId } from '../schema/ids.ts'
+import type { EventMap, MessageSchemas } from '../schema/messages.ts'
 import type { Session } from '../connections/session.ts'
-
-/** What a request carries and what its reply does: the message's contract. */
-export interface MessageSchemas {
-  request: z.ZodObject
-  reply: z.ZodType
-}
-
-/** A feature's contract: its requests by type, kept in its messages.ts. */
-export type RequestMap = Readonly<Record<string, MessageSchemas>>
-/** A feature's events by type, kept in its messages.ts. */
-export type EventMap = Readonly<Record<string, z.ZodType>>
 
 export interface MessageOptions extends MessageSchemas {
   /**

@@ -5,8 +5,8 @@ import { basename, dirname, join, sep } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
 import type { FastifyPluginAsync } from 'fastify'
 import { z } from 'zod'
-import type { RequestMap } from '../dispatch/routes.ts'
 import { withTimeout } from '../errors/timeout.ts'
+import type { RequestMap } from '../schema/messages.ts'
 
 /** A feature that is there: a folder, or a package. */
 export interface FoundFeature {

@@ -12,7 +12,8 @@ import type { Bus } from '../bus/bus.ts'
 import type { Cluster } from '../cluster.ts'
 import type { Drain } from '../drain.ts'
 import type { HookRegistrar } from '../hooks.ts'
-import type { MessageRegistrar, RequestMap } from '../dispatch/routes.ts'
+import type { MessageRegistrar } from '../dispatch/routes.ts'
+import type { RequestMap } from '../schema/messages.ts'
 import type { Metrics } from '../metrics.ts'
 import type { Rooms } from '../rooms/rooms.ts'
 import type { Sfu } from '../media/sfu.ts'
@@ -116,11 +117,11 @@ export { withTimeout } from '../errors/timeout.ts'
 export { NotInRoom, RoomNotFound } from '../rooms/errors.ts'
 
 // Ids, as messages carry them and as they are compared; and users as others see them.
-export { profile, roomId, userId } from '../rooms/messages.ts'
+export { profile, roomId, userId } from '../schema/ids.ts'
 export { userKeyOf } from '../connections/user.ts'
 
 // Lists that are told in pages.
-export { cursor, cursorBehind, keyBehind, nextCursor, pageOf } from '../dispatch/pages.ts'
+export { cursor, cursorBehind, keyBehind, nextCursor, pageOf } from '../schema/pages.ts'
 
 export type { Config } from '../../config/load.ts'
 export type { Admin } from '../admin/index.ts'
@@ -129,7 +130,8 @@ export type { Bus, BusHandler } from '../bus/bus.ts'
 // With the star, `declare module 'flylive-audio-server/feature'` can add to ClusterMessages.
 export type * from '../cluster.ts'
 export type { HookFunction, HookName, HookRegistrar, KernelHooks } from '../hooks.ts'
-export type { EventMap, Handler, MessageContext, MessageOptions, MessageRegistrar, MessageSchemas, RequestMap } from '../dispatch/routes.ts'
+export type { Handler, MessageContext, MessageOptions, MessageRegistrar } from '../dispatch/routes.ts'
+export type { EventMap, MessageSchemas, RequestMap } from '../schema/messages.ts'
 export type { Metrics } from '../metrics.ts'
 export type { Decide, Decision, RoomState, RoomEvent } from '../rooms/room-state.ts'
 export type { LocalRoom } from '../rooms/local-room.ts'

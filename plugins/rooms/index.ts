@@ -1,6 +1,6 @@
 import fp from 'fastify-plugin'
 import { validationFailed } from '../errors/codes.ts'
-import { keyBehind, pageOf } from '../dispatch/pages.ts'
+import { keyBehind, pageOf } from '../schema/pages.ts'
 import { userKeyOf } from '../connections/user.ts'
 import { keepRooms } from './keeper.ts'
 import { events, requests } from './messages.ts'

@@ -1,13 +1,7 @@
 import { z } from 'zod'
-import { cursor, nextCursor } from '../dispatch/pages.ts'
-import type { EventMap, RequestMap } from '../dispatch/routes.ts'
-
-/** protocol.md, "Ids". */
-export const roomId = z.string().regex(/^[A-Za-z0-9_.:-]{1,128}$/, 'must be 1–128 characters of A–Z a–z 0–9 _ . : -')
-/** A user's id, in either form. */
-export const userId = z.union([z.number(), z.string().min(1).max(128)])
-
-export const profile = z.looseObject({ userId, id: userId }).describe('The public claims of a user')
+import { profile, roomId, userId } from '../schema/ids.ts'
+import type { EventMap, RequestMap } from '../schema/messages.ts'
+import { cursor, nextCursor } from '../schema/pages.ts'
 
 /** Why a room was closed: one of these, or what an admin gave. */
 export const closeReason = z.union([z.enum(['closed_by_admin', 'inactivity', 'host_left', 'backend']), z.string().min(1).max(128)])

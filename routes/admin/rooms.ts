@@ -1,9 +1,10 @@
 import type { FastifyPluginAsyncZod } from 'fastify-type-provider-zod'
 import { z } from 'zod'
 import { refusals } from '../../plugins/contract/refusals.ts'
-import { cursor, keyBehind, nextCursor, pageOf } from '../../plugins/dispatch/pages.ts'
+import { cursor, keyBehind, nextCursor, pageOf } from '../../plugins/schema/pages.ts'
 import { RoomNotFound } from '../../plugins/rooms/errors.ts'
-import { closeReason, profile, roomId, userId } from '../../plugins/rooms/messages.ts'
+import { closeReason } from '../../plugins/rooms/messages.ts'
+import { profile, roomId, userId } from '../../plugins/schema/ids.ts'
 import { userKeyOf } from '../../plugins/connections/user.ts'
 
 const params = z.object({ roomId })

@@ -1,6 +1,6 @@
 import type { FastifyPluginAsyncZod } from 'fastify-type-provider-zod'
 import { z } from 'zod'
-import { roomId, userId } from '../../plugins/rooms/messages.ts'
+import { roomId, userId } from '../../plugins/schema/ids.ts'
 import { userKeyOf } from '../../plugins/connections/user.ts'
 import type { Seating } from './rooms.ts'
 
