@@ -14,6 +14,8 @@ export interface AppOptions {
   logger?: FastifyServerOptions['logger']
   /** Where features are looked for; the server's own by default. */
   featuresDir?: string
+  /** Starts all media workers at start (default), and fails when one cannot be started. Otherwise each starts when it is first needed. */
+  warmWorkers?: boolean
 }
 
 const here = import.meta.dirname
@@ -24,7 +26,7 @@ const here = import.meta.dirname
  *
  * @returns an instance to call `ready()` or `listen()` on; `close()` releases everything
  */
-export async function buildApp ({ config, logger = false, featuresDir = join(here, 'features') }: AppOptions): Promise<FastifyInstance> {
+export async function buildApp ({ config, logger = false, featuresDir = join(here, 'features'), warmWorkers = true }: AppOptions): Promise<FastifyInstance> {
   const tls = config.SSL_KEY_PATH !== undefined && config.SSL_CERT_PATH !== undefined
     ? { https: { key: readFileSync(config.SSL_KEY_PATH), cert: readFileSync(config.SSL_CERT_PATH) } }
     : {}
@@ -50,7 +52,7 @@ export async function buildApp ({ config, logger = false, featuresDir = join(her
     dir: join(here, 'plugins'),
     encapsulate: false,
     maxDepth: 1,
-    options: { config, featuresDir }
+    options: { config, featuresDir, warmWorkers }
   })
   await app.register(autoload, { dir: join(here, 'routes'), dirNameRoutePrefix: false })
   return app

@@ -30,7 +30,7 @@ export async function wholeApp (): Promise<FastifyInstance> {
     MEDIASOUP_WORKERS: '1',
     MEDIASOUP_RTC_MIN_PORT: String(20_000 + process.pid % 20_000)
   })
-  const app = await buildApp({ config })
+  const app = await buildApp({ config, warmWorkers: false })
   app.addHook('onClose', async () => rmSync(dataDir, { recursive: true, force: true }))
   await app.ready()
   const failed = app.features.list().filter(({ state }) => state !== 'enabled')

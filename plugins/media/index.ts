@@ -6,12 +6,13 @@ import { createSfu } from './sfu.ts'
 export type { Sfu } from './sfu.ts'
 
 /** Audio: the media workers, and what rooms and sockets have on them. */
-export default fp(async function sfu (app) {
+export default fp(async function sfu (app, { warmWorkers }: { warmWorkers: boolean }) {
   const { config, hooks, metrics } = app
   // Made before the pool, which tells it of dead workers.
   const created = createSfu(app, () => pool)
   const pool: WorkerPool = createPool({
     size: config.MEDIASOUP_WORKERS,
+    warm: warmWorkers,
     listenIp: config.MEDIASOUP_LISTEN_IP,
     announcedIp: config.MEDIASOUP_ANNOUNCED_IP,
     minPort: config.MEDIASOUP_RTC_MIN_PORT,
@@ -23,13 +24,5 @@ export default fp(async function sfu (app) {
 
   hooks.on('room:leave', (_room, session) => created.release(session))
 
-  const routers = metrics.gauge('flylive_mediasoup_routers_per_worker', 'Rooms with audio, by media worker', ['worker'])
-  const gauge = setInterval(() => {
-    routers.reset()
-    for (const worker of pool.alive()) routers.set({ worker: worker.index }, worker.routers)
-  }, 1000).unref()
-  app.addHook('onClose', async () => {
-    clearInterval(gauge)
-    pool.close()
-  })
+  app.addHook('onClose', async () => pool.close())
 }, { name: 'sfu', dependencies: ['config', 'metrics', 'hooks', 'store', 'rooms'] })

@@ -2,6 +2,7 @@ import { createWorker } from 'mediasoup'
 import type { types } from 'mediasoup'
 import type { FastifyBaseLogger } from 'fastify'
 import { Overloaded, unavailable } from '../errors/codes.ts'
+import { withTimeout } from '../errors/timeout.ts'
 import type { Metrics } from '../metrics.ts'
 
 /** One media worker process and its port. */
@@ -16,7 +17,10 @@ export interface MediaWorker {
 }
 
 export interface PoolOptions {
+  /** Most workers. */
   size: number
+  /** Whether {@link WorkerPool.start} starts all workers. Otherwise each is started when it is first needed. */
+  warm: boolean
   listenIp: string
   announcedIp: string | undefined
   minPort: number
@@ -25,41 +29,63 @@ export interface PoolOptions {
 }
 
 export interface WorkerPool {
-  /** Starts all workers; throws when one can't be. */
+  /** False while no worker runs and one of them is being replaced. */
+  readonly ready: boolean
+  /**
+   * Starts all workers of a warm pool.
+   *
+   * @throws when one of them cannot be started
+   */
   start (): Promise<void>
-  /** Workers that run now, by index. */
+  /** Running workers, by index. */
   alive (): MediaWorker[]
   /**
-   * The worker with the fewest routers. While all are being replaced it waits.
+   * Reserves a place for a router on the worker with the fewest routers; a
+   * worker that was never needed is started before another gets its second
+   * router. Waits while all workers are being replaced.
    *
    * @throws OVERLOADED when every worker has as many routers as it may have
-   * @throws UNAVAILABLE when none comes up within five seconds
+   * @throws UNAVAILABLE when no worker runs within five seconds
    */
   take (): Promise<MediaWorker>
+  /** Gives back the place of a router that has been closed. */
+  release (worker: MediaWorker): void
   close (): void
 }
 
-// How long a caller waits for a worker that is being replaced. A start takes
-// well under a second.
-const patienceMs = 5000
+/** A start takes well under a second. */
+const timeoutMs = 5000
 const respawnDelayMs = 100
-const longestRespawnDelayMs = 5000
+const maxRespawnDelayMs = 5000
 
 /**
  * A pool of media workers, each with one WebRtcServer, that is one UDP and one
  * TCP port. A worker that dies is replaced, on the same port.
  *
- * @param onDied told of a dead worker before its replacement is there
+ * @param onDied called with a dead worker before its replacement runs
  */
 export function createPool (options: PoolOptions, metrics: Metrics, log: FastifyBaseLogger, onDied: (worker: MediaWorker) => void): WorkerPool {
   const workers = new Map<number, MediaWorker>()
+  /** Workers that were never needed. */
+  const unused = new Set(Array.from({ length: options.size }, (_, index) => index))
+  /** Workers that are started because they are needed. */
+  const starting = new Set<Promise<void>>()
+  const replacing = new Set<number>()
   const waiting = new Set<() => void>()
   let closed = false
 
   const active = metrics.gauge('flylive_mediasoup_workers_active', 'Media workers that run')
   const deaths = metrics.counter('flylive_mediasoup_worker_deaths_total', 'Media workers that died and were replaced')
+  const routers = metrics.gauge('flylive_mediasoup_routers_per_worker', 'Rooms with audio, by media worker', ['worker'])
+  for (const index of unused) routers.set({ worker: index }, 0)
+
+  function count (worker: MediaWorker, change: 1 | -1): void {
+    worker.routers += change
+    if (workers.get(worker.index) === worker) routers.set({ worker: worker.index }, worker.routers)
+  }
 
   async function spawn (index: number): Promise<void> {
+    unused.delete(index)
     const worker = await createWorker({ logLevel: 'warn' })
     let mine: MediaWorker
     try {
@@ -71,10 +97,13 @@ export function createPool (options: PoolOptions, metrics: Metrics, log: Fastify
     }
     if (closed) return worker.close()
     workers.set(index, mine)
+    replacing.delete(index)
     active.set(workers.size)
     worker.once('died', (err) => {
       workers.delete(index)
+      replacing.add(index)
       active.set(workers.size)
+      routers.set({ worker: index }, 0)
       if (closed) return
       deaths.inc()
       log.error({ err, worker: index, workerPid: worker.pid }, 'a media worker died and is replaced')
@@ -82,6 +111,10 @@ export function createPool (options: PoolOptions, metrics: Metrics, log: Fastify
       respawn(index, 0)
     })
     log.info({ worker: index, workerPid: worker.pid, port: mine.port }, 'media worker')
+    wake()
+  }
+
+  function wake (): void {
     for (const resolve of waiting) resolve()
     waiting.clear()
   }
@@ -105,43 +138,60 @@ export function createPool (options: PoolOptions, metrics: Metrics, log: Fastify
     throw failure
   }
 
+  /** Starts a worker; retries until it runs. */
   async function respawn (index: number, attempt: number): Promise<void> {
     if (closed) return
     try {
       await spawn(index)
     } catch (err) {
+      replacing.add(index)
       log.error({ err, worker: index }, 'a media worker could not be started')
-      setTimeout(() => { respawn(index, attempt + 1) }, Math.min(respawnDelayMs * 2 ** attempt, longestRespawnDelayMs)).unref()
+      setTimeout(() => { respawn(index, attempt + 1) }, Math.min(respawnDelayMs * 2 ** attempt, maxRespawnDelayMs)).unref()
     }
   }
 
+  function leastUsed (): MediaWorker | undefined {
+    let best: MediaWorker | undefined
+    for (const candidate of workers.values()) {
+      if (candidate.routers < (best?.routers ?? options.maxRouters)) best = candidate
+    }
+    return best
+  }
+
+  async function someWorker (): Promise<void> {
+    const { promise, resolve } = Promise.withResolvers<void>()
+    waiting.add(resolve)
+    await withTimeout(promise, timeoutMs, () => { throw unavailable('No media worker is running') }).finally(() => waiting.delete(resolve))
+  }
+
   return {
+    get ready () {
+      return workers.size > 0 || replacing.size === 0
+    },
     async start () {
-      await Promise.all(Array.from({ length: options.size }, (_, index) => spawn(index)))
+      if (options.warm) await Promise.all([...unused].map(spawn))
     },
     alive: () => [...workers.values()].sort((a, b) => a.index - b.index),
     async take () {
-      if (workers.size === 0) {
-        const { promise, resolve, reject } = Promise.withResolvers<void>()
-        waiting.add(resolve)
-        const timer = setTimeout(() => {
-          waiting.delete(resolve)
-          reject(unavailable('No media worker is running'))
-        }, patienceMs)
-        await promise.finally(() => clearTimeout(timer))
+      const [index] = unused
+      if (index !== undefined && leastUsed()?.routers !== 0) {
+        const started = respawn(index, 0).finally(() => starting.delete(started))
+        starting.add(started)
       }
-      let best: MediaWorker | undefined
-      for (const candidate of workers.values()) {
-        if (candidate.routers < (best?.routers ?? options.maxRouters)) best = candidate
-      }
-      if (!best) throw new Overloaded()
-      best.routers++
-      return best
+      await Promise.all(starting)
+      if (workers.size === 0 && !closed) await someWorker()
+      if (closed) throw unavailable('The server is shutting down')
+      const worker = leastUsed()
+      if (!worker) throw new Overloaded()
+      count(worker, 1)
+      return worker
     },
+    release: (worker) => count(worker, -1),
     close () {
       closed = true
       for (const { worker } of workers.values()) worker.close()
       workers.clear()
+      wake()
     }
   }
 }

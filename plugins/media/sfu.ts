@@ -33,7 +33,7 @@ export interface TransportParameters {
  */
 export interface Sfu {
   readonly rtpCapabilities: types.RtpCapabilities
-  /** Whether a worker runs. */
+  /** Whether rooms can get audio; see {@link WorkerPool.ready}. */
   readonly ready: boolean
   workers (): { index: number, pid: number, port: number, routers: number }[]
   producersOf (roomId: string): ProducerInfo[]
@@ -111,7 +111,8 @@ export function createSfu (app: FastifyInstance, pool: () => WorkerPool): SfuKee
   }
 
   async function open (roomId: string): Promise<RoomMedia> {
-    const worker = await pool().take()
+    const workers = pool()
+    const worker = await workers.take()
     try {
       const router = await worker.worker.createRouter({ mediaCodecs })
       const media: RoomMedia = {
@@ -130,7 +131,7 @@ export function createSfu (app: FastifyInstance, pool: () => WorkerPool): SfuKee
       opened.set(roomId, media)
       return media
     } catch (error) {
-      worker.routers--
+      workers.release(worker)
       throw error
     }
   }
@@ -140,7 +141,7 @@ export function createSfu (app: FastifyInstance, pool: () => WorkerPool): SfuKee
     media.closed = true
     media.speakers.close()
     media.router.close()
-    media.worker.routers--
+    pool().release(media.worker)
     if (opened.get(media.roomId) === media) {
       opened.delete(media.roomId)
       rooms.delete(media.roomId)
@@ -224,7 +225,7 @@ export function createSfu (app: FastifyInstance, pool: () => WorkerPool): SfuKee
   return {
     rtpCapabilities,
     get ready () {
-      return pool().alive().length > 0
+      return pool().ready
     },
     workers: () => pool().alive().map(({ index, worker, port, routers }) => ({ index, pid: worker.pid, port, routers })),
     producersOf: (roomId) => [...opened.get(roomId)?.producers.values() ?? []].map(infoOf),

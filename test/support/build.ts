@@ -46,6 +46,8 @@ export interface TestServer {
 export interface BuildOptions {
   env?: Record<string, string>
   featuresDir?: string
+  /** Starts all media workers at once, as in production. By default each starts when it is first needed. */
+  warmWorkers?: boolean
   /** Gets each line of the log, from level info on. */
   log?: (line: Record<string, unknown>) => void
 }
@@ -67,7 +69,7 @@ export async function build (t: Test, { env = {}, log, ...options }: BuildOption
   })
   const collected = log && { level: 'info', stream: { write: (line: string) => log(JSON.parse(line) as Record<string, unknown>) } }
   const logger = collected ?? (process.env.TEST_LOG === undefined ? false : { level: process.env.TEST_LOG })
-  const app = await buildApp({ config, logger, ...options })
+  const app = await buildApp({ config, logger, warmWorkers: false, ...options })
   let closed = false
   const close = async () => {
     if (closed) return

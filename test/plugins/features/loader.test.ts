@@ -52,7 +52,7 @@ t.test('features are plain Fastify plugins: @fastify/autoload loads the folder, 
     LARAVEL_INTERNAL_KEY: adminKey,
     FEATURES: readdirSync(folder).map((name) => `-${name}`).join(',')
   })
-  const app = await buildApp({ config })
+  const app = await buildApp({ config, warmWorkers: false })
   t.teardown(() => app.close())
   await app.register(autoload, { dir: folder, encapsulate: false, maxDepth: 1, ignoreFilter: /stage/ })
   await app.ready()

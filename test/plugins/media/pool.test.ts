@@ -1,0 +1,81 @@
+import Fastify from 'fastify'
+import t from 'tap'
+import type { Test } from 'tap'
+import { createPool } from '../../../plugins/media/pool.ts'
+import type { MediaWorker, PoolOptions } from '../../../plugins/media/pool.ts'
+import { createMetrics } from '../../../plugins/metrics.ts'
+import { build } from '../../support/build.ts'
+import { until } from '../../support/retry.ts'
+
+const minPort = 20_000 + process.pid % 20_000
+
+function poolOf (t: Test, options: Partial<PoolOptions> = {}) {
+  const metrics = createMetrics()
+  const died: MediaWorker[] = []
+  const pool = createPool({
+    size: 2, warm: false, listenIp: '127.0.0.1', announcedIp: undefined, minPort, maxPort: 59_999, maxRouters: 2, ...options
+  }, metrics, Fastify().log, (worker) => died.push(worker))
+  t.teardown(() => pool.close())
+  const routersPerWorker = async () => (await metrics.gauge('flylive_mediasoup_routers_per_worker', '', ['worker']).get())
+    .values.map(({ labels, value }) => [labels.worker, value])
+  return { pool, died, routersPerWorker }
+}
+
+t.test('a lazy pool starts a worker for its first router and the next before a second router', async (t) => {
+  const { pool, routersPerWorker } = poolOf(t)
+  await pool.start()
+  t.same(pool.alive(), [])
+  t.equal(pool.ready, true)
+  t.same(await routersPerWorker(), [[0, 0], [1, 0]], 'the series exist before the workers')
+
+  const first = await pool.take()
+  t.same(pool.alive().map(({ index }) => index), [0])
+  pool.release(first)
+  t.equal(await pool.take(), first, 'an idle worker is used before another is started')
+  t.not(await pool.take(), first)
+  await Promise.all([pool.take(), pool.take()])
+  t.same(await routersPerWorker(), [[0, 2], [1, 2]])
+  await t.rejects(pool.take(), { code: 'OVERLOADED' })
+})
+
+t.test('routers that are opened at once share the first workers', async (t) => {
+  const { pool } = poolOf(t)
+  const taken = await Promise.all([pool.take(), pool.take(), pool.take(), pool.take()])
+  t.equal(taken.length, 4)
+  t.same(pool.alive().map(({ routers }) => routers), [2, 2])
+})
+
+t.test('a pool is not ready while its only worker is replaced', async (t) => {
+  const { pool, died, routersPerWorker } = poolOf(t, { size: 1 })
+  const worker = await pool.take()
+  process.kill(worker.worker.pid, 'SIGKILL')
+  await until(() => died.length === 1)
+  t.equal(pool.ready, false)
+  t.same(await routersPerWorker(), [[0, 0]])
+  pool.release(worker)
+  const replacement = await pool.take()
+  t.equal(pool.ready, true)
+  t.equal(replacement.port, worker.port)
+  t.same(await routersPerWorker(), [[0, 1]], 'a router of the dead worker does not count')
+})
+
+t.test('a warm pool starts all workers and fails when one cannot be started', async (t) => {
+  const { pool } = poolOf(t, { warm: true })
+  await pool.start()
+  t.equal(pool.alive().length, 2)
+  await t.rejects(poolOf(t, { warm: true, maxPort: minPort }).pool.start(), /in use|fewer ports than there are workers/)
+})
+
+t.test('a closed pool rejects those who wait for a worker', async (t) => {
+  const { pool } = poolOf(t, { size: 1 })
+  const calls = [pool.take(), pool.take()].map((call) => t.rejects(call, { code: 'UNAVAILABLE' }))
+  pool.close()
+  await Promise.all(calls)
+})
+
+t.test('a server starts its workers before it listens unless they are lazy', async (t) => {
+  t.equal((await build(t, { warmWorkers: true })).app.sfu.workers().length, 1)
+  const lazy = await build(t)
+  t.same(lazy.app.sfu.workers(), [])
+  t.match(await (await fetch(`${lazy.url}/readyz`)).json(), { status: 'ok', checks: { workers: { ok: true } } })
+})
