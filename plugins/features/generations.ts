@@ -117,7 +117,7 @@ export function createGenerations (app: FastifyInstance): Generations {
       return module
     } catch (error) {
       loads.inc({ feature: name, result: 'failed' })
-      throw await loadFailed(feature.found, error)
+      throw loadFailed(feature.found, error)
     }
   }
 
@@ -160,7 +160,7 @@ export function createGenerations (app: FastifyInstance): Generations {
       return generation
     } catch (error) {
       loads.inc({ feature: name, result: 'failed' })
-      throw await loadFailed(feature.found, error)
+      throw loadFailed(feature.found, error)
     } finally {
       others = []
       probe = createRouter([])

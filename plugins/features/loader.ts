@@ -64,7 +64,7 @@ export function createLoader ({ log }: FastifyInstance, { generations, find, isO
     try {
       return { name, module, config: configOf(module, name, settingOf(name).config) }
     } catch (error) {
-      throw await loadFailed(get(name).found, error)
+      throw loadFailed(get(name).found, error)
     }
   }
 
@@ -131,7 +131,7 @@ export function createLoader ({ log }: FastifyInstance, { generations, find, isO
       const needed = [...modules.keys()].filter((one) => one !== name)
       if (needed.length > 0 && !cascade) throw dependencyDisabled(name, needed)
       const { order, circular } = inOrder(new Map([...modules].map(([one, { dependencies }]) => [one, dependencies])))
-      if (circular.length > 0) throw await loadFailed(get(name).found, new Error(`The feature ${name} depends on itself`))
+      if (circular.length > 0) throw loadFailed(get(name).found, new Error(`The feature ${name} depends on itself`))
       return await change({
         load: await Promise.all(order.map((one) => toLoad(one, modules.get(one) as FeatureModule))),
         commit: () => set(switching(order, true), (all) => {
@@ -229,7 +229,7 @@ export function createLoader ({ log }: FastifyInstance, { generations, find, isO
   /** Builds features anew, each after those it depends on. */
   async function bringUp (modules: ReadonlyMap<string, FeatureModule>): Promise<void> {
     const { order, circular } = inOrder(new Map([...modules].map(([name, { dependencies }]) => [name, dependencies])))
-    await each(circular, async (name) => { throw await loadFailed(get(name).found, new Error(`The feature ${name} depends on itself`)) })
+    await each(circular, async (name) => { throw loadFailed(get(name).found, new Error(`The feature ${name} depends on itself`)) })
     await each(order, async (name) => change({ load: [await toLoad(name, modules.get(name) as FeatureModule)] }))
   }
 

@@ -22,8 +22,8 @@ interface Case {
 const cases: Record<string, Case> = {
   'a syntax error in TypeScript': { files: { 'index.ts': `${head}export default fp(async function says (app) {\n  app.(\n}, { name: 'says' })\n` }, says: /Expected|Expression expected|Unexpected/, file: 'index.ts', line: 5 },
   'TypeScript that cannot be stripped': { files: { 'index.ts': `${head}enum Kind { A }\n` }, says: /enum/, file: 'index.ts', line: 4 },
-  'a syntax error in JavaScript, two imports deep': { files: { 'index.ts': "import './lib/one.js'\n" + good, 'lib/one.js': "import './two.js'\n", 'lib/two.js': 'export const a = 1\nexport const b = 2 +* 3\n' }, says: /Unexpected token/, file: 'lib/two.js', line: 2 },
-  'an import of what is not there': { files: { 'index.ts': "\nimport { nothing } from './lib/gone.ts'\n" + good }, says: /Cannot find module/, file: 'index.ts', line: 2 },
+  'a syntax error in JavaScript, two imports deep': { files: { 'index.ts': "import './lib/one.js'\n" + good, 'lib/one.js': "import './two.js'\n", 'lib/two.js': 'export const a = 1\nexport const b = 2 +* 3\n' }, says: /Unexpected token/, file: 'index.ts' },
+  'an import of what is not there': { files: { 'index.ts': "import './lib/one.ts'\n" + good, 'lib/one.ts': "import './gone.ts'\n" }, says: /Cannot find module/, file: 'lib/one.ts' },
   'an import of a name that is not exported': { files: { 'index.ts': "\n\nimport { nothing } from './lib/some.ts'\n" + good, 'lib/some.ts': 'export const some = 1\n' }, says: /does not provide an export named 'nothing'/, file: 'index.ts', line: 3 },
   'a package that is not there': { files: { 'index.ts': "import 'no-such-package-anywhere'\n" + good }, says: /no-such-package-anywhere/, file: 'index.ts' },
   'code that throws while it is loaded': { files: { 'index.ts': "\nthrow new Error('at the top')\n" }, says: /at the top/, file: 'index.ts', line: 2 },
