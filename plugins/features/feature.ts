@@ -12,7 +12,7 @@ import type { Bus } from '../bus/bus.ts'
 import type { Cluster } from '../cluster.ts'
 import type { Drain } from '../drain.ts'
 import type { HookRegistrar } from '../hooks.ts'
-import type { MessageRegistrar } from '../dispatch/routes.ts'
+import type { FeatureMessages } from '../dispatch/index.ts'
 import type { RequestMap } from '../schema/messages.ts'
 import type { Metrics } from '../metrics.ts'
 import type { Rooms } from '../rooms/rooms.ts'
@@ -25,7 +25,6 @@ import type { Features } from './index.ts'
 import type {} from '../bus/index.ts'
 import type {} from '../config.ts'
 import type {} from '../health.ts'
-import type {} from '../dispatch/index.ts'
 import type {} from '../redis.ts'
 import type {} from '../store/index.ts'
 
@@ -37,8 +36,8 @@ export interface FeatureSurface {
   nodeId: string
   /** Counters, gauges and histograms. A metric of the same name is the same one after a reload. */
   metrics: Metrics
-  /** Requests and events: schemas, limits, handlers. Withdrawn with the feature. */
-  messages: MessageRegistrar
+  /** Requests and events: schemas, limits, handlers, withdrawn with the feature; and `dispatch`, which runs a request for a session. */
+  messages: FeatureMessages
   /** What the kernel tells and asks (`KernelHooks`). Withdrawn with the feature. */
   hooks: HookRegistrar
   /** What is to be done later, by one server, also when this one dies. Handlers are withdrawn with the feature. */
@@ -130,6 +129,7 @@ export type { Bus, BusHandler } from '../bus/bus.ts'
 // With the star, `declare module 'flylive-audio-server/feature'` can add to ClusterMessages.
 export type * from '../cluster.ts'
 export type { HookFunction, HookName, HookRegistrar, KernelHooks } from '../hooks.ts'
+export type { FeatureMessages, MessageDispatcher } from '../dispatch/index.ts'
 export type { Handler, MessageContext, MessageOptions, MessageRegistrar } from '../dispatch/routes.ts'
 export type { EventMap, MessageSchemas, RequestMap } from '../schema/messages.ts'
 export type { Metrics } from '../metrics.ts'

@@ -85,7 +85,7 @@ export async function buildGeneration (kernel: FastifyInstance, plan: Generation
     config: kernel.config,
     nodeId: kernel.nodeId,
     metrics: kernel.metrics,
-    messages: { on: messages.on, events: messages.events, adds: messages.adds },
+    messages: { on: messages.on, events: messages.events, adds: messages.adds, dispatch: kernel.messages.dispatch },
     hooks: {
       on: (hook, fn) => {
         const call = fn as (...args: unknown[]) => unknown

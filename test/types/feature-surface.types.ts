@@ -7,8 +7,8 @@ import type { Counter, Gauge, Histogram, Registry } from 'prom-client'
 import * as surface from 'flylive-audio-server/feature'
 import type {
   Admin, JobsRegistrar, Arrival, Bus, BusHandler, CodedError, Config, Cluster, ClusterMessageKind, ClusterMessages, Decide, Decision, RoomState,
-  EmitOptions, EventMap, FeatureExports, FeatureInstance, FeatureMeta, FeatureSurface, Handler, HookFunction, HookName, HookRegistrar,
-  JobHandler, KernelHooks, LeaveReason, LocalRoom, MessageContext, MessageOptions, MessageRegistrar, MessageSchemas, Metrics, Profile,
+  EmitOptions, EventMap, FeatureExports, FeatureInstance, FeatureMessages, FeatureMeta, FeatureSurface, Handler, HookFunction, HookName, HookRegistrar,
+  JobHandler, KernelHooks, LeaveReason, LocalRoom, MessageContext, MessageDispatcher, MessageOptions, MessageRegistrar, MessageSchemas, Metrics, Profile,
   RequestMap, Role, RoomCloseReason, RoomEvent, RoomPage, RoomRecord, Rooms, RoomSummary, Session, SessionRecord, Sfu, Sockets, Store, User,
   UserId, WireError, z
 } from 'flylive-audio-server/feature'
@@ -37,6 +37,7 @@ interface Expected {
     on<S extends MessageOptions> (type: string, options: S, handler: Handler<S, S['room'] extends false ? undefined : LocalRoom>): void
     events (events: EventMap): void
     adds (to: string, fields: z.ZodObject): void
+    dispatch (session: Session, type: string, data?: unknown): Promise<unknown>
   }
   hooks: { on<N extends HookName> (name: N, fn: KernelHooks[N]): void }
   jobs: {
@@ -207,7 +208,8 @@ export type TypesAreAsDocumented = [
   Assert<Equal<keyof FeatureMeta<z.ZodObject>, 'name' | 'dependencies' | 'decorators' | 'config'>>,
   Assert<Equal<keyof FeatureExports, 'default' | 'requests' | 'config' | 'errors' | 'version'>>,
   // The parts by their own names, for helpers that take one.
-  Assert<Equal<[MessageRegistrar, HookRegistrar, JobsRegistrar, Cluster, Metrics, RoomState], [Expected['messages'], Expected['hooks'], Expected['jobs'], Expected['cluster'], Expected['metrics'], Expected['rooms']['roomState']]>>,
+  Assert<Equal<[FeatureMessages, HookRegistrar, JobsRegistrar, Cluster, Metrics, RoomState], [Expected['messages'], Expected['hooks'], Expected['jobs'], Expected['cluster'], Expected['metrics'], Expected['rooms']['roomState']]>>,
+  Assert<FeatureMessages extends MessageRegistrar & MessageDispatcher ? true : false>,
   Assert<Rooms extends Expected['rooms'] ? true : false>,
   Assert<Sockets extends Expected['sockets'] ? true : false>,
   Assert<Store extends Expected['store'] ? true : false>
