@@ -49,7 +49,7 @@ interface Pending {
 const finalCodes: { [Code in CloseCodes[keyof CloseCodes]]?: WireError } = {
   4401: { code: 'UNAUTHORIZED', message: 'The token has expired or was revoked' },
   4403: { code: 'KICKED', message: 'You were removed from the room' },
-  4409: { code: 'REPLACED', message: 'You have connected from somewhere else' }
+  4409: { code: 'REPLACED', message: 'You connected from another device' }
 }
 
 /** Longer than the server waits for anything it depends on (10 s). */
@@ -237,8 +237,8 @@ export class Connection extends Emitter<ConnectionEvents> {
   #lost (code: number, reason: string): void {
     const final = finalCodes[code as keyof typeof finalCodes]
     if (final) return this.#finish(new RequestError({ ...final, details: { closeCode: code, reason } }))
-    this.#rejectAll({ code: 'CONNECTION_LOST', message: 'The connection to the server was lost' })
-    this.#retry(new RequestError({ code: 'CONNECTION_LOST', message: 'The connection to the server was lost', details: { closeCode: code, reason } }))
+    this.#rejectAll({ code: 'CONNECTION_LOST', message: 'Connection lost' })
+    this.#retry(new RequestError({ code: 'CONNECTION_LOST', message: 'Connection lost', details: { closeCode: code, reason } }))
   }
 
   /** A browser does not say why a connection was refused: the server is asked. */
@@ -253,7 +253,7 @@ export class Connection extends Emitter<ConnectionEvents> {
       const body = response.ok ? undefined : await response.json() as { error?: WireError }
       why = response.status === 401 && body?.error
         ? new RequestError(body.error)
-        : new RequestError({ code: 'REFUSED', message: 'The server does not take the connection now' })
+        : new RequestError({ code: 'REFUSED', message: 'The server rejected the connection' })
       await response.body?.cancel().catch(() => {})
     } catch (cause) {
       why = new RequestError({ code: 'UNREACHABLE', message: 'The server cannot be reached' }, { cause })

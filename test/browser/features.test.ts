@@ -65,7 +65,7 @@ t.test('audio that is turned off is silent, and flows again by itself when it is
   let dan: Page | undefined
   for (let round = 1; round <= 2; round++) {
     await turn('media', 'disable')
-    for (const page of pages) await page.getByRole('status').filter({ hasText: 'Connected, without audio' }).waitFor()
+    for (const page of pages) await page.getByRole('status').filter({ hasText: 'Connected, no audio' }).waitFor()
     t.equal(server.app.sfu.producersOf('r1').length, 0)
     for (const page of pages) {
       t.same(await page.evaluate(() => {
@@ -75,7 +75,7 @@ t.test('audio that is turned off is silent, and flows again by itself when it is
     }
     if (round === 1) {
       dan = await visit(t, bobsBrowser, server.url, { name: 'Dan', room: 'r1', microphone: false })
-      await dan.getByRole('status').filter({ hasText: 'Connected, without audio' }).waitFor()
+      await dan.getByRole('status').filter({ hasText: 'Connected, no audio' }).waitFor()
       for (const page of pages) await personOn(page, 'Dan', 'listening').waitFor()
     }
     for (const page of pages) t.same(await noted(page), ['off'], `round ${round}: it stops without an error, and tries nothing`)

@@ -28,7 +28,7 @@ t.test('without chat and gifts there is nothing of them', async (t) => {
 
 t.test('who gets up is not heard, and is heard again from another seat', async (t) => {
   await getUp(bob)
-  await statusOf(bob, 'Connected, listening only')
+  await statusOf(bob, 'Connected, listening')
   await personOn(ada, 'Bob', 'listening').waitFor()
   await until(async () => await receptionOf(ada, 'Bob') === undefined)
   t.equal(await sends(bob), false, 'the microphone is off')
@@ -177,13 +177,13 @@ t.test('who comes back too late for their seat takes another', async () => {
 
 t.test('a track that is published before there is a seat is sent from the seat on', async (t) => {
   const cyd = await visit(t, bobsBrowser, server.url, { name: 'Cyd', room, microphone: false })
-  await statusOf(cyd, 'Connected, listening only')
+  await statusOf(cyd, 'Connected, listening')
   await allowMicrophone(cyd)
   await cyd.evaluate(async () => {
     const stream = await navigator.mediaDevices.getUserMedia({ audio: { echoCancellation: false, noiseSuppression: false, autoGainControl: false } })
     window.flylive?.audio?.publish(stream.getAudioTracks()[0] as MediaStreamTrack).then(() => { document.documentElement.dataset.sent = 'yes' })
   })
-  await statusOf(cyd, 'Connected, listening only')
+  await statusOf(cyd, 'Connected, listening')
   t.equal(server.app.sfu.producersOf(room).length, 2)
   t.equal(await cyd.evaluate(() => document.documentElement.dataset.sent), undefined)
 
@@ -209,7 +209,7 @@ t.test('who finds no seat listens', async (t) => {
   await owner.ok('room:join', { roomId: 'small', seatCount: 1 })
   await owner.ok('seat:take', { seatIndex: 0 })
   const dan = await visit(t, bobsBrowser, server.url, { name: 'Dan', room: 'small', microphone: false })
-  await statusOf(dan, 'Connected, listening only')
+  await statusOf(dan, 'Connected, listening')
   t.equal(await dan.getByRole('button', { name: 'Speak', exact: true }).count(), 0)
   t.equal(await sends(dan), false)
   await allowMicrophone(dan)

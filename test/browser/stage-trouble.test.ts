@@ -44,7 +44,7 @@ const hearEachOther = () => Promise.all([expectTone(bob, 'Ada', 440), expectTone
 t.test('a media worker dies', async () => {
   await hearEachOther()
   const { workers } = await (await fetch(`${url}/health`)).json() as { workers: { pid: number }[] }
-  const said = Promise.all([ada, bob].map((page) => statusOf(page, 'Connecting audio …')))
+  const said = Promise.all([ada, bob].map((page) => statusOf(page, 'Connecting audio…')))
   process.kill(workers[0]?.pid as number, 'SIGKILL')
   await said
   for (const page of [ada, bob]) await statusOf(page, /^Connected$/)
@@ -58,7 +58,7 @@ t.test('the server is killed and comes back', async (t) => {
   await ada.getByLabel('Message').fill('half a sen')
   server.child.kill('SIGKILL')
   await server.exit
-  for (const page of [ada, bob]) await statusOf(page, 'Trying again …')
+  for (const page of [ada, bob]) await statusOf(page, 'Reconnecting…')
   t.equal(await ada.getByRole('heading', { name: room }).isVisible(), true, 'the room stays to be seen')
   server = startServer(suite, { ...env, PORT: port })
   await server.url
@@ -75,8 +75,8 @@ t.test('the network is lost and comes back', async (t) => {
   await bob.evaluate(() => { window.name = 'not loaded again' })
   const { sessionId } = await bob.evaluate(() => window.flylive?.connection.greeting) as { sessionId: string }
   await Promise.all([network.cut(), bob.context().setOffline(true)])
-  await statusOf(bob, 'Trying again …')
-  await button(ada, /^Seat \d: Somebody who is coming back$/).waitFor()
+  await statusOf(bob, 'Reconnecting…')
+  await button(ada, /^Seat \d: Reconnecting user$/).waitFor()
   await network.listen()
   await bob.context().setOffline(false)
   await statusOf(bob, /^Connected$/)
@@ -88,8 +88,8 @@ t.test('the network is lost and comes back', async (t) => {
 t.test('the browser does not let the page have the microphone', async (t) => {
   const cyd = await visit(t, bobsBrowser, url, { name: 'Cyd', room, microphone: false })
   await button(cyd, 'Speak').click()
-  await alertOf(cyd, 'The browser does not let this page use the microphone. Allow it with the icon beside the address, then try again.')
-  await statusOf(cyd, 'Connected, listening only')
+  await alertOf(cyd, 'Your browser blocks the microphone. Allow it with the icon next to the address bar, then try again.')
+  await statusOf(cyd, 'Connected, listening')
   t.equal(await cyd.getByRole('group', { name: 'Seats' }).getByRole('button', { name: /you/ }).count(), 0, 'nobody holds a seat who cannot speak')
   await allowMicrophone(cyd)
   await button(cyd, 'Try again').click()
@@ -101,12 +101,12 @@ t.test('the browser does not let the page have the microphone', async (t) => {
     navigator.mediaDevices.getUserMedia = () => Promise.reject(new DOMException('', 'NotFoundError'))
   })
   await seatOn(cyd, 'Take seat 5').click()
-  await alertOf(cyd, 'No microphone was found. Plug one in, then try again.')
+  await alertOf(cyd, 'No microphone found. Connect one, then try again.')
   await seatOn(cyd, 'Seat 5: you').waitFor()
   await button(cyd, 'Turn on microphone').waitFor()
   await leaveRoom(cyd)
-  await button(cyd, 'Check the microphone').click()
-  await alertOf(cyd, 'No microphone was found')
+  await button(cyd, 'Test microphone').click()
+  await alertOf(cyd, 'No microphone found')
   await cyd.context().close()
 })
 
@@ -140,7 +140,7 @@ t.test('the browser still asks for the microphone when it is wanted no more', as
     await until(async () => (await states()).length === count)
     return (await states()).at(-1)
   }
-  await statusOf(page, 'Connected, listening only')
+  await statusOf(page, 'Connected, listening')
   await seatOn(page, 'Take seat 2').click()
   await button(page, 'Leave seat').click()
   await seatOn(page, 'Take seat 2').waitFor()
@@ -148,9 +148,9 @@ t.test('the browser still asks for the microphone when it is wanted no more', as
   await button(page, 'Speak').click()
   await leaveRoom(page)
   t.equal(await allow(2), 'ended', 'the room was left')
-  await button(page, 'Check the microphone').click()
+  await button(page, 'Test microphone').click()
   await button(page, 'Join').click()
-  await statusOf(page, 'Connected, listening only')
+  await statusOf(page, 'Connected, listening')
   t.equal(await allow(3), 'ended', 'the lobby was left')
   await page.context().close()
 })
@@ -168,7 +168,7 @@ t.test('the browser keeps nothing for the page', async (t) => {
       })
     }
   })
-  await statusOf(page, 'Connected, listening only')
+  await statusOf(page, 'Connected, listening')
   await leaveRoom(page)
   t.equal(await page.getByLabel('Your name').inputValue(), 'Jo')
   await page.context().close()
@@ -176,7 +176,7 @@ t.test('the browser keeps nothing for the page', async (t) => {
 
 t.test('who leaves need not wait for an answer that does not come', async (t) => {
   const page = await visit(t, bobsBrowser, url, { name: 'Kim', room: 'k1', microphone: false })
-  await statusOf(page, 'Connected, listening only')
+  await statusOf(page, 'Connected, listening')
   await page.evaluate(() => { WebSocket.prototype.send = () => {} })
   await leaveRoom(page)
   await page.context().close()
@@ -184,8 +184,8 @@ t.test('who leaves need not wait for an answer that does not come', async (t) =>
 
 t.test('the microphone goes away while it is used', async (t) => {
   await bob.evaluate(() => window.flylive?.audio?.sender?.track?.dispatchEvent(new Event('ended')))
-  await alertOf(bob, 'The microphone is gone')
-  await statusOf(bob, 'Connected, listening only')
+  await alertOf(bob, 'Microphone disconnected')
+  await statusOf(bob, 'Connected, listening')
   await button(bob, 'Turn on microphone').click()
   await hearEachOther()
   t.pass('and can be turned on again')
@@ -199,10 +199,10 @@ t.test('a page that is not safe gets no microphone, and says where it does', asy
     // To such a page a browser names itself by this alone, and a headless one by a name of its own.
     userAgent: (await ada.evaluate(() => navigator.userAgent)).replace('Headless', '')
   })
-  await statusOf(page, 'Connected, listening only')
+  await statusOf(page, 'Connected, listening')
   await button(page, 'Speak').click()
-  await alertOf(page, 'Browsers give a microphone only to pages on https or localhost')
-  await statusOf(page, 'Connected, listening only')
+  await alertOf(page, 'Browsers allow microphone access only on https or localhost')
+  await statusOf(page, 'Connected, listening')
   await page.context().close()
 })
 
@@ -222,16 +222,16 @@ t.test('what is turned off on the server is not offered, and comes back', async 
   await turn('gifts', 'disable')
   await personOn(ada, 'Bob').getByRole('button').click()
   await ada.getByRole('dialog', { name: 'Bob' }).waitFor()
-  t.equal(await ada.getByRole('button', { name: 'Give it' }).count(), 0)
+  t.equal(await ada.getByRole('button', { name: 'Send gift' }).count(), 0)
   await turn('gifts', 'enable')
-  await ada.getByRole('button', { name: 'Give it' }).waitFor()
+  await ada.getByRole('button', { name: 'Send gift' }).waitFor()
   await ada.keyboard.press('Escape')
   for (const feature of ['chat', 'gifts']) await turn(feature, 'disable')
   await ada.getByRole('log').waitFor({ state: 'detached' })
   for (const feature of ['chat', 'gifts']) await turn(feature, 'enable')
   await ada.getByRole('log').waitFor()
   await turn('media', 'disable')
-  for (const page of [ada, bob]) await statusOf(page, 'Connected, without audio')
+  for (const page of [ada, bob]) await statusOf(page, 'Connected, no audio')
   await turn('media', 'enable')
   for (const page of [ada, bob]) await statusOf(page, /^Connected$/)
   await hearEachOther()
@@ -242,7 +242,7 @@ t.test('a server that does not list its rooms', async (t) => {
   const page = await visit(t, bobsBrowser, url, { name: 'Fay', room: 'f1', microphone: false })
   await leaveRoom(page)
   await page.getByText('This server does not list its rooms').waitFor()
-  const listed = page.getByRole('list', { name: 'Rooms with people in them' }).getByText(room, { exact: true })
+  const listed = page.getByRole('list', { name: 'Active rooms' }).getByText(room, { exact: true })
   await turn('lobby', 'enable')
   await listed.waitFor()
   await turn('lobby', 'disable')
@@ -282,9 +282,9 @@ t.test('a link with a token needs no guest', async (t) => {
 
 t.test('the server is about to stop', async () => {
   const page = await visit(t, bobsBrowser, url, { name: 'Hal', room: 'h1', microphone: false })
-  await statusOf(page, 'Connected, listening only')
+  await statusOf(page, 'Connected, listening')
   server.child.kill('SIGTERM')
-  await alertOf(page, 'This server stops')
+  await alertOf(page, 'This server shuts down')
   await page.context().close()
 })
 

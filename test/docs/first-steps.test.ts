@@ -61,8 +61,8 @@ t.test('the first steps lead to two windows that hear each other', async (t) => 
 
   const ada = await open(adasBrowser, url)
   await write(ada, 'Your name', 'Ada')
-  await press(ada, 'Check the microphone')
-  await ada.getByText('You can be heard.').waitFor()
+  await press(ada, 'Test microphone')
+  await ada.getByText('Your microphone works.').waitFor()
   await press(ada, 'Join')
   await ada.getByRole('heading', { name: 'lobby' }).waitFor()
   await press(ada, 'Speak')

@@ -108,7 +108,7 @@ export async function onSeat (page: Page, number: number, deed: string): Promise
 
 /** Gives somebody one of the first gift there is. */
 export async function give (page: Page, name: string): Promise<void> {
-  await act(page, name, 'Give it')
+  await act(page, name, 'Send gift')
 }
 
 /** Gets up from the own seat. */

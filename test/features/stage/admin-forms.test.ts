@@ -45,7 +45,7 @@ t.test('what was typed becomes a change', async (t) => {
   })
   t.same(changesOf(fields, {}), { changes: { limit: null, loud: null, greeting: null, words: null }, problems: {} }, 'what is emptied is taken back')
   t.same(changesOf(fields, { ...same, limit: 'many', rules: '{' }), {
-    changes: {}, problems: { limit: 'Enter a number.', rules: 'This is not JSON.' }
+    changes: {}, problems: { limit: 'Enter a number.', rules: 'Invalid JSON.' }
   })
 })
 

@@ -11,8 +11,8 @@ const message = (n: number) => ({ roomId: 'r1', id: `m${n}`, userId: 1, userName
 
 t.test('names turn nothing round that stands beside them', async (t) => {
   t.equal(nameOf({ userId: 1, id: 1, name: 'Ada' }), 'Ada')
-  t.equal(nameOf({ userId: 1, id: 1, name: ' \u202e ' }), 'Somebody')
-  t.equal(nameOf(undefined), 'Somebody')
+  t.equal(nameOf({ userId: 1, id: 1, name: ' \u202e ' }), 'Someone')
+  t.equal(nameOf(undefined), 'Someone')
   t.equal(nameOf({ userId: 1, id: 1, name: '\u202eevil' }), 'evil')
   t.equal(nameOf({ userId: 1, id: 1, name: 'مرحبا\u2069' }), '\u2068مرحبا\u2069')
 })
