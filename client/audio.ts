@@ -4,43 +4,42 @@ import { createBackoff } from './backoff.ts'
 import type { Connection } from './connection.ts'
 import { Emitter } from './emitter.ts'
 import { asMediaError, codeOf, isDisconnect, mayPass, RequestError } from './errors.ts'
-import { Hearing } from './hearing.ts'
-import type { RemoteAudio, RemoteProducer } from './hearing.ts'
-import { Link, LinkClosed } from './link.ts'
+import { RemoteTracks } from './remote-tracks.ts'
+import type { RemoteAudio, RemoteProducer } from './remote-tracks.ts'
+import { MediaTransports, TransportsClosed } from './media-transports.ts'
 import type { JoinReply } from './protocol.ts'
 import { firstSample, measure } from './quality.ts'
 import type { AudioQuality, QualitySample } from './quality.ts'
 import type { RoomSeats } from './seats.ts'
 
 /**
- * - `off`: in no room, or in one without audio
- * - `connecting`: the way to the server is being made, also after a loss
- * - `on`: others are heard, and what is to be sent is sent
+ * - `off`: no room, or a room without audio
+ * - `connecting`: transports are being created, also after a loss
+ * - `on`: transports are ready; remote tracks are received and the published track is sent
  */
 export type AudioState = 'off' | 'connecting' | 'on'
 
 export interface AudioEvents {
-  /** The state has changed; `why` tells what went wrong when it went back to `connecting`. */
+  /** The state changed; `why` is the cause when it returned to `connecting`. */
   state: [state: AudioState, why: Error | undefined]
-  /** Somebody is heard from now on. */
+  /** A remote track starts. */
   added: [audio: RemoteAudio]
-  /** Somebody is not heard any more; after a loss the same producer's user usually comes back. */
+  /** A remote track ends. After a loss its user usually returns with a new track. */
   removed: [audio: RemoteAudio]
-  /** Whose audio there is in the room, or who has muted, is not what it was. */
+  /** A producer was added, removed, paused or resumed. */
   producers: []
-  /** Own muting has changed. */
+  /** The own track was muted or unmuted. */
   muted: [muted: boolean]
-  /** The server does not take the own track, or not any more; it has been withdrawn. */
+  /** The server rejected the own track; it is unpublished. */
   refused: [error: Error]
 }
 
-/** What a page leaves as it is. */
 export interface AudioOptions {
-  /** False to speak only: nothing of what others say is received. `producers` still tells whose audio there is. */
+  /** False to send only. `producers` still lists the producers of the room. Default: true. */
   receive?: boolean
   /**
-   * Whose WebRTC it is, where the browser's name does not tell: 'Chrome111' for that of the package @roamhq/wrtc,
-   * with which there is audio in Node.
+   * The mediasoup-client handler, if it cannot be detected from the browser: 'Chrome111' for the
+   * package @roamhq/wrtc in Node.
    */
   handlerName?: types.BuiltinHandlerName
 }
@@ -51,34 +50,33 @@ interface Publication {
 }
 
 /**
- * Audio of the room a connection is in: what others send is received, and a
- * track of one's own is sent, in a room with seats for as long as one has a seat.
- * It states what there should be and brings that about, again and again: after a
- * `media:reset`, a lost way, a new connection, on another seat, everything comes
- * back without anybody doing anything.
+ * Audio of the current room: receives remote tracks and sends one published track. In a room
+ * with seats the track is sent while the user has a seat. The class reconciles the actual state
+ * with the desired state: after a `media:reset`, a failed transport, a reconnect or a change of
+ * seat it restores sending and receiving automatically.
  */
 export class RoomAudio extends Emitter<AudioEvents> {
   readonly #connection: Connection
   readonly #seats: RoomSeats
   readonly #options: AudioOptions
-  readonly #hearing: Hearing
+  readonly #remoteTracks: RemoteTracks
   readonly #backoff = createBackoff({ firstMs: 200, longestMs: 5000 })
-  // What there should be.
+  // Desired state.
   #publication: Publication | undefined
   #sitting: number | undefined
   #muted = false
-  // What there is.
+  // Actual state.
   #room: { roomId: string, device: Promise<Device> } | undefined
   #device: Promise<Device> | undefined
   #iceServers: RTCIceServer[] | undefined
-  #link: Link | undefined
-  /** What has gone over the link until `quality()` was asked for last. */
+  #transports: MediaTransports | undefined
+  /** The counters at the last call of `quality()`. */
   #sample: QualitySample = firstSample(0)
   #timer: ReturnType<typeof setTimeout> | undefined
   #state: AudioState = 'off'
 
   /**
-   * @param connection whose events it follows from now on
+   * @param connection whose events it subscribes to
    * @param seats of the same connection
    */
   constructor (connection: Connection, seats: RoomSeats, options: AudioOptions = {}) {
@@ -86,26 +84,26 @@ export class RoomAudio extends Emitter<AudioEvents> {
     this.#connection = connection
     this.#seats = seats
     this.#options = options
-    this.#hearing = new Hearing(connection)
-    this.#hearing.on('added', (audio) => this.emit('added', audio))
-    this.#hearing.on('removed', (audio) => this.emit('removed', audio))
-    this.#hearing.on('producers', () => this.emit('producers'))
-    this.#hearing.on('broken', (link, error) => this.#broken(link, asMediaError(error)))
+    this.#remoteTracks = new RemoteTracks(connection)
+    this.#remoteTracks.on('added', (audio) => this.emit('added', audio))
+    this.#remoteTracks.on('removed', (audio) => this.emit('removed', audio))
+    this.#remoteTracks.on('producers', () => this.emit('producers'))
+    this.#remoteTracks.on('broken', (transports, error) => this.#broken(transports, asMediaError(error)))
     connection.on('media:reset', ({ roomId, reason }) => {
       if (this.#room?.roomId !== roomId) return
-      this.#hearing.forget()
+      this.#remoteTracks.forget()
       this.#open(new Error(reason))
     })
     connection.on('feature:disabled', ({ name }) => {
-      // The server has closed everything; it says when there is audio again.
+      // The server closed all transports. It sends `feature:enabled` when audio is available again.
       if (name === 'media') this.stop()
     })
     seats.on('change', () => {
       const [before, sitting] = [this.#sitting, this.#permitted]
       if (sitting === before) return
       this.#sitting = sitting
-      // Where seats are turned off, whoever speaks goes on.
-      if (!seats.enabled) this.#link?.regrant(before, sitting)
+      // When the feature seats is turned off, current speakers keep speaking.
+      if (!seats.enabled) this.#transports?.regrant(before, sitting)
       this.#sync()
     })
   }
@@ -118,64 +116,62 @@ export class RoomAudio extends Emitter<AudioEvents> {
     return this.#muted
   }
 
-  /** Whether a track is to be sent, as soon as that may be. */
+  /** Whether a track is published; it is sent as soon as the user may speak. */
   get publishing (): boolean {
     return this.#publication !== undefined
   }
 
-  /** Whether a track is to be sent now: for that one needs a seat, where there are seats. */
+  /** Whether the published track may be sent now. In a room with seats this requires a seat. */
   get sending (): boolean {
     return this.publishing && this.#permitted !== undefined
   }
 
-  /** Whose audio there is in the room, one's own left out. */
+  /** The producers of the room, without one's own. */
   get producers (): RemoteProducer[] {
-    return this.#hearing.producers
+    return this.#remoteTracks.producers
   }
 
-  /** Who is heard here now. */
+  /** The remote tracks that are received now. */
   get heard (): RemoteAudio[] {
-    return this.#hearing.heard
+    return this.#remoteTracks.heard
   }
 
-  /** The sender of the own track, for statistics. */
+  /** The RTP sender of the own track, for statistics. */
   get sender (): RTCRtpSender | undefined {
-    return this.#link?.producer?.rtpSender
+    return this.#transports?.producer?.rtpSender
   }
 
   /**
-   * How loud each user is who is heard here now, 0 to 1, by their id as text: that of what is
-   * played at the moment, 0 for those who are muted or from whom nothing comes. It
-   * is cheap, to be asked for at each animation frame.
+   * Current audio levels, 0 to 1, by user id as text; 0 for muted or silent users. Cheap enough to
+   * call on every animation frame.
    */
   levels (): ReadonlyMap<string, number> {
-    return this.#hearing.levels()
+    return this.#remoteTracks.levels()
   }
 
   /**
-   * How well audio has got through since this was asked for last; the first time, since there is a
-   * link. A second or more should lie between: the less, the more a single packet counts.
+   * Audio quality since the previous call, or since the transports were created. Leave at least one
+   * second between calls: over shorter spans single packets dominate.
    *
-   * @returns undefined while there is no link to the server that could be measured
+   * @returns undefined while no transport is connected
    */
   async quality (): Promise<AudioQuality | undefined> {
-    const link = this.#link
-    if (!link) return
+    const transports = this.#transports
+    if (!transports) return
     try {
-      const stats = await link.stats()
-      if (link !== this.#link) return
+      const stats = await transports.stats()
+      if (transports !== this.#transports) return
       const { quality, sample } = measure(this.#sample, stats, performance.now())
       this.#sample = sample
       return quality
     } catch (error) {
-      if (link !== this.#link || error instanceof LinkClosed) return
+      if (transports !== this.#transports || error instanceof TransportsClosed) return
       throw error
     }
   }
 
   /**
-   * Begins with a room that has just been joined. Nothing happens when the
-   * server does no audio.
+   * Starts audio for a room that was just joined. Does nothing if the server has no audio.
    */
   start (reply: JoinReply): void {
     this.stop()
@@ -184,35 +180,34 @@ export class RoomAudio extends Emitter<AudioEvents> {
     this.#device ??= loadDevice(reply.rtpCapabilities as unknown as types.RtpCapabilities, this.#options)
     this.#device.catch(() => { this.#device = undefined })
     this.#room = { roomId: reply.roomId, device: this.#device }
-    this.#hearing.start(reply)
+    this.#remoteTracks.start(reply)
     this.#open()
   }
 
   /**
-   * Seats were turned on in the room, and begin with this reply. The server has
-   * let only those go on who had their seat before; others begin anew once they have one.
+   * Applies the reply after the feature seats was turned on. The server keeps the producers of users
+   * who already had a seat; other users produce again once they have one.
    */
   seated ({ existingProducers = [] }: JoinReply): void {
-    const producerId = this.#link?.producer?.id
-    if (existingProducers.some((producer) => producer.producerId === producerId)) this.#link?.regrant(0, this.#sitting)
+    const producerId = this.#transports?.producer?.id
+    if (existingProducers.some((producer) => producer.producerId === producerId)) this.#transports?.regrant(0, this.#sitting)
   }
 
-  /** Ends with the room: nothing is sent or heard. The own track stays, for the next `start()`. Idempotent. */
+  /** Stops sending and receiving. The published track stays published for the next `start()`. Idempotent. */
   stop (): void {
     clearTimeout(this.#timer)
     this.#room = undefined
-    this.#closeLink()
+    this.#closeTransports()
     this.#setState('off')
-    this.#hearing.stop()
+    this.#remoteTracks.stop()
   }
 
   /**
-   * Sends a track, in this room and, until `unpublish()`, in those that follow.
-   * Where there are seats, it is sent whenever one has a seat. It is the
-   * caller's: stopping it is up to them.
+   * Publishes a track in this room and in later rooms, until `unpublish()`. In a room with seats the
+   * track is sent whenever the user has a seat. The caller owns the track and stops it.
    *
-   * @returns when it is sent for the first time, which may take until there is a seat
-   * @throws RequestError when the server refuses it for good; CLOSED when it was withdrawn before
+   * @returns when the track is sent for the first time, possibly only once the user has a seat
+   * @throws RequestError when the server rejects it for good; CLOSED when it was unpublished before
    */
   publish (track: MediaStreamTrack): Promise<void> {
     this.#withdraw(new RequestError({ code: 'CLOSED', message: 'Another track was published' }))
@@ -224,23 +219,23 @@ export class RoomAudio extends Emitter<AudioEvents> {
     return promise
   }
 
-  /** Sends nothing any more. Idempotent. */
+  /** Stops sending the published track and forgets it. Idempotent. */
   unpublish (): void {
     this.#withdraw(new RequestError({ code: 'CLOSED', message: 'The track was withdrawn' }))
     this.#sync()
   }
 
-  /** Silences the own track at once, and tells the room. Idempotent. */
+  /** Mutes the own track immediately and notifies the room. Idempotent. */
   mute (): void {
     this.#setMuted(true)
   }
 
-  /** Takes `mute()` back. Idempotent. */
+  /** Unmutes the own track. Idempotent. */
   unmute (): void {
     this.#setMuted(false)
   }
 
-  /** What one may send for now; undefined when one may not. */
+  /** The sitting that permits sending now; undefined if the user may not speak. */
   get #permitted (): number | undefined {
     return this.#seats.enabled ? this.#seats.sitting : 0
   }
@@ -248,7 +243,7 @@ export class RoomAudio extends Emitter<AudioEvents> {
   #setMuted (muted: boolean): void {
     if (muted === this.#muted) return
     this.#muted = muted
-    // Here it takes effect whatever becomes of the message.
+    // The local mute applies even if the request fails.
     if (this.#publication) this.#publication.track.enabled = !muted
     this.emit('muted', muted)
     this.#sync()
@@ -265,16 +260,16 @@ export class RoomAudio extends Emitter<AudioEvents> {
     this.emit('state', state, why)
   }
 
-  #closeLink (): void {
-    this.#link?.close()
-    this.#link = undefined
-    this.#hearing.close()
+  #closeTransports (): void {
+    this.#transports?.close()
+    this.#transports = undefined
+    this.#remoteTracks.close()
   }
 
-  /** Makes the way to the server, in the place of one there may have been. */
+  /** Creates the transports and replaces any previous ones. */
   async #open (why?: Error): Promise<void> {
     clearTimeout(this.#timer)
-    this.#closeLink()
+    this.#closeTransports()
     this.#setState('connecting', why)
     const room = this.#room
     if (!room) return
@@ -282,70 +277,70 @@ export class RoomAudio extends Emitter<AudioEvents> {
     try {
       device = await room.device
     } catch (error) {
-      // This browser can't do it; the room goes on without audio.
+      // The browser does not support WebRTC audio. The room works without it.
       if (this.#room === room) this.#setState('off', error as Error)
       return
     }
-    // Another #open() or stop() came first.
-    if (this.#room !== room || this.#link) return
-    const link = new Link({
+    // A later #open() or stop() replaced this call.
+    if (this.#room !== room || this.#transports) return
+    const transports = new MediaTransports({
       connection: this.#connection,
       device,
       iceServers: this.#iceServers ?? (this.#connection.greeting?.iceServers ?? []) as RTCIceServer[],
-      broken: (error) => this.#broken(link, error)
+      broken: (error) => this.#broken(transports, error)
     })
-    this.#link = link
+    this.#transports = transports
     this.#sample = firstSample(performance.now())
     const { receive = true } = this.#options
-    if (receive) this.#hearing.open(link)
+    if (receive) this.#remoteTracks.open(transports)
     const sending = this.#sync()
     try {
-      if (receive) await link.prepare()
+      if (receive) await transports.prepare()
       await sending
-      if (link !== this.#link) return
+      if (transports !== this.#transports) return
       this.#backoff.reset()
       this.#setState('on')
     } catch (error) {
-      this.#broken(link, error)
+      this.#broken(transports, error)
     }
   }
 
-  /** Something that everything hangs on has failed: all of it is made anew, later. */
-  #broken (link: Link, error: unknown): void {
-    if (link !== this.#link || link.closed) return
-    this.#closeLink()
-    // The next start() comes with the next connection.
+  /** The transports failed. They are created again after a backoff. */
+  #broken (transports: MediaTransports, error: unknown): void {
+    if (transports !== this.#transports || transports.closed) return
+    this.#closeTransports()
+    // The next connection calls start() again.
     if (isDisconnect(error)) return
     this.#setState('connecting', error as Error)
     this.#timer = setTimeout(() => { this.#open(error as Error) }, this.#backoff.next())
   }
 
-  /** Makes what is sent what it should be. One run follows the other, and the last has the last word. */
+  /** Reconciles what is sent with the desired state. Runs are serialised, so the last state wins. */
   #sync (): Promise<void> {
-    const link = this.#link
-    if (!link) return Promise.resolve()
-    return link.inTurn(async () => {
+    const transports = this.#transports
+    if (!transports) return Promise.resolve()
+    return transports.inTurn(async () => {
       const publication = this.#publication
       try {
-        if (link.closed) return
+        if (transports.closed) return
         const sitting = this.#permitted
-        if (!publication || sitting === undefined) return await link.stopSending()
-        await link.send(publication.track, sitting)
-        await link.tellMuted(this.#muted)
+        if (!publication || sitting === undefined) return await transports.stopSending()
+        await transports.send(publication.track, sitting)
+        await transports.sendMuted(this.#muted)
         publication.sent.resolve()
       } catch (cause) {
-        if (link.closed || cause instanceof LinkClosed) return
-        // The seat is lost, or seats were turned on; what says so is on its way.
+        if (transports.closed || cause instanceof TransportsClosed) return
+        // The seat was lost or the feature seats was turned on; the event is on its way.
         if (codeOf(cause) === 'NOT_SEATED') return
-        // The server has ended what was sent, for the same reason or another: what there is now is looked at anew.
+        // The server closed the producer. Reconcile with the current state.
         if (codeOf(cause) === 'PRODUCER_NOT_FOUND') {
           this.#sync()
           return
         }
-        // A microphone that was unplugged must not cost the others' voices.
+        // An unplugged microphone must not tear down the receiving transport.
         const ended = publication?.track.readyState === 'ended' && codeOf(cause) === undefined
         const error = ended ? new RequestError({ code: 'TRACK_ENDED', message: 'The track has ended' }, { cause }) : cause
-        if (mayPass(error) || isDisconnect(error) || codeOf(error) === undefined) return this.#broken(link, asMediaError(error))
+        if (mayPass(error) || isDisconnect(error) || codeOf(error) === undefined) return this.#broken(transports, asMediaError(error))
         if (publication === undefined || publication !== this.#publication) return
         this.#withdraw(error as Error)
         this.emit('refused', error as Error)

@@ -1,22 +1,21 @@
 export interface BackoffOptions {
-  /** The first delay at most, in milliseconds. */
+  /** Upper bound of the first delay, in milliseconds. */
   firstMs?: number
-  /** Every delay at most, in milliseconds. */
+  /** Upper bound of every delay, in milliseconds. */
   longestMs?: number
 }
 
-/** Delays before repeated attempts. */
+/** Delays between attempts. */
 export interface Backoff {
   /** @returns the next delay in milliseconds */
   next (): number
-  /** Starts over, after a success. */
+  /** Restarts with the first delay, after a success. */
   reset (): void
 }
 
 /**
- * Delays that double from one attempt to the next. Half of each is left to
- * chance, so that the clients of a server that comes back don't all come at
- * once.
+ * Exponential backoff. Half of each delay is random, so that the clients of a restarted server do
+ * not reconnect at once.
  */
 export function createBackoff ({ firstMs = 500, longestMs = 10_000 }: BackoffOptions = {}): Backoff {
   let attempt = 0

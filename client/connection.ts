@@ -6,16 +6,16 @@ import { featuresAfter } from './features.ts'
 import type { CloseCodes, EventData, EventType, Greeting, ReplyData, RequestData, RequestType, WireError } from './protocol.ts'
 
 /**
- * - `idle`: not asked to connect yet
- * - `connecting`: an attempt is under way
- * - `open`: the server has said hello
- * - `waiting`: an attempt failed or the connection was lost; the next attempt comes by itself
- * - `closed`: for good; `connect()` starts anew
+ * - `idle`: `connect()` was not called yet
+ * - `connecting`: an attempt is in progress
+ * - `open`: the greeting has arrived
+ * - `waiting`: an attempt failed or the connection was lost; the next attempt is scheduled
+ * - `closed`: closed for good; `connect()` starts again
  */
 export type ConnectionState = 'idle' | 'connecting' | 'open' | 'waiting' | 'closed'
 
 export interface ConnectionOptions {
-  /** Where the server is, like https://voice.example.com; the path of its WebSocket is known. */
+  /** The server's base URL, for example https://voice.example.com. */
   url: string
   /**
    * Gives the token for an attempt to connect. It is asked every time, so that
@@ -27,15 +27,15 @@ export interface ConnectionOptions {
   token: (refusal?: RequestError) => string | Promise<string>
   /** Delays between attempts; 0.5 s to 10 s by default. */
   backoff?: BackoffOptions
-  /** How long a reply may take, in milliseconds. */
+  /** Timeout of a request, in milliseconds. Default: 20,000. */
   timeoutMs?: number
 }
 
-/** The server's events, and what happens to the connection itself. */
+/** The server's events and the connection's own. */
 export type ConnectionEvents = { [T in EventType]: [data: EventData<T>] } & {
-  /** The state has changed; `why` tells of a loss, a refusal, the end. */
+  /** The state changed; `why` is the cause of a loss, a rejection or the end. */
   state: [state: ConnectionState, why: RequestError | undefined]
-  /** Other features run on the server than before. */
+  /** The set of features on the server changed. */
   features: [features: ReadonlySet<string>]
 }
 
@@ -45,20 +45,19 @@ interface Pending {
   timer: ReturnType<typeof setTimeout>
 }
 
-/** Close codes after which the server does not want this client back. */
+/** Close codes after which the client does not reconnect. */
 const finalCodes: { [Code in CloseCodes[keyof CloseCodes]]?: WireError } = {
   4401: { code: 'UNAUTHORIZED', message: 'The token has expired or was revoked' },
   4403: { code: 'KICKED', message: 'You were removed from the room' },
   4409: { code: 'REPLACED', message: 'You connected from another device' }
 }
 
-/** Longer than the server waits for anything it depends on (10 s). */
+/** Longer than the server's own timeout for its dependencies (10 s). */
 const defaultTimeoutMs = 20_000
 
 /**
- * One connection to the server that is kept: what is lost is made again, with
- * growing delays, until `close()` or until the server says that it makes no
- * sense. Works in browsers and in Node.
+ * A connection that reconnects with backoff after a loss, until `close()` or until the server
+ * rejects the client for good. Works in browsers and in Node.
  */
 export class Connection extends Emitter<ConnectionEvents> {
   readonly #options: ConnectionOptions
@@ -84,28 +83,27 @@ export class Connection extends Emitter<ConnectionEvents> {
     return this.#state
   }
 
-  /** What the server said last when a connection was opened. */
+  /** The most recent `session:ready`. */
   get greeting (): Greeting | undefined {
     return this.#greeting
   }
 
-  /** The features that run on the server now; the last that was known while there is no connection. */
+  /** The features that run on the server; the last known set while disconnected. */
   get features (): ReadonlySet<string> {
     return this.#features
   }
 
   /**
-   * Connects, and from then on stays connected. Calling it again while it does
-   * so changes nothing.
+   * Connects and stays connected. Idempotent.
    *
-   * @returns the greeting, once there is a connection; attempts that fail in between are told by `state`
-   * @throws RequestError when the server refuses for good, or `close()` is called
+   * @returns the greeting of the first successful attempt; the event `state` reports failed attempts
+   * @throws RequestError when the server rejects the client for good, or `close()` is called
    */
   connect (): Promise<Greeting> {
     if (this.#state === 'open' && this.#greeting) return Promise.resolve(this.#greeting)
     if (this.#opening) return this.#opening.promise
     const opening = Promise.withResolvers<Greeting>()
-    // Whoever does not wait for it learns of failures by `state`.
+    // Callers that do not await it use the event `state`.
     opening.promise.catch(() => {})
     this.#opening = opening
     this.#refusal = undefined
@@ -115,23 +113,23 @@ export class Connection extends Emitter<ConnectionEvents> {
   }
 
   /**
-   * Makes a request. Nothing is repeated: after a failure the caller decides.
+   * Sends a request. The connection never retries it.
    *
-   * @param apply gets the reply before any event that came after it is handled
-   * @throws RequestError with the server's code, or a client's one
+   * @param apply called with the reply before any later event is emitted
+   * @throws RequestError with a code of the server or of {@link ClientErrorCode}
    */
   request<T extends RequestType> (type: T, data: RequestData<T>, apply?: (reply: ReplyData<T>) => void): Promise<ReplyData<T>> {
     const { promise, resolve, reject } = Promise.withResolvers<ReplyData<T>>()
     const ws = this.#ws
     if (this.#state !== 'open' || ws?.readyState !== WebSocket.OPEN) {
-      reject(new RequestError({ code: 'NOT_CONNECTED', message: 'There is no connection to the server' }))
+      reject(new RequestError({ code: 'NOT_CONNECTED', message: 'Not connected to the server' }))
       return promise
     }
     const id = ++this.#nextId
     const timer = setTimeout(() => {
-      this.#pending.get(id)?.reject(new RequestError({ code: 'TIMEOUT', message: `The server did not answer ${type}` }))
+      this.#pending.get(id)?.reject(new RequestError({ code: 'TIMEOUT', message: `The server did not reply to ${type}` }))
       this.#pending.delete(id)
-      // A server that does not answer is not there, though nothing said so.
+      // A server that does not reply is treated as disconnected.
       this.#drop(ws)
       this.#lost(1006, 'TIMEOUT')
     }, this.#options.timeoutMs ?? defaultTimeoutMs)
@@ -151,7 +149,7 @@ export class Connection extends Emitter<ConnectionEvents> {
     return promise
   }
 
-  /** Ends the connection for good; open requests fail with CLOSED. Idempotent. */
+  /** Closes the connection for good; pending requests reject with CLOSED. Idempotent. */
   close (): void {
     if (this.#state === 'idle' || this.#state === 'closed') return
     if (this.#ws) this.#drop(this.#ws)
@@ -163,7 +161,7 @@ export class Connection extends Emitter<ConnectionEvents> {
     this.emit('state', state, why)
   }
 
-  /** One attempt; everything that goes wrong ends in #retry or #finish. */
+  /** One attempt to connect. Every failure ends in #retry or #finish. */
   async #attempt (): Promise<void> {
     clearTimeout(this.#timer)
     this.#setState('connecting')
@@ -175,7 +173,7 @@ export class Connection extends Emitter<ConnectionEvents> {
       if (this.#opening === opening) this.#retry(new RequestError({ code: 'TOKEN_UNAVAILABLE', message: 'The token could not be fetched' }, { cause }))
       return
     }
-    // close(), and maybe connect() again, while the token was fetched.
+    // close() was called while the token was fetched.
     if (this.#opening !== opening || this.#state !== 'connecting') return
     if (this.#refusal && token === this.#token) return this.#finish(this.#refusal)
     this.#refusal = undefined
@@ -184,7 +182,7 @@ export class Connection extends Emitter<ConnectionEvents> {
     try {
       ws = new WebSocket(this.#address('/ws').replace(/^http/, 'ws'), ['msab.v1', `bearer.${token}`])
     } catch (cause) {
-      // The address or the token has characters that can't be sent; trying again is of no use.
+      // The URL or the token contains invalid characters; a retry cannot succeed.
       return this.#finish(new RequestError({ code: 'CONNECTION_INVALID', message: 'The address or the token is malformed' }, { cause }))
     }
     this.#listen(ws)
@@ -200,7 +198,7 @@ export class Connection extends Emitter<ConnectionEvents> {
     }
   }
 
-  /** Closes a socket, and hears nothing of it any more. */
+  /** Closes a socket and removes its handlers. */
   #drop (ws: WebSocket): void {
     ws.onmessage = null
     ws.onclose = null
@@ -233,7 +231,7 @@ export class Connection extends Emitter<ConnectionEvents> {
     this.#setState('open')
   }
 
-  /** A connection that had been open has ended. */
+  /** An open connection was lost. */
   #lost (code: number, reason: string): void {
     const final = finalCodes[code as keyof typeof finalCodes]
     if (final) return this.#finish(new RequestError({ ...final, details: { closeCode: code, reason } }))
@@ -241,7 +239,7 @@ export class Connection extends Emitter<ConnectionEvents> {
     this.#retry(new RequestError({ code: 'CONNECTION_LOST', message: 'Connection lost', details: { closeCode: code, reason } }))
   }
 
-  /** A browser does not say why a connection was refused: the server is asked. */
+  /** Browsers hide the response of a rejected upgrade, so the client asks the server for the reason. */
   async #explain (): Promise<void> {
     const opening = this.#opening
     let why: RequestError
@@ -264,7 +262,7 @@ export class Connection extends Emitter<ConnectionEvents> {
   }
 
   #retry (why: RequestError): void {
-    // Until it is there again, connect() gives the next greeting.
+    // connect() returns the next greeting.
     if (this.#state === 'open') {
       this.#opening = Promise.withResolvers<Greeting>()
       this.#opening.promise.catch(() => {})
@@ -273,7 +271,7 @@ export class Connection extends Emitter<ConnectionEvents> {
     this.#setState('waiting', why)
   }
 
-  /** The network is back: whoever waits need not wait longer. */
+  /** The network is back: skip the remaining delay. */
   readonly #retryNow = () => {
     if (this.#state === 'waiting') this.#attempt()
   }

@@ -1,15 +1,15 @@
 type Listener = (...args: unknown[]) => void
 
 /**
- * Events with typed arguments. A listener that throws keeps neither the others
- * nor the emitter from going on; its error surfaces as an uncaught one.
+ * Events with typed arguments. A listener that throws affects neither the other listeners nor the
+ * emitter; its error becomes an uncaught exception.
  */
 export class Emitter<Events extends { [E in keyof Events]: unknown[] }> {
   readonly #listeners = new Map<keyof Events, Set<Listener>>()
 
   /**
-   * @param listener called for each event from now on; a second time has no effect
-   * @returns takes the listener away again; idempotent
+   * @param listener adding the same listener twice has no effect
+   * @returns removes the listener; idempotent
    */
   on<E extends keyof Events> (event: E, listener: (...args: Events[E]) => void): () => void {
     const listeners = this.#listeners.get(event) ?? new Set<Listener>()

@@ -1,20 +1,20 @@
 import type { ErrorCode, WireError } from './protocol.ts'
 
 /**
- * Codes that only a client knows:
+ * Error codes that the client itself creates:
  *
- * - `NOT_CONNECTED`: there is no connection now, nothing was sent
- * - `CONNECTION_LOST`: the connection ended before the reply; it may have taken effect
- * - `TIMEOUT`: no reply in time; the connection is given up, too
- * - `UNREACHABLE`: nothing answers at the server's address
- * - `REFUSED`: the server is there, but does not take the connection now
- * - `TOKEN_UNAVAILABLE`: the token could not be had
- * - `MEDIA_FAILED`: audio gets through neither way, or the browser's WebRTC fails
- * - `ROOM_CLOSED`: the room one was in was closed for everyone
- * - `TRACK_ENDED`: the track to be sent has ended, like a microphone that was unplugged
- * - `CLOSED`: the client itself ended it
- * - `CONNECTION_INVALID`: the address or the token has characters that can't be sent
- * - `KICKED`, `REPLACED`: the server has ended the connection, and does not want it back
+ * - `NOT_CONNECTED`: not connected; nothing was sent
+ * - `CONNECTION_LOST`: the connection broke before the reply; the request may have taken effect
+ * - `TIMEOUT`: no reply in time; the client reconnects
+ * - `UNREACHABLE`: no response from the server's address
+ * - `REFUSED`: the server rejected the connection; it may accept it later
+ * - `TOKEN_UNAVAILABLE`: the option `token` failed
+ * - `MEDIA_FAILED`: the transports failed, or the browser's WebRTC did
+ * - `ROOM_CLOSED`: the room was closed for everyone
+ * - `TRACK_ENDED`: the published track has ended, for example with an unplugged microphone
+ * - `CLOSED`: the application ended it
+ * - `CONNECTION_INVALID`: the URL or the token contains invalid characters
+ * - `KICKED`, `REPLACED`: the server closed the connection for good
  */
 export type ClientErrorCode =
   | 'NOT_CONNECTED'
@@ -31,12 +31,12 @@ export type ClientErrorCode =
   | 'KICKED'
   | 'REPLACED'
 
-/** Why something failed. */
+/** Every failure of the client is an error of this class. */
 export class RequestError extends Error {
   override readonly name = 'RequestError'
-  /** What a program acts on: one of the server's codes, of a client's, or of a feature that the contract does not know. */
+  /** A code of the server, of the client, or of a feature outside the contract. */
   readonly code: ErrorCode | ClientErrorCode | (string & NonNullable<unknown>)
-  /** What the server says besides, like `{ retryAfterMs }`. */
+  /** Details from the server, for example `{ retryAfterMs }`. */
   readonly details: unknown
 
   constructor ({ code, message, details }: WireError, options?: ErrorOptions) {
@@ -46,31 +46,31 @@ export class RequestError extends Error {
   }
 }
 
-/** @returns the code of a coded error, of whatever class; undefined for others */
+/** @returns the error's code; undefined for errors without one */
 export function codeOf (error: unknown): string | undefined {
   return error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : undefined
 }
 
-// A feature that is off may be on again, and a transport is gone with its worker.
+// A disabled feature may be enabled again, and a worker's death closes its transports.
 const passing = new Set(['UNAVAILABLE', 'OVERLOADED', 'DRAINING', 'RATE_LIMITED', 'FEATURE_DISABLED', 'TRANSPORT_NOT_FOUND', 'TIMEOUT', 'MEDIA_FAILED'])
 
-/** Whether the same may succeed later on the same connection. */
+/** Whether a retry on the same connection may succeed. */
 export function mayPass (error: unknown): boolean {
   return passing.has(codeOf(error) ?? '')
 }
 
-/** Whether something failed only because there was no connection any more. */
+/** Whether the only cause is a missing or lost connection. */
 export function isDisconnect (error: unknown): boolean {
   return ['NOT_CONNECTED', 'CONNECTION_LOST', 'CLOSED'].includes(codeOf(error) ?? '')
 }
 
-/** @returns how long the server asks to wait before the next try, in milliseconds; 0 when it does not say */
+/** @returns the delay that the server requests before a retry, in milliseconds; 0 by default */
 export function retryAfterOf (error: unknown): number {
   const { retryAfterMs = 0 } = (error instanceof RequestError ? error.details ?? {} : {}) as { retryAfterMs?: number }
   return retryAfterMs
 }
 
-/** @returns the same error, or MEDIA_FAILED for a fault of the browser's WebRTC, which has no code of ours */
+/** @returns the same error, or MEDIA_FAILED for an uncoded error of the browser's WebRTC */
 export function asMediaError (error: unknown): Error {
   if (codeOf(error) !== undefined) return error as Error
   return new RequestError({ code: 'MEDIA_FAILED', message: `WebRTC failed: ${error instanceof Error ? error.message : String(error)}` }, { cause: error })

@@ -1,9 +1,9 @@
 import type { EventData, EventType } from './protocol.ts'
 
 /**
- * @param features that run on a server
- * @param type of an event of that server, and its data
- * @returns those that run then; the same set when the event changes nothing
+ * @param features the current set
+ * @param type of a server event
+ * @returns the set after the event; the same object if it does not change
  */
 export function featuresAfter (features: ReadonlySet<string>, type: EventType, data: EventData<EventType>): ReadonlySet<string> {
   if (type === 'session:ready') {

@@ -1,25 +1,23 @@
-/** How long a packet is still what is played at the moment, in milliseconds. */
+/** How long the level of the last packet stays valid, in milliseconds. */
 const freshMs = 300
 
-/** What is looked at of a receiver. */
+/** The part of an RTP receiver that is used. */
 export type LevelSource = Pick<RTCRtpReceiver, 'getSynchronizationSources'>
 
-/** How loud what is received is: taken from the packets themselves (RFC 6464), so that no audio has to be looked at. */
+/** Audio levels from the RTP header extension (RFC 6464), without decoding audio. */
 export class Levels {
   readonly #newest = new WeakMap<LevelSource, { timestamp: number, seenAt: number }>()
 
   /**
-   * The level of the newest packet; 0 once none has come for a while.
-   *
    * @param now a clock in milliseconds
-   * @returns 0 to 1
+   * @returns the level of the newest packet, 0 to 1; 0 if it is older than 300 ms
    */
   of (receiver: LevelSource, now = performance.now()): number {
     const [source] = receiver.getSynchronizationSources().sort((a, b) => b.timestamp - a.timestamp)
     if (!source) return 0
     const { timestamp, audioLevel = 0 } = source
-    // Not every browser's timestamps are of a clock that can be read here, so what
-    // counts is when the newest packet became another one.
+    // The timestamps of some browsers use an unknown clock, so the age counts from the moment the
+    // newest timestamp changed.
     const newest = this.#newest.get(receiver)
     const seenAt = newest?.timestamp === timestamp ? newest.seenAt : now
     this.#newest.set(receiver, { timestamp, seenAt })

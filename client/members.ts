@@ -3,20 +3,20 @@ import { Emitter } from './emitter.ts'
 import type { JoinReply, Profile } from './protocol.ts'
 
 export interface MembersEvents {
-  /** Who is there, or who speaks, has changed. */
+  /** The members or the speakers changed. */
   change: []
 }
 
-/** Who is in the room a connection is in, and who of them speaks, as the server tells. */
+/** The members of the current room and which of them speak. */
 export class Members extends Emitter<MembersEvents> {
   readonly #profiles = new Map<string, Profile>()
   #roomId: string | undefined
   #count = 0
   #speakers: ReadonlySet<string> = new Set()
-  /** For each page of members that was asked for, who has left since. */
+  /** For each pending page request, the users who left since it was sent. */
   readonly #left = new Set<Set<string>>()
 
-  /** @param connection whose events it follows from now on */
+  /** @param connection whose events it subscribes to */
   constructor (connection: Connection) {
     super()
     connection.on('room:userJoined', ({ roomId, userId, user }) => {
@@ -49,12 +49,12 @@ export class Members extends Emitter<MembersEvents> {
     })
   }
 
-  /** How many there are; in big rooms more than `profiles` has. */
+  /** Number of members. In big rooms `profiles` has fewer. */
   get count (): number {
     return this.#count
   }
 
-  /** Who is there, as far as the server has named them. */
+  /** The known members. */
   get profiles (): Profile[] {
     return [...this.#profiles.values()]
   }
@@ -64,7 +64,7 @@ export class Members extends Emitter<MembersEvents> {
     return this.#speakers.has(key)
   }
 
-  /** Begins with a room that has just been joined. */
+  /** Starts with the reply of a join. */
   start ({ roomId, participantCount, participants, activeSpeakers = [] }: JoinReply): void {
     this.#roomId = roomId
     this.#count = participantCount
@@ -74,9 +74,9 @@ export class Members extends Emitter<MembersEvents> {
   }
 
   /**
-   * Adds those whom the server has not named by itself.
+   * Adds a page of members.
    *
-   * @param ask gets a page of members, and gives them before events that came after it are handled
+   * @param ask requests the page and applies it before any later event is emitted
    */
   async add (ask: (apply: (profiles: readonly Profile[]) => void) => Promise<unknown>): Promise<void> {
     const roomId = this.#roomId
@@ -96,13 +96,13 @@ export class Members extends Emitter<MembersEvents> {
     }
   }
 
-  /** The connection is lost: who was there stays to be seen, but nothing is heard of them. */
+  /** The connection is lost: the members stay visible, without speakers and updates. */
   pause (): void {
     this.#roomId = undefined
     this.#speak([])
   }
 
-  /** Ends with the room. Idempotent. */
+  /** Leaves the room. Idempotent. */
   stop (): void {
     this.#profiles.clear()
     this.#count = 0

@@ -1,84 +1,84 @@
-/** How well audio gets through, as a person would say it. */
+/** Audio quality as shown to users. */
 export type QualityRating = 'good' | 'fair' | 'poor'
 
-/** What came of something that was sent in packets, here or there. */
+/** Quality of one direction. */
 export interface StreamQuality {
-  /** How many there were. */
+  /** Number of packets. */
   readonly packets: number
-  /** Of those that were sent, the part that did not arrive: 0 to 1. */
+  /** Lost packets divided by sent packets, 0 to 1. */
   readonly lossRatio: number
-  /** How unevenly packets arrive (RFC 3550), in milliseconds; that of the worst stream. */
+  /** Interarrival jitter (RFC 3550) of the worst stream, in milliseconds. */
   readonly jitterMs: number
-  /** Of audio, without the headers around it. */
+  /** Payload bitrate, without headers. */
   readonly bitsPerSecond: number
 }
 
-/** The way audio takes between here and the server. */
+/** The network path between client and server. */
 export interface AudioRoute {
   readonly protocol: 'udp' | 'tcp'
-  /** What kind of address is used here: `relay` means over a TURN server. */
+  /** Local candidate type; `relay` means a TURN server. */
   readonly local: RTCIceCandidateType
-  /** The same of the server. */
+  /** Remote candidate type. */
   readonly remote: RTCIceCandidateType
-  /** The server's address, where the browser tells. */
+  /** The server's address, if the browser reports it. */
   readonly address?: string
 }
 
-/** How well audio got through between two points in time. */
+/** Audio quality between two calls. */
 export interface AudioQuality {
   readonly rating: QualityRating
   readonly received: StreamQuality & {
-    /** Of what was played, the part that was made up because its packets were missing; silence is not counted: 0 to 1. */
+    /** Concealed samples divided by played samples, without concealed silence, 0 to 1. */
     readonly concealedRatio: number
   }
-  /** As the server reports it; only while something is sent. */
+  /** From the server's RTCP reports; present only while a track is sent. */
   readonly sent?: StreamQuality
-  /** To the server and back. */
+  /** Round-trip time to the server. */
   readonly roundTripMs?: number
   readonly route?: AudioRoute
 }
 
-/** Statistics of a connection by their ids, as `getStats()` gives them. */
+/** The result of `getStats()`. */
 export type StatsMap = Pick<RTCStatsReport, 'forEach'>
 
-/** What is measured from: the statistics of both ways. */
-export interface LinkStats {
-  /** Of the connection that receives, where there is one. */
+/** Statistics of both transports. */
+export interface TransportStats {
+  /** Of the receive transport, if any. */
   received?: StatsMap | undefined
-  /** Of the one that sends, where there is one. */
+  /** Of the send transport, if any. */
   sent?: StatsMap | undefined
-  /** Whether anything is sent now. */
+  /** Whether a track is sent now. */
   sending: boolean
 }
 
 type Counters = Readonly<Record<string, number>>
 
-/** What there was at a point in time, to be compared with later. */
+/** Counters at a point in time, for the next comparison. */
 export interface QualitySample {
-  /** By stream: what it has counted since it began. */
+  /** Cumulative counters per stream. */
   readonly streams: ReadonlyMap<string, Counters>
-  /** Milliseconds, of the clock that the caller uses. */
+  /** Milliseconds, of the caller's clock. */
   readonly at: number
 }
 
 /**
- * What is more than this is `fair`, or `poor`; the worst of the three counts.
+ * Values above these limits are `fair` or `poor`; the worst of the three decides.
  *
- * Loss: by the E-model (ITU-T G.107, with the values that G.113 gives for a codec that conceals
- * losses) a call without other faults has 90 points at 1 %, where G.109 ends "very satisfied", and
- * 77 at 5 %, where it says "some users dissatisfied".
+ * Loss: in the E-model (ITU-T G.107, with the G.113 values for a codec with loss concealment) a call
+ * without other impairments scores 90 at 1 % loss, the lower bound of "very satisfied" in G.109, and
+ * 77 at 5 %, "some users dissatisfied".
  *
- * Round trip: from a mouth to an ear is half of the talker's and half of the listener's, so where
- * both are alike one in all. By G.114 up to 150 ms are not noticed, and 400 ms must not be exceeded.
+ * Round trip: mouth-to-ear delay is half of the talker's round trip plus half of the listener's. ITU-T
+ * G.114 calls up to 150 ms unnoticeable and sets 400 ms as the upper limit.
  *
- * Jitter: Y.1541 allows 50 ms to networks that carry conversations.
+ * Jitter: ITU-T Y.1541 allows 50 ms for conversational traffic.
  */
 export const limits = {
   fair: { lossRatio: 0.01, roundTripMs: 200, jitterMs: 30 },
   poor: { lossRatio: 0.05, roundTripMs: 400, jitterMs: 50 }
 } as const
 
-/** One entry of a browser's statistics, with what is read of it. What a browser does not tell is not there. */
+/** The fields of a statistics entry that are used. Browsers omit some of them. */
 interface Entry {
   id: string
   type: string
@@ -107,29 +107,29 @@ interface Entry {
   address?: string
 }
 
-/** Nothing has gone over the link yet. */
+/** The sample before any packet. */
 export const firstSample = (at: number): QualitySample => ({ streams: new Map(), at })
 
 /**
- * Measures what has happened since an earlier point in time.
+ * Measures the quality since an earlier sample.
  *
- * Streams are compared one by one: one that is new counts from its beginning,
- * one that is gone does not count any more, so nothing is ever below 0.
+ * Streams are compared one by one: a new stream counts from its start and an ended stream is
+ * ignored, so no difference is negative.
  *
- * @param at now, by the clock of `before.at`
- * @returns the quality, undefined while there is no way to the server yet; and what the next call compares with
+ * @param at the current time, of the clock of `before.at`
+ * @returns the quality (undefined while no candidate pair is selected) and the sample for the next call
  */
-export function measure (before: QualitySample, stats: LinkStats, at: number): { quality: AudioQuality | undefined, sample: QualitySample } {
+export function measure (before: QualitySample, stats: TransportStats, at: number): { quality: AudioQuality | undefined, sample: QualitySample } {
   const [received, sent] = [entriesOf(stats.received), entriesOf(stats.sent)]
   const streams = new Map<string, Counters>()
   const since = (entry: Entry, names: readonly (keyof Entry & string)[]) => {
-    // A browser may give a later stream the id of an earlier one.
+    // Browsers may reuse the id of an ended stream.
     const key = `${entry.type} ${entry.id} ${entry.ssrc}`
     const now = Object.fromEntries(names.map((name) => [name, Number(entry[name] ?? 0)]))
     streams.set(key, now)
     const then = before.streams.get(key) ?? {}
     const restarted = names.some((name) => name !== 'packetsLost' && (now[name] as number) < (then[name] ?? 0))
-    // Of losses some are taken back, when packets come late or twice.
+    // `packetsLost` may decrease when packets arrive late or twice.
     return (name: keyof Entry & string) => Math.max(0, (now[name] ?? 0) - (restarted ? 0 : then[name] ?? 0))
   }
   const seconds = (at - before.at) / 1000
@@ -163,9 +163,9 @@ function heardOf (entries: readonly Entry[], since: Since, seconds: number): Aud
     sum.lost += of('packetsLost')
     sum.bytes += of('bytesReceived')
     sum.samples += of('totalSamplesReceived')
-    // Nothing is missing of somebody who has muted: there is silence, and that is right.
+    // The silence of a muted user is not a loss.
     sum.concealed += Math.max(0, of('concealedSamples') - of('silentConcealedSamples'))
-    // What is said of a stream stays when nothing comes any more.
+    // A stream without new packets keeps its last jitter value.
     if (of('packetsReceived') > 0) sum.jitter = Math.max(sum.jitter, entry.jitter ?? 0)
   }
   return {
@@ -199,19 +199,19 @@ function sentOf (entries: readonly Entry[], since: Since, seconds: number): Stre
   }
 }
 
-/** The pair of addresses that is used; undefined while none is. */
+/** @returns the selected candidate pair; undefined while there is none */
 function wayOf (entries: readonly Entry[]): { pair: Entry, route: AudioRoute | undefined } | undefined {
   const byId = new Map(entries.map((entry) => [entry.id, entry]))
   const chosen = entries.find(({ type, selectedCandidatePairId }) => type === 'transport' && selectedCandidatePairId !== undefined)
   const pairs = entries.filter(({ type }) => type === 'candidate-pair')
   const pair = byId.get(chosen?.selectedCandidatePairId ?? '') ??
-    // Firefox knows nothing of transports.
+    // Firefox has no transport entries.
     pairs.find(({ selected }) => selected === true) ??
     pairs.find(({ nominated, state }) => nominated === true && state === 'succeeded')
   if (!pair) return
   const [local, remote] = [byId.get(pair.localCandidateId ?? ''), byId.get(pair.remoteCandidateId ?? '')]
   if (!local?.candidateType || !remote?.candidateType) return { pair, route: undefined }
-  // To a relay it may be TLS, which is TCP; from there on it is always UDP.
+  // The connection to a relay may use TLS over TCP; the relay itself always uses UDP.
   const protocol = (local.relayProtocol ?? local.protocol) === 'udp' ? 'udp' : 'tcp'
   return {
     pair,
@@ -243,5 +243,5 @@ function entriesOf (stats: StatsMap | undefined): Entry[] {
 
 const ratioOf = (part: number, whole: number) => whole > 0 ? part / whole : 0
 
-/** @returns 0 to 1: what is told of a stream may not all be of the same moment */
+/** @returns 0 to 1, also if the counters were not read at the same time */
 const ratio = (part: number, whole: number) => Math.min(1, ratioOf(part, whole))

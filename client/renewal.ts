@@ -4,59 +4,58 @@ import { isDisconnect, mayPass, retryAfterOf } from './errors.ts'
 
 export interface RenewalOptions {
   /**
-   * Asks the server for the room anew, and takes over what these features add.
+   * Joins the room again and applies the fields of these features.
    *
    * @throws RequestError
    */
   renew: (features: ReadonlySet<string>) => Promise<void>
-  /** How long the room's members may take to ask, in milliseconds, so that a big room does not ask at once. */
+  /** Time over which the members of a room spread their requests, in milliseconds. */
   spreadMs: () => number
 }
 
 /**
- * Follows features of the server that are turned on and off while one is in a
- * room or on the way in, and has the room asked for anew when there is more to
- * know than its reply said.
+ * Follows features that are turned on and off during and after a join, and joins the room again when
+ * the reply lacks the fields of a feature that was turned on.
  */
 export class Renewal {
   readonly #options: RenewalOptions
   readonly #backoff = createBackoff()
-  /** What was turned on or off since the room was asked for last. */
+  /** Features that changed since the last join request. */
   readonly #changed = new Map<string, boolean>()
   #inside = false
   #asking = false
   #timer: ReturnType<typeof setTimeout> | undefined
 
-  /** @param connection whose features it follows from now on */
+  /** @param connection whose events it subscribes to */
   constructor (connection: Connection, options: RenewalOptions) {
     this.#options = options
     connection.on('feature:enabled', ({ name }) => {
-      // Any may have something to tell of the room, also one that this client does not know.
+      // Any feature may add fields to the reply, also one that this client does not know.
       this.#changed.set(name, true)
       this.#soon()
     })
     connection.on('feature:disabled', ({ name }) => { this.#changed.set(name, false) })
   }
 
-  /** The room is being joined: its reply tells of all that is on now. */
+  /** A join request is sent; its reply covers all features that are on. */
   begin (): void {
     this.stop()
     this.#changed.clear()
   }
 
-  /** The reply is here. Asks anew, now and until `stop()`, when something was turned on that it does not tell of. */
+  /** The reply arrived. Until `stop()` the room is joined again for every feature that is turned on. */
   start (): void {
     this.#inside = true
     this.#backoff.reset()
     this.#soon()
   }
 
-  /** Whether a feature was turned off since the room was asked for, so that what the reply says of it is over. */
+  /** Whether a feature was turned off since the join request, which makes its fields in the reply obsolete. */
   isOver (feature: string): boolean {
     return this.#changed.get(feature) === false
   }
 
-  /** Asks for nothing any more. Idempotent. */
+  /** Cancels pending requests. Idempotent. */
   stop (): void {
     clearTimeout(this.#timer)
     this.#timer = undefined
@@ -84,8 +83,8 @@ export class Renewal {
       await this.#options.renew(missing)
       this.#backoff.reset()
     } catch (error) {
-      // After a disconnect the room is joined anew as a whole. What the server refuses for good
-      // is no reason to leave: the room goes on without what those features add.
+      // After a disconnect the client joins the room again anyway. After a final rejection the room
+      // continues without the fields of those features.
       if (isDisconnect(error) || !mayPass(error)) return
       for (const name of missing) if (!this.#changed.has(name)) this.#changed.set(name, true)
       delayMs = Math.max(retryAfterOf(error), this.#backoff.next())

@@ -14,80 +14,78 @@ import type { Seat } from './seats.ts'
 
 /**
  * - `out`: in no room
- * - `joining`: on the way in
+ * - `joining`: the join is pending
  * - `in`: in the room
- * - `rejoining`: the connection was lost; coming back by itself
+ * - `rejoining`: the connection was lost; the client reconnects and joins again
  */
 export type RoomState = 'out' | 'joining' | 'in' | 'rejoining'
 
 export interface JoinOptions {
   pin?: string
-  /** Only counts when this creates the room. */
+  /** Applies only when the join creates the room. */
   seatCount?: number
 }
 
-/** Somebody in the room, oneself included. */
+/** A user in the room; the own user is included. */
 export interface Participant {
   readonly userId: UserId
   readonly profile: Profile
   readonly isSelf: boolean
   readonly isSpeaking: boolean
-  /** `none`: sends nothing. `muted`: by themselves, or by the owner or an admin of the room. */
+  /** `none`: no producer. `muted`: by the user, or by the owner or an admin of the room. */
   readonly microphone: 'none' | 'live' | 'muted'
-  /** Where they sit; undefined for listeners, and where there are no seats. */
+  /** Undefined for listeners and in rooms without seats. */
   readonly seat: Seat | undefined
 }
 
 export interface RoomEvents {
-  /** The state has changed; `why` tells of a loss, or why one is out. */
+  /** The state changed; `why` is the reason for `rejoining` or `out`. */
   state: [state: RoomState, why: RequestError | undefined]
   /**
-   * It is in the room, and this is how things are there. It comes again after a
-   * reconnect, and when a feature was turned on that adds to what there is to know.
+   * The client is in the room; `reply` is its current state. Emitted again after a reconnect and
+   * after a feature was turned on that adds to the reply.
    */
   entered: [reply: JoinReply]
-  /** The list of participants, or something about one of them, has changed. */
+  /** `participants` changed. */
   participants: []
 }
 
 export interface RoomOptions extends ConnectionOptions {
-  /** False for signalling only: nothing of WebRTC is touched, as in Node. */
+  /** False for signalling only, without WebRTC, for example in Node. */
   audio?: boolean | AudioOptions
 }
 
-interface Wanted {
+interface Target {
   roomId: string
   options: JoinOptions
   joined: PromiseWithResolvers<JoinReply>
 }
 
-/** Longest time over which the members of a room spread what all of them have to ask, in milliseconds. */
+/** Longest time over which the members of a room spread a request that all of them send, in milliseconds. */
 const longestSpreadMs = 5000
 
 /**
- * A user in a room: the connection, who is there, who sits where, who speaks, and the audio.
- * Once joined it stays so: after a lost connection it joins again and the
- * audio comes back, until `leave()`, or until the server does not want it. What
- * features of the server do comes and goes with them.
+ * A user in a room: connection, participants, seats, speakers, gifts and audio. After a lost
+ * connection the client joins again and restores the audio, until `leave()` or until the server
+ * rejects it for good. It follows features that are turned on and off.
  */
 export class RoomClient extends Emitter<RoomEvents> {
-  /** For what is not about rooms and audio; the events of all features come here. */
+  /** The underlying connection, for requests and events of all features. */
   readonly connection: Connection
-  /** Who sits where; empty where the server does no seats. */
+  /** Empty while the feature seats is off. */
   readonly seats: RoomSeats
-  /** What people give one another. */
   readonly gifts: RoomGifts
-  /** Undefined when it was not asked for. */
+  /** Undefined with the option `audio: false`. */
   readonly audio: RoomAudio | undefined
   readonly #backoff = createBackoff()
   readonly #members: Members
   readonly #renewal: Renewal
   #state: RoomState = 'out'
-  #wanted: Wanted | undefined
+  #target: Target | undefined
   #self: UserId | undefined
   #role: JoinReply['self']['role'] | undefined
   #timer: ReturnType<typeof setTimeout> | undefined
-  #morePeople: string | undefined
+  #participantsCursor: string | undefined
 
   constructor ({ audio = true, ...options }: RoomOptions) {
     super()
@@ -98,7 +96,7 @@ export class RoomClient extends Emitter<RoomEvents> {
     this.#members = new Members(this.connection)
     this.#renewal = new Renewal(this.connection, {
       renew: (features) => this.#renew(features),
-      // A millisecond for each: a room of two does not wait, and one of thousands does not rush.
+      // One millisecond per member: small rooms do not wait, big rooms do not send at once.
       spreadMs: () => Math.min(this.#members.count, longestSpreadMs)
     })
     this.#follow()
@@ -108,17 +106,17 @@ export class RoomClient extends Emitter<RoomEvents> {
     return this.#state
   }
 
-  /** The room it is in, or will be in again; undefined when out. */
+  /** The room that is joined or being joined; undefined when out. */
   get roomId (): string | undefined {
-    return this.#wanted?.roomId
+    return this.#target?.roomId
   }
 
-  /** How many are in the room; in big rooms more than `participants` has. */
+  /** Number of users in the room. In big rooms `participants` has fewer. */
   get participantCount (): number {
     return this.#members.count
   }
 
-  /** Who is in the room. The server names at most a hundred of those who were there before; `loadParticipants()` asks for the others. */
+  /** The users in the room, as far as they are known. A join returns at most 100; `loadParticipants()` loads more. */
   get participants (): Participant[] {
     const voices = new Map(this.audio?.producers.map(({ userId, isPaused }) => [String(userId), isPaused ? 'muted' as const : 'live' as const]))
     if (this.audio?.sending === true && this.audio.state !== 'off') voices.set(String(this.#self), this.audio.muted ? 'muted' : 'live')
@@ -137,44 +135,42 @@ export class RoomClient extends Emitter<RoomEvents> {
   }
 
   /**
-   * Asks the server for more of those who are in the room: in a big one it names
-   * a few by itself. They are in `participants` then, and leave it as all others do.
+   * Loads the next page of participants into `participants`.
    *
-   * @returns whether there are still others
+   * @returns whether there are more
    * @throws RequestError
    */
   async loadParticipants (): Promise<boolean> {
     await this.#members.add(async (apply) => {
-      const wanted = this.#wanted
-      const cursor = this.#morePeople
+      const wanted = this.#target
+      const cursor = this.#participantsCursor
       await this.connection.request('room:participants', { limit: 200, ...(cursor === undefined ? {} : { cursor }) }, ({ participants, nextCursor }) => {
-        // It was asked of a room that was left since: that one's cursor is none of this one.
-        if (this.#wanted !== wanted) return
-        // From the beginning again once all were seen: others have come since.
-        this.#morePeople = nextCursor ?? undefined
+        // The reply belongs to a room that was left.
+        if (this.#target !== wanted) return
+        // After the last page the next call starts from the beginning.
+        this.#participantsCursor = nextCursor ?? undefined
         apply(participants)
       })
     })
-    return this.#morePeople !== undefined
+    return this.#participantsCursor !== undefined
   }
 
-  /** What one may do in the room, as the server said on the way in; undefined when out. */
+  /** The role in the reply of the last join; undefined when out. */
   get role (): JoinReply['self']['role'] | undefined {
     return this.#role
   }
 
   /**
-   * Joins a room, and connects before where that is needed. A room it is in is
-   * left.
+   * Joins a room, connecting first if necessary. Leaves the previous room.
    *
-   * @returns once it is in
-   * @throws RequestError when the server refuses; CLOSED when `leave()` or another `join()` came first
+   * @returns the reply, once the client is in the room
+   * @throws RequestError when the server rejects the join; CLOSED when `leave()` or another `join()` replaces it
    */
   join (roomId: string, options: JoinOptions = {}): Promise<JoinReply> {
-    this.#end(new RequestError({ code: 'CLOSED', message: `${roomId} is joined instead` }))
+    this.#end(new RequestError({ code: 'CLOSED', message: `Replaced by a join of room ${roomId}` }))
     const wanted = { roomId, options, joined: Promise.withResolvers<JoinReply>() }
     wanted.joined.promise.catch(() => {})
-    this.#wanted = wanted
+    this.#target = wanted
     this.#setState('joining')
     if (this.connection.state === 'open') this.#enter()
     else this.connection.connect()
@@ -183,20 +179,20 @@ export class RoomClient extends Emitter<RoomEvents> {
 
   /** Leaves the room. The connection stays. Idempotent. */
   async leave (): Promise<void> {
-    if (!this.#wanted) return
+    if (!this.#target) return
     this.#end(new RequestError({ code: 'CLOSED', message: 'The room was left' }))
     this.#setState('out')
     try {
       await this.connection.request('room:leave', {})
     } catch (error) {
-      // A lost connection has left, too.
+      // A lost connection also leaves the room.
       if (!isDisconnect(error) && (error as RequestError).code !== 'NOT_IN_ROOM') throw error
     }
   }
 
   /**
-   * Ends the connection, and the room with it. For the server that is a loss: it
-   * keeps a seat for a while, unless `leave()` came first. Idempotent.
+   * Closes the connection. The server treats this as a disconnect and keeps the seat for its grace
+   * period; call `leave()` first to release it. Idempotent.
    */
   close (): void {
     this.#end(new RequestError({ code: 'CLOSED', message: 'The client was closed' }))
@@ -210,11 +206,11 @@ export class RoomClient extends Emitter<RoomEvents> {
     this.emit('state', state, why)
   }
 
-  /** Forgets the room; whoever waits to get in is told why not. */
+  /** Forgets the room and rejects a pending join. */
   #end (why: RequestError): void {
     clearTimeout(this.#timer)
-    this.#wanted?.joined.reject(why)
-    this.#wanted = undefined
+    this.#target?.joined.reject(why)
+    this.#target = undefined
     this.#renewal.stop()
     this.audio?.stop()
     this.seats.stop()
@@ -222,17 +218,17 @@ export class RoomClient extends Emitter<RoomEvents> {
     this.#members.stop()
   }
 
-  /** Joins what is wanted on the connection there is. */
+  /** Joins the target room on the open connection. */
   async #enter (): Promise<void> {
     clearTimeout(this.#timer)
-    const wanted = this.#wanted
+    const wanted = this.#target
     if (!wanted) return
     this.#renewal.begin()
     try {
       wanted.joined.resolve(await this.#ask(wanted, (reply) => this.#entered(reply)))
     } catch (cause) {
       const error = cause as RequestError
-      if (this.#wanted !== wanted || isDisconnect(error)) return
+      if (this.#target !== wanted || isDisconnect(error)) return
       if (mayPass(error)) {
         this.#timer = setTimeout(() => { this.#enter() }, Math.max(retryAfterOf(error), this.#backoff.next()))
         return
@@ -242,10 +238,10 @@ export class RoomClient extends Emitter<RoomEvents> {
     }
   }
 
-  /** @param apply is not called any more when it is wanted no longer */
-  #ask (wanted: Wanted, apply: (reply: JoinReply) => void): Promise<JoinReply> {
+  /** @param apply not called if the target changed before the reply */
+  #ask (wanted: Target, apply: (reply: JoinReply) => void): Promise<JoinReply> {
     return this.connection.request('room:join', { roomId: wanted.roomId, ...wanted.options }, (reply) => {
-      if (this.#wanted === wanted) apply(reply)
+      if (this.#target === wanted) apply(reply)
     })
   }
 
@@ -254,34 +250,34 @@ export class RoomClient extends Emitter<RoomEvents> {
     this.#self = reply.self.userId
     this.#role = reply.self.role
     this.#members.start(reply)
-    this.#morePeople = undefined
+    this.#participantsCursor = undefined
     this.seats.start(reply)
     this.audio?.start(reply)
-    this.#withoutWhatIsOver()
+    this.#stopDisabledFeatures()
     this.#setState('in')
     this.#renewal.start()
     this.emit('entered', reply)
     this.emit('participants')
   }
 
-  /** Asks for the room it is in once more, for what features add that were turned on. */
+  /** Joins the current room again, for the fields of features that were turned on. */
   async #renew (features: ReadonlySet<string>): Promise<void> {
-    const wanted = this.#wanted
+    const wanted = this.#target
     if (!wanted || this.#state !== 'in') return
     await this.#ask(wanted, (reply) => {
       this.#role = reply.self.role
-      // The other features have told of all that has changed.
+      // The other features sent events for every change.
       if (features.has('seats')) this.seats.start(reply)
       if (features.has('media')) this.audio?.start(reply)
       else if (features.has('seats')) this.audio?.seated(reply)
-      this.#withoutWhatIsOver()
+      this.#stopDisabledFeatures()
       this.emit('entered', reply)
       this.emit('participants')
     })
   }
 
-  /** What was turned off while the reply was on its way may still be in it. */
-  #withoutWhatIsOver (): void {
+  /** The reply may still contain fields of features that were turned off after it was sent. */
+  #stopDisabledFeatures (): void {
     if (this.#renewal.isOver('media')) this.audio?.stop()
     if (this.#renewal.isOver('seats')) this.seats.stop()
   }
@@ -290,7 +286,7 @@ export class RoomClient extends Emitter<RoomEvents> {
     const { audio, connection, seats } = this
     connection.on('state', (state, why) => {
       if (state === 'open') this.#enter()
-      if (!this.#wanted) return
+      if (!this.#target) return
       if (state === 'waiting' && this.#state === 'in') {
         this.#renewal.stop()
         audio?.stop()
@@ -303,7 +299,7 @@ export class RoomClient extends Emitter<RoomEvents> {
       }
     })
     connection.on('room:closed', ({ roomId, reason }) => {
-      if (this.#state !== 'in' || roomId !== this.#wanted?.roomId) return
+      if (this.#state !== 'in' || roomId !== this.#target?.roomId) return
       const why = new RequestError({ code: 'ROOM_CLOSED', message: `The room was closed: ${reason}`, details: { reason } })
       this.#end(why)
       this.#setState('out', why)

@@ -3,19 +3,19 @@ import { Emitter } from './emitter.ts'
 import { codeOf } from './errors.ts'
 import type { JoinReply, UserId } from './protocol.ts'
 
-/** A seat of the room, taken or not. */
+/** A seat of the room. */
 export interface Seat {
   readonly seatIndex: number
-  /** Who sits there; undefined when it is free. */
+  /** The occupant; undefined if the seat is free. */
   readonly userId: UserId | undefined
-  /** Whether the owner or an admin of the room has silenced who sits there. */
+  /** Whether the owner or an admin of the room muted the occupant. */
   readonly isMuted: boolean
   readonly isLocked: boolean
-  /** Who is invited to sit there. */
+  /** The user with a pending invite to this seat. */
   readonly invitedUserId: UserId | undefined
 }
 
-/** A hand that is up: somebody asks for a seat. */
+/** A raised hand: the user asks for a seat. */
 export interface SeatRequest {
   readonly userId: UserId
   /** Epoch milliseconds. */
@@ -23,7 +23,7 @@ export interface SeatRequest {
 }
 
 export interface SeatsEvents {
-  /** Something about one of the seats, or their number, or about the requests one hears of, has changed. */
+  /** The seats, their number or the visible requests changed. */
   change: []
 }
 
@@ -32,14 +32,12 @@ interface Sitter {
   isMuted: boolean
 }
 
-/** A seat that somebody else got first, or that is not there any more. */
-const elsewhere = new Set(['SEAT_TAKEN', 'SEAT_LOCKED', 'SEAT_INVALID'])
+/** The seat was taken, locked or removed since it was listed. */
+const seatUnavailable = new Set(['SEAT_TAKEN', 'SEAT_LOCKED', 'SEAT_INVALID'])
 
 /**
- * The seats of the room a connection is in, as the server tells of them. It
- * only watches: what is to change is asked of the server, with
- * `connection.request('seat:take', { seatIndex })` and the others of its kind,
- * and shows here once the server has told everybody.
+ * A read-only view of the seats in the current room. Change seats with requests, for example
+ * `connection.request('seat:take', { seatIndex })`; the view changes when the server's event arrives.
  */
 export class RoomSeats extends Emitter<SeatsEvents> {
   readonly #connection: Connection
@@ -52,7 +50,7 @@ export class RoomSeats extends Emitter<SeatsEvents> {
   #sittings = 0
   #requests: readonly SeatRequest[] = []
 
-  /** @param connection whose events it follows from now on */
+  /** @param connection whose events it subscribes to */
   constructor (connection: Connection) {
     super()
     this.#connection = connection
@@ -60,7 +58,7 @@ export class RoomSeats extends Emitter<SeatsEvents> {
     connection.on('seat:updated', ({ roomId, seatIndex, userId, isMuted }) => {
       if (!here(roomId)) return
       const known = this.#sitters.get(seatIndex)
-      // What came with the reply to the join may come once more as an event.
+      // The join's reply may already contain this change.
       if (this.isSelf(userId) && !(known && this.isSelf(known.userId))) this.#sittings++
       for (const [index, sitter] of this.#sitters) if (same(sitter.userId, userId)) this.#sitters.delete(index)
       this.#sitters.set(seatIndex, { userId, isMuted })
@@ -105,12 +103,12 @@ export class RoomSeats extends Emitter<SeatsEvents> {
     })
   }
 
-  /** Whether the room has seats; where the server has that feature off, everybody may speak. */
+  /** Whether the room has seats. While the feature seats is off, everyone may speak. */
   get enabled (): boolean {
     return this.#count !== undefined
   }
 
-  /** How many seats the room has; 0 where it has none. */
+  /** Number of seats; 0 in rooms without seats. */
   get count (): number {
     return this.#count ?? 0
   }
@@ -120,60 +118,58 @@ export class RoomSeats extends Emitter<SeatsEvents> {
     return Array.from({ length: this.count }, (_, seatIndex) => this.#seat(seatIndex))
   }
 
-  /** Seats that anybody may take and nobody is invited to. */
+  /** Seats that are neither taken, locked nor reserved by an invite. */
   get free (): Seat[] {
     return this.list.filter(({ userId, isLocked, invitedUserId }) => userId === undefined && !isLocked && invitedUserId === undefined)
   }
 
-  /** The own seat; undefined when one has none. */
+  /** The user's own seat, if any. */
   get own (): Seat | undefined {
     return this.#self === undefined ? undefined : this.of(this.#self)
   }
 
-  /** The newest seat one is invited to. Accept with `seat:invite:accept`, or decline with `seat:invite:decline`. */
+  /** The seat of the newest invite. Accept it with `seat:invite:accept` or decline it with `seat:invite:decline`. */
   get invitation (): Seat | undefined {
     const [seatIndex] = [...this.#invited].findLast(([, userId]) => this.isSelf(userId)) ?? []
     return seatIndex === undefined ? undefined : this.#seat(seatIndex)
   }
 
   /**
-   * Who asks for a seat, in the order asked: all of them for the owner and admins of the room,
-   * only one's own for everybody else. Invite or assign those who ask, or lower
-   * their hand with `seat:request:cancel`.
+   * Seat requests in order: all of them for the owner and admins of the room, only the own request
+   * for other users. Invite or assign their users, or lower their hands with `seat:request:cancel`.
    */
   get requests (): readonly SeatRequest[] {
     return this.#requests
   }
 
-  /** Whether one asks for a seat. Raise the hand with `seat:request`, and lower it with `seat:request:cancel`. */
+  /** Whether the own hand is raised. Raise it with `seat:request`, lower it with `seat:request:cancel`. */
   get requesting (): boolean {
     return this.#requests.some(({ userId }) => this.isSelf(userId))
   }
 
   /**
-   * Tells this time on a seat from every other one: who was taken off a seat
-   * and put on one again, though it be the same, may speak anew. Undefined when
-   * one has no seat.
+   * Identifies the current sitting: a user who is removed and seated again, even on the same seat, has
+   * a new sitting and must produce again. Undefined without a seat.
    */
   get sitting (): number | undefined {
     return this.own && this.#sittings
   }
 
-  /** @returns the seat of a user; undefined when they have none */
+  /** @returns the seat of a user, if any */
   of (userId: UserId): Seat | undefined {
     for (const [seatIndex, sitter] of this.#sitters) if (same(sitter.userId, userId)) return this.#seat(seatIndex)
     return undefined
   }
 
-  /** Whether an id is one's own, in whatever form. */
+  /** Whether an id, as number or text, is the own user's. */
   isSelf (userId: UserId): boolean {
     return this.#self !== undefined && same(userId, this.#self)
   }
 
   /**
-   * Takes a seat that is free. Who has one keeps it.
+   * Takes any free seat. Keeps the current seat if there is one.
    *
-   * @returns its index; undefined when none was to be had
+   * @returns its index; undefined if no seat is free
    * @throws RequestError
    */
   async takeFree (): Promise<number | undefined> {
@@ -186,12 +182,12 @@ export class RoomSeats extends Emitter<SeatsEvents> {
       try {
         return (await this.#connection.request('seat:take', { seatIndex: seat.seatIndex })).seatIndex
       } catch (error) {
-        if (!elsewhere.has(codeOf(error) ?? '')) throw error
+        if (!seatUnavailable.has(codeOf(error) ?? '')) throw error
       }
     }
   }
 
-  /** Begins with a room that has just been joined. Stays empty when the server does no seats. */
+  /** Starts with the reply of a join. Stays empty while the feature seats is off. */
   start ({ roomId, self, seatCount, seats = [], lockedSeats = [], pendingInvites = [], seatRequests = [] }: JoinReply): void {
     this.#clear()
     this.#roomId = roomId
@@ -205,7 +201,7 @@ export class RoomSeats extends Emitter<SeatsEvents> {
     this.emit('change')
   }
 
-  /** Ends with the room. Idempotent. */
+  /** Leaves the room. Idempotent. */
   stop (): void {
     this.#clear()
     this.emit('change')

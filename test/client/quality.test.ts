@@ -1,6 +1,6 @@
 import t from 'tap'
 import { firstSample, measure } from '../../client/quality.ts'
-import type { LinkStats } from '../../client/quality.ts'
+import type { TransportStats } from '../../client/quality.ts'
 
 type Entry = { id: string, type: string } & Record<string, unknown>
 
@@ -33,7 +33,7 @@ const outbound = (counted: object = {}): Entry => ({ id: 'OT01A7', type: 'outbou
 const reported = (counted: object = {}): Entry => ({ id: 'RIA7', type: 'remote-inbound-rtp', kind: 'audio', ssrc: 7, localId: 'OT01A7', packetsLost: 0, jitter: 0.002, roundTripTime: 0.06, ...counted })
 
 /** What is measured at one time after another, ten seconds apart. */
-function measured (...times: Partial<LinkStats>[]) {
+function measured (...times: Partial<TransportStats>[]) {
   let sample = firstSample(0)
   return times.map((stats, i) => {
     const result = measure(sample, { sending: false, ...stats }, (i + 1) * 10_000)

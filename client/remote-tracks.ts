@@ -3,56 +3,56 @@ import type { Connection } from './connection.ts'
 import { Emitter } from './emitter.ts'
 import { codeOf } from './errors.ts'
 import { Levels } from './levels.ts'
-import type { Link } from './link.ts'
+import type { MediaTransports } from './media-transports.ts'
 import type { JoinReply, UserId } from './protocol.ts'
 
-/** Somebody's audio in the room, whether it is heard here already or not. */
+/** A producer of another user in the room, consumed here or not. */
 export interface RemoteProducer {
   readonly producerId: string
   readonly userId: UserId
-  /** Muted, by its user or by the server. */
+  /** Paused by its user or by the server. */
   readonly isPaused: boolean
 }
 
-/** Somebody's audio that is heard here. */
+/** A remote track that is received. */
 export interface RemoteAudio {
   readonly producerId: string
   readonly userId: UserId
-  /** To be given to an audio element, as the only track of a stream. */
+  /** Play it in an audio element, as the only track of a MediaStream. */
   readonly track: MediaStreamTrack
-  /** For statistics of what is received. */
+  /** For statistics. */
   readonly receiver: RTCRtpReceiver
 }
 
-export interface HearingEvents {
+export interface RemoteTracksEvents {
   added: [audio: RemoteAudio]
   removed: [audio: RemoteAudio]
-  /** Whose audio there is in the room, or who has muted, is not what it was. */
+  /** A producer was added, removed, paused or resumed. */
   producers: []
-  /** The link does not let somebody be heard, and it is not their fault. */
-  broken: [link: Link, error: unknown]
+  /** Consuming failed because of the transports, not because of the producer. */
+  broken: [transports: MediaTransports, error: unknown]
 }
 
-/** Refusals that are about one producer: gone already, or nothing this browser can play. */
-const passedOver = new Set(['PRODUCER_NOT_FOUND', 'CONSUMER_NOT_FOUND', 'CANNOT_CONSUME'])
+/** Errors that concern a single producer: it is closed, or this browser cannot play it. */
+const producerErrors = new Set(['PRODUCER_NOT_FOUND', 'CONSUMER_NOT_FOUND', 'CANNOT_CONSUME'])
 
-/** What others send in a room: whose audio there is, and what of it is heard here. */
-export class Hearing extends Emitter<HearingEvents> {
+/** The producers of the other users in a room, and the tracks received from them. */
+export class RemoteTracks extends Emitter<RemoteTracksEvents> {
   readonly #producers = new Map<string, RemoteProducer>()
-  readonly #heard = new Map<string, RemoteAudio & { consumer: types.Consumer }>()
+  readonly #tracks = new Map<string, RemoteAudio & { consumer: types.Consumer }>()
   readonly #levels = new Levels()
   #room: { roomId: string, self: UserId } | undefined
-  #link: Link | undefined
+  #transports: MediaTransports | undefined
 
-  /** @param connection whose events it follows from now on */
+  /** @param connection whose events it subscribes to */
   constructor (connection: Connection) {
     super()
     const here = (roomId: string) => this.#room?.roomId === roomId
     connection.on('audio:newProducer', ({ roomId, producerId, userId }) => {
-      if (here(roomId) && !this.#isSelf(userId)) this.#announced({ producerId, userId, isPaused: false })
+      if (here(roomId) && !this.#isSelf(userId)) this.#add({ producerId, userId, isPaused: false })
     })
     connection.on('audio:producerClosed', ({ roomId, producerId }) => {
-      if (here(roomId)) this.#gone(producerId)
+      if (here(roomId)) this.#close(producerId)
     })
     connection.on('audio:producerPaused', ({ roomId, producerId }) => {
       if (here(roomId)) this.#paused(producerId, true)
@@ -61,25 +61,25 @@ export class Hearing extends Emitter<HearingEvents> {
       if (here(roomId)) this.#paused(producerId, false)
     })
     connection.on('consumer:closed', ({ consumerId }) => {
-      for (const [producerId, { consumer }] of this.#heard) if (consumer.id === consumerId) this.#unhear(producerId)
+      for (const [producerId, { consumer }] of this.#tracks) if (consumer.id === consumerId) this.#remove(producerId)
     })
   }
 
-  /** Whose audio there is in the room, one's own left out. */
+  /** The producers of the room, without one's own. */
   get producers (): RemoteProducer[] {
     return [...this.#producers.values()]
   }
 
-  /** Who is heard here now. */
+  /** The remote tracks that are received now. */
   get heard (): RemoteAudio[] {
-    return [...this.#heard.values()]
+    return [...this.#tracks.values()]
   }
 
-  /** How loud each user is who is heard here now, by their id as text: 0 to 1. */
+  /** Current audio levels by user id as text, 0 to 1. */
   levels (): ReadonlyMap<string, number> {
     const levels = new Map<string, number>()
-    for (const [producerId, { userId, receiver }] of this.#heard) {
-      // The packets that came last before somebody was muted say nothing of now.
+    for (const [producerId, { userId, receiver }] of this.#tracks) {
+      // The last packet before a pause does not describe the current level.
       const level = this.#producers.get(producerId)?.isPaused === true ? 0 : this.#levels.of(receiver)
       const key = String(userId)
       levels.set(key, Math.max(level, levels.get(key) ?? 0))
@@ -87,7 +87,7 @@ export class Hearing extends Emitter<HearingEvents> {
     return levels
   }
 
-  /** Begins with a room that has just been joined; nobody is heard before `open()`. */
+  /** Starts with the reply of a join. Tracks are received after `open()`. */
   start ({ roomId, self, existingProducers = [] }: JoinReply): void {
     this.#room = { roomId, self: self.userId }
     for (const producer of existingProducers) {
@@ -96,45 +96,45 @@ export class Hearing extends Emitter<HearingEvents> {
     this.emit('producers')
   }
 
-  /** Ends with the room. Idempotent. */
+  /** Leaves the room. Idempotent. */
   stop (): void {
     this.close()
     this.#room = undefined
     this.forget()
   }
 
-  /** All that was sent is gone; what is announced from now on is new. */
+  /** Forgets all producers; the server announces new ones. */
   forget (): void {
     this.#producers.clear()
     this.emit('producers')
   }
 
-  /** Lets everybody be heard over a link, and those who come. */
-  open (link: Link): void {
-    this.#link = link
-    for (const producerId of this.#producers.keys()) this.#hear(link, producerId)
+  /** Consumes all current and future producers over these transports. */
+  open (transports: MediaTransports): void {
+    this.#transports = transports
+    for (const producerId of this.#producers.keys()) this.#consume(transports, producerId)
   }
 
-  /** Nobody is heard any more. Idempotent. */
+  /** Stops receiving. Idempotent. */
   close (): void {
-    this.#link = undefined
-    for (const producerId of [...this.#heard.keys()]) this.#unhear(producerId)
+    this.#transports = undefined
+    for (const producerId of [...this.#tracks.keys()]) this.#remove(producerId)
   }
 
-  /** Who is connected twice does not want to hear an echo. */
+  /** A user with two connections must not hear themselves. */
   #isSelf (userId: UserId): boolean {
     return String(userId) === String(this.#room?.self)
   }
 
-  #announced (producer: RemoteProducer): void {
+  #add (producer: RemoteProducer): void {
     const known = this.#producers.has(producer.producerId)
     this.#producers.set(producer.producerId, producer)
     this.emit('producers')
-    if (!known && this.#link) this.#hear(this.#link, producer.producerId)
+    if (!known && this.#transports) this.#consume(this.#transports, producer.producerId)
   }
 
-  #gone (producerId: string): void {
-    this.#unhear(producerId)
+  #close (producerId: string): void {
+    this.#remove(producerId)
     if (this.#producers.delete(producerId)) this.emit('producers')
   }
 
@@ -145,11 +145,11 @@ export class Hearing extends Emitter<HearingEvents> {
     this.emit('producers')
   }
 
-  async #hear (link: Link, producerId: string): Promise<void> {
+  async #consume (transports: MediaTransports, producerId: string): Promise<void> {
     try {
-      const consumer = await link.consume(producerId)
+      const consumer = await transports.consume(producerId)
       const producer = this.#producers.get(producerId)
-      if (link !== this.#link || !producer) return consumer.close()
+      if (transports !== this.#transports || !producer) return consumer.close()
       const audio = {
         producerId,
         userId: producer.userId,
@@ -157,20 +157,20 @@ export class Hearing extends Emitter<HearingEvents> {
         receiver: consumer.rtpReceiver as RTCRtpReceiver,
         consumer
       }
-      this.#heard.set(producerId, audio)
+      this.#tracks.set(producerId, audio)
       this.emit('added', audio)
     } catch (error) {
-      if (link !== this.#link || link.closed) return
-      // The event that says that it is gone may still be on its way.
-      if (!this.#producers.has(producerId) || passedOver.has(codeOf(error) ?? '')) return
-      this.emit('broken', link, error)
+      if (transports !== this.#transports || transports.closed) return
+      // `audio:producerClosed` may still be on its way.
+      if (!this.#producers.has(producerId) || producerErrors.has(codeOf(error) ?? '')) return
+      this.emit('broken', transports, error)
     }
   }
 
-  #unhear (producerId: string): void {
-    const audio = this.#heard.get(producerId)
+  #remove (producerId: string): void {
+    const audio = this.#tracks.get(producerId)
     if (!audio) return
-    this.#heard.delete(producerId)
+    this.#tracks.delete(producerId)
     audio.consumer.close()
     this.emit('removed', audio)
   }

@@ -2,45 +2,44 @@ import type { Device, types } from 'mediasoup-client'
 import type { Connection } from './connection.ts'
 import { codeOf, RequestError } from './errors.ts'
 import type { ReplyData, RequestData, RequestType } from './protocol.ts'
-import type { LinkStats } from './quality.ts'
+import type { TransportStats } from './quality.ts'
 
 type Direction = 'producer' | 'consumer'
 
-export interface LinkOptions {
+export interface MediaTransportsOptions {
   connection: Connection
-  /** Loaded with the server's capabilities. */
+  /** Loaded with the router's RTP capabilities. */
   device: Device
   iceServers: RTCIceServer[]
-  /** Told once, when audio does not get through any more and a new link is needed. */
+  /** Called once when the transports have failed for good and must be replaced. */
   broken: (error: RequestError) => void
 }
 
-/** What a call of a link that was closed meanwhile fails with. */
-export class LinkClosed extends Error {
+/** Calls on closed transports reject with this error. */
+export class TransportsClosed extends Error {
   override readonly name = 'LinkClosed'
 }
 
-/** How long a disturbance may end by itself before ICE is restarted, in milliseconds. */
+/** How long a transport may stay `disconnected` before ICE is restarted, in milliseconds. */
 const disturbanceMs = 2000
-/** Restarts of ICE in a row before the transports are made anew. */
+/** Consecutive ICE restarts before the transports are replaced. */
 const maxRestarts = 3
 
 /**
- * One set of transports: from a join or a `media:reset` to the next. After
- * `close()` none of its calls has an effect, and those under way fail with
- * {@link LinkClosed} or never end.
+ * The send and receive transports of one join, until the next join or `media:reset`. After `close()`
+ * calls have no effect, and pending calls reject with {@link TransportsClosed} or stay pending.
  */
-export class Link {
-  readonly #options: LinkOptions
+export class MediaTransports {
+  readonly #options: MediaTransportsOptions
   readonly #transports: Partial<Record<Direction, Promise<types.Transport>>> = {}
   readonly #open = new Set<types.Transport>()
   #producer: types.Producer | undefined
   #sitting = 0
-  #toldMuted = false
+  #sentMuted = false
   #turn: Promise<void> = Promise.resolve()
   #closed = false
 
-  constructor (options: LinkOptions) {
+  constructor (options: MediaTransportsOptions) {
     this.#options = options
   }
 
@@ -53,7 +52,7 @@ export class Link {
   }
 
   /**
-   * Runs one thing after the other.
+   * Serialises calls.
    *
    * @param fn must not throw
    */
@@ -62,15 +61,15 @@ export class Link {
     return this.#turn
   }
 
-  /** Readies the way by which others are heard. */
+  /** Creates the receive transport. */
   async prepare (): Promise<void> {
     await this.#transport('consumer')
   }
 
   /**
-   * Sends a track; another one takes the place of what was sent before.
+   * Sends a track and replaces the previous one.
    *
-   * @param sitting what it may be sent for: the server has ended what was sent for anything else
+   * @param sitting that permits sending; the server closes the producers of other sittings
    * @throws PRODUCER_NOT_FOUND as `stopSending()` does; then nothing is sent
    */
   async send (track: MediaStreamTrack, sitting: number): Promise<void> {
@@ -82,29 +81,29 @@ export class Link {
     const transport = await this.#transport('producer')
     const producer = await transport.produce({
       track,
-      // The track is its owner's: muting and stopping it are not done here.
+      // The caller owns the track and mutes and stops it.
       stopTracks: false,
       disableTrackOnPause: false,
       codecOptions: { opusStereo: false, opusFec: true, opusDtx: false }
     })
-    if (this.#closed) throw new LinkClosed()
+    if (this.#closed) throw new TransportsClosed()
     this.#producer = producer
     this.#sitting = sitting
   }
 
   /**
-   * What is sent goes on for something else than before.
+   * Moves the current producer to another sitting, without sending again.
    *
-   * @param from what it must have been sent for until now, to be still there
+   * @param from the sitting that the producer must have
    */
   regrant (from: number | undefined, to: number | undefined): void {
     if (this.#sitting === from && to !== undefined) this.#sitting = to
   }
 
   /**
-   * Stops sending; nothing when nothing is sent.
+   * Closes the producer, if any.
    *
-   * @throws PRODUCER_NOT_FOUND when the server was faster, as with those who lose their seats
+   * @throws PRODUCER_NOT_FOUND when the server already closed it, for example with the seat
    */
   async stopSending (): Promise<void> {
     const producer = this.#forget()
@@ -112,23 +111,23 @@ export class Link {
   }
 
   /**
-   * Tells the server whether what is sent is muted; nothing when it knows.
+   * Sends the mute state of the producer to the server, if it changed.
    *
-   * @throws PRODUCER_NOT_FOUND when the server has ended what is sent; then nothing is
+   * @throws PRODUCER_NOT_FOUND when the server closed the producer
    */
-  async tellMuted (muted: boolean): Promise<void> {
+  async sendMuted (muted: boolean): Promise<void> {
     const producer = this.#producer
-    if (!producer || muted === this.#toldMuted) return
+    if (!producer || muted === this.#sentMuted) return
     try {
       await this.#request(muted ? 'audio:selfMute' : 'audio:selfUnmute', { producerId: producer.id })
     } catch (error) {
       if (codeOf(error) === 'PRODUCER_NOT_FOUND') this.#forget()
       throw error
     }
-    this.#toldMuted = muted
+    this.#sentMuted = muted
   }
 
-  /** Lets a producer be heard. The server sends once everything here is ready, so that nothing is lost. */
+  /** Consumes a producer. The consumer is resumed once the local side is ready, so no packet is lost. */
   async consume (producerId: string): Promise<types.Consumer> {
     const transport = await this.#transport('consumer')
     const { id, kind, rtpParameters } = await this.#request('audio:consume', {
@@ -147,22 +146,21 @@ export class Link {
   }
 
   /**
-   * What the browser tells of both ways.
-   *
-   * @throws LinkClosed when it is closed before that is known
+   * @returns the WebRTC statistics of both transports
+   * @throws TransportsClosed when they are closed before the statistics are available
    */
-  async stats (): Promise<LinkStats> {
+  async stats (): Promise<TransportStats> {
     try {
       const reports = await Promise.all([...this.#open].map(async (transport) => [transport.direction, await transport.getStats()] as const))
-      if (this.#closed) throw new LinkClosed()
+      if (this.#closed) throw new TransportsClosed()
       const { recv: received, send: sent } = Object.fromEntries(reports) as Partial<Record<types.Transport['direction'], RTCStatsReport>>
       return { received, sent, sending: this.#producer !== undefined }
     } catch (error) {
-      throw this.#closed ? new LinkClosed() : error
+      throw this.#closed ? new TransportsClosed() : error
     }
   }
 
-  /** Ends everything on this side; the server forgets its side when it is replaced or left. Idempotent. */
+  /** Closes the local side. The server closes its side when the transports are replaced or the room is left. Idempotent. */
   close (): void {
     this.#closed = true
     for (const transport of this.#open) transport.close()
@@ -172,15 +170,15 @@ export class Link {
   #forget (): types.Producer | undefined {
     const producer = this.#producer
     this.#producer = undefined
-    this.#toldMuted = false
+    this.#sentMuted = false
     producer?.close()
     return producer
   }
 
   async #request<T extends RequestType> (type: T, data: RequestData<T>): Promise<ReplyData<T>> {
-    if (this.#closed) throw new LinkClosed()
+    if (this.#closed) throw new TransportsClosed()
     const reply = await this.#options.connection.request(type, data)
-    if (this.#closed) throw new LinkClosed()
+    if (this.#closed) throw new TransportsClosed()
     return reply
   }
 
@@ -211,13 +209,13 @@ export class Link {
     return transport
   }
 
-  /** Brings back a transport that has lost its way, as after a change of networks. */
+  /** Restarts ICE when a transport loses its connection, for example after a network change. */
   #watch (transport: types.Transport): void {
     let timer: ReturnType<typeof setTimeout> | undefined
     let restarts = 0
     const restart = async () => {
       try {
-        if (++restarts > maxRestarts) throw new RequestError({ code: 'MEDIA_FAILED', message: 'No audio gets through to the server' })
+        if (++restarts > maxRestarts) throw new RequestError({ code: 'MEDIA_FAILED', message: 'The audio connection to the server failed' })
         const { iceParameters } = await this.#request('transport:restartIce', { transportId: transport.id })
         await transport.restartIce({ iceParameters: iceParameters as unknown as types.IceParameters })
       } catch (error) {
