@@ -18,11 +18,11 @@ export interface ConnectionOptions {
   /** The server's base URL, for example https://voice.example.com. */
   url: string
   /**
-   * Gives the token for an attempt to connect. It is asked every time, so that
-   * a reconnect can use a fresh one.
+   * Returns the token for an attempt to connect. Called for every attempt, so that a reconnect can
+   * use a fresh one.
    *
-   * @param refusal set when the token it gave last was refused; when it then
-   *   gives the same one again, the connection is closed for good
+   * @param refusal set if the server rejected the previous token; returning the same token again
+   *   closes the connection for good
    */
   token: (refusal?: RequestError) => string | Promise<string>
   /** Delays between attempts; 0.5 s to 10 s by default. */

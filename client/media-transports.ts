@@ -17,7 +17,7 @@ export interface MediaTransportsOptions {
 
 /** Calls on closed transports reject with this error. */
 export class TransportsClosed extends Error {
-  override readonly name = 'LinkClosed'
+  override readonly name = 'TransportsClosed'
 }
 
 /** How long a transport may stay `disconnected` before ICE is restarted, in milliseconds. */

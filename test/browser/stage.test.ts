@@ -100,7 +100,7 @@ t.test('it shows in the lobby of others, who need the pin', async (t) => {
 
 t.test('a shared link leads to the room', async () => {
   await button(ada, 'Share').click()
-  await ada.getByRole('alert').filter({ hasText: 'in your clipboard' }).waitFor()
+  await ada.getByRole('alert').filter({ hasText: 'Link copied' }).waitFor()
   await button(ada, 'Close').click()
   const link = await ada.evaluate(() => navigator.clipboard.readText())
   cyd = await open('Cyd', cydsBrowser, {}, link.slice(server.url.length))

@@ -98,7 +98,7 @@ t.test('the example for Node does what the README says', async (t) => {
   t.match(await bob.event('chat:message', ({ userId }) => userId === 1), { content: 'Good evening' })
   await bob.ok('chat:message', { content: 'Welcome' })
   await bob.ok('seat:take', { seatIndex: 3 })
-  await until(() => example.output().includes('b sits on 3'))
+  await until(() => example.output().includes('b took seat 3'))
   for (const line of ['User b wrote: Is anybody here?', 'User b: Welcome', 'User 1: Good evening']) t.ok(example.output().includes(line), line)
   example.child.kill('SIGINT')
   t.same(await example.ended, [0, null], 'it ends by itself')

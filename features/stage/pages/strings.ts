@@ -377,7 +377,7 @@ export const adminStrings = {
     text: 'Everyone is removed and the room is deleted.',
     reason: 'Reason sent to clients',
     reasonHelp: 'Default: closed_by_admin',
-    confirm: 'Close room',
+    confirm: 'Close the room',
     done: (room: string) => `Room ${room} closed.`
   },
 

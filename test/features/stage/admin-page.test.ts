@@ -179,7 +179,7 @@ t.test('rooms are followed, and what is in them is ended', async (t) => {
 
   await press(page, 'Close room')
   await page.getByLabel('Reason sent to clients').fill('good night')
-  await press(page, 'Close room')
+  await press(page, 'Close the room')
   await told(page, 'Room talk closed.')
   t.match(await ada.event('room:closed'), { roomId: 'talk', reason: 'good night' })
   await heading(page, 'Rooms').waitFor()
