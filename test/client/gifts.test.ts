@@ -42,7 +42,7 @@ t.test('after a lost reply the same call is the same gift', async (t) => {
   const relay = await createRelay(t, server.url)
   const [{ room }, { shown }] = [await enter(t, relay.url, 1), await enter(t, server.url, 2)]
   // The gift arrives, and the reply does not.
-  for (const session of server.app.sockets.ofUser('1')) session.write = () => {}
+  for (const session of server.app.sockets.ofUser('1')) session.write = session.reply = () => {}
   const lost = [room.gifts.send({ giftId: 7, recipientId: 2 }), room.gifts.send({ giftId: 7, recipientId: 2 }), room.gifts.send({ giftId: 8, recipientId: 2 })]
   const failures = Promise.all(lost.map((sending) => t.rejects(sending, { code: 'CONNECTION_LOST' })))
   await until(() => shown.length === 3)
