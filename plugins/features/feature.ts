@@ -20,6 +20,7 @@ import type { Sfu } from '../media/sfu.ts'
 import type { Sockets } from '../connections/index.ts'
 import type { Store } from '../store/store.ts'
 import type { Features } from './index.ts'
+import type { Keep } from './keep.ts'
 // What the kernel declares of its instance and its hooks, for those who compile
 // against this file alone.
 import type {} from '../bus/index.ts'
@@ -64,6 +65,8 @@ export interface FeatureSurface {
     'getRoom' | 'listRooms' | 'listBusyRooms' | 'getParticipants' | 'listParticipants' | 'getMembers' | 'getSomeMembers' | 'getSessions'>
   /** Other features that run now. */
   features: Pick<Features, 'enabled' | 'getFeature'>
+  /** Resources that outlive a reload. */
+  keep: Keep
   /** For what an admin has changed by a route of the feature. Routes under /admin ask for the key by themselves. */
   admin: Pick<Admin, 'audit'>
   /** Whether this server is shutting down. */
@@ -122,6 +125,7 @@ export { userKeyOf } from '../connections/user.ts'
 // Lists that are told in pages.
 export { cursor, cursorBehind, keyBehind, nextCursor, pageOf } from '../schema/pages.ts'
 
+export type { Keep } from './keep.ts'
 export type { Config } from '../../config/load.ts'
 export type { Admin } from '../admin/index.ts'
 export type { JobsRegistrar, JobHandler } from '../jobs.ts'

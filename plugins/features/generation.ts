@@ -15,6 +15,8 @@ import type { MessageTable } from '../dispatch/routes.ts'
 import { madeBySchema } from './define.ts'
 import type { FeatureModule } from './discovery.ts'
 import type { FeatureSurface } from './feature.ts'
+import { createKeptResources } from './keep.ts'
+import type { KeptResources } from './keep.ts'
 
 /** A feature as it runs: one child instance and what it registered. */
 export interface Generation {
@@ -33,6 +35,7 @@ export interface Generation {
   loadedAt: number
   /** Messages, REST calls, hooks and jobs that run in it. */
   calls: InFlight
+  kept: KeptResources
 }
 
 export interface GenerationPlan {
@@ -40,6 +43,8 @@ export interface GenerationPlan {
   number: number
   module: FeatureModule
   config: Record<string, unknown>
+  /** The resources of the generation in service. */
+  previouslyKept (): KeptResources | undefined
   /** How a dependency is reached: always its generation of the moment. */
   getFeature (name: string): Record<string, unknown> | undefined
   /** Decorators of a feature it depends on; undefined when that is not in service. */
@@ -58,7 +63,7 @@ export interface GenerationPlan {
  * @throws what the plugin throws, and when a dependency is not there
  */
 export async function buildGeneration (kernel: FastifyInstance, plan: GenerationPlan): Promise<Generation> {
-  const { name, number, module, config, getFeature, provided, claimMessage, claimRoute } = plan
+  const { name, number, module, config, previouslyKept, getFeature, provided, claimMessage, claimRoute } = plan
   const app = Fastify({
     loggerInstance: kernel.log.child({ feature: name }),
     logController: new LogController({ disableRequestLogging: true }),
@@ -68,6 +73,7 @@ export async function buildGeneration (kernel: FastifyInstance, plan: Generation
     routerOptions
   })
   const calls = createInFlight()
+  const kept = createKeptResources(app.log, previouslyKept)
   const messages = createMessageRecorder((type) => {
     claimMessage(type)
     if (!module.types.includes(type)) throw new Error(`The feature ${name} answers ${type}, which its exported requests do not name`)
@@ -110,6 +116,7 @@ export async function buildGeneration (kernel: FastifyInstance, plan: Generation
     sfu: kernel.sfu,
     store: kernel.store,
     features: kernel.features,
+    keep: kept.keep,
     admin: kernel.admin,
     drain: kernel.drain
   } satisfies FeatureSurface
@@ -148,8 +155,9 @@ export async function buildGeneration (kernel: FastifyInstance, plan: Generation
     await app.ready()
   } catch (error) {
     await app.close().catch(() => { /* What failed to start may fail to stop; the first error counts. */ })
+    await kept.dispose(previouslyKept())
     throw error
   }
   const provides = Object.getOwnPropertyNames(app).filter((property) => !before.has(property) && !module.dependencies.some((dependency) => provided(dependency)?.includes(property)))
-  return { name, number, module, config, app, hooks, jobs, routes, provides, calls, table: messages.table, loadedAt: Date.now() }
+  return { name, number, module, config, app, hooks, jobs, routes, provides, calls, kept, table: messages.table, loadedAt: Date.now() }
 }

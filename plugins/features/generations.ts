@@ -138,6 +138,7 @@ export function createGenerations (app: FastifyInstance): Generations {
         number: numbers.get(name) ?? 1,
         module,
         config,
+        previouslyKept: () => running(name)?.kept,
         getFeature: (other) => there(other)?.app as unknown as Record<string, unknown> | undefined,
         provided: (other) => there(other)?.provides,
         claimMessage (type) {
@@ -242,11 +243,12 @@ export function createGenerations (app: FastifyInstance): Generations {
   }
 
   /** Closes a generation; one that does not end is left to itself, and holds up nobody. */
-  async function closeInTime ({ name, app }: Generation): Promise<void> {
+  async function closeInTime ({ name, app, kept }: Generation): Promise<void> {
     const closed = app.close().catch((err: unknown) => log.error({ err, feature: name }, 'failed to close the previous feature instance'))
     await withTimeout(closed, Math.max(drainMs, 1000), () => {
       log.error({ feature: name }, 'the onClose of a generation does not end: what it holds is not given back')
     })
+    await kept.dispose(running(name)?.kept)
   }
 
   return {
@@ -288,6 +290,7 @@ export function createGenerations (app: FastifyInstance): Generations {
         messages.install(name, undefined)
         hooks.install(name, [])
         jobs.install(name, new Map())
+        delete get(name).generation
         if (generation) await retire(generation)
       }
     }

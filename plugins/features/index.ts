@@ -6,6 +6,8 @@ import type { Generation } from './generation.ts'
 import { chooseFeatures } from './graph.ts'
 import { createGenerations } from './generations.ts'
 import type { Changed, FeatureState, Known } from './generations.ts'
+import { createKeptResources } from './keep.ts'
+import type { Keep } from './keep.ts'
 import { createLoader } from './loader.ts'
 import type { Rescan } from './loader.ts'
 import { createSettings } from './settings.ts'
@@ -74,6 +76,8 @@ export interface Features {
 declare module 'fastify' {
   interface FastifyInstance {
     features: Features
+    /** For features that are registered like plain plugins: they share the keys, and the resources are disposed when the server closes. */
+    keep: Keep
   }
 }
 
@@ -153,6 +157,9 @@ export default fp<FeatureOptions>(async function features (app, { featuresDir })
     rescan: () => loader.rescan()
   } satisfies Features)
 
+  const kept = createKeptResources(log)
+  app.decorate('keep', kept.keep)
+
   // The kernel can't get new routes once it runs, so what it does not know is
   // handed to the feature that does.
   app.addHook('onRequest', (request, reply, done) => {
@@ -182,6 +189,7 @@ export default fp<FeatureOptions>(async function features (app, { featuresDir })
     clearInterval(looking)
     await watcher?.close()
     await loader.stop()
+    await kept.dispose()
   })
 }, {
   name: 'features',

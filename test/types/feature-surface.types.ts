@@ -106,6 +106,7 @@ interface Expected {
     enabled (): string[]
     getFeature<T> (name: string): T | undefined
   }
+  keep<T> (key: string, create: () => T, dispose?: (resource: T) => void | Promise<void>): T
   admin: { audit (...args: Parameters<Admin['audit']>): void }
   drain: { readonly draining: boolean }
 }

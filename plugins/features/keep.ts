@@ -1,0 +1,75 @@
+import type { FastifyBaseLogger } from 'fastify'
+import { withTimeout } from '../errors/timeout.ts'
+
+/**
+ * Creates a resource that outlives a reload, or returns the one that the
+ * previous generation of the feature has kept under the same key.
+ *
+ * The resource is disposed when the feature is disabled or removed, when the
+ * server closes, and after a reload whose new generation has not kept it. If a
+ * generation fails to start, the resources that it created are disposed, and
+ * those that existed stay. Within a generation, a key always returns the same
+ * resource. A feature sees only its own keys.
+ *
+ * The code of the resource stays that of the generation that created it; keep
+ * data rather than code where possible. Change the key when its type changes.
+ *
+ * @throws once the generation is closed and its resources are disposed
+ * @param dispose runs after `onClose`; the newest generation's is called
+ */
+export type Keep = <T>(key: string, create: () => T, dispose?: (resource: T) => void | Promise<void>) => T
+
+interface Handle { readonly resource: unknown }
+
+interface Entry {
+  /** The same object in all generations that keep the resource. */
+  readonly handle: Handle
+  readonly dispose: (() => void | Promise<void>) | undefined
+}
+
+/** The resources that one generation of a feature keeps. */
+export interface KeptResources {
+  readonly keep: Keep
+  find (key: string): Handle | undefined
+  /** Whether this generation keeps the resource, under any key. */
+  has (handle: Handle): boolean
+  /**
+   * Disposes the resources, last created first. Failures and timeouts are logged.
+   *
+   * @param heir keeps some of them, which are left alone
+   */
+  dispose (heir?: KeptResources): Promise<void>
+}
+
+/** How long a resource may take to be disposed, in milliseconds. */
+const disposeMs = 10_000
+
+/** @param previous the generation in service, if any; asked whenever a key is new */
+export function createKeptResources (log: FastifyBaseLogger, previous: () => KeptResources | undefined = () => undefined): KeptResources {
+  const entries = new Map<string, Entry>()
+  let disposed = false
+
+  return {
+    keep<T> (key: string, create: () => T, dispose?: (resource: T) => void | Promise<void>): T {
+      if (disposed) throw new Error(`${key} cannot be kept: the feature instance is closed`)
+      const handle = entries.get(key)?.handle ?? previous()?.find(key) ?? { resource: create() }
+      const resource = handle.resource as T
+      if (!entries.has(key)) entries.set(key, { handle, dispose: dispose && (() => dispose(resource)) })
+      return resource
+    },
+    find: (key) => entries.get(key)?.handle,
+    has: (handle) => entries.values().some((entry) => entry.handle === handle),
+    async dispose (heir) {
+      disposed = true
+      for (const [key, { handle, dispose }] of [...entries].reverse()) {
+        if (!dispose || heir?.has(handle) === true) continue
+        try {
+          await withTimeout(Promise.try(dispose), disposeMs, () => { throw new Error(`not disposed within ${disposeMs / 1000} s`) })
+        } catch (err) {
+          log.error({ err, key }, 'failed to dispose a kept resource')
+        }
+      }
+      entries.clear()
+    }
+  }
+}

@@ -1,0 +1,111 @@
+import Fastify from 'fastify'
+import t from 'tap'
+import type { Test } from 'tap'
+import { createKeptResources } from '../../../plugins/features/keep.ts'
+import { build } from '../../support/build.ts'
+import { featureFolder } from '../../support/features.ts'
+
+// app.keep: resources that outlive a reload.
+
+/** What the features of this file have done, in order. */
+const journal: string[] = []
+Object.assign(globalThis, { keepJournal: journal })
+const written = () => journal.splice(0)
+
+/** A feature that keeps resources and answers with the number of uses of the first. */
+const keeping = (name: string, generation: string, { keys = ['first'], before = '', after = '' } = {}) => `import { defineFeature, z } from 'flylive-audio-server/feature'
+export const requests = { '${name}:use': { request: z.object({ key: z.string().optional() }), reply: z.object({ uses: z.int() }) } }
+export default defineFeature(async (app) => {
+  const note = (text) => globalThis.keepJournal.push('${name} ' + text)
+  const kept = (key) => app.keep(key, () => { note('creates ' + key); return { uses: 0 } }, () => { note('disposes ' + key + ' by ${generation}') })
+  ${before}
+  const [first] = ${JSON.stringify(keys)}.map(kept)
+  app.messages.on('${name}:use', { ...requests['${name}:use'], room: false }, ({ key }) => ({ uses: ++(key === undefined ? first : kept(key)).uses }))
+  app.addHook('onClose', async () => note('closes ${generation}'))
+  ${after}
+}, { name: '${name}' })
+`
+
+async function start (t: Test) {
+  // The end of an earlier test is in it.
+  written()
+  const folder = featureFolder(t)
+  folder.write('box', { 'index.ts': keeping('box', 'g1') })
+  folder.write('crate', { 'index.ts': keeping('crate', 'g1') })
+  const server = await build(t, { env: { FEATURES: 'auth,box,crate', FEATURES_PATH: folder.path } })
+  const ada = await server.connect(1)
+  t.strictSame(written(), ['box creates first', 'crate creates first'])
+  const change = async (action: string) => (await server.admin('POST', `/admin/features/box/${action}`)).status
+  return { folder, server, ada, change }
+}
+
+t.test('hands a resource to the next generation, whose dispose function replaces the old one', async (t) => {
+  const { folder, ada, change } = await start(t)
+  t.same(await ada.ok('box:use'), { uses: 1 })
+  t.same(await ada.ok('crate:use'), { uses: 1 }, 'a key belongs to its feature')
+  folder.write('box', { 'index.ts': keeping('box', 'g2') })
+  t.equal(await change('reload'), 200)
+  t.strictSame(written(), ['box closes g1'])
+  t.same(await ada.ok('box:use'), { uses: 2 })
+  t.equal(await change('disable'), 200)
+  t.strictSame(written(), ['box closes g2', 'box disposes first by g2'])
+  t.equal(await change('enable'), 200)
+  t.strictSame(written(), ['box creates first'])
+  t.same(await ada.ok('box:use'), { uses: 1 })
+  t.same(await ada.ok('crate:use'), { uses: 2 })
+})
+
+t.test('disposes what the new generation does not keep, after the old generation is closed', async (t) => {
+  const { folder, ada, change } = await start(t)
+  t.same(await ada.ok('box:use', { key: 'later' }), { uses: 1 }, 'a running feature keeps more')
+  t.same(await ada.ok('box:use', { key: 'later' }), { uses: 2 })
+  t.strictSame(written(), ['box creates later'])
+  folder.write('box', { 'index.ts': keeping('box', 'g2', { keys: ['second', 'later'] }) })
+  t.equal(await change('reload'), 200)
+  t.strictSame(written(), ['box creates second', 'box closes g1', 'box disposes first by g1'])
+  t.same(await ada.ok('box:use', { key: 'later' }), { uses: 3 })
+  t.equal(await change('disable'), 200)
+  t.strictSame(written(), ['box closes g2', 'box disposes later by g2', 'box disposes second by g2'])
+})
+
+t.test('disposes what a failed generation has created and leaves what existed', async (t) => {
+  const { folder, ada, change } = await start(t)
+  folder.write('box', { 'index.ts': keeping('box', 'g2', { keys: ['first', 'second'], after: "throw new Error('it fails')" }) })
+  t.equal(await change('reload'), 422)
+  t.strictSame(written(), ['box creates second', 'box closes g2', 'box disposes second by g2'])
+  t.same(await ada.ok('box:use'), { uses: 1 })
+  folder.write('box', { 'index.ts': keeping('box', 'g3', { before: "throw new Error('it fails')" }) })
+  t.equal(await change('reload'), 422)
+  t.strictSame(written(), [])
+  t.same(await ada.ok('box:use'), { uses: 2 })
+  t.equal(await change('disable'), 200)
+  t.strictSame(written(), ['box closes g1', 'box disposes first by g1'])
+})
+
+t.test('disposes all resources when the server closes', async (t) => {
+  const { server } = await start(t)
+  await server.close()
+  t.strictSame(written().sort(), ['box closes g1', 'box disposes first by g1', 'crate closes g1', 'crate disposes first by g1'])
+})
+
+t.test('a feature that is registered like a plain plugin keeps until the server closes', async (t) => {
+  const server = await build(t, { env: { FEATURES: 'auth' } })
+  let disposed = 0
+  const kept = server.app.keep('plain', () => ({}), () => { disposed++ })
+  t.equal(server.app.keep('plain', () => ({})), kept)
+  await server.close()
+  t.equal(disposed, 1)
+})
+
+t.test('a resource that cannot be disposed does not prevent the others from being disposed', async (t) => {
+  const lines: string[] = []
+  const { log } = Fastify({ logger: { level: 'error', stream: { write: (line: string) => { lines.push(line) } } } })
+  const kept = createKeptResources(log)
+  let disposed = 0
+  kept.keep('first', () => 1, () => { disposed++ })
+  kept.keep('second', () => 2, () => { throw new Error('it fails') })
+  await kept.dispose()
+  t.equal(disposed, 1)
+  t.match(JSON.parse(lines.join()), { key: 'second', err: { message: 'it fails' }, msg: 'failed to dispose a kept resource' })
+  t.throws(() => kept.keep('third', () => 3), /cannot be kept/, 'nothing is created that nobody would dispose')
+})
