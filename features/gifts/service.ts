@@ -9,7 +9,6 @@ import type { UserId } from '../../plugins/connections/user.ts'
 import { KeyReused } from './errors.ts'
 import { createFlusher, processingFailed } from './flusher.ts'
 import { contentOf, createMemory, transactionIdOf } from './keys.ts'
-import type { Memory } from './keys.ts'
 import type { events, requests } from './messages.ts'
 import type { Counts, Found, Gift, RecordKind, Records } from './outbox.ts'
 import { createRedisOutbox } from './outbox.redis.ts'
@@ -26,8 +25,6 @@ export interface Accepted {
 }
 
 export interface Gifts {
-  /** For the next generation of this feature alone: what was shown is not shown again after a reload. */
-  readonly memory: Memory
   /**
    * Accepts a gift. It is in the outbox when this returns: from then on it is
    * booked by the backend, or refused and its sender told, whatever happens to this
@@ -68,8 +65,8 @@ const replayBatch = 500
 export function createGifts (app: FastifyInstance): Gifts {
   const { config, log, metrics, rooms, sockets, store } = app
   const outbox = app.hasDecorator('redis') ? createRedisOutbox(app.redis) : createSqliteOutbox(join(config.DATA_DIR, 'gifts.sqlite'))
-  // Both generations use the same one for the moment in which there are two.
-  const memory = app.features.getFeature<Gifts>('gifts')?.memory ?? createMemory()
+  // What was shown is not shown again after a reload.
+  const memory = app.keep('memory', createMemory)
 
   function toUser (userId: UserId, type: string, data: object): void {
     sockets.toUser(userId, type, data).catch((err: unknown) => log.warn({ err, userId, type }, 'a user could not be told'))
@@ -93,7 +90,6 @@ export function createGifts (app: FastifyInstance): Gifts {
   }
 
   return {
-    memory,
     async accept (session, room, { giftId, recipientId, quantity, key }) {
       const gift: Gift = {
         transactionId: key === undefined ? v7() : transactionIdOf(session.userKey, key),

@@ -2,6 +2,7 @@ import { LRUCache } from 'lru-cache'
 import { unavailable } from '../../plugins/errors/codes.ts'
 
 export interface CacheOptions<V> {
+  entries: CacheEntries<V>
   /** Asks for what is not known. */
   load: (key: string) => Promise<V>
   /** How long an answer is taken for true, in milliseconds. */
@@ -14,14 +15,12 @@ export interface CacheOptions<V> {
   usedStale: () => void
   /** Milliseconds, never going back. */
   now: () => number
-  /** Keys that are kept. */
-  max: number
-  /** What a cache of the generation before has left. */
-  known?: Known<V> | undefined
 }
 
-/** What a cache knows, to hand over. */
-export type Known<V> = readonly [string, LRUCache.Entry<Entry<V>>][]
+/** The answers of a cache without the code that asks for them, so that they outlive a reload. */
+export type CacheEntries<V> = LRUCache<string, Entry<V>, Fetch<V>>
+
+type Fetch<V> = (key: string, stale: Entry<V> | undefined, how: { signal: AbortSignal, options: { ttl?: number | undefined } }) => Promise<Entry<V>>
 
 /** Answers of the backend, each asked for by one call however many want it. */
 export interface Cache<V> {
@@ -36,7 +35,6 @@ export interface Cache<V> {
   peekStale (key: string): V | undefined
   /** Forgets an answer; one that is on its way is not believed either. */
   forget (key: string): void
-  known (): Known<V>
 }
 
 /** How long an old answer is used before the backend is asked again, in milliseconds. */
@@ -52,31 +50,39 @@ interface Entry<V> {
 /** Whether an answer was given up because its key was forgotten while it was on its way. */
 const wasForgotten = (error: unknown) => error instanceof Error && error.message === 'deleted'
 
-export function createCache<V> ({ load, freshMs, staleMs, freshFor = () => freshMs, usedStale, now, max, known = [] }: CacheOptions<V>): Cache<V> {
-  const usableMs = ({ value, at }: Entry<V>) => at + freshMs + staleMs(value) - now()
-  const isStale = ({ value, at }: Entry<V>) => now() - at > freshFor(value)
-
-  const entries = new LRUCache<string, Entry<V>>({
+/**
+ * @param max the number of keys that are kept
+ * @param now milliseconds, never going back
+ */
+export function createEntries<V> (max: number, now: () => number): CacheEntries<V> {
+  return new LRUCache<string, Entry<V>, Fetch<V>>({
     max,
-    ttl: freshMs,
+    // Each answer sets its own.
+    ttl: 1,
     ttlResolution: 0,
     perf: { now },
     noDeleteOnStaleGet: true,
     noDeleteOnFetchRejection: true,
-    async fetchMethod (key, stale, { options, signal }) {
-      try {
-        const entry = { value: await load(key), at: now() }
-        options.ttl = freshFor(entry.value)
-        return entry
-      } catch (error) {
-        if (signal.aborted || !stale || usableMs(stale) < 1) throw error
-        options.ttl = Math.min(retryMs, usableMs(stale))
-        return stale
-      }
-    }
+    // The context is the function of the cache that fetches.
+    fetchMethod: (key, stale, { context, signal, options }) => context(key, stale, { signal, options })
   })
+}
 
-  entries.load([...known])
+export function createCache<V> ({ entries, load, freshMs, staleMs, freshFor = () => freshMs, usedStale, now }: CacheOptions<V>): Cache<V> {
+  const usableMs = ({ value, at }: Entry<V>) => at + freshMs + staleMs(value) - now()
+  const isStale = ({ value, at }: Entry<V>) => now() - at > freshFor(value)
+
+  const fetch: Fetch<V> = async (key, stale, { options, signal }) => {
+    try {
+      const entry = { value: await load(key), at: now() }
+      options.ttl = freshFor(entry.value)
+      return entry
+    } catch (error) {
+      if (signal.aborted || !stale || usableMs(stale) < 1) throw error
+      options.ttl = Math.min(retryMs, usableMs(stale))
+      return stale
+    }
+  }
 
   const use = (entry: Entry<V>) => {
     if (isStale(entry)) usedStale()
@@ -88,7 +94,7 @@ export function createCache<V> ({ load, freshMs, staleMs, freshFor = () => fresh
       let failure: unknown
       for (let i = 0; i < tries; i++) {
         try {
-          const entry = await entries.fetch(key)
+          const entry = await entries.fetch(key, { context: fetch })
           if (entry) return use(entry)
         } catch (error) {
           failure = error
@@ -102,7 +108,6 @@ export function createCache<V> ({ load, freshMs, staleMs, freshFor = () => fresh
       const entry = entries.peek(key, { allowStale: true })
       return entry && usableMs(entry) > 0 ? use(entry) : undefined
     },
-    forget: (key) => { entries.delete(key) },
-    known: () => entries.dump()
+    forget: (key) => { entries.delete(key) }
   }
 }

@@ -6,22 +6,13 @@ import { createClient } from './client.ts'
 import { createEndings, kickJob } from './endings.ts'
 import { processGifts } from './gifts.ts'
 import { relayed } from './messages.ts'
-import { createRelay, relayMetrics } from './relay.ts'
-import type { Legacy } from './relay.ts'
-import { createRights } from './rights.ts'
-import type { KnownRights, Rights } from './rights.ts'
-import { createRoomStatus, statusJob } from './status.ts'
-import type { RememberedStatus } from './status.ts'
+import { createRelay, createRelayHistory, relayMetrics } from './relay.ts'
+import { createKnownRights, createRights } from './rights.ts'
+import type { Rights } from './rights.ts'
+import { createRememberedStatus, createRoomStatus, statusJob } from './status.ts'
 import { createSubscription } from './subscription.ts'
 
-export interface LaravelBridge extends GiftProcessor {
-  /** For the next generation of this feature alone. */
-  readonly legacy: {
-    readonly relay: Legacy | undefined
-    readonly status: RememberedStatus
-    rights (): KnownRights
-  }
-}
+export type LaravelBridge = GiftProcessor
 
 export * as errors from './errors.ts'
 
@@ -41,8 +32,7 @@ export default fp(async function laravelBridge (app) {
   const client = createClient({ url: config.LARAVEL_API_URL, key: config.LARAVEL_INTERNAL_KEY, timeoutMs: config.LARAVEL_API_TIMEOUT_MS, metrics })
   app.addHook('onClose', async () => client.close())
 
-  const before = app.features.getFeature<LaravelBridge>('laravel-bridge')?.legacy
-  const rights = createRights({ client, metrics, before: before?.rights() })
+  const rights = createRights({ client, metrics, known: app.keep('rights', createKnownRights) })
   hooks.on('room:create', async (roomId) => {
     const ownerId = await rights.ownerOf(roomId)
     if (ownerId === undefined) throw new RoomNotFound(roomId)
@@ -51,7 +41,7 @@ export default fp(async function laravelBridge (app) {
   hooks.on('room:role', async (room, session) => await rights.roleOf(room, session.userKey))
   hooks.on('room:owner', async (room) => await rights.ownerOf(room.roomId))
 
-  const status = createRoomStatus({ jobs: app.jobs, log: app.log, store, client, before: before?.status })
+  const status = createRoomStatus({ jobs: app.jobs, log: app.log, store, client, remembered: app.keep('status', createRememberedStatus) })
   app.jobs.on(statusJob, status.tell)
   hooks.on('room:created', ({ roomId }) => status.changed(roomId))
   hooks.on('room:userJoined', (roomId) => status.changed(roomId))
@@ -63,27 +53,23 @@ export default fp(async function laravelBridge (app) {
   hooks.on('feature:loaded', (name) => { if (name === 'laravel-bridge') status.lookAtAll() })
   app.addHook('onClose', async () => status.close())
 
-  let relay: Legacy | undefined
   if (app.hasDecorator('redis')) {
-    relay = await startRelay(app, rights, before?.relay)
+    await startRelay(app, rights)
     app.redis.on('ready', status.lookAtAll)
     app.addHook('onClose', async () => { app.redis.off('ready', status.lookAtAll) })
   } else {
     relayMetrics(metrics)
     app.log.info('without Redis, events of the backend are not passed on')
   }
-  app.decorate('laravelBridge', {
-    processGifts: (transactions) => processGifts(client, transactions),
-    legacy: { relay, status: status.remembered, rights: rights.known }
-  })
+  app.decorate('laravelBridge', { processGifts: (transactions) => processGifts(client, transactions) })
 }, { name: 'laravel-bridge', dependencies: ['store', 'jobs', 'rooms', 'sockets'] })
 
 /** @returns once the backend's events are heard */
-async function startRelay (app: FastifyInstance, rights: Rights, before: Legacy | undefined): Promise<Legacy> {
+async function startRelay (app: FastifyInstance, rights: Rights): Promise<void> {
   const { config, log, metrics, redis, rooms, sockets } = app
   const endings = createEndings(app)
   app.jobs.on(kickJob, endings.make)
-  const relay = createRelay({ log, metrics, rooms, sockets, names: config.LARAVEL_EVENTS, rights, endings, before })
+  const relay = createRelay({ log, metrics, rooms, sockets, names: config.LARAVEL_EVENTS, rights, endings, history: app.keep('relay', createRelayHistory) })
   const subscription = createSubscription({ redis, log, channel: config.LARAVEL_EVENTS_CHANNEL, receive: relay.receive })
   app.hooks.on('health:checks', () => ({ relay: subscription.check }))
   app.addHook('onClose', async () => {
@@ -92,5 +78,4 @@ async function startRelay (app: FastifyInstance, rights: Rights, before: Legacy 
     endings.close()
   })
   await subscription.ready()
-  return relay
 }

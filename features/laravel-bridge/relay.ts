@@ -13,24 +13,26 @@ import type { Rights } from './rights.ts'
 /** Events that were passed on and when, by what makes a second delivery known as such. */
 export type Passed = Map<string, number>
 
-/** What a relay leaves to the one of the next generation, which already listens while this one still does. */
-export interface Legacy {
+/** What successive relays share, the next of which already listens while the previous one still does. It outlives a reload. */
+export interface RelayHistory {
   readonly passed: Passed
-  /** When it has passed on all that it has heard. */
-  readonly closed: Promise<void>
+  /** When all relays so far have passed on what they received; undefined before the first. */
+  closed: Promise<void> | undefined
 }
+
+export const createRelayHistory = (): RelayHistory => ({ passed: new Map(), closed: undefined })
 
 export interface RelayOptions extends Pick<FastifyInstance, 'log' | 'metrics' | 'rooms' | 'sockets'> {
   /** Names of the events that are passed on. */
   names: readonly string[]
   rights: Pick<Rights, 'forget'>
   endings: Pick<Endings, 'kick' | 'block'>
-  /** Of the generation before; what that one hears is its own to pass on. */
-  before?: Legacy | undefined
+  /** What the relays before it receive is theirs to pass on. */
+  history: RelayHistory
   queue?: Partial<Pick<QueueOptions, 'maxItems' | 'maxLength' | 'sliceMs'>>
 }
 
-export interface Relay extends Legacy {
+export interface Relay {
   /** Takes what the backend has published. */
   receive (text: string): void
   /** Passes on what still waits. */
@@ -59,12 +61,14 @@ export function relayMetrics (metrics: Metrics) {
  * for itself and serves its own, so nothing is delivered twice, and each user
  * and each room gets its events in the order in which they were published.
  */
-export function createRelay ({ names, before, rooms, sockets, rights, endings, log, metrics, queue: limits = {} }: RelayOptions): Relay {
+export function createRelay ({ names, history, rooms, sockets, rights, endings, log, metrics, queue: limits = {} }: RelayOptions): Relay {
   const allowed = new Set(names)
-  const passed: Passed = before?.passed ?? new Map()
+  const { passed, closed: previousClosed } = history
   const closed = Promise.withResolvers<void>()
+  // A relay whose feature fails to start closes before the previous one does.
+  history.closed = Promise.all([previousClosed, closed.promise]).then(() => {})
   // Events without an id can't be known again: those that came before this are not this generation's.
-  let since = before ? Infinity : 0
+  let since = previousClosed ? Infinity : 0
   let warnedAt = -Infinity
 
   const { received, dropped, inFlight, duration } = relayMetrics(metrics)
@@ -74,7 +78,7 @@ export function createRelay ({ names, before, rooms, sockets, rights, endings, l
     maxLength: 33_554_432,
     sliceMs: 5,
     ...limits,
-    startAfter: before?.closed.then(() => { since = performance.now() }),
+    startAfter: previousClosed?.then(() => { since = performance.now() }),
     handle (text, at) {
       try {
         handle(text, at)
@@ -154,8 +158,6 @@ export function createRelay ({ names, before, rooms, sockets, rights, endings, l
   }
 
   return {
-    passed,
-    closed: closed.promise,
     receive (text) {
       if (!queue.push(text)) return dropped.inc({ reason: 'overflow' })
       inFlight.set(queue.size)

@@ -5,8 +5,8 @@ import type { Metrics } from '../../plugins/metrics.ts'
 import type { Role } from '../../plugins/rooms/rooms.ts'
 import { userKeyOf } from '../../plugins/connections/user.ts'
 import type { UserId } from '../../plugins/connections/user.ts'
-import { createCache } from './cache.ts'
-import type { Known } from './cache.ts'
+import { createCache, createEntries } from './cache.ts'
+import type { CacheEntries } from './cache.ts'
 import type { BackendClient } from './client.ts'
 import { roleAnswer, roomAnswer } from './messages.ts'
 
@@ -30,13 +30,12 @@ export interface Rights {
    * @param userKey everybody's role when left out
    */
   forget (roomId: string, userKey?: string): void
-  /** What is known, for the next generation of this feature. */
-  known (): KnownRights
 }
 
+/** The backend's answers. They outlive a reload. */
 export interface KnownRights {
-  readonly owners: Known<UserId | undefined>
-  readonly roles: Known<Role | undefined>
+  readonly owners: CacheEntries<UserId | undefined>
+  readonly roles: CacheEntries<Role | undefined>
   /** By room; see {@link createRights}. */
   readonly epochs: LRUCache<string, string>
 }
@@ -44,8 +43,7 @@ export interface KnownRights {
 export interface RightsOptions {
   client: Pick<BackendClient, 'call'>
   metrics: Metrics
-  /** What the generation before knew. */
-  before?: KnownRights | undefined
+  known: KnownRights
   /** Milliseconds, never going back. */
   now?: () => number
 }
@@ -65,20 +63,25 @@ const roleKeyPattern = /^(?<roomId>\S+) \S* (?<userKey>[^]*)$/
 const maxRooms = 20_000
 const maxRoles = 50_000
 
-export function createRights ({ client, metrics, before, now = () => performance.now() }: RightsOptions): Rights {
+/** @param now milliseconds, never going back */
+export function createKnownRights (now = () => performance.now()): KnownRights {
+  return { owners: createEntries(maxRooms, now), roles: createEntries(maxRoles, now), epochs: new LRUCache({ max: maxRooms }) }
+}
+
+export function createRights ({ client, metrics, known, now = () => performance.now() }: RightsOptions): Rights {
   const stale = metrics.counter('flylive_laravel_stale_answers_total', 'Answers of the backend that were used though old, because it was away', ['call'])
 
   const owners = createCache<UserId | undefined>({
+    entries: known.owners,
     load: async (roomId) => (await client.call({ name: 'room', method: 'GET', path: ['rooms', roomId] }, roomAnswer))?.owner_id,
     freshMs,
     freshFor: (owner) => owner === undefined ? unknownRoomMs : freshMs,
     staleMs: (owner) => owner === undefined ? 0 : staleMs,
     usedStale: () => stale.inc({ call: 'room' }),
-    now,
-    max: maxRooms,
-    known: before?.owners
+    now
   })
   const roles = createCache<Role | undefined>({
+    entries: known.roles,
     load: async (key) => {
       const { roomId = '', userKey = '' } = roleKeyPattern.exec(key)?.groups ?? {}
       return (await client.call({ name: 'role', method: 'GET', path: ['rooms', roomId, 'members', userKey, 'role'] }, roleAnswer))?.role
@@ -86,13 +89,11 @@ export function createRights ({ client, metrics, before, now = () => performance
     freshMs,
     staleMs: () => staleMs,
     usedStale: () => stale.inc({ call: 'role' }),
-    now,
-    max: maxRoles,
-    known: before?.roles
+    now
   })
   // A room whose roles are all forgotten gets other keys: looking for those it
   // had would hold everybody up.
-  const epochs = before?.epochs ?? new LRUCache<string, string>({ max: maxRooms })
+  const { epochs } = known
   const roleKey = (roomId: string, userKey: string) => `${roomId} ${epochs.get(roomId) ?? ''} ${userKey}`
 
   const is = (owner: UserId | undefined, userKey: string) => owner !== undefined && userKeyOf(owner) === userKey
@@ -117,7 +118,6 @@ export function createRights ({ client, metrics, before, now = () => performance
       owners.forget(roomId)
       if (userKey !== undefined) return roles.forget(roleKey(roomId, userKey))
       epochs.set(roomId, randomUUID())
-    },
-    known: () => ({ owners: owners.known(), roles: roles.known(), epochs })
+    }
   }
 }

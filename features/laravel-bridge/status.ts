@@ -36,19 +36,16 @@ export interface RoomStatus {
   tell (roomId: string): Promise<void>
   /** Has all rooms looked at: they may have changed while nobody here was looking. Goes on until it could be done. */
   lookAtAll (): Promise<void>
-  /** For the next generation of this feature. */
-  readonly remembered: RememberedStatus
   close (): void
 }
 
 export interface StatusOptions extends Pick<FastifyInstance, 'jobs' | 'log'> {
   store: Pick<Store, 'getRoom' | 'getNote' | 'setNote' | 'listNotes' | 'listRooms'>
   client: Pick<BackendClient, 'call'>
-  /** What the generation before remembered. */
-  before?: RememberedStatus | undefined
+  remembered: RememberedStatus
 }
 
-/** What this server has told of which room, should the store lose it. */
+/** The status that this server has last sent for each room, in case the store loses it. It outlives a reload. */
 export type RememberedStatus = LRUCache<string, Told>
 
 /** How often the backend hears of one room at most (its contract), in milliseconds. */
@@ -62,6 +59,8 @@ const page = 500
 /** Rooms of which this server remembers what it told, should the store lose it. */
 const maxRemembered = 10_000
 
+export const createRememberedStatus = (): RememberedStatus => new LRUCache({ max: maxRemembered })
+
 const iso = (ms: number) => new Date(ms).toISOString()
 
 /**
@@ -70,10 +69,9 @@ const iso = (ms: number) => new Date(ms).toISOString()
  * last told, and says the difference. So whatever gets lost in between, to a
  * backend that is away or a server that dies, what is said last is true.
  */
-export function createRoomStatus ({ jobs, log, store, client, before }: StatusOptions): RoomStatus {
+export function createRoomStatus ({ jobs, log, store, client, remembered }: StatusOptions): RoomStatus {
   // Rooms whose change is being noted, and whether they have changed again meanwhile.
   const noting = new Map<string, boolean>()
-  const remembered: RememberedStatus = before ?? new LRUCache({ max: maxRemembered })
   const timers = new Set<NodeJS.Timeout>()
   let incarnation: string | undefined
   let looking: Promise<void> | undefined
@@ -183,7 +181,6 @@ export function createRoomStatus ({ jobs, log, store, client, before }: StatusOp
   return {
     changed,
     lookAtAll,
-    remembered,
     async tell (roomId) {
       const [text, room] = await Promise.all([store.getNote(statusJob, roomId), store.getRoom(roomId)])
       const told = text === undefined ? undefined : JSON.parse(text) as Told

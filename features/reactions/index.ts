@@ -33,5 +33,5 @@ export default defineFeature(async function reactions (app, { emojis, reactionsP
 
   hooks.on('room:join', () => ({ reactions: { emojis } } satisfies z.input<typeof joinReply>))
   hooks.on('room:close', ({ roomId }) => service.forget(roomId))
-  app.addHook('onClose', async () => service.close())
+  hooks.on('feature:loaded', (name) => { if (name === 'reactions') service.takeOver() })
 }, { name: 'reactions', dependencies: ['rooms', 'store'], config })

@@ -34,11 +34,9 @@ export interface Hands {
   closed (room: LocalRoom): void
   /** Takes over a room whose members came in while nobody told of requests. */
   adopt (room: LocalRoom): void
-  /** For the next generation of this feature alone. */
-  readonly known: KnownHands
 }
 
-/** What is known of the rooms on this server. */
+/** What is known of the rooms on this server. It outlives a reload. */
 export type KnownHands = WeakMap<LocalRoom, Hearing>
 
 interface Hearing {
@@ -62,8 +60,7 @@ const isHost = (role: Role) => role !== 'member'
 const sameAs = (session: Session) => ({ userId }: SeatRequestView) => userKeyOf(userId) === session.userKey
 const textOf = ({ userId, requestedAt }: SeatRequestView) => `${requestedAt} ${userKeyOf(userId)}`
 
-/** @param known what the generation before knew */
-export function createHands ({ log, rooms, sockets }: Pick<FastifyInstance, 'log' | 'rooms' | 'sockets'>, known: KnownHands = new WeakMap()): Hands {
+export function createHands ({ log, rooms, sockets }: Pick<FastifyInstance, 'log' | 'rooms' | 'sockets'>, known: KnownHands): Hands {
   function hearingOf (room: LocalRoom): Hearing {
     const hearing = known.get(room) ?? {
       told: viewOfRequests(rooms.roomState.peek<SeatState>(room.roomId, documentName)),
@@ -131,7 +128,6 @@ export function createHands ({ log, rooms, sockets }: Pick<FastifyInstance, 'log
   }
 
   return {
-    known,
     async welcome (room, session) {
       const hearing = hearingOf(room)
       const { coming, hosts } = hearing

@@ -4,6 +4,7 @@ import type { Session } from '../../plugins/connections/session.ts'
 import { createAbsences } from './absences.ts'
 import { adminRoutes } from './admin.ts'
 import { createHands } from './hands.ts'
+import type { KnownHands } from './hands.ts'
 import { config, events, joinReply, requests } from './messages.ts'
 import { createSeats, documentName } from './service.ts'
 import type { Seats } from './service.ts'
@@ -22,9 +23,9 @@ declare module 'fastify' {
 
 /** Seats: who may be heard, and who decides that. The rules are in decide.ts. */
 export default fp<z.output<typeof config>>(async function seats (app, { graceSeconds = app.config.SEAT_GRACE_SECONDS }) {
-  const { jobs, features, hooks, log, messages } = app
-  // Who may hear of requests is not asked anew of all members because the code is.
-  const hands = createHands(app, features.getFeature<Partial<Seats>>('seats')?.hands?.known)
+  const { jobs, hooks, log, messages } = app
+  // Kept, so that a reload does not look up the roles of all members again.
+  const hands = createHands(app, app.keep('hands', (): KnownHands => new WeakMap()))
   const service = createSeats(app, graceSeconds * 1000, hands)
   const voices = createVoices(app, service)
   app.decorate('seats', service)

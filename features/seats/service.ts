@@ -18,7 +18,6 @@ export const documentName = 'seats'
 /** Who sits where, and who decides. */
 export interface Seats {
   /** Who hears of requests for seats. */
-  readonly hands: Hands
   /** Seats of a room with members on this server; undefined while nobody has done anything about them. */
   peek (roomId: string): SeatState | undefined
   /**
@@ -82,7 +81,6 @@ export function createSeats (app: FastifyInstance, graceMs: number, hands: Hands
   }
 
   return {
-    hands,
     peek: (roomId) => rooms.roomState.peek<SeatState>(roomId, documentName),
     read,
     async seatsOf (roomIds) {

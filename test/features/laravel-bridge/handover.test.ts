@@ -1,6 +1,6 @@
 import t from 'tap'
-import type { Legacy, Relay } from '../../../features/laravel-bridge/relay.ts'
-import { createRelay } from '../../../features/laravel-bridge/relay.ts'
+import type { Relay } from '../../../features/laravel-bridge/relay.ts'
+import { createRelay, createRelayHistory } from '../../../features/laravel-bridge/relay.ts'
 import { startBackend } from '../../support/backend.ts'
 import { build } from '../../support/build.ts'
 import { until } from '../../support/retry.ts'
@@ -11,7 +11,8 @@ t.test('while two generations listen, each event is delivered once and in order'
   const server = await build(t, { env: backend.env })
   const { log, metrics, rooms, sockets } = server.app
   const ada = await server.connect(1)
-  const generation = (before?: Legacy) => createRelay({
+  const history = createRelayHistory()
+  const generation = () => createRelay({
     log,
     metrics,
     rooms,
@@ -19,10 +20,11 @@ t.test('while two generations listen, each event is delivered once and in order'
     names: ['level.up'],
     rights: { forget () {} },
     endings: { kick () {}, async block () {} },
-    before
+    history
   })
   const old = generation()
-  const next = generation(old)
+  const oldClosed = history.closed
+  const next = generation()
   t.teardown(() => next.close())
   const publish = (from: number, to: number, listeners: readonly Relay[]) => {
     for (let n = from; n < to; n++) {
@@ -35,7 +37,7 @@ t.test('while two generations listen, each event is delivered once and in order'
   await new Promise((resolve) => setImmediate(resolve))
   publish(600, 800, [next, old])
   old.close()
-  await old.closed
+  await oldClosed
   publish(800, 1000, [next, old])
   const levels = () => ada.events.filter(({ type }) => type === 'level.up').map(({ data }) => data as unknown as number)
   await until(() => levels().includes(999))

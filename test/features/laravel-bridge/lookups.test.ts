@@ -1,6 +1,6 @@
 import t from 'tap'
 import type { Test } from 'tap'
-import { createRights, freshMs, staleMs, unknownRoomMs } from '../../../features/laravel-bridge/rights.ts'
+import { createKnownRights, createRights, freshMs, staleMs, unknownRoomMs } from '../../../features/laravel-bridge/rights.ts'
 import { startBackend } from '../../support/backend.ts'
 import { until } from '../../support/retry.ts'
 import { clientOf, valueOf } from './support.ts'
@@ -11,8 +11,10 @@ async function setUp (t: Test) {
   backend.rooms.set('7', 42)
   backend.roles.set('7/43', 'admin').set('7/44', 'member')
   const clock = { ms: 1_000_000 }
+  const now = () => clock.ms
+  const known = createKnownRights(now)
   const { client, metrics } = clientOf(t, backend, { breaker: { openMs: 50 } })
-  return { backend, clock, metrics, rights: createRights({ client, metrics, now: () => clock.ms }) }
+  return { backend, clock, metrics, rights: createRights({ client, metrics, known, now }), known, now }
 }
 const room = { roomId: '7', ownerId: 42 }
 
@@ -141,7 +143,7 @@ t.test('what is forgotten is asked for again, also when it is on its way', async
 })
 
 t.test('the next generation of the feature knows what this one knew', async (t) => {
-  const { backend, clock, metrics, rights } = await setUp(t)
+  const { backend, clock, metrics, rights, known, now } = await setUp(t)
   t.equal(await rights.roleOf(room, '43'), 'admin')
   t.equal(await rights.roleOf(room, '44'), 'member')
   t.equal(await rights.ownerOf('7'), 42)
@@ -149,7 +151,7 @@ t.test('the next generation of the feature knows what this one knew', async (t) 
   await backend.stop()
   rights.forget('8')
   const { client } = clientOf(t, backend)
-  const next = createRights({ client, metrics, now: () => clock.ms, before: rights.known() })
+  const next = createRights({ client, metrics, known, now })
   t.equal(await next.roleOf(room, '43'), 'admin')
   clock.ms += freshMs / 2 + staleMs - 1000
   t.equal(await next.roleOf(room, '44'), 'member', 'old answers, too')
