@@ -20,37 +20,43 @@ export interface Report {
   readonly totals: Totals
   /** Files that have had their verdict. */
   readonly files: ReadonlySet<string>
-  /** @returns where to pipe the output of one run of tap */
-  parser (): Parser
-  /** Lists what failed, and adds tap's own totals. */
+  /** Reads the output of one process that runs files. */
+  read (): Reader
+  /** Lists what failed. */
   end (): void
 }
+
+/** Where the output of a process goes. */
+export interface Reader {
+  /** To pipe its output to. */
+  parser: Parser
+  /** Fails the file that was running when the process ended, if one was. */
+  close (exit: { exitCode: number | null, signal: string | null }): void
+}
+
+/** What is read of a verdict on an assertion or a file. */
+type Verdict = Pick<Result, 'ok' | 'name' | 'diag' | 'time'> & Partial<Pick<Result, 'fullname' | 'skip' | 'todo'>>
 
 /** One test file, from its first line to its verdict. */
 interface File extends Totals {
   name: string
-  failures: Result[]
+  failures: Verdict[]
   noise: string[]
 }
 
-// What tap says of the process that ran a file: the same for every file.
-const knownOfEveryFile = new Set(['stdio', 'cwd', 'externalID', 'command', 'args', 'jobId'])
-
 /**
- * Turns tap's own output into one line a file, with all there is to know of
- * each failure under it, and a list of the failures at the end.
+ * Turns tap's output into one line per file, with the details of each failure
+ * under it, and a list of the failures at the end.
  *
  * The reporters of tap redraw the screen, which leaves a log full of control
- * characters, and they call a file passed that ended with an error after its
- * last assertion.
+ * characters.
  */
 export function createReport ({ write, live = false }: ReportOptions): Report {
   const totals: Totals = { passed: 0, failed: 0, skipped: 0 }
   const files = new Set<string>()
   const failed: string[] = []
-  const closing: string[] = []
 
-  function parser (): Parser {
+  function read (): Reader {
     let file: File | undefined
     const created = new Parser()
     created.on('child', (child: Parser) => {
@@ -76,25 +82,23 @@ export function createReport ({ write, live = false }: ReportOptions): Report {
       file = undefined
     })
     created.on('bailout', (reason: string) => write(`Bail out! ${reason}\n`))
-    // The closing remarks of tap: its totals and the time it took.
-    created.on('comment', (text: string) => {
-      if (/^# (\{|time=)/.test(text)) closing.push(text)
-    })
-    return created
+    return {
+      parser: created,
+      close (exit) {
+        if (file) conclude({ ok: false, name: file.name, diag: exit, time: null }, file)
+        file = undefined
+      }
+    }
   }
 
-  function conclude (verdict: Result, { name, failures, noise, ...counts }: File): void {
-    // A file that did not end in time has, besides its own verdict or instead
-    // of it, one named "timeout!".
-    const expired = (verdict.diag as { expired?: string } | null)?.expired
+  function conclude (verdict: Verdict, { name, failures, noise, ...counts }: File): void {
     const skipped = Boolean(verdict.skip || verdict.todo)
     if (skipped) counts.skipped++
-    // The process ended badly, though no assertion failed.
-    else if (!verdict.ok && (expired !== undefined || failures.length === 0)) {
+    // The file failed outside of its assertions.
+    else if (!verdict.ok && failures.length === 0) {
       counts.failed++
       failures.push(verdict)
     }
-    name = expired ?? name
     files.add(name)
     totals.passed += counts.passed
     totals.failed += counts.failed
@@ -102,8 +106,8 @@ export function createReport ({ write, live = false }: ReportOptions): Report {
     write(`${counts.failed ? '✖' : skipped ? '-' : '✔'} ${name}: ${describeTotals(counts)} (${seconds(verdict.time)})\n`)
     for (const failure of failures) {
       const what = failure !== verdict
-        ? failure.fullname.slice(name.length + 3)
-        : expired === undefined ? 'failed outside of its assertions' : 'did not end in time'
+        ? failure.fullname?.slice(name.length + 3)
+        : 'failed outside of its assertions'
       failed.push(`${name} > ${what}`)
       write(indent(`✖ ${what}\n${indent(describe(failure), 2)}`.trimEnd(), 4) + '\n\n')
     }
@@ -113,10 +117,9 @@ export function createReport ({ write, live = false }: ReportOptions): Report {
   return {
     totals,
     files,
-    parser,
+    read,
     end () {
       if (failed.length) write(`\nFailed:\n${failed.map((name) => `  ${name}\n`).join('')}`)
-      write('\n' + closing.join(''))
     }
   }
 }
@@ -127,11 +130,11 @@ export function describeTotals ({ passed, failed, skipped }: Totals): string {
 }
 
 /** Where it failed, what differs, and whatever else the assertion says. */
-function describe (failure: Result): string {
+function describe (failure: Verdict): string {
   const { at, diff, source, stack, expired, ...others } = (failure.diag ?? {}) as Record<string, unknown>
   const place = at as { fileName?: string, lineNumber?: number, columnNumber?: number } | undefined
   const details = Object.entries(others)
-    .filter(([key, value]) => value !== null && !knownOfEveryFile.has(key))
+    .filter(([key, value]) => value !== null && key !== 'jobId')
     .map(([key, value]) => `${key}: ${typeof value === 'string' ? value : inspect(value, { depth: 6, breakLength: 100 })}`)
   return [
     place?.fileName && `at ${place.fileName}:${place.lineNumber}:${place.columnNumber}`,
