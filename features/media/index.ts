@@ -2,6 +2,7 @@ import fp from 'fastify-plugin'
 import type { types } from 'mediasoup'
 import type { z } from 'zod'
 import type { Session } from '../../plugins/connections/session.ts'
+import type { ProducerOwner } from '../../plugins/media/producer.ts'
 import { iceServersFor } from './ice-servers.ts'
 import { events, greeting, joinReply, requests } from './messages.ts'
 
@@ -68,15 +69,16 @@ export default fp(async function media (app) {
     return {}
   })
 
-  // Audio does not cross servers, so neither does what is said of it.
-  hooks.on('media:producerOpened', (roomId, { producerId, userId }, { id }) =>
-    rooms.emit(roomId, 'audio:newProducer', { producerId, userId, kind: 'audio' }, { except: id, local: true }))
-  hooks.on('media:producerClosed', (roomId, { producerId, userId }, { id }) =>
-    rooms.emit(roomId, 'audio:producerClosed', { producerId, userId }, { except: id, local: true }))
-  hooks.on('media:producerPaused', (roomId, { producerId, userId }, { id }) =>
-    rooms.emit(roomId, 'audio:producerPaused', { producerId, userId }, { except: id, local: true }))
-  hooks.on('media:producerResumed', (roomId, { producerId, userId }, { id }) =>
-    rooms.emit(roomId, 'audio:producerResumed', { producerId, userId }, { except: id, local: true }))
+  // Audio does not cross servers, and neither do its events.
+  const toOthers = ({ sessionId }: ProducerOwner) => ({ local: true, ...(sessionId === undefined ? {} : { except: sessionId }) })
+  hooks.on('media:producerOpened', (roomId, { producerId, userId }, owner) =>
+    rooms.emit(roomId, 'audio:newProducer', { producerId, userId, kind: 'audio' }, toOthers(owner)))
+  hooks.on('media:producerClosed', (roomId, { producerId, userId }, owner) =>
+    rooms.emit(roomId, 'audio:producerClosed', { producerId, userId }, toOthers(owner)))
+  hooks.on('media:producerPaused', (roomId, { producerId, userId }, owner) =>
+    rooms.emit(roomId, 'audio:producerPaused', { producerId, userId }, toOthers(owner)))
+  hooks.on('media:producerResumed', (roomId, { producerId, userId }, owner) =>
+    rooms.emit(roomId, 'audio:producerResumed', { producerId, userId }, toOthers(owner)))
   hooks.on('media:consumerClosed', (session, consumerId) => session.send('consumer:closed', { roomId: session.roomId, consumerId }))
   hooks.on('media:speakers', (roomId, speakers) => rooms.emit(roomId, 'speaker:active', speakers, { local: true }))
   hooks.on('feature:disabled', (name) => { if (name === 'media') sfu.releaseAll() })

@@ -127,11 +127,13 @@ export default fp<z.output<typeof config>>(async function seats (app, { graceSec
     if (room) service.act(room, session, { type: 'selfMute', muted }).catch((err: unknown) => log.debug({ err, roomId }, 'nobody is told that somebody is silent'))
   }
   hooks.on('media:selfMuted', selfMuted)
-  hooks.on('media:producerOpened', (roomId, _producer, session) => {
+  hooks.on('media:producerOpened', (roomId, _producer, { sessionId, userKey }) => {
+    const session = sessionId === undefined ? undefined : app.sockets.get(sessionId)
+    if (!session) return
     const state = service.peek(roomId)
     voices.enforce(roomId, state)
-    // A new producer is not silent by its user's choice, whatever an older one was.
-    if (seatOf(state, session.userKey)?.selfMuted === true) selfMuted(roomId, session, false)
+    // A new producer is not paused by its user, whatever an older one was.
+    if (seatOf(state, userKey)?.selfMuted === true) selfMuted(roomId, session, false)
   })
 
   await app.register(adminRoutes(service))

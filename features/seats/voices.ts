@@ -1,6 +1,6 @@
 import type { FastifyInstance } from 'fastify'
 import type { Session } from '../../plugins/connections/session.ts'
-import type { ProducePermit } from '../../plugins/media/room-media.ts'
+import type { ProducePermit, ProducerHandle } from '../../plugins/media/producer.ts'
 import { NotSeated } from './errors.ts'
 import type { Seats } from './service.ts'
 import { isMuted, seatOf } from './state.ts'
@@ -23,19 +23,19 @@ export interface Voices {
 }
 
 export function createVoices ({ log, sfu }: FastifyInstance, seats: Seats): Voices {
-  function follow (change: Promise<void>, roomId: string, producerId: string): void {
-    change.catch((err: unknown) => log.debug({ err, roomId, producerId }, 'a producer went while it was muted'))
+  /** Producers that need a seat. Services need none, and relays were allowed on the node of their speaker. */
+  const producersIn = (roomId: string) => sfu.producerHandles(roomId).filter(({ owner }) => owner.kind === 'session')
+
+  function follow (change: Promise<void>, roomId: string, { producerId }: ProducerHandle): void {
+    change.catch((err: unknown) => log.debug({ err, roomId, producerId }, 'a producer closed while it was paused or resumed'))
   }
 
   function enforce (roomId: string, state: SeatState | undefined): void {
-    for (const { session, producerId, grant } of sfu.producerHandles(roomId)) {
-      const seat = seatOf(state, session.userKey)
+    for (const producer of producersIn(roomId)) {
+      const seat = seatOf(state, producer.owner.userKey)
       // Whoever has moved has left the seat this was allowed for.
-      if (!state || !seat || String(seat.sitting) !== grant) {
-        sfu.closeProducer(session, producerId)
-        continue
-      }
-      follow(isMuted(state, seat.userId) ? sfu.pauseProducer(session, 'server', producerId) : sfu.resumeProducer(session, 'server', producerId), roomId, producerId)
+      if (!state || !seat || String(seat.sitting) !== producer.grant) producer.close()
+      else follow(isMuted(state, seat.userId) ? producer.pause('server') : producer.resume('server'), roomId, producer)
     }
   }
 
@@ -49,14 +49,14 @@ export function createVoices ({ log, sfu }: FastifyInstance, seats: Seats): Voic
     },
     enforce,
     adopt (roomId, state) {
-      for (const { session, producerId, grant } of sfu.producerHandles(roomId)) {
-        const seat = seatOf(state, session.userKey)
-        if (grant === undefined && seat) sfu.grant(session, producerId, String(seat.sitting))
+      for (const producer of producersIn(roomId)) {
+        const seat = seatOf(state, producer.owner.userKey)
+        if (producer.grant === undefined && seat) producer.grant = String(seat.sitting)
       }
       enforce(roomId, state)
     },
     release (roomId) {
-      for (const { session, producerId } of sfu.producerHandles(roomId)) follow(sfu.resumeProducer(session, 'server', producerId), roomId, producerId)
+      for (const producer of producersIn(roomId)) follow(producer.resume('server'), roomId, producer)
     }
   }
 }

@@ -52,7 +52,7 @@ export interface FeatureSurface {
   /** Connections of this server; events to a user's sockets on any. */
   sockets: Pick<Sockets, 'size' | 'get' | 'all' | 'ofUser' | 'toUser' | 'broadcast'>
   /** Audio: transports, producers, consumers, who speaks. */
-  sfu: Omit<Sfu, 'grant' | 'releaseAll' | 'workers'>
+  sfu: Omit<Sfu, 'releaseAll' | 'workers'>
   /**
    * What servers must agree on and what outlives a process. Books, keys and
    * marks are of all features: begin them with the feature's name.
@@ -141,6 +141,7 @@ export type { Decide, Decision, RoomState, RoomEvent } from '../rooms/room-state
 export type { LocalRoom } from '../rooms/local-room.ts'
 export type { RoomCloseReason } from '../rooms/messages.ts'
 export type { EmitOptions, LeaveReason, Role, Rooms } from '../rooms/rooms.ts'
+export type { PausedBy, ProducePermit, ProducerHandle, ProducerInfo, ProducerOwner } from '../media/producer.ts'
 export type { Sfu } from '../media/sfu.ts'
 export type { Sockets } from '../connections/index.ts'
 export type { Session } from '../connections/session.ts'

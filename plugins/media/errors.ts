@@ -1,5 +1,4 @@
 import createError from '@fastify/error'
-import type { FastifyError } from '@fastify/error'
 import { errors } from 'mediasoup'
 import { isCoded, unavailable, ValidationFailed } from '../errors/codes.ts'
 
@@ -12,17 +11,21 @@ export const ConsumerNotFound = createError('CONSUMER_NOT_FOUND', 'You have no c
 export const CannotConsume = createError('CANNOT_CONSUME', 'Your RTP capabilities do not fit this producer', 409)
 
 /**
- * What a client is told when mediasoup refuses. The shape of what it was given
- * is checked before; what is left are values that do not fit together, which
- * is the client's fault, and workers that are gone, which is not.
+ * Runs a call to mediasoup and turns what it refuses into coded errors. The
+ * shape of what a client sends is checked before; what mediasoup still refuses
+ * is either values that do not fit together or a worker that is gone.
  *
- * @param error from a mediasoup call
+ * @throws VALIDATION_FAILED for the former, UNAVAILABLE for the latter; coded errors stay as they are
  */
-export function refusedByMedia (error: unknown): Error | FastifyError {
-  if (isCoded(error)) return error
-  const message = error instanceof Error ? error.message : String(error)
-  if (error instanceof errors.WorkerClosedError || error instanceof errors.NotFoundError || /closed/i.test(message)) {
-    return unavailable('The media server is restarting', error)
+export async function refused<T> (call: () => Promise<T>): Promise<T> {
+  try {
+    return await call()
+  } catch (error) {
+    if (isCoded(error)) throw error
+    const message = error instanceof Error ? error.message : String(error)
+    if (error instanceof errors.WorkerClosedError || error instanceof errors.NotFoundError || /closed/i.test(message)) {
+      throw unavailable('The media server is restarting', error)
+    }
+    throw new ValidationFailed(`The media server refuses this: ${message}`)
   }
-  return new ValidationFailed(`The media server refuses this: ${message}`)
 }

@@ -1,16 +1,13 @@
 import fp from 'fastify-plugin'
 import { createPool } from './pool.ts'
-import type { WorkerPool } from './pool.ts'
 import { createSfu } from './sfu.ts'
 
 export type { Sfu } from './sfu.ts'
 
-/** Audio: the media workers, and what rooms and sockets have on them. */
+/** Audio: the media workers, and what rooms and sessions have on them. */
 export default fp(async function sfu (app, { warmWorkers }: { warmWorkers: boolean }) {
   const { config, hooks, metrics } = app
-  // Made before the pool, which tells it of dead workers.
-  const created = createSfu(app, () => pool)
-  const pool: WorkerPool = createPool({
+  const pool = createPool({
     size: config.MEDIASOUP_WORKERS,
     warm: warmWorkers,
     listenIp: config.MEDIASOUP_LISTEN_IP,
@@ -19,6 +16,7 @@ export default fp(async function sfu (app, { warmWorkers }: { warmWorkers: boole
     maxPort: config.MEDIASOUP_RTC_MAX_PORT,
     maxRouters: config.MAX_ROOMS_PER_WORKER
   }, metrics, app.log, (worker) => created.workerDied(worker))
+  const created = createSfu(app, pool)
   await pool.start()
   app.decorate('sfu', created)
 

@@ -1,69 +1,154 @@
 import type { types } from 'mediasoup'
-import type { Session } from '../connections/session.ts'
 import type { UserId } from '../connections/user.ts'
-import type { MediaWorker } from './pool.ts'
-import type { Speakers } from './speakers.ts'
+import type { Hooks } from '../hooks.ts'
+import { mediaCodecs } from './codecs.ts'
+import { ProducerNotFound } from './errors.ts'
+import type { MediaWorker, WorkerPool } from './pool.ts'
+import { RoomProducer } from './producer.ts'
+import type { ProducePermit, ProducerInfo, ProducerOwner, ProducerSource } from './producer.ts'
+import { watchSpeakers } from './speakers.ts'
+import type { ActiveSpeakers, Speakers } from './speakers.ts'
 
-export type Direction = 'producer' | 'consumer'
-/** Who keeps a producer silent. It is heard when nobody does. */
-export type PausedBy = 'self' | 'server'
-
-/** A producer as the rest of the server sees it. */
-export interface ProducerInfo {
-  producerId: string
-  userId: UserId
-  isPaused: boolean
+declare module '../hooks.ts' {
+  interface KernelHooks {
+    'media:producerOpened': (roomId: string, producer: ProducerInfo, owner: ProducerOwner) => void
+    'media:producerClosed': (roomId: string, producer: ProducerInfo, owner: ProducerOwner) => void
+    'media:producerPaused': (roomId: string, producer: ProducerInfo, owner: ProducerOwner) => void
+    'media:producerResumed': (roomId: string, producer: ProducerInfo, owner: ProducerOwner) => void
+    'media:speakers': (roomId: string, speakers: ActiveSpeakers) => void
+  }
 }
 
-export interface ProducerEntry {
-  producer: types.Producer
-  session: Session
-  pausedBy: Set<PausedBy>
-  /** What {@link ProducePermit} said it was allowed for. */
-  grant: string | undefined
+/** Something that needs the router of a room, which stays open until its last user leaves. */
+export interface MediaUser {
+  /** The router is closed, and with it all that the user has on it. */
+  mediaClosed (): void
+  /** A producer of the room sends from now on. */
+  producerOpened? (producer: RoomProducer): void
 }
 
-/** On what terms a socket may send audio. */
-export interface ProducePermit {
-  /** Whether the server keeps it silent from the start. */
-  paused?: boolean
-  /** For what it is allowed: whoever gave the permit recognises by it what was allowed for something else. */
-  grant?: string | undefined
+/** What the media of a room needs from the server. */
+export interface RoomMediaContext {
+  hooks: Hooks
+  pool: WorkerPool
+  /** Called with the number of producers when it changes. */
+  counted (roomId: string, producers: number): void
 }
 
-/** A producer to those who decide over it. */
-export interface ProducerHandle {
-  session: Session
-  producerId: string
-  grant: string | undefined
-}
+/** A room's router with its producers and its level observer. */
+export class RoomMedia {
+  readonly roomId: string
+  readonly worker: MediaWorker
+  readonly router: types.Router
+  readonly producers = new Map<string, RoomProducer>()
+  readonly #speakers: Speakers
+  readonly #users = new Set<MediaUser>()
+  readonly #context: RoomMediaContext
+  readonly #onClosed: (media: RoomMedia) => void
+  #closed = false
 
-/** What one socket has on the media server. */
-export interface Peer {
-  session: Session
-  media: RoomMedia
-  transports: Partial<Record<Direction, types.WebRtcTransport>>
-  /** Transports that have been connected: a second time is refused. */
-  connected: Set<string>
-  /** How many producers are being made. */
-  producing: number
-  producers: Map<string, ProducerEntry>
-  /** By consumer id. */
-  consumers: Map<string, types.Consumer>
-  closed: boolean
-}
+  /**
+   * @param onClosed called once, when the router is closed
+   * @throws what {@link WorkerPool.take} throws, and when the worker dies
+   */
+  static async open (roomId: string, context: RoomMediaContext, onClosed: (media: RoomMedia) => void): Promise<RoomMedia> {
+    const worker = await context.pool.take()
+    try {
+      const router = await worker.worker.createRouter({ mediaCodecs })
+      const speakers = await watchSpeakers(
+        router,
+        (producerId) => media.producers.get(producerId)?.owner.userId,
+        (active) => { if (!media.closed) context.hooks.emit('media:speakers', roomId, active) }
+      )
+      const media = new RoomMedia(roomId, worker, router, speakers, context, onClosed)
+      return media
+    } catch (error) {
+      context.pool.release(worker)
+      throw error
+    }
+  }
 
-/** A room's router and all that hangs on it. */
-export interface RoomMedia {
-  roomId: string
-  worker: MediaWorker
-  router: types.Router
-  speakers: Speakers
-  peers: Map<string, Peer>
-  producers: Map<string, ProducerEntry>
-  closed: boolean
-}
+  private constructor (roomId: string, worker: MediaWorker, router: types.Router, speakers: Speakers, context: RoomMediaContext, onClosed: (media: RoomMedia) => void) {
+    this.roomId = roomId
+    this.worker = worker
+    this.router = router
+    this.#speakers = speakers
+    this.#context = context
+    this.#onClosed = onClosed
+  }
 
-export function infoOf ({ producer, session, pausedBy }: ProducerEntry): ProducerInfo {
-  return { producerId: producer.id, userId: session.user.id, isPaused: pausedBy.size > 0 }
+  get closed (): boolean {
+    return this.#closed
+  }
+
+  get users (): ReadonlySet<MediaUser> {
+    return this.#users
+  }
+
+  /** Users who speak now. */
+  activeSpeakers (): UserId[] {
+    return this.#speakers.active()
+  }
+
+  join (user: MediaUser): void {
+    this.#users.add(user)
+  }
+
+  /** Closes the router with its last user. Idempotent. */
+  leave (user: MediaUser): void {
+    this.#users.delete(user)
+    this.closeIfUnused()
+  }
+
+  closeIfUnused (): void {
+    if (this.#users.size === 0) this.close()
+  }
+
+  /** Adds a producer that was created on this router. */
+  addProducer (producer: types.Producer, owner: ProducerOwner, { source = 'voice', permit = {} }: { source?: ProducerSource, permit?: ProducePermit } = {}): RoomProducer {
+    const { hooks, counted } = this.#context
+    const added = new RoomProducer(producer, owner, { source, permit }, {
+      closed: () => {
+        this.producers.delete(producer.id)
+        this.#speakers.remove(owner.userId)
+        counted(this.roomId, this.producers.size)
+        hooks.emit('media:producerClosed', this.roomId, added.info, owner)
+      },
+      paused: () => {
+        this.#speakers.remove(owner.userId)
+        hooks.emit('media:producerPaused', this.roomId, added.info, owner)
+      },
+      resumed: () => hooks.emit('media:producerResumed', this.roomId, added.info, owner)
+    })
+    this.producers.set(producer.id, added)
+    return added
+  }
+
+  /**
+   * Observes the level of a new producer and announces it.
+   *
+   * @throws PRODUCER_NOT_FOUND when its end has been announced already
+   */
+  async announce (producer: RoomProducer): Promise<void> {
+    const { hooks, counted } = this.#context
+    const { producerId, owner } = producer
+    // A service, such as a mix of all voices, is no speaker; speakers on other nodes are observed there.
+    if (owner.kind === 'session') await this.#speakers.add(producerId)
+    if (producer.closed) throw new ProducerNotFound(producerId)
+    counted(this.roomId, this.producers.size)
+    hooks.emit('media:producerOpened', this.roomId, producer.info, owner)
+    for (const user of this.#users) user.producerOpened?.(producer)
+  }
+
+  /** Closes the router and all that is on it. Idempotent. */
+  close (): void {
+    if (this.#closed) return
+    this.#closed = true
+    this.#speakers.close()
+    this.router.close()
+    this.#context.pool.release(this.worker)
+    this.#onClosed(this)
+    for (const user of this.#users) user.mediaClosed()
+    this.#users.clear()
+  }
 }

@@ -11,7 +11,7 @@ export interface ActiveSpeakers {
 export interface Speakers {
   /** Who speaks now. */
   active (): UserId[]
-  add (producer: types.Producer): Promise<void>
+  add (producerId: string): Promise<void>
   /** A user has stopped for good; it does not wait for the hold. */
   remove (userId: UserId): void
   close (): void
@@ -73,7 +73,7 @@ export async function watchSpeakers (
 
   return {
     active: () => [...heardAt.keys()],
-    add: (producer) => observer.addProducer({ producerId: producer.id }),
+    add: (producerId) => observer.addProducer({ producerId }),
     remove (userId) {
       if (heardAt.delete(userId)) evaluate()
     },

@@ -1,0 +1,188 @@
+import type { types } from 'mediasoup'
+import { unavailable } from '../errors/codes.ts'
+import { NotInRoom } from '../rooms/errors.ts'
+import type { Session } from '../connections/session.ts'
+import { initialOutgoingBitrate, maxIncomingBitrate } from './codecs.ts'
+import { Consumers } from './consumers.ts'
+import {
+  CannotConsume, ProducerLimit, ProducerNotFound, TransportAlreadyConnected, TransportNotFound, TransportWrongType
+} from './errors.ts'
+import type { ProducePermit, ProducerOwner, RoomProducer } from './producer.ts'
+import type { MediaUser, RoomMedia } from './room-media.ts'
+
+export type Direction = 'producer' | 'consumer'
+const directions = ['producer', 'consumer'] as const
+
+export interface TransportParameters {
+  id: string
+  iceParameters: types.IceParameters
+  iceCandidates: types.IceCandidate[]
+  dtlsParameters: types.DtlsParameters
+}
+
+/** One for the voice; the rest is for music and for a client that replaces its producer. */
+const maxProducers = 4
+
+/** What a session needs from the server for its audio. */
+export interface PeerContext {
+  nodeId: string
+  /** @throws when the session may not send audio */
+  permit (roomId: string, session: Session): Promise<ProducePermit>
+  consumerClosed (session: Session, consumerId: string): void
+  /** The peer is closed, by itself or with its room's router. */
+  closed (peer: Peer): void
+}
+
+/** The transports, producers and consumers of one session in its room. */
+export class Peer implements MediaUser {
+  readonly session: Session
+  readonly media: RoomMedia
+  readonly consumers: Consumers
+  readonly #context: PeerContext
+  readonly #transports = new Map<Direction, { transport: types.WebRtcTransport, connected: boolean }>()
+  readonly #producers = new Map<string, RoomProducer>()
+  /** Producers that are being made. */
+  #producing = 0
+  #closed = false
+
+  constructor (session: Session, media: RoomMedia, context: PeerContext) {
+    this.session = session
+    this.media = media
+    this.#context = context
+    this.consumers = new Consumers((consumerId) => context.consumerClosed(session, consumerId))
+  }
+
+  get transports (): { direction: Direction, transport: types.WebRtcTransport }[] {
+    return [...this.#transports].map(([direction, { transport }]) => ({ direction, transport }))
+  }
+
+  /** @returns one producer, or all of them @throws PRODUCER_NOT_FOUND */
+  producers (producerId?: string): RoomProducer[] {
+    if (producerId === undefined) return [...this.#producers.values()]
+    const producer = this.#producers.get(producerId)
+    if (!producer) throw new ProducerNotFound(producerId)
+    return [producer]
+  }
+
+  /** Creates a transport; an earlier one of the same direction is closed. */
+  async createTransport (direction: Direction): Promise<TransportParameters> {
+    let transport: types.WebRtcTransport | undefined
+    try {
+      transport = await this.media.router.createWebRtcTransport({
+        webRtcServer: this.media.worker.server,
+        enableUdp: true,
+        enableTcp: true,
+        preferUdp: true,
+        initialAvailableOutgoingBitrate: initialOutgoingBitrate
+      })
+      if (direction === 'producer') await transport.setMaxIncomingBitrate(maxIncomingBitrate)
+    } catch (error) {
+      transport?.close()
+      if (!this.#closed) throw error
+    }
+    // The session may have left the room, and be in another one, while the worker was asked.
+    if (this.#closed || !transport) {
+      transport?.close()
+      throw this.session.roomId === this.media.roomId
+        ? unavailable('The media server is restarting')
+        : new NotInRoom(`the room ${this.media.roomId} any more`)
+    }
+    this.#closeTransport(direction)
+    this.#transports.set(direction, { transport, connected: false })
+    const { id, iceParameters, iceCandidates, dtlsParameters } = transport
+    return { id, iceParameters, iceCandidates, dtlsParameters }
+  }
+
+  async connectTransport (transportId: string, dtlsParameters: types.DtlsParameters): Promise<void> {
+    const entry = this.#entry(transportId)
+    if (entry.connected) throw new TransportAlreadyConnected()
+    entry.connected = true
+    try {
+      await entry.transport.connect({ dtlsParameters })
+    } catch (error) {
+      entry.connected = false
+      throw error
+    }
+  }
+
+  restartIce (transportId: string): Promise<types.IceParameters> {
+    return this.#entry(transportId).transport.restartIce()
+  }
+
+  async produce (transportId: string, rtpParameters: types.RtpParameters): Promise<string> {
+    const { transport } = this.#entry(transportId, 'producer')
+    if (this.#producers.size + this.#producing >= maxProducers) throw new ProducerLimit(maxProducers)
+    this.#producing++
+    let permit: ProducePermit
+    let producer: types.Producer
+    try {
+      permit = await this.#context.permit(this.media.roomId, this.session)
+      producer = await transport.produce({ kind: 'audio', rtpParameters, paused: permit.paused === true })
+    } finally {
+      this.#producing--
+    }
+    if (this.#closed || transport.closed) {
+      producer.close()
+      throw new TransportNotFound(transportId)
+    }
+    const added = this.media.addProducer(producer, this.#owner, { permit })
+    this.#producers.set(producer.id, added)
+    producer.observer.once('close', () => this.#producers.delete(producer.id))
+    await this.media.announce(added)
+    return producer.id
+  }
+
+  async consume (transportId: string, producerId: string, rtpCapabilities: types.RtpCapabilities): Promise<{ id: string, rtpParameters: types.RtpParameters }> {
+    const { transport } = this.#entry(transportId, 'consumer')
+    const { producers, router } = this.media
+    if (!producers.has(producerId)) throw new ProducerNotFound(producerId)
+    if (!router.canConsume({ producerId, rtpCapabilities })) throw new CannotConsume()
+    const consumer = await transport.consume({ producerId, rtpCapabilities, paused: true })
+    if (this.#closed || transport.closed) {
+      consumer.close()
+      throw new TransportNotFound(transportId)
+    }
+    this.consumers.add(consumer)
+    return { id: consumer.id, rtpParameters: consumer.rtpParameters }
+  }
+
+  /** Closes all that the session has. Idempotent. */
+  close (): void {
+    if (this.#closed) return
+    this.#end()
+    for (const direction of directions) this.#closeTransport(direction)
+    this.media.leave(this)
+  }
+
+  mediaClosed (): void {
+    if (!this.#closed) this.#end()
+  }
+
+  #end (): void {
+    this.#closed = true
+    this.#context.closed(this)
+  }
+
+  get #owner (): ProducerOwner {
+    const { id: sessionId, user, userKey } = this.session
+    return { userId: user.id, userKey, nodeId: this.#context.nodeId, sessionId, kind: 'session' }
+  }
+
+  #entry (transportId: string, direction?: Direction) {
+    for (const [found, entry] of this.#transports) {
+      if (entry.transport.id !== transportId) continue
+      if (direction && found !== direction) throw new TransportWrongType(direction)
+      return entry
+    }
+    throw new TransportNotFound(transportId)
+  }
+
+  #closeTransport (direction: Direction): void {
+    const transport = this.#transports.get(direction)?.transport
+    if (!transport) return
+    this.#transports.delete(direction)
+    if (direction === 'producer') for (const producer of this.producers()) producer.close()
+    else this.consumers.transportClosed()
+    transport.close()
+  }
+}

@@ -1,0 +1,111 @@
+import type { types } from 'mediasoup'
+import type { UserId } from '../connections/user.ts'
+import { refused } from './errors.ts'
+
+/** Who pauses a producer. It sends while nobody does. */
+export type PausedBy = 'self' | 'server'
+
+export type ProducerSource = 'voice' | 'music'
+
+/** The user or service that sends through a producer. */
+export interface ProducerOwner {
+  readonly userId: UserId
+  readonly userKey: string
+  /** The node on which the audio enters. */
+  readonly nodeId: string
+  /** The session that owns it, for the kind `session`. Its producers close when it leaves its room. */
+  readonly sessionId?: string
+  /** `session`: a user's session. `service`: this server itself, through a feature. `relay`: a producer of another node. */
+  readonly kind: 'session' | 'service' | 'relay'
+}
+
+/** A producer as clients see it. */
+export interface ProducerInfo {
+  producerId: string
+  userId: UserId
+  isPaused: boolean
+}
+
+/** The terms on which a session may send audio. */
+export interface ProducePermit {
+  /** Whether the server pauses the producer from the start. */
+  paused?: boolean
+  /** The reason, in the terms of the feature that gave the permit: it closes a producer whose reason no longer applies. */
+  grant?: string | undefined
+}
+
+/** A producer as features see it that decide about it. */
+export interface ProducerHandle {
+  readonly producerId: string
+  readonly owner: ProducerOwner
+  /** See {@link ProducePermit}. */
+  grant: string | undefined
+  /** Idempotent. */
+  close (): void
+  /** Idempotent. */
+  pause (by: PausedBy): Promise<void>
+  /** Withdraws one reason for the pause; the producer resumes when none is left. Idempotent. */
+  resume (by: PausedBy): Promise<void>
+}
+
+/** What a producer reports to its room. */
+export interface ProducerEvents {
+  closed (producer: RoomProducer): void
+  paused (producer: RoomProducer): void
+  resumed (producer: RoomProducer): void
+}
+
+/** A producer of a room. It closes with its transport. */
+export class RoomProducer implements ProducerHandle {
+  readonly owner: ProducerOwner
+  readonly source: ProducerSource
+  grant: string | undefined
+  readonly #producer: types.Producer
+  readonly #pausedBy: Set<PausedBy>
+  readonly #events: ProducerEvents
+
+  constructor (producer: types.Producer, owner: ProducerOwner, { source, permit }: { source: ProducerSource, permit: ProducePermit }, events: ProducerEvents) {
+    this.#producer = producer
+    this.owner = owner
+    this.source = source
+    this.grant = permit.grant
+    this.#pausedBy = new Set(permit.paused === true ? ['server'] : [])
+    this.#events = events
+  }
+
+  get producerId (): string {
+    return this.#producer.id
+  }
+
+  get closed (): boolean {
+    return this.#producer.closed
+  }
+
+  get info (): ProducerInfo {
+    return { producerId: this.#producer.id, userId: this.owner.userId, isPaused: this.#pausedBy.size > 0 }
+  }
+
+  isPausedBy (by: PausedBy): boolean {
+    return this.#pausedBy.has(by)
+  }
+
+  close (): void {
+    if (this.#producer.closed) return
+    this.#producer.close()
+    this.#events.closed(this)
+  }
+
+  async pause (by: PausedBy): Promise<void> {
+    const wasPaused = this.#pausedBy.size > 0
+    this.#pausedBy.add(by)
+    if (wasPaused) return
+    await refused(() => this.#producer.pause())
+    this.#events.paused(this)
+  }
+
+  async resume (by: PausedBy): Promise<void> {
+    if (!this.#pausedBy.delete(by) || this.#pausedBy.size > 0) return
+    await refused(() => this.#producer.resume())
+    this.#events.resumed(this)
+  }
+}
