@@ -6,13 +6,29 @@ import type { RoomState } from './room-state.ts'
 import type { LocalRoom } from './local-room.ts'
 import type { RoomCloseReason } from './messages.ts'
 
-// What rooms are to the rest of the server. How it is done is in membership.ts.
+// The interface of rooms for the rest of the server; create.ts assembles the implementation.
 
 export interface EmitOptions {
   /** The session that does not get it. */
   except?: string
   /** Only to members on this server: what is said is true only here. */
   local?: boolean
+}
+
+export interface JoinRequest {
+  roomId: string
+  /** Applies only when the join creates the room. */
+  seatCount: number
+  pin?: string | undefined
+}
+
+export interface Joined {
+  room: LocalRoom
+  result: JoinResult
+  /** What features add to the reply. */
+  extra: Record<string, unknown>
+  /** Call it when the reply is sent: the session then receives the events that came in during the join. */
+  answered: () => void
 }
 
 /** `moved`: to another room. `kicked`: ended by an admin or the backend. */
@@ -48,7 +64,7 @@ export interface Rooms {
    *
    * @throws what the store's join throws
    */
-  join (session: Session, request: { roomId: string, seatCount: number, pin?: string | undefined }): Promise<{ room: LocalRoom, result: JoinResult, extra: Record<string, unknown>, answered: () => void }>
+  join (session: Session, request: JoinRequest): Promise<Joined>
   /** Takes a socket out of its room; nothing when it is in none. */
   leave (session: Session, reason: LeaveReason): Promise<void>
   /**

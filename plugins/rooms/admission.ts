@@ -1,0 +1,74 @@
+import { createHash } from 'node:crypto'
+import type { FastifyInstance } from 'fastify'
+import type { Session } from '../connections/session.ts'
+import { isCoded } from '../errors/codes.ts'
+import type { JoinCommand, JoinResult } from '../store/store.ts'
+import type { Closing } from './closing.ts'
+import { RoomNotFound } from './errors.ts'
+import type { LocalRoom } from './local-room.ts'
+import type { JoinRequest } from './rooms.ts'
+import type { RoomSync } from './sync.ts'
+
+export function hashPin (roomId: string, pin: string): string {
+  return createHash('sha256').update(`${roomId}:${pin}`).digest('hex')
+}
+
+/** Admits sockets to rooms in the store, and creates rooms there. */
+export interface Admission {
+  /**
+   * Adds a socket to the room, which is created when there is none and `room:create` allows it.
+   *
+   * @throws what the store's join and the hook throw
+   */
+  admit (room: LocalRoom, session: Session, request: JoinRequest, pinHash: string | undefined): Promise<JoinResult>
+  /** @returns whether the store may have admitted the socket although `admit` threw that error */
+  isUncertain (error: unknown): boolean
+}
+
+export function createAdmission ({ bus, config, drain, hooks, store }: Pick<FastifyInstance, 'bus' | 'config' | 'drain' | 'hooks' | 'store'>, sync: RoomSync, closing: Closing): Admission {
+  // Errors of the hook: the store was not asked.
+  const ofHook = new WeakSet<Error>()
+
+  /** Asks `room:create` only when there is no room: a join of an existing room waits for the store alone. */
+  async function enter (room: LocalRoom, session: Session, { roomId, seatCount }: JoinRequest, command: Omit<JoinCommand, 'create'>): Promise<JoinResult> {
+    if (hooks.has('room:create') || drain.draining || room.members.size > 0) {
+      try {
+        return await store.join(command)
+      } catch (error) {
+        if (!(error instanceof RoomNotFound)) throw error
+        if (await sync.restore(room)) return await store.join(command)
+        if (drain.draining) throw error
+      }
+    }
+    const answers = await hooks.ask('room:create', roomId, session).catch((error: unknown) => {
+      if (isCoded(error)) ofHook.add(error)
+      throw error
+    })
+    const ownerId = answers.find((answer) => answer !== undefined)?.ownerId ?? session.user.id
+    return await store.join({ ...command, create: { roomId, ownerId, createdAt: command.now, seatCount, locked: command.pinHash !== undefined } })
+  }
+
+  /** The members here are in an earlier room of that name, whose end was published before this one was created. */
+  async function closeEarlier (room: LocalRoom): Promise<void> {
+    const { createdAt } = room.record
+    await bus.check().catch(() => { /* No messages arrive. */ })
+    if (room.closedUpTo < createdAt) closing.closeHere(room, createdAt, 'closed_by_admin')
+  }
+
+  return {
+    async admit (room, session, request, pinHash) {
+      const result = await enter(room, session, request, {
+        roomId: request.roomId,
+        sessionId: session.id,
+        userKey: session.userKey,
+        profile: session.user.profile,
+        limit: config.MAX_CLIENTS_PER_ROOM,
+        pinHash,
+        now: Date.now()
+      })
+      if (room.members.size > 0 && result.room.createdAt > room.record.createdAt) await closeEarlier(room)
+      return result
+    },
+    isUncertain: (error) => isCoded(error) && error.code === 'UNAVAILABLE' && !ofHook.has(error)
+  }
+}

@@ -1,0 +1,64 @@
+import type { FastifyInstance } from 'fastify'
+import type { z } from 'zod'
+import { userKeyOf } from '../connections/user.ts'
+import type { Profile, UserId } from '../connections/user.ts'
+import type { ShareChange } from '../store/store.ts'
+import type { RoomChannel } from './channel.ts'
+import type { events } from './messages.ts'
+import { createPresence, presenceIntervalMs } from './presence.ts'
+import type { LeaveReason } from './rooms.ts'
+
+type Data<T extends keyof typeof events> = Omit<z.input<(typeof events)[T]>, 'roomId'>
+
+/** Announces joins and leaves of users: to hooks once for all servers, and to the room's members. */
+export interface Announcements {
+  /** @param except the session that does not receive the event: its reply has the same data */
+  joined (roomId: string, user: Profile, count: number, except?: string): void
+  left (roomId: string, userId: UserId, reason: LeaveReason, count: number): void
+  /** Announces a leave to members only: no server can say whether hooks were called for it. */
+  leftUnconfirmed (roomId: string, userId: UserId, count: number): void
+  /** Announces users whose membership was ended or restored by another server or a sync. */
+  changed (roomId: string, change: ShareChange): void
+  /** The room is closed: pending announcements are dropped. */
+  forget (roomId: string): void
+  /** Publishes pending announcements at once. */
+  close (): void
+}
+
+export function createAnnouncements ({ config, hooks, store }: Pick<FastifyInstance, 'config' | 'hooks' | 'store'>, channel: RoomChannel): Announcements {
+  const presence = createPresence(
+    (roomId) => store.claim(`presence:${roomId}`, presenceIntervalMs),
+    (roomId, change) => channel.publish(roomId, 'room:presence', change satisfies Data<'room:presence'>)
+  )
+  const coalesces = (roomId: string, count: number) => count > config.PRESENCE_COALESCE_OVER || presence.pending(roomId)
+
+  function joined (roomId: string, user: Profile, count: number, except?: string): void {
+    hooks.emit('room:userJoined', roomId, user, count)
+    if (coalesces(roomId, count)) return presence.joined(roomId, user, count)
+    channel.publish(roomId, 'room:userJoined', { userId: user.userId, user } satisfies Data<'room:userJoined'>, except)
+  }
+
+  function left (roomId: string, userId: UserId, reason: LeaveReason, count: number): void {
+    hooks.emit('room:userLeft', roomId, { userId, userKey: userKeyOf(userId) }, reason, count)
+    leftUnconfirmed(roomId, userId, count)
+  }
+
+  function leftUnconfirmed (roomId: string, userId: UserId, count: number): void {
+    // Before the leave the room had one user more.
+    if (coalesces(roomId, count + 1)) return presence.left(roomId, userId, count)
+    channel.publish(roomId, 'room:userLeft', { userId } satisfies Data<'room:userLeft'>)
+  }
+
+  return {
+    joined,
+    left,
+    leftUnconfirmed,
+    changed (roomId, change) {
+      for (const user of change.joined) joined(roomId, user, change.count)
+      for (const user of change.left) left(roomId, user.userId, 'disconnected', change.count)
+      hooks.emit('room:resynced', roomId)
+    },
+    forget: presence.forget,
+    close: presence.close
+  }
+}

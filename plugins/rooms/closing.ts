@@ -1,0 +1,100 @@
+import type { FastifyInstance } from 'fastify'
+import { createEvent } from '../connections/event.ts'
+import type { OutgoingEvent } from '../connections/event.ts'
+import { userKeyOf } from '../connections/user.ts'
+import { unavailable } from '../errors/codes.ts'
+import type { Announcements } from './announcements.ts'
+import { channelOf, closedMessage } from './channel.ts'
+import { deliverTo } from './local-room.ts'
+import type { LocalRoom } from './local-room.ts'
+import { closeReason } from './messages.ts'
+import type { RoomCloseReason } from './messages.ts'
+import type { NodeRooms } from './node-rooms.ts'
+import type { Rooms } from './rooms.ts'
+import type { SessionRecords } from './session-records.ts'
+import type { RoomStateKernel } from './room-state.ts'
+
+/** The job that verifies, after a room was closed, that every server was notified. */
+const closedJob = 'room-closed'
+/** The server that closed a room has published that within this time, in milliseconds. */
+const verifyDelayMs = 3000
+
+/** Ends rooms, and sessions of users who are kicked. */
+export interface Closing extends Pick<Rooms, 'close' | 'kick' | 'kickHere'> {
+  /**
+   * Removes the members on this server from a closed room.
+   *
+   * @param createdAt of the closed room, epoch milliseconds; a later room of that name is not affected
+   */
+  closeHere (room: LocalRoom, createdAt: number, reason: RoomCloseReason, event?: OutgoingEvent): void
+}
+
+export interface ClosingOptions {
+  nodeRooms: NodeRooms
+  roomState: RoomStateKernel
+  announcements: Announcements
+  sessionRecords: SessionRecords
+}
+
+const closedEvent = (roomId: string, reason: RoomCloseReason) =>
+  createEvent('room:closed', { roomId, reason: closeReason.parse(reason), timestamp: Date.now() })
+
+export function createClosing (app: FastifyInstance, { nodeRooms, roomState, announcements, sessionRecords }: ClosingOptions): Closing {
+  const { bus, cluster, hooks, jobs, sockets, store } = app
+
+  // The server that closed the room may have died before it could publish that.
+  jobs.on(closedJob, async (roomId) => {
+    if (await store.getRoom(roomId) === undefined) hooks.emit('room:resynced', roomId)
+  })
+
+  function removeMembers (room: LocalRoom, reason: RoomCloseReason): void {
+    announcements.forget(room.roomId)
+    roomState.forget(room.roomId)
+    for (const session of room.members) {
+      hooks.emit('room:leave', room, session, 'closed')
+      session.roomId = null
+      sessionRecords.update(session)
+    }
+    room.members.clear()
+    hooks.emit('room:close', room, reason)
+    nodeRooms.release(room)
+  }
+
+  function kickHere (roomId: string, userKey: string): void {
+    for (const session of sockets.ofUser(userKey)) {
+      if (session.roomId === roomId || nodeRooms.get(roomId)?.joining.has(session) === true) session.close('KICKED')
+    }
+  }
+  cluster.on('room:kick', ({ roomId, userKey }) => kickHere(roomId, userKey))
+
+  return {
+    closeHere (room, createdAt, reason, event = closedEvent(room.roomId, reason)) {
+      room.closedUpTo = Math.max(room.closedUpTo, createdAt)
+      // The members are in a later room of that name. Sockets that are joining find out by `closedUpTo`.
+      if (room.record.createdAt > createdAt) return
+      for (const session of room.members) deliverTo(room, session, event)
+      removeMembers(room, reason)
+    },
+    async close (roomId, reason, onlyIfEmpty) {
+      const message = closedMessage(closedEvent(roomId, reason), reason)
+      const envelope = bus.envelope(channelOf(roomId), message)
+      // Sent together: one round trip.
+      const [removed] = await Promise.all([
+        store.removeRoom(roomId, onlyIfEmpty, envelope),
+        jobs.schedule(closedJob, roomId, Date.now() + verifyDelayMs)
+      ])
+      if (!removed) return false
+      if (!envelope) await bus.publish(channelOf(roomId), `${message}\n${removed.createdAt}`)
+      hooks.emit('room:removed', removed, reason)
+      return true
+    },
+    kickHere,
+    async kick (roomId, userId, banUntil) {
+      const userKey = userKeyOf(userId)
+      if (banUntil !== undefined) await store.ban(roomId, userKey, banUntil)
+      const sentToAll = await cluster.send('room:kick', { roomId, userKey })
+      hooks.emit('room:kicked', roomId, userId)
+      if (!sentToAll) throw unavailable('The other servers cannot be reached')
+    }
+  }
+}

@@ -1,0 +1,96 @@
+import type { FastifyInstance } from 'fastify'
+import { createEvent } from '../connections/event.ts'
+import { createAnnouncements } from './announcements.ts'
+import { createRoomChannel, receive } from './channel.ts'
+import { createClosing } from './closing.ts'
+import { NotInRoom } from './errors.ts'
+import { deliver } from './local-room.ts'
+import { createMembership } from './membership.ts'
+import type { Membership } from './membership.ts'
+import { createNodeRooms } from './node-rooms.ts'
+import { startReconciler } from './reconciler.ts'
+import { createRoomState } from './room-state.ts'
+import { roleByRecord } from './rooms.ts'
+import type { Rooms } from './rooms.ts'
+import { createSessionRecords } from './session-records.ts'
+import type { SessionRecords } from './session-records.ts'
+import { createRoomSync } from './sync.ts'
+import { createUnsynced } from './unsynced.ts'
+
+/** What the plugin needs besides {@link Rooms}. */
+export interface RoomsKernel {
+  rooms: Rooms
+  membership: Membership
+  sessionRecords: SessionRecords
+  /** Publishes what is pending; all sessions must be closed by then. */
+  stop (): Promise<void>
+}
+
+/** Assembles rooms from their parts. */
+export function createRooms (app: FastifyInstance): RoomsKernel {
+  const { hooks, nodeId, store } = app
+  const unsynced = createUnsynced()
+  const channel = createRoomChannel(app)
+  const nodeRooms = createNodeRooms(app, {
+    unsynced,
+    released: (roomId) => roomState.forget(roomId),
+    receive: (room, message) => receive(message, {
+      event: (event, except) => deliver(room, event, except),
+      closed: (createdAt, event, reason) => closing.closeHere(room, createdAt, reason, event),
+      state: (header, events) => roomState.applyRemote(room, header, events),
+      // This server may know more, and its members may have missed something.
+      restored: (by) => { if (by !== nodeId) unsynced.add(room.roomId) }
+    })
+  })
+  const roomState = createRoomState(app, { nodeRooms, unsynced })
+  const announcements = createAnnouncements(app, channel)
+  const sessionRecords = createSessionRecords(app, unsynced)
+  const closing = createClosing(app, { nodeRooms, roomState, announcements, sessionRecords })
+  const sync = createRoomSync(app, { unsynced, nodeRooms, roomState, announcements, closing })
+  const membership = createMembership(app, { unsynced, nodeRooms, roomState, announcements, closing, sessionRecords, sync })
+  const stopReconciler = startReconciler(app, { unsynced, nodeRooms, sessionRecords, sync })
+
+  return {
+    membership,
+    sessionRecords,
+    rooms: {
+      get size () {
+        return nodeRooms.size
+      },
+      get: nodeRooms.get,
+      local: nodeRooms.all,
+      ofSession (session, roomId) {
+        const room = session.roomId === null ? undefined : nodeRooms.get(session.roomId)
+        if (!room || (roomId !== undefined && roomId !== session.roomId)) throw new NotInRoom(roomId === undefined ? 'a room' : `the room ${roomId}`)
+        return room
+      },
+      roomState,
+      async roleOf (room, session) {
+        const known = (await hooks.ask('room:role', room, session)).find((role) => role !== undefined)
+        return known ?? roleByRecord(room, session)
+      },
+      async ownerOf (room) {
+        return (await hooks.ask('room:owner', room)).find((owner) => owner !== undefined) ?? room.ownerId
+      },
+      touch (roomId) {
+        store.touchRoom(roomId, Date.now()).catch(() => { /* The next activity is stored. */ })
+      },
+      join: membership.join,
+      leave: membership.leave,
+      emit (roomId, type, data, { except, local = false } = {}) {
+        if (!local) return channel.publish(roomId, type, data, except)
+        const room = nodeRooms.get(roomId)
+        if (room) deliver(room, createEvent(type, { roomId, ...data }), except)
+      },
+      emitLogged: channel.publishLogged,
+      close: closing.close,
+      kick: closing.kick,
+      kickHere: closing.kickHere
+    },
+    async stop () {
+      await stopReconciler()
+      await membership.settled()
+      announcements.close()
+    }
+  }
+}

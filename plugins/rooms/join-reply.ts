@@ -1,0 +1,62 @@
+import type { FastifyInstance } from 'fastify'
+import type { JoinResult, RoomRecord } from '../store/store.ts'
+import { participantsTold } from '../store/store.ts'
+import type { Session } from '../connections/session.ts'
+import { userKeyOf } from '../connections/user.ts'
+import type { Profile, UserId } from '../connections/user.ts'
+import type { LocalRoom } from './local-room.ts'
+import { roleByRecord } from './rooms.ts'
+import type { Joined, Role } from './rooms.ts'
+
+/** How long a join's reply waits for the hooks `room:role` and `room:owner`, in milliseconds. */
+const timeoutMs = 2000
+
+/** @returns the reply to `room:join`; never fails because a role or an owner cannot be found out */
+export async function joinReply (app: FastifyInstance, session: Session, { room, result, extra }: Joined) {
+  const [standing, participants] = await Promise.all([standingOf(app, result.room, session), featuredFirst(app, room, result)])
+  return {
+    roomId: room.roomId,
+    self: { userId: session.user.id, role: standing.role },
+    ownerId: standing.ownerId,
+    participantCount: result.count,
+    participants,
+    ...extra
+  }
+}
+
+/**
+ * The member's role and the room's owner, for display. If hooks fail or time
+ * out, the room's record decides: rights are looked up again whenever they are used.
+ */
+async function standingOf (app: FastifyInstance, room: RoomRecord, session: Session): Promise<{ role: Role, ownerId: UserId }> {
+  const byRecord = { role: roleByRecord(room, session), ownerId: room.ownerId }
+  const asked = Promise.all([app.rooms.roleOf(room, session), app.rooms.ownerOf(room)])
+    .then(([role, ownerId]) => ({ role, ownerId }))
+    .catch((err: unknown) => {
+      app.log.debug({ err, roomId: room.roomId }, 'a join is answered with the role and owner of the room record')
+      return byRecord
+    })
+  if (!app.hooks.has('room:role') && !app.hooks.has('room:owner')) return await asked
+  const { promise: late, resolve } = Promise.withResolvers<typeof byRecord>()
+  const timer = setTimeout(() => resolve(byRecord), timeoutMs)
+  return await Promise.race([asked, late]).finally(() => clearTimeout(timer))
+}
+
+/** At most a hundred members: those that features name (on seats, for example), then others in order of arrival. */
+async function featuredFirst (app: FastifyInstance, room: LocalRoom, { participants, count }: JoinResult): Promise<Profile[]> {
+  const first = (await app.hooks.ask('room:featured', room)).flat().map(userKeyOf)
+  if (first.length === 0) return participants
+  const known = new Map(participants.map((profile) => [userKeyOf(profile.userId), profile]))
+  const missing = count > participants.length ? first.filter((key) => !known.has(key)) : []
+  const found = missing.length > 0
+    ? await app.store.getMembers(room.roomId, missing).catch((err: unknown) => {
+      // The session is in the room already: the join must not fail.
+      app.log.debug({ err, roomId: room.roomId }, 'a join is answered with the first members to arrive only')
+      return []
+    })
+    : []
+  for (const profile of found) if (profile) known.set(userKeyOf(profile.userId), profile)
+  const featured = new Set(first)
+  const order = [...first.filter((key) => known.has(key)), ...[...known.keys()].filter((key) => !featured.has(key))]
+  return order.slice(0, participantsTold).map((key) => known.get(key) as Profile)
+}

@@ -1,0 +1,102 @@
+import type { FastifyInstance } from 'fastify'
+import { leaseMs } from '../store/store.ts'
+import type { NodeRooms } from './node-rooms.ts'
+import type { SessionRecords } from './session-records.ts'
+import type { RoomSync } from './sync.ts'
+import type { Unsynced } from './unsynced.ts'
+
+const tickMs = 1000
+/** Session records written per round trip. */
+const batchSize = 500
+
+export interface ReconcilerOptions {
+  unsynced: Unsynced
+  nodeRooms: NodeRooms
+  sessionRecords: SessionRecords
+  sync: RoomSync
+}
+
+/**
+ * Renews this server's lease, removes the members of dead servers, and syncs
+ * unsynced rooms with the store. A tick starts one second after the start of the last one, or when that ends.
+ *
+ * @returns a function that stops it
+ */
+export function startReconciler (app: FastifyInstance, { unsynced, nodeRooms, sessionRecords, sync }: ReconcilerOptions): () => Promise<void> {
+  const { bus, log, nodeId, store } = app
+  let checkedDeadAt = -Infinity
+  let warned = false
+  let busy = false
+  let stopped = false
+
+  bus.onHealed(() => unsynced.add())
+
+  /** Runs on its own timer: a long sync must not cost this server its lease. */
+  async function heartbeat () {
+    // If the lease had lapsed, other servers may have removed this server's members.
+    if (!await store.heartbeat()) unsynced.add()
+  }
+
+  async function removeDead () {
+    if (performance.now() - checkedDeadAt < leaseMs / 3) return
+    checkedDeadAt = performance.now()
+    for (const dead of await store.listDeadNodes()) {
+      log.warn({ node: dead }, 'a server is gone; its members leave their rooms')
+      for (const roomId of await store.listNodeRooms(dead)) await sync.drop(dead, roomId)
+      await store.forgetNode(dead)
+    }
+  }
+
+  async function syncUnsynced () {
+    const { all, roomIds } = unsynced.take()
+    try {
+      if (all) return await syncAll()
+      for (const roomId of roomIds) {
+        const room = nodeRooms.get(roomId)
+        if (room) await sync.sync(room)
+      }
+    } catch (err) {
+      if (all) unsynced.add()
+      for (const roomId of roomIds) unsynced.add(roomId)
+      throw err
+    }
+  }
+
+  async function syncAll () {
+    for (const roomId of await store.listNodeRooms(nodeId)) {
+      if (!nodeRooms.get(roomId)) await sync.drop(nodeId, roomId)
+    }
+    for (const room of nodeRooms.all()) await sync.sync(room)
+    const sessions = [...app.sockets.all()]
+    for (let i = 0; i < sessions.length; i += batchSize) {
+      await Promise.all(sessions.slice(i, i + batchSize).map(sessionRecords.write))
+    }
+  }
+
+  async function tick () {
+    if (busy || stopped) return
+    busy = true
+    try {
+      await removeDead()
+      await syncUnsynced()
+      warned = false
+    } catch (err) {
+      if (!warned) log.warn({ err }, 'rooms are not synced while the store is unavailable')
+      warned = true
+    } finally {
+      busy = false
+    }
+  }
+
+  const beat = () => { heartbeat().catch(() => { /* The next tick logs it. */ }) }
+  beat()
+  let current = tick()
+  const heart = setInterval(beat, leaseMs / 3)
+  const timer = setInterval(() => { if (!busy) current = tick() }, tickMs)
+  return async () => {
+    stopped = true
+    clearInterval(heart)
+    clearInterval(timer)
+    await current
+  }
+}

@@ -1,0 +1,25 @@
+import type { FastifyInstance } from 'fastify'
+import type { Session } from '../connections/session.ts'
+import type { Unsynced } from './unsynced.ts'
+
+/** Where the sessions of this server are, for `user:getRoom` and admins of any server. */
+export interface SessionRecords {
+  /** Writes the record of an open session; on failure the reconciler does it. */
+  update (session: Session): void
+  /** @throws UNAVAILABLE */
+  write (session: Session): Promise<void>
+  remove (session: Session): void
+}
+
+export function createSessionRecords ({ nodeId, store }: Pick<FastifyInstance, 'nodeId' | 'store'>, unsynced: Unsynced): SessionRecords {
+  const write = ({ id, userKey, roomId, connectedAt }: Session) => store.putSession(userKey, { sessionId: id, nodeId, roomId, connectedAt })
+  return {
+    write,
+    update (session) {
+      if (session.open) write(session).catch(() => unsynced.add())
+    },
+    remove ({ id, userKey }) {
+      store.removeSession(userKey, id).catch(() => { /* The record expires, or is ignored when this server's lease ends. */ })
+    }
+  }
+}

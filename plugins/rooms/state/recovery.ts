@@ -1,0 +1,68 @@
+import type { FastifyInstance } from 'fastify'
+import type { StoredDocument } from '../../store/store.ts'
+import type { LocalRoom } from '../local-room.ts'
+import type { Unsynced } from '../unsynced.ts'
+import type { StateDelivery } from './delivery.ts'
+import type { KnownStates, Versioned } from './known.ts'
+import { epochOf, isNewer } from './version.ts'
+
+/** Exchanges room state with the store: on joins, and when either side may have missed something. */
+export interface StateRecovery {
+  /**
+   * Takes over what the store returned with a join.
+   *
+   * @returns what this server knows then, by name: the state that the reply has
+   */
+  hydrate (room: LocalRoom, stored: ReadonlyMap<string, StoredDocument>): ReadonlyMap<string, Versioned>
+  /** @returns what this server knows of a room, to restore what the store has lost */
+  snapshot (roomId: string): ReadonlyMap<string, StoredDocument>
+  /**
+   * Takes over newer state from the store after a snapshot was written, and sends members what they missed.
+   *
+   * @param written the snapshot
+   * @param stored what the store has since
+   */
+  resync (room: LocalRoom, written: ReadonlyMap<string, StoredDocument>, stored: ReadonlyMap<string, StoredDocument>): Promise<void>
+}
+
+export function createStateRecovery ({ jobs }: Pick<FastifyInstance, 'jobs'>, states: KnownStates, delivery: StateDelivery, unsynced: Unsynced): StateRecovery {
+  function drop (room: LocalRoom, name: string): void {
+    const dropped = states.reset(room, name)
+    if (dropped.delivered.version !== '' || dropped.pendingJoiners.size > 0) delivery.sendMissed(room, name, dropped)
+  }
+
+  return {
+    hydrate (room, stored) {
+      for (const [name, { version }] of states.ofRoom(room.roomId)) {
+        if (version !== '' && epochOf(version) !== String(room.record.createdAt)) drop(room, name)
+      }
+      for (const [name, { version, state }] of stored) states.update(room, name, version, JSON.parse(state))
+      const snapshot = new Map<string, Versioned>()
+      for (const [name, known] of states.ofRoom(room.roomId)) {
+        const { version, state } = known
+        snapshot.set(name, { version, state })
+        // The first member has it from the reply. Other members receive events, unless the state became known
+        // through a change that was made when the last member left.
+        if (room.members.size <= 1 && known.delivered.version === '') known.delivered = { version, state }
+      }
+      return snapshot
+    },
+    snapshot: (roomId) => new Map([...states.ofRoom(roomId)]
+      .filter(([, { version }]) => version !== '')
+      .map(([name, { version, state }]) => [name, { version, state: JSON.stringify(state) }])),
+    async resync (room, written, stored) {
+      for (const [name, { version, state }] of stored) {
+        const known = states.update(room, name, version, JSON.parse(state))
+        if (isNewer(known.version, known.delivered.version)) delivery.sendMissed(room, name, known)
+        // A change was acknowledged after the snapshot by a store that has lost it since.
+        if (isNewer(known.version, version)) unsynced.add(room.roomId)
+      }
+      for (const [name, { version }] of written) {
+        // The store did not take it: it was of an earlier room, unless this server has received a newer version by now.
+        if (states.get(room.roomId, name)?.version === version && !stored.has(name)) drop(room, name)
+      }
+      // The store may have lost the jobs as well.
+      for (const name of stored.keys()) await jobs.schedule(`document:${name}`, room.roomId, Date.now())
+    }
+  }
+}

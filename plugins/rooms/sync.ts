@@ -1,0 +1,70 @@
+import type { FastifyInstance } from 'fastify'
+import type { Announcements } from './announcements.ts'
+import { channelOf, restoredMessage } from './channel.ts'
+import type { Closing } from './closing.ts'
+import type { LocalRoom } from './local-room.ts'
+import type { NodeRooms } from './node-rooms.ts'
+import type { RoomStateKernel } from './room-state.ts'
+import type { Unsynced } from './unsynced.ts'
+
+/** Syncs a room's local part with the store, after the store was away or has lost something. */
+export interface RoomSync {
+  /**
+   * Writes this server's members and room state to the store, and takes over newer state from it.
+   *
+   * @throws UNAVAILABLE; the room then stays unsynced
+   */
+  sync (room: LocalRoom): Promise<void>
+  /**
+   * Restores a room that the store does not have, unless it was closed and this server is about to receive that.
+   *
+   * @returns whether the room exists again
+   */
+  restore (room: LocalRoom): Promise<boolean>
+  /** Ends the membership of sessions that this server does not have. */
+  drop (nodeId: string, roomId: string): Promise<void>
+}
+
+export interface RoomSyncOptions {
+  unsynced: Unsynced
+  nodeRooms: NodeRooms
+  roomState: RoomStateKernel
+  announcements: Announcements
+  closing: Closing
+}
+
+export function createRoomSync ({ bus, nodeId, store }: Pick<FastifyInstance, 'bus' | 'nodeId' | 'store'>, { unsynced, nodeRooms, roomState, announcements, closing }: RoomSyncOptions): RoomSync {
+  async function sync (room: LocalRoom): Promise<void> {
+    const { roomId, record, pinHash } = room
+    // A room that is added again from here on is synced again.
+    unsynced.delete(roomId)
+    const members = [...room.members].map((session) => ({ sessionId: session.id, userKey: session.userKey, profile: session.user.profile }))
+    // The store may have a socket that is joining, which the list does not.
+    if (room.joining.size > 0) unsynced.add(roomId)
+    if (members.length === 0) return
+    const documents = roomState.snapshot(roomId)
+    try {
+      const envelope = bus.envelope(channelOf(roomId), restoredMessage(nodeId))
+      const change = await store.replaceShare(nodeId, { room: record, pinHash, members, documents, envelope })
+      if (change.closed === true) return closing.closeHere(room, room.record.createdAt, 'closed_by_admin')
+      announcements.changed(roomId, change)
+      if (nodeRooms.get(roomId) === room) await roomState.resync(room, documents, change.documents)
+    } catch (error) {
+      unsynced.add(roomId)
+      throw error
+    }
+  }
+
+  return {
+    sync,
+    async restore (room) {
+      if (room.members.size === 0) return false
+      await bus.check().catch(() => { /* No messages arrive: the store is the only source. */ })
+      await sync(room)
+      return room.members.size > 0
+    },
+    async drop (node, roomId) {
+      announcements.changed(roomId, await store.dropShare(node, roomId))
+    }
+  }
+}
