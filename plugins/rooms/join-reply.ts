@@ -3,6 +3,7 @@ import type { JoinResult, RoomRecord } from '../store/store.ts'
 import { participantsTold } from '../store/store.ts'
 import type { Session } from '../connections/session.ts'
 import { userKeyOf } from '../connections/user.ts'
+import { withTimeout } from '../errors/timeout.ts'
 import type { Profile, UserId } from '../connections/user.ts'
 import type { LocalRoom } from './local-room.ts'
 import { roleByRecord } from './rooms.ts'
@@ -37,9 +38,7 @@ async function standingOf (app: FastifyInstance, room: RoomRecord, session: Sess
       return byRecord
     })
   if (!app.hooks.has('room:role') && !app.hooks.has('room:owner')) return await asked
-  const { promise: late, resolve } = Promise.withResolvers<typeof byRecord>()
-  const timer = setTimeout(() => resolve(byRecord), timeoutMs)
-  return await Promise.race([asked, late]).finally(() => clearTimeout(timer))
+  return await withTimeout(asked, timeoutMs, () => byRecord)
 }
 
 /** At most a hundred members: those that features name (on seats, for example), then others in order of arrival. */
