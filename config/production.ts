@@ -6,5 +6,5 @@ import type { EnvironmentDefaults } from './load.ts'
  */
 export default {
   env: {},
-  features: { lobby: false, stage: false }
+  features: { docs: false, lobby: false, stage: false }
 } satisfies EnvironmentDefaults

@@ -14,6 +14,7 @@ type Name = keyof Environment
 
 /** What the features of that table let others see. */
 const shows: Readonly<Record<keyof typeof production.features, string>> = {
+  docs: 'the contract as pages and as OpenAPI and AsyncAPI, under `/docs`',
   lobby: 'lists rooms to anybody with a token',
   stage: 'a page for trying things out, for anybody'
 }

@@ -4,7 +4,8 @@
 //   npm run docs:contract -- --check   writes nothing; status 1 when one is stale
 import { mkdirSync } from 'node:fs'
 import { join, resolve } from 'node:path'
-import { contractMarkdown } from '../plugins/contract/markdown.ts'
+import { documentsOf } from '../features/docs/documents.ts'
+import { contractMarkdown } from '../features/docs/markdown.ts'
 import { writeGenerated } from './generated.ts'
 import { wholeApp } from './whole-app.ts'
 
@@ -20,11 +21,11 @@ const folder = 'docs/contract'
 export async function contractDocs (): Promise<Record<string, string>> {
   const app = await wholeApp()
   try {
-    const contract = app.contract()
+    const documents = documentsOf(app.contract(), app.config)
     return {
-      [`${folder}/openapi.json`]: JSON.stringify(contract.openapi, null, 2) + '\n',
-      [`${folder}/asyncapi.json`]: JSON.stringify(contract.asyncapi, null, 2) + '\n',
-      [`${folder}/README.md`]: contractMarkdown(contract)
+      [`${folder}/openapi.json`]: JSON.stringify(documents.openapi, null, 2) + '\n',
+      [`${folder}/asyncapi.json`]: JSON.stringify(documents.asyncapi, null, 2) + '\n',
+      [`${folder}/README.md`]: contractMarkdown(documents)
     }
   } finally {
     await app.close()

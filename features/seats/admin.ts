@@ -1,6 +1,6 @@
 import type { FastifyPluginAsyncZod } from 'fastify-type-provider-zod'
 import { z } from 'zod'
-import { refusals } from '../../plugins/contract/refusals.ts'
+import { refusals } from '../../plugins/errors/refusals.ts'
 import { RoomNotFound } from '../../plugins/rooms/errors.ts'
 import { roomId, userId } from '../../plugins/schema/ids.ts'
 import { isMuted, noSeats, requestsOf } from './state.ts'

@@ -1,13 +1,6 @@
 import { closeCodes } from '../connections/close-codes.ts'
 import type { CloseReason } from '../connections/close-codes.ts'
-
-/** With what code the server ends a connection, and why. */
-export interface CloseCode {
-  code: number
-  /** Sent with it, as text. */
-  reason: CloseReason
-  meaning: string
-}
+import type { CloseCode } from '../schema/contract.ts'
 
 const meanings: Record<CloseReason, string> = {
   SHUTTING_DOWN: 'The server shuts down. Connect again, to whichever server answers',

@@ -1,25 +1,6 @@
 import type { z } from 'zod'
-import type { Addition, MessageOptions, MessageTable } from '../dispatch/routes.ts'
-
-/** A request as the contract shows it. */
-export interface RequestContract {
-  type: string
-  owner: string
-  request: z.ZodType
-  /** With all that features add to it now. */
-  reply: z.ZodType
-  /** Whether it is about a room its sender must be in. */
-  room: boolean
-  limit: MessageOptions['limit']
-}
-
-/** An event as the contract shows it. */
-export interface EventContract {
-  type: string
-  owner: string
-  /** With all that features add to it now. */
-  data: z.ZodType
-}
+import type { Addition, MessageTable } from '../dispatch/routes.ts'
+import type { EventContract, RequestContract } from '../schema/contract.ts'
 
 /**
  * Puts together what the owners of messages have registered: the kernel's

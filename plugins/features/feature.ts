@@ -10,6 +10,7 @@ import type { Admin } from '../admin/index.ts'
 import type { JobsRegistrar } from '../jobs.ts'
 import type { Bus } from '../bus/bus.ts'
 import type { Cluster } from '../cluster.ts'
+import type { ContractTables } from '../schema/contract.ts'
 import type { Drain } from '../drain.ts'
 import type { HookRegistrar } from '../hooks.ts'
 import type { FeatureMessages } from '../dispatch/index.ts'
@@ -69,6 +70,8 @@ export interface FeatureSurface {
   keep: Keep
   /** For what an admin has changed by a route of the feature. Routes under /admin ask for the key by themselves. */
   admin: Pick<Admin, 'audit'>
+  /** What clients and admins can call or receive now; the same object until a feature is loaded, reloaded or unloaded. */
+  contract (): ContractTables
   /** Whether this server is shutting down. */
   drain: Pick<Drain, 'draining'>
 }
@@ -115,6 +118,8 @@ export {
   Unauthorized, Unavailable, unavailable, ValidationFailed, validationFailed, withDetails
 } from '../errors/codes.ts'
 export type { CodedError, WireError } from '../errors/codes.ts'
+export { refusals, wireError } from '../errors/refusals.ts'
+export type { ErrorClass } from '../errors/error-codes.ts'
 export { withTimeout } from '../errors/timeout.ts'
 export { NotInRoom, RoomNotFound } from '../rooms/errors.ts'
 
@@ -135,6 +140,7 @@ export type * from '../cluster.ts'
 export type { HookFunction, HookName, HookRegistrar, KernelHooks } from '../hooks.ts'
 export type { FeatureMessages, MessageDispatcher } from '../dispatch/index.ts'
 export type { Handler, MessageContext, MessageOptions, MessageRegistrar } from '../dispatch/routes.ts'
+export type { CloseCode, ContractTables, ErrorCode, EventContract, RequestContract, RouteContract } from '../schema/contract.ts'
 export type { EventMap, MessageSchemas, RequestMap } from '../schema/messages.ts'
 export type { Metrics } from '../metrics.ts'
 export type { Decide, Decision, RoomState, RoomEvent } from '../rooms/room-state.ts'

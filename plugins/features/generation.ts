@@ -118,6 +118,7 @@ export async function buildGeneration (kernel: FastifyInstance, plan: Generation
     features: kernel.features,
     keep: kept.keep,
     admin: kernel.admin,
+    contract: () => kernel.contract(),
     drain: kernel.drain
   } satisfies FeatureSurface
   for (const [name, part] of Object.entries(surface)) app.decorate(name, part as never)

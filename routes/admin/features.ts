@@ -1,6 +1,6 @@
 import type { FastifyPluginAsyncZod } from 'fastify-type-provider-zod'
 import { z } from 'zod'
-import { refusals } from '../../plugins/contract/refusals.ts'
+import { refusals } from '../../plugins/errors/refusals.ts'
 import { FeatureDisabled } from '../../plugins/errors/codes.ts'
 import { DependencyDisabled, FeatureInUse, FeatureLoadFailed, FeatureNotFound } from '../../plugins/features/errors.ts'
 

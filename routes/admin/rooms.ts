@@ -1,6 +1,6 @@
 import type { FastifyPluginAsyncZod } from 'fastify-type-provider-zod'
 import { z } from 'zod'
-import { refusals } from '../../plugins/contract/refusals.ts'
+import { refusals } from '../../plugins/errors/refusals.ts'
 import { cursor, keyBehind, nextCursor, pageOf } from '../../plugins/schema/pages.ts'
 import { RoomNotFound } from '../../plugins/rooms/errors.ts'
 import { closeReason } from '../../plugins/rooms/messages.ts'

@@ -3,7 +3,7 @@ import { Ajv } from 'ajv'
 import type { ValidateFunction } from 'ajv'
 import { Ajv2020 } from 'ajv/dist/2020.js'
 import formats from 'ajv-formats'
-import type { AsyncApi } from '../../plugins/contract/asyncapi.ts'
+import type { AsyncApi } from '../../features/docs/asyncapi.ts'
 
 // The documents under /docs, read as any client would: nothing here knows the
 // schemas they are made from.

@@ -6,7 +6,7 @@
 import type { Counter, Gauge, Histogram, Registry } from 'prom-client'
 import * as surface from 'flylive-audio-server/feature'
 import type {
-  Admin, JobsRegistrar, Arrival, Bus, BusHandler, CodedError, Config, Cluster, ClusterMessageKind, ClusterMessages, Decide, Decision, RoomState,
+  Admin, JobsRegistrar, Arrival, Bus, BusHandler, CodedError, Config, ContractTables, Cluster, ClusterMessageKind, ClusterMessages, Decide, Decision, RoomState,
   EmitOptions, EventMap, FeatureExports, FeatureInstance, FeatureMessages, FeatureMeta, FeatureSurface, Handler, HookFunction, HookName, HookRegistrar,
   JobHandler, KernelHooks, LeaveReason, LocalRoom, MessageContext, MessageDispatcher, MessageOptions, MessageRegistrar, MessageSchemas, Metrics, Profile,
   RequestMap, Role, RoomCloseReason, RoomEvent, RoomPage, RoomRecord, Rooms, RoomSummary, Session, SessionRecord, Sfu, Sockets, Store, User,
@@ -108,6 +108,7 @@ interface Expected {
   }
   keep<T> (key: string, create: () => T, dispose?: (resource: T) => void | Promise<void>): T
   admin: { audit (...args: Parameters<Admin['audit']>): void }
+  contract (): ContractTables
   drain: { readonly draining: boolean }
 }
 
@@ -159,7 +160,7 @@ export type HooksAreAsDocumented = [
 
 export type WhatIsExported = [
   Assert<Equal<keyof typeof surface,
-    'createError' | 'cursor' | 'cursorBehind' | 'defineFeature' | 'isCoded' | 'keyBehind' | 'nextCursor' | 'pageOf' | 'profile' | 'rateLimited' | 'roomId' | 'unavailable' | 'userId' | 'userKeyOf' | 'validationFailed' | 'withDetails' | 'withTimeout' | 'z' |
+    'createError' | 'cursor' | 'cursorBehind' | 'defineFeature' | 'isCoded' | 'keyBehind' | 'nextCursor' | 'pageOf' | 'profile' | 'rateLimited' | 'refusals' | 'roomId' | 'unavailable' | 'userId' | 'userKeyOf' | 'validationFailed' | 'withDetails' | 'wireError' | 'withTimeout' | 'z' |
     'Draining' | 'FeatureDisabled' | 'Forbidden' | 'NotFound' | 'NotInRoom' | 'Overloaded' | 'RateLimited' | 'RoomNotFound' | 'Unauthorized' | 'Unavailable' | 'ValidationFailed'>>,
   Assert<Equal<typeof surface.withDetails, <T extends Error>(error: T, details: unknown) => T & { details: unknown }>>,
   Assert<Equal<typeof surface.withTimeout, <T, F>(promise: PromiseLike<T>, ms: number, onTimeout: () => F) => Promise<T | Awaited<F>>>>,

@@ -1,11 +1,7 @@
-import type { Config } from '../../config/load.ts'
-import type { MessageOptions } from '../dispatch/routes.ts'
-import type { CloseCode } from './close-codes.ts'
-import type { ErrorCode } from './error-codes.ts'
+import type { CloseCode, Config, ContractTables, ErrorCode } from 'flylive-audio-server/feature'
 import { exampleOf } from './examples.ts'
 import { sharedJsonSchemas, toJsonSchema } from './json-schema.ts'
 import type { JsonSchema } from './json-schema.ts'
-import type { EventContract, RequestContract } from './messages.ts'
 
 interface Reference { $ref: string }
 
@@ -30,7 +26,7 @@ export interface AsyncOperation {
   reply?: { channel: Reference, messages: Reference[] }
   tags: { name: string }[]
   'x-room'?: boolean
-  'x-limit'?: NonNullable<MessageOptions['limit']>
+  'x-limit'?: { perMinute: number, perRoom?: boolean }
 }
 
 /** The parts of an AsyncAPI 3.0 document that this server's has. */
@@ -41,17 +37,12 @@ export interface AsyncApi {
   channels: { ws: { address: string, title: string, description: string, messages: Record<string, Reference>, bindings: object, 'x-limits': Record<string, number> } }
   operations: Record<string, AsyncOperation>
   components: { schemas: Record<string, JsonSchema>, messages: Record<string, AsyncMessage>, correlationIds: object }
-  'x-error-codes': ErrorCode[]
+  'x-error-codes': readonly ErrorCode[]
   'x-close-codes': readonly CloseCode[]
 }
 
-export interface AsyncApiParts {
-  version: string
+export interface AsyncApiParts extends Omit<ContractTables, 'routes'> {
   config: Pick<Config, 'WS_MAX_FRAME_BYTES' | 'WS_MAX_QUEUE_BYTES' | 'WS_MESSAGES_PER_SECOND' | 'WS_MESSAGES_BURST'>
-  requests: readonly RequestContract[]
-  events: readonly EventContract[]
-  errorCodes: ErrorCode[]
-  closeCodes: readonly CloseCode[]
 }
 
 const description = `A client opens a WebSocket at \`/ws\` and both sides send JSON texts, one object a frame.

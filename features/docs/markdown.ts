@@ -1,4 +1,4 @@
-import type { Contract } from './index.ts'
+import type { Documents } from './documents.ts'
 import { fieldsOf, typeOf } from './fields.ts'
 import type { JsonSchema } from './json-schema.ts'
 import { sharedSchemas } from './json-schema.ts'
@@ -8,7 +8,7 @@ import type { Entry } from './overview.ts'
 type Schemas = Readonly<Record<string, JsonSchema>>
 
 /** Both documents as one page of Markdown. */
-export function contractMarkdown ({ openapi, asyncapi }: Contract): string {
+export function contractMarkdown ({ openapi, asyncapi }: Documents): string {
   const { schemas } = asyncapi.components
   const groups = groupsOf(asyncapi)
   return [

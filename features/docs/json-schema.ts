@@ -1,5 +1,4 @@
-import { z } from 'zod'
-import { profile, roomId, userId } from '../schema/ids.ts'
+import { profile, roomId, userId, z } from 'flylive-audio-server/feature'
 
 /** A JSON Schema, as far as it is looked into here. */
 export interface JsonSchema {

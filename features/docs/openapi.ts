@@ -1,20 +1,9 @@
-import type { HTTPMethods } from 'fastify'
 import { STATUS_CODES } from 'node:http'
-import { z } from 'zod'
+import { wireError, z } from 'flylive-audio-server/feature'
+import type { ContractTables, RouteContract } from 'flylive-audio-server/feature'
 import { createDocument } from 'zod-openapi'
 import type { CreateDocumentOptions, ZodOpenApiObject, ZodOpenApiOperationObject, ZodOpenApiPathsObject, ZodOpenApiResponsesObject } from 'zod-openapi'
-import type { ErrorCode } from './error-codes.ts'
 import { sharedSchemas, withoutSafeBounds } from './json-schema.ts'
-import { wireError } from './refusals.ts'
-
-/** A route, whoever registered it. */
-export interface RouteContract {
-  owner: string
-  method: HTTPMethods
-  /** With parameters as `:name`. */
-  url: string
-  schema: unknown
-}
 
 /** What a route's `schema` may say; all of it by zod. */
 interface RouteSchema {
@@ -28,12 +17,6 @@ interface RouteSchema {
   headers?: z.ZodObject
   body?: z.ZodType
   response?: Readonly<Record<string, z.ZodType | { description?: string, content: Record<string, { schema: z.ZodType }> }>>
-}
-
-export interface OpenApiParts {
-  version: string
-  routes: readonly RouteContract[]
-  errorCodes: readonly ErrorCode[]
 }
 
 export type OpenApi = ReturnType<typeof createDocument>
@@ -53,7 +36,7 @@ const unrepresentable = ['any', 'bigint', 'custom', 'date', 'function', 'map', '
 const options = { override: withoutSafeBounds, allowEmptySchema: Object.fromEntries(unrepresentable.map((type) => [type, true])) } as CreateDocumentOptions
 
 /** Describes all routes that are in force as OpenAPI 3.1. Those with `schema: { hide: true }` are left out, and HEAD and OPTIONS. */
-export function createOpenApi ({ version, routes, errorCodes }: OpenApiParts): OpenApi {
+export function createOpenApi ({ version, routes, errorCodes }: Pick<ContractTables, 'version' | 'routes' | 'errorCodes'>): OpenApi {
   const paths: ZodOpenApiPathsObject = {}
   for (const { owner, method, url, schema } of routes.filter(isShown).toSorted((a, b) => a.url < b.url ? -1 : Number(a.url > b.url))) {
     const path = url.replaceAll(/:(\w+)/g, '{$1}')

@@ -1,5 +1,5 @@
 import t from 'tap'
-import type { AsyncApi } from '../../../plugins/contract/asyncapi.ts'
+import type { AsyncApi } from '../../../features/docs/asyncapi.ts'
 import { openBrowser } from '../../support/browser.ts'
 import { build } from '../../support/build.ts'
 import { featureFolder } from '../../support/features.ts'
@@ -64,6 +64,15 @@ export default fp(async function feature (app) {
   const page = await (await fetch(`${url}/docs/messages`)).text()
   t.ok(page.includes('&#60;img src=x onerror=&#34;alert(1)&#34;&#62;'))
   t.notMatch(page, /<img/)
+})
+
+t.test('answers 404 on all its paths while it is off', async (t) => {
+  const { url, app, admin } = await build(t, { env: { FEATURES: '-docs' } })
+  const paths = ['/docs', '/docs/messages', '/docs/openapi.json', '/docs/asyncapi.json', '/docs/docs.css']
+  for (const path of paths) t.equal((await fetch(url + path)).status, 404, path)
+  t.ok(app.contract().requests.length > 10, 'the tables are the kernel’s')
+  t.equal((await admin('POST', '/admin/features/docs/enable')).status, 200)
+  for (const path of paths) t.equal((await fetch(url + path)).status, 200, path)
 })
 
 t.test('in a browser', async (t) => {

@@ -1,0 +1,21 @@
+import type { Config, ContractTables } from 'flylive-audio-server/feature'
+import { createAsyncApi } from './asyncapi.ts'
+import type { AsyncApi } from './asyncapi.ts'
+import { createOpenApi } from './openapi.ts'
+import type { OpenApi } from './openapi.ts'
+
+/** The contract in the field's formats, generated from the schemas that validate. */
+export interface Documents {
+  /** The REST interface, as OpenAPI 3.1. */
+  openapi: OpenApi
+  /** The WebSocket, as AsyncAPI 3.0. */
+  asyncapi: AsyncApi
+}
+
+/**
+ * @param tables what `app.contract()` returns
+ * @param config for the limits of a connection
+ */
+export function documentsOf (tables: ContractTables, config: Config): Documents {
+  return { openapi: createOpenApi(tables), asyncapi: createAsyncApi({ ...tables, config }) }
+}

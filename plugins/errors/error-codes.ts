@@ -1,0 +1,23 @@
+import type { ErrorCode } from '../schema/contract.ts'
+
+/** A constructor that `createError` returns. */
+export type ErrorClass = new (...args: never[]) => Error & { code: string, statusCode?: number | undefined }
+
+/**
+ * Reads the codes from the constructors of an error table, so that they are written once.
+ *
+ * @param feature the owner of the table
+ * @param table exports of an errors.ts. Values that are not constructors are skipped;
+ *   `meanings` overrides the message of a code
+ */
+export function codesOf (feature: string, table: Readonly<Record<string, unknown>>): ErrorCode[] {
+  const meanings = (table.meanings ?? {}) as Readonly<Record<string, string>>
+  return Object.values(table).filter(isErrorClass).map((Coded) => {
+    const { code, statusCode = 500, message } = new Coded()
+    return { code, status: statusCode, meaning: meanings[code] ?? message.replaceAll(/%[a-zA-Z]/g, '…'), feature }
+  })
+}
+
+function isErrorClass (value: unknown): value is ErrorClass {
+  return typeof value === 'function' && value.prototype instanceof Error
+}
