@@ -1,2 +1,2 @@
-// What Vite makes of it is not TypeScript's concern.
+// Vite resolves these imports; TypeScript only needs to accept them.
 declare module '*.css'

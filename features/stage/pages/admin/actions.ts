@@ -1,12 +1,12 @@
 import { ref } from 'vue'
 import { tellProblem } from './news.ts'
 
-/** One thing at a time: what is asked for while another is done is not done. */
+/** Runs one action at a time; a second one is ignored while the first is pending. */
 export function useAction () {
-  /** The name of what is being done; empty when nothing is. */
+  /** Name of the pending action; empty if there is none. */
   const busy = ref('')
 
-  /** @param todo tells what came of it; what it throws is told, too */
+  /** @param todo returns the success message; its errors are shown */
   async function act (name: string, todo: () => Promise<void>): Promise<void> {
     if (busy.value !== '') return
     busy.value = name

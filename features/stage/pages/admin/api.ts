@@ -34,7 +34,7 @@ export interface Seating {
   seats: { seatIndex: number, userId: UserId, isMuted: boolean, selfMuted: boolean, awayUntil: number | null }[]
   lockedSeats: number[]
   invites: { seatIndex: number, userId: UserId, invitedById: UserId, expiresAt: number }[]
-  /** Raised hands, from servers that have them. */
+  /** Raised hands; absent on servers without them. */
   requests?: { userId: UserId }[]
 }
 
@@ -82,7 +82,7 @@ export interface Health {
   features: { name: string, state: Feature['state'] }[]
 }
 
-/** What a call was refused with; UNREACHABLE and UNREADABLE are this page's own codes. */
+/** An error response. UNREACHABLE and UNREADABLE are this page's own codes. */
 export class ApiError extends Error {
   override name = 'ApiError'
   readonly code: string
@@ -97,16 +97,16 @@ export class ApiError extends Error {
   }
 }
 
-/** @returns whether something failed with a code */
+/** @returns whether an error has the code */
 export const hasCode = (error: unknown, ...codes: string[]): error is ApiError => error instanceof ApiError && codes.includes(error.code)
 
-/** @returns how long to wait before the next call, where the error says so */
+/** @returns the delay before a retry in milliseconds, if the error has one */
 export function waitOf (error: unknown): number | undefined {
   const { retryAfterMs } = (hasCode(error, 'RATE_LIMITED') ? error.details : undefined) as { retryAfterMs?: number } | undefined ?? {}
   return retryAfterMs
 }
 
-/** @returns what went wrong, for people */
+/** @returns the error message for users */
 export function wordsOf (error: unknown): string {
   const { refusals, tooMany } = adminStrings
   if (hasCode(error, 'RATE_LIMITED')) return tooMany(waitOf(error) ?? 0)
@@ -114,7 +114,7 @@ export function wordsOf (error: unknown): string {
   return known ?? (error instanceof Error ? error.message : String(error))
 }
 
-/** Whether the last call was answered at all. */
+/** Whether the last call got a response. */
 export const reachable = ref(true)
 
 export interface CallOptions {
@@ -125,7 +125,7 @@ export interface CallOptions {
   signal?: AbortSignal | undefined
 }
 
-/** @throws {ApiError} whatever is answered but success; an AbortError when the signal ends it */
+/** @throws {ApiError} for every response that is not successful; AbortError if the signal aborts */
 export async function call (path: string, { method = 'GET', body, key, signal }: CallOptions = {}): Promise<Response> {
   const headers: Record<string, string> = {}
   if (key !== undefined) headers.authorization = `Bearer ${key}`
@@ -153,7 +153,7 @@ async function read<T> (response: Response): Promise<T> {
   return await response.json().catch(() => { throw new ApiError('UNREADABLE', `HTTP ${response.status}`, response.status) }) as T
 }
 
-/** @param key gives the admin key of the moment; `refused` is told that the server does not accept it any more */
+/** @param key returns the current admin key; `refused` is called when the server rejects it */
 export function createApi (key: () => string, refused: () => void) {
   async function admin (path: string, options: Omit<CallOptions, 'key'> = {}): Promise<Response> {
     const used = key()
@@ -198,22 +198,22 @@ export function createApi (key: () => string, refused: () => void) {
 
 export type Api = ReturnType<typeof createApi>
 
-/** What /health says; a server that is not ready says it, too. */
+/** The body of /health, which a server that is not ready also sends. */
 export async function readHealth (signal: AbortSignal): Promise<Health> {
   const response = await fetch('/health', { signal, cache: 'no-store' })
   return await read<Health>(response)
 }
 
-/** @param token METRICS_TOKEN, where the server asks for one */
+/** @param token METRICS_TOKEN, if the server requires it */
 export async function readMetrics (token: string, signal?: AbortSignal): Promise<string> {
   return await (await call('/metrics', { key: token === '' ? undefined : token, signal })).text()
 }
 
 /**
- * Follows a list from page to page.
+ * Reads a list page by page.
  *
- * @param wanted how many entries at least, where there are so many
- * @param read one page of at most `limit`
+ * @param wanted minimum number of entries, if the list has that many
+ * @param read returns one page with at most `limit` entries
  */
 export async function readPages<T> (wanted: number, read: (limit: number, cursor: string | null) => Promise<{ items: T[], nextCursor: string | null }>): Promise<{ items: T[], more: boolean }> {
   const items: T[] = []

@@ -2,14 +2,14 @@ import { adminStrings } from '../strings.ts'
 
 const { config: words } = adminStrings
 
-/** A setting of a feature, as it can be typed. */
+/** A form field for one setting of a feature. */
 export interface Field {
   name: string
-  /** `lines`: a list of texts, one a line. `json`: whatever has no simpler form. */
+  /** `lines`: a list of strings, one per line. `json`: a value without a simpler form. */
   kind: 'number' | 'choice' | 'text' | 'lines' | 'json'
-  /** With `choice`: what is sent, and what is shown. */
+  /** For `choice`: values and labels. */
   choices: readonly (readonly [unknown, string])[]
-  /** The setting as text; empty when it is not set. */
+  /** The setting as text; empty if it is not set. */
   text: string
   help: string
 }
@@ -19,7 +19,7 @@ const isObject = (value: unknown): value is Schema => typeof value === 'object' 
 
 /**
  * @param schema JSON Schema of all settings
- * @param config the settings of the moment
+ * @param config the current settings
  */
 export function fieldsOf (schema: Schema, config: Schema): Field[] {
   const properties = isObject(schema.properties) ? schema.properties : {}
@@ -60,13 +60,13 @@ function helpOf (kind: Field['kind'], { description, default: standard, minimum,
   return parts.filter((part) => typeof part === 'string' && part !== '').join('. ')
 }
 
-/** What is to be sent, and by name of the field what can't be. */
+/** The changes to send, and the validation errors by field name. */
 export interface Changes {
   changes: Record<string, unknown>
   problems: Record<string, string>
 }
 
-/** @param texts what was typed, by name; only what differs from the field's own text is sent */
+/** @param texts the input by field name; unchanged fields are not sent */
 export function changesOf (fields: readonly Field[], texts: Readonly<Record<string, string>>): Changes {
   const result: Changes = { changes: {}, problems: {} }
   for (const field of fields) {
@@ -101,7 +101,7 @@ function parseJson (text: string): unknown {
 
 /**
  * @param details of VALIDATION_FAILED
- * @returns the messages by field, and those that are about no field under ''
+ * @returns the messages by field; messages without a field are under ''
  */
 export function problemsOf (fields: readonly Field[], details: unknown): Record<string, string> {
   const problems: Record<string, string> = {}

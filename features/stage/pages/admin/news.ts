@@ -1,7 +1,7 @@
 import { shallowRef } from 'vue'
 import { wordsOf } from './api.ts'
 
-/** What has come of the last thing that was done, for the eye and for screen readers. */
+/** The result of the last action, visible and announced to screen readers. */
 export interface News {
   text: string
   bad: boolean

@@ -1,13 +1,13 @@
-/** The parts of the page, in the order of its navigation. */
+/** The sections, in the order of the navigation. */
 export const sections = ['rooms', 'features', 'gifts', 'charts'] as const
 
-/** What the page shows: a section, or one room. */
+/** The current view: a section or one room. */
 export interface Place {
   section: typeof sections[number]
   roomId?: string
 }
 
-/** @returns the place that the fragment of an address names; the rooms when it names none */
+/** @returns the view that a URL fragment names; the rooms section by default */
 export function placeOf (hash: string): Place {
   const [name, id] = hash.replace(/^#/, '').split('/', 2)
   const section = sections.find((section) => section === name) ?? 'rooms'
@@ -15,7 +15,7 @@ export function placeOf (hash: string): Place {
   return roomId === '' ? { section } : { section, roomId }
 }
 
-/** @returns the fragment of an address that leads to a place */
+/** @returns the URL fragment of a view */
 export function hashOf ({ section, roomId }: Place): string {
   return roomId === undefined ? `#${section}` : `#${section}/${encodeURIComponent(roomId)}`
 }

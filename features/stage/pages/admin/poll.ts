@@ -4,25 +4,25 @@ import { waitOf } from './api.ts'
 
 const longestWaitMs = 30_000
 
-/** @returns how long to wait after so many looks in a row that failed */
+/** @returns the delay after a number of consecutive failures */
 const backoff = (everyMs: number, failures: number) => Math.min(everyMs * 2 ** Math.min(failures, 10), longestWaitMs)
 
 export interface Poll<T> {
-  /** What was seen last; undefined before. */
+  /** The last result; undefined before the first. */
   readonly data: ShallowRef<T | undefined>
-  /** Why the last look failed; undefined when it did not. */
+  /** The error of the last request; undefined if it succeeded. */
   readonly error: ShallowRef<unknown>
-  /** When `data` was seen, epoch milliseconds. */
+  /** The time of `data`, epoch milliseconds. */
   readonly at: Ref<number>
-  /** Looks now. @returns when a look that began after this call is over, however it ended */
+  /** Polls now. @returns when a request that started after this call has ended */
   refresh (): Promise<void>
 }
 
 /**
- * Looks again and again while the component is there and the tab is seen,
- * never twice at a time, and less often while it fails.
+ * Polls while the component is mounted and the tab is visible, one request
+ * at a time, and less often after failures.
  *
- * @param look gets a signal that ends with the component
+ * @param look gets a signal that aborts when the component is unmounted
  */
 export function usePoll<T> (look: (signal: AbortSignal) => Promise<T>, everyMs: number): Poll<T> {
   const data = shallowRef<T>()

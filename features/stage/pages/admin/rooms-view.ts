@@ -2,5 +2,5 @@ import { reactive } from 'vue'
 
 export const roomsAPage = 50
 
-/** How the list of rooms is looked at: who comes back to it finds it as it was. */
+/** The state of the room list, kept when the user returns to it. */
 export const roomsView = reactive({ filter: '', wanted: roomsAPage })

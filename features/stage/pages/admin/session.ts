@@ -1,7 +1,7 @@
 import { ref } from 'vue'
 import { call, createApi } from './api.ts'
 
-// Secrets live in this tab alone: its session storage ends with it.
+// Secrets are kept in the tab's session storage only.
 const stored = (name: string) => {
   const value = ref(sessionStorage.getItem(name) ?? '')
   return {
@@ -17,13 +17,13 @@ const stored = (name: string) => {
 const storedKey = stored('flylive:admin-key')
 const storedToken = stored('flylive:metrics-token')
 
-/** The admin key; empty until the server has accepted one. */
+/** The admin key; empty until the server accepts one. */
 export const key = storedKey.value
-/** What /metrics asks for; empty where it asks for nothing. */
+/** The metrics token; empty if none is required. */
 export const metricsToken = storedToken.value
 export const setMetricsToken = storedToken.set
 
-/** Whether the key was there and the server has stopped accepting it. */
+/** Whether the server rejected a key that it accepted before. */
 export const keyRefused = ref(false)
 
 export const api = createApi(() => key.value, () => {
@@ -31,7 +31,7 @@ export const api = createApi(() => key.value, () => {
   keyRefused.value = true
 })
 
-/** @throws {ApiError} what the server has against the key */
+/** @throws {ApiError} if the server rejects the key */
 export async function enter (given: string): Promise<void> {
   await call('/admin/features', { key: given })
   keyRefused.value = false
@@ -44,5 +44,5 @@ export function forget (): void {
   storedToken.set('')
 }
 
-/** @returns whether a text can be sent as a key at all: no header carries others */
+/** @returns whether a text can be sent in a header */
 export const canBeSent = (secret: string) => /^[\x21-\x7e]+$/.test(secret)

@@ -1,9 +1,9 @@
-/** A column of a table, and the name of the slot with its cells. */
+/** A table column and the name of the slot with its cells. */
 export interface Column {
   name: string
   label: string
-  /** Aligned as numbers are. */
+  /** Right-aligned, for numbers. */
   number?: boolean
-  /** What is in it says itself what it is: the label is for screen readers. */
+  /** The cells need no visible heading; the label is for screen readers. */
   quiet?: boolean
 }

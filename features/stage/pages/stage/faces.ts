@@ -2,11 +2,11 @@ import type { Participant, Profile, UserId } from '@flylive/audio-client'
 import { strings } from '../strings.ts'
 import { colours } from './identity.ts'
 
-/** What turns the order of the letters round, also of those that follow. */
+/** Bidirectional control characters, which would also affect the following text. */
 const bidiControls = /[\u202a-\u202e\u2066-\u2069]/g
 const rightToLeft = /[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc]/
 
-/** @returns the name of somebody, as others see it; in a sentence it leaves the words around it where they are */
+/** @returns a user's display name, isolated so that its direction does not affect the text around it */
 export function nameOf (profile: Profile | undefined): string {
   const name = profile?.name
   const plain = typeof name === 'string' ? name.replace(bidiControls, '') : ''
@@ -14,25 +14,25 @@ export function nameOf (profile: Profile | undefined): string {
   return rightToLeft.test(plain) ? `\u2068${plain}\u2069` : plain
 }
 
-/** @returns the first letters of the first two words, for an avatar without a picture */
+/** @returns the initials of the first two words, for an avatar without a picture */
 export function initialsOf (name: string): string {
   return name.replace(bidiControls, '').trim().split(/\s+/).slice(0, 2).map((word) => [...new Intl.Segmenter().segment(word)][0]?.segment ?? '').join('').toUpperCase()
 }
 
-/** @returns a picture that needs no other host; undefined where there is none */
+/** @returns a picture URL that needs no other host; undefined if there is none */
 export function pictureOf (profile: Profile | undefined): string | undefined {
   const avatar = profile?.avatar
   return typeof avatar === 'string' && avatar.startsWith('data:image/') ? avatar : undefined
 }
 
-/** @returns always the same colour for the same user */
+/** @returns a stable colour per user */
 export function colourOf (userId: UserId): string {
   let sum = 7
   for (const character of String(userId)) sum = (sum * 31 + (character.codePointAt(0) ?? 0)) % 9973
   return colours[sum % colours.length] as string
 }
 
-/** What somebody does, for all to see. */
+/** A user's visible activity. */
 export type Doing = 'speaking' | 'live' | 'muted' | 'listening'
 
 export function doingOf ({ isSpeaking, microphone }: Participant): Doing {

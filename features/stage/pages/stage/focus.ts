@@ -1,6 +1,6 @@
 import type { ObjectDirective } from 'vue'
 
-/** What the focus goes to where nothing else is left: the room's heading. */
+/** The fallback focus target: the room's heading. */
 const home = 'h1[tabindex]'
 const inside = new WeakSet<Element>()
 
@@ -17,8 +17,8 @@ function restore (element: HTMLElement): void {
 }
 
 /**
- * Keeps the focus near when the button that has it goes away, as when Speak becomes Mute: a browser begins
- * at the top of the page again, which nobody finds who uses a keyboard or has the page read aloud.
+ * Keeps the focus nearby when the focused button disappears, for example when Speak becomes Mute.
+ * Otherwise browsers reset the focus to the top of the page.
  */
 export const vKeepFocus: ObjectDirective<HTMLElement> = {
   beforeUpdate: remember,

@@ -1,6 +1,6 @@
 import { strings } from '../strings.ts'
 
-/** A gift of the stage's own shop window. What gifts there are and what they cost is the backend's to say. */
+/** A gift in the stage's demo catalogue. A real catalogue and its prices belong to the backend. */
 export interface Gift {
   giftId: number
   name: string
@@ -11,7 +11,7 @@ const pictures: Readonly<Record<number, string>> = { 1: '🌹', 2: '☕', 3: '�
 
 export const gifts: readonly Gift[] = Object.keys(pictures).map((id) => giftOf(Number(id)))
 
-/** @returns how to show a gift, also one that only others know */
+/** @returns how to show a gift, also one outside the catalogue */
 export function giftOf (giftId: number): Gift {
   return { giftId, name: strings.gifts.names[giftId] ?? strings.gifts.unknown, picture: pictures[giftId] ?? '🎁' }
 }

@@ -2,16 +2,16 @@ import type { RequestError } from '@flylive/audio-client'
 import { strings } from '../strings.ts'
 import { kept, keptInTab } from './storage.ts'
 
-/** Who somebody says they are; kept in the browser for the next time. */
+/** The user's profile, kept in the browser. */
 export interface Identity {
   name: string
   colour: string
 }
 
-/** Colours of avatars, in the order of their names in strings.lobby.colours. White can be read on each. */
+/** Avatar colours, in the order of strings.lobby.colours. White text is readable on each. */
 export const colours = ['#4f46e5', '#0369a1', '#0f766e', '#15803d', '#a16207', '#c2410c', '#b91c1c', '#be185d'] as const
 
-/** A token from the link or the form, for a server that signs no guests in. */
+/** A token from the link or the form, for servers without guests. */
 export interface Access {
   token: string | undefined
 }
@@ -20,13 +20,13 @@ interface GuestSession extends Identity {
   token: string
 }
 
-/** How long a name may be, in UTF-16 units, as the server counts. */
+/** Maximum length of a name in UTF-16 units, as on the server. */
 export const longestName = 40
 
-/** @returns as much of a name as the server takes */
+/** @returns the name, truncated to the maximum length */
 export function shortName (name: string): string {
   let short = ''
-  // By characters: half of one is none.
+  // Truncate at grapheme boundaries.
   for (const character of name.trim()) if (short.length + character.length <= longestName) short += character; else break
   return short.trimEnd()
 }
@@ -44,7 +44,7 @@ export function saveIdentity ({ name, colour }: Identity): void {
   kept.set('colour', colour)
 }
 
-/** @returns whether this server gives tokens to guests; where it does not, one must be brought along */
+/** @returns whether this server issues guest tokens */
 export async function signsGuestsIn (): Promise<boolean> {
   const response = await fetch('stage/session')
   const { guests } = await response.json() as { guests: boolean }
@@ -52,8 +52,8 @@ export async function signsGuestsIn (): Promise<boolean> {
 }
 
 /**
- * What the client asks for tokens. A guest stays the same one in a tab, also when
- * the page is loaded again: with the same name a seat and a room are still theirs.
+ * The client's token callback. A guest keeps the same id in a tab, also after
+ * a reload, and so keeps their seat and room.
  */
 export function createTokenSource (identity: Identity, access: Access): (refusal?: RequestError) => Promise<string> {
   return async (refusal) => {
@@ -76,7 +76,7 @@ function readSession (): GuestSession | undefined {
   try {
     return JSON.parse(keptInTab.get('session') ?? '') as GuestSession
   } catch {
-    // There is none, or it is not ours.
+    // Missing or not a guest token.
     return undefined
   }
 }

@@ -2,16 +2,16 @@ import { onScopeDispose } from 'vue'
 import type { ObjectDirective } from 'vue'
 import { loudness } from './microphone.ts'
 
-/** Pictures a second: a ring that moves more often is not seen to. */
+/** Updates per second; faster movement is not visible. */
 const fps = 20
 
 /**
- * Moves rings with real levels. Each picture sets one property of each ring;
- * nothing of the page is rendered anew.
+ * Animates speaking rings with audio levels. Each frame sets one CSS property
+ * per ring, without rendering components.
  *
- * @param read gives levels from 0 to 1 by user, asked for each picture
- * @param options.essential whether it moves also for who wants no motion: where the movement is what is to be seen
- * @returns a directive, `v-level="key of a user"`, that keeps `--level`, from 0 to 1, on its element
+ * @param read returns levels from 0 to 1 by user; called per frame
+ * @param options.essential animate also with reduced motion, for meters whose movement is the content
+ * @returns a directive, `v-level="user key"`, that sets `--level`, 0 to 1, on its element
  */
 export function useLevels (read: () => ReadonlyMap<string, number>, { essential = false } = {}): ObjectDirective<HTMLElement, string | undefined> {
   const rings = new Map<HTMLElement, { key: string | undefined, shown: number }>()
@@ -21,7 +21,7 @@ export function useLevels (read: () => ReadonlyMap<string, number>, { essential 
     const levels = read()
     for (const [element, ring] of rings) {
       const level = loudness(ring.key === undefined ? 0 : levels.get(ring.key) ?? 0)
-      // It rises at once and falls slowly, as the ear takes it.
+      // Fast attack, slow decay, like a VU meter.
       const next = Math.max(level, ring.shown * 0.8)
       const rounded = Math.floor(next * 50) / 50
       if (rounded !== ring.shown) element.style.setProperty('--level', String(rounded))

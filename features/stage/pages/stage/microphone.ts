@@ -1,11 +1,11 @@
 import { strings } from '../strings.ts'
 import { kept } from './storage.ts'
 
-/** How to open the microphone; kept in the browser for the next time. */
+/** Microphone settings, kept in the browser. */
 export interface MicrophoneChoice {
-  /** Of a device; the browser's own choice when empty. */
+  /** Device id; empty for the browser's default. */
   deviceId: string
-  /** As it is recorded: for music. */
+  /** Unprocessed audio, for music. */
   original: boolean
 }
 
@@ -28,17 +28,17 @@ export function saveChoice ({ deviceId, original }: MicrophoneChoice): void {
 }
 
 /**
- * Asks for the microphone.
+ * Opens the microphone.
  *
- * @returns its track; whoever gets it stops it
- * @throws Error whose message tells a user what they can do
+ * @returns the track; the caller stops it
+ * @throws Error with a message that tells the user what to do
  */
 export async function openMicrophone ({ deviceId, original }: MicrophoneChoice): Promise<MediaStreamTrack> {
-  // Browsers have it on safe pages only.
+  // Browsers expose it in secure contexts only.
   const devices = navigator.mediaDevices as MediaDevices | undefined
   if (!devices) throw new Error(window.isSecureContext ? strings.microphone.unsupported : strings.microphone.insecure)
   const processing = { echoCancellation: !original, noiseSuppression: !original, autoGainControl: !original }
-  // A device that was unplugged since is no reason to have none.
+  // Fall back to the default device if the chosen one was unplugged.
   const device = deviceId === '' ? {} : { deviceId: { ideal: deviceId } }
   try {
     const stream = await devices.getUserMedia({ audio: { ...processing, ...device } })
@@ -48,20 +48,20 @@ export async function openMicrophone ({ deviceId, original }: MicrophoneChoice):
   }
 }
 
-/** @returns the microphones there are; they have names only once one was opened */
+/** @returns the available microphones; they have names only after permission was given */
 export async function listMicrophones (): Promise<MediaDeviceInfo[]> {
   const devices = await (navigator.mediaDevices as MediaDevices | undefined)?.enumerateDevices().catch(() => []) ?? []
   return devices.filter(({ kind, deviceId }) => kind === 'audioinput' && deviceId !== '' && deviceId !== 'default')
 }
 
-/** Measures how loud a track is. */
+/** A level meter of a track. */
 export interface Meter {
-  /** Now, from 0 to 1. */
+  /** The current level, 0 to 1. */
   level (): number
   close (): void
 }
 
-/** @returns undefined where the browser cannot measure it: Firefox has no sources of another sample rate than the speakers' */
+/** @returns undefined if the browser cannot measure it: Firefox requires equal sample rates of source and output */
 export function createMeter (track: MediaStreamTrack): Meter | undefined {
   const context = new AudioContext()
   const close = () => { context.close().catch(() => { /* It is closed already. */ }) }
@@ -84,8 +84,8 @@ export function createMeter (track: MediaStreamTrack): Meter | undefined {
 }
 
 /**
- * @param level as measured, from 0 to 1
- * @returns how far a bar or a ring goes, from 0 to 1: from -50 to -10 dB, where speech is
+ * @param level measured level, 0 to 1
+ * @returns the length of the bar or ring, 0 to 1, for -50 to -10 dB, the range of speech
  */
 export function loudness (level: number): number {
   return level <= 0 ? 0 : Math.min(1, Math.max(0, (20 * Math.log10(level) + 50) / 40))

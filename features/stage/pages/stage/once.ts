@@ -1,9 +1,9 @@
 /**
- * What a sheet offers is done once, however often it is pressed: a second gift
- * would be paid for, too.
+ * Runs a sheet's action once, however often its button is pressed: a second
+ * gift would be charged.
  *
- * @param over called when that is done, whatever came of it; why it failed has been shown then
- * @returns does a deed, if it is the first
+ * @param over called when the action has ended; errors are already shown
+ * @returns runs an action unless one was run before
  */
 export function once (over: () => void): (deed: () => Promise<unknown>) => Promise<void> {
   let pressed = false

@@ -2,15 +2,15 @@ import { ref } from 'vue'
 import type { Ref } from 'vue'
 import type { RoomAudio } from '@flylive/audio-client'
 
-/** What is heard here. */
+/** Playback of remote tracks. */
 export interface Playback {
-  /** Whether the browser plays nothing before somebody has pressed a button. */
+  /** Whether the browser blocks playback until the user interacts with the page. */
   blocked: Ref<boolean>
-  /** To be called when one was pressed. */
+  /** Call it after a user interaction. */
   resume (): void
 }
 
-/** Plays everyone who is heard, each through an element of their own. */
+/** Plays each remote track in an audio element of its own. */
 export function playAll (audio: RoomAudio | undefined): Playback {
   const elements = new Map<string, HTMLAudioElement>()
   const blocked = ref(false)

@@ -3,10 +3,10 @@ import type { ShallowRef } from 'vue'
 import type { AudioQuality } from '@flylive/audio-client'
 import type { Stage } from './stage.ts'
 
-/** How long each measurement takes, in milliseconds. */
+/** Length of each measurement, in milliseconds. */
 const everyMs = 2000
 
-/** @returns how the audio gets through, measured again and again; undefined before and without audio */
+/** @returns the audio quality, measured repeatedly; undefined before the first measurement and without audio */
 export function useQuality ({ room }: Stage): ShallowRef<AudioQuality | undefined> {
   const quality = shallowRef<AudioQuality>()
   const timer = setInterval(async () => {

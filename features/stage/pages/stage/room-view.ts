@@ -2,10 +2,10 @@ import { onScopeDispose, shallowRef } from 'vue'
 import type { ShallowRef } from 'vue'
 import type { RequestError, RoomClient, UserId } from '@flylive/audio-client'
 
-// The client says that something has changed; what is there now it is asked. A
-// picture of all of it is taken, so that a component sees one moment.
+// The client emits that something changed. The view then takes a snapshot of the
+// whole state, so that components render consistent data.
 
-/** How often a picture is taken at most, in milliseconds: as often as anybody could see. */
+/** Minimum interval between snapshots, in milliseconds. */
 const shortestMs = 40
 
 export type RoomView = ReturnType<typeof pictureOf>
@@ -14,7 +14,7 @@ function pictureOf (room: RoomClient, trouble: RequestError | undefined, ownerId
   const { audio, connection, seats } = room
   const list = seats.list
   const { participants, participantCount } = room
-  // Whose seat is kept is not in the room; in a big one not everybody is named.
+  // A user with a reserved seat may not be in the room, and big rooms list only some users.
   const seated = list.filter(({ userId }) => userId !== undefined && (participants.length < participantCount || participants.some(({ seat }) => seat?.userId === userId)))
   return {
     state: room.state,
@@ -43,7 +43,7 @@ function pictureOf (room: RoomClient, trouble: RequestError | undefined, ownerId
   }
 }
 
-/** @returns the room as it is now; it follows until the scope it is called in ends */
+/** @returns the room's state, updated until the current effect scope ends */
 export function useRoomView (room: RoomClient): ShallowRef<RoomView> {
   let trouble: RequestError | undefined
   let ownerId: UserId | undefined
@@ -63,7 +63,7 @@ export function useRoomView (room: RoomClient): ShallowRef<RoomView> {
     }),
     room.connection.on('features', changed),
     room.connection.on('state', (state, why) => {
-      // It is told until there is a connection, and not anew at each attempt.
+      // Keep the reason until the connection is back; do not repeat it per attempt.
       trouble = state === 'open' ? undefined : why ?? trouble
       changed()
     }),

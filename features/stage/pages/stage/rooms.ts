@@ -8,14 +8,14 @@ import { troubleOf } from './refusals.ts'
 
 export type ListedRoom = ReplyData<'lobby:list'>['rooms'][number]
 
-/** How often somebody who looks at the list sees it anew, in milliseconds. */
+/** Interval between updates of the list, in milliseconds. */
 const everyMs = 3000
 const pageSize = 30
 
 /**
- * The rooms with people in them, as long as somebody looks: the fullest first.
+ * The occupied rooms, most members first, while the list is visible.
  *
- * @returns `state` is `off` where the server does not list its rooms; `trouble` says why the list is not up to date
+ * @returns `state` is `off` if the server does not list rooms; `trouble` is the reason for an outdated list
  */
 export function useRooms (identity: Identity, access: Access) {
   const connection = new Connection({ url: location.href, token: createTokenSource(identity, access) })
@@ -45,13 +45,13 @@ export function useRooms (identity: Identity, access: Access) {
         state.value = 'off'
         return
       }
-      // All else passes: it is asked for again.
+      // Other errors are temporary; the next update retries.
     }
     timer = setTimeout(look, everyMs)
   }
 
   connection.on('state', (now, why) => {
-    // It is told until there is a connection, and not anew at each attempt.
+    // Keep the reason until the connection is back; do not repeat it per attempt.
     if (now === 'open') trouble.value = ''
     else if (why) trouble.value = now === 'closed' ? `${troubleOf(why)}.` : strings.status.waiting(troubleOf(why))
     if (now === 'open') look()

@@ -1,32 +1,32 @@
 import { reactive, ref } from 'vue'
 import { strings } from '../strings.ts'
 
-/** Something that is to be seen for a moment over the stage. */
+/** A short animation over the stage. */
 export interface Show {
   id: number
   picture: string
   text: string
-  /** Where it begins, from 0 to 1 of the width. */
+  /** Start position, 0 to 1 of the width. */
   place: number
 }
 
-/** How long a reaction and a gift are seen, in milliseconds; ShowsOverlay.vue has the same. */
+/** Duration of a reaction and a gift animation, in milliseconds; ShowsOverlay.vue has the same values. */
 const reactionMs = 2600
 const giftMs = 3600
-/** In a big room hundreds come at once: more than this at a time is confetti nobody reads. */
+/** Maximum number of concurrent animations in big rooms. */
 const mostReactions = 24
 const mostGifts = 3
 
-/** Reactions are read aloud together, this long after the first of them, in milliseconds. */
+/** Delay after which reactions are announced together to screen readers, in milliseconds. */
 const saidMs = 2000
 
-/** Reactions that rise and gifts that are unpacked. */
+/** Animated reactions and gifts. */
 export type Shows = ReturnType<typeof createShows>
 
 export function createShows () {
   const reactions: Show[] = reactive([])
   const gifts: Show[] = reactive([])
-  /** What a screen reader says of reactions. */
+  /** The announcement of reactions for screen readers. */
   const said = ref('')
   const unsaid = new Map<string, number>()
   let lastId = 0
@@ -54,7 +54,7 @@ export function createShows () {
     reactions,
     gifts,
     said,
-    /** @param name of who sent it, where that is known */
+    /** @param name of the sender, if known */
     react (emoji: string, times: number, name = ''): void {
       count(emoji, times)
       for (let i = 0; i < Math.min(times, mostReactions / 4) && reactions.length < mostReactions; i++) add(reactions, emoji, name, reactionMs)

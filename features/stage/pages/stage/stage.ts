@@ -18,12 +18,12 @@ import { createVoice } from './voice.ts'
 
 declare global {
   interface Window {
-    /** The room one is in, for the console and for tests. */
+    /** The current room, for the console and for tests. */
     flylive?: RoomClient | undefined
   }
 }
 
-/** How somebody enters a room. */
+/** The input of the join form. */
 export interface Entry {
   roomId: string
   options: JoinOptions
@@ -32,12 +32,12 @@ export interface Entry {
   choice: MicrophoneChoice
 }
 
-/** How long leaving may take, in milliseconds: without a network no answer comes, and nobody need wait for that. */
+/** Timeout for leaving, in milliseconds. Without a network there is no reply. */
 const longestLeaveMs = 2000
-/** The longest that a server takes to stop, in milliseconds. What is longer comes of clocks that differ. */
+/** Maximum plausible drain deadline, in milliseconds; longer ones come from clock skew. */
 const longestDrainMs = 600_000
 
-/** What the parts of the room's page share. */
+/** State shared by the components of the room page. */
 export type Stage = ReturnType<typeof createStage>
 
 const key: InjectionKey<Stage> = Symbol('stage')
@@ -47,9 +47,9 @@ export function useStage (): Stage {
 }
 
 /**
- * Enters a room, for as long as the component is there that calls it.
+ * Joins a room for the lifetime of the calling component.
  *
- * @param left called once when the server wants one out, or does not let one in
+ * @param left called once when the server removes or rejects the user
  */
 export function enterStage (entry: Entry, left: (why: RequestError | undefined) => void): Stage {
   const stage = createStage(entry, left)
@@ -84,7 +84,7 @@ function createStage ({ roomId, options, identity, access, choice }: Entry, left
   const personOf = (userId: UserId) => view.value.participants.find((person) => String(person.userId) === String(userId))
   const nameFrom = (userId: UserId) => nameOf(personOf(userId)?.profile)
 
-  /** Does something in the room. Why it fails is shown. */
+  /** Runs an action in the room and shows its error. */
   async function attempt<T> (what: () => Promise<T>): Promise<T | undefined> {
     say('')
     try {
@@ -94,11 +94,11 @@ function createStage ({ roomId, options, identity, access, choice }: Entry, left
       return undefined
     }
   }
-  /** Asks the server for something. What it refuses is shown. */
+  /** Sends a request and shows its error. */
   const ask = <T extends RequestType>(type: T, data: RequestData<T>): Promise<ReplyData<T> | undefined> =>
     attempt(() => connection.request(type, data))
 
-  /** Sees to it that whoever has a microphone has a seat, where there are seats, or lets go of the microphone. */
+  /** Takes a seat for the open microphone where seats are on, or closes the microphone. */
   async function findSeat (): Promise<void> {
     if (!voice.track.value || room.state !== 'in' || !room.seats.enabled) return
     let words = strings.seat.noneFree
@@ -107,13 +107,13 @@ function createStage ({ roomId, options, identity, access, choice }: Entry, left
     } catch (error) {
       words = strings.seat.none(wordsOf(error as RequestError))
     }
-    // After a loss it will be looked for again.
+    // After a reconnect this runs again.
     if (room.state !== 'in') return
     voice.drop()
     say(words)
   }
 
-  /** In a big room the server names some people only; an owner should know whom they invite. */
+  /** Big rooms list only some users; the owner needs the names of users with raised hands. */
   async function name (userIds: readonly UserId[]): Promise<void> {
     if (naming) return
     naming = true
@@ -133,13 +133,13 @@ function createStage ({ roomId, options, identity, access, choice }: Entry, left
   room.on('entered', ({ chatHistory = [], reactions }) => {
     chatHistory.forEach(talk.message)
     emojis.value = reactions?.emojis ?? []
-    // It is another server now.
+    // The client has moved to another server.
     if (notice.value === draining) say('')
     findSeat()
   })
   connection.on('seat:cleared', ({ userId, reason }) => {
     if (!room.seats.isSelf(userId) || reason === 'moved') return
-    // Nobody should be recorded who is not heard.
+    // Do not record users who cannot be heard.
     voice.drop()
     if (reason !== 'left') say(strings.seat.gone)
   })
@@ -194,36 +194,36 @@ function createStage ({ roomId, options, identity, access, choice }: Entry, left
     nameFrom,
     ask,
     say,
-    /** Gets a certain seat, and then the microphone. */
+    /** Takes a certain seat and opens the microphone. */
     async speakFrom (type: 'seat:take' | 'seat:invite:accept', seatIndex: number): Promise<void> {
-      // A second press means the same.
+      // A second press has no further effect.
       if (sitting) return
       sitting = true
       try {
         const before = reconnects.value
         if (!await ask(type, { seatIndex }) || !await voice.open()) return
-        // The seat may have been lost with the connection, while the browser asked for permission.
+        // The seat may have been lost while the browser asked for permission.
         if (reconnects.value !== before) await findSeat()
       } finally {
         sitting = false
       }
     },
-    /** Gets the microphone, and then any seat where one is needed. */
+    /** Opens the microphone and takes any free seat, if a seat is required. */
     async speak (): Promise<void> {
       if (voice.opening.value) return
       say('')
       if (await voice.open()) await findSeat()
     },
-    /** @param seatIndex any that is free when left out */
+    /** @param seatIndex defaults to any free seat */
     async invite (userId: UserId, seatIndex?: number): Promise<void> {
       const { free, list } = room.seats
-      // Who accepts an invite gets in even where it is locked.
+      // Accepting an invite also unlocks the seat.
       const seat = seatIndex ?? (free[0] ?? list.find((one) => one.userId === undefined && one.invitedUserId === undefined))?.seatIndex
       if (seat === undefined) say(strings.person.noneFree)
       else await ask('seat:invite', { userId, seatIndex: seat })
     },
     give: (recipientId: UserId, giftId: number, quantity: number) => attempt(() => room.gifts.send({ giftId, recipientId, quantity })),
-    /** Leaves the room for good: the seat is free at once. */
+    /** Leaves the room and releases the seat immediately. */
     async leave (): Promise<void> {
       voice.drop()
       const left = room.leave().catch(() => { /* Without a connection one has left, too. */ })

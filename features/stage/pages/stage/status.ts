@@ -2,7 +2,7 @@ import { strings } from '../strings.ts'
 import { troubleOf } from './refusals.ts'
 import type { RoomView } from './room-view.ts'
 
-/** How the connection is, in words and a colour. */
+/** The connection state as text and colour. */
 export interface Status {
   tone: 'good' | 'busy' | 'bad'
   text: string

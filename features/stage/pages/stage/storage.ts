@@ -1,12 +1,12 @@
-/** Texts that outlive the page. */
+/** A key-value store that outlives the page. */
 export interface Memory {
   get (name: string): string | undefined
   set (name: string, text: string): void
 }
 
 /**
- * @param open gives the browser's storage, which throws where somebody has blocked it
- * @returns the storage, or what serves in its place for as long as the page is there
+ * @param open returns the browser's storage; it throws if storage is blocked
+ * @returns the storage, or an in-memory replacement
  */
 export function createMemory (open: () => Storage): Memory {
   const substitute = new Map<string, string>()
@@ -31,7 +31,7 @@ export function createMemory (open: () => Storage): Memory {
   }
 }
 
-/** For this browser. */
+/** Per browser. */
 export const kept = createMemory(() => localStorage)
-/** For this tab. */
+/** Per tab. */
 export const keptInTab = createMemory(() => sessionStorage)

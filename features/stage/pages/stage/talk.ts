@@ -2,23 +2,23 @@ import { reactive, ref } from 'vue'
 import type { Ref } from 'vue'
 import type { ChatMessage } from '@flylive/audio-client'
 
-/** A line of what was written and of what has happened. */
+/** A line of the log: a message or a room event. */
 export type Line =
   { kind: 'message', key: string, message: ChatMessage } |
   { kind: 'event', key: string, text: string }
 
-/** What was written and what happened, the newest at the end. */
+/** Messages and room events, newest last. */
 export interface Talk {
   readonly lines: readonly Line[]
-  /** How many there have been; the oldest are forgotten. */
+  /** Total number of lines, including dropped ones. */
   readonly count: Readonly<Ref<number>>
-  /** Adds a message, unless it is there. */
+  /** Adds a message unless it is already present. */
   message (message: ChatMessage): void
-  /** Adds what has happened. */
+  /** Adds a room event. */
   event (text: string): void
 }
 
-/** Lines that are kept. */
+/** Maximum number of lines kept. */
 const mostLines = 200
 
 export function createTalk (): Talk {

@@ -4,18 +4,18 @@ import { strings } from '../strings.ts'
 import { createMeter, openMicrophone } from './microphone.ts'
 import type { Meter, MicrophoneChoice } from './microphone.ts'
 
-/** The own microphone in a room. It is open only while one may be heard. */
+/** The user's microphone in a room. It is open only while the user may speak. */
 export type Voice = ReturnType<typeof createVoice>
 
-/** @param say tells the user what has become of the microphone */
+/** @param say shows the user a message about the microphone */
 export function createVoice (room: RoomClient, choice: MicrophoneChoice, say: (text: string) => void) {
   const track = shallowRef<MediaStreamTrack>()
   const opening = ref(false)
-  /** Why there is no microphone, and what helps. */
+  /** Why there is no microphone, and what the user can do. */
   const trouble = ref('')
   let meter: Meter | undefined
   let closed = false
-  /** Whether it is to be open; while the browser asks for permission a seat or the room may be left. */
+  /** Whether it should be open; the user may leave the seat or room while the browser asks for permission. */
   let wanted = false
   let underWay: Promise<boolean> | undefined
 
@@ -67,7 +67,7 @@ export function createVoice (room: RoomClient, choice: MicrophoneChoice, say: (t
     /**
      * Idempotent: the browser asks for permission once.
      *
-     * @returns whether it is open now; not so when it was dropped meanwhile
+     * @returns whether it is open; false if it was closed before permission was given
      */
     async open (): Promise<boolean> {
       if (closed) return false
@@ -77,9 +77,9 @@ export function createVoice (room: RoomClient, choice: MicrophoneChoice, say: (t
       return await underWay
     },
     drop,
-    /** How loud one is now, from 0 to 1. */
+    /** The user's current level, 0 to 1. */
     level: () => room.audio?.sending === true && !room.audio.muted ? meter?.level() ?? 0 : 0,
-    /** For good: also when the browser still asks for permission. */
+    /** Closes it, also while the browser still asks for permission. */
     close () {
       closed = true
       drop()
