@@ -6,8 +6,8 @@ import { WebSocket, WebSocketServer } from 'ws'
 import { createEvent } from '../plugins/connections/event.ts'
 import { Session } from '../plugins/connections/session.ts'
 
-// How an event reaches the members of a room: serialised and framed for each of
-// them, serialised once, or serialised and framed once as the server does it.
+// Compares three ways to send an event to the members of a room: serialise and frame per
+// member, serialise once, or serialise and frame once, as the server does.
 
 const members = 500
 const events = 200
@@ -64,7 +64,7 @@ export default async function broadcast (): Promise<void> {
   http.close()
 }
 
-// The members read in a thread of their own, whose work is in every figure alike.
+// The members read in a thread of their own, so their cost is the same in every figure.
 if (!isMainThread) {
   const { port } = workerData as { port: number }
   for (let i = 0; i < members; i++) new WebSocket(`ws://127.0.0.1:${port}`, { perMessageDeflate: false }).on('message', () => {})

@@ -1,9 +1,9 @@
-// Runs the benchmarks, or those whose name has an argument in it.
+// Runs all benchmarks, or those whose name contains an argument.
 //
 //   npm run bench [-- NAME ...]
 //
-// Each prints ratios within its own run: absolute times of one machine say
-// little about another.
+// Each benchmark prints ratios within its own run: absolute times of one machine do not
+// transfer to another.
 import { globSync } from 'node:fs'
 import { join } from 'node:path'
 

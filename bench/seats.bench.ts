@@ -13,9 +13,9 @@ import { WebSocket } from 'ws'
 import * as scripts from '../plugins/store/scripts.ts'
 import { freePort } from '../test/support/redis.ts'
 
-// How long it takes to sit down, alone and when two hundred want the same seat,
-// over two servers on one Redis: each a process of its own, and this one has
-// the clients. What reaches the Redis for it is counted by name.
+// Measures how long it takes to take a seat, alone and when 200 users want the same seat,
+// over two server processes on one Redis. This process runs the clients and counts the
+// Redis commands by name.
 
 const alone = 1500
 const contenders = 200
@@ -27,14 +27,14 @@ const secret = 'a-secret-for-benchmarks-that-is-long-enough'
 const sign = createSigner({ key: secret, algorithm: 'HS256', expiresIn: '1h' })
 
 interface Answer {
-  /** `ok`, or the error's code. */
+  /** `ok`, or the error code. */
   code: string
   ms: number
 }
 
 interface Client {
   request (type: string, data: object): Promise<Answer>
-  /** Events of seats that have come so far. */
+  /** Seat events received so far. */
   seen (): number
 }
 
@@ -50,7 +50,7 @@ export default async function seats (): Promise<void> {
     const [one, other] = [await connect(urls[0] as string, 'one', sockets), await connect(urls[1] as string, 'other', sockets)]
     for (const client of [one, other]) await client.request('room:join', { roomId: 'alone' })
 
-    // In turns, so that whatever else the machine does is in all of them.
+    // Interleaved, so that other load on the machine affects all of them equally.
     const pings: number[] = []
     const refusals: number[] = []
     const takes: number[] = []
@@ -81,7 +81,7 @@ export default async function seats (): Promise<void> {
       if (winners.length !== 1) throw new Error(`${winners.length} have the seat`)
       const before = crowd.map((client) => client.seen())
       await crowd[answers.findIndex(({ code }) => code === 'ok')]?.request('seat:leave', {})
-      // The next round begins when everybody has heard that the seat is free.
+      // The next round starts when every client has received that the seat is free.
       while (crowd.some((client, i) => client.seen() === before[i])) await new Promise((resolve) => setImmediate(resolve))
       return answers
     }
@@ -111,7 +111,7 @@ export default async function seats (): Promise<void> {
     print(`${contenders} take one seat at once: who gets it`, won)
     console.log(`  ${contenders} on one seat take ×${(quantile(all, 0.5) / quantile(refused, 0.5)).toFixed(2)} of ${contenders} refused by their shape`)
 
-    // Not while time is taken: being watched slows a Redis down.
+    // Outside the timed part: MONITOR slows Redis down.
     console.log('  commands that reach the Redis, each a round trip unless sent together with another:')
     const count = async (name: string, times: number, work: () => Promise<unknown>) => {
       console.log(`  ${name.padEnd(46)} ${describe(await commandsDuring(redis, port, work), times)}`)
@@ -153,20 +153,20 @@ function quantile (values: readonly number[], q: number): number {
   return sorted[Math.min(sorted.length - 1, Math.floor(q * sorted.length))] as number
 }
 
-/** Jobs that are due, gifts to book, revoked tokens, signs of life, empty rooms. */
+/** Periodic background work: due jobs, queued gifts, revoked tokens, heartbeats, empty rooms. */
 function isByItself ([command = '', ...args]: string[]): boolean {
   const script = command.startsWith('eval')
   const key = args[script ? 2 : 0] ?? ''
   return (script && /^msab:(agenda:|\{gifts\})/.test(key)) || /^(auth:revoked:|msab:(node:|nodes$|rooms:empty$|\d+:canary:))/.test(key)
 }
 
-/** What a Redis is asked for while something is done, by name; a script by its own. What servers ask for by themselves is left out. */
+/** Counts the Redis commands of an action by name; a script counts under its own name. Background work of the servers is left out. */
 async function commandsDuring (redis: Redis, port: number, work: () => Promise<unknown>): Promise<Map<string, number>> {
   const names = new Map(Object.entries(scripts).map(([name, lua]) => [createHash('sha1').update(lua).digest('hex'), name]))
   const counts = new Map<string, number>()
   const [listening, over] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()]
   let begun = false
-  // By hand: ioredis fails when the first report comes together with the answer.
+  // A raw socket: ioredis fails when the first report arrives together with the reply.
   const monitor = createConnection(port, '127.0.0.1')
   createInterface({ input: monitor }).on('line', (line) => {
     if (line === '+OK') return listening.resolve()
@@ -175,7 +175,7 @@ async function commandsDuring (redis: Redis, port: number, work: () => Promise<u
     const [command = '', first = ''] = args
     if (command === 'echo' && first === 'begin') begun = true
     else if (command === 'echo' && first === 'end') over.resolve()
-    // What a script calls is part of that script.
+    // Commands that a script runs count as part of the script.
     else if (begun && source !== 'lua' && !isByItself(args)) {
       const name = names.has(first) ? `${command} ${names.get(first)}` : command
       counts.set(name, (counts.get(name) ?? 0) + 1)
@@ -214,7 +214,7 @@ async function startServer (redisUrl: string, folder: string, processes: ChildPr
       JWT_SECRET: secret,
       REDIS_URL: redisUrl,
       DATA_DIR: folder,
-      // Nobody is as fast as a benchmark.
+      // No rate limits: a benchmark is faster than any user.
       WS_MESSAGES_PER_SECOND: '100000',
       WS_MESSAGES_BURST: '100000',
       PRESENCE_COALESCE_OVER: '0'
@@ -226,7 +226,7 @@ async function startServer (redisUrl: string, folder: string, processes: ChildPr
   return `ws://${address}/ws`
 }
 
-/** Waits until a process has printed something. @returns the first group */
+/** Waits until a process prints a matching line. @returns the first group */
 async function printed (child: ChildProcess, what: RegExp): Promise<string> {
   let output = ''
   return await new Promise((resolve, reject) => {

@@ -1,6 +1,6 @@
-// A backend to try the server against, without Laravel: npm run backend.
-// It keeps everything in memory, and /_control changes what it knows and how
-// it fails.
+// A backend for trying the server without Laravel: npm run backend.
+// It keeps everything in memory. Requests to /_control change its data and inject
+// faults.
 import { z } from 'zod'
 import { createBackend, eventsChannel } from '../test/support/backend.ts'
 import type { Answer, Backend } from '../test/support/backend.ts'
@@ -96,7 +96,7 @@ async function control (backend: Backend, { method, path, body }: { method: stri
 }
 
 const backend = await createBackend({ port, channel, ...(redisUrl === undefined ? {} : { redisUrl }), extra: control })
-// Until told otherwise there is something to join.
+// The default: one room exists.
 backend.everyRoom = () => 1
 
 const post = (what: string, body: object) => `curl -s ${backend.url}/_control/${what} -d '${JSON.stringify(body)}'`
@@ -122,5 +122,5 @@ console.log(`
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
   process.once(signal, () => { backend.close().then(() => process.exit(0), () => process.exit(1)) })
 }
-// Started by npm, which may vanish without a signal.
+// npm may end without sending a signal.
 process.once('disconnect', () => process.exit(0))

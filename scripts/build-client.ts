@@ -1,12 +1,12 @@
-// Builds the package of the client.
+// Builds the client package.
 //
 //   npm run build:client                    client/contract.ts and client/dist
 //   npm run build:client -- --types         only client/contract.ts, from the server's schemas
 //   npm run build:client -- --check         writes nothing; status 1 when client/contract.ts is stale
-//   npm run build:client -- --out FOLDER    builds there, and leaves the checkout as it is
+//   npm run build:client -- --out FOLDER    builds into FOLDER and leaves the checkout unchanged
 //
-// In dist there is one JavaScript file with its declarations for each module,
-// and browser.js, which has all of them and what they need in it.
+// dist has one JavaScript file with declarations per module, and browser.js, a
+// self-contained bundle.
 import { spawnSync } from 'node:child_process'
 import { globSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
@@ -19,17 +19,17 @@ const client = join(root, 'client')
 const contract = join(client, 'contract.ts')
 
 /**
- * Builds the modules of the client.
+ * Builds the client's modules.
  *
- * @param out a folder; what is in it is removed before
- * @throws when the compiler or the bundler refuses; what they say is in the message
+ * @param out a folder; its contents are removed first
+ * @throws with the compiler's or bundler's output in the message
  */
 export async function buildClient (out: string): Promise<void> {
   rmSync(out, { recursive: true, force: true })
   const tsc = join(root, 'node_modules', 'typescript', 'bin', 'tsc')
   const { status, stdout } = spawnSync(process.execPath, [tsc, '--project', client, '--outDir', out], { encoding: 'utf8' })
   if (status !== 0) throw new Error(`The client does not compile:\n${stdout}`)
-  // The compiler leaves the names of sources in declarations, which older ones don't take.
+  // The compiler keeps .ts names in declarations, which older compilers reject.
   for (const file of globSync(join(out, '*.d.ts'))) {
     writeFileSync(file, readFileSync(file, 'utf8').replace(/(?<=^(?:import|export) .*from '\.\/[\w-]+)\.ts(?=';$)/gm, '.js'))
   }

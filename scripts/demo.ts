@@ -1,15 +1,15 @@
-// A server with people in it, to look at and listen to: npm run demo. It starts
-// the server, a backend, and talkers that come into rooms, speak, write and give
-// one another gifts; all of it ends with this process, and nothing is kept.
+// A server with simulated users: npm run demo. It starts the server, a backend and
+// talkers that join rooms, speak, chat and send gifts. Everything ends with this
+// process, and nothing is kept.
 //
 //   npm run demo [-- --talkers N] [--room NAME] [--seconds N]
 //
-// --talkers  how many are in the room to visit first, 3 to 6
+// --talkers  number of talkers in the main room, 3 to 6
 // --room     its name
-// --seconds  ends by itself after so long
+// --seconds  ends after that time
 //
-// PORT, HOST, LOG_LEVEL, ADMIN_API_KEY and whatever else the server reads can be
-// set in the environment. An .env file, Redis and TLS are left out.
+// The server's own variables (PORT, HOST, LOG_LEVEL, ADMIN_API_KEY, …) are read from
+// the environment. An .env file, Redis and TLS are ignored.
 import { fork } from 'node:child_process'
 import type { ChildProcess } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
@@ -27,9 +27,9 @@ import { rooms } from './demo/script.ts'
 import type { Task } from './demo/talkers.ts'
 
 const root = resolve(import.meta.dirname, '..')
-/** How long children may take to end, in milliseconds. */
+/** How long child processes may take to end, in milliseconds. */
 const endMs = 5000
-/** So often talkers that have crashed are started again. */
+/** How often crashed talkers are restarted. */
 const maxRestarts = 5
 
 const { env } = process
@@ -42,7 +42,7 @@ let restarts = 0
 let ending = false
 
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => ended.resolve(0))
-// Started by npm, which may vanish without a signal, and maybe has.
+// npm may end without sending a signal, possibly before this line.
 process.once('disconnect', () => ended.resolve(0))
 if (process.connected === false) ended.resolve(0)
 
@@ -72,7 +72,7 @@ async function run (): Promise<void> {
     LOG_LEVEL: env.LOG_LEVEL ?? 'warn'
   })
   server.once('exit', () => failed('The server has ended.'))
-  // Where it listens on every address, this is one of them.
+  // A server on a wildcard address also listens on this one.
   const url = `http://${['0.0.0.0', '::'].includes(host) ? '127.0.0.1' : host}:${port}`
   if (!await ready(server, url)) return
   await startTalkers({ url, secret, room, talkers })
@@ -115,8 +115,8 @@ function readOptions (): { room: string, talkers: number, seconds: number | unde
 }
 
 /**
- * @returns the port when it is free; any free one for 0
- * @throws with what can be done when it is taken
+ * @returns the port if it is free; a random free port for 0
+ * @throws with advice if the port is taken
  */
 async function freePort (host: string, port: number): Promise<number> {
   const probe = createServer()
@@ -131,18 +131,18 @@ async function freePort (host: string, port: number): Promise<number> {
   }
 }
 
-/** Starts a program of this project. When this process vanishes, its channel is cut and it ends, too. */
+/** Starts a script of this project. It ends when this process ends, because its IPC channel closes. */
 function start (file: string, env: NodeJS.ProcessEnv): ChildProcess {
-  // In a folder of its own no .env is read, and what is written goes with it.
+  // An own working directory: no .env is read, and its files are removed afterwards.
   const child = fork(join(root, file), { cwd: folder, env, stdio: ['ignore', 'inherit', 'inherit', 'ipc'] })
   children.add(child)
   child.once('exit', () => children.delete(child))
-  // What could not be sent to it, it being gone: its exit says enough.
+  // Failed sends are ignored; the exit event reports the end.
   child.on('error', () => {})
   return child
 }
 
-/** @returns true once it can be used, false when it has ended */
+/** @returns true once the child is ready, false if it ended */
 async function ready (server: ChildProcess, url: string): Promise<boolean> {
   const isReady = () => fetch(`${url}/readyz`).then(({ ok }) => ok, () => false)
   while (children.has(server)) {
@@ -153,9 +153,9 @@ async function ready (server: ChildProcess, url: string): Promise<boolean> {
 }
 
 /**
- * Starts the talkers, and again when they have crashed.
+ * Starts the talkers and restarts them after a crash.
  *
- * @returns once they are in their rooms
+ * @returns once they have joined their rooms
  */
 function startTalkers (task: Task): Promise<void> {
   const { promise, resolve } = Promise.withResolvers<void>()
@@ -173,7 +173,7 @@ function startTalkers (task: Task): Promise<void> {
   return promise
 }
 
-/** Ends all that was started, and waits until it is gone. */
+/** Ends all child processes and waits for them. */
 async function stop (): Promise<void> {
   ending = true
   const hard = setTimeout(() => { for (const child of children) child.kill('SIGKILL') }, endMs)

@@ -1,18 +1,17 @@
-// Writes a new feature that works, with a test, to be changed into what it is
-// to become.
+// Creates a working feature with a test, as a starting point for your own.
 //
 //   npm run feature:new NAME                  features/NAME and test/features/NAME
 //   npm run feature:new NAME -- --into DIR    DIR/NAME, the test in it: for FEATURES_PATH
 //
-// What it writes is in feature-template/, which is a feature itself. The way
-// from there is in docs/writing-features.md.
+// The files come from feature-template/, which is itself a feature. For the next
+// steps see docs/writing-features.md.
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { dirname, join, relative, resolve } from 'node:path'
 import { parseArgs } from 'node:util'
 
 const root = resolve(import.meta.dirname, '..')
 const template = join(import.meta.dirname, 'feature-template')
-// npm runs scripts in the project's folder, and says where it was itself called.
+// npm runs scripts in the project's folder; INIT_CWD is the caller's folder.
 const here = process.env.INIT_CWD ?? process.cwd()
 
 const sample = 'sample-feature'
@@ -20,12 +19,12 @@ const usage = 'npm run feature:new NAME [-- --into DIR]'
 
 class Refusal extends Error {}
 
-/** What is written, and what there is to do with it then. */
+/** The files to write and the next steps to print. */
 interface Plan {
   name: string
-  /** Files of the template, by where they go. */
+  /** Template files by destination. */
   files: Record<string, string>
-  /** What the test's server needs to find the feature. */
+  /** Environment that the test's server needs to find the feature. */
   findIt: boolean
   next: readonly string[]
 }
@@ -83,7 +82,7 @@ function nextOutside (folder: string, test: string): string[] {
   ]
 }
 
-/** Puts the feature's name in the place of the template's, in each way it is written. */
+/** Replaces the template's name by the feature's, in every notation. */
 function named (text: string, name: string): string {
   const inSnakeCase = (kebab: string) => kebab.replaceAll('-', '_')
   return text
@@ -92,7 +91,7 @@ function named (text: string, name: string): string {
     .replaceAll(inSnakeCase(sample).toUpperCase(), inSnakeCase(name).toUpperCase())
 }
 
-/** Lets the test's server find a feature that is beside the test. */
+/** Makes the test's server find a feature next to the test. */
 const findingIt = (text: string) => "import { join } from 'node:path'\n" + text.replace(/(?<=^const env = \{.*)(?= \}$)/m, ", FEATURES_PATH: join(import.meta.dirname, '..')")
 
 try {

@@ -1,4 +1,4 @@
-// Shows and changes which features a running server has, through its admin API.
+// Lists and changes the features of a running server, through its admin API.
 //
 //   npm run features -- list
 //   npm run features -- enable NAME [--cascade]
@@ -7,9 +7,9 @@
 //   npm run features -- rescan
 //   npm run features -- config NAME [KEY=VALUE … | KEY=null …]
 //
-// --url says where the server is (by default where the .env of this folder puts
-// it), --key is one of its admin keys (by default the first of ADMIN_API_KEY),
-// --json prints what the server answered. The status is 1 when it refused.
+// --url is the server's address (default: from the .env of this folder), --key is
+// one of its admin keys (default: the first of ADMIN_API_KEY), --json prints the
+// response body. The exit status is 1 if the server rejects the call.
 import { existsSync } from 'node:fs'
 import { parseArgs } from 'node:util'
 
@@ -42,13 +42,13 @@ interface Rescan { added: string[], removed: string[], failed: Record<string, st
 
 type Answer = Feature & Rescan & { features: Feature[] }
 
-/** A call of the admin API, and how people read its answer. */
+/** A call of the admin API and the text of its result. */
 interface Command {
   method: 'GET' | 'PATCH' | 'POST'
   path: string
   body?: Record<string, unknown>
   show (answer: Answer): string
-  /** What was asked for, where it is a part of the answer. */
+  /** The feature in question, if the response contains it. */
   pick? (answer: Answer): unknown
 }
 
@@ -77,7 +77,7 @@ function read () {
   return { command, json, key: key ?? firstKey(), url: (url ?? whereItIs()).replace(/\/+$/, ''), inside: url === undefined }
 }
 
-/** @throws {Refusal} with how it is used */
+/** @throws {Refusal} with the usage text */
 function parse () {
   try {
     return parseArgs({
@@ -137,18 +137,18 @@ function whereItIs (): string {
 }
 
 /**
- * @param inside the server is this machine's own: its certificate is not made out to the address asked here
- * @throws {Refusal} when nobody answers
+ * @param inside the server runs on this machine: its certificate does not match this address
+ * @throws {Refusal} if there is no response
  */
 async function call ({ method, path, body }: Command, url: string, key: string, inside: boolean): Promise<{ status: number, body: unknown }> {
-  // Not before it is needed: it takes longer to load than a wrong command to refuse.
+  // Imported late: undici takes longer to load than a wrong command takes to reject.
   const { Agent, request } = await import('undici')
   try {
     const { statusCode, body: answer } = await request(`${url}/admin/features${path}`, {
       method,
       headers: { authorization: `Bearer ${key}`, ...(body ? { 'content-type': 'application/json' } : {}) },
       body: body ? JSON.stringify(body) : null,
-      // Calls of what is replaced may go on for as long as FEATURES_DRAIN_SECONDS says.
+      // In-flight requests of the old generation may run for FEATURES_DRAIN_SECONDS.
       headersTimeout: 660_000,
       dispatcher: new Agent({ connect: { rejectUnauthorized: !inside } })
     })
@@ -161,7 +161,7 @@ async function call ({ method, path, body }: Command, url: string, key: string, 
   }
 }
 
-/** A refusal as the server told it, with the place in the code of what could not be loaded. */
+/** The server's error, with the place in the code for load errors. */
 function describe (body: unknown, status: number): string {
   const { code = `HTTP ${status}`, message = '', details } = (body as { error?: { code: string, message: string, details?: unknown } }).error ?? {}
   const { file, line } = (details ?? {}) as { file?: string, line?: number }
@@ -180,7 +180,7 @@ function table (features: Feature[]): string {
   return aligned(rows)
 }
 
-/** Columns as wide as their widest cell; the last one is not filled up. */
+/** Pads all columns but the last to their widest cell. */
 function aligned (rows: string[][]): string {
   const widths = (rows[0] ?? []).map((_, i) => Math.max(...rows.map((row) => row[i]?.length ?? 0)))
   return rows.map((row) => row.map((cell, i) => cell.padEnd(widths[i] ?? 0)).join('  ').trimEnd()).join('\n')
@@ -204,7 +204,7 @@ function showRescan ({ added, removed, failed }: Rescan): string {
   return lines.length > 0 ? lines.join('\n') : 'Nothing has appeared or vanished'
 }
 
-/** @throws {Refusal} when there is none of that name */
+/** @throws {Refusal} if the feature does not exist */
 function pick (features: Feature[], name: string): Feature {
   const feature = features.find((one) => one.name === name)
   if (!feature) throw new Refusal(`FEATURE_NOT_FOUND: There is no feature ${name}`)

@@ -4,11 +4,11 @@ import { join, resolve } from 'node:path'
 const root = resolve(import.meta.dirname, '..')
 
 /**
- * Writes files that are made from others. With `--check` on the command line it
- * writes nothing: the process ends with status 1 when one is stale.
+ * Writes generated files. With `--check` on the command line it writes nothing and
+ * exits with status 1 if a file is stale.
  *
- * @param files what they must contain, by path from the root
- * @param command what makes them
+ * @param files contents by path from the root
+ * @param command that generates them
  */
 export function writeGenerated (files: Readonly<Record<string, string>>, command: string): void {
   const check = process.argv.includes('--check')

@@ -1,9 +1,9 @@
-// Asks the server of this container whether it lives; the status is the answer.
+// Checks /livez of the server in this container; the exit status is the result.
 //
 //   node scripts/healthcheck.ts
 //
-// It reads the same environment as the server. The certificate is not checked:
-// it is not made out to the address asked here.
+// It reads the server's environment. The certificate is not verified, because it is
+// not issued for this address.
 import { request as overHttp } from 'node:http'
 import { request as overHttps } from 'node:https'
 import { isIP } from 'node:net'
@@ -18,7 +18,7 @@ request({
   path: '/livez',
   timeout: 4000,
   rejectUnauthorized: false,
-  // A TLS name can't be an address.
+  // TLS server names must not be IP addresses.
   ...(SSL_KEY_PATH && (everywhere || isIP(HOST)) ? { servername: '' } : {})
 }, (response) => {
   process.exit(response.statusCode === 200 ? 0 : 1)

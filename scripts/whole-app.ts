@@ -8,12 +8,11 @@ import { loadConfig } from '../config/load.ts'
 const root = resolve(import.meta.dirname, '..')
 
 /**
- * Starts a server that listens nowhere, with every feature of features/ on, to
- * be asked for what it documents. Nothing of this machine or its environment is
- * in what it says.
+ * Starts a server with every feature that listens nowhere, for generating
+ * documents. The output does not depend on this machine or its environment.
  *
  * @returns ready; `close()` releases everything
- * @throws when a feature does not run: it would be left out
+ * @throws if a feature does not run: the documents would lack it
  */
 export async function wholeApp (): Promise<FastifyInstance> {
   const names = globSync('features/*/index.ts', { cwd: root }).map((file) => basename(dirname(file)))
@@ -22,7 +21,7 @@ export async function wholeApp (): Promise<FastifyInstance> {
     NODE_ENV: 'test',
     NODE_ID: 'docs',
     FEATURES: names.join(),
-    // Without a key there are no admin routes, and without a backend no bridge. Nobody answers there.
+    // Admin routes need a key, and the bridge needs a backend. There is no server at that address.
     ADMIN_API_KEY: 'only-there-so-that-admin-routes-exist',
     LARAVEL_API_URL: 'http://127.0.0.1:9',
     LARAVEL_INTERNAL_KEY: 'only-there-so-that-the-bridge-starts',

@@ -1,17 +1,17 @@
 import { createBackend } from '../../test/support/backend.ts'
 import type { Backend } from '../../test/support/backend.ts'
 
-/** Owns rooms of which nobody has asked yet. No user is called so. */
+/** Placeholder owner of rooms whose first user is not known yet. No user has this id. */
 const nobody = 'nobody'
 const rolePath = /\/rooms\/([^/]+)\/members\/([^/]+)\/role$/
 const statusPath = /\/rooms\/([^/]+)\/status$/
 
 /**
- * A backend that knows every room: those given, with their owners, and any
- * other one as well, which belongs to the first user who comes into it. The contract's
- * question for a room does not say who asks; that for a user's rights in it, which follows, does.
+ * A backend with the given rooms and owners. Every other room exists too, and
+ * belongs to the first user who joins it. The contract's room request does not
+ * name the user; the role request that follows it does.
  *
- * @param owners by room
+ * @param owners by room id
  */
 export async function startDemoBackend (owners: ReadonlyMap<string, number>): Promise<Backend> {
   const backend = await createBackend({
@@ -22,7 +22,7 @@ export async function startDemoBackend (owners: ReadonlyMap<string, number>): Pr
         rooms.set(roomId, userId)
         roles.set(`${roomId}/${userId}`, 'owner')
       }
-      // A room that is over is whoever's who comes next.
+      // A closed room belongs to the next user who joins it.
       if (statusPath.test(path) && (body as { is_live?: unknown }).is_live === false) {
         roles.delete(`${roomId}/${rooms.get(roomId) ?? ''}`)
         rooms.delete(roomId)

@@ -1,6 +1,6 @@
-// Who is in the demo: people with names, voices and manners.
+// The simulated users of the demo.
 
-/** How espeak-ng is to speak, for scripts/demo/speech.ts. */
+/** espeak-ng settings for scripts/demo/speech.ts. */
 export interface Voicing {
   voice: string
   wordsPerMinute: number
@@ -9,21 +9,21 @@ export interface Voicing {
 }
 
 export interface Person {
-  /** Short name, by which the script calls them. */
+  /** Key of the person in the script. */
   key: string
   userId: number
   name: string
   voicing: Voicing
-  /** Where they begin: on a seat, or among the listeners. */
+  /** Whether they start on a seat or as a listener. */
   begins: 'seated' | 'listening'
-  /** What they react with when nothing better fits. */
+  /** Default reaction. */
   likes: readonly string[]
 }
 
 const person = (key: string, userId: number, name: string, begins: Person['begins'], likes: readonly string[], [voice, wordsPerMinute, pitch]: [string, number, number]): Person =>
   ({ key, userId, name, begins, likes, voicing: { voice, wordsPerMinute, pitch } })
 
-/** In the order in which they come into the first room; the first one owns it. */
+/** In the order in which they join the first room; the first one owns it. */
 export const fireside = [
   person('maya', 101, 'Maya', 'seated', ['❤️', '👏'], ['en-us+f3', 168, 55]),
   person('ben', 102, 'Ben', 'seated', ['👍', '🤔'], ['en-gb+m3', 165, 40]),
@@ -45,5 +45,5 @@ export const coffeeCorner = [
 export const everybody: readonly Person[] = [...fireside, ...nightOwls, ...coffeeCorner]
 
 export type Key = (typeof fireside | typeof nightOwls | typeof coffeeCorner)[number]['key']
-/** Fewer would not be a conversation. */
+/** Minimum for a conversation. */
 export const fewestTalkers = 3

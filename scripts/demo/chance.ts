@@ -1,4 +1,4 @@
-/** A number from `low` on, below `high`. */
+/** @returns a random number in [low, high) */
 export function between (low: number, high: number): number {
   return low + Math.random() * (high - low)
 }
@@ -9,12 +9,12 @@ export function oneOf<T> (list: readonly T[]): T {
   return item
 }
 
-/** Whether something happens that does so with this likelihood, 0 to 1. */
+/** @returns true with the given probability, 0 to 1 */
 export function happens (likelihood: number): boolean {
   return Math.random() < likelihood
 }
 
-/** The same in any order. */
+/** @returns a shuffled copy */
 export function shuffled<T> (list: readonly T[]): T[] {
   return list.map((item) => ({ item, at: Math.random() })).sort((a, b) => a.at - b.at).map(({ item }) => item)
 }

@@ -8,21 +8,21 @@ import type { Recording } from './wav.ts'
 
 export interface DirectorOptions {
   script: RoomScript
-  /** The owner of the room first. */
+  /** The room's owner first. */
   talkers: readonly Talker[]
   host: Host
-  /** By file name. */
+  /** Recordings by file name. */
   recordings: ReadonlyMap<string, Recording>
 }
 
-/** How long somebody is waited for who can't be heard yet, in milliseconds. */
+/** How long to wait for a speaker whose audio is not ready, in milliseconds. */
 const speechlessMs = 4000
-/** How long a visitor may speak before the conversation goes on, in milliseconds. */
+/** How long a visitor may speak before the conversation continues, in milliseconds. */
 const visitorMs = 60_000
-/** How long it may take until who has raised a hand sits on a seat, in milliseconds. */
+/** How long a raised hand may take to get a seat, in milliseconds. */
 const askingMs = 12_000
 
-/** Lets the people of a room talk, for ever. What the server refuses does not stop them. */
+/** Plays the room's conversation forever. Rejected requests do not stop it. */
 export async function direct ({ script, talkers, host, recordings }: DirectorOptions): Promise<never> {
   const byKey = new Map(talkers.map((talker) => [talker.person.key, talker]))
   const fits = ({ needs }: Topic) => needs.every((key) => byKey.has(key))
@@ -37,7 +37,7 @@ export async function direct ({ script, talkers, host, recordings }: DirectorOpt
   }
 
   async function play ({ beats }: Topic): Promise<void> {
-    // Somebody who is not there says nothing, and nobody does anything with them.
+    // Skip beats of people who are not in the room.
     const here = beats.filter((beat) => Object.entries(beat).every(([what, who]) => !['who', 'whom', 'to'].includes(what) || byKey.has(String(who))))
     for (const [index, beat] of here.entries()) await perform(beat, here[index + 1])
   }
@@ -47,7 +47,7 @@ export async function direct ({ script, talkers, host, recordings }: DirectorOpt
     const talker = byKey.get(beat.who) as Talker
     switch (beat.does) {
       case 'say': return await say(talker, beat, next?.does === 'say' ? next : undefined)
-      // People write and react while others speak.
+      // Chat messages and reactions overlap with speech.
       case 'chat': return later(between(500, 2200), () => talker.ask('chat:message', { content: beat.text }))
       case 'react': return later(between(200, 1200), () => talker.ask('room:react', { emoji: beat.emoji }))
       case 'give': {
@@ -63,7 +63,7 @@ export async function direct ({ script, talkers, host, recordings }: DirectorOpt
       case 'leave':
       case 'return':
         talker.wants.present = beat.does === 'return'
-        // Whoever comes back has no seat, and asks for one.
+        // A returning person has no seat and asks for one.
         talker.wants.seated = false
         await talker.keep()
         return await delay(between(400, 1200))
@@ -98,7 +98,7 @@ export async function direct ({ script, talkers, host, recordings }: DirectorOpt
     }
   }
 
-  /** Somebody agrees while another one is still speaking. */
+  /** A listener agrees while another person speaks. */
   function throwIn (speaker: Talker, next: Line | undefined, ms: number): void {
     const able = asides.flatMap((aside) => {
       const talker = byKey.get(aside.who)
@@ -111,7 +111,7 @@ export async function direct ({ script, talkers, host, recordings }: DirectorOpt
     later(ms * between(0.6, 0.85), () => talker.speak(recording))
   }
 
-  /** The owner sees hands that are up and invites, as for anybody. */
+  /** The owner invites raised hands, also those of visitors. */
   async function askToSpeak (talker: Talker): Promise<void> {
     const { room, wants } = talker
     if (room.seats.enabled && !room.seats.own) {
@@ -124,18 +124,18 @@ export async function direct ({ script, talkers, host, recordings }: DirectorOpt
         await talker.ask('seat:request:cancel', {})
       }
     }
-    // Who was not invited takes a seat that is free.
+    // Without an invite, take a free seat.
     wants.seated = true
     await talker.keep()
   }
 }
 
-/** Does something in a while, and holds nobody up. */
+/** Runs a function after a delay without blocking the conversation. */
 function later (ms: number, act: () => unknown): void {
   setTimeout(act, ms)
 }
 
-/** @returns whether it was so before the time was over */
+/** @returns whether the condition became true before the timeout */
 async function until (isSo: () => boolean, ms: number): Promise<boolean> {
   for (const end = Date.now() + ms; !isSo(); await delay(100)) if (Date.now() > end) return false
   return true

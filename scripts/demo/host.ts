@@ -3,9 +3,9 @@ import type { EventData, UserId } from '../../client/index.ts'
 import { between, oneOf } from './chance.ts'
 import type { Talker } from './talker.ts'
 
-/** An invite lives half a minute; who let it pass is invited again. In milliseconds. */
+/** Minimum time between two invites of a user: an invite expires after 30 s. In milliseconds. */
 const inviteMs = 35_000
-/** People answer, but not everything at once. In milliseconds. */
+/** Minimum time between two answers to visitors. In milliseconds. */
 const betweenAnswersMs = 4000
 
 const welcomes = [
@@ -16,13 +16,13 @@ const welcomes = [
 const thanks = [(name: string) => `Thank you, ${name}! 🎁`, (name: string) => `Oh, for me? Thanks, ${name} ❤️`]
 const greetings = [(name: string) => `Hi ${name} 👋`, (name: string) => `hey ${name}!`]
 
-/** Sees to those who are not of the cast: they are greeted, invited when they raise a hand, thanked and given the word. */
+/** Handles visitors: greets them, invites raised hands, thanks for gifts and lets them speak. */
 export interface Host {
-  /** Whether a visitor speaks now. */
+  /** Whether a visitor is speaking. */
   readonly visitorSpeaks: boolean
 }
 
-/** @param talkers of a room, its owner first */
+/** @param talkers of a room, the owner first */
 export function createHost (talkers: readonly Talker[]): Host {
   const [owner] = talkers
   if (!owner) throw new Error('A room without talkers has no host')
@@ -36,7 +36,7 @@ export function createHost (talkers: readonly Talker[]): Host {
   let speaking: readonly UserId[] = []
   let answeredAt = 0
 
-  /** @returns whether there is time for an answer; then it counts as given */
+  /** @returns whether an answer is due; if so, it counts as given */
   function mayAnswer (): boolean {
     if (Date.now() - answeredAt < betweenAnswersMs) return false
     answeredAt = Date.now()
@@ -53,12 +53,12 @@ export function createHost (talkers: readonly Talker[]): Host {
     if (Date.now() - (invitedAt.get(key) ?? 0) < inviteMs) return
     invitedAt.set(key, Date.now())
     await delay(between(1200, 2600))
-    // The last ones: those in front are looked for by who sits down without asking.
+    // The last free seats: users who sit down without asking look at the first ones.
     for (const { seatIndex } of seats.free.toReversed()) if (await owner?.ask('seat:invite', { userId, seatIndex })) return
     invitedAt.delete(key)
   }
 
-  // Again and again, since there may have been no free seat.
+  // Repeated, because there may have been no free seat.
   setInterval(() => { for (const { userId } of hands) invite(userId) }, 1000)
 
   connection.on('seat:requests', ({ requests }: EventData<'seat:requests'>) => { hands = requests })

@@ -1,50 +1,50 @@
-// What the people of the demo say and do. scripts/demo/speech.ts makes the
-// audio of what they say; a test tells when the two differ.
+// The conversations of the demo. scripts/demo/speech.ts records their audio; a
+// test fails when the two differ.
 import { coffeeCorner, fireside, nightOwls } from './cast.ts'
 import type { Key, Person } from './cast.ts'
 
-/** One thing that somebody does. */
+/** One action of a person. */
 export type Beat =
   | Line
   | { does: 'chat', who: Key, text: string }
   | { does: 'react', who: Key, emoji: string }
   | { does: 'give', who: Key, to: Key, giftId: number, quantity?: number }
-  /** Raises a hand, is invited by the owner, and sits down. */
+  /** Raises a hand, is invited by the owner and takes a seat. */
   | { does: 'askToSpeak', who: Key }
   | { does: 'sitDown' | 'getUp' | 'leave' | 'return', who: Key }
-  /** The owner silences somebody, and lets them speak again. */
+  /** The owner mutes and later unmutes a person. */
   | { does: 'silence' | 'unsilence', who: Key, whom: Key }
   | { does: 'wait', ms: number }
 
-/** Something said. */
+/** A spoken line. */
 export interface Line {
   does: 'say'
   who: Key
-  /** Names the audio, with `who`: unlike those of all other lines. */
+  /** Together with `who` the unique name of the recording. */
   id: string
   text: string
-  /** Begins so much before the line ahead is over, in milliseconds: people interrupt. */
+  /** Starts this long before the previous line ends, in milliseconds: an interruption. */
   early?: number
-  /** What listeners feel. */
+  /** Reaction of the listeners. */
   mood?: string
 }
 
-/** Beats that belong together. */
+/** A sequence of beats. */
 export interface Topic {
-  /** Without them it makes no sense. What others do in it is left out when they are not there. */
+  /** People without whom the topic is skipped. Beats of other absent people are left out. */
   needs: readonly Key[]
   beats: readonly Beat[]
 }
 
 export interface RoomScript {
   people: readonly Person[]
-  /** Played once, when everybody is there. */
+  /** Played once, when everyone has joined. */
   opening: Topic
-  /** Played over and over, in another order each time. */
+  /** Played in a loop, in random order. */
   topics: readonly Topic[]
-  /** Between two topics, in milliseconds: at least and at most. */
+  /** Minimum and maximum pause between topics, in milliseconds. */
   pauseMs: readonly [number, number]
-  /** Between two lines. */
+  /** Minimum and maximum pause between lines, in milliseconds. */
   breathMs: readonly [number, number]
 }
 
@@ -206,7 +206,7 @@ const coffeeScript: RoomScript = {
   ]
 }
 
-/** What somebody throws in while another one speaks; it needs no answer. */
+/** Interjections during other lines; they need no answer. */
 export const asides: readonly Line[] = [
   say('emma', 'nice', 'Oh, nice.'),
   say('ben', 'right', 'Right.'),
@@ -214,7 +214,7 @@ export const asides: readonly Line[] = [
   say('chloe', 'true', 'So true.')
 ]
 
-/** The rooms of the demo by name, the one to visit first. */
+/** The rooms of the demo by name, the main room first. */
 export function rooms (first: string, talkers: number): [string, RoomScript][] {
   return [
     [first, { ...firesideScript, people: fireside.slice(0, talkers) }],
@@ -223,12 +223,12 @@ export function rooms (first: string, talkers: number): [string, RoomScript][] {
   ]
 }
 
-/** Everything that is said in the demo. */
+/** All spoken lines. */
 export const lines: readonly Line[] = [firesideScript, nightScript, coffeeScript]
   .flatMap(({ opening, topics }) => [opening, ...topics])
   .flatMap(({ beats }) => beats)
   .filter((beat) => beat.does === 'say')
   .concat(asides)
 
-/** The file with the audio of a line, in scripts/demo/speech. */
+/** File name of a line's recording in scripts/demo/speech. */
 export const fileOf = ({ who, id }: Line): string => `${who}-${id}.wav`

@@ -5,22 +5,22 @@ import type { Voices } from './voice.ts'
 import type { Recording } from './wav.ts'
 import { handlerName } from './webrtc.ts'
 
-/** Somebody of the cast, in a room like any other client. */
+/** A person of the cast, connected like any other client. */
 export interface Talker {
   readonly person: Person
   readonly room: RoomClient
-  /** What there should be; `keep()` brings it about. A seat that is neither wanted nor not is left as it is. */
+  /** The desired state; `keep()` reconciles the actual state with it. An undefined seat is left as it is. */
   readonly wants: { present: boolean, seated: boolean | undefined }
   readonly canSpeak: boolean
-  /** Makes what is the case what is wanted, as far as the server lets it. Never throws. */
+  /** Reconciles the actual state with the desired state, as far as the server allows it. Never throws. */
   keep (): Promise<void>
   /**
-   * Says something, if it can be heard.
+   * Speaks a line, if the audio is connected.
    *
-   * @returns how long that takes, in milliseconds
+   * @returns its duration in milliseconds
    */
   speak (recording: Recording): number
-  /** Asks the server for something; what is refused or fails is left at that, and is undefined. */
+  /** Sends a request; returns undefined if it fails. */
   ask<T extends RequestType> (type: T, data: RequestData<T>): Promise<ReplyData<T> | undefined>
 }
 
@@ -32,14 +32,14 @@ export interface TalkerOptions {
   voices: Voices
 }
 
-/** Who was sent away does not stand at the door again at once. In milliseconds. */
+/** Delay before a kicked talker returns, in milliseconds. */
 const awayMs = 15_000
-/** Leaves seats free for visitors. */
+/** Leaves free seats for visitors. */
 const seatCount = 8
 
 export function createTalker ({ person, roomId, url, token, voices }: TalkerOptions): Talker {
   const voice = voices.create()
-  // What the others say costs CPU, and nobody here listens.
+  // Receiving costs CPU, and no one listens here.
   const room = new RoomClient({ url, token, audio: { receive: false, handlerName } })
   let notBefore = 0
   let keeping = false
@@ -54,7 +54,7 @@ export function createTalker ({ person, roomId, url, token, voices }: TalkerOpti
     if (!talker.wants.present) return await room.leave()
     if (room.state === 'out' && Date.now() >= notBefore) await room.join(roomId, { seatCount })
     if (room.state !== 'in') return
-    // Taken back when the server refused it, once the feature was off say.
+    // The server may have rejected the track while the feature was off.
     if (audio?.publishing === false) audio.publish(voice.track).catch(() => { /* The next time. */ })
     if (!seats.enabled) return
     if (talker.wants.seated === true) await seats.takeFree()
@@ -71,7 +71,7 @@ export function createTalker ({ person, roomId, url, token, voices }: TalkerOpti
     async keep () {
       if (keeping) return
       keeping = true
-      // A feature may be off, the room full, the server gone: it is tried again.
+      // A feature may be off, the room full or the server down; the next call retries.
       await correct().catch(() => {})
       keeping = false
     },

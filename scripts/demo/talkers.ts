@@ -1,6 +1,6 @@
-// The talkers of the demo, in a process of their own: what they cost and what
-// becomes of them has nothing to do with the server. Started by scripts/demo.ts,
-// which says where to go.
+// The talkers of the demo, in a process of their own, so that their cost and their
+// crashes do not affect the server. Started by scripts/demo.ts, which sends the
+// options.
 import { once } from 'node:events'
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -12,26 +12,26 @@ import { createTalker } from './talker.ts'
 import { createVoices } from './voice.ts'
 import { readWav } from './wav.ts'
 
-/** What a talkers' process is told when it starts. */
+/** Options of the talkers' process. */
 export interface Task {
   url: string
-  /** With which tokens are signed, as the backend would. */
+  /** The secret to sign tokens with, as the backend would. */
   secret: string
-  /** The room to visit first. */
+  /** The main room. */
   room: string
-  /** How many are in it. */
+  /** Number of talkers in it. */
   talkers: number
 }
 
-/** How often it is looked at whether everybody is where they should be, in milliseconds. */
+/** Interval between reconciliations, in milliseconds. */
 const keepMs = 2000
 
-// Who started it may be gone already.
+// The parent may be gone already.
 if (process.connected !== true) process.exit(1)
 for (const event of ['SIGINT', 'SIGTERM', 'SIGHUP', 'disconnect']) process.once(event, () => process.exit(0))
 
 const [task] = await once(process, 'message') as [Task]
-// Longer than anybody lets a demo run: the server ends what is older.
+// Longer than any demo runs: the server closes sessions whose token expired.
 const sign = createSigner({ key: task.secret, algorithm: 'HS256', expiresIn: '7d' })
 const folder = join(import.meta.dirname, 'speech')
 const recordings = new Map(readdirSync(folder).map((file) => [file, readWav(readFileSync(join(folder, file)))]))
@@ -42,7 +42,7 @@ for (const [roomId, script] of rooms(task.room, task.talkers)) {
     person, roomId, url: task.url, token: () => sign({ id: person.userId, name: person.name }), voices
   }))
   const host = createHost(talkers)
-  // One after the other: the owner is there first, and has the first seat.
+  // One after the other: the owner joins first and takes the first seat.
   for (const talker of talkers) {
     await talker.keep()
     setInterval(() => { talker.keep() }, keepMs)

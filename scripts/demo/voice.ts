@@ -1,25 +1,25 @@
 import { RTCAudioSource } from './webrtc.ts'
 import type { Recording } from './wav.ts'
 
-/** WebRTC takes audio in pieces of 10 ms. */
+/** WebRTC audio sources take frames of 10 ms. */
 const frameMs = 10
-/** Two of them make a packet, and given together they cost half: it is the waking of threads that costs. */
+/** Two frames make a packet. Sending both at once halves the CPU cost, which comes from waking threads. */
 const tickMs = 20
-/** A process that was held up catches up on so much, in milliseconds; what is older is left out. */
+/** Maximum backlog that a delayed process catches up on, in milliseconds; older audio is dropped. */
 const catchUpMs = 300
 const sampleRate = 16_000
 const frameSamples = sampleRate * frameMs / 1000
 
-/** A microphone that hears what it is told to. */
+/** A microphone that plays recordings. */
 export interface Voice {
   readonly track: MediaStreamTrack
   /**
-   * Speaks now, instead of what it was speaking.
+   * Plays a recording and replaces the current one.
    *
-   * @returns how long it takes, in milliseconds
+   * @returns its duration in milliseconds
    */
   speak (recording: Recording): number
-  /** Whether somebody listens to it; otherwise it costs nothing. */
+  /** Whether the track is in use; unused ones cost nothing. */
   on: boolean
   close (): void
 }
@@ -29,7 +29,7 @@ export interface Voices {
   close (): void
 }
 
-/** Gives out microphones that all follow one clock. */
+/** Creates microphones that share one clock. */
 export function createVoices (): Voices {
   const frames = new Set<() => void>()
   let due = performance.now()
@@ -47,7 +47,7 @@ export function createVoices (): Voices {
       let speech: Recording['samples'] = silence
       let at = Infinity
 
-      /** A microphone is never off: what is sent between two sentences is silence. */
+      /** Sends silence between recordings, as a real microphone does. */
       function next (): Int16Array {
         if (at >= speech.length) return silence
         const frame = new Int16Array(frameSamples)

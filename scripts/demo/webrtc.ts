@@ -1,5 +1,5 @@
-// WebRTC for the talkers: Node has none, so that of @roamhq/wrtc takes the
-// place in which mediasoup-client looks for a browser's.
+// WebRTC for the talkers: Node has none, so the classes of @roamhq/wrtc become
+// globals, where mediasoup-client expects them.
 import wrtc from '@roamhq/wrtc'
 
 const { MediaStream, MediaStreamTrack, RTCPeerConnection, RTCRtpReceiver, RTCRtpSender, RTCRtpTransceiver, RTCSessionDescription } = wrtc
@@ -7,5 +7,5 @@ const { MediaStream, MediaStreamTrack, RTCPeerConnection, RTCRtpReceiver, RTCRtp
 Object.assign(globalThis, { MediaStream, MediaStreamTrack, RTCPeerConnection, RTCRtpReceiver, RTCRtpSender, RTCRtpTransceiver, RTCSessionDescription })
 
 export const { RTCAudioSource } = wrtc.nonstandard
-/** As whose mediasoup-client is to take it. */
+/** The mediasoup-client handler to use. */
 export const handlerName = 'Chrome111'

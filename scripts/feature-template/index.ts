@@ -7,7 +7,7 @@ export const errors = { TooLong }
 
 const params = z.object({ roomId })
 
-/** Tells everybody in a room what somebody says, and remembers the last of it. */
+/** Broadcasts a user's line to the room and keeps the last one. */
 export default defineFeature(async function feature (app, { longest, perMinute }) {
   const { hooks, messages, metrics, rooms, store } = app
   const said = metrics.counter('flylive_sample_feature_total', 'Texts that were said')
@@ -16,7 +16,7 @@ export default defineFeature(async function feature (app, { longest, perMinute }
   messages.on('sample-feature:say', { ...requests['sample-feature:say'], limit: { perMinute } }, async ({ text }, { room, session }) => {
     if (text.length > longest) throw tooLong(longest)
     const timestamp = Date.now()
-    // Kept in the store: it outlives a reload, and all servers know it.
+    // The store outlives a reload and is shared by all servers.
     await store.setNote('sample-feature', room.roomId, text)
     rooms.emit(room.roomId, 'sample-feature:said', { userId: session.user.id, text, timestamp })
     said.inc()
@@ -24,7 +24,7 @@ export default defineFeature(async function feature (app, { longest, perMinute }
   })
   hooks.on('room:removed', ({ roomId }) => store.setNote('sample-feature', roomId, undefined))
 
-  // Every route under /admin asks for the admin key by itself.
+  // Routes under /admin require the admin key automatically.
   app.get('/admin/sample-feature/:roomId', {
     schema: { params, response: { 200: z.object({ text: z.string().nullable() }) } }
   }, async (request) => ({ text: await store.getNote('sample-feature', request.params.roomId) ?? null }))

@@ -1,7 +1,7 @@
 import { roomId, userId, z } from 'flylive-audio-server/feature'
 import type { EventMap, RequestMap } from 'flylive-audio-server/feature'
 
-/** What an admin can set while the server runs. */
+/** Settings that an admin can change at run time. */
 export const config = z.object({
   longest: z.int().min(1).max(500).default(200).describe('Characters in a text'),
   perMinute: z.int().min(1).max(10_000).default(60).describe('Texts of a user')

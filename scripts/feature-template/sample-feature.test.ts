@@ -1,6 +1,6 @@
 import { build, t } from 'flylive-audio-server/testing'
 
-// What clients and admins can count on, shown on a real server.
+// Shows the feature's contract on a real server.
 
 const env = { FEATURES: 'auth,sample-feature' }
 
