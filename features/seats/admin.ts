@@ -3,7 +3,7 @@ import { z } from 'zod'
 import { refusals } from '../../plugins/errors/refusals.ts'
 import { RoomNotFound } from '../../plugins/rooms/errors.ts'
 import { roomId, userId } from '../../plugins/schema/ids.ts'
-import { isMuted, noSeats, requestsOf } from './state.ts'
+import { isMuted, noSeats } from './state.ts'
 import type { SeatState } from './state.ts'
 import { mostSeats, seat, seatIndex, seatRequest } from './messages.ts'
 import type { Seats } from './service.ts'
@@ -31,7 +31,7 @@ function describe (state: SeatState): z.input<typeof adminView> {
       ({ seatIndex, userId, isMuted: isMuted(state, userId), selfMuted, awayUntil: awayUntil ?? null })),
     lockedSeats: state.locked,
     invites: state.invites,
-    requests: requestsOf(state).map(({ awayUntil, ...request }) => ({ ...request, awayUntil: awayUntil ?? null }))
+    requests: state.requests.map(({ awayUntil, ...request }) => ({ ...request, awayUntil: awayUntil ?? null }))
   }
 }
 

@@ -8,7 +8,7 @@ import {
   SeatAlreadyLocked, SeatInvalid, SeatLocked, SeatNotLocked, SeatRequestNotFound, SeatRequestsFull, SeatTaken
 } from './errors.ts'
 import type { ClearReason } from './messages.ts'
-import { holdersOf, isMuted, nextEnd, requestsOf, seatOf } from './state.ts'
+import { holdersOf, isMuted, nextEnd, seatOf } from './state.ts'
 import type { Invite, Seat, SeatState } from './state.ts'
 
 // All rules of seats, locks, mutes, invites and requests are in this one function. It is
@@ -134,8 +134,8 @@ export function decide (state: SeatState, command: Command, actor: Actor | undef
   }
   /** @returns whether there was a request */
   function lower (userId: UserId): boolean {
-    const left = requestsOf(next).filter((request) => !same(request.userId, userId))
-    if (left.length === requestsOf(next).length) return false
+    const left = next.requests.filter((request) => !same(request.userId, userId))
+    if (left.length === next.requests.length) return false
     next.requests = left
     changed = true
     return true
@@ -273,9 +273,9 @@ export function decide (state: SeatState, command: Command, actor: Actor | undef
     case 'request': {
       if (seatOf(next, userKeyOf(self))) throw new AlreadySeated()
       // Who asks again keeps their place in the order.
-      if (requestsOf(next).some(({ userId }) => same(userId, self))) return done({})
-      if (requestsOf(next).length >= mostRequests) throw new SeatRequestsFull(mostRequests)
-      next.requests = [...requestsOf(next), { userId: self, requestedAt: now }]
+      if (next.requests.some(({ userId }) => same(userId, self))) return done({})
+      if (next.requests.length >= mostRequests) throw new SeatRequestsFull(mostRequests)
+      next.requests = [...next.requests, { userId: self, requestedAt: now }]
       changed = true
       return done({})
     }

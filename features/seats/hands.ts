@@ -10,9 +10,8 @@ import type { Session } from '../../plugins/connections/session.ts'
 import { withTimeout } from 'flylive-audio-server/feature'
 import { userKeyOf } from '../../plugins/connections/user.ts'
 import type { events } from './messages.ts'
-import { documentName } from './service.ts'
 import { viewOfRequests } from './state.ts'
-import type { SeatRequestView, SeatState } from './state.ts'
+import type { SeatRequestView, SeatState, SeatStateHandle } from './state.ts'
 
 /**
  * Who hears of requests for seats: the owner and admins of all of them, everybody
@@ -60,10 +59,10 @@ const isHost = (role: Role) => role !== 'member'
 const sameAs = (session: Session) => ({ userId }: SeatRequestView) => userKeyOf(userId) === session.userKey
 const textOf = ({ userId, requestedAt }: SeatRequestView) => `${requestedAt} ${userKeyOf(userId)}`
 
-export function createHands ({ log, rooms, sockets }: Pick<FastifyInstance, 'log' | 'rooms' | 'sockets'>, known: KnownHands): Hands {
+export function createHands ({ log, rooms, sockets }: Pick<FastifyInstance, 'log' | 'rooms' | 'sockets'>, state: Pick<SeatStateHandle, 'peek'>, known: KnownHands): Hands {
   function hearingOf (room: LocalRoom): Hearing {
     const hearing = known.get(room) ?? {
-      told: viewOfRequests(rooms.roomState.peek<SeatState>(room.roomId, documentName)),
+      told: viewOfRequests(state.peek(room.roomId)),
       hosts: new Set(),
       coming: new Set(),
       asking: new Set()

@@ -6,10 +6,9 @@ import { adminRoutes } from './admin.ts'
 import { createHands } from './hands.ts'
 import type { KnownHands } from './hands.ts'
 import { config, events, joinReply, requests } from './messages.ts'
-import { createSeats, documentName } from './service.ts'
+import { createSeats } from './service.ts'
 import type { Seats } from './service.ts'
-import { difference, holdersOf, noSeats, seatOf, viewOf } from './state.ts'
-import type { SeatState } from './state.ts'
+import { difference, holdersOf, noSeats, seatOf, seatState, viewOf } from './state.ts'
 import { createVoices } from './voices.ts'
 
 export { config, requests }
@@ -23,10 +22,11 @@ declare module 'fastify' {
 
 /** Seats: who may be heard, and who decides that. The rules are in decide.ts. */
 export default fp<z.output<typeof config>>(async function seats (app, { graceSeconds = app.config.SEAT_GRACE_SECONDS }) {
-  const { jobs, hooks, log, messages } = app
+  const { hooks, log, messages, rooms } = app
+  const state = rooms.roomState.define('seats', seatState)
   // Kept, so that a reload does not look up the roles of all members again.
-  const hands = createHands(app, app.keep('hands', (): KnownHands => new WeakMap()))
-  const service = createSeats(app, graceSeconds * 1000, hands)
+  const hands = createHands(app, state, app.keep('hands', (): KnownHands => new WeakMap()))
+  const service = createSeats(app, state, graceSeconds * 1000, hands)
   const voices = createVoices(app, service)
   app.decorate('seats', service)
   messages.events(events)
@@ -98,10 +98,8 @@ export default fp<z.output<typeof config>>(async function seats (app, { graceSec
     return {}
   })
   app.addHook('onClose', () => absences.close())
-  hooks.on('room:stateMissed', ({ record }, name, from, to, tell) => {
-    if (name === documentName) tell(difference(from as SeatState | undefined, to as SeatState | undefined ?? noSeats(record.seatCount)))
-  })
-  jobs.on(`document:${documentName}`, (roomId) => service.tick(roomId))
+  state.onMissed(({ record }, from, to) => difference(from, to ?? noSeats(record.seatCount)))
+  state.onWake(service.tick)
 
   // Rooms that are there follow the rules of the moment.
   hooks.on('feature:enabled', (name) => {
@@ -115,10 +113,9 @@ export default fp<z.output<typeof config>>(async function seats (app, { graceSec
     if (name === 'seats') for (const { roomId } of app.rooms.local()) voices.release(roomId)
   })
   hooks.on('media:produce', (roomId, session) => voices.permit(roomId, session))
-  hooks.on('room:state', (room, name, state) => {
-    if (name !== documentName) return
-    voices.enforce(room.roomId, state as SeatState | undefined)
-    hands.follow(room, state as SeatState | undefined)
+  state.onChange((room, seats) => {
+    voices.enforce(room.roomId, seats)
+    hands.follow(room, seats)
   })
   hooks.on('room:leave', hands.left)
   hooks.on('room:close', hands.closed)

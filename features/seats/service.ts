@@ -10,10 +10,7 @@ import { decide, needsRights } from './decide.ts'
 import type { Actor, Command, Outcome } from './decide.ts'
 import type { Hands } from './hands.ts'
 import { holdersOf, nextEnd, noSeats, viewOf } from './state.ts'
-import type { SeatState, SeatsView } from './state.ts'
-
-/** Name of the document in which a room's seats are kept. */
-export const documentName = 'seats'
+import type { SeatState, SeatStateHandle, SeatsView } from './state.ts'
 
 /** Who sits where, and who decides. */
 export interface Seats {
@@ -23,7 +20,7 @@ export interface Seats {
   /**
    * Seats of a room as the store has them.
    *
-   * @throws ROOM_NOT_FOUND, UNAVAILABLE
+   * @throws UNAVAILABLE
    */
   read (roomId: string): Promise<SeatState | undefined>
   /** For each room who sits there; undefined where nobody has done anything about seats, or there is no such room. */
@@ -49,14 +46,12 @@ export interface Seats {
 }
 
 /** @param graceMs how long a seat, or a request for one, waits for its user after a lost connection */
-export function createSeats (app: FastifyInstance, graceMs: number, hands: Hands): Seats {
-  const { jobs, log, rooms, sockets, store } = app
-
-  const read = (roomId: string) => rooms.roomState.change<SeatState, SeatState | undefined>(roomId, documentName, (state) => ({ result: state }))
+export function createSeats (app: FastifyInstance, seatState: SeatStateHandle, graceMs: number, hands: Hands): Seats {
+  const { log, rooms, sockets, store } = app
 
   /** @param seatCount of a room in which nobody has done anything about seats; without it there is then nothing to change */
   function command (roomId: string, what: Command, actor?: Actor, seatCount?: number): Promise<Outcome> {
-    return rooms.roomState.change<SeatState, Outcome>(roomId, documentName, (state) => {
+    return seatState.change<Outcome>(roomId, (state) => {
       const now = state ?? (seatCount === undefined ? undefined : noSeats(seatCount))
       return now ? decide(now, what, actor, Date.now()) : { result: {} }
     })
@@ -81,10 +76,10 @@ export function createSeats (app: FastifyInstance, graceMs: number, hands: Hands
   }
 
   return {
-    peek: (roomId) => rooms.roomState.peek<SeatState>(roomId, documentName),
-    read,
+    peek: seatState.peek,
+    read: seatState.read,
     async seatsOf (roomIds) {
-      return (await store.readDocuments(roomIds, documentName)).map((text) => text === undefined ? undefined : viewOf(JSON.parse(text) as SeatState))
+      return (await seatState.readMany(roomIds)).map((state) => state && viewOf(state))
     },
     async act (room, session, what) {
       const { roomId } = room
@@ -113,7 +108,7 @@ export function createSeats (app: FastifyInstance, graceMs: number, hands: Hands
       await command(roomId, what)
     },
     async lookForAbsent (roomId) {
-      const held = holdersOf(await read(roomId)).filter(({ awayUntil }) => awayUntil === undefined)
+      const held = holdersOf(await seatState.read(roomId)).filter(({ awayUntil }) => awayUntil === undefined)
       if (held.length === 0) return
       const members = await store.getMembers(roomId, held.map(({ userId }) => userKeyOf(userId)))
       const userIds = held.map(({ userId }) => userId).filter((_, i) => members[i] === undefined)
@@ -121,14 +116,14 @@ export function createSeats (app: FastifyInstance, graceMs: number, hands: Hands
     },
     async tick (roomId) {
       try {
-        const before = await read(roomId)
+        const before = await seatState.read(roomId)
         if (!before) return
         const due = holdersOf(before).filter(({ awayUntil = Infinity }) => awayUntil <= Date.now()).map(({ userId }) => userKeyOf(userId))
         const members = await store.getMembers(roomId, due)
         await command(roomId, { type: 'tick', present: new Map(due.map((key, i) => [key, members[i] !== undefined])) })
-        const after = await read(roomId)
+        const after = await seatState.read(roomId)
         const end = after && nextEnd(after)
-        if (end !== undefined) await jobs.schedule(`document:${documentName}`, roomId, end)
+        if (end !== undefined) await seatState.wakeAt(roomId, end)
       } catch (error) {
         if (!isCoded(error) || error.code !== 'ROOM_NOT_FOUND') throw error
         log.debug({ roomId }, 'the room whose seats were to be looked at is closed')

@@ -1,65 +1,67 @@
-import type { RoomEvent } from '../../plugins/rooms/room-state.ts'
+import { z } from 'zod'
+import type { RoomEvent, RoomStateHandle } from '../../plugins/rooms/room-state.ts'
+import { userId } from '../../plugins/schema/ids.ts'
 import { userKeyOf } from '../../plugins/connections/user.ts'
 import type { UserId } from '../../plugins/connections/user.ts'
 
-// What is kept of a room's seats, and how it is looked at.
+// The stored state of a room's seats, and views of it.
 
-export interface Seat {
-  seatIndex: number
-  userId: UserId
-  /** What tells this time on a seat from every other one in the room; what was allowed for it ends with it. */
-  sitting: number
-  /** The user's own choice, as the media feature tells. */
-  selfMuted: boolean
-  /** When the seat is free unless its user is in the room then, epoch milliseconds; undefined while the user is known to be there. */
-  awayUntil?: number
-}
+/** Epoch milliseconds. */
+const time = z.number()
 
-export interface Invite {
-  seatIndex: number
-  userId: UserId
-  invitedById: UserId
-  /** Epoch milliseconds. */
-  expiresAt: number
-}
+const seat = z.object({
+  seatIndex: z.int(),
+  userId,
+  /** Identifies this stay on the seat among all of the room; permissions given for it end with it. */
+  sitting: z.int(),
+  /** The user's own choice, from the media feature. */
+  selfMuted: z.boolean(),
+  /** The seat is released at that time unless its user is in the room then; undefined while the user is known to be in the room. */
+  awayUntil: time.optional()
+})
 
-/** A hand that is up: a member without a seat asks for one. */
-export interface SeatRequest {
-  userId: UserId
-  /** Epoch milliseconds. */
-  requestedAt: number
-  /** When it ends unless its user is in the room then, as with {@link Seat}. */
-  awayUntil?: number
-}
+const invite = z.object({ seatIndex: z.int(), userId, invitedById: userId, expiresAt: time })
 
-/** All that is kept of a room's seats. */
-export interface SeatState {
-  seatCount: number
-  /** Those that are taken, by index. */
-  seats: Seat[]
-  locked: number[]
-  /** The newest last. */
-  invites: Invite[]
+/** A raised hand: a member without a seat requests one. */
+const request = z.object({
+  userId,
+  requestedAt: time,
+  /** The request ends at that time unless its user is in the room then. */
+  awayUntil: time.optional()
+})
+
+/** The seats of a room, as the store has them. */
+export const seatState = z.object({
+  seatCount: z.int(),
+  /** Taken seats, by index. */
+  seats: z.array(seat),
+  locked: z.array(z.int()),
+  /** The latest last. */
+  invites: z.array(invite),
   /**
-   * Keys of users whom the owner or an admin has silenced. It lasts until it is taken
-   * back, or until one of them puts the user on a seat: it could otherwise be
-   * shaken off by getting up and sitting down.
+   * Keys of users whom the owner or an admin has muted. A mute lasts until it is
+   * taken back, or until one of them puts the user on a seat: leaving the seat
+   * and taking it again does not end it.
    */
-  muted: string[]
-  sittings: number
-  /** In the order in which they were made. Documents from before there were any are without; read them with {@link requestsOf}. */
-  requests?: SeatRequest[]
-}
+  muted: z.array(z.string()),
+  sittings: z.int(),
+  /** In the order in which they were made. */
+  requests: z.array(request).default([])
+})
+
+export type Seat = z.output<typeof seat>
+export type Invite = z.output<typeof invite>
+export type SeatRequest = z.output<typeof request>
+export type SeatState = z.output<typeof seatState>
+export type SeatStateHandle = RoomStateHandle<SeatState>
 
 export const noSeats = (seatCount: number): SeatState => ({ seatCount, seats: [], locked: [], invites: [], muted: [], sittings: 0, requests: [] })
 
 export const seatOf = (state: SeatState | undefined, userKey: string): Seat | undefined =>
   state?.seats.find((seat) => userKeyOf(seat.userId) === userKey)
 
-export const requestsOf = (state: SeatState | undefined): readonly SeatRequest[] => state?.requests ?? []
-
 /** All who must be in the room for what they have: a seat, or a request for one. */
-export const holdersOf = (state: SeatState | undefined): readonly (Seat | SeatRequest)[] => [...state?.seats ?? [], ...requestsOf(state)]
+export const holdersOf = (state: SeatState | undefined): readonly (Seat | SeatRequest)[] => [...state?.seats ?? [], ...state?.requests ?? []]
 
 export const isMuted = (state: SeatState, userId: UserId): boolean => state.muted.includes(userKeyOf(userId))
 
@@ -82,7 +84,7 @@ export function viewOf (state: SeatState): SeatsView {
 export type SeatRequestView = Pick<SeatRequest, 'userId' | 'requestedAt'>
 
 export const viewOfRequests = (state: SeatState | undefined): SeatRequestView[] =>
-  requestsOf(state).map(({ userId, requestedAt }) => ({ userId, requestedAt }))
+  (state?.requests ?? []).map(({ userId, requestedAt }) => ({ userId, requestedAt }))
 
 /** When something ends by itself, epoch milliseconds; undefined when nothing does. */
 export function nextEnd (state: SeatState): number | undefined {

@@ -4,10 +4,10 @@ import fp from 'fastify-plugin'
 import { serializerCompiler, validatorCompiler } from 'fastify-type-provider-zod'
 import { useJsonBodies } from '../../config/body.ts'
 import { routerOptions } from '../../config/router.ts'
-import type { JobHandler } from '../jobs.ts'
+import type { JobHandler, JobsRegistrar } from '../jobs.ts'
 import { NotFound } from '../errors/codes.ts'
 import { frameworkErrors, useWireErrors } from '../errors/index.ts'
-import type { HookEntry } from '../hooks.ts'
+import type { HookEntry, HookRegistrar } from '../hooks.ts'
 import { createInFlight } from '../dispatch/in-flight.ts'
 import type { InFlight } from '../dispatch/in-flight.ts'
 import { createMessageRecorder } from '../dispatch/routes.ts'
@@ -86,22 +86,25 @@ export async function buildGeneration (kernel: FastifyInstance, plan: Generation
   app.setSerializerCompiler(serializerCompiler)
   useJsonBodies(app)
   useWireErrors(app)
+  const registrars = {
+    hooks: {
+      on: (hook, fn) => {
+        const call = fn as (...args: unknown[]) => unknown
+        hooks.push({ name: hook, fn: (...args: unknown[]) => calls.run(() => call(...args)) })
+      }
+    } satisfies HookRegistrar,
+    jobs: {
+      on: (job, handler) => { jobs.set(job, (key) => calls.run(() => handler(key))) },
+      schedule: kernel.jobs.schedule
+    } satisfies JobsRegistrar
+  }
   // The interface of feature.ts, name by name: what is in one only does not compile.
   const surface = {
     config: kernel.config,
     nodeId: kernel.nodeId,
     metrics: kernel.metrics,
     messages: { on: messages.on, events: messages.events, adds: messages.adds, dispatch: kernel.messages.dispatch },
-    hooks: {
-      on: (hook, fn) => {
-        const call = fn as (...args: unknown[]) => unknown
-        hooks.push({ name: hook, fn: (...args: unknown[]) => calls.run(() => call(...args)) })
-      }
-    },
-    jobs: {
-      on: (job, handler) => { jobs.set(job, (key) => calls.run(() => handler(key))) },
-      schedule: kernel.jobs.schedule
-    },
+    ...registrars,
     cluster: {
       send: kernel.cluster.send,
       on (kind, handler) {
@@ -111,7 +114,7 @@ export async function buildGeneration (kernel: FastifyInstance, plan: Generation
       }
     },
     bus: kernel.bus,
-    rooms: kernel.rooms,
+    rooms: kernel.rooms.forFeature(name, registrars, (fn) => { app.addHook('onClose', async () => fn()) }),
     sockets: kernel.sockets,
     sfu: kernel.sfu,
     store: kernel.store,

@@ -50,43 +50,46 @@ export function createRooms (app: FastifyInstance): RoomsKernel {
   const membership = createMembership(app, { unsynced, nodeRooms, roomState, announcements, closing, sessionRecords, sync })
   const stopReconciler = startReconciler(app, { unsynced, nodeRooms, sessionRecords, sync })
 
+  const rooms: Rooms = {
+    get size () {
+      return nodeRooms.size
+    },
+    get: nodeRooms.get,
+    local: nodeRooms.all,
+    ofSession (session, roomId) {
+      const room = session.roomId === null ? undefined : nodeRooms.get(session.roomId)
+      if (!room || (roomId !== undefined && roomId !== session.roomId)) throw new NotInRoom(roomId === undefined ? 'a room' : `the room ${roomId}`)
+      return room
+    },
+    roomState,
+    forFeature: (...args) => Object.create(rooms, { roomState: { value: roomState.forFeature(...args) } }) as Rooms,
+    async roleOf (room, session) {
+      const known = (await hooks.ask('room:role', room, session)).find((role) => role !== undefined)
+      return known ?? roleByRecord(room, session)
+    },
+    async ownerOf (room) {
+      return (await hooks.ask('room:owner', room)).find((owner) => owner !== undefined) ?? room.ownerId
+    },
+    touch (roomId) {
+      store.touchRoom(roomId, Date.now()).catch(() => { /* The next activity is stored. */ })
+    },
+    join: membership.join,
+    leave: membership.leave,
+    emit (roomId, type, data, { except, local = false } = {}) {
+      if (!local) return channel.publish(roomId, type, data, except)
+      const room = nodeRooms.get(roomId)
+      if (room) deliver(room, createEvent(type, { roomId, ...data }), except)
+    },
+    emitLogged: channel.publishLogged,
+    close: closing.close,
+    kick: closing.kick,
+    kickHere: closing.kickHere
+  }
+
   return {
+    rooms,
     membership,
     sessionRecords,
-    rooms: {
-      get size () {
-        return nodeRooms.size
-      },
-      get: nodeRooms.get,
-      local: nodeRooms.all,
-      ofSession (session, roomId) {
-        const room = session.roomId === null ? undefined : nodeRooms.get(session.roomId)
-        if (!room || (roomId !== undefined && roomId !== session.roomId)) throw new NotInRoom(roomId === undefined ? 'a room' : `the room ${roomId}`)
-        return room
-      },
-      roomState,
-      async roleOf (room, session) {
-        const known = (await hooks.ask('room:role', room, session)).find((role) => role !== undefined)
-        return known ?? roleByRecord(room, session)
-      },
-      async ownerOf (room) {
-        return (await hooks.ask('room:owner', room)).find((owner) => owner !== undefined) ?? room.ownerId
-      },
-      touch (roomId) {
-        store.touchRoom(roomId, Date.now()).catch(() => { /* The next activity is stored. */ })
-      },
-      join: membership.join,
-      leave: membership.leave,
-      emit (roomId, type, data, { except, local = false } = {}) {
-        if (!local) return channel.publish(roomId, type, data, except)
-        const room = nodeRooms.get(roomId)
-        if (room) deliver(room, createEvent(type, { roomId, ...data }), except)
-      },
-      emitLogged: channel.publishLogged,
-      close: closing.close,
-      kick: closing.kick,
-      kickHere: closing.kickHere
-    },
     async stop () {
       await stopReconciler()
       await membership.settled()

@@ -1,49 +1,29 @@
 import type { FastifyInstance } from 'fastify'
+import type { z } from 'zod'
 import { createCommit } from './state/commit.ts'
 import type { CommitOptions } from './state/commit.ts'
 import { createStateDelivery } from './state/delivery.ts'
 import type { StateDelivery } from './state/delivery.ts'
+import { createHandle } from './state/handle.ts'
+import type { StateEngine, StateRegistrars } from './state/handle.ts'
 import { createKnownStates } from './state/known.ts'
 import { createStateRecovery } from './state/recovery.ts'
 import type { StateRecovery } from './state/recovery.ts'
+import type { RoomEvent, RoomStateHandle } from './state/types.ts'
 import type { LocalRoom } from './local-room.ts'
 
-/** An event that everyone in the room receives with a change. `roomId` is added to its data. */
-export interface RoomEvent {
-  type: string
-  data: object
-}
+export type * from './state/types.ts'
 
-/** The outcome of a decision. */
-export interface Decision<S, R> {
-  /** The new state; left out when it stays as it is. */
-  state?: S
-  /** Published to the room with the change, in this order. */
-  events?: readonly RoomEvent[]
-  /** When the state must be looked at again, epoch milliseconds: the job `document:<name>`. */
-  wakeAt?: number | undefined
-  result: R
-}
-
-/** Decides on a change of the current state. Pure: it is called again when another server's change came first. */
-export type Decide<S, R> = (state: S | undefined) => Decision<S, R>
-
-/**
- * Shared per-room state (seats, for example), updated by compare-and-set. A
- * change is one decision on the current state. It takes effect on all servers or
- * on none, and all servers and members receive changes in the order in which they were made.
- */
 export interface RoomState {
-  /** The latest state that this server has received, without a round trip; only of rooms with members here. */
-  peek<S> (roomId: string, name: string): S | undefined
   /**
-   * Changes the state: in one round trip when this server has members in the room
-   * and no other server changes it at the same time.
+   * Defines the state of one name. It is withdrawn with the feature; the stored
+   * state stays, and the next definition takes it over.
    *
-   * @returns the decision's result
-   * @throws what `decide` throws on the current state; ROOM_NOT_FOUND; UNAVAILABLE
+   * @param schema parses state from the store and other servers. State that does not match is logged
+   *   once per version: `peek` returns undefined, handlers are not called, `read` and `change` throw INTERNAL
+   * @throws when another feature defines that name
    */
-  change<S, R> (roomId: string, name: string, decide: Decide<S, R>): Promise<R>
+  define<S> (name: string, schema: z.ZodType<S>): RoomStateHandle<S>
 }
 
 declare module '../hooks.ts' {
@@ -58,20 +38,43 @@ declare module '../hooks.ts' {
   }
 }
 
-/** What the rooms plugin needs besides {@link RoomState}. */
+/** What the kernel needs besides {@link RoomState}. */
 export interface RoomStateKernel extends RoomState, Pick<StateDelivery, 'applyRemote' | 'afterReply'>, StateRecovery {
   /** The room has no members here any more. */
   forget (roomId: string): void
+  /**
+   * Gives one instance of a feature its own {@link RoomState}.
+   *
+   * @param onClose calls a function when the instance is closed
+   */
+  forFeature (feature: string, registrars: StateRegistrars, onClose: (fn: () => void) => void): RoomState
 }
 
 export function createRoomState (app: FastifyInstance, options: Omit<CommitOptions, 'known'>): RoomStateKernel {
-  const known = createKnownStates(app.hooks)
-  const change = createCommit(app, { ...options, known })
+  const { hooks, jobs, log, store } = app
+  const known = createKnownStates(hooks)
   const { sendMissed, ...delivery } = createStateDelivery(app, known)
   const recovery = createStateRecovery(app, known, { ...delivery, sendMissed }, options.unsynced)
+  const engine: StateEngine = { known, store, log, change: createCommit(app, { ...options, known }) }
+  // Two instances of one feature exist during a reload.
+  const owners = new Map<string, { feature: string, instances: number }>()
+
+  function claim (name: string, feature: string): () => void {
+    const owner = owners.get(name) ?? { feature, instances: 0 }
+    if (owner.feature !== feature) throw new Error(`The room state ${name} is defined by the feature ${owner.feature}`)
+    owner.instances++
+    owners.set(name, owner)
+    return () => { if (--owner.instances === 0) owners.delete(name) }
+  }
+
   return {
-    peek: <S>(roomId: string, name: string) => known.get(roomId, name)?.state as S | undefined,
-    change: <S, R>(roomId: string, name: string, decide: Decide<S, R>) => change(roomId, name, decide as Decide<unknown, unknown>) as Promise<R>,
+    define: (name, schema) => createHandle(name, schema, engine, { hooks, jobs }),
+    forFeature: (feature, registrars, onClose) => ({
+      define (name, schema) {
+        onClose(claim(name, feature))
+        return createHandle(name, schema, engine, registrars)
+      }
+    }),
     ...delivery,
     ...recovery,
     forget: known.forget

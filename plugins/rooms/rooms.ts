@@ -2,7 +2,7 @@ import type { Session } from '../connections/session.ts'
 import { userKeyOf } from '../connections/user.ts'
 import type { Profile, UserId } from '../connections/user.ts'
 import type { JoinResult, RoomRecord } from '../store/store.ts'
-import type { RoomState } from './room-state.ts'
+import type { RoomState, RoomStateKernel } from './room-state.ts'
 import type { LocalRoom } from './local-room.ts'
 import type { RoomCloseReason } from './messages.ts'
 
@@ -46,8 +46,10 @@ export interface Rooms {
    * @throws NOT_IN_ROOM when the socket is in none or in another one
    */
   ofSession (session: Session, roomId?: string): LocalRoom
-  /** Small documents of rooms that many change at once. */
+  /** Shared per-room state, updated by compare-and-set. */
   readonly roomState: RoomState
+  /** Gives one instance of a feature rooms whose `roomState` is its own; see `RoomStateKernel.forFeature`. */
+  forFeature (...args: Parameters<RoomStateKernel['forFeature']>): Rooms
   /**
    * The rights a user has in a room, as whoever knows the room says (the hook `room:role`).
    *

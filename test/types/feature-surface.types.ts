@@ -9,7 +9,7 @@ import type {
   Admin, JobsRegistrar, Arrival, Bus, BusHandler, CodedError, Config, ContractTables, Cluster, ClusterMessageKind, ClusterMessages, Decide, Decision, RoomState,
   EmitOptions, EventMap, FeatureExports, FeatureInstance, FeatureMessages, FeatureMeta, FeatureSurface, Handler, HookFunction, HookName, HookRegistrar,
   JobHandler, KernelHooks, LeaveReason, LocalRoom, MessageContext, MessageDispatcher, MessageOptions, MessageRegistrar, MessageSchemas, Metrics, Profile,
-  RequestMap, Role, RoomCloseReason, RoomEvent, RoomPage, RoomRecord, Rooms, RoomSummary, Session, SessionRecord, Sfu, Sockets, Store, User,
+  RequestMap, Role, RoomCloseReason, RoomEvent, RoomPage, RoomRecord, Rooms, RoomStateHandle, RoomSummary, Session, SessionRecord, Sfu, Sockets, Store, User,
   UserId, WireError, z
 } from 'flylive-audio-server/feature'
 import type * as lobby from '../../features/lobby/index.ts'
@@ -58,10 +58,7 @@ interface Expected {
     get (roomId: string): LocalRoom | undefined
     local (): IterableIterator<LocalRoom>
     ofSession (session: Session, roomId?: string): LocalRoom
-    readonly roomState: {
-      peek<S> (roomId: string, name: string): S | undefined
-      change<S, R> (roomId: string, name: string, decide: Decide<S, R>): Promise<R>
-    }
+    readonly roomState: { define<S> (name: string, schema: z.ZodType<S>): RoomStateHandle<S> }
     roleOf (room: RoomRecord, session: Session): Promise<'owner' | 'admin' | 'member'>
     ownerOf (room: RoomRecord): Promise<string | number>
     touch (roomId: string): void
@@ -204,6 +201,17 @@ export type TypesAreAsDocumented = [
   Assert<Equal<EventMap, Readonly<Record<string, z.ZodType>>>>,
   Assert<Equal<EmitOptions, { except?: string, local?: boolean }>>,
   Assert<Equal<RoomEvent, { type: string, data: object }>>,
+  None<Different<RoomStateHandle<{ n: number }>, {
+    readonly name: string
+    peek (roomId: string): { n: number } | undefined
+    read (roomId: string): Promise<{ n: number } | undefined>
+    readMany (roomIds: readonly string[]): Promise<({ n: number } | undefined)[]>
+    change<R> (roomId: string, decide: Decide<{ n: number }, R>): Promise<R>
+    onChange (fn: (room: LocalRoom, state: { n: number } | undefined) => void): void
+    onMissed (fn: (room: LocalRoom, from: { n: number } | undefined, to: { n: number } | undefined) => readonly RoomEvent[]): void
+    wakeAt (roomId: string, at: number): Promise<void>
+    onWake (fn: (roomId: string) => Promise<void>): void
+  }>>,
   Assert<Equal<keyof Decision<unknown, unknown>, 'state' | 'events' | 'wakeAt' | 'result'>>,
   Assert<Equal<WireError, { code: string, message: string, details?: unknown }>>,
   Assert<Equal<keyof CodedError, keyof Error | 'code' | 'statusCode' | 'details'>>,

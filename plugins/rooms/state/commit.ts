@@ -3,15 +3,18 @@ import { createEvent } from '../../connections/event.ts'
 import { unavailable } from '../../errors/codes.ts'
 import { channelOf, stateMessage } from '../channel.ts'
 import type { NodeRooms } from '../node-rooms.ts'
-import type { Decide, RoomEvent } from '../room-state.ts'
 import type { Unsynced } from '../unsynced.ts'
 import type { KnownStates } from './known.ts'
+import type { Decide, RoomEvent } from './types.ts'
 import { epochOf, following, isNewer } from './version.ts'
 
 /** A version that no state has: the store returns the one there is. */
 const noVersion = '?'
 /** Attempts before a change is given up. Each failed attempt means that another server's change succeeded. */
 const maxAttempts = 100
+
+/** The job that `Decision.wakeAt` schedules. */
+export const wakeJob = (name: string) => `document:${name}`
 
 interface Command {
   decide: Decide<unknown, unknown>
@@ -28,7 +31,7 @@ export interface CommitOptions {
  * Changes room state by compare-and-set. Changes that come in while one is in
  * flight wait in a queue, and are decided together in the next round trip.
  *
- * @returns a function that changes state; see `RoomState.change`
+ * @returns a function that changes state; see `RoomStateHandle.change`
  */
 export function createCommit ({ bus, jobs, store }: Pick<FastifyInstance, 'bus' | 'jobs' | 'store'>, { nodeRooms, known, unsynced }: CommitOptions) {
   const queues = new Map<string, Command[]>()
@@ -63,7 +66,7 @@ export function createCommit ({ bus, jobs, store }: Pick<FastifyInstance, 'bus' 
       // Sent together: one round trip. A job without a change does no harm; a change without its job would.
       const [result] = await Promise.all([
         store.swapDocument({ roomId, name, expected: decides ? version : noVersion, next, envelope }),
-        changed && outcome.wakeAt !== undefined ? jobs.schedule(`document:${name}`, roomId, outcome.wakeAt) : undefined
+        changed && outcome.wakeAt !== undefined ? jobs.schedule(wakeJob(name), roomId, outcome.wakeAt) : undefined
       ])
       if (result.swapped && outcome) {
         const room = nodeRooms.get(roomId)

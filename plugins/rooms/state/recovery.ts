@@ -3,6 +3,7 @@ import type { StoredDocument } from '../../store/store.ts'
 import type { LocalRoom } from '../local-room.ts'
 import type { Unsynced } from '../unsynced.ts'
 import type { StateDelivery } from './delivery.ts'
+import { wakeJob } from './commit.ts'
 import type { KnownStates, Versioned } from './known.ts'
 import { epochOf, isNewer } from './version.ts'
 
@@ -62,7 +63,7 @@ export function createStateRecovery ({ jobs }: Pick<FastifyInstance, 'jobs'>, st
         if (states.get(room.roomId, name)?.version === version && !stored.has(name)) drop(room, name)
       }
       // The store may have lost the jobs as well.
-      for (const name of stored.keys()) await jobs.schedule(`document:${name}`, room.roomId, Date.now())
+      for (const name of stored.keys()) await jobs.schedule(wakeJob(name), room.roomId, Date.now())
     }
   }
 }

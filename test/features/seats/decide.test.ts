@@ -2,7 +2,7 @@ import fc from 'fast-check'
 import t from 'tap'
 import { assignedMs, decide, inviteMs, mostRequests } from '../../../features/seats/decide.ts'
 import type { Actor, Command } from '../../../features/seats/decide.ts'
-import { difference, isMuted, nextEnd, noSeats, requestsOf, viewOf } from '../../../features/seats/state.ts'
+import { difference, isMuted, nextEnd, noSeats, seatState, viewOf } from '../../../features/seats/state.ts'
 import type { SeatState } from '../../../features/seats/state.ts'
 import { tries } from '../../support/arbitrary.ts'
 import { apply, plain, viewFrom } from './view.ts'
@@ -67,11 +67,11 @@ function check (state: SeatState): void {
   if (indexes.some((index, i) => index < (indexes[i - 1] ?? -1))) fail('seats are not in order')
   if (state.invites.some(({ seatIndex }) => indexes.includes(seatIndex))) fail('there is an invite to a taken seat')
   if (new Set(state.invites.map(({ seatIndex }) => seatIndex)).size !== state.invites.length) fail('a seat has two invites')
-  const asking = requestsOf(state).map(({ userId }) => String(userId))
+  const asking = state.requests.map(({ userId }) => String(userId))
   if (new Set(asking).size !== asking.length) fail('somebody asks for a seat twice')
   if (asking.some((key) => holders.includes(key))) fail('somebody on a seat asks for one')
   if (asking.length > mostRequests) fail('too many ask for a seat')
-  if (requestsOf(state).some(({ requestedAt }, i, all) => requestedAt < (all[i - 1]?.requestedAt ?? 0))) fail('requests are not in the order asked')
+  if (state.requests.some(({ requestedAt }, i, all) => requestedAt < (all[i - 1]?.requestedAt ?? 0))) fail('requests are not in the order asked')
   if (new Set(state.seats.map(({ sitting }) => sitting)).size !== state.seats.length) fail('two sittings are one')
 }
 
@@ -142,8 +142,8 @@ function advance (state: SeatState, step: Step, now: number): SeatState {
       }
     }
   }
-  for (const { userId, requestedAt, awayUntil = Infinity } of requestsOf(state)) {
-    const after = requestsOf(next).find((request) => String(request.userId) === String(userId))
+  for (const { userId, requestedAt, awayUntil = Infinity } of state.requests) {
+    const after = next.requests.find((request) => String(request.userId) === String(userId))
     if (after && after.requestedAt !== requestedAt) throw new Error(`${command.type} puts ${userId} to another place`)
     if (!after && !mayEnd(step, String(userId), awayUntil, now)) throw new Error(`${command.type} ends the request of ${userId}`)
   }
@@ -328,14 +328,14 @@ t.test('a seat waits for its user, and no longer', async (t) => {
 const ask: Command = { type: 'request' }
 const cancel = (userId?: number | string): Command => ({ type: 'cancel', userId })
 /** Who asks for a seat after several commands. */
-const asking = (...moves: readonly [Move, ...Move[]]) => requestsOf(after(...moves).state).map(({ userId }) => userId)
+const asking = (...moves: readonly [Move, ...Move[]]) => after(...moves).state.requests.map(({ userId }) => userId)
 
 t.test('who has no seat asks for one, in the order of asking', async (t) => {
   const two: [Move, Move] = [[ask, member(6), 1000], [ask, member('5'), 2000]]
   t.same(after(...two).state.requests, [{ userId: 6, requestedAt: 1000 }, { userId: '5', requestedAt: 2000 }])
   t.same(after(...two).events, [], 'not everybody is told')
   const again = after(...two, [ask, member('6'), 3000])
-  t.same([again.changed, again.state.requests?.[0]], [false, { userId: 6, requestedAt: 1000 }], 'asking twice keeps the place')
+  t.same([again.changed, again.state.requests[0]], [false, { userId: 6, requestedAt: 1000 }], 'asking twice keeps the place')
   t.equal(refusal([take(0), member(5)], [ask, member('5')]), 'ALREADY_SEATED')
   t.same(asking([take(0), member(5)], [{ type: 'leave' }, member(5)], [ask, member(5)]), [5])
   t.same(asking([ask, owner], [ask, admin]), [1, 2], 'owner and admins, too')
@@ -384,10 +384,11 @@ t.test('a request waits for its user, and no longer', async (t) => {
   t.same([back.requests, nextEnd(back)], [[{ userId: 5, requestedAt: 10 }, { userId: 6, requestedAt: 20 }], undefined])
 })
 
-t.test('a document from before there were requests is read as one without', async (t) => {
-  const { requests, ...old } = noSeats(4)
+t.test('parses state from before there were requests', async (t) => {
+  const { requests, ...stored } = noSeats(4)
   t.same(requests, [])
-  t.same(requestsOf(old), [])
+  const old = seatState.parse(stored)
+  t.same(old.requests, [])
   t.equal(nextEnd(old), undefined)
   const decision = decide(old, ask, member(5), 7)
   t.same(decision.state?.requests, [{ userId: 5, requestedAt: 7 }])

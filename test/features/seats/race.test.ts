@@ -3,6 +3,7 @@ import { createConnection } from 'node:net'
 import { createInterface } from 'node:readline'
 import t from 'tap'
 import type { Test } from 'tap'
+import { seatState } from '../../../features/seats/state.ts'
 import { swapDocument } from '../../../plugins/store/scripts.ts'
 import { build, onEveryStore } from '../../support/build.ts'
 import type { TestServer } from '../../support/build.ts'
@@ -132,7 +133,7 @@ t.test('a change that nobody contends is one round trip to the store', async (t)
   await member.ok('seat:take', { seatIndex: 1 })
 
   const swap = ['evalsha', createHash('sha1').update(swapDocument).digest('hex'), '2', 'msab:room:{r1}', 'msab:room:{r1}:docs', 'seats']
-  const known = (server: TestServer) => server.app.rooms.roomState.peek('r1', 'seats')
+  const known = (server: TestServer) => server.app.rooms.roomState.define('seats', seatState).peek('r1')
   // When a seat, or an invite, is to be looked at again goes along with the change.
   const schedule = ['zadd', 'msab:jobs:{document:seats}']
   const steps: [client: TestClient, type: string, data: object, ...also: string[][]][] = [

@@ -1,8 +1,8 @@
 import t from 'tap'
 import type { Test } from 'tap'
+import { z } from 'zod'
 import { mostRequests } from '../../../features/seats/decide.ts'
-import { noSeats } from '../../../features/seats/state.ts'
-import type { SeatState } from '../../../features/seats/state.ts'
+import { noSeats, seatState } from '../../../features/seats/state.ts'
 import { startBackend } from '../../support/backend.ts'
 import { build, onEveryStore } from '../../support/build.ts'
 import type { TestServer } from '../../support/build.ts'
@@ -214,9 +214,9 @@ onEveryStore(t, 'requests end with their room', async (t, env) => {
 onEveryStore(t, 'no more than the room can carry', async (t, env) => {
   const { server, owner, member, other } = await scene(t, env)
   await other.ok('seat:request')
-  await server.app.rooms.roomState.change<SeatState, undefined>('r1', 'seats', (state = noSeats(4)) => {
+  await server.app.rooms.roomState.define('seats', seatState).change('r1', (state = noSeats(4)) => {
     const more = Array.from({ length: mostRequests - 1 }, (_, i) => ({ userId: 1000 + i, requestedAt: Date.now() }))
-    return { state: { ...state, requests: [...state.requests ?? [], ...more] }, result: undefined }
+    return { state: { ...state, requests: [...state.requests, ...more] }, result: undefined }
   })
   t.match((await member.request('seat:request')).error, { code: 'SEAT_REQUESTS_FULL', message: /200/ })
   t.same(await other.ok('seat:request'), {}, 'who has asked may ask again')
@@ -228,7 +228,7 @@ onEveryStore(t, 'no more than the room can carry', async (t, env) => {
 
 onEveryStore(t, 'seats of a server from before there were requests', async (t, env) => {
   const { server, owner, admin, member, other } = await scene(t, env)
-  await server.app.rooms.roomState.change<SeatState, undefined>('r1', 'seats', () => {
+  await server.app.rooms.roomState.define('seats', z.unknown()).change('r1', () => {
     const { requests, ...state } = noSeats(4)
     return { state: { ...state, seats: [{ seatIndex: 1, userId: '4', sitting: 1, selfMuted: false }], sittings: 1 }, result: undefined }
   })
@@ -248,7 +248,7 @@ t.test('on two servers, each tells its own', async (t) => {
   await hears(t, [...hosts, member, phone], '3')
   await other.ok('seat:request')
   await hears(t, hosts, '3 4')
-  await until(() => a.app.rooms.roomState.peek<SeatState>('r1', 'seats')?.requests?.length === 2)
+  await until(() => a.app.rooms.roomState.define('seats', seatState).peek('r1')?.requests.length === 2)
   for (const server of [a, b]) {
     t.equal(await askers(await server.connect('1')), '3 4')
     t.equal(await askers(await server.connect(4)), '4')

@@ -1,5 +1,5 @@
 import type { Test } from 'tap'
-import { requestsOf } from '../../../features/seats/state.ts'
+import { seatState } from '../../../features/seats/state.ts'
 import type { SeatState } from '../../../features/seats/state.ts'
 import { build, tokenFor } from '../../support/build.ts'
 import type { TestServer } from '../../support/build.ts'
@@ -51,11 +51,11 @@ export async function seatsOf (server: TestServer, roomId = 'r1') {
 /** Makes what ends by itself in a room end soon, so that nobody needs to wait for it. */
 export async function hurry (server: TestServer, ms: number, roomId = 'r1'): Promise<void> {
   const end = Date.now() + ms
-  await server.app.rooms.roomState.change<SeatState, undefined>(roomId, 'seats', (state) => {
+  await server.app.rooms.roomState.define('seats', seatState).change(roomId, (state) => {
     if (!state) throw new Error('nobody has done anything about seats')
     const sooner = <T extends { awayUntil?: number }>(held: T): T => held.awayUntil === undefined ? held : { ...held, awayUntil: end }
     const seats = state.seats.map(sooner)
-    const requests = requestsOf(state).map(sooner)
+    const requests = state.requests.map(sooner)
     const invites = state.invites.map((invite) => ({ ...invite, expiresAt: end }))
     return { state: { ...state, seats, requests, invites }, wakeAt: end, result: undefined }
   })

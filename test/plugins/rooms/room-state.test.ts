@@ -1,4 +1,5 @@
 import t from 'tap'
+import { z } from 'zod'
 import { onEveryStore } from '../../support/build.ts'
 import { startRedis } from '../../support/redis.ts'
 import { until } from '../../support/retry.ts'
@@ -20,7 +21,7 @@ onEveryStore(t, 'changes that come at once are made one after the other, each on
 })
 
 onEveryStore(t, 'whoever comes in while it changes knows it from the reply on', async (t, env) => {
-  const { connect, count, server } = await buildTally(t, env)
+  const { connect, count, tally } = await buildTally(t, env)
   const ada = await connect(1)
   await ada.ok('room:join', { roomId: 'r1' })
   const clients = await Promise.all(Array.from({ length: 20 }, (_, i) => connect(100 + i)))
@@ -40,25 +41,24 @@ onEveryStore(t, 'whoever comes in while it changes knows it from the reply on', 
   for (const { first, numbers } of members) {
     t.same(numbers(), first === last ? [] : upTo(last, first + 1), `from ${first}: nothing left out, and nothing told twice`)
   }
-  t.same(server.app.rooms.roomState.peek('r1', 'tally'), { n: last })
+  t.same(tally.peek('r1'), { n: last })
 })
 
 onEveryStore(t, 'all or nothing', async (t, env) => {
-  const { connect, count, peek, server } = await buildTally(t, env)
-  const { roomState } = server.app.rooms
+  const { connect, count, peek, server, tally } = await buildTally(t, env)
   const ada = await follow(await connect(1))
   await count()
   const refused = Object.assign(new Error('no'), { code: 'REFUSED' })
   const [one, two, three] = await Promise.allSettled([
     count(),
-    roomState.change('r1', 'tally', () => { throw refused }),
+    tally.change('r1', () => { throw refused }),
     count()
   ])
   t.match([one, two, three], [{ value: 2 }, { reason: refused }, { value: 3 }], 'who is refused does not take others along')
-  t.equal(await roomState.change('r1', 'tally', (state) => ({ result: JSON.stringify(state) })), '{"n":3}', 'a look changes nothing')
-  t.equal(await roomState.change('r1', 'another', (state) => ({ result: state })), undefined)
+  t.equal(await tally.change('r1', (state) => ({ result: JSON.stringify(state) })), '{"n":3}', 'a look changes nothing')
+  t.equal(await server.app.rooms.roomState.define('another', z.unknown()).change('r1', (state) => ({ result: state })), undefined)
   t.equal(peek(), 3)
-  await t.rejects(roomState.change('nowhere', 'tally', () => ({ result: 1 })), { code: 'ROOM_NOT_FOUND' })
+  await t.rejects(tally.change('nowhere', () => ({ result: 1 })), { code: 'ROOM_NOT_FOUND' })
   await until(() => ada.known() === 3)
   t.same(ada.numbers(), [1, 2, 3])
 })
@@ -85,13 +85,14 @@ onEveryStore(t, 'each version is heard of once, before it is told, and wakes who
   const versions: unknown[] = []
   const woken: string[] = []
   await ada.ok('room:join', { roomId: 'r1' })
-  app.hooks.on('room:state', ({ roomId }, name, state) => { versions.push([roomId, name, state, ada.events.filter(({ type }) => type === 'e').length]) })
-  app.jobs.on('document:d', async (roomId) => { woken.push(roomId) })
+  const d = app.rooms.roomState.define('d', z.object({ i: z.int() }))
+  d.onChange(({ roomId }, state) => { versions.push([roomId, state, ada.events.filter(({ type }) => type === 'e').length]) })
+  d.onWake(async (roomId) => { woken.push(roomId) })
   for (let i = 1; i <= 3; i++) {
-    await app.rooms.roomState.change('r1', 'd', () => ({ state: { i }, events: [{ type: 'e', data: { i } }], wakeAt: i === 2 ? 1 : undefined, result: i }))
+    await d.change('r1', () => ({ state: { i }, events: [{ type: 'e', data: { i } }], wakeAt: i === 2 ? 1 : undefined, result: i }))
     t.same(await ada.event('e'), { roomId: 'r1', i })
   }
-  t.same(versions, [1, 2, 3].map((i) => ['r1', 'd', { i }, i - 1]))
+  t.same(versions, [1, 2, 3].map((i) => ['r1', { i }, i - 1]))
   await until(() => woken.length > 0)
   t.same(woken, ['r1'])
 })
@@ -120,7 +121,7 @@ t.test('what a server takes for so is not what is decided on', async (t) => {
   // Asked in the same turn, so that neither has heard of the other's.
   const [, second] = await Promise.allSettled([
     servers[0].count(),
-    servers[1].server.app.rooms.roomState.change('r1', 'tally', (state) => {
+    servers[1].tally.change('r1', (state) => {
       seen.push(state)
       if (state === undefined) throw new Error('there is nothing yet')
       return { result: state }

@@ -1,32 +1,33 @@
 import type { Test } from 'tap'
+import { z } from 'zod'
 import type { Decision } from '../../../plugins/rooms/room-state.ts'
 import { build } from '../../support/build.ts'
 import type { TestClient } from '../../support/client.ts'
 
-// A document as simple as can be: it counts.
+// The simplest room state: a counter.
 
-interface Tally { n: number }
+export const tallySchema = z.object({ n: z.int() })
+export type Tally = z.output<typeof tallySchema>
 
-/** A decision that counts one more, and tells it. */
+/** Counts one more, with an event. */
 const more = (state: Tally | undefined): Decision<Tally, number> => {
   const n = (state?.n ?? 0) + 1
   return { state: { n }, events: [{ type: 'tally', data: { n } }], result: n }
 }
 
-/** A server whose rooms have a tally: in the reply to a join, and told when it changes. */
+/** A server whose rooms have a tally: the reply to a join has it, and members receive its changes. */
 export async function buildTally (t: Test, env: Record<string, string>) {
   const server = await build(t, { env: { FEATURES: 'auth', ...env } })
   const { hooks, rooms } = server.app
-  const { roomState } = rooms
-  hooks.on('room:join', ({ roomId }) => ({ tally: roomState.peek<Tally>(roomId, 'tally')?.n ?? 0 }))
-  hooks.on('room:stateMissed', (_room, name, _from, to, tell) => {
-    if (name === 'tally') tell([{ type: 'tally:missed', data: { n: (to as Tally | undefined)?.n ?? 0 } }])
-  })
+  const tally = rooms.roomState.define('tally', tallySchema)
+  hooks.on('room:join', ({ roomId }) => ({ tally: tally.peek(roomId)?.n ?? 0 }))
+  tally.onMissed((_room, _from, to) => [{ type: 'tally:missed', data: { n: to?.n ?? 0 } }])
   return {
     server,
+    tally,
     /** Counts one more. @returns what it came to */
-    count: (roomId = 'r1') => roomState.change<Tally, number>(roomId, 'tally', more),
-    peek: (roomId = 'r1') => roomState.peek<Tally>(roomId, 'tally')?.n ?? 0,
+    count: (roomId = 'r1') => tally.change(roomId, more),
+    peek: (roomId = 'r1') => tally.peek(roomId)?.n ?? 0,
     connect: server.connect
   }
 }

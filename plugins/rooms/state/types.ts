@@ -1,0 +1,75 @@
+import type { LocalRoom } from '../local-room.ts'
+
+/** An event that everyone in the room receives with a change. `roomId` is added to its data. */
+export interface RoomEvent {
+  type: string
+  data: object
+}
+
+/** The outcome of a decision. */
+export interface Decision<S, R> {
+  /** The new state; left out when it stays as it is. */
+  state?: S
+  /** Published to the room with the change, in this order. */
+  events?: readonly RoomEvent[]
+  /** When the state must be checked again, epoch milliseconds; see {@link RoomStateHandle.onWake}. */
+  wakeAt?: number | undefined
+  result: R
+}
+
+/** Decides on a change of the current state. Pure: it is called again when another server's change came first. */
+export type Decide<S, R> = (state: S | undefined) => Decision<S, R>
+
+/**
+ * Shared per-room state of one name (seats, for example), updated by
+ * compare-and-set. A change is one decision on the current state. It takes
+ * effect on all servers or on none, and all servers and members receive changes in
+ * the order in which they were made.
+ */
+export interface RoomStateHandle<S> {
+  readonly name: string
+  /** The latest state that this server has received, without a round trip; only of rooms with members here. */
+  peek (roomId: string): S | undefined
+  /**
+   * The state in the store.
+   *
+   * @returns undefined when there is none, or no such room
+   * @throws UNAVAILABLE; INTERNAL when it does not match the schema
+   */
+  read (roomId: string): Promise<S | undefined>
+  /**
+   * Reads the state of several rooms in one round trip.
+   *
+   * @returns undefined for each room without state, or with state that does not match the schema
+   * @throws UNAVAILABLE
+   */
+  readMany (roomIds: readonly string[]): Promise<(S | undefined)[]>
+  /**
+   * Changes the state: in one round trip when this server has members in the room
+   * and no other server changes it at the same time.
+   *
+   * @returns the decision's result
+   * @throws what `decide` throws on the current state; ROOM_NOT_FOUND; UNAVAILABLE; INTERNAL when
+   *   the stored state does not match the schema: nothing is changed then
+   */
+  change<R> (roomId: string, decide: Decide<S, R>): Promise<R>
+  /** Calls `fn` once per version of a room with members here, before its events are delivered. Undefined: the state was dropped. */
+  onChange (fn: (room: LocalRoom, state: S | undefined) => void): void
+  /**
+   * Calls `fn` when members here have missed changes.
+   *
+   * @param fn returns the events that lead from one state to the other. Undefined: there was, or is, no state
+   */
+  onMissed (fn: (room: LocalRoom, from: S | undefined, to: S | undefined) => readonly RoomEvent[]): void
+  /**
+   * Calls `onWake` at a time, epoch milliseconds, as {@link Decision.wakeAt} does. Of several times the earliest counts.
+   *
+   * @throws UNAVAILABLE
+   */
+  wakeAt (roomId: string, at: number): Promise<void>
+  /**
+   * Calls `fn` on one server when the state must be checked, also after the store
+   * has lost the time. On failure it is called again a second later.
+   */
+  onWake (fn: (roomId: string) => Promise<void>): void
+}
