@@ -4,7 +4,11 @@ import type { AddressInfo } from 'node:net'
 import { Worker, isMainThread, workerData } from 'node:worker_threads'
 import { WebSocket, WebSocketServer } from 'ws'
 import { createEvent } from '../plugins/connections/event.ts'
+import { createFaceAdapter } from '../plugins/connections/face.ts'
+import { webSocketFrame } from '../plugins/connections/frames.ts'
+import { jsonFace } from '../plugins/connections/json-face.ts'
 import { Session } from '../plugins/connections/session.ts'
+import { WebSocketLink } from '../plugins/connections/web-socket-link.ts'
 
 // Compares three ways to send an event to the members of a room: serialise and frame per
 // member, serialise once, or serialise and frame once, as the server does.
@@ -15,7 +19,10 @@ const burst = 5
 const rounds = 5
 const data = { roomId: 'r1', id: 'b1946ac9-2f6c', userId: 42, userName: 'Ada', content: 'x'.repeat(120), timestamp: 1_790_000_000_000 }
 
-const unlimited = { maxQueueBytes: Infinity, messagesPerSecond: 1, messagesBurst: 1, pingMs: 1e6, pongTimeoutMs: 1e6 }
+const face = createFaceAdapter(webSocketFrame, (error) => { throw error })(jsonFace)
+const identity = { user: { id: 1, name: '', roles: [], profile: { userId: 1, id: 1 } } }
+const limits = { messagesPerSecond: 1, messagesBurst: 1 }
+const unlimited = { maxQueueBytes: Infinity, pingMs: 1e6, pongTimeoutMs: 1e6 }
 
 export default async function broadcast (): Promise<void> {
   const http = createServer().listen(0, '127.0.0.1')
@@ -25,7 +32,7 @@ export default async function broadcast (): Promise<void> {
   const sessions: Session[] = []
   const full = new Promise<void>((resolve) => server.on('connection', (ws, request) => {
     sockets.push(ws)
-    sessions.push(new Session(ws, request.socket, { user: { id: 1, name: '', roles: [], profile: { userId: 1, id: 1 } } }, unlimited))
+    sessions.push(new Session({ identity, face, link: new WebSocketLink(ws, request.socket, unlimited), connected: true, limits }))
     if (sockets.length === members) resolve()
   }))
   const readers = new Worker(new URL(import.meta.url), { workerData: { port: (http.address() as AddressInfo).port } })

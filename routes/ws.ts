@@ -1,7 +1,7 @@
 import type { FastifyPluginAsync, FastifyRequest } from 'fastify'
 import { Draining, FeatureDisabled, OriginNotAllowed, Overloaded, UpgradeRequired } from '../plugins/errors/codes.ts'
 import { anonymous } from '../plugins/connections/anonymous.ts'
-import { subprotocol } from '../plugins/connections/index.ts'
+import { subprotocol } from '../plugins/connections/web-socket-server.ts'
 import type { Identity } from '../plugins/connections/session.ts'
 
 /** What the kernel asks of the feature `auth`. */

@@ -9,8 +9,8 @@ export interface OutgoingEvent {
   readonly data: unknown
   /** The event as the native protocol writes it, `{"type","data"}`; also what servers send to one another. */
   readonly text: string
-  /** @returns the same frame for every connection with that face */
-  frame<F> (face: Face<F>): F
+  /** @returns the same frame for every session with that face; undefined where its clients do not get the event */
+  frame<F> (face: Face<F>): F | undefined
 }
 
 /**
@@ -23,7 +23,8 @@ export function createEvent (type: string, data: unknown): OutgoingEvent {
     type,
     data,
     get text () {
-      return text ??= JSON.stringify({ type, data })
+      text ??= JSON.stringify({ type, data })
+      return text
     }
   })
 }
@@ -32,7 +33,10 @@ export function createEvent (type: string, data: unknown): OutgoingEvent {
 export function eventFromText (text: string): OutgoingEvent {
   let parsed: { type: string, data: unknown } | undefined
   // The native face writes the text as it is, so it is parsed only for others.
-  const parse = () => parsed ??= JSON.parse(text) as { type: string, data: unknown }
+  const parse = () => {
+    parsed ??= JSON.parse(text) as { type: string, data: unknown }
+    return parsed
+  }
   return withFrames({
     text,
     get type () {
@@ -46,9 +50,9 @@ export function eventFromText (text: string): OutgoingEvent {
 
 function withFrames (event: Omit<OutgoingEvent, 'frame'>): OutgoingEvent {
   const frames = new Map<Face, unknown>()
-  const frame = <F>(face: Face<F>): F => {
+  const frame = <F>(face: Face<F>): F | undefined => {
     if (!frames.has(face)) frames.set(face, face.event(event as OutgoingEvent))
-    return frames.get(face) as F
+    return frames.get(face) as F | undefined
   }
   return Object.defineProperty(event, 'frame', { value: frame }) as OutgoingEvent
 }

@@ -1,16 +1,16 @@
 import { randomUUID } from 'node:crypto'
-import type { Socket } from 'node:net'
-import { WebSocket } from 'ws'
 import { closeCodes } from './close-codes.ts'
 import type { CloseReason } from './close-codes.ts'
 import { createEvent } from './event.ts'
 import type { OutgoingEvent } from './event.ts'
-import { jsonFace } from './face.ts'
 import type { Face } from './face.ts'
+import { FloodBucket } from './flood.ts'
+import type { FloodLimits } from './flood.ts'
+import type { Link } from './link.ts'
 import { userKeyOf } from './user.ts'
 import type { User } from './user.ts'
 
-/** Who a connection belongs to and how long it may last. */
+/** The user a session belongs to, and how long it may last. */
 export interface Identity {
   user: User
   /** Epoch milliseconds; the session ends then. */
@@ -19,151 +19,124 @@ export interface Identity {
   tokenHash?: string | undefined
 }
 
-export interface SessionLimits {
-  maxQueueBytes: number
-  messagesPerSecond: number
-  messagesBurst: number
-  pingMs: number
-  pongTimeoutMs: number
+export interface SessionOptions<F = unknown> {
+  identity: Identity
+  face: Face<F>
+  link: Link<F>
+  /** Whether a client's connection is behind the link. */
+  connected: boolean
+  limits: FloodLimits
+  /** Called once, when the session has ended for this server; the client may not have agreed yet. */
+  onEnd?: (session: Session) => void
 }
 
 /**
- * One connection of one user. It lives from the upgrade to the end of its
- * socket; what it holds elsewhere (room, transports) is released by those who
- * listen for `session:close`.
+ * One user's presence on this server: over a WebSocket, over a feature's own
+ * transport, or without a connection. `session:close` releases what it holds
+ * (room, transports).
  */
 export class Session {
-  // Written to in this turn of the event loop; the writes of each leave
-  // together at its end.
-  static readonly #written: Session[] = []
-  static #flush (): void {
-    for (const session of Session.#written.splice(0)) {
-      session.#corked = false
-      session.#socket.uncork()
-    }
-  }
-
   readonly id = randomUUID()
   readonly connectedAt = Date.now()
   readonly user: User
   readonly userKey: string
   readonly identity: Identity
   /** How this client writes messages. */
-  readonly face: Face<Buffer> = jsonFace
+  readonly face: Face
+  /** Whether a client's connection is behind it. Without one, nobody receives its events unless its owner takes them. */
+  readonly connected: boolean
   /** The room it is in. Set by the rooms plugin alone. */
   roomId: string | null = null
+  readonly #link: Link
+  readonly #flood: FloodBucket
+  readonly #onEnd: (session: Session) => void
   #endedFor: CloseReason | undefined
-  readonly #ws: WebSocket
-  readonly #socket: Socket
-  readonly #limits: SessionLimits
-  readonly #ended: () => void
-  #tokens: number
-  #refilledAt = performance.now()
-  #timer: NodeJS.Timeout | undefined
-  #corked = false
+  #ended = false
+  #closing = false
 
-  /** @param ended called once, when the connection is over for this server: the peer may not have agreed yet */
-  constructor (ws: WebSocket, socket: Socket, identity: Identity, limits: SessionLimits, ended: (session: Session) => void = () => {}) {
-    this.#ws = ws
-    this.#socket = socket
-    this.#limits = limits
-    this.#tokens = limits.messagesBurst
+  constructor ({ identity, face, link, connected, limits, onEnd = () => {} }: SessionOptions<unknown>) {
     this.identity = identity
     this.user = identity.user
     this.userKey = userKeyOf(identity.user.id)
-    ws.on('pong', () => this.#schedulePing())
-    let over = false
-    this.#ended = () => {
-      if (over) return
-      over = true
-      clearTimeout(this.#timer)
-      ended(this)
-    }
-    ws.once('close', this.#ended)
-    this.#schedulePing()
+    this.face = face
+    this.connected = connected
+    this.#link = link
+    this.#flood = new FloodBucket(limits)
+    this.#onEnd = onEnd
   }
 
   get open (): boolean {
-    return this.#ws.readyState === WebSocket.OPEN
+    return !this.#closing && this.#link.open
   }
 
-  /** Why this server ended it; undefined when it did not. */
+  /** Why this server closed it; undefined when it did not. */
   get endedFor (): CloseReason | undefined {
     return this.#endedFor
   }
 
-  /** Bytes that the peer has not taken yet. */
+  /** Bytes that the client has not received yet. */
   get queuedBytes (): number {
-    return this.#socket.writableLength
+    return this.#link.queuedBytes
   }
 
-  /** Sends one event to this socket alone. */
+  /** Sends one event to this session alone. */
   send (type: string, data: unknown): void {
     this.write(createEvent(type, data))
   }
 
-  /** Writes an event that may be shared with other sockets. */
+  /** Writes an event that may be shared with other sessions. */
   write (event: OutgoingEvent): void {
-    this.#write(event.frame(this.face))
+    if (this.open) this.#write(event.frame(this.face))
   }
 
   /** Writes the reply to a request. */
   reply (id: string | number, outcome: Parameters<Face['reply']>[1]): void {
-    const frame = this.face.reply(id, outcome)
-    if (frame) this.#write(frame)
+    if (this.open) this.#write(this.face.reply(id, outcome))
   }
 
-  /** A socket whose backlog would pass its limit is closed instead; no other socket waits for it. */
-  #write (frame: Buffer): void {
-    if (!this.open) return
-    if (this.#socket.writableLength + frame.length > this.#limits.maxQueueBytes) return this.close('TOO_SLOW')
-    if (!this.#corked) {
-      this.#corked = true
-      this.#socket.cork()
-      if (Session.#written.push(this) === 1) process.nextTick(Session.#flush)
-    }
-    this.#socket.write(frame)
+  /** Closes a session whose backlog would pass its limit; no other session waits for it. */
+  #write (frame: unknown): void {
+    if (frame !== undefined && !this.#link.write(frame)) this.close('TOO_SLOW')
   }
 
   /**
-   * Ends the connection with a close code and its reason. What it holds is
-   * released right after: a peer that does not answer keeps neither its place in a
-   * room nor its audio. Idempotent.
+   * Closes the session with a close code and its reason. What it holds is
+   * released right after, without waiting for the client. Idempotent.
    */
   close (reason: CloseReason): void {
-    this.#endedFor ??= reason
-    this.#ws.close(closeCodes[reason], reason)
-    // Not now: it may be called while an event is being written to a room, and
-    // what follows from the end must come after it for everybody.
-    process.nextTick(this.#ended)
+    if (this.#closing) return
+    this.#endedFor = reason
+    this.#closing = true
+    this.#link.close(closeCodes[reason], reason)
+    this.#endSoon()
   }
 
-  /** Ends the connection without waiting for the peer. */
+  /** Closes the connection without waiting for the client. Idempotent. */
   terminate (): void {
-    this.#ws.terminate()
+    this.#closing = true
+    this.#link.terminate()
+    this.#endSoon()
+  }
+
+  /** Releases what the session holds because its client is gone. For the owner of its link. Idempotent. */
+  end (): void {
+    this.#closing = true
+    if (this.#ended) return
+    this.#ended = true
+    this.#onEnd(this)
   }
 
   /**
-   * Counts one message against the flood limit, a bucket that refills steadily.
+   * Counts one message against the flood limit.
    *
-   * @returns false when the socket sends too much
+   * @returns false when the session sends too much
    */
   admit (): boolean {
-    const now = performance.now()
-    const { messagesPerSecond, messagesBurst } = this.#limits
-    this.#tokens = Math.min(messagesBurst, this.#tokens + (now - this.#refilledAt) / 1000 * messagesPerSecond)
-    this.#refilledAt = now
-    if (this.#tokens < 1) return false
-    this.#tokens--
-    return true
+    return this.#flood.take()
   }
 
-  #schedulePing (): void {
-    clearTimeout(this.#timer)
-    this.#timer = setTimeout(() => {
-      if (!this.open) return
-      this.#ws.ping()
-      this.#timer = setTimeout(() => this.terminate(), this.#limits.pongTimeoutMs)
-    }, this.#limits.pingMs)
+  /** Not now: an event may be on its way to a room, and what follows from the end must come after it for everybody. */
+  #endSoon (): void {
+    process.nextTick(() => this.end())
   }
 }

@@ -55,7 +55,7 @@ export default fp(async function messages (app) {
   const kernel = createMessageRecorder()
   const installKernel = () => routes.install('kernel', kernel.table)
 
-  app.sockets.receive(createReader(execution))
+  app.sockets.readWith(createReader(execution))
 
   app.decorate('messages', {
     limits,

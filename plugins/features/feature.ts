@@ -18,7 +18,8 @@ import type { RequestMap } from '../schema/messages.ts'
 import type { Metrics } from '../metrics.ts'
 import type { Rooms } from '../rooms/rooms.ts'
 import type { Sfu } from '../media/sfu.ts'
-import type { Sockets } from '../connections/index.ts'
+import type { FeatureSockets } from '../connections/sockets.ts'
+import type {} from '../connections/index.ts'
 import type { Store } from '../store/store.ts'
 import type { Features } from './index.ts'
 import type { Keep } from './keep.ts'
@@ -50,8 +51,8 @@ export interface FeatureSurface {
   bus: Pick<Bus, 'publish' | 'subscribe' | 'unsubscribe'>
   /** Who is in which room, with which rights; events to everybody in a room; documents that many change at once. */
   rooms: Pick<Rooms, 'size' | 'get' | 'local' | 'ofSession' | 'roomState' | 'roleOf' | 'ownerOf' | 'touch' | 'emit' | 'emitLogged' | 'close' | 'kick'>
-  /** Connections of this server; events to a user's sockets on any. */
-  sockets: Pick<Sockets, 'size' | 'get' | 'all' | 'ofUser' | 'toUser' | 'broadcast'>
+  /** Sessions of this server, also without a socket; events to a user's sessions on any server. */
+  sockets: FeatureSockets
   /** Audio: transports, producers, consumers, who speaks. */
   sfu: Omit<Sfu, 'releaseAll' | 'workers'>
   /**
@@ -149,7 +150,11 @@ export type { RoomCloseReason } from '../rooms/messages.ts'
 export type { EmitOptions, LeaveReason, Role, Rooms } from '../rooms/rooms.ts'
 export type { PausedBy, ProducePermit, ProducerHandle, ProducerInfo, ProducerOwner } from '../media/producer.ts'
 export type { Sfu } from '../media/sfu.ts'
-export type { Sockets } from '../connections/index.ts'
-export type { Session } from '../connections/session.ts'
+export type { CloseReason } from '../connections/close-codes.ts'
+export type { OutgoingEvent } from '../connections/event.ts'
+export type { Face, FaceEvent, ParsedMessage } from '../connections/face.ts'
+export type { Link } from '../connections/link.ts'
+export type { FeatureSockets, OpenOptions } from '../connections/sockets.ts'
+export type { Identity, Session } from '../connections/session.ts'
 export type { Profile, User, UserId } from '../connections/user.ts'
 export type { Arrival, RoomPage, RoomRecord, RoomSummary, SessionRecord, Store } from '../store/store.ts'

@@ -115,7 +115,7 @@ export async function buildGeneration (kernel: FastifyInstance, plan: Generation
     },
     bus: kernel.bus,
     rooms: kernel.rooms.forFeature(name, registrars, (fn) => { app.addHook('onClose', async () => fn()) }),
-    sockets: kernel.sockets,
+    sockets: kernel.sockets.forFeature(name),
     sfu: kernel.sfu,
     store: kernel.store,
     features: kernel.features,

@@ -9,7 +9,8 @@ import type {
   Admin, JobsRegistrar, Arrival, Bus, BusHandler, CodedError, Config, ContractTables, Cluster, ClusterMessageKind, ClusterMessages, Decide, Decision, RoomState,
   EmitOptions, EventMap, FeatureExports, FeatureInstance, FeatureMessages, FeatureMeta, FeatureSurface, Handler, HookFunction, HookName, HookRegistrar,
   JobHandler, KernelHooks, LeaveReason, LocalRoom, MessageContext, MessageDispatcher, MessageOptions, MessageRegistrar, MessageSchemas, Metrics, Profile,
-  RequestMap, Role, RoomCloseReason, RoomEvent, RoomPage, RoomRecord, Rooms, RoomStateHandle, RoomSummary, Session, SessionRecord, Sfu, Sockets, Store, User,
+  RequestMap, Role, RoomCloseReason, RoomEvent, RoomPage, RoomRecord, Rooms, RoomStateHandle, RoomSummary, Session, SessionRecord, Sfu, Store, User,
+  Face, FeatureSockets, Link, OpenOptions, ParsedMessage,
   UserId, WireError, z
 } from 'flylive-audio-server/feature'
 import type * as lobby from '../../features/lobby/index.ts'
@@ -74,6 +75,8 @@ interface Expected {
     ofUser (userKey: string): Iterable<Session>
     toUser (userId: string | number, type: string, data: object): Promise<boolean>
     broadcast (type: string, data: unknown): void
+    open<F> (options: OpenOptions<F>): Session
+    receive (session: Session, data: Buffer, isBinary: boolean): void
   }
   sfu: Pick<Sfu,
     'rtpCapabilities' | 'ready' | 'producersOf' | 'producerHandles' | 'speakersOf' | 'describe' |
@@ -178,7 +181,10 @@ export type TypesAreAsDocumented = [
   Assert<Equal<LeaveReason, 'left' | 'moved' | 'disconnected' | 'kicked' | 'closed'>>,
   Assert<Equal<UserId, string | number>>,
   Assert<Equal<User, { id: UserId, name: string, roles: readonly string[], profile: Profile }>>,
-  Assert<Equal<keyof Session, 'id' | 'connectedAt' | 'user' | 'userKey' | 'identity' | 'roomId' | 'open' | 'endedFor' | 'queuedBytes' | 'face' | 'send' | 'write' | 'reply' | 'close' | 'terminate' | 'admit'>>,
+  Assert<Equal<keyof Session, 'id' | 'connectedAt' | 'user' | 'userKey' | 'identity' | 'roomId' | 'open' | 'endedFor' | 'queuedBytes' | 'face' | 'connected' | 'send' | 'write' | 'reply' | 'close' | 'terminate' | 'end' | 'admit'>>,
+  Assert<Equal<keyof Face, 'name' | 'binary' | 'parse' | 'event' | 'reply'>>,
+  Assert<Equal<keyof Link, 'open' | 'queuedBytes' | 'write' | 'close' | 'terminate'>>,
+  Assert<Equal<Extract<ParsedMessage, { data: unknown }>, { id?: string | number | undefined, type: string, data: Record<string, unknown>, error?: undefined }>>,
   Assert<Session['id'] extends string ? true : false>,
   None<Different<Pick<Session, 'user' | 'userKey' | 'roomId' | 'open' | 'send'>, {
     readonly user: User
@@ -221,7 +227,7 @@ export type TypesAreAsDocumented = [
   Assert<Equal<[FeatureMessages, HookRegistrar, JobsRegistrar, Cluster, Metrics, RoomState], [Expected['messages'], Expected['hooks'], Expected['jobs'], Expected['cluster'], Expected['metrics'], Expected['rooms']['roomState']]>>,
   Assert<FeatureMessages extends MessageRegistrar & MessageDispatcher ? true : false>,
   Assert<Rooms extends Expected['rooms'] ? true : false>,
-  Assert<Sockets extends Expected['sockets'] ? true : false>,
+  Assert<FeatureSockets extends Expected['sockets'] ? true : false>,
   Assert<Store extends Expected['store'] ? true : false>
 ]
 

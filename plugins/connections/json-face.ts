@@ -1,7 +1,7 @@
 import sjson from 'secure-json-parse'
 import { z } from 'zod'
 import { validationFailed } from '../errors/codes.ts'
-import type { CodedError } from '../errors/codes.ts'
+import type { Face, ParsedMessage } from './face.ts'
 
 const envelope = z.object({
   id: z.union([z.string(), z.number()]).nullish(),
@@ -9,21 +9,19 @@ const envelope = z.object({
   data: z.record(z.string(), z.unknown()).nullish()
 })
 
-/** A frame as it was meant; or what can be said of one that can't be read. */
-export type Parsed =
-  { id: string | number | undefined, type: string, data: Record<string, unknown>, error?: undefined } |
-  { id: string | number | undefined, type: string | undefined, error: CodedError }
+/** The native protocol (protocol.md, section 2): JSON in text frames. */
+export const jsonFace: Face<string> = {
+  name: 'json',
+  parse: (data) => parse(String(data)),
+  event: ({ text }) => text,
+  reply: (id, outcome) => JSON.stringify({ id, ...outcome })
+}
 
-/**
- * Reads a frame. Whatever is in it, the answer can go to the right request:
- * its id is kept when there is one.
- *
- * @param text a text frame
- */
-export function parseFrame (text: string): Parsed {
+/** Reads a text frame. The id of a frame that is not valid is kept when it has one, so that its error reaches the request. */
+function parse (text: string): ParsedMessage {
   let value: unknown
   try {
-    // Names that would reach a prototype are dropped like other unknown fields.
+    // Names that reach a prototype are dropped like other unknown fields.
     value = sjson.parse(text, { protoAction: 'remove', constructorAction: 'remove' })
   } catch {
     return { id: undefined, type: undefined, error: validationFailed([{ path: [], message: 'The frame is not JSON' }]) }
@@ -35,7 +33,7 @@ export function parseFrame (text: string): Parsed {
   }
   const raw = (typeof value === 'object' && value !== null ? value : {}) as Record<string, unknown>
   return {
-    // 1e999 is a number that can't be written back.
+    // 1e999 is a number that JSON cannot write back.
     id: typeof raw.id === 'string' || Number.isFinite(raw.id) ? raw.id as string | number : undefined,
     type: typeof raw.type === 'string' ? raw.type.slice(0, 128) : undefined,
     error: validationFailed(result.error.issues)

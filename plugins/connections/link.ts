@@ -1,0 +1,44 @@
+import type { CloseReason } from './close-codes.ts'
+import type { OutgoingEvent } from './event.ts'
+import type { Face } from './face.ts'
+
+/**
+ * A session's transport: it writes frames to one client. Call `session.end()`
+ * when the client is gone.
+ *
+ * @typeParam F a frame, as the session's face makes it
+ */
+export interface Link<F = unknown> {
+  /** Whether frames can be written. */
+  readonly open: boolean
+  /** Bytes that are written and that the client has not received yet. */
+  readonly queuedBytes: number
+  /** @returns false when the frame would pass the limit of the queue; the session is then closed with TOO_SLOW */
+  write (frame: F): boolean
+  /** Closes the connection with a code and its reason. */
+  close (code: number, reason: CloseReason): void
+  /** Closes the connection without waiting for the client. */
+  terminate (): void
+}
+
+/** The face of sessions without a connection: events stay objects. */
+export const objectFace: Face<OutgoingEvent> = {
+  name: 'object',
+  parse: () => undefined,
+  event: (event) => event as OutgoingEvent,
+  reply: () => undefined
+}
+
+/** @returns the link of a session without a connection: events go to `onEvent` */
+export function createCallbackLink (onEvent: (event: OutgoingEvent) => void): Link<OutgoingEvent> {
+  return {
+    open: true,
+    queuedBytes: 0,
+    write (event) {
+      onEvent(event)
+      return true
+    },
+    close () {},
+    terminate () {}
+  }
+}

@@ -1,0 +1,70 @@
+import type { IncomingMessage } from 'node:http'
+import type { WebSocket } from 'ws'
+import type { CloseReason } from './close-codes.ts'
+import type { OutgoingEvent } from './event.ts'
+import type { Face } from './face.ts'
+import type { Link } from './link.ts'
+import type { SessionRegistry } from './registry.ts'
+import type { Identity, Session } from './session.ts'
+import type { UserId } from './user.ts'
+
+/** Handles a frame of a session that is open and within its flood limit. */
+export type FrameReader = (session: Session, data: Buffer, isBinary: boolean) => void
+
+/** A session over a feature's own transport, or without a connection. */
+export type OpenOptions<F = unknown> = {
+  identity: Identity
+  /** Called once when the session has ended: why the server closed it, or undefined when its owner ended it. */
+  onClose?: (reason: CloseReason | undefined) => void
+} & ({
+  face: Face<F>
+  link: Link<F>
+} | {
+  face?: undefined
+  link?: undefined
+  /** Takes its events; without it they are dropped. */
+  onEvent?: (event: OutgoingEvent) => void
+})
+
+/** What features use of the connections. */
+export interface FeatureSockets extends Pick<SessionRegistry, 'size' | 'get' | 'all' | 'ofUser'> {
+  /**
+   * Opens a session that has no WebSocket of the kernel. It counts, joins rooms,
+   * holds seats and media, and is closed and kicked like any other; it leaves its room when it ends.
+   * It outlives a reload of its feature; it is closed with SHUTTING_DOWN when the feature is disabled.
+   *
+   * @throws DRAINING, OVERLOADED
+   */
+  open<F> (options: OpenOptions<F>): Session
+  /**
+   * Handles a frame that arrived over a session's own link: the limits of a
+   * connection, then the session's face, then the request and its reply.
+   */
+  receive (session: Session, data: Buffer, isBinary: boolean): void
+  /**
+   * Sends one event to every session of a user, on every server.
+   *
+   * @returns true when it went to all servers, false when only to this one
+   */
+  toUser (userId: UserId, type: string, data: object): Promise<boolean>
+  /** Sends one event to every session of this server. */
+  broadcast (type: string, data: unknown): void
+}
+
+/** How the clients of one WebSocket path talk. */
+export interface ConnectionOptions {
+  /** The native protocol by default. */
+  face?: Face<string | Uint8Array>
+  /** The feature whose path it is. */
+  owner?: string
+}
+
+/** All sessions of this server. */
+export interface Sockets extends FeatureSockets {
+  /** Opens the session of an upgraded WebSocket. */
+  accept (ws: WebSocket, request: IncomingMessage, identity: Identity, options?: ConnectionOptions): Session
+  /** Sets the reader of frames. */
+  readWith (reader: FrameReader): void
+  /** @returns what a feature uses; the sessions it opens are its own */
+  forFeature (name: string): FeatureSockets
+}

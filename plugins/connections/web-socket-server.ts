@@ -1,0 +1,48 @@
+import type { IncomingMessage } from 'node:http'
+import type { FastifyInstance } from 'fastify'
+import websocket from '@fastify/websocket'
+
+/** The subprotocol of this contract; chosen when a client offers it. */
+export const subprotocol = 'msab.v1'
+
+/** How long clients may take to answer the server's close, in milliseconds. */
+const closeTimeoutMs = 2000
+
+/**
+ * Registers the WebSocket server.
+ *
+ * @param subprotocolOf the subprotocol of the path a request came to
+ * @param closeAll closes every session, when the server stops
+ */
+export async function registerWebSocketServer (app: FastifyInstance, subprotocolOf: (request: IncomingMessage) => string, closeAll: () => void): Promise<void> {
+  await app.register(websocket, {
+    options: {
+      maxPayload: app.config.WS_MAX_FRAME_BYTES,
+      // Small JSON frames gain little from it, and it would frame per socket.
+      perMessageDeflate: false,
+      handleProtocols: (offered: Set<string>, request: IncomingMessage) => {
+        const wanted = subprotocolOf(request)
+        return offered.has(wanted) ? wanted : false
+      }
+    },
+    // The client sent something that is not a frame. ws closes the connection
+    // with the code that fits.
+    errorHandler: (err, ws, request) => {
+      if (ws.readyState !== ws.OPEN) return app.log.debug({ err, ip: request.ip }, 'socket error')
+      app.log.error({ err }, 'failed to open a session for a connection')
+      ws.terminate()
+    },
+    preClose: (done) => {
+      const { clients } = app.websocketServer
+      closeAll()
+      app.websocketServer.close()
+      const force = setTimeout(() => { for (const ws of clients) ws.terminate() }, closeTimeoutMs)
+      const wait = () => {
+        if (clients.size > 0) return setTimeout(wait, 10)
+        clearTimeout(force)
+        done()
+      }
+      wait()
+    }
+  })
+}

@@ -1,0 +1,149 @@
+import t from 'tap'
+import type { Test } from 'tap'
+import { build, onEveryStore } from '../../support/build.ts'
+import { featureFolder } from '../../support/features.ts'
+import { until } from '../../support/retry.ts'
+
+// Sessions that a feature opens: without a connection, or over a link of its own.
+
+interface Ghost {
+  events: { type: string, data: Record<string, unknown> }[]
+  closed: unknown[]
+}
+const shared = globalThis as unknown as { flyliveGhosts: Record<string, Ghost> }
+
+/** `POST /ghosts {userId, expiresAt}` opens a session without a connection, `POST /ghosts/ID {type, data}` dispatches for it. */
+const ghosts = `import { defineFeature, z } from 'flylive-audio-server/feature'
+export default defineFeature(async function ghosts (app) {
+  app.post('/ghosts', { schema: { body: z.object({ userId: z.number(), expiresIn: z.number().optional() }) } }, async ({ body: { userId, expiresIn } }) => {
+    const ghost = { events: [], closed: [] }
+    const identity = {
+      user: { id: userId, name: 'Ghost', roles: [], profile: { userId, id: userId, name: 'Ghost' } },
+      ...(expiresIn === undefined ? {} : { expiresAt: Date.now() + expiresIn })
+    }
+    const session = app.sockets.open({ identity, onEvent: ({ type, data }) => ghost.events.push({ type, data }), onClose: (reason) => ghost.closed.push(reason ?? null) })
+    globalThis.flyliveGhosts[session.id] = ghost
+    return { id: session.id }
+  })
+  app.post('/ghosts/:id', { schema: { params: z.object({ id: z.string() }), body: z.object({ type: z.string(), data: z.any() }) } }, async ({ params, body }) =>
+    await app.messages.dispatch(app.sockets.get(params.id), body.type, body.data))
+  app.delete('/ghosts/:id', { schema: { params: z.object({ id: z.string() }) } }, async ({ params }) => {
+    app.sockets.get(params.id).end()
+    return {}
+  })
+}, { name: 'ghosts' })
+`
+
+async function scene (t: Test, env: Record<string, string> = {}) {
+  shared.flyliveGhosts = {}
+  const folder = featureFolder(t)
+  folder.write('ghosts', { 'index.ts': ghosts })
+  const server = await build(t, { env: { FEATURES: 'auth,media,seats,chat,ghosts', FEATURES_PATH: folder.path, ...env } })
+  async function call (method: string, path: string, body: unknown = {}) {
+    const response = await fetch(server.url + path, { method, headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) })
+    return { status: response.status, body: await response.json() as Record<string, unknown> & { error?: { code: string } } }
+  }
+  async function haunt (userId: number, expiresIn?: number) {
+    const id = String((await call('POST', '/ghosts', { userId, expiresIn })).body.id)
+    const dispatch = async (type: string, data: unknown = {}) => {
+      const { status, body } = await call('POST', `/ghosts/${id}`, { type, data })
+      return status === 200 ? body : body.error?.code
+    }
+    return { id, dispatch, end: () => call('DELETE', `/ghosts/${id}`), ...shared.flyliveGhosts[id] as Ghost }
+  }
+  return { server, folder, call, haunt }
+}
+
+onEveryStore(t, 'a session without a connection joins a room, sits, talks and is kicked', async (t, env) => {
+  const { server, haunt } = await scene(t, env)
+  const ada = await server.connect(1)
+  await ada.ok('room:join', { roomId: 'r1' })
+  const ghost = await haunt(2)
+  t.equal(server.app.sockets.size, 2)
+  t.match(await ghost.dispatch('room:join', { roomId: 'r1' }), { roomId: 'r1', self: { userId: 2 }, participantCount: 2 })
+  t.match(await ada.event('room:userJoined'), { roomId: 'r1', userId: 2, user: { name: 'Ghost' } })
+  t.same(await ada.ok('user:getRoom', { userId: 2 }), { roomId: 'r1' })
+
+  await ghost.dispatch('seat:take', { seatIndex: 3 })
+  t.match(await ada.event('seat:updated'), { seatIndex: 3, userId: 2 })
+  t.match(await ghost.dispatch('transport:create', { type: 'producer' }), { id: String })
+  await ghost.dispatch('chat:message', { content: 'boo' })
+  t.match(await ada.event('chat:message'), { userId: 2, content: 'boo' })
+  t.equal(await ghost.dispatch('seat:take', { seatIndex: 99 }), 'SEAT_INVALID')
+
+  await ada.ok('chat:message', { content: 'hello' })
+  await until(() => ghost.events.some(({ type, data }) => type === 'chat:message' && data.content === 'hello'))
+  t.ok(ghost.events.every(({ type }) => type !== 'session:ready'), 'nobody is greeted')
+
+  await server.app.rooms.kick('r1', 2)
+  t.match(await ada.event('room:userLeft'), { roomId: 'r1', userId: 2 })
+  t.same(ghost.closed, ['KICKED'])
+  t.equal(server.app.sockets.size, 1)
+  t.equal((await ghost.dispatch('room:join', { roomId: 'r1' })), 'INTERNAL', 'the session is gone')
+})
+
+t.test('it leaves its room when its owner ends it', async (t) => {
+  const { server, haunt } = await scene(t)
+  const ada = await server.connect(1)
+  await ada.ok('room:join', { roomId: 'r1' })
+  const ghost = await haunt(2)
+  await ghost.dispatch('room:join', { roomId: 'r1' })
+  await ghost.end()
+  t.match(await ada.event('room:userLeft'), { userId: 2 })
+  t.same(ghost.closed, [null], 'the server gave no reason')
+})
+
+t.test('it ends with its token', async (t) => {
+  const { server, haunt } = await scene(t)
+  const ghost = await haunt(2, 300)
+  await until(() => ghost.closed.length === 1)
+  t.same(ghost.closed, ['UNAUTHORIZED'])
+  t.equal(server.app.sockets.size, 0)
+})
+
+t.test('it outlives a reload of its feature, and is closed when the feature is disabled', async (t) => {
+  const { server, haunt } = await scene(t)
+  const ada = await server.connect(1)
+  await ada.ok('room:join', { roomId: 'r1' })
+  const ghost = await haunt(2)
+  await ghost.dispatch('room:join', { roomId: 'r1' })
+  t.match(await server.admin('POST', '/admin/features/ghosts/reload'), { status: 200, body: { generation: 2 } })
+  await ghost.dispatch('chat:message', { content: 'still here' })
+  t.match(await ada.event('chat:message'), { content: 'still here' })
+
+  t.equal((await server.admin('POST', '/admin/features/ghosts/disable')).status, 200)
+  t.match(await ada.event('room:userLeft'), { userId: 2 })
+  t.same(ghost.closed, ['SHUTTING_DOWN'])
+})
+
+t.test('SINGLE_SESSION is about connections', async (t) => {
+  const { server, haunt } = await scene(t, { SINGLE_SESSION: 'true' })
+  const ada = await server.connect(1)
+  const ghost = await haunt(1)
+  await ada.flush()
+  const again = await server.connect(1)
+  t.match(await ada.closed, { code: 4409 })
+  await again.flush()
+  t.same(ghost.closed, [])
+})
+
+t.test('it counts as a session, and none opens on a full server or while it drains', async (t) => {
+  const { server, call, haunt } = await scene(t, { MAX_CONNECTIONS: '2' })
+  const ghost = await haunt(2)
+  const ada = await server.connect(1)
+  t.match(await call('POST', '/ghosts', { userId: 3 }), { status: 503, body: { error: { code: 'OVERLOADED' } } })
+  const refused = await server.connect(3).catch((error: unknown) => error)
+  t.match(refused, { status: 503, body: { error: { code: 'OVERLOADED' } } })
+  const draining = server.app.drain.begin(60)
+  t.match(await call('POST', '/ghosts', { userId: 3 }), { status: 503, body: { error: { code: 'DRAINING' } } })
+  await ghost.end()
+  await ada.close()
+  t.equal(await draining, 'empty')
+})
+
+t.test('the server closes it when it stops', async (t) => {
+  const { server, haunt } = await scene(t)
+  const ghost = await haunt(2)
+  await server.close()
+  t.same(ghost.closed, ['SHUTTING_DOWN'])
+})
