@@ -1,7 +1,7 @@
 import t from 'tap'
 import { WebSocket } from 'ws'
 import { build, onEveryStore } from '../support/build.ts'
-import { startRedis } from '../support/redis.ts'
+import { redisDatabase } from '../support/redis.ts'
 import { until } from '../support/retry.ts'
 
 onEveryStore(t, 'who is kicked is out, even if they do not answer', async (t, env) => {
@@ -20,7 +20,7 @@ onEveryStore(t, 'who is kicked is out, even if they do not answer', async (t, en
 })
 
 t.test('a room made anew while the old one is being closed is a room of its own', async (t) => {
-  const env = { REDIS_URL: (await startRedis(t)).url, EMPTY_ROOM_SECONDS: '0' }
+  const env = { REDIS_URL: await redisDatabase(), EMPTY_ROOM_SECONDS: '0' }
   const [a, b] = [await build(t, { env }), await build(t, { env })]
   const [ada, bob] = [await a.connect(1), await b.connect(2)]
   for (let i = 0; i < 20; i++) {
@@ -33,7 +33,7 @@ t.test('a room made anew while the old one is being closed is a room of its own'
 })
 
 t.test('whoever opens a room anew is not with those of the old one', async (t) => {
-  const env = { REDIS_URL: (await startRedis(t)).url }
+  const env = { REDIS_URL: await redisDatabase() }
   const [a, b] = [await build(t, { env }), await build(t, { env })]
   const [ada, bob] = [await a.connect(1), await a.connect(2)]
   await ada.ok('room:join', { roomId: 'r1' })
@@ -60,7 +60,7 @@ t.test('a drain can be shortened', async (t) => {
 })
 
 t.test('a room that was closed while a server could not hear of it is closed there, too', async (t) => {
-  const env = { REDIS_URL: (await startRedis(t)).url }
+  const env = { REDIS_URL: await redisDatabase() }
   const [a, b] = [await build(t, { env }), await build(t, { env })]
   const [ada, bob] = [await a.connect(1), await b.connect(2)]
   for (const client of [ada, bob]) await client.ok('room:join', { roomId: 'r1' })

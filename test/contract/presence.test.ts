@@ -1,9 +1,9 @@
 import t from 'tap'
-import { build, onEveryStore } from '../support/build.ts'
+import { build, onBothStores } from '../support/build.ts'
 import type { TestServer } from '../support/build.ts'
 import type { TestClient } from '../support/client.ts'
 import { onceASecond } from '../support/pace.ts'
-import { startRedis } from '../support/redis.ts'
+import { redisDatabase } from '../support/redis.ts'
 import { until } from '../support/retry.ts'
 
 interface Presence { count: number, joined: { userId: unknown }[], left: unknown[] }
@@ -51,7 +51,7 @@ async function crowd (servers: readonly [TestServer, ...TestServer[]]) {
   return { watcher, seen, clients, expected, now: () => [...seen.there].map(String).sort() }
 }
 
-onEveryStore(t, 'a big room is told of who came and went once a second', async (t, env) => {
+onBothStores(t, 'a big room is told of who came and went once a second', async (t, env) => {
   const server = await build(t, { env: { PRESENCE_COALESCE_OVER: '2', ...env } })
   const { watcher, seen, clients, expected, now } = await crowd([server])
   await until(() => now().join() === expected.join() && seen.count === expected.length)
@@ -70,7 +70,7 @@ onEveryStore(t, 'a big room is told of who came and went once a second', async (
 })
 
 t.test('once a second over all servers', async (t) => {
-  const env = { PRESENCE_COALESCE_OVER: '0', REDIS_URL: (await startRedis(t)).url }
+  const env = { PRESENCE_COALESCE_OVER: '0', REDIS_URL: await redisDatabase() }
   const servers = [await build(t, { env }), await build(t, { env })] as const
   const { seen, expected, now } = await crowd(servers)
   await until(() => now().join() === expected.join())
@@ -112,7 +112,7 @@ t.test('nobody is lost when a room becomes small', async (t) => {
 })
 
 t.test('those of a server that shuts down are told of by it', async (t) => {
-  const env = { PRESENCE_COALESCE_OVER: '0', REDIS_URL: (await startRedis(t)).url }
+  const env = { PRESENCE_COALESCE_OVER: '0', REDIS_URL: await redisDatabase() }
   const [a, b] = [await build(t, { env }), await build(t, { env })]
   const ada = await a.connect('ada')
   const seen = follow(ada, await ada.ok('room:join', { roomId: 'r1' }))

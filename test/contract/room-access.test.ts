@@ -1,8 +1,8 @@
 import t from 'tap'
-import { build, onEveryStore } from '../support/build.ts'
+import { build, onBothStores, onEveryStore } from '../support/build.ts'
 import { until } from '../support/retry.ts'
 
-onEveryStore(t, 'a room takes so many users and no more', async (t, env) => {
+onBothStores(t, 'a room takes so many users and no more', async (t, env) => {
   const server = await build(t, { env: { MAX_CLIENTS_PER_ROOM: '3', ...env } })
   const clients = await Promise.all(Array.from({ length: 12 }, (_, i) => server.connect(i)))
   const replies = await Promise.all(clients.map((client) => client.request('room:join', { roomId: 'r1' })))
@@ -21,7 +21,7 @@ onEveryStore(t, 'a room takes so many users and no more', async (t, env) => {
   await clients[outside]?.ok('room:join', { roomId: 'r1' })
 })
 
-onEveryStore(t, 'a pin locks a room', async (t, env) => {
+onBothStores(t, 'a pin locks a room', async (t, env) => {
   const server = await build(t, { env })
   const [ada, bob, eve] = [await server.connect(1), await server.connect(2), await server.connect(3)]
   await ada.ok('room:join', { roomId: 'r1', pin: '1234' })
@@ -89,7 +89,7 @@ onEveryStore(t, 'a ban that ends by itself', async (t, env) => {
   t.ok(refused.every((code) => code === 'BANNED'), `refused ${refused.length} times`)
 })
 
-onEveryStore(t, 'an admin closes a room', async (t, env) => {
+onBothStores(t, 'an admin closes a room', async (t, env) => {
   const server = await build(t, { env })
   const [ada, bob] = [await server.connect(1), await server.connect(2)]
   for (const client of [ada, bob]) {

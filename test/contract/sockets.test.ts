@@ -2,9 +2,9 @@ import { once } from 'node:events'
 import { setTimeout } from 'node:timers/promises'
 import t from 'tap'
 import { WebSocket } from 'ws'
-import { build, onEveryStore, tokenFor } from '../support/build.ts'
+import { build, onBothStores, tokenFor } from '../support/build.ts'
 import { connect } from '../support/client.ts'
-import { startRedis } from '../support/redis.ts'
+import { redisDatabase } from '../support/redis.ts'
 import { until } from '../support/retry.ts'
 import { stopwatch } from '../support/pace.ts'
 
@@ -82,7 +82,7 @@ t.test('a socket that does not answer pings is ended', async (t) => {
   await ada.flush()
 })
 
-onEveryStore(t, 'SINGLE_SESSION ends the older connections of a user', async (t, env) => {
+onBothStores(t, 'SINGLE_SESSION ends the older connections of a user', async (t, env) => {
   const server = await build(t, { env: { SINGLE_SESSION: 'true', ...env } })
   const [first, other] = [await server.connect(1), await server.connect(2)]
   await other.ok('room:join', { roomId: 'r1' })
@@ -105,7 +105,7 @@ t.test('of many connections that come at once one is left', async (t) => {
 })
 
 t.test('SINGLE_SESSION holds over servers', async (t) => {
-  const env = { SINGLE_SESSION: 'true', REDIS_URL: (await startRedis(t)).url }
+  const env = { SINGLE_SESSION: 'true', REDIS_URL: await redisDatabase() }
   const [a, b] = [await build(t, { env }), await build(t, { env })]
   const first = await a.connect(1)
   const second = await b.connect(1)

@@ -1,11 +1,11 @@
 import t from 'tap'
 import { createRedisStore } from '../../plugins/store/redis.ts'
 import { build } from '../support/build.ts'
-import { startRedis } from '../support/redis.ts'
+import { redisDatabase, startRedis } from '../support/redis.ts'
 import { until } from '../support/retry.ts'
 
 t.test('two servers on one Redis are one deployment', async (t) => {
-  const env = { REDIS_URL: (await startRedis(t)).url }
+  const env = { REDIS_URL: await redisDatabase() }
   const [a, b] = [await build(t, { env: { ...env, NODE_ID: 'a' } }), await build(t, { env: { ...env, NODE_ID: 'b' } })]
   const ada = await a.connect(1)
   const bob = await b.connect(2)
@@ -41,7 +41,7 @@ t.test('two servers on one Redis are one deployment', async (t) => {
 })
 
 t.test('events of a room reach all members, on all servers, in the same order', async (t) => {
-  const env = { REDIS_URL: (await startRedis(t)).url }
+  const env = { REDIS_URL: await redisDatabase() }
   const servers = [await build(t, { env }), await build(t, { env })] as const
   const watchers = await Promise.all(servers.map(async (server, i) => {
     const client = await server.connect(`watcher${i}`)
@@ -61,7 +61,7 @@ t.test('events of a room reach all members, on all servers, in the same order', 
 })
 
 t.test('members of a server that died leave their rooms', async (t) => {
-  const env = { REDIS_URL: (await startRedis(t)).url }
+  const env = { REDIS_URL: await redisDatabase() }
   const [a, b] = [await build(t, { env }), await build(t, { env })]
   const ada = await a.connect(1)
   await ada.ok('room:join', { roomId: 'r1' })

@@ -1,9 +1,9 @@
 import t from 'tap'
 import { build } from '../support/build.ts'
-import { startRedis } from '../support/redis.ts'
+import { redisDatabase } from '../support/redis.ts'
 
 t.test('a command can be defined and used while a pipeline is being filled', async (t) => {
-  const { app } = await build(t, { env: { REDIS_URL: (await startRedis(t)).url } })
+  const { app } = await build(t, { env: { REDIS_URL: await redisDatabase() } })
   const { redis } = app
   const commands = redis as unknown as Record<string, (key: string) => Promise<unknown>>
   const before = redis.set('a', '1')
@@ -18,7 +18,7 @@ t.test('a command can be defined and used while a pipeline is being filled', asy
 })
 
 t.test('an address says which database; parts say it themselves', async (t) => {
-  const { hostname, port } = new URL((await startRedis(t)).url)
+  const { hostname, port } = new URL(await redisDatabase())
   const url = `redis://${hostname}:${port}`
   for (const [env, database] of [
     [{ REDIS_URL: url }, 0],

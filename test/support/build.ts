@@ -9,7 +9,7 @@ import { buildApp } from '../../app.ts'
 import { loadConfig } from '../../config/load.ts'
 import { connect } from './client.ts'
 import type { ConnectOptions, TestClient } from './client.ts'
-import { startRedis } from './redis.ts'
+import { redisDatabase } from './redis.ts'
 
 export const jwtSecret = 'a-secret-for-tests-that-is-long-enough'
 export const adminKey = 'an-admin-key-for-tests-that-is-long-enough'
@@ -102,11 +102,23 @@ export async function build (t: Test, { env = {}, log, ...options }: BuildOption
 export type StoreKind = 'memory' | 'redis'
 
 /**
- * Runs a test on every store: in memory, and on a real Redis of its own.
+ * Runs a test on the store that `TEST_STORE` names: `memory` (the default) or
+ * `redis`. `TEST_STORE=redis npm test` runs all tests on Redis.
  *
  * @param fn gets the environment that chooses the store
  */
-export function onEveryStore (t: Test, name: string, fn: (t: Test, env: Record<string, string>, kind: StoreKind) => Promise<void>): void {
-  t.test(`${name} (memory)`, (t) => fn(t, {}, 'memory'))
-  t.test(`${name} (redis)`, async (t) => fn(t, { REDIS_URL: (await startRedis(t)).url }, 'redis'))
+export function onEveryStore (t: Test, name: string, fn: StoreTest): void {
+  runOn(t, process.env.TEST_STORE === 'redis' ? 'redis' : 'memory', name, fn)
+}
+
+/** Runs a test on both stores: for what differs by store, such as atomic changes and several servers. */
+export function onBothStores (t: Test, name: string, fn: StoreTest): void {
+  runOn(t, 'memory', name, fn)
+  runOn(t, 'redis', name, fn)
+}
+
+type StoreTest = (t: Test, env: Record<string, string>, kind: StoreKind) => Promise<void>
+
+function runOn (t: Test, kind: StoreKind, name: string, fn: StoreTest): void {
+  t.test(`${name} (${kind})`, async (t) => fn(t, kind === 'redis' ? { REDIS_URL: await redisDatabase() } : {}, kind))
 }

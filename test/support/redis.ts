@@ -9,7 +9,7 @@ import { join } from 'node:path'
 import { Redis } from 'ioredis'
 import type { Test } from 'tap'
 
-/** A real Redis of a test's own. */
+/** A Redis process that a test may pause or kill. */
 export interface TestRedis {
   readonly url: string
   readonly port: number
@@ -31,6 +31,44 @@ export async function freePort (): Promise<number> {
   return port
 }
 
+let shared: Promise<number> | undefined
+let databases = 0
+
+/**
+ * Gives a test a database of its own. All tests of a process share one Redis,
+ * which starts with the first call. Pub/sub channels are not part of a
+ * database: two backends at a time need two of {@link startRedis}.
+ *
+ * @returns its URL
+ */
+export async function redisDatabase (): Promise<string> {
+  shared ??= startShared()
+  return `redis://127.0.0.1:${await shared}/${++databases}`
+}
+
+async function startShared (): Promise<number> {
+  const port = await freePort()
+  const child = await spawnRedis(port, tmpdir())
+  process.once('exit', () => { child.kill('SIGKILL') })
+  child.unref()
+  child.stdout?.destroy()
+  return port
+}
+
+async function spawnRedis (port: number, folder: string): Promise<ChildProcess> {
+  const child = spawn('redis-server', ['--port', String(port), '--bind', '127.0.0.1', '--databases', '4096', '--save', '', '--appendonly', 'no', '--dir', folder], { stdio: ['ignore', 'pipe', 'ignore'] })
+  let output = ''
+  await new Promise<void>((resolve, reject) => {
+    child.stdout.on('data', (chunk) => {
+      output += String(chunk)
+      if (output.includes('Ready to accept connections')) resolve()
+    })
+    child.once('error', reject)
+    child.once('exit', () => reject(new Error(`redis-server ended: ${output}`)))
+  })
+  return child
+}
+
 /** Starts a Redis that ends with the test. */
 export async function startRedis (t: Test): Promise<TestRedis> {
   const folder = mkdtempSync(join(tmpdir(), 'flylive-redis-'))
@@ -38,17 +76,7 @@ export async function startRedis (t: Test): Promise<TestRedis> {
   let child: ChildProcess | undefined
 
   async function start () {
-    const started = spawn('redis-server', ['--port', String(port), '--bind', '127.0.0.1', '--save', '', '--appendonly', 'no', '--dir', folder], { stdio: ['ignore', 'pipe', 'ignore'] })
-    child = started
-    let output = ''
-    await new Promise<void>((resolve, reject) => {
-      started.stdout.on('data', (chunk) => {
-        output += String(chunk)
-        if (output.includes('Ready to accept connections')) resolve()
-      })
-      started.once('error', reject)
-      started.once('exit', () => reject(new Error(`redis-server ended: ${output}`)))
-    })
+    child = await spawnRedis(port, folder)
   }
   async function kill () {
     if (!child || child.exitCode !== null || child.signalCode !== null) return

@@ -1,6 +1,6 @@
 // What tests of features are written with, as `flylive-audio-server/testing`.
 export { default as t } from 'tap'
-export { adminKey, build, onEveryStore, tokenFor } from './build.ts'
+export { adminKey, build, onBothStores, onEveryStore, tokenFor } from './build.ts'
 export type { BuildOptions, StoreKind, TestServer } from './build.ts'
 export type { TestClient } from './client.ts'
 export { until } from './retry.ts'

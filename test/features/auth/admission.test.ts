@@ -1,5 +1,5 @@
 import t from 'tap'
-import { build, onEveryStore, tokenFor } from '../../support/build.ts'
+import { build, onBothStores, tokenFor } from '../../support/build.ts'
 import { connect } from '../../support/client.ts'
 import { attempt, outcome } from '../../support/refusal.ts'
 import { until } from '../../support/retry.ts'
@@ -54,7 +54,7 @@ t.test('a full server takes nobody more', async (t) => {
   await until(async () => await outcome(t, server.url, { token: tokenFor(3) }) === '101')
 })
 
-onEveryStore(t, 'a full server takes nobody more, however many come at once', async (t, env) => {
+onBothStores(t, 'a full server takes nobody more, however many come at once', async (t, env) => {
   const server = await build(t, { env: { MAX_CONNECTIONS: '3', ...env } })
   const attempts = await Promise.allSettled(Array.from({ length: 20 }, (_, i) => connect(t, server.url, { token: tokenFor(i) })))
   t.equal(attempts.filter(({ status }) => status === 'fulfilled').length, 3)

@@ -1,10 +1,10 @@
 import { createHash } from 'node:crypto'
 import { createSigner } from 'fast-jwt'
 import t from 'tap'
-import { adminKey, build, jwtSecret, onEveryStore, tokenFor } from '../../support/build.ts'
+import { adminKey, build, jwtSecret, onBothStores, onEveryStore, tokenFor } from '../../support/build.ts'
 import { connect } from '../../support/client.ts'
 import { outcome } from '../../support/refusal.ts'
-import { startRedis } from '../../support/redis.ts'
+import { redisDatabase } from '../../support/redis.ts'
 import { until } from '../../support/retry.ts'
 import { stopwatch } from '../../support/pace.ts'
 
@@ -12,7 +12,7 @@ const sha256 = (token: string) => createHash('sha256').update(token).digest('hex
 const inAnHour = () => Date.now() + 3_600_000
 const refused = '401 UNAUTHORIZED'
 
-onEveryStore(t, 'an admin revokes a token', async (t, env) => {
+onBothStores(t, 'an admin revokes a token', async (t, env) => {
   const server = await build(t, { env })
   const [byToken, byHash, other] = [tokenFor(1), tokenFor(2), tokenFor(1, { name: 'Ada, on her phone' })]
   const sessions = [await connect(t, server.url, { token: byToken }), await connect(t, server.url, { token: byHash })]
@@ -60,7 +60,7 @@ onEveryStore(t, 'what may be revoked', async (t, env) => {
 })
 
 t.test('the backend revokes a token by a key in Redis', async (t) => {
-  const server = await build(t, { env: { REDIS_URL: (await startRedis(t)).url } })
+  const server = await build(t, { env: { REDIS_URL: await redisDatabase() } })
   const [before, during, other] = [tokenFor(1), tokenFor(2), tokenFor(3)]
   const mark = (token: string) => server.app.redis.set(`auth:revoked:${sha256(token)}`, '1', 'EX', 3600)
 
@@ -81,7 +81,7 @@ t.test('the backend revokes a token by a key in Redis', async (t) => {
 })
 
 t.test('a revocation holds on every server', async (t) => {
-  const env = { REDIS_URL: (await startRedis(t)).url }
+  const env = { REDIS_URL: await redisDatabase() }
   const [a, b] = [await build(t, { env }), await build(t, { env })]
   const token = tokenFor(1)
   const session = await connect(t, b.url, { token })

@@ -1,8 +1,8 @@
 import t from 'tap'
 import { createRedisStore } from '../../../plugins/store/redis.ts'
-import { build, onEveryStore } from '../../support/build.ts'
+import { build, onBothStores, onEveryStore } from '../../support/build.ts'
 import type { TestServer } from '../../support/build.ts'
-import { startRedis } from '../../support/redis.ts'
+import { redisDatabase, startRedis } from '../../support/redis.ts'
 import { until } from '../../support/retry.ts'
 import { holding } from '../chat/holding.ts'
 import { abandon, names, occupy, removals } from './support.ts'
@@ -14,7 +14,7 @@ const env = { FEATURES: 'auth,chat,media,seats,auto-close', EMPTY_ROOM_SECONDS: 
 
 const listed = async (server: TestServer) => ((await server.admin('GET', '/admin/rooms')).body?.rooms as { id: string }[]).map(({ id }) => id)
 
-onEveryStore(t, 'a room that everybody has left is closed, and nothing is left of it', async (t, store, kind) => {
+onBothStores(t, 'a room that everybody has left is closed, and nothing is left of it', async (t, store, kind) => {
   const server = await build(t, { env: { ...env, ...store } })
   const removed = removals(server)
   const [ada, bob, eve] = [await server.connect(1), await server.connect(2), await server.connect(3)]
@@ -102,7 +102,7 @@ onEveryStore(t, 'a room with somebody in it stays, and who comes back in time gi
 })
 
 t.test('a room whose last members were on a server that died', async (t) => {
-  const server = await build(t, { env: { ...env, REDIS_URL: (await startRedis(t)).url, EMPTY_ROOM_SECONDS: '0' } })
+  const server = await build(t, { env: { ...env, REDIS_URL: await redisDatabase(), EMPTY_ROOM_SECONDS: '0' } })
   const removed = removals(server)
   const connection = server.app.redis.duplicate()
   t.teardown(() => connection.disconnect())

@@ -1,11 +1,11 @@
 import t from 'tap'
 import { build } from '../../support/build.ts'
-import { startRedis } from '../../support/redis.ts'
+import { redisDatabase } from '../../support/redis.ts'
 import { until } from '../../support/retry.ts'
 import { abandon, names, occupy, removals, sweeping } from './support.ts'
 
 t.test('finding what is due costs the same among 20 rooms and among 2,000', async (t) => {
-  const server = await build(t, { env: { FEATURES: 'auth', REDIS_URL: (await startRedis(t)).url } })
+  const server = await build(t, { env: { FEATURES: 'auth', REDIS_URL: await redisDatabase() } })
   const { redis, store } = server.app
   const removed = removals(server)
   const hour = Date.now() - 3_600_000

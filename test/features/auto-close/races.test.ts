@@ -1,6 +1,6 @@
 import { setImmediate } from 'node:timers/promises'
 import t from 'tap'
-import { build, onEveryStore } from '../../support/build.ts'
+import { build, onBothStores } from '../../support/build.ts'
 import { startRedis } from '../../support/redis.ts'
 import { until } from '../../support/retry.ts'
 import { holding } from '../chat/holding.ts'
@@ -12,7 +12,7 @@ async function turns (count: number): Promise<void> {
   for (let turn = 0; turn < count; turn++) await setImmediate()
 }
 
-onEveryStore(t, 'who comes in while the room is being closed is in a room, or is told to try again', async (t, store, kind) => {
+onBothStores(t, 'who comes in while the room is being closed is in a room, or is told to try again', async (t, store, kind) => {
   const server = await build(t, { env: { ...env, ...store } })
   const other = kind === 'redis' ? await build(t, { env: { ...env, ...store } }) : server
   const clients = [await server.connect('a'), await other.connect('b')] as const
@@ -44,7 +44,7 @@ onEveryStore(t, 'who comes in while the room is being closed is in a room, or is
   t.ok(outcomes.has('closed, in the new room') && outcomes.has('not closed, in the old room'), 'it went both ways')
 })
 
-onEveryStore(t, 'people come and go under the eyes of many sweeps: who is in stays in, and in the end every room is closed', async (t, store, kind) => {
+onBothStores(t, 'people come and go under the eyes of many sweeps: who is in stays in, and in the end every room is closed', async (t, store, kind) => {
   const server = await build(t, { env: { ...env, ...store } })
   const other = kind === 'redis' ? await build(t, { env: { ...env, ...store } }) : server
   const removed = [...new Set([server, other])].map(removals)

@@ -2,14 +2,14 @@ import t from 'tap'
 import { startBackend } from '../../support/backend.ts'
 import { build } from '../../support/build.ts'
 import type { TestServer } from '../../support/build.ts'
-import { startRedis } from '../../support/redis.ts'
+import { redisDatabase } from '../../support/redis.ts'
 import { until } from '../../support/retry.ts'
 import { abandon, leaveRooms, names, occupy, removals, sweeping, toldOnce } from './support.ts'
 
 const closedBy = async ({ url }: TestServer) => Number(/^flylive_rooms_auto_closed_total (\d+)$/m.exec(await (await fetch(`${url}/metrics`)).text())?.[1])
 
 t.test('servers that look at the same time: each room is closed by exactly one', async (t) => {
-  const env = { FEATURES: 'auth', REDIS_URL: (await startRedis(t)).url }
+  const env = { FEATURES: 'auth', REDIS_URL: await redisDatabase() }
   const servers = [await build(t, { env }), await build(t, { env })] as const
   const [removed, others] = servers.map(removals) as [ReturnType<typeof removals>, ReturnType<typeof removals>]
   const { store } = servers[0].app
@@ -31,7 +31,7 @@ t.test('servers that look at the same time: each room is closed by exactly one',
 t.test('the backend hears once that a room has ended', async (t) => {
   const backend = await startBackend(t)
   backend.everyRoom = () => 1
-  const env = { ...backend.env, FEATURES: 'auth,auto-close,laravel-bridge', REDIS_URL: (await startRedis(t)).url, EMPTY_ROOM_SECONDS: '1' }
+  const env = { ...backend.env, FEATURES: 'auth,auto-close,laravel-bridge', REDIS_URL: await redisDatabase(), EMPTY_ROOM_SECONDS: '1' }
   const servers = [await build(t, { env }), await build(t, { env })] as const
   const removed = servers.map(removals)
   const rooms = names('', 24)
@@ -44,7 +44,7 @@ t.test('the backend hears once that a room has ended', async (t) => {
 t.test('a room whose server died before it could say that it is closed: another one says so', async (t) => {
   const backend = await startBackend(t)
   backend.everyRoom = () => 1
-  const server = await build(t, { env: { ...backend.env, FEATURES: 'auth,laravel-bridge', REDIS_URL: (await startRedis(t)).url } })
+  const server = await build(t, { env: { ...backend.env, FEATURES: 'auth,laravel-bridge', REDIS_URL: await redisDatabase() } })
   const rooms = names('', 5)
   await leaveRooms([server], backend, rooms)
   const { jobs, store } = server.app

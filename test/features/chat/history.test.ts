@@ -1,15 +1,15 @@
 import t from 'tap'
-import { build, onEveryStore, tokenFor } from '../../support/build.ts'
+import { build, onBothStores, onEveryStore, tokenFor } from '../../support/build.ts'
 import { connect } from '../../support/client.ts'
 import { startServer } from '../../support/process.ts'
-import { freePort, startRedis } from '../../support/redis.ts'
+import { freePort, redisDatabase, startRedis } from '../../support/redis.ts'
 import { until } from '../../support/retry.ts'
 import { holding } from './holding.ts'
 import { heard, hears, historyOf, pair } from './support.ts'
 
 const FEATURES = 'auth,chat'
 
-onEveryStore(t, 'who comes in is told the last fifty messages, the newest last', async (t, env, kind) => {
+onBothStores(t, 'who comes in is told the last fifty messages, the newest last', async (t, env, kind) => {
   const [a, b] = await pair(t, kind, env)
   const [ada, bob, eve] = [await a.connect(1, { token: tokenFor(1, { avatar: 'ada.png' }) }), await b.connect('2'), await b.connect(3)]
   t.strictSame(await historyOf(ada), [], 'there is none at first')
@@ -52,7 +52,7 @@ onEveryStore(t, 'a history of none', async (t, env, kind) => {
 })
 
 t.test('a server that is set to a shorter history tells a shorter one', async (t) => {
-  const env = { FEATURES, REDIS_URL: (await startRedis(t)).url }
+  const env = { FEATURES, REDIS_URL: await redisDatabase() }
   const long = await build(t, { env })
   const ada = await long.connect(1)
   await ada.ok('room:join', { roomId: 'r1' })
@@ -79,7 +79,7 @@ onEveryStore(t, 'the history goes with its room', async (t, env, kind) => {
 })
 
 t.test('what was acknowledged is in the history when the server is killed', async (t) => {
-  const env = { FEATURES, REDIS_URL: (await startRedis(t)).url, CHAT_HISTORY: '1000', RATE_LIMIT_MESSAGES_PER_MINUTE: '1000' }
+  const env = { FEATURES, REDIS_URL: await redisDatabase(), CHAT_HISTORY: '1000', RATE_LIMIT_MESSAGES_PER_MINUTE: '1000' }
   const server = await build(t, { env })
   const doomed = startServer(t, { ...env, PORT: String(await freePort()), HOST: '127.0.0.1', MEDIASOUP_WORKERS: '1' })
   const writers = [await connect(t, await doomed.url, { token: tokenFor(1) }), await connect(t, await doomed.url, { token: tokenFor(2) })]
@@ -126,7 +126,7 @@ t.test('a message is acknowledged when it is kept, and told by the store\'s Redi
 })
 
 t.test('the history has the order in which everybody heard, whichever server they wrote on', async (t) => {
-  const env = { FEATURES, REDIS_URL: (await startRedis(t)).url, CHAT_HISTORY: '1000', RATE_LIMIT_MESSAGES_PER_MINUTE: '1000' }
+  const env = { FEATURES, REDIS_URL: await redisDatabase(), CHAT_HISTORY: '1000', RATE_LIMIT_MESSAGES_PER_MINUTE: '1000' }
   const servers = [await build(t, { env }), await build(t, { env })]
   const writers = await Promise.all([1, 2, 3, 4].map((id) => (servers[id % 2] as typeof servers[number]).connect(id)))
   for (const client of writers) await client.ok('room:join', { roomId: 'r1' })

@@ -1,10 +1,10 @@
 import t from 'tap'
 import { version } from 'uuid'
 import { startBackend } from '../../support/backend.ts'
-import { build, onEveryStore, tokenFor } from '../../support/build.ts'
+import { build, onBothStores, onEveryStore, tokenFor } from '../../support/build.ts'
 import { heard, hears, historyOf, pair } from './support.ts'
 
-onEveryStore(t, 'a message reaches every socket in the room, the sender\'s too', async (t, env, kind) => {
+onBothStores(t, 'a message reaches every socket in the room, the sender\'s too', async (t, env, kind) => {
   const [a, b] = await pair(t, kind, env)
   const token = tokenFor(1, { name: 'Ada', avatar: 'ada.png', email: 'ada@example.com' })
   const [ada, adasPhone, bob, eve] = [await a.connect(1, { token }), await b.connect(1, { token }), await b.connect('bob'), await b.connect(3)]
@@ -138,7 +138,7 @@ t.test('with a backend it says who writes system messages; without its word nobo
   t.strictSame(heard(owner).map(({ userId, messageType }) => `${userId} ${messageType}`), ['1 system', '2 system', '4 text'])
 })
 
-onEveryStore(t, 'sixty messages a minute, for a user and a room', async (t, env, kind) => {
+onBothStores(t, 'sixty messages a minute, for a user and a room', async (t, env, kind) => {
   const [a, b] = await pair(t, kind, env)
   const [ada, adasPhone, bob] = [await a.connect(1), await b.connect('1'), await b.connect(2)]
   for (const client of [ada, adasPhone, bob]) await client.ok('room:join', { roomId: 'r1' })

@@ -1,11 +1,11 @@
 import t from 'tap'
 import { startBackend } from '../../support/backend.ts'
-import { onEveryStore } from '../../support/build.ts'
+import { onBothStores, onEveryStore } from '../../support/build.ts'
 import { heard, hears, historyOf, pair } from './support.ts'
 
 const [rounds, each] = [8, 6]
 
-onEveryStore(t, 'all members hear messages in one order, and the history has them in it', async (t, env, kind) => {
+onBothStores(t, 'all members hear messages in one order, and the history has them in it', async (t, env, kind) => {
   const servers = await pair(t, kind, { ...env, CHAT_HISTORY: '1000' })
   const writers = await Promise.all(Array.from({ length: 6 }, (_, i) => servers[i % 2 as 0 | 1].connect(i)))
   const watchers = await Promise.all(servers.map((server, i) => server.connect(`watcher${i}`)))

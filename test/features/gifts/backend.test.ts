@@ -4,10 +4,10 @@ import type { Test } from 'tap'
 import { v7 } from 'uuid'
 import { createSqliteOutbox } from '../../../features/gifts/outbox.sqlite.ts'
 import { startBackend } from '../../support/backend.ts'
-import { build, onEveryStore } from '../../support/build.ts'
+import { build, onBothStores, onEveryStore } from '../../support/build.ts'
 import type { TestServer } from '../../support/build.ts'
 import type { TestClient } from '../../support/client.ts'
-import { startRedis } from '../../support/redis.ts'
+import { redisDatabase } from '../../support/redis.ts'
 import { until } from '../../support/retry.ts'
 
 // With a backend: gifts are booked there, whatever goes wrong on the way.
@@ -90,7 +90,7 @@ onEveryStore(t, 'a sender on another server is told, too', async (t, env, kind) 
   for (const client of [here, there]) t.match(await client.event('gift:error'), { transactionId, code: 4002 })
 })
 
-onEveryStore(t, 'a backend that fails: three tries, then a dead letter, which an admin has tried again', async (t, env) => {
+onBothStores(t, 'a backend that fails: three tries, then a dead letter, which an admin has tried again', async (t, env) => {
   const { backend, server, enter } = await start(t, env)
   const [ada, bob] = [await enter(1), await enter(2)]
   const mend = backend.fault({ call: 'gifts', kind: 'status', status: 500 })
@@ -185,7 +185,7 @@ t.test('a server that stops lets the batch on its way end', async (t) => {
 })
 
 t.test('two servers share the work and send nothing twice', async (t) => {
-  const env = { REDIS_URL: (await startRedis(t)).url }
+  const env = { REDIS_URL: await redisDatabase() }
   const { backend, server, enter } = await start(t, env)
   const other = await build(t, { env: { ...features, ...backend.env, ...env } })
   backend.fault({ call: 'gifts', kind: 'slow', ms: 300 })

@@ -2,9 +2,9 @@ import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import t from 'tap'
 import { version } from 'uuid'
-import { build, onEveryStore } from '../../support/build.ts'
+import { build, onBothStores, onEveryStore } from '../../support/build.ts'
 import type { TestServer } from '../../support/build.ts'
-import { startRedis } from '../../support/redis.ts'
+import { redisDatabase, startRedis } from '../../support/redis.ts'
 import { until } from '../../support/retry.ts'
 
 // Without a backend: what a gift does in a room, and where it is kept.
@@ -12,7 +12,7 @@ import { until } from '../../support/retry.ts'
 const env = { FEATURES: 'auth,gifts' }
 const counts = async (server: TestServer) => (await server.admin('GET', '/admin/gifts')).body as Record<'queued' | 'deadLetters' | 'failed' | 'ledger', number>
 
-onEveryStore(t, 'a gift is shown to everyone in the room, and recorded', async (t, store) => {
+onBothStores(t, 'a gift is shown to everyone in the room, and recorded', async (t, store) => {
   const server = await build(t, { env: { ...env, ...store } })
   const [ada, bob, eve] = [await server.connect(1), await server.connect('bob'), await server.connect(3)]
   for (const client of [ada, bob]) await client.ok('room:join', { roomId: 'r1' })
@@ -88,7 +88,7 @@ onEveryStore(t, 'an id is told in the form that its user has', async (t, store) 
 })
 
 t.test('an id is told in the form that its user has, also of members who are on another server', async (t) => {
-  const store = { REDIS_URL: (await startRedis(t)).url }
+  const store = { REDIS_URL: await redisDatabase() }
   const [server, other] = [await build(t, { env: { ...env, ...store } }), await build(t, { env: { ...env, ...store } })]
   const [ada, bob, carl, eve] = [await server.connect('a1'), await other.connect(42), await other.connect('43'), await other.connect(45)]
   for (const client of [ada, bob, carl]) await client.ok('room:join', { roomId: 'r1' })
@@ -117,7 +117,7 @@ onEveryStore(t, 'thirty gifts a minute, and sixty that are only being chosen', a
   await until(async () => (await counts(server)).ledger === 31)
 })
 
-onEveryStore(t, 'a gift that is being chosen: all sockets of the recipient hear of it', async (t, store, kind) => {
+onBothStores(t, 'a gift that is being chosen: all sockets of the recipient hear of it', async (t, store, kind) => {
   const server = await build(t, { env: { ...env, ...store } })
   const other = kind === 'redis' ? await build(t, { env: { ...env, ...store } }) : server
   const [ada, bob, bobsPhone] = [await server.connect(1), await server.connect(2), await other.connect(2)]

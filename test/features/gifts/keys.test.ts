@@ -5,7 +5,7 @@ import { createGifts } from '../../../features/gifts/service.ts'
 import type { LocalRoom } from '../../../plugins/rooms/local-room.ts'
 import type { Session } from '../../../plugins/connections/session.ts'
 import { startBackend } from '../../support/backend.ts'
-import { build, onEveryStore } from '../../support/build.ts'
+import { build, onBothStores, onEveryStore } from '../../support/build.ts'
 import type { TestServer } from '../../support/build.ts'
 import type { TestClient } from '../../support/client.ts'
 import { startRedis } from '../../support/redis.ts'
@@ -30,7 +30,7 @@ async function shownTo (client: TestClient): Promise<unknown[]> {
   return client.events.filter(({ type }) => type === 'gift:received').map(({ data }) => data.transactionId)
 }
 
-onEveryStore(t, 'the same key is the same gift', async (t, store) => {
+onBothStores(t, 'the same key is the same gift', async (t, store) => {
   const server = await build(t, { env: { ...waiting, ...store } })
   const [ada, bob] = [await enter(server, 1), await enter(server, 2)]
   const key = v7({ msecs: Date.now() - 3_600_000 })
@@ -94,7 +94,7 @@ t.test('what is no key', async (t) => {
   for (const key of [v7({ msecs: Date.now() - near }), v7({ msecs: Date.now() + near }), undefined]) t.equal((await send(key)).ok, true)
 })
 
-onEveryStore(t, 'a key of another gift: the first counts, and the reply says so', async (t, store, kind) => {
+onBothStores(t, 'a key of another gift: the first counts, and the reply says so', async (t, store, kind) => {
   const backend = await startBackend(t)
   backend.everyRoom = () => 1
   const server = await build(t, { env: { FEATURES: 'auth,gifts,laravel-bridge', ...backend.env, ...store } })

@@ -2,8 +2,8 @@ import t from 'tap'
 import type { Test } from 'tap'
 import { startBackend } from '../../support/backend.ts'
 import type { Backend, Status } from '../../support/backend.ts'
-import { build, onEveryStore } from '../../support/build.ts'
-import { startRedis } from '../../support/redis.ts'
+import { build, onBothStores, onEveryStore } from '../../support/build.ts'
+import { redisDatabase } from '../../support/redis.ts'
 import { until } from '../../support/retry.ts'
 
 const told = (backend: Backend, roomId = '7'): Status[] => backend.statuses.filter((item) => item.roomId === roomId).map(({ status }) => status)
@@ -15,7 +15,7 @@ function spaced (t: Test, backend: Backend, roomId = '7'): void {
   for (let i = 1; i < times.length; i++) t.ok((times[i] as number) - (times[i - 1] as number) >= 999, `${(times[i] as number) - (times[i - 1] as number)} ms apart`)
 }
 
-onEveryStore(t, 'a room starts, its count changes, it ends', async (t, env) => {
+onBothStores(t, 'a room starts, its count changes, it ends', async (t, env) => {
   const backend = await startBackend(t)
   backend.rooms.set('7', 42)
   const server = await build(t, { env: { ...backend.env, ...env, EMPTY_ROOM_SECONDS: '1' } })
@@ -63,7 +63,7 @@ onEveryStore(t, 'many changes are one a second, and the last value arrives', asy
 t.test('it is one a second over all servers', async (t) => {
   const backend = await startBackend(t)
   backend.everyRoom = () => 1
-  const env = { ...backend.env, REDIS_URL: (await startRedis(t)).url }
+  const env = { ...backend.env, REDIS_URL: await redisDatabase() }
   const servers = [await build(t, { env }), await build(t, { env })] as const
   const crowd = await Promise.all(Array.from({ length: 20 }, (_, i) => servers[i % 2 as 0 | 1].connect(100 + i)))
   for (const [i, client] of crowd.entries()) {

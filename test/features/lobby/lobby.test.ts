@@ -1,6 +1,6 @@
 import t from 'tap'
 import type { Test } from 'tap'
-import { build, onEveryStore } from '../../support/build.ts'
+import { build, onBothStores, onEveryStore } from '../../support/build.ts'
 import type { StoreKind, TestServer } from '../../support/build.ts'
 import type { TestClient } from '../../support/client.ts'
 import { until } from '../../support/retry.ts'
@@ -31,7 +31,7 @@ function countCalls ({ app }: TestServer): Record<string, number> {
   return calls
 }
 
-onEveryStore(t, 'whoever is connected sees the rooms that somebody is in, on all servers', async (t, env, kind) => {
+onBothStores(t, 'whoever is connected sees the rooms that somebody is in, on all servers', async (t, env, kind) => {
   const [a, b] = await pair(t, kind, env)
   const [ada, bob, eve, looker] = [await a.connect(1), await b.connect('bob'), await b.connect(3), await a.connect(9)]
   t.same(await list(looker), { rooms: [], nextCursor: null })
@@ -124,7 +124,7 @@ onEveryStore(t, 'pages', async (t, env, kind) => {
   }
 })
 
-onEveryStore(t, 'a page is a few calls of the store, and many who ask for it are one', async (t, env, kind) => {
+onBothStores(t, 'a page is a few calls of the store, and many who ask for it are one', async (t, env, kind) => {
   const [a, b] = await pair(t, kind, env, { cacheMs: 60_000 })
   for (let i = 0; i < 20; i++) {
     const client = await a.connect(i)
@@ -153,7 +153,7 @@ onEveryStore(t, 'what is told is a second old at most', async (t, env, kind) => 
   t.ok(passed() < 3000)
 })
 
-onEveryStore(t, 'a user asks so many times a minute, over all servers', async (t, env, kind) => {
+onBothStores(t, 'a user asks so many times a minute, over all servers', async (t, env, kind) => {
   const [a, b] = await pair(t, kind, env, { listsPerMinute: 5 })
   const [ada, adasPhone, bob] = [await a.connect(1), await b.connect(1), await b.connect(2)]
   for (let i = 0; i < 5; i++) await list(i % 2 ? ada : adasPhone)

@@ -1,8 +1,8 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import t from 'tap'
-import { onEveryStore } from '../../support/build.ts'
+import { onBothStores, onEveryStore } from '../../support/build.ts'
 import type { TestClient } from '../../support/client.ts'
-import { startRedis } from '../../support/redis.ts'
+import { redisDatabase, startRedis } from '../../support/redis.ts'
 import { until } from '../../support/retry.ts'
 import { onceASecond, stopwatch } from '../../support/pace.ts'
 import { pair, sumOf, timesOf, told } from './support.ts'
@@ -37,7 +37,7 @@ function total (...parts: Record<string, number>[]): Record<string, number> {
   return sum
 }
 
-onEveryStore(t, 'a big room is told the numbers, once a second over all servers', async (t, env, kind) => {
+onBothStores(t, 'a big room is told the numbers, once a second over all servers', async (t, env, kind) => {
   const [a, b] = await pair(t, kind, env, config)
   const [ada, bob, eve] = [await a.connect(1), await b.connect(2), await b.connect(3)]
   for (const client of [ada, bob, eve]) await client.ok('room:join', { roomId: 'r1' })
@@ -64,7 +64,7 @@ onEveryStore(t, 'the first reaction after a quiet time is told at once', async (
   t.same(await bob.event('room:reactions'), { roomId: 'r1', counts: { '🔥': 2, '👏': 1 } }, 'the others of its second together')
 })
 
-onEveryStore(t, 'a reload loses and repeats no reaction, and answers all', async (t, env, kind) => {
+onBothStores(t, 'a reload loses and repeats no reaction, and answers all', async (t, env, kind) => {
   const [a, b] = await pair(t, kind, env, config)
   const [ada, bob, eve] = [await a.connect(1), await b.connect(2), await a.connect(3)]
   for (const client of [ada, bob, eve]) await client.ok('room:join', { roomId: 'r1' })
@@ -92,7 +92,7 @@ onEveryStore(t, 'what was acknowledged is told when the feature is turned off', 
 })
 
 t.test('what was acknowledged is told when the server stops', async (t) => {
-  const env = { REDIS_URL: (await startRedis(t)).url }
+  const env = { REDIS_URL: await redisDatabase() }
   const [a, b] = await pair(t, 'redis', env, { coalesceOver: 0 })
   const [ada, bob] = [await a.connect(1), await b.connect(2)]
   for (const client of [ada, bob]) await client.ok('room:join', { roomId: 'r1' })

@@ -1,12 +1,12 @@
 import t from 'tap'
-import { onEveryStore } from '../../support/build.ts'
+import { onBothStores, onEveryStore } from '../../support/build.ts'
 import { config } from '../../../features/reactions/messages.ts'
 import { until } from '../../support/retry.ts'
 import { pair, sumOf, told } from './support.ts'
 
 const { emojis } = config.parse({})
 
-onEveryStore(t, 'everybody in a small room is told at once, the sender too', async (t, env, kind) => {
+onBothStores(t, 'everybody in a small room is told at once, the sender too', async (t, env, kind) => {
   const [a, b] = await pair(t, kind, env)
   const [ada, adasPhone, bob, eve] = [await a.connect(1), await b.connect(1), await b.connect('bob'), await a.connect(3)]
   for (const client of [ada, adasPhone, bob]) await client.ok('room:join', { roomId: 'r1' })
@@ -47,7 +47,7 @@ onEveryStore(t, 'only the reactions that a join tells may be sent', async (t, en
   t.strictSame(sumOf(ada), Object.fromEntries(emojis.map((emoji) => [emoji, 1])))
 })
 
-onEveryStore(t, 'a user sends so many a minute, over all servers and rooms', async (t, env, kind) => {
+onBothStores(t, 'a user sends so many a minute, over all servers and rooms', async (t, env, kind) => {
   const [a, b] = await pair(t, kind, env, { reactionsPerMinute: 5 })
   const [ada, adasPhone, bob] = [await a.connect(1), await b.connect(1), await b.connect(2)]
   for (const client of [ada, bob]) await client.ok('room:join', { roomId: 'r1' })

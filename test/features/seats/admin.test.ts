@@ -1,7 +1,7 @@
 import t from 'tap'
 import { adminKey, build, onEveryStore, tokenFor } from '../../support/build.ts'
 import type { TestServer } from '../../support/build.ts'
-import { startRedis } from '../../support/redis.ts'
+import { redisDatabase } from '../../support/redis.ts'
 import { produce, scene, seatsOf, told } from './scene.ts'
 import { follow } from './view.ts'
 
@@ -159,7 +159,7 @@ onEveryStore(t, 'who takes a seat in the moment in which it vanishes is not on i
 })
 
 t.test('whichever server the admin asks', async (t) => {
-  const env = { REDIS_URL: (await startRedis(t)).url }
+  const env = { REDIS_URL: await redisDatabase() }
   const [a, b] = [await build(t, { env }), await build(t, { env })]
   const client = await a.connect(1)
   const { view } = await follow(client, 'r1', { seatCount: 4 })

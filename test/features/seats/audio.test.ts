@@ -1,6 +1,6 @@
 import t from 'tap'
 import { build, onEveryStore } from '../../support/build.ts'
-import { startRedis } from '../../support/redis.ts'
+import { redisDatabase } from '../../support/redis.ts'
 import { until } from '../../support/retry.ts'
 import { dtlsParameters, rtpParameters } from '../../support/rtp.ts'
 import { produce, scene } from './scene.ts'
@@ -81,7 +81,7 @@ onEveryStore(t, 'who is put off while they begin to send is not heard', async (t
 })
 
 t.test('whoever is on another server is silenced there', async (t) => {
-  const env = { REDIS_URL: (await startRedis(t)).url }
+  const env = { REDIS_URL: await redisDatabase() }
   const [a, b] = [await build(t, { env }), await build(t, { env })]
   const [owner, member, listener] = [await a.connect(1), await b.connect(3), await b.connect(4)]
   for (const client of [owner, member, listener]) await client.ok('room:join', { roomId: 'r1' })

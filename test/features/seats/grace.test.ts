@@ -1,5 +1,5 @@
 import t from 'tap'
-import { onEveryStore } from '../../support/build.ts'
+import { onBothStores, onEveryStore } from '../../support/build.ts'
 import type { TestServer } from '../../support/build.ts'
 import { until } from '../../support/retry.ts'
 import { hurry, produce, scene, seatsOf, told } from './scene.ts'
@@ -15,7 +15,7 @@ const away = (server: TestServer, userId: unknown) => until(async () => {
   return seat?.awayUntil ?? false
 })
 
-onEveryStore(t, 'a seat waits for its user when the connection breaks', async (t, env) => {
+onBothStores(t, 'a seat waits for its user when the connection breaks', async (t, env) => {
   const { server, owner, member, other } = await scene(t, { SEAT_GRACE_SECONDS: '60', ...env })
   await member.ok('seat:take', { seatIndex: 2 })
   await owner.ok('seat:mute', { userId: 3 })

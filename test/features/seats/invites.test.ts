@@ -1,6 +1,6 @@
 import t from 'tap'
 import { build, onEveryStore } from '../../support/build.ts'
-import { startRedis } from '../../support/redis.ts'
+import { redisDatabase } from '../../support/redis.ts'
 import { hurry, scene, seatsOf, told } from './scene.ts'
 import { follow } from './view.ts'
 
@@ -91,7 +91,7 @@ onEveryStore(t, 'when an invite is over everybody hears of it', async (t, env) =
 })
 
 t.test('the invited may be on another server, and in another room', async (t) => {
-  const env = { REDIS_URL: (await startRedis(t)).url }
+  const env = { REDIS_URL: await redisDatabase() }
   const [a, b] = [await build(t, { env }), await build(t, { env })]
   const [owner, member, laptop] = [await a.connect(1), await b.connect(3), await b.connect('3')]
   await owner.ok('room:join', { roomId: 'r1' })

@@ -1,10 +1,10 @@
 import t from 'tap'
 import type { Test } from 'tap'
 import { participantsTold } from '../../../plugins/store/store.ts'
-import { build, onEveryStore } from '../../support/build.ts'
+import { build, onBothStores, onEveryStore } from '../../support/build.ts'
 import type { TestServer } from '../../support/build.ts'
 import type { TestClient } from '../../support/client.ts'
-import { startRedis } from '../../support/redis.ts'
+import { redisDatabase } from '../../support/redis.ts'
 import { until } from '../../support/retry.ts'
 import { produce, scene, seatsOf, told } from './scene.ts'
 import { apply, follow, plain, viewFrom } from './view.ts'
@@ -67,7 +67,7 @@ onEveryStore(t, 'the room is as it was when all have gone and come back', async 
   t.match(await owner.ok('room:join', { roomId: 'r1' }), { seats: [{ seatIndex: 0, userId: 3, isMuted: true }] }, 'also who is silenced')
 })
 
-onEveryStore(t, 'who comes in while seats change has them as everybody else', async (t, env) => {
+onBothStores(t, 'who comes in while seats change has them as everybody else', async (t, env) => {
   const server = await build(t, { env })
   const movers = await Promise.all(Array.from({ length: 4 }, (_, i) => server.connect(i)))
   for (const client of movers) await client.ok('room:join', { roomId: 'r1', seatCount: 4 })
@@ -139,7 +139,7 @@ t.test('in a big room those on seats are told first', async (t) => {
 })
 
 t.test('also those on another server', async (t) => {
-  const env = { REDIS_URL: (await startRedis(t)).url }
+  const env = { REDIS_URL: await redisDatabase() }
   const servers = [await build(t, { env }), await build(t, { env })]
   await seatedFirst(t, servers)
 })

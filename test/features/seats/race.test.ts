@@ -5,7 +5,7 @@ import t from 'tap'
 import type { Test } from 'tap'
 import { seatState } from '../../../features/seats/state.ts'
 import { swapDocument } from '../../../plugins/store/scripts.ts'
-import { build, onEveryStore } from '../../support/build.ts'
+import { build, onBothStores } from '../../support/build.ts'
 import type { TestServer } from '../../support/build.ts'
 import type { TestClient } from '../../support/client.ts'
 import { startRedis } from '../../support/redis.ts'
@@ -54,7 +54,7 @@ async function allAgree (t: Test, servers: readonly TestServer[], members: Membe
   return { told: members[0]?.told() ?? [], end }
 }
 
-onEveryStore(t, `${crowd} want the same seat in the same instant`, async (t, env, kind) => {
+onBothStores(t, `${crowd} want the same seat in the same instant`, async (t, env, kind) => {
   // Who came and went is not what is looked at here.
   const given = { PRESENCE_COALESCE_OVER: '0', ...env }
   const servers = kind === 'redis' ? [await build(t, { env: given }), await build(t, { env: given })] : [await build(t, { env: given })]

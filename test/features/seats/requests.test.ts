@@ -4,11 +4,11 @@ import { z } from 'zod'
 import { mostRequests } from '../../../features/seats/decide.ts'
 import { noSeats, seatState } from '../../../features/seats/state.ts'
 import { startBackend } from '../../support/backend.ts'
-import { build, onEveryStore } from '../../support/build.ts'
+import { build, onBothStores, onEveryStore } from '../../support/build.ts'
 import type { TestServer } from '../../support/build.ts'
 import type { TestClient } from '../../support/client.ts'
 import { deafen } from '../../support/deaf.ts'
-import { startRedis } from '../../support/redis.ts'
+import { redisDatabase, startRedis } from '../../support/redis.ts'
 import { until } from '../../support/retry.ts'
 import { connectAdmin, hurry, scene, seatsOf } from './scene.ts'
 import { stopwatch } from '../../support/pace.ts'
@@ -33,7 +33,7 @@ const askers = async (client: TestClient) => users((await join(client)).seatRequ
 
 /** Two servers on one Redis: the owner (1), a member (3) and somebody who watches (5) on one, an admin (2) and a member ('4') on the other. */
 async function pair (t: Test, env: Record<string, string> = {}) {
-  const both = { REDIS_URL: (await startRedis(t)).url, ...env }
+  const both = { REDIS_URL: await redisDatabase(), ...env }
   const [a, b] = [await build(t, { env: { ...both, NODE_ID: 'a' } }), await build(t, { env: { ...both, NODE_ID: 'b' } })]
   const [owner, member, watcher] = [await a.connect(1), await a.connect(3), await a.connect(5)]
   const [admin, other] = [await connectAdmin(b, 2), await b.connect('4')]
@@ -42,7 +42,7 @@ async function pair (t: Test, env: Record<string, string> = {}) {
   return { a, b, owner, admin, member, other, watcher, hosts: [owner, admin] }
 }
 
-onEveryStore(t, 'hands go up and down, and only those hear of it who may', async (t, env) => {
+onBothStores(t, 'hands go up and down, and only those hear of it who may', async (t, env) => {
   const { server, owner, admin, member, other } = await scene(t, env)
   const hosts = [owner, admin]
   const phone = await server.connect('3')

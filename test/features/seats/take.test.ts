@@ -1,9 +1,9 @@
 import t from 'tap'
-import { onEveryStore } from '../../support/build.ts'
+import { onBothStores, onEveryStore } from '../../support/build.ts'
 import { scene, seatsOf, told } from './scene.ts'
 import { follow } from './view.ts'
 
-onEveryStore(t, 'a seat is taken, left, and everybody is told', async (t, env) => {
+onBothStores(t, 'a seat is taken, left, and everybody is told', async (t, env) => {
   const { server, member, other, all } = await scene(t, env)
   t.same(await member.ok('seat:take', { seatIndex: 2 }), { seatIndex: 2 })
   for (const client of all) t.same(await client.event('seat:updated'), { roomId: 'r1', seatIndex: 2, userId: 3, isMuted: false })
@@ -61,7 +61,7 @@ onEveryStore(t, 'who leaves the room leaves the seat', async (t, env) => {
   t.match(await member.ok('room:join', { roomId: 'r1' }), { seats: [] })
 })
 
-onEveryStore(t, 'who takes a seat and is gone in the same moment does not keep it', async (t, env) => {
+onBothStores(t, 'who takes a seat and is gone in the same moment does not keep it', async (t, env) => {
   const { server, owner, other } = await scene(t, { SEAT_GRACE_SECONDS: '0', ...env })
   for (let round = 0; round < 10; round++) {
     const eve = await server.connect(`eve${round}`)

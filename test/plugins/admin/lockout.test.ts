@@ -2,7 +2,7 @@ import t from 'tap'
 import { wrongKeys } from '../../../plugins/admin/lockout.ts'
 import { adminKey, build, onEveryStore } from '../../support/build.ts'
 import type { TestServer } from '../../support/build.ts'
-import { startRedis } from '../../support/redis.ts'
+import { redisDatabase } from '../../support/redis.ts'
 
 const ask = async (server: TestServer, key: string | undefined) => {
   const response = await fetch(`${server.url}/admin/rooms`, { headers: key === undefined ? {} : { authorization: `Bearer ${key}` } })
@@ -24,7 +24,7 @@ onEveryStore(t, 'an address that tries too many wrong keys is locked out, with t
 })
 
 t.test('wrong keys are counted over all servers', async (t) => {
-  const env = { REDIS_URL: (await startRedis(t)).url }
+  const env = { REDIS_URL: await redisDatabase() }
   const servers = [await build(t, { env }), await build(t, { env })] as const
   for (let i = 0; i < wrongKeys.tries; i++) t.equal((await ask(servers[i % 2 as 0 | 1], `wrong-${i}`)).status, 401)
   for (const server of servers) t.equal((await ask(server, adminKey)).status, 429)

@@ -1,8 +1,8 @@
 import t from 'tap'
-import { build, onEveryStore } from '../../support/build.ts'
+import { build, onBothStores } from '../../support/build.ts'
 import { startRedis } from '../../support/redis.ts'
 
-onEveryStore(t, 'a limit counts per key, and says when to come again', async (t, env) => {
+onBothStores(t, 'a limit counts per key, and says when to come again', async (t, env) => {
   const { limits } = (await build(t, { env })).app.messages
   for (let i = 0; i < 3; i++) await limits.consume('wave', 'ada', 3)
   const error: unknown = await limits.consume('wave', 'ada', 3).catch((error: unknown) => error)

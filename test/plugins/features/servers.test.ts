@@ -2,7 +2,7 @@ import t from 'tap'
 import { build } from '../../support/build.ts'
 import type { TestServer } from '../../support/build.ts'
 import { featureFolder, saying } from '../../support/features.ts'
-import { startRedis } from '../../support/redis.ts'
+import { redisDatabase, startRedis } from '../../support/redis.ts'
 import { until } from '../../support/retry.ts'
 
 // Several servers on one Redis: what is changed on one is changed on all.
@@ -11,7 +11,7 @@ const infoOf = (server: TestServer, name: string) => server.app.features.list().
 const post = (server: TestServer, path: string, body?: unknown) => server.admin('POST', `/admin/features/${path}`, body)
 
 t.test('a toggle on one server is in force on the other at once, and on one that starts later', async (t) => {
-  const env = { REDIS_URL: (await startRedis(t)).url }
+  const env = { REDIS_URL: await redisDatabase() }
   const [a, b] = [await build(t, { env }), await build(t, { env })]
   const bob = await b.connect(2)
   await bob.ok('room:join', { roomId: 'r1' })
@@ -36,7 +36,7 @@ t.test('a toggle on one server is in force on the other at once, and on one that
 t.test('a reload and a rescan on one server happen on the others', async (t) => {
   const folder = featureFolder(t)
   folder.write('says', { 'index.ts': saying('says', 'one') })
-  const env = { REDIS_URL: (await startRedis(t)).url, FEATURES_PATH: folder.path }
+  const env = { REDIS_URL: await redisDatabase(), FEATURES_PATH: folder.path }
   const [a, b] = [await build(t, { env }), await build(t, { env })]
   const bob = await b.connect(2)
   const text = async (name = 'says') => {
@@ -77,7 +77,7 @@ t.test('a server that cannot follow says so, and serves on; the others go on', a
 })
 
 t.test('changes on two servers at once are all kept', async (t) => {
-  const env = { REDIS_URL: (await startRedis(t)).url }
+  const env = { REDIS_URL: await redisDatabase() }
   const servers = [await build(t, { env }), await build(t, { env })] as const
   const answers = await Promise.all([
     post(servers[0], 'chat/disable'), post(servers[1], 'gifts/disable'),

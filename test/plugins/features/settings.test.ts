@@ -2,7 +2,7 @@ import t from 'tap'
 import { build } from '../../support/build.ts'
 import type { TestServer } from '../../support/build.ts'
 import { featureFolder, saying } from '../../support/features.ts'
-import { startRedis } from '../../support/redis.ts'
+import { redisDatabase } from '../../support/redis.ts'
 import { until } from '../../support/retry.ts'
 
 // What admins set is the same for all servers in the end, whatever comes in between.
@@ -13,7 +13,7 @@ const infoOf = (server: TestServer, name: string) => server.app.features.list().
 const settings = (server: TestServer) => server.app.store.getNote('features', 'settings')
 
 t.test('two admins change one feature at once: neither undoes what the other has set', async (t) => {
-  const env = { REDIS_URL: (await startRedis(t)).url, FEATURES: 'auth,chat' }
+  const env = { REDIS_URL: await redisDatabase(), FEATURES: 'auth,chat' }
   const servers = [await build(t, { env }), await build(t, { env })] as const
   const [a, b] = servers
   const patched = await Promise.all([patch(a, 'chat', { history: 7 }), patch(b, 'chat', { messagesPerMinute: 9 })])
@@ -29,7 +29,7 @@ t.test('turning off what another server turns on a dependent of: one of both is 
   const folder = featureFolder(t)
   folder.write('base', { 'index.ts': saying('base', 'x') })
   folder.write('top', { 'index.ts': saying('top', 'x', { dependencies: ['base'] }) })
-  const env = { REDIS_URL: (await startRedis(t)).url, FEATURES: 'auth,base', FEATURES_PATH: folder.path }
+  const env = { REDIS_URL: await redisDatabase(), FEATURES: 'auth,base', FEATURES_PATH: folder.path }
   const [a, b] = [await build(t, { env }), await build(t, { env })]
   const answers = await Promise.all([post(a, 'base/disable'), post(b, 'top/enable')])
   t.same(answers.map(({ status }) => status).sort(), [200, 409])
@@ -43,7 +43,7 @@ t.test('a change while a server starts, and one of which it is never told', asyn
   const go = Promise.withResolvers<void>()
   Object.assign(globalThis, { flyliveStarting: () => { starting.resolve(); return go.promise } })
   folder.write('slow', { 'index.ts': saying('slow', 'x', { before: 'await globalThis.flyliveStarting()' }) })
-  const env = { REDIS_URL: (await startRedis(t)).url, FEATURES: 'auth,chat,reactions,slow' }
+  const env = { REDIS_URL: await redisDatabase(), FEATURES: 'auth,chat,reactions,slow' }
   const a = await build(t, { env })
   const building = build(t, { env: { ...env, FEATURES_PATH: folder.path } })
   await starting.promise
@@ -61,7 +61,7 @@ t.test('a change while a server starts, and one of which it is never told', asyn
 })
 
 t.test('the store loses everything: what was set is put back, and later changes count', async (t) => {
-  const env = { REDIS_URL: (await startRedis(t)).url, FEATURES: 'auth,chat,reactions' }
+  const env = { REDIS_URL: await redisDatabase(), FEATURES: 'auth,chat,reactions' }
   const [a, b] = [await build(t, { env }), await build(t, { env })]
   await post(a, 'chat/disable')
   await patch(a, 'reactions', { reactionsPerMinute: 5 })
@@ -79,7 +79,7 @@ t.test('features that others need are followed first, also where they never ran'
   const folder = featureFolder(t)
   folder.write('zbase', { 'index.ts': "throw new Error('broken')" })
   folder.write('atop', { 'index.ts': saying('atop', 'x', { dependencies: ['zbase'] }) })
-  const env = { REDIS_URL: (await startRedis(t)).url, FEATURES: 'auth,zbase,atop', FEATURES_PATH: folder.path }
+  const env = { REDIS_URL: await redisDatabase(), FEATURES: 'auth,zbase,atop', FEATURES_PATH: folder.path }
   const [a, b] = [await build(t, { env }), await build(t, { env })]
   folder.write('zbase', { 'index.ts': saying('zbase', 'x') })
   t.match(await post(a, 'atop/enable?cascade=true'), { status: 200, body: { changed: { enabled: ['zbase', 'atop'] } } })
@@ -88,7 +88,7 @@ t.test('features that others need are followed first, also where they never ran'
 })
 
 t.test('clients hear of a change once, and what changes nothing reloads nobody', async (t) => {
-  const env = { REDIS_URL: (await startRedis(t)).url, FEATURES: 'auth,chat,reactions' }
+  const env = { REDIS_URL: await redisDatabase(), FEATURES: 'auth,chat,reactions' }
   const [a, b] = [await build(t, { env }), await build(t, { env })]
   const clients = [await a.connect(1), await b.connect(2)]
   await post(a, 'chat/disable')
@@ -112,7 +112,7 @@ t.test('clients hear of a change once, and what changes nothing reloads nobody',
 
 t.test('a rescan that cannot read the settings is made later', async (t) => {
   const folder = featureFolder(t)
-  const env = { REDIS_URL: (await startRedis(t)).url, FEATURES: 'auth,chat,more', FEATURES_PATH: folder.path }
+  const env = { REDIS_URL: await redisDatabase(), FEATURES: 'auth,chat,more', FEATURES_PATH: folder.path }
   const [a, b] = [await build(t, { env }), await build(t, { env })]
   folder.write('more', { 'index.ts': saying('more', 'x') })
   const { getNote } = b.app.store

@@ -1,5 +1,5 @@
 import t from 'tap'
-import { build, onEveryStore } from '../../support/build.ts'
+import { build, onBothStores, onEveryStore } from '../../support/build.ts'
 import type { TestServer } from '../../support/build.ts'
 import { featureFolder, saying } from '../../support/features.ts'
 import { until } from '../../support/retry.ts'
@@ -10,7 +10,7 @@ const infoOf = async (server: TestServer, name: string): Promise<Info | undefine
   ((await server.admin('GET', '/admin/features')).body as unknown as { features: Info[] }).features.find((one) => one.name === name)
 const post = (server: TestServer, path: string) => server.admin('POST', `/admin/features/${path}`)
 
-onEveryStore(t, 'a feature is turned off and on again, and everybody is told', async (t, env) => {
+onBothStores(t, 'a feature is turned off and on again, and everybody is told', async (t, env) => {
   const server = await build(t, { env })
   const [ada, bob] = [await server.connect(1), await server.connect(2)]
   for (const client of [ada, bob]) await client.ok('room:join', { roomId: 'r1' })

@@ -1,5 +1,5 @@
 import t from 'tap'
-import { build, onEveryStore } from '../../support/build.ts'
+import { build, onBothStores, onEveryStore } from '../../support/build.ts'
 import type { TestClient } from '../../support/client.ts'
 
 interface Page { participants: { userId: number, name: string }[], participantCount: number, nextCursor: string | null }
@@ -7,7 +7,7 @@ interface Page { participants: { userId: number, name: string }[], participantCo
 const page = async (client: TestClient, data: object = {}) => await client.ok('room:participants', data) as unknown as Page
 const idsOf = ({ participants }: Page) => participants.map(({ userId }) => userId)
 
-onEveryStore(t, 'members see all who are in the room, page by page, on all servers', async (t, env, kind) => {
+onBothStores(t, 'members see all who are in the room, page by page, on all servers', async (t, env, kind) => {
   const options = { env: { ...env, FEATURES: 'auth' } }
   const a = await build(t, options)
   const b = kind === 'redis' ? await build(t, options) : a

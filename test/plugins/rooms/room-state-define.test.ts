@@ -2,7 +2,7 @@ import t from 'tap'
 import { z } from 'zod'
 import { build, onEveryStore } from '../../support/build.ts'
 import { featureFolder } from '../../support/features.ts'
-import { startRedis } from '../../support/redis.ts'
+import { redisDatabase } from '../../support/redis.ts'
 import { until } from '../../support/retry.ts'
 
 // roomState.define: stored state is parsed, and a definition belongs to its feature.
@@ -68,7 +68,7 @@ export default defineFeature(async (app) => {
 `
 
 t.test('withdraws a definition with its feature', async (t) => {
-  const env = { REDIS_URL: (await startRedis(t)).url }
+  const env = { REDIS_URL: await redisDatabase() }
   const folder = featureFolder(t)
   folder.write('box', { 'index.ts': boxFeature('box', 'a: z.int().default(1)') })
   folder.write('crate', { 'index.ts': boxFeature('crate', 'b: z.int().default(2)') })

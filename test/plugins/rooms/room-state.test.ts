@@ -1,14 +1,14 @@
 import t from 'tap'
 import { z } from 'zod'
-import { onEveryStore } from '../../support/build.ts'
-import { startRedis } from '../../support/redis.ts'
+import { onBothStores, onEveryStore } from '../../support/build.ts'
+import { redisDatabase } from '../../support/redis.ts'
 import { until } from '../../support/retry.ts'
 import { buildTally, follow } from './tally.ts'
 import type { Follower } from './tally.ts'
 
 const upTo = (n: number, from = 1) => Array.from({ length: n - from + 1 }, (_, i) => from + i)
 
-onEveryStore(t, 'changes that come at once are made one after the other, each once', async (t, env) => {
+onBothStores(t, 'changes that come at once are made one after the other, each once', async (t, env) => {
   const { connect, count, peek } = await buildTally(t, env)
   const ada = await follow(await connect(1))
   t.equal(ada.first, 0)
@@ -98,7 +98,7 @@ onEveryStore(t, 'each version is heard of once, before it is told, and wakes who
 })
 
 t.test('changes from two servers are told to all members in the one order in which they were made', async (t) => {
-  const env = { REDIS_URL: (await startRedis(t)).url }
+  const env = { REDIS_URL: await redisDatabase() }
   const servers = [await buildTally(t, env), await buildTally(t, env)] as const
   const members: Follower[] = []
   for (const [i, { connect }] of [...servers, ...servers].entries()) members.push(await follow(await connect(i)))
@@ -114,7 +114,7 @@ t.test('changes from two servers are told to all members in the one order in whi
 })
 
 t.test('what a server takes for so is not what is decided on', async (t) => {
-  const env = { REDIS_URL: (await startRedis(t)).url }
+  const env = { REDIS_URL: await redisDatabase() }
   const servers = [await buildTally(t, env), await buildTally(t, env)] as const
   for (const [i, { connect }] of servers.entries()) await (await connect(i)).ok('room:join', { roomId: 'r1' })
   const seen: unknown[] = []
