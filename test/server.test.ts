@@ -22,7 +22,7 @@ async function workersOf (url: string): Promise<number[]> {
   return workers.map(({ pid }) => pid)
 }
 
-t.test('a wrong environment ends the start with every problem in one list', async (t) => {
+t.test('invalid configuration ends the start with a complete list', async (t) => {
   const { exit, output } = startServer(t, { NODE_ENV: 'production', PORT: 'abc', JWT_SECRET: 'too-short-secret', WS_QUERY_TOKEN: 'perhaps' })
   t.match(await exit, { code: 1 })
   for (const problem of ['PORT: must be a number', 'JWT_SECRET: must have at least 32 characters', 'WS_QUERY_TOKEN: must be true or false', 'MEDIASOUP_ANNOUNCED_IP: is required in production']) {
@@ -31,7 +31,7 @@ t.test('a wrong environment ends the start with every problem in one list', asyn
   t.notMatch(output(), 'too-short-secret')
 })
 
-t.test('a signal: new clients are refused, the others told, and closed at the deadline', async (t) => {
+t.test('a signal rejects new clients, notifies connected ones and closes them at the deadline', async (t) => {
   const server = startServer(t, { DRAIN_SECONDS: '1' })
   const url = await server.url
   const client = await connect(t, url, { token: tokenFor(1) })
@@ -52,14 +52,14 @@ t.test('a signal: new clients are refused, the others told, and closed at the de
   await until(() => !alive(worker as number))
 })
 
-t.test('without clients it stops at once', async (t) => {
+t.test('stops immediately without clients', async (t) => {
   const server = startServer(t, { DRAIN_SECONDS: '3600' })
   await server.url
   server.child.kill('SIGINT')
   t.match(await server.exit, { code: 0 })
 })
 
-t.test('a signal ends it while it is still starting, too', async (t) => {
+t.test('a signal during the start ends the process', async (t) => {
   const { child, exit, output } = startServer(t)
   // mediasoup's workers are there before the server listens.
   const begun = () => execFileSync('ps', ['-A', '-o', 'ppid=']).toString().split('\n').some((ppid) => Number(ppid) === child.pid)
@@ -69,7 +69,7 @@ t.test('a signal ends it while it is still starting, too', async (t) => {
   t.notMatch(output(), 'Server listening')
 })
 
-t.test('a server that is killed leaves nothing behind that keeps it from starting again', async (t) => {
+t.test('a killed server leaves nothing behind that prevents a start', async (t) => {
   const env = { PORT: String(await freePort()) }
   const first = startServer(t, env)
   const workers = await workersOf(await first.url)
@@ -80,7 +80,7 @@ t.test('a server that is killed leaves nothing behind that keeps it from startin
   await until(() => workers.every((pid) => !alive(pid)))
 })
 
-t.test('development: what is missing is made up and printed, with a token that works', async (t) => {
+t.test('development generates missing secrets and prints a working token', async (t) => {
   const server = startServer(t, { NODE_ENV: 'development', PORT: '0', JWT_SECRET: '', ADMIN_API_KEY: '' })
   const url = await server.url
   const [token, key] = await until(() => {
@@ -91,7 +91,7 @@ t.test('development: what is missing is made up and printed, with a token that w
   t.equal((await fetch(`${url}/admin/rooms`, { headers: { authorization: `Bearer ${key}` } })).status, 200)
 })
 
-t.test('production: JSON logs without secrets, over TLS', async (t) => {
+t.test('production logs JSON without secrets, over TLS', async (t) => {
   const tls = join(import.meta.dirname, 'fixtures', 'tls')
   const server = startServer(t, {
     NODE_ENV: 'production',

@@ -16,7 +16,7 @@ const ada = await visit(t, adasBrowser, server.url, { name: 'Ada', room })
 const bob = await visit(t, bobsBrowser, server.url, { name: 'Bob', room })
 let cyd: Page
 
-t.test('two people hear each other', async (t) => {
+t.test('two users hear each other', async (t) => {
   await Promise.all([expectTone(bob, 'Ada', 440), expectTone(ada, 'Bob', 1000)])
   t.comment(`measured: ${await frequencyOf(bob, 'Ada')} Hz and ${await frequencyOf(ada, 'Bob')} Hz`)
   for (const [page, name] of [[bob, 'Ada'], [ada, 'Bob']] as const) {
@@ -31,14 +31,14 @@ t.test('two people hear each other', async (t) => {
   await ada.getByRole('status').filter({ hasText: /^Connected$/ }).waitFor()
 })
 
-t.test('who speaks is shown', async () => {
+t.test('shows active speakers', async () => {
   for (const page of [ada, bob]) {
     await personOn(page, 'Ada', 'speaking').waitFor()
     await personOn(page, 'Bob', 'speaking').waitFor()
   }
 })
 
-t.test('what is written is read by all', async () => {
+t.test('delivers chat messages to everyone', async () => {
   await ada.getByLabel('Message').fill('Can you hear me?')
   await ada.getByRole('button', { name: 'Send' }).click()
   await bob.getByRole('log').getByText('Ada Can you hear me?').waitFor()
@@ -47,7 +47,7 @@ t.test('what is written is read by all', async () => {
   await ada.getByRole('log').getByText('Bob Loud and clear').waitFor()
 })
 
-t.test('who comes late, and without a microphone, hears and reads everybody', async (t) => {
+t.test('a late listener without a microphone receives audio and chat', async (t) => {
   cyd = await visit(t, bobsBrowser, server.url, { name: 'Cyd', room, microphone: false })
   await Promise.all([expectTone(cyd, 'Ada', 440), expectTone(cyd, 'Bob', 1000)])
   await cyd.getByRole('status').filter({ hasText: 'Connected, listening' }).waitFor()
@@ -55,12 +55,12 @@ t.test('who comes late, and without a microphone, hears and reads everybody', as
   t.match(await cyd.getByRole('log').locator('p').allTextContents(), [/^Ada Can you hear me\?/, /^Bob Loud and clear/])
 })
 
-t.test('a gift is shown to all', async () => {
+t.test('shows a gift to everyone', async () => {
   await give(bob, 'Ada')
   for (const page of [ada, bob, cyd]) await page.getByRole('log').getByText('Bob gave Ada a rose').waitFor()
 })
 
-t.test('muting silences, and unmuting brings the voice back', async (t) => {
+t.test('mutes and unmutes a voice', async (t) => {
   await ada.getByRole('button', { name: 'Mute', exact: true }).click()
   await ada.getByRole('button', { name: 'Unmute' }).waitFor()
   await personOn(bob, 'Ada', 'muted').waitFor()
@@ -80,7 +80,7 @@ t.test('muting silences, and unmuting brings the voice back', async (t) => {
   for (const page of [ada, bob, cyd]) await personOn(page, 'Ada', 'speaking').waitFor()
 })
 
-t.test('who joins while somebody is muted sees it, and hears them once they are not', async (t) => {
+t.test('a user who joins during a mute sees it and receives audio after the unmute', async (t) => {
   await ada.getByRole('button', { name: 'Mute', exact: true }).click()
   await personOn(bob, 'Ada', 'muted').waitFor()
   const dan = await visit(t, bobsBrowser, server.url, { name: 'Dan', room, microphone: false })
@@ -92,7 +92,7 @@ t.test('who joins while somebody is muted sees it, and hears them once they are 
   await personOn(ada, 'Dan').waitFor({ state: 'detached' })
 })
 
-t.test('who leaves is gone', async (t) => {
+t.test('removes a user who leaves', async (t) => {
   await ada.getByRole('button', { name: 'Leave', exact: true }).click()
   await ada.getByRole('button', { name: 'Join', exact: true }).waitFor()
   for (const page of [bob, cyd]) await personOn(page, 'Ada').waitFor({ state: 'detached' })
@@ -100,7 +100,7 @@ t.test('who leaves is gone', async (t) => {
   await until(() => [...server.app.sockets.all()].filter(({ roomId }) => roomId !== null).length === 2)
 })
 
-t.test('no request went to another host', async (t) => {
+t.test('sends no request to another host', async (t) => {
   const hosts = await ada.evaluate(() => performance.getEntriesByType('resource').map(({ name }) => new URL(name).host))
   t.same([...new Set(hosts)], [new URL(server.url).host])
 })

@@ -10,7 +10,7 @@ import { until } from '../support/retry.ts'
 const rounds = Number(process.env.ROUNDS ?? 30)
 const pick = <T>(items: readonly T[]) => items[Math.floor(Math.random() * items.length)] as T
 
-t.test('a call outlives faults in any order', async (t) => {
+t.test('a call survives faults in any order', async (t) => {
   const [server, adasBrowser, bobsBrowser] = await Promise.all([
     build(t, { env: { FEATURES: 'auth,media,seats,chat,gifts,stage', MEDIASOUP_WORKERS: '2' } }),
     openBrowser(t, 440),

@@ -58,7 +58,7 @@ async function keepsFlowing (t: Test, what: string): Promise<void> {
   t.same(after.map(({ packetsLost }, i) => packetsLost - (before[i]?.packetsLost ?? 0)), [0, 0], `${what}: no packet is lost`)
 }
 
-t.test('audio that is turned off is silent, and flows again by itself when it is turned on', async (t) => {
+t.test('disabling media stops the audio; enabling it restores the audio', async (t) => {
   await hearEachOther()
   await Promise.all(pages.map(listen))
   const before = await received()
@@ -101,7 +101,7 @@ t.test('audio that is turned off is silent, and flows again by itself when it is
   t.equal(server.app.sfu.producersOf('r1').length, 2)
 })
 
-t.test('who is muted comes back muted', async (t) => {
+t.test('restores a muted user as muted', async (t) => {
   await ada.getByRole('button', { name: 'Mute', exact: true }).click()
   await personOn(bob, 'Ada', 'muted').waitFor()
   await turn('media', 'disable')
@@ -115,7 +115,7 @@ t.test('who is muted comes back muted', async (t) => {
   t.equal(server.app.sfu.producersOf('r1').length, 2)
 })
 
-t.test('seats that are turned off and on interrupt nobody who sits', async (t) => {
+t.test('disabling and enabling seats does not interrupt seated users', async (t) => {
   await Promise.all(pages.map(noted))
   const before = await received()
   await turn('seats', 'disable')
@@ -128,7 +128,7 @@ t.test('seats that are turned off and on interrupt nobody who sits', async (t) =
   for (const page of pages) t.same(statesIn(await noted(page)), [])
 })
 
-t.test('without seats everybody may speak, with them again who has one', async (t) => {
+t.test('everyone may speak without seats; with seats only seated users', async (t) => {
   const cyd = await visit(t, bobsBrowser, server.url, { name: 'Cyd', room: 'r1', microphone: false })
   await expectTone(cyd, 'Ada', 440)
   await listen(cyd)

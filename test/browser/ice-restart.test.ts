@@ -3,7 +3,7 @@ import { build } from '../support/build.ts'
 import { expectTone, openBrowser, receptionOf, visit } from '../support/browser.ts'
 import { until } from '../support/retry.ts'
 
-t.test('a way to the media server that is lost for some seconds is found again', async (t) => {
+t.test('restores a media connection that was lost for some seconds', async (t) => {
   const [server, adasBrowser, bobsBrowser] = await Promise.all([
     build(t, { env: { FEATURES: 'auth,media,seats,chat,gifts,stage' } }),
     openBrowser(t, 440),

@@ -75,14 +75,14 @@ const goodFrom = (page: Page) => until(async () => {
 let ada: Page
 let bob: Page
 
-t.test('who is alone hears nobody, and there is no way to measure yet', async (t) => {
+t.test('a single user has no levels and no quality', async (t) => {
   bob = await enter(bobsBrowser, 2, 'Bob', false)
   await until(() => bob.evaluate(() => window.flylive?.audio?.state === 'on'))
   t.same(await levelsOn(bob), [])
   t.equal(await qualityOn(bob), undefined)
 })
 
-t.test('levels are those of who speaks', async (t) => {
+t.test('reports the levels of active speakers', async (t) => {
   ada = await enter(adasBrowser, 1, 'Ada', true)
   await expectTone(bob, 'Ada', 440)
   await until(async () => Number(await levelOf(bob, 1)) > 0.01)
@@ -99,7 +99,7 @@ t.test('levels are those of who speaks', async (t) => {
   t.same(await levelsOn(ada), [], 'nobody but her speaks')
 })
 
-t.test('quality is measured at both ends', async (t) => {
+t.test('measures quality in both directions', async (t) => {
   const [heard, sent] = await Promise.all([goodFrom(bob), goodFrom(ada)])
   t.comment(JSON.stringify(heard))
   t.comment(JSON.stringify(sent))
@@ -115,7 +115,7 @@ t.test('quality is measured at both ends', async (t) => {
   t.ok(Number(sent.sent?.bitsPerSecond) > 5000)
 })
 
-t.test('who mutes has no level, and their silence is no fault', async (t) => {
+t.test('a muted user has no level and does not lower the quality', async (t) => {
   await ada.evaluate(() => window.flylive?.audio?.mute())
   await until(async () => await levelOf(bob, 1) === 0)
   // What was on its way when she did so is measured, too.
@@ -126,7 +126,7 @@ t.test('who mutes has no level, and their silence is no fault', async (t) => {
   await until(async () => Number(await levelOf(bob, 1)) > 0.01)
 })
 
-t.test('others who come and go make nothing less than nothing', async (t) => {
+t.test('joins and leaves never cause negative values', async (t) => {
   await qualityOn(bob)
   const cyd = await enter(bobsBrowser, 3, 'Cyd', true)
   await expectTone(bob, 'Cyd', 1000)
@@ -145,7 +145,7 @@ t.test('others who come and go make nothing less than nothing', async (t) => {
   t.same(await levelsOn(cyd), [])
 })
 
-t.test('who stops sending is told of what they hear only', async (t) => {
+t.test('omits the quality of sending after unpublish', async (t) => {
   await ada.evaluate(() => window.flylive?.audio?.unpublish())
   await until(async () => (await levelsOn(bob)).length === 0)
   t.notOk('sent' in (await qualityFrom(ada) ?? {}))

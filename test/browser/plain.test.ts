@@ -2,7 +2,7 @@ import t from 'tap'
 import { build } from '../support/build.ts'
 import { expectTone, openBrowser, personOn, visit } from '../support/browser.ts'
 
-t.test('without seats everybody is heard, and nothing on the page is about seats', async (t) => {
+t.test('without seats everyone may speak and the page shows no seats', async (t) => {
   const [server, adasBrowser, bobsBrowser] = await Promise.all([
     build(t, { env: { FEATURES: 'auth,media,stage' } }),
     openBrowser(t, 440),

@@ -12,7 +12,7 @@ const ada = await visit(t, adasBrowser, server.url, { name: 'Ada', room: 'r1' })
 const bob = await visit(t, bobsBrowser, server.url, { name: 'Bob', room: 'r1' })
 await Promise.all([expectTone(bob, 'Ada', 440), expectTone(ada, 'Bob', 1000)])
 
-t.test('all connections are lost', async (t) => {
+t.test('all clients reconnect', async (t) => {
   const before = [...server.app.sockets.all()].map(({ id }) => id)
   const sounds = await Promise.all([nextSoundFrom(bob, 'Ada'), nextSoundFrom(ada, 'Bob')])
   const lostAt = Date.now()
@@ -29,7 +29,7 @@ t.test('all connections are lost', async (t) => {
   t.notOk([...server.app.sockets.all()].some(({ id }) => before.includes(id)))
 })
 
-t.test('one connection is lost', async (t) => {
+t.test('one client reconnects', async (t) => {
   const adasId = await ada.evaluate(() => window.flylive?.connection.greeting?.sessionId)
   const bobs = await receptionOf(ada, 'Bob')
   const sound = await nextSoundFrom(bob, 'Ada')
@@ -40,7 +40,7 @@ t.test('one connection is lost', async (t) => {
   await personOn(bob, 'Ada', 'speaking').waitFor()
 })
 
-t.test('the connection is lost while the microphone is muted', async (t) => {
+t.test('a muted client reconnects', async (t) => {
   await ada.getByRole('button', { name: 'Mute', exact: true }).click()
   await personOn(bob, 'Ada', 'muted').waitFor()
   const adasId = await ada.evaluate(() => window.flylive?.connection.greeting?.sessionId)
@@ -53,7 +53,7 @@ t.test('the connection is lost while the microphone is muted', async (t) => {
   t.pass('muted stayed muted')
 })
 
-t.test('who is thrown out stays out', async (t) => {
+t.test('a kicked client does not reconnect', async (t) => {
   const adasId = await ada.evaluate(() => window.flylive?.connection.greeting?.userId)
   t.equal((await server.admin('POST', '/admin/rooms/r1/kick', { userId: adasId })).status, 204)
   await ada.getByRole('button', { name: 'Join', exact: true }).waitFor()

@@ -28,7 +28,7 @@ const statusOf = (page: Page, text: string | RegExp) => page.getByRole('status')
 const idOf = (page: Page) => page.evaluate(() => String(window.flylive?.connection.greeting?.userId))
 const logOf = (page: Page) => page.getByRole('log')
 
-t.test('a room that the backend does not know cannot be entered', async (t) => {
+t.test('rejects a room that the backend does not know', async (t) => {
   const page = await visit(t, bobsBrowser, server.url, { name: 'Bob', room: 'nowhere', microphone: false })
   await page.getByRole('alert').filter({ hasText: 'nowhere' }).waitFor()
   t.equal(await page.getByRole('button', { name: 'Join', exact: true }).isVisible(), true)
@@ -55,7 +55,7 @@ t.test('the owner opens the room', async (t) => {
   t.equal(await idOf(ada), backend.rooms.get(room))
 })
 
-t.test('two users take seats, and all hear one another', async (t) => {
+t.test('two users take seats and everyone hears everyone', async (t) => {
   bob = await visit(t, bobsBrowser, server.url, { name: 'Bob', room })
   await seatOn(bob, 'Seat 2: you').waitFor()
   await backendKnows(2)
@@ -78,14 +78,14 @@ t.test('two users take seats, and all hear one another', async (t) => {
   }
 })
 
-t.test('a listener comes', async () => {
+t.test('a listener joins', async () => {
   dan = await visit(t, cydsBrowser, server.url, { name: 'Dan', room, microphone: false })
   await statusOf(dan, 'Connected, listening')
   await backendKnows(4)
   await Promise.all([expectTone(dan, 'Ada', 440), expectTone(dan, 'Bob', 1000), expectTone(dan, 'Cyd', 2500)])
 })
 
-t.test('the owner mutes one: the listener does not hear him any more', async (t) => {
+t.test('the owner mutes a speaker for the listener', async (t) => {
   await act(ada, 'Bob', 'Mute Bob')
   await statusOf(bob, 'Connected, muted by the host')
   await Promise.all([expectTone(dan, 'Bob', 0), expectTone(cyd, 'Bob', 0)])
@@ -98,7 +98,7 @@ t.test('the owner mutes one: the listener does not hear him any more', async (t)
   for (const page of [ada, bob, cyd, dan]) await personOn(page, 'Bob', 'muted').waitFor()
 })
 
-t.test('and removes him', async (t) => {
+t.test('the owner removes the speaker', async (t) => {
   await act(ada, 'Bob', 'Remove Bob from the seat')
   for (const page of [ada, cyd, dan]) {
     await seatOn(page, 'Take seat 2').waitFor()
@@ -112,7 +112,7 @@ t.test('and removes him', async (t) => {
   await expectTone(bob, 'Ada', 440)
 })
 
-t.test('the listener is invited, accepts, and is heard', async () => {
+t.test('the invited listener accepts and is heard', async () => {
   await act(ada, 'Dan', 'Invite Dan to a seat')
   await dan.getByText('You are invited to speak on seat 2').waitFor()
   await allowMicrophone(dan)
@@ -123,13 +123,13 @@ t.test('the listener is invited, accepts, and is heard', async () => {
   await dan.getByRole('button', { name: 'Accept' }).waitFor({ state: 'hidden' })
 })
 
-t.test('what is written reaches all', async () => {
+t.test('delivers chat messages to everyone', async () => {
   await dan.getByLabel('Message').fill('Glad to be here')
   await dan.getByRole('button', { name: 'Send' }).click()
   for (const page of [ada, bob, cyd, dan]) await logOf(page).getByText('Dan Glad to be here').waitFor()
 })
 
-t.test('gifts are shown to all and booked, or refused and the sender told', async (t) => {
+t.test('books a gift, and reports a rejected gift to its sender only', async (t) => {
   const [adasId, bobsId] = await Promise.all([idOf(ada), idOf(bob)])
   backend.balances.set(bobsId, 1)
   await give(bob, 'Ada')
@@ -142,7 +142,7 @@ t.test('gifts are shown to all and booked, or refused and the sender told', asyn
   t.equal(backend.ledger.size, 1)
 })
 
-t.test('all leave, the room closes, and the backend has heard of everything', async (t) => {
+t.test('closes the empty room and notifies the backend of everything', async (t) => {
   for (const [left, page] of [[3, dan], [2, cyd], [1, bob]] as const) {
     await page.getByRole('button', { name: 'Leave', exact: true }).click()
     await backendKnows(left)

@@ -21,12 +21,12 @@ const statusOf = (page: typeof bob, text: string | RegExp) => page.getByRole('st
 /** Whether a page has the microphone open. */
 const sends = (page: typeof bob) => page.evaluate(() => window.flylive?.audio?.publishing)
 
-t.test('without chat and gifts there is nothing of them', async (t) => {
+t.test('hides chat and gifts while the features are off', async (t) => {
   for (const name of ['Send', 'Chat']) t.equal(await ada.getByRole('button', { name }).count(), 0)
   t.equal(await ada.getByLabel('Message').isVisible(), false)
 })
 
-t.test('who gets up is not heard, and is heard again from another seat', async (t) => {
+t.test('a user who leaves the seat is silent, and audible again on another seat', async (t) => {
   await getUp(bob)
   await statusOf(bob, 'Connected, listening')
   await personOn(ada, 'Bob', 'listening').waitFor()
@@ -37,7 +37,7 @@ t.test('who gets up is not heard, and is heard again from another seat', async (
   await seatOn(ada, 'Seat 4: Bob').waitFor()
 })
 
-t.test('who moves goes on with a new stream', async (t) => {
+t.test('a user who changes seats sends a new stream', async (t) => {
   const before = await receptionOf(ada, 'Bob')
   await seatOn(bob, 'Take seat 5').click()
   await until(async () => ![undefined, before?.producerId].includes((await receptionOf(ada, 'Bob'))?.producerId))
@@ -46,7 +46,7 @@ t.test('who moves goes on with a new stream', async (t) => {
   t.equal(server.app.sfu.producersOf(room).length, 2, 'and nothing of the old one is left over')
 })
 
-t.test('from seat to seat as fast as one can', async (t) => {
+t.test('survives rapid seat changes', async (t) => {
   await bob.evaluate(async () => {
     const connection = window.flylive?.connection
     await Promise.all([1, 2, 3, 5, 6, 4].map((seatIndex) => connection?.request('seat:take', { seatIndex })))
@@ -57,7 +57,7 @@ t.test('from seat to seat as fast as one can', async (t) => {
   await expectTone(bob, 'Ada', 440)
 })
 
-t.test('seats that change while audio is on its way', async (t) => {
+t.test('survives seat changes while audio is being set up', async (t) => {
   // Bob's page also asks for these right before and right after its next request of a type.
   const meddle = (next: string, before: string, after: string) => bob.evaluate(([next, before, after]) => {
     const connection = (window.flylive as NonNullable<typeof window.flylive>).connection
@@ -119,7 +119,7 @@ t.test('seats that change while audio is on its way', async (t) => {
   await expectTone(ada, 'Bob', 1000)
 })
 
-t.test('who is muted by the owner stays so, whatever they do', async (t) => {
+t.test('a user muted by the owner stays muted', async (t) => {
   await act(ada, 'Bob', 'Mute Bob')
   await statusOf(bob, 'Connected, muted by the host')
   for (const page of [ada, bob]) await personOn(page, 'Bob', 'muted').waitFor()
@@ -155,7 +155,7 @@ t.test('who is muted by the owner stays so, whatever they do', async (t) => {
   await statusOf(bob, /^Connected$/)
 })
 
-t.test('who comes back too late for their seat takes another', async () => {
+t.test('a user who reconnects too late takes another seat', async () => {
   await bob.evaluate(() => {
     // The network is away for longer than the seat waits.
     const socket = WebSocket
@@ -175,7 +175,7 @@ t.test('who comes back too late for their seat takes another', async () => {
   await expectTone(ada, 'Bob', 1000)
 })
 
-t.test('a track that is published before there is a seat is sent from the seat on', async (t) => {
+t.test('sends a track that was published before the user had a seat', async (t) => {
   const cyd = await visit(t, bobsBrowser, server.url, { name: 'Cyd', room, microphone: false })
   await statusOf(cyd, 'Connected, listening')
   await allowMicrophone(cyd)
@@ -204,7 +204,7 @@ t.test('a track that is published before there is a seat is sent from the seat o
   await cyd.context().close()
 })
 
-t.test('who finds no seat listens', async (t) => {
+t.test('a user without a free seat listens', async (t) => {
   const owner = await server.connect(1)
   await owner.ok('room:join', { roomId: 'small', seatCount: 1 })
   await owner.ok('seat:take', { seatIndex: 0 })

@@ -126,7 +126,7 @@ for (const [scheme, viewport] of [['light', desktop], ...(all ? [['dark', deskto
   })
 }
 
-t.test('the admin page, as it is in the documentation', async (t) => {
+t.test('the admin page matches the documentation', async (t) => {
   const page = await open('light', desktop, '/admin')
   await page.getByLabel('Admin key').fill(adminKey)
   await page.keyboard.press('Enter')
@@ -138,7 +138,7 @@ t.test('the admin page, as it is in the documentation', async (t) => {
   await page.context().close()
 })
 
-t.test('with a keyboard alone', async (t) => {
+t.test('supports the keyboard', async (t) => {
   const page = await open('light', desktop)
   const focused = () => page.evaluate(() => {
     const element = document.activeElement
@@ -180,7 +180,7 @@ t.test('with a keyboard alone', async (t) => {
   await page.context().close()
 })
 
-t.test('read aloud', async (t) => {
+t.test('supports screen readers', async (t) => {
   await ada.setViewportSize(desktop)
   const said = await ada.locator('body').ariaSnapshot()
   for (const line of [
@@ -190,7 +190,7 @@ t.test('read aloud', async (t) => {
   t.notMatch(said, /button( \[|:?$)/m, 'no button without a name')
 })
 
-t.test('nothing moves for those who want that', async (t) => {
+t.test('respects reduced motion', async (t) => {
   await ada.emulateMedia({ reducedMotion: 'reduce' })
   await alan.ok('room:react', { roomId: room, emoji: '👏' })
   const reaction = ada.locator('.reaction').first()
@@ -199,7 +199,7 @@ t.test('nothing moves for those who want that', async (t) => {
   await reaction.waitFor({ state: 'detached' })
 })
 
-t.test('it can be used soon', async (t) => {
+t.test('is usable soon after loading', async (t) => {
   // The best of a few: what the page needs, and not what else this machine does. It
   // counts from the address, as the first paint is that of the form.
   const times: number[] = []

@@ -46,7 +46,7 @@ t.test('an admin sees raised hands, invites, mutes, removes and locks', async (t
   t.pass('as the contract says')
 })
 
-t.test('but does not put people on seats, nor take the owner off theirs', async (t) => {
+t.test('an admin cannot assign seats or remove the owner', async (t) => {
   const sheet = await sheetOf(bob, 'Ada')
   await sheet.getByRole('button', { name: 'Mute Ada' }).waitFor()
   t.equal(await sheet.getByRole('button', { name: 'Remove Ada from the seat' }).count(), 0)
@@ -61,7 +61,7 @@ t.test('but does not put people on seats, nor take the owner off theirs', async 
   await bob.keyboard.press('Escape')
 })
 
-t.test('a member does what is their own', async (t) => {
+t.test('a member controls only themselves', async (t) => {
   t.equal(await cyd.getByRole('button', { name: /^Options of seat/ }).count(), 0)
   const sheet = await sheetOf(cyd, 'Bob')
   await sheet.getByRole('button', { name: 'Send gift' }).waitFor()

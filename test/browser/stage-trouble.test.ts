@@ -41,7 +41,7 @@ const alertOf = (page: Page, text: string) => page.getByRole('alert').filter({ h
 const button = (page: Page, name: string | RegExp) => page.getByRole('button', { name, exact: typeof name === 'string' })
 const hearEachOther = () => Promise.all([expectTone(bob, 'Ada', 440), expectTone(ada, 'Bob', 1000)])
 
-t.test('a media worker dies', async () => {
+t.test('recovers from the death of a media worker', async () => {
   await hearEachOther()
   const { workers } = await (await fetch(`${url}/health`)).json() as { workers: { pid: number }[] }
   const said = Promise.all([ada, bob].map((page) => statusOf(page, 'Connecting audio…')))
@@ -53,7 +53,7 @@ t.test('a media worker dies', async () => {
 
 // It lives longer than the test that starts it.
 const suite = t
-t.test('the server is killed and comes back', async (t) => {
+t.test('recovers from a server restart', async (t) => {
   const { port } = new URL(url)
   await ada.getByLabel('Message').fill('half a sen')
   server.child.kill('SIGKILL')
@@ -71,7 +71,7 @@ t.test('the server is killed and comes back', async (t) => {
   await ada.keyboard.press('Escape')
 })
 
-t.test('the network is lost and comes back', async (t) => {
+t.test('recovers from a network outage', async (t) => {
   await bob.evaluate(() => { window.name = 'not loaded again' })
   const { sessionId } = await bob.evaluate(() => window.flylive?.connection.greeting) as { sessionId: string }
   await Promise.all([network.cut(), bob.context().setOffline(true)])
@@ -85,7 +85,7 @@ t.test('the network is lost and comes back', async (t) => {
   t.equal(await bob.evaluate(() => window.name), 'not loaded again')
 })
 
-t.test('the browser does not let the page have the microphone', async (t) => {
+t.test('explains a blocked microphone', async (t) => {
   const cyd = await visit(t, bobsBrowser, url, { name: 'Cyd', room, microphone: false })
   await button(cyd, 'Speak').click()
   await alertOf(cyd, 'Your browser blocks the microphone. Allow it with the icon next to the address bar, then try again.')
@@ -110,7 +110,7 @@ t.test('the browser does not let the page have the microphone', async (t) => {
   await cyd.context().close()
 })
 
-t.test('the browser still asks for the microphone when it is wanted no more', async (t) => {
+t.test('drops a pending microphone permission that is no longer needed', async (t) => {
   const page = await visit(t, bobsBrowser, url, {
     name: 'Ida',
     room: 'i1',
@@ -155,7 +155,7 @@ t.test('the browser still asks for the microphone when it is wanted no more', as
   await page.context().close()
 })
 
-t.test('the browser keeps nothing for the page', async (t) => {
+t.test('works with blocked browser storage', async (t) => {
   const page = await visit(t, bobsBrowser, url, {
     name: 'Jo',
     room: 'j1',
@@ -174,7 +174,7 @@ t.test('the browser keeps nothing for the page', async (t) => {
   await page.context().close()
 })
 
-t.test('who leaves need not wait for an answer that does not come', async (t) => {
+t.test('leaves without waiting for a missing reply', async (t) => {
   const page = await visit(t, bobsBrowser, url, { name: 'Kim', room: 'k1', microphone: false })
   await statusOf(page, 'Connected, listening')
   await page.evaluate(() => { WebSocket.prototype.send = () => {} })
@@ -182,7 +182,7 @@ t.test('who leaves need not wait for an answer that does not come', async (t) =>
   await page.context().close()
 })
 
-t.test('the microphone goes away while it is used', async (t) => {
+t.test('reports a disconnected microphone', async (t) => {
   await bob.evaluate(() => window.flylive?.audio?.sender?.track?.dispatchEvent(new Event('ended')))
   await alertOf(bob, 'Microphone disconnected')
   await statusOf(bob, 'Connected, listening')
@@ -191,7 +191,7 @@ t.test('the microphone goes away while it is used', async (t) => {
   t.pass('and can be turned on again')
 })
 
-t.test('a page that is not safe gets no microphone, and says where it does', async (t) => {
+t.test('explains that an insecure page has no microphone', async (t) => {
   const page = await visit(t, adasBrowser, url.replace('127.0.0.1', 'elsewhere.test'), {
     name: 'Eve',
     room,
@@ -206,7 +206,7 @@ t.test('a page that is not safe gets no microphone, and says where it does', asy
   await page.context().close()
 })
 
-t.test('what is turned off on the server is not offered, and comes back', async (t) => {
+t.test('hides disabled features and shows them again', async (t) => {
   const controls = {
     chat: () => ada.getByLabel('Message'),
     reactions: () => button(ada, 'React'),
@@ -237,7 +237,7 @@ t.test('what is turned off on the server is not offered, and comes back', async 
   await hearEachOther()
 })
 
-t.test('a server that does not list its rooms', async (t) => {
+t.test('explains a server without a room list', async (t) => {
   await turn('lobby', 'disable')
   const page = await visit(t, bobsBrowser, url, { name: 'Fay', room: 'f1', microphone: false })
   await leaveRoom(page)
@@ -253,7 +253,7 @@ t.test('a server that does not list its rooms', async (t) => {
   await page.context().close()
 })
 
-t.test('somebody is thrown out, and the room is closed', async (t) => {
+t.test('handles a kick and a closed room', async (t) => {
   const userId = await bob.evaluate(() => window.flylive?.connection.greeting?.userId)
   await admin('POST', `/admin/rooms/${room}/kick`, { userId, banSeconds: 60 })
   await alertOf(bob, 'You were removed from the room.')
@@ -280,7 +280,7 @@ t.test('a link with a token needs no guest', async (t) => {
   await context.close()
 })
 
-t.test('the server is about to stop', async () => {
+t.test('announces a draining server', async () => {
   const page = await visit(t, bobsBrowser, url, { name: 'Hal', room: 'h1', microphone: false })
   await statusOf(page, 'Connected, listening')
   server.child.kill('SIGTERM')
@@ -288,6 +288,6 @@ t.test('the server is about to stop', async () => {
   await page.context().close()
 })
 
-t.test('no page has complained of anything else', async (t) => {
+t.test('no page logs an unexpected error', async (t) => {
   t.same(complaints, [])
 })

@@ -36,7 +36,7 @@ let bob: Page
 let cyd: Page
 let dan: Page
 
-t.test('the microphone is tried in the lobby', async (t) => {
+t.test('tests the microphone in the lobby', async (t) => {
   await ada.getByText('No active rooms').waitFor()
   await ada.getByLabel('Original sound').check()
   await button(ada, 'Test microphone').click()
@@ -53,7 +53,7 @@ t.test('the microphone is tried in the lobby', async (t) => {
   await ada.getByRole('img', { name: 'Input level' }).waitFor({ state: 'detached' })
 })
 
-t.test('who opens a room says who they are, and may lock it', async (t) => {
+t.test('opens a room with a profile and a PIN', async (t) => {
   await ada.getByLabel('Room', { exact: true }).fill(room)
   await button(ada, 'Join').click()
   t.equal(await ada.getByLabel('Your name').evaluate((field: HTMLInputElement) => field.validity.valueMissing), true, 'nobody has no name')
@@ -75,7 +75,7 @@ t.test('who opens a room says who they are, and may lock it', async (t) => {
   t.equal(await button(ada, 'Mute').evaluate((element) => element === document.activeElement), true, 'the focus goes to what has come in the place of Speak')
 })
 
-t.test('it shows in the lobby of others, who need the pin', async (t) => {
+t.test('lists the room for others, who need the PIN', async (t) => {
   bob = await open('Bob', bobsBrowser, { viewport: { width: 360, height: 740 } })
   const listed = bob.getByRole('list', { name: 'Active rooms' }).getByRole('listitem').filter({ hasText: room })
   await listed.getByText('1 person').waitFor()
@@ -113,7 +113,7 @@ t.test('a shared link leads to the room', async () => {
   await statusOf(cyd, 'Connected, listening')
 })
 
-t.test('where a page may not write to the clipboard the link is shown', async (t) => {
+t.test('shows the link when the clipboard is blocked', async (t) => {
   await bob.context().clearPermissions()
   await bob.context().grantPermissions(['microphone'])
   await bob.evaluate(() => { navigator.clipboard.writeText = () => Promise.reject(new DOMException('', 'NotAllowedError')) })
@@ -123,7 +123,7 @@ t.test('where a page may not write to the clipboard the link is shown', async (t
   await bob.getByRole('dialog').waitFor({ state: 'detached' })
 })
 
-t.test('a seat is taken, and rings move with the voice', async (t) => {
+t.test('takes a seat, and the ring moves with the voice', async (t) => {
   await seatOn(bob, 'Take seat 3').click()
   await expectTone(ada, 'Bob', 1000)
   await until(async () => await ringOf(ada, 'Seat 3: Bob') > 0.3)
@@ -143,7 +143,7 @@ t.test('a seat is taken, and rings move with the voice', async (t) => {
   t.equal(await bob.evaluate(() => window.flylive?.audio?.publishing), false, 'the microphone is off')
 })
 
-t.test('a raised hand is seen by the owner, and accepted by an invite', async (t) => {
+t.test('the owner sees a raised hand and invites its user', async (t) => {
   await button(cyd, 'Raise hand').click()
   await button(cyd, 'Lower hand').waitFor()
   await ada.getByRole('heading', { name: 'Raised hands (1)' }).waitFor()
@@ -164,7 +164,7 @@ t.test('a raised hand is seen by the owner, and accepted by an invite', async (t
   await ada.getByRole('heading', { name: /Raised hands/ }).waitFor({ state: 'detached' })
 })
 
-t.test('the owner mutes, removes, puts on seats, locks and invites', async (t) => {
+t.test('the owner mutes, removes, assigns, locks and invites', async (t) => {
   await act(ada, 'Cyd', 'Mute Cyd')
   await statusOf(cyd, 'Connected, muted by the host')
   t.equal(await button(cyd, 'Muted by the host').isDisabled(), true)
@@ -198,7 +198,7 @@ t.test('the owner mutes, removes, puts on seats, locks and invites', async (t) =
   await seatOn(ada, 'Seat 2: you').waitFor()
 })
 
-t.test('what is written is read, also by who comes later', async (t) => {
+t.test('shows chat messages, also to late users', async (t) => {
   await button(bob, /^Chat/).click()
   await bob.getByLabel('Message').fill('Good evening')
   await button(bob, 'Send').click()
@@ -214,7 +214,7 @@ t.test('what is written is read, also by who comes later', async (t) => {
   t.equal(await button(bob, /new$/).count(), 0)
 })
 
-t.test('who reads older messages is not torn away', async (t) => {
+t.test('keeps the position of a user who reads older messages', async (t) => {
   const log = ada.getByRole('log')
   const top = () => log.evaluate(({ scrollTop }) => scrollTop)
   const say = (n: number) => server.app.rooms.emit(room, 'chat:message', { roomId: room, id: `m${n}`, userId: 7, userName: 'Eve', content: `line ${n}`, messageType: 'text', timestamp: Date.now() })
@@ -233,7 +233,7 @@ t.test('who reads older messages is not torn away', async (t) => {
   await until(async () => await top() > 1000)
 })
 
-t.test('gifts are unpacked and counted', async (t) => {
+t.test('animates and counts gifts', async (t) => {
   await button(bob, 'Room').click()
   const sheet = await sheetOf(bob, 'Ada Lovelace')
   await sheet.getByRole('radio', { name: 'Rocket' }).check()
@@ -252,7 +252,7 @@ t.test('gifts are unpacked and counted', async (t) => {
   t.pass('and the wrapping is cleared away')
 })
 
-t.test('reactions rise', async (t) => {
+t.test('animates reactions', async (t) => {
   await button(cyd, 'React').click()
   await button(cyd, 'React with 👏').click()
   for (const page of [ada, bob, cyd]) await page.locator('.reaction', { hasText: '👏' }).first().waitFor()
@@ -262,7 +262,7 @@ t.test('reactions rise', async (t) => {
   await button(cyd, 'React with 👏').waitFor({ state: 'detached' })
 })
 
-t.test('how the audio gets through is measured', async (t) => {
+t.test('shows the audio quality', async (t) => {
   await button(ada, /^Connection: (good|fair|poor)/).click()
   const sheet = ada.getByRole('dialog', { name: 'Connection' })
   const cells = (name: string) => sheet.getByRole('row', { name: new RegExp(`^${name}`) }).getByRole('cell').allTextContents()
@@ -276,7 +276,7 @@ t.test('how the audio gets through is measured', async (t) => {
   t.equal(await button(ada, /^Connection/).evaluate((element) => element === document.activeElement), true, 'the focus is where it was')
 })
 
-t.test('in a big room everybody can be found', async (t) => {
+t.test('lists and finds everyone in a big room', async (t) => {
   const crowd = await Promise.all(Array.from({ length: 120 }, async (_, i) => {
     const one = await server.connect(1000 + i)
     await one.ok('room:join', { roomId: room, pin })
@@ -317,7 +317,7 @@ t.test('in a big room everybody can be found', async (t) => {
   t.match(await dan.getByRole('log').locator('p').allTextContents(), [/^Bob Good evening/, /^Ada Lovelace Welcome, Bob/], 'what was written before is there')
 })
 
-t.test('who leaves is in the lobby, and their seat is free at once', async (t) => {
+t.test('leaving returns to the lobby and releases the seat immediately', async (t) => {
   await button(bob, 'Leave').click()
   await button(bob, 'Join').waitFor()
   await seatOn(ada, 'Take seat 3').waitFor()
@@ -330,7 +330,7 @@ t.test('who leaves is in the lobby, and their seat is free at once', async (t) =
   t.equal(await bob.getByLabel('Your name').inputValue(), 'Bob')
 })
 
-t.test('no page had anything to complain of, or asked anybody else', async (t) => {
+t.test('no page logs an error or calls another host', async (t) => {
   t.same(complaints, [])
   for (const page of [ada, bob, cyd, dan]) {
     const hosts = await page.evaluate(() => performance.getEntriesByType('resource').map(({ name }) => new URL(name)).filter(({ protocol }) => protocol !== 'data:').map(({ host }) => host))

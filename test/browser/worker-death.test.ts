@@ -49,7 +49,7 @@ async function kill (t: Test, { server, ada, bob }: Call): Promise<void> {
   t.notOk((await health(server)).workers.some((worker) => worker.pid === pid))
 }
 
-t.test('the only media worker is killed in the middle of a call, and more than once', async (t) => {
+t.test('restores audio when the only media worker is killed repeatedly', async (t) => {
   const call = await start(t, '1')
   const { server, ada, bob } = call
   await kill(t, call)
@@ -65,7 +65,7 @@ t.test('the only media worker is killed in the middle of a call, and more than o
   t.equal(server.app.sfu.producersOf('r1').length, 2, 'nothing of what was is left over')
 })
 
-t.test('one of two media workers is killed', async (t) => {
+t.test('restores audio when one of two media workers is killed', async (t) => {
   const call = await start(t, '2')
   await kill(t, call)
   await until(async () => (await health(call.server)).workers.length === 2)

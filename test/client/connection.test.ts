@@ -4,7 +4,7 @@ import { build, tokenFor } from '../support/build.ts'
 import { createRelay } from './relay.ts'
 import { watch } from './watch.ts'
 
-t.test('requests are answered, and events arrive', async (t) => {
+t.test('returns replies and emits events', async (t) => {
   const server = await build(t)
   const { connection, states } = watch(t, { url: server.url })
   const greeting = await connection.connect()
@@ -25,7 +25,7 @@ t.test('requests are answered, and events arrive', async (t) => {
   t.same(order, ['reply owner', 'joined 2'])
 })
 
-t.test('a failure has the code of the server', async (t) => {
+t.test('rejects with the server\'s error code', async (t) => {
   const server = await build(t)
   const { connection } = watch(t, { url: server.url })
   await connection.connect()
@@ -35,7 +35,7 @@ t.test('a failure has the code of the server', async (t) => {
   await t.rejects(connection.request('room:leave', {}), { code: 'NOT_IN_ROOM' })
 })
 
-t.test('a reply that cannot be applied fails its request and nothing else', async (t) => {
+t.test('an error in apply rejects only its request', async (t) => {
   const server = await build(t)
   const { connection } = watch(t, { url: server.url })
   await connection.connect()
@@ -43,12 +43,12 @@ t.test('a reply that cannot be applied fails its request and nothing else', asyn
   t.same(await connection.request('user:getRoom', { userId: 1 }), { roomId: null })
 })
 
-t.test('without a connection a request fails at once', async (t) => {
+t.test('rejects requests while disconnected', async (t) => {
   const { connection } = watch(t, { url: 'http://127.0.0.1:9' })
   await t.rejects(connection.request('room:leave', {}), { code: 'NOT_CONNECTED' })
 })
 
-t.test('a lost connection fails what was asked, and is made again with a fresh token', async (t) => {
+t.test('a lost connection rejects pending requests and reconnects with a fresh token', async (t) => {
   const server = await build(t)
   let asked = 0
   const { connection, reached, states } = watch(t, { url: server.url, token: async () => tokenFor(1, { asked: ++asked }) })
@@ -66,7 +66,7 @@ t.test('a lost connection fails what was asked, and is made again with a fresh t
   t.same(await connection.request('user:getRoom', { userId: 1 }), { roomId: null })
 })
 
-t.test('a server that restarts is found again', async (t) => {
+t.test('reconnects to a restarted server', async (t) => {
   const first = await build(t)
   const relay = await createRelay(t, first.url)
   const { connection, reached, states } = watch(t, { url: relay.url })
@@ -82,7 +82,7 @@ t.test('a server that restarts is found again', async (t) => {
   t.same(await connection.request('user:getRoom', { userId: 1 }), { roomId: null })
 })
 
-t.test('a server that is not there yet is waited for', async (t) => {
+t.test('waits for a server that is not running yet', async (t) => {
   const server = await build(t)
   const relay = await createRelay(t, server.url)
   await relay.cut()
@@ -93,7 +93,7 @@ t.test('a server that is not there yet is waited for', async (t) => {
   t.equal((await connected).userId, 1)
 })
 
-t.test('a network that carries nothing any more is noticed', async (t) => {
+t.test('detects a network that carries no data', async (t) => {
   const server = await build(t)
   const relay = await createRelay(t, server.url)
   const { connection, reached } = watch(t, { url: relay.url, timeoutMs: 300 })
@@ -106,7 +106,7 @@ t.test('a network that carries nothing any more is noticed', async (t) => {
   t.same(await connection.request('user:getRoom', { userId: 1 }), { roomId: null })
 })
 
-t.test('who closes it is told so, and can connect again', async (t) => {
+t.test('emits closed and can connect again after close()', async (t) => {
   const server = await build(t)
   const { connection, states } = watch(t, { url: server.url })
   await connection.connect()
@@ -125,7 +125,7 @@ t.test('who closes it is told so, and can connect again', async (t) => {
   t.equal(early.connection.state, 'closed')
 })
 
-t.test('a listener that throws stops nothing', async (t) => {
+t.test('a listener that throws does not affect others', async (t) => {
   const server = await build(t)
   const { connection } = watch(t, { url: server.url })
   const thrown = new Promise((resolve) => process.once('uncaughtException', resolve))

@@ -8,13 +8,13 @@ const root = resolve(import.meta.dirname, '../..')
 const read = (path: string) => readFileSync(resolve(root, path), 'utf8')
 const parse = (path: string) => JSON.parse(read(path)) as { version: string, dependencies: Record<string, string> }
 
-t.test('client/contract.ts is what the schemas of the server say now', async (t) => {
+t.test('client/contract.ts matches the server\'s schemas', async (t) => {
   t.equal(read('client/contract.ts'), await clientContract(), 'or else: npm run build:client -- --types')
   const { status, stderr } = spawnSync(process.execPath, ['scripts/build-client.ts', '--check'], { cwd: root, encoding: 'utf8' })
   t.equal(status, 0, stderr)
 })
 
-t.test('the client needs nothing of the server', async (t) => {
+t.test('the client imports nothing of the server', async (t) => {
   const { dependencies } = parse('client/package.json')
   for (const file of globSync('client/*.ts', { cwd: root })) {
     const imported = [...read(file).matchAll(/from '([^']+)'/g)].map(([, name = '']) => name)
@@ -22,14 +22,14 @@ t.test('the client needs nothing of the server', async (t) => {
   }
 })
 
-t.test('the package goes with the server', async (t) => {
+t.test('the package has the server\'s version and licence', async (t) => {
   const [client, server] = [parse('client/package.json'), parse('package.json')]
   t.equal(client.version, server.version)
   for (const [name, range] of Object.entries(client.dependencies)) t.equal(range, server.dependencies[name], name)
   t.equal(read('client/LICENSE'), read('LICENSE'))
 })
 
-t.test('the examples in the README are those that the tests run', async (t) => {
+t.test('the README contains the tested examples', async (t) => {
   const readme = read('client/README.md')
   for (const file of globSync('client/examples/*', { cwd: root })) {
     const example = read(file)

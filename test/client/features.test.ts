@@ -25,7 +25,7 @@ function enter (t: Test, url: string, id: string | number) {
 
 const env = { FEATURES: 'auth,media,seats,chat' }
 
-t.test('which features run is known at all times', async (t) => {
+t.test('tracks the features of the server', async (t) => {
   const server = await build(t, { env })
   const relay = await createRelay(t, server.url)
   const { connection, reached } = watch(t, { url: relay.url })
@@ -50,7 +50,7 @@ t.test('which features run is known at all times', async (t) => {
   t.same(seen.slice(3), ['auth,chat,media'])
 })
 
-t.test('seats go and come back with who sits there', async (t) => {
+t.test('restores seats and occupants with the feature', async (t) => {
   const server = await build(t, { env })
   const [{ room: owner, states, replies }, { room: bob }] = [enter(t, server.url, 1), enter(t, server.url, 'b')]
   await owner.join('r1', { seatCount: 4, pin: '1234' })
@@ -83,7 +83,7 @@ t.test('seats go and come back with who sits there', async (t) => {
   t.equal(owner.participants.length, 3)
 })
 
-t.test('what was written before chat was turned off is there again', async (t) => {
+t.test('restores the chat history with the feature', async (t) => {
   const server = await build(t, { env })
   const { room, replies } = enter(t, server.url, 1)
   await room.join('r1')
@@ -95,7 +95,7 @@ t.test('what was written before chat was turned off is there again', async (t) =
   t.match(replies[1]?.chatHistory, [{ content: 'first' }])
 })
 
-t.test('several that are turned on at once are asked for together, and one that goes again is not waited for', async (t) => {
+t.test('joins once for several enabled features and does not wait for a disabled one', async (t) => {
   const server = await build(t, { env })
   const { room, replies } = enter(t, server.url, 1)
   await room.join('r1')
@@ -110,7 +110,7 @@ t.test('several that are turned on at once are asked for together, and one that 
   await until(() => room.seats.own?.seatIndex === 1)
 })
 
-t.test('who comes in while features come and go has it right in the end', async (t) => {
+t.test('reaches the right state when features change during a join', async (t) => {
   const server = await build(t, { env })
   const { room, states } = enter(t, server.url, 1)
   await room.join('r0')

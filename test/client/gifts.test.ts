@@ -24,7 +24,7 @@ async function enter (t: Test, url: string, id: number) {
   return { room, shown }
 }
 
-t.test('gifts are sent and heard of, each for itself', async (t) => {
+t.test('sends each gift once and emits received gifts', async (t) => {
   const server = await build(t, { env })
   const [{ room }, { shown }] = [await enter(t, server.url, 1), await enter(t, server.url, 2)]
   const replies = [await room.gifts.send({ giftId: 7, recipientId: 2 }), await room.gifts.send({ giftId: 7, recipientId: 2 }), ...await Promise.all([1, 2].map(() => room.gifts.send({ giftId: 7, recipientId: 2 })))]
@@ -37,7 +37,7 @@ t.test('gifts are sent and heard of, each for itself', async (t) => {
   await t.rejects(room.gifts.send({ giftId: 7, recipientId: 2 }), { code: 'NOT_IN_ROOM' })
 })
 
-t.test('after a lost reply the same call is the same gift', async (t) => {
+t.test('reuses the key after a lost reply', async (t) => {
   const server = await build(t, { env })
   const relay = await createRelay(t, server.url)
   const [{ room }, { shown }] = [await enter(t, relay.url, 1), await enter(t, server.url, 2)]
@@ -60,7 +60,7 @@ t.test('after a lost reply the same call is the same gift', async (t) => {
   t.equal(shown[3], transactionId, 'the next one is a new one')
 })
 
-t.test('a gift that the server shows twice is told of once', async (t) => {
+t.test('emits a repeated gift event once', async (t) => {
   const server = await build(t, { env })
   const { shown } = await enter(t, server.url, 1)
   const gift = { roomId: 'r1', senderId: 2, giftId: 7, recipientId: 1, quantity: 1, timestamp: Date.now() }
@@ -70,7 +70,7 @@ t.test('a gift that the server shows twice is told of once', async (t) => {
   t.same(shown, [first, last])
 })
 
-t.test('keys have the time of the server, whatever the own clock says', async (t) => {
+t.test('creates keys with the server\'s time', async (t) => {
   const keys: string[] = []
   class Far extends Emitter<ConnectionEvents> {
     hello (serverTime: number) {

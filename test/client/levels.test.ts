@@ -12,7 +12,7 @@ function receiver (...sources: Source[]) {
   }
 }
 
-t.test('the level of the newest packet', async (t) => {
+t.test('returns the level of the newest packet', async (t) => {
   const levels = new Levels()
   t.equal(levels.of(receiver(), 0), 0, 'none has come')
   t.equal(levels.of(receiver({ timestamp: 5, audioLevel: 0.25 }), 0), 0.25)
@@ -21,7 +21,7 @@ t.test('the level of the newest packet', async (t) => {
   t.equal(levels.of(receiver({ timestamp: 5, audioLevel: 1.5 }), 0), 1)
 })
 
-t.test('it is 0 once no packet has come for a while, whatever clock the browser uses', async (t) => {
+t.test('returns 0 without recent packets, for any browser clock', async (t) => {
   const levels = new Levels()
   for (const timestamp of [1_790_000_000_000, 12.5]) {
     const one = receiver({ timestamp, audioLevel: 0.5 })
@@ -34,7 +34,7 @@ t.test('it is 0 once no packet has come for a while, whatever clock the browser 
   }
 })
 
-t.test('receivers have nothing to do with one another', async (t) => {
+t.test('keeps receivers independent', async (t) => {
   const levels = new Levels()
   const [one, other] = [receiver({ timestamp: 1, audioLevel: 0.5 }), receiver({ timestamp: 1, audioLevel: 0.5 })]
   levels.of(one, 0)

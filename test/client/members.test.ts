@@ -39,14 +39,14 @@ function enter () {
   return { connection, members, start, page, ids: () => members.profiles.map(({ userId }) => userId) }
 }
 
-t.test('a page adds those who were not named', async (t) => {
+t.test('a page adds unknown members', async (t) => {
   const { page, ids, members } = enter()
   await page().arrive(1, 2, 3)
   t.same(ids(), [1, 2, 3])
   t.equal(members.count, 5, 'the count is the server\'s')
 })
 
-t.test('who leaves while a page is on its way is not added', async (t) => {
+t.test('does not add a member who leaves before the page arrives', async (t) => {
   const { connection, page, ids } = enter()
   const first = page()
   connection.emit('room:userLeft', { roomId, userId: 2 })
@@ -56,7 +56,7 @@ t.test('who leaves while a page is on its way is not added', async (t) => {
   t.same(ids(), [1, 3, 2], 'a later page knows better')
 })
 
-t.test('not when two pages are on their way, either', async (t) => {
+t.test('handles two pending pages', async (t) => {
   const { connection, page, ids } = enter()
   const first = page()
   const second = page()
@@ -67,7 +67,7 @@ t.test('not when two pages are on their way, either', async (t) => {
   t.same(ids(), [1, 3])
 })
 
-t.test('who comes back meanwhile is there', async (t) => {
+t.test('keeps a member who returns before the page arrives', async (t) => {
   const { connection, page, ids } = enter()
   const first = page()
   connection.emit('room:userLeft', { roomId, userId: 2 })
@@ -76,7 +76,7 @@ t.test('who comes back meanwhile is there', async (t) => {
   t.same(ids(), [1, 2])
 })
 
-t.test('a page of a room that was left is none of the next one', async (t) => {
+t.test('ignores a page of a previous room', async (t) => {
   const { members, start, page, ids } = enter()
   const first = page()
   start('r2')
@@ -88,7 +88,7 @@ t.test('a page of a room that was left is none of the next one', async (t) => {
   t.same(ids(), [])
 })
 
-t.test('a page that fails adds nobody', async (t) => {
+t.test('a failed page adds nothing', async (t) => {
   const { page, ids } = enter()
   const first = page()
   first.reject(new Error('lost'))

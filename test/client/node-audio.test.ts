@@ -34,7 +34,7 @@ function tone (t: Test): MediaStreamTrack {
   return track
 }
 
-t.test('a program speaks, and another one hears it', async (t) => {
+t.test('a Node program speaks and another one receives it', async (t) => {
   const server = await build(t)
   const listener = enter(t, server, 1, { handlerName: 'Chrome111' })
   await listener.join('r1')
@@ -65,7 +65,7 @@ t.test('a program speaks, and another one hears it', async (t) => {
   t.equal(speaker.audio?.state, 'on')
 })
 
-t.test('without its name the WebRTC of a package is not known, and the room goes on without audio', async (t) => {
+t.test('without a handler name the room works without audio', async (t) => {
   const server = await build(t)
   const room = enter(t, server, 1, {})
   const reasons: (string | undefined)[] = []

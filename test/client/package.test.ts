@@ -47,13 +47,13 @@ console.log(JSON.stringify({ count, history, seatIndex, told: id === same, conte
 room.close()
 `
 
-t.test('the package has what it needs, and nothing else', async (t) => {
+t.test('the package contains exactly what it needs', async (t) => {
   const files = readdirSync(join(folder, 'node_modules/@flylive/audio-client'), { recursive: true }).map(String)
   t.ok(['package.json', 'README.md', 'LICENSE', 'dist/index.js', 'dist/index.d.ts', 'dist/browser.js', 'dist/contract.d.ts'].every((file) => files.includes(file)))
   t.same(files.filter((file) => file.endsWith('.ts') && !file.endsWith('.d.ts')), [])
 })
 
-t.test('its declarations are good for the strictest', async (t) => {
+t.test('the declarations compile with the strictest options', async (t) => {
   writeFileSync(join(folder, 'program.ts'), program)
   writeFileSync(join(folder, 'tsconfig.json'), JSON.stringify({
     compilerOptions: {
@@ -74,7 +74,7 @@ t.test('its declarations are good for the strictest', async (t) => {
   t.equal(status, 0, stdout)
 })
 
-t.test('in Node it joins, takes a seat, and writes and reads', async (t) => {
+t.test('in Node it joins, takes a seat and exchanges chat messages', async (t) => {
   const { status, stdout, stderr } = await exec('program.ts', [server.url, tokenFor(1)])
   t.equal(status, 0, stderr)
   t.same(JSON.parse(stdout), {
@@ -89,7 +89,7 @@ t.test('in Node it joins, takes a seat, and writes and reads', async (t) => {
   })
 })
 
-t.test('the example for Node does what the README says', async (t) => {
+t.test('the Node example does what the README says', async (t) => {
   const bob = await server.connect('b')
   await bob.ok('room:join', { roomId: 'lobby' })
   await bob.ok('chat:message', { content: 'Is anybody here?' })

@@ -42,11 +42,11 @@ function measured (...times: Partial<TransportStats>[]) {
   })
 }
 
-t.test('nothing is known before there is a way', async (t) => {
+t.test('returns undefined before a candidate pair is selected', async (t) => {
   t.same(measured({}, { received: statsOf() }, { received: statsOf({ id: 'T01', type: 'transport', dtlsState: 'new' }) }), [undefined, undefined, undefined])
 })
 
-t.test('what is received, since the time before', async (t) => {
+t.test('measures what was received since the previous sample', async (t) => {
   const [first, second, third] = measured(
     { received: statsOf(...way(), inbound(1)) },
     { received: statsOf(...way(), inbound(1, { packetsReceived: 990, packetsLost: 10, bytesReceived: 80_000, jitter: 0.012, totalSamplesReceived: 960_000, concealedSamples: 9600 })) },
@@ -64,7 +64,7 @@ t.test('what is received, since the time before', async (t) => {
   t.equal(third?.rating, 'good')
 })
 
-t.test('nothing is below 0 when streams come and go', async (t) => {
+t.test('never returns negative values when streams start and end', async (t) => {
   const [, second, third] = measured(
     { received: statsOf(...way(), inbound(1, { packetsReceived: 9000, packetsLost: 400 }), inbound(2, { packetsReceived: 8000 })) },
     { received: statsOf(...way(), inbound(2, { packetsReceived: 8100 }), inbound(3, { packetsReceived: 50, packetsLost: 50 })) },
@@ -74,7 +74,7 @@ t.test('nothing is below 0 when streams come and go', async (t) => {
   t.match(third?.received, { packets: 0, lossRatio: 0, bitsPerSecond: 0 })
 })
 
-t.test('another stream under an old id, and one that has begun anew', async (t) => {
+t.test('detects a new stream with an old id and a restarted stream', async (t) => {
   const [, second, third] = measured(
     { received: statsOf(...way(), { ...inbound(1, { packetsReceived: 9000 }), id: 'inbound_rtp_audio_1' }) },
     { received: statsOf(...way(), { ...inbound(2, { packetsReceived: 9100, packetsLost: 3 }), id: 'inbound_rtp_audio_1' }) },
@@ -84,7 +84,7 @@ t.test('another stream under an old id, and one that has begun anew', async (t) 
   t.match(third?.received, { packets: 40, lossRatio: 0.2 })
 })
 
-t.test('losses that are taken back are none', async (t) => {
+t.test('ignores corrected losses', async (t) => {
   const [, second] = measured(
     { received: statsOf(...way(), inbound(1, { packetsLost: 10 })) },
     { received: statsOf(...way(), inbound(1, { packetsReceived: 1000, packetsLost: -2 })) }
@@ -92,7 +92,7 @@ t.test('losses that are taken back are none', async (t) => {
   t.match(second?.received, { packets: 500, lossRatio: 0 })
 })
 
-t.test('the silence of somebody who has muted is not made up for anything', async (t) => {
+t.test('does not count the silence of a muted user as concealed', async (t) => {
   const [, second] = measured(
     { received: statsOf(...way(), inbound(1)) },
     { received: statsOf(...way(), inbound(1, { totalSamplesReceived: 960_000, concealedSamples: 480_000, silentConcealedSamples: 475_200 })) }
@@ -100,14 +100,14 @@ t.test('the silence of somebody who has muted is not made up for anything', asyn
   t.match(second, { rating: 'good', received: { packets: 0, concealedRatio: 0.01, jitterMs: 0 } })
 })
 
-t.test('of several voices the packets are added up, and the most uneven counts', async (t) => {
+t.test('sums packets of several streams and takes the worst jitter', async (t) => {
   const [first] = measured({ received: statsOf(...way(), inbound(1, { packetsLost: 20, jitter: 0.001 }), inbound(2, { jitter: 0.035 }), { ...inbound(3), kind: 'video' }) })
   t.match(first?.received, { packets: 1000, jitterMs: 35 })
   t.equal(first?.received.lossRatio, 20 / 1020)
   t.equal(first?.rating, 'fair')
 })
 
-t.test('what is sent, as the server reports it', async (t) => {
+t.test('measures sending from the server\'s reports', async (t) => {
   const [first, second, third] = measured(
     { received: statsOf(...way()), sent: statsOf(...way({ roundTrip: 0.05 }), outbound(), reported()), sending: true },
     { received: statsOf(...way()), sent: statsOf(...way(), outbound({ packetsSent: 1000, bytesSent: 90_000 }), reported({ packetsLost: 50, jitter: 0.055 })), sending: true },
@@ -123,7 +123,7 @@ t.test('what is sent, as the server reports it', async (t) => {
   t.match(unreported, { rating: 'good', sent: { packets: 500, lossRatio: 0, jitterMs: 0 }, received: { packets: 0 } }, 'before the first report')
 })
 
-t.test('the way', async (t) => {
+t.test('describes the route', async (t) => {
   const routeOf = (...entries: Entry[]) => measured({ received: statsOf(...entries) })[0]?.route
   t.match(routeOf(...way({ local: { protocol: 'tcp' } })), { protocol: 'tcp' })
   const relay = { candidateType: 'relay', protocol: 'udp' }
@@ -137,7 +137,7 @@ t.test('the way', async (t) => {
   t.same(Object.keys(unknown ?? {}), ['rating', 'received'], 'what a browser does not tell is left out')
 })
 
-t.test('the rating is that of the worst', async (t) => {
+t.test('rates by the worst value', async (t) => {
   const rated = (lost: number, jitter: number, roundTrip: number) =>
     measured({ received: statsOf(...way({ roundTrip }), inbound(1, { packetsReceived: 1000 - lost, packetsLost: lost, jitter })) })[0]?.rating
   t.equal(rated(10, 0.03, 0.2), 'good', 'at the limits')
@@ -145,7 +145,7 @@ t.test('the rating is that of the worst', async (t) => {
   for (const poor of [[51, 0, 0], [0, 0.051, 0], [0, 0, 0.401]] as [number, number, number][]) t.equal(rated(...poor), 'poor', String(poor))
 })
 
-t.test('two calls in one moment', async (t) => {
+t.test('handles two calls at the same time', async (t) => {
   const { sample } = measure(firstSample(0), { received: statsOf(...way(), inbound(1)), sending: false }, 1000)
   const { quality } = measure(sample, { received: statsOf(...way(), inbound(1)), sending: false }, 1000)
   t.match(quality?.received, { packets: 0, bitsPerSecond: 0 })

@@ -3,7 +3,7 @@ import { codeOf } from '../../client/index.ts'
 import { build, tokenFor } from '../support/build.ts'
 import { watch } from './watch.ts'
 
-t.test('a token that is refused ends it, with the reason', async (t) => {
+t.test('a rejected token closes the connection with the reason', async (t) => {
   const server = await build(t)
   const { connection, states } = watch(t, { url: server.url, token: () => 'no.good.token' })
   await t.rejects(connection.connect(), { name: 'RequestError', code: 'UNAUTHORIZED', message: 'The token is not valid' })
@@ -11,7 +11,7 @@ t.test('a token that is refused ends it, with the reason', async (t) => {
   t.equal(server.app.sockets.size, 0)
 })
 
-t.test('a better token is tried', async (t) => {
+t.test('retries with another token', async (t) => {
   const server = await build(t)
   const refusals: unknown[] = []
   const { connection } = watch(t, {
@@ -25,7 +25,7 @@ t.test('a better token is tried', async (t) => {
   t.same(refusals, [undefined, 'The token has expired'])
 })
 
-t.test('a token that cannot be had is asked for again', async (t) => {
+t.test('retries a failing token callback', async (t) => {
   const server = await build(t)
   let asked = 0
   const { connection, states } = watch(t, {
@@ -39,7 +39,7 @@ t.test('a token that cannot be had is asked for again', async (t) => {
   t.same(states.filter((state) => state.startsWith('waiting')), ['waiting TOKEN_UNAVAILABLE', 'waiting TOKEN_UNAVAILABLE'])
 })
 
-t.test('a server that takes nobody now is tried again', async (t) => {
+t.test('retries a server that rejects connections', async (t) => {
   const server = await build(t, { env: { MAX_CONNECTIONS: '1' } })
   const first = await server.connect(7)
   const { connection, reached } = watch(t, { url: server.url })
@@ -50,7 +50,7 @@ t.test('a server that takes nobody now is tried again', async (t) => {
   t.equal(connection.state, 'open')
 })
 
-t.test('who was thrown out does not come back', async (t) => {
+t.test('a kicked client does not reconnect', async (t) => {
   const server = await build(t)
   const { connection, reached, states, why } = watch(t, { url: server.url })
   await connection.connect()
@@ -62,7 +62,7 @@ t.test('who was thrown out does not come back', async (t) => {
   t.equal(await connection.request('room:leave', {}).catch(codeOf), 'NOT_CONNECTED')
 })
 
-t.test('whose token was revoked does not come back', async (t) => {
+t.test('a client with a revoked token does not reconnect', async (t) => {
   const server = await build(t)
   const token = tokenFor(1)
   const { connection, reached, states } = watch(t, { url: server.url, token: () => token })
@@ -72,7 +72,7 @@ t.test('whose token was revoked does not come back', async (t) => {
   t.same(states, ['connecting', 'open', 'closed UNAUTHORIZED'])
 })
 
-t.test('of two logins the older one stays away', async (t) => {
+t.test('the older of two logins stays disconnected', async (t) => {
   const server = await build(t, { env: { SINGLE_SESSION: 'true' } })
   const older = watch(t, { url: server.url })
   await older.connection.connect()

@@ -38,7 +38,7 @@ function follow () {
   }
 }
 
-t.test('what cannot be had now is asked for again', async (t) => {
+t.test('retries after a temporary error', async (t) => {
   const { told, renewal, asked, answer } = follow()
   renewal.begin()
   renewal.start()
@@ -49,7 +49,7 @@ t.test('what cannot be had now is asked for again', async (t) => {
   t.same(asked, [['chat'], ['chat'], ['chat']])
 })
 
-t.test('what is turned on meanwhile is asked for behind it, and what is turned off no more', async (t) => {
+t.test('queues features enabled during a request and drops disabled ones', async (t) => {
   const { told, renewal, asked, answer } = follow()
   renewal.begin()
   told.tell('feature:enabled', 'chat')
@@ -66,7 +66,7 @@ t.test('what is turned on meanwhile is asked for behind it, and what is turned o
   t.same(asked, [['chat'], ['seats']])
 })
 
-t.test('a refusal for good is not argued with', async (t) => {
+t.test('does not retry a final rejection', async (t) => {
   const { told, renewal, asked, answer } = follow()
   renewal.begin()
   renewal.start()

@@ -18,7 +18,7 @@ function enter (t: Test, server: Pick<TestServer, 'url'>, id: string | number, o
 
 const namesOf = (room: RoomClient) => room.participants.map(({ profile }) => profile.name)
 
-t.test('who is in the room is known', async (t) => {
+t.test('tracks the participants', async (t) => {
   const server = await build(t)
   const { room, states } = enter(t, server, 1)
   const reply = await room.join('r1')
@@ -47,7 +47,7 @@ t.test('who is in the room is known', async (t) => {
   t.equal((await room.connection.request('user:getRoom', { userId: 1 })).roomId, 'r2')
 })
 
-t.test('in a big room presence is told in sums', async (t) => {
+t.test('follows room:presence in a big room', async (t) => {
   const server = await build(t, { env: { PRESENCE_COALESCE_OVER: '1' } })
   const { room } = enter(t, server, 1)
   await room.join('r1')
@@ -60,7 +60,7 @@ t.test('in a big room presence is told in sums', async (t) => {
   t.same(namesOf(room), ['User 1'])
 })
 
-t.test('after a lost connection it is in the room again', async (t) => {
+t.test('joins again after a lost connection', async (t) => {
   const server = await build(t)
   const { room, states } = enter(t, server, 1)
   await room.join('r1', { pin: '1234' })
@@ -74,7 +74,7 @@ t.test('after a lost connection it is in the room again', async (t) => {
   await bob.event('room:userJoined')
 })
 
-t.test('a server that was away for a while makes no difference', async (t) => {
+t.test('joins again after a server outage', async (t) => {
   const server = await build(t)
   const relay = await createRelay(t, server.url)
   const { room, states } = enter(t, relay, 1)
@@ -86,7 +86,7 @@ t.test('a server that was away for a while makes no difference', async (t) => {
   t.same(states, ['joining', 'in', 'rejoining CONNECTION_LOST', 'in'])
 })
 
-t.test('a room that was closed is out', async (t) => {
+t.test('leaves a closed room', async (t) => {
   const server = await build(t)
   const { room, states } = enter(t, server, 1)
   await room.join('r1')
@@ -96,7 +96,7 @@ t.test('a room that was closed is out', async (t) => {
   t.equal(room.connection.state, 'open')
 })
 
-t.test('who is not let in is told why', async (t) => {
+t.test('rejects a failed join with the reason', async (t) => {
   const server = await build(t, { env: { MAX_CLIENTS_PER_ROOM: '1' } })
   await (await server.connect(2)).ok('room:join', { roomId: 'r1' })
   const { room, states } = enter(t, server, 1)
@@ -110,7 +110,7 @@ t.test('who is not let in is told why', async (t) => {
   t.equal(unknown.state, 'out')
 })
 
-t.test('who is banned meanwhile does not get in again', async (t) => {
+t.test('a user banned while disconnected does not join again', async (t) => {
   const server = await build(t)
   const { room } = enter(t, server, 1)
   await room.join('r1')
@@ -119,7 +119,7 @@ t.test('who is banned meanwhile does not get in again', async (t) => {
   await t.rejects(room.join('r1'), { code: 'BANNED' })
 })
 
-t.test('the last of several joins counts', async (t) => {
+t.test('the last of several joins wins', async (t) => {
   const server = await build(t)
   const { room } = enter(t, server, 1)
   const [first, second] = [room.join('r1'), room.join('r2')]
@@ -129,7 +129,7 @@ t.test('the last of several joins counts', async (t) => {
   t.equal((await room.connection.request('user:getRoom', { userId: 1 })).roomId, 'r2')
 })
 
-t.test('those whom the server has not named are asked for, page by page', async (t) => {
+t.test('loads participants page by page', async (t) => {
   const server = await build(t)
   const crowd = await Promise.all(Array.from({ length: 205 }, async (_, i) => await server.connect(1000 + i)))
   for (const one of crowd) await one.ok('room:join', { roomId: 'r1' })
@@ -149,7 +149,7 @@ t.test('those whom the server has not named are asked for, page by page', async 
   t.equal(await room.loadParticipants(), true, 'from the beginning again')
 })
 
-t.test('members that cannot be asked for are said so', async (t) => {
+t.test('rejects loadParticipants() on errors', async (t) => {
   const server = await build(t)
   const relay = await createRelay(t, server.url)
   const { room } = enter(t, relay, 1)

@@ -30,7 +30,7 @@ async function allSee (t: Test, server: TestServer, rooms: RoomClient[], what: s
   late.close()
 }
 
-t.test('who sits where is known to all, by events and by the reply to a join', async (t) => {
+t.test('tracks occupants from events and join replies', async (t) => {
   const server = await build(t)
   const owner = await enter(t, server, 1)
   const bob = await enter(t, server, 'b')
@@ -79,7 +79,7 @@ t.test('who sits where is known to all, by events and by the reply to a join', a
   t.same([bob.seats.enabled, bob.seats.list, bob.seats.own, bob.role], [false, [], undefined, undefined])
 })
 
-t.test('who was put off a seat and on it again sits anew', async (t) => {
+t.test('a user who is removed and seated again has a new sitting', async (t) => {
   const server = await build(t)
   const owner = await enter(t, server, 1)
   const bob = await enter(t, server, 'b')
@@ -94,7 +94,7 @@ t.test('who was put off a seat and on it again sits anew', async (t) => {
   t.not(sittings[0], sittings[2])
 })
 
-t.test('a lost connection costs nobody their seat', async (t) => {
+t.test('keeps the seat over a lost connection', async (t) => {
   const server = await build(t)
   const bob = await enter(t, server, 'b')
   const other = await enter(t, server, 2)
@@ -109,7 +109,7 @@ t.test('a lost connection costs nobody their seat', async (t) => {
   t.not(bob.seats.sitting, sitting, 'audio begins anew')
 })
 
-t.test('many who want any seat get one each, while there are some', async (t) => {
+t.test('concurrent takeFree() calls get one seat each', async (t) => {
   const server = await build(t)
   const rooms = await Promise.all([1, 2, 3, 4, 5, 6].map((id) => enter(t, server, id)))
   const [first] = rooms as [RoomClient]
@@ -122,7 +122,7 @@ t.test('many who want any seat get one each, while there are some', async (t) =>
   t.equal(await lucky.seats.takeFree(), 3, 'who has a seat keeps it')
 })
 
-t.test('hands that are up, as far as one may see them', async (t) => {
+t.test('shows the visible seat requests', async (t) => {
   const server = await build(t)
   const owner = await enter(t, server, 1)
   const bob = await enter(t, server, 'b')
@@ -168,7 +168,7 @@ t.test('hands that are up, as far as one may see them', async (t) => {
   await shows('', '', '')
 })
 
-t.test('hands are gone with the feature, and back with it', async (t) => {
+t.test('requests disappear and return with the feature', async (t) => {
   const server = await build(t)
   const owner = await enter(t, server, 1)
   const bob = await enter(t, server, 'b')
@@ -180,7 +180,7 @@ t.test('hands are gone with the feature, and back with it', async (t) => {
   await until(() => owner.seats.requests.length === 1 && bob.seats.requesting)
 })
 
-t.test('without the feature there are no seats', async (t) => {
+t.test('has no seats without the feature', async (t) => {
   const server = await build(t, { env: { FEATURES: '-seats' } })
   const bob = await enter(t, server, 'b')
   t.same([bob.seats.enabled, bob.seats.count, bob.seats.list, bob.seats.own, bob.seats.requests, bob.seats.requesting], [false, 0, [], undefined, [], false])

@@ -9,31 +9,31 @@ import { configDocs } from '../../scripts/docs-config.ts'
 const root = resolve(import.meta.dirname, '../..')
 const names = Object.keys(schema.shape)
 
-t.test('.env.example and docs/configuration.md are what config/schema.ts says now', async (t) => {
+t.test('.env.example and docs/configuration.md match the schema', async (t) => {
   for (const [path, text] of Object.entries(configDocs())) {
     t.equal(readFileSync(resolve(root, path), 'utf8'), text, `${path} is stale: npm run docs:config`)
   }
 })
 
-t.test('--check agrees', async (t) => {
+t.test('--check succeeds', async (t) => {
   const { status, stderr } = spawnSync(process.execPath, ['scripts/docs-config.ts', '--check'], { cwd: root, encoding: 'utf8' })
   t.equal(status, 0, stderr)
 })
 
-t.test('.env.example names every variable once, and sets none', async (t) => {
+t.test('.env.example names every variable once and sets none', async (t) => {
   const text = configDocs()['.env.example'] ?? ''
   t.same([...text.matchAll(/^# ([A-Z0-9_]+)=/gm)].map(([, name]) => name), names)
   t.same(text.split('\n').filter((line) => line !== '' && !line.startsWith('#')), [])
 })
 
-t.test('.env.example with every # taken away changes nothing', async (t) => {
+t.test('uncommenting .env.example changes nothing', async (t) => {
   const text = (configDocs()['.env.example'] ?? '').replace(/^# (?=[A-Z0-9_]+=)/gm, '')
   const set = Object.entries(parseEnv(text)).filter(([, value]) => value !== '')
   t.ok(set.length > 30)
   t.same(schema.parse(Object.fromEntries(set)), schema.parse({}))
 })
 
-t.test('the reference has every variable with its meaning, and marks the secrets', async (t) => {
+t.test('the reference explains every variable and marks secrets', async (t) => {
   const rows = (configDocs()['docs/configuration.md'] ?? '').split('\n').filter((line) => /^\| `[A-Z]/.test(line))
   t.same(rows.map((row) => row.match(/^\| `(\w+)`/)?.[1]), names)
   for (const [index, row] of rows.entries()) {

@@ -20,7 +20,7 @@ function problemsOf (env: Record<string, string | undefined>): readonly string[]
   return []
 }
 
-t.test('an empty environment is a development server on this machine only', async (t) => {
+t.test('an empty environment is a local development server', async (t) => {
   t.match(loadConfig({}), {
     NODE_ENV: 'development',
     HOST: '127.0.0.1',
@@ -35,11 +35,11 @@ t.test('an empty environment is a development server on this machine only', asyn
   })
 })
 
-t.test('test servers take a free port, one worker, and log nothing', async (t) => {
+t.test('test servers use a free port and one worker and do not log', async (t) => {
   t.match(loadConfig({ NODE_ENV: 'test' }), { PORT: 0, HOST: '127.0.0.1', LOG_LEVEL: 'silent', MEDIASOUP_WORKERS: 1, featureDefaults: { stage: false } })
 })
 
-t.test('production listens everywhere, drains, and leaves off what is not for everybody to see', async (t) => {
+t.test('production listens on all addresses, drains and turns public pages off', async (t) => {
   t.match(loadConfig(production), {
     NODE_ENV: 'production',
     HOST: '0.0.0.0',
@@ -52,27 +52,27 @@ t.test('production listens everywhere, drains, and leaves off what is not for ev
   })
 })
 
-t.test('the bridge is on where there is a backend', async (t) => {
+t.test('the bridge is on with a backend URL', async (t) => {
   t.match(loadConfig({ LARAVEL_API_URL: 'http://backend.example', LARAVEL_INTERNAL_KEY: 'k'.repeat(32) }), { featureDefaults: { 'laravel-bridge': true } })
 })
 
-t.test('what is set counts before the defaults of the environment', async (t) => {
+t.test('explicit values override environment defaults', async (t) => {
   t.match(loadConfig({ NODE_ENV: 'test', PORT: '4000', HOST: '::1' }), { PORT: 4000, HOST: '::1', LOG_LEVEL: 'silent' })
 })
 
-t.test('an empty variable counts as not set', async (t) => {
+t.test('an empty variable counts as unset', async (t) => {
   const config = loadConfig({ PORT: '', HOST: '', NODE_ENV: '', REDIS_URL: '', JWT_SECRET: '', FEATURES: undefined })
   t.match(config, { PORT: 3030, HOST: '127.0.0.1', NODE_ENV: 'development', REDIS_URL: undefined })
   t.ok(config.madeUp.has('JWT_SECRET'))
   t.match(problemsOf({ ...production, JWT_SECRET: '' }), ['JWT_SECRET: is required in production'])
 })
 
-t.test('the name of the server is the host name, in the characters allowed', async (t) => {
+t.test('the node id defaults to the host name in allowed characters', async (t) => {
   t.equal(loadConfig({}).NODE_ID, hostname().replace(/[^A-Za-z0-9_.-]/g, '-').slice(0, 64))
   t.match(problemsOf({ NODE_ID: 'two words' }), [/^NODE_ID: must be 1–64 characters/])
 })
 
-t.test('all problems come at once, each with the name of its variable', async (t) => {
+t.test('reports all problems at once, with variable names', async (t) => {
   const env = { ...production, JWT_SECRET: undefined, PORT: 'http', MEDIASOUP_WORKERS: '0', TRUST_PROXY: 'perhaps', SSL_KEY_PATH: 'key.pem', LARAVEL_API_URL: 'not a url' }
   const problems = problemsOf(env)
   t.same(problems.map((problem) => problem.split(':')[0]).sort(), [
@@ -81,7 +81,7 @@ t.test('all problems come at once, each with the name of its variable', async (t
   t.throws(() => loadConfig(env), { name: 'ConfigError', code: 'CONFIG_INVALID', message: problems.join('\n  - ') })
 })
 
-t.test('production requires a token secret and an address for audio', async (t) => {
+t.test('production requires a token secret and an announced address', async (t) => {
   t.same(problemsOf({ NODE_ENV: 'production' }).map((problem) => problem.split(':')[0]), ['JWT_SECRET', 'MEDIASOUP_ANNOUNCED_IP'])
   t.same(problemsOf(production), [])
 })
@@ -92,18 +92,18 @@ t.test('one of a pair requires the other', async (t) => {
   t.match(problemsOf({ LARAVEL_API_URL: 'https://backend.example.com' }), ['LARAVEL_INTERNAL_KEY: is required with LARAVEL_API_URL'])
 })
 
-t.test('an unknown NODE_ENV is a problem, not a development server', async (t) => {
+t.test('rejects an unknown NODE_ENV', async (t) => {
   t.match(problemsOf({ NODE_ENV: 'staging' }), [/^NODE_ENV: /])
 })
 
-t.test('the value of a secret is never in the message', async (t) => {
+t.test('never prints the value of a secret', async (t) => {
   const value = 'hunter2'
   const env = Object.fromEntries(secrets.map((name) => [name, value]))
   t.throws(() => loadConfig(env), ConfigError)
   t.notMatch(problemsOf({ ...env, PORT: 'x' }).join('\n'), value)
 })
 
-t.test('lists are written with commas; spaces and empty items do not count', async (t) => {
+t.test('parses comma-separated lists', async (t) => {
   const config = loadConfig({
     CORS_ORIGINS: 'https://a.example.com, https://b.example.com,,',
     PUBLIC_CLAIMS: 'id',
@@ -119,13 +119,13 @@ t.test('lists are written with commas; spaces and empty items do not count', asy
   t.match(problemsOf({ JWT_PREVIOUS_SECRETS: `${'p'.repeat(32)},short` }), ['JWT_PREVIOUS_SECRETS: must have at least 32 characters'])
 })
 
-t.test('booleans are written as words or digits', async (t) => {
+t.test('parses booleans', async (t) => {
   for (const text of ['true', '1', 'yes', 'TRUE']) t.equal(loadConfig({ TRUST_PROXY: text }).TRUST_PROXY, true, text)
   for (const text of ['false', '0', 'no', 'off']) t.equal(loadConfig({ TRUST_PROXY: text }).TRUST_PROXY, false, text)
   t.same(problemsOf({ TRUST_PROXY: 'perhaps' }), ['TRUST_PROXY: must be true or false'])
 })
 
-t.test('numbers are whole and within their bounds', async (t) => {
+t.test('accepts whole numbers within bounds', async (t) => {
   t.equal(loadConfig({ PORT: '0' }).PORT, 0)
   t.equal(loadConfig({ PORT: '65535' }).PORT, 65_535)
   for (const text of ['65536', '-1', '80.5', 'eighty', 'NaN', 'Infinity']) {
@@ -133,19 +133,19 @@ t.test('numbers are whole and within their bounds', async (t) => {
   }
 })
 
-t.test('ICE servers are JSON', async (t) => {
+t.test('parses ICE servers as JSON', async (t) => {
   const servers = [{ urls: 'stun:stun.example.com' }, { urls: ['turn:turn.example.com'], username: 'u', credential: 'c' }]
   t.same(loadConfig({ ICE_SERVERS: JSON.stringify(servers) }).ICE_SERVERS, servers)
   t.match(problemsOf({ ICE_SERVERS: 'stun:stun.example.com' }), [/^ICE_SERVERS: must be JSON/])
   t.match(problemsOf({ ICE_SERVERS: '[{"url":"stun:stun.example.com"}]' }), [/^ICE_SERVERS: /])
 })
 
-t.test('a Redis URL is one', async (t) => {
+t.test('validates the Redis URL', async (t) => {
   t.equal(loadConfig({ REDIS_URL: 'rediss://:pass@redis.example.com:6380/3' }).REDIS_URL, 'rediss://:pass@redis.example.com:6380/3')
   t.match(problemsOf({ REDIS_URL: 'http://redis.example.com' }), [/^REDIS_URL: must be like redis:/])
 })
 
-t.test('secrets are made up outside of production only, new at every start', async (t) => {
+t.test('generates secrets per start, outside production only', async (t) => {
   const config = loadConfig({})
   t.same([...config.madeUp], ['JWT_SECRET', 'ADMIN_API_KEY'])
   t.ok(config.JWT_SECRET.length >= 32)

@@ -9,7 +9,7 @@ import { goesOn, heals, liveRoom } from './backend-away.ts'
 const awayMs = 60_000
 const staleMs = 30_000 + 300_000
 
-onEveryStore(t, 'the backend is away for a minute', async (t, env) => {
+onEveryStore(t, 'survives a minute without the backend', async (t, env) => {
   const life = await liveRoom(t, { EMPTY_ROOM_SECONDS: '1', ...env }, (backend) => backend.fault({ kind: 'status', status: 503 }))
   const { backend } = life
   const before = backend.calls('role')
@@ -29,7 +29,7 @@ onEveryStore(t, 'the backend is away for a minute', async (t, env) => {
   await heals(t, life, rounds)
 })
 
-t.test('what the backend said is used for five minutes, and then nobody guesses', async (t) => {
+t.test('uses cached answers for five minutes, then returns UNAVAILABLE', async (t) => {
   const life = await liveRoom(t, {}, (backend) => backend.stop())
   const { owner } = life
   const end = Date.now() + staleMs

@@ -3,7 +3,7 @@ import { onEveryStore } from '../support/build.ts'
 import { until } from '../support/retry.ts'
 import { goesOn, heals, liveRoom } from './backend-away.ts'
 
-onEveryStore(t, 'a room goes on while the backend is away, and all comes right when it is back', async (t, env) => {
+onEveryStore(t, 'a room continues without the backend and recovers', async (t, env) => {
   const life = await liveRoom(t, { EMPTY_ROOM_SECONDS: '1', ...env }, (backend) => backend.stop())
   const { admin, backend, owner, server } = life
   for (let round = 0; round < 2; round++) await goesOn(t, life, round)

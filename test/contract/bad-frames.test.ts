@@ -12,7 +12,7 @@ const limit = 65_536
 const socketOf = (client: TestClient) => (client.ws as unknown as { _socket: Socket })._socket
 const question = { id: 1, type: 'user:getRoom', data: { userId: 'nobody' } }
 
-t.test('frames that end the connection they come on, and no other', async (t) => {
+t.test('invalid frames close only their connection', async (t) => {
   const { server, attacker, exchange, unharmed } = await scene(t, { FEATURES: 'auth,media' })
   const ended = async (send: (client: TestClient) => void) => {
     const client = await server.connect('another')
@@ -52,7 +52,7 @@ t.test('frames that end the connection they come on, and no other', async (t) =>
   await unharmed(t)
 })
 
-t.test('any octets as a frame', async (t) => {
+t.test('survives random bytes in a frame', async (t) => {
   const { server, unharmed } = await scene(t, { FEATURES: 'auth,media' })
   let client = await server.connect('another')
   const octets = fc.uint8Array({ maxLength: 2000 })
@@ -73,7 +73,7 @@ t.test('any octets as a frame', async (t) => {
   await unharmed(t)
 })
 
-t.test('any octets instead of frames', async (t) => {
+t.test('survives random bytes instead of frames', async (t) => {
   const { server, unharmed } = await scene(t, { FEATURES: 'auth,media' })
   await fc.assert(fc.asyncProperty(fc.uint8Array({ minLength: 1, maxLength: 3000 }), async (octets) => {
     const client = await server.connect('another')

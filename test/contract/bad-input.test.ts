@@ -46,7 +46,7 @@ function check (answers: Record<string, unknown>[], id: unknown) {
   if (typeof message !== 'string' || message === '') throw new Error(`no message: ${JSON.stringify(answer)}`)
 }
 
-t.test('whatever a message carries, it is answered once and nobody else notices', async (t) => {
+t.test('any message data gets exactly one reply and affects no other client', async (t) => {
   const stage = await scene(t)
   const routes = stage.server.app.messages.contract().flatMap(({ routes }) => routes)
   t.ok(routes.length >= 13, `${routes.length} types`)
@@ -73,7 +73,7 @@ t.test('whatever a message carries, it is answered once and nobody else notices'
   await stage.unharmed(t)
 })
 
-t.test('whatever text a frame is, it is answered once', async (t) => {
+t.test('any text frame gets exactly one reply', async (t) => {
   const stage = await scene(t)
   const good = JSON.stringify({ id: 1, type: 'user:getRoom', data: { userId: 'nobody' } })
   const spoilt = fc.tuple(fc.nat(good.length), fc.nat(8), fc.string({ unit: 'binary', maxLength: 8 }))
@@ -92,7 +92,7 @@ t.test('whatever text a frame is, it is answered once', async (t) => {
   await stage.unharmed(t)
 })
 
-t.test('frames made to be hard to read', async (t) => {
+t.test('survives frames that are expensive to parse', async (t) => {
   const stage = await scene(t)
   const message = (data: string, id = '1', type = '"user:getRoom"') => `{"id":${id},"type":${type},"data":${data}}`
   const fill = (text: string, unit: string) => text.replace('…', unit.repeat(Math.floor((limit - text.length) / unit.length)))

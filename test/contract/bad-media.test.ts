@@ -24,7 +24,7 @@ const anyCapabilities = fc.oneof(
   near(rtpCapabilities)
 )
 
-t.test('no parameters end a media worker', async (t) => {
+t.test('no parameters crash a media worker', async (t) => {
   const { attacker, victim, ids, restore, unharmed } = await scene(t, { FEATURES: 'auth,media' })
   const outcomes = { ok: 0, refused: 0 }
   const id = (name: string) => ids.get(name) as string
@@ -71,7 +71,7 @@ t.test('no parameters end a media worker', async (t) => {
   await unharmed(t)
 })
 
-t.test('DTLS parameters', async (t) => {
+t.test('validates DTLS parameters', async (t) => {
   const { attacker, unharmed } = await scene(t, { FEATURES: 'auth,media' })
   const good = dtlsParameters.fingerprints[0] as { algorithm: string, value: string }
   const connect = async (parameters: unknown) => {
@@ -110,7 +110,7 @@ t.test('DTLS parameters', async (t) => {
   await unharmed(t)
 })
 
-t.test('RTP parameters', async (t) => {
+t.test('validates RTP parameters', async (t) => {
   const { attacker, ids, unharmed } = await scene(t, { FEATURES: 'auth,media' })
   const transportId = ids.get('own.producerTransport')
   await attacker.ok('audio:closeProducer', { producerId: ids.get('own.producer') })
@@ -189,7 +189,7 @@ t.test('RTP parameters', async (t) => {
   await unharmed(t)
 })
 
-t.test('two producers of a transport may not share what tells them apart', async (t) => {
+t.test('rejects two producers with the same identifiers on a transport', async (t) => {
   const { attacker, ids, unharmed } = await scene(t, { FEATURES: 'auth,media' })
   const transportId = ids.get('own.producerTransport')
   await attacker.ok('audio:closeProducer', { producerId: ids.get('own.producer') })
@@ -208,7 +208,7 @@ t.test('two producers of a transport may not share what tells them apart', async
   await unharmed(t)
 })
 
-t.test('limits hold for what is asked for at once', async (t) => {
+t.test('enforces limits on concurrent requests', async (t) => {
   const { server, attacker, ids, unharmed } = await scene(t, { FEATURES: 'auth,media' })
   await attacker.ok('audio:closeProducer', { producerId: ids.get('own.producer') })
   const replies = await Promise.all(Array.from({ length: 12 }, (_, i) => attacker.request('audio:produce', {
@@ -230,7 +230,7 @@ t.test('limits hold for what is asked for at once', async (t) => {
   await unharmed(t)
 })
 
-t.test('nobody reaches what another one has', async (t) => {
+t.test('users cannot reach each other\'s transports, producers and consumers', async (t) => {
   const { attacker, ids, unharmed } = await scene(t, { FEATURES: 'auth,media' })
   const id = (name: string) => ids.get(name)
   for (const whose of ['victim', 'stranger']) {
@@ -253,7 +253,7 @@ t.test('nobody reaches what another one has', async (t) => {
   await unharmed(t)
 })
 
-t.test('what is asked for in the wrong order', async (t) => {
+t.test('rejects requests in the wrong order', async (t) => {
   const { attacker, victim, ids, unharmed } = await scene(t, { FEATURES: 'auth,media' })
   const id = (name: string) => ids.get(name)
   const [producerTransport, consumerTransport, producer, consumer] = ['producerTransport', 'consumerTransport', 'producer', 'consumer'].map((what) => id(`own.${what}`))
@@ -291,7 +291,7 @@ t.test('what is asked for in the wrong order', async (t) => {
   await unharmed(t)
 })
 
-t.test('a move to another room while a transport is being made', async (t) => {
+t.test('handles a room change during transport creation', async (t) => {
   const server = await build(t)
   const ada = await server.connect(1)
   for (let round = 0; round < 20; round++) {

@@ -1,7 +1,7 @@
 import t from 'tap'
 import { adminKey, build } from '../support/build.ts'
 
-t.test('a call that names JSON and has no body has none, in the kernel and in features', async (t) => {
+t.test('accepts an empty body with a JSON content type, in kernel and feature routes', async (t) => {
   const server = await build(t, { env: { FEATURES: 'auth,chat,gifts' } })
   const client = await server.connect(1)
   await client.ok('room:join', { roomId: 'r1' })

@@ -4,7 +4,7 @@ import { build, onEveryStore } from '../support/build.ts'
 import { redisDatabase } from '../support/redis.ts'
 import { until } from '../support/retry.ts'
 
-onEveryStore(t, 'who is kicked is out, even if they do not answer', async (t, env) => {
+onEveryStore(t, 'a kicked client is removed even if it does not respond', async (t, env) => {
   const server = await build(t, { env })
   const ada = await server.connect(1)
   await ada.ok('room:join', { roomId: 'r1' })
@@ -19,7 +19,7 @@ onEveryStore(t, 'who is kicked is out, even if they do not answer', async (t, en
   t.equal(bob.ws.readyState, WebSocket.OPEN)
 })
 
-t.test('a room made anew while the old one is being closed is a room of its own', async (t) => {
+t.test('a room created while its predecessor closes is a new room', async (t) => {
   const env = { REDIS_URL: await redisDatabase(), EMPTY_ROOM_SECONDS: '0' }
   const [a, b] = [await build(t, { env }), await build(t, { env })]
   const [ada, bob] = [await a.connect(1), await b.connect(2)]
@@ -32,7 +32,7 @@ t.test('a room made anew while the old one is being closed is a room of its own'
   for (const server of [a, b]) await until(async () => (await server.admin('GET', '/admin/rooms/r1')).status === 404)
 })
 
-t.test('whoever opens a room anew is not with those of the old one', async (t) => {
+t.test('the members of a new room are separate from those of its predecessor', async (t) => {
   const env = { REDIS_URL: await redisDatabase() }
   const [a, b] = [await build(t, { env }), await build(t, { env })]
   const [ada, bob] = [await a.connect(1), await a.connect(2)]
@@ -59,7 +59,7 @@ t.test('a drain can be shortened', async (t) => {
   t.match(await drained, { status: 200, body: { result: 'deadline', sessions: 1 } })
 })
 
-t.test('a room that was closed while a server could not hear of it is closed there, too', async (t) => {
+t.test('closes a room that was closed while the server was partitioned', async (t) => {
   const env = { REDIS_URL: await redisDatabase() }
   const [a, b] = [await build(t, { env }), await build(t, { env })]
   const [ada, bob] = [await a.connect(1), await b.connect(2)]

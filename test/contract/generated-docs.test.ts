@@ -24,7 +24,7 @@ const readDocuments = async (server: TestServer) => {
   return { openapi: openapi.body as OpenApiDocument, asyncapi: asyncapi.body as AsyncApi, etags: [openapi.etag, asyncapi.etag] }
 }
 
-t.test('docs/contract is what the schemas say now', async (t) => {
+t.test('docs/contract matches the schemas', async (t) => {
   const docs = await contractDocs()
   for (const [path, text] of Object.entries(docs)) t.ok(readFileSync(join(root, path), 'utf8') === text, `${path} is stale: npm run docs:contract`)
   const readme = docs['docs/contract/README.md'] ?? ''
@@ -60,7 +60,7 @@ t.test('both documents are valid', async (t) => {
   }
 })
 
-t.test('nothing of the REST interface is left open', async (t) => {
+t.test('every REST schema is closed', async (t) => {
   const { openapi } = await readDocuments(await build(t, { env: { FEATURES: features.join() } }))
   for (const [path, operations] of Object.entries(openapi.paths)) {
     for (const [method, operation] of Object.entries(operations)) {
@@ -92,7 +92,7 @@ export default fp(async function wave (app) {
 }, { name: 'wave', dependencies: ['rooms'] })
 `
 
-t.test('both documents follow what runs', async (t) => {
+t.test('both documents follow the running features', async (t) => {
   const folder = featureFolder(t)
   folder.write('wave', { 'index.ts': codeOf('to') })
   const server = await build(t, { env: { FEATURES: [...features, 'wave'].join(), FEATURES_PATH: folder.path } })

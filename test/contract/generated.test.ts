@@ -123,7 +123,7 @@ function checkEvents (): void {
   }
 }
 
-t.test('every request is answered as documented, and every event is', async (t) => {
+t.test('every reply and every event matches its documentation', async (t) => {
   t.ok(asyncapi.requests.length > 25, `${asyncapi.requests.length} requests`)
   t.ok(asyncapi.events.size > 25, `${asyncapi.events.size} events`)
   for (const request of asyncapi.requests) await t.test(request.type, (t) => tryRequest(t, request))
@@ -160,7 +160,7 @@ async function tryRequest (t: Test, { type, data, fits, reply }: DocumentedReque
   checkEvents()
 }
 
-t.test('events that follow from something else', async (t) => {
+t.test('events without a request match their documentation', async (t) => {
   const [ada] = clients as [TestClient]
   await prepare()
   checkEvents()
@@ -195,7 +195,7 @@ const bodies: Readonly<Record<string, fc.Arbitrary<Json>>> = {
 const order = ['GET', 'PATCH', 'POST', 'DELETE']
 const routes = readOpenApi(openapi).sort((a, b) => Number(a.path === '/admin/drain') - Number(b.path === '/admin/drain') || order.indexOf(a.method) - order.indexOf(b.method))
 
-t.test('every route answers as documented', async (t) => {
+t.test('every route matches its documentation', async (t) => {
   t.ok(routes.length > 20, `${routes.length} routes`)
   for (const route of routes) await t.test(`${route.method} ${route.path}`, (t) => tryRoute(t, route))
 })
@@ -257,7 +257,7 @@ async function send (route: DocumentedRoute, { parameters, body }: Call, withKey
   return { status: response.status, code: typeof answer === 'object' ? answer.error?.code : undefined }
 }
 
-t.test('what was seen by then', async (t) => {
+t.test('reports which types the run covered', async (t) => {
   const missed = [...asyncapi.events.keys()].filter((type) => !seen.has(type))
   t.comment(`events that did not come: ${missed.join(', ')}`)
   // What comes only from a backend with Redis, and from many people or their voices, is seen by other tests.

@@ -51,7 +51,7 @@ async function crowd (servers: readonly [TestServer, ...TestServer[]]) {
   return { watcher, seen, clients, expected, now: () => [...seen.there].map(String).sort() }
 }
 
-onBothStores(t, 'a big room is told of who came and went once a second', async (t, env) => {
+onBothStores(t, 'sends room:presence once per second in a big room', async (t, env) => {
   const server = await build(t, { env: { PRESENCE_COALESCE_OVER: '2', ...env } })
   const { watcher, seen, clients, expected, now } = await crowd([server])
   await until(() => now().join() === expected.join() && seen.count === expected.length)
@@ -69,7 +69,7 @@ onBothStores(t, 'a big room is told of who came and went once a second', async (
   t.ok(single.length <= 8, `${single.length} events for one user each`)
 })
 
-t.test('once a second over all servers', async (t) => {
+t.test('sends it once per second over all servers', async (t) => {
   const env = { PRESENCE_COALESCE_OVER: '0', REDIS_URL: await redisDatabase() }
   const servers = [await build(t, { env }), await build(t, { env })] as const
   const { seen, expected, now } = await crowd(servers)
@@ -78,7 +78,7 @@ t.test('once a second over all servers', async (t) => {
   t.same(seen.faults, [])
 })
 
-t.test('who comes and goes within a second is not told of', async (t) => {
+t.test('omits users who join and leave within a second', async (t) => {
   const server = await build(t, { env: { PRESENCE_COALESCE_OVER: '0' } })
   const ada = await server.connect(1)
   await ada.ok('room:join', { roomId: 'r1' })
@@ -91,7 +91,7 @@ t.test('who comes and goes within a second is not told of', async (t) => {
   t.same({ count, joined: joined.map(({ userId }) => userId), left }, { count: 2, joined: [3], left: [] })
 })
 
-t.test('nobody is lost when a room becomes small', async (t) => {
+t.test('loses no user when the room becomes small', async (t) => {
   const server = await build(t, { env: { PRESENCE_COALESCE_OVER: '2' } })
   const ada = await server.connect(1)
   const seen = follow(ada, await ada.ok('room:join', { roomId: 'r1' }))
@@ -111,7 +111,7 @@ t.test('nobody is lost when a room becomes small', async (t) => {
   t.same(seen.faults, [])
 })
 
-t.test('those of a server that shuts down are told of by it', async (t) => {
+t.test('a server that shuts down sends the leaves of its members', async (t) => {
   const env = { PRESENCE_COALESCE_OVER: '0', REDIS_URL: await redisDatabase() }
   const [a, b] = [await build(t, { env }), await build(t, { env })]
   const ada = await a.connect('ada')
@@ -124,7 +124,7 @@ t.test('those of a server that shuts down are told of by it', async (t) => {
   t.same(seen.faults, [])
 })
 
-t.test('a new room is not told of those of an old one', async (t) => {
+t.test('does not send members of a previous room to a new one', async (t) => {
   const server = await build(t, { env: { PRESENCE_COALESCE_OVER: '0' } })
   const [ada, bob] = [await server.connect(1), await server.connect(2)]
   for (const client of [ada, bob]) await client.ok('room:join', { roomId: 'r1' })

@@ -13,7 +13,7 @@ function record (client: TestClient): Frame[] {
   return frames
 }
 
-t.test('each request is answered once, with the id it had', async (t) => {
+t.test('each request gets one reply with its id', async (t) => {
   const server = await build(t)
   const ada = await server.connect(1)
   await ada.ok('room:join', { roomId: 'r1' })
@@ -38,7 +38,7 @@ t.test('each request is answered once, with the id it had', async (t) => {
   t.equal(frames.filter(({ id }) => id === 'again').length, 2, 'an id used twice is answered twice')
 })
 
-t.test('a message without id is answered only when it fails', async (t) => {
+t.test('a message without an id gets a reply only on failure', async (t) => {
   const server = await build(t)
   const ada = await server.connect(1)
   const frames = record(ada)
@@ -59,7 +59,7 @@ t.test('a message without id is answered only when it fails', async (t) => {
   t.equal(frames.filter(({ type }) => type === 'error').length, 3, 'once')
 })
 
-t.test('what is not asked right is told why', async (t) => {
+t.test('invalid requests get a coded error', async (t) => {
   const server = await build(t)
   const ada = await server.connect(1)
   t.match(await ada.request('room:join', { roomId: 'r1', seatCount: 99, pin: 'abc' }), {
@@ -76,7 +76,7 @@ t.test('what is not asked right is told why', async (t) => {
   for (const roomId of ['x'.repeat(128), 'A.b_c-d:1']) await ada.ok('room:join', { roomId })
 })
 
-t.test('types of a feature that is off', async (t) => {
+t.test('messages of a disabled feature get FEATURE_DISABLED', async (t) => {
   const server = await build(t, { env: { FEATURES: '-media' } })
   const ada = await server.connect(1)
   t.same((ada.greeting.features as string[]).includes('media'), false)
@@ -89,7 +89,7 @@ t.test('types of a feature that is off', async (t) => {
   t.match(await ada.event('error'), { code: 'FEATURE_DISABLED', type: 'audio:produce' })
 })
 
-onEveryStore(t, 'messages of a socket are started in their order', async (t, env) => {
+onEveryStore(t, 'starts messages of a socket in order', async (t, env) => {
   const server = await build(t, { env })
   const ada = await server.connect(1)
   const frames = record(ada)
@@ -112,7 +112,7 @@ onEveryStore(t, 'messages of a socket are started in their order', async (t, env
   t.equal(ids.length, 44)
 })
 
-onEveryStore(t, 'the first thing a socket is sent is the greeting', async (t, env) => {
+onEveryStore(t, 'sends the greeting first', async (t, env) => {
   const server = await build(t, { env })
   const ada = await server.connect(1)
   t.match(ada.greeting, {

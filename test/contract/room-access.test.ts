@@ -2,7 +2,7 @@ import t from 'tap'
 import { build, onBothStores, onEveryStore } from '../support/build.ts'
 import { until } from '../support/retry.ts'
 
-onBothStores(t, 'a room takes so many users and no more', async (t, env) => {
+onBothStores(t, 'admits exactly the maximum number of users', async (t, env) => {
   const server = await build(t, { env: { MAX_CLIENTS_PER_ROOM: '3', ...env } })
   const clients = await Promise.all(Array.from({ length: 12 }, (_, i) => server.connect(i)))
   const replies = await Promise.all(clients.map((client) => client.request('room:join', { roomId: 'r1' })))
@@ -21,7 +21,7 @@ onBothStores(t, 'a room takes so many users and no more', async (t, env) => {
   await clients[outside]?.ok('room:join', { roomId: 'r1' })
 })
 
-onBothStores(t, 'a pin locks a room', async (t, env) => {
+onBothStores(t, 'a PIN locks a room', async (t, env) => {
   const server = await build(t, { env })
   const [ada, bob, eve] = [await server.connect(1), await server.connect(2), await server.connect(3)]
   await ada.ok('room:join', { roomId: 'r1', pin: '1234' })
@@ -39,7 +39,7 @@ onBothStores(t, 'a pin locks a room', async (t, env) => {
   t.equal(ada.events.filter(({ type }) => type === 'room:userJoined').length, 1, 'who was not let in is not told of')
 })
 
-onEveryStore(t, 'an admin ends somebody\'s part in a room', async (t, env) => {
+onEveryStore(t, 'an admin kicks and bans a user', async (t, env) => {
   const server = await build(t, { env })
   const [ada, bob, phone] = [await server.connect(1), await server.connect(2), await server.connect('2')]
   const elsewhere = await server.connect(2)
@@ -73,7 +73,7 @@ onEveryStore(t, 'an admin ends somebody\'s part in a room', async (t, env) => {
   t.equal((await fetch(`${server.url}/admin/rooms/r1/kick`, { method: 'POST' })).status, 401)
 })
 
-onEveryStore(t, 'a ban that ends by itself', async (t, env) => {
+onEveryStore(t, 'a ban expires', async (t, env) => {
   const server = await build(t, { env })
   const [ada, bob] = [await server.connect(1), await server.connect(2)]
   for (const client of [ada, bob]) await client.ok('room:join', { roomId: 'r1' })
@@ -113,7 +113,7 @@ onBothStores(t, 'an admin closes a room', async (t, env) => {
   t.equal(ada.events.filter(({ type }) => type === 'room:closed').length, 1)
 })
 
-t.test('an admin closes a room while others are coming in', async (t) => {
+t.test('an admin closes a room during joins', async (t) => {
   const server = await build(t)
   const clients = await Promise.all(Array.from({ length: 10 }, (_, i) => server.connect(i)))
   for (let round = 0; round < 10; round++) {
@@ -132,7 +132,7 @@ t.test('an admin closes a room while others are coming in', async (t) => {
   }
 })
 
-t.test('ids as long as they may be, over REST', async (t) => {
+t.test('REST accepts ids of maximum length', async (t) => {
   const server = await build(t)
   const roomId = 'r'.repeat(128)
   const userId = '字'.repeat(128)

@@ -18,7 +18,7 @@ async function * elapsedOf (begin: number) {
   }
 }
 
-t.test('what a socket may send at once, and no more', async (t) => {
+t.test('allows a burst of messages up to the limit', async (t) => {
   const server = await build(t)
   const [ada, bob] = [await server.connect(1), await server.connect(2)]
   await bob.ok('room:join', { roomId: 'r1' })
@@ -33,7 +33,7 @@ t.test('what a socket may send at once, and no more', async (t) => {
   await bob.flush()
 })
 
-t.test('what a socket may send for long, and no more', async (t) => {
+t.test('allows a sustained rate of messages up to the limit', async (t) => {
   const server = await build(t, { env: { WS_MESSAGES_PER_SECOND: '100', WS_MESSAGES_BURST: '20' } })
   /** Sends steadily until the time is over or the server has had enough. */
   async function send (perSecond: number, ms: number) {
@@ -52,7 +52,7 @@ t.test('what a socket may send for long, and no more', async (t) => {
   t.same(await (await send(200, 5000)).closed, { code: 4429, reason: 'FLOODING' })
 })
 
-t.test('a flood of pings, each of which is to be answered, ends the connection', async (t) => {
+t.test('closes a connection that floods pings', async (t) => {
   const server = await build(t)
   const [ada, bob] = [await server.connect(1), await server.connect(2)]
   for (let i = 0; i < 20; i++) bob.ws.ping()
@@ -62,7 +62,7 @@ t.test('a flood of pings, each of which is to be answered, ends the connection',
   await until(() => server.app.sockets.size === 1)
 })
 
-t.test('a socket that does not answer pings is ended', async (t) => {
+t.test('closes a socket that does not answer pings', async (t) => {
   const server = await build(t, { env: { WS_PING_SECONDS: '1', WS_PONG_TIMEOUT_SECONDS: '1' } })
   const ada = await server.connect(1)
   await ada.ok('room:join', { roomId: 'r1' })
@@ -82,7 +82,7 @@ t.test('a socket that does not answer pings is ended', async (t) => {
   await ada.flush()
 })
 
-onBothStores(t, 'SINGLE_SESSION ends the older connections of a user', async (t, env) => {
+onBothStores(t, 'SINGLE_SESSION closes the user\'s older connections', async (t, env) => {
   const server = await build(t, { env: { SINGLE_SESSION: 'true', ...env } })
   const [first, other] = [await server.connect(1), await server.connect(2)]
   await other.ok('room:join', { roomId: 'r1' })
@@ -97,14 +97,14 @@ onBothStores(t, 'SINGLE_SESSION ends the older connections of a user', async (t,
   t.equal(server.app.sockets.size, 2)
 })
 
-t.test('of many connections that come at once one is left', async (t) => {
+t.test('one of many concurrent connections remains', async (t) => {
   const server = await build(t, { env: { SINGLE_SESSION: 'true' } })
   await Promise.allSettled(Array.from({ length: 10 }, () => connect(t, server.url, { token: tokenFor(1) })))
   await until(() => server.app.sockets.size === 1)
   t.equal([...server.app.sockets.all()].filter(({ open }) => open).length, 1)
 })
 
-t.test('SINGLE_SESSION holds over servers', async (t) => {
+t.test('SINGLE_SESSION applies over servers', async (t) => {
   const env = { SINGLE_SESSION: 'true', REDIS_URL: await redisDatabase() }
   const [a, b] = [await build(t, { env }), await build(t, { env })]
   const first = await a.connect(1)
@@ -113,7 +113,7 @@ t.test('SINGLE_SESSION holds over servers', async (t) => {
   await second.flush()
 })
 
-t.test('without it a user may be connected several times', async (t) => {
+t.test('without it a user may connect several times', async (t) => {
   const server = await build(t)
   const clients = [await server.connect(1), await server.connect(1), await server.connect('1')]
   for (const client of clients) await client.flush()

@@ -4,7 +4,7 @@ import { build } from '../support/build.ts'
 import { redisDatabase, startRedis } from '../support/redis.ts'
 import { until } from '../support/retry.ts'
 
-t.test('two servers on one Redis are one deployment', async (t) => {
+t.test('two servers on one Redis share rooms', async (t) => {
   const env = { REDIS_URL: await redisDatabase() }
   const [a, b] = [await build(t, { env: { ...env, NODE_ID: 'a' } }), await build(t, { env: { ...env, NODE_ID: 'b' } })]
   const ada = await a.connect(1)
@@ -16,7 +16,7 @@ t.test('two servers on one Redis are one deployment', async (t) => {
   t.same(await ada.ok('user:getRoom', { userId: 2 }), { roomId: 'r1' }, 'a user is found on another server')
   t.match(await a.admin('GET', '/admin/users/2'), { status: 200, body: { roomId: 'r1', sockets: [{ node: b.app.nodeId }] } })
 
-  await t.test('a kick with a ban holds everywhere', async (t) => {
+  await t.test('a kick with a ban applies on all servers', async (t) => {
     t.equal((await a.admin('POST', '/admin/rooms/r1/kick', { userId: 2, banSeconds: 3600 })).status, 204)
     t.match(await bob.closed, { code: 4403 })
     t.same(await ada.event('room:userLeft'), { roomId: 'r1', userId: 2 })
@@ -30,7 +30,7 @@ t.test('two servers on one Redis are one deployment', async (t) => {
     await (await a.connect(2)).ok('room:join', { roomId: 'r1' })
   })
 
-  await t.test('a room is closed for all', async (t) => {
+  await t.test('closes a room for everyone', async (t) => {
     const eve = await b.connect(3)
     await eve.ok('room:join', { roomId: 'r1' })
     t.equal((await b.admin('POST', '/admin/rooms/r1/close')).status, 204)
@@ -40,7 +40,7 @@ t.test('two servers on one Redis are one deployment', async (t) => {
   })
 })
 
-t.test('events of a room reach all members, on all servers, in the same order', async (t) => {
+t.test('members on all servers receive events in the same order', async (t) => {
   const env = { REDIS_URL: await redisDatabase() }
   const servers = [await build(t, { env }), await build(t, { env })] as const
   const watchers = await Promise.all(servers.map(async (server, i) => {
@@ -60,7 +60,7 @@ t.test('events of a room reach all members, on all servers, in the same order', 
   t.same(seen[0]?.(), seen[1]?.())
 })
 
-t.test('members of a server that died leave their rooms', async (t) => {
+t.test('removes the members of a dead server', async (t) => {
   const env = { REDIS_URL: await redisDatabase() }
   const [a, b] = [await build(t, { env }), await build(t, { env })]
   const ada = await a.connect(1)
@@ -79,7 +79,7 @@ t.test('members of a server that died leave their rooms', async (t) => {
   t.match(await b.admin('GET', '/admin/rooms/r1'), { body: { participantCount: 1 } })
 })
 
-t.test('a room goes on while Redis is away, and Redis is set right when it is back', async (t) => {
+t.test('a room continues while Redis is down, and Redis is synced afterwards', async (t) => {
   const redis = await startRedis(t)
   const env = { REDIS_URL: redis.url }
   const [a, b] = [await build(t, { env }), await build(t, { env })]

@@ -23,12 +23,12 @@ interface Dashboard {
   templating: { list: { query: string }[] }
 }
 
-t.test('docs/metrics.md names every metric', async (t) => {
+t.test('docs/metrics.md lists every metric', async (t) => {
   t.equal(read('docs/metrics.md'), metricsDocs(await metricsOf(app)), 'npm run docs:metrics')
   for (const { name, help } of metrics) t.ok(help.length > 5, name)
 })
 
-t.test('the dashboard asks only for metrics there are, and shows every one of ours', async (t) => {
+t.test('the dashboard shows every metric of the server and no unknown one', async (t) => {
   const { panels, templating } = JSON.parse(read('deploy/grafana/dashboard.json')) as Dashboard
   const queries = panels.flatMap(({ targets = [] }) => targets.map(({ expr }) => expr))
   t.ok(queries.length > 20)
@@ -44,7 +44,7 @@ t.test('the dashboard asks only for metrics there are, and shows every one of ou
   }
 })
 
-t.test('the alerts ask only for metrics there are', async (t) => {
+t.test('the alerts use only existing metrics', async (t) => {
   const text = read('deploy/prometheus/alerts.yml')
   const queries = [...text.matchAll(/^ +expr: (.+)$/gm)].map(([, query]) => query as string)
   t.ok(queries.length > 10)

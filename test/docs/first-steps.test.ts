@@ -80,6 +80,6 @@ t.test('the first steps lead to two windows that hear each other', async (t) => 
   t.same(used, controls, 'these are the controls it names, in this order')
 })
 
-t.test('it leads to what there is', async (t) => {
+t.test('the links of the page exist', async (t) => {
   for (const [, path] of text.matchAll(/\]\(([^)#]+)\)/g)) t.equal(existsSync(join(root, 'docs', String(path))), true, String(path))
 })

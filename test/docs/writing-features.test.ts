@@ -13,14 +13,14 @@ const blocks = (language: string) => [...text.matchAll(new RegExp(`^\`\`\`${lang
 /** A block of code that begins with the name of its file. */
 const fileOf = (code: string) => /^\/\/ (\S+)\n/.exec(code)?.[1]
 
-t.test('the feature that is shown is the one that feature:new writes', async (t) => {
+t.test('shows the feature that feature:new writes', async (t) => {
   const folder = join(root, 'scripts', 'feature-template')
   const written = readdirSync(folder).map((file) => readFileSync(join(folder, file), 'utf8').replaceAll(/sample[-_]feature/g, 'wave').replaceAll('SAMPLE_FEATURE', 'WAVE'))
   const shown = blocks('ts').filter((code) => fileOf(code) === undefined)
   t.strictSame(shown.sort(), written.sort())
 })
 
-t.test('features that use one another', async (t) => {
+t.test('features use each other', async (t) => {
   const folder = featureFolder(t)
   for (const code of blocks('ts')) {
     const [, feature = '', file = ''] = fileOf(code)?.split('/') ?? []
@@ -37,7 +37,7 @@ t.test('features that use one another', async (t) => {
   t.same(await ada.ok('greeter:greet'), { text: 'HELLO USER 1!!!' }, 'the generation that runs now')
 })
 
-t.test('a package', async (t) => {
+t.test('loads a feature from a package', async (t) => {
   // A deployer's project, without packages of the server.
   const project = realpathSync(mkdtempSync(join(tmpdir(), 'flylive-project-')))
   t.teardown(() => rmSync(project, { recursive: true, force: true }))
@@ -59,7 +59,7 @@ t.test('a package', async (t) => {
   t.same(await ada.ok('tally:up'), { total: 2 })
 })
 
-t.test('its commands are those there are', async (t) => {
+t.test('names only existing commands', async (t) => {
   const { scripts } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { scripts: Record<string, string> }
   for (const [, name = ''] of text.matchAll(/npm run (?:--prefix \S+ )?(\S+)/g)) t.ok(name in scripts, name)
   const usage = readFileSync(join(root, 'scripts', 'features.ts'), 'utf8')

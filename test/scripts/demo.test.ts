@@ -29,7 +29,7 @@ function lives (pid: number): boolean {
   }
 }
 
-t.test('a guest of the demo finds a room in which people talk', async (t) => {
+t.test('a guest of the demo joins a room with a conversation', async (t) => {
   const demo = startDemo(t, ['--talkers', '3', '--room', 'here'])
   const { url, room, adminKey } = await told(demo)
   t.equal(room, 'here')
@@ -66,7 +66,7 @@ t.test('a guest of the demo finds a room in which people talk', async (t) => {
   t.pass('nothing goes on')
 })
 
-t.test('the demo ends by itself when it is to, and nothing is left of one that was killed', async (t) => {
+t.test('the demo ends on time, and a killed one leaves nothing behind', async (t) => {
   const timed = startDemo(t, ['--talkers', '3', '--seconds', '0.1'])
   const killed = startDemo(t, ['--talkers', '3'])
   await told(killed)
@@ -86,7 +86,7 @@ t.test('the demo ends by itself when it is to, and nothing is left of one that w
   t.match(timed.output(), 'it is over in 0.1 seconds')
 })
 
-t.test('a demo that can\'t begin says why', async (t) => {
+t.test('a demo that cannot start prints the reason', async (t) => {
   const holder = createServer().listen(0, '127.0.0.1')
   t.teardown(() => holder.close())
   await once(holder, 'listening')
@@ -99,7 +99,7 @@ t.test('a demo that can\'t begin says why', async (t) => {
   t.match(lonely.output(), '--talkers must be 3 to 6')
 })
 
-t.test('what is said in the demo is what was recorded', async (t) => {
+t.test('the recordings match the script', async (t) => {
   const folder = join(root, 'scripts/demo/speech')
   t.same(readdirSync(folder).sort(), lines.map(fileOf).sort(), 'node scripts/demo/speech.ts makes what is missing')
   let bytes = 0

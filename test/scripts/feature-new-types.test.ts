@@ -16,7 +16,7 @@ async function run (args: string[], cwd: string) {
   return { status, out }
 }
 
-t.test('a new feature compiles outside the checkout, and what is wrong with it is told', async (t) => {
+t.test('a new feature compiles outside the checkout and reports type errors', async (t) => {
   const folder = featureFolder(t)
   t.equal((await run([join(root, 'scripts', 'feature-new.ts'), 'wave', '--into', folder.path], root)).status, 0)
   linked(t, folder.path)

@@ -22,7 +22,7 @@ async function run (file: string, args: string[], cwd = root) {
 }
 const featureNew = (args: string[], cwd?: string) => run('scripts/feature-new.ts', args, cwd)
 
-t.test('a new feature is found, and works, with its test', async (t) => {
+t.test('a new feature loads and its test passes', async (t) => {
   const folder = featureFolder(t)
   const server = await build(t, { env: { FEATURES_PATH: folder.path } })
   const { status, out } = await featureNew(['hand-wave', '--into', '.'], folder.path)
@@ -48,7 +48,7 @@ t.test('a new feature is found, and works, with its test', async (t) => {
   t.match(tested, { status: 0, out: /^ok 3 - .*\n\n1\.\.3\n/m, err: '' })
 })
 
-t.test('what is written is in the style of the rest', async (t) => {
+t.test('the new feature follows the code style', async (t) => {
   const folder = featureFolder(t)
   await featureNew(['hand-wave', '--into', folder.path])
   const eslint = new ESLint({ cwd: root })
@@ -62,7 +62,7 @@ t.test('what is written is in the style of the rest', async (t) => {
   }
 })
 
-t.test('names that can\'t be', async (t) => {
+t.test('rejects invalid names', async (t) => {
   const folder = featureFolder(t)
   for (const name of ['Wave', '1wave', 'wave_hand', '-wave', '../wave', 'wave/hand', 'wäve']) {
     const args = name.startsWith('-') ? ['--', name] : [name]

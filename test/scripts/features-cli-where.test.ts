@@ -5,7 +5,7 @@ import { startServer } from '../support/process.ts'
 import { freePort } from '../support/redis.ts'
 import { run } from './features-cli.ts'
 
-t.test('where the server is, and its key, by default', async (t) => {
+t.test('finds the server and the key by default', async (t) => {
   const PORT = String(await freePort())
   const server = startServer(t, { PORT, HOST: '127.0.0.1', FEATURES: 'auth', MEDIASOUP_WORKERS: '1' })
   await server.url
@@ -14,7 +14,7 @@ t.test('where the server is, and its key, by default', async (t) => {
   t.match(await run(t.testdir({}), ['list'], { PORT, ADMIN_API_KEY: 'not-the-key-of-this-server-but-long-enough' }), { status: 1, err: /^UNAUTHORIZED/ })
 })
 
-t.test('a server that speaks TLS itself', async (t) => {
+t.test('connects to a server with TLS', async (t) => {
   const tls = join(import.meta.dirname, '..', 'fixtures', 'tls')
   const env = { PORT: String(await freePort()), SSL_KEY_PATH: join(tls, 'key.pem'), SSL_CERT_PATH: join(tls, 'cert.pem') }
   const server = startServer(t, { ...env, HOST: '127.0.0.1', FEATURES: 'auth', MEDIASOUP_WORKERS: '1' })
@@ -24,7 +24,7 @@ t.test('a server that speaks TLS itself', async (t) => {
   t.match(await run(cwd, ['list', '--key', adminKey, '--url', await server.url], env), { status: 1, err: 'Nothing answers' }, 'elsewhere it must be good')
 })
 
-t.test('nobody there, and wrong usage', async (t) => {
+t.test('reports an unreachable server and wrong usage', async (t) => {
   const cwd = t.testdir({})
   const port = await freePort()
   t.match(await run(cwd, ['list', '--key', 'x', '--url', `http://127.0.0.1:${port}`]), { status: 1, err: `Nothing answers at http://127.0.0.1:${port} (ECONNREFUSED)` })

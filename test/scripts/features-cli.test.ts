@@ -4,7 +4,7 @@ import { adminKey, build } from '../support/build.ts'
 import { featureFolder, saying } from '../support/features.ts'
 import { run } from './features-cli.ts'
 
-t.test('features are shown and changed from the command line', async (t) => {
+t.test('lists and changes features from the command line', async (t) => {
   const folder = featureFolder(t)
   folder.write('base', { 'index.ts': saying('base', 'one') })
   folder.write('above', { 'index.ts': saying('above', 'one', { dependencies: ['base'] }) })
@@ -42,7 +42,7 @@ t.test('features are shown and changed from the command line', async (t) => {
   t.match(await features('rescan'), { status: 1, out: /^failed {3}wrong: .*no/ })
 })
 
-t.test('settings', async (t) => {
+t.test('changes settings', async (t) => {
   const server = await build(t, { env: { FEATURES: 'auth,chat,reactions' } })
   const cwd = t.testdir({})
   const features = (...args: string[]) => run(cwd, [...args, '--url', server.url, '--key', adminKey])

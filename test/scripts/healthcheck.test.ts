@@ -14,7 +14,7 @@ async function statusWith (env: Record<string, string>): Promise<number> {
   return status
 }
 
-t.test('the health check of the image says whether the server lives', async (t) => {
+t.test('the image\'s health check reports whether the server responds', async (t) => {
   let answer = 200
   const server = createServer((request, response) => {
     response.statusCode = request.url === '/livez' ? answer : 404

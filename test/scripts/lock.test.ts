@@ -5,7 +5,7 @@ import t from 'tap'
 // @ts-expect-error The set-up is plain JavaScript: it runs before anything is installed.
 import { alone } from '../../scripts/setup/lock.mjs'
 
-t.test('one set-up of a checkout at a time; another checkout does not wait', async (t) => {
+t.test('serialises set-ups of one checkout, not of others', async (t) => {
   const order: string[] = []
   const gate = Promise.withResolvers<void>()
   const root = t.testdir({})
@@ -24,7 +24,7 @@ t.test('one set-up of a checkout at a time; another checkout does not wait', asy
   t.equal(order.at(-1), 'free again')
 })
 
-t.test('a holder that died is passed over', async (t) => {
+t.test('ignores the lock of a dead holder', async (t) => {
   const root = t.testdir({})
   const { pid, status } = spawnSync(process.execPath, ['--input-type=module', '-e', `
     import { alone } from ${JSON.stringify(pathToFileURL(join(import.meta.dirname, '..', '..', 'scripts', 'setup', 'lock.mjs')).href)}

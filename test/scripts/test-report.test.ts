@@ -60,14 +60,14 @@ async function reportOf (files: string, live = false) {
   return { text, totals: report.totals, files: [...report.files] }
 }
 
-t.test('counts every assertion at any depth, and what is skipped or to do apart', async (t) => {
+t.test('counts every assertion at any depth, skipped and todo ones separately', async (t) => {
   const { text, totals } = await reportOf(passing)
   t.same(totals, { passed: 2, failed: 0, skipped: 2 })
   t.match(text, '✔ test/good.test.ts: 2 passed, 0 failed, 2 skipped (0.0 s)')
   t.notMatch(text, 'Failed:')
 })
 
-t.test('shows of a failure its path, its place, what differs and what the file printed', async (t) => {
+t.test('shows path, place, difference and output of a failure', async (t) => {
   const { text, totals } = await reportOf(passing + failing)
   t.same(totals, { passed: 3, failed: 1, skipped: 2 })
   t.match(text, '✖ adds > two\n      at test/bad.test.ts:3:5\n      -2\n      +1\n')
@@ -75,7 +75,7 @@ t.test('shows of a failure its path, its place, what differs and what the file p
   t.match(text, '\nFailed:\n  test/bad.test.ts > adds > two\n')
 })
 
-t.test('counts a file that ends badly after its assertions as one failure', async (t) => {
+t.test('counts a file that fails after its assertions as one failure', async (t) => {
   const { text, totals } = await reportOf(crashed)
   t.same(totals, { passed: 1, failed: 1, skipped: 0 })
   t.match(text, 'failed outside of its assertions\n      exitCode: 7\n')
@@ -88,12 +88,12 @@ t.test('fails the file during which the process was killed', async (t) => {
   t.match(text, 'failed outside of its assertions\n      signal: SIGKILL\n')
 })
 
-t.test('shows what a long test prints as it comes', async (t) => {
+t.test('prints the output of a long test as it arrives', async (t) => {
   const { text } = await reportOf('# Subtest: test/soak.long.ts\n    # 10 rooms\n    half way\n    ok 1 - one\n    1..1\nok 1 - test/soak.long.ts # time=1ms\n', true)
   t.ok(text.startsWith('# 10 rooms\n    half way\n✔ test/soak.long.ts'), text)
 })
 
-t.test('names skipped tests only when there are any', async (t) => {
+t.test('names skipped tests only if there are any', async (t) => {
   t.equal(describeTotals({ passed: 12, failed: 0, skipped: 0 }), '12 passed, 0 failed')
   t.equal(describeTotals({ passed: 12, failed: 1, skipped: 3 }), '12 passed, 1 failed, 3 skipped')
 })
