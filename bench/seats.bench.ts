@@ -10,7 +10,9 @@ import { createInterface } from 'node:readline'
 import { createSigner } from 'fast-jwt'
 import { Redis } from 'ioredis'
 import { WebSocket } from 'ws'
-import * as scripts from '../plugins/store/scripts.ts'
+import * as members from '../plugins/store/redis/scripts/members.ts'
+import * as records from '../plugins/store/redis/scripts/records.ts'
+import * as state from '../plugins/store/redis/scripts/state.ts'
 import { freePort } from '../test/support/redis.ts'
 
 // Measures how long it takes to take a seat, alone and when 200 users want the same seat,
@@ -157,12 +159,12 @@ function quantile (values: readonly number[], q: number): number {
 function isByItself ([command = '', ...args]: string[]): boolean {
   const script = command.startsWith('eval')
   const key = args[script ? 2 : 0] ?? ''
-  return (script && /^msab:(agenda:|\{gifts\})/.test(key)) || /^(auth:revoked:|msab:(node:|nodes$|rooms:empty$|\d+:canary:))/.test(key)
+  return (script && /^msab:(jobs:|\{gifts\})/.test(key)) || /^(auth:revoked:|msab:(node:|nodes$|rooms:empty$|\d+:canary:))/.test(key)
 }
 
 /** Counts the Redis commands of an action by name; a script counts under its own name. Background work of the servers is left out. */
 async function commandsDuring (redis: Redis, port: number, work: () => Promise<unknown>): Promise<Map<string, number>> {
-  const names = new Map(Object.entries(scripts).map(([name, lua]) => [createHash('sha1').update(lua).digest('hex'), name]))
+  const names = new Map(Object.entries({ ...members, ...records, ...state }).map(([name, lua]) => [createHash('sha1').update(lua).digest('hex'), name]))
   const counts = new Map<string, number>()
   const [listening, over] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()]
   let begun = false

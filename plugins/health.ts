@@ -64,4 +64,4 @@ export default fp(async function health (app) {
       return { ready, checks }
     }
   } satisfies Health)
-}, { name: 'health', dependencies: ['store', 'bus', 'hooks', 'sfu', 'drain', 'metrics'] })
+}, { name: 'health', dependencies: ['store', 'cluster', 'hooks', 'sfu', 'drain', 'metrics'] })

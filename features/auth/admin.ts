@@ -1,7 +1,7 @@
 import type { FastifyPluginAsyncZod } from 'fastify-type-provider-zod'
 import { z } from 'zod'
 import type { Auth } from './service.ts'
-import { hashToken, revocationKey } from './token.ts'
+import { hashToken } from './token.ts'
 
 /** As milliseconds this was in March 1973; as seconds it is in the year 5138. */
 const latestSeconds = 1e11
@@ -22,7 +22,7 @@ export const adminRoutes = (auth: Auth): FastifyPluginAsyncZod => async function
     const sha256 = 'token' in body ? hashToken(body.token) : body.sha256
     // A token that is not valid needs no revoking.
     const until = 'token' in body ? auth.expiryOf(body.token) : body.expiresAt
-    const [revoked = false] = await app.store.hasMarks([revocationKey(sha256)])
+    const revoked = await auth.isRevoked(sha256)
     if (until !== undefined) await auth.revoke(sha256, until)
     app.admin.audit(request, 'token.revoke', { sha256, before: { revoked }, after: { revokedUntil: until ?? null } })
     return reply.code(204).send(null)

@@ -30,4 +30,4 @@ export default fp(async function auth (app) {
     return reply.header('cache-control', 'no-store').send({ user: { ...user.profile, roles: user.roles }, expiresAt })
   })
   await app.register(adminRoutes(service))
-}, { name: 'auth', dependencies: ['store', 'sockets', 'cluster'] })
+}, { name: 'auth', dependencies: ['kv', 'sockets', 'cluster'] })

@@ -1,7 +1,7 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { Unauthorized, unavailable } from '../../plugins/errors/codes.ts'
 import type { Identity } from '../../plugins/connections/session.ts'
-import { createTokenReader, hashToken, revocationKey, TokenRefused } from './token.ts'
+import { createTokenReader, hashToken, revokedPrefix, TokenRefused } from './token.ts'
 
 export interface Auth {
   /**
@@ -17,12 +17,14 @@ export interface Auth {
    * @param until epoch milliseconds, when the token ends by itself
    */
   revoke (tokenHash: string, until: number): Promise<void>
+  /** @throws UNAVAILABLE */
+  isRevoked (tokenHash: string): Promise<boolean>
   /** When a token ends by itself; undefined for one that is not valid anyway. */
   expiryOf (token: string): number | undefined
   close (): void
 }
 
-declare module '../../plugins/cluster.ts' {
+declare module '../../plugins/cluster/messages.ts' {
   interface ClusterMessages {
     'auth:revoked': { tokenHash: string }
   }
@@ -36,7 +38,8 @@ const sweepMs = 2500
 const sweepBatch = 500
 
 export function createAuth (app: FastifyInstance): Auth {
-  const { config, store } = app
+  const { config } = app
+  const revokedTokens = app.kv.plainKeys(revokedPrefix)
   const read = createTokenReader({
     secrets: [config.JWT_SECRET, ...config.JWT_PREVIOUS_SECRETS],
     maxAgeSeconds: config.JWT_MAX_AGE_SECONDS,
@@ -44,18 +47,20 @@ export function createAuth (app: FastifyInstance): Auth {
   })
   const attempts = app.metrics.counter('flylive_auth_attempts_total', 'Tokens checked, by result', ['result'])
 
+  const isRevoked = async (tokenHash: string) => await revokedTokens.get(tokenHash) !== undefined
+
   /** @throws TokenRefused */
   async function identify (token: string | undefined): Promise<Identity> {
     if (token === undefined) throw new TokenRefused('missing', 'A token is needed')
     const identity = read(token)
-    let revoked: boolean | undefined
+    let revoked: boolean
     try {
-      [revoked] = await store.hasMarks([revocationKey(identity.tokenHash as string)])
+      revoked = await isRevoked(identity.tokenHash as string)
     } catch (error) {
       app.log.warn({ err: error }, 'a token is refused because it cannot be told whether it is revoked')
       throw new TokenRefused('store_error', 'It cannot be told whether the token is revoked')
     }
-    if (revoked === true) throw new TokenRefused('revoked', 'The token has been revoked')
+    if (revoked) throw new TokenRefused('revoked', 'The token has been revoked')
     return identity
   }
 
@@ -75,8 +80,8 @@ export function createAuth (app: FastifyInstance): Auth {
     const revoked = new Set<string>()
     for (let i = 0; i < hashes.length; i += sweepBatch) {
       const batch = hashes.slice(i, i + sweepBatch)
-      const marks = await store.hasMarks(batch.map(revocationKey))
-      batch.forEach((hash, n) => { if (marks[n] === true) revoked.add(hash) })
+      const found = await revokedTokens.getMany(batch)
+      batch.forEach((hash, n) => { if (found[n] !== undefined) revoked.add(hash) })
     }
     if (revoked.size > 0) closeRevoked(revoked)
   }
@@ -100,8 +105,9 @@ export function createAuth (app: FastifyInstance): Auth {
         throw error.refusal === 'store_error' ? unavailable(error.message) : new Unauthorized(error.message)
       }
     },
+    isRevoked,
     async revoke (tokenHash, until) {
-      await store.setMark(revocationKey(tokenHash), until)
+      await revokedTokens.set(tokenHash, '1', { expiresAt: until })
       await app.cluster.send('auth:revoked', { tokenHash })
     },
     expiryOf (token) {

@@ -39,8 +39,8 @@ const claims = z.looseObject({
 /** The last moment that a date can have (ECMA-262); some backends write a token without end as a huge exp. */
 const endOfTimeMs = 8.64e15
 
-/** The key under which a token is revoked (protocol.md, section 1). */
-export const revocationKey = (tokenHash: string) => `auth:revoked:${tokenHash}`
+/** A token is revoked while the key with this prefix and its hash has a value (protocol.md, section 1). The backend writes them, too. */
+export const revokedPrefix = 'auth:revoked:'
 
 export function hashToken (token: string): string {
   return createHash('sha256').update(token).digest('hex')

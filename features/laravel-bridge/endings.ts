@@ -27,14 +27,14 @@ const makeSureMs = 3000
 const blockMs = 10 * 365 * 86_400_000
 const retryMs = 1000
 
-export function createEndings (app: Pick<FastifyInstance, 'jobs' | 'log' | 'rooms' | 'store'>): Endings {
-  const { jobs, log, rooms, store } = app
+export function createEndings (app: Pick<FastifyInstance, 'cluster' | 'directory' | 'jobs' | 'log' | 'rooms' | 'store'>): Endings {
+  const { cluster, directory, jobs, log, rooms, store } = app
   const closing = new AbortController()
 
   /** Over the bus at once it could overtake the event on other servers, so it waits; one server does it for all. */
   async function makeSure (roomId: string, userKey: string, eventId: string): Promise<void> {
     try {
-      if (!await store.claim(`${kickJob}:${roomId}:${userKey}:${eventId}`, 60_000)) return
+      if (!await cluster.tryLock(`${kickJob}:${roomId}:${userKey}:${eventId}`, 60_000)) return
       const now = Date.now()
       await jobs.schedule(kickJob, JSON.stringify([roomId, userKey, now]), now + makeSureMs)
     } catch (err) {
@@ -67,7 +67,7 @@ export function createEndings (app: Pick<FastifyInstance, 'jobs' | 'log' | 'room
     },
     async make (key) {
       const [roomId, userKey, at] = JSON.parse(key) as [string, string, number]
-      const there = (await store.getSessions(userKey)).filter((session) => session.roomId === roomId)
+      const there = (await directory.sessionsOf(userKey)).filter((session) => session.roomId === roomId)
       // Who has come back since was let in again. Who is not there may still be waited for, on a seat say.
       if (there.length === 0 || there.some(({ connectedAt }) => connectedAt < at)) await rooms.kick(roomId, userKey)
     },

@@ -41,7 +41,7 @@ export default fp(async function laravelBridge (app) {
   hooks.on('room:role', async (room, session) => await rights.roleOf(room, session.userKey))
   hooks.on('room:owner', async (room) => await rights.ownerOf(room.roomId))
 
-  const status = createRoomStatus({ jobs: app.jobs, log: app.log, store, client, remembered: app.keep('status', createRememberedStatus) })
+  const status = createRoomStatus({ jobs: app.jobs, kv: app.kv, log: app.log, store, client, remembered: app.keep('status', createRememberedStatus) })
   app.jobs.on(statusJob, status.tell)
   hooks.on('room:created', ({ roomId }) => status.changed(roomId))
   hooks.on('room:userJoined', (roomId) => status.changed(roomId))
@@ -62,7 +62,7 @@ export default fp(async function laravelBridge (app) {
     app.log.info('without Redis, events of the backend are not passed on')
   }
   app.decorate('laravelBridge', { processGifts: (transactions) => processGifts(client, transactions) })
-}, { name: 'laravel-bridge', dependencies: ['store', 'jobs', 'rooms', 'sockets'] })
+}, { name: 'laravel-bridge', dependencies: ['store', 'kv', 'directory', 'cluster', 'jobs', 'rooms', 'sockets'] })
 
 /** @returns once the backend's events are heard */
 async function startRelay (app: FastifyInstance, rights: Rights): Promise<void> {

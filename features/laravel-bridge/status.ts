@@ -1,12 +1,13 @@
 import { randomUUID } from 'node:crypto'
 import type { FastifyInstance } from 'fastify'
 import { LRUCache } from 'lru-cache'
-import type { Store } from '../../plugins/store/store.ts'
+import type { KeyValue } from '../../plugins/kv/kv.ts'
+import type { RoomStore } from '../../plugins/store/store.ts'
 import { isRefusal } from './client.ts'
 import type { BackendClient } from './client.ts'
 import { anyAnswer } from './messages.ts'
 
-/** The job's name for it, and the book of notes of what the backend was told. */
+/** Name of the job, and of the namespace that keeps what the backend was last sent per room. */
 export const statusJob = 'room-status'
 
 /** What the backend was last told of a room. */
@@ -40,7 +41,8 @@ export interface RoomStatus {
 }
 
 export interface StatusOptions extends Pick<FastifyInstance, 'jobs' | 'log'> {
-  store: Pick<Store, 'getRoom' | 'getNote' | 'setNote' | 'listNotes' | 'listRooms'>
+  kv: Pick<KeyValue, 'namespace'>
+  store: Pick<RoomStore, 'getRoom' | 'listRooms'>
   client: Pick<BackendClient, 'call'>
   remembered: RememberedStatus
 }
@@ -69,9 +71,11 @@ const iso = (ms: number) => new Date(ms).toISOString()
  * last told, and says the difference. So whatever gets lost in between, to a
  * backend that is away or a server that dies, what is said last is true.
  */
-export function createRoomStatus ({ jobs, log, store, client, remembered }: StatusOptions): RoomStatus {
+export function createRoomStatus ({ jobs, kv, log, store, client, remembered }: StatusOptions): RoomStatus {
   // Rooms whose change is being noted, and whether they have changed again meanwhile.
   const noting = new Map<string, boolean>()
+  const sent = kv.namespace(statusJob)
+  const incarnations = kv.namespace(`${statusJob}-store`)
   const timers = new Set<NodeJS.Timeout>()
   let incarnation: string | undefined
   let looking: Promise<void> | undefined
@@ -110,13 +114,17 @@ export function createRoomStatus ({ jobs, log, store, client, remembered }: Stat
   }
 
   async function write (roomId: string, told: Told | undefined): Promise<void> {
-    if (told) remembered.set(roomId, told)
-    else remembered.delete(roomId)
-    await store.setNote(statusJob, roomId, told && JSON.stringify(told))
+    if (told) {
+      remembered.set(roomId, told)
+      await sent.set(roomId, JSON.stringify(told))
+    } else {
+      remembered.delete(roomId)
+      await sent.delete(roomId)
+    }
   }
 
   /** @returns whether there is more to say or do */
-  async function sayNext (roomId: string, told: Told | undefined, room: Awaited<ReturnType<Store['getRoom']>>): Promise<boolean> {
+  async function sayNext (roomId: string, told: Told | undefined, room: Awaited<ReturnType<RoomStore['getRoom']>>): Promise<boolean> {
     if (told && told.ended !== true && room?.createdAt !== told.createdAt) {
       const ending = { ...told, endedAt: told.endedAt ?? Date.now() }
       try {
@@ -146,11 +154,10 @@ export function createRoomStatus ({ jobs, log, store, client, remembered }: Stat
     return false
   }
 
-  /** @returns what tells this store from one that has lost everything */
+  /** @returns an id that changes when the store loses everything */
   async function readIncarnation (): Promise<string | undefined> {
-    const [book, key] = [`${statusJob}-store`, 'incarnation']
-    if (await store.getNote(book, key) === undefined) await store.setNote(book, key, randomUUID())
-    return await store.getNote(book, key)
+    await incarnations.compareAndSet('incarnation', undefined, randomUUID())
+    return await incarnations.get('incarnation')
   }
 
   async function look (): Promise<void> {
@@ -158,11 +165,11 @@ export function createRoomStatus ({ jobs, log, store, client, remembered }: Stat
     if (incarnation !== undefined && incarnation !== current) {
       // What ended while the store was away is known by these notes alone.
       for (const [roomId, told] of [...remembered]) {
-        if (await store.getNote(statusJob, roomId) === undefined) await write(roomId, told)
+        if (await sent.get(roomId) === undefined) await write(roomId, told)
       }
     }
     incarnation = current
-    for (const roomId of await store.listNotes(statusJob)) changed(roomId)
+    for (const roomId of await sent.list()) changed(roomId)
     for (let after: string | undefined = ''; after !== undefined;) {
       const rooms: { roomId: string }[] = await store.listRooms(after, page)
       for (const { roomId } of rooms) changed(roomId)
@@ -182,7 +189,7 @@ export function createRoomStatus ({ jobs, log, store, client, remembered }: Stat
     changed,
     lookAtAll,
     async tell (roomId) {
-      const [text, room] = await Promise.all([store.getNote(statusJob, roomId), store.getRoom(roomId)])
+      const [text, room] = await Promise.all([sent.get(roomId), store.getRoom(roomId)])
       const told = text === undefined ? undefined : JSON.parse(text) as Told
       // The clock of the server that said it may be ahead of this one's.
       const wait = told === undefined ? 0 : Math.min(told.at + intervalMs - Date.now(), intervalMs)

@@ -16,7 +16,7 @@ export interface Reactions {
 
 /** @param coalesceOver rooms with more members than this are big */
 export function createReactions (app: FeatureInstance, coalesceOver: number): Reactions {
-  const { rooms, store } = app
+  const { cluster, rooms, store } = app
   const sizes = new WeakMap<LocalRoom, { members: Promise<number>, askedAt: number }>()
   const send = (roomId: string, counts: Counts, local: boolean) => sendCounts(rooms, roomId, counts, local)
   const pending = app.keep('pending', createPendingCounts, (left) => {
@@ -24,7 +24,7 @@ export function createReactions (app: FeatureInstance, coalesceOver: number): Re
   })
   const tally = createTally(
     pending,
-    (roomId) => store.claim(`reactions:${roomId}`, intervalMs),
+    (roomId) => cluster.tryLock(`reactions:${roomId}`, intervalMs),
     // Without the store, only the members on this server receive them.
     send
   )

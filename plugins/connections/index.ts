@@ -33,7 +33,7 @@ declare module '../hooks.ts' {
   }
 }
 
-declare module '../cluster.ts' {
+declare module '../cluster/messages.ts' {
   interface ClusterMessages {
     /** An event for every session of a user, as native text. */
     'user:event': { userKey: string, text: string }

@@ -1,8 +1,8 @@
-import type { Cluster } from '../cluster.ts'
+import type { Cluster } from '../cluster/messages.ts'
 import type { SessionRegistry } from './registry.ts'
 import type { Session } from './session.ts'
 
-declare module '../cluster.ts' {
+declare module '../cluster/messages.ts' {
   interface ClusterMessages {
     /** Closes all connections of a user but one. */
     'user:replaced': { userKey: string, keep: string }

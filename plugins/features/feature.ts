@@ -7,10 +7,11 @@ import type { ZodTypeProvider } from 'fastify-type-provider-zod'
 import type { z } from 'zod'
 import type { Config } from '../../config/load.ts'
 import type { Admin } from '../admin/index.ts'
-import type { JobsRegistrar } from '../jobs.ts'
-import type { Bus } from '../bus/bus.ts'
-import type { Cluster } from '../cluster.ts'
+import type { JobsRegistrar } from '../jobs/runner.ts'
+import type { Bus } from '../cluster/bus.ts'
+import type { Cluster } from '../cluster/messages.ts'
 import type { ContractTables } from '../schema/contract.ts'
+import type { SessionDirectory } from '../directory/directory.ts'
 import type { Drain } from '../drain.ts'
 import type { HookRegistrar } from '../hooks.ts'
 import type { FeatureMessages } from '../dispatch/index.ts'
@@ -20,15 +21,19 @@ import type { Rooms } from '../rooms/rooms.ts'
 import type { Sfu } from '../media/sfu.ts'
 import type { FeatureSockets } from '../connections/sockets.ts'
 import type {} from '../connections/index.ts'
-import type { Store } from '../store/store.ts'
+import type { KeyValue } from '../kv/kv.ts'
+import type { RoomStore } from '../store/store.ts'
 import type { Features } from './index.ts'
 import type { Keep } from './keep.ts'
 // What the kernel declares of its instance and its hooks, for those who compile
 // against this file alone.
-import type {} from '../bus/index.ts'
+import type {} from '../cluster/index.ts'
+import type {} from '../directory/index.ts'
+import type {} from '../jobs/index.ts'
+import type {} from '../kv/index.ts'
 import type {} from '../config.ts'
 import type {} from '../health.ts'
-import type {} from '../redis.ts'
+import type {} from '../redis/index.ts'
 import type {} from '../store/index.ts'
 
 /** What the kernel gives a feature, by the name under which it is on the instance. */
@@ -45,7 +50,7 @@ export interface FeatureSurface {
   hooks: HookRegistrar
   /** What is to be done later, by one server, also when this one dies. Handlers are withdrawn with the feature. */
   jobs: JobsRegistrar
-  /** Orders between servers. Handlers are withdrawn with the feature. */
+  /** Messages between servers, and locks over all of them. Handlers are withdrawn with the feature. */
   cluster: Cluster
   /** Messages between servers, in one order for all. Begin channels with the feature's name, and unsubscribe in onClose. */
   bus: Pick<Bus, 'publish' | 'subscribe' | 'unsubscribe'>
@@ -55,16 +60,14 @@ export interface FeatureSurface {
   sockets: FeatureSockets
   /** Audio: transports, producers, consumers, who speaks. */
   sfu: Omit<Sfu, 'releaseAll' | 'workers'>
-  /**
-   * What servers must agree on and what outlives a process. Books, keys and
-   * marks are of all features: begin them with the feature's name.
-   */
-  store: Pick<Store,
-    'kind' | 'claim' |
-    'setNote' | 'swapNote' | 'getNote' | 'listNotes' |
-    'setMark' | 'hasMarks' |
-    'readLog' |
-    'getRoom' | 'listRooms' | 'listBusyRooms' | 'getParticipants' | 'listParticipants' | 'getMembers' | 'getSomeMembers' | 'getSessions'>
+  /** Values by key, with an optional expiry. They survive a crash. Start the name of a namespace with the feature's name. */
+  kv: Pick<KeyValue, 'namespace' | 'plainKeys'>
+  /** All rooms, on all servers: records, members, logs. */
+  store: Pick<RoomStore,
+    'kind' | 'readLog' |
+    'getRoom' | 'listRooms' | 'listBusyRooms' | 'getParticipants' | 'listParticipants' | 'getMembers' | 'getSomeMembers'>
+  /** Which user is connected where, on all servers. */
+  directory: Pick<SessionDirectory, 'sessionsOf'>
   /** Other features that run now. */
   features: Pick<Features, 'enabled' | 'getFeature'>
   /** Resources that outlive a reload. */
@@ -134,10 +137,10 @@ export { cursor, cursorBehind, keyBehind, nextCursor, pageOf } from '../schema/p
 export type { Keep } from './keep.ts'
 export type { Config } from '../../config/load.ts'
 export type { Admin } from '../admin/index.ts'
-export type { JobsRegistrar, JobHandler } from '../jobs.ts'
-export type { Bus, BusHandler } from '../bus/bus.ts'
+export type { JobsRegistrar, JobHandler } from '../jobs/runner.ts'
+export type { Bus, BusHandler } from '../cluster/bus.ts'
 // With the star, `declare module 'flylive-audio-server/feature'` can add to ClusterMessages.
-export type * from '../cluster.ts'
+export type * from '../cluster/messages.ts'
 export type { HookFunction, HookName, HookRegistrar, KernelHooks } from '../hooks.ts'
 export type { FeatureMessages, MessageDispatcher } from '../dispatch/index.ts'
 export type { Handler, MessageContext, MessageOptions, MessageRegistrar } from '../dispatch/routes.ts'
@@ -157,4 +160,7 @@ export type { Link } from '../connections/link.ts'
 export type { FeatureSockets, OpenOptions } from '../connections/sockets.ts'
 export type { Identity, Session } from '../connections/session.ts'
 export type { Profile, User, UserId } from '../connections/user.ts'
-export type { Arrival, RoomPage, RoomRecord, RoomSummary, SessionRecord, Store } from '../store/store.ts'
+export type { SessionDirectory, SessionRecord } from '../directory/directory.ts'
+export type { Expiry, KeyValue, Namespace, PlainKeys } from '../kv/kv.ts'
+export type { RoomStore } from '../store/store.ts'
+export type { Arrival, RoomPage, RoomRecord, RoomSummary } from '../store/types.ts'

@@ -4,7 +4,7 @@ import fp from 'fastify-plugin'
 import { serializerCompiler, validatorCompiler } from 'fastify-type-provider-zod'
 import { useJsonBodies } from '../../config/body.ts'
 import { routerOptions } from '../../config/router.ts'
-import type { JobHandler, JobsRegistrar } from '../jobs.ts'
+import type { JobHandler, JobsRegistrar } from '../jobs/runner.ts'
 import { NotFound } from '../errors/codes.ts'
 import { frameworkErrors, useWireErrors } from '../errors/index.ts'
 import type { HookEntry, HookRegistrar } from '../hooks.ts'
@@ -107,6 +107,7 @@ export async function buildGeneration (kernel: FastifyInstance, plan: Generation
     ...registrars,
     cluster: {
       send: kernel.cluster.send,
+      tryLock: kernel.cluster.tryLock,
       on (kind, handler) {
         const off = kernel.cluster.on(kind, handler)
         app.addHook('onClose', async () => off())
@@ -117,7 +118,9 @@ export async function buildGeneration (kernel: FastifyInstance, plan: Generation
     rooms: kernel.rooms.forFeature(name, registrars, (fn) => { app.addHook('onClose', async () => fn()) }),
     sockets: kernel.sockets.forFeature(name),
     sfu: kernel.sfu,
+    kv: kernel.kv,
     store: kernel.store,
+    directory: kernel.directory,
     features: kernel.features,
     keep: kept.keep,
     admin: kernel.admin,

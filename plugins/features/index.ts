@@ -92,7 +92,7 @@ declare module '../hooks.ts' {
   }
 }
 
-declare module '../cluster.ts' {
+declare module '../cluster/messages.ts' {
   interface ClusterMessages {
     /** The settings of features have changed. */
     'features:changed': Record<string, never>
@@ -136,7 +136,7 @@ export default fp<FeatureOptions>(async function features (app, { featuresDir })
     generations,
     find,
     isOn,
-    settings: createSettings(app.store),
+    settings: createSettings(app.kv.namespace('features')),
     tell: () => { app.cluster.send('features:changed', {}) }
   })
 
@@ -193,7 +193,7 @@ export default fp<FeatureOptions>(async function features (app, { featuresDir })
   })
 }, {
   name: 'features',
-  dependencies: ['config', 'errors', 'metrics', 'hooks', 'messages', 'store', 'jobs', 'bus', 'cluster', 'sockets', 'rooms', 'sfu', 'drain', 'admin', 'http']
+  dependencies: ['config', 'errors', 'metrics', 'hooks', 'messages', 'store', 'kv', 'directory', 'jobs', 'cluster', 'sockets', 'rooms', 'sfu', 'drain', 'admin', 'http']
 })
 
 function describe (name: string, { state, module, generation, error }: Known): FeatureInfo {

@@ -1,6 +1,6 @@
 import { z } from 'zod'
 import { unavailable } from '../errors/codes.ts'
-import type { Store } from '../store/store.ts'
+import type { Namespace } from '../kv/kv.ts'
 
 /** What an admin has set of a feature while servers run. */
 const setting = z.object({
@@ -57,23 +57,23 @@ export function newest (one: FeatureSettings, other: FeatureSettings): FeatureSe
   return all
 }
 
-const [book, key] = ['features', 'settings']
+const key = 'settings'
 const mostTries = 20
 
-export function createSettings (store: Pick<Store, 'getNote' | 'swapNote'>): SettingsStore {
+export function createSettings (values: Pick<Namespace, 'get' | 'compareAndSet'>): SettingsStore {
   const parse = (text: string | undefined): FeatureSettings => text === undefined ? {} : document.parse(JSON.parse(text))
 
   async function swap (next: (settings: FeatureSettings) => FeatureSettings): Promise<FeatureSettings> {
     for (let tries = 0; tries < mostTries; tries++) {
-      const text = await store.getNote(book, key)
+      const text = await values.get(key)
       const settings = next(parse(text))
-      if (await store.swapNote(book, key, text, JSON.stringify(settings))) return settings
+      if (await values.compareAndSet(key, text, JSON.stringify(settings))) return settings
     }
     throw unavailable('Too many change the features at once')
   }
 
   return {
-    read: async () => parse(await store.getNote(book, key)),
+    read: async () => parse(await values.get(key)),
     change: (changes, check) => swap((settings) => {
       const next = { ...settings }
       for (const [name, change] of Object.entries(changes)) {

@@ -2,7 +2,7 @@ import type { FastifyInstance } from 'fastify'
 import type { z } from 'zod'
 import { userKeyOf } from '../connections/user.ts'
 import type { Profile, UserId } from '../connections/user.ts'
-import type { ShareChange } from '../store/store.ts'
+import type { MembersChange } from '../store/types.ts'
 import type { RoomChannel } from './channel.ts'
 import type { events } from './messages.ts'
 import { createPresence, presenceIntervalMs } from './presence.ts'
@@ -18,16 +18,16 @@ export interface Announcements {
   /** Announces a leave to members only: no server can say whether hooks were called for it. */
   leftUnconfirmed (roomId: string, userId: UserId, count: number): void
   /** Announces users whose membership was ended or restored by another server or a sync. */
-  changed (roomId: string, change: ShareChange): void
+  changed (roomId: string, change: MembersChange): void
   /** The room is closed: pending announcements are dropped. */
   forget (roomId: string): void
   /** Publishes pending announcements at once. */
   close (): void
 }
 
-export function createAnnouncements ({ config, hooks, store }: Pick<FastifyInstance, 'config' | 'hooks' | 'store'>, channel: RoomChannel): Announcements {
+export function createAnnouncements ({ cluster, config, hooks }: Pick<FastifyInstance, 'cluster' | 'config' | 'hooks'>, channel: RoomChannel): Announcements {
   const presence = createPresence(
-    (roomId) => store.claim(`presence:${roomId}`, presenceIntervalMs),
+    (roomId) => cluster.tryLock(`presence:${roomId}`, presenceIntervalMs),
     (roomId, change) => channel.publish(roomId, 'room:presence', change satisfies Data<'room:presence'>)
   )
   const coalesces = (roomId: string, count: number) => count > config.PRESENCE_COALESCE_OVER || presence.pending(roomId)

@@ -2,6 +2,7 @@ import type { FastifyInstance } from 'fastify'
 import { createEvent, eventFromText } from '../connections/event.ts'
 import type { OutgoingEvent } from '../connections/event.ts'
 import type { RoomCloseReason } from './messages.ts'
+import { appendAndPublish } from './publish.ts'
 import type { EmitOptions } from './rooms.ts'
 
 /** The first line of a message on a room's channel. The other lines depend on its kind; by default they are one event. */
@@ -79,7 +80,7 @@ export function createRoomChannel ({ bus, log, store }: Pick<FastifyInstance, 'b
     },
     async publishLogged (roomId, type, data, { entry, keep }) {
       const message = messageOf({}, createEvent(type, { roomId, ...data }).text)
-      await bus.publish(channelOf(roomId), message, (envelope) => store.appendLog(roomId, entry, keep, Date.now(), envelope))
+      await appendAndPublish(bus, channelOf(roomId), message, (publish) => store.appendLog(roomId, entry, keep, Date.now(), publish))
     }
   }
 }

@@ -10,6 +10,7 @@ import type { LocalRoom } from './local-room.ts'
 import { closeReason } from './messages.ts'
 import type { RoomCloseReason } from './messages.ts'
 import type { NodeRooms } from './node-rooms.ts'
+import { changeAndPublish } from './publish.ts'
 import type { Rooms } from './rooms.ts'
 import type { SessionRecords } from './session-records.ts'
 import type { RoomStateKernel } from './room-state.ts'
@@ -77,14 +78,16 @@ export function createClosing (app: FastifyInstance, { nodeRooms, roomState, ann
     },
     async close (roomId, reason, onlyIfEmpty) {
       const message = closedMessage(closedEvent(roomId, reason), reason)
-      const envelope = bus.envelope(channelOf(roomId), message)
       // Sent together: one round trip.
       const [removed] = await Promise.all([
-        store.removeRoom(roomId, onlyIfEmpty, envelope),
+        changeAndPublish(
+          bus, channelOf(roomId), message,
+          (publish) => store.removeRoom(roomId, onlyIfEmpty, publish),
+          (room) => room && `${message}\n${room.createdAt}`
+        ),
         jobs.schedule(closedJob, roomId, Date.now() + verifyDelayMs)
       ])
       if (!removed) return false
-      if (!envelope) await bus.publish(channelOf(roomId), `${message}\n${removed.createdAt}`)
       hooks.emit('room:removed', removed, reason)
       return true
     },

@@ -37,7 +37,7 @@ export default fp(async function rooms (app) {
     return { participants: shown.map(({ profile }) => profile), participantCount: count, nextCursor }
   })
   app.messages.on('user:getRoom', { ...requests['user:getRoom'], room: false }, async ({ userId }) => {
-    const sessions = await app.store.getSessions(userKeyOf(userId))
+    const sessions = await app.directory.sessionsOf(userKeyOf(userId))
     return { roomId: sessions.find((session) => session.roomId !== null)?.roomId ?? null }
   })
 
@@ -57,6 +57,6 @@ export default fp(async function rooms (app) {
   })
   // Runs after features are closed: other servers need not wait for the lease to end.
   app.addHook('onClose', async () => {
-    await app.store.forgetNode(app.nodeId).catch(() => {})
+    await Promise.all([app.leases.remove(app.nodeId), app.store.forgetNodeRooms(app.nodeId)]).catch(() => { /* The lease expires. */ })
   })
-}, { name: 'rooms', dependencies: ['store', 'jobs', 'bus', 'cluster', 'sockets', 'messages', 'drain'] })
+}, { name: 'rooms', dependencies: ['store', 'directory', 'jobs', 'cluster', 'sockets', 'messages', 'drain'] })

@@ -1,6 +1,6 @@
 import type { FastifyInstance } from 'fastify'
-import type { JoinResult, RoomRecord } from '../store/store.ts'
-import { participantsTold } from '../store/store.ts'
+import type { JoinResult, RoomRecord } from '../store/types.ts'
+import { participantsTold } from '../store/types.ts'
 import type { Session } from '../connections/session.ts'
 import { userKeyOf } from '../connections/user.ts'
 import { withTimeout } from '../errors/timeout.ts'

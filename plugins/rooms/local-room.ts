@@ -1,6 +1,6 @@
 import type { OutgoingEvent } from '../connections/event.ts'
 import type { Session } from '../connections/session.ts'
-import type { RoomRecord } from '../store/store.ts'
+import type { RoomRecord } from '../store/types.ts'
 
 /** An event for a session whose join is in flight. */
 export interface WaitingEvent {

@@ -1,5 +1,5 @@
 import type { FastifyInstance } from 'fastify'
-import { leaseMs } from '../store/store.ts'
+import { leaseMs } from '../cluster/leases.ts'
 import type { NodeRooms } from './node-rooms.ts'
 import type { SessionRecords } from './session-records.ts'
 import type { RoomSync } from './sync.ts'
@@ -23,7 +23,7 @@ export interface ReconcilerOptions {
  * @returns a function that stops it
  */
 export function startReconciler (app: FastifyInstance, { unsynced, nodeRooms, sessionRecords, sync }: ReconcilerOptions): () => Promise<void> {
-  const { bus, log, nodeId, store } = app
+  const { bus, leases, log, nodeId, store } = app
   let checkedDeadAt = -Infinity
   let warned = false
   let busy = false
@@ -34,16 +34,16 @@ export function startReconciler (app: FastifyInstance, { unsynced, nodeRooms, se
   /** Runs on its own timer: a long sync must not cost this server its lease. */
   async function heartbeat () {
     // If the lease had lapsed, other servers may have removed this server's members.
-    if (!await store.heartbeat()) unsynced.add()
+    if (!await leases.heartbeat()) unsynced.add()
   }
 
   async function removeDead () {
     if (performance.now() - checkedDeadAt < leaseMs / 3) return
     checkedDeadAt = performance.now()
-    for (const dead of await store.listDeadNodes()) {
+    for (const dead of await leases.listDead()) {
       log.warn({ node: dead }, 'a server is gone; its members leave their rooms')
       for (const roomId of await store.listNodeRooms(dead)) await sync.drop(dead, roomId)
-      await store.forgetNode(dead)
+      await Promise.all([leases.remove(dead), store.forgetNodeRooms(dead)])
     }
   }
 

@@ -1,7 +1,7 @@
 import type { Session } from '../connections/session.ts'
 import { userKeyOf } from '../connections/user.ts'
 import type { Profile, UserId } from '../connections/user.ts'
-import type { JoinResult, RoomRecord } from '../store/store.ts'
+import type { JoinResult, RoomRecord } from '../store/types.ts'
 import type { RoomState, RoomStateKernel } from './room-state.ts'
 import type { LocalRoom } from './local-room.ts'
 import type { RoomCloseReason } from './messages.ts'
@@ -142,7 +142,7 @@ declare module '../hooks.ts' {
   }
 }
 
-declare module '../cluster.ts' {
+declare module '../cluster/messages.ts' {
   interface ClusterMessages {
     'room:kick': { roomId: string, userKey: string }
   }

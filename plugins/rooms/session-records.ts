@@ -11,15 +11,15 @@ export interface SessionRecords {
   remove (session: Session): void
 }
 
-export function createSessionRecords ({ nodeId, store }: Pick<FastifyInstance, 'nodeId' | 'store'>, unsynced: Unsynced): SessionRecords {
-  const write = ({ id, userKey, roomId, connectedAt }: Session) => store.putSession(userKey, { sessionId: id, nodeId, roomId, connectedAt })
+export function createSessionRecords ({ directory, nodeId }: Pick<FastifyInstance, 'directory' | 'nodeId'>, unsynced: Unsynced): SessionRecords {
+  const write = ({ id, userKey, roomId, connectedAt }: Session) => directory.put(userKey, { sessionId: id, nodeId, roomId, connectedAt })
   return {
     write,
     update (session) {
       if (session.open) write(session).catch(() => unsynced.add())
     },
     remove ({ id, userKey }) {
-      store.removeSession(userKey, id).catch(() => { /* The record expires, or is ignored when this server's lease ends. */ })
+      directory.remove(userKey, id).catch(() => { /* The record expires, or is ignored when this server's lease ends. */ })
     }
   }
 }

@@ -44,8 +44,8 @@ export function createRoomSync ({ bus, nodeId, store }: Pick<FastifyInstance, 'b
     if (members.length === 0) return
     const documents = roomState.snapshot(roomId)
     try {
-      const envelope = bus.envelope(channelOf(roomId), restoredMessage(nodeId))
-      const change = await store.replaceShare(nodeId, { room: record, pinHash, members, documents, envelope })
+      const publish = bus.encode(channelOf(roomId), restoredMessage(nodeId))
+      const change = await store.replaceNodeMembers(nodeId, { room: record, pinHash, members, documents, publish })
       if (change.closed === true) return closing.closeHere(room, room.record.createdAt, 'closed_by_admin')
       announcements.changed(roomId, change)
       if (nodeRooms.get(roomId) === room) await roomState.resync(room, documents, change.documents)
@@ -64,7 +64,7 @@ export function createRoomSync ({ bus, nodeId, store }: Pick<FastifyInstance, 'b
       return room.members.size > 0
     },
     async drop (node, roomId) {
-      announcements.changed(roomId, await store.dropShare(node, roomId))
+      announcements.changed(roomId, await store.removeNodeMembers(node, roomId))
     }
   }
 }

@@ -1,22 +1,15 @@
-import { randomUUID } from 'node:crypto'
 import fp from 'fastify-plugin'
-import { createMemoryStore } from './memory.ts'
-import { createRedisStore } from './redis.ts'
-import type { Store } from './store.ts'
+import { createMemoryStore } from './memory/index.ts'
+import { createRedisStore } from './redis/index.ts'
+import type { RoomStore } from './store.ts'
 
 declare module 'fastify' {
   interface FastifyInstance {
-    store: Store
-    /** This process among the servers: NODE_ID, and what tells it from an earlier start. */
-    nodeId: string
+    store: RoomStore
   }
 }
 
-/** Chooses the store: Redis when one is configured, else this process. */
+/** The store of rooms: Redis if one is configured, else this process. */
 export default fp(async function store (app) {
-  const nodeId = `${app.config.NODE_ID}-${randomUUID().slice(0, 8)}`
-  app.decorate('nodeId', nodeId)
-  const chosen = app.hasDecorator('redis') ? createRedisStore(app.redis, nodeId) : createMemoryStore(app.config.DATA_DIR)
-  app.decorate('store', chosen)
-  app.addHook('onClose', async () => chosen.close())
-}, { name: 'store', dependencies: ['config', 'redis'] })
+  app.decorate('store', app.hasDecorator('redis') ? createRedisStore(app.redis, app.nodeId, app.leases) : createMemoryStore(app.kv))
+}, { name: 'store', dependencies: ['redis', 'cluster', 'kv'] })

@@ -23,7 +23,7 @@ export default (async function users (app) {
       }
     }
   }, async ({ params: { userId: userKey } }) => {
-    const sessions = await app.store.getSessions(userKey)
+    const sessions = await app.directory.sessionsOf(userKey)
     const roomId = sessions.find((session) => session.roomId !== null)?.roomId ?? null
     const [member] = roomId === null ? [] : await app.store.getMembers(roomId, [userKey])
     const [here] = app.sockets.ofUser(userKey)

@@ -9,31 +9,32 @@ const params = z.object({ roomId })
 
 /** Broadcasts a user's line to the room and keeps the last one. */
 export default defineFeature(async function feature (app, { longest, perMinute }) {
-  const { hooks, messages, metrics, rooms, store } = app
+  const { hooks, messages, metrics, rooms } = app
+  // In the store: it outlives a reload, and is shared by all servers.
+  const texts = app.kv.namespace('sample-feature')
   const said = metrics.counter('flylive_sample_feature_total', 'Texts that were said')
   messages.events(events)
 
   messages.on('sample-feature:say', { ...requests['sample-feature:say'], limit: { perMinute } }, async ({ text }, { room, session }) => {
     if (text.length > longest) throw tooLong(longest)
     const timestamp = Date.now()
-    // The store outlives a reload and is shared by all servers.
-    await store.setNote('sample-feature', room.roomId, text)
+    await texts.set(room.roomId, text)
     rooms.emit(room.roomId, 'sample-feature:said', { userId: session.user.id, text, timestamp })
     said.inc()
     return { timestamp }
   })
-  hooks.on('room:removed', ({ roomId }) => store.setNote('sample-feature', roomId, undefined))
+  hooks.on('room:removed', ({ roomId }) => texts.delete(roomId))
 
   // Routes under /admin require the admin key automatically.
   app.get('/admin/sample-feature/:roomId', {
     schema: { params, response: { 200: z.object({ text: z.string().nullable() }) } }
-  }, async (request) => ({ text: await store.getNote('sample-feature', request.params.roomId) ?? null }))
+  }, async (request) => ({ text: await texts.get(request.params.roomId) ?? null }))
 
   app.delete('/admin/sample-feature/:roomId', { schema: { params } }, async (request, reply) => {
     const { roomId } = request.params
-    const before = await store.getNote('sample-feature', roomId)
-    await store.setNote('sample-feature', roomId, undefined)
+    const before = await texts.get(roomId)
+    await texts.delete(roomId)
     app.admin.audit(request, 'sample-feature.forget', { roomId, before: before ?? null, after: null })
     return reply.code(204).send()
   })
-}, { name: 'sample-feature', dependencies: ['rooms', 'store'], config })
+}, { name: 'sample-feature', dependencies: ['rooms', 'kv'], config })

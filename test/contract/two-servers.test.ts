@@ -1,5 +1,6 @@
 import t from 'tap'
-import { createRedisStore } from '../../plugins/store/redis.ts'
+import { createRedisLeases } from '../../plugins/cluster/leases.redis.ts'
+import { createRedisStore } from '../../plugins/store/redis/index.ts'
 import { build } from '../support/build.ts'
 import { redisDatabase, startRedis } from '../support/redis.ts'
 import { until } from '../support/retry.ts'
@@ -69,13 +70,14 @@ t.test('removes the members of a dead server', async (t) => {
   const connection = a.app.redis.duplicate()
   t.teardown(() => connection.disconnect())
   await connection.connect()
-  const dead = createRedisStore(connection, 'dead-node')
-  await dead.heartbeat()
+  const leases = createRedisLeases(connection, 'dead-node')
+  await leases.heartbeat()
+  const dead = createRedisStore(connection, 'dead-node', leases)
   const profile = { userId: 9, id: 9 }
   await dead.join({ roomId: 'r1', sessionId: 's', userKey: '9', profile, limit: 10, now: Date.now() })
   await a.app.redis.del('msab:node:{dead-node}')
   t.same(await ada.event('room:userLeft'), { roomId: 'r1', userId: 9 })
-  await until(async () => (await b.app.store.listDeadNodes()).length === 0)
+  await until(async () => (await b.app.leases.listDead()).length === 0)
   t.match(await b.admin('GET', '/admin/rooms/r1'), { body: { participantCount: 1 } })
 })
 

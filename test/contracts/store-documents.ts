@@ -1,16 +1,16 @@
 import type { Test } from 'tap'
-import type { Store, StoredDocument } from '../../plugins/store/store.ts'
+import type { RoomStore } from '../../plugins/store/store.ts'
+import type { StoredDocument } from '../../plugins/store/types.ts'
 import { codeOf, joining, recordOf } from './store.ts'
 
 const document = (version: string, state: unknown) => ({ version, state: JSON.stringify(state) })
 
 /**
- * What every store guarantees for what features keep in it: documents and logs
- * of rooms, notes, and what is to be done at a time.
+ * What every room store guarantees for the shared state of rooms: documents and logs.
  *
  * @param make a store that is empty and ends with the test
  */
-export function storeDocumentsContract (t: Test, make: (t: Test) => Promise<Store>): void {
+export function storeDocumentsContract (t: Test, make: (t: Test) => Promise<RoomStore>): void {
   t.test('members are found by their keys', async (t) => {
     const store = await make(t)
     await store.join(joining('r1', 1))
@@ -96,7 +96,7 @@ export function storeDocumentsContract (t: Test, make: (t: Test) => Promise<Stor
     const store = await make(t)
     const { room } = await store.join(joining('r1', 1))
     const members = [{ sessionId: 's-1', userKey: '1', profile: { userId: 1, id: 1, name: 'User 1' } }]
-    const write = async (documents: ReadonlyMap<string, StoredDocument>) => (await store.replaceShare('node-a', { room, members, documents })).documents
+    const write = async (documents: ReadonlyMap<string, StoredDocument>) => (await store.replaceNodeMembers('node-a', { room, members, documents })).documents
     t.same(await write(new Map()), new Map())
     await store.swapDocument({ roomId: 'r1', name: 'd', expected: '', next: document('1000.1', 1) })
     await store.swapDocument({ roomId: 'r1', name: 'd', expected: '1000.1', next: document('1000.2', 2) })
@@ -125,114 +125,5 @@ export function storeDocumentsContract (t: Test, make: (t: Test) => Promise<Stor
     t.equal(await store.getRoom('r1'), undefined)
     await store.join(joining('r1', 1))
     t.same(await store.readLog('r1'), [])
-  })
-
-  t.test('notes', async (t) => {
-    const store = await make(t)
-    t.equal(await store.getNote('b', 'k'), undefined)
-    t.same(await store.listNotes('b'), [])
-    await store.setNote('b', 'k', 'one ä\n')
-    await store.setNote('b', '', 'no key')
-    await store.setNote('c', 'k', 'elsewhere')
-    t.equal(await store.getNote('b', 'k'), 'one ä\n')
-    t.equal(await store.getNote('b', ''), 'no key')
-    t.equal(await store.getNote('c', 'k'), 'elsewhere')
-    await store.setNote('b', 'k', 'two')
-    t.equal(await store.getNote('b', 'k'), 'two')
-    t.same((await store.listNotes('b')).sort(), ['', 'k'])
-    await store.setNote('b', 'k', undefined)
-    await store.setNote('b', 'unknown', undefined)
-    t.equal(await store.getNote('b', 'k'), undefined)
-    t.same(await store.listNotes('b'), [''])
-    t.same(await store.listNotes('c'), ['k'])
-    for (const key of ['__proto__', 'constructor', 'a b:c{d}']) {
-      await store.setNote('b', key, key)
-      t.equal(await store.getNote('b', key), key)
-    }
-  })
-
-  t.test('of several times for a job the earliest counts', async (t) => {
-    const store = await make(t)
-    const keys = async (now: number, limit = 10) => (await store.takeDueJobs('a', now, limit, now + 1_000_000)).map(({ key }) => key)
-    t.same(await keys(1e12), [])
-    await store.scheduleJob('a', 'k', 3000)
-    await store.scheduleJob('a', 'k', 2000)
-    await store.scheduleJob('a', 'k', 4000)
-    await store.scheduleJob('a', 'later', 2500)
-    await store.scheduleJob('b', 'k', 1)
-    t.same(await keys(1999), [], 'nothing before its time')
-    t.same(await keys(2000), ['k'])
-    await store.scheduleJob('a', 'first', 1)
-    await store.scheduleJob('a', 'second', 2)
-    t.same(await keys(2500, 2), ['first', 'second'], 'the oldest first, and no more than asked for')
-    t.same(await keys(2500), ['later'])
-    t.same(await keys(5000), [], 'what is taken is taken, whatever else it was noted for')
-  })
-
-  t.test('a job that is taken is nobody else\'s until it is settled', async (t) => {
-    const store = await make(t)
-    await store.scheduleJob('a', 'k', 1000)
-    const [job] = await store.takeDueJobs('a', 1000, 10, 5000)
-    t.match(job, { key: 'k', token: Number })
-    if (!job) return
-    t.same(await store.takeDueJobs('a', 4999, 10, 9000), [])
-    await store.settleJob('b', job)
-    await store.settleJob('a', { ...job, token: job.token + 1 })
-    t.same(await store.takeDueJobs('a', 4999, 10, 9000), [], 'who has not taken it does not settle it')
-    await store.settleJob('a', job)
-    t.same(await store.takeDueJobs('a', 1e12, 10, 2e12), [], 'then it is done')
-    await store.settleJob('a', job, 1)
-    t.same(await store.takeDueJobs('a', 1e12, 10, 2e12), [], 'once')
-
-    await store.scheduleJob('a', 'k', 1000)
-    const [again] = await store.takeDueJobs('a', 2000, 10, 6000)
-    if (again) await store.settleJob('a', again, 7000)
-    t.same(await store.takeDueJobs('a', 6999, 10, 9000), [])
-    t.match(await store.takeDueJobs('a', 7000, 10, 9000), [{ key: 'k' }], 'what is to be tried again is, at its time')
-  })
-
-  t.test('a job that is noted while somebody does it is done once more after', async (t) => {
-    const store = await make(t)
-    await store.scheduleJob('a', 'k', 1000)
-    const [job] = await store.takeDueJobs('a', 1000, 10, 60_000)
-    await store.scheduleJob('a', 'k', 1500)
-    await store.scheduleJob('a', 'k', 3000)
-    t.same(await store.takeDueJobs('a', 2000, 10, 60_001), [], 'not at the same time')
-    // What waits for its turn takes nobody else's.
-    await store.scheduleJob('a', 'other', 1800)
-    const [other] = await store.takeDueJobs('a', 2000, 1, 60_002)
-    t.match(other, { key: 'other' })
-    if (job) await store.settleJob('a', job)
-    const [again] = await store.takeDueJobs('a', 2000, 10, 60_003)
-    t.match(again, { key: 'k' })
-    // Of the time to try again and a new one the earlier counts.
-    await store.scheduleJob('a', 'k', 5000)
-    if (again) await store.settleJob('a', again, 9000)
-    t.same(await store.takeDueJobs('a', 4999, 10, 60_004), [])
-    t.match(await store.takeDueJobs('a', 5000, 10, 60_005), [{ key: 'k' }])
-  })
-
-  t.test('a job that is not settled in time is due again', async (t) => {
-    const store = await make(t)
-    await store.scheduleJob('a', 'k', 1000)
-    const [lost] = await store.takeDueJobs('a', 1000, 10, 5000)
-    t.same(await store.takeDueJobs('a', 4999, 10, 9000), [])
-    const [again] = await store.takeDueJobs('a', 5000, 10, 9000)
-    t.match(again, { key: 'k' })
-    if (!lost || !again) return
-    await store.settleJob('a', lost)
-    await store.settleJob('a', lost, 1)
-    t.same(await store.takeDueJobs('a', 8999, 10, 12_000), [], 'who was too late settles nothing')
-    await store.settleJob('a', again)
-    t.same(await store.takeDueJobs('a', 1e12, 10, 2e12), [])
-  })
-
-  t.test('exactly one of many that come at once gets a job', async (t) => {
-    const store = await make(t)
-    for (let i = 0; i < 30; i++) await store.scheduleJob('a', `k${i}`, i)
-    const taken = await Promise.all(Array.from({ length: 20 }, (_, i) => store.takeDueJobs('a', 1000, 2, 50_000 + i)))
-    const keys = taken.flatMap((jobs) => jobs.map(({ key }) => key))
-    t.equal(keys.length, 30)
-    t.equal(new Set(keys).size, 30)
   })
 }

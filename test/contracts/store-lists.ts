@@ -1,12 +1,12 @@
 import fc from 'fast-check'
 import type { Test } from 'tap'
-import type { Store } from '../../plugins/store/store.ts'
+import type { RoomStore } from '../../plugins/store/store.ts'
 import { joining } from './store.ts'
 
-type Make = (t: Test) => Promise<Store>
+type Make = (t: Test) => Promise<RoomStore>
 
 /** Everybody in a room, page by page. */
-async function everybody (store: Store, roomId: string, limit: number, between: () => Promise<unknown> = async () => {}): Promise<unknown[]> {
+async function everybody (store: RoomStore, roomId: string, limit: number, between: () => Promise<unknown> = async () => {}): Promise<unknown[]> {
   const told: unknown[] = []
   for (let after = 0; ;) {
     const { arrivals } = await store.listParticipants(roomId, after, limit)
@@ -18,7 +18,7 @@ async function everybody (store: Store, roomId: string, limit: number, between: 
 }
 
 /** The ids of all rooms with somebody in them, page by page. */
-async function busy (store: Store, limit: number): Promise<string[]> {
+async function busy (store: RoomStore, limit: number): Promise<string[]> {
   const told: string[] = []
   for (let after = ''; ;) {
     const { rooms, next } = await store.listBusyRooms(after, limit)

@@ -22,7 +22,7 @@ t.test('a new feature compiles outside the checkout and reports type errors', as
   linked(t, folder.path)
   // Seen through the surface, and not only by the names of imports.
   const index = join(folder.path, 'wave', 'index.ts')
-  writeFileSync(index, readFileSync(index, 'utf8').replace('said.inc()', "said.inc(); store.removeRoom('r1')"))
+  writeFileSync(index, readFileSync(index, 'utf8').replace('said.inc()', "said.inc(); app.store.removeRoom('r1')"))
   const { out } = await run([join(root, 'node_modules', 'typescript', 'bin', 'tsc'), '--project', folder.path], folder.path)
-  t.strictSame(out.match(/^\S+?: error TS\d+/gm), ['wave/index.ts(22,23): error TS2339'], out)
+  t.strictSame(out.match(/^\S+?: error TS\d+/gm), ['wave/index.ts(23,27): error TS2339'], out)
 })

@@ -118,3 +118,18 @@ export async function redisClient (t: Test, redis: TestRedis, db = 0): Promise<R
   await client.connect()
   return client
 }
+
+/**
+ * Starts a Redis for all tests of a file.
+ *
+ * @returns a function that gives a test a client to an empty database
+ */
+export async function redisDatabases (t: Test): Promise<(t: Test) => Promise<Redis>> {
+  const redis = await startRedis(t)
+  let database = 0
+  return async (t) => {
+    const client = await redisClient(t, redis, ++database % 16)
+    await client.flushdb()
+    return client
+  }
+}

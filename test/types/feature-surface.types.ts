@@ -6,10 +6,11 @@
 import type { Counter, Gauge, Histogram, Registry } from 'prom-client'
 import * as surface from 'flylive-audio-server/feature'
 import type {
-  Admin, JobsRegistrar, Arrival, Bus, BusHandler, CodedError, Config, ContractTables, Cluster, ClusterMessageKind, ClusterMessages, Decide, Decision, RoomState,
+  Admin, JobsRegistrar, Arrival, BusHandler, CodedError, Config, ContractTables, Cluster, ClusterMessageKind, ClusterMessages, Decide, Decision, RoomState,
   EmitOptions, EventMap, FeatureExports, FeatureInstance, FeatureMessages, FeatureMeta, FeatureSurface, Handler, HookFunction, HookName, HookRegistrar,
   JobHandler, KernelHooks, LeaveReason, LocalRoom, MessageContext, MessageDispatcher, MessageOptions, MessageRegistrar, MessageSchemas, Metrics, Profile,
-  RequestMap, Role, RoomCloseReason, RoomEvent, RoomPage, RoomRecord, Rooms, RoomStateHandle, RoomSummary, Session, SessionRecord, Sfu, Store, User,
+  RequestMap, Role, RoomCloseReason, RoomEvent, RoomPage, RoomRecord, Rooms, RoomStateHandle, RoomSummary, Session, SessionDirectory, SessionRecord, Sfu, User,
+  RoomStore, KeyValue, Namespace, PlainKeys,
   Face, FeatureSockets, Link, OpenOptions, ParsedMessage,
   UserId, WireError, z
 } from 'flylive-audio-server/feature'
@@ -48,9 +49,10 @@ interface Expected {
   cluster: {
     on<K extends ClusterMessageKind> (kind: K, handler: (data: ClusterMessages[K]) => void): () => void
     send<K extends ClusterMessageKind> (kind: K, data: ClusterMessages[K]): Promise<boolean>
+    tryLock (key: string, ttlMs: number): Promise<boolean>
   }
   bus: {
-    publish (channel: string, message: string, send?: Parameters<Bus['publish']>[2]): Promise<boolean>
+    publish (channel: string, message: string): Promise<boolean>
     subscribe (channel: string, handler: BusHandler): Promise<void>
     unsubscribe (channel: string, handler: BusHandler): Promise<void>
   }
@@ -83,15 +85,12 @@ interface Expected {
     'createTransport' | 'connectTransport' | 'restartIce' |
     'produce' | 'closeProducer' | 'pauseProducer' | 'resumeProducer' |
     'consume' | 'pauseConsumer' | 'resumeConsumer'>
+  kv: {
+    namespace (name: string): Namespace
+    plainKeys (prefix: string): PlainKeys
+  }
   store: {
     readonly kind: 'memory' | 'redis'
-    claim (key: string, forMs: number): Promise<boolean>
-    setNote (book: string, key: string, text: string | undefined): Promise<void>
-    swapNote (book: string, key: string, expected: string | undefined, text: string): Promise<boolean>
-    getNote (book: string, key: string): Promise<string | undefined>
-    listNotes (book: string): Promise<string[]>
-    setMark (key: string, until: number): Promise<void>
-    hasMarks (keys: readonly string[]): Promise<boolean[]>
     readLog (roomId: string): Promise<string[]>
     getRoom (roomId: string): Promise<RoomSummary | undefined>
     listRooms (after: string, limit: number): Promise<RoomSummary[]>
@@ -100,8 +99,8 @@ interface Expected {
     listParticipants (roomId: string, after: number, limit: number): Promise<{ arrivals: Arrival[], count: number }>
     getMembers (roomId: string, userKeys: readonly string[]): Promise<(Profile | undefined)[]>
     getSomeMembers (rooms: readonly { roomId: string, first: readonly string[] }[], limit: number): Promise<Profile[][]>
-    getSessions (userKey: string): Promise<SessionRecord[]>
   }
+  directory: { sessionsOf (userKey: string): Promise<SessionRecord[]> }
   features: {
     enabled (): string[]
     getFeature<T> (name: string): T | undefined
@@ -228,7 +227,11 @@ export type TypesAreAsDocumented = [
   Assert<FeatureMessages extends MessageRegistrar & MessageDispatcher ? true : false>,
   Assert<Rooms extends Expected['rooms'] ? true : false>,
   Assert<FeatureSockets extends Expected['sockets'] ? true : false>,
-  Assert<Store extends Expected['store'] ? true : false>
+  Assert<Equal<keyof PlainKeys, 'get' | 'getMany' | 'set' | 'delete'>>,
+  Assert<Equal<keyof Namespace, keyof PlainKeys | 'compareAndSet' | 'list'>>,
+  Assert<KeyValue extends Expected['kv'] ? true : false>,
+  Assert<SessionDirectory extends Expected['directory'] ? true : false>,
+  Assert<RoomStore extends Expected['store'] ? true : false>
 ]
 
 /** A module that is a feature exports what the loader looks for. */

@@ -3,6 +3,7 @@ import { createEvent } from '../../connections/event.ts'
 import { unavailable } from '../../errors/codes.ts'
 import { channelOf, stateMessage } from '../channel.ts'
 import type { NodeRooms } from '../node-rooms.ts'
+import { changeAndPublish } from '../publish.ts'
 import type { Unsynced } from '../unsynced.ts'
 import type { KnownStates } from './known.ts'
 import type { Decide, RoomEvent } from './types.ts'
@@ -61,17 +62,19 @@ export function createCommit ({ bus, jobs, store }: Pick<FastifyInstance, 'bus' 
       const changed = outcome !== undefined && outcome.state !== state
       const next = changed ? { version: following(version, createdAt ?? 0, least), state: JSON.stringify(outcome.state) } : undefined
       const message = next && stateMessage(name, next.version, next.state, version, outcome?.events.map(({ type, data }) => createEvent(type, { roomId, ...data })) ?? [])
-      const envelope = message === undefined ? undefined : bus.envelope(channelOf(roomId), message)
       const before = known.get(roomId, name)?.version ?? ''
       // Sent together: one round trip. A job without a change does no harm; a change without its job would.
       const [result] = await Promise.all([
-        store.swapDocument({ roomId, name, expected: decides ? version : noVersion, next, envelope }),
+        changeAndPublish(
+          bus, channelOf(roomId), message,
+          (publish) => store.swapDocument({ roomId, name, expected: decides ? version : noVersion, next, publish }),
+          ({ swapped }) => swapped ? message : undefined
+        ),
         changed && outcome.wakeAt !== undefined ? jobs.schedule(wakeJob(name), roomId, outcome.wakeAt) : undefined
       ])
       if (result.swapped && outcome) {
         const room = nodeRooms.get(roomId)
         if (next && room) known.update(room, name, next.version, outcome.state)
-        if (message !== undefined && !envelope) await bus.publish(channelOf(roomId), message)
         for (const settle of outcome.settle) settle()
         return
       }

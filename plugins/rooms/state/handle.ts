@@ -2,8 +2,8 @@ import type { FastifyBaseLogger } from 'fastify'
 import type { z } from 'zod'
 import { Internal } from '../../errors/codes.ts'
 import type { HookRegistrar } from '../../hooks.ts'
-import type { JobsRegistrar } from '../../jobs.ts'
-import type { Store } from '../../store/store.ts'
+import type { JobsRegistrar } from '../../jobs/runner.ts'
+import type { RoomStore } from '../../store/store.ts'
 import { wakeJob } from './commit.ts'
 import type { createCommit } from './commit.ts'
 import type { KnownStates } from './known.ts'
@@ -18,7 +18,7 @@ export interface StateRegistrars {
 export interface StateEngine {
   known: Pick<KnownStates, 'get'>
   change: ReturnType<typeof createCommit>
-  store: Pick<Store, 'readDocuments'>
+  store: Pick<RoomStore, 'readDocuments'>
   log: Pick<FastifyBaseLogger, 'error'>
 }
 

@@ -1,5 +1,5 @@
 import type { FastifyInstance } from 'fastify'
-import type { StoredDocument } from '../../store/store.ts'
+import type { StoredDocument } from '../../store/types.ts'
 import type { LocalRoom } from '../local-room.ts'
 import type { Unsynced } from '../unsynced.ts'
 import type { StateDelivery } from './delivery.ts'

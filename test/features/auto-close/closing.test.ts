@@ -1,5 +1,6 @@
 import t from 'tap'
-import { createRedisStore } from '../../../plugins/store/redis.ts'
+import { createRedisLeases } from '../../../plugins/cluster/leases.redis.ts'
+import { createRedisStore } from '../../../plugins/store/redis/index.ts'
 import { build, onBothStores, onEveryStore } from '../../support/build.ts'
 import type { TestServer } from '../../support/build.ts'
 import { redisDatabase, startRedis } from '../../support/redis.ts'
@@ -107,8 +108,9 @@ t.test('a room whose last members were on a server that died', async (t) => {
   const connection = server.app.redis.duplicate()
   t.teardown(() => connection.disconnect())
   await connection.connect()
-  const dead = createRedisStore(connection, 'dead-node')
-  await dead.heartbeat()
+  const leases = createRedisLeases(connection, 'dead-node')
+  await leases.heartbeat()
+  const dead = createRedisStore(connection, 'dead-node', leases)
   await occupy(dead, ['r1', 'r2'])
   // It had begun to tell of the leave when it died: the room is empty, and is not known to be.
   await abandon(dead, ['r3'], Date.now() + 3_600_000)

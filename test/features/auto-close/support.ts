@@ -1,7 +1,7 @@
 import type { Test } from 'tap'
 import { closeIdleRooms } from '../../../features/auto-close/sweep.ts'
 import type { UserId } from '../../../plugins/connections/user.ts'
-import type { Store } from '../../../plugins/store/store.ts'
+import type { RoomStore } from '../../../plugins/store/store.ts'
 import type { Backend } from '../../support/backend.ts'
 import type { TestServer } from '../../support/build.ts'
 import { until } from '../../support/retry.ts'
@@ -27,13 +27,13 @@ export function sweeping (t: Test, server: TestServer, idleMs: number): { stop (
 }
 
 /** Makes rooms that somebody came to and left, at a time. */
-export async function abandon (store: Store, roomIds: readonly string[], leftAt: number, userId: UserId = 1): Promise<void> {
+export async function abandon (store: RoomStore, roomIds: readonly string[], leftAt: number, userId: UserId = 1): Promise<void> {
   await occupy(store, roomIds, Math.min(leftAt, Date.now()) - 60_000, userId)
   await inTurn(roomIds, (roomId) => store.leave(roomId, `${roomId} ${userId}`, String(userId), leftAt))
 }
 
 /** Makes rooms that somebody is in. */
-export async function occupy (store: Store, roomIds: readonly string[], since = Date.now(), userId: UserId = 1): Promise<void> {
+export async function occupy (store: RoomStore, roomIds: readonly string[], since = Date.now(), userId: UserId = 1): Promise<void> {
   await inTurn(roomIds, (roomId) => store.join({
     roomId,
     sessionId: `${roomId} ${userId}`,
@@ -68,7 +68,7 @@ export async function leaveRooms (servers: readonly TestServer[], backend: Backe
 
 /** Waits until all that is to be said of rooms has been said, and checks that it was said once that they ended. */
 export async function toldOnce (t: Test, server: TestServer, backend: Backend, roomIds: readonly string[]): Promise<void> {
-  await until(async () => (await server.app.store.listNotes('room-status')).length === 0)
+  await until(async () => (await server.app.kv.namespace('room-status').list()).length === 0)
   const wrong = roomIds.map((roomId) => ({ roomId, told: backend.statuses.filter((item) => item.roomId === roomId).map(({ status }) => status) }))
     .filter(({ told }) => told.at(-1)?.is_live !== false || told.filter((status) => !status.is_live).length !== 1)
   t.same(wrong, [], 'the backend has heard once of each room that it ended')

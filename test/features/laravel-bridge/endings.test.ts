@@ -1,6 +1,6 @@
 import t from 'tap'
 import type { Test } from 'tap'
-import type { RoomRecord } from '../../../plugins/store/store.ts'
+import type { RoomRecord } from '../../../plugins/store/types.ts'
 import { startBackend } from '../../support/backend.ts'
 import { build } from '../../support/build.ts'
 import type { TestServer } from '../../support/build.ts'

@@ -1,5 +1,5 @@
 import t from 'tap'
-import type { RoomRecord } from '../../../plugins/store/store.ts'
+import type { RoomRecord } from '../../../plugins/store/types.ts'
 import type { TestServer } from '../../support/build.ts'
 import { build } from '../../support/build.ts'
 import { startBackend } from '../../support/backend.ts'

@@ -37,7 +37,7 @@ onBothStores(t, 'a room starts, its count changes, it ends', async (t, env) => {
   await until(() => told(backend).at(-1)?.is_live === false)
   t.match(told(backend).at(-1), { is_live: false, participant_count: 0, ended_at: String })
   t.ok(Date.parse(told(backend).at(-1)?.ended_at ?? '') >= startedAt)
-  t.same(await server.app.store.listNotes('room-status').then((keys) => keys.length <= 1), true)
+  t.same(await server.app.kv.namespace('room-status').list().then((keys) => keys.length <= 1), true)
   await ada.ok('room:join', { roomId: '7' })
   await until(() => counts(backend).at(-1) === 1)
   t.equal(told(backend).filter(({ started_at: at }) => at !== undefined).length, 2, 'it starts anew')
@@ -81,7 +81,7 @@ t.test('a room that the backend does not know is not told of again and again', a
   const [ada, bob] = [await server.connect(1), await server.connect(2)]
   await ada.ok('room:join', { roomId: '7' })
   backend.rooms.delete('7')
-  await until(async () => JSON.parse(await server.app.store.getNote('room-status', '7') ?? '{}').count === 1)
+  await until(async () => JSON.parse(await server.app.kv.namespace('room-status').get('7') ?? '{}').count === 1)
   const calls = backend.calls('status')
   t.ok(calls <= 2)
   backend.rooms.set('7', 42)

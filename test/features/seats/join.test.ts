@@ -1,6 +1,6 @@
 import t from 'tap'
 import type { Test } from 'tap'
-import { participantsTold } from '../../../plugins/store/store.ts'
+import { participantsTold } from '../../../plugins/store/types.ts'
 import { build, onBothStores, onEveryStore } from '../../support/build.ts'
 import type { TestServer } from '../../support/build.ts'
 import type { TestClient } from '../../support/client.ts'

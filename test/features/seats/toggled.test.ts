@@ -56,15 +56,15 @@ t.test('nor who leaves in the moment in which they come back', async (t) => {
   const { server, member, other } = await scene(t, { SEAT_GRACE_SECONDS: '0' })
   await member.ok('seat:take', { seatIndex: 0 })
   await server.app.features.disable('seats')
-  const { store } = server.app
-  const swap = store.swapNote.bind(store)
+  const settings = server.app.kv.namespace('features')
+  const { compareAndSet } = settings
   // The new generation is built, and not in force yet.
-  store.swapNote = async (...args) => {
+  settings.compareAndSet = async (...args) => {
     await member.ok('room:leave')
-    return await swap(...args)
+    return await compareAndSet(...args)
   }
   await server.app.features.enable('seats')
-  store.swapNote = swap
+  settings.compareAndSet = compareAndSet
   await until(async () => (await other.request('seat:take', { seatIndex: 0 })).ok)
   t.match(await seatsOf(server), { seats: [{ seatIndex: 0, userId: '4' }] })
 })

@@ -39,10 +39,10 @@ t.test('a hook and a job are done by what runs when their turn comes', async (t)
   await asked
   t.same(seen, ['waiting', 'new'])
 
-  const take = server.app.store.takeDueJobs.bind(server.app.store)
+  const take = server.app.jobStore.takeDue.bind(server.app.jobStore)
   const taken = Promise.withResolvers<void>()
   const go = Promise.withResolvers<void>()
-  server.app.store.takeDueJobs = async (...args) => {
+  server.app.jobStore.takeDue = async (...args) => {
     const jobs = await take(...args)
     if (args[0] !== 'second' || jobs.length === 0) return jobs
     taken.resolve()
@@ -52,7 +52,7 @@ t.test('a hook and a job are done by what runs when their turn comes', async (t)
   await server.app.jobs.schedule('second', 'k', 0)
   await taken.promise
   t.equal((await post(server, 'second/disable')).status, 200)
-  server.app.store.takeDueJobs = take
+  server.app.jobStore.takeDue = take
   go.resolve()
   t.equal((await post(server, 'second/enable')).status, 200)
   await until(() => seen.length === 3)

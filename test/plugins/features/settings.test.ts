@@ -10,7 +10,7 @@ import { until } from '../../support/retry.ts'
 const post = (server: TestServer, path: string) => server.admin('POST', `/admin/features/${path}`)
 const patch = (server: TestServer, name: string, body: object) => server.admin('PATCH', `/admin/features/${name}/config`, body)
 const infoOf = (server: TestServer, name: string) => server.app.features.list().find((one) => one.name === name)
-const settings = (server: TestServer) => server.app.store.getNote('features', 'settings')
+const settings = (server: TestServer) => server.app.kv.namespace('features').get('settings')
 
 t.test('two admins change one feature at once: neither undoes what the other has set', async (t) => {
   const env = { REDIS_URL: await redisDatabase(), FEATURES: 'auth,chat' }
@@ -115,10 +115,11 @@ t.test('a rescan that cannot read the settings is made later', async (t) => {
   const env = { REDIS_URL: await redisDatabase(), FEATURES: 'auth,chat,more', FEATURES_PATH: folder.path }
   const [a, b] = [await build(t, { env }), await build(t, { env })]
   folder.write('more', { 'index.ts': saying('more', 'x') })
-  const { getNote } = b.app.store
-  b.app.store.getNote = async () => { throw new Error('away for a moment') }
+  const settingsOfB = b.app.kv.namespace('features')
+  const { get } = settingsOfB
+  settingsOfB.get = async () => { throw new Error('away for a moment') }
   await post(a, 'rescan')
-  b.app.store.getNote = getNote
+  settingsOfB.get = get
   await until(() => infoOf(b, 'more')?.state === 'enabled', 30_000)
   t.pass('with the next look')
 })

@@ -1,6 +1,6 @@
 import t from 'tap'
 import type { Test } from 'tap'
-import type { RoomShare, WrittenShare } from '../../../plugins/store/store.ts'
+import type { NodeMembers, WrittenMembers } from '../../../plugins/store/types.ts'
 import { deafen } from '../../support/deaf.ts'
 import { startRedis } from '../../support/redis.ts'
 import { until } from '../../support/retry.ts'
@@ -17,9 +17,9 @@ type Tally = Awaited<ReturnType<typeof buildTally>>
  *
  * @param around is given what writes back; it may wait before and after
  */
-function intercept ({ server: { app: { store } } }: Tally, around: (write: (share: RoomShare) => Promise<WrittenShare>, share: RoomShare) => Promise<WrittenShare>): void {
-  const replaceShare = store.replaceShare.bind(store)
-  store.replaceShare = (nodeId: string, share: RoomShare) => around((written) => replaceShare(nodeId, written), share)
+function intercept ({ server: { app: { store } } }: Tally, around: (write: (share: NodeMembers) => Promise<WrittenMembers>, share: NodeMembers) => Promise<WrittenMembers>): void {
+  const replaceNodeMembers = store.replaceNodeMembers.bind(store)
+  store.replaceNodeMembers = (nodeId: string, share: NodeMembers) => around((written) => replaceNodeMembers(nodeId, written), share)
 }
 
 /** Servers with one member each, who know the tally. */

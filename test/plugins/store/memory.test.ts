@@ -3,18 +3,24 @@ import { once } from 'node:events'
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import t from 'tap'
-import { createMemoryStore } from '../../../plugins/store/memory.ts'
+import type { Test } from 'tap'
+import { createMemoryKeyValue } from '../../../plugins/kv/memory.ts'
+import { createMemoryStore } from '../../../plugins/store/memory/index.ts'
 import { codeOf, joining, recordOf, storeContract } from '../../contracts/store.ts'
 import { storeDocumentsContract } from '../../contracts/store-documents.ts'
 import { storeListsContract } from '../../contracts/store-lists.ts'
 
-const modulePath = pathToFileURL(join(import.meta.dirname, '../../../plugins/store/memory.ts')).href
+const url = (path: string) => JSON.stringify(pathToFileURL(join(import.meta.dirname, '../../../plugins', path)).href)
+
+function storeIn (t: Test, folder: string) {
+  const kv = createMemoryKeyValue(folder)
+  t.teardown(() => kv.close())
+  return { kv, store: createMemoryStore(kv) }
+}
 
 for (const contract of [storeContract, storeDocumentsContract, storeListsContract]) {
   contract(t, async (t) => {
-    const store = createMemoryStore(t.testdir())
-    t.teardown(() => store.close())
-    return store
+    return storeIn(t, t.testdir()).store
   })
 }
 
@@ -23,16 +29,20 @@ t.test('what must survive a crash is there after kill -9', async (t) => {
   const later = Date.now() + 3_600_000
   // It says when the calls have returned, and is killed in the next moment.
   const program = `
-    import { createMemoryStore } from ${JSON.stringify(modulePath)}
-    const store = createMemoryStore(${JSON.stringify(folder)})
-    for (let i = 0; i < 200; i++) await store.setMark('mark' + i, ${later})
-    await store.setMark('over soon', Date.now() + 1)
+    import { createMemoryKeyValue } from ${url('kv/memory.ts')}
+    import { createMemoryStore } from ${url('store/memory/index.ts')}
+    const kv = createMemoryKeyValue(${JSON.stringify(folder)})
+    const store = createMemoryStore(kv)
+    const tokens = kv.plainKeys('tokens:')
+    for (let i = 0; i < 200; i++) await tokens.set('token' + i, '1', { expiresAt: ${later} })
+    await tokens.set('over soon', '1', { ttlMs: 1 })
     await store.ban('r1', '2', ${later})
     await store.ban('r1', '3', ${later})
     await store.unban('r1', '3')
-    await store.setNote('b', 'k', 'noted')
-    await store.setNote('b', 'gone', 'noted')
-    await store.setNote('b', 'gone', undefined)
+    const values = kv.namespace('b')
+    await values.set('k', 'kept')
+    await values.set('gone', 'kept')
+    await values.delete('gone')
     process.stdout.write('acknowledged')
     setInterval(() => {}, 1000)
   `
@@ -42,23 +52,21 @@ t.test('what must survive a crash is there after kill -9', async (t) => {
   child.kill('SIGKILL')
   await once(child, 'exit')
 
-  const store = createMemoryStore(folder)
-  t.teardown(() => store.close())
-  const keys = Array.from({ length: 200 }, (_, i) => `mark${i}`)
-  t.ok((await store.hasMarks(keys)).every(Boolean))
-  t.same(await store.hasMarks(['over soon']), [false])
+  const { kv, store } = storeIn(t, folder)
+  const tokens = kv.plainKeys('tokens:')
+  t.ok((await tokens.getMany(Array.from({ length: 200 }, (_, i) => `token${i}`))).every((value) => value === '1'))
+  t.equal(await tokens.get('over soon'), undefined)
   await t.rejects(store.join(joining('r1', 2)), { code: 'BANNED', details: { until: later } })
   t.equal(await codeOf(store.join(joining('r1', 3))), 'ok')
-  t.equal(await store.getNote('b', 'k'), 'noted')
-  t.same(await store.listNotes('b'), ['k'])
+  t.equal(await kv.namespace('b').get('k'), 'kept')
+  t.same(await kv.namespace('b').list(), ['k'])
 })
 
 t.test('it is the only server', async (t) => {
-  const store = createMemoryStore(t.testdir())
-  t.teardown(() => store.close())
+  const { store } = storeIn(t, t.testdir())
   await store.join(joining('r1', 1))
   t.same(await store.listNodeRooms('any'), [])
-  t.same(await store.replaceShare('any', { room: recordOf('r1'), members: [], documents: new Map() }), { joined: [], left: [], count: 1, documents: new Map() })
-  t.same(await store.dropShare('any', 'r1'), { joined: [], left: [], count: 1 })
+  t.same(await store.replaceNodeMembers('any', { room: recordOf('r1'), members: [], documents: new Map() }), { joined: [], left: [], count: 1, documents: new Map() })
+  t.same(await store.removeNodeMembers('any', 'r1'), { joined: [], left: [], count: 1 })
   t.match(await store.getRoom('r1'), { participantCount: 1 })
 })

@@ -1,9 +1,11 @@
 import type { Redis } from 'ioredis'
 import t from 'tap'
 import type { Test } from 'tap'
-import { createRedisStore } from '../../../plugins/store/redis.ts'
+import { createRedisLeases } from '../../../plugins/cluster/leases.redis.ts'
+import { createRedisStore } from '../../../plugins/store/redis/index.ts'
 import { recoveryMs } from '../../../plugins/store/store.ts'
-import type { RoomShare, ShareChange, Store } from '../../../plugins/store/store.ts'
+import type { RoomStore } from '../../../plugins/store/store.ts'
+import type { MembersChange, NodeMembers } from '../../../plugins/store/types.ts'
 import { codeOf, joining, recordOf, storeContract } from '../../contracts/store.ts'
 import { storeDocumentsContract } from '../../contracts/store-documents.ts'
 import { storeListsContract } from '../../contracts/store-lists.ts'
@@ -15,12 +17,14 @@ import { stopwatch } from '../../support/pace.ts'
 const shared = await startRedis(t)
 let database = 0
 
+const storeOf = (client: Redis, nodeId: string) => createRedisStore(client, nodeId, createRedisLeases(client, nodeId))
+
 /** Two servers on one Redis. */
-async function pair (t: Test): Promise<{ a: Store, b: Store, client: Redis }> {
+async function pair (t: Test): Promise<{ a: RoomStore, b: RoomStore, client: Redis }> {
   const db = ++database % 16
   const [client, other] = [await redisClient(t, shared, db), await redisClient(t, shared, db)]
   await client.flushdb()
-  return { a: createRedisStore(client, 'node-a'), b: createRedisStore(other, 'node-b'), client }
+  return { a: storeOf(client, 'node-a'), b: storeOf(other, 'node-b'), client }
 }
 
 for (const contract of [storeContract, storeDocumentsContract, storeListsContract]) contract(t, async (t) => (await pair(t)).a)
@@ -40,13 +44,9 @@ t.test('two servers see one room', async (t) => {
   t.match((await b.listRooms('', 10)), [{ roomId: 'r1', producers: 5 }])
   await a.ban('r1', '9', Date.now() + 60_000)
   t.equal(await codeOf(b.join(joining('r1', 9, { pinHash: 'right' }))), 'BANNED')
-  await a.setMark('mark', Date.now() + 60_000)
-  t.same(await b.hasMarks(['mark']), [true])
 
   const removals = await Promise.all(Array.from({ length: 20 }, (_, i) => (i % 2 ? a : b).removeRoom('r1')))
   t.equal(removals.filter((room) => room !== undefined).length, 1)
-  const claims = await Promise.all(Array.from({ length: 20 }, (_, i) => (i % 2 ? a : b).claim('turn', 5000)))
-  t.equal(claims.filter(Boolean).length, 1)
 })
 
 t.test('ROOM_FULL is exact over two servers', async (t) => {
@@ -68,75 +68,57 @@ t.test('a room whose remover died half-way is taken from the indexes by the next
   t.same(await client.zrange('msab:rooms', '0', '-1'), ['r2'])
 })
 
-t.test('a server that stops telling that it lives is dead', async (t) => {
+t.test('the members of a dead server are removed', async (t) => {
   const { a, b, client } = await pair(t)
-  t.equal(await a.heartbeat(), false, 'the first time nobody can have thought so')
-  t.equal(await b.heartbeat(), false)
-  t.equal(await a.heartbeat(), true)
-  t.same(await b.listDeadNodes(), [])
-  const lease = await client.pttl('msab:node:{node-a}')
-  t.ok(lease > 9000 && lease <= 10_000, `${lease} ms`)
-
   await a.join(joining('r1', 1))
   await a.join(joining('r2', 1))
   await b.join(joining('r1', 2))
   await b.join(joining('r1', 1, { sessionId: 'phone' }))
-  await b.putSession('1', { sessionId: 'phone', nodeId: 'node-b', roomId: 'r1', connectedAt: 1 })
-  await a.putSession('1', { sessionId: 's-1', nodeId: 'node-a', roomId: 'r1', connectedAt: 1 })
   await a.touchRoom('r1', 1, 3)
-  t.equal((await b.getSessions('1')).length, 2)
-
-  await client.del('msab:node:{node-a}')
-  t.same(await b.listDeadNodes(), ['node-a'])
-  t.same(await a.listDeadNodes(), [], 'nobody takes itself for dead')
-  t.same((await b.getSessions('1')).map(({ sessionId }) => sessionId), ['phone'], 'its sessions do not count')
   t.same((await b.listNodeRooms('node-a')).sort(), ['r1', 'r2'])
 
-  t.same(await b.dropShare('node-a', 'r1'), { joined: [], left: [], count: 2 }, 'user 1 is still there through b')
-  t.same(await b.dropShare('node-a', 'r2'), { joined: [], left: [{ userId: 1, id: 1, name: 'User 1' }], count: 0 })
-  t.same(await b.dropShare('node-a', 'r2'), { joined: [], left: [], count: 0 }, 'once')
+  t.same(await b.removeNodeMembers('node-a', 'r1'), { joined: [], left: [], count: 2 }, 'user 1 is still there through b')
+  t.same(await b.removeNodeMembers('node-a', 'r2'), { joined: [], left: [{ userId: 1, id: 1, name: 'User 1' }], count: 0 })
+  t.same(await b.removeNodeMembers('node-a', 'r2'), { joined: [], left: [], count: 0 }, 'once')
   t.match(await b.getRoom('r1'), { participantCount: 2, producers: 0 })
-  t.same(await b.listEmptyRooms(Date.now(), 10), ['r2'], 'an empty room is seen to be one')
-  await b.forgetNode('node-a')
-  t.same(await b.listDeadNodes(), [])
+  t.same(await b.listEmptyRooms(Date.now(), 10), ['r2'], 'an empty room is listed as empty')
+  await client.sadd('msab:node:{node-a}:rooms', 'r9')
+  await b.forgetNodeRooms('node-a')
   t.same(await b.listNodeRooms('node-a'), [])
-  t.equal(await a.heartbeat(), false, 'it hears that others may have thought so')
 })
 
 t.test('of two servers that clear up after a dead one each user is told of once', async (t) => {
   const { a, b, client } = await pair(t)
-  const dead = createRedisStore(client, 'node-dead')
-  await dead.heartbeat()
+  const dead = storeOf(client, 'node-dead')
   for (let i = 0; i < 20; i++) await dead.join(joining('r1', i))
-  await client.del('msab:node:{node-dead}')
-  const changes = await Promise.all([a.dropShare('node-dead', 'r1'), b.dropShare('node-dead', 'r1')])
+  const changes = await Promise.all([a.removeNodeMembers('node-dead', 'r1'), b.removeNodeMembers('node-dead', 'r1')])
   t.same(changes.flatMap(({ left }) => left.map(({ userId }) => Number(userId))).sort((x, y) => x - y), Array.from({ length: 20 }, (_, i) => i))
 })
 
 t.test('a server\'s share of a room is set right', async (t) => {
   const { a, b, client } = await pair(t)
   const member = (id: number, sessionId = `s-${id}`) => ({ sessionId, userKey: String(id), profile: { userId: id, id, name: `User ${id}` } })
-  const share = (...members: RoomShare['members'][number][]): RoomShare => ({ room: recordOf('r1', 1, true), pinHash: 'right', members, documents: new Map() })
-  const named = ({ joined, left, count }: ShareChange) => ({ joined: joined.map(({ userId }) => userId), left: left.map(({ userId }) => userId), count })
+  const share = (...members: NodeMembers['members'][number][]): NodeMembers => ({ room: recordOf('r1', 1, true), pinHash: 'right', members, documents: new Map() })
+  const named = ({ joined, left, count }: MembersChange) => ({ joined: joined.map(({ userId }) => userId), left: left.map(({ userId }) => userId), count })
 
   for (const id of [1, 2, 3]) await a.join(joining('r1', id, { pinHash: 'right' }))
   await b.join(joining('r1', 3, { sessionId: 'phone', pinHash: 'right' }))
   await b.join(joining('r1', 4, { pinHash: 'right' }))
 
-  t.same(named(await a.replaceShare('node-a', share(member(1), member(2), member(3)))), { joined: [], left: [], count: 4 }, 'nothing to do')
-  t.same(named(await a.replaceShare('node-a', share(member(1), member(5)))), { joined: [5], left: [2], count: 4 }, '3 is there through b')
-  t.same(named(await b.replaceShare('node-b', share(member(4)))), { joined: [], left: [3], count: 3 })
+  t.same(named(await a.replaceNodeMembers('node-a', share(member(1), member(2), member(3)))), { joined: [], left: [], count: 4 }, 'nothing to do')
+  t.same(named(await a.replaceNodeMembers('node-a', share(member(1), member(5)))), { joined: [5], left: [2], count: 4 }, '3 is there through b')
+  t.same(named(await b.replaceNodeMembers('node-b', share(member(4)))), { joined: [], left: [3], count: 3 })
   t.same(await a.leave('r1', 's-5', '5', 1), { lastOfUser: true, count: 2 }, 'who was put in leaves like others')
   t.equal(await a.leave('r1', 's-2', '2', 1), undefined)
 
   await client.flushdb()
-  t.same(named(await b.replaceShare('node-b', share(member(4)))), { joined: [4], left: [], count: 1 }, 'a room that is lost is made again')
-  t.same(named(await a.replaceShare('node-a', share(member(1), member(1, 'phone')))), { joined: [1], left: [], count: 2 }, 'with all sockets of a user')
+  t.same(named(await b.replaceNodeMembers('node-b', share(member(4)))), { joined: [4], left: [], count: 1 }, 'a room that is lost is made again')
+  t.same(named(await a.replaceNodeMembers('node-a', share(member(1), member(1, 'phone')))), { joined: [1], left: [], count: 2 }, 'with all sockets of a user')
   t.match(await a.getRoom('r1'), { ownerId: 1, locked: true, participantCount: 2 })
   t.equal(await codeOf(a.join(joining('r1', 9))), 'PIN_REQUIRED', 'and locked as it was')
   t.match(await a.listRooms('', 10), [{ roomId: 'r1' }])
   t.same(await a.listNodeRooms('node-a'), ['r1'])
-  t.same(named(await a.dropShare('node-a', 'r1')), { joined: [], left: [1], count: 1 })
+  t.same(named(await a.removeNodeMembers('node-a', 'r1')), { joined: [], left: [1], count: 1 })
   t.same(await a.listNodeRooms('node-a'), [])
   await a.join(joining('r1', 1, { pinHash: 'right' }))
   t.same(await a.listNodeRooms('node-a'), ['r1'])
@@ -153,18 +135,18 @@ t.test('a change of a document, or of the log, is told in the step that makes it
   await subscriber.connect()
   await subscriber.subscribe('c')
   await a.join(joining('r1', 1))
-  const change = (store: Store, expected: string, version: string, text: string) =>
-    store.swapDocument({ roomId: 'r1', name: 'd', expected, next: { version, state: `"${text}"` }, envelope: { channel: 'c', text } })
+  const change = (store: RoomStore, expected: string, version: string, text: string) =>
+    store.swapDocument({ roomId: 'r1', name: 'd', expected, next: { version, state: `"${text}"` }, publish: { channel: 'c', payload: text } })
 
   const outcomes = await Promise.all(Array.from({ length: 20 }, (_, i) => change(i % 2 ? a : b, '', '1000.1', `first ${i}`)))
   t.equal(outcomes.filter(({ swapped }) => swapped).length, 1)
   t.match(await change(b, '1000.1', '999.2', 'of an earlier room'), { swapped: false })
   t.match(await change(b, '1000.7', '1000.8', 'from what is not there'), { swapped: false })
-  t.match(await b.swapDocument({ roomId: 'r1', name: 'd', expected: '1000.1', envelope: { channel: 'c', text: 'without a change' } }), { swapped: true })
-  t.equal(await a.appendLog('r1', 'an entry', 1, 1, { channel: 'c', text: 'logged' }), 1, 'one connection hears')
+  t.match(await b.swapDocument({ roomId: 'r1', name: 'd', expected: '1000.1', publish: { channel: 'c', payload: 'without a change' } }), { swapped: true })
+  t.equal(await a.appendLog('r1', 'an entry', 1, 1, { channel: 'c', payload: 'logged' }), 1, 'one connection hears')
   t.same(await b.readLog('r1'), ['an entry'])
-  t.equal(await a.appendLog('nowhere', 'an entry', 1, 1, { channel: 'd', text: 'nobody hears' }), 0)
-  t.equal(await codeOf(a.swapDocument({ roomId: 'nowhere', name: 'd', expected: '', next: { version: '1000.1', state: '1' }, envelope: { channel: 'c', text: 'nowhere' } })), 'ROOM_NOT_FOUND')
+  t.equal(await a.appendLog('nowhere', 'an entry', 1, 1, { channel: 'd', payload: 'nobody hears' }), 0)
+  t.equal(await codeOf(a.swapDocument({ roomId: 'nowhere', name: 'd', expected: '', next: { version: '1000.1', state: '1' }, publish: { channel: 'c', payload: 'nowhere' } })), 'ROOM_NOT_FOUND')
   t.match(await change(b, '1000.1', '1000.2', 'second'), { swapped: true })
   await until(() => heard.length >= 3)
   t.same(heard, [`c: first ${outcomes.findIndex(({ swapped }) => swapped)}`, 'c: logged', 'c: second'])
@@ -189,9 +171,9 @@ async function losing (t: Test) {
     heard,
     documents,
     /** @returns the documents there are then */
-    write: async (store: Store, ...all: [name: string, version: string][]) =>
-      (await store.replaceShare('node-a', { room: recordOf('r1'), members: [member], documents: documents(...all), envelope: { channel: 'c', text: JSON.stringify(all) } })).documents,
-    swap: (store: Store, expected: string, version?: string) =>
+    write: async (store: RoomStore, ...all: [name: string, version: string][]) =>
+      (await store.replaceNodeMembers('node-a', { room: recordOf('r1'), members: [member], documents: documents(...all), publish: { channel: 'c', payload: JSON.stringify(all) } })).documents,
+    swap: (store: RoomStore, expected: string, version?: string) =>
       store.swapDocument({ roomId: 'r1', name: 'd', expected, next: version === undefined ? undefined : document(version) }),
     /** Has so much time passed since the loss. */
     async age (ms: number) {
@@ -267,22 +249,10 @@ t.test('a clock of Redis that is set back makes nobody wait', async (t) => {
   t.same(await swap(a, '', `1000.${answer.swapped ? 0 : answer.least}`), { swapped: true })
 })
 
-t.test('of two servers one does a job, and the other one when that dies', async (t) => {
-  const { a, b } = await pair(t)
-  for (let i = 0; i < 50; i++) await (i % 2 ? a : b).scheduleJob('a', `k${i}`, i)
-  const taken = await Promise.all([a.takeDueJobs('a', 1000, 30, 5000), b.takeDueJobs('a', 1000, 30, 5000)])
-  t.equal(new Set(taken.flatMap((jobs) => jobs.map(({ key }) => key))).size, 50)
-  t.equal(taken.flat().length, 50)
-  for (const job of taken[0]) await a.settleJob('a', job)
-  t.same(await a.takeDueJobs('a', 4999, 50, 9000), [])
-  const inherited = await a.takeDueJobs('a', 5000, 50, 9000)
-  t.same(inherited.map(({ key }) => key).sort(), taken[1].map(({ key }) => key).sort())
-})
-
 t.test('the text of a script travels once', async (t) => {
   const redis = await startRedis(t)
   const client = await redisClient(t, redis)
-  const store = createRedisStore(client, 'node-a')
+  const store = storeOf(client, 'node-a')
   const calls = async () => {
     const stats = await client.info('commandstats')
     const of = (name: string) => Number(new RegExp(`^cmdstat_${name}:calls=(\\d+)`, 'm').exec(stats)?.[1] ?? 0)
@@ -328,12 +298,12 @@ t.test('the order of arrival is one over all servers, and is kept when a share i
   const { arrivals: [, second] } = await a.listParticipants('r1', 0, 100)
 
   const members = [9, 3, 8, 2, 7].map((id) => ({ sessionId: `s-${id}`, userKey: String(id), profile: { userId: id, id, name: `User ${id}` } }))
-  await b.replaceShare('node-b', { room: recordOf('r1'), members, documents: new Map() })
+  await b.replaceNodeMembers('node-b', { room: recordOf('r1'), members, documents: new Map() })
   t.same(await order(), [1, 2, 3, 9, 8, 7], 'who was there keeps the place, the others come in the order of the list')
   t.same((await b.listParticipants('r1', second?.place ?? 0, 2)).arrivals.map(({ profile }) => profile.userId), [3, 9])
 
   await client.flushdb()
-  await b.replaceShare('node-b', { room: recordOf('r1'), members, documents: new Map() })
+  await b.replaceNodeMembers('node-b', { room: recordOf('r1'), members, documents: new Map() })
   t.same(await order(), [9, 3, 8, 2, 7])
 })
 
@@ -351,10 +321,10 @@ t.test('room, users and their names share a slot of a cluster', async (t) => {
 t.test('a Redis that is gone', async (t) => {
   const redis = await startRedis(t)
   const client = await redisClient(t, redis)
-  const store = createRedisStore(client, 'node-a')
+  const store = storeOf(client, 'node-a')
   await store.join(joining('r1', 1))
   await redis.kill()
-  const calls: Record<Exclude<keyof Store, 'kind' | 'close'>, () => Promise<unknown>> = {
+  const calls: Record<Exclude<keyof RoomStore, 'kind'>, () => Promise<unknown>> = {
     ping: () => store.ping(),
     join: () => store.join(joining('r1', 2)),
     leave: () => store.leave('r1', 's-1', '1', 1),
@@ -375,33 +345,18 @@ t.test('a Redis that is gone', async (t) => {
     readLog: () => store.readLog('r1'),
     ban: () => store.ban('r1', '2', Date.now() + 1000),
     unban: () => store.unban('r1', '2'),
-    putSession: () => store.putSession('1', { sessionId: 's', nodeId: 'node-a', roomId: null, connectedAt: 1 }),
-    removeSession: () => store.removeSession('1', 's'),
-    getSessions: () => store.getSessions('1'),
-    setMark: () => store.setMark('a', Date.now() + 1000),
-    hasMarks: () => store.hasMarks(['a']),
-    setNote: () => store.setNote('b', 'k', 'x'),
-    swapNote: () => store.swapNote('b', 'k', undefined, 'x'),
-    getNote: () => store.getNote('b', 'k'),
-    listNotes: () => store.listNotes('b'),
-    scheduleJob: () => store.scheduleJob('a', 'k', 1),
-    takeDueJobs: () => store.takeDueJobs('a', 1, 1, 2),
-    settleJob: () => store.settleJob('a', { key: 'k', token: 2 }),
-    claim: () => store.claim('a', 1000),
-    heartbeat: () => store.heartbeat(),
-    listDeadNodes: () => store.listDeadNodes(),
     listNodeRooms: () => store.listNodeRooms('node-a'),
-    replaceShare: () => store.replaceShare('node-a', { room: recordOf('r1'), members: [], documents: new Map() }),
+    replaceNodeMembers: () => store.replaceNodeMembers('node-a', { room: recordOf('r1'), members: [], documents: new Map() }),
     releaseRoom: () => store.releaseRoom('r1'),
-    dropShare: () => store.dropShare('node-a', 'r1'),
-    forgetNode: () => store.forgetNode('node-b')
+    removeNodeMembers: () => store.removeNodeMembers('node-a', 'r1'),
+    forgetNodeRooms: () => store.forgetNodeRooms('node-b')
   }
   for (const [name, call] of Object.entries(calls)) {
     const passed = stopwatch()
     await t.rejects(call(), { code: 'UNAVAILABLE', statusCode: 503, details: { retryable: true } }, name)
     t.ok(passed() < 3000, `${name} does not wait`)
   }
-  t.same(Object.keys(calls).sort(), Object.keys(store).filter((name) => name !== 'kind' && name !== 'close').sort(), 'every method is here')
+  t.same(Object.keys(calls).sort(), Object.keys(store).filter((name) => name !== 'kind').sort(), 'every method is here')
 
   await redis.start()
   await until(async () => await codeOf(store.ping()) === 'ok')
@@ -410,7 +365,7 @@ t.test('a Redis that is gone', async (t) => {
 
 t.test('a Redis that hangs', async (t) => {
   const redis = await startRedis(t)
-  const store = createRedisStore(await redisClient(t, redis), 'node-a')
+  const store = storeOf(await redisClient(t, redis), 'node-a')
   await store.ping()
   redis.process.kill('SIGSTOP')
   await t.rejects(store.join(joining('r1', 1)), { code: 'UNAVAILABLE' })

@@ -1,0 +1,159 @@
+import type { FastifyBaseLogger } from 'fastify'
+import type { Redis } from 'ioredis'
+import { unavailable } from '../errors/codes.ts'
+import { withTimeout } from '../errors/timeout.ts'
+import type { Bus, TrackedMessage } from './bus.ts'
+import { createSubscribers } from './bus.local.ts'
+
+// Pub/sub has no databases, so channel names contain the database number.
+const channelPrefix = (db: number) => `msab:${db}:`
+
+/** How long a check waits for its message, in milliseconds. */
+const checkTimeoutMs = 2000
+
+// Published messages are kept until they come back, so that a message of unknown
+// fate is delivered here exactly once when the connection breaks. More than this
+// many means that nothing comes back.
+const maxInFlight = 10_000
+
+// "<node> <sequence> <message>". A node of "-" is nobody's: every server delivers it.
+const payloadOf = (node: string, sequence: number, message: string) => `${node} ${sequence} ${message}`
+function parsePayload (payload: string) {
+  const first = payload.indexOf(' ')
+  const second = payload.indexOf(' ', first + 1)
+  return { node: payload.slice(0, first), sequence: Number(payload.slice(first + 1, second)), message: payload.slice(second + 1) }
+}
+
+/** Messages of this server that have not come back yet. */
+function createInFlight (deliver: (channel: string, message: string) => void) {
+  const messages = new Map<number, { channel: string, message: string }>()
+  let sequence = 0
+
+  /** Delivers a message that will not come back; a late copy of it is ignored. */
+  function deliverHere (number: number): void {
+    const sent = messages.get(number)
+    if (!sent) return
+    messages.delete(number)
+    deliver(sent.channel, sent.message)
+  }
+
+  return {
+    nextSequence: () => ++sequence,
+    add: (number: number, channel: string, message: string) => { messages.set(number, { channel, message }) },
+    /** @returns whether the message was in flight */
+    returned: (number: number) => messages.delete(number),
+    get overloaded () {
+      return messages.size > maxInFlight
+    },
+    deliverHere,
+    deliverAllHere: () => { for (const number of [...messages.keys()]) deliverHere(number) },
+    dropChannel (channel: string) {
+      for (const [number, sent] of messages) if (sent.channel === channel) messages.delete(number)
+    }
+  }
+}
+
+/**
+ * The bus of several servers: Redis pub/sub. A message is delivered to this
+ * server's subscribers when it comes back from Redis, so that Redis decides one
+ * order for all servers.
+ *
+ * @returns once it is subscribed; Redis must be reachable
+ * @param redis a client whose commands fail at once while it is not connected
+ * @param db database number, which separates deployments on one Redis
+ * @param nodeId this process, different from every other one
+ */
+export async function createRedisBus (redis: Redis, db: number, nodeId: string, log: FastifyBaseLogger): Promise<Bus> {
+  const prefix = channelPrefix(db)
+  const subscribers = createSubscribers()
+  const inFlight = createInFlight(subscribers.deliver)
+  const healed: (() => void)[] = []
+  const checks = new Map<string, () => void>()
+  const checkChannel = `canary:${nodeId}`
+  const subscribed = Promise.withResolvers<void>()
+  let wasReady = false
+
+  const subscriber = redis.duplicate({
+    enableOfflineQueue: true,
+    maxRetriesPerRequest: null,
+    autoResubscribe: false,
+    lazyConnect: true
+  })
+  subscriber.on('error', (err: Error) => log.debug({ err }, 'redis subscriber'))
+  subscriber.on('message', (name: string, payload: string) => {
+    const { node, sequence, message } = parsePayload(payload)
+    if (node === nodeId && !inFlight.returned(sequence)) return
+    subscribers.deliver(name.slice(prefix.length), message)
+  })
+  subscriber.on('ready', () => {
+    const channels = [...subscribers.channels(), checkChannel].map((channel) => prefix + channel)
+    subscriber.subscribe(...channels).then(() => {
+      if (wasReady) healed.forEach((fn) => fn())
+      wasReady = true
+      subscribed.resolve()
+    }, (err: unknown) => log.warn({ err }, 'redis subscriptions could not be renewed'))
+  })
+  // Messages in flight will not come back on this connection.
+  subscriber.on('close', () => inFlight.deliverAllHere())
+  subscribers.add(checkChannel, (message) => checks.get(message)?.())
+  subscriber.connect().catch(() => { /* Logged by the error event; the client retries. */ })
+
+  function track (channel: string, message: string): TrackedMessage {
+    const number = inFlight.nextSequence()
+    // Without subscribers here nothing has to come back.
+    if (subscribers.has(channel)) inFlight.add(number, channel, message)
+    const deaf = subscriber.status !== 'ready' || inFlight.overloaded
+    return {
+      encoded: { channel: prefix + channel, payload: payloadOf(nodeId, number, message) },
+      settle (receivers) {
+        if (deaf || receivers === 0) inFlight.deliverHere(number)
+      }
+    }
+  }
+
+  await subscribed.promise
+  return {
+    track,
+    encode: (channel, message) => ({ channel: prefix + channel, payload: payloadOf('-', 0, message) }),
+    async publish (channel, message) {
+      const { encoded, settle } = track(channel, message)
+      try {
+        settle(await redis.publish(encoded.channel, encoded.payload))
+        return true
+      } catch {
+        settle(0)
+        return false
+      }
+    },
+    async subscribe (channel, handler) {
+      if (!subscribers.add(channel, handler) || subscriber.status !== 'ready') return
+      try {
+        await subscriber.subscribe(prefix + channel)
+      } catch (err) {
+        // Not connected: all channels are subscribed to again after the reconnect.
+        log.debug({ err, channel }, 'subscription delayed until the reconnect')
+      }
+    },
+    async unsubscribe (channel, handler) {
+      if (!subscribers.delete(channel, handler)) return
+      inFlight.dropChannel(channel)
+      if (subscriber.status !== 'ready') return
+      await subscriber.unsubscribe(prefix + channel).catch(() => { /* A broken connection has no subscriptions. */ })
+    },
+    async check () {
+      const token = String(inFlight.nextSequence())
+      const { promise, resolve, reject } = Promise.withResolvers<void>()
+      checks.set(token, resolve)
+      // Not by publish(), which would deliver it here if Redis did not.
+      redis.publish(prefix + checkChannel, payloadOf('-', 0, token)).catch((err: unknown) => reject(unavailable('Redis cannot be reached', err)))
+      await withTimeout(promise, checkTimeoutMs, () => { throw unavailable('Messages do not come back from Redis') })
+        .finally(() => checks.delete(token))
+    },
+    onHealed (fn) {
+      healed.push(fn)
+    },
+    async close () {
+      subscriber.disconnect()
+    }
+  }
+}

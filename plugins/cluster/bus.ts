@@ -1,0 +1,49 @@
+/** Receives what was published, in the order in which it was published. */
+export type BusHandler = (message: string) => void
+
+/** A message as a Redis command or script publishes it. */
+export interface EncodedMessage {
+  channel: string
+  payload: string
+}
+
+/** A message that a caller publishes, and that the bus delivers on this server if it does not come back. */
+export interface TrackedMessage {
+  encoded: EncodedMessage
+  /** @param receivers how many connections received it; 0 if publishing failed */
+  settle (receivers: number): void
+}
+
+/**
+ * Messages between the servers of one deployment. All subscribers of a channel,
+ * on every server, receive its messages in the same order; the publisher, too.
+ *
+ * While Redis cannot be reached, messages are delivered on this server only, so
+ * that rooms here go on.
+ */
+export interface Bus {
+  /** @returns once messages that are published from now on will arrive */
+  subscribe (channel: string, handler: BusHandler): Promise<void>
+  unsubscribe (channel: string, handler: BusHandler): Promise<void>
+  /** @returns true if the message was sent to all servers, false if only to this one */
+  publish (channel: string, message: string): Promise<boolean>
+  /**
+   * Encodes a message for a script that publishes it together with a change. Its
+   * delivery is not tracked: after an interruption ({@link onHealed}) the
+   * subscriber has to read the changed state.
+   *
+   * @returns undefined if there is only this process: use {@link publish}
+   */
+  encode (channel: string, message: string): EncodedMessage | undefined
+  /** Like {@link encode}, with delivery on this server if the message does not come back from Redis. */
+  track (channel: string, message: string): TrackedMessage | undefined
+  /**
+   * Publishes a message and waits until it comes back.
+   *
+   * @throws UNAVAILABLE after two seconds
+   */
+  check (): Promise<void>
+  /** Calls `fn` each time messages arrive again after some may have been lost. */
+  onHealed (fn: () => void): void
+  close (): Promise<void>
+}

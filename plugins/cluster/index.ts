@@ -1,0 +1,33 @@
+import { randomUUID } from 'node:crypto'
+import fp from 'fastify-plugin'
+import type { Bus } from './bus.ts'
+import { createLocalBus } from './bus.local.ts'
+import { createRedisBus } from './bus.redis.ts'
+import { createCluster } from './cluster.ts'
+import type { NodeLeases } from './leases.ts'
+import { createMemoryLeases } from './leases.memory.ts'
+import { createRedisLeases } from './leases.redis.ts'
+import { createMemoryLocks, createRedisLocks } from './locks.ts'
+import type { Cluster } from './messages.ts'
+
+declare module 'fastify' {
+  interface FastifyInstance {
+    /** This process among the servers: NODE_ID and a suffix that differs from every earlier start. */
+    nodeId: string
+    bus: Bus
+    leases: NodeLeases
+    cluster: Cluster
+  }
+}
+
+/** The servers of one deployment: their bus, leases, messages and locks. Through Redis if one is configured, else within this process. */
+export default fp(async function cluster (app) {
+  const nodeId = `${app.config.NODE_ID}-${randomUUID().slice(0, 8)}`
+  const redis = app.hasDecorator('redis') ? app.redis : undefined
+  const bus = redis ? await createRedisBus(redis, redis.options.db ?? 0, nodeId, app.log) : createLocalBus()
+  app.decorate('nodeId', nodeId)
+  app.decorate('bus', bus)
+  app.decorate('leases', redis ? createRedisLeases(redis, nodeId) : createMemoryLeases(nodeId))
+  app.decorate('cluster', await createCluster(bus, redis ? createRedisLocks(redis, nodeId) : createMemoryLocks()))
+  app.addHook('onClose', async () => bus.close())
+}, { name: 'cluster', dependencies: ['config', 'redis'] })

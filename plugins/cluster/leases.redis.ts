@@ -1,0 +1,58 @@
+import type { Redis } from 'ioredis'
+import { failClosed } from '../redis/fail-closed.ts'
+import { leaseMs } from './leases.ts'
+import type { NodeLeases } from './leases.ts'
+
+const nodesKey = 'msab:nodes'
+
+/** Prefix of all keys of a server. */
+export const nodeKey = (nodeId: string) => `msab:node:{${nodeId}}`
+
+/**
+ * The leases of servers that share a Redis.
+ *
+ * @param nodeId this process, different from every other one and every earlier one
+ */
+export function createRedisLeases (redis: Redis, nodeId: string): NodeLeases {
+  let started = false
+  // After a reconnect Redis may have lost everything. The next heartbeat shows it.
+  let verified = true
+  let lapsed = false
+  let lostAt = -Infinity
+  redis.on('close', () => { verified = false })
+
+  async function renew (): Promise<void> {
+    const [before] = await Promise.all([redis.set(nodeKey(nodeId), 1, 'PX', leaseMs, 'GET'), redis.sadd(nodesKey, nodeId)])
+    if (before === null) {
+      lapsed = true
+      if (started) lostAt = performance.now()
+    }
+    started = true
+    verified = true
+  }
+
+  const areAlive = async (nodeIds: readonly string[]) =>
+    (await Promise.all(nodeIds.map((id) => redis.exists(nodeKey(id))))).map((count) => count === 1)
+
+  return failClosed<NodeLeases>({
+    async heartbeat () {
+      await renew()
+      const kept = !lapsed
+      lapsed = false
+      return kept
+    },
+    areAlive,
+    async listDead () {
+      const nodes = await redis.smembers(nodesKey)
+      const alive = await areAlive(nodes)
+      return nodes.filter((id, i) => !alive[i] && id !== nodeId)
+    },
+    async remove (id) {
+      await Promise.all([redis.del(nodeKey(id)), redis.srem(nodesKey, id)])
+    },
+    async msSinceLoss () {
+      if (started && !verified) await renew()
+      return performance.now() - lostAt
+    }
+  })
+}

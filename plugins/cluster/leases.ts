@@ -1,0 +1,22 @@
+/**
+ * Which servers are alive. Each holds a lease of {@link leaseMs} and renews it
+ * by heartbeats. All methods throw UNAVAILABLE while the store cannot be reached.
+ */
+export interface NodeLeases {
+  /**
+   * Renews this server's lease.
+   *
+   * @returns false if it had lapsed since the last call: others may have taken this server for dead
+   */
+  heartbeat (): Promise<boolean>
+  /** @returns for each server whether it holds a lease */
+  areAlive (nodeIds: readonly string[]): Promise<boolean[]>
+  /** @returns the servers whose lease has lapsed and that were not removed */
+  listDead (): Promise<string[]>
+  remove (nodeId: string): Promise<void>
+  /** @returns milliseconds since this server found that the store had lost its lease, and so probably everything; Infinity if it never did */
+  msSinceLoss (): Promise<number>
+}
+
+/** Lifetime of a lease in milliseconds; it is renewed every third of it. */
+export const leaseMs = 10_000

@@ -1,0 +1,32 @@
+import type { Redis } from 'ioredis'
+import { failClosed } from '../redis/fail-closed.ts'
+
+/** Locks over all servers. */
+export interface Locks {
+  /**
+   * Takes a lock if nobody holds it. It is released when its time is over.
+   *
+   * @returns whether this call got it
+   * @throws UNAVAILABLE
+   */
+  tryLock (key: string, ttlMs: number): Promise<boolean>
+}
+
+/** The locks of a single server, in this process. */
+export function createMemoryLocks (): Locks {
+  const timers = new Map<string, NodeJS.Timeout>()
+  return {
+    async tryLock (key, ttlMs) {
+      if (timers.has(key)) return false
+      timers.set(key, setTimeout(() => timers.delete(key), ttlMs).unref())
+      return true
+    }
+  }
+}
+
+/** The locks of servers that share a Redis. */
+export function createRedisLocks (redis: Redis, nodeId: string): Locks {
+  return failClosed<Locks>({
+    tryLock: async (key, ttlMs) => await redis.set(`msab:lock:${key}`, nodeId, 'PX', ttlMs, 'NX') === 'OK'
+  })
+}

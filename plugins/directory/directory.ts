@@ -1,0 +1,18 @@
+/** A connected session of a user. */
+export interface SessionRecord {
+  sessionId: string
+  nodeId: string
+  /** The room it is in. */
+  roomId: string | null
+  /** Epoch milliseconds. */
+  connectedAt: number
+}
+
+/** Which user is connected where, on all servers. All methods throw UNAVAILABLE while the store cannot be reached. */
+export interface SessionDirectory {
+  /** Records a session of a user, in place of an earlier record of it. */
+  put (userKey: string, session: SessionRecord): Promise<void>
+  remove (userKey: string, sessionId: string): Promise<void>
+  /** @returns the user's sessions on servers that are alive */
+  sessionsOf (userKey: string): Promise<SessionRecord[]>
+}

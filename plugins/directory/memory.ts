@@ -1,0 +1,20 @@
+import type { SessionDirectory, SessionRecord } from './directory.ts'
+
+/** The session directory of a single server, in this process. */
+export function createMemoryDirectory (): SessionDirectory {
+  const users = new Map<string, Map<string, SessionRecord>>()
+  return {
+    async put (userKey, session) {
+      const sessions = users.get(userKey) ?? new Map<string, SessionRecord>()
+      users.set(userKey, sessions.set(session.sessionId, session))
+    },
+    async remove (userKey, sessionId) {
+      const sessions = users.get(userKey)
+      sessions?.delete(sessionId)
+      if (sessions?.size === 0) users.delete(userKey)
+    },
+    async sessionsOf (userKey) {
+      return [...users.get(userKey)?.values() ?? []]
+    }
+  }
+}

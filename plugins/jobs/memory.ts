@@ -1,0 +1,50 @@
+import type { JobStore } from './store.ts'
+
+/** A job that was taken is held and not due. If it is scheduled again, it is both, and waits. */
+interface Queue {
+  due: Map<string, number>
+  held: Map<string, number>
+}
+
+/** Of several times of a job the earliest counts. */
+function schedule ({ due }: Queue, key: string, at: number): void {
+  due.set(key, Math.min(due.get(key) ?? Infinity, at))
+}
+
+/** The jobs of a single server, in this process. */
+export function createMemoryJobStore (): JobStore {
+  const queues = new Map<string, Queue>()
+
+  function queueOf (name: string): Queue {
+    const queue = queues.get(name) ?? { due: new Map(), held: new Map() }
+    queues.set(name, queue)
+    return queue
+  }
+
+  return {
+    async schedule (name, key, at) {
+      schedule(queueOf(name), key, at)
+    },
+    async takeDue (name, now, limit, until) {
+      const queue = queueOf(name)
+      const { due, held } = queue
+      for (const [key, end] of held) {
+        if (end > now) continue
+        held.delete(key)
+        schedule(queue, key, now)
+      }
+      const keys = [...due].filter(([key, at]) => at <= now && !held.has(key)).sort(([, a], [, b]) => a - b).slice(0, limit).map(([key]) => key)
+      for (const key of keys) {
+        due.delete(key)
+        held.set(key, until)
+      }
+      return keys.map((key) => ({ key, token: until }))
+    },
+    async settle (name, { key, token }, retryAt) {
+      const queue = queueOf(name)
+      if (queue.held.get(key) !== token) return
+      queue.held.delete(key)
+      if (retryAt !== undefined) schedule(queue, key, retryAt)
+    }
+  }
+}

@@ -1,0 +1,62 @@
+import type { Redis, Result } from 'ioredis'
+import { failClosed } from '../redis/fail-closed.ts'
+import type { JobStore } from './store.ts'
+
+declare module 'ioredis' {
+  interface RedisCommander<Context> {
+    msabTakeDueJobs (...args: (string | number)[]): Result<string[], Context>
+    msabSettleJob (...args: (string | number)[]): Result<number, Context>
+  }
+}
+
+/**
+ * KEYS due held — ARGV now limit until
+ *
+ * A job that was taken is held and not due. If it is scheduled again, it is both, and waits.
+ */
+const takeDue = `
+for _, key in ipairs(redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', ARGV[1], 'LIMIT', 0, ARGV[2])) do
+  redis.call('ZREM', KEYS[2], key)
+  redis.call('ZADD', KEYS[1], 'LT', ARGV[1], key)
+end
+local taken = {}
+local waiting = redis.call('ZCARD', KEYS[2])
+for _, key in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', ARGV[1], 'LIMIT', 0, tonumber(ARGV[2]) + waiting)) do
+  if #taken < tonumber(ARGV[2]) and not redis.call('ZSCORE', KEYS[2], key) then
+    redis.call('ZREM', KEYS[1], key)
+    redis.call('ZADD', KEYS[2], ARGV[3], key)
+    table.insert(taken, key)
+  end
+end
+return taken
+`
+
+/** KEYS due held — ARGV key token retryAt */
+const settle = `
+local held = redis.call('ZSCORE', KEYS[2], ARGV[1])
+if not held or tonumber(held) ~= tonumber(ARGV[2]) then return 0 end
+redis.call('ZREM', KEYS[2], ARGV[1])
+if ARGV[3] ~= '' then redis.call('ZADD', KEYS[1], 'LT', ARGV[3], ARGV[1]) end
+return 1
+`
+
+const dueKey = (queue: string) => `msab:jobs:{${queue}}`
+const heldKey = (queue: string) => `${dueKey(queue)}:held`
+
+/** The jobs of servers that share a Redis. */
+export function createRedisJobStore (redis: Redis): JobStore {
+  redis.defineCommand('msabTakeDueJobs', { numberOfKeys: 2, lua: takeDue })
+  redis.defineCommand('msabSettleJob', { numberOfKeys: 2, lua: settle })
+  return failClosed<JobStore>({
+    async schedule (queue, key, at) {
+      await redis.zadd(dueKey(queue), 'LT', at, key)
+    },
+    async takeDue (queue, now, limit, until) {
+      const keys = await redis.msabTakeDueJobs(dueKey(queue), heldKey(queue), now, limit, until)
+      return keys.map((key) => ({ key, token: until }))
+    },
+    async settle (queue, { key, token }, retryAt) {
+      await redis.msabSettleJob(dueKey(queue), heldKey(queue), key, token, retryAt ?? '')
+    }
+  })
+}

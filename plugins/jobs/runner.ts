@@ -1,0 +1,118 @@
+import type { FastifyBaseLogger } from 'fastify'
+import type { DueJob, JobStore } from './store.ts'
+
+/** Does a job. If it throws, the job is retried a second later. */
+export type JobHandler = (key: string) => Promise<void>
+
+/** The job queue as features see it. */
+export interface JobsRegistrar {
+  /** Handles the jobs of one kind on this server. Withdrawn with its feature. */
+  on (name: string, handler: JobHandler): void
+  /**
+   * Schedules a job. If it is scheduled already, the earlier time counts. A job
+   * that is scheduled while it runs is run again afterwards.
+   *
+   * @param at epoch milliseconds
+   * @throws UNAVAILABLE
+   */
+  schedule (name: string, key: string, at: number): Promise<void>
+}
+
+/**
+ * Work that is due at a given time, on whichever server takes it: seats that
+ * wait for their user, calls to the backend. One server at a time runs a job;
+ * if it dies, another one does.
+ */
+export interface Jobs extends JobsRegistrar {
+  /** Replaces all handlers of an owner at once. */
+  install (owner: string, handlers: ReadonlyMap<string, JobHandler>): void
+}
+
+/** Time between two polls, in milliseconds. A job starts at most this late unless too many are due. */
+const pollIntervalMs = 250
+/** How long a job may run before another server takes it, in milliseconds. */
+const leaseMs = 60_000
+const retryMs = 1000
+/** Most jobs of one kind that run on this server at the same time. */
+const maxRunning = 100
+
+/** @returns a runner that polls until it is stopped; `stop` waits for the running jobs */
+export function createJobs (store: JobStore, log: FastifyBaseLogger): Jobs & { stop (): Promise<void> } {
+  const owners = new Map<string, ReadonlyMap<string, JobHandler>>()
+  const running = new Map<string, Set<Promise<void>>>()
+  // Kinds of which more jobs were due than could be taken.
+  const behind = new Set<string>()
+  const kernel = new Map<string, JobHandler>()
+  let polling: Promise<void> | undefined
+  let stopped = false
+
+  const handlerOf = (name: string) => [...owners.values()].find((handlers) => handlers.has(name))?.get(name)
+
+  async function run (name: string, job: DueJob): Promise<void> {
+    let retryAt: number | undefined
+    try {
+      // Looked up now: the feature that handled it when it was taken may be unloaded.
+      const handler = handlerOf(name)
+      if (handler) await handler(job.key)
+      else retryAt = Date.now() + retryMs
+    } catch (err) {
+      log.debug({ err, queue: name, key: job.key }, 'job failed, will retry')
+      retryAt = Date.now() + retryMs
+    }
+    await store.settle(name, job, retryAt)
+  }
+
+  async function takeJobs (name: string, busy: Set<Promise<void>>): Promise<void> {
+    const now = Date.now()
+    const free = maxRunning - busy.size
+    const jobs = await store.takeDue(name, now, free, now + leaseMs)
+    if (jobs.length === free) behind.add(name)
+    else behind.delete(name)
+    for (const job of jobs) {
+      const done = run(name, job).catch((err: unknown) => log.debug({ err, queue: name }, 'job not settled, its lease will expire')).finally(() => {
+        busy.delete(done)
+        // More is due: do not wait for the next poll.
+        if (behind.has(name) && busy.size <= maxRunning / 2) poll()
+      })
+      busy.add(done)
+    }
+  }
+
+  async function takeAll (): Promise<void> {
+    try {
+      await Promise.all([...owners.values()].flatMap((handlers) => [...handlers.keys()]).map(async (name) => {
+        const busy = running.get(name) ?? new Set()
+        running.set(name, busy)
+        if (busy.size < maxRunning) await takeJobs(name, busy)
+      }))
+    } catch (err) {
+      log.debug({ err }, 'job queue unavailable')
+    } finally {
+      polling = undefined
+    }
+  }
+
+  function poll (): void {
+    if (!stopped) polling ??= takeAll()
+  }
+  const timer = setInterval(poll, pollIntervalMs)
+
+  return {
+    on (name, handler) {
+      kernel.set(name, handler)
+      this.install('kernel', kernel)
+    },
+    schedule: (name, key, at) => store.schedule(name, key, at),
+    install (owner, handlers) {
+      if (handlers.size === 0) owners.delete(owner)
+      else owners.set(owner, handlers)
+    },
+    async stop () {
+      stopped = true
+      clearInterval(timer)
+      // Jobs that a pending poll takes are this server's to run.
+      await polling
+      await Promise.all([...running.values()].flatMap((busy) => [...busy]))
+    }
+  }
+}

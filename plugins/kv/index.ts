@@ -1,0 +1,17 @@
+import fp from 'fastify-plugin'
+import type { KeyValue } from './kv.ts'
+import { createMemoryKeyValue } from './memory.ts'
+import { createRedisKeyValue } from './redis.ts'
+
+declare module 'fastify' {
+  interface FastifyInstance {
+    kv: KeyValue
+  }
+}
+
+/** Chooses the key-value store: Redis if one is configured, else a file in DATA_DIR. */
+export default fp(async function kv (app) {
+  const chosen = app.hasDecorator('redis') ? createRedisKeyValue(app.redis) : createMemoryKeyValue(app.config.DATA_DIR)
+  app.decorate('kv', chosen)
+  app.addHook('onClose', async () => chosen.close())
+}, { name: 'kv', dependencies: ['config', 'redis'] })

@@ -1,0 +1,64 @@
+/** When a value expires; without either it stays until it is deleted. */
+export interface Expiry {
+  /** In milliseconds from now. */
+  ttlMs?: number
+  /** Epoch milliseconds. */
+  expiresAt?: number
+}
+
+/** Values by key. Each method is atomic and one round trip. All throw UNAVAILABLE while the store cannot be reached. */
+export interface PlainKeys {
+  get (key: string): Promise<string | undefined>
+  /** @returns one value per key */
+  getMany (keys: readonly string[]): Promise<(string | undefined)[]>
+  /** Sets a value and its expiry; an earlier expiry of the key does not stay. */
+  set (key: string, value: string, expiry?: Expiry): Promise<void>
+  /** @returns whether the key had a value */
+  delete (key: string): Promise<boolean>
+}
+
+/** The values of one owner. */
+export interface Namespace extends PlainKeys {
+  /**
+   * Sets a value if the current one is the expected one.
+   *
+   * @param expected undefined if the key must have no value
+   * @returns whether the value was set
+   */
+  compareAndSet (key: string, expected: string | undefined, value: string, expiry?: Expiry): Promise<boolean>
+  /** @returns the keys that have a value */
+  list (): Promise<string[]>
+}
+
+/**
+ * Key-value store of all servers. Values survive a crash: in Redis, or in a
+ * SQLite file where no Redis is configured.
+ */
+export interface KeyValue {
+  /**
+   * @param name starts with the name of the feature or kernel part that owns it
+   * @returns the same object for the same name
+   */
+  namespace (name: string): Namespace
+  /**
+   * Keys that other systems read and write, too. The key in Redis is exactly
+   * `prefix + key`; they cannot be listed.
+   */
+  plainKeys (prefix: string): PlainKeys
+  close (): void
+}
+
+/** @returns epoch milliseconds; undefined where the value does not expire */
+export function expiryTime ({ ttlMs, expiresAt }: Expiry = {}): number | undefined {
+  return ttlMs === undefined ? expiresAt : Date.now() + ttlMs
+}
+
+/** @returns `create`, called once per name */
+export function oncePerName<T> (create: (name: string) => T): (name: string) => T {
+  const created = new Map<string, T>()
+  return (name) => {
+    const known = created.get(name) ?? create(name)
+    created.set(name, known)
+    return known
+  }
+}

@@ -1,0 +1,63 @@
+import { mkdirSync } from 'node:fs'
+import { join } from 'node:path'
+import { DatabaseSync } from 'node:sqlite'
+import { expiryTime, oncePerName } from './kv.ts'
+import type { Expiry, KeyValue, Namespace } from './kv.ts'
+
+const schema = 'CREATE TABLE IF NOT EXISTS kv (namespace TEXT, key TEXT, value TEXT NOT NULL, expires_at INTEGER, PRIMARY KEY (namespace, key)) STRICT, WITHOUT ROWID'
+const alive = '(expires_at IS NULL OR expires_at > ?)'
+const sweepIntervalMs = 60_000
+
+/** @param folder where the file is kept */
+function openFile (folder: string) {
+  mkdirSync(folder, { recursive: true })
+  const file = new DatabaseSync(join(folder, 'kv.sqlite'))
+  // In WAL mode a write survives a killed process once the call has returned;
+  // NORMAL avoids a disk flush per write.
+  file.exec(`PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; ${schema}`)
+  return {
+    close: () => file.close(),
+    select: file.prepare(`SELECT value FROM kv WHERE namespace = ? AND key = ? AND ${alive}`),
+    keys: file.prepare(`SELECT key FROM kv WHERE namespace = ? AND ${alive}`),
+    upsert: file.prepare('INSERT INTO kv (namespace, key, value, expires_at) VALUES (?, ?, ?, ?) ON CONFLICT (namespace, key) DO UPDATE SET value = excluded.value, expires_at = excluded.expires_at'),
+    remove: file.prepare(`DELETE FROM kv WHERE namespace = ? AND key = ? AND ${alive}`),
+    sweep: file.prepare('DELETE FROM kv WHERE expires_at <= ?')
+  }
+}
+
+function createNamespace (file: ReturnType<typeof openFile>, name: string): Namespace {
+  const read = (key: string) => file.select.get(name, key, Date.now())?.value as string | undefined
+  const write = (key: string, value: string, expiry?: Expiry) => { file.upsert.run(name, key, value, expiryTime(expiry) ?? null) }
+  return {
+    get: async (key) => read(key),
+    getMany: async (keys) => keys.map(read),
+    set: async (key, value, expiry) => write(key, value, expiry),
+    async compareAndSet (key, expected, value, expiry) {
+      if (read(key) !== expected) return false
+      write(key, value, expiry)
+      return true
+    },
+    delete: async (key) => Number(file.remove.run(name, key, Date.now()).changes) > 0,
+    list: async () => file.keys.all(name, Date.now()).map((row) => String(row.key))
+  }
+}
+
+/**
+ * The key-value store of a single server: a SQLite file.
+ *
+ * @param folder where the file is kept
+ */
+export function createMemoryKeyValue (folder: string): KeyValue {
+  const file = openFile(folder)
+  const sweep = () => { file.sweep.run(Date.now()) }
+  sweep()
+  const timer = setInterval(sweep, sweepIntervalMs).unref()
+  return {
+    namespace: oncePerName((name) => createNamespace(file, name)),
+    plainKeys: oncePerName((prefix) => createNamespace(file, prefix)),
+    close () {
+      clearInterval(timer)
+      file.close()
+    }
+  }
+}

@@ -1,0 +1,91 @@
+import type { Profile } from '../../connections/user.ts'
+import type { Namespace } from '../../kv/kv.ts'
+import { banned, RoomFull, RoomNotFound } from '../errors.ts'
+import type { MemberStore } from '../store.ts'
+import { participantsTold } from '../types.ts'
+import type { RoomRecord } from '../types.ts'
+import { createPinCheck } from './pins.ts'
+import type { MemoryRoom, MemoryRooms } from './rooms.ts'
+
+// A room id may contain colons, but no space.
+const banKey = (roomId: string, userKey: string) => `${roomId} ${userKey}`
+
+/** @param bans ends of bans, epoch milliseconds, which survive a crash */
+export function createMemoryMembers (rooms: MemoryRooms, bans: Namespace): MemberStore {
+  const pins = createPinCheck()
+  let arrivals = 0
+
+  function create (record: RoomRecord, pinHash: string | undefined): MemoryRoom {
+    return { record, pinHash, users: new Map(), lastActivityAt: 0, producers: 0, documents: new Map(), log: [] }
+  }
+
+  const participants = (room: MemoryRoom | undefined, limit: number) =>
+    room?.users.values().take(limit).map(({ profile }) => profile).toArray() ?? []
+
+  return {
+    async join (command) {
+      const { roomId, sessionId, userKey, now } = command
+      const bannedUntil = await bans.get(banKey(roomId, userKey))
+      if (bannedUntil !== undefined) throw banned(Number(bannedUntil))
+      const known = rooms.all.get(roomId)
+      if (known?.pinHash !== undefined) pins.check(known.pinHash, command)
+      if (!known && !command.create) throw new RoomNotFound(roomId)
+      const room = known ?? create(command.create as RoomRecord, command.pinHash)
+      const user = room.users.get(userKey)
+      if (!user && room.users.size >= command.limit) throw new RoomFull()
+
+      rooms.all.set(roomId, room)
+      rooms.empty.delete(roomId)
+      room.lastActivityAt = now
+      if (user) {
+        user.profile = command.profile
+        user.sockets.add(sessionId)
+      } else {
+        room.users.set(userKey, { place: ++arrivals, profile: command.profile, sockets: new Set([sessionId]) })
+      }
+      return {
+        room: room.record,
+        created: known === undefined,
+        firstOfUser: user === undefined,
+        count: room.users.size,
+        participants: participants(room, participantsTold),
+        documents: new Map(room.documents)
+      }
+    },
+    async leave (roomId, sessionId, userKey, now) {
+      const room = rooms.all.get(roomId)
+      const user = room?.users.get(userKey)
+      if (!room || !user?.sockets.delete(sessionId)) return
+      const lastOfUser = user.sockets.size === 0
+      if (lastOfUser) room.users.delete(userKey)
+      room.lastActivityAt = now
+      if (room.users.size === 0) rooms.empty.set(roomId, now)
+      return { lastOfUser, count: room.users.size }
+    },
+    async getParticipants (roomId, limit) {
+      return participants(rooms.all.get(roomId), limit)
+    },
+    async listParticipants (roomId, after, limit) {
+      const users = rooms.all.get(roomId)?.users
+      const arrivals = users?.values().filter(({ place }) => place > after).take(limit).map(({ place, profile }) => ({ place, profile })).toArray()
+      return { arrivals: arrivals ?? [], count: users?.size ?? 0 }
+    },
+    async getMembers (roomId, userKeys) {
+      const users = rooms.all.get(roomId)?.users
+      return userKeys.map((key) => users?.get(key)?.profile)
+    },
+    async getSomeMembers (asked, limit) {
+      return asked.map(({ roomId, first }) => {
+        const users: MemoryRoom['users'] = rooms.all.get(roomId)?.users ?? new Map()
+        const keys = new Set(first.filter((key) => users.has(key)))
+        for (const key of users.keys()) {
+          if (keys.size >= limit) break
+          keys.add(key)
+        }
+        return [...keys].slice(0, limit).map((key) => users.get(key)?.profile as Profile)
+      })
+    },
+    ban: (roomId, userKey, until) => bans.set(banKey(roomId, userKey), String(until), { expiresAt: until }),
+    unban: (roomId, userKey) => bans.delete(banKey(roomId, userKey))
+  }
+}

@@ -1,0 +1,24 @@
+import type { Profile } from '../../connections/user.ts'
+import type { RoomRecord, RoomSummary, StoredDocument } from '../types.ts'
+
+export interface MemoryRoom {
+  record: RoomRecord
+  pinHash: string | undefined
+  /** By user key, in order of arrival. */
+  users: Map<string, { place: number, profile: Profile, sockets: Set<string> }>
+  lastActivityAt: number
+  producers: number
+  documents: Map<string, StoredDocument>
+  log: string[]
+}
+
+/** What the parts of the memory store share. */
+export interface MemoryRooms {
+  all: Map<string, MemoryRoom>
+  /** Rooms without members, and when the last one left. The insertion order is the order of time. */
+  empty: Map<string, number>
+}
+
+export function summaryOf (room: MemoryRoom): RoomSummary {
+  return { ...room.record, participantCount: room.users.size, producers: room.producers, lastActivityAt: room.lastActivityAt }
+}

@@ -1,0 +1,32 @@
+import { RoomNotFound } from '../errors.ts'
+import type { StateStore } from '../store.ts'
+import type { MemoryRooms } from './rooms.ts'
+
+export function createMemoryState ({ all }: MemoryRooms): StateStore {
+  return {
+    async swapDocument ({ roomId, name, expected, next }) {
+      const room = all.get(roomId)
+      if (!room) throw new RoomNotFound(roomId)
+      const document = room.documents.get(name)
+      const { createdAt } = room.record
+      const ofEarlierRoom = next !== undefined && !next.version.startsWith(`${createdAt}.`)
+      if (ofEarlierRoom || (document?.version ?? '') !== expected) return { swapped: false, createdAt, document }
+      if (next) room.documents.set(name, next)
+      return { swapped: true }
+    },
+    async readDocuments (roomIds, name) {
+      return roomIds.map((roomId) => all.get(roomId)?.documents.get(name)?.state)
+    },
+    async appendLog (roomId, entry, keep, now) {
+      const room = all.get(roomId)
+      if (!room) return 0
+      room.log.push(entry)
+      room.log.splice(0, room.log.length - keep)
+      room.lastActivityAt = now
+      return 0
+    },
+    async readLog (roomId) {
+      return [...all.get(roomId)?.log ?? []]
+    }
+  }
+}

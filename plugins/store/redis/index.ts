@@ -1,0 +1,32 @@
+import type { Redis } from 'ioredis'
+import type { NodeLeases } from '../../cluster/leases.ts'
+import { failClosed } from '../../redis/fail-closed.ts'
+import type { RoomStore } from '../store.ts'
+import { defineCommands } from './commands.ts'
+import { createRedisMembers } from './members.ts'
+import { createRedisNodeMembers } from './node-members.ts'
+import { createRedisRecords } from './records.ts'
+import { createRoomIndex } from './room-index.ts'
+import { createRedisState } from './state.ts'
+
+/**
+ * The rooms of servers that share a Redis. A method is one round trip: a Lua
+ * script, or commands of one turn of the event loop, which the client pipelines.
+ *
+ * @param redis a client whose commands fail at once while it is not connected
+ * @param nodeId this process, different from every other one and every earlier one
+ */
+export function createRedisStore (redis: Redis, nodeId: string, leases: Pick<NodeLeases, 'msSinceLoss'>): RoomStore {
+  defineCommands(redis)
+  const index = createRoomIndex(redis, nodeId)
+  return failClosed<RoomStore>({
+    kind: 'redis',
+    async ping () {
+      await redis.ping()
+    },
+    ...createRedisMembers(redis, nodeId, index, leases),
+    ...createRedisRecords(redis, nodeId, index),
+    ...createRedisState(redis),
+    ...createRedisNodeMembers(redis, nodeId, index)
+  })
+}

@@ -1,0 +1,67 @@
+import type { Redis } from 'ioredis'
+import type { NodeMembersStore } from '../store.ts'
+import type { Publication, WrittenMembers } from '../types.ts'
+import { parseDocuments, parseProfile, publishArgs } from './commands.ts'
+import { closedKey, emptyRoomsKey, nodeRoomsKey, roomKeys, sessionField } from './keys.ts'
+import type { RoomIndex } from './room-index.ts'
+
+interface Replacement {
+  nodeId: string
+  roomId: string
+  /** JSON of the record; empty to create no room. */
+  meta: string
+  pinHash?: string | undefined
+  /** JSON. */
+  members: string
+  /** Alternately name, version and state. */
+  documents?: readonly string[]
+  publish?: Publication | undefined
+}
+
+export function createRedisNodeMembers (redis: Redis, nodeId: string, index: RoomIndex): NodeMembersStore {
+  async function replace ({ nodeId, roomId, meta, pinHash, members, documents = [], publish }: Replacement): Promise<WrittenMembers> {
+    const now = Date.now()
+    const [joined, left, count, closed, stored] = await redis.msabReplaceNodeMembers(
+      ...roomKeys(roomId), closedKey(roomId), nodeId, meta, pinHash ?? '', now, members, ...publishArgs(publish), ...documents
+    )
+    if (count === 0) await redis.zadd(emptyRoomsKey, now, roomId)
+    return {
+      joined: joined.map(parseProfile),
+      left: left.filter((text) => text !== null).map(parseProfile),
+      count,
+      documents: parseDocuments(stored),
+      ...(closed === 1 ? { closed: true } : {})
+    }
+  }
+
+  return {
+    listNodeRooms: (node) => redis.smembers(nodeRoomsKey(node)),
+    async replaceNodeMembers (node, { room, pinHash, members, documents, publish }) {
+      const list = members.map((member) => [sessionField(node, member.sessionId), member.userKey, JSON.stringify(member.profile)])
+      if (node === nodeId) index.invalidate(room.roomId)
+      // In the same turn of the event loop: the members must not change before the script is sent.
+      const [written] = await Promise.all([
+        replace({
+          nodeId: node,
+          roomId: room.roomId,
+          meta: JSON.stringify(room),
+          pinHash,
+          members: JSON.stringify(list),
+          documents: [...documents].flatMap(([name, { version, state }]) => [name, version, state]),
+          publish
+        }),
+        node === nodeId ? index.add(room.roomId) : undefined
+      ])
+      return written
+    },
+    async removeNodeMembers (node, roomId) {
+      const { joined, left, count } = await replace({ nodeId: node, roomId, meta: '', members: '[]' })
+      await (node === nodeId ? index.release(roomId) : redis.srem(nodeRoomsKey(node), roomId))
+      return { joined, left, count }
+    },
+    releaseRoom: index.release,
+    async forgetNodeRooms (node) {
+      await redis.del(nodeRoomsKey(node))
+    }
+  }
+}

@@ -1,0 +1,74 @@
+import type { Redis } from 'ioredis'
+import { closedMemoryMs } from '../store.ts'
+import type { RecordStore } from '../store.ts'
+import type { RoomRecord, RoomSummary } from '../types.ts'
+import { publishArgs } from './commands.ts'
+import { closedKey, emptyRoomsKey, roomKey, roomKeys, roomsKey, usersKey } from './keys.ts'
+import type { RoomIndex } from './room-index.ts'
+
+// A page of busy rooms reads first as many rooms as were asked for, then this
+// many at a time, and at most this many times in all.
+const busyStride = 500
+const busyReads = 4
+
+export function createRedisRecords (redis: Redis, nodeId: string, index: RoomIndex): RecordStore {
+  async function getRoom (roomId: string): Promise<RoomSummary | undefined> {
+    const [hash, participantCount] = await Promise.all([redis.hgetall(roomKey(roomId)), redis.zcard(usersKey(roomId))])
+    if (hash.meta === undefined) return
+    const producers = Object.entries(hash).reduce((sum, [name, value]) => name.startsWith('producers:') ? sum + Number(value) : sum, 0)
+    return { ...JSON.parse(hash.meta) as RoomRecord, participantCount, producers, lastActivityAt: Number(hash.activity) }
+  }
+
+  /** @returns the next `limit` ids of the index, and the rooms of them that exist */
+  async function readAfter (after: string, limit: number): Promise<{ ids: string[], rooms: RoomSummary[] }> {
+    const ids = await redis.zrangebylex(roomsKey, after === '' ? '-' : `(${after}`, '+', 'LIMIT', 0, limit)
+    const rooms = await Promise.all(ids.map(getRoom))
+    return { ids, rooms: rooms.filter((room) => room !== undefined) }
+  }
+
+  return {
+    getRoom,
+    async listRooms (after, limit) {
+      // An id in the index whose room is gone leaves a gap in the page, so the
+      // page is filled up until the index ends.
+      const found: RoomSummary[] = []
+      let from = after
+      while (found.length < limit) {
+        const { ids, rooms } = await readAfter(from, limit)
+        found.push(...rooms)
+        if (ids.length < limit) break
+        from = ids.at(-1) as string
+      }
+      return found.slice(0, limit)
+    },
+    async listBusyRooms (after, limit) {
+      const found: RoomSummary[] = []
+      let [from, size] = [after, limit + 1]
+      for (let reads = 0; reads < busyReads; reads++) {
+        const { ids, rooms } = await readAfter(from, size)
+        found.push(...rooms.filter(({ participantCount }) => participantCount > 0))
+        if (found.length > limit) return { rooms: found.slice(0, limit), next: found[limit - 1]?.roomId }
+        if (ids.length < size) return { rooms: found, next: undefined }
+        from = ids.at(-1) as string
+        size = busyStride
+      }
+      return { rooms: found, next: from }
+    },
+    listEmptyRooms: (before, limit) => redis.zrangebyscore(emptyRoomsKey, '-inf', before, 'LIMIT', 0, limit),
+    async forgetEmptyRoom (roomId, before) {
+      await redis.msabForgetEmpty(emptyRoomsKey, roomId, before)
+    },
+    async touchRoom (roomId, now, producers) {
+      await redis.msabTouch(roomKey(roomId), now, `producers:${nodeId}`, producers ?? '')
+    },
+    async removeRoom (roomId, onlyIfEmpty = false, publish = undefined) {
+      const meta = await redis.msabRemoveRoom(...roomKeys(roomId), closedKey(roomId), onlyIfEmpty ? 1 : 0, closedMemoryMs, ...publishArgs(publish))
+      // If the room is gone, its remover may have died before it updated the indexes.
+      if (meta === null && await redis.exists(roomKey(roomId)) === 1) return
+      await Promise.all([redis.zrem(roomsKey, roomId), redis.zrem(emptyRoomsKey, roomId), index.release(roomId)])
+      // If the room was created again since, the indexes must have it.
+      if (await redis.exists(roomKey(roomId)) === 1) await index.add(roomId)
+      return meta === null ? undefined : JSON.parse(meta) as RoomRecord
+    }
+  }
+}

@@ -1,0 +1,102 @@
+import { arrive } from './shared.ts'
+
+/** KEYS room users profiles refs sessions docs log ban pin — ARGV field user profile limit pinHash create now participantsTold tries window */
+export const join = `${arrive}
+local until_ = redis.call('GET', KEYS[8])
+if until_ then return {'BANNED', until_} end
+local meta = redis.call('HGET', KEYS[1], 'meta')
+local created = 0
+if meta then
+  local pin = redis.call('HGET', KEYS[1], 'pin')
+  if pin then
+    local tries = tonumber(redis.call('GET', KEYS[9]) or '0')
+    if tries >= tonumber(ARGV[9]) then return {'RATE_LIMITED', redis.call('PTTL', KEYS[9])} end
+    if ARGV[5] == '' then return {'PIN_REQUIRED'} end
+    if ARGV[5] ~= pin then
+      if redis.call('INCR', KEYS[9]) == 1 then redis.call('PEXPIRE', KEYS[9], ARGV[10]) end
+      return {'PIN_WRONG'}
+    end
+  end
+elseif ARGV[6] == '' then
+  return {'ROOM_NOT_FOUND'}
+end
+if not redis.call('ZSCORE', KEYS[2], ARGV[2]) and redis.call('ZCARD', KEYS[2]) >= tonumber(ARGV[4]) then
+  return {'ROOM_FULL'}
+end
+if not meta then
+  meta = ARGV[6]
+  created = 1
+  redis.call('HSET', KEYS[1], 'meta', meta)
+  if ARGV[5] ~= '' then redis.call('HSET', KEYS[1], 'pin', ARGV[5]) end
+end
+local first = 0
+if redis.call('HSET', KEYS[5], ARGV[1], ARGV[2]) == 1 then
+  if redis.call('HINCRBY', KEYS[4], ARGV[2], 1) == 1 then
+    first = 1
+    arrive(KEYS[2], ARGV[2], ARGV[7])
+  end
+end
+redis.call('HSET', KEYS[3], ARGV[2], ARGV[3])
+redis.call('HSET', KEYS[1], 'activity', ARGV[7])
+local users = redis.call('ZRANGE', KEYS[2], 0, tonumber(ARGV[8]) - 1)
+return {'OK', meta, created, first, redis.call('ZCARD', KEYS[2]), redis.call('HMGET', KEYS[3], unpack(users)), redis.call('HGETALL', KEYS[6])}
+`
+
+/** KEYS room users profiles refs sessions docs log — ARGV field now */
+export const leave = `
+local user = redis.call('HGET', KEYS[5], ARGV[1])
+if not user then return false end
+redis.call('HDEL', KEYS[5], ARGV[1])
+local last = 0
+if redis.call('HINCRBY', KEYS[4], user, -1) <= 0 then
+  last = 1
+  redis.call('HDEL', KEYS[4], user)
+  redis.call('ZREM', KEYS[2], user)
+  redis.call('HDEL', KEYS[3], user)
+end
+if redis.call('EXISTS', KEYS[1]) == 1 then redis.call('HSET', KEYS[1], 'activity', ARGV[2]) end
+return {last, redis.call('ZCARD', KEYS[2])}
+`
+
+/**
+ * KEYS users profiles — ARGV after limit
+ *
+ * @returns the places after `after`, their profiles, and the number of users
+ */
+export const participants = `
+local users = redis.call('ZRANGEBYSCORE', KEYS[1], '(' .. ARGV[1], '+inf', 'WITHSCORES', 'LIMIT', 0, ARGV[2])
+local count = redis.call('ZCARD', KEYS[1])
+if #users == 0 then return {{}, {}, count} end
+local places, keys = {}, {}
+for i = 1, #users, 2 do
+  table.insert(keys, users[i])
+  table.insert(places, users[i + 1])
+end
+return {places, redis.call('HMGET', KEYS[2], unpack(keys)), count}
+`
+
+/**
+ * KEYS users profiles — ARGV limit user…
+ *
+ * @returns the profiles of the given users that are in the room, then of others in order of arrival
+ */
+export const someMembers = `
+local limit = tonumber(ARGV[1])
+local found, has = {}, {}
+local function add (user, profile)
+  if #found == limit or has[user] or not profile then return end
+  has[user] = true
+  table.insert(found, profile)
+end
+if #ARGV > 1 then
+  local named = {unpack(ARGV, 2)}
+  for i, profile in ipairs(redis.call('HMGET', KEYS[2], unpack(named))) do add(named[i], profile) end
+end
+if #found < limit then
+  local users = redis.call('ZRANGE', KEYS[1], 0, limit - 1)
+  if #users > 0 then
+    for i, profile in ipairs(redis.call('HMGET', KEYS[2], unpack(users))) do add(users[i], profile) end
+  end
+end
+return found
+`

@@ -1,0 +1,78 @@
+import { afterLoss, arrive, publish } from './shared.ts'
+
+/**
+ * KEYS room users profiles refs sessions docs log closed
+ * ARGV node meta pin now members(JSON [[field, user, profile]…]) channel payload (name version state)…
+ *
+ * Replaces a server's members of the room: removes those that are not given, adds
+ * those that are missing. Restores documents that are missing or older, if they
+ * belong to this room and not to an earlier one with the same id. If the room or some
+ * of its documents had been lost, notes the time and publishes.
+ *
+ * @returns profiles of the users who joined, of those who left, the number of users, 1 if the room
+ *   was closed since (then nothing is written), and all documents
+ */
+export const replaceNodeMembers = `${arrive}${afterLoss}${publish}
+local given, joined, left = {}, {}, {}
+local closed = redis.call('GET', KEYS[8])
+if closed and ARGV[2] ~= '' and tonumber(closed) >= cjson.decode(ARGV[2]).createdAt then
+  return {joined, left, redis.call('ZCARD', KEYS[2]), 1, {}}
+end
+local lost, restored = false, false
+local members = cjson.decode(ARGV[5])
+for _, member in ipairs(members) do given[member[1]] = member end
+local sessions = redis.call('HGETALL', KEYS[5])
+local there = {}
+for i = 1, #sessions, 2 do
+  local field, user = sessions[i], sessions[i + 1]
+  there[field] = true
+  if string.sub(field, 1, #ARGV[1] + 1) == ARGV[1] .. ' ' and not given[field] then
+    redis.call('HDEL', KEYS[5], field)
+    if redis.call('HINCRBY', KEYS[4], user, -1) <= 0 then
+      table.insert(left, redis.call('HGET', KEYS[3], user))
+      redis.call('HDEL', KEYS[4], user)
+      redis.call('ZREM', KEYS[2], user)
+      redis.call('HDEL', KEYS[3], user)
+    end
+  end
+end
+if next(given) then
+  if ARGV[2] ~= '' and redis.call('HSETNX', KEYS[1], 'meta', ARGV[2]) == 1 then
+    lost = true
+    redis.call('HSET', KEYS[1], 'activity', ARGV[4])
+    if ARGV[3] ~= '' then redis.call('HSET', KEYS[1], 'pin', ARGV[3]) end
+  end
+  for _, member in ipairs(members) do
+    local field = member[1]
+    if not there[field] then
+      there[field] = true
+      redis.call('HSET', KEYS[5], field, member[2])
+      if redis.call('HINCRBY', KEYS[4], member[2], 1) == 1 then
+        arrive(KEYS[2], member[2], ARGV[4])
+        redis.call('HSET', KEYS[3], member[2], member[3])
+        table.insert(joined, member[3])
+      end
+    end
+  end
+else
+  redis.call('HDEL', KEYS[1], 'producers:' .. ARGV[1])
+end
+local meta = redis.call('HGET', KEYS[1], 'meta')
+local epoch = meta and string.format('%.0f', cjson.decode(meta).createdAt) .. '.'
+local since = tonumber(redis.call('HGET', KEYS[1], 'restored') or 0)
+for i = 8, #ARGV, 3 do
+  local name, version, state = ARGV[i], ARGV[i + 1], ARGV[i + 2]
+  local current = redis.call('HGET', KEYS[6], name)
+  local there = current and tonumber(string.match(current, '%.(%d+) ')) or 0
+  local number = tonumber(string.sub(version, #(epoch or '') + 1))
+  if epoch and string.sub(version, 1, #epoch) == epoch and number > there then
+    redis.call('HSET', KEYS[6], name, version .. ' ' .. state)
+    restored = true
+    -- A lower number is from before the last loss and only late. A higher one was made since, so it was lost since.
+    if number >= leastAfter(since) then lost = true end
+  end
+end
+if lost then redis.call('HSET', KEYS[1], 'restored', string.format('%.0f', clock())) end
+if lost or restored then publish(ARGV[6], ARGV[7]) end
+return {joined, left, redis.call('ZCARD', KEYS[2]), 0, redis.call('HGETALL', KEYS[6])}
+`

@@ -1,0 +1,45 @@
+// Lua scripts run in Redis as one step. All keys of a script carry the room id
+// as hash tag, so that they are on one node of a Redis Cluster.
+//
+// A room is
+//   …           hash: meta (JSON of the record), pin (hash), activity (ms), producers:<node>,
+//               restored (ms by the clock of Redis: when it was written back after a loss)
+//   …:users     sorted set: user → place in the order of arrival (ms, or the last place + 1)
+//   …:profiles  hash: user → profile JSON
+//   …:refs      hash: user → number of sockets
+//   …:sessions  hash: "<node> <session>" → user
+//   …:docs      hash: document name → "<version> <JSON>"
+//   …:log       list of texts
+//   …:closed    createdAt of the newest closed room with that id (ms); expires after ten minutes
+//   …:ban:<u>   end of a ban (ms); expires with it
+//   …:pin:<u>   number of wrong pins in the current window
+
+/** Gives a user the place after all others. Places are unique, even if the clocks of servers differ. */
+export const arrive = `
+local function arrive (key, user, now)
+  local last = redis.call('ZRANGE', key, -1, -1, 'WITHSCORES')[2]
+  redis.call('ZADD', key, string.format('%.0f', math.max(tonumber(now), last and tonumber(last) + 1 or 0)), user)
+end
+`
+
+/**
+ * Versions made after a loss have higher numbers than all from before, whichever
+ * server knows them: no room changes 1,000 times per millisecond.
+ */
+export const afterLoss = `
+local function leastAfter (restored)
+  return restored * 1000
+end
+local function clock ()
+  local time = redis.call('TIME')
+  return time[1] * 1000 + math.floor(time[2] / 1000)
+end
+`
+
+/** Publishes a payload if there is a channel, and returns the number of receivers. */
+export const publish = `
+local function publish (channel, payload)
+  if channel == '' then return 0 end
+  return redis.call('PUBLISH', channel, payload)
+end
+`

@@ -1,0 +1,128 @@
+import type { Profile, UserId } from '../connections/user.ts'
+
+/** A room as every server knows it. */
+export interface RoomRecord {
+  roomId: string
+  /** Never taken from the client. */
+  ownerId: UserId
+  /** Epoch milliseconds. */
+  createdAt: number
+  seatCount: number
+  /** Whether joining needs a pin. */
+  locked: boolean
+}
+
+export interface JoinCommand {
+  roomId: string
+  sessionId: string
+  userKey: string
+  profile: Profile
+  /** Most users in the room. A user who is in it may join with more sockets. */
+  limit: number
+  /** Hash of the pin that the client sent. */
+  pinHash?: string | undefined
+  /** The room to create if there is none; without it the join then fails. */
+  create?: RoomRecord | undefined
+  now: number
+}
+
+export interface JoinResult {
+  room: RoomRecord
+  created: boolean
+  /** Whether this is the user's first socket in the room. */
+  firstOfUser: boolean
+  /** Users in the room, this one included. */
+  count: number
+  /** The first {@link participantsTold} of them, in order of arrival. */
+  participants: Profile[]
+  /** All documents of the room, by name. */
+  documents: ReadonlyMap<string, StoredDocument>
+}
+
+export interface LeaveResult {
+  /** Whether it was the user's last socket in the room. */
+  lastOfUser: boolean
+  count: number
+}
+
+/** One part of a room's state, as text. */
+export interface StoredDocument {
+  /** `<createdAt of the room>.<number>`: grows with each change and never equals that of an earlier room with the same id. */
+  version: string
+  /** JSON. */
+  state: string
+}
+
+/** A message that the store publishes in the same step as a change. Opaque to the store: whoever composes it encodes it. */
+export interface Publication {
+  channel: string
+  payload: string
+}
+
+export interface SwapCommand {
+  roomId: string
+  name: string
+  /** The version that the document must have; empty if there must be none. */
+  expected: string
+  /** The new document; undefined to check the version only. */
+  next?: StoredDocument | undefined
+  publish?: Publication | undefined
+}
+
+/** Whether the version was the expected one; if not, the current document. */
+export type SwapResult = { swapped: true } | {
+  swapped: false
+  createdAt: number
+  document: StoredDocument | undefined
+  /** In a room that was lost and written back: the lowest number of a new version. Every version from before the loss is lower. */
+  least?: number
+}
+
+export interface RoomSummary extends RoomRecord {
+  participantCount: number
+  producers: number
+  lastActivityAt: number
+}
+
+/** One page of the rooms that have members. */
+export interface RoomPage {
+  rooms: RoomSummary[]
+  /** The id after which the next page starts; undefined on the last page. */
+  next: string | undefined
+}
+
+/** A user in a room and their place in the order of arrival. */
+export interface Arrival {
+  /** Unique in the room; grows with each arrival. A user who leaves and joins again gets a new one. */
+  place: number
+  profile: Profile
+}
+
+/** The members that a room has on one server, and that server's view of the room. */
+export interface NodeMembers {
+  room: RoomRecord
+  pinHash?: string | undefined
+  members: readonly { sessionId: string, userKey: string, profile: Profile }[]
+  /** Documents by name. Those that the store has lost, or has in an older version, are restored. */
+  documents: ReadonlyMap<string, StoredDocument>
+  /** Published if the store had lost something: other servers may know more. */
+  publish?: Publication | undefined
+}
+
+/** How a correction of one server's members changed the room. */
+export interface MembersChange {
+  joined: Profile[]
+  left: Profile[]
+  count: number
+}
+
+/** The result of writing one server's members. */
+export interface WrittenMembers extends MembersChange {
+  /** Set if the room was closed while this server was disconnected. Then nothing was written. */
+  closed?: boolean
+  /** All documents the room has now. */
+  documents: ReadonlyMap<string, StoredDocument>
+}
+
+/** Most participants in the reply of a join (protocol.md, room:join). */
+export const participantsTold = 100

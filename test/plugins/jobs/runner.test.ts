@@ -1,0 +1,207 @@
+import { Redis } from 'ioredis'
+import t from 'tap'
+import type { Test } from 'tap'
+import { createMemoryJobStore } from '../../../plugins/jobs/memory.ts'
+import { createRedisJobStore } from '../../../plugins/jobs/redis.ts'
+import { createJobs } from '../../../plugins/jobs/runner.ts'
+import type { JobHandler } from '../../../plugins/jobs/runner.ts'
+import type { JobStore } from '../../../plugins/jobs/store.ts'
+import { build } from '../../support/build.ts'
+import { startRedis } from '../../support/redis.ts'
+import { until } from '../../support/retry.ts'
+
+const silent = { debug () {}, info () {}, warn () {}, error () {}, fatal () {}, trace () {}, silent () {}, level: 'silent', child: () => silent } as never
+
+/** A job runner that stops with the test. */
+function jobsOf (t: Test, store: JobStore) {
+  const jobs = createJobs(store, silent)
+  t.teardown(() => jobs.stop())
+  return jobs
+}
+
+/** Stores of two servers on one Redis. */
+async function pair (t: Test): Promise<[JobStore, JobStore]> {
+  const { port } = await startRedis(t)
+  const stores = await Promise.all(['a', 'b'].map(async () => {
+    const client = new Redis({ port, lazyConnect: true })
+    t.teardown(() => client.disconnect())
+    await client.connect()
+    return createRedisJobStore(client)
+  }))
+  return stores as [JobStore, JobStore]
+}
+
+/** @returns a handler that does not end until it is let go, and what it was called for */
+function held () {
+  const started: string[] = []
+  const waiting: PromiseWithResolvers<void>[] = []
+  const handler: JobHandler = async (key) => {
+    started.push(key)
+    const gate = Promise.withResolvers<void>()
+    waiting.push(gate)
+    await gate.promise
+  }
+  return { started, handler, release: () => { for (const { resolve } of waiting.splice(0)) resolve() } }
+}
+
+t.test('a job is done when its time has come, once', async (t) => {
+  const jobs = jobsOf(t, createMemoryJobStore())
+  const done = new Map<string, number[]>()
+  jobs.on('job', async (key) => { done.set(key, [...done.get(key) ?? [], Date.now()]) })
+  jobs.on('marker', async () => { done.set('marker', []) })
+  const now = Date.now()
+  await jobs.schedule('job', 'soon', now + 400)
+  await jobs.schedule('job', 'at once', now - 1)
+  await jobs.schedule('other', 'nobody does it', 0)
+  await until(() => done.has('soon'))
+  t.ok((done.get('soon')?.[0] ?? 0) >= now + 400)
+  // A look later both would have been done again.
+  await jobs.schedule('marker', '', 0)
+  await until(() => done.has('marker'))
+  t.same([...done].map(([key, times]) => [key, times.length]), [['at once', 1], ['soon', 1], ['marker', 0]])
+})
+
+t.test('what is due at once is done as fast as it can be', async (t) => {
+  const jobs = jobsOf(t, createMemoryJobStore())
+  const many = 2000
+  const done: string[] = []
+  jobs.on('job', async (key) => { done.push(key) })
+  jobs.on('later', async () => { done.push('later') })
+  for (let i = 0; i < many; i++) await jobs.schedule('job', String(i), i)
+  // Twenty looks' worth of jobs, and four looks' time.
+  await jobs.schedule('later', '', Date.now() + 1000)
+  await until(() => done.length > many)
+  t.equal(done.indexOf('later'), many, 'nothing waits for the next look')
+  t.equal(new Set(done).size, many + 1, 'each once')
+})
+
+t.test('a job that fails is tried again, and does not hold up others', async (t) => {
+  const jobs = jobsOf(t, createMemoryJobStore())
+  const tries = new Map<string, number[]>()
+  jobs.on('job', async (key) => {
+    const mine = [...tries.get(key) ?? [], performance.now()]
+    tries.set(key, mine)
+    if (key === 'hard' && mine.length < 3) throw new Error('not yet')
+  })
+  for (const key of ['hard', 'easy']) await jobs.schedule('job', key, 0)
+  await until(() => tries.get('hard')?.length === 3)
+  t.equal(tries.get('easy')?.length, 1)
+  const [first = 0, second = 0, third = 0] = tries.get('hard') ?? []
+  t.ok(second - first > 900 && third - second > 900, 'a second later')
+})
+
+t.test('a job that is noted while it is being done is done once more, not at the same time', async (t) => {
+  const jobs = jobsOf(t, createMemoryJobStore())
+  const { started, handler, release } = held()
+  jobs.on('job', handler)
+  t.teardown(release)
+  await jobs.schedule('job', 'k', 0)
+  await until(() => started.length === 1)
+  await jobs.schedule('job', 'k', 0)
+  await jobs.schedule('job', 'other', 0)
+  await until(() => started.includes('other'))
+  t.same(started, ['k', 'other'], 'others are done meanwhile')
+  release()
+  await until(() => started.length === 3)
+  t.same(started, ['k', 'other', 'k'])
+})
+
+t.test('of two servers one does a job, never both at once', async (t) => {
+  const servers = (await pair(t)).map((store) => jobsOf(t, store))
+  const running = new Set<string>()
+  const done = new Map<string, number>()
+  const faults: string[] = []
+  for (const jobs of servers) {
+    jobs.on('job', async (key) => {
+      if (running.has(key)) faults.push(key)
+      running.add(key)
+      await new Promise((resolve) => setImmediate(resolve))
+      running.delete(key)
+      done.set(key, (done.get(key) ?? 0) + 1)
+    })
+  }
+  const [a, b] = servers
+  for (let i = 0; i < 150; i++) await (i % 2 ? a : b)?.schedule('job', `k${i}`, 0)
+  await until(() => done.size === 150)
+  t.ok([...done.values()].every((times) => times <= 2), 'again only where it was noted again')
+  t.same(faults, [])
+})
+
+t.test('the job of a server that died is done by another one', async (t) => {
+  const [a, b] = await pair(t)
+  // It was taken by a server that can't settle it any more; its time is over soon.
+  await a.schedule('job', 'k', 0)
+  t.equal((await a.takeDue('job', Date.now(), 10, Date.now() + 700)).length, 1)
+  const taken = Date.now()
+  const done: number[] = []
+  jobsOf(t, b).on('job', async () => { done.push(Date.now()) })
+  await until(() => done.length === 1)
+  t.ok((done[0] ?? 0) - taken >= 690, 'not before its time was over')
+})
+
+t.test('who stops ends what it has begun and begins nothing more', async (t) => {
+  const store = createMemoryJobStore()
+  const taking = Promise.withResolvers<void>()
+  const go = Promise.withResolvers<void>()
+  let looks = 0
+  const jobs = jobsOf(t, {
+    schedule: store.schedule,
+    settle: store.settle,
+    async takeDue (...args) {
+      if (++looks === 1) {
+        taking.resolve()
+        await go.promise
+      }
+      return await store.takeDue(...args)
+    }
+  })
+  const { started, handler, release } = held()
+  jobs.on('job', handler)
+  await jobs.schedule('job', 'k', 0)
+  await taking.promise
+  let stopped = false
+  const stopping = jobs.stop().then(() => { stopped = true })
+  go.resolve()
+  await until(() => started.length === 1)
+  await new Promise((resolve) => setImmediate(resolve))
+  t.equal(stopped, false, 'what it has taken is done')
+  release()
+  await stopping
+  t.same(await store.takeDue('job', 1e15, 10, 2e15), [], 'and settled')
+  await jobs.schedule('job', 'later', 0)
+  t.match(await store.takeDue('job', 1e15, 10, 2e15), [{ key: 'later' }])
+})
+
+t.test('a feature\'s jobs are done while it runs', async (t) => {
+  const store = createMemoryJobStore()
+  const jobs = jobsOf(t, store)
+  const done: string[] = []
+  const handlers = (generation: string) => new Map<string, JobHandler>([['job', async (key) => { done.push(`${generation} ${key}`) }]])
+  jobs.install('feature', handlers('first'))
+  await jobs.schedule('job', '1', 0)
+  await until(() => done.length === 1)
+  jobs.install('feature', handlers('second'))
+  await jobs.schedule('job', '2', 0)
+  await until(() => done.length === 2)
+  jobs.install('feature', new Map())
+  jobs.on('marker', async () => { done.push('marker') })
+  await jobs.schedule('job', '3', 0)
+  await jobs.schedule('marker', '', 0)
+  await until(() => done.length === 3)
+  t.same(done, ['first 1', 'second 2', 'marker'])
+  jobs.install('feature', handlers('third'))
+  await until(() => done.length === 4)
+  t.equal(done[3], 'third 3', 'what was not done waits')
+})
+
+t.test('jobs outlast an outage of the store', async (t) => {
+  const redis = await startRedis(t)
+  const { app } = await build(t, { env: { REDIS_URL: redis.url } })
+  const done: string[] = []
+  app.jobs.on('job', async (key) => { done.push(key) })
+  await redis.kill()
+  await t.rejects(app.jobs.schedule('job', 'k', 0), { code: 'UNAVAILABLE' })
+  await redis.start()
+  await until(() => app.jobs.schedule('job', 'k', 0).then(() => true))
+  await until(() => done.length === 1)
+})

@@ -1,0 +1,32 @@
+import t from 'tap'
+import { build } from '../../support/build.ts'
+import { redisDatabase } from '../../support/redis.ts'
+
+t.test('a command can be defined and used while a pipeline is being filled', async (t) => {
+  const { app } = await build(t, { env: { REDIS_URL: await redisDatabase() } })
+  const { redis } = app
+  const commands = redis as unknown as Record<string, (key: string) => Promise<unknown>>
+  const before = redis.set('a', '1')
+  redis.defineCommand('later', { numberOfKeys: 1, lua: "return redis.call('GET', KEYS[1])" })
+  const used = commands.later?.('a')
+  const after = redis.get('a')
+  t.equal(await before, 'OK')
+  t.ok([null, '1'].includes(await used as string | null), 'it is answered, on its own')
+  t.equal(await after, '1')
+  t.same(redis.options.autoPipeliningIgnoredCommands, [], 'from now on it travels with others')
+  t.same(await Promise.all([commands.later?.('a'), redis.get('a')]), ['1', '1'])
+})
+
+t.test('an address says which database; parts say it themselves', async (t) => {
+  const { hostname, port } = new URL(await redisDatabase())
+  const url = `redis://${hostname}:${port}`
+  for (const [env, database] of [
+    [{ REDIS_URL: url }, 0],
+    [{ REDIS_URL: `${url}/5`, REDIS_DB: '4' }, 5],
+    [{ REDIS_HOST: hostname, REDIS_PORT: port }, 3],
+    [{ REDIS_HOST: hostname, REDIS_PORT: port, REDIS_DB: '4' }, 4]
+  ] as const) {
+    const { app } = await build(t, { env })
+    t.match(await app.redis.client('INFO'), new RegExp(` db=${database} `))
+  }
+})
