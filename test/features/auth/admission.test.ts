@@ -4,7 +4,7 @@ import { connect } from '../../support/client.ts'
 import { attempt, outcome } from '../../support/refusal.ts'
 import { until } from '../../support/retry.ts'
 
-t.test('without the auth feature nobody gets in', async (t) => {
+t.test('without auth all connections are rejected', async (t) => {
   const { url, admin } = await build(t, { env: { FEATURES: '-auth' } })
   t.equal(await outcome(t, url, { token: tokenFor(1) }), '409 FEATURE_DISABLED')
   t.equal(await outcome(t, url), '409 FEATURE_DISABLED')
@@ -12,7 +12,7 @@ t.test('without the auth feature nobody gets in', async (t) => {
   t.equal((await admin('POST', '/admin/tokens/revoke', { token: 'x' })).status, 404)
 })
 
-t.test('without the auth feature guests get in where that is allowed', async (t) => {
+t.test('without auth guests may connect if anonymous access is allowed', async (t) => {
   const { url } = await build(t, { env: { FEATURES: '-auth', ALLOW_ANONYMOUS: 'true' } })
   const [one, two] = [await connect(t, url), await connect(t, url, { token: tokenFor(1) })]
   t.match(one.greeting, { userId: /^guest-/ })
@@ -22,12 +22,12 @@ t.test('without the auth feature guests get in where that is allowed', async (t)
   t.equal(await outcome(t, url, { headers: { origin: 'https://evil.example.com' } }), '403 ORIGIN_NOT_ALLOWED')
 })
 
-t.test('ALLOW_ANONYMOUS changes nothing while the auth feature is on', async (t) => {
+t.test('ALLOW_ANONYMOUS has no effect while auth is on', async (t) => {
   const { url } = await build(t, { env: { ALLOW_ANONYMOUS: 'true' } })
   t.equal(await outcome(t, url), '401 UNAUTHORIZED')
 })
 
-t.test('a server that is draining takes nobody new', async (t) => {
+t.test('a draining server rejects new connections', async (t) => {
   const server = await build(t)
   const ada = await server.connect(1)
   await ada.ok('room:join', { roomId: 'r1' })
@@ -43,7 +43,7 @@ t.test('a server that is draining takes nobody new', async (t) => {
   t.same(await drained, { status: 200, body: { result: 'empty', sessions: 0 } })
 })
 
-t.test('a full server takes nobody more', async (t) => {
+t.test('a full server rejects new connections', async (t) => {
   const server = await build(t, { env: { MAX_CONNECTIONS: '2' } })
   const ada = await server.connect(1)
   await server.connect(2)
@@ -54,14 +54,14 @@ t.test('a full server takes nobody more', async (t) => {
   await until(async () => await outcome(t, server.url, { token: tokenFor(3) }) === '101')
 })
 
-onBothStores(t, 'a full server takes nobody more, however many come at once', async (t, env) => {
+onBothStores(t, 'a full server rejects concurrent connections', async (t, env) => {
   const server = await build(t, { env: { MAX_CONNECTIONS: '3', ...env } })
   const attempts = await Promise.allSettled(Array.from({ length: 20 }, (_, i) => connect(t, server.url, { token: tokenFor(i) })))
   t.equal(attempts.filter(({ status }) => status === 'fulfilled').length, 3)
   t.equal(server.app.sockets.size, 3)
 })
 
-t.test('a plain GET is told that this is a WebSocket', async (t) => {
+t.test('a plain GET gets UPGRADE_REQUIRED', async (t) => {
   const { url } = await build(t)
   const response = await fetch(`${url}/ws`, { headers: { authorization: `Bearer ${tokenFor(1)}` } })
   t.equal(response.status, 426)

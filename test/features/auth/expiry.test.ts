@@ -8,7 +8,7 @@ const sign = createSigner({ key: jwtSecret, algorithm: 'HS256' })
 // Whole seconds; at least one of them is left.
 const soon = () => Math.ceil(Date.now() / 1000) + 1
 
-t.test('a session ends with its token', async (t) => {
+t.test('a session closes when its token expires', async (t) => {
   const server = await build(t)
   const ada = await server.connect(1)
   await ada.ok('room:join', { roomId: 'r1' })
@@ -25,7 +25,7 @@ t.test('a session ends with its token', async (t) => {
   await ada.flush()
 })
 
-t.test('a session ends with the age of a token without exp', async (t) => {
+t.test('a session of a token without exp closes at its maximum age', async (t) => {
   const server = await build(t, { env: { JWT_MAX_AGE_SECONDS: '60' } })
   const iat = soon() - 60
   const bob = await connect(t, server.url, { token: sign({ id: 2, name: 'Bob', iat }) })
@@ -33,7 +33,7 @@ t.test('a session ends with the age of a token without exp', async (t) => {
   t.ok(Date.now() >= (iat + 60) * 1000)
 })
 
-t.test('a token that ends in years does not end its session at once', async (t) => {
+t.test('a token that expires in years does not close its session', async (t) => {
   const server = await build(t)
   const bob = await connect(t, server.url, { token: sign({ id: 2, name: 'Bob', exp: soon() + 10 * 365 * 86_400 }) })
   const brief = await connect(t, server.url, { token: sign({ id: 3, name: 'Eve', exp: soon() }) })

@@ -2,7 +2,7 @@ import t from 'tap'
 import { build, tokenFor } from '../../support/build.ts'
 import { outcome } from '../../support/refusal.ts'
 
-t.test('who may connect by where the page comes from', async (t) => {
+t.test('checks the origin of browsers', async (t) => {
   const { url } = await build(t, { env: { CORS_ORIGINS: 'https://app.example.com, http://localhost:5173' } })
   const from = (origin?: string, host?: string) =>
     outcome(t, url, { token: tokenFor(1), headers: { ...(origin === undefined ? {} : { origin }), ...(host === undefined ? {} : { host }) } })
@@ -26,7 +26,7 @@ t.test('who may connect by where the page comes from', async (t) => {
   t.equal(await outcome(t, url, { token: 'nonsense', headers: { origin: 'https://evil.example.com' } }), refused, 'nothing is said of its token')
 })
 
-t.test('* lets every page in', async (t) => {
+t.test('* allows every origin', async (t) => {
   const { url } = await build(t, { env: { CORS_ORIGINS: '*' } })
   t.equal(await outcome(t, url, { token: tokenFor(1), headers: { origin: 'https://any.example.com' } }), '101')
 })

@@ -24,7 +24,7 @@ const claims = {
 const hidden = ['email', 'date_of_birth', 'phone', 'coins', 'diamonds', 'is_blocked', 'isSpeaker', 'exp', 'iat', 'roles']
 const shown = ['signature', 'avatar', 'frame', 'gender', 'country', 'wealth_xp', 'charm_xp'] as const
 
-onEveryStore(t, 'others see the public claims and nothing else', async (t, env) => {
+onEveryStore(t, 'other users receive only the public claims', async (t, env) => {
   const server = await build(t, { env })
   const bob = await server.connect(2)
   const heard = everything(bob)
@@ -46,7 +46,7 @@ onEveryStore(t, 'others see the public claims and nothing else', async (t, env) 
   for (const value of [claims.email, claims.phone, claims.date_of_birth, String(claims.coins)]) t.notMatch(heard(), value)
 })
 
-t.test('PUBLIC_CLAIMS says which they are', async (t) => {
+t.test('PUBLIC_CLAIMS lists the public claims', async (t) => {
   const server = await build(t, { env: { PUBLIC_CLAIMS: 'id, coins', PRESENCE_COALESCE_OVER: '0' } })
   const bob = await server.connect(2)
   await bob.ok('room:join', { roomId: 'r1' })
@@ -56,7 +56,7 @@ t.test('PUBLIC_CLAIMS says which they are', async (t) => {
   t.same(joined.filter((user) => 'coins' in user), [{ userId: 1, id: 1, coins: 12_345 }], 'in big rooms, too')
 })
 
-t.test('a claim cannot stand for another user', async (t) => {
+t.test('a claim cannot impersonate another user', async (t) => {
   const server = await build(t, { env: { PUBLIC_CLAIMS: 'id,name,userId,__proto__,constructor' } })
   const bob = await server.connect(2)
   await bob.ok('room:join', { roomId: 'r1' })

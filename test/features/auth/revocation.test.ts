@@ -29,7 +29,7 @@ onBothStores(t, 'an admin revokes a token', async (t, env) => {
   t.equal(await outcome(t, server.url, { token: other }), '101', 'another token of the same user still counts')
 })
 
-onEveryStore(t, 'what may be revoked', async (t, env) => {
+onEveryStore(t, 'validates revocations', async (t, env) => {
   const server = await build(t, { env })
   const revoke = async (body: unknown) => {
     const { status, body: answer } = await server.admin('POST', '/admin/tokens/revoke', body)
@@ -59,7 +59,7 @@ onEveryStore(t, 'what may be revoked', async (t, env) => {
   t.equal((await call(`Bearer ${tokenFor(1, { roles: ['admin'] })}`)).status, 401)
 })
 
-t.test('the backend revokes a token by a key in Redis', async (t) => {
+t.test('the backend revokes a token with a Redis key', async (t) => {
   const server = await build(t, { env: { REDIS_URL: await redisDatabase() } })
   const [before, during, other] = [tokenFor(1), tokenFor(2), tokenFor(3)]
   const mark = (token: string) => server.app.redis.set(`auth:revoked:${sha256(token)}`, '1', 'EX', 3600)
@@ -80,7 +80,7 @@ t.test('the backend revokes a token by a key in Redis', async (t) => {
   t.equal(await outcome(t, server.url, { token: before }), '101', 'and takes it back')
 })
 
-t.test('a revocation holds on every server', async (t) => {
+t.test('a revocation applies on every server', async (t) => {
   const env = { REDIS_URL: await redisDatabase() }
   const [a, b] = [await build(t, { env }), await build(t, { env })]
   const token = tokenFor(1)
@@ -90,7 +90,7 @@ t.test('a revocation holds on every server', async (t) => {
   t.equal(await outcome(t, b.url, { token }), refused)
 })
 
-t.test('a revocation outlives the server', async (t) => {
+t.test('a revocation survives a restart', async (t) => {
   const env = { DATA_DIR: t.testdir() }
   const token = tokenFor(1)
   const first = await build(t, { env })
@@ -101,7 +101,7 @@ t.test('a revocation outlives the server', async (t) => {
   t.equal(await outcome(t, second.url, { token: tokenFor(2) }), '101')
 })
 
-onEveryStore(t, 'a revocation is forgotten when the token is over', async (t, env) => {
+onEveryStore(t, 'a revocation expires with its token', async (t, env) => {
   const server = await build(t, { env })
   const hash = sha256('x')
   await server.admin('POST', '/admin/tokens/revoke', { sha256: hash, expiresAt: Date.now() + 300 })

@@ -12,7 +12,7 @@ async function storeErrors (server: TestServer): Promise<number> {
   return Number(/^flylive_auth_attempts_total\{result="store_error"\} (\d+)$/m.exec(text)?.[1] ?? 0)
 }
 
-t.test('nobody gets in while it cannot be told who was revoked', async (t) => {
+t.test('rejects connections while revocations cannot be checked', async (t) => {
   const redis = await startRedis(t)
   const server = await build(t, { env: { REDIS_URL: redis.url } })
   const [ada, bob] = [await server.connect(1), await server.connect(2)]
@@ -42,7 +42,7 @@ t.test('nobody gets in while it cannot be told who was revoked', async (t) => {
   await bob.ok('room:leave')
 })
 
-t.test('a Redis that hangs is one that is away', async (t) => {
+t.test('treats a hanging Redis as down', async (t) => {
   const redis = await startRedis(t)
   const server = await build(t, { env: { REDIS_URL: redis.url } })
   const ada = await server.connect(1)

@@ -5,7 +5,7 @@ import { outcome } from '../../support/refusal.ts'
 
 const bearer = (token: string) => `bearer.${token}`
 
-t.test('a token is taken from the header or from a subprotocol', async (t) => {
+t.test('reads the token from the header or a subprotocol', async (t) => {
   const { url } = await build(t)
   const token = tokenFor(7)
 
@@ -28,7 +28,7 @@ t.test('a token is taken from the header or from a subprotocol', async (t) => {
   t.equal(await outcome(t, url, { query: `?token=${token}` }), '401 UNAUTHORIZED', 'not from the URL by default')
 })
 
-t.test('?token= counts where it is allowed, after all others', async (t) => {
+t.test('reads ?token= last, and only if allowed', async (t) => {
   const { url } = await build(t, { env: { WS_QUERY_TOKEN: 'true' } })
   const [one, two, three] = [tokenFor(1), tokenFor(2), tokenFor(3)]
   const query = `?token=${three}`
@@ -43,7 +43,7 @@ t.test('?token= counts where it is allowed, after all others', async (t) => {
   t.equal(await outcome(t, url, { query: `?token=${one}&token=${two}` }), '401 UNAUTHORIZED', 'two of them are none')
 })
 
-t.test('the header may be written in any case, and another scheme is no token', async (t) => {
+t.test('ignores the header\'s case and rejects other schemes', async (t) => {
   const { url } = await build(t)
   const token = tokenFor(7)
   t.equal(await outcome(t, url, { headers: { authorization: `bearer ${token}` } }), '101')

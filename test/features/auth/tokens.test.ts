@@ -23,7 +23,7 @@ async function counted (url: string): Promise<Record<string, number>> {
   return Object.fromEntries([...text.matchAll(/^flylive_auth_attempts_total\{result="(\w+)"\} (\d+)/gm)].map(([, result, count]) => [result, Number(count)]))
 }
 
-t.test('what a token must be', async (t) => {
+t.test('validates tokens', async (t) => {
   const olderSecret = 'an-older-secret-that-still-verifies-tokens'
   const oldestSecret = 'the-oldest-secret-that-still-verifies-tokens'
   const { url } = await build(t, { env: { JWT_PREVIOUS_SECRETS: `${olderSecret},${oldestSecret}`, JWT_MAX_AGE_SECONDS: '3600' } })
@@ -107,7 +107,7 @@ t.test('what a token must be', async (t) => {
   await attempts({ 'is_blocked is true': token({ ...good(), is_blocked: true }) }, '401 UNAUTHORIZED', 'blocked')
 })
 
-t.test('RS256 with the key pair whose public half is the secret', async (t) => {
+t.test('rejects RS256 with a public key as the secret', async (t) => {
   const { publicKey, privateKey } = generateKeyPairSync('rsa', { modulusLength: 2048 })
   const pem = publicKey.export({ type: 'spki', format: 'pem' }) as string
   // A secret of the configuration can't be this; the reader must not care.
@@ -125,7 +125,7 @@ t.test('RS256 with the key pair whose public half is the secret', async (t) => {
   })
 })
 
-t.test('an id keeps the form it has in the token', async (t) => {
+t.test('keeps the type of the id in the token', async (t) => {
   const server = await build(t)
   const [number, text] = [await server.connect(42), await server.connect('42')]
   t.equal(number.greeting.userId, 42)
@@ -140,7 +140,7 @@ t.test('an id keeps the form it has in the token', async (t) => {
   t.same(await text.ok('user:getRoom', { userId: '42' }), { roomId: 'r1' })
 })
 
-t.test('an id may be any text', async (t) => {
+t.test('accepts any text as an id', async (t) => {
   const server = await build(t)
   const ada = await connect(t, server.url, { token: tokenFor('__proto__') })
   t.equal(ada.greeting.userId, '__proto__')

@@ -15,7 +15,7 @@ const env = { FEATURES: 'auth,chat,media,seats,auto-close', EMPTY_ROOM_SECONDS: 
 
 const listed = async (server: TestServer) => ((await server.admin('GET', '/admin/rooms')).body?.rooms as { id: string }[]).map(({ id }) => id)
 
-onBothStores(t, 'a room that everybody has left is closed, and nothing is left of it', async (t, store, kind) => {
+onBothStores(t, 'closes an empty room and removes everything about it', async (t, store, kind) => {
   const server = await build(t, { env: { ...env, ...store } })
   const removed = removals(server)
   const [ada, bob, eve] = [await server.connect(1), await server.connect(2), await server.connect(3)]
@@ -56,7 +56,7 @@ onBothStores(t, 'a room that everybody has left is closed, and nothing is left o
   t.match(again, { ownerId: 3, self: { role: 'owner' }, participantCount: 1, seatCount: 15, seats: [], chatHistory: [] }, 'a later room of that name is a room of its own')
 })
 
-onEveryStore(t, 'a room with somebody in it stays, and who comes back in time gives it more', async (t, store) => {
+onEveryStore(t, 'keeps an occupied room, and a rejoin restarts the wait', async (t, store) => {
   const server = await build(t, { env: { ...env, ...store } })
   const removed = removals(server)
   const [ada, bob, phone, laptop, eve] = [await server.connect(1), await server.connect(2), await server.connect(3), await server.connect(3), await server.connect(4)]
@@ -102,7 +102,7 @@ onEveryStore(t, 'a room with somebody in it stays, and who comes back in time gi
   for (const { roomId, at } of removed) t.ok(at - Number(left.get(roomId)) >= 1000, `${roomId} after ${at - Number(left.get(roomId))} ms`)
 })
 
-t.test('a room whose last members were on a server that died', async (t) => {
+t.test('closes a room whose last members were on a dead server', async (t) => {
   const server = await build(t, { env: { ...env, REDIS_URL: await redisDatabase(), EMPTY_ROOM_SECONDS: '0' } })
   const removed = removals(server)
   const connection = server.app.redis.duplicate()
@@ -123,7 +123,7 @@ t.test('a room whose last members were on a server that died', async (t) => {
   t.match(await server.admin('GET', '/admin/rooms/r2'), { status: 200, body: { participantCount: 1 } })
 })
 
-t.test('a look that fails is made up for by the next one', async (t) => {
+t.test('retries after a failed sweep', async (t) => {
   const redis = await startRedis(t)
   const way = await holding(t, redis)
   const server = await build(t, { env: { ...env, REDIS_URL: way.url } })

@@ -4,7 +4,7 @@ import { redisDatabase } from '../../support/redis.ts'
 import { until } from '../../support/retry.ts'
 import { abandon, names, occupy, removals, sweeping } from './support.ts'
 
-t.test('finding what is due costs the same among 20 rooms and among 2,000', async (t) => {
+t.test('a sweep costs the same with 20 rooms and with 2,000', async (t) => {
   const server = await build(t, { env: { FEATURES: 'auth', REDIS_URL: await redisDatabase() } })
   const { redis, store } = server.app
   const removed = removals(server)

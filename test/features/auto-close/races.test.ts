@@ -12,7 +12,7 @@ async function turns (count: number): Promise<void> {
   for (let turn = 0; turn < count; turn++) await setImmediate()
 }
 
-onBothStores(t, 'who comes in while the room is being closed is in a room, or is told to try again', async (t, store, kind) => {
+onBothStores(t, 'a join during the close succeeds or asks to retry', async (t, store, kind) => {
   const server = await build(t, { env: { ...env, ...store } })
   const other = kind === 'redis' ? await build(t, { env: { ...env, ...store } }) : server
   const clients = [await server.connect('a'), await other.connect('b')] as const
@@ -44,7 +44,7 @@ onBothStores(t, 'who comes in while the room is being closed is in a room, or is
   t.ok(outcomes.has('closed, in the new room') && outcomes.has('not closed, in the old room'), 'it went both ways')
 })
 
-onBothStores(t, 'people come and go under the eyes of many sweeps: who is in stays in, and in the end every room is closed', async (t, store, kind) => {
+onBothStores(t, 'during many sweeps members stay, and finally every room is closed', async (t, store, kind) => {
   const server = await build(t, { env: { ...env, ...store } })
   const other = kind === 'redis' ? await build(t, { env: { ...env, ...store } }) : server
   const removed = [...new Set([server, other])].map(removals)
@@ -75,7 +75,7 @@ onBothStores(t, 'people come and go under the eyes of many sweeps: who is in sta
   await until(async () => (await server.app.store.listEmptyRooms(Date.now(), 20)).length === 0)
 })
 
-t.test('a room that is left right when it is found to be in use is not forgotten', async (t) => {
+t.test('keeps track of a room that is left during a sweep', async (t) => {
   const redis = await startRedis(t)
   const way = await holding(t, redis)
   const [server, sweeper] = [await build(t, { env: { ...env, REDIS_URL: redis.url } }), await build(t, { env: { ...env, REDIS_URL: way.url } })]

@@ -8,7 +8,7 @@ import { abandon, leaveRooms, names, occupy, removals, sweeping, toldOnce } from
 
 const closedBy = async ({ url }: TestServer) => Number(/^flylive_rooms_auto_closed_total (\d+)$/m.exec(await (await fetch(`${url}/metrics`)).text())?.[1])
 
-t.test('servers that look at the same time: each room is closed by exactly one', async (t) => {
+t.test('concurrent sweeps close each room once', async (t) => {
   const env = { FEATURES: 'auth', REDIS_URL: await redisDatabase() }
   const servers = [await build(t, { env }), await build(t, { env })] as const
   const [removed, others] = servers.map(removals) as [ReturnType<typeof removals>, ReturnType<typeof removals>]
@@ -28,7 +28,7 @@ t.test('servers that look at the same time: each room is closed by exactly one',
   t.same(await store.listEmptyRooms(Date.now(), 10), ['young'])
 })
 
-t.test('the backend hears once that a room has ended', async (t) => {
+t.test('the backend receives the end of a room once', async (t) => {
   const backend = await startBackend(t)
   backend.everyRoom = () => 1
   const env = { ...backend.env, FEATURES: 'auth,auto-close,laravel-bridge', REDIS_URL: await redisDatabase(), EMPTY_ROOM_SECONDS: '1' }
@@ -41,7 +41,7 @@ t.test('the backend hears once that a room has ended', async (t) => {
   t.same(removed.flat().map(({ roomId, reason }) => `${roomId} ${reason}`).sort(), rooms.map((roomId) => `${roomId} inactivity`).sort())
 })
 
-t.test('a room whose server died before it could say that it is closed: another one says so', async (t) => {
+t.test('another server announces a close after a crash', async (t) => {
   const backend = await startBackend(t)
   backend.everyRoom = () => 1
   const server = await build(t, { env: { ...backend.env, FEATURES: 'auth,laravel-bridge', REDIS_URL: await redisDatabase() } })

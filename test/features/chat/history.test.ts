@@ -9,7 +9,7 @@ import { heard, hears, historyOf, pair } from './support.ts'
 
 const FEATURES = 'auth,chat'
 
-onBothStores(t, 'who comes in is told the last fifty messages, the newest last', async (t, env, kind) => {
+onBothStores(t, 'a join returns the last 50 messages, newest last', async (t, env, kind) => {
   const [a, b] = await pair(t, kind, env)
   const [ada, bob, eve] = [await a.connect(1, { token: tokenFor(1, { avatar: 'ada.png' }) }), await b.connect('2'), await b.connect(3)]
   t.strictSame(await historyOf(ada), [], 'there is none at first')
@@ -31,7 +31,7 @@ onBothStores(t, 'who comes in is told the last fifty messages, the newest last',
   t.ok(Number(body?.lastActivityAt) >= Number(expected.at(-1)?.timestamp), 'writing is activity')
 })
 
-onEveryStore(t, 'how many are kept can be set', async (t, env, kind) => {
+onEveryStore(t, 'the length of the history is configurable', async (t, env, kind) => {
   const [a, b] = await pair(t, kind, { ...env, CHAT_HISTORY: '2' })
   const [ada, bob] = [await a.connect(1), await b.connect(2)]
   t.strictSame(await historyOf(ada), [])
@@ -39,7 +39,7 @@ onEveryStore(t, 'how many are kept can be set', async (t, env, kind) => {
   t.match(await historyOf(bob), [{ content: 'b' }, { content: 'c' }])
 })
 
-onEveryStore(t, 'a history of none', async (t, env, kind) => {
+onEveryStore(t, 'supports an empty history', async (t, env, kind) => {
   const [a, b] = await pair(t, kind, { ...env, CHAT_HISTORY: '0' })
   const [ada, bob] = [await a.connect(1), await b.connect(2)]
   t.strictSame(await historyOf(ada), [])
@@ -51,7 +51,7 @@ onEveryStore(t, 'a history of none', async (t, env, kind) => {
   t.pass('it is activity all the same')
 })
 
-t.test('a server that is set to a shorter history tells a shorter one', async (t) => {
+t.test('a server with a shorter history returns fewer messages', async (t) => {
   const env = { FEATURES, REDIS_URL: await redisDatabase() }
   const long = await build(t, { env })
   const ada = await long.connect(1)
@@ -63,7 +63,7 @@ t.test('a server that is set to a shorter history tells a shorter one', async (t
   }
 })
 
-onEveryStore(t, 'the history goes with its room', async (t, env, kind) => {
+onEveryStore(t, 'deletes the history with its room', async (t, env, kind) => {
   const [a, b] = await pair(t, kind, env)
   const [ada, bob] = [await a.connect(1), await b.connect(2)]
   for (const client of [ada, bob]) await client.ok('room:join', { roomId: 'r1' })
@@ -78,7 +78,7 @@ onEveryStore(t, 'the history goes with its room', async (t, env, kind) => {
   t.match(await historyOf(ada), [{ content: 'hello' }])
 })
 
-t.test('what was acknowledged is in the history when the server is killed', async (t) => {
+t.test('acknowledged messages survive a killed server', async (t) => {
   const env = { FEATURES, REDIS_URL: await redisDatabase(), CHAT_HISTORY: '1000', RATE_LIMIT_MESSAGES_PER_MINUTE: '1000' }
   const server = await build(t, { env })
   const doomed = startServer(t, { ...env, PORT: String(await freePort()), HOST: '127.0.0.1', MEDIASOUP_WORKERS: '1' })
@@ -105,7 +105,7 @@ t.test('what was acknowledged is in the history when the server is killed', asyn
   t.strictSame(history.slice(0, told.length).map(({ id }) => id), told)
 })
 
-t.test('a message is acknowledged when it is kept, and told by the store\'s Redis', async (t) => {
+t.test('acknowledges a message once Redis has stored and published it', async (t) => {
   const redis = await startRedis(t)
   const way = await holding(t, redis)
   const [server, other] = [await build(t, { env: { FEATURES, REDIS_URL: way.url } }), await build(t, { env: { FEATURES, REDIS_URL: redis.url } })]
@@ -125,7 +125,7 @@ t.test('a message is acknowledged when it is kept, and told by the store\'s Redi
   for (const client of [ada, bob]) await hears(client, id)
 })
 
-t.test('the history has the order in which everybody heard, whichever server they wrote on', async (t) => {
+t.test('the history has the order of the events over all servers', async (t) => {
   const env = { FEATURES, REDIS_URL: await redisDatabase(), CHAT_HISTORY: '1000', RATE_LIMIT_MESSAGES_PER_MINUTE: '1000' }
   const servers = [await build(t, { env }), await build(t, { env })]
   const writers = await Promise.all([1, 2, 3, 4].map((id) => (servers[id % 2] as typeof servers[number]).connect(id)))
@@ -138,7 +138,7 @@ t.test('the history has the order in which everybody heard, whichever server the
   for (const client of writers) t.strictSame(heard(client).map(({ id }) => id), history)
 })
 
-t.test('while Redis is away people of one server go on talking, and what they say is not kept', async (t) => {
+t.test('while Redis is down, members of one server chat without a history', async (t) => {
   const redis = await startRedis(t)
   const env = { FEATURES, REDIS_URL: redis.url }
   const [a, b] = [await build(t, { env }), await build(t, { env })]
@@ -168,7 +168,7 @@ t.test('while Redis is away people of one server go on talking, and what they sa
   t.match(await historyOf(await b.connect(5)), [{ content: 'after' }])
 })
 
-t.test('a message of which Redis was never told is heard here, once', async (t) => {
+t.test('delivers a message locally once if Redis never received it', async (t) => {
   const redis = await startRedis(t)
   const way = await holding(t, redis)
   const server = await build(t, { env: { FEATURES, REDIS_URL: way.url } })
@@ -188,7 +188,7 @@ t.test('a message of which Redis was never told is heard here, once', async (t) 
   t.match(await historyOf(await server.connect(3)), [{ id: last.id }], 'and is not in the history')
 })
 
-t.test('a long history of long messages keeps nobody out', async (t) => {
+t.test('a long history of long messages does not block joins', async (t) => {
   const server = await build(t, { env: { FEATURES, CHAT_HISTORY: '1000', RATE_LIMIT_MESSAGES_PER_MINUTE: '1000' } })
   const ada = await server.connect(1)
   await ada.ok('room:join', { roomId: 'r1' })

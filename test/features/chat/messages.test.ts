@@ -4,7 +4,7 @@ import { startBackend } from '../../support/backend.ts'
 import { build, onBothStores, onEveryStore, tokenFor } from '../../support/build.ts'
 import { heard, hears, historyOf, pair } from './support.ts'
 
-onBothStores(t, 'a message reaches every socket in the room, the sender\'s too', async (t, env, kind) => {
+onBothStores(t, 'sends a message to every socket in the room, the sender included', async (t, env, kind) => {
   const [a, b] = await pair(t, kind, env)
   const token = tokenFor(1, { name: 'Ada', avatar: 'ada.png', email: 'ada@example.com' })
   const [ada, adasPhone, bob, eve] = [await a.connect(1, { token }), await b.connect(1, { token }), await b.connect('bob'), await b.connect(3)]
@@ -37,7 +37,7 @@ onBothStores(t, 'a message reaches every socket in the room, the sender\'s too',
   t.same(['text', 'emoji', 'sticker', 'system'].map(sums), [2, 1, 1, 0])
 })
 
-t.test('an avatar is told where it is a public claim', async (t) => {
+t.test('includes the avatar if it is a public claim', async (t) => {
   const server = await build(t, { env: { FEATURES: 'auth,chat', PUBLIC_CLAIMS: 'id,name' } })
   const ada = await server.connect(1, { token: tokenFor(1, { avatar: 'ada.png' }) })
   await ada.ok('room:join', { roomId: 'r1' })
@@ -45,7 +45,7 @@ t.test('an avatar is told where it is a public claim', async (t) => {
   t.notOk('avatar' in await ada.event('chat:message'))
 })
 
-onEveryStore(t, 'a text comes as it was written, and is kept so', async (t, env, kind) => {
+onEveryStore(t, 'keeps the text unchanged', async (t, env, kind) => {
   const [a, b] = await pair(t, kind, env)
   const [ada, bob] = [await a.connect(1), await b.connect(2)]
   for (const client of [ada, bob]) await client.ok('room:join', { roomId: 'r1' })
@@ -67,7 +67,7 @@ onEveryStore(t, 'a text comes as it was written, and is kept so', async (t, env,
   t.strictSame(await historyOf(await b.connect(3)), heard(ada))
 })
 
-onEveryStore(t, 'what is not a message is neither told nor kept', async (t, env, kind) => {
+onEveryStore(t, 'rejects invalid messages without storing them', async (t, env, kind) => {
   const [a, b] = await pair(t, kind, env)
   const [ada, bob] = [await a.connect(1), await b.connect(2)]
   t.equal(await ada.fails('chat:message', { content: 'hello' }), 'NOT_IN_ROOM')
@@ -100,7 +100,7 @@ onEveryStore(t, 'what is not a message is neither told nor kept', async (t, env,
   t.equal(await bob.fails('chat:message', { content: 'hello' }), 'NOT_IN_ROOM', 'in a room that is closed')
 })
 
-onEveryStore(t, 'system messages are the owner\'s and admins\'', async (t, env, kind) => {
+onEveryStore(t, 'only the owner and admins send system messages', async (t, env, kind) => {
   const [a, b] = await pair(t, kind, env)
   const [owner, admin, member] = [await a.connect(1), await b.connect(2, { token: tokenFor(2, { roles: ['admin'] }) }), await b.connect(3, { token: tokenFor(3, { roles: ['owner', 'system'] }) })]
   for (const client of [owner, admin, member]) await client.ok('room:join', { roomId: 'r1' })
@@ -118,7 +118,7 @@ onEveryStore(t, 'system messages are the owner\'s and admins\'', async (t, env, 
   t.strictSame((await historyOf(await a.connect(4))).map(({ userId }) => userId), [1, 2, 3])
 })
 
-t.test('with a backend it says who writes system messages; without its word nobody does', async (t) => {
+t.test('the backend decides who sends system messages', async (t) => {
   const backend = await startBackend(t)
   backend.rooms.set('7', 1)
   backend.roles.set('7/2', 'admin')
@@ -138,7 +138,7 @@ t.test('with a backend it says who writes system messages; without its word nobo
   t.strictSame(heard(owner).map(({ userId, messageType }) => `${userId} ${messageType}`), ['1 system', '2 system', '4 text'])
 })
 
-onBothStores(t, 'sixty messages a minute, for a user and a room', async (t, env, kind) => {
+onBothStores(t, 'limits messages to 60 per minute, user and room', async (t, env, kind) => {
   const [a, b] = await pair(t, kind, env)
   const [ada, adasPhone, bob] = [await a.connect(1), await b.connect('1'), await b.connect(2)]
   for (const client of [ada, adasPhone, bob]) await client.ok('room:join', { roomId: 'r1' })
@@ -165,7 +165,7 @@ onBothStores(t, 'sixty messages a minute, for a user and a room', async (t, env,
   t.equal(await ada.fails('chat:message', { content: 'hello' }), 'RATE_LIMITED', 'coming back begins no new minute')
 })
 
-t.test('the limit can be set', async (t) => {
+t.test('the limit is configurable', async (t) => {
   const [server] = await pair(t, 'memory', { RATE_LIMIT_MESSAGES_PER_MINUTE: '2' })
   const ada = await server.connect(1)
   await ada.ok('room:join', { roomId: 'r1' })
@@ -173,7 +173,7 @@ t.test('the limit can be set', async (t) => {
   t.equal(await ada.fails('chat:message', { content: 'hello' }), 'RATE_LIMITED')
 })
 
-onEveryStore(t, 'while the feature is off', async (t, env) => {
+onEveryStore(t, 'rejects messages while the feature is off', async (t, env) => {
   const server = await build(t, { env: { ...env, FEATURES: 'auth' } })
   const ada = await server.connect(1)
   t.notOk('chatHistory' in await ada.ok('room:join', { roomId: 'r1' }))

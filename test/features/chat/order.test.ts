@@ -5,7 +5,7 @@ import { heard, hears, historyOf, pair } from './support.ts'
 
 const [rounds, each] = [8, 6]
 
-onBothStores(t, 'all members hear messages in one order, and the history has them in it', async (t, env, kind) => {
+onBothStores(t, 'members and the history have the same order', async (t, env, kind) => {
   const servers = await pair(t, kind, { ...env, CHAT_HISTORY: '1000' })
   const writers = await Promise.all(Array.from({ length: 6 }, (_, i) => servers[i % 2 as 0 | 1].connect(i)))
   const watchers = await Promise.all(servers.map((server, i) => server.connect(`watcher${i}`)))
@@ -33,7 +33,7 @@ onBothStores(t, 'all members hear messages in one order, and the history has the
   for (const server of servers) t.strictSame(await historyOf(await server.connect('late')), told)
 })
 
-onEveryStore(t, 'who comes in while people write misses nothing', async (t, env, kind) => {
+onEveryStore(t, 'a join during a conversation misses nothing', async (t, env, kind) => {
   // A backend that takes its time makes the way in a long one.
   const backend = await startBackend(t)
   backend.rooms.set('r1', 'somebody else')

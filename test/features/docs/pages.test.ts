@@ -4,7 +4,7 @@ import { openBrowser } from '../../support/browser.ts'
 import { build } from '../../support/build.ts'
 import { featureFolder } from '../../support/features.ts'
 
-t.test('the pages have every message, error and close code', async (t) => {
+t.test('the pages list every message, error and close code', async (t) => {
   const { url } = await build(t)
   const page = await (await fetch(`${url}/docs/messages`)).text()
   const asyncapi = await (await fetch(`${url}/docs/asyncapi.json`)).json() as AsyncApi
@@ -20,7 +20,7 @@ t.test('the pages have every message, error and close code', async (t) => {
   for (const [, target = ''] of page.matchAll(/href="#([^"]+)"/g)) t.ok(ids.includes(target), `#${target}`)
 })
 
-t.test('all is typed, tagged, and loaded from here', async (t) => {
+t.test('every route is typed and tagged, and all assets are local', async (t) => {
   const { url } = await build(t)
   const types = { '/docs': 'text/html', '/docs/messages': 'text/html', '/docs/openapi.json': 'application/json', '/docs/asyncapi.json': 'application/json' }
   const loaded = new Map<string, string>(Object.entries(types))
@@ -43,7 +43,7 @@ t.test('all is typed, tagged, and loaded from here', async (t) => {
   }
 })
 
-t.test('what a feature says of itself is text, whatever is in it', async (t) => {
+t.test('escapes a feature\'s descriptions', async (t) => {
   const folder = featureFolder(t)
   const bad = '</pre><img src=x onerror="alert(1)">'
   folder.write('bad', {
@@ -75,7 +75,7 @@ t.test('answers 404 on all its paths while it is off', async (t) => {
   for (const path of paths) t.equal((await fetch(url + path)).status, 200, path)
 })
 
-t.test('in a browser', async (t) => {
+t.test('works in a browser', async (t) => {
   const { url } = await build(t)
   const browser = await openBrowser(t, 440)
   for (const options of [{ viewport: { width: 1280, height: 900 } }, { viewport: { width: 360, height: 740 }, colorScheme: 'dark' as const }]) {

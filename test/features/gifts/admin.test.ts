@@ -11,7 +11,7 @@ import { until } from '../../support/retry.ts'
 // The backend is one that nobody answers for: what is queued stays queued.
 const env = { FEATURES: 'auth,gifts', LARAVEL_API_URL: 'http://127.0.0.1:9', LARAVEL_INTERNAL_KEY: backendKey }
 
-onEveryStore(t, 'records are paged, and replayed by name or all', async (t, store) => {
+onEveryStore(t, 'lists records in pages and replays some or all', async (t, store) => {
   const folder = t.testdir()
   const server = await build(t, { env: { ...env, ...store, DATA_DIR: folder } })
   const outbox = server.app.hasDecorator('redis') ? createRedisOutbox(server.app.redis) : createSqliteOutbox(join(folder, 'gifts.sqlite'))
@@ -55,7 +55,7 @@ onEveryStore(t, 'records are paged, and replayed by name or all', async (t, stor
   await until(async () => /^flylive_gift_queue_size 7$/m.test(await (await fetch(`${server.url}/metrics`)).text()))
 })
 
-t.test('more dead letters than are moved in one step', async (t) => {
+t.test('replays more dead letters than one step moves', async (t) => {
   const folder = t.testdir()
   const server = await build(t, { env: { ...env, DATA_DIR: folder } })
   const outbox = createSqliteOutbox(join(folder, 'gifts.sqlite'))
@@ -67,7 +67,7 @@ t.test('more dead letters than are moved in one step', async (t) => {
   t.same((await server.admin('GET', '/admin/gifts')).body, { queued: 1234, deadLetters: 0, failed: 0, ledger: 0 })
 })
 
-t.test('nobody but an admin', async (t) => {
+t.test('requires the admin key', async (t) => {
   const server = await build(t, { env })
   for (const [method, path] of [['GET', ''], ['GET', '/dead-letters'], ['GET', '/failed'], ['GET', '/ledger'], ['POST', '/dead-letters/replay']] as const) {
     for (const authorization of ['', `Bearer ${adminKey}x`, `Bearer ${tokenFor(1, { roles: ['admin'] })}`]) {

@@ -45,7 +45,7 @@ async function start (t: Test, env: Record<string, string> = {}) {
   return { backend, server, enter }
 }
 
-onEveryStore(t, 'gifts are booked by the backend', async (t, env) => {
+onEveryStore(t, 'the backend books gifts', async (t, env) => {
   const { backend, server, enter } = await start(t, env)
   const senders = [await enter(1), await enter(2), await enter(3), await enter(4), await enter(5)]
   const sent = await send(senders, 120)
@@ -58,7 +58,7 @@ onEveryStore(t, 'gifts are booked by the backend', async (t, env) => {
   t.same(await counts(server), nothing, 'nothing of them is kept here')
 })
 
-onEveryStore(t, 'who can not pay is told, on all sockets', async (t, env) => {
+onEveryStore(t, 'reports insufficient balance to all sockets of the sender', async (t, env) => {
   const { backend, server, enter } = await start(t, env)
   const [ada, adasPhone, bob] = [await enter(1), await server.connect(1), await enter(2)]
   backend.balances.set('1', 10)
@@ -80,7 +80,7 @@ onEveryStore(t, 'who can not pay is told, on all sockets', async (t, env) => {
   t.equal(backend.requests.filter(({ call }) => call === 'gifts').flatMap(({ body }) => (body as { transactions: { transaction_id: string }[] }).transactions).filter(({ transaction_id: id }) => id === dear).length, 1, 'it is not tried again')
 })
 
-onEveryStore(t, 'a sender on another server is told, too', async (t, env, kind) => {
+onEveryStore(t, 'reports it to a sender on another server', async (t, env, kind) => {
   if (kind === 'memory') return
   const { backend, server, enter } = await start(t, env)
   const other = await build(t, { env: { ...features, ...backend.env, ...env } })
@@ -90,7 +90,7 @@ onEveryStore(t, 'a sender on another server is told, too', async (t, env, kind) 
   for (const client of [here, there]) t.match(await client.event('gift:error'), { transactionId, code: 4002 })
 })
 
-onBothStores(t, 'a backend that fails: three tries, then a dead letter, which an admin has tried again', async (t, env) => {
+onBothStores(t, 'moves a gift to the dead letters after three failures; an admin replays it', async (t, env) => {
   const { backend, server, enter } = await start(t, env)
   const [ada, bob] = [await enter(1), await enter(2)]
   const mend = backend.fault({ call: 'gifts', kind: 'status', status: 500 })
@@ -123,7 +123,7 @@ onBothStores(t, 'a backend that fails: three tries, then a dead letter, which an
 })
 
 for (const kind of ['hang', 'reset', 'reset-after', 'malformed'] as const) {
-  t.test(`a call that ends badly (${kind}) is made again`, { buffered: true }, async (t) => {
+  t.test(`retries a call that fails with ${kind}`, { buffered: true }, async (t) => {
     // Only who hangs is to be given up on: a gift whose call took too long is sent again.
     const { backend, server, enter } = await start(t, kind === 'hang' ? { LARAVEL_API_TIMEOUT_MS: '2000' } : {})
     const ada = await enter(1)
@@ -136,7 +136,7 @@ for (const kind of ['hang', 'reset', 'reset-after', 'malformed'] as const) {
   })
 }
 
-onEveryStore(t, 'a backend that is down: gifts wait for it', async (t, env) => {
+onEveryStore(t, 'keeps gifts while the backend is down', async (t, env) => {
   const { backend, server, enter } = await start(t, env)
   const clients = [await enter(1), await enter(2)]
   await backend.stop()
@@ -149,7 +149,7 @@ onEveryStore(t, 'a backend that is down: gifts wait for it', async (t, env) => {
   for (const client of clients) t.same(client.events.filter(({ type }) => type === 'gift:error'), [])
 })
 
-onEveryStore(t, 'a backend is configured, but what speaks to it is not there', async (t, env) => {
+onEveryStore(t, 'keeps gifts while the bridge is off', async (t, env) => {
   const { backend, server, enter } = await start(t, { ...env, FEATURES: 'auth,gifts' })
   await send([await enter(1)], 3)
   await until(async () => /^flylive_gift_queue_size 3$/m.test(await (await fetch(`${server.url}/metrics`)).text()))
@@ -157,7 +157,7 @@ onEveryStore(t, 'a backend is configured, but what speaks to it is not there', a
   t.equal(backend.calls('gifts'), 0)
 })
 
-t.test('what was accepted outlives the server', async (t) => {
+t.test('accepted gifts survive a restart', async (t) => {
   const folder = t.testdir()
   const { backend, server, enter } = await start(t, { DATA_DIR: folder })
   const ada = await enter(1)
@@ -170,7 +170,7 @@ t.test('what was accepted outlives the server', async (t) => {
   t.same(new Set(backend.ledger.keys()), new Set(sent))
 })
 
-t.test('a server that stops lets the batch on its way end', async (t) => {
+t.test('a stopping server finishes its batch', async (t) => {
   const folder = t.testdir()
   const { backend, server, enter } = await start(t, { DATA_DIR: folder })
   backend.fault({ call: 'gifts', kind: 'slow', ms: 500 })
@@ -184,7 +184,7 @@ t.test('a server that stops lets the batch on its way end', async (t) => {
   t.equal(backend.ledger.size, 1)
 })
 
-t.test('two servers share the work and send nothing twice', async (t) => {
+t.test('two servers share the work without duplicates', async (t) => {
   const env = { REDIS_URL: await redisDatabase() }
   const { backend, server, enter } = await start(t, env)
   const other = await build(t, { env: { ...features, ...backend.env, ...env } })

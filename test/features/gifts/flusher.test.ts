@@ -65,7 +65,7 @@ function start (t: Test, process: Processor, change: Partial<FlusherOptions> = {
   return { outbox, flusher, calls, times, refused, logged, add, value }
 }
 
-t.test('gifts are sent twice a second, in order, and then gone', async (t) => {
+t.test('sends gifts twice per second, in order, and removes them', async (t) => {
   const { outbox, calls, add, value } = start(t, () => booked)
   const gifts = await add(3)
   const passed = stopwatch()
@@ -80,7 +80,7 @@ t.test('gifts are sent twice a second, in order, and then gone', async (t) => {
   await until(async () => await value('flylive_gift_queue_size') === 0)
 })
 
-t.test('a hundred gifts are not kept waiting, and more go in several batches', async (t) => {
+t.test('sends 100 gifts immediately and more in several batches', async (t) => {
   const outbox = createSqliteOutbox(join(folder, `${++files}.sqlite`))
   let takes = 0
   const { flusher, calls, add } = start(t, () => booked, {
@@ -106,7 +106,7 @@ t.test('a hundred gifts are not kept waiting, and more go in several batches', a
   t.ok(calls.every((call) => call.length <= 100))
 })
 
-t.test('at most four batches are on the way', async (t) => {
+t.test('sends at most four batches concurrently', async (t) => {
   let running = 0
   let most = 0
   const { outbox, add } = start(t, async () => {
@@ -120,7 +120,7 @@ t.test('at most four batches are on the way', async (t) => {
   t.equal(most, 4)
 })
 
-t.test('what the backend refuses is final', async (t) => {
+t.test('a rejection by the backend is final', async (t) => {
   const { outbox, calls, refused, add, value } = start(t, (gifts) => ({
     failed: [
       { transactionId: ids(gifts)[1] as string, code: 4002, reason: 'Insufficient balance' },
@@ -138,7 +138,7 @@ t.test('what the backend refuses is final', async (t) => {
   t.equal(calls.length, 1)
 })
 
-t.test('a batch that fails is tried again after one and two seconds, in smaller ones, then given up', slowly, async (t) => {
+t.test('retries a failed batch after one and two seconds in smaller batches, then gives up', slowly, async (t) => {
   const { outbox, calls, times, refused, add, value } = start(t, () => { throw new Error('HTTP 500') })
   const gifts = await add(12)
   await until(() => refused.length === 12)
@@ -159,7 +159,7 @@ t.test('a batch that fails is tried again after one and two seconds, in smaller 
   t.equal(calls[15]?.length, 12, 'replayed, it starts anew')
 })
 
-t.test('a gift that the backend chokes on takes no others along', slowly, async (t) => {
+t.test('a gift that crashes the backend does not affect others', slowly, async (t) => {
   let poison = ''
   const { outbox, calls, refused, add } = start(t, (gifts) => {
     if (ids(gifts).includes(poison)) throw new Error('HTTP 422')
@@ -174,7 +174,7 @@ t.test('a gift that the backend chokes on takes no others along', slowly, async 
   t.equal(calls.length, 1 + 10 + 10)
 })
 
-t.test('an answer that is none counts as a failure', slowly, async (t) => {
+t.test('treats an invalid response as a failure', slowly, async (t) => {
   const { outbox, calls, add } = start(t, (_gifts, call) => call === 1 ? undefined as never : call === 2 ? { failed: null } as never : booked)
   await add(2)
   await until(() => calls.length === 4)
@@ -182,7 +182,7 @@ t.test('an answer that is none counts as a failure', slowly, async (t) => {
   t.same(await outbox.counts(), { queued: 0, ledger: 0, failed: 0, deadLetters: 0 })
 })
 
-t.test('while the backend cannot be asked gifts wait, however long', slowly, async (t) => {
+t.test('keeps gifts while the backend is unreachable', slowly, async (t) => {
   let away = true
   const { outbox, calls, times, add, value } = start(t, () => {
     if (away) throw unavailable('The backend is not available')
@@ -200,7 +200,7 @@ t.test('while the backend cannot be asked gifts wait, however long', slowly, asy
   t.equal(await value('flylive_gift_flush_duration_seconds_count', '{result="unavailable"}'), 5)
 })
 
-t.test('who takes gifts is asked each time', slowly, async (t) => {
+t.test('looks up the gift processor for each batch', slowly, async (t) => {
   let to: GiftProcessor | 'ledger' | undefined
   const sent: string[] = []
   const { outbox, add, value } = start(t, () => booked, { processor: () => to })
@@ -219,7 +219,7 @@ t.test('who takes gifts is asked each time', slowly, async (t) => {
   await until(async () => await value('flylive_gifts_processed_total', '{status="success"}') === 253)
 })
 
-t.test('closing waits for what is on the way and takes no more', slowly, async (t) => {
+t.test('close() waits for in-flight batches and takes no more', slowly, async (t) => {
   const answer = Promise.withResolvers<Answer>()
   const { outbox, flusher, calls, add } = start(t, () => answer.promise)
   await add(100)
@@ -236,7 +236,7 @@ t.test('closing waits for what is on the way and takes no more', slowly, async (
   t.match(await outbox.counts(), { queued: 1 })
 })
 
-t.test('two flushers on one outbox never have the same gift on the way', slowly, async (t) => {
+t.test('two flushers on one outbox never send the same gift', slowly, async (t) => {
   const file = join(folder, 'shared.sqlite')
   const onTheWay = new Set<string>()
   const twice: string[] = []
@@ -261,7 +261,7 @@ t.test('two flushers on one outbox never have the same gift on the way', slowly,
   t.ok([...done.values()].every((count) => count === 1))
 })
 
-t.test('a batch that nobody answers for is taken over when its lease ends', slowly, async (t) => {
+t.test('takes over a batch when its lease expires', slowly, async (t) => {
   const file = join(folder, 'takeover.sqlite')
   const killed = createSqliteOutbox(file)
   const gift = giftOf()
@@ -276,7 +276,7 @@ t.test('a batch that nobody answers for is taken over when its lease ends', slow
   t.ok(times[0] as number - begin >= 1490)
 })
 
-t.test('a process that stood still while it took a batch does not send it', slowly, async (t) => {
+t.test('a process that was suspended while taking a batch does not send it', slowly, async (t) => {
   let late = true
   const outbox = createSqliteOutbox(join(folder, 'late.sqlite'))
   const slow: Outbox = {
@@ -298,7 +298,7 @@ t.test('a process that stood still while it took a batch does not send it', slow
   t.equal(calls.length, 1)
 })
 
-t.test('the storage goes away when the backend has answered', slowly, async (t) => {
+t.test('handles an outbox that fails after the backend\'s response', slowly, async (t) => {
   const outbox = createSqliteOutbox(join(folder, 'away.sqlite'))
   let failures = 0
   let lost = false
@@ -323,7 +323,7 @@ t.test('the storage goes away when the backend has answered', slowly, async (t) 
   await until(async () => await value('flylive_gifts_processed_total', '{status="success"}') === 1)
 })
 
-t.test('the storage is away', slowly, async (t) => {
+t.test('handles an unavailable outbox', slowly, async (t) => {
   const outbox = createSqliteOutbox(join(folder, 'gone.sqlite'))
   let away = true
   const flaky: Outbox = { ...outbox, take: (...args) => away ? Promise.reject(unavailable('gone')) : outbox.take(...args) }

@@ -12,7 +12,7 @@ import { until } from '../../support/retry.ts'
 const env = { FEATURES: 'auth,gifts' }
 const counts = async (server: TestServer) => (await server.admin('GET', '/admin/gifts')).body as Record<'queued' | 'deadLetters' | 'failed' | 'ledger', number>
 
-onBothStores(t, 'a gift is shown to everyone in the room, and recorded', async (t, store) => {
+onBothStores(t, 'sends a gift to everyone in the room and records it', async (t, store) => {
   const server = await build(t, { env: { ...env, ...store } })
   const [ada, bob, eve] = [await server.connect(1), await server.connect('bob'), await server.connect(3)]
   for (const client of [ada, bob]) await client.ok('room:join', { roomId: 'r1' })
@@ -41,7 +41,7 @@ onBothStores(t, 'a gift is shown to everyone in the room, and recorded', async (
   t.match(await (await fetch(`${server.url}/metrics`)).text(), 'flylive_gifts_processed_total{status="success"} 2')
 })
 
-t.test('the reply comes before the event', async (t) => {
+t.test('the reply arrives before the event', async (t) => {
   const server = await build(t, { env })
   const ada = await server.connect(1)
   await ada.ok('room:join', { roomId: 'r1' })
@@ -57,7 +57,7 @@ t.test('the reply comes before the event', async (t) => {
   t.match(await ada.event('gift:received'), { giftId: 8 }, 'also where no reply was asked for')
 })
 
-onEveryStore(t, 'what is not a gift', async (t, store) => {
+onEveryStore(t, 'rejects invalid gifts', async (t, store) => {
   const server = await build(t, { env: { ...env, ...store } })
   const ada = await server.connect(1)
   const gift = { giftId: 7, recipientId: 2, quantity: 1 }
@@ -77,7 +77,7 @@ onEveryStore(t, 'what is not a gift', async (t, store) => {
   for (const change of [{ quantity: 9999 }, { recipientId: 'x'.repeat(128) }, { giftId: 2 ** 53 - 1 }]) await ada.ok('gift:send', { ...gift, ...change })
 })
 
-onEveryStore(t, 'an id is told in the form that its user has', async (t, store) => {
+onEveryStore(t, 'sends an id in the form of its user\'s token', async (t, store) => {
   const server = await build(t, { env: { ...env, ...store } })
   const [ada] = [await server.connect('a1'), await server.connect(42), await server.connect('43')]
   await ada.ok('room:join', { roomId: 'r1' })
@@ -87,7 +87,7 @@ onEveryStore(t, 'an id is told in the form that its user has', async (t, store) 
   }
 })
 
-t.test('an id is told in the form that its user has, also of members who are on another server', async (t) => {
+t.test('sends an id in the form of the token for members on other servers', async (t) => {
   const store = { REDIS_URL: await redisDatabase() }
   const [server, other] = [await build(t, { env: { ...env, ...store } }), await build(t, { env: { ...env, ...store } })]
   const [ada, bob, carl, eve] = [await server.connect('a1'), await other.connect(42), await other.connect('43'), await other.connect(45)]
@@ -103,7 +103,7 @@ t.test('an id is told in the form that its user has, also of members who are on 
   t.same((body?.ledger as { recipientId: unknown }[]).map(({ recipientId }) => recipientId), cases.map(([, told]) => told), 'and is booked in it')
 })
 
-onEveryStore(t, 'thirty gifts a minute, and sixty that are only being chosen', async (t, store) => {
+onEveryStore(t, 'limits gifts to 30 and previews to 60 per minute', async (t, store) => {
   const server = await build(t, { env: { ...env, ...store } })
   const [ada, adasPhone, bob] = [await server.connect(1), await server.connect(1), await server.connect(2)]
   for (const client of [ada, adasPhone, bob]) await client.ok('room:join', { roomId: 'r1' })
@@ -117,7 +117,7 @@ onEveryStore(t, 'thirty gifts a minute, and sixty that are only being chosen', a
   await until(async () => (await counts(server)).ledger === 31)
 })
 
-onBothStores(t, 'a gift that is being chosen: all sockets of the recipient hear of it', async (t, store, kind) => {
+onBothStores(t, 'sends gift:prepare to all sockets of the recipient', async (t, store, kind) => {
   const server = await build(t, { env: { ...env, ...store } })
   const other = kind === 'redis' ? await build(t, { env: { ...env, ...store } }) : server
   const [ada, bob, bobsPhone] = [await server.connect(1), await server.connect(2), await other.connect(2)]
@@ -130,7 +130,7 @@ onBothStores(t, 'a gift that is being chosen: all sockets of the recipient hear 
   t.same(await counts(server), { queued: 0, deadLetters: 0, failed: 0, ledger: 0 })
 })
 
-t.test('a gift is on the disk when it is acknowledged', async (t) => {
+t.test('an acknowledged gift is on disk', async (t) => {
   const folder = t.testdir()
   const server = await build(t, { env: { ...env, DATA_DIR: folder } })
   const ada = await server.connect(1)
@@ -144,7 +144,7 @@ t.test('a gift is on the disk when it is acknowledged', async (t) => {
   }
 })
 
-t.test('a disk that is not there: the gift is not accepted', async (t) => {
+t.test('rejects gifts without a disk', async (t) => {
   const folder = t.testdir()
   const server = await build(t, { env: { ...env, DATA_DIR: folder } })
   const ada = await server.connect(1)
@@ -160,7 +160,7 @@ t.test('a disk that is not there: the gift is not accepted', async (t) => {
   await until(async () => (await counts(server)).ledger === 1)
 })
 
-t.test('a Redis that is away: gifts are not accepted, and what was accepted is kept', async (t) => {
+t.test('rejects gifts without Redis and keeps accepted ones', async (t) => {
   const redis = await startRedis(t)
   const server = await build(t, { env: { ...env, REDIS_URL: redis.url } })
   const ready = () => until(() => server.app.store.ping().then(() => true, () => false))
@@ -184,7 +184,7 @@ t.test('a Redis that is away: gifts are not accepted, and what was accepted is k
   t.same(ada.events.filter(({ type, data }) => type === 'gift:received' && [2, 4].includes(data.giftId as number)), [], 'nobody is told of a gift that was not accepted')
 })
 
-onEveryStore(t, 'while the feature is off', async (t, store) => {
+onEveryStore(t, 'rejects gifts while the feature is off', async (t, store) => {
   const server = await build(t, { env: { ...env, ...store, FEATURES: 'auth' } })
   const ada = await server.connect(1)
   await ada.ok('room:join', { roomId: 'r1' })

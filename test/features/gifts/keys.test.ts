@@ -52,7 +52,7 @@ onBothStores(t, 'the same key is the same gift', async (t, store) => {
   t.same((await counts(server)).queued, 3)
 })
 
-t.test('the same key many times at once', async (t) => {
+t.test('concurrent requests with the same key are one gift', async (t) => {
   const server = await build(t, { env: features })
   const [ada, phone] = [await enter(server, 1), await enter(server, 1)]
   const gift = { giftId: 7, recipientId: 2, key: v7() }
@@ -64,7 +64,7 @@ t.test('the same key many times at once', async (t) => {
   t.same(await shownTo(ada), [replies[0]?.transactionId])
 })
 
-t.test('a key is its sender\'s own: nobody gets at the gift of somebody else', async (t) => {
+t.test('keys of different senders are independent', async (t) => {
   const server = await build(t, { env: waiting })
   const [ada, bob, eve] = [await enter(server, 1), await enter(server, 2), await enter(server, '11')]
   const gift = { giftId: 7, recipientId: 3, key: v7() }
@@ -81,7 +81,7 @@ t.test('a key is its sender\'s own: nobody gets at the gift of somebody else', a
   t.equal((await counts(server)).queued, 5)
 })
 
-t.test('what is no key', async (t) => {
+t.test('rejects invalid keys', async (t) => {
   const server = await build(t, { env: features })
   const ada = await enter(server, 1)
   const send = (key: unknown) => ada.request('gift:send', { giftId: 7, recipientId: 2, key })
@@ -94,7 +94,7 @@ t.test('what is no key', async (t) => {
   for (const key of [v7({ msecs: Date.now() - near }), v7({ msecs: Date.now() + near }), undefined]) t.equal((await send(key)).ok, true)
 })
 
-onBothStores(t, 'a key of another gift: the first counts, and the reply says so', async (t, store, kind) => {
+onBothStores(t, 'rejects a key that was used for another gift', async (t, store, kind) => {
   const backend = await startBackend(t)
   backend.everyRoom = () => 1
   const server = await build(t, { env: { FEATURES: 'auth,gifts,laravel-bridge', ...backend.env, ...store } })
@@ -124,7 +124,7 @@ onBothStores(t, 'a key of another gift: the first counts, and the reply says so'
   t.match(backend.ledger.get(transactionId as string), { applied: 1, transaction: { gift_id: 7, recipient_id: 2, quantity: 3 } })
 })
 
-onEveryStore(t, 'the backend books it once, also when it has left the outbox', async (t, store) => {
+onEveryStore(t, 'the backend books a key once, also after it left the outbox', async (t, store) => {
   const backend = await startBackend(t)
   backend.everyRoom = () => 1
   backend.balances.set('1', 5)
@@ -152,7 +152,7 @@ onEveryStore(t, 'the backend books it once, also when it has left the outbox', a
   t.same(await shownTo(bob), [transactionId, refused], 'each is shown once')
 })
 
-t.test('a gift that was refused is not shown by another server, whose sender is told', async (t) => {
+t.test('another server reports a rejected gift to its sender only', async (t) => {
   const redis = await startRedis(t)
   const backend = await startBackend(t)
   backend.everyRoom = () => 1
@@ -168,7 +168,7 @@ t.test('a gift that was refused is not shown by another server, whose sender is 
   t.same(await shownTo(there), [transactionId], 'by the server that took it, and by no other')
 })
 
-t.test('UNAVAILABLE, and accepted all the same: trying again shows it and pays nothing', async (t) => {
+t.test('a retry after UNAVAILABLE sends the event and charges nothing', async (t) => {
   const redis = await startRedis(t)
   const server = await build(t, { env: { ...waiting, REDIS_URL: redis.url } })
   const [ada, bob] = [await enter(server, 1), await enter(server, 2)]
@@ -196,7 +196,7 @@ t.test('UNAVAILABLE, and accepted all the same: trying again shows it and pays n
   t.same(await shownTo(bob), [first, transactionId])
 })
 
-t.test('a reply that was lost with the connection', async (t) => {
+t.test('a retry after a lost connection charges nothing', async (t) => {
   const server = await build(t, { env: waiting })
   const [ada, bob] = [await enter(server, 1), await enter(server, 2)]
   const gift = { giftId: 7, recipientId: 2, key: v7() }
@@ -209,7 +209,7 @@ t.test('a reply that was lost with the connection', async (t) => {
   t.same(await shownTo(bob), [transactionId])
 })
 
-t.test('what was shown is known to the next generation of the feature', async (t) => {
+t.test('keeps sent gifts over a reload', async (t) => {
   const server = await build(t, { env: waiting })
   const [ada, bob] = [await enter(server, 1), await enter(server, 2)]
   const gift = { giftId: 7, recipientId: 2, quantity: 1, key: v7() }

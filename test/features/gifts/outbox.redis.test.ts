@@ -18,7 +18,7 @@ giftOutboxContract(t, async (_t, kept) => {
   return { a: createRedisOutbox(one, options), b: createRedisOutbox(two, options), clock }
 })
 
-t.test('leases go by the clock of Redis', async (t) => {
+t.test('leases use the clock of Redis', async (t) => {
   await one.flushdb()
   const [a, b] = [createRedisOutbox(one), createRedisOutbox(two)]
   const gift = giftOf()
@@ -32,7 +32,7 @@ t.test('leases go by the clock of Redis', async (t) => {
   t.equal((await a.settle(first.token, new Map([[gift.transactionId, { to: 'processed' }]]))).length, 0)
 })
 
-t.test('all keys share a slot of a cluster, and nothing is left of what is settled', async (t) => {
+t.test('all keys share a cluster slot, and settled gifts leave no keys', async (t) => {
   await one.flushdb()
   const outbox = createRedisOutbox(one)
   const gifts = Array.from({ length: 4 }, () => giftOf())
@@ -48,7 +48,7 @@ t.test('all keys share a slot of a cluster, and nothing is left of what is settl
   t.same(await one.exists('msab:{gifts}:due', 'msab:{gifts}:items', 'msab:{gifts}:leases'), 0)
 })
 
-t.test('records of failed gifts leave nothing behind, also where there were many more', async (t) => {
+t.test('bounds the records of failed gifts', async (t) => {
   await one.flushdb()
   const [before, outbox] = [createRedisOutbox(one), createRedisOutbox(two, { kept: 10 })]
   const fail = async (outbox: Outbox, count: number) => {
@@ -65,7 +65,7 @@ t.test('records of failed gifts leave nothing behind, also where there were many
   t.same(await sizes(), [10, 10])
 })
 
-t.test('a gift that somebody deleted by hand holds up no others', async (t) => {
+t.test('a manually deleted gift does not block others', async (t) => {
   await one.flushdb()
   const outbox = createRedisOutbox(one)
   const gifts = [giftOf(), giftOf()] as const
@@ -75,7 +75,7 @@ t.test('a gift that somebody deleted by hand holds up no others', async (t) => {
   t.match(await outbox.counts(), { queued: 1 })
 })
 
-t.test('a Redis that is gone', async (t) => {
+t.test('rejects calls while Redis is down', async (t) => {
   const redis = await startRedis(t)
   const outbox = createRedisOutbox(await redisClient(t, redis))
   await outbox.add(giftOf())
@@ -99,7 +99,7 @@ t.test('a Redis that is gone', async (t) => {
   t.match(await outbox.counts(), { queued: 1 })
 })
 
-t.test('a Redis that hangs', async (t) => {
+t.test('rejects calls while Redis hangs', async (t) => {
   const redis = await startRedis(t)
   const outbox = createRedisOutbox(await redisClient(t, redis))
   await outbox.add(giftOf())
@@ -109,7 +109,7 @@ t.test('a Redis that hangs', async (t) => {
   await until(async () => await outbox.counts().then(() => true, () => false))
 })
 
-t.test('a Redis without memory to spare keeps what it has', async (t) => {
+t.test('keeps gifts when Redis is out of memory', async (t) => {
   const redis = await startRedis(t)
   const client = await redisClient(t, redis)
   const outbox = createRedisOutbox(client)

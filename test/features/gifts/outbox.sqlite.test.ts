@@ -21,7 +21,7 @@ giftOutboxContract(t, async (t, kept) => {
   return { a, b, clock }
 })
 
-t.test('every gift that was acknowledged is there after kill -9', async (t) => {
+t.test('acknowledged gifts survive kill -9', async (t) => {
   const file = join(t.testdir(), 'gifts.sqlite')
   // It says which gifts have been stored, in turns of many at once, until it is killed.
   const program = `
@@ -56,7 +56,7 @@ t.test('every gift that was acknowledged is there after kill -9', async (t) => {
   t.same(acknowledged.filter((id) => !there.has(id)), [], `${acknowledged.length} acknowledged, ${there.size} stored`)
 })
 
-t.test('the file is as it should be', async (t) => {
+t.test('creates the file with the right settings', async (t) => {
   const file = join(t.testdir(), 'a', 'b', 'gifts.sqlite')
   const outbox = createSqliteOutbox(file)
   await outbox.add(giftOf())
@@ -76,7 +76,7 @@ t.test('the file is as it should be', async (t) => {
   t.match(await again.counts(), { queued: 2 }, 'what was on its way when it was closed is stored')
 })
 
-t.test('a disk that refuses to write', async (t) => {
+t.test('rejects gifts when the disk is full', async (t) => {
   const file = join(t.testdir(), 'gifts.sqlite')
   const outbox = createSqliteOutbox(file)
   t.teardown(() => outbox.close())

@@ -17,7 +17,7 @@ const ask = async (backend: Backend, method: string, path: string, body?: unknow
 }
 const gift = (id: string, quantity = 1) => ({ transaction_id: id, room_id: '7', sender_id: 1, recipient_id: 2, gift_id: 3, quantity, timestamp: 1_700_000_000_000 })
 
-t.test('it knows rooms, roles and its key', async (t) => {
+t.test('the backend knows rooms, roles and its key', async (t) => {
   const backend = await startBackend(t)
   backend.rooms.set('7', 42)
   backend.roles.set('7/43', 'admin')
@@ -34,7 +34,7 @@ t.test('it knows rooms, roles and its key', async (t) => {
   t.equal(backend.calls('room'), 4)
 })
 
-t.test('a gift is carried out once, however often it is sent', async (t) => {
+t.test('the backend books a repeated gift once', async (t) => {
   const backend = await startBackend(t)
   backend.balances.set('1', 10)
   const send = (...transactions: unknown[]) => ask(backend, 'POST', 'gifts/batch', { transactions })
@@ -53,7 +53,7 @@ t.test('a gift is carried out once, however often it is sent', async (t) => {
   t.equal((await send({ ...gift('g'), quantity: '1' })).status, 422)
 })
 
-t.test('it fails as it is told to', async (t) => {
+t.test('the backend injects faults', async (t) => {
   const backend = await startBackend(t)
   backend.everyRoom = () => 1
   const mend = backend.fault({ path: '/rooms/7', kind: 'status', status: 503 })
@@ -74,13 +74,13 @@ t.test('it fails as it is told to', async (t) => {
   t.equal((await ask(backend, 'GET', 'rooms/7')).status, 200)
 })
 
-t.test('it publishes events', async (t) => {
+t.test('the backend publishes events', async (t) => {
   const redis = await startRedis(t)
   const backend = await startBackend(t, { redisUrl: redis.url, channel: 'events' })
   t.equal(await backend.publish('balance.updated', { user_id: 1, payload: { coins: 5 } }), 0)
 })
 
-t.test('npm run backend: a person with curl can do everything', async (t) => {
+t.test('npm run backend works with curl', async (t) => {
   const redis = await startRedis(t)
   const port = await freePort()
   const child = spawn(process.execPath, [join(import.meta.dirname, '..', '..', '..', 'scripts', 'backend.ts')], {

@@ -7,7 +7,7 @@ import { startRedis } from '../../support/redis.ts'
 import { until } from '../../support/retry.ts'
 import { valueOf } from './support.ts'
 
-t.test('ten thousand events at once reach everybody in order, and the server goes on', async (t) => {
+t.test('delivers 10,000 events at once in order while the server keeps responding', async (t) => {
   const redis = await startRedis(t)
   const backend = await startBackend(t, { redisUrl: redis.url })
   backend.everyRoom = () => 1
@@ -41,7 +41,7 @@ t.test('ten thousand events at once reach everybody in order, and the server goe
   t.equal(await valueOf(server.app.metrics, 'flylive_laravel_events_dropped_total{reason="overflow"}'), undefined)
 })
 
-t.test('what waits is bounded, and dealt with a few at a time', async (t) => {
+t.test('the queue is bounded and processed in slices', async (t) => {
   const done: string[] = []
   const turns: number[] = []
   let turn = 0

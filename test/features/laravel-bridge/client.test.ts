@@ -9,7 +9,7 @@ import { stopwatch } from '../../support/pace.ts'
 const room: Call = { name: 'room', method: 'GET', path: ['rooms', '7'] }
 const answer = z.object({ owner_id: z.int() })
 
-t.test('a call brings the checked answer, and 404 is one', async (t) => {
+t.test('returns the validated response; 404 is a response', async (t) => {
   const backend = await startBackend(t)
   backend.rooms.set('7', 42).set('a/b c', 43)
   const { client, metrics } = clientOf(t, backend)
@@ -23,14 +23,14 @@ t.test('a call brings the checked answer, and 404 is one', async (t) => {
   t.equal(await valueOf(metrics, 'flylive_laravel_api_latency_seconds_count{call="room"}'), 3)
 })
 
-t.test('a path in the base is kept', async (t) => {
+t.test('keeps the path of the base URL', async (t) => {
   const backend = await startBackend(t)
   const { client } = clientOf(t, backend, { url: `${backend.url}/base/` })
   t.equal(await client.call(room, answer), undefined)
   t.equal(backend.requests[0]?.path, '/base/api/v1/internal/rooms/7')
 })
 
-t.test('what could not be asked is told from what went wrong', async (t) => {
+t.test('distinguishes unreachable from failing backends', async (t) => {
   const backend = await startBackend(t)
   backend.everyRoom = () => 1
   const cases: [string, Fault, string, string][] = [
@@ -66,7 +66,7 @@ t.test('what could not be asked is told from what went wrong', async (t) => {
   await t.rejects(client.call(room, z.object({ owner: z.int() })), { code: 'BACKEND_FAILED' }, 'an answer of another form')
 })
 
-t.test('the time-out is for the whole call', async (t) => {
+t.test('the timeout covers the whole call', async (t) => {
   const backend = await startBackend(t)
   backend.everyRoom = () => 1
   backend.fault({ kind: 'stall' })
@@ -76,7 +76,7 @@ t.test('the time-out is for the whole call', async (t) => {
   t.ok(passed() < 2000)
 })
 
-t.test('closing waits for no one for long', async (t) => {
+t.test('close() waits only briefly', async (t) => {
   const backend = await startBackend(t)
   backend.fault({ kind: 'hang' })
   const { client } = clientOf(t, backend)

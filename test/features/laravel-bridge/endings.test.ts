@@ -21,7 +21,7 @@ const roleOf = async ({ app }: TestServer, roomId: string, userId: number) => {
   return await app.rooms.roleOf(await app.store.getRoom(roomId) as RoomRecord, session as NonNullable<typeof session>)
 }
 
-t.test('who the backend kicks hears of it, and is out on every server', async (t) => {
+t.test('a kick by the backend notifies the user and applies on every server', async (t) => {
   const { backend, a, b } = await setUp(t)
   const watcher = await a.connect(1)
   const there = [await a.connect(2), await b.connect(2)]
@@ -44,7 +44,7 @@ t.test('who the backend kicks hears of it, and is out on every server', async (t
   await elsewhere.ok('room:leave')
 })
 
-t.test('who is kicked while they are away does not find their seat again', async (t) => {
+t.test('a user kicked while disconnected loses the seat', async (t) => {
   const { backend, a, b } = await setUp(t)
   const [watcher, away] = [await a.connect(1), await b.connect(2)]
   for (const client of [watcher, away]) await client.ok('room:join', { roomId: '7' })
@@ -55,7 +55,7 @@ t.test('who is kicked while they are away does not find their seat again', async
   t.same(await watcher.event('seat:cleared'), { roomId: '7', seatIndex: 3, userId: 2, reason: 'removed' })
 })
 
-t.test('who is on a server that did not hear of the kick is out a little later', async (t) => {
+t.test('a user on a server that missed the kick is removed later', async (t) => {
   const redis = await startRedis(t)
   const network = await swallowing(t, redis.port)
   const backend = await startBackend(t, { redisUrl: redis.url })
@@ -71,7 +71,7 @@ t.test('who is on a server that did not hear of the kick is out a little later',
   t.same(await ada.event('room:userLeft'), { roomId: '7', userId: 2 })
 })
 
-t.test('who the backend blocks is out and stays out', async (t) => {
+t.test('a user blocked by the backend is removed and stays out', async (t) => {
   const { backend, a, b } = await setUp(t)
   const [ada, bob, other] = [await a.connect(1), await b.connect(2), await a.connect(2)]
   for (const client of [ada, bob]) await client.ok('room:join', { roomId: '7' })
@@ -88,7 +88,7 @@ t.test('who the backend blocks is out and stays out', async (t) => {
   }
 })
 
-t.test('a role that has changed is asked for anew, on every server', async (t) => {
+t.test('every server looks up a changed role again', async (t) => {
   const { backend, a, b } = await setUp(t)
   const clients = [await a.connect(2), await b.connect(2)]
   for (const client of clients) await client.ok('room:join', { roomId: '7' })

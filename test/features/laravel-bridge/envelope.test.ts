@@ -4,7 +4,7 @@ import { maxEnvelopeLength, readEnvelope } from '../../../features/laravel-bridg
 const envelope = { event: 'balance.updated', user_id: 42, room_id: null, payload: { coins: 5 }, timestamp: '2026-01-01T00:00:00Z', correlation_id: 'c1' }
 const read = (value: unknown) => readEnvelope(typeof value === 'string' ? value : JSON.stringify(value))
 
-t.test('an envelope', async (t) => {
+t.test('parses an envelope', async (t) => {
   t.same(read(envelope), { envelope: { event: 'balance.updated', userKey: '42', roomId: undefined, payload: { coins: 5 }, correlationId: 'c1' } })
   t.match(read({ ...envelope, user_id: '42', room_id: 7 }), { envelope: { userKey: '42', roomId: '7' } }, 'ids may be numbers or texts')
   t.match(read({ ...envelope, user_id: 0 }), { envelope: { userKey: '0' } })
@@ -14,7 +14,7 @@ t.test('an envelope', async (t) => {
   for (const payload of [null, [], 'text', 5, { deep: { er: [1, null] } }]) t.strictSame((read({ ...envelope, payload }) as { envelope: { payload: unknown } }).envelope.payload, payload)
 })
 
-t.test('a payload is passed on as it is', async (t) => {
+t.test('passes the payload on unchanged', async (t) => {
   for (const payload of ['{"id":12345678901234567890,"n":-1.5e3}', '[9007199254740993]', '{"a":"1234567890123456"}', '{"x":1234567890.123456}', '{"x":0.12345678901234567890}']) {
     const result = read(`{"event":"level.up","user_id":1,"room_id":9007199254740993,"payload":${payload},"correlation_id":9007199254740993}`)
     if ('problem' in result) return t.fail(result.problem)
@@ -23,7 +23,7 @@ t.test('a payload is passed on as it is', async (t) => {
   }
 })
 
-t.test('what is no envelope', async (t) => {
+t.test('rejects invalid envelopes', async (t) => {
   const bad: unknown[] = [
     '', 'null', '7', '[]', '{', '"text"', '{"event":"x"', 'undefined', '{}',
     { ...envelope, event: '' }, { ...envelope, event: 7 }, { ...envelope, event: 'x'.repeat(129) },

@@ -8,7 +8,7 @@ import { clientOf } from './support.ts'
 
 const gift = (transactionId: string, quantity = 1): GiftTransaction => ({ transactionId, roomId: '7', senderId: 1, recipientId: 2, giftId: 3, quantity, timestamp: 1_700_000_000_000 })
 
-t.test('a batch goes out as the backend expects it, and the refused ones come back', async (t) => {
+t.test('sends a batch as the contract says and returns the rejected gifts', async (t) => {
   const backend = await startBackend(t)
   backend.balances.set('1', 5)
   const { client } = clientOf(t, backend)
@@ -23,7 +23,7 @@ t.test('a batch goes out as the backend expects it, and the refused ones come ba
   t.equal(backend.calls('gifts'), 1, 'nothing is no call')
 })
 
-t.test('where it is not known what became of gifts, they can be sent again', async (t) => {
+t.test('gifts with an unknown outcome can be sent again', async (t) => {
   const backend = await startBackend(t)
   const { client } = clientOf(t, backend)
   backend.fault({ kind: 'reset-after', times: 1 })
@@ -34,7 +34,7 @@ t.test('where it is not known what became of gifts, they can be sent again', asy
   await t.rejects(processGifts(client, [gift('b')]), { code: 'UNAVAILABLE' })
 })
 
-t.test('gifts that the backend says nothing of are not taken for done', async (t) => {
+t.test('gifts missing from the response are not done', async (t) => {
   const backend = await startBackend(t)
   const answers = [
     { processed_count: 1, failed: [] },
@@ -50,7 +50,7 @@ t.test('gifts that the backend says nothing of are not taken for done', async (t
   await t.rejects(processGifts(clientOf(t, backend, { url: `${backend.url}/wrong` }).client, [gift('a')]), { code: 'BACKEND_FAILED' }, 'a backend without such a call')
 })
 
-t.test('other features reach it by the slot', async (t) => {
+t.test('other features reach the bridge by getFeature', async (t) => {
   const backend = await startBackend(t)
   const { app } = await build(t, { env: backend.env })
   t.same(await app.features.getFeature<LaravelBridge>('laravel-bridge')?.processGifts([gift('a')]), { failed: [] })

@@ -5,7 +5,7 @@ import { startBackend } from '../../support/backend.ts'
 import { build } from '../../support/build.ts'
 import { until } from '../../support/retry.ts'
 
-t.test('while two generations listen, each event is delivered once and in order', async (t) => {
+t.test('delivers each event once and in order during a reload', async (t) => {
   const backend = await startBackend(t)
   backend.everyRoom = () => 1
   const server = await build(t, { env: backend.env })

@@ -18,7 +18,7 @@ async function setUp (t: Test) {
 }
 const room = { roomId: '7', ownerId: 42 }
 
-t.test('an answer is asked for once in 30 s', async (t) => {
+t.test('caches an answer for 30 s', async (t) => {
   const { backend, clock, rights } = await setUp(t)
   t.equal(await rights.ownerOf('7'), 42)
   t.equal(await rights.roleOf(room, '43'), 'admin')
@@ -34,7 +34,7 @@ t.test('an answer is asked for once in 30 s', async (t) => {
   t.same([backend.calls('room'), backend.calls('role')], [2, 2])
 })
 
-t.test('what many want is asked for by one call', async (t) => {
+t.test('concurrent lookups share one call', async (t) => {
   const { backend, rights } = await setUp(t)
   backend.fault({ kind: 'slow', ms: 50 })
   t.same(new Set(await Promise.all(Array.from({ length: 200 }, () => rights.roleOf(room, '43')))), new Set(['admin']))
@@ -42,7 +42,7 @@ t.test('what many want is asked for by one call', async (t) => {
   t.equal(backend.calls(), 2)
 })
 
-t.test('rights take one call', async (t) => {
+t.test('a role lookup is one call', async (t) => {
   const { backend, rights } = await setUp(t)
   t.equal(await rights.roleOf(room, '44'), 'member')
   t.equal(backend.calls(), 1)
@@ -57,14 +57,14 @@ t.test('rights take one call', async (t) => {
   t.equal(backend.calls(), 4, 'no call for the owner, where it is known')
 })
 
-t.test('an owner who is no member is the owner', async (t) => {
+t.test('an owner who is not a member is the owner', async (t) => {
   const { backend, rights } = await setUp(t)
   t.equal(await rights.roleOf(room, '42'), 'owner')
   t.equal(await rights.roleOf({ roomId: '7', ownerId: 45 }, '45'), 'member', 'a former owner is none')
   t.same([backend.calls('role'), backend.calls('room')], [2, 1])
 })
 
-t.test('a room that is not there may be made the next moment', async (t) => {
+t.test('does not cache a missing room', async (t) => {
   const { backend, clock, rights } = await setUp(t)
   t.equal(await rights.ownerOf('8'), undefined)
   t.equal(await rights.ownerOf('8'), undefined)
@@ -74,7 +74,7 @@ t.test('a room that is not there may be made the next moment', async (t) => {
   t.equal(await rights.ownerOf('8'), 1)
 })
 
-t.test('while the backend is away, what was known is used for five minutes', async (t) => {
+t.test('uses cached answers for five minutes while the backend is down', async (t) => {
   const { backend, clock, metrics, rights } = await setUp(t)
   const stale = (call: string) => valueOf(metrics, `flylive_laravel_stale_answers_total{call="${call}"}`)
   t.equal(await rights.ownerOf('7'), 42)
@@ -104,7 +104,7 @@ t.test('while the backend is away, what was known is used for five minutes', asy
   t.equal(await until(() => rights.roleOf(room, '43')), 'member')
 })
 
-t.test('a backend that fails in any other way is away, too', async (t) => {
+t.test('treats every failure of the backend as down', async (t) => {
   for (const fault of [{ kind: 'status', status: 500 }, { kind: 'malformed' }, { kind: 'reset' }] as const) {
     const { backend, clock, rights } = await setUp(t)
     t.equal(await rights.roleOf(room, '43'), 'admin')
@@ -116,7 +116,7 @@ t.test('a backend that fails in any other way is away, too', async (t) => {
   }
 })
 
-t.test('what is forgotten is asked for again, also when it is on its way', async (t) => {
+t.test('a forgotten answer is looked up again, also during a lookup', async (t) => {
   const { backend, rights } = await setUp(t)
   t.equal(await rights.roleOf(room, '43'), 'admin')
   t.equal(await rights.roleOf(room, '44'), 'member')
@@ -142,7 +142,7 @@ t.test('what is forgotten is asked for again, also when it is on its way', async
   t.equal(backend.calls('role'), 6)
 })
 
-t.test('the next generation of the feature knows what this one knew', async (t) => {
+t.test('keeps the cache over a reload', async (t) => {
   const { backend, clock, metrics, rights, known, now } = await setUp(t)
   t.equal(await rights.roleOf(room, '43'), 'admin')
   t.equal(await rights.roleOf(room, '44'), 'member')
@@ -162,7 +162,7 @@ t.test('the next generation of the feature knows what this one knew', async (t) 
   await t.rejects(next.roleOf(room, '43'), { code: 'UNAVAILABLE' })
 })
 
-t.test('all roles of a room are forgotten without looking for them', async (t) => {
+t.test('forgets all roles of a room without scanning', async (t) => {
   const { backend, rights } = await setUp(t)
   backend.rooms.set('8', 42)
   const many = 5000

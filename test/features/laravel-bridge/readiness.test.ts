@@ -12,7 +12,7 @@ const readiness = async (server: TestServer) => {
 }
 const relayCheck = async (server: TestServer) => (await readiness(server)).body.checks?.relay?.ok
 
-t.test('a deaf subscription turns readiness red, and heals by itself', async (t) => {
+t.test('a dead subscription makes the server unready until it recovers', async (t) => {
   const redis = await startRedis(t)
   const network = await swallowing(t, redis.port)
   const backend = await startBackend(t, { redisUrl: redis.url })
@@ -45,7 +45,7 @@ t.test('a deaf subscription turns readiness red, and heals by itself', async (t)
   await until(async () => (await readiness(server)).status === 200)
 })
 
-t.test('a subscription that is cut is renewed', async (t) => {
+t.test('renews a broken subscription', async (t) => {
   const redis = await startRedis(t)
   const backend = await startBackend(t, { redisUrl: redis.url })
   const server = await build(t, { env: { ...backend.env, REDIS_URL: redis.url } })
@@ -67,7 +67,7 @@ t.test('a subscription that is cut is renewed', async (t) => {
   await until(async () => await relayCheck(server) === true)
 })
 
-t.test('servers do not mind the canaries of others', async (t) => {
+t.test('servers ignore each other\'s canaries', async (t) => {
   const redis = await startRedis(t)
   const backend = await startBackend(t, { redisUrl: redis.url })
   const env = { ...backend.env, REDIS_URL: redis.url }
@@ -84,7 +84,7 @@ t.test('servers do not mind the canaries of others', async (t) => {
   for (const server of servers) t.notMatch(await server.app.metrics.registry.metrics(), /flylive_laravel_events_dropped_total\{/)
 })
 
-t.test('without Redis there is no relay, and nothing waits for it', async (t) => {
+t.test('without Redis there is no relay and nothing waits for it', async (t) => {
   const backend = await startBackend(t)
   const server = await build(t, { env: backend.env })
   const { status, body } = await readiness(server)

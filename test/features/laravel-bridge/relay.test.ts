@@ -21,7 +21,7 @@ async function setUp (t: Test, servers = 1, env: Record<string, string> = {}) {
 const seen = (client: TestClient) => client.events.filter(({ type }) => /^[a-z_]+[.:][a-z_]+$/.test(type) && !/^(session|room:|seat:)/.test(type)).map(({ type, data }) => `${type} ${JSON.stringify(data)}`)
 const dropped = ({ app }: TestServer, reason: string) => valueOf(app.metrics, `flylive_laravel_events_dropped_total{reason="${reason}"}`)
 
-t.test('events reach whom they are for, on every server, once', async (t) => {
+t.test('delivers events to their addressees once, on every server', async (t) => {
   const { backend, servers: [a, b] } = await setUp(t, 2)
   if (!b) return t.fail()
   const ada = [await a.connect(1), await a.connect(1), await b.connect(1)]
@@ -55,7 +55,7 @@ t.test('events reach whom they are for, on every server, once', async (t) => {
   t.equal(await valueOf(a.app.metrics, 'flylive_laravel_event_processing_duration_seconds_count'), 8)
 })
 
-t.test('only events on the list are passed on, and their names alone become labels', async (t) => {
+t.test('relays only listed events and uses only their names as labels', async (t) => {
   const { backend, servers: [server] } = await setUp(t, 1, { LARAVEL_EVENTS: 'level.up,own.event', LARAVEL_EVENTS_CHANNEL: 'app_flylive:events' })
   const ada = await server.connect(1)
   await backend.publish('balance.updated', { user_id: 1 })
@@ -67,7 +67,7 @@ t.test('only events on the list are passed on, and their names alone become labe
   t.notMatch(await server.app.metrics.registry.metrics(), /made\.up|balance\.updated/)
 })
 
-t.test('an event that comes twice is delivered once', async (t) => {
+t.test('delivers a repeated event once', async (t) => {
   const { backend, servers: [server] } = await setUp(t)
   const ada = await server.connect(1)
   const bob = await server.connect(2)
@@ -81,7 +81,7 @@ t.test('an event that comes twice is delivered once', async (t) => {
   t.equal(await dropped(server, 'duplicate'), 2)
 })
 
-t.test('what is malformed harms nobody', async (t) => {
+t.test('ignores malformed events', async (t) => {
   const { backend, servers: [server] } = await setUp(t)
   const warned: unknown[] = []
   const ada = await server.connect(1)
@@ -93,7 +93,7 @@ t.test('what is malformed harms nobody', async (t) => {
   t.same(seen(ada), ['level.up {"level":3}'])
 })
 
-t.test('who is joining gets what is for the room behind the reply', async (t) => {
+t.test('a joining user receives room events after the reply', async (t) => {
   const { backend, servers: [server] } = await setUp(t)
   const ada = await server.connect(1)
   let level = 0

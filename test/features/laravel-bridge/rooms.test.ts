@@ -9,7 +9,7 @@ const roleOf = async ({ app }: TestServer, roomId: string, userId: number) => {
   return await app.rooms.roleOf(await app.store.getRoom(roomId) as RoomRecord, session as NonNullable<typeof session>)
 }
 
-t.test('a room comes to be when the backend knows it, and is whose the backend says', async (t) => {
+t.test('creates a room that the backend knows, with the backend\'s owner', async (t) => {
   const backend = await startBackend(t)
   backend.rooms.set('7', 42)
   backend.roles.set('7/43', 'admin')
@@ -25,7 +25,7 @@ t.test('a room comes to be when the backend knows it, and is whose the backend s
   t.equal(await server.app.rooms.ownerOf(await server.app.store.getRoom('7') as RoomRecord), 42)
 })
 
-t.test('no room is made, and nobody is taken for somebody else, while the backend is away', async (t) => {
+t.test('rejects new rooms and guesses no rights while the backend is down', async (t) => {
   const backend = await startBackend(t)
   backend.rooms.set('7', 42)
   const server = await build(t, { env: backend.env })
@@ -40,7 +40,7 @@ t.test('no room is made, and nobody is taken for somebody else, while the backen
   t.equal(await roleOf(server, '7', 1), 'member')
 })
 
-t.test('it is off without a backend, and says what it needs when it is made to run', async (t) => {
+t.test('is off without a backend, and names the missing setting when enabled', async (t) => {
   const off = await build(t)
   t.match(off.app.features.list().find(({ name }) => name === 'laravel-bridge'), { state: 'disabled' })
   const forced = await build(t, { env: { FEATURES: 'auth,laravel-bridge' } })

@@ -12,7 +12,7 @@ import { until } from '../../support/retry.ts'
 
 const last = (backend: Backend, roomId: string): Status | undefined => backend.statuses.filter((item) => item.roomId === roomId).at(-1)?.status
 
-t.test('after an outage of the backend, what it hears last is true', async (t) => {
+t.test('after an outage the backend receives the current status', async (t) => {
   const backend = await startBackend(t)
   backend.everyRoom = () => 1
   const server = await build(t, { env: { ...backend.env, EMPTY_ROOM_SECONDS: '0' } })
@@ -54,7 +54,7 @@ t.test('after an outage of the backend, what it hears last is true', async (t) =
   t.match(again, [{ is_live: false }, { is_live: true, participant_count: 0, started_at: String }, { participant_count: 1 }], 'a room that was made anew meanwhile ended and started')
 })
 
-t.test('when a server is killed, another tells the backend', async (t) => {
+t.test('another server reports the rooms of a killed server', async (t) => {
   const redis = await startRedis(t)
   const backend = await startBackend(t)
   backend.everyRoom = () => 1
@@ -79,7 +79,7 @@ t.test('when a server is killed, another tells the backend', async (t) => {
   t.match(last(backend, '8'), { is_live: false, ended_at: String })
 })
 
-t.test('rooms that ended with the only server are told of when it is back', async (t) => {
+t.test('a restarted single server reports rooms that ended', async (t) => {
   const backend = await startBackend(t)
   backend.everyRoom = () => 1
   const folder = mkdtempSync(join(tmpdir(), 'flylive-data-'))
@@ -96,7 +96,7 @@ t.test('rooms that ended with the only server are told of when it is back', asyn
   t.match(last(backend, '7'), { is_live: false, participant_count: 0, ended_at: String })
 })
 
-t.test('rooms that ended while Redis was away and lost everything are told of, too', async (t) => {
+t.test('reports rooms that ended while Redis lost everything', async (t) => {
   const redis = await startRedis(t)
   const backend = await startBackend(t)
   backend.everyRoom = () => 1
@@ -113,7 +113,7 @@ t.test('rooms that ended while Redis was away and lost everything are told of, t
   t.match(last(backend, '8'), { is_live: true })
 })
 
-t.test('what changed while the feature was off is told when it is on', async (t) => {
+t.test('reports changes made while the feature was off', async (t) => {
   const redis = await startRedis(t)
   const backend = await startBackend(t)
   backend.everyRoom = () => 1

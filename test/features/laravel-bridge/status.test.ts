@@ -15,7 +15,7 @@ function spaced (t: Test, backend: Backend, roomId = '7'): void {
   for (let i = 1; i < times.length; i++) t.ok((times[i] as number) - (times[i - 1] as number) >= 999, `${(times[i] as number) - (times[i - 1] as number)} ms apart`)
 }
 
-onBothStores(t, 'a room starts, its count changes, it ends', async (t, env) => {
+onBothStores(t, 'reports start, member count and end of a room', async (t, env) => {
   const backend = await startBackend(t)
   backend.rooms.set('7', 42)
   const server = await build(t, { env: { ...backend.env, ...env, EMPTY_ROOM_SECONDS: '1' } })
@@ -44,7 +44,7 @@ onBothStores(t, 'a room starts, its count changes, it ends', async (t, env) => {
   spaced(t, backend)
 })
 
-onEveryStore(t, 'many changes are one a second, and the last value arrives', async (t, env) => {
+onEveryStore(t, 'coalesces changes to one report per second and sends the last value', async (t, env) => {
   const backend = await startBackend(t)
   backend.everyRoom = () => 1
   const server = await build(t, { env: { ...backend.env, ...env } })
@@ -60,7 +60,7 @@ onEveryStore(t, 'many changes are one a second, and the last value arrives', asy
   spaced(t, backend)
 })
 
-t.test('it is one a second over all servers', async (t) => {
+t.test('sends one report per second over all servers', async (t) => {
   const backend = await startBackend(t)
   backend.everyRoom = () => 1
   const env = { ...backend.env, REDIS_URL: await redisDatabase() }
@@ -74,7 +74,7 @@ t.test('it is one a second over all servers', async (t) => {
   spaced(t, backend)
 })
 
-t.test('a room that the backend does not know is not told of again and again', async (t) => {
+t.test('stops reporting a room that the backend does not know', async (t) => {
   const backend = await startBackend(t)
   backend.rooms.set('7', 42)
   const server = await build(t, { env: backend.env })
@@ -90,7 +90,7 @@ t.test('a room that the backend does not know is not told of again and again', a
   t.equal(backend.calls('status'), calls + 1)
 })
 
-t.test('a call that is refused is tried again later, not at once', async (t) => {
+t.test('retries a rejected report later', async (t) => {
   const backend = await startBackend(t)
   backend.rooms.set('7', 42).set('8', 42)
   backend.fault({ path: '/7/status', kind: 'status', status: 422 })

@@ -31,7 +31,7 @@ function countCalls ({ app }: TestServer): Record<string, number> {
   return calls
 }
 
-onBothStores(t, 'whoever is connected sees the rooms that somebody is in, on all servers', async (t, env, kind) => {
+onBothStores(t, 'lists the occupied rooms of all servers', async (t, env, kind) => {
   const [a, b] = await pair(t, kind, env)
   const [ada, bob, eve, looker] = [await a.connect(1), await b.connect('bob'), await b.connect(3), await a.connect(9)]
   t.same(await list(looker), { rooms: [], nextCursor: null })
@@ -57,7 +57,7 @@ onBothStores(t, 'whoever is connected sees the rooms that somebody is in, on all
   t.same(await list(looker), { rooms: [], nextCursor: null })
 })
 
-onEveryStore(t, 'some of the people are told, those on seats first', async (t, env, kind) => {
+onEveryStore(t, 'lists some members, seated ones first', async (t, env, kind) => {
   const [a, b] = await pair(t, kind, env)
   const clients: TestClient[] = []
   for (let id = 1; id <= 9; id++) {
@@ -80,7 +80,7 @@ onEveryStore(t, 'some of the people are told, those on seats first', async (t, e
   t.same(await people(), [])
 })
 
-onEveryStore(t, 'a room with a pin is listed, and who is in there is not told', async (t, env, kind) => {
+onEveryStore(t, 'lists a locked room without its members', async (t, env, kind) => {
   const [a, b] = await pair(t, kind, env)
   const [ada, bob, looker] = [await a.connect(1), await b.connect(2), await b.connect(9)]
   await ada.ok('room:join', { roomId: 'closed', pin: '1234' })
@@ -94,7 +94,7 @@ onEveryStore(t, 'a room with a pin is listed, and who is in there is not told', 
   t.notMatch(JSON.stringify(rooms[0]), /User 1|1234|pin/)
 })
 
-onEveryStore(t, 'pages', async (t, env, kind) => {
+onEveryStore(t, 'returns pages', async (t, env, kind) => {
   const [a, b] = await pair(t, kind, env)
   const ids = ['B', '_', 'a', 'a.1', 'b', 'x'.repeat(128), 'z:9']
   for (const [i, roomId] of ids.entries()) await (await (i % 2 ? a : b).connect(i)).ok('room:join', { roomId })
@@ -124,7 +124,7 @@ onEveryStore(t, 'pages', async (t, env, kind) => {
   }
 })
 
-onBothStores(t, 'a page is a few calls of the store, and many who ask for it are one', async (t, env, kind) => {
+onBothStores(t, 'a page takes a few store calls, shared by concurrent requests', async (t, env, kind) => {
   const [a, b] = await pair(t, kind, env, { cacheMs: 60_000 })
   for (let i = 0; i < 20; i++) {
     const client = await a.connect(i)
@@ -143,7 +143,7 @@ onBothStores(t, 'a page is a few calls of the store, and many who ask for it are
   t.same(calls, { listBusyRooms: 2, readDocuments: 2, getSomeMembers: 2 }, 'another page is another')
 })
 
-onEveryStore(t, 'what is told is a second old at most', async (t, env, kind) => {
+onEveryStore(t, 'the list is at most one second old', async (t, env, kind) => {
   const [a, b] = await pair(t, kind, env, { cacheMs: undefined })
   const [ada, looker] = [await a.connect(1), await b.connect(9)]
   t.same(idsOf(await list(looker)), [])
@@ -153,7 +153,7 @@ onEveryStore(t, 'what is told is a second old at most', async (t, env, kind) => 
   t.ok(passed() < 3000)
 })
 
-onBothStores(t, 'a user asks so many times a minute, over all servers', async (t, env, kind) => {
+onBothStores(t, 'limits requests per minute and user, over all servers', async (t, env, kind) => {
   const [a, b] = await pair(t, kind, env, { listsPerMinute: 5 })
   const [ada, adasPhone, bob] = [await a.connect(1), await b.connect(1), await b.connect(2)]
   for (let i = 0; i < 5; i++) await list(i % 2 ? ada : adasPhone)
@@ -161,7 +161,7 @@ onBothStores(t, 'a user asks so many times a minute, over all servers', async (t
   await list(bob)
 })
 
-t.test('without seats there is nothing about them', async (t) => {
+t.test('omits seats while the feature is off', async (t) => {
   const [server] = await pair(t, 'memory', {}, {}, 'auth,lobby')
   const [ada, looker] = [await server.connect(1), await server.connect(9)]
   await ada.ok('room:join', { roomId: 'r1' })
@@ -173,7 +173,7 @@ t.test('without seats there is nothing about them', async (t) => {
   t.equal(await looker.fails('lobby:list'), 'FEATURE_DISABLED')
 })
 
-t.test('a store that is away is told of, and asked again when it is back', async (t) => {
+t.test('reports an unavailable store and recovers', async (t) => {
   const [server] = await pair(t, 'memory', {}, { cacheMs: 60_000 })
   const looker = await server.connect(9)
   const { store } = server.app

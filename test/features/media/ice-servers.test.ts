@@ -2,7 +2,7 @@ import { createHmac } from 'node:crypto'
 import t from 'tap'
 import { build } from '../../support/build.ts'
 
-t.test('clients are told of the configured servers, and of TURN with credentials of their own', async (t) => {
+t.test('sends the configured ICE servers, with TURN credentials per client', async (t) => {
   const server = await build(t, {
     env: {
       ICE_SERVERS: '[{"urls":"stun:stun.example.com"},{"urls":["turn:a.example.com"],"username":"u","credential":"p"}]',
@@ -22,7 +22,7 @@ t.test('clients are told of the configured servers, and of TURN with credentials
   t.equal(turn?.credential, createHmac('sha1', 'north-by-northwest').update(turn?.username ?? '').digest('base64'), 'as coturn computes it')
 })
 
-t.test('without any there is an empty list', async (t) => {
+t.test('sends an empty list without ICE servers', async (t) => {
   const server = await build(t)
   t.same((await server.connect(1)).greeting.iceServers, [])
 })

@@ -20,7 +20,7 @@ async function consume (client: TestClient, producerId: string): Promise<string>
   return reply.id as string
 }
 
-onEveryStore(t, 'producers are announced, consumed, muted, and end', async (t, env) => {
+onEveryStore(t, 'announces, consumes, mutes and closes producers', async (t, env) => {
   const server = await build(t, { env: { ...withoutSeats, ...env } })
   const [ada, bob] = [await server.connect(1), await server.connect(2)]
   for (const client of [ada, bob]) await client.ok('room:join', { roomId: 'r1' })
@@ -56,7 +56,7 @@ onEveryStore(t, 'producers are announced, consumed, muted, and end', async (t, e
   t.equal(ada.events.some(({ type }) => type.startsWith('audio:')), false, 'not told of oneself')
 })
 
-onEveryStore(t, 'a second transport of a type replaces the first, and leaving ends everything', async (t, env) => {
+onEveryStore(t, 'a second transport of a type replaces the first; leaving closes everything', async (t, env) => {
   const server = await build(t, { env: { ...withoutSeats, ...env } })
   const [ada, bob] = [await server.connect(1), await server.connect(2)]
   for (const client of [ada, bob]) await client.ok('room:join', { roomId: 'r1' })
@@ -80,7 +80,7 @@ onEveryStore(t, 'a second transport of a type replaces the first, and leaving en
   await until(() => server.app.sfu.workers().every(({ routers }) => routers === 0))
 })
 
-t.test('a dead media worker is replaced and its rooms are told', async (t) => {
+t.test('replaces a dead media worker and notifies its rooms', async (t) => {
   const server = await build(t, { env: withoutSeats })
   const [ada, bob] = [await server.connect(1), await server.connect(2)]
   for (const client of [ada, bob]) await client.ok('room:join', { roomId: 'r1' })
@@ -99,7 +99,7 @@ t.test('a dead media worker is replaced and its rooms are told', async (t) => {
   t.equal((await fetch(`${server.url}/readyz`)).status, 200)
 })
 
-t.test('rooms go to the worker with the fewest, and there is a limit', async (t) => {
+t.test('places rooms on the worker with the fewest, up to the limit', async (t) => {
   const server = await build(t, { env: { ...withoutSeats, MEDIASOUP_WORKERS: '2', MAX_ROOMS_PER_WORKER: '2' } })
   const clients = []
   for (let i = 0; i < 5; i++) {

@@ -37,7 +37,7 @@ function total (...parts: Record<string, number>[]): Record<string, number> {
   return sum
 }
 
-onBothStores(t, 'a big room is told the numbers, once a second over all servers', async (t, env, kind) => {
+onBothStores(t, 'sends counts to a big room once per second, over all servers', async (t, env, kind) => {
   const [a, b] = await pair(t, kind, env, config)
   const [ada, bob, eve] = [await a.connect(1), await b.connect(2), await b.connect(3)]
   for (const client of [ada, bob, eve]) await client.ok('room:join', { roomId: 'r1' })
@@ -52,7 +52,7 @@ onBothStores(t, 'a big room is told the numbers, once a second over all servers'
   t.ok(onceASecond(times, begin), `${begin}: ${times.join()}`)
 })
 
-onEveryStore(t, 'the first reaction after a quiet time is told at once', async (t, env, kind) => {
+onEveryStore(t, 'sends the first reaction after a pause immediately', async (t, env, kind) => {
   const [a, b] = await pair(t, kind, env, { coalesceOver: 0 })
   const [ada, bob] = [await a.connect(1), await b.connect(2)]
   for (const client of [ada, bob]) await client.ok('room:join', { roomId: 'r1' })
@@ -64,7 +64,7 @@ onEveryStore(t, 'the first reaction after a quiet time is told at once', async (
   t.same(await bob.event('room:reactions'), { roomId: 'r1', counts: { '🔥': 2, '👏': 1 } }, 'the others of its second together')
 })
 
-onBothStores(t, 'a reload loses and repeats no reaction, and answers all', async (t, env, kind) => {
+onBothStores(t, 'a reload neither loses nor repeats a reaction', async (t, env, kind) => {
   const [a, b] = await pair(t, kind, env, config)
   const [ada, bob, eve] = [await a.connect(1), await b.connect(2), await a.connect(3)]
   for (const client of [ada, bob, eve]) await client.ok('room:join', { roomId: 'r1' })
@@ -82,7 +82,7 @@ onBothStores(t, 'a reload loses and repeats no reaction, and answers all', async
   t.ok(onceASecond(times, begin), `at most once a second all the same: ${begin}: ${times.join()}`)
 })
 
-onEveryStore(t, 'what was acknowledged is told when the feature is turned off', async (t, env, kind) => {
+onEveryStore(t, 'sends accepted reactions when the feature is turned off', async (t, env, kind) => {
   const [a, b] = await pair(t, kind, env, { coalesceOver: 0 })
   const [ada, bob] = [await a.connect(1), await b.connect(2)]
   for (const client of [ada, bob]) await client.ok('room:join', { roomId: 'r1' })
@@ -91,7 +91,7 @@ onEveryStore(t, 'what was acknowledged is told when the feature is turned off', 
   await until(() => sumOf(bob)['🔥'] === 10)
 })
 
-t.test('what was acknowledged is told when the server stops', async (t) => {
+t.test('sends accepted reactions when the server stops', async (t) => {
   const env = { REDIS_URL: await redisDatabase() }
   const [a, b] = await pair(t, 'redis', env, { coalesceOver: 0 })
   const [ada, bob] = [await a.connect(1), await b.connect(2)]
@@ -101,7 +101,7 @@ t.test('what was acknowledged is told when the server stops', async (t) => {
   await until(() => sumOf(bob)['🔥'] === 10)
 })
 
-t.test('while Redis is away the members of one server go on', async (t) => {
+t.test('while Redis is down, members of one server keep reacting', async (t) => {
   const redis = await startRedis(t)
   const [a, b] = await pair(t, 'redis', { REDIS_URL: redis.url }, config)
   const [ada, bob, eve, kim] = [await a.connect(1), await a.connect(2), await a.connect(3), await b.connect(4)]
@@ -120,7 +120,7 @@ t.test('while Redis is away the members of one server go on', async (t) => {
   t.strictSame(sumOf(bob), { '🔥': 5, '👏': 1 })
 })
 
-onEveryStore(t, 'a room that is closed takes what was not told yet with it', async (t, env, kind) => {
+onEveryStore(t, 'a closed room drops pending reactions', async (t, env, kind) => {
   const [a, b] = await pair(t, kind, env, { coalesceOver: 0 })
   const [ada, bob] = [await a.connect(1), await b.connect(2)]
   for (const client of [ada, bob]) await client.ok('room:join', { roomId: 'r1' })

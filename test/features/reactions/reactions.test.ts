@@ -6,7 +6,7 @@ import { pair, sumOf, told } from './support.ts'
 
 const { emojis } = config.parse({})
 
-onBothStores(t, 'everybody in a small room is told at once, the sender too', async (t, env, kind) => {
+onBothStores(t, 'sends a reaction to everyone in a small room immediately', async (t, env, kind) => {
   const [a, b] = await pair(t, kind, env)
   const [ada, adasPhone, bob, eve] = [await a.connect(1), await b.connect(1), await b.connect('bob'), await a.connect(3)]
   for (const client of [ada, adasPhone, bob]) await client.ok('room:join', { roomId: 'r1' })
@@ -28,7 +28,7 @@ onBothStores(t, 'everybody in a small room is told at once, the sender too', asy
   t.ok(Number(body?.lastActivityAt) > Number(body?.createdAt), 'it is activity')
 })
 
-onEveryStore(t, 'only the reactions that a join tells may be sent', async (t, env, kind) => {
+onEveryStore(t, 'accepts only the reactions listed in the join reply', async (t, env, kind) => {
   const [a] = await pair(t, kind, env)
   const ada = await a.connect(1)
   t.equal(await ada.fails('room:react', { emoji: '🔥' }), 'NOT_IN_ROOM')
@@ -47,7 +47,7 @@ onEveryStore(t, 'only the reactions that a join tells may be sent', async (t, en
   t.strictSame(sumOf(ada), Object.fromEntries(emojis.map((emoji) => [emoji, 1])))
 })
 
-onBothStores(t, 'a user sends so many a minute, over all servers and rooms', async (t, env, kind) => {
+onBothStores(t, 'limits reactions per minute and user, over all servers and rooms', async (t, env, kind) => {
   const [a, b] = await pair(t, kind, env, { reactionsPerMinute: 5 })
   const [ada, adasPhone, bob] = [await a.connect(1), await b.connect(1), await b.connect(2)]
   for (const client of [ada, bob]) await client.ok('room:join', { roomId: 'r1' })
@@ -59,7 +59,7 @@ onBothStores(t, 'a user sends so many a minute, over all servers and rooms', asy
   t.strictSame(sumOf(ada), { '🎉': 2, '👍': 1 }, 'what was refused is told to nobody')
 })
 
-onEveryStore(t, 'an admin changes what may be sent, and everything else, while people react', async (t, env, kind) => {
+onEveryStore(t, 'an admin changes all settings at run time', async (t, env, kind) => {
   const [a, b] = await pair(t, kind, env)
   const [ada, bob] = [await a.connect(1), await b.connect(2)]
   for (const client of [ada, bob]) await client.ok('room:join', { roomId: 'r1' })
@@ -82,7 +82,7 @@ onEveryStore(t, 'an admin changes what may be sent, and everything else, while p
   t.match(await patch({ emojis: null, coalesceOver: null }), { status: 200, body: { config: { emojis, reactionsPerMinute: 3, coalesceOver: 50 } } })
 })
 
-t.test('while it is off its message is refused and joins tell nothing of it', async (t) => {
+t.test('rejects reactions and adds nothing to joins while it is off', async (t) => {
   const [server] = await pair(t, 'memory', {})
   const ada = await server.connect(1)
   await ada.ok('room:join', { roomId: 'r1' })

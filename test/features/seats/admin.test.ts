@@ -8,7 +8,7 @@ import { follow } from './view.ts'
 const path = (roomId = 'r1') => `/admin/rooms/${roomId}/seats`
 const resize = (server: TestServer, seatCount: unknown, roomId = 'r1') => server.admin('PATCH', path(roomId), { seatCount })
 
-onEveryStore(t, 'an admin sees all there is of a room\'s seats', async (t, env) => {
+onEveryStore(t, 'an admin sees all seat state of a room', async (t, env) => {
   const { server, owner, member, other } = await scene(t, env)
   t.same(await server.admin('GET', path()), { status: 200, body: { seatCount: 4, seats: [], lockedSeats: [], invites: [], requests: [] } }, 'of a room in which nobody has done anything, too')
 
@@ -47,7 +47,7 @@ onEveryStore(t, 'an admin sees all there is of a room\'s seats', async (t, env) 
   t.match((await server.admin('GET', '/admin/users/1')).body, { roomId: 'r1', seat: null })
 })
 
-t.test('nobody but an admin', async (t) => {
+t.test('requires the admin key', async (t) => {
   const { server } = await scene(t, {})
   const keys = ['', 'Bearer', `Bearer ${adminKey}x`, adminKey, `Basic ${adminKey}`, `Bearer ${tokenFor(1, { roles: ['admin'] })}`]
   for (const authorization of keys) {
@@ -64,7 +64,7 @@ t.test('nobody but an admin', async (t) => {
   t.equal((await seatsOf(server)).seatCount, 4)
 })
 
-onEveryStore(t, 'rooms that are not there', async (t, env) => {
+onEveryStore(t, 'returns 404 for unknown rooms', async (t, env) => {
   const { server, owner } = await scene(t, env)
   await owner.ok('seat:take', { seatIndex: 0 })
   t.equal((await server.admin('POST', '/admin/rooms/r1/close')).status, 204)
@@ -79,7 +79,7 @@ onEveryStore(t, 'rooms that are not there', async (t, env) => {
   }
 })
 
-onEveryStore(t, 'numbers of seats that cannot be', async (t, env) => {
+onEveryStore(t, 'rejects invalid seat counts', async (t, env) => {
   const { server, owner, member } = await scene(t, env)
   await member.ok('seat:take', { seatIndex: 3 })
   for (const seatCount of [0, 16, -1, 1.5, 1e9, '3', true, null, [3], undefined]) {
@@ -93,7 +93,7 @@ onEveryStore(t, 'numbers of seats that cannot be', async (t, env) => {
   t.same(told(owner), ['updated 3 3 false'])
 })
 
-onEveryStore(t, 'fewer seats: who sits on those that vanish is put out, and all are told', async (t, env) => {
+onEveryStore(t, 'reducing the seats removes their occupants and notifies everyone', async (t, env) => {
   const { server, owner, admin, member, other, all } = await scene(t, env)
   await admin.ok('seat:take', { seatIndex: 0 })
   await member.ok('seat:take', { seatIndex: 1 })
@@ -124,7 +124,7 @@ onEveryStore(t, 'fewer seats: who sits on those that vanish is put out, and all 
   t.same((await seatsOf(server)).lockedSeats, [], 'a lock is gone with its seat')
 })
 
-onEveryStore(t, 'more seats can be taken at once', async (t, env) => {
+onEveryStore(t, 'added seats can be taken immediately', async (t, env) => {
   const { server, owner, admin, member, other, all } = await scene(t, env)
   t.equal(await member.fails('seat:take', { seatIndex: 14 }), 'SEAT_INVALID')
   t.match(await resize(server, 15), { status: 200, body: { seatCount: 15, seats: [] } })
@@ -141,7 +141,7 @@ onEveryStore(t, 'more seats can be taken at once', async (t, env) => {
   t.match(await owner.ok('room:join', { roomId: 'r1' }), { seatCount: 6, seats: [], lockedSeats: [4] })
 })
 
-onEveryStore(t, 'who takes a seat in the moment in which it vanishes is not on it', async (t, env) => {
+onEveryStore(t, 'a seat taken while it is removed is released', async (t, env) => {
   const { server, all } = await scene(t, env)
   for (let round = 0; round < 8; round++) {
     const replies = await Promise.all([
@@ -158,7 +158,7 @@ onEveryStore(t, 'who takes a seat in the moment in which it vanishes is not on i
   }
 })
 
-t.test('whichever server the admin asks', async (t) => {
+t.test('works on every server', async (t) => {
   const env = { REDIS_URL: await redisDatabase() }
   const [a, b] = [await build(t, { env }), await build(t, { env })]
   const client = await a.connect(1)
@@ -173,7 +173,7 @@ t.test('whichever server the admin asks', async (t) => {
   t.same(await seatsOf(a), await seatsOf(b))
 })
 
-t.test('without the feature there is nothing to ask', async (t) => {
+t.test('returns 404 while the feature is off', async (t) => {
   const server = await build(t, { env: { FEATURES: '-seats' } })
   await (await server.connect(1)).ok('room:join', { roomId: 'r1' })
   t.match(await server.admin('GET', path()), { status: 404, body: { error: { code: 'NOT_FOUND' } } })

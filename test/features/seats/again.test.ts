@@ -5,7 +5,7 @@ import { scene, seatsOf } from './scene.ts'
 // Who leaves and comes back at once: that they have left is known of the seats a
 // moment later than of the room.
 
-onEveryStore(t, 'a seat that was left is not there any more for who comes back at once', async (t, env) => {
+onEveryStore(t, 'a user who rejoins after leaving has no seat', async (t, env) => {
   const { server, member } = await scene(t, { SEAT_GRACE_SECONDS: '60', ...env })
   for (let i = 0; i < 60; i++) {
     // Nothing is waited for: all of it is on its way at once.
@@ -19,7 +19,7 @@ onEveryStore(t, 'a seat that was left is not there any more for who comes back a
   t.same((await seatsOf(server)).seats, [])
 })
 
-onEveryStore(t, 'what was got after a return stays', async (t, env) => {
+onEveryStore(t, 'a seat taken after the rejoin stays', async (t, env) => {
   const { server, member } = await scene(t, { SEAT_GRACE_SECONDS: '60', ...env })
   for (let i = 0; i < 60; i++) {
     const more = () => i % 2 === 0 ? member.ok('seat:take', { seatIndex: i % 4 }) : member.ok('seat:request', {})

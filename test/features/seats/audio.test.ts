@@ -5,7 +5,7 @@ import { until } from '../../support/retry.ts'
 import { dtlsParameters, rtpParameters } from '../../support/rtp.ts'
 import { produce, scene } from './scene.ts'
 
-onEveryStore(t, 'sending audio needs a seat', async (t, env) => {
+onEveryStore(t, 'sending audio requires a seat', async (t, env) => {
   const { server, owner, member, other } = await scene(t, env)
   const { id: transportId } = await member.ok('transport:create', { type: 'producer' })
   await member.ok('transport:connect', { transportId, dtlsParameters })
@@ -19,7 +19,7 @@ onEveryStore(t, 'sending audio needs a seat', async (t, env) => {
   t.equal(server.app.sfu.producersOf('r1').length, 1)
 })
 
-onEveryStore(t, 'whoever gets off the seat is not heard any more', async (t, env) => {
+onEveryStore(t, 'leaving the seat closes the producer', async (t, env) => {
   const { server, owner, admin, member, other } = await scene(t, env)
   const ways: Record<string, () => Promise<unknown>> = {
     leaving: () => member.ok('seat:leave'),
@@ -53,7 +53,7 @@ onEveryStore(t, 'whoever gets off the seat is not heard any more', async (t, env
   }
 })
 
-onEveryStore(t, 'taking the seat one has closes nothing', async (t, env) => {
+onEveryStore(t, 'taking one\'s own seat closes nothing', async (t, env) => {
   const { server, owner, member } = await scene(t, env)
   await member.ok('seat:take', { seatIndex: 0 })
   const producerId = await produce(member)
@@ -64,7 +64,7 @@ onEveryStore(t, 'taking the seat one has closes nothing', async (t, env) => {
   t.match(server.app.sfu.producersOf('r1'), [{ producerId }])
 })
 
-onEveryStore(t, 'who is put off while they begin to send is not heard', async (t, env) => {
+onEveryStore(t, 'a user removed while producing is not heard', async (t, env) => {
   const { server, owner, member } = await scene(t, env)
   const { id: transportId } = await member.ok('transport:create', { type: 'producer' })
   await member.ok('transport:connect', { transportId, dtlsParameters })
@@ -80,7 +80,7 @@ onEveryStore(t, 'who is put off while they begin to send is not heard', async (t
   }
 })
 
-t.test('whoever is on another server is silenced there', async (t) => {
+t.test('closes the producer of a user on another server', async (t) => {
   const env = { REDIS_URL: await redisDatabase() }
   const [a, b] = [await build(t, { env }), await build(t, { env })]
   const [owner, member, listener] = [await a.connect(1), await b.connect(3), await b.connect(4)]

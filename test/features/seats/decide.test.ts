@@ -172,7 +172,7 @@ const refusals: Step[] = ([
   [{ type: 'accept' }, 7], [{ type: 'take', seatIndex: 3 }, 8], [{ type: 'request' }, 8], [{ type: 'cancel' }, 8], ...asMany
 ] satisfies [Command, number][]).map(([command, userId]) => ({ command, later: 0, actor: { userId, role: roleOf(userId), ownerId: 1 } }))
 
-t.test('whatever is commanded, by whomever', async (t) => {
+t.test('any sequence of commands keeps the invariants', async (t) => {
   fc.assert(fc.property(fc.array(step, { maxLength: 120, size: 'max' }), (steps) => {
     let state = noSeats(most)
     let now = 1000
@@ -199,7 +199,7 @@ t.test('whatever is commanded, by whomever', async (t) => {
   ], 'every refusal has been met')
 })
 
-t.test('what was missed is told without a fault on the way', async (t) => {
+t.test('the events for missed changes keep the invariants', async (t) => {
   fc.assert(fc.property(fc.array(step, { maxLength: 40, size: 'max' }), fc.array(step, { maxLength: 40, size: 'max' }), (before, after) => {
     let now = 1000
     const run = (state: SeatState, steps: readonly Step[]) => steps.reduce((state, step) => {
@@ -253,7 +253,7 @@ const take = (seatIndex: number): Command => ({ type: 'take', seatIndex })
 const invite = (userId: number, seatIndex: number): Command => ({ type: 'invite', userId, seatIndex })
 const mute = (userId: number): Command => ({ type: 'mute', userId })
 
-t.test('an invite lives thirty seconds', async (t) => {
+t.test('an invite expires after 30 s', async (t) => {
   t.equal(inviteMs, 30_000)
   const invited: Move = [invite(5, 1), admin, 1000]
   t.same(after(invited).state.invites, [{ seatIndex: 1, userId: 5, invitedById: 2, expiresAt: 31_000 }])
@@ -272,7 +272,7 @@ t.test('an invite lives thirty seconds', async (t) => {
   ])
 })
 
-t.test('of several invites the newest is meant when none is named', async (t) => {
+t.test('accept without a seat uses the newest invite', async (t) => {
   const both: [Move, Move] = [[invite(5, 3), owner, 0], [invite(5, 1), owner, 1]]
   t.match(after(...both, [{ type: 'accept' }, member(5), 2]).state, { seats: [{ seatIndex: 1, userId: 5 }], invites: [{ seatIndex: 3 }] })
   t.match(after(...both, [{ type: 'accept', seatIndex: 3 }, member(5), 2]).state, { seats: [{ seatIndex: 3 }], invites: [{ seatIndex: 1 }] })
@@ -280,7 +280,7 @@ t.test('of several invites the newest is meant when none is named', async (t) =>
   t.equal(refusal(...both, [{ type: 'accept' }, member(6), 2]), 'INVITE_NOT_FOUND', 'it is for the invited')
 })
 
-t.test('silence is not shaken off', async (t) => {
+t.test('a mute survives a change of seat', async (t) => {
   const muted: [Move, Move] = [[take(0), member(5)], [mute(5), admin]]
   t.equal(isMuted(after(...muted, [{ type: 'leave' }, member(5)], [take(1), member('5')]).state, 5), true, 'not by sitting down again')
   t.equal(isMuted(after(...muted, [take(1), member(5)]).state, 5), true, 'nor by moving')
@@ -294,7 +294,7 @@ t.test('silence is not shaken off', async (t) => {
   t.equal(after([take(0), member(5)], [{ type: 'assign', userId: 5, seatIndex: 0 }, owner]).changed, false)
 })
 
-t.test('the owner speaks whoever is against it', async (t) => {
+t.test('the owner may unmute themselves', async (t) => {
   const unmute: Command = { type: 'unmute', userId: 1 }
   t.equal(refusal([take(0), owner], [unmute, owner]), 'CANNOT_TARGET_SELF')
   t.equal(isMuted(after([take(0), owner], [mute(1), admin], [unmute, owner]).state, 1), false)
@@ -302,7 +302,7 @@ t.test('the owner speaks whoever is against it', async (t) => {
   t.equal(refusal([take(1), admin], [mute(2), owner], [{ type: 'unmute', userId: 2 }, admin]), 'CANNOT_TARGET_SELF', 'an admin does not')
 })
 
-t.test('who was put off a seat and on it again is told so', async (t) => {
+t.test('reports a user who was removed and seated again', async (t) => {
   const before = after([take(0), member(5)]).state
   const { state } = after([take(0), member(5)], [{ type: 'leave' }, member(5)], [take(0), member(5)])
   t.same(difference(before, state), [
@@ -311,7 +311,7 @@ t.test('who was put off a seat and on it again is told so', async (t) => {
   ])
 })
 
-t.test('a seat waits for its user, and no longer', async (t) => {
+t.test('a seat is reserved for the grace period', async (t) => {
   const away: [Move, Move] = [[take(0), member(5)], [{ type: 'away', userIds: ['5', 6], until: 1000 }]]
   const tick = (now: number, ...present: [string, boolean][]): Move => [{ type: 'tick', present: new Map(present) }, undefined, now]
   t.same(after(...away).events, [], 'nobody is told')
@@ -330,7 +330,7 @@ const cancel = (userId?: number | string): Command => ({ type: 'cancel', userId 
 /** Who asks for a seat after several commands. */
 const asking = (...moves: readonly [Move, ...Move[]]) => after(...moves).state.requests.map(({ userId }) => userId)
 
-t.test('who has no seat asks for one, in the order of asking', async (t) => {
+t.test('users without a seat queue in order of request', async (t) => {
   const two: [Move, Move] = [[ask, member(6), 1000], [ask, member('5'), 2000]]
   t.same(after(...two).state.requests, [{ userId: 6, requestedAt: 1000 }, { userId: '5', requestedAt: 2000 }])
   t.same(after(...two).events, [], 'not everybody is told')
@@ -341,7 +341,7 @@ t.test('who has no seat asks for one, in the order of asking', async (t) => {
   t.same(asking([ask, owner], [ask, admin]), [1, 2], 'owner and admins, too')
 })
 
-t.test('two hundred may ask', async (t) => {
+t.test('allows 200 requests', async (t) => {
   const [first = [ask, member(99)], ...others] = Array.from({ length: 200 }, (_, i): Move => [ask, member(100 + i)])
   t.equal(refusal(first, ...others), 'none')
   t.equal(refusal(first, ...others, [ask, member(300)]), 'SEAT_REQUESTS_FULL')
@@ -349,7 +349,7 @@ t.test('two hundred may ask', async (t) => {
   t.equal(refusal(first, ...others, [cancel(), member(150)], [ask, member(300)]), 'none')
 })
 
-t.test('a hand is lowered by its user, the owner and admins', async (t) => {
+t.test('a hand can be lowered by its user, the owner and admins', async (t) => {
   const up: Move = [ask, member(5), 0]
   for (const move of [[cancel(), member(5)], [cancel('5'), member(5)], [cancel(5), member('5')], [cancel('5'), admin], [cancel(5), owner]] as Move[]) t.same(asking(up, move), [])
   t.equal(refusal(up, [cancel(5), member(6)]), 'FORBIDDEN')
@@ -359,7 +359,7 @@ t.test('a hand is lowered by its user, the owner and admins', async (t) => {
   t.equal(refusal(up, [cancel(), member(5)], [cancel(), member(5)]), 'SEAT_REQUEST_NOT_FOUND')
 })
 
-t.test('a request ends with a seat, and with what else makes it pointless', async (t) => {
+t.test('a request ends with a seat and with leaving', async (t) => {
   const both: [Move, Move] = [[ask, member(5)], [ask, member(6)]]
   t.same(asking(...both, [take(0), member('5')]), [6])
   t.same(asking(...both, [{ type: 'assign', userId: '5', seatIndex: 0 }, owner]), [6])
@@ -372,7 +372,7 @@ t.test('a request ends with a seat, and with what else makes it pointless', asyn
   t.same(asking(...both, [take(0), member(7)], [{ type: 'remove', userId: 7 }, owner], [{ type: 'resize', seatCount: 1 }]), [5, 6])
 })
 
-t.test('a request waits for its user, and no longer', async (t) => {
+t.test('a request is kept for the grace period', async (t) => {
   const away: [Move, Move, Move] = [[ask, member(5), 10], [ask, member(6), 20], [{ type: 'away', userIds: ['5'], until: 1000 }]]
   const tick = (now: number, ...present: [string, boolean][]): Move => [{ type: 'tick', present: new Map(present) }, undefined, now]
   t.same(after(...away).state.requests, [{ userId: 5, requestedAt: 10, awayUntil: 1000 }, { userId: 6, requestedAt: 20 }])
@@ -384,7 +384,7 @@ t.test('a request waits for its user, and no longer', async (t) => {
   t.same([back.requests, nextEnd(back)], [[{ userId: 5, requestedAt: 10 }, { userId: 6, requestedAt: 20 }], undefined])
 })
 
-t.test('parses state from before there were requests', async (t) => {
+t.test('parses state from before requests existed', async (t) => {
   const { requests, ...stored } = noSeats(4)
   t.same(requests, [])
   const old = seatState.parse(stored)
@@ -399,7 +399,7 @@ t.test('parses state from before there were requests', async (t) => {
   t.match(decide(old, take(0), member(5), 0).state?.seats, [{ userId: 5 }])
 })
 
-t.test('fewer seats', async (t) => {
+t.test('reduces the number of seats', async (t) => {
   const moves: [Move, Move, Move, Move] = [[take(3), member(5)], [take(0), member(6)], [{ type: 'lock', seatIndex: 2 }, owner], [invite(7, 1), owner]]
   t.same(after(...moves, [{ type: 'resize', seatCount: 1 }]).events, [
     { type: 'seat:cleared', data: { seatIndex: 3, userId: 5, reason: 'removed' } },

@@ -20,7 +20,7 @@ const valid: Record<string, object> = {
   'seat:request:cancel': {}
 }
 
-onEveryStore(t, 'every request needs a room, and takes the one the socket is in', async (t, env) => {
+onEveryStore(t, 'every request requires a room and defaults to the socket\'s room', async (t, env) => {
   t.same(Object.keys(requests).sort(), Object.keys(valid).sort(), 'every request is here')
   const { server, owner, member } = await scene(t, env)
   const outside = await server.connect(9)
@@ -34,7 +34,7 @@ onEveryStore(t, 'every request needs a room, and takes the one the socket is in'
   await member.ok('seat:leave', { roomId: 'r1' })
 })
 
-onEveryStore(t, 'seats that are not there', async (t, env) => {
+onEveryStore(t, 'rejects seats that do not exist', async (t, env) => {
   const { owner } = await scene(t, env)
   for (const type of ['seat:take', 'seat:lock', 'seat:unlock', 'seat:assign', 'seat:invite']) {
     const data = { userId: 3 }
@@ -49,7 +49,7 @@ onEveryStore(t, 'seats that are not there', async (t, env) => {
   }
 })
 
-onEveryStore(t, 'users that are not there, and ids in both forms', async (t, env) => {
+onEveryStore(t, 'rejects users who are not there, and accepts both forms of an id', async (t, env) => {
   const { owner, member, other } = await scene(t, env)
   for (const userId of [99, 'nobody', '03', ' 3', 3.5]) {
     t.equal(await owner.fails('seat:assign', { userId, seatIndex: 0 }), 'NOT_IN_ROOM', `assign ${userId}`)
@@ -78,7 +78,7 @@ onEveryStore(t, 'users that are not there, and ids in both forms', async (t, env
   t.match(await other.event('seat:invite:received'), { invitedById: 1 })
 })
 
-onEveryStore(t, 'what is wrong is said in words', async (t, env) => {
+onEveryStore(t, 'error messages name the problem', async (t, env) => {
   const { owner, member, other } = await scene(t, env)
   await member.ok('seat:take', { seatIndex: 0 })
   await owner.ok('seat:lock', { seatIndex: 1 })
@@ -105,7 +105,7 @@ onEveryStore(t, 'what is wrong is said in words', async (t, env) => {
   for (const [client, type, data, code, message] of refused) t.match((await client.request(type, data)).error, { code, message }, type)
 })
 
-t.test('without the feature', async (t) => {
+t.test('rejects requests while the feature is off', async (t) => {
   const server = await build(t, { env: { FEATURES: '-seats' } })
   const ada = await server.connect(1)
   const joined = await ada.ok('room:join', { roomId: 'r1' })

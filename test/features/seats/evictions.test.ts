@@ -3,7 +3,7 @@ import { onEveryStore } from '../../support/build.ts'
 import { until } from '../../support/retry.ts'
 import { hurry, scene, seatsOf, told } from './scene.ts'
 
-onEveryStore(t, 'the owner puts somebody on a seat', async (t, env) => {
+onEveryStore(t, 'the owner assigns a seat', async (t, env) => {
   const { server, owner, member, all } = await scene(t, env)
   t.same(await owner.ok('seat:assign', { userId: '3', seatIndex: 2 }), { seatIndex: 2 })
   for (const client of all) t.same(await client.event('seat:updated'), { roomId: 'r1', seatIndex: 2, userId: 3, isMuted: false }, 'with the id of the token')
@@ -18,7 +18,7 @@ onEveryStore(t, 'the owner puts somebody on a seat', async (t, env) => {
   t.same(await member.ok('seat:leave'), { seatIndex: 0 })
 })
 
-onEveryStore(t, 'who sits there is displaced', async (t, env) => {
+onEveryStore(t, 'assigning removes the current occupant', async (t, env) => {
   const { owner, member, other, all } = await scene(t, env)
   await member.ok('seat:take', { seatIndex: 0 })
   await owner.ok('seat:assign', { userId: 4, seatIndex: 0 })
@@ -30,7 +30,7 @@ onEveryStore(t, 'who sits there is displaced', async (t, env) => {
   await other.ok('seat:leave')
 })
 
-onEveryStore(t, 'who is put on a seat must be in the room', async (t, env) => {
+onEveryStore(t, 'an assigned user must be in the room', async (t, env) => {
   const { server, owner, member, other } = await scene(t, env)
   t.equal(await owner.fails('seat:assign', { userId: 99, seatIndex: 0 }), 'NOT_IN_ROOM')
   await owner.ok('seat:assign', { userId: 3, seatIndex: 0 })
@@ -44,7 +44,7 @@ onEveryStore(t, 'who is put on a seat must be in the room', async (t, env) => {
   t.same(await member.ok('seat:leave'), { seatIndex: 0 })
 })
 
-onEveryStore(t, 'somebody is put off a seat', async (t, env) => {
+onEveryStore(t, 'removes a user from a seat', async (t, env) => {
   const { owner, admin, member, other, all } = await scene(t, env)
   await member.ok('seat:take', { seatIndex: 0 })
   await other.ok('seat:take', { seatIndex: 1 })

@@ -15,7 +15,7 @@ const away = (server: TestServer, userId: unknown) => until(async () => {
   return seat?.awayUntil ?? false
 })
 
-onBothStores(t, 'a seat waits for its user when the connection breaks', async (t, env) => {
+onBothStores(t, 'reserves the seat of a user whose connection breaks', async (t, env) => {
   const { server, owner, member, other } = await scene(t, { SEAT_GRACE_SECONDS: '60', ...env })
   await member.ok('seat:take', { seatIndex: 2 })
   await owner.ok('seat:mute', { userId: 3 })
@@ -45,7 +45,7 @@ onBothStores(t, 'a seat waits for its user when the connection breaks', async (t
   }
 })
 
-onEveryStore(t, 'a seat whose user does not come back is cleared, and everybody is told', async (t, env) => {
+onEveryStore(t, 'clears the seat after the grace period and notifies everyone', async (t, env) => {
   const { server, owner, admin, member, other } = await scene(t, { SEAT_GRACE_SECONDS: '1', ...env })
   await member.ok('seat:take', { seatIndex: 0 })
   await other.ok('seat:take', { seatIndex: 1 })
@@ -63,7 +63,7 @@ onEveryStore(t, 'a seat whose user does not come back is cleared, and everybody 
   t.same(told(owner), ['updated 0 3 false', 'updated 1 4 false', 'cleared 0 3 disconnected', 'cleared 1 4 moved', 'updated 0 4 false'], 'once')
 })
 
-onEveryStore(t, 'each time the connection breaks the seat waits anew', async (t, env) => {
+onEveryStore(t, 'each broken connection restarts the grace period', async (t, env) => {
   const { server, owner, member } = await scene(t, { ...anHour, ...env })
   await member.ok('seat:take', { seatIndex: 0 })
   member.ws.terminate()
@@ -76,7 +76,7 @@ onEveryStore(t, 'each time the connection breaks the seat waits anew', async (t,
   t.same(told(owner), ['updated 0 3 false'])
 })
 
-onEveryStore(t, 'who leaves does not keep the seat for a moment', async (t, env) => {
+onEveryStore(t, 'leaving releases the seat immediately', async (t, env) => {
   const { server, owner, member, other } = await scene(t, { ...anHour, ...env })
   await member.ok('seat:take', { seatIndex: 0 })
   await other.ok('seat:take', { seatIndex: 1 })
@@ -93,7 +93,7 @@ onEveryStore(t, 'who leaves does not keep the seat for a moment', async (t, env)
   t.same((await seatsOf(server)).seats, [])
 })
 
-onEveryStore(t, 'who is kicked or banned has no seat to come back to', async (t, env) => {
+onEveryStore(t, 'a kicked or banned user has no reserved seat', async (t, env) => {
   const { server, owner, member, other } = await scene(t, { ...anHour, ...env })
   const kick = (userId: unknown, banSeconds?: number) => server.admin('POST', '/admin/rooms/r1/kick', { userId, banSeconds })
   await member.ok('seat:take', { seatIndex: 0 })
@@ -116,7 +116,7 @@ onEveryStore(t, 'who is kicked or banned has no seat to come back to', async (t,
   t.same((await seatsOf(server)).seats, [])
 })
 
-onEveryStore(t, 'a seat that waits can be given to somebody else', async (t, env) => {
+onEveryStore(t, 'a reserved seat can be assigned to another user', async (t, env) => {
   const { server, owner, admin, member, other } = await scene(t, { ...anHour, ...env })
   await member.ok('seat:take', { seatIndex: 0 })
   await admin.ok('seat:take', { seatIndex: 1 })

@@ -2,7 +2,7 @@ import t from 'tap'
 import { onEveryStore } from '../../support/build.ts'
 import { scene } from './scene.ts'
 
-onEveryStore(t, 'an invite is over after thirty seconds, and nobody waits much longer to hear of it', async (t, env) => {
+onEveryStore(t, 'an invite expires after 30 s, and everyone is notified promptly', async (t, env) => {
   const { owner, member, all } = await scene(t, env)
   const before = Date.now()
   await owner.ok('seat:invite', { userId: 3, seatIndex: 1 })

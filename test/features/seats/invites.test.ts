@@ -4,7 +4,7 @@ import { redisDatabase } from '../../support/redis.ts'
 import { hurry, scene, seatsOf, told } from './scene.ts'
 import { follow } from './view.ts'
 
-onEveryStore(t, 'an invite is told, and accepted', async (t, env) => {
+onEveryStore(t, 'announces and accepts an invite', async (t, env) => {
   const { server, admin, member, all } = await scene(t, env)
   const phone = await server.connect('3')
   const before = Date.now()
@@ -27,7 +27,7 @@ onEveryStore(t, 'an invite is told, and accepted', async (t, env) => {
   for (const client of all.filter((client) => client !== member)) t.equal(client.events.some(({ type }) => type === 'seat:invite:received'), false, 'only the invited')
 })
 
-onEveryStore(t, 'accepting unlocks the seat, and leaves an older one', async (t, env) => {
+onEveryStore(t, 'accepting unlocks the seat and leaves the previous one', async (t, env) => {
   const { owner, member, other } = await scene(t, env)
   await member.ok('seat:take', { seatIndex: 0 })
   await owner.ok('seat:lock', { seatIndex: 2 })
@@ -37,7 +37,7 @@ onEveryStore(t, 'accepting unlocks the seat, and leaves an older one', async (t,
   t.same(told(other), ['updated 0 3 false', 'locked 2 true', 'invite:pending 2 true 3', 'invite:pending 2 false 3', 'locked 2 false', 'cleared 0 3 moved', 'updated 2 3 false'])
 })
 
-onEveryStore(t, 'an invite is declined', async (t, env) => {
+onEveryStore(t, 'declines an invite', async (t, env) => {
   const { owner, member, other, all } = await scene(t, env)
   await owner.ok('seat:invite', { userId: 3, seatIndex: 2 })
   t.equal(await other.fails('seat:invite:decline', { seatIndex: 2 }), 'INVITE_NOT_FOUND', 'it is not theirs')
@@ -49,7 +49,7 @@ onEveryStore(t, 'an invite is declined', async (t, env) => {
   await owner.ok('seat:invite', { userId: 3, seatIndex: 2 })
 })
 
-onEveryStore(t, 'one invite a seat, to those in the room, to a free seat', async (t, env) => {
+onEveryStore(t, 'allows one invite per free seat, to members only', async (t, env) => {
   const { server, owner, admin, other } = await scene(t, env)
   await other.ok('seat:take', { seatIndex: 0 })
   t.equal(await owner.fails('seat:invite', { userId: 3, seatIndex: 0 }), 'SEAT_TAKEN')
@@ -63,7 +63,7 @@ onEveryStore(t, 'one invite a seat, to those in the room, to a free seat', async
   await admin.ok('seat:invite', { userId: 3, seatIndex: 2 })
 })
 
-onEveryStore(t, 'an invite ends when the seat is taken, and when the invited leaves', async (t, env) => {
+onEveryStore(t, 'an invite ends when the seat is taken or the invited user leaves', async (t, env) => {
   const { server, owner, member, other } = await scene(t, env)
   await owner.ok('seat:invite', { userId: 3, seatIndex: 1 })
   await owner.ok('seat:invite', { userId: 3, seatIndex: 2 })
@@ -75,7 +75,7 @@ onEveryStore(t, 'an invite ends when the seat is taken, and when the invited lea
   t.same((await seatsOf(server)).invites, [])
 })
 
-onEveryStore(t, 'when an invite is over everybody hears of it', async (t, env) => {
+onEveryStore(t, 'announces expired invites', async (t, env) => {
   const { server, owner, member, other, all } = await scene(t, env)
   await owner.ok('seat:invite', { userId: 3, seatIndex: 1 })
   await owner.ok('seat:invite', { userId: 4, seatIndex: 2 })
@@ -90,7 +90,7 @@ onEveryStore(t, 'when an invite is over everybody hears of it', async (t, env) =
   await owner.ok('seat:invite', { userId: 4, seatIndex: 1 })
 })
 
-t.test('the invited may be on another server, and in another room', async (t) => {
+t.test('invites a user on another server and in another room', async (t) => {
   const env = { REDIS_URL: await redisDatabase() }
   const [a, b] = [await build(t, { env }), await build(t, { env })]
   const [owner, member, laptop] = [await a.connect(1), await b.connect(3), await b.connect('3')]

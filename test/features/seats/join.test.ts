@@ -13,7 +13,7 @@ import type { SeatsReply } from './view.ts'
 const seatsIn = ({ seatCount, seats, lockedSeats, pendingInvites }: Record<string, unknown>) => ({ seatCount, seats, lockedSeats, pendingInvites })
 const participantsIn = (joined: Record<string, unknown>) => (joined.participants as { userId: unknown }[]).map(({ userId }) => userId)
 
-onEveryStore(t, 'who comes in is given the seats as they are', async (t, env) => {
+onEveryStore(t, 'a join returns the current seats', async (t, env) => {
   const { server, owner, admin, member, other } = await scene(t, env)
   const early = await server.connect('early')
   t.same(seatsIn(await early.ok('room:join', { roomId: 'r1' })), { seatCount: 4, seats: [], lockedSeats: [], pendingInvites: [] }, 'before anybody has done anything')
@@ -56,7 +56,7 @@ onEveryStore(t, 'who comes in is given the seats as they are', async (t, env) =>
   }, 'nothing of what is over')
 })
 
-onEveryStore(t, 'the room is as it was when all have gone and come back', async (t, env) => {
+onEveryStore(t, 'the seats are unchanged after everyone rejoined', async (t, env) => {
   const { owner, member, all } = await scene(t, env)
   await member.ok('seat:take', { seatIndex: 0 })
   await owner.ok('seat:mute', { userId: 3 })
@@ -67,7 +67,7 @@ onEveryStore(t, 'the room is as it was when all have gone and come back', async 
   t.match(await owner.ok('room:join', { roomId: 'r1' }), { seats: [{ seatIndex: 0, userId: 3, isMuted: true }] }, 'also who is silenced')
 })
 
-onBothStores(t, 'who comes in while seats change has them as everybody else', async (t, env) => {
+onBothStores(t, 'a join during changes sees the same seats as everyone', async (t, env) => {
   const server = await build(t, { env })
   const movers = await Promise.all(Array.from({ length: 4 }, (_, i) => server.connect(i)))
   for (const client of movers) await client.ok('room:join', { roomId: 'r1', seatCount: 4 })
@@ -134,17 +134,17 @@ async function seatedFirst (t: Test, servers: readonly TestServer[]) {
   t.same(participantsIn(last), [109, 50, ...inOrder.filter((id) => ![109, 50].includes(id))].slice(0, 100))
 }
 
-t.test('in a big room those on seats are told first', async (t) => {
+t.test('in a big room seated users are listed first', async (t) => {
   await seatedFirst(t, [await build(t)])
 })
 
-t.test('also those on another server', async (t) => {
+t.test('lists seated users on another server first', async (t) => {
   const env = { REDIS_URL: await redisDatabase() }
   const servers = [await build(t, { env }), await build(t, { env })]
   await seatedFirst(t, servers)
 })
 
-onEveryStore(t, 'in a small room, too, everybody once', async (t, env) => {
+onEveryStore(t, 'in a small room lists everyone once', async (t, env) => {
   const { server, member, other } = await scene(t, env)
   await other.ok('seat:take', { seatIndex: 0 })
   await member.ok('seat:take', { seatIndex: 2 })

@@ -2,7 +2,7 @@ import t from 'tap'
 import { onEveryStore } from '../../support/build.ts'
 import { scene, seatsOf, told } from './scene.ts'
 
-onEveryStore(t, 'a locked seat takes nobody', async (t, env) => {
+onEveryStore(t, 'a locked seat cannot be taken', async (t, env) => {
   const { server, owner, admin, member, all } = await scene(t, env)
   t.same(await owner.ok('seat:lock', { seatIndex: 1 }), { seatIndex: 1 })
   for (const client of all) t.same(await client.event('seat:locked'), { roomId: 'r1', seatIndex: 1, isLocked: true })
@@ -17,7 +17,7 @@ onEveryStore(t, 'a locked seat takes nobody', async (t, env) => {
   await member.ok('seat:take', { seatIndex: 1 })
 })
 
-onEveryStore(t, 'locking a seat puts out who sits there', async (t, env) => {
+onEveryStore(t, 'locks the seat and removes its occupant', async (t, env) => {
   const { admin, member, other, all } = await scene(t, env)
   await member.ok('seat:take', { seatIndex: 2 })
   await other.ok('seat:take', { seatIndex: 3 })

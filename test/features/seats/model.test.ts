@@ -4,5 +4,5 @@ import { seatModel } from './model.ts'
 // Small, so that it is over in half a minute; model.long.ts asks twenty times as much.
 
 t.jobs = 2
-t.test('on two servers that are killed and restarted', { buffered: true }, (t) => seatModel(t, { commands: 1000, store: 'redis', backend: false, restarts: 1 }))
-t.test('on a single server', { buffered: true }, (t) => seatModel(t, { commands: 1000, store: 'memory', backend: true, restarts: 0 }))
+t.test('keeps the invariants on two servers that are killed and restarted', { buffered: true }, (t) => seatModel(t, { commands: 1000, store: 'redis', backend: false, restarts: 1 }))
+t.test('keeps the invariants on a single server', { buffered: true }, (t) => seatModel(t, { commands: 1000, store: 'memory', backend: true, restarts: 0 }))

@@ -6,7 +6,7 @@ import { consume, produce, scene, seatsOf, told } from './scene.ts'
 const silent = (server: TestServer, producerId: string) =>
   server.app.sfu.producersOf('r1').find((producer) => producer.producerId === producerId)?.isPaused
 
-onEveryStore(t, 'who is muted is silent, whatever their client does', async (t, env) => {
+onEveryStore(t, 'a muted user is silent whatever their client does', async (t, env) => {
   const { server, owner, member, other, all } = await scene(t, env)
   await member.ok('seat:take', { seatIndex: 0 })
   const producerId = await produce(member)
@@ -35,7 +35,7 @@ onEveryStore(t, 'who is muted is silent, whatever their client does', async (t, 
   t.equal(other.events.filter(({ type }) => type === 'audio:producerPaused').length, 1)
 })
 
-onEveryStore(t, 'two reasons for silence: it ends with the last', async (t, env) => {
+onEveryStore(t, 'a producer is resumed when no reason for the pause is left', async (t, env) => {
   const { server, owner, member, other } = await scene(t, env)
   await member.ok('seat:take', { seatIndex: 0 })
   const producerId = await produce(member)
@@ -52,7 +52,7 @@ onEveryStore(t, 'two reasons for silence: it ends with the last', async (t, env)
   t.equal(silent(server, producerId), false)
 })
 
-onEveryStore(t, 'whoever begins to send anew is not silent by what was', async (t, env) => {
+onEveryStore(t, 'a new producer does not inherit a self mute', async (t, env) => {
   const { server, member, other } = await scene(t, env)
   await member.ok('seat:take', { seatIndex: 0 })
   const first = await produce(member)
@@ -65,7 +65,7 @@ onEveryStore(t, 'whoever begins to send anew is not silent by what was', async (
   t.match((await seatsOf(server)).seats, [{ selfMuted: false }])
 })
 
-onEveryStore(t, 'a muted seat\'s producer is silent from the start', async (t, env) => {
+onEveryStore(t, 'the producer of a muted seat starts paused', async (t, env) => {
   const { server, admin, member, other } = await scene(t, env)
   await member.ok('seat:take', { seatIndex: 0 })
   await admin.ok('seat:mute', { userId: 3 })
@@ -79,7 +79,7 @@ onEveryStore(t, 'a muted seat\'s producer is silent from the start', async (t, e
   await other.event('audio:producerResumed')
 })
 
-onEveryStore(t, 'getting up and sitting down again does not help', async (t, env) => {
+onEveryStore(t, 'a mute survives leaving and retaking a seat', async (t, env) => {
   const { server, admin, member, other } = await scene(t, env)
   await member.ok('seat:take', { seatIndex: 0 })
   await admin.ok('seat:mute', { userId: 3 })
@@ -97,7 +97,7 @@ onEveryStore(t, 'getting up and sitting down again does not help', async (t, env
   t.match(await other.event('seat:updated', ({ seatIndex, isMuted }) => seatIndex === 0 && isMuted === false), { userId: 3 })
 })
 
-onEveryStore(t, 'whom the owner puts on a seat, and who accepts an invite, may speak', async (t, env) => {
+onEveryStore(t, 'assigning a seat and accepting an invite unmute the user', async (t, env) => {
   const { owner, member, other } = await scene(t, env)
   await member.ok('seat:take', { seatIndex: 0 })
   await owner.ok('seat:mute', { userId: 3 })
@@ -109,7 +109,7 @@ onEveryStore(t, 'whom the owner puts on a seat, and who accepts an invite, may s
   t.match(await other.event('seat:updated', ({ seatIndex }) => seatIndex === 2), { isMuted: false })
 })
 
-onEveryStore(t, 'muting twice is muting once, and only who sits can be muted', async (t, env) => {
+onEveryStore(t, 'muting is idempotent and requires a seated user', async (t, env) => {
   const { owner, admin, member, other } = await scene(t, env)
   t.equal(await owner.fails('seat:mute', { userId: 3 }), 'NOT_SEATED')
   await member.ok('seat:take', { seatIndex: 0 })

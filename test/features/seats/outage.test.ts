@@ -3,7 +3,7 @@ import { startRedis } from '../../support/redis.ts'
 import { until } from '../../support/retry.ts'
 import { hurry, scene, seatsOf } from './scene.ts'
 
-t.test('what ends by itself ends after Redis has lost everything, too', async (t) => {
+t.test('timed changes happen after Redis lost everything', async (t) => {
   const redis = await startRedis(t)
   const { server, owner, member, other } = await scene(t, { REDIS_URL: redis.url })
   await member.ok('seat:take', { seatIndex: 0 })
@@ -20,7 +20,7 @@ t.test('what ends by itself ends after Redis has lost everything, too', async (t
   await until(() => other.ok('seat:take', { seatIndex: 0 }))
 })
 
-t.test('a seat is cleared although that could not be written at first', async (t) => {
+t.test('clears a seat after a failed write', async (t) => {
   const redis = await startRedis(t)
   const { server, owner, member } = await scene(t, { SEAT_GRACE_SECONDS: '0', REDIS_URL: redis.url })
   await member.ok('seat:take', { seatIndex: 0 })

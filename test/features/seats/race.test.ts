@@ -54,7 +54,7 @@ async function allAgree (t: Test, servers: readonly TestServer[], members: Membe
   return { told: members[0]?.told() ?? [], end }
 }
 
-onBothStores(t, `${crowd} want the same seat in the same instant`, async (t, env, kind) => {
+onBothStores(t, `of ${crowd} concurrent requests for a seat one succeeds`, async (t, env, kind) => {
   // Who came and went is not what is looked at here.
   const given = { PRESENCE_COALESCE_OVER: '0', ...env }
   const servers = kind === 'redis' ? [await build(t, { env: given }), await build(t, { env: given })] : [await build(t, { env: given })]
@@ -122,7 +122,7 @@ async function commandsDuring (t: Test, port: number, { app }: TestServer, work:
   return seen
 }
 
-t.test('a change that nobody contends is one round trip to the store', async (t) => {
+t.test('an uncontended change is one round trip to the store', async (t) => {
   const redis = await startRedis(t)
   const env = { REDIS_URL: redis.url }
   const [a, b] = [await build(t, { env }), await build(t, { env })]
@@ -165,7 +165,7 @@ t.test('a change that nobody contends is one round trip to the store', async (t)
   t.same(commands.map((args) => args.slice(0, args[0] === 'zadd' ? 2 : 6)).sort(), [swap, schedule].sort(), 'seat:invite:accept')
 })
 
-t.test('those who contend on one server share round trips', async (t) => {
+t.test('concurrent changes on one server share round trips', async (t) => {
   const redis = await startRedis(t)
   const server = await build(t, { env: { REDIS_URL: redis.url } })
   const clients = await Promise.all(Array.from({ length: 50 }, (_, i) => server.connect(i)))

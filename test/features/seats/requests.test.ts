@@ -42,7 +42,7 @@ async function pair (t: Test, env: Record<string, string> = {}) {
   return { a, b, owner, admin, member, other, watcher, hosts: [owner, admin] }
 }
 
-onBothStores(t, 'hands go up and down, and only those hear of it who may', async (t, env) => {
+onBothStores(t, 'raised and lowered hands reach only those who may see them', async (t, env) => {
   const { server, owner, admin, member, other } = await scene(t, env)
   const hosts = [owner, admin]
   const phone = await server.connect('3')
@@ -88,7 +88,7 @@ onBothStores(t, 'hands go up and down, and only those hear of it who may', async
   for (const client of [watcher, elsewhere]) t.same(heard(client), [], 'nobody else hears of it')
 })
 
-onEveryStore(t, 'who comes in is told what they may hear', async (t, env) => {
+onEveryStore(t, 'a join returns the visible requests', async (t, env) => {
   const { server, owner, admin, member, other } = await scene(t, env)
   for (const client of [owner, admin, member]) t.equal(await askers(client), '', 'before anybody has asked')
   await other.ok('seat:request')
@@ -114,7 +114,7 @@ onEveryStore(t, 'who comes in is told what they may hear', async (t, env) => {
   t.same(heard(visitor), [])
 })
 
-onEveryStore(t, 'a request ends with a seat, in whatever way it comes', async (t, env) => {
+onEveryStore(t, 'a request ends with a seat', async (t, env) => {
   const { server, owner, admin, member, other } = await scene(t, env)
   const again = async () => {
     await member.ok('seat:request')
@@ -175,7 +175,7 @@ onEveryStore(t, 'a request ends when its user leaves or is kicked', async (t, en
   await hears(t, [owner, admin], '')
 })
 
-onEveryStore(t, 'a request waits for its user when the connection breaks, and no longer', async (t, env) => {
+onEveryStore(t, 'a request is kept for the grace period', async (t, env) => {
   const { server, owner, admin, member, other } = await scene(t, { SEAT_GRACE_SECONDS: '60', ...env })
   for (const client of [member, other]) await client.ok('seat:request')
   const before = Date.now()
@@ -211,7 +211,7 @@ onEveryStore(t, 'requests end with their room', async (t, env) => {
   t.same(heard(owner), ['3'], 'who owned the room before has nothing to hear')
 })
 
-onEveryStore(t, 'no more than the room can carry', async (t, env) => {
+onEveryStore(t, 'limits the number of requests', async (t, env) => {
   const { server, owner, member, other } = await scene(t, env)
   await other.ok('seat:request')
   await server.app.rooms.roomState.define('seats', seatState).change('r1', (state = noSeats(4)) => {
@@ -226,7 +226,7 @@ onEveryStore(t, 'no more than the room can carry', async (t, env) => {
   await until(() => heard(owner).at(-1)?.split(' ').length === mostRequests)
 })
 
-onEveryStore(t, 'seats of a server from before there were requests', async (t, env) => {
+onEveryStore(t, 'reads seats from before requests existed', async (t, env) => {
   const { server, owner, admin, member, other } = await scene(t, env)
   await server.app.rooms.roomState.define('seats', z.unknown()).change('r1', () => {
     const { requests, ...state } = noSeats(4)
@@ -240,7 +240,7 @@ onEveryStore(t, 'seats of a server from before there were requests', async (t, e
   await hears(t, [owner, admin, member], '3')
 })
 
-t.test('on two servers, each tells its own', async (t) => {
+t.test('each of two servers notifies its own sockets', async (t) => {
   const { a, b, owner, admin, member, other, watcher, hosts } = await pair(t)
   const phone = await b.connect(3)
   await join(phone)
@@ -266,7 +266,7 @@ t.test('on two servers, each tells its own', async (t) => {
   t.same(heard(watcher), [])
 })
 
-t.test('on two servers, who is gone from one is gone', async (t) => {
+t.test('a user gone from one server is gone from both', async (t) => {
   const { a, b, member, other, hosts } = await pair(t, { SEAT_GRACE_SECONDS: '60' })
   for (const client of [member, other]) await client.ok('seat:request')
   await hears(t, hosts, '3 4')
@@ -280,7 +280,7 @@ t.test('on two servers, who is gone from one is gone', async (t) => {
   await hears(t, hosts, '3')
 })
 
-t.test('a server that was deaf tells what was missed', async (t) => {
+t.test('a server that was partitioned sends the missed changes', async (t) => {
   const { a, b, admin, member, other, watcher } = await pair(t)
   await other.ok('seat:request')
   await hears(t, [admin], '4')
@@ -291,7 +291,7 @@ t.test('a server that was deaf tells what was missed', async (t) => {
   t.same(heard(watcher), [])
 })
 
-t.test('what Redis has lost is written back', async (t) => {
+t.test('restores requests after Redis lost them', async (t) => {
   const redis = await startRedis(t)
   const { server, owner, member, other } = await scene(t, { REDIS_URL: redis.url })
   await member.ok('seat:request')
@@ -305,7 +305,7 @@ t.test('what Redis has lost is written back', async (t) => {
   t.equal(await askers(await server.connect('1')), '3 4')
 })
 
-onEveryStore(t, 'requests stay while the feature is off', async (t, env) => {
+onEveryStore(t, 'keeps requests while the feature is off', async (t, env) => {
   const { server, owner, admin, member, other } = await scene(t, { SEAT_GRACE_SECONDS: '0', ...env })
   for (const client of [member, other]) await client.ok('seat:request')
   await hears(t, [owner, admin], '3 4')
@@ -321,7 +321,7 @@ onEveryStore(t, 'requests stay while the feature is off', async (t, env) => {
   t.equal(heard(member).length, 1)
 })
 
-t.test('who may hear is known over a reload, and nobody is asked for it anew', async (t) => {
+t.test('keeps the audience over a reload without new role lookups', async (t) => {
   const backend = await startBackend(t)
   backend.everyRoom = () => 1
   backend.roles.set('r1/2', 'admin')
@@ -338,7 +338,7 @@ t.test('who may hear is known over a reload, and nobody is asked for it anew', a
   t.equal(backend.calls('role'), calls)
 })
 
-t.test('in a crowd only those are looked at whom it concerns', async (t) => {
+t.test('a change in a crowd costs only those it concerns', async (t) => {
   const { server, owner, admin, member } = await scene(t, {})
   const crowd = await Promise.all(Array.from({ length: 40 }, (_, i) => server.connect(100 + i)))
   for (const client of crowd) await join(client)
@@ -376,7 +376,7 @@ async function backendRoom (t: Test) {
   return { backend, server, owner, admin, member, other, change }
 }
 
-t.test('roles are those of the backend, which is not asked for each who listens', async (t) => {
+t.test('uses the backend\'s roles without a lookup per listener', async (t) => {
   const { backend, server, owner, admin, member, other, change } = await backendRoom(t)
   const callsFor = (userId: number) => backend.requests.filter(({ call, path }) => call === 'role' && path.endsWith(`/members/${userId}/role`)).length
   t.same([callsFor(3), callsFor(4)], [1, 1], 'once, when they came in')
@@ -403,7 +403,7 @@ t.test('roles are those of the backend, which is not asked for each who listens'
   t.equal(callsFor(3), 1, 'nobody has asked about an ordinary member since')
 })
 
-t.test('nobody waits long for a backend that is slow', async (t) => {
+t.test('a slow backend delays no join', async (t) => {
   const { backend, server, owner, member } = await backendRoom(t)
   backend.roles.set('7/8', 'admin')
   const mend = backend.fault({ call: 'role', path: '/8/', kind: 'slow', ms: 1500 })

@@ -23,7 +23,7 @@ async function seated (t: Test, env: Record<string, string>) {
   return room
 }
 
-onEveryStore(t, 'a member decides over themselves alone', async (t, env) => {
+onEveryStore(t, 'a member controls only themselves', async (t, env) => {
   const { server, owner, other } = await seated(t, env)
   const before = await seatsOf(server)
   await owner.flush()
@@ -35,7 +35,7 @@ onEveryStore(t, 'a member decides over themselves alone', async (t, env) => {
   t.equal(told(owner).length, events, 'nobody is told of it')
 })
 
-onEveryStore(t, 'an admin does all but put somebody on a seat', async (t, env) => {
+onEveryStore(t, 'an admin may do everything but assign', async (t, env) => {
   const { admin } = await seated(t, env)
   for (const [type, data] of Object.entries(privileged)) {
     const { ok, error } = await admin.request(type, data)
@@ -43,7 +43,7 @@ onEveryStore(t, 'an admin does all but put somebody on a seat', async (t, env) =
   }
 })
 
-onEveryStore(t, 'an admin does not take the owner off a seat', async (t, env) => {
+onEveryStore(t, 'an admin cannot remove the owner', async (t, env) => {
   const { server, owner, admin } = await seated(t, env)
   t.equal(await admin.fails('seat:remove', { userId: 1 }), 'FORBIDDEN')
   t.equal(await admin.fails('seat:remove', { userId: '1' }), 'FORBIDDEN')
@@ -54,7 +54,7 @@ onEveryStore(t, 'an admin does not take the owner off a seat', async (t, env) =>
   t.same(await owner.ok('seat:remove', { userId: 2 }), { userId: 2 }, 'and takes an admin off')
 })
 
-onEveryStore(t, 'the owner does everything', async (t, env) => {
+onEveryStore(t, 'the owner may do everything', async (t, env) => {
   const { owner, member } = await seated(t, env)
   for (const [type, data] of Object.entries(privileged)) {
     if (type === 'seat:invite') await owner.ok('seat:unlock', { seatIndex: 3 })
@@ -63,7 +63,7 @@ onEveryStore(t, 'the owner does everything', async (t, env) => {
   }
 })
 
-onEveryStore(t, 'rights are those of the room one is in', async (t, env) => {
+onEveryStore(t, 'rights apply to the room the user is in', async (t, env) => {
   const { server, owner, member } = await seated(t, env)
   t.match(await member.ok('room:join', { roomId: 'own' }), { self: { role: 'owner' } })
   await member.ok('seat:lock', { seatIndex: 5 })

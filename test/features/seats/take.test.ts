@@ -3,7 +3,7 @@ import { onBothStores, onEveryStore } from '../../support/build.ts'
 import { scene, seatsOf, told } from './scene.ts'
 import { follow } from './view.ts'
 
-onBothStores(t, 'a seat is taken, left, and everybody is told', async (t, env) => {
+onBothStores(t, 'takes and leaves a seat and notifies everyone', async (t, env) => {
   const { server, member, other, all } = await scene(t, env)
   t.same(await member.ok('seat:take', { seatIndex: 2 }), { seatIndex: 2 })
   for (const client of all) t.same(await client.event('seat:updated'), { roomId: 'r1', seatIndex: 2, userId: 3, isMuted: false })
@@ -19,7 +19,7 @@ onBothStores(t, 'a seat is taken, left, and everybody is told', async (t, env) =
   t.same(await other.ok('seat:take', { seatIndex: 2 }), { seatIndex: 2 })
 })
 
-onEveryStore(t, 'taking another seat leaves the older one', async (t, env) => {
+onEveryStore(t, 'taking another seat leaves the previous one', async (t, env) => {
   const { member, all } = await scene(t, env)
   await member.ok('seat:take', { seatIndex: 0 })
   await member.ok('seat:take', { seatIndex: 3 })
@@ -33,7 +33,7 @@ onEveryStore(t, 'taking another seat leaves the older one', async (t, env) => {
   t.equal(told(member).length, 3, 'and nobody is told again')
 })
 
-onEveryStore(t, 'who comes in is told who sits where', async (t, env) => {
+onEveryStore(t, 'a join returns the occupants', async (t, env) => {
   const { server, owner, member, other } = await scene(t, env)
   await member.ok('seat:take', { seatIndex: 3 })
   await other.ok('seat:take', { seatIndex: 1 })
@@ -50,7 +50,7 @@ onEveryStore(t, 'who comes in is told who sits where', async (t, env) => {
   t.match(await eve.ok('room:join', { roomId: 'r2' }), { seatCount: 15, seats: [], lockedSeats: [], pendingInvites: [] })
 })
 
-onEveryStore(t, 'who leaves the room leaves the seat', async (t, env) => {
+onEveryStore(t, 'leaving the room releases the seat', async (t, env) => {
   const { owner, member, other } = await scene(t, env)
   await member.ok('seat:take', { seatIndex: 0 })
   await other.ok('seat:take', { seatIndex: 1 })
@@ -61,7 +61,7 @@ onEveryStore(t, 'who leaves the room leaves the seat', async (t, env) => {
   t.match(await member.ok('room:join', { roomId: 'r1' }), { seats: [] })
 })
 
-onBothStores(t, 'who takes a seat and is gone in the same moment does not keep it', async (t, env) => {
+onBothStores(t, 'a user who disconnects while taking a seat does not keep it', async (t, env) => {
   const { server, owner, other } = await scene(t, { SEAT_GRACE_SECONDS: '0', ...env })
   for (let round = 0; round < 10; round++) {
     const eve = await server.connect(`eve${round}`)

@@ -4,7 +4,7 @@ import { produce, scene, seatsOf } from './scene.ts'
 
 // Seats are turned off and on again in a room that lives.
 
-t.test('who has a seat is heard when seats come back; who has none is not', async (t) => {
+t.test('enabling the feature keeps the audio of seated users only', async (t) => {
   const { server, owner, member, other } = await scene(t, {})
   const toggle = (action: string) => server.app.features[action as 'enable' | 'disable']('seats')
   const voices = () => server.app.sfu.producersOf('r1').map(({ producerId }) => producerId)
@@ -31,7 +31,7 @@ t.test('who has a seat is heard when seats come back; who has none is not', asyn
   t.pass('and lost with it')
 })
 
-t.test('who left while seats were off does not keep a seat, in a room of others', async (t) => {
+t.test('a user who left while the feature was off loses the seat', async (t) => {
   const { server, member, other } = await scene(t, { SEAT_GRACE_SECONDS: '0' })
   await member.ok('seat:take', { seatIndex: 0 })
   await server.app.features.disable('seats')
@@ -41,7 +41,7 @@ t.test('who left while seats were off does not keep a seat, in a room of others'
   t.match(await seatsOf(server), { seats: [{ seatIndex: 0, userId: '4' }] })
 })
 
-t.test('nor in a room that nobody was in when they came back', async (t) => {
+t.test('a user who left loses the seat in an empty room', async (t) => {
   const { server, owner, admin, member, other } = await scene(t, { SEAT_GRACE_SECONDS: '0' })
   await member.ok('seat:take', { seatIndex: 0 })
   await server.app.features.disable('seats')
@@ -52,7 +52,7 @@ t.test('nor in a room that nobody was in when they came back', async (t) => {
   t.match(await seatsOf(server), { seats: [{ seatIndex: 0, userId: '4' }] })
 })
 
-t.test('nor who leaves in the moment in which they come back', async (t) => {
+t.test('a user who leaves during the enable loses the seat', async (t) => {
   const { server, member, other } = await scene(t, { SEAT_GRACE_SECONDS: '0' })
   await member.ok('seat:take', { seatIndex: 0 })
   await server.app.features.disable('seats')

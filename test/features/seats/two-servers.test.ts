@@ -28,7 +28,7 @@ const waits = (server: TestServer, userId: unknown) => until(async () => {
 
 const producersOn = (server: TestServer) => server.app.sfu.producersOf('r1').map(({ producerId, isPaused }) => ({ producerId, isPaused }))
 
-t.test('what happens on one server is told on both', async (t) => {
+t.test('changes on one server are announced on both', async (t) => {
   const { a, b, owner, member, other, all } = await pair(t)
   const steps: [client: TestClient, type: string, data: object, told: string[]][] = [
     [member, 'seat:take', { seatIndex: 0 }, ['updated 0 3 false']],
@@ -56,7 +56,7 @@ t.test('what happens on one server is told on both', async (t) => {
   t.same(await seatsOf(a), await seatsOf(b), 'both say the same to admins')
 })
 
-t.test('of what happens at once on both, both tell the same in the same order', async (t) => {
+t.test('concurrent changes on both are announced in the same order', async (t) => {
   const { a, b, owner, member, all } = await pair(t)
   const crowd = await Promise.all(Array.from({ length: 10 }, (_, i) => [a, b][i % 2]?.connect(100 + i) as Promise<TestClient>))
   for (const client of crowd) await client.ok('room:join', { roomId: 'r1' })
@@ -80,7 +80,7 @@ t.test('of what happens at once on both, both tell the same in the same order', 
   for (const client of everybody) t.same(told(client), told(owner))
 })
 
-t.test('audio of somebody on the other server follows', async (t) => {
+t.test('the audio of a user on the other server follows', async (t) => {
   const { a, b, owner, member, other } = await pair(t)
   await member.ok('seat:take', { seatIndex: 0 })
   // Silenced before there is anything to hear.
@@ -117,7 +117,7 @@ t.test('audio of somebody on the other server follows', async (t) => {
   }
 })
 
-t.test('a seat waits for its user on every server', async (t) => {
+t.test('a seat is reserved on every server', async (t) => {
   const { a, b, owner, member, other } = await pair(t, { SEAT_GRACE_SECONDS: '60' })
   await member.ok('seat:take', { seatIndex: 2 })
   member.ws.terminate()
@@ -137,7 +137,7 @@ t.test('a seat waits for its user on every server', async (t) => {
   }
 })
 
-t.test('a seat is cleared whichever server its user was on', async (t) => {
+t.test('a seat is cleared for a user of any server', async (t) => {
   const { a, b, owner, member, other } = await pair(t, { SEAT_GRACE_SECONDS: '1' })
   const more = await a.connect(5)
   await more.ok('room:join', { roomId: 'r1' })
@@ -153,7 +153,7 @@ t.test('a seat is cleared whichever server its user was on', async (t) => {
   for (const server of [a, b]) t.same((await seatsOf(server)).seats, [])
 })
 
-t.test('who has a socket on either server is there', async (t) => {
+t.test('a socket on either server keeps the user present', async (t) => {
   const { a, b, member, other, owner } = await pair(t, { SEAT_GRACE_SECONDS: '0' })
   await member.ok('seat:take', { seatIndex: 0 })
   await other.ok('seat:take', { seatIndex: 1 })
@@ -169,7 +169,7 @@ t.test('who has a socket on either server is there', async (t) => {
   t.same(await owner.event('seat:cleared', ({ userId }) => userId === 3), { roomId: 'r1', seatIndex: 0, userId: 3, reason: 'disconnected' })
 })
 
-t.test('seats of those on a server that is shut down wait, too', async (t) => {
+t.test('reserves the seats of users on a server that shuts down', async (t) => {
   const { a, b, owner, member, other } = await pair(t, { SEAT_GRACE_SECONDS: '60' })
   await member.ok('seat:take', { seatIndex: 0 })
   await other.ok('seat:take', { seatIndex: 1 })
@@ -183,7 +183,7 @@ t.test('seats of those on a server that is shut down wait, too', async (t) => {
   t.same(told(owner), ['updated 0 3 false', 'updated 1 4 false', 'cleared 1 4 disconnected'])
 })
 
-t.test('also when the store is slow to hear of it', async (t) => {
+t.test('reserves them with a slow store', async (t) => {
   const { a, b, member, other } = await pair(t)
   await member.ok('seat:take', { seatIndex: 0 })
   await other.ok('seat:take', { seatIndex: 1 })
@@ -193,7 +193,7 @@ t.test('also when the store is slow to hear of it', async (t) => {
   t.match((await seatsOf(a)).seats, [{ userId: 3, awayUntil: Number }, { userId: '4', awayUntil: Number }])
 })
 
-t.test('also when much is going on there while it is shut down', async (t) => {
+t.test('reserves them under load', async (t) => {
   const redis = await startRedis(t)
   const env = { REDIS_URL: redis.url, WS_MESSAGES_PER_SECOND: '100000', WS_MESSAGES_BURST: '100000' }
   const [a, b] = [await build(t, { env }), await build(t, { env })]
@@ -218,7 +218,7 @@ t.test('also when much is going on there while it is shut down', async (t) => {
   }
 })
 
-t.test('seats of those on a server that died are cleared', async (t) => {
+t.test('clears the seats of users on a dead server', async (t) => {
   const redis = await startRedis(t)
   const env = { REDIS_URL: redis.url, SEAT_GRACE_SECONDS: '1' }
   const dying = startServer(t, { ...env, HOST: '127.0.0.1', PORT: '0', NODE_ID: 'dying', MEDIASOUP_WORKERS: '1' })

@@ -16,7 +16,7 @@ const schema = z.toJSONSchema(z.object({
   rules: z.record(z.string(), z.number()).optional()
 }), { io: 'input' }) as Record<string, unknown>
 
-t.test('settings become fields', async (t) => {
+t.test('creates fields from a schema', async (t) => {
   const fields = fieldsOf(schema, { limit: 20, loud: false, words: ['one', 'two'], rules: { x: 1 } })
   t.same(fields.map(({ name, kind, text }) => [name, kind, text]), [
     ['limit', 'number', '20'],
@@ -35,7 +35,7 @@ t.test('settings become fields', async (t) => {
   t.same(fieldsOf({}, {}), [])
 })
 
-t.test('what was typed becomes a change', async (t) => {
+t.test('creates changes from the input', async (t) => {
   const fields = fieldsOf(schema, { limit: 20, loud: false, words: ['one', 'two'], greeting: 'hello' })
   const same = Object.fromEntries(fields.map(({ name, text }) => [name, text]))
   t.same(changesOf(fields, same), { changes: {}, problems: {} }, 'what is as it was is not sent')
@@ -49,21 +49,21 @@ t.test('what was typed becomes a change', async (t) => {
   })
 })
 
-t.test('what the server has against it is said at the field', async (t) => {
+t.test('shows validation errors at their fields', async (t) => {
   const fields = fieldsOf(schema, {})
   t.same(problemsOf(fields, [{ path: 'limit', message: 'too small' }, { path: 'words.3', message: 'too long' }, { path: 'words.4', message: 'too long, too' }, { path: '', message: 'unknown key' }]),
     { limit: 'too small', words: 'too long', '': 'unknown key' })
   t.same(problemsOf(fields, undefined), {})
 })
 
-t.test('a place is in the address', async (t) => {
+t.test('the URL contains the view', async (t) => {
   for (const place of [{ section: 'rooms' }, { section: 'gifts' }, { section: 'rooms', roomId: 'a.b:c_d-e' }] as const) t.same(placeOf(hashOf(place)), place)
   for (const [hash, place] of [['', { section: 'rooms' }], ['#', { section: 'rooms' }], ['#nonsense', { section: 'rooms' }], ['#rooms/', { section: 'rooms' }], ['#rooms/%', { section: 'rooms' }], ['#features/x', { section: 'features' }]] as const) {
     t.same(placeOf(hash), place, hash)
   }
 })
 
-t.test('names and times', async (t) => {
+t.test('formats names and durations', async (t) => {
   const room = { participants: [{ userId: 1, name: 'Ada' }, { userId: '2', name: '' }, { userId: 3 }] }
   t.same([nameIn(room, '1'), nameIn(room, 2), nameIn(room, 3), nameIn(room, 'gone')], ['Ada', '2', '3', 'gone'])
   t.ok(sameUser('7', 7))

@@ -52,7 +52,7 @@ const press = (within: Page | Locator, name: string) => within.getByRole('button
 const gone = (locator: Locator) => locator.waitFor({ state: 'detached' })
 const heading = (page: Page, name: string) => page.getByRole('heading', { name, exact: true })
 
-t.test('the key opens the page, in this tab alone', async (t) => {
+t.test('the key opens the page in this tab only', async (t) => {
   const server = await build(t, { env })
   const page = await open(t, server, '#features')
   t.equal(await page.title(), 'Admin key · FlyLive admin')
@@ -97,13 +97,13 @@ t.test('the key opens the page, in this tab alone', async (t) => {
   await alerted(page, /Too many wrong keys from your address. Try again in \d+ min/)
 })
 
-t.test('a server without a key says so', async (t) => {
+t.test('reports a server without a key', async (t) => {
   const page = await open(t, await build(t, { env: { ...env, ADMIN_API_KEY: '' } }))
   await give(page, adminKey)
   await alerted(page, 'This server has no admin key')
 })
 
-t.test('rooms are followed, and what is in them is ended', async (t) => {
+t.test('shows live rooms and ends them and their members', async (t) => {
   const server = await build(t, { env })
   const page = await enter(t, server)
   await page.getByText('No active rooms.').waitFor()
@@ -185,7 +185,7 @@ t.test('rooms are followed, and what is in them is ended', async (t) => {
   await heading(page, 'Rooms').waitFor()
 })
 
-t.test('by keyboard alone, and for everybody', async (t) => {
+t.test('supports keyboards and screen readers', async (t) => {
   const server = await build(t, { env })
   const [ada, bob] = [await server.connect(1), await server.connect(2)]
   for (const client of [ada, bob]) await client.ok('room:join', { roomId: 'talk' })
@@ -231,7 +231,7 @@ t.test('by keyboard alone, and for everybody', async (t) => {
   }
 })
 
-t.test('features are turned off and on, reloaded and set', async (t) => {
+t.test('toggles, reloads and configures features', async (t) => {
   const folder = featureFolder(t)
   folder.write('hello', { 'index.ts': saying('hello', 'one') })
   folder.write('world', { 'index.ts': saying('world', 'one', { dependencies: ['hello'] }) })
@@ -303,7 +303,7 @@ t.test('features are turned off and on, reloaded and set', async (t) => {
   t.equal((await fetch(`${server.url}/admin`)).status, 200)
 })
 
-t.test('dead letters are tried again', async (t) => {
+t.test('replays dead letters', async (t) => {
   const backend = await startBackend(t)
   const folder = t.testdir()
   const outbox = createSqliteOutbox(join(folder, 'gifts.sqlite'))
@@ -338,7 +338,7 @@ t.test('dead letters are tried again', async (t) => {
   await heading(page, 'Features').waitFor()
 })
 
-t.test('charts are drawn of the metrics, and a server is drained', async (t) => {
+t.test('draws charts and drains a server', async (t) => {
   const server = await build(t, { env: { ...env, METRICS_TOKEN: 'a-token-for-metrics', DRAIN_SECONDS: '0' } })
   const ada = await server.connect(1)
   await ada.ok('room:join', { roomId: 'talk' })

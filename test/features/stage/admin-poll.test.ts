@@ -49,7 +49,7 @@ function start () {
   }
 }
 
-t.test('it looks again and again, never twice at a time', async (t) => {
+t.test('polls one request at a time', async (t) => {
   const { poll, looks, answer, wait, settle, end } = start()
   t.equal(looks.length, 1, 'at once')
   wait(60_000)
@@ -75,7 +75,7 @@ t.test('it looks again and again, never twice at a time', async (t) => {
   end()
 })
 
-t.test('it looks less often while it fails', async (t) => {
+t.test('polls less often after failures', async (t) => {
   const { poll, looks, answer, fail, wait, end } = start()
   await answer(1)
   wait(2000)
@@ -101,7 +101,7 @@ t.test('it looks less often while it fails', async (t) => {
   end()
 })
 
-t.test('it looks while it is seen, and at once when it is seen again', async (t) => {
+t.test('polls while visible, and immediately when visible again', async (t) => {
   const { looks, answer, fail, wait, end } = start()
   show(false)
   await answer(1)
@@ -118,7 +118,7 @@ t.test('it looks while it is seen, and at once when it is seen again', async (t)
   end()
 })
 
-t.test('it ends with its component', async (t) => {
+t.test('stops with its component', async (t) => {
   const { poll, looks, signal, answer, wait, stop, end } = start()
   stop()
   t.equal(signal()?.aborted, true)

@@ -18,7 +18,7 @@ async function post (url: string, body: unknown): Promise<{ status: number, head
 
 const linksOf = (html: string) => [...html.matchAll(/(?:src|href)="([^"]+)"/g)].map(([, url]) => url as string)
 
-t.test('the pages and their parts are served, and asked for again cheaply', async (t) => {
+t.test('serves pages and assets with cache validation', async (t) => {
   const { url } = await build(t, { env: { FEATURES } })
   const links = new Set<string>()
   for (const path of ['/', '/admin']) {
@@ -48,7 +48,7 @@ t.test('the pages and their parts are served, and asked for again cheaply', asyn
   t.equal((await fetch(`${url}/stage/assets/nothing.js`)).status, 404)
 })
 
-t.test('the pages get nothing from elsewhere, and run nothing that is not theirs', async (t) => {
+t.test('the pages load and run nothing from elsewhere', async (t) => {
   const { url } = await build(t, { env: { FEATURES } })
   for (const path of ['/', '/admin']) {
     const response = await fetch(url + path)
@@ -60,7 +60,7 @@ t.test('the pages get nothing from elsewhere, and run nothing that is not theirs
   }
 })
 
-t.test('what a page has to load is small', async (t) => {
+t.test('the pages are small', async (t) => {
   const { url } = await build(t, { env: { FEATURES } })
   for (const path of ['/', '/admin']) {
     const scripts = linksOf(await (await fetch(url + path)).text()).filter((link) => link.endsWith('.js'))
@@ -71,13 +71,13 @@ t.test('what a page has to load is small', async (t) => {
   }
 })
 
-t.test('pages are built once for the same sources, by several at a time', async (t) => {
+t.test('concurrent builds of the same sources build once', async (t) => {
   const folders = await Promise.all([1, 2, 3].map(() => buildPages((text) => t.fail(text))))
   t.equal(new Set(folders).size, 1)
   t.same((await readdir(folders[0] as string)).sort(), ['admin.html', 'assets', 'index.html'])
 })
 
-t.test('a guest gets a token that lets them in', async (t) => {
+t.test('a guest gets a valid token', async (t) => {
   const { url } = await build(t, { env: { FEATURES } })
   const { status, headers, body } = await post(url, { name: '  Ada ' })
   t.equal(status, 200)
@@ -103,7 +103,7 @@ t.test('a guest needs a name', async (t) => {
   }
 })
 
-t.test('a guest has a colour that any client can show', async (t) => {
+t.test('a guest\'s colour is valid', async (t) => {
   const { url } = await build(t, { env: { FEATURES } })
   const { token, userId } = (await post(url, { name: 'Ada', colour: '#0F766E' })).body as unknown as { token: string, userId: string }
   const client = await connect(t, url, { token })
@@ -116,7 +116,7 @@ t.test('a guest has a colour that any client can show', async (t) => {
   }
 })
 
-t.test('in production nobody is a guest', async (t) => {
+t.test('production has no guests', async (t) => {
   const { url } = await build(t, { env: { NODE_ENV: 'production', FEATURES, MEDIASOUP_ANNOUNCED_IP: '127.0.0.1', JWT_SECRET: jwtSecret, HOST: '127.0.0.1', MEDIASOUP_WORKERS: '1', DRAIN_SECONDS: '0' } })
   t.equal((await fetch(url)).status, 200)
   t.match(await post(url, { name: 'Ada' }), { status: 404, body: { error: { code: 'NOT_FOUND' } } })
@@ -124,7 +124,7 @@ t.test('in production nobody is a guest', async (t) => {
   t.match(await connect(t, url).catch((error: unknown) => error), { status: 401 })
 })
 
-t.test('it is off unless it is asked for', async (t) => {
+t.test('is off in production by default', async (t) => {
   const production = { NODE_ENV: 'production', MEDIASOUP_ANNOUNCED_IP: '127.0.0.1', MEDIASOUP_WORKERS: '1', DRAIN_SECONDS: '0' }
   for (const env of [undefined, production]) {
     const { url } = await build(t, env && { env })

@@ -9,7 +9,7 @@ import { createTalk } from '../../../features/stage/pages/stage/talk.ts'
 
 const message = (n: number) => ({ roomId: 'r1', id: `m${n}`, userId: 1, userName: 'Ada', content: `line ${n}`, messageType: 'text' as const, timestamp: n })
 
-t.test('names turn nothing round that stands beside them', async (t) => {
+t.test('isolates the text direction of names', async (t) => {
   t.equal(nameOf({ userId: 1, id: 1, name: 'Ada' }), 'Ada')
   t.equal(nameOf({ userId: 1, id: 1, name: ' \u202e ' }), 'Someone')
   t.equal(nameOf(undefined), 'Someone')
@@ -24,13 +24,13 @@ t.test('initials are whole characters', async (t) => {
   t.equal(initialsOf(''), '')
 })
 
-t.test('a name is as long as the server takes it, and no character is cut in two', async (t) => {
+t.test('truncates names at grapheme boundaries', async (t) => {
   t.equal(shortName('  Ada '), 'Ada')
   t.equal(shortName('n'.repeat(60)), 'n'.repeat(40))
   t.equal(shortName(`${'n'.repeat(39)}😀`), 'n'.repeat(39))
 })
 
-t.test('a browser whose storage is blocked remembers as long as the page is there', async (t) => {
+t.test('falls back to memory when storage is blocked', async (t) => {
   const blocked = createMemory(() => { throw new DOMException('', 'SecurityError') })
   t.equal(blocked.get('name'), undefined)
   blocked.set('name', 'Ada')
@@ -40,12 +40,12 @@ t.test('a browser whose storage is blocked remembers as long as the page is ther
   t.match(loadIdentity(), { name: 'Ada', colour: /^#[0-9a-f]{6}$/ })
 })
 
-t.test('loudness goes from 0 to 1', async (t) => {
+t.test('loudness is between 0 and 1', async (t) => {
   t.same([0, -1, 0.001, 1].map(loudness), [0, 0, 0, 1])
   t.ok(Math.abs(loudness(10 ** (-30 / 20)) - 0.5) < 1e-9, 'half-way between -50 and -10 dB')
 })
 
-t.test('what was written is there once, and the oldest is forgotten', async (t) => {
+t.test('adds a message once and drops the oldest', async (t) => {
   const talk = createTalk()
   for (let n = 0; n < 250; n++) talk.message(message(n))
   talk.message(message(249))
@@ -54,7 +54,7 @@ t.test('what was written is there once, and the oldest is forgotten', async (t) 
   t.equal(talk.count.value, 250, 'what is new can be counted also when lines are forgotten')
 })
 
-t.test('a flood of reactions and gifts stays small, and passes', async (t) => {
+t.test('bounds a flood of reactions and gifts', async (t) => {
   mock.timers.enable({ apis: ['setTimeout'] })
   t.teardown(() => mock.timers.reset())
   const shows = createShows()
