@@ -1,18 +1,28 @@
-# The image holds what production needs: no development packages, no tests, no
+# The image holds what production runs: no development packages, no tests, no
 # compiler. See docs/deployment.md for how to run it.
 
-FROM node:24-bookworm AS build
+FROM node:24-bookworm AS packages
 WORKDIR /app
+ENV NODE_ENV=production
 
 # These alone decide what is installed, so that a change of the server's code
 # does not install again. The media worker is mediasoup's own download or, where
-# that can't be reached, built here with packages the set-up installs.
+# that is not reachable, built here with packages that the set-up installs.
 COPY package.json package-lock.json ./
 COPY scripts/run.mjs scripts/
 COPY scripts/setup scripts/setup
 RUN node scripts/run.mjs --setup-only
-# Of the worker only the program is needed, not its sources.
+# The server runs the worker's program, not its sources, and reads no source maps
+# and no types.
 RUN find node_modules/mediasoup/worker -mindepth 1 -maxdepth 1 ! -name out -exec rm -rf {} +
+RUN find node_modules -type f -regex '.*\.\(map\|d\.[cm]?ts\)' -delete
+
+# Builds the pages of the feature stage, with tools that only this stage installs.
+FROM packages AS pages
+COPY tsconfig.json ./
+COPY client client
+COPY features/stage features/stage
+RUN node scripts/run.mjs --start features/stage/build.ts
 
 FROM node:24-bookworm-slim
 # A worker that was built is linked with Debian's libsrtp; a downloaded one is not.
@@ -22,18 +32,17 @@ RUN apt-get update \
 WORKDIR /app
 ENV NODE_ENV=production
 
-COPY --from=build /app/node_modules node_modules
-# The worker runs here: started by anybody but mediasoup it ends with 41.
+COPY --from=packages /app/node_modules node_modules
+# The worker runs here: started by anything but mediasoup it exits with 41.
 RUN node_modules/mediasoup/worker/out/Release/mediasoup-worker 2>/dev/null; test $? -eq 41
 COPY . .
-# The pages of the feature stage: nobody can write here later.
-RUN node features/stage/build.ts
+COPY --from=pages /app/features/stage/.built features/stage/.built
 # What must survive a crash when there is no Redis; mount a volume here then.
 RUN mkdir -p data && chown node:node data
 
 USER node
 EXPOSE 3030
-# One port a media worker, UDP and TCP.
+# One port per media worker, UDP and TCP.
 EXPOSE 10000-10063/udp
 EXPOSE 10000-10063/tcp
 STOPSIGNAL SIGTERM

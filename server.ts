@@ -47,10 +47,20 @@ function readConfig (): Config {
 }
 
 async function start (config: Config) {
-  const logger = config.NODE_ENV === 'development'
+  const logger = config.NODE_ENV === 'development' && isInstalled('pino-pretty')
     ? { level: config.LOG_LEVEL, transport: { target: 'pino-pretty', options: { translateTime: 'HH:MM:ss', ignore: 'pid,hostname' } } }
     : { level: config.LOG_LEVEL, redact: ['req.headers.authorization', 'headers.authorization'] }
   return await buildApp({ config, logger }).then(async (app) => { await app.ready(); return app }).catch(giveUp)
+}
+
+/** @returns whether a package is there that a production install leaves out */
+function isInstalled (name: string): boolean {
+  try {
+    import.meta.resolve(name)
+    return true
+  } catch {
+    return false
+  }
 }
 
 function giveUp (error: unknown): never {

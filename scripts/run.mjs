@@ -2,15 +2,19 @@
 // Runs a program of this project on a machine that may have nothing but git,
 // npm and some Node: installs what is missing, then hands over.
 //
-//   node scripts/run.mjs [--dev | --test] [--setup-only] FILE [ARG ...]
+//   node scripts/run.mjs [--production | --start | --dev | --test] [--setup-only] FILE [ARG ...]
 //
-// --dev         also the development packages
-// --test        also what the tests need: development packages, Redis, a browser, ffmpeg
-// --setup-only  stop after the set-up
+// --production  installs only the packages that a server in production runs
+// --start       also those that a server in development runs, and builds the stage's pages
+// --dev         all development packages
+// --test        also what the tests need: Redis, a browser, ffmpeg
+// --setup-only  stops after the set-up
+//
+// The default is --production where NODE_ENV is `production`, --start elsewhere.
 //
 // FILE is a script of this project, or the name of a command in node_modules/.bin.
 import { spawn } from 'node:child_process'
-import { existsSync, realpathSync } from 'node:fs'
+import { existsSync, readFileSync, realpathSync } from 'node:fs'
 import { constants } from 'node:os'
 import { delimiter, dirname, join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -27,14 +31,17 @@ const args = process.argv.slice(2)
 const flags = new Set()
 while (args[0]?.startsWith('--')) flags.add(args.shift())
 const forTests = flags.has('--test')
+const packages = forTests || flags.has('--dev')
+  ? 'all'
+  : flags.has('--start') || !(flags.has('--production') || isProduction()) ? 'start' : 'production'
 
 try {
   const node = await alone(root, async () => {
     const node = await ensureNode()
-    await ensureDependencies(root, node, forTests || flags.has('--dev'))
+    await ensureDependencies(root, node, packages)
     await ensureMediaWorker(root)
     if (forTests) await ensureTestTools()
-    await ensurePages(root, node)
+    if (packages !== 'production') await ensurePages(root, node)
     return node
   })
   if (!flags.has('--setup-only')) handOver(node)
@@ -43,6 +50,13 @@ try {
   // What nobody foresaw is easier to report with the place it happened at.
   if (!(error instanceof SetupError)) process.stderr.write(`${error.stack.split('\n').filter((line) => line.startsWith('    at')).join('\n')}\n`)
   process.exitCode = 1
+}
+
+/** @returns whether the server will run in production, by the environment or by .env */
+function isProduction () {
+  const file = join(root, '.env')
+  const inFile = () => existsSync(file) ? /^\s*(?:export\s+)?NODE_ENV\s*=\s*["'`]?(\w*)/m.exec(readFileSync(file, 'utf8'))?.[1] : undefined
+  return (process.env.NODE_ENV ?? inFile()) === 'production'
 }
 
 /**

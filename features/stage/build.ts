@@ -17,10 +17,20 @@ const kept = 3
 const own = fileURLToPath(import.meta.url)
 
 /**
- * Makes the pages, unless they have been made of the same sources before. That is
- * done by another process, whose compiler does not stay. Several may do so at a time.
+ * @returns the folder with the pages and their assets
+ * @throws when they are not built from the current sources
+ */
+export async function findPages (): Promise<string> {
+  const folder = await folderOfPages()
+  if (!existsSync(folder)) throw new Error('The pages of the stage are not built. Build them: npm run build:stage')
+  return folder
+}
+
+/**
+ * Builds the pages, unless they are built from the current sources. Another
+ * process does that, so that its compiler does not stay. Concurrent calls are safe.
  *
- * @param say told when it takes a moment
+ * @param say receives a line when it takes a moment
  * @returns the folder with the pages and their assets
  * @throws when something in them is wrong; the message has file and line
  */
@@ -35,7 +45,7 @@ export async function buildPages (say: (text: string) => void): Promise<string> 
   return folder
 }
 
-/** @returns where the pages are once they are made of the sources of the moment */
+/** @returns the folder for pages built from the current sources */
 async function folderOfPages (): Promise<string> {
   const hash = createHash('sha256')
   const paths = await Array.fromAsync(glob(sources, { cwd: root }))

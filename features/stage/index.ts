@@ -2,7 +2,7 @@ import fastifyStatic from '@fastify/static'
 import type { FastifyReply } from 'fastify'
 import fp from 'fastify-plugin'
 import type { FastifyPluginAsyncZod } from 'fastify-type-provider-zod'
-import { buildPages } from './build.ts'
+import { buildPages, findPages } from './build.ts'
 import { createGuestSigner, guestPolicy, guestReply, guestRequest } from './guests.ts'
 import type { GuestSigner } from './guests.ts'
 
@@ -19,7 +19,8 @@ const assetMaxAgeMs = 365 * 86_400_000
 /** A client for rooms, and a page for admins: to try the server, and to see what it can do. Off in production. */
 export default fp(async function stage (app) {
   const { JWT_SECRET, NODE_ENV } = app.config
-  const root = await buildPages((text) => app.log.info(text))
+  // In production the tools that build them are not installed.
+  const root = NODE_ENV === 'production' ? await findPages() : await buildPages((text) => app.log.info(text))
 
   await app.register(fastifyStatic, {
     root,

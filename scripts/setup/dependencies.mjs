@@ -4,33 +4,42 @@ import { delimiter, dirname, join } from 'node:path'
 import { run } from './shell.mjs'
 import { step } from './report.mjs'
 
+/** Sets of packages; each contains the ones before it. */
+const sets = ['production', 'start', 'all']
+
+/** What `npm start` uses in development besides what production runs: readable logs, the pages of the stage and of the contract. */
+const startTools = ['@vitejs/plugin-vue', 'mediasoup-client', 'pino-pretty', 'swagger-ui-dist', 'vite', 'vue', 'zod-openapi']
+
 /**
- * Installs what package-lock.json names. A stamp in node_modules remembers
- * for which lockfile that was done, so an unchanged checkout costs one hash.
+ * Installs a set of the packages in package-lock.json. A stamp in node_modules
+ * holds the lockfile's hash and the set, so an unchanged checkout costs one hash.
  *
  * No install scripts run: the only one that matters is mediasoup's, and the
  * set-up fetches or builds the media worker itself, with a limit and a cache.
  *
  * @param {string} root the checkout
  * @param {string} node the Node that will run the server, so that packages for it are chosen
- * @param {boolean} withDevelopment also what only tests, the demo, lint and type check need
+ * @param {'production' | 'start' | 'all'} set `start`: what `npm start` needs in development; `all`: also what tests, the demo, lint and type check need
  * @returns {Promise<void>}
  */
-export async function ensureDependencies (root, node, withDevelopment) {
-  const lock = createHash('sha256').update(readFileSync(join(root, 'package-lock.json'))).digest('hex')
+export async function ensureDependencies (root, node, set) {
+  const text = readFileSync(join(root, 'package-lock.json'), 'utf8')
+  const hash = createHash('sha256').update(text).digest('hex')
   const stamp = join(root, 'node_modules', '.set-up')
-  const done = existsSync(stamp) ? readFileSync(stamp, 'utf8').trim() : ''
-  if (done === `${lock} all` || (done === `${lock} production` && !withDevelopment)) return
+  const [doneHash, doneSet] = existsSync(stamp) ? readFileSync(stamp, 'utf8').trim().split(' ') : []
+  if (doneHash === hash && sets.indexOf(doneSet) >= sets.indexOf(set)) return
 
-  // Adding the development packages to an installed production set must not
-  // pull node_modules away under a server that is running from it.
-  const extend = done.startsWith(lock)
-  const title = withDevelopment ? 'npm packages, those for development included' : 'npm packages'
-  await step(`${title} (from package-lock.json)`, () =>
-    run('npm', [
-      ...(extend ? ['install', '--no-save'] : ['ci']), '--ignore-scripts', '--no-audit', '--no-fund',
-      ...(withDevelopment ? ['--include=dev'] : ['--omit=dev'])
-    ], {
+  // Adding packages to an installed set must not pull node_modules away under a
+  // server that is running from it, as `npm ci` would.
+  const extend = doneHash === hash
+  const commands = {
+    production: ['ci', '--omit=dev', '--omit=peer'],
+    start: ['install', '--no-save', '--save-prod', '--omit=dev', '--omit=peer', ...lockedVersions(text, startTools)],
+    all: [...(extend ? ['install', '--no-save'] : ['ci']), '--include=dev']
+  }
+  const titles = { production: 'npm packages', start: 'npm packages', all: 'npm packages, those for development included' }
+  await step(`${titles[set]} (from package-lock.json)`, () =>
+    run('npm', [...commands[set], '--ignore-scripts', '--no-audit', '--no-fund'], {
       cwd: root,
       env: {
         ...process.env,
@@ -42,5 +51,15 @@ export async function ensureDependencies (root, node, withDevelopment) {
       }
     })
   )
-  writeFileSync(stamp, `${lock} ${withDevelopment ? 'all' : 'production'}\n`)
+  writeFileSync(stamp, `${hash} ${set}\n`)
+}
+
+/**
+ * @param {string} lock text of package-lock.json
+ * @param {string[]} names
+ * @returns {string[]} `name@version` for each
+ */
+function lockedVersions (lock, names) {
+  const { packages } = JSON.parse(lock)
+  return names.map((name) => `${name}@${packages[`node_modules/${name}`].version}`)
 }

@@ -21,9 +21,10 @@ export interface ServerProcess {
  * Starts `server.ts` with an environment; it is killed with the test.
  *
  * @param cwd where it is started; an empty folder by default
+ * @param program another checkout's server.ts
  */
-export function startServer (t: Test, env: Record<string, string> = {}, cwd = t.testdir({})): ServerProcess {
-  const child = spawn(process.execPath, [join(root, 'server.ts')], {
+export function startServer (t: Test, env: Record<string, string> = {}, cwd = t.testdir({}), program = join(root, 'server.ts')): ServerProcess {
+  const child = spawn(process.execPath, [program], {
     cwd,
     env: {
       PATH: process.env.PATH,

@@ -1,0 +1,70 @@
+import { rm } from 'node:fs/promises'
+import { join } from 'node:path'
+import type { Test } from 'tap'
+import { adminKey, jwtSecret } from '../support/build.ts'
+import { startServer } from '../support/process.ts'
+import { mediaWorker, packagesIn, sizeOf } from './image.ts'
+
+/** What a production install must not contain. */
+const tools = ['@vitejs/plugin-vue', 'esbuild', 'mediasoup-client', 'pino-pretty', 'rolldown', 'swagger-ui-dist', 'tap', 'typescript', 'vite', 'vue', 'zod-openapi']
+
+/** In megabytes, without the media worker. */
+const maxSize = 60
+
+/**
+ * Checks the size of an image's packages, and that a server starts from it.
+ *
+ * @param app what is `/app` in the image
+ */
+export async function checkImage (t: Test, app: string): Promise<void> {
+  const modules = join(app, 'node_modules')
+  const size = await sizeOf(modules)
+  t.comment(`node_modules of the image: ${size.toFixed(1)} MB without the media worker`)
+  t.ok(size > 20 && size <= maxSize, `${size.toFixed(1)} MB`)
+  const installed = await packagesIn(modules)
+  t.ok(installed.includes('fastify'))
+  t.same(tools.filter((name) => installed.includes(name)), [])
+
+  const env = { NODE_ENV: 'production', HOST: '127.0.0.1', PORT: '0', JWT_SECRET: jwtSecret, MEDIASOUP_ANNOUNCED_IP: '127.0.0.1', MEDIASOUP_WORKERS: '1', MEDIASOUP_WORKER_BIN: mediaWorker, DRAIN_SECONDS: '0' }
+  const start = (FEATURES: string) => startServer(t, { ...env, FEATURES }, t.testdir({}), join(app, 'server.ts'))
+
+  await t.test('it starts, and serves what production runs', async (t) => {
+    const server = start('')
+    const url = await server.url
+    t.equal((await fetch(`${url}/readyz`)).status, 200)
+    for (const path of ['/', '/docs', '/docs/openapi.json']) t.equal((await fetch(url + path)).status, 404, path)
+    const { features } = await (await fetch(`${url}/health`)).json() as { features: { name: string, state: string }[] }
+    t.same(features.filter(({ state }) => state === 'failed'), [])
+    t.match(features, [{ name: 'auth', state: 'enabled' }])
+    server.child.kill('SIGTERM')
+    t.match(await server.exit, { code: 0 })
+  })
+
+  await t.test('the stage serves the pages of the image; docs names the packages it needs', async (t) => {
+    const server = start('auth,media,stage,docs')
+    const url = await server.url
+    const page = await fetch(`${url}/admin`)
+    t.equal(page.status, 200)
+    const [, script = ''] = /src="([^"]+\.js)"/.exec(await page.text()) ?? []
+    t.equal((await fetch(url + script)).status, 200)
+    t.equal((await fetch(`${url}/docs`)).status, 404)
+    const response = await fetch(`${url}/admin/features`, { headers: { authorization: `Bearer ${adminKey}` } })
+    const { features } = await response.json() as { features: { name: string }[] }
+    t.match(features.find(({ name }) => name === 'docs'), { state: 'failed', error: /needs swagger-ui-dist and zod-openapi\. Install them: npm run setup -- --start/ })
+    const lines = server.output().split('\n').filter((line) => line.includes('swagger-ui-dist'))
+    t.equal(lines.length, 1, 'one line of the log')
+    server.child.kill('SIGTERM')
+    await server.exit
+  })
+
+  await t.test('without a build of the pages the stage alone fails; without pino-pretty logs are JSON', async (t) => {
+    await rm(join(app, 'features/stage/.built'), { recursive: true })
+    const production = start('auth,media,stage')
+    t.equal((await fetch(await production.url)).status, 404)
+    t.equal(production.output().split('\n').filter((line) => line.includes('Build them: npm run build:stage')).length, 1, 'one line of the log')
+
+    const development = startServer(t, { ...env, NODE_ENV: 'development', FEATURES: 'auth' }, t.testdir({}), join(app, 'server.ts'))
+    await development.url
+    t.match(JSON.parse(development.output().split('\n')[0] ?? ''), { level: 30, msg: String })
+  })
+}

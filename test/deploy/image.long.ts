@@ -1,0 +1,9 @@
+import t from 'tap'
+import { buildImage } from './image.ts'
+import { checkImage } from './image-checks.ts'
+
+// test/deploy/image.test.ts, with packages from the registry and pages built from their sources.
+
+t.test('the image has only what production runs', { timeout: 600_000 }, async (t) => {
+  await checkImage(t, await buildImage(t))
+})

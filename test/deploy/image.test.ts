@@ -1,0 +1,9 @@
+import t from 'tap'
+import { buildPages } from '../../features/stage/build.ts'
+import { buildImage, copyPages, copyProductionPackages } from './image.ts'
+import { checkImage } from './image-checks.ts'
+
+t.test('the image has only what production runs', async (t) => {
+  await buildPages(() => {})
+  await checkImage(t, await buildImage(t, { prepare: { packages: copyProductionPackages }, replace: { pages: copyPages } }))
+})
