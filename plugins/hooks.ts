@@ -2,48 +2,53 @@ import fp from 'fastify-plugin'
 import type { FastifyBaseLogger } from 'fastify'
 
 /**
- * What the kernel tells features, by name. The part of the kernel that calls a
+ * The hooks that the kernel calls, by name. The part of the kernel that calls a
  * hook declares it here by module augmentation, next to the call.
  */
 export interface KernelHooks {}
 
 export type HookName = keyof KernelHooks
 export type HookFunction<N extends HookName> = KernelHooks[N]
-type Args<N extends HookName> = KernelHooks[N] extends (...args: infer A) => unknown ? A : never
-type Result<N extends HookName> = KernelHooks[N] extends (...args: never[]) => infer R ? Awaited<R> : never
+type Args<F> = F extends (...args: infer A) => unknown ? A : never
+type Result<F> = F extends (...args: never[]) => infer R ? Awaited<R> : never
 
-/** Where features (and the kernel itself) register what they want to hear. */
-export interface HookRegistrar {
-  /** Calls `fn` whenever the kernel reaches that point. Withdrawn with its feature. */
-  on<N extends HookName> (name: N, fn: HookFunction<N>): void
+/** Where features, and the kernel itself, register handlers. */
+export interface HookRegistrar<H = KernelHooks> {
+  /** Calls `fn` whenever the hook is called. Withdrawn with its feature. */
+  on<N extends keyof H> (name: N, fn: H[N]): void
+}
+
+/** Calls the handlers that are registered now. */
+export interface HookCaller<H> {
+  /** Whether the hook has a handler. */
+  has (name: keyof H): boolean
+  /**
+   * Calls every handler in order of registration, without waiting for the
+   * promises that they return. A failure is logged; the other handlers are still called.
+   */
+  emit<N extends keyof H> (name: N, ...args: Args<H[N]>): void
+  /**
+   * Calls every handler at once and merges the objects that they return.
+   *
+   * @throws the first failure
+   */
+  collect<N extends keyof H> (name: N, ...args: Args<H[N]>): Promise<Record<string, unknown>>
+  /**
+   * Calls the handlers in order of registration, each after the previous one has finished.
+   *
+   * @returns their results
+   * @throws the first failure; later handlers are not called
+   */
+  ask<N extends keyof H> (name: N, ...args: Args<H[N]>): Promise<Result<H[N]>[]>
 }
 
 export interface HookEntry {
-  name: HookName
+  name: string
   fn: (...args: never[]) => unknown
 }
 
-/** The kernel's side: runs what is registered now. */
-export interface Hooks extends HookRegistrar {
-  /** Whether anybody is there to be asked. */
-  has (name: HookName): boolean
-  /**
-   * Calls every function in order of registration, without waiting for what
-   * they return. A failure is logged and stops nobody else.
-   */
-  emit<N extends HookName> (name: N, ...args: Args<N>): void
-  /**
-   * Calls every function at once and merges the objects they return.
-   *
-   * @throws what the first failing function throws
-   */
-  collect<N extends HookName> (name: N, ...args: Args<N>): Promise<Record<string, unknown>>
-  /**
-   * Asks every function in order of registration, each waited for.
-   *
-   * @throws what the first failing function throws; later ones are not asked
-   */
-  ask<N extends HookName> (name: N, ...args: Args<N>): Promise<Result<N>[]>
+/** The kernel's side. */
+export interface Hooks extends HookRegistrar, HookCaller<KernelHooks> {
   /** Replaces all that an owner registered by a new set, at once. */
   install (owner: string, entries: readonly HookEntry[]): void
 }
@@ -54,9 +59,9 @@ declare module 'fastify' {
   }
 }
 
-export function createHooks (log: FastifyBaseLogger): Hooks {
+function createHooks (log: FastifyBaseLogger): Hooks {
   const owners = new Map<string, readonly HookEntry[]>()
-  const byName = new Map<HookName, HookEntry['fn'][]>()
+  const byName = new Map<string, HookEntry['fn'][]>()
   const kernel: HookEntry[] = []
 
   function rebuild () {

@@ -13,6 +13,12 @@ export interface Authenticator {
   authenticate (request: FastifyRequest): Promise<Identity>
 }
 
+declare module '../plugins/features/feature.ts' {
+  interface FeatureSlots {
+    auth: Authenticator
+  }
+}
+
 /** GET /ws: everything that may refuse a connection does so before the upgrade, as HTTP. */
 export default (async function ws (app) {
   const { config } = app
@@ -36,7 +42,7 @@ export default (async function ws (app) {
   }
 
   async function identify (request: FastifyRequest): Promise<Identity> {
-    const auth = app.features.getFeature<Authenticator>('auth')
+    const auth = app.features.getFeature('auth')
     if (auth) return await auth.authenticate(request)
     if (config.ALLOW_ANONYMOUS) return anonymous()
     throw new FeatureDisabled('auth')

@@ -12,6 +12,12 @@ export interface GiftFailure {
   reason: string
 }
 
+declare module 'flylive-audio-server/feature' {
+  interface FeatureSlots {
+    'laravel-bridge': GiftProcessor
+  }
+}
+
 /** Who turns gifts into money: the backend, by way of the feature laravel-bridge. */
 export interface GiftProcessor {
   /**
@@ -32,7 +38,7 @@ export interface GiftProcessor {
  * @returns undefined when nobody can be asked now; `'ledger'` when there is no backend at all
  */
 export function processorOf (app: FastifyInstance): GiftProcessor | 'ledger' | undefined {
-  const bridge = app.features.getFeature<Partial<GiftProcessor>>('laravel-bridge')
-  if (typeof bridge?.processGifts === 'function') return bridge as GiftProcessor
+  const bridge = app.features.getFeature('laravel-bridge')
+  if (bridge) return bridge
   return app.config.LARAVEL_API_URL === undefined ? 'ledger' : undefined
 }

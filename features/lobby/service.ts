@@ -1,13 +1,7 @@
 import { cursorBehind, keyBehind, userKeyOf } from 'flylive-audio-server/feature'
-import type { FeatureInstance, UserId, z } from 'flylive-audio-server/feature'
+import type { FeatureInstance, z } from 'flylive-audio-server/feature'
 import { createCache } from './cache.ts'
 import type { config, ListedRoom } from './messages.ts'
-
-/** What is asked of the feature `seats`, while it is on. */
-interface Seating {
-  /** For each room who sits there; undefined where nobody has done anything about seats. */
-  seatsOf (roomIds: readonly string[]): Promise<({ seatCount: number, seats: readonly { userId: UserId }[] } | undefined)[]>
-}
 
 export interface Page {
   rooms: ListedRoom[]
@@ -33,7 +27,7 @@ export function createLobby (app: FeatureInstance, { cacheMs, people }: z.output
   /** A few round trips, however many rooms there are on the page. */
   async function read (after: string, limit: number): Promise<Page> {
     const { rooms, next } = await store.listBusyRooms(after, limit)
-    const seats = rooms.length > 0 ? await features.getFeature<Seating>('seats')?.seatsOf(rooms.map(({ roomId }) => roomId)) : []
+    const seats = rooms.length > 0 ? await features.getFeature('seats')?.seatsOf(rooms.map(({ roomId }) => roomId)) : []
     // Whoever has no pin must not see who is behind the door.
     const open = rooms.flatMap(({ roomId, locked }, i) => locked ? [] : [{ roomId, first: (seats?.[i]?.seats ?? []).map(({ userId }) => userKeyOf(userId)) }])
     const found = people > 0 && open.length > 0 ? await store.getSomeMembers(open, people) : []

@@ -20,6 +20,12 @@ declare module 'fastify' {
   }
 }
 
+declare module 'flylive-audio-server/feature' {
+  interface FeatureSlots {
+    seats: Seats
+  }
+}
+
 /** Seats: who may be heard, and who decides that. The rules are in decide.ts. */
 export default fp<z.output<typeof config>>(async function seats (app, { graceSeconds = app.config.SEAT_GRACE_SECONDS }) {
   const { hooks, log, messages, rooms } = app

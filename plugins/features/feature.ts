@@ -13,7 +13,7 @@ import type { Cluster } from '../cluster/messages.ts'
 import type { ContractTables } from '../schema/contract.ts'
 import type { SessionDirectory } from '../directory/directory.ts'
 import type { Drain } from '../drain.ts'
-import type { HookRegistrar } from '../hooks.ts'
+import type { HookCaller, HookRegistrar, KernelHooks } from '../hooks.ts'
 import type { FeatureMessages } from '../dispatch/index.ts'
 import type { RequestMap } from '../schema/messages.ts'
 import type { Metrics } from '../metrics.ts'
@@ -36,6 +36,30 @@ import type {} from '../health.ts'
 import type {} from '../redis/index.ts'
 import type {} from '../store/index.ts'
 
+/**
+ * The objects that `features.getFeature` returns, by the name of the feature. A
+ * feature adds its own; a feature that calls one of several that may take a
+ * place, as `gifts` calls `laravel-bridge`, adds what it expects:
+ *
+ * ```ts
+ * declare module 'flylive-audio-server/feature' {
+ *   interface FeatureSlots { seats: Seats }
+ * }
+ * ```
+ */
+export interface FeatureSlots {}
+
+/**
+ * The hooks that features call, by name. The feature that calls a hook adds it,
+ * as to {@link FeatureSlots}, with a name that begins with its own: `gifts:accepted`.
+ */
+export interface FeatureHooks {}
+
+interface AllHooks extends KernelHooks, FeatureHooks {}
+
+/** A feature handles all hooks and calls those of features. */
+export interface FeatureHookRegistrar extends HookRegistrar<AllHooks>, HookCaller<FeatureHooks> {}
+
 /** What the kernel gives a feature, by the name under which it is on the instance. */
 export interface FeatureSurface {
   /** The environment, checked and completed (config/schema.ts). A feature's own settings are its options. */
@@ -46,8 +70,8 @@ export interface FeatureSurface {
   metrics: Metrics
   /** Requests and events: schemas, limits, handlers, withdrawn with the feature; and `dispatch`, which runs a request for a session. */
   messages: FeatureMessages
-  /** What the kernel tells and asks (`KernelHooks`). Withdrawn with the feature. */
-  hooks: HookRegistrar
+  /** Hooks of the kernel (`KernelHooks`) and of features (`FeatureHooks`), which features may also call. Handlers are withdrawn with the feature. */
+  hooks: FeatureHookRegistrar
   /** What is to be done later, by one server, also when this one dies. Handlers are withdrawn with the feature. */
   jobs: JobsRegistrar
   /** Messages between servers, and locks over all of them. Handlers are withdrawn with the feature. */
@@ -139,8 +163,8 @@ export type { Config } from '../../config/load.ts'
 export type { Admin } from '../admin/index.ts'
 export type { JobsRegistrar, JobHandler } from '../jobs/runner.ts'
 export type { Bus, BusHandler } from '../cluster/bus.ts'
-// With the star, `declare module 'flylive-audio-server/feature'` can add to ClusterMessages.
-export type * from '../cluster/messages.ts'
+// With a plain star, `declare module 'flylive-audio-server/feature'` can add to ClusterMessages.
+export * from '../cluster/messages.ts'
 export type { HookFunction, HookName, HookRegistrar, KernelHooks } from '../hooks.ts'
 export type { FeatureMessages, MessageDispatcher } from '../dispatch/index.ts'
 export type { Handler, MessageContext, MessageOptions, MessageRegistrar } from '../dispatch/routes.ts'

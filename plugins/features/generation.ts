@@ -7,14 +7,14 @@ import { routerOptions } from '../../config/router.ts'
 import type { JobHandler, JobsRegistrar } from '../jobs/runner.ts'
 import { NotFound } from '../errors/codes.ts'
 import { frameworkErrors, useWireErrors } from '../errors/index.ts'
-import type { HookEntry, HookRegistrar } from '../hooks.ts'
+import type { HookCaller, HookEntry } from '../hooks.ts'
 import { createInFlight } from '../dispatch/in-flight.ts'
 import type { InFlight } from '../dispatch/in-flight.ts'
 import { createMessageRecorder } from '../dispatch/routes.ts'
 import type { MessageTable } from '../dispatch/routes.ts'
 import { madeBySchema } from './define.ts'
 import type { FeatureModule } from './discovery.ts'
-import type { FeatureSurface } from './feature.ts'
+import type { FeatureHookRegistrar, FeatureHooks, FeatureSurface } from './feature.ts'
 import { createKeptResources } from './keep.ts'
 import type { KeptResources } from './keep.ts'
 
@@ -80,6 +80,7 @@ export async function buildGeneration (kernel: FastifyInstance, plan: Generation
   })
   const hooks: HookEntry[] = []
   const jobs = new Map<string, JobHandler>()
+  const callHooks = kernel.hooks as unknown as HookCaller<FeatureHooks>
   const routes: { method: HTTPMethods, url: string, schema: unknown }[] = []
 
   app.setValidatorCompiler(validatorCompiler)
@@ -91,8 +92,12 @@ export async function buildGeneration (kernel: FastifyInstance, plan: Generation
       on: (hook, fn) => {
         const call = fn as (...args: unknown[]) => unknown
         hooks.push({ name: hook, fn: (...args: unknown[]) => calls.run(() => call(...args)) })
-      }
-    } satisfies HookRegistrar,
+      },
+      has: callHooks.has,
+      emit: callHooks.emit,
+      collect: callHooks.collect,
+      ask: callHooks.ask
+    } satisfies FeatureHookRegistrar,
     jobs: {
       on: (job, handler) => { jobs.set(job, (key) => calls.run(() => handler(key))) },
       schedule: kernel.jobs.schedule

@@ -3,6 +3,7 @@ import fp from 'fastify-plugin'
 import { findFeatures, findPackage } from './discovery.ts'
 import type { FoundFeature } from './discovery.ts'
 import type { Generation } from './generation.ts'
+import type { FeatureSlots } from './feature.ts'
 import { chooseFeatures } from './graph.ts'
 import { createGenerations } from './generations.ts'
 import type { Changed, FeatureState, Known } from './generations.ts'
@@ -45,11 +46,12 @@ export interface Features {
   /** What runs now. Another generation is another object. */
   generations (): Generation[]
   /**
-   * What a running feature decorates the instance with under its own name.
+   * Returns the object with which a running feature decorates its instance
+   * under its own name (in camel case, for a name with dashes).
    *
-   * @param name in camel case for a feature with dashes
+   * @returns undefined if the feature does not run, or decorates nothing under its name
    */
-  getFeature<T> (name: string): T | undefined
+  getFeature<K extends keyof FeatureSlots> (name: K): FeatureSlots[K] | undefined
 
   // Changes. They are made one after the other; each is made on this server,
   // kept in the store, and then followed by all servers. One that fails has
@@ -144,11 +146,11 @@ export default fp<FeatureOptions>(async function features (app, { featuresDir })
     enabled: () => [...generations.known].filter(([, { generation }]) => generation !== undefined).map(([name]) => name),
     list: () => [...generations.known].sort(([a], [b]) => a.localeCompare(b)).map(([name, feature]) => describe(name, feature)),
     generations: () => [...generations.known.values()].flatMap(({ generation }) => generation ?? []),
-    getFeature<T> (name: string) {
+    getFeature<K extends keyof FeatureSlots> (name: K) {
       const decorator = camelCase(name)
       // A feature may also have been registered on the kernel like any plugin.
       const from = generations.running(name)?.app ?? app
-      return (from as unknown as Record<string, unknown>)[decorator] as T | undefined
+      return (from as unknown as Record<string, unknown>)[decorator] as FeatureSlots[K] | undefined
     },
     enable: (name, cascade = false) => loader.enable(name, cascade),
     disable: (name, cascade = false) => loader.disable(name, cascade),

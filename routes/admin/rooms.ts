@@ -26,11 +26,6 @@ const seating = z.object({
 })
 
 /** What the kernel asks of the feature `seats`. */
-export interface Seating {
-  /** For each room who sits there. */
-  seatsOf (roomIds: readonly string[]): Promise<(z.input<typeof seating> & { seatCount: number } | undefined)[]>
-}
-
 const detail = z.object({
   id: roomId,
   ownerId: userId,
@@ -67,7 +62,7 @@ export default (async function rooms (app) {
     schema: { tags, summary: 'The rooms there are', querystring: page, response: { 200: z.object({ rooms: z.array(summary), nextCursor }) } }
   }, async ({ query: { cursor, limit } }) => {
     const { shown, nextCursor } = pageOf(await app.store.listRooms(keyBehind(cursor), limit + 1), limit, ({ roomId }) => roomId)
-    const seats = await app.features.getFeature<Seating>('seats')?.seatsOf(shown.map((room) => room.roomId))
+    const seats = await app.features.getFeature('seats')?.seatsOf(shown.map((room) => room.roomId))
     return {
       rooms: shown.map((room, i) => ({
         id: room.roomId,
@@ -88,7 +83,7 @@ export default (async function rooms (app) {
     const [room, participants] = await Promise.all([app.store.getRoom(roomId), app.store.getParticipants(roomId, participantsShown)])
     if (!room) throw new RoomNotFound(roomId)
     const media = app.sfu.describe(roomId)
-    const seating = app.features.getFeature<Seating>('seats')
+    const seating = app.features.getFeature('seats')
     const [seats] = await seating?.seatsOf([roomId]) ?? []
     return {
       id: room.roomId,

@@ -2,7 +2,6 @@ import type { FastifyPluginAsyncZod } from 'fastify-type-provider-zod'
 import { z } from 'zod'
 import { roomId, userId } from '../../plugins/schema/ids.ts'
 import { userKeyOf } from '../../plugins/connections/user.ts'
-import type { Seating } from './rooms.ts'
 
 /** GET /admin/users/:userId: where a user is connected, on whichever server. */
 export default (async function users (app) {
@@ -27,7 +26,7 @@ export default (async function users (app) {
     const roomId = sessions.find((session) => session.roomId !== null)?.roomId ?? null
     const [member] = roomId === null ? [] : await app.store.getMembers(roomId, [userKey])
     const [here] = app.sockets.ofUser(userKey)
-    const [seats] = roomId === null ? [] : await app.features.getFeature<Seating>('seats')?.seatsOf([roomId]) ?? []
+    const [seats] = roomId === null ? [] : await app.features.getFeature('seats')?.seatsOf([roomId]) ?? []
     return {
       userId: here?.user.id ?? member?.id ?? userKey,
       sockets: sessions.map(({ sessionId, nodeId, roomId, connectedAt }) => ({ sessionId, node: nodeId, roomId, connectedAt })),

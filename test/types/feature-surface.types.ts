@@ -7,7 +7,7 @@ import type { Counter, Gauge, Histogram, Registry } from 'prom-client'
 import * as surface from 'flylive-audio-server/feature'
 import type {
   Admin, JobsRegistrar, Arrival, BusHandler, CodedError, Config, ContractTables, Cluster, ClusterMessageKind, ClusterMessages, Decide, Decision, RoomState,
-  EmitOptions, EventMap, FeatureExports, FeatureInstance, FeatureMessages, FeatureMeta, FeatureSurface, Handler, HookFunction, HookName, HookRegistrar,
+  EmitOptions, EventMap, FeatureExports, FeatureHookRegistrar, FeatureSlots, FeatureInstance, FeatureMessages, FeatureMeta, FeatureSurface, Handler, HookFunction, HookName, HookRegistrar,
   JobHandler, KernelHooks, LeaveReason, LocalRoom, MessageContext, MessageDispatcher, MessageOptions, MessageRegistrar, MessageSchemas, Metrics, Profile,
   RequestMap, Role, RoomCloseReason, RoomEvent, RoomPage, RoomRecord, Rooms, RoomStateHandle, RoomSummary, Session, SessionDirectory, SessionRecord, Sfu, User,
   RoomStore, KeyValue, Namespace, PlainKeys,
@@ -25,6 +25,16 @@ type Assert<T extends true> = T
 type Different<A, B> = { [K in keyof A | keyof B]-?: K extends keyof A & keyof B ? Equal<A[K], B[K]> extends true ? never : K : K }[keyof A | keyof B]
 type None<T extends never> = T
 
+/** A feature declares its slot and its hooks. */
+declare module 'flylive-audio-server/feature' {
+  interface FeatureSlots {
+    example: { answer (): number }
+  }
+  interface FeatureHooks {
+    'example:allowed': (roomId: string) => Promise<boolean>
+  }
+}
+
 /** What the instance has besides Fastify's own, in full. */
 interface Expected {
   config: Readonly<Config>
@@ -41,7 +51,7 @@ interface Expected {
     adds (to: string, fields: z.ZodObject): void
     dispatch (session: Session, type: string, data?: unknown): Promise<unknown>
   }
-  hooks: { on<N extends HookName> (name: N, fn: KernelHooks[N]): void }
+  hooks: Pick<FeatureHookRegistrar, 'on' | 'has' | 'emit' | 'collect' | 'ask'>
   jobs: {
     on (name: string, handler: JobHandler): void
     schedule (name: string, key: string, at: number): Promise<void>
@@ -103,7 +113,7 @@ interface Expected {
   directory: { sessionsOf (userKey: string): Promise<SessionRecord[]> }
   features: {
     enabled (): string[]
-    getFeature<T> (name: string): T | undefined
+    getFeature<K extends keyof FeatureSlots> (name: K): FeatureSlots[K] | undefined
   }
   keep<T> (key: string, create: () => T, dispose?: (resource: T) => void | Promise<void>): T
   admin: { audit (...args: Parameters<Admin['audit']>): void }
@@ -223,7 +233,8 @@ export type TypesAreAsDocumented = [
   Assert<Equal<keyof FeatureMeta<z.ZodObject>, 'name' | 'dependencies' | 'decorators' | 'config'>>,
   Assert<Equal<keyof FeatureExports, 'default' | 'requests' | 'config' | 'errors' | 'version'>>,
   // The parts by their own names, for helpers that take one.
-  Assert<Equal<[FeatureMessages, HookRegistrar, JobsRegistrar, Cluster, Metrics, RoomState], [Expected['messages'], Expected['hooks'], Expected['jobs'], Expected['cluster'], Expected['metrics'], Expected['rooms']['roomState']]>>,
+  Assert<Equal<[FeatureMessages, FeatureHookRegistrar, JobsRegistrar, Cluster, Metrics, RoomState], [Expected['messages'], Expected['hooks'], Expected['jobs'], Expected['cluster'], Expected['metrics'], Expected['rooms']['roomState']]>>,
+  Assert<FeatureHookRegistrar extends HookRegistrar ? true : false>,
   Assert<FeatureMessages extends MessageRegistrar & MessageDispatcher ? true : false>,
   Assert<Rooms extends Expected['rooms'] ? true : false>,
   Assert<FeatureSockets extends Expected['sockets'] ? true : false>,
@@ -271,6 +282,10 @@ export function possible () {
   app.addHook('onClose', async () => {})
   app.decorate('anything', { of: 'its own' })
   app.hooks.on('room:userJoined', (_roomId, user) => user.userId)
+  app.hooks.on('example:allowed', async (roomId) => roomId === 'r1')
+  const allowed: Promise<boolean[]> = app.hooks.ask('example:allowed', 'r1')
+  const answer: number | undefined = app.features.getFeature('example')?.answer()
+  return { allowed, answer, map: app.keep('map', () => new Map<string, number>(), (map) => map.clear()).get('x') }
 }
 
 /** What it can't. */
@@ -281,8 +296,14 @@ export function impossible () {
   app.messages.on('x:z', { request: surface.z.object({}), reply: surface.z.object({}), room: false }, (_data, { room }) => ({ id: room.roomId }))
   // @ts-expect-error There is no such hook.
   app.hooks.on('room:opened', () => {})
-  // @ts-expect-error Hooks are called by the kernel.
+  // @ts-expect-error The kernel's hooks are called by the kernel.
   app.hooks.emit('room:resynced', 'r1')
+  // @ts-expect-error A hook takes what it declares.
+  app.hooks.emit('example:allowed', 1)
+  // @ts-expect-error Nobody has declared this feature's slot.
+  app.features.getFeature('unknown')
+  // @ts-expect-error The type of a slot is the declared one.
+  app.features.getFeature<{ hush (): void }>('example')
   // @ts-expect-error What is in force is up to the loader.
   app.messages.install('x', undefined)
   // @ts-expect-error And so is what runs.

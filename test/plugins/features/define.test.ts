@@ -68,5 +68,5 @@ t.test('what a feature is given is what its interface says, and Redis for those 
   t.strictSame(added, [
     'admin', 'bus', 'cluster', 'config', 'directory', 'drain', 'features', 'hooks', 'jobs', 'keep', 'kv', 'messages', 'metrics', 'nodeId', 'reactions', 'rooms', 'sfu', 'sockets', 'store'
   ])
-  t.strictSame(Object.keys(app.messages).sort(), ['adds', 'events', 'on'])
+  t.strictSame(Object.keys(app.messages).sort(), ['adds', 'dispatch', 'events', 'on'])
 })
