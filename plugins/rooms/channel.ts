@@ -11,7 +11,7 @@ interface RoomHeader {
   except?: string | undefined
   /** Why the room is closed. The other lines are the event and the time at which the room was created. */
   closed?: RoomCloseReason
-  /** Room state has changed. The other lines are its events. */
+  /** Room state has changed. The other lines are its events, and the new version. */
   state?: StateHeader
   /** This server has restored what the store had lost of the room. */
   restoredBy?: string
@@ -20,7 +20,6 @@ interface RoomHeader {
 /** A change of room state, as other servers receive it. */
 export interface StateHeader {
   name: string
-  version: string
   state: unknown
   /** The version before the change: a subscriber with another one has missed a change. */
   from: string
@@ -30,7 +29,7 @@ export interface StateHeader {
 export interface RoomMessageHandlers {
   event (event: OutgoingEvent, except: string | undefined): void
   closed (createdAt: number, event: OutgoingEvent, reason: RoomCloseReason): void
-  state (header: StateHeader, events: readonly OutgoingEvent[]): void
+  state (header: StateHeader, version: string, events: readonly OutgoingEvent[]): void
   restored (nodeId: string): void
 }
 
@@ -43,9 +42,12 @@ export const closedMessage = (event: OutgoingEvent, reason: RoomCloseReason) => 
 
 export const restoredMessage = (nodeId: string) => messageOf({ restoredBy: nodeId }, '')
 
-/** @param state JSON, which is not serialised a second time */
-export const stateMessage = (name: string, version: string, state: string, from: string, events: readonly OutgoingEvent[]) =>
-  `{"state":{"name":${JSON.stringify(name)},"version":"${version}","state":${state},"from":"${from}"}}\n${events.map(({ text }) => text).join('\n')}`
+/** @param header with the state as JSON, which is not serialised a second time; the new version follows as the last line */
+export const stateMessage = ({ name, state, from }: StateHeader & { state: string }, events: readonly OutgoingEvent[]) =>
+  [`{"state":{"name":${JSON.stringify(name)},"state":${state},"from":"${from}"}}`, ...events.map(({ text }) => text)].join('\n')
+
+/** Adds the last line of a {@link stateMessage}, where the store does not. */
+export const withVersion = (message: string | undefined, version: string) => message && `${message}\n${version}`
 
 /** Passes a message to the handler of its kind. */
 export function receive (message: string, handlers: RoomMessageHandlers): void {
@@ -56,7 +58,8 @@ export function receive (message: string, handlers: RoomMessageHandlers): void {
     const [text = '', createdAt] = rest.split('\n')
     handlers.closed(Number(createdAt), eventFromText(text), header.closed)
   } else if (header.state) {
-    handlers.state(header.state, rest === '' ? [] : rest.split('\n').map(eventFromText))
+    const lines = rest.split('\n')
+    handlers.state(header.state, lines.at(-1) ?? '', lines.slice(0, -1).map(eventFromText))
   } else if (header.restoredBy !== undefined) {
     handlers.restored(header.restoredBy)
   } else {

@@ -37,7 +37,7 @@ export function createRooms (app: FastifyInstance): RoomsKernel {
     receive: (room, message) => receive(message, {
       event: (event, except) => deliver(room, event, except),
       closed: (createdAt, event, reason) => closing.closeHere(room, createdAt, reason, event),
-      state: (header, events) => roomState.applyRemote(room, header, events),
+      state: (header, version, events) => roomState.applyRemote(room, header, version, events),
       // This server may know more, and its members may have missed something.
       restored: (by) => { if (by !== nodeId) unsynced.add(room.roomId) }
     })

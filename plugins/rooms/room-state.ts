@@ -50,12 +50,12 @@ export interface RoomStateKernel extends RoomState, Pick<StateDelivery, 'applyRe
   forFeature (feature: string, registrars: StateRegistrars, onClose: (fn: () => void) => void): RoomState
 }
 
-export function createRoomState (app: FastifyInstance, options: Omit<CommitOptions, 'known'>): RoomStateKernel {
+export function createRoomState (app: FastifyInstance, options: Omit<CommitOptions, 'states'>): RoomStateKernel {
   const { hooks, jobs, log, store } = app
-  const known = createKnownStates(hooks)
-  const { sendMissed, ...delivery } = createStateDelivery(app, known)
-  const recovery = createStateRecovery(app, known, { ...delivery, sendMissed }, options.unsynced)
-  const engine: StateEngine = { known, store, log, change: createCommit(app, { ...options, known }) }
+  const states = createKnownStates(hooks)
+  const { sendMissed, ...delivery } = createStateDelivery(app, states)
+  const recovery = createStateRecovery(app, states, { ...delivery, sendMissed }, options.unsynced)
+  const engine: StateEngine = { states, store, log, change: createCommit(app, { ...options, states }) }
   // Two instances of one feature exist during a reload.
   const owners = new Map<string, { feature: string, instances: number }>()
 
@@ -77,6 +77,6 @@ export function createRoomState (app: FastifyInstance, options: Omit<CommitOptio
     }),
     ...delivery,
     ...recovery,
-    forget: known.forget
+    forget: states.forget
   }
 }

@@ -47,7 +47,10 @@ export interface LeaveResult {
 
 /** One part of a room's state, as text. */
 export interface StoredDocument {
-  /** `<createdAt of the room>.<number>`: grows with each change and never equals that of an earlier room with the same id. */
+  /**
+   * `<createdAt of the room>.<number>`. The number grows with each change. On Redis it is at least the time of
+   * the change, in microseconds: after a loss, new versions are newer than all that were lost.
+   */
   version: string
   /** JSON. */
   state: string
@@ -62,21 +65,16 @@ export interface Publication {
 export interface SwapCommand {
   roomId: string
   name: string
-  /** The version that the document must have; empty if there must be none. */
+  /** The version that the document must have; number 0 if there must be none. */
   expected: string
-  /** The new document; undefined to check the version only. */
-  next?: StoredDocument | undefined
+  /** The new state, JSON; undefined to check the version only. */
+  state?: string | undefined
+  /** Published with a change. The payload gets a last line: the new version. */
   publish?: Publication | undefined
 }
 
-/** Whether the version was the expected one; if not, the current document. */
-export type SwapResult = { swapped: true } | {
-  swapped: false
-  createdAt: number
-  document: StoredDocument | undefined
-  /** In a room that was lost and written back: the lowest number of a new version. Every version from before the loss is lower. */
-  least?: number
-}
+/** Whether the version was the expected one, and the current version; without a document its number is 0. */
+export type SwapResult = { swapped: true, version: string } | { swapped: false, version: string, state: string | undefined }
 
 export interface RoomSummary extends RoomRecord {
   participantCount: number

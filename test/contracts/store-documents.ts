@@ -26,85 +26,100 @@ export function storeDocumentsContract (t: Test, make: (t: Test) => Promise<Room
     t.same(await store.getMembers('r1', ['1']), [undefined])
   })
 
-  t.test('a document changes only from the version that is there', async (t) => {
+  /** Swaps the document `d` of r1. */
+  const swapping = (store: RoomStore) => (expected: string, state?: unknown) =>
+    store.swapDocument({ roomId: 'r1', name: 'd', expected, state: state === undefined ? undefined : JSON.stringify(state) })
+
+  /** Changes the document `d` of r1. @returns the new version */
+  const changing = (store: RoomStore) => async (expected: string, state: unknown): Promise<string> => {
+    const result = await swapping(store)(expected, state)
+    if (!result.swapped) throw new Error(`The version is ${result.version}`)
+    return result.version
+  }
+
+  const numberOf = (version: string) => Number(version.replace(/^1000\./, ''))
+
+  t.test('changes a document only from its current version', async (t) => {
     const store = await make(t)
     await store.join(joining('r1', 1))
-    const swap = (expected: string, next?: ReturnType<typeof document>) => store.swapDocument({ roomId: 'r1', name: 'd', expected, next })
-    const first = document('1000.1', { seats: 'ä "1" \n' })
-    const second = document('1000.2', [2])
+    const swap = swapping(store)
+    const first = { seats: 'ä "1" \n' }
 
-    t.same(await swap('1000.1', second), { swapped: false, createdAt: 1000, document: undefined }, 'there is none yet')
-    t.same(await swap('', first), { swapped: true })
-    t.same(await swap('', first), { swapped: false, createdAt: 1000, document: first }, 'there is one now')
-    t.same(await swap('1000.1', second), { swapped: true })
-    t.same(await swap('1000.1', second), { swapped: false, createdAt: 1000, document: second })
-    t.same(await store.readDocuments(['r1'], 'd'), [second.state])
+    t.same(await swap('1000.1', [2]), { swapped: false, version: '1000.0', state: undefined }, 'there is none yet')
+    const one = await changing(store)('1000.0', first)
+    t.ok(numberOf(one) > 0, one)
+    t.same(await swap('1000.0', first), { swapped: false, version: one, state: JSON.stringify(first) }, 'there is one now')
+    const two = await changing(store)(one, [2])
+    t.ok(numberOf(two) > numberOf(one), two)
+    t.same(await swap(one, [2]), { swapped: false, version: two, state: '[2]' })
+    t.same(await store.readDocuments(['r1'], 'd'), ['[2]'])
 
-    // Without anything to put in its place the version is only looked at.
-    t.same(await swap('1000.2'), { swapped: true })
-    t.same(await swap('1000.1'), { swapped: false, createdAt: 1000, document: second })
-    t.same(await swap('?'), { swapped: false, createdAt: 1000, document: second })
-    t.same(await swap(''), { swapped: false, createdAt: 1000, document: second })
-    t.same(await store.swapDocument({ roomId: 'r1', name: 'other', expected: '' }), { swapped: true }, 'documents of other names are others')
-    t.same(await store.readDocuments(['r1'], 'd'), [second.state], 'and nothing has changed')
+    // Without a new state only the version is checked.
+    t.same(await swap(two), { swapped: true, version: two })
+    for (const expected of [one, '?', '', '1000.0']) t.same(await swap(expected), { swapped: false, version: two, state: '[2]' }, expected)
+    t.same(await store.swapDocument({ roomId: 'r1', name: 'other', expected: '1000.0' }), { swapped: true, version: '1000.0' }, 'each name is a document of its own')
+    t.same(await store.readDocuments(['r1'], 'd'), ['[2]'], 'and nothing has changed')
   })
 
-  t.test('of many changes from one version one is made', async (t) => {
+  t.test('makes one of many changes from the same version', async (t) => {
     const store = await make(t)
     await store.join(joining('r1', 1))
+    let expected = '1000.0'
     for (let round = 1; round <= 5; round++) {
-      const expected = round === 1 ? '' : `1000.${round - 1}`
-      const results = await Promise.all(Array.from({ length: 20 }, (_, i) => store.swapDocument({ roomId: 'r1', name: 'd', expected, next: document(`1000.${round}`, i) })))
+      const results = await Promise.all(Array.from({ length: 20 }, (_, i) => swapping(store)(expected, i)))
       const winner = results.findIndex(({ swapped }) => swapped)
       t.equal(results.filter(({ swapped }) => swapped).length, 1)
+      t.equal(new Set(results.map(({ version }) => version)).size, 1, 'the others get its version')
       t.same(await store.readDocuments(['r1'], 'd'), [String(winner)])
+      expected = results[winner]?.version ?? ''
     }
   })
 
-  t.test('a change that was meant for an earlier room of the same name is not made', async (t) => {
+  t.test('does not make a change that was meant for an earlier room with the same id', async (t) => {
     const store = await make(t)
     const record = { ...recordOf('r1', 1), createdAt: 2000 }
     await store.join(joining('r1', 1))
-    await store.swapDocument({ roomId: 'r1', name: 'd', expected: '', next: document('1000.1', 'old') })
+    const swap = swapping(store)
+    const old = await changing(store)('1000.0', 'old')
     await store.removeRoom('r1')
-    t.equal(await codeOf(store.swapDocument({ roomId: 'r1', name: 'd', expected: '1000.1', next: document('1000.2', 'old') })), 'ROOM_NOT_FOUND')
-    t.equal(await codeOf(store.swapDocument({ roomId: 'r1', name: 'd', expected: '' })), 'ROOM_NOT_FOUND', 'nor is a version looked at without a room')
+    t.equal(await codeOf(swap(old, 'old')), 'ROOM_NOT_FOUND')
+    t.equal(await codeOf(swap('1000.0')), 'ROOM_NOT_FOUND', 'nor is a version checked without a room')
     t.same(await store.readDocuments(['r1'], 'd'), [undefined])
 
     t.same((await store.join(joining('r1', 1, { create: record }))).documents, new Map(), 'nothing is left of it')
-    t.same(await store.swapDocument({ roomId: 'r1', name: 'd', expected: '', next: document('1000.1', 'old') }), { swapped: false, createdAt: 2000, document: undefined })
-    t.same(await store.swapDocument({ roomId: 'r1', name: 'd', expected: '', next: document('2000.1', 'new') }), { swapped: true })
-    t.same(await store.swapDocument({ roomId: 'r1', name: 'd', expected: '2000.1', next: document('200.2', 'old') }), { swapped: false, createdAt: 2000, document: document('2000.1', 'new') })
-    t.same(await store.swapDocument({ roomId: 'r1', name: 'd', expected: '2000.1', next: document('20001.2', 'old') }), { swapped: false, createdAt: 2000, document: document('2000.1', 'new') })
+    for (const expected of [old, '1000.0', '200.0', '20001.0']) t.same(await swap(expected, 'old'), { swapped: false, version: '2000.0', state: undefined }, expected)
+    const first = await swap('2000.0', 'new')
+    t.match(first, { swapped: true, version: /^2000\.\d+$/ })
+    t.same(await swap(first.version.replace('2000', '1000'), 'old'), { swapped: false, version: first.version, state: '"new"' })
   })
 
-  t.test('who joins is given the documents', async (t) => {
+  t.test('gives a join all documents', async (t) => {
     const store = await make(t)
     await store.join(joining('r1', 1))
     await store.join(joining('r2', 1, { sessionId: 'other' }))
-    await store.swapDocument({ roomId: 'r1', name: 'd', expected: '', next: document('1000.1', 1) })
-    await store.swapDocument({ roomId: 'r1', name: 'e', expected: '', next: document('1000.1', 'e') })
+    const version = await changing(store)('1000.0', 1)
+    const other = await store.swapDocument({ roomId: 'r1', name: 'e', expected: '1000.0', state: '"e"' })
     const { documents } = await store.join(joining('r1', 2))
-    t.same(documents, new Map([['d', document('1000.1', 1)], ['e', document('1000.1', 'e')]]))
-    await store.swapDocument({ roomId: 'r1', name: 'd', expected: '1000.1', next: document('1000.2', 2) })
-    t.same(documents.get('d'), document('1000.1', 1), 'as they were then')
-    t.same(await store.readDocuments(['r2', 'r1', 'nowhere', 'r1'], 'd'), [undefined, '2', undefined, '2'], 'one answer for each room')
+    t.same(documents, new Map([['d', document(version, 1)], ['e', document(other.version, 'e')]]))
+    await changing(store)(version, 2)
+    t.same(documents.get('d'), document(version, 1), 'as they were then')
+    t.same(await store.readDocuments(['r2', 'r1', 'nowhere', 'r1'], 'd'), [undefined, '2', undefined, '2'], 'one answer per room')
     t.same(await store.readDocuments([], 'd'), [])
   })
 
-  t.test('documents that are as the store has them are not changed by putting them back', async (t) => {
+  t.test('does not change documents that are current by restoring them', async (t) => {
     const store = await make(t)
     const { room } = await store.join(joining('r1', 1))
     const members = [{ sessionId: 's-1', userKey: '1', profile: { userId: 1, id: 1, name: 'User 1' } }]
     const write = async (documents: ReadonlyMap<string, StoredDocument>) => (await store.replaceNodeMembers('node-a', { room, members, documents })).documents
     t.same(await write(new Map()), new Map())
-    await store.swapDocument({ roomId: 'r1', name: 'd', expected: '', next: document('1000.1', 1) })
-    await store.swapDocument({ roomId: 'r1', name: 'd', expected: '1000.1', next: document('1000.2', 2) })
-    const there = new Map([['d', document('1000.2', 2)]])
-    t.same(await write(new Map([['d', document('1000.1', 1)]])), there, 'an older one neither')
+    const older = await changing(store)('1000.0', 1)
+    const version = await changing(store)(older, 2)
+    const there = new Map([['d', document(version, 2)]])
+    t.same(await write(new Map([['d', document(older, 1)]])), there, 'an older one neither')
     t.same(await write(there), there)
-    t.same(await write(new Map([['d', document('999.7', 7)], ['e', document('10001.7', 7)]])), there, 'nor those of another room of that name')
-    t.same(await store.swapDocument({ roomId: 'r1', name: 'd', expected: '1000.2', next: document('1000.3', 3) }), { swapped: true }, 'nothing was lost, and nobody waits')
+    t.same(await write(new Map([['d', document('999.7', 7)], ['e', document('10001.7', 7)]])), there, 'nor those of another room with the same id')
+    t.match(await swapping(store)(version, 3), { swapped: true }, 'nothing was lost, and changes are accepted')
   })
 
   t.test('a log keeps the newest entries, and ends with its room', async (t) => {

@@ -1,16 +1,16 @@
 import type { FastifyInstance } from 'fastify'
 import { createEvent } from '../../connections/event.ts'
 import { unavailable } from '../../errors/codes.ts'
-import { channelOf, stateMessage } from '../channel.ts'
+import { channelOf, stateMessage, withVersion } from '../channel.ts'
 import type { NodeRooms } from '../node-rooms.ts'
 import { changeAndPublish } from '../publish.ts'
 import type { Unsynced } from '../unsynced.ts'
-import type { KnownStates } from './known.ts'
+import type { KnownStates, Versioned } from './known.ts'
 import type { Decide, RoomEvent } from './types.ts'
-import { epochOf, following, isNewer } from './version.ts'
+import { epochOf, isNewer, versionZero } from './version.ts'
 
 /** A version that no state has: the store returns the one there is. */
-const noVersion = '?'
+const unknown = '?'
 /** Attempts before a change is given up. Each failed attempt means that another server's change succeeded. */
 const maxAttempts = 100
 
@@ -24,7 +24,7 @@ interface Command {
 
 export interface CommitOptions {
   nodeRooms: NodeRooms
-  known: KnownStates
+  states: KnownStates
   unsynced: Unsynced
 }
 
@@ -34,7 +34,7 @@ export interface CommitOptions {
  *
  * @returns a function that changes state; see `RoomStateHandle.change`
  */
-export function createCommit ({ bus, jobs, store }: Pick<FastifyInstance, 'bus' | 'jobs' | 'store'>, { nodeRooms, known, unsynced }: CommitOptions) {
+export function createCommit ({ bus, jobs, store }: Pick<FastifyInstance, 'bus' | 'jobs' | 'store'>, { nodeRooms, states, unsynced }: CommitOptions) {
   const queues = new Map<string, Command[]>()
 
   async function drain (roomId: string, name: string, queue: Command[]): Promise<void> {
@@ -50,48 +50,46 @@ export function createCommit ({ bus, jobs, store }: Pick<FastifyInstance, 'bus' 
   }
 
   async function commit (roomId: string, name: string, batch: readonly Command[]): Promise<void> {
-    const local = known.get(roomId, name)
-    let createdAt = nodeRooms.get(roomId)?.record.createdAt
-    let version = local?.version ?? ''
-    let state = local?.state
-    let least = 1
-    // Without members here nothing is known of the room: the first attempt reads.
-    let decides = local !== undefined || createdAt !== undefined
+    let { version, state } = latest(roomId, name)
     for (let attempt = 0; attempt < maxAttempts; attempt++) {
-      const outcome = decides ? decideAll(batch, state) : undefined
-      const changed = outcome !== undefined && outcome.state !== state
-      const next = changed ? { version: following(version, createdAt ?? 0, least), state: JSON.stringify(outcome.state) } : undefined
-      const message = next && stateMessage(name, next.version, next.state, version, outcome?.events.map(({ type, data }) => createEvent(type, { roomId, ...data })) ?? [])
-      const before = known.get(roomId, name)?.version ?? ''
+      const outcome = version === unknown ? undefined : decideAll(batch, state)
+      const next = outcome && outcome.state !== state ? JSON.stringify(outcome.state) : undefined
+      const message = next && stateMessage({ name, state: next, from: state === undefined ? '' : version }, outcome?.events.map(({ type, data }) => createEvent(type, { roomId, ...data })) ?? [])
+      const known = latest(roomId, name).version
       // Sent together: one round trip. A job without a change does no harm; a change without its job would.
       const [result] = await Promise.all([
         changeAndPublish(
           bus, channelOf(roomId), message,
-          (publish) => store.swapDocument({ roomId, name, expected: decides ? version : noVersion, next, publish }),
-          ({ swapped }) => swapped ? message : undefined
+          (publish) => store.swapDocument({ roomId, name, expected: version, state: next, publish }),
+          (result) => result.swapped ? withVersion(message, result.version) : undefined
         ),
-        changed && outcome.wakeAt !== undefined ? jobs.schedule(wakeJob(name), roomId, outcome.wakeAt) : undefined
+        next !== undefined && outcome?.wakeAt !== undefined ? jobs.schedule(wakeJob(name), roomId, outcome.wakeAt) : undefined
       ])
       if (result.swapped && outcome) {
         const room = nodeRooms.get(roomId)
-        if (next && room) known.update(room, name, next.version, outcome.state)
+        if (next !== undefined && room) states.update(room, name, result.version, outcome.state)
         for (const settle of outcome.settle) settle()
         return
       }
       if (!result.swapped) {
         // The store had the version that this server knows: nothing may be decided without it.
-        if (epochOf(before) === String(result.createdAt) && isNewer(before, result.document?.version ?? '')) {
+        if (epochOf(known) === epochOf(result.version) && isNewer(known, result.version)) {
           unsynced.add(roomId)
           throw unavailable('The store has lost the latest state of this room')
         }
-        createdAt = result.createdAt
-        least = result.least ?? 1
-        version = result.document?.version ?? ''
-        state = result.document === undefined ? undefined : JSON.parse(result.document.state)
-        decides = true
+        version = result.version
+        state = result.state === undefined ? undefined : JSON.parse(result.state)
       }
     }
     throw unavailable('Too many change this room at once')
+  }
+
+  /** What this server knows. Without members here it knows nothing: the first attempt reads. */
+  function latest (roomId: string, name: string): Versioned {
+    const known = states.get(roomId, name)
+    if (known && known.version !== '') return known
+    const room = nodeRooms.get(roomId)
+    return { version: room ? versionZero(room.record.createdAt) : unknown, state: undefined }
   }
 
   return function change (roomId: string, name: string, decide: Decide<unknown, unknown>): Promise<unknown> {

@@ -12,7 +12,7 @@ import { epochOf, isNewer } from './version.ts'
 /** Delivers changes of room state to the members on this server: each once, in order. */
 export interface StateDelivery {
   /** A change has arrived on the room's channel. */
-  applyRemote (room: LocalRoom, header: StateHeader, events: readonly OutgoingEvent[]): void
+  applyRemote (room: LocalRoom, header: StateHeader, version: string, events: readonly OutgoingEvent[]): void
   /**
    * The reply to a join is sent.
    *
@@ -52,7 +52,7 @@ export function createStateDelivery ({ hooks, log }: Pick<FastifyInstance, 'hook
 
   return {
     sendMissed,
-    applyRemote (room, { name, version, state, from }, events) {
+    applyRemote (room, { name, state, from }, version, events) {
       // The change was made in an earlier room of that name.
       if (Number(epochOf(version)) < room.record.createdAt) return
       const known = states.update(room, name, version, state)

@@ -3,7 +3,7 @@ import type { z } from 'zod'
 import { Internal } from '../../errors/codes.ts'
 import type { HookRegistrar } from '../../hooks.ts'
 import type { JobsRegistrar } from '../../jobs/runner.ts'
-import type { RoomStore } from '../../store/store.ts'
+import type { StateStore } from '../../store/store.ts'
 import { wakeJob } from './commit.ts'
 import type { createCommit } from './commit.ts'
 import type { KnownStates } from './known.ts'
@@ -16,9 +16,9 @@ export interface StateRegistrars {
 }
 
 export interface StateEngine {
-  known: Pick<KnownStates, 'get'>
+  states: Pick<KnownStates, 'get'>
   change: ReturnType<typeof createCommit>
-  store: Pick<RoomStore, 'readDocuments'>
+  store: Pick<StateStore, 'readDocuments'>
   log: Pick<FastifyBaseLogger, 'error'>
 }
 
@@ -53,7 +53,7 @@ function createParser<S> (name: string, schema: z.ZodType<S>, log: StateEngine['
 }
 
 /** Creates the typed handle of one definition; see `RoomState.define`. */
-export function createHandle<S> (name: string, schema: z.ZodType<S>, { known, change, store, log }: StateEngine, { hooks, jobs }: StateRegistrars): RoomStateHandle<S> {
+export function createHandle<S> (name: string, schema: z.ZodType<S>, { states, change, store, log }: StateEngine, { hooks, jobs }: StateRegistrars): RoomStateHandle<S> {
   const parser = createParser(name, schema, log)
   const readRaw = async (roomIds: readonly string[]): Promise<unknown[]> =>
     (await store.readDocuments(roomIds, name)).map((text) => text === undefined ? undefined : JSON.parse(text))
@@ -62,7 +62,7 @@ export function createHandle<S> (name: string, schema: z.ZodType<S>, { known, ch
     name,
     read: async (roomId) => parser.parse(roomId, (await readRaw([roomId]))[0]),
     readMany: async (roomIds) => (await readRaw(roomIds)).map((raw, i) => parser.valid(roomIds[i] as string, raw)),
-    peek: (roomId) => parser.valid(roomId, known.get(roomId, name)?.state),
+    peek: (roomId) => parser.valid(roomId, states.get(roomId, name)?.state),
     change: <R>(roomId: string, decide: Decide<S, R>) => change(roomId, name, (raw) => {
       const state = parser.parse(roomId, raw)
       const { state: next, ...decision } = decide(state)

@@ -4,15 +4,17 @@ import type { MemoryRooms } from './rooms.ts'
 
 export function createMemoryState ({ all }: MemoryRooms): StateStore {
   return {
-    async swapDocument ({ roomId, name, expected, next }) {
+    async swapDocument ({ roomId, name, expected, state }) {
       const room = all.get(roomId)
       if (!room) throw new RoomNotFound(roomId)
       const document = room.documents.get(name)
-      const { createdAt } = room.record
-      const ofEarlierRoom = next !== undefined && !next.version.startsWith(`${createdAt}.`)
-      if (ofEarlierRoom || (document?.version ?? '') !== expected) return { swapped: false, createdAt, document }
-      if (next) room.documents.set(name, next)
-      return { swapped: true }
+      const version = document?.version ?? `${room.record.createdAt}.0`
+      if (version !== expected) return { swapped: false, version, state: document?.state }
+      if (state === undefined) return { swapped: true, version }
+      const [epoch, number] = version.split('.')
+      const next = { version: `${epoch}.${Number(number) + 1}`, state }
+      room.documents.set(name, next)
+      return { swapped: true, version: next.version }
     },
     async readDocuments (roomIds, name) {
       return roomIds.map((roomId) => all.get(roomId)?.documents.get(name)?.state)

@@ -8,21 +8,12 @@ import { documentsKey, logKey, roomKey } from './keys.ts'
 
 export function createRedisState (redis: Redis): StateStore {
   return {
-    async swapDocument ({ roomId, name, expected, next, publish }) {
-      const answer = await redis.msabSwapDocument(
-        roomKey(roomId), documentsKey(roomId),
-        name, expected, next?.version ?? '', next?.state ?? '', ...publishArgs(publish), recoveryMs
-      )
+    async swapDocument ({ roomId, name, expected, state = '', publish }) {
+      const answer = await redis.msabSwapDocument(roomKey(roomId), documentsKey(roomId), name, expected, state, ...publishArgs(publish), recoveryMs)
       if (answer === null) throw new RoomNotFound(roomId)
-      if (answer[0] === 'RESTORING') throw unavailable(`Room ${roomId} is being restored`)
-      if (answer[0] === 'DONE') return { swapped: true }
-      const [, createdAt, current, least] = answer as [string, string, string, string]
-      return {
-        swapped: false,
-        createdAt: Number(createdAt),
-        document: current === '' ? undefined : parseDocument(current),
-        ...(least === '0' ? {} : { least: Number(least) })
-      }
+      const [outcome, version = '', current] = answer
+      if (outcome === 'RESTORING') throw unavailable(`Room ${roomId} is being restored`)
+      return outcome === 'DONE' ? { swapped: true, version } : { swapped: false, version, state: current ?? undefined }
     },
     async readDocuments (roomIds, name) {
       const texts = await Promise.all(roomIds.map((roomId) => redis.hget(documentsKey(roomId), name)))

@@ -1,4 +1,4 @@
-import { afterLoss, arrive, publish } from './shared.ts'
+import { arrive, clock, publish } from './shared.ts'
 
 /**
  * KEYS room users profiles refs sessions docs log closed
@@ -12,7 +12,7 @@ import { afterLoss, arrive, publish } from './shared.ts'
  * @returns profiles of the users who joined, of those who left, the number of users, 1 if the room
  *   was closed since (then nothing is written), and all documents
  */
-export const replaceNodeMembers = `${arrive}${afterLoss}${publish}
+export const replaceNodeMembers = `${arrive}${clock}${publish}
 local given, joined, left = {}, {}, {}
 local closed = redis.call('GET', KEYS[8])
 if closed and ARGV[2] ~= '' and tonumber(closed) >= cjson.decode(ARGV[2]).createdAt then
@@ -69,7 +69,7 @@ for i = 8, #ARGV, 3 do
     redis.call('HSET', KEYS[6], name, version .. ' ' .. state)
     restored = true
     -- A lower number is from before the last loss and only late. A higher one was made since, so it was lost since.
-    if number >= leastAfter(since) then lost = true end
+    if number >= since * 1000 then lost = true end
   end
 end
 if lost then redis.call('HSET', KEYS[1], 'restored', string.format('%.0f', clock())) end

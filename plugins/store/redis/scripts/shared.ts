@@ -22,14 +22,8 @@ local function arrive (key, user, now)
 end
 `
 
-/**
- * Versions made after a loss have higher numbers than all from before, whichever
- * server knows them: no room changes 1,000 times per millisecond.
- */
-export const afterLoss = `
-local function leastAfter (restored)
-  return restored * 1000
-end
+/** The time by the clock of Redis, in milliseconds. */
+export const clock = `
 local function clock ()
   local time = redis.call('TIME')
   return time[1] * 1000 + math.floor(time[2] / 1000)

@@ -1,37 +1,32 @@
-import { afterLoss, publish } from './shared.ts'
+import { clock, publish } from './shared.ts'
 
 /**
- * KEYS room docs — ARGV name expected version state channel payload recovery
+ * KEYS room docs — ARGV name expected state channel payload recovery
  *
- * Replaces a document that has the expected version, and publishes.
+ * Replaces the state of a document that has the expected version, and publishes. Adds a
+ * last line to the payload: the new version. Its number is at least the time, 1,000 per
+ * millisecond: so it is higher than all from before a loss, whichever server knows them.
  *
- * @returns false without the room; DONE; RESTORING while servers write back a lost room (nothing is
- *   changed); or OTHER, createdAt of the room, the current document, and the lowest number
- *   of a new version in a room that was lost
+ * @returns false without the room; RESTORING while servers write back a lost room (nothing is changed);
+ *   DONE and the version; or OTHER, the current version, and the state if there is one
  */
-export const swapDocument = `${publish}${afterLoss}
+export const swapDocument = `${publish}${clock}
 local known = redis.call('HMGET', KEYS[1], 'meta', 'restored')
 local meta, restored = known[1], tonumber(known[2])
 if not meta then return false end
-local changes = ARGV[3] ~= ''
-if changes and restored then
-  local passed = clock() - restored
-  -- If the clock was set back, nobody waits.
-  if passed >= 0 and passed < tonumber(ARGV[7]) then return {'RESTORING'} end
-end
-local current = redis.call('HGET', KEYS[2], ARGV[1]) or ''
-local createdAt = string.format('%.0f', cjson.decode(meta).createdAt)
-local epoch = createdAt .. '.'
-local least = restored and leastAfter(restored) or 0
-local stale = changes and (string.sub(ARGV[3], 1, #epoch) ~= epoch or tonumber(string.sub(ARGV[3], #epoch + 1)) < least)
-if stale or string.match(current, '^%S*') ~= ARGV[2] then
-  return {'OTHER', createdAt, current, string.format('%.0f', least)}
-end
+local changes, now = ARGV[3] ~= '', clock()
+-- If the clock was set back, nobody waits.
+if changes and restored and now >= restored and now - restored < tonumber(ARGV[6]) then return {'RESTORING'} end
+local epoch = string.format('%.0f', cjson.decode(meta).createdAt)
+local current = redis.call('HGET', KEYS[2], ARGV[1])
+local version = current and string.match(current, '^%S*') or epoch .. '.0'
+if version ~= ARGV[2] then return {'OTHER', version, current and string.sub(current, #version + 2)} end
 if changes then
-  redis.call('HSET', KEYS[2], ARGV[1], ARGV[3] .. ' ' .. ARGV[4])
-  publish(ARGV[5], ARGV[6])
+  version = string.format('%s.%.0f', epoch, math.max(tonumber(string.match(version, '%d+$')) + 1, now * 1000))
+  redis.call('HSET', KEYS[2], ARGV[1], version .. ' ' .. ARGV[3])
+  publish(ARGV[4], ARGV[5] .. '\\n' .. version)
 end
-return {'DONE'}
+return {'DONE', version}
 `
 
 /**
