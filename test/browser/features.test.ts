@@ -105,7 +105,7 @@ t.test('restores a muted user as muted', async (t) => {
   await ada.getByRole('button', { name: 'Mute', exact: true }).click()
   await personOn(bob, 'Ada', 'muted').waitFor()
   await turn('media', 'disable')
-  await ada.getByRole('status').filter({ hasText: 'without audio' }).waitFor()
+  await ada.getByRole('status').filter({ hasText: 'no audio' }).waitFor()
   await turn('media', 'enable')
   await expectTone(ada, 'Bob', 1000)
   await personOn(bob, 'Ada', 'muted').waitFor()

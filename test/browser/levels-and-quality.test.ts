@@ -2,11 +2,12 @@ import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { build as bundle } from 'esbuild'
-import type { Browser, Page } from 'playwright-core'
+import type { Page } from 'playwright-core'
 import t from 'tap'
 import type { RoomClient } from '../../client/index.ts'
 import { build, tokenFor } from '../support/build.ts'
 import { expectTone, openBrowser } from '../support/browser.ts'
+import type { PersonBrowser } from '../support/browser.ts'
 import { until } from '../support/retry.ts'
 
 declare global {
@@ -36,7 +37,7 @@ const [server, adasBrowser, bobsBrowser] = await Promise.all([
 ])
 
 /** Opens the page as a user, who enters the room and, if so, speaks. */
-async function enter (browser: Browser, id: number, name: string, speaks: boolean): Promise<Page> {
+async function enter (browser: PersonBrowser, id: number, name: string, speaks: boolean): Promise<Page> {
   const context = await browser.newContext({ permissions: ['microphone'] })
   const page = await context.newPage()
   page.on('pageerror', (error) => t.fail(`the page of ${name} has an error: ${error.stack}`))

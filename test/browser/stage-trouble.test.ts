@@ -12,7 +12,7 @@ const env = { FEATURES: 'auth,media,seats,chat,gifts,reactions,lobby,stage', MED
 let server = startServer(t, env)
 const [url, adasBrowser, bobsBrowser] = await Promise.all([
   server.url,
-  openBrowser(t, 440, ['--host-resolver-rules=MAP elsewhere.test 127.0.0.1']),
+  openBrowser(t, 440),
   openBrowser(t, 1000)
 ])
 const room = 'r1'

@@ -1,12 +1,11 @@
-import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { existsSync } from 'node:fs'
 import { delimiter, join } from 'node:path'
 import { chromium } from 'playwright-core'
-import type { Browser, BrowserContextOptions, Locator, Page } from 'playwright-core'
+import type { Browser, BrowserContext, BrowserContextOptions, Locator, Page } from 'playwright-core'
+import root from 'tap'
 import type { Test } from 'tap'
 import type { RoomClient } from '../../client/index.ts'
 import { until } from './retry.ts'
-import { toneWav } from './tone.ts'
 
 declare global {
   interface Window {
@@ -25,33 +24,83 @@ function chromiumPath (): string {
   return found
 }
 
-/**
- * Starts a browser that ends with the test. Its microphone is a tone: one
- * browser is one voice.
- *
- * @param hz the tone, a whole number
- * @param flags of Chromium, besides
- */
-export async function openBrowser (t: Test, hz: number, flags: readonly string[] = []): Promise<Browser> {
-  const folder = mkdtempSync(join(tmpdir(), 'flylive-tone-'))
-  const wav = join(folder, 'tone.wav')
-  writeFileSync(wav, toneWav(hz))
-  const browser = await chromium.launch({
+/** A person's browser: each context that it opens has its own profile, and a tone as its microphone. */
+export interface PersonBrowser {
+  newContext (options?: BrowserContextOptions): Promise<BrowserContext>
+}
+
+/** The last flag counts, so that this repeats what Playwright's own disables. The address bar's popups cost half a second of CPU per window. */
+const disabledFeatures = [
+  'WebUIOmniboxPopup', 'WebUIOmniboxAimPopup',
+  'AvoidUnnecessaryBeforeUnloadCheckSync', 'DestroyProfileOnBrowserClose', 'HttpsUpgrades', 'HttpsFirstBalancedModeAutoEnable', 'LensOverlay',
+  'MediaRouter', 'PaintHolding', 'ThirdPartyStoragePartitioning', 'OptimizationHints', 'NetworkTimeServiceQuerying', 'AimEnabled', 'PreconnectToSearch'
+]
+
+let shared: Promise<Browser> | undefined
+
+/** Starts Chromium once per process, and closes it with the last test of the process. */
+async function launch (): Promise<Browser> {
+  if (shared) return await shared
+  // In a lane the root of this file is a subtest of the process's root.
+  const processRoot = (root.parent ?? root) as Test
+  processRoot.teardown(async () => { await (await shared)?.close() })
+  shared = chromium.launch({
     executablePath: chromiumPath(),
     args: [
       '--no-sandbox',
+      // The device is only asked for; what is sent is a tone of the page's own.
       '--use-fake-device-for-media-stream',
-      `--use-file-for-fake-audio-capture=${wav}`,
       '--autoplay-policy=no-user-gesture-required',
       '--disable-background-networking',
-      ...flags
+      `--disable-features=${disabledFeatures.join()}`,
+      '--host-resolver-rules=MAP elsewhere.test 127.0.0.1'
     ]
   })
-  t.teardown(async () => {
-    await browser.close()
-    rmSync(folder, { recursive: true, force: true })
-  })
-  return browser
+  return await shared
+}
+
+/**
+ * Gives a test a person's browser. All of them share one Chromium; contexts
+ * are closed with the test.
+ *
+ * @param hz frequency of the microphone's tone
+ */
+export async function openBrowser (t: Test, hz: number): Promise<PersonBrowser> {
+  const browser = await launch()
+  const contexts: BrowserContext[] = []
+  t.teardown(() => Promise.all(contexts.map((context) => context.close())))
+  return {
+    async newContext (options) {
+      const context = await browser.newContext(options)
+      contexts.push(context)
+      await context.addInitScript(useTone, hz)
+      return context
+    }
+  }
+}
+
+/** Runs in a page: its microphone, once permitted, is a tone. */
+function useTone (hz: number): void {
+  const devices = navigator.mediaDevices as MediaDevices | undefined
+  if (!devices) return
+  const open = devices.getUserMedia.bind(devices)
+  devices.getUserMedia = async (constraints) => {
+    if (!constraints?.audio) return await open(constraints)
+    // The browser asks for permission and rejects as usual; the device itself costs more CPU than a tone.
+    for (const track of (await open(constraints)).getTracks()) track.stop()
+    const context = new AudioContext()
+    const oscillator = new OscillatorNode(context, { frequency: hz })
+    const output = context.createMediaStreamDestination()
+    oscillator.connect(new GainNode(context, { gain: 0.3 })).connect(output)
+    oscillator.start()
+    const [track] = output.stream.getAudioTracks() as [MediaStreamTrack]
+    const stop = track.stop.bind(track)
+    track.stop = () => {
+      stop()
+      if (context.state !== 'closed') context.close()
+    }
+    return output.stream
+  }
 }
 
 export interface VisitOptions extends BrowserContextOptions {
@@ -68,7 +117,7 @@ export interface VisitOptions extends BrowserContextOptions {
  * seat with the microphone, or to listen.
  * What the page reports as an error fails the test.
  */
-export async function visit (t: Test, browser: Browser, url: string, { name, room, microphone = true, prepare, ...options }: VisitOptions): Promise<Page> {
+export async function visit (t: Test, browser: PersonBrowser, url: string, { name, room, microphone = true, prepare, ...options }: VisitOptions): Promise<Page> {
   // What moves on a page is painted, which costs a machine without a graphics card more than all that is tested.
   const context = await browser.newContext({ permissions: microphone ? ['microphone'] : [], reducedMotion: 'reduce', ...options })
   const page = await context.newPage()
