@@ -22,7 +22,7 @@ const maxUnderWay = 4
 const pauseMs = { from: 500, to: 5000 }
 /**
  * What a lease is longer than a call to the backend may be, in milliseconds:
- * taking gifts lasts up to 2 s (plugins/redis.ts) and counts from its start.
+ * taking gifts lasts up to 2 s (plugins/redis) and counts from its start.
  */
 const leaseMarginMs = 3000
 

@@ -1,11 +1,20 @@
 import type { Bus } from './bus.ts'
+import type { NodeLeases } from './leases.ts'
 import type { Locks } from './locks.ts'
 import type { Cluster } from './messages.ts'
+import { createRequests } from './requests.ts'
+
+export interface ClusterParts {
+  bus: Bus
+  leases: Pick<NodeLeases, 'areAlive'>
+  locks: Locks
+  nodeId: string
+}
 
 const channel = 'control'
 
-/** @returns once messages arrive */
-export async function createCluster (bus: Bus, locks: Locks): Promise<Cluster> {
+/** @returns once messages and requests arrive */
+export async function createCluster ({ bus, leases, locks, nodeId }: ClusterParts): Promise<Cluster> {
   const handlers = new Map<string, Set<(data: never) => void>>()
   await bus.subscribe(channel, (message) => {
     const { kind, data } = JSON.parse(message) as { kind: string, data: never }
@@ -18,6 +27,7 @@ export async function createCluster (bus: Bus, locks: Locks): Promise<Cluster> {
       return () => { mine.delete(handler) }
     },
     send: (kind, data) => bus.publish(channel, JSON.stringify({ kind, data })),
-    tryLock: locks.tryLock
+    tryLock: locks.tryLock,
+    ...await createRequests(bus, leases, nodeId)
   }
 }

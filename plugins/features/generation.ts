@@ -113,6 +113,12 @@ export async function buildGeneration (kernel: FastifyInstance, plan: Generation
     cluster: {
       send: kernel.cluster.send,
       tryLock: kernel.cluster.tryLock,
+      ask: kernel.cluster.ask,
+      answer (kind, handler) {
+        const off = kernel.cluster.answer(kind, (data) => calls.run(() => handler(data)))
+        app.addHook('onClose', async () => off())
+        return off
+      },
       on (kind, handler) {
         const off = kernel.cluster.on(kind, handler)
         app.addHook('onClose', async () => off())

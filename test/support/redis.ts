@@ -101,8 +101,8 @@ export async function startRedis (t: Test): Promise<TestRedis> {
   }
 }
 
-/** A client as the server makes it (plugins/redis.ts): it fails at once while it is not connected. */
-export async function redisClient (t: Test, redis: TestRedis, db = 0): Promise<Redis> {
+/** A client as the server makes it (plugins/redis): it fails at once while it is not connected. */
+export async function redisClient (t: Test, redis: Pick<TestRedis, 'port'>, db = 0): Promise<Redis> {
   const client = new Redis({
     port: redis.port,
     db,
@@ -119,17 +119,8 @@ export async function redisClient (t: Test, redis: TestRedis, db = 0): Promise<R
   return client
 }
 
-/**
- * Starts a Redis for all tests of a file.
- *
- * @returns a function that gives a test a client to an empty database
- */
-export async function redisDatabases (t: Test): Promise<(t: Test) => Promise<Redis>> {
-  const redis = await startRedis(t)
-  let database = 0
-  return async (t) => {
-    const client = await redisClient(t, redis, ++database % 16)
-    await client.flushdb()
-    return client
-  }
+/** A client as {@link redisClient} makes it, to a database of the test's own. */
+export async function databaseClient (t: Test): Promise<Redis> {
+  const { port, pathname } = new URL(await redisDatabase())
+  return await redisClient(t, { port: Number(port) }, Number(pathname.slice(1)))
 }

@@ -6,7 +6,8 @@
 import type { Counter, Gauge, Histogram, Registry } from 'prom-client'
 import * as surface from 'flylive-audio-server/feature'
 import type {
-  Admin, JobsRegistrar, Arrival, BusHandler, CodedError, Config, ContractTables, Cluster, ClusterMessageKind, ClusterMessages, Decide, Decision, RoomState,
+  Admin, JobsRegistrar, Arrival, BusHandler, CodedError, Config, ContractTables, Cluster, ClusterMessageKind, ClusterMessages, ClusterReply, ClusterRequestData,
+  ClusterRequestKind, Decide, Decision, RoomState,
   EmitOptions, EventMap, FeatureExports, FeatureHookRegistrar, FeatureSlots, FeatureInstance, FeatureMessages, FeatureMeta, FeatureSurface, Handler, HookFunction, HookName, HookRegistrar,
   JobHandler, KernelHooks, LeaveReason, LocalRoom, MessageContext, MessageDispatcher, MessageOptions, MessageRegistrar, MessageSchemas, Metrics, Profile,
   RequestMap, Role, RoomCloseReason, RoomEvent, RoomPage, RoomRecord, Rooms, RoomStateHandle, RoomSummary, Session, SessionDirectory, SessionRecord, Sfu, User,
@@ -60,6 +61,8 @@ interface Expected {
     on<K extends ClusterMessageKind> (kind: K, handler: (data: ClusterMessages[K]) => void): () => void
     send<K extends ClusterMessageKind> (kind: K, data: ClusterMessages[K]): Promise<boolean>
     tryLock (key: string, ttlMs: number): Promise<boolean>
+    answer<K extends ClusterRequestKind> (kind: K, handler: (data: ClusterRequestData<K>) => ClusterReply<K> | Promise<ClusterReply<K>>): () => void
+    ask<K extends ClusterRequestKind> (nodeId: string, kind: K, data: ClusterRequestData<K>, timeoutMs: number): Promise<ClusterReply<K>>
   }
   bus: {
     publish (channel: string, message: string): Promise<boolean>

@@ -3,9 +3,7 @@ import { createMemoryLeases } from '../../../plugins/cluster/leases.memory.ts'
 import { createRedisLeases } from '../../../plugins/cluster/leases.redis.ts'
 import { createMemoryLocks, createRedisLocks } from '../../../plugins/cluster/locks.ts'
 import { leasesContract, locksContract } from '../../contracts/cluster.ts'
-import { redisDatabases } from '../../support/redis.ts'
-
-const clients = await redisDatabases(t)
+import { databaseClient } from '../../support/redis.ts'
 
 t.test('memory', async (t) => {
   leasesContract(t, async () => createMemoryLeases('node-a'))
@@ -13,19 +11,19 @@ t.test('memory', async (t) => {
 })
 
 t.test('redis', async (t) => {
-  leasesContract(t, async (t) => createRedisLeases(await clients(t), 'node-a'))
-  locksContract(t, async (t) => createRedisLocks(await clients(t), 'node-a'))
+  leasesContract(t, async (t) => createRedisLeases(await databaseClient(t), 'node-a'))
+  locksContract(t, async (t) => createRedisLocks(await databaseClient(t), 'node-a'))
 })
 
 t.test('of two servers one gets a lock', async (t) => {
-  const client = await clients(t)
+  const client = await databaseClient(t)
   const [a, b] = [createRedisLocks(client, 'node-a'), createRedisLocks(client, 'node-b')]
   const results = await Promise.all(Array.from({ length: 20 }, (_, i) => (i % 2 ? a : b).tryLock('turn', 5000)))
   t.equal(results.filter(Boolean).length, 1)
 })
 
 t.test('a server that sends no heartbeats is dead', async (t) => {
-  const client = await clients(t)
+  const client = await databaseClient(t)
   const [a, b] = [createRedisLeases(client, 'node-a'), createRedisLeases(client, 'node-b')]
   t.equal(await a.heartbeat(), false, 'before the first heartbeat it had no lease')
   t.equal(await b.heartbeat(), false)
@@ -45,7 +43,7 @@ t.test('a server that sends no heartbeats is dead', async (t) => {
 })
 
 t.test('leases and locks reject with UNAVAILABLE while Redis cannot be reached', async (t) => {
-  const client = await clients(t)
+  const client = await databaseClient(t)
   const [leases, locks] = [createRedisLeases(client, 'node-a'), createRedisLocks(client, 'node-a')]
   await leases.heartbeat()
   client.disconnect()

@@ -3,21 +3,19 @@ import { createRedisLeases } from '../../../plugins/cluster/leases.redis.ts'
 import { createMemoryDirectory } from '../../../plugins/directory/memory.ts'
 import { createRedisDirectory } from '../../../plugins/directory/redis.ts'
 import { directoryContract } from '../../contracts/directory.ts'
-import { redisDatabases } from '../../support/redis.ts'
-
-const clients = await redisDatabases(t)
+import { databaseClient } from '../../support/redis.ts'
 
 t.test('memory', async (t) => directoryContract(t, async () => createMemoryDirectory()))
 
 t.test('redis', async (t) => directoryContract(t, async (t) => {
-  const client = await clients(t)
+  const client = await databaseClient(t)
   const leases = createRedisLeases(client, 'node-a')
   await leases.heartbeat()
   return createRedisDirectory(client, leases)
 }))
 
 t.test('leaves out the sessions of a dead server', async (t) => {
-  const client = await clients(t)
+  const client = await databaseClient(t)
   const [a, b] = [createRedisLeases(client, 'node-a'), createRedisLeases(client, 'node-b')]
   for (const leases of [a, b]) await leases.heartbeat()
   const directory = createRedisDirectory(client, b)

@@ -2,15 +2,13 @@ import t from 'tap'
 import { createMemoryJobStore } from '../../../plugins/jobs/memory.ts'
 import { createRedisJobStore } from '../../../plugins/jobs/redis.ts'
 import { jobStoreContract } from '../../contracts/jobs.ts'
-import { redisDatabases } from '../../support/redis.ts'
-
-const clients = await redisDatabases(t)
+import { databaseClient } from '../../support/redis.ts'
 
 t.test('memory', async (t) => jobStoreContract(t, async () => createMemoryJobStore()))
-t.test('redis', async (t) => jobStoreContract(t, async (t) => createRedisJobStore(await clients(t))))
+t.test('redis', async (t) => jobStoreContract(t, async (t) => createRedisJobStore(await databaseClient(t))))
 
 t.test('of two servers one does a job, and the other one when that dies', async (t) => {
-  const client = await clients(t)
+  const client = await databaseClient(t)
   const [a, b] = [createRedisJobStore(client), createRedisJobStore(client)]
   for (let i = 0; i < 50; i++) await (i % 2 ? a : b).schedule('a', `k${i}`, i)
   const taken = await Promise.all([a.takeDue('a', 1000, 30, 5000), b.takeDue('a', 1000, 30, 5000)])

@@ -2,9 +2,7 @@ import t from 'tap'
 import { createMemoryKeyValue } from '../../../plugins/kv/memory.ts'
 import { createRedisKeyValue } from '../../../plugins/kv/redis.ts'
 import { keyValueContract } from '../../contracts/kv.ts'
-import { redisDatabases } from '../../support/redis.ts'
-
-const clients = await redisDatabases(t)
+import { databaseClient } from '../../support/redis.ts'
 
 t.test('memory', async (t) => keyValueContract(t, async (t) => {
   const kv = createMemoryKeyValue(t.testdir())
@@ -12,10 +10,10 @@ t.test('memory', async (t) => keyValueContract(t, async (t) => {
   return kv
 }))
 
-t.test('redis', async (t) => keyValueContract(t, async (t) => createRedisKeyValue(await clients(t))))
+t.test('redis', async (t) => keyValueContract(t, async (t) => createRedisKeyValue(await databaseClient(t))))
 
 t.test('two servers share values', async (t) => {
-  const client = await clients(t)
+  const client = await databaseClient(t)
   const [a, b] = [createRedisKeyValue(client), createRedisKeyValue(client)]
   await a.namespace('n').set('k', 'v')
   t.equal(await b.namespace('n').get('k'), 'v')
@@ -25,7 +23,7 @@ t.test('two servers share values', async (t) => {
 })
 
 t.test('the keys of a namespace share a slot of a cluster', async (t) => {
-  const client = await clients(t)
+  const client = await databaseClient(t)
   const values = createRedisKeyValue(client).namespace('n')
   for (const key of ['a', '{b}', '']) await values.set(key, 'x')
   const keys = await client.keys('*')
@@ -34,7 +32,7 @@ t.test('the keys of a namespace share a slot of a cluster', async (t) => {
 })
 
 t.test('the index of a namespace does not keep expired keys', async (t) => {
-  const client = await clients(t)
+  const client = await databaseClient(t)
   const values = createRedisKeyValue(client).namespace('n')
   for (let i = 0; i < 20; i++) await values.set(`old ${i}`, 'x', { expiresAt: Date.now() - 1 })
   await values.set('new', 'x', { ttlMs: 60_000 })
@@ -42,7 +40,7 @@ t.test('the index of a namespace does not keep expired keys', async (t) => {
 })
 
 t.test('rejects with UNAVAILABLE while Redis cannot be reached', async (t) => {
-  const client = await clients(t)
+  const client = await databaseClient(t)
   const kv = createRedisKeyValue(client)
   const values = kv.namespace('n')
   client.disconnect()

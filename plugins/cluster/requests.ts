@@ -1,0 +1,103 @@
+import { toWire, unavailable } from '../errors/codes.ts'
+import type { CodedError } from '../errors/codes.ts'
+import { withTimeout } from '../errors/timeout.ts'
+import type { Bus } from './bus.ts'
+import type { NodeLeases } from './leases.ts'
+import type { Cluster } from './messages.ts'
+
+type AnyHandler = (data: unknown) => unknown
+
+interface Request {
+  id: number
+  from: string
+  kind: string
+  data: unknown
+}
+
+/** A reply, or the error in place of it. */
+interface Reply {
+  to: number
+  reply?: unknown
+  error?: { code: string, message: string, statusCode: number, details?: unknown }
+}
+
+/** The channel on which one server receives requests and replies. */
+const channelOf = (nodeId: string) => `node:${nodeId}`
+
+/** @returns the error that the handler on the other server threw */
+const errorFrom = ({ message, ...rest }: NonNullable<Reply['error']>): CodedError => Object.assign(new Error(message), rest)
+
+/** Handlers of requests by kind. The latest one of a kind answers: on a reload, that is the next generation's. */
+function createHandlers (nodeId: string) {
+  const handlers = new Map<string, AnyHandler[]>()
+  return {
+    add (kind: string, handler: AnyHandler) {
+      handlers.set(kind, [...handlers.get(kind) ?? [], handler])
+      return () => { handlers.set(kind, (handlers.get(kind) ?? []).filter((one) => one !== handler)) }
+    },
+    async call ({ kind, data }: Request): Promise<unknown> {
+      const handler = handlers.get(kind)?.at(-1)
+      if (!handler) throw unavailable(`Server ${nodeId} does not answer ${kind}`)
+      return await handler(data)
+    }
+  }
+}
+
+/**
+ * Requests between servers: one channel per server.
+ *
+ * @returns once requests arrive
+ */
+export async function createRequests (bus: Bus, leases: Pick<NodeLeases, 'areAlive'>, nodeId: string): Promise<Pick<Cluster, 'answer' | 'ask'>> {
+  const handlers = createHandlers(nodeId)
+  const pending = new Map<number, PromiseWithResolvers<unknown>>()
+  let lastId = 0
+
+  async function answer (request: Request): Promise<void> {
+    const reply: Reply = { to: request.id }
+    try {
+      reply.reply = await handlers.call(request)
+    } catch (error) {
+      const { status, wire } = toWire(error)
+      reply.error = { ...wire, statusCode: status }
+    }
+    // If this fails, the request times out.
+    await bus.publish(channelOf(request.from), JSON.stringify(reply))
+  }
+
+  function settle ({ to, reply, error }: Reply): void {
+    if (error) pending.get(to)?.reject(errorFrom(error))
+    else pending.get(to)?.resolve(reply)
+  }
+
+  await bus.subscribe(channelOf(nodeId), (text) => {
+    const message = JSON.parse(text) as Request | Reply
+    if ('to' in message) settle(message)
+    else answer(message)
+  })
+
+  /** @throws UNAVAILABLE */
+  async function send (to: string, request: Request): Promise<void> {
+    const [[alive], sent] = await Promise.all([
+      to === nodeId ? [true] : leases.areAlive([to]),
+      bus.publish(channelOf(to), JSON.stringify(request))
+    ])
+    if (!alive) throw unavailable(`There is no server ${to}`)
+    if (!sent && to !== nodeId) throw unavailable(`Server ${to} cannot be reached`)
+  }
+
+  return {
+    answer: (kind, handler) => handlers.add(kind, handler as AnyHandler),
+    async ask (to, kind, data, timeoutMs) {
+      const id = ++lastId
+      const reply = Promise.withResolvers<unknown>()
+      pending.set(id, reply)
+      send(to, { id, from: nodeId, kind, data }).catch(reply.reject)
+      try {
+        return await withTimeout(reply.promise, timeoutMs, () => { throw unavailable(`Server ${to} did not answer ${kind} within ${timeoutMs} ms`) }) as never
+      } finally {
+        pending.delete(id)
+      }
+    }
+  }
+}

@@ -1,0 +1,65 @@
+import type { Redis } from 'ioredis'
+import t from 'tap'
+import type { Test } from 'tap'
+import { createLocalBus } from '../../../plugins/cluster/bus.local.ts'
+import { createRedisBus } from '../../../plugins/cluster/bus.redis.ts'
+import { createCluster } from '../../../plugins/cluster/cluster.ts'
+import { createMemoryLeases } from '../../../plugins/cluster/leases.memory.ts'
+import { createRedisLeases } from '../../../plugins/cluster/leases.redis.ts'
+import { createMemoryLocks, createRedisLocks } from '../../../plugins/cluster/locks.ts'
+import { clusterRequestsContract } from '../../contracts/cluster-requests.ts'
+import { build } from '../../support/build.ts'
+import { featureFolder, saying } from '../../support/features.ts'
+import { databaseClient, redisClient, startRedis } from '../../support/redis.ts'
+
+const silent = { debug () {}, warn () {} } as never
+
+/** One server on a Redis. */
+async function node (t: Test, client: Redis, nodeId: string) {
+  const bus = await createRedisBus(client, client.options.db ?? 0, nodeId, silent)
+  t.teardown(() => bus.close())
+  const leases = createRedisLeases(client, nodeId)
+  await leases.heartbeat()
+  return await createCluster({ bus, leases, locks: createRedisLocks(client, nodeId), nodeId })
+}
+
+t.test('on one server', async (t) => clusterRequestsContract(t, async () => {
+  const nodeId = 'node-b'
+  const cluster = await createCluster({ bus: createLocalBus(), leases: createMemoryLeases(nodeId), locks: createMemoryLocks(), nodeId })
+  return { asker: cluster, answerer: cluster, answererId: nodeId }
+}))
+
+t.test('over Redis, to itself', async (t) => clusterRequestsContract(t, async (t) => {
+  const cluster = await node(t, await databaseClient(t), 'node-b')
+  return { asker: cluster, answerer: cluster, answererId: 'node-b' }
+}))
+
+t.test('over Redis, to another server', async (t) => clusterRequestsContract(t, async (t) => {
+  const client = await databaseClient(t)
+  return { asker: await node(t, client, 'node-a'), answerer: await node(t, client, 'node-b'), answererId: 'node-b' }
+}))
+
+t.test('while Redis cannot be reached', async (t) => {
+  const redis = await startRedis(t)
+  const client = await redisClient(t, redis)
+  const [a, b] = [await node(t, client, 'node-a'), await node(t, client, 'node-b')]
+  b.answer('test:double', ({ n }) => ({ doubled: n * 2 }))
+  t.same(await a.ask('node-b', 'test:double', { n: 1 }, 2000), { doubled: 2 })
+  await redis.kill()
+  await t.rejects(a.ask('node-b', 'test:double', { n: 1 }, 60_000), { code: 'UNAVAILABLE' })
+  t.same(await b.ask('node-b', 'test:double', { n: 2 }, 2000), { doubled: 4 }, 'a server still answers itself')
+})
+
+t.test('a handler of a feature is replaced on a reload and removed with the feature', async (t) => {
+  const folder = featureFolder(t)
+  const answering = (n: number) => saying('doubles', 'x', { before: `app.cluster.answer('test:double', () => ({ doubled: ${n} }))` })
+  folder.write('doubles', { 'index.ts': answering(1) })
+  const { app, admin } = await build(t, { env: { FEATURES: 'auth,doubles', FEATURES_PATH: folder.path } })
+  const ask = () => app.cluster.ask(app.nodeId, 'test:double', { n: 0 }, 2000)
+  t.same(await ask(), { doubled: 1 })
+  folder.write('doubles', { 'index.ts': answering(2) })
+  await admin('POST', '/admin/features/doubles/reload')
+  t.same(await ask(), { doubled: 2 })
+  await admin('POST', '/admin/features/doubles/disable')
+  await t.rejects(ask(), { code: 'UNAVAILABLE' })
+})
