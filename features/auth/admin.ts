@@ -1,5 +1,5 @@
-import type { FastifyPluginAsyncZod } from 'fastify-type-provider-zod'
-import { z } from 'zod'
+import { z } from 'flylive-audio-server/feature'
+import type { FeatureInstance } from 'flylive-audio-server/feature'
 import type { Auth } from './service.ts'
 import { hashToken } from './token.ts'
 
@@ -14,7 +14,7 @@ const byHash = z.object({
 })
 
 /** POST /admin/tokens/revoke. */
-export const adminRoutes = (auth: Auth): FastifyPluginAsyncZod => async function admin (app) {
+export function adminRoutes (app: FeatureInstance, auth: Auth): void {
   app.post('/admin/tokens/revoke', {
     schema: { summary: 'Ends a token, and the sessions it has opened', body: z.union([byToken, byHash]), response: { 204: z.null() } }
   }, async (request, reply) => {

@@ -1,12 +1,10 @@
-import fp from 'fastify-plugin'
-import { z } from 'zod'
-import { userId } from '../../plugins/schema/ids.ts'
+import { defineFeature, userId, z } from 'flylive-audio-server/feature'
 import { adminRoutes } from './admin.ts'
 import { createAuth } from './service.ts'
 import type { Auth } from './service.ts'
 
-declare module 'fastify' {
-  interface FastifyInstance {
+declare module 'flylive-audio-server/feature' {
+  interface FeatureInstance {
     auth: Auth
   }
 }
@@ -17,7 +15,7 @@ const sessionAnswer = z.object({
 })
 
 /** Who may connect: tokens signed by the backend. The kernel asks it at every upgrade. */
-export default fp(async function auth (app) {
+export default defineFeature(async function auth (app) {
   const service = createAuth(app)
   app.decorate('auth', service)
   app.addHook('onClose', async () => service.close())
@@ -27,7 +25,7 @@ export default fp(async function auth (app) {
     schema: { summary: 'Whether a token is good, and why not', security: [{ token: [] }], response: { 200: sessionAnswer } }
   }, async (request, reply) => {
     const { user, expiresAt } = await service.authenticate(request)
-    return reply.header('cache-control', 'no-store').send({ user: { ...user.profile, roles: user.roles }, expiresAt })
+    return reply.header('cache-control', 'no-store').send({ user: { ...user.profile, roles: [...user.roles] }, expiresAt })
   })
-  await app.register(adminRoutes(service))
+  adminRoutes(app, service)
 }, { name: 'auth', dependencies: ['kv', 'sockets', 'cluster'] })

@@ -1,6 +1,5 @@
-import type { FastifyInstance, FastifyRequest } from 'fastify'
-import { Unauthorized, unavailable } from '../../plugins/errors/codes.ts'
-import type { Identity } from '../../plugins/connections/session.ts'
+import { Unauthorized, unavailable } from 'flylive-audio-server/feature'
+import type { FeatureInstance, HttpRequest, Identity } from 'flylive-audio-server/feature'
 import { createTokenReader, hashToken, revokedPrefix, TokenRefused } from './token.ts'
 
 export interface Auth {
@@ -10,7 +9,7 @@ export interface Auth {
    *
    * @throws UNAUTHORIZED; UNAVAILABLE when it can't be told whether the token is revoked
    */
-  authenticate (request: FastifyRequest): Promise<Identity>
+  authenticate (request: HttpRequest): Promise<Identity>
   /**
    * Ends a token: no new session with it, and open ones are closed, on every server.
    *
@@ -37,7 +36,7 @@ declare module '../../plugins/cluster/messages.ts' {
 const sweepMs = 2500
 const sweepBatch = 500
 
-export function createAuth (app: FastifyInstance): Auth {
+export function createAuth (app: FeatureInstance): Auth {
   const { config } = app
   const revokedTokens = app.kv.plainKeys(revokedPrefix)
   const read = createTokenReader({
@@ -122,7 +121,7 @@ export function createAuth (app: FastifyInstance): Auth {
 }
 
 /** @returns the first token a request carries */
-function tokenOf (request: FastifyRequest, fromQuery: boolean): string | undefined {
+function tokenOf (request: HttpRequest, fromQuery: boolean): string | undefined {
   const header = /^Bearer +(\S+)$/i.exec(request.headers.authorization ?? '')?.[1]
   if (header !== undefined) return header
   const offered = request.headers['sec-websocket-protocol']?.split(',').map((item) => item.trim()) ?? []

@@ -1,8 +1,7 @@
 import { createHash } from 'node:crypto'
 import { createVerifier, TokenError } from 'fast-jwt'
-import { z } from 'zod'
-import type { Identity } from '../../plugins/connections/session.ts'
-import type { Profile } from '../../plugins/connections/user.ts'
+import { z } from 'flylive-audio-server/feature'
+import type { Identity, Profile } from 'flylive-audio-server/feature'
 
 /** Why a token was refused; the label of flylive_auth_attempts_total. */
 export type Refusal = 'missing' | 'invalid' | 'expired' | 'blocked' | 'revoked' | 'store_error'

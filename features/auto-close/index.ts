@@ -1,5 +1,4 @@
-import fp from 'fastify-plugin'
-import { z } from 'zod'
+import { defineFeature, z } from 'flylive-audio-server/feature'
 import { closeIdleRooms } from './sweep.ts'
 
 /** What an admin can set while the server runs. */
@@ -8,7 +7,7 @@ export const config = z.object({
 })
 
 /** Closes rooms that everybody has left. Without it they stay until an admin closes them. */
-export default fp<z.output<typeof config>>(async function autoClose (app, { emptyRoomSeconds = app.config.EMPTY_ROOM_SECONDS }) {
+export default defineFeature(async function autoClose (app, { emptyRoomSeconds = app.config.EMPTY_ROOM_SECONDS }) {
   const sweep = closeIdleRooms(app, emptyRoomSeconds * 1000)
   app.addHook('onClose', () => sweep.stop())
-}, { name: 'auto-close', dependencies: ['rooms', 'store'] })
+}, { name: 'auto-close', dependencies: ['rooms', 'store'], config })

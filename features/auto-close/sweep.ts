@@ -1,4 +1,4 @@
-import type { FastifyInstance } from 'fastify'
+import type { FeatureInstance } from 'flylive-audio-server/feature'
 
 /** Time between two looks, in milliseconds. A look asks for what is due, so it costs next to nothing when that is nothing. */
 const lookMs = 1000
@@ -13,7 +13,7 @@ const batch = 500
  *
  * @param idleMs how long a room waits for somebody to come back
  */
-export function closeIdleRooms (app: FastifyInstance, idleMs: number): { stop (): Promise<void> } {
+export function closeIdleRooms (app: Pick<FeatureInstance, 'log' | 'metrics' | 'rooms' | 'store'>, idleMs: number): { stop (): Promise<void> } {
   const { log, metrics, rooms, store } = app
   const closed = metrics.counter('flylive_rooms_auto_closed_total', 'Rooms closed because they were empty')
   let warned = false

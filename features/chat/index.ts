@@ -1,7 +1,6 @@
 import { randomUUID } from 'node:crypto'
-import fp from 'fastify-plugin'
-import type { z } from 'zod'
-import { Forbidden } from '../../plugins/errors/codes.ts'
+import { defineFeature, Forbidden } from 'flylive-audio-server/feature'
+import type { z } from 'flylive-audio-server/feature'
 import { config, events, joinReply, requests } from './messages.ts'
 import type { ChatMessage } from './messages.ts'
 
@@ -11,7 +10,7 @@ export { config, requests }
 const maxHistoryBytes = 131_072
 
 /** What members of a room write to one another, and the last of it for those who come later. */
-export default fp<z.output<typeof config>>(async function chat (app, options) {
+export default defineFeature(async function chat (app, options) {
   const { hooks, log, messages, metrics, rooms, store } = app
   const { history: keep = app.config.CHAT_HISTORY, messagesPerMinute = app.config.RATE_LIMIT_MESSAGES_PER_MINUTE } = options
   const sent = metrics.counter('flylive_chat_messages_total', 'Chat messages sent, by kind', ['type'])
@@ -51,7 +50,7 @@ export default fp<z.output<typeof config>>(async function chat (app, options) {
     // There are more where another server keeps more.
     return { chatHistory: newest(entries.slice(-keep)).map((entry) => JSON.parse(entry) as ChatMessage) } satisfies z.input<typeof joinReply>
   })
-}, { name: 'chat', dependencies: ['rooms', 'store'] })
+}, { name: 'chat', dependencies: ['rooms', 'store'], config })
 
 /** @returns the last of the messages, as many as fit */
 function newest (entries: readonly string[]): readonly string[] {

@@ -1,6 +1,5 @@
-import { z } from 'zod'
-import type { EventMap, RequestMap } from '../../plugins/schema/messages.ts'
-import { roomId, userId } from '../../plugins/schema/ids.ts'
+import { roomId, userId, z } from 'flylive-audio-server/feature'
+import type { EventMap, RequestMap } from 'flylive-audio-server/feature'
 
 /** Longest message, in characters as people count them: code points (protocol.md, chat:message). */
 export const longestContent = 500

@@ -2,9 +2,8 @@ import { createHash } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
 import { createRequire } from 'node:module'
 import { dirname, join } from 'node:path'
-import type { FastifyReply, FastifyRequest } from 'fastify'
 import { defineFeature, z } from 'flylive-audio-server/feature'
-import type { ContractTables } from 'flylive-audio-server/feature'
+import type { ContractTables, HttpReply, HttpRequest } from 'flylive-audio-server/feature'
 import type { Documents } from './documents.ts'
 import { httpPage, messagesPage } from './page.ts'
 
@@ -87,7 +86,7 @@ function assets (): Readonly<Record<string, readonly [type: string, path: string
 }
 
 /** Browsers always revalidate: the features that run may have changed. */
-function send (request: FastifyRequest, reply: FastifyReply, { type, body, etag }: Page) {
+function send (request: HttpRequest, reply: HttpReply, { type, body, etag }: Page) {
   reply.header('etag', etag).header('cache-control', 'no-cache')
   if (request.headers['if-none-match'] === etag) return reply.code(304).send()
   return reply.header('content-type', type).send(body)

@@ -1,7 +1,5 @@
-import type { FastifyPluginAsyncZod } from 'fastify-type-provider-zod'
-import { z } from 'zod'
-import { cursor, keyBehind, nextCursor, pageOf } from '../../plugins/schema/pages.ts'
-import { roomId, userId } from '../../plugins/schema/ids.ts'
+import { cursor, keyBehind, nextCursor, pageOf, roomId, userId, z } from 'flylive-audio-server/feature'
+import type { FeatureInstance } from 'flylive-audio-server/feature'
 import { giftId, quantity, transactionId } from './messages.ts'
 import type { RecordKind, Records } from './outbox.ts'
 import type { Gifts } from './service.ts'
@@ -18,7 +16,7 @@ const querystring = z.object({
 const rest = { nextCursor, total: z.int() }
 
 /** /admin/gifts: what became of gifts, and trying dead letters again. */
-export const adminRoutes = (gifts: Gifts): FastifyPluginAsyncZod => async function admin (app) {
+export function adminRoutes (app: FeatureInstance, gifts: Gifts): void {
   async function page<K extends RecordKind> (kind: K, { cursor, limit }: z.output<typeof querystring>) {
     const [found, counts] = await Promise.all([gifts.list(kind, keyBehind(cursor), limit + 1), gifts.counts()])
     return { ...pageOf<Records[K]>(found, limit, ({ transactionId }) => transactionId), total: counts[kind] }

@@ -1,7 +1,6 @@
 import { setImmediate as nextTurn, setTimeout as delay } from 'node:timers/promises'
-import type { FastifyBaseLogger } from 'fastify'
 import { withTimeout } from 'flylive-audio-server/feature'
-import type { Metrics } from '../../plugins/metrics.ts'
+import type { Logger, Metrics } from 'flylive-audio-server/feature'
 import type { Batch, Gift, Outbox, Outcome } from './outbox.ts'
 import type { GiftProcessor } from './processor.ts'
 
@@ -38,7 +37,7 @@ export interface FlusherOptions {
   /** Hears of every gift that will not be booked. */
   refused: (gift: Gift, code: number | string, reason: string) => void
   metrics: Metrics
-  log: Pick<FastifyBaseLogger, 'info' | 'warn' | 'error'>
+  log: Pick<Logger, 'info' | 'warn' | 'error'>
 }
 
 /** Carries gifts from the outbox to the backend. */

@@ -1,11 +1,11 @@
-import fp from 'fastify-plugin'
+import { defineFeature } from 'flylive-audio-server/feature'
 import { adminRoutes } from './admin.ts'
 import { events, requests } from './messages.ts'
 import { createGifts } from './service.ts'
 import type { Gifts } from './service.ts'
 
-declare module 'fastify' {
-  interface FastifyInstance {
+declare module 'flylive-audio-server/feature' {
+  interface FeatureInstance {
     gifts: Gifts
   }
 }
@@ -17,7 +17,7 @@ export * as errors from './errors.ts'
  * Gifts: accepted once they are stored, shown to the room, carried to the
  * backend in batches by whatever feature fills the slot `laravel-bridge`.
  */
-export default fp(async function gifts (app) {
+export default defineFeature(async function gifts (app) {
   const service = createGifts(app)
   app.decorate('gifts', service)
   app.addHook('onClose', async () => service.close())
@@ -33,5 +33,5 @@ export default fp(async function gifts (app) {
     return {}
   })
 
-  await app.register(adminRoutes(service))
+  adminRoutes(app, service)
 }, { name: 'gifts', dependencies: ['rooms', 'sockets', 'store'] })

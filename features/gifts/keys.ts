@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import { LRUCache } from 'lru-cache'
 import { parse, v7 } from 'uuid'
-import { userKeyOf } from '../../plugins/connections/user.ts'
+import { userKeyOf } from 'flylive-audio-server/feature'
 import { timeOf } from './messages.ts'
 import type { Gift } from './outbox.ts'
 

@@ -1,6 +1,5 @@
-import { z } from 'zod'
-import type { EventMap, RequestMap } from '../../plugins/schema/messages.ts'
-import { roomId, userId } from '../../plugins/schema/ids.ts'
+import { roomId, userId, z } from 'flylive-audio-server/feature'
+import type { EventMap, RequestMap } from 'flylive-audio-server/feature'
 
 export const giftId = z.int().min(1)
 export const quantity = z.int().min(1).max(9999)

@@ -1,5 +1,5 @@
 import { createHash, randomUUID } from 'node:crypto'
-import type { Redis } from 'ioredis'
+import type { Redis } from 'flylive-audio-server/feature'
 import { detailsOf, failingClosed, keptFailed, trimmedAtOnce } from './outbox.ts'
 import type { Found, Gift, Outbox, Outcome, RecordKind, Records } from './outbox.ts'
 import * as scripts from './scripts.ts'

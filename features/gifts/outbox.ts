@@ -1,5 +1,5 @@
-import { isCoded, unavailable } from '../../plugins/errors/codes.ts'
-import type { UserId } from '../../plugins/connections/user.ts'
+import { isCoded, unavailable } from 'flylive-audio-server/feature'
+import type { UserId } from 'flylive-audio-server/feature'
 
 /** A gift as it was accepted. Nothing of it changes afterwards. */
 export interface Gift {

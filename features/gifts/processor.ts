@@ -1,4 +1,4 @@
-import type { FastifyInstance } from 'fastify'
+import type { FeatureInstance } from 'flylive-audio-server/feature'
 import type { Gift } from './outbox.ts'
 
 /** A gift as the backend is to book it. */
@@ -37,7 +37,7 @@ export interface GiftProcessor {
  *
  * @returns undefined when nobody can be asked now; `'ledger'` when there is no backend at all
  */
-export function processorOf (app: FastifyInstance): GiftProcessor | 'ledger' | undefined {
+export function processorOf (app: Pick<FeatureInstance, 'config' | 'features'>): GiftProcessor | 'ledger' | undefined {
   const bridge = app.features.getFeature('laravel-bridge')
   if (bridge) return bridge
   return app.config.LARAVEL_API_URL === undefined ? 'ledger' : undefined

@@ -1,11 +1,7 @@
 import { join } from 'node:path'
-import type { FastifyInstance } from 'fastify'
+import { userKeyOf } from 'flylive-audio-server/feature'
+import type { FeatureInstance, LocalRoom, Session, UserId, z } from 'flylive-audio-server/feature'
 import { v7 } from 'uuid'
-import type { z } from 'zod'
-import type { LocalRoom } from '../../plugins/rooms/local-room.ts'
-import type { Session } from '../../plugins/connections/session.ts'
-import { userKeyOf } from '../../plugins/connections/user.ts'
-import type { UserId } from '../../plugins/connections/user.ts'
 import { KeyReused } from './errors.ts'
 import { createFlusher, processingFailed } from './flusher.ts'
 import { contentOf, createMemory, transactionIdOf } from './keys.ts'
@@ -62,9 +58,9 @@ export interface Gifts {
 /** Dead letters that are replayed in one step. */
 const replayBatch = 500
 
-export function createGifts (app: FastifyInstance): Gifts {
+export function createGifts (app: Pick<FeatureInstance, 'config' | 'features' | 'keep' | 'log' | 'metrics' | 'redis' | 'rooms' | 'sockets' | 'store'>): Gifts {
   const { config, log, metrics, rooms, sockets, store } = app
-  const outbox = app.hasDecorator('redis') ? createRedisOutbox(app.redis) : createSqliteOutbox(join(config.DATA_DIR, 'gifts.sqlite'))
+  const outbox = app.redis ? createRedisOutbox(app.redis) : createSqliteOutbox(join(config.DATA_DIR, 'gifts.sqlite'))
   // What was shown is not shown again after a reload.
   const memory = app.keep('memory', createMemory)
 

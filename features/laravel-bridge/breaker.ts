@@ -1,5 +1,5 @@
 import CircuitBreaker from 'opossum'
-import { unavailable } from '../../plugins/errors/codes.ts'
+import { unavailable } from 'flylive-audio-server/feature'
 
 export interface BreakerOptions {
   /** Calls that fail in a row and open it. */

@@ -1,5 +1,5 @@
 import { LRUCache } from 'lru-cache'
-import { unavailable } from '../../plugins/errors/codes.ts'
+import { unavailable } from 'flylive-audio-server/feature'
 
 export interface CacheOptions<V> {
   entries: CacheEntries<V>

@@ -1,5 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises'
-import type { FastifyInstance } from 'fastify'
+import type { FeatureInstance } from 'flylive-audio-server/feature'
 
 /** Ends memberships that the backend has ended. */
 export interface Endings {
@@ -27,7 +27,7 @@ const makeSureMs = 3000
 const blockMs = 10 * 365 * 86_400_000
 const retryMs = 1000
 
-export function createEndings (app: Pick<FastifyInstance, 'cluster' | 'directory' | 'jobs' | 'log' | 'rooms' | 'store'>): Endings {
+export function createEndings (app: Pick<FeatureInstance, 'cluster' | 'directory' | 'jobs' | 'log' | 'rooms' | 'store'>): Endings {
   const { cluster, directory, jobs, log, rooms, store } = app
   const closing = new AbortController()
 

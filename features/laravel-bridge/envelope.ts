@@ -1,4 +1,4 @@
-import { z } from 'zod'
+import { z } from 'flylive-audio-server/feature'
 
 // What ES2026 adds and the type library does not know yet.
 const { parse, rawJSON, isRawJSON } = JSON as unknown as {

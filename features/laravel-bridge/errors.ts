@@ -1,4 +1,4 @@
-import createError from '@fastify/error'
+import { createError } from 'flylive-audio-server/feature'
 
 /**
  * The backend was asked and gave no good answer: it failed, broke off, took too

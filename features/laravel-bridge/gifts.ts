@@ -1,11 +1,32 @@
-import type { GiftFailure, GiftTransaction } from '../gifts/processor.ts'
+import type { UserId } from 'flylive-audio-server/feature'
 import type { BackendClient } from './client.ts'
 import { BackendFailed } from './errors.ts'
 import { batchAnswer } from './messages.ts'
 
+/** A gift to book. The backend books each `transactionId` once, however often it is sent. */
+export interface GiftTransaction {
+  transactionId: string
+  roomId: string
+  senderId: UserId
+  recipientId: UserId
+  giftId: number
+  quantity: number
+  /** Epoch milliseconds. */
+  timestamp: number
+}
+
+/** A gift that the backend rejects permanently. */
+export interface GiftFailure {
+  transactionId: string
+  /** 4002: the sender's balance is too low. */
+  code: number
+  reason: string
+}
+
 /**
- * What `GiftProcessor` promises.
+ * Sends gifts to the backend.
  *
+ * @returns the gifts that the backend rejects permanently; all others are booked
  * @throws UNAVAILABLE when the backend could not be asked; BACKEND_FAILED when it
  *   is not known what became of the gifts. In both cases all are to be sent again
  */

@@ -1,10 +1,9 @@
-import type { FastifyInstance } from 'fastify'
-import fp from 'fastify-plugin'
-import { RoomNotFound } from '../../plugins/rooms/errors.ts'
-import type { GiftProcessor } from '../gifts/processor.ts'
+import { defineFeature, RoomNotFound } from 'flylive-audio-server/feature'
+import type { FeatureInstance, Redis } from 'flylive-audio-server/feature'
 import { createClient } from './client.ts'
 import { createEndings, kickJob } from './endings.ts'
 import { processGifts } from './gifts.ts'
+import type { GiftFailure, GiftTransaction } from './gifts.ts'
 import { relayed } from './messages.ts'
 import { createRelay, createRelayHistory, relayMetrics } from './relay.ts'
 import { createKnownRights, createRights } from './rights.ts'
@@ -12,18 +11,25 @@ import type { Rights } from './rights.ts'
 import { createRememberedStatus, createRoomStatus, statusJob } from './status.ts'
 import { createSubscription } from './subscription.ts'
 
-export type LaravelBridge = GiftProcessor
+export interface LaravelBridge {
+  /**
+   * Has the backend book gifts.
+   *
+   * @throws UNAVAILABLE, BACKEND_FAILED; in both cases all gifts are to be sent again
+   */
+  processGifts (transactions: readonly GiftTransaction[]): Promise<{ failed: readonly GiftFailure[] }>
+}
 
 export * as errors from './errors.ts'
 
-declare module 'fastify' {
-  interface FastifyInstance {
+declare module 'flylive-audio-server/feature' {
+  interface FeatureInstance {
     laravelBridge: LaravelBridge
   }
 }
 
 /** The backend: whose rooms are and who may do what there, what becomes of gifts, what it says to clients. */
-export default fp(async function laravelBridge (app) {
+export default defineFeature(async function laravelBridge (app) {
   const { config, hooks, metrics, store } = app
   if (config.LARAVEL_API_URL === undefined || config.LARAVEL_INTERNAL_KEY === undefined) {
     throw new Error('laravel-bridge needs LARAVEL_API_URL and LARAVEL_INTERNAL_KEY')
@@ -53,20 +59,21 @@ export default fp(async function laravelBridge (app) {
   hooks.on('feature:loaded', (name) => { if (name === 'laravel-bridge') status.lookAtAll() })
   app.addHook('onClose', async () => status.close())
 
-  if (app.hasDecorator('redis')) {
-    await startRelay(app, rights)
-    app.redis.on('ready', status.lookAtAll)
-    app.addHook('onClose', async () => { app.redis.off('ready', status.lookAtAll) })
+  const { redis } = app
+  if (redis) {
+    await startRelay(app, redis, rights)
+    redis.on('ready', status.lookAtAll)
+    app.addHook('onClose', async () => { redis.off('ready', status.lookAtAll) })
   } else {
     relayMetrics(metrics)
     app.log.info('without Redis, events of the backend are not passed on')
   }
-  app.decorate('laravelBridge', { processGifts: (transactions) => processGifts(client, transactions) })
+  app.decorate('laravelBridge', { processGifts: (transactions) => processGifts(client, transactions) } satisfies LaravelBridge)
 }, { name: 'laravel-bridge', dependencies: ['store', 'kv', 'directory', 'cluster', 'jobs', 'rooms', 'sockets'] })
 
 /** @returns once the backend's events are heard */
-async function startRelay (app: FastifyInstance, rights: Rights): Promise<void> {
-  const { config, log, metrics, redis, rooms, sockets } = app
+async function startRelay (app: FeatureInstance, redis: Redis, rights: Rights): Promise<void> {
+  const { config, log, metrics, rooms, sockets } = app
   const endings = createEndings(app)
   app.jobs.on(kickJob, endings.make)
   const relay = createRelay({ log, metrics, rooms, sockets, names: config.LARAVEL_EVENTS, rights, endings, history: app.keep('relay', createRelayHistory) })

@@ -1,5 +1,5 @@
-import { z } from 'zod'
-import type { EventMap } from '../../plugins/schema/messages.ts'
+import { z } from 'flylive-audio-server/feature'
+import type { EventMap } from 'flylive-audio-server/feature'
 
 // What the backend answers (see its contract); what it says besides is ignored.
 

@@ -1,8 +1,6 @@
 import { createHash } from 'node:crypto'
-import type { FastifyInstance } from 'fastify'
-import type { Metrics } from '../../plugins/metrics.ts'
-import { deliver } from '../../plugins/rooms/local-room.ts'
-import { createEvent } from '../../plugins/connections/event.ts'
+import { createEvent } from 'flylive-audio-server/feature'
+import type { FeatureInstance, Metrics } from 'flylive-audio-server/feature'
 import type { Endings } from './endings.ts'
 import { readEnvelope } from './envelope.ts'
 import type { Envelope } from './envelope.ts'
@@ -22,7 +20,7 @@ export interface RelayHistory {
 
 export const createRelayHistory = (): RelayHistory => ({ passed: new Map(), closed: undefined })
 
-export interface RelayOptions extends Pick<FastifyInstance, 'log' | 'metrics' | 'rooms' | 'sockets'> {
+export interface RelayOptions extends Pick<FeatureInstance, 'log' | 'metrics' | 'rooms' | 'sockets'> {
   /** Names of the events that are passed on. */
   names: readonly string[]
   rights: Pick<Rights, 'forget'>
@@ -107,10 +105,7 @@ export function createRelay ({ names, history, rooms, sockets, rights, endings, 
   /** @returns whether anybody got it */
   function passOn ({ event, userKey, roomId, payload }: Envelope): boolean {
     if (userKey === undefined && roomId !== undefined) {
-      const room = rooms.get(roomId)
-      if (!room || room.members.size + room.joining.size === 0) return false
-      deliver(room, createEvent(event, payload))
-      return true
+      return rooms.sendHere(roomId, createEvent(event, payload))
     }
     const outgoing = createEvent(event, payload)
     let reached = false

@@ -1,8 +1,6 @@
 import { randomUUID } from 'node:crypto'
-import type { FastifyInstance } from 'fastify'
+import type { FeatureInstance, KeyValue, RoomStore } from 'flylive-audio-server/feature'
 import { LRUCache } from 'lru-cache'
-import type { KeyValue } from '../../plugins/kv/kv.ts'
-import type { RoomStore } from '../../plugins/store/store.ts'
 import { isRefusal } from './client.ts'
 import type { BackendClient } from './client.ts'
 import { anyAnswer } from './messages.ts'
@@ -40,7 +38,7 @@ export interface RoomStatus {
   close (): void
 }
 
-export interface StatusOptions extends Pick<FastifyInstance, 'jobs' | 'log'> {
+export interface StatusOptions extends Pick<FeatureInstance, 'jobs' | 'log'> {
   kv: Pick<KeyValue, 'namespace'>
   store: Pick<RoomStore, 'getRoom' | 'listRooms'>
   client: Pick<BackendClient, 'call'>

@@ -1,13 +1,12 @@
 import { randomUUID } from 'node:crypto'
-import type { Redis } from 'ioredis'
-import type { FastifyBaseLogger } from 'fastify'
-import { unavailable } from '../../plugins/errors/codes.ts'
+import { unavailable } from 'flylive-audio-server/feature'
+import type { Logger, Redis } from 'flylive-audio-server/feature'
 
 export interface SubscriptionOptions {
   /** Publishes; the subscription gets a connection of its own, made like this one. */
   redis: Redis
   channel: string
-  log: FastifyBaseLogger
+  log: Logger
   /** Gets what the backend publishes, in order. */
   receive: (text: string) => void
   /** Between two canaries, in milliseconds. */

@@ -1,6 +1,5 @@
 import { createHmac } from 'node:crypto'
-import type { Config } from '../../config/load.ts'
-import type { UserId } from '../../plugins/connections/user.ts'
+import type { Config, UserId } from 'flylive-audio-server/feature'
 
 export interface IceServer {
   urls: string | string[]

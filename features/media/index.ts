@@ -1,23 +1,18 @@
-import fp from 'fastify-plugin'
-import type { types } from 'mediasoup'
-import type { z } from 'zod'
-import type { Session } from '../../plugins/connections/session.ts'
-import type { ProducerOwner } from '../../plugins/media/producer.ts'
+import { defineFeature } from 'flylive-audio-server/feature'
+import type { DtlsParameters, ProducerOwner, RtpCapabilities, RtpParameters, Session, z } from 'flylive-audio-server/feature'
 import { iceServersFor } from './ice-servers.ts'
 import { events, greeting, joinReply, requests } from './messages.ts'
 
 export { requests }
 
-// zod gives what mediasoup means; only the optional fields are typed otherwise.
-type RtpParameters = types.RtpParameters
-type RtpCapabilities = types.RtpCapabilities
+// The schemas check the shape that mediasoup expects; their types differ in optional fields only, hence the casts.
 
 /**
  * Audio for clients: transports, producers, consumers, and who speaks. The
  * rules are here; what it is all about lives in the kernel (`app.sfu`) and
  * goes on when this is reloaded.
  */
-export default fp(async function media (app) {
+export default defineFeature(async function media (app) {
   const { config, hooks, messages, rooms, sfu } = app
   messages.events(events)
   messages.adds('session:ready', greeting)
@@ -35,7 +30,7 @@ export default fp(async function media (app) {
   messages.on('transport:create', requests['transport:create'], async ({ type }, { room, session }) =>
     ({ ...await sfu.createTransport(room, session, type) }) as never)
   messages.on('transport:connect', requests['transport:connect'], async ({ transportId, dtlsParameters }, { session }) => {
-    await sfu.connectTransport(session, transportId, dtlsParameters as types.DtlsParameters)
+    await sfu.connectTransport(session, transportId, dtlsParameters as DtlsParameters)
     return {}
   })
   messages.on('transport:restartIce', requests['transport:restartIce'], async ({ transportId }, { session }) =>

@@ -1,6 +1,5 @@
-import { z } from 'zod'
-import type { EventMap, RequestMap } from '../../plugins/schema/messages.ts'
-import { roomId, userId } from '../../plugins/schema/ids.ts'
+import { roomId, userId, z } from 'flylive-audio-server/feature'
+import type { EventMap, RequestMap } from 'flylive-audio-server/feature'
 
 // The shapes of WebRTC parameters, as narrow as audio over mediasoup allows:
 // what passes here can't confuse a media worker.

@@ -1,6 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises'
-import type { FastifyBaseLogger } from 'fastify'
-import { isCoded } from '../../plugins/errors/codes.ts'
+import { isCoded } from 'flylive-audio-server/feature'
+import type { Logger } from 'flylive-audio-server/feature'
 
 /** What follows for seats when somebody leaves, also when that can't be written down at once. */
 export interface Absences {
@@ -19,7 +19,7 @@ export interface Absences {
 const retryMs = 1000
 
 /** @param look finds who sits in a room without being there */
-export function createAbsences (look: (roomId: string) => Promise<void>, log: FastifyBaseLogger): Absences {
+export function createAbsences (look: (roomId: string) => Promise<void>, log: Logger): Absences {
   const closing = new AbortController()
   const following = new Set<Promise<void>>()
   // Rooms that are to be looked at, and whether something failed there again meanwhile.

@@ -1,8 +1,5 @@
-import type { FastifyPluginAsyncZod } from 'fastify-type-provider-zod'
-import { z } from 'zod'
-import { refusals } from '../../plugins/errors/refusals.ts'
-import { RoomNotFound } from '../../plugins/rooms/errors.ts'
-import { roomId, userId } from '../../plugins/schema/ids.ts'
+import { refusals, roomId, RoomNotFound, userId, z } from 'flylive-audio-server/feature'
+import type { FeatureInstance } from 'flylive-audio-server/feature'
 import { isMuted, noSeats } from './state.ts'
 import type { SeatState } from './state.ts'
 import { mostSeats, seat, seatIndex, seatRequest } from './messages.ts'
@@ -36,7 +33,7 @@ function describe (state: SeatState): z.input<typeof adminView> {
 }
 
 /** /admin/rooms/:roomId/seats. */
-export const adminRoutes = (seats: Seats): FastifyPluginAsyncZod => async function admin (app) {
+export function adminRoutes (app: FeatureInstance, seats: Seats): void {
   async function view (roomId: string) {
     const room = await app.store.getRoom(roomId)
     if (!room) throw new RoomNotFound(roomId)

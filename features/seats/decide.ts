@@ -1,8 +1,5 @@
-import { Forbidden } from '../../plugins/errors/codes.ts'
-import type { Decision, RoomEvent } from '../../plugins/rooms/room-state.ts'
-import type { Role } from '../../plugins/rooms/rooms.ts'
-import { userKeyOf } from '../../plugins/connections/user.ts'
-import type { UserId } from '../../plugins/connections/user.ts'
+import { Forbidden, userKeyOf } from 'flylive-audio-server/feature'
+import type { Decision, Role, RoomEvent, UserId } from 'flylive-audio-server/feature'
 import {
   AlreadySeated, CannotTargetSelf, InviteNotFound, InvitePending, NotSeated,
   SeatAlreadyLocked, SeatInvalid, SeatLocked, SeatNotLocked, SeatRequestNotFound, SeatRequestsFull, SeatTaken

@@ -1,4 +1,4 @@
-import createError from '@fastify/error'
+import { createError } from 'flylive-audio-server/feature'
 
 export const SeatInvalid = createError('SEAT_INVALID', 'There is no seat %s in this room', 400)
 export const SeatLocked = createError('SEAT_LOCKED', 'Seat %s is locked', 409)

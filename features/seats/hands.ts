@@ -1,14 +1,5 @@
-import type { FastifyInstance } from 'fastify'
-import type { z } from 'zod'
-import { deliverTo } from '../../plugins/rooms/local-room.ts'
-import type { LocalRoom } from '../../plugins/rooms/local-room.ts'
-import { roleByRecord } from '../../plugins/rooms/rooms.ts'
-import type { Role } from '../../plugins/rooms/rooms.ts'
-import { createEvent } from '../../plugins/connections/event.ts'
-import type { OutgoingEvent } from '../../plugins/connections/event.ts'
-import type { Session } from '../../plugins/connections/session.ts'
-import { withTimeout } from 'flylive-audio-server/feature'
-import { userKeyOf } from '../../plugins/connections/user.ts'
+import { createEvent, userKeyOf, withTimeout } from 'flylive-audio-server/feature'
+import type { FeatureInstance, LocalRoom, OutgoingEvent, Role, Session, z } from 'flylive-audio-server/feature'
 import type { events } from './messages.ts'
 import { viewOfRequests } from './state.ts'
 import type { SeatRequestView, SeatState, SeatStateHandle } from './state.ts'
@@ -59,7 +50,7 @@ const isHost = (role: Role) => role !== 'member'
 const sameAs = (session: Session) => ({ userId }: SeatRequestView) => userKeyOf(userId) === session.userKey
 const textOf = ({ userId, requestedAt }: SeatRequestView) => `${requestedAt} ${userKeyOf(userId)}`
 
-export function createHands ({ log, rooms, sockets }: Pick<FastifyInstance, 'log' | 'rooms' | 'sockets'>, state: Pick<SeatStateHandle, 'peek'>, known: KnownHands): Hands {
+export function createHands ({ log, rooms, sockets }: Pick<FeatureInstance, 'log' | 'rooms' | 'sockets'>, state: Pick<SeatStateHandle, 'peek'>, known: KnownHands): Hands {
   function hearingOf (room: LocalRoom): Hearing {
     const hearing = known.get(room) ?? {
       told: viewOfRequests(state.peek(room.roomId)),
@@ -73,7 +64,7 @@ export function createHands ({ log, rooms, sockets }: Pick<FastifyInstance, 'log
 
   /** A member's role by what is known without asking anybody. */
   const guess = (room: LocalRoom, session: Session): Role =>
-    hearingOf(room).hosts.has(session) ? 'admin' : roleByRecord(room.record, session)
+    hearingOf(room).hosts.has(session) ? 'admin' : rooms.defaultRoleOf(room.record, session)
 
   /** A member's role; never fails. A backend that is asked keeps its answer for a while, so this is no call each time. */
   const ask = (room: LocalRoom, session: Session): Promise<Role> => rooms.roleOf(room.record, session).catch((err: unknown) => {
@@ -88,7 +79,7 @@ export function createHands ({ log, rooms, sockets }: Pick<FastifyInstance, 'log
     createEvent('seat:requests', { roomId, requests: [...requests] } satisfies z.input<(typeof events)['seat:requests']>)
 
   function tellOwn (room: LocalRoom, { told }: Hearing, session: Session): void {
-    deliverTo(room, session, eventOf(room.roomId, told.filter(sameAs(session))))
+    rooms.sendTo(room, session, eventOf(room.roomId, told.filter(sameAs(session))))
   }
 
   /** Notes what a member may hear from now on, and tells them when that is more or less than before. */
@@ -101,7 +92,7 @@ export function createHands ({ log, rooms, sockets }: Pick<FastifyInstance, 'log
       return tellOwn(room, hearing, session)
     }
     hosts.add(session)
-    if (!told.every(sameAs(session))) deliverTo(room, session, eventOf(room.roomId, told))
+    if (!told.every(sameAs(session))) rooms.sendTo(room, session, eventOf(room.roomId, told))
   }
 
   /** @param hosts who are to be told all there is, when they still may hear of it */
@@ -122,7 +113,7 @@ export function createHands ({ log, rooms, sockets }: Pick<FastifyInstance, 'log
         written = hearing.told
         event = eventOf(room.roomId, written)
       }
-      deliverTo(room, session, event)
+      rooms.sendTo(room, session, event)
     }))
   }
 
@@ -175,7 +166,7 @@ export function createHands ({ log, rooms, sockets }: Pick<FastifyInstance, 'log
       // The backend is not asked about thousands at once: whom only it knows to be an admin hears
       // of requests when they join again, as clients do when a feature is turned on, or use a right.
       for (const session of room.members) {
-        if (isHost(roleByRecord(room.record, session))) ask(room, session).then((role) => settle(room, session, role))
+        if (isHost(rooms.defaultRoleOf(room.record, session))) ask(room, session).then((role) => settle(room, session, role))
       }
     }
   }

@@ -1,6 +1,5 @@
-import fp from 'fastify-plugin'
-import type { z } from 'zod'
-import type { Session } from '../../plugins/connections/session.ts'
+import { defineFeature } from 'flylive-audio-server/feature'
+import type { Session, z } from 'flylive-audio-server/feature'
 import { createAbsences } from './absences.ts'
 import { adminRoutes } from './admin.ts'
 import { createHands } from './hands.ts'
@@ -14,8 +13,8 @@ import { createVoices } from './voices.ts'
 export { config, requests }
 export * as errors from './errors.ts'
 
-declare module 'fastify' {
-  interface FastifyInstance {
+declare module 'flylive-audio-server/feature' {
+  interface FeatureInstance {
     seats: Seats
   }
 }
@@ -27,7 +26,7 @@ declare module 'flylive-audio-server/feature' {
 }
 
 /** Seats: who may be heard, and who decides that. The rules are in decide.ts. */
-export default fp<z.output<typeof config>>(async function seats (app, { graceSeconds = app.config.SEAT_GRACE_SECONDS }) {
+export default defineFeature(async function seats (app, { graceSeconds = app.config.SEAT_GRACE_SECONDS }) {
   const { hooks, log, messages, rooms } = app
   const state = rooms.roomState.define('seats', seatState)
   // Kept, so that a reload does not look up the roles of all members again.
@@ -139,5 +138,5 @@ export default fp<z.output<typeof config>>(async function seats (app, { graceSec
     if (seatOf(state, userKey)?.selfMuted === true) selfMuted(roomId, session, false)
   })
 
-  await app.register(adminRoutes(service))
-}, { name: 'seats', dependencies: ['rooms', 'sfu'] })
+  adminRoutes(app, service)
+}, { name: 'seats', dependencies: ['rooms', 'sfu'], config })

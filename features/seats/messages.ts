@@ -1,6 +1,5 @@
-import { z } from 'zod'
-import type { EventMap, RequestMap } from '../../plugins/schema/messages.ts'
-import { roomId, userId } from '../../plugins/schema/ids.ts'
+import { roomId, userId, z } from 'flylive-audio-server/feature'
+import type { EventMap, RequestMap } from 'flylive-audio-server/feature'
 
 /** 0-based. Whether a room has it is a question of the room (SEAT_INVALID). */
 export const seatIndex = z.int().min(0)

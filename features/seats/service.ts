@@ -1,11 +1,5 @@
-import type { FastifyInstance } from 'fastify'
-import { isCoded } from '../../plugins/errors/codes.ts'
-import { NotInRoom } from '../../plugins/rooms/errors.ts'
-import type { LocalRoom } from '../../plugins/rooms/local-room.ts'
-import type { LeaveReason } from '../../plugins/rooms/rooms.ts'
-import type { Session } from '../../plugins/connections/session.ts'
-import { userKeyOf } from '../../plugins/connections/user.ts'
-import type { UserId } from '../../plugins/connections/user.ts'
+import { isCoded, NotInRoom, userKeyOf } from 'flylive-audio-server/feature'
+import type { FeatureInstance, LeaveReason, LocalRoom, Session, UserId } from 'flylive-audio-server/feature'
 import { decide, needsRights } from './decide.ts'
 import type { Actor, Command, Outcome } from './decide.ts'
 import type { Hands } from './hands.ts'
@@ -46,7 +40,7 @@ export interface Seats {
 }
 
 /** @param graceMs how long a seat, or a request for one, waits for its user after a lost connection */
-export function createSeats (app: FastifyInstance, seatState: SeatStateHandle, graceMs: number, hands: Hands): Seats {
+export function createSeats (app: FeatureInstance, seatState: SeatStateHandle, graceMs: number, hands: Hands): Seats {
   const { log, rooms, sockets, store } = app
 
   /** @param seatCount of a room in which nobody has done anything about seats; without it there is then nothing to change */

@@ -1,8 +1,5 @@
-import { z } from 'zod'
-import type { RoomEvent, RoomStateHandle } from '../../plugins/rooms/room-state.ts'
-import { userId } from '../../plugins/schema/ids.ts'
-import { userKeyOf } from '../../plugins/connections/user.ts'
-import type { UserId } from '../../plugins/connections/user.ts'
+import { userId, userKeyOf, z } from 'flylive-audio-server/feature'
+import type { RoomEvent, RoomStateHandle, UserId } from 'flylive-audio-server/feature'
 
 // The stored state of a room's seats, and views of it.
 

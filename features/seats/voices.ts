@@ -1,6 +1,4 @@
-import type { FastifyInstance } from 'fastify'
-import type { Session } from '../../plugins/connections/session.ts'
-import type { ProducePermit, ProducerHandle } from '../../plugins/media/producer.ts'
+import type { FeatureInstance, ProducePermit, ProducerHandle, Session } from 'flylive-audio-server/feature'
 import { NotSeated } from './errors.ts'
 import type { Seats } from './service.ts'
 import { isMuted, seatOf } from './state.ts'
@@ -22,7 +20,7 @@ export interface Voices {
   release (roomId: string): void
 }
 
-export function createVoices ({ log, sfu }: FastifyInstance, seats: Seats): Voices {
+export function createVoices ({ log, sfu }: FeatureInstance, seats: Seats): Voices {
   /** Producers that need a seat. Services need none, and relays were allowed on the node of their speaker. */
   const producersIn = (roomId: string) => sfu.producerHandles(roomId).filter(({ owner }) => owner.kind === 'session')
 

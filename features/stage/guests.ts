@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { createSigner } from 'fast-jwt'
-import { z } from 'zod'
+import { z } from 'flylive-audio-server/feature'
 
 export const guestPolicy = z.object({ guests: z.boolean() })
 

@@ -1,7 +1,6 @@
 import fastifyStatic from '@fastify/static'
-import type { FastifyReply } from 'fastify'
-import fp from 'fastify-plugin'
-import type { FastifyPluginAsyncZod } from 'fastify-type-provider-zod'
+import { defineFeature } from 'flylive-audio-server/feature'
+import type { FeatureInstance, HttpReply } from 'flylive-audio-server/feature'
 import { buildPages, findPages } from './build.ts'
 import { createGuestSigner, guestPolicy, guestReply, guestRequest } from './guests.ts'
 import type { GuestSigner } from './guests.ts'
@@ -17,7 +16,7 @@ const contentSecurityPolicy = [
 const assetMaxAgeMs = 365 * 86_400_000
 
 /** A client for rooms, and a page for admins: to try the server, and to see what it can do. Off in production. */
-export default fp(async function stage (app) {
+export default defineFeature(async function stage (app) {
   const { JWT_SECRET, NODE_ENV } = app.config
   // In production the tools that build them are not installed.
   const root = NODE_ENV === 'production' ? await findPages() : await buildPages((text) => app.log.info(text))
@@ -33,7 +32,7 @@ export default fp(async function stage (app) {
     maxAge: assetMaxAgeMs
   })
   // Always asked for again, so that a reload of the feature shows at once.
-  const sendPage = (reply: FastifyReply, name: string) => reply
+  const sendPage = (reply: HttpReply, name: string) => reply
     .header('content-security-policy', contentSecurityPolicy)
     .header('permissions-policy', 'microphone=(self), camera=(), geolocation=()')
     .header('cache-control', 'no-cache')
@@ -42,11 +41,11 @@ export default fp(async function stage (app) {
   app.get('/admin', { schema: { hide: true } }, (_request, reply) => sendPage(reply, 'admin.html'))
 
   // Whoever is signed in here needs no token of the backend's: never in production.
-  await app.register(guestRoutes(NODE_ENV === 'production' ? undefined : createGuestSigner(JWT_SECRET)))
+  guestRoutes(app, NODE_ENV === 'production' ? undefined : createGuestSigner(JWT_SECRET))
 }, { name: 'stage', dependencies: [] })
 
 /** @param sign absent where nobody is a guest */
-const guestRoutes = (sign: GuestSigner | undefined): FastifyPluginAsyncZod => async function guests (app) {
+function guestRoutes (app: FeatureInstance, sign: GuestSigner | undefined): void {
   const tags = ['stage']
   app.get('/stage/session', {
     schema: { tags, summary: 'Whether guests get tokens here', response: { 200: guestPolicy } }

@@ -4,6 +4,8 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { FastifyBaseLogger, FastifyInstance, FastifyPluginAsync, RawServerDefault } from 'fastify'
 import type { ZodTypeProvider } from 'fastify-type-provider-zod'
+import type { Redis } from 'ioredis'
+import type { types as mediasoup } from 'mediasoup'
 import type { z } from 'zod'
 import type { Config } from '../../config/load.ts'
 import type { Admin } from '../admin/index.ts'
@@ -33,7 +35,6 @@ import type {} from '../jobs/index.ts'
 import type {} from '../kv/index.ts'
 import type {} from '../config.ts'
 import type {} from '../health.ts'
-import type {} from '../redis/index.ts'
 import type {} from '../store/index.ts'
 
 /**
@@ -79,17 +80,22 @@ export interface FeatureSurface {
   /** Messages between servers, in one order for all. Begin channels with the feature's name, and unsubscribe in onClose. */
   bus: Pick<Bus, 'publish' | 'subscribe' | 'unsubscribe'>
   /** Who is in which room, with which rights; events to everybody in a room; documents that many change at once. */
-  rooms: Pick<Rooms, 'size' | 'get' | 'local' | 'ofSession' | 'roomState' | 'roleOf' | 'ownerOf' | 'touch' | 'emit' | 'emitLogged' | 'close' | 'kick'>
+  rooms: Pick<Rooms, 'size' | 'get' | 'local' | 'ofSession' | 'roomState' | 'roleOf' | 'ownerOf' | 'touch' | 'defaultRoleOf' | 'emit' | 'emitLogged' | 'sendHere' | 'sendTo' | 'close' | 'kick' | 'kickHere'>
   /** Sessions of this server, also without a socket; events to a user's sessions on any server. */
   sockets: FeatureSockets
   /** Audio: transports, producers, consumers, who speaks. */
-  sfu: Omit<Sfu, 'releaseAll' | 'workers'>
+  sfu: Omit<Sfu, 'workers'>
   /** Values by key, with an optional expiry. They survive a crash. Start the name of a namespace with the feature's name. */
   kv: Pick<KeyValue, 'namespace' | 'plainKeys'>
   /** All rooms, on all servers: records, members, logs. */
   store: Pick<RoomStore,
-    'kind' | 'readLog' |
+    'kind' | 'readLog' | 'ban' | 'listEmptyRooms' | 'forgetEmptyRoom' |
     'getRoom' | 'listRooms' | 'listBusyRooms' | 'getParticipants' | 'listParticipants' | 'getMembers' | 'getSomeMembers'>
+  /**
+   * The server's Redis connection, where one is configured: for features that keep their own
+   * data structures there. Begin keys with `msab:` and the feature's name.
+   */
+  redis: Redis | undefined
   /** Which user is connected where, on all servers. */
   directory: Pick<SessionDirectory, 'sessionsOf'>
   /** Other features that run now. */
@@ -108,7 +114,7 @@ type Instance = FastifyInstance<RawServerDefault, IncomingMessage, ServerRespons
 
 /** On the kernel's instance and not a feature's, or not its to call. */
 type KernelOnly =
-  'health' | 'redis' |
+  'health' |
   'verifyBearerAuth' | 'verifyBearerAuthFactory' | 'websocketServer' | 'injectWS' | 'createRateLimit' | 'rateLimit' |
   'server' | 'listen' | 'close' | 'ready' | 'routing'
 
@@ -150,6 +156,8 @@ export { refusals, wireError } from '../errors/refusals.ts'
 export type { ErrorClass } from '../errors/error-codes.ts'
 export { withTimeout } from '../errors/timeout.ts'
 export { NotInRoom, RoomNotFound } from '../rooms/errors.ts'
+// Events for rooms.sendHere, rooms.sendTo and session.write.
+export { createEvent } from '../connections/event.ts'
 
 // Ids, as messages carry them and as they are compared; and users as others see them.
 export { profile, roomId, userId } from '../schema/ids.ts'
@@ -158,6 +166,8 @@ export { userKeyOf } from '../connections/user.ts'
 // Lists that are told in pages.
 export { cursor, cursorBehind, keyBehind, nextCursor, pageOf } from '../schema/pages.ts'
 
+export type { FastifyBaseLogger as Logger, FastifyReply as HttpReply, FastifyRequest as HttpRequest } from 'fastify'
+export type { Redis } from 'ioredis'
 export type { Keep } from './keep.ts'
 export type { Config } from '../../config/load.ts'
 export type { Admin } from '../admin/index.ts'
@@ -175,6 +185,9 @@ export type { Decide, Decision, RoomState, RoomStateHandle, RoomEvent } from '..
 export type { LocalRoom } from '../rooms/local-room.ts'
 export type { RoomCloseReason } from '../rooms/messages.ts'
 export type { EmitOptions, LeaveReason, Role, Rooms } from '../rooms/rooms.ts'
+export type DtlsParameters = mediasoup.DtlsParameters
+export type RtpCapabilities = mediasoup.RtpCapabilities
+export type RtpParameters = mediasoup.RtpParameters
 export type { PausedBy, ProducePermit, ProducerHandle, ProducerInfo, ProducerOwner } from '../media/producer.ts'
 export type { Sfu } from '../media/sfu.ts'
 export type { CloseReason } from '../connections/close-codes.ts'

@@ -136,11 +136,10 @@ export async function buildGeneration (kernel: FastifyInstance, plan: Generation
     keep: kept.keep,
     admin: kernel.admin,
     contract: () => kernel.contract(),
-    drain: kernel.drain
+    drain: kernel.drain,
+    redis: kernel.hasDecorator('redis') ? kernel.redis : undefined
   } satisfies FeatureSurface
   for (const [name, part] of Object.entries(surface)) app.decorate(name, part as never)
-  // For those that come with the server.
-  if (kernel.hasDecorator('redis')) app.decorate('redis', kernel.redis)
   app.addHook('onRoute', (route) => {
     if (!kernel.admin.guard(route)) {
       // There is no key: not even a wider route of the feature may lead here.

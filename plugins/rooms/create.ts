@@ -4,7 +4,7 @@ import { createAnnouncements } from './announcements.ts'
 import { createRoomChannel, receive } from './channel.ts'
 import { createClosing } from './closing.ts'
 import { NotInRoom } from './errors.ts'
-import { deliver } from './local-room.ts'
+import { audience, deliver, deliverTo } from './local-room.ts'
 import { createMembership } from './membership.ts'
 import type { Membership } from './membership.ts'
 import { createNodeRooms } from './node-rooms.ts'
@@ -67,6 +67,7 @@ export function createRooms (app: FastifyInstance): RoomsKernel {
       const known = (await hooks.ask('room:role', room, session)).find((role) => role !== undefined)
       return known ?? roleByRecord(room, session)
     },
+    defaultRoleOf: roleByRecord,
     async ownerOf (room) {
       return (await hooks.ask('room:owner', room)).find((owner) => owner !== undefined) ?? room.ownerId
     },
@@ -80,6 +81,13 @@ export function createRooms (app: FastifyInstance): RoomsKernel {
       const room = nodeRooms.get(roomId)
       if (room) deliver(room, createEvent(type, { roomId, ...data }), except)
     },
+    sendHere (roomId, event) {
+      const room = nodeRooms.get(roomId)
+      if (!room || audience(room).size === 0) return false
+      deliver(room, event)
+      return true
+    },
+    sendTo: deliverTo,
     emitLogged: channel.publishLogged,
     close: closing.close,
     kick: closing.kick,

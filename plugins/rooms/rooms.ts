@@ -1,3 +1,4 @@
+import type { OutgoingEvent } from '../connections/event.ts'
 import type { Session } from '../connections/session.ts'
 import { userKeyOf } from '../connections/user.ts'
 import type { Profile, UserId } from '../connections/user.ts'
@@ -56,6 +57,8 @@ export interface Rooms {
    * @throws UNAVAILABLE when it can't be told now
    */
   roleOf (room: RoomRecord, session: Session): Promise<Role>
+  /** A user's rights by the room's record and the user's token alone: no feature is asked. */
+  defaultRoleOf (room: RoomRecord, session: Session): Role
   /** @throws UNAVAILABLE when it can't be told now */
   ownerOf (room: RoomRecord): Promise<UserId>
   /** Notes that something happened in a room, for those who look for idle ones. */
@@ -83,6 +86,14 @@ export interface Rooms {
    * @returns once it is kept, where it can be
    */
   emitLogged (roomId: string, type: string, data: object, log: { entry: string, keep: number }): Promise<void>
+  /**
+   * Sends an event to everyone in a room on this server.
+   *
+   * @returns whether anyone is in it here
+   */
+  sendHere (roomId: string, event: OutgoingEvent): boolean
+  /** Sends an event to one member of a room on this server; while the member's join is being answered, right after the answer. */
+  sendTo (room: LocalRoom, session: Session, event: OutgoingEvent): void
   /**
    * Closes a room for everyone.
    *

@@ -8,7 +8,7 @@ import * as surface from 'flylive-audio-server/feature'
 import type {
   Admin, JobsRegistrar, Arrival, BusHandler, CodedError, Config, ContractTables, Cluster, ClusterMessageKind, ClusterMessages, ClusterReply, ClusterRequestData,
   ClusterRequestKind, Decide, Decision, RoomState,
-  EmitOptions, EventMap, FeatureExports, FeatureHookRegistrar, FeatureSlots, FeatureInstance, FeatureMessages, FeatureMeta, FeatureSurface, Handler, HookFunction, HookName, HookRegistrar,
+  EmitOptions, EventMap, OutgoingEvent, Redis, FeatureExports, FeatureHookRegistrar, FeatureSlots, FeatureInstance, FeatureMessages, FeatureMeta, FeatureSurface, Handler, HookFunction, HookName, HookRegistrar,
   JobHandler, KernelHooks, LeaveReason, LocalRoom, MessageContext, MessageDispatcher, MessageOptions, MessageRegistrar, MessageSchemas, Metrics, Profile,
   RequestMap, Role, RoomCloseReason, RoomEvent, RoomPage, RoomRecord, Rooms, RoomStateHandle, RoomSummary, Session, SessionDirectory, SessionRecord, Sfu, User,
   RoomStore, KeyValue, Namespace, PlainKeys,
@@ -78,6 +78,10 @@ interface Expected {
     roleOf (room: RoomRecord, session: Session): Promise<'owner' | 'admin' | 'member'>
     ownerOf (room: RoomRecord): Promise<string | number>
     touch (roomId: string): void
+    defaultRoleOf (room: RoomRecord, session: Session): 'owner' | 'admin' | 'member'
+    sendHere (roomId: string, event: OutgoingEvent): boolean
+    sendTo (room: LocalRoom, session: Session, event: OutgoingEvent): void
+    kickHere (roomId: string, userKey: string): void
     emit (roomId: string, type: string, data: object, options?: EmitOptions): void
     emitLogged (roomId: string, type: string, data: object, log: { entry: string, keep: number }): Promise<void>
     close (roomId: string, reason: RoomCloseReason, onlyIfEmpty?: boolean): Promise<boolean>
@@ -97,7 +101,7 @@ interface Expected {
     'rtpCapabilities' | 'ready' | 'producersOf' | 'producerHandles' | 'speakersOf' | 'describe' |
     'createTransport' | 'connectTransport' | 'restartIce' |
     'produce' | 'closeProducer' | 'pauseProducer' | 'resumeProducer' |
-    'consume' | 'pauseConsumer' | 'resumeConsumer'>
+    'consume' | 'pauseConsumer' | 'resumeConsumer' | 'releaseAll'>
   kv: {
     namespace (name: string): Namespace
     plainKeys (prefix: string): PlainKeys
@@ -105,6 +109,9 @@ interface Expected {
   store: {
     readonly kind: 'memory' | 'redis'
     readLog (roomId: string): Promise<string[]>
+    ban (roomId: string, userKey: string, until: number): Promise<void>
+    listEmptyRooms (before: number, limit: number): Promise<string[]>
+    forgetEmptyRoom (roomId: string, before: number): Promise<void>
     getRoom (roomId: string): Promise<RoomSummary | undefined>
     listRooms (after: string, limit: number): Promise<RoomSummary[]>
     listBusyRooms (after: string, limit: number): Promise<RoomPage>
@@ -122,6 +129,7 @@ interface Expected {
   admin: { audit (...args: Parameters<Admin['audit']>): void }
   contract (): ContractTables
   drain: { readonly draining: boolean }
+  redis: Redis | undefined
 }
 
 export type InstanceIsAsDocumented = [
@@ -172,7 +180,7 @@ export type HooksAreAsDocumented = [
 
 export type WhatIsExported = [
   Assert<Equal<keyof typeof surface,
-    'createError' | 'cursor' | 'cursorBehind' | 'defineFeature' | 'isCoded' | 'keyBehind' | 'nextCursor' | 'pageOf' | 'profile' | 'rateLimited' | 'refusals' | 'roomId' | 'unavailable' | 'userId' | 'userKeyOf' | 'validationFailed' | 'withDetails' | 'wireError' | 'withTimeout' | 'z' |
+    'createError' | 'createEvent' | 'cursor' | 'cursorBehind' | 'defineFeature' | 'isCoded' | 'keyBehind' | 'nextCursor' | 'pageOf' | 'profile' | 'rateLimited' | 'refusals' | 'roomId' | 'unavailable' | 'userId' | 'userKeyOf' | 'validationFailed' | 'withDetails' | 'wireError' | 'withTimeout' | 'z' |
     'Draining' | 'FeatureDisabled' | 'Forbidden' | 'NotFound' | 'NotInRoom' | 'Overloaded' | 'RateLimited' | 'RoomNotFound' | 'Unauthorized' | 'Unavailable' | 'ValidationFailed'>>,
   Assert<Equal<typeof surface.withDetails, <T extends Error>(error: T, details: unknown) => T & { details: unknown }>>,
   Assert<Equal<typeof surface.withTimeout, <T, F>(promise: PromiseLike<T>, ms: number, onTimeout: () => F) => Promise<T | Awaited<F>>>>,
@@ -315,7 +323,7 @@ export function impossible () {
   app.rooms.leave(app.sockets.get('1') as Session, 'left')
   // @ts-expect-error The store's keys of rooms are the kernel's.
   app.store.removeRoom('r1')
-  // @ts-expect-error The connection to Redis is the kernel's.
+  // @ts-expect-error There is no connection to Redis where none is configured.
   app.redis.get('x')
   // @ts-expect-error The server stops when its operator says so.
   app.drain.begin(0)
