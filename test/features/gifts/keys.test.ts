@@ -2,6 +2,7 @@ import t from 'tap'
 import { v4, v7, version } from 'uuid'
 import { keyTimeMs, timeOf } from '../../../features/gifts/messages.ts'
 import { createGifts } from '../../../features/gifts/service.ts'
+import type { FeatureInstance } from '../../../plugins/features/feature.ts'
 import type { LocalRoom } from '../../../plugins/rooms/local-room.ts'
 import type { Session } from '../../../plugins/connections/session.ts'
 import { startBackend } from '../../support/backend.ts'
@@ -214,7 +215,8 @@ t.test('keeps sent gifts over a reload', async (t) => {
   const [ada, bob] = [await enter(server, 1), await enter(server, 2)]
   const gift = { giftId: 7, recipientId: 2, quantity: 1, key: v7() }
   const { transactionId } = await ada.ok('gift:send', gift)
-  const next = createGifts(server.app)
+  const running = server.app.features.generations().find(({ name }) => name === 'gifts')?.app as unknown as FeatureInstance
+  const next = createGifts(running)
   t.teardown(() => next.close())
   const [session] = server.app.sockets.ofUser('1') as Iterable<Session>
   const accepted = await next.accept(session as Session, server.app.rooms.get('5') as LocalRoom, gift)
