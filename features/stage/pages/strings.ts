@@ -518,12 +518,7 @@ export const adminStrings = {
     waiting: (title: string) => `${title}: no data yet`,
     missing: 'Not available on this server.',
     start: '3 min ago',
-    end: 'now',
-    tokenTitle: 'Metrics token',
-    tokenLead: 'This server requires METRICS_TOKEN for its metrics. The token is kept in this tab.',
-    token: 'Metrics token',
-    tokenMissing: 'Enter the token.',
-    tokenWrong: 'Wrong metrics token.'
+    end: 'now'
   },
 
   /** Texts for error codes whose server message is too general for this page. */

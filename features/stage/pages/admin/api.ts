@@ -82,6 +82,12 @@ export interface Health {
   features: { name: string, state: Feature['state'] }[]
 }
 
+export interface Metric {
+  name: string
+  /** A value is null if it is no finite number. */
+  samples: { name: string, labels: Record<string, string | number>, value: number | null }[]
+}
+
 /** An error response. UNREACHABLE and UNREADABLE are this page's own codes. */
 export class ApiError extends Error {
   override name = 'ApiError'
@@ -192,6 +198,8 @@ export function createApi (key: () => string, refused: () => void) {
     replay: (transactionIds?: readonly string[]) =>
       send<{ replayed: number }>('POST', 'gifts/dead-letters/replay', transactionIds && { transactionIds }),
 
+    metrics: async (signal?: AbortSignal) => (await get<{ metrics: Metric[] }>('metrics', signal)).metrics,
+
     drain: (deadlineSeconds: number) => send<{ result: 'empty' | 'deadline', sessions: number }>('POST', 'drain', { deadlineSeconds })
   }
 }
@@ -202,11 +210,6 @@ export type Api = ReturnType<typeof createApi>
 export async function readHealth (signal: AbortSignal): Promise<Health> {
   const response = await fetch('/health', { signal, cache: 'no-store' })
   return await read<Health>(response)
-}
-
-/** @param token METRICS_TOKEN, if the server requires it */
-export async function readMetrics (token: string, signal?: AbortSignal): Promise<string> {
-  return await (await call('/metrics', { key: token === '' ? undefined : token, signal })).text()
 }
 
 /**

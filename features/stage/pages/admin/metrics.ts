@@ -1,36 +1,8 @@
-/** A number of a metric, and which of its numbers it is. */
-export interface Sample {
-  labels: Record<string, string>
-  value: number
-}
+import type { Metric } from './api.ts'
 
-/** Samples by the name of their metric. One that is there but has none yet has an empty list. */
-export type Metrics = ReadonlyMap<string, readonly Sample[]>
-
-/** @param text what /metrics answers, in the text format of Prometheus */
-export function parseMetrics (text: string): Metrics {
-  const metrics = new Map<string, Sample[]>()
-  const samplesOf = (name: string) => metrics.get(name) ?? (metrics.set(name, []).get(name) as Sample[])
-  for (const line of text.split('\n')) {
-    const [, declared] = /^# TYPE (\S+)/.exec(line) ?? []
-    if (declared !== undefined) samplesOf(declared)
-    const [, name, labels = '', number] = /^([A-Za-z_:][\w:]*)(?:\{((?:[^"}]|"(?:[^"\\]|\\.)*")*)\})?\s+(\S+)/.exec(line) ?? []
-    if (name !== undefined && number !== undefined) samplesOf(name).push({ labels: parseLabels(labels), value: numberOf(number) })
-  }
-  return metrics
-}
-
-function parseLabels (text: string): Record<string, string> {
-  const pairs = text.matchAll(/([A-Za-z_]\w*)="((?:[^"\\]|\\.)*)"/g)
-  return Object.fromEntries([...pairs].map(([, name = '', value = '']) =>
-    [name, value.replace(/\\(.)/g, (_, char: string) => char === 'n' ? '\n' : char)]))
-}
-
-const numberOf = (text: string) => /^[+-]?inf$/i.test(text) ? (text.startsWith('-') ? -Infinity : Infinity) : Number(text)
-
-/** @returns the sum over all labels; undefined where there is no such metric */
-export function sumOf (metrics: Metrics, name: string): number | undefined {
-  return metrics.get(name)?.reduce((sum, { value }) => sum + value, 0)
+/** @returns the sum over all samples; undefined if there is no such metric, NaN if a sample is no number */
+export function sumOf (metrics: readonly Metric[], name: string): number | undefined {
+  return metrics.find((metric) => metric.name === name)?.samples.reduce((sum, { value }) => sum + (value ?? NaN), 0)
 }
 
 /** What is drawn of a metric. */
@@ -77,7 +49,7 @@ export const windowMs = 180_000
 
 export interface Series {
   /** Notes what was read at a time. */
-  add (at: number, metrics: Metrics): void
+  add (at: number, metrics: readonly Metric[]): void
   /** What is to be drawn of a line: nothing older than {@link windowMs}. */
   pointsOf (name: LineName): readonly Point[]
   /** Whether the server has the metric at all, as far as is known. */

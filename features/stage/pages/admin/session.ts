@@ -1,33 +1,23 @@
 import { ref } from 'vue'
 import { call, createApi } from './api.ts'
 
-// Secrets are kept in the tab's session storage only.
-const stored = (name: string) => {
-  const value = ref(sessionStorage.getItem(name) ?? '')
-  return {
-    value,
-    set (secret: string) {
-      value.value = secret
-      if (secret === '') sessionStorage.removeItem(name)
-      else sessionStorage.setItem(name, secret)
-    }
-  }
-}
-
-const storedKey = stored('flylive:admin-key')
-const storedToken = stored('flylive:metrics-token')
+// The key is kept in the tab's session storage only.
+const item = 'flylive:admin-key'
 
 /** The admin key; empty until the server accepts one. */
-export const key = storedKey.value
-/** The metrics token; empty if none is required. */
-export const metricsToken = storedToken.value
-export const setMetricsToken = storedToken.set
+export const key = ref(sessionStorage.getItem(item) ?? '')
+
+function setKey (value: string): void {
+  key.value = value
+  if (value === '') sessionStorage.removeItem(item)
+  else sessionStorage.setItem(item, value)
+}
 
 /** Whether the server rejected a key that it accepted before. */
 export const keyRefused = ref(false)
 
 export const api = createApi(() => key.value, () => {
-  storedKey.set('')
+  setKey('')
   keyRefused.value = true
 })
 
@@ -35,13 +25,12 @@ export const api = createApi(() => key.value, () => {
 export async function enter (given: string): Promise<void> {
   await call('/admin/features', { key: given })
   keyRefused.value = false
-  storedKey.set(given)
+  setKey(given)
 }
 
 export function forget (): void {
   keyRefused.value = false
-  storedKey.set('')
-  storedToken.set('')
+  setKey('')
 }
 
 /** @returns whether a text can be sent in a header */
