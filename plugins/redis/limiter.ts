@@ -1,0 +1,51 @@
+import type { Redis } from 'ioredis'
+import { RateLimiterMemory, RateLimiterRedis, RateLimiterRes } from 'rate-limiter-flexible'
+import { rateLimited } from '../errors/codes.ts'
+
+export interface LimiterOptions {
+  /** Prefix of the keys in Redis. */
+  name: string
+  /** Most events per key and window. */
+  max: number
+  windowSeconds: number
+}
+
+/** Counts events per key in fixed windows. */
+export interface Limiter {
+  /**
+   * Counts an event.
+   *
+   * @throws RATE_LIMITED (details `{retryAfterMs}`) if it is more than the limit allows
+   */
+  consume (key: string): Promise<void>
+  /** @throws RATE_LIMITED if the limit is reached */
+  check (key: string): Promise<void>
+  /** Changes the limit. Events that were counted stay counted. */
+  setMax (max: number): void
+}
+
+/**
+ * @param redis counts over all servers. Without it, and while it cannot be
+ *   reached, this server counts alone: a limit must not become an outage
+ */
+export function createLimiter (redis: Redis | undefined, { name, max, windowSeconds }: LimiterOptions): Limiter {
+  const options = { keyPrefix: name, points: max, duration: windowSeconds }
+  const local = new RateLimiterMemory(options)
+  const limiter = redis ? new RateLimiterRedis({ ...options, storeClient: redis, insuranceLimiter: local }) : local
+  return {
+    async consume (key) {
+      try {
+        await limiter.consume(key)
+      } catch (reason) {
+        throw reason instanceof RateLimiterRes ? rateLimited(reason.msBeforeNext) : reason
+      }
+    },
+    async check (key) {
+      const state = await limiter.get(key)
+      if (state && state.consumedPoints >= limiter.points) throw rateLimited(state.msBeforeNext)
+    },
+    setMax (max) {
+      local.points = limiter.points = max
+    }
+  }
+}
