@@ -6,7 +6,7 @@ import { until } from '../support/retry.ts'
 
 /** What locks guarantee. */
 export function locksContract (t: Test, make: (t: Test) => Promise<Locks>): void {
-  t.test('one of many gets a lock, until its time is over', async (t) => {
+  t.test('one of many callers gets a lock until it expires', async (t) => {
     const locks = await make(t)
     const results = await Promise.all(Array.from({ length: 20 }, () => locks.tryLock('turn', 400)))
     t.equal(results.filter(Boolean).length, 1)

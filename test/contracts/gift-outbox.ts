@@ -35,7 +35,7 @@ const nothing = { queued: 0, deadLetters: 0, failed: 0, ledger: 0 }
  * @param make one that is empty and ends with the test; it keeps `kept` failed gifts, where that is given
  */
 export function giftOutboxContract (t: Test, make: (t: Test, kept?: number) => Promise<OutboxUnderTest>): void {
-  t.test('a gift goes in, is taken and is gone', async (t) => {
+  t.test('queues, takes and settles a gift', async (t) => {
     const { a, b } = await make(t)
     t.same(await a.counts(), nothing)
     t.match(await a.take(sizes, leaseMs), { gifts: [], more: false, queued: 0, deadLetters: 0 })
@@ -49,7 +49,7 @@ export function giftOutboxContract (t: Test, make: (t: Test, kept?: number) => P
     t.same(await b.settle(batch.token, all(batch, processed)), [], 'once')
   })
 
-  t.test('the same gift twice is one', async (t) => {
+  t.test('the same gift twice is one gift', async (t) => {
     const { a, b } = await make(t)
     const gift = giftOf()
     const found = await Promise.all([a.add(gift), b.add(gift), a.add(gift)])
@@ -60,7 +60,7 @@ export function giftOutboxContract (t: Test, make: (t: Test, kept?: number) => P
     t.same((await b.take(sizes, leaseMs)).gifts, [], 'and is not due again for it')
   })
 
-  t.test('a gift that is among the records stays there; one that was processed is queued anew', async (t) => {
+  t.test('ignores a recorded gift and queues a processed one again', async (t) => {
     const { a, b } = await make(t)
     const gifts = Array.from({ length: 4 }, () => giftOf()) as [Gift, Gift, Gift, Gift]
     for (const gift of gifts) t.equal(await a.add(gift), undefined)
@@ -74,7 +74,7 @@ export function giftOutboxContract (t: Test, make: (t: Test, kept?: number) => P
     t.same(await a.counts(), { queued: 1, ledger: 1, failed: 1, deadLetters: 1 })
   })
 
-  t.test('of failed gifts the newest are kept, of all others every one', async (t) => {
+  t.test('keeps the newest failed gifts and all other records', async (t) => {
     const { a, b } = await make(t, 5)
     const gifts = Array.from({ length: 36 }, () => giftOf())
     const kinds = [failed, dead, ledger]
@@ -92,7 +92,7 @@ export function giftOutboxContract (t: Test, make: (t: Test, kept?: number) => P
     t.equal(await a.add(gifts[0] as Gift), undefined, 'nothing of the others is left')
   })
 
-  t.test('those that have been due for longest come first, as many as are asked for', async (t) => {
+  t.test('takes the gifts that have been due longest, up to the limit', async (t) => {
     const { a, clock } = await make(t)
     const gifts: Gift[] = []
     for (let i = 0; i < 25; i++) {
@@ -113,7 +113,7 @@ export function giftOutboxContract (t: Test, make: (t: Test, kept?: number) => P
     t.same((await a.take(sizes, leaseMs)).gifts, [])
   })
 
-  t.test('a gift is one taker\'s until the lease ends, then another\'s', async (t) => {
+  t.test('a taken gift is exclusive until its lease expires', async (t) => {
     const { a, b, clock } = await make(t)
     const gifts = Array.from({ length: 3 }, () => giftOf())
     for (const gift of gifts) await a.add(gift)
@@ -133,7 +133,7 @@ export function giftOutboxContract (t: Test, make: (t: Test, kept?: number) => P
     t.same(await a.counts(), nothing)
   })
 
-  t.test('a lease that is over but that nobody else has is still good', async (t) => {
+  t.test('an expired lease is valid until another taker takes the gift', async (t) => {
     const { a, b, clock } = await make(t)
     await a.add(giftOf())
     const batch = await a.take(sizes, leaseMs)
@@ -142,7 +142,7 @@ export function giftOutboxContract (t: Test, make: (t: Test, kept?: number) => P
     t.same((await b.take(sizes, leaseMs)).gifts, [])
   })
 
-  t.test('of many takers at once each gets others', async (t) => {
+  t.test('concurrent takers get different gifts', async (t) => {
     const { a, b } = await make(t)
     const gifts = Array.from({ length: 60 }, () => giftOf())
     await Promise.all(gifts.map((gift, i) => (i % 2 ? a : b).add(gift)))
@@ -153,7 +153,7 @@ export function giftOutboxContract (t: Test, make: (t: Test, kept?: number) => P
     t.equal(new Set(batches.map(({ token }) => token)).size, 12)
   })
 
-  t.test('each gift of a batch goes where it belongs', async (t) => {
+  t.test('settles each gift of a batch separately', async (t) => {
     const { a, b, clock } = await make(t)
     const gifts = Array.from({ length: 5 }, () => giftOf()) as [Gift, Gift, Gift, Gift, Gift]
     for (const gift of gifts) await a.add(gift)
@@ -171,7 +171,7 @@ export function giftOutboxContract (t: Test, make: (t: Test, kept?: number) => P
     t.match(await b.take(sizes, leaseMs), { gifts: [gifts[4]], tries: 1, queued: 1, deadLetters: 1 })
   })
 
-  t.test('tries are counted only where they are said to be', async (t) => {
+  t.test('counts attempts only when asked to', async (t) => {
     const { a, b } = await make(t)
     const gift = giftOf()
     await a.add(gift)
@@ -186,7 +186,7 @@ export function giftOutboxContract (t: Test, make: (t: Test, kept?: number) => P
     t.match(await a.list('deadLetters', '', 1), [{ ...gift, tries: 4 }])
   })
 
-  t.test('a batch has only gifts that were tried as often, and fewer the oftener that was', async (t) => {
+  t.test('a batch has gifts with the same number of attempts, and fewer after more attempts', async (t) => {
     const { a, clock } = await make(t)
     const fail = async (batch: Batch) => { await a.settle(batch.token, all(batch, again(0))) }
     for (let i = 0; i < 8; i++) await a.add(giftOf())
@@ -209,7 +209,7 @@ export function giftOutboxContract (t: Test, make: (t: Test, kept?: number) => P
     t.same((await a.take(sizes, leaseMs)).gifts.length, 1, 'the last size counts from there on')
   })
 
-  t.test('dead letters are replayed: those that are named', async (t) => {
+  t.test('replays the named dead letters', async (t) => {
     const { a, b } = await make(t)
     const gifts = Array.from({ length: 4 }, () => giftOf()) as [Gift, Gift, Gift, Gift]
     for (const gift of gifts) await a.add(gift)
@@ -230,7 +230,7 @@ export function giftOutboxContract (t: Test, make: (t: Test, kept?: number) => P
     t.same(await a.counts(), { ...nothing, queued: 4 })
   })
 
-  t.test('records are listed in pages, in the order of time', async (t) => {
+  t.test('lists records in pages, ordered by time', async (t) => {
     const { a } = await make(t)
     const gifts = Array.from({ length: 23 }, () => giftOf())
     for (const gift of [...gifts].reverse()) await a.add(gift)
@@ -253,7 +253,7 @@ export function giftOutboxContract (t: Test, make: (t: Test, kept?: number) => P
     }
   })
 
-  t.test('whatever happens, in any order: each gift is in one place', async (t) => {
+  t.test('any sequence of calls keeps each gift in exactly one place', async (t) => {
     const result = await fc.check(fc.asyncProperty(fc.commands(commands, { size: '+1', maxCommands: 60 }), async (run) => {
       const real = await make(t)
       const model: Model = { gifts: new Map(), batches: [] }

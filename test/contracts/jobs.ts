@@ -7,7 +7,7 @@ import type { JobStore } from '../../plugins/jobs/store.ts'
  * @param make a store that is empty and ends with the test
  */
 export function jobStoreContract (t: Test, make: (t: Test) => Promise<JobStore>): void {
-  t.test('of several times for a job the earliest counts', async (t) => {
+  t.test('the earliest of several due times counts', async (t) => {
     const store = await make(t)
     const keys = async (now: number, limit = 10) => (await store.takeDue('a', now, limit, now + 1_000_000)).map(({ key }) => key)
     t.same(await keys(1e12), [])
@@ -25,7 +25,7 @@ export function jobStoreContract (t: Test, make: (t: Test) => Promise<JobStore>)
     t.same(await keys(5000), [], 'what is taken is taken, whatever else it was noted for')
   })
 
-  t.test('a job that is taken is nobody else\'s until it is settled', async (t) => {
+  t.test('a taken job is exclusive until it is settled', async (t) => {
     const store = await make(t)
     await store.schedule('a', 'k', 1000)
     const [job] = await store.takeDue('a', 1000, 10, 5000)
@@ -47,7 +47,7 @@ export function jobStoreContract (t: Test, make: (t: Test) => Promise<JobStore>)
     t.match(await store.takeDue('a', 7000, 10, 9000), [{ key: 'k' }], 'what is to be tried again is, at its time')
   })
 
-  t.test('a job that is noted while somebody does it is done once more after', async (t) => {
+  t.test('a job rescheduled while it runs runs again', async (t) => {
     const store = await make(t)
     await store.schedule('a', 'k', 1000)
     const [job] = await store.takeDue('a', 1000, 10, 60_000)
@@ -83,7 +83,7 @@ export function jobStoreContract (t: Test, make: (t: Test) => Promise<JobStore>)
     t.same(await store.takeDue('a', 1e12, 10, 2e12), [])
   })
 
-  t.test('exactly one of many that come at once gets a job', async (t) => {
+  t.test('concurrent takers get each job once', async (t) => {
     const store = await make(t)
     for (let i = 0; i < 30; i++) await store.schedule('a', `k${i}`, i)
     const taken = await Promise.all(Array.from({ length: 20 }, (_, i) => store.takeDue('a', 1000, 2, 50_000 + i)))

@@ -11,7 +11,7 @@ const document = (version: string, state: unknown) => ({ version, state: JSON.st
  * @param make a store that is empty and ends with the test
  */
 export function storeDocumentsContract (t: Test, make: (t: Test) => Promise<RoomStore>): void {
-  t.test('members are found by their keys', async (t) => {
+  t.test('finds members by their keys', async (t) => {
     const store = await make(t)
     await store.join(joining('r1', 1))
     await store.join(joining('r1', 'b'))
@@ -61,7 +61,7 @@ export function storeDocumentsContract (t: Test, make: (t: Test) => Promise<Room
     t.same(await store.readDocuments(['r1'], 'd'), ['[2]'], 'and nothing has changed')
   })
 
-  t.test('makes one of many changes from the same version', async (t) => {
+  t.test('applies one of many changes of the same version', async (t) => {
     const store = await make(t)
     await store.join(joining('r1', 1))
     let expected = '1000.0'
@@ -75,7 +75,7 @@ export function storeDocumentsContract (t: Test, make: (t: Test) => Promise<Room
     }
   })
 
-  t.test('does not make a change that was meant for an earlier room with the same id', async (t) => {
+  t.test('rejects a change of an earlier room with the same id', async (t) => {
     const store = await make(t)
     const record = { ...recordOf('r1', 1), createdAt: 2000 }
     await store.join(joining('r1', 1))
@@ -93,7 +93,7 @@ export function storeDocumentsContract (t: Test, make: (t: Test) => Promise<Room
     t.same(await swap(first.version.replace('2000', '1000'), 'old'), { swapped: false, version: first.version, state: '"new"' })
   })
 
-  t.test('gives a join all documents', async (t) => {
+  t.test('returns all documents with a join', async (t) => {
     const store = await make(t)
     await store.join(joining('r1', 1))
     await store.join(joining('r2', 1, { sessionId: 'other' }))
@@ -107,7 +107,7 @@ export function storeDocumentsContract (t: Test, make: (t: Test) => Promise<Room
     t.same(await store.readDocuments([], 'd'), [])
   })
 
-  t.test('does not change documents that are current by restoring them', async (t) => {
+  t.test('restoring does not change current documents', async (t) => {
     const store = await make(t)
     const { room } = await store.join(joining('r1', 1))
     const members = [{ sessionId: 's-1', userKey: '1', profile: { userId: 1, id: 1, name: 'User 1' } }]
@@ -122,7 +122,7 @@ export function storeDocumentsContract (t: Test, make: (t: Test) => Promise<Room
     t.match(await swapping(store)(version, 3), { swapped: true }, 'nothing was lost, and changes are accepted')
   })
 
-  t.test('a log keeps the newest entries, and ends with its room', async (t) => {
+  t.test('a log keeps the newest entries and ends with its room', async (t) => {
     const store = await make(t)
     await store.appendLog('r1', 'too early', 3, 1)
     t.same(await store.readLog('r1'), [], 'nothing is told where there is no room')

@@ -36,7 +36,7 @@ async function busy (store: RoomStore, limit: number): Promise<string[]> {
  * @param make a store that is empty and ends with the test
  */
 export function storeListsContract (t: Test, make: Make): void {
-  t.test('all who are in a room, in pages', async (t) => {
+  t.test('lists all members in pages', async (t) => {
     const store = await make(t)
     const ids = Array.from({ length: 25 }, (_, i) => 100 - i)
     for (const id of ids) await store.join(joining('r1', id, { now: 5000 }))
@@ -52,7 +52,7 @@ export function storeListsContract (t: Test, make: Make): void {
     t.same(await store.listParticipants('r1', Number.MAX_SAFE_INTEGER, 10), { arrivals: [], count: 25 })
   })
 
-  t.test('who arrives later comes behind, also where clocks differ', async (t) => {
+  t.test('later arrivals come later, also with clock skew', async (t) => {
     const store = await make(t)
     for (const [i, now] of [9000, 1000, 9000, 9_000_000, 5].entries()) await store.join(joining('r1', i, { now }))
     t.same(await everybody(store, 'r1', 2), [0, 1, 2, 3, 4])
@@ -64,7 +64,7 @@ export function storeListsContract (t: Test, make: Make): void {
     t.same(await everybody(store, 'r1', 2), [1, 2, 3, 4, 0], 'who leaves and comes again does')
   })
 
-  t.test('nobody is left out or told twice because others come and go meanwhile', async (t) => {
+  t.test('joins and leaves between pages neither skip nor repeat a member', async (t) => {
     const store = await make(t)
     let room = 0
     await fc.assert(fc.asyncProperty(
@@ -90,7 +90,7 @@ export function storeListsContract (t: Test, make: Make): void {
     t.pass('whatever happens')
   })
 
-  t.test('some who are in rooms: those that are named, and then the first to arrive', async (t) => {
+  t.test('returns some members per room: the named ones, then the first to arrive', async (t) => {
     const store = await make(t)
     for (const id of ['a', 'b', 'c', 'd', 'e']) await store.join(joining('r1', id))
     await store.join(joining('r2', 'f'))
@@ -104,7 +104,7 @@ export function storeListsContract (t: Test, make: Make): void {
     t.same((await store.getSomeMembers([{ roomId: 'r2', first: [] }], 1)), [[{ userId: 'f', id: 'f', name: 'User f' }]])
   })
 
-  t.test('rooms with somebody in them, in pages', async (t) => {
+  t.test('lists occupied rooms in pages', async (t) => {
     const store = await make(t)
     t.same(await store.listBusyRooms('', 5), { rooms: [], next: undefined })
     const ids = Array.from({ length: 40 }, (_, i) => `r${String(i).padStart(2, '0')}`)

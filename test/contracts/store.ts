@@ -36,7 +36,7 @@ export async function codeOf (call: Promise<unknown>): Promise<string> {
  * @param make a store that is empty and ends with the test
  */
 export function storeContract (t: Test, make: (t: Test) => Promise<RoomStore>): void {
-  t.test('the first to join makes the room', async (t) => {
+  t.test('the first join creates the room', async (t) => {
     const store = await make(t)
     const first = await store.join(joining('r1', 1, { now: 5000 }))
     t.same(first, { room: recordOf('r1', 1), created: true, firstOfUser: true, count: 1, participants: [profileOf(1)], documents: new Map() })
@@ -48,7 +48,7 @@ export function storeContract (t: Test, make: (t: Test) => Promise<RoomStore>): 
     t.equal(await store.getRoom('r2'), undefined)
   })
 
-  t.test('of many that come at once one makes the room', async (t) => {
+  t.test('one of many concurrent joins creates the room', async (t) => {
     const store = await make(t)
     const results = await Promise.all(Array.from({ length: 30 }, (_, i) => store.join(joining('r1', i))))
     t.equal(results.filter(({ created }) => created).length, 1)
@@ -56,7 +56,7 @@ export function storeContract (t: Test, make: (t: Test) => Promise<RoomStore>): 
     t.same(results.map(({ count }) => count).sort((a, b) => a - b), Array.from({ length: 30 }, (_, i) => i + 1))
   })
 
-  t.test('a user counts once, however many sockets there are', async (t) => {
+  t.test('a user with several sockets counts once', async (t) => {
     const store = await make(t)
     await store.join(joining('r1', 1))
     t.match(await store.join(joining('r1', 1, { sessionId: 'other' })), { firstOfUser: false, count: 1, created: false })
@@ -70,7 +70,7 @@ export function storeContract (t: Test, make: (t: Test) => Promise<RoomStore>): 
     t.match(await store.join(joining('r1', 2)), { created: false, room: { ownerId: 1 } })
   })
 
-  t.test('a user who comes again has the newest profile', async (t) => {
+  t.test('a user who joins again has the newest profile', async (t) => {
     const store = await make(t)
     await store.join(joining('r1', 1))
     await store.join(joining('r1', 2))
@@ -79,7 +79,7 @@ export function storeContract (t: Test, make: (t: Test) => Promise<RoomStore>): 
     t.same(await store.getParticipants('r1', 10), [profile, profileOf(2)], 'in the old place')
   })
 
-  t.test('participants are told in order of arrival, the first of them', async (t) => {
+  t.test('returns the first participants in order of arrival', async (t) => {
     const store = await make(t)
     const ids = Array.from({ length: participantsTold + 5 }, (_, i) => 1000 - i)
     let last
@@ -107,7 +107,7 @@ export function storeContract (t: Test, make: (t: Test) => Promise<RoomStore>): 
     t.equal(await codeOf(store.join(joining('r1', 'later', { limit: 10 }))), 'ROOM_FULL')
   })
 
-  t.test('a pin locks the room that it makes', async (t) => {
+  t.test('a PIN locks the room that the join creates', async (t) => {
     const store = await make(t)
     const pinHash = 'right'
     t.match(await store.join(joining('r1', 1, { pinHash })), { created: true, room: { locked: true } })
@@ -123,7 +123,7 @@ export function storeContract (t: Test, make: (t: Test) => Promise<RoomStore>): 
     t.equal(await codeOf(store.join(joining('open', 3))), 'ok')
   })
 
-  t.test('wrong pins are limited', async (t) => {
+  t.test('limits wrong PINs', async (t) => {
     const store = await make(t)
     const now = Date.now()
     await store.join(joining('r1', 1, { pinHash: 'right' }))
@@ -139,7 +139,7 @@ export function storeContract (t: Test, make: (t: Test) => Promise<RoomStore>): 
     for (let i = 0; i < 10; i++) t.equal(await codeOf(store.join(joining('r2', 5))), 'PIN_REQUIRED', 'a pin left out is no try')
   })
 
-  t.test('wrong pins that come at once are limited', async (t) => {
+  t.test('limits concurrent wrong PINs', async (t) => {
     const store = await make(t)
     await store.join(joining('r1', 1, { pinHash: 'right' }))
     const outcomes = await Promise.all(Array.from({ length: 30 }, (_, i) => codeOf(store.join(joining('r1', 2, { pinHash: `wrong${i}` })))))
@@ -147,7 +147,7 @@ export function storeContract (t: Test, make: (t: Test) => Promise<RoomStore>): 
     t.equal(outcomes.filter((outcome) => outcome === 'RATE_LIMITED').length, 30 - pinTries)
   })
 
-  t.test('bans', async (t) => {
+  t.test('bans a user', async (t) => {
     const store = await make(t)
     await store.join(joining('r1', 1))
     const end = Date.now() + 3_600_000
@@ -168,7 +168,7 @@ export function storeContract (t: Test, make: (t: Test) => Promise<RoomStore>): 
     t.equal(await store.getRoom('r1'), undefined, 'and who is banned makes none')
   })
 
-  t.test('a ban ends', async (t) => {
+  t.test('a ban expires', async (t) => {
     const store = await make(t)
     await store.join(joining('r1', 1))
     const end = Date.now() + 300
@@ -181,7 +181,7 @@ export function storeContract (t: Test, make: (t: Test) => Promise<RoomStore>): 
     t.equal(await codeOf(store.join(joining('r1', 3))), 'ok', 'one that is over already bans nobody')
   })
 
-  t.test('names that look alike are not mixed up', async (t) => {
+  t.test('keeps similar ids apart', async (t) => {
     const store = await make(t)
     const end = Date.now() + 3_600_000
     await store.ban('a:b', 'c', end)
@@ -196,7 +196,7 @@ export function storeContract (t: Test, make: (t: Test) => Promise<RoomStore>): 
     t.same(await store.leave('r1', 's-x y}{"', 'x y}{"', 1), { lastOfUser: true, count: 0 })
   })
 
-  t.test('a room is removed once', async (t) => {
+  t.test('removes a room once', async (t) => {
     const store = await make(t)
     await store.join(joining('r1', 1, { pinHash: 'right' }))
     await store.join(joining('r1', 2, { pinHash: 'right' }))
@@ -210,7 +210,7 @@ export function storeContract (t: Test, make: (t: Test) => Promise<RoomStore>): 
     t.match(await store.join(joining('r1', 3)), { created: true, count: 1, room: { ownerId: 3, locked: false } }, 'nothing is left of it')
   })
 
-  t.test('removing an empty room races with coming back', async (t) => {
+  t.test('removing an empty room races with a join', async (t) => {
     const store = await make(t)
     for (let round = 0; round < 20; round++) {
       const roomId = `r${round}`
@@ -222,7 +222,7 @@ export function storeContract (t: Test, make: (t: Test) => Promise<RoomStore>): 
     }
   })
 
-  t.test('rooms are listed in pages, in the order of their ids', async (t) => {
+  t.test('lists rooms in pages, ordered by id', async (t) => {
     const store = await make(t)
     const ids = ['a', 'B', 'b', '_', '-', '.', ':', '10', '9', 'room.1', 'room-1', 'room:1', 'z'.repeat(128)]
     for (const id of ids) await store.join(joining(id, 1, { sessionId: id }))
@@ -243,7 +243,7 @@ export function storeContract (t: Test, make: (t: Test) => Promise<RoomStore>): 
     t.same((await store.listRooms('c', 2)).map(({ roomId }) => roomId), ['room-1', 'room.1'], 'after an id that is not there')
   })
 
-  t.test('empty rooms are known by when the last one left', async (t) => {
+  t.test('lists empty rooms by the time of the last leave', async (t) => {
     const store = await make(t)
     for (const [i, roomId] of ['b', 'a', 'c', 'd'].entries()) {
       await store.join(joining(roomId, 1, { sessionId: roomId }))
@@ -270,7 +270,7 @@ export function storeContract (t: Test, make: (t: Test) => Promise<RoomStore>): 
     t.same(await store.listEmptyRooms(6000, 10), ['d', 'c'])
   })
 
-  t.test('a room knows of what happened last and of its producers', async (t) => {
+  t.test('stores the last activity and the number of producers', async (t) => {
     const store = await make(t)
     await store.join(joining('r1', 1, { now: 1000 }))
     await store.touchRoom('r1', 2000)
@@ -285,7 +285,7 @@ export function storeContract (t: Test, make: (t: Test) => Promise<RoomStore>): 
     t.same((await store.listRooms('', 10)).map(({ roomId }) => roomId), ['r1'])
   })
 
-  t.test('the store can be reached', async (t) => {
+  t.test('answers a ping', async (t) => {
     const store = await make(t)
     await store.ping()
     t.match(store.kind, /^(memory|redis)$/)

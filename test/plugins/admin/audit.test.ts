@@ -4,7 +4,7 @@ import { adminKey, build, tokenFor } from '../../support/build.ts'
 
 // Each change an admin makes is one line of the log: who, what, before, after.
 
-t.test('every change is written down', async (t) => {
+t.test('writes an audit line per change', async (t) => {
   const lines: Record<string, unknown>[] = []
   const server = await build(t, { log: (line) => { if (line.audit === true) lines.push(line) } })
   const ada = await server.connect(1)
@@ -40,7 +40,7 @@ t.test('every change is written down', async (t) => {
   t.equal(changing.length, lines.length, changing.join(', '))
 })
 
-t.test('what is refused is not written down as a change', async (t) => {
+t.test('writes no audit line for rejected calls', async (t) => {
   const lines: Record<string, unknown>[] = []
   const server = await build(t, { log: (line) => { if (line.audit === true) lines.push(line) } })
   t.equal((await server.admin('POST', '/admin/rooms/nowhere/close')).status, 404)

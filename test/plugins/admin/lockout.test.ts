@@ -9,7 +9,7 @@ const ask = async (server: TestServer, key: string | undefined) => {
   return { status: response.status, retryAfter: response.headers.get('retry-after'), body: await response.json() as { error?: { code: string, details?: { retryAfterMs: number } } } }
 }
 
-onEveryStore(t, 'an address that tries too many wrong keys is locked out, with the right one too', async (t, env) => {
+onEveryStore(t, 'locks out an address after too many wrong keys, also for the right key', async (t, env) => {
   const server = await build(t, { env })
   for (let i = 0; i < wrongKeys.tries - 1; i++) t.match(await ask(server, `wrong-${i}`), { status: 401, body: { error: { code: 'UNAUTHORIZED' } } })
   t.equal((await ask(server, adminKey)).status, 200, 'a person may err')
@@ -23,21 +23,21 @@ onEveryStore(t, 'an address that tries too many wrong keys is locked out, with t
   t.equal((await fetch(`${server.url}/readyz`)).status, 200, 'only from /admin')
 })
 
-t.test('wrong keys are counted over all servers', async (t) => {
+t.test('counts wrong keys over all servers', async (t) => {
   const env = { REDIS_URL: await redisDatabase() }
   const servers = [await build(t, { env }), await build(t, { env })] as const
   for (let i = 0; i < wrongKeys.tries; i++) t.equal((await ask(servers[i % 2 as 0 | 1], `wrong-${i}`)).status, 401)
   for (const server of servers) t.equal((await ask(server, adminKey)).status, 429)
 })
 
-t.test('many guesses at once are no more than many', async (t) => {
+t.test('counts concurrent wrong keys', async (t) => {
   const server = await build(t)
   const answers = await Promise.all(Array.from({ length: 60 }, (_, i) => ask(server, `wrong-${i}`)))
   t.ok(answers.every(({ status }) => status === 401 || status === 429))
   t.equal((await ask(server, adminKey)).status, 429)
 })
 
-t.test('several keys are good', async (t) => {
+t.test('accepts each of several keys', async (t) => {
   const other = 'another-admin-key-for-tests-that-is-long-enough'
   const server = await build(t, { env: { ADMIN_API_KEY: `${adminKey},${other}` } })
   for (const key of [adminKey, other]) t.equal((await ask(server, key)).status, 200)

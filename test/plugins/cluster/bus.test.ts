@@ -3,7 +3,7 @@ import { build } from '../../support/build.ts'
 import { startRedis } from '../../support/redis.ts'
 import { until } from '../../support/retry.ts'
 
-t.test('the bus keeps one order for all, goes on alone without Redis, and heals', async (t) => {
+t.test('keeps one order for all servers, works without Redis and recovers', async (t) => {
   const redis = await startRedis(t)
   const env = { REDIS_URL: redis.url }
   const buses = [(await build(t, { env })).app.bus, (await build(t, { env })).app.bus] as const
@@ -28,12 +28,12 @@ t.test('the bus keeps one order for all, goes on alone without Redis, and heals'
   await until(() => heard.every((list) => list.at(-1) === 'together'))
   t.equal(heard[0]?.length, 202, 'nothing twice')
 
-  t.test('a message published where nobody listens leaves nothing behind', async (t) => {
+  t.test('a message without subscribers leaves nothing behind', async (t) => {
     t.equal(await buses[0].publish('nobody', 'x'), true)
   })
 })
 
-t.test('a Redis that hangs is an outage, not a wait for ever', async (t) => {
+t.test('treats a hanging Redis as down', async (t) => {
   const redis = await startRedis(t)
   const { app } = await build(t, { env: { REDIS_URL: redis.url } })
   const heard: string[] = []

@@ -54,7 +54,7 @@ async function scene (t: Test, env: Record<string, string> = {}) {
   return { server, folder, call, haunt }
 }
 
-onEveryStore(t, 'a session without a connection joins a room, sits, talks and is kicked', async (t, env) => {
+onEveryStore(t, 'a session without a connection joins a room, takes a seat, chats and is kicked', async (t, env) => {
   const { server, haunt } = await scene(t, env)
   const ada = await server.connect(1)
   await ada.ok('room:join', { roomId: 'r1' })
@@ -82,7 +82,7 @@ onEveryStore(t, 'a session without a connection joins a room, sits, talks and is
   t.equal((await ghost.dispatch('room:join', { roomId: 'r1' })), 'INTERNAL', 'the session is gone')
 })
 
-t.test('it leaves its room when its owner ends it', async (t) => {
+t.test('leaves its room when its owner closes it', async (t) => {
   const { server, haunt } = await scene(t)
   const ada = await server.connect(1)
   await ada.ok('room:join', { roomId: 'r1' })
@@ -93,7 +93,7 @@ t.test('it leaves its room when its owner ends it', async (t) => {
   t.same(ghost.closed, [null], 'the server gave no reason')
 })
 
-t.test('it ends with its token', async (t) => {
+t.test('closes when its token expires', async (t) => {
   const { server, haunt } = await scene(t)
   const ghost = await haunt(2, 300)
   await until(() => ghost.closed.length === 1)
@@ -101,7 +101,7 @@ t.test('it ends with its token', async (t) => {
   t.equal(server.app.sockets.size, 0)
 })
 
-t.test('it outlives a reload of its feature, and is closed when the feature is disabled', async (t) => {
+t.test('survives a reload of its feature and closes when the feature is disabled', async (t) => {
   const { server, haunt } = await scene(t)
   const ada = await server.connect(1)
   await ada.ok('room:join', { roomId: 'r1' })
@@ -116,7 +116,7 @@ t.test('it outlives a reload of its feature, and is closed when the feature is d
   t.same(ghost.closed, ['SHUTTING_DOWN'])
 })
 
-t.test('SINGLE_SESSION is about connections', async (t) => {
+t.test('SINGLE_SESSION applies to connections only', async (t) => {
   const { server, haunt } = await scene(t, { SINGLE_SESSION: 'true' })
   const ada = await server.connect(1)
   const ghost = await haunt(1)
@@ -127,7 +127,7 @@ t.test('SINGLE_SESSION is about connections', async (t) => {
   t.same(ghost.closed, [])
 })
 
-t.test('it counts as a session, and none opens on a full server or while it drains', async (t) => {
+t.test('counts as a session; a full or draining server rejects it', async (t) => {
   const { server, call, haunt } = await scene(t, { MAX_CONNECTIONS: '2' })
   const ghost = await haunt(2)
   const ada = await server.connect(1)
@@ -141,7 +141,7 @@ t.test('it counts as a session, and none opens on a full server or while it drai
   t.equal(await draining, 'empty')
 })
 
-t.test('the server closes it when it stops', async (t) => {
+t.test('the server closes it at shutdown', async (t) => {
   const { server, haunt } = await scene(t)
   const ghost = await haunt(2)
   await server.close()

@@ -64,7 +64,7 @@ async function scene (t: Test) {
   return { server, folder, ada, id, post, count }
 }
 
-t.test('replies and refusals are those of the connection', async (t) => {
+t.test('returns the replies and errors of a connection', async (t) => {
   const { server, ada, post } = await scene(t)
   t.same(await post('x:say'), { status: 200, body: { reply: { text: 'first' } } })
   t.same(await post('x:checked', { n: 3 }), { status: 200, body: { reply: { n: 3 } } })
@@ -91,7 +91,7 @@ t.test('replies and refusals are those of the connection', async (t) => {
   t.same(server.app.features.enabled(), ['auth', 'facade', 'target'])
 })
 
-t.test('limits are shared with the connection', async (t) => {
+t.test('shares limits with the connection', async (t) => {
   const { ada, post } = await scene(t)
   await ada.ok('x:limited')
   t.equal((await post('x:limited')).status, 200)
@@ -99,7 +99,7 @@ t.test('limits are shared with the connection', async (t) => {
   t.equal(await ada.fails('x:limited'), 'RATE_LIMITED')
 })
 
-t.test('requests are counted by type and outcome', async (t) => {
+t.test('counts requests by type and outcome', async (t) => {
   const { post, count } = await scene(t)
   for (const type of ['x:say', 'x:say', 'x:refuse', 'x:nobody']) await post(type)
   t.equal(await count('x:say', 'ok'), 2)
@@ -113,7 +113,7 @@ t.test('afterReply runs after the code that awaits the reply', async (t) => {
   t.same(shared.flyliveTrace, ['replied', 'after'])
 })
 
-t.test('requests of one session start in order, whichever way they come', async (t) => {
+t.test('starts requests of one session in order, dispatched or received', async (t) => {
   const { server, ada, post } = await scene(t)
   const slow = ada.ok('x:slow')
   await until(() => shared.flyliveTrace.includes('begin'))
@@ -142,7 +142,7 @@ t.test('a dispatched exclusive request blocks the connection\'s requests, which 
   t.match(await reload, { status: 200, body: { generation: 2 } })
 })
 
-t.test('a session that has ended is refused', async (t) => {
+t.test('rejects requests of a closed session', async (t) => {
   const { server, ada, id } = await scene(t)
   const session = server.app.sockets.get(id)
   session?.close('KICKED')

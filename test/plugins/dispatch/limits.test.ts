@@ -2,7 +2,7 @@ import t from 'tap'
 import { build, onBothStores } from '../../support/build.ts'
 import { startRedis } from '../../support/redis.ts'
 
-onBothStores(t, 'a limit counts per key, and says when to come again', async (t, env) => {
+onBothStores(t, 'limits per key and returns the retry delay', async (t, env) => {
   const { limits } = (await build(t, { env })).app.messages
   for (let i = 0; i < 3; i++) await limits.consume('wave', 'ada', 3)
   const error: unknown = await limits.consume('wave', 'ada', 3).catch((error: unknown) => error)
@@ -11,7 +11,7 @@ onBothStores(t, 'a limit counts per key, and says when to come again', async (t,
   await limits.consume('nod', 'ada', 3)
 })
 
-t.test('servers on one Redis count together, and each alone while it is away', async (t) => {
+t.test('servers count together on Redis, and alone while it is down', async (t) => {
   const redis = await startRedis(t)
   const env = { REDIS_URL: redis.url }
   const [a, b] = [(await build(t, { env })).app.messages.limits, (await build(t, { env })).app.messages.limits]

@@ -1,7 +1,7 @@
 import t from 'tap'
 import { isCoded, unavailable } from '../../../plugins/errors/codes.ts'
 
-t.test('what is unavailable says why, and nothing else', async (t) => {
+t.test('UNAVAILABLE contains only its message', async (t) => {
   const plain = unavailable('The store cannot be reached')
   t.match(plain, { message: 'The store cannot be reached', code: 'UNAVAILABLE', statusCode: 503, details: { retryable: true } })
   t.equal(plain.cause, undefined)

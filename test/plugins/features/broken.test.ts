@@ -43,7 +43,7 @@ const cases: Record<string, Case> = {
   'settings it does not take any more': { files: { 'index.ts': "import { z as zod } from 'zod'\nexport const config = zod.object({ volume: zod.number() })\n" + good }, says: /volume/, file: 'index.ts' }
 }
 
-t.test('the old code serves while the new one is', async (t) => {
+t.test('the old generation serves until the new one loads', async (t) => {
   const folder = featureFolder(t)
   folder.write('says', { 'index.ts': good })
   folder.write('off', { 'index.ts': saying('off', 'off') })
@@ -99,7 +99,7 @@ t.test('the old code serves while the new one is', async (t) => {
   t.match(await (await fetch(`${server.url}/metrics`)).text(), /flylive_feature_failed\{feature="says"\} 0/)
 })
 
-t.test('a feature that never worked can be put right and loaded', async (t) => {
+t.test('a feature that never loaded can be repaired', async (t) => {
   const folder = featureFolder(t)
   folder.write('says', { 'index.ts': plugin("  throw new Error('not yet')") })
   const server = await build(t, { env: { FEATURES_PATH: folder.path } })
@@ -113,7 +113,7 @@ t.test('a feature that never worked can be put right and loaded', async (t) => {
   t.same(await client.ok('says:say', {}), { text: 'good' })
 })
 
-t.test('a new generation that gives up what others build on is refused', async (t) => {
+t.test('rejects a new generation without the decorators that dependents use', async (t) => {
   const folder = featureFolder(t)
   const base = (body: string) => `import fp from 'fastify-plugin'\nexport default fp(async function base (app) {\n${body}\n}, { name: 'base' })\n`
   folder.write('base', { 'index.ts': base("  app.decorate('base', () => 'based')") })

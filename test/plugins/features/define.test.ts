@@ -20,13 +20,13 @@ async function given (options?: Record<string, unknown>): Promise<unknown> {
   return got
 }
 
-t.test('without the loader the settings are checked and completed all the same', async (t) => {
+t.test('applies the settings schema without the loader', async (t) => {
   t.strictSame(await given(), { seconds: 5000 })
   t.strictSame(await given({ seconds: 2, name: 'y', prefix: '/x' }), { seconds: 2000, name: 'y' })
   await t.rejects(given({ seconds: 'many' }), { name: 'ZodError' })
 })
 
-t.test('by the loader they are put through the schema once', async (t) => {
+t.test('the loader applies the settings schema once', async (t) => {
   const folder = featureFolder(t)
   folder.write('wait', {
     'index.ts': `import { defineFeature, z } from 'flylive-audio-server/feature'
@@ -44,7 +44,7 @@ export default defineFeature(async (app, { seconds }) => {
   t.same(await ada.ok('wait:time'), { ms: 2000 })
 })
 
-t.test('its name, what it depends on, and what that must offer', async (t) => {
+t.test('sets name, dependencies and decorators', async (t) => {
   const alone = Fastify()
   await t.rejects(async () => { await alone.register(defineFeature(async () => {}, { name: 'x', dependencies: ['y'] })) }, /dependency 'y' of plugin 'x' is not registered/)
   const feature = defineFeature(async (app) => { app.decorate('made', true) }, { name: 'x', dependencies: ['y'], decorators: ['offered'] })
@@ -59,7 +59,7 @@ t.test('its name, what it depends on, and what that must offer', async (t) => {
   t.equal(whole.made, true, 'it decorates the instance it is registered on')
 })
 
-t.test('what a feature is given is what its interface says, and Redis for those that come with the server', async (t) => {
+t.test('a feature\'s instance has exactly the public surface', async (t) => {
   const server = await build(t, { env: { FEATURES: 'auth,reactions' } })
   const [generation] = server.app.features.generations().filter(({ name }) => name === 'reactions')
   const app = generation?.app as unknown as FeatureInstance

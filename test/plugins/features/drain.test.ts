@@ -25,7 +25,7 @@ interface Gate { resolve (): void, inside: Set<string>, closed: boolean }
 const gates: Record<string, Gate> = (globalThis as unknown as { flyliveGates: Record<string, Gate> }).flyliveGates = {}
 const gate = (name: string) => gates[name] as Gate
 
-t.test('calls end in the code in which they began; those that come meanwhile run in the new', async (t) => {
+t.test('in-flight requests finish in the old generation; new ones run in the new generation', async (t) => {
   const folder = featureFolder(t)
   folder.write('waits', { 'index.ts': waiting('old') })
   const server = await build(t, { env: { FEATURES_PATH: folder.path, FEATURES: 'auth,waits' } })
@@ -53,7 +53,7 @@ t.test('calls end in the code in which they began; those that come meanwhile run
   t.equal(gate('old').closed, true)
 })
 
-t.test('calls that take too long fail with UNAVAILABLE, and hold nothing up', async (t) => {
+t.test('requests that exceed the deadline fail with UNAVAILABLE and block nothing', async (t) => {
   const folder = featureFolder(t)
   folder.write('waits', { 'index.ts': waiting('endless') })
   const server = await build(t, { env: { FEATURES_PATH: folder.path, FEATURES: 'auth,waits', FEATURES_DRAIN_SECONDS: '1' } })
@@ -76,7 +76,7 @@ t.test('calls that take too long fail with UNAVAILABLE, and hold nothing up', as
   t.equal(ada.events.filter(({ type }) => type === 'error').length, 0)
 })
 
-t.test('a message that waits behind another starts in what runs then', async (t) => {
+t.test('a queued message runs in the current generation', async (t) => {
   const folder = featureFolder(t)
   folder.write('waits', { 'index.ts': waiting('first') })
   const server = await build(t, { env: { FEATURES_PATH: folder.path, FEATURES: 'auth,waits' } })

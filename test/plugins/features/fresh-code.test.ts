@@ -12,7 +12,7 @@ const reload = async (server: TestServer, name: string) => (await server.admin('
 /** A feature that says a word that it imports. */
 const importing = (name: string, from: string, word = 'word') => saying(name, 'x').replaceAll('text: "x"', `text: ${word}`).replace('import { z }', `import ${from}\nimport { z }`)
 
-t.test('a feature that was removed and is put back runs its new code', async (t) => {
+t.test('a removed and restored feature runs its new code', async (t) => {
   const folder = featureFolder(t)
   folder.write('says', { 'index.ts': saying('says', 'old') })
   const server = await build(t, { env: { FEATURES: 'auth,says', FEATURES_PATH: folder.path } })
@@ -25,7 +25,7 @@ t.test('a feature that was removed and is put back runs its new code', async (t)
   t.match(server.app.features.list().find(({ name }) => name === 'says'), { generation: 2 }, 'its numbers go on')
 })
 
-t.test('what two features import is fresh for whichever is reloaded', async (t) => {
+t.test('a reload reloads modules shared by two features', async (t) => {
   const folder = featureFolder(t)
   for (const name of ['says', 'other']) folder.write(name, { 'index.ts': importing(name, "{ word } from '../shared/word.ts'") })
   folder.write('shared', { 'word.ts': "export const word = 'one'\n" })
@@ -39,7 +39,7 @@ t.test('what two features import is fresh for whichever is reloaded', async (t) 
   t.same(await client.ok('other:say', {}), { text: 'three' })
 })
 
-t.test('folders and features that are links', async (t) => {
+t.test('supports symbolic links', async (t) => {
   const folder = featureFolder(t)
   folder.write('real/features/says', { 'index.ts': importing('says', "{ word } from './word.ts'"), 'word.ts': "export const word = 'one'\n" })
   folder.write('real/elsewhere', { 'index.ts': importing('linked', "{ word } from './word.ts'"), 'word.ts': "export const word = 'one'\n" })
@@ -57,7 +57,7 @@ t.test('folders and features that are links', async (t) => {
   t.match(await server.admin('POST', '/admin/features/linked/reload'), { status: 422, body: { error: { details: { file: join(folder.path, 'real', 'elsewhere', 'word.ts'), line: 2 } } } })
 })
 
-t.test('CommonJS, too', async (t) => {
+t.test('reloads CommonJS modules', async (t) => {
   const folder = featureFolder(t)
   folder.write('says', { 'index.ts': importing('says', "h from './h.cjs'", 'h.word'), 'h.cjs': "module.exports = { word: require('./deep.cjs') }\n", 'deep.cjs': "module.exports = 'one'\n" })
   const server = await build(t, { env: { FEATURES: 'auth,says', FEATURES_PATH: folder.path } })

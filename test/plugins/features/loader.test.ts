@@ -11,7 +11,7 @@ import { stopwatch } from '../../support/pace.ts'
 
 const fixtures = join(import.meta.dirname, '..', '..', 'fixtures', 'features')
 
-t.test('a feature that fails is reported and holds nobody up', async (t) => {
+t.test('a failing feature is reported and blocks nothing', async (t) => {
   const server = await build(t, { env: { FEATURES_PATH: fixtures } })
   const info = Object.fromEntries(server.app.features.list().map((feature) => [feature.name, feature]))
   t.match(info.throws, { state: 'failed', error: /it cannot start[\s\S]+throws[\\/]index\.ts/ })
@@ -30,7 +30,7 @@ t.test('a feature that fails is reported and holds nobody up', async (t) => {
   t.match(await (await fetch(`${server.url}/health`)).json(), { features: [{ name: 'auth', state: 'enabled' }] })
 })
 
-t.test('FEATURES says which run; messages of the others are refused by name', async (t) => {
+t.test('FEATURES selects features; messages of the others get FEATURE_DISABLED', async (t) => {
   const server = await build(t, { env: { FEATURES: 'auth', FEATURES_PATH: fixtures } })
   const client = await server.connect(1)
   t.same(client.greeting.features, ['auth'])
@@ -41,7 +41,7 @@ t.test('FEATURES says which run; messages of the others are refused by name', as
   t.equal(await client.fails('no:such', {}), 'UNKNOWN_TYPE')
 })
 
-t.test('features are plain Fastify plugins: @fastify/autoload loads the folder, too', async (t) => {
+t.test('@fastify/autoload loads the features as plain plugins', async (t) => {
   const folder = join(import.meta.dirname, '..', '..', '..', 'features')
   const config = loadConfig({
     NODE_ENV: 'test',
@@ -62,7 +62,7 @@ t.test('features are plain Fastify plugins: @fastify/autoload loads the folder, 
   for (const type of ['audio:produce', 'seat:take', 'chat:message', 'gift:send', 'room:react']) t.ok(types.includes(type), type)
 })
 
-t.test('admin routes of a feature ask for the key, however the URL is written', async (t) => {
+t.test('admin routes of a feature require the key for any spelling of the URL', async (t) => {
   const server = await build(t)
   for (const path of ['/admin/tokens/revoke', '/%61dmin/tokens/revoke', '/admin/rooms', '/%61dmin/rooms']) {
     const response = await fetch(server.url + path, { method: path.endsWith('revoke') ? 'POST' : 'GET', headers: { 'content-type': 'application/json' }, ...(path.endsWith('revoke') ? { body: '{"token":"x"}' } : {}) })
@@ -72,14 +72,14 @@ t.test('admin routes of a feature ask for the key, however the URL is written', 
   t.match(await server.admin('POST', '/admin/tokens/revoke', { nothing: true }), { status: 400, body: { error: { code: 'VALIDATION_FAILED' } } })
 })
 
-t.test('without an admin key there is no /admin', async (t) => {
+t.test('without an admin key /admin does not exist', async (t) => {
   const server = await build(t, { env: { ADMIN_API_KEY: '' } })
   for (const [method, path] of [['GET', '/admin/rooms'], ['POST', '/admin/tokens/revoke']] as const) {
     t.match(await server.admin(method, path, method === 'POST' ? { token: 'x' } : undefined), { status: 404, body: { error: { code: 'NOT_FOUND' } } })
   }
 })
 
-t.test('a call that never ends holds up no feature that does', async (t) => {
+t.test('a request that never ends blocks no feature', async (t) => {
   for (const hangsUp of [true, false]) {
     const server = await build(t)
     const socket = connect(Number(new URL(server.url).port), '127.0.0.1')

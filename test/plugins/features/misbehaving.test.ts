@@ -10,7 +10,7 @@ const post = (server: TestServer, path: string) => server.admin('POST', `/admin/
 const infoOf = (server: TestServer, name: string) => server.app.features.list().find((one) => one.name === name)
 const shared = globalThis as unknown as Record<string, unknown>
 
-t.test('an onClose that never ends holds up no reload, no other feature and no shutdown', async (t) => {
+t.test('an onClose hook that never ends blocks no reload and no shutdown', async (t) => {
   const folder = featureFolder(t)
   const never = Promise.withResolvers<void>()
   shared.flyliveNever = never.promise
@@ -22,7 +22,7 @@ t.test('an onClose that never ends holds up no reload, no other feature and no s
   never.resolve()
 })
 
-t.test('a hook and a job are done by what runs when their turn comes', async (t) => {
+t.test('hooks and jobs run in the current generation', async (t) => {
   const folder = featureFolder(t)
   const gate = Promise.withResolvers<void>()
   const seen: unknown[] = []
@@ -59,7 +59,7 @@ t.test('a hook and a job are done by what runs when their turn comes', async (t)
   t.equal(seen[2], 'job new', 'it waits until somebody is there again')
 })
 
-t.test('a reload that would close a circle of dependencies', async (t) => {
+t.test('rejects a reload that creates a circular dependency', async (t) => {
   const folder = featureFolder(t)
   folder.write('base', { 'index.ts': saying('base', 'x') })
   folder.write('top', { 'index.ts': saying('top', 'x', { dependencies: ['base'] }) })
@@ -69,7 +69,7 @@ t.test('a reload that would close a circle of dependencies', async (t) => {
   t.equal((await post(server, 'base/disable')).status, 409)
 })
 
-t.test('a feature that failed by its settings is put right by others', async (t) => {
+t.test('new settings repair a feature that failed because of its settings', async (t) => {
   const folder = featureFolder(t)
   folder.write('picky', { 'index.ts': "import { defineFeature, z } from 'flylive-audio-server/feature'\nexport const config = z.object({ n: z.int().max(5).default(1) })\nexport default defineFeature(async function picky (app, { n }) { if (n === 3) throw new Error('not three') }, { name: 'picky', config })\n" })
   const server = await build(t, { env: { FEATURES: 'auth,picky', FEATURES_PATH: folder.path, FEATURES_CONFIG: '{"picky":{"n":3}}' } })
@@ -77,7 +77,7 @@ t.test('a feature that failed by its settings is put right by others', async (t)
   t.match(await server.admin('PATCH', '/admin/features/picky/config', { n: 2 }), { status: 200, body: { state: 'enabled', error: null, config: { n: 2 } } })
 })
 
-t.test('a config that is no object, or that cannot be described, is the failure of its feature alone', async (t) => {
+t.test('an invalid config export fails its feature only', async (t) => {
   const folder = featureFolder(t)
   const withConfig = (name: string, config: string) => `import fp from 'fastify-plugin'\nimport { z } from 'zod'\nexport const config = ${config}\nexport default fp(async function odd () {}, { name: '${name}' })\n`
   folder.write('piped', { 'index.ts': withConfig('piped', 'z.object({ n: z.int().optional() }).transform((x) => x)') })
@@ -90,7 +90,7 @@ t.test('a config that is no object, or that cannot be described, is the failure 
   t.equal((await fetch(`${server.url}/health`)).status, 200)
 })
 
-t.test('what is to be done after a reply fails: the reply is given once, and the server lives', async (t) => {
+t.test('a failing afterReply function keeps the reply and the server', async (t) => {
   const folder = featureFolder(t)
   folder.write('after', { 'index.ts': saying('after', 'x').replace('room: false }, () => (', "room: false }, (_data, { afterReply }) => (afterReply(() => { throw new Error('after') }),") })
   const lines: Record<string, unknown>[] = []
@@ -102,7 +102,7 @@ t.test('what is to be done after a reply fails: the reply is given once, and the
   t.match(lines.find(({ msg }) => msg === 'what was to be done after a reply failed'), { level: 50, err: { message: 'after' } })
 })
 
-t.test('a reply that is under way when its feature is replaced goes on to its end', async (t) => {
+t.test('a response in progress survives a reload', async (t) => {
   const folder = featureFolder(t)
   folder.write('web', { 'index.ts': saying('web', 'x', { before: "app.get('/web/stream', async (_request, reply) => { const { PassThrough } = await import('node:stream'); const stream = globalThis.flyliveStream = new PassThrough(); stream.write('a'); return reply.send(stream) })" }) })
   const server = await build(t, { env: { FEATURES: 'auth,web', FEATURES_PATH: folder.path, FEATURES_DRAIN_SECONDS: '0' } })
@@ -113,7 +113,7 @@ t.test('a reply that is under way when its feature is replaced goes on to its en
   t.equal(await response.text(), 'ab')
 })
 
-t.test('a URL that cannot be read is refused as everything else is', async (t) => {
+t.test('rejects a malformed URL like any other', async (t) => {
   const server = await build(t)
   for (const path of ['/admin/rooms/a%zz', '/nowhere/%c0']) {
     const response = await fetch(server.url + path)

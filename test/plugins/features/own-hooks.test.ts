@@ -23,7 +23,7 @@ export default defineFeature(async (app) => {
 }, { name: '${name}' })
 `
 
-t.test('calls the handlers of the features that run now', async (t) => {
+t.test('calls the handlers of the running features', async (t) => {
   const rung: string[] = []
   Object.assign(globalThis, { bellRung: rung, bellHeld: undefined })
   const folder = featureFolder(t)
@@ -49,7 +49,7 @@ t.test('calls the handlers of the features that run now', async (t) => {
   t.same(await ada.ok('bell:ring'), { asked: [], collected: {}, handled: false })
 })
 
-t.test('a reload waits for handlers that other features have called', async (t) => {
+t.test('a reload waits for running handlers', async (t) => {
   const held = Promise.withResolvers<void>()
   Object.assign(globalThis, { bellRung: [], bellHeld: held.promise })
   const folder = featureFolder(t)

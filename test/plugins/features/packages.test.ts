@@ -22,7 +22,7 @@ function installation (t: Test) {
   }
 }
 
-t.test('a feature in a folder outside is loaded, reloaded and unloaded; it finds the server\'s packages', async (t) => {
+t.test('loads, reloads and unloads a feature from an outside folder with the server\'s packages', async (t) => {
   const folder = featureFolder(t)
   const server = await build(t, { env: { FEATURES_PATH: folder.path } })
   const client = await server.connect(1)
@@ -39,7 +39,7 @@ t.test('a feature in a folder outside is loaded, reloaded and unloaded; it finds
   t.equal(await client.fails('outside:say', {}), 'UNKNOWN_TYPE')
 })
 
-t.test('a feature that stands before one of the server\'s own', async (t) => {
+t.test('an outside feature overrides one of the server', async (t) => {
   const folder = featureFolder(t)
   folder.write('chat', { 'index.ts': saying('chat', 'another chat') })
   const server = await build(t, { env: { FEATURES_PATH: folder.path } })
@@ -48,7 +48,7 @@ t.test('a feature that stands before one of the server\'s own', async (t) => {
   t.equal(await client.fails('chat:message', { content: 'x' }), 'UNKNOWN_TYPE')
 })
 
-t.test('a feature as an npm package is loaded, reloaded and unloaded', async (t) => {
+t.test('loads, reloads and unloads a feature from an npm package', async (t) => {
   const place = installation(t)
   const source = (text: string) => saying('polls', text).replace(JSON.stringify(text), 'help()').replace(JSON.stringify(text), 'help()').replace("import fp from 'fastify-plugin'", "import fp from 'fastify-plugin'\nimport { help } from './lib/help.js'\nimport 'some-dependency'")
   const packageOf = (text: string) => {

@@ -28,7 +28,7 @@ const files = {
   'lib/inner.ts': 'export const inner = (text: string) => `[${text}]`\n'
 }
 
-t.test('changed code runs: handler, route, schema, a helper two imports deep, onClose', async (t) => {
+t.test('runs changed code: handler, route, schema, nested helper, onClose', async (t) => {
   const folder = featureFolder(t)
   folder.write('poll', files)
   const server = await build(t, { env: { FEATURES_PATH: folder.path } })

@@ -10,7 +10,7 @@ import { until } from '../../support/retry.ts'
 const infoOf = (server: TestServer, name: string) => server.app.features.list().find((one) => one.name === name)
 const post = (server: TestServer, path: string, body?: unknown) => server.admin('POST', `/admin/features/${path}`, body)
 
-t.test('a toggle on one server is in force on the other at once, and on one that starts later', async (t) => {
+t.test('a toggle applies to all servers, also to later ones', async (t) => {
   const env = { REDIS_URL: await redisDatabase() }
   const [a, b] = [await build(t, { env }), await build(t, { env })]
   const bob = await b.connect(2)
@@ -33,7 +33,7 @@ t.test('a toggle on one server is in force on the other at once, and on one that
   await bob.ok('chat:message', { content: 'back' })
 })
 
-t.test('a reload and a rescan on one server happen on the others', async (t) => {
+t.test('a reload and a rescan apply to all servers', async (t) => {
   const folder = featureFolder(t)
   folder.write('says', { 'index.ts': saying('says', 'one') })
   const env = { REDIS_URL: await redisDatabase(), FEATURES_PATH: folder.path }
@@ -51,7 +51,7 @@ t.test('a reload and a rescan on one server happen on the others', async (t) => 
   await until(async () => await text('more') === 'found')
 })
 
-t.test('a server that cannot follow says so, and serves on; the others go on', async (t) => {
+t.test('a server that cannot apply a change reports it and keeps running', async (t) => {
   const [ofA, ofB] = [featureFolder(t), featureFolder(t)]
   for (const folder of [ofA, ofB]) folder.write('says', { 'index.ts': saying('says', 'one') })
   const { url } = await startRedis(t)
@@ -76,7 +76,7 @@ t.test('a server that cannot follow says so, and serves on; the others go on', a
   t.equal(infoOf(b, 'says')?.error, undefined)
 })
 
-t.test('changes on two servers at once are all kept', async (t) => {
+t.test('keeps concurrent changes on two servers', async (t) => {
   const env = { REDIS_URL: await redisDatabase() }
   const servers = [await build(t, { env }), await build(t, { env })] as const
   const answers = await Promise.all([
@@ -93,7 +93,7 @@ t.test('changes on two servers at once are all kept', async (t) => {
   t.pass('on both')
 })
 
-t.test('what was missed while Redis was away is followed; without it nothing is changed', async (t) => {
+t.test('applies missed changes after a Redis outage; rejects changes during it', async (t) => {
   const redis = await startRedis(t)
   const env = { REDIS_URL: redis.url }
   const [a, b] = [await build(t, { env }), await build(t, { env })]

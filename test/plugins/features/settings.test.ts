@@ -12,7 +12,7 @@ const patch = (server: TestServer, name: string, body: object) => server.admin('
 const infoOf = (server: TestServer, name: string) => server.app.features.list().find((one) => one.name === name)
 const settings = (server: TestServer) => server.app.kv.namespace('features').get('settings')
 
-t.test('two admins change one feature at once: neither undoes what the other has set', async (t) => {
+t.test('keeps concurrent changes of two admins', async (t) => {
   const env = { REDIS_URL: await redisDatabase(), FEATURES: 'auth,chat' }
   const servers = [await build(t, { env }), await build(t, { env })] as const
   const [a, b] = servers
@@ -25,7 +25,7 @@ t.test('two admins change one feature at once: neither undoes what the other has
   t.match(await post(a, 'chat/enable'), { body: { config: { history: 7, messagesPerMinute: 9 } } })
 })
 
-t.test('turning off what another server turns on a dependent of: one of both is refused', async (t) => {
+t.test('rejects one of two conflicting toggles', async (t) => {
   const folder = featureFolder(t)
   folder.write('base', { 'index.ts': saying('base', 'x') })
   folder.write('top', { 'index.ts': saying('top', 'x', { dependencies: ['base'] }) })
@@ -37,7 +37,7 @@ t.test('turning off what another server turns on a dependent of: one of both is 
   t.same(infoOf(a, 'base')?.state, answers[0]?.status === 200 ? 'disabled' : 'enabled')
 })
 
-t.test('a change while a server starts, and one of which it is never told', async (t) => {
+t.test('applies changes made during a start and changes without notification', async (t) => {
   const folder = featureFolder(t)
   const starting = Promise.withResolvers<void>()
   const go = Promise.withResolvers<void>()
@@ -60,7 +60,7 @@ t.test('a change while a server starts, and one of which it is never told', asyn
   t.pass('it looks by itself')
 })
 
-t.test('the store loses everything: what was set is put back, and later changes count', async (t) => {
+t.test('restores settings after the store lost everything', async (t) => {
   const env = { REDIS_URL: await redisDatabase(), FEATURES: 'auth,chat,reactions' }
   const [a, b] = [await build(t, { env }), await build(t, { env })]
   await post(a, 'chat/disable')
@@ -75,7 +75,7 @@ t.test('the store loses everything: what was set is put back, and later changes 
   t.match(infoOf(c, 'reactions'), { config: { reactionsPerMinute: 5 } })
 })
 
-t.test('features that others need are followed first, also where they never ran', async (t) => {
+t.test('applies changes in order of dependencies', async (t) => {
   const folder = featureFolder(t)
   folder.write('zbase', { 'index.ts': "throw new Error('broken')" })
   folder.write('atop', { 'index.ts': saying('atop', 'x', { dependencies: ['zbase'] }) })
@@ -87,7 +87,7 @@ t.test('features that others need are followed first, also where they never ran'
   t.match(infoOf(b, 'zbase'), { state: 'enabled', error: undefined })
 })
 
-t.test('clients hear of a change once, and what changes nothing reloads nobody', async (t) => {
+t.test('notifies clients once, and a change without effect reloads nothing', async (t) => {
   const env = { REDIS_URL: await redisDatabase(), FEATURES: 'auth,chat,reactions' }
   const [a, b] = [await build(t, { env }), await build(t, { env })]
   const clients = [await a.connect(1), await b.connect(2)]
@@ -110,7 +110,7 @@ t.test('clients hear of a change once, and what changes nothing reloads nobody',
   t.match(infoOf(b, 'chat')?.config, { history: 3 })
 })
 
-t.test('a rescan that cannot read the settings is made later', async (t) => {
+t.test('repeats a rescan that could not read the settings', async (t) => {
   const folder = featureFolder(t)
   const env = { REDIS_URL: await redisDatabase(), FEATURES: 'auth,chat,more', FEATURES_PATH: folder.path }
   const [a, b] = [await build(t, { env }), await build(t, { env })]

@@ -10,7 +10,7 @@ const infoOf = async (server: TestServer, name: string): Promise<Info | undefine
   ((await server.admin('GET', '/admin/features')).body as unknown as { features: Info[] }).features.find((one) => one.name === name)
 const post = (server: TestServer, path: string) => server.admin('POST', `/admin/features/${path}`)
 
-onBothStores(t, 'a feature is turned off and on again, and everybody is told', async (t, env) => {
+onBothStores(t, 'disables and enables a feature and notifies everyone', async (t, env) => {
   const server = await build(t, { env })
   const [ada, bob] = [await server.connect(1), await server.connect(2)]
   for (const client of [ada, bob]) await client.ok('room:join', { roomId: 'r1' })
@@ -31,7 +31,7 @@ onBothStores(t, 'a feature is turned off and on again, and everybody is told', a
   t.match(await post(server, 'chat/enable'), { status: 200, body: { state: 'enabled', generation: 2, changed: { enabled: [] } } })
 })
 
-t.test('what is asked of features that cannot be', async (t) => {
+t.test('rejects invalid toggles', async (t) => {
   const server = await build(t)
   for (const action of ['enable', 'disable', 'reload']) t.match(await post(server, `nothing/${action}`), { status: 404, body: { error: { code: 'FEATURE_NOT_FOUND' } } })
   t.match(await server.admin('PATCH', '/admin/features/nothing/config', {}), { status: 404, body: { error: { code: 'FEATURE_NOT_FOUND' } } })
@@ -44,7 +44,7 @@ t.test('what is asked of features that cannot be', async (t) => {
   t.match(await post(server, 'chat/reload'), { status: 409, body: { error: { code: 'FEATURE_DISABLED' } } })
 })
 
-t.test('features that depend on one another', async (t) => {
+t.test('toggles dependent features together', async (t) => {
   const folder = featureFolder(t)
   folder.write('base', { 'index.ts': saying('base', 'base') })
   folder.write('middle', { 'index.ts': saying('middle', 'middle', { dependencies: ['base'] }) })
@@ -91,7 +91,7 @@ t.test('features that depend on one another', async (t) => {
   t.match(await post(server, 'top/enable?cascade=true'), { status: 422, body: { error: { message: /depends on itself/ } } })
 })
 
-onEveryStore(t, 'settings take effect as a reload, are kept, and are taken back', async (t, env) => {
+onEveryStore(t, 'settings apply with a reload, are stored and can be reset', async (t, env) => {
   const folder = t.testdir({})
   const kept = { ...env, DATA_DIR: folder, FEATURES_CONFIG: '{"chat":{"messagesPerMinute":5}}' }
   const first = await build(t, { env: kept })
@@ -117,7 +117,7 @@ onEveryStore(t, 'settings take effect as a reload, are kept, and are taken back'
   t.strictSame((await infoOf(third, 'chat'))?.config, { messagesPerMinute: 3 })
 })
 
-t.test('two changes at once are made one after the other', async (t) => {
+t.test('serialises concurrent changes', async (t) => {
   const server = await build(t)
   const client = await server.connect(1)
   const answers = await Promise.all(Array.from({ length: 20 }, (_, i) => post(server, `chat/${i % 2 ? 'enable' : 'disable'}`)))
@@ -130,7 +130,7 @@ t.test('two changes at once are made one after the other', async (t) => {
   t.strictSame(client.events.filter(({ type }) => type.startsWith('feature:')).map(({ type }) => type), Array.from({ length: 20 }, (_, i) => i % 2 ? 'feature:enabled' : 'feature:disabled'))
 })
 
-t.test('folders that appear and vanish are found by a rescan', async (t) => {
+t.test('a rescan finds added and removed folders', async (t) => {
   const folder = featureFolder(t)
   const server = await build(t, { env: { FEATURES_PATH: folder.path, FEATURES: '-quiet' } })
   const client = await server.connect(1)
@@ -155,7 +155,7 @@ t.test('folders that appear and vanish are found by a rescan', async (t) => {
   t.match(await post(server, 'rescan'), { body: { added: [], removed: [], failed: {} } })
 })
 
-t.test('with FEATURES_WATCH, saving a file is enough', async (t) => {
+t.test('FEATURES_WATCH reloads saved files', async (t) => {
   const folder = featureFolder(t)
   folder.write('says', { 'index.ts': saying('says', 'one') })
   const server = await build(t, { env: { FEATURES_PATH: folder.path, FEATURES_WATCH: 'true' } })

@@ -44,7 +44,7 @@ function held () {
   return { started, handler, release: () => { for (const { resolve } of waiting.splice(0)) resolve() } }
 }
 
-t.test('a job is done when its time has come, once', async (t) => {
+t.test('runs a job once when it is due', async (t) => {
   const jobs = jobsOf(t, createMemoryJobStore())
   const done = new Map<string, number[]>()
   jobs.on('job', async (key) => { done.set(key, [...done.get(key) ?? [], Date.now()]) })
@@ -61,7 +61,7 @@ t.test('a job is done when its time has come, once', async (t) => {
   t.same([...done].map(([key, times]) => [key, times.length]), [['at once', 1], ['soon', 1], ['marker', 0]])
 })
 
-t.test('what is due at once is done as fast as it can be', async (t) => {
+t.test('runs due jobs without delay', async (t) => {
   const jobs = jobsOf(t, createMemoryJobStore())
   const many = 2000
   const done: string[] = []
@@ -75,7 +75,7 @@ t.test('what is due at once is done as fast as it can be', async (t) => {
   t.equal(new Set(done).size, many + 1, 'each once')
 })
 
-t.test('a job that fails is tried again, and does not hold up others', async (t) => {
+t.test('retries a failed job without blocking others', async (t) => {
   const jobs = jobsOf(t, createMemoryJobStore())
   const tries = new Map<string, number[]>()
   jobs.on('job', async (key) => {
@@ -90,7 +90,7 @@ t.test('a job that fails is tried again, and does not hold up others', async (t)
   t.ok(second - first > 900 && third - second > 900, 'a second later')
 })
 
-t.test('a job that is noted while it is being done is done once more, not at the same time', async (t) => {
+t.test('a job rescheduled while running runs again afterwards', async (t) => {
   const jobs = jobsOf(t, createMemoryJobStore())
   const { started, handler, release } = held()
   jobs.on('job', handler)
@@ -106,7 +106,7 @@ t.test('a job that is noted while it is being done is done once more, not at the
   t.same(started, ['k', 'other', 'k'])
 })
 
-t.test('of two servers one does a job, never both at once', async (t) => {
+t.test('one of two servers runs a job, never both', async (t) => {
   const servers = (await pair(t)).map((store) => jobsOf(t, store))
   const running = new Set<string>()
   const done = new Map<string, number>()
@@ -127,7 +127,7 @@ t.test('of two servers one does a job, never both at once', async (t) => {
   t.same(faults, [])
 })
 
-t.test('the job of a server that died is done by another one', async (t) => {
+t.test('another server runs the job of a dead server', async (t) => {
   const [a, b] = await pair(t)
   // It was taken by a server that can't settle it any more; its time is over soon.
   await a.schedule('job', 'k', 0)
@@ -139,7 +139,7 @@ t.test('the job of a server that died is done by another one', async (t) => {
   t.ok((done[0] ?? 0) - taken >= 690, 'not before its time was over')
 })
 
-t.test('who stops ends what it has begun and begins nothing more', async (t) => {
+t.test('stop() waits for running jobs and starts no more', async (t) => {
   const store = createMemoryJobStore()
   const taking = Promise.withResolvers<void>()
   const go = Promise.withResolvers<void>()
@@ -172,7 +172,7 @@ t.test('who stops ends what it has begun and begins nothing more', async (t) => 
   t.match(await store.takeDue('job', 1e15, 10, 2e15), [{ key: 'later' }])
 })
 
-t.test('a feature\'s jobs are done while it runs', async (t) => {
+t.test('runs a feature\'s jobs while the feature runs', async (t) => {
   const store = createMemoryJobStore()
   const jobs = jobsOf(t, store)
   const done: string[] = []
@@ -194,7 +194,7 @@ t.test('a feature\'s jobs are done while it runs', async (t) => {
   t.equal(done[3], 'third 3', 'what was not done waits')
 })
 
-t.test('jobs outlast an outage of the store', async (t) => {
+t.test('jobs survive an outage of the store', async (t) => {
   const redis = await startRedis(t)
   const { app } = await build(t, { env: { REDIS_URL: redis.url } })
   const done: string[] = []

@@ -38,7 +38,7 @@ t.test('a lazy pool starts a worker for its first router and the next before a s
   await t.rejects(pool.take(), { code: 'OVERLOADED' })
 })
 
-t.test('routers that are opened at once share the first workers', async (t) => {
+t.test('concurrent first routers share the first workers', async (t) => {
   const { pool } = poolOf(t)
   const taken = await Promise.all([pool.take(), pool.take(), pool.take(), pool.take()])
   t.equal(taken.length, 4)
@@ -59,21 +59,21 @@ t.test('a pool is not ready while its only worker is replaced', async (t) => {
   t.same(await routersPerWorker(), [[0, 1]], 'a router of the dead worker does not count')
 })
 
-t.test('a warm pool starts all workers and fails when one cannot be started', async (t) => {
+t.test('a warm pool starts all workers and fails if one cannot start', async (t) => {
   const { pool } = poolOf(t, { warm: true })
   await pool.start()
   t.equal(pool.alive().length, 2)
   await t.rejects(poolOf(t, { warm: true, maxPort: minPort }).pool.start(), /in use|fewer ports than there are workers/)
 })
 
-t.test('a closed pool rejects those who wait for a worker', async (t) => {
+t.test('a closed pool rejects waiting callers', async (t) => {
   const { pool } = poolOf(t, { size: 1 })
   const calls = [pool.take(), pool.take()].map((call) => t.rejects(call, { code: 'UNAVAILABLE' }))
   pool.close()
   await Promise.all(calls)
 })
 
-t.test('a server starts its workers before it listens unless they are lazy', async (t) => {
+t.test('a server starts its workers before it listens, unless they are lazy', async (t) => {
   t.equal((await build(t, { warmWorkers: true })).app.sfu.workers().length, 1)
   const lazy = await build(t)
   t.same(lazy.app.sfu.workers(), [])

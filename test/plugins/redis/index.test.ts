@@ -2,7 +2,7 @@ import t from 'tap'
 import { build } from '../../support/build.ts'
 import { redisDatabase } from '../../support/redis.ts'
 
-t.test('a command can be defined and used while a pipeline is being filled', async (t) => {
+t.test('defines a command while a pipeline is being filled', async (t) => {
   const { app } = await build(t, { env: { REDIS_URL: await redisDatabase() } })
   const { redis } = app
   const commands = redis as unknown as Record<string, (key: string) => Promise<unknown>>
@@ -17,7 +17,7 @@ t.test('a command can be defined and used while a pipeline is being filled', asy
   t.same(await Promise.all([commands.later?.('a'), redis.get('a')]), ['1', '1'])
 })
 
-t.test('an address says which database; parts say it themselves', async (t) => {
+t.test('reads the database from the URL or from REDIS_DB', async (t) => {
   const { hostname, port } = new URL(await redisDatabase())
   const url = `redis://${hostname}:${port}`
   for (const [env, database] of [

@@ -49,7 +49,7 @@ async function servers (t: Test, ...names: string[]) {
 /** Counts until that is acknowledged. */
 const countOnce = ({ count }: Tally) => until(() => count().catch(() => false as const))
 
-t.test('what is changed while a server writes back is not lost', async (t) => {
+t.test('keeps changes made during recovery', async (t) => {
   const { a, b, agree } = await servers(t, 'a', 'b')
   for (let i = 0; i < 3; i++) await a.count()
   await agree(3)
@@ -76,7 +76,7 @@ t.test('what is changed while a server writes back is not lost', async (t) => {
   await agree(last)
 })
 
-t.test('what only one server knew is not lost when another one writes back first', async (t) => {
+t.test('keeps what only one server knew', async (t) => {
   const { redis, a, b, agree } = await servers(t, 'a', 'b')
   await a.count()
   await agree(1)
@@ -106,7 +106,7 @@ t.test('what only one server knew is not lost when another one writes back first
   await agree(3)
 })
 
-t.test('who comes too late with what it knows follows the others', async (t) => {
+t.test('a late server takes over the others\' state', async (t) => {
   const { redis, a, b, members: [ada], agree } = await servers(t, 'a', 'b')
   await a.count()
   await agree(1)
@@ -128,7 +128,7 @@ t.test('who comes too late with what it knows follows the others', async (t) => 
   await agree(3)
 })
 
-t.test('what was acknowledged while a share was on its way is written back behind it', async (t) => {
+t.test('restores changes acknowledged during a sync', async (t) => {
   const { a, b, agree } = await servers(t, 'a', 'b')
   for (let i = 0; i < 3; i++) await a.count()
   await agree(3)
@@ -153,7 +153,7 @@ t.test('what was acknowledged while a share was on its way is written back behin
   await agree(4)
 })
 
-t.test('what Redis alone has forgotten is not decided without', async (t) => {
+t.test('makes no decision without state that only Redis lost', async (t) => {
   const { a, b, agree } = await servers(t, 'a', 'b')
   for (let i = 0; i < 3; i++) await a.count()
   await agree(3)
@@ -166,7 +166,7 @@ t.test('what Redis alone has forgotten is not decided without', async (t) => {
   await agree(4)
 })
 
-t.test('who joins before a lost room is written back ends it for nobody', async (t) => {
+t.test('a join before the recovery does not end the room', async (t) => {
   const { a, agree, members } = await servers(t, 'a', 'b')
   for (let i = 0; i < 3; i++) await a.count()
   await agree(3)
@@ -181,7 +181,7 @@ t.test('who joins before a lost room is written back ends it for nobody', async 
   for (const { client } of members) t.notOk(client.events.some(({ type }) => type === 'room:closed'))
 })
 
-t.test('a server without members makes no new room while the others write it back', async (t) => {
+t.test('a server without members creates no room during recovery', async (t) => {
   const { redis, a, b, agree, members } = await servers(t, 'a', 'b')
   const outside = await buildTally(t, { REDIS_URL: redis.url, NODE_ID: 'c' })
   const eve = await outside.connect('eve')
@@ -206,7 +206,7 @@ t.test('a server without members makes no new room while the others write it bac
   await until(() => eve.ok('room:join', { roomId: 'new' }), 5000)
 })
 
-t.test('who leaves before a lost room is written back is gone for all', async (t) => {
+t.test('a leave before the recovery is final', async (t) => {
   const { a, members } = await servers(t, 'a', 'b')
   const { client: eve } = await follow(await a.connect('eve'))
   await a.server.app.redis.flushall()

@@ -7,7 +7,7 @@ interface Page { participants: { userId: number, name: string }[], participantCo
 const page = async (client: TestClient, data: object = {}) => await client.ok('room:participants', data) as unknown as Page
 const idsOf = ({ participants }: Page) => participants.map(({ userId }) => userId)
 
-onBothStores(t, 'members see all who are in the room, page by page, on all servers', async (t, env, kind) => {
+onBothStores(t, 'lists all members page by page, on all servers', async (t, env, kind) => {
   const options = { env: { ...env, FEATURES: 'auth' } }
   const a = await build(t, options)
   const b = kind === 'redis' ? await build(t, options) : a
@@ -47,7 +47,7 @@ onEveryStore(t, 'a user with two sockets is one participant', async (t, env) => 
   t.match(await page(ada), { participants: { length: 1 }, participantCount: 1, nextCursor: null })
 })
 
-t.test('what is refused', async (t) => {
+t.test('rejects invalid requests', async (t) => {
   const server = await build(t, { env: { FEATURES: 'auth' } })
   const [ada, eve] = [await server.connect(1), await server.connect(2)]
   t.equal(await ada.fails('room:participants'), 'NOT_IN_ROOM')
@@ -64,7 +64,7 @@ t.test('what is refused', async (t) => {
   t.equal(await ada.fails('room:participants'), 'NOT_IN_ROOM')
 })
 
-t.test('a page is one call of the store, and a user has so many a minute', async (t) => {
+t.test('a page is one store call, with a limit per user', async (t) => {
   const server = await build(t, { env: { FEATURES: 'auth', WS_MESSAGES_PER_SECOND: '10000', WS_MESSAGES_BURST: '10000' } })
   const ada = await server.connect(1)
   await ada.ok('room:join', { roomId: 'r1' })

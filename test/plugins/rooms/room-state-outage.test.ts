@@ -14,7 +14,7 @@ async function pair (t: Test) {
   return { redis, a, b, ada, bob }
 }
 
-t.test('a server that was deaf tells its members what they missed', async (t) => {
+t.test('a partitioned server sends its members what they missed', async (t) => {
   const { a, b, ada, bob } = await pair(t)
   await a.count()
   await until(() => bob.known() === 1)
@@ -29,7 +29,7 @@ t.test('a server that was deaf tells its members what they missed', async (t) =>
   t.equal(b.peek(), 3)
 })
 
-t.test('a server that hears a change after those it missed tells those, too', async (t) => {
+t.test('a change after missed ones also delivers those', async (t) => {
   const { a, b, ada, bob } = await pair(t)
   await a.count()
   await until(() => bob.known() === 1)
@@ -50,7 +50,7 @@ t.test('a server that hears a change after those it missed tells those, too', as
   t.same(ada.numbers(), [1, 2, 3, 4, 5, 6])
 })
 
-t.test('of its own changes a deaf server tells, too', async (t) => {
+t.test('a partitioned server delivers its own changes', async (t) => {
   const { b, ada, bob } = await pair(t)
   const cut = await deafen(b.server)
   const [, first, second] = await Promise.all([cut(), b.count(), b.count()])
@@ -60,7 +60,7 @@ t.test('of its own changes a deaf server tells, too', async (t) => {
   await until(() => ada.known() === 2)
 })
 
-t.test('somebody who comes in does not hide what the others have missed', async (t) => {
+t.test('a join does not hide what others missed', async (t) => {
   const { a, b, bob } = await pair(t)
   const eve = await b.connect('eve')
   const cut = await deafen(b.server)
@@ -71,7 +71,7 @@ t.test('somebody who comes in does not hide what the others have missed', async 
   await until(() => bob.known() === 1)
 })
 
-t.test('what Redis has lost is written back', async (t) => {
+t.test('restores what Redis lost', async (t) => {
   const { redis, a, b, ada, bob } = await pair(t)
   for (let i = 0; i < 3; i++) await a.count()
   await until(() => bob.known() === 3 && ada.known() === 3)
@@ -87,7 +87,7 @@ t.test('what Redis has lost is written back', async (t) => {
   t.same([ada.missed(), bob.missed()], [0, 0], 'nobody has missed anything')
 })
 
-t.test('of what the servers know the newest is written back, and all are told', async (t) => {
+t.test('restores the newest state of all servers and notifies everyone', async (t) => {
   const { redis, a, b, ada, bob } = await pair(t)
   await a.count()
   await until(() => bob.known() === 1)
@@ -102,7 +102,7 @@ t.test('of what the servers know the newest is written back, and all are told', 
   for (const { peek } of [a, b]) t.equal(peek(), 3)
 })
 
-t.test('a database that is emptied while everything runs is filled again', async (t) => {
+t.test('restores a database that was flushed', async (t) => {
   const { a, b, ada, bob } = await pair(t)
   await a.count()
   await until(() => bob.known() === 1)
@@ -113,7 +113,7 @@ t.test('a database that is emptied while everything runs is filled again', async
   t.same([ada.numbers(), bob.numbers()], [[1, 2], [1, 2]])
 })
 
-t.test('a room made anew has nothing of the one before', async (t) => {
+t.test('a new room has nothing of its predecessor', async (t) => {
   const { a, b, bob } = await pair(t)
   await a.count()
   await until(() => bob.known() === 1)
@@ -128,7 +128,7 @@ t.test('a room made anew has nothing of the one before', async (t) => {
   t.same(bob.numbers(), [1], 'of that room')
 })
 
-t.test('a room that was lost and made anew by somebody else is what the store says', async (t) => {
+t.test('a lost room that was created again has the store\'s state', async (t) => {
   const { a, b, ada, bob } = await pair(t)
   for (let i = 0; i < 3; i++) await a.count()
   await until(() => bob.known() === 3 && ada.known() === 3)

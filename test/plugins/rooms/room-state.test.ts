@@ -8,7 +8,7 @@ import type { Follower } from './tally.ts'
 
 const upTo = (n: number, from = 1) => Array.from({ length: n - from + 1 }, (_, i) => from + i)
 
-onBothStores(t, 'changes that come at once are made one after the other, each once', async (t, env) => {
+onBothStores(t, 'applies concurrent changes one after the other, each once', async (t, env) => {
   const { connect, count, peek } = await buildTally(t, env)
   const ada = await follow(await connect(1))
   t.equal(ada.first, 0)
@@ -20,7 +20,7 @@ onBothStores(t, 'changes that come at once are made one after the other, each on
   t.equal((await follow(await connect(2))).first, 200)
 })
 
-onEveryStore(t, 'whoever comes in while it changes knows it from the reply on', async (t, env) => {
+onEveryStore(t, 'a join during changes continues from its reply', async (t, env) => {
   const { connect, count, tally } = await buildTally(t, env)
   const ada = await connect(1)
   await ada.ok('room:join', { roomId: 'r1' })
@@ -44,7 +44,7 @@ onEveryStore(t, 'whoever comes in while it changes knows it from the reply on', 
   t.same(tally.peek('r1'), { n: last })
 })
 
-onEveryStore(t, 'all or nothing', async (t, env) => {
+onEveryStore(t, 'a rejected change does not affect others', async (t, env) => {
   const { connect, count, peek, server, tally } = await buildTally(t, env)
   const ada = await follow(await connect(1))
   await count()
@@ -63,7 +63,7 @@ onEveryStore(t, 'all or nothing', async (t, env) => {
   t.same(ada.numbers(), [1, 2, 3])
 })
 
-onEveryStore(t, 'a room made anew begins without', async (t, env) => {
+onEveryStore(t, 'a new room starts without state', async (t, env) => {
   const { connect, count, peek, server } = await buildTally(t, env)
   const ada = await follow(await connect(1))
   for (let i = 0; i < 3; i++) await count()
@@ -79,7 +79,7 @@ onEveryStore(t, 'a room made anew begins without', async (t, env) => {
   t.equal(await count(), 2, 'but it can be changed')
 })
 
-onEveryStore(t, 'each version is heard of once, before it is told, and wakes whoever it is for', async (t, env) => {
+onEveryStore(t, 'emits each version once, before its events, and schedules its job', async (t, env) => {
   const { connect, server: { app } } = await buildTally(t, env)
   const ada = await connect(1)
   const versions: unknown[] = []
@@ -97,7 +97,7 @@ onEveryStore(t, 'each version is heard of once, before it is told, and wakes who
   t.same(woken, ['r1'])
 })
 
-t.test('changes from two servers are told to all members in the one order in which they were made', async (t) => {
+t.test('changes of two servers reach all members in one order', async (t) => {
   const env = { REDIS_URL: await redisDatabase() }
   const servers = [await buildTally(t, env), await buildTally(t, env)] as const
   const members: Follower[] = []
@@ -113,7 +113,7 @@ t.test('changes from two servers are told to all members in the one order in whi
   await until(() => members.every(({ known }) => known() === 301))
 })
 
-t.test('what a server takes for so is not what is decided on', async (t) => {
+t.test('decides on the store\'s state, not on a stale copy', async (t) => {
   const env = { REDIS_URL: await redisDatabase() }
   const servers = [await buildTally(t, env), await buildTally(t, env)] as const
   for (const [i, { connect }] of servers.entries()) await (await connect(i)).ok('room:join', { roomId: 'r1' })

@@ -24,7 +24,7 @@ for (const contract of [storeContract, storeDocumentsContract, storeListsContrac
   })
 }
 
-t.test('what must survive a crash is there after kill -9', async (t) => {
+t.test('durable data survives kill -9', async (t) => {
   const folder = t.testdir()
   const later = Date.now() + 3_600_000
   // It says when the calls have returned, and is killed in the next moment.
@@ -62,7 +62,7 @@ t.test('what must survive a crash is there after kill -9', async (t) => {
   t.same(await kv.namespace('b').list(), ['k'])
 })
 
-t.test('it is the only server', async (t) => {
+t.test('is the only server', async (t) => {
   const { store } = storeIn(t, t.testdir())
   await store.join(joining('r1', 1))
   t.same(await store.listNodeRooms('any'), [])

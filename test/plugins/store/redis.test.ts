@@ -29,7 +29,7 @@ async function pair (t: Test): Promise<{ a: RoomStore, b: RoomStore, client: Red
 
 for (const contract of [storeContract, storeDocumentsContract, storeListsContract]) contract(t, async (t) => (await pair(t)).a)
 
-t.test('two servers see one room', async (t) => {
+t.test('two servers share a room', async (t) => {
   const { a, b } = await pair(t)
   t.match(await a.join(joining('r1', 1, { pinHash: 'right' })), { created: true })
   t.equal(await codeOf(b.join(joining('r1', 2))), 'PIN_REQUIRED')
@@ -56,7 +56,7 @@ t.test('ROOM_FULL is exact over two servers', async (t) => {
   t.equal(outcomes.filter((outcome) => outcome === 'ROOM_FULL').length, 40)
 })
 
-t.test('a room whose remover died half-way is taken from the indexes by the next one', async (t) => {
+t.test('the next call removes a half-removed room from the indexes', async (t) => {
   const { a, client } = await pair(t)
   await a.join(joining('r1', 1))
   await a.join(joining('r2', 2))
@@ -68,7 +68,7 @@ t.test('a room whose remover died half-way is taken from the indexes by the next
   t.same(await client.zrange('msab:rooms', '0', '-1'), ['r2'])
 })
 
-t.test('the members of a dead server are removed', async (t) => {
+t.test('removes the members of a dead server', async (t) => {
   const { a, b, client } = await pair(t)
   await a.join(joining('r1', 1))
   await a.join(joining('r2', 1))
@@ -87,7 +87,7 @@ t.test('the members of a dead server are removed', async (t) => {
   t.same(await b.listNodeRooms('node-a'), [])
 })
 
-t.test('of two servers that clear up after a dead one each user is told of once', async (t) => {
+t.test('two servers that clean up a dead one announce each user once', async (t) => {
   const { a, b, client } = await pair(t)
   const dead = storeOf(client, 'node-dead')
   for (let i = 0; i < 20; i++) await dead.join(joining('r1', i))
@@ -95,7 +95,7 @@ t.test('of two servers that clear up after a dead one each user is told of once'
   t.same(changes.flatMap(({ left }) => left.map(({ userId }) => Number(userId))).sort((x, y) => x - y), Array.from({ length: 20 }, (_, i) => i))
 })
 
-t.test('a server\'s share of a room is set right', async (t) => {
+t.test('corrects the members of a server in a room', async (t) => {
   const { a, b, client } = await pair(t)
   const member = (id: number, sessionId = `s-${id}`) => ({ sessionId, userKey: String(id), profile: { userId: id, id, name: `User ${id}` } })
   const share = (...members: NodeMembers['members'][number][]): NodeMembers => ({ room: recordOf('r1', 1, true), pinHash: 'right', members, documents: new Map() })
@@ -126,7 +126,7 @@ t.test('a server\'s share of a room is set right', async (t) => {
   t.same(await a.listNodeRooms('node-a'), [])
 })
 
-t.test('a change of a document, or of the log, is told in the step that makes it, and only then', async (t) => {
+t.test('publishes a change in the step that makes it', async (t) => {
   const { a, b, client } = await pair(t)
   const subscriber = client.duplicate({ enableOfflineQueue: true })
   t.teardown(() => subscriber.disconnect())
@@ -186,7 +186,7 @@ async function losing (t: Test) {
   }
 }
 
-t.test('documents that Redis has lost are put back with the room, the newest of what the servers have', async (t) => {
+t.test('restores lost documents with the room, the newest of all servers', async (t) => {
   const { a, b, client, documents, heard, write } = await losing(t)
   await a.join(joining('r1', 1))
   t.same(await write(a), documents())
@@ -199,7 +199,7 @@ t.test('documents that Redis has lost are put back with the room, the newest of 
   t.same(heard.map((text) => (JSON.parse(text) as unknown[]).length), [3, 3], 'all hear when there is something to be looked at')
 })
 
-t.test('nobody changes a room that was lost before the servers have had time to write back what they know', async (t) => {
+t.test('rejects changes of a lost room during the recovery window', async (t) => {
   const { a, b, age, client, documents, swap, write } = await losing(t)
   await a.join(joining('r1', 1))
   await client.flushdb()
@@ -251,7 +251,7 @@ t.test('accepts changes when the clock of Redis is set back', async (t) => {
   t.match(await swap(a, '1000.0', '1'), { swapped: true })
 })
 
-t.test('the text of a script travels once', async (t) => {
+t.test('sends the text of a script once', async (t) => {
   const redis = await startRedis(t)
   const client = await redisClient(t, redis)
   const store = storeOf(client, 'node-a')
@@ -269,7 +269,7 @@ t.test('the text of a script travels once', async (t) => {
   t.equal(after.name - before.name, 100, 'one round trip each')
 })
 
-t.test('many empty rooms cost a page of busy ones no more than so much', async (t) => {
+t.test('many empty rooms do not slow down a page of occupied rooms', async (t) => {
   const { a, client } = await pair(t)
   await a.join(joining('first', 1))
   await a.join(joining('zzz', 1))
@@ -290,7 +290,7 @@ t.test('many empty rooms cost a page of busy ones no more than so much', async (
   t.same(told.map(({ roomId }) => roomId), ['first', 'zzz'])
 })
 
-t.test('the order of arrival is one over all servers, and is kept when a share is written back', async (t) => {
+t.test('keeps one order of arrival over all servers and over recovery', async (t) => {
   const { a, b, client } = await pair(t)
   const order = async () => (await a.listParticipants('r1', 0, 100)).arrivals.map(({ profile }) => profile.userId)
   // A server whose clock is an hour ahead, and one that is right.
@@ -309,7 +309,7 @@ t.test('the order of arrival is one over all servers, and is kept when a share i
   t.same(await order(), [9, 3, 8, 2, 7])
 })
 
-t.test('room, users and their names share a slot of a cluster', async (t) => {
+t.test('the keys of a room share a cluster slot', async (t) => {
   const { a, client } = await pair(t)
   await a.join(joining('r1', 1, { pinHash: 'x' }))
   await codeOf(a.join(joining('r1', 2, { pinHash: 'y' })))
@@ -320,7 +320,7 @@ t.test('room, users and their names share a slot of a cluster', async (t) => {
   t.equal(new Set(slots).size, 1, keys.join(' '))
 })
 
-t.test('a Redis that is gone', async (t) => {
+t.test('rejects calls while Redis is down', async (t) => {
   const redis = await startRedis(t)
   const client = await redisClient(t, redis)
   const store = storeOf(client, 'node-a')
@@ -365,7 +365,7 @@ t.test('a Redis that is gone', async (t) => {
   t.match(await store.join(joining('r1', 2)), { created: true, count: 1 })
 })
 
-t.test('a Redis that hangs', async (t) => {
+t.test('rejects calls while Redis hangs', async (t) => {
   const redis = await startRedis(t)
   const store = storeOf(await redisClient(t, redis), 'node-a')
   await store.ping()
