@@ -38,4 +38,4 @@ export default fp(async function http (app) {
     const result = await check(request)
     if (!result.isAllowed && result.isExceeded) throw rateLimited(result.ttl)
   })
-}, { name: 'http', dependencies: ['config', 'errors'] })
+}, { name: 'http', dependencies: ['config', 'errors', 'gate'] })

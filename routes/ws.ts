@@ -1,14 +1,14 @@
 import type { FastifyPluginAsync, FastifyRequest } from 'fastify'
-import { Draining, FeatureDisabled, OriginNotAllowed, Overloaded, UpgradeRequired } from '../plugins/errors/codes.ts'
+import { Draining, FeatureDisabled, NotFound, OriginNotAllowed, Overloaded, UpgradeRequired } from '../plugins/errors/codes.ts'
 import { anonymous } from '../plugins/connections/anonymous.ts'
-import { subprotocol } from '../plugins/connections/web-socket-server.ts'
 import type { Identity } from '../plugins/connections/session.ts'
+import { webSocketUrl } from '../plugins/gate/index.ts'
 
 /** What the kernel asks of the feature `auth`. */
 export interface Authenticator {
   /**
    * @param request an upgrade
-   * @throws UNAUTHORIZED, or UNAVAILABLE when it can't be told
+   * @throws UNAUTHORIZED; UNAVAILABLE when the token cannot be checked
    */
   authenticate (request: FastifyRequest): Promise<Identity>
 }
@@ -19,25 +19,30 @@ declare module '../plugins/features/feature.ts' {
   }
 }
 
-/** GET /ws: everything that may refuse a connection does so before the upgrade, as HTTP. */
+/**
+ * Opens the WebSockets of `/ws` and of all paths that features claim. Whatever
+ * refuses a connection does so before the upgrade, as HTTP.
+ */
 export default (async function ws (app) {
   const { config } = app
   const identities = new WeakMap<object, Identity>()
-  // Connections that are being looked at. They count, or a crowd that comes at
-  // once would get in whole.
-  const coming = new Set<object>()
+  // Connections that are not admitted yet count too, or a crowd that arrives at
+  // once would be admitted as a whole.
+  const arriving = new Set<object>()
   const refused = app.metrics.counter('flylive_socket_refused_total', 'Connections refused before the upgrade, by code', ['code'])
 
   async function admit (request: FastifyRequest): Promise<Identity> {
     if (app.drain.draining) throw new Draining()
-    if (app.sockets.size + coming.size >= config.MAX_CONNECTIONS) throw new Overloaded()
+    if (app.sockets.size + arriving.size >= config.MAX_CONNECTIONS) throw new Overloaded()
     if (!originAllowed(request)) throw new OriginNotAllowed()
     const { socket } = request.raw
-    coming.add(socket)
-    socket.once('close', () => coming.delete(socket))
-    const identity = await identify(request)
-    // Since it was asked for.
+    arriving.add(socket)
+    socket.once('close', () => arriving.delete(socket))
+    const entrance = app.gate.entranceOf(request.raw)
+    const identity = await (entrance?.authenticate ?? identify)(request)
+    // While it was identified.
     if (app.drain.draining) throw new Draining()
+    if (entrance && !app.gate.accepts(entrance.path)) throw new NotFound(entrance.path)
     return identity
   }
 
@@ -57,7 +62,7 @@ export default (async function ws (app) {
 
   app.route({
     method: 'GET',
-    url: '/ws',
+    url: webSocketUrl,
     exposeHeadRoute: false,
     schema: { hide: true },
     onRequest: async (request) => {
@@ -65,31 +70,15 @@ export default (async function ws (app) {
       try {
         identities.set(request.raw, await admit(request))
       } catch (error) {
-        coming.delete(request.raw.socket)
+        arriving.delete(request.raw.socket)
         refused.inc({ code: (error as { code?: string }).code ?? 'INTERNAL' })
         throw error
       }
     },
     handler: () => { throw new UpgradeRequired() },
     wsHandler: (socket, request) => {
-      coming.delete(request.raw.socket)
-      const session = app.sockets.accept(socket, request.raw, identities.get(request.raw) as Identity)
-      // What the client sends meanwhile waits: the greeting is the first frame.
-      app.messages.hold(session, (async () => {
-        const extra = await app.hooks.collect('session:greet', session)
-        session.send('session:ready', {
-          sessionId: session.id,
-          userId: session.user.id,
-          protocol: subprotocol,
-          features: app.features.enabled(),
-          iceServers: [],
-          ...extra,
-          serverTime: Date.now()
-        })
-      })().catch((err: unknown) => {
-        app.log.error({ err }, 'the greeting failed')
-        session.close('OVERLOADED')
-      }))
+      arriving.delete(request.raw.socket)
+      app.sockets.accept(socket, request.raw, identities.get(request.raw) as Identity, app.gate.entranceOf(request.raw))
     }
   })
 }) satisfies FastifyPluginAsync

@@ -14,7 +14,7 @@ import { replaceOlderSessions } from './single-session.ts'
 import type { FeatureSockets, FrameReader, OpenOptions, Sockets } from './sockets.ts'
 import { userKeyOf } from './user.ts'
 import { WebSocketLink } from './web-socket-link.ts'
-import { registerWebSocketServer, subprotocol } from './web-socket-server.ts'
+import { registerWebSocketServer } from './web-socket-server.ts'
 
 declare module 'fastify' {
   interface FastifyInstance {
@@ -122,7 +122,7 @@ export default fp(async function sockets (app) {
     reader(session, data, isBinary)
   }
 
-  await registerWebSocketServer(app, () => subprotocol, () => {
+  await registerWebSocketServer(app, () => {
     for (const session of sessions.all()) session.close('SHUTTING_DOWN')
   })
 
@@ -165,7 +165,7 @@ export default fp(async function sockets (app) {
       open: (options) => openSession(options, name)
     })
   } satisfies Sockets)
-}, { name: 'sockets', dependencies: ['config', 'metrics', 'hooks', 'cluster'] })
+}, { name: 'sockets', dependencies: ['config', 'metrics', 'hooks', 'cluster', 'gate'] })
 
 /** The longest delay a timer takes, about 24 days; sessions do not last that long. */
 const longestTimerMs = 2 ** 31 - 1

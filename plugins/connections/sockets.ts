@@ -55,7 +55,7 @@ export interface FeatureSockets extends Pick<SessionRegistry, 'size' | 'get' | '
 export interface ConnectionOptions {
   /** The native protocol by default. */
   face?: Face<string | Uint8Array>
-  /** The feature whose path it is. */
+  /** Whose path it is. */
   owner?: string
 }
 

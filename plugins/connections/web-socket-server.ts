@@ -1,4 +1,4 @@
-import type { IncomingMessage } from 'node:http'
+import type { IncomingMessage, Server } from 'node:http'
 import type { FastifyInstance } from 'fastify'
 import websocket from '@fastify/websocket'
 
@@ -9,19 +9,19 @@ export const subprotocol = 'msab.v1'
 const closeTimeoutMs = 2000
 
 /**
- * Registers the WebSocket server.
+ * Registers the WebSocket server, which takes the upgrades that the gate leads to it.
  *
- * @param subprotocolOf the subprotocol of the path a request came to
  * @param closeAll closes every session, when the server stops
  */
-export async function registerWebSocketServer (app: FastifyInstance, subprotocolOf: (request: IncomingMessage) => string, closeAll: () => void): Promise<void> {
+export async function registerWebSocketServer (app: FastifyInstance, closeAll: () => void): Promise<void> {
   await app.register(websocket, {
     options: {
+      server: app.gate.webSockets as Server,
       maxPayload: app.config.WS_MAX_FRAME_BYTES,
       // Small JSON frames gain little from it, and it would frame per socket.
       perMessageDeflate: false,
       handleProtocols: (offered: Set<string>, request: IncomingMessage) => {
-        const wanted = subprotocolOf(request)
+        const { subprotocol: wanted = subprotocol } = app.gate.entranceOf(request) ?? {}
         return offered.has(wanted) ? wanted : false
       }
     },

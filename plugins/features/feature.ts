@@ -17,6 +17,7 @@ import type { SessionDirectory } from '../directory/directory.ts'
 import type { Drain } from '../drain.ts'
 import type { HookCaller, HookRegistrar, KernelHooks } from '../hooks.ts'
 import type { FeatureMessages } from '../dispatch/index.ts'
+import type { GateRegistrar } from '../gate/claims.ts'
 import type { RequestMap } from '../schema/messages.ts'
 import type { Metrics } from '../metrics.ts'
 import type { Rooms } from '../rooms/rooms.ts'
@@ -71,6 +72,8 @@ export interface FeatureSurface {
   metrics: Metrics
   /** Requests and events: schemas, limits, handlers, withdrawn with the feature; and `dispatch`, which runs a request for a session. */
   messages: FeatureMessages
+  /** HTTP prefixes and WebSocket paths of the feature's own. Withdrawn with the feature. */
+  gate: GateRegistrar
   /** Hooks of the kernel (`KernelHooks`) and of features (`FeatureHooks`), which features may also call. Handlers are withdrawn with the feature. */
   hooks: FeatureHookRegistrar
   /** What is to be done later, by one server, also when this one dies. Handlers are withdrawn with the feature. */
@@ -176,6 +179,7 @@ export type { Bus, BusHandler } from '../cluster/bus.ts'
 // With a plain star, `declare module 'flylive-audio-server/feature'` can add to ClusterMessages.
 export * from '../cluster/messages.ts'
 export type { HookFunction, HookName, HookRegistrar, KernelHooks } from '../hooks.ts'
+export type { ConnectionPath, GateRegistrar, HandledPath, HttpHandler, UpgradePath } from '../gate/claims.ts'
 export type { FeatureMessages, MessageDispatcher } from '../dispatch/index.ts'
 export type { Handler, MessageContext, MessageOptions, MessageRegistrar } from '../dispatch/routes.ts'
 export type { CloseCode, ContractTables, ErrorCode, EventContract, RequestContract, RouteContract } from '../schema/contract.ts'

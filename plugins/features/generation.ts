@@ -11,6 +11,8 @@ import type { HookCaller, HookEntry } from '../hooks.ts'
 import { createInFlight } from '../dispatch/in-flight.ts'
 import type { InFlight } from '../dispatch/in-flight.ts'
 import { createMessageRecorder } from '../dispatch/routes.ts'
+import { createGateRecorder } from '../gate/claims.ts'
+import type { GateTable, PathOwner } from '../gate/claims.ts'
 import type { MessageTable } from '../dispatch/routes.ts'
 import { madeBySchema } from './define.ts'
 import type { FeatureModule } from './discovery.ts'
@@ -27,6 +29,7 @@ export interface Generation {
   config: Record<string, unknown>
   app: FastifyInstance
   table: MessageTable
+  paths: GateTable
   hooks: readonly HookEntry[]
   jobs: ReadonlyMap<string, JobHandler>
   routes: readonly { method: HTTPMethods, url: string, schema: unknown }[]
@@ -51,6 +54,8 @@ export interface GenerationPlan {
   provided (name: string): readonly string[] | undefined
   /** @throws when the type is somebody else's */
   claimMessage (type: string): void
+  /** Owners of paths that the feature must not claim. */
+  pathOwners (): Iterable<PathOwner>
   /** @throws when the route is somebody else's */
   claimRoute (method: string, url: string): void
 }
@@ -63,7 +68,7 @@ export interface GenerationPlan {
  * @throws what the plugin throws, and when a dependency is not there
  */
 export async function buildGeneration (kernel: FastifyInstance, plan: GenerationPlan): Promise<Generation> {
-  const { name, number, module, config, previouslyKept, getFeature, provided, claimMessage, claimRoute } = plan
+  const { name, number, module, config, previouslyKept, getFeature, provided, claimMessage, claimRoute, pathOwners } = plan
   const app = Fastify({
     loggerInstance: kernel.log.child({ feature: name }),
     logController: new LogController({ disableRequestLogging: true }),
@@ -78,6 +83,7 @@ export async function buildGeneration (kernel: FastifyInstance, plan: Generation
     claimMessage(type)
     if (!module.types.includes(type)) throw new Error(`The feature ${name} answers ${type}, which its exported requests do not name`)
   })
+  const gate = createGateRecorder(pathOwners)
   const hooks: HookEntry[] = []
   const jobs = new Map<string, JobHandler>()
   const callHooks = kernel.hooks as unknown as HookCaller<FeatureHooks>
@@ -109,6 +115,7 @@ export async function buildGeneration (kernel: FastifyInstance, plan: Generation
     nodeId: kernel.nodeId,
     metrics: kernel.metrics,
     messages: { on: messages.on, events: messages.events, adds: messages.adds, dispatch: kernel.messages.dispatch },
+    gate: { http: gate.http, upgrade: gate.upgrade },
     ...registrars,
     cluster: {
       send: kernel.cluster.send,
@@ -176,5 +183,5 @@ export async function buildGeneration (kernel: FastifyInstance, plan: Generation
     throw error
   }
   const provides = Object.getOwnPropertyNames(app).filter((property) => !before.has(property) && !module.dependencies.some((dependency) => provided(dependency)?.includes(property)))
-  return { name, number, module, config, app, hooks, jobs, routes, provides, calls, kept, table: messages.table, loadedAt: Date.now() }
+  return { name, number, module, config, app, hooks, jobs, routes, provides, calls, kept, table: messages.table, paths: gate.table, loadedAt: Date.now() }
 }

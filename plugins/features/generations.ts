@@ -3,6 +3,7 @@ import { unavailable, validationFailed } from '../errors/codes.ts'
 import { withTimeout } from '../errors/timeout.ts'
 import { importFeature } from './discovery.ts'
 import type { FeatureModule, FoundFeature } from './discovery.ts'
+import { checkRoute } from '../gate/claims.ts'
 import { dependencyDisabled, FeatureNotFound } from './errors.ts'
 import { loadFailed } from './failure.ts'
 import { buildGeneration } from './generation.ts'
@@ -83,7 +84,7 @@ export interface Generations {
 const manyLoads = 300
 
 export function createGenerations (app: FastifyInstance): Generations {
-  const { jobs, hooks, log, messages, metrics, sockets } = app
+  const { gate, jobs, hooks, log, messages, metrics, sockets } = app
   const known = new Map<string, Known>()
   // Goes on when a feature is removed and comes back.
   const numbers = new Map<string, number>()
@@ -145,9 +146,11 @@ export function createGenerations (app: FastifyInstance): Generations {
           const owner = messages.ownerOf(type) ?? others.find(({ table }) => table.routes.some((route) => route.type === type))?.name
           if (owner !== undefined && owner !== name) throw new Error(`The message type ${type} belongs to ${owner}`)
         },
+        pathOwners: () => [gate.kernel(), ...others],
         claimRoute (method, url) {
           const owner = app.hasRoute({ method: method as 'GET', url }) ? 'the server itself' : others.find(({ routes }) => routes.some((route) => route.method === method && route.url === url))?.name
           if (owner !== undefined) throw new Error(`The route ${method} ${url} belongs to ${owner}`)
+          checkRoute(url, others)
           probe.add(method, url, undefined)
         }
       })
@@ -195,6 +198,7 @@ export function createGenerations (app: FastifyInstance): Generations {
     const feature = get(name)
     router = createRouter([...serving(new Set([name])), generation])
     messages.install(name, table, calls)
+    gate.install(name, generation.paths, calls)
     messages.disable(name, module.types)
     hooks.install(name, generation.hooks)
     jobs.install(name, generation.jobs)
@@ -222,6 +226,7 @@ export function createGenerations (app: FastifyInstance): Generations {
     feature.state = 'disabled'
     router = createRouter(serving())
     messages.install(name, undefined)
+    gate.install(name, undefined)
     hooks.install(name, [])
     jobs.install(name, new Map())
     messages.disable(name, feature.module?.types ?? [])
@@ -288,6 +293,7 @@ export function createGenerations (app: FastifyInstance): Generations {
       for (const name of inOrder(dependencies()).order.reverse()) {
         const generation = running(name)
         messages.install(name, undefined)
+        gate.install(name, undefined)
         hooks.install(name, [])
         jobs.install(name, new Map())
         delete get(name).generation

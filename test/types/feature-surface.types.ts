@@ -12,7 +12,7 @@ import type {
   JobHandler, KernelHooks, LeaveReason, LocalRoom, MessageContext, MessageDispatcher, MessageOptions, MessageRegistrar, MessageSchemas, Metrics, Profile,
   RequestMap, Role, RoomCloseReason, RoomEvent, RoomPage, RoomRecord, Rooms, RoomStateHandle, RoomSummary, Session, SessionDirectory, SessionRecord, Sfu, User,
   RoomStore, KeyValue, Namespace, PlainKeys,
-  Face, FeatureSockets, Link, OpenOptions, ParsedMessage,
+  ConnectionPath, Face, FeatureSockets, GateRegistrar, HandledPath, HttpHandler, Link, OpenOptions, ParsedMessage, UpgradePath,
   UserId, WireError, z
 } from 'flylive-audio-server/feature'
 import type * as lobby from '../../features/lobby/index.ts'
@@ -51,6 +51,10 @@ interface Expected {
     events (events: EventMap): void
     adds (to: string, fields: z.ZodObject): void
     dispatch (session: Session, type: string, data?: unknown): Promise<unknown>
+  }
+  gate: {
+    http (prefix: string, handler: HttpHandler): void
+    upgrade (path: string, options: UpgradePath): void
   }
   hooks: Pick<FeatureHookRegistrar, 'on' | 'has' | 'emit' | 'collect' | 'ask'>
   jobs: {
@@ -203,6 +207,9 @@ export type TypesAreAsDocumented = [
   Assert<Equal<User, { id: UserId, name: string, roles: readonly string[], profile: Profile }>>,
   Assert<Equal<keyof Session, 'id' | 'connectedAt' | 'user' | 'userKey' | 'identity' | 'roomId' | 'open' | 'endedFor' | 'queuedBytes' | 'face' | 'connected' | 'send' | 'write' | 'reply' | 'close' | 'terminate' | 'end' | 'admit'>>,
   Assert<Equal<keyof Face, 'name' | 'binary' | 'parse' | 'event' | 'reply'>>,
+  Assert<Equal<GateRegistrar, Expected['gate']>>,
+  Assert<Equal<UpgradePath, ConnectionPath | HandledPath>>,
+  Assert<Equal<keyof ConnectionPath, 'face' | 'subprotocol' | 'authenticate' | 'handle'>>,
   Assert<Equal<keyof Link, 'open' | 'queuedBytes' | 'write' | 'close' | 'terminate'>>,
   Assert<Equal<Extract<ParsedMessage, { data: unknown }>, { id?: string | number | undefined, type: string, data: Record<string, unknown>, error?: undefined }>>,
   Assert<Session['id'] extends string ? true : false>,

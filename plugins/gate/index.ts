@@ -1,0 +1,66 @@
+import type { IncomingMessage } from 'node:http'
+import type { Duplex } from 'node:stream'
+import fp from 'fastify-plugin'
+import { createGateRecorder } from './claims.ts'
+import type { GateRegistrar, PathOwner } from './claims.ts'
+import { createGate } from './gate.ts'
+import type { Gate } from './gate.ts'
+
+/** The kernel's gate: it claims paths for itself and installs those of features. */
+export interface KernelGate extends GateRegistrar, Pick<Gate, 'webSockets' | 'install' | 'entranceOf' | 'accepts'> {
+  /** The kernel's own paths and routes. */
+  kernel (): PathOwner
+}
+
+declare module 'fastify' {
+  interface FastifyInstance {
+    gate: KernelGate
+  }
+}
+
+/** The route that opens WebSockets (routes/ws.ts). */
+export const webSocketUrl = '/ws'
+
+/** The kernel's routes (routes/), which it registers after the first features have claimed their paths. */
+const reserved = ['/admin/*', '/health', '/livez', '/metrics', '/readyz', webSocketUrl]
+
+/**
+ * Paths that features and the kernel claim beside the routes of Fastify: HTTP
+ * prefixes, and upgrades. Upgrades of other paths are refused before the
+ * server looks at the request.
+ */
+export default fp(async function gatePlugin (app) {
+  const gate = createGate(app.log, webSocketUrl)
+  const recorder = createGateRecorder(() => [])
+  const routes = reserved.map((url) => ({ url }))
+
+  app.addHook('onRoute', ({ url, method }) => {
+    // A preflight route, for all paths.
+    if (method !== 'OPTIONS') routes.push({ url })
+  })
+  // Before the hooks for security headers, CORS and limits: claimed paths have their own.
+  app.addHook('onRequest', (request, reply, done) => {
+    if (!gate.serve(request.raw, reply.raw)) return done()
+    reply.hijack()
+  })
+  app.server.on('upgrade', (request: IncomingMessage, socket: Duplex, head: Buffer) => gate.upgrade(request, socket, head))
+
+  recorder.upgrade(webSocketUrl, {})
+  gate.install('kernel', recorder.table)
+
+  app.decorate('gate', {
+    webSockets: gate.webSockets,
+    http (prefix, handler) {
+      recorder.http(prefix, handler)
+      gate.install('kernel', recorder.table)
+    },
+    upgrade (path, options) {
+      recorder.upgrade(path, options)
+      gate.install('kernel', recorder.table)
+    },
+    install: gate.install,
+    entranceOf: gate.entranceOf,
+    accepts: gate.accepts,
+    kernel: () => ({ name: 'the server itself', paths: recorder.table, routes })
+  } satisfies KernelGate)
+}, { name: 'gate' })

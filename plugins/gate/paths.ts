@@ -1,0 +1,30 @@
+/** @returns the path of a request target: no scheme and host, no query; percent-encoding is left as it is */
+export function pathOf (target: string): string {
+  return target.replace(/^https?:\/\/[^/?#]*/i, '').split(/[?#]/, 1)[0] || '/'
+}
+
+/** Whether a path is the prefix, or below it by whole segments. */
+export function isBelow (path: string, prefix: string): boolean {
+  return path === prefix || path.startsWith(`${prefix}/`)
+}
+
+/**
+ * Whether a prefix and a route's URL can both match one request.
+ *
+ * @param url may have parameters and a wildcard
+ */
+export function overlapsRoute (prefix: string, url: string): boolean {
+  const fixed = url.split(/[:*]/, 1)[0] as string
+  return isBelow(fixed, prefix) || (fixed !== url && `${prefix}/`.startsWith(fixed))
+}
+
+/** @throws when it is no plain absolute path */
+export function checkPath (path: string): void {
+  if (!/^\/[\w.~/-]+$/.test(path)) throw new Error(`${path} is not a path that can be claimed: it needs a leading slash, and letters, digits, . _ ~ - and / alone`)
+}
+
+/** @throws when it is no prefix of whole segments below the root */
+export function checkPrefix (prefix: string): void {
+  checkPath(prefix)
+  if (prefix.endsWith('/')) throw new Error(`The prefix ${prefix} must not end with a slash`)
+}

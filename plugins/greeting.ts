@@ -1,0 +1,29 @@
+import fp from 'fastify-plugin'
+import type { Session } from './connections/session.ts'
+import { subprotocol } from './connections/web-socket-server.ts'
+
+/** Greets each client with session:ready, its first event. */
+export default fp(async function greeting (app) {
+  async function greet (session: Session): Promise<void> {
+    const extra = await app.hooks.collect('session:greet', session)
+    session.send('session:ready', {
+      sessionId: session.id,
+      userId: session.user.id,
+      protocol: subprotocol,
+      features: app.features.enabled(),
+      iceServers: [],
+      ...extra,
+      serverTime: Date.now()
+    })
+  }
+
+  app.hooks.on('session:open', (session) => {
+    if (!session.connected) return
+    const greeted = greet(session).catch((err: unknown) => {
+      app.log.error({ err }, 'the greeting failed')
+      session.close('OVERLOADED')
+    })
+    // Requests wait: the greeting is the first frame.
+    app.messages.hold(session, greeted)
+  })
+}, { name: 'greeting', dependencies: ['hooks', 'messages', 'features'] })

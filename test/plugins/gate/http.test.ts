@@ -1,0 +1,151 @@
+import t from 'tap'
+import type { Test } from 'tap'
+import { build } from '../../support/build.ts'
+import { featureFolder } from '../../support/features.ts'
+import { until } from '../../support/retry.ts'
+
+// gate.http: a prefix whose requests a feature answers itself.
+
+/** Answers below /plain with a text, what it got, and headers of its own; /plain/wait waits for the test. */
+const plain = (answer: string, prefix = '/plain') => `import { createError, defineFeature } from 'flylive-audio-server/feature'
+const Gone = createError('PLAIN_GONE', 'Nothing here', 410)
+export default defineFeature(async function plain (app) {
+  app.gate.http('${prefix}', async (request, response) => {
+    if (request.url.endsWith('/gone')) throw new Gone()
+    if (request.url.endsWith('/broken')) throw new Error('a secret')
+    if (request.url.endsWith('/wait')) { globalThis.flyliveInside = ${JSON.stringify(answer)}; await globalThis.flyliveWait.promise }
+    let body = ''
+    for await (const chunk of request) body += chunk
+    response.setHeader('x-own', 'yes').end(${JSON.stringify(answer)} + ' ' + request.method + ' ' + request.url + ' ' + body)
+  })
+}, { name: 'plain' })
+`
+const other = (name: string, code: string) => `import { defineFeature } from 'flylive-audio-server/feature'
+export default defineFeature(async function other (app) { ${code} }, { name: '${name}' })
+`
+const shared = globalThis as unknown as { flyliveWait: PromiseWithResolvers<void>, flyliveInside?: string }
+
+async function scene (t: Test, features: Record<string, string> = {}, env: Record<string, string> = {}) {
+  shared.flyliveWait = Promise.withResolvers()
+  delete shared.flyliveInside
+  const folder = featureFolder(t)
+  folder.write('plain', { 'index.ts': plain('first') })
+  for (const [name, code] of Object.entries(features)) folder.write(name, { 'index.ts': other(name, code) })
+  const server = await build(t, { env: { FEATURES: ['auth', 'chat', 'plain', ...Object.keys(features)].join(','), FEATURES_PATH: folder.path, ...env } })
+  const text = async (path: string, init: RequestInit = {}) => (await fetch(server.url + path, init)).text()
+  const errorOf = (name: string) => server.app.features.list().find((feature) => feature.name === name)?.error
+  return { server, folder, text, errorOf, admin: (path: string) => server.admin('POST', `/admin/features/${path}`) }
+}
+
+t.test('a claimed prefix answers with its own headers, and no other path does', async (t) => {
+  const { server, text } = await scene(t)
+  t.equal(await text('/plain'), 'first GET /plain ')
+  t.equal(await text('/plain/a/b?c=d'), 'first GET /plain/a/b?c=d ')
+  t.equal(await text('/plain/x', { method: 'PUT', body: '{not json' }), 'first PUT /plain/x {not json', 'the body is not parsed')
+  const response = await fetch(`${server.url}/plain`, { method: 'OPTIONS', headers: { origin: 'https://elsewhere.example', 'access-control-request-method': 'GET' } })
+  t.equal(await response.text(), 'first OPTIONS /plain ', 'preflights are its own')
+  t.equal(response.headers.get('x-own'), 'yes')
+  for (const header of ['content-security-policy', 'access-control-allow-origin', 'vary']) t.equal(response.headers.get(header), null, header)
+  for (const path of ['/plainer', '/xplain', '/', '/pl%61in']) t.equal((await fetch(server.url + path)).status, 404, path)
+  t.equal((await fetch(`${server.url}/livez`)).status, 200)
+  t.match(await server.app.inject({ url: '/plain/injected' }), { body: 'first GET /plain/injected ' }, 'inject')
+})
+
+t.test('errors with a code are sent, others are INTERNAL', async (t) => {
+  const { server } = await scene(t)
+  const gone = await fetch(`${server.url}/plain/gone`)
+  t.equal(gone.status, 410)
+  t.same(await gone.json(), { error: { code: 'PLAIN_GONE', message: 'Nothing here' } })
+  const broken = await fetch(`${server.url}/plain/broken`)
+  t.equal(broken.status, 500)
+  t.match(await broken.json(), { error: { code: 'INTERNAL' } })
+})
+
+t.test('a prefix that is taken fails the feature that claims it too, and nobody else', async (t) => {
+  const { errorOf, text, server } = await scene(t, {
+    zsame: "app.gate.http('/plain', () => {})",
+    zbelow: "app.gate.http('/plain/x', () => {})",
+    zroutes: "app.get('/plain/route', async () => 'x')",
+    zshop: "app.get('/shop/:id', async () => 'x')",
+    zadmin: "app.gate.http('/admin/x', () => {})",
+    zhealth: "app.gate.http('/health', () => {})",
+    zroot: "app.gate.http('/', () => {})",
+    zslash: "app.gate.http('/slash/', () => {})"
+  })
+  t.match(errorOf('zsame'), /The prefix \/plain overlaps with a path of plain/)
+  t.match(errorOf('zbelow'), /The prefix \/plain\/x overlaps with a path of plain/)
+  t.match(errorOf('zroutes'), /The route \/plain\/route is below the prefix \/plain of plain/)
+  t.match(errorOf('zadmin'), /overlaps with a path of the server itself/)
+  t.match(errorOf('zhealth'), /overlaps with a path of the server itself/)
+  t.match(errorOf('zroot'), /not a path that can be claimed/)
+  t.match(errorOf('zslash'), /must not end with a slash/)
+  t.equal(errorOf('zshop'), undefined)
+  t.equal(await text('/plain/x'), 'first GET /plain/x ')
+  t.equal((await fetch(`${server.url}/health`)).status, 200)
+})
+
+t.test('a feature cannot claim a prefix above another feature\'s routes', async (t) => {
+  const { errorOf } = await scene(t, { ashop: "app.get('/shop/:id', async () => 'x')", shopping: "app.gate.http('/shop', () => {})" })
+  t.match(errorOf('shopping'), /The prefix \/shop overlaps with a path of ashop/)
+})
+
+t.test('it is withdrawn when its feature is disabled', async (t) => {
+  const { server, text, admin } = await scene(t)
+  t.equal((await admin('plain/disable')).status, 200)
+  t.equal((await fetch(`${server.url}/plain`)).status, 404)
+  t.equal((await admin('plain/enable')).status, 200)
+  t.equal(await text('/plain'), 'first GET /plain ')
+})
+
+t.test('a reload hands it over at once; requests in flight finish in the old code', async (t) => {
+  const { folder, text, admin } = await scene(t)
+  const waiting = text('/plain/wait')
+  await until(() => shared.flyliveInside === 'first')
+  folder.write('plain', { 'index.ts': plain('second') })
+  let reloaded = false
+  const reload = admin('plain/reload').finally(() => { reloaded = true })
+  await until(async () => await text('/plain') === 'second GET /plain ')
+  t.equal(reloaded, false, 'the reload waits for it')
+  shared.flyliveWait.resolve()
+  t.equal(await waiting, 'first GET /plain/wait ')
+  t.match(await reload, { status: 200, body: { generation: 2 } })
+})
+
+t.test('no request fails while a feature is reloaded again and again', async (t) => {
+  const { text, admin } = await scene(t)
+  const reloads = { done: false }
+  const requests = (async () => {
+    let count = 0
+    while (!reloads.done) {
+      const answer = await text('/plain')
+      if (answer !== 'first GET /plain ') throw new Error(answer)
+      count++
+    }
+    return count
+  })()
+  for (let i = 0; i < 10; i++) t.equal((await admin('plain/reload')).status, 200)
+  reloads.done = true
+  t.ok(await requests)
+})
+
+t.test('a request that outlasts the deadline is answered UNAVAILABLE', async (t) => {
+  const { server, admin } = await scene(t, {}, { FEATURES_DRAIN_SECONDS: '1' })
+  t.teardown(() => shared.flyliveWait.resolve())
+  const waiting = fetch(`${server.url}/plain/wait`)
+  await until(() => shared.flyliveInside === 'first')
+  t.equal((await admin('plain/disable')).status, 200)
+  const response = await waiting
+  t.equal(response.status, 503)
+  t.match(await response.json(), { error: { code: 'UNAVAILABLE' } })
+})
+
+t.test('a reload that gives a prefix up frees it, and one that fails keeps it', async (t) => {
+  const { server, folder, text, admin } = await scene(t)
+  folder.write('plain', { 'index.ts': `${plain('third')}\nthrow new Error('broken')` })
+  t.equal((await admin('plain/reload')).status, 422)
+  t.equal(await text('/plain'), 'first GET /plain ')
+  folder.write('plain', { 'index.ts': plain('moved', '/elsewhere') })
+  t.equal((await admin('plain/reload')).status, 200)
+  t.equal(await text('/elsewhere'), 'moved GET /elsewhere ')
+  t.equal((await fetch(`${server.url}/plain`)).status, 404)
+})

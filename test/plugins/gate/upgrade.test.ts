@@ -1,0 +1,202 @@
+import { once } from 'node:events'
+import { connect as connectSocket } from 'node:net'
+import type { Socket } from 'node:net'
+import t from 'tap'
+import type { Test } from 'tap'
+import { WebSocket } from 'ws'
+import { build, tokenFor } from '../../support/build.ts'
+import { featureFolder } from '../../support/features.ts'
+import { until } from '../../support/retry.ts'
+
+// gate.upgrade: WebSocket paths of features, and the refusal of all others.
+
+/** Sends an upgrade as it is. @returns the whole answer and its parts */
+async function upgrade (t: Test, url: string, target: string, headers: Record<string, string> = {}): Promise<{ status: number, head: string, body: string, socket: Socket }> {
+  const { hostname, port } = new URL(url)
+  const socket = connectSocket({ host: hostname, port: Number(port) })
+  t.teardown(() => socket.destroy())
+  const lines = { host: `${hostname}:${port}`, connection: 'Upgrade', upgrade: 'websocket', 'sec-websocket-version': '13', 'sec-websocket-key': 'dGhlIHNhbXBsZSBub25jZQ==', ...headers }
+  socket.write(`GET ${target} HTTP/1.1\r\n${Object.entries(lines).map(([name, value]) => `${name}: ${value}\r\n`).join('')}\r\n`)
+  let text = ''
+  socket.on('data', (chunk) => { text += String(chunk) })
+  await new Promise<void>((resolve) => {
+    socket.once('close', () => resolve())
+    socket.on('data', () => { if (text.startsWith('HTTP/1.1 101')) resolve() })
+  })
+  const [head = '', body = ''] = text.split('\r\n\r\n')
+  return { status: Number(text.split(' ')[1]), head: head.toLowerCase(), body, socket }
+}
+
+/** Echoes on /raw by a hand-made upgrade; /own has users of its own and no auth. */
+const paths = (greeting: string) => `import { defineFeature, Forbidden } from 'flylive-audio-server/feature'
+export default defineFeature(async function paths (app) {
+  app.gate.upgrade('/raw', {
+    handle (request, socket) {
+      if (request.headers['x-fail']) throw new Forbidden('Not you')
+      socket.write('HTTP/1.1 101 Switching Protocols\\r\\nconnection: upgrade\\r\\nupgrade: websocket\\r\\n\\r\\n${greeting}')
+      socket.pipe(socket)
+    }
+  })
+  app.gate.upgrade('/own', {
+    subprotocol: 'own.v1',
+    async authenticate (request) {
+      if (request.query.wait) { globalThis.flyliveInside = ${JSON.stringify(greeting)}; await globalThis.flyliveWait.promise }
+      const id = Number(request.query.user)
+      if (!id) throw new Forbidden('A user is needed at ' + request.originalUrl)
+      return { user: { id, name: 'Own ' + id, roles: [], profile: { userId: id, id, name: 'Own ' + id } } }
+    }
+  })
+  app.gate.upgrade('/native', {})
+}, { name: 'paths' })
+`
+const shared = globalThis as unknown as { flyliveWait: PromiseWithResolvers<void>, flyliveInside?: string }
+
+async function scene (t: Test, env: Record<string, string> = {}) {
+  shared.flyliveWait = Promise.withResolvers()
+  t.teardown(() => shared.flyliveWait.resolve())
+  delete shared.flyliveInside
+  const folder = featureFolder(t)
+  folder.write('paths', { 'index.ts': paths('first') })
+  const server = await build(t, { env: { FEATURES: 'auth,chat,paths', FEATURES_PATH: folder.path, ...env } })
+  const open = async (path: string, protocols: string[] = [], headers: Record<string, string> = {}) => {
+    const ws = new WebSocket(server.url.replace('http', 'ws') + path, protocols, { headers })
+    t.teardown(() => ws.terminate())
+    const frames: Record<string, unknown>[] = []
+    ws.on('message', (data) => frames.push(JSON.parse(String(data)) as Record<string, unknown>))
+    await once(ws, 'open')
+    return { ws, frames }
+  }
+  return { server, folder, open, admin: (path: string) => server.admin('POST', `/admin/features/${path}`) }
+}
+
+t.test('upgrades of unclaimed paths are refused with 404', async (t) => {
+  const { server } = await scene(t)
+  for (const target of ['/', '/nowhere', '/livez', '/docs', '/health', '/metrics', '/admin/rooms', '/ws/', '/wss', '/ws/x', '/%77s', '/%zz', '/nowhere?token=x', '/rawer', '/raw/', '//ws', '*', `/${'x'.repeat(5000)}`]) {
+    const answer = await upgrade(t, server.url, target, { authorization: `Bearer ${tokenFor(1)}` })
+    t.equal(answer.status, 404, target.slice(0, 20))
+    t.match(JSON.parse(answer.body), { error: { code: 'NOT_FOUND', message: String } })
+    t.match(answer.head, 'content-type: application/json')
+  }
+  t.equal(server.app.sockets.size, 0)
+  await (await server.connect(1)).flush()
+})
+
+t.test('/ws refuses as before, and takes a query and an absolute target', async (t) => {
+  const { server, open } = await scene(t, { WS_QUERY_TOKEN: 'true' })
+  const refused = await upgrade(t, server.url, '/ws')
+  t.equal(refused.status, 401)
+  t.match(JSON.parse(refused.body), { error: { code: 'UNAUTHORIZED' } })
+  t.match(refused.head, 'content-security-policy', 'with the headers of the server')
+  t.equal((await upgrade(t, server.url, '/ws', { origin: 'https://elsewhere.example', authorization: `Bearer ${tokenFor(1)}` })).status, 403)
+  t.equal((await fetch(`${server.url}/ws`)).status, 426)
+  t.equal((await upgrade(t, server.url, `${server.url}/ws`, { authorization: `Bearer ${tokenFor(1)}` })).status, 101)
+  const { frames } = await open(`/ws?token=${tokenFor(2)}`)
+  await until(() => frames.length === 1)
+  t.match(frames[0], { type: 'session:ready' })
+  await server.app.drain.begin(0)
+  const draining = await upgrade(t, server.url, '/ws', { authorization: `Bearer ${tokenFor(1)}` })
+  t.equal(draining.status, 503)
+  t.match(draining.head, 'retry-after: 1')
+})
+
+t.test('a path of a feature has the sessions, the refusals and the users of /ws', async (t) => {
+  const { server, open } = await scene(t, { MAX_CONNECTIONS: '2' })
+  const ada = await server.connect(1)
+  await ada.ok('room:join', { roomId: 'r1' })
+  t.equal((await upgrade(t, server.url, '/native')).status, 401)
+  t.equal((await upgrade(t, server.url, '/native', { origin: 'https://elsewhere.example', authorization: `Bearer ${tokenFor(2)}` })).status, 403)
+  const { ws, frames } = await open('/native', ['msab.v1'], { authorization: `Bearer ${tokenFor(2)}` })
+  t.equal(ws.protocol, 'msab.v1')
+  ws.send(JSON.stringify({ id: 1, type: 'room:join', data: { roomId: 'r1' } }))
+  await ada.event('room:userJoined', ({ userId }) => userId === 2)
+  await until(() => frames.some(({ id }) => id === 1))
+  t.match(frames[0], { type: 'session:ready', data: { userId: 2 } }, 'the greeting is the first frame')
+  t.equal((await upgrade(t, server.url, '/native', { authorization: `Bearer ${tokenFor(3)}` })).status, 503)
+})
+
+t.test('a path of a feature may identify users itself', async (t) => {
+  const { server, open } = await scene(t)
+  const refused = await upgrade(t, server.url, '/own?x=1')
+  t.equal(refused.status, 403)
+  t.same(JSON.parse(refused.body), { error: { code: 'FORBIDDEN', message: 'A user is needed at /own?x=1' } })
+  const { ws, frames } = await open('/own?user=7', ['own.v1'])
+  t.equal(ws.protocol, 'own.v1')
+  await until(() => frames.length === 1)
+  t.match(frames[0], { data: { userId: 7 } })
+  ws.send(Buffer.from('x'), { binary: true })
+  const [code] = await once(ws, 'close') as [number]
+  t.equal(code, 1003)
+})
+
+t.test('a feature may take over the socket', async (t) => {
+  const { server } = await scene(t)
+  const { status, socket, body } = await upgrade(t, server.url, '/raw?x')
+  t.equal(status, 101)
+  t.equal(body, 'first')
+  socket.write('echo')
+  const [chunk] = await once(socket, 'data') as [Buffer]
+  t.equal(String(chunk), 'echo')
+  const failed = await upgrade(t, server.url, '/raw', { 'x-fail': '1' })
+  t.equal(failed.status, 403)
+  t.match(JSON.parse(failed.body), { error: { code: 'FORBIDDEN' } })
+})
+
+t.test('a path that is taken fails the feature that claims it too', async (t) => {
+  const { server, folder } = await scene(t)
+  const claims = (path: string) => `import { defineFeature } from 'flylive-audio-server/feature'\nexport default defineFeature(async function z (app) { app.gate.upgrade('${path}', {}) }, { name: 'z' })\n`
+  for (const [path, owner] of [['/raw', 'paths'], ['/ws', 'the server itself']] as const) {
+    folder.write('z', { 'index.ts': claims(path) })
+    t.match(await server.admin('POST', '/admin/features/rescan'), { status: 200 })
+    t.match(await server.admin('POST', '/admin/features/z/enable'), { status: 422, body: { error: { message: new RegExp(`Upgrades of ${path} belong to ${owner}`) } } })
+  }
+  t.equal((await upgrade(t, server.url, '/raw')).status, 101)
+})
+
+t.test('a reload keeps connections and hands the path over', async (t) => {
+  const { server, folder, open, admin } = await scene(t)
+  const { ws, frames } = await open('/own?user=7')
+  const waiting = open('/own?user=8&wait=1')
+  await until(() => shared.flyliveInside === 'first')
+  folder.write('paths', { 'index.ts': paths('second') })
+  const reload = admin('paths/reload')
+  await until(async () => (await upgrade(t, server.url, '/raw')).body === 'second')
+  shared.flyliveWait.resolve()
+  t.equal((await reload).status, 200)
+  await waiting
+  ws.send(JSON.stringify({ id: 5, type: 'user:getRoom', data: { userId: 1 } }))
+  await until(() => frames.some(({ id }) => id === 5))
+  t.equal(server.app.sockets.size, 2)
+})
+
+t.test('disabling a feature withdraws its paths and closes their connections alone', async (t) => {
+  const { server, open, admin } = await scene(t)
+  const ada = await server.connect(1)
+  const { ws } = await open('/own?user=7')
+  const late = upgrade(t, server.url, '/own?user=8&wait=1')
+  await until(() => shared.flyliveInside === 'first')
+  const closed = once(ws, 'close') as Promise<[number, Buffer]>
+  const disable = admin('paths/disable')
+  const [code, reason] = await closed
+  t.same([code, String(reason)], [1001, 'SHUTTING_DOWN'])
+  shared.flyliveWait.resolve()
+  t.equal((await late).status, 404, 'one that was identified while the path went')
+  t.equal((await disable).status, 200)
+  for (const path of ['/own?user=7', '/raw', '/native']) t.equal((await upgrade(t, server.url, path)).status, 404)
+  await ada.flush()
+})
+
+t.test('/ws notices nothing of 50 rounds of claims', async (t) => {
+  const { server, admin } = await scene(t)
+  const ada = await server.connect(1)
+  await ada.ok('room:join', { roomId: 'r1' })
+  const before = ['upgrade', 'request', 'connection', 'error', 'close'].map((name) => server.app.server.listenerCount(name))
+  for (let i = 0; i < 25; i++) {
+    t.equal((await admin('paths/reload')).status, 200)
+    t.equal((await admin('paths/disable')).status, 200)
+    t.equal((await admin('paths/enable')).status, 200)
+  }
+  t.same(['upgrade', 'request', 'connection', 'error', 'close'].map((name) => server.app.server.listenerCount(name)), before)
+  await ada.ok('chat:message', { content: 'hello' })
+  await (await server.connect(2)).ok('room:join', { roomId: 'r1' })
+  t.match(await ada.event('room:userJoined'), { userId: 2 })
+})
