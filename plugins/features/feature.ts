@@ -192,8 +192,10 @@ export type { EmitOptions, LeaveReason, Role, Rooms } from '../rooms/rooms.ts'
 export type DtlsParameters = mediasoup.DtlsParameters
 export type RtpCapabilities = mediasoup.RtpCapabilities
 export type RtpParameters = mediasoup.RtpParameters
-export type { PausedBy, ProducePermit, ProducerHandle, ProducerInfo, ProducerOwner } from '../media/producer.ts'
+export type { PausedBy, ProducePermit, ProducerHandle, ProducerInfo, ProducerOwner, ProducerSource } from '../media/producer.ts'
+export type { InjectOptions, Injection, InjectionEvents } from '../media/injection.ts'
 export type { Sfu } from '../media/sfu.ts'
+export type { Tap, TapEvents, TapOptions, TappedVoice } from '../media/tap.ts'
 export type { CloseReason } from '../connections/close-codes.ts'
 export type { OutgoingEvent } from '../connections/event.ts'
 export type { Face, FaceEvent, ParsedMessage } from '../connections/face.ts'

@@ -16,6 +16,9 @@ export const mediaCodecs: types.RouterRtpCodecCapability[] = [{
 /** What every router here can do; known without making one. */
 export const rtpCapabilities: types.RtpCapabilities = ortc.generateRouterRtpCapabilities(mediaCodecs)
 
+/** The RTP header extension with the level of a packet's audio (RFC 6464). */
+export const audioLevelUri = 'urn:ietf:params:rtp-hdrext:ssrc-audio-level'
+
 /** Bits a second that a client may send, all its audio together. */
 export const maxIncomingBitrate = 128_000
 /** Bits a second assumed towards a client before its connection is known. */

@@ -21,6 +21,10 @@ export default fp(async function sfu (app, { warmWorkers }: { warmWorkers: boole
   app.decorate('sfu', created)
 
   hooks.on('room:leave', (_room, session) => created.release(session))
+  hooks.on('room:released', (roomId) => created.roomReleased(roomId))
 
-  app.addHook('onClose', async () => pool.close())
+  app.addHook('onClose', async () => {
+    created.close()
+    pool.close()
+  })
 }, { name: 'sfu', dependencies: ['config', 'metrics', 'hooks', 'store', 'rooms'] })

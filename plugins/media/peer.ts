@@ -127,7 +127,6 @@ export class Peer implements MediaUser {
     }
     const added = this.media.addProducer(producer, this.#owner, { permit })
     this.#producers.set(producer.id, added)
-    producer.observer.once('close', () => this.#producers.delete(producer.id))
     await this.media.announce(added)
     return producer.id
   }
@@ -152,6 +151,10 @@ export class Peer implements MediaUser {
     this.#end()
     for (const direction of directions) this.#closeTransport(direction)
     this.media.leave(this)
+  }
+
+  producerClosed ({ producerId }: RoomProducer): void {
+    this.#producers.delete(producerId)
   }
 
   mediaClosed (): void {

@@ -25,6 +25,8 @@ export interface MediaUser {
   mediaClosed (): void
   /** A producer of the room sends from now on. */
   producerOpened? (producer: RoomProducer): void
+  /** A producer of the room is closed, other than with the router. */
+  producerClosed? (producer: RoomProducer): void
 }
 
 /** What the media of a room needs from the server. */
@@ -112,6 +114,7 @@ export class RoomMedia {
         this.producers.delete(producer.id)
         this.#speakers.remove(owner.userId)
         counted(this.roomId, this.producers.size)
+        for (const user of this.#users) user.producerClosed?.(added)
         hooks.emit('media:producerClosed', this.roomId, added.info, owner)
       },
       paused: () => {

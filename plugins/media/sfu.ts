@@ -1,16 +1,21 @@
 import type { types } from 'mediasoup'
 import type { FastifyInstance } from 'fastify'
 import type { LocalRoom } from '../rooms/local-room.ts'
-import { NotInRoom } from '../rooms/errors.ts'
+import { NotInRoom, RoomNotFound } from '../rooms/errors.ts'
 import type { Session } from '../connections/session.ts'
 import type { UserId } from '../connections/user.ts'
+import type { Attachment, AttachmentContext } from './attachment.ts'
 import { rtpCapabilities } from './codecs.ts'
 import { ConsumerNotFound, ProducerNotFound, refused, TransportNotFound } from './errors.ts'
+import { RoomInjection } from './injection.ts'
+import type { InjectOptions, Injection } from './injection.ts'
 import { MediaRooms } from './media-rooms.ts'
 import { Peer } from './peer.ts'
 import type { Direction, PeerContext, TransportParameters } from './peer.ts'
 import type { MediaWorker, WorkerPool } from './pool.ts'
-import type { PausedBy, ProducePermit, ProducerHandle, ProducerInfo } from './producer.ts'
+import type { PausedBy, ProducePermit, ProducerHandle, ProducerInfo, ProducerOwner } from './producer.ts'
+import { RoomTap } from './tap.ts'
+import type { Tap, TapOptions } from './tap.ts'
 
 /**
  * Audio: the only way to mediasoup. All transports, producers and consumers of
@@ -48,6 +53,20 @@ export interface Sfu {
   resumeConsumer (session: Session, consumerId: string): Promise<{ deferred: boolean }>
   /** Closes all that every session has: there is no audio any more. */
   releaseAll (): void
+  /**
+   * Sends the voices of a room to a UDP port of this machine.
+   *
+   * @throws ROOM_NOT_FOUND when the room has no members on this server, OVERLOADED, UNAVAILABLE; RangeError
+   */
+  tap (roomId: string, options: TapOptions): Promise<Tap>
+  /**
+   * Lets this server send audio in a room, for a service, another node, or a
+   * session that has no WebRTC transport. Only the last needs a permit.
+   *
+   * @throws ROOM_NOT_FOUND when the room has no members on this server, NOT_IN_ROOM when the session is not in
+   * it, what `media:produce` throws, OVERLOADED, UNAVAILABLE; RangeError
+   */
+  inject (roomId: string, owner: ProducerOwner, options: InjectOptions): Promise<Injection>
 }
 
 declare module 'fastify' {
@@ -72,10 +91,15 @@ declare module '../hooks.ts' {
 export interface OwnedSfu extends Sfu {
   /** Closes all that a session has. Idempotent. */
   release (session: Session): void
+  /** Closes the taps and injections of a room. */
+  roomReleased (roomId: string): void
   workerDied (worker: MediaWorker): void
+  /** Closes all taps and injections. */
+  close (): void
 }
 
-export function createSfu ({ hooks, nodeId, store }: FastifyInstance, pool: WorkerPool): OwnedSfu {
+export function createSfu (app: FastifyInstance, pool: WorkerPool): OwnedSfu {
+  const { hooks, log, nodeId, sockets, store } = app
   const rooms = new MediaRooms({
     hooks,
     pool,
@@ -83,12 +107,32 @@ export function createSfu ({ hooks, nodeId, store }: FastifyInstance, pool: Work
       store.touchRoom(roomId, Date.now(), producers).catch(() => { /* The count is for admins; the next change corrects it. */ })
     }
   })
+  const attachments = new Set<Attachment>()
+  const attachmentContext: AttachmentContext = { rooms, log, closed: (attachment) => attachments.delete(attachment) }
   const peers = new Map<string, Peer>()
   const peerContext: PeerContext = {
     nodeId,
-    permit: async (roomId, session) => Object.assign({}, ...await hooks.ask('media:produce', roomId, session)) as ProducePermit,
+    permit: permitFor,
     consumerClosed: (session, consumerId) => hooks.emit('media:consumerClosed', session, consumerId),
     closed: ({ session }) => peers.delete(session.id)
+  }
+
+  async function permitFor (roomId: string, session: Session): Promise<ProducePermit> {
+    return Object.assign({}, ...await hooks.ask('media:produce', roomId, session)) as ProducePermit
+  }
+
+  async function permitForOwner (roomId: string, { kind, sessionId }: ProducerOwner): Promise<ProducePermit> {
+    if (kind !== 'session') return {}
+    const session = sessionId === undefined ? undefined : sockets.get(sessionId)
+    if (session?.roomId !== roomId) throw new NotInRoom(`the room ${roomId}`)
+    return await permitFor(roomId, session)
+  }
+
+  async function attach<T extends Attachment> (attachment: T): Promise<T> {
+    if (!app.rooms.get(attachment.roomId)) throw new RoomNotFound(attachment.roomId)
+    attachments.add(attachment)
+    await attachment.open()
+    return attachment
   }
 
   /** @throws `missing` when the session has nothing on the media server */
@@ -173,9 +217,23 @@ export function createSfu ({ hooks, nodeId, store }: FastifyInstance, pool: Work
     releaseAll () {
       for (const peer of [...peers.values()]) peer.close()
     },
-    release: (session) => peers.get(session.id)?.close(),
+    tap: async (roomId, options) => await attach(new RoomTap(roomId, options, attachmentContext)),
+    inject: async (roomId, owner, options) => await attach(new RoomInjection(roomId, owner, options, { ...attachmentContext, permit: permitForOwner })),
+
+    release (session) {
+      peers.get(session.id)?.close()
+      for (const attachment of [...attachments]) {
+        if (attachment instanceof RoomInjection && attachment.owner.sessionId === session.id) attachment.close()
+      }
+    },
+    roomReleased (roomId) {
+      for (const attachment of [...attachments]) if (attachment.roomId === roomId) attachment.close()
+    },
     workerDied (worker) {
       for (const roomId of rooms.workerDied(worker)) hooks.emit('media:reset', roomId, 'worker_died')
+    },
+    close () {
+      for (const attachment of [...attachments]) attachment.close()
     }
   }
 }

@@ -33,7 +33,10 @@ export function createRooms (app: FastifyInstance): RoomsKernel {
   const channel = createRoomChannel(app)
   const nodeRooms = createNodeRooms(app, {
     unsynced,
-    released: (roomId) => roomState.forget(roomId),
+    released (roomId) {
+      roomState.forget(roomId)
+      hooks.emit('room:released', roomId)
+    },
     receive: (room, message) => receive(message, {
       event: (event, except) => deliver(room, event, except),
       closed: (createdAt, event, reason) => closing.closeHere(room, createdAt, reason, event),

@@ -125,6 +125,8 @@ declare module '../hooks.ts' {
     'room:leave': (room: LocalRoom, session: Session, reason: LeaveReason) => void
     /** A room is closed; its members here have been told and are out. */
     'room:close': (room: LocalRoom, reason: RoomCloseReason) => void
+    /** The last session of this server has left a room, which may go on elsewhere. */
+    'room:released': (roomId: string) => void
 
     /**
      * May a room come to be, and whose is it? Asked when there is none of that name.

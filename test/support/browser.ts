@@ -206,13 +206,14 @@ export async function receptionOf (page: Page, name: string): Promise<Reception 
  * Measures the loudest frequency in what a page hears from a user, in the
  * samples themselves: 0.7 s of them, to a fraction of a hertz.
  *
+ * @param name of the user, or the id of one who is not in the room
  * @returns in hertz; 0 for silence, and when the user is not heard
  */
 export async function frequencyOf (page: Page, name: string): Promise<number> {
   return await page.evaluate(async (name) => {
     const room = window.flylive
     const user = room?.participants.find(({ profile }) => profile.name === name)
-    const heard = room?.audio?.heard.find(({ userId }) => userId === user?.userId)
+    const heard = room?.audio?.heard.find(({ userId }) => userId === (user?.userId ?? name))
     if (!heard) return 0
     const context = new AudioContext()
     try {

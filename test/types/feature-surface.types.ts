@@ -105,7 +105,8 @@ interface Expected {
     'rtpCapabilities' | 'ready' | 'producersOf' | 'producerHandles' | 'speakersOf' | 'describe' |
     'createTransport' | 'connectTransport' | 'restartIce' |
     'produce' | 'closeProducer' | 'pauseProducer' | 'resumeProducer' |
-    'consume' | 'pauseConsumer' | 'resumeConsumer' | 'releaseAll'>
+    'consume' | 'pauseConsumer' | 'resumeConsumer' | 'releaseAll' |
+    'tap' | 'inject'>
   kv: {
     namespace (name: string): Namespace
     plainKeys (prefix: string): PlainKeys
@@ -149,6 +150,7 @@ interface ExpectedHooks {
   'room:join': (room: LocalRoom, session: Session) => Record<string, unknown> | Promise<Record<string, unknown>>
   'room:leave': (room: LocalRoom, session: Session, reason: LeaveReason) => void
   'room:close': (room: LocalRoom, reason: RoomCloseReason) => void
+  'room:released': (roomId: string) => void
   'room:create': (roomId: string, session: Session) => Promise<{ ownerId: UserId } | undefined>
   'room:role': (room: RoomRecord, session: Session) => Promise<Role | undefined>
   'room:owner': (room: RoomRecord) => Promise<UserId | undefined>

@@ -1,0 +1,125 @@
+import { EventEmitter } from 'node:events'
+import { setTimeout as delay } from 'node:timers/promises'
+import type { FastifyBaseLogger } from 'fastify'
+import { unavailable } from '../errors/codes.ts'
+import { refused } from './errors.ts'
+import type { MediaRooms } from './media-rooms.ts'
+import type { InjectionEvents } from './injection.ts'
+import type { MediaUser, RoomMedia } from './room-media.ts'
+import type { TapEvents } from './tap.ts'
+
+/** Loopback: packets between this process and its media workers do not leave the machine. */
+export const loopback = '127.0.0.1'
+
+const retryMs = 100
+const maxRetryMs = 5000
+
+export interface AttachmentContext {
+  rooms: MediaRooms
+  log: FastifyBaseLogger
+  closed (attachment: Attachment): void
+}
+
+/** The events of all attachments; {@link Tap} and {@link Injection} have those that apply. */
+export type AttachmentEvents = TapEvents & InjectionEvents
+
+/**
+ * Something that the server itself has on a room's router and that lives until
+ * it is closed. It is opened again on a new router when the worker dies.
+ */
+export abstract class Attachment extends EventEmitter<AttachmentEvents> implements MediaUser {
+  readonly roomId: string
+  readonly #context: AttachmentContext
+  readonly #closing = new AbortController()
+  #media: RoomMedia | undefined
+  #opening = false
+
+  constructor (roomId: string, context: AttachmentContext) {
+    super()
+    this.roomId = roomId
+    this.#context = context
+  }
+
+  get closed (): boolean {
+    return this.#closing.signal.aborted
+  }
+
+  /** Opens what it needs on a router. */
+  protected abstract attach (media: RoomMedia): Promise<void>
+  /** Closes what {@link attach} has opened. Idempotent. */
+  protected abstract detach (): void
+  /** It is open again on another router. */
+  protected abstract reattached (): void
+
+  /** @throws OVERLOADED, UNAVAILABLE, and what {@link attach} throws; it is closed then */
+  async open (): Promise<void> {
+    try {
+      await refused(() => this.#open())
+    } catch (error) {
+      this.close()
+      throw error
+    }
+  }
+
+  /** Idempotent. */
+  close (): void {
+    if (this.closed) return
+    this.#closing.abort()
+    this.#release()
+    this.#context.closed(this)
+    this.notify(() => this.emit('close'))
+  }
+
+  mediaClosed (): void {
+    this.#media = undefined
+    this.detach()
+    if (!this.#opening) this.#reopen()
+  }
+
+  /** Calls listeners; one that throws must not end what called it. */
+  protected notify (call: () => void): void {
+    try {
+      call()
+    } catch (err) {
+      this.#context.log.error({ err, roomId: this.roomId }, 'a listener of an attachment failed')
+    }
+  }
+
+  #release (): void {
+    this.detach()
+    this.#media?.leave(this)
+    this.#media = undefined
+  }
+
+  async #open (): Promise<void> {
+    this.#opening = true
+    try {
+      await this.#context.rooms.join(this.roomId, (media) => {
+        if (this.closed) throw unavailable(`The room ${this.roomId} is closed`)
+        this.#media = media
+        return this
+      })
+      if (this.#media) await this.attach(this.#media)
+      // The worker died, or this was closed, while it was asked.
+      if (!this.#media) throw unavailable('The media server is restarting')
+    } catch (error) {
+      this.#release()
+      throw error
+    } finally {
+      this.#opening = false
+    }
+  }
+
+  async #reopen (): Promise<void> {
+    for (let attempt = 0; !this.closed; attempt++) {
+      try {
+        await this.#open()
+        return this.reattached()
+      } catch (err) {
+        if (this.closed) return
+        this.#context.log.warn({ err, roomId: this.roomId }, 'failed to reopen an attachment')
+        await delay(Math.min(retryMs * 2 ** attempt, maxRetryMs), undefined, { signal: this.#closing.signal, ref: false }).catch(() => {})
+      }
+    }
+  }
+}

@@ -1,0 +1,118 @@
+import { randomUUID } from 'node:crypto'
+import type { types } from 'mediasoup'
+import { Attachment, loopback } from './attachment.ts'
+import type { AttachmentContext } from './attachment.ts'
+import { audioLevelUri } from './codecs.ts'
+import type { ProducePermit, ProducerOwner, ProducerSource, RoomProducer } from './producer.ts'
+import type { RoomMedia } from './room-media.ts'
+
+export interface InjectOptions {
+  /** SSRC of the packets that will be sent, 1 to 2³²−1. */
+  ssrc: number
+  /** Payload type of those packets. Default 100. */
+  payloadType?: number
+  /** Id of the RTP header extension with the audio level (RFC 6464), where the packets have one. */
+  levelExtensionId?: number
+  /** Default `voice`. */
+  source?: ProducerSource
+}
+
+export interface InjectionEvents {
+  /** The media worker was replaced: send to this address from now on. */
+  reopened: [address: { ip: string, port: number }]
+  /** The injection is closed; emitted once. */
+  close: []
+}
+
+/**
+ * A producer that is fed with RTP packets (Opus, 48 kHz, not encrypted) over
+ * UDP; RTCP uses the same port. Members of the room receive it like any other.
+ * The first packet decides which local port may send. After the death of a media
+ * worker the producer is opened again under the same id. It closes with its room.
+ */
+export interface Injection {
+  readonly roomId: string
+  readonly producerId: string
+  readonly closed: boolean
+  /** Where to send the packets. */
+  readonly ip: string
+  readonly port: number
+  on (event: 'reopened', listener: (...args: InjectionEvents['reopened']) => void): unknown
+  on (event: 'close', listener: () => void): unknown
+  off (event: 'reopened', listener: (...args: InjectionEvents['reopened']) => void): unknown
+  off (event: 'close', listener: () => void): unknown
+  /** Idempotent. */
+  close (): void
+}
+
+interface InjectionContext extends AttachmentContext {
+  /** @throws when the owner may not send audio */
+  permit (roomId: string, owner: ProducerOwner): Promise<ProducePermit>
+}
+
+function rtpParametersOf ({ ssrc, payloadType = 100, levelExtensionId }: InjectOptions, cname: string): types.RtpParameters {
+  return {
+    codecs: [{ mimeType: 'audio/opus', payloadType, clockRate: 48_000, channels: 2, parameters: { useinbandfec: 1 } }],
+    headerExtensions: levelExtensionId === undefined ? [] : [{ uri: audioLevelUri, id: levelExtensionId }],
+    encodings: [{ ssrc }],
+    rtcp: { cname }
+  }
+}
+
+export class RoomInjection extends Attachment implements Injection {
+  readonly producerId = randomUUID()
+  readonly ip = loopback
+  readonly owner: ProducerOwner
+  readonly #options: InjectOptions
+  readonly #permit: InjectionContext['permit']
+  #port = 0
+  #transport: types.PlainTransport | undefined
+  #producer: RoomProducer | undefined
+
+  constructor (roomId: string, owner: ProducerOwner, options: InjectOptions, context: InjectionContext) {
+    if (!Number.isInteger(options.ssrc) || options.ssrc < 1 || options.ssrc > 0xffffffff) throw new RangeError(`${options.ssrc} is no SSRC`)
+    super(roomId, context)
+    this.owner = owner
+    this.#options = options
+    this.#permit = context.permit
+  }
+
+  get port (): number {
+    return this.#port
+  }
+
+  /** A feature closes the producer when its owner may no longer send. */
+  producerClosed (producer: RoomProducer): void {
+    if (producer === this.#producer) this.close()
+  }
+
+  protected async attach (media: RoomMedia): Promise<void> {
+    const permit = await this.#permit(this.roomId, this.owner)
+    const transport = await media.router.createPlainTransport({ listenInfo: { protocol: 'udp', ip: loopback }, rtcpMux: true, comedia: true })
+    this.#transport = transport
+    if (this.closed) return this.detach()
+    this.#port = transport.tuple.localPort
+    const producer = await transport.produce({
+      id: this.producerId,
+      kind: 'audio',
+      rtpParameters: rtpParametersOf(this.#options, this.producerId),
+      paused: permit.paused === true
+    })
+    if (producer.closed) return
+    const { source = 'voice' } = this.#options
+    this.#producer = media.addProducer(producer, this.owner, { source, permit })
+    await media.announce(this.#producer)
+  }
+
+  protected detach (): void {
+    const [producer, transport] = [this.#producer, this.#transport]
+    this.#producer = undefined
+    this.#transport = undefined
+    producer?.close()
+    transport?.close()
+  }
+
+  protected reattached (): void {
+    this.notify(() => this.emit('reopened', { ip: this.ip, port: this.port }))
+  }
+}

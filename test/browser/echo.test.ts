@@ -1,0 +1,49 @@
+import { cpSync } from 'node:fs'
+import { join } from 'node:path'
+import t from 'tap'
+import { build } from '../support/build.ts'
+import { expectTone, frequencyOf, openBrowser, visit } from '../support/browser.ts'
+import { featureFolder } from '../support/features.ts'
+import { until } from '../support/retry.ts'
+
+// A feature taps the voices of one room and injects them into another, where a
+// browser receives the tone.
+
+const folder = featureFolder(t)
+cpSync(join(import.meta.dirname, '..', 'fixtures', 'features', 'echo'), join(folder.path, 'echo'), { recursive: true })
+const [server, browser] = await Promise.all([
+  build(t, { env: { FEATURES: 'auth,media,stage,echo', FEATURES_PATH: folder.path } }),
+  openBrowser(t, 440)
+])
+await visit(t, browser, server.url, { name: 'Ada', room: 'studio' })
+const bob = await visit(t, browser, server.url, { name: 'Bob', room: 'foyer', microphone: false })
+await until(() => server.app.sfu.producersOf('studio').length === 1)
+const listener = await server.connect('listener')
+await listener.ok('room:join', { roomId: 'studio' })
+const { producerId } = await listener.ok('echo:start', { to: 'foyer' })
+
+t.test('the browser receives the tone', async (t) => {
+  await expectTone(bob, 'echo', 440)
+  t.comment(`measured: ${await frequencyOf(bob, 'echo')} Hz`)
+})
+
+t.test('what the feature keeps goes on over a reload', async (t) => {
+  await server.app.features.reload('echo')
+  t.match(server.app.sfu.producersOf('foyer'), [{ producerId }])
+  await expectTone(bob, 'echo', 440)
+})
+
+t.test('it comes back after the death of the worker', async (t) => {
+  const pid = server.app.sfu.workers()[0]?.pid as number
+  process.kill(pid, 'SIGKILL')
+  await until(() => server.app.sfu.workers().some((worker) => worker.pid !== pid))
+  await until(() => server.app.sfu.producersOf('studio').length === 1 && server.app.sfu.producersOf('foyer').length === 1)
+  await expectTone(bob, 'echo', 440)
+  t.match(server.app.sfu.producersOf('foyer'), [{ producerId }], 'under the same id')
+})
+
+t.test('it ends when the feature is disabled', async (t) => {
+  await server.app.features.disable('echo')
+  t.same(server.app.sfu.producersOf('foyer'), [])
+  await expectTone(bob, 'echo', 0)
+})
