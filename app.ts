@@ -8,6 +8,7 @@ import type { Config } from './config/load.ts'
 import { useJsonBodies } from './config/body.ts'
 import { routerOptions } from './config/router.ts'
 import { frameworkErrors } from './plugins/errors/index.ts'
+import type { Timings } from './plugins/timings.ts'
 
 export interface AppOptions {
   config: Config
@@ -16,6 +17,8 @@ export interface AppOptions {
   featuresDir?: string
   /** Starts all media workers at start (default), and fails when one cannot be started. Otherwise each starts when it is first needed. */
   warmWorkers?: boolean
+  /** Replaces defaults of plugins/timings.ts. */
+  timings?: Partial<Timings>
 }
 
 const here = import.meta.dirname
@@ -26,7 +29,7 @@ const here = import.meta.dirname
  *
  * @returns an instance to call `ready()` or `listen()` on; `close()` releases everything
  */
-export async function buildApp ({ config, logger = false, featuresDir = join(here, 'features'), warmWorkers = true }: AppOptions): Promise<FastifyInstance> {
+export async function buildApp ({ config, logger = false, featuresDir = join(here, 'features'), warmWorkers = true, timings = {} }: AppOptions): Promise<FastifyInstance> {
   const tls = config.SSL_KEY_PATH !== undefined && config.SSL_CERT_PATH !== undefined
     ? { https: { key: readFileSync(config.SSL_KEY_PATH), cert: readFileSync(config.SSL_CERT_PATH) } }
     : {}
@@ -52,7 +55,7 @@ export async function buildApp ({ config, logger = false, featuresDir = join(her
     dir: join(here, 'plugins'),
     encapsulate: false,
     maxDepth: 1,
-    options: { config, featuresDir, warmWorkers }
+    options: { config, featuresDir, warmWorkers, timings }
   })
   await app.register(autoload, { dir: join(here, 'routes'), dirNameRoutePrefix: false })
   return app

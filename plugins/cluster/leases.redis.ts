@@ -1,6 +1,6 @@
 import type { Redis } from 'ioredis'
 import { failClosed } from '../redis/fail-closed.ts'
-import { leaseMs } from './leases.ts'
+import { defaultTimings } from '../timings.ts'
 import type { NodeLeases } from './leases.ts'
 
 const nodesKey = 'msab:nodes'
@@ -12,8 +12,9 @@ export const nodeKey = (nodeId: string) => `msab:node:{${nodeId}}`
  * The leases of servers that share a Redis.
  *
  * @param nodeId this process, different from every other one and every earlier one
+ * @param leaseMs lifetime of a lease
  */
-export function createRedisLeases (redis: Redis, nodeId: string): NodeLeases {
+export function createRedisLeases (redis: Redis, nodeId: string, leaseMs = defaultTimings.leaseMs): NodeLeases {
   let started = false
   // After a reconnect Redis may have lost everything. The next heartbeat shows it.
   let verified = true

@@ -1,5 +1,5 @@
 /**
- * Which servers are alive. Each holds a lease of {@link leaseMs} and renews it
+ * Which servers are alive. Each holds a lease of `leaseMs` (plugins/timings.ts) and renews it
  * by heartbeats. All methods throw UNAVAILABLE while the store cannot be reached.
  */
 export interface NodeLeases {
@@ -17,6 +17,3 @@ export interface NodeLeases {
   /** @returns milliseconds since this server found that the store had lost its lease, and so probably everything; Infinity if it never did */
   msSinceLoss (): Promise<number>
 }
-
-/** Lifetime of a lease in milliseconds; it is renewed every third of it. */
-export const leaseMs = 10_000

@@ -16,8 +16,8 @@ declare module 'fastify' {
 export default fp(async function jobs (app) {
   const store = app.hasDecorator('redis') ? createRedisJobStore(app.redis) : createMemoryJobStore()
   app.decorate('jobStore', store)
-  const created = createJobs(store, app.log)
+  const created = createJobs(store, app.log, app.timings)
   app.decorate('jobs', created)
   // Before the features are unloaded: a running job may need one.
   app.addHook('preClose', () => created.stop())
-}, { name: 'jobs', dependencies: ['redis'] })
+}, { name: 'jobs', dependencies: ['redis', 'timings'] })

@@ -1,7 +1,8 @@
 import type { FastifyBaseLogger } from 'fastify'
+import { defaultTimings } from '../timings.ts'
 import type { DueJob, JobStore } from './store.ts'
 
-/** Does a job. If it throws, the job is retried a second later. */
+/** Does a job. If it throws, the job is retried after `jobRetryMs`. */
 export type JobHandler = (key: string) => Promise<void>
 
 /** The job queue as features see it. */
@@ -28,16 +29,13 @@ export interface Jobs extends JobsRegistrar {
   install (owner: string, handlers: ReadonlyMap<string, JobHandler>): void
 }
 
-/** Time between two polls, in milliseconds. A job starts at most this late unless too many are due. */
-const pollIntervalMs = 250
 /** How long a job may run before another server takes it, in milliseconds. */
 const leaseMs = 60_000
-const retryMs = 1000
 /** Most jobs of one kind that run on this server at the same time. */
 const maxRunning = 100
 
 /** @returns a runner that polls until it is stopped; `stop` waits for the running jobs */
-export function createJobs (store: JobStore, log: FastifyBaseLogger): Jobs & { stop (): Promise<void> } {
+export function createJobs (store: JobStore, log: FastifyBaseLogger, { jobPollIntervalMs, jobRetryMs } = defaultTimings): Jobs & { stop (): Promise<void> } {
   const owners = new Map<string, ReadonlyMap<string, JobHandler>>()
   const running = new Map<string, Set<Promise<void>>>()
   // Kinds of which more jobs were due than could be taken.
@@ -54,10 +52,10 @@ export function createJobs (store: JobStore, log: FastifyBaseLogger): Jobs & { s
       // Looked up now: the feature that handled it when it was taken may be unloaded.
       const handler = handlerOf(name)
       if (handler) await handler(job.key)
-      else retryAt = Date.now() + retryMs
+      else retryAt = Date.now() + jobRetryMs
     } catch (err) {
       log.debug({ err, queue: name, key: job.key }, 'job failed, will retry')
-      retryAt = Date.now() + retryMs
+      retryAt = Date.now() + jobRetryMs
     }
     await store.settle(name, job, retryAt)
   }
@@ -95,7 +93,7 @@ export function createJobs (store: JobStore, log: FastifyBaseLogger): Jobs & { s
   function poll (): void {
     if (!stopped) polling ??= takeAll()
   }
-  const timer = setInterval(poll, pollIntervalMs)
+  const timer = setInterval(poll, jobPollIntervalMs)
 
   return {
     on (name, handler) {

@@ -17,8 +17,6 @@ import type { RoomStateKernel } from './room-state.ts'
 
 /** The job that verifies, after a room was closed, that every server was notified. */
 const closedJob = 'room-closed'
-/** The server that closed a room has published that within this time, in milliseconds. */
-const verifyDelayMs = 3000
 
 /** Ends rooms, and sessions of users who are kicked. */
 export interface Closing extends Pick<Rooms, 'close' | 'kick' | 'kickHere'> {
@@ -41,7 +39,7 @@ const closedEvent = (roomId: string, reason: RoomCloseReason) =>
   createEvent('room:closed', { roomId, reason: closeReason.parse(reason), timestamp: Date.now() })
 
 export function createClosing (app: FastifyInstance, { nodeRooms, roomState, announcements, sessionRecords }: ClosingOptions): Closing {
-  const { bus, cluster, hooks, jobs, sockets, store } = app
+  const { bus, cluster, hooks, jobs, sockets, store, timings } = app
 
   // The server that closed the room may have died before it could publish that.
   jobs.on(closedJob, async (roomId) => {
@@ -85,7 +83,7 @@ export function createClosing (app: FastifyInstance, { nodeRooms, roomState, ann
           (publish) => store.removeRoom(roomId, onlyIfEmpty, publish),
           (room) => room && `${message}\n${room.createdAt}`
         ),
-        jobs.schedule(closedJob, roomId, Date.now() + verifyDelayMs)
+        jobs.schedule(closedJob, roomId, Date.now() + timings.closeVerifyDelayMs)
       ])
       if (!removed) return false
       hooks.emit('room:removed', removed, reason)

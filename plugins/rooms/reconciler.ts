@@ -1,11 +1,9 @@
 import type { FastifyInstance } from 'fastify'
-import { leaseMs } from '../cluster/leases.ts'
 import type { NodeRooms } from './node-rooms.ts'
 import type { SessionRecords } from './session-records.ts'
 import type { RoomSync } from './sync.ts'
 import type { Unsynced } from './unsynced.ts'
 
-const tickMs = 1000
 /** Session records written per round trip. */
 const batchSize = 500
 
@@ -23,7 +21,7 @@ export interface ReconcilerOptions {
  * @returns a function that stops it
  */
 export function startReconciler (app: FastifyInstance, { unsynced, nodeRooms, sessionRecords, sync }: ReconcilerOptions): () => Promise<void> {
-  const { bus, leases, log, nodeId, store } = app
+  const { bus, leases, log, nodeId, store, timings: { leaseMs, reconcileIntervalMs } } = app
   let checkedDeadAt = -Infinity
   let warned = false
   let busy = false
@@ -92,7 +90,7 @@ export function startReconciler (app: FastifyInstance, { unsynced, nodeRooms, se
   beat()
   let current = tick()
   const heart = setInterval(beat, leaseMs / 3)
-  const timer = setInterval(() => { if (!busy) current = tick() }, tickMs)
+  const timer = setInterval(() => { if (!busy) current = tick() }, reconcileIntervalMs)
   return async () => {
     stopped = true
     clearInterval(heart)

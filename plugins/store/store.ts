@@ -11,7 +11,7 @@ export interface MemberStore {
    *
    * @throws ROOM_NOT_FOUND, ROOM_FULL, BANNED (details `{until}`), PIN_REQUIRED,
    *   PIN_WRONG, RATE_LIMITED after {@link pinTries} wrong pins per minute; UNAVAILABLE for a new room in the
-   *   first {@link recoveryMs} after the store lost everything: another server may be about to write it back
+   *   first `recoveryMs` after the store lost everything: another server may be about to write it back
    */
   join (command: JoinCommand): Promise<JoinResult>
   /** @returns undefined if the socket was not in the room */
@@ -76,7 +76,7 @@ export interface StateStore {
    * Replaces a document if it has the expected version. Publishes in the same
    * step, so that all servers receive the changes in the order in which they were made.
    *
-   * @throws ROOM_NOT_FOUND; UNAVAILABLE for a change in the first {@link recoveryMs} after the
+   * @throws ROOM_NOT_FOUND; UNAVAILABLE for a change in the first `recoveryMs` after the
    *   room was lost, while servers write back what they know
    */
   swapDocument (command: SwapCommand): Promise<SwapResult>
@@ -123,11 +123,6 @@ export interface RoomStore extends MemberStore, RecordStore, StateStore, NodeMem
   ping (): Promise<void>
 }
 
-/**
- * How long servers have to write back what they know of a room that the store has lost, in milliseconds.
- * Each server retries a lost store once per second, and checks its rooms as often.
- */
-export const recoveryMs = 3000
 /** How long the store remembers that a room was closed, for servers that were disconnected, in milliseconds. */
 export const closedMemoryMs = 600_000
 /** Wrong pins that a user may send per room and window (protocol.md, room rules). */

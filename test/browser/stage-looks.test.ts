@@ -93,7 +93,7 @@ for (const [scheme, viewport] of [['light', desktop], ...(all ? [['dark', deskto
     await take(lobby, `lobby${suffix}`)
     await lobby.getByText('More options').click()
     await button(lobby, 'Test microphone').click()
-    await lobby.getByRole('status').filter({ hasText: 'You can be heard' }).waitFor()
+    await lobby.getByRole('status').filter({ hasText: 'Your microphone works.' }).waitFor()
     await look(lobby, 'lobby with everything open')
     await lobby.context().close()
 

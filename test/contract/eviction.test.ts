@@ -1,6 +1,6 @@
 import t from 'tap'
 import { WebSocket } from 'ws'
-import { build, onEveryStore } from '../support/build.ts'
+import { build, onEveryStore, shortTimings } from '../support/build.ts'
 import { redisDatabase } from '../support/redis.ts'
 import { until } from '../support/retry.ts'
 
@@ -34,7 +34,7 @@ t.test('a room created while its predecessor closes is a new room', async (t) =>
 
 t.test('the members of a new room are separate from those of its predecessor', async (t) => {
   const env = { REDIS_URL: await redisDatabase() }
-  const [a, b] = [await build(t, { env }), await build(t, { env })]
+  const [a, b] = [await build(t, { env, timings: shortTimings }), await build(t, { env, timings: shortTimings })]
   const [ada, bob] = [await a.connect(1), await a.connect(2)]
   await ada.ok('room:join', { roomId: 'r1' })
   // The server that closed it died before anybody heard.
@@ -61,7 +61,7 @@ t.test('a drain can be shortened', async (t) => {
 
 t.test('closes a room that was closed while the server was partitioned', async (t) => {
   const env = { REDIS_URL: await redisDatabase() }
-  const [a, b] = [await build(t, { env }), await build(t, { env })]
+  const [a, b] = [await build(t, { env, timings: shortTimings }), await build(t, { env, timings: shortTimings })]
   const [ada, bob] = [await a.connect(1), await b.connect(2)]
   for (const client of [ada, bob]) await client.ok('room:join', { roomId: 'r1' })
   // What b would have heard is lost: its own subscription is cut, and the room closed meanwhile.

@@ -1,7 +1,7 @@
 import t from 'tap'
 import { createRedisLeases } from '../../plugins/cluster/leases.redis.ts'
 import { createRedisStore } from '../../plugins/store/redis/index.ts'
-import { build } from '../support/build.ts'
+import { build, shortTimings } from '../support/build.ts'
 import { redisDatabase, startRedis } from '../support/redis.ts'
 import { until } from '../support/retry.ts'
 
@@ -63,7 +63,7 @@ t.test('members on all servers receive events in the same order', async (t) => {
 
 t.test('removes the members of a dead server', async (t) => {
   const env = { REDIS_URL: await redisDatabase() }
-  const [a, b] = [await build(t, { env }), await build(t, { env })]
+  const [a, b] = [await build(t, { env, timings: shortTimings }), await build(t, { env, timings: shortTimings })]
   const ada = await a.connect(1)
   await ada.ok('room:join', { roomId: 'r1' })
   // As a server that is killed would leave it: a member, and a lease that ends.
@@ -84,7 +84,7 @@ t.test('removes the members of a dead server', async (t) => {
 t.test('a room continues while Redis is down, and Redis is synced afterwards', async (t) => {
   const redis = await startRedis(t)
   const env = { REDIS_URL: redis.url }
-  const [a, b] = [await build(t, { env }), await build(t, { env })]
+  const [a, b] = [await build(t, { env, timings: shortTimings }), await build(t, { env, timings: shortTimings })]
   const [ada, bob, eve] = [await a.connect(1), await a.connect(2), await b.connect(3)]
   for (const client of [ada, bob, eve]) await client.ok('room:join', { roomId: 'r1' })
   await until(async () => (await fetch(`${a.url}/readyz`)).status === 200)

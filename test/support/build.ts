@@ -7,6 +7,7 @@ import type { FastifyInstance } from 'fastify'
 import type { Test } from 'tap'
 import { buildApp } from '../../app.ts'
 import { loadConfig } from '../../config/load.ts'
+import type { Timings } from '../../plugins/timings.ts'
 import { connect } from './client.ts'
 import type { ConnectOptions, TestClient } from './client.ts'
 import { redisDatabase } from './redis.ts'
@@ -24,6 +25,9 @@ const sign = createSigner({ key: jwtSecret, algorithm: 'HS256', expiresIn: '1h' 
 export function tokenFor (id: string | number, claims: Record<string, unknown> = {}): string {
   return sign({ id, name: `User ${id}`, ...claims })
 }
+
+/** For tests that wait for a lease to expire, for a lost Redis, or for jobs: a third of the time and less. */
+export const shortTimings: Partial<Timings> = { leaseMs: 3000, recoveryMs: 1500, reconcileIntervalMs: 300, closeVerifyDelayMs: 500, jobPollIntervalMs: 100 }
 
 /** What leaves out the feature that TEST_WITHOUT names (test/features/matrix.long.ts); nothing where a test names its features itself. */
 export function withoutFeature (env: Record<string, string>): Record<string, string> {
@@ -48,6 +52,8 @@ export interface BuildOptions {
   featuresDir?: string
   /** Starts all media workers at once, as in production. By default each starts when it is first needed. */
   warmWorkers?: boolean
+  /** Replaces defaults of plugins/timings.ts. */
+  timings?: Partial<Timings>
   /** Gets each line of the log, from level info on. */
   log?: (line: Record<string, unknown>) => void
 }

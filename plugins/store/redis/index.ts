@@ -1,6 +1,7 @@
 import type { Redis } from 'ioredis'
 import type { NodeLeases } from '../../cluster/leases.ts'
 import { failClosed } from '../../redis/fail-closed.ts'
+import { defaultTimings } from '../../timings.ts'
 import type { RoomStore } from '../store.ts'
 import { defineCommands } from './commands.ts'
 import { createRedisMembers } from './members.ts'
@@ -15,8 +16,9 @@ import { createRedisState } from './state.ts'
  *
  * @param redis a client whose commands fail at once while it is not connected
  * @param nodeId this process, different from every other one and every earlier one
+ * @param recoveryMs see plugins/timings.ts
  */
-export function createRedisStore (redis: Redis, nodeId: string, leases: Pick<NodeLeases, 'msSinceLoss'>): RoomStore {
+export function createRedisStore (redis: Redis, nodeId: string, leases: Pick<NodeLeases, 'msSinceLoss'>, recoveryMs = defaultTimings.recoveryMs): RoomStore {
   defineCommands(redis)
   const index = createRoomIndex(redis, nodeId)
   return failClosed<RoomStore>({
@@ -24,9 +26,9 @@ export function createRedisStore (redis: Redis, nodeId: string, leases: Pick<Nod
     async ping () {
       await redis.ping()
     },
-    ...createRedisMembers(redis, nodeId, index, leases),
+    ...createRedisMembers(redis, nodeId, index, leases, recoveryMs),
     ...createRedisRecords(redis, nodeId, index),
-    ...createRedisState(redis),
+    ...createRedisState(redis, recoveryMs),
     ...createRedisNodeMembers(redis, nodeId, index)
   })
 }

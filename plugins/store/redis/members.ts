@@ -2,7 +2,7 @@ import type { Redis } from 'ioredis'
 import type { NodeLeases } from '../../cluster/leases.ts'
 import { rateLimited, unavailable } from '../../errors/codes.ts'
 import { banned, PinRequired, PinWrong, RoomFull, RoomNotFound } from '../errors.ts'
-import { pinTries, pinWindowMs, recoveryMs } from '../store.ts'
+import { pinTries, pinWindowMs } from '../store.ts'
 import type { MemberStore } from '../store.ts'
 import { participantsTold } from '../types.ts'
 import type { JoinResult, RoomRecord } from '../types.ts'
@@ -24,7 +24,7 @@ function joinResult ([meta, created, first, count, profiles, documents]: Joined)
 }
 
 /** @param leases tell whether Redis has just lost everything: then rooms are written back before new ones are created */
-export function createRedisMembers (redis: Redis, nodeId: string, index: RoomIndex, leases: Pick<NodeLeases, 'msSinceLoss'>): MemberStore {
+export function createRedisMembers (redis: Redis, nodeId: string, index: RoomIndex, leases: Pick<NodeLeases, 'msSinceLoss'>, recoveryMs: number): MemberStore {
   async function listParticipants (roomId: string, after: number, limit: number) {
     const [places, profiles, count] = await redis.msabParticipants(usersKey(roomId), profilesKey(roomId), after, limit)
     const arrivals = places.flatMap((place, i) => {

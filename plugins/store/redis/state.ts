@@ -1,12 +1,11 @@
 import type { Redis } from 'ioredis'
 import { unavailable } from '../../errors/codes.ts'
 import { RoomNotFound } from '../errors.ts'
-import { recoveryMs } from '../store.ts'
 import type { StateStore } from '../store.ts'
 import { parseDocument, publishArgs } from './commands.ts'
 import { documentsKey, logKey, roomKey } from './keys.ts'
 
-export function createRedisState (redis: Redis): StateStore {
+export function createRedisState (redis: Redis, recoveryMs: number): StateStore {
   return {
     async swapDocument ({ roomId, name, expected, state = '', publish }) {
       const answer = await redis.msabSwapDocument(roomKey(roomId), documentsKey(roomId), name, expected, state, ...publishArgs(publish), recoveryMs)

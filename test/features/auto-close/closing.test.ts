@@ -1,7 +1,7 @@
 import t from 'tap'
 import { createRedisLeases } from '../../../plugins/cluster/leases.redis.ts'
 import { createRedisStore } from '../../../plugins/store/redis/index.ts'
-import { build, onBothStores, onEveryStore } from '../../support/build.ts'
+import { build, onBothStores, onEveryStore, shortTimings } from '../../support/build.ts'
 import type { TestServer } from '../../support/build.ts'
 import { redisDatabase, startRedis } from '../../support/redis.ts'
 import { until } from '../../support/retry.ts'
@@ -103,7 +103,7 @@ onEveryStore(t, 'keeps an occupied room, and a rejoin restarts the wait', async 
 })
 
 t.test('closes a room whose last members were on a dead server', async (t) => {
-  const server = await build(t, { env: { ...env, REDIS_URL: await redisDatabase(), EMPTY_ROOM_SECONDS: '0' } })
+  const server = await build(t, { env: { ...env, REDIS_URL: await redisDatabase(), EMPTY_ROOM_SECONDS: '0' }, timings: shortTimings })
   const removed = removals(server)
   const connection = server.app.redis.duplicate()
   t.teardown(() => connection.disconnect())

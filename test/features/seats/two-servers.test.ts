@@ -1,6 +1,6 @@
 import t from 'tap'
 import type { Test } from 'tap'
-import { build, tokenFor } from '../../support/build.ts'
+import { build, shortTimings, tokenFor } from '../../support/build.ts'
 import type { TestServer } from '../../support/build.ts'
 import { connect } from '../../support/client.ts'
 import type { TestClient } from '../../support/client.ts'
@@ -222,7 +222,7 @@ t.test('clears the seats of users on a dead server', async (t) => {
   const redis = await startRedis(t)
   const env = { REDIS_URL: redis.url, SEAT_GRACE_SECONDS: '1' }
   const dying = startServer(t, { ...env, HOST: '127.0.0.1', PORT: '0', NODE_ID: 'dying', MEDIASOUP_WORKERS: '1' })
-  const a = await build(t, { env })
+  const a = await build(t, { env, timings: shortTimings })
   const url = await dying.url
   const owner = await a.connect(1)
   await owner.ok('room:join', { roomId: 'r1', seatCount: 4 })

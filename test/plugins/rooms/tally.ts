@@ -1,7 +1,7 @@
 import type { Test } from 'tap'
 import { z } from 'zod'
 import type { Decision } from '../../../plugins/rooms/room-state.ts'
-import { build } from '../../support/build.ts'
+import { build, shortTimings } from '../../support/build.ts'
 import type { TestClient } from '../../support/client.ts'
 
 // The simplest room state: a counter.
@@ -17,7 +17,7 @@ const more = (state: Tally | undefined): Decision<Tally, number> => {
 
 /** A server whose rooms have a tally: the reply to a join has it, and members receive its changes. */
 export async function buildTally (t: Test, env: Record<string, string>) {
-  const server = await build(t, { env: { FEATURES: 'auth', ...env } })
+  const server = await build(t, { env: { FEATURES: 'auth', ...env }, timings: shortTimings })
   const { hooks, rooms } = server.app
   const tally = rooms.roomState.define('tally', tallySchema)
   hooks.on('room:join', ({ roomId }) => ({ tally: tally.peek(roomId)?.n ?? 0 }))

@@ -3,7 +3,7 @@ import t from 'tap'
 import type { Test } from 'tap'
 import { createRedisLeases } from '../../../plugins/cluster/leases.redis.ts'
 import { createRedisStore } from '../../../plugins/store/redis/index.ts'
-import { recoveryMs } from '../../../plugins/store/store.ts'
+import { defaultTimings } from '../../../plugins/timings.ts'
 import type { RoomStore } from '../../../plugins/store/store.ts'
 import type { MembersChange, NodeMembers } from '../../../plugins/store/types.ts'
 import { codeOf, joining, recordOf, storeContract } from '../../contracts/store.ts'
@@ -209,7 +209,7 @@ t.test('rejects changes of a lost room during the recovery window', async (t) =>
   }
   t.same(await swap(b, '1000.0'), { swapped: false, version: '1000.4', state: '"1000.4"' }, 'but it can be read')
   t.same(await swap(b, '1000.4'), { swapped: true, version: '1000.4' })
-  await age(recoveryMs - 500)
+  await age(defaultTimings.recoveryMs - 500)
   t.same(await write(b, ['d', '1000.5']), documents(['d', '1000.5']), 'a newer version is in time')
   await t.rejects(swap(b, '1000.5', '1'), { code: 'UNAVAILABLE' })
   await age(500)
@@ -224,7 +224,7 @@ t.test('rejects changes of a lost room during the recovery window', async (t) =>
 
   await client.flushdb()
   await write(a, ['d', next.version])
-  await age(recoveryMs)
+  await age(defaultTimings.recoveryMs)
   const again = await swap(b, next.version, '"again"')
   t.ok(again.swapped && numberOf(again.version) > numberOf(next.version), 'also after the next loss')
 })
@@ -237,7 +237,7 @@ t.test('restores the last change that Redis has lost', async (t) => {
   t.same(await write(b, ['d', lost]), documents(['d', lost]))
   await t.rejects(swap(b, lost, '"4"'), { code: 'UNAVAILABLE' }, 'and others may know still more')
   t.same(await write(a, ['d', newer]), documents(['d', newer]))
-  await age(recoveryMs)
+  await age(defaultTimings.recoveryMs)
   t.match(await swap(a, newer, '"5"'), { swapped: true })
   await until(() => heard.length === 2)
 })
