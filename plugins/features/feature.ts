@@ -36,6 +36,7 @@ import type {} from '../jobs/index.ts'
 import type {} from '../kv/index.ts'
 import type {} from '../config.ts'
 import type {} from '../health.ts'
+import type {} from '../redis/index.ts'
 import type {} from '../store/index.ts'
 
 /**
