@@ -17,9 +17,6 @@ declare module 'flylive-audio-server/feature' {
   interface FeatureInstance {
     seats: Seats
   }
-}
-
-declare module 'flylive-audio-server/feature' {
   interface FeatureSlots {
     seats: Seats
   }
@@ -138,5 +135,6 @@ export default defineFeature(async function seats (app, { graceSeconds = app.con
     if (seatOf(state, userKey)?.selfMuted === true) selfMuted(roomId, session, false)
   })
 
+  hooks.on('admin:seating', (roomIds) => service.seatsOf(roomIds))
   adminRoutes(app, service)
 }, { name: 'seats', dependencies: ['rooms', 'sfu'], config })

@@ -2,6 +2,7 @@ import { createHash, timingSafeEqual } from 'node:crypto'
 import bearerAuth from '@fastify/bearer-auth'
 import fp from 'fastify-plugin'
 import type { FastifyRequest, RouteOptions } from 'fastify'
+import type { UserId } from '../connections/user.ts'
 import { createLockout } from './lockout.ts'
 
 export interface Admin {
@@ -21,6 +22,20 @@ export interface Admin {
    * @param change to what, and the state before and after where there is one
    */
   audit (request: FastifyRequest, action: string, change: { before: unknown, after: unknown, [target: string]: unknown }): void
+}
+
+/** The seats of a room that the admin API shows. */
+export interface Seating {
+  seatCount: number
+  seats: { seatIndex: number, userId: UserId, isMuted: boolean }[]
+  lockedSeats: number[]
+}
+
+declare module '../hooks.ts' {
+  interface KernelHooks {
+    /** The seats of rooms, in the order asked; undefined for a room without any use of seats. Called by the admin API; the first answer counts. */
+    'admin:seating': (roomIds: readonly string[]) => Promise<readonly (Seating | undefined)[]>
+  }
 }
 
 declare module 'fastify' {

@@ -174,7 +174,7 @@ export type { FastifyBaseLogger as Logger, FastifyReply as HttpReply, FastifyReq
 export type { Redis } from 'ioredis'
 export type { Keep } from './keep.ts'
 export type { Config } from '../../config/load.ts'
-export type { Admin } from '../admin/index.ts'
+export type { Admin, Seating } from '../admin/index.ts'
 export type { JobsRegistrar, JobHandler } from '../jobs/runner.ts'
 export type { Bus, BusHandler } from '../cluster/bus.ts'
 // With a plain star, `declare module 'flylive-audio-server/feature'` can add to ClusterMessages.

@@ -19,13 +19,12 @@ const summary = z.object({
   lastActivityAt: z.int()
 })
 
-/** Who sits where, while the feature seats is on. */
+/** Present while a feature answers `admin:seating`. */
 const seating = z.object({
   seats: z.array(z.object({ seatIndex: z.int(), userId, isMuted: z.boolean() })),
   lockedSeats: z.array(z.int())
 })
 
-/** What the kernel asks of the feature `seats`. */
 const detail = z.object({
   id: roomId,
   ownerId: userId,
@@ -62,7 +61,7 @@ export default (async function rooms (app) {
     schema: { tags, summary: 'The rooms there are', querystring: page, response: { 200: z.object({ rooms: z.array(summary), nextCursor }) } }
   }, async ({ query: { cursor, limit } }) => {
     const { shown, nextCursor } = pageOf(await app.store.listRooms(keyBehind(cursor), limit + 1), limit, ({ roomId }) => roomId)
-    const seats = await app.features.getFeature('seats')?.seatsOf(shown.map((room) => room.roomId))
+    const seats = (await app.hooks.ask('admin:seating', shown.map((room) => room.roomId)))[0]
     return {
       rooms: shown.map((room, i) => ({
         id: room.roomId,
@@ -83,8 +82,8 @@ export default (async function rooms (app) {
     const [room, participants] = await Promise.all([app.store.getRoom(roomId), app.store.getParticipants(roomId, participantsShown)])
     if (!room) throw new RoomNotFound(roomId)
     const media = app.sfu.describe(roomId)
-    const seating = app.features.getFeature('seats')
-    const [seats] = await seating?.seatsOf([roomId]) ?? []
+    const [seating] = await app.hooks.ask('admin:seating', [roomId])
+    const seats = seating?.[0]
     return {
       id: room.roomId,
       ownerId: room.ownerId,

@@ -26,12 +26,12 @@ export default (async function users (app) {
     const roomId = sessions.find((session) => session.roomId !== null)?.roomId ?? null
     const [member] = roomId === null ? [] : await app.store.getMembers(roomId, [userKey])
     const [here] = app.sockets.ofUser(userKey)
-    const [seats] = roomId === null ? [] : await app.features.getFeature('seats')?.seatsOf([roomId]) ?? []
+    const [seating] = roomId === null ? [] : await app.hooks.ask('admin:seating', [roomId])
     return {
       userId: here?.user.id ?? member?.id ?? userKey,
       sockets: sessions.map(({ sessionId, nodeId, roomId, connectedAt }) => ({ sessionId, node: nodeId, roomId, connectedAt })),
       roomId,
-      seat: seats?.seats.find((seat) => userKeyOf(seat.userId) === userKey)?.seatIndex ?? null
+      seat: seating?.[0]?.seats.find((seat) => userKeyOf(seat.userId) === userKey)?.seatIndex ?? null
     }
   })
 }) satisfies FastifyPluginAsyncZod

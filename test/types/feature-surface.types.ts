@@ -10,7 +10,7 @@ import type {
   ClusterRequestKind, Decide, Decision, RoomState,
   EmitOptions, EventMap, OutgoingEvent, Redis, FeatureExports, FeatureHookRegistrar, FeatureSlots, FeatureInstance, FeatureMessages, FeatureMeta, FeatureSurface, Handler, HookFunction, HookName, HookRegistrar,
   JobHandler, KernelHooks, LeaveReason, LocalRoom, MessageContext, MessageDispatcher, MessageOptions, MessageRegistrar, MessageSchemas, Metrics, Profile,
-  RequestMap, Role, RoomCloseReason, RoomEvent, RoomPage, RoomRecord, Rooms, RoomStateHandle, RoomSummary, Session, SessionDirectory, SessionRecord, Sfu, User,
+  RequestMap, Role, RoomCloseReason, RoomEvent, RoomPage, RoomRecord, Rooms, RoomStateHandle, RoomSummary, Session, Seating, SessionDirectory, SessionRecord, Sfu, User,
   RoomStore, KeyValue, Namespace, PlainKeys,
   ConnectionPath, Face, FeatureSockets, GateRegistrar, HandledPath, HttpHandler, Link, OpenOptions, ParsedMessage, UpgradePath,
   UserId, WireError, z
@@ -175,6 +175,7 @@ interface ExpectedHooks {
   'feature:enabled': (name: string) => void
   'feature:loaded': (name: string) => void
   'feature:disabled': (name: string) => void
+  'admin:seating': (roomIds: readonly string[]) => Promise<readonly (Seating | undefined)[]>
   'health:checks': () => Record<string, () => Promise<void> | void>
 }
 
