@@ -1,49 +1,42 @@
 import CircuitBreaker from 'opossum'
-import { unavailable } from 'flylive-audio-server/feature'
 
 export interface BreakerOptions {
-  /** Calls that fail in a row and open it. */
+  /** Consecutive failures that open it. */
   failuresInARow: number
-  /** How long it stays open before one call is let through to try, in milliseconds. */
+  /** How long it stays open before one call probes the backend, in milliseconds. */
   openMs: number
-  /** Over what time it opens when half of all calls fail, in milliseconds. */
+  /** It also opens when more than half of the calls of this time fail, in milliseconds. */
   windowMs: number
 }
 
-/** 0: calls go through. 1: one is let through to try. 2: none. */
+/** 0: closed. 1: half open, one call probes. 2: open. */
 export type BreakerState = 0 | 1 | 2
 
-/** Keeps calls from a backend that fails. */
-export interface Breaker {
-  /**
-   * @param action what may fail
-   * @throws UNAVAILABLE when it was not even tried; else what the action throws
-   */
-  run<T> (action: () => Promise<T>): Promise<T>
-  close (): void
-}
+export type Breaker = CircuitBreaker<[action: () => Promise<unknown>], unknown>
 
 /**
- * @param isFailure whether an error speaks against the backend
- * @param changed hears of every change
+ * A circuit of opossum, which opens by the share of failed calls alone. This
+ * one also opens after consecutive failures: after a long healthy time, the
+ * share would take as long to reach one half.
+ *
+ * @param isFailure whether an error counts against the backend
+ * @param changed receives the state now and on every change
  */
-export function createBreaker (options: BreakerOptions, isFailure: (error: unknown) => boolean, changed: (state: BreakerState) => void): Breaker {
-  const circuit = new CircuitBreaker((action: () => Promise<unknown>) => action(), {
-    // The calls have a time-out of their own, which includes their bodies.
+export function createBreaker ({ failuresInARow, openMs, windowMs }: BreakerOptions, isFailure: (error: unknown) => boolean, changed: (state: BreakerState) => void): Breaker {
+  const circuit: Breaker = new CircuitBreaker((action) => action(), {
+    // Calls have their own timeout, which includes their bodies.
     timeout: false,
-    resetTimeout: options.openMs,
-    rollingCountTimeout: options.windowMs,
+    resetTimeout: openMs,
+    rollingCountTimeout: windowMs,
     errorThresholdPercentage: 50,
-    volumeThreshold: options.failuresInARow * 2,
+    volumeThreshold: failuresInARow * 2,
     rollingPercentilesEnabled: false,
     enableSnapshots: false,
     errorFilter: (error) => !isFailure(error)
   })
-  // By shares alone, a backend that was well until now would have to fail for
-  // as long again as it was well.
   let inARow = 0
   circuit.on('success', () => { inARow = 0 })
-  circuit.on('failure', () => { if (++inARow >= options.failuresInARow) circuit.open() })
+  circuit.on('failure', () => { if (++inARow >= failuresInARow) circuit.open() })
   circuit.on('open', () => changed(2))
   circuit.on('halfOpen', () => changed(1))
   circuit.on('close', () => {
@@ -51,13 +44,8 @@ export function createBreaker (options: BreakerOptions, isFailure: (error: unkno
     changed(0)
   })
   changed(0)
-
-  return {
-    async run<T> (action: () => Promise<T>) {
-      // What is turned away here does not count as a call that went well.
-      if (!circuit.closed && !circuit.pendingClose) throw unavailable('The backend is not available')
-      return await circuit.fire(action) as T
-    },
-    close: () => circuit.shutdown()
-  }
+  return circuit
 }
+
+/** @returns whether the circuit would reject a call; opossum counts rejected calls as if they had not failed */
+export const isOpen = ({ closed, pendingClose }: Breaker): boolean => !closed && !pendingClose

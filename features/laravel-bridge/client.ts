@@ -3,7 +3,7 @@ import type { LimitFunction } from 'p-limit'
 import { errors, Pool } from 'undici'
 import { isCoded, unavailable } from 'flylive-audio-server/feature'
 import type { Metrics, z } from 'flylive-audio-server/feature'
-import { createBreaker } from './breaker.ts'
+import { createBreaker, isOpen } from './breaker.ts'
 import type { Breaker, BreakerOptions } from './breaker.ts'
 import { BackendFailed } from './errors.ts'
 
@@ -144,12 +144,14 @@ export function createClient ({ url, key, timeoutMs, metrics, breaker = {} }: Cl
       let asked = false
       const queuedAt = performance.now()
       try {
-        return await turns[name](() => {
+        return await turns[name](async () => {
+          const breaker = breakers[name]
           if (performance.now() - queuedAt > Math.min(timeoutMs, maxWaitMs)) throw unavailable('The backend is asked too much at the moment')
-          return breakers[name].run(() => {
+          if (isOpen(breaker)) throw unavailable('The backend is not available')
+          return await breaker.fire(() => {
             asked = true
             return request(call, answer)
-          })
+          }) as z.output<typeof answer> | undefined
         })
       } catch (error) {
         if (!asked) calls.inc({ call: name, result: 'turned_away' })
@@ -157,7 +159,7 @@ export function createClient ({ url, key, timeoutMs, metrics, breaker = {} }: Cl
       }
     },
     async close () {
-      for (const breaker of Object.values(breakers)) breaker.close()
+      for (const breaker of Object.values(breakers)) breaker.shutdown()
       const timer = setTimeout(() => { pool.destroy() }, graceMs)
       await pool.close().catch(() => { /* Destroyed meanwhile. */ })
       clearTimeout(timer)
