@@ -1,9 +1,12 @@
+import { once } from 'node:events'
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, realpathSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import t from 'tap'
-import { build } from '../support/build.ts'
+import { WebSocket } from 'ws'
+import { build, tokenFor } from '../support/build.ts'
 import { featureFolder } from '../support/features.ts'
+import { until } from '../support/retry.ts'
 
 // What docs/writing-features.md says is so.
 
@@ -35,6 +38,33 @@ t.test('features use each other', async (t) => {
   folder.write('shout', { 'index.ts': shout.replace('}!`', '}!!!`') })
   t.match(await server.admin('POST', '/admin/features/shout/reload'), { status: 200 })
   t.same(await ada.ok('greeter:greet'), { text: 'HELLO USER 1!!!' }, 'the generation that runs now')
+})
+
+t.test('runs the features with paths, clients and sessions of their own', async (t) => {
+  const folder = featureFolder(t)
+  for (const code of blocks('ts')) {
+    const [, feature = '', file = ''] = fileOf(code)?.split('/') ?? []
+    if (feature !== '') folder.write(feature, { [file]: code })
+  }
+  const server = await build(t, { env: { FEATURES: 'auth,chat,clock,lines,announcer', FEATURES_PATH: folder.path } })
+  t.strictSame(server.app.features.enabled().toSorted(), ['announcer', 'auth', 'chat', 'clock', 'lines'])
+  t.match(await (await fetch(`${server.url}/clock`)).text(), /^data: \d{4}-/)
+
+  const ada = await server.connect(1)
+  await ada.ok('room:join', { roomId: 'r1' })
+  const ws = new WebSocket(`${server.url.replace('http', 'ws')}/lines`, ['lines.v1'], { headers: { authorization: `Bearer ${tokenFor(2)}` } })
+  t.teardown(() => ws.terminate())
+  const frames: string[] = []
+  ws.on('message', (data) => frames.push(String(data)))
+  await once(ws, 'open')
+  ws.send('1 room:join {"roomId":"r1"}')
+  await until(() => frames.some((frame) => frame.startsWith('= 1 {"roomId":"r1"')))
+
+  const announced = await server.admin('POST', '/admin/announcements', { roomId: 'r1', text: 'Closing in five minutes' })
+  t.match(announced, { status: 200, body: { id: String } })
+  t.match(await ada.event('chat:message'), { userId: 'announcer', content: 'Closing in five minutes' })
+  t.match(await ada.event('room:userLeft'), { userId: 'announcer' })
+  await until(() => frames.some((frame) => /^! chat:message .*Closing in five minutes/.test(frame)))
 })
 
 t.test('loads a feature from a package', async (t) => {
