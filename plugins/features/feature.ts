@@ -189,7 +189,7 @@ export type { Metrics } from '../metrics.ts'
 export type { Decide, Decision, RoomState, RoomStateHandle, RoomEvent } from '../rooms/room-state.ts'
 export type { LocalRoom } from '../rooms/local-room.ts'
 export type { RoomCloseReason } from '../rooms/messages.ts'
-export type { EmitOptions, LeaveReason, Role, Rooms } from '../rooms/rooms.ts'
+export type { EmitOptions, LeaveReason, Role, RoomRequest, Rooms } from '../rooms/rooms.ts'
 export type DtlsParameters = mediasoup.DtlsParameters
 export type RtpCapabilities = mediasoup.RtpCapabilities
 export type RtpParameters = mediasoup.RtpParameters

@@ -6,7 +6,7 @@ import type { JoinCommand, JoinResult } from '../store/types.ts'
 import type { Closing } from './closing.ts'
 import { RoomNotFound } from './errors.ts'
 import type { LocalRoom } from './local-room.ts'
-import type { JoinRequest } from './rooms.ts'
+import type { RoomRequest } from './rooms.ts'
 import type { RoomSync } from './sync.ts'
 
 export function hashPin (roomId: string, pin: string): string {
@@ -20,7 +20,7 @@ export interface Admission {
    *
    * @throws what the store's join and the hook throw
    */
-  admit (room: LocalRoom, session: Session, request: JoinRequest, pinHash: string | undefined): Promise<JoinResult>
+  admit (room: LocalRoom, session: Session, request: RoomRequest, pinHash: string | undefined): Promise<JoinResult>
   /** @returns whether the store may have admitted the socket although `admit` threw that error */
   isUncertain (error: unknown): boolean
 }
@@ -30,7 +30,7 @@ export function createAdmission ({ bus, config, drain, hooks, store }: Pick<Fast
   const ofHook = new WeakSet<Error>()
 
   /** Asks `room:create` only when there is no room: a join of an existing room waits for the store alone. */
-  async function enter (room: LocalRoom, session: Session, { roomId, seatCount }: JoinRequest, command: Omit<JoinCommand, 'create'>): Promise<JoinResult> {
+  async function enter (room: LocalRoom, session: Session, request: RoomRequest, command: Omit<JoinCommand, 'create'>): Promise<JoinResult> {
     if (hooks.has('room:create') || drain.draining || room.members.size > 0) {
       try {
         return await store.join(command)
@@ -40,7 +40,8 @@ export function createAdmission ({ bus, config, drain, hooks, store }: Pick<Fast
         if (drain.draining) throw error
       }
     }
-    const answers = await hooks.ask('room:create', roomId, session).catch((error: unknown) => {
+    const { roomId, seatCount } = request
+    const answers = await hooks.ask('room:create', roomId, session, request).catch((error: unknown) => {
       if (isCoded(error)) ofHook.add(error)
       throw error
     })

@@ -55,10 +55,11 @@ export function createMembership (app: FastifyInstance, options: MembershipOptio
   }
 
   async function enter (room: LocalRoom, session: Session, request: JoinRequest): Promise<Joined> {
-    const { roomId, pin } = request
+    const { pin, ...asked } = request
+    const { roomId } = asked
     const pinHash = pin === undefined ? undefined : hashPin(roomId, pin)
     await nodeRooms.subscribed(roomId)
-    const result = await admission.admit(room, session, request, pinHash)
+    const result = await admission.admit(room, session, asked, pinHash)
     // A session that is refused stays in its earlier room.
     if (session.roomId !== roomId) await leave(session, 'moved')
     room.record = result.room
@@ -71,7 +72,7 @@ export function createMembership (app: FastifyInstance, options: MembershipOptio
     }
     sessionRecords.update(session)
     const snapshot = roomState.hydrate(room, result.documents)
-    if (result.created) hooks.emit('room:created', result.room)
+    if (result.created) hooks.emit('room:created', result.room, asked)
     if (result.firstOfUser) announcements.joined(roomId, session.user.profile, result.count, session.id)
     const extra = await hooks.collect('room:join', room, session)
     return {

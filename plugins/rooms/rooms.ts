@@ -16,10 +16,13 @@ export interface EmitOptions {
   local?: boolean
 }
 
-export interface JoinRequest {
+/** What a join says of the room that it creates. */
+export interface RoomRequest {
   roomId: string
-  /** Applies only when the join creates the room. */
   seatCount: number
+}
+
+export interface JoinRequest extends RoomRequest {
   pin?: string | undefined
 }
 
@@ -132,7 +135,7 @@ declare module '../hooks.ts' {
      * May a room come to be, and whose is it? Asked when there is none of that name.
      * It throws where there must be none.
      */
-    'room:create': (roomId: string, session: Session) => Promise<{ ownerId: UserId } | undefined>
+    'room:create': (roomId: string, session: Session, request: RoomRequest) => Promise<{ ownerId: UserId } | undefined>
     /** What rights has a user? The first answer counts; without one the owner is the owner, and an admin is who has that role in the token. */
     'room:role': (room: RoomRecord, session: Session) => Promise<Role | undefined>
     /** Whose is a room? The first answer counts; without one it is whose it was when it was made. */
@@ -141,7 +144,8 @@ declare module '../hooks.ts' {
     'room:featured': (room: LocalRoom) => readonly UserId[]
 
     // Each of these is called on one server for what happens on any.
-    'room:created': (room: RoomRecord) => void
+    /** A room was created by a join, which said that of it. */
+    'room:created': (room: RoomRecord, request: RoomRequest) => void
     /** A user has come in, with the first of their sockets. */
     'room:userJoined': (roomId: string, user: Profile, count: number) => void
     /** A user is out, with the last of their sockets. */

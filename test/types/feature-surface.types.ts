@@ -10,7 +10,7 @@ import type {
   ClusterRequestKind, Decide, Decision, RoomState,
   EmitOptions, EventMap, OutgoingEvent, Redis, FeatureExports, FeatureHookRegistrar, FeatureSlots, FeatureInstance, FeatureMessages, FeatureMeta, FeatureSurface, Handler, HookFunction, HookName, HookRegistrar,
   JobHandler, KernelHooks, LeaveReason, LocalRoom, MessageContext, MessageDispatcher, MessageOptions, MessageRegistrar, MessageSchemas, Metrics, Profile,
-  RequestMap, Role, RoomCloseReason, RoomEvent, RoomPage, RoomRecord, Rooms, RoomStateHandle, RoomSummary, Session, Seating, SessionDirectory, SessionRecord, Sfu, User,
+  RequestMap, Role, RoomCloseReason, RoomEvent, RoomPage, RoomRecord, RoomRequest, Rooms, RoomStateHandle, RoomSummary, Session, Seating, SessionDirectory, SessionRecord, Sfu, User,
   RoomStore, KeyValue, Namespace, PlainKeys,
   ConnectionPath, Face, FeatureSockets, GateRegistrar, HandledPath, HttpHandler, Link, OpenOptions, ParsedMessage, UpgradePath,
   UserId, WireError, z
@@ -151,11 +151,11 @@ interface ExpectedHooks {
   'room:leave': (room: LocalRoom, session: Session, reason: LeaveReason) => void
   'room:close': (room: LocalRoom, reason: RoomCloseReason) => void
   'room:released': (roomId: string) => void
-  'room:create': (roomId: string, session: Session) => Promise<{ ownerId: UserId } | undefined>
+  'room:create': (roomId: string, session: Session, request: RoomRequest) => Promise<{ ownerId: UserId } | undefined>
   'room:role': (room: RoomRecord, session: Session) => Promise<Role | undefined>
   'room:owner': (room: RoomRecord) => Promise<UserId | undefined>
   'room:featured': (room: LocalRoom) => readonly UserId[]
-  'room:created': (room: RoomRecord) => void
+  'room:created': (room: RoomRecord, request: RoomRequest) => void
   'room:userJoined': (roomId: string, user: Profile, count: number) => void
   'room:userLeft': (roomId: string, user: { userId: UserId, userKey: string }, reason: LeaveReason, count: number) => void
   'room:kicked': (roomId: string, userId: UserId) => void
