@@ -3,22 +3,23 @@ import fp from 'fastify-plugin'
 import { Redis } from 'ioredis'
 import type { RedisOptions } from 'ioredis'
 import type { Config } from '../../config/load.ts'
+import { withTimeout } from '../errors/timeout.ts'
 
-// @fastify/redis declares `app.redis`; here it is absent when no Redis is
-// configured, which is what `app.hasDecorator('redis')` tells.
+// @fastify/redis declares `app.redis`. Without a configured Redis it is absent:
+// check `app.hasDecorator('redis')`.
 
-/** How long a starting server waits for its Redis before it gives up. */
-const patienceMs = 30_000
+/** How long a starting server waits for its Redis, in milliseconds. */
+const timeoutMs = 30_000
 
-/** Whether the configuration names a Redis. */
+/** @returns whether a Redis is configured */
 export function usesRedis (config: Config): boolean {
   return config.REDIS_URL !== undefined || config.REDIS_HOST !== undefined
 }
 
 /**
- * Connects to Redis when one is configured. Commands fail at once while the
- * connection is down, and after two seconds when Redis hangs: callers answer
- * UNAVAILABLE rather than wait. Reconnecting goes on for ever.
+ * Connects to Redis if one is configured. Commands fail at once while the
+ * connection is down, and after two seconds if Redis hangs, so that callers return
+ * UNAVAILABLE instead of waiting. The client reconnects without limit.
  */
 export default fp(async function redis (app) {
   const { config } = app
@@ -51,7 +52,7 @@ export default fp(async function redis (app) {
 
   let lastError = ''
   client.on('error', (err: Error) => {
-    // One line a kind of failure; reconnecting would repeat it many times a second.
+    // One line per kind of failure; each reconnect would repeat it.
     if (err.message !== lastError) app.log.warn({ err }, 'redis connection')
     lastError = err.message
   })
@@ -60,27 +61,26 @@ export default fp(async function redis (app) {
     app.log.info('redis connected')
   })
 
-  client.connect().catch(() => { /* The error event has told; retrying goes on. */ })
+  client.connect().catch(() => { /* Logged by the error event; the client retries. */ })
   await ready(client)
   await app.register(fastifyRedis, { client })
   app.addHook('onClose', async () => client.disconnect())
 
   async function ready (redis: Redis): Promise<void> {
     if (redis.status === 'ready') return
-    const { promise, resolve, reject } = Promise.withResolvers<void>()
+    const { promise, resolve } = Promise.withResolvers<void>()
     redis.once('ready', resolve)
-    const timer = setTimeout(() => {
+    await withTimeout(promise, timeoutMs, () => {
       redis.disconnect()
-      reject(new Error(`Redis could not be reached within ${patienceMs / 1000} s: ${lastError || redis.status}`))
-    }, patienceMs)
-    await promise.finally(() => clearTimeout(timer))
+      throw new Error(`Redis could not be reached within ${timeoutMs / 1000} s: ${lastError || redis.status}`)
+    })
   }
 }, { name: 'redis', dependencies: ['config'] })
 
 /**
- * A pipeline knows the commands there were when it was begun, and ioredis ends
- * the process when a later one is put into it. So a command that is defined
- * travels on its own until the pipeline that is being filled has been answered.
+ * A pipeline has the commands that were defined when it was created; ioredis
+ * crashes if a later one is added to it. So a new command is sent on its own
+ * until the current pipeline is answered.
  */
 function letCommandsBeDefinedAnyTime (redis: Redis): void {
   const define = redis.defineCommand.bind(redis)
@@ -89,7 +89,7 @@ function letCommandsBeDefinedAnyTime (redis: Redis): void {
     define(name, definition)
     alone.push(name)
     const together = () => alone.splice(alone.indexOf(name), 1)
-    // The ping goes into that pipeline.
+    // The ping is added to the current pipeline.
     redis.ping().then(together, together)
   }
 }

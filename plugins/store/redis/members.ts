@@ -23,7 +23,7 @@ function joinResult ([meta, created, first, count, profiles, documents]: Joined)
   }
 }
 
-/** @param leases tell whether Redis has just lost everything: then rooms are written back before new ones are created */
+/** @param leases after Redis has lost everything, rooms are written back before new ones are created */
 export function createRedisMembers (redis: Redis, nodeId: string, index: RoomIndex, leases: Pick<NodeLeases, 'msSinceLoss'>, recoveryMs: number): MemberStore {
   async function listParticipants (roomId: string, after: number, limit: number) {
     const [places, profiles, count] = await redis.msabParticipants(usersKey(roomId), profilesKey(roomId), after, limit)
