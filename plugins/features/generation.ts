@@ -58,6 +58,8 @@ export interface GenerationPlan {
   pathOwners (): Iterable<PathOwner>
   /** @throws when the route is somebody else's */
   claimRoute (method: string, url: string): void
+  /** @throws when a dependent that runs needs a decorator that is no longer provided */
+  checkProvided (decorators: readonly string[]): void
 }
 
 /**
@@ -68,7 +70,7 @@ export interface GenerationPlan {
  * @throws what the plugin throws, and when a dependency is not there
  */
 export async function buildGeneration (kernel: FastifyInstance, plan: GenerationPlan): Promise<Generation> {
-  const { name, number, module, config, previouslyKept, getFeature, provided, claimMessage, claimRoute, pathOwners } = plan
+  const { name, number, module, config, previouslyKept, getFeature, provided, claimMessage, claimRoute, pathOwners, checkProvided } = plan
   const app = Fastify({
     loggerInstance: kernel.log.child({ feature: name }),
     logController: new LogController({ disableRequestLogging: true }),
@@ -177,11 +179,12 @@ export async function buildGeneration (kernel: FastifyInstance, plan: Generation
   try {
     app.register(module.plugin, madeBySchema(config))
     await app.ready()
+    const provides = Object.getOwnPropertyNames(app).filter((property) => !before.has(property) && !module.dependencies.some((dependency) => provided(dependency)?.includes(property)))
+    checkProvided(provides)
+    return { name, number, module, config, app, hooks, jobs, routes, provides, calls, kept, table: messages.table, paths: gate.table, loadedAt: Date.now() }
   } catch (error) {
     await app.close().catch(() => { /* What failed to start may fail to stop; the first error counts. */ })
     await kept.dispose(previouslyKept())
     throw error
   }
-  const provides = Object.getOwnPropertyNames(app).filter((property) => !before.has(property) && !module.dependencies.some((dependency) => provided(dependency)?.includes(property)))
-  return { name, number, module, config, app, hooks, jobs, routes, provides, calls, kept, table: messages.table, paths: gate.table, loadedAt: Date.now() }
 }

@@ -4,17 +4,21 @@ import { findFeatures, findPackage } from './discovery.ts'
 import type { FoundFeature } from './discovery.ts'
 import type { Generation } from './generation.ts'
 import type { FeatureSlots } from './feature.ts'
-import { chooseFeatures } from './graph.ts'
-import { createGenerations } from './generations.ts'
-import type { Changed, FeatureState, Known } from './generations.ts'
+import { createExecutor } from './apply.ts'
+import type { Changed } from './apply.ts'
+import { chooseFeatures } from './choose.ts'
+import { createDesiredState } from './desired.ts'
 import { createKeptResources } from './keep.ts'
 import type { Keep } from './keep.ts'
 import { createLoader } from './loader.ts'
 import type { Rescan } from './loader.ts'
+import { createRegistry } from './registry.ts'
+import type { FeatureState, Known } from './registry.ts'
 import { createSettings } from './settings.ts'
 import { watchFeatures } from './watch.ts'
 
-export type { Changed, FeatureState } from './generations.ts'
+export type { Changed } from './apply.ts'
+export type { FeatureState } from './registry.ts'
 export type { Rescan } from './loader.ts'
 
 export interface FeatureInfo {
@@ -133,23 +137,19 @@ export default fp<FeatureOptions>(async function features (app, { featuresDir })
   }
 
   const isOn = (name: string) => chooseFeatures([name], config.featureDefaults, config.FEATURES).on.has(name)
-  const generations = createGenerations(app)
-  const loader = createLoader(app, {
-    generations,
-    find,
-    isOn,
-    settings: createSettings(app.kv.namespace('features')),
-    tell: () => { app.cluster.send('features:changed', {}) }
-  })
+  const registry = createRegistry(app)
+  const executor = createExecutor(app, registry)
+  const desired = createDesiredState(createSettings(app.kv.namespace('features')), isOn, () => { app.cluster.send('features:changed', {}) })
+  const loader = createLoader({ registry, executor, desired, find, log })
 
   app.decorate('features', {
-    enabled: () => [...generations.known].filter(([, { generation }]) => generation !== undefined).map(([name]) => name),
-    list: () => [...generations.known].sort(([a], [b]) => a.localeCompare(b)).map(([name, feature]) => describe(name, feature)),
-    generations: () => [...generations.known.values()].flatMap(({ generation }) => generation ?? []),
+    enabled: () => registry.serving().map(({ name }) => name),
+    list: () => [...registry.known].sort(([a], [b]) => a.localeCompare(b)).map(([name, feature]) => describe(name, feature)),
+    generations: registry.serving,
     getFeature<K extends keyof FeatureSlots> (name: K) {
       const decorator = camelCase(name)
       // A feature may also have been registered on the kernel like any plugin.
-      const from = generations.running(name)?.app ?? app
+      const from = registry.running(name)?.app ?? app
       return (from as unknown as Record<string, unknown>)[decorator] as FeatureSlots[K] | undefined
     },
     enable: (name, cascade = false) => loader.enable(name, cascade),
@@ -165,7 +165,7 @@ export default fp<FeatureOptions>(async function features (app, { featuresDir })
   // The kernel can't get new routes once it runs, so what it does not know is
   // handed to the feature that does.
   app.addHook('onRequest', (request, reply, done) => {
-    const generation = request.is404 ? generations.router.find(request.method, request.url) : undefined
+    const generation = request.is404 ? executor.router.find(request.method, request.url) : undefined
     if (!generation) return done()
     reply.hijack()
     for (const [header, value] of Object.entries(reply.getHeaders())) {
@@ -182,7 +182,7 @@ export default fp<FeatureOptions>(async function features (app, { featuresDir })
   await started
   // Whoever changed something may have died before it could say so.
   const looking = setInterval(follow, lookMs)
-  for (const name of chooseFeatures([...generations.known.keys()], config.featureDefaults, config.FEATURES).unknown) log.warn({ feature: name, folders }, 'FEATURES names a feature that is not there')
+  for (const name of chooseFeatures([...registry.known.keys()], config.featureDefaults, config.FEATURES).unknown) log.warn({ feature: name, folders }, 'FEATURES names a feature that is not there')
   log.info({ enabled: app.features.enabled().join(', ') }, 'features')
 
   const watcher = config.FEATURES_WATCH ? await watchFeatures(folders, (names) => loader.touched(names), log) : undefined

@@ -1,0 +1,143 @@
+import type { FastifyInstance } from 'fastify'
+import { unavailable } from '../errors/codes.ts'
+import { withTimeout } from '../errors/timeout.ts'
+import { buildNext } from './build.ts'
+import type { Prepared } from './build.ts'
+import type { Generation } from './generation.ts'
+import { plan } from './plan.ts'
+import type { Registry } from './registry.ts'
+import { createRouter } from './router.ts'
+import type { FeatureRouter } from './router.ts'
+
+/** Names of the features that a change has enabled and disabled, each in the order in which it happened. */
+export interface Changed {
+  enabled: string[]
+  disabled: string[]
+}
+
+export interface Change {
+  /** In the order of a plan. */
+  load?: readonly Prepared[]
+  /** In the order of a plan. */
+  unload?: readonly string[]
+  /** What must succeed for the change to be made. */
+  commit?: (() => Promise<void>) | undefined
+}
+
+/** Puts plans into effect. */
+export interface Executor {
+  /** Of the HTTP routes of the features that run. */
+  readonly router: FeatureRouter
+  /**
+   * Builds new generations, commits, and swaps them in and others out
+   * atomically; then drains and closes what ran before. A failure before the
+   * swap changes nothing.
+   *
+   * @throws FEATURE_LOAD_FAILED, and what `commit` throws
+   */
+  apply (change: Change): Promise<Changed>
+  /** Closes everything, dependents first. */
+  stop (): Promise<void>
+}
+
+export function createExecutor (app: FastifyInstance, registry: Registry): Executor {
+  const { gate, jobs, hooks, log, messages, metrics, sockets } = app
+  const { get, running, serving } = registry
+  const drainMs = app.config.FEATURES_DRAIN_SECONDS * 1000
+  const loadTime = metrics.histogram('flylive_feature_load_seconds', 'Time from the begin of a change to its being in force', ['feature'], [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5])
+  let router = createRouter([])
+
+  async function build (load: readonly Prepared[], commit: Change['commit']): Promise<Generation[]> {
+    const built = new Map<string, Generation>()
+    try {
+      for (const prepared of load) built.set(prepared.name, await buildNext(app, registry, prepared, built))
+      await commit?.()
+      return [...built.values()]
+    } catch (error) {
+      for (const generation of [...built.values()].reverse()) await close(generation)
+      throw error
+    } finally {
+      // From now on those that depend on one another find what runs.
+      built.clear()
+    }
+  }
+
+  function install (generation: Generation, version: unknown): void {
+    const { name, module, table, calls } = generation
+    const isNew = running(name) === undefined
+    registry.started(generation, version)
+    messages.install(name, table, calls)
+    gate.install(name, generation.paths, calls)
+    messages.disable(name, module.types)
+    hooks.install(name, generation.hooks)
+    jobs.install(name, generation.jobs)
+    if (isNew) {
+      hooks.emit('feature:enabled', name)
+      sockets.broadcast('feature:enabled', { name })
+    }
+    hooks.emit('feature:loaded', name)
+  }
+
+  function withdraw (name: string): void {
+    const wasRunning = running(name) !== undefined
+    // First: the feature itself releases what it holds in the kernel.
+    if (wasRunning) hooks.emit('feature:disabled', name)
+    registry.stopped(name)
+    remove(name)
+    messages.disable(name, get(name).module?.types ?? [])
+    if (wasRunning) sockets.broadcast('feature:disabled', { name })
+  }
+
+  function remove (name: string): void {
+    messages.install(name, undefined)
+    gate.install(name, undefined)
+    hooks.install(name, [])
+    jobs.install(name, new Map())
+  }
+
+  /** Waits for the calls that run in a generation, and closes it. */
+  async function retire (generation: Generation): Promise<void> {
+    const { name, calls } = generation
+    const deadline = setTimeout(() => {
+      log.warn({ feature: name, calls: calls.running }, 'calls of the generation that was replaced are ended')
+      calls.end(unavailable(`The feature ${name} was replaced meanwhile`))
+    }, drainMs)
+    await calls.idle()
+    clearTimeout(deadline)
+    await close(generation)
+  }
+
+  /** Closes a generation and what it alone has kept; gives up after a while. */
+  async function close ({ name, app, kept }: Generation): Promise<void> {
+    const closed = app.close().catch((err: unknown) => log.error({ err, feature: name }, 'failed to close the previous feature instance'))
+    await withTimeout(closed, Math.max(drainMs, 1000), () => {
+      log.error({ feature: name }, 'the onClose of a generation does not end: what it holds is not given back')
+    })
+    await kept.dispose(running(name)?.kept)
+  }
+
+  return {
+    get router () {
+      return router
+    },
+    async apply ({ load = [], unload = [], commit }) {
+      const begin = performance.now()
+      const next = await build(load, commit)
+      const before = new Map(serving().map((generation) => [generation.name, generation]))
+      for (const name of unload) withdraw(name)
+      next.forEach((generation, index) => install(generation, load[index]?.version))
+      router = createRouter(serving())
+      for (const { name } of next) loadTime.observe({ feature: name }, (performance.now() - begin) / 1000)
+      await Promise.all([...unload, ...next.map(({ name }) => name)].map((name) => before.get(name)).filter((old) => old !== undefined).map(retire))
+      return { enabled: next.map(({ name }) => name).filter((name) => !before.has(name)), disabled: unload.filter((name) => before.has(name)) }
+    },
+    async stop () {
+      for (const name of plan(registry.targets(), new Map(), (other) => registry.known.has(other)).unload) {
+        const generation = running(name)
+        remove(name)
+        delete get(name).generation
+        if (generation) await retire(generation)
+      }
+    }
+  }
+}

@@ -1,0 +1,93 @@
+import { isDeepStrictEqual } from 'node:util'
+
+/** How a feature runs, or should run. */
+export interface FeatureTarget {
+  /** The features, and parts of the kernel, that its code depends on. */
+  dependencies: readonly string[]
+  /** Settings and number of reloads: if they differ, the feature is built again. */
+  version: unknown
+}
+
+export type FeatureTargets = ReadonlyMap<string, FeatureTarget>
+
+/** Why a feature stays as it is. */
+export type Refusal =
+  /** Features that run and depend on it. */
+  | { because: 'in use', dependents: string[] }
+  /** Features that it depends on and that do not run. */
+  | { because: 'dependency', dependencies: string[] }
+  | { because: 'circular' }
+
+export interface Plan {
+  /** To be built, each after those it depends on. */
+  load: string[]
+  /** To be taken out of service, each before those it depends on. */
+  unload: string[]
+  refused: Map<string, Refusal>
+}
+
+type Graph = ReadonlyMap<string, readonly string[]>
+
+/**
+ * Decides how to get from what runs to what should run.
+ *
+ * @param isFeature whether a dependency is a feature; the others are parts of the kernel
+ */
+export function plan (running: FeatureTargets, desired: FeatureTargets, isFeature: (name: string) => boolean): Plan {
+  const refused = new Map<string, Refusal>()
+  const runningGraph = graphOf(running)
+  const order = inOrder(runningGraph)
+
+  const unload: string[] = []
+  for (const name of [...order].reverse()) {
+    if (desired.has(name)) continue
+    const dependents = dependentsOf(name, runningGraph).filter((other) => !unload.includes(other))
+    if (dependents.length > 0) refused.set(name, { because: 'in use', dependents })
+    else unload.push(name)
+  }
+
+  const stays = new Set(order.filter((name) => !unload.includes(name)))
+  const wanted = new Map([...desired].filter(([name, target]) => isStale(running.get(name), target)))
+  const nextGraph = graphOf(new Map([...[...running].filter(([name]) => stays.has(name)), ...wanted]))
+  const load: string[] = []
+  for (const name of inOrder(graphOf(wanted))) {
+    const { dependencies } = wanted.get(name) as FeatureTarget
+    const missing = dependencies.filter((other) => isFeature(other) && !stays.has(other) && !load.includes(other))
+    if (requiredBy(name, nextGraph).has(name)) refused.set(name, { because: 'circular' })
+    else if (missing.length > 0) refused.set(name, { because: 'dependency', dependencies: missing })
+    else load.push(name)
+  }
+  return { load, unload, refused }
+}
+
+/** Whether a feature has to be built to get to its target. */
+export const isStale = (runs: FeatureTarget | undefined, target: Pick<FeatureTarget, 'version'>): boolean => !runs || !isDeepStrictEqual(runs.version, target.version)
+
+/** @returns the features that depend on one, directly or not, each before those it depends on */
+export function dependentsOf (name: string, dependencies: Graph): string[] {
+  return inOrder(dependencies).filter((other) => other !== name && requiredBy(other, dependencies).has(name)).reverse()
+}
+
+const graphOf = (targets: FeatureTargets): Graph => new Map([...targets].map(([name, { dependencies }]) => [name, dependencies]))
+
+/** Everything that a feature depends on, directly or not; includes itself only if it is circular. */
+function requiredBy (name: string, graph: Graph): Set<string> {
+  const found = new Set(graph.get(name))
+  // A set iterates over what is added meanwhile, too.
+  for (const other of found) for (const next of graph.get(other) ?? []) found.add(next)
+  return found
+}
+
+/** Orders features so that each comes after those it depends on; circular ones, and those that need them, come last. */
+function inOrder (graph: Graph): string[] {
+  const order: string[] = []
+  const left = new Map([...graph].map(([name, on]) => [name, on.filter((other) => graph.has(other))]))
+  for (;;) {
+    const free = [...left].filter(([, on]) => on.every((other) => !left.has(other))).map(([name]) => name)
+    if (free.length === 0) return [...order, ...left.keys()]
+    for (const name of free) {
+      order.push(name)
+      left.delete(name)
+    }
+  }
+}
