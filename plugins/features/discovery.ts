@@ -34,8 +34,8 @@ export interface FeatureModule {
 }
 
 const entries = ['index.ts', 'index.js', 'index.mjs']
-/** Folders, as URLs, in which code is loaded anew for each generation. */
-const roots = new Set<string>()
+/** Folders in which code is loaded again for each generation: their URLs by their paths. */
+const roots = new Map<string, string>()
 
 /**
  * Looks for features: folders with an index file.
@@ -90,22 +90,27 @@ function hookGenerations (): void {
     resolve (specifier, context, nextResolve) {
       const generation = generationIn.exec(context.parentURL ?? '')?.[0]
       const resolved = resolveFrom(specifier, context, nextResolve, generation !== undefined)
-      if (generation === undefined || generationIn.test(resolved.url) || !isReloaded(resolved.url)) return resolved
+      if (generation === undefined || generationIn.test(resolved.url) || !isOwnFile(resolved.url, roots.values())) return resolved
       return { ...resolved, url: resolved.url + generation }
     }
   })
 }
 
 function addRoot (folder: string): void {
-  roots.add(pathToFileURL(join(folder, sep)).href)
+  const path = join(folder, sep)
+  roots.set(path, pathToFileURL(path).href)
 }
 
 /** Whether a folder's name can be that of a feature: it is part of URLs, of settings and of FEATURES. */
 const isName = (name: string) => /^[a-z][a-z0-9-]*$/.test(name) && !(name in Object.prototype)
 
-/** Whether a file is a feature's own; the packages it uses are not. */
-function isReloaded (url: string): boolean {
-  for (const root of roots) if (url.startsWith(root) && !url.slice(root.length).includes('node_modules/')) return true
+/**
+ * Whether a file is a feature's own; the packages it uses are not.
+ *
+ * @param file its URL or path, as the folders are
+ */
+function isOwnFile (file: string, folders: Iterable<string>): boolean {
+  for (const folder of folders) if (file.startsWith(folder) && !file.slice(folder.length).includes('node_modules/')) return true
   return false
 }
 
@@ -157,7 +162,26 @@ interface PluginMeta {
 let loads = 0
 /** How long that may take, in milliseconds: a module may wait for something while it is loaded. */
 const importMs = 30_000
-const { cache } = createRequire(import.meta.url)
+const require = createRequire(import.meta.url)
+
+/**
+ * Loads the CommonJS modules of features again, which Node caches by path alone.
+ *
+ * They are required here, not only removed from the cache: when a module that is
+ * imported requires another one that it has required before, Node 24 returns the
+ * empty placeholder that its ES module loader has put into the cache.
+ */
+function reloadCommonJs (): void {
+  const paths = Object.keys(require.cache).filter((path) => isOwnFile(path, roots.keys()))
+  for (const path of paths) delete require.cache[path]
+  for (const path of paths) {
+    try {
+      require(path)
+    } catch {
+      // The import of the feature fails as well, if the feature still needs the module.
+    }
+  }
+}
 
 /**
  * Loads a feature's code as it is on disk now.
@@ -170,8 +194,7 @@ export async function importFeature (feature: FoundFeature, generation: number, 
   hookGenerations()
   if (anew) {
     loads++
-    // CommonJS is kept by path alone.
-    for (const path of Object.keys(cache)) if (isReloaded(pathToFileURL(path).href)) delete cache[path]
+    reloadCommonJs()
   }
   const loading: Promise<unknown> = import(`${pathToFileURL(feature.entry).href}?gen=${generation}&load=${loads}`)
   const module = await withTimeout(loading, importMs, () => {
