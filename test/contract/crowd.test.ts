@@ -10,7 +10,7 @@ setFlagsFromString('--expose-gc')
 const collectGarbage = runInNewContext('gc') as () => void
 
 /** So many are enough to see what grows; crowd.long.ts has more. */
-const crowd = Number(process.env.CROWD ?? 150)
+const crowd = Number(process.env.CROWD ?? 100)
 
 /** A client that looks only at the number of each `tick` it gets, however big. */
 interface Counter {

@@ -5,7 +5,7 @@ import type { BackendClient, ClientOptions } from '../../../features/laravel-bri
 import { createMetrics } from '../../../plugins/metrics.ts'
 import type { Metrics } from '../../../plugins/metrics.ts'
 import { backendKey, eventsChannel } from '../../support/backend.ts'
-import type { Backend } from '../../support/backend.ts'
+import type { Backend, Status } from '../../support/backend.ts'
 import { createProxy } from '../../support/proxy.ts'
 
 /** A client of the backend that ends with the test. */
@@ -46,3 +46,6 @@ export async function swallowing (t: Test, port: number) {
     }
   }
 }
+
+/** @returns the last status that the backend received for a room */
+export const lastStatus = (backend: Backend, roomId: string): Status | undefined => backend.statuses.filter((item) => item.roomId === roomId).at(-1)?.status
