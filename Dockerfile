@@ -12,10 +12,8 @@ COPY package.json package-lock.json ./
 COPY scripts/run.mjs scripts/
 COPY scripts/setup scripts/setup
 RUN node scripts/run.mjs --setup-only
-# The server runs the worker's program, not its sources, and reads no source maps
-# and no types.
+# The server runs the worker's program, not its sources.
 RUN find node_modules/mediasoup/worker -mindepth 1 -maxdepth 1 ! -name out -exec rm -rf {} +
-RUN find node_modules -type f -regex '.*\.\(map\|d\.[cm]?ts\)' -delete
 
 # Builds the pages of the feature stage, with tools that only this stage installs.
 FROM packages AS pages

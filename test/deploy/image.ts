@@ -6,6 +6,8 @@ import { tmpdir } from 'node:os'
 import { dirname, join, matchesGlob, relative, resolve } from 'node:path'
 import { promisify } from 'node:util'
 import type { Test } from 'tap'
+// @ts-expect-error: the set-up is plain JavaScript, which runs on older Nodes, too
+import { removeSourceMaps } from '../../scripts/setup/dependencies.mjs'
 
 // Executes the Dockerfile's steps in folders, so that what the image installs,
 // copies and leaves out is tested without Docker.
@@ -112,6 +114,7 @@ export async function copyProductionPackages (folder: string): Promise<void> {
   const { packages } = JSON.parse(lock) as { packages: Record<string, { dev?: true, peer?: true }> }
   const paths = Object.entries(packages).filter(([path, { dev, peer }]) => /^node_modules\/(@[^/]+\/)?[^/]+$/.test(path) && !dev && !peer).map(([path]) => path)
   await run('cp', ['-a', '--parents', ...paths, folder], { cwd: root })
+  removeSourceMaps(join(folder, 'node_modules'))
   await writeFile(join(folder, 'node_modules', '.set-up'), `${createHash('sha256').update(lock).digest('hex')} production\n`)
 }
 
