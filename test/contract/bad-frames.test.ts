@@ -3,7 +3,7 @@ import type { Socket } from 'node:net'
 import fc from 'fast-check'
 import t from 'tap'
 import { tries } from '../support/arbitrary.ts'
-import { scene } from '../support/bystanders.ts'
+import { scene } from '../support/scene.ts'
 import type { TestClient } from '../support/client.ts'
 import { until } from '../support/retry.ts'
 

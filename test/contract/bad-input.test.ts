@@ -1,8 +1,8 @@
 import fc from 'fast-check'
 import t from 'tap'
 import { fitting, garbage, nearly, tries } from '../support/arbitrary.ts'
-import { knownCodes, scene } from '../support/bystanders.ts'
-import type { Scene } from '../support/bystanders.ts'
+import { knownCodes, scene } from '../support/scene.ts'
+import type { Scene } from '../support/scene.ts'
 
 const limit = 65_536
 const codes = await knownCodes()

@@ -2,7 +2,7 @@ import fc from 'fast-check'
 import t from 'tap'
 import * as shapes from '../../features/media/messages.ts'
 import { fitting, nearly, tries } from '../support/arbitrary.ts'
-import { scene } from '../support/bystanders.ts'
+import { scene } from '../support/scene.ts'
 import { build } from '../support/build.ts'
 import { dtlsParameters, rtpCapabilities, rtpParameters } from '../support/rtp.ts'
 

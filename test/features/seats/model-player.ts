@@ -8,8 +8,8 @@ import { pick, randomFrom } from './model-requests.ts'
 import type { Random } from './model-requests.ts'
 import { objection, requestsFor } from './model-rules.ts'
 import type { Outcome, Request } from './model-rules.ts'
-import { count } from './model-world.ts'
-import type { World } from './model-world.ts'
+import { count } from './model-harness.ts'
+import type { Harness } from './model-harness.ts'
 import { apply, viewFrom } from './view.ts'
 import type { SeatsReply, View } from './view.ts'
 
@@ -52,11 +52,11 @@ export function impossibleReply (reply: SeatsReply): string {
   return new Set(indexes).size < indexes.length ? `a seat has two holders: ${indexes.join()}` : impossible(viewFrom(reply))
 }
 
-export function createPlayer (world: World, id: UserId, seed: number): Player {
-  const { t, nodes, journal, problems } = world
+export function createPlayer (harness: Harness, id: UserId, seed: number): Player {
+  const { t, nodes, journal, problems } = harness
   const key = String(id)
   const random = randomFrom(seed)
-  const token = tokenFor(id, { roles: world.rolesOf(key) })
+  const token = tokenFor(id, { roles: harness.rolesOf(key) })
   let client: TestClient | undefined
   let room: { roomId: string, view: View } | undefined
   let since = 0
@@ -84,16 +84,16 @@ export function createPlayer (world: World, id: UserId, seed: number): Player {
     }
     const { type = '', data } = message
     if (!type.startsWith('seat:')) return
-    count(world, 'events')
+    count(harness, 'events')
     if (type !== 'seat:invite:received') follow(message)
     // It is told to some of what others have done, who hear of that as well, and foretold where one asks after the other.
     if (type === 'seat:requests') return
-    journal.told(message, world.ownerOf(String(data.roomId)))
+    journal.told(message, harness.ownerOf(String(data.roomId)))
   }
 
   function hearsOfOthers (): void {
     const { roomId, view: { requests } } = room as NonNullable<typeof room>
-    if (requestsFor(requests, key, world.roleOf(roomId, key)).length < requests.length) problem(`hears of the requests of ${requests.join()}`)
+    if (requestsFor(requests, key, harness.roleOf(roomId, key)).length < requests.length) problem(`hears of the requests of ${requests.join()}`)
   }
 
   function follow (event: Event): void {
@@ -154,7 +154,7 @@ export function createPlayer (world: World, id: UserId, seed: number): Player {
       if (room && room.roomId !== roomId) depart(room.roomId)
       const { ok, error } = await mine.request('room:join', { roomId, seatCount })
       if (ok) {
-        if (toldRole !== world.roleOf(roomId, key)) problem(`is told to be ${toldRole}`)
+        if (toldRole !== harness.roleOf(roomId, key)) problem(`is told to be ${toldRole}`)
         return
       }
       // Servers that end let nobody in any more.
@@ -172,10 +172,10 @@ export function createPlayer (world: World, id: UserId, seed: number): Player {
       const { roomId } = room ?? {}
       const sent = Date.now()
       const mine = client as TestClient
-      const role = roomId === undefined ? 'member' : world.roleOf(roomId, key)
+      const role = roomId === undefined ? 'member' : harness.roleOf(roomId, key)
       const entry = roomId === undefined ? undefined : journal.note(roomId, key, role, request)
       if (request.type === 'seat:leave') mayLoseSeat.since = true
-      count(world, 'commands')
+      count(harness, 'commands')
       const outcome = await mine.request(request.type, request.data).then(
         ({ ok, data, error }): Outcome => ok ? { code: 'ok', data } : { code: error.code },
         (error: unknown): Outcome => {
@@ -184,11 +184,11 @@ export function createPlayer (world: World, id: UserId, seed: number): Player {
         }
       )
       journal.close(entry, outcome.code)
-      count(world, outcome.code)
+      count(harness, outcome.code)
       if (outcome.code === 'lost') return outcome
-      const target = world.players.get(String(request.data.userId))
+      const target = harness.players.get(String(request.data.userId))
       const targetThere = roomId !== undefined && target?.inside() === roomId && target.since() < sent
-      const wrong = objection(request, outcome, { by: key, role, roomId, ownerKey: world.ownerOf(roomId ?? ''), targetThere })
+      const wrong = objection(request, outcome, { by: key, role, roomId, ownerKey: harness.ownerOf(roomId ?? ''), targetThere })
       if (wrong !== '') problem(`${request.type} ${JSON.stringify(request.data)} led to ${JSON.stringify(outcome)}: ${wrong}`)
       return outcome
     }

@@ -3,45 +3,45 @@ import { pick, randomRequest } from './model-requests.ts'
 import type { Random } from './model-requests.ts'
 import { depart, judge, newTable, resize, tableView } from './model-rules.ts'
 import type { Table } from './model-rules.ts'
-import { adminSeats, asked, asker, count, everyone, idsOf, membersOf, open, patienceMs, patch, wrongRequests } from './model-world.ts'
-import type { World } from './model-world.ts'
+import { adminSeats, asked, asker, count, everyone, idsOf, membersOf, open, patienceMs, patch, wrongRequests } from './model-harness.ts'
+import type { Harness } from './model-harness.ts'
 import { plain, viewFrom } from './view.ts'
 
 /** Requests, and the time in milliseconds, after which it is over: no invite is to end by itself meanwhile. */
 const [chapter, chapterMs] = [400, 20_000]
 
 /** One asks, and is answered, and only then the next one asks: every answer is foretold. */
-export async function oneAfterTheOther (world: World, random: Random, first: number, upTo: number): Promise<void> {
+export async function oneAfterTheOther (harness: Harness, random: Random, first: number, upTo: number): Promise<void> {
   const roomIds = idsOf(first)
-  const tables = new Map(roomIds.map((roomId) => [roomId, newTable(roomId, world.ownerOf(roomId), 3 + Math.floor(random() * 8))]))
+  const tables = new Map(roomIds.map((roomId) => [roomId, newTable(roomId, harness.ownerOf(roomId), 3 + Math.floor(random() * 8))]))
   const tableOf = (roomId: string) => tables.get(roomId) as Table
-  await open(world, random, roomIds, roomIds.map((roomId) => tableOf(roomId).seatCount))
-  for (const player of everyone(world)) tableOf(player.room()?.roomId ?? '').members.add(player.key)
+  await open(harness, random, roomIds, roomIds.map((roomId) => tableOf(roomId).seatCount))
+  for (const player of everyone(harness)) tableOf(player.room()?.roomId ?? '').members.add(player.key)
   const sameForAll = (roomId: string, admin = false) => until(async () => {
     const wanted = JSON.stringify(plain(tableView(tableOf(roomId))))
-    const page = admin ? [viewFrom(await adminSeats(world, random, roomId))] : []
-    const seen = [...membersOf(world, roomId).map(({ room }) => room()?.view), ...page]
+    const page = admin ? [viewFrom(await adminSeats(harness, random, roomId))] : []
+    const seen = [...membersOf(harness, roomId).map(({ room }) => room()?.view), ...page]
     const other = seen.map((view) => view && JSON.stringify(plain(view))).find((text) => text !== wanted)
     if (other !== undefined) throw new Error(`${roomId} is to be ${wanted} and is ${other}`)
-    const wrong = wrongRequests(world, roomId, tableOf(roomId).requests, page)
+    const wrong = wrongRequests(harness, roomId, tableOf(roomId).requests, page)
     if (wrong !== '') throw new Error(wrong)
   }, patienceMs)
 
   const end = Date.now() + chapterMs
-  for (let i = 0; i < chapter && asked(world) < upTo && Date.now() < end; i++) {
-    const player = pick(random, everyone(world))
+  for (let i = 0; i < chapter && asked(harness) < upTo && Date.now() < end; i++) {
+    const player = pick(random, everyone(harness))
     const { roomId } = player.room() ?? { roomId: '' }
     const table = tables.get(roomId)
     const dice = random()
     if (!table) {
-      const { code } = await player.ask(randomRequest(random, asker(world, player, roomIds)))
-      if (code !== 'NOT_IN_ROOM' && code !== 'VALIDATION_FAILED') world.problems.push(`${player.key} in no room may: ${code}`)
+      const { code } = await player.ask(randomRequest(random, asker(harness, player, roomIds)))
+      if (code !== 'NOT_IN_ROOM' && code !== 'VALIDATION_FAILED') harness.problems.push(`${player.key} in no room may: ${code}`)
       const to = pick(random, roomIds)
       await player.enter(to)
       tableOf(to).members.add(player.key)
     } else if (dice < 0.02) {
       player.drop()
-      count(world, 'disconnects')
+      count(harness, 'disconnects')
       await player.enter(roomId)
     } else if (dice < 0.03) {
       await player.enter(roomId)
@@ -54,16 +54,16 @@ export async function oneAfterTheOther (world: World, random: Random, first: num
       await sameForAll(roomId)
     } else if (dice < 0.06) {
       const seatCount = 2 + Math.floor(random() * 13)
-      if (await patch(world, random, roomId, seatCount)) resize(table, seatCount)
+      if (await patch(harness, random, roomId, seatCount)) resize(table, seatCount)
     } else {
-      const request = randomRequest(random, asker(world, player, roomIds))
-      const foretold = judge(table, player.key, world.roleOf(roomId, player.key), request)
+      const request = randomRequest(random, asker(harness, player, roomIds))
+      const foretold = judge(table, player.key, harness.roleOf(roomId, player.key), request)
       const { code, data } = await player.ask(request)
       const got = JSON.stringify({ code, ...(data ? { data: data.userId === undefined ? data : { userId: String(data.userId) } } : {}) })
-      if (got !== JSON.stringify(foretold)) world.problems.push(`${player.key} asks ${JSON.stringify(request)} in ${JSON.stringify(plain(tableView(table)))}: ${got}, foretold ${JSON.stringify(foretold)}`)
-      count(world, 'foretold')
+      if (got !== JSON.stringify(foretold)) harness.problems.push(`${player.key} asks ${JSON.stringify(request)} in ${JSON.stringify(plain(tableView(table)))}: ${got}, foretold ${JSON.stringify(foretold)}`)
+      count(harness, 'foretold')
     }
-    if (world.problems.length > 0) return
+    if (harness.problems.length > 0) return
   }
   await Promise.all(roomIds.map((roomId) => sameForAll(roomId, true)))
 }

@@ -5,15 +5,15 @@ import type { Player } from './model-player.ts'
 import { pick, randomFrom, randomRequest } from './model-requests.ts'
 import type { Random } from './model-requests.ts'
 import { oneAfterTheOther } from './model-sequence.ts'
-import { adminSeats, asked, asker, buildWorld, count, everyone, graceMs, idsOf, membersOf, open, patch, patienceMs, rooms, wrongRequests } from './model-world.ts'
-import type { World, WorldOptions } from './model-world.ts'
+import { adminSeats, asked, asker, buildHarness, count, everyone, graceMs, idsOf, membersOf, open, patch, patienceMs, rooms, wrongRequests } from './model-harness.ts'
+import type { Harness, HarnessOptions } from './model-harness.ts'
 import { plain, viewFrom } from './view.ts'
 import type { SeatsReply, View } from './view.ts'
 
 // Thirty users in three rooms who ask for whatever comes to mind, all at once,
 // and whose connections break, while servers are killed: seats by model, over the wire.
 
-export interface ModelOptions extends WorldOptions {
+export interface ModelOptions extends HarnessOptions {
   /** Requests to be made, at least. */
   commands: number
   /** How often a server is killed, and how often one is asked to end, to be started again. */
@@ -27,50 +27,50 @@ export async function seatModel (t: Test, { commands, restarts, ...options }: Mo
   const seed = Number(process.env.SEED ?? Math.floor(Math.random() * 2 ** 31))
   t.comment(`SEED=${seed}`)
   const begin = performance.now()
-  const world = await buildWorld(t, options)
+  const harness = await buildHarness(t, options)
   const random = randomFrom(seed)
   // Numbers and texts, as tokens have them.
-  for (let i = 1; i <= users; i++) world.players.set(String(i), createPlayer(world, i % 3 === 0 ? String(i) : i, seed + i))
+  for (let i = 1; i <= users; i++) harness.players.set(String(i), createPlayer(harness, i % 3 === 0 ? String(i) : i, seed + i))
 
-  for (let first = rooms; asked(world) < commands / 4 && world.problems.length === 0; first += rooms) {
-    await oneAfterTheOther(world, random, first, commands / 4)
+  for (let first = rooms; asked(harness) < commands / 4 && harness.problems.length === 0; first += rooms) {
+    await oneAfterTheOther(harness, random, first, commands / 4)
   }
-  await open(world, random, roomIds, [8, 4, 15])
-  await allAtOnce(world, random, commands, restarts)
-  await settle(world, random, 'after all that')
-  await stayAway(world, random, false)
-  if (restarts > 1) await stayAway(world, random, true)
+  await open(harness, random, roomIds, [8, 4, 15])
+  await allAtOnce(harness, random, commands, restarts)
+  await settle(harness, random, 'after all that')
+  await stayAway(harness, random, false)
+  if (restarts > 1) await stayAway(harness, random, true)
 
-  for (const node of world.nodes) node.check()
-  t.same([...world.problems, ...world.journal.unexplained()].slice(0, 20), [], 'nothing came to anybody that must not be')
-  t.ok(asked(world) >= commands, `${asked(world)} commands`)
-  t.comment(`SEED=${seed}: in ${Math.round((performance.now() - begin) / 1000)} s ${JSON.stringify(Object.fromEntries([...world.counts].sort()))}`)
+  for (const node of harness.nodes) node.check()
+  t.same([...harness.problems, ...harness.journal.unexplained()].slice(0, 20), [], 'nothing came to anybody that must not be')
+  t.ok(asked(harness) >= commands, `${asked(harness)} commands`)
+  t.comment(`SEED=${seed}: in ${Math.round((performance.now() - begin) / 1000)} s ${JSON.stringify(Object.fromEntries([...harness.counts].sort()))}`)
 }
 
 /** All users at the same time, each in their own way, while servers are ended and started again. */
-async function allAtOnce (world: World, random: Random, commands: number, restarts: number): Promise<void> {
-  const failed = () => world.problems.length > 0
+async function allAtOnce (harness: Harness, random: Random, commands: number, restarts: number): Promise<void> {
+  const failed = () => harness.problems.length > 0
   const seen = new Map<string, { at: number, holders: Set<string> }>()
   let restarting = true
   let playing = true
-  const over = () => failed() || (asked(world) >= commands && !restarting)
+  const over = () => failed() || (asked(harness) >= commands && !restarting)
 
   async function restart (): Promise<void> {
     // All servers are there for a while before, between and after.
-    const asMany = (commands - asked(world)) / (2 * restarts + 1)
+    const asMany = (commands - asked(harness)) / (2 * restarts + 1)
     for (let i = 0; i <= 2 * restarts && !failed(); i++) {
-      const from = asked(world)
-      await until(() => failed() || asked(world) >= from + asMany, 3_600_000)
+      const from = asked(harness)
+      await until(() => failed() || asked(harness) >= from + asMany, 3_600_000)
       if (i === 2 * restarts) return
       const signal = i % 2 === 0 ? 'SIGKILL' : 'SIGTERM'
-      count(world, `restarts ${signal}`)
-      await pick(random, world.nodes).restart(signal)
+      count(harness, `restarts ${signal}`)
+      await pick(random, harness.nodes).restart(signal)
     }
   }
   /** The admin looks into a room now and then. */
   const look = () => until(async () => {
     const oldest = roomIds.reduce((a, b) => (seen.get(a)?.at ?? 0) <= (seen.get(b)?.at ?? 0) ? a : b)
-    const { seats, at } = await adminSeats(world, random, oldest)
+    const { seats, at } = await adminSeats(harness, random, oldest)
     seen.set(oldest, { at, holders: new Set(seats.map(({ userId }) => String(userId))) })
     return !playing
   }, 3_600_000)
@@ -87,46 +87,46 @@ async function allAtOnce (world: World, random: Random, commands: number, restar
       const dice = random()
       if (!player.room()) {
         // It was the server that ended it.
-        count(world, 'disconnects by a server')
+        count(harness, 'disconnects by a server')
         if (dice < 0.15) await awayFor(player, roomId, Date.now())
         await player.enter(roomId)
       } else if (dice < 0.025) {
         player.drop()
-        count(world, dice < 0.005 ? 'absences' : 'disconnects')
+        count(harness, dice < 0.005 ? 'absences' : 'disconnects')
         if (dice < 0.005) await awayFor(player, roomId, Date.now())
         await player.enter(roomId)
       } else if (dice < 0.05) {
-        count(world, 'moves')
+        count(harness, 'moves')
         if (dice < 0.035) await player.leave()
         else roomId = pick(random, roomIds)
         await player.enter(roomId)
       } else if (dice < 0.055) {
         await player.enter(roomId)
-      } else if (dice < 0.25 && world.ownerOf(roomId) === player.key) {
+      } else if (dice < 0.25 && harness.ownerOf(roomId) === player.key) {
         // As whoever runs the server does; owners are there to give it a rhythm.
-        await patch(world, random, roomId, 2 + Math.floor(random() * 13))
+        await patch(harness, random, roomId, 2 + Math.floor(random() * 13))
       } else {
         const several = 1 + Math.floor(random() ** 2 * 3)
-        await Promise.all(Array.from({ length: several }, () => player.ask(randomRequest(random, asker(world, player, roomIds)))))
+        await Promise.all(Array.from({ length: several }, () => player.ask(randomRequest(random, asker(harness, player, roomIds)))))
       }
     }
   }
 
   await Promise.all([
     restart().finally(() => { restarting = false }),
-    Promise.all(everyone(world).map((player) => play(player).catch((error: unknown) => world.problems.push(`${player.key} gave up: ${String(error)}`)))).finally(() => { playing = false }),
+    Promise.all(everyone(harness).map((player) => play(player).catch((error: unknown) => harness.problems.push(`${player.key} gave up: ${String(error)}`)))).finally(() => { playing = false }),
     look()
   ])
 }
 
 /** Waits until everybody has the same view of each room: all users, somebody who comes in, and the admin, on each server. */
-async function settle (world: World, random: Random, when: string): Promise<void> {
-  const { t, nodes } = world
-  await Promise.all(everyone(world).map((player) => player.room() ?? player.enter(pick(random, roomIds))))
-  const visitor = createPlayer(world, 'visitor', 1)
+async function settle (harness: Harness, random: Random, when: string): Promise<void> {
+  const { t, nodes } = harness
+  await Promise.all(everyone(harness).map((player) => player.room() ?? player.enter(pick(random, roomIds))))
+  const visitor = createPlayer(harness, 'visitor', 1)
   for (const roomId of roomIds) {
     await visitor.enter(roomId)
-    const members = [...membersOf(world, roomId), visitor]
+    const members = [...membersOf(harness, roomId), visitor]
     const text = (view: View) => JSON.stringify(plain(view))
     const same = await until(async () => {
       const views = members.map((player) => JSON.stringify(plain(player.room()?.view ?? viewFrom({ seatCount: 0, seats: [], lockedSeats: [] }))))
@@ -138,7 +138,7 @@ async function settle (world: World, random: Random, when: string): Promise<void
       if (inside !== wanted) throw new Error(`In ${roomId} are ${inside} instead of ${wanted}`)
       const all = new Set([...views, ...pages.map(text)])
       if (all.size > 1) throw new Error(`${roomId} has several views: ${[...all].join('\n')}`)
-      const wrong = wrongRequests(world, roomId, pages[0]?.requests ?? [], pages)
+      const wrong = wrongRequests(harness, roomId, pages[0]?.requests ?? [], pages)
       if (wrong !== '') throw new Error(wrong)
       return views.length + pages.length
     }, patienceMs)
@@ -154,31 +154,31 @@ async function settle (world: World, random: Random, when: string): Promise<void
  *
  * @param byServer whether it is a server that dies; else they hang up
  */
-async function stayAway (world: World, random: Random, byServer: boolean): Promise<void> {
-  const { t } = world
+async function stayAway (harness: Harness, random: Random, byServer: boolean): Promise<void> {
+  const { t } = harness
   const what = byServer ? 'a server dies' : 'they hang up'
   // As many as there are seats for sit down.
   for (const roomId of roomIds) {
-    const owner = world.players.get(world.ownerOf(roomId)) as Player
+    const owner = harness.players.get(harness.ownerOf(roomId)) as Player
     if (owner.room()?.roomId !== roomId) await owner.enter(roomId)
-    await patch(world, random, roomId, 15)
+    await patch(harness, random, roomId, 15)
     await until(() => owner.room()?.view.seatCount === 15)
     for (const seatIndex of owner.room()?.view.locked ?? []) await owner.ask({ type: 'seat:unlock', data: { seatIndex } })
     const { seats = new Map<number, { userId: unknown }>() } = owner.room()?.view ?? {}
     const holders = [...seats.values()].map(({ userId }) => String(userId))
     const free = Array.from({ length: 15 }, (_, i) => i).filter((i) => !seats.has(i))
-    await Promise.all(membersOf(world, roomId).filter(({ key }) => !holders.includes(key)).slice(0, free.length)
+    await Promise.all(membersOf(harness, roomId).filter(({ key }) => !holders.includes(key)).slice(0, free.length)
       .map((player, i) => player.ask({ type: 'seat:take', data: { seatIndex: free[i] } })))
   }
-  await settle(world, random, `before ${what}`)
+  await settle(harness, random, `before ${what}`)
   const own = (player: Player) => [...player.room()?.view.seats ?? []].find(([, { userId }]) => String(userId) === player.key)?.[0]
   const look = async (roomId: string, { key }: Player) => {
-    const { at, seats } = await adminSeats(world, random, roomId)
+    const { at, seats } = await adminSeats(harness, random, roomId)
     return { at, seat: seats.find(({ userId }) => String(userId) === key) as { seatIndex: number, awayUntil: number | null } | undefined }
   }
 
-  const node = pick(random, world.nodes)
-  const gone = byServer ? everyone(world).filter((player) => player.node() === node) : everyone(world).filter((_, i) => i % 4 !== 0)
+  const node = pick(random, harness.nodes)
+  const gone = byServer ? everyone(harness).filter((player) => player.node() === node) : everyone(harness).filter((_, i) => i % 4 !== 0)
   const before = gone.map((player) => ({ player, roomId: player.room()?.roomId ?? '', seatIndex: own(player) }))
   const from = Date.now()
   const restarted = byServer ? node.restart('SIGKILL') : undefined
@@ -201,7 +201,7 @@ async function stayAway (world: World, random: Random, byServer: boolean): Promi
     return Date.now() >= from + graceMs ? 'cleared' : `the seat of ${player.key} was cleared early`
   }))
   await restarted
-  await settle(world, random, `when ${what},`)
+  await settle(harness, random, `when ${what},`)
   const good = ['kept', 'cleared', 'late']
   const [kept, cleared, late] = good.map((end) => ends.filter((other) => other === end).length)
   t.same(ends.filter((end) => !good.includes(end)), [], `when ${what}, ${kept} seats are kept and ${cleared} cleared; ${late} were late`)

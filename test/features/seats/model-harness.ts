@@ -19,7 +19,7 @@ import type { SeatsReply, View } from './view.ts'
 
 // What all users of the model share: servers, rooms, and what is known of them.
 
-export interface World {
+export interface Harness {
   t: Test
   nodes: readonly Node[]
   journal: Journal
@@ -34,7 +34,7 @@ export interface World {
   players: Map<string, Player>
 }
 
-export interface WorldOptions {
+export interface HarnessOptions {
   store: 'redis' | 'memory'
   /** Whether rights come from the backend, room by room; else from the room's making and the token. */
   backend: boolean
@@ -54,7 +54,7 @@ function roleIn (roomId: string, user: string) {
 }
 const adminsByToken = ['5', '6', '8']
 
-export async function buildWorld (t: Test, { store, backend: withBackend }: WorldOptions): Promise<World> {
+export async function buildHarness (t: Test, { store, backend: withBackend }: HarnessOptions): Promise<Harness> {
   const folder = mkdtempSync(join(tmpdir(), 'flylive-seats-'))
   t.teardown(() => rmSync(folder, { recursive: true, force: true }))
   const redis = store === 'redis' ? await startRedis(t) : undefined
@@ -90,22 +90,22 @@ export async function buildWorld (t: Test, { store, backend: withBackend }: Worl
 }
 
 export const idsOf = (first: number) => Array.from({ length: rooms }, (_, i) => String(first + i + 1))
-export const everyone = ({ players }: World) => [...players.values()]
-export const membersOf = (world: World, roomId: string) => everyone(world).filter((player) => player.room()?.roomId === roomId)
+export const everyone = ({ players }: Harness) => [...players.values()]
+export const membersOf = (harness: Harness, roomId: string) => everyone(harness).filter((player) => player.room()?.roomId === roomId)
 
-export const count = ({ counts }: World, what: string): void => { counts.set(what, (counts.get(what) ?? 0) + 1) }
-export const asked = ({ counts }: World): number => counts.get('commands') ?? 0
+export const count = ({ counts }: Harness, what: string): void => { counts.set(what, (counts.get(what) ?? 0) + 1) }
+export const asked = ({ counts }: Harness): number => counts.get('commands') ?? 0
 
 /** The owners make the rooms, and everybody goes into one. */
-export async function open (world: World, random: Random, roomIds: readonly string[], seatCounts: readonly number[]): Promise<void> {
-  await Promise.all(roomIds.map((roomId, i) => world.players.get(world.ownerOf(roomId))?.enter(roomId, seatCounts[i])))
-  await Promise.all(everyone(world).slice(roomIds.length).map((player) => player.enter(pick(random, roomIds))))
+export async function open (harness: Harness, random: Random, roomIds: readonly string[], seatCounts: readonly number[]): Promise<void> {
+  await Promise.all(roomIds.map((roomId, i) => harness.players.get(harness.ownerOf(roomId))?.enter(roomId, seatCounts[i])))
+  await Promise.all(everyone(harness).slice(roomIds.length).map((player) => player.enter(pick(random, roomIds))))
 }
 
 /** Who of a room does not see the requests that they may hear of, and no others. @returns empty when all do */
-export function wrongRequests (world: World, roomId: string, requests: readonly string[], pages: readonly View[]): string {
+export function wrongRequests (harness: Harness, roomId: string, requests: readonly string[], pages: readonly View[]): string {
   const seen = [
-    ...membersOf(world, roomId).map(({ key, room }) => ({ who: key, sees: room()?.view.requests ?? [], wanted: requestsFor(requests, key, world.roleOf(roomId, key)) })),
+    ...membersOf(harness, roomId).map(({ key, room }) => ({ who: key, sees: room()?.view.requests ?? [], wanted: requestsFor(requests, key, harness.roleOf(roomId, key)) })),
     ...pages.map((page) => ({ who: 'the admin', sees: page.requests, wanted: requests }))
   ]
   const wrong = seen.find(({ sees, wanted }) => sees.join() !== wanted.join())
@@ -113,31 +113,31 @@ export function wrongRequests (world: World, roomId: string, requests: readonly 
 }
 
 /** The seats as an admin sees them, at most a moment ago. */
-export async function adminSeats (world: World, random: Random, roomId: string): Promise<SeatsReply & { at: number }> {
+export async function adminSeats (harness: Harness, random: Random, roomId: string): Promise<SeatsReply & { at: number }> {
   const from = Date.now()
-  const { status, body, at } = await pick(random, world.nodes.filter(({ up }) => up)).page<SeatsReply>(`/admin/rooms/${roomId}/seats`)
+  const { status, body, at } = await pick(random, harness.nodes.filter(({ up }) => up)).page<SeatsReply>(`/admin/rooms/${roomId}/seats`)
   if (status !== 200) throw new Error(`The admin's page answers ${status} ${JSON.stringify(body)}`)
   const wrong = impossibleReply(body)
-  if (wrong !== '') world.problems.push(`the admin's page of ${roomId}: ${wrong}`)
-  if (at >= from) count(world, 'samples')
+  if (wrong !== '') harness.problems.push(`the admin's page of ${roomId}: ${wrong}`)
+  if (at >= from) count(harness, 'samples')
   return { ...body, at }
 }
 
-export async function patch (world: World, random: Random, roomId: string, seatCount: number): Promise<boolean> {
-  const entry = world.journal.noteResize(roomId, seatCount)
-  count(world, 'commands')
-  const node = pick(random, world.nodes.filter(({ up }) => up))
+export async function patch (harness: Harness, random: Random, roomId: string, seatCount: number): Promise<boolean> {
+  const entry = harness.journal.noteResize(roomId, seatCount)
+  count(harness, 'commands')
+  const node = pick(random, harness.nodes.filter(({ up }) => up))
   const code = await node.changeSeats(roomId, seatCount).then(({ status, body }) => {
     if (status === 200) return 'ok'
-    if (node.up) world.problems.push(`the number of seats could not be changed: ${status} ${JSON.stringify(body)}`)
+    if (node.up) harness.problems.push(`the number of seats could not be changed: ${status} ${JSON.stringify(body)}`)
     return 'refused'
   }, () => 'lost')
-  world.journal.close(entry, code)
-  count(world, `resize ${code}`)
+  harness.journal.close(entry, code)
+  count(harness, `resize ${code}`)
   return code === 'ok'
 }
 
-export function asker (world: World, player: Player, roomIds: readonly string[]): Asker {
+export function asker (harness: Harness, player: Player, roomIds: readonly string[]): Asker {
   const { roomId, view } = player.room() ?? { roomId: '', view: viewFrom({ seatCount: 15, seats: [], lockedSeats: [] }) }
-  return { key: player.key, role: world.roleOf(roomId, player.key), view, roomId, roomIds, people: [...world.players.keys()], mates: membersOf(world, roomId).map(({ key }) => key) }
+  return { key: player.key, role: harness.roleOf(roomId, player.key), view, roomId, roomIds, people: [...harness.players.keys()], mates: membersOf(harness, roomId).map(({ key }) => key) }
 }
