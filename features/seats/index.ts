@@ -8,7 +8,7 @@ import { config, events, joinReply, requests } from './messages.ts'
 import { createSeats } from './service.ts'
 import type { Seats } from './service.ts'
 import { difference, holdersOf, noSeats, seatOf, seatState, viewOf } from './state.ts'
-import { createVoices } from './voices.ts'
+import { createSpeakPermissions } from './speak-permissions.ts'
 
 export { config, requests }
 export * as errors from './errors.ts'
@@ -29,7 +29,7 @@ export default defineFeature(async function seats (app, { graceSeconds = app.con
   // Kept, so that a reload does not look up the roles of all members again.
   const hands = createHands(app, state, app.keep('hands', (): KnownHands => new WeakMap()))
   const service = createSeats(app, state, graceSeconds * 1000, hands)
-  const voices = createVoices(app, service)
+  const speakPermissions = createSpeakPermissions(app, service)
   app.decorate('seats', service)
   messages.events(events)
   messages.adds('room:join', joinReply)
@@ -107,16 +107,16 @@ export default defineFeature(async function seats (app, { graceSeconds = app.con
   hooks.on('feature:enabled', (name) => {
     if (name !== 'seats') return
     for (const room of app.rooms.local()) {
-      voices.adopt(room.roomId, service.peek(room.roomId))
+      speakPermissions.adopt(room.roomId, service.peek(room.roomId))
       hands.adopt(room)
     }
   })
   hooks.on('feature:disabled', (name) => {
-    if (name === 'seats') for (const { roomId } of app.rooms.local()) voices.release(roomId)
+    if (name === 'seats') for (const { roomId } of app.rooms.local()) speakPermissions.release(roomId)
   })
-  hooks.on('media:produce', (roomId, session) => voices.permit(roomId, session))
+  hooks.on('media:produce', (roomId, session) => speakPermissions.permit(roomId, session))
   state.onChange((room, seats) => {
-    voices.enforce(room.roomId, seats)
+    speakPermissions.enforce(room.roomId, seats)
     hands.follow(room, seats)
   })
   hooks.on('room:leave', hands.left)
@@ -130,7 +130,7 @@ export default defineFeature(async function seats (app, { graceSeconds = app.con
     const session = sessionId === undefined ? undefined : app.sockets.get(sessionId)
     if (!session) return
     const state = service.peek(roomId)
-    voices.enforce(roomId, state)
+    speakPermissions.enforce(roomId, state)
     // A new producer is not paused by its user, whatever an older one was.
     if (seatOf(state, userKey)?.selfMuted === true) selfMuted(roomId, session, false)
   })

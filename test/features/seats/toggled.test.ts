@@ -7,7 +7,7 @@ import { produce, scene, seatsOf } from './scene.ts'
 t.test('enabling the feature keeps the audio of seated users only', async (t) => {
   const { server, owner, member, other } = await scene(t, {})
   const toggle = (action: string) => server.app.features[action as 'enable' | 'disable']('seats')
-  const voices = () => server.app.sfu.producersOf('r1').map(({ producerId }) => producerId)
+  const producers = () => server.app.sfu.producersOf('r1').map(({ producerId }) => producerId)
   await member.ok('seat:take', { seatIndex: 0 })
   const seated = await produce(member)
   await owner.ok('seat:mute', { userId: 3 })
@@ -18,16 +18,16 @@ t.test('enabling the feature keeps the audio of seated users only', async (t) =>
   const standing = await produce(other)
   await member.ok('audio:closeProducer', { producerId: seated })
   const again = await produce(member)
-  t.strictSame(new Set(voices()), new Set([standing, again]), 'without seats everybody may be heard')
+  t.strictSame(new Set(producers()), new Set([standing, again]), 'without seats everybody may be heard')
 
   await toggle('enable')
-  t.strictSame(voices(), [again], 'on the seat that was kept')
+  t.strictSame(producers(), [again], 'on the seat that was kept')
   await until(() => server.app.sfu.producersOf('r1')[0]?.isPaused === true)
   await owner.ok('seat:unmute', { userId: 3 })
   await until(() => server.app.sfu.producersOf('r1')[0]?.isPaused === false)
   t.equal(await other.fails('transport:create', { type: 'nothing' }), 'VALIDATION_FAILED')
   await member.ok('seat:leave')
-  await until(() => voices().length === 0)
+  await until(() => producers().length === 0)
   t.pass('and lost with it')
 })
 

@@ -4,23 +4,23 @@ import type { Seats } from './service.ts'
 import { isMuted, seatOf } from './state.ts'
 import type { SeatState } from './state.ts'
 
-/** What seats mean for who is heard (protocol.md, media rules). */
-export interface Voices {
+/** Which members may send audio, by the seats of their room (protocol.md, media rules). */
+export interface SpeakPermissions {
   /**
-   * On what terms a member may send audio.
+   * Returns the terms on which a member may send audio.
    *
    * @throws NOT_SEATED
    */
   permit (roomId: string, session: Session): Promise<ProducePermit>
-  /** Makes what is heard in a room on this server follow its seats. */
+  /** Applies the seats of a room to its producers on this server: closes, pauses and resumes them. */
   enforce (roomId: string, state: SeatState | undefined): void
-  /** Takes over a room in which everybody could be heard: who has a seat goes on. */
+  /** Applies seats to a room in which everyone could speak until now; producers of seated users continue. */
   adopt (roomId: string, state: SeatState | undefined): void
-  /** Takes back what seats meant for a room on this server: who was silenced by them is heard. */
+  /** Resumes the producers of a room on this server that seats have paused. */
   release (roomId: string): void
 }
 
-export function createVoices ({ log, sfu }: FeatureInstance, seats: Seats): Voices {
+export function createSpeakPermissions ({ log, sfu }: FeatureInstance, seats: Seats): SpeakPermissions {
   /** Producers that need a seat. Services need none, and relays were allowed on the node of their speaker. */
   const producersIn = (roomId: string) => sfu.producerHandles(roomId).filter(({ owner }) => owner.kind === 'session')
 
@@ -31,7 +31,7 @@ export function createVoices ({ log, sfu }: FeatureInstance, seats: Seats): Voic
   function enforce (roomId: string, state: SeatState | undefined): void {
     for (const producer of producersIn(roomId)) {
       const seat = seatOf(state, producer.owner.userKey)
-      // Whoever has moved has left the seat this was allowed for.
+      // A user who has moved no longer has the seat of the grant.
       if (!state || !seat || String(seat.sitting) !== producer.grant) producer.close()
       else follow(isMuted(state, seat.userId) ? producer.pause('server') : producer.resume('server'), roomId, producer)
     }
