@@ -61,7 +61,7 @@ export const sections = {
     NODE_ID: z.string().regex(/^[A-Za-z0-9_.-]{1,64}$/, 'must be 1–64 characters of A–Z a–z 0–9 _ . -').default(hostname().replace(/[^A-Za-z0-9_.-]/g, '-').slice(0, 64) || 'node')
       .describe('Name of this server in logs, metrics and /health. Default: the host name.'),
     DATA_DIR: z.string().default('data')
-      .describe('Folder for what must survive a crash when no Redis is configured (gifts, bans, revoked tokens).'),
+      .describe('Folder for what must survive a crash when no Redis is configured (gifts, bans, revoked tokens), and for blobs.'),
     DRAIN_SECONDS: whole(0, 3600).default(10)
       .describe('How long a stopping server lets running sessions go on before it closes them. 0 in development and test.')
   },

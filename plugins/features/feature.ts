@@ -24,6 +24,7 @@ import type { Rooms } from '../rooms/rooms.ts'
 import type { Sfu } from '../media/sfu.ts'
 import type { FeatureSockets } from '../connections/sockets.ts'
 import type {} from '../connections/index.ts'
+import type { Blobs } from '../blobs/blobs.ts'
 import type { KeyValue } from '../kv/kv.ts'
 import type { RoomStore } from '../store/store.ts'
 import type { Features } from './index.ts'
@@ -33,6 +34,7 @@ import type { Keep } from './keep.ts'
 import type {} from '../cluster/index.ts'
 import type {} from '../directory/index.ts'
 import type {} from '../jobs/index.ts'
+import type {} from '../blobs/index.ts'
 import type {} from '../kv/index.ts'
 import type {} from '../config.ts'
 import type {} from '../health.ts'
@@ -91,6 +93,8 @@ export interface FeatureSurface {
   sfu: Omit<Sfu, 'workers'>
   /** Values by key, with an optional expiry. They survive a crash. Start the name of a namespace with the feature's name. */
   kv: Pick<KeyValue, 'namespace' | 'plainKeys'>
+  /** Large values by key, as streams; on the disk of this server. Begin keys with the feature's name. */
+  blobs: Blobs
   /** All rooms, on all servers: records, members, logs. */
   store: Pick<RoomStore,
     'kind' | 'readLog' | 'ban' | 'listEmptyRooms' | 'forgetEmptyRoom' |
@@ -205,6 +209,7 @@ export type { FeatureSockets, OpenOptions } from '../connections/sockets.ts'
 export type { Identity, Session } from '../connections/session.ts'
 export type { Profile, User, UserId } from '../connections/user.ts'
 export type { SessionDirectory, SessionRecord } from '../directory/directory.ts'
+export type { BlobInfo, Blobs } from '../blobs/blobs.ts'
 export type { Expiry, KeyValue, Namespace, PlainKeys } from '../kv/kv.ts'
 export type { RoomStore } from '../store/store.ts'
 export type { Arrival, RoomPage, RoomRecord, RoomSummary } from '../store/types.ts'

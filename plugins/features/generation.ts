@@ -139,6 +139,7 @@ export async function buildGeneration (kernel: FastifyInstance, plan: Generation
     sockets: kernel.sockets.forFeature(name),
     sfu: kernel.sfu,
     kv: kernel.kv,
+    blobs: kernel.blobs,
     store: kernel.store,
     directory: kernel.directory,
     features: kernel.features,

@@ -195,7 +195,7 @@ export default fp<FeatureOptions>(async function features (app, { featuresDir })
   })
 }, {
   name: 'features',
-  dependencies: ['config', 'errors', 'metrics', 'hooks', 'messages', 'store', 'kv', 'directory', 'jobs', 'cluster', 'sockets', 'rooms', 'sfu', 'drain', 'admin', 'http', 'gate']
+  dependencies: ['config', 'errors', 'metrics', 'hooks', 'messages', 'store', 'kv', 'blobs', 'directory', 'jobs', 'cluster', 'sockets', 'rooms', 'sfu', 'drain', 'admin', 'http', 'gate']
 })
 
 function describe (name: string, { state, module, generation, error }: Known): FeatureInfo {

@@ -3,6 +3,7 @@
 // the surface is removed or added, or its type is another. A change that is meant
 // is made here, too, and stands in the changelog: features that deployers keep
 // elsewhere may have to follow it.
+import type { Readable } from 'node:stream'
 import type { Counter, Gauge, Histogram, Registry } from 'prom-client'
 import * as surface from 'flylive-audio-server/feature'
 import type {
@@ -107,6 +108,12 @@ interface Expected {
     'produce' | 'closeProducer' | 'pauseProducer' | 'resumeProducer' |
     'consume' | 'pauseConsumer' | 'resumeConsumer' | 'releaseAll' |
     'tap' | 'inject'>
+  blobs: {
+    put (key: string, stream: Readable): Promise<number>
+    get (key: string): Promise<Readable | undefined>
+    list (prefix?: string): Promise<{ key: string, bytes: number, modifiedAt: number }[]>
+    delete (key: string): Promise<void>
+  }
   kv: {
     namespace (name: string): Namespace
     plainKeys (prefix: string): PlainKeys

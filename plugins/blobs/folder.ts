@@ -1,0 +1,97 @@
+import { randomUUID } from 'node:crypto'
+import { mkdir, open, readdir, rename, rm, stat } from 'node:fs/promises'
+import { dirname, join, relative, sep } from 'node:path'
+import { pipeline } from 'node:stream/promises'
+import type { BlobInfo, Blobs } from './blobs.ts'
+
+const keyPattern = /^(?!.{513})[A-Za-z0-9_-][A-Za-z0-9_.-]{0,127}(\/[A-Za-z0-9_-][A-Za-z0-9_.-]{0,127})*$/
+
+const isMissing = (error: unknown) => ['ENOENT', 'ENOTDIR', 'EISDIR'].includes((error as NodeJS.ErrnoException).code ?? '')
+
+/** Unfinished files that were last written before so long are left from a crash, in milliseconds. */
+const unfinishedMs = 24 * 60 * 60 * 1000
+
+export interface FolderBlobs extends Blobs {
+  /** Removes the unfinished files that a crash has left. */
+  removeUnfinished (): Promise<void>
+}
+
+/** Makes a rename in a folder durable. */
+async function syncFolder (folder: string): Promise<void> {
+  const handle = await open(folder)
+  await handle.sync().finally(() => handle.close())
+}
+
+/**
+ * Stores blobs as files of a folder. Unfinished files are in a subfolder whose name is
+ * not a valid key.
+ *
+ * @param root is created with the first blob
+ */
+export function createFolderBlobs (root: string): FolderBlobs {
+  const unfinished = join(root, '.unfinished')
+
+  /** @throws TypeError */
+  function pathOf (key: string): string {
+    if (!keyPattern.test(key)) throw new TypeError(`${JSON.stringify(key)} is no valid blob key`)
+    return join(root, key)
+  }
+
+  return {
+    async put (key, stream) {
+      const path = pathOf(key)
+      await mkdir(unfinished, { recursive: true })
+      const temporary = join(unfinished, randomUUID())
+      const handle = await open(temporary, 'wx')
+      try {
+        // The stream closes the handle; flush syncs the file before.
+        const file = handle.createWriteStream({ flush: true })
+        await pipeline(stream, file)
+        await mkdir(dirname(path), { recursive: true })
+        await rename(temporary, path)
+        await syncFolder(dirname(path))
+        return file.bytesWritten
+      } catch (error) {
+        await rm(temporary, { force: true })
+        throw error
+      }
+    },
+    async get (key) {
+      const path = pathOf(key)
+      try {
+        const handle = await open(path)
+        if ((await handle.stat()).isFile()) return handle.createReadStream()
+        await handle.close()
+      } catch (error) {
+        if (!isMissing(error)) throw error
+      }
+    },
+    async list (prefix) {
+      const folder = prefix === undefined ? root : pathOf(prefix)
+      const found = await readdir(folder, { recursive: true, withFileTypes: true }).catch((error: unknown) => {
+        if (isMissing(error)) return []
+        throw error
+      })
+      const blobs: BlobInfo[] = []
+      for (const entry of found) {
+        if (!entry.isFile() || entry.parentPath === unfinished) continue
+        const path = join(entry.parentPath, entry.name)
+        // It may be deleted by now.
+        const stats = await stat(path).catch(() => undefined)
+        if (stats) blobs.push({ key: relative(root, path).split(sep).join('/'), bytes: stats.size, modifiedAt: Math.round(stats.mtimeMs) })
+      }
+      return blobs.sort((a, b) => a.key < b.key ? -1 : 1)
+    },
+    async delete (key) {
+      await rm(pathOf(key), { force: true }).catch((error: unknown) => { if (!isMissing(error)) throw error })
+    },
+    async removeUnfinished () {
+      const names = await readdir(unfinished).catch(() => [])
+      for (const name of names) {
+        const path = join(unfinished, name)
+        const stats = await stat(path).catch(() => undefined)
+        if (stats && stats.mtimeMs < Date.now() - unfinishedMs) await rm(path, { force: true })
+      }
+    }
+  }
+}
