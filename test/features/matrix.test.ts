@@ -118,6 +118,14 @@ const shows: Record<string, { on: (t: Test, scene: Scene) => Promise<void>, off?
       t.notOk('reactions' in (joined[0] ?? {}))
     }
   },
+  docs: {
+    async on (t, { server }) {
+      t.equal((await fetch(`${server.url}/docs/asyncapi.json`)).status, 200)
+    },
+    async off (t, { server }) {
+      t.equal((await fetch(`${server.url}/docs/asyncapi.json`)).status, 404)
+    }
+  },
   stage: {
     async on (t, { server }) {
       t.equal((await fetch(server.url)).status, 200)
