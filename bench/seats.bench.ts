@@ -1,19 +1,17 @@
-import { spawn } from 'node:child_process'
 import type { ChildProcess } from 'node:child_process'
 import { createHash } from 'node:crypto'
-import { once } from 'node:events'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { createConnection } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
-import { createSigner } from 'fast-jwt'
 import { Redis } from 'ioredis'
-import { WebSocket } from 'ws'
+import type { WebSocket } from 'ws'
 import * as members from '../plugins/store/redis/scripts/members.ts'
 import * as records from '../plugins/store/redis/scripts/records.ts'
 import * as state from '../plugins/store/redis/scripts/state.ts'
-import { freePort } from '../test/support/redis.ts'
+import { connect, quantile, startRedis, startServer, stopAll } from './support.ts'
+import type { Answer, Client } from './support.ts'
 
 // Measures how long it takes to take a seat, alone and when 200 users want the same seat,
 // over two server processes on one Redis. This process runs the clients and counts the
@@ -24,29 +22,13 @@ const contenders = 200
 const rounds = 40
 const counted = 100
 
-const root = join(import.meta.dirname, '..')
-const secret = 'a-secret-for-benchmarks-that-is-long-enough'
-const sign = createSigner({ key: secret, algorithm: 'HS256', expiresIn: '1h' })
-
-interface Answer {
-  /** `ok`, or the error code. */
-  code: string
-  ms: number
-}
-
-interface Client {
-  request (type: string, data: object): Promise<Answer>
-  /** Seat events received so far. */
-  seen (): number
-}
-
 export default async function seats (): Promise<void> {
   const folder = mkdtempSync(join(tmpdir(), 'flylive-bench-'))
   const processes: ChildProcess[] = []
   const sockets: WebSocket[] = []
   const port = await startRedis(folder, processes)
   const redisUrl = `redis://127.0.0.1:${port}/3`
-  const urls = await Promise.all([startServer(redisUrl, folder, processes), startServer(redisUrl, folder, processes)])
+  const urls = await Promise.all([startServer(processes, { redisUrl, folder }), startServer(processes, { redisUrl, folder })])
   const redis = new Redis(redisUrl)
   try {
     const [one, other] = [await connect(urls[0] as string, 'one', sockets), await connect(urls[1] as string, 'other', sockets)]
@@ -136,10 +118,7 @@ export default async function seats (): Promise<void> {
   } finally {
     for (const ws of sockets) ws.terminate()
     redis.disconnect()
-    await Promise.all(processes.map(async (child) => {
-      const gone = once(child, 'exit')
-      if (child.kill('SIGKILL')) await gone
-    }))
+    await stopAll(processes)
     rmSync(folder, { recursive: true, force: true })
   }
 }
@@ -148,11 +127,6 @@ async function expect (code: string, promise: Promise<Answer>): Promise<Answer> 
   const answer = await promise
   if (answer.code !== code) throw new Error(`It came to ${answer.code}`)
   return answer
-}
-
-function quantile (values: readonly number[], q: number): number {
-  const sorted = [...values].sort((a, b) => a - b)
-  return sorted[Math.min(sorted.length - 1, Math.floor(q * sorted.length))] as number
 }
 
 /** Periodic background work: due jobs, queued gifts, revoked tokens, heartbeats, empty rooms. */
@@ -195,75 +169,3 @@ async function commandsDuring (redis: Redis, port: number, work: () => Promise<u
 
 const describe = (counts: ReadonlyMap<string, number>, times: number) =>
   [...counts].map(([name, count]) => `${(count / times).toFixed(2)} ${name}`).join(', ')
-
-async function startRedis (folder: string, processes: ChildProcess[]): Promise<number> {
-  const port = await freePort()
-  const child = spawn('redis-server', ['--port', String(port), '--bind', '127.0.0.1', '--save', '', '--appendonly', 'no', '--dir', folder], { stdio: ['ignore', 'pipe', 'ignore'] })
-  processes.push(child)
-  await printed(child, /(Ready to accept connections)/)
-  return port
-}
-
-/** Starts the server as `npm start` does. @returns ws://127.0.0.1:port/ws */
-async function startServer (redisUrl: string, folder: string, processes: ChildProcess[]): Promise<string> {
-  const child = spawn(process.execPath, [join(root, 'server.ts')], {
-    cwd: folder,
-    env: {
-      PATH: process.env.PATH,
-      HOME: process.env.HOME,
-      NODE_ENV: 'test',
-      LOG_LEVEL: 'info',
-      JWT_SECRET: secret,
-      REDIS_URL: redisUrl,
-      DATA_DIR: folder,
-      // No rate limits: a benchmark is faster than any user.
-      WS_MESSAGES_PER_SECOND: '100000',
-      WS_MESSAGES_BURST: '100000',
-      PRESENCE_COALESCE_OVER: '0'
-    },
-    stdio: ['ignore', 'pipe', 'inherit']
-  })
-  processes.push(child)
-  const address = await printed(child, /Server listening at http:\/\/([\d.]+:\d+)/)
-  return `ws://${address}/ws`
-}
-
-/** Waits until a process prints a matching line. @returns the first group */
-async function printed (child: ChildProcess, what: RegExp): Promise<string> {
-  let output = ''
-  return await new Promise((resolve, reject) => {
-    child.stdout?.on('data', (chunk: Buffer) => {
-      output += chunk.toString()
-      const found = what.exec(output)?.[1]
-      if (found !== undefined) resolve(found)
-    })
-    child.once('error', reject)
-    child.once('exit', () => reject(new Error(`It ended: ${output}`)))
-  })
-}
-
-async function connect (url: string, id: string, sockets: WebSocket[]): Promise<Client> {
-  const ws = new WebSocket(url, ['msab.v1'], { headers: { authorization: `Bearer ${sign({ id, name: id })}` }, perMessageDeflate: false })
-  sockets.push(ws)
-  const waiting = new Map<number, (code: string) => void>()
-  let nextId = 0
-  let seen = 0
-  ws.on('message', (raw) => {
-    const { id, ok, error, type } = JSON.parse(String(raw)) as { id?: number, ok?: boolean, error?: { code: string }, type?: string }
-    if (type?.startsWith('seat:') === true) seen++
-    if (id === undefined) return
-    waiting.get(id)?.(ok === true ? 'ok' : error?.code ?? '')
-    waiting.delete(id)
-  })
-  await once(ws, 'open')
-  return {
-    async request (type, data) {
-      const id = ++nextId
-      const begin = performance.now()
-      const answer = new Promise<Answer>((resolve) => waiting.set(id, (code) => resolve({ code, ms: performance.now() - begin })))
-      ws.send(JSON.stringify({ id, type, data }))
-      return await answer
-    },
-    seen: () => seen
-  }
-}

@@ -1,0 +1,123 @@
+import { spawn } from 'node:child_process'
+import type { ChildProcess } from 'node:child_process'
+import { once } from 'node:events'
+import { join } from 'node:path'
+import { createSigner } from 'fast-jwt'
+import { WebSocket } from 'ws'
+import { freePort } from '../test/support/redis.ts'
+
+// Servers, a Redis and clients for benchmarks.
+
+const here = join(import.meta.dirname, '..')
+const secret = 'a-secret-for-benchmarks-that-is-long-enough'
+const sign = createSigner({ key: secret, algorithm: 'HS256', expiresIn: '1h' })
+
+export interface Answer {
+  /** `ok`, or the error code. */
+  code: string
+  ms: number
+}
+
+export interface Client {
+  request (type: string, data: object): Promise<Answer>
+  /** Events received so far. */
+  seen (): number
+  close (): void
+}
+
+export interface ServerOptions {
+  redisUrl: string
+  /** Working directory and DATA_DIR. */
+  folder: string
+  /** The checkout to run; this one by default. */
+  root?: string
+}
+
+/** Ends all child processes and waits for them. */
+export async function stopAll (processes: readonly ChildProcess[]): Promise<void> {
+  await Promise.all(processes.map(async (child) => {
+    const gone = once(child, 'exit')
+    if (child.kill('SIGKILL')) await gone
+  }))
+}
+
+/** @returns the value below which the fraction `q` of the values lies */
+export function quantile (values: readonly number[], q: number): number {
+  const sorted = [...values].sort((a, b) => a - b)
+  return sorted[Math.min(sorted.length - 1, Math.floor(q * sorted.length))] as number
+}
+
+/** Starts a Redis without persistence. @returns its port */
+export async function startRedis (folder: string, processes: ChildProcess[]): Promise<number> {
+  const port = await freePort()
+  const child = spawn('redis-server', ['--port', String(port), '--bind', '127.0.0.1', '--save', '', '--appendonly', 'no', '--dir', folder], { stdio: ['ignore', 'pipe', 'ignore'] })
+  processes.push(child)
+  await printed(child, /(Ready to accept connections)/)
+  return port
+}
+
+/** Starts the server as `npm start` does. @returns ws://127.0.0.1:port/ws */
+export async function startServer (processes: ChildProcess[], { redisUrl, folder, root = here }: ServerOptions): Promise<string> {
+  const child = spawn(process.execPath, [join(root, 'server.ts')], {
+    cwd: folder,
+    env: {
+      PATH: process.env.PATH,
+      HOME: process.env.HOME,
+      NODE_ENV: 'test',
+      LOG_LEVEL: 'info',
+      JWT_SECRET: secret,
+      REDIS_URL: redisUrl,
+      DATA_DIR: folder,
+      // No rate limits: a benchmark is faster than any user.
+      WS_MESSAGES_PER_SECOND: '100000',
+      WS_MESSAGES_BURST: '100000',
+      PRESENCE_COALESCE_OVER: '0'
+    },
+    stdio: ['ignore', 'pipe', 'inherit']
+  })
+  processes.push(child)
+  const address = await printed(child, /Server listening at http:\/\/([\d.]+:\d+)/)
+  return `ws://${address}/ws`
+}
+
+/** Waits until a process prints a matching line. @returns the first group */
+async function printed (child: ChildProcess, what: RegExp): Promise<string> {
+  let output = ''
+  return await new Promise((resolve, reject) => {
+    child.stdout?.on('data', (chunk: Buffer) => {
+      output += chunk.toString()
+      const found = what.exec(output)?.[1]
+      if (found !== undefined) resolve(found)
+    })
+    child.once('error', reject)
+    child.once('exit', () => reject(new Error(`It ended: ${output}`)))
+  })
+}
+
+/** Connects a user and counts the events it receives. */
+export async function connect (url: string, id: string, sockets: WebSocket[]): Promise<Client> {
+  const ws = new WebSocket(url, ['msab.v1'], { headers: { authorization: `Bearer ${sign({ id, name: id })}` }, perMessageDeflate: false })
+  sockets.push(ws)
+  const waiting = new Map<number, (code: string) => void>()
+  let nextId = 0
+  let seen = 0
+  ws.on('message', (raw) => {
+    const { id, ok, error, type } = JSON.parse(String(raw)) as { id?: number, ok?: boolean, error?: { code: string }, type?: string }
+    if (type !== undefined && type !== 'session:ready') seen++
+    if (id === undefined) return
+    waiting.get(id)?.(ok === true ? 'ok' : error?.code ?? '')
+    waiting.delete(id)
+  })
+  await once(ws, 'open')
+  return {
+    async request (type, data) {
+      const id = ++nextId
+      const begin = performance.now()
+      const answer = new Promise<Answer>((resolve) => waiting.set(id, (code) => resolve({ code, ms: performance.now() - begin })))
+      ws.send(JSON.stringify({ id, type, data }))
+      return await answer
+    },
+    seen: () => seen,
+    close: () => ws.close()
+  }
+}
