@@ -23,7 +23,7 @@ const root = resolve(import.meta.dirname, '..')
 const tap = join(root, 'node_modules', 'tap', 'dist', 'esm', 'run.mjs')
 
 /** Processes at a time: two cores, and a test often waits. */
-const jobs = 3
+const jobs = 4
 
 const { values: { long }, positionals: filters } = parseArgs({
   options: { long: { type: 'boolean', default: false } },
