@@ -7,12 +7,12 @@ export const errors = { TooLong }
 
 const params = z.object({ roomId })
 
-/** Broadcasts a user's line to the room and keeps the last one. */
+/** Broadcasts a user's text to the room and stores the last one. */
 export default defineFeature(async function feature (app, { longest, perMinute }) {
   const { hooks, messages, metrics, rooms } = app
-  // In the store: it outlives a reload, and is shared by all servers.
+  // Shared by all servers; survives a reload and a crash.
   const texts = app.kv.namespace('sample-feature')
-  const said = metrics.counter('flylive_sample_feature_total', 'Texts that were said')
+  const said = metrics.counter('flylive_sample_feature_total', 'Texts sent')
   messages.events(events)
 
   messages.on('sample-feature:say', { ...requests['sample-feature:say'], limit: { perMinute } }, async ({ text }, { room, session }) => {

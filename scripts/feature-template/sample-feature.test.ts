@@ -1,10 +1,10 @@
 import { build, t } from 'flylive-audio-server/testing'
 
-// Shows the feature's contract on a real server.
+// Tests the feature's contract on a real server.
 
 const env = { FEATURES: 'auth,sample-feature' }
 
-t.test('everybody in the room hears what somebody says', async (t) => {
+t.test('sends a text to everyone in the room', async (t) => {
   const server = await build(t, { env })
   const [ada, bob] = [await server.connect(1), await server.connect(2)]
   t.equal(await ada.fails('sample-feature:say', { text: 'hello' }), 'NOT_IN_ROOM')
@@ -15,7 +15,7 @@ t.test('everybody in the room hears what somebody says', async (t) => {
   t.match(await (await fetch(`${server.url}/metrics`)).text(), 'flylive_sample_feature_total 1')
 })
 
-t.test('what is refused, and the settings that say so', async (t) => {
+t.test('rejects texts by its schema and its settings', async (t) => {
   const server = await build(t, { env })
   const ada = await server.connect(1)
   await ada.ok('room:join', { roomId: 'r1' })
@@ -27,7 +27,7 @@ t.test('what is refused, and the settings that say so', async (t) => {
   t.match(await ada.request('sample-feature:say', { text: 'again' }), { error: { code: 'RATE_LIMITED', details: { retryAfterMs: Number } } })
 })
 
-t.test('the last text outlives a reload, and an admin sees and forgets it', async (t) => {
+t.test('keeps the last text over a reload; an admin reads and deletes it', async (t) => {
   const server = await build(t, { env })
   const ada = await server.connect(1)
   await ada.ok('room:join', { roomId: 'r1' })

@@ -8,7 +8,7 @@ import { build, tokenFor } from '../support/build.ts'
 import { featureFolder } from '../support/features.ts'
 import { until } from '../support/retry.ts'
 
-// What docs/writing-features.md says is so.
+// Runs the code of docs/writing-features.md.
 
 const root = join(import.meta.dirname, '..', '..')
 const text = readFileSync(join(root, 'docs', 'writing-features.md'), 'utf8')
@@ -65,6 +65,28 @@ t.test('runs the features with paths, clients and sessions of their own', async 
   t.match(await ada.event('chat:message'), { userId: 'announcer', content: 'Closing in five minutes' })
   t.match(await ada.event('room:userLeft'), { userId: 'announcer' })
   await until(() => frames.some((frame) => /^! chat:message .*Closing in five minutes/.test(frame)))
+})
+
+t.test('runs the features with room state, hooks, kept resources and requests between servers', async (t) => {
+  const folder = featureFolder(t)
+  for (const code of blocks('ts')) {
+    const [, feature = '', file = ''] = fileOf(code)?.split('/') ?? []
+    if (feature !== '') folder.write(feature, { [file]: code })
+  }
+  const server = await build(t, { env: { FEATURES: 'auth,poll,uptime', FEATURES_PATH: folder.path } })
+  t.strictSame(server.app.features.enabled().toSorted(), ['auth', 'poll', 'uptime'])
+  const [ada, bob] = [await server.connect(1), await server.connect(2)]
+  for (const client of [ada, bob]) await client.ok('room:join', { roomId: 'r1' })
+
+  t.same(await ada.ok('poll:vote', { option: 'tea' }), { votes: 1 })
+  t.match(await bob.event('poll:voted'), { roomId: 'r1', userId: 1, option: 'tea' })
+  t.equal(await ada.fails('poll:vote', { option: 'coffee' }), 'POLL_ALREADY_VOTED')
+  t.match(await server.admin('POST', '/admin/features/uptime/reload'), { status: 200, body: { generation: 2 } })
+  t.same(await bob.ok('poll:vote', { option: 'coffee' }), { votes: 2 })
+
+  const { status, body } = await server.admin('GET', `/admin/uptime/${server.app.nodeId}`)
+  t.match({ status, body }, { status: 200, body: { since: Number, votes: 2 } }, 'kept over the reload')
+  t.match(await server.admin('GET', '/admin/uptime/nowhere'), { status: 503, body: { error: { code: 'UNAVAILABLE' } } })
 })
 
 t.test('loads a feature from a package', async (t) => {
