@@ -3,72 +3,72 @@ import { unavailable } from 'flylive-audio-server/feature'
 
 export interface CacheOptions<V> {
   entries: CacheEntries<V>
-  /** Asks for what is not known. */
+  /** Fetches the value of a key. */
   load: (key: string) => Promise<V>
-  /** How long an answer is taken for true, in milliseconds. */
+  /** How long a value is fresh, in milliseconds. */
   freshMs: number
-  /** How much longer it is used where no new one can be had, in milliseconds; 0: not at all. */
+  /** How much longer a value is used if `load` fails, in milliseconds; 0: not at all. */
   staleMs: (value: V) => number
-  /** Shorter than `freshMs` for answers that may soon be different. */
+  /** Overrides `freshMs` per value, in milliseconds. */
   freshFor?: (value: V) => number
-  /** Hears each time an old answer is used. */
-  usedStale: () => void
-  /** Milliseconds, never going back. */
+  /** Runs each time the cache returns a stale value. */
+  onStale: () => void
+  /** A monotonic clock, in milliseconds. */
   now: () => number
 }
 
-/** The answers of a cache without the code that asks for them, so that they outlive a reload. */
+/** The entries of a cache without the code that loads them, so that they outlive a reload. */
 export type CacheEntries<V> = LRUCache<string, Entry<V>, Fetch<V>>
 
 type Fetch<V> = (key: string, stale: Entry<V> | undefined, how: { signal: AbortSignal, options: { ttl?: number | undefined } }) => Promise<Entry<V>>
 
-/** Answers of the backend, each asked for by one call however many want it. */
+/** Caches responses of the backend. Concurrent reads of a key share one call. */
 export interface Cache<V> {
   /**
-   * @returns what is known or asked for now, or an older answer where asking fails
-   * @throws UNAVAILABLE when neither is there
+   * @returns the fresh value, loaded if necessary; a stale value if `load` fails
+   * @throws UNAVAILABLE if `load` fails and no usable value is cached
    */
   get (key: string): Promise<V>
-  /** @returns what is known and fresh; asks nobody */
+  /** @returns the value if it is cached and fresh; does not load it */
   peek (key: string): V | undefined
-  /** @returns what is known even if old, as far as it may be used; asks nobody */
+  /** @returns the value if it is cached and still usable, even if stale; does not load it */
   peekStale (key: string): V | undefined
-  /** Forgets an answer; one that is on its way is not believed either. */
-  forget (key: string): void
+  /** Removes a value. A load in flight restarts, because its result may be outdated. */
+  invalidate (key: string): void
 }
 
-/** How long an old answer is used before the backend is asked again, in milliseconds. */
+/** How long a stale value is used before the next load, in milliseconds. */
 const retryMs = 2000
-/** Answers that are overtaken by a change while they are on their way; more in a row is no coincidence. */
-const tries = 5
+/** How often one read restarts a load that was invalidated in flight. */
+const maxAttempts = 5
 
 interface Entry<V> {
   value: V
   at: number
 }
 
-/** Whether an answer was given up because its key was forgotten while it was on its way. */
-const wasForgotten = (error: unknown) => error instanceof Error && error.message === 'deleted'
+/** Whether a load failed because its key was invalidated in flight. */
+const wasInvalidated = (error: unknown) => error instanceof Error && error.message === 'deleted'
 
 /**
- * @param max the number of keys that are kept
- * @param now milliseconds, never going back
+ * @param max the maximum number of keys
+ * @param now a monotonic clock, in milliseconds
  */
 export function createEntries<V> (max: number, now: () => number): CacheEntries<V> {
   return new LRUCache<string, Entry<V>, Fetch<V>>({
     max,
-    // Each answer sets its own.
+    // Each load sets its own.
     ttl: 1,
     ttlResolution: 0,
     perf: { now },
     noDeleteOnStaleGet: true,
     noDeleteOnFetchRejection: true,
-    // The context is the function of the cache that fetches.
+    // The cache passes its fetch function as the context.
     fetchMethod: (key, stale, { context, signal, options }) => context(key, stale, { signal, options })
   })
 }
 
-export function createCache<V> ({ entries, load, freshMs, staleMs, freshFor = () => freshMs, usedStale, now }: CacheOptions<V>): Cache<V> {
+export function createCache<V> ({ entries, load, freshMs, staleMs, freshFor = () => freshMs, onStale, now }: CacheOptions<V>): Cache<V> {
   const usableMs = ({ value, at }: Entry<V>) => at + freshMs + staleMs(value) - now()
   const isStale = ({ value, at }: Entry<V>) => now() - at > freshFor(value)
 
@@ -85,29 +85,29 @@ export function createCache<V> ({ entries, load, freshMs, staleMs, freshFor = ()
   }
 
   const use = (entry: Entry<V>) => {
-    if (isStale(entry)) usedStale()
+    if (isStale(entry)) onStale()
     return entry.value
   }
 
   return {
     async get (key) {
       let failure: unknown
-      for (let i = 0; i < tries; i++) {
+      for (let i = 0; i < maxAttempts; i++) {
         try {
           const entry = await entries.fetch(key, { context: fetch })
           if (entry) return use(entry)
         } catch (error) {
           failure = error
-          if (!wasForgotten(error)) break
+          if (!wasInvalidated(error)) break
         }
       }
-      throw unavailable('The backend cannot be asked now', failure)
+      throw unavailable('The backend is not available', failure)
     },
     peek: (key) => entries.peek(key)?.value,
     peekStale (key) {
       const entry = entries.peek(key, { allowStale: true })
       return entry && usableMs(entry) > 0 ? use(entry) : undefined
     },
-    forget: (key) => { entries.delete(key) }
+    invalidate: (key) => { entries.delete(key) }
   }
 }

@@ -1,6 +1,6 @@
 import { z } from 'flylive-audio-server/feature'
 
-// What ES2026 adds and the type library does not know yet.
+// ES2026 functions that TypeScript's library does not declare yet.
 const { parse, rawJSON, isRawJSON } = JSON as unknown as {
   parse (text: string, reviver: (key: string, value: unknown, context: { source?: string }) => unknown): unknown
   rawJSON (text: string): unknown
@@ -20,33 +20,33 @@ const envelope = z.object({
   correlation_id: z.union([z.literal('').transform(() => undefined), id])
 })
 
-/** An event of the backend: what, to whom, and what it carries. */
+/** An event of the backend with its recipients. */
 export interface Envelope {
   event: string
-  /** In the form in which ids are compared. */
+  /** The normalized user id. */
   userKey: string | undefined
   roomId: string | undefined
-  /** Exactly what the backend sent, also numbers that no JavaScript number holds. */
+  /** Exactly what the backend sent, including numbers beyond double precision. */
   payload: unknown
-  /** The same in each delivery of one event. */
+  /** Identical in every delivery of one event. */
   correlationId: string | undefined
 }
 
-/** Larger ones are not passed on: to a socket with a backlog they would be the end. In characters. */
+/** Larger envelopes are dropped: they could overflow the send buffer of a socket. In characters. */
 export const maxEnvelopeLength = 262_144
 
 /**
- * Reads what came on the channel.
+ * Parses and validates a message of the channel.
  *
- * @returns the envelope, or what is wrong with it; nothing of its content
+ * @returns the envelope, or the problem without any of the content
  */
 export function readEnvelope (text: string): { envelope: Envelope } | { problem: string } {
-  if (text.length > maxEnvelopeLength) return { problem: `it has ${text.length} characters` }
+  if (text.length > maxEnvelopeLength) return { problem: `longer than ${maxEnvelopeLength} characters: ${text.length}` }
   let parsed: unknown
   try {
     parsed = parseExactly(text)
   } catch {
-    return { problem: 'it is not JSON' }
+    return { problem: 'not JSON' }
   }
   const { data, error } = envelope.safeParse(parsed)
   if (error) return { problem: error.issues.map((issue) => `${issue.path.join('.')}: ${issue.message}`).join(', ') }
@@ -61,7 +61,7 @@ export function readEnvelope (text: string): { envelope: Envelope } | { problem:
   }
 }
 
-/** Numbers of 16 digits and more may not be what they seem; they are kept as they are written. */
+/** Keeps the source text of numbers that a double cannot represent: those have 16 digits or more. */
 function parseExactly (text: string): unknown {
   if (!/\d{16}/.test(text)) return JSON.parse(text)
   return parse(text, (_key, value, { source }) =>

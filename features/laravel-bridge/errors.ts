@@ -1,8 +1,9 @@
 import { createError } from 'flylive-audio-server/feature'
 
 /**
- * The backend was asked and gave no good answer: it failed, broke off, took too
- * long, or said what is not in the contract. Whether it did what it was asked
- * for is unknown. Not being able to ask at all is UNAVAILABLE.
+ * The backend received the request but the response is missing or invalid: an
+ * error status, a reset, a timeout or a violation of the contract. The backend
+ * may have processed the request. If the request did not reach the backend, the
+ * error is UNAVAILABLE.
  */
 export const BackendFailed = createError('BACKEND_FAILED', 'The backend failed: %s', 502)

@@ -1,9 +1,9 @@
 import type { UserId } from 'flylive-audio-server/feature'
 import type { BackendClient } from './client.ts'
 import { BackendFailed } from './errors.ts'
-import { batchAnswer } from './messages.ts'
+import { batchResponse } from './messages.ts'
 
-/** A gift to book. The backend books each `transactionId` once, however often it is sent. */
+/** A gift to book. Booking is idempotent per `transactionId`. */
 export interface GiftTransaction {
   transactionId: string
   roomId: string
@@ -27,12 +27,12 @@ export interface GiftFailure {
  * Sends gifts to the backend.
  *
  * @returns the gifts that the backend rejects permanently; all others are booked
- * @throws UNAVAILABLE when the backend could not be asked; BACKEND_FAILED when it
- *   is not known what became of the gifts. In both cases all are to be sent again
+ * @throws UNAVAILABLE if the request did not reach the backend; BACKEND_FAILED if
+ *   the outcome is unknown. In both cases the caller retries with all gifts
  */
 export async function processGifts (client: BackendClient, transactions: readonly GiftTransaction[]): Promise<{ failed: GiftFailure[] }> {
   if (transactions.length === 0) return { failed: [] }
-  const answer = await client.call({
+  const response = await client.call({
     name: 'gifts',
     method: 'POST',
     path: ['gifts', 'batch'],
@@ -47,11 +47,11 @@ export async function processGifts (client: BackendClient, transactions: readonl
         timestamp
       }))
     }
-  }, batchAnswer)
-  if (!answer) throw new BackendFailed('it does not know the call for gifts')
+  }, batchResponse)
+  if (!response) throw new BackendFailed('HTTP 404 for a batch of gifts')
   const sent = new Set(transactions.map(({ transactionId }) => transactionId))
-  const failed = answer.failed.filter((item) => sent.has(item.transaction_id))
-  // What is in neither count has not been looked at: to take it for done would lose it.
-  if (answer.processed_count + failed.length < sent.size) throw new BackendFailed(`it accounts for ${answer.processed_count + failed.length} gifts of ${sent.size}`)
+  const failed = response.failed.filter((item) => sent.has(item.transaction_id))
+  // Treating gifts that the response leaves out as booked would lose them.
+  if (response.processed_count + failed.length < sent.size) throw new BackendFailed(`response covers ${response.processed_count + failed.length} of ${sent.size} gifts`)
   return { failed: failed.map(({ transaction_id: transactionId, code, reason }) => ({ transactionId, code, reason })) }
 }

@@ -1,21 +1,21 @@
 import { defineFeature, RoomNotFound } from 'flylive-audio-server/feature'
 import type { FeatureInstance, Redis } from 'flylive-audio-server/feature'
 import { createClient } from './client.ts'
-import { createEndings, kickJob } from './endings.ts'
+import { createRemovals, kickJob } from './removals.ts'
 import { processGifts } from './gifts.ts'
 import type { GiftFailure, GiftTransaction } from './gifts.ts'
-import { relayed } from './messages.ts'
+import { relayedEvents } from './messages.ts'
 import { createRelay, createRelayHistory, relayMetrics } from './relay.ts'
-import { createKnownRights, createRights } from './rights.ts'
+import { createCachedRights, createRights } from './rights.ts'
 import type { Rights } from './rights.ts'
 import { createRememberedStatus, createRoomStatus, statusJob } from './status.ts'
 import { createSubscription } from './subscription.ts'
 
 export interface LaravelBridge {
   /**
-   * Has the backend book gifts.
+   * Sends gifts to the backend for booking.
    *
-   * @throws UNAVAILABLE, BACKEND_FAILED; in both cases all gifts are to be sent again
+   * @throws UNAVAILABLE, BACKEND_FAILED; in both cases the caller retries with all gifts
    */
   processGifts (transactions: readonly GiftTransaction[]): Promise<{ failed: readonly GiftFailure[] }>
 }
@@ -28,17 +28,17 @@ declare module 'flylive-audio-server/feature' {
   }
 }
 
-/** The backend: whose rooms are and who may do what there, what becomes of gifts, what it says to clients. */
+/** Connects the server to the backend: owners and roles, room status, gifts, and events for clients. */
 export default defineFeature(async function laravelBridge (app) {
   const { config, hooks, metrics, store } = app
   if (config.LARAVEL_API_URL === undefined || config.LARAVEL_INTERNAL_KEY === undefined) {
     throw new Error('laravel-bridge needs LARAVEL_API_URL and LARAVEL_INTERNAL_KEY')
   }
-  app.messages.events(relayed(config.LARAVEL_EVENTS))
+  app.messages.events(relayedEvents(config.LARAVEL_EVENTS))
   const client = createClient({ url: config.LARAVEL_API_URL, key: config.LARAVEL_INTERNAL_KEY, timeoutMs: config.LARAVEL_API_TIMEOUT_MS, metrics })
   app.addHook('onClose', async () => client.close())
 
-  const rights = createRights({ client, metrics, known: app.keep('rights', createKnownRights) })
+  const rights = createRights({ client, metrics, cached: app.keep('rights', createCachedRights) })
   hooks.on('room:create', async (roomId) => {
     const ownerId = await rights.ownerOf(roomId)
     if (ownerId === undefined) throw new RoomNotFound(roomId)
@@ -48,41 +48,42 @@ export default defineFeature(async function laravelBridge (app) {
   hooks.on('room:owner', async (room) => await rights.ownerOf(room.roomId))
 
   const status = createRoomStatus({ jobs: app.jobs, kv: app.kv, log: app.log, store, client, remembered: app.keep('status', createRememberedStatus) })
-  app.jobs.on(statusJob, status.tell)
+  app.jobs.on(statusJob, status.sync)
   hooks.on('room:created', ({ roomId }) => status.changed(roomId))
   hooks.on('room:userJoined', (roomId) => status.changed(roomId))
   hooks.on('room:userLeft', (roomId) => status.changed(roomId))
   hooks.on('room:removed', ({ roomId }) => status.changed(roomId))
   hooks.on('room:resynced', (roomId) => status.changed(roomId))
-  app.addHook('onReady', async () => { status.lookAtAll() })
-  // What has happened since then was still the generation's before, or nobody's.
-  hooks.on('feature:loaded', (name) => { if (name === 'laravel-bridge') status.lookAtAll() })
+  app.addHook('onReady', async () => { status.syncAll() })
+  // Covers changes between onReady and the swap, which the previous generation may have missed.
+  hooks.on('feature:loaded', (name) => { if (name === 'laravel-bridge') status.syncAll() })
   app.addHook('onClose', async () => status.close())
 
   const { redis } = app
   if (redis) {
     await startRelay(app, redis, rights)
-    redis.on('ready', status.lookAtAll)
-    app.addHook('onClose', async () => { redis.off('ready', status.lookAtAll) })
+    redis.on('ready', status.syncAll)
+    app.addHook('onClose', async () => { redis.off('ready', status.syncAll) })
   } else {
     relayMetrics(metrics)
-    app.log.info('without Redis, events of the backend are not passed on')
+    app.log.info('events of the backend not relayed: Redis is not configured')
   }
   app.decorate('laravelBridge', { processGifts: (transactions) => processGifts(client, transactions) } satisfies LaravelBridge)
 }, { name: 'laravel-bridge', dependencies: ['store', 'kv', 'directory', 'cluster', 'jobs', 'rooms', 'sockets'] })
 
-/** @returns once the backend's events are heard */
+/** Resolves once the subscription is verified, or after 5 s. */
 async function startRelay (app: FeatureInstance, redis: Redis, rights: Rights): Promise<void> {
   const { config, log, metrics, rooms, sockets } = app
-  const endings = createEndings(app)
-  app.jobs.on(kickJob, endings.make)
-  const relay = createRelay({ log, metrics, rooms, sockets, names: config.LARAVEL_EVENTS, rights, endings, history: app.keep('relay', createRelayHistory) })
+  const removals = createRemovals(app)
+  app.jobs.on(kickJob, removals.verifyKick
+)
+  const relay = createRelay({ log, metrics, rooms, sockets, names: config.LARAVEL_EVENTS, rights, removals, history: app.keep('relay', createRelayHistory) })
   const subscription = createSubscription({ redis, log, channel: config.LARAVEL_EVENTS_CHANNEL, receive: relay.receive })
   app.hooks.on('health:checks', () => ({ relay: subscription.check }))
   app.addHook('onClose', async () => {
     subscription.close()
     relay.close()
-    endings.close()
+    removals.close()
   })
   await subscription.ready()
 }

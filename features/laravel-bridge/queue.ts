@@ -1,40 +1,40 @@
 export interface QueueOptions {
-  /** Deals with one text that came at a time of `performance.now()`. It must not throw. */
+  /** Handles one text; `at` is its arrival by `performance.now()`. It must not throw. */
   handle: (text: string, at: number) => void
-  /** Texts that may wait, and their characters together. */
+  /** Maximum number of queued texts. */
   maxItems: number
+  /** Maximum length of all queued texts together, in characters. */
   maxLength: number
-  /** How long texts are dealt with before others get their turn, in milliseconds. */
+  /** How long one slice runs before it yields to the event loop, in milliseconds. */
   sliceMs: number
-  /** Nothing is dealt with before it is there. */
+  /** The queue handles nothing before this resolves. */
   startAfter?: Promise<void> | undefined
 }
 
-/** Texts that are dealt with in order, a few at a time. */
+/** Handles texts in order, in short slices that keep the event loop responsive. */
 export interface Queue {
   readonly size: number
-  /** @returns false when there is no room for it */
+  /** @returns false if the queue is full or closed */
   push (text: string): boolean
-  /** Deals with all that waits, at once; what was not to be dealt with yet is dropped. Nothing is taken any more. */
+  /** Handles all queued texts synchronously, or drops them if `startAfter` is pending. Rejects later texts. */
   close (): void
 }
 
-/** Most texts of one slice: what they cause to be sent must get its chance to leave. */
+/** Maximum number of texts per slice, so that sockets can flush in between. */
 const maxSlice = 200
 
 export function createQueue ({ handle, maxItems, maxLength, sliceMs, startAfter }: QueueOptions): Queue {
   let items: { text: string, at: number }[] = []
-  // Taken items are only counted and dropped now and then: shifting them one
-  // by one would move all others each time.
+  // Handled items are removed in bulk, because each shift would move all others.
   let head = 0
   let length = 0
   let started = startAfter === undefined
   let closed = false
-  let planned: NodeJS.Immediate | undefined
+  let scheduled: NodeJS.Immediate | undefined
 
   startAfter?.then(() => {
     started = true
-    if (items.length > 0) plan()
+    if (items.length > 0) schedule()
   })
 
   function next (): void {
@@ -45,17 +45,17 @@ export function createQueue ({ handle, maxItems, maxLength, sliceMs, startAfter 
 
   function slice (): void {
     const end = performance.now() + sliceMs
-    planned = undefined
+    scheduled = undefined
     for (let n = 0; n < maxSlice && head < items.length && performance.now() <= end; n++) next()
     if (head === items.length || head > maxItems) {
       items = items.slice(head)
       head = 0
     }
-    if (items.length > 0) plan()
+    if (items.length > 0) schedule()
   }
 
-  function plan (): void {
-    if (started && !closed) planned ??= setImmediate(slice)
+  function schedule (): void {
+    if (started && !closed) scheduled ??= setImmediate(slice)
   }
 
   return {
@@ -66,12 +66,12 @@ export function createQueue ({ handle, maxItems, maxLength, sliceMs, startAfter 
       if (closed || items.length - head >= maxItems || length + text.length > maxLength) return false
       items.push({ text, at: performance.now() })
       length += text.length
-      plan()
+      schedule()
       return true
     },
     close () {
       closed = true
-      clearImmediate(planned)
+      clearImmediate(scheduled)
       if (started) while (head < items.length) next()
       items = []
       head = length = 0

@@ -5,92 +5,90 @@ import type { Metrics, Role, UserId } from 'flylive-audio-server/feature'
 import { createCache, createEntries } from './cache.ts'
 import type { CacheEntries } from './cache.ts'
 import type { BackendClient } from './client.ts'
-import { roleAnswer, roomAnswer } from './messages.ts'
+import { roleResponse, roomResponse } from './messages.ts'
 
-/** Who owns which room and who may do what there, as the backend knows it. */
+/** Owners and roles of rooms, from the backend. */
 export interface Rights {
   /**
-   * @returns the owner; undefined when the backend knows no such room
+   * @returns the owner; undefined if the backend has no such room
    * @throws UNAVAILABLE
    */
   ownerOf (roomId: string): Promise<UserId | undefined>
   /**
-   * A user's rights, with one call at most where the backend knows the user in the room.
+   * Makes one call at most if the backend has a role for the user.
    *
-   * @param room its owner is whoever it was made with
-   * @throws UNAVAILABLE; never a "member" that is only a guess
+   * @param room `ownerId` is the owner at the creation of the room
+   * @throws UNAVAILABLE if the role is unknown; it does not default to `member`
    */
   roleOf (room: { roomId: string, ownerId: UserId }, userKey: string): Promise<Role>
   /**
-   * Forgets a user's role and the owner of the room.
+   * Invalidates the cached owner of the room and the cached role of a user.
    *
-   * @param userKey everybody's role when left out
+   * @param userKey absent: all roles in the room
    */
-  forget (roomId: string, userKey?: string): void
+  invalidate (roomId: string, userKey?: string): void
 }
 
-/** The backend's answers. They outlive a reload. */
-export interface KnownRights {
+/** The cached responses of the backend. They outlive a reload. */
+export interface CachedRights {
   readonly owners: CacheEntries<UserId | undefined>
   readonly roles: CacheEntries<Role | undefined>
-  /** By room; see {@link createRights}. */
+  /** Per room: part of the keys of `roles`. A new epoch invalidates all roles of the room at once. */
   readonly epochs: LRUCache<string, string>
 }
 
 export interface RightsOptions {
   client: Pick<BackendClient, 'call'>
   metrics: Metrics
-  known: KnownRights
-  /** Milliseconds, never going back. */
+  cached: CachedRights
+  /** A monotonic clock, in milliseconds. */
   now?: () => number
 }
 
-/** How long the backend's answers are taken for true (its contract), in milliseconds. */
+/** How long the backend's responses are fresh (its contract), in milliseconds. */
 export const freshMs = 30_000
-/** How much longer they are used while the backend is away (its contract), in milliseconds. */
+/** How much longer stale responses are used while the backend is down (its contract), in milliseconds. */
 export const staleMs = 300_000
 /**
- * A room that is not there may be made the next moment, and its owner would be
- * turned away: that answer does not last as long. In milliseconds.
+ * How long "no such room" is fresh, in milliseconds. It is short, because the
+ * backend may create the room at any time and its owner must be able to join.
  */
 export const unknownRoomMs = 5000
 
-// No room id has a space in it (protocol.md, section 2); a user's may.
+// Room ids have no spaces (protocol.md, section 2); user ids may have some.
 const roleKeyPattern = /^(?<roomId>\S+) \S* (?<userKey>[^]*)$/
 const maxRooms = 20_000
 const maxRoles = 50_000
 
-/** @param now milliseconds, never going back */
-export function createKnownRights (now = () => performance.now()): KnownRights {
+/** @param now a monotonic clock, in milliseconds */
+export function createCachedRights (now = () => performance.now()): CachedRights {
   return { owners: createEntries(maxRooms, now), roles: createEntries(maxRoles, now), epochs: new LRUCache({ max: maxRooms }) }
 }
 
-export function createRights ({ client, metrics, known, now = () => performance.now() }: RightsOptions): Rights {
-  const stale = metrics.counter('flylive_laravel_stale_answers_total', 'Answers of the backend that were used though old, because it was away', ['call'])
+export function createRights ({ client, metrics, cached, now = () => performance.now() }: RightsOptions): Rights {
+  const stale = metrics.counter('flylive_laravel_stale_answers_total', 'Stale responses of the backend that were used because it was down', ['call'])
 
   const owners = createCache<UserId | undefined>({
-    entries: known.owners,
-    load: async (roomId) => (await client.call({ name: 'room', method: 'GET', path: ['rooms', roomId] }, roomAnswer))?.owner_id,
+    entries: cached.owners,
+    load: async (roomId) => (await client.call({ name: 'room', method: 'GET', path: ['rooms', roomId] }, roomResponse))?.owner_id,
     freshMs,
     freshFor: (owner) => owner === undefined ? unknownRoomMs : freshMs,
     staleMs: (owner) => owner === undefined ? 0 : staleMs,
-    usedStale: () => stale.inc({ call: 'room' }),
+    onStale: () => stale.inc({ call: 'room' }),
     now
   })
   const roles = createCache<Role | undefined>({
-    entries: known.roles,
+    entries: cached.roles,
     load: async (key) => {
       const { roomId = '', userKey = '' } = roleKeyPattern.exec(key)?.groups ?? {}
-      return (await client.call({ name: 'role', method: 'GET', path: ['rooms', roomId, 'members', userKey, 'role'] }, roleAnswer))?.role
+      return (await client.call({ name: 'role', method: 'GET', path: ['rooms', roomId, 'members', userKey, 'role'] }, roleResponse))?.role
     },
     freshMs,
     staleMs: () => staleMs,
-    usedStale: () => stale.inc({ call: 'role' }),
+    onStale: () => stale.inc({ call: 'role' }),
     now
   })
-  // A room whose roles are all forgotten gets other keys: looking for those it
-  // had would hold everybody up.
-  const { epochs } = known
+  const { epochs } = cached
   const roleKey = (roomId: string, userKey: string) => `${roomId} ${epochs.get(roomId) ?? ''} ${userKey}`
 
   const is = (owner: UserId | undefined, userKey: string) => owner !== undefined && userKeyOf(owner) === userKey
@@ -105,15 +103,15 @@ export function createRights ({ client, metrics, known, now = () => performance.
         if (role !== undefined) return role
       } catch (error) {
         if (is(owners.peekStale(roomId), userKey)) return 'owner'
-        throw unavailable('It cannot be told now what you may do in this room', error)
+        throw unavailable(`The role of user ${userKey} in room ${roomId} is unavailable`, error)
       }
-      // The backend may not count owners among the members of their rooms.
+      // The backend may omit owners from the members of their rooms.
       if (is(room.ownerId, userKey) && is(await owners.get(roomId), userKey)) return 'owner'
       return 'member'
     },
-    forget (roomId, userKey) {
-      owners.forget(roomId)
-      if (userKey !== undefined) return roles.forget(roleKey(roomId, userKey))
+    invalidate (roomId, userKey) {
+      owners.invalidate(roomId)
+      if (userKey !== undefined) return roles.invalidate(roleKey(roomId, userKey))
       epochs.set(roomId, randomUUID())
     }
   }

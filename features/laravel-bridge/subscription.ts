@@ -1,50 +1,49 @@
 import { randomUUID } from 'node:crypto'
-import { unavailable } from 'flylive-audio-server/feature'
+import { unavailable, withTimeout } from 'flylive-audio-server/feature'
 import type { Logger, Redis } from 'flylive-audio-server/feature'
 
 export interface SubscriptionOptions {
-  /** Publishes; the subscription gets a connection of its own, made like this one. */
+  /** Publishes the canaries; the subscription duplicates this connection for itself. */
   redis: Redis
   channel: string
   log: Logger
-  /** Gets what the backend publishes, in order. */
+  /** Receives what the backend publishes, in order. */
   receive: (text: string) => void
-  /** Between two canaries, in milliseconds. */
-  everyMs?: number
-  /** How long a canary may be under way, in milliseconds. */
-  patienceMs?: number
+  /** Time between two canaries, in milliseconds. */
+  canaryIntervalMs?: number
+  /** How long a canary may take to arrive, in milliseconds. */
+  canaryTimeoutMs?: number
 }
 
 export interface Subscription {
-  /** @throws UNAVAILABLE while what is published on the channel does not arrive */
+  /** @throws UNAVAILABLE while messages published on the channel do not arrive */
   check (): void
-  /** Waits until the channel is listened to, but not for ever: a Redis that is away comes back. */
+  /** Waits for the first canary, for 5 s at most: the subscription keeps retrying in the background. */
   ready (): Promise<void>
   close (): void
 }
 
-/** How long a start waits for the subscription, in milliseconds. */
-const startMs = 5000
-/** By it servers tell canaries from events before they look into them. */
-const canaryStart = '{"event":"msab:canary",'
+/** How long {@link Subscription.ready} waits, in milliseconds. */
+const startTimeoutMs = 5000
+/** Servers recognize canaries by this prefix, without parsing. */
+const canaryPrefix = '{"event":"msab:canary",'
 
-/** An envelope like any other, but to nobody: should somebody else listen, it finds no one to give it to. */
+/** A valid envelope without a recipient, so that other subscribers of the channel ignore it. */
 const canaryText = (token: string) =>
-  `${canaryStart}"user_id":0,"room_id":null,"payload":{},"timestamp":${JSON.stringify(new Date().toISOString())},"correlation_id":${JSON.stringify(token)}}`
+  `${canaryPrefix}"user_id":0,"room_id":null,"payload":{},"timestamp":${JSON.stringify(new Date().toISOString())},"correlation_id":${JSON.stringify(token)}}`
 
 /**
- * Listens to the backend's channel and makes sure of it: an own message, the
- * canary, is sent around again and again. Where none comes back although the
- * connection looks well, it is given up for a new one.
+ * Subscribes to the backend's channel and verifies the subscription: it
+ * publishes a canary periodically. If a canary does not arrive although the
+ * connection looks healthy, the subscription reconnects.
  */
-export function createSubscription ({ redis, channel, log, receive, everyMs = 2500, patienceMs = 2000 }: SubscriptionOptions): Subscription {
+export function createSubscription ({ redis, channel, log, receive, canaryIntervalMs = 2500, canaryTimeoutMs = 2000 }: SubscriptionOptions): Subscription {
   const name = randomUUID()
   const first = Promise.withResolvers<void>()
   let sequence = 0
-  /** The canary that is under way. */
-  let awaited: { text: string, timer: NodeJS.Timeout } | undefined
-  let problem: string | undefined = 'the channel is not listened to yet'
-  let wasWell = false
+  let pendingCanary: { text: string, timer: NodeJS.Timeout } | undefined
+  let problem: string | undefined = 'not subscribed yet'
+  let wasHealthy = false
   let closed = false
   let subscriber = connect()
 
@@ -55,66 +54,62 @@ export function createSubscription ({ redis, channel, log, receive, everyMs = 25
       autoResubscribe: false,
       lazyConnect: true
     })
-    connection.on('error', (err: Error) => log.debug({ err }, 'redis subscriber'))
-    connection.on('message', (_channel: string, text: string) => { if (connection === subscriber) hear(text) })
+    connection.on('error', (err: Error) => log.debug({ err }, 'redis subscriber failed'))
+    connection.on('message', (_channel: string, text: string) => { if (connection === subscriber) onMessage(text) })
     connection.on('ready', () => {
       connection.subscribe(channel).then(() => { if (connection === subscriber) sendCanary() },
-        (err: unknown) => log.debug({ err }, 'redis subscriber'))
+        (err: unknown) => log.debug({ err }, 'redis subscriber failed'))
     })
-    connection.connect().catch(() => { /* The error event has told; retrying goes on. */ })
+    connection.connect().catch(() => { /* The error event has logged it; ioredis retries. */ })
     return connection
   }
 
-  function hear (text: string): void {
-    if (!text.startsWith(canaryStart)) return receive(text)
-    if (text !== awaited?.text) return
-    clearTimeout(awaited.timer)
-    awaited = undefined
-    if (problem !== undefined && wasWell) log.info('events of the backend arrive again')
+  function onMessage (text: string): void {
+    if (!text.startsWith(canaryPrefix)) return receive(text)
+    if (text !== pendingCanary?.text) return
+    clearTimeout(pendingCanary.timer)
+    pendingCanary = undefined
+    if (problem !== undefined && wasHealthy) log.info('events of the backend arrive again')
     problem = undefined
-    wasWell = true
+    wasHealthy = true
     first.resolve()
   }
 
-  function fail (why: string, err?: unknown): void {
-    clearTimeout(awaited?.timer)
-    awaited = undefined
+  function fail (reason: string, err?: unknown): void {
+    clearTimeout(pendingCanary?.timer)
+    pendingCanary = undefined
     if (closed) return
-    if (problem === undefined) log.warn({ err }, `events of the backend do not arrive: ${why}`)
-    problem = why
+    if (problem === undefined) log.warn({ err, reason }, 'events of the backend do not arrive')
+    problem = reason
   }
 
   function sendCanary (): void {
     if (closed) return
-    clearTimeout(awaited?.timer)
+    clearTimeout(pendingCanary?.timer)
     const text = canaryText(`${name} ${++sequence}`)
     const timer = setTimeout(() => {
-      fail('messages do not come back from Redis')
-      // Not while it is being connected anyway: that has its own patience.
+      fail('Redis does not deliver messages')
+      // A connection that is not ready is reconnecting already.
       if (subscriber.status !== 'ready') return
-      const deaf = subscriber
+      const previous = subscriber
       subscriber = connect()
-      deaf.disconnect()
-    }, patienceMs)
-    awaited = { text, timer }
-    redis.publish(channel, text).catch((err: unknown) => { if (awaited?.text === text) fail('Redis cannot be reached', err) })
+      previous.disconnect()
+    }, canaryTimeoutMs)
+    pendingCanary = { text, timer }
+    redis.publish(channel, text).catch((err: unknown) => { if (pendingCanary?.text === text) fail('Redis is unreachable', err) })
   }
 
-  const beat = setInterval(() => { if (!awaited) sendCanary() }, everyMs)
+  const canaryTimer = setInterval(() => { if (!pendingCanary) sendCanary() }, canaryIntervalMs)
 
   return {
     check () {
       if (problem !== undefined) throw unavailable(`Events of the backend do not arrive: ${problem}`)
     },
-    async ready () {
-      const timer = setTimeout(first.resolve, startMs)
-      await first.promise
-      clearTimeout(timer)
-    },
+    ready: () => withTimeout(first.promise, startTimeoutMs, () => {}),
     close () {
       closed = true
-      clearInterval(beat)
-      clearTimeout(awaited?.timer)
+      clearInterval(canaryTimer)
+      clearTimeout(pendingCanary?.timer)
       subscriber.disconnect()
     }
   }

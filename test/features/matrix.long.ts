@@ -23,7 +23,7 @@ const alsoNeed: Record<string, readonly string[]> = {
   'test/contract/room-access.test.ts': ['media', 'seats'],
   'test/contract/rooms.test.ts': ['auto-close', 'media'],
   'test/features/auth/store-down.test.ts': ['media'],
-  'test/features/laravel-bridge/endings.test.ts': ['seats'],
+  'test/features/laravel-bridge/removals.test.ts': ['seats'],
   'test/features/laravel-bridge/status-faults.test.ts': ['auto-close'],
   'test/features/laravel-bridge/status.test.ts': ['auto-close'],
   'test/features/seats/admin.test.ts': ['media'],

@@ -1,4 +1,4 @@
 import t from 'tap'
-import { delivers } from './burst.ts'
+import { assertBurst } from './burst.ts'
 
-t.test('delivers 10,000 events at once in order while the server keeps responding', (t) => delivers(t, 10_000))
+t.test('assertBurst 10,000 events at once in order while the server keeps responding', (t) => assertBurst(t, 10_000))

@@ -1,8 +1,8 @@
 import t from 'tap'
 import { createQueue } from '../../../features/laravel-bridge/queue.ts'
-import { delivers } from './burst.ts'
+import { assertBurst } from './burst.ts'
 
-t.test('delivers 2,000 events at once in order while the server keeps responding', (t) => delivers(t, 2000))
+t.test('assertBurst 2,000 events at once in order while the server keeps responding', (t) => assertBurst(t, 2000))
 
 t.test('the queue is bounded and processed in slices', async (t) => {
   const done: string[] = []
@@ -26,26 +26,26 @@ t.test('the queue is bounded and processed in slices', async (t) => {
   t.same(done, Array.from({ length: 1000 }, (_, i) => String(i)))
   t.ok(new Set(turns).size >= 5, 'over several turns of the event loop')
   t.ok(queue.push('x'.repeat(6000)))
-  t.notOk(queue.push('x'.repeat(6000)), 'in characters, too')
+  t.notOk(queue.push('x'.repeat(6000)), 'maxLength limits the total')
   queue.close()
   t.equal(queue.size, 0)
-  t.equal(done.at(-1)?.length, 6000, 'what waits at the end is dealt with')
+  t.equal(done.at(-1)?.length, 6000, 'close handles the queued texts')
   t.notOk(queue.push('late'))
 
   const slow: string[] = []
   const slices: number[] = []
-  const patient = createQueue({
+  const slowQueue = createQueue({
     maxItems: 10_000,
     maxLength: 10_000_000,
     sliceMs: 2,
     handle (text) {
       const end = performance.now() + 1
-      while (performance.now() < end) { /* Something that takes a while. */ }
+      while (performance.now() < end) { /* Busy. */ }
       slow.push(text)
     }
   })
-  for (let i = 0; i < 20; i++) patient.push(String(i))
-  while (patient.size > 0) {
+  for (let i = 0; i < 20; i++) slowQueue.push(String(i))
+  while (slowQueue.size > 0) {
     const before = slow.length
     await new Promise((resolve) => setImmediate(resolve))
     slices.push(slow.length - before)

@@ -7,7 +7,7 @@ import { until } from '../../support/retry.ts'
 import { valueOf } from './support.ts'
 
 /** @param total events that the backend publishes at once, a multiple of 20 */
-export async function delivers (t: Test, total: number): Promise<void> {
+export async function assertBurst (t: Test, total: number): Promise<void> {
   const redis = await startRedis(t)
   const backend = await startBackend(t, { redisUrl: redis.url })
   backend.everyRoom = () => 1
@@ -31,8 +31,8 @@ export async function delivers (t: Test, total: number): Promise<void> {
   delays.disable()
   t.comment(`${Math.round(performance.now() - started)} ms, longest pause of publisher, server and clients in one process ${Math.round(delays.max / 1e6)} ms, p99 ${Math.round(delays.percentile(99) / 1e6)} ms, heap +${Math.round((process.memoryUsage().heapUsed - heap) / 1048576)} MiB`)
   for (const [i, client] of users.entries()) {
-    const mine = client.events.filter(({ type }) => type === 'balance.updated').map(({ data }) => Number(data.n))
-    t.same(mine, Array.from({ length: total }, (_, n) => n).filter((n) => n % 10 !== 9 && n % 20 === i), `user ${i + 1}`)
+    const own = client.events.filter(({ type }) => type === 'balance.updated').map(({ data }) => Number(data.n))
+    t.same(own, Array.from({ length: total }, (_, n) => n).filter((n) => n % 10 !== 9 && n % 20 === i), `user ${i + 1}`)
     const room = client.events.filter(({ type }) => type === 'room.level_up').map(({ data }) => Number(data.n))
     t.same(room, i < 5 ? Array.from({ length: total / 10 }, (_, n) => n * 10 + 9) : [])
   }

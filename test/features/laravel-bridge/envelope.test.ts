@@ -34,6 +34,6 @@ t.test('rejects invalid envelopes', async (t) => {
     const result = read(value)
     t.ok('problem' in result && result.problem !== '', JSON.stringify(value).slice(0, 60))
   }
-  const secret = read({ ...envelope, user_id: { secret: 'tell nobody' }, payload: 'tell nobody' })
-  t.notMatch(JSON.stringify(secret), /tell nobody/, 'what it carries is not in the log')
+  const secret = read({ ...envelope, user_id: { secret: 'a secret' }, payload: 'a secret' })
+  t.notMatch(JSON.stringify(secret), /a secret/, 'the log does not contain the content')
 })

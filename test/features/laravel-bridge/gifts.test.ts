@@ -46,7 +46,7 @@ t.test('gifts missing from the response are not done', async (t) => {
     const odd = await startBackend(t, { extra: () => ({ status: 200, body }) })
     await t.rejects(processGifts(clientOf(t, odd).client, [gift('a'), gift('b')]), { code: 'BACKEND_FAILED' }, JSON.stringify(body))
   }
-  await t.rejects(processGifts(clientOf(t, backend, { url: `${backend.url}/wrong` }).client, [gift('a')]), { code: 'BACKEND_FAILED' }, 'a backend without such a call')
+  await t.rejects(processGifts(clientOf(t, backend, { url: `${backend.url}/wrong` }).client, [gift('a')]), { code: 'BACKEND_FAILED' }, 'a backend without this route')
 })
 
 t.test('other features reach the bridge by getFeature', async (t) => {

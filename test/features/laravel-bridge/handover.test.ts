@@ -18,8 +18,8 @@ t.test('delivers each event once and in order during a reload', async (t) => {
     rooms,
     sockets,
     names: ['level.up'],
-    rights: { forget () {} },
-    endings: { kick () {}, async block () {} },
+    rights: { invalidate () {} },
+    removals: { kick () {}, async block () {} },
     history
   })
   const old = generation()

@@ -1,20 +1,20 @@
 import t from 'tap'
 import type { Test } from 'tap'
-import { createKnownRights, createRights, freshMs, staleMs, unknownRoomMs } from '../../../features/laravel-bridge/rights.ts'
+import { createCachedRights, createRights, freshMs, staleMs, unknownRoomMs } from '../../../features/laravel-bridge/rights.ts'
 import { startBackend } from '../../support/backend.ts'
 import { until } from '../../support/retry.ts'
 import { clientOf, valueOf } from './support.ts'
 
-/** Rights with a clock that a test sets. */
+/** Rights with a clock that the test controls. */
 async function setUp (t: Test) {
   const backend = await startBackend(t)
   backend.rooms.set('7', 42)
   backend.roles.set('7/43', 'admin').set('7/44', 'member')
   const clock = { ms: 1_000_000 }
   const now = () => clock.ms
-  const known = createKnownRights(now)
+  const cached = createCachedRights(now)
   const { client, metrics } = clientOf(t, backend, { breaker: { openMs: 50 } })
-  return { backend, clock, metrics, rights: createRights({ client, metrics, known, now }), known, now }
+  return { backend, clock, metrics, rights: createRights({ client, metrics, cached, now }), cached, now }
 }
 const room = { roomId: '7', ownerId: 42 }
 
@@ -46,21 +46,21 @@ t.test('a role lookup is one call', async (t) => {
   const { backend, rights } = await setUp(t)
   t.equal(await rights.roleOf(room, '44'), 'member')
   t.equal(backend.calls(), 1)
-  t.equal(await rights.roleOf(room, '45'), 'member', 'who has no role')
+  t.equal(await rights.roleOf(room, '45'), 'member', 'a user without a role')
   t.equal(await rights.roleOf(room, '45'), 'member')
-  t.equal(backend.calls(), 2, 'that there is none is remembered, too')
+  t.equal(backend.calls(), 2, 'a missing role is cached, too')
   backend.roles.set('7/46', 'owner')
-  t.equal(await rights.roleOf(room, '46'), 'owner', 'the backend names the owner as such')
+  t.equal(await rights.roleOf(room, '46'), 'owner', 'the backend returns the role owner')
   t.equal(backend.calls(), 3)
   await rights.ownerOf('7')
   t.equal(await rights.roleOf(room, '42'), 'owner')
-  t.equal(backend.calls(), 4, 'no call for the owner, where it is known')
+  t.equal(backend.calls(), 4, 'no call for the owner if cached')
 })
 
 t.test('an owner who is not a member is the owner', async (t) => {
   const { backend, rights } = await setUp(t)
   t.equal(await rights.roleOf(room, '42'), 'owner')
-  t.equal(await rights.roleOf({ roomId: '7', ownerId: 45 }, '45'), 'member', 'a former owner is none')
+  t.equal(await rights.roleOf({ roomId: '7', ownerId: 45 }, '45'), 'member', 'a former owner is a member')
   t.same([backend.calls('role'), backend.calls('room')], [2, 1])
 })
 
@@ -82,15 +82,15 @@ t.test('uses cached answers for five minutes while the backend is down', async (
   t.equal(await rights.ownerOf('8'), undefined)
   await backend.stop()
   t.equal(await rights.roleOf(room, '43'), 'admin')
-  t.equal(await stale('role'), undefined, 'not old yet')
+  t.equal(await stale('role'), undefined, 'still fresh')
 
   clock.ms += freshMs + 1
   t.equal(await rights.roleOf(room, '43'), 'admin')
-  t.equal(await rights.roleOf(room, '42'), 'owner', 'nothing is known of the role, but of the owner')
+  t.equal(await rights.roleOf(room, '42'), 'owner', 'the role is not cached, the owner is')
   t.equal(await rights.ownerOf('7'), 42)
   t.same([await stale('role'), await stale('room')], [1, 2])
-  await t.rejects(rights.roleOf(room, '44'), { code: 'UNAVAILABLE', details: { retryable: true } }, 'never a "member" that is a guess')
-  await t.rejects(rights.ownerOf('8'), { code: 'UNAVAILABLE' }, 'that there was no room is no answer now')
+  await t.rejects(rights.roleOf(room, '44'), { code: 'UNAVAILABLE', details: { retryable: true } }, 'does not default to "member"')
+  await t.rejects(rights.ownerOf('8'), { code: 'UNAVAILABLE' }, '"no such room" is not used when stale')
   await t.rejects(rights.ownerOf('9'), { code: 'UNAVAILABLE' })
 
   clock.ms += staleMs - 2
@@ -121,44 +121,44 @@ t.test('a forgotten answer is looked up again, also during a lookup', async (t) 
   t.equal(await rights.roleOf(room, '43'), 'admin')
   t.equal(await rights.roleOf(room, '44'), 'member')
   backend.roles.set('7/43', 'member')
-  rights.forget('7', '43')
+  rights.invalidate('7', '43')
   t.equal(await rights.roleOf(room, '43'), 'member')
   t.equal(await rights.roleOf(room, '44'), 'member')
   t.equal(backend.calls('role'), 3)
-  rights.forget('7')
+  rights.invalidate('7')
   t.equal(await rights.roleOf(room, '44'), 'member')
   t.equal(backend.calls('role'), 4)
 
-  rights.forget('7', '43')
+  rights.invalidate('7', '43')
   backend.fault({ kind: 'slow', ms: 100, times: 1 })
   const asked = backend.nextCall('role')
   const role = rights.roleOf(room, '43')
   await asked
-  rights.forget('7', '43')
+  rights.invalidate('7', '43')
   backend.roles.set('7/43', 'admin')
   t.equal(await role, 'admin')
-  t.equal(backend.calls('role'), 6, 'the first answer was not believed')
+  t.equal(backend.calls('role'), 6, 'the outdated response was discarded')
   t.equal(await rights.roleOf(room, '43'), 'admin')
   t.equal(backend.calls('role'), 6)
 })
 
 t.test('keeps the cache over a reload', async (t) => {
-  const { backend, clock, metrics, rights, known, now } = await setUp(t)
+  const { backend, clock, metrics, rights, cached, now } = await setUp(t)
   t.equal(await rights.roleOf(room, '43'), 'admin')
   t.equal(await rights.roleOf(room, '44'), 'member')
   t.equal(await rights.ownerOf('7'), 42)
   clock.ms += freshMs / 2
   await backend.stop()
-  rights.forget('8')
+  rights.invalidate('8')
   const { client } = clientOf(t, backend)
-  const next = createRights({ client, metrics, known, now })
+  const next = createRights({ client, metrics, cached, now })
   t.equal(await next.roleOf(room, '43'), 'admin')
   clock.ms += freshMs / 2 + staleMs - 1000
-  t.equal(await next.roleOf(room, '44'), 'member', 'old answers, too')
+  t.equal(await next.roleOf(room, '44'), 'member', 'stale entries, too')
   t.equal(await next.ownerOf('7'), 42)
   clock.ms += 1001
-  await t.rejects(next.roleOf(room, '44'), { code: 'UNAVAILABLE' }, 'for as long as if nothing had happened')
-  next.forget('7')
+  await t.rejects(next.roleOf(room, '44'), { code: 'UNAVAILABLE' }, 'entries keep their age')
+  next.invalidate('7')
   await t.rejects(next.roleOf(room, '43'), { code: 'UNAVAILABLE' })
 })
 
@@ -170,13 +170,13 @@ t.test('forgets all roles of a room without scanning', async (t) => {
   t.equal(await rights.roleOf(room, '43'), 'admin')
   const asked = backend.calls('role')
   const begin = performance.now()
-  for (let i = 0; i < 1000; i++) rights.forget('8')
-  const forgetting = performance.now() - begin
+  for (let i = 0; i < 1000; i++) rights.invalidate('8')
+  const invalidation = performance.now() - begin
   const again = performance.now()
-  for (let i = 0; i < 1000; i++) rights.forget('8', 'nobody')
-  t.comment(`1000 rooms: ${forgetting.toFixed(1)} ms; 1000 users: ${(performance.now() - again).toFixed(1)} ms`)
+  for (let i = 0; i < 1000; i++) rights.invalidate('8', 'unknown')
+  t.comment(`1000 rooms: ${invalidation.toFixed(1)} ms; 1000 users: ${(performance.now() - again).toFixed(1)} ms`)
   t.equal(await rights.roleOf(room, '43'), 'admin')
-  t.equal(backend.calls('role'), asked, 'those of another room are known')
+  t.equal(backend.calls('role'), asked, 'roles of another room stay cached')
   await rights.roleOf({ roomId: '8', ownerId: 42 }, 'user 1')
   t.equal(backend.calls('role'), asked + 1)
 })

@@ -4,7 +4,7 @@ import { build } from '../../support/build.ts'
 import type { TestServer } from '../../support/build.ts'
 import { startRedis } from '../../support/redis.ts'
 import { until } from '../../support/retry.ts'
-import { swallowing } from './support.ts'
+import { silenceableProxy } from './support.ts'
 
 const readiness = async (server: TestServer) => {
   const response = await fetch(`${server.url}/readyz`)
@@ -14,27 +14,27 @@ const relayCheck = async (server: TestServer) => (await readiness(server)).body.
 
 t.test('a dead subscription makes the server unready until it recovers', async (t) => {
   const redis = await startRedis(t)
-  const network = await swallowing(t, redis.port)
+  const network = await silenceableProxy(t, redis.port)
   const backend = await startBackend(t, { redisUrl: redis.url })
   const server = await build(t, { env: { ...backend.env, REDIS_URL: network.url } })
   const ada = await server.connect(1)
   await until(async () => (await readiness(server)).status === 200)
 
-  network.swallow(true)
+  network.silence(true)
   const deafAt = Date.now()
   await until(async () => (await readiness(server)).status === 503)
   t.ok(Date.now() - deafAt < 10_000, `red after ${Date.now() - deafAt} ms`)
   t.match((await readiness(server)).body, { checks: { relay: { ok: false, error: /do not arrive/ }, store: { ok: true }, pubsub: { ok: true } } })
 
-  network.mend()
+  network.restore()
   const mendedAt = Date.now()
   await until(async () => (await readiness(server)).status === 200)
   t.comment(`red after ${mendedAt - deafAt} ms, green after ${Date.now() - mendedAt} ms`)
   await backend.publish('level.up', { user_id: 1, payload: { level: 2 } })
   t.same(await ada.event('level.up'), { level: 2 })
 
-  // Where the next connection is well, it is not even red for long.
-  network.swallow(false)
+  // It is ready again soon if the next connection is healthy.
+  network.silence(false)
   const silentAt = Date.now()
   let level = 3
   await until(async () => {
@@ -79,7 +79,7 @@ t.test('servers ignore each other\'s canaries', async (t) => {
   listener?.on('message', (_channel: string, text: string) => canaries.push(text))
   await listener?.subscribe(eventsChannel)
   await until(() => canaries.length >= 4)
-  t.match(JSON.parse(canaries[0] ?? ''), { event: 'msab:canary', user_id: 0, room_id: null, payload: {}, timestamp: String, correlation_id: String }, 'an envelope like any other')
+  t.match(JSON.parse(canaries[0] ?? ''), { event: 'msab:canary', user_id: 0, room_id: null, payload: {}, timestamp: String, correlation_id: String }, 'a valid envelope')
   t.same(ada?.events, ada?.events.filter(({ type }) => type === 'session:ready'))
   for (const server of servers) t.notMatch(await server.app.metrics.registry.metrics(), /flylive_laravel_events_dropped_total\{/)
 })

@@ -18,10 +18,10 @@ async function setUp (t: Test, servers = 1, env: Record<string, string> = {}) {
   return { redis, backend, servers: started as [TestServer, ...TestServer[]] }
 }
 
-const seen = (client: TestClient) => client.events.filter(({ type }) => /^[a-z_]+[.:][a-z_]+$/.test(type) && !/^(session|room:|seat:)/.test(type)).map(({ type, data }) => `${type} ${JSON.stringify(data)}`)
+const eventsOf = (client: TestClient) => client.events.filter(({ type }) => /^[a-z_]+[.:][a-z_]+$/.test(type) && !/^(session|room:|seat:)/.test(type)).map(({ type, data }) => `${type} ${JSON.stringify(data)}`)
 const dropped = ({ app }: TestServer, reason: string) => valueOf(app.metrics, `flylive_laravel_events_dropped_total{reason="${reason}"}`)
 
-t.test('delivers events to their addressees once, on every server', async (t) => {
+t.test('assertBurst events to their addressees once, on every server', async (t) => {
   const { backend, servers: [a, b] } = await setUp(t, 2)
   if (!b) return t.fail()
   const ada = [await a.connect(1), await a.connect(1), await b.connect(1)]
@@ -43,12 +43,12 @@ t.test('delivers events to their addressees once, on every server', async (t) =>
   await backend.publish('balance.updated', { user_id: 99, payload: 'nobody' })
   await backend.publish('room.level_up', { room_id: 99, payload: 'nobody' })
   await end()
-  const mine = ['balance.updated {"coins":5}', 'balance.updated []']
+  const own = ['balance.updated {"coins":5}', 'balance.updated []']
   const all = ['asset:invalidate {"keys":["a"]}', 'config:invalidate "end"']
-  t.same(seen(ada[0] as TestClient), [...mine, 'room.level_up {"level":2}', 'room.join_request_approved null', ...all])
-  for (const client of ada.slice(1)) t.same(seen(client), [...mine, 'room.join_request_approved null', ...all], 'a socket that is not in the room')
-  t.same(seen(bob), ['room.level_up {"level":2}', ...all])
-  t.same(seen(eve), all)
+  t.same(eventsOf(ada[0] as TestClient), [...own, 'room.level_up {"level":2}', 'room.join_request_approved null', ...all])
+  for (const client of ada.slice(1)) t.same(eventsOf(client), [...own, 'room.join_request_approved null', ...all], 'a socket that is not in the room')
+  t.same(eventsOf(bob), ['room.level_up {"level":2}', ...all])
+  t.same(eventsOf(eve), all)
   t.equal(await valueOf(a.app.metrics, 'flylive_laravel_events_received_total{event_type="balance.updated",delivered="true"}'), 2)
   t.equal(await valueOf(a.app.metrics, 'flylive_laravel_events_received_total{event_type="balance.updated",delivered="false"}'), 1)
   t.equal(await valueOf(a.app.metrics, 'flylive_laravel_events_in_flight'), 0)
@@ -62,12 +62,12 @@ t.test('relays only listed events and uses only their names as labels', async (t
   for (let i = 0; i < 50; i++) await backend.publish(`made.up${i}`, { user_id: 1 })
   await backend.publish('own.event', { user_id: 1, payload: { a: 1 } })
   t.same(await ada.event('own.event'), { a: 1 })
-  t.same(seen(ada), ['own.event {"a":1}'])
+  t.same(eventsOf(ada), ['own.event {"a":1}'])
   t.equal(await dropped(server, 'unknown'), 51)
   t.notMatch(await server.app.metrics.registry.metrics(), /made\.up|balance\.updated/)
 })
 
-t.test('delivers a repeated event once', async (t) => {
+t.test('assertBurst a repeated event once', async (t) => {
   const { backend, servers: [server] } = await setUp(t)
   const ada = await server.connect(1)
   const bob = await server.connect(2)
@@ -76,8 +76,8 @@ t.test('delivers a repeated event once', async (t) => {
   await backend.publish('balance.updated', { user_id: 2, payload: {}, correlation_id: 'same' })
   for (let i = 0; i < 2; i++) await backend.publishText(JSON.stringify({ event: 'badge.earned', user_id: 1, room_id: null, payload: i }))
   await ada.event('badge.earned', (data) => data as unknown === 1)
-  t.same(seen(ada), ['level.up {"level":2}', 'balance.updated {}', 'badge.earned 0', 'badge.earned 1'], 'events of one request are several; those without an id cannot be told apart')
-  t.same(seen(bob), ['balance.updated {}'])
+  t.same(eventsOf(ada), ['level.up {"level":2}', 'balance.updated {}', 'badge.earned 0', 'badge.earned 1'], 'one request causes several events; events without an id are not deduplicated')
+  t.same(eventsOf(bob), ['balance.updated {}'])
   t.equal(await dropped(server, 'duplicate'), 2)
 })
 
@@ -90,7 +90,7 @@ t.test('ignores malformed events', async (t) => {
   await backend.publish('level.up', { user_id: 1, payload: { level: 3 } })
   t.same(await ada.event('level.up'), { level: 3 })
   t.equal(await dropped(server, 'malformed'), 8)
-  t.same(seen(ada), ['level.up {"level":3}'])
+  t.same(eventsOf(ada), ['level.up {"level":3}'])
 })
 
 t.test('a joining user receives room events after the reply', async (t) => {
@@ -105,7 +105,7 @@ t.test('a joining user receives room events after the reply', async (t) => {
   await ada.ok('room:join', { roomId: '7' })
   await until(() => frames.length > 50)
   clearInterval(timer)
-  t.equal(frames[0]?.ok, true, 'the reply came first')
+  t.equal(frames[0]?.ok, true, 'the reply arrives first')
   const levels = frames.slice(1).filter(({ type }) => type === 'room.level_up').map(({ data }) => Number(data.level))
-  t.same(levels, levels.map((_, i) => Number(levels[0]) + i), 'and nothing was left out')
+  t.same(levels, levels.map((_, i) => Number(levels[0]) + i), 'no event is missing')
 })

@@ -47,9 +47,9 @@ t.test('after an outage the backend receives the current status', async (t) => {
 
   await until(() => last(backend, '7')?.participant_count === 2 && last(backend, '9')?.is_live === false && last(backend, '8')?.participant_count === 1)
   t.comment(`true ${Date.now() - mended} ms after the backend was back`)
-  t.ok(Date.parse(last(backend, '9')?.ended_at ?? '') <= left + 3000, 'the end has the time at which it was')
+  t.ok(Date.parse(last(backend, '9')?.ended_at ?? '') <= left + 3000, 'ended_at is the true time of the end')
   const again = backend.statuses.filter((item) => item.roomId === '8').slice(-3).map(({ status }) => status)
-  t.match(again, [{ is_live: false }, { is_live: true, participant_count: 0, started_at: String }, { participant_count: 1 }], 'a room that was made anew meanwhile ended and started')
+  t.match(again, [{ is_live: false }, { is_live: true, participant_count: 0, started_at: String }, { participant_count: 1 }], 'a room recreated during the outage ends and starts')
 })
 
 t.test('another server reports the rooms of a killed server', async (t) => {
@@ -70,9 +70,9 @@ t.test('another server reports the rooms of a killed server', async (t) => {
   doomed.child.kill('SIGKILL')
   await doomed.exit
   backend.mend()
-  const told = () => last(backend, '7')?.participant_count === 1 && last(backend, '8')?.is_live === false
-  // Its lease of the store ends after 10 s, that of a job it had taken after 60 s.
-  await until(told, 90_000)
+  const synced = () => last(backend, '7')?.participant_count === 1 && last(backend, '8')?.is_live === false
+  // Its lease in the store expires after 10 s, the lease of its job after 60 s.
+  await until(synced, 90_000)
   t.match(last(backend, '7'), { is_live: true, participant_count: 1 })
   t.match(last(backend, '8'), { is_live: false, ended_at: String })
 })

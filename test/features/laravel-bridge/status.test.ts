@@ -6,11 +6,11 @@ import { build, onBothStores, onEveryStore } from '../../support/build.ts'
 import { redisDatabase } from '../../support/redis.ts'
 import { until } from '../../support/retry.ts'
 
-const told = (backend: Backend, roomId = '7'): Status[] => backend.statuses.filter((item) => item.roomId === roomId).map(({ status }) => status)
-const counts = (backend: Backend, roomId = '7') => told(backend, roomId).map((status) => status.participant_count)
+const statusesOf = (backend: Backend, roomId = '7'): Status[] => backend.statuses.filter((item) => item.roomId === roomId).map(({ status }) => status)
+const counts = (backend: Backend, roomId = '7') => statusesOf(backend, roomId).map((status) => status.participant_count)
 
-/** At most one a second, also over several servers. */
-function spaced (t: Test, backend: Backend, roomId = '7'): void {
+/** Asserts at most one call per second across all servers. */
+function assertSpacing (t: Test, backend: Backend, roomId = '7'): void {
   const times = backend.statuses.filter((item) => item.roomId === roomId).map(({ at }) => at)
   for (let i = 1; i < times.length; i++) t.ok((times[i] as number) - (times[i - 1] as number) >= 999, `${(times[i] as number) - (times[i - 1] as number)} ms apart`)
 }
@@ -23,10 +23,10 @@ onBothStores(t, 'reports start, member count and end of a room', async (t, env) 
   const [ada, bob] = [await server.connect(1), await server.connect(2)]
   await ada.ok('room:join', { roomId: '7' })
   await until(() => counts(backend).at(-1) === 1)
-  const [start, first] = told(backend)
+  const [start, first] = statusesOf(backend)
   t.match(start, { is_live: true, participant_count: 0, started_at: String })
   const startedAt = Date.parse(start?.started_at ?? '')
-  t.ok(startedAt >= before && startedAt <= Date.now(), 'when the room was made')
+  t.ok(startedAt >= before && startedAt <= Date.now(), 'the creation time of the room')
   t.same(first, { is_live: true, participant_count: 1 })
   await bob.ok('room:join', { roomId: '7' })
   await until(() => counts(backend).at(-1) === 2)
@@ -34,14 +34,14 @@ onBothStores(t, 'reports start, member count and end of a room', async (t, env) 
   await until(() => counts(backend).at(-1) === 1)
   t.pass('a connection that drops counts')
   await ada.ok('room:leave')
-  await until(() => told(backend).at(-1)?.is_live === false)
-  t.match(told(backend).at(-1), { is_live: false, participant_count: 0, ended_at: String })
-  t.ok(Date.parse(told(backend).at(-1)?.ended_at ?? '') >= startedAt)
+  await until(() => statusesOf(backend).at(-1)?.is_live === false)
+  t.match(statusesOf(backend).at(-1), { is_live: false, participant_count: 0, ended_at: String })
+  t.ok(Date.parse(statusesOf(backend).at(-1)?.ended_at ?? '') >= startedAt)
   t.same(await server.app.kv.namespace('room-status').list().then((keys) => keys.length <= 1), true)
   await ada.ok('room:join', { roomId: '7' })
   await until(() => counts(backend).at(-1) === 1)
-  t.equal(told(backend).filter(({ started_at: at }) => at !== undefined).length, 2, 'it starts anew')
-  spaced(t, backend)
+  t.equal(statusesOf(backend).filter(({ started_at: at }) => at !== undefined).length, 2, 'a new room starts again')
+  assertSpacing(t, backend)
 })
 
 onEveryStore(t, 'coalesces changes to one report per second and sends the last value', async (t, env) => {
@@ -56,8 +56,8 @@ onEveryStore(t, 'coalesces changes to one report per second and sends the last v
   }
   await Promise.all(crowd.slice(0, 7).map((client) => client.ok('room:leave')))
   await until(() => counts(backend).at(-1) === 23)
-  t.ok(told(backend).length <= 2 + (Date.now() - started) / 1000, `${told(backend).length} calls`)
-  spaced(t, backend)
+  t.ok(statusesOf(backend).length <= 2 + (Date.now() - started) / 1000, `${statusesOf(backend).length} calls`)
+  assertSpacing(t, backend)
 })
 
 t.test('sends one report per second over all servers', async (t) => {
@@ -71,7 +71,7 @@ t.test('sends one report per second over all servers', async (t) => {
     await until(() => i % 5 !== 4 || (counts(backend).at(-1) ?? 0) > i - 5)
   }
   await until(() => counts(backend).at(-1) === 20)
-  spaced(t, backend)
+  assertSpacing(t, backend)
 })
 
 t.test('stops reporting a room that the backend does not know', async (t) => {

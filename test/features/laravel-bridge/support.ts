@@ -8,7 +8,7 @@ import { backendKey, eventsChannel } from '../../support/backend.ts'
 import type { Backend, Status } from '../../support/backend.ts'
 import { createProxy } from '../../support/proxy.ts'
 
-/** A client of the backend that ends with the test. */
+/** A client of the backend, closed after the test. */
 export function clientOf (t: Test, backend: Backend, options: Partial<ClientOptions> = {}): { client: BackendClient, metrics: Metrics } {
   const metrics = createMetrics()
   const client = createClient({ url: backend.url, key: backendKey, timeoutMs: 10_000, metrics, ...options })
@@ -22,27 +22,27 @@ export async function valueOf ({ registry }: Metrics, line: string): Promise<num
   return found === undefined ? undefined : Number(found.slice(line.length + 1))
 }
 
-/** A way to Redis on which connections that listen to the backend can be swallowed: open, and silent. */
-export async function swallowing (t: Test, port: number) {
-  const listening = new Set<Socket>()
-  let swallow = false
+/** A proxy to Redis that can silence subscriber connections while they stay open. */
+export async function silenceableProxy (t: Test, port: number) {
+  const subscribers = new Set<Socket>()
+  let silent = false
   const proxy = await createProxy(t, () => port, (chunk, far) => {
     const text = String(chunk)
     if (/subscribe/i.test(text) && text.includes(eventsChannel)) {
-      listening.add(far)
-      if (swallow) return
+      subscribers.add(far)
+      if (silent) return
     }
     far.write(chunk)
   })
   return {
     url: `redis://127.0.0.1:${proxy.port}/3`,
-    /** Those that listen now, and with `later` those to come. */
-    swallow (later: boolean) {
-      swallow = later
-      for (const socket of listening) socket.unpipe().resume()
+    /** Silences current subscribers; with `later`, also future ones. */
+    silence (later: boolean) {
+      silent = later
+      for (const socket of subscribers) socket.unpipe().resume()
     },
-    mend () {
-      swallow = false
+    restore () {
+      silent = false
     }
   }
 }

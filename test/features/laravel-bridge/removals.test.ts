@@ -6,7 +6,7 @@ import { build } from '../../support/build.ts'
 import type { TestServer } from '../../support/build.ts'
 import { startRedis } from '../../support/redis.ts'
 import { until } from '../../support/retry.ts'
-import { swallowing } from './support.ts'
+import { silenceableProxy } from './support.ts'
 
 async function setUp (t: Test) {
   const redis = await startRedis(t)
@@ -31,14 +31,14 @@ t.test('a kick by the backend notifies the user and applies on every server', as
   await backend.publish('room.member_kicked', { user_id: 2, room_id: 7, payload: { by: 42 } })
   for (const client of there) {
     t.match(await client.closed, { code: 4403, reason: 'KICKED' })
-    t.same(await client.event('room.member_kicked'), { by: 42 }, 'the event came before the end')
+    t.same(await client.event('room.member_kicked'), { by: 42 }, 'the event arrives before the close')
   }
   t.same(await elsewhere.event('room.member_kicked'), { by: 42 })
   t.same(await watcher.event('room:userLeft'), { roomId: '7', userId: 2 })
   const back = await b.connect(2)
   await back.ok('room:join', { roomId: '7' })
   t.match(await watcher.event('room:userJoined', ({ userId }) => userId === 2), { userId: 2 })
-  // Longer than the kick is looked after.
+  // Longer than the delay of the verification.
   await until(async () => (await a.app.redis.exists('msab:jobs:{backend-kick}')) === 0)
   await back.ok('room:leave')
   await elsewhere.ok('room:leave')
@@ -57,17 +57,17 @@ t.test('a user kicked while disconnected loses the seat', async (t) => {
 
 t.test('a user on a server that missed the kick is removed later', async (t) => {
   const redis = await startRedis(t)
-  const network = await swallowing(t, redis.port)
+  const network = await silenceableProxy(t, redis.port)
   const backend = await startBackend(t, { redisUrl: redis.url })
   backend.everyRoom = () => 42
   const a = await build(t, { env: { ...backend.env, REDIS_URL: redis.url } })
   const b = await build(t, { env: { ...backend.env, REDIS_URL: network.url } })
   const [ada, bob] = [await a.connect(1), await b.connect(2)]
   for (const client of [ada, bob]) await client.ok('room:join', { roomId: '7' })
-  network.swallow(true)
+  network.silence(true)
   await backend.publish('room.member_kicked', { user_id: 2, room_id: 7 })
   t.match(await bob.closed, { code: 4403 })
-  t.notOk(bob.events.some(({ type }) => type === 'room.member_kicked'), 'it did not hear')
+  t.notOk(bob.events.some(({ type }) => type === 'room.member_kicked'), 'it missed the event')
   t.same(await ada.event('room:userLeft'), { roomId: '7', userId: 2 })
 })
 
@@ -79,7 +79,7 @@ t.test('a user blocked by the backend is removed and stays out', async (t) => {
   t.match(await bob.closed, { code: 4403 })
   t.same(await bob.event('room.member_blocked'), { reason: 'rude' })
   t.same(await ada.event('room:userLeft'), { roomId: '7', userId: 2 })
-  t.equal(other.ws.readyState, other.ws.OPEN, 'a socket that is not in the room goes on')
+  t.equal(other.ws.readyState, other.ws.OPEN, 'a socket outside the room stays open')
   for (const client of [other, await b.connect(2)]) {
     const { error } = await client.request('room:join', { roomId: '7' })
     t.match(error, { code: 'BANNED', details: { until: Number } })
@@ -103,7 +103,7 @@ t.test('every server looks up a changed role again', async (t) => {
   backend.roles.set('7/2', 'member')
   await backend.publish('room.member_role_changed', { room_id: 7, payload: { user_id: 2 } })
   for (const client of clients) await client.event('room.member_role_changed')
-  for (const server of [a, b]) t.equal(await roleOf(server, '7', 2), 'member', 'told to the whole room')
+  for (const server of [a, b]) t.equal(await roleOf(server, '7', 2), 'member', 'published to the whole room')
   backend.everyRoom = () => 2
   await backend.publish('room.member_role_changed', { user_id: 2, room_id: 7, payload: { role: 'owner' } })
   for (const client of clients) await client.event('room.member_role_changed')

@@ -1,0 +1,78 @@
+import { setTimeout as delay } from 'node:timers/promises'
+import type { FeatureInstance } from 'flylive-audio-server/feature'
+
+/** Removes members from rooms when the backend kicks or blocks them. */
+export interface Removals {
+  /**
+   * Closes a user's sessions in a room on this server at once. Each server does
+   * the same when it receives the event. A job later removes sessions on servers
+   * that missed the event.
+   *
+   * @param eventId the same on all servers
+   */
+  kick (roomId: string, userKey: string, eventId: string): void
+  /** Like {@link kick}, and bans the user. Retries until the store has the ban. */
+  block (roomId: string, userKey: string, eventId: string): Promise<void>
+  /** The handler of {@link kickJob}. */
+  verifyKick (key: string): Promise<void>
+  close (): void
+}
+
+/** The job that verifies that a kick reached all servers. */
+export const kickJob = 'backend-kick'
+
+/** By then, every subscribed server has delivered the event, in milliseconds. */
+const verifyDelayMs = 3000
+/** The backend's blocks do not expire, but a ban needs an end: ten years, in milliseconds. */
+const blockMs = 10 * 365 * 86_400_000
+const retryMs = 1000
+
+export function createRemovals (app: Pick<FeatureInstance, 'cluster' | 'directory' | 'jobs' | 'log' | 'rooms' | 'store'>): Removals {
+  const { cluster, directory, jobs, log, rooms, store } = app
+  const closing = new AbortController()
+
+  /** Schedules {@link kickJob} once for all servers. An immediate cluster message could overtake the event. */
+  async function scheduleVerification (roomId: string, userKey: string, eventId: string): Promise<void> {
+    try {
+      if (!await cluster.tryLock(`${kickJob}:${roomId}:${userKey}:${eventId}`, 60_000)) return
+      const now = Date.now()
+      await jobs.schedule(kickJob, JSON.stringify([roomId, userKey, now]), now + verifyDelayMs)
+    } catch (err) {
+      log.warn({ err, roomId }, 'kick of the backend applied on this server only')
+    }
+  }
+
+  return {
+    kick (roomId, userKey, eventId) {
+      rooms.kickHere(roomId, userKey)
+      scheduleVerification(roomId, userKey, eventId)
+    },
+    async block (roomId, userKey, eventId) {
+      for (let warned = false; !closing.signal.aborted;) {
+        try {
+          await store.ban(roomId, userKey, Date.now() + blockMs)
+          break
+        } catch (err) {
+          if (!warned) {
+            warned = true
+            log.warn({ err, roomId }, 'block of the backend not stored, retrying')
+            rooms.kickHere(roomId, userKey)
+          }
+          await delay(retryMs, undefined, { ref: false, signal: closing.signal }).catch(() => { /* Closed. */ })
+        }
+      }
+      // Removes sessions that joined before the ban was stored.
+      rooms.kickHere(roomId, userKey)
+      scheduleVerification(roomId, userKey, eventId)
+    },
+    async verifyKick (key) {
+      const [roomId, userKey, at] = JSON.parse(key) as [string, string, number]
+      const sessions = (await directory.sessionsOf(userKey)).filter((session) => session.roomId === roomId)
+      // Sessions that connected after the kick were admitted again. A user without a session may still hold a seat.
+      if (sessions.length === 0 || sessions.some(({ connectedAt }) => connectedAt < at)) await rooms.kick(roomId, userKey)
+    },
+    close () {
+      closing.abort()
+    }
+  }
+}
