@@ -3,20 +3,20 @@ import type { FeatureInstance } from 'flylive-audio-server/feature'
 import type { Auth } from './service.ts'
 import { hashToken } from './token.ts'
 
-/** As milliseconds this was in March 1973; as seconds it is in the year 5138. */
-const latestSeconds = 1e11
+/** Smaller values are seconds: as milliseconds they are before March 1973. */
+const maxSeconds = 1e11
 
 const byToken = z.object({ token: z.string().min(1).max(16_384) })
 const byHash = z.object({
   sha256: z.string().regex(/^[0-9a-f]{64}$/, 'must be the hex SHA-256 of a token'),
-  expiresAt: z.int().positive().transform((at) => at < latestSeconds ? at * 1000 : at)
-    .describe('When the token ends by itself, epoch milliseconds; what would be in 1973 is taken for seconds, as a token has them in `exp`')
+  expiresAt: z.int().positive().transform((at) => at < maxSeconds ? at * 1000 : at)
+    .describe('When the token expires, epoch milliseconds. Values below 1e11 are seconds, as in `exp`')
 })
 
 /** POST /admin/tokens/revoke. */
 export function adminRoutes (app: FeatureInstance, auth: Auth): void {
   app.post('/admin/tokens/revoke', {
-    schema: { summary: 'Ends a token, and the sessions it has opened', body: z.union([byToken, byHash]), response: { 204: z.null() } }
+    schema: { summary: 'Revokes a token and closes its sessions', body: z.union([byToken, byHash]), response: { 204: z.null() } }
   }, async (request, reply) => {
     const { body } = request
     const sha256 = 'token' in body ? hashToken(body.token) : body.sha256

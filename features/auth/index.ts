@@ -10,19 +10,19 @@ declare module 'flylive-audio-server/feature' {
 }
 
 const sessionAnswer = z.object({
-  user: z.looseObject({ userId, id: userId, roles: z.array(z.string()) }).describe('The public claims of the token, and its roles'),
+  user: z.looseObject({ userId, id: userId, roles: z.array(z.string()) }).describe('Public claims and roles of the token'),
   expiresAt: z.number().optional().describe('Epoch milliseconds')
 })
 
-/** Who may connect: tokens signed by the backend. The kernel asks it at every upgrade. */
+/** Authenticates connections by tokens that the backend signs. The kernel calls it at every upgrade. */
 export default defineFeature(async function auth (app) {
   const service = createAuth(app)
   app.decorate('auth', service)
   app.addHook('onClose', async () => service.close())
 
-  // A browser can't read why an upgrade failed; this tells.
+  // Browsers cannot read the reason of a failed upgrade; this route returns it.
   app.get('/auth/session', {
-    schema: { summary: 'Whether a token is good, and why not', security: [{ token: [] }], response: { 200: sessionAnswer } }
+    schema: { summary: 'Validates a token and returns its session', security: [{ token: [] }], response: { 200: sessionAnswer } }
   }, async (request, reply) => {
     const { user, expiresAt } = await service.authenticate(request)
     return reply.header('cache-control', 'no-store').send({ user: { ...user.profile, roles: [...user.roles] }, expiresAt })

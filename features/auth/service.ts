@@ -4,21 +4,21 @@ import { createTokenReader, hashToken, revokedPrefix, TokenRefused } from './tok
 
 export interface Auth {
   /**
-   * Who is behind a request, by the first token it carries: `Authorization`,
-   * a `bearer.` subprotocol, `?token=` where that is allowed.
+   * Identifies the user of a request by the first token found in `Authorization`,
+   * a `bearer.` subprotocol, or `?token=` if enabled.
    *
-   * @throws UNAUTHORIZED; UNAVAILABLE when it can't be told whether the token is revoked
+   * @throws UNAUTHORIZED; UNAVAILABLE if the revocation check fails
    */
   authenticate (request: HttpRequest): Promise<Identity>
   /**
-   * Ends a token: no new session with it, and open ones are closed, on every server.
+   * Revokes a token and closes its sessions on every server.
    *
-   * @param until epoch milliseconds, when the token ends by itself
+   * @param until when the token expires, epoch milliseconds
    */
   revoke (tokenHash: string, until: number): Promise<void>
   /** @throws UNAVAILABLE */
   isRevoked (tokenHash: string): Promise<boolean>
-  /** When a token ends by itself; undefined for one that is not valid anyway. */
+  /** @returns when a token expires, epoch milliseconds; undefined if it is invalid */
   expiryOf (token: string): number | undefined
   close (): void
 }
@@ -30,8 +30,8 @@ declare module '../../plugins/cluster/messages.ts' {
 }
 
 /**
- * How often open sessions are held against the list of revoked tokens, which
- * the backend also writes. protocol.md allows 5 s from revocation to close.
+ * How often the server checks open sessions for revoked tokens, in milliseconds.
+ * The backend writes revocations, too. protocol.md allows 5 s until the close.
  */
 const sweepMs = 2500
 const sweepBatch = 500
@@ -50,14 +50,14 @@ export function createAuth (app: FeatureInstance): Auth {
 
   /** @throws TokenRefused */
   async function identify (token: string | undefined): Promise<Identity> {
-    if (token === undefined) throw new TokenRefused('missing', 'A token is needed')
+    if (token === undefined) throw new TokenRefused('missing', 'A token is required')
     const identity = read(token)
     let revoked: boolean
     try {
       revoked = await isRevoked(identity.tokenHash as string)
     } catch (error) {
-      app.log.warn({ err: error }, 'a token is refused because it cannot be told whether it is revoked')
-      throw new TokenRefused('store_error', 'It cannot be told whether the token is revoked')
+      app.log.warn({ err: error }, 'token rejected: revocation check failed')
+      throw new TokenRefused('store_error', 'The revocation check is unavailable')
     }
     if (revoked) throw new TokenRefused('revoked', 'The token has been revoked')
     return identity
@@ -71,7 +71,7 @@ export function createAuth (app: FeatureInstance): Auth {
   }
   app.cluster.on('auth:revoked', ({ tokenHash }) => closeRevoked(new Set([tokenHash])))
 
-  /** Finds sessions whose token somebody else has revoked. */
+  /** Closes sessions whose token the backend or another server has revoked. */
   async function sweep (): Promise<void> {
     const held = new Set<string>()
     for (const { identity } of app.sockets.all()) if (identity.tokenHash !== undefined) held.add(identity.tokenHash)
@@ -88,8 +88,8 @@ export function createAuth (app: FeatureInstance): Auth {
   const timer = setInterval(() => {
     if (sweeping) return
     sweeping = true
-    // While the store is away, open sessions go on; readiness tells.
-    sweep().catch((err: unknown) => app.log.debug({ err }, 'revoked tokens could not be looked up')).finally(() => { sweeping = false })
+    // While the store is down, sessions stay open and /readyz reports it.
+    sweep().catch((err: unknown) => app.log.debug({ err }, 'lookup of revoked tokens failed')).finally(() => { sweeping = false })
   }, sweepMs).unref()
 
   return {

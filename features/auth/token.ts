@@ -3,10 +3,10 @@ import { createVerifier, TokenError } from 'fast-jwt'
 import { z } from 'flylive-audio-server/feature'
 import type { Identity, Profile } from 'flylive-audio-server/feature'
 
-/** Why a token was refused; the label of flylive_auth_attempts_total. */
+/** Why a token was rejected: the label `result` of flylive_auth_attempts_total. */
 export type Refusal = 'missing' | 'invalid' | 'expired' | 'blocked' | 'revoked' | 'store_error'
 
-/** A token that can't be accepted. */
+/** The token was rejected. */
 export class TokenRefused extends Error {
   override readonly name = 'TokenRefused'
   readonly refusal: Refusal
@@ -18,14 +18,14 @@ export class TokenRefused extends Error {
 }
 
 export interface TokenRules {
-  /** The newest first; each verifies. */
+  /** Newest first. A token may match any of them. */
   secrets: readonly string[]
-  /** For tokens without exp, counted from iat, in seconds. */
+  /** Lifetime of tokens without `exp`, from `iat`, in seconds. */
   maxAgeSeconds: number
   publicClaims: readonly string[]
 }
 
-// What the backend adds besides is kept; see contracts: token claims.
+// Other claims are kept (contract: token claims).
 const claims = z.looseObject({
   id: z.union([z.int(), z.string().min(1).max(128)]),
   name: z.string().min(1).max(256),
@@ -35,10 +35,10 @@ const claims = z.looseObject({
   is_blocked: z.boolean().nullish()
 })
 
-/** The last moment that a date can have (ECMA-262); some backends write a token without end as a huge exp. */
-const endOfTimeMs = 8.64e15
+/** The largest date (ECMA-262). Some backends use a huge `exp` for tokens that do not expire. */
+const maxDateMs = 8.64e15
 
-/** A token is revoked while the key with this prefix and its hash has a value (protocol.md, section 1). The backend writes them, too. */
+/** A token is revoked while the key of this prefix and the token's hash exists (protocol.md, section 1). The backend writes these keys, too. */
 export const revokedPrefix = 'auth:revoked:'
 
 export function hashToken (token: string): string {
@@ -46,9 +46,9 @@ export function hashToken (token: string): string {
 }
 
 /**
- * The last character of a signature has bits that mean nothing, and with others
- * in them the token still verifies. It is revoked by the hash of its text, so
- * it may have only one.
+ * The last character of a signature has unused bits, so several texts verify as
+ * the same token. Revocation is by hash of the text, so only the canonical text
+ * is accepted.
  */
 function isCanonical (token: string): boolean {
   const signature = token.split('.').at(-1) ?? ''
@@ -56,10 +56,10 @@ function isCanonical (token: string): boolean {
 }
 
 /**
- * Makes a function that checks a token: HS256 with one of the secrets and
- * nothing else, its claims, its time.
+ * Creates a function that validates a token: an HS256 signature by one of the
+ * secrets, its claims and its expiry.
  *
- * @returns who the token stands for; it throws {@link TokenRefused}
+ * @returns a function from token to identity; it throws {@link TokenRefused}
  */
 export function createTokenReader ({ secrets, maxAgeSeconds, publicClaims }: TokenRules): (token: string) => Identity {
   const verifiers = secrets.map((key) => createVerifier({ key, algorithms: ['HS256'], cache: false }))
@@ -71,7 +71,7 @@ export function createTokenReader ({ secrets, maxAgeSeconds, publicClaims }: Tok
         return verifier(token)
       } catch (error) {
         last = error
-        // Only a signature may fit another secret.
+        // Another secret can only fix an invalid signature.
         if (!(error instanceof TokenError) || error.code !== TokenError.codes.invalidSignature) break
       }
     }
@@ -86,12 +86,12 @@ export function createTokenReader ({ secrets, maxAgeSeconds, publicClaims }: Tok
     const payload = result.data
     const expires = payload.exp ?? (payload.iat === undefined ? undefined : payload.iat + maxAgeSeconds)
     if (expires === undefined) throw new TokenRefused('invalid', 'The token has neither exp nor iat')
-    const expiresAt = Math.min(Math.floor(expires * 1000), endOfTimeMs)
+    const expiresAt = Math.min(Math.floor(expires * 1000), maxDateMs)
     if (expiresAt <= Date.now()) throw new TokenRefused('expired', 'The token has expired')
     if (payload.is_blocked === true) throw new TokenRefused('blocked', 'The user is blocked')
 
     const shown = publicClaims.filter((name) => payload[name] !== undefined).map((name) => [name, payload[name]])
-    // The id comes last: no other claim may take its place.
+    // The id comes last, so that no claim overrides it.
     const profile: Profile = { ...Object.fromEntries(shown) as object, userId: payload.id, id: payload.id }
     return {
       user: { id: payload.id, name: payload.name, roles: payload.roles ?? [], profile },

@@ -1,17 +1,15 @@
 import type { FeatureInstance } from 'flylive-audio-server/feature'
 
-/** Time between two looks, in milliseconds. A look asks for what is due, so it costs next to nothing when that is nothing. */
-const lookMs = 1000
-/** Rooms closed at a time. */
-const batch = 500
+const sweepIntervalMs = 1000
+/** Rooms closed per query. */
+const batchSize = 500
 
 /**
- * Closes rooms that have been empty for a while, with the reason `inactivity`.
- * They are found in an index ordered by the time at which the last one left, so
- * that a look costs as much as there is to close; rooms with people in them are
- * never looked at. Of several servers exactly one closes a room.
+ * Closes rooms that have been empty for `idleMs`, with the reason `inactivity`.
+ * The store has an index of empty rooms by time, so a sweep reads only the rooms
+ * that are due. If several servers sweep, exactly one closes a room.
  *
- * @param idleMs how long a room waits for somebody to come back
+ * @param idleMs how long an empty room stays open, in milliseconds
  */
 export function closeIdleRooms (app: Pick<FeatureInstance, 'log' | 'metrics' | 'rooms' | 'store'>, idleMs: number): { stop (): Promise<void> } {
   const { log, metrics, rooms, store } = app
@@ -23,17 +21,17 @@ export function closeIdleRooms (app: Pick<FeatureInstance, 'log' | 'metrics' | '
   async function sweep (): Promise<void> {
     const before = Date.now() - idleMs
     for (;;) {
-      const due = await store.listEmptyRooms(before, batch)
+      const due = await store.listEmptyRooms(before, batchSize)
       await Promise.all(due.map(async (roomId) => {
         if (await rooms.close(roomId, 'inactivity', true)) {
           closed.inc()
-          log.debug({ roomId }, 'an empty room is closed')
+          log.debug({ roomId }, 'empty room closed')
         } else {
-          // Somebody has come back, or another server was faster.
+          // A user has joined, or another server has closed the room.
           await store.forgetEmptyRoom(roomId, before)
         }
       }))
-      if (due.length < batch || stopped) return
+      if (due.length < batchSize || stopped) return
     }
   }
 
@@ -41,11 +39,11 @@ export function closeIdleRooms (app: Pick<FeatureInstance, 'log' | 'metrics' | '
     running ??= sweep()
       .then(() => { warned = false })
       .catch((err: unknown) => {
-        if (!warned) log.warn({ err }, 'empty rooms are not closed while the store is away')
+        if (!warned) log.warn({ err }, 'sweep of empty rooms failed, retrying')
         warned = true
       })
       .finally(() => { running = undefined })
-  }, lookMs)
+  }, sweepIntervalMs)
 
   return {
     async stop () {

@@ -6,10 +6,10 @@ import type { ChatMessage } from './messages.ts'
 
 export { config, requests }
 
-/** How long the history in the reply to a join may be, in bytes: a fraction of what may wait to be sent to a socket. */
+/** Maximum size of the history in a join reply, in bytes: a fraction of the send buffer of a socket. */
 const maxHistoryBytes = 131_072
 
-/** What members of a room write to one another, and the last of it for those who come later. */
+/** Chat messages in rooms, with a short history for later members. */
 export default defineFeature(async function chat (app, options) {
   const { hooks, log, messages, metrics, rooms, store } = app
   const { history: keep = app.config.CHAT_HISTORY, messagesPerMinute = app.config.RATE_LIMIT_MESSAGES_PER_MINUTE } = options
@@ -19,7 +19,7 @@ export default defineFeature(async function chat (app, options) {
 
   const limit = { perMinute: messagesPerMinute, perRoom: true }
   messages.on('chat:message', { ...requests['chat:message'], limit }, async ({ content, messageType }, { room, session }) => {
-    if (messageType === 'system' && await rooms.roleOf(room.record, session) === 'member') throw new Forbidden('Only the owner and admins of the room write system messages')
+    if (messageType === 'system' && await rooms.roleOf(room.record, session) === 'member') throw new Forbidden('Only the owner and admins of the room may send system messages')
     const { roomId } = room
     const { user } = session
     const message: ChatMessage = {
@@ -44,15 +44,15 @@ export default defineFeature(async function chat (app, options) {
   hooks.on('room:join', async ({ roomId }) => {
     if (keep === 0) return { chatHistory: [] }
     const entries = await store.readLog(roomId).catch((err: unknown) => {
-      log.debug({ err, roomId }, 'the history cannot be read')
+      log.debug({ err, roomId }, 'chat history not readable')
       return []
     })
-    // There are more where another server keeps more.
+    // Another server may be configured to keep more.
     return { chatHistory: newest(entries.slice(-keep)).map((entry) => JSON.parse(entry) as ChatMessage) } satisfies z.input<typeof joinReply>
   })
 }, { name: 'chat', dependencies: ['rooms', 'store'], config })
 
-/** @returns the last of the messages, as many as fit */
+/** @returns the newest messages that fit into {@link maxHistoryBytes} */
 function newest (entries: readonly string[]): readonly string[] {
   let bytes = 0
   const first = entries.findLastIndex((entry) => (bytes += Buffer.byteLength(entry)) > maxHistoryBytes)

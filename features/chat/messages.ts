@@ -1,27 +1,27 @@
 import { roomId, userId, z } from 'flylive-audio-server/feature'
 import type { EventMap, RequestMap } from 'flylive-audio-server/feature'
 
-/** Longest message, in characters as people count them: code points (protocol.md, chat:message). */
-export const longestContent = 500
+/** Maximum length of a message, in code points (protocol.md, chat:message). */
+export const maxContentLength = 500
 
 const content = z.string().min(1)
-  // No character takes more than two units; what is longer than that need not be counted.
-  .max(2 * longestContent, `must have at most ${longestContent} characters`)
-  .refine((text) => text.length <= longestContent || [...text].length <= longestContent, `must have at most ${longestContent} characters`)
+  // A code point takes at most two UTF-16 units, so longer texts fail without counting.
+  .max(2 * maxContentLength, `must have at most ${maxContentLength} characters`)
+  .refine((text) => text.length <= maxContentLength || [...text].length <= maxContentLength, `must have at most ${maxContentLength} characters`)
   // JSON Schema counts code points, too.
-  .meta({ maxLength: longestContent })
+  .meta({ maxLength: maxContentLength })
 
 export const messageType = z.enum(['text', 'emoji', 'sticker', 'system'])
 
-/** What an admin can set while the server runs. */
+/** Settings that an admin can change at run time. */
 export const config = z.object({
-  history: z.int().min(0).max(1000).optional().describe('Messages given to those who join; CHAT_HISTORY by default'),
-  messagesPerMinute: z.int().min(1).max(10_000).optional().describe('Per user and room; RATE_LIMIT_MESSAGES_PER_MINUTE by default')
+  history: z.int().min(0).max(1000).optional().describe('Messages per room in the join reply; CHAT_HISTORY by default'),
+  messagesPerMinute: z.int().min(1).max(10_000).optional().describe('Messages per user, room and minute; RATE_LIMIT_MESSAGES_PER_MINUTE by default')
 })
 
 export const requests = {
   'chat:message': {
-    request: z.object({ content, messageType: messageType.default('text').describe('`system` is for the owner and admins') }).describe('Writes to the room'),
+    request: z.object({ content, messageType: messageType.default('text').describe('Only the owner and admins may send `system`') }).describe('Sends a message to the room'),
     reply: z.object({ id: z.string(), timestamp: z.int() })
   }
 } satisfies RequestMap
@@ -31,14 +31,14 @@ export const chatMessage = z.object({
   id: z.string(),
   userId,
   userName: z.string(),
-  avatar: z.unknown().optional().describe('Where the avatar is a public claim'),
+  avatar: z.unknown().optional().describe('Present if `avatar` is a public claim'),
   content: z.string(),
   messageType,
   timestamp: z.int()
 })
 export type ChatMessage = z.output<typeof chatMessage>
 
-export const events = { 'chat:message': chatMessage.describe('To everyone in the room, who wrote it included') } satisfies EventMap
+export const events = { 'chat:message': chatMessage.describe('To everyone in the room, including the sender') } satisfies EventMap
 
-/** What the feature adds to the reply of room:join. A message that is sent meanwhile may be here and come as an event, too. */
-export const joinReply = z.object({ chatHistory: z.array(chatMessage).describe('The newest messages, the oldest of them first') })
+/** The feature's part of the join reply. A message sent during the join may be here and also arrive as an event. */
+export const joinReply = z.object({ chatHistory: z.array(chatMessage).describe('The newest messages, oldest first') })

@@ -75,8 +75,7 @@ export default defineFeature(async function laravelBridge (app) {
 async function startRelay (app: FeatureInstance, redis: Redis, rights: Rights): Promise<void> {
   const { config, log, metrics, rooms, sockets } = app
   const removals = createRemovals(app)
-  app.jobs.on(kickJob, removals.verifyKick
-)
+  app.jobs.on(kickJob, removals.verifyKick)
   const relay = createRelay({ log, metrics, rooms, sockets, names: config.LARAVEL_EVENTS, rights, removals, history: app.keep('relay', createRelayHistory) })
   const subscription = createSubscription({ redis, log, channel: config.LARAVEL_EVENTS_CHANNEL, receive: relay.receive })
   app.hooks.on('health:checks', () => ({ relay: subscription.check }))

@@ -1,39 +1,39 @@
-/** Answers that are good for a moment, for all who ask meanwhile. */
+/** Caches results for a short time. Concurrent reads of a key share one load. */
 export interface Cache<V> {
   /**
-   * The answer to a key, asked for when none is young enough. What fails is not kept.
+   * Returns the cached value, or loads it. Failed loads are not cached.
    *
-   * @throws what asking for it throws
+   * @throws what `load` throws
    */
-  get (key: string, ask: () => Promise<V>): Promise<V>
-  /** Answers that are kept, those included that are too old by now. */
+  get (key: string, load: () => Promise<V>): Promise<V>
+  /** Number of entries, including expired ones. */
   readonly size: number
 }
 
 /**
- * @param maxAgeMs how long an answer is good, counted from when it was asked for
- * @param most answers that are kept; the oldest go
+ * @param maxAgeMs how long a value is valid after the start of its load
+ * @param maxEntries the cache evicts the oldest entries above this number
  */
-export function createCache<V> (maxAgeMs: number, most: number): Cache<V> {
-  // Insertion order is the order in which they were asked for.
-  const answers = new Map<string, { answer: Promise<V>, askedAt: number }>()
+export function createCache<V> (maxAgeMs: number, maxEntries: number): Cache<V> {
+  // In order of age.
+  const entries = new Map<string, { value: Promise<V>, loadedAt: number }>()
 
   return {
     get size () {
-      return answers.size
+      return entries.size
     },
-    get (key, ask) {
+    get (key, load) {
       const now = performance.now()
-      const known = answers.get(key)
-      if (known && now - known.askedAt < maxAgeMs) return known.answer
-      answers.delete(key)
-      const entry = { answer: ask(), askedAt: now }
-      answers.set(key, entry)
-      if (answers.size > most) for (const oldest of answers.keys().take(answers.size - most)) answers.delete(oldest)
-      entry.answer.catch(() => {
-        if (answers.get(key) === entry) answers.delete(key)
+      const cached = entries.get(key)
+      if (cached && now - cached.loadedAt < maxAgeMs) return cached.value
+      entries.delete(key)
+      const entry = { value: load(), loadedAt: now }
+      entries.set(key, entry)
+      if (entries.size > maxEntries) for (const oldest of entries.keys().take(entries.size - maxEntries)) entries.delete(oldest)
+      entry.value.catch(() => {
+        if (entries.get(key) === entry) entries.delete(key)
       })
-      return entry.answer
+      return entry.value
     }
   }
 }

@@ -4,7 +4,7 @@ import { createLobby } from './service.ts'
 
 export { config, requests }
 
-/** Lists the rooms there are to whoever is connected: for deployments whose rooms are open to all. */
+/** Lists active rooms to every connected user: for deployments whose rooms are public. */
 export default defineFeature(async function lobby (app, settings) {
   const service = createLobby(app, settings)
 

@@ -10,25 +10,24 @@ export interface Page {
 
 export interface Lobby {
   /**
-   * A page of the rooms that have somebody in them, as it was a moment ago at most.
+   * Returns a page of rooms that have members, at most `cacheMs` old.
    *
    * @throws UNAVAILABLE
    */
   list (cursor: string | undefined, limit: number): Promise<Page>
 }
 
-/** Pages that are kept for those who ask next. */
-const mostPages = 500
+const maxCachedPages = 500
 
 export function createLobby (app: FeatureInstance, { cacheMs, people }: z.output<typeof config>): Lobby {
   const { features, store } = app
-  const pages = createCache<Page>(cacheMs, mostPages)
+  const pages = createCache<Page>(cacheMs, maxCachedPages)
 
-  /** A few round trips, however many rooms there are on the page. */
+  /** The number of round trips does not depend on the number of rooms. */
   async function read (after: string, limit: number): Promise<Page> {
     const { rooms, next } = await store.listBusyRooms(after, limit)
     const seats = rooms.length > 0 ? await features.getFeature('seats')?.seatsOf(rooms.map(({ roomId }) => roomId)) : []
-    // Whoever has no pin must not see who is behind the door.
+    // The members of a locked room are visible only after the PIN.
     const open = rooms.flatMap(({ roomId, locked }, i) => locked ? [] : [{ roomId, first: (seats?.[i]?.seats ?? []).map(({ userId }) => userKeyOf(userId)) }])
     const found = people > 0 && open.length > 0 ? await store.getSomeMembers(open, people) : []
     const named = new Map(open.map(({ roomId }, i) => [roomId, found[i]]))

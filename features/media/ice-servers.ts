@@ -7,14 +7,14 @@ export interface IceServer {
   credential?: string | undefined
 }
 
-/** How long a TURN credential is good, in seconds: longer than anybody stays connected. */
+/** Lifetime of a TURN credential, in seconds: longer than a session. */
 const turnTtlSeconds = 86_400
 
 /**
- * The STUN and TURN servers a client is told of: the configured ones, and the
- * coturn servers with credentials of its own for a day. Those follow coturn's
- * `use-auth-secret`: the name is the end of its time and the user, the
- * password the base64 HMAC-SHA1 of the name.
+ * Returns the STUN and TURN servers for a client: the configured ones, and coturn
+ * servers with per-user credentials that expire after a day. The credentials
+ * follow coturn's `use-auth-secret`: the username is the expiry and the user id,
+ * the password is the base64 HMAC-SHA1 of the username.
  *
  * @param now epoch milliseconds
  */

@@ -5,12 +5,11 @@ import { events, greeting, joinReply, requests } from './messages.ts'
 
 export { requests }
 
-// The schemas check the shape that mediasoup expects; their types differ in optional fields only, hence the casts.
+// The schemas check the shape that mediasoup expects. The casts are needed because its types treat optional fields differently.
 
 /**
- * Audio for clients: transports, producers, consumers, and who speaks. The
- * rules are here; what it is all about lives in the kernel (`app.sfu`) and
- * goes on when this is reloaded.
+ * Audio for clients: transports, producers, consumers and active speakers. The
+ * kernel (`app.sfu`) owns the media state, so audio continues during a reload.
  */
 export default defineFeature(async function media (app) {
   const { config, hooks, messages, rooms, sfu } = app
@@ -64,7 +63,7 @@ export default defineFeature(async function media (app) {
     return {}
   })
 
-  // Audio does not cross servers, and neither do its events.
+  // Audio stays on one server, so its events are local, too.
   const toOthers = ({ sessionId }: ProducerOwner) => ({ local: true, ...(sessionId === undefined ? {} : { except: sessionId }) })
   hooks.on('media:producerOpened', (roomId, { producerId, userId }, owner) =>
     rooms.emit(roomId, 'audio:newProducer', { producerId, userId, kind: 'audio' }, toOthers(owner)))

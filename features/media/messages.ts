@@ -1,8 +1,8 @@
 import { roomId, userId, z } from 'flylive-audio-server/feature'
 import type { EventMap, RequestMap } from 'flylive-audio-server/feature'
 
-// The shapes of WebRTC parameters, as narrow as audio over mediasoup allows:
-// what passes here can't confuse a media worker.
+// Schemas of WebRTC parameters, as strict as audio over mediasoup allows, to
+// protect media workers from invalid input.
 
 const mediaId = z.string().min(1).max(64)
 const shortText = z.string().max(256)
@@ -16,7 +16,7 @@ const fingerprint = z.object({
   value: z.string().max(200)
 }).refine(({ algorithm, value }) => new RegExp(`^[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){${digestOctets[algorithm] - 1}}$`).test(value), {
   path: ['value'],
-  message: 'must be colon-separated hex of the length of its algorithm'
+  message: 'must be colon-separated hex with the length of its algorithm'
 })
 
 export const dtlsParameters = z.object({
@@ -24,7 +24,7 @@ export const dtlsParameters = z.object({
   fingerprints: z.array(fingerprint).min(1).max(10)
 })
 
-/** Codec parameters, as in an fmtp line: numbers, texts, switches. */
+/** Codec parameters, as in an fmtp line. */
 const codecParameters = z.record(z.string().max(64), z.union([z.int().min(-0x80000000).max(0x7fffffff), shortText, z.boolean(), z.null()]))
   .refine((parameters) => Object.keys(parameters).length <= 32, 'has too many entries')
 
@@ -51,7 +51,7 @@ const opus = z.string().regex(/^audio\/opus$/i, 'must be audio/opus')
 const unique = (key: 'id' | 'uri') => (items: readonly { id: number, uri: string }[]) => new Set(items.map((item) => item[key])).size === items.length
 
 export const rtpParameters = z.object({
-  // RFC 8843 keeps mids short; one octet of length in the header extension.
+  // The header extension of RFC 8843 has one octet for the length.
   mid: z.string().min(1).max(16).optional(),
   codecs: z.array(z.object({
     mimeType: opus,
@@ -67,8 +67,8 @@ export const rtpParameters = z.object({
     encrypt: z.boolean().optional(),
     parameters: codecParameters.optional()
   })).max(16)
-    .refine(unique('id'), 'has an id twice')
-    .refine(unique('uri'), 'has a uri twice')
+    .refine(unique('id'), 'must not repeat an id')
+    .refine(unique('uri'), 'must not repeat a uri')
     .optional(),
   encodings: z.array(z.object({
     ssrc: uint32.min(1),
@@ -80,7 +80,7 @@ export const rtpParameters = z.object({
   msid: shortText.optional()
 })
 
-/** A receiver's capabilities. Codecs and extensions the server does not use may be among them. */
+/** A receiver's capabilities. They may include codecs and extensions that the server does not use. */
 export const rtpCapabilities = z.object({
   codecs: z.array(z.object({
     kind: z.enum(['audio', 'video']),
@@ -100,14 +100,14 @@ export const rtpCapabilities = z.object({
   })).max(64).optional()
 })
 
-/** Parameters that the server makes and clients hand to their WebRTC stack unread. */
+/** Parameters that clients pass to their WebRTC stack unchanged. */
 const opaque = z.looseObject({})
 
 const nothing = z.object({})
 
 export const requests = {
   'transport:create': {
-    request: z.object({ type: z.enum(['producer', 'consumer']) }).describe('Makes a transport: one to send audio with, one to receive. A second one of the same type replaces the first'),
+    request: z.object({ type: z.enum(['producer', 'consumer']) }).describe('Creates a transport: one for sending, one for receiving. A new transport replaces the one of the same type'),
     reply: z.object({
       id: mediaId,
       iceParameters: opaque,
@@ -116,39 +116,39 @@ export const requests = {
     })
   },
   'transport:connect': {
-    request: z.object({ transportId: mediaId, dtlsParameters }).describe('Gives a transport the DTLS parameters of the client'),
+    request: z.object({ transportId: mediaId, dtlsParameters }).describe('Sets the DTLS parameters of the client on a transport'),
     reply: nothing
   },
   'transport:restartIce': {
-    request: z.object({ transportId: mediaId }).describe('Makes new ICE credentials, after the network of the client has changed'),
+    request: z.object({ transportId: mediaId }).describe('Returns new ICE credentials after a network change of the client'),
     reply: z.object({ iceParameters: opaque })
   },
   'audio:produce': {
-    request: z.object({ transportId: mediaId, kind: z.literal('audio'), rtpParameters }).describe('Sends audio to the room. While the feature seats is on, this needs a seat'),
+    request: z.object({ transportId: mediaId, kind: z.literal('audio'), rtpParameters }).describe('Sends audio to the room. If the feature seats is enabled, this requires a seat'),
     reply: z.object({ id: mediaId })
   },
   'audio:closeProducer': {
-    request: z.object({ producerId: mediaId }).describe('Stops sending'),
+    request: z.object({ producerId: mediaId }).describe('Stops sending audio'),
     reply: nothing
   },
   'audio:selfMute': {
-    request: z.object({ producerId: mediaId }).describe('Is silent by choice'),
+    request: z.object({ producerId: mediaId }).describe('Mutes the caller'),
     reply: nothing
   },
   'audio:selfUnmute': {
-    request: z.object({ producerId: mediaId }).describe('Is not silent by choice any more. Who is muted on a seat stays silent'),
+    request: z.object({ producerId: mediaId }).describe('Unmutes the caller. A mute on the seat still applies'),
     reply: nothing
   },
   'audio:consume': {
-    request: z.object({ transportId: mediaId, producerId: mediaId, rtpCapabilities }).describe('Receives the audio of a producer. It starts paused'),
+    request: z.object({ transportId: mediaId, producerId: mediaId, rtpCapabilities }).describe('Receives the audio of a producer. The consumer starts paused'),
     reply: z.object({ id: mediaId, producerId: mediaId, kind: z.literal('audio'), rtpParameters: opaque })
   },
   'consumer:resume': {
-    request: z.object({ consumerId: mediaId }).describe('Lets the audio come'),
-    reply: z.object({ deferred: z.literal(true).optional().describe('The source is silent now; it will be heard when it is not') })
+    request: z.object({ consumerId: mediaId }).describe('Resumes the audio of a consumer'),
+    reply: z.object({ deferred: z.literal(true).optional().describe('The producer is paused. Audio starts when it resumes') })
   },
   'consumer:pause': {
-    request: z.object({ consumerId: mediaId }).describe('Holds the audio back'),
+    request: z.object({ consumerId: mediaId }).describe('Pauses the audio of a consumer'),
     reply: nothing
   }
 } satisfies RequestMap
@@ -156,33 +156,33 @@ export const requests = {
 const producerEvent = z.object({ roomId, producerId: mediaId, userId })
 
 export const events = {
-  'audio:newProducer': producerEvent.extend({ kind: z.literal('audio') }).describe('To the others: somebody sends audio'),
-  'audio:producerClosed': producerEvent.describe('To the others: it is over'),
-  'audio:producerPaused': producerEvent.describe('To the others: nothing comes for now'),
-  'audio:producerResumed': producerEvent.describe('To the others: it comes again'),
-  'consumer:closed': z.object({ roomId, consumerId: mediaId }).describe('To its owner: what it received is over'),
+  'audio:newProducer': producerEvent.extend({ kind: z.literal('audio') }).describe('To the others: a user started to send audio'),
+  'audio:producerClosed': producerEvent.describe('To the others: the producer is closed'),
+  'audio:producerPaused': producerEvent.describe('To the others: the producer is paused'),
+  'audio:producerResumed': producerEvent.describe('To the others: the producer is resumed'),
+  'consumer:closed': z.object({ roomId, consumerId: mediaId }).describe('To its owner: the consumer is closed'),
   'speaker:active': z.object({
     roomId,
-    userId: userId.nullable().describe('The loudest'),
+    userId: userId.nullable().describe('The loudest speaker'),
     activeSpeakers: z.array(userId),
     timestamp: z.int()
-  }).describe('To everyone: who speaks, whenever that changes'),
-  'media:reset': z.object({ roomId, reason: z.string() }).describe('To everyone: the media worker of the room died. Make transports, producers and consumers again')
+  }).describe('To everyone: the active speakers have changed'),
+  'media:reset': z.object({ roomId, reason: z.string() }).describe('To everyone: the media worker of the room died. Clients must recreate transports, producers and consumers')
 } satisfies EventMap
 
-/** What the feature adds to the greeting, session:ready. */
+/** The feature's part of session:ready. */
 export const greeting = z.object({
   iceServers: z.array(z.object({
     urls: z.union([z.string(), z.array(z.string())]),
     username: z.string().optional(),
     credential: z.string().optional()
-  })).describe('For the RTCPeerConnection')
+  })).describe('ICE servers for the RTCPeerConnection')
 })
 
-/** What the feature adds to the reply of room:join. */
+/** The feature's part of the join reply. */
 export const joinReply = z.object({
   rtpCapabilities: opaque,
   existingProducers: z.array(z.object({ producerId: mediaId, userId, isPaused: z.boolean() })),
-  activeSpeakers: z.array(userId).describe('Who speaks now; changes come as speaker:active'),
-  iceServers: greeting.shape.iceServers.describe('As in the greeting, for who was there before the feature was turned on; their credentials are new')
+  activeSpeakers: z.array(userId).describe('The active speakers. speaker:active reports changes'),
+  iceServers: greeting.shape.iceServers.describe('As in session:ready, with new credentials. For clients that connected before the feature was enabled')
 })

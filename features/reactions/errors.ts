@@ -1,6 +1,6 @@
 import { createError, withDetails } from 'flylive-audio-server/feature'
 
-export const EmojiNotAllowed = createError('EMOJI_NOT_ALLOWED', 'This is not one of the reactions there are', 400)
+export const EmojiNotAllowed = createError('EMOJI_NOT_ALLOWED', 'The emoji is not in the list of allowed reactions', 400)
 
-/** @param allowed what may be sent */
+/** @param allowed the allowed emojis */
 export const emojiNotAllowed = (allowed: readonly string[]) => withDetails(new EmojiNotAllowed(), { allowed })

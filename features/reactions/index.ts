@@ -14,7 +14,7 @@ declare module 'flylive-audio-server/feature' {
   }
 }
 
-/** Members answer what is said with an emoji. In big rooms everybody is told the numbers only. */
+/** Emoji reactions in rooms. Big rooms receive counts once per second instead of single reactions. */
 export default defineFeature(async function reactions (app, { emojis, reactionsPerMinute, coalesceOver }) {
   const { hooks, messages, metrics } = app
   const sent = metrics.counter('flylive_reactions_total', 'Reactions sent, by emoji', ['emoji'])

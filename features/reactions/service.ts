@@ -6,18 +6,18 @@ import type { Counts } from './tally.ts'
 type Data<T extends keyof typeof events> = Omit<z.input<(typeof events)[T]>, 'roomId'>
 
 export interface Reactions {
-  /** Tells a room of a reaction: by itself, or with the others of its second where the room is big. */
+  /** Broadcasts a reaction to the room, or counts it if the room is big. */
   react (room: LocalRoom, session: Session, emoji: string): Promise<void>
-  /** Sends the counts of big rooms from now on, also those that the previous generation has left. */
+  /** Takes over the counts of big rooms from the previous generation. */
   takeOver (): void
-  /** Drops the counts of a room that is closed. */
+  /** Drops the counts of a closed room. */
   forget (roomId: string): void
 }
 
 /** @param coalesceOver rooms with more members than this are big */
 export function createReactions (app: FeatureInstance, coalesceOver: number): Reactions {
   const { cluster, rooms, store } = app
-  const sizes = new WeakMap<LocalRoom, { members: Promise<number>, askedAt: number }>()
+  const sizes = new WeakMap<LocalRoom, { members: Promise<number>, loadedAt: number }>()
   const send = (roomId: string, counts: Counts, local: boolean) => sendCounts(rooms, roomId, counts, local)
   const pending = app.keep('pending', createPendingCounts, (left) => {
     for (const [roomId, counts] of drain(left)) send(roomId, counts, false)
@@ -29,13 +29,13 @@ export function createReactions (app: FeatureInstance, coalesceOver: number): Re
     send
   )
 
-  /** Members on all servers; asked for once a second at most, and those here while nobody can be asked. */
+  /** Number of members on all servers, cached for 1 s. Without the store, those on this server. */
   function sizeOf (room: LocalRoom): Promise<number> {
     const now = performance.now()
-    const known = sizes.get(room)
-    if (known && now - known.askedAt < intervalMs) return known.members
+    const cached = sizes.get(room)
+    if (cached && now - cached.loadedAt < intervalMs) return cached.members
     const members = store.getRoom(room.roomId).then((found) => found?.participantCount ?? room.members.size, () => room.members.size)
-    sizes.set(room, { members, askedAt: now })
+    sizes.set(room, { members, loadedAt: now })
     return members
   }
 

@@ -1,19 +1,19 @@
-/** How often each emoji was sent. */
+/** Number of reactions per emoji. */
 export type Counts = ReadonlyMap<string, number>
 
 /** Counts the reactions in big rooms and sends them once per second and room. */
 export interface Tally {
-  /** Counts reactions: they are sent when it is the room's turn. */
+  /** Counts a reaction. The room receives it with the next counts. */
   add (roomId: string, emoji: string): void
-  /** Takes over the turns from the previous generation. */
+  /** Takes over the timers from the previous generation. */
   takeOver (): void
 }
 
-/** Counts that are not sent yet, and the timers of their rooms. They outlive a reload. */
+/** Unsent counts and their timers, per room. They outlive a reload. */
 export interface PendingCounts {
   readonly rooms: Map<string, PendingRoom>
-  /** Of the generation in service. */
-  takeTurn: ((roomId: string, room: PendingRoom) => void) | undefined
+  /** Sends the counts of a room. Belongs to the current generation. */
+  flush: ((roomId: string, room: PendingRoom) => void) | undefined
 }
 
 interface PendingRoom {
@@ -23,18 +23,18 @@ interface PendingRoom {
 
 /** Shortest time between two room:reactions events of a room (protocol.md, "Reactions"). */
 export const intervalMs = 1000
-/** How long a server waits when another server has the room's turn. */
+/** How long a server waits if another server has the room's lock. */
 const retryMs = 200
 
-export const createPendingCounts = (): PendingCounts => ({ rooms: new Map(), takeTurn: undefined })
+export const createPendingCounts = (): PendingCounts => ({ rooms: new Map(), flush: undefined })
 
-/** Drops the counts of a room that is closed. */
+/** Drops the counts of a closed room. */
 export function forget ({ rooms }: PendingCounts, roomId: string): void {
   clearTimeout(rooms.get(roomId)?.timer)
   rooms.delete(roomId)
 }
 
-/** Ends all timers. @returns what is still to be sent, per room */
+/** Clears all timers. @returns the unsent counts, per room */
 export function drain ({ rooms }: PendingCounts): ReadonlyMap<string, Counts> {
   for (const { timer } of rooms.values()) clearTimeout(timer)
   const left = new Map([...rooms].flatMap(([roomId, { counts }]) => counts.size > 0 ? [[roomId, counts]] : []))
@@ -43,41 +43,41 @@ export function drain ({ rooms }: PendingCounts): ReadonlyMap<string, Counts> {
 }
 
 /**
- * @param tryLock takes the room's turn for a second, over all servers
- * @param send gets the counts since the last time; `alone` if it is unknown whose turn it is
+ * @param tryLock locks the room for one second across all servers
+ * @param send receives the counts since the last call; `local` if the lock is unavailable
  */
-export function createTally (pending: PendingCounts, tryLock: (roomId: string) => Promise<boolean>, send: (roomId: string, counts: Counts, alone: boolean) => void): Tally {
+export function createTally (pending: PendingCounts, tryLock: (roomId: string) => Promise<boolean>, send: (roomId: string, counts: Counts, local: boolean) => void): Tally {
   const { rooms } = pending
 
-  async function takeTurn (roomId: string, room: PendingRoom): Promise<void> {
+  async function flush (roomId: string, room: PendingRoom): Promise<void> {
     room.timer = undefined
     if (room.counts.size === 0) {
       rooms.delete(roomId)
       return
     }
-    let alone = false
-    const mine = await tryLock(roomId).catch(() => (alone = true))
+    let local = false
+    const locked = await tryLock(roomId).catch(() => (local = true))
     if (rooms.get(roomId) !== room) return
-    room.timer = setTimeout(() => pending.takeTurn?.(roomId, room), mine ? intervalMs : retryMs)
-    if (!mine) return
+    room.timer = setTimeout(() => pending.flush?.(roomId, room), locked ? intervalMs : retryMs)
+    if (!locked) return
     const { counts } = room
     room.counts = new Map()
-    send(roomId, counts, alone)
+    send(roomId, counts, local)
   }
 
-  pending.takeTurn ??= takeTurn
+  pending.flush ??= flush
   return {
     add (roomId, emoji) {
-      const known = rooms.get(roomId)
-      const room = known ?? { counts: new Map() }
+      const existing = rooms.get(roomId)
+      const room = existing ?? { counts: new Map() }
       room.counts.set(emoji, (room.counts.get(emoji) ?? 0) + 1)
-      if (known) return
-      // The first is sent at once.
+      if (existing) return
+      // The first reaction is sent immediately.
       rooms.set(roomId, room)
-      takeTurn(roomId, room)
+      flush(roomId, room)
     },
     takeOver () {
-      pending.takeTurn = takeTurn
+      pending.flush = flush
     }
   }
 }

@@ -7,46 +7,47 @@ import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { brotliCompress, gzip } from 'node:zlib'
 
-// Hidden: a change in there is none of the feature.
+// A hidden folder, so that the feature watcher ignores it.
 const built = join(import.meta.dirname, '.built')
 const root = resolve(import.meta.dirname, '..', '..')
-/** What the pages are made of; the lock file says by which tools. */
+/** The inputs of a build. The lock file stands for the versions of the build tools. */
 const sources = ['features/stage/pages/**/*.*', 'features/stage/{build,vite.config}.ts', 'client/*.ts', 'package-lock.json']
-/** Builds that are kept: other servers may still serve from an older one. */
-const kept = 3
-const own = fileURLToPath(import.meta.url)
+/** Number of builds to keep: other servers may still serve an older one. */
+const maxBuilds = 3
+const thisFile = fileURLToPath(import.meta.url)
 
 /**
  * @returns the folder with the pages and their assets
- * @throws when they are not built from the current sources
+ * @throws if the pages are not built from the current sources
  */
 export async function findPages (): Promise<string> {
-  const folder = await folderOfPages()
-  if (!existsSync(folder)) throw new Error('The pages of the stage are not built. Build them: npm run build:stage')
+  const folder = await buildFolder()
+  if (!existsSync(folder)) throw new Error('The stage pages are not built. Run: npm run build:stage')
   return folder
 }
 
 /**
- * Builds the pages, unless they are built from the current sources. Another
- * process does that, so that its compiler does not stay. Concurrent calls are safe.
+ * Builds the pages unless they are built from the current sources. A child
+ * process runs the build, to free the memory of the compiler. Concurrent calls
+ * are safe.
  *
- * @param say receives a line when it takes a moment
+ * @param log receives a line when a build starts
  * @returns the folder with the pages and their assets
- * @throws when something in them is wrong; the message has file and line
+ * @throws if the build fails; the message has file and line
  */
-export async function buildPages (say: (text: string) => void): Promise<string> {
-  const folder = await folderOfPages()
+export async function buildPages (log: (text: string) => void): Promise<string> {
+  const folder = await buildFolder()
   if (existsSync(folder)) return folder
-  say('building the pages of the stage')
+  log('building the stage pages')
   const { NODE_ENV: _ours, ...env } = process.env
-  await promisify(execFile)(process.execPath, [own], { env }).catch((error: Error & { stderr: string }) => {
-    throw new Error(`The pages cannot be built: ${error.stderr.trim()}`, { cause: error })
+  await promisify(execFile)(process.execPath, [thisFile], { env }).catch((error: Error & { stderr: string }) => {
+    throw new Error(`The build of the stage pages failed: ${error.stderr.trim()}`, { cause: error })
   })
   return folder
 }
 
-/** @returns the folder for pages built from the current sources */
-async function folderOfPages (): Promise<string> {
+/** @returns the folder of the current build, named by the hash of its sources */
+async function buildFolder (): Promise<string> {
   const hash = createHash('sha256')
   const paths = await Array.fromAsync(glob(sources, { cwd: root }))
   for (const path of paths.sort()) hash.update(path).update('\0').update(await readFile(join(root, path)))
@@ -60,7 +61,7 @@ async function build (folder: string): Promise<void> {
     await build({ configFile: join(import.meta.dirname, 'vite.config.ts'), configLoader: 'native', logLevel: 'silent', build: { outDir } })
     await compress(join(outDir, 'assets'))
     await rename(outDir, folder).catch((error: unknown) => {
-      // Somebody else was quicker.
+      // Another process has finished the same build.
       if (!existsSync(folder)) throw error
     })
   } finally {
@@ -68,7 +69,7 @@ async function build (folder: string): Promise<void> {
   }
 }
 
-/** Puts a packed copy beside each asset, so that nothing is packed while it is sent. */
+/** Writes compressed copies of each asset, so that the server does not compress responses. */
 async function compress (folder: string): Promise<void> {
   const names = (await readdir(folder)).filter((name) => !name.endsWith('.map'))
   await Promise.all(names.map(async (name) => {
@@ -80,20 +81,20 @@ async function compress (folder: string): Promise<void> {
   }))
 }
 
-async function forgetOld (): Promise<void> {
+async function removeOldBuilds (): Promise<void> {
   const folders = (await readdir(built)).filter((name) => !name.startsWith('.')).map((name) => join(built, name))
   const ages = await Promise.all(folders.map(async (folder) => ({ folder, at: (await stat(folder)).mtimeMs })))
-  const old = ages.sort((a, b) => b.at - a.at).slice(kept)
+  const old = ages.sort((a, b) => b.at - a.at).slice(maxBuilds)
   await Promise.all(old.map(({ folder }) => rm(folder, { recursive: true, force: true })))
 }
 
-// The set-up runs this file, so that the first start need not.
-if (process.argv[1] === own) {
-  const folder = await folderOfPages()
+// The set-up runs this file, so that the first start does not have to build.
+if (process.argv[1] === thisFile) {
+  const folder = await buildFolder()
   if (!existsSync(folder)) {
     try {
       await build(folder)
-      await forgetOld()
+      await removeOldBuilds()
     } catch (error) {
       process.stderr.write(`${(error as Error).message}\n`)
       process.exitCode = 1

@@ -5,8 +5,8 @@ import { z } from 'flylive-audio-server/feature'
 export const guestPolicy = z.object({ guests: z.boolean() })
 
 export const guestRequest = z.object({
-  name: z.string().trim().min(1).max(40).describe('As others see it'),
-  colour: z.string().regex(/^#[0-9a-f]{6}$/i, 'must be a colour like #5b6ee1').optional().describe('Of the avatar')
+  name: z.string().trim().min(1).max(40).describe('The display name'),
+  colour: z.string().regex(/^#[0-9a-f]{6}$/i, 'must be a colour like #5b6ee1').optional().describe('Color of the avatar')
 })
 
 export const guestReply = z.object({
@@ -14,13 +14,13 @@ export const guestReply = z.object({
   userId: z.string()
 })
 
-/** An evening; an open session ends with it. */
+/** Sessions close when their token expires. */
 const lifetime = '12h'
 
-/** Makes a token for a user nobody has been before. */
+/** Signs a token for a new guest. */
 export type GuestSigner = (guest: z.output<typeof guestRequest>) => z.output<typeof guestReply>
 
-/** @param secret with which the server verifies tokens */
+/** @param secret the secret that verifies tokens */
 export function createGuestSigner (secret: string): GuestSigner {
   const sign = createSigner({ key: secret, algorithm: 'HS256', expiresIn: lifetime })
   return ({ name, colour }) => {
@@ -29,7 +29,7 @@ export function createGuestSigner (secret: string): GuestSigner {
   }
 }
 
-/** A picture that any client can show, and that no other host need be asked for. */
+/** An image as a data URL, so that clients need no other host. */
 function avatarOf (colour: string): string {
   return `data:image/svg+xml,${encodeURIComponent(`<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 1 1"><rect width="1" height="1" fill="${colour}"/></svg>`)}`
 }
