@@ -1,7 +1,7 @@
-// Writes docs/contract/ from the schemas that validate: what a server with all features on describes under /docs.
+// Generates docs/contract/: the documents that a server with all features enabled serves under /docs.
 //
 //   npm run docs:contract              writes openapi.json, asyncapi.json and README.md
-//   npm run docs:contract -- --check   writes nothing; status 1 when one is stale
+//   npm run docs:contract -- --check   writes nothing; exits with 1 if one is stale
 import { mkdirSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { documentsOf } from '../features/docs/documents.ts'
@@ -13,8 +13,8 @@ const root = resolve(import.meta.dirname, '..')
 const folder = 'docs/contract'
 
 /**
- * Starts a server that listens nowhere, with every feature of features/ on, and
- * asks it. Nothing of this machine or its environment is in what it says.
+ * Starts a server without a port, with every feature of features/ enabled, and
+ * renders its contract. The result does not depend on the machine or its environment.
  *
  * @returns what the generated files must contain, by path
  */

@@ -29,7 +29,7 @@ export interface AsyncOperation {
   'x-limit'?: { perMinute: number, perRoom?: boolean }
 }
 
-/** The parts of an AsyncAPI 3.0 document that this server's has. */
+/** The parts of an AsyncAPI 3.0 document that this server uses. */
 export interface AsyncApi {
   asyncapi: '3.0.0'
   info: { title: string, version: string, description: string, license: { name: string }, tags: { name: string }[] }
@@ -45,13 +45,13 @@ export interface AsyncApiParts extends Omit<ContractTables, 'routes'> {
   config: Pick<Config, 'WS_MAX_FRAME_BYTES' | 'WS_MAX_QUEUE_BYTES' | 'WS_MESSAGES_PER_SECOND' | 'WS_MESSAGES_BURST'>
 }
 
-const description = `A client opens a WebSocket at \`/ws\` and both sides send JSON texts, one object a frame.
+const description = `A client opens a WebSocket at \`/ws\`. Client and server send JSON in text frames, one object per frame.
 
-A **request** is \`{"id", "type", "data"}\`. Its \`id\` is chosen by the client. It is answered once: \`{"id", "ok": true, "data"}\`, or \`{"id", "ok": false, "error"}\` with one of the error codes. A request without an \`id\` is not answered; a failure is then told by the event \`error\`. Unknown fields are ignored.
+A **request** is \`{"id", "type", "data"}\`. The client chooses the \`id\`. The server replies once: \`{"id", "ok": true, "data"}\`, or \`{"id", "ok": false, "error"}\` with one of the error codes. A request without an \`id\` gets no reply; if it fails, the server sends the event \`error\`. The server ignores unknown fields.
 
-An **event** is \`{"type", "data"}\`. All members of a room get its events in the same order.
+An **event** is \`{"type", "data"}\`. All members of a room receive its events in the same order.
 
-What a feature has that is turned off is not in this document; its requests are answered \`FEATURE_DISABLED\`.`
+This document leaves out disabled features. Their requests fail with \`FEATURE_DISABLED\`.`
 
 const channel = { $ref: '#/channels/ws' }
 const refused = 'refused'
@@ -60,17 +60,17 @@ const nameOf = (type: string, kind: 'request' | 'reply' | 'event') => `${type.re
 const inChannel = (name: string): Reference => ({ $ref: `#/channels/ws/messages/${name}` })
 const schemaRef = (name: string): Reference => ({ $ref: `#/components/schemas/${name}` })
 const ownSchemas = (errorCodes: readonly ErrorCode[], closeCodes: readonly CloseCode[]): Record<string, JsonSchema> => ({
-  RequestId: { description: 'Chosen by the client. A request without one is not answered', anyOf: [{ type: 'number' }, { type: 'string' }] },
+  RequestId: { description: 'The client chooses it. A request without an id gets no reply', anyOf: [{ type: 'number' }, { type: 'string' }] },
   ErrorCode: { type: 'string', enum: errorCodes.map(({ code }) => code) },
   Error: {
     type: 'object',
-    properties: { code: schemaRef('ErrorCode'), message: { type: 'string', description: 'For people' }, details: { description: 'What a program can act on; its form goes with the code' } },
+    properties: { code: schemaRef('ErrorCode'), message: { type: 'string', description: 'Readable text' }, details: { description: 'Data for programs; its type depends on the code' } },
     required: ['code', 'message']
   },
   CloseCode: { enum: closeCodes.map(({ code }) => code) }
 })
 
-/** Describes the WebSocket as AsyncAPI 3.0: from the server's side, so that it receives requests and sends events. */
+/** Describes the WebSocket as AsyncAPI 3.0, from the server's side: it receives requests and sends events. */
 export function createAsyncApi ({ version, config, requests, events, errorCodes, closeCodes }: AsyncApiParts): AsyncApi {
   const schemas = { ...sharedJsonSchemas(), ...ownSchemas(errorCodes, closeCodes) }
   const messages: Record<string, AsyncMessage> = {}
@@ -98,7 +98,7 @@ export function createAsyncApi ({ version, config, requests, events, errorCodes,
     }
   }
   add(refused, {
-    title: 'A request that failed',
+    title: 'Error reply',
     correlationId: { $ref: '#/components/correlationIds/request' },
     payload: envelope({ id: schemaRef('RequestId'), ok: { const: false }, error: schemaRef('Error') })
   })
@@ -124,7 +124,7 @@ export function createAsyncApi ({ version, config, requests, events, errorCodes,
       ws: {
         address: '/ws',
         title: 'The WebSocket',
-        description: 'Offer the subprotocol `msab.v1`. A refusal comes before the upgrade, as HTTP with `{"error":{"code","message"}}`.',
+        description: 'Offer the subprotocol `msab.v1`. The server rejects a connection before the upgrade, with an HTTP status and `{"error":{"code","message"}}`.',
         messages: Object.fromEntries(Object.keys(messages).map((name) => [name, { $ref: `#/components/messages/${name}` }])),
         bindings: { ws: { method: 'GET', headers: connecting, bindingVersion: '0.1.0' } },
         'x-limits': {
@@ -145,8 +145,8 @@ export function createAsyncApi ({ version, config, requests, events, errorCodes,
 const connecting = {
   type: 'object',
   properties: {
-    authorization: { type: 'string', description: '`Bearer <token>`: a JWT of the backend' },
-    'sec-websocket-protocol': { type: 'string', description: '`msab.v1`, and `bearer.<token>` where no header can be set, as in browsers' }
+    authorization: { type: 'string', description: '`Bearer <token>`: a JWT that the backend signed' },
+    'sec-websocket-protocol': { type: 'string', description: '`msab.v1`; also `bearer.<token>` for clients that cannot set headers, such as browsers' }
   }
 }
 

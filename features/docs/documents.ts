@@ -4,7 +4,7 @@ import type { AsyncApi } from './asyncapi.ts'
 import { createOpenApi } from './openapi.ts'
 import type { OpenApi } from './openapi.ts'
 
-/** The contract in the field's formats, generated from the schemas that validate. */
+/** The contract in standard formats, generated from the schemas that the server validates with. */
 export interface Documents {
   /** The REST interface, as OpenAPI 3.1. */
   openapi: OpenApi
@@ -14,7 +14,7 @@ export interface Documents {
 
 /**
  * @param tables what `app.contract()` returns
- * @param config for the limits of a connection
+ * @param config limits of a connection
  */
 export function documentsOf (tables: ContractTables, config: Config): Documents {
   return { openapi: createOpenApi(tables), asyncapi: createAsyncApi({ ...tables, config }) }

@@ -5,7 +5,7 @@ type Components = Readonly<Record<string, JsonSchema>>
 
 const uuid = '01890a5d-ac96-774b-bcce-b302099a8057'
 
-// What a reader knows at once, by the name of a field. Taken where it fits.
+// Example values by field name, used where the type matches.
 const known: Readonly<Record<string, unknown>> = {
   userId: 42,
   ownerId: 42,
@@ -24,14 +24,13 @@ const known: Readonly<Record<string, unknown>> = {
   fingerprints: [{ algorithm: 'sha-256', value: Array.from({ length: 32 }, (_, i) => i.toString(16).padStart(2, '0').toUpperCase()).join(':') }]
 }
 
-/** Texts for patterns: the first that fits is taken. */
+/** Texts for patterns; the first match is used. */
 const texts = ['r1', 'audio/opus', 'gift', uuid, 'ab'.repeat(32), '1', 'a']
 
 /**
- * Makes up data for a schema, the same each time: what must be there, and
- * only that.
+ * Returns example data for a schema, the same each time: required fields only.
  *
- * @param name of the field it is for
+ * @param name of the field
  */
 export function exampleOf (schema: JsonSchema, components: Components, name = ''): unknown {
   const whole = resolve(schema, components)
@@ -61,7 +60,7 @@ function textOf ({ pattern, format, minLength = 0, maxLength = Infinity }: JsonS
   return plain.padEnd(minLength, '.').slice(0, maxLength)
 }
 
-/** Whether a value has the type that a schema asks for; bounds are not looked at. */
+/** Whether a value has the type of a schema; bounds are ignored. */
 function isOf (value: unknown, schema: JsonSchema, components: Components): boolean {
   const { type, anyOf, oneOf } = resolve(schema, components)
   const parts = anyOf ?? oneOf

@@ -3,35 +3,35 @@ import type { JsonSchema } from './json-schema.ts'
 
 type Components = Readonly<Record<string, JsonSchema>>
 
-/** A field of a message, in words. */
+/** One row in the table of a message's fields. */
 export interface Field {
-  /** Where it is: `self.role`, `participants[].userId`. */
+  /** For example `self.role`, `participants[].userId`. */
   path: string
-  /** `integer 1–15`, `RoomId[]`, `"left" | "removed"`. */
+  /** For example `integer 1–15`, `RoomId[]`, `"left" | "removed"`. */
   type: string
   required: boolean
-  words: string
+  text: string
 }
 
-/** Fields deeper than this are not listed one by one. */
-const deepest = 4
+/** Fields nested deeper are not listed. */
+const maxDepth = 4
 
 /**
- * Lists the fields of an object and of the objects in it, for people to read.
- * What has a name of its own (RoomId, Profile) is given by that.
+ * Lists the fields of an object and of the objects in it. Shared schemas
+ * (RoomId, Profile) appear by name.
  */
 export function fieldsOf (schema: JsonSchema, components: Components, prefix = '', depth = 0): Field[] {
   const { properties = {}, required = [] } = resolve(schema, components)
   return Object.entries(properties).flatMap(([name, field]) => {
     const path = `${prefix}${name}`
-    const own: Field = { path, type: typeOf(field, components), required: required.includes(name), words: wordsOf(field, components) }
-    if (depth >= deepest || nameOf(field) !== undefined) return [own]
+    const own: Field = { path, type: typeOf(field, components), required: required.includes(name), text: textOf(field, components) }
+    if (depth >= maxDepth || nameOf(field) !== undefined) return [own]
     const { inner, suffix } = innerOf(field, components)
     return inner ? [own, ...fieldsOf(inner, components, `${path}${suffix}.`, depth + 1)] : [own]
   })
 }
 
-/** The object in a field whose own fields are listed: itself, or what a list has. */
+/** @returns the object whose fields are listed: the value itself, or the items of a list */
 function innerOf (schema: JsonSchema, components: Components): { inner?: JsonSchema, suffix: string } {
   const whole = resolve(schema, components)
   if (whole.properties) return { inner: whole, suffix: '' }
@@ -47,7 +47,7 @@ function nameOf ({ $ref, allOf }: JsonSchema): string | undefined {
   return ($ref ?? (allOf?.length === 1 ? allOf[0]?.$ref : undefined))?.split('/').at(-1)
 }
 
-/** @returns what a value may be, on one line */
+/** @returns the type of a value on one line */
 export function typeOf (schema: JsonSchema, components: Components): string {
   const name = nameOf(schema)
   if (name !== undefined) return name
@@ -70,7 +70,7 @@ export function typeOf (schema: JsonSchema, components: Components): string {
   }
 }
 
-function wordsOf (schema: JsonSchema, components: Components): string {
+function textOf (schema: JsonSchema, components: Components): string {
   const { description, default: byDefault } = schema
   const named = nameOf(schema) !== undefined
   const { minLength, maxLength, minItems, maxItems, pattern, type, format, description: general } = resolve(schema, components)

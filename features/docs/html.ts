@@ -1,11 +1,11 @@
-/** A piece of a page that needs no escaping any more. */
+/** Escaped HTML. */
 export interface Html {
   readonly html: string
 }
 
 type Value = string | number | Html | readonly Html[]
 
-/** Makes a piece of a page: whatever is put in is escaped, unless it is such a piece itself. */
+/** Builds HTML from a template; values that are not {@link Html} are escaped. */
 export function html (strings: TemplateStringsArray, ...values: readonly Value[]): Html {
   return { html: strings.map((text, i) => text + (i < values.length ? write(values[i] as Value) : '')).join('') }
 }
@@ -19,7 +19,7 @@ function escape (text: string): string {
   return text.replaceAll(/[&<>"']/g, (character) => `&#${character.charCodeAt(0)};`)
 }
 
-/** Text with `code` and **strong** parts, as descriptions have it. */
+/** Renders text with `code` and **strong** parts. */
 export function inline (text: string): Html {
   const pieces = text.split(/(`[^`]+`|\*\*[^*]+\*\*)/).map((part) => {
     if (part.startsWith('`')) return html`<code>${part.slice(1, -1)}</code>`
@@ -28,7 +28,7 @@ export function inline (text: string): Html {
   return html`${pieces}`
 }
 
-/** Paragraphs of such text, which an empty line parts. */
+/** Renders paragraphs, separated by empty lines, of such text. */
 export function paragraphs (text: string): Html {
   return html`${text.split('\n\n').map((part) => html`<p>${inline(part)}</p>`)}`
 }

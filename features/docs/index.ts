@@ -7,7 +7,7 @@ import type { ContractTables, HttpReply, HttpRequest } from 'flylive-audio-serve
 import type { Documents } from './documents.ts'
 import { httpPage, messagesPage } from './page.ts'
 
-/** A response body with the tag by which a browser revalidates it. */
+/** A response body and its ETag. */
 interface Page {
   type: string
   body: string | Buffer
@@ -25,13 +25,13 @@ const { resolve } = createRequire(import.meta.url)
 
 const tags = ['docs']
 
-/** Serves the contract under /docs, for programs and for people. Off in production. */
+/** Serves the contract under /docs, as JSON documents and HTML pages. Off in production. */
 export default defineFeature(async function docs (app) {
   const missing = packages.filter((name) => !isInstalled(name))
   if (missing.length > 0) throw new Error(`The feature docs needs ${missing.join(' and ')}. Install them: npm run setup -- --start`)
   const { documentsOf } = await import('./documents.ts')
 
-  /** Rendered once per contract, which changes with each feature that is loaded or unloaded. */
+  /** Rendered once per contract, which changes when a feature is loaded or unloaded. */
   const rendered = new WeakMap<ContractTables, { documents: Documents, pages: Map<string, Page> }>()
   function current (name: string, render: (documents: Documents) => Page): Page {
     const tables = app.contract()
@@ -73,7 +73,7 @@ function isInstalled (name: string): boolean {
   }
 }
 
-/** @returns type and path of the files that the pages load */
+/** @returns content type and path of the files that the pages load */
 function assets (): Readonly<Record<string, readonly [type: string, path: string]>> {
   const own = join(import.meta.dirname, 'assets')
   const swaggerUi = dirname(resolve('swagger-ui-dist/package.json'))
@@ -85,7 +85,7 @@ function assets (): Readonly<Record<string, readonly [type: string, path: string
   }
 }
 
-/** Browsers always revalidate: the features that run may have changed. */
+/** Browsers revalidate each time: the running features may have changed. */
 function send (request: HttpRequest, reply: HttpReply, { type, body, etag }: Page) {
   reply.header('etag', etag).header('cache-control', 'no-cache')
   if (request.headers['if-none-match'] === etag) return reply.code(304).send()

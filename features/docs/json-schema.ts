@@ -1,6 +1,6 @@
 import { profile, roomId, userId, z } from 'flylive-audio-server/feature'
 
-/** A JSON Schema, as far as it is looked into here. */
+/** The parts of a JSON Schema that the documents use. */
 export interface JsonSchema {
   $ref?: string
   type?: string | readonly string[]
@@ -26,12 +26,12 @@ export interface JsonSchema {
   allOf?: readonly JsonSchema[]
 }
 
-/** What many messages and routes have in common: written once in each document, by these names. */
+/** Schemas that each document defines once and refers to by these names. */
 export const sharedSchemas = { RoomId: roomId, UserId: userId, Profile: profile }
 
 const refOf = (id: string) => `#/components/schemas/${id}`
 
-/** zod says of every whole number that it is a safe one: nothing a reader needs. */
+/** Removes the bounds that zod adds to every integer. */
 export function withoutSafeBounds ({ jsonSchema }: { jsonSchema: object }): void {
   const schema = jsonSchema as JsonSchema
   if (schema.minimum === Number.MIN_SAFE_INTEGER) delete schema.minimum
@@ -39,10 +39,10 @@ export function withoutSafeBounds ({ jsonSchema }: { jsonSchema: object }): void
 }
 
 /**
- * What a zod schema accepts or gives, as JSON Schema of draft 7, which is
- * what AsyncAPI is read with. Shared schemas are references into the document's components.
+ * Converts a zod schema to JSON Schema draft 7, which AsyncAPI tools read. Shared
+ * schemas become references to the document's components.
  *
- * @param io `input`: what may be sent; `output`: what comes
+ * @param io `input`: what clients send; `output`: what the server sends
  */
 export function toJsonSchema (schema: z.ZodType, io: 'input' | 'output'): JsonSchema {
   const known = converted[io].get(schema)
@@ -52,7 +52,7 @@ export function toJsonSchema (schema: z.ZodType, io: 'input' | 'output'): JsonSc
   return made
 }
 
-// When one feature is reloaded, the schemas of all others stay what they are.
+// A reload of one feature does not change the schemas of the others.
 const converted = { input: new WeakMap<z.ZodType, JsonSchema>(), output: new WeakMap<z.ZodType, JsonSchema>() }
 
 function convertOne (schema: z.ZodType, io: 'input' | 'output'): JsonSchema {
@@ -77,7 +77,7 @@ function convert (registry: z.core.$ZodRegistry<{ id: string }>, io: 'input' | '
   return Object.fromEntries(Object.entries(schemas).map(([name, { $schema, $id, ...schema }]) => [name, schema as JsonSchema]))
 }
 
-/** Follows a reference within a document, and gives an `allOf` of one that one. */
+/** Resolves a reference, or an `allOf` with one reference, within a document. */
 export function resolve (schema: JsonSchema, components: Readonly<Record<string, JsonSchema>>): JsonSchema {
   const { $ref, allOf, ...own } = schema
   const target = $ref ?? (allOf?.length === 1 ? allOf[0]?.$ref : undefined)

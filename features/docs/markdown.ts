@@ -7,14 +7,14 @@ import type { Entry } from './overview.ts'
 
 type Schemas = Readonly<Record<string, JsonSchema>>
 
-/** Both documents as one page of Markdown. */
+/** Renders both documents as one Markdown page. */
 export function contractMarkdown ({ openapi, asyncapi }: Documents): string {
   const { schemas } = asyncapi.components
   const groups = groupsOf(asyncapi)
   return [
     '# The contract',
-    'Every message, event, error and close code of the WebSocket, and every HTTP route, with all features on. Programs read [asyncapi.json](asyncapi.json) (AsyncAPI 3.0) and [openapi.json](openapi.json) (OpenAPI 3.1). A running server has the same for what is turned on there, under `/docs`.',
-    'These three files are made by `npm run docs:contract` from the schemas that validate.',
+    'All messages, events, error codes and close codes of the WebSocket, and all HTTP routes, with all features enabled. The same in machine-readable form: [asyncapi.json](asyncapi.json) (AsyncAPI 3.0) and [openapi.json](openapi.json) (OpenAPI 3.1). A running server serves the documents of its enabled features under `/docs`.',
+    '`npm run docs:contract` generates these three files from the schemas that the server validates with.',
     '## Frames',
     asyncapi.info.description,
     connectionLimits(asyncapi).map((sentence) => `- ${sentence}`).join('\n'),
@@ -31,7 +31,7 @@ export function contractMarkdown ({ openapi, asyncapi }: Documents): string {
     table(['Code', 'Reason', 'Meaning'], asyncapi['x-close-codes'].map(({ code: number, reason, meaning }) => [String(number), code(reason), meaning])),
     '## HTTP',
     openapi.info.description ?? '',
-    table(['Route', 'Does', 'Answers'], Object.entries(openapi.paths ?? {}).flatMap(([path, operations]) =>
+    table(['Route', 'Purpose', 'Status codes'], Object.entries(openapi.paths ?? {}).flatMap(([path, operations]) =>
       Object.entries(operations).map(([method, { summary = '', responses = {} }]: [string, { summary?: string, responses?: object }]) =>
         [code(`${method.toUpperCase()} ${path}`), summary, Object.keys(responses).filter((status) => !status.endsWith('XX')).join(', ')])))
   ].join('\n\n') + '\n'
@@ -45,7 +45,7 @@ function section ({ kind, type, operation, data, example, reply }: Entry, schema
     `#### ${code(type)} (${kind})`,
     ...(summary === undefined ? [] : [`${summary}.`]),
     ...(notes === '' ? [] : [notes]),
-    ...(rows.length > 0 ? rows : [`It carries ${data.properties ? 'no data' : typeOf(data, schemas)}.`]),
+    ...(rows.length > 0 ? rows : [`Data: ${data.properties ? 'none' : typeOf(data, schemas)}.`]),
     ...(reply === undefined ? [] : replyOf(reply.data, schemas)),
     ['```', `${kind === 'request' ? '→' : '←'} ${JSON.stringify(example)}`, ...(reply === undefined ? [] : [`← ${JSON.stringify(reply.example)}`]), '```'].join('\n')
   ]
@@ -58,7 +58,7 @@ function replyOf (data: JsonSchema, schemas: Schemas): string[] {
 
 function fields (schema: JsonSchema, schemas: Schemas): string[] {
   const rows = fieldsOf(schema, schemas)
-  return rows.length === 0 ? [] : [table(['Field', 'Type', 'Meaning'], rows.map(({ path, type, required, words }) => [code(path) + (required ? '' : ' (optional)'), code(type), words]))]
+  return rows.length === 0 ? [] : [table(['Field', 'Type', 'Meaning'], rows.map(({ path, type, required, text }) => [code(path) + (required ? '' : ' (optional)'), code(type), text]))]
 }
 
 const code = (text: string) => `\`${text}\``

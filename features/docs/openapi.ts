@@ -5,7 +5,7 @@ import { createDocument } from 'zod-openapi'
 import type { CreateDocumentOptions, ZodOpenApiObject, ZodOpenApiOperationObject, ZodOpenApiPathsObject, ZodOpenApiResponsesObject } from 'zod-openapi'
 import { sharedSchemas, withoutSafeBounds } from './json-schema.ts'
 
-/** What a route's `schema` may say; all of it by zod. */
+/** The `schema` of a route, in zod. */
 interface RouteSchema {
   hide?: boolean
   summary?: string
@@ -21,21 +21,21 @@ interface RouteSchema {
 
 export type OpenApi = ReturnType<typeof createDocument>
 
-const description = `What can be called over HTTP. Everything under \`/admin\` needs one of the admin keys.
+const description = `All HTTP routes. Routes under \`/admin\` require one of the admin keys.
 
-An error is \`{"error": {"code", "message", "details"?}}\`, with the same codes as on the WebSocket. The routes of features that are turned off are not in this document.`
+An error is \`{"error": {"code", "message", "details"?}}\`, with the same codes as on the WebSocket. This document leaves out disabled features.`
 
 const securitySchemes = {
   adminKey: { type: 'http', scheme: 'bearer', description: 'One of ADMIN_API_KEY' },
-  token: { type: 'http', scheme: 'bearer', bearerFormat: 'JWT', description: 'What the backend signs for its users' },
+  token: { type: 'http', scheme: 'bearer', bearerFormat: 'JWT', description: 'A JWT that the backend signs for a user' },
   metricsToken: { type: 'http', scheme: 'bearer', description: 'METRICS_TOKEN' }
 } as const
 
-// Whatever a feature uses that JSON Schema has no words for is shown as anything.
+// JSON Schema cannot express these zod types: they accept any value in the document.
 const unrepresentable = ['any', 'bigint', 'custom', 'date', 'function', 'map', 'nan', 'promise', 'set', 'symbol', 'transform', 'undefined', 'unknown', 'void']
 const options = { override: withoutSafeBounds, allowEmptySchema: Object.fromEntries(unrepresentable.map((type) => [type, true])) } as CreateDocumentOptions
 
-/** Describes all routes that are in force as OpenAPI 3.1. Those with `schema: { hide: true }` are left out, and HEAD and OPTIONS. */
+/** Describes the current routes as OpenAPI 3.1, without HEAD, OPTIONS and routes with `schema: { hide: true }`. */
 export function createOpenApi ({ version, routes, errorCodes }: Pick<ContractTables, 'version' | 'routes' | 'errorCodes'>): OpenApi {
   const paths: ZodOpenApiPathsObject = {}
   for (const { owner, method, url, schema } of routes.filter(isShown).toSorted((a, b) => a.url < b.url ? -1 : Number(a.url > b.url))) {
@@ -53,8 +53,8 @@ export function createOpenApi ({ version, routes, errorCodes }: Pick<ContractTab
       schemas: { ...sharedSchemas, Error: wireError },
       securitySchemes,
       responses: {
-        Refused: { description: `Refused, with one of these codes:\n\n${general((status) => status < 500)}`, content: { 'application/json': { schema: wireError } } },
-        Failed: { description: `It could not be done, with one of these codes:\n\n${general((status) => status >= 500)}`, content: { 'application/json': { schema: wireError } } }
+        Refused: { description: `The request was rejected. Codes:\n\n${general((status) => status < 500)}`, content: { 'application/json': { schema: wireError } } },
+        Failed: { description: `The server failed. Codes:\n\n${general((status) => status >= 500)}`, content: { 'application/json': { schema: wireError } } }
       }
     }
   } as ZodOpenApiObject, options)
@@ -82,7 +82,7 @@ function operation (owner: string, method: string, url: string, schema: RouteSch
     ...(body ? { requestBody: { required: !optional, content: { 'application/json': { schema: body } } } } : {}),
     responses: {
       ...responses(schema),
-      ...(body || querystring || params || headers ? { 400: refusal('`VALIDATION_FAILED` The data does not fit', schema, 400) } : {}),
+      ...(body || querystring || params || headers ? { 400: refusal('`VALIDATION_FAILED` The data does not match the schema', schema, 400) } : {}),
       ...(security.length > 0 ? { 401: refusal('`UNAUTHORIZED` The key or token is missing or wrong', schema, 401) } : {}),
       '4XX': { $ref: '#/components/responses/Refused' },
       '5XX': { $ref: '#/components/responses/Failed' }
@@ -92,7 +92,7 @@ function operation (owner: string, method: string, url: string, schema: RouteSch
 
 const isAdmin = (url: string) => url === '/admin' || url.startsWith('/admin/')
 
-/** What the route says of a status goes before what holds for all. */
+/** Appends the route's own description of a status. */
 function refusal (text: string, { response }: RouteSchema, status: number) {
   const own = response?.[status]
   const description = own === undefined ? text : `${text}. ${own.description ?? ''}`
@@ -103,19 +103,19 @@ function responses ({ response = {} }: RouteSchema): ZodOpenApiResponsesObject {
   return Object.fromEntries(Object.entries(response).map(([status, schema]) => {
     const description = schema.description ?? STATUS_CODES[status] ?? status
     if ('content' in schema) return [status, { description, content: schema.content }]
-    // No body: what is sent is nothing.
+    // The response has no body.
     if (schema.def.type === 'null' || schema.def.type === 'undefined') return [status, { description }]
     return [status, { description, content: { 'application/json': { schema } } }]
   })) as ZodOpenApiResponsesObject
 }
 
-/** Every parameter of a path must be described. */
+/** Adds a schema for each path parameter that has none: OpenAPI requires one. */
 function withAll (params: z.ZodObject | undefined, url: string): z.ZodObject {
   const names = [...url.matchAll(/:(\w+)/g)].map(([, name]) => name as string)
   return z.object(Object.fromEntries(names.map((name) => [name, params?.shape[name] ?? z.string()])))
 }
 
-/** `POST /admin/rooms/:roomId/close` is `postAdminRoomsRoomIdClose`. */
+/** @example `POST /admin/rooms/:roomId/close` → `postAdminRoomsRoomIdClose` */
 function operationId (method: string, url: string): string {
   return method.toLowerCase() + url.split(/[^A-Za-z0-9]+/).filter(Boolean).map((word) => word.slice(0, 1).toUpperCase() + word.slice(1)).join('')
 }

@@ -1,26 +1,26 @@
 import type { AsyncApi, AsyncMessage, AsyncOperation } from './asyncapi.ts'
 import type { JsonSchema } from './json-schema.ts'
 
-/** A request or an event as a reader looks for it; taken from the document, so that it says the same. */
+/** A request or an event of the document, as the pages list it. */
 export interface Entry {
-  /** Where it is linked to. */
+  /** The target of links to it. */
   anchor: string
   kind: 'request' | 'event'
   type: string
   operation: AsyncOperation
   data: JsonSchema
   example: unknown
-  /** Of a request. */
+  /** Only of a request. */
   reply?: { data: JsonSchema, example: unknown }
 }
 
-/** What one feature has, or the kernel. */
+/** The messages of one feature or of the kernel. */
 export interface Group {
   owner: string
   entries: Entry[]
 }
 
-/** Sorts a document for reading: by owner, and there requests before events. */
+/** Groups a document by owner; in each group requests come before events. */
 export function groupsOf ({ info, operations, components }: AsyncApi): Group[] {
   const messageOf = (ref: { $ref: string } | undefined) => components.messages[ref?.$ref.split('/').at(-1) ?? '']
   const entries = Object.entries(operations).map(([anchor, operation]): Entry => {
@@ -44,18 +44,18 @@ function shown (message: AsyncMessage | undefined): { data: JsonSchema, example:
   return { data: message?.payload.properties?.data ?? {}, example: message?.examples?.[0]?.payload }
 }
 
-/** Limits of a request in a sentence; empty when it has none. */
+/** @returns the rate limit of a request as a sentence; empty if it has none */
 export function limitText ({ 'x-limit': limit }: AsyncOperation): string {
   if (!limit) return ''
-  return `At most ${limit.perMinute} a minute per user${limit.perRoom === true ? ' and room' : ''}.`
+  return `Limit: ${limit.perMinute} per minute and user${limit.perRoom === true ? ', in each room' : ''}.`
 }
 
-/** What holds for the connection as a whole, in sentences. */
+/** @returns the limits of a connection as sentences */
 export function connectionLimits ({ channels }: AsyncApi): string[] {
   const { maxFrameBytes, maxQueueBytes, messagesPerSecond, messagesBurst } = channels.ws['x-limits']
   return [
-    `A frame has at most ${maxFrameBytes} bytes (close 1009), and is text (close 1003).`,
-    `A client sends at most ${messagesPerSecond} messages a second, and ${messagesBurst} at once (close 4429).`,
-    `What a client has not read yet may be ${maxQueueBytes} bytes (close 4410).`
+    `A frame contains text (else close 1003) of at most ${maxFrameBytes} bytes (else close 1009).`,
+    `A client sends at most ${messagesPerSecond} messages per second, with bursts of up to ${messagesBurst} (else close 4429).`,
+    `The server buffers at most ${maxQueueBytes} bytes per connection (else close 4410).`
   ]
 }

@@ -8,10 +8,10 @@ import { connectionLimits, groupsOf, limitText } from './overview.ts'
 import type { Entry } from './overview.ts'
 
 const nothing = html``
-// The first row of a table need not have both columns.
+// Some first rows have one cell; this sets the width of both columns.
 const columns = html`<colgroup><col class="name"><col></colgroup>`
 
-/** The frame of every page under /docs. Nothing in it needs a script, and all it loads comes from this server. */
+/** The layout of all pages under /docs. It works without scripts and loads files from this server only. */
 function frame (title: string, head: Html, body: Html): string {
   return html`<!DOCTYPE html>
 <html lang="en">
@@ -38,15 +38,15 @@ ${body}
 `.html
 }
 
-/** GET /docs: Swagger UI, which reads the OpenAPI document. */
+/** GET /docs: Swagger UI, which loads the OpenAPI document. */
 export function httpPage (): string {
   return frame('FlyLive Audio Server: HTTP', html`<link rel="stylesheet" href="/docs/swagger-ui.css">
 <link rel="stylesheet" href="/docs/docs.css">
 <script src="/docs/swagger-ui-bundle.js" defer></script>
-<script src="/docs/http.js" defer></script>`, html`<main id="swagger-ui"><noscript><p>This page needs JavaScript. The document itself is <a href="/docs/openapi.json">openapi.json</a>.</p></noscript></main>`)
+<script src="/docs/http.js" defer></script>`, html`<main id="swagger-ui"><noscript><p>This page requires JavaScript. The document is <a href="/docs/openapi.json">openapi.json</a>.</p></noscript></main>`)
 }
 
-/** GET /docs/messages: everything the WebSocket carries, for people. */
+/** GET /docs/messages: all messages of the WebSocket, as HTML. */
 export function messagesPage (document: AsyncApi): string {
   const { info, components, 'x-error-codes': errorCodes, 'x-close-codes': closeCodes } = document
   const { schemas } = components
@@ -63,7 +63,7 @@ ${groups.map(({ owner, entries }) => html`<h2><a href="#feature-${owner}">${owne
 </nav>
 <main>
 <h1>${info.title}</h1>
-<p class="version">Version ${info.version}. With the messages of: ${groups.map(({ owner }) => owner).join(', ')}.</p>
+<p class="version">Version ${info.version}. Messages of: ${groups.map(({ owner }) => owner).join(', ')}.</p>
 <section id="frames"><h2>Frames</h2>
 ${paragraphs(info.description)}
 <ul>${connectionLimits(document).map((sentence) => html`<li>${sentence}</li>`)}</ul>
@@ -95,8 +95,8 @@ function article (entry: Entry, schemas: Readonly<Record<string, JsonSchema>>): 
 <h3><a href="#${anchor}"><code>${type}</code></a> <small class="${kind}">${kind}</small></h3>
 ${operation.summary === undefined ? nothing : html`<p>${inline(operation.summary)}</p>`}
 ${notes === '' ? nothing : html`<p class="notes">${notes}</p>`}
-${fields(data, schemas, html`<p class="notes">It carries ${data.properties ? 'no data' : typeOf(data, schemas)}.</p>`)}
-${reply === undefined ? nothing : html`<h4>Reply</h4>${fields(reply.data, schemas, html`<p class="notes">It carries no data.</p>`)}`}
+${fields(data, schemas, html`<p class="notes">Data: ${data.properties ? 'none' : typeOf(data, schemas)}.</p>`)}
+${reply === undefined ? nothing : html`<h4>Reply</h4>${fields(reply.data, schemas, html`<p class="notes">Data: none.</p>`)}`}
 <details><summary>Example</summary>
 <pre tabindex="0">${frameText(kind === 'request' ? '→' : '←', example)}${reply === undefined ? '' : `\n${frameText('←', reply.example)}`}</pre>
 </details>
@@ -108,8 +108,8 @@ const frameText = (arrow: string, example: unknown) => `${arrow} ${JSON.stringif
 function fields (schema: JsonSchema, schemas: Readonly<Record<string, JsonSchema>>, none: Html): Html {
   const rows = fieldsOf(schema, schemas)
   if (rows.length === 0) return none
-  return html`<table>${columns}<tbody>${rows.map(({ path, type, required, words }) => {
+  return html`<table>${columns}<tbody>${rows.map(({ path, type, required, text }) => {
     const field = html`<code>${path}</code>${required ? nothing : html`<span class="optional">optional</span>`}<span class="type">${type}</span>`
-    return words === '' ? html`<tr><th scope="row" colspan="2">${field}</th></tr>` : html`<tr><th scope="row">${field}</th><td>${inline(words)}</td></tr>`
+    return text === '' ? html`<tr><th scope="row" colspan="2">${field}</th></tr>` : html`<tr><th scope="row">${field}</th><td>${inline(text)}</td></tr>`
   })}</tbody></table>`
 }

@@ -3,14 +3,14 @@ import type { CloseReason } from '../connections/close-codes.ts'
 import type { CloseCode } from '../schema/contract.ts'
 
 const meanings: Record<CloseReason, string> = {
-  SHUTTING_DOWN: 'The server shuts down. Connect again, to whichever server answers',
-  UNSUPPORTED_DATA: 'A binary frame came; this contract has none',
-  MESSAGE_TOO_BIG: 'A frame was larger than allowed',
-  OVERLOADED: 'The server could not take the connection over. Connect again later',
-  UNAUTHORIZED: 'The token has expired or was revoked. Connect again with a new one',
-  KICKED: 'Put out of the room by an admin or the backend, or banned. Do not connect again by yourself',
-  REPLACED: 'A newer connection of the same user has taken its place',
-  TOO_SLOW: 'The client did not read what it was sent, and too much has piled up',
+  SHUTTING_DOWN: 'The server shuts down. Reconnect; the load balancer selects another server',
+  UNSUPPORTED_DATA: 'The client sent a binary frame; this protocol uses text frames only',
+  MESSAGE_TOO_BIG: 'The client sent a frame that exceeds the size limit',
+  OVERLOADED: 'The server cannot accept more connections. Reconnect later',
+  UNAUTHORIZED: 'The token expired or was revoked. Reconnect with a new token',
+  KICKED: 'An admin or the backend kicked or banned the user. Do not reconnect automatically',
+  REPLACED: 'A newer connection of the same user replaced this one',
+  TOO_SLOW: 'The client reads too slowly: its send buffer is full',
   FLOODING: 'The client sent too many messages'
 }
 

@@ -1,5 +1,5 @@
 /* global SwaggerUIBundle, document, matchMedia */
-// Swagger UI, with nothing that calls another server.
+// Starts Swagger UI without calls to other servers.
 
 const dark = matchMedia('(prefers-color-scheme: dark)')
 const follow = () => document.documentElement.classList.toggle('dark-mode', dark.matches)
