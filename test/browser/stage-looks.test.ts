@@ -12,7 +12,7 @@ import { until } from '../support/retry.ts'
 // desktop, by day and by night, with a keyboard alone, read aloud, without motion.
 
 const [server, browser] = await Promise.all([
-  build(t, { env: { FEATURES: 'auth,media,seats,chat,gifts,reactions,lobby,stage', MEDIASOUP_WORKERS: '1' } }),
+  build(t, { env: { FEATURES: 'auth,media,seats,chat,gifts,reactions,lobby,stage', MEDIASOUP_WORKERS: '1', NODE_ID: 'node-1' } }),
   openBrowser(t, 440)
 ])
 // The ones in docs/ are only made when asked for: a test run leaves the tree as it was.
