@@ -1,4 +1,4 @@
-import type { CloseCode, Config, ContractTables, ErrorCode } from 'flylive-audio-server/feature'
+import type { CloseCode, ContractTables, ErrorCode, FeatureConfig } from 'flylive-audio-server/feature'
 import { exampleOf } from './examples.ts'
 import { sharedJsonSchemas, toJsonSchema } from './json-schema.ts'
 import type { JsonSchema } from './json-schema.ts'
@@ -42,7 +42,7 @@ export interface AsyncApi {
 }
 
 export interface AsyncApiParts extends Omit<ContractTables, 'routes'> {
-  config: Pick<Config, 'WS_MAX_FRAME_BYTES' | 'WS_MAX_QUEUE_BYTES' | 'WS_MESSAGES_PER_SECOND' | 'WS_MESSAGES_BURST'>
+  config: Pick<FeatureConfig, 'WS_MAX_FRAME_BYTES' | 'WS_MAX_QUEUE_BYTES' | 'WS_MESSAGES_PER_SECOND' | 'WS_MESSAGES_BURST'>
 }
 
 const description = `A client opens a WebSocket at \`/ws\`. Client and server send JSON in text frames, one object per frame.

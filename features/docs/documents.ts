@@ -1,6 +1,6 @@
-import type { Config, ContractTables } from 'flylive-audio-server/feature'
+import type { ContractTables } from 'flylive-audio-server/feature'
 import { createAsyncApi } from './asyncapi.ts'
-import type { AsyncApi } from './asyncapi.ts'
+import type { AsyncApi, AsyncApiParts } from './asyncapi.ts'
 import { createOpenApi } from './openapi.ts'
 import type { OpenApi } from './openapi.ts'
 
@@ -16,6 +16,6 @@ export interface Documents {
  * @param tables what `app.contract()` returns
  * @param config limits of a connection
  */
-export function documentsOf (tables: ContractTables, config: Config): Documents {
+export function documentsOf (tables: ContractTables, config: AsyncApiParts['config']): Documents {
   return { openapi: createOpenApi(tables), asyncapi: createAsyncApi({ ...tables, config }) }
 }

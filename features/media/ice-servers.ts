@@ -1,5 +1,5 @@
 import { createHmac } from 'node:crypto'
-import type { Config, UserId } from 'flylive-audio-server/feature'
+import type { FeatureConfig, UserId } from 'flylive-audio-server/feature'
 
 export interface IceServer {
   urls: string | string[]
@@ -18,7 +18,7 @@ const turnTtlSeconds = 86_400
  *
  * @param now epoch milliseconds
  */
-export function iceServersFor (config: Pick<Config, 'ICE_SERVERS' | 'TURN_URLS' | 'TURN_SECRET'>, userId: UserId, now: number): IceServer[] {
+export function iceServersFor (config: Pick<FeatureConfig, 'ICE_SERVERS' | 'TURN_URLS' | 'TURN_SECRET'>, userId: UserId, now: number): IceServer[] {
   const { ICE_SERVERS, TURN_URLS, TURN_SECRET } = config
   if (TURN_URLS.length === 0 || TURN_SECRET === undefined) return [...ICE_SERVERS]
   const username = `${Math.floor(now / 1000) + turnTtlSeconds}:${userId}`

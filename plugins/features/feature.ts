@@ -7,7 +7,7 @@ import type { ZodTypeProvider } from 'fastify-type-provider-zod'
 import type { Redis } from 'ioredis'
 import type { types as mediasoup } from 'mediasoup'
 import type { z } from 'zod'
-import type { Config } from '../../config/load.ts'
+import type { FeatureConfig } from './feature-config.ts'
 import type { Admin } from '../admin/index.ts'
 import type { JobsRegistrar } from '../jobs/runner.ts'
 import type { Bus } from '../cluster/bus.ts'
@@ -68,8 +68,8 @@ export interface FeatureHookRegistrar extends HookRegistrar<AllHooks>, HookCalle
 
 /** What the kernel gives a feature, by the name under which it is on the instance. */
 export interface FeatureSurface {
-  /** The environment, checked and completed (config/schema.ts). A feature's own settings are its options. */
-  config: Readonly<Config>
+  /** The environment, checked and completed (config/schema.ts), without the kernel's secrets. A feature's own settings are its options. */
+  config: FeatureConfig
   /** Name of this server. */
   nodeId: string
   /** Counters, gauges and histograms. A metric of the same name is the same one after a reload. */
@@ -178,7 +178,7 @@ export { cursor, cursorBehind, keyBehind, nextCursor, pageOf } from '../schema/p
 export type { FastifyBaseLogger as Logger, FastifyReply as HttpReply, FastifyRequest as HttpRequest } from 'fastify'
 export type { Redis } from 'ioredis'
 export type { Keep } from './keep.ts'
-export type { Config } from '../../config/load.ts'
+export type { FeatureConfig } from './feature-config.ts'
 export type { Admin, Seating } from '../admin/index.ts'
 export type { JobsRegistrar, JobHandler } from '../jobs/runner.ts'
 export type { Bus, BusHandler } from '../cluster/bus.ts'

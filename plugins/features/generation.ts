@@ -16,6 +16,7 @@ import type { GateTable, PathOwner } from '../gate/claims.ts'
 import type { MessageTable } from '../dispatch/routes.ts'
 import { madeBySchema } from './define.ts'
 import type { FeatureModule } from './discovery.ts'
+import { featureConfig } from './feature-config.ts'
 import type { FeatureHookRegistrar, FeatureHooks, FeatureSurface } from './feature.ts'
 import { createKeptResources } from './keep.ts'
 import type { KeptResources } from './keep.ts'
@@ -113,7 +114,7 @@ export async function buildGeneration (kernel: FastifyInstance, plan: Generation
   }
   // The interface of feature.ts, name by name: what is in one only does not compile.
   const surface = {
-    config: kernel.config,
+    config: featureConfig(kernel.config),
     nodeId: kernel.nodeId,
     metrics: kernel.metrics,
     messages: { on: messages.on, events: messages.events, adds: messages.adds, dispatch: kernel.messages.dispatch },

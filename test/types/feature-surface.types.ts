@@ -7,7 +7,7 @@ import type { Readable } from 'node:stream'
 import type { Counter, Gauge, Histogram, Registry } from 'prom-client'
 import * as surface from 'flylive-audio-server/feature'
 import type {
-  Admin, JobsRegistrar, Arrival, BusHandler, CodedError, Config, ContractTables, Cluster, ClusterMessageKind, ClusterMessages, ClusterReply, ClusterRequestData,
+  Admin, JobsRegistrar, Arrival, BusHandler, CodedError, ContractTables, FeatureConfig, Cluster, ClusterMessageKind, ClusterMessages, ClusterReply, ClusterRequestData,
   ClusterRequestKind, Decide, Decision, RoomState,
   EmitOptions, EventMap, OutgoingEvent, Redis, FeatureExports, FeatureHookRegistrar, FeatureSlots, FeatureInstance, FeatureMessages, FeatureMeta, FeatureSurface, Handler, HookFunction, HookName, HookRegistrar,
   JobHandler, KernelHooks, LeaveReason, LocalRoom, MessageContext, MessageDispatcher, MessageOptions, MessageRegistrar, MessageSchemas, Metrics, Profile,
@@ -39,7 +39,7 @@ declare module 'flylive-audio-server/feature' {
 
 /** What the instance has besides Fastify's own, in full. */
 interface Expected {
-  config: Readonly<Config>
+  config: FeatureConfig
   nodeId: string
   metrics: {
     readonly registry: Registry
@@ -346,6 +346,8 @@ export function impossible () {
   app.drain.begin(0)
   // @ts-expect-error Nor does a feature end it.
   app.close()
+  // @ts-expect-error The keys of admins are the kernel's.
+  app.config.ADMIN_API_KEY.includes('x')
   // @ts-expect-error The configuration is read at the start.
   app.config.PORT = 1
   // @ts-expect-error A setting that the schema does not have.
