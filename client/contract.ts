@@ -17,7 +17,7 @@ export type ChatMessage = {
   id: string
   userId: UserId
   userName: string
-  /** Where the avatar is a public claim */
+  /** Present if `avatar` is a public claim */
   avatar?: unknown | undefined
   content: string
   messageType: 'text' | 'emoji' | 'sticker' | 'system'
@@ -137,7 +137,7 @@ export interface ChatRequests {
   'chat:message': {
     request: {
       content: string
-      /** `system` is for the owner and admins */
+      /** Only the owner and admins may send `system` */
       messageType?: 'text' | 'emoji' | 'sticker' | 'system'
     }
     reply: {
@@ -149,13 +149,13 @@ export interface ChatRequests {
 
 /** Events of the feature `chat`. */
 export interface ChatEvents {
-  /** To everyone in the room, who wrote it included */
+  /** To everyone in the room, including the sender */
   'chat:message': ChatMessage
 }
 
 /** What the feature `chat` adds to the reply of room:join. */
 export interface ChatJoinReply {
-  /** The newest messages, the oldest of them first */
+  /** The newest messages, oldest first */
   chatHistory: ChatMessage[]
 }
 
@@ -223,14 +223,14 @@ export interface LobbyRequests {
         roomId: string
         ownerId: UserId
         participantCount: number
-        /** A pin is needed; who is in there is not told */
+        /** Whether the room needs a PIN. Its `people` is empty then */
         isLocked: boolean
         createdAt: number
-        /** While the feature seats is on */
+        /** Present if the feature seats is enabled */
         seatCount?: number | undefined
-        /** While the feature seats is on */
+        /** Present if the feature seats is enabled */
         seated?: number | undefined
-        /** Some who are in there: those on seats first, then in order of arrival */
+        /** Some members: those on seats first, then by time of joining */
         people: Profile[]
       }[]
       /** Where the next page begins; null at the end */
@@ -386,7 +386,7 @@ export interface MediaRequests {
       consumerId: string
     }
     reply: {
-      /** The source is silent now; it will be heard when it is not */
+      /** The producer is paused. Audio starts when it resumes */
       deferred?: true | undefined
     }
   }
@@ -400,45 +400,45 @@ export interface MediaRequests {
 
 /** Events of the feature `media`. */
 export interface MediaEvents {
-  /** To the others: somebody sends audio */
+  /** To the others: a user started to send audio */
   'audio:newProducer': {
     roomId: string
     producerId: string
     userId: UserId
     kind: 'audio'
   }
-  /** To the others: it is over */
+  /** To the others: the producer is closed */
   'audio:producerClosed': {
     roomId: string
     producerId: string
     userId: UserId
   }
-  /** To the others: nothing comes for now */
+  /** To the others: the producer is paused */
   'audio:producerPaused': {
     roomId: string
     producerId: string
     userId: UserId
   }
-  /** To the others: it comes again */
+  /** To the others: the producer is resumed */
   'audio:producerResumed': {
     roomId: string
     producerId: string
     userId: UserId
   }
-  /** To its owner: what it received is over */
+  /** To its owner: the consumer is closed */
   'consumer:closed': {
     roomId: string
     consumerId: string
   }
-  /** To everyone: who speaks, whenever that changes */
+  /** To everyone: the active speakers have changed */
   'speaker:active': {
     roomId: string
-    /** The loudest */
+    /** The loudest speaker */
     userId: UserId | null
     activeSpeakers: UserId[]
     timestamp: number
   }
-  /** To everyone: the media worker of the room died. Make transports, producers and consumers again */
+  /** To everyone: the media worker of the room died. Clients must recreate transports, producers and consumers */
   'media:reset': {
     roomId: string
     reason: string
@@ -455,9 +455,9 @@ export interface MediaJoinReply {
     userId: UserId
     isPaused: boolean
   }[]
-  /** Who speaks now; changes come as speaker:active */
+  /** The active speakers. speaker:active reports changes */
   activeSpeakers: UserId[]
-  /** As in the greeting, for who was there before the feature was turned on; their credentials are new */
+  /** As in session:ready, with new credentials. For clients that connected before the feature was enabled */
   iceServers: {
     urls: string | string[]
     username?: string | undefined
@@ -467,7 +467,7 @@ export interface MediaJoinReply {
 
 /** What the feature `media` adds to session:ready. */
 export interface MediaGreeting {
-  /** For the RTCPeerConnection */
+  /** ICE servers for the RTCPeerConnection */
   iceServers: {
     urls: string | string[]
     username?: string | undefined
@@ -479,7 +479,7 @@ export interface MediaGreeting {
 export interface ReactionsRequests {
   'room:react': {
     request: {
-      /** One of those that the reply to room:join tells */
+      /** One of `reactions.emojis` in the reply to room:join */
       emoji: string
     }
     reply: {}
@@ -495,7 +495,7 @@ export interface ReactionsEvents {
   }
   'room:reactions': {
     roomId: string
-    /** How often each was sent since the last time */
+    /** Number of reactions per emoji since the last event */
     counts: {
       [key: string]: number
     }

@@ -3,10 +3,10 @@ import type { CloseReason } from '../connections/close-codes.ts'
 import type { CloseCode } from '../schema/contract.ts'
 
 const meanings: Record<CloseReason, string> = {
-  SHUTTING_DOWN: 'The server shuts down. Reconnect; the load balancer selects another server',
+  SHUTTING_DOWN: 'The server shuts down. Reconnect, possibly to another server',
   UNSUPPORTED_DATA: 'The client sent a binary frame; this protocol uses text frames only',
   MESSAGE_TOO_BIG: 'The client sent a frame that exceeds the size limit',
-  OVERLOADED: 'The server cannot accept more connections. Reconnect later',
+  OVERLOADED: 'The server cannot accept the connection. Reconnect later',
   UNAUTHORIZED: 'The token expired or was revoked. Reconnect with a new token',
   KICKED: 'An admin or the backend kicked or banned the user. Do not reconnect automatically',
   REPLACED: 'A newer connection of the same user replaced this one',
