@@ -2,22 +2,22 @@ import { refusals, roomId, RoomNotFound, userId, z } from 'flylive-audio-server/
 import type { FeatureInstance } from 'flylive-audio-server/feature'
 import { isMuted, noSeats } from './state.ts'
 import type { SeatState } from './state.ts'
-import { mostSeats, seat, seatIndex, seatRequest } from './messages.ts'
+import { maxSeats, seat, seatIndex, seatRequest } from './messages.ts'
 import type { Seats } from './service.ts'
 
 const params = z.object({ roomId })
 
-/** A room's seats as an admin sees them. */
+/** The seats of a room as the admin API returns them. */
 const adminView = z.object({
   seatCount: z.int(),
   seats: z.array(seat.extend({
     selfMuted: z.boolean(),
-    awayUntil: z.int().nullable().describe('When the seat is free unless its user comes back, epoch milliseconds')
+    awayUntil: z.int().nullable().describe('The seat is released at this time unless its user returns, epoch milliseconds')
   })),
   lockedSeats: z.array(seatIndex),
   invites: z.array(z.object({ seatIndex, userId, invitedById: userId, expiresAt: z.int() })),
   requests: z.array(seatRequest.extend({
-    awayUntil: z.int().nullable().describe('When the request ends unless its user comes back, epoch milliseconds')
+    awayUntil: z.int().nullable().describe('The request is removed at this time unless its user returns, epoch milliseconds')
   }))
 })
 
@@ -46,9 +46,9 @@ export function adminRoutes (app: FeatureInstance, seats: Seats): void {
 
   app.patch('/admin/rooms/:roomId/seats', {
     schema: {
-      summary: 'Gives a room more or fewer seats',
+      summary: 'Changes the number of seats of a room',
       params,
-      body: z.object({ seatCount: z.int().min(1).max(mostSeats) }),
+      body: z.object({ seatCount: z.int().min(1).max(maxSeats) }),
       response: { 200: adminView, ...refusals(RoomNotFound) }
     }
   }, async (request) => {

@@ -5,18 +5,17 @@ import {
   SeatAlreadyLocked, SeatInvalid, SeatLocked, SeatNotLocked, SeatRequestNotFound, SeatRequestsFull, SeatTaken
 } from './errors.ts'
 import type { ClearReason } from './messages.ts'
-import { holdersOf, isMuted, nextEnd, seatOf } from './state.ts'
+import { holdersOf, isMuted, nextExpiry, seatOf } from './state.ts'
 import type { Invite, Seat, SeatState } from './state.ts'
 
-// All rules of seats, locks, mutes, invites and requests are in this one function. It is
-// pure, so that a store can make sure that it decided on what was the case, and so
-// that a model can try it with thousands of commands.
+// One pure function holds all rules of seats, locks, mutes, invites and requests. The store
+// can therefore run it again on a newer version, and a model test can run thousands of commands.
 
-/** Who commands, with what rights. */
+/** The user who sends a command, and their role. */
 export interface Actor {
   userId: UserId
   role: Role
-  /** Whom an admin can't remove. Only needed for that. */
+  /** The owner of the room; set only for commands by which an admin might remove the owner. */
   ownerId?: UserId
 }
 
@@ -29,26 +28,25 @@ export type Command =
   { type: 'selfMute', muted: boolean } |
   { type: 'request' } |
   { type: 'cancel', userId?: UserId | undefined } |
-  // What follows comes from the server itself, for nobody.
+  // The server sends the following commands, without an actor.
   { type: 'gone', userId: UserId, reason: ClearReason } |
   { type: 'away', userIds: readonly UserId[], until: number } |
-  // By user: whether they are in the room. Who is not named is waited for on.
+  // Presence in the room by user key. Users without an entry keep their grace period.
   { type: 'tick', present: ReadonlyMap<string, boolean> } |
   { type: 'resize', seatCount: number }
 
-/** How long an invite lives, in milliseconds (protocol.md, seat rules). */
+/** Lifetime of an invite, in milliseconds (protocol.md, seat rules). */
 export const inviteMs = 30_000
-/** How long somebody who was put on a seat has to turn out to be in the room, in milliseconds. */
-export const assignedMs = 5000
+/** Time until an assigned user must be in the room, in milliseconds; otherwise the seat is released. */
+export const assignGraceMs = 5000
 
 /**
- * How many may ask for a seat at a time. The document of a room is read and written as a
- * whole, and published to all servers, at each change of any seat: it has to stay
- * small, and a list of thousands would help no owner either.
+ * Maximum number of pending requests per room. Each change of a seat reads, writes and
+ * publishes the room's whole seat state, so the state must stay small.
  */
-export const mostRequests = 200
+export const maxRequests = 200
 
-/** What each command needs beyond being in the room (protocol.md, seat rules). */
+/** Roles that may send a command; a command without an entry is open to all members (protocol.md, seat rules). */
 const rights: Partial<Record<Command['type'], readonly Role[]>> = {
   assign: ['owner'],
   lock: ['owner', 'admin'],
@@ -59,21 +57,17 @@ const rights: Partial<Record<Command['type'], readonly Role[]>> = {
   remove: ['owner', 'admin']
 }
 
-/** What it needs to lower the hand of somebody else. */
-const ofOthers: readonly Role[] = ['owner', 'admin']
+/** Roles that may cancel another user's request. */
+const cancelOtherRoles: readonly Role[] = ['owner', 'admin']
 
-const same = (userId: UserId, other: UserId) => userKeyOf(userId) === userKeyOf(other)
-/** Whether a command lowers a hand that is somebody else's, which not everybody may. */
-const isOfOther = (command: Command, self: UserId) => command.type === 'cancel' && command.userId !== undefined && !same(command.userId, self)
+const isSameUser = (userId: UserId, other: UserId) => userKeyOf(userId) === userKeyOf(other)
+/** Whether a command cancels another user's request. */
+const cancelsOther = (command: Command, self: UserId) => command.type === 'cancel' && command.userId !== undefined && !isSameUser(command.userId, self)
 
-/**
- * Whether a command needs to know what rights the one who commands has.
- *
- * @param self who commands
- */
-export const needsRights = (command: Command, self: UserId): boolean => rights[command.type] !== undefined || isOfOther(command, self)
+/** Whether the role of the actor `self` decides about a command, so that the caller must look it up. */
+export const needsRights = (command: Command, self: UserId): boolean => rights[command.type] !== undefined || cancelsOther(command, self)
 
-/** The seat a command came to, or the user. */
+/** The affected seat or user, for the reply to the command. */
 export interface Outcome {
   seatIndex?: number
   userId?: UserId
@@ -81,12 +75,12 @@ export interface Outcome {
 }
 
 /**
- * Decides on a command.
+ * Applies a command to a state.
  *
- * @param state as it is; it is not changed
- * @param actor undefined for what the server itself commands
+ * @param state the current state; not modified
+ * @param actor undefined for commands of the server
  * @param now epoch milliseconds
- * @returns the state that takes its place, if it does, and what everybody is told
+ * @returns the new state, if it changed, and the events for everyone in the room
  * @throws FORBIDDEN, SEAT_INVALID, SEAT_LOCKED, SEAT_NOT_LOCKED, SEAT_ALREADY_LOCKED, SEAT_TAKEN,
  *   NOT_SEATED, INVITE_PENDING, INVITE_NOT_FOUND, ALREADY_SEATED, SEAT_REQUESTS_FULL, SEAT_REQUEST_NOT_FOUND,
  *   CANNOT_TARGET_SELF
@@ -95,45 +89,45 @@ export function decide (state: SeatState, command: Command, actor: Actor | undef
   const next = structuredClone(state)
   const events: RoomEvent[] = []
   const self = actor?.userId ?? ''
-  // Not everything that is kept is told.
+  // Some changes of the state have no event.
   let changed = false
-  const tell = (type: string, data: object) => {
+  const emit = (type: string, data: object) => {
     changed = true
     events.push({ type, data })
   }
 
-  const on = (seatIndex: number) => next.seats.find((seat) => seat.seatIndex === seatIndex)
-  const exists = (seatIndex: number) => { if (seatIndex >= next.seatCount) throw new SeatInvalid(seatIndex) }
-  const notSelf = (userId: UserId) => { if (userKeyOf(userId) === userKeyOf(self)) throw new CannotTargetSelf() }
-  const notOwner = (userId: UserId | undefined) => {
+  const seatAt = (seatIndex: number) => next.seats.find((seat) => seat.seatIndex === seatIndex)
+  const assertSeatExists = (seatIndex: number) => { if (seatIndex >= next.seatCount) throw new SeatInvalid(seatIndex) }
+  const assertNotSelf = (userId: UserId) => { if (userKeyOf(userId) === userKeyOf(self)) throw new CannotTargetSelf() }
+  const assertNotOwner = (userId: UserId | undefined) => {
     if (userId !== undefined && actor?.role !== 'owner' && actor?.ownerId !== undefined && userKeyOf(userId) === userKeyOf(actor.ownerId)) {
-      throw new Forbidden('Only the owner can take the owner off a seat')
+      throw new Forbidden('An admin cannot remove the owner from a seat')
     }
   }
-  const seated = (userId: UserId): Seat => {
+  const requireSeat = (userId: UserId): Seat => {
     const seat = seatOf(next, userKeyOf(userId))
-    if (!seat) throw new NotSeated(userKeyOf(userId) === userKeyOf(self) ? 'You are not on a seat' : `The user ${userId} is not on a seat`)
+    if (!seat) throw new NotSeated(userKeyOf(userId) === userKeyOf(self) ? 'You are not on a seat' : `User ${userId} is not on a seat`)
     return seat
   }
   function clear (seat: Seat, reason: ClearReason): void {
     next.seats.splice(next.seats.indexOf(seat), 1)
-    tell('seat:cleared', { seatIndex: seat.seatIndex, userId: seat.userId, reason })
+    emit('seat:cleared', { seatIndex: seat.seatIndex, userId: seat.userId, reason })
   }
-  function withdraw (gone: (invite: Invite) => boolean): void {
-    for (const { seatIndex, userId } of next.invites.filter(gone)) {
-      tell('seat:invite:pending', { seatIndex, isPending: false, invitedUserId: userId })
+  function endInvites (ends: (invite: Invite) => boolean): void {
+    for (const { seatIndex, userId } of next.invites.filter(ends)) {
+      emit('seat:invite:pending', { seatIndex, isPending: false, invitedUserId: userId })
     }
-    next.invites = next.invites.filter((invite) => !gone(invite))
+    next.invites = next.invites.filter((invite) => !ends(invite))
   }
   function unlock (seatIndex: number): void {
     next.locked = next.locked.filter((index) => index !== seatIndex)
-    tell('seat:locked', { seatIndex, isLocked: false })
+    emit('seat:locked', { seatIndex, isLocked: false })
   }
   /** @returns whether there was a request */
-  function lower (userId: UserId): boolean {
-    const left = next.requests.filter((request) => !same(request.userId, userId))
-    if (left.length === next.requests.length) return false
-    next.requests = left
+  function removeRequest (userId: UserId): boolean {
+    const remaining = next.requests.filter((request) => !isSameUser(request.userId, userId))
+    if (remaining.length === next.requests.length) return false
+    next.requests = remaining
     changed = true
     return true
   }
@@ -141,32 +135,32 @@ export function decide (state: SeatState, command: Command, actor: Actor | undef
     next.muted = next.muted.filter((key) => key !== userKeyOf(userId))
   }
   function seatUser (userId: UserId, seatIndex: number, awayUntil?: number): void {
-    const older = seatOf(next, userKeyOf(userId))
-    if (older) clear(older, 'moved')
-    lower(userId)
-    // Nobody can accept a seat that is taken.
-    withdraw((invite) => invite.seatIndex === seatIndex)
+    const previous = seatOf(next, userKeyOf(userId))
+    if (previous) clear(previous, 'moved')
+    removeRequest(userId)
+    // An invite to a taken seat cannot be accepted.
+    endInvites((invite) => invite.seatIndex === seatIndex)
     next.seats.push({ seatIndex, userId, sitting: ++next.sittings, selfMuted: false, ...(awayUntil === undefined ? {} : { awayUntil }) })
     next.seats.sort((a, b) => a.seatIndex - b.seatIndex)
-    tell('seat:updated', { seatIndex, userId, isMuted: isMuted(next, userId) })
+    emit('seat:updated', { seatIndex, userId, isMuted: isMuted(next, userId) })
   }
-  function tellMute ({ userId, selfMuted }: Seat): void {
-    tell('seat:userMuted', { userId, isMuted: isMuted(next, userId), selfMuted })
+  function emitMute ({ userId, selfMuted }: Seat): void {
+    emit('seat:userMuted', { userId, isMuted: isMuted(next, userId), selfMuted })
   }
   const done = (result: Outcome): Decision<SeatState, Outcome> =>
-    changed ? { state: next, events, wakeAt: nextEnd(next), result } : { result }
+    changed ? { state: next, events, wakeAt: nextExpiry(next), result } : { result }
 
-  const allowed = isOfOther(command, self) ? ofOthers : rights[command.type]
+  const allowed = cancelsOther(command, self) ? cancelOtherRoles : rights[command.type]
   if (allowed && actor && !allowed.includes(actor.role)) {
-    throw new Forbidden(allowed.includes('admin') ? 'Only the owner and admins of the room can do this' : 'Only the owner of the room can do this')
+    throw new Forbidden(allowed.includes('admin') ? 'This requires the owner or an admin of the room' : 'This requires the owner of the room')
   }
 
   switch (command.type) {
     case 'take': {
       const { seatIndex } = command
-      exists(seatIndex)
-      const occupant = on(seatIndex)
-      // Taking the seat one has changes nothing, also when it comes twice.
+      assertSeatExists(seatIndex)
+      const occupant = seatAt(seatIndex)
+      // Taking one's own seat has no effect, so a repeated request succeeds.
       if (occupant && userKeyOf(occupant.userId) === userKeyOf(self)) return done({ seatIndex })
       if (next.locked.includes(seatIndex)) throw new SeatLocked(seatIndex)
       if (occupant) throw new SeatTaken(seatIndex)
@@ -174,47 +168,47 @@ export function decide (state: SeatState, command: Command, actor: Actor | undef
       return done({ seatIndex })
     }
     case 'leave': {
-      const seat = seated(self)
+      const seat = requireSeat(self)
       clear(seat, 'left')
       return done({ seatIndex: seat.seatIndex })
     }
     case 'assign': {
       const { seatIndex, userId } = command
-      exists(seatIndex)
+      assertSeatExists(seatIndex)
       if (next.locked.includes(seatIndex)) throw new SeatLocked(seatIndex)
-      const occupant = on(seatIndex)
-      const silenced = isMuted(next, userId)
+      const occupant = seatAt(seatIndex)
+      const wasMuted = isMuted(next, userId)
       unmute(userId)
       if (occupant && userKeyOf(occupant.userId) === userKeyOf(userId)) {
-        if (silenced) tellMute(occupant)
+        if (wasMuted) emitMute(occupant)
         return done({ seatIndex })
       }
       if (occupant) clear(occupant, 'removed')
-      // The user may have left the room since the owner saw them there.
-      seatUser(userId, seatIndex, now + assignedMs)
+      // The user may have left the room in the meantime.
+      seatUser(userId, seatIndex, now + assignGraceMs)
       return done({ seatIndex })
     }
     case 'remove': {
-      notSelf(command.userId)
-      notOwner(command.userId)
-      const seat = seated(command.userId)
+      assertNotSelf(command.userId)
+      assertNotOwner(command.userId)
+      const seat = requireSeat(command.userId)
       clear(seat, 'removed')
       return done({ userId: seat.userId })
     }
     case 'lock': {
       const { seatIndex } = command
-      exists(seatIndex)
+      assertSeatExists(seatIndex)
       if (next.locked.includes(seatIndex)) throw new SeatAlreadyLocked(seatIndex)
-      const occupant = on(seatIndex)
-      notOwner(occupant?.userId)
+      const occupant = seatAt(seatIndex)
+      assertNotOwner(occupant?.userId)
       if (occupant) clear(occupant, 'locked')
       next.locked = [...next.locked, seatIndex].sort((a, b) => a - b)
-      tell('seat:locked', { seatIndex, isLocked: true })
+      emit('seat:locked', { seatIndex, isLocked: true })
       return done({ seatIndex })
     }
     case 'unlock': {
       const { seatIndex } = command
-      exists(seatIndex)
+      assertSeatExists(seatIndex)
       if (!next.locked.includes(seatIndex)) throw new SeatNotLocked(seatIndex)
       unlock(seatIndex)
       return done({ seatIndex })
@@ -222,44 +216,44 @@ export function decide (state: SeatState, command: Command, actor: Actor | undef
     case 'mute':
     case 'unmute': {
       const mute = command.type === 'mute'
-      // Whom an admin has silenced in their own room need not wait for one to take it back.
-      if (mute || actor?.role !== 'owner' || !isMuted(next, self)) notSelf(command.userId)
-      const seat = seated(command.userId)
+      // The owner may unmute themselves if an admin has muted them.
+      if (mute || actor?.role !== 'owner' || !isMuted(next, self)) assertNotSelf(command.userId)
+      const seat = requireSeat(command.userId)
       if (isMuted(next, seat.userId) === mute) return done({ userId: seat.userId })
       if (mute) next.muted.push(userKeyOf(seat.userId))
       else unmute(seat.userId)
-      tellMute(seat)
+      emitMute(seat)
       return done({ userId: seat.userId })
     }
     case 'selfMute': {
       const seat = seatOf(next, userKeyOf(self))
       if (!seat || seat.selfMuted === command.muted) return done({})
       seat.selfMuted = command.muted
-      tellMute(seat)
+      emitMute(seat)
       return done({})
     }
     case 'invite': {
       const { seatIndex, userId } = command
-      notSelf(userId)
-      exists(seatIndex)
-      if (on(seatIndex)) throw new SeatTaken(seatIndex)
-      withdraw(({ expiresAt }) => expiresAt <= now)
+      assertNotSelf(userId)
+      assertSeatExists(seatIndex)
+      if (seatAt(seatIndex)) throw new SeatTaken(seatIndex)
+      endInvites(({ expiresAt }) => expiresAt <= now)
       if (next.invites.some((invite) => invite.seatIndex === seatIndex)) throw new InvitePending(seatIndex)
       const invite = { seatIndex, userId, invitedById: self, expiresAt: now + inviteMs }
       next.invites.push(invite)
-      tell('seat:invite:pending', { seatIndex, isPending: true, invitedUserId: userId })
+      emit('seat:invite:pending', { seatIndex, isPending: true, invitedUserId: userId })
       return done({ seatIndex, invite })
     }
     case 'accept':
     case 'decline': {
       const invite = next.invites.findLast(({ userId, seatIndex, expiresAt }) =>
         userKeyOf(userId) === userKeyOf(self) && (command.seatIndex ?? seatIndex) === seatIndex && expiresAt > now)
-      if (!invite) throw new InviteNotFound(command.seatIndex === undefined ? '' : ` to seat ${command.seatIndex}`)
+      if (!invite) throw new InviteNotFound(command.seatIndex === undefined ? 'You have no pending invite' : `You have no pending invite to seat ${command.seatIndex}`)
       const { seatIndex } = invite
-      withdraw((other) => other === invite)
+      endInvites((other) => other === invite)
       if (command.type === 'decline') {
-        // Whoever does not want the seat they are offered has nothing to ask for.
-        lower(self)
+        // Declining a seat also ends the user's own request for one.
+        removeRequest(self)
         return done({ seatIndex })
       }
       if (next.locked.includes(seatIndex)) unlock(seatIndex)
@@ -269,54 +263,54 @@ export function decide (state: SeatState, command: Command, actor: Actor | undef
     }
     case 'request': {
       if (seatOf(next, userKeyOf(self))) throw new AlreadySeated()
-      // Who asks again keeps their place in the order.
-      if (next.requests.some(({ userId }) => same(userId, self))) return done({})
-      if (next.requests.length >= mostRequests) throw new SeatRequestsFull(mostRequests)
+      // A repeated request keeps its position.
+      if (next.requests.some(({ userId }) => isSameUser(userId, self))) return done({})
+      if (next.requests.length >= maxRequests) throw new SeatRequestsFull(maxRequests)
       next.requests = [...next.requests, { userId: self, requestedAt: now }]
       changed = true
       return done({})
     }
     case 'cancel': {
       const { userId = self } = command
-      if (!lower(userId)) throw new SeatRequestNotFound(same(userId, self) ? 'You have not asked for a seat' : `The user ${userId} has not asked for a seat`)
+      if (!removeRequest(userId)) throw new SeatRequestNotFound(isSameUser(userId, self) ? 'You have not requested a seat' : `User ${userId} has not requested a seat`)
       return done({})
     }
     case 'gone': {
       const seat = seatOf(next, userKeyOf(command.userId))
       if (seat) clear(seat, command.reason)
-      lower(command.userId)
-      withdraw(({ userId }) => userKeyOf(userId) === userKeyOf(command.userId))
+      removeRequest(command.userId)
+      endInvites(({ userId }) => userKeyOf(userId) === userKeyOf(command.userId))
       return done({})
     }
     case 'away': {
       for (const userId of command.userIds) {
-        const held = holdersOf(next).find((held) => same(held.userId, userId))
-        if (!held) continue
-        held.awayUntil = command.until
+        const holding = holdersOf(next).find((holding) => isSameUser(holding.userId, userId))
+        if (!holding) continue
+        holding.awayUntil = command.until
         changed = true
       }
       return done({})
     }
     case 'tick': {
-      for (const held of holdersOf(next).filter(({ awayUntil = Infinity }) => awayUntil <= now)) {
-        const present = command.present.get(userKeyOf(held.userId))
-        if (present === false && 'seatIndex' in held) clear(held, 'disconnected')
-        else if (present === false) lower(held.userId)
+      for (const holding of holdersOf(next).filter(({ awayUntil = Infinity }) => awayUntil <= now)) {
+        const present = command.present.get(userKeyOf(holding.userId))
+        if (present === false && 'seatIndex' in holding) clear(holding, 'disconnected')
+        else if (present === false) removeRequest(holding.userId)
         if (present !== true) continue
-        delete held.awayUntil
+        delete holding.awayUntil
         changed = true
       }
-      withdraw(({ expiresAt }) => expiresAt <= now)
+      endInvites(({ expiresAt }) => expiresAt <= now)
       return done({})
     }
     case 'resize': {
       if (command.seatCount === next.seatCount) return done({})
       next.seatCount = command.seatCount
       for (const seat of next.seats.filter(({ seatIndex }) => seatIndex >= command.seatCount)) clear(seat, 'removed')
-      withdraw(({ seatIndex }) => seatIndex >= command.seatCount)
-      // A seat that comes back later is not locked.
+      endInvites(({ seatIndex }) => seatIndex >= command.seatCount)
+      // If a later resize restores the seat, it is unlocked.
       for (const seatIndex of next.locked.filter((index) => index >= command.seatCount)) unlock(seatIndex)
-      tell('seat:count', { seatCount: command.seatCount })
+      emit('seat:count', { seatCount: command.seatCount })
       return done({})
     }
   }

@@ -1,14 +1,14 @@
 import { defineFeature } from 'flylive-audio-server/feature'
 import type { Session, z } from 'flylive-audio-server/feature'
-import { createAbsences } from './absences.ts'
 import { adminRoutes } from './admin.ts'
-import { createHands } from './hands.ts'
-import type { KnownHands } from './hands.ts'
+import { createDisconnectGrace } from './disconnect-grace.ts'
 import { config, events, joinReply, requests } from './messages.ts'
+import { createSeatRequests } from './seat-requests.ts'
+import type { RequestAudiences } from './seat-requests.ts'
 import { createSeats } from './service.ts'
 import type { Seats } from './service.ts'
-import { difference, holdersOf, noSeats, seatOf, seatState, viewOf } from './state.ts'
 import { createSpeakPermissions } from './speak-permissions.ts'
+import { difference, holdersOf, noSeats, seatOf, seatState, viewOf } from './state.ts'
 
 export { config, requests }
 export * as errors from './errors.ts'
@@ -22,13 +22,13 @@ declare module 'flylive-audio-server/feature' {
   }
 }
 
-/** Seats: who may be heard, and who decides that. The rules are in decide.ts. */
+/** Seats: only seated users may send audio. The rules are in decide.ts. */
 export default defineFeature(async function seats (app, { graceSeconds = app.config.SEAT_GRACE_SECONDS }) {
   const { hooks, log, messages, rooms } = app
   const state = rooms.roomState.define('seats', seatState)
-  // Kept, so that a reload does not look up the roles of all members again.
-  const hands = createHands(app, state, app.keep('hands', (): KnownHands => new WeakMap()))
-  const service = createSeats(app, state, graceSeconds * 1000, hands)
+  // Kept, so that a reload need not look up the roles of all members again.
+  const seatRequests = createSeatRequests(app, state, app.keep('requestAudiences', (): RequestAudiences => new WeakMap()))
+  const service = createSeats(app, state, graceSeconds * 1000, seatRequests)
   const speakPermissions = createSpeakPermissions(app, service)
   app.decorate('seats', service)
   messages.events(events)
@@ -56,8 +56,8 @@ export default defineFeature(async function seats (app, { graceSeconds = app.con
   }
   for (const type of ['remove', 'mute', 'unmute'] as const) {
     messages.on(`seat:${type}`, requests[`seat:${type}`], async ({ userId }, { room, session }) => {
-      const { userId: known = userId } = await service.act(room, session, { type, userId })
-      return { userId: known }
+      const { userId: memberId = userId } = await service.act(room, session, { type, userId })
+      return { userId: memberId }
     })
   }
   for (const type of ['accept', 'decline'] as const) {
@@ -83,32 +83,33 @@ export default defineFeature(async function seats (app, { graceSeconds = app.con
       pendingInvites: state.invites.map(({ userId, ...invite }) => ({ ...invite, invitedUserId: userId }))
     } satisfies Omit<z.input<typeof joinReply>, 'seatRequests'>
   })
-  // By itself: it may have to wait, and what is told of seats must be as it was when the member came in.
-  hooks.on('room:join', async (room, session) => ({ seatRequests: await hands.welcome(room, session) } satisfies Pick<z.input<typeof joinReply>, 'seatRequests'>))
+  // A separate hook, because it may wait for the backend while the seats above must match the time of the join.
+  hooks.on('room:join', async (room, session) => ({ seatRequests: await seatRequests.joinSnapshot(room, session) } satisfies Pick<z.input<typeof joinReply>, 'seatRequests'>))
   hooks.on('room:featured', ({ roomId }) => service.peek(roomId)?.seats.map(({ userId }) => userId) ?? [])
 
-  const absences = createAbsences(service.lookForAbsent, log)
-  hooks.on('room:userLeft', (roomId, { userId }, reason) => absences.follow(roomId, service.left(roomId, userId, reason)))
-  hooks.on('room:kicked', (roomId, userId) => absences.follow(roomId, service.left(roomId, userId, 'kicked')))
-  hooks.on('room:resynced', (roomId) => absences.follow(roomId, service.lookForAbsent(roomId)))
-  // Who left while the feature was off still has a seat or a hand up, here and in rooms where nobody was then.
+  const disconnectGrace = createDisconnectGrace(service.startMissingGrace, log)
+  hooks.on('room:userLeft', (roomId, { userId }, reason) => disconnectGrace.track(roomId, service.left(roomId, userId, reason)))
+  hooks.on('room:kicked', (roomId, userId) => disconnectGrace.track(roomId, service.left(roomId, userId, 'kicked')))
+  hooks.on('room:resynced', (roomId) => disconnectGrace.track(roomId, service.startMissingGrace(roomId)))
+  // Users who left while the feature was off still have a seat or a request: check the local rooms now, and
+  // every other room when its first member joins.
   hooks.on('feature:loaded', (name) => {
-    if (name === 'seats') for (const { roomId } of app.rooms.local()) absences.follow(roomId, service.lookForAbsent(roomId))
+    if (name === 'seats') for (const { roomId } of app.rooms.local()) disconnectGrace.track(roomId, service.startMissingGrace(roomId))
   })
   hooks.on('room:join', ({ roomId, members }) => {
-    if (members.size === 1 && holdersOf(service.peek(roomId)).some(({ awayUntil }) => awayUntil === undefined)) absences.follow(roomId, service.lookForAbsent(roomId))
+    if (members.size === 1 && holdersOf(service.peek(roomId)).some(({ awayUntil }) => awayUntil === undefined)) disconnectGrace.track(roomId, service.startMissingGrace(roomId))
     return {}
   })
-  app.addHook('onClose', () => absences.close())
+  app.addHook('onClose', () => disconnectGrace.close())
   state.onMissed(({ record }, from, to) => difference(from, to ?? noSeats(record.seatCount)))
   state.onWake(service.tick)
 
-  // Rooms that are there follow the rules of the moment.
+  // Existing rooms follow the rules as soon as the feature is turned on or off.
   hooks.on('feature:enabled', (name) => {
     if (name !== 'seats') return
     for (const room of app.rooms.local()) {
-      speakPermissions.adopt(room.roomId, service.peek(room.roomId))
-      hands.adopt(room)
+      speakPermissions.hydrate(room.roomId, service.peek(room.roomId))
+      seatRequests.hydrate(room)
     }
   })
   hooks.on('feature:disabled', (name) => {
@@ -117,22 +118,22 @@ export default defineFeature(async function seats (app, { graceSeconds = app.con
   hooks.on('media:produce', (roomId, session) => speakPermissions.permit(roomId, session))
   state.onChange((room, seats) => {
     speakPermissions.enforce(room.roomId, seats)
-    hands.follow(room, seats)
+    seatRequests.publish(room, seats)
   })
-  hooks.on('room:leave', hands.left)
-  hooks.on('room:close', hands.closed)
-  const selfMuted = (roomId: string, session: Session, muted: boolean) => {
+  hooks.on('room:leave', seatRequests.left)
+  hooks.on('room:close', seatRequests.closed)
+  const setSelfMuted = (roomId: string, session: Session, muted: boolean) => {
     const room = app.rooms.get(roomId)
-    if (room) service.act(room, session, { type: 'selfMute', muted }).catch((err: unknown) => log.debug({ err, roomId }, 'nobody is told that somebody is silent'))
+    if (room) service.act(room, session, { type: 'selfMute', muted }).catch((err: unknown) => log.debug({ err, roomId }, 'failed to store the self-mute of a user'))
   }
-  hooks.on('media:selfMuted', selfMuted)
+  hooks.on('media:selfMuted', setSelfMuted)
   hooks.on('media:producerOpened', (roomId, _producer, { sessionId, userKey }) => {
     const session = sessionId === undefined ? undefined : app.sockets.get(sessionId)
     if (!session) return
     const state = service.peek(roomId)
     speakPermissions.enforce(roomId, state)
-    // A new producer is not paused by its user, whatever an older one was.
-    if (seatOf(state, userKey)?.selfMuted === true) selfMuted(roomId, session, false)
+    // A new producer starts unpaused, even if the user had paused the previous one.
+    if (seatOf(state, userKey)?.selfMuted === true) setSelfMuted(roomId, session, false)
   })
 
   hooks.on('admin:seating', (roomIds) => service.seatsOf(roomIds))

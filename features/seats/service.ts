@@ -2,67 +2,67 @@ import { isCoded, NotInRoom, userKeyOf } from 'flylive-audio-server/feature'
 import type { FeatureInstance, LeaveReason, LocalRoom, Session, UserId } from 'flylive-audio-server/feature'
 import { decide, needsRights } from './decide.ts'
 import type { Actor, Command, Outcome } from './decide.ts'
-import type { Hands } from './hands.ts'
-import { holdersOf, nextEnd, noSeats, viewOf } from './state.ts'
+import type { SeatRequests } from './seat-requests.ts'
+import { holdersOf, nextExpiry, noSeats, viewOf } from './state.ts'
 import type { SeatState, SeatStateHandle, SeatsView } from './state.ts'
 
-/** Who sits where, and who decides. */
+/** The seats of rooms, and the commands that change them. */
 export interface Seats {
-  /** Who hears of requests for seats. */
-  /** Seats of a room with members on this server; undefined while nobody has done anything about them. */
+  /** The local copy of a room's seats, for rooms with members on this server; undefined until the first command. */
   peek (roomId: string): SeatState | undefined
   /**
-   * Seats of a room as the store has them.
+   * Reads the seats of a room from the store.
    *
+   * @returns undefined until the first command
    * @throws UNAVAILABLE
    */
   read (roomId: string): Promise<SeatState | undefined>
-  /** For each room who sits there; undefined where nobody has done anything about seats, or there is no such room. */
+  /** Views per room, in order; undefined for a room without seat commands so far and for an unknown room. */
   seatsOf (roomIds: readonly string[]): Promise<(SeatsView | undefined)[]>
   /**
-   * Does what a member of a room commands, all of it or nothing.
+   * Executes a member's command atomically.
    *
-   * @throws what {@link decide} throws; NOT_IN_ROOM when it is about somebody who is not; UNAVAILABLE
+   * @throws the errors of {@link decide}; NOT_IN_ROOM if the target user is not in the room; UNAVAILABLE
    */
   act (room: LocalRoom, session: Session, command: Command): Promise<Outcome>
   /**
-   * Gives a room another number of seats; those that vanish are cleared.
+   * Changes the number of seats of a room and releases the seats that no longer exist.
    *
    * @throws ROOM_NOT_FOUND, UNAVAILABLE
    */
   resize (roomId: string, seatCount: number): Promise<void>
-  /** A user is out of a room: the seat is free and the hand down, or they wait when it was the connection that broke. */
+  /** Releases the seat and the request of a user who left; after a disconnect it starts their grace period instead. */
   left (roomId: string, userId: UserId, reason: LeaveReason): Promise<void>
-  /** Who sits there, or asks for a seat, without being in the room is found, and waited for. */
-  lookForAbsent (roomId: string): Promise<void>
-  /** Ends what has come to its end: invites, and seats and requests that have waited for their users. */
+  /** Starts the grace period of seat and request holders who are not in the room. */
+  startMissingGrace (roomId: string): Promise<void>
+  /** Ends the expired invites and grace periods of a room. */
   tick (roomId: string): Promise<void>
 }
 
-/** @param graceMs how long a seat, or a request for one, waits for its user after a lost connection */
-export function createSeats (app: FeatureInstance, seatState: SeatStateHandle, graceMs: number, hands: Hands): Seats {
+/** @param graceMs how long the seat and the request of a disconnected user are kept */
+export function createSeats (app: FeatureInstance, seatState: SeatStateHandle, graceMs: number, seatRequests: SeatRequests): Seats {
   const { log, rooms, sockets, store } = app
 
-  /** @param seatCount of a room in which nobody has done anything about seats; without it there is then nothing to change */
-  function command (roomId: string, what: Command, actor?: Actor, seatCount?: number): Promise<Outcome> {
+  /** @param seatCount initial number of seats of a room without state; if left out, such a room stays unchanged */
+  function execute (roomId: string, command: Command, actor?: Actor, seatCount?: number): Promise<Outcome> {
     return seatState.change<Outcome>(roomId, (state) => {
-      const now = state ?? (seatCount === undefined ? undefined : noSeats(seatCount))
-      return now ? decide(now, what, actor, Date.now()) : { result: {} }
+      const current = state ?? (seatCount === undefined ? undefined : noSeats(seatCount))
+      return current ? decide(current, command, actor, Date.now()) : { result: {} }
     })
   }
 
-  async function actorOf (room: LocalRoom, session: Session, what: Command): Promise<Actor> {
-    const { type } = what
+  async function actorOf (room: LocalRoom, session: Session, command: Command): Promise<Actor> {
+    const { type } = command
     const userId = session.user.id
-    if (!needsRights(what, userId)) return { userId, role: 'member' }
+    if (!needsRights(command, userId)) return { userId, role: 'member' }
     const role = await rooms.roleOf(room.record, session)
-    hands.learn(room, session, role)
+    seatRequests.updateRole(room, session, role)
     if (role !== 'admin' || (type !== 'remove' && type !== 'lock')) return { userId, role }
     return { userId, role, ownerId: await rooms.ownerOf(room.record) }
   }
 
-  /** A member's id in the form of the user's token. */
-  async function memberOf (roomId: string, userId: UserId): Promise<UserId> {
+  /** A member's id in the form that their token has, a number or a string. @throws NOT_IN_ROOM, UNAVAILABLE */
+  async function memberIdOf (roomId: string, userId: UserId): Promise<UserId> {
     for (const session of sockets.ofUser(userKeyOf(userId))) if (session.roomId === roomId) return session.user.id
     const [profile] = await store.getMembers(roomId, [userKeyOf(userId)])
     if (!profile) throw new NotInRoom(`the room ${roomId}: the user ${userId} is not`)
@@ -75,13 +75,13 @@ export function createSeats (app: FeatureInstance, seatState: SeatStateHandle, g
     async seatsOf (roomIds) {
       return (await seatState.readMany(roomIds)).map((state) => state && viewOf(state))
     },
-    async act (room, session, what) {
+    async act (room, session, command) {
       const { roomId } = room
-      const actor = await actorOf(room, session, what)
-      const named = what.type === 'assign' || what.type === 'invite' ? { ...what, userId: await memberOf(roomId, what.userId) } : what
-      const outcome = await command(roomId, named, actor, room.record.seatCount)
-      // Another of the user's sockets may have left after this one, and before this was done.
-      if (session.roomId !== roomId) await this.lookForAbsent(roomId)
+      const actor = await actorOf(room, session, command)
+      const resolved = command.type === 'assign' || command.type === 'invite' ? { ...command, userId: await memberIdOf(roomId, command.userId) } : command
+      const outcome = await execute(roomId, resolved, actor, room.record.seatCount)
+      // The user may have left while the command was in flight.
+      if (session.roomId !== roomId) await this.startMissingGrace(roomId)
       if (outcome.invite) {
         const { userId, seatIndex, invitedById, expiresAt } = outcome.invite
         await sockets.toUser(userId, 'seat:invite:received', { roomId, seatIndex, invitedById, expiresAt })
@@ -90,23 +90,23 @@ export function createSeats (app: FeatureInstance, seatState: SeatStateHandle, g
     },
     async resize (roomId, seatCount) {
       const room = await store.getRoom(roomId)
-      await command(roomId, { type: 'resize', seatCount }, undefined, room?.seatCount ?? seatCount)
+      await execute(roomId, { type: 'resize', seatCount }, undefined, room?.seatCount ?? seatCount)
     },
     async left (roomId, userId, reason) {
       if (reason === 'closed') return
-      // What is known here may not have it yet that the user sat down a moment ago. Of many
-      // who leave at a time all are looked for in one round trip.
-      const what: Command = reason === 'disconnected'
+      // The command runs even if the local copy shows no seat: the copy may lag behind the store. After a
+      // disconnect, the presence of all affected users is checked in one round trip when the grace period ends.
+      const command: Command = reason === 'disconnected'
         ? { type: 'away', userIds: [userId], until: Date.now() + graceMs }
         : { type: 'gone', userId, reason: reason === 'kicked' ? 'removed' : 'left' }
-      await command(roomId, what)
+      await execute(roomId, command)
     },
-    async lookForAbsent (roomId) {
-      const held = holdersOf(await seatState.read(roomId)).filter(({ awayUntil }) => awayUntil === undefined)
-      if (held.length === 0) return
-      const members = await store.getMembers(roomId, held.map(({ userId }) => userKeyOf(userId)))
-      const userIds = held.map(({ userId }) => userId).filter((_, i) => members[i] === undefined)
-      if (userIds.length > 0) await command(roomId, { type: 'away', userIds, until: Date.now() + graceMs })
+    async startMissingGrace (roomId) {
+      const holdings = holdersOf(await seatState.read(roomId)).filter(({ awayUntil }) => awayUntil === undefined)
+      if (holdings.length === 0) return
+      const members = await store.getMembers(roomId, holdings.map(({ userId }) => userKeyOf(userId)))
+      const userIds = holdings.map(({ userId }) => userId).filter((_, i) => members[i] === undefined)
+      if (userIds.length > 0) await execute(roomId, { type: 'away', userIds, until: Date.now() + graceMs })
     },
     async tick (roomId) {
       try {
@@ -114,13 +114,13 @@ export function createSeats (app: FeatureInstance, seatState: SeatStateHandle, g
         if (!before) return
         const due = holdersOf(before).filter(({ awayUntil = Infinity }) => awayUntil <= Date.now()).map(({ userId }) => userKeyOf(userId))
         const members = await store.getMembers(roomId, due)
-        await command(roomId, { type: 'tick', present: new Map(due.map((key, i) => [key, members[i] !== undefined])) })
+        await execute(roomId, { type: 'tick', present: new Map(due.map((key, i) => [key, members[i] !== undefined])) })
         const after = await seatState.read(roomId)
-        const end = after && nextEnd(after)
-        if (end !== undefined) await seatState.wakeAt(roomId, end)
+        const expiry = after && nextExpiry(after)
+        if (expiry !== undefined) await seatState.wakeAt(roomId, expiry)
       } catch (error) {
         if (!isCoded(error) || error.code !== 'ROOM_NOT_FOUND') throw error
-        log.debug({ roomId }, 'the room whose seats were to be looked at is closed')
+        log.debug({ roomId }, 'room closed before its seats were checked')
       }
     }
   }

@@ -4,49 +4,49 @@ import type { Seats } from './service.ts'
 import { isMuted, seatOf } from './state.ts'
 import type { SeatState } from './state.ts'
 
-/** Which members may send audio, by the seats of their room (protocol.md, media rules). */
+/** Applies seats and mutes to the producers of this server (protocol.md, media rules). */
 export interface SpeakPermissions {
   /**
-   * Returns the terms on which a member may send audio.
+   * Decides whether a member may send audio, and whether it starts paused.
    *
    * @throws NOT_SEATED
    */
   permit (roomId: string, session: Session): Promise<ProducePermit>
-  /** Applies the seats of a room to its producers on this server: closes, pauses and resumes them. */
+  /** Closes the producers of users without a seat; pauses or resumes the others by their mutes. */
   enforce (roomId: string, state: SeatState | undefined): void
-  /** Applies seats to a room in which everyone could speak until now; producers of seated users continue. */
-  adopt (roomId: string, state: SeatState | undefined): void
-  /** Resumes the producers of a room on this server that seats have paused. */
+  /** Grants running producers of seated users their seat, then enforces. For a feature that was turned on. */
+  hydrate (roomId: string, state: SeatState | undefined): void
+  /** Resumes the producers that mutes have paused. For a feature that was turned off. */
   release (roomId: string): void
 }
 
 export function createSpeakPermissions ({ log, sfu }: FeatureInstance, seats: Seats): SpeakPermissions {
-  /** Producers that need a seat. Services need none, and relays were allowed on the node of their speaker. */
+  /** Producers that need a seat. Services need none, and the node of the speaker checks relayed producers. */
   const producersIn = (roomId: string) => sfu.producerHandles(roomId).filter(({ owner }) => owner.kind === 'session')
 
-  function follow (change: Promise<void>, roomId: string, { producerId }: ProducerHandle): void {
-    change.catch((err: unknown) => log.debug({ err, roomId, producerId }, 'a producer closed while it was paused or resumed'))
+  function logFailure (change: Promise<void>, roomId: string, { producerId }: ProducerHandle): void {
+    change.catch((err: unknown) => log.debug({ err, roomId, producerId }, 'producer closed before it was paused or resumed'))
   }
 
   function enforce (roomId: string, state: SeatState | undefined): void {
     for (const producer of producersIn(roomId)) {
       const seat = seatOf(state, producer.owner.userKey)
-      // A user who has moved no longer has the seat of the grant.
+      // A user who moves to another seat loses the grant of the previous one.
       if (!state || !seat || String(seat.sitting) !== producer.grant) producer.close()
-      else follow(isMuted(state, seat.userId) ? producer.pause('server') : producer.resume('server'), roomId, producer)
+      else logFailure(isMuted(state, seat.userId) ? producer.pause('server') : producer.resume('server'), roomId, producer)
     }
   }
 
   return {
     async permit (roomId, session) {
-      // Who was given a seat a moment ago, on another server, may be here before the news.
+      // The local copy may lag behind a seat that another server has just assigned.
       const state = seatOf(seats.peek(roomId), session.userKey) ? seats.peek(roomId) : await seats.read(roomId)
       const seat = seatOf(state, session.userKey)
-      if (!state || !seat) throw new NotSeated('Sending audio needs a seat')
+      if (!state || !seat) throw new NotSeated('Sending audio requires a seat')
       return { paused: isMuted(state, seat.userId), grant: String(seat.sitting) }
     },
     enforce,
-    adopt (roomId, state) {
+    hydrate (roomId, state) {
       for (const producer of producersIn(roomId)) {
         const seat = seatOf(state, producer.owner.userKey)
         if (producer.grant === undefined && seat) producer.grant = String(seat.sitting)
@@ -54,7 +54,7 @@ export function createSpeakPermissions ({ log, sfu }: FeatureInstance, seats: Se
       enforce(roomId, state)
     },
     release (roomId) {
-      for (const producer of producersIn(roomId)) follow(producer.resume('server'), roomId, producer)
+      for (const producer of producersIn(roomId)) logFailure(producer.resume('server'), roomId, producer)
     }
   }
 }

@@ -33,16 +33,16 @@ export const seatState = z.object({
   /** Taken seats, by index. */
   seats: z.array(seat),
   locked: z.array(z.int()),
-  /** The latest last. */
+  /** Oldest first. */
   invites: z.array(invite),
   /**
-   * Keys of users whom the owner or an admin has muted. A mute lasts until it is
-   * taken back, or until one of them puts the user on a seat: leaving the seat
-   * and taking it again does not end it.
+   * Keys of the users whom the owner or an admin has muted. Leaving the seat and
+   * taking it again does not end a mute; unmuting, an accepted invite and an
+   * assignment to a seat do.
    */
   muted: z.array(z.string()),
   sittings: z.int(),
-  /** In the order in which they were made. */
+  /** Oldest first. */
   requests: z.array(request).default([])
 })
 
@@ -57,12 +57,12 @@ export const noSeats = (seatCount: number): SeatState => ({ seatCount, seats: []
 export const seatOf = (state: SeatState | undefined, userKey: string): Seat | undefined =>
   state?.seats.find((seat) => userKeyOf(seat.userId) === userKey)
 
-/** All who must be in the room for what they have: a seat, or a request for one. */
+/** Seats and requests. Both require that their user is in the room. */
 export const holdersOf = (state: SeatState | undefined): readonly (Seat | SeatRequest)[] => [...state?.seats ?? [], ...state?.requests ?? []]
 
 export const isMuted = (state: SeatState, userId: UserId): boolean => state.muted.includes(userKeyOf(userId))
 
-/** Seats as members and admins are told of them. */
+/** The seats as members and admins receive them. */
 export interface SeatsView {
   seatCount: number
   seats: { seatIndex: number, userId: UserId, isMuted: boolean }[]
@@ -77,33 +77,33 @@ export function viewOf (state: SeatState): SeatsView {
   }
 }
 
-/** A request as those are told of it who may hear of it. */
+/** A request as clients receive it. */
 export type SeatRequestView = Pick<SeatRequest, 'userId' | 'requestedAt'>
 
 export const viewOfRequests = (state: SeatState | undefined): SeatRequestView[] =>
   (state?.requests ?? []).map(({ userId, requestedAt }) => ({ userId, requestedAt }))
 
-/** When something ends by itself, epoch milliseconds; undefined when nothing does. */
-export function nextEnd (state: SeatState): number | undefined {
-  const ends = [...holdersOf(state).map(({ awayUntil = Infinity }) => awayUntil), ...state.invites.map(({ expiresAt }) => expiresAt)]
-  const first = Math.min(...ends)
+/** The next expiry of an invite or a grace period, epoch milliseconds; undefined if there is none. */
+export function nextExpiry (state: SeatState): number | undefined {
+  const expiries = [...holdersOf(state).map(({ awayUntil = Infinity }) => awayUntil), ...state.invites.map(({ expiresAt }) => expiresAt)]
+  const first = Math.min(...expiries)
   return Number.isFinite(first) ? first : undefined
 }
 
 /**
- * How somebody who knows one state gets to another: what is told to members
- * who have missed the changes between. Nothing of requests, which not all may
- * hear of: those who may are told all of them at each change (hands.ts).
+ * The events that lead from one state to another, for members who missed the
+ * changes in between. Requests are excluded: seat-requests.ts sends them, because not
+ * all members may see them.
  */
 export function difference (from: SeatState | undefined, to: SeatState): RoomEvent[] {
   const before = from ?? noSeats(to.seatCount)
   const events: RoomEvent[] = []
-  // Who was off a seat and is on it again is told so: what was allowed for the time before has ended.
-  const sits = (state: SeatState, { seatIndex, userId, sitting }: Seat) =>
+  // A user who left a seat and took it again has a new sitting and needs new permissions: both events are sent.
+  const sameSitting = (state: SeatState, { seatIndex, userId, sitting }: Seat) =>
     state.seats.find((seat) => seat.seatIndex === seatIndex && seat.sitting === sitting && userKeyOf(seat.userId) === userKeyOf(userId))
   for (const seat of before.seats) {
     const { seatIndex, userId } = seat
-    if (!sits(to, seat)) events.push({ type: 'seat:cleared', data: { seatIndex, userId, reason: seatOf(to, userKeyOf(userId)) ? 'moved' : 'left' } })
+    if (!sameSitting(to, seat)) events.push({ type: 'seat:cleared', data: { seatIndex, userId, reason: seatOf(to, userKeyOf(userId)) ? 'moved' : 'left' } })
   }
   for (const seatIndex of before.locked) if (!to.locked.includes(seatIndex)) events.push({ type: 'seat:locked', data: { seatIndex, isLocked: false } })
   for (const seatIndex of to.locked) if (!before.locked.includes(seatIndex)) events.push({ type: 'seat:locked', data: { seatIndex, isLocked: true } })
@@ -116,10 +116,10 @@ export function difference (from: SeatState | undefined, to: SeatState): RoomEve
   if (before.seatCount !== to.seatCount) events.push({ type: 'seat:count', data: { seatCount: to.seatCount } })
   for (const seat of to.seats) {
     const { seatIndex, userId, selfMuted } = seat
-    const was = sits(before, seat)
-    if (!was) events.push({ type: 'seat:updated', data: { seatIndex, userId, isMuted: isMuted(to, userId) } })
-    // Whoever has just sat down is taken for one who speaks.
-    if (was ? isMuted(before, userId) !== isMuted(to, userId) || was.selfMuted !== selfMuted : selfMuted) events.push({ type: 'seat:userMuted', data: { userId, isMuted: isMuted(to, userId), selfMuted } })
+    const previous = sameSitting(before, seat)
+    if (!previous) events.push({ type: 'seat:updated', data: { seatIndex, userId, isMuted: isMuted(to, userId) } })
+    // Clients assume that a newly seated user is not self-muted.
+    if (previous ? isMuted(before, userId) !== isMuted(to, userId) || previous.selfMuted !== selfMuted : selfMuted) events.push({ type: 'seat:userMuted', data: { userId, isMuted: isMuted(to, userId), selfMuted } })
   }
   return events
 }

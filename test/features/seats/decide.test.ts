@@ -1,8 +1,8 @@
 import fc from 'fast-check'
 import t from 'tap'
-import { assignedMs, decide, inviteMs, mostRequests } from '../../../features/seats/decide.ts'
+import { assignGraceMs, decide, inviteMs, maxRequests } from '../../../features/seats/decide.ts'
 import type { Actor, Command } from '../../../features/seats/decide.ts'
-import { difference, isMuted, nextEnd, noSeats, seatState, viewOf } from '../../../features/seats/state.ts'
+import { difference, isMuted, nextExpiry, noSeats, seatState, viewOf } from '../../../features/seats/state.ts'
 import type { SeatState } from '../../../features/seats/state.ts'
 import { tries } from '../../support/arbitrary.ts'
 import { apply, plain, viewFrom } from './view.ts'
@@ -70,7 +70,7 @@ function check (state: SeatState): void {
   const asking = state.requests.map(({ userId }) => String(userId))
   if (new Set(asking).size !== asking.length) fail('somebody asks for a seat twice')
   if (asking.some((key) => holders.includes(key))) fail('somebody on a seat asks for one')
-  if (asking.length > mostRequests) fail('too many ask for a seat')
+  if (asking.length > maxRequests) fail('too many ask for a seat')
   if (state.requests.some(({ requestedAt }, i, all) => requestedAt < (all[i - 1]?.requestedAt ?? 0))) fail('requests are not in the order asked')
   if (new Set(state.seats.map(({ sitting }) => sitting)).size !== state.seats.length) fail('two sittings are one')
 }
@@ -130,7 +130,7 @@ function advance (state: SeatState, step: Step, now: number): SeatState {
     if (wrong !== '') throw new Error(`${wrong} after ${command.type}`)
   }
   sameView(view, next, `the events of ${command.type}`)
-  if (decision.state !== undefined && wakeAt !== nextEnd(next)) throw new Error('it is not looked at in time')
+  if (decision.state !== undefined && wakeAt !== nextExpiry(next)) throw new Error('it is not looked at in time')
   if (command.type === 'tick') {
     if (next.invites.some(({ expiresAt }) => expiresAt <= now)) throw new Error('an invite outlives its time')
     for (const held of ['seats', 'requests'] as const) {
@@ -163,7 +163,7 @@ function sameView (view: View, state: SeatState, what: string): void {
 }
 
 /** Meets every refusal there is: by chance alone a run may miss one, and no chance brings so many who ask for a seat. */
-const asMany = Array.from({ length: mostRequests + 1 }, (_, i): [Command, number] => [{ type: 'request' }, 100 + i])
+const asMany = Array.from({ length: maxRequests + 1 }, (_, i): [Command, number] => [{ type: 'request' }, 100 + i])
 const refusals: Step[] = ([
   [{ type: 'leave' }, 5], [{ type: 'take', seatIndex: most }, 5], [{ type: 'lock', seatIndex: 0 }, 5],
   [{ type: 'lock', seatIndex: 0 }, 1], [{ type: 'lock', seatIndex: 0 }, 1], [{ type: 'take', seatIndex: 0 }, 5],
@@ -257,7 +257,7 @@ t.test('an invite expires after 30 s', async (t) => {
   t.equal(inviteMs, 30_000)
   const invited: Move = [invite(5, 1), admin, 1000]
   t.same(after(invited).state.invites, [{ seatIndex: 1, userId: 5, invitedById: 2, expiresAt: 31_000 }])
-  t.equal(nextEnd(after(invited).state), 31_000)
+  t.equal(nextExpiry(after(invited).state), 31_000)
   t.equal(refusal(invited, [{ type: 'accept' }, member('5'), 30_999]), 'none')
   for (const type of ['accept', 'decline'] as const) t.equal(refusal(invited, [{ type }, member(5), 31_000]), 'INVITE_NOT_FOUND', type)
   t.equal(refusal(invited, [invite(6, 1), owner, 30_999]), 'INVITE_PENDING')
@@ -315,14 +315,14 @@ t.test('a seat is reserved for the grace period', async (t) => {
   const away: [Move, Move] = [[take(0), member(5)], [{ type: 'away', userIds: ['5', 6], until: 1000 }]]
   const tick = (now: number, ...present: [string, boolean][]): Move => [{ type: 'tick', present: new Map(present) }, undefined, now]
   t.same(after(...away).events, [], 'nobody is told')
-  t.equal(nextEnd(after(...away).state), 1000)
+  t.equal(nextExpiry(after(...away).state), 1000)
   t.equal(after(...away, tick(999, ['5', false])).changed, false)
   t.equal(after(...away, tick(1000)).changed, false, 'not without a look whether they are there')
   t.same(after(...away, tick(1000, ['5', false])).events, [{ type: 'seat:cleared', data: { seatIndex: 0, userId: 5, reason: 'disconnected' } }])
   const back = after(...away, tick(1000, ['5', true]))
-  t.same([back.events, nextEnd(back.state), back.state.seats.length], [[], undefined, 1])
-  t.equal(nextEnd(after(...away, [{ type: 'away', userIds: [5], until: 3000 }]).state), 3000, 'who breaks off again is waited for again')
-  t.match(after([{ type: 'assign', userId: 5, seatIndex: 1 }, owner, 100]).state.seats, [{ awayUntil: 100 + assignedMs }], 'whom the owner puts on a seat must be there')
+  t.same([back.events, nextExpiry(back.state), back.state.seats.length], [[], undefined, 1])
+  t.equal(nextExpiry(after(...away, [{ type: 'away', userIds: [5], until: 3000 }]).state), 3000, 'who breaks off again is waited for again')
+  t.match(after([{ type: 'assign', userId: 5, seatIndex: 1 }, owner, 100]).state.seats, [{ awayUntil: 100 + assignGraceMs }], 'whom the owner puts on a seat must be there')
 })
 
 const ask: Command = { type: 'request' }
@@ -376,12 +376,12 @@ t.test('a request is kept for the grace period', async (t) => {
   const away: [Move, Move, Move] = [[ask, member(5), 10], [ask, member(6), 20], [{ type: 'away', userIds: ['5'], until: 1000 }]]
   const tick = (now: number, ...present: [string, boolean][]): Move => [{ type: 'tick', present: new Map(present) }, undefined, now]
   t.same(after(...away).state.requests, [{ userId: 5, requestedAt: 10, awayUntil: 1000 }, { userId: 6, requestedAt: 20 }])
-  t.equal(nextEnd(after(...away).state), 1000)
+  t.equal(nextExpiry(after(...away).state), 1000)
   t.equal(after(...away, tick(999, ['5', false])).changed, false)
   t.equal(after(...away, tick(1000)).changed, false, 'not without a look whether they are there')
   t.same(asking(...away, tick(1000, ['5', false])), [6])
   const back = after(...away, tick(1000, ['5', true])).state
-  t.same([back.requests, nextEnd(back)], [[{ userId: 5, requestedAt: 10 }, { userId: 6, requestedAt: 20 }], undefined])
+  t.same([back.requests, nextExpiry(back)], [[{ userId: 5, requestedAt: 10 }, { userId: 6, requestedAt: 20 }], undefined])
 })
 
 t.test('parses state from before requests existed', async (t) => {
@@ -389,7 +389,7 @@ t.test('parses state from before requests existed', async (t) => {
   t.same(requests, [])
   const old = seatState.parse(stored)
   t.same(old.requests, [])
-  t.equal(nextEnd(old), undefined)
+  t.equal(nextExpiry(old), undefined)
   const decision = decide(old, ask, member(5), 7)
   t.same(decision.state?.requests, [{ userId: 5, requestedAt: 7 }])
   for (const command of [cancel(), { type: 'accept' }] satisfies Command[]) t.throws(() => decide(old, command, member(5), 0), { code: /_NOT_FOUND$/ })

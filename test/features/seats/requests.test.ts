@@ -1,7 +1,7 @@
 import t from 'tap'
 import type { Test } from 'tap'
 import { z } from 'zod'
-import { mostRequests } from '../../../features/seats/decide.ts'
+import { maxRequests } from '../../../features/seats/decide.ts'
 import { noSeats, seatState } from '../../../features/seats/state.ts'
 import { startBackend } from '../../support/backend.ts'
 import { build, onBothStores, onEveryStore } from '../../support/build.ts'
@@ -215,7 +215,7 @@ onEveryStore(t, 'limits the number of requests', async (t, env) => {
   const { server, owner, member, other } = await scene(t, env)
   await other.ok('seat:request')
   await server.app.rooms.roomState.define('seats', seatState).change('r1', (state = noSeats(4)) => {
-    const more = Array.from({ length: mostRequests - 1 }, (_, i) => ({ userId: 1000 + i, requestedAt: Date.now() }))
+    const more = Array.from({ length: maxRequests - 1 }, (_, i) => ({ userId: 1000 + i, requestedAt: Date.now() }))
     return { state: { ...state, requests: [...state.requests, ...more] }, result: undefined }
   })
   t.match((await member.request('seat:request')).error, { code: 'SEAT_REQUESTS_FULL', message: /200/ })
@@ -223,7 +223,7 @@ onEveryStore(t, 'limits the number of requests', async (t, env) => {
   t.same(heard(member), [])
   await owner.ok('seat:request:cancel', { userId: 1000 })
   await member.ok('seat:request')
-  await until(() => heard(owner).at(-1)?.split(' ').length === mostRequests)
+  await until(() => heard(owner).at(-1)?.split(' ').length === maxRequests)
 })
 
 onEveryStore(t, 'reads seats from before requests existed', async (t, env) => {

@@ -1,0 +1,174 @@
+import { createEvent, userKeyOf, withTimeout } from 'flylive-audio-server/feature'
+import type { FeatureInstance, LocalRoom, OutgoingEvent, Role, Session, z } from 'flylive-audio-server/feature'
+import type { events } from './messages.ts'
+import { viewOfRequests } from './state.ts'
+import type { SeatRequestView, SeatState, SeatStateHandle } from './state.ts'
+
+/**
+ * Sends seat requests to the members who may see them: all requests to hosts (the
+ * owner and admins), and their own to everyone else. Each server sends to its own
+ * sockets when the seats of a room change. An event always holds the complete list,
+ * so lost and repeated events do no harm.
+ *
+ * In a room of thousands, a change is sent only to the hosts and to the users whose request was
+ * added or removed.
+ */
+export interface SeatRequests {
+  /** @returns the requests in the reply to a member's join */
+  joinSnapshot (room: LocalRoom, session: Session): Promise<SeatRequestView[]>
+  /** Sends the changes that a new state of a room's seats brings. */
+  publish (room: LocalRoom, state: SeatState | undefined): void
+  /** Applies a role that another operation has looked up. */
+  updateRole (room: LocalRoom, session: Session, role: Role): void
+  left (room: LocalRoom, session: Session): void
+  closed (room: LocalRoom): void
+  /** Finds the hosts of a room whose members joined while the feature was off. */
+  hydrate (room: LocalRoom): void
+}
+
+/** Kept across reloads. */
+export type RequestAudiences = WeakMap<LocalRoom, RequestAudience>
+
+/** The members of a room on this server who receive its requests. */
+interface RequestAudience {
+  /** The requests that were sent last. */
+  delivered: readonly SeatRequestView[]
+  /** The known owner and admins. */
+  readonly hosts: Set<Session>
+  /** Members whose join reply waits for their role. It holds their requests, so they receive no event yet. */
+  readonly pendingJoiners: Set<Session>
+  /** Hosts whose role is being checked. */
+  readonly roleChecks: Set<Session>
+}
+
+/**
+ * Longest wait for a role, in milliseconds. Afterwards the role is guessed from local
+ * data; if the late answer differs, the member receives an update.
+ */
+const timeoutMs = 500
+
+const isHost = (role: Role) => role !== 'member'
+const isOwn = (session: Session) => ({ userId }: SeatRequestView) => userKeyOf(userId) === session.userKey
+const identityOf = ({ userId, requestedAt }: SeatRequestView) => `${requestedAt} ${userKeyOf(userId)}`
+
+export function createSeatRequests ({ log, rooms, sockets }: Pick<FeatureInstance, 'log' | 'rooms' | 'sockets'>, state: Pick<SeatStateHandle, 'peek'>, audiences: RequestAudiences): SeatRequests {
+  function audienceOf (room: LocalRoom): RequestAudience {
+    const audience = audiences.get(room) ?? {
+      delivered: viewOfRequests(state.peek(room.roomId)),
+      hosts: new Set(),
+      pendingJoiners: new Set(),
+      roleChecks: new Set()
+    }
+    audiences.set(room, audience)
+    return audience
+  }
+
+  /** A member's role from local data, without the backend. */
+  const guessRole = (room: LocalRoom, session: Session): Role =>
+    audienceOf(room).hosts.has(session) ? 'admin' : rooms.defaultRoleOf(room.record, session)
+
+  /** A member's role; guessed if the backend fails. The backend's answers are cached. */
+  const fetchRole = (room: LocalRoom, session: Session): Promise<Role> => rooms.roleOf(room.record, session).catch((err: unknown) => {
+    log.debug({ err, roomId: room.roomId }, 'role lookup failed, guessing the role')
+    return guessRole(room, session)
+  })
+
+  /** @returns undefined after the timeout */
+  const inTime = (role: Promise<Role>): Promise<Role | undefined> => withTimeout(role, timeoutMs, () => undefined)
+
+  const requestsEvent = (roomId: string, requests: readonly SeatRequestView[]) =>
+    createEvent('seat:requests', { roomId, requests: [...requests] } satisfies z.input<(typeof events)['seat:requests']>)
+
+  function sendOwn (room: LocalRoom, { delivered }: RequestAudience, session: Session): void {
+    rooms.sendTo(room, session, requestsEvent(room.roomId, delivered.filter(isOwn(session))))
+  }
+
+  /** Stores a member's role, and sends the visible requests if they differ from before. */
+  function updateRole (room: LocalRoom, session: Session, role: Role): void {
+    const audience = audienceOf(room)
+    const { hosts, delivered } = audience
+    if (!room.members.has(session) || isHost(role) === hosts.has(session)) return
+    if (!isHost(role)) {
+      hosts.delete(session)
+      return sendOwn(room, audience, session)
+    }
+    hosts.add(session)
+    if (!delivered.every(isOwn(session))) rooms.sendTo(room, session, requestsEvent(room.roomId, delivered))
+  }
+
+  /** Sends all requests to the given hosts, after a check that each is still a host. */
+  async function sendToHosts (room: LocalRoom, audience: RequestAudience, hosts: readonly Session[]): Promise<void> {
+    // A check in progress sends the latest requests when it ends.
+    const unchecked = hosts.filter((session) => !audience.roleChecks.has(session))
+    let event: OutgoingEvent | undefined
+    let encoded: readonly SeatRequestView[] | undefined
+    await Promise.all(unchecked.map(async (session) => {
+      audience.roleChecks.add(session)
+      const lookup = fetchRole(room, session)
+      const role = await inTime(lookup)
+      audience.roleChecks.delete(session)
+      if (role === undefined) lookup.then((late) => updateRole(room, session, late))
+      if (audience.pendingJoiners.has(session) || !audience.hosts.has(session)) return
+      if (role === 'member') return updateRole(room, session, role)
+      if (!event || encoded !== audience.delivered) {
+        encoded = audience.delivered
+        event = requestsEvent(room.roomId, encoded)
+      }
+      rooms.sendTo(room, session, event)
+    }))
+  }
+
+  return {
+    async joinSnapshot (room, session) {
+      const audience = audienceOf(room)
+      const { pendingJoiners, hosts } = audience
+      // Other join hooks look up the same role: the cache answers them with one call to the backend.
+      const lookup = fetchRole(room, session)
+      if (audience.delivered.every(isOwn(session))) {
+        // Hosts and members see the same requests: the reply need not wait for the role.
+        lookup.then((role) => updateRole(room, session, role))
+        return [...audience.delivered]
+      }
+      pendingJoiners.add(session)
+      const answer = await inTime(lookup)
+      pendingJoiners.delete(session)
+      const role = answer ?? guessRole(room, session)
+      if (isHost(role) && room.members.has(session)) hosts.add(session)
+      else hosts.delete(session)
+      if (answer === undefined) lookup.then((late) => updateRole(room, session, late))
+      return isHost(role) ? [...audience.delivered] : audience.delivered.filter(isOwn(session))
+    },
+    publish (room, state) {
+      const audience = audienceOf(room)
+      const current = viewOfRequests(state)
+      // The symmetric difference: the requests that were added or removed.
+      const changed = new Map(audience.delivered.map((request) => [identityOf(request), request]))
+      for (const request of current) if (!changed.delete(identityOf(request))) changed.set(identityOf(request), request)
+      if (changed.size === 0) return
+      audience.delivered = current
+      const { pendingJoiners, hosts } = audience
+      for (const userKey of new Set([...changed.values()].map(({ userId }) => userKeyOf(userId)))) {
+        for (const session of sockets.ofUser(userKey)) {
+          if (session.roomId === room.roomId && !hosts.has(session) && !pendingJoiners.has(session)) sendOwn(room, audience, session)
+        }
+      }
+      sendToHosts(room, audience, [...hosts])
+    },
+    updateRole,
+    left (room, session) {
+      const { pendingJoiners, hosts } = audienceOf(room)
+      pendingJoiners.delete(session)
+      hosts.delete(session)
+    },
+    closed (room) {
+      audiences.delete(room)
+    },
+    hydrate (room) {
+      // Only local data is used: thousands of role lookups would overload the backend. An admin that only the
+      // backend knows receives requests after they rejoin or use a right; clients rejoin when a feature is enabled.
+      for (const session of room.members) {
+        if (isHost(rooms.defaultRoleOf(room.record, session))) fetchRole(room, session).then((role) => updateRole(room, session, role))
+      }
+    }
+  }
+}
