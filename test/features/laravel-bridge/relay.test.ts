@@ -21,7 +21,7 @@ async function setUp (t: Test, servers = 1, env: Record<string, string> = {}) {
 const eventsOf = (client: TestClient) => client.events.filter(({ type }) => /^[a-z_]+[.:][a-z_]+$/.test(type) && !/^(session|room:|seat:)/.test(type)).map(({ type, data }) => `${type} ${JSON.stringify(data)}`)
 const dropped = ({ app }: TestServer, reason: string) => valueOf(app.metrics, `flylive_laravel_events_dropped_total{reason="${reason}"}`)
 
-t.test('assertBurst events to their addressees once, on every server', async (t) => {
+t.test('delivers events to their addressees once, on every server', async (t) => {
   const { backend, servers: [a, b] } = await setUp(t, 2)
   if (!b) return t.fail()
   const ada = [await a.connect(1), await a.connect(1), await b.connect(1)]
@@ -67,7 +67,7 @@ t.test('relays only listed events and uses only their names as labels', async (t
   t.notMatch(await server.app.metrics.registry.metrics(), /made\.up|balance\.updated/)
 })
 
-t.test('assertBurst a repeated event once', async (t) => {
+t.test('delivers a repeated event once', async (t) => {
   const { backend, servers: [server] } = await setUp(t)
   const ada = await server.connect(1)
   const bob = await server.connect(2)
