@@ -29,9 +29,9 @@ export interface CoreRequests {
   'room:join': {
     request: {
       roomId: string
-      /** Only counts when this creates the room */
+      /** Applies only when the join creates the room */
       seatCount?: number
-      /** Locks the room when this creates it; later joins need it */
+      /** PIN that later joins require. Applies only when the join creates the room */
       pin?: string | undefined
     }
     reply: {
@@ -52,15 +52,15 @@ export interface CoreRequests {
   }
   'room:participants': {
     request: {
-      /** Where the last page ended: its nextCursor */
+      /** The nextCursor of the previous page */
       cursor?: string | undefined
       limit?: number
     }
     reply: {
       participants: Profile[]
-      /** How many are in the room in all */
+      /** Total participants in the room */
       participantCount: number
-      /** Where the next page begins; null at the end */
+      /** Cursor of the next page; null on the last page */
       nextCursor: string | null
     }
   }
@@ -76,7 +76,7 @@ export interface CoreRequests {
 
 /** Events that every server has. */
 export interface CoreEvents {
-  /** The greeting: the first frame of every connection */
+  /** The first frame of every connection */
   'session:ready': {
     sessionId: string
     userId: UserId
@@ -85,48 +85,48 @@ export interface CoreEvents {
     serverTime: number
     [x: string]: unknown
   }
-  /** A message without an id has failed, or a frame could not be read */
+  /** A request without an id failed, or a frame was not readable */
   error: {
     code: string
     message: string
     type?: string | undefined
     [x: string]: unknown
   }
-  /** To the others, in rooms that are not big */
+  /** To the other members, in rooms up to PRESENCE_COALESCE_OVER members */
   'room:userJoined': {
     roomId: string
     userId: UserId
     /** The public claims of a user */
     user: Profile
   }
-  /** To the others, in rooms that are not big */
+  /** To the other members, in rooms up to PRESENCE_COALESCE_OVER members */
   'room:userLeft': {
     roomId: string
     userId: UserId
   }
-  /** To everyone in a big room, at most once a second: who came and went since */
+  /** To all members of larger rooms, at most once per second: the joins and leaves since the last one */
   'room:presence': {
     roomId: string
     count: number
     joined: Profile[]
     left: UserId[]
   }
-  /** To everyone: the room is no more */
+  /** To all members: the room is closed */
   'room:closed': {
     roomId: string
     reason: ('closed_by_admin' | 'inactivity' | 'host_left' | 'backend') | string
     timestamp: number
   }
-  /** To every socket: this server is about to stop */
+  /** To every socket: this server is shutting down */
   'server:draining': {
-    /** Until when open sessions go on: then the server may end them, epoch milliseconds */
+    /** When the server may close open sessions, epoch milliseconds */
     deadline: number
   }
-  /** Its messages are answered now, also in rooms that were there before: join again to be told what it adds */
+  /** The server now handles its requests, also in existing rooms; rejoin to receive the fields it adds */
   'feature:enabled': {
     name: string
   }
-  /** Its messages are refused from now on (FEATURE_DISABLED) */
+  /** The server now rejects its requests with FEATURE_DISABLED */
   'feature:disabled': {
     name: string
   }
@@ -214,7 +214,7 @@ export interface GiftsEvents {
 export interface LobbyRequests {
   'lobby:list': {
     request: {
-      /** Where the last page ended: its nextCursor */
+      /** The nextCursor of the previous page */
       cursor?: string | undefined
       limit?: number
     }
@@ -233,7 +233,7 @@ export interface LobbyRequests {
         /** Some members: those on seats first, then by time of joining */
         people: Profile[]
       }[]
-      /** Where the next page begins; null at the end */
+      /** Cursor of the next page; null on the last page */
       nextCursor: string | null
     }
   }

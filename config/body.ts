@@ -1,8 +1,8 @@
 import type { FastifyInstance } from 'fastify'
 
 /**
- * Reads JSON bodies as Fastify does, but takes an empty one for none: many HTTP
- * clients name a content type with every call. The kernel and every feature's
+ * Parses JSON bodies like Fastify, but accepts an empty body as none: many HTTP
+ * clients send a content type with every request. The kernel and each feature's
  * child instance use it.
  *
  * @param app the instance, before its routes

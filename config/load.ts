@@ -6,22 +6,22 @@ import test from './test.ts'
 import { requirements, schema } from './schema.ts'
 import type { Environment } from './schema.ts'
 
-/** What a `config/<NODE_ENV>.ts` gives: variables as if set, and feature toggles. */
+/** The exports of a `config/<NODE_ENV>.ts`: default variables and feature toggles. */
 export interface EnvironmentDefaults {
   env: Partial<Record<keyof Environment, string>>
   features: Record<string, boolean>
 }
 
-/** The configuration the server runs with: the environment, checked and completed. */
+/** The configuration of the server: the environment, validated, with defaults. */
 export interface Config extends Environment {
   JWT_SECRET: string
   /** Feature toggles of config/<NODE_ENV>, before `FEATURES`. A feature not named is on. */
   featureDefaults: Record<string, boolean>
-  /** Secrets made up at this start, because none were configured; never in production. */
+  /** Secrets generated for this start because none are configured; never in production. */
   madeUp: ReadonlySet<'JWT_SECRET' | 'ADMIN_API_KEY'>
 }
 
-/** The environment is wrong; `problems` has one line for each thing to mend. */
+/** The environment is not valid; `problems` has one line per error. */
 export class ConfigError extends Error {
   override readonly name = 'ConfigError'
   readonly code = 'CONFIG_INVALID'
@@ -36,12 +36,12 @@ export class ConfigError extends Error {
 const defaults = { development, production, test }
 
 /**
- * Checks the environment and completes it: schema defaults < config/<NODE_ENV>
- * < what is set. An empty variable counts as not set.
+ * Validates the environment and adds defaults: schema defaults < config/<NODE_ENV>
+ * < environment. An empty variable counts as not set.
  *
  * @param env usually `process.env`
- * @returns the configuration, complete
- * @throws {ConfigError} with every problem at once; values of secrets are not in it
+ * @returns the complete configuration
+ * @throws {ConfigError} with all problems; it contains no secret values
  */
 export function loadConfig (env: Record<string, string | undefined>): Config {
   const given = Object.fromEntries(Object.entries(env).filter(([, value]) => value !== undefined && value !== ''))
@@ -66,7 +66,7 @@ export function loadConfig (env: Record<string, string | undefined>): Config {
     ...values,
     JWT_SECRET: values.JWT_SECRET ?? randomBytes(32).toString('hex'),
     ADMIN_API_KEY: madeUp.has('ADMIN_API_KEY') ? [randomBytes(24).toString('base64url')] : values.ADMIN_API_KEY,
-    // There is nothing to bridge to without a backend.
+    // laravel-bridge needs a backend.
     featureDefaults: { 'laravel-bridge': values.LARAVEL_API_URL !== undefined, ...defaults[name].features },
     madeUp
   }

@@ -1,8 +1,8 @@
 import type { EnvironmentDefaults } from './load.ts'
 
 /**
- * What is exposed to the world: the page for trying things out is not, nor is it
- * up to this server to decide that everybody may see which rooms there are.
+ * Disables the features that must not be public by default: the API docs, the
+ * list of rooms and the test page.
  */
 export default {
   env: {},

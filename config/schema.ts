@@ -1,7 +1,7 @@
 import { availableParallelism, hostname } from 'node:os'
 import { z } from 'zod'
 
-/** A list written with commas; spaces around the items do not count. */
+/** A comma-separated list; spaces around the items are ignored. */
 const list = z.string().transform((text) => text.split(',').map((item) => item.trim()).filter(Boolean))
 
 const flag = z.stringbool({ error: 'must be true or false' })
@@ -19,7 +19,7 @@ const iceServer = z.object({
 /**
  * JSON in a variable.
  *
- * @param example of a value, for who has written another
+ * @param example a valid value, for the error message
  */
 const json = <T extends z.ZodType<unknown, unknown>>(schema: T, example: string) => z.string().transform((text, context) => {
   try {
@@ -33,89 +33,89 @@ const json = <T extends z.ZodType<unknown, unknown>>(schema: T, example: string)
 const iceServers = json(z.array(iceServer), '[{"urls":"stun:stun.example.com"}]')
 const featureConfig = json(z.record(z.string(), z.record(z.string(), z.unknown())), '{"chat":{"history":100}}')
 
-const featureToggle = z.string().regex(/^-?[a-z][a-z0-9-]*$/, 'must be feature names, or -name to leave one out')
+const featureToggle = z.string().regex(/^-?[a-z][a-z0-9-]*$/, 'must be feature names, or -name to remove one')
 
 /**
- * Every variable the server reads from its environment, in the order in which
- * the reference (docs/configuration.md) and .env.example list them. What is
- * said here is what those two say: both are made from it.
+ * Every environment variable of the server, in the order of
+ * docs/configuration.md and .env.example. Both are generated from this
+ * schema.
  */
 export const sections = {
   Server: {
     NODE_ENV: z.enum(['development', 'production', 'test']).default('development')
-      .describe('Chooses the defaults in config/ and, in production, what is required.'),
+      .describe('Selects the defaults in config/. Production requires more variables.'),
     HOST: z.string().default('0.0.0.0')
       .describe('Address to listen on. 127.0.0.1 in development and test.'),
     PORT: whole(0, 65535).default(3030)
-      .describe('Port of HTTP and WebSocket; 0 takes a free one.'),
+      .describe('Port of HTTP and WebSocket; 0 selects a free port.'),
     LOG_LEVEL: z.enum(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent']).default('info')
-      .describe('Least severe level that is logged.'),
+      .describe('Minimum log level.'),
     SSL_KEY_PATH: z.string().optional()
-      .describe('PEM file of the TLS key. With SSL_CERT_PATH the server itself speaks HTTPS and WSS.'),
+      .describe('PEM file of the TLS key. With SSL_CERT_PATH, the server uses HTTPS and WSS.'),
     SSL_CERT_PATH: z.string().optional()
       .describe('PEM file of the TLS certificate chain.'),
     TRUST_PROXY: flag.default(false)
-      .describe('Take the client address from X-Forwarded-For. Only behind a proxy that sets it.'),
+      .describe('Use the client address from X-Forwarded-For. Only behind a proxy that sets it.'),
     CORS_ORIGINS: list.default([])
-      .describe('Origins, besides its own, from which browsers may connect and call; * for all.'),
+      .describe("Origins that browsers may connect from, besides the server's own; * allows all."),
     NODE_ID: z.string().regex(/^[A-Za-z0-9_.-]{1,64}$/, 'must be 1–64 characters of A–Z a–z 0–9 _ . -').default(hostname().replace(/[^A-Za-z0-9_.-]/g, '-').slice(0, 64) || 'node')
       .describe('Name of this server in logs, metrics and /health. Default: the host name.'),
     DATA_DIR: z.string().default('data')
-      .describe('Folder for what must survive a crash when no Redis is configured (gifts, bans, revoked tokens), and for blobs.'),
+      .describe('Folder for blobs and, without Redis, for data that must survive a crash (gifts, bans, revoked tokens).'),
     DRAIN_SECONDS: whole(0, 3600).default(10)
-      .describe('How long a stopping server lets running sessions go on before it closes them. 0 in development and test.')
+      .describe('How long a stopping server waits before it closes open sessions. 0 in development and test.')
   },
   Tokens: {
     JWT_SECRET: secret.optional()
-      .describe('Secret shared with the backend that signs the tokens (HS256). Required in production; made up and printed in development.'),
+      .describe('Secret shared with the backend that signs the tokens (HS256). Required in production; generated and printed in development.'),
     JWT_PREVIOUS_SECRETS: z.string().default('').transform((text) => text.split(',').map((item) => item.trim()).filter(Boolean)).pipe(z.array(secret))
-      .describe('Older secrets that still verify, comma-separated, for rotation.'),
+      .describe('Older secrets that are still accepted, comma-separated, for rotation.'),
     JWT_MAX_AGE_SECONDS: whole(1, 31_536_000).default(86_400)
-      .describe('How long a token without exp is good, counted from its iat.'),
+      .describe('How long a token without exp is valid after its iat.'),
     PUBLIC_CLAIMS: list.default(['id', 'name', 'avatar', 'frame', 'gender', 'country', 'wealth_xp', 'charm_xp', 'signature'])
-      .describe('Token claims that other clients see. All others stay on the server.'),
+      .describe('Token claims that other clients receive. All others stay on the server.'),
     ALLOW_ANONYMOUS: flag.default(false)
-      .describe('Let clients in without a token while the auth feature is off.'),
+      .describe('Accept clients without a token while the auth feature is off.'),
     WS_QUERY_TOKEN: flag.default(false)
-      .describe('Also take the token from ?token=. URLs end up in logs: only for clients that can do nothing else.')
+      .describe('Also accept the token in ?token=. URLs appear in logs: use it only for clients that support nothing else.')
   },
   Administration: {
     ADMIN_API_KEY: z.string().default('').transform((text) => text.split(',').map((item) => item.trim()).filter(Boolean)).pipe(z.array(secret))
-      .describe('Keys for /admin, comma-separated. Without one /admin does not exist in production; in development one is made up and printed.'),
+      .describe('Keys for /admin, comma-separated. Without a key, production has no /admin; development generates and prints one.'),
     METRICS_TOKEN: z.string().min(8, 'must have at least 8 characters').optional()
-      .describe('Bearer token that GET /metrics asks for.')
+      .describe('Bearer token that GET /metrics requires.')
   },
   Limits: {
     MAX_CONNECTIONS: whole(1, 1_000_000).default(20_000)
-      .describe('WebSocket connections of this server; more are refused with 503 OVERLOADED.'),
+      .describe('Maximum WebSocket connections per server; more are rejected with 503 OVERLOADED.'),
     MAX_CLIENTS_PER_ROOM: whole(1, 100_000).default(5000)
-      .describe('Users in one room, over all servers; more are refused with ROOM_FULL.'),
+      .describe('Maximum users per room, over all servers; more are rejected with ROOM_FULL.'),
     MAX_ROOMS_PER_WORKER: whole(1, 10_000).default(100)
-      .describe('Rooms with audio per media worker.'),
+      .describe('Maximum rooms with audio per media worker.'),
     RATE_LIMIT_MESSAGES_PER_MINUTE: whole(1, 10_000).default(60)
-      .describe('Chat messages per user and room in a minute.'),
+      .describe('Chat messages per user and room per minute.'),
     SINGLE_SESSION: flag.default(false)
-      .describe("End a user's older connections (close 4409) when a new one comes. Otherwise a user may be connected several times."),
+      .describe("Close a user's older connections (4409) when the user connects again. Otherwise a user may have several connections."),
     EMPTY_ROOM_SECONDS: whole(0, 86_400).default(60)
-      .describe('How long an empty room, with its owner and pin, waits for somebody to come back.'),
+      .describe('How long the server keeps an empty room with its owner and PIN.'),
     PRESENCE_COALESCE_OVER: whole(0, 100_000).default(200)
-      .describe('Rooms with more members than this get room:presence once a second instead of room:userJoined and room:userLeft.'),
+      .describe('Rooms with more members receive room:presence once per second instead of room:userJoined and room:userLeft.'),
     WS_MAX_FRAME_BYTES: whole(1024, 16_777_216).default(65_536)
-      .describe('Largest frame a client may send (close 1009).'),
+      .describe('Maximum size of a frame from a client (close 1009).'),
     WS_MAX_QUEUE_BYTES: whole(16_384, 268_435_456).default(1_048_576)
-      .describe('Largest backlog of a socket that does not read (close 4410).'),
+      .describe('Maximum backlog of a socket that does not read (close 4410).'),
     WS_MESSAGES_PER_SECOND: whole(1, 100_000).default(100)
-      .describe('Messages a socket may send per second, sustained (close 4429).'),
+      .describe('Sustained messages per second and socket (close 4429).'),
     WS_MESSAGES_BURST: whole(1, 100_000).default(200)
-      .describe('Messages a socket may send at once above that.'),
+      .describe('Messages in a burst above that rate.'),
     WS_PING_SECONDS: whole(1, 3600).default(25)
       .describe('Interval of WebSocket pings.'),
     WS_PONG_TIMEOUT_SECONDS: whole(1, 3600).default(10)
-      .describe('How long a pong may take before the connection is ended.')
+      .describe('How long the server waits for a pong before it closes the connection.')
   },
   Redis: {
     REDIS_URL: z.url({ protocol: /^rediss?$/, error: 'must be like redis://[:password@]host:6379/3' }).optional()
-      .describe('Redis to use, instead of the parts below: without a number at its end it is database 0. With neither, everything is kept in this process (one server only).'),
+      .describe('URL of the Redis, instead of the parts below; without a number at the end it is database 0. Without any Redis, state is in process memory (one server only).'),
     REDIS_HOST: z.string().optional()
       .describe('Host of the Redis. Setting it turns Redis on.'),
     REDIS_PORT: whole(1, 65535).default(6379)
@@ -123,45 +123,45 @@ export const sections = {
     REDIS_PASSWORD: z.string().optional()
       .describe('Password of the Redis.'),
     REDIS_DB: whole(0, 1_000_000).default(3)
-      .describe('Database number; 3 keeps clear of the backend.'),
+      .describe('Database number. The default avoids the databases of the backend.'),
     REDIS_TLS: flag.default(false)
-      .describe('Speak TLS to the Redis.')
+      .describe('Use TLS for the Redis connection.')
   },
   Media: {
     MEDIASOUP_LISTEN_IP: z.string().default('0.0.0.0')
       .describe('Local address for audio (UDP and TCP). 127.0.0.1 in development and test.'),
     MEDIASOUP_ANNOUNCED_IP: z.string().optional()
-      .describe('Address under which clients reach this server. Required in production.'),
+      .describe('Address at which clients reach this server. Required in production.'),
     MEDIASOUP_RTC_MIN_PORT: whole(1024, 65535).default(10_000)
-      .describe('First port for audio. Each worker uses one port, UDP and TCP, counted from here.'),
+      .describe('First port for audio. Each worker uses one port for UDP and TCP.'),
     MEDIASOUP_RTC_MAX_PORT: whole(1024, 65535).default(59_999)
-      .describe('Last port for audio, not below the first. Ports that are taken are passed over up to here.'),
+      .describe('Last port for audio. Ports in use are skipped.'),
     MEDIASOUP_WORKERS: whole(1, 256).default(availableParallelism())
-      .describe('Media worker processes. Default: one a core.'),
+      .describe('Media worker processes. Default: one per core.'),
     ICE_SERVERS: iceServers.default([])
       .describe('STUN and TURN servers for clients, as JSON: [{"urls":…,"username":…,"credential":…}].'),
     TURN_URLS: list.default([])
-      .describe('TURN servers (coturn) that take time-limited credentials, comma-separated turn: and turns: URLs.'),
+      .describe('TURN servers (coturn) with time-limited credentials, as comma-separated turn: and turns: URLs.'),
     TURN_SECRET: z.string().min(8, 'must have at least 8 characters').optional()
-      .describe("coturn's static-auth-secret, from which those credentials are made.")
+      .describe("coturn's static-auth-secret, which signs those credentials.")
   },
   Features: {
     FEATURES: z.string().default('').transform((text) => text.split(',').map((item) => item.trim()).filter(Boolean)).pipe(z.array(featureToggle))
-      .describe('Features to run: auth,media names all of them; -media leaves one out of the defaults.'),
+      .describe('Features to run: auth,media runs only these; -media removes one from the defaults.'),
     FEATURES_PATH: list.default([])
-      .describe('More folders to look for features in, comma-separated.'),
+      .describe('Additional folders with features, comma-separated.'),
     FEATURES_PACKAGES: list.default([])
-      .describe('Features that are npm packages, comma-separated; looked for from the folder in which the server was started.'),
+      .describe("Features in npm packages, comma-separated; resolved from the server's working directory."),
     FEATURES_CONFIG: featureConfig.default({})
-      .describe('Settings of features by name, as JSON: {"chat":{"history":100}}. GET /admin/features tells what can be set.'),
+      .describe('Settings of features by name, as JSON: {"chat":{"history":100}}. GET /admin/features lists the available settings.'),
     FEATURES_WATCH: flag.default(false)
       .describe('Reload a feature when its files change. On in development.'),
     FEATURES_DRAIN_SECONDS: whole(0, 600).default(10)
-      .describe('How long calls that run in a feature may go on when it is replaced or turned off; then they fail with UNAVAILABLE.'),
+      .describe('How long in-flight requests of a feature may run after it is reloaded or disabled; then they fail with UNAVAILABLE.'),
     SEAT_GRACE_SECONDS: whole(0, 3600).default(15)
-      .describe('How long a seat waits for its user after a lost connection.'),
+      .describe('How long a seat is kept after its user loses the connection.'),
     CHAT_HISTORY: whole(0, 1000).default(50)
-      .describe('Chat messages given to those who join.')
+      .describe('Chat messages that a new member receives.')
   },
   Backend: {
     LARAVEL_API_URL: z.url('must be a URL').optional()
@@ -169,9 +169,9 @@ export const sections = {
     LARAVEL_INTERNAL_KEY: secret.optional()
       .describe('Sent as X-Internal-Key. Required with LARAVEL_API_URL.'),
     LARAVEL_API_TIMEOUT_MS: whole(1, 120_000).default(10_000)
-      .describe('How long a call to the backend may take.'),
+      .describe('Timeout of a request to the backend, in milliseconds.'),
     LARAVEL_EVENTS_CHANNEL: z.string().min(1).default('flylive:msab:events')
-      .describe("Redis channel of the backend's events, with the backend's own key prefix where it has one."),
+      .describe("Redis channel of the backend's events, including the backend's key prefix if it has one."),
     LARAVEL_EVENTS: list.default([
       'balance.updated', 'reward.earned', 'badge.earned', 'level.up',
       'room.level_up', 'room.participant_count', 'room.member_joined', 'room.member_left', 'room.member_kicked', 'room.member_blocked',
@@ -181,7 +181,7 @@ export const sections = {
       'agency.member_joined', 'agency.member_left', 'agency.dissolved',
       'config:invalidate', 'asset:invalidate'
     ])
-      .describe("Names of the backend's events that are passed on to clients; others are dropped and counted.")
+      .describe("Names of the backend's events that the server forwards to clients; it drops and counts all others.")
   }
 } as const
 
@@ -191,7 +191,7 @@ const shape = Object.assign({}, ...Object.values(sections)) as
 
 export const schema = z.object(shape)
 
-/** Rules that concern more than one variable: which one is needed, when, and why. */
+/** Variables that are required under a condition. */
 export const requirements: readonly { name: keyof Environment, when: (given: Partial<Record<keyof Environment, string>>) => boolean, reason: string }[] = [
   { name: 'JWT_SECRET', when: (given) => given.NODE_ENV === 'production', reason: 'in production' },
   { name: 'MEDIASOUP_ANNOUNCED_IP', when: (given) => given.NODE_ENV === 'production', reason: 'in production: the address clients send audio to' },

@@ -1,6 +1,6 @@
 import type { EnvironmentDefaults } from './load.ts'
 
-/** Many servers side by side on one machine. */
+/** For many servers on one machine. */
 export default {
   env: {
     HOST: '127.0.0.1',

@@ -3,12 +3,12 @@ import type { Config } from '../config/load.ts'
 
 declare module 'fastify' {
   interface FastifyInstance {
-    /** The checked configuration; see config/schema.ts for what each variable means. */
+    /** The validated configuration; config/schema.ts describes each variable. */
     config: Config
   }
 }
 
-/** Makes the configuration that `app.ts` was given known to everything else. */
+/** Decorates the instance with the configuration that `buildApp` received. */
 export default fp<{ config: Config }>(async function config (app, options) {
   app.decorate('config', options.config)
 }, { name: 'config' })

@@ -1,13 +1,13 @@
 import fp from 'fastify-plugin'
 
 export interface Drain {
-  /** Whether new sockets and rooms are refused. */
+  /** Whether the server rejects new sockets and rooms. */
   readonly draining: boolean
   /**
-   * Refuses new sockets and rooms, tells every client, and waits until all have
-   * gone or the time is over. A second call may bring the end nearer and waits with the first.
+   * Rejects new sockets and rooms, notifies all clients, and waits until all have
+   * left or the timeout has passed. A second call may shorten the timeout; both wait for the same end.
    *
-   * @param seconds how long to wait
+   * @param seconds the timeout
    */
   begin (seconds: number): Promise<'empty' | 'deadline'>
 }
@@ -18,7 +18,7 @@ declare module 'fastify' {
   }
 }
 
-/** How a server stops taking part without cutting anybody off. */
+/** Takes a server out of service without closing open sessions at once. */
 export default fp(async function drain (app) {
   const over = Promise.withResolvers<'empty' | 'deadline'>()
   let deadline = Infinity
@@ -38,7 +38,7 @@ export default fp(async function drain (app) {
       clearTimeout(timer)
       over.resolve('empty')
     }
-    // The session that closes is still counted while its hooks run.
+    // A closing session is still counted while its hooks run.
     if (first) app.hooks.on('session:close', () => { setImmediate(look) })
     look()
     return over.promise

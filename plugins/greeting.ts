@@ -2,7 +2,7 @@ import fp from 'fastify-plugin'
 import type { Session } from './connections/session.ts'
 import { subprotocol } from './connections/web-socket-server.ts'
 
-/** Greets each client with session:ready, its first event. */
+/** Sends session:ready to each client as its first event. */
 export default fp(async function greeting (app) {
   async function greet (session: Session): Promise<void> {
     const extra = await app.hooks.collect('session:greet', session)
@@ -20,10 +20,10 @@ export default fp(async function greeting (app) {
   app.hooks.on('session:open', (session) => {
     if (!session.connected) return
     const greeted = greet(session).catch((err: unknown) => {
-      app.log.error({ err }, 'the greeting failed')
+      app.log.error({ err }, 'failed to greet a session')
       session.close('OVERLOADED')
     })
-    // Requests wait: the greeting is the first frame.
+    // Requests wait, so that the greeting is the first frame.
     app.messages.hold(session, greeted)
   })
 }, { name: 'greeting', dependencies: ['hooks', 'messages', 'features'] })

@@ -2,12 +2,12 @@ import fp from 'fastify-plugin'
 
 export interface HealthReport {
   ready: boolean
-  /** By dependency: ok, or what is wrong. */
+  /** The result per dependency: ok, or the error. */
   checks: Record<string, { ok: boolean, error?: string }>
 }
 
 export interface Health {
-  /** Looks at everything this server needs; at its dependencies at most once a second, however many ask. */
+  /** Checks this server and its dependencies; the dependencies at most once per second, regardless of the number of callers. */
   check (): Promise<HealthReport>
 }
 
@@ -19,14 +19,14 @@ declare module 'fastify' {
 
 declare module './hooks.ts' {
   interface KernelHooks {
-    /** What a feature needs for its work, by name: each check throws, with what is wrong, while it does not have it. */
+    /** A feature's dependencies, by name. Each check throws an error while its dependency is down. */
     'health:checks': () => Record<string, () => Promise<void> | void>
   }
 }
 
 const freshMs = 1000
 
-/** Whether this server can do its work: media workers, store, pub/sub, and not shutting down. */
+/** Readiness of this server: media workers, store, pub/sub, and not shutting down. */
 export default fp(async function health (app) {
   let latest: Promise<HealthReport['checks']> | undefined
   const gauge = app.metrics.gauge('flylive_ready', 'Whether this server is ready: 1 or 0')

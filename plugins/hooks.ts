@@ -14,7 +14,7 @@ type Result<F> = F extends (...args: never[]) => infer R ? Awaited<R> : never
 
 /** Where features, and the kernel itself, register handlers. */
 export interface HookRegistrar<H = KernelHooks> {
-  /** Calls `fn` whenever the hook is called. Withdrawn with its feature. */
+  /** Calls `fn` on each call of the hook. Removed with its feature. */
   on<N extends keyof H> (name: N, fn: H[N]): void
 }
 
@@ -85,7 +85,7 @@ function createHooks (log: FastifyBaseLogger): Hooks {
     has: (name) => byName.has(name),
     emit (name, ...args) {
       for (const fn of byName.get(name) ?? []) {
-        const failed = (err: unknown) => log.error({ err, hook: name }, 'a hook failed')
+        const failed = (err: unknown) => log.error({ err, hook: name }, 'a hook handler failed')
         try {
           const result = call(fn, args)
           if (result instanceof Promise) result.catch(failed)
@@ -100,7 +100,7 @@ function createHooks (log: FastifyBaseLogger): Hooks {
     },
     async ask (name, ...args) {
       const answers = []
-      // Whose turn comes later may be replaced, or gone, by then.
+      // A handler may be replaced or removed before its turn.
       for (const owner of [...owners.keys()]) {
         for (const entry of owners.get(owner) ?? []) if (entry.name === name) answers.push(await call(entry.fn, args))
       }

@@ -4,13 +4,13 @@ import rateLimit from '@fastify/rate-limit'
 import fp from 'fastify-plugin'
 import { rateLimited } from './errors/codes.ts'
 
-// Calls a minute and address: several dashboards and scripts that wait for
-// something, behind one address, stay below it.
+// Requests per minute and address: enough for several dashboards and polling
+// scripts behind one address.
 const callsPerMinute = 3000
-// Asked often, by machines, or limited by themselves.
+// Polled by machines, or limited elsewhere.
 const unlimited = new Set(['/ws', '/health', '/livez', '/readyz', '/metrics'])
 
-/** What holds for every HTTP call: security headers, CORS, a limit per address. */
+/** Applies to every HTTP request: security headers, CORS, a rate limit per address. */
 export default fp(async function http (app) {
   const { config } = app
   await app.register(helmet, {
@@ -22,7 +22,7 @@ export default fp(async function http (app) {
         connectSrc: ["'self'", 'ws:', 'wss:'],
         imgSrc: ["'self'", 'data:'],
         mediaSrc: ["'self'", 'blob:', 'mediastream:'],
-        // A developer's server speaks plain HTTP.
+        // A development server uses plain HTTP.
         upgradeInsecureRequests: null
       }
     }

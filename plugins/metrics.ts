@@ -2,8 +2,8 @@ import fp from 'fastify-plugin'
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client'
 
 /**
- * The metrics registry. Each helper returns the metric of that name and makes
- * it on the first call, so that counters go on when a feature is reloaded.
+ * The metrics registry. Each helper returns the metric of that name and creates
+ * it on the first call, so that counters survive a feature reload.
  */
 export interface Metrics {
   readonly registry: Registry
@@ -19,7 +19,7 @@ declare module 'fastify' {
   }
 }
 
-/** @returns a registry of its own; nothing is shared between two servers of one process */
+/** @returns a separate registry, so that two servers in one process share no metrics */
 export function createMetrics (): Metrics {
   const registry = new Registry()
   const getOrCreate = <T>(name: string, create: () => T) => (registry.getSingleMetric(name) as T | undefined) ?? create()

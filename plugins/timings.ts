@@ -2,17 +2,17 @@ import fp from 'fastify-plugin'
 
 /** Intervals and delays of the kernel, in milliseconds. Operators do not set them; tests shorten them. */
 export interface Timings {
-  /** Lifetime of a server's lease, which it renews every third of it. A dead server's members leave their rooms after that. */
+  /** Lifetime of a server's lease. The server renews it three times per lifetime; when it expires, the server's members leave their rooms. */
   leaseMs: number
-  /** After Redis lost everything, no room is created for this long: another server may be about to write it back. */
+  /** After a Redis data loss, no room is created for this long, because another server may restore it. */
   recoveryMs: number
   /** Time between two passes of the reconciler, which removes dead servers and syncs rooms with the store. */
   reconcileIntervalMs: number
-  /** After a room was closed, every server has been notified within this time, or is notified again. */
+  /** Delay after a room is closed before a job verifies that all servers were notified. */
   closeVerifyDelayMs: number
   /** Time between two polls of the job queue. A job starts at most this late unless too many are due. */
   jobPollIntervalMs: number
-  /** After this time a job that failed is run again. */
+  /** Delay before a failed job is retried. */
   jobRetryMs: number
 }
 
@@ -31,7 +31,7 @@ declare module 'fastify' {
   }
 }
 
-/** Intervals and delays of the kernel: the defaults, and what `buildApp` was given. */
+/** Intervals and delays of the kernel: the defaults, overridden by the options of `buildApp`. */
 export default fp<{ timings: Partial<Timings> }>(async function timings (app, { timings }) {
   app.decorate('timings', { ...defaultTimings, ...timings })
 }, { name: 'timings' })

@@ -6,7 +6,7 @@ import { z } from 'zod'
 const { version } = JSON.parse(readFileSync(join(import.meta.dirname, '..', 'package.json'), 'utf8')) as { version: string }
 
 const status = z.enum(['ok', 'not ready'])
-const checks = z.record(z.string(), z.object({ ok: z.boolean(), error: z.string().optional() })).describe('What the server needs, by name')
+const checks = z.record(z.string(), z.object({ ok: z.boolean(), error: z.string().optional() })).describe('Results by dependency')
 const readiness = z.object({ status, checks })
 const health = z.object({
   status,
@@ -24,21 +24,21 @@ const health = z.object({
 const tags = ['health']
 const notReady = 'Not ready: do not send users here'
 
-/** Whether the server lives, whether it is ready, and a page that says why. */
+/** Liveness, readiness and a detailed status. */
 export default (async function pages (app) {
   app.get('/livez', {
-    schema: { tags, summary: 'Whether the process lives', response: { 200: z.object({ status: z.literal('ok') }) } }
+    schema: { tags, summary: 'Whether the process is alive', response: { 200: z.object({ status: z.literal('ok') }) } }
   }, async () => ({ status: 'ok' as const }))
 
   app.get('/readyz', {
-    schema: { tags, summary: 'Whether this server can do its work', response: { 200: readiness, 503: readiness.describe(notReady) } }
+    schema: { tags, summary: 'Whether this server is ready', response: { 200: readiness, 503: readiness.describe(notReady) } }
   }, async (_request, reply) => {
     const { ready, checks } = await app.health.check()
     return reply.code(ready ? 200 : 503).send({ status: ready ? 'ok' as const : 'not ready' as const, checks })
   })
 
   app.get('/health', {
-    schema: { tags, summary: 'All that is known of this server, for people', response: { 200: health, 503: health.describe(notReady) } }
+    schema: { tags, summary: 'Status of this server in detail', response: { 200: health, 503: health.describe(notReady) } }
   }, async (_request, reply) => {
     const { ready, checks } = await app.health.check()
     return reply.code(ready ? 200 : 503).send({

@@ -5,7 +5,7 @@ import { Unauthorized } from '../plugins/errors/codes.ts'
 
 const digest = (text: string) => createHash('sha256').update(text).digest()
 
-/** GET /metrics: Prometheus text, behind METRICS_TOKEN when one is set. */
+/** GET /metrics: Prometheus text, protected by METRICS_TOKEN if one is set. */
 export default (async function metrics (app) {
   const { METRICS_TOKEN } = app.config
   const { registry } = app.metrics
@@ -13,14 +13,14 @@ export default (async function metrics (app) {
   app.get('/metrics', {
     schema: {
       tags: ['health'],
-      summary: 'What Prometheus collects',
+      summary: 'Metrics for Prometheus',
       security: METRICS_TOKEN === undefined ? [] : [{ metricsToken: [] }],
-      response: { 200: { description: 'In the text format of Prometheus', content: { 'text/plain': { schema: z.string() } } } }
+      response: { 200: { description: 'Prometheus text format', content: { 'text/plain': { schema: z.string() } } } }
     }
   }, async (request, reply) => {
     if (METRICS_TOKEN !== undefined) {
       const given = /^Bearer (.+)$/i.exec(request.headers.authorization ?? '')?.[1] ?? ''
-      // Digests have one length, so the comparison tells nothing of the token.
+      // Digests have equal lengths, so that the timing reveals nothing about the token.
       if (!timingSafeEqual(digest(given), digest(METRICS_TOKEN))) throw new Unauthorized('The metrics need a token')
     }
     return reply.type(registry.contentType).send(await registry.metrics())

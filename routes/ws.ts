@@ -29,7 +29,7 @@ export default (async function ws (app) {
   // Connections that are not admitted yet count too, or a crowd that arrives at
   // once would be admitted as a whole.
   const arriving = new Set<object>()
-  const refused = app.metrics.counter('flylive_socket_refused_total', 'Connections refused before the upgrade, by code', ['code'])
+  const refused = app.metrics.counter('flylive_socket_refused_total', 'Connections rejected before the upgrade, by code', ['code'])
 
   async function admit (request: FastifyRequest): Promise<Identity> {
     if (app.drain.draining) throw new Draining()

@@ -84,7 +84,7 @@ t.test('development generates missing secrets and prints a working token', async
   const server = startServer(t, { NODE_ENV: 'development', PORT: '0', JWT_SECRET: '', ADMIN_API_KEY: '' })
   const url = await server.url
   const [token, key] = await until(() => {
-    const found = [/token to try +(\S+)/, /ADMIN_API_KEY \(made up\) +(\S+)/].map((pattern) => pattern.exec(server.output())?.[1])
+    const found = [/token for testing +(\S+)/, /ADMIN_API_KEY \(generated\) +(\S+)/].map((pattern) => pattern.exec(server.output())?.[1])
     return found.every((value) => value !== undefined) && found as string[]
   })
   t.equal((await fetch(`${url}/auth/session`, { headers: { authorization: `Bearer ${token}` } })).status, 200)

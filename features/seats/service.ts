@@ -65,7 +65,7 @@ export function createSeats (app: FeatureInstance, seatState: SeatStateHandle, g
   async function memberIdOf (roomId: string, userId: UserId): Promise<UserId> {
     for (const session of sockets.ofUser(userKeyOf(userId))) if (session.roomId === roomId) return session.user.id
     const [profile] = await store.getMembers(roomId, [userKeyOf(userId)])
-    if (!profile) throw new NotInRoom(`the room ${roomId}: the user ${userId} is not`)
+    if (!profile) throw new NotInRoom(`User ${userId} is not in room ${roomId}`)
     return profile.userId
   }
 

@@ -6,25 +6,25 @@ import type { UserId } from '../connections/user.ts'
 import { createLockout } from './lockout.ts'
 
 export interface Admin {
-  /** Whether /admin exists: there is a key. */
+  /** Whether /admin exists: a key is configured. */
   readonly enabled: boolean
   /**
-   * Puts the key before a route under /admin; others are left as they are.
+   * Makes a route under /admin require a key; leaves other routes unchanged.
    *
-   * @returns false for an admin route where there is no key: it must not be reachable
+   * @returns false for an admin route if no key is configured: the route must not be reachable
    */
   guard (route: RouteOptions): boolean
   /**
-   * Writes down what an admin has changed: one line of the log with `audit: true`,
-   * which key it was, and from where.
+   * Logs a change by an admin: one line with `audit: true`, the digest of the
+   * key and the client address.
    *
-   * @param action what was done, like `room.close`
-   * @param change to what, and the state before and after where there is one
+   * @param action such as `room.close`
+   * @param change the target, and the state before and after if there is one
    */
   audit (request: FastifyRequest, action: string, change: { before: unknown, after: unknown, [target: string]: unknown }): void
 }
 
-/** The seats of a room that the admin API shows. */
+/** A room's seats, as the admin API shows them. */
 export interface Seating {
   seatCount: number
   seats: { seatIndex: number, userId: UserId, isMuted: boolean }[]
@@ -33,7 +33,7 @@ export interface Seating {
 
 declare module '../hooks.ts' {
   interface KernelHooks {
-    /** The seats of rooms, in the order asked; undefined for a room without any use of seats. Called by the admin API; the first answer counts. */
+    /** Called by the admin API. Returns the seats of rooms in the given order; undefined for a room that never used seats. The first handler's result is used. */
     'admin:seating': (roomIds: readonly string[]) => Promise<readonly (Seating | undefined)[]>
   }
 }
@@ -47,9 +47,9 @@ declare module 'fastify' {
 const digest = (key: string) => createHash('sha256').update(key).digest()
 
 /**
- * Every route under /admin, the kernel's and every feature's, asks for one of
- * the admin keys. It goes by the route and not by the text of the request, so
- * that no spelling of a URL gets around it.
+ * Requires an admin key on every route under /admin, the kernel's and those of
+ * features. It checks the matched route, not the request's URL, so that no
+ * spelling of the URL bypasses it.
  */
 export default fp(async function admin (app) {
   const keys = app.config.ADMIN_API_KEY.map(digest)
@@ -59,22 +59,22 @@ export default fp(async function admin (app) {
     await app.register(bearerAuth, {
       keys: new Set<string>(),
       auth: async (given, request) => {
-        const known = digest(given)
-        // All of them, however early one fits: the time tells nothing.
-        const fits = keys.filter((key) => timingSafeEqual(key, known)).length > 0
-        if (!fits) await lockout.wrong(request.ip)
-        return fits
+        const digested = digest(given)
+        // Compare all keys, even after a match: the timing must reveal nothing.
+        const matching = keys.filter((key) => timingSafeEqual(key, digested)).length > 0
+        if (!matching) await lockout.wrong(request.ip)
+        return matching
       },
       addHook: false,
       verifyErrorLogLevel: 'info',
-      // The plugin sends whatever this returns; its types know only a string.
+      // The plugin sends any value that this returns; its types allow only a string.
       errorResponse: ((error: Error) => ({ error: { code: 'UNAUTHORIZED', message: error.message } })) as never
     })
   }
   app.decorate('admin', {
     enabled,
     guard (route) {
-      // The page of that name holds nothing; what it shows it has to ask for.
+      // The admin page contains no data: it calls these routes.
       if (!route.url.startsWith('/admin/')) return true
       if (!app.verifyBearerAuth) return false
       const locked = async (request: FastifyRequest) => { await lockout.check(request.ip) }

@@ -3,14 +3,14 @@ import { isCoded } from '../errors/codes.ts'
 import { createLimiter } from '../redis/limiter.ts'
 
 /**
- * Wrong keys that an address may send per window; then it is locked out for the rest of it. A key has
- * at least 32 characters, so this stops a machine that guesses, and not a script with an old key.
+ * Wrong keys per address and window; then the address is locked out for the rest of the window. A key has
+ * at least 32 characters, so the limit can be high enough for a script with an old key.
  */
 export const wrongKeys = { tries: 30, seconds: 600 } as const
 
-/** Makes guessing a key hopeless: counts the wrong ones per address, over all servers. */
+/** Prevents guessing of keys: counts wrong keys per address, over all servers. */
 export interface Lockout {
-  /** @throws RATE_LIMITED while the address is locked out, also with the right key */
+  /** @throws RATE_LIMITED while the address is locked out, even for a valid key */
   check (address: string): Promise<void>
   /** Counts a wrong key. */
   wrong (address: string): Promise<void>

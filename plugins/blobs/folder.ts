@@ -33,7 +33,7 @@ export function createFolderBlobs (root: string): FolderBlobs {
 
   /** @throws TypeError */
   function pathOf (key: string): string {
-    if (!keyPattern.test(key)) throw new TypeError(`${JSON.stringify(key)} is no valid blob key`)
+    if (!keyPattern.test(key)) throw new TypeError(`${JSON.stringify(key)} is not a valid blob key`)
     return join(root, key)
   }
 

@@ -16,7 +16,7 @@ const checkTimeoutMs = 2000
 // many means that nothing comes back.
 const maxInFlight = 10_000
 
-// "<node> <sequence> <message>". A node of "-" is nobody's: every server delivers it.
+// "<node> <sequence> <message>". The node "-" matches no server: every server delivers the message.
 const payloadOf = (node: string, sequence: number, message: string) => `${node} ${sequence} ${message}`
 function parsePayload (payload: string) {
   const first = payload.indexOf(' ')
@@ -79,7 +79,7 @@ export async function createRedisBus (redis: Redis, db: number, nodeId: string, 
     autoResubscribe: false,
     lazyConnect: true
   })
-  subscriber.on('error', (err: Error) => log.debug({ err }, 'redis subscriber'))
+  subscriber.on('error', (err: Error) => log.debug({ err }, 'redis subscriber connection failed'))
   subscriber.on('message', (name: string, payload: string) => {
     const { node, sequence, message } = parsePayload(payload)
     if (node === nodeId && !inFlight.returned(sequence)) return
@@ -91,7 +91,7 @@ export async function createRedisBus (redis: Redis, db: number, nodeId: string, 
       if (wasReady) healed.forEach((fn) => fn())
       wasReady = true
       subscribed.resolve()
-    }, (err: unknown) => log.warn({ err }, 'redis subscriptions could not be renewed'))
+    }, (err: unknown) => log.warn({ err }, 'failed to renew the redis subscriptions'))
   })
   // Messages in flight will not come back on this connection.
   subscriber.on('close', () => inFlight.deliverAllHere())
@@ -146,7 +146,7 @@ export async function createRedisBus (redis: Redis, db: number, nodeId: string, 
       checks.set(token, resolve)
       // Not by publish(), which would deliver it here if Redis did not.
       redis.publish(prefix + checkChannel, payloadOf('-', 0, token)).catch((err: unknown) => reject(unavailable('Redis cannot be reached', err)))
-      await withTimeout(promise, checkTimeoutMs, () => { throw unavailable('Messages do not come back from Redis') })
+      await withTimeout(promise, checkTimeoutMs, () => { throw unavailable('Redis does not deliver messages') })
         .finally(() => checks.delete(token))
     },
     onHealed (fn) {

@@ -18,8 +18,8 @@ export interface TrackedMessage {
  * Messages between the servers of one deployment. All subscribers of a channel,
  * on every server, receive its messages in the same order; the publisher, too.
  *
- * While Redis cannot be reached, messages are delivered on this server only, so
- * that rooms here go on.
+ * While Redis is unreachable, messages are delivered on this server only, so
+ * that its rooms keep working.
  */
 export interface Bus {
   /** @returns once messages that are published from now on will arrive */

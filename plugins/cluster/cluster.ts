@@ -22,9 +22,9 @@ export async function createCluster ({ bus, leases, locks, nodeId }: ClusterPart
   })
   return {
     on (kind, handler) {
-      const mine = handlers.get(kind) ?? new Set()
-      handlers.set(kind, mine.add(handler))
-      return () => { mine.delete(handler) }
+      const ofKind = handlers.get(kind) ?? new Set()
+      handlers.set(kind, ofKind.add(handler))
+      return () => { ofKind.delete(handler) }
     },
     send: (kind, data) => bus.publish(channel, JSON.stringify({ kind, data })),
     tryLock: locks.tryLock,

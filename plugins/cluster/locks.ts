@@ -4,7 +4,7 @@ import { failClosed } from '../redis/fail-closed.ts'
 /** Locks over all servers. */
 export interface Locks {
   /**
-   * Takes a lock if nobody holds it. It is released when its time is over.
+   * Takes a lock if it is free. The lock expires after `ttlMs`.
    *
    * @returns whether this call got it
    * @throws UNAVAILABLE

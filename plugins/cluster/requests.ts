@@ -37,7 +37,7 @@ function createHandlers (nodeId: string) {
     },
     async call ({ kind, data }: Request): Promise<unknown> {
       const handler = handlers.get(kind)?.at(-1)
-      if (!handler) throw unavailable(`Server ${nodeId} does not answer ${kind}`)
+      if (!handler) throw unavailable(`Server ${nodeId} has no handler for ${kind}`)
       return await handler(data)
     }
   }
@@ -82,7 +82,7 @@ export async function createRequests (bus: Bus, leases: Pick<NodeLeases, 'areAli
       to === nodeId ? [true] : leases.areAlive([to]),
       bus.publish(channelOf(to), JSON.stringify(request))
     ])
-    if (!alive) throw unavailable(`There is no server ${to}`)
+    if (!alive) throw unavailable(`Server ${to} does not exist`)
     if (!sent && to !== nodeId) throw unavailable(`Server ${to} cannot be reached`)
   }
 

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import type { Identity } from './session.ts'
 
-/** Somebody without a token, where the configuration lets them in: a made-up user of one connection. */
+/** A client without a token, if the configuration allows it: a generated user per connection. */
 export function anonymous (): Identity {
   const id = `guest-${randomUUID()}`
   const name = `Guest ${id.slice(6, 10)}`

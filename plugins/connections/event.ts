@@ -1,15 +1,15 @@
 import type { Face } from './face.ts'
 
 /**
- * An event on its way to clients. It stays an object until it is written: its
+ * An outgoing event. It stays an object until it is written: its
  * text is serialised once, and it is framed once per face, on first use.
  */
 export interface OutgoingEvent {
   readonly type: string
   readonly data: unknown
-  /** The event as the native protocol writes it, `{"type","data"}`; also what servers send to one another. */
+  /** The event in the native protocol, `{"type","data"}`; also the format between servers. */
   readonly text: string
-  /** @returns the same frame for every session with that face; undefined where its clients do not get the event */
+  /** @returns the same frame for every session with that face; undefined if clients with that face do not receive the event */
   frame<F> (face: Face<F>): F | undefined
 }
 

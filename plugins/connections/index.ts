@@ -26,9 +26,9 @@ declare module '../hooks.ts' {
   interface KernelHooks {
     /** A session is open; nothing has been sent to it yet. */
     'session:open': (session: Session) => void
-    /** What it returns is added to the greeting, session:ready. */
+    /** Returns fields that are added to the greeting, session:ready. */
     'session:greet': (session: Session) => Record<string, unknown> | Promise<Record<string, unknown>>
-    /** A session has ended. It is still in its room when this is called. */
+    /** A session has ended. Called before the session leaves its room. */
     'session:close': (session: Session) => void
   }
 }
@@ -41,8 +41,8 @@ declare module '../cluster/messages.ts' {
 }
 
 /**
- * Sessions and their connections: limits of what they send and of what waits for
- * them, pings, close codes. It knows nothing of rooms and messages.
+ * Sessions and their connections: limits on incoming messages and outgoing
+ * queues, pings, close codes. Independent of rooms and messages.
  */
 export default fp(async function sockets (app) {
   const { config } = app
@@ -56,11 +56,11 @@ export default fp(async function sockets (app) {
   const owners = new WeakMap<Session, string>()
   let reader: FrameReader = () => {}
 
-  const open = app.metrics.gauge('flylive_socket_connections', 'WebSocket connections open now')
+  const open = app.metrics.gauge('flylive_socket_connections', 'Open WebSocket connections')
   const total = app.metrics.counter('flylive_socket_connections_total', 'WebSocket connections accepted')
-  const closed = app.metrics.counter('flylive_socket_closed_total', 'WebSocket connections ended, by close code', ['code'])
+  const closed = app.metrics.counter('flylive_socket_closed_total', 'WebSocket connections closed, by close code', ['code'])
 
-  const faceFailed = (err: unknown, { name }: Face) => app.log.error({ err, face: name }, 'a face failed to encode')
+  const faceFailed = (err: unknown, { name }: Face) => app.log.error({ err, face: name }, 'a protocol face failed to encode a message')
   const overWebSocket = createFaceAdapter(webSocketFrame, faceFailed)
   const overLink = createFaceAdapter((frame: unknown) => frame, faceFailed)
   const replaceOlder = config.SINGLE_SESSION ? replaceOlderSessions(app.cluster, sessions) : () => {}
@@ -107,7 +107,7 @@ export default fp(async function sockets (app) {
       try {
         onClose?.(session.endedFor)
       } catch (err) {
-        app.log.error({ err, sessionId: session.id }, 'the onClose of a session failed')
+        app.log.error({ err, sessionId: session.id }, "a session's onClose failed")
       }
     }
     return options.link
@@ -167,7 +167,7 @@ export default fp(async function sockets (app) {
   } satisfies Sockets)
 }, { name: 'sockets', dependencies: ['config', 'metrics', 'hooks', 'cluster', 'gate'] })
 
-/** The longest delay a timer takes, about 24 days; sessions do not last that long. */
+/** The maximum delay of a timer, about 24 days; no session lasts that long. */
 const longestTimerMs = 2 ** 31 - 1
 
 function closeWhenExpired (session: Session): NodeJS.Timeout | undefined {

@@ -51,11 +51,11 @@ export interface FeatureSockets extends Pick<SessionRegistry, 'size' | 'get' | '
   broadcast (type: string, data: unknown): void
 }
 
-/** How the clients of one WebSocket path talk. */
+/** The protocol of one WebSocket path. */
 export interface ConnectionOptions {
   /** The native protocol by default. */
   face?: Face<string | Uint8Array>
-  /** Whose path it is. */
+  /** The owner of the path. */
   owner?: string
 }
 

@@ -1,14 +1,14 @@
 /** A user's id in the form the token had it: a number stays a number. */
 export type UserId = string | number
 
-/** What other clients may know of a user: `userId`, and the public claims of the token. */
+/** A user's public data: `userId`, and the public claims of the token. */
 export interface Profile {
   userId: UserId
   id: UserId
   [claim: string]: unknown
 }
 
-/** Who is behind a connection. */
+/** The user of a connection. */
 export interface User {
   id: UserId
   name: string

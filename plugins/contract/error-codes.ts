@@ -7,7 +7,7 @@ import type { ErrorCode } from '../schema/contract.ts'
 import * as store from '../store/errors.ts'
 
 /**
- * @param tables of the features that run, by name
+ * @param tables tables of the running features, by name
  * @returns all codes that clients can receive now, each once, the kernel's before those of features
  */
 export function allCodes (tables: readonly (readonly [feature: string, table: Readonly<Record<string, unknown>>])[]): ErrorCode[] {

@@ -3,9 +3,9 @@ import type { Addition, MessageTable } from '../dispatch/routes.ts'
 import type { EventContract, RequestContract } from '../schema/contract.ts'
 
 /**
- * Puts together what the owners of messages have registered: the kernel's
- * first, then the features by name, so that the order does not depend on what was
- * loaded when.
+ * Merges the messages that their owners have registered: the kernel's
+ * first, then those of features by name, so that the order does not depend on
+ * the load order.
  */
 export function messagesOf (tables: readonly (MessageTable & { owner: string })[]): { requests: RequestContract[], events: EventContract[] } {
   const sorted = tables.toSorted((a, b) => Number(b.owner === 'kernel') - Number(a.owner === 'kernel') || (a.owner < b.owner ? -1 : 1))
@@ -18,14 +18,14 @@ export function messagesOf (tables: readonly (MessageTable & { owner: string })[
   }
 }
 
-/** Adds the fields to an object; what is none can't have any. */
+/** Adds fields to an object schema; other schemas are returned unchanged. */
 function complete (type: string, schema: z.ZodType, additions: readonly Addition[]): z.ZodType {
-  const mine = additions.filter(({ to }) => to === type)
-  if (mine.length === 0 || !isObject(schema)) return schema
-  const whole = mine.reduce((object, { fields }) => object.extend(fields.shape), schema)
+  const added = additions.filter(({ to }) => to === type)
+  if (added.length === 0 || !isObject(schema)) return schema
+  const whole = added.reduce((object, { fields }) => object.extend(fields.shape), schema)
   const meta = schema.meta()
   return meta === undefined ? whole : whole.meta(meta)
 }
 
-// Not by instanceof: a feature may bring a zod of its own.
+// Not by instanceof: a feature may use its own copy of zod.
 const isObject = (schema: z.ZodType): schema is z.ZodObject => schema.def.type === 'object' && 'extend' in schema

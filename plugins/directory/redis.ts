@@ -4,7 +4,7 @@ import { failClosed } from '../redis/fail-closed.ts'
 import type { SessionDirectory, SessionRecord } from './directory.ts'
 
 // Sessions of a server that died are left out by its lease; this only removes
-// records that nobody reads any more.
+// records that are no longer read.
 const ttlSeconds = 86_400
 
 const keyOf = (userKey: string) => `msab:user:{${userKey}}:sessions`

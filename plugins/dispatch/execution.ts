@@ -41,7 +41,7 @@ const latencyBuckets = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.
 
 export function createExecution (app: FastifyInstance, { routes, order, limits }: { routes: RouteTable, order: RequestOrder, limits: RateLimits }): Execution {
   const outcomes = app.metrics.counter('flylive_socket_events_total', 'Messages handled, by type and outcome (ok or the error code)', ['event', 'status'])
-  const latency = app.metrics.histogram('flylive_socket_event_latency_seconds', 'Time from a message to its reply, by type', ['event'], latencyBuckets)
+  const latency = app.metrics.histogram('flylive_socket_event_latency_seconds', 'Time from the request to its reply, by type', ['event'], latencyBuckets)
 
   /** @returns a function that counts the request's outcome under the type it had at its arrival */
   function meter ({ type, receivedAt }: SessionRequest): (status: string) => void {
@@ -92,7 +92,7 @@ export function createExecution (app: FastifyInstance, { routes, order, limits }
       }
       const run = async () => {
         try {
-          // Looked up now: its feature may have been replaced while it waited.
+          // Look up the route again: its feature may have been replaced while the request waited.
           const { route, inFlight } = routes.resolve(type)
           const data = await inFlight.run(() => handle(request, route, afterReply))
           respond({ ok: true, data })
@@ -114,7 +114,7 @@ export function createExecution (app: FastifyInstance, { routes, order, limits }
       try {
         fn()
       } catch (err) {
-        app.log.error({ err, ...tagsOf(request) }, 'a function that ran after a reply failed')
+        app.log.error({ err, ...tagsOf(request) }, 'a callback after a reply failed')
       }
     }
   }

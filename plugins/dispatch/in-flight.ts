@@ -1,6 +1,6 @@
 /**
- * The calls of one owner that run now. They are let finish when it is
- * replaced, and are ended where they take too long.
+ * The in-flight calls of one owner. When the owner is replaced, they may
+ * finish; after a timeout they are cancelled.
  */
 export interface InFlight {
   readonly running: number
@@ -12,15 +12,15 @@ export interface InFlight {
    */
   run<T> (call: () => T): T
   /**
-   * Counts a call of which only its end is known.
+   * Counts a call that reports its end through a callback.
    *
-   * @param ended called by `end()`, where the call still runs then
-   * @returns to be called when it is done
+   * @param ended called by `end()` if the call is still running
+   * @returns a function to call when the call is done
    */
   begin (ended: (error: Error) => void): () => void
-  /** @returns when no call runs any more */
+  /** @returns once no call is running */
   idle (): Promise<void>
-  /** Makes the calls that still run fail: what they answer after that is not heard. */
+  /** Rejects the running calls; their later results are ignored. */
   end (error: Error): void
 }
 

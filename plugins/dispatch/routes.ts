@@ -7,23 +7,23 @@ import type { Session } from '../connections/session.ts'
 
 export interface MessageOptions extends MessageSchemas {
   /**
-   * Whether the message is about a room. Then `roomId` may be in its request,
-   * is by default the room the sender is in, and can be no other. On by default.
+   * Whether the request is about a room. Then its data may have `roomId`, which
+   * must be the sender's room and defaults to it. On by default.
    */
   room?: boolean
   /** Later messages of the same socket wait until this one is answered. */
   exclusive?: boolean
-  /** At most so many a minute and user; counted over all servers. */
+  /** Maximum requests per user and minute, over all servers. */
   limit?: { perMinute: number, perRoom?: boolean }
 }
 
-/** What a handler knows besides the data. */
+/** The context of a request. */
 export interface MessageContext<R = LocalRoom> {
   session: Session
   /** The room the message is about; the sender is in it. */
   room: R
   log: FastifyBaseLogger
-  /** Runs `fn` when the reply is on its way. */
+  /** Runs `fn` after the reply is sent. */
   afterReply (fn: () => void): void
 }
 
@@ -33,16 +33,16 @@ export type Handler<S extends MessageSchemas, R> =
 /** What features see of the message router. */
 export interface MessageRegistrar {
   /**
-   * Answers a type of message. The data is checked before and the reply after;
-   * what the handler throws with a code goes to the client. Withdrawn with its
+   * Handles a type of request. The data and the reply are validated;
+   * errors with a code are sent to the client. Removed with its
    * feature.
    */
   on<S extends MessageOptions> (type: string, options: S, handler: Handler<S, S['room'] extends false ? undefined : LocalRoom>): void
   /** Makes events part of the contract. */
   events (events: EventMap): void
   /**
-   * Makes part of the contract what a hook of the feature adds to a message of
-   * somebody else: to the reply of a request (`room:join`), or to an event (`session:ready`).
+   * Declares the fields that a hook of the feature adds to a message of another
+   * owner: to the reply of a request (`room:join`), or to an event (`session:ready`).
    */
   adds (to: string, fields: z.ZodObject): void
 }
@@ -59,7 +59,7 @@ export interface MessageTable {
   additions: readonly Addition[]
 }
 
-/** Fields of a message that is somebody else's. */
+/** Fields added to a message of another owner. */
 export interface Addition {
   /** The type of a request, whose reply has the fields, or of an event. */
   to: string
@@ -67,9 +67,9 @@ export interface Addition {
 }
 
 /**
- * Collects what is registered, to be installed at once later.
+ * Collects registrations, to be installed atomically.
  *
- * @param claim called for each type before it is taken; throws where it must not be
+ * @param claim called for each type before it is registered; throws if it is not allowed
  */
 export function createMessageRecorder (claim: (type: string) => void = () => {}): MessageRegistrar & { table: { routes: MessageRoute[], events: Record<string, z.ZodType>, additions: Addition[] } } {
   const table: { routes: MessageRoute[], events: Record<string, z.ZodType>, additions: Addition[] } = { routes: [], events: {}, additions: [] }
@@ -90,9 +90,9 @@ export function createMessageRecorder (claim: (type: string) => void = () => {})
   }
 }
 
-/** What a request about a room may carry besides. What the schema says of itself stays. */
+/** Adds `roomId` to the schema of a request about a room; keeps the schema's description. */
 function withRoom (request: z.ZodObject): z.ZodObject {
-  const extended = request.extend({ roomId: roomId.optional().describe('The room the sender is in when left out') })
+  const extended = request.extend({ roomId: roomId.optional().describe("Default: the sender's room") })
   const meta = request.meta()
   return meta === undefined ? extended : extended.meta(meta)
 }

@@ -1,15 +1,15 @@
 import createError from '@fastify/error'
 
-// The codes that any message or call may answer with. A feature keeps its own
-// in its errors.ts. A retired code is never used again.
+// The error codes that any request may return. A feature defines its own codes
+// in its errors.ts. A retired code is never reused.
 
 export const ValidationFailed = createError('VALIDATION_FAILED', '%s', 400)
-export const UnknownType = createError('UNKNOWN_TYPE', 'There is no message type %s', 404)
+export const UnknownType = createError('UNKNOWN_TYPE', 'Unknown message type %s', 404)
 export const FeatureDisabled = createError('FEATURE_DISABLED', 'The feature %s is turned off', 409)
 export const Unauthorized = createError('UNAUTHORIZED', '%s', 401)
 export const Forbidden = createError('FORBIDDEN', '%s', 403)
 export const OriginNotAllowed = createError('ORIGIN_NOT_ALLOWED', 'Connections from this origin are not allowed', 403)
-export const NotFound = createError('NOT_FOUND', 'There is nothing at %s', 404)
+export const NotFound = createError('NOT_FOUND', '%s was not found', 404)
 export const RateLimited = createError('RATE_LIMITED', 'Too many requests, try again later', 429)
 export const Unavailable = createError('UNAVAILABLE', '%s', 503)
 export const Draining = createError('DRAINING', 'The server is shutting down', 503)
@@ -17,23 +17,23 @@ export const Overloaded = createError('OVERLOADED', 'The server is at its limit'
 export const Internal = createError('INTERNAL', 'Something went wrong on the server', 500)
 export const UpgradeRequired = createError('UPGRADE_REQUIRED', 'This is a WebSocket endpoint', 426)
 
-/** What codes mean, where their message says it only case by case, or goes with details. */
+/** Descriptions of codes whose message depends on the case, or that carry details. */
 export const meanings = {
-  VALIDATION_FAILED: 'The data does not fit. details: [{path, message}], where it is about fields',
-  UNAUTHORIZED: 'A token or key is missing, or is not valid (any more)',
-  FORBIDDEN: 'You may not do this',
+  VALIDATION_FAILED: 'The data is not valid. details: [{path, message}] for field errors',
+  UNAUTHORIZED: 'The token or key is missing, invalid or expired',
+  FORBIDDEN: 'You do not have permission',
   RATE_LIMITED: 'Too many requests. details: {retryAfterMs}',
-  UNAVAILABLE: 'Something this depends on is down; the same may succeed later. details: {retryable: true}'
+  UNAVAILABLE: 'A dependency is down; retry later. details: {retryable: true}'
 }
 
-/** An error with a code that clients may see; `details` goes out with it. */
+/** An error with a code that clients may see; `details` is sent with it. */
 export interface CodedError extends Error {
   code: string
   statusCode: number
   details?: unknown
 }
 
-/** The one shape in which an error leaves the server, over WebSocket and REST alike. */
+/** The format of every error that the server sends, over WebSocket and REST. */
 export interface WireError {
   code: string
   message: string
@@ -42,27 +42,26 @@ export interface WireError {
 
 /**
  * @param error any coded error
- * @param details what a program can act on, sent along as `details`
+ * @param details machine-readable data, sent as `details`
  * @returns the same error
  */
 export function withDetails<T extends Error> (error: T, details: unknown): T & { details: unknown } {
   return Object.assign(error, { details })
 }
 
-/** A dependency is down and the same call may succeed later. */
+/** @returns UNAVAILABLE: a dependency is down, and a retry may succeed */
 export function unavailable (message: string, cause?: unknown) {
-  // A text behind the message would become a part of it.
   return withDetails(cause === undefined ? new Unavailable(message) : new Unavailable(message, { cause }), { retryable: true })
 }
 
-/** @param retryAfterMs when the limit allows the next try, in milliseconds */
+/** @param retryAfterMs when the limit allows a retry, in milliseconds */
 export function rateLimited (retryAfterMs: number) {
   return withDetails(new RateLimited(), { retryAfterMs })
 }
 
 /**
- * Whether an error was meant for the client. Told by its form and not by
- * `instanceof`: two generations of a feature have two classes of the same name.
+ * Whether an error is meant for the client. Checks its properties, not
+ * `instanceof`: two generations of a feature have two classes with the same name.
  */
 export function isCoded (error: unknown): error is CodedError {
   return error instanceof Error &&
@@ -70,7 +69,7 @@ export function isCoded (error: unknown): error is CodedError {
     'statusCode' in error && typeof error.statusCode === 'number'
 }
 
-// Fastify's own refusals, by status; every other one keeps INTERNAL.
+// Codes for Fastify's own errors, by status; all others become INTERNAL.
 const byStatus: Record<number, string> = {
   400: 'VALIDATION_FAILED',
   401: 'UNAUTHORIZED',
@@ -83,8 +82,8 @@ const byStatus: Record<number, string> = {
 }
 
 /**
- * What a client is told of an error. Errors without a code become INTERNAL
- * and say nothing of what happened inside.
+ * Converts an error for the client. Errors without a code become INTERNAL
+ * and reveal no internals.
  *
  * @param error anything that was thrown
  * @returns the error to send, and the HTTP status that goes with it

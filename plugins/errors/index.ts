@@ -3,15 +3,15 @@ import { hasZodFastifySchemaValidationErrors } from 'fastify-type-provider-zod'
 import type { FastifyInstance, FastifyReply } from 'fastify'
 import { NotFound, toWire, validationFailed } from './codes.ts'
 
-/** What Fastify refuses before there is a route, a malformed URL say, in the shape of all other errors. */
+/** Formats the errors that Fastify raises before routing, for example for a malformed URL. */
 export function frameworkErrors (error: Error, _request: unknown, reply: Pick<FastifyReply, 'code'>): void {
   const { status, wire } = toWire(error)
   reply.code(status).send({ error: wire })
 }
 
 /**
- * Gives an instance the one error shape of the REST interface,
- * `{"error":{"code","message","details?"}}`. The kernel and every feature's
+ * Sets the error format of the REST API on an instance,
+ * `{"error":{"code","message","details?"}}`. The kernel and each feature's
  * child instance use it.
  *
  * @param app the instance, before its routes

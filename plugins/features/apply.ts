@@ -24,7 +24,7 @@ export interface Change {
   commit?: (() => Promise<void>) | undefined
 }
 
-/** Puts plans into effect. */
+/** Applies plans. */
 export interface Executor {
   /** Of the HTTP routes of the features that run. */
   readonly router: FeatureRouter
@@ -44,7 +44,7 @@ export function createExecutor (app: FastifyInstance, registry: Registry): Execu
   const { gate, jobs, hooks, log, messages, metrics, sockets } = app
   const { get, running, serving } = registry
   const drainMs = app.config.FEATURES_DRAIN_SECONDS * 1000
-  const loadTime = metrics.histogram('flylive_feature_load_seconds', 'Time from the begin of a change to its being in force', ['feature'], [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5])
+  const loadTime = metrics.histogram('flylive_feature_load_seconds', 'Time to load a new feature generation, until it handles requests', ['feature'], [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5])
   let router = createRouter([])
 
   async function build (load: readonly Prepared[], commit: Change['commit']): Promise<Generation[]> {
@@ -99,8 +99,8 @@ export function createExecutor (app: FastifyInstance, registry: Registry): Execu
   async function retire (generation: Generation): Promise<void> {
     const { name, calls } = generation
     const deadline = setTimeout(() => {
-      log.warn({ feature: name, calls: calls.running }, 'calls of the generation that was replaced are ended')
-      calls.end(unavailable(`The feature ${name} was replaced meanwhile`))
+      log.warn({ feature: name, calls: calls.running }, 'in-flight requests of the replaced generation cancelled')
+      calls.end(unavailable(`The feature ${name} was reloaded or disabled during the request`))
     }, drainMs)
     await calls.idle()
     clearTimeout(deadline)
@@ -111,7 +111,7 @@ export function createExecutor (app: FastifyInstance, registry: Registry): Execu
   async function close ({ name, app, kept }: Generation): Promise<void> {
     const closed = app.close().catch((err: unknown) => log.error({ err, feature: name }, 'failed to close the previous feature instance'))
     await withTimeout(closed, Math.max(drainMs, 1000), () => {
-      log.error({ feature: name }, 'the onClose of a generation does not end: what it holds is not given back')
+      log.error({ feature: name }, 'onClose of a feature timed out: its resources may leak')
     })
     await kept.dispose(running(name)?.kept)
   }

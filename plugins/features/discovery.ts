@@ -74,7 +74,7 @@ export function findPackage (name: string, from: string): FoundFeature {
   const description = findPackageJSON(name, base) ?? fileURLToPath(resolved)
   const entry = realpathSync(fileURLToPath(resolved))
   addRoot(dirname(realpathSync(description)))
-  if (!isName(basename(name))) throw new Error(`${basename(name)} can't be the name of a feature`)
+  if (!isName(basename(name))) throw new Error(`${basename(name)} is not a valid feature name`)
   return { name: basename(name), entry }
 }
 
@@ -198,7 +198,7 @@ export async function importFeature (feature: FoundFeature, generation: number, 
   }
   const loading: Promise<unknown> = import(`${pathToFileURL(feature.entry).href}?gen=${generation}&load=${loads}`)
   const module = await withTimeout(loading, importMs, () => {
-    throw new Error(`${feature.entry} is not loaded after ${importMs / 1000} s: something in it is awaited for ever`)
+    throw new Error(`${feature.entry} did not load within ${importMs / 1000} s: check its top-level await`)
   }) as {
     default?: FastifyPluginAsync<Record<string, unknown>> & { [metaSymbol]?: PluginMeta }
     requests?: RequestMap
@@ -207,9 +207,9 @@ export async function importFeature (feature: FoundFeature, generation: number, 
     version?: string
   }
   const plugin = module.default
-  if (typeof plugin !== 'function') throw new Error(`${feature.entry} does not export a plugin as its default`)
+  if (typeof plugin !== 'function') throw new Error(`${feature.entry} has no default export that is a plugin`)
   const { requests = {}, errors = {}, config = z.object({}) } = module
-  if (!(config instanceof z.ZodObject)) throw new Error(`The config that ${feature.entry} exports is not a zod object`)
+  if (!(config instanceof z.ZodObject)) throw new Error(`The config export of ${feature.entry} is not a zod object`)
   const meta = plugin[metaSymbol]
   return {
     plugin,

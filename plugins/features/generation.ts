@@ -53,11 +53,11 @@ export interface GenerationPlan {
   getFeature (name: string): Record<string, unknown> | undefined
   /** Decorators of a feature it depends on; undefined when that is not in service. */
   provided (name: string): readonly string[] | undefined
-  /** @throws when the type is somebody else's */
+  /** @throws when the type belongs to another feature */
   claimMessage (type: string): void
   /** Owners of paths that the feature must not claim. */
   pathOwners (): Iterable<PathOwner>
-  /** @throws when the route is somebody else's */
+  /** @throws when the route belongs to another feature */
   claimRoute (method: string, url: string): void
   /** @throws when a dependent that runs needs a decorator that is no longer provided */
   checkProvided (decorators: readonly string[]): void
@@ -65,7 +65,7 @@ export interface GenerationPlan {
 
 /**
  * Builds one generation of a feature, ready to be put in service. Nothing of
- * it is in force yet: what it registers is only recorded.
+ * it is in service: the registrations are only recorded.
  *
  * @param kernel the instance that outlives it
  * @throws what the plugin throws, and when a dependency is not there
@@ -84,7 +84,7 @@ export async function buildGeneration (kernel: FastifyInstance, plan: Generation
   const kept = createKeptResources(app.log, previouslyKept)
   const messages = createMessageRecorder((type) => {
     claimMessage(type)
-    if (!module.types.includes(type)) throw new Error(`The feature ${name} answers ${type}, which its exported requests do not name`)
+    if (!module.types.includes(type)) throw new Error(`The feature ${name} registers ${type}, which is missing from its exported requests`)
   })
   const gate = createGateRecorder(pathOwners)
   const hooks: HookEntry[] = []
@@ -164,7 +164,7 @@ export async function buildGeneration (kernel: FastifyInstance, plan: Generation
   })
   app.addHook('onRequest', async (_request, reply) => {
     const done = calls.begin((error) => { if (!reply.sent && !reply.raw.headersSent) reply.send(error) })
-    // There is no response, and no onResponse, for whoever hangs up.
+    // If the client disconnects, onResponse is not called.
     reply.raw.once('close', done)
   })
 

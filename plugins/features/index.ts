@@ -129,7 +129,7 @@ export default fp<FeatureOptions>(async function features (app, { featuresDir })
       try {
         return [findPackage(name, process.cwd())]
       } catch (err) {
-        log.error({ err, package: name }, 'a package that FEATURES_PACKAGES names is not there')
+        log.error({ err, package: name }, 'package in FEATURES_PACKAGES not found')
         return []
       }
     })
@@ -139,7 +139,7 @@ export default fp<FeatureOptions>(async function features (app, { featuresDir })
   const isOn = (name: string) => chooseFeatures([name], config.featureDefaults, config.FEATURES).on.has(name)
   const registry = createRegistry(app)
   const executor = createExecutor(app, registry)
-  const desired = createDesiredState(createSettings(app.kv.namespace('features')), isOn, () => { app.cluster.send('features:changed', {}) })
+  const desired = createDesiredState(createSettings(app.kv.namespace('features enabled')), isOn, () => { app.cluster.send('features:changed', {}) })
   const loader = createLoader({ registry, executor, desired, find, log })
 
   app.decorate('features', {
@@ -175,15 +175,15 @@ export default fp<FeatureOptions>(async function features (app, { featuresDir })
   })
 
   const started = loader.start()
-  const follow = () => { loader.reconcile().catch((err: unknown) => log.warn({ err }, 'the settings of features cannot be read')) }
+  const follow = () => { loader.reconcile().catch((err: unknown) => log.warn({ err }, 'failed to read the feature settings')) }
   // Listening while it starts: what is changed meanwhile is followed right after.
   app.cluster.on('features:changed', follow)
   app.bus.onHealed(follow)
   await started
   // Whoever changed something may have died before it could say so.
   const looking = setInterval(follow, lookMs)
-  for (const name of chooseFeatures([...registry.known.keys()], config.featureDefaults, config.FEATURES).unknown) log.warn({ feature: name, folders }, 'FEATURES names a feature that is not there')
-  log.info({ enabled: app.features.enabled().join(', ') }, 'features')
+  for (const name of chooseFeatures([...registry.known.keys()], config.featureDefaults, config.FEATURES).unknown) log.warn({ feature: name, folders }, 'feature in FEATURES not found')
+  log.info({ enabled: app.features.enabled().join(', ') }, 'features enabled')
 
   const watcher = config.FEATURES_WATCH ? await watchFeatures(folders, (names) => loader.touched(names), log) : undefined
 

@@ -64,7 +64,7 @@ export function createKeptResources (log: FastifyBaseLogger, previous: () => Kep
       for (const [key, { handle, dispose }] of [...entries].reverse()) {
         if (!dispose || heir?.has(handle) === true) continue
         try {
-          await withTimeout(Promise.try(dispose), disposeMs, () => { throw new Error(`not disposed within ${disposeMs / 1000} s`) })
+          await withTimeout(Promise.try(dispose), disposeMs, () => { throw new Error(`dispose timed out after ${disposeMs / 1000} s`) })
         } catch (err) {
           log.error({ err, key }, 'failed to dispose a kept resource')
         }

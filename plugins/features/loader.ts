@@ -143,7 +143,7 @@ function createFollower ({ registry, desired, find, log }: LoaderOptions, { prep
       for (const name of old.filter((one) => known.has(one) && isWanted(one))) {
         await attempt(name, async () => {
           const { enabled } = await make({ load: [prepare(name, await importCode(name))] })
-          log.info({ feature: name, generation: running(name)?.number, isNew: enabled.length > 0 }, 'a feature was reloaded')
+          log.info({ feature: name, generation: running(name)?.number, isNew: enabled.length > 0 }, 'feature reloaded')
         })
       }
     }

@@ -69,9 +69,9 @@ export function createRegistry ({ config, log, messages, metrics }: FastifyInsta
   const numbers = new Map<string, number>()
   let imports = 0
 
-  const number = metrics.gauge('flylive_feature_generation', 'Generation of each feature that runs; 0 when it does not', ['feature'])
-  const failing = metrics.gauge('flylive_feature_failed', 'Whether the last change of a feature could not be made on this server: 1 or 0', ['feature'])
-  const loads = metrics.counter('flylive_feature_loads_total', 'Generations of features that were built, by result (ok or failed)', ['feature', 'result'])
+  const number = metrics.gauge('flylive_feature_generation', 'Current generation of the feature; 0 if it is not running', ['feature'])
+  const failing = metrics.gauge('flylive_feature_failed', 'Whether the last change of the feature failed on this server: 1 or 0', ['feature'])
+  const loads = metrics.counter('flylive_feature_loads_total', 'Feature generations built, by result (ok or failed)', ['feature', 'result'])
 
   function get (name: string): Known {
     const feature = known.get(name)
@@ -94,7 +94,7 @@ export function createRegistry ({ config, log, messages, metrics }: FastifyInsta
       generation ? [[name, { dependencies: generation.module.dependencies, version }] as const] : [])),
     async importCode (name, fresh = true) {
       const feature = get(name)
-      if (++imports % manyImports === 0) log.warn({ imports }, 'the code of each generation stays in memory: restart the server when it suits you')
+      if (++imports % manyImports === 0) log.warn({ imports }, 'many feature reloads: old code stays in memory, schedule a restart')
       numbers.set(name, registry.numberOf(name) + 1)
       try {
         const module = await importFeature(feature.found, registry.numberOf(name), fresh)
@@ -142,7 +142,7 @@ export function createRegistry ({ config, log, messages, metrics }: FastifyInsta
         if (feature.module) messages.disable(name, feature.module.types)
       }
       // A failure that repeats is logged once.
-      if (feature.error.message !== before) log.error({ err: error, feature: name, serving: feature.generation?.number }, 'a feature could not be loaded')
+      if (feature.error.message !== before) log.error({ err: error, feature: name, serving: feature.generation?.number }, 'failed to load a feature')
     },
     forget (name) {
       messages.disable(name, [])

@@ -69,7 +69,7 @@ export function createSettings (values: Pick<Namespace, 'get' | 'compareAndSet'>
       const settings = next(parse(text))
       if (await values.compareAndSet(key, text, JSON.stringify(settings))) return settings
     }
-    throw unavailable('Too many change the features at once')
+    throw unavailable('Too many concurrent changes to the feature settings')
   }
 
   return {

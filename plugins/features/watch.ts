@@ -2,18 +2,18 @@ import { relative, sep } from 'node:path'
 import { watch } from 'chokidar'
 import type { FastifyBaseLogger } from 'fastify'
 
-/** An editor writes a file in several steps; after this time without one they are done. In milliseconds. */
+/** Editors write a file in several steps; a change is complete after this time without a step, in milliseconds. */
 const quietMs = 100
 
-// Not the feature's own, hidden, or an editor's copy.
+// Dependencies, hidden files and editor backups.
 const ignored = /(^|[/\\])(node_modules|\.[^/\\]+)([/\\]|$)|~$/
 
 /**
- * Tells of features whose files change.
+ * Watches the files of features.
  *
  * @param folders absolute paths of folders of features
- * @param changed gets the names of those that have changed since the last call
- * @returns once every change from now on is seen
+ * @param changed receives the names of the features that changed since the last call
+ * @returns once it is watching
  */
 export async function watchFeatures (folders: readonly string[], changed: (names: string[]) => Promise<void>, log: FastifyBaseLogger): Promise<{ close (): Promise<void> }> {
   const names = new Set<string>()
@@ -28,10 +28,10 @@ export async function watchFeatures (folders: readonly string[], changed: (names
     timer = setTimeout(() => {
       const now = [...names]
       names.clear()
-      changed(now).catch((err: unknown) => log.error({ err }, 'changed features could not be loaded'))
+      changed(now).catch((err: unknown) => log.error({ err }, 'failed to load changed features'))
     }, quietMs)
   })
-  watcher.on('error', (err) => log.warn({ err }, 'changes of features may not be seen'))
+  watcher.on('error', (err) => log.warn({ err }, 'file watcher failed: changes to features may be missed'))
   await new Promise<void>((resolve) => watcher.once('ready', resolve))
   return {
     async close () {

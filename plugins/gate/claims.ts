@@ -5,7 +5,7 @@ import type { Face } from '../connections/face.ts'
 import type { Identity } from '../connections/session.ts'
 import { checkPath, checkPrefix, isBelow, overlapsRoute } from './paths.ts'
 
-/** Answers every HTTP request below a prefix. A coded error that it throws is sent as such. */
+/** Answers every HTTP request below a prefix. The gate sends a coded error that it throws as its response. */
 export type HttpHandler = (request: IncomingMessage, response: ServerResponse) => void | Promise<void>
 
 /** A path whose WebSockets the kernel opens: its limits, refusals and sessions are those of `/ws`. */

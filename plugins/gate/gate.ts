@@ -26,7 +26,7 @@ export interface Gate {
    * @param inFlight counts the requests of the new table
    */
   install (owner: string, table: GateTable | undefined, inFlight?: InFlight): void
-  /** @returns false when nobody has claimed the request's path */
+  /** @returns false if the request's path is not claimed */
   serve (request: IncomingMessage, response: ServerResponse): boolean
   /** Leads an upgrade to the owner of its path, or refuses it with NOT_FOUND. */
   upgrade (request: IncomingMessage, socket: Duplex, head: Buffer): void

@@ -6,7 +6,7 @@ import type { GateRegistrar, PathOwner } from './claims.ts'
 import { createGate } from './gate.ts'
 import type { Gate } from './gate.ts'
 
-/** The kernel's gate: it claims paths for itself and installs those of features. */
+/** The gate of the kernel: claims its own paths and installs those of features. */
 export interface KernelGate extends GateRegistrar, Pick<Gate, 'webSockets' | 'install' | 'entranceOf' | 'accepts'> {
   /** The kernel's own paths and routes. */
   kernel (): PathOwner

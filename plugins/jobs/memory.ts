@@ -6,7 +6,7 @@ interface Queue {
   held: Map<string, number>
 }
 
-/** Of several times of a job the earliest counts. */
+/** The earliest of several times of a job applies. */
 function schedule ({ due }: Queue, key: string, at: number): void {
   due.set(key, Math.min(due.get(key) ?? Infinity, at))
 }

@@ -20,7 +20,7 @@ export interface JobsRegistrar {
 }
 
 /**
- * Work that is due at a given time, on whichever server takes it: seats that
+ * Scheduled work that any server may run: seats that
  * wait for their user, calls to the backend. One server at a time runs a job;
  * if it dies, another one does.
  */
@@ -31,7 +31,7 @@ export interface Jobs extends JobsRegistrar {
 
 /** How long a job may run before another server takes it, in milliseconds. */
 const leaseMs = 60_000
-/** Most jobs of one kind that run on this server at the same time. */
+/** Maximum concurrent jobs of one kind on this server. */
 const maxRunning = 100
 
 /** @returns a runner that polls until it is stopped; `stop` waits for the running jobs */
@@ -49,7 +49,7 @@ export function createJobs (store: JobStore, log: FastifyBaseLogger, { jobPollIn
   async function run (name: string, job: DueJob): Promise<void> {
     let retryAt: number | undefined
     try {
-      // Looked up now: the feature that handled it when it was taken may be unloaded.
+      // Look up the handler again: the feature may be unloaded since the job was taken.
       const handler = handlerOf(name)
       if (handler) await handler(job.key)
       else retryAt = Date.now() + jobRetryMs

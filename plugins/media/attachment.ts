@@ -81,7 +81,7 @@ export abstract class Attachment extends EventEmitter<AttachmentEvents> implemen
     try {
       call()
     } catch (err) {
-      this.#context.log.error({ err, roomId: this.roomId }, 'a listener of an attachment failed')
+      this.#context.log.error({ err, roomId: this.roomId }, 'a listener of a tap or injection failed')
     }
   }
 
@@ -95,7 +95,7 @@ export abstract class Attachment extends EventEmitter<AttachmentEvents> implemen
     this.#opening = true
     try {
       await this.#context.rooms.join(this.roomId, (media) => {
-        if (this.closed) throw unavailable(`The room ${this.roomId} is closed`)
+        if (this.closed) throw unavailable(`Room ${this.roomId} is closed`)
         this.#media = media
         return this
       })
@@ -117,7 +117,7 @@ export abstract class Attachment extends EventEmitter<AttachmentEvents> implemen
         return this.reattached()
       } catch (err) {
         if (this.closed) return
-        this.#context.log.warn({ err, roomId: this.roomId }, 'failed to reopen an attachment')
+        this.#context.log.warn({ err, roomId: this.roomId }, 'failed to reopen a tap or injection')
         await delay(Math.min(retryMs * 2 ** attempt, maxRetryMs), undefined, { signal: this.#closing.signal, ref: false }).catch(() => {})
       }
     }

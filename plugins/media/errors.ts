@@ -2,13 +2,13 @@ import createError from '@fastify/error'
 import { errors } from 'mediasoup'
 import { isCoded, unavailable, ValidationFailed } from '../errors/codes.ts'
 
-export const TransportNotFound = createError('TRANSPORT_NOT_FOUND', 'You have no transport %s', 404)
-export const TransportWrongType = createError('TRANSPORT_WRONG_TYPE', 'This needs a transport of type %s', 409)
+export const TransportNotFound = createError('TRANSPORT_NOT_FOUND', 'Transport %s does not exist', 404)
+export const TransportWrongType = createError('TRANSPORT_WRONG_TYPE', 'This requires a transport of type %s', 409)
 export const TransportAlreadyConnected = createError('TRANSPORT_ALREADY_CONNECTED', 'The transport is already connected', 409)
-export const ProducerNotFound = createError('PRODUCER_NOT_FOUND', 'There is no producer %s here', 404)
+export const ProducerNotFound = createError('PRODUCER_NOT_FOUND', 'Producer %s does not exist in this room', 404)
 export const ProducerLimit = createError('PRODUCER_LIMIT', 'You already have %d producers', 409)
-export const ConsumerNotFound = createError('CONSUMER_NOT_FOUND', 'You have no consumer %s', 404)
-export const CannotConsume = createError('CANNOT_CONSUME', 'Your RTP capabilities do not fit this producer', 409)
+export const ConsumerNotFound = createError('CONSUMER_NOT_FOUND', 'Consumer %s does not exist', 404)
+export const CannotConsume = createError('CANNOT_CONSUME', 'Your RTP capabilities do not support this producer', 409)
 
 /**
  * Runs a call to mediasoup and turns what it refuses into coded errors. The

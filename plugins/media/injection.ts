@@ -70,7 +70,7 @@ export class RoomInjection extends Attachment implements Injection {
   #producer: RoomProducer | undefined
 
   constructor (roomId: string, owner: ProducerOwner, options: InjectOptions, context: InjectionContext) {
-    if (!Number.isInteger(options.ssrc) || options.ssrc < 1 || options.ssrc > 0xffffffff) throw new RangeError(`${options.ssrc} is no SSRC`)
+    if (!Number.isInteger(options.ssrc) || options.ssrc < 1 || options.ssrc > 0xffffffff) throw new RangeError(`${options.ssrc} is not an SSRC`)
     super(roomId, context)
     this.owner = owner
     this.#options = options

@@ -85,7 +85,7 @@ export class Peer implements MediaUser {
       transport?.close()
       throw this.session.roomId === this.media.roomId
         ? unavailable('The media server is restarting')
-        : new NotInRoom(`the room ${this.media.roomId} any more`)
+        : new NotInRoom(`You are no longer in room ${this.media.roomId}`)
     }
     this.#closeTransport(direction)
     this.#transports.set(direction, { transport, connected: false })

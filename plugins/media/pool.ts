@@ -74,9 +74,9 @@ export function createPool (options: PoolOptions, metrics: Metrics, log: Fastify
   const waiting = new Set<() => void>()
   let closed = false
 
-  const active = metrics.gauge('flylive_mediasoup_workers_active', 'Media workers that run')
+  const active = metrics.gauge('flylive_mediasoup_workers_active', 'Running media workers')
   const deaths = metrics.counter('flylive_mediasoup_worker_deaths_total', 'Media workers that died and were replaced')
-  const routers = metrics.gauge('flylive_mediasoup_routers_per_worker', 'Rooms with audio, by media worker', ['worker'])
+  const routers = metrics.gauge('flylive_mediasoup_routers_per_worker', 'Rooms with audio per media worker', ['worker'])
   for (const index of unused) routers.set({ worker: index }, 0)
 
   function count (worker: MediaWorker, change: 1 | -1): void {
@@ -87,16 +87,16 @@ export function createPool (options: PoolOptions, metrics: Metrics, log: Fastify
   async function spawn (index: number): Promise<void> {
     unused.delete(index)
     const worker = await createWorker({ logLevel: 'warn' })
-    let mine: MediaWorker
+    let started: MediaWorker
     try {
       const { server, port } = await listen(worker, index)
-      mine = { index, worker, server, port, routers: 0 }
+      started = { index, worker, server, port, routers: 0 }
     } catch (error) {
       worker.close()
       throw error
     }
     if (closed) return worker.close()
-    workers.set(index, mine)
+    workers.set(index, started)
     replacing.delete(index)
     active.set(workers.size)
     worker.once('died', (err) => {
@@ -106,11 +106,11 @@ export function createPool (options: PoolOptions, metrics: Metrics, log: Fastify
       routers.set({ worker: index }, 0)
       if (closed) return
       deaths.inc()
-      log.error({ err, worker: index, workerPid: worker.pid }, 'a media worker died and is replaced')
-      onDied(mine)
+      log.error({ err, worker: index, workerPid: worker.pid }, 'media worker died, restarting')
+      onDied(started)
       respawn(index, 0)
     })
-    log.info({ worker: index, workerPid: worker.pid, port: mine.port }, 'media worker')
+    log.info({ worker: index, workerPid: worker.pid, port: started.port }, 'media worker started')
     wake()
   }
 
@@ -123,7 +123,7 @@ export function createPool (options: PoolOptions, metrics: Metrics, log: Fastify
   async function listen (worker: types.Worker, index: number) {
     const { listenIp: ip, announcedIp, minPort, maxPort, size } = options
     const announced = announcedIp === undefined ? {} : { announcedAddress: announcedIp }
-    let failure: unknown = new Error('MEDIASOUP_RTC_MIN_PORT–MEDIASOUP_RTC_MAX_PORT has fewer ports than there are workers')
+    let failure: unknown = new Error('MEDIASOUP_RTC_MIN_PORT–MEDIASOUP_RTC_MAX_PORT has fewer ports than workers')
     for (let port = minPort + index; port <= maxPort; port += size) {
       try {
         const server = await worker.createWebRtcServer({
@@ -145,7 +145,7 @@ export function createPool (options: PoolOptions, metrics: Metrics, log: Fastify
       await spawn(index)
     } catch (err) {
       replacing.add(index)
-      log.error({ err, worker: index }, 'a media worker could not be started')
+      log.error({ err, worker: index }, 'failed to start a media worker')
       setTimeout(() => { respawn(index, attempt + 1) }, Math.min(respawnDelayMs * 2 ** attempt, maxRespawnDelayMs)).unref()
     }
   }

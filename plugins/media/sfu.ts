@@ -124,7 +124,7 @@ export function createSfu (app: FastifyInstance, pool: WorkerPool): OwnedSfu {
   async function permitForOwner (roomId: string, { kind, sessionId }: ProducerOwner): Promise<ProducePermit> {
     if (kind !== 'session') return {}
     const session = sessionId === undefined ? undefined : sockets.get(sessionId)
-    if (session?.roomId !== roomId) throw new NotInRoom(`the room ${roomId}`)
+    if (session?.roomId !== roomId) throw new NotInRoom(`You are not in room ${roomId}`)
     return await permitFor(roomId, session)
   }
 
@@ -158,7 +158,7 @@ export function createSfu (app: FastifyInstance, pool: WorkerPool): OwnedSfu {
 
   async function peerIn (roomId: string, session: Session): Promise<Peer> {
     return await rooms.join(roomId, (media) => {
-      if (session.roomId !== roomId) throw new NotInRoom(`the room ${roomId} any more`)
+      if (session.roomId !== roomId) throw new NotInRoom(`You are no longer in room ${roomId}`)
       const peer = peers.get(session.id) ?? new Peer(session, media, peerContext)
       peers.set(session.id, peer)
       return peer

@@ -2,35 +2,35 @@ import type { types } from 'mediasoup'
 import type { UserId } from '../connections/user.ts'
 
 export interface ActiveSpeakers {
-  /** The loudest of them; null when nobody speaks. */
+  /** The loudest active speaker; null if there is none. */
   userId: UserId | null
   activeSpeakers: UserId[]
   timestamp: number
 }
 
 export interface Speakers {
-  /** Who speaks now. */
+  /** The active speakers. */
   active (): UserId[]
   add (producerId: string): Promise<void>
-  /** A user has stopped for good; it does not wait for the hold. */
+  /** Removes a user whose producer is closed, without the hold time. */
   remove (userId: UserId): void
   close (): void
 }
 
-/** Loudness from which somebody counts as speaking, in dBov. */
+/** A user who is at least this loud is an active speaker, in dBov. */
 const thresholdDbov = -50
-/** How often loudness is looked at, in milliseconds (contracts: active-speaker interval). */
+/** How often the loudness is measured, in milliseconds. */
 const intervalMs = 200
-/** Speech has gaps: somebody counts as speaking for so long after the last sound, in milliseconds. */
+/** A user stays an active speaker for this long after the last sound, in milliseconds: speech has gaps. */
 const holdMs = 1000
-/** Most speakers looked at; there are at most 15 seats. */
+/** Maximum speakers per measurement; a room has at most 15 seats. */
 const maxEntries = 15
 
 /**
- * Watches who speaks in a room.
+ * Detects the active speakers of a room.
  *
- * @param userOf the user behind a producer
- * @param changed told when the set of speakers is another one
+ * @param userOf returns the owner of a producer
+ * @param changed called when the set of active speakers changes
  */
 export async function watchSpeakers (
   router: types.Router,
@@ -38,23 +38,23 @@ export async function watchSpeakers (
   changed: (speakers: ActiveSpeakers) => void
 ): Promise<Speakers> {
   const observer = await router.createAudioLevelObserver({ maxEntries, threshold: thresholdDbov, interval: intervalMs })
-  const heardAt = new Map<UserId, number>()
-  let told = ''
+  const lastSoundAt = new Map<UserId, number>()
+  let reported = ''
   let loudest: UserId | null = null
   let timer: NodeJS.Timeout | undefined
 
   function evaluate () {
     const now = Date.now()
-    for (const [userId, at] of heardAt) if (now - at >= holdMs) heardAt.delete(userId)
-    const activeSpeakers = [...heardAt.keys()]
-    if (loudest === null || !heardAt.has(loudest)) loudest = activeSpeakers[0] ?? null
+    for (const [userId, at] of lastSoundAt) if (now - at >= holdMs) lastSoundAt.delete(userId)
+    const activeSpeakers = [...lastSoundAt.keys()]
+    if (loudest === null || !lastSoundAt.has(loudest)) loudest = activeSpeakers[0] ?? null
     const key = JSON.stringify(activeSpeakers.map(String).sort())
-    if (key !== told && !(told === '' && activeSpeakers.length === 0)) {
-      told = key
+    if (key !== reported && !(reported === '' && activeSpeakers.length === 0)) {
+      reported = key
       changed({ userId: loudest, activeSpeakers, timestamp: now })
     }
     clearTimeout(timer)
-    if (heardAt.size > 0) timer = setTimeout(evaluate, Math.max(...heardAt.values()) + holdMs - now + 1)
+    if (lastSoundAt.size > 0) timer = setTimeout(evaluate, Math.max(...lastSoundAt.values()) + holdMs - now + 1)
   }
 
   observer.on('volumes', (volumes) => {
@@ -63,7 +63,7 @@ export async function watchSpeakers (
     for (const { producer } of volumes) {
       const userId = userOf(producer.id)
       if (userId === undefined) continue
-      heardAt.set(userId, now)
+      lastSoundAt.set(userId, now)
       if (first) loudest = userId
       first = false
     }
@@ -72,10 +72,10 @@ export async function watchSpeakers (
   observer.on('silence', evaluate)
 
   return {
-    active: () => [...heardAt.keys()],
+    active: () => [...lastSoundAt.keys()],
     add: (producerId) => observer.addProducer({ producerId }),
     remove (userId) {
-      if (heardAt.delete(userId)) evaluate()
+      if (lastSoundAt.delete(userId)) evaluate()
     },
     close () {
       clearTimeout(timer)

@@ -66,7 +66,7 @@ export class RoomTap extends Attachment implements Tap {
   #transport: types.PlainTransport | undefined
 
   constructor (roomId: string, { port, follows = fromUsers }: TapOptions, context: AttachmentContext) {
-    if (!Number.isInteger(port) || port < 1 || port > 0xffff) throw new RangeError(`${port} is no UDP port`)
+    if (!Number.isInteger(port) || port < 1 || port > 0xffff) throw new RangeError(`${port} is not a UDP port`)
     super(roomId, context)
     this.#port = port
     this.#follows = follows

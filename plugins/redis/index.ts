@@ -53,7 +53,7 @@ export default fp(async function redis (app) {
   let lastError = ''
   client.on('error', (err: Error) => {
     // One line per kind of failure; each reconnect would repeat it.
-    if (err.message !== lastError) app.log.warn({ err }, 'redis connection')
+    if (err.message !== lastError) app.log.warn({ err }, 'redis connection failed')
     lastError = err.message
   })
   client.on('ready', () => {
@@ -72,7 +72,7 @@ export default fp(async function redis (app) {
     redis.once('ready', resolve)
     await withTimeout(promise, timeoutMs, () => {
       redis.disconnect()
-      throw new Error(`Redis could not be reached within ${timeoutMs / 1000} s: ${lastError || redis.status}`)
+      throw new Error(`Redis was not reachable within ${timeoutMs / 1000} s: ${lastError || redis.status}`)
     })
   }
 }, { name: 'redis', dependencies: ['config'] })

@@ -5,7 +5,7 @@ import { rateLimited } from '../errors/codes.ts'
 export interface LimiterOptions {
   /** Prefix of the keys in Redis. */
   name: string
-  /** Most events per key and window. */
+  /** Maximum events per key and window. */
   max: number
   windowSeconds: number
 }

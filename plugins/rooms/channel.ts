@@ -79,7 +79,7 @@ export function createRoomChannel ({ bus, log, store }: Pick<FastifyInstance, 'b
   return {
     publish (roomId, type, data, except) {
       bus.publish(channelOf(roomId), messageOf({ except }, createEvent(type, { roomId, ...data }).text))
-        .catch((err: unknown) => log.error({ err, roomId }, 'publishing failed'))
+        .catch((err: unknown) => log.error({ err, roomId }, 'failed to publish to a room'))
     },
     async publishLogged (roomId, type, data, { entry, keep }) {
       const message = messageOf({}, createEvent(type, { roomId, ...data }).text)

@@ -61,7 +61,7 @@ export function createRooms (app: FastifyInstance): RoomsKernel {
     local: nodeRooms.all,
     ofSession (session, roomId) {
       const room = session.roomId === null ? undefined : nodeRooms.get(session.roomId)
-      if (!room || (roomId !== undefined && roomId !== session.roomId)) throw new NotInRoom(roomId === undefined ? 'a room' : `the room ${roomId}`)
+      if (!room || (roomId !== undefined && roomId !== session.roomId)) throw new NotInRoom(roomId === undefined ? 'You are not in a room' : `You are not in room ${roomId}`)
       return room
     },
     roomState,

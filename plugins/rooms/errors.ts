@@ -1,4 +1,8 @@
 import createError from '@fastify/error'
 
 export { RoomNotFound } from '../store/errors.ts'
-export const NotInRoom = createError('NOT_IN_ROOM', 'You are not in %s', 403)
+export const NotInRoom = createError('NOT_IN_ROOM', '%s', 403)
+
+export const meanings = {
+  NOT_IN_ROOM: 'You, or the user you name, are not in the room'
+}

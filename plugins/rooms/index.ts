@@ -12,7 +12,7 @@ const pagesPerMinute = 120
 /** @throws VALIDATION_FAILED when the server did not issue the cursor */
 function placeBehind (cursor: string | undefined): number {
   const key = keyBehind(cursor)
-  if (!/^\d{0,16}$/.test(key)) throw validationFailed([{ path: ['cursor'], message: 'is not one that the server gave' }])
+  if (!/^\d{0,16}$/.test(key)) throw validationFailed([{ path: ['cursor'], message: 'is not a cursor that the server returned' }])
   return Number(key)
 }
 

@@ -34,7 +34,7 @@ async function standingOf (app: FastifyInstance, room: RoomRecord, session: Sess
   const asked = Promise.all([app.rooms.roleOf(room, session), app.rooms.ownerOf(room)])
     .then(([role, ownerId]) => ({ role, ownerId }))
     .catch((err: unknown) => {
-      app.log.debug({ err, roomId: room.roomId }, 'a join is answered with the role and owner of the room record')
+      app.log.debug({ err, roomId: room.roomId }, 'join reply falls back to the role and owner in the room record')
       return byRecord
     })
   if (!app.hooks.has('room:role') && !app.hooks.has('room:owner')) return await asked
@@ -50,7 +50,7 @@ async function featuredFirst (app: FastifyInstance, room: LocalRoom, { participa
   const found = missing.length > 0
     ? await app.store.getMembers(room.roomId, missing).catch((err: unknown) => {
       // The session is in the room already: the join must not fail.
-      app.log.debug({ err, roomId: room.roomId }, 'a join is answered with the first members to arrive only')
+      app.log.debug({ err, roomId: room.roomId }, 'join reply lists members in order of arrival only')
       return []
     })
     : []

@@ -108,7 +108,7 @@ export function createMembership (app: FastifyInstance, options: MembershipOptio
       // The room goes on here, and is synced when the store is back.
       unsynced.add()
       confirmed = false
-      log.warn({ err, roomId: room.roomId, sessionId: session.id }, 'a leave could not be stored')
+      log.warn({ err, roomId: room.roomId, sessionId: session.id }, 'failed to store a leave')
       if (isLastOfUser(room, session)) announcements.leftUnconfirmed(room.roomId, session.user.id, room.members.size)
     } finally {
       nodeRooms.release(room, confirmed)

@@ -8,37 +8,37 @@ export interface PresenceChange {
 }
 
 export interface Presence {
-  /** Whether a room has something still to be told: what is told meanwhile by itself would come before it. */
+  /** Whether a room has unsent joins or leaves. An event that is sent directly would overtake them. */
   pending (roomId: string): boolean
   joined (roomId: string, user: Profile, count: number): void
   left (roomId: string, userId: UserId, count: number): void
-  /** A room is closed: there is nobody to tell, and a later room of the same name has other members. */
+  /** A room is closed: drops its unsent joins and leaves. */
   forget (roomId: string): void
-  /** Tells at once what is still to be told. */
+  /** Sends all pending joins and leaves. */
   close (): void
 }
 
-/** Shortest time between two room:presence events of a room (protocol.md, section 4). */
+/** Minimum time between two room:presence events of a room (protocol.md, section 4). */
 export const presenceIntervalMs = 1000
 const retryMs = 200
 
 /**
- * Gathers who came and went in big rooms. Somebody who comes and goes between
- * two events is in neither.
+ * Batches joins and leaves of big rooms. A user who joins and leaves between
+ * two events is in neither event.
  *
- * @param claim takes the room's turn for a second, over all servers
- * @param send tells the room
+ * @param tryLock locks the room for one interval on all servers; false if another server has the lock
+ * @param send publishes to the room
  */
-export function createPresence (claim: (roomId: string) => Promise<boolean>, send: (roomId: string, change: PresenceChange) => void): Presence {
+export function createPresence (tryLock: (roomId: string) => Promise<boolean>, send: (roomId: string, change: PresenceChange) => void): Presence {
   interface Pending { count: number, joined: Map<string, Profile>, left: Map<string, UserId>, timer: NodeJS.Timeout }
   const pending = new Map<string, Pending>()
 
   function of (roomId: string): Pending {
-    const known = pending.get(roomId)
-    if (known) return known
-    const made = { count: 0, joined: new Map(), left: new Map(), timer: later(roomId, presenceIntervalMs) }
-    pending.set(roomId, made)
-    return made
+    const existing = pending.get(roomId)
+    if (existing) return existing
+    const created = { count: 0, joined: new Map(), left: new Map(), timer: later(roomId, presenceIntervalMs) }
+    pending.set(roomId, created)
+    return created
   }
 
   function later (roomId: string, ms: number) {
@@ -46,18 +46,18 @@ export function createPresence (claim: (roomId: string) => Promise<boolean>, sen
   }
 
   async function flush (roomId: string) {
-    const mine = await claim(roomId).catch(() => true)
+    const locked = await tryLock(roomId).catch(() => true)
     const change = pending.get(roomId)
     if (!change) return
-    if (!mine) {
+    if (!locked) {
       change.timer = later(roomId, retryMs)
       return
     }
     pending.delete(roomId)
-    tell(roomId, change)
+    sendChange(roomId, change)
   }
 
-  function tell (roomId: string, { count, joined, left }: Pending) {
+  function sendChange (roomId: string, { count, joined, left }: Pending) {
     if (joined.size + left.size > 0) send(roomId, { count, joined: [...joined.values()], left: [...left.values()] })
   }
 
@@ -82,7 +82,7 @@ export function createPresence (claim: (roomId: string) => Promise<boolean>, sen
     close () {
       for (const [roomId, change] of pending) {
         clearTimeout(change.timer)
-        tell(roomId, change)
+        sendChange(roomId, change)
       }
       pending.clear()
     }

@@ -39,7 +39,7 @@ export function startReconciler (app: FastifyInstance, { unsynced, nodeRooms, se
     if (performance.now() - checkedDeadAt < leaseMs / 3) return
     checkedDeadAt = performance.now()
     for (const dead of await leases.listDead()) {
-      log.warn({ node: dead }, 'a server is gone; its members leave their rooms')
+      log.warn({ node: dead }, 'members of a dead server removed')
       for (const roomId of await store.listNodeRooms(dead)) await sync.drop(dead, roomId)
       await Promise.all([leases.remove(dead), store.forgetNodeRooms(dead)])
     }
@@ -79,7 +79,7 @@ export function startReconciler (app: FastifyInstance, { unsynced, nodeRooms, se
       await syncUnsynced()
       warned = false
     } catch (err) {
-      if (!warned) log.warn({ err }, 'rooms are not synced while the store is unavailable')
+      if (!warned) log.warn({ err }, 'store unavailable, rooms not synced')
       warned = true
     } finally {
       busy = false

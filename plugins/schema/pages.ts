@@ -1,21 +1,21 @@
 import { z } from 'zod'
 
-/** Where a page begins, as a request for one says it. Clients make nothing of what is in it. */
-export const cursor = z.string().max(256).optional().describe('Where the last page ended: its nextCursor')
-/** Where the next page begins, as the reply says it. */
-export const nextCursor = z.string().nullable().describe('Where the next page begins; null at the end')
+/** The cursor in a request for a page. Opaque to clients. */
+export const cursor = z.string().max(256).optional().describe('The nextCursor of the previous page')
+/** The cursor of the next page, in a reply. */
+export const nextCursor = z.string().nullable().describe('Cursor of the next page; null on the last page')
 
-/** @returns the key behind which a page begins; empty for the first page */
+/** @returns the key after which the page starts; empty for the first page */
 export const keyBehind = (cursor: string | undefined): string => cursor === undefined ? '' : Buffer.from(cursor, 'base64url').toString()
 
-/** @param key of the last on a page; undefined when there are no more behind it */
+/** @param key the last key of the page; undefined on the last page */
 export const cursorBehind = (key: string | undefined): string | null => key === undefined ? null : Buffer.from(key).toString('base64url')
 
 /**
- * Makes a page of what was found behind a cursor.
+ * Builds a page of the items after a cursor.
  *
- * @param found one more than `limit` where there are as many
- * @param keyOf by which they are in order
+ * @param found up to `limit` + 1 items; the extra item means that another page follows
+ * @param keyOf returns the sort key of an item
  */
 export function pageOf<T> (found: readonly T[], limit: number, keyOf: (one: T) => string): { shown: T[], nextCursor: string | null } {
   const shown = found.slice(0, limit)

@@ -1,7 +1,7 @@
 import type { FastifyPluginAsyncZod } from 'fastify-type-provider-zod'
 import { z } from 'zod'
 
-/** POST /admin/drain: takes this server out of service; answers when it is empty or the time is over. */
+/** POST /admin/drain: takes this server out of service; responds when it is empty or the timeout has passed. */
 export default (async function drain (app) {
   if (!app.admin.enabled) return
 
@@ -9,7 +9,7 @@ export default (async function drain (app) {
     schema: {
       tags: ['server'],
       summary: 'Takes this server out of service',
-      description: 'No new sockets and rooms; clients are told. Answers when the server is empty or the time is over.',
+      description: 'Rejects new sockets and rooms and notifies clients. Responds when the server is empty or the timeout has passed.',
       body: z.object({ deadlineSeconds: z.number().min(0).max(3600) }),
       response: { 200: z.object({ result: z.enum(['empty', 'deadline']), sessions: z.int() }) }
     }

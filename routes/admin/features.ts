@@ -6,26 +6,26 @@ import { DependencyDisabled, FeatureInUse, FeatureLoadFailed, FeatureNotFound } 
 
 const params = z.object({ name: z.string().min(1).max(128) })
 const querystring = z.object({
-  cascade: z.stringbool({ error: 'must be true or false' }).default(false).describe('Take along what it depends on, or what depends on it')
+  cascade: z.stringbool({ error: 'must be true or false' }).default(false).describe('Also enable its dependencies, or disable its dependents')
 })
 const names = z.array(z.string())
 
 const feature = z.object({
   name: z.string(),
-  state: z.enum(['enabled', 'disabled', 'failed']).describe('`failed`: it should run and does not'),
+  state: z.enum(['enabled', 'disabled', 'failed']).describe('`failed`: enabled, but not running'),
   version: z.string().nullable(),
-  generation: z.int().describe('Of the one that runs; 0 when none does'),
+  generation: z.int().describe('Number of the running generation; 0 if it is not running'),
   dependencies: names,
   loadedAt: z.int().nullable().describe('Epoch milliseconds'),
-  error: z.string().nullable().describe('Why it does not run; of one that runs, why its last change could not be made'),
+  error: z.string().nullable().describe('Why it is not running, or why its last change failed'),
   messages: names,
   routes: names,
-  config: z.record(z.string(), z.unknown()).describe('The settings with which it runs'),
-  configSchema: z.record(z.string(), z.unknown()).describe('What can be set, as JSON Schema')
+  config: z.record(z.string(), z.unknown()).describe('Current settings'),
+  configSchema: z.record(z.string(), z.unknown()).describe('JSON Schema of the settings')
 })
 
 const changed = feature.extend({
-  changed: z.object({ enabled: names, disabled: names }).describe('What runs now that did not, and the other way round')
+  changed: z.object({ enabled: names, disabled: names }).describe('Features that this change enabled and disabled')
 })
 
 const tags = ['features']
@@ -33,10 +33,10 @@ const refused = refusals(FeatureNotFound, FeatureInUse, DependencyDisabled, Feat
 const actions = {
   enable: 'Turns a feature on, on all servers',
   disable: 'Turns a feature off, on all servers',
-  reload: "Puts a feature's code, as it is on disk now, in the place of what runs"
+  reload: "Reloads a feature's code from disk"
 }
 
-/** /admin/features: what runs, and changing it while people talk. */
+/** /admin/features: lists the features and changes them at run time. */
 export default (async function features (app) {
   if (!app.admin.enabled) return
 
@@ -50,7 +50,7 @@ export default (async function features (app) {
   const shortly = ({ state, generation, config }: ReturnType<typeof get>) => ({ state, generation, config })
 
   app.get('/admin/features', {
-    schema: { tags, summary: 'The features there are, and what runs', response: { 200: z.object({ features: z.array(feature) }) } }
+    schema: { tags, summary: 'Lists the features and their states', response: { 200: z.object({ features: z.array(feature) }) } }
   }, async () => ({ features: list() }))
 
   for (const action of ['enable', 'disable', 'reload'] as const) {
@@ -69,9 +69,9 @@ export default (async function features (app) {
   app.patch('/admin/features/:name/config', {
     schema: {
       tags,
-      summary: 'Changes settings of a feature, and reloads it',
+      summary: 'Changes settings of a feature and reloads it',
       params,
-      body: z.record(z.string(), z.unknown()).describe('null takes a setting back'),
+      body: z.record(z.string(), z.unknown()).describe('null resets a setting'),
       response: { 200: changed, ...refused }
     }
   }, async (request) => {
@@ -86,7 +86,7 @@ export default (async function features (app) {
   app.post('/admin/features/rescan', {
     schema: {
       tags,
-      summary: 'Looks for features that have appeared or vanished',
+      summary: 'Finds added and removed features',
       response: { 200: z.object({ added: names, removed: names, failed: z.record(z.string(), z.string()), features: z.array(feature) }) }
     }
   }, async (request) => {

@@ -2,7 +2,7 @@ import type { FastifyPluginAsyncZod } from 'fastify-type-provider-zod'
 import { z } from 'zod'
 
 const sample = z.object({
-  name: z.string().describe("The metric's name; of a histogram, with `_bucket`, `_sum` or `_count`"),
+  name: z.string().describe("The metric's name; for a histogram with `_bucket`, `_sum` or `_count`"),
   labels: z.record(z.string(), z.union([z.string(), z.number()])),
   value: z.number().nullable().describe('null for NaN and infinity')
 })
@@ -14,7 +14,7 @@ export default (async function metrics (app) {
   app.get('/admin/metrics', {
     schema: {
       tags: ['health'],
-      summary: 'All metrics of this server, as JSON',
+      summary: 'Returns all metrics of this server as JSON',
       response: { 200: z.object({ metrics: z.array(z.object({ name: z.string(), samples: z.array(sample) })) }) }
     }
   }, async () => {

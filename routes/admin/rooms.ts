@@ -19,7 +19,7 @@ const summary = z.object({
   lastActivityAt: z.int()
 })
 
-/** Present while a feature answers `admin:seating`. */
+/** Present if a feature handles `admin:seating`. */
 const seating = z.object({
   seats: z.array(z.object({ seatIndex: z.int(), userId, isMuted: z.boolean() })),
   lockedSeats: z.array(z.int())
@@ -46,19 +46,19 @@ const page = z.object({
   limit: z.coerce.number().int().min(1).max(200).default(50)
 })
 
-// More are not listed one by one; participantCount has them all.
+// The list is cut off here; participantCount is the total.
 const participantsShown = 1000
 const longestBanSeconds = 10 * 365 * 86_400
 
 const tags = ['rooms']
 const refused = refusals(RoomNotFound)
 
-/** /admin/rooms: what rooms there are, and ending them or somebody's part in them. */
+/** /admin/rooms: lists rooms, closes them, and kicks and bans users. */
 export default (async function rooms (app) {
   if (!app.admin.enabled) return
 
   app.get('/admin/rooms', {
-    schema: { tags, summary: 'The rooms there are', querystring: page, response: { 200: z.object({ rooms: z.array(summary), nextCursor }) } }
+    schema: { tags, summary: 'Lists the rooms', querystring: page, response: { 200: z.object({ rooms: z.array(summary), nextCursor }) } }
   }, async ({ query: { cursor, limit } }) => {
     const { shown, nextCursor } = pageOf(await app.store.listRooms(keyBehind(cursor), limit + 1), limit, ({ roomId }) => roomId)
     const seats = (await app.hooks.ask('admin:seating', shown.map((room) => room.roomId)))[0]
@@ -77,7 +77,7 @@ export default (async function rooms (app) {
   })
 
   app.get('/admin/rooms/:roomId', {
-    schema: { tags, summary: 'All that is known of a room', params, response: { 200: detail, ...refused } }
+    schema: { tags, summary: 'Returns the details of a room', params, response: { 200: detail, ...refused } }
   }, async ({ params: { roomId } }) => {
     const [room, participants] = await Promise.all([app.store.getRoom(roomId), app.store.getParticipants(roomId, participantsShown)])
     if (!room) throw new RoomNotFound(roomId)
@@ -104,7 +104,7 @@ export default (async function rooms (app) {
   app.post('/admin/rooms/:roomId/close', {
     schema: {
       tags,
-      summary: 'Closes a room for everybody',
+      summary: 'Removes everyone and deletes the room',
       params,
       body: z.object({ reason: closeReason.default('closed_by_admin') }).nullish(),
       response: { 204: z.null(), ...refused }
@@ -121,7 +121,7 @@ export default (async function rooms (app) {
   app.post('/admin/rooms/:roomId/kick', {
     schema: {
       tags,
-      summary: "Ends a user's connections in a room, and may keep them out",
+      summary: 'Kicks a user from a room, optionally with a ban',
       params,
       body: z.object({ userId, banSeconds: z.number().min(0).max(longestBanSeconds).optional() }),
       response: { 204: z.null(), ...refused }
@@ -137,7 +137,7 @@ export default (async function rooms (app) {
   })
 
   app.delete('/admin/rooms/:roomId/bans/:userId', {
-    schema: { tags, summary: 'Lets a banned user in again', params: z.object({ roomId, userId: z.string().min(1).max(128) }), response: { 204: z.null() } }
+    schema: { tags, summary: "Lifts a user's ban from a room", params: z.object({ roomId, userId: z.string().min(1).max(128) }), response: { 204: z.null() } }
   }, async (request, reply) => {
     const { params: { roomId, userId } } = request
     const banned = await app.store.unban(roomId, userKeyOf(userId))

@@ -3,15 +3,15 @@ import { z } from 'zod'
 import { roomId, userId } from '../../plugins/schema/ids.ts'
 import { userKeyOf } from '../../plugins/connections/user.ts'
 
-/** GET /admin/users/:userId: where a user is connected, on whichever server. */
+/** GET /admin/users/:userId: a user's sessions on all servers. */
 export default (async function users (app) {
   if (!app.admin.enabled) return
 
   app.get('/admin/users/:userId', {
     schema: {
       tags: ['users'],
-      summary: 'Where a user is connected, on any server',
-      params: z.object({ userId: z.string().min(1).max(128).describe('As text, also where it is a number') }),
+      summary: "Lists a user's sessions on all servers",
+      params: z.object({ userId: z.string().min(1).max(128).describe('As text, even if the id is a number') }),
       response: {
         200: z.object({
           userId,

@@ -81,7 +81,7 @@ export function createCommit ({ bus, jobs, store }: Pick<FastifyInstance, 'bus' 
         state = result.state === undefined ? undefined : JSON.parse(result.state)
       }
     }
-    throw unavailable('Too many change this room at once')
+    throw unavailable('Too many concurrent changes to this room')
   }
 
   /** What this server knows. Without members here it knows nothing: the first attempt reads. */

@@ -30,7 +30,7 @@ export function createStateDelivery ({ hooks, log }: Pick<FastifyInstance, 'hook
     const { delivered, version, state, pendingJoiners } = known
     known.delivered = { version, state }
     known.pendingJoiners = new Map()
-    log.info({ roomId: room.roomId, state: name, from: delivered.version, to: version }, 'members receive the room state that they missed')
+    log.info({ roomId: room.roomId, state: name, from: delivered.version, to: version }, 'missed room state sent to members')
     const everyone = audience(room)
     const send = (sessions: readonly Session[], from: Versioned) => {
       for (const event of missedEvents(room, name, from, known.delivered)) {

@@ -257,7 +257,7 @@ t.test('toggles, reloads and configures features', async (t) => {
   t.same(await (await fetch(`${server.url}/hello`)).json(), { text: 'two' })
   folder.write('hello', { 'index.ts': saying('hello', 'three', { before: 'throw new Error("out of order")' }) })
   await press(page, 'Reload: hello')
-  await told(page, 'The feature hello could not be loaded: out of order')
+  await told(page, 'Feature hello failed to load: out of order')
   await card('hello').getByText(/out of order \(.*hello\/index\.ts:\d+\)/).waitFor()
   t.same(await (await fetch(`${server.url}/hello`)).json(), { text: 'two' }, 'what works goes on')
 

@@ -99,7 +99,7 @@ t.test('a failing afterReply function keeps the reply and the server', async (t)
   t.match(await client.request('after:say', {}), { ok: true, data: { text: 'x' } })
   await client.flush()
   t.notOk(client.events.some((event) => 'ok' in event), 'no second reply')
-  t.match(lines.find(({ msg }) => msg === 'a function that ran after a reply failed'), { level: 50, err: { message: 'after' } })
+  t.match(lines.find(({ msg }) => msg === 'a callback after a reply failed'), { level: 50, err: { message: 'after' } })
 })
 
 t.test('a response in progress survives a reload', async (t) => {

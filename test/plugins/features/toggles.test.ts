@@ -145,7 +145,7 @@ t.test('a rescan finds added and removed folders', async (t) => {
   t.match(await infoOf(server, 'broken'), { state: 'failed' })
 
   folder.remove('fresh')
-  t.match(await post(server, 'rescan'), { body: { added: [], removed: [], failed: { fresh: /needed by dependent/ } } })
+  t.match(await post(server, 'rescan'), { body: { added: [], removed: [], failed: { fresh: /required by dependent/ } } })
   t.same(await client.ok('fresh:say', {}), { text: 'here' })
   folder.remove('dependent')
   folder.remove('broken')
