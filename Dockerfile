@@ -1,18 +1,18 @@
-# The image holds what production runs: no development packages, no tests, no
-# compiler. See docs/deployment.md for how to run it.
+# The image contains only the files that production needs: no development packages, tests or
+# compiler. See docs/deployment.md.
 
 FROM node:24-bookworm AS packages
 WORKDIR /app
 ENV NODE_ENV=production
 
-# These alone decide what is installed, so that a change of the server's code
-# does not install again. The media worker is mediasoup's own download or, where
-# that is not reachable, built here with packages that the set-up installs.
+# Copied first: only these files determine what is installed, so that a change
+# of the server's code reuses this layer. The media worker is downloaded or, if
+# the download fails, built here with packages that the set-up installs.
 COPY package.json package-lock.json ./
 COPY scripts/run.mjs scripts/
 COPY scripts/setup scripts/setup
 RUN node scripts/run.mjs --setup-only
-# The server runs the worker's program, not its sources.
+# The server needs the worker's binary, not its sources.
 RUN find node_modules/mediasoup/worker -mindepth 1 -maxdepth 1 ! -name out -exec rm -rf {} +
 
 # Builds the pages of the feature stage, with tools that only this stage installs.
@@ -23,7 +23,7 @@ COPY features/stage features/stage
 RUN node scripts/run.mjs --start features/stage/build.ts
 
 FROM node:24-bookworm-slim
-# A worker that was built is linked with Debian's libsrtp; a downloaded one is not.
+# A worker that was built here is linked with Debian's libsrtp; a downloaded one is not.
 RUN apt-get update \
   && apt-get install -y --no-install-recommends libsrtp2-1 \
   && rm -rf /var/lib/apt/lists/*
@@ -31,11 +31,11 @@ WORKDIR /app
 ENV NODE_ENV=production
 
 COPY --from=packages /app/node_modules node_modules
-# The worker runs here: started by anything but mediasoup it exits with 41.
+# Checks that the worker runs in this image: without mediasoup it exits with 41.
 RUN node_modules/mediasoup/worker/out/Release/mediasoup-worker 2>/dev/null; test $? -eq 41
 COPY . .
 COPY --from=pages /app/features/stage/.built features/stage/.built
-# What must survive a crash when there is no Redis; mount a volume here then.
+# Data that must survive a crash. Mount a volume here if no Redis is configured.
 RUN mkdir -p data && chown node:node data
 
 USER node

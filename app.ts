@@ -13,19 +13,19 @@ import type { Timings } from './plugins/timings.ts'
 export interface AppOptions {
   config: Config
   logger?: FastifyServerOptions['logger']
-  /** Where features are looked for; the server's own by default. */
+  /** Folders with features; the server's own by default. */
   featuresDir?: string
-  /** Starts all media workers at start (default), and fails when one cannot be started. Otherwise each starts when it is first needed. */
+  /** Starts all media workers at start-up (default) and fails if one does not start. Otherwise each worker starts on demand. */
   warmWorkers?: boolean
-  /** Replaces defaults of plugins/timings.ts. */
+  /** Overrides the defaults of plugins/timings.ts. */
   timings?: Partial<Timings>
 }
 
 const here = import.meta.dirname
 
 /**
- * Builds the server from its parts: the kernel in plugins/, its HTTP in
- * routes/, and the features that the configuration names.
+ * Builds the server from the kernel in plugins/, its HTTP routes in
+ * routes/, and the configured features.
  *
  * @returns an instance to call `ready()` or `listen()` on; `close()` releases everything
  */
@@ -37,7 +37,7 @@ export async function buildApp ({ config, logger = false, featuresDir = join(her
     ...tls,
     logger,
     trustProxy: config.TRUST_PROXY,
-    // Waiting for a Redis that is still starting takes longer than the default.
+    // Longer than the default: Redis may still be starting.
     pluginTimeout: 60_000,
     logController: new LogController({ disableRequestLogging: true }),
     forceCloseConnections: true,

@@ -6,16 +6,16 @@ import { ConfigError, loadConfig } from './config/load.ts'
 import type { Config } from './config/load.ts'
 import { banner } from './config/banner.ts'
 
-// Starts and stops the process; what the server is made of is in app.ts.
+// Starts and stops the process; app.ts builds the server.
 
-// Started by scripts/run.mjs or scripts/demo.ts, which can be killed without a
-// word, also while this is starting: then there is nobody left to stop this process.
+// scripts/run.mjs and scripts/demo.ts start this process and hold an IPC channel.
+// If they are killed, the channel closes and the server stops.
 if (process.connected === false) process.exit()
 process.channel?.unref()
 process.once('disconnect', () => process.kill(process.pid, 'SIGTERM'))
 
-// A start that is interrupted just ends. Nobody else would see to that: mediasoup
-// listens to these signals for its workers, which keeps them from ending the process.
+// A signal during start-up ends the process. Without this handler it would not:
+// mediasoup listens to these signals, which disables their default action.
 const interrupts = ['SIGINT', 'SIGTERM'] as const
 const interrupted = (signal: NodeJS.Signals) => process.exit(128 + constants.signals[signal])
 for (const signal of interrupts) process.once(signal, interrupted)
@@ -27,7 +27,7 @@ const app = await start(config)
 closeWithGrace({ delay: (config.DRAIN_SECONDS + 10) * 1000, logger: false }, async ({ signal, err }) => {
   if (err) app.log.fatal({ err }, 'stopping after an error')
   else app.log.info({ signal }, 'stopping')
-  // A broken process does not wait for its clients.
+  // After an error, stop without draining.
   if (!err) await app.drain.begin(config.DRAIN_SECONDS)
   await app.close()
 })
@@ -41,7 +41,7 @@ function readConfig (): Config {
     return loadConfig(process.env)
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error
-    process.stderr.write(`${error.message}\n\nEvery variable is explained in docs/configuration.md.\n`)
+    process.stderr.write(`${error.message}\n\nSee docs/configuration.md for all variables.\n`)
     process.exit(1)
   }
 }
@@ -53,7 +53,7 @@ async function start (config: Config) {
   return await buildApp({ config, logger }).then(async (app) => { await app.ready(); return app }).catch(giveUp)
 }
 
-/** @returns whether a package is there that a production install leaves out */
+/** @returns whether a development package is installed */
 function isInstalled (name: string): boolean {
   try {
     import.meta.resolve(name)

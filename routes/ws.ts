@@ -4,7 +4,7 @@ import { anonymous } from '../plugins/connections/anonymous.ts'
 import type { Identity } from '../plugins/connections/session.ts'
 import { webSocketUrl } from '../plugins/gate/index.ts'
 
-/** What the kernel asks of the feature `auth`. */
+/** The hook that the feature `auth` handles. */
 export interface Authenticator {
   /**
    * @param request an upgrade
@@ -20,14 +20,14 @@ declare module '../plugins/features/feature.ts' {
 }
 
 /**
- * Opens the WebSockets of `/ws` and of all paths that features claim. Whatever
- * refuses a connection does so before the upgrade, as HTTP.
+ * Opens the WebSockets of `/ws` and of all paths that features claim.
+ * Rejections are sent as HTTP responses, before the upgrade.
  */
 export default (async function ws (app) {
   const { config } = app
   const identities = new WeakMap<object, Identity>()
-  // Connections that are not admitted yet count too, or a crowd that arrives at
-  // once would be admitted as a whole.
+  // Pending connections count, too: otherwise a burst of connections would
+  // exceed the limit.
   const arriving = new Set<object>()
   const refused = app.metrics.counter('flylive_socket_refused_total', 'Connections rejected before the upgrade, by code', ['code'])
 
@@ -40,7 +40,7 @@ export default (async function ws (app) {
     socket.once('close', () => arriving.delete(socket))
     const entrance = app.gate.entranceOf(request.raw)
     const identity = await (entrance?.authenticate ?? identify)(request)
-    // While it was identified.
+    // The path may have been withdrawn during identification.
     if (app.drain.draining) throw new Draining()
     if (entrance && !app.gate.accepts(entrance.path)) throw new NotFound(entrance.path)
     return identity
@@ -53,7 +53,7 @@ export default (async function ws (app) {
     throw new FeatureDisabled('auth')
   }
 
-  /** Native clients send no Origin; a browser's must be this server's own or a configured one. */
+  /** Native clients send no Origin. A browser's origin must be this server's or a configured one. */
   function originAllowed (request: FastifyRequest): boolean {
     const { origin } = request.headers
     if (origin === undefined || config.CORS_ORIGINS.includes('*') || config.CORS_ORIGINS.includes(origin)) return true

@@ -10,35 +10,35 @@ import { closeCodes } from '../plugins/connections/close-codes.ts'
 
 const root = resolve(import.meta.dirname, '..')
 
-/** What a messages.ts may export of the contract. */
+/** The exports of a messages.ts. */
 interface Messages {
   requests?: RequestMap
   events?: EventMap
-  /** What a feature adds to the reply of room:join. */
+  /** Fields that a feature adds to the reply of room:join. */
   joinReply?: z.ZodObject
-  /** What a feature adds to session:ready. */
+  /** Fields that a feature adds to session:ready. */
   greeting?: z.ZodObject
 }
 
 interface Part extends Messages {
-  /** Of the feature, or `core`. */
+  /** Name of the feature, or `core`. */
   name: string
 }
 
-/** Schemas that have a name of their own wherever they are used. */
+/** Schemas that become named types. */
 const named = new Map<z.core.$ZodType, { name: string, words: string }>([
   [userId, { name: 'UserId', words: "A user's id, as the token had it: a number stays a number. Requests take either form." }],
   [profile, { name: 'Profile', words: 'The public claims of a user.' }],
-  [chatMessage, { name: 'ChatMessage', words: 'What somebody has written.' }]
+  [chatMessage, { name: 'ChatMessage', words: 'A chat message.' }]
 ])
 
 const head = `// Made by npm run build:client -- --types from the schemas with which the server
-// validates: plugins/rooms/messages.ts and features/*/messages.ts. Not to be edited.`
+// validates: plugins/rooms/messages.ts and features/*/messages.ts. Do not edit.`
 
 /**
- * @returns what client/contract.ts must contain: the contract as types that
- *   stand alone; the same on every machine
- * @throws when a schema can't be told as a type
+ * @returns the content of client/contract.ts: the contract as self-contained
+ *   types, identical on every machine
+ * @throws if a schema has no TypeScript equivalent
  */
 export async function clientContract (): Promise<string> {
   const parts = await findParts()
@@ -110,10 +110,10 @@ function partialsOf (parts: Part[], what: string): string {
   return parts.map((part) => `Partial<${nameOf(part, what)}>`).join(', ')
 }
 
-/** A schema's type as it is written in this project. */
+/** Prints a schema's type in this project's style. */
 function typeText (schema: z.core.$ZodType, io: 'input' | 'output', itself?: z.core.$ZodType): string {
   const overrideFunction: ZodToTsOptions['overrideFunction'] = (schema, { factory }) => {
-    // One that was only given a description is the same.
+    // A schema that differs only by its description is the same.
     const original = [schema, schema._zod.parent].find((one) => one !== undefined && named.has(one))
     if (!original || original === itself) return undefined
     return factory.createTypeReferenceNode(named.get(original)?.name ?? '')
@@ -127,7 +127,7 @@ function typeText (schema: z.core.$ZodType, io: 'input' | 'output', itself?: z.c
   }).join('\n')
 }
 
-/** @returns the codes of all errors that the kernel and the features can answer with, in order */
+/** @returns the error codes of the kernel and all features, sorted */
 async function errorCodes (): Promise<string[]> {
   const files = ['plugins/errors/codes.ts', ...globSync('{plugins,features}/*/errors.ts', { cwd: root })]
   const modules = await Promise.all(files.map(async (file) => await import(join(root, file)) as Record<string, unknown>))

@@ -12,7 +12,7 @@ import type { Environment } from '../config/schema.ts'
 
 type Name = keyof Environment
 
-/** What the features of that table let others see. */
+/** What each feature in that table makes public. */
 const shows: Readonly<Record<keyof typeof production.features, string>> = {
   docs: 'the contract as pages and as OpenAPI and AsyncAPI, under `/docs`',
   lobby: 'lists rooms to anybody with a token',
@@ -23,13 +23,13 @@ const environments = { development, test, production }
 const variables = Object.entries(sections)
   .map(([section, fields]) => ({ section, fields: Object.entries(fields) as [Name, z.ZodType][] }))
 
-/** Defaults that are not the same on every machine, in words. */
+/** Descriptions of defaults that depend on the machine. */
 const machineDefaults: Partial<Record<Name, string>> = {
   NODE_ID: 'the host name',
   MEDIASOUP_WORKERS: 'one a core'
 }
 
-/** @returns what the generated files must contain, by path; the same on every machine */
+/** @returns the content of the generated files by path, identical on every machine */
 export function configDocs (): Record<string, string> {
   return { '.env.example': envExample(), 'docs/configuration.md': reference() }
 }
@@ -76,7 +76,7 @@ function reference (): string {
   ].join('\n')
 }
 
-/** Which features `config/<NODE_ENV>.ts` turns on; `FEATURES` goes before it. */
+/** The features that `config/<NODE_ENV>.ts` enables; `FEATURES` overrides them. */
 function featureTable (): string[] {
   const features = [...new Set(Object.values(environments).flatMap((defaults) => Object.keys(defaults.features)))]
   return [
@@ -103,7 +103,7 @@ function describeDefault (name: Name, field: z.ZodType): string {
   return [general, ...special, ...required].join('; ')
 }
 
-/** The default as one would write it in the environment; empty when there is none. */
+/** The default as an environment value; empty if there is none. */
 function defaultText (field: z.ZodType): string {
   const value = field.parse(undefined)
   if (Array.isArray(value)) return value.join(',')
@@ -111,9 +111,8 @@ function defaultText (field: z.ZodType): string {
 }
 
 /**
- * What a variable accepts. A number's bounds and a choice's items come from
- * the schema; for the rest, what the server says of a wrong value ("must be …")
- * is what it accepts.
+ * The values that a variable accepts. Bounds and choices come from
+ * the schema; other descriptions come from the validation error ("must be …").
  */
 function describeValues (name: Name, field: z.ZodType): string {
   const type = z.toJSONSchema(field, { unrepresentable: 'any' })
@@ -129,7 +128,7 @@ function describeValues (name: Name, field: z.ZodType): string {
   return parts.filter(Boolean).join('; ')
 }
 
-/** Marks the names of variables in a text as code. */
+/** Formats names of variables in a text as code. */
 function linkNames (text: string): string {
   return text.replace(/\b[A-Z][A-Z0-9_]+\b/g, (word) => word in schema.shape ? code(word) : word)
 }

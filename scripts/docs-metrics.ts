@@ -1,4 +1,4 @@
-// Writes docs/metrics.md from the metrics that a server with every feature has.
+// Writes docs/metrics.md from the metrics of a server with all features.
 //
 //   npm run docs:metrics              writes it
 //   npm run docs:metrics -- --check   writes nothing; status 1 when it is stale
@@ -13,7 +13,7 @@ interface Metric {
   labels: readonly string[]
 }
 
-/** @returns the metrics of an app, by name; those of Node and the process are left to prom-client's own documentation */
+/** @returns the metrics of an app by name, without prom-client's default metrics */
 export async function metricsOf (app: FastifyInstance): Promise<Metric[]> {
   const { registry } = app.metrics
   const all = await registry.getMetricsAsJSON()
@@ -22,7 +22,7 @@ export async function metricsOf (app: FastifyInstance): Promise<Metric[]> {
     .sort((a, b) => a.name < b.name ? -1 : 1)
 }
 
-/** @returns what docs/metrics.md must contain */
+/** @returns the content of docs/metrics.md */
 export function metricsDocs (metrics: readonly Metric[]): string {
   return [
     '# Metrics',

@@ -1,16 +1,16 @@
 #!/usr/bin/env node
-// Runs a program of this project on a machine that may have nothing but git,
-// npm and some Node: installs what is missing, then hands over.
+// Runs a program of this project on a machine that has only git, npm and some
+// version of Node: installs the missing parts, then starts the program.
 //
 //   node scripts/run.mjs [--production | --start | --dev | --test] [--setup-only] FILE [ARG ...]
 //
-// --production  installs only the packages that a server in production runs
-// --start       also those that a server in development runs, and builds the stage's pages
-// --dev         all development packages
-// --test        also what the tests need: Redis, a browser, ffmpeg
+// --production  installs only the packages that production needs
+// --start       also installs the packages that a development server needs, and builds the stage's pages
+// --dev         installs all development packages
+// --test        also installs Redis, a browser and ffmpeg for the tests
 // --setup-only  stops after the set-up
 //
-// The default is --production where NODE_ENV is `production`, --start elsewhere.
+// The default is --production if NODE_ENV is `production`, otherwise --start.
 //
 // FILE is a script of this project, or the name of a command in node_modules/.bin.
 import { spawn } from 'node:child_process'
@@ -19,7 +19,7 @@ import { constants } from 'node:os'
 import { delimiter, dirname, join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { ensureDependencies } from './setup/dependencies.mjs'
-import { alone } from './setup/lock.mjs'
+import { withSetupLock } from './setup/lock.mjs'
 import { ensureNode } from './setup/node.mjs'
 import { ensurePages } from './setup/pages.mjs'
 import { SetupError } from './setup/report.mjs'
@@ -36,7 +36,7 @@ const packages = forTests || flags.has('--dev')
   : flags.has('--start') || !(flags.has('--production') || isProduction()) ? 'start' : 'production'
 
 try {
-  const node = await alone(root, async () => {
+  const node = await withSetupLock(root, async () => {
     const node = await ensureNode()
     await ensureDependencies(root, node, packages)
     await ensureMediaWorker(root)
@@ -47,12 +47,12 @@ try {
   if (!flags.has('--setup-only')) handOver(node)
 } catch (error) {
   process.stderr.write(`\nset-up: ${error.message}\n`)
-  // What nobody foresaw is easier to report with the place it happened at.
+  // The stack of an unexpected error helps to report it.
   if (!(error instanceof SetupError)) process.stderr.write(`${error.stack.split('\n').filter((line) => line.startsWith('    at')).join('\n')}\n`)
   process.exitCode = 1
 }
 
-/** @returns whether the server will run in production, by the environment or by .env */
+/** @returns whether NODE_ENV is `production`, in the environment or in .env */
 function isProduction () {
   const file = join(root, '.env')
   const inFile = () => existsSync(file) ? /^\s*(?:export\s+)?NODE_ENV\s*=\s*["'`]?(\w*)/m.exec(readFileSync(file, 'utf8'))?.[1] : undefined
@@ -60,9 +60,9 @@ function isProduction () {
 }
 
 /**
- * Runs the program with the right Node, first on its PATH too, and ends as it
- * ends. Signals meant to stop it are passed on; the IPC channel tells it when
- * this process is gone without a word.
+ * Runs the program with the given Node, which is also first on its PATH, and
+ * exits with its status. Forwards signals that stop it. The IPC channel closes
+ * if this process is killed.
  *
  * @param {string} node
  */
@@ -75,11 +75,11 @@ function handOver (node) {
     env: { ...process.env, PATH: dirname(node) + delimiter + process.env.PATH }
   })
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) {
-    // A terminal sends Ctrl-C to the whole group, so the child has it already.
+    // On Ctrl-C, the terminal signals the whole process group, including the child.
     process.on(signal, () => signal === 'SIGINT' && process.stdin.isTTY ? undefined : child.kill(signal))
   }
-  // npm does not always pass on what ends it. A server that nobody sees any
-  // more would keep its port, so it stops when the npm that started it is gone.
+  // npm does not always forward signals. An orphaned server would keep its
+  // port, so it stops when the npm that started it has exited.
   const parent = process.ppid
   if (process.env.npm_lifecycle_event) {
     setInterval(() => { if (process.ppid !== parent) child.kill('SIGTERM') }, 1000).unref()

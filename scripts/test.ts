@@ -13,7 +13,7 @@ import { existsSync, globSync, readFileSync, writeFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { parseArgs } from 'node:util'
 // @ts-expect-error The set-up is plain JavaScript: it runs before anything is installed.
-import { alone } from './setup/lock.mjs'
+import { withSetupLock } from './setup/lock.mjs'
 import { runLanes } from './test-lanes.ts'
 import type { Run } from './test-lanes.ts'
 import { createReport, describeTotals } from './test-report.ts'
@@ -38,7 +38,7 @@ if (files.length === 0) {
   console.error(filters.length ? `No test file has ${filters.join(' or ')} in its path.` : 'There are no test files.')
   finish({ passed: 0, failed: 0, skipped: 0 }, 1)
 }
-await alone(root, async () => buildTap())
+await withSetupLock(root, async () => buildTap())
 await runAll()
 
 /**

@@ -26,10 +26,10 @@ export interface Admission {
 }
 
 export function createAdmission ({ bus, config, drain, hooks, store }: Pick<FastifyInstance, 'bus' | 'config' | 'drain' | 'hooks' | 'store'>, sync: RoomSync, closing: Closing): Admission {
-  // Errors of the hook: the store was not asked.
+  // Errors of the hook are thrown before the store is called.
   const ofHook = new WeakSet<Error>()
 
-  /** Asks `room:create` only when there is no room: a join of an existing room waits for the store alone. */
+  /** Calls `room:create` only if the room does not exist: joining an existing room needs only the store. */
   async function enter (room: LocalRoom, session: Session, request: RoomRequest, command: Omit<JoinCommand, 'create'>): Promise<JoinResult> {
     if (hooks.has('room:create') || drain.draining || room.members.size > 0) {
       try {

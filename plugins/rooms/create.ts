@@ -41,7 +41,7 @@ export function createRooms (app: FastifyInstance): RoomsKernel {
       event: (event, except) => deliver(room, event, except),
       closed: (createdAt, event, reason) => closing.closeHere(room, createdAt, reason, event),
       state: (header, version, events) => roomState.applyRemote(room, header, version, events),
-      // This server may know more, and its members may have missed something.
+      // This server may have newer state, and its members may have missed events.
       restored: (by) => { if (by !== nodeId) unsynced.add(room.roomId) }
     })
   })

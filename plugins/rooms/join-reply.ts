@@ -12,7 +12,7 @@ import type { Joined, Role } from './rooms.ts'
 /** How long a join's reply waits for the hooks `room:role` and `room:owner`, in milliseconds. */
 const timeoutMs = 2000
 
-/** @returns the reply to `room:join`; never fails because a role or an owner cannot be found out */
+/** @returns the reply to `room:join`; does not fail if the lookup of a role or an owner fails */
 export async function joinReply (app: FastifyInstance, session: Session, { room, result, extra }: Joined) {
   const [standing, participants] = await Promise.all([standingOf(app, result.room, session), featuredFirst(app, room, result)])
   return {
@@ -41,7 +41,7 @@ async function standingOf (app: FastifyInstance, room: RoomRecord, session: Sess
   return await withTimeout(asked, timeoutMs, () => byRecord)
 }
 
-/** At most a hundred members: those that features name (on seats, for example), then others in order of arrival. */
+/** At most a hundred members: first those that features return (on seats, for example), then others in order of arrival. */
 async function featuredFirst (app: FastifyInstance, room: LocalRoom, { participants, count }: JoinResult): Promise<Profile[]> {
   const first = (await app.hooks.ask('room:featured', room)).flat().map(userKeyOf)
   if (first.length === 0) return participants

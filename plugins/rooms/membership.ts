@@ -13,7 +13,7 @@ import type { SessionRecords } from './session-records.ts'
 import type { RoomSync } from './sync.ts'
 import type { Unsynced } from './unsynced.ts'
 
-/** Who is in which room: joins and leaves. */
+/** Joins and leaves. */
 export interface Membership extends Pick<Rooms, 'join' | 'leave'> {
   /** The socket is closed: it leaves its room. */
   disconnected (session: Session): void
@@ -105,7 +105,7 @@ export function createMembership (app: FastifyInstance, options: MembershipOptio
       if (result?.lastOfUser === true) announcements.left(room.roomId, session.user.id, reason, result.count)
       if (!result) await leaveLostRoom(room, session)
     } catch (err) {
-      // The room goes on here, and is synced when the store is back.
+      // The room keeps working here and is synced when the store is available again.
       unsynced.add()
       confirmed = false
       log.warn({ err, roomId: room.roomId, sessionId: session.id }, 'failed to store a leave')

@@ -13,7 +13,7 @@ export interface NodeRooms {
   /** @returns once messages that are published from now on arrive */
   subscribed (roomId: string): Promise<void>
   /**
-   * Drops a room's local part when nobody is a member or joining here.
+   * Drops a room's local part when it has no members and no joining sockets here.
    *
    * @param confirmed whether the store has answered the last request about the room. A request without an
    *   answer may still take effect: then the store keeps the room on this server's list and it is synced

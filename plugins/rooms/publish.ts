@@ -1,8 +1,8 @@
 import type { Bus } from '../cluster/bus.ts'
 import type { Publication } from '../store/types.ts'
 
-// "Change and publish" as one operation: the store does not know the bus, nor
-// the bus the store. On Redis the script that changes also publishes, in one step
+// "Change and publish" as one operation: the store is independent of the bus and
+// vice versa. On Redis the script that changes also publishes, in one step
 // and one round trip; without Redis the message is delivered after the change.
 
 /**

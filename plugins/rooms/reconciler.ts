@@ -29,7 +29,7 @@ export function startReconciler (app: FastifyInstance, { unsynced, nodeRooms, se
 
   bus.onHealed(() => unsynced.add())
 
-  /** Runs on its own timer: a long sync must not cost this server its lease. */
+  /** Runs on its own timer: a long sync must not delay the lease. */
   async function heartbeat () {
     // If the lease had lapsed, other servers may have removed this server's members.
     if (!await leases.heartbeat()) unsynced.add()

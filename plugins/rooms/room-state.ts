@@ -40,7 +40,7 @@ declare module '../hooks.ts' {
 
 /** What the kernel needs besides {@link RoomState}. */
 export interface RoomStateKernel extends RoomState, Pick<StateDelivery, 'applyRemote' | 'afterReply'>, StateRecovery {
-  /** The room has no members here any more. */
+  /** The room no longer has members here. */
   forget (roomId: string): void
   /**
    * Gives one instance of a feature its own {@link RoomState}.

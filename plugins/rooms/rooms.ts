@@ -10,13 +10,13 @@ import type { RoomCloseReason } from './messages.ts'
 // The interface of rooms for the rest of the server; create.ts assembles the implementation.
 
 export interface EmitOptions {
-  /** The session that does not get it. */
+  /** The session that does not receive the event. */
   except?: string
-  /** Only to members on this server: what is said is true only here. */
+  /** Sends the event to members on this server only. */
   local?: boolean
 }
 
-/** What a join says of the room that it creates. */
+/** Options of a join that apply when it creates the room. */
 export interface RoomRequest {
   roomId: string
   seatCount: number
@@ -29,9 +29,9 @@ export interface JoinRequest extends RoomRequest {
 export interface Joined {
   room: LocalRoom
   result: JoinResult
-  /** What features add to the reply. */
+  /** Fields that features add to the reply. */
   extra: Record<string, unknown>
-  /** Call it when the reply is sent: the session then receives the events that came in during the join. */
+  /** Call it after the reply is sent: the session then receives the events that arrived during the join. */
   answered: () => void
 }
 
@@ -39,15 +39,15 @@ export interface Joined {
 export type LeaveReason = 'left' | 'moved' | 'disconnected' | 'kicked' | 'closed'
 export type Role = 'owner' | 'admin' | 'member'
 
-/** Rooms and who is in them. */
+/** Rooms and their members. */
 export interface Rooms {
   /** Rooms with members on this server. */
   readonly size: number
   get (roomId: string): LocalRoom | undefined
   local (): IterableIterator<LocalRoom>
   /**
-   * @param roomId the room a message names; by default the one the socket is in
-   * @throws NOT_IN_ROOM when the socket is in none or in another one
+   * @param roomId the room in the request; default: the socket's room
+   * @throws NOT_IN_ROOM if the socket is in no room or in another one
    */
   ofSession (session: Session, roomId?: string): LocalRoom
   /** Shared per-room state, updated by compare-and-set. */
@@ -55,62 +55,62 @@ export interface Rooms {
   /** Gives one instance of a feature rooms whose `roomState` is its own; see `RoomStateKernel.forFeature`. */
   forFeature (...args: Parameters<RoomStateKernel['forFeature']>): Rooms
   /**
-   * The rights a user has in a room, as whoever knows the room says (the hook `room:role`).
+   * A user's role in a room, from the hook `room:role`.
    *
-   * @throws UNAVAILABLE when it can't be told now
+   * @throws UNAVAILABLE
    */
   roleOf (room: RoomRecord, session: Session): Promise<Role>
-  /** A user's rights by the room's record and the user's token alone: no feature is asked. */
+  /** A user's role by the room's record and the user's token alone, without calling features. */
   defaultRoleOf (room: RoomRecord, session: Session): Role
-  /** @throws UNAVAILABLE when it can't be told now */
+  /** @throws UNAVAILABLE */
   ownerOf (room: RoomRecord): Promise<UserId>
-  /** Notes that something happened in a room, for those who look for idle ones. */
+  /** Records activity in a room, for the detection of idle rooms. */
   touch (roomId: string): void
   /**
-   * Lets a socket into a room; another room it is in is left. Events of the
-   * room reach it once `answered` is called.
+   * Adds a socket to a room; the socket leaves its previous room. Events of the
+   * new room reach the socket once `answered` is called.
    *
    * @throws what the store's join throws
    */
   join (session: Session, request: JoinRequest): Promise<Joined>
-  /** Takes a socket out of its room; nothing when it is in none. */
+  /** Removes a socket from its room. Does nothing if it is in no room. */
   leave (session: Session, reason: LeaveReason): Promise<void>
   /**
-   * Sends an event to everyone in a room, on every server, in one order for
+   * Publishes an event to all members of a room on all servers, in one order for
    * all. `roomId` is added to its data.
    */
   emit (roomId: string, type: string, data: object, options?: EmitOptions): void
   /**
-   * Like {@link emit}, and keeps an entry for those who come later, in the
-   * order in which everyone hears: read it with the store's `readLog`. While
-   * the store is away it is only said, on this server.
+   * Like {@link emit}, and appends an entry to the room's log for later members,
+   * in the order of the events: read it with the store's `readLog`. While the
+   * store is unavailable, the event reaches members on this server only.
    *
-   * @param log the entry, and how many of them the room keeps
-   * @returns once it is kept, where it can be
+   * @param log the entry, and the maximum length of the log
+   * @returns once the entry is stored, if the store is available
    */
   emitLogged (roomId: string, type: string, data: object, log: { entry: string, keep: number }): Promise<void>
   /**
-   * Sends an event to everyone in a room on this server.
+   * Sends an event to all members of a room on this server.
    *
-   * @returns whether anyone is in it here
+   * @returns whether the room has members here
    */
   sendHere (roomId: string, event: OutgoingEvent): boolean
-  /** Sends an event to one member of a room on this server; while the member's join is being answered, right after the answer. */
+  /** Sends an event to one member of a room on this server; during the member's join, right after the reply. */
   sendTo (room: LocalRoom, session: Session, event: OutgoingEvent): void
   /**
-   * Closes a room for everyone.
+   * Removes all members and deletes the room.
    *
-   * @param onlyIfEmpty leave it when somebody is in it
-   * @returns whether there was one; true to exactly one of several callers
+   * @param onlyIfEmpty keep the room if it has members
+   * @returns whether the room existed; true for exactly one of several callers
    */
   close (roomId: string, reason: RoomCloseReason, onlyIfEmpty?: boolean): Promise<boolean>
   /**
-   * Ends a user's sockets in a room, on every server.
+   * Closes a user's sockets in a room, on all servers.
    *
    * @param banUntil epoch milliseconds before which the user can't join again
    */
   kick (roomId: string, userId: UserId, banUntil?: number): Promise<void>
-  /** Ends a user's sockets in a room on this server, at once. */
+  /** Closes a user's sockets in a room on this server. */
   kickHere (roomId: string, userKey: string): void
 }
 
@@ -122,39 +122,39 @@ declare module 'fastify' {
 
 declare module '../hooks.ts' {
   interface KernelHooks {
-    /** A socket is in a room now. What it returns is added to the reply of room:join. */
+    /** A socket has joined a room. Returns fields that are added to the reply of room:join. */
     'room:join': (room: LocalRoom, session: Session) => Record<string, unknown> | Promise<Record<string, unknown>>
-    /** A socket is about to be out of a room. */
+    /** A socket is about to leave a room. */
     'room:leave': (room: LocalRoom, session: Session, reason: LeaveReason) => void
-    /** A room is closed; its members here have been told and are out. */
+    /** A room is closed; its members here were notified and removed. */
     'room:close': (room: LocalRoom, reason: RoomCloseReason) => void
-    /** The last session of this server has left a room, which may go on elsewhere. */
+    /** The last session of this server has left a room, which may have members on other servers. */
     'room:released': (roomId: string) => void
 
     /**
-     * May a room come to be, and whose is it? Asked when there is none of that name.
-     * It throws where there must be none.
+     * Returns the owner of a room that a join is about to create. Throws to reject
+     * the join.
      */
     'room:create': (roomId: string, session: Session, request: RoomRequest) => Promise<{ ownerId: UserId } | undefined>
-    /** What rights has a user? The first answer counts; without one the owner is the owner, and an admin is who has that role in the token. */
+    /** Returns a user's role. The first result is used; without one, the room's record decides on the owner and the token on admins. */
     'room:role': (room: RoomRecord, session: Session) => Promise<Role | undefined>
-    /** Whose is a room? The first answer counts; without one it is whose it was when it was made. */
+    /** Returns a room's owner. The first result is used; without one, the owner in the room's record. */
     'room:owner': (room: RoomRecord) => Promise<UserId | undefined>
-    /** Who of a room's members is told of first, when not all can be? */
+    /** Returns the members that a limited list must include. */
     'room:featured': (room: LocalRoom) => readonly UserId[]
 
-    // Each of these is called on one server for what happens on any.
-    /** A room was created by a join, which said that of it. */
+    // Each of these is called once, on one of the servers.
+    /** A join has created a room, with these options. */
     'room:created': (room: RoomRecord, request: RoomRequest) => void
-    /** A user has come in, with the first of their sockets. */
+    /** A user's first socket has joined. */
     'room:userJoined': (roomId: string, user: Profile, count: number) => void
-    /** A user is out, with the last of their sockets. */
+    /** A user's last socket has left. */
     'room:userLeft': (roomId: string, user: { userId: UserId, userKey: string }, reason: LeaveReason, count: number) => void
-    /** A user was put out of a room; who is not connected just now is not waited for. */
+    /** A user was kicked from a room: also ends the grace period of a disconnected user. */
     'room:kicked': (roomId: string, userId: UserId) => void
-    /** A room is no more. */
+    /** A room is closed. */
     'room:removed': (room: RoomRecord, reason: RoomCloseReason) => void
-    /** Something of what was to be told of a room's members may not have been: a server died, or the store was away. */
+    /** Member hooks may have been missed: a server died, or the store was unavailable. */
     'room:resynced': (roomId: string) => void
   }
 }
@@ -165,7 +165,7 @@ declare module '../cluster/messages.ts' {
   }
 }
 
-/** Rights without anybody who knows more of the room. */
+/** The role without a feature that decides on it. */
 export function roleByRecord (room: RoomRecord, session: Session): Role {
   if (userKeyOf(room.ownerId) === session.userKey) return 'owner'
   return session.user.roles.includes('admin') ? 'admin' : 'member'

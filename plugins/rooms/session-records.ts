@@ -2,7 +2,7 @@ import type { FastifyInstance } from 'fastify'
 import type { Session } from '../connections/session.ts'
 import type { Unsynced } from './unsynced.ts'
 
-/** Where the sessions of this server are, for `user:getRoom` and admins of any server. */
+/** Records the room of each session, for `user:getRoom` and admins on any server. */
 export interface SessionRecords {
   /** Writes the record of an open session; on failure the reconciler does it. */
   update (session: Session): void

@@ -4,7 +4,7 @@ export interface UnsyncedRooms {
   roomIds: ReadonlySet<string>
 }
 
-/** Rooms of which the store may have missed something that this server knows. The reconciler syncs them. */
+/** Rooms whose state in the store may be older than on this server. The reconciler syncs them. */
 export interface Unsynced {
   /** @param roomId the room to sync; all rooms and sessions of this server without it */
   add (roomId?: string): void

@@ -4,7 +4,7 @@ import type {
   RoomSummary, SwapCommand, SwapResult, WrittenMembers
 } from './types.ts'
 
-/** Who is in a room. */
+/** Members of rooms. */
 export interface MemberStore {
   /**
    * Adds a socket to a room, and creates the room with its first socket.
@@ -26,7 +26,7 @@ export interface MemberStore {
   /** @returns for each user the profile if the user is in the room */
   getMembers (roomId: string, userKeys: readonly string[]): Promise<(Profile | undefined)[]>
   /**
-   * @param limit most users per room
+   * @param limit maximum users per room
    * @returns for each room some of its users: the named ones that are in it, then others in order of arrival
    */
   getSomeMembers (rooms: readonly { roomId: string, first: readonly string[] }[], limit: number): Promise<Profile[][]>
@@ -41,7 +41,7 @@ export interface MemberStore {
   unban (roomId: string, userKey: string): Promise<boolean>
 }
 
-/** Which rooms there are. */
+/** Records and lists of rooms. */
 export interface RecordStore {
   getRoom (roomId: string): Promise<RoomSummary | undefined>
   /**
@@ -77,7 +77,7 @@ export interface StateStore {
    * step, so that all servers receive the changes in the order in which they were made.
    *
    * @throws ROOM_NOT_FOUND; UNAVAILABLE for a change in the first `recoveryMs` after the
-   *   room was lost, while servers write back what they know
+   *   room was lost, while servers restore it
    */
   swapDocument (command: SwapCommand): Promise<SwapResult>
   /** @returns for each room the state of its document of that name */
@@ -85,9 +85,9 @@ export interface StateStore {
   /**
    * Appends to the log of a room and records the activity. Publishes in the same
    * step, so that the log is in the order in which all servers receive. Without
-   * the room nothing is kept, and the message is published all the same.
+   * the room nothing is stored, but the message is still published.
    *
-   * @param keep most entries of the log; the oldest are removed
+   * @param keep maximum length of the log; the oldest entries are removed
    * @returns the number of connections that received the message
    */
   appendLog (roomId: string, entry: string, keep: number, now: number, publish?: Publication): Promise<number>

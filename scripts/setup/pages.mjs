@@ -3,9 +3,9 @@ import { note } from './report.mjs'
 import { run } from './shell.mjs'
 
 /**
- * Builds the pages of the feature `stage`, unless they are built from the
- * current sources, so that the first start need not. A mistake in a page stops
- * nothing else: the feature reports it when it is loaded.
+ * Builds the pages of the feature `stage` during set-up, so that the first
+ * start is fast. Does nothing if they are up to date. An error in a page does
+ * not stop the set-up: the feature reports it when it is loaded.
  *
  * @param {string} root the checkout
  * @param {string} node the Node that runs the server
@@ -13,5 +13,5 @@ import { run } from './shell.mjs'
  */
 export async function ensurePages (root, node) {
   const script = join(root, 'features', 'stage', 'build.ts')
-  await run(node, [script], { cwd: root }).catch((error) => note(`The pages of the stage cannot be built: ${error.message}`))
+  await run(node, [script], { cwd: root }).catch((error) => note(`failed to build the pages of the stage: ${error.message}`))
 }

@@ -1,17 +1,17 @@
-// What the set-up says while it works. It runs on any Node from 18 on, before
-// a single dependency is there, so nothing here may import a package.
+// Progress messages of the set-up. It runs on Node 18 and newer, before
+// any dependency is installed, so nothing here may import a package.
 
-/** The set-up can't go on; `message` is the one instruction for the user. */
+/** The set-up cannot continue; `message` is the instruction for the user. */
 export class SetupError extends Error {
   name = 'SetupError'
 }
 
 /**
- * Announces a step that takes time and says how long it took. Steps that find
- * nothing to do are silent, so a second start prints none of this.
+ * Prints the title and the duration of a slow step. Steps with
+ * nothing to do print nothing, so that a second start is silent.
  *
  * @template T
- * @param {string} title what happens and why, in a few words
+ * @param {string} title what the step does and why
  * @param {(progress: (text: string) => void) => Promise<T>} work
  * @returns {Promise<T>} what `work` returned
  */

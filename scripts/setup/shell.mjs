@@ -4,8 +4,8 @@ import { delimiter, join } from 'node:path'
 import { homedir } from 'node:os'
 
 /**
- * Where everything fetched or built is kept between clones: Node, the media
- * worker. Deleting it only costs time.
+ * The cache of downloads and builds for all clones: Node, the media
+ * worker. It is safe to delete.
  *
  * @param {...string} parts path below the cache
  * @returns {string} absolute path
@@ -32,14 +32,14 @@ export function findCommand (...names) {
 }
 
 /**
- * Runs a command to its end. Its output is kept, not shown, and becomes part
- * of the error when it fails.
+ * Runs a command until it exits. Its output is not printed, but becomes part
+ * of the error if the command fails.
  *
  * @param {string} command
  * @param {string[]} args
  * @param {import('node:child_process').SpawnOptions & { onLine?: (line: string) => void }} [options]
  * @returns {Promise<string>} standard output and error together
- * @throws when the command can't be started or does not exit with 0
+ * @throws if the command does not start or its exit status is not 0
  */
 export function run (command, args, { onLine, ...options } = {}) {
   return new Promise((resolve, reject) => {

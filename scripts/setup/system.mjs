@@ -3,21 +3,21 @@ import { findCommand, run } from './shell.mjs'
 import { SetupError, step } from './report.mjs'
 
 /**
- * Installs Debian packages, as root; anybody else gets the line to run. It is
- * called only with packages already found missing.
+ * Installs Debian packages if run as root; otherwise throws with the command to
+ * run. Call it only with missing packages.
  *
- * @param {string} purpose what they are for, in a few words
+ * @param {string} purpose why they are needed
  * @param {string[]} packages names in Debian's archive
  * @returns {Promise<void>}
- * @throws {SetupError} with the line to run when not root, or with the names when there is no apt
+ * @throws {SetupError} with the command to run if not root, or with the package names if there is no apt
  */
 export async function installPackages (purpose, packages) {
   const line = `apt-get install -y --no-install-recommends ${packages.join(' ')}`
   if (!findCommand('apt-get')) {
-    throw new SetupError(`Needed for ${purpose}, under the names of your system: ${packages.join(' ')} (Debian's names). Install them and start again.`)
+    throw new SetupError(`Missing packages for ${purpose} (Debian names): ${packages.join(' ')}. Install the equivalents of your system, then start again.`)
   }
   if (process.getuid?.() !== 0) {
-    throw new SetupError(`Needed for ${purpose}. Run this, then start again:\n\n  sudo ${line}\n`)
+    throw new SetupError(`Missing packages for ${purpose}. Run this command, then start again:\n\n  sudo ${line}\n`)
   }
   await step(`${packages.join(' ')} (for ${purpose})`, async () => {
     const options = { env: { ...process.env, DEBIAN_FRONTEND: 'noninteractive' } }
@@ -27,8 +27,8 @@ export async function installPackages (purpose, packages) {
 }
 
 /**
- * What the tests drive besides the server itself: a Redis, a browser, and
- * ffmpeg for the tones the browser sends.
+ * Installs the tools of the tests: Redis, a browser, and
+ * ffmpeg for the tones that the browser sends.
  *
  * @returns {Promise<void>}
  */
@@ -41,8 +41,8 @@ export async function ensureTestTools () {
 }
 
 /**
- * @param {Record<string, string>} files a path that shows that a package is there, and the package
- * @returns {string[]} the packages whose path is not there
+ * @param {Record<string, string>} files packages by a path that exists if the package is installed
+ * @returns {string[]} the packages whose path does not exist
  */
 export function missingPackages (files) {
   return Object.entries(files).filter(([path]) => !existsSync(path)).map(([, name]) => name)

@@ -3,33 +3,33 @@ import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import t from 'tap'
 // @ts-expect-error The set-up is plain JavaScript: it runs before anything is installed.
-import { alone } from '../../scripts/setup/lock.mjs'
+import { withSetupLock } from '../../scripts/setup/lock.mjs'
 
 t.test('serialises set-ups of one checkout, not of others', async (t) => {
   const order: string[] = []
   const gate = Promise.withResolvers<void>()
   const root = t.testdir({})
-  const first = alone(root, async () => {
+  const first = withSetupLock(root, async () => {
     order.push('first begins')
     await gate.promise
     order.push('first ends')
   })
-  const second = alone(root, async () => { order.push('second') })
-  await alone(`${root}-other`, async () => { order.push('other') })
+  const second = withSetupLock(root, async () => { order.push('second') })
+  await withSetupLock(`${root}-other`, async () => { order.push('other') })
   gate.resolve()
   await Promise.all([first, second])
   t.same(order, ['first begins', 'other', 'first ends', 'second'])
-  await t.rejects(alone(root, async () => { throw new Error('broken') }), { message: 'broken' })
-  await alone(root, async () => { order.push('free again') })
+  await t.rejects(withSetupLock(root, async () => { throw new Error('broken') }), { message: 'broken' })
+  await withSetupLock(root, async () => { order.push('free again') })
   t.equal(order.at(-1), 'free again')
 })
 
 t.test('ignores the lock of a dead holder', async (t) => {
   const root = t.testdir({})
   const { pid, status } = spawnSync(process.execPath, ['--input-type=module', '-e', `
-    import { alone } from ${JSON.stringify(pathToFileURL(join(import.meta.dirname, '..', '..', 'scripts', 'setup', 'lock.mjs')).href)}
-    await alone(${JSON.stringify(root)}, async () => process.kill(process.pid, 'SIGKILL'))
+    import { withSetupLock } from ${JSON.stringify(pathToFileURL(join(import.meta.dirname, '..', '..', 'scripts', 'setup', 'lock.mjs')).href)}
+    await withSetupLock(${JSON.stringify(root)}, async () => process.kill(process.pid, 'SIGKILL'))
   `])
   t.ok(pid > 0 && status === null, 'killed while it had the lock')
-  t.equal(await alone(root, async () => 'mine'), 'mine')
+  t.equal(await withSetupLock(root, async () => 'mine'), 'mine')
 })

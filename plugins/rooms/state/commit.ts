@@ -72,7 +72,7 @@ export function createCommit ({ bus, jobs, store }: Pick<FastifyInstance, 'bus' 
         return
       }
       if (!result.swapped) {
-        // The store had the version that this server knows: nothing may be decided without it.
+        // The store has lost the version that this server has: no change may be based on an older one.
         if (epochOf(known) === epochOf(result.version) && isNewer(known, result.version)) {
           unsynced.add(roomId)
           throw unavailable('The store has lost the latest state of this room')
@@ -84,7 +84,7 @@ export function createCommit ({ bus, jobs, store }: Pick<FastifyInstance, 'bus' 
     throw unavailable('Too many concurrent changes to this room')
   }
 
-  /** What this server knows. Without members here it knows nothing: the first attempt reads. */
+  /** The latest version on this server. Without members here there is none: the first attempt reads. */
   function latest (roomId: string, name: string): Versioned {
     const known = states.get(roomId, name)
     if (known && known.version !== '') return known

@@ -45,7 +45,7 @@ function createParser<S> (name: string, schema: z.ZodType<S>, log: StateEngine['
       if (!result.success) throw Object.assign(new Internal(), { cause: result.error })
       return result.data
     },
-    /** Notes state that a decision has returned: it needs no parsing. */
+    /** Records state that a decision has returned: it needs no parsing. */
     trust (state: S): void {
       if (typeof state === 'object' && state !== null) parsed.set(state, { success: true, data: state })
     }

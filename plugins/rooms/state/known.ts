@@ -9,7 +9,7 @@ export interface Versioned {
   state: unknown
 }
 
-/** Room state of one name, as this server knows it. */
+/** This server's copy of room state of one name. */
 export interface Known extends Versioned {
   /** The version that members here have, from events or from the reply to their join. */
   delivered: Versioned
@@ -27,7 +27,7 @@ export interface KnownStates {
   /**
    * Takes over a version if it is newer.
    *
-   * @returns what is known then
+   * @returns the resulting copy
    */
   update (room: LocalRoom, name: string, version: string, state: unknown): Known
   /** Drops state that was of an earlier room of that name, or that the store has dropped. */

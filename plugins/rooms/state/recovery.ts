@@ -12,10 +12,10 @@ export interface StateRecovery {
   /**
    * Takes over what the store returned with a join.
    *
-   * @returns what this server knows then, by name: the state that the reply has
+   * @returns this server's resulting state by name, for the reply
    */
   hydrate (room: LocalRoom, stored: ReadonlyMap<string, StoredDocument>): ReadonlyMap<string, Versioned>
-  /** @returns what this server knows of a room, to restore what the store has lost */
+  /** @returns this server's state of a room, to restore lost state in the store */
   snapshot (roomId: string): ReadonlyMap<string, StoredDocument>
   /**
    * Takes over newer state from the store after a snapshot was written, and sends members what they missed.

@@ -62,7 +62,7 @@ export interface RoomStateHandle<S> {
    */
   onMissed (fn: (room: LocalRoom, from: S | undefined, to: S | undefined) => readonly RoomEvent[]): void
   /**
-   * Calls `onWake` at a time, epoch milliseconds, as {@link Decision.wakeAt} does. Of several times the earliest counts.
+   * Calls `onWake` at a time, epoch milliseconds, as {@link Decision.wakeAt} does. The earliest of several times applies.
    *
    * @throws UNAVAILABLE
    */

@@ -63,7 +63,7 @@ t.test('a warm pool starts all workers and fails if one cannot start', async (t)
   const { pool } = poolOf(t, { warm: true })
   await pool.start()
   t.equal(pool.alive().length, 2)
-  await t.rejects(poolOf(t, { warm: true, maxPort: minPort }).pool.start(), /in use|fewer ports than there are workers/)
+  await t.rejects(poolOf(t, { warm: true, maxPort: minPort }).pool.start(), /in use|fewer ports than workers/)
 })
 
 t.test('a closed pool rejects waiting callers', async (t) => {
