@@ -1,5 +1,5 @@
 // Made by npm run build:client -- --types from the schemas with which the server
-// validates: plugins/rooms/messages.ts and features/*/messages.ts. Not to be edited.
+// validates: plugins/rooms/messages.ts and features/*/messages.ts. Do not edit.
 
 /** A user's id, as the token had it: a number stays a number. Requests take either form. */
 export type UserId = number | string
@@ -11,7 +11,7 @@ export type Profile = {
   [x: string]: unknown
 }
 
-/** What somebody has written. */
+/** A chat message. */
 export type ChatMessage = {
   roomId: string
   id: string
@@ -585,7 +585,7 @@ export interface SeatsRequests {
   }
   'seat:invite:accept': {
     request: {
-      /** The newest invite when left out */
+      /** Default: the latest invite */
       seatIndex?: number | undefined
     }
     reply: {
@@ -594,7 +594,7 @@ export interface SeatsRequests {
   }
   'seat:invite:decline': {
     request: {
-      /** The newest invite when left out */
+      /** Default: the latest invite */
       seatIndex?: number | undefined
     }
     reply: {
@@ -607,7 +607,7 @@ export interface SeatsRequests {
   }
   'seat:request:cancel': {
     request: {
-      /** Oneself when left out. Somebody else: for the owner and admins */
+      /** Default: the sender. Another user: owner and admins only */
       userId?: UserId | undefined
     }
     reply: {}
@@ -616,7 +616,7 @@ export interface SeatsRequests {
 
 /** Events of the feature `seats`. */
 export interface SeatsEvents {
-  /** To everyone: somebody sits there */
+  /** To everyone: a user is on the seat */
   'seat:updated': {
     roomId: string
     seatIndex: number
@@ -627,7 +627,7 @@ export interface SeatsEvents {
   'seat:cleared': {
     roomId: string
     seatIndex: number
-    /** Who sat there */
+    /** The previous occupant */
     userId: UserId
     reason: 'left' | 'removed' | 'moved' | 'locked' | 'disconnected'
   }
@@ -637,15 +637,15 @@ export interface SeatsEvents {
     seatIndex: number
     isLocked: boolean
   }
-  /** To everyone: somebody on a seat is silent, or not any more */
+  /** To everyone: the mute state of a seated user changed */
   'seat:userMuted': {
     roomId: string
     userId: UserId
-    /** By the server */
+    /** Muted by the owner or an admin */
     isMuted: boolean
     selfMuted: boolean
   }
-  /** To everyone: somebody is invited to a seat, or not any more */
+  /** To everyone: an invite to a seat was created or has ended */
   'seat:invite:pending': {
     roomId: string
     seatIndex: number
@@ -660,17 +660,17 @@ export interface SeatsEvents {
     /** Epoch milliseconds */
     expiresAt: number
   }
-  /** To the owner and admins: who asks for a seat has changed. To whoever has raised or lowered a hand: their own */
+  /** To the owner and admins: all seat requests, after a change. To a member whose request changed: their own */
   'seat:requests': {
     roomId: string
-    /** In the order asked: all of them for the owner and admins, only their own for everybody else */
+    /** Oldest first. The owner and admins receive all requests, other members only their own */
     requests: {
       userId: UserId
       /** Epoch milliseconds */
       requestedAt: number
     }[]
   }
-  /** To everyone: the room has more or fewer seats */
+  /** To everyone: the number of seats changed */
   'seat:count': {
     roomId: string
     seatCount: number
@@ -693,7 +693,7 @@ export interface SeatsJoinReply {
     /** Epoch milliseconds */
     expiresAt: number
   }[]
-  /** In the order asked: all of them for the owner and admins, only their own for everybody else */
+  /** Oldest first. The owner and admins receive all requests, other members only their own */
   seatRequests: {
     userId: UserId
     /** Epoch milliseconds */
