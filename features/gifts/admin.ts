@@ -15,7 +15,7 @@ const querystring = z.object({
 })
 const rest = { nextCursor, total: z.int() }
 
-/** /admin/gifts: what became of gifts, and trying dead letters again. */
+/** /admin/gifts: counts and records of gifts, and the replay of dead letters. */
 export function adminRoutes (app: FeatureInstance, gifts: Gifts): void {
   async function page<K extends RecordKind> (kind: K, { cursor, limit }: z.output<typeof querystring>) {
     const [found, counts] = await Promise.all([gifts.list(kind, keyBehind(cursor), limit + 1), gifts.counts()])
@@ -23,25 +23,25 @@ export function adminRoutes (app: FeatureInstance, gifts: Gifts): void {
   }
 
   app.get('/admin/gifts', {
-    schema: { summary: 'How many gifts are where', response: { 200: z.object({ queued: z.int(), deadLetters: z.int(), failed: z.int(), ledger: z.int() }) } }
+    schema: { summary: 'Number of gifts by status', response: { 200: z.object({ queued: z.int(), deadLetters: z.int(), failed: z.int(), ledger: z.int() }) } }
   }, () => gifts.counts())
 
   app.get('/admin/gifts/dead-letters', {
-    schema: { summary: 'Gifts that were tried in vain', querystring, response: { 200: z.object({ deadLetters: z.array(deadLetter), ...rest }) } }
+    schema: { summary: 'Gifts that failed after all retries', querystring, response: { 200: z.object({ deadLetters: z.array(deadLetter), ...rest }) } }
   }, async ({ query }) => {
     const { shown, ...rest } = await page('deadLetters', query)
     return { deadLetters: shown, ...rest }
   })
 
   app.get('/admin/gifts/failed', {
-    schema: { summary: 'Gifts that the backend has refused', querystring, response: { 200: z.object({ failed: z.array(failed), ...rest }) } }
+    schema: { summary: 'Gifts that the backend rejected', querystring, response: { 200: z.object({ failed: z.array(failed), ...rest }) } }
   }, async ({ query }) => {
     const { shown, ...rest } = await page('failed', query)
     return { failed: shown, ...rest }
   })
 
   app.get('/admin/gifts/ledger', {
-    schema: { summary: 'Gifts that were recorded here, without a backend', querystring, response: { 200: z.object({ ledger: z.array(recorded), ...rest }) } }
+    schema: { summary: 'Gifts recorded on this server because no backend is configured', querystring, response: { 200: z.object({ ledger: z.array(recorded), ...rest }) } }
   }, async ({ query }) => {
     const { shown, ...rest } = await page('ledger', query)
     return { ledger: shown, ...rest }
@@ -49,8 +49,8 @@ export function adminRoutes (app: FeatureInstance, gifts: Gifts): void {
 
   app.post('/admin/gifts/dead-letters/replay', {
     schema: {
-      summary: 'Tries dead letters again',
-      body: z.object({ transactionIds: z.array(transactionId).max(10_000).optional().describe('All when left out') }).nullish(),
+      summary: 'Retries dead letters',
+      body: z.object({ transactionIds: z.array(transactionId).max(10_000).optional().describe('Default: all') }).nullish(),
       response: { 200: z.object({ replayed: z.int() }) }
     }
   }, async (request) => {

@@ -4,86 +4,85 @@ import type { Logger, Metrics } from 'flylive-audio-server/feature'
 import type { Batch, Gift, Outbox, Outcome } from './outbox.ts'
 import type { GiftProcessor } from './processor.ts'
 
-/** How often queued gifts are looked for, in milliseconds (contracts/flylive.md). */
+/** Poll interval of the outbox, in milliseconds (contracts/flylive.md). */
 const intervalMs = 500
 /**
- * Gifts in a batch, by how often they were tried in vain. A batch that the
- * backend fails on as a whole is tried again in smaller ones and then one by one,
- * so that a gift it chokes on takes no others along. There are as many tries as
- * there are sizes (three: contracts/flylive.md).
+ * Maximum batch size by number of failed attempts. Retries use smaller batches and
+ * finally single gifts, so that one bad gift does not fail the others. The number of
+ * sizes is the maximum number of attempts (three: contracts/flylive.md).
  */
 const batchSizes: readonly number[] = [100, 10, 1]
-/** Wait before the second try of a gift; it doubles for the third. In milliseconds. */
+/** Delay before the second attempt of a gift, in milliseconds; doubled for the third. */
 const retryMs = 1000
-/** Batches that one server has on the way at most. */
-const maxUnderWay = 4
-/** Wait after the backend could not be asked: from the first to the last, doubling, in milliseconds. */
-const pauseMs = { from: 500, to: 5000 }
+/** Maximum number of batches in flight per server. */
+const maxInFlight = 4
+/** Exponential backoff while the backend is unavailable, in milliseconds. */
+const backoffMs = { min: 500, max: 5000 }
 /**
- * What a lease is longer than a call to the backend may be, in milliseconds:
- * taking gifts lasts up to 2 s (plugins/redis) and counts from its start.
+ * Difference between the lease and the timeout of a backend call, in milliseconds. The
+ * lease begins before the gifts are taken, which may last 2 s (plugins/redis).
  */
 const leaseMarginMs = 3000
 
-/** What gift:error says when a gift could not be processed (contracts/flylive.md). What went wrong inside is for admins. */
+/** Content of gift:error for a dead letter (contracts/flylive.md). Only admins see the cause. */
 export const processingFailed = { code: 'PROCESSING_FAILED', reason: 'The gift could not be processed' }
 
 export interface FlusherOptions {
   outbox: Outbox
-  /** Who takes gifts at this moment; see {@link GiftProcessor}. */
+  /** The current processor; see {@link processorOf}. */
   processor: () => GiftProcessor | 'ledger' | undefined
-  /** How long a call of the processor may take, in milliseconds. */
+  /** Timeout of a call to the processor, in milliseconds. */
   timeoutMs: number
-  /** Hears of every gift that will not be booked. */
-  refused: (gift: Gift, code: number | string, reason: string) => void
+  /** Called for each gift that failed for good. */
+  onRejected: (gift: Gift, code: number | string, reason: string) => void
   metrics: Metrics
   log: Pick<Logger, 'info' | 'warn' | 'error'>
 }
 
-/** Carries gifts from the outbox to the backend. */
+/** Sends gifts from the outbox to the backend. */
 export interface Flusher {
-  /** A gift was put into the outbox here; a full batch of them is not kept waiting. */
+  /** Call after adding a gift to the outbox. A full batch is sent at once. */
   added (): void
-  /** Looks for gifts at once. */
+  /** Polls the outbox at once. */
   wake (): void
-  /** Takes no more gifts and waits for the batches that are on the way. */
+  /** Takes no more gifts and waits for the batches in flight. */
   close (): Promise<void>
 }
 
 /**
- * Starts carrying. Any number of servers (and generations of this feature) may
- * do so on one outbox: each gift is with one of them at a time, because a lease is
- * longer than a call to the backend may take.
+ * Starts a flusher. Several servers (and generations of this feature) can share an
+ * outbox: only one of them holds a gift at a time, because the lease outlasts the timeout
+ * of a backend call.
  */
-export function createFlusher ({ outbox, processor, timeoutMs, refused, metrics, log }: FlusherOptions): Flusher {
+export function createFlusher ({ outbox, processor, timeoutMs, onRejected, metrics, log }: FlusherOptions): Flusher {
   const leaseMs = timeoutMs + leaseMarginMs
-  const processed = metrics.counter('flylive_gifts_processed_total', 'Gifts that were booked (success), refused by the backend (failed) or given up (dead)', ['status'])
-  const sizes = metrics.histogram('flylive_gift_batch_size', 'Gifts per batch sent', [], [1, 2, 5, 10, 25, 50, 75, 100])
-  const duration = metrics.histogram('flylive_gift_flush_duration_seconds', 'Time from taking a batch to having dealt with it, by result (ok, error or unavailable)', ['result'], [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30])
-  const queueSize = metrics.gauge('flylive_gift_queue_size', 'Gifts that wait for the backend, over all servers')
-  const deadLetterSize = metrics.gauge('flylive_gift_dead_letter_size', 'Gifts that were given up and wait for an admin, over all servers')
+  const processed = metrics.counter('flylive_gifts_processed_total', 'Gifts by result: booked (success), rejected by the backend (failed) or dead after all attempts (dead)', ['status'])
+  const sizes = metrics.histogram('flylive_gift_batch_size', 'Gifts per batch sent to the backend', [], [1, 2, 5, 10, 25, 50, 75, 100])
+  const duration = metrics.histogram('flylive_gift_flush_duration_seconds', 'Duration of backend calls, by result (ok, error or unavailable)', ['result'], [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30])
+  const queueSize = metrics.gauge('flylive_gift_queue_size', 'Gifts queued for the backend, on all servers')
+  const deadLetterSize = metrics.gauge('flylive_gift_dead_letter_size', 'Dead letters that wait for an admin, on all servers')
 
   const closing = new AbortController()
-  const underWay = new Set<Promise<void>>()
+  const inFlight = new Set<Promise<void>>()
   let addedHere = 0
   let pause = 0
   let pausedUntil = 0
-  let storageAway = false
+  let outboxFailed = false
 
-  /** Starts one more chain of batches where one may be started. */
+  /** Starts another chain of batches, within the limits. */
   function pump (): void {
-    // After a failure one batch goes ahead and finds out how things are.
-    if (closing.signal.aborted || performance.now() < pausedUntil || underWay.size >= (pause > 0 ? 1 : maxUnderWay)) return
+    // After a failure, a single batch probes the backend.
+    if (closing.signal.aborted || performance.now() < pausedUntil || inFlight.size >= (pause > 0 ? 1 : maxInFlight)) return
     const chain = flush().then(() => {
-      storageAway = false
+      outboxFailed = false
     }, (err: unknown) => {
-      if (!storageAway) log.warn({ err }, 'gifts cannot be flushed')
-      storageAway = true
-    }).finally(() => underWay.delete(chain))
-    underWay.add(chain)
+      if (!outboxFailed) log.warn({ err }, 'failed to flush gifts')
+      outboxFailed = true
+    }).finally(() => inFlight.delete(chain))
+    inFlight.add(chain)
   }
 
-  /** Sends batches until there are no more. */
+  /** Sends batches until the queue is empty. */
   async function flush (): Promise<void> {
     let more = true
     while (more && !closing.signal.aborted && performance.now() >= pausedUntil) {
@@ -91,7 +90,7 @@ export function createFlusher ({ outbox, processor, timeoutMs, refused, metrics,
       if (to === undefined) {
         const { queued, deadLetters } = await outbox.counts()
         measure(queued, deadLetters)
-        return hold()
+        return backOff()
       }
       const takenAt = performance.now()
       addedHere = 0
@@ -100,15 +99,15 @@ export function createFlusher ({ outbox, processor, timeoutMs, refused, metrics,
       more = batch.more
       if (batch.gifts.length === 0) continue
       if (more) pump()
-      await carry(batch, to, takenAt)
-      // Without a backend none of this waits for anything outside: others get their turn.
+      await processBatch(batch, to, takenAt)
+      // Without a backend this loop does no I/O, so yield to the event loop.
       await nextTurn()
     }
   }
 
-  async function carry (batch: Batch, to: GiftProcessor | 'ledger', takenAt: number): Promise<void> {
+  async function processBatch (batch: Batch, to: GiftProcessor | 'ledger', takenAt: number): Promise<void> {
     const leaseEnd = takenAt + leaseMs
-    const outcomes = to === 'ledger' ? everyOne(batch, { to: 'ledger', at: Date.now() }) : await send(batch, to, leaseEnd)
+    const outcomes = to === 'ledger' ? forAll(batch, { to: 'ledger', at: Date.now() }) : await send(batch, to, leaseEnd)
     const settled = await settle(batch, outcomes, leaseEnd)
     const settledGifts = batch.gifts.filter(({ transactionId }) => settled.has(transactionId))
     const counts = { success: 0, failed: 0, dead: 0 }
@@ -117,30 +116,30 @@ export function createFlusher ({ outbox, processor, timeoutMs, refused, metrics,
       if (outcome.to === 'processed' || outcome.to === 'ledger') counts.success++
       if (outcome.to === 'failed') {
         counts.failed++
-        refused(gift, outcome.code, outcome.reason)
+        onRejected(gift, outcome.code, outcome.reason)
       }
       if (outcome.to === 'deadLetters') {
         counts.dead++
-        refused(gift, processingFailed.code, processingFailed.reason)
+        onRejected(gift, processingFailed.code, processingFailed.reason)
       }
     }
     for (const [status, count] of Object.entries(counts)) if (count > 0) processed.inc({ status }, count)
-    if (counts.dead > 0) log.error({ transactionIds: settledGifts.map(({ transactionId }) => transactionId) }, 'gifts were given up and are dead letters now')
+    if (counts.dead > 0) log.error({ transactionIds: settledGifts.map(({ transactionId }) => transactionId) }, 'gifts moved to dead letters')
   }
 
-  /** Asks the backend. @returns what becomes of each gift, whatever it answers */
+  /** Sends a batch to the backend; never fails. @returns the outcome of each gift */
   async function send (batch: Batch, to: GiftProcessor, leaseEnd: number): Promise<Map<string, Outcome>> {
     const begin = performance.now()
     const finish = (result: 'ok' | 'error' | 'unavailable') => duration.observe({ result }, (performance.now() - begin) / 1000)
-    // This process stood still: a call now could outlast the lease, and
-    // somebody else would send the same gifts meanwhile.
-    if (begin + timeoutMs > leaseEnd) return everyOne(batch, { to: 'queue', delayMs: 0, counted: false })
+    // The process was suspended: a call could outlast the lease, and another server would
+    // send the same gifts.
+    if (begin + timeoutMs > leaseEnd) return forAll(batch, { to: 'queue', delayMs: 0, counted: false })
     sizes.observe(batch.gifts.length)
     try {
       const { failed } = await withTimeout(to.processGifts(batch.gifts), leaseEnd - begin, () => {
-        throw new Error('The backend took too long')
+        throw new Error('The backend call timed out')
       })
-      const outcomes = everyOne(batch, { to: 'processed' })
+      const outcomes = forAll(batch, { to: 'processed' })
       for (const { transactionId, code, reason } of failed) {
         if (outcomes.get(transactionId)?.to === 'processed') outcomes.set(transactionId, { to: 'failed', code, reason, at: Date.now() })
       }
@@ -149,46 +148,47 @@ export function createFlusher ({ outbox, processor, timeoutMs, refused, metrics,
       return outcomes
     } catch (err) {
       if ((err as { code?: unknown } | null)?.code === 'UNAVAILABLE') {
-        hold()
+        backOff()
         finish('unavailable')
-        return everyOne(batch, { to: 'queue', delayMs: 0, counted: false })
+        return forAll(batch, { to: 'queue', delayMs: 0, counted: false })
       }
       const last = batch.tries + 1 >= batchSizes.length
-      log.warn({ err, gifts: batch.gifts.length, try: batch.tries + 1 }, 'a batch of gifts failed')
+      log.warn({ err, gifts: batch.gifts.length, try: batch.tries + 1 }, 'gift batch failed')
       finish('error')
-      return everyOne(batch, last
+      return forAll(batch, last
         ? { to: 'deadLetters', reason: (err instanceof Error ? err.message : String(err)).slice(0, 500), at: Date.now() }
         : { to: 'queue', delayMs: retryMs * 2 ** batch.tries, counted: true })
     }
   }
 
   /**
-   * Writes down what became of a batch, also when the storage is away for a
-   * moment. Where that fails for good, the gifts are due again when the lease ends,
-   * and the backend, which knows them, books none of them twice.
+   * Stores the outcomes of a batch, with retries while the outbox is unavailable. If all
+   * retries fail, the gifts are due again when the lease ends; the backend does not book
+   * them twice.
    *
-   * @returns the gifts of which this is what became
+   * @returns ids of the gifts whose outcome was stored
    */
   async function settle (batch: Batch, outcomes: Map<string, Outcome>, leaseEnd: number): Promise<Set<string>> {
     for (let attempt = 1, wait = 50; ; attempt++, wait = Math.min(wait * 2, 1000)) {
       try {
         const settled = await outbox.settle(batch.token, outcomes)
-        // Nobody else can have had them, so an attempt whose answer was lost has done it.
+        // Within the lease no other server can settle these gifts. If a retry finds some already settled,
+        // an earlier attempt stored them and only its reply was lost.
         return new Set(attempt > 1 && performance.now() < leaseEnd ? outcomes.keys() : settled)
       } catch (err) {
         if (closing.signal.aborted || performance.now() + wait > leaseEnd) {
-          log.warn({ err, gifts: batch.gifts.length }, 'what became of gifts could not be written down: they will be sent again')
+          log.warn({ err, gifts: batch.gifts.length }, 'failed to store the outcomes of gifts, they will be sent again')
           return new Set()
         }
-        await delay(wait, undefined, { signal: closing.signal }).catch(() => { /* It is closing: one last attempt. */ })
+        await delay(wait, undefined, { signal: closing.signal }).catch(() => { /* Closing: one last attempt. */ })
       }
     }
   }
 
-  /** The backend can't be asked: gifts wait, for longer each time. */
-  function hold (): void {
+  /** Pauses all batches, longer after each failure. */
+  function backOff (): void {
     if (performance.now() < pausedUntil) return
-    pause = Math.min(Math.max(pause * 2, pauseMs.from), pauseMs.to)
+    pause = Math.min(Math.max(pause * 2, backoffMs.min), backoffMs.max)
     pausedUntil = performance.now() + pause
   }
 
@@ -207,11 +207,11 @@ export function createFlusher ({ outbox, processor, timeoutMs, refused, metrics,
     async close () {
       clearInterval(timer)
       closing.abort()
-      while (underWay.size > 0) await Promise.all(underWay)
+      while (inFlight.size > 0) await Promise.all(inFlight)
     }
   }
 }
 
-function everyOne (batch: Batch, outcome: Outcome): Map<string, Outcome> {
+function forAll (batch: Batch, outcome: Outcome): Map<string, Outcome> {
   return new Map(batch.gifts.map(({ transactionId }) => [transactionId, outcome]))
 }

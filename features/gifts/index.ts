@@ -14,8 +14,8 @@ export { requests }
 export * as errors from './errors.ts'
 
 /**
- * Gifts: accepted once they are stored, shown to the room, carried to the
- * backend in batches by whatever feature fills the slot `laravel-bridge`.
+ * Gifts: stored before they are acknowledged, shown to the room, and sent to the
+ * backend in batches by the feature in the slot `laravel-bridge`.
  */
 export default defineFeature(async function gifts (app) {
   const service = createGifts(app)

@@ -5,43 +5,42 @@ import { userKeyOf } from 'flylive-audio-server/feature'
 import { timeOf } from './messages.ts'
 import type { Gift } from './outbox.ts'
 
-/** What this server knows of a gift that has a key. */
-export interface Remembered {
-  /** What the key was first used for; see {@link contentOf}. */
+/** A recent gift with a key. */
+export interface RecentGift {
+  /** The content of the first gift with this key; see {@link contentOf}. */
   content: string
-  /** Whether the room was shown it from here. */
+  /** Whether this server has shown the gift to the room. */
   shown: boolean
 }
 
-/** By transactionId. */
-export type Memory = LRUCache<string, Remembered>
+/** Recent gifts by transactionId. */
+export type RecentGifts = LRUCache<string, RecentGift>
 
-/** Gifts with a key that a server remembers, the last ones: some 30 MB. */
-const maxRemembered = 100_000
+/** Maximum number of recent gifts with a key per server; about 30 MB. */
+const maxRecent = 100_000
 
 /**
- * Remembers which gifts a server has shown, so that sending one again shows
- * nothing. What is not remembered any more (it was pushed out, the server or
- * the feature was off, or it was another server) can be shown once more while its
- * key is good, and pays for nothing: clients know it by its transactionId.
+ * Caches the gifts that this server has shown, so that a retry does not show a gift
+ * again. After an eviction, a restart or on another server, a retry can show it again, but
+ * it is charged only once: clients recognize it by its transactionId.
  */
-export function createMemory (): Memory {
-  // By size it grows as it is used; by number it takes all of its place at once, at every start and reload.
-  return new LRUCache({ maxSize: maxRemembered, sizeCalculation: () => 1 })
+export function createRecentGifts (): RecentGifts {
+  // The option `max` would allocate the whole cache at each start; `maxSize` lets it grow on demand.
+  return new LRUCache({ maxSize: maxRecent, sizeCalculation: () => 1 })
 }
 
 /**
- * The transaction that a key stands for: it has the key's time, and the rest
- * follows from key and sender. With the key alone it would be anybody's, and who
- * sees a transactionId in `gift:received` could send a gift that counts as paid.
+ * Derives the transactionId of a gift: the time of its key, and a hash of key and
+ * sender. The hash includes the sender, so that another user cannot reuse the id
+ * that `gift:received` shows for a gift that counts as paid.
  */
 export function transactionIdOf (senderKey: string, key: string): string {
-  // The key comes first: its length is always the same, so no two pairs read alike.
+  // The key has a fixed length and comes first, so the hash input is unambiguous.
   const random = createHash('sha256').update(parse(key)).update(senderKey).digest()
   return v7({ msecs: timeOf(key), random })
 }
 
-/** What makes two gifts under one key the same one. */
+/** Identifies the content of a gift: a key may be used again only for the same content. */
 export function contentOf ({ roomId, giftId, recipientId, quantity }: Gift): string {
   return JSON.stringify([roomId, giftId, userKeyOf(recipientId), quantity])
 }

@@ -5,31 +5,30 @@ export const giftId = z.int().min(1)
 export const quantity = z.int().min(1).max(9999)
 export const transactionId = z.uuid()
 
-// The backend knows users by whole numbers or texts. It would refuse a whole
-// batch for any other number in it.
+// The backend accepts integers and strings. Any other number would make it reject the
+// whole batch.
 const recipientId = z.union([z.int(), z.string().min(1).max(128)])
 
-/** How far the time of a key may be from the server's clock, either way, in milliseconds. */
-export const keyTimeMs = 24 * 3_600_000
+/** Maximum difference between the time of a key and the server's clock, in milliseconds. */
+export const maxKeyAgeMs = 24 * 3_600_000
 
-/** The time that is in a UUIDv7, epoch milliseconds. */
+/** The time of a UUIDv7, epoch milliseconds. */
 export function timeOf (uuid: string): number {
   return Number.parseInt(uuid.slice(0, 8) + uuid.slice(9, 13), 16)
 }
 
-// The time becomes that of the transaction, whose id says where it is listed
-// and which records are kept: it must be about right.
+// Records are sorted and trimmed by the time of the key, so it must be roughly right.
 const key = z.uuidv7({ abort: true })
-  .refine((uuid) => Math.abs(timeOf(uuid) - Date.now()) <= keyTimeMs, 'The time in it must be within 24 hours of now')
-  .describe('Made by the client, one for each gift. The same one again is the same gift')
+  .refine((uuid) => Math.abs(timeOf(uuid) - Date.now()) <= maxKeyAgeMs, 'The time in the key must be within 24 hours of now')
+  .describe('Idempotency key that the client generates, one per gift. A repeated key stands for the same gift')
 
 export const requests = {
   'gift:send': {
-    request: z.object({ giftId, recipientId, quantity: quantity.default(1), key: key.optional() }).describe('Sends a gift to somebody in the room'),
-    reply: z.object({ transactionId: transactionId.describe('The gift is stored and will be booked, or refused with gift:error') })
+    request: z.object({ giftId, recipientId, quantity: quantity.default(1), key: key.optional() }).describe('Sends a gift to a user in the room'),
+    reply: z.object({ transactionId: transactionId.describe('The gift is stored. The backend books it, or the sender receives gift:error') })
   },
   'gift:prepare': {
-    request: z.object({ giftId, recipientId }).describe('Tells somebody in the room that a gift is about to come, so that their client can load it'),
+    request: z.object({ giftId, recipientId }).describe('Announces a gift to the recipient, so that their client can preload it'),
     reply: z.object({})
   }
 } satisfies RequestMap
@@ -43,11 +42,11 @@ export const events = {
     recipientId: userId,
     quantity,
     timestamp: z.int()
-  }).describe('To everyone in the room. The backend may refuse it later. It may come twice: the transactionId tells'),
-  'gift:prepare': z.object({ roomId, senderId: userId, giftId }).describe('To the recipient: somebody is about to send a gift'),
+  }).describe('To everyone in the room. The backend may still reject the gift. Clients must ignore a repeated transactionId'),
+  'gift:prepare': z.object({ roomId, senderId: userId, giftId }).describe('To the recipient: a user is about to send a gift'),
   'gift:error': z.object({
     transactionId,
-    code: z.union([z.int(), z.string()]).describe("PROCESSING_FAILED, or the backend's own (4002: the balance is too low)"),
+    code: z.union([z.int(), z.string()]).describe('PROCESSING_FAILED, or a code of the backend (4002: the balance is too low)'),
     reason: z.string()
-  }).describe('To the sender: a gift that was accepted has not been booked')
+  }).describe('To the sender: an accepted gift was not booked')
 } satisfies EventMap

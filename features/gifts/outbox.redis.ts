@@ -1,6 +1,6 @@
 import { createHash, randomUUID } from 'node:crypto'
 import type { Redis } from 'flylive-audio-server/feature'
-import { detailsOf, failingClosed, keptFailed, trimmedAtOnce } from './outbox.ts'
+import { detailsOf, failingClosed, maxFailed, maxTrimmed } from './outbox.ts'
 import type { Found, Gift, Outbox, Outcome, RecordKind, Records } from './outbox.ts'
 import * as scripts from './scripts.ts'
 
@@ -11,16 +11,16 @@ const recordKeys: Record<RecordKind, [records: string, ids: string]> = {
   failed: [`${prefix}:failed`, `${prefix}:failed:ids`],
   deadLetters: [`${prefix}:dead`, `${prefix}:dead:ids`]
 }
-/** Where the keys of a kind of record begin among those of the script `settle`. */
+/** Index of the first key of each kind of record in the script `settle`. */
 const targets: Record<RecordKind, number> = { ledger: 4, failed: 6, deadLetters: 8 }
-/** The same for the script `add`. */
+/** Place by key index in the script `add`. */
 const places: Record<number, Found['place']> = { 2: 'queue', 3: 'ledger', 4: 'failed', 5: 'deadLetters' }
 
 type Script = (...args: (string | number)[]) => Promise<unknown>
 
 /**
- * Not by `defineCommand`, which is by name: two generations of this feature share
- * the client for a moment, and each calls the script that is its own.
+ * Runs a script by its hash. `defineCommand` would register it by name on the shared
+ * client, where two generations of this feature could call each other's scripts.
  */
 function script (redis: Redis, lua: string, numberOfKeys: number): Script {
   const sha = createHash('sha1').update(lua).digest('hex')
@@ -28,7 +28,7 @@ function script (redis: Redis, lua: string, numberOfKeys: number): Script {
     try {
       return await redis.evalsha(sha, numberOfKeys, ...args)
     } catch (error) {
-      // Redis was started anew. It has not run the script, so nothing is done twice.
+      // Redis has restarted and has not run the script, so sending it again is safe.
       if (!(error instanceof Error && error.message.startsWith('NOSCRIPT'))) throw error
       return await redis.eval(lua, numberOfKeys, ...args)
     }
@@ -42,14 +42,14 @@ function recordOf (value: string): object {
 }
 
 /**
- * The outbox of servers that share a Redis; one round trip a method. What it
- * holds is as durable as that Redis: docs/deployment.md says how to set it up.
+ * The outbox of servers that share a Redis; one round trip per method. Gifts are as
+ * durable as that Redis: see docs/deployment.md for its setup.
  *
- * @param redis a client that fails at once while it is not connected
- * @param now the clock of due times, epoch milliseconds; that of Redis by default
- * @param kept how many failed gifts are kept: those with the highest ids
+ * @param redis a client that fails at once while disconnected
+ * @param now the clock of due times, epoch milliseconds; default: the clock of Redis
+ * @param kept number of failed gifts to keep: those with the highest ids
  */
-export function createRedisOutbox (redis: Redis, { now, kept = keptFailed }: { now?: () => number, kept?: number } = {}): Outbox {
+export function createRedisOutbox (redis: Redis, { now, kept = maxFailed }: { now?: () => number, kept?: number } = {}): Outbox {
   const run = {
     add: script(redis, scripts.add, 5),
     take: script(redis, scripts.take, 4),
@@ -65,7 +65,7 @@ export function createRedisOutbox (redis: Redis, { now, kept = keptFailed }: { n
       const found = await run.add(due, items, ledger, failed, dead, clock(), gift.transactionId, JSON.stringify(gift)) as [number, string] | null
       if (!found) return undefined
       const [place, value] = found
-      // The first line of a queued gift is its number of tries, which adds nothing.
+      // The first line of a queued gift is its number of attempts, which recordOf ignores.
       return { place: places[place], gift: recordOf(value) } as Found
     }),
     take: (sizes, leaseMs) => failingClosed(async () => {
@@ -77,7 +77,7 @@ export function createRedisOutbox (redis: Redis, { now, kept = keptFailed }: { n
     }),
     settle: (token, outcomes) => failingClosed(async () => {
       const args = [...outcomes].flatMap(([id, outcome]) => [id, ...argumentsOf(outcome)])
-      return await run.settle(due, items, leases, ...recordKeys.ledger, ...recordKeys.failed, ...recordKeys.deadLetters, clock(), token, kept, trimmedAtOnce, ...args) as string[]
+      return await run.settle(due, items, leases, ...recordKeys.ledger, ...recordKeys.failed, ...recordKeys.deadLetters, clock(), token, kept, maxTrimmed, ...args) as string[]
     }),
     counts: () => failingClosed(async () => {
       const [queued, ledger, failed, deadLetters] = await Promise.all([

@@ -2,18 +2,14 @@ import { randomUUID } from 'node:crypto'
 import { mkdirSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
-import { detailsOf, failingClosed, keptFailed, trimmedAtOnce } from './outbox.ts'
+import { detailsOf, failingClosed, maxFailed, maxTrimmed } from './outbox.ts'
 import type { Found, Gift, Outbox, RecordKind, Records } from './outbox.ts'
 
-/**
- * How long a write waits for that of another process, in milliseconds. Two
- * generations of the feature are in one process, where none is ever caught in
- * the middle of a write.
- */
+/** Longest wait for a write of another process, in milliseconds. */
 const busyMs = 2000
 
-// A gift and a record's details are JSON: they are written once and read whole,
-// and an id stays the number or the text that it was.
+// Gifts and details are JSON: they are written once and read as a whole, and ids keep
+// their type (number or string).
 const tables = `
   CREATE TABLE IF NOT EXISTS queue (id TEXT PRIMARY KEY, gift TEXT NOT NULL, tries INTEGER NOT NULL, due INTEGER NOT NULL, lease TEXT) STRICT;
   CREATE INDEX IF NOT EXISTS queue_due ON queue (due, id);
@@ -24,15 +20,15 @@ const tables = `
 const tableOf: Record<RecordKind, string> = { ledger: 'ledger', failed: 'failed', deadLetters: 'dead_letters' }
 
 /**
- * The outbox of a single server: a SQLite file. A gift is on the disk when
- * `add` resolves, so that neither a kill nor a loss of power loses it. The gifts
- * of one turn of the event loop share a transaction and thereby one flush of the disk.
+ * The outbox of a single server: a SQLite file. A gift is on disk when `add` resolves,
+ * so it survives a crash and a power failure. Gifts that are added in the same turn of the event loop
+ * share one transaction and one disk flush.
  *
- * @param file is made when it is not there, with its folder
+ * @param file created with its folder if missing
  * @param now the clock of due times, epoch milliseconds
- * @param kept how many failed gifts are kept: those that were refused last
+ * @param kept number of failed gifts to keep: the latest ones
  */
-export function createSqliteOutbox (file: string, { now = Date.now, kept = keptFailed }: { now?: () => number, kept?: number } = {}): Outbox {
+export function createSqliteOutbox (file: string, { now = Date.now, kept = maxFailed }: { now?: () => number, kept?: number } = {}): Outbox {
   mkdirSync(dirname(file), { recursive: true })
   const database = new DatabaseSync(file, { timeout: busyMs })
   // FULL flushes the disk at each commit: gifts are money.
@@ -50,8 +46,8 @@ export function createSqliteOutbox (file: string, { now = Date.now, kept = keptF
   const putBack = database.prepare('UPDATE queue SET lease = NULL, due = ?, tries = tries + ? WHERE id = ?')
   const sizes = database.prepare('SELECT (SELECT count(*) FROM queue) AS queued, (SELECT count(*) FROM dead_letters) AS deadLetters')
   const allSizes = database.prepare('SELECT (SELECT count(*) FROM ledger) AS ledger, (SELECT count(*) FROM failed) AS failed')
-  // Rows have their numbers in the order in which they came, without gaps, and
-  // only the first ones are deleted: nothing has to be counted.
+  // Row ids are consecutive and only the oldest rows are deleted, so the difference of row ids is the
+  // number of rows.
   const trim = database.prepare(`
     DELETE FROM failed WHERE rowid IN (
       SELECT rowid FROM failed WHERE rowid <= (SELECT max(rowid) FROM failed) - ? ORDER BY rowid LIMIT ?
@@ -95,8 +91,8 @@ export function createSqliteOutbox (file: string, { now = Date.now, kept = keptF
     } catch (error) {
       for (const { reject } of group) reject(error)
     }
-    // The event loop stands still meanwhile. On a slow disk it gets as long
-    // for everything else, and the gifts that come then share the next flush.
+    // The commit blocks the event loop. Wait as long before the next one, so that other work
+    // gets at least half of the time; gifts that arrive in between share the next flush.
     const end = performance.now()
     restUntil = end + (end - begin)
   }
@@ -123,18 +119,18 @@ export function createSqliteOutbox (file: string, { now = Date.now, kept = keptF
       const token = randomUUID()
       const nothing = { gifts: [], tries: 0, more: false }
       const taken = () => {
-        const most = Math.max(...sizes)
-        const found = due.all(at, most)
+        const maxSize = Math.max(...sizes)
+        const found = due.all(at, maxSize)
         const tries = Number(found[0]?.tries ?? 0)
-        const mine = found.filter((row) => Number(row.tries) === tries).slice(0, sizes[tries] ?? sizes.at(-1))
-        for (const { id } of mine) lease.run(token, at + leaseMs, id as string)
+        const batch = found.filter((row) => Number(row.tries) === tries).slice(0, sizes[tries] ?? sizes.at(-1))
+        for (const { id } of batch) lease.run(token, at + leaseMs, id as string)
         return {
-          gifts: mine.map((row) => JSON.parse(String(row.gift)) as Gift),
+          gifts: batch.map((row) => JSON.parse(String(row.gift)) as Gift),
           tries,
-          more: mine.length < found.length || found.length === most
+          more: batch.length < found.length || found.length === maxSize
         }
       }
-      // A look first: when there is nothing, the disk has nothing to do.
+      // An empty queue needs no transaction and no disk write.
       return { token, ...(due.get(at, 1) === undefined ? nothing : transact(taken)), ...size() }
     }),
     settle: (token, outcomes) => failingClosed(() => transact(() => {
@@ -153,7 +149,7 @@ export function createSqliteOutbox (file: string, { now = Date.now, kept = keptF
         }
         remove.run(id)
       }
-      trim.run(kept, trimmedAtOnce)
+      trim.run(kept, maxTrimmed)
       return settled
     })),
     counts: () => failingClosed(() => {

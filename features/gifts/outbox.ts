@@ -1,9 +1,9 @@
 import { isCoded, unavailable } from 'flylive-audio-server/feature'
 import type { UserId } from 'flylive-audio-server/feature'
 
-/** A gift as it was accepted. Nothing of it changes afterwards. */
+/** An accepted gift. Immutable. */
 export interface Gift {
-  /** UUIDv7: its order is the order of time, which is the sender's own where the sender gave a key. */
+  /** UUIDv7, sorted by time: the time of the key if the sender gave one. */
   transactionId: string
   roomId: string
   senderId: UserId
@@ -14,35 +14,35 @@ export interface Gift {
   timestamp: number
 }
 
-/** Gifts that are somebody's to deal with until the lease ends. */
+/** Leased gifts. */
 export interface Batch {
-  /** Tells this lease from every other one. */
+  /** Identifies the lease. */
   token: string
-  /** Those that have been due for longest first. */
+  /** Sorted by due time, oldest first. */
   gifts: readonly Gift[]
-  /** How often each of them was tried in vain. */
+  /** Failed attempts of each gift. */
   tries: number
-  /** Whether others may be due now. */
+  /** Whether more gifts may be due now. */
   more: boolean
-  /** How many gifts wait or are being dealt with, these included. */
+  /** Number of queued gifts, leased ones included. */
   queued: number
   deadLetters: number
 }
 
-/** What becomes of a gift that was taken. */
+/** The next place of a leased gift. */
 export type Outcome =
-  /** The backend has it: nothing is kept here. */
+  /** The backend has booked it; the outbox deletes it. */
   | { to: 'processed' }
-  /** There is no backend: it is recorded here for good. */
+  /** No backend is configured; the outbox records it permanently. */
   | { to: 'ledger', at: number }
-  /** The backend refused it for good. */
+  /** The backend rejected it for good. */
   | { to: 'failed', code: number, reason: string, at: number }
-  /** It was tried as often as is allowed. */
+  /** All attempts failed. */
   | { to: 'deadLetters', reason: string, at: number }
-  /** It is due again after `delayMs`; `counted` makes that one more failed try. */
+  /** Due again after `delayMs`; `counted` adds a failed attempt. */
   | { to: 'queue', delayMs: number, counted: boolean }
 
-/** What is kept for good, by kind. */
+/** Permanent records, by kind. */
 export interface Records {
   ledger: Gift & { recordedAt: number }
   failed: Gift & { code: number, reason: string, failedAt: number }
@@ -50,75 +50,72 @@ export interface Records {
 }
 export type RecordKind = keyof Records
 
-/** Where a gift is, with what is known of it there. */
+/** The place of a gift and its record there. */
 export type Found = { place: 'queue', gift: Gift } | { [K in RecordKind]: { place: K, gift: Records[K] } }[RecordKind]
 
 /**
- * Failed gifts that are kept. A user without coins makes thirty a minute, and
- * has been told of each; nothing is left to be done about them.
+ * Maximum number of failed gifts to keep. A user without coins can create 30 per
+ * minute; the user received gift:error for each, so old ones can be deleted.
  */
-export const keptFailed = 100_000
-/** Failed gifts that are deleted in one step at most: where there are many more, the storage is not held up. */
-export const trimmedAtOnce = 1000
+export const maxFailed = 100_000
+/** Maximum number of failed gifts to delete per step, so that trimming does not block the storage. */
+export const maxTrimmed = 1000
 
-/** How many gifts there are: `queued` ones wait or are being dealt with. */
+/** Numbers of gifts; `queued` includes leased ones. */
 export type Counts = Record<'queued' | RecordKind, number>
 
 /**
- * Where gifts are from the moment they are accepted until the backend has
- * them. Two implementations, `sqlite` (one server) and `redis`, pass the same
- * contract suite (test/contracts/gift-outbox.ts).
+ * Stores accepted gifts until the backend has booked them. Two implementations,
+ * `sqlite` (one server) and `redis`, pass the same contract suite (test/contracts/gift-outbox.ts).
  *
  * A gift is always in exactly one place: the queue or one of the records. It
  * leaves the queue only by {@link settle}. Each method is atomic and durable when
- * it resolves. When the storage can't be reached, or its answer is lost, it throws
- * UNAVAILABLE; then what was asked for may or may not have been done.
+ * it resolves. If the storage is unreachable or its reply is lost, the method throws
+ * UNAVAILABLE and may or may not have taken effect.
  */
 export interface Outbox {
   /**
-   * Puts a gift into the queue, due at once, unless it is in the queue or among
-   * the records: then it stays there as it is. One that was processed is known no more
-   * and is queued anew; the backend knows it.
+   * Queues a gift, due at once, unless the queue or a record already holds it. A processed
+   * gift is queued again, because the outbox deletes it; the backend books it once.
    *
-   * @returns where it was before; undefined when it is queued now
+   * @returns the existing place; undefined if the gift was queued
    */
   add (gift: Gift): Promise<Found | undefined>
   /**
-   * Takes due gifts, the one that has been due for longest and others that were
-   * tried as often. Nobody else gets them for `leaseMs`, counted by the clock of
-   * the storage; after that they are due again, which is how the batch of a
-   * server that was killed is taken over.
+   * Leases due gifts: the oldest and others with the same number of failed attempts. The lease
+   * lasts `leaseMs` by the clock of the storage; then the gifts are due again, so that another
+   * server takes over the batch of a crashed one.
    *
-   * @param sizes how many at most, by how often they were tried in vain; the last one counts from there on
+   * @param sizes maximum batch size by number of failed attempts; the last entry applies to all higher numbers
    */
   take (sizes: readonly number[], leaseMs: number): Promise<Batch>
   /**
-   * Moves gifts of a batch to where they belong. Those of them that are not
-   * this lease's any more are left alone. Of the failed ones there are then only
-   * the newest {@link keptFailed}; ledger and dead letters stay whole.
+   * Moves gifts of a batch to their next place. Gifts that this lease no longer holds stay
+   * unchanged. Only the newest {@link maxFailed} failed gifts are kept; the ledger and the dead
+   * letters are never trimmed.
    *
    * @param outcomes by transactionId
-   * @returns the transactionIds that it took effect on
+   * @returns the transactionIds of the moved gifts
    */
   settle (token: string, outcomes: ReadonlyMap<string, Outcome>): Promise<string[]>
   counts (): Promise<Counts>
   /**
-   * @param after a transactionId; records are listed in the order of theirs
+   * @param after a transactionId; records are sorted by theirs
    * @returns at most `limit` records after it
    */
   list<K extends RecordKind> (kind: K, after: string, limit: number): Promise<Records[K][]>
   /**
-   * Puts dead letters back into the queue, due at once and as if never tried.
+   * Moves dead letters back to the queue, due at once and without failed attempts.
    *
-   * @param transactionIds which; those that are no dead letters are passed over
-   * @returns how many there were
+   * @param transactionIds ids without a dead letter are ignored
+   * @returns the number of moved gifts
    */
   replay (transactionIds: readonly string[]): Promise<number>
-  /** Releases what this opened. What was accepted is stored before. */
+  /** Stores pending gifts and closes the storage. */
   close (): Promise<void>
 }
 
-/** What a record keeps besides the gift itself, as it is stored. */
+/** The stored details of a record, without the gift. */
 export function detailsOf (outcome: Exclude<Outcome, { to: 'processed' | 'queue' }>): Record<string, unknown> {
   switch (outcome.to) {
     case 'ledger': return { recordedAt: outcome.at }
@@ -127,11 +124,11 @@ export function detailsOf (outcome: Exclude<Outcome, { to: 'processed' | 'queue'
   }
 }
 
-/** Turns whatever the storage throws into UNAVAILABLE. */
+/** Converts errors of the storage to UNAVAILABLE. */
 export async function failingClosed<T> (fn: () => T | Promise<T>): Promise<T> {
   try {
     return await fn()
   } catch (error) {
-    throw isCoded(error) ? error : unavailable('The gift outbox cannot be reached', error)
+    throw isCoded(error) ? error : unavailable('The gift outbox is unreachable', error)
   }
 }

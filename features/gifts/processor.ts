@@ -1,10 +1,10 @@
 import type { FeatureInstance } from 'flylive-audio-server/feature'
 import type { Gift } from './outbox.ts'
 
-/** A gift as the backend is to book it. */
+/** A gift for the backend to book. */
 export type GiftTransaction = Gift
 
-/** A gift that the backend refuses for good. */
+/** A gift that the backend rejects for good. */
 export interface GiftFailure {
   transactionId: string
   /** 4002: the sender's balance is too low. */
@@ -18,24 +18,23 @@ declare module 'flylive-audio-server/feature' {
   }
 }
 
-/** Who turns gifts into money: the backend, by way of the feature laravel-bridge. */
+/** Books gifts. The feature laravel-bridge implements it with the backend. */
 export interface GiftProcessor {
   /**
-   * Has the backend carry out gifts. It knows each by its transactionId and
-   * books it once, however often it is sent.
+   * Sends gifts to the backend, which books each transactionId once.
    *
-   * @returns those that the backend refuses for good; all others are booked
-   * @throws UNAVAILABLE when the backend was not asked at all; any other error
-   *   leaves open whether the gifts were booked. In both cases all are to be sent again
+   * @returns the gifts that the backend rejects for good; all others are booked
+   * @throws UNAVAILABLE if the backend received no request. After any other error the gifts
+   *   may be booked or not. In both cases the caller must send all of them again
    */
   processGifts (transactions: readonly GiftTransaction[]): Promise<{ failed: readonly GiftFailure[] }>
 }
 
 /**
- * Who takes the gifts now. While a backend is configured but the feature that
- * speaks to it is not there (it is being replaced, or has failed to load), gifts wait.
+ * Finds the current processor.
  *
- * @returns undefined when nobody can be asked now; `'ledger'` when there is no backend at all
+ * @returns undefined while the bridge of a configured backend is not loaded, so that gifts
+ *   stay queued; `'ledger'` if no backend is configured
  */
 export function processorOf (app: Pick<FeatureInstance, 'config' | 'features'>): GiftProcessor | 'ledger' | undefined {
   const bridge = app.features.getFeature('laravel-bridge')

@@ -1,16 +1,15 @@
-// The Lua scripts of the Redis outbox. Redis runs each of them as one step.
-// All keys carry the same hash tag, so that they live on one node of a Redis
-// Cluster. Times are taken from Redis itself: the clocks of servers differ, and
-// a server whose clock is fast would take leases for over that are not. Only
-// tests give a time of their own.
+// The Lua scripts of the Redis outbox. Redis runs each script atomically.
+// All keys share a hash tag, so that one node of a Redis Cluster holds them. The scripts
+// use the clock of Redis: the clocks of servers differ, and a fast one would end
+// leases too early. Only tests pass their own time.
 //
 // The outbox is
-//   …:due           sorted set: id → when it is due or its lease ends (ms)
+//   …:due           sorted set: id → due time or end of the lease (ms)
 //   …:items         hash: id → "<failed tries>\n<gift JSON>"
-//   …:leases        hash: id → token of who has it
+//   …:leases        hash: id → token of the lease
 // and for each kind of record (ledger, failed, dead)
 //   …:<kind>        hash: id → "<details JSON>\n<gift JSON>"
-//   …:<kind>:ids    sorted set of the ids, all with the score 0: in their own order
+//   …:<kind>:ids    sorted set of the ids, all with score 0, so sorted by id
 
 const clock = `
 local function clock(given)
@@ -23,7 +22,7 @@ end
 /**
  * KEYS due items ledger failed dead — ARGV now id gift
  *
- * Returns {index in KEYS of where it was, its value there}, or nil when it is new.
+ * Returns {index in KEYS of its place, its value there}, or nil if the gift is new.
  */
 export const add = `${clock}
 for i = 2, 5 do
@@ -36,21 +35,21 @@ return nil
 `
 
 /**
- * KEYS due items leases dead:ids — ARGV now lease token most size0 size1 …
+ * KEYS due items leases dead:ids — ARGV now lease token max size0 size1 …
  *
  * Returns {queued, dead letters, tries, more, {"<tries>\n<gift>"…}}.
  */
 export const take = `${clock}
 local now = clock(ARGV[1])
-local most = tonumber(ARGV[4])
-local ids = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'LIMIT', 0, most)
+local max = tonumber(ARGV[4])
+local ids = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'LIMIT', 0, max)
 local tries, size, taken = 0, nil, {}
 if #ids > 0 then
   local values = redis.call('HMGET', KEYS[2], unpack(ids))
   for i, id in ipairs(ids) do
     local has = values[i] and tonumber(string.match(values[i], '^%d+'))
     if not has then
-      -- Somebody has deleted it by hand.
+      -- The item was deleted manually.
       redis.call('ZREM', KEYS[1], id)
     elseif not size then
       tries = has
@@ -63,7 +62,7 @@ if #ids > 0 then
     end
   end
 end
-local more = (#taken < #ids or #ids == most) and 1 or 0
+local more = (#taken < #ids or #ids == max) and 1 or 0
 return {redis.call('ZCARD', KEYS[1]), redis.call('ZCARD', KEYS[4]), tries, more, taken}
 `
 
@@ -71,13 +70,15 @@ return {redis.call('ZCARD', KEYS[1]), redis.call('ZCARD', KEYS[4]), tries, more,
  * KEYS due items leases ledger ledger:ids failed failed:ids dead dead:ids
  * ARGV now token kept trimmed, then for each gift: id target a b
  *
- * The target is "processed"; "queue", then a is the delay and b what to add to
- * the tries; or the index in KEYS of a kind of record, then a is the details and b
- * the name under which they get the number of tries, or empty. What a gift becomes is
- * written before what it was is removed: a refused write (no memory) then
- * leaves it where it was.
+ * The target is one of:
+ * - "processed"
+ * - "queue": a is the delay, b the number of failed attempts to add
+ * - the index in KEYS of a kind of record: a is the details, b the name of the field
+ *   for the number of attempts, or empty
+ * The script writes the new place before it removes the old one: if Redis rejects a
+ * write (out of memory), the gift stays in its old place.
  *
- * Of more than "kept" failed gifts the oldest by their ids go, "trimmed" at most.
+ * If there are more than "kept" failed gifts, the script deletes the lowest ids, at most "trimmed".
  */
 export const settle = `${clock}
 local now = clock(ARGV[1])
@@ -120,7 +121,7 @@ if #ids == 0 then return {} end
 return redis.call('HMGET', KEYS[1], unpack(ids))
 `
 
-/** KEYS due items dead dead:ids — ARGV now id… Returns how many there were. */
+/** KEYS due items dead dead:ids — ARGV now id… Returns the number of moved gifts. */
 export const replay = `${clock}
 local now = clock(ARGV[1])
 local count = 0

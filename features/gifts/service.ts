@@ -4,7 +4,7 @@ import type { FeatureInstance, LocalRoom, Session, UserId, z } from 'flylive-aud
 import { v7 } from 'uuid'
 import { KeyReused } from './errors.ts'
 import { createFlusher, processingFailed } from './flusher.ts'
-import { contentOf, createMemory, transactionIdOf } from './keys.ts'
+import { contentOf, createRecentGifts, transactionIdOf } from './keys.ts'
 import type { events, requests } from './messages.ts'
 import type { Counts, Found, Gift, RecordKind, Records } from './outbox.ts'
 import { createRedisOutbox } from './outbox.redis.ts'
@@ -13,71 +13,70 @@ import { processorOf } from './processor.ts'
 
 type Data<T extends keyof typeof events> = z.input<(typeof events)[T]>
 
-/** A gift that was accepted, now or before. */
+/** A gift that was accepted by this request or an earlier one. */
 export interface Accepted {
   gift: Gift
-  /** Why it will not be booked, where that is known. */
+  /** Why the gift failed, if it has. */
   refused?: { code: number | string, reason: string } | undefined
 }
 
 export interface Gifts {
   /**
-   * Accepts a gift. It is in the outbox when this returns: from then on it is
-   * booked by the backend, or refused and its sender told, whatever happens to this
-   * server. One with the key of another that was accepted is that one.
+   * Stores a gift in the outbox. Afterwards the backend books it or the sender receives
+   * gift:error, even if this server crashes. A repeated key returns the gift that was
+   * accepted first.
    *
-   * @throws UNAVAILABLE when it is not certain that it is stored: it may be; KEY_REUSED
-   *   when the key is known to be that of a gift that is not the same
+   * @throws UNAVAILABLE if the gift may or may not be stored; KEY_REUSED if the key
+   *   belongs to a gift with different content
    */
   accept (session: Session, room: LocalRoom, request: z.output<typeof requests['gift:send']['request']>): Promise<Accepted>
   /**
-   * Shows everybody in the room a gift that was accepted, unless it was shown
-   * from here before. One that was refused is shown to nobody; its sender is told
-   * again, having maybe not been there the first time.
+   * Broadcasts an accepted gift to the room, unless this server has already done so. For a
+   * failed gift it only sends gift:error to the sender again, who may have missed it.
    */
   announce (accepted: Accepted, sender: Session): void
-  /** Tells the recipient, wherever they are, that a gift is being chosen. */
+  /** Sends gift:prepare to all connections of the recipient. */
   prepare (session: Session, room: LocalRoom, request: { giftId: number, recipientId: UserId }): void
   counts (): Promise<Counts>
   /**
-   * @param after a transactionId; records are in the order of theirs, which is that of time
+   * @param after a transactionId; records are sorted by theirs, oldest first
    * @returns at most `limit` records after it
    */
   list<K extends RecordKind> (kind: K, after: string, limit: number): Promise<Records[K][]>
   /**
    * Puts dead letters back into the queue.
    *
-   * @param transactionIds which; all when left out
-   * @returns how many there were
+   * @param transactionIds default: all dead letters
+   * @returns the number of replayed gifts
    */
   replay (transactionIds?: readonly string[]): Promise<number>
-  /** Waits for the batches that are on the way; what is queued stays where it is. */
+  /** Waits for the batches in flight; queued gifts stay in the outbox. */
   close (): Promise<void>
 }
 
-/** Dead letters that are replayed in one step. */
+/** Number of dead letters per replay step. */
 const replayBatch = 500
 
 export function createGifts (app: Pick<FeatureInstance, 'config' | 'features' | 'keep' | 'log' | 'metrics' | 'redis' | 'rooms' | 'sockets' | 'store'>): Gifts {
   const { config, log, metrics, rooms, sockets, store } = app
   const outbox = app.redis ? createRedisOutbox(app.redis) : createSqliteOutbox(join(config.DATA_DIR, 'gifts.sqlite'))
-  // What was shown is not shown again after a reload.
-  const memory = app.keep('memory', createMemory)
+  // Kept, so that a reload does not show gifts again.
+  const recentGifts = app.keep('recentGifts', createRecentGifts)
 
   function toUser (userId: UserId, type: string, data: object): void {
-    sockets.toUser(userId, type, data).catch((err: unknown) => log.warn({ err, userId, type }, 'a user could not be told'))
+    sockets.toUser(userId, type, data).catch((err: unknown) => log.warn({ err, userId, type }, 'failed to send to a user'))
   }
 
   const flusher = createFlusher({
     outbox,
     processor: () => processorOf(app),
     timeoutMs: config.LARAVEL_API_TIMEOUT_MS,
-    refused: ({ transactionId, senderId }, code, reason) => toUser(senderId, 'gift:error', { transactionId, code, reason } satisfies Data<'gift:error'>),
+    onRejected: ({ transactionId, senderId }, code, reason) => toUser(senderId, 'gift:error', { transactionId, code, reason } satisfies Data<'gift:error'>),
     metrics,
     log
   })
 
-  /** The form of an id that the user's own token has, for users on this server and for members of the room on any. */
+  /** A user's id in the form of their token, a number or a string; unchanged if the user is not connected here and not in the room. */
   async function wireForm (roomId: string, userId: UserId): Promise<UserId> {
     const [session] = sockets.ofUser(userKeyOf(userId))
     if (session) return session.user.id
@@ -98,10 +97,10 @@ export function createGifts (app: Pick<FeatureInstance, 'config' | 'features' | 
       }
       const { transactionId } = gift
       if (key !== undefined) {
-        // Before it is stored: what ends with UNAVAILABLE may count as well.
-        const content = memory.get(transactionId)?.content ?? contentOf(gift)
+        // Cached before the gift is stored, because it may be stored even if this request fails with UNAVAILABLE.
+        const content = recentGifts.get(transactionId)?.content ?? contentOf(gift)
         if (content !== contentOf(gift)) throw new KeyReused()
-        if (!memory.has(transactionId)) memory.set(transactionId, { content, shown: false })
+        if (!recentGifts.has(transactionId)) recentGifts.set(transactionId, { content, shown: false })
       }
       const found = await outbox.add(gift)
       if (!found) {
@@ -109,7 +108,7 @@ export function createGifts (app: Pick<FeatureInstance, 'config' | 'features' | 
         return { gift }
       }
       if (contentOf(found.gift) !== contentOf(gift)) {
-        memory.set(transactionId, { content: contentOf(found.gift), shown: false })
+        recentGifts.set(transactionId, { content: contentOf(found.gift), shown: false })
         throw new KeyReused()
       }
       return { gift: found.gift, refused: refusalOf(found) }
@@ -117,9 +116,9 @@ export function createGifts (app: Pick<FeatureInstance, 'config' | 'features' | 
     announce ({ gift, refused }, sender) {
       const { transactionId, roomId, senderId, recipientId, giftId, quantity, timestamp } = gift
       if (refused) return sender.send('gift:error', { transactionId, ...refused } satisfies Data<'gift:error'>)
-      const remembered = memory.get(transactionId)
-      if (remembered?.shown === true) return
-      if (remembered) remembered.shown = true
+      const recent = recentGifts.get(transactionId)
+      if (recent?.shown === true) return
+      if (recent) recent.shown = true
       rooms.emit(roomId, 'gift:received', { transactionId, senderId, recipientId, giftId, quantity, timestamp } satisfies Omit<Data<'gift:received'>, 'roomId'>)
       rooms.touch(roomId)
     },
@@ -131,11 +130,11 @@ export function createGifts (app: Pick<FeatureInstance, 'config' | 'features' | 
     async replay (transactionIds) {
       let count = 0
       for (let after = '', i = 0; ;) {
-        const some = transactionIds?.slice(i, i += replayBatch) ??
+        const page = transactionIds?.slice(i, i += replayBatch) ??
           (await outbox.list('deadLetters', after, replayBatch)).map(({ transactionId }) => transactionId)
-        if (some.length === 0) break
-        count += await outbox.replay(some)
-        after = some.at(-1) as string
+        if (page.length === 0) break
+        count += await outbox.replay(page)
+        after = page.at(-1) as string
       }
       flusher.wake()
       return count

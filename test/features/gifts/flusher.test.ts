@@ -43,7 +43,7 @@ function start (t: Test, process: Processor, change: Partial<FlusherOptions> = {
       }
     }),
     timeoutMs: 1000,
-    refused: ({ transactionId }, code, reason) => refused.push([transactionId, code, reason]),
+    onRejected: ({ transactionId }, code, reason) => refused.push([transactionId, code, reason]),
     metrics,
     log: { info: log, warn: log, error: log },
     ...change
@@ -305,7 +305,7 @@ t.test('handles an outbox that fails after the backend\'s response', slowly, asy
   const flaky: Outbox = {
     ...outbox,
     async settle (...args) {
-      if (++failures <= 3) throw unavailable('The gift outbox cannot be reached')
+      if (++failures <= 3) throw unavailable('The gift outbox is unreachable')
       if (!lost) {
         lost = true
         await outbox.settle(...args)
@@ -334,5 +334,5 @@ t.test('handles an unavailable outbox', slowly, async (t) => {
   await add(100)
   away = false
   await until(() => calls.flat().length === 300)
-  t.same(logged, ['gifts cannot be flushed'], 'one line, not two a second')
+  t.same(logged, ['failed to flush gifts'], 'one line, not two a second')
 })
