@@ -166,11 +166,11 @@ export interface GiftsRequests {
       giftId: number
       recipientId: number | string
       quantity?: number
-      /** Made by the client, one for each gift. The same one again is the same gift */
+      /** Idempotency key that the client generates, one per gift. A repeated key stands for the same gift */
       key?: string | undefined
     }
     reply: {
-      /** The gift is stored and will be booked, or refused with gift:error */
+      /** The gift is stored. The backend books it, or the sender receives gift:error */
       transactionId: string
     }
   }
@@ -185,7 +185,7 @@ export interface GiftsRequests {
 
 /** Events of the feature `gifts`. */
 export interface GiftsEvents {
-  /** To everyone in the room. The backend may refuse it later. It may come twice: the transactionId tells */
+  /** To everyone in the room. The backend may still reject the gift. Clients must ignore a repeated transactionId */
   'gift:received': {
     roomId: string
     transactionId: string
@@ -195,16 +195,16 @@ export interface GiftsEvents {
     quantity: number
     timestamp: number
   }
-  /** To the recipient: somebody is about to send a gift */
+  /** To the recipient: a user is about to send a gift */
   'gift:prepare': {
     roomId: string
     senderId: UserId
     giftId: number
   }
-  /** To the sender: a gift that was accepted has not been booked */
+  /** To the sender: an accepted gift was not booked */
   'gift:error': {
     transactionId: string
-    /** PROCESSING_FAILED, or the backend's own (4002: the balance is too low) */
+    /** PROCESSING_FAILED, or a code of the backend (4002: the balance is too low) */
     code: number | string
     reason: string
   }
