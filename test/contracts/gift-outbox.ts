@@ -3,7 +3,7 @@ import type { Test } from 'tap'
 import { v7 } from 'uuid'
 import type { Batch, Gift, Outbox, Outcome, RecordKind } from '../../features/gifts/outbox.ts'
 
-/** An outbox, a second server's (or generation's) view of the same, and their clock. */
+/** An outbox, a second instance on the same storage, and their clock. */
 export interface OutboxUnderTest {
   a: Outbox
   b: Outbox
@@ -12,7 +12,7 @@ export interface OutboxUnderTest {
 
 let made = 0
 
-/** A gift that nobody has sent before. */
+/** A new gift. */
 export function giftOf (change: Partial<Gift> = {}): Gift {
   made++
   return { transactionId: v7(), roomId: 'r1', senderId: made, recipientId: `user ${made}`, giftId: made, quantity: 1, timestamp: 1_700_000_000_000 + made, ...change }
@@ -30,9 +30,9 @@ const again = (delayMs: number, counted = true): Outcome => ({ to: 'queue', dela
 const nothing = { queued: 0, deadLetters: 0, failed: 0, ledger: 0 }
 
 /**
- * What every gift outbox guarantees.
+ * The guarantees of every gift outbox.
  *
- * @param make one that is empty and ends with the test; it keeps `kept` failed gifts, where that is given
+ * @param make creates an empty outbox that is closed after the test; `kept` limits its failed gifts
  */
 export function giftOutboxContract (t: Test, make: (t: Test, kept?: number) => Promise<OutboxUnderTest>): void {
   t.test('queues, takes and settles a gift', async (t) => {
@@ -264,7 +264,7 @@ export function giftOutboxContract (t: Test, make: (t: Test, kept?: number) => P
   })
 }
 
-// The model: where each gift is, and who has it.
+// The model: the place of each gift and its lease.
 
 interface ModelGift {
   gift: Gift
@@ -343,7 +343,7 @@ const commands: fc.Arbitrary<Command>[] = [
     toString: () => `take ${size} for ${lease}`
   })),
   fc.tuple(fc.nat(), fc.array(outcomes, { minLength: 1, maxLength: 5 }), fc.boolean()).map(([which, list, second]): Command => ({
-    // Also batches that were settled before, and leases that are others' now.
+    // Includes batches that are already settled and leases that have passed to others.
     check: (model) => model.batches.length > 0,
     async run (model, { a, b, clock }) {
       const batch = model.batches[which % model.batches.length] as Batch

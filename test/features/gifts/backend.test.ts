@@ -10,7 +10,7 @@ import type { TestClient } from '../../support/client.ts'
 import { redisDatabase } from '../../support/redis.ts'
 import { until } from '../../support/retry.ts'
 
-// With a backend: gifts are booked there, whatever goes wrong on the way.
+// With a backend: gifts are booked despite failures.
 
 t.jobs = 6
 const features = { FEATURES: 'auth,gifts,laravel-bridge' }

@@ -17,9 +17,9 @@ import type { ServerProcess } from '../../support/process.ts'
 import { freePort } from '../../support/redis.ts'
 import { until } from '../../support/retry.ts'
 
-// Many senders, while servers are killed, Redis is killed, and the backend
-// fails in every way it can. Who gets no answer sends the same gift again, with its
-// key. At the end each gift that was acknowledged must be in exactly one place.
+// Many senders send gifts while servers and Redis are killed and the backend fails in
+// many ways. A sender without a reply retries with the same key. At the end each
+// acknowledged gift must be in exactly one place.
 
 export interface ChaosOptions {
   /** Gifts to be acknowledged. */
@@ -215,7 +215,7 @@ function check (t: Test, when: string, attempts: ReadonlyMap<number, Attempt>, {
   t.comment(`${when}: ${everywhere.size - acknowledged.length} more were stored without their sender hearing of it`)
 }
 
-/** Makes the backend fail in one way after the other, with moments of health. */
+/** Lets the backend fail in one way after another, with healthy periods in between. */
 async function breakBackend (backend: Backend, done: () => boolean): Promise<Record<string, number>> {
   const counts: Record<string, number> = {}
   while (!done()) {

@@ -13,7 +13,7 @@ import { giftOf } from '../../contracts/gift-outbox.ts'
 import { until } from '../../support/retry.ts'
 import { stopwatch } from '../../support/pace.ts'
 
-// Most of these wait for seconds to go by, and can do so side by side.
+// Most of these tests wait for seconds, so they run in parallel.
 t.jobs = 12
 const slowly = { buffered: true }
 
@@ -25,7 +25,7 @@ let files = 0
 const booked: Answer = { failed: [] }
 const ids = (gifts: readonly Gift[]) => gifts.map(({ transactionId }) => transactionId)
 
-/** A flusher on an outbox of its own, with a backend made of a function. */
+/** A flusher with its own outbox and a function as the backend. */
 function start (t: Test, process: Processor, change: Partial<FlusherOptions> = {}) {
   const outbox = change.outbox ?? createSqliteOutbox(join(folder, `${++files}.sqlite`))
   const metrics = createMetrics()

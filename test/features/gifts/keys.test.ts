@@ -12,7 +12,7 @@ import type { TestClient } from '../../support/client.ts'
 import { startRedis } from '../../support/redis.ts'
 import { until } from '../../support/retry.ts'
 
-// A gift with a key can be sent again without being paid again.
+// A retry with the same key is not charged twice.
 
 const features = { FEATURES: 'auth,gifts' }
 /** Somebody is to book gifts, and is not there: they stay where they are. */
@@ -25,7 +25,7 @@ async function enter (server: TestServer, userId: string | number, roomId = '5')
   return client
 }
 
-/** What a client was shown so far. */
+/** The gifts that a client has received so far. */
 async function shownTo (client: TestClient): Promise<unknown[]> {
   await client.flush()
   return client.events.filter(({ type }) => type === 'gift:received').map(({ data }) => data.transactionId)

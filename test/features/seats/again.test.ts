@@ -2,8 +2,8 @@ import t from 'tap'
 import { onEveryStore } from '../../support/build.ts'
 import { scene, seatsOf } from './scene.ts'
 
-// Who leaves and comes back at once: that they have left is known of the seats a
-// moment later than of the room.
+// Users who leave and rejoin at once: the seats apply a leave slightly later than
+// the room does.
 
 onEveryStore(t, 'a user who rejoins after leaving has no seat', async (t, env) => {
   const { server, member } = await scene(t, { SEAT_GRACE_SECONDS: '60', ...env })

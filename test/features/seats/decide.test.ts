@@ -8,8 +8,8 @@ import { tries } from '../../support/arbitrary.ts'
 import { apply, plain, viewFrom } from './view.ts'
 import type { View } from './view.ts'
 
-// The rules by model: whatever many users with different rights command, in
-// whatever order, none of these may ever be broken.
+// A model test: these invariants hold for random commands of many users with different
+// rights, in any order.
 
 const people = 8
 const most = 7
@@ -53,7 +53,7 @@ function seen (state: SeatState): View {
 }
 const codes = new Set<string>()
 
-/** What must be so of every state. */
+/** Invariants of every state. */
 function check (state: SeatState): void {
   const indexes = state.seats.map(({ seatIndex }) => seatIndex)
   const holders = state.seats.map(({ userId }) => String(userId))
@@ -75,7 +75,7 @@ function check (state: SeatState): void {
   if (new Set(state.seats.map(({ sitting }) => sitting)).size !== state.seats.length) fail('two sittings are one')
 }
 
-/** Whether somebody may command a thing, by the words of the contract. */
+/** Whether the contract allows a command. */
 function mayCommand ({ command, actor }: Step, state: SeatState): boolean {
   if (!actor || actor.role === 'owner') return true
   const owners = (userId: string | number | undefined) => String(userId) === '1'
@@ -100,7 +100,7 @@ function mayEnd ({ command, actor }: Step, key: string, awayUntil: number, now: 
   }
 }
 
-/** @returns undefined when it is refused */
+/** @returns undefined if the command is rejected */
 function attempt<T> (decide: () => T): T | undefined {
   try {
     return decide()
@@ -112,7 +112,7 @@ function attempt<T> (decide: () => T): T | undefined {
   }
 }
 
-/** Does one step and checks all that must hold of it. */
+/** Executes one step and checks its invariants. */
 function advance (state: SeatState, step: Step, now: number): SeatState {
   const { command, actor } = step
   const given = JSON.stringify(state)
@@ -217,7 +217,7 @@ t.test('the events for missed changes keep the invariants', async (t) => {
   }), tries(200))
 })
 
-// One rule after the other, as the contract words them.
+// One test per rule of the contract.
 
 const owner: Actor = { userId: 1, role: 'owner', ownerId: 1 }
 const admin: Actor = { userId: 2, role: 'admin', ownerId: 1 }
@@ -225,7 +225,7 @@ const member = (userId: string | number): Actor => ({ userId, role: 'member' })
 
 type Move = [command: Command, actor?: Actor, now?: number]
 
-/** What the last of several commands comes to. */
+/** The result of the last of several commands. */
 function after (...moves: readonly [Move, ...Move[]]) {
   let state = noSeats(4)
   let events: readonly { type: string, data: object }[] = []
@@ -239,7 +239,7 @@ function after (...moves: readonly [Move, ...Move[]]) {
   return { state, events, changed }
 }
 
-/** With what code the last of several commands is refused. */
+/** The error code of the last of several commands. */
 function refusal (...moves: readonly [Move, ...Move[]]): string {
   try {
     after(...moves)
@@ -327,7 +327,7 @@ t.test('a seat is reserved for the grace period', async (t) => {
 
 const ask: Command = { type: 'request' }
 const cancel = (userId?: number | string): Command => ({ type: 'cancel', userId })
-/** Who asks for a seat after several commands. */
+/** The users with a request after several commands. */
 const asking = (...moves: readonly [Move, ...Move[]]) => after(...moves).state.requests.map(({ userId }) => userId)
 
 t.test('users without a seat queue in order of request', async (t) => {

@@ -32,7 +32,7 @@ onBothStores(t, 'reserves the seat of a user whose connection breaks', async (t,
 
   const again = await server.connect(3)
   t.match(await again.ok('room:join', { roomId: 'r1' }), { seats: [{ seatIndex: 2, userId: 3, isMuted: true }] }, 'the same seat, with all that was said about it')
-  // What was left of the minute, made short.
+  // Shortens the rest of the minute.
   await hurry(server, 200)
   await until(async () => (await seatsOf(server)).seats[0]?.awayUntil === null)
   t.equal(server.app.sfu.producersOf('r1').length, 0)

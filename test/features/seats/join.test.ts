@@ -83,7 +83,7 @@ onBothStores(t, 'a join during changes sees the same seats as everyone', async (
   for (const client of comers) members.push({ client, ...await follow(client) })
   enough.abort()
   await moving
-  // The last word: whoever has heard it has heard all before it.
+  // The last event: a client that has received it has received all earlier ones.
   await server.admin('PATCH', '/admin/rooms/r1/seats', { seatCount: 5 })
   const end = plain(viewFrom(await seatsOf(server) as SeatsReply))
   for (const { client, joined, told, view } of members) {

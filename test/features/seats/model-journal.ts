@@ -2,8 +2,8 @@ import type { Event } from '../../support/client.ts'
 import { mayAsk, targetOf } from './model-rules.ts'
 import type { Request, Role } from './model-rules.ts'
 
-// Who has asked for what, so that of every change that anybody is told of it can be
-// said whose doing it was. What somebody asked who may not explains nothing.
+// Records all requests, so that each event can be attributed to a request of a user
+// who was allowed to send it.
 
 /** A request that was made by somebody who may; `code` once it is answered, `lost` when it never is. */
 export interface Entry {

@@ -2,7 +2,7 @@ import { rules } from './model-rules.ts'
 import type { Request, Role } from './model-rules.ts'
 import type { View } from './view.ts'
 
-// What people in a room may come up with.
+// Random requests of users in a room.
 
 /** Between 0 and 1; the same seed gives the same numbers. */
 export type Random = () => number

@@ -2,8 +2,8 @@ import { userKeyOf } from '../../../plugins/connections/user.ts'
 import { viewFrom } from './view.ts'
 import type { View } from './view.ts'
 
-// The rules of seats as the contract words them, written once more and without a
-// look at the server's: what it does is judged by these.
+// A second implementation of the seat rules in the contract, independent of the
+// server's. The test compares the two.
 
 export type Role = 'owner' | 'admin' | 'member'
 

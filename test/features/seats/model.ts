@@ -10,8 +10,8 @@ import type { Harness, HarnessOptions } from './model-harness.ts'
 import { plain, viewFrom } from './view.ts'
 import type { SeatsReply, View } from './view.ts'
 
-// Thirty users in three rooms who ask for whatever comes to mind, all at once,
-// and whose connections break, while servers are killed: seats by model, over the wire.
+// A model test over the wire: thirty users in three rooms send random requests
+// concurrently and lose connections, while servers are killed.
 
 export interface ModelOptions extends HarnessOptions {
   /** Requests to be made, at least. */

@@ -22,7 +22,7 @@ const heard = ({ events }: TestClient) => events.filter(({ type }) => type === '
 const hears = async (t: Test, clients: readonly TestClient[], last: string) => {
   for (const client of clients) await until(() => heard(client).at(-1) === last).catch(() => t.equal(heard(client).join(', '), last))
 }
-/** All that anybody is about to be told has been told when this is over: an event to everybody comes behind it. */
+/** Waits until pending events have arrived: an event to everyone follows them. */
 async function quiet (server: TestServer, clients: readonly TestClient[], roomId = 'r1'): Promise<void> {
   const text = `${Math.random()}`
   server.app.rooms.emit(roomId, 'test:quiet', { text })
@@ -63,7 +63,7 @@ onBothStores(t, 'raised and lowered hands reach only those who may see them', as
   for (const client of [member, phone]) t.same(await client.event('seat:requests'), { roomId: 'r1', requests: [first] }, 'all sockets of who asks, in the room')
   t.same(await other.event('seat:requests'), { roomId: 'r1', requests: [second] }, 'of their own alone')
 
-  // Asking again changes nothing.
+  // A repeated request has no effect.
   t.same(await phone.ok('seat:request'), {})
   t.equal(await member.fails('seat:request:cancel', { userId: '4' }), 'FORBIDDEN')
   t.equal(await watcher.fails('seat:request:cancel', { userId: 3 }), 'FORBIDDEN')
@@ -148,7 +148,7 @@ onEveryStore(t, 'a request ends with a seat', async (t, env) => {
 
   await again()
   await admin.ok('seat:invite', { userId: 3, seatIndex: 2 })
-  // Its thirty seconds, made short.
+  // Shortens its thirty seconds.
   await hurry(server, 200)
   await other.event('seat:invite:pending', ({ isPending, seatIndex }) => isPending === false && seatIndex === 2)
   await until(async () => (await seatsOf(server)).invites.length === 0)
@@ -187,7 +187,7 @@ onEveryStore(t, 'a request is kept for the grace period', async (t, env) => {
   t.ok(ends.length === 2 && ends.every((end) => end >= before + 60_000 && end <= Date.now() + 60_000), 'as long as a seat')
   const back = await server.connect(3)
   t.equal(await askers(back), '3')
-  // What was left of the minute, made short.
+  // Shortens the rest of the minute.
   await hurry(server, 200)
   await hears(t, [owner, admin], '3')
   t.match((await seatsOf(server)).requests, [{ userId: 3, awayUntil: null }])

@@ -48,7 +48,7 @@ export async function seatsOf (server: TestServer, roomId = 'r1') {
   }
 }
 
-/** Makes what ends by itself in a room end soon, so that nobody needs to wait for it. */
+/** Moves the expiry times of a room close to now, so that tests need not wait. */
 export async function hurry (server: TestServer, ms: number, roomId = 'r1'): Promise<void> {
   const end = Date.now() + ms
   await server.app.rooms.roomState.define('seats', seatState).change(roomId, (state) => {

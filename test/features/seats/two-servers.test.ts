@@ -71,7 +71,7 @@ t.test('concurrent changes on both are announced in the same order', async (t) =
       } else if (round % 3 === 2) await client.request('seat:leave')
     }
   }))
-  // The last word: whoever has heard it has heard all before it.
+  // The last event: a client that has received it has received all earlier ones.
   const { status } = await a.admin('PATCH', '/admin/rooms/r1/seats', { seatCount: 9 })
   t.equal(status, 200)
   const everybody = [...all, ...crowd]
@@ -126,7 +126,7 @@ t.test('a seat is reserved on every server', async (t) => {
   const again = await a.connect(3)
   const { view } = await follow(again)
   t.same(view().seats, ['2: 3'])
-  // What was left of the minute, made short.
+  // Shortens the rest of the minute.
   await hurry(b, 200)
   await until(async () => (await seatsOf(b)).seats[0]?.awayUntil === null)
   await produce(again)

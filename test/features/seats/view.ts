@@ -1,8 +1,7 @@
 import type { UserId } from '../../../plugins/connections/user.ts'
 import type { Event, TestClient } from '../../support/client.ts'
 
-// What a client knows of a room's seats, from the reply to its join and what it
-// was told since: nothing else.
+// A client's view of a room's seats, from the reply to its join and later events only.
 
 export interface View {
   seatCount: number
