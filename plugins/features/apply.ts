@@ -9,7 +9,7 @@ import type { Registry } from './registry.ts'
 import { createRouter } from './router.ts'
 import type { FeatureRouter } from './router.ts'
 
-/** Names of the features that a change has enabled and disabled, each in the order in which it happened. */
+/** Names of the features that a change enabled and disabled, in order. */
 export interface Changed {
   enabled: string[]
   disabled: string[]
@@ -20,13 +20,13 @@ export interface Change {
   load?: readonly Prepared[]
   /** In the order of a plan. */
   unload?: readonly string[]
-  /** What must succeed for the change to be made. */
+  /** Persists the change; must succeed before the swap. */
   commit?: (() => Promise<void>) | undefined
 }
 
 /** Applies plans. */
 export interface Executor {
-  /** Of the HTTP routes of the features that run. */
+  /** Router for the HTTP routes of the running features. */
   readonly router: FeatureRouter
   /**
    * Builds new generations, commits, and swaps them in and others out
@@ -57,7 +57,7 @@ export function createExecutor (app: FastifyInstance, registry: Registry): Execu
       for (const generation of [...built.values()].reverse()) await close(generation)
       throw error
     } finally {
-      // From now on those that depend on one another find what runs.
+      // From now on, features find the new generations of each other.
       built.clear()
     }
   }

@@ -7,13 +7,13 @@ import type { Generation } from './generation.ts'
 import type { Registry } from './registry.ts'
 import { createRouter } from './router.ts'
 
-/** A feature that is to be built. */
+/** A feature to build. */
 export interface Prepared {
   name: string
   module: FeatureModule
-  /** Its settings, as its own schema has made them. */
+  /** The settings, parsed by the feature's schema. */
   config: Record<string, unknown>
-  /** What it is built for ({@link FeatureTarget}). */
+  /** The target that it is built for ({@link FeatureTarget}). */
   version: unknown
 }
 

@@ -1,9 +1,9 @@
 /**
- * Which features run: the defaults of the environment, changed by `FEATURES`.
+ * Selects the features to run: the defaults of the environment, changed by `FEATURES`.
  *
- * @param known names of all features there are
- * @param defaults by name; a feature not named is on
- * @param wanted names, which then are all that run, or -names, which don't
+ * @param known names of all installed features
+ * @param defaults by name; a missing feature is on
+ * @param wanted the names of the only features to run, or -names to exclude
  */
 export function chooseFeatures (known: readonly string[], defaults: Readonly<Record<string, boolean>>, wanted: readonly string[]): { on: Set<string>, unknown: string[] } {
   const without = new Set(wanted.filter((name) => name.startsWith('-')).map((name) => name.slice(1)))

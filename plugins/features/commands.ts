@@ -9,8 +9,8 @@ import type { Registry } from './registry.ts'
 import type { Transitions } from './transitions.ts'
 
 /**
- * The changes that an admin asks for. Each is made on this server as a whole,
- * and written to the settings of all servers; or it fails and changes nothing.
+ * Changes by an admin. Each is atomic: it is applied on this server
+ * and written to the settings of all servers, or it fails and changes nothing.
  */
 export interface Commands {
   enable (name: string, cascade: boolean): Promise<Changed>
@@ -37,7 +37,7 @@ export function createCommands (registry: Registry, desired: DesiredState, { pre
     }
   }
 
-  /** Imports the code of a feature and of all that it needs and that does not run. */
+  /** Imports the code of a feature and of its dependencies that are not running. */
   async function importNeeded (name: string, modules = new Map<string, FeatureModule>()): Promise<Map<string, FeatureModule>> {
     if (modules.has(name) || running(name) || !known.has(name)) return modules
     const module = await importCode(name)
@@ -46,7 +46,7 @@ export function createCommands (registry: Registry, desired: DesiredState, { pre
     return modules
   }
 
-  /** The dependencies of the features that run, or should. */
+  /** Dependencies of the features that are running or enabled. */
   const dependencies = () => new Map([...known].flatMap(([name, { generation, module }]) => {
     const on = (generation?.module ?? module)?.dependencies
     return on && (generation || isWanted(name)) ? [[name, on] as const] : []
@@ -67,7 +67,7 @@ export function createCommands (registry: Registry, desired: DesiredState, { pre
         return await make({
           load: [...modules].map(([one, module]) => prepare(one, module)),
           commit: () => set(switchAll(names, true), (all) => {
-            // Another server may have disabled it in this moment.
+            // Another server may have disabled it concurrently.
             const off = [...modules.values()].flatMap((module) => module.dependencies.filter((other) => known.has(other) && !isWanted(other, all)))
             if (off.length > 0) throw dependencyDisabled(name, off)
           })
@@ -84,7 +84,7 @@ export function createCommands (registry: Registry, desired: DesiredState, { pre
       return await make({
         unload: names,
         commit: () => set(switchAll(names, false), (all) => {
-          // Another server may have enabled a dependent in this moment.
+          // Another server may have enabled a dependent concurrently.
           const left = [...known].filter(([other, { generation, module }]) => !names.includes(other) && isWanted(other, all) &&
             (generation?.module ?? module)?.dependencies.some((on) => names.includes(on)) === true).map(([other]) => other)
           if (left.length > 0) throw featureInUse(name, left)

@@ -3,12 +3,12 @@ import fp from 'fastify-plugin'
 import { z } from 'zod'
 import type { FeatureInstance } from './feature.ts'
 
-/** Options that the loader has made by the feature's own schema. */
+/** Options that the loader has already parsed with the feature's schema. */
 const made = new WeakSet<object>()
 
 /**
- * Notes that options are what a feature's schema makes of its settings, so
- * that {@link defineFeature} does not put them through it again.
+ * Marks options as parsed by the feature's schema, so
+ * that {@link defineFeature} does not parse them again.
  *
  * @returns the same options
  */
@@ -20,19 +20,19 @@ export function madeBySchema<T extends object> (options: T): T {
 export interface FeatureMeta<C extends z.ZodObject> {
   /** The name of its folder or package. */
   name: string
-  /** Features, and parts of the kernel, without which it can't run. It is started after them. */
+  /** Features and kernel plugins that it requires. It starts after them. */
   dependencies?: readonly string[]
-  /** What those must decorate the instance with; their next generations must, too. */
+  /** Decorators that those must provide, also in their next generations. */
   decorators?: readonly string[]
-  /** What can be set of it: the same as its module exports. */
+  /** Schema of the settings: the same as the module's export. */
   config?: C
 }
 
 /**
- * Makes a plugin a feature: what a feature's module exports as its default.
+ * Creates a feature from a plugin: the default export of a feature's module.
  *
- * @param plugin gets the instance and its settings, checked and completed by `config`;
- *   also where it is registered like any plugin, in a test say, with some of them or none
+ * @param plugin receives the instance and the settings, parsed by `config`,
+ * even if it is registered as a plain plugin (in a test, for example) with incomplete settings
  * @returns a plugin for the loader, `app.register` and @fastify/autoload
  */
 export function defineFeature<C extends z.ZodObject = z.ZodObject<Record<never, never>>> (

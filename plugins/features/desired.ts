@@ -2,17 +2,17 @@ import { isDeepStrictEqual } from 'node:util'
 import { everyFeature, newest, nothingSet } from './settings.ts'
 import type { FeatureSetting, FeatureSettings, SettingChange, SettingsStore } from './settings.ts'
 
-/** The settings of all servers, as this server has seen them last. */
+/** The settings of all servers, as last read by this server. */
 export interface DesiredState {
   settingOf (name: string): FeatureSetting
-  /** Whether a feature should run, by these settings or by those that are given. */
+  /** Whether a feature should run, by these or the given settings. */
   isWanted (name: string, all?: FeatureSettings): boolean
-  /** What a feature is built for. */
+  /** The target to build a feature for. */
   versionOf (name: string, setting?: Partial<FeatureSetting>): unknown
-  /** The revision of the last rescan that a server has asked for. */
+  /** The revision of the last requested rescan. */
   rescanned (): number
   /**
-   * Reads the settings, and restores those that the store has lost.
+   * Reads the settings, and restores settings that the store has lost.
    *
    * @throws UNAVAILABLE
    */
@@ -20,15 +20,15 @@ export interface DesiredState {
   /**
    * Changes the settings of all servers, and notifies them.
    *
-   * @param check gets all settings as they are to be; throws where they must not be
-   * @returns the names of those that are now as this server expected: nobody else has changed them besides
+   * @param check receives all new settings; throws to reject them
+   * @returns the names of the features whose settings had no concurrent change
    * @throws UNAVAILABLE, and what `check` throws
    */
   set (changes: Readonly<Record<string, SettingChange>>, check?: (all: FeatureSettings) => void): Promise<string[]>
 }
 
 /**
- * @param isOn whether a feature runs where no admin has said so
+ * @param isOn whether a feature runs by default, without an admin's setting
  * @param notify makes the other servers read the settings
  */
 export function createDesiredState (settings: SettingsStore, isOn: (name: string) => boolean, notify: () => void): DesiredState {
@@ -50,7 +50,7 @@ export function createDesiredState (settings: SettingsStore, isOn: (name: string
     },
     async set (changes, check) {
       const expected = Object.entries(changes).map(([name, change]) => [name, { ...change(settingOf(name)), revision: 0 }] as const)
-      // Not instead of what is known: the store may have lost that.
+      // Merge, do not replace: the store may have lost settings.
       latest = newest(latest, await settings.change(changes, check))
       notify()
       return expected.filter(([name, setting]) => isDeepStrictEqual({ ...settingOf(name), revision: 0 }, setting)).map(([name]) => name)

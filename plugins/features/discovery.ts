@@ -8,39 +8,39 @@ import { z } from 'zod'
 import { withTimeout } from '../errors/timeout.ts'
 import type { RequestMap } from '../schema/messages.ts'
 
-/** A feature that is there: a folder, or a package. */
+/** An installed feature: a folder or a package. */
 export interface FoundFeature {
   name: string
   /** Absolute path of its index file. */
   entry: string
 }
 
-/** What is known of a feature without running it. */
+/** A feature's exports, read without running it. */
 export interface FeatureModule {
   plugin: FastifyPluginAsync<Record<string, unknown>>
-  /** From fastify-plugin's metadata: features and parts of the kernel it builds on. */
+  /** From fastify-plugin's metadata: features and kernel plugins it depends on. */
   dependencies: readonly string[]
-  /** From the same: what those must decorate the instance with. */
+  /** Also from the metadata: decorators that those must provide. */
   decorators: readonly string[]
   version: string | undefined
-  /** Types of the messages it answers, from its exported `requests`: known also while it is off. */
+  /** Types of its requests, from its exported `requests`; available while it is off, too. */
   types: readonly string[]
-  /** Its coded errors, from its exported `errors`: what clients are told of, besides those of the kernel. */
+  /** Its error table, from its exported `errors`. */
   errors: Readonly<Record<string, unknown>>
-  /** What can be set of it, from its exported `config`. */
+  /** Schema of its settings, from its exported `config`. */
   config: z.ZodObject
   /** The same as JSON Schema. */
   configSchema: Record<string, unknown>
 }
 
 const entries = ['index.ts', 'index.js', 'index.mjs']
-/** Folders in which code is loaded again for each generation: their URLs by their paths. */
+/** URLs, by path, of the folders whose code is loaded again for each generation. */
 const roots = new Map<string, string>()
 
 /**
- * Looks for features: folders with an index file.
+ * Finds features: folders with an index file.
  *
- * @param folders absolute paths; a name in a later one stands before the same in an earlier
+ * @param folders absolute paths; later folders override earlier ones
  */
 export function findFeatures (folders: readonly string[]): FoundFeature[] {
   const found = new Map<string, FoundFeature>()
@@ -50,7 +50,7 @@ export function findFeatures (folders: readonly string[]): FoundFeature[] {
       if (!item.isDirectory() && !item.isSymbolicLink()) continue
       const file = entries.find((name) => existsSync(join(folder, item.name, name)))
       if (file === undefined || !isName(item.name)) continue
-      // As Node sees it, whatever links lead there: what a file imports is found by its real path.
+      // Resolve symbolic links: Node resolves imports by the real path.
       const entry = realpathSync(join(folder, item.name, file))
       found.set(item.name, { name: item.name, entry })
       addRoot(dirname(entry))
@@ -63,9 +63,9 @@ export function findFeatures (folders: readonly string[]): FoundFeature[] {
 /**
  * Finds a feature that is an npm package.
  *
- * @param name of the package; the feature is called as it is, without its scope
- * @param from folder from which the package is looked for
- * @throws when there is no such package
+ * @param name of the package; without its scope, it is the name of the feature
+ * @param from folder from which the package is resolved
+ * @throws if the package does not exist
  */
 export function findPackage (name: string, from: string): FoundFeature {
   hookGenerations()
@@ -78,9 +78,9 @@ export function findPackage (name: string, from: string): FoundFeature {
   return { name: basename(name), entry }
 }
 
-// A module is loaded once per URL. A generation is part of the URL of a
-// feature's entry, and this hook hands it on to all that the feature imports
-// from its own folder or package; everything else is shared.
+// Node loads a module once per URL. The URL of a feature's entry contains the
+// generation, and this hook adds it to all imports
+// within the feature's folder or package; all other modules are shared.
 const generationIn = /\?gen=\d+&load=\d+$/
 let hooked = false
 function hookGenerations (): void {
@@ -101,11 +101,11 @@ function addRoot (folder: string): void {
   roots.set(path, pathToFileURL(path).href)
 }
 
-/** Whether a folder's name can be that of a feature: it is part of URLs, of settings and of FEATURES. */
+/** Whether a folder name is a valid feature name: the name is part of URLs, settings and FEATURES. */
 const isName = (name: string) => /^[a-z][a-z0-9-]*$/.test(name) && !(name in Object.prototype)
 
 /**
- * Whether a file is a feature's own; the packages it uses are not.
+ * Whether a file belongs to a feature, rather than to a package that it uses.
  *
  * @param file its URL or path, as the folders are
  */
@@ -114,7 +114,7 @@ function isOwnFile (file: string, folders: Iterable<string>): boolean {
   return false
 }
 
-/** A feature outside the checkout finds the server's packages, unless it has its own. */
+/** Lets a feature outside the checkout import the server's packages, unless it has its own. */
 function resolveFrom (specifier: string, context: ResolveHookContext, next: (specifier: string, context?: Partial<ResolveHookContext>) => ResolveFnOutput, isFeature: boolean): ResolveFnOutput {
   try {
     return next(specifier, context)
@@ -127,7 +127,7 @@ function resolveFrom (specifier: string, context: ResolveHookContext, next: (spe
 /** @returns the URL of what `import name` would load in a module at `base` */
 function resolvePackage (name: string, base: string): string {
   let url: string | undefined
-  // import.meta.resolve looks from this file; the hook puts the other place in.
+  // import.meta.resolve resolves from this file; the hook replaces the base.
   const hook = registerHooks({
     resolve (specifier, context, nextResolve) {
       if (specifier !== name) return nextResolve(specifier, context)
@@ -146,7 +146,7 @@ function resolvePackage (name: string, base: string): string {
 /** @returns the version of the package that a file belongs to */
 function versionOf (entry: string): string | undefined {
   const file = findPackageJSON(pathToFileURL(entry))
-  // Node gives the file itself where no package has it.
+  // Without a package, Node returns the file.
   return file === undefined || basename(file) !== 'package.json' ? undefined : (JSON.parse(readFileSync(file, 'utf8')) as { version?: string }).version
 }
 
@@ -158,9 +158,9 @@ interface PluginMeta {
   decorators?: { fastify?: string[] }
 }
 
-/** How often code was loaded anew in this process: counted over all features, so that what two of them import is fresh for both. */
+/** Number of fresh imports in this process, over all features, so that shared imports are fresh for each of them. */
 let loads = 0
-/** How long that may take, in milliseconds: a module may wait for something while it is loaded. */
+/** Timeout of an import, in milliseconds. */
 const importMs = 30_000
 const require = createRequire(import.meta.url)
 
@@ -187,12 +187,12 @@ function reloadCommonJs (): void {
  * Loads a feature's code as it is on disk now.
  *
  * @param generation its number among those of the feature
- * @param anew whether it may have changed since this process has loaded it; servers that start one after the other share it
- * @throws what the code throws while it loads, when it exports no plugin, and when it takes too long
+ * @param fresh whether the code may have changed since this process loaded it; false shares code between servers in one process
+ * @throws an error of the code, and if it exports no plugin or the import times out
  */
-export async function importFeature (feature: FoundFeature, generation: number, anew: boolean): Promise<FeatureModule> {
+export async function importFeature (feature: FoundFeature, generation: number, fresh: boolean): Promise<FeatureModule> {
   hookGenerations()
-  if (anew) {
+  if (fresh) {
     loads++
     reloadCommonJs()
   }

@@ -4,10 +4,10 @@ import { withDetails } from '../errors/codes.ts'
 import type { FoundFeature } from './discovery.ts'
 import { FeatureLoadFailed } from './errors.ts'
 
-/** Where in its code a feature failed. */
+/** Where a feature failed in its code. */
 export interface Place {
   file: string
-  /** Counted from 1; absent where Node's stack has none. */
+  /** Starts at 1; absent if Node's stack has none. */
   line?: number
 }
 
@@ -23,7 +23,7 @@ export function loadFailed (feature: FoundFeature, error: unknown) {
   return withDetails(new FeatureLoadFailed(feature.name, `${cause.message} (${where})`, { cause }), { ...place, stack })
 }
 
-/** Paths in the place of URLs, without the generation: what an editor opens. */
+/** Replaces URLs with paths, without the generation, as an editor opens them. */
 const readable = (stack: string) => stack.replace(/file:\/\/[^\s)]+/g, (url) => {
   const [, address = url, position = ''] = /^(.*?)((?::\d+)*)$/.exec(url) ?? []
   try {
@@ -33,7 +33,7 @@ const readable = (stack: string) => stack.replace(/file:\/\/[^\s)]+/g, (url) => 
   }
 })
 
-/** @returns the first place of a stack in the feature's own folder, else the file there that imports a missing one */
+/** @returns the first location of a stack in the feature's folder, otherwise the file there that imports a missing one */
 function placeIn (stack: string, folder: string): Place | undefined {
   for (const line of stack.split('\n')) {
     const start = line.indexOf(folder + sep)

@@ -1,6 +1,6 @@
-// What features are written against, as `flylive-audio-server/feature`. What is
-// here stays as it is from one minor version to the next (test/types holds it to
-// that); whatever else the server is made of may change any day.
+// The API for features, as `flylive-audio-server/feature`. It is
+// stable between minor versions (test/types checks that);
+// all other modules of the server may change at any time.
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { FastifyBaseLogger, FastifyInstance, FastifyPluginAsync, RawServerDefault } from 'fastify'
 import type { ZodTypeProvider } from 'fastify-type-provider-zod'
@@ -29,7 +29,7 @@ import type { KeyValue } from '../kv/kv.ts'
 import type { RoomStore } from '../store/store.ts'
 import type { Features } from './index.ts'
 import type { Keep } from './keep.ts'
-// What the kernel declares of its instance and its hooks, for those who compile
+// Loads the kernel's type augmentations, for features that compile
 // against this file alone.
 import type {} from '../cluster/index.ts'
 import type {} from '../directory/index.ts'
@@ -72,7 +72,7 @@ export interface FeatureSurface {
   config: FeatureConfig
   /** Name of this server. */
   nodeId: string
-  /** Counters, gauges and histograms. A metric of the same name is the same one after a reload. */
+  /** Counters, gauges and histograms. Metrics survive a reload. */
   metrics: Metrics
   /** Requests and events: schemas, limits, handlers, withdrawn with the feature; and `dispatch`, which runs a request for a session. */
   messages: FeatureMessages
@@ -80,17 +80,17 @@ export interface FeatureSurface {
   gate: GateRegistrar
   /** Hooks of the kernel (`KernelHooks`) and of features (`FeatureHooks`), which features may also call. Handlers are withdrawn with the feature. */
   hooks: FeatureHookRegistrar
-  /** What is to be done later, by one server, also when this one dies. Handlers are withdrawn with the feature. */
+  /** Scheduled work, run by one server, even if another one dies. Handlers are withdrawn with the feature. */
   jobs: JobsRegistrar
   /** Messages between servers, and locks over all of them. Handlers are withdrawn with the feature. */
   cluster: Cluster
   /** Messages between servers, in one order for all. Begin channels with the feature's name, and unsubscribe in onClose. */
   bus: Pick<Bus, 'publish' | 'subscribe' | 'unsubscribe'>
-  /** Who is in which room, with which rights; events to everybody in a room; documents that many change at once. */
+  /** Rooms, members and roles; events to all members of a room; shared room state. */
   rooms: Pick<Rooms, 'size' | 'get' | 'local' | 'ofSession' | 'roomState' | 'roleOf' | 'ownerOf' | 'touch' | 'defaultRoleOf' | 'emit' | 'emitLogged' | 'sendHere' | 'sendTo' | 'close' | 'kick' | 'kickHere'>
-  /** Sessions of this server, also without a socket; events to a user's sessions on any server. */
+  /** Sessions of this server, with or without a socket; events to a user's sessions on all servers. */
   sockets: FeatureSockets
-  /** Audio: transports, producers, consumers, who speaks. */
+  /** Audio: transports, producers, consumers, active speakers. */
   sfu: Omit<Sfu, 'workers'>
   /** Values by key, with an optional expiry. They survive a crash. Start the name of a namespace with the feature's name. */
   kv: Pick<KeyValue, 'namespace' | 'plainKeys'>
@@ -105,15 +105,15 @@ export interface FeatureSurface {
    * data structures there. Begin keys with `msab:` and the feature's name.
    */
   redis: Redis | undefined
-  /** Which user is connected where, on all servers. */
+  /** The sessions of each user, on all servers. */
   directory: Pick<SessionDirectory, 'sessionsOf'>
-  /** Other features that run now. */
+  /** Other running features. */
   features: Pick<Features, 'enabled' | 'getFeature'>
   /** Resources that outlive a reload. */
   keep: Keep
-  /** For what an admin has changed by a route of the feature. Routes under /admin ask for the key by themselves. */
+  /** Logs changes by admins. Routes under /admin require the key automatically. */
   admin: Pick<Admin, 'audit'>
-  /** What clients and admins can call or receive now; the same object until a feature is loaded, reloaded or unloaded. */
+  /** The current contract; the same object until a feature is loaded, reloaded or unloaded. */
   contract (): ContractTables
   /** Whether this server is shutting down. */
   drain: Pick<Drain, 'draining'>
@@ -121,7 +121,7 @@ export interface FeatureSurface {
 
 type Instance = FastifyInstance<RawServerDefault, IncomingMessage, ServerResponse, FastifyBaseLogger, ZodTypeProvider>
 
-/** On the kernel's instance and not a feature's, or not its to call. */
+/** Decorators of the kernel's instance that features do not have or must not call. */
 type KernelOnly =
   'health' |
   'verifyBearerAuth' | 'verifyBearerAuthFactory' | 'websocketServer' | 'injectWS' | 'createRateLimit' | 'rateLimit' |
@@ -135,16 +135,16 @@ type KernelOnly =
  */
 export interface FeatureInstance extends Omit<Instance, keyof FeatureSurface | KernelOnly>, FeatureSurface {}
 
-/** What a feature's module (index.ts, index.js or index.mjs) exports. */
+/** The exports of a feature's module (index.ts, index.js or index.mjs). */
 export interface FeatureExports {
   default: FastifyPluginAsync<Record<string, unknown>>
-  /** The messages it answers: it can answer no others. Clients are told FEATURE_DISABLED while it is off. */
+  /** Its requests: it can handle no others. The server rejects them with FEATURE_DISABLED while it is off. */
   requests?: RequestMap
-  /** What can be set of it. Settings that it does not name are refused. */
+  /** Schema of its settings. Unknown settings are rejected. */
   config?: z.ZodObject
   /** Errors of its own, for the generated contract: `{EmojiNotAllowed: createError('EMOJI_NOT_ALLOWED', …)}`. */
   errors?: Readonly<Record<string, unknown>>
-  /** By default that of the package it is in. */
+  /** By default the version of its package. */
   version?: string
 }
 

@@ -153,7 +153,7 @@ export async function buildGeneration (kernel: FastifyInstance, plan: Generation
   for (const [name, part] of Object.entries(surface)) app.decorate(name, part as never)
   app.addHook('onRoute', (route) => {
     if (!kernel.admin.guard(route)) {
-      // There is no key: not even a wider route of the feature may lead here.
+      // No admin key is configured: not even a wider route of the feature may match this URL.
       route.onRequest = async (request) => { throw new NotFound(request.url.split('?')[0]) }
       return
     }

@@ -23,31 +23,31 @@ export type { Rescan } from './loader.ts'
 
 export interface FeatureInfo {
   name: string
-  /** `failed`: it should run and does not. */
+  /** `failed`: enabled, but not running. */
   state: FeatureState
   version: string | undefined
-  /** Of the one that runs; 0 when none does. */
+  /** Number of the running generation; 0 if it is not running. */
   generation: number
   dependencies: readonly string[]
   /** Epoch milliseconds. */
   loadedAt: number | undefined
-  /** Why it does not run; or, of one that runs, why its last change could not be made. */
+  /** Why it is not running, or why its last change failed. */
   error: string | undefined
   messages: readonly string[]
   /** `GET /path`. */
   routes: readonly string[]
-  /** The settings with which it runs. */
+  /** The current settings. */
   config: Readonly<Record<string, unknown>>
-  /** What can be set, as JSON Schema. */
+  /** JSON Schema of the settings. */
   configSchema: Record<string, unknown>
 }
 
-/** The features there are and those that run. */
+/** The installed features and the running ones. */
 export interface Features {
-  /** Names of those that run, each after those it depends on. */
+  /** Names of the running features, each after its dependencies. */
   enabled (): string[]
   list (): FeatureInfo[]
-  /** What runs now. Another generation is another object. */
+  /** The running generations. Each generation is a separate object. */
   generations (): Generation[]
   /**
    * Returns the object with which a running feature decorates its instance
@@ -57,43 +57,43 @@ export interface Features {
    */
   getFeature<K extends keyof FeatureSlots> (name: K): FeatureSlots[K] | undefined
 
-  // Changes. They are made one after the other; each is made on this server,
-  // kept in the store, and then followed by all servers. One that fails has
-  // changed nothing. They throw FEATURE_NOT_FOUND, FEATURE_IN_USE,
+  // Changes. They run one at a time; each is applied on this server,
+  // stored, and then applied by all other servers. A failed change
+  // has no effect. They throw FEATURE_NOT_FOUND, FEATURE_IN_USE,
   // DEPENDENCY_DISABLED, FEATURE_LOAD_FAILED and, without the store, UNAVAILABLE.
 
-  /** @param cascade run what it depends on, too */
+  /** @param cascade also enable its dependencies */
   enable (name: string, cascade?: boolean): Promise<Changed>
-  /** @param cascade turn off what depends on it, too */
+  /** @param cascade also disable its dependents */
   disable (name: string, cascade?: boolean): Promise<Changed>
-  /** Puts its code, as it is on disk now, in the place of what runs. */
+  /** Reloads its code from disk. */
   reload (name: string): Promise<Changed>
   /**
    * Changes its settings, and reloads it.
    *
-   * @param patch null takes a setting back
-   * @throws VALIDATION_FAILED also, by the feature's own schema
+   * @param patch null resets a setting
+   * @throws VALIDATION_FAILED if the feature's schema rejects the settings
    */
   configure (name: string, patch: Readonly<Record<string, unknown>>): Promise<Changed>
-  /** Looks for features that have appeared or vanished. */
+  /** Finds added and removed features. */
   rescan (): Promise<Rescan>
 }
 
 declare module 'fastify' {
   interface FastifyInstance {
     features: Features
-    /** For features that are registered like plain plugins: they share the keys, and the resources are disposed when the server closes. */
+    /** For features that are registered as plain plugins: they share the keys, and the resources are disposed when the server closes. */
     keep: Keep
   }
 }
 
 declare module '../hooks.ts' {
   interface KernelHooks {
-    /** A feature runs that did not before; not called for a reload. */
+    /** A feature was enabled; not called for a reload. */
     'feature:enabled': (name: string) => void
-    /** A generation of a feature is in force, the first or one after a reload. */
+    /** A generation of a feature is in service, after its start or a reload. */
     'feature:loaded': (name: string) => void
-    /** A feature is about to be turned off, and hears of it itself; not called for a reload. */
+    /** A feature is about to be disabled, which also calls its own handler; not called for a reload. */
     'feature:disabled': (name: string) => void
   }
 }
@@ -105,20 +105,20 @@ declare module '../cluster/messages.ts' {
   }
 }
 
-/** How often a server looks at the settings without having been told to, in milliseconds. */
+/** How often a server reads the settings without a notification, in milliseconds. */
 const lookMs = 10_000
 
 const camelCase = (name: string) => name.replace(/-([a-z0-9])/g, (_, letter: string) => letter.toUpperCase())
 
 export interface FeatureOptions {
-  /** Where features are looked for, besides FEATURES_PATH and FEATURES_PACKAGES. */
+  /** Folders with features, besides FEATURES_PATH and FEATURES_PACKAGES. */
   featuresDir: string
 }
 
 /**
- * The feature loader: finds features, runs each in a child instance of its own
- * in the order of their dependencies, and puts what they register in force as
- * a whole. One that fails is reported and holds nobody up.
+ * The feature loader: finds features, runs each in its own child instance
+ * in the order of their dependencies, and installs its registrations
+ * atomically. A feature that fails is reported and does not block the others.
  */
 export default fp<FeatureOptions>(async function features (app, { featuresDir }) {
   const { config, log } = app
@@ -162,8 +162,8 @@ export default fp<FeatureOptions>(async function features (app, { featuresDir })
   const kept = createKeptResources(log)
   app.decorate('keep', kept.keep)
 
-  // The kernel can't get new routes once it runs, so what it does not know is
-  // handed to the feature that does.
+  // Fastify accepts no new routes once it runs, so unmatched requests
+  // are routed to the features here.
   app.addHook('onRequest', (request, reply, done) => {
     const generation = request.is404 ? executor.router.find(request.method, request.url) : undefined
     if (!generation) return done()
@@ -176,11 +176,11 @@ export default fp<FeatureOptions>(async function features (app, { featuresDir })
 
   const started = loader.start()
   const follow = () => { loader.reconcile().catch((err: unknown) => log.warn({ err }, 'failed to read the feature settings')) }
-  // Listening while it starts: what is changed meanwhile is followed right after.
+  // Subscribe before the start, so that changes during the start are applied right after it.
   app.cluster.on('features:changed', follow)
   app.bus.onHealed(follow)
   await started
-  // Whoever changed something may have died before it could say so.
+  // A server may have died after a change and before its notification.
   const looking = setInterval(follow, lookMs)
   for (const name of chooseFeatures([...registry.known.keys()], config.featureDefaults, config.FEATURES).unknown) log.warn({ feature: name, folders }, 'feature in FEATURES not found')
   log.info({ enabled: app.features.enabled().join(', ') }, 'features enabled')

@@ -15,7 +15,7 @@ import type { Transitions } from './transitions.ts'
 export interface Rescan {
   added: string[]
   removed: string[]
-  /** What could not be done, by name. */
+  /** Failures by name. */
   failed: Record<string, string>
 }
 
@@ -23,9 +23,9 @@ export interface Rescan {
 export interface Loader extends Commands {
   start (): Promise<void>
   rescan (): Promise<Rescan>
-  /** Brings this server to what the settings of all servers say. */
+  /** Applies the settings of all servers to this server. */
   reconcile (): Promise<void>
-  /** Reloads features whose files have changed here. */
+  /** Reloads features whose files have changed on this server. */
   touched (names: readonly string[]): Promise<void>
   stop (): Promise<void>
 }
@@ -34,7 +34,7 @@ export interface LoaderOptions {
   registry: Registry
   executor: Executor
   desired: DesiredState
-  /** @returns the features there are now */
+  /** @returns the installed features */
   find: () => FoundFeature[]
   log: FastifyBaseLogger
 }
@@ -62,7 +62,7 @@ export function createLoader (options: LoaderOptions): Loader {
   }
 }
 
-/** Follows what changes without a command here: files, and the settings of all servers. */
+/** Applies changes that are not commands of this server: of files, and of the settings of all servers. */
 function createFollower ({ registry, desired, find, log }: LoaderOptions, { prepare, make, makeEach, attempt, follow }: Transitions) {
   const { known, get, running, importCode, targets } = registry
   const { isWanted } = desired

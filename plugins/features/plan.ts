@@ -73,7 +73,7 @@ const graphOf = (targets: FeatureTargets): Graph => new Map([...targets].map(([n
 /** Everything that a feature depends on, directly or not; includes itself only if it is circular. */
 function requiredBy (name: string, graph: Graph): Set<string> {
   const found = new Set(graph.get(name))
-  // A set iterates over what is added meanwhile, too.
+  // Iterating over a set includes items that are added during the loop.
   for (const other of found) for (const next of graph.get(other) ?? []) found.add(next)
   return found
 }

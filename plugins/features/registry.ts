@@ -13,38 +13,38 @@ export type FeatureState = 'enabled' | 'disabled' | 'failed'
 /** One feature on this server. */
 export interface Known {
   found: FoundFeature
-  /** `failed`: it should run and does not. */
+  /** `failed`: enabled, but not running. */
   state: FeatureState
   module?: FeatureModule
   generation?: Generation
-  /** What the generation was built for ({@link FeatureTarget}). */
+  /** The target of the generation ({@link FeatureTarget}). */
   version?: unknown
-  /** Why it does not run, or why it runs as it did before the last change. */
+  /** Why it is not running, or why its last change failed. */
   error?: Error
-  /** The setting that this server has followed last. */
+  /** The last setting that this server applied. */
   applied: FeatureSetting
 }
 
-/** The features that this server knows, whether they run or not. */
+/** The installed features, running or not. */
 export interface Registry {
-  /** Those that run come in the order in which they were enabled. */
+  /** Running features are in the order in which they were enabled. */
   readonly known: Map<string, Known>
   /** @throws FEATURE_NOT_FOUND */
   get (name: string): Known
   running (name: string): Generation | undefined
   serving (): Generation[]
-  /** What runs, for the planner. */
+  /** The running features, for the planner. */
   targets (): Map<string, FeatureTarget>
   /**
-   * Imports a feature's code as it is on disk now; nothing of it runs.
+   * Imports a feature's code from disk without running the feature.
    *
-   * @param fresh false for the first time, when the server starts
+   * @param fresh false for the first import, at the start of the server
    * @throws FEATURE_LOAD_FAILED
    */
   importCode (name: string, fresh?: boolean): Promise<FeatureModule>
   /**
-   * @param set by an admin; it goes before FEATURES_CONFIG
-   * @returns the settings with which the feature is to run
+   * @param set by an admin; overrides FEATURES_CONFIG
+   * @returns the settings for the feature
    * @throws VALIDATION_FAILED
    */
   configOf (module: FeatureModule, name: string, set: Readonly<Record<string, unknown>> | undefined): Record<string, unknown>
@@ -54,18 +54,18 @@ export interface Registry {
   built (name: string, result: 'ok' | 'failed'): void
   started (generation: Generation, version: unknown): void
   stopped (name: string): void
-  /** Records why a change failed: what ran before goes on. */
+  /** Records why a change failed; the previous generation keeps running. */
   failed (name: string, error: unknown, wanted: boolean): void
-  /** Removes a feature that does not run. */
+  /** Removes a feature that is not running. */
   forget (name: string): void
 }
 
-/** Each import stays in memory, 30 to 300 KB: from here on a restart is advised. */
+/** Each import stays in memory (30 to 300 KB): after this many, a restart is advised. */
 const manyImports = 300
 
 export function createRegistry ({ config, log, messages, metrics }: FastifyInstance): Registry {
   const known = new Map<string, Known>()
-  // Goes on when a feature is removed and comes back.
+  // Numbers continue when a feature is removed and added again.
   const numbers = new Map<string, number>()
   let imports = 0
 
@@ -115,7 +115,7 @@ export function createRegistry ({ config, log, messages, metrics }: FastifyInsta
     started (generation, version) {
       const { name, module } = generation
       const feature = get(name)
-      // Those that run are listed after what they depend on.
+      // Running features are listed after their dependencies.
       if (!feature.generation) {
         known.delete(name)
         known.set(name, feature)
@@ -141,7 +141,7 @@ export function createRegistry ({ config, log, messages, metrics }: FastifyInsta
         number.set({ feature: name }, 0)
         if (feature.module) messages.disable(name, feature.module.types)
       }
-      // A failure that repeats is logged once.
+      // Log a repeated failure once.
       if (feature.error.message !== before) log.error({ err: error, feature: name, serving: feature.generation?.number }, 'failed to load a feature')
     },
     forget (name) {

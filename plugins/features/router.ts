@@ -3,10 +3,10 @@ import type { HTTPMethod } from 'find-my-way'
 import { routerOptions } from '../../config/router.ts'
 import type { Generation } from './generation.ts'
 
-/** Which feature answers an HTTP call that the kernel has no route for. */
+/** Routes HTTP requests that match no kernel route to features. */
 export interface FeatureRouter {
   find (method: string, url: string): Generation | undefined
-  /** @throws when the route is there already */
+  /** @throws if the route exists already */
   add (method: string, url: string, generation: Generation | undefined): void
 }
 

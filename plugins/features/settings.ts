@@ -2,55 +2,55 @@ import { z } from 'zod'
 import { unavailable } from '../errors/codes.ts'
 import type { Namespace } from '../kv/kv.ts'
 
-/** What an admin has set of a feature while servers run. */
+/** An admin's setting for a feature. */
 const setting = z.object({
-  /** Grows with each change, and is never that of an earlier one: a server that has not followed it sees that. */
+  /** Increases with each change and is never reused, so that a server detects settings it has not applied. */
   revision: z.int(),
   enabled: z.boolean().optional(),
   config: z.record(z.string(), z.unknown()).optional(),
-  /** How often it was reloaded. */
+  /** Number of reloads. */
   reloads: z.int().optional()
 })
 export type FeatureSetting = z.output<typeof setting>
 
 const document = z.record(z.string(), setting)
-/** By name of the feature. */
+/** By feature name. */
 export type FeatureSettings = Readonly<Record<string, FeatureSetting>>
 
-/** In the place of a feature's name: all of them, to look for new ones. */
+/** The key for a rescan, in place of a feature's name. */
 export const everyFeature = '*'
 
-/** What nobody has ever set. */
+/** The setting of a feature that was never changed. */
 export const nothingSet: FeatureSetting = { revision: 0 }
 
-/** How a setting is to change: from what it is now, whoever changed it last. */
+/** Changes the current setting. */
 export type SettingChange = (now: FeatureSetting) => Omit<FeatureSetting, 'revision'>
 
 /**
- * The settings of all servers: one text in the store, changed by
- * compare-and-set, which a server reads when it starts, whenever it is told,
- * and now and then.
+ * The settings of all servers: one value in the store, changed by
+ * compare-and-set. A server reads it at its start, after each notification,
+ * and periodically.
  */
 export interface SettingsStore {
   /** @throws UNAVAILABLE */
   read (): Promise<FeatureSettings>
   /**
-   * Changes several at once. Each gets a new revision.
+   * Changes several settings atomically. Each gets a new revision.
    *
-   * @param check gets all settings as they are to be; throws where they must not be
-   * @returns all settings as they are then
-   * @throws UNAVAILABLE, and what `check` throws; then nothing is changed
+   * @param check receives all new settings; throws to reject them
+   * @returns all resulting settings
+   * @throws UNAVAILABLE, and the errors of `check`; then nothing is changed
    */
   change (changes: Readonly<Record<string, SettingChange>>, check?: (settings: FeatureSettings) => void): Promise<FeatureSettings>
   /**
-   * Puts back what the store has lost: of each feature the newest of what it has and what is given.
+   * Restores settings that the store has lost: per feature, the newer of the stored and the given one.
    *
-   * @returns all settings as they are then
+   * @returns all resulting settings
    */
   restore (known: FeatureSettings): Promise<FeatureSettings>
 }
 
-/** @returns of each feature the newest of two views */
+/** @returns per feature the newer of two settings */
 export function newest (one: FeatureSettings, other: FeatureSettings): FeatureSettings {
   const all = { ...one }
   for (const [name, setting] of Object.entries(other)) if (setting.revision > (all[name]?.revision ?? 0)) all[name] = setting
@@ -78,7 +78,7 @@ export function createSettings (values: Pick<Namespace, 'get' | 'compareAndSet'>
       const next = { ...settings }
       for (const [name, change] of Object.entries(changes)) {
         const now = settings[name] ?? nothingSet
-        // By the clock: also where the store has forgotten the last one.
+        // Based on the clock, so that revisions grow even if the store has lost the last one.
         next[name] = { ...change(now), revision: Math.max(Date.now(), now.revision + 1) }
       }
       check?.(next)

@@ -13,33 +13,33 @@ import type { Registry } from './registry.ts'
 export interface Transition {
   load?: readonly Prepared[]
   unload?: readonly string[]
-  /** What must succeed for the change to be made. */
+  /** Persists the change; must succeed before the swap. */
   commit?: () => Promise<void>
 }
 
-/** Plans changes of what runs on this server, and applies them. */
+/** Plans and applies changes on this server. */
 export interface Transitions {
-  /** @throws FEATURE_LOAD_FAILED if the settings do not fit the code */
+  /** @throws FEATURE_LOAD_FAILED if the code rejects the settings */
   prepare (name: string, module: FeatureModule): Prepared
   /**
-   * Makes a change as a whole, or not at all.
+   * Applies a change atomically.
    *
-   * @throws FEATURE_IN_USE, DEPENDENCY_DISABLED, FEATURE_LOAD_FAILED, and what `commit` throws
+   * @throws FEATURE_IN_USE, DEPENDENCY_DISABLED, FEATURE_LOAD_FAILED, and the errors of `commit`
    */
   make (transition: Transition): Promise<Changed>
   /**
-   * Makes a change feature by feature: a failure is recorded with its feature, and the others go on.
+   * Applies a change per feature: a failure is recorded, and the other features are still changed.
    *
-   * @returns what was planned
+   * @returns the plan
    */
   makeEach (transition: Omit<Transition, 'commit'>): Promise<Plan>
   /** Runs a step for a feature; a failure is recorded with it. */
   attempt (name: string, step: () => Promise<unknown>): Promise<void>
-  /** Records that this server has followed what was set of a feature. */
+  /** Records that this server has applied a feature's setting. */
   follow (name: string): void
 }
 
-/** A later change may remove the cause: the change is tried again. */
+/** Retried later: another change may remove the cause. */
 const mayPass = (error: unknown) => isCoded(error) && (error.code === 'DEPENDENCY_DISABLED' || error.code === 'FEATURE_IN_USE')
 
 export function createTransitions (registry: Registry, executor: Executor, desired: DesiredState): Transitions {
@@ -49,7 +49,7 @@ export function createTransitions (registry: Registry, executor: Executor, desir
     const now = targets()
     const next = new Map<string, FeatureTarget>(now)
     for (const name of unload) next.delete(name)
-    // What is prepared is built in any case: its code may have changed.
+    // Prepared features are always built: their code may have changed.
     for (const { name, module: { dependencies } } of load) next.set(name, { dependencies, version: Symbol(name) })
     const { load: order, unload: off, refused } = plan(now, next, (name) => registry.known.has(name))
     return { load: order, unload: [...off, ...unload.filter((name) => !now.has(name))], refused }

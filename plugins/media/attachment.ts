@@ -20,12 +20,12 @@ export interface AttachmentContext {
   closed (attachment: Attachment): void
 }
 
-/** The events of all attachments; {@link Tap} and {@link Injection} have those that apply. */
+/** The events of all attachments; {@link Tap} and {@link Injection} use the ones that apply. */
 export type AttachmentEvents = TapEvents & InjectionEvents
 
 /**
- * Something that the server itself has on a room's router and that lives until
- * it is closed. It is opened again on a new router when the worker dies.
+ * A server-side object on a room's router that exists until
+ * it is closed. It is reopened on a new router if the worker dies.
  */
 export abstract class Attachment extends EventEmitter<AttachmentEvents> implements MediaUser {
   readonly roomId: string
@@ -44,14 +44,14 @@ export abstract class Attachment extends EventEmitter<AttachmentEvents> implemen
     return this.#closing.signal.aborted
   }
 
-  /** Opens what it needs on a router. */
+  /** Opens the attachment on a router. */
   protected abstract attach (media: RoomMedia): Promise<void>
-  /** Closes what {@link attach} has opened. Idempotent. */
+  /** Releases the resources of {@link attach}. Idempotent. */
   protected abstract detach (): void
-  /** It is open again on another router. */
+  /** The attachment was reopened on another router. */
   protected abstract reattached (): void
 
-  /** @throws OVERLOADED, UNAVAILABLE, and what {@link attach} throws; it is closed then */
+  /** @throws OVERLOADED, UNAVAILABLE, and the errors of {@link attach}; the attachment is then closed */
   async open (): Promise<void> {
     try {
       await refused(() => this.#open())
@@ -76,7 +76,7 @@ export abstract class Attachment extends EventEmitter<AttachmentEvents> implemen
     if (!this.#opening) this.#reopen()
   }
 
-  /** Calls listeners; one that throws must not end what called it. */
+  /** Calls listeners; an exception in one must not affect the caller. */
   protected notify (call: () => void): void {
     try {
       call()
@@ -100,7 +100,7 @@ export abstract class Attachment extends EventEmitter<AttachmentEvents> implemen
         return this
       })
       if (this.#media) await this.attach(this.#media)
-      // The worker died, or this was closed, while it was asked.
+      // The worker died, or the attachment was closed, during the request.
       if (!this.#media) throw unavailable('The media server is restarting')
     } catch (error) {
       this.#release()

@@ -2,7 +2,7 @@ import * as ortc from 'mediasoup/ortc'
 import type { types } from 'mediasoup'
 
 /**
- * The one codec: Opus, stereo as WebRTC writes it, with forward error
+ * The only codec: Opus, stereo in WebRTC's notation, with forward error
  * correction, without discontinuous transmission, in packets from 10 ms.
  */
 export const mediaCodecs: types.RouterRtpCodecCapability[] = [{
@@ -13,13 +13,13 @@ export const mediaCodecs: types.RouterRtpCodecCapability[] = [{
   parameters: { useinbandfec: 1, usedtx: 0, minptime: 10 }
 }]
 
-/** What every router here can do; known without making one. */
+/** The capabilities of all routers, available without creating one. */
 export const rtpCapabilities: types.RtpCapabilities = ortc.generateRouterRtpCapabilities(mediaCodecs)
 
 /** The RTP header extension with the level of a packet's audio (RFC 6464). */
 export const audioLevelUri = 'urn:ietf:params:rtp-hdrext:ssrc-audio-level'
 
-/** Bits a second that a client may send, all its audio together. */
+/** Maximum bit rate of all audio from one client, in bits per second. */
 export const maxIncomingBitrate = 128_000
-/** Bits a second assumed towards a client before its connection is known. */
+/** Assumed bit rate towards a client before the connection is measured, in bits per second. */
 export const initialOutgoingBitrate = 600_000

@@ -29,7 +29,7 @@ export class Consumers {
     consumer.once('producerclose', () => this.#closed(consumer))
   }
 
-  /** Forgets all consumers: their transport is closed. */
+  /** Removes all consumers: their transport is closed. */
   transportClosed (): void {
     this.#byId.clear()
   }

@@ -11,11 +11,11 @@ export const ConsumerNotFound = createError('CONSUMER_NOT_FOUND', 'Consumer %s d
 export const CannotConsume = createError('CANNOT_CONSUME', 'Your RTP capabilities do not support this producer', 409)
 
 /**
- * Runs a call to mediasoup and turns what it refuses into coded errors. The
- * shape of what a client sends is checked before; what mediasoup still refuses
- * is either values that do not fit together or a worker that is gone.
+ * Runs a call to mediasoup and converts its errors into coded errors. The
+ * server validates the shape of client data before; remaining errors of mediasoup
+ * mean either inconsistent values or a dead worker.
  *
- * @throws VALIDATION_FAILED for the former, UNAVAILABLE for the latter; coded errors stay as they are
+ * @throws VALIDATION_FAILED for inconsistent values, UNAVAILABLE for a dead worker; coded errors unchanged
  */
 export async function refused<T> (call: () => Promise<T>): Promise<T> {
   try {

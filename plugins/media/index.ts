@@ -4,7 +4,7 @@ import { createSfu } from './sfu.ts'
 
 export type { Sfu } from './sfu.ts'
 
-/** Audio: the media workers, and what rooms and sessions have on them. */
+/** Audio: the media workers, and the media objects of rooms and sessions. */
 export default fp(async function sfu (app, { warmWorkers }: { warmWorkers: boolean }) {
   const { config, hooks, metrics } = app
   const pool = createPool({

@@ -46,7 +46,7 @@ export interface Injection {
 }
 
 interface InjectionContext extends AttachmentContext {
-  /** @throws when the owner may not send audio */
+  /** @throws if the owner may not send audio */
   permit (roomId: string, owner: ProducerOwner): Promise<ProducePermit>
 }
 
@@ -81,7 +81,7 @@ export class RoomInjection extends Attachment implements Injection {
     return this.#port
   }
 
-  /** A feature closes the producer when its owner may no longer send. */
+  /** A feature closes the producer when its owner loses the permission to send. */
   producerClosed (producer: RoomProducer): void {
     if (producer === this.#producer) this.close()
   }

@@ -17,14 +17,14 @@ export class MediaRooms {
   }
 
   /**
-   * Adds a user to the media of a room, whose router is opened for its first user.
+   * Adds a user to the media of a room. The first user opens the router.
    *
-   * @param create makes the user; when it throws, a router without users is closed
-   * @throws what `create` and {@link RoomMedia.open} throw
+   * @param create creates the user; if it throws, a router without users is closed
+   * @throws the errors of `create` and {@link RoomMedia.open}
    */
   async join<T extends MediaUser> (roomId: string, create: (media: RoomMedia) => T): Promise<T> {
     let media = await this.#mediaOf(roomId)
-    // The last user may have left while this one waited.
+    // The last user may have left during the wait.
     while (media.closed) media = await this.#mediaOf(roomId)
     try {
       const user = create(media)

@@ -20,16 +20,16 @@ export interface TransportParameters {
   dtlsParameters: types.DtlsParameters
 }
 
-/** One for the voice; the rest is for music and for a client that replaces its producer. */
+/** One for the microphone; the others for music and for replacing a producer. */
 const maxProducers = 4
 
-/** What a session needs from the server for its audio. */
+/** The server functions that a session's audio needs. */
 export interface PeerContext {
   nodeId: string
-  /** @throws when the session may not send audio */
+  /** @throws if the session may not send audio */
   permit (roomId: string, session: Session): Promise<ProducePermit>
   consumerClosed (session: Session, consumerId: string): void
-  /** The peer is closed, by itself or with its room's router. */
+  /** The peer is closed, directly or with its room's router. */
   closed (peer: Peer): void
 }
 
@@ -41,7 +41,7 @@ export class Peer implements MediaUser {
   readonly #context: PeerContext
   readonly #transports = new Map<Direction, { transport: types.WebRtcTransport, connected: boolean }>()
   readonly #producers = new Map<string, RoomProducer>()
-  /** Producers that are being made. */
+  /** Producers whose creation is in flight. */
   #producing = 0
   #closed = false
 
@@ -80,7 +80,7 @@ export class Peer implements MediaUser {
       transport?.close()
       if (!this.#closed) throw error
     }
-    // The session may have left the room, and be in another one, while the worker was asked.
+    // During the request to the worker, the session may have left the room or joined another one.
     if (this.#closed || !transport) {
       transport?.close()
       throw this.session.roomId === this.media.roomId
@@ -145,7 +145,7 @@ export class Peer implements MediaUser {
     return { id: consumer.id, rtpParameters: consumer.rtpParameters }
   }
 
-  /** Closes all that the session has. Idempotent. */
+  /** Closes all media of the session. Idempotent. */
   close (): void {
     if (this.#closed) return
     this.#end()

@@ -7,7 +7,7 @@ import type { Metrics } from '../metrics.ts'
 
 /** One media worker process and its port. */
 export interface MediaWorker {
-  /** Position in the pool, kept by the replacement of a dead one. */
+  /** Position in the pool; the replacement of a dead worker keeps it. */
   readonly index: number
   readonly worker: types.Worker
   readonly server: types.WebRtcServer
@@ -17,9 +17,9 @@ export interface MediaWorker {
 }
 
 export interface PoolOptions {
-  /** Most workers. */
+  /** Maximum number of workers. */
   size: number
-  /** Whether {@link WorkerPool.start} starts all workers. Otherwise each is started when it is first needed. */
+  /** Whether {@link WorkerPool.start} starts all workers. Otherwise each starts on demand. */
   warm: boolean
   listenIp: string
   announcedIp: string | undefined
@@ -34,21 +34,21 @@ export interface WorkerPool {
   /**
    * Starts all workers of a warm pool.
    *
-   * @throws when one of them cannot be started
+   * @throws if one of them does not start
    */
   start (): Promise<void>
   /** Running workers, by index. */
   alive (): MediaWorker[]
   /**
-   * Reserves a place for a router on the worker with the fewest routers; a
-   * worker that was never needed is started before another gets its second
+   * Reserves a place for a router on the worker with the fewest routers. An
+   * unused worker is started before another worker gets its second
    * router. Waits while all workers are being replaced.
    *
-   * @throws OVERLOADED when every worker has as many routers as it may have
+   * @throws OVERLOADED if every worker has its maximum of routers
    * @throws UNAVAILABLE when no worker runs within five seconds
    */
   take (): Promise<MediaWorker>
-  /** Gives back the place of a router that has been closed. */
+  /** Releases the place of a closed router. */
   release (worker: MediaWorker): void
   close (): void
 }
@@ -66,9 +66,9 @@ const maxRespawnDelayMs = 5000
  */
 export function createPool (options: PoolOptions, metrics: Metrics, log: FastifyBaseLogger, onDied: (worker: MediaWorker) => void): WorkerPool {
   const workers = new Map<number, MediaWorker>()
-  /** Workers that were never needed. */
+  /** Workers that were never started. */
   const unused = new Set(Array.from({ length: options.size }, (_, index) => index))
-  /** Workers that are started because they are needed. */
+  /** Starts in progress. */
   const starting = new Set<Promise<void>>()
   const replacing = new Set<number>()
   const waiting = new Set<() => void>()
@@ -119,7 +119,7 @@ export function createPool (options: PoolOptions, metrics: Metrics, log: Fastify
     waiting.clear()
   }
 
-  /** A worker's own port is the first plus its index; a port that is taken is passed over by as many as there are workers. */
+  /** A worker's port is the first port plus its index. If the port is in use, it is increased by the number of workers. */
   async function listen (worker: types.Worker, index: number) {
     const { listenIp: ip, announcedIp, minPort, maxPort, size } = options
     const announced = announcedIp === undefined ? {} : { announcedAddress: announcedIp }

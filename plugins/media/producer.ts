@@ -2,7 +2,7 @@ import type { types } from 'mediasoup'
 import type { UserId } from '../connections/user.ts'
 import { refused } from './errors.ts'
 
-/** Who pauses a producer. It sends while nobody does. */
+/** A reason for the pause of a producer. It sends while it has none. */
 export type PausedBy = 'self' | 'server'
 
 export type ProducerSource = 'voice' | 'music'
@@ -26,15 +26,15 @@ export interface ProducerInfo {
   isPaused: boolean
 }
 
-/** The terms on which a session may send audio. */
+/** The permission of a session to send audio. */
 export interface ProducePermit {
   /** Whether the server pauses the producer from the start. */
   paused?: boolean
-  /** The reason, in the terms of the feature that gave the permit: it closes a producer whose reason no longer applies. */
+  /** The reason, defined by the feature that gave the permit: the feature closes a producer whose reason no longer applies. */
   grant?: string | undefined
 }
 
-/** A producer as features see it that decide about it. */
+/** A producer, for features that moderate it. */
 export interface ProducerHandle {
   readonly producerId: string
   readonly owner: ProducerOwner
@@ -48,7 +48,7 @@ export interface ProducerHandle {
   resume (by: PausedBy): Promise<void>
 }
 
-/** What a producer reports to its room. */
+/** Events from a producer to its room. */
 export interface ProducerEvents {
   closed (producer: RoomProducer): void
   paused (producer: RoomProducer): void

@@ -21,7 +21,7 @@ declare module '../hooks.ts' {
 
 /** Something that needs the router of a room, which stays open until its last user leaves. */
 export interface MediaUser {
-  /** The router is closed, and with it all that the user has on it. */
+  /** The router is closed, with all media that the user has on it. */
   mediaClosed (): void
   /** A producer of the room sends from now on. */
   producerOpened? (producer: RoomProducer): void
@@ -29,7 +29,7 @@ export interface MediaUser {
   producerClosed? (producer: RoomProducer): void
 }
 
-/** What the media of a room needs from the server. */
+/** The server functions that the media of a room needs. */
 export interface RoomMediaContext {
   hooks: Hooks
   pool: WorkerPool
@@ -51,7 +51,7 @@ export class RoomMedia {
 
   /**
    * @param onClosed called once, when the router is closed
-   * @throws what {@link WorkerPool.take} throws, and when the worker dies
+   * @throws the errors of {@link WorkerPool.take}, and if the worker dies
    */
   static async open (roomId: string, context: RoomMediaContext, onClosed: (media: RoomMedia) => void): Promise<RoomMedia> {
     const worker = await context.pool.take()
@@ -87,7 +87,7 @@ export class RoomMedia {
     return this.#users
   }
 
-  /** Users who speak now. */
+  /** The active speakers. */
   activeSpeakers (): UserId[] {
     return this.#speakers.active()
   }
@@ -130,12 +130,12 @@ export class RoomMedia {
   /**
    * Observes the level of a new producer and announces it.
    *
-   * @throws PRODUCER_NOT_FOUND when its end has been announced already
+   * @throws PRODUCER_NOT_FOUND if its end was already announced
    */
   async announce (producer: RoomProducer): Promise<void> {
     const { hooks, counted } = this.#context
     const { producerId, owner } = producer
-    // A service, such as a mix of all voices, is no speaker; speakers on other nodes are observed there.
+    // A service, such as a mix of all speakers, is not a speaker; other nodes observe their own speakers.
     if (owner.kind === 'session') await this.#speakers.add(producerId)
     if (producer.closed) throw new ProducerNotFound(producerId)
     counted(this.roomId, this.producers.size)
@@ -143,7 +143,7 @@ export class RoomMedia {
     for (const user of this.#users) user.producerOpened?.(producer)
   }
 
-  /** Closes the router and all that is on it. Idempotent. */
+  /** Closes the router and all media on it. Idempotent. */
   close (): void {
     if (this.#closed) return
     this.#closed = true

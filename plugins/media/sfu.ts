@@ -18,9 +18,9 @@ import { RoomTap } from './tap.ts'
 import type { Tap, TapOptions } from './tap.ts'
 
 /**
- * Audio: the only way to mediasoup. All transports, producers and consumers of
+ * Audio: the only access to mediasoup. All transports, producers and consumers of
  * a session close when it leaves its room. Methods that take an id find only
- * what the session itself has.
+ * the session's own objects.
  */
 export interface Sfu {
   readonly rtpCapabilities: types.RtpCapabilities
@@ -28,11 +28,11 @@ export interface Sfu {
   readonly ready: boolean
   workers (): { index: number, pid: number, port: number, routers: number }[]
   producersOf (roomId: string): ProducerInfo[]
-  /** The producers of a room on this server, for features that decide about them. */
+  /** The producers of a room on this server, for features that moderate them. */
   producerHandles (roomId: string): ProducerHandle[]
-  /** Users who speak in a room now. */
+  /** The active speakers of a room. */
   speakersOf (roomId: string): UserId[]
-  /** What a room has on the media server, for admins. */
+  /** Media statistics of a room, for admins. */
   describe (roomId: string): { worker: number, routerId: string, transports: { transportId: string, userId: UserId, type: Direction, iceState: string, dtlsState: string }[] } | undefined
   /** Creates a transport; an earlier one of the same direction is closed. The room's router is created with its first. */
   createTransport (room: LocalRoom, session: Session, direction: Direction): Promise<TransportParameters>
@@ -49,9 +49,9 @@ export interface Sfu {
   /** Lets a session receive a producer of its room. Starts paused; an earlier consumer of the same producer is closed. */
   consume (session: Session, transportId: string, producerId: string, capabilities: types.RtpCapabilities): Promise<{ id: string, rtpParameters: types.RtpParameters }>
   pauseConsumer (session: Session, consumerId: string): Promise<void>
-  /** @returns whether the producer is paused, so that nothing is sent yet */
+  /** @returns whether the producer is paused */
   resumeConsumer (session: Session, consumerId: string): Promise<{ deferred: boolean }>
-  /** Closes all that every session has: there is no audio any more. */
+  /** Closes the media of all sessions. */
   releaseAll (): void
   /**
    * Sends the voices of a room to a UDP port of this machine.
@@ -77,19 +77,19 @@ declare module 'fastify' {
 
 declare module '../hooks.ts' {
   interface KernelHooks {
-    /** May a session send audio, and on what terms? A handler throws to refuse; without one it may. */
+    /** Returns the terms on which a session may send audio. A handler throws to reject; without a handler it may. */
     'media:produce': (roomId: string, session: Session) => Promise<ProducePermit | undefined>
-    /** A user has paused what they send, or resumed it. */
+    /** A user has paused or resumed a producer. */
     'media:selfMuted': (roomId: string, session: Session, muted: boolean) => void
     'media:consumerClosed': (session: Session, consumerId: string) => void
-    /** All that a room had on the media server is gone. */
+    /** The worker died: a room has lost all its media. */
     'media:reset': (roomId: string, reason: string) => void
   }
 }
 
-/** What the plugin needs besides {@link Sfu}. */
+/** The kernel's part of {@link Sfu}. */
 export interface OwnedSfu extends Sfu {
-  /** Closes all that a session has. Idempotent. */
+  /** Closes all media of a session. Idempotent. */
   release (session: Session): void
   /** Closes the taps and injections of a room. */
   roomReleased (roomId: string): void
@@ -135,7 +135,7 @@ export function createSfu (app: FastifyInstance, pool: WorkerPool): OwnedSfu {
     return attachment
   }
 
-  /** @throws `missing` when the session has nothing on the media server */
+  /** @throws `missing` if the session has no media */
   function peerOf ({ id }: Session, missing: Error): Peer {
     const peer = peers.get(id)
     if (!peer) throw missing

@@ -85,7 +85,7 @@ export class RoomTap extends Attachment implements Tap {
   }
 
   producerOpened (producer: RoomProducer): void {
-    // The tap follows what is there when it has its transport.
+    // The tap follows the current producers once it has its transport.
     if (this.#transport) this.#follow(this.#transport, producer).catch(() => { /* The producer or the router is closed. */ })
   }
 
