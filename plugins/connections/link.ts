@@ -4,16 +4,16 @@ import type { Face } from './face.ts'
 
 /**
  * A session's transport: it writes frames to one client. Call `session.end()`
- * when the client is gone.
+ * when the client has disconnected.
  *
  * @typeParam F a frame, as the session's face makes it
  */
 export interface Link<F = unknown> {
   /** Whether frames can be written. */
   readonly open: boolean
-  /** Bytes that are written and that the client has not received yet. */
+  /** Bytes in the send queue. */
   readonly queuedBytes: number
-  /** @returns false when the frame would pass the limit of the queue; the session is then closed with TOO_SLOW */
+  /** @returns false if the frame would exceed the queue limit; the session is then closed with TOO_SLOW */
   write (frame: F): boolean
   /** Closes the connection with a code and its reason. */
   close (code: number, reason: CloseReason): void

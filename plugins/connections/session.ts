@@ -10,7 +10,7 @@ import type { Link } from './link.ts'
 import { userKeyOf } from './user.ts'
 import type { User } from './user.ts'
 
-/** The user a session belongs to, and how long it may last. */
+/** The user and the expiry of a session. */
 export interface Identity {
   user: User
   /** Epoch milliseconds; the session ends then. */
@@ -23,10 +23,10 @@ export interface SessionOptions<F = unknown> {
   identity: Identity
   face: Face<F>
   link: Link<F>
-  /** Whether a client's connection is behind the link. */
+  /** Whether the link has a client connection. */
   connected: boolean
   limits: FloodLimits
-  /** Called once, when the session has ended for this server; the client may not have agreed yet. */
+  /** Called once when the session ends, before the client confirms. */
   onEnd?: (session: Session) => void
 }
 
@@ -41,9 +41,9 @@ export class Session {
   readonly user: User
   readonly userKey: string
   readonly identity: Identity
-  /** How this client writes messages. */
+  /** The client's message format. */
   readonly face: Face
-  /** Whether a client's connection is behind it. Without one, nobody receives its events unless its owner takes them. */
+  /** Whether it has a client connection. Without one, only its owner can receive its events. */
   readonly connected: boolean
   /** The room it is in. Set by the rooms plugin alone. */
   roomId: string | null = null
@@ -69,12 +69,12 @@ export class Session {
     return !this.#closing && this.#link.open
   }
 
-  /** Why this server closed it; undefined when it did not. */
+  /** Why this server closed it; undefined if the client did. */
   get endedFor (): CloseReason | undefined {
     return this.#endedFor
   }
 
-  /** Bytes that the client has not received yet. */
+  /** Bytes in the send queue. */
   get queuedBytes (): number {
     return this.#link.queuedBytes
   }
@@ -118,7 +118,7 @@ export class Session {
     this.#endSoon()
   }
 
-  /** Releases what the session holds because its client is gone. For the owner of its link. Idempotent. */
+  /** Releases the session's resources after its client has disconnected. For the owner of its link. Idempotent. */
   end (): void {
     this.#closing = true
     if (this.#ended) return
@@ -129,13 +129,13 @@ export class Session {
   /**
    * Counts one message against the flood limit.
    *
-   * @returns false when the session sends too much
+   * @returns false if the session exceeds the limit
    */
   admit (): boolean {
     return this.#flood.take()
   }
 
-  /** Not now: an event may be on its way to a room, and what follows from the end must come after it for everybody. */
+  /** Deferred: an event may be in flight to a room, and events caused by the close must follow it for all members. */
   #endSoon (): void {
     process.nextTick(() => this.end())
   }

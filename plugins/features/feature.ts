@@ -172,7 +172,7 @@ export { createEvent } from '../connections/event.ts'
 export { profile, roomId, userId } from '../schema/ids.ts'
 export { userKeyOf } from '../connections/user.ts'
 
-// Lists that are told in pages.
+// Lists in pages.
 export { cursor, cursorBehind, keyBehind, nextCursor, pageOf } from '../schema/pages.ts'
 
 export type { FastifyBaseLogger as Logger, FastifyReply as HttpReply, FastifyRequest as HttpRequest } from 'fastify'

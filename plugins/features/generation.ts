@@ -21,12 +21,12 @@ import type { FeatureHookRegistrar, FeatureHooks, FeatureSurface } from './featu
 import { createKeptResources } from './keep.ts'
 import type { KeptResources } from './keep.ts'
 
-/** A feature as it runs: one child instance and what it registered. */
+/** One running version of a feature: a child instance and its registrations. */
 export interface Generation {
   name: string
   number: number
   module: FeatureModule
-  /** Its settings, as its own schema has made them. */
+  /** Its settings, parsed by its schema. */
   config: Record<string, unknown>
   app: FastifyInstance
   table: MessageTable
@@ -34,10 +34,10 @@ export interface Generation {
   hooks: readonly HookEntry[]
   jobs: ReadonlyMap<string, JobHandler>
   routes: readonly { method: HTTPMethods, url: string, schema: unknown }[]
-  /** Decorators it adds for others. */
+  /** Decorators it provides. */
   provides: readonly string[]
   loadedAt: number
-  /** Messages, REST calls, hooks and jobs that run in it. */
+  /** Its in-flight requests, hooks and jobs. */
   calls: InFlight
   kept: KeptResources
 }
@@ -49,9 +49,9 @@ export interface GenerationPlan {
   config: Record<string, unknown>
   /** The resources of the generation in service. */
   previouslyKept (): KeptResources | undefined
-  /** How a dependency is reached: always its generation of the moment. */
+  /** Access to its dependencies: always to their current generation. */
   getFeature (name: string): Record<string, unknown> | undefined
-  /** Decorators of a feature it depends on; undefined when that is not in service. */
+  /** Decorators of a dependency; undefined if that is not in service. */
   provided (name: string): readonly string[] | undefined
   /** @throws when the type belongs to another feature */
   claimMessage (type: string): void
@@ -59,7 +59,7 @@ export interface GenerationPlan {
   pathOwners (): Iterable<PathOwner>
   /** @throws when the route belongs to another feature */
   claimRoute (method: string, url: string): void
-  /** @throws when a dependent that runs needs a decorator that is no longer provided */
+  /** @throws if a running dependent requires a decorator that is no longer provided */
   checkProvided (decorators: readonly string[]): void
 }
 
@@ -68,7 +68,7 @@ export interface GenerationPlan {
  * it is in service: the registrations are only recorded.
  *
  * @param kernel the instance that outlives it
- * @throws what the plugin throws, and when a dependency is not there
+ * @throws the plugin's errors, and if a dependency is missing
  */
 export async function buildGeneration (kernel: FastifyInstance, plan: GenerationPlan): Promise<Generation> {
   const { name, number, module, config, previouslyKept, getFeature, provided, claimMessage, claimRoute, pathOwners, checkProvided } = plan
@@ -112,7 +112,7 @@ export async function buildGeneration (kernel: FastifyInstance, plan: Generation
       schedule: kernel.jobs.schedule
     } satisfies JobsRegistrar
   }
-  // The interface of feature.ts, name by name: what is in one only does not compile.
+  // The interface of feature.ts, name by name: a difference does not compile.
   const surface = {
     config: featureConfig(kernel.config),
     nodeId: kernel.nodeId,

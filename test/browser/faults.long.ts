@@ -4,8 +4,8 @@ import { build } from '../support/build.ts'
 import { expectTone, openBrowser, visit } from '../support/browser.ts'
 import { until } from '../support/retry.ts'
 
-// Faults one upon the other, at moments that nobody chose: whatever they hit,
-// the call must be whole again once they end.
+// Random faults at random times: after them,
+// the call must recover.
 
 const rounds = Number(process.env.ROUNDS ?? 30)
 const pick = <T>(items: readonly T[]) => items[Math.floor(Math.random() * items.length)] as T

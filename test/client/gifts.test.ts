@@ -11,7 +11,7 @@ import { until } from '../support/retry.ts'
 import { createRelay } from './relay.ts'
 import { backoff } from './watch.ts'
 
-// Somebody is to book gifts, and is not there: they stay where they are.
+// The backend that books gifts is down: the gifts stay queued.
 const env = { FEATURES: 'auth,gifts', LARAVEL_API_URL: 'http://127.0.0.1:9', LARAVEL_INTERNAL_KEY: 'x'.repeat(32) }
 const queued = async (server: TestServer) => (await server.admin('GET', '/admin/gifts')).body?.queued
 

@@ -18,7 +18,7 @@ async function enter (t: Test, server: Pick<TestServer, 'url'>, id: string | num
 const drawn = ({ seats }: RoomClient) => seats.list.map(({ seatIndex, userId, isMuted, isLocked, invitedUserId }) =>
   `${seatIndex}:${userId ?? (isLocked ? 'L' : '-')}${isMuted ? 'm' : ''}${invitedUserId === undefined ? '' : `>${invitedUserId}`}`).join(' ')
 
-/** Waits until all see the same, also who comes in only now. */
+/** Waits until all see the same, including new members. */
 async function allSee (t: Test, server: TestServer, rooms: RoomClient[], what: string) {
   await until(() => {
     const seen = rooms.map(drawn)

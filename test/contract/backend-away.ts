@@ -6,7 +6,7 @@ import type { TestServer } from '../support/build.ts'
 import type { TestClient } from '../support/client.ts'
 import { until } from '../support/retry.ts'
 
-// The backend goes away under a room that is full of life, and comes back.
+// The backend fails while a room is busy, and recovers.
 
 export interface Life {
   server: TestServer
@@ -15,13 +15,13 @@ export interface Life {
   owner: TestClient
   /** Sits on a seat. */
   speaker: TestClient
-  /** Is an admin, but has done nothing yet that would have been asked about. */
+  /** An admin whose rights the server has not requested yet. */
   admin: TestClient
   roomId: string
 }
 
 /**
- * @param away makes the backend go away: from then on nobody is asked about who has not been yet
+ * @param away stops the backend: from then on, unknown rights cannot be requested
  */
 export async function liveRoom (t: Test, env: Record<string, string>, away: (backend: Backend) => unknown): Promise<Life> {
   const backend = await startBackend(t)
@@ -40,7 +40,7 @@ export async function liveRoom (t: Test, env: Record<string, string>, away: (bac
   return { server, backend, owner, speaker, admin, roomId }
 }
 
-/** What goes on while the backend is away; may be called again and again. */
+/** Checks the behaviour while the backend is down. May be called repeatedly. */
 export async function goesOn (t: Test, { server, owner, speaker, admin, roomId }: Life, round: number): Promise<void> {
   await speaker.ok('seat:take', { seatIndex: round % 2 })
   t.match(await owner.event('seat:updated', ({ seatIndex }) => seatIndex === round % 2), { userId: 2 }, 'people change seats')
@@ -57,7 +57,7 @@ export async function goesOn (t: Test, { server, owner, speaker, admin, roomId }
   await late.close()
 }
 
-/** Everything heals once the backend is back: gifts are booked, roles are known, the backend hears what became of rooms. */
+/** Checks the recovery: gifts are booked, roles are available, the backend receives the room events. */
 export async function heals (t: Test, { server, backend, owner, speaker, admin }: Life, gifts: number): Promise<void> {
   await until(async () => (await admin.request('seat:mute', { userId: 2 })).ok)
   t.match(await speaker.event('seat:userMuted'), { userId: 2, isMuted: true })

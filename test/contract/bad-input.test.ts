@@ -85,7 +85,7 @@ t.test('any text frame gets exactly one reply', async (t) => {
     await stage.restore()
     const answers = await stage.exchange(text)
     let id: unknown
-    // A byte order mark is read over.
+    // The parser skips a byte order mark.
     try { id = (JSON.parse(text.replace(/^\uFEFF/, '')) as { id?: unknown } | null)?.id } catch {}
     check(answers, id)
   }), tries(400))

@@ -6,12 +6,12 @@ import { scene } from '../support/scene.ts'
 import { build } from '../support/build.ts'
 import { dtlsParameters, rtpCapabilities, rtpParameters } from '../support/rtp.ts'
 
-/** RTP parameters of which a test says what tells producers apart. */
+/** RTP parameters with the given identifiers. */
 const opusParameters = (ssrc = 11_111_111, mid = '0') => ({ ...rtpParameters(), mid, encodings: [{ ssrc, dtx: false }] })
 
 type Json = Parameters<typeof fc.constant>[0]
 const near = (value: unknown) => nearly(fc.constant(value) as fc.Arbitrary<never>)
-// All that the shape lets through, so that it comes to the media worker.
+// Values that pass the schema and reach the media worker.
 const opus = { mimeType: fc.constantFrom('audio/opus', 'AUDIO/opus', 'audio/OPUS'), payloadType: fc.integer({ min: 0, max: 127 }) }
 const anyRtp = fc.oneof(
   fitting(shapes.rtpParameters, { ...opus, channels: fc.constant(2) }),
@@ -45,7 +45,7 @@ t.test('no parameters crash a media worker', async (t) => {
     await restore()
     const { ok, data } = await request('audio:produce', { transportId: id('own.producerTransport'), kind: 'audio', rtpParameters })
     if (!ok) return
-    // What was taken must also do for those who listen.
+    // An accepted producer must also work for consumers.
     const consumed = await victim.ok('audio:consume', { transportId: id('victim.consumerTransport'), producerId: data.id, rtpCapabilities })
     await victim.ok('consumer:resume', { consumerId: consumed.id })
     await attacker.ok('audio:closeProducer', { producerId: data.id })

@@ -15,8 +15,8 @@ import type { DocumentedRequest, DocumentedRoute, OpenApiDocument } from '../sup
 import { until } from '../support/retry.ts'
 import { dtlsParameters, rtpCapabilities, rtpParameters } from '../support/rtp.ts'
 
-// What the server says of itself under /docs is held against what it does: every
-// request and every route that is there, whoever brought it.
+// Compares the documents under /docs with the server's behaviour: every
+// request and every route, of the kernel and all features.
 
 // CONTRACT_SEED tries other data, CONTRACT_RUNS more of it.
 const firstSeed = Number(process.env.CONTRACT_SEED ?? 20_260_101)
@@ -111,7 +111,7 @@ function expect (problem: string | undefined, what: string, value: unknown): voi
 
 const seen = new Set<string>()
 
-/** Whatever anybody has heard by now is an event of the document. */
+/** Checks that every received event is in the document. */
 function checkEvents (): void {
   for (const { events } of clients) {
     for (const event of events.splice(0)) {
@@ -151,7 +151,7 @@ async function tryRequest (t: Test, { type, data, fits, reply }: DocumentedReque
   await holds(type, fc.asyncProperty(sender, nearly(valid), async (n, data) => {
     const client = clients[n] as TestClient
     const sent = filled(data, client)
-    // Null counts as no data; what is too large ends the connection.
+    // Null counts as no data; a frame that is too large closes the connection.
     fc.pre(sent !== null && fits(sent) !== undefined && Buffer.byteLength(JSON.stringify(sent)) < largestFrame - 200)
     const answer = await client.request(type, sent)
     expect(asyncapi.refused(answer), `the reply to ${type} ${JSON.stringify(sent).slice(0, 500)}`, answer)
@@ -191,7 +191,7 @@ const parameters: Readonly<Record<string, fc.Arbitrary<Json>>> = {
 const bodies: Readonly<Record<string, fc.Arbitrary<Json>>> = {
   '/admin/features/{name}/config': oneOf({}, {}, { history: null }, { history: 20 }, { nothing: 1 })
 }
-/** Changes first what can be changed back. */
+/** Runs reversible changes first. */
 const order = ['GET', 'PATCH', 'POST', 'DELETE']
 const routes = readOpenApi(openapi).sort((a, b) => Number(a.path === '/admin/drain') - Number(b.path === '/admin/drain') || order.indexOf(a.method) - order.indexOf(b.method))
 

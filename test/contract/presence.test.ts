@@ -8,7 +8,7 @@ import { until } from '../support/retry.ts'
 
 interface Presence { count: number, joined: { userId: unknown }[], left: unknown[] }
 
-/** Follows a room as a client would: who is there, by what it has been told. */
+/** Tracks the members of a room from the events, as a client does. */
 function follow (client: TestClient, joined: Record<string, unknown>) {
   const there = new Set((joined.participants as { userId: unknown }[]).map(({ userId }) => userId))
   const seen = { there, count: Number(joined.participantCount), begin: performance.now(), presences: [] as number[], faults: [] as string[] }
@@ -33,7 +33,7 @@ function follow (client: TestClient, joined: Record<string, unknown>) {
   return seen
 }
 
-/** Users come and go; who is there at the end is known to everybody. */
+/** Users join and leave; at the end, all clients have the same list. */
 async function crowd (servers: readonly [TestServer, ...TestServer[]]) {
   const watcher = await servers[0].connect('watcher')
   const seen = follow(watcher, await watcher.ok('room:join', { roomId: 'r1' }))
@@ -56,7 +56,7 @@ onBothStores(t, 'sends room:presence once per second in a big room', async (t, e
   const { watcher, seen, clients, expected, now } = await crowd([server])
   await until(() => now().join() === expected.join() && seen.count === expected.length)
 
-  // A second lot, told of in events of its own.
+  // A second batch, with its own events.
   const told = seen.presences.length
   await clients[1]?.close()
   await until(() => seen.presences.length > told)

@@ -54,14 +54,14 @@ export function jobStoreContract (t: Test, make: (t: Test) => Promise<JobStore>)
     await store.schedule('a', 'k', 1500)
     await store.schedule('a', 'k', 3000)
     t.same(await store.takeDue('a', 2000, 10, 60_001), [], 'not at the same time')
-    // What waits for its turn takes nobody else's.
+    // A waiting job does not delay other jobs.
     await store.schedule('a', 'other', 1800)
     const [other] = await store.takeDue('a', 2000, 1, 60_002)
     t.match(other, { key: 'other' })
     if (job) await store.settle('a', job)
     const [again] = await store.takeDue('a', 2000, 10, 60_003)
     t.match(again, { key: 'k' })
-    // Of the time to try again and a new one the earlier counts.
+    // The earlier of the retry time and a new time applies.
     await store.schedule('a', 'k', 5000)
     if (again) await store.settle('a', again, 9000)
     t.same(await store.takeDue('a', 4999, 10, 60_004), [])

@@ -5,7 +5,7 @@ import { joining } from './store.ts'
 
 type Make = (t: Test) => Promise<RoomStore>
 
-/** Everybody in a room, page by page. */
+/** All members of a room, page by page. */
 async function everybody (store: RoomStore, roomId: string, limit: number, between: () => Promise<unknown> = async () => {}): Promise<unknown[]> {
   const told: unknown[] = []
   for (let after = 0; ;) {
@@ -17,7 +17,7 @@ async function everybody (store: RoomStore, roomId: string, limit: number, betwe
   }
 }
 
-/** The ids of all rooms with somebody in them, page by page. */
+/** The ids of all rooms with members, page by page. */
 async function busy (store: RoomStore, limit: number): Promise<string[]> {
   const told: string[] = []
   for (let after = ''; ;) {

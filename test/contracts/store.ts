@@ -8,10 +8,10 @@ import { until } from '../support/retry.ts'
 
 const profileOf = (id: UserId): Profile => ({ userId: id, id, name: `User ${id}` })
 
-/** A room as its first member would make it. */
+/** A room record, as the first join creates it. */
 export const recordOf = (roomId: string, ownerId: UserId = 1, locked = false): RoomRecord => ({ roomId, ownerId, createdAt: 1000, seatCount: 8, locked })
 
-/** The command of a user who joins with one socket, and makes the room when there is none. */
+/** The command of a join that creates the room if it does not exist. */
 export function joining (roomId: string, id: UserId, change: Partial<JoinCommand> = {}): JoinCommand {
   return {
     roomId,

@@ -23,7 +23,7 @@ export type Status = z.output<typeof status>
 /** The calls of the contract; `other` is whatever is none of them. */
 export type CallName = 'gifts' | 'status' | 'room' | 'role' | 'other'
 
-/** Something that goes wrong with calls, until it has happened `times` times or is switched off. */
+/** A fault in requests, until it has occurred `times` times or is removed. */
 export interface Fault {
   /** Which calls; all of them when left out. */
   call?: CallName | undefined
@@ -76,29 +76,29 @@ export interface Backend {
   readonly env: { LARAVEL_API_URL: string, LARAVEL_INTERNAL_KEY: string }
   /** Gifts that went through, by transaction id. */
   readonly ledger: Map<string, LedgerEntry>
-  /** Coins by user; who is not in it has as many as they like. A gift costs its quantity times its price. */
+  /** Coins by user; other users have unlimited coins. A gift costs its quantity times its price. */
   readonly balances: Map<string, number>
   /** Price by gift id; 1 for others. */
   readonly prices: Map<number, number>
-  /** What was said of rooms, in order, with the time it came at. */
+  /** The room events received, in order, with their arrival times. */
   readonly statuses: { roomId: string, at: number, status: Status }[]
   /** Owner by room. */
   readonly rooms: Map<string, number | string>
-  /** Lets every room exist that is not in `rooms`; gives its owner. */
+  /** Returns the owner of a room that is not in `rooms`. */
   everyRoom: ((roomId: string) => number | string) | undefined
   /** Role by `room/user`. */
   readonly roles: Map<string, string>
-  /** What goes wrong now; the first that fits happens. */
+  /** Active faults; the first match applies. */
   readonly faults: Fault[]
-  /** Makes calls go wrong. @returns a function that ends it */
+  /** Adds a fault. @returns a function that removes it */
   fault (fault: Fault): () => void
-  /** Nothing goes wrong any more. */
+  /** Removes all faults. */
   mend (): void
   /** The last calls, at most 10,000, in order of arrival. */
   readonly requests: { call: CallName, method: string, path: string, body: unknown, at: number }[]
   /** How many calls came, answered or not. */
   calls (call?: CallName): number
-  /** Waits until one more call has come. */
+  /** Waits for the next request. */
   nextCall (call?: CallName): Promise<void>
   /**
    * Publishes an event as the backend does.

@@ -46,7 +46,7 @@ export interface TestClient {
 }
 
 // A test that waits for what never comes fails with what did come instead.
-const patienceMs = 15_000
+const timeoutMs = 15_000
 
 /** A connection attempt that was answered with HTTP. */
 export class Refused extends Error {
@@ -111,7 +111,7 @@ function createClient (ws: WebSocket): TestClient {
   async function within<T> (promise: Promise<T>, what: string): Promise<T> {
     let timer: NodeJS.Timeout | undefined
     const timeout = new Promise<never>((_resolve, reject) => {
-      timer = setTimeout(() => reject(new Error(`Waited for ${what}; came: ${JSON.stringify(events.slice(-20))}`)), patienceMs)
+      timer = setTimeout(() => reject(new Error(`Waited for ${what}; came: ${JSON.stringify(events.slice(-20))}`)), timeoutMs)
     })
     return await Promise.race([promise, timeout]).finally(() => clearTimeout(timer))
   }

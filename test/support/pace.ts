@@ -1,5 +1,5 @@
 /**
- * Whether something came at most once a second. It goes by how many came since
+ * Whether events arrived at most once per second. Compares the number since
  * the beginning: one that a busy machine brings late has the next one near it.
  *
  * @param times when each came, from `performance.now()`

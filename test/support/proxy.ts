@@ -3,7 +3,7 @@ import { connect, createServer } from 'node:net'
 import type { AddressInfo, Socket } from 'node:net'
 import type { Test } from 'tap'
 
-/** A way to a server, for tests that do something to what goes along it. */
+/** A proxy to a server, for tests that manipulate the traffic. */
 export interface Proxy {
   readonly port: number
   /** Sockets of both sides. */

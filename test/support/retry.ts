@@ -1,19 +1,19 @@
 import { setTimeout as delay } from 'node:timers/promises'
 
 /**
- * Repeats a look until it succeeds. For what happens by itself and tells
- * nobody; where there is an event, wait for the event.
+ * Repeats a check until it succeeds. For changes without
+ * an event; if there is an event, wait for the event.
  *
- * @param look throws, or returns false, while it is not so yet
- * @param patienceMs how long at most
+ * @param check throws or returns false until the condition holds
+ * @param timeoutMs the timeout
  */
-export async function until<T> (look: () => T | Promise<T>, patienceMs = 15_000): Promise<Exclude<T, false>> {
-  const end = Date.now() + patienceMs
+export async function until<T> (check: () => T | Promise<T>, timeoutMs = 15_000): Promise<Exclude<T, false>> {
+  const end = Date.now() + timeoutMs
   for (;;) {
     try {
-      const result = await look()
+      const result = await check()
       if (result !== false) return result as Exclude<T, false>
-      if (Date.now() > end) throw new Error(`It did not become so within ${patienceMs} ms: ${look.toString()}`)
+      if (Date.now() > end) throw new Error(`The condition did not hold within ${timeoutMs} ms: ${check.toString()}`)
     } catch (error) {
       if (Date.now() > end) throw error
     }

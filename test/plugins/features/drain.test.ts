@@ -70,7 +70,7 @@ t.test('requests that exceed the deadline fail with UNAVAILABLE and block nothin
   t.equal(await hook, 'UNAVAILABLE')
   t.equal(await ada.fails('w:wait', {}), 'FEATURE_DISABLED')
   t.equal((await fetch(`${server.url}/waits`)).status, 404)
-  // What is answered is answered, whatever the old code says later.
+  // The first reply stands; a later result of the old code is ignored.
   gate('endless').resolve()
   t.match(await bob.ok('room:join', { roomId: 'r1' }), { roomId: 'r1' })
   t.equal(ada.events.filter(({ type }) => type === 'error').length, 0)
@@ -81,7 +81,7 @@ t.test('a queued message runs in the current generation', async (t) => {
   folder.write('waits', { 'index.ts': waiting('first') })
   const server = await build(t, { env: { FEATURES_PATH: folder.path, FEATURES: 'auth,waits' } })
   const ada = await server.connect(1)
-  // A join holds back what comes behind it.
+  // A join blocks later requests.
   const join = ada.ok('room:join', { roomId: 'r1' })
   await until(() => gate('first').inside.has('hook'))
   const behind = ada.request('w:quick', {})

@@ -31,7 +31,7 @@ async function pair (t: Test): Promise<[JobStore, JobStore]> {
   return stores as [JobStore, JobStore]
 }
 
-/** @returns a handler that does not end until it is let go, and what it was called for */
+/** @returns a handler that runs until it is released, and its calls */
 function held () {
   const started: string[] = []
   const waiting: PromiseWithResolvers<void>[] = []

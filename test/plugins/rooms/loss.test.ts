@@ -7,22 +7,22 @@ import { until } from '../../support/retry.ts'
 import { buildTally, follow } from './tally.ts'
 import type { Follower } from './tally.ts'
 
-// Redis loses everything while servers run. Whatever was acknowledged, before or while they
-// write back what they know, is in the store at the end, and everybody has been told of it.
+// Redis loses its data while servers run. Every change acknowledged before or during the
+// restore is in the store at the end, and all members have received it.
 
 type Tally = Awaited<ReturnType<typeof buildTally>>
 
 /**
- * Has the test decide when a server writes back what it knows.
+ * Lets the test control when a server restores its rooms.
  *
- * @param around is given what writes back; it may wait before and after
+ * @param around receives the function that restores; it may wait before and after
  */
 function intercept ({ server: { app: { store } } }: Tally, around: (write: (share: NodeMembers) => Promise<WrittenMembers>, share: NodeMembers) => Promise<WrittenMembers>): void {
   const replaceNodeMembers = store.replaceNodeMembers.bind(store)
   store.replaceNodeMembers = (nodeId: string, share: NodeMembers) => around((written) => replaceNodeMembers(nodeId, written), share)
 }
 
-/** Servers with one member each, who know the tally. */
+/** Servers with one member each; the members have the tally. */
 async function servers (t: Test, ...names: string[]) {
   const redis = await startRedis(t)
   const all: Tally[] = []
@@ -38,7 +38,7 @@ async function servers (t: Test, ...names: string[]) {
     a,
     b,
     members,
-    /** Waits until the store, the servers and all members know of so many. */
+    /** Waits until the store, the servers and all members have this count. */
     async agree (n: number) {
       await until(async () => (await a.server.app.store.readDocuments(['r1'], 'tally'))[0] === `{"n":${n}}`)
       await until(() => all.every(({ peek }) => peek() === n) && members.every(({ known }) => known() === n))
@@ -67,7 +67,7 @@ t.test('keeps changes made during recovery', async (t) => {
   })
   await a.server.app.redis.flushall()
   await written.promise
-  // The room is there again; whoever counts now either counts on or is refused.
+  // The room is restored; a new change either continues the count or is rejected.
   const early = await b.count().then((n) => n, (error: { code?: string }) => error.code)
   t.ok(early === 4 || early === 'UNAVAILABLE', String(early))
   goOn.resolve()

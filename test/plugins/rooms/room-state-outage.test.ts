@@ -5,7 +5,7 @@ import { startRedis } from '../../support/redis.ts'
 import { until } from '../../support/retry.ts'
 import { buildTally, follow } from './tally.ts'
 
-/** Two servers with one member each, who know the tally. */
+/** Two servers with one member each; the members have the tally. */
 async function pair (t: Test) {
   const redis = await startRedis(t)
   const env = { REDIS_URL: redis.url }
@@ -21,7 +21,7 @@ t.test('a partitioned server sends its members what they missed', async (t) => {
   const cut = await deafen(b.server)
   await Promise.all([cut(), a.count(), a.count()])
   await until(() => bob.known() === 3)
-  // It may hear again, and be told, between the two changes.
+  // The server may resubscribe and resync between the two changes.
   t.ok(['1,3', '1,2,3'].includes(String(bob.numbers())), 'how to get there, and nothing twice')
   t.ok(bob.missed() >= 1)
   await until(() => ada.known() === 3)
@@ -37,7 +37,7 @@ t.test('a change after missed ones also delivers those', async (t) => {
   const cut = await deafen(b.server)
   await Promise.all([cut(), a.count(), a.count()])
   await healed
-  // At once, before anybody has looked for what was missed.
+  // Immediately, before the resync.
   await Promise.all([a.count(), a.count()])
   await until(() => bob.known() === 5)
   t.equal(bob.missed(), 1)
@@ -64,7 +64,7 @@ t.test('a join does not hide what others missed', async (t) => {
   const { a, b, bob } = await pair(t)
   const eve = await b.connect('eve')
   const cut = await deafen(b.server)
-  // Nobody there knows that there is a tally; who comes in is told of it by the reply.
+  // No member there has the tally; a new member receives it in the reply.
   const [,, late] = await Promise.all([cut(), a.count(), follow(eve)])
   t.ok(late.first <= 1)
   await until(() => late.known() === 1)
@@ -91,7 +91,7 @@ t.test('restores the newest state of all servers and notifies everyone', async (
   const { redis, a, b, ada, bob } = await pair(t)
   await a.count()
   await until(() => bob.known() === 1)
-  // The change is known to one server alone when all is lost.
+  // Only one server has received the change when the data is lost.
   const cut = await deafen(a.server, b.server)
   await Promise.all([cut(), a.count()])
   await redis.kill()
@@ -117,7 +117,7 @@ t.test('a new room has nothing of its predecessor', async (t) => {
   const { a, b, bob } = await pair(t)
   await a.count()
   await until(() => bob.known() === 1)
-  // Closed by a server that dies before it can tell.
+  // Closed by a server that dies before it publishes.
   t.ok(await a.server.app.store.removeRoom('r1'))
   const eve = await follow(await b.connect('eve'))
   t.equal(eve.first, 0)

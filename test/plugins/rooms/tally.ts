@@ -9,7 +9,7 @@ import type { TestClient } from '../../support/client.ts'
 export const tallySchema = z.object({ n: z.int() })
 export type Tally = z.output<typeof tallySchema>
 
-/** Counts one more, with an event. */
+/** Increments the tally, with an event. */
 const more = (state: Tally | undefined): Decision<Tally, number> => {
   const n = (state?.n ?? 0) + 1
   return { state: { n }, events: [{ type: 'tally', data: { n } }], result: n }
@@ -25,14 +25,14 @@ export async function buildTally (t: Test, env: Record<string, string>) {
   return {
     server,
     tally,
-    /** Counts one more. @returns what it came to */
+    /** Increments the tally. @returns the new count */
     count: (roomId = 'r1') => tally.change(roomId, more),
     peek: (roomId = 'r1') => tally.peek(roomId)?.n ?? 0,
     connect: server.connect
   }
 }
 
-/** What a member knows of the tally: from the join's reply and what it was told since. */
+/** A member's view of the tally: from the join's reply and later events. */
 export async function follow (client: TestClient, roomId = 'r1') {
   const from = client.events.length
   const { tally } = await client.ok('room:join', { roomId })

@@ -156,7 +156,7 @@ t.test('publishes a change in the step that makes it', async (t) => {
 
 const numberOf = (version: string) => Number(version.split('.')[1])
 
-/** What two servers write back of a room, and what they hear of that. */
+/** Two servers that restore a room, and the messages they receive. */
 async function losing (t: Test) {
   const { a, b, client } = await pair(t)
   const subscriber = client.duplicate({ enableOfflineQueue: true })
