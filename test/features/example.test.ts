@@ -9,7 +9,7 @@ const root = join(import.meta.dirname, '..', '..')
 t.test("CONTRIBUTING's feature works as it stands there", async (t) => {
   const code = /```ts\n([\s\S]+?)```/.exec(readFileSync(join(root, 'CONTRIBUTING.md'), 'utf8'))?.[1] ?? ''
   t.ok(code.trim().split('\n').length <= 22, 'about 20 lines')
-  // A deployer's folder, outside the checkout and without packages of its own.
+  // A deployer's folder outside the checkout, without its own packages.
   const featuresDir = mkdtempSync(join(tmpdir(), 'flylive-features-'))
   t.teardown(() => rmSync(featuresDir, { recursive: true, force: true }))
   mkdirSync(join(featuresDir, 'wave'), { recursive: true })
@@ -25,7 +25,7 @@ t.test("CONTRIBUTING's feature works as it stands there", async (t) => {
   t.same(await ada.ok('wave:send', { to: 'Bob' }), { to: 'Bob' })
   t.same(await bob.event('wave:received'), { roomId: 'r1', from: 1, to: 'Bob' })
   t.equal(await ada.fails('wave:send', { to: 3 }), 'VALIDATION_FAILED')
-  t.equal(await ada.fails('wave:send', { to: 'Bob', roomId: 'r2' }), 'NOT_IN_ROOM', 'a room it is not in')
+  t.equal(await ada.fails('wave:send', { to: 'Bob', roomId: 'r2' }), 'NOT_IN_ROOM', 'a room that the user is not in')
   t.same(await (await fetch(`${server.url}/waves`)).json(), { total: 1 })
   t.match(await (await fetch(`${server.url}/metrics`)).text(), 'flylive_waves_total 1')
 })

@@ -4,14 +4,14 @@ import { globSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 
-// With each feature left out in turn, the suites of all the others are run:
-// what they show must hold without it. (Without auth nobody gets in whom they
-// could be run with; matrix.test.ts shows what there is then.)
+// Runs the tests of all other features with each feature disabled in turn.
+// Their results must not depend on it. Without auth no test can connect;
+// matrix.test.ts covers that case.
 
 const root = join(import.meta.dirname, '..', '..')
 const features = readdirSync(join(root, 'features')).filter((name) => name !== 'auth').sort()
 
-/** Files that show how a feature works together with others. */
+/** Test files that need other features. */
 const alsoNeed: Record<string, readonly string[]> = {
   'test/client/node-audio.test.ts': ['media'],
   'test/client/seats.test.ts': ['seats'],
@@ -62,7 +62,7 @@ for (const without of features) {
   })
 }
 
-/** @returns how many checks passed, and what the file printed when it failed */
+/** @returns the number of passed checks, and the output of a failed file */
 async function run (file: string, without: string): Promise<{ passed: number, output: string }> {
   const child = spawn(process.execPath, [file], { cwd: root, env: { ...process.env, TEST_WITHOUT: without }, stdio: ['ignore', 'pipe', 'pipe'] })
   let output = ''

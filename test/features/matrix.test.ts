@@ -10,8 +10,8 @@ import type { TestClient } from '../support/client.ts'
 import { until } from '../support/retry.ts'
 import { dtlsParameters, rtpParameters } from '../support/rtp.ts'
 
-// Each feature can be left out: the server starts, the other features do their
-// work by the rules that then hold, and its messages answer FEATURE_DISABLED.
+// Each feature can be disabled: the server starts, the other features keep
+// working, and the messages of the disabled feature return FEATURE_DISABLED.
 
 const folder = join(import.meta.dirname, '..', '..', 'features')
 const features = readdirSync(folder).sort()
@@ -20,11 +20,11 @@ interface Scene {
   server: TestServer
   ada: TestClient
   bob: TestClient
-  /** What Ada was told when she came in, first of all; and Bob. */
+  /** Ada's first join reply, and Bob's. */
   joined: Record<string, unknown>[]
 }
 
-/** What shows that a feature works, and what its absence means for everybody else. */
+/** Shows that a feature works, and what its absence changes for the others. */
 const shows: Record<string, { on: (t: Test, scene: Scene) => Promise<void>, off?: (t: Test, scene: Scene) => Promise<void> }> = {
   auth: {
     async on (t, { server }) {
@@ -38,7 +38,7 @@ const shows: Record<string, { on: (t: Test, scene: Scene) => Promise<void>, off?
       await ada.ok('transport:connect', { transportId, dtlsParameters })
       const { ok, error } = await ada.request('seat:take', { seatIndex: 0 })
       if (!ok) t.equal(error.code, 'FEATURE_DISABLED')
-      t.match(await ada.ok('audio:produce', { transportId, kind: 'audio', rtpParameters: rtpParameters() }), { id: String }, ok ? 'on a seat' : 'without seats everybody may')
+      t.match(await ada.ok('audio:produce', { transportId, kind: 'audio', rtpParameters: rtpParameters() }), { id: String }, ok ? 'on a seat' : 'without seats all members may')
     },
     async off (t, { joined }) {
       t.notOk('rtpCapabilities' in (joined[0] ?? {}))
@@ -93,11 +93,11 @@ const shows: Record<string, { on: (t: Test, scene: Scene) => Promise<void>, off?
   'laravel-bridge': {
     async on (t, { ada, joined }) {
       t.match(joined[0], { ownerId: 1 })
-      t.equal(await ada.fails('room:join', { roomId: '404' }), 'ROOM_NOT_FOUND', 'a room the backend does not know')
+      t.equal(await ada.fails('room:join', { roomId: '404' }), 'ROOM_NOT_FOUND', 'the backend does not have this room')
       await ada.ok('room:join', { roomId: '7' })
     },
     async off (t, { server }) {
-      t.match(await (await server.connect(5)).ok('room:join', { roomId: '404' }), { ownerId: 5, self: { role: 'owner' } }, 'a room is whose made it')
+      t.match(await (await server.connect(5)).ok('room:join', { roomId: '404' }), { ownerId: 5, self: { role: 'owner' } }, 'the creator owns the room')
     }
   },
   lobby: {
@@ -105,7 +105,7 @@ const shows: Record<string, { on: (t: Test, scene: Scene) => Promise<void>, off?
       const { rooms } = await ada.ok('lobby:list') as { rooms: Record<string, unknown>[] }
       const room = rooms.find(({ roomId }) => roomId === '7') ?? {}
       t.match(room, { ownerId: 1, participantCount: Number, isLocked: false, people: Array })
-      t.equal('seated' in room, 'seats' in (joined[0] ?? {}), 'seats are told of while there are any')
+      t.equal('seated' in room, 'seats' in (joined[0] ?? {}), 'seats are listed if the feature is enabled')
     }
   },
   reactions: {
@@ -136,7 +136,7 @@ const shows: Record<string, { on: (t: Test, scene: Scene) => Promise<void>, off?
   }
 }
 
-t.same(Object.keys(shows).sort(), features, 'every feature is here')
+t.same(Object.keys(shows).sort(), features, 'the table covers every feature')
 
 for (const without of [undefined, ...features]) {
   t.test(without === undefined ? 'all features' : `without ${without}`, async (t) => {
@@ -144,10 +144,10 @@ for (const without of [undefined, ...features]) {
     backend.rooms.set('7', 1).set('8', 5)
     const names = features.filter((name) => name !== without)
     const server = await build(t, { env: { ...backend.env, EMPTY_ROOM_SECONDS: '1', FEATURES: names.join(',') } })
-    t.same(server.app.features.list().filter(({ state }) => state === 'enabled').map(({ name }) => name), names, 'the others run')
+    t.same(server.app.features.list().filter(({ state }) => state === 'enabled').map(({ name }) => name), names, 'the other features run')
 
     if (without === 'auth') {
-      // Then nobody gets in.
+      // Without auth, all connections are rejected.
       const refusal = await server.connect(1).catch((error: unknown) => error)
       t.match(refusal, { status: 409 })
       t.ok(refusal instanceof Refused)

@@ -8,7 +8,7 @@ t.test('without auth all connections are rejected', async (t) => {
   const { url, admin } = await build(t, { env: { FEATURES: '-auth' } })
   t.equal(await outcome(t, url, { token: tokenFor(1) }), '409 FEATURE_DISABLED')
   t.equal(await outcome(t, url), '409 FEATURE_DISABLED')
-  t.equal((await fetch(`${url}/auth/session`)).status, 404, 'what belongs to it is gone')
+  t.equal((await fetch(`${url}/auth/session`)).status, 404, 'the routes of auth are gone')
   t.equal((await admin('POST', '/admin/tokens/revoke', { token: 'x' })).status, 404)
 })
 
@@ -16,7 +16,7 @@ t.test('without auth guests may connect if anonymous access is allowed', async (
   const { url } = await build(t, { env: { FEATURES: '-auth', ALLOW_ANONYMOUS: 'true' } })
   const [one, two] = [await connect(t, url), await connect(t, url, { token: tokenFor(1) })]
   t.match(one.greeting, { userId: /^guest-/ })
-  t.match(two.greeting, { userId: /^guest-/ }, 'a token that nobody reads makes nobody')
+  t.match(two.greeting, { userId: /^guest-/ }, 'without auth, a token has no effect')
   t.not(one.greeting.userId, two.greeting.userId)
   t.match(await one.ok('room:join', { roomId: 'r1' }), { self: { role: 'owner' } })
   t.equal(await outcome(t, url, { headers: { origin: 'https://evil.example.com' } }), '403 ORIGIN_NOT_ALLOWED')
@@ -38,7 +38,7 @@ t.test('a draining server rejects new connections', async (t) => {
   t.match(headers, { 'retry-after': /^[1-9]\d*$/ })
   t.equal((await fetch(`${server.url}/readyz`)).status, 503)
   await ada.ok('room:join', { roomId: 'r1' })
-  t.equal(await ada.fails('room:join', { roomId: 'new' }), 'UNAVAILABLE', 'nor makes it new rooms')
+  t.equal(await ada.fails('room:join', { roomId: 'new' }), 'UNAVAILABLE', 'open sessions cannot create rooms')
   await ada.close()
   t.same(await drained, { status: 200, body: { result: 'empty', sessions: 0 } })
 })

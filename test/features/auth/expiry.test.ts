@@ -5,7 +5,7 @@ import { connect } from '../../support/client.ts'
 import { outcome } from '../../support/refusal.ts'
 
 const sign = createSigner({ key: jwtSecret, algorithm: 'HS256' })
-// Whole seconds; at least one of them is left.
+// `exp` has whole seconds; at least one is left.
 const soon = () => Math.ceil(Date.now() / 1000) + 1
 
 t.test('a session closes when its token expires', async (t) => {
@@ -20,7 +20,7 @@ t.test('a session closes when its token expires', async (t) => {
   t.same(await bob.closed, { code: 4401, reason: 'UNAUTHORIZED' })
   const late = Date.now() - exp * 1000
   t.ok(late >= 0 && late < 5000, `within 5 s of its end, ${late} ms after it`)
-  t.same(await ada.event('room:userLeft'), { roomId: 'r1', userId: 2 }, 'and is out of its room')
+  t.same(await ada.event('room:userLeft'), { roomId: 'r1', userId: 2 }, 'and has left the room')
   t.equal(await outcome(t, server.url, { token }), '401 UNAUTHORIZED')
   await ada.flush()
 })

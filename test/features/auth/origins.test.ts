@@ -8,9 +8,9 @@ t.test('checks the origin of browsers', async (t) => {
     outcome(t, url, { token: tokenFor(1), headers: { ...(origin === undefined ? {} : { origin }), ...(host === undefined ? {} : { host }) } })
   const refused = '403 ORIGIN_NOT_ALLOWED'
 
-  t.equal(await from(), '101', 'a native client has none')
-  t.equal(await from(url), '101', 'the server itself')
-  t.equal(await from('https://audio.example.com', 'audio.example.com'), '101', 'the server itself, by the name it was called')
+  t.equal(await from(), '101', 'native clients send none')
+  t.equal(await from(url), '101', 'the origin of the server')
+  t.equal(await from('https://audio.example.com', 'audio.example.com'), '101', 'the origin of the server, by its host header')
   t.equal(await from('https://app.example.com'), '101', 'configured')
   t.equal(await from('http://localhost:5173'), '101')
 
@@ -20,10 +20,10 @@ t.test('checks the origin of browsers', async (t) => {
   t.equal(await from('https://app.example.com.evil.com'), refused)
   t.equal(await from('https://sub.app.example.com'), refused)
   t.equal(await from('http://127.0.0.1:1'), refused, 'this host with another port')
-  t.equal(await from('null'), refused, 'a page without an origin')
+  t.equal(await from('null'), refused, 'a page with an opaque origin')
   t.equal(await from(''), refused)
   t.equal(await from('nonsense'), refused)
-  t.equal(await outcome(t, url, { token: 'nonsense', headers: { origin: 'https://evil.example.com' } }), refused, 'nothing is said of its token')
+  t.equal(await outcome(t, url, { token: 'nonsense', headers: { origin: 'https://evil.example.com' } }), refused, 'the response does not reveal the state of the token')
 })
 
 t.test('* allows every origin', async (t) => {

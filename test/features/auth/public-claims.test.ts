@@ -3,7 +3,7 @@ import { build, onEveryStore, tokenFor } from '../../support/build.ts'
 import { connect } from '../../support/client.ts'
 import type { TestClient } from '../../support/client.ts'
 
-// All claims of an old token of the backend (contracts: token claims).
+// All claims of a token of the old backend (contract: token claims).
 const claims = {
   signature: 'hello',
   email: 'ada@example.com',
@@ -27,7 +27,7 @@ const shown = ['signature', 'avatar', 'frame', 'gender', 'country', 'wealth_xp',
 onEveryStore(t, 'other users receive only the public claims', async (t, env) => {
   const server = await build(t, { env })
   const bob = await server.connect(2)
-  const heard = everything(bob)
+  const received = everything(bob)
   await bob.ok('room:join', { roomId: 'r1' })
   const ada = await connect(t, server.url, { token: tokenFor(1, claims) })
   await ada.ok('room:join', { roomId: 'r1' })
@@ -38,12 +38,12 @@ onEveryStore(t, 'other users receive only the public claims', async (t, env) => 
 
   const eve = await server.connect(3)
   const { participants } = await eve.ok('room:join', { roomId: 'r1' }) as { participants: Record<string, unknown>[] }
-  t.same(participants.find(({ userId }) => userId === 1), user, 'in a join as in the event')
+  t.same(participants.find(({ userId }) => userId === 1), user, 'the join reply equals the event')
 
   await ada.ok('room:leave')
   await bob.event('room:userLeft')
-  for (const name of hidden) t.notMatch(heard(), `"${name}"`, name)
-  for (const value of [claims.email, claims.phone, claims.date_of_birth, String(claims.coins)]) t.notMatch(heard(), value)
+  for (const name of hidden) t.notMatch(received(), `"${name}"`, name)
+  for (const value of [claims.email, claims.phone, claims.date_of_birth, String(claims.coins)]) t.notMatch(received(), value)
 })
 
 t.test('PUBLIC_CLAIMS lists the public claims', async (t) => {
@@ -65,7 +65,7 @@ t.test('a claim cannot impersonate another user', async (t) => {
   t.match(await bob.event('room:userJoined'), { userId: 1, user: { userId: 1, id: 1 } })
 })
 
-/** All that a client is sent from now on, as it came. */
+/** Records all text that a client receives. */
 function everything (client: TestClient): () => string {
   let text = ''
   client.ws.on('message', (raw) => { text += String(raw) })

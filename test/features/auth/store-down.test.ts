@@ -24,12 +24,12 @@ t.test('rejects connections while revocations cannot be checked', async (t) => {
   t.same([status, code], [503, 'UNAVAILABLE'])
   t.match(headers, { 'retry-after': /^\d+$/ })
   t.equal(await storeErrors(server), 1, 'counted')
-  t.equal(await outcome(t, server.url, { token: 'nonsense' }), '401 UNAUTHORIZED', 'a bad token is one without the store')
+  t.equal(await outcome(t, server.url, { token: 'nonsense' }), '401 UNAUTHORIZED', 'a bad token is rejected without the store')
   const session = await fetch(`${server.url}/auth/session`, { headers: { authorization: `Bearer ${tokenFor(3)}` } })
   t.match(await session.json(), { error: { code: 'UNAVAILABLE', details: { retryable: true } } })
   t.equal(session.status, 503)
   const revoking = await server.admin('POST', '/admin/tokens/revoke', { token: tokenFor(3) })
-  t.match(revoking, { status: 503, body: { error: { code: 'UNAVAILABLE' } } }, 'no revocation is promised')
+  t.match(revoking, { status: 503, body: { error: { code: 'UNAVAILABLE' } } }, 'the revocation fails')
   await until(async () => await readiness(server) === 503)
   t.match(await (await fetch(`${server.url}/readyz`)).json(), { checks: { store: { ok: false } } })
   t.equal((await fetch(`${server.url}/livez`)).status, 200)
@@ -48,7 +48,7 @@ t.test('treats a hanging Redis as down', async (t) => {
   const ada = await server.connect(1)
 
   redis.process.kill('SIGSTOP')
-  t.equal(await outcome(t, server.url, { token: tokenFor(3) }), '503 UNAVAILABLE', 'refused, and not kept waiting')
+  t.equal(await outcome(t, server.url, { token: tokenFor(3) }), '503 UNAVAILABLE', 'rejected immediately')
   await until(async () => await readiness(server) === 503)
   t.ok(await storeErrors(server) >= 1)
 

@@ -11,20 +11,20 @@ t.test('reads the token from the header or a subprotocol', async (t) => {
 
   const fromHeader = await connect(t, url, { token })
   t.equal(fromHeader.greeting.userId, 7)
-  t.equal(fromHeader.ws.protocol, 'msab.v1', 'the subprotocol is selected when it is offered')
+  t.equal(fromHeader.ws.protocol, 'msab.v1', 'the server selects the offered subprotocol')
 
   const fromProtocol = await connect(t, url, { protocols: ['msab.v1', bearer(token)] })
   t.equal(fromProtocol.greeting.userId, 7)
-  t.equal(fromProtocol.ws.protocol, 'msab.v1', 'and never the token, which would be sent back')
+  t.equal(fromProtocol.ws.protocol, 'msab.v1', 'never the token, which the response would reveal')
 
   const turned = await connect(t, url, { protocols: [bearer(token), 'msab.v1'] })
   t.equal(turned.ws.protocol, 'msab.v1', 'in either order')
 
   const plain = await connect(t, url, { token, protocols: [] })
-  t.equal(plain.ws.protocol, '', 'a client that offers none is served, too')
+  t.equal(plain.ws.protocol, '', 'clients without a subprotocol can connect')
   t.equal(plain.greeting.protocol, 'msab.v1')
 
-  t.equal(await outcome(t, url, { protocols: ['msab.v1'] }), '401 UNAUTHORIZED', 'no token at all')
+  t.equal(await outcome(t, url, { protocols: ['msab.v1'] }), '401 UNAUTHORIZED', 'without a token')
   t.equal(await outcome(t, url, { query: `?token=${token}` }), '401 UNAUTHORIZED', 'not from the URL by default')
 })
 
@@ -37,10 +37,10 @@ t.test('reads ?token= last, and only if allowed', async (t) => {
   t.equal((await connect(t, url, { protocols: ['msab.v1', bearer(two)], query })).greeting.userId, 2)
   t.equal((await connect(t, url, { token: one, protocols: ['msab.v1', bearer(two)], query })).greeting.userId, 1)
 
-  t.equal(await outcome(t, url, { token: 'nonsense', query }), '401 UNAUTHORIZED', 'a bad first token is not made up for by a good later one')
+  t.equal(await outcome(t, url, { token: 'nonsense', query }), '401 UNAUTHORIZED', 'a valid second token does not replace an invalid first one')
   t.equal(await outcome(t, url, { protocols: ['msab.v1', bearer('nonsense')], query }), '401 UNAUTHORIZED')
   t.equal(await outcome(t, url, { query: '?token=' }), '401 UNAUTHORIZED')
-  t.equal(await outcome(t, url, { query: `?token=${one}&token=${two}` }), '401 UNAUTHORIZED', 'two of them are none')
+  t.equal(await outcome(t, url, { query: `?token=${one}&token=${two}` }), '401 UNAUTHORIZED', 'two tokens are invalid')
 })
 
 t.test('ignores the header\'s case and rejects other schemes', async (t) => {

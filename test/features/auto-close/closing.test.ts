@@ -5,10 +5,10 @@ import { build, onBothStores, onEveryStore, shortTimings } from '../../support/b
 import type { TestServer } from '../../support/build.ts'
 import { redisDatabase, startRedis } from '../../support/redis.ts'
 import { until } from '../../support/retry.ts'
-import { holding } from '../chat/holding.ts'
-import { abandon, names, occupy, removals } from './support.ts'
+import { createHoldingProxy } from '../chat/holding.ts'
+import { createEmptyRooms, names, createOccupiedRooms, removals } from './support.ts'
 
-// Side by side: most of the time they wait.
+// In parallel, because they mostly wait.
 t.jobs = 4
 
 const env = { FEATURES: 'auth,chat,media,seats,auto-close', EMPTY_ROOM_SECONDS: '1' }
@@ -28,12 +28,12 @@ onBothStores(t, 'closes an empty room and removes everything about it', async (t
   t.same(await listed(server), ['r1', 'r2'])
 
   await ada.ok('room:leave')
-  // A connection that drops is a leave like any other.
+  // A dropped connection counts as a leave.
   const left = Date.now()
   bob.ws.terminate()
   await until(() => removed.length > 0)
   t.match(removed, [{ roomId: 'r1', reason: 'inactivity' }])
-  t.ok(Number(removed[0]?.at) - left >= 1000, 'after its time')
+  t.ok(Number(removed[0]?.at) - left >= 1000, 'after the timeout')
   t.equal((await server.admin('GET', '/admin/rooms/r1')).status, 404)
   t.equal((await server.admin('POST', '/admin/rooms/r1/close')).status, 404)
   t.same(await listed(server), ['r2'])
@@ -41,7 +41,7 @@ onBothStores(t, 'closes an empty room and removes everything about it', async (t
   t.match(await (await fetch(`${server.url}/metrics`)).text(), 'flylive_rooms_auto_closed_total 1')
   if (kind === 'redis') {
     const { redis } = server.app
-    // That the room was closed is remembered for a while, and what was counted of a minute.
+    // The closed room and its rate limits are kept for a while.
     for (const key of (await redis.keys('*')).filter((key) => key.includes('r1'))) t.ok(await redis.pttl(key) > 0, `${key} ends by itself`)
     for (const key of (await redis.keys('*')).filter((key) => key.endsWith('rooms') || key.endsWith(':empty'))) {
       const members = await redis.type(key) === 'set' ? await redis.smembers(key) : await redis.zrange(key, '0', '-1')
@@ -50,10 +50,10 @@ onBothStores(t, 'closes an empty room and removes everything about it', async (t
   }
 
   const joined = await ada.ok('room:join', { roomId: 'r2' })
-  t.match(joined, { participantCount: 2 }, 'others go on')
+  t.match(joined, { participantCount: 2 }, 'other rooms stay')
   t.strictSame(eve.events.filter(({ type }) => type === 'room:closed'), [])
   const again = await eve.ok('room:join', { roomId: 'r1' })
-  t.match(again, { ownerId: 3, self: { role: 'owner' }, participantCount: 1, seatCount: 15, seats: [], chatHistory: [] }, 'a later room of that name is a room of its own')
+  t.match(again, { ownerId: 3, self: { role: 'owner' }, participantCount: 1, seatCount: 15, seats: [], chatHistory: [] }, 'a later room with the same id is a new room')
 })
 
 onEveryStore(t, 'keeps an occupied room, and a rejoin restarts the wait', async (t, store) => {
@@ -74,7 +74,7 @@ onEveryStore(t, 'keeps an occupied room, and a rejoin restarts the wait', async 
   await bob.ok('room:join', { roomId: 'back' })
   for (const client of [phone, laptop]) await client.ok('room:join', { roomId: 'twice' })
   await leave(phone, 'twice')
-  // All of the others were empty before this one.
+  // All others were empty before this one.
   await eve.ok('room:join', { roomId: 'left' })
   await leave(eve, 'left')
 
@@ -92,7 +92,7 @@ onEveryStore(t, 'keeps an occupied room, and a rejoin restarts the wait', async 
   t.match(await bob.event('chat:message'), { id, roomId: 'back' })
   t.match(await server.admin('GET', '/admin/rooms/back'), { status: 200, body: { participantCount: 1 } })
   t.match(await server.admin('GET', '/admin/rooms/twice'), { status: 200, body: { participantCount: 1 } })
-  // Who is looked at once is not looked at again and again.
+  // A sweep does not read a room twice.
   await until(async () => !(await server.app.store.listEmptyRooms(Date.now(), 10)).includes('back'))
 
   await leave(bob, 'back')
@@ -111,9 +111,9 @@ t.test('closes a room whose last members were on a dead server', async (t) => {
   const leases = createRedisLeases(connection, 'dead-node')
   await leases.heartbeat()
   const dead = createRedisStore(connection, 'dead-node', leases)
-  await occupy(dead, ['r1', 'r2'])
-  // It had begun to tell of the leave when it died: the room is empty, and is not known to be.
-  await abandon(dead, ['r3'], Date.now() + 3_600_000)
+  await createOccupiedRooms(dead, ['r1', 'r2'])
+  // The server died during the leave: the room is empty but not in the index.
+  await createEmptyRooms(dead, ['r3'], Date.now() + 3_600_000)
   await connection.zrem('msab:rooms:empty', 'r3')
   const ada = await server.connect(1)
   await ada.ok('room:join', { roomId: 'r2' })
@@ -125,14 +125,14 @@ t.test('closes a room whose last members were on a dead server', async (t) => {
 
 t.test('retries after a failed sweep', async (t) => {
   const redis = await startRedis(t)
-  const way = await holding(t, redis)
-  const server = await build(t, { env: { ...env, REDIS_URL: way.url } })
+  const proxy = await createHoldingProxy(t, redis)
+  const server = await build(t, { env: { ...env, REDIS_URL: proxy.url } })
   const removed = removals(server)
-  await abandon(server.app.store, names('r', 5), Date.now())
-  // While it asks what is due, and while it closes that.
+  await createEmptyRooms(server.app.store, names('r', 5), Date.now())
+  // During the query and during the close.
   for (const moment of [/zrangebyscore\r\n\$\d+\r\nmsab:rooms:empty\r\n/, /\r\nmsab:room:\{r0\}:closed\r\n/]) {
-    await way.hold(moment)
-    way.drop()
+    await proxy.hold(moment)
+    proxy.drop()
     t.same(removed, [])
   }
   await until(() => removed.length === 5)

@@ -4,16 +4,16 @@ import { build } from '../../support/build.ts'
 import { startServer } from '../../support/process.ts'
 import { freePort, startRedis } from '../../support/redis.ts'
 import { until } from '../../support/retry.ts'
-import { holding } from '../chat/holding.ts'
-import { leaveRooms, names, sweeping, toldOnce } from './support.ts'
+import { createHoldingProxy } from '../chat/holding.ts'
+import { leaveRooms, names, startSweep, assertEndedOnce } from './support.ts'
 
-/** Where a server is in closing rooms, by what it has not told Redis any more when it is killed. */
+/** The point at which the server is killed, by the first command that Redis does not receive. */
 const moments = {
   'the rooms are gone, and still noted as empty': /zrem\r\n\$\d+\r\nmsab:rooms\r\n/,
   'the rooms are gone, and noted nowhere': /exists\r\n\$\d+\r\nmsab:room:\{/
 }
 
-// Side by side: most of the time they wait.
+// In parallel, because they mostly wait.
 t.jobs = 2
 
 for (const [what, moment] of Object.entries(moments)) {
@@ -26,18 +26,18 @@ for (const [what, moment] of Object.entries(moments)) {
     const rooms = names('', 20)
     await leaveRooms([server], backend, rooms)
 
-    const way = await holding(t, redis)
-    const begun = way.hold(moment)
-    const doomed = startServer(t, { ...env, REDIS_URL: way.url, FEATURES: 'auth,auto-close', PORT: String(await freePort()), HOST: '127.0.0.1', MEDIASOUP_WORKERS: '1' })
+    const proxy = await createHoldingProxy(t, redis)
+    const begun = proxy.hold(moment)
+    const doomed = startServer(t, { ...env, REDIS_URL: proxy.url, FEATURES: 'auth,auto-close', PORT: String(await freePort()), HOST: '127.0.0.1', MEDIASOUP_WORKERS: '1' })
     await begun
     doomed.child.kill('SIGKILL')
     await doomed.exit
     const { redis: client, store } = server.app
     t.same(await store.listRooms('', 100), [])
-    t.equal(backend.statuses.some(({ status }) => !status.is_live), false, 'the backend thinks that they are live')
+    t.equal(backend.statuses.some(({ status }) => !status.is_live), false, 'the backend has them as live')
 
-    sweeping(t, server, 1000)
-    await toldOnce(t, server, backend, rooms)
+    startSweep(t, server, 1000)
+    await assertEndedOnce(t, server, backend, rooms)
     await until(async () => (await store.listEmptyRooms(Date.now(), 100)).length === 0)
     await until(async () => (await client.keys('msab:jobs:*')).length === 0)
   })

@@ -3,8 +3,8 @@ import t from 'tap'
 import { build, onBothStores } from '../../support/build.ts'
 import { startRedis } from '../../support/redis.ts'
 import { until } from '../../support/retry.ts'
-import { holding } from '../chat/holding.ts'
-import { abandon, names, removals, sweeping } from './support.ts'
+import { createHoldingProxy } from '../chat/holding.ts'
+import { createEmptyRooms, names, removals, startSweep } from './support.ts'
 
 const env = { FEATURES: 'auth,chat', RATE_LIMIT_MESSAGES_PER_MINUTE: '10000', WS_MESSAGES_PER_SECOND: '100000', WS_MESSAGES_BURST: '100000' }
 
@@ -18,10 +18,10 @@ onBothStores(t, 'a join during the close succeeds or asks to retry', async (t, s
   const clients = [await server.connect('a'), await other.connect('b')] as const
   const outcomes = new Map<string, number>()
   for (const [i, roomId] of names('r', 96).entries()) {
-    await abandon(server.app.store, [roomId], Date.now())
+    await createEmptyRooms(server.app.store, [roomId], Date.now())
     const client = clients[i % 2 as 0 | 1]
     const close = () => server.app.rooms.close(roomId, 'inactivity', true)
-    // Sometimes the one has a start, sometimes the other.
+    // Varies which of the two starts first.
     const shift = i % 16 - 8
     const [closed, { ok, data, error }] = await Promise.all([
       turns(shift).then(close),
@@ -40,8 +40,8 @@ onBothStores(t, 'a join during the close succeeds or asks to retry', async (t, s
   }
   t.comment(JSON.stringify([...outcomes]))
   for (const outcome of outcomes.keys()) t.ok(['closed, in the new room', 'not closed, in the old room', 'closed, UNAVAILABLE'].includes(outcome), outcome)
-  for (const client of clients) t.strictSame(client.events.filter(({ type }) => type === 'room:closed'), [], 'who is in is not told of the end of an earlier room')
-  t.ok(outcomes.has('closed, in the new room') && outcomes.has('not closed, in the old room'), 'it went both ways')
+  for (const client of clients) t.strictSame(client.events.filter(({ type }) => type === 'room:closed'), [], 'members of the new room do not receive the end of the old room')
+  t.ok(outcomes.has('closed, in the new room') && outcomes.has('not closed, in the old room'), 'both outcomes occurred')
 })
 
 onBothStores(t, 'during many sweeps members stay, and finally every room is closed', async (t, store, kind) => {
@@ -54,8 +54,8 @@ onBothStores(t, 'during many sweeps members stay, and finally every room is clos
   let visits = 0
   await Promise.all(clients.map(async (client, i) => {
     for (let n = 0; removed.flat().length < 80; n++) {
-      // One after the other, so that there is a look at almost any time.
-      if (sweeps < 24 && Date.now() > begin + 40 * sweeps) sweeping(t, sweeps++ % 2 ? other : server, 0)
+      // Staggered, so that sweeps run at almost any time.
+      if (sweeps < 24 && Date.now() > begin + 40 * sweeps) startSweep(t, sweeps++ % 2 ? other : server, 0)
       const roomId = `r${(3 * n + i) % 12}`
       const { ok, error } = await client.request('room:join', { roomId })
       if (!ok) {
@@ -71,25 +71,25 @@ onBothStores(t, 'during many sweeps members stay, and finally every room is clos
   }))
   t.comment(`${visits} visits to ${removed.flat().length} rooms`)
   await until(async () => (await server.app.store.listRooms('', 20)).length === 0)
-  // Who leaves a room that another server closes at once puts it on the list once more, until the next look.
+  // A leave during another server's close adds the room to the index again, until the next sweep.
   await until(async () => (await server.app.store.listEmptyRooms(Date.now(), 20)).length === 0)
 })
 
 t.test('keeps track of a room that is left during a sweep', async (t) => {
   const redis = await startRedis(t)
-  const way = await holding(t, redis)
-  const [server, sweeper] = [await build(t, { env: { ...env, REDIS_URL: redis.url } }), await build(t, { env: { ...env, REDIS_URL: way.url } })]
+  const proxy = await createHoldingProxy(t, redis)
+  const [server, sweeper] = [await build(t, { env: { ...env, REDIS_URL: redis.url } }), await build(t, { env: { ...env, REDIS_URL: proxy.url } })]
   const removed = removals(sweeper)
   const ada = await server.connect(1)
   await ada.ok('room:join', { roomId: 'r1' })
   await ada.ok('room:leave')
   await ada.ok('room:join', { roomId: 'r1' })
-  // A script whose only key is the index of empty rooms: it takes one out.
-  const found = way.hold(/\r\n\$1\r\n1\r\n\$\d+\r\nmsab:rooms:empty\r\n/)
-  sweeping(t, sweeper, 0)
+  // A script whose only key is the index of empty rooms removes an entry.
+  const found = proxy.hold(/\r\n\$1\r\n1\r\n\$\d+\r\nmsab:rooms:empty\r\n/)
+  startSweep(t, sweeper, 0)
   await found
   await ada.ok('room:leave')
-  way.release()
+  proxy.release()
   await until(() => removed.length > 0)
   t.match(removed, [{ roomId: 'r1', reason: 'inactivity' }])
 })

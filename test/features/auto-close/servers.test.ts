@@ -4,7 +4,7 @@ import { build } from '../../support/build.ts'
 import type { TestServer } from '../../support/build.ts'
 import { redisDatabase } from '../../support/redis.ts'
 import { until } from '../../support/retry.ts'
-import { abandon, leaveRooms, names, occupy, removals, sweeping, toldOnce } from './support.ts'
+import { createEmptyRooms, leaveRooms, names, createOccupiedRooms, removals, startSweep, assertEndedOnce } from './support.ts'
 
 const closedBy = async ({ url }: TestServer) => Number(/^flylive_rooms_auto_closed_total (\d+)$/m.exec(await (await fetch(`${url}/metrics`)).text())?.[1])
 
@@ -13,12 +13,12 @@ t.test('concurrent sweeps close each room once', async (t) => {
   const servers = [await build(t, { env }), await build(t, { env })] as const
   const [removed, others] = servers.map(removals) as [ReturnType<typeof removals>, ReturnType<typeof removals>]
   const { store } = servers[0].app
-  // More than are asked for at a time.
+  // More than one query returns.
   const due = names('due', 700)
-  await abandon(store, due, Date.now() - 3_600_000)
-  await abandon(store, ['young'], Date.now())
-  await occupy(store, ['busy'])
-  const sweeps = servers.map((server) => sweeping(t, server, 60_000))
+  await createEmptyRooms(store, due, Date.now() - 3_600_000)
+  await createEmptyRooms(store, ['young'], Date.now())
+  await createOccupiedRooms(store, ['busy'])
+  const sweeps = servers.map((server) => startSweep(t, server, 60_000))
   await until(() => removed.length + others.length >= due.length)
   await Promise.all(sweeps.map((sweep) => sweep.stop()))
   t.same([...removed, ...others].map(({ roomId }) => roomId).sort(), due.sort())
@@ -37,7 +37,7 @@ t.test('the backend receives the end of a room once', async (t) => {
   const rooms = names('', 24)
   await leaveRooms(servers, backend, rooms)
   await until(() => removed.flat().length >= rooms.length)
-  await toldOnce(t, servers[0], backend, rooms)
+  await assertEndedOnce(t, servers[0], backend, rooms)
   t.same(removed.flat().map(({ roomId, reason }) => `${roomId} ${reason}`).sort(), rooms.map((roomId) => `${roomId} inactivity`).sort())
 })
 
@@ -48,8 +48,8 @@ t.test('another server announces a close after a crash', async (t) => {
   const rooms = names('', 5)
   await leaveRooms([server], backend, rooms)
   const { jobs, store } = server.app
-  // What is done in one step, and nothing of what follows it.
+  // Only the first step of the removal.
   for (const roomId of rooms) await Promise.all([store.removeRoom(roomId, true), jobs.schedule('room-closed', roomId, Date.now())])
-  await toldOnce(t, server, backend, rooms)
+  await assertEndedOnce(t, server, backend, rooms)
   await until(async () => (await server.app.redis.keys('msab:jobs:*')).length === 0)
 })

@@ -12,29 +12,29 @@ export interface Removal {
   at: number
 }
 
-/** The rooms that a server removes from now on, in order. */
+/** Records the rooms that a server removes, in order. */
 export function removals (server: TestServer): Removal[] {
   const found: Removal[] = []
   server.app.hooks.on('room:removed', ({ roomId }, reason) => found.push({ roomId, reason, at: Date.now() }))
   return found
 }
 
-/** Sweeps on a server that was built without the feature; its first look is a second from now. */
-export function sweeping (t: Test, server: TestServer, idleMs: number): { stop (): Promise<void> } {
+/** Starts startSweep on a server without the feature. The first sweep is after 1 s. */
+export function startSweep (t: Test, server: TestServer, idleMs: number): { stop (): Promise<void> } {
   const sweep = closeIdleRooms(server.app, idleMs)
   t.teardown(() => sweep.stop())
   return sweep
 }
 
-/** Makes rooms that somebody came to and left, at a time. */
-export async function abandon (store: RoomStore, roomIds: readonly string[], leftAt: number, userId: UserId = 1): Promise<void> {
-  await occupy(store, roomIds, Math.min(leftAt, Date.now()) - 60_000, userId)
-  await inTurn(roomIds, (roomId) => store.leave(roomId, `${roomId} ${userId}`, String(userId), leftAt))
+/** Creates rooms that were empty since a given time. */
+export async function createEmptyRooms (store: RoomStore, roomIds: readonly string[], leftAt: number, userId: UserId = 1): Promise<void> {
+  await createOccupiedRooms(store, roomIds, Math.min(leftAt, Date.now()) - 60_000, userId)
+  await inBatches(roomIds, (roomId) => store.leave(roomId, `${roomId} ${userId}`, String(userId), leftAt))
 }
 
-/** Makes rooms that somebody is in. */
-export async function occupy (store: RoomStore, roomIds: readonly string[], since = Date.now(), userId: UserId = 1): Promise<void> {
-  await inTurn(roomIds, (roomId) => store.join({
+/** Creates rooms with a member. */
+export async function createOccupiedRooms (store: RoomStore, roomIds: readonly string[], since = Date.now(), userId: UserId = 1): Promise<void> {
+  await inBatches(roomIds, (roomId) => store.join({
     roomId,
     sessionId: `${roomId} ${userId}`,
     userKey: String(userId),
@@ -45,12 +45,12 @@ export async function occupy (store: RoomStore, roomIds: readonly string[], sinc
   }))
 }
 
-/** A hundred at a time: a store that is asked a thousand things at once may not answer the last in time. */
-async function inTurn (roomIds: readonly string[], act: (roomId: string) => Promise<unknown>): Promise<void> {
+/** Runs a hundred calls in parallel, because more could exceed the timeout of the store. */
+async function inBatches (roomIds: readonly string[], act: (roomId: string) => Promise<unknown>): Promise<void> {
   for (let i = 0; i < roomIds.length; i += 100) await Promise.all(roomIds.slice(i, i + 100).map(act))
 }
 
-/** Makes rooms that a backend knows to be live, and that everybody has left. */
+/** Creates empty rooms that the backend has as live. */
 export async function leaveRooms (servers: readonly TestServer[], backend: Backend, roomIds: readonly string[]): Promise<void> {
   const clients = await Promise.all(Array.from({ length: 6 }, (_, i) => (servers[i % servers.length] as TestServer).connect(i)))
   await Promise.all(clients.map(async (client, i) => {
@@ -66,12 +66,12 @@ export async function leaveRooms (servers: readonly TestServer[], backend: Backe
   })
 }
 
-/** Waits until all that is to be said of rooms has been said, and checks that it was said once that they ended. */
-export async function toldOnce (t: Test, server: TestServer, backend: Backend, roomIds: readonly string[]): Promise<void> {
+/** Waits until the backend has all statuses, and checks that it received each end once. */
+export async function assertEndedOnce (t: Test, server: TestServer, backend: Backend, roomIds: readonly string[]): Promise<void> {
   await until(async () => (await server.app.kv.namespace('room-status').list()).length === 0)
-  const wrong = roomIds.map((roomId) => ({ roomId, told: backend.statuses.filter((item) => item.roomId === roomId).map(({ status }) => status) }))
-    .filter(({ told }) => told.at(-1)?.is_live !== false || told.filter((status) => !status.is_live).length !== 1)
-  t.same(wrong, [], 'the backend has heard once of each room that it ended')
+  const wrong = roomIds.map((roomId) => ({ roomId, statuses: backend.statuses.filter((item) => item.roomId === roomId).map(({ status }) => status) }))
+    .filter(({ statuses }) => statuses.at(-1)?.is_live !== false || statuses.filter((status) => !status.is_live).length !== 1)
+  t.same(wrong, [], 'the backend received the end of each room once')
 }
 
 export const names = (prefix: string, count: number) => Array.from({ length: count }, (_, i) => `${prefix}${i}`)

@@ -4,31 +4,31 @@ import { connect } from '../../support/client.ts'
 import { startServer } from '../../support/process.ts'
 import { freePort, redisDatabase, startRedis } from '../../support/redis.ts'
 import { until } from '../../support/retry.ts'
-import { holding } from './holding.ts'
-import { heard, hears, historyOf, pair } from './support.ts'
+import { createHoldingProxy } from './holding.ts'
+import { messagesOf, receives, historyOf, pair } from './support.ts'
 
 const FEATURES = 'auth,chat'
 
 onBothStores(t, 'a join returns the last 50 messages, newest last', async (t, env, kind) => {
   const [a, b] = await pair(t, kind, env)
   const [ada, bob, eve] = [await a.connect(1, { token: tokenFor(1, { avatar: 'ada.png' }) }), await b.connect('2'), await b.connect(3)]
-  t.strictSame(await historyOf(ada), [], 'there is none at first')
+  t.strictSame(await historyOf(ada), [], 'empty at first')
   t.strictSame(await historyOf(bob), [])
   t.strictSame(await historyOf(eve, 'r2'), [])
 
   for (let i = 0; i < 55; i++) await (i % 2 ? ada : bob).ok('chat:message', { content: `${i}`, messageType: i % 3 ? 'text' : 'emoji' })
   const { id } = await eve.ok('chat:message', { content: 'elsewhere' })
   await ada.event('chat:message', ({ content }) => content === '54')
-  await hears(eve, id)
-  const expected = heard(ada).slice(-50)
+  await receives(eve, id)
+  const expected = messagesOf(ada).slice(-50)
   t.strictSame(expected.map(({ content }) => content), Array.from({ length: 50 }, (_, i) => `${i + 5}`))
-  for (const server of [a, b]) t.strictSame(await historyOf(await server.connect(4)), expected, 'as they came to those who were there')
-  t.strictSame(await historyOf(ada), expected, 'also when coming in once more')
-  t.equal((await a.app.store.readLog('r1')).length, 50, 'no more than that is kept')
+  for (const server of [a, b]) t.strictSame(await historyOf(await server.connect(4)), expected, 'in the order of the events')
+  t.strictSame(await historyOf(ada), expected, 'also after a rejoin')
+  t.equal((await a.app.store.readLog('r1')).length, 50, 'the store keeps no more')
 
   t.match(await historyOf(bob, 'r2'), [{ roomId: 'r2', content: 'elsewhere' }], 'each room has its own')
   const { body } = await a.admin('GET', '/admin/rooms/r1')
-  t.ok(Number(body?.lastActivityAt) >= Number(expected.at(-1)?.timestamp), 'writing is activity')
+  t.ok(Number(body?.lastActivityAt) >= Number(expected.at(-1)?.timestamp), 'a message is activity')
 })
 
 onEveryStore(t, 'the length of the history is configurable', async (t, env, kind) => {
@@ -46,7 +46,7 @@ onEveryStore(t, 'supports an empty history', async (t, env, kind) => {
   const { timestamp } = await ada.ok('chat:message', { content: 'hello' })
   t.match(await ada.event('chat:message'), { content: 'hello' })
   t.strictSame(await historyOf(bob), [])
-  t.strictSame(await a.app.store.readLog('r1'), [], 'nothing is written down')
+  t.strictSame(await a.app.store.readLog('r1'), [], 'the store keeps nothing')
   await until(async () => Number((await a.app.store.getRoom('r1'))?.lastActivityAt) >= Number(timestamp))
   t.pass('it is activity all the same')
 })
@@ -69,11 +69,11 @@ onEveryStore(t, 'deletes the history with its room', async (t, env, kind) => {
   for (const client of [ada, bob]) await client.ok('room:join', { roomId: 'r1' })
   await ada.ok('chat:message', { content: 'a secret' })
   await bob.ok('room:leave')
-  t.match(await historyOf(bob), [{ content: 'a secret' }], 'it is there as long as the room is')
+  t.match(await historyOf(bob), [{ content: 'a secret' }], 'kept as long as the room')
   t.equal((await b.admin('POST', '/admin/rooms/r1/close')).status, 204)
   await ada.event('room:closed')
   t.strictSame(await a.app.store.readLog('r1'), [])
-  t.strictSame(await historyOf(bob), [], 'a later room of that name begins with none')
+  t.strictSame(await historyOf(bob), [], 'a later room with the same id starts empty')
   await bob.ok('chat:message', { content: 'hello' })
   t.match(await historyOf(ada), [{ content: 'hello' }])
 })
@@ -100,29 +100,29 @@ t.test('acknowledged messages survive a killed server', async (t) => {
   const history = await historyOf(await server.connect(4))
   const kept = new Set<unknown>(history.map(({ id }) => id))
   t.strictSame(acknowledged.filter((id) => !kept.has(id)), [])
-  // The last of them may have been on its way when the server died.
-  const told = heard(bob).map(({ id }) => id)
-  t.strictSame(history.slice(0, told.length).map(({ id }) => id), told)
+  // The last one may have been in flight when the server died.
+  const received = messagesOf(bob).map(({ id }) => id)
+  t.strictSame(history.slice(0, received.length).map(({ id }) => id), received)
 })
 
 t.test('acknowledges a message once Redis has stored and published it', async (t) => {
   const redis = await startRedis(t)
-  const way = await holding(t, redis)
-  const [server, other] = [await build(t, { env: { FEATURES, REDIS_URL: way.url } }), await build(t, { env: { FEATURES, REDIS_URL: redis.url } })]
+  const proxy = await createHoldingProxy(t, redis)
+  const [server, other] = [await build(t, { env: { FEATURES, REDIS_URL: proxy.url } }), await build(t, { env: { FEATURES, REDIS_URL: redis.url } })]
   const [ada, bob] = [await server.connect(1), await other.connect(2)]
   for (const client of [ada, bob]) await client.ok('room:join', { roomId: 'r1' })
-  const came = way.hold(/under way/)
+  const arrived = proxy.hold(/on the way/)
   let acknowledged = false
-  const reply = ada.ok('chat:message', { content: 'under way' }).finally(() => { acknowledged = true })
-  await came
-  // What needs no Redis is answered meanwhile, so an answer to the message would be here.
+  const reply = ada.ok('chat:message', { content: 'on the way' }).finally(() => { acknowledged = true })
+  await arrived
+  // Requests without Redis are answered first, so a reply to the message would be here.
   t.equal(await ada.fails('chat:message', {}), 'VALIDATION_FAILED')
   t.equal(acknowledged, false)
-  t.same(heard(ada), [])
-  way.release()
+  t.same(messagesOf(ada), [])
+  proxy.release()
   const { id } = await reply
   t.match(await historyOf(await other.connect(3)), [{ id }])
-  for (const client of [ada, bob]) await hears(client, id)
+  for (const client of [ada, bob]) await receives(client, id)
 })
 
 t.test('the history has the order of the events over all servers', async (t) => {
@@ -130,12 +130,12 @@ t.test('the history has the order of the events over all servers', async (t) => 
   const servers = [await build(t, { env }), await build(t, { env })]
   const writers = await Promise.all([1, 2, 3, 4].map((id) => (servers[id % 2] as typeof servers[number]).connect(id)))
   for (const client of writers) await client.ok('room:join', { roomId: 'r1' })
-  // More than a client of Redis sends in one piece.
+  // More than the Redis client sends in one chunk.
   const replies = await Promise.all(writers.flatMap((client) => Array.from({ length: 50 }, (_, i) => client.ok('chat:message', { content: `${i} `.padEnd(450, 'x') }))))
-  for (const client of writers) for (const { id } of replies) await hears(client, id)
+  for (const client of writers) for (const { id } of replies) await receives(client, id)
   const history = (await servers[0]?.app.store.readLog('r1') ?? []).map((entry) => (JSON.parse(entry) as { id: string }).id)
   t.equal(history.length, 200)
-  for (const client of writers) t.strictSame(heard(client).map(({ id }) => id), history)
+  for (const client of writers) t.strictSame(messagesOf(client).map(({ id }) => id), history)
 })
 
 t.test('while Redis is down, members of one server chat without a history', async (t) => {
@@ -144,48 +144,48 @@ t.test('while Redis is down, members of one server chat without a history', asyn
   const [a, b] = [await build(t, { env }), await build(t, { env })]
   const [ada, bob, kim, eve] = [await a.connect(1), await a.connect(2), await a.connect(3), await b.connect(4)]
   for (const client of [ada, bob, kim, eve]) await client.ok('room:join', { roomId: 'r1' })
-  await hears(eve, (await ada.ok('chat:message', { content: 'before' })).id)
+  await receives(eve, (await ada.ok('chat:message', { content: 'before' })).id)
 
   await redis.kill()
   await until(async () => (await fetch(`${a.url}/readyz`)).status === 503)
   const sent = []
   for (const content of ['is anybody here', 'I am']) sent.push(await ada.ok('chat:message', { content }))
   for (const client of [ada, bob]) {
-    await hears(client, sent[1]?.id)
-    t.strictSame(heard(client).map(({ content }) => content), ['before', 'is anybody here', 'I am'], 'each once, in order')
+    await receives(client, sent[1]?.id)
+    t.strictSame(messagesOf(client).map(({ content }) => content), ['before', 'is anybody here', 'I am'], 'each once, in order')
   }
-  t.equal(await kim.fails('chat:message', { content: 'x', messageType: 'system' }), 'FORBIDDEN', 'rights are kept')
+  t.equal(await kim.fails('chat:message', { content: 'x', messageType: 'system' }), 'FORBIDDEN', 'roles are kept')
   const replies = await Promise.all(Array.from({ length: 70 }, () => bob.request('chat:message', { content: 'let me talk' })))
-  t.equal(replies.filter(({ error }) => error?.code === 'RATE_LIMITED').length, 10, 'and so is the limit, by this server alone')
+  t.equal(replies.filter(({ error }) => error?.code === 'RATE_LIMITED').length, 10, 'the rate limit applies on this server only')
 
-  // It comes back empty, and the rooms are written back.
+  // Redis restarts empty, and the servers restore the rooms.
   await redis.start()
   for (const server of [a, b]) await until(async () => (await fetch(`${server.url}/readyz`)).status === 200)
   await until(async () => (await b.app.store.getRoom('r1'))?.participantCount === 4)
   const { id } = await ada.ok('chat:message', { content: 'after' })
-  for (const client of [ada, bob, eve]) await hears(client, id)
-  t.strictSame(heard(eve).map(({ content }) => content), ['before', 'after'])
+  for (const client of [ada, bob, eve]) await receives(client, id)
+  t.strictSame(messagesOf(eve).map(({ content }) => content), ['before', 'after'])
   t.match(await historyOf(await b.connect(5)), [{ content: 'after' }])
 })
 
 t.test('delivers a message locally once if Redis never received it', async (t) => {
   const redis = await startRedis(t)
-  const way = await holding(t, redis)
-  const server = await build(t, { env: { FEATURES, REDIS_URL: way.url } })
+  const proxy = await createHoldingProxy(t, redis)
+  const server = await build(t, { env: { FEATURES, REDIS_URL: proxy.url } })
   const [ada, bob] = [await server.connect(1), await server.connect(2)]
   for (const client of [ada, bob]) await client.ok('room:join', { roomId: 'r1' })
-  const came = way.hold(/lost on the way/)
+  const arrived = proxy.hold(/lost on the way/)
   const reply = ada.ok('chat:message', { content: 'lost on the way' })
-  await came
-  way.drop()
+  await arrived
+  proxy.drop()
   const { id } = await reply
   await until(async () => (await fetch(`${server.url}/readyz`)).status === 200)
   const last = await bob.ok('chat:message', { content: 'done' })
   for (const client of [ada, bob]) {
-    await hears(client, last.id)
-    t.strictSame(heard(client).map((message) => message.id), [id, last.id])
+    await receives(client, last.id)
+    t.strictSame(messagesOf(client).map((message) => message.id), [id, last.id])
   }
-  t.match(await historyOf(await server.connect(3)), [{ id: last.id }], 'and is not in the history')
+  t.match(await historyOf(await server.connect(3)), [{ id: last.id }], 'not in the history')
 })
 
 t.test('a long history of long messages does not block joins', async (t) => {
@@ -193,8 +193,8 @@ t.test('a long history of long messages does not block joins', async (t) => {
   const ada = await server.connect(1)
   await ada.ok('room:join', { roomId: 'r1' })
   for (let i = 0; i < 150; i++) await ada.ok('chat:message', { content: `${i} `.padEnd(500, '字') })
-  const told = (await historyOf(await server.connect(2))) as { content: string }[]
-  t.ok(told.length > 50 && told.length < 150)
-  t.equal(told.at(-1)?.content.slice(0, 4), '149 ', 'the newest')
-  t.ok(told.reduce((sum, message) => sum + Buffer.byteLength(JSON.stringify(message)), 0) <= 131_072)
+  const history = (await historyOf(await server.connect(2))) as { content: string }[]
+  t.ok(history.length > 50 && history.length < 150)
+  t.equal(history.at(-1)?.content.slice(0, 4), '149 ', 'the newest')
+  t.ok(history.reduce((sum, message) => sum + Buffer.byteLength(JSON.stringify(message)), 0) <= 131_072)
 })

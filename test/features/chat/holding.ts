@@ -3,31 +3,31 @@ import type { Test } from 'tap'
 import { createProxy } from '../../support/proxy.ts'
 import type { TestRedis } from '../../support/redis.ts'
 
-/** A way to Redis that can be made to hold back what a server says from a certain text on. */
-export async function holding (t: Test, redis: TestRedis) {
+/** A proxy to Redis that can hold a server's commands, starting with one that contains a given text. */
+export async function createHoldingProxy (t: Test, redis: TestRedis) {
   let wanted: RegExp | undefined
   let held: { chunk: Buffer, far: Socket }[] = []
-  let came = Promise.withResolvers<void>()
+  let arrived = Promise.withResolvers<void>()
   const { port } = await createProxy(t, () => redis.port, (chunk, far) => {
     if (!held.some((other) => other.far === far) && !wanted?.test(chunk.toString('latin1'))) return far.write(chunk)
     held.push({ chunk, far })
-    came.resolve()
+    arrived.resolve()
   })
   return {
     url: `redis://127.0.0.1:${port}/3`,
-    /** @returns once that text has come and is held back, with all that follows it on its connection */
+    /** Resolves once the text has arrived. Everything after it on the connection is held, too. */
     hold (what: RegExp): Promise<void> {
       wanted = what
-      came = Promise.withResolvers()
-      return came.promise
+      arrived = Promise.withResolvers()
+      return arrived.promise
     },
-    /** Redis gets what it was to get. */
+    /** Forwards the held commands. */
     release () {
       for (const { chunk, far } of held) far.write(chunk)
       held = []
       wanted = undefined
     },
-    /** Redis never gets it: the connection breaks. */
+    /** Drops the held commands and the connection. */
     drop () {
       for (const { far } of held) far.destroy()
       held = []

@@ -2,7 +2,7 @@ import t from 'tap'
 import { version } from 'uuid'
 import { startBackend } from '../../support/backend.ts'
 import { build, onBothStores, onEveryStore, tokenFor } from '../../support/build.ts'
-import { heard, hears, historyOf, pair } from './support.ts'
+import { messagesOf, receives, historyOf, pair } from './support.ts'
 
 onBothStores(t, 'sends a message to every socket in the room, the sender included', async (t, env, kind) => {
   const [a, b] = await pair(t, kind, env)
@@ -22,16 +22,16 @@ onBothStores(t, 'sends a message to every socket in the room, the sender include
   const answer = await bob.ok('chat:message', { roomId: 'r1', content: '👋', messageType: 'emoji', userId: 1, userName: 'Ada', id: 'mine', timestamp: 1 })
   t.not(answer.id, id)
   for (const client of [ada, adasPhone, bob]) {
-    t.strictSame(await client.event('chat:message'), { roomId: 'r1', ...answer, userId: 'bob', userName: 'User bob', content: '👋', messageType: 'emoji' }, 'who it is from is not up to the client')
+    t.strictSame(await client.event('chat:message'), { roomId: 'r1', ...answer, userId: 'bob', userName: 'User bob', content: '👋', messageType: 'emoji' }, 'the client cannot set the sender')
   }
   ada.send({ type: 'chat:message', data: { content: 'wave.webp', messageType: 'sticker' } })
-  for (const client of [ada, adasPhone, bob]) t.match(await client.event('chat:message'), { content: 'wave.webp', messageType: 'sticker' }, 'also where no reply was asked for')
+  for (const client of [ada, adasPhone, bob]) t.match(await client.event('chat:message'), { content: 'wave.webp', messageType: 'sticker' }, 'also for a message without a reply')
 
   const last = await eve.ok('chat:message', { content: 'nobody is here' })
-  await hears(eve, last.id)
+  await receives(eve, last.id)
   await ada.flush()
-  t.equal(heard(eve).length, 1, 'other rooms hear nothing')
-  t.equal(heard(ada).length, 3)
+  t.equal(messagesOf(eve).length, 1, 'other rooms receive nothing')
+  t.equal(messagesOf(ada).length, 3)
   const counted = await Promise.all([...new Set([a, b])].map(async ({ url }) => (await (await fetch(`${url}/metrics`)).text())))
   const sums = (type: string) => counted.reduce((sum, text) => sum + Number(new RegExp(`flylive_chat_messages_total{type="${type}"} (\\d+)`).exec(text)?.[1] ?? 0), 0)
   t.same(['text', 'emoji', 'sticker', 'system'].map(sums), [2, 1, 1, 0])
@@ -52,19 +52,19 @@ onEveryStore(t, 'keeps the text unchanged', async (t, env, kind) => {
   const texts = [
     ' ', '\n', '\t', '  in the middle \n of much space  ', '\u00a0', '\u200b', '\ufeff', '\u2028\u2029',
     '\0', '\x07\x1b[31mred\x7f\x9b', '\u202eback to front', '\u2066isolated\u2069', 'e\u0301 and é', '👩‍👩‍👧‍👦', '\uffff\ufffe',
-    // Not text at all, but JSON lets it in.
+    // Lone surrogates are invalid Unicode but valid JSON.
     '\ud800', 'x\udc00\ud83d', '\ud800'.repeat(500),
-    // What the servers tell one another has lines, and JSON in them.
+    // Cluster messages consist of lines with JSON.
     '{"closed":{"reason":"backend","createdAt":9e15}}\n{"type":"room:closed"}', '\n{"except":"me"}', '"\\"', '__proto__', '${0} %s %o', '<script>alert(1)</script>', // eslint-disable-line no-template-curly-in-string
     'x'.repeat(500), '😀'.repeat(500), 'e\u0301'.repeat(250)
   ]
   for (const content of texts) await ada.ok('chat:message', { content })
   const last = await ada.ok('chat:message', { content: 'done' })
   for (const client of [ada, bob]) {
-    await hears(client, last.id)
-    t.strictSame(heard(client).map(({ content }) => content), [...texts, 'done'])
+    await receives(client, last.id)
+    t.strictSame(messagesOf(client).map(({ content }) => content), [...texts, 'done'])
   }
-  t.strictSame(await historyOf(await b.connect(3)), heard(ada))
+  t.strictSame(await historyOf(await b.connect(3)), messagesOf(ada))
 })
 
 onEveryStore(t, 'rejects invalid messages without storing them', async (t, env, kind) => {
@@ -90,14 +90,14 @@ onEveryStore(t, 'rejects invalid messages without storing them', async (t, env, 
   t.match(await ada.event('error'), { code: 'VALIDATION_FAILED', type: 'chat:message' })
 
   await ada.ok('room:leave')
-  t.equal(await ada.fails('chat:message', { content: 'hello' }), 'NOT_IN_ROOM', 'who has left')
+  t.equal(await ada.fails('chat:message', { content: 'hello' }), 'NOT_IN_ROOM', 'after a leave')
   const last = await bob.ok('chat:message', { content: 'done' })
-  await hears(bob, last.id)
-  t.equal(heard(bob).length, 1)
+  await receives(bob, last.id)
+  t.equal(messagesOf(bob).length, 1)
   t.match(await historyOf(ada), [{ content: 'done' }])
   t.equal((await a.admin('POST', '/admin/rooms/r1/close')).status, 204)
   await bob.event('room:closed')
-  t.equal(await bob.fails('chat:message', { content: 'hello' }), 'NOT_IN_ROOM', 'in a room that is closed')
+  t.equal(await bob.fails('chat:message', { content: 'hello' }), 'NOT_IN_ROOM', 'in a closed room')
 })
 
 onEveryStore(t, 'only the owner and admins send system messages', async (t, env, kind) => {
@@ -112,8 +112,8 @@ onEveryStore(t, 'only the owner and admins send system messages', async (t, env,
   t.equal(await member.fails('chat:message', system), 'FORBIDDEN')
   const last = await member.ok('chat:message', { content: 'done' })
   for (const client of [owner, admin, member]) {
-    await hears(client, last.id)
-    t.equal(heard(client).length, 3, 'nobody has heard of what was refused')
+    await receives(client, last.id)
+    t.equal(messagesOf(client).length, 3, 'rejected messages are not published')
   }
   t.strictSame((await historyOf(await a.connect(4))).map(({ userId }) => userId), [1, 2, 3])
 })
@@ -123,7 +123,7 @@ t.test('the backend decides who sends system messages', async (t) => {
   backend.rooms.set('7', 1)
   backend.roles.set('7/2', 'admin')
   const server = await build(t, { env: { ...backend.env, FEATURES: 'auth,chat,laravel-bridge' } })
-  // What the token says does not count then.
+  // The backend overrides the roles in the token.
   const [owner, admin, member] = [await server.connect(1), await server.connect(2), await server.connect(3, { token: tokenFor(3, { roles: ['admin'] }) })]
   for (const client of [member, admin, owner]) await client.ok('room:join', { roomId: '7' })
   for (const client of [owner, admin]) await client.ok('chat:message', { content: 'hear, hear', messageType: 'system' })
@@ -132,21 +132,21 @@ t.test('the backend decides who sends system messages', async (t) => {
   await backend.stop()
   const late = await server.connect(4)
   await late.ok('room:join', { roomId: '7' })
-  t.equal(await late.fails('chat:message', { content: 'hear, hear', messageType: 'system' }), 'UNAVAILABLE', 'whom the backend was never asked about')
+  t.equal(await late.fails('chat:message', { content: 'hear, hear', messageType: 'system' }), 'UNAVAILABLE', 'the role is not cached')
   const { id } = await late.ok('chat:message', { content: 'never mind' })
-  await hears(owner, id)
-  t.strictSame(heard(owner).map(({ userId, messageType }) => `${userId} ${messageType}`), ['1 system', '2 system', '4 text'])
+  await receives(owner, id)
+  t.strictSame(messagesOf(owner).map(({ userId, messageType }) => `${userId} ${messageType}`), ['1 system', '2 system', '4 text'])
 })
 
 onBothStores(t, 'limits messages to 60 per minute, user and room', async (t, env, kind) => {
   const [a, b] = await pair(t, kind, env)
   const [ada, adasPhone, bob] = [await a.connect(1), await b.connect('1'), await b.connect(2)]
   for (const client of [ada, adasPhone, bob]) await client.ok('room:join', { roomId: 'r1' })
-  for (let i = 0; i < 5; i++) t.equal(await ada.fails('chat:message', { content: '' }), 'VALIDATION_FAILED', 'what is no message does not count')
+  for (let i = 0; i < 5; i++) t.equal(await ada.fails('chat:message', { content: '' }), 'VALIDATION_FAILED', 'invalid messages do not count')
 
   const replies = await Promise.all(Array.from({ length: 70 }, (_, i) => (i % 2 ? ada : adasPhone).request('chat:message', { content: `${i}` })))
   const [sent, refused] = [replies.filter(({ ok }) => ok), replies.filter(({ ok }) => !ok)]
-  t.equal(sent.length, 60, 'for all connections of a user together')
+  t.equal(sent.length, 60, 'across all connections of a user')
   for (const { error } of refused) {
     t.match(error, { code: 'RATE_LIMITED', details: { retryAfterMs: Number } })
     const { retryAfterMs } = error.details as { retryAfterMs: number }
@@ -154,15 +154,15 @@ onBothStores(t, 'limits messages to 60 per minute, user and room', async (t, env
   }
   t.equal(await ada.fails('chat:message', { content: 'again' }), 'RATE_LIMITED')
   const last = await bob.ok('chat:message', { content: 'done' })
-  await hears(bob, last.id)
-  t.strictSame(heard(bob).map(({ id }) => id).sort(), [...sent.map(({ data }) => data.id), last.id].sort(), 'what was refused is not told')
+  await receives(bob, last.id)
+  t.strictSame(messagesOf(bob).map(({ id }) => id).sort(), [...sent.map(({ data }) => data.id), last.id].sort(), 'rejected messages are not published')
   const history = await historyOf(await a.connect(3))
-  t.strictSame(history, heard(bob).slice(-50), 'nor kept')
+  t.strictSame(history, messagesOf(bob).slice(-50), 'rejected messages are not stored')
 
   await ada.ok('room:join', { roomId: 'r2' })
   await ada.ok('chat:message', { content: 'hello' })
   await ada.ok('room:join', { roomId: 'r1' })
-  t.equal(await ada.fails('chat:message', { content: 'hello' }), 'RATE_LIMITED', 'coming back begins no new minute')
+  t.equal(await ada.fails('chat:message', { content: 'hello' }), 'RATE_LIMITED', 'a rejoin does not reset the limit')
 })
 
 t.test('the limit is configurable', async (t) => {

@@ -1,7 +1,7 @@
 import t from 'tap'
 import { startBackend } from '../../support/backend.ts'
 import { onBothStores, onEveryStore } from '../../support/build.ts'
-import { heard, hears, historyOf, pair } from './support.ts'
+import { messagesOf, receives, historyOf, pair } from './support.ts'
 
 const [rounds, each] = [8, 6]
 
@@ -11,7 +11,7 @@ onBothStores(t, 'members and the history have the same order', async (t, env, ki
   const watchers = await Promise.all(servers.map((server, i) => server.connect(`watcher${i}`)))
   for (const client of [...writers, ...watchers]) await client.ok('room:join', { roomId: 'r1' })
 
-  // All at once, and none waits for the reply to the one before.
+  // All in parallel, without waiting for replies.
   const sent = writers.map((): Record<string, unknown>[] => [])
   for (let round = 0; round < rounds; round++) {
     await Promise.all(writers.map(async (client, i) => {
@@ -19,22 +19,22 @@ onBothStores(t, 'members and the history have the same order', async (t, env, ki
     }))
   }
   const last = await writers[0]?.ok('chat:message', { content: 'done' })
-  for (const client of [...writers, ...watchers]) await hears(client, last?.id)
+  for (const client of [...writers, ...watchers]) await receives(client, last?.id)
 
-  const [told] = watchers.map(heard)
-  t.equal(told?.length, 6 * rounds * each + 1)
-  t.equal(new Set(told?.map(({ id }) => id)).size, told?.length, 'each once')
-  for (const client of [...writers, ...watchers]) t.strictSame(heard(client), told)
+  const [received] = watchers.map(messagesOf)
+  t.equal(received?.length, 6 * rounds * each + 1)
+  t.equal(new Set(received?.map(({ id }) => id)).size, received?.length, 'each once')
+  for (const client of [...writers, ...watchers]) t.strictSame(messagesOf(client), received)
   for (const [i, replies] of sent.entries()) {
-    const mine = told?.filter(({ userId, content }) => userId === i && content !== 'done')
-    t.strictSame(mine?.map(({ content }) => Number(content)), Array.from({ length: rounds * each }, (_, n) => n), 'those of one sender in the order in which they were sent')
-    t.strictSame(mine?.map(({ id, timestamp }) => ({ id, timestamp })), replies)
+    const own = received?.filter(({ userId, content }) => userId === i && content !== 'done')
+    t.strictSame(own?.map(({ content }) => Number(content)), Array.from({ length: rounds * each }, (_, n) => n), 'messages of one sender stay in order')
+    t.strictSame(own?.map(({ id, timestamp }) => ({ id, timestamp })), replies)
   }
-  for (const server of servers) t.strictSame(await historyOf(await server.connect('late')), told)
+  for (const server of servers) t.strictSame(await historyOf(await server.connect('late')), received)
 })
 
 onEveryStore(t, 'a join during a conversation misses nothing', async (t, env, kind) => {
-  // A backend that takes its time makes the way in a long one.
+  // A slow backend makes joins slow.
   const backend = await startBackend(t)
   backend.rooms.set('r1', 'somebody else')
   backend.fault({ call: 'role', kind: 'slow', ms: 30 })
@@ -50,15 +50,15 @@ onEveryStore(t, 'a join during a conversation misses nothing', async (t, env, ki
     histories.push(await coming)
   }
   const last = await writers[0]?.ok('chat:message', { content: 'done' })
-  for (const client of [...writers, ...late]) await hears(client, last?.id)
+  for (const client of [...writers, ...late]) await receives(client, last?.id)
 
-  const [all = []] = writers.map((client) => heard(client).map(({ id }) => id))
+  const [all = []] = writers.map((client) => messagesOf(client).map(({ id }) => id))
   t.equal(all.length, 16 * 8 * 2 + 1)
   for (const [i, client] of late.entries()) {
     const history = (histories[i] ?? []).map(({ id }) => id)
     const known = new Set(history)
-    // One that was sent meanwhile may come in both ways.
-    const events = heard(client).map(({ id }) => id).filter((id) => !known.has(id))
+    // A message sent during the join may be in the history and also arrive as an event.
+    const events = messagesOf(client).map(({ id }) => id).filter((id) => !known.has(id))
     t.strictSame([...history, ...events], all, `${history.length} before, ${events.length} since`)
   }
 })

@@ -25,8 +25,8 @@ t.test('refreshes an answer that is too old', async (t) => {
 t.test('reports a failure to its callers and does not cache it', async (t) => {
   const cache = createCache<string>(60_000, 10)
   const failing = async () => { throw new Error('away') }
-  const told = await Promise.allSettled([cache.get('a', failing), cache.get('a', async () => 'not asked')])
-  t.match(told, [{ status: 'rejected', reason: { message: 'away' } }, { status: 'rejected' }])
+  const results = await Promise.allSettled([cache.get('a', failing), cache.get('a', async () => 'not asked')])
+  t.match(results, [{ status: 'rejected', reason: { message: 'away' } }, { status: 'rejected' }])
   t.equal(cache.size, 0)
   t.equal(await cache.get('a', async () => 'back'), 'back')
 })

@@ -7,7 +7,7 @@ import { until } from '../../support/retry.ts'
 import type { Page } from '../../../features/lobby/service.ts'
 import { stopwatch } from '../../support/pace.ts'
 
-/** Two servers of one Redis; one server, twice, where everything is in its memory. */
+/** Two servers on one Redis; without Redis, the same server twice. */
 async function pair (t: Test, kind: StoreKind, env: Record<string, string>, config: Record<string, unknown> = {}, features = 'auth,lobby,seats'): Promise<[TestServer, TestServer]> {
   const options = { env: { FEATURES: features, FEATURES_CONFIG: JSON.stringify({ lobby: { cacheMs: 0, listsPerMinute: 10_000, ...config } }), ...env } }
   const server = await build(t, options)
@@ -17,7 +17,7 @@ async function pair (t: Test, kind: StoreKind, env: Record<string, string>, conf
 const list = async (client: TestClient, data: object = {}) => await client.ok('lobby:list', data) as unknown as Page
 const idsOf = ({ rooms }: Page) => rooms.map(({ roomId }) => roomId)
 
-/** Calls of the store that a server makes from now on, by name. */
+/** Records the store calls of a server, by name. */
 function countCalls ({ app }: TestServer): Record<string, number> {
   const calls: Record<string, number> = {}
   const store = app.store as unknown as Record<string, (...args: unknown[]) => unknown>
@@ -47,10 +47,10 @@ onBothStores(t, 'lists the occupied rooms of all servers', async (t, env, kind) 
   ])
   t.ok(rooms.every(({ createdAt }) => createdAt >= before && createdAt <= Date.now()))
   t.equal(nextCursor, null)
-  t.same(idsOf(await list(ada)), ['r1', 'r2'], 'and so does who is in one')
+  t.same(idsOf(await list(ada)), ['r1', 'r2'], 'members of a room can list, too')
 
   await eve.ok('room:leave')
-  t.same(idsOf(await list(looker)), ['r2'], 'a room that is empty is not listed while it waits')
+  t.same(idsOf(await list(looker)), ['r2'], 'an empty room is not listed')
   await ada.ok('room:leave')
   t.match((await list(looker)).rooms, [{ ownerId: 1, people: [{ userId: 'bob' }] }])
   await a.admin('POST', '/admin/rooms/r2/close')
@@ -103,22 +103,22 @@ onEveryStore(t, 'returns pages', async (t, env, kind) => {
   await gone.ok('room:leave')
   const looker = await b.connect(9)
   for (const limit of [1, 3, 7, 100]) {
-    const told: string[] = []
+    const listed: string[] = []
     let cursor: string | null = null
     let pages = 0
     do {
       const page: Page = await list(looker, { limit, ...(cursor === null ? {} : { cursor }) })
       t.ok(page.rooms.length <= limit)
-      told.push(...idsOf(page))
+      listed.push(...idsOf(page))
       cursor = page.nextCursor
       pages++
     } while (cursor !== null)
-    t.same(told, ids, `of ${limit}`)
+    t.same(listed, ids, `of ${limit}`)
     t.equal(pages, Math.ceil(ids.length / limit))
   }
   const { nextCursor } = await list(looker, { limit: 3 })
   await (await b.connect('late')).ok('room:join', { roomId: 'a.5' })
-  t.same(idsOf(await list(looker, { limit: 2, cursor: nextCursor })), ['a.1', 'a.5'], 'a cursor stays good when rooms come')
+  t.same(idsOf(await list(looker, { limit: 2, cursor: nextCursor })), ['a.1', 'a.5'], 'a cursor stays valid when rooms are added')
   for (const data of [{ limit: 0 }, { limit: 101 }, { limit: 1.5 }, { limit: '5' }, { cursor: 5 }, { cursor: 'x'.repeat(257) }]) {
     t.equal(await looker.fails('lobby:list', data), 'VALIDATION_FAILED', JSON.stringify(data))
   }
@@ -138,9 +138,9 @@ onBothStores(t, 'a page takes a few store calls, shared by concurrent requests',
   const once = { listBusyRooms: 1, readDocuments: 1, getSomeMembers: 1 }
   t.same(calls, once)
   await list(lookers[0] as TestClient, { limit: 50 })
-  t.same(calls, once, 'what is the default is the same page')
+  t.same(calls, once, 'the default limit is the same page')
   await list(lookers[0] as TestClient, { limit: 5 })
-  t.same(calls, { listBusyRooms: 2, readDocuments: 2, getSomeMembers: 2 }, 'another page is another')
+  t.same(calls, { listBusyRooms: 2, readDocuments: 2, getSomeMembers: 2 }, 'another limit is another page')
 })
 
 onEveryStore(t, 'the list is at most one second old', async (t, env, kind) => {
@@ -168,7 +168,7 @@ t.test('omits seats while the feature is off', async (t) => {
   const { rooms } = await list(looker)
   t.same(Object.keys(rooms[0] ?? {}).sort(), ['createdAt', 'isLocked', 'ownerId', 'participantCount', 'people', 'roomId'])
   t.equal((await server.admin('POST', '/admin/features/seats/enable')).status, 200)
-  t.match((await list(looker)).rooms, [{ seatCount: 15, seated: 0 }], 'and once they are turned on there is')
+  t.match((await list(looker)).rooms, [{ seatCount: 15, seated: 0 }], 'present after enabling seats')
   t.equal((await server.admin('POST', '/admin/features/lobby/disable')).status, 200)
   t.equal(await looker.fails('lobby:list'), 'FEATURE_DISABLED')
 })

@@ -19,7 +19,7 @@ t.test('sends the configured ICE servers, with TURN credentials per client', asy
   const [expiry, user] = turn?.username.split(':') ?? []
   t.equal(user, '42')
   t.ok(Number(expiry) >= before + 86_400 && Number(expiry) <= before + 86_400 + 60)
-  t.equal(turn?.credential, createHmac('sha1', 'north-by-northwest').update(turn?.username ?? '').digest('base64'), 'as coturn computes it')
+  t.equal(turn?.credential, createHmac('sha1', 'north-by-northwest').update(turn?.username ?? '').digest('base64'), 'the same as coturn computes')
 })
 
 t.test('sends an empty list without ICE servers', async (t) => {

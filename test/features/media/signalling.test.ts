@@ -4,7 +4,7 @@ import type { TestClient } from '../../support/client.ts'
 import { until } from '../../support/retry.ts'
 import { dtlsParameters, rtpCapabilities, rtpParameters } from '../../support/rtp.ts'
 
-/** Everybody may send audio. */
+/** All members may send audio. */
 const withoutSeats = { FEATURES: 'auth,media' }
 
 async function produce (client: TestClient): Promise<{ transportId: string, producerId: string }> {
@@ -42,7 +42,7 @@ onEveryStore(t, 'announces, consumes, mutes and closes producers', async (t, env
   await ada.ok('audio:selfMute', { producerId })
   await ada.ok('audio:selfUnmute', { producerId })
   t.same(await bob.event('audio:producerResumed'), { roomId: 'r1', producerId, userId: 1 })
-  t.equal(bob.events.filter(({ type }) => type === 'audio:producerPaused').length, 1, 'muting twice is muting once')
+  t.equal(bob.events.filter(({ type }) => type === 'audio:producerPaused').length, 1, 'muting is idempotent')
 
   t.match(await server.admin('GET', '/admin/rooms/r1'), { body: { producers: [{ producerId, userId: 1 }], transports: [{ userId: 1, type: 'producer' }, { userId: 2, type: 'consumer' }] } })
   await until(async () => {
@@ -53,7 +53,7 @@ onEveryStore(t, 'announces, consumes, mutes and closes producers', async (t, env
   await ada.ok('audio:closeProducer', { producerId })
   t.same(await bob.event('audio:producerClosed'), { roomId: 'r1', producerId, userId: 1 })
   t.same(await bob.event('consumer:closed'), { roomId: 'r1', consumerId: consumed.id })
-  t.equal(ada.events.some(({ type }) => type.startsWith('audio:')), false, 'not told of oneself')
+  t.equal(ada.events.some(({ type }) => type.startsWith('audio:')), false, 'users do not receive their own events')
 })
 
 onEveryStore(t, 'a second transport of a type replaces the first; leaving closes everything', async (t, env) => {
@@ -88,7 +88,7 @@ t.test('replaces a dead media worker and notifies its rooms', async (t) => {
   const [worker] = server.app.sfu.workers()
   process.kill(worker?.pid as number, 'SIGKILL')
   for (const client of [ada, bob]) t.same(await client.event('media:reset'), { roomId: 'r1', reason: 'worker_died' })
-  // Asked at once, while the replacement starts.
+  // Requested immediately, while the replacement starts.
   const { producerId } = await produce(ada)
   t.match(await bob.event('audio:newProducer', (data) => data.producerId === producerId), { userId: 1 })
   await consume(bob, producerId)

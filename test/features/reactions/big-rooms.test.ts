@@ -5,11 +5,11 @@ import type { TestClient } from '../../support/client.ts'
 import { redisDatabase, startRedis } from '../../support/redis.ts'
 import { until } from '../../support/retry.ts'
 import { onceASecond, stopwatch } from '../../support/pace.ts'
-import { pair, sumOf, timesOf, told } from './support.ts'
+import { pair, sumOf, timesOf, reactionsOf } from './support.ts'
 
 const config = { coalesceOver: 2, reactionsPerMinute: 10_000 }
 
-/** Sends some hundred reactions a second until told to stop; each must be accepted. */
+/** Sends some hundred reactions per second until stopped; each must succeed. */
 function reacting (client: TestClient, emojis: readonly string[]) {
   const accepted: Record<string, number> = {}
   const stopping = new AbortController()
@@ -22,7 +22,7 @@ function reacting (client: TestClient, emojis: readonly string[]) {
     }
   })()
   return {
-    /** @returns how many of each there were */
+    /** @returns how often each emoji was sent */
     async stop () {
       stopping.abort()
       await done
@@ -48,7 +48,7 @@ onBothStores(t, 'sends counts to a big room once per second, over all servers', 
   const sent = total(...await Promise.all(senders.map(({ stop }) => stop())))
   for (const client of [ada, bob, eve]) await until(() => JSON.stringify(Object.entries(sumOf(client)).sort()) === JSON.stringify(Object.entries(sent).sort()))
   t.pass(`each of ${JSON.stringify(sent)} was counted once`)
-  for (const client of [ada, bob, eve]) t.strictSame(told(client), [])
+  for (const client of [ada, bob, eve]) t.strictSame(reactionsOf(client), [])
   t.ok(onceASecond(times, begin), `${begin}: ${times.join()}`)
 })
 
@@ -61,7 +61,7 @@ onEveryStore(t, 'sends the first reaction after a pause immediately', async (t, 
   t.same(await bob.event('room:reactions'), { roomId: 'r1', counts: { '🔥': 1 } })
   t.ok(passed() < 900)
   for (const emoji of ['🔥', '👏', '🔥']) await ada.ok('room:react', { emoji })
-  t.same(await bob.event('room:reactions'), { roomId: 'r1', counts: { '🔥': 2, '👏': 1 } }, 'the others of its second together')
+  t.same(await bob.event('room:reactions'), { roomId: 'r1', counts: { '🔥': 2, '👏': 1 } }, 'the rest of the second in one event')
 })
 
 onBothStores(t, 'a reload neither loses nor repeats a reaction', async (t, env, kind) => {
@@ -70,7 +70,7 @@ onBothStores(t, 'a reload neither loses nor repeats a reaction', async (t, env, 
   for (const client of [ada, bob, eve]) await client.ok('room:join', { roomId: 'r1' })
   const times = timesOf(eve)
   const begin = performance.now()
-  // Each request that is not answered with success ends the test.
+  // The test fails on the first request without success.
   const senders = [reacting(ada, ['🔥', '👏']), reacting(bob, ['🔥', '🎉'])]
   for (let i = 0; i < 15; i++) {
     const { status, body } = await a.admin('POST', '/admin/features/reactions/reload')
@@ -110,7 +110,7 @@ t.test('while Redis is down, members of one server keep reacting', async (t) => 
   await until(async () => (await fetch(`${a.url}/readyz`)).status === 503)
   for (let i = 0; i < 5; i++) await ada.ok('room:react', { emoji: '🔥' })
   for (const client of [ada, bob, eve]) await until(() => sumOf(client)['🔥'] === 5)
-  t.strictSame(told(bob), [], 'by how many there are here, the room is big')
+  t.strictSame(reactionsOf(bob), [], 'the room is big by its local members')
 
   await redis.start()
   for (const server of [a, b]) await until(async () => (await fetch(`${server.url}/readyz`)).status === 200)

@@ -2,7 +2,7 @@ import t from 'tap'
 import { onBothStores, onEveryStore } from '../../support/build.ts'
 import { config } from '../../../features/reactions/messages.ts'
 import { until } from '../../support/retry.ts'
-import { pair, sumOf, told } from './support.ts'
+import { pair, sumOf, reactionsOf } from './support.ts'
 
 const { emojis } = config.parse({})
 
@@ -15,17 +15,17 @@ onBothStores(t, 'sends a reaction to everyone in a small room immediately', asyn
   t.same(await ada.ok('room:react', { emoji: '🔥' }), {})
   for (const client of [ada, adasPhone, bob]) t.strictSame(await client.event('room:reaction'), { roomId: 'r1', userId: 1, emoji: '🔥' })
   t.same(await bob.ok('room:react', { roomId: 'r1', emoji: '❤️', userId: 1 }), {})
-  for (const client of [ada, adasPhone, bob]) t.strictSame(await client.event('room:reaction'), { roomId: 'r1', userId: 'bob', emoji: '❤️' }, 'who it is from is not up to the client')
+  for (const client of [ada, adasPhone, bob]) t.strictSame(await client.event('room:reaction'), { roomId: 'r1', userId: 'bob', emoji: '❤️' }, 'the client cannot set the sender')
 
   await eve.ok('room:react', { emoji: '👏' })
   t.strictSame(await eve.event('room:reaction'), { roomId: 'r2', userId: 3, emoji: '👏' })
   for (const client of [ada, adasPhone, bob]) {
     await client.flush()
-    t.equal(told(client).length, 2, 'of this room only')
+    t.equal(reactionsOf(client).length, 2, 'only in this room')
   }
   t.match(await (await fetch(`${a.url}/metrics`)).text(), /flylive_reactions_total\{emoji="🔥"\} 1/)
   const { body } = await a.admin('GET', '/admin/rooms/r1')
-  t.ok(Number(body?.lastActivityAt) > Number(body?.createdAt), 'it is activity')
+  t.ok(Number(body?.lastActivityAt) > Number(body?.createdAt), 'a reaction is activity')
 })
 
 onEveryStore(t, 'accepts only the reactions listed in the join reply', async (t, env, kind) => {
@@ -37,7 +37,7 @@ onEveryStore(t, 'accepts only the reactions listed in the join reply', async (t,
   t.equal(new Set(emojis).size, 12)
 
   t.match(await ada.request('room:react', { emoji: '💩' }), { ok: false, error: { code: 'EMOJI_NOT_ALLOWED', details: { allowed: emojis } } })
-  // What counts is the text: this heart has no variation selector.
+  // Emojis are compared as text: this heart has no variation selector.
   t.equal(await ada.fails('room:react', { emoji: '❤' }), 'EMOJI_NOT_ALLOWED')
   t.equal(await ada.fails('room:react', { emoji: '__proto__' }), 'EMOJI_NOT_ALLOWED')
   t.equal(await ada.fails('room:react', { emoji: '🔥', roomId: 'r2' }), 'NOT_IN_ROOM')
@@ -56,7 +56,7 @@ onBothStores(t, 'limits reactions per minute and user, over all servers and room
   for (const client of [ada, adasPhone]) t.match(await client.request('room:react', { emoji: '🎉' }), { error: { code: 'RATE_LIMITED', details: { retryAfterMs: Number } } })
   await bob.ok('room:react', { emoji: '👍' })
   await ada.event('room:reaction', ({ emoji }) => emoji === '👍')
-  t.strictSame(sumOf(ada), { '🎉': 2, '👍': 1 }, 'what was refused is told to nobody')
+  t.strictSame(sumOf(ada), { '🎉': 2, '👍': 1 }, 'rejected reactions are not published')
 })
 
 onEveryStore(t, 'an admin changes all settings at run time', async (t, env, kind) => {
@@ -70,12 +70,12 @@ onEveryStore(t, 'an admin changes all settings at run time', async (t, env, kind
   t.match(await ada.ok('room:join', { roomId: 'r1' }), { reactions: { emojis } })
 
   t.match(await patch({ emojis: ['🦄', 'logo'], reactionsPerMinute: 3, coalesceOver: 1 }), { status: 200, body: { config: { emojis: ['🦄', 'logo'], reactionsPerMinute: 3, coalesceOver: 1 } } })
-  // The other server follows by itself.
+  // The other server applies the setting, too.
   const eve = await b.connect(3)
   await until(async () => (await eve.ok('room:join', { roomId: 'r1' }) as { reactions: { emojis: string[] } }).reactions.emojis.length === 2)
   t.match(await bob.request('room:react', { emoji: '🔥' }), { error: { code: 'EMOJI_NOT_ALLOWED', details: { allowed: ['🦄', 'logo'] } } })
   await ada.ok('room:react', { emoji: 'logo' })
-  t.same(await bob.event('room:reactions'), { roomId: 'r1', counts: { logo: 1 } }, 'the room is a big one now')
+  t.same(await bob.event('room:reactions'), { roomId: 'r1', counts: { logo: 1 } }, 'the room is big now')
   for (let i = 0; i < 2; i++) await ada.ok('room:react', { emoji: '🦄' })
   t.equal(await ada.fails('room:react', { emoji: '🦄' }), 'RATE_LIMITED')
 

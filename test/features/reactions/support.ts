@@ -3,17 +3,17 @@ import { build } from '../../support/build.ts'
 import type { StoreKind, TestServer } from '../../support/build.ts'
 import type { TestClient } from '../../support/client.ts'
 
-/** Two servers of one Redis; one server, twice, where everything is in its memory. */
+/** Two servers on one Redis; without Redis, the same server twice. */
 export async function pair (t: Test, kind: StoreKind, env: Record<string, string>, config: Record<string, unknown> = {}): Promise<[TestServer, TestServer]> {
   const options = { env: { FEATURES: 'auth,reactions', WS_MESSAGES_PER_SECOND: '10000', FEATURES_CONFIG: JSON.stringify({ reactions: config }), ...env } }
   const server = await build(t, options)
   return [server, kind === 'redis' ? await build(t, options) : server]
 }
 
-/** The reactions a client has been told of one by one, in order. */
-export const told = (client: TestClient): unknown[] => client.events.filter(({ type }) => type === 'room:reaction').map(({ data }) => data)
+/** The single reactions that a client received, in order. */
+export const reactionsOf = (client: TestClient): unknown[] => client.events.filter(({ type }) => type === 'room:reaction').map(({ data }) => data)
 
-/** How often each emoji was sent, by all that a client has been told. */
+/** How often each emoji was sent, by the events that a client received. */
 export function sumOf (client: TestClient): Record<string, number> {
   const sum: Record<string, number> = {}
   for (const { type, data } of client.events) {
@@ -24,7 +24,7 @@ export function sumOf (client: TestClient): Record<string, number> {
   return sum
 }
 
-/** Notes when a client is told the numbers, in milliseconds. */
+/** Records when a client receives counts, in milliseconds. */
 export function timesOf (client: TestClient): number[] {
   const times: number[] = []
   client.ws.on('message', (raw) => {

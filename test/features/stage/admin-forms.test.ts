@@ -38,12 +38,12 @@ t.test('creates fields from a schema', async (t) => {
 t.test('creates changes from the input', async (t) => {
   const fields = fieldsOf(schema, { limit: 20, loud: false, words: ['one', 'two'], greeting: 'hello' })
   const same = Object.fromEntries(fields.map(({ name, text }) => [name, text]))
-  t.same(changesOf(fields, same), { changes: {}, problems: {} }, 'what is as it was is not sent')
+  t.same(changesOf(fields, same), { changes: {}, problems: {} }, 'unchanged values are not sent')
   t.same(changesOf(fields, { limit: ' 30 ', factor: '-1.5', loud: 'true', mode: 'wild', greeting: 'good evening', words: 'one\n\n  three ', levels: '["a"]', rules: '{"y":2}' }), {
     changes: { limit: 30, factor: -1.5, loud: true, mode: 'wild', greeting: 'good evening', words: ['one', 'three'], levels: ['a'], rules: { y: 2 } },
     problems: {}
   })
-  t.same(changesOf(fields, {}), { changes: { limit: null, loud: null, greeting: null, words: null }, problems: {} }, 'what is emptied is taken back')
+  t.same(changesOf(fields, {}), { changes: { limit: null, loud: null, greeting: null, words: null }, problems: {} }, 'an emptied field resets the setting')
   t.same(changesOf(fields, { ...same, limit: 'many', rules: '{' }), {
     changes: {}, problems: { limit: 'Enter a number.', rules: 'Invalid JSON.' }
   })

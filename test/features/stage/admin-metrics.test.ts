@@ -7,7 +7,7 @@ const metric = (name: string, ...values: (number | null)[]) => ({ name, samples:
 t.test('sums the samples of a metric', async (t) => {
   const metrics = [metric('a_total', 3, 4.5, 1000), metric('nothing_yet'), metric('odd', 1, null)]
   t.equal(sumOf(metrics, 'a_total'), 1007.5)
-  t.equal(sumOf(metrics, 'nothing_yet'), 0, 'a counter with labels that has counted nothing')
+  t.equal(sumOf(metrics, 'nothing_yet'), 0, 'a labelled counter without samples')
   t.ok(Number.isNaN(sumOf(metrics, 'odd')))
   t.equal(sumOf(metrics, 'unknown'), undefined)
 })
@@ -15,7 +15,7 @@ t.test('sums the samples of a metric', async (t) => {
 t.test('a rate is by how much a counter grows a second', async (t) => {
   t.equal(rateOf({ at: 1000, value: 10 }, { at: 3000, value: 16 }), 3)
   t.equal(rateOf({ at: 1000, value: 10 }, { at: 2000, value: 10 }), 0)
-  t.equal(rateOf({ at: 1000, value: 500 }, { at: 3000, value: 8 }), 4, 'from nothing where the server has begun anew')
+  t.equal(rateOf({ at: 1000, value: 500 }, { at: 3000, value: 8 }), 4, 'from zero after a restart of the server')
   t.equal(rateOf({ at: 1000, value: 1 }, { at: 1000, value: 2 }), undefined)
   t.equal(rateOf({ at: 2000, value: 1 }, { at: 1000, value: 2 }), undefined, 'the clock was set back')
 })
@@ -29,14 +29,14 @@ t.test('series keep three minutes', async (t) => {
     metric('process_cpu_seconds_total', null)
   ]
   t.same(series.pointsOf('people'), [])
-  t.ok(series.has('people'), 'nothing is known yet')
+  t.ok(series.has('people'), 'no samples yet')
   series.add(0, read(5, 0))
   t.same(series.pointsOf('people'), [{ at: 0, value: 5 }])
-  t.same(series.pointsOf('messages'), [], 'a rate needs two looks')
+  t.same(series.pointsOf('messages'), [], 'a rate needs two samples')
   series.add(2000, read(6, 10))
   t.same(series.pointsOf('messages'), [{ at: 2000, value: 10 }])
   t.same(series.pointsOf('delay').map(({ value }) => value), [12.5, 12.5], 'in milliseconds')
-  t.same(series.pointsOf('cpu'), [], 'what is no number is not drawn')
+  t.same(series.pointsOf('cpu'), [], 'invalid numbers are not drawn')
   t.same([series.has('people'), series.has('rooms'), series.has('cpu')], [true, false, true])
   series.add(windowMs + 1000, read(7, 10))
   t.same(series.pointsOf('people'), [{ at: 2000, value: 6 }, { at: windowMs + 1000, value: 7 }])
@@ -51,7 +51,7 @@ t.test('a chart in numbers and as a line', async (t) => {
   for (const [value = 0, top] of scales) t.equal(roundUp(value), top, String(value))
   const frame = { end: windowMs, top: 10, width: 180, height: 100, gapMs: 6000 }
   t.equal(pathOf([], frame), '')
-  t.equal(pathOf([{ at: 0, value: 0 }, { at: 5000, value: 5 }, { at: 20_000, value: 10 }, { at: windowMs, value: 99 }], frame), 'M0 100L5 50M20 0M180 0', 'with gaps where nobody looked')
+  t.equal(pathOf([{ at: 0, value: 0 }, { at: 5000, value: 5 }, { at: 20_000, value: 10 }, { at: windowMs, value: 99 }], frame), 'M0 100L5 50M20 0M180 0', 'with gaps between distant samples')
 })
 
 t.test('the server has every metric that a chart draws', async (t) => {

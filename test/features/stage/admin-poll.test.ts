@@ -4,7 +4,7 @@ import { effectScope } from 'vue'
 import { ApiError } from '../../../features/stage/pages/admin/api.ts'
 import { usePoll } from '../../../features/stage/pages/admin/poll.ts'
 
-// What the browser has, as far as it is needed here.
+// The browser API that these tests need.
 const page = Object.assign(new EventTarget(), { hidden: false })
 const browser = new EventTarget()
 Object.assign(globalThis, {
@@ -17,28 +17,28 @@ const show = (seen: boolean) => {
   page.dispatchEvent(new Event('visibilitychange'))
 }
 
-/** A poll every two seconds whose looks are ended by the test. */
+/** A poll with an interval of 2 s. The test completes its requests. */
 function start () {
   mock.timers.enable({ apis: ['setTimeout'] })
-  const looks: PromiseWithResolvers<number>[] = []
+  const requests: PromiseWithResolvers<number>[] = []
   let signal: AbortSignal | undefined
   const scope = effectScope()
   const poll = scope.run(() => usePoll(async (given) => {
     signal = given
     const look = Promise.withResolvers<number>()
-    looks.push(look)
+    requests.push(look)
     return await look.promise
   }, 2000))
   if (!poll) throw new Error('the scope is over')
-  /** Lets what was promised happen. */
+  /** Runs pending promise callbacks. */
   const settle = () => new Promise(setImmediate)
   return {
     poll,
-    looks,
+    requests,
     signal: () => signal,
     settle,
-    async answer (value: number) { looks.at(-1)?.resolve(value); await settle() },
-    async fail (error: Error) { looks.at(-1)?.reject(error); await settle() },
+    async answer (value: number) { requests.at(-1)?.resolve(value); await settle() },
+    async fail (error: Error) { requests.at(-1)?.reject(error); await settle() },
     wait: (ms: number) => { mock.timers.tick(ms) },
     stop: () => scope.stop(),
     end () {
@@ -50,76 +50,76 @@ function start () {
 }
 
 t.test('polls one request at a time', async (t) => {
-  const { poll, looks, answer, wait, settle, end } = start()
-  t.equal(looks.length, 1, 'at once')
+  const { poll, requests, answer, wait, settle, end } = start()
+  t.equal(requests.length, 1, 'immediately')
   wait(60_000)
-  t.equal(looks.length, 1, 'not while a look goes on')
+  t.equal(requests.length, 1, 'not during a request')
   await answer(7)
   t.equal(poll.data.value, 7)
   t.ok(poll.at.value > 0)
   wait(1999)
-  t.equal(looks.length, 1)
+  t.equal(requests.length, 1)
   wait(1)
-  t.equal(looks.length, 2)
+  t.equal(requests.length, 2)
 
   let over = 0
   for (const done of [poll.refresh(), poll.refresh()]) done.then(() => over++)
-  t.equal(looks.length, 2, 'a look that goes on may be too old')
+  t.equal(requests.length, 2, 'a request in flight may return old data')
   await answer(8)
-  t.same([looks.length, over], [3, 0], 'one more, for both')
+  t.same([requests.length, over], [3, 0], 'one more for both calls')
   await answer(9)
   t.same([poll.data.value, over], [9, 2])
   poll.refresh()
-  t.equal(looks.length, 4, 'before it is time')
+  t.equal(requests.length, 4, 'before the interval ends')
   await settle()
   end()
 })
 
 t.test('polls less often after failures', async (t) => {
-  const { poll, looks, answer, fail, wait, end } = start()
+  const { poll, requests, answer, fail, wait, end } = start()
   await answer(1)
   wait(2000)
   for (const ms of [4000, 8000, 16_000, 30_000, 30_000]) {
-    const before = looks.length
+    const before = requests.length
     await fail(new ApiError('UNREACHABLE', 'nobody answers'))
-    t.equal(poll.data.value, 1, 'what was seen is kept')
+    t.equal(poll.data.value, 1, 'the last data stays')
     t.match(poll.error.value, { code: 'UNREACHABLE' })
     wait(ms - 1)
-    t.equal(looks.length, before)
+    t.equal(requests.length, before)
     wait(1)
-    t.equal(looks.length, before + 1, `after ${ms} ms`)
+    t.equal(requests.length, before + 1, `after ${ms} ms`)
   }
   await fail(new ApiError('RATE_LIMITED', 'too many', 429, { retryAfterMs: 45_000 }))
-  const before = looks.length
+  const before = requests.length
   wait(44_999)
-  t.equal(looks.length, before, 'as the server wants it')
+  t.equal(requests.length, before, 'after the Retry-After of the server')
   wait(1)
   await answer(2)
   t.same([poll.data.value, poll.error.value], [2, undefined])
   wait(2000)
-  t.equal(looks.length, before + 2, 'as before')
+  t.equal(requests.length, before + 2, 'as before')
   end()
 })
 
 t.test('polls while visible, and immediately when visible again', async (t) => {
-  const { looks, answer, fail, wait, end } = start()
+  const { requests, answer, fail, wait, end } = start()
   show(false)
   await answer(1)
   wait(60_000)
-  t.equal(looks.length, 1)
+  t.equal(requests.length, 1)
   show(true)
-  t.equal(looks.length, 2)
+  t.equal(requests.length, 2)
   show(false)
   show(true)
-  t.equal(looks.length, 2, 'one goes on')
+  t.equal(requests.length, 2, 'one poll continues')
   await fail(new Error('gone'))
   browser.dispatchEvent(new Event('online'))
-  t.equal(looks.length, 3, 'also when the network is back')
+  t.equal(requests.length, 3, 'also when the network returns')
   end()
 })
 
 t.test('stops with its component', async (t) => {
-  const { poll, looks, signal, answer, wait, stop, end } = start()
+  const { poll, requests, signal, answer, wait, stop, end } = start()
   stop()
   t.equal(signal()?.aborted, true)
   await answer(5)
@@ -128,6 +128,6 @@ t.test('stops with its component', async (t) => {
   show(false)
   show(true)
   browser.dispatchEvent(new Event('online'))
-  t.equal(looks.length, 1)
+  t.equal(requests.length, 1)
   end()
 })

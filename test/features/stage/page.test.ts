@@ -25,7 +25,7 @@ t.test('serves pages and assets with cache validation', async (t) => {
     const response = await fetch(url + path)
     t.equal(response.status, 200, path)
     t.equal(response.headers.get('content-type'), 'text/html; charset=utf-8')
-    t.equal(response.headers.get('cache-control'), 'no-cache', 'so that a reload of the feature shows at once')
+    t.equal(response.headers.get('cache-control'), 'no-cache', 'so that a reload of the feature is visible immediately')
     const etag = response.headers.get('etag') as string
     for (const link of linksOf(await response.text())) links.add(link)
 
@@ -40,11 +40,11 @@ t.test('serves pages and assets with cache validation', async (t) => {
     const response = await fetch(url + link, { headers: { 'accept-encoding': 'br' } })
     t.equal(response.status, 200, link)
     t.match(response.headers.get('content-type'), { '.js': /^application\/javascript/, '.css': /^text\/css/, '.svg': /^image\/svg/ }[link.slice(link.lastIndexOf('.'))])
-    t.equal(response.headers.get('cache-control'), 'public, max-age=31536000, immutable', 'its name follows from what is in it')
-    t.equal(response.headers.get('content-encoding'), 'br', 'it is packed')
+    t.equal(response.headers.get('cache-control'), 'public, max-age=31536000, immutable', 'the name contains the hash')
+    t.equal(response.headers.get('content-encoding'), 'br', 'compressed')
     t.ok((await response.text()).length > 50)
   }
-  t.equal((await fetch(`${url}/stage/index.html`)).status, 404, 'a page has one address')
+  t.equal((await fetch(`${url}/stage/index.html`)).status, 404, 'each page has one address')
   t.equal((await fetch(`${url}/stage/assets/nothing.js`)).status, 404)
 })
 
@@ -90,8 +90,8 @@ t.test('a guest gets a valid token', async (t) => {
 
   const session = await fetch(`${url}/auth/session`, { headers: { authorization: `Bearer ${token}` } })
   const { expiresAt } = await session.json() as { expiresAt: number }
-  t.ok(expiresAt - Date.now() <= 12 * 3_600_000, 'for an evening')
-  t.not((await post(url, { name: 'Ada' })).body.userId, userId, 'everyone is somebody else')
+  t.ok(expiresAt - Date.now() <= 12 * 3_600_000, 'expires after 12 h')
+  t.not((await post(url, { name: 'Ada' })).body.userId, userId, 'each guest has a new id')
 })
 
 t.test('a guest needs a name', async (t) => {
@@ -120,7 +120,7 @@ t.test('production has no guests', async (t) => {
   const { url } = await build(t, { env: { NODE_ENV: 'production', FEATURES, MEDIASOUP_ANNOUNCED_IP: '127.0.0.1', JWT_SECRET: jwtSecret, HOST: '127.0.0.1', MEDIASOUP_WORKERS: '1', DRAIN_SECONDS: '0' } })
   t.equal((await fetch(url)).status, 200)
   t.match(await post(url, { name: 'Ada' }), { status: 404, body: { error: { code: 'NOT_FOUND' } } })
-  t.same(await (await fetch(`${url}/stage/session`)).json(), { guests: false }, 'and the page can tell')
+  t.same(await (await fetch(`${url}/stage/session`)).json(), { guests: false }, 'the policy is public')
   t.match(await connect(t, url).catch((error: unknown) => error), { status: 401 })
 })
 

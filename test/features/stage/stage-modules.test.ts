@@ -35,7 +35,7 @@ t.test('falls back to memory when storage is blocked', async (t) => {
   t.equal(blocked.get('name'), undefined)
   blocked.set('name', 'Ada')
   t.equal(blocked.get('name'), 'Ada')
-  // Node has none without being asked for it, either.
+  // Node has no localStorage by default.
   saveIdentity({ name: 'Ada', colour: 'no colour' })
   t.match(loadIdentity(), { name: 'Ada', colour: /^#[0-9a-f]{6}$/ })
 })
@@ -51,7 +51,7 @@ t.test('adds a message once and drops the oldest', async (t) => {
   talk.message(message(249))
   t.equal(talk.lines.length, 200)
   t.equal(talk.lines.at(-1)?.key, 'm249')
-  t.equal(talk.count.value, 250, 'what is new can be counted also when lines are forgotten')
+  t.equal(talk.count.value, 250, 'new lines can be counted after old lines are dropped')
 })
 
 t.test('bounds a flood of reactions and gifts', async (t) => {
