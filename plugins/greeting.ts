@@ -11,7 +11,6 @@ export default fp(async function greeting (app) {
       userId: session.user.id,
       protocol: subprotocol,
       features: app.features.enabled(),
-      iceServers: [],
       ...extra,
       serverTime: Date.now()
     })

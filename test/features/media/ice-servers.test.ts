@@ -26,3 +26,8 @@ t.test('sends an empty list without ICE servers', async (t) => {
   const server = await build(t)
   t.same((await server.connect(1)).greeting.iceServers, [])
 })
+
+t.test('leaves iceServers out of the greeting while media is off', async (t) => {
+  const server = await build(t, { env: { FEATURES: '-media' } })
+  t.notOk('iceServers' in (await server.connect(1)).greeting)
+})
