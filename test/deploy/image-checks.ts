@@ -61,7 +61,7 @@ export async function checkImage (t: Test, app: string): Promise<void> {
     await rm(join(app, 'features/stage/.built'), { recursive: true })
     const production = start('auth,media,stage')
     t.equal((await fetch(await production.url)).status, 404)
-    t.equal(production.output().split('\n').filter((line) => line.includes('Build them: npm run build:stage')).length, 1, 'one line of the log')
+    t.equal(production.output().split('\n').filter((line) => line.includes('Run: npm run build:stage')).length, 1, 'one line of the log')
 
     const development = startServer(t, { ...env, NODE_ENV: 'development', FEATURES: 'auth' }, t.testdir({}), join(app, 'server.ts'))
     await development.url
