@@ -139,7 +139,7 @@ export default fp<FeatureOptions>(async function features (app, { featuresDir })
   const isOn = (name: string) => chooseFeatures([name], config.featureDefaults, config.FEATURES).on.has(name)
   const registry = createRegistry(app)
   const executor = createExecutor(app, registry)
-  const desired = createDesiredState(createSettings(app.kv.namespace('features enabled')), isOn, () => { app.cluster.send('features:changed', {}) })
+  const desired = createDesiredState(createSettings(app.kv.namespace('features')), isOn, () => { app.cluster.send('features:changed', {}) })
   const loader = createLoader({ registry, executor, desired, find, log })
 
   app.decorate('features', {
