@@ -33,7 +33,7 @@ t.test('a call survives faults in any order', async (t) => {
       for (const session of server.app.sockets.all()) session.terminate()
     },
     async seat () {
-      // One that nobody has, or one's own.
+      // An unknown id, or the user's own.
       const [page, first] = pick([[ada, 0], [bob, 4]] as const)
       await page.evaluate((seatIndex) => window.flylive?.connection.request('seat:take', { seatIndex }).catch(() => {}), first + Math.floor(Math.random() * 4))
     },
@@ -43,7 +43,7 @@ t.test('a call survives faults in any order', async (t) => {
         const userId = participants.find(({ isSelf }) => !isSelf)?.userId
         if (userId === undefined) return
         await connection?.request('seat:mute', { userId }).catch(() => {})
-        // Without a connection it is said once there is one.
+        // Requests made while disconnected are sent after the reconnect.
         for (;;) {
           const done = await connection?.request('seat:unmute', { userId }).then(() => true, (error: { code: string }) => error.code === 'NOT_SEATED')
           if (done === true) return
@@ -69,7 +69,7 @@ t.test('a call survives faults in any order', async (t) => {
     const begin = Date.now()
     await whole()
     t.pass(`round ${round}: whole ${Date.now() - begin} ms after ${done.join(', ')}`)
-    // Nothing of what was is left over on the server.
+    // The server keeps nothing of the closed sessions.
     await until(() => server.app.sfu.producersOf('r1').length === 2 && server.app.sfu.describe('r1')?.transports.length === 4)
     for (const page of [ada, bob]) await page.getByRole('status').filter({ hasText: /^Connected$/ }).waitFor()
   }

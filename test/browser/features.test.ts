@@ -40,7 +40,7 @@ async function listen (page: Page): Promise<void> {
   })
 }
 
-/** @returns what was noted since the last time */
+/** @returns the entries since the previous call */
 const noted = (page: Page) => page.evaluate(() => (window as unknown as { heard: string[] }).heard.splice(0))
 const statesIn = (notes: string[]) => notes.filter((note) => !note.startsWith('>'))
 

@@ -12,7 +12,7 @@ import { freePort, startRedis } from '../support/redis.ts'
 import { until } from '../support/retry.ts'
 
 // Two people talk, others write and send gifts, and every feature is replaced
-// under them, over and over; then some are turned off and on again. Nobody notices.
+// during the call, repeatedly; then some are disabled and enabled. No client may notice.
 
 export interface Extent {
   /** Reloads of every feature, all in turn. */
@@ -21,11 +21,11 @@ export interface Extent {
   cycles: number
   /** Sockets besides those of the two. */
   sockets: number
-  /** How much more of the audio may be made up than while nothing happens, where others use this machine, too. */
+  /** Allowed increase of the concealed audio compared with an undisturbed call, on a shared machine. */
   margin: number
 }
 
-/** What is turned off and on again, by what is asked of it. */
+/** Features that are disabled and enabled, with a request of each. */
 const toggled: Readonly<Record<string, string>> = { 'chat:message': 'chat', 'gift:send': 'gifts', 'room:react': 'reactions' }
 /** Pause of a socket between a reply and its next request, in milliseconds. */
 const pauseMs = 1000
@@ -126,7 +126,7 @@ export async function replacedUnderACall (t: Test, { rounds, cycles, sockets, ma
   t.notMatch(server.output(), /"level":[56]0/, 'and nothing is wrong by the log')
 }
 
-/** What both pages hear of each other while something happens. */
+/** The audio that both pages receive during an action. */
 async function heardBetween (pages: readonly [Page, Page], happens: () => Promise<void>) {
   const look = async () => (await Promise.all([receptionOf(pages[0], 'Bob'), receptionOf(pages[1], 'Ada')])) as [Reception, Reception]
   const before = await look()
@@ -174,7 +174,7 @@ async function crowd (t: Test, url: string, size: number) {
           const [type, data, right] = requests(i, turn)
           const wasOff = state.off
           const reply = await client.request(type, data).catch((error: Error) => ({ ok: false as const, error: { code: error.message } }))
-          // What the test looks at is counted; what came by the way is not kept.
+          // Only what the test checks is counted; other events are dropped.
           client.events.length = 0
           const outcome = reply.ok ? 'ok' : reply.error.code
           outcomes[`${type} ${outcome}`] = (outcomes[`${type} ${outcome}`] ?? 0) + 1

@@ -60,7 +60,7 @@ async function enter (browser: PersonBrowser, id: number, name: string, speaks: 
 const levelsOn = (page: Page) => page.evaluate(() => [...window.flylive?.audio?.levels() ?? []])
 const levelOf = async (page: Page, id: number) => new Map(await levelsOn(page)).get(String(id))
 const qualityOn = (page: Page) => page.evaluate(() => window.flylive?.audio?.quality())
-/** What is measured in the second or so that follows. */
+/** The quality over the next second. */
 async function qualityFrom (page: Page) {
   await qualityOn(page)
   await page.waitForTimeout(1500)
@@ -87,7 +87,7 @@ t.test('reports the levels of active speakers', async (t) => {
   ada = await enter(adasBrowser, 1, 'Ada', true)
   await expectTone(bob, 'Ada', 440)
   await until(async () => Number(await levelOf(bob, 1)) > 0.01)
-  // At each frame, for half a second: the tone goes on, and so does its level.
+  // On each frame for half a second: the tone is continuous, and so is its level.
   const levels = await bob.evaluate(async () => {
     const levels: number[] = []
     while (levels.length < 30) {
@@ -119,7 +119,7 @@ t.test('measures quality in both directions', async (t) => {
 t.test('a muted user has no level and does not lower the quality', async (t) => {
   await ada.evaluate(() => window.flylive?.audio?.mute())
   await until(async () => await levelOf(bob, 1) === 0)
-  // What was on its way when she did so is measured, too.
+  // Packets in flight at the time of the mute are measured, too.
   await until(async () => (await goodFrom(bob)).received.packets === 0)
   t.match(await goodFrom(bob), { received: { packets: 0, lossRatio: 0, bitsPerSecond: 0 } })
   t.equal(await levelOf(bob, 1), 0)

@@ -12,9 +12,9 @@ import { until } from '../support/retry.ts'
 const types: Record<string, string> = { '.html': 'text/html', '.js': 'text/javascript', '.map': 'application/json' }
 
 /**
- * Somebody's own site: a folder, and a backend that knows who is logged in.
+ * A site with its own backend: a folder, and a backend that knows the logged-in users.
  *
- * @param given what is written instead of the example's address of the server
+ * @param given replaces the server address of the example
  * @returns its origin
  */
 async function createSite (t: Test, folder: string, given: () => string): Promise<string> {

@@ -21,7 +21,7 @@ let bob: Page
 let cyd: Page
 let dan: Page
 
-/** What the backend was told, in order: how many are in the room, or that it has ended. */
+/** The status reports that the backend received, in order: the member count, or the end of the room. */
 const told = () => backend.statuses.map(({ status }) => status.is_live ? status.participant_count : 'ended')
 const backendKnows = (what: number | 'ended') => until(() => told().at(-1) === what)
 const statusOf = (page: Page, text: string | RegExp) => page.getByRole('status').filter({ hasText: text }).waitFor()

@@ -83,7 +83,7 @@ t.test('survives seat changes while audio is being set up', async (t) => {
   const meddled = () => until(() => bob.evaluate(() => document.documentElement.dataset.meddled === 'yes'))
   const take = (seatIndex: number) => JSON.stringify(['seat:take', { seatIndex }])
   const leave = JSON.stringify(['seat:leave', {}])
-  // As somebody who keeps a track of their own: the page lets go of its own when the seat is lost.
+  // An application with its own track: the page drops its track when the seat is lost.
   await getUp(bob)
   await seatOn(ada, 'Take seat 5').waitFor()
   await bob.evaluate(async () => {
@@ -130,7 +130,7 @@ t.test('a user muted by the owner stays muted', async (t) => {
     window.flylive?.audio?.mute()
     window.flylive?.audio?.unmute()
   })
-  // What Bob has asked for is done once the server answers what was asked after it.
+  // Bob's request is done once the server replies to a later one.
   await bob.evaluate(() => window.flylive?.connection.request('user:getRoom', { userId: 1 }))
   for (const page of [ada, bob]) t.equal(await personOn(page, 'Bob', 'muted').count(), 1)
   t.equal(await frequencyOf(ada, 'Bob'), 0)

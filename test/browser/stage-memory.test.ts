@@ -5,10 +5,10 @@ import { holdingOf, openBrowser, personOn, visit } from '../support/browser.ts'
 import type { Holding } from '../support/browser.ts'
 import { until } from '../support/retry.ts'
 
-// A page that is left open for an evening holds no more than in the beginning. At
+// A page that stays open for hours holds no more memory than at the start. At
 // full length, with voices: stage-memory.long.ts.
 
-/** What a page holds on to when nothing is under way: the least of a few looks. */
+/** The minimum over several measurements of an idle page. */
 async function leastOf (page: Page): Promise<Holding> {
   const looks: Holding[] = []
   for (let i = 0; i < 4; i++) looks.push(await holdingOf(page))

@@ -4,7 +4,7 @@ import { startBackend } from '../support/backend.ts'
 import { build } from '../support/build.ts'
 import { act, onSeat, openBrowser, personOn, seatOn, sheetOf, visit } from '../support/browser.ts'
 
-// What the page offers goes by the rights that the backend gives: Ada owns the
+// The page offers the actions that the backend's roles allow: Ada owns the
 // room, Bob is an admin of it, Cyd a member.
 
 const backend = await startBackend(t)

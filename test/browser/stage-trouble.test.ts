@@ -6,7 +6,7 @@ import { startServer } from '../support/process.ts'
 import { createProxy } from '../support/proxy.ts'
 import { until } from '../support/retry.ts'
 
-// What goes wrong, and what the stage says and does then. Ada sends 440 Hz, Bob 1000 Hz.
+// Failures and the stage's reactions. Ada sends 440 Hz, Bob 1000 Hz.
 
 const env = { FEATURES: 'auth,media,seats,chat,gifts,reactions,lobby,stage', MEDIASOUP_WORKERS: '1' }
 let server = startServer(t, env)
@@ -18,13 +18,13 @@ const [url, adasBrowser, bobsBrowser] = await Promise.all([
 const room = 'r1'
 const complaints: string[] = []
 const ada = await visit(t, adasBrowser, url, { name: 'Ada', room, prepare: listen })
-// A browser told that it is offline keeps its connections: it is this network that is lost.
+// Chromium's offline mode keeps open connections, so the test cuts the network itself.
 const network = await createProxy(t, () => Number(new URL(url).port))
 const bob = await visit(t, bobsBrowser, `http://127.0.0.1:${network.port}`, { name: 'Bob', room, prepare: listen })
 
 async function listen (page: Page): Promise<void> {
   page.setDefaultTimeout(15_000)
-  // That a server cannot be reached is what these tests are about; the browser says so by itself.
+  // These tests make the server unreachable; the browser logs that as an error.
   page.on('console', (message) => { if (message.type() === 'error' && !/WebSocket connection|Failed to load resource/.test(message.text())) complaints.push(message.text()) })
 }
 async function admin (method: string, path: string, body?: object): Promise<void> {
@@ -196,7 +196,7 @@ t.test('explains that an insecure page has no microphone', async (t) => {
     name: 'Eve',
     room,
     microphone: false,
-    // To such a page a browser names itself by this alone, and a headless one by a name of its own.
+    // On such a page this is the only user agent string; headless browsers use another one.
     userAgent: (await ada.evaluate(() => navigator.userAgent)).replace('Headless', '')
   })
   await statusOf(page, 'Connected, listening')

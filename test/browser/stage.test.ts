@@ -298,7 +298,7 @@ t.test('lists and finds everyone in a big room', async (t) => {
   await dan.getByLabel('Search people').fill('')
   await dan.getByText(/^124 people, \d+ listening$/).waitFor()
 
-  // Nobody has named to an owner who comes late those who raise a hand.
+  // An owner who joins late has not received the names of users with raised hands.
   const owner = await server.connect(1)
   await owner.ok('room:join', { roomId: 'crowd' })
   await Promise.all(crowd.map((one) => one.ok('room:join', { roomId: 'crowd' })))

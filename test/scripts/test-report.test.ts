@@ -46,7 +46,7 @@ not ok 3 - test/crashed.test.ts # time=9ms
   ...
 `
 
-/** What the report of these files says, and what it counts. */
+/** The report of these files and its totals. */
 async function reportOf (files: string, live = false) {
   let text = ''
   const report = createReport({ write: (part) => { text += part }, live })

@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import { z } from 'zod'
 
-// Arbitrary data for a schema: valid, nearly valid, and not at all.
+// Arbitrary data for a schema: valid, nearly valid and invalid.
 
 export type Json = null | boolean | number | string | Json[] | { [key: string]: Json }
 type Schema = Record<string, unknown>

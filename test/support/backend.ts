@@ -72,7 +72,7 @@ export interface Backend {
   /** http://127.0.0.1:port, the base of all calls. */
   readonly url: string
   readonly key: string
-  /** What a server needs in its environment to use it. */
+  /** The environment that connects a server to this backend. */
   readonly env: { LARAVEL_API_URL: string, LARAVEL_INTERNAL_KEY: string }
   /** Gifts that went through, by transaction id. */
   readonly ledger: Map<string, LedgerEntry>
@@ -121,7 +121,7 @@ export interface BackendOptions {
   key?: string
   redisUrl?: string
   channel?: string
-  /** Answers what is not part of the contract, before the key is looked at. */
+  /** Handles requests outside the contract, before the key check. */
   extra?: (backend: Backend, request: { method: string, path: string, body: unknown }) => Promise<Answer | undefined> | Answer | undefined
 }
 

@@ -115,7 +115,7 @@ export interface VisitOptions extends BrowserContextOptions {
 /**
  * Opens the stage in a fresh profile and enters a room, as a person would: on a
  * seat with the microphone, or to listen.
- * What the page reports as an error fails the test.
+ * Page errors fail the test.
  */
 export async function visit (t: Test, browser: PersonBrowser, url: string, { name, room, microphone = true, prepare, ...options }: VisitOptions): Promise<Page> {
   // What moves on a page is painted, which costs a machine without a graphics card more than all that is tested.
@@ -133,14 +133,14 @@ export async function visit (t: Test, browser: PersonBrowser, url: string, { nam
   return page
 }
 
-/** Does something with somebody, as their sheet offers it: `act(page, 'Bob', 'Mute Bob')`. */
+/** Runs an action of a user's sheet: `act(page, 'Bob', 'Mute Bob')`. */
 export async function act (page: Page, name: string, deed: string): Promise<void> {
   const sheet = await sheetOf(page, name)
   await sheet.getByRole('button', { name: deed, exact: true }).click()
   await sheet.waitFor({ state: 'detached' })
 }
 
-/** Opens what a page offers to do with somebody. */
+/** Opens the sheet of a user. */
 export async function sheetOf (page: Page, name: string): Promise<Locator> {
   await personOn(page, name).getByRole('button').click()
   const sheet = page.getByRole('dialog')
@@ -155,7 +155,7 @@ export async function onSeat (page: Page, number: number, deed: string): Promise
   await page.getByRole('dialog').waitFor({ state: 'detached' })
 }
 
-/** Gives somebody one of the first gift there is. */
+/** Sends a user one gift of the first kind. */
 export async function give (page: Page, name: string): Promise<void> {
   await act(page, name, 'Send gift')
 }
@@ -176,18 +176,18 @@ export async function allowMicrophone (page: Page): Promise<void> {
   await page.context().grantPermissions(['microphone'])
 }
 
-/** What a page receives from one user. */
+/** Reception statistics of one user's track. */
 export interface Reception {
   producerId: string
   packetsReceived: number
   packetsLost: number
   totalAudioEnergy: number
-  /** Samples that were made up because none had come in time. */
+  /** Concealed samples: their packets did not arrive in time. */
   concealedSamples: number
   totalSamplesReceived: number
 }
 
-/** @returns what a page receives from a user; undefined while that is nothing */
+/** @returns the reception statistics of a user; undefined without a track */
 export async function receptionOf (page: Page, name: string): Promise<Reception | undefined> {
   return await page.evaluate(async (name) => {
     const room = window.flylive
@@ -203,11 +203,11 @@ export async function receptionOf (page: Page, name: string): Promise<Reception 
 }
 
 /**
- * Measures the loudest frequency in what a page hears from a user, in the
+ * Measures the strongest frequency of the audio that a page receives from a user, in the
  * samples themselves: 0.7 s of them, to a fraction of a hertz.
  *
- * @param name of the user, or the id of one who is not in the room
- * @returns in hertz; 0 for silence, and when the user is not heard
+ * @param name of the user, or the id of a user outside the room
+ * @returns in hertz; 0 for silence and without a track
  */
 export async function frequencyOf (page: Page, name: string): Promise<number> {
   return await page.evaluate(async (name) => {
@@ -237,7 +237,7 @@ export async function frequencyOf (page: Page, name: string): Promise<number> {
 }
 
 /**
- * Waits until a page hears a user's tone, to within 2 Hz.
+ * Waits until a page receives a user's tone, to within 2 Hz.
  *
  * @param hz the tone; 0 for silence
  */
@@ -245,13 +245,13 @@ export async function expectTone (page: Page, name: string, hz: number): Promise
   await until(async () => Math.abs(await frequencyOf(page, name) - hz) < 2, 30_000)
 }
 
-/** A user's tile on the stage, when it says what they do. */
+/** A user's tile on the stage, optionally with their activity. */
 export function personOn (page: Page, name: string, doing?: string): Locator {
   const person = page.getByRole('list', { name: 'In the room' }).getByRole('listitem').filter({ hasText: name })
   return doing === undefined ? person : person.filter({ hasText: new RegExp(`${doing}$`) })
 }
 
-/** A seat on the stage, by what its name says of it: `Seat 2: Bob`, `Seat 1: you`, `Take seat 3`. */
+/** A seat on the stage by its label: `Seat 2: Bob`, `Seat 1: you`, `Take seat 3`. */
 export function seatOn (page: Page, name: string): Locator {
   return page.getByRole('group', { name: 'Seats' }).getByRole('button', { name, exact: true })
 }
@@ -287,7 +287,7 @@ export async function nextSoundFrom (page: Page, name: string): Promise<{ arrive
   return { arrived: () => watch.evaluate(({ arrived }) => arrived) }
 }
 
-/** What a page holds on to, once all garbage is collected. */
+/** Memory that a page holds after garbage collection. */
 export interface Holding {
   /** JavaScript's heap, in bytes. */
   heap: number
@@ -296,7 +296,7 @@ export interface Holding {
   listeners: number
 }
 
-/** @returns what a page of Chromium holds on to */
+/** @returns the memory that a Chromium page holds */
 export async function holdingOf (page: Page): Promise<Holding> {
   const session = await page.context().newCDPSession(page)
   await session.send('Performance.enable')

@@ -35,7 +35,7 @@ export function withoutFeature (env: Record<string, string>): Record<string, str
   return without === undefined || env.FEATURES !== undefined ? {} : { FEATURES: `-${without}` }
 }
 
-/** A server under test, listening on a port of its own. */
+/** A server under test on its own port. */
 export interface TestServer {
   app: FastifyInstance
   /** http://127.0.0.1:port */

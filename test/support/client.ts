@@ -23,7 +23,7 @@ export interface Event {
   data: Record<string, unknown>
 }
 
-/** A raw client: it sends frames and remembers what comes. */
+/** A raw client that sends frames and records received ones. */
 export interface TestClient {
   readonly ws: WebSocket
   /** Everything that came that was not a reply, in order. */
@@ -45,7 +45,7 @@ export interface TestClient {
   close (): Promise<void>
 }
 
-// A test that waits for what never comes fails with what did come instead.
+// A wait that times out fails with the frames that arrived instead.
 const timeoutMs = 15_000
 
 /** A connection attempt that was answered with HTTP. */

@@ -1,9 +1,9 @@
 import type { TestServer } from './build.ts'
 
 /**
- * Cuts the connection on which a server hears of what others publish. It
- * connects again by itself a moment later. What is sent to the same Redis
- * client in the same turn comes right behind, so that the server can't hear it.
+ * Closes the connection on which a server receives other servers' messages. The
+ * server reconnects shortly afterwards. Commands sent to the same Redis client in the
+ * same turn run right after it, so the server does not receive their messages.
  *
  * @param servers each with a NODE_ID of its own
  */

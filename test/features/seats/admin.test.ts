@@ -38,7 +38,7 @@ onEveryStore(t, 'an admin sees all seat state of a room', async (t, env) => {
     }
   })
 
-  // The other pages say the same.
+  // The other pages return the same.
   const { body: rooms } = await server.admin('GET', '/admin/rooms')
   t.match(rooms, { rooms: [{ id: 'r1', participants: 4, seated: 2 }] })
   const { body: room } = await server.admin('GET', '/admin/rooms/r1')
@@ -135,7 +135,7 @@ onEveryStore(t, 'added seats can be taken immediately', async (t, env) => {
   await other.flush()
   t.same(told(other), ['count 15', 'updated 14 3 false', 'locked 4 true'], 'is told to nobody')
 
-  // Also while nobody is in the room, which waits for them.
+  // Also in an empty room that is not closed yet.
   for (const client of [admin, member, other, owner]) await client.ok('room:leave')
   t.match(await resize(server, 6), { status: 200, body: { seatCount: 6, seats: [], lockedSeats: [4] } })
   t.match(await owner.ok('room:join', { roomId: 'r1' }), { seatCount: 6, seats: [], lockedSeats: [4] })
@@ -164,7 +164,7 @@ t.test('works on every server', async (t) => {
   const client = await a.connect(1)
   const { view } = await follow(client, 'r1', { seatCount: 4 })
   await client.ok('seat:take', { seatIndex: 2 })
-  // That one has nobody in the room.
+  // That server has no members in the room.
   t.match(await b.admin('GET', path()), { status: 200, body: { seatCount: 4, seats: [{ seatIndex: 2, userId: 1 }] } })
   t.match(await resize(b, 2), { status: 200, body: { seatCount: 2, seats: [] } })
   t.same(await client.event('seat:count'), { roomId: 'r1', seatCount: 2 })

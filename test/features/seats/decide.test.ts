@@ -46,7 +46,7 @@ function roleOf (userId: string | number) {
   return Number(userId) <= 3 ? 'admin' as const : 'member' as const
 }
 
-/** A state as somebody sees it who was told all of it. */
+/** The state as a client that received every event sees it. */
 function seen (state: SeatState): View {
   const { seats, ...rest } = viewOf(state)
   return viewFrom({ ...rest, seats: seats.map((seat, i) => ({ ...seat, selfMuted: state.seats[i]?.selfMuted === true })), invites: state.invites })
@@ -89,7 +89,7 @@ function mayCommand ({ command, actor }: Step, state: SeatState): boolean {
   }
 }
 
-/** Whether a command may end the request of a user, by the words of the contract; of those that do whether they may is looked at elsewhere. */
+/** Whether the contract lets a command end a user's request; another check covers the permission. */
 function mayEnd ({ command, actor }: Step, key: string, awayUntil: number, now: number): boolean {
   switch (command.type) {
     case 'take': case 'accept': case 'decline': return String(actor?.userId) === key
@@ -147,7 +147,7 @@ function advance (state: SeatState, step: Step, now: number): SeatState {
     if (after && after.requestedAt !== requestedAt) throw new Error(`${command.type} puts ${userId} to another place`)
     if (!after && !mayEnd(step, String(userId), awayUntil, now)) throw new Error(`${command.type} ends the request of ${userId}`)
   }
-  // Silence ends by those who may end it alone.
+  // Only users who may unmute end a mute.
   for (const key of state.muted) {
     if (next.muted.includes(key)) continue
     const lifted = (command.type === 'unmute' || command.type === 'assign') && String(command.userId) === key
@@ -182,7 +182,7 @@ t.test('any sequence of commands keeps the invariants', async (t) => {
       state = advance(state, step, now)
       states.push(state)
     }
-    // Whoever missed anything between is told how to get there; whoever was told some of it, too.
+    // Clients that missed all or some events receive the difference.
     for (const [i, from] of states.entries()) {
       const to = states[(i * 7919) % states.length] as SeatState
       const view = seen(from)

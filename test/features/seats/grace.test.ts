@@ -6,10 +6,10 @@ import { hurry, produce, scene, seatsOf, told } from './scene.ts'
 import { follow } from './view.ts'
 
 // A seat that is cleared for other reasons than its time must be so at once:
-// where the seats' time is an hour, nobody waits for it.
+// the tests set the grace period to an hour, so that no test waits for it.
 const anHour = { SEAT_GRACE_SECONDS: '3600' }
 
-/** Waits until the seat of somebody who was cut off waits for them. @returns until when */
+/** Waits until the seat of a disconnected user is reserved. @returns the end of the grace period */
 const away = (server: TestServer, userId: unknown) => until(async () => {
   const seat = (await seatsOf(server)).seats.find((seat) => seat.userId === userId)
   return seat?.awayUntil ?? false
@@ -103,7 +103,7 @@ onEveryStore(t, 'a kicked or banned user has no reserved seat', async (t, env) =
   const again = await server.connect(3)
   t.match(await again.ok('room:join', { roomId: 'r1' }), { seats: [{ seatIndex: 1, userId: '4' }] })
 
-  // Nobody is connected who could be kicked: only a seat.
+  // The user is disconnected: only the seat is left.
   await again.ok('seat:take', { seatIndex: 2 })
   again.ws.terminate()
   await away(server, 3)
@@ -143,7 +143,7 @@ onEveryStore(t, 'seats end with their room', async (t, env) => {
   t.equal((await server.admin('POST', '/admin/rooms/r1/close')).status, 204)
   for (const client of [owner, admin, other]) await client.event('room:closed')
 
-  // A room made anew has nothing of it: also not that a seat was to be looked at.
+  // A new room inherits neither the seat nor its job.
   const again = await server.connect(3)
   for (const client of [owner, again]) t.match(await client.ok('room:join', { roomId: 'r1', seatCount: 4 }), { seatCount: 4, seats: [], lockedSeats: [] })
   t.equal(await other.fails('seat:leave'), 'NOT_IN_ROOM')
@@ -164,7 +164,7 @@ onEveryStore(t, 'a user with two sockets keeps the seat until both are gone', as
   const { view } = await follow(phone)
   member.ws.terminate()
   await until(async () => ((await server.admin('GET', '/admin/users/3')).body?.sockets as object[]).length === 1)
-  // When the seat of somebody who goes later is free, theirs would be, too.
+  // The seat of a user who leaves later would be free by then, too.
   other.ws.terminate()
   t.same(await phone.event('seat:cleared'), { roomId: 'r1', seatIndex: 1, userId: '4', reason: 'disconnected' })
   t.same(view().seats, ['0: 3'])

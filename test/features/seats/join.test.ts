@@ -94,7 +94,7 @@ onBothStores(t, 'a join during changes sees the same seats as everyone', async (
   }
 })
 
-/** Fills a room with more members than a join tells of; the first is 0. */
+/** Fills a room with more members than a join lists; the first is 0. */
 async function crowd (t: Test, servers: readonly TestServer[]): Promise<TestClient[]> {
   const clients: TestClient[] = []
   for (let id = 0; id < participantsTold + 10; id++) {
@@ -106,7 +106,7 @@ async function crowd (t: Test, servers: readonly TestServer[]): Promise<TestClie
   return clients
 }
 
-/** Puts members on seats and looks at what somebody who comes in is told of the others. */
+/** Seats members and checks which users a later join lists. */
 async function seatedFirst (t: Test, servers: readonly TestServer[]) {
   const clients = await crowd(t, servers)
   const inOrder = clients.map((_, id) => id)
@@ -116,7 +116,7 @@ async function seatedFirst (t: Test, servers: readonly TestServer[]) {
   t.same(participantsIn(first), inOrder.slice(0, 100), 'in order of arrival')
   await comer.ok('room:leave')
 
-  // Two of the last, of whom nobody would be told, and one of the first.
+  // Two of the last users, whom the join would not list, and one of the first.
   const seated = [109, 50, 104]
   for (const [i, id] of seated.entries()) await clients[id]?.ok('seat:take', { seatIndex: 2 + i })
   const joined = await comer.ok('room:join', { roomId: 'r1' })

@@ -17,7 +17,7 @@ import type { Role } from './model-rules.ts'
 import { viewFrom } from './view.ts'
 import type { SeatsReply, View } from './view.ts'
 
-// What all users of the model share: servers, rooms, and what is known of them.
+// Shared by all users of the model: servers, rooms and the expected state.
 
 export interface Harness {
   t: Test
@@ -29,7 +29,7 @@ export interface Harness {
   ownerOf (roomId: string): string
   /** Roles in the token. */
   rolesOf (user: string): string[]
-  /** By what it was: `ok`, the code of a refusal, `lost`; and what else happened. */
+  /** Counts per outcome: `ok`, an error code, `lost`, and other events. */
   counts: Map<string, number>
   players: Map<string, Player>
 }
@@ -43,10 +43,10 @@ export interface HarnessOptions {
 export const rooms = 3
 export const graceMs = 2000
 const inviteMs = 30_000
-/** How long it may take until everybody has everything, in milliseconds: a server that was killed is missed after ten seconds. */
+/** Deadline for all views to converge, in milliseconds: a killed server is detected after ten seconds. */
 export const patienceMs = 60_000
 
-/** Who has what role where: each room's owner, admins of one or two rooms, and one of all. */
+/** Roles: each room's owner, admins of one or two rooms, and one admin of all rooms. */
 function roleIn (roomId: string, user: string) {
   const number = (Number(roomId) - 1) % rooms + 1
   if (Number(user) === number) return 'owner' as const
@@ -96,13 +96,13 @@ export const membersOf = (harness: Harness, roomId: string) => everyone(harness)
 export const count = ({ counts }: Harness, what: string): void => { counts.set(what, (counts.get(what) ?? 0) + 1) }
 export const asked = ({ counts }: Harness): number => counts.get('commands') ?? 0
 
-/** The owners make the rooms, and everybody goes into one. */
+/** The owners create the rooms, and every user joins one. */
 export async function open (harness: Harness, random: Random, roomIds: readonly string[], seatCounts: readonly number[]): Promise<void> {
   await Promise.all(roomIds.map((roomId, i) => harness.players.get(harness.ownerOf(roomId))?.enter(roomId, seatCounts[i])))
   await Promise.all(everyone(harness).slice(roomIds.length).map((player) => player.enter(pick(random, roomIds))))
 }
 
-/** Who of a room does not see the requests that they may hear of, and no others. @returns empty when all do */
+/** Members whose visible requests are wrong. @returns empty if there are none */
 export function wrongRequests (harness: Harness, roomId: string, requests: readonly string[], pages: readonly View[]): string {
   const seen = [
     ...membersOf(harness, roomId).map(({ key, room }) => ({ who: key, sees: room()?.view.requests ?? [], wanted: requestsFor(requests, key, harness.roleOf(roomId, key)) })),

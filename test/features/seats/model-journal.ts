@@ -3,9 +3,9 @@ import { mayAsk, targetOf } from './model-rules.ts'
 import type { Request, Role } from './model-rules.ts'
 
 // Records all requests, so that each event can be attributed to a request of a user
-// who was allowed to send it.
+// was allowed to send it.
 
-/** A request that was made by somebody who may; `code` once it is answered, `lost` when it never is. */
+/** A permitted request; `code` once it is answered, `lost` if no reply arrives. */
 export interface Entry {
   by: string
   role: Role
@@ -37,9 +37,9 @@ interface Told {
   seatCount: number
 }
 
-/** How long after a reply a client may hear of what was done, in milliseconds: on a busy machine. */
+/** How long after the reply an event may arrive, in milliseconds, on a busy machine. */
 const lagMs = 3000
-/** Many are told of the same thing; for this long it need not be explained again, in milliseconds. */
+/** Many clients receive the same event; for this long one explanation is enough, in milliseconds. */
 const sameMs = 500
 
 const sameSeat = ({ seatIndex }: Entry, told: Told) => seatIndex === told.seatIndex
@@ -48,7 +48,7 @@ const seats = ({ type, by, target, seatIndex }: Entry, userId: string, index?: n
   (index === undefined || (seatIndex ?? index) === index) &&
   (type === 'seat:assign' ? target === userId : (type === 'seat:take' || type === 'seat:invite:accept') && by === userId)
 
-/** Whether a request can have led to what is told. */
+/** Whether a request can have caused an event. */
 function leadsTo (entry: Entry, event: string, told: Told, ownerKey: string): boolean {
   const { type, role, by, target } = entry
   switch (event) {
@@ -89,9 +89,9 @@ export interface Journal {
   /** A user is not in the room, or about to be out of it. */
   gone (roomId: string, user: string, from: number, meant: boolean): void
   back (roomId: string, user: string): void
-  /** Somebody is told of something. */
+  /** A client receives an event. */
   told (event: Event, ownerKey: string): void
-  /** @returns what was told and was nobody's doing; all requests must be closed */
+  /** @returns the events without a cause; all requests must be closed */
   unexplained (): string[]
 }
 
@@ -100,11 +100,11 @@ export function createJournal (graceMs: number, inviteMs: number): Journal {
   const entries = new Map<string, Entry[]>()
   const absences = new Map<string, Absence[]>()
   const wrong: string[] = []
-  /** Requests that were not answered yet when it was told what only they can have led to. */
+  /** Requests that were pending when an event arrived that only they can have caused. */
   const waiting: { what: string, entries: Entry[] }[] = []
-  /** Pending invites, by room and seat: when they were told of. */
+  /** Pending invites by room and seat, with the time of their event. */
   const since = new Map<string, number>()
-  /** What has been explained, and when. */
+  /** Explained events and their times. */
   const explained = new Map<string, number>()
 
   const of = <T>(map: Map<string, T[]>, key: string): T[] => {
@@ -119,7 +119,7 @@ export function createJournal (graceMs: number, inviteMs: number): Journal {
   }
   const wasAway = (roomId: string, user: string, fits: (absence: Absence) => boolean) => of(absences, `${roomId} ${user}`).some(fits)
 
-  /** What comes about without anybody asking. */
+  /** Events without a request. */
   function byItself (event: string, told: Told, now: number): boolean {
     const { roomId, reason, userId, seatIndex, invitedUserId } = told
     const hasLeft = ({ meant, to }: Absence) => meant && now - to <= lagMs
@@ -154,7 +154,7 @@ export function createJournal (graceMs: number, inviteMs: number): Journal {
       const possible: Entry[] = []
       for (let i = mine.length - 1; i >= 0; i--) {
         const entry = mine[i] as Entry
-        // In the order of sending: what is older than this has been answered long ago.
+        // In order of sending: older requests have been answered.
         if (entry.sent < now - 3 * lagMs) break
         if (entry.done >= now - lagMs && (entry.code === '' || entry.code === 'ok' || entry.code === 'lost') && leadsTo(entry, type, told, ownerKey)) possible.push(entry)
       }

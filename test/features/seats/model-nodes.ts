@@ -7,7 +7,7 @@ import type { ServerProcess } from '../../support/process.ts'
 import { freePort } from '../../support/redis.ts'
 import { until } from '../../support/retry.ts'
 
-/** A server in a process of its own, that can be started again. */
+/** A server process that can be restarted. */
 export interface Node {
   readonly url: string
   /** Whether it takes connections. */
@@ -32,10 +32,10 @@ export interface Page<T> {
   at: number
 }
 
-/** An admin may make ten calls a second, so nobody looks at a page more often than this, in milliseconds. */
+/** An admin may make ten calls per second, so pages are read at this interval, in milliseconds. */
 const lookMs = 250
 
-/** @param folder for what it keeps; several may be in one */
+/** @param folder for its data; several servers may share it */
 export async function startNode (t: Test, folder: string, number: number, env: Record<string, string>): Promise<Node> {
   const port = String(await freePort())
   const url = `http://127.0.0.1:${port}`
@@ -43,7 +43,7 @@ export async function startNode (t: Test, folder: string, number: number, env: R
   const start = () => {
     const cwd = join(folder, `node-${number}-${++starts}`)
     mkdirSync(cwd)
-    // Each start gets a folder of its own; the test's would be emptied under the others.
+    // Each start gets its own folder; the test's folder would be emptied.
     const own = { testdir: () => cwd, teardown: (fn: () => Promise<void>) => t.teardown(fn) } as unknown as Test
     return startServer(own, {
       MEDIASOUP_WORKERS: '1',
@@ -55,7 +55,7 @@ export async function startNode (t: Test, folder: string, number: number, env: R
     })
   }
   let server: ServerProcess = start()
-  // At this level it does not say where it listens.
+  // At this log level the server does not print its address.
   const ready = () => until(async () => {
     if (server.child.exitCode !== null) throw new Error(`A server ended: ${server.output()}`)
     return await fetch(`${url}/livez`).then(({ status }) => status === 200, () => false)
@@ -83,7 +83,7 @@ export async function startNode (t: Test, folder: string, number: number, env: R
     check,
     async restart (signal) {
       node.up = false
-      // Whoever comes in the moment in which it ends may be turned away without a code.
+      // A connection during the shutdown may be rejected without a code.
       if (signal === 'SIGTERM') await until(() => node.coming === 0)
       node.downAt = Date.now()
       server.child.kill(signal)

@@ -13,8 +13,8 @@ import type { Harness } from './model-harness.ts'
 import { apply, viewFrom } from './view.ts'
 import type { SeatsReply, View } from './view.ts'
 
-// One of many users. What is wrong with anything that comes to them is noted
-// when it comes.
+// One of many users. The player checks every message when it arrives and records
+// violations.
 
 export interface Player {
   readonly key: string
@@ -32,11 +32,11 @@ export interface Player {
   leave (): Promise<void>
   /** Breaks the connection off. */
   drop (): void
-  /** Asks for something and checks what comes of it, as far as that can be told. */
+  /** Sends a request and checks its outcome as far as it is predictable. */
   ask (request: Request): Promise<Outcome>
 }
 
-/** What is never so, of a room as anybody sees it. */
+/** Invariants of a room in any client's view. */
 export function impossible ({ seats, locked, invites, seatCount }: View): string {
   const holders = [...seats.values()].map(({ userId }) => String(userId))
   if (new Set(holders).size < holders.length) return `a user is on two seats: ${holders.join()}`
@@ -64,7 +64,7 @@ export function createPlayer (harness: Harness, id: UserId, seed: number): Playe
   let node: Node | undefined
   /** Whether they have asked to leave the room they are in. */
   let leaving = false
-  /** Whether the seat may be left by what was asked before they came in, or since. */
+  /** Whether an earlier request may have released the seat before or since the join. */
   let mayLoseSeat = { before: false, since: false }
 
   const problem = (what: string) => problems.push(`${key} in ${room?.roomId}: ${what}`)
@@ -86,7 +86,7 @@ export function createPlayer (harness: Harness, id: UserId, seed: number): Playe
     if (!type.startsWith('seat:')) return
     count(harness, 'events')
     if (type !== 'seat:invite:received') follow(message)
-    // It is told to some of what others have done, who hear of that as well, and foretold where one asks after the other.
+    // Other users' changes also reach this user; outcomes are predictable only for sequential requests.
     if (type === 'seat:requests') return
     journal.told(message, harness.ownerOf(String(data.roomId)))
   }
@@ -157,7 +157,7 @@ export function createPlayer (harness: Harness, id: UserId, seed: number): Playe
         if (toldRole !== harness.roleOf(roomId, key)) problem(`is told to be ${toldRole}`)
         return
       }
-      // Servers that end let nobody in any more.
+      // A server that is shutting down rejects new connections.
       if (error.code !== 'UNAVAILABLE' || nodes.every(({ up }) => up)) problem(`was not let in: ${JSON.stringify(error)}`)
       drop()
       throw new Error(`${key} is not let in: ${error.code}`)

@@ -20,7 +20,7 @@ export function randomFrom (seed: number): Random {
 
 export const pick = <T>(random: Random, items: readonly T[]): T => items[Math.floor(random() * items.length)] as T
 
-/** How often somebody asks for what: whoever has the rights uses them, all others try now and then. */
+/** Weights of the requests: users with the permission send them often, others rarely. */
 const weights: Record<'ordinary' | 'privileged', Readonly<Record<string, number>>> = {
   ordinary: { 'seat:take': 12, 'seat:leave': 2, 'seat:invite:accept': 6, 'seat:invite:decline': 2, 'seat:request': 4, 'seat:request:cancel': 2 },
   privileged: {
@@ -48,7 +48,7 @@ function randomType (random: Random, role: Role): string {
 export interface Asker {
   key: string
   role: Role
-  /** What they see, which may be old. */
+  /** The client's view, which may be stale. */
   view: View
   roomId: string
   roomIds: readonly string[]

@@ -21,7 +21,7 @@ export interface Outcome {
 
 interface Rule {
   who: readonly Role[]
-  /** What it may be refused with, besides FORBIDDEN to all others and what every request may be refused with. */
+  /** Expected error codes, besides FORBIDDEN for other roles and the codes of every request. */
   refusals: readonly string[]
   seatIndex?: 'needed' | 'optional'
   userId?: 'needed' | 'optional'
@@ -62,13 +62,13 @@ function isValid ({ type, data: { seatIndex, userId } }: Request): boolean {
   return rule.userId === undefined || isUser(userId) || (rule.userId === 'optional' && userId === undefined)
 }
 
-/** What is asked does not depend on the room's state for this to be refused. @returns the code; empty when it does */
+/** Rejections that do not depend on the room's state. @returns the code; empty if there is none */
 function refusedAnyway (request: Request, roomId: string | undefined): string {
   if (!isValid(request)) return 'VALIDATION_FAILED'
   return roomId === undefined || (request.data.roomId ?? roomId) !== roomId ? 'NOT_IN_ROOM' : ''
 }
 
-/** Who asks, and what is known of the one it is about. */
+/** The sender and what is known about the target user. */
 export interface Circumstances {
   by: string
   role: Role
@@ -80,7 +80,7 @@ export interface Circumstances {
 }
 
 /**
- * What is wrong with an outcome where many ask at once, so that the state it
+ * Checks an outcome under concurrent requests, so that the state it
  * was decided on is not known.
  *
  * @returns empty when nothing is
@@ -132,7 +132,7 @@ export interface Table {
 export const newTable = (roomId: string, ownerKey: string, seatCount: number): Table =>
   ({ roomId, ownerKey, seatCount, holders: new Map(), locked: new Set(), muted: new Set(), invites: [], requests: [], members: new Set() })
 
-/** Of whose requests somebody may hear. */
+/** The users whose requests a member may see. */
 export const requestsFor = (requests: readonly string[], user: string, role: Role): readonly string[] =>
   role === 'member' ? requests.filter((other) => other === user) : requests
 
@@ -169,7 +169,7 @@ export function resize (table: Table, seatCount: number): void {
   table.invites = table.invites.filter(({ seatIndex }) => fits(seatIndex))
 }
 
-/** A room as somebody sees it who was told all of it. */
+/** A room as a client that received every event sees it. */
 export const tableView = ({ seatCount, holders, locked, muted, invites, requests }: Table): View => viewFrom({
   seatCount,
   seats: [...holders].map(([seatIndex, userId]) => ({ seatIndex, userId, isMuted: muted.has(userId) })),

@@ -7,7 +7,7 @@ import { adminSeats, asked, asker, count, everyone, idsOf, membersOf, open, pati
 import type { Harness } from './model-harness.ts'
 import { plain, viewFrom } from './view.ts'
 
-/** Requests, and the time in milliseconds, after which it is over: no invite is to end by itself meanwhile. */
+/** Number of requests and the time limit in milliseconds, below the expiry of an invite. */
 const [chapter, chapterMs] = [400, 20_000]
 
 /** One asks, and is answered, and only then the next one asks: every answer is foretold. */
@@ -50,7 +50,7 @@ export async function oneAfterTheOther (harness: Harness, random: Random, first:
       await (dice < 0.035 ? player.leave() : player.enter(to))
       depart(table, player.key)
       if (dice >= 0.035) tableOf(to).members.add(player.key)
-      // The reply says that they are out; the seat follows.
+      // The reply confirms the leave; the seat is released afterwards.
       await sameForAll(roomId)
     } else if (dice < 0.06) {
       const seatCount = 2 + Math.floor(random() * 13)

@@ -67,7 +67,7 @@ async function allAtOnce (harness: Harness, random: Random, commands: number, re
       await pick(random, harness.nodes).restart(signal)
     }
   }
-  /** The admin looks into a room now and then. */
+  /** The admin reads a room from time to time. */
   const look = () => until(async () => {
     const oldest = roomIds.reduce((a, b) => (seen.get(a)?.at ?? 0) <= (seen.get(b)?.at ?? 0) ? a : b)
     const { seats, at } = await adminSeats(harness, random, oldest)
@@ -103,7 +103,7 @@ async function allAtOnce (harness: Harness, random: Random, commands: number, re
       } else if (dice < 0.055) {
         await player.enter(roomId)
       } else if (dice < 0.25 && harness.ownerOf(roomId) === player.key) {
-        // As whoever runs the server does; owners are there to give it a rhythm.
+        // Restarts as an operator would do them; the owners' requests set the pace.
         await patch(harness, random, roomId, 2 + Math.floor(random() * 13))
       } else {
         const several = 1 + Math.floor(random() ** 2 * 3)
@@ -119,7 +119,7 @@ async function allAtOnce (harness: Harness, random: Random, commands: number, re
   ])
 }
 
-/** Waits until everybody has the same view of each room: all users, somebody who comes in, and the admin, on each server. */
+/** Waits until all users, a new member and the admin have the same view of each room, on each server. */
 async function settle (harness: Harness, random: Random, when: string): Promise<void> {
   const { t, nodes } = harness
   await Promise.all(everyone(harness).map((player) => player.room() ?? player.enter(pick(random, roomIds))))
@@ -189,7 +189,7 @@ async function stayAway (harness: Harness, random: Random, byServer: boolean): P
       await player.enter(roomId)
       // On a busy machine that may not have been in time.
       const inTime = Date.now() < from + graceMs
-      // Once it is not waited for any more it is kept for good.
+      // After the wait it is kept for good.
       const kept = await until(async () => {
         const { at, seat } = await look(roomId, player)
         return at > from + graceMs && (seat?.awayUntil ?? null) === null ? seat?.seatIndex : false

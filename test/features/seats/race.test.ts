@@ -35,7 +35,7 @@ type Members = Awaited<ReturnType<typeof gather>>
 const allAtOnce = async (members: Members, data: (i: number) => object) =>
   (await Promise.all(members.map(({ client }, i) => client.request('seat:take', data(i))))).map(({ ok, error }) => ok ? 'ok' : error.code)
 
-/** Waits until everybody has been told of what there is, and looks at what they make of it. */
+/** Waits until every client has received the final state, and compares their views. */
 async function allAgree (t: Test, servers: readonly TestServer[], members: Members) {
   const end = plain(viewFrom(await seatsOf(servers[0] as TestServer) as SeatsReply))
   for (const server of servers) t.same(plain(viewFrom(await seatsOf(server) as SeatsReply)), end, 'each server says the same')
@@ -55,7 +55,7 @@ async function allAgree (t: Test, servers: readonly TestServer[], members: Membe
 }
 
 onBothStores(t, `of ${crowd} concurrent requests for a seat one succeeds`, async (t, env, kind) => {
-  // Who came and went is not what is looked at here.
+  // Joins and leaves are ignored here.
   const given = { PRESENCE_COALESCE_OVER: '0', ...env }
   const servers = kind === 'redis' ? [await build(t, { env: given }), await build(t, { env: given })] : [await build(t, { env: given })]
   const members = await gather(servers)
@@ -96,7 +96,7 @@ function isByItself ([command = '', ...args]: string[]): boolean {
 
 /** What reaches a Redis while something is done, by a server of it. */
 async function commandsDuring (t: Test, port: number, { app }: TestServer, work: () => Promise<unknown>): Promise<string[][]> {
-  // By hand: ioredis fails when the first report comes together with the answer.
+  // A raw socket: ioredis fails when the first report arrives together with the reply.
   const monitor = createConnection(port, '127.0.0.1')
   t.teardown(() => monitor.destroy())
   const seen: string[][] = []
@@ -109,7 +109,7 @@ async function commandsDuring (t: Test, port: number, { app }: TestServer, work:
     const [command, first] = args
     if (command === 'echo' && first === 'begin') begun = true
     else if (command === 'echo' && first === 'end') over.resolve()
-    // What a script calls is part of that script.
+    // Commands that a script runs count as part of the script.
     else if (begun && source !== 'lua' && !isByItself(args)) seen.push(args)
   })
   monitor.write('MONITOR\r\n')
@@ -134,7 +134,7 @@ t.test('an uncontended change is one round trip to the store', async (t) => {
 
   const swap = ['evalsha', createHash('sha1').update(swapDocument).digest('hex'), '2', 'msab:room:{r1}', 'msab:room:{r1}:docs', 'seats']
   const known = (server: TestServer) => server.app.rooms.roomState.define('seats', seatState).peek('r1')
-  // When a seat, or an invite, is to be looked at again goes along with the change.
+  // The job that checks the seat or invite again is scheduled with the change.
   const schedule = ['zadd', 'msab:jobs:{document:seats}']
   const steps: [client: TestClient, type: string, data: object, ...also: string[][]][] = [
     [member, 'seat:take', { seatIndex: 2 }],
@@ -146,7 +146,7 @@ t.test('an uncontended change is one round trip to the store', async (t) => {
     [owner, 'seat:take', { seatIndex: 6 }],
     [member, 'seat:take', { seatIndex: 4 }],
     [owner, 'seat:assign', { userId: 1, seatIndex: 7 }, schedule],
-    // It must be true of what the store has that this can't be.
+    // The rejection must hold for the store's state.
     [member, 'seat:take', { seatIndex: 7 }]
   ]
   for (const [client, type, data, ...also] of steps) {
@@ -157,7 +157,7 @@ t.test('an uncontended change is one round trip to the store', async (t) => {
     t.same(commands.map((args) => args.slice(0, args[0] === 'zadd' ? 2 : 6)).sort(), [swap, ...also].sort(), type)
   }
 
-  // An invite is looked for in what the server knows.
+  // An invite is looked up in the local copy.
   for (const seatIndex of [8, 9]) await owner.ok('seat:invite', { userId: 3, seatIndex })
   await until(() => JSON.stringify(known(a)) === JSON.stringify(known(b)))
   for (const each of [owner, member]) await each.flush()

@@ -16,9 +16,9 @@ import { stopwatch } from '../../support/pace.ts'
 type Requests = readonly { userId: unknown, requestedAt: number }[]
 
 const users = (requests: unknown) => (requests as Requests).map(({ userId }) => String(userId)).join(' ')
-/** What a client was told of requests: for each time, of whose. */
+/** The seat:requests events of a client: per event, the users. */
 const heard = ({ events }: TestClient) => events.filter(({ type }) => type === 'seat:requests').map(({ data }) => users(data.requests))
-/** Waits until the last a client was told of is this; who was told nothing more goes on at once. */
+/** Waits until the client's last event has these users; returns immediately if none is expected. */
 const hears = async (t: Test, clients: readonly TestClient[], last: string) => {
   for (const client of clients) await until(() => heard(client).at(-1) === last).catch(() => t.equal(heard(client).join(', '), last))
 }
@@ -31,7 +31,7 @@ async function quiet (server: TestServer, clients: readonly TestClient[], roomId
 const join = async (client: TestClient, roomId = 'r1') => await client.ok('room:join', { roomId })
 const askers = async (client: TestClient) => users((await join(client)).seatRequests)
 
-/** Two servers on one Redis: the owner (1), a member (3) and somebody who watches (5) on one, an admin (2) and a member ('4') on the other. */
+/** Two servers on one Redis: the owner (1), a member (3) and an observer (5) on one, an admin (2) and a member ('4') on the other. */
 async function pair (t: Test, env: Record<string, string> = {}) {
   const both = { REDIS_URL: await redisDatabase(), ...env }
   const [a, b] = [await build(t, { env: { ...both, NODE_ID: 'a' } }), await build(t, { env: { ...both, NODE_ID: 'b' } })]
@@ -100,7 +100,7 @@ onEveryStore(t, 'a join returns the visible requests', async (t, env) => {
   const { seatRequests } = await join(owner)
   t.same((seatRequests as object[]).map((request) => Object.keys(request).sort()), [['requestedAt', 'userId'], ['requestedAt', 'userId']])
 
-  // Who is host of one room is not of another one.
+  // The host of one room is not a host of another.
   const visitor = await server.connect(9)
   t.match(await join(visitor, 'own'), { self: { role: 'owner' }, seatRequests: [] })
   t.equal(await askers(visitor), '')
@@ -166,7 +166,7 @@ onEveryStore(t, 'a request ends when its user leaves or is kicked', async (t, en
   await hears(t, [owner, admin], '')
   t.equal(await askers(member), '')
 
-  // Also who is not there to be kicked.
+  // Also for a disconnected user.
   await member.ok('seat:request')
   await hears(t, [owner], '3')
   member.ws.terminate()
@@ -299,7 +299,7 @@ t.test('restores requests after Redis lost them', async (t) => {
   await redis.kill()
   await redis.start()
   await until(async () => (await server.app.store.readDocuments(['r1'], 'seats'))[0]?.includes('"requests":[{"userId":3,') === true)
-  // Other servers could know of more, and are given a moment to say so.
+  // Other servers may have newer state and get time to publish it.
   await until(() => other.ok('seat:request'))
   await hears(t, [owner], '3 4')
   t.equal(await askers(await server.connect('1')), '3 4')
@@ -391,7 +391,7 @@ t.test('uses the backend\'s roles without a lookup per listener', async (t) => {
   t.same(heard(admin), ['3', ''], 'who is no admin any more has nothing to hear')
   t.same(heard(other), ['4'])
 
-  // Who has become one is told when they do what an admin may, or join again.
+  // A new admin receives the requests on the first admin action or after another join.
   await change(4, 'admin')
   await member.ok('seat:request')
   await other.ok('seat:mute', { userId: 3 }).catch(() => { /* Nobody is on a seat. */ })
@@ -413,7 +413,7 @@ t.test('a slow backend delays no join', async (t) => {
   await hears(t, [late], '3')
   mend()
 
-  // Hosts who are known are told although it can't be asked whether they still are.
+  // Known hosts receive the requests although their role cannot be confirmed.
   await backend.stop()
   await member.ok('seat:request:cancel')
   await hears(t, [owner, late], '')

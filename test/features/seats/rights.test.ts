@@ -3,7 +3,7 @@ import type { Test } from 'tap'
 import { onEveryStore } from '../../support/build.ts'
 import { scene, seatsOf, told } from './scene.ts'
 
-/** Requests that not everybody may make, and for whom. */
+/** Requests that need a role, with the roles. */
 const privileged = {
   'seat:assign': { userId: 3, seatIndex: 3 },
   'seat:lock': { seatIndex: 3 },
@@ -70,7 +70,7 @@ onEveryStore(t, 'rights apply to the room the user is in', async (t, env) => {
   t.equal(await member.fails('seat:lock', { roomId: 'r1', seatIndex: 3 }), 'NOT_IN_ROOM')
   t.match(await owner.ok('room:join', { roomId: 'own' }), { self: { role: 'member' } })
   t.equal(await owner.fails('seat:unlock', { seatIndex: 5 }), 'FORBIDDEN')
-  // Whoever made it is its owner still when they come back; others are not for having stayed.
+  // The creator is still the owner after a rejoin; members who stayed are not.
   t.match(await owner.ok('room:join', { roomId: 'r1' }), { self: { role: 'owner' }, ownerId: 1 })
   const again = await server.connect('1')
   await again.ok('room:join', { roomId: 'r1' })

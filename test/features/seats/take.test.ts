@@ -77,7 +77,7 @@ onBothStores(t, 'a user who disconnects while taking a seat does not keep it', a
   }
   const eve = await server.connect('eve')
   const { view } = await follow(eve)
-  // Seats are free once the seat's time is over; the room's last word comes by itself.
+  // Seats are released after the grace period, without a request.
   while (view().seats.length > 0) await eve.event('seat:cleared')
   t.same((await seatsOf(server)).seats, [])
 })

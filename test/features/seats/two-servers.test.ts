@@ -83,7 +83,7 @@ t.test('concurrent changes on both are announced in the same order', async (t) =
 t.test('the audio of a user on the other server follows', async (t) => {
   const { a, b, owner, member, other } = await pair(t)
   await member.ok('seat:take', { seatIndex: 0 })
-  // Silenced before there is anything to hear.
+  // Muted before any audio is sent.
   await owner.ok('seat:mute', { userId: 3 })
   const first = await produce(member)
   await other.event('audio:newProducer')
@@ -161,7 +161,7 @@ t.test('a socket on either server keeps the user present', async (t) => {
   await phone.ok('room:join', { roomId: 'r1' })
   member.ws.terminate()
   await until(async () => ((await b.admin('GET', '/admin/users/3')).body?.sockets as object[]).length === 1)
-  // When the seat of somebody who goes later is free, theirs would be, too.
+  // The seat of a user who leaves later would be free by then, too.
   other.ws.terminate()
   await owner.event('seat:cleared', ({ userId }) => userId === '4')
   t.match((await seatsOf(b)).seats, [{ seatIndex: 0, userId: 3, awayUntil: null }])
@@ -187,7 +187,7 @@ t.test('reserves them with a slow store', async (t) => {
   const { a, b, member, other } = await pair(t)
   await member.ok('seat:take', { seatIndex: 0 })
   await other.ok('seat:take', { seatIndex: 1 })
-  // It answers nobody until long after the sockets have been closed.
+  // The store answers long after the sockets are closed.
   await a.app.redis.call('CLIENT', 'PAUSE', '300', 'ALL')
   await b.close()
   t.match((await seatsOf(a)).seats, [{ userId: 3, awayUntil: Number }, { userId: '4', awayUntil: Number }])
@@ -208,7 +208,7 @@ t.test('reserves them under load', async (t) => {
   const noise = rooms.flatMap(({ stay }) => stay.map(async (client) => {
     for (let i = 0; !enough.signal.aborted; i++) await client.request('seat:take', { seatIndex: i % 5 })
   }))
-  // What the server that closes says of its users takes several attempts.
+  // The closing server needs several attempts to store the leaves.
   await b.close()
   enough.abort()
   await Promise.all(noise)
@@ -239,7 +239,7 @@ t.test('clears the seats of users on a dead server', async (t) => {
   // Before anybody knows that it died.
   const again = await a.connect(3)
   t.match(await again.ok('room:join', { roomId: 'r1' }), { seats: [{ seatIndex: 0, userId: 3 }, { seatIndex: 1, userId: '4' }] })
-  // Its lease, which would end by itself in a few seconds.
+  // Its lease, which would expire in a few seconds.
   const [nodeKey = ''] = await a.app.redis.keys('msab:node:{dying-*}')
   t.equal(await a.app.redis.del(nodeKey), 1)
   t.same(await owner.event('room:userLeft'), { roomId: 'r1', userId: '4' })

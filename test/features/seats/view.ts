@@ -10,13 +10,13 @@ export interface View {
   locked: Set<number>
   /** By index. */
   invites: Map<number, UserId>
-  /** Keys of those who ask for a seat, in order, as far as whoever looks may hear of them. */
+  /** Users with visible seat requests, in order. */
   requests: readonly string[]
 }
 
 type Requests = readonly { userId: UserId }[]
 
-/** What the reply to a join, or the admin's page, says of seats. */
+/** The seats in the reply to a join or on the admin page. */
 export interface SeatsReply {
   seatCount: number
   seats: readonly { seatIndex: number, userId: UserId, isMuted: boolean, selfMuted?: boolean }[]
@@ -43,9 +43,9 @@ export function viewFrom ({ seatCount, seats, lockedSeats, pendingInvites, invit
 }
 
 /**
- * Changes a view as an event says.
+ * Applies an event to a view.
  *
- * @returns what is wrong with that; empty when it fits
+ * @returns the contradiction, if any; otherwise an empty string
  */
 export function apply (view: View, { type, data }: { type: string, data: object }): string {
   const { seatIndex = -1, userId = '', isMuted = false, selfMuted = false, isLocked, isPending, invitedUserId = '', seatCount = 0, requests = [] } = data as Partial<{
