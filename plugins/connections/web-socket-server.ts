@@ -18,7 +18,7 @@ export async function registerWebSocketServer (app: FastifyInstance, closeAll: (
     options: {
       server: app.gate.webSockets as Server,
       maxPayload: app.config.WS_MAX_FRAME_BYTES,
-      // Small JSON frames gain little from it, and it would frame per socket.
+      // Compression gains little on small JSON frames and would require framing per socket.
       perMessageDeflate: false,
       handleProtocols: (offered: Set<string>, request: IncomingMessage) => {
         const { subprotocol: wanted = subprotocol } = app.gate.entranceOf(request) ?? {}

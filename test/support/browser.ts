@@ -204,7 +204,7 @@ export async function receptionOf (page: Page, name: string): Promise<Reception 
 
 /**
  * Measures the strongest frequency of the audio that a page receives from a user, in the
- * samples themselves: 0.7 s of them, to a fraction of a hertz.
+ * samples themselves (0.7 s), with a resolution below 1 Hz.
  *
  * @param name of the user, or the id of a user outside the room
  * @returns in hertz; 0 for silence and without a track

@@ -81,7 +81,7 @@ export interface Circumstances {
 
 /**
  * Checks an outcome under concurrent requests, so that the state it
- * was decided on is not known.
+ * was decided on is unknown.
  *
  * @returns empty when nothing is
  */
