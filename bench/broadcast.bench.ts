@@ -4,11 +4,9 @@ import type { AddressInfo } from 'node:net'
 import { Worker, isMainThread, workerData } from 'node:worker_threads'
 import { WebSocket, WebSocketServer } from 'ws'
 import { createEvent } from '../plugins/connections/event.ts'
-import { createFaceAdapter } from '../plugins/connections/face.ts'
-import { webSocketFrame } from '../plugins/connections/frames.ts'
-import { jsonFace } from '../plugins/connections/json-face.ts'
+import { createFaceAdapter, jsonFace } from '../plugins/connections/face.ts'
 import { Session } from '../plugins/connections/session.ts'
-import { WebSocketLink } from '../plugins/connections/web-socket-link.ts'
+import { webSocketFrame, WebSocketLink } from '../plugins/connections/web-socket-link.ts'
 
 // Compares three ways to send an event to the members of a room: serialise and frame per
 // member, serialise once, or serialise and frame once, as the server does.
@@ -32,7 +30,7 @@ export default async function broadcast (): Promise<void> {
   const sessions: Session[] = []
   const full = new Promise<void>((resolve) => server.on('connection', (ws, request) => {
     sockets.push(ws)
-    sessions.push(new Session({ identity, face, link: new WebSocketLink(ws, request.socket, unlimited), connected: true, limits }))
+    sessions.push(new Session({ identity, face, link: new WebSocketLink(ws, request.socket, unlimited), connected: true, limits, reader: () => {} }))
     if (sockets.length === members) resolve()
   }))
   const readers = new Worker(new URL(import.meta.url), { workerData: { port: (http.address() as AddressInfo).port } })

@@ -1,6 +1,6 @@
+import { randomUUID } from 'node:crypto'
 import type { FastifyPluginAsync, FastifyRequest } from 'fastify'
 import { Draining, FeatureDisabled, NotFound, OriginNotAllowed, Overloaded, UpgradeRequired } from '../plugins/errors/codes.ts'
-import { anonymous } from '../plugins/connections/anonymous.ts'
 import type { Identity } from '../plugins/connections/session.ts'
 import { webSocketUrl } from '../plugins/gate/index.ts'
 
@@ -82,3 +82,10 @@ export default (async function ws (app) {
     }
   })
 }) satisfies FastifyPluginAsync
+
+/** A client without a token, if the configuration allows it: a generated user per connection. */
+function anonymous (): Identity {
+  const id = `guest-${randomUUID()}`
+  const name = `Guest ${id.slice(6, 10)}`
+  return { user: { id, name, roles: [], profile: { userId: id, id, name } } }
+}

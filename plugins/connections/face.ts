@@ -1,4 +1,8 @@
-/** A request as a client sent it, or the error where it cannot be read. */
+import sjson from 'secure-json-parse'
+import { z } from 'zod'
+import { validationFailed } from '../errors/codes.ts'
+
+/** A request as a client sent it, or the error if it cannot be read. */
 export type ParsedMessage =
   { id?: string | number | undefined, type: string, data: Record<string, unknown>, error?: undefined } |
   { id?: string | number | undefined, type?: string | undefined, error: Error }
@@ -23,21 +27,22 @@ export interface Face<F = unknown> {
   /**
    * Decodes a frame.
    *
-   * @returns the request; its error, with the id where it can be read; undefined to ignore the frame
-   * @throws like `error`, where neither id nor type can be read
+   * @returns the request; its error, with the id if that can be read; undefined to ignore the frame
+   * @throws like `error`, if neither id nor type can be read
    */
   parse (data: Buffer, isBinary: boolean): ParsedMessage | undefined
-  /** Encodes a server event, once for all sessions with this face; undefined where clients do not get it. */
+  /** Encodes a server event, once for all sessions with this face; undefined if its clients do not receive the event. */
   event (event: FaceEvent): F | undefined
-  /** Encodes the reply to a request; undefined where the protocol has no reply. */
+  /** Encodes the reply to a request; undefined if the protocol has no replies. */
   reply (id: string | number, outcome: { ok: true, data: unknown } | { ok: false, error: unknown }): F | undefined
 }
 
 /**
- * Adapts faces to a transport. A face gets one adapted face, so that an event
- * is encoded once for all its sessions.
+ * Adapts faces to a transport, and guards the server against their errors: an
+ * adapted face does not throw. A face gets one adapted face, so that an event is
+ * encoded once for all its sessions.
  *
- * @param encode makes what the transport writes of what a face returns
+ * @param encode turns what a face returns into what the transport writes
  * @param failed called when a face throws while it encodes; the frame is dropped
  */
 export function createFaceAdapter<A, F> (encode: (frame: A) => F, failed: (error: unknown, face: Face<A>) => void): (face: Face<A>) => Face<F> {
@@ -55,7 +60,13 @@ export function createFaceAdapter<A, F> (encode: (frame: A) => F, failed: (error
     return {
       name: face.name,
       binary: face.binary === true,
-      parse: (data, isBinary) => face.parse(data, isBinary),
+      parse (data, isBinary) {
+        try {
+          return face.parse(data, isBinary)
+        } catch (error) {
+          return { error: error as Error }
+        }
+      },
       event: (event) => write(() => face.event(event)),
       reply: (id, outcome) => write(() => face.reply(id, outcome))
     }
@@ -65,5 +76,42 @@ export function createFaceAdapter<A, F> (encode: (frame: A) => F, failed: (error
     const known = adapted.get(face) ?? adapt(face)
     adapted.set(face, known)
     return known
+  }
+}
+
+/** The native protocol (protocol.md, section 2): JSON in text frames. */
+export const jsonFace: Face<string> = {
+  name: 'json',
+  parse: (data) => parseJson(String(data)),
+  event: ({ text }) => text,
+  reply: (id, outcome) => JSON.stringify({ id, ...outcome })
+}
+
+const envelope = z.object({
+  id: z.union([z.string(), z.number()]).nullish(),
+  type: z.string().min(1).max(128),
+  data: z.record(z.string(), z.unknown()).nullish()
+})
+
+/** Reads a text frame. An invalid frame keeps its id, if it has one, so that the error becomes the reply to that request. */
+function parseJson (text: string): ParsedMessage {
+  let value: unknown
+  try {
+    // Names that reach a prototype are dropped like other unknown fields.
+    value = sjson.parse(text, { protoAction: 'remove', constructorAction: 'remove' })
+  } catch {
+    return { id: undefined, type: undefined, error: validationFailed([{ path: [], message: 'The frame is not JSON' }]) }
+  }
+  const result = envelope.safeParse(value)
+  if (result.success) {
+    const { id, type, data } = result.data
+    return { id: id ?? undefined, type, data: data ?? {} }
+  }
+  const raw = (typeof value === 'object' && value !== null ? value : {}) as Record<string, unknown>
+  return {
+    // 1e999 is a number that JSON cannot write back.
+    id: typeof raw.id === 'string' || Number.isFinite(raw.id) ? raw.id as string | number : undefined,
+    type: typeof raw.type === 'string' ? raw.type.slice(0, 128) : undefined,
+    error: validationFailed(result.error.issues)
   }
 }

@@ -1,19 +1,18 @@
 import fp from 'fastify-plugin'
+import type { Cluster } from '../cluster/messages.ts'
 import { Draining, Overloaded } from '../errors/codes.ts'
 import type { CloseReason } from './close-codes.ts'
 import { createEvent, eventFromText } from './event.ts'
-import { createFaceAdapter } from './face.ts'
+import { createFaceAdapter, jsonFace } from './face.ts'
 import type { Face } from './face.ts'
-import { webSocketFrame } from './frames.ts'
-import { jsonFace } from './json-face.ts'
 import { createCallbackLink, objectFace } from './link.ts'
 import { createSessionRegistry } from './registry.ts'
+import type { SessionRegistry } from './registry.ts'
 import { Session } from './session.ts'
-import type { SessionOptions } from './session.ts'
-import { replaceOlderSessions } from './single-session.ts'
-import type { FeatureSockets, FrameReader, OpenOptions, Sockets } from './sockets.ts'
+import type { FrameReader, SessionOptions } from './session.ts'
+import type { FeatureSockets, OpenOptions, Sockets } from './sockets.ts'
 import { userKeyOf } from './user.ts'
-import { WebSocketLink } from './web-socket-link.ts'
+import { webSocketFrame, WebSocketLink } from './web-socket-link.ts'
 import { registerWebSocketServer } from './web-socket-server.ts'
 
 declare module 'fastify' {
@@ -37,6 +36,8 @@ declare module '../cluster/messages.ts' {
   interface ClusterMessages {
     /** An event for every session of a user, as native text. */
     'user:event': { userKey: string, text: string }
+    /** Closes all connections of a user but one. */
+    'user:replaced': { userKey: string, keep: string }
   }
 }
 
@@ -65,10 +66,11 @@ export default fp(async function sockets (app) {
   const overLink = createFaceAdapter((frame: unknown) => frame, faceFailed)
   const replaceOlder = config.SINGLE_SESSION ? replaceOlderSessions(app.cluster, sessions) : () => {}
 
-  function start<F> (options: Omit<SessionOptions<F>, 'limits'>, owner?: string): Session {
+  function start<F> (options: Omit<SessionOptions<F>, 'limits' | 'reader'>, owner?: string): Session {
     const session = new Session({
       ...options,
       limits,
+      reader,
       onEnd: (session) => {
         clearTimeout(expiry)
         app.hooks.emit('session:close', session)
@@ -89,9 +91,8 @@ export default fp(async function sockets (app) {
     open.inc()
     total.inc()
     const session = start({ identity, face: overWebSocket(face), link, connected: true, onEnd: () => open.dec() }, owner)
-    ws.on('message', (data, isBinary) => receive(session, data as Buffer, isBinary))
+    link.attach(session)
     ws.once('close', (code) => {
-      session.end()
       closed.inc({ code })
       app.log.debug({ sessionId: session.id, userId: session.user.id, code }, 'socket closed')
     })
@@ -115,13 +116,6 @@ export default fp(async function sockets (app) {
       : start({ identity, face: objectFace, link: createCallbackLink(options.onEvent ?? (() => {})), connected: false, onEnd }, owner)
   }
 
-  function receive (session: Session, data: Buffer, isBinary: boolean): void {
-    if (!session.open) return
-    if (isBinary && session.face.binary !== true) return session.close('UNSUPPORTED_DATA')
-    if (!session.admit()) return session.close('FLOODING')
-    reader(session, data, isBinary)
-  }
-
   await registerWebSocketServer(app, () => {
     for (const session of sessions.all()) session.close('SHUTTING_DOWN')
   })
@@ -139,7 +133,7 @@ export default fp(async function sockets (app) {
     get: sessions.get,
     all: sessions.all,
     ofUser: sessions.ofUser,
-    receive,
+    receive: (session, data, isBinary) => session.receive(data, isBinary),
     toUser: (userId, type, data) => app.cluster.send('user:event', { userKey: userKeyOf(userId), text: createEvent(type, data).text }),
     broadcast (type, data) {
       const event = createEvent(type, data)
@@ -175,4 +169,22 @@ function closeWhenExpired (session: Session): NodeJS.Timeout | undefined {
   if (expiresAt === undefined) return
   const reason: CloseReason = 'UNAUTHORIZED'
   return setTimeout(() => session.close(reason), Math.min(Math.max(expiresAt - Date.now(), 0), longestTimerMs)).unref()
+}
+
+/**
+ * Closes a user's older connections on all servers when a new one opens.
+ *
+ * @returns called with each new connection
+ */
+function replaceOlderSessions (cluster: Cluster, sessions: Pick<SessionRegistry, 'ofUser'>): (session: Session) => void {
+  // All servers receive logins in one order. A session whose own login has not
+  // arrived yet is newer than the login that just arrived.
+  const announced = new WeakSet<Session>()
+  cluster.on('user:replaced', ({ userKey, keep }) => {
+    for (const session of sessions.ofUser(userKey)) {
+      if (session.id === keep) announced.add(session)
+      else if (announced.has(session)) session.close('REPLACED')
+    }
+  })
+  return ({ userKey, id }) => { cluster.send('user:replaced', { userKey, keep: id }) }
 }

@@ -4,8 +4,6 @@ import type { CloseReason } from './close-codes.ts'
 import { createEvent } from './event.ts'
 import type { OutgoingEvent } from './event.ts'
 import type { Face } from './face.ts'
-import { FloodBucket } from './flood.ts'
-import type { FloodLimits } from './flood.ts'
 import type { Link } from './link.ts'
 import { userKeyOf } from './user.ts'
 import type { User } from './user.ts'
@@ -19,6 +17,15 @@ export interface Identity {
   tokenHash?: string | undefined
 }
 
+/** Limits the messages of one session. */
+export interface FloodLimits {
+  messagesPerSecond: number
+  messagesBurst: number
+}
+
+/** Handles a frame that a session has admitted. */
+export type FrameReader = (session: Session, data: Buffer, isBinary: boolean) => void
+
 export interface SessionOptions<F = unknown> {
   identity: Identity
   face: Face<F>
@@ -26,6 +33,7 @@ export interface SessionOptions<F = unknown> {
   /** Whether the link has a client connection. */
   connected: boolean
   limits: FloodLimits
+  reader: FrameReader
   /** Called once when the session ends, before the client confirms. */
   onEnd?: (session: Session) => void
 }
@@ -49,12 +57,13 @@ export class Session {
   roomId: string | null = null
   readonly #link: Link
   readonly #flood: FloodBucket
+  readonly #reader: FrameReader
   readonly #onEnd: (session: Session) => void
   #endedFor: CloseReason | undefined
   #ended = false
   #closing = false
 
-  constructor ({ identity, face, link, connected, limits, onEnd = () => {} }: SessionOptions<unknown>) {
+  constructor ({ identity, face, link, connected, limits, reader, onEnd = () => {} }: SessionOptions<unknown>) {
     this.identity = identity
     this.user = identity.user
     this.userKey = userKeyOf(identity.user.id)
@@ -62,6 +71,7 @@ export class Session {
     this.connected = connected
     this.#link = link
     this.#flood = new FloodBucket(limits)
+    this.#reader = reader
     this.#onEnd = onEnd
   }
 
@@ -77,6 +87,14 @@ export class Session {
   /** Bytes in the send queue. */
   get queuedBytes (): number {
     return this.#link.queuedBytes
+  }
+
+  /** Handles a frame from the client; a session that exceeds the limits of a connection is closed. */
+  receive (data: Buffer, isBinary: boolean): void {
+    if (!this.open) return
+    if (isBinary && this.face.binary !== true) return this.close('UNSUPPORTED_DATA')
+    if (!this.#flood.take()) return this.close('FLOODING')
+    this.#reader(this, data, isBinary)
   }
 
   /** Sends one event to this session alone. */
@@ -126,17 +144,31 @@ export class Session {
     this.#onEnd(this)
   }
 
-  /**
-   * Counts one message against the flood limit.
-   *
-   * @returns false if the session exceeds the limit
-   */
-  admit (): boolean {
-    return this.#flood.take()
-  }
-
   /** Deferred: an event may be in flight to a room, and events caused by the close must follow it for all members. */
   #endSoon (): void {
     process.nextTick(() => this.end())
+  }
+}
+
+/** Limits messages: a bucket of tokens that refills steadily. */
+class FloodBucket {
+  readonly #limits: FloodLimits
+  #tokens: number
+  #refilledAt = performance.now()
+
+  constructor (limits: FloodLimits) {
+    this.#limits = limits
+    this.#tokens = limits.messagesBurst
+  }
+
+  /** @returns false when the bucket is empty */
+  take (): boolean {
+    const now = performance.now()
+    const { messagesPerSecond, messagesBurst } = this.#limits
+    this.#tokens = Math.min(messagesBurst, this.#tokens + (now - this.#refilledAt) / 1000 * messagesPerSecond)
+    this.#refilledAt = now
+    if (this.#tokens < 1) return false
+    this.#tokens--
+    return true
   }
 }

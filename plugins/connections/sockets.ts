@@ -5,11 +5,8 @@ import type { OutgoingEvent } from './event.ts'
 import type { Face } from './face.ts'
 import type { Link } from './link.ts'
 import type { SessionRegistry } from './registry.ts'
-import type { Identity, Session } from './session.ts'
+import type { FrameReader, Identity, Session } from './session.ts'
 import type { UserId } from './user.ts'
-
-/** Handles a frame of a session that is open and within its flood limit. */
-export type FrameReader = (session: Session, data: Buffer, isBinary: boolean) => void
 
 /** A session over a feature's own transport, or without a connection. */
 export type OpenOptions<F = unknown> = {

@@ -1,8 +1,10 @@
 import type { Socket } from 'node:net'
+import * as ws from 'ws'
 import { WebSocket } from 'ws'
 import { closeCodes } from './close-codes.ts'
 import type { CloseReason } from './close-codes.ts'
 import type { Link } from './link.ts'
+import type { Session } from './session.ts'
 
 export interface WebSocketLimits {
   maxQueueBytes: number
@@ -10,10 +12,10 @@ export interface WebSocketLimits {
   pongTimeoutMs: number
 }
 
-/** A WebSocket: coalesced writes, a bounded queue, pings. */
+/** A WebSocket: receives frames; writes them coalesced, through a bounded queue; pings. */
 export class WebSocketLink implements Link<Buffer> {
-  // Written to in this turn of the event loop; the writes of each leave
-  // together at its end.
+  // Links that were written to in this turn of the event loop. At its end, the
+  // writes of each leave together.
   static readonly #written: WebSocketLink[] = []
   static #flush (): void {
     for (const link of WebSocketLink.#written.splice(0)) {
@@ -36,6 +38,12 @@ export class WebSocketLink implements Link<Buffer> {
     ws.once('close', () => clearTimeout(this.#timer))
     nameTooBig(ws)
     this.#schedulePing()
+  }
+
+  /** Passes the client's frames to its session, and ends the session when the client disconnects. */
+  attach (session: Session): void {
+    this.#ws.on('message', (data, isBinary) => session.receive(data as Buffer, isBinary))
+    this.#ws.once('close', () => session.end())
   }
 
   get open (): boolean {
@@ -81,4 +89,24 @@ function nameTooBig (ws: WebSocket): void {
   const close = ws.close.bind(ws)
   const tooBig: CloseReason = 'MESSAGE_TOO_BIG'
   ws.close = (code, reason = code === closeCodes[tooBig] ? tooBig : undefined) => close(code, reason)
+}
+
+// ws exports Sender, and WebSocket#send itself uses its `frame`; only the type
+// package lacks it.
+const { Sender } = ws as unknown as {
+  Sender: { frame (data: Buffer, options: { fin: boolean, opcode: number, mask: boolean, rsv1: boolean, readOnly: boolean }): Buffer[] }
+}
+
+const textOpcode = 1
+const binaryOpcode = 2
+
+/**
+ * Frames a message once, to be written to any number of sockets.
+ *
+ * @param message a string makes a text frame, bytes make a binary frame
+ * @returns the whole unmasked WebSocket frame
+ */
+export function webSocketFrame (message: string | Uint8Array): Buffer {
+  const opcode = typeof message === 'string' ? textOpcode : binaryOpcode
+  return Buffer.concat(Sender.frame(Buffer.from(message as string), { fin: true, opcode, mask: false, rsv1: false, readOnly: true }))
 }

@@ -1,66 +1,131 @@
 import type { FastifyInstance } from 'fastify'
-import { toWire, validationFailed } from '../errors/codes.ts'
+import type { FrameReader, Session } from '../connections/session.ts'
+import { Internal, isCoded, toWire, Unauthorized, validationFailed } from '../errors/codes.ts'
 import type { WireError } from '../errors/codes.ts'
-import type { Session } from '../connections/session.ts'
-import type { RateLimits } from './limits.ts'
-import type { RequestOrder } from './order.ts'
-import type { MessageContext, MessageRoute } from './routes.ts'
-import type { RouteTable } from './table.ts'
+import type { RateLimits } from '../redis/limiter.ts'
+import type { MessageContext, MessageRoute, RouteTable } from './routes.ts'
 
-/** A request as its session sent it; `type` is undefined where it could not be read. */
-export interface SessionRequest {
+export interface MessageDispatcher {
+  /**
+   * Runs a request as if the session had sent it over its connection: the same
+   * schemas, limits, metrics and errors, in order with the session's other
+   * requests. What the handler does after the reply runs after the code that
+   * awaits this promise.
+   *
+   * Do not await it in an exclusive handler of the same session: it starts
+   * after that handler.
+   *
+   * @returns the reply's data
+   * @throws an error with a code: UNKNOWN_TYPE, FEATURE_DISABLED, VALIDATION_FAILED,
+   *   NOT_IN_ROOM, RATE_LIMITED, UNAUTHORIZED when the session has ended,
+   *   INTERNAL for a failure without a code, and the codes of the handler
+   */
+  dispatch (session: Session, type: string, data?: unknown): Promise<unknown>
+}
+
+/** Runs requests: order, schemas, room, rate limits, handler, metrics, errors. */
+export interface Execution extends MessageDispatcher {
+  /** Decodes a frame by the session's face, runs the request in it, and writes the reply. */
+  read: FrameReader
+  /** Delays the session's later requests until `until` settles. */
+  hold (session: Session, until: Promise<unknown>): void
+}
+
+/** A request of a session. */
+interface SessionRequest {
   session: Session
   id?: string | number | undefined
+  /** Undefined if it could not be read. */
   type: string | undefined
   data?: unknown
   /** `performance.now()` at its arrival. */
   receivedAt: number
+  /** Takes the outcome, once. */
+  respond (outcome: Outcome): void
+  /** Runs what the handler does after the reply. */
+  afterReply (run: () => void): void
 }
 
 /** How a request ends. `cause` is the error as it was thrown. */
-export type Outcome = { ok: true, data: unknown } | { ok: false, error: WireError, cause: unknown }
-
-/** Takes the outcome of a request, once. */
-export type Respond = (outcome: Outcome) => void
-
-/** Runs requests: schemas, room, limits, metrics, errors. */
-export interface Execution {
-  /**
-   * Runs a request when its turn in the session comes, and responds once.
-   *
-   * @param schedule runs what handlers do after the reply; right after `respond` by default
-   */
-  start (request: SessionRequest & { type: string }, respond: Respond, schedule?: (fn: () => void) => void): void
-  /** Responds to a request that cannot be read, and counts it. */
-  refuse (request: SessionRequest, error: Error, respond: Respond): void
-}
+type Outcome = { ok: true, data: unknown } | { ok: false, error: WireError, cause: unknown }
 
 // Seconds. Most messages take well under a millisecond; the upper end shows a
 // store or backend that hangs.
 const latencyBuckets = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10]
 
-export function createExecution (app: FastifyInstance, { routes, order, limits }: { routes: RouteTable, order: RequestOrder, limits: RateLimits }): Execution {
+export function createExecution (app: FastifyInstance, routes: RouteTable, limits: RateLimits): Execution {
   const outcomes = app.metrics.counter('flylive_socket_events_total', 'Messages handled, by type and outcome (ok or the error code)', ['event', 'status'])
   const latency = app.metrics.histogram('flylive_socket_event_latency_seconds', 'Time from the request to its reply, by type', ['event'], latencyBuckets)
+  /** Later requests of the session wait for it. */
+  const barriers = new WeakMap<Session, Promise<unknown>>()
 
-  /** @returns a function that counts the request's outcome under the type it had at its arrival */
-  function meter ({ type, receivedAt }: SessionRequest): (status: string) => void {
-    const event = type !== undefined && routes.find(type) ? type : 'unknown'
-    return (status) => {
-      outcomes.inc({ event, status })
-      latency.observe({ event }, (performance.now() - receivedAt) / 1000)
+  function read (session: Session, frame: Buffer, isBinary: boolean): void {
+    const receivedAt = performance.now()
+    const message = session.face.parse(frame, isBinary)
+    if (!message) return
+    const { id, type } = message
+    const request = {
+      session,
+      id,
+      receivedAt,
+      respond (outcome: Outcome) {
+        if (id !== undefined) session.reply(id, outcome.ok ? outcome : { ok: false, error: outcome.error })
+        else if (!outcome.ok) session.send('error', type === undefined ? outcome.error : { ...outcome.error, type })
+      },
+      afterReply: (run: () => void) => run()
     }
+    if (message.error) refuse({ ...request, type }, message.error)
+    else start({ ...request, type: message.type, data: message.data })
   }
 
-  /** @returns the error's code */
-  function respondWithError (request: SessionRequest, cause: unknown, respond: Respond): string {
-    const { status, wire } = toWire(cause)
-    if (status >= 500) app.log[wire.code === 'INTERNAL' ? 'error' : 'warn']({ err: cause, ...tagsOf(request) }, 'message failed')
-    respond({ ok: false, error: wire, cause })
-    return wire.code
+  async function dispatch (session: Session, type: string, data?: unknown): Promise<unknown> {
+    if (!session.open) throw new Unauthorized('The session has ended')
+    const { promise, resolve, reject } = Promise.withResolvers<unknown>()
+    start({
+      session,
+      type,
+      data,
+      receivedAt: performance.now(),
+      respond (outcome) {
+        if (outcome.ok) resolve(outcome.data)
+        else reject(isCoded(outcome.cause) ? outcome.cause : new Internal({ cause: outcome.cause }))
+      },
+      afterReply: process.nextTick
+    })
+    return await promise
   }
 
-  async function handle (request: SessionRequest, route: MessageRoute, afterReply: (() => void)[]): Promise<unknown> {
+  /** Runs a request at once, or after the exclusive requests before it. */
+  function start (request: SessionRequest & { type: string }): void {
+    const { session, type } = request
+    const count = meter(request)
+    const barrier = barriers.get(session)
+    const done = barrier ? barrier.then(() => run(request, count)) : run(request, count)
+    if (routes.find(type)?.route.exclusive === true) hold(session, done)
+  }
+
+  function hold (session: Session, until: Promise<unknown>): void {
+    const barrier = until.catch(() => {}).finally(() => {
+      if (barriers.get(session) === barrier) barriers.delete(session)
+    })
+    barriers.set(session, barrier)
+  }
+
+  async function run (request: SessionRequest & { type: string }, count: (status: string) => void): Promise<void> {
+    const callbacks: (() => void)[] = []
+    try {
+      // Resolved only now: a reload may have replaced the route while the request waited.
+      const { route, inFlight } = routes.resolve(request.type)
+      const data = await inFlight.run(() => handle(request, route, callbacks))
+      request.respond({ ok: true, data })
+      count('ok')
+    } catch (error) {
+      count(fail(request, error))
+    }
+    if (callbacks.length > 0) request.afterReply(() => runAll(callbacks, request))
+  }
+
+  async function handle (request: SessionRequest, route: MessageRoute, callbacks: (() => void)[]): Promise<unknown> {
     const { session } = request
     const parsed = route.request.safeParse(request.data ?? {})
     if (!parsed.success) throw validationFailed(parsed.error.issues)
@@ -75,42 +140,40 @@ export function createExecution (app: FastifyInstance, { routes, order, limits }
       get log () {
         return app.log.child(tagsOf(request))
       },
-      afterReply: (fn) => { afterReply.push(fn) }
+      afterReply: (fn) => { callbacks.push(fn) }
     }
     const reply = await route.handler(parsed.data as never, context)
     return route.reply.parse(reply)
   }
 
-  return {
-    start (request, respond, schedule = (fn) => fn()) {
-      const { session, type } = request
-      const count = meter(request)
-      const afterReply: (() => void)[] = []
-      const finish = (status: string) => {
-        count(status)
-        if (afterReply.length > 0) schedule(() => runAll(afterReply, request))
-      }
-      const run = async () => {
-        try {
-          // Look up the route again: its feature may have been replaced while the request waited.
-          const { route, inFlight } = routes.resolve(type)
-          const data = await inFlight.run(() => handle(request, route, afterReply))
-          respond({ ok: true, data })
-          finish('ok')
-        } catch (error) {
-          finish(respondWithError(request, error, respond))
-        }
-      }
-      order.start(session, run, routes.find(type)?.route.exclusive === true)
-    },
-    refuse (request, error, respond) {
-      const count = meter(request)
-      count(respondWithError(request, error, respond))
+  /** Responds to a request that cannot be read, and counts it. */
+  function refuse (request: SessionRequest, error: Error): void {
+    meter(request)(fail(request, error))
+  }
+
+  /**
+   * Responds with an error.
+   *
+   * @returns its code
+   */
+  function fail (request: SessionRequest, cause: unknown): string {
+    const { status, wire } = toWire(cause)
+    if (status >= 500) app.log[wire.code === 'INTERNAL' ? 'error' : 'warn']({ err: cause, ...tagsOf(request) }, 'message failed')
+    request.respond({ ok: false, error: wire, cause })
+    return wire.code
+  }
+
+  /** @returns a function that counts the outcome under the type that the request had at its arrival */
+  function meter ({ type, receivedAt }: SessionRequest): (status: string) => void {
+    const event = type !== undefined && routes.find(type) ? type : 'unknown'
+    return (status) => {
+      outcomes.inc({ event, status })
+      latency.observe({ event }, (performance.now() - receivedAt) / 1000)
     }
   }
 
-  function runAll (functions: readonly (() => void)[], request: SessionRequest): void {
-    for (const fn of functions) {
+  function runAll (callbacks: readonly (() => void)[], request: SessionRequest): void {
+    for (const fn of callbacks) {
       try {
         fn()
       } catch (err) {
@@ -118,6 +181,8 @@ export function createExecution (app: FastifyInstance, { routes, order, limits }
       }
     }
   }
+
+  return { read, dispatch, hold }
 }
 
 function tagsOf ({ session, id, type }: SessionRequest) {

@@ -1,5 +1,6 @@
 import type { FastifyBaseLogger } from 'fastify'
 import type { z } from 'zod'
+import { FeatureDisabled, UnknownType } from '../errors/codes.ts'
 import type { LocalRoom } from '../rooms/local-room.ts'
 import { roomId } from '../schema/ids.ts'
 import type { EventMap, MessageSchemas } from '../schema/messages.ts'
@@ -95,4 +96,135 @@ function withRoom (request: z.ZodObject): z.ZodObject {
   const extended = request.extend({ roomId: roomId.optional().describe("Default: the sender's room") })
   const meta = request.meta()
   return meta === undefined ? extended : extended.meta(meta)
+}
+
+/** A message type's route, and where its running requests are counted. */
+export interface InstalledRoute {
+  route: MessageRoute
+  inFlight: InFlight
+}
+
+/** The message types that are served now, by owner. */
+export interface RouteTable {
+  find (type: string): InstalledRoute | undefined
+  /** @throws UNKNOWN_TYPE; FEATURE_DISABLED where the type belongs to a feature that is off */
+  resolve (type: string): InstalledRoute
+  /** @returns the owner of a message type */
+  ownerOf (type: string): string | undefined
+  /**
+   * Replaces an owner's table atomically. Running requests of the old table go on.
+   *
+   * @param table undefined withdraws everything
+   * @param inFlight counts the requests of the new table
+   * @throws when a type belongs to another owner; then nothing has changed
+   */
+  install (owner: string, table: MessageTable | undefined, inFlight?: InFlight): void
+  /** Sets the types that are answered FEATURE_DISABLED because this feature is off. */
+  disable (feature: string, types: readonly string[]): void
+  /** The current contract. */
+  contract (): (MessageTable & { owner: string })[]
+}
+
+export function createRouteTable (): RouteTable {
+  const owners = new Map<string, MessageTable>()
+  const byType = new Map<string, InstalledRoute & { owner: string }>()
+  const disabled = new Map<string, string>()
+
+  const find = (type: string) => byType.get(type)
+  const ownerOf = (type: string) => byType.get(type)?.owner
+
+  return {
+    find,
+    resolve (type) {
+      const installed = find(type)
+      if (installed) return installed
+      const feature = disabled.get(type)
+      throw feature === undefined ? new UnknownType(type) : new FeatureDisabled(feature)
+    },
+    ownerOf,
+    install (owner, table, inFlight = createInFlight()) {
+      for (const { type } of table?.routes ?? []) {
+        const other = ownerOf(type)
+        if (other !== undefined && other !== owner) throw new Error(`The message type ${type} belongs to ${other}`)
+      }
+      for (const { type } of owners.get(owner)?.routes ?? []) byType.delete(type)
+      owners.delete(owner)
+      if (!table) return
+      owners.set(owner, table)
+      for (const route of table.routes) {
+        byType.set(route.type, { route, inFlight, owner })
+        disabled.delete(route.type)
+      }
+    },
+    disable (feature, types) {
+      for (const [type, owner] of disabled) if (owner === feature) disabled.delete(type)
+      for (const type of types) if (!byType.has(type)) disabled.set(type, feature)
+    },
+    contract: () => [...owners].map(([owner, table]) => ({ owner, ...table }))
+  }
+}
+
+/**
+ * The in-flight calls of one owner. When the owner is replaced, they may
+ * finish; after a timeout they are cancelled.
+ */
+export interface InFlight {
+  readonly running: number
+  /**
+   * Counts a call until it is done.
+   *
+   * @returns what the call returns; a promise of it is rejected early by `end()`
+   * @throws what the call throws
+   */
+  run<T> (call: () => T): T
+  /**
+   * Counts a call that reports its end through a callback.
+   *
+   * @param ended called by `end()` if the call is still running
+   * @returns a function to call when the call is done
+   */
+  begin (ended: (error: Error) => void): () => void
+  /** @returns once no call is running */
+  idle (): Promise<void>
+  /** Rejects the running calls; their later results are ignored. */
+  end (error: Error): void
+}
+
+export function createInFlight (): InFlight {
+  const running = new Set<{ ended: (error: Error) => void }>()
+  const waiting: (() => void)[] = []
+
+  function done (call: { ended: (error: Error) => void }): void {
+    if (running.delete(call) && running.size === 0) for (const fn of waiting.splice(0)) fn()
+  }
+
+  function begin (ended: (error: Error) => void): () => void {
+    const call = { ended }
+    running.add(call)
+    return () => done(call)
+  }
+
+  return {
+    get running () {
+      return running.size
+    },
+    begin,
+    run (call) {
+      const result = call()
+      if (!(result instanceof Promise)) return result
+      const { promise, resolve, reject } = Promise.withResolvers()
+      const done = begin(reject)
+      result.then(resolve, reject).finally(done)
+      return promise as typeof result
+    },
+    async idle () {
+      if (running.size > 0) await new Promise<void>((resolve) => waiting.push(resolve))
+    },
+    end (error) {
+      for (const call of [...running]) {
+        call.ended(error)
+        done(call)
+      }
+    }
+  }
 }

@@ -1,5 +1,5 @@
 import type { FastifyInstance } from 'fastify'
-import { checkRoute } from '../gate/claims.ts'
+import { checkRoute } from '../gate/gate.ts'
 import type { FeatureModule } from './discovery.ts'
 import { loadFailed } from './failure.ts'
 import { buildGeneration } from './generation.ts'

@@ -1,10 +1,8 @@
 import type { IncomingMessage } from 'node:http'
 import type { Duplex } from 'node:stream'
 import fp from 'fastify-plugin'
-import { createGateRecorder } from './claims.ts'
-import type { GateRegistrar, PathOwner } from './claims.ts'
-import { createGate } from './gate.ts'
-import type { Gate } from './gate.ts'
+import { createGate, createGateRecorder } from './gate.ts'
+import type { Gate, GateRegistrar, PathOwner } from './gate.ts'
 
 /** The gate of the kernel: claims its own paths and installs those of features. */
 export interface KernelGate extends GateRegistrar, Pick<Gate, 'webSockets' | 'install' | 'entranceOf' | 'accepts'> {

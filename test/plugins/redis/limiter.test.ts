@@ -1,9 +1,13 @@
 import t from 'tap'
+import type { FastifyInstance } from 'fastify'
+import { createRateLimits } from '../../../plugins/redis/limiter.ts'
 import { build, onBothStores } from '../../support/build.ts'
 import { startRedis } from '../../support/redis.ts'
 
+const limitsOf = ({ app }: { app: FastifyInstance }) => createRateLimits(app.hasDecorator('redis') ? app.redis : undefined)
+
 onBothStores(t, 'limits per key and returns the retry delay', async (t, env) => {
-  const { limits } = (await build(t, { env })).app.messages
+  const limits = limitsOf(await build(t, { env }))
   for (let i = 0; i < 3; i++) await limits.consume('wave', 'ada', 3)
   const error: unknown = await limits.consume('wave', 'ada', 3).catch((error: unknown) => error)
   t.match(error, { code: 'RATE_LIMITED', details: { retryAfterMs: Number } })
@@ -14,7 +18,7 @@ onBothStores(t, 'limits per key and returns the retry delay', async (t, env) => 
 t.test('servers count together on Redis, and alone while it is down', async (t) => {
   const redis = await startRedis(t)
   const env = { REDIS_URL: redis.url }
-  const [a, b] = [(await build(t, { env })).app.messages.limits, (await build(t, { env })).app.messages.limits]
+  const [a, b] = [limitsOf(await build(t, { env })), limitsOf(await build(t, { env }))]
   await a.consume('wave', 'ada', 2)
   await b.consume('wave', 'ada', 2)
   await t.rejects(a.consume('wave', 'ada', 2), { code: 'RATE_LIMITED' })
