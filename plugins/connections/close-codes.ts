@@ -1,4 +1,4 @@
-/** Close codes (protocol.md, section 2). The reason sent with each is the name it has here. */
+/** Close codes (protocol.md, section 2). The name of each code is the reason that is sent with it. */
 export const closeCodes = {
   SHUTTING_DOWN: 1001,
   UNSUPPORTED_DATA: 1003,

@@ -7,7 +7,7 @@ export type ParsedMessage =
   { id?: string | number | undefined, type: string, data: Record<string, unknown>, error?: undefined } |
   { id?: string | number | undefined, type?: string | undefined, error: Error }
 
-/** What a face encodes of an event. `text` is its native JSON text, which is serialised on first use. */
+/** An event that a face encodes. `text` is its native JSON text, which is serialised on first use. */
 export interface FaceEvent {
   readonly type: string
   readonly data: unknown
@@ -15,14 +15,14 @@ export interface FaceEvent {
 }
 
 /**
- * How one kind of client writes messages: the native JSON protocol, Socket.IO,
+ * The message format of one kind of client: the native JSON protocol, Socket.IO,
  * push-to-talk. A session has exactly one face.
  *
  * @typeParam F what the session's link writes
  */
 export interface Face<F = unknown> {
   readonly name: string
-  /** Whether it reads binary frames. Otherwise a binary frame closes the connection with UNSUPPORTED_DATA. */
+  /** Whether it accepts binary frames. Otherwise a binary frame closes the connection with UNSUPPORTED_DATA. */
   readonly binary?: boolean
   /**
    * Decodes a frame.

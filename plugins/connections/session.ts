@@ -34,14 +34,14 @@ export interface SessionOptions<F = unknown> {
   connected: boolean
   limits: FloodLimits
   reader: FrameReader
-  /** Called once when the session ends, before the client confirms. */
+  /** Called once when the session ends, before the client confirms the close. */
   onEnd?: (session: Session) => void
 }
 
 /**
  * One user's presence on this server: over a WebSocket, over a feature's own
- * transport, or without a connection. `session:close` releases what it holds
- * (room, transports).
+ * transport, or without a connection. Handlers of `session:close` release its
+ * room and its transports.
  */
 export class Session {
   readonly id = randomUUID()
@@ -53,7 +53,7 @@ export class Session {
   readonly face: Face
   /** Whether it has a client connection. Without one, only its owner can receive its events. */
   readonly connected: boolean
-  /** The room it is in. Set by the rooms plugin alone. */
+  /** The room it is in. Only the rooms plugin sets it. */
   roomId: string | null = null
   readonly #link: Link
   readonly #flood: FloodBucket
@@ -112,14 +112,14 @@ export class Session {
     if (this.open) this.#write(this.face.reply(id, outcome))
   }
 
-  /** Closes a session whose backlog would pass its limit; no other session waits for it. */
+  /** Writes a frame, or closes the session if its backlog would exceed the limit: no other session waits for it. */
   #write (frame: unknown): void {
     if (frame !== undefined && !this.#link.write(frame)) this.close('TOO_SLOW')
   }
 
   /**
-   * Closes the session with a close code and its reason. What it holds is
-   * released right after, without waiting for the client. Idempotent.
+   * Closes the session with a close code and its reason. Its room and transports
+   * are released right after, without waiting for the client. Idempotent.
    */
   close (reason: CloseReason): void {
     if (this.#closing) return

@@ -19,29 +19,30 @@ export type OpenOptions<F = unknown> = {
 } | {
   face?: undefined
   link?: undefined
-  /** Takes its events; without it they are dropped. */
+  /** Receives its events; without it, they are dropped. */
   onEvent?: (event: OutgoingEvent) => void
 })
 
-/** What features use of the connections. */
+/** The part of the connections that features use. */
 export interface FeatureSockets extends Pick<SessionRegistry, 'size' | 'get' | 'all' | 'ofUser'> {
   /**
-   * Opens a session that has no WebSocket of the kernel. It counts, joins rooms,
-   * holds seats and media, and is closed and kicked like any other; it leaves its room when it ends.
+   * Opens a session that has no WebSocket of the kernel. It counts toward
+   * MAX_CONNECTIONS, joins rooms, takes seats, sends and receives audio, and is closed
+   * and kicked like any other session; it leaves its room when it ends.
    * It outlives a reload of its feature; it is closed with SHUTTING_DOWN when the feature is disabled.
    *
    * @throws DRAINING, OVERLOADED
    */
   open<F> (options: OpenOptions<F>): Session
   /**
-   * Handles a frame that arrived over a session's own link: the limits of a
-   * connection, then the session's face, then the request and its reply.
+   * Handles a frame that arrived over a session's own link, within the limits of a
+   * connection: decodes it by the session's face, runs the request, writes the reply.
    */
   receive (session: Session, data: Buffer, isBinary: boolean): void
   /**
    * Sends one event to every session of a user, on every server.
    *
-   * @returns true when it went to all servers, false when only to this one
+   * @returns true if it went to all servers, false if only to this one
    */
   toUser (userId: UserId, type: string, data: object): Promise<boolean>
   /** Sends one event to every session of this server. */
@@ -62,6 +63,6 @@ export interface Sockets extends FeatureSockets {
   accept (ws: WebSocket, request: IncomingMessage, identity: Identity, options?: ConnectionOptions): Session
   /** Sets the reader of frames. */
   readWith (reader: FrameReader): void
-  /** @returns what a feature uses; the sessions it opens are its own */
+  /** @returns the part that a feature uses; it owns the sessions that it opens */
   forFeature (name: string): FeatureSockets
 }

@@ -1,4 +1,4 @@
-/** A user's id in the form the token had it: a number stays a number. */
+/** A user's id, as the token has it: a number stays a number. */
 export type UserId = string | number
 
 /** A user's public data: `userId`, and the public claims of the token. */
@@ -17,9 +17,9 @@ export interface User {
 }
 
 /**
- * The form in which ids are compared and stored: 42 and "42" are one user.
+ * Ids are compared and stored in this form: 42 and "42" are one user.
  *
- * @param id as the token or a request had it
+ * @param id as the token or a request has it
  */
 export function userKeyOf (id: UserId): string {
   return String(id)

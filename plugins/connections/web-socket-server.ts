@@ -9,7 +9,7 @@ export const subprotocol = 'msab.v1'
 const closeTimeoutMs = 2000
 
 /**
- * Registers the WebSocket server, which takes the upgrades that the gate leads to it.
+ * Registers the WebSocket server, which receives upgrades from the gate.
  *
  * @param closeAll closes every session, when the server stops
  */
@@ -25,8 +25,8 @@ export async function registerWebSocketServer (app: FastifyInstance, closeAll: (
         return offered.has(wanted) ? wanted : false
       }
     },
-    // The client sent something that is not a frame. ws closes the connection
-    // with the code that fits.
+    // The client sent something that is not a frame; ws closes the connection
+    // with the right code.
     errorHandler: (err, ws, request) => {
       if (ws.readyState !== ws.OPEN) return app.log.debug({ err, ip: request.ip }, 'socket error')
       app.log.error({ err }, 'failed to open a session for a connection')

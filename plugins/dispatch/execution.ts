@@ -9,15 +9,15 @@ export interface MessageDispatcher {
   /**
    * Runs a request as if the session had sent it over its connection: the same
    * schemas, limits, metrics and errors, in order with the session's other
-   * requests. What the handler does after the reply runs after the code that
-   * awaits this promise.
+   * requests. The handler's `afterReply` callbacks run after the code that awaits
+   * this promise.
    *
    * Do not await it in an exclusive handler of the same session: it starts
    * after that handler.
    *
    * @returns the reply's data
    * @throws an error with a code: UNKNOWN_TYPE, FEATURE_DISABLED, VALIDATION_FAILED,
-   *   NOT_IN_ROOM, RATE_LIMITED, UNAUTHORIZED when the session has ended,
+   *   NOT_IN_ROOM, RATE_LIMITED, UNAUTHORIZED if the session has ended,
    *   INTERNAL for a failure without a code, and the codes of the handler
    */
   dispatch (session: Session, type: string, data?: unknown): Promise<unknown>
@@ -74,7 +74,7 @@ export function createExecution (app: FastifyInstance, routes: RouteTable, limit
       },
       afterReply: (run: () => void) => run()
     }
-    if (message.error) refuse({ ...request, type }, message.error)
+    if (message.error) reject({ ...request, type }, message.error)
     else start({ ...request, type: message.type, data: message.data })
   }
 
@@ -147,7 +147,7 @@ export function createExecution (app: FastifyInstance, routes: RouteTable, limit
   }
 
   /** Responds to a request that cannot be read, and counts it. */
-  function refuse (request: SessionRequest, error: Error): void {
+  function reject (request: SessionRequest, error: Error): void {
     meter(request)(fail(request, error))
   }
 

@@ -5,7 +5,7 @@ import type { Execution, MessageDispatcher } from './execution.ts'
 import { createMessageRecorder, createRouteTable } from './routes.ts'
 import type { MessageRegistrar, RouteTable } from './routes.ts'
 
-/** What features use of the message router. */
+/** The part of the message router that features use. */
 export interface FeatureMessages extends MessageRegistrar, MessageDispatcher {}
 
 export interface Messages extends FeatureMessages, Pick<RouteTable, 'ownerOf' | 'install' | 'disable' | 'contract'>, Pick<Execution, 'hold'> {}

@@ -12,7 +12,7 @@ export interface MessageOptions extends MessageSchemas {
    * must be the sender's room and defaults to it. On by default.
    */
   room?: boolean
-  /** Later messages of the same socket wait until this one is answered. */
+  /** Later requests of the session wait until this one is done. */
   exclusive?: boolean
   /** Maximum requests per user and minute, over all servers. */
   limit?: { perMinute: number, perRoom?: boolean }
@@ -31,12 +31,11 @@ export interface MessageContext<R = LocalRoom> {
 export type Handler<S extends MessageSchemas, R> =
   (data: z.output<S['request']>, context: MessageContext<R>) => z.input<S['reply']> | Promise<z.input<S['reply']>>
 
-/** What features see of the message router. */
+/** Registers requests and events. */
 export interface MessageRegistrar {
   /**
-   * Handles a type of request. The data and the reply are validated;
-   * errors with a code are sent to the client. Removed with its
-   * feature.
+   * Handles a type of request. The data and the reply are validated; the client
+   * receives errors that have a code. The handler is withdrawn with its feature.
    */
   on<S extends MessageOptions> (type: string, options: S, handler: Handler<S, S['room'] extends false ? undefined : LocalRoom>): void
   /** Makes events part of the contract. */
@@ -53,7 +52,7 @@ export interface MessageRoute extends MessageOptions {
   handler: (data: never, context: MessageContext<never>) => unknown
 }
 
-/** All that one owner adds to the contract; applied and withdrawn as a whole. */
+/** Everything that one owner adds to the contract; installed and withdrawn as a whole. */
 export interface MessageTable {
   routes: readonly MessageRoute[]
   events: EventMap
@@ -70,7 +69,7 @@ export interface Addition {
 /**
  * Collects registrations, to be installed atomically.
  *
- * @param claim called for each type before it is registered; throws if it is not allowed
+ * @param claim called for each type before it is registered; throws if the type is not allowed
  */
 export function createMessageRecorder (claim: (type: string) => void = () => {}): MessageRegistrar & { table: { routes: MessageRoute[], events: Record<string, z.ZodType>, additions: Addition[] } } {
   const table: { routes: MessageRoute[], events: Record<string, z.ZodType>, additions: Addition[] } = { routes: [], events: {}, additions: [] }
@@ -98,7 +97,7 @@ function withRoom (request: z.ZodObject): z.ZodObject {
   return meta === undefined ? extended : extended.meta(meta)
 }
 
-/** A message type's route, and where its running requests are counted. */
+/** A message type's route, and the counter of its in-flight requests. */
 export interface InstalledRoute {
   route: MessageRoute
   inFlight: InFlight
@@ -107,19 +106,19 @@ export interface InstalledRoute {
 /** The message types that are served now, by owner. */
 export interface RouteTable {
   find (type: string): InstalledRoute | undefined
-  /** @throws UNKNOWN_TYPE; FEATURE_DISABLED where the type belongs to a feature that is off */
+  /** @throws UNKNOWN_TYPE; FEATURE_DISABLED if the type belongs to a feature that is off */
   resolve (type: string): InstalledRoute
   /** @returns the owner of a message type */
   ownerOf (type: string): string | undefined
   /**
-   * Replaces an owner's table atomically. Running requests of the old table go on.
+   * Replaces an owner's table atomically. In-flight requests finish in the old handlers.
    *
-   * @param table undefined withdraws everything
+   * @param table undefined withdraws all its types
    * @param inFlight counts the requests of the new table
-   * @throws when a type belongs to another owner; then nothing has changed
+   * @throws if a type belongs to another owner; then nothing has changed
    */
   install (owner: string, table: MessageTable | undefined, inFlight?: InFlight): void
-  /** Sets the types that are answered FEATURE_DISABLED because this feature is off. */
+  /** Sets the types that return FEATURE_DISABLED because this feature is off. */
   disable (feature: string, types: readonly string[]): void
   /** The current contract. */
   contract (): (MessageTable & { owner: string })[]

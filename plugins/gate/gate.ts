@@ -10,10 +10,10 @@ import type { InFlight } from '../dispatch/routes.ts'
 import { NotFound, toWire } from '../errors/codes.ts'
 import { checkPath, checkPrefix, isBelow, overlapsRoute, pathOf } from './paths.ts'
 
-/** Answers every HTTP request below a prefix. The gate sends a coded error that it throws as its response. */
+/** Handles every HTTP request to a prefix and below it. If it throws a coded error, the gate sends that as the response. */
 export type HttpHandler = (request: IncomingMessage, response: ServerResponse) => void | Promise<void>
 
-/** A path whose WebSockets the kernel opens: its limits, refusals and sessions are those of `/ws`. */
+/** A path whose WebSockets the kernel opens: they have the limits, errors and sessions of `/ws`. */
 export interface ConnectionPath {
   /** The native protocol by default. */
   face?: Face<string | Uint8Array>
@@ -22,7 +22,7 @@ export interface ConnectionPath {
   /**
    * Identifies the user. By default the feature `auth` does.
    *
-   * @throws a coded error, which refuses the upgrade
+   * @throws a coded error, which rejects the upgrade
    */
   authenticate?: (request: FastifyRequest) => Identity | Promise<Identity>
   handle?: undefined
@@ -39,22 +39,22 @@ export type UpgradePath = ConnectionPath | HandledPath
 /** Registers paths. They are withdrawn with their feature. */
 export interface GateRegistrar {
   /**
-   * Answers all HTTP requests to a prefix and below it. The handler sets its own
-   * headers, CORS included; none of the server's apply.
+   * Handles all HTTP requests to a prefix and below it. The handler sets its own
+   * headers, CORS included; the server adds none.
    *
    * @param prefix whole segments, `/hls`; no other feature and no route of the server may be below it
-   * @throws when it is taken
+   * @throws if it is taken
    */
   http (prefix: string, handler: HttpHandler): void
   /**
    * Accepts upgrades at exactly this path.
    *
-   * @throws when it is taken
+   * @throws if it is taken
    */
   upgrade (path: string, options: UpgradePath): void
 }
 
-/** All paths of one owner; applied and withdrawn as a whole. */
+/** All paths of one owner; installed and withdrawn as a whole. */
 export interface GateTable {
   http: ReadonlyMap<string, HttpHandler>
   upgrades: ReadonlyMap<string, UpgradePath>
@@ -70,7 +70,7 @@ export interface PathOwner {
 /**
  * Records paths, to be installed later.
  *
- * @param owners those whose paths must not overlap with the new ones, read at each registration
+ * @param owners the other owners, whose paths must not overlap with the new ones; called at each registration
  */
 export function createGateRecorder (owners: () => Iterable<PathOwner>): GateRegistrar & { table: GateTable } {
   const http = new Map<string, HttpHandler>()
@@ -95,7 +95,7 @@ export function createGateRecorder (owners: () => Iterable<PathOwner>): GateRegi
   }
 }
 
-/** @throws when a route is below a prefix of another owner */
+/** @throws if the route is below a prefix of another owner */
 export function checkRoute (url: string, owners: Iterable<PathOwner>): void {
   for (const { name, paths } of owners) {
     const prefix = paths.http.keys().find((prefix) => overlapsRoute(prefix, url))
@@ -109,22 +109,22 @@ export interface Entrance extends ConnectionPath {
   owner: string
 }
 
-/** Leads requests and upgrades to the owners of their paths. */
+/** Routes requests and upgrades to the owners of their paths. */
 export interface Gate {
   /** Emits `upgrade` for WebSockets that the kernel opens. */
   readonly webSockets: EventEmitter
   /**
-   * Replaces an owner's paths atomically. Running requests of the old ones go on.
+   * Replaces an owner's paths atomically. In-flight requests finish in the old handlers.
    *
-   * @param table undefined withdraws them all
+   * @param table undefined withdraws all its paths
    * @param inFlight counts the requests of the new table
    */
   install (owner: string, table: GateTable | undefined, inFlight?: InFlight): void
   /** @returns false if the request's path is not claimed */
   serve (request: IncomingMessage, response: ServerResponse): boolean
-  /** Leads an upgrade to the owner of its path, or refuses it with NOT_FOUND. */
+  /** Passes an upgrade to the owner of its path, or rejects it with NOT_FOUND. */
   upgrade (request: IncomingMessage, socket: Duplex, head: Buffer): void
-  /** @returns the path at which a connection arrived; undefined for any that did not come through the gate */
+  /** @returns the path at which a connection arrived; undefined if it did not come through the gate */
   entranceOf (request: IncomingMessage): Entrance | undefined
   /** Whether upgrades of a path are accepted now. */
   accepts (path: string): boolean
@@ -136,7 +136,7 @@ interface Installed<T> {
   claim: T
 }
 
-/** @param webSocketUrl the route that opens WebSockets, whatever path they came to */
+/** @param webSocketUrl the route that opens the WebSockets of all paths */
 export function createGate (log: FastifyBaseLogger, webSocketUrl: string): Gate {
   const webSockets = new EventEmitter()
   const tables = new Map<string, { table: GateTable, inFlight: InFlight }>()
@@ -182,23 +182,23 @@ export function createGate (log: FastifyBaseLogger, webSocketUrl: string): Gate 
       const { claim, inFlight, owner } = found
       const failed = (error: unknown) => {
         if (toWire(error).status >= 500) log.error({ err: error, feature: owner, path: request.url }, 'request failed')
-        refuseRequest(response, error)
+        respondWithError(response, error)
       }
-      response.once('close', inFlight.begin((error) => refuseRequest(response, error)))
+      response.once('close', inFlight.begin((error) => respondWithError(response, error)))
       Promise.try(claim, request, response).catch(failed)
       return true
     },
     upgrade (request, socket, head) {
       const path = pathOf(request.url ?? '/')
       const found = upgrades.get(path)
-      if (!found) return refuseUpgrade(socket, new NotFound(path))
+      if (!found) return rejectUpgrade(socket, new NotFound(path))
       const { claim, owner, inFlight } = found
       if (!claim.handle) return openWebSocket(request, path, { claim, owner, inFlight }, socket, head)
       try {
         claim.handle(request, socket, head)
       } catch (err) {
         log.error({ err, feature: owner, path }, 'failed to handle an upgrade')
-        refuseUpgrade(socket, err)
+        rejectUpgrade(socket, err)
       }
     },
     entranceOf: (request) => entrances.get(request),
@@ -206,8 +206,8 @@ export function createGate (log: FastifyBaseLogger, webSocketUrl: string): Gate 
   }
 }
 
-/** Refuses an upgrade with an error, as HTTP, and closes its socket. */
-function refuseUpgrade (socket: Duplex, error: unknown): void {
+/** Rejects an upgrade with an HTTP error and closes its socket. */
+function rejectUpgrade (socket: Duplex, error: unknown): void {
   const { status, wire } = toWire(error)
   const body = JSON.stringify({ error: wire })
   socket.on('error', () => socket.destroy())
@@ -221,8 +221,8 @@ function refuseUpgrade (socket: Duplex, error: unknown): void {
   ].join('\r\n'))
 }
 
-/** Answers a request with an error; one whose answer has begun is cut off. */
-function refuseRequest (response: ServerResponse, error: unknown): void {
+/** Responds with an error; if the response has already begun, closes its connection. */
+function respondWithError (response: ServerResponse, error: unknown): void {
   if (response.headersSent) {
     response.destroy()
     return

@@ -4,7 +4,7 @@ import fp from 'fastify-plugin'
 import { createGate, createGateRecorder } from './gate.ts'
 import type { Gate, GateRegistrar, PathOwner } from './gate.ts'
 
-/** The gate of the kernel: claims its own paths and installs those of features. */
+/** The kernel's gate: claims the kernel's paths and installs those of features. */
 export interface KernelGate extends GateRegistrar, Pick<Gate, 'webSockets' | 'install' | 'entranceOf' | 'accepts'> {
   /** The kernel's own paths and routes. */
   kernel (): PathOwner
@@ -23,9 +23,9 @@ export const webSocketUrl = '/ws'
 const reserved = ['/admin/*', '/health', '/livez', '/metrics', '/readyz', webSocketUrl]
 
 /**
- * Paths that features and the kernel claim beside the routes of Fastify: HTTP
- * prefixes, and upgrades. Upgrades of other paths are refused before the
- * server looks at the request.
+ * Paths that features and the kernel claim outside the routes of Fastify: HTTP
+ * prefixes and upgrades. Upgrades of other paths are rejected before Fastify
+ * receives the request.
  */
 export default fp(async function gatePlugin (app) {
   const gate = createGate(app.log, webSocketUrl)

@@ -3,7 +3,7 @@ export function pathOf (target: string): string {
   return target.replace(/^https?:\/\/[^/?#]*/i, '').split(/[?#]/, 1)[0] || '/'
 }
 
-/** Whether a path is the prefix, or below it by whole segments. */
+/** Whether a path is the prefix or below it, by whole segments. */
 export function isBelow (path: string, prefix: string): boolean {
   return path === prefix || path.startsWith(`${prefix}/`)
 }
@@ -18,12 +18,12 @@ export function overlapsRoute (prefix: string, url: string): boolean {
   return isBelow(fixed, prefix) || (fixed !== url && `${prefix}/`.startsWith(fixed))
 }
 
-/** @throws when it is no plain absolute path */
+/** @throws if the path is not absolute or has other characters than a claim allows */
 export function checkPath (path: string): void {
-  if (!/^\/[\w.~/-]+$/.test(path)) throw new Error(`${path} is not a path that can be claimed: it needs a leading slash, and letters, digits, . _ ~ - and / alone`)
+  if (!/^\/[\w.~/-]+$/.test(path)) throw new Error(`The path ${path} cannot be claimed: a path starts with a slash and contains only letters, digits and . _ ~ - /`)
 }
 
-/** @throws when it is no prefix of whole segments below the root */
+/** @throws if the prefix is the root, ends with a slash, or is not a path */
 export function checkPrefix (prefix: string): void {
   checkPath(prefix)
   if (prefix.endsWith('/')) throw new Error(`The prefix ${prefix} must not end with a slash`)

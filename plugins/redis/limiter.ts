@@ -15,7 +15,7 @@ export interface Limiter {
   /**
    * Counts an event.
    *
-   * @throws RATE_LIMITED (details `{retryAfterMs}`) if it is more than the limit allows
+   * @throws RATE_LIMITED (details `{retryAfterMs}`) if the limit is exceeded
    */
   consume (key: string): Promise<void>
   /** @throws RATE_LIMITED if the limit is reached */
