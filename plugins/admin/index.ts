@@ -2,7 +2,7 @@ import { createHash, timingSafeEqual } from 'node:crypto'
 import bearerAuth from '@fastify/bearer-auth'
 import fp from 'fastify-plugin'
 import type { FastifyRequest, RouteOptions } from 'fastify'
-import type { UserId } from '../connections/user.ts'
+import type { UserId } from '../connections/session.ts'
 import { createLockout } from './lockout.ts'
 
 export interface Admin {

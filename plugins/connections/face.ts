@@ -7,10 +7,11 @@ export type ParsedMessage =
   { id?: string | number | undefined, type: string, data: Record<string, unknown>, error?: undefined } |
   { id?: string | number | undefined, type?: string | undefined, error: Error }
 
-/** An event that a face encodes. `text` is its native JSON text, which is serialised on first use. */
+/** An event that a face encodes. */
 export interface FaceEvent {
   readonly type: string
   readonly data: unknown
+  /** The event in the native protocol, `{"type","data"}`, serialised once, on first use; also the format between servers. */
   readonly text: string
 }
 
@@ -35,6 +36,56 @@ export interface Face<F = unknown> {
   event (event: FaceEvent): F | undefined
   /** Encodes the reply to a request; undefined if the protocol has no replies. */
   reply (id: string | number, outcome: { ok: true, data: unknown } | { ok: false, error: unknown }): F | undefined
+}
+
+/** An outgoing event. It stays an object until it is written, and is framed once per face, on first use. */
+export interface OutgoingEvent extends FaceEvent {
+  /** @returns the same frame for every session with that face; undefined if clients with that face do not receive the event */
+  frame<F> (face: Face<F>): F | undefined
+}
+
+/**
+ * @param type of the event
+ * @param data its payload; it must not change afterwards
+ */
+export function createEvent (type: string, data: unknown): OutgoingEvent {
+  let text: string | undefined
+  return withFrames({
+    type,
+    data,
+    get text () {
+      text ??= JSON.stringify({ type, data })
+      return text
+    }
+  })
+}
+
+/** @param text an event's native text, from another server or the log of a room */
+export function eventFromText (text: string): OutgoingEvent {
+  let parsed: { type: string, data: unknown } | undefined
+  // The native face writes the text as it is, so it is parsed only for others.
+  const parse = () => {
+    parsed ??= JSON.parse(text) as { type: string, data: unknown }
+    return parsed
+  }
+  return withFrames({
+    text,
+    get type () {
+      return parse().type
+    },
+    get data () {
+      return parse().data
+    }
+  })
+}
+
+function withFrames (event: Omit<OutgoingEvent, 'frame'>): OutgoingEvent {
+  const frames = new Map<Face, unknown>()
+  const frame = <F>(face: Face<F>): F | undefined => {
+    if (!frames.has(face)) frames.set(face, face.event(event as OutgoingEvent))
+    return frames.get(face) as F | undefined
+  }
+  return Object.defineProperty(event, 'frame', { value: frame }) as OutgoingEvent
 }
 
 /**
@@ -114,4 +165,12 @@ function parseJson (text: string): ParsedMessage {
     type: typeof raw.type === 'string' ? raw.type.slice(0, 128) : undefined,
     error: validationFailed(result.error.issues)
   }
+}
+
+/** The face of sessions without a connection: events stay objects. */
+export const objectFace: Face<OutgoingEvent> = {
+  name: 'object',
+  parse: () => undefined,
+  event: (event) => event as OutgoingEvent,
+  reply: () => undefined
 }

@@ -1,6 +1,5 @@
 import type { CloseReason } from './close-codes.ts'
-import type { OutgoingEvent } from './event.ts'
-import type { Face } from './face.ts'
+import type { OutgoingEvent } from './face.ts'
 
 /**
  * A session's transport: it writes frames to one client. Call `session.end()`
@@ -19,14 +18,6 @@ export interface Link<F = unknown> {
   close (code: number, reason: CloseReason): void
   /** Closes the connection without waiting for the client. */
   terminate (): void
-}
-
-/** The face of sessions without a connection: events stay objects. */
-export const objectFace: Face<OutgoingEvent> = {
-  name: 'object',
-  parse: () => undefined,
-  event: (event) => event as OutgoingEvent,
-  reply: () => undefined
 }
 
 /** @returns the link of a session without a connection: events go to `onEvent` */

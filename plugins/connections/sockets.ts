@@ -1,12 +1,10 @@
 import type { IncomingMessage } from 'node:http'
 import type { WebSocket } from 'ws'
 import type { CloseReason } from './close-codes.ts'
-import type { OutgoingEvent } from './event.ts'
-import type { Face } from './face.ts'
+import type { Face, OutgoingEvent } from './face.ts'
 import type { Link } from './link.ts'
 import type { SessionRegistry } from './registry.ts'
-import type { FrameReader, Identity, Session } from './session.ts'
-import type { UserId } from './user.ts'
+import type { FrameReader, Identity, Session, UserId } from './session.ts'
 
 /** A session over a feature's own transport, or without a connection. */
 export type OpenOptions<F = unknown> = {

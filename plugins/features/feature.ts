@@ -166,11 +166,11 @@ export type { ErrorClass } from '../errors/error-codes.ts'
 export { withTimeout } from '../errors/timeout.ts'
 export { NotInRoom, RoomNotFound } from '../rooms/errors.ts'
 // Events for rooms.sendHere, rooms.sendTo and session.write.
-export { createEvent } from '../connections/event.ts'
+export { createEvent } from '../connections/face.ts'
 
 // Ids, as messages carry them and as they are compared; and users as others see them.
 export { profile, roomId, userId } from '../schema/ids.ts'
-export { userKeyOf } from '../connections/user.ts'
+export { userKeyOf } from '../connections/session.ts'
 
 // Lists in pages.
 export { cursor, cursorBehind, keyBehind, nextCursor, pageOf } from '../schema/pages.ts'
@@ -204,12 +204,10 @@ export type { InjectOptions, Injection, InjectionEvents } from '../media/injecti
 export type { Sfu } from '../media/sfu.ts'
 export type { Tap, TapEvents, TapOptions, TappedVoice } from '../media/tap.ts'
 export type { CloseReason } from '../connections/close-codes.ts'
-export type { OutgoingEvent } from '../connections/event.ts'
-export type { Face, FaceEvent, ParsedMessage } from '../connections/face.ts'
+export type { Face, FaceEvent, OutgoingEvent, ParsedMessage } from '../connections/face.ts'
 export type { Link } from '../connections/link.ts'
 export type { FeatureSockets, OpenOptions } from '../connections/sockets.ts'
-export type { Identity, Session } from '../connections/session.ts'
-export type { Profile, User, UserId } from '../connections/user.ts'
+export type { Identity, Profile, Session, User, UserId } from '../connections/session.ts'
 export type { SessionDirectory, SessionRecord } from '../directory/directory.ts'
 export type { BlobInfo, Blobs } from '../blobs/blobs.ts'
 export type { Expiry, KeyValue, Namespace, PlainKeys } from '../kv/kv.ts'

@@ -1,5 +1,5 @@
 import type { types } from 'mediasoup'
-import type { UserId } from '../connections/user.ts'
+import type { UserId } from '../connections/session.ts'
 import { refused } from './errors.ts'
 
 /** A reason for the pause of a producer. It sends while it has none. */

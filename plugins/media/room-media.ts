@@ -1,5 +1,5 @@
 import type { types } from 'mediasoup'
-import type { UserId } from '../connections/user.ts'
+import type { UserId } from '../connections/session.ts'
 import type { Hooks } from '../hooks.ts'
 import { mediaCodecs } from './codecs.ts'
 import { ProducerNotFound } from './errors.ts'

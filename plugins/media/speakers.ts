@@ -1,5 +1,5 @@
 import type { types } from 'mediasoup'
-import type { UserId } from '../connections/user.ts'
+import type { UserId } from '../connections/session.ts'
 
 export interface ActiveSpeakers {
   /** The loudest active speaker; null if there is none. */

@@ -1,5 +1,5 @@
 import type { types } from 'mediasoup'
-import type { UserId } from '../connections/user.ts'
+import type { UserId } from '../connections/session.ts'
 import { Attachment, loopback } from './attachment.ts'
 import type { AttachmentContext } from './attachment.ts'
 import { audioLevelUri, rtpCapabilities } from './codecs.ts'

@@ -1,6 +1,6 @@
 import type { FastifyInstance } from 'fastify'
-import { createEvent, eventFromText } from '../connections/event.ts'
-import type { OutgoingEvent } from '../connections/event.ts'
+import { createEvent, eventFromText } from '../connections/face.ts'
+import type { OutgoingEvent } from '../connections/face.ts'
 import type { RoomCloseReason } from './messages.ts'
 import { appendAndPublish } from './publish.ts'
 import type { EmitOptions } from './rooms.ts'

@@ -1,5 +1,5 @@
 import type { FastifyInstance } from 'fastify'
-import { createEvent } from '../connections/event.ts'
+import { createEvent } from '../connections/face.ts'
 import { createAnnouncements } from './announcements.ts'
 import { createRoomChannel, receive } from './channel.ts'
 import { createClosing } from './closing.ts'

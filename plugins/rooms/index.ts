@@ -1,7 +1,7 @@
 import fp from 'fastify-plugin'
 import { validationFailed } from '../errors/codes.ts'
 import { keyBehind, pageOf } from '../schema/pages.ts'
-import { userKeyOf } from '../connections/user.ts'
+import { userKeyOf } from '../connections/session.ts'
 import { createRooms } from './create.ts'
 import { joinReply } from './join-reply.ts'
 import { events, requests } from './messages.ts'

@@ -1,4 +1,4 @@
-import type { OutgoingEvent } from '../connections/event.ts'
+import type { OutgoingEvent } from '../connections/face.ts'
 import type { Session } from '../connections/session.ts'
 import type { RoomRecord } from '../store/types.ts'
 

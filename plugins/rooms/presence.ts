@@ -1,5 +1,5 @@
-import { userKeyOf } from '../connections/user.ts'
-import type { Profile, UserId } from '../connections/user.ts'
+import { userKeyOf } from '../connections/session.ts'
+import type { Profile, UserId } from '../connections/session.ts'
 
 export interface PresenceChange {
   count: number

@@ -1,4 +1,4 @@
-import type { Profile } from '../connections/user.ts'
+import type { Profile } from '../connections/session.ts'
 import type {
   Arrival, JoinCommand, JoinResult, LeaveResult, MembersChange, NodeMembers, Publication, RoomPage, RoomRecord,
   RoomSummary, SwapCommand, SwapResult, WrittenMembers

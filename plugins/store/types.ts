@@ -1,4 +1,4 @@
-import type { Profile, UserId } from '../connections/user.ts'
+import type { Profile, UserId } from '../connections/session.ts'
 
 /** The record of a room. */
 export interface RoomRecord {

@@ -5,7 +5,7 @@ import { cursor, keyBehind, nextCursor, pageOf } from '../../plugins/schema/page
 import { RoomNotFound } from '../../plugins/rooms/errors.ts'
 import { closeReason } from '../../plugins/rooms/messages.ts'
 import { profile, roomId, userId } from '../../plugins/schema/ids.ts'
-import { userKeyOf } from '../../plugins/connections/user.ts'
+import { userKeyOf } from '../../plugins/connections/session.ts'
 
 const params = z.object({ roomId })
 

@@ -1,7 +1,7 @@
 import type { FastifyPluginAsyncZod } from 'fastify-type-provider-zod'
 import { z } from 'zod'
 import { roomId, userId } from '../../plugins/schema/ids.ts'
-import { userKeyOf } from '../../plugins/connections/user.ts'
+import { userKeyOf } from '../../plugins/connections/session.ts'
 
 /** GET /admin/users/:userId: a user's sessions on all servers. */
 export default (async function users (app) {

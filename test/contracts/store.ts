@@ -3,7 +3,7 @@ import { pinTries, pinWindowMs } from '../../plugins/store/store.ts'
 import type { RoomStore } from '../../plugins/store/store.ts'
 import { participantsTold } from '../../plugins/store/types.ts'
 import type { JoinCommand, RoomRecord } from '../../plugins/store/types.ts'
-import type { Profile, UserId } from '../../plugins/connections/user.ts'
+import type { Profile, UserId } from '../../plugins/connections/session.ts'
 import { until } from '../support/retry.ts'
 
 const profileOf = (id: UserId): Profile => ({ userId: id, id, name: `User ${id}` })

@@ -1,5 +1,5 @@
 import type { FastifyInstance } from 'fastify'
-import { createEvent } from '../../connections/event.ts'
+import { createEvent } from '../../connections/face.ts'
 import { unavailable } from '../../errors/codes.ts'
 import { channelOf, stateMessage, withVersion } from '../channel.ts'
 import type { NodeRooms } from '../node-rooms.ts'

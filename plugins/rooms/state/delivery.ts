@@ -1,6 +1,6 @@
 import type { FastifyInstance } from 'fastify'
-import { createEvent } from '../../connections/event.ts'
-import type { OutgoingEvent } from '../../connections/event.ts'
+import { createEvent } from '../../connections/face.ts'
+import type { OutgoingEvent } from '../../connections/face.ts'
 import type { Session } from '../../connections/session.ts'
 import type { StateHeader } from '../channel.ts'
 import { audience, deliverTo } from '../local-room.ts'

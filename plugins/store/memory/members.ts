@@ -1,4 +1,4 @@
-import type { Profile } from '../../connections/user.ts'
+import type { Profile } from '../../connections/session.ts'
 import type { Namespace } from '../../kv/kv.ts'
 import { banned, RoomFull, RoomNotFound } from '../errors.ts'
 import type { MemberStore } from '../store.ts'

@@ -1,4 +1,4 @@
-import type { Profile } from '../../connections/user.ts'
+import type { Profile } from '../../connections/session.ts'
 import type { RoomRecord, RoomSummary, StoredDocument } from '../types.ts'
 
 export interface MemoryRoom {

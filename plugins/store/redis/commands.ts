@@ -1,5 +1,5 @@
 import type { Redis, Result } from 'ioredis'
-import type { Profile } from '../../connections/user.ts'
+import type { Profile } from '../../connections/session.ts'
 import type { Publication, StoredDocument } from '../types.ts'
 import { join, leave, participants, someMembers } from './scripts/members.ts'
 import { replaceNodeMembers } from './scripts/node-members.ts'

@@ -1,6 +1,6 @@
 import type { Test } from 'tap'
 import { closeIdleRooms } from '../../../features/auto-close/sweep.ts'
-import type { UserId } from '../../../plugins/connections/user.ts'
+import type { UserId } from '../../../plugins/connections/session.ts'
 import type { RoomStore } from '../../../plugins/store/store.ts'
 import type { Backend } from '../../support/backend.ts'
 import type { TestServer } from '../../support/build.ts'

@@ -1,4 +1,4 @@
-import type { UserId } from '../../../plugins/connections/user.ts'
+import type { UserId } from '../../../plugins/connections/session.ts'
 import { tokenFor } from '../../support/build.ts'
 import { connect } from '../../support/client.ts'
 import type { Event, Reply, TestClient } from '../../support/client.ts'

@@ -1,4 +1,4 @@
-import { userKeyOf } from '../../../plugins/connections/user.ts'
+import { userKeyOf } from '../../../plugins/connections/session.ts'
 import { viewFrom } from './view.ts'
 import type { View } from './view.ts'
 

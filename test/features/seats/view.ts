@@ -1,4 +1,4 @@
-import type { UserId } from '../../../plugins/connections/user.ts'
+import type { UserId } from '../../../plugins/connections/session.ts'
 import type { Event, TestClient } from '../../support/client.ts'
 
 // A client's view of a room's seats, from the reply to its join and later events only.
