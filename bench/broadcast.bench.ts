@@ -60,7 +60,7 @@ export default async function broadcast (): Promise<void> {
   }
   const least = Math.min(...best.values())
   for (const [name, microseconds] of best) {
-    console.log(`  ${name.padEnd(32)} ${(microseconds / members).toFixed(2)} µs CPU a delivery   ×${(microseconds / least).toFixed(2)}`)
+    console.log(`  ${name.padEnd(32)} ${(microseconds / members).toFixed(2)} µs CPU per delivery   ×${(microseconds / least).toFixed(2)}`)
   }
   await readers.terminate()
   for (const ws of sockets) ws.terminate()

@@ -1,7 +1,6 @@
 import fp from 'fastify-plugin'
 import type { Cluster } from '../cluster/messages.ts'
 import { Draining, Overloaded } from '../errors/codes.ts'
-import type { CloseReason } from './close-codes.ts'
 import { createEvent, createFaceAdapter, eventFromText, jsonFace, objectFace } from './face.ts'
 import type { Face } from './face.ts'
 import { createCallbackLink } from './link.ts'
@@ -165,8 +164,7 @@ const longestTimerMs = 2 ** 31 - 1
 function closeWhenExpired (session: Session): NodeJS.Timeout | undefined {
   const { expiresAt } = session.identity
   if (expiresAt === undefined) return
-  const reason: CloseReason = 'UNAUTHORIZED'
-  return setTimeout(() => session.close(reason), Math.min(Math.max(expiresAt - Date.now(), 0), longestTimerMs)).unref()
+  return setTimeout(() => session.close('UNAUTHORIZED'), Math.min(Math.max(expiresAt - Date.now(), 0), longestTimerMs)).unref()
 }
 
 /**

@@ -36,7 +36,7 @@ export class WebSocketLink implements Link<Buffer> {
     this.#limits = limits
     ws.on('pong', () => this.#schedulePing())
     ws.once('close', () => clearTimeout(this.#timer))
-    nameTooBig(ws)
+    sendTooBigReason(ws)
     this.#schedulePing()
   }
 
@@ -84,8 +84,8 @@ export class WebSocketLink implements Link<Buffer> {
   }
 }
 
-/** ws closes a connection whose frame is too big with the code alone; this adds the reason. */
-function nameTooBig (ws: WebSocket): void {
+/** Adds the reason when ws closes a connection because of the size of a frame: ws sends the code alone. */
+function sendTooBigReason (ws: WebSocket): void {
   const close = ws.close.bind(ws)
   const tooBig: CloseReason = 'MESSAGE_TOO_BIG'
   ws.close = (code, reason = code === closeCodes[tooBig] ? tooBig : undefined) => close(code, reason)
