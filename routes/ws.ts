@@ -4,11 +4,11 @@ import { Draining, FeatureDisabled, NotFound, OriginNotAllowed, Overloaded, Upgr
 import type { Identity } from '../plugins/connections/session.ts'
 import { webSocketUrl } from '../plugins/gate/index.ts'
 
-/** The hook that the feature `auth` handles. */
+/** The object that the feature `auth` provides. */
 export interface Authenticator {
   /**
    * @param request an upgrade
-   * @throws UNAUTHORIZED; UNAVAILABLE when the token cannot be checked
+   * @throws UNAUTHORIZED; UNAVAILABLE if the token cannot be checked
    */
   authenticate (request: FastifyRequest): Promise<Identity>
 }

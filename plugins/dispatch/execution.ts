@@ -42,7 +42,7 @@ interface SessionRequest {
   receivedAt: number
   /** Takes the outcome, once. */
   respond (outcome: Outcome): void
-  /** Runs what the handler does after the reply. */
+  /** Runs the handler's callbacks after the reply. */
   afterReply (run: () => void): void
 }
 

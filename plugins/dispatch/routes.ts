@@ -8,8 +8,8 @@ import type { Session } from '../connections/session.ts'
 
 export interface MessageOptions extends MessageSchemas {
   /**
-   * Whether the request is about a room. Then its data may have `roomId`, which
-   * must be the sender's room and defaults to it. On by default.
+   * Whether the request is about a room; true by default. Then its data may have
+   * `roomId`, which must be the sender's room and defaults to it.
    */
   room?: boolean
   /** Later requests of the session wait until this one is done. */
@@ -21,7 +21,7 @@ export interface MessageOptions extends MessageSchemas {
 /** The context of a request. */
 export interface MessageContext<R = LocalRoom> {
   session: Session
-  /** The room the message is about; the sender is in it. */
+  /** The sender's room; undefined for requests that are not about a room. */
   room: R
   log: FastifyBaseLogger
   /** Runs `fn` after the reply is sent. */
@@ -172,7 +172,7 @@ export interface InFlight {
   /**
    * Counts a call until it is done.
    *
-   * @returns what the call returns; a promise of it is rejected early by `end()`
+   * @returns what the call returns; `end()` rejects a returned promise early
    * @throws what the call throws
    */
   run<T> (call: () => T): T

@@ -8,7 +8,7 @@ import type { TestClient } from '../support/client.ts'
 import { until } from '../support/retry.ts'
 
 const limit = 65_536
-/** What is under the client: writes to it are no frames. */
+/** The client's TCP socket: bytes written to it are not framed. */
 const socketOf = (client: TestClient) => (client.ws as unknown as { _socket: Socket })._socket
 const question = { id: 1, type: 'user:getRoom', data: { userId: 'nobody' } }
 
@@ -23,31 +23,31 @@ t.test('invalid frames close only their connection', async (t) => {
   }
   const text = JSON.stringify(question)
 
-  t.equal(await ended((client) => client.ws.send(Buffer.from(text))), '1003 UNSUPPORTED_DATA', 'binary, whatever is in it')
-  t.equal(await ended((client) => client.ws.send(Buffer.alloc(0))), '1003 UNSUPPORTED_DATA', 'binary and empty')
+  t.equal(await ended((client) => client.ws.send(Buffer.from(text))), '1003 UNSUPPORTED_DATA', 'a binary frame')
+  t.equal(await ended((client) => client.ws.send(Buffer.alloc(0))), '1003 UNSUPPORTED_DATA', 'an empty binary frame')
   t.equal(await ended((client) => client.ws.send(Buffer.from([0x7b, 0xff, 0x7d]), { binary: false })), '1007', 'not UTF-8')
   t.equal(await ended((client) => client.ws.send(Buffer.from([0xed, 0xa0, 0x80]), { binary: false })), '1007', 'half a surrogate pair')
   t.equal(await ended((client) => client.ws.send('x'.repeat(limit + 1))), '1009 MESSAGE_TOO_BIG', 'too big')
-  t.equal(await ended((client) => client.ws.send('ä'.repeat(limit / 2 + 1))), '1009 MESSAGE_TOO_BIG', 'too big in octets')
+  t.equal(await ended((client) => client.ws.send('ä'.repeat(limit / 2 + 1))), '1009 MESSAGE_TOO_BIG', 'too big in bytes')
   t.equal(await ended((client) => {
     client.ws.send('x'.repeat(limit), { fin: false })
     client.ws.send('x', { fin: true })
-  }), '1009 MESSAGE_TOO_BIG', 'too big in pieces')
-  // A header alone: a text of 2^62 octets is announced.
-  t.equal(await ended((client) => socketOf(client).write(Buffer.from([0x81, 0xff, 0x40, 0, 0, 0, 0, 0, 0, 0, 1, 2, 3, 4]))), '1009 MESSAGE_TOO_BIG', 'announced too big')
+  }), '1009 MESSAGE_TOO_BIG', 'too big in fragments')
+  // Only a header, which announces 2^62 bytes of text.
+  t.equal(await ended((client) => socketOf(client).write(Buffer.from([0x81, 0xff, 0x40, 0, 0, 0, 0, 0, 0, 0, 1, 2, 3, 4]))), '1009 MESSAGE_TOO_BIG', 'too big by its header')
   t.equal(await ended((client) => socketOf(client).write(Buffer.from([0x81, 0x02, 0x7b, 0x7d]))), '1002', 'not masked')
-  t.equal(await ended((client) => socketOf(client).write(Buffer.from([0xc1, 0x80, 1, 2, 3, 4]))), '1002', 'compressed without having agreed to')
-  t.equal(await ended((client) => socketOf(client).write(Buffer.from([0x83, 0x80, 1, 2, 3, 4]))), '1002', 'of an unknown kind')
-  t.equal(await ended((client) => socketOf(client).write(Buffer.from([0x80, 0x80, 1, 2, 3, 4]))), '1002', 'the end of nothing')
+  t.equal(await ended((client) => socketOf(client).write(Buffer.from([0xc1, 0x80, 1, 2, 3, 4]))), '1002', 'compressed, which was not negotiated')
+  t.equal(await ended((client) => socketOf(client).write(Buffer.from([0x83, 0x80, 1, 2, 3, 4]))), '1002', 'unknown opcode')
+  t.equal(await ended((client) => socketOf(client).write(Buffer.from([0x80, 0x80, 1, 2, 3, 4]))), '1002', 'a continuation without a first fragment')
   t.equal(await ended((client) => socketOf(client).write(Buffer.from([0x89, 0xfe, 0, 126, 1, 2, 3, 4]))), '1002', 'a ping that is too long')
 
   const full = text.replace('nobody', 'x'.repeat(limit - text.length + 'nobody'.length))
   t.equal(Buffer.byteLength(full), limit)
-  t.match(await exchange(full), [{ id: 1, ok: false, error: { code: 'VALIDATION_FAILED' } }], 'as big as a frame may be')
+  t.match(await exchange(full), [{ id: 1, ok: false, error: { code: 'VALIDATION_FAILED' } }], 'a frame of exactly the maximum size')
   const before = attacker.events.at(-1)
   attacker.ws.send(text.slice(0, 10), { fin: false })
   attacker.ws.send(text.slice(10), { fin: true })
-  t.match(await until(() => attacker.events.find((message) => 'ok' in message && message !== before) ?? false), { id: 1, ok: true }, 'in pieces')
+  t.match(await until(() => attacker.events.find((message) => 'ok' in message && message !== before) ?? false), { id: 1, ok: true }, 'in fragments')
   await until(() => server.app.rooms.get('r3') === undefined)
   await unharmed(t)
 })
@@ -78,7 +78,7 @@ t.test('survives random bytes instead of frames', async (t) => {
   await fc.assert(fc.asyncProperty(fc.uint8Array({ minLength: 1, maxLength: 3000 }), async (octets) => {
     const client = await server.connect('another')
     await client.ok('room:join', { roomId: 'r3' })
-    // They may be the beginning of a frame, for whose end the server waits.
+    // The bytes may begin a frame; then the server waits for the rest of it.
     socketOf(client).end(octets)
     await client.closed
   }), tries(60))

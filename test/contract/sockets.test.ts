@@ -10,7 +10,7 @@ import { stopwatch } from '../support/pace.ts'
 
 const question = JSON.stringify({ type: 'user:getRoom', data: { userId: 'nobody' } })
 
-/** The milliseconds since a time, again and again. */
+/** Yields the milliseconds since `begin`, every 10 ms. */
 async function * elapsedOf (begin: number) {
   for (;;) {
     await setTimeout(10)
@@ -25,7 +25,7 @@ t.test('allows a burst of messages up to the limit', async (t) => {
   await ada.ok('room:join', { roomId: 'r1' })
 
   const replies = await Promise.all(Array.from({ length: 195 }, () => bob.request('user:getRoom', { userId: 1 })))
-  t.ok(replies.every(({ ok }) => ok), 'a burst is let through')
+  t.ok(replies.every(({ ok }) => ok), 'the burst is accepted')
 
   for (let i = 0; i < 400; i++) ada.send(question)
   t.same(await ada.closed, { code: 4429, reason: 'FLOODING' })
@@ -35,7 +35,7 @@ t.test('allows a burst of messages up to the limit', async (t) => {
 
 t.test('allows a sustained rate of messages up to the limit', async (t) => {
   const server = await build(t, { env: { WS_MESSAGES_PER_SECOND: '100', WS_MESSAGES_BURST: '20' } })
-  /** Sends steadily until the time is over or the server has had enough. */
+  /** Sends steadily until the time is over or the server closes the connection. */
   async function send (perSecond: number, ms: number) {
     const client = await server.connect(1)
     const begin = performance.now()
@@ -46,8 +46,8 @@ t.test('allows a sustained rate of messages up to the limit', async (t) => {
     }
     return client
   }
-  // A shared machine is late at times and then sends what it owes at once;
-  // half of the rate leaves room for that.
+  // A busy machine falls behind and then catches up in a burst; half of the
+  // rate leaves room for that.
   await (await send(50, 2000)).flush()
   t.same(await (await send(200, 5000)).closed, { code: 4429, reason: 'FLOODING' })
 })
@@ -74,7 +74,7 @@ t.test('closes a socket that does not answer pings', async (t) => {
 
   const passed = stopwatch()
   const [code] = await once(silent, 'close') as [number]
-  t.equal(code, 1006, 'without a word: nobody listens')
+  t.equal(code, 1006, 'no close frame: the client does not read')
   t.ok(passed() < 5000)
   t.same(await ada.event('room:userLeft'), { roomId: 'r1', userId: 2 })
 
@@ -88,7 +88,7 @@ onBothStores(t, 'SINGLE_SESSION closes the user\'s older connections', async (t,
   await other.ok('room:join', { roomId: 'r1' })
   await first.ok('room:join', { roomId: 'r1' })
   const second = await server.connect('1')
-  t.same(await first.closed, { code: 4409, reason: 'REPLACED' }, 'in either form of the id')
+  t.same(await first.closed, { code: 4409, reason: 'REPLACED' }, '1 and "1" are one user')
   await second.ok('room:join', { roomId: 'r1' })
   const third = await server.connect(1)
   t.match(await second.closed, { code: 4409 })

@@ -6,7 +6,7 @@ import { build, tokenFor } from '../../support/build.ts'
 import { featureFolder } from '../../support/features.ts'
 import { until } from '../../support/retry.ts'
 
-// Faces: clients on a path of a feature that write messages in another way.
+// Faces: clients on a feature's path use another message format.
 
 /** `id type json` in text frames, or its UTF-8 in binary frames; counts what it encodes. */
 const lines = `import { defineFeature, validationFailed } from 'flylive-audio-server/feature'
@@ -60,7 +60,7 @@ async function scene (t: Test) {
   return { server, connectLines }
 }
 
-t.test('requests, replies and errors go by the face', async (t) => {
+t.test('decodes requests and encodes replies and errors by the face', async (t) => {
   const { server, connectLines } = await scene(t)
   const { ws, next, frames } = await connectLines(2)
   t.match(frames[0], /^! session:ready .*"userId":2/, 'the greeting is the first frame')
@@ -87,7 +87,7 @@ t.test('requests, replies and errors go by the face', async (t) => {
   t.equal(server.app.sockets.size, 1)
 })
 
-t.test('an event is serialised once and encoded once per face, in the order native clients get', async (t) => {
+t.test('serialises an event once and encodes it once per face; all clients receive the same order', async (t) => {
   const { server, connectLines } = await scene(t)
   const ada = await server.connect(1)
   await ada.ok('room:join', { roomId: 'r1' })
@@ -112,7 +112,7 @@ t.test('an event is serialised once and encoded once per face, in the order nati
   t.equal(serialised, 100, 'once for the native text, once by this face')
 })
 
-t.test('a face may leave an event out, send bytes, or fail: others get theirs', async (t) => {
+t.test('a face may skip an event, send bytes or fail; other clients receive every event', async (t) => {
   const { server, connectLines } = await scene(t)
   const ada = await server.connect(1)
   const lines = await connectLines(2)

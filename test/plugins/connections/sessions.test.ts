@@ -73,7 +73,7 @@ onEveryStore(t, 'a session without a connection joins a room, takes a seat, chat
 
   await ada.ok('chat:message', { content: 'hello' })
   await until(() => ghost.events.some(({ type, data }) => type === 'chat:message' && data.content === 'hello'))
-  t.ok(ghost.events.every(({ type }) => type !== 'session:ready'), 'nobody is greeted')
+  t.ok(ghost.events.every(({ type }) => type !== 'session:ready'), 'it receives no greeting')
 
   await server.app.rooms.kick('r1', 2)
   t.match(await ada.event('room:userLeft'), { roomId: 'r1', userId: 2 })
@@ -127,7 +127,7 @@ t.test('SINGLE_SESSION applies to connections only', async (t) => {
   t.same(ghost.closed, [])
 })
 
-t.test('counts as a session; a full or draining server rejects it', async (t) => {
+t.test('counts toward MAX_CONNECTIONS; a full or draining server rejects it', async (t) => {
   const { server, call, haunt } = await scene(t, { MAX_CONNECTIONS: '2' })
   const ghost = await haunt(2)
   const ada = await server.connect(1)

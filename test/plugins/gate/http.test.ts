@@ -4,9 +4,9 @@ import { build } from '../../support/build.ts'
 import { featureFolder } from '../../support/features.ts'
 import { until } from '../../support/retry.ts'
 
-// gate.http: a prefix whose requests a feature answers itself.
+// gate.http: a feature handles all HTTP requests to a prefix.
 
-/** Answers below /plain with a text, what it got, and headers of its own; /plain/wait waits for the test. */
+/** Responds to requests below /plain with a text, the request and its own header; /plain/wait waits for the test. */
 const plain = (answer: string, prefix = '/plain') => `import { createError, defineFeature } from 'flylive-audio-server/feature'
 const Gone = createError('PLAIN_GONE', 'Nothing here', 410)
 export default defineFeature(async function plain (app) {
@@ -37,13 +37,13 @@ async function scene (t: Test, features: Record<string, string> = {}, env: Recor
   return { server, folder, text, errorOf, admin: (path: string) => server.admin('POST', `/admin/features/${path}`) }
 }
 
-t.test('a claimed prefix answers with its own headers, and no other path does', async (t) => {
+t.test('only paths below the prefix reach the handler, which sets its own headers', async (t) => {
   const { server, text } = await scene(t)
   t.equal(await text('/plain'), 'first GET /plain ')
   t.equal(await text('/plain/a/b?c=d'), 'first GET /plain/a/b?c=d ')
   t.equal(await text('/plain/x', { method: 'PUT', body: '{not json' }), 'first PUT /plain/x {not json', 'the body is not parsed')
   const response = await fetch(`${server.url}/plain`, { method: 'OPTIONS', headers: { origin: 'https://elsewhere.example', 'access-control-request-method': 'GET' } })
-  t.equal(await response.text(), 'first OPTIONS /plain ', 'preflights are its own')
+  t.equal(await response.text(), 'first OPTIONS /plain ', 'the handler receives preflights')
   t.equal(response.headers.get('x-own'), 'yes')
   for (const header of ['content-security-policy', 'access-control-allow-origin', 'vary']) t.equal(response.headers.get(header), null, header)
   for (const path of ['/plainer', '/xplain', '/', '/pl%61in']) t.equal((await fetch(server.url + path)).status, 404, path)
@@ -51,7 +51,7 @@ t.test('a claimed prefix answers with its own headers, and no other path does', 
   t.match(await server.app.inject({ url: '/plain/injected' }), { body: 'first GET /plain/injected ' }, 'inject')
 })
 
-t.test('errors with a code are sent, others are INTERNAL', async (t) => {
+t.test('returns errors that have a code, and INTERNAL for others', async (t) => {
   const { server } = await scene(t)
   const gone = await fetch(`${server.url}/plain/gone`)
   t.equal(gone.status, 410)
@@ -61,7 +61,7 @@ t.test('errors with a code are sent, others are INTERNAL', async (t) => {
   t.match(await broken.json(), { error: { code: 'INTERNAL' } })
 })
 
-t.test('a prefix that is taken fails the feature that claims it too, and nobody else', async (t) => {
+t.test('a feature that claims a taken prefix fails to load; others load', async (t) => {
   const { errorOf, text, server } = await scene(t, {
     zsame: "app.gate.http('/plain', () => {})",
     zbelow: "app.gate.http('/plain/x', () => {})",
@@ -89,7 +89,7 @@ t.test('a feature cannot claim a prefix above another feature\'s routes', async 
   t.match(errorOf('shopping'), /The prefix \/shop overlaps with a path of ashop/)
 })
 
-t.test('it is withdrawn when its feature is disabled', async (t) => {
+t.test('withdraws the prefix when its feature is disabled', async (t) => {
   const { server, text, admin } = await scene(t)
   t.equal((await admin('plain/disable')).status, 200)
   t.equal((await fetch(`${server.url}/plain`)).status, 404)
@@ -97,7 +97,7 @@ t.test('it is withdrawn when its feature is disabled', async (t) => {
   t.equal(await text('/plain'), 'first GET /plain ')
 })
 
-t.test('a reload hands it over at once; requests in flight finish in the old code', async (t) => {
+t.test('a reload swaps the handler; in-flight requests finish in the old code', async (t) => {
   const { folder, text, admin } = await scene(t)
   const waiting = text('/plain/wait')
   await until(() => shared.flyliveInside === 'first')
@@ -105,13 +105,13 @@ t.test('a reload hands it over at once; requests in flight finish in the old cod
   let reloaded = false
   const reload = admin('plain/reload').finally(() => { reloaded = true })
   await until(async () => await text('/plain') === 'second GET /plain ')
-  t.equal(reloaded, false, 'the reload waits for it')
+  t.equal(reloaded, false, 'the reload waits for the request')
   shared.flyliveWait.resolve()
   t.equal(await waiting, 'first GET /plain/wait ')
   t.match(await reload, { status: 200, body: { generation: 2 } })
 })
 
-t.test('no request fails while a feature is reloaded again and again', async (t) => {
+t.test('no request fails during repeated reloads', async (t) => {
   const { text, admin } = await scene(t)
   const reloads = { done: false }
   const requests = (async () => {
@@ -128,7 +128,7 @@ t.test('no request fails while a feature is reloaded again and again', async (t)
   t.ok(await requests)
 })
 
-t.test('a request that outlasts the deadline is answered UNAVAILABLE', async (t) => {
+t.test('a request that exceeds the deadline of a reload gets UNAVAILABLE', async (t) => {
   const { server, admin } = await scene(t, {}, { FEATURES_DRAIN_SECONDS: '1' })
   t.teardown(() => shared.flyliveWait.resolve())
   const waiting = fetch(`${server.url}/plain/wait`)
@@ -139,7 +139,7 @@ t.test('a request that outlasts the deadline is answered UNAVAILABLE', async (t)
   t.match(await response.json(), { error: { code: 'UNAVAILABLE' } })
 })
 
-t.test('a reload that gives a prefix up frees it, and one that fails keeps it', async (t) => {
+t.test('a failed reload keeps the prefix; a reload without it releases it', async (t) => {
   const { server, folder, text, admin } = await scene(t)
   folder.write('plain', { 'index.ts': `${plain('third')}\nthrow new Error('broken')` })
   t.equal((await admin('plain/reload')).status, 422)

@@ -8,9 +8,9 @@ import { build, tokenFor } from '../../support/build.ts'
 import { featureFolder } from '../../support/features.ts'
 import { until } from '../../support/retry.ts'
 
-// gate.upgrade: WebSocket paths of features, and the refusal of all others.
+// gate.upgrade: WebSocket paths of features; upgrades of other paths are rejected.
 
-/** Sends an upgrade as it is. @returns the whole answer and its parts */
+/** Sends an upgrade with exactly these lines. @returns the response and its parts */
 async function upgrade (t: Test, url: string, target: string, headers: Record<string, string> = {}): Promise<{ status: number, head: string, body: string, socket: Socket }> {
   const { hostname, port } = new URL(url)
   const socket = connectSocket({ host: hostname, port: Number(port) })
@@ -27,7 +27,7 @@ async function upgrade (t: Test, url: string, target: string, headers: Record<st
   return { status: Number(text.split(' ')[1]), head: head.toLowerCase(), body, socket }
 }
 
-/** Echoes on /raw by a hand-made upgrade; /own has users of its own and no auth. */
+/** Handles the upgrades of /raw itself and echoes; /own identifies its own users, without auth. */
 const paths = (greeting: string) => `import { defineFeature, Forbidden } from 'flylive-audio-server/feature'
 export default defineFeature(async function paths (app) {
   app.gate.upgrade('/raw', {
@@ -69,7 +69,7 @@ async function scene (t: Test, env: Record<string, string> = {}) {
   return { server, folder, open, admin: (path: string) => server.admin('POST', `/admin/features/${path}`) }
 }
 
-t.test('upgrades of unclaimed paths are refused with 404', async (t) => {
+t.test('rejects upgrades of unclaimed paths with 404', async (t) => {
   const { server } = await scene(t)
   for (const target of ['/', '/nowhere', '/livez', '/docs', '/health', '/metrics', '/admin/rooms', '/ws/', '/wss', '/ws/x', '/%77s', '/%zz', '/nowhere?token=x', '/rawer', '/raw/', '//ws', '*', `/${'x'.repeat(5000)}`]) {
     const answer = await upgrade(t, server.url, target, { authorization: `Bearer ${tokenFor(1)}` })
@@ -81,12 +81,12 @@ t.test('upgrades of unclaimed paths are refused with 404', async (t) => {
   await (await server.connect(1)).flush()
 })
 
-t.test('/ws refuses as before, and takes a query and an absolute target', async (t) => {
+t.test('/ws rejects with its usual errors, and accepts a query and an absolute target', async (t) => {
   const { server, open } = await scene(t, { WS_QUERY_TOKEN: 'true' })
   const refused = await upgrade(t, server.url, '/ws')
   t.equal(refused.status, 401)
   t.match(JSON.parse(refused.body), { error: { code: 'UNAUTHORIZED' } })
-  t.match(refused.head, 'content-security-policy', 'with the headers of the server')
+  t.match(refused.head, 'content-security-policy', 'has the headers of the server')
   t.equal((await upgrade(t, server.url, '/ws', { origin: 'https://elsewhere.example', authorization: `Bearer ${tokenFor(1)}` })).status, 403)
   t.equal((await fetch(`${server.url}/ws`)).status, 426)
   t.equal((await upgrade(t, server.url, `${server.url}/ws`, { authorization: `Bearer ${tokenFor(1)}` })).status, 101)
@@ -99,7 +99,7 @@ t.test('/ws refuses as before, and takes a query and an absolute target', async 
   t.match(draining.head, 'retry-after: 1')
 })
 
-t.test('a path of a feature has the sessions, the refusals and the users of /ws', async (t) => {
+t.test('a path of a feature has the sessions, errors and users of /ws', async (t) => {
   const { server, open } = await scene(t, { MAX_CONNECTIONS: '2' })
   const ada = await server.connect(1)
   await ada.ok('room:join', { roomId: 'r1' })
@@ -141,7 +141,7 @@ t.test('a feature may take over the socket', async (t) => {
   t.match(JSON.parse(failed.body), { error: { code: 'FORBIDDEN' } })
 })
 
-t.test('a path that is taken fails the feature that claims it too', async (t) => {
+t.test('a feature that claims a taken path fails to load', async (t) => {
   const { server, folder } = await scene(t)
   const claims = (path: string) => `import { defineFeature } from 'flylive-audio-server/feature'\nexport default defineFeature(async function z (app) { app.gate.upgrade('${path}', {}) }, { name: 'z' })\n`
   for (const [path, owner] of [['/raw', 'paths'], ['/ws', 'the server itself']] as const) {
@@ -152,7 +152,7 @@ t.test('a path that is taken fails the feature that claims it too', async (t) =>
   t.equal((await upgrade(t, server.url, '/raw')).status, 101)
 })
 
-t.test('a reload keeps connections and hands the path over', async (t) => {
+t.test('a reload keeps connections and swaps the path', async (t) => {
   const { server, folder, open, admin } = await scene(t)
   const { ws, frames } = await open('/own?user=7')
   const waiting = open('/own?user=8&wait=1')
@@ -168,7 +168,7 @@ t.test('a reload keeps connections and hands the path over', async (t) => {
   t.equal(server.app.sockets.size, 2)
 })
 
-t.test('disabling a feature withdraws its paths and closes their connections alone', async (t) => {
+t.test('disabling a feature withdraws its paths and closes only their connections', async (t) => {
   const { server, open, admin } = await scene(t)
   const ada = await server.connect(1)
   const { ws } = await open('/own?user=7')
@@ -179,13 +179,13 @@ t.test('disabling a feature withdraws its paths and closes their connections alo
   const [code, reason] = await closed
   t.same([code, String(reason)], [1001, 'SHUTTING_DOWN'])
   shared.flyliveWait.resolve()
-  t.equal((await late).status, 404, 'one that was identified while the path went')
+  t.equal((await late).status, 404, 'the path was withdrawn while the user was identified')
   t.equal((await disable).status, 200)
   for (const path of ['/own?user=7', '/raw', '/native']) t.equal((await upgrade(t, server.url, path)).status, 404)
   await ada.flush()
 })
 
-t.test('/ws notices nothing of 50 rounds of claims', async (t) => {
+t.test('50 rounds of claims do not affect /ws', async (t) => {
   const { server, admin } = await scene(t)
   const ada = await server.connect(1)
   await ada.ok('room:join', { roomId: 'r1' })

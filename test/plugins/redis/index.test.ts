@@ -11,9 +11,9 @@ t.test('defines a command while a pipeline is being filled', async (t) => {
   const used = commands.later?.('a')
   const after = redis.get('a')
   t.equal(await before, 'OK')
-  t.ok([null, '1'].includes(await used as string | null), 'it is answered, on its own')
+  t.ok([null, '1'].includes(await used as string | null), 'the command is sent alone')
   t.equal(await after, '1')
-  t.same(redis.options.autoPipeliningIgnoredCommands, [], 'from now on it travels with others')
+  t.same(redis.options.autoPipeliningIgnoredCommands, [], 'later calls join a pipeline')
   t.same(await Promise.all([commands.later?.('a'), redis.get('a')]), ['1', '1'])
 })
 
