@@ -2,7 +2,6 @@ import fastifyRedis from '@fastify/redis'
 import fp from 'fastify-plugin'
 import { Redis } from 'ioredis'
 import type { RedisOptions } from 'ioredis'
-import type { Config } from '../../config/load.ts'
 import { withTimeout } from '../errors/timeout.ts'
 
 // @fastify/redis declares `app.redis`. Without a configured Redis it is absent:
@@ -11,11 +10,6 @@ import { withTimeout } from '../errors/timeout.ts'
 /** How long a starting server waits for its Redis, in milliseconds. */
 const timeoutMs = 30_000
 
-/** @returns whether a Redis is configured */
-export function usesRedis (config: Config): boolean {
-  return config.REDIS_URL !== undefined || config.REDIS_HOST !== undefined
-}
-
 /**
  * Connects to Redis if one is configured. Commands fail at once while the
  * connection is down, and after two seconds if Redis hangs, so that callers return
@@ -23,7 +17,7 @@ export function usesRedis (config: Config): boolean {
  */
 export default fp(async function redis (app) {
   const { config } = app
-  if (!usesRedis(config)) return
+  if (config.REDIS_URL === undefined && config.REDIS_HOST === undefined) return
 
   const options: RedisOptions = {
     lazyConnect: true,
