@@ -5,9 +5,10 @@ import Fastify, { LogController } from 'fastify'
 import type { FastifyInstance, FastifyServerOptions } from 'fastify'
 import { serializerCompiler, validatorCompiler } from 'fastify-type-provider-zod'
 import type { Config } from './config/load.ts'
-import { useJsonBodies } from './config/body.ts'
+import { bodyLimit, useJsonBodies } from './config/body.ts'
 import { routerOptions } from './config/router.ts'
 import { frameworkErrors } from './plugins/errors/index.ts'
+import { defaultTimings } from './plugins/timings.ts'
 import type { Timings } from './plugins/timings.ts'
 
 export interface AppOptions {
@@ -30,12 +31,17 @@ const here = import.meta.dirname
  * @returns an instance to call `ready()` or `listen()` on; `close()` releases everything
  */
 export async function buildApp ({ config, logger = false, featuresDir = join(here, 'features'), warmWorkers = true, timings = {} }: AppOptions): Promise<FastifyInstance> {
-  const tls = config.SSL_KEY_PATH !== undefined && config.SSL_CERT_PATH !== undefined
-    ? { https: { key: readFileSync(config.SSL_KEY_PATH), cert: readFileSync(config.SSL_CERT_PATH) } }
-    : {}
+  const { requestMs, headersMs } = { ...defaultTimings, ...timings }
+  // After these times Node answers 408 and closes the connection. WebSockets are not affected.
+  const httpOptions = { requestTimeout: requestMs, headersTimeout: headersMs, connectionsCheckingInterval: headersMs / 2 }
+  const transport = config.SSL_KEY_PATH !== undefined && config.SSL_CERT_PATH !== undefined
+    ? { https: { key: readFileSync(config.SSL_KEY_PATH), cert: readFileSync(config.SSL_CERT_PATH), ...httpOptions } }
+    : { http: httpOptions }
   const app = Fastify({
-    ...tls,
+    ...transport,
     logger,
+    requestTimeout: requestMs,
+    bodyLimit,
     trustProxy: config.TRUST_PROXY,
     // Longer than the default: Redis may still be starting.
     pluginTimeout: 60_000,

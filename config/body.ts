@@ -1,9 +1,15 @@
 import type { FastifyInstance } from 'fastify'
+import { ValidationFailed } from '../plugins/errors/codes.ts'
+import { jsonLimitExceeded } from '../plugins/schema/json-limits.ts'
+
+/** Maximum size of a request's body, in bytes. Larger ones are refused before they are read. A route may set its own `bodyLimit`. */
+export const bodyLimit = 65_536
 
 /**
- * Parses JSON bodies like Fastify, but accepts an empty body as none: many HTTP
- * clients send a content type with every request. The kernel and each feature's
- * child instance use it.
+ * Parses JSON bodies like Fastify, with two differences: an empty body counts as
+ * none, because many HTTP clients send a content type with every request; and
+ * a body with too many or too deeply nested values is refused before it is parsed.
+ * The kernel and each feature's child instance use it.
  *
  * @param app the instance, before its routes
  */
@@ -11,7 +17,9 @@ export function useJsonBodies (app: FastifyInstance): void {
   const parse = app.getDefaultJsonParser('error', 'error')
   app.removeContentTypeParser('application/json')
   app.addContentTypeParser<string>('application/json', { parseAs: 'string' }, (request, body, done) => {
-    if (body === '') done(null, undefined)
-    else parse(request, body, done)
+    if (body === '') return done(null, undefined)
+    const problem = jsonLimitExceeded(body)
+    if (problem !== undefined) return done(new ValidationFailed(`The body ${problem}`), undefined)
+    parse(request, body, done)
   })
 }

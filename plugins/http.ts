@@ -13,6 +13,13 @@ const unlimited = new Set(['/ws', '/health', '/livez', '/readyz', '/metrics'])
 /** Applies to every HTTP request: security headers, CORS, a rate limit per address. */
 export default fp(async function http (app) {
   const { config } = app
+  app.addHook('onRequest', (request, reply, done) => {
+    if (request.socket.remoteAddress !== undefined) return done()
+    // Without an address nothing below works, and nobody reads a reply.
+    request.log.debug({ method: request.method, url: request.url }, 'the client has disconnected before its request was handled')
+    reply.hijack()
+    request.raw.destroy()
+  })
   await app.register(helmet, {
     contentSecurityPolicy: {
       directives: {

@@ -2,6 +2,10 @@ import fp from 'fastify-plugin'
 
 /** Intervals and delays of the kernel, in milliseconds. Operators do not set them; tests shorten them. */
 export interface Timings {
+  /** How long a client may take to send an HTTP request. Bodies have at most 64 KiB, so half a minute is enough on the slowest network. */
+  requestMs: number
+  /** How long a client may take to send the headers of an HTTP request. */
+  headersMs: number
   /** Lifetime of a server's lease. The server renews it three times per lifetime; when it expires, the server's members leave their rooms. */
   leaseMs: number
   /** After a Redis data loss, no room is created for this long, because another server may restore it. */
@@ -17,6 +21,8 @@ export interface Timings {
 }
 
 export const defaultTimings: Readonly<Timings> = {
+  requestMs: 30_000,
+  headersMs: 10_000,
   leaseMs: 10_000,
   recoveryMs: 3000,
   reconcileIntervalMs: 1000,

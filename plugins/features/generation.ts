@@ -2,7 +2,7 @@ import Fastify, { LogController } from 'fastify'
 import type { FastifyInstance, HTTPMethods } from 'fastify'
 import fp from 'fastify-plugin'
 import { serializerCompiler, validatorCompiler } from 'fastify-type-provider-zod'
-import { useJsonBodies } from '../../config/body.ts'
+import { bodyLimit, useJsonBodies } from '../../config/body.ts'
 import { routerOptions } from '../../config/router.ts'
 import type { JobHandler, JobsRegistrar } from '../jobs/runner.ts'
 import { NotFound } from '../errors/codes.ts'
@@ -73,6 +73,7 @@ export async function buildGeneration (kernel: FastifyInstance, plan: Generation
   const app = Fastify({
     loggerInstance: kernel.log.child({ feature: name }),
     logController: new LogController({ disableRequestLogging: true }),
+    bodyLimit,
     trustProxy: kernel.config.TRUST_PROXY,
     pluginTimeout: 30_000,
     frameworkErrors,

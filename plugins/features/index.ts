@@ -1,3 +1,4 @@
+import { NotFound } from '../errors/codes.ts'
 import { resolve } from 'node:path'
 import fp from 'fastify-plugin'
 import { findFeatures, findPackage } from './discovery.ts'
@@ -166,7 +167,8 @@ export default fp<FeatureOptions>(async function features (app, { featuresDir })
   // are routed to the features here.
   app.addHook('onRequest', (request, reply, done) => {
     const generation = request.is404 ? executor.router.find(request.method, request.url) : undefined
-    if (!generation) return done()
+    // Before the body is read: an unknown path must cost nothing.
+    if (!generation) return done(request.is404 ? new NotFound(request.url.split('?')[0]) : undefined)
     reply.hijack()
     for (const [header, value] of Object.entries(reply.getHeaders())) {
       if (value !== undefined) reply.raw.setHeader(header, value)

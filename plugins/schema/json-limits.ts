@@ -1,0 +1,58 @@
+/** A JSON text nests at most this many objects and arrays. */
+const maxDepth = 32
+
+/**
+ * A JSON text has at most this many values. Media capabilities of a browser,
+ * the largest legitimate data, have about a thousand.
+ */
+const maxValues = 2000
+
+const quote = 34
+const comma = 44
+const openBracket = 91
+const backslash = 92
+const closeBracket = 93
+const openBrace = 123
+const closeBrace = 125
+
+/**
+ * Checks the size of a JSON text before anything parses it: one pass over the
+ * text, without allocation. Parsing and validating thousands of values would
+ * block the event loop for longer than a client may.
+ *
+ * @param text need not be valid JSON
+ * @returns what is wrong with its size; undefined if it may be parsed
+ */
+export function jsonLimitExceeded (text: string): string | undefined {
+  let depth = 0
+  let values = 1
+  for (let index = 0; index < text.length; index++) {
+    switch (text.charCodeAt(index)) {
+      case quote:
+        index = endOfString(text, index)
+        break
+      case openBracket:
+      case openBrace:
+        if (++depth > maxDepth) return `must not nest more than ${maxDepth} levels`
+        values++
+        break
+      case closeBracket:
+      case closeBrace:
+        depth--
+        break
+      case comma:
+        if (++values > maxValues) return `must not have more than ${maxValues} values`
+        break
+    }
+  }
+}
+
+/** @returns the index of the quote that ends the string which starts at `start`; the text's length if none does */
+function endOfString (text: string, start: number): number {
+  for (let end = text.indexOf('"', start + 1); end !== -1; end = text.indexOf('"', end + 1)) {
+    let backslashes = 0
+    while (text.charCodeAt(end - 1 - backslashes) === backslash) backslashes++
+    if (backslashes % 2 === 0) return end
+  }
+  return text.length
+}
