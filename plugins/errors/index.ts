@@ -22,6 +22,9 @@ export function useWireErrors (app: FastifyInstance): void {
       ? validationFailed(error.validation.map((issue) => ({ path: issue.instancePath.split('/').filter(Boolean), message: issue.message ?? 'is not valid' })))
       : error
     const { status, wire } = toWire(meant)
+    const { 'content-length': length = '0', 'transfer-encoding': encoding } = request.headers
+    // The rest of the body is not read.
+    if (!request.raw.complete && (length !== '0' || encoding !== undefined)) reply.header('connection', 'close')
     if (status >= 500) request.log.error({ err: error }, 'request failed')
     if (status === 503) reply.header('retry-after', '1')
     const { retryAfterMs } = { ...wire.details as object } as { retryAfterMs?: number }
