@@ -34,7 +34,8 @@ closeWithGrace({ delay: (config.DRAIN_SECONDS + 10) * 1000, logger: false }, asy
 for (const signal of interrupts) process.off(signal, interrupted)
 
 const address = await app.listen({ host: config.HOST, port: config.PORT }).catch(giveUp)
-process.stdout.write(banner(config, address))
+const token = config.generated.has('JWT_SECRET') ? app.features.getFeature('auth')?.sign?.({ id: 1, name: 'Ada' }, '12h') : undefined
+process.stdout.write(banner(config, address, token))
 
 function readConfig (): Config {
   try {

@@ -1,4 +1,3 @@
-import { createSigner } from 'fast-jwt'
 import type { Config } from './load.ts'
 
 /**
@@ -7,14 +6,15 @@ import type { Config } from './load.ts'
  * secrets are never shown.
  *
  * @param address where the server listens
+ * @param token for testing, if its secret is generated
  */
-export function banner (config: Config, address: string): string {
-  if (config.madeUp.size === 0) return ''
-  const lines = ['', `  FlyLive Audio Server   ${address}`, '']
-  if (config.madeUp.has('JWT_SECRET')) {
-    const token = createSigner({ key: config.JWT_SECRET, algorithm: 'HS256', expiresIn: '12h' })({ id: 1, name: 'Ada' })
-    lines.push('  JWT_SECRET (generated)    ' + config.JWT_SECRET, '  token for testing         ' + token)
-  }
-  if (config.madeUp.has('ADMIN_API_KEY')) lines.push('  ADMIN_API_KEY (generated) ' + String(config.ADMIN_API_KEY[0]))
-  return [...lines, '', '  Generated for this start only. Set them in .env to keep them.', '', ''].join('\n')
+export function banner ({ generated }: Pick<Config, 'generated'>, address: string, token: string | undefined): string {
+  if (generated.size === 0) return ''
+  const line = (title: string, value: string) => `  ${title.padEnd(26)}${value}`
+  const secrets = [...generated].map(([name, value]) => line(`${name} (generated)`, value))
+  return [
+    '', `  FlyLive Audio Server   ${address}`, '',
+    ...secrets, ...(token === undefined ? [] : [line('token for testing', token)]),
+    '', '  Generated for this start only. Set them in .env to keep them.', '', ''
+  ].join('\n')
 }

@@ -3,6 +3,8 @@ import { z } from 'zod'
 import development from './development.ts'
 import production from './production.ts'
 import test from './test.ts'
+import { problemsInEnv } from '../plugins/features/variables.ts'
+import { featureSettings } from './feature-settings.ts'
 import { requirements, schema } from './schema.ts'
 import type { Environment } from './schema.ts'
 
@@ -12,13 +14,14 @@ export interface EnvironmentDefaults {
   features: Record<string, boolean>
 }
 
-/** The configuration of the server: the environment, validated, with defaults. */
+/** The configuration of the server: the environment of the kernel, validated, with defaults. */
 export interface Config extends Environment {
-  JWT_SECRET: string
-  /** Feature toggles of config/<NODE_ENV>, before `FEATURES`. A feature not named is on. */
+  /** Which features are on by default. A feature not named is on. */
   featureDefaults: Record<string, boolean>
-  /** Secrets generated for this start because none are configured; never in production. */
-  madeUp: ReadonlySet<'JWT_SECRET' | 'ADMIN_API_KEY'>
+  /** All variables as text, with the defaults of config/<NODE_ENV> and generated secrets: features read their settings from them. */
+  variables: Readonly<Record<string, string>>
+  /** Secrets generated for this start because none are configured, by variable; never in production. */
+  generated: ReadonlyMap<string, string>
 }
 
 /** The environment is not valid; `problems` has one line per error. */
@@ -36,7 +39,7 @@ export class ConfigError extends Error {
 const defaults = { development, production, test }
 
 /**
- * Validates the environment and adds defaults: schema defaults < config/<NODE_ENV>
+ * Validates the environment, with the variables of the features in features/, and adds defaults: schema defaults < config/<NODE_ENV>
  * < environment. An empty variable counts as not set.
  *
  * @param env usually `process.env`
@@ -44,30 +47,33 @@ const defaults = { development, production, test }
  * @throws {ConfigError} with all problems; it contains no secret values
  */
 export function loadConfig (env: Record<string, string | undefined>): Config {
-  const given = Object.fromEntries(Object.entries(env).filter(([, value]) => value !== undefined && value !== ''))
+  const given = Object.fromEntries(Object.entries(env).filter((entry): entry is [string, string] => entry[1] !== undefined && entry[1] !== ''))
   const name = z.enum(['development', 'production', 'test']).catch('development').parse(given.NODE_ENV)
-  const merged: Partial<Record<keyof Environment, string>> = { ...defaults[name].env, ...given }
-  const result = schema.safeParse(merged)
+  const generated = generateSecrets(name, given)
+  const variables: Record<string, string> = { ...defaults[name].env, ...given, ...Object.fromEntries(generated) }
+  const result = schema.safeParse(variables)
   const problems = [
     ...(result.error?.issues ?? []).map((issue) => `${String(issue.path[0])}: ${issue.message}`),
-    ...requirements
-      .filter((rule) => merged[rule.name] === undefined && rule.when(merged))
+    ...featureSettings.flatMap(({ config }) => problemsInEnv(config, variables)),
+    ...[requirements, ...featureSettings.map((feature) => feature.requirements)].flat()
+      .filter((rule) => variables[rule.name] === undefined && rule.when(variables))
       .map((rule) => `${rule.name}: is required ${rule.reason}`)
   ]
   if (result.success && result.data.MEDIASOUP_RTC_MAX_PORT < result.data.MEDIASOUP_RTC_MIN_PORT) {
     problems.push('MEDIASOUP_RTC_MAX_PORT: must not be below MEDIASOUP_RTC_MIN_PORT')
   }
   if (!result.success || problems.length) throw new ConfigError(problems)
-  const madeUp = new Set<'JWT_SECRET' | 'ADMIN_API_KEY'>()
-  const values = result.data
-  if (values.JWT_SECRET === undefined) madeUp.add('JWT_SECRET')
-  if (values.NODE_ENV === 'development' && values.ADMIN_API_KEY.length === 0) madeUp.add('ADMIN_API_KEY')
-  return {
-    ...values,
-    JWT_SECRET: values.JWT_SECRET ?? randomBytes(32).toString('hex'),
-    ADMIN_API_KEY: madeUp.has('ADMIN_API_KEY') ? [randomBytes(24).toString('base64url')] : values.ADMIN_API_KEY,
-    // laravel-bridge needs a backend.
-    featureDefaults: { 'laravel-bridge': values.LARAVEL_API_URL !== undefined, ...defaults[name].features },
-    madeUp
-  }
+  const enabledBy = featureSettings.flatMap(({ feature, enabledBy }) => enabledBy === undefined ? [] : [[feature, variables[enabledBy] !== undefined] as const])
+  return { ...result.data, featureDefaults: { ...Object.fromEntries(enabledBy), ...defaults[name].features }, variables, generated }
+}
+
+/**
+ * @param given the variables that are set
+ * @returns a value for each secret that is missing; none in production
+ */
+function generateSecrets (environment: Environment['NODE_ENV'], given: Readonly<Record<string, string>>): Map<string, string> {
+  if (environment === 'production') return new Map()
+  const generators = Object.assign({}, ...featureSettings.map(({ generated }) => generated)) as Record<string, () => string>
+  if (environment === 'development') generators.ADMIN_API_KEY = () => randomBytes(24).toString('base64url')
+  return new Map(Object.entries(generators).filter(([name]) => given[name] === undefined).map(([name, generate]) => [name, generate()]))
 }

@@ -1,8 +1,10 @@
 import { availableParallelism, hostname } from 'node:os'
 import { z } from 'zod'
+import { read } from '../plugins/features/variables.ts'
+import type { Requirement } from './feature-settings.ts'
 
 /** A comma-separated list; spaces around the items are ignored. */
-const list = z.string().transform((text) => text.split(',').map((item) => item.trim()).filter(Boolean))
+const list = z.string().transform((text) => read.list(text) as string[])
 
 const flag = z.stringbool({ error: 'must be true or false' })
 
@@ -10,35 +12,17 @@ const whole = (min: number, max: number) => z.coerce.number({ error: 'must be a 
 
 const secret = z.string().min(32, 'must have at least 32 characters')
 
-const iceServer = z.object({
-  urls: z.union([z.string().min(1), z.array(z.string().min(1)).min(1)]),
-  username: z.string().optional(),
-  credential: z.string().optional()
-})
-
-/**
- * JSON in a variable.
- *
- * @param example a valid value, for the error message
- */
-const json = <T extends z.ZodType<unknown, unknown>>(schema: T, example: string) => z.string().transform((text, context) => {
-  try {
-    return JSON.parse(text) as unknown
-  } catch {
-    context.addIssue({ code: 'custom', message: `must be JSON, like ${example}` })
-    return z.NEVER
-  }
-}).pipe(schema)
-
-const iceServers = json(z.array(iceServer), '[{"urls":"stun:stun.example.com"}]')
-const featureConfig = json(z.record(z.string(), z.record(z.string(), z.unknown())), '{"chat":{"history":100}}')
+/** JSON in a variable. */
+const featureConfig = z.string().transform(read.json).pipe(
+  z.record(z.string(), z.record(z.string(), z.unknown()), 'must be JSON, like {"chat":{"history":100}}')
+)
 
 const featureToggle = z.string().regex(/^-?[a-z][a-z0-9-]*$/, 'must be feature names, or -name to remove one')
 
 /**
- * Every environment variable of the server, in the order of
+ * Every environment variable of the kernel, in the order of
  * docs/configuration.md and .env.example. Both are generated from this
- * schema.
+ * schema and those in features/<name>/config.ts.
  */
 export const sections = {
   Server: {
@@ -58,6 +42,8 @@ export const sections = {
       .describe('Use the client address from X-Forwarded-For. Only behind a proxy that sets it.'),
     CORS_ORIGINS: list.default([])
       .describe("Origins that browsers may connect from, besides the server's own; * allows all."),
+    ALLOW_ANONYMOUS: flag.default(false)
+      .describe('Accept clients without a token while the feature auth is off.'),
     NODE_ID: z.string().regex(/^[A-Za-z0-9_.-]{1,64}$/, 'must be 1–64 characters of A–Z a–z 0–9 _ . -').default(hostname().replace(/[^A-Za-z0-9_.-]/g, '-').slice(0, 64) || 'node')
       .describe('Name of this server in logs, metrics and /health. Default: the host name.'),
     DATA_DIR: z.string().default('data')
@@ -65,22 +51,8 @@ export const sections = {
     DRAIN_SECONDS: whole(0, 3600).default(10)
       .describe('How long a stopping server waits before it closes open sessions. 0 in development and test.')
   },
-  Tokens: {
-    JWT_SECRET: secret.optional()
-      .describe('Secret shared with the backend that signs the tokens (HS256). Required in production; generated and printed in development.'),
-    JWT_PREVIOUS_SECRETS: z.string().default('').transform((text) => text.split(',').map((item) => item.trim()).filter(Boolean)).pipe(z.array(secret))
-      .describe('Older secrets that are still accepted, comma-separated, for rotation.'),
-    JWT_MAX_AGE_SECONDS: whole(1, 31_536_000).default(86_400)
-      .describe('How long a token without exp is valid after its iat.'),
-    PUBLIC_CLAIMS: list.default(['id', 'name', 'avatar', 'frame', 'gender', 'country', 'wealth_xp', 'charm_xp', 'signature'])
-      .describe('Token claims that other clients receive. All others stay on the server.'),
-    ALLOW_ANONYMOUS: flag.default(false)
-      .describe('Accept clients without a token while the auth feature is off.'),
-    WS_QUERY_TOKEN: flag.default(false)
-      .describe('Also accept the token in ?token=. URLs appear in logs: use it only for clients that support nothing else.')
-  },
   Administration: {
-    ADMIN_API_KEY: z.string().default('').transform((text) => text.split(',').map((item) => item.trim()).filter(Boolean)).pipe(z.array(secret))
+    ADMIN_API_KEY: list.pipe(z.array(secret)).default([])
       .describe('Keys for /admin, comma-separated. Without a key, production has no /admin; development generates and prints one.'),
     METRICS_TOKEN: z.string().min(8, 'must have at least 8 characters').optional()
       .describe('Bearer token that GET /metrics requires.')
@@ -92,12 +64,8 @@ export const sections = {
       .describe('Maximum users per room, over all servers; more are rejected with ROOM_FULL.'),
     MAX_ROOMS_PER_WORKER: whole(1, 10_000).default(100)
       .describe('Maximum rooms with audio per media worker.'),
-    RATE_LIMIT_MESSAGES_PER_MINUTE: whole(1, 10_000).default(60)
-      .describe('Chat messages per user and room per minute.'),
     SINGLE_SESSION: flag.default(false)
       .describe("Close a user's older connections (4409) when the user connects again. Otherwise a user may have several connections."),
-    EMPTY_ROOM_SECONDS: whole(0, 86_400).default(60)
-      .describe('How long the server keeps an empty room with its owner and PIN.'),
     PRESENCE_COALESCE_OVER: whole(0, 100_000).default(200)
       .describe('Rooms with more members receive room:presence once per second instead of room:userJoined and room:userLeft.'),
     WS_MAX_FRAME_BYTES: whole(1024, 16_777_216).default(65_536)
@@ -137,16 +105,10 @@ export const sections = {
     MEDIASOUP_RTC_MAX_PORT: whole(1024, 65535).default(59_999)
       .describe('Last port for audio. Ports in use are skipped.'),
     MEDIASOUP_WORKERS: whole(1, 256).default(availableParallelism())
-      .describe('Media worker processes. Default: one per core.'),
-    ICE_SERVERS: iceServers.default([])
-      .describe('STUN and TURN servers for clients, as JSON: [{"urls":…,"username":…,"credential":…}].'),
-    TURN_URLS: list.default([])
-      .describe('TURN servers (coturn) with time-limited credentials, as comma-separated turn: and turns: URLs.'),
-    TURN_SECRET: z.string().min(8, 'must have at least 8 characters').optional()
-      .describe("coturn's static-auth-secret, which signs those credentials.")
+      .describe('Media worker processes. Default: one per core.')
   },
   Features: {
-    FEATURES: z.string().default('').transform((text) => text.split(',').map((item) => item.trim()).filter(Boolean)).pipe(z.array(featureToggle))
+    FEATURES: list.pipe(z.array(featureToggle)).default([])
       .describe('Features to run: auth,media runs only these; -media removes one from the defaults.'),
     FEATURES_PATH: list.default([])
       .describe('Additional folders with features, comma-separated.'),
@@ -157,54 +119,24 @@ export const sections = {
     FEATURES_WATCH: flag.default(false)
       .describe('Reload a feature when its files change. On in development.'),
     FEATURES_DRAIN_SECONDS: whole(0, 600).default(10)
-      .describe('How long in-flight requests of a feature may run after it is reloaded or disabled; then they fail with UNAVAILABLE.'),
-    SEAT_GRACE_SECONDS: whole(0, 3600).default(15)
-      .describe('How long a seat is kept after its user loses the connection.'),
-    CHAT_HISTORY: whole(0, 1000).default(50)
-      .describe('Chat messages that a new member receives.')
-  },
-  Backend: {
-    LARAVEL_API_URL: z.url('must be a URL').optional()
-      .describe('Base URL of the Laravel backend. Setting it turns laravel-bridge on.'),
-    LARAVEL_INTERNAL_KEY: secret.optional()
-      .describe('Sent as X-Internal-Key. Required with LARAVEL_API_URL.'),
-    LARAVEL_API_TIMEOUT_MS: whole(1, 120_000).default(10_000)
-      .describe('Timeout of a request to the backend, in milliseconds.'),
-    LARAVEL_EVENTS_CHANNEL: z.string().min(1).default('flylive:msab:events')
-      .describe("Redis channel of the backend's events, including the backend's key prefix if it has one."),
-    LARAVEL_EVENTS: list.default([
-      'balance.updated', 'reward.earned', 'badge.earned', 'level.up',
-      'room.level_up', 'room.participant_count', 'room.member_joined', 'room.member_left', 'room.member_kicked', 'room.member_blocked',
-      'room.member_role_changed', 'room.join_request_created', 'room.join_request_approved', 'room.join_request_rejected',
-      'income_target.completed', 'income_target.member_completed',
-      'agency.invitation', 'agency.join_request', 'agency.join_request_approved', 'agency.join_request_rejected', 'agency.member_kicked',
-      'agency.member_joined', 'agency.member_left', 'agency.dissolved',
-      'config:invalidate', 'asset:invalidate'
-    ])
-      .describe("Names of the backend's events that the server forwards to clients; it drops and counts all others.")
+      .describe('How long in-flight requests of a feature may run after it is reloaded or disabled; then they fail with UNAVAILABLE.')
   }
 } as const
 
 const shape = Object.assign({}, ...Object.values(sections)) as
-  typeof sections.Server & typeof sections.Tokens & typeof sections.Administration & typeof sections.Limits &
-  typeof sections.Redis & typeof sections.Media & typeof sections.Features & typeof sections.Backend
+  typeof sections.Server & typeof sections.Administration & typeof sections.Limits &
+  typeof sections.Redis & typeof sections.Media & typeof sections.Features
 
 export const schema = z.object(shape)
 
 /** Variables that are required under a condition. */
-export const requirements: readonly { name: keyof Environment, when: (given: Partial<Record<keyof Environment, string>>) => boolean, reason: string }[] = [
-  { name: 'JWT_SECRET', when: (given) => given.NODE_ENV === 'production', reason: 'in production' },
+export const requirements: readonly Requirement[] = [
   { name: 'MEDIASOUP_ANNOUNCED_IP', when: (given) => given.NODE_ENV === 'production', reason: 'in production: the address clients send audio to' },
   { name: 'SSL_CERT_PATH', when: (given) => given.SSL_KEY_PATH !== undefined, reason: 'with SSL_KEY_PATH' },
-  { name: 'SSL_KEY_PATH', when: (given) => given.SSL_CERT_PATH !== undefined, reason: 'with SSL_CERT_PATH' },
-  { name: 'TURN_SECRET', when: (given) => given.TURN_URLS !== undefined, reason: 'with TURN_URLS' },
-  { name: 'LARAVEL_INTERNAL_KEY', when: (given) => given.LARAVEL_API_URL !== undefined, reason: 'with LARAVEL_API_URL' }
+  { name: 'SSL_KEY_PATH', when: (given) => given.SSL_CERT_PATH !== undefined, reason: 'with SSL_CERT_PATH' }
 ]
 
 /** Variables whose values must never be shown. */
-export const secrets = [
-  'JWT_SECRET', 'JWT_PREVIOUS_SECRETS', 'ADMIN_API_KEY', 'METRICS_TOKEN', 'REDIS_URL', 'REDIS_PASSWORD',
-  'TURN_SECRET', 'ICE_SERVERS', 'LARAVEL_INTERNAL_KEY'
-] as const
+export const secrets: readonly string[] = ['ADMIN_API_KEY', 'METRICS_TOKEN', 'REDIS_URL', 'REDIS_PASSWORD', 'FEATURES_CONFIG']
 
 export type Environment = z.output<typeof schema>

@@ -11,6 +11,12 @@ export interface Authenticator {
    * @throws UNAUTHORIZED; UNAVAILABLE if the token cannot be checked
    */
   authenticate (request: FastifyRequest): Promise<Identity>
+  /**
+   * Signs a token, for guests and tests. Absent if it cannot.
+   *
+   * @param expiresIn for example `12h`
+   */
+  sign? (claims: object, expiresIn: string): string
 }
 
 declare module '../plugins/features/feature.ts' {

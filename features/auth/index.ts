@@ -1,7 +1,10 @@
 import { defineFeature, userId, z } from 'flylive-audio-server/feature'
 import { adminRoutes } from './admin.ts'
+import { config } from './config.ts'
 import { createAuth } from './service.ts'
 import type { Auth } from './service.ts'
+
+export { config }
 
 declare module 'flylive-audio-server/feature' {
   interface FeatureInstance {
@@ -15,8 +18,8 @@ const sessionAnswer = z.object({
 })
 
 /** Authenticates connections by tokens that the backend signs. The kernel calls it at every upgrade. */
-export default defineFeature(async function auth (app) {
-  const service = createAuth(app)
+export default defineFeature(async function auth (app, settings) {
+  const service = createAuth(app, settings)
   app.decorate('auth', service)
   app.addHook('onClose', async () => service.close())
 
@@ -28,4 +31,4 @@ export default defineFeature(async function auth (app) {
     return reply.header('cache-control', 'no-store').send({ user: { ...user.profile, roles: [...user.roles] }, expiresAt })
   })
   adminRoutes(app, service)
-}, { name: 'auth', dependencies: ['kv', 'sockets', 'cluster'] })
+}, { name: 'auth', dependencies: ['kv', 'sockets', 'cluster'], config })

@@ -1,5 +1,7 @@
+import { createSigner } from 'fast-jwt'
 import { Unauthorized, unavailable } from 'flylive-audio-server/feature'
-import type { FeatureInstance, HttpRequest, Identity } from 'flylive-audio-server/feature'
+import type { FeatureInstance, HttpRequest, Identity, z } from 'flylive-audio-server/feature'
+import type { config } from './config.ts'
 import { createTokenReader, hashToken, revokedPrefix, TokenRefused } from './token.ts'
 
 export interface Auth {
@@ -20,6 +22,12 @@ export interface Auth {
   isRevoked (tokenHash: string): Promise<boolean>
   /** @returns when a token expires, epoch milliseconds; undefined if it is invalid */
   expiryOf (token: string): number | undefined
+  /**
+   * Signs a token that this server accepts.
+   *
+   * @param expiresIn for example `12h`
+   */
+  sign (claims: object, expiresIn: string): string
   close (): void
 }
 
@@ -36,14 +44,12 @@ declare module '../../plugins/cluster/messages.ts' {
 const sweepMs = 2500
 const sweepBatch = 500
 
-export function createAuth (app: FeatureInstance): Auth {
-  const { config } = app
+/** @throws without a secret */
+export function createAuth (app: FeatureInstance, settings: z.output<typeof config>): Auth {
+  const { secret, previousSecrets, maxAgeSeconds, publicClaims, queryToken } = settings
+  if (secret === undefined) throw new Error('auth needs JWT_SECRET')
   const revokedTokens = app.kv.plainKeys(revokedPrefix)
-  const read = createTokenReader({
-    secrets: [config.JWT_SECRET, ...config.JWT_PREVIOUS_SECRETS],
-    maxAgeSeconds: config.JWT_MAX_AGE_SECONDS,
-    publicClaims: config.PUBLIC_CLAIMS
-  })
+  const read = createTokenReader({ secrets: [secret, ...previousSecrets], maxAgeSeconds, publicClaims })
   const attempts = app.metrics.counter('flylive_auth_attempts_total', 'Tokens checked, by result', ['result'])
 
   const isRevoked = async (tokenHash: string) => await revokedTokens.get(tokenHash) !== undefined
@@ -95,7 +101,7 @@ export function createAuth (app: FeatureInstance): Auth {
   return {
     async authenticate (request) {
       try {
-        const identity = await identify(tokenOf(request, config.WS_QUERY_TOKEN))
+        const identity = await identify(tokenOf(request, queryToken))
         attempts.inc({ result: 'success' })
         return identity
       } catch (error) {
@@ -114,6 +120,7 @@ export function createAuth (app: FeatureInstance): Auth {
         return read(token).expiresAt
       } catch {}
     },
+    sign: (claims, expiresIn) => createSigner({ key: secret, algorithm: 'HS256', expiresIn })({ ...claims }),
     close () {
       clearInterval(timer)
     }

@@ -1,7 +1,8 @@
 import { randomUUID } from 'node:crypto'
 import { defineFeature, Forbidden } from 'flylive-audio-server/feature'
 import type { z } from 'flylive-audio-server/feature'
-import { config, events, joinReply, requests } from './messages.ts'
+import { config } from './config.ts'
+import { events, joinReply, requests } from './messages.ts'
 import type { ChatMessage } from './messages.ts'
 
 export { config, requests }
@@ -10,9 +11,8 @@ export { config, requests }
 const maxHistoryBytes = 131_072
 
 /** Chat messages in rooms, with a short history for later members. */
-export default defineFeature(async function chat (app, options) {
+export default defineFeature(async function chat (app, { history: keep, messagesPerMinute }) {
   const { hooks, log, messages, metrics, rooms, store } = app
-  const { history: keep = app.config.CHAT_HISTORY, messagesPerMinute = app.config.RATE_LIMIT_MESSAGES_PER_MINUTE } = options
   const sent = metrics.counter('flylive_chat_messages_total', 'Chat messages sent, by kind', ['type'])
   messages.events(events)
   messages.adds('room:join', joinReply)

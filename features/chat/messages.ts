@@ -13,12 +13,6 @@ const content = z.string().min(1)
 
 export const messageType = z.enum(['text', 'emoji', 'sticker', 'system'])
 
-/** Settings that an admin can change at run time. */
-export const config = z.object({
-  history: z.int().min(0).max(1000).optional().describe('Messages per room in the join reply; CHAT_HISTORY by default'),
-  messagesPerMinute: z.int().min(1).max(10_000).optional().describe('Messages per user, room and minute; RATE_LIMIT_MESSAGES_PER_MINUTE by default')
-})
-
 export const requests = {
   'chat:message': {
     request: z.object({ content, messageType: messageType.default('text').describe('Only the owner and admins may send `system`') }).describe('Sends a message to the room'),

@@ -31,8 +31,6 @@ export interface FlusherOptions {
   outbox: Outbox
   /** The current processor; see {@link processorOf}. */
   processor: () => GiftProcessor | 'ledger' | undefined
-  /** Timeout of a call to the processor, in milliseconds. */
-  timeoutMs: number
   /** Called for each gift that failed for good. */
   onRejected: (gift: Gift, code: number | string, reason: string) => void
   metrics: Metrics
@@ -54,8 +52,7 @@ export interface Flusher {
  * outbox: only one of them holds a gift at a time, because the lease outlasts the timeout
  * of a backend call.
  */
-export function createFlusher ({ outbox, processor, timeoutMs, onRejected, metrics, log }: FlusherOptions): Flusher {
-  const leaseMs = timeoutMs + leaseMarginMs
+export function createFlusher ({ outbox, processor, onRejected, metrics, log }: FlusherOptions): Flusher {
   const processed = metrics.counter('flylive_gifts_processed_total', 'Gifts by result: booked (success), rejected by the backend (failed) or dead after all attempts (dead)', ['status'])
   const sizes = metrics.histogram('flylive_gift_batch_size', 'Gifts per batch sent to the backend', [], [1, 2, 5, 10, 25, 50, 75, 100])
   const duration = metrics.histogram('flylive_gift_flush_duration_seconds', 'Duration of backend calls, by result (ok, error or unavailable)', ['result'], [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30])
@@ -92,21 +89,21 @@ export function createFlusher ({ outbox, processor, timeoutMs, onRejected, metri
         measure(queued, deadLetters)
         return backOff()
       }
-      const takenAt = performance.now()
+      const leaseMs = (to === 'ledger' ? 0 : to.timeoutMs) + leaseMarginMs
+      const leaseEnd = performance.now() + leaseMs
       addedHere = 0
       const batch = await outbox.take(batchSizes, leaseMs)
       measure(batch.queued, batch.deadLetters)
       more = batch.more
       if (batch.gifts.length === 0) continue
       if (more) pump()
-      await processBatch(batch, to, takenAt)
+      await processBatch(batch, to, leaseEnd)
       // Without a backend this loop does no I/O, so yield to the event loop.
       await nextTurn()
     }
   }
 
-  async function processBatch (batch: Batch, to: GiftProcessor | 'ledger', takenAt: number): Promise<void> {
-    const leaseEnd = takenAt + leaseMs
+  async function processBatch (batch: Batch, to: GiftProcessor | 'ledger', leaseEnd: number): Promise<void> {
     const outcomes = to === 'ledger' ? forAll(batch, { to: 'ledger', at: Date.now() }) : await send(batch, to, leaseEnd)
     const settled = await settle(batch, outcomes, leaseEnd)
     const settledGifts = batch.gifts.filter(({ transactionId }) => settled.has(transactionId))
@@ -133,7 +130,7 @@ export function createFlusher ({ outbox, processor, timeoutMs, onRejected, metri
     const finish = (result: 'ok' | 'error' | 'unavailable') => duration.observe({ result }, (performance.now() - begin) / 1000)
     // The process was suspended: a call could outlast the lease, and another server would
     // send the same gifts.
-    if (begin + timeoutMs > leaseEnd) return forAll(batch, { to: 'queue', delayMs: 0, counted: false })
+    if (begin + to.timeoutMs > leaseEnd) return forAll(batch, { to: 'queue', delayMs: 0, counted: false })
     sizes.observe(batch.gifts.length)
     try {
       const { failed } = await withTimeout(to.processGifts(batch.gifts), leaseEnd - begin, () => {

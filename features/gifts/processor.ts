@@ -20,6 +20,8 @@ declare module 'flylive-audio-server/feature' {
 
 /** Books gifts. The feature laravel-bridge implements it with the backend. */
 export interface GiftProcessor {
+  /** Timeout of a call, in milliseconds. */
+  readonly timeoutMs: number
   /**
    * Sends gifts to the backend, which books each transactionId once.
    *
@@ -39,5 +41,5 @@ export interface GiftProcessor {
 export function processorOf (app: Pick<FeatureInstance, 'config' | 'features'>): GiftProcessor | 'ledger' | undefined {
   const bridge = app.features.getFeature('laravel-bridge')
   if (bridge) return bridge
-  return app.config.LARAVEL_API_URL === undefined ? 'ledger' : undefined
+  return app.config.featureDefaults['laravel-bridge'] ? undefined : 'ledger'
 }

@@ -70,7 +70,6 @@ export function createGifts (app: Pick<FeatureInstance, 'config' | 'features' | 
   const flusher = createFlusher({
     outbox,
     processor: () => processorOf(app),
-    timeoutMs: config.LARAVEL_API_TIMEOUT_MS,
     onRejected: ({ transactionId, senderId }, code, reason) => toUser(senderId, 'gift:error', { transactionId, code, reason } satisfies Data<'gift:error'>),
     metrics,
     log

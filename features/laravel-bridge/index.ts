@@ -1,5 +1,6 @@
 import { defineFeature, RoomNotFound } from 'flylive-audio-server/feature'
 import type { FeatureInstance, Redis } from 'flylive-audio-server/feature'
+import { config } from './config.ts'
 import { createClient } from './client.ts'
 import { createRemovals, kickJob } from './removals.ts'
 import { processGifts } from './gifts.ts'
@@ -12,6 +13,8 @@ import { createRememberedStatus, createRoomStatus, statusJob } from './status.ts
 import { createSubscription } from './subscription.ts'
 
 export interface LaravelBridge {
+  /** Timeout of a call, in milliseconds. */
+  readonly timeoutMs: number
   /**
    * Sends gifts to the backend for booking.
    *
@@ -20,6 +23,7 @@ export interface LaravelBridge {
   processGifts (transactions: readonly GiftTransaction[]): Promise<{ failed: readonly GiftFailure[] }>
 }
 
+export { config }
 export * as errors from './errors.ts'
 
 declare module 'flylive-audio-server/feature' {
@@ -29,13 +33,11 @@ declare module 'flylive-audio-server/feature' {
 }
 
 /** Connects the server to the backend: owners and roles, room status, gifts, and events for clients. */
-export default defineFeature(async function laravelBridge (app) {
-  const { config, hooks, metrics, store } = app
-  if (config.LARAVEL_API_URL === undefined || config.LARAVEL_INTERNAL_KEY === undefined) {
-    throw new Error('laravel-bridge needs LARAVEL_API_URL and LARAVEL_INTERNAL_KEY')
-  }
-  app.messages.events(relayedEvents(config.LARAVEL_EVENTS))
-  const client = createClient({ url: config.LARAVEL_API_URL, key: config.LARAVEL_INTERNAL_KEY, timeoutMs: config.LARAVEL_API_TIMEOUT_MS, metrics })
+export default defineFeature(async function laravelBridge (app, { url, key, timeoutMs, events, eventsChannel }) {
+  const { hooks, metrics, store } = app
+  if (url === undefined || key === undefined) throw new Error('laravel-bridge needs LARAVEL_API_URL and LARAVEL_INTERNAL_KEY')
+  app.messages.events(relayedEvents(events))
+  const client = createClient({ url, key, timeoutMs, metrics })
   app.addHook('onClose', async () => client.close())
 
   const rights = createRights({ client, metrics, cached: app.keep('rights', createCachedRights) })
@@ -61,23 +63,23 @@ export default defineFeature(async function laravelBridge (app) {
 
   const { redis } = app
   if (redis) {
-    await startRelay(app, redis, rights)
+    await startRelay(app, redis, rights, { names: events, channel: eventsChannel })
     redis.on('ready', status.syncAll)
     app.addHook('onClose', async () => { redis.off('ready', status.syncAll) })
   } else {
     relayMetrics(metrics)
     app.log.info('events of the backend not relayed: Redis is not configured')
   }
-  app.decorate('laravelBridge', { processGifts: (transactions) => processGifts(client, transactions) } satisfies LaravelBridge)
-}, { name: 'laravel-bridge', dependencies: ['store', 'kv', 'directory', 'cluster', 'jobs', 'rooms', 'sockets'] })
+  app.decorate('laravelBridge', { timeoutMs, processGifts: (transactions) => processGifts(client, transactions) } satisfies LaravelBridge)
+}, { name: 'laravel-bridge', dependencies: ['store', 'kv', 'directory', 'cluster', 'jobs', 'rooms', 'sockets'], config })
 
 /** Resolves once the subscription is verified, or after 5 s. */
-async function startRelay (app: FeatureInstance, redis: Redis, rights: Rights): Promise<void> {
-  const { config, log, metrics, rooms, sockets } = app
+async function startRelay (app: FeatureInstance, redis: Redis, rights: Rights, { names, channel }: { names: readonly string[], channel: string }): Promise<void> {
+  const { log, metrics, rooms, sockets } = app
   const removals = createRemovals(app)
   app.jobs.on(kickJob, removals.verifyKick)
-  const relay = createRelay({ log, metrics, rooms, sockets, names: config.LARAVEL_EVENTS, rights, removals, history: app.keep('relay', createRelayHistory) })
-  const subscription = createSubscription({ redis, log, channel: config.LARAVEL_EVENTS_CHANNEL, receive: relay.receive })
+  const relay = createRelay({ log, metrics, rooms, sockets, names, rights, removals, history: app.keep('relay', createRelayHistory) })
+  const subscription = createSubscription({ redis, log, channel, receive: relay.receive })
   app.hooks.on('health:checks', () => ({ relay: subscription.check }))
   app.addHook('onClose', async () => {
     subscription.close()

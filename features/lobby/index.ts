@@ -1,5 +1,6 @@
 import { defineFeature } from 'flylive-audio-server/feature'
-import { config, requests } from './messages.ts'
+import { config } from './config.ts'
+import { requests } from './messages.ts'
 import { createLobby } from './service.ts'
 
 export { config, requests }

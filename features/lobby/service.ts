@@ -1,7 +1,8 @@
 import { cursorBehind, keyBehind, userKeyOf } from 'flylive-audio-server/feature'
 import type { FeatureInstance, z } from 'flylive-audio-server/feature'
 import { createCache } from './cache.ts'
-import type { config, ListedRoom } from './messages.ts'
+import type { config } from './config.ts'
+import type { ListedRoom } from './messages.ts'
 
 export interface Page {
   rooms: ListedRoom[]

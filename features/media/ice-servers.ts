@@ -1,11 +1,9 @@
 import { createHmac } from 'node:crypto'
-import type { FeatureConfig, UserId } from 'flylive-audio-server/feature'
+import type { UserId, z } from 'flylive-audio-server/feature'
+import type { config } from './config.ts'
 
-export interface IceServer {
-  urls: string | string[]
-  username?: string | undefined
-  credential?: string | undefined
-}
+type Settings = z.output<typeof config>
+export type IceServer = Settings['iceServers'][number]
 
 /** Lifetime of a TURN credential, in seconds: longer than a session. */
 const turnTtlSeconds = 86_400
@@ -18,10 +16,9 @@ const turnTtlSeconds = 86_400
  *
  * @param now epoch milliseconds
  */
-export function iceServersFor (config: Pick<FeatureConfig, 'ICE_SERVERS' | 'TURN_URLS' | 'TURN_SECRET'>, userId: UserId, now: number): IceServer[] {
-  const { ICE_SERVERS, TURN_URLS, TURN_SECRET } = config
-  if (TURN_URLS.length === 0 || TURN_SECRET === undefined) return [...ICE_SERVERS]
+export function iceServersFor ({ iceServers, turnUrls, turnSecret }: Settings, userId: UserId, now: number): IceServer[] {
+  if (turnUrls.length === 0 || turnSecret === undefined) return [...iceServers]
   const username = `${Math.floor(now / 1000) + turnTtlSeconds}:${userId}`
-  const credential = createHmac('sha1', TURN_SECRET).update(username).digest('base64')
-  return [...ICE_SERVERS, { urls: [...TURN_URLS], username, credential }]
+  const credential = createHmac('sha1', turnSecret).update(username).digest('base64')
+  return [...iceServers, { urls: [...turnUrls], username, credential }]
 }

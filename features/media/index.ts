@@ -1,9 +1,10 @@
 import { defineFeature } from 'flylive-audio-server/feature'
 import type { DtlsParameters, ProducerOwner, RtpCapabilities, RtpParameters, Session, z } from 'flylive-audio-server/feature'
+import { config } from './config.ts'
 import { iceServersFor } from './ice-servers.ts'
 import { events, greeting, joinReply, requests } from './messages.ts'
 
-export { requests }
+export { config, requests }
 
 // The schemas check the shape that mediasoup expects. The casts are needed because its types treat optional fields differently.
 
@@ -11,13 +12,13 @@ export { requests }
  * Audio for clients: transports, producers, consumers and active speakers. The
  * kernel (`app.sfu`) owns the media state, so audio continues during a reload.
  */
-export default defineFeature(async function media (app) {
-  const { config, hooks, messages, rooms, sfu } = app
+export default defineFeature(async function media (app, settings) {
+  const { hooks, messages, rooms, sfu } = app
   messages.events(events)
   messages.adds('session:ready', greeting)
   messages.adds('room:join', joinReply)
 
-  const iceServers = ({ user }: Session) => iceServersFor(config, user.id, Date.now())
+  const iceServers = ({ user }: Session) => iceServersFor(settings, user.id, Date.now())
   hooks.on('session:greet', (session) => ({ iceServers: iceServers(session) }))
   hooks.on('room:join', ({ roomId }, session) => ({
     rtpCapabilities: sfu.rtpCapabilities,
@@ -77,4 +78,4 @@ export default defineFeature(async function media (app) {
   hooks.on('media:speakers', (roomId, speakers) => rooms.emit(roomId, 'speaker:active', speakers, { local: true }))
   hooks.on('feature:disabled', (name) => { if (name === 'media') sfu.releaseAll() })
   hooks.on('media:reset', (roomId, reason) => rooms.emit(roomId, 'media:reset', { reason }, { local: true }))
-}, { name: 'media', dependencies: ['rooms', 'sfu'] })
+}, { name: 'media', dependencies: ['rooms', 'sfu'], config })

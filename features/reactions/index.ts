@@ -1,7 +1,8 @@
 import { defineFeature } from 'flylive-audio-server/feature'
 import type { z } from 'flylive-audio-server/feature'
 import { EmojiNotAllowed, emojiNotAllowed } from './errors.ts'
-import { config, events, joinReply, requests } from './messages.ts'
+import { config } from './config.ts'
+import { events, joinReply, requests } from './messages.ts'
 import { createReactions } from './service.ts'
 import type { Reactions } from './service.ts'
 

@@ -1,17 +1,6 @@
 import { roomId, userId, z } from 'flylive-audio-server/feature'
 import type { EventMap, RequestMap } from 'flylive-audio-server/feature'
-
-// Longer than any emoji sequence, such as families or regional flags.
-const emoji = z.string().min(1).max(64)
-
-/** Settings that an admin can change at run time. */
-export const config = z.object({
-  emojis: z.array(emoji).min(1).max(100)
-    .default(['👏', '❤️', '😂', '🎉', '🔥', '👍', '👎', '😮', '😢', '🤔', '🙏', '✋'])
-    .describe('Allowed emojis, in the order of display'),
-  reactionsPerMinute: z.int().min(1).max(10_000).default(120).describe('Reactions per user and minute'),
-  coalesceOver: z.int().min(0).max(100_000).default(50).describe('Rooms with more members than this receive counts once per second')
-})
+import { emoji } from './config.ts'
 
 export const requests = {
   'room:react': {

@@ -1,8 +1,9 @@
 import { defineFeature } from 'flylive-audio-server/feature'
 import type { Session, z } from 'flylive-audio-server/feature'
 import { adminRoutes } from './admin.ts'
+import { config } from './config.ts'
 import { createDisconnectGrace } from './disconnect-grace.ts'
-import { config, events, joinReply, requests } from './messages.ts'
+import { events, joinReply, requests } from './messages.ts'
 import { createSeatRequests } from './seat-requests.ts'
 import type { RequestAudiences } from './seat-requests.ts'
 import { createSeats } from './service.ts'
@@ -23,7 +24,7 @@ declare module 'flylive-audio-server/feature' {
 }
 
 /** Seats: only seated users may send audio. The rules are in decide.ts. */
-export default defineFeature(async function seats (app, { graceSeconds = app.config.SEAT_GRACE_SECONDS }) {
+export default defineFeature(async function seats (app, { graceSeconds }) {
   const { hooks, log, messages, rooms } = app
   const state = rooms.roomState.define('seats', seatState)
   // Kept, so that a reload need not look up the roles of all members again.

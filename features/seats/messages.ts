@@ -6,11 +6,6 @@ export const seatIndex = z.int().min(0)
 /** Maximum number of seats of a room (protocol.md, room:join). */
 export const maxSeats = 15
 
-/** Settings that an admin can change at runtime. */
-export const config = z.object({
-  graceSeconds: z.int().min(0).max(3600).optional().describe('How long a seat is kept for a disconnected user, in seconds. Default: SEAT_GRACE_SECONDS')
-})
-
 const reply = z.object({ seatIndex })
 const aboutSeat = (summary: string) => ({ request: z.object({ seatIndex }).describe(summary), reply })
 const aboutUser = (summary: string) => ({ request: z.object({ userId }).describe(summary), reply: z.object({ userId }) })

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
-import { createSigner } from 'fast-jwt'
 import { z } from 'flylive-audio-server/feature'
+import type { FeatureInstance } from 'flylive-audio-server/feature'
 
 export const guestPolicy = z.object({ guests: z.boolean() })
 
@@ -20,12 +20,12 @@ const lifetime = '12h'
 /** Signs a token for a new guest. */
 export type GuestSigner = (guest: z.output<typeof guestRequest>) => z.output<typeof guestReply>
 
-/** @param secret the secret that verifies tokens */
-export function createGuestSigner (secret: string): GuestSigner {
-  const sign = createSigner({ key: secret, algorithm: 'HS256', expiresIn: lifetime })
+/** @param features one of them, auth, signs the tokens; while it is off, nothing reads them */
+export function createGuestSigner (features: FeatureInstance['features']): GuestSigner {
   return ({ name, colour }) => {
     const userId = `guest-${randomUUID()}`
-    return { token: sign({ id: userId, name, ...(colour === undefined ? {} : { avatar: avatarOf(colour) }) }), userId }
+    const claims = { id: userId, name, ...(colour === undefined ? {} : { avatar: avatarOf(colour) }) }
+    return { token: features.getFeature('auth')?.sign?.(claims, lifetime) ?? 'guest', userId }
   }
 }
 

@@ -17,7 +17,7 @@ const assetMaxAgeMs = 365 * 86_400_000
 
 /** A demo client for rooms and an admin page. Disabled in production by default. */
 export default defineFeature(async function stage (app) {
-  const { JWT_SECRET, NODE_ENV } = app.config
+  const { NODE_ENV } = app.config
   // In production the build tools are not installed.
   const root = NODE_ENV === 'production' ? await findPages() : await buildPages((text) => app.log.info(text))
 
@@ -41,7 +41,7 @@ export default defineFeature(async function stage (app) {
   app.get('/admin', { schema: { hide: true } }, (_request, reply) => sendPage(reply, 'admin.html'))
 
   // Guests need no token of the backend, so production has none.
-  guestRoutes(app, NODE_ENV === 'production' ? undefined : createGuestSigner(JWT_SECRET))
+  guestRoutes(app, NODE_ENV === 'production' ? undefined : createGuestSigner(app.features))
 }, { name: 'stage', dependencies: [] })
 
 /** @param sign absent if guests are disabled */

@@ -7,6 +7,7 @@ import { dependencyDisabled, featureInUse } from './errors.ts'
 import { dependentsOf } from './plan.ts'
 import type { Registry } from './registry.ts'
 import type { Transitions } from './transitions.ts'
+import { withoutMasks } from './variables.ts'
 
 /**
  * Changes by an admin. Each is atomic: it is applied on this server
@@ -105,10 +106,11 @@ export function createCommands (registry: Registry, desired: DesiredState, { pre
 
     async configure (name, patch) {
       const feature = get(name)
-      // As in a JSON Merge Patch (RFC 7396), null removes a setting.
-      const patched = (config: Readonly<Record<string, unknown>> = {}) => Object.fromEntries(Object.entries({ ...config, ...patch }).filter(([, value]) => value !== null))
       return await asked(name, async () => {
         const module = await importCode(name)
+        const change = withoutMasks(module.config, patch)
+        // As in a JSON Merge Patch (RFC 7396), null removes a setting.
+        const patched = (config: Readonly<Record<string, unknown>> = {}) => Object.fromEntries(Object.entries({ ...config, ...change }).filter(([, value]) => value !== null))
         const settings = patched(settingOf(name).config)
         const config = configOf(module, name, settings)
         return await make({

@@ -2,6 +2,7 @@ import type { FastifyInstance, FastifyPluginAsync } from 'fastify'
 import fp from 'fastify-plugin'
 import { z } from 'zod'
 import type { FeatureInstance } from './feature.ts'
+import { settingsFromEnv } from './variables.ts'
 
 /** Options that the loader has already parsed with the feature's schema. */
 const made = new WeakSet<object>()
@@ -41,7 +42,7 @@ export function defineFeature<C extends z.ZodObject = z.ZodObject<Record<never, 
 ): FastifyPluginAsync<Record<string, unknown>> {
   const schema = config ?? z.object({})
   return fp(async function feature (app: FastifyInstance, options: Record<string, unknown>) {
-    const settings = made.has(options) ? options : schema.parse(options)
+    const settings = made.has(options) ? options : schema.parse({ ...settingsFromEnv(schema, (app.config as FastifyInstance['config'] | undefined)?.variables ?? {}), ...options })
     await plugin(app as unknown as FeatureInstance, settings as z.output<C>)
   }, { name, dependencies: [...dependencies], decorators: { fastify: [...decorators] } })
 }

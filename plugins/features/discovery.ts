@@ -7,6 +7,7 @@ import type { FastifyPluginAsync } from 'fastify'
 import { z } from 'zod'
 import { withTimeout } from '../errors/timeout.ts'
 import type { RequestMap } from '../schema/messages.ts'
+import { settingsJsonSchema } from './variables.ts'
 
 /** An installed feature: a folder or a package. */
 export interface FoundFeature {
@@ -219,6 +220,6 @@ export async function importFeature (feature: FoundFeature, generation: number, 
     types: Object.keys(requests),
     errors,
     config,
-    configSchema: z.toJSONSchema(config, { io: 'input', unrepresentable: 'any' })
+    configSchema: settingsJsonSchema(config)
   }
 }

@@ -1,13 +1,13 @@
 import type { Config } from '../../config/load.ts'
 
-/** Settings that grant access to the server or its Redis and that only the kernel uses. */
-const kernelSecrets = ['ADMIN_API_KEY', 'METRICS_TOKEN', 'REDIS_URL', 'REDIS_PASSWORD'] as const
+/** What grants access to the server or its Redis, and the settings of all features, some of them secret. */
+const kernelOnly = ['ADMIN_API_KEY', 'METRICS_TOKEN', 'REDIS_URL', 'REDIS_PASSWORD', 'FEATURES_CONFIG', 'variables', 'generated'] as const
 
-/** The configuration that features see. */
-export type FeatureConfig = Readonly<Omit<Config, (typeof kernelSecrets)[number]>>
+/** The configuration that features see: no secret, and no setting of another feature. */
+export type FeatureConfig = Readonly<Omit<Config, (typeof kernelOnly)[number]>>
 
-/** @returns the configuration without the kernel's secrets */
+/** @returns the configuration as features see it */
 export function featureConfig (config: Config): FeatureConfig {
-  const hidden: ReadonlySet<string> = new Set(kernelSecrets)
+  const hidden: ReadonlySet<string> = new Set(kernelOnly)
   return Object.fromEntries(Object.entries(config).filter(([name]) => !hidden.has(name))) as unknown as FeatureConfig
 }

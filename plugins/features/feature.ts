@@ -68,7 +68,7 @@ export interface FeatureHookRegistrar extends HookRegistrar<AllHooks>, HookCalle
 
 /** What the kernel gives a feature, by the name under which it is on the instance. */
 export interface FeatureSurface {
-  /** The environment, checked and completed (config/schema.ts), without the kernel's secrets. A feature's own settings are its options. */
+  /** The kernel's settings (config/schema.ts), without secrets. A feature's own settings are its options. */
   config: FeatureConfig
   /** Name of this server. */
   nodeId: string
@@ -151,6 +151,8 @@ export interface FeatureExports {
 /** The server's own zod: so that a feature outside needs none, and there is one version. */
 export { z } from 'zod'
 export { defineFeature } from './define.ts'
+// Settings: `fromEnv('NAME', schema, read.number)`, `secret(schema)`.
+export { fromEnv, read, secret } from './variables.ts'
 export type { FeatureMeta } from './define.ts'
 
 // Errors. Those of the feature itself are made by createError; all that have a

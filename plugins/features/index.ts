@@ -17,6 +17,7 @@ import { createRegistry } from './registry.ts'
 import type { FeatureState, Known } from './registry.ts'
 import { createSettings } from './settings.ts'
 import { watchFeatures } from './watch.ts'
+import { masked } from './variables.ts'
 
 export type { Changed } from './apply.ts'
 export type { FeatureState } from './registry.ts'
@@ -212,7 +213,7 @@ function describe (name: string, { state, module, generation, error }: Known): F
     error: error?.message,
     messages: code?.types ?? [],
     routes: generation?.routes.map(({ method, url }) => `${method} ${url}`) ?? [],
-    config: generation?.config ?? {},
+    config: generation ? masked(generation.module.config, generation.config) : {},
     configSchema: code?.configSchema ?? {}
   }
 }

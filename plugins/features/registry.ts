@@ -1,4 +1,5 @@
 import type { FastifyInstance } from 'fastify'
+import type { z } from 'zod'
 import { validationFailed } from '../errors/codes.ts'
 import { importFeature } from './discovery.ts'
 import type { FeatureModule, FoundFeature } from './discovery.ts'
@@ -7,6 +8,7 @@ import { loadFailed } from './failure.ts'
 import type { Generation } from './generation.ts'
 import type { FeatureTarget } from './plan.ts'
 import type { FeatureSetting } from './settings.ts'
+import { settingsFromEnv, variableOf } from './variables.ts'
 
 export type FeatureState = 'enabled' | 'disabled' | 'failed'
 
@@ -43,7 +45,7 @@ export interface Registry {
    */
   importCode (name: string, fresh?: boolean): Promise<FeatureModule>
   /**
-   * @param set by an admin; overrides FEATURES_CONFIG
+   * @param set by an admin; overrides FEATURES_CONFIG, which overrides the environment variables of settings
    * @returns the settings for the feature
    * @throws VALIDATION_FAILED
    */
@@ -106,9 +108,14 @@ export function createRegistry ({ config, log, messages, metrics }: FastifyInsta
       }
     },
     configOf (module, name, set) {
-      const parsed = module.config.strict().safeParse({ ...config.FEATURES_CONFIG[name], ...set })
-      if (!parsed.success) throw validationFailed(parsed.error.issues)
-      return parsed.data
+      const given = { ...config.FEATURES_CONFIG[name], ...set }
+      const parsed = module.config.strict().safeParse({ ...settingsFromEnv(module.config, config.variables), ...given })
+      if (parsed.success) return parsed.data
+      // An issue names the setting, or the variable whose value it is.
+      throw validationFailed(parsed.error.issues.map(({ path: [key, ...rest], message }) => {
+        const field = key !== undefined && !(key in given) ? module.config.shape[String(key)] as z.ZodType | undefined : undefined
+        return { path: [(field && variableOf(field)?.name) ?? key ?? '', ...rest], message }
+      }))
     },
     numberOf: (name) => numbers.get(name) ?? 0,
     built: (name, result) => loads.inc({ feature: name, result }),

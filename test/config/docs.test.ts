@@ -3,11 +3,14 @@ import { readFileSync } from 'node:fs'
 import { resolve } from 'node:path'
 import { parseEnv } from 'node:util'
 import t from 'tap'
-import { secrets, schema } from '../../config/schema.ts'
+import { featureSettings, featureVariables } from '../../config/feature-settings.ts'
+import { secrets as kernelSecrets, schema } from '../../config/schema.ts'
+import { settingsFromEnv } from '../../plugins/features/variables.ts'
 import { configDocs } from '../../scripts/docs-config.ts'
 
 const root = resolve(import.meta.dirname, '../..')
-const names = Object.keys(schema.shape)
+const names = [...Object.keys(schema.shape), ...featureVariables().map(({ name }) => name)]
+const secrets = [...kernelSecrets, ...featureVariables().filter(({ isSecret }) => isSecret).map(({ name }) => name)]
 
 t.test('.env.example and docs/configuration.md match the schema', async (t) => {
   for (const [path, text] of Object.entries(configDocs())) {
@@ -31,6 +34,7 @@ t.test('uncommenting .env.example changes nothing', async (t) => {
   const set = Object.entries(parseEnv(text)).filter(([, value]) => value !== '')
   t.ok(set.length > 30)
   t.same(schema.parse(Object.fromEntries(set)), schema.parse({}))
+  for (const { config, feature } of featureSettings) t.same(config.parse(settingsFromEnv(config, Object.fromEntries(set))), config.parse({}), feature)
 })
 
 t.test('the reference explains every variable and marks secrets', async (t) => {
@@ -40,6 +44,6 @@ t.test('the reference explains every variable and marks secrets', async (t) => {
     const [, , meaning, byDefault, values] = row.split(' | ').map((cell) => cell.replace(/^\| | \|$/g, ''))
     const name = names[index]
     t.ok([meaning, byDefault ?? meaning].every((cell) => cell && cell !== 'undefined'), `${name} is described`)
-    t.equal(/secret( \|)?$/.test(row), (secrets as readonly string[]).includes(name ?? ''), `${name}: ${values}`)
+    t.equal(/secret( \|)?$/.test(row), secrets.includes(name ?? ''), `${name}: ${values}`)
   }
 })

@@ -37,12 +37,12 @@ function start (t: Test, process: Processor, change: Partial<FlusherOptions> = {
   const flusher = createFlusher({
     outbox,
     processor: () => ({
+      timeoutMs: 1000,
       async processGifts (gifts) {
         times.push(performance.now())
         return await process(gifts, calls.push(ids(gifts)))
       }
     }),
-    timeoutMs: 1000,
     onRejected: ({ transactionId }, code, reason) => refused.push([transactionId, code, reason]),
     metrics,
     log: { info: log, warn: log, error: log },
@@ -207,7 +207,7 @@ t.test('looks up the gift processor for each batch', slowly, async (t) => {
   const first = await add(3)
   await until(async () => await value('flylive_gift_queue_size') === 3)
   t.same(await outbox.counts(), { queued: 3, ledger: 0, failed: 0, deadLetters: 0 }, 'a bridge that is not there now is waited for')
-  to = { async processGifts (gifts) { sent.push(...ids(gifts)); return booked } }
+  to = { timeoutMs: 1000, async processGifts (gifts) { sent.push(...ids(gifts)); return booked } }
   await until(async () => (await outbox.counts()).queued === 0)
   t.same(sent, ids(first))
 

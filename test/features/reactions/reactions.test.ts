@@ -1,6 +1,6 @@
 import t from 'tap'
 import { onBothStores, onEveryStore } from '../../support/build.ts'
-import { config } from '../../../features/reactions/messages.ts'
+import { config } from '../../../features/reactions/config.ts'
 import { until } from '../../support/retry.ts'
 import { pair, sumOf, reactionsOf } from './support.ts'
 

@@ -109,12 +109,11 @@ onEveryStore(t, 'settings apply with a reload, are stored and can be reset', asy
   const second = await build(t, { env: kept })
   t.match(await infoOf(second, 'chat'), { state: 'enabled', generation: 1, config: { history: 2, messagesPerMinute: 3 } }, 'after a restart')
   t.match(await infoOf(second, 'gifts'), { state: 'disabled' })
-  t.match(await second.admin('PATCH', '/admin/features/chat/config', { history: null }), { body: { config: { messagesPerMinute: 3 } } })
-  t.notOk('history' in ((await infoOf(second, 'chat'))?.config ?? {}))
+  t.match(await second.admin('PATCH', '/admin/features/chat/config', { history: null }), { body: { config: { history: 50, messagesPerMinute: 3 } } })
   await second.close()
 
   const third = await build(t, { env: kept })
-  t.strictSame((await infoOf(third, 'chat'))?.config, { messagesPerMinute: 3 })
+  t.strictSame((await infoOf(third, 'chat'))?.config, { history: 50, messagesPerMinute: 3 })
 })
 
 t.test('serialises concurrent changes', async (t) => {

@@ -1,0 +1,61 @@
+import { existsSync, readdirSync } from 'node:fs'
+import { join } from 'node:path'
+import { pathToFileURL } from 'node:url'
+import type { z } from 'zod'
+import { isSecret, variableOf } from '../plugins/features/variables.ts'
+import type { Variable } from '../plugins/features/variables.ts'
+
+/** A variable that is required under a condition. */
+export interface Requirement {
+  name: string
+  when: (given: Readonly<Record<string, string | undefined>>) => boolean
+  /** Completes "is required …". */
+  reason: string
+}
+
+/** The exports of a feature's `config.ts`, which the server reads before it starts. */
+interface SettingsModule {
+  /** Schema of the settings. */
+  config: z.ZodObject
+  requirements?: readonly Requirement[]
+  /** Variables for which the server generates a value at each start, outside production, if they are not set. */
+  generated?: Readonly<Record<string, () => string>>
+  /** The feature is on by default only if this variable is set. */
+  enabledBy?: string
+}
+
+export interface FeatureSettings extends Required<Omit<SettingsModule, 'enabledBy'>> {
+  feature: string
+  enabledBy: string | undefined
+}
+
+const folder = join(import.meta.dirname, '../features')
+
+/**
+ * The settings of the features in features/, by the features' `config.ts`: the
+ * server reports every error of the environment at its start. Features
+ * of other folders are checked when they are loaded.
+ */
+export const featureSettings: readonly FeatureSettings[] = await Promise.all(readdirSync(folder).sort()
+  .map((feature) => ({ feature, path: join(folder, feature, 'config.ts') }))
+  .filter(({ path }) => existsSync(path))
+  .map(async ({ feature, path }) => {
+    const { config, requirements = [], generated = {}, enabledBy } = await import(pathToFileURL(path).href) as SettingsModule
+    return { feature, config, requirements, generated, enabledBy }
+  }))
+
+/** A setting of a feature that has an environment variable. */
+export interface FeatureVariable extends Variable {
+  feature: string
+  setting: string
+  field: z.ZodType
+  isSecret: boolean
+}
+
+/** @returns the variables of all features in features/ */
+export function featureVariables (): FeatureVariable[] {
+  return featureSettings.flatMap(({ feature, config }) => Object.entries(config.shape as Record<string, z.ZodType>).flatMap(([setting, field]) => {
+    const variable = variableOf(field)
+    return variable ? [{ ...variable, feature, setting, field, isSecret: isSecret(field) }] : []
+  }))
+}

@@ -1,0 +1,24 @@
+import { randomBytes } from 'node:crypto'
+import { fromEnv, read, secret, z } from 'flylive-audio-server/feature'
+
+const jwtSecret = z.string().min(32, 'must have at least 32 characters')
+
+/** Settings that an admin can change at run time. */
+export const config = z.object({
+  secret: fromEnv('JWT_SECRET', secret(jwtSecret.optional()
+    .describe('Secret shared with the backend that signs the tokens (HS256). Required in production; generated and printed in development.'))),
+  previousSecrets: fromEnv('JWT_PREVIOUS_SECRETS', secret(z.array(jwtSecret).default([])
+    .describe('Older secrets that are still accepted, comma-separated, for rotation.')), read.list),
+  maxAgeSeconds: fromEnv('JWT_MAX_AGE_SECONDS', z.int().min(1).max(31_536_000).default(86_400)
+    .describe('How long a token without exp is valid after its iat.'), read.number),
+  publicClaims: fromEnv('PUBLIC_CLAIMS', z.array(z.string()).default(['id', 'name', 'avatar', 'frame', 'gender', 'country', 'wealth_xp', 'charm_xp', 'signature'])
+    .describe('Token claims that other clients receive. All others stay on the server.'), read.list),
+  queryToken: fromEnv('WS_QUERY_TOKEN', z.boolean().default(false)
+    .describe('Also accept the token in ?token=. URLs appear in logs: use it only for clients that support nothing else.'), read.flag)
+})
+
+export const requirements = [
+  { name: 'JWT_SECRET', when: (given: Readonly<Record<string, string | undefined>>) => given.NODE_ENV === 'production', reason: 'in production' }
+]
+
+export const generated = { JWT_SECRET: () => randomBytes(32).toString('hex') }

@@ -1,0 +1,29 @@
+import { fromEnv, read, secret, z } from 'flylive-audio-server/feature'
+
+/** Settings that an admin can change at run time. */
+export const config = z.object({
+  url: fromEnv('LARAVEL_API_URL', z.url('must be a URL').optional()
+    .describe('Base URL of the Laravel backend. Setting it turns laravel-bridge on.')),
+  key: fromEnv('LARAVEL_INTERNAL_KEY', secret(z.string().min(32, 'must have at least 32 characters').optional()
+    .describe('Sent as X-Internal-Key. Required with LARAVEL_API_URL.'))),
+  timeoutMs: fromEnv('LARAVEL_API_TIMEOUT_MS', z.int().min(1).max(120_000).default(10_000)
+    .describe('Timeout of a request to the backend, in milliseconds.'), read.number),
+  eventsChannel: fromEnv('LARAVEL_EVENTS_CHANNEL', z.string().min(1).default('flylive:msab:events')
+    .describe("Redis channel of the backend's events, including the backend's key prefix if it has one.")),
+  events: fromEnv('LARAVEL_EVENTS', z.array(z.string()).default([
+    'balance.updated', 'reward.earned', 'badge.earned', 'level.up',
+    'room.level_up', 'room.participant_count', 'room.member_joined', 'room.member_left', 'room.member_kicked', 'room.member_blocked',
+    'room.member_role_changed', 'room.join_request_created', 'room.join_request_approved', 'room.join_request_rejected',
+    'income_target.completed', 'income_target.member_completed',
+    'agency.invitation', 'agency.join_request', 'agency.join_request_approved', 'agency.join_request_rejected', 'agency.member_kicked',
+    'agency.member_joined', 'agency.member_left', 'agency.dissolved',
+    'config:invalidate', 'asset:invalidate'
+  ])
+    .describe("Names of the backend's events that the server forwards to clients; it drops and counts all others."), read.list)
+})
+
+export const requirements = [
+  { name: 'LARAVEL_INTERNAL_KEY', when: (given: Readonly<Record<string, string | undefined>>) => given.LARAVEL_API_URL !== undefined, reason: 'with LARAVEL_API_URL' }
+]
+
+export const enabledBy = 'LARAVEL_API_URL'

@@ -1,0 +1,135 @@
+import { z } from 'zod'
+
+// Settings of features: which environment variable is their default, and which
+// are secret. The schema of a feature says both, so that each setting has one home.
+
+/** The environment variable that is the default of a setting. */
+export interface Variable {
+  name: string
+  /** Converts the text of the variable to the value that the schema checks. Returns the text if it cannot. */
+  read: (text: string) => unknown
+}
+
+const variables = z.registry<Variable>()
+const secrets = z.registry<{ secret: true }>()
+
+/** What is shown instead of a secret. */
+export const mask = '********'
+
+/** Readers for {@link fromEnv}. A text that they cannot convert fails the check of the schema. */
+export const read = {
+  number (text: string): unknown {
+    const number = Number(text)
+    return Number.isNaN(number) ? text : number
+  },
+  /** true, 1, yes, on and their opposites. */
+  flag (text: string): unknown {
+    const parsed = z.stringbool().safeParse(text)
+    return parsed.success ? parsed.data : text
+  },
+  /** Items separated by commas; spaces around them are ignored. */
+  list: (text: string): unknown => text.split(',').map((item) => item.trim()).filter(Boolean),
+  json (text: string): unknown {
+    try {
+      return JSON.parse(text)
+    } catch {
+      return text
+    }
+  }
+} as const
+
+/**
+ * Makes an environment variable the default of a setting:
+ *
+ * ```ts
+ * export const config = z.object({
+ *   longest: fromEnv('WAVE_LONGEST', z.int().min(1).max(500).default(50), read.number)
+ * })
+ * ```
+ *
+ * @param name of the variable; an empty variable counts as not set
+ * @param schema of the setting, with the default for a variable that is not set
+ * @param reader by default the setting is the text of the variable
+ * @returns a copy of the schema
+ */
+export function fromEnv<T extends z.ZodType> (name: string, schema: T, reader: Variable['read'] = (text) => text): T {
+  const copy = schema.clone()
+  variables.add(copy, { name, read: reader })
+  return copy
+}
+
+/**
+ * Marks a setting as secret: its value is masked wherever settings are shown or logged.
+ *
+ * @returns a copy of the schema
+ */
+export function secret<T extends z.ZodType> (schema: T): T {
+  const copy = schema.clone()
+  secrets.add(copy, { secret: true })
+  return copy
+}
+
+/** @returns the variable that is the default of a setting */
+export const variableOf = (field: z.ZodType): Variable | undefined => variables.get(field)
+
+/** Whether a setting is secret. */
+export const isSecret = (field: z.ZodType): boolean => secrets.get(field) !== undefined
+
+const fieldsOf = (schema: z.ZodObject) => Object.entries(schema.shape as Record<string, z.ZodType>)
+
+/** @returns the settings that the environment sets, not yet checked */
+export function settingsFromEnv (schema: z.ZodObject, env: Readonly<Record<string, string | undefined>>): Record<string, unknown> {
+  return Object.fromEntries(fieldsOf(schema).flatMap(([key, field]) => {
+    const variable = variableOf(field)
+    const text = variable && env[variable.name]
+    return text === undefined || text === '' ? [] : [[key, variable?.read(text)]]
+  }))
+}
+
+/** @returns one line per variable of a schema that is not valid; no line contains a value */
+export function problemsInEnv (schema: z.ZodObject, env: Readonly<Record<string, string | undefined>>): string[] {
+  const { error } = schema.safeParse(settingsFromEnv(schema, env))
+  return (error?.issues ?? []).map((issue) => {
+    const field = schema.shape[String(issue.path[0])] as z.ZodType | undefined
+    return `${(field && variableOf(field)?.name) ?? String(issue.path[0])}: ${messageOf(issue)}`
+  })
+}
+
+/** Types as a deployer knows them, by zod's names. */
+const typeNames: Readonly<Record<string, string>> = { int: 'a whole number', number: 'a number', boolean: 'true or false' }
+
+function messageOf ({ code, message, path, ...issue }: z.core.$ZodIssue): string {
+  const type = code === 'invalid_type' && path.length === 1 ? typeNames[(issue as { expected: string }).expected] : undefined
+  return type === undefined ? message : `must be ${type}`
+}
+
+/** @returns the same settings, secrets masked */
+export function masked (schema: z.ZodObject, settings: Readonly<Record<string, unknown>>): Record<string, unknown> {
+  return Object.fromEntries(Object.entries(settings).map(([key, value]) => {
+    const field = schema.shape[key] as z.ZodType | undefined
+    const hide = field && isSecret(field) && value !== undefined && value !== null
+    return [key, hide ? mask : value]
+  }))
+}
+
+/** @returns a change of settings without the masks of secrets, which a client may send back */
+export function withoutMasks (schema: z.ZodObject, change: Readonly<Record<string, unknown>>): Record<string, unknown> {
+  return Object.fromEntries(Object.entries(change).filter(([key, value]) => {
+    const field = schema.shape[key] as z.ZodType | undefined
+    return !(value === mask && field && isSecret(field))
+  }))
+}
+
+/** @returns the JSON Schema of settings; secrets are `writeOnly`, and the description names the variable */
+export function settingsJsonSchema (schema: z.ZodObject): Record<string, unknown> {
+  return z.toJSONSchema(schema, {
+    io: 'input',
+    unrepresentable: 'any',
+    override: ({ zodSchema, jsonSchema }) => {
+      const field = zodSchema as unknown as z.ZodType
+      const variable = variableOf(field)
+      if (variable) jsonSchema.description = `${jsonSchema.description ?? ''} ${variable.name} is the default.`.trimStart()
+      if (isSecret(field)) jsonSchema.writeOnly = true
+    }
+  })
+}
