@@ -107,8 +107,8 @@ function messageOf ({ code, message, path, ...issue }: z.core.$ZodIssue): string
 export function masked (schema: z.ZodObject, settings: Readonly<Record<string, unknown>>): Record<string, unknown> {
   return Object.fromEntries(Object.entries(settings).map(([key, value]) => {
     const field = schema.shape[key] as z.ZodType | undefined
-    const hide = field && isSecret(field) && value !== undefined && value !== null
-    return [key, hide ? mask : value]
+    const isEmpty = value === undefined || value === null || (Array.isArray(value) && value.length === 0)
+    return [key, field && isSecret(field) && !isEmpty ? mask : value]
   }))
 }
 
@@ -128,7 +128,7 @@ export function settingsJsonSchema (schema: z.ZodObject): Record<string, unknown
     override: ({ zodSchema, jsonSchema }) => {
       const field = zodSchema as unknown as z.ZodType
       const variable = variableOf(field)
-      if (variable) jsonSchema.description = `${jsonSchema.description ?? ''} ${variable.name} is the default.`.trimStart()
+      if (variable) jsonSchema.description = `${jsonSchema.description ?? ''} Environment variable: ${variable.name}.`.trimStart()
       if (isSecret(field)) jsonSchema.writeOnly = true
     }
   })

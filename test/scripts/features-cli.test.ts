@@ -59,7 +59,7 @@ t.test('changes settings', async (t) => {
   t.match(await features('config', 'reactions', 'reactionsPerMinute=many'), { status: 1, err: /^VALIDATION_FAILED: [^]*\n {2}reactionsPerMinute: / })
   t.match(await features('config', 'reactions', 'nothing=1'), { status: 1, err: 'VALIDATION_FAILED' })
   t.match(await features('config', 'reactions', 'nothing'), { status: 1, err: 'nothing is not KEY=VALUE' })
-  t.strictSame(await features('config', 'auth'), { status: 0, out: 'auth has no settings\n', err: '' })
+  t.strictSame(await features('config', 'docs'), { status: 0, out: 'docs has no settings\n', err: '' })
   t.match(await features('config', 'nothing'), { status: 1, err: 'FEATURE_NOT_FOUND' })
 
   t.match(JSON.parse((await features('list', '--json')).out), { features: [{ name: 'auth', state: 'enabled' }] })

@@ -36,7 +36,7 @@ t.test('masks secrets and marks them in the JSON Schema', async (t) => {
   t.same(masked(config, { key: 'top-secret', longest: 7 }), { key: '********', longest: 7 })
   t.same(masked(config, { key: undefined }), { key: undefined })
   t.match(settingsJsonSchema(config), {
-    properties: { key: { writeOnly: true, description: 'WAVE_KEY is the default.' }, longest: { description: 'Longest wave. WAVE_LONGEST is the default.' } }
+    properties: { key: { writeOnly: true, description: 'Environment variable: WAVE_KEY.' }, longest: { description: 'Longest wave. Environment variable: WAVE_LONGEST.' } }
   })
 })
 
