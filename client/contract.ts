@@ -29,8 +29,6 @@ export interface CoreRequests {
   'room:join': {
     request: {
       roomId: string
-      /** Applies only when the join creates the room */
-      seatCount?: number
       /** PIN that later joins require. Applies only when the join creates the room */
       pin?: string | undefined
     }
@@ -677,6 +675,12 @@ export interface SeatsEvents {
   }
 }
 
+/** Fields of the feature `seats` in the request of room:join. */
+export interface SeatsJoinRequest {
+  /** Applies only when the join creates the room */
+  seatCount?: number
+}
+
 /** What the feature `seats` adds to the reply of room:join. */
 export interface SeatsJoinReply {
   seatCount: number
@@ -706,6 +710,9 @@ export interface Requests extends CoreRequests, ChatRequests, GiftsRequests, Lob
 
 /** All events, by type. Others can be added, too. */
 export interface Events extends CoreEvents, ChatEvents, GiftsEvents, MediaEvents, ReactionsEvents, SeatsEvents {}
+
+/** Fields of features in the request of room:join, each while the feature is on. */
+export interface JoinRequestAdditions extends Partial<SeatsJoinRequest> {}
 
 /** What features add to the reply of room:join, each while it is on. */
 export interface JoinAdditions extends Partial<ChatJoinReply>, Partial<MediaJoinReply>, Partial<ReactionsJoinReply>, Partial<SeatsJoinReply> {}

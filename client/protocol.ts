@@ -1,6 +1,6 @@
 import type { Events, GreetingAdditions, JoinAdditions, Requests } from './contract.ts'
 
-export type { ChatMessage, CloseCodes, ErrorCode, Profile, UserId } from './contract.ts'
+export type { ChatMessage, CloseCodes, ErrorCode, JoinRequestAdditions, Profile, UserId } from './contract.ts'
 
 /** Types of the requests a client can make. */
 export type RequestType = keyof Requests

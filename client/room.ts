@@ -7,7 +7,7 @@ import { Emitter } from './emitter.ts'
 import { isDisconnect, mayPass, RequestError, retryAfterOf } from './errors.ts'
 import { RoomGifts } from './gifts.ts'
 import { Members } from './members.ts'
-import type { JoinReply, Profile, UserId } from './protocol.ts'
+import type { JoinReply, JoinRequestAdditions, Profile, UserId } from './protocol.ts'
 import { Renewal } from './renewal.ts'
 import { RoomSeats } from './seats.ts'
 import type { Seat } from './seats.ts'
@@ -20,10 +20,8 @@ import type { Seat } from './seats.ts'
  */
 export type RoomState = 'out' | 'joining' | 'in' | 'rejoining'
 
-export interface JoinOptions {
+export interface JoinOptions extends JoinRequestAdditions {
   pin?: string
-  /** Applies only when the join creates the room. */
-  seatCount?: number
 }
 
 /** A user in the room; the own user is included. */

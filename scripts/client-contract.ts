@@ -14,6 +14,8 @@ const root = resolve(import.meta.dirname, '..')
 interface Messages {
   requests?: RequestMap
   events?: EventMap
+  /** Fields that a feature adds to the request of room:join. */
+  joinRequest?: z.ZodObject
   /** Fields that a feature adds to the reply of room:join. */
   joinReply?: z.ZodObject
   /** Fields that a feature adds to session:ready. */
@@ -49,6 +51,7 @@ export async function clientContract (): Promise<string> {
     ...parts.flatMap(describePart),
     declare(`interface Requests extends ${namesOf(having('requests'), 'Requests')}`, 'All requests, by type: what they carry, and what the reply to them does. An interface, so that a program can add those of other features.', '{}'),
     declare(`interface Events extends ${namesOf(having('events'), 'Events')}`, 'All events, by type. Others can be added, too.', '{}'),
+    declare(`interface JoinRequestAdditions extends ${partialsOf(having('joinRequest'), 'JoinRequest')}`, 'Fields of features in the request of room:join, each while the feature is on.', '{}'),
     declare(`interface JoinAdditions extends ${partialsOf(having('joinReply'), 'JoinReply')}`, 'What features add to the reply of room:join, each while it is on.', '{}'),
     declare(`interface GreetingAdditions extends ${partialsOf(having('greeting'), 'Greeting')}`, 'What features add to session:ready, each while it is on.', '{}'),
     declare('type ErrorCode =', 'The codes with which the server refuses.', (await errorCodes()).map((code) => `\n  | '${code}'`).join('')),
@@ -66,7 +69,7 @@ async function findParts (): Promise<Part[]> {
 }
 
 function describePart (part: Part): string[] {
-  const { name, requests, events, joinReply, greeting } = part
+  const { name, requests, events, joinRequest, joinReply, greeting } = part
   const whose = name === 'core' ? 'that every server has' : `of the feature \`${name}\``
   const lines: string[] = []
   if (requests) {
@@ -81,6 +84,7 @@ function describePart (part: Part): string[] {
     })
     lines.push(declare(`interface ${nameOf(part, 'Events')}`, `Events ${whose}.`, block(entries)))
   }
+  if (joinRequest) lines.push(declare(`interface ${nameOf(part, 'JoinRequest')}`, `Fields of the feature \`${name}\` in the request of room:join.`, typeText(joinRequest, 'input')))
   if (joinReply) lines.push(declare(`interface ${nameOf(part, 'JoinReply')}`, `What the feature \`${name}\` adds to the reply of room:join.`, typeText(joinReply, 'output')))
   if (greeting) lines.push(declare(`interface ${nameOf(part, 'Greeting')}`, `What the feature \`${name}\` adds to session:ready.`, typeText(greeting, 'output')))
   return lines

@@ -27,19 +27,19 @@ export function createLobby (app: FeatureInstance, { cacheMs, people }: z.output
   /** The number of round trips does not depend on the number of rooms. */
   async function read (after: string, limit: number): Promise<Page> {
     const { rooms, next } = await store.listBusyRooms(after, limit)
-    const seats = rooms.length > 0 ? await features.getFeature('seats')?.seatsOf(rooms.map(({ roomId }) => roomId)) : []
+    const seats = rooms.length > 0 ? await features.getFeature('seats')?.seatsOf(rooms) : []
     // The members of a locked room are visible only after the PIN.
     const open = rooms.flatMap(({ roomId, locked }, i) => locked ? [] : [{ roomId, first: (seats?.[i]?.seats ?? []).map(({ userId }) => userKeyOf(userId)) }])
     const found = people > 0 && open.length > 0 ? await store.getSomeMembers(open, people) : []
     const named = new Map(open.map(({ roomId }, i) => [roomId, found[i]]))
     return {
-      rooms: rooms.map(({ roomId, ownerId, participantCount, locked, createdAt, seatCount }, i) => ({
+      rooms: rooms.map(({ roomId, ownerId, participantCount, locked, createdAt }, i) => ({
         roomId,
         ownerId,
         participantCount,
         isLocked: locked,
         createdAt,
-        ...(seats ? { seatCount: seats[i]?.seatCount ?? seatCount, seated: seats[i]?.seats.length ?? 0 } : {}),
+        ...(seats ? { seatCount: seats[i]?.seatCount, seated: seats[i]?.seats.length } : {}),
         people: named.get(roomId) ?? []
       })),
       nextCursor: cursorBehind(next)

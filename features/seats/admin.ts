@@ -1,6 +1,6 @@
 import { refusals, roomId, RoomNotFound, userId, z } from 'flylive-audio-server/feature'
 import type { FeatureInstance } from 'flylive-audio-server/feature'
-import { isMuted, noSeats } from './state.ts'
+import { initialSeats, isMuted } from './state.ts'
 import type { SeatState } from './state.ts'
 import { maxSeats, seat, seatIndex, seatRequest } from './messages.ts'
 import type { Seats } from './service.ts'
@@ -37,7 +37,7 @@ export function adminRoutes (app: FeatureInstance, seats: Seats): void {
   async function view (roomId: string) {
     const room = await app.store.getRoom(roomId)
     if (!room) throw new RoomNotFound(roomId)
-    return describe(await seats.read(roomId) ?? noSeats(room.seatCount))
+    return describe(await seats.read(roomId) ?? initialSeats(room))
   }
 
   app.get('/admin/rooms/:roomId/seats', {

@@ -3,13 +3,13 @@ import type { Session, z } from 'flylive-audio-server/feature'
 import { adminRoutes } from './admin.ts'
 import { config } from './config.ts'
 import { createDisconnectGrace } from './disconnect-grace.ts'
-import { events, joinReply, requests } from './messages.ts'
+import { events, joinReply, joinRequest, requests } from './messages.ts'
 import { createSeatRequests } from './seat-requests.ts'
 import type { RequestAudiences } from './seat-requests.ts'
 import { createSeats } from './service.ts'
 import type { Seats } from './service.ts'
 import { createSpeakPermissions } from './speak-permissions.ts'
-import { difference, holdersOf, noSeats, seatOf, seatState, viewOf } from './state.ts'
+import { difference, holdersOf, initialSeats, seatOf, seatState, viewOf } from './state.ts'
 
 export { config, requests }
 export * as errors from './errors.ts'
@@ -33,6 +33,7 @@ export default defineFeature(async function seats (app, { graceSeconds }) {
   const speakPermissions = createSpeakPermissions(app, service)
   app.decorate('seats', service)
   messages.events(events)
+  messages.accepts('room:join', joinRequest)
   messages.adds('room:join', joinReply)
 
   messages.on('seat:take', requests['seat:take'], async ({ seatIndex }, { room, session }) => {
@@ -78,7 +79,7 @@ export default defineFeature(async function seats (app, { graceSeconds }) {
   })
 
   hooks.on('room:join', ({ roomId, record }) => {
-    const state = service.peek(roomId) ?? noSeats(record.seatCount)
+    const state = service.peek(roomId) ?? initialSeats(record)
     return {
       ...viewOf(state),
       pendingInvites: state.invites.map(({ userId, ...invite }) => ({ ...invite, invitedUserId: userId }))
@@ -102,7 +103,7 @@ export default defineFeature(async function seats (app, { graceSeconds }) {
     return {}
   })
   app.addHook('onClose', () => disconnectGrace.close())
-  state.onMissed(({ record }, from, to) => difference(from, to ?? noSeats(record.seatCount)))
+  state.onMissed(({ record }, from, to) => difference(from, to ?? initialSeats(record)))
   state.onWake(service.tick)
 
   // Existing rooms follow the rules as soon as the feature is turned on or off.
@@ -137,6 +138,6 @@ export default defineFeature(async function seats (app, { graceSeconds }) {
     if (seatOf(state, userKey)?.selfMuted === true) setSelfMuted(roomId, session, false)
   })
 
-  hooks.on('admin:seating', (roomIds) => service.seatsOf(roomIds))
+  hooks.on('admin:seating', service.seatsOf)
   adminRoutes(app, service)
 }, { name: 'seats', dependencies: ['rooms', 'sfu'], config })

@@ -52,6 +52,11 @@ export const events = {
 /** A taken seat, as all members see it. */
 export const seat = z.object({ seatIndex, userId, isMuted: z.boolean() })
 
+/** Fields that the feature adds to the request of room:join. */
+export const joinRequest = z.object({
+  seatCount: z.int().min(1).max(maxSeats).default(maxSeats).describe('Applies only when the join creates the room')
+})
+
 /** Fields that the feature adds to the reply of room:join. */
 export const joinReply = z.object({
   seatCount: z.int(),

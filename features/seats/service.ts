@@ -1,9 +1,9 @@
 import { isCoded, NotInRoom, userKeyOf } from 'flylive-audio-server/feature'
-import type { FeatureInstance, LeaveReason, LocalRoom, Session, UserId } from 'flylive-audio-server/feature'
+import type { FeatureInstance, LeaveReason, LocalRoom, RoomRecord, Session, UserId } from 'flylive-audio-server/feature'
 import { decide, needsRights } from './decide.ts'
 import type { Actor, Command, Outcome } from './decide.ts'
 import type { SeatRequests } from './seat-requests.ts'
-import { holdersOf, nextExpiry, noSeats, viewOf } from './state.ts'
+import { holdersOf, initialSeats, nextExpiry, noSeats, viewOf } from './state.ts'
 import type { SeatState, SeatStateHandle, SeatsView } from './state.ts'
 
 /** The seats of rooms, and the commands that change them. */
@@ -17,8 +17,8 @@ export interface Seats {
    * @throws UNAVAILABLE
    */
   read (roomId: string): Promise<SeatState | undefined>
-  /** Views per room, in order; undefined for a room without seat commands so far and for an unknown room. */
-  seatsOf (roomIds: readonly string[]): Promise<(SeatsView | undefined)[]>
+  /** @returns the seats of each room, in order */
+  seatsOf (rooms: readonly RoomRecord[]): Promise<SeatsView[]>
   /**
    * Executes a member's command atomically.
    *
@@ -43,10 +43,10 @@ export interface Seats {
 export function createSeats (app: FeatureInstance, seatState: SeatStateHandle, graceMs: number, seatRequests: SeatRequests): Seats {
   const { log, rooms, sockets, store } = app
 
-  /** @param seatCount initial number of seats of a room without state; if left out, such a room stays unchanged */
-  function execute (roomId: string, command: Command, actor?: Actor, seatCount?: number): Promise<Outcome> {
+  /** @param initial seats of a room without state; by default such a room stays unchanged */
+  function execute (roomId: string, command: Command, actor?: Actor, initial?: SeatState): Promise<Outcome> {
     return seatState.change<Outcome>(roomId, (state) => {
-      const current = state ?? (seatCount === undefined ? undefined : noSeats(seatCount))
+      const current = state ?? initial
       return current ? decide(current, command, actor, Date.now()) : { result: {} }
     })
   }
@@ -72,14 +72,15 @@ export function createSeats (app: FeatureInstance, seatState: SeatStateHandle, g
   return {
     peek: seatState.peek,
     read: seatState.read,
-    async seatsOf (roomIds) {
-      return (await seatState.readMany(roomIds)).map((state) => state && viewOf(state))
+    async seatsOf (records) {
+      const states = await seatState.readMany(records.map(({ roomId }) => roomId))
+      return records.map((record, i) => viewOf(states[i] ?? initialSeats(record)))
     },
     async act (room, session, command) {
       const { roomId } = room
       const actor = await actorOf(room, session, command)
       const resolved = command.type === 'assign' || command.type === 'invite' ? { ...command, userId: await memberIdOf(roomId, command.userId) } : command
-      const outcome = await execute(roomId, resolved, actor, room.record.seatCount)
+      const outcome = await execute(roomId, resolved, actor, initialSeats(room.record))
       // The user may have left while the command was in flight.
       if (session.roomId !== roomId) await this.startMissingGrace(roomId)
       if (outcome.invite) {
@@ -90,7 +91,7 @@ export function createSeats (app: FeatureInstance, seatState: SeatStateHandle, g
     },
     async resize (roomId, seatCount) {
       const room = await store.getRoom(roomId)
-      await execute(roomId, { type: 'resize', seatCount }, undefined, room?.seatCount ?? seatCount)
+      await execute(roomId, { type: 'resize', seatCount }, undefined, room ? initialSeats(room) : noSeats(seatCount))
     },
     async left (roomId, userId, reason) {
       if (reason === 'closed') return

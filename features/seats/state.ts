@@ -1,5 +1,6 @@
 import { userId, userKeyOf, z } from 'flylive-audio-server/feature'
-import type { RoomEvent, RoomStateHandle, UserId } from 'flylive-audio-server/feature'
+import type { RoomEvent, RoomRecord, RoomStateHandle, UserId } from 'flylive-audio-server/feature'
+import { joinRequest } from './messages.ts'
 
 // The stored state of a room's seats, and views of it.
 
@@ -53,6 +54,9 @@ export type SeatState = z.output<typeof seatState>
 export type SeatStateHandle = RoomStateHandle<SeatState>
 
 export const noSeats = (seatCount: number): SeatState => ({ seatCount, seats: [], locked: [], invites: [], muted: [], sittings: 0, requests: [] })
+
+/** @returns the seats of a room without seat commands so far */
+export const initialSeats = ({ options }: Pick<RoomRecord, 'options'>): SeatState => noSeats(joinRequest.parse(options).seatCount)
 
 export const seatOf = (state: SeatState | undefined, userKey: string): Seat | undefined =>
   state?.seats.find((seat) => userKeyOf(seat.userId) === userKey)

@@ -3,6 +3,7 @@ import bearerAuth from '@fastify/bearer-auth'
 import fp from 'fastify-plugin'
 import type { FastifyRequest, RouteOptions } from 'fastify'
 import type { UserId } from '../connections/session.ts'
+import type { RoomRecord } from '../store/types.ts'
 import { createLockout } from './lockout.ts'
 
 export interface Admin {
@@ -33,8 +34,8 @@ export interface Seating {
 
 declare module '../hooks.ts' {
   interface KernelHooks {
-    /** Called by the admin API. Returns the seats of rooms in the given order; undefined for a room that never used seats. The first handler's result is used. */
-    'admin:seating': (roomIds: readonly string[]) => Promise<readonly (Seating | undefined)[]>
+    /** Called by the admin API. Returns the seats of rooms, in the given order. The first handler's result is used. */
+    'admin:seating': (rooms: readonly RoomRecord[]) => Promise<readonly Seating[]>
   }
 }
 

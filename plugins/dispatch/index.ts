@@ -42,6 +42,10 @@ export default fp(async function messages (app) {
       kernel.adds(to, fields)
       installKernel()
     },
+    accepts (to, fields) {
+      kernel.accepts(to, fields)
+      installKernel()
+    },
     dispatch: execution.dispatch,
     hold: execution.hold,
     ownerOf: routes.ownerOf,

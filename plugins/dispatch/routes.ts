@@ -45,6 +45,11 @@ export interface MessageRegistrar {
    * owner: to the reply of a request (`room:join`), or to an event (`session:ready`).
    */
   adds (to: string, fields: z.ZodObject): void
+  /**
+   * Declares fields of the feature in a request of another owner. For `room:join`, their values at the creation of the
+   * room are stored in its record as `options`.
+   */
+  accepts (to: string, fields: z.ZodObject): void
 }
 
 export interface MessageRoute extends MessageOptions {
@@ -57,13 +62,22 @@ export interface MessageTable {
   routes: readonly MessageRoute[]
   events: EventMap
   additions: readonly Addition[]
+  /** Fields in requests of other owners. */
+  accepted: readonly Addition[]
 }
 
 /** Fields added to a message of another owner. */
 export interface Addition {
-  /** The type of a request, whose reply has the fields, or of an event. */
+  /** The type of a request or an event. */
   to: string
   fields: z.ZodObject
+}
+
+interface RecordedTable extends MessageTable {
+  routes: MessageRoute[]
+  events: Record<string, z.ZodType>
+  additions: Addition[]
+  accepted: Addition[]
 }
 
 /**
@@ -71,8 +85,8 @@ export interface Addition {
  *
  * @param claim called for each type before it is registered; throws if the type is not allowed
  */
-export function createMessageRecorder (claim: (type: string) => void = () => {}): MessageRegistrar & { table: { routes: MessageRoute[], events: Record<string, z.ZodType>, additions: Addition[] } } {
-  const table: { routes: MessageRoute[], events: Record<string, z.ZodType>, additions: Addition[] } = { routes: [], events: {}, additions: [] }
+export function createMessageRecorder (claim: (type: string) => void = () => {}): MessageRegistrar & { table: RecordedTable } {
+  const table: RecordedTable = { routes: [], events: {}, additions: [], accepted: [] }
   return {
     table,
     on (type, options, handler) {
@@ -86,9 +100,28 @@ export function createMessageRecorder (claim: (type: string) => void = () => {})
     },
     adds (to, fields) {
       table.additions.push({ to, fields })
+    },
+    accepts (to, fields) {
+      table.accepted.push({ to, fields })
     }
   }
 }
+
+/**
+ * Adds fields to the schema of a message; keeps its description.
+ *
+ * @returns the same schema if it has no fields or none are added
+ */
+export function withAdditions<T extends z.ZodType> (type: string, schema: T, additions: readonly Addition[]): T {
+  const added = additions.filter(({ to }) => to === type)
+  if (added.length === 0 || !isObject(schema)) return schema
+  const whole = added.reduce<z.ZodObject>((object, { fields }) => object.extend(fields.shape), schema)
+  const meta = schema.meta()
+  return (meta === undefined ? whole : whole.meta(meta)) as unknown as T
+}
+
+// Not by instanceof: a feature may use its own copy of zod.
+const isObject = (schema: z.ZodType): schema is z.ZodObject => schema.def.type === 'object' && 'extend' in schema
 
 /** Adds `roomId` to the schema of a request about a room; keeps the schema's description. */
 function withRoom (request: z.ZodObject): z.ZodObject {
@@ -129,6 +162,15 @@ export function createRouteTable (): RouteTable {
   const byType = new Map<string, InstalledRoute & { owner: string }>()
   const disabled = new Map<string, string>()
 
+  /** Brings the schemas of all requests up to date with the fields that owners add to them. */
+  function acceptFields (): void {
+    const accepted = [...owners.values()].flatMap((table) => table.accepted)
+    for (const [type, { owner, inFlight }] of byType) {
+      const route = owners.get(owner)?.routes.find((one) => one.type === type) as MessageRoute
+      byType.set(type, { owner, inFlight, route: { ...route, request: withAdditions(type, route.request, accepted) } })
+    }
+  }
+
   const find = (type: string) => byType.get(type)
   const ownerOf = (type: string) => byType.get(type)?.owner
 
@@ -148,12 +190,12 @@ export function createRouteTable (): RouteTable {
       }
       for (const { type } of owners.get(owner)?.routes ?? []) byType.delete(type)
       owners.delete(owner)
-      if (!table) return
-      owners.set(owner, table)
-      for (const route of table.routes) {
+      if (table) owners.set(owner, table)
+      for (const route of table?.routes ?? []) {
         byType.set(route.type, { route, inFlight, owner })
         disabled.delete(route.type)
       }
+      acceptFields()
     },
     disable (feature, types) {
       for (const [type, owner] of disabled) if (owner === feature) disabled.delete(type)

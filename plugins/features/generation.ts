@@ -116,7 +116,7 @@ export async function buildGeneration (kernel: FastifyInstance, plan: Generation
     config: featureConfig(kernel.config),
     nodeId: kernel.nodeId,
     metrics: kernel.metrics,
-    messages: { on: messages.on, events: messages.events, adds: messages.adds, dispatch: kernel.messages.dispatch },
+    messages: { on: messages.on, events: messages.events, adds: messages.adds, accepts: messages.accepts, dispatch: kernel.messages.dispatch },
     gate: { http: gate.http, upgrade: gate.upgrade },
     ...registrars,
     cluster: {

@@ -40,13 +40,13 @@ export function createAdmission ({ bus, config, drain, hooks, store }: Pick<Fast
         if (drain.draining) throw error
       }
     }
-    const { roomId, seatCount } = request
+    const { roomId, options } = request
     const answers = await hooks.ask('room:create', roomId, session, request).catch((error: unknown) => {
       if (isCoded(error)) ofHook.add(error)
       throw error
     })
     const ownerId = answers.find((answer) => answer !== undefined)?.ownerId ?? session.user.id
-    return await store.join({ ...command, create: { roomId, ownerId, createdAt: command.now, seatCount, locked: command.pinHash !== undefined } })
+    return await store.join({ ...command, create: { roomId, ownerId, createdAt: command.now, options, locked: command.pinHash !== undefined } })
   }
 
   /** The members here are in an earlier room of that name, whose end was published before this one was created. */

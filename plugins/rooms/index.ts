@@ -22,8 +22,8 @@ export default fp(async function rooms (app) {
   app.decorate('rooms', rooms)
   app.messages.events(events)
 
-  app.messages.on('room:join', { ...requests['room:join'], room: false, exclusive: true }, async (data, { session, afterReply }) => {
-    const joined = await rooms.join(session, data)
+  app.messages.on('room:join', { ...requests['room:join'], room: false, exclusive: true }, async ({ roomId, pin, ...options }, { session, afterReply }) => {
+    const joined = await rooms.join(session, { roomId, pin, options })
     afterReply(joined.answered)
     return await joinReply(app, session, joined)
   })

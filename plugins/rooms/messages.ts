@@ -11,7 +11,6 @@ export const requests = {
   'room:join': {
     request: z.object({
       roomId,
-      seatCount: z.int().min(1).max(15).default(15).describe('Applies only when the join creates the room'),
       pin: z.string().min(4).max(32).optional().describe('PIN that later joins require. Applies only when the join creates the room')
     }).describe('Joins a room and leaves the previous one. The first join creates the room'),
     reply: z.looseObject({

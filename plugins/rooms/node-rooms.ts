@@ -43,7 +43,7 @@ export function createNodeRooms ({ bus, store }: Pick<FastifyInstance, 'bus' | '
       if (known) return known.room
       const room: LocalRoom = {
         roomId,
-        record: { roomId, ownerId: '', createdAt: 0, seatCount: 0, locked: false },
+        record: { roomId, ownerId: '', createdAt: 0, options: {}, locked: false },
         pinHash: undefined,
         members: new Set(),
         joining: new Map(),

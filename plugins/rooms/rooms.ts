@@ -18,7 +18,8 @@ export interface EmitOptions {
 /** Options of a join that apply when it creates the room. */
 export interface RoomRequest {
   roomId: string
-  seatCount: number
+  /** The fields of features. */
+  options: Readonly<Record<string, unknown>>
 }
 
 export interface JoinRequest extends RoomRequest {

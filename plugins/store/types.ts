@@ -7,7 +7,8 @@ export interface RoomRecord {
   ownerId: UserId
   /** Epoch milliseconds. */
   createdAt: number
-  seatCount: number
+  /** The fields of features (`messages.accepts('room:join', …)`) in the join that created the room. */
+  options: Readonly<Record<string, unknown>>
   /** Whether a join requires a PIN. */
   locked: boolean
 }

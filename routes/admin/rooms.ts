@@ -21,6 +21,7 @@ const summary = z.object({
 
 /** Present if a feature handles `admin:seating`. */
 const seating = z.object({
+  seatCount: z.int(),
   seats: z.array(z.object({ seatIndex: z.int(), userId, isMuted: z.boolean() })),
   lockedSeats: z.array(z.int())
 })
@@ -28,7 +29,6 @@ const seating = z.object({
 const detail = z.object({
   id: roomId,
   ownerId: userId,
-  seatCount: z.int(),
   locked: z.boolean(),
   createdAt: z.int(),
   lastActivityAt: z.int(),
@@ -61,7 +61,7 @@ export default (async function rooms (app) {
     schema: { tags, summary: 'Lists the rooms', querystring: page, response: { 200: z.object({ rooms: z.array(summary), nextCursor }) } }
   }, async ({ query: { cursor, limit } }) => {
     const { shown, nextCursor } = pageOf(await app.store.listRooms(keyBehind(cursor), limit + 1), limit, ({ roomId }) => roomId)
-    const seats = (await app.hooks.ask('admin:seating', shown.map((room) => room.roomId)))[0]
+    const seats = (await app.hooks.ask('admin:seating', shown))[0]
     return {
       rooms: shown.map((room, i) => ({
         id: room.roomId,
@@ -82,18 +82,16 @@ export default (async function rooms (app) {
     const [room, participants] = await Promise.all([app.store.getRoom(roomId), app.store.getParticipants(roomId, participantsShown)])
     if (!room) throw new RoomNotFound(roomId)
     const media = app.sfu.describe(roomId)
-    const [seating] = await app.hooks.ask('admin:seating', [roomId])
-    const seats = seating?.[0]
+    const [seats] = (await app.hooks.ask('admin:seating', [room]))[0] ?? []
     return {
       id: room.roomId,
       ownerId: room.ownerId,
-      seatCount: seats?.seatCount ?? room.seatCount,
       locked: room.locked,
       createdAt: room.createdAt,
       lastActivityAt: room.lastActivityAt,
       participantCount: room.participantCount,
       participants,
-      ...(seating ? { seats: seats?.seats ?? [], lockedSeats: seats?.lockedSeats ?? [] } : {}),
+      ...seats,
       producers: app.sfu.producersOf(roomId),
       transports: media?.transports ?? [],
       worker: media?.worker ?? null,

@@ -24,9 +24,9 @@ export default (async function users (app) {
   }, async ({ params: { userId: userKey } }) => {
     const sessions = await app.directory.sessionsOf(userKey)
     const roomId = sessions.find((session) => session.roomId !== null)?.roomId ?? null
-    const [member] = roomId === null ? [] : await app.store.getMembers(roomId, [userKey])
+    const [room, [member] = []] = roomId === null ? [] : await Promise.all([app.store.getRoom(roomId), app.store.getMembers(roomId, [userKey])])
     const [here] = app.sockets.ofUser(userKey)
-    const [seating] = roomId === null ? [] : await app.hooks.ask('admin:seating', [roomId])
+    const [seating] = room ? await app.hooks.ask('admin:seating', [room]) : []
     return {
       userId: here?.user.id ?? member?.id ?? userKey,
       sockets: sessions.map(({ sessionId, nodeId, roomId, connectedAt }) => ({ sessionId, node: nodeId, roomId, connectedAt })),

@@ -9,7 +9,7 @@ import { until } from '../support/retry.ts'
 const profileOf = (id: UserId): Profile => ({ userId: id, id, name: `User ${id}` })
 
 /** A room record, as the first join creates it. */
-export const recordOf = (roomId: string, ownerId: UserId = 1, locked = false): RoomRecord => ({ roomId, ownerId, createdAt: 1000, seatCount: 8, locked })
+export const recordOf = (roomId: string, ownerId: UserId = 1, locked = false): RoomRecord => ({ roomId, ownerId, createdAt: 1000, options: { colour: 'red' }, locked })
 
 /** The command of a join that creates the room if it does not exist. */
 export function joining (roomId: string, id: UserId, change: Partial<JoinCommand> = {}): JoinCommand {

@@ -51,6 +51,7 @@ interface Expected {
     on<S extends MessageOptions> (type: string, options: S, handler: Handler<S, S['room'] extends false ? undefined : LocalRoom>): void
     events (events: EventMap): void
     adds (to: string, fields: z.ZodObject): void
+    accepts (to: string, fields: z.ZodObject): void
     dispatch (session: Session, type: string, data?: unknown): Promise<unknown>
   }
   gate: {
@@ -182,7 +183,7 @@ interface ExpectedHooks {
   'feature:enabled': (name: string) => void
   'feature:loaded': (name: string) => void
   'feature:disabled': (name: string) => void
-  'admin:seating': (roomIds: readonly string[]) => Promise<readonly (Seating | undefined)[]>
+  'admin:seating': (rooms: readonly RoomRecord[]) => Promise<readonly Seating[]>
   'health:checks': () => Record<string, () => Promise<void> | void>
 }
 
@@ -231,7 +232,7 @@ export type TypesAreAsDocumented = [
     send (type: string, data: unknown): void
   }>>,
   Assert<Equal<Pick<LocalRoom, 'roomId' | 'record' | 'members'>, { readonly roomId: string, record: RoomRecord, readonly members: Set<Session> }>>,
-  Assert<Equal<RoomRecord, { roomId: string, ownerId: UserId, createdAt: number, seatCount: number, locked: boolean }>>,
+  Assert<Equal<RoomRecord, { roomId: string, ownerId: UserId, createdAt: number, options: Readonly<Record<string, unknown>>, locked: boolean }>>,
   Assert<Equal<keyof RoomSummary, keyof RoomRecord | 'participantCount' | 'producers' | 'lastActivityAt'>>,
   Assert<Equal<RoomPage, { rooms: RoomSummary[], next: string | undefined }>>,
   Assert<Equal<Arrival, { place: number, profile: Profile }>>,

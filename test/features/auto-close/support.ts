@@ -40,7 +40,7 @@ export async function createOccupiedRooms (store: RoomStore, roomIds: readonly s
     userKey: String(userId),
     profile: { userId, id: userId },
     limit: 10,
-    create: { roomId, ownerId: userId, createdAt: since, seatCount: 8, locked: false },
+    create: { roomId, ownerId: userId, createdAt: since, options: {}, locked: false },
     now: since
   }))
 }

@@ -68,5 +68,5 @@ t.test('a feature\'s instance has exactly the public surface', async (t) => {
   t.strictSame(added, [
     'admin', 'blobs', 'bus', 'cluster', 'config', 'contract', 'directory', 'drain', 'features', 'gate', 'hooks', 'jobs', 'keep', 'kv', 'messages', 'metrics', 'nodeId', 'reactions', 'redis', 'rooms', 'sfu', 'sockets', 'store'
   ])
-  t.strictSame(Object.keys(app.messages).sort(), ['adds', 'dispatch', 'events', 'on'])
+  t.strictSame(Object.keys(app.messages).sort(), ['accepts', 'adds', 'dispatch', 'events', 'on'])
 })

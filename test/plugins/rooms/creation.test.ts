@@ -2,7 +2,7 @@ import t from 'tap'
 import { onEveryStore, build } from '../../support/build.ts'
 
 onEveryStore(t, 'passes the data of the join that creates a room to hooks, without the pin', async (t, env) => {
-  const { app: { hooks }, connect } = await build(t, { env: { FEATURES: 'auth', ...env } })
+  const { app: { hooks }, connect } = await build(t, { env: { FEATURES: 'auth,seats', ...env } })
   const calls: unknown[] = []
   hooks.on('room:create', async (roomId, session, request) => {
     calls.push(['create', roomId, session.userKey, request])
@@ -12,6 +12,6 @@ onEveryStore(t, 'passes the data of the join that creates a room to hooks, witho
   const [ada, bob] = [await connect(1), await connect(2)]
   await ada.ok('room:join', { roomId: 'r1', seatCount: 4, pin: '1234' })
   await bob.ok('room:join', { roomId: 'r1', seatCount: 8, pin: '1234' })
-  const request = { roomId: 'r1', seatCount: 4 }
+  const request = { roomId: 'r1', options: { seatCount: 4 } }
   t.same(calls, [['create', 'r1', '1', request], ['created', 'r1', true, request]])
 })

@@ -1,0 +1,37 @@
+import t from 'tap'
+import { build, onEveryStore } from '../../support/build.ts'
+import { featureFolder } from '../../support/features.ts'
+
+/** A feature that adds a field to the request of room:join, and the option of the room to the reply. */
+const colours = (longest: number) => `import { defineFeature, z } from 'flylive-audio-server/feature'
+export default defineFeature(async (app) => {
+  app.messages.accepts('room:join', z.object({ colour: z.string().max(${longest}).default('grey') }))
+  app.messages.adds('room:join', z.object({ colour: z.unknown() }))
+  app.hooks.on('room:join', ({ record }) => ({ colour: record.options.colour }))
+}, { name: 'colours', dependencies: ['rooms'] })
+`
+
+onEveryStore(t, 'a feature adds fields to room:join, which the room keeps', async (t, env) => {
+  const folder = featureFolder(t)
+  folder.write('colours', { 'index.ts': colours(5) })
+  const server = await build(t, { env: { FEATURES: 'auth,colours', FEATURES_PATH: folder.path, ...env } })
+  const ada = await server.connect(1)
+  const bob = await server.connect(2)
+
+  t.match((await ada.request('room:join', { roomId: 'r1', colour: 'yellow' })).error, { code: 'VALIDATION_FAILED', details: [{ path: 'colour' }] })
+  t.match(await ada.ok('room:join', { roomId: 'r1', colour: 'red' }), { colour: 'red' })
+  t.match(await bob.ok('room:join', { roomId: 'r1', colour: 'blue' }), { colour: 'red' }, 'a join of an existing room changes nothing')
+  t.match(await bob.ok('room:join', { roomId: 'r2' }), { colour: 'grey' }, 'the default')
+  const joinOf = () => server.app.contract().requests.find(({ type }) => type === 'room:join')
+  t.ok('colour' in (joinOf()?.request as { shape?: object }).shape!, 'in the contract')
+
+  folder.write('colours', { 'index.ts': colours(6) })
+  t.match(await server.admin('POST', '/admin/features/colours/reload'), { status: 200 })
+  t.match(await ada.ok('room:join', { roomId: 'r3', colour: 'yellow' }), { colour: 'yellow' }, 'a reload replaces the schema')
+  t.match(await ada.ok('room:join', { roomId: 'r1' }), { colour: 'red' })
+
+  t.match(await server.admin('POST', '/admin/features/colours/disable'), { status: 200 })
+  const reply = await ada.ok('room:join', { roomId: 'r4', colour: 'longer than six' })
+  t.notOk('colour' in reply, 'withdrawn with the feature')
+  t.same(server.app.rooms.get('r4')?.record.options, {})
+})
