@@ -12,3 +12,15 @@ declare module 'fastify' {
 export default fp<{ config: Config }>(async function config (app, options) {
   app.decorate('config', options.config)
 }, { name: 'config' })
+
+/** What grants access to the server or its Redis, and the settings of all features, some of them secret. */
+const kernelOnly = ['ADMIN_API_KEY', 'METRICS_TOKEN', 'REDIS_URL', 'REDIS_PASSWORD', 'FEATURES_CONFIG', 'variables', 'generated'] as const
+
+/** The configuration that features see: no secret, and no setting of another feature. */
+export type FeatureConfig = Readonly<Omit<Config, (typeof kernelOnly)[number]>>
+
+/** @returns the configuration as features see it */
+export function featureConfig (config: Config): FeatureConfig {
+  const hidden: ReadonlySet<string> = new Set(kernelOnly)
+  return Object.fromEntries(Object.entries(config).filter(([name]) => !hidden.has(name))) as unknown as FeatureConfig
+}

@@ -1,16 +1,13 @@
 import type { FastifyBaseLogger } from 'fastify'
 import pLimit from 'p-limit'
-import type { Executor } from './apply.ts'
-import type { Prepared } from './build.ts'
-import { createCommands } from './commands.ts'
-import type { Commands } from './commands.ts'
-import type { DesiredState } from './desired.ts'
+import type { Executor, Prepared } from './apply.ts'
+import { createCommands, createTransitions } from './changes.ts'
+import type { Commands, Transitions } from './changes.ts'
+import type { DesiredState } from './settings.ts'
 import type { FoundFeature } from './discovery.ts'
 import { isStale } from './plan.ts'
 import type { Registry } from './registry.ts'
 import { everyFeature, nothingSet } from './settings.ts'
-import { createTransitions } from './transitions.ts'
-import type { Transitions } from './transitions.ts'
 
 export interface Rescan {
   added: string[]

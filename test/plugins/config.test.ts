@@ -1,6 +1,6 @@
 import t from 'tap'
-import { loadConfig } from '../../../config/load.ts'
-import { featureConfig } from '../../../plugins/features/feature-config.ts'
+import { loadConfig } from '../../config/load.ts'
+import { featureConfig } from '../../plugins/config.ts'
 
 t.test('features see no secret and no setting of another feature', async (t) => {
   const hidden = {
