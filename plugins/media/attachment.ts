@@ -3,9 +3,8 @@ import { setTimeout as delay } from 'node:timers/promises'
 import type { FastifyBaseLogger } from 'fastify'
 import { unavailable } from '../errors/codes.ts'
 import { refused } from './errors.ts'
-import type { MediaRooms } from './media-rooms.ts'
+import type { MediaRooms, MediaUser, RoomMedia } from './room-media.ts'
 import type { InjectionEvents } from './injection.ts'
-import type { MediaUser, RoomMedia } from './room-media.ts'
 import type { TapEvents } from './tap.ts'
 
 /** Loopback: packets between this process and its media workers do not leave the machine. */

@@ -1,12 +1,9 @@
 import type { types } from 'mediasoup'
+import type { Session } from '../connections/session.ts'
 import { unavailable } from '../errors/codes.ts'
 import { NotInRoom } from '../rooms/errors.ts'
-import type { Session } from '../connections/session.ts'
 import { initialOutgoingBitrate, maxIncomingBitrate } from './codecs.ts'
-import { Consumers } from './consumers.ts'
-import {
-  CannotConsume, ProducerLimit, ProducerNotFound, TransportAlreadyConnected, TransportNotFound, TransportWrongType
-} from './errors.ts'
+import { CannotConsume, ConsumerNotFound, ProducerLimit, ProducerNotFound, TransportAlreadyConnected, TransportNotFound, TransportWrongType } from './errors.ts'
 import type { ProducePermit, ProducerOwner, RoomProducer } from './producer.ts'
 import type { MediaUser, RoomMedia } from './room-media.ts'
 
@@ -187,5 +184,43 @@ export class Peer implements MediaUser {
     if (direction === 'producer') for (const producer of this.producers()) producer.close()
     else this.consumers.transportClosed()
     transport.close()
+  }
+}
+
+/** The consumers of one session, at most one per producer. */
+export class Consumers {
+  readonly #byId = new Map<string, types.Consumer>()
+  readonly #onClosed: (consumerId: string) => void
+
+  /** @param onClosed called when a consumer ends with its producer or is replaced */
+  constructor (onClosed: (consumerId: string) => void) {
+    this.#onClosed = onClosed
+  }
+
+  /** @throws CONSUMER_NOT_FOUND */
+  get (consumerId: string): types.Consumer {
+    const consumer = this.#byId.get(consumerId)
+    if (!consumer) throw new ConsumerNotFound(consumerId)
+    return consumer
+  }
+
+  /** Adds a consumer; an earlier one of the same producer is closed. */
+  add (consumer: types.Consumer): void {
+    for (const older of this.#byId.values()) {
+      if (older.producerId !== consumer.producerId) continue
+      older.close()
+      this.#closed(older)
+    }
+    this.#byId.set(consumer.id, consumer)
+    consumer.once('producerclose', () => this.#closed(consumer))
+  }
+
+  /** Removes all consumers: their transport is closed. */
+  transportClosed (): void {
+    this.#byId.clear()
+  }
+
+  #closed ({ id }: types.Consumer): void {
+    if (this.#byId.delete(id)) this.#onClosed(id)
   }
 }
