@@ -1,9 +1,9 @@
+import { EventEmitter } from 'node:events'
 import type { FastifyBaseLogger } from 'fastify'
 import type { Redis } from 'ioredis'
 import { unavailable } from '../errors/codes.ts'
 import { withTimeout } from '../errors/timeout.ts'
 import type { Bus, TrackedMessage } from './bus.ts'
-import { createSubscribers } from './bus.local.ts'
 
 // Pub/sub has no databases, so channel names contain the database number.
 const channelPrefix = (db: number) => `msab:${db}:`
@@ -25,8 +25,8 @@ function parsePayload (payload: string) {
 }
 
 /** Messages of this server that have not come back yet. */
-function createInFlight (deliver: (channel: string, message: string) => void) {
-  const messages = new Map<number, { channel: string, message: string }>()
+function createInFlight (deliver: (name: string, message: string) => void) {
+  const messages = new Map<number, { name: string, message: string }>()
   let sequence = 0
 
   /** Delivers a message that will not come back; a late copy of it is ignored. */
@@ -34,12 +34,12 @@ function createInFlight (deliver: (channel: string, message: string) => void) {
     const sent = messages.get(number)
     if (!sent) return
     messages.delete(number)
-    deliver(sent.channel, sent.message)
+    deliver(sent.name, sent.message)
   }
 
   return {
     nextSequence: () => ++sequence,
-    add: (number: number, channel: string, message: string) => { messages.set(number, { channel, message }) },
+    add: (number: number, name: string, message: string) => { messages.set(number, { name, message }) },
     /** @returns whether the message was in flight */
     returned: (number: number) => messages.delete(number),
     get overloaded () {
@@ -47,8 +47,8 @@ function createInFlight (deliver: (channel: string, message: string) => void) {
     },
     deliverHere,
     deliverAllHere: () => { for (const number of [...messages.keys()]) deliverHere(number) },
-    dropChannel (channel: string) {
-      for (const [number, sent] of messages) if (sent.channel === channel) messages.delete(number)
+    dropChannel (name: string) {
+      for (const [number, sent] of messages) if (sent.name === name) messages.delete(number)
     }
   }
 }
@@ -65,11 +65,12 @@ function createInFlight (deliver: (channel: string, message: string) => void) {
  */
 export async function createRedisBus (redis: Redis, db: number, nodeId: string, log: FastifyBaseLogger): Promise<Bus> {
   const prefix = channelPrefix(db)
-  const subscribers = createSubscribers()
-  const inFlight = createInFlight(subscribers.deliver)
+  // By the name of the channel in Redis.
+  const subscribers = new EventEmitter<Record<string, [message: string]>>().setMaxListeners(0)
+  const inFlight = createInFlight((name, message) => { subscribers.emit(name, message) })
   const healed: (() => void)[] = []
   const checks = new Map<string, () => void>()
-  const checkChannel = `canary:${nodeId}`
+  const checkChannel = `${prefix}canary:${nodeId}`
   const subscribed = Promise.withResolvers<void>()
   let wasReady = false
 
@@ -83,11 +84,10 @@ export async function createRedisBus (redis: Redis, db: number, nodeId: string, 
   subscriber.on('message', (name: string, payload: string) => {
     const { node, sequence, message } = parsePayload(payload)
     if (node === nodeId && !inFlight.returned(sequence)) return
-    subscribers.deliver(name.slice(prefix.length), message)
+    subscribers.emit(name, message)
   })
   subscriber.on('ready', () => {
-    const channels = [...subscribers.channels(), checkChannel].map((channel) => prefix + channel)
-    subscriber.subscribe(...channels).then(() => {
+    subscriber.subscribe(...subscribers.eventNames() as string[]).then(() => {
       if (wasReady) healed.forEach((fn) => fn())
       wasReady = true
       subscribed.resolve()
@@ -95,13 +95,13 @@ export async function createRedisBus (redis: Redis, db: number, nodeId: string, 
   })
   // Messages in flight will not come back on this connection.
   subscriber.on('close', () => inFlight.deliverAllHere())
-  subscribers.add(checkChannel, (message) => checks.get(message)?.())
+  subscribers.on(checkChannel, (message) => checks.get(message)?.())
   subscriber.connect().catch(() => { /* Logged by the error event; the client retries. */ })
 
   function track (channel: string, message: string): TrackedMessage {
     const number = inFlight.nextSequence()
     // Without subscribers here nothing has to come back.
-    if (subscribers.has(channel)) inFlight.add(number, channel, message)
+    if (subscribers.listenerCount(prefix + channel) > 0) inFlight.add(number, prefix + channel, message)
     const deaf = subscriber.status !== 'ready' || inFlight.overloaded
     return {
       encoded: { channel: prefix + channel, payload: payloadOf(nodeId, number, message) },
@@ -126,26 +126,31 @@ export async function createRedisBus (redis: Redis, db: number, nodeId: string, 
       }
     },
     async subscribe (channel, handler) {
-      if (!subscribers.add(channel, handler) || subscriber.status !== 'ready') return
+      const name = prefix + channel
+      const first = subscribers.listenerCount(name) === 0
+      subscribers.on(name, handler)
+      if (!first || subscriber.status !== 'ready') return
       try {
-        await subscriber.subscribe(prefix + channel)
+        await subscriber.subscribe(name)
       } catch (err) {
         // Not connected: all channels are subscribed to again after the reconnect.
         log.debug({ err, channel }, 'subscription delayed until the reconnect')
       }
     },
     async unsubscribe (channel, handler) {
-      if (!subscribers.delete(channel, handler)) return
-      inFlight.dropChannel(channel)
+      const name = prefix + channel
+      subscribers.off(name, handler)
+      if (subscribers.listenerCount(name) > 0) return
+      inFlight.dropChannel(name)
       if (subscriber.status !== 'ready') return
-      await subscriber.unsubscribe(prefix + channel).catch(() => { /* A broken connection has no subscriptions. */ })
+      await subscriber.unsubscribe(name).catch(() => { /* A broken connection has no subscriptions. */ })
     },
     async check () {
       const token = String(inFlight.nextSequence())
       const { promise, resolve, reject } = Promise.withResolvers<void>()
       checks.set(token, resolve)
       // Not by publish(), which would deliver it here if Redis did not.
-      redis.publish(prefix + checkChannel, payloadOf('-', 0, token)).catch((err: unknown) => reject(unavailable('Redis cannot be reached', err)))
+      redis.publish(checkChannel, payloadOf('-', 0, token)).catch((err: unknown) => reject(unavailable('Redis cannot be reached', err)))
       await withTimeout(promise, checkTimeoutMs, () => { throw unavailable('Redis does not deliver messages') })
         .finally(() => checks.delete(token))
     },

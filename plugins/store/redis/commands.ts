@@ -1,6 +1,4 @@
 import type { Redis, Result } from 'ioredis'
-import type { Profile } from '../../connections/session.ts'
-import type { Publication, StoredDocument } from '../types.ts'
 import { join, leave, participants, someMembers } from './scripts/members.ts'
 import { replaceNodeMembers } from './scripts/node-members.ts'
 import { forgetEmpty, removeRoom, touch } from './scripts/records.ts'
@@ -32,22 +30,4 @@ export function defineCommands (redis: Redis): void {
   redis.defineCommand('msabReplaceNodeMembers', { numberOfKeys: 8, lua: replaceNodeMembers })
   redis.defineCommand('msabAppendLog', { numberOfKeys: 2, lua: appendLog })
   redis.defineCommand('msabSwapDocument', { numberOfKeys: 2, lua: swapDocument })
-}
-
-export const parseProfile = (text: string) => JSON.parse(text) as Profile
-
-/** The arguments of a script that publishes: two empty strings publish nothing. */
-export const publishArgs = (publish: Publication | undefined) => [publish?.channel ?? '', publish?.payload ?? '']
-
-/** @param text `<version> <JSON>` */
-export function parseDocument (text: string): StoredDocument {
-  const space = text.indexOf(' ')
-  return { version: text.slice(0, space), state: text.slice(space + 1) }
-}
-
-/** @param fields alternately name and document, as HGETALL in a script returns them */
-export function parseDocuments (fields: readonly string[]): Map<string, StoredDocument> {
-  const documents = new Map<string, StoredDocument>()
-  for (let i = 0; i < fields.length; i += 2) documents.set(fields[i] as string, parseDocument(fields[i + 1] as string))
-  return documents
 }

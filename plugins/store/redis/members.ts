@@ -6,8 +6,7 @@ import { pinTries, pinWindowMs } from '../store.ts'
 import type { MemberStore } from '../store.ts'
 import { participantsTold } from '../types.ts'
 import type { JoinResult, RoomRecord } from '../types.ts'
-import { parseDocuments, parseProfile } from './commands.ts'
-import { banKey, emptyRoomsKey, profilesKey, roomKeys, sessionField, usersKey, wrongPinsKey } from './keys.ts'
+import { banKey, emptyRoomsKey, parseDocuments, parseProfile, profilesKey, roomKeys, sessionField, usersKey, wrongPinsKey } from './layout.ts'
 import type { RoomIndex } from './room-index.ts'
 
 type Joined = [meta: string, created: number, first: number, count: number, profiles: string[], documents: string[]]

@@ -1,8 +1,7 @@
 import type { Redis } from 'ioredis'
 import type { NodeMembersStore } from '../store.ts'
 import type { Publication, WrittenMembers } from '../types.ts'
-import { parseDocuments, parseProfile, publishArgs } from './commands.ts'
-import { closedKey, emptyRoomsKey, nodeRoomsKey, roomKeys, sessionField } from './keys.ts'
+import { closedKey, emptyRoomsKey, nodeRoomsKey, parseDocuments, parseProfile, publishArgs, roomKeys, sessionField } from './layout.ts'
 import type { RoomIndex } from './room-index.ts'
 
 interface Replacement {

@@ -2,8 +2,7 @@ import type { Redis } from 'ioredis'
 import { closedMemoryMs } from '../store.ts'
 import type { RecordStore } from '../store.ts'
 import type { RoomRecord, RoomSummary } from '../types.ts'
-import { publishArgs } from './commands.ts'
-import { closedKey, emptyRoomsKey, roomKey, roomKeys, roomsKey, usersKey } from './keys.ts'
+import { closedKey, emptyRoomsKey, publishArgs, roomKey, roomKeys, roomsKey, usersKey } from './layout.ts'
 import type { RoomIndex } from './room-index.ts'
 
 // A page of busy rooms reads first as many rooms as were asked for, then this

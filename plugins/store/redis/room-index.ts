@@ -1,5 +1,5 @@
 import type { Redis } from 'ioredis'
-import { nodeRoomsKey, roomsKey } from './keys.ts'
+import { nodeRoomsKey, roomsKey } from './layout.ts'
 
 /** The index of all rooms and that of this server's rooms. */
 export interface RoomIndex {

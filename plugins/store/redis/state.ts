@@ -2,8 +2,7 @@ import type { Redis } from 'ioredis'
 import { unavailable } from '../../errors/codes.ts'
 import { RoomNotFound } from '../errors.ts'
 import type { StateStore } from '../store.ts'
-import { parseDocument, publishArgs } from './commands.ts'
-import { documentsKey, logKey, roomKey } from './keys.ts'
+import { documentsKey, logKey, parseDocument, publishArgs, roomKey } from './layout.ts'
 
 export function createRedisState (redis: Redis, recoveryMs: number): StateStore {
   return {

@@ -1,18 +1,5 @@
 // Lua scripts run in Redis as one step. All keys of a script carry the room id
 // as hash tag, so that they are on one node of a Redis Cluster.
-//
-// A room is
-//   …           hash: meta (JSON of the record), pin (hash), activity (ms), producers:<node>,
-//               restored (ms by the clock of Redis: when it was written back after a loss)
-//   …:users     sorted set: user → place in the order of arrival (ms, or the last place + 1)
-//   …:profiles  hash: user → profile JSON
-//   …:refs      hash: user → number of sockets
-//   …:sessions  hash: "<node> <session>" → user
-//   …:docs      hash: document name → "<version> <JSON>"
-//   …:log       list of texts
-//   …:closed    createdAt of the newest closed room with that id (ms); expires after ten minutes
-//   …:ban:<u>   end of a ban (ms); expires with it
-//   …:pin:<u>   number of wrong pins in the current window
 
 /** Gives a user the place after all others. Places are unique, even if the clocks of servers differ. */
 export const arrive = `

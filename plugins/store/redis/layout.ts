@@ -1,0 +1,55 @@
+import { nodeKey } from '../../cluster/leases.redis.ts'
+import type { Profile } from '../../connections/session.ts'
+import type { Publication, StoredDocument } from '../types.ts'
+
+// The keys and values of rooms in Redis. A room is
+//   …           hash: meta (JSON of the record), pin (hash), activity (ms), producers:<node>,
+//               restored (ms by the clock of Redis: when it was written back after a loss)
+//   …:users     sorted set: user → place in the order of arrival (ms, or the last place + 1)
+//   …:profiles  hash: user → profile JSON
+//   …:refs      hash: user → number of sockets
+//   …:sessions  hash: "<node> <session>" → user
+//   …:docs      hash: document name → "<version> <JSON>"
+//   …:log       list of texts
+//   …:closed    createdAt of the newest closed room with that id (ms); expires after ten minutes
+//   …:ban:<u>   end of a ban (ms); expires with it
+//   …:pin:<u>   number of wrong pins in the current window
+
+export const roomsKey = 'msab:rooms'
+export const emptyRoomsKey = 'msab:rooms:empty'
+
+export const roomKey = (roomId: string) => `msab:room:{${roomId}}`
+/** All keys that are removed with a room. */
+export const roomKeys = (roomId: string) => {
+  const key = roomKey(roomId)
+  return [key, usersKey(roomId), profilesKey(roomId), `${key}:refs`, `${key}:sessions`, documentsKey(roomId), logKey(roomId)]
+}
+export const usersKey = (roomId: string) => `${roomKey(roomId)}:users`
+export const profilesKey = (roomId: string) => `${roomKey(roomId)}:profiles`
+export const documentsKey = (roomId: string) => `${roomKey(roomId)}:docs`
+export const logKey = (roomId: string) => `${roomKey(roomId)}:log`
+export const closedKey = (roomId: string) => `${roomKey(roomId)}:closed`
+export const banKey = (roomId: string, userKey: string) => `${roomKey(roomId)}:ban:${userKey}`
+export const wrongPinsKey = (roomId: string, userKey: string) => `${roomKey(roomId)}:pin:${userKey}`
+export const nodeRoomsKey = (nodeId: string) => `${nodeKey(nodeId)}:rooms`
+
+/** A session as a field of the room's hash of sessions. */
+export const sessionField = (nodeId: string, sessionId: string) => `${nodeId} ${sessionId}`
+
+export const parseProfile = (text: string) => JSON.parse(text) as Profile
+
+/** The arguments of a script that publishes: two empty strings publish nothing. */
+export const publishArgs = (publish: Publication | undefined) => [publish?.channel ?? '', publish?.payload ?? '']
+
+/** @param text `<version> <JSON>` */
+export function parseDocument (text: string): StoredDocument {
+  const space = text.indexOf(' ')
+  return { version: text.slice(0, space), state: text.slice(space + 1) }
+}
+
+/** @param fields alternately name and document, as HGETALL in a script returns them */
+export function parseDocuments (fields: readonly string[]): Map<string, StoredDocument> {
+  const documents = new Map<string, StoredDocument>()
+  for (let i = 0; i < fields.length; i += 2) documents.set(fields[i] as string, parseDocument(fields[i + 1] as string))
+  return documents
+}
