@@ -1,19 +1,17 @@
 import fc from 'fast-check'
 import { z } from 'zod'
 
-// Arbitrary data for a schema: valid, nearly valid and invalid.
-
 export type Json = null | boolean | number | string | Json[] | { [key: string]: Json }
 type Schema = Record<string, unknown>
 
-/** Numbers at the edges of what formats and languages hold. */
+/** Boundary values of number formats and languages. */
 const oddNumbers = [0, -0, -1, 1, 1.5, 15, 16, 127, 128, 200, 255, 256, 65_535, 65_536, 2 ** 31 - 1, 2 ** 31, -(2 ** 31) - 1, 2 ** 32 - 1, 2 ** 32, 2 ** 53, 1e21, 1e308, -1e308, 5e-324]
 const oddStrings = ['', ' ', '0', '-1', 'null', 'undefined', 'NaN', 'true', '__proto__', 'constructor', 'prototype', 'toString', '\u0000', '\ud800', '\u202e', '%s%d%j', '../..', "';--", '{}', '[]', 'audio/opus', '💥'.repeat(20)]
 
 const deep = (depth: number) => JSON.parse('['.repeat(depth) + ']'.repeat(depth)) as Json
 const deepObject = (depth: number) => JSON.parse('{"a":'.repeat(depth) + '1' + '}'.repeat(depth)) as Json
 
-/** Anything that JSON can carry, the unusual rather often. */
+/** Arbitrary JSON, weighted towards unusual values. */
 export const garbage: fc.Arbitrary<Json> = fc.oneof(
   { weight: 3, arbitrary: fc.constantFrom<Json[]>(null, true, false, [], {}, [[]], [null], { length: 1 }) as fc.Arbitrary<Json> },
   { weight: 4, arbitrary: fc.constantFrom(...oddNumbers) },
@@ -28,25 +26,25 @@ export const garbage: fc.Arbitrary<Json> = fc.oneof(
 )
 
 /**
- * Data that fits a schema.
+ * Returns data that matches a schema.
  *
- * @param named arbitraries to take, most of the time, for properties of a name
+ * @param named arbitraries for properties by name, used most of the time
  */
 export function fitting (schema: z.ZodType, named: Readonly<Record<string, fc.Arbitrary<Json>>> = {}): fc.Arbitrary<Json> {
   return build(z.toJSONSchema(schema, { io: 'input', unrepresentable: 'any' }) as Schema, named)
 }
 
 /**
- * Data that fits a JSON Schema in a document.
+ * Returns data that matches a JSON Schema of a document.
  *
- * @param components what its references lead to, by name
- * @param named as above
+ * @param components schemas that `$ref` refers to, by name
+ * @param named arbitraries for properties by name, used most of the time
  */
 export function fittingJson (schema: object, components: Readonly<Record<string, object>>, named: Readonly<Record<string, fc.Arbitrary<Json>>> = {}): fc.Arbitrary<Json> {
   return build(inlined(schema, components) as Schema, named)
 }
 
-/** Puts what references lead to in their place. */
+/** Replaces references by the schemas they refer to. */
 function inlined (value: unknown, components: Readonly<Record<string, object>>): unknown {
   if (Array.isArray(value)) return value.map((item) => inlined(item, components))
   if (typeof value !== 'object' || value === null) return value
@@ -90,12 +88,12 @@ function object (schema: Schema, of: (part: unknown) => fc.Arbitrary<Json>, name
   return fc.record(model, { requiredKeys: (schema.required ?? []) as string[] }) as fc.Arbitrary<Json>
 }
 
-/** A change of a value: something in it left out, replaced, doubled or added. */
+/** One change of a value: removes, replaces, repeats or adds a part. */
 type Mutation = readonly [kind: 'remove' | 'replace' | 'repeat' | 'add', where: number, what: Json]
 
 const mutation: fc.Arbitrary<Mutation> = fc.tuple(fc.constantFrom<Mutation[0][]>('remove', 'replace', 'replace', 'replace', 'repeat', 'add') as fc.Arbitrary<Mutation[0]>, fc.nat(10_000), garbage)
 
-/** Data that would fit, had nothing been done to it. */
+/** Returns valid data with one to three random mutations. */
 export function nearly (valid: fc.Arbitrary<Json>): fc.Arbitrary<Json> {
   return fc.tuple(valid, fc.array(mutation, { minLength: 1, maxLength: 3 }))
     .map(([value, mutations]) => mutations.reduce(change, value))
@@ -114,7 +112,7 @@ function change (original: Json, [kind, where, what]: Mutation): Json {
   }
   look(value, 0)
   const place = places[where % (places.length + 1)]
-  // Beyond the last place is the value itself.
+  // The index after the last part stands for the value itself.
   if (!place) return what
   const parent = place.parent as Record<string | number, Json>
   if (kind === 'remove') {
@@ -131,8 +129,8 @@ function change (original: Json, [kind, where, what]: Mutation): Json {
 }
 
 /**
- * How often a property is tried. `BAD_INPUT_RUNS` tries more, `BAD_INPUT_SEED`
- * repeats what a failure printed.
+ * Returns the number of runs of a property. `BAD_INPUT_RUNS` raises the number;
+ * `BAD_INPUT_SEED` repeats a failed run.
  */
 export function tries (runs: number): { numRuns: number, seed?: number } {
   const { BAD_INPUT_RUNS, BAD_INPUT_SEED } = process.env

@@ -5,9 +5,9 @@ import type { Page } from 'playwright-core'
 
 const source = readFileSync(join(import.meta.dirname, '..', '..', 'node_modules', 'axe-core', 'axe.min.js'), 'utf8')
 
-/** @returns what keeps people from using a page as it is now: the rule, and where */
+/** @returns the accessibility violations of a page: the rule and the elements */
 export async function violationsOf (page: Page): Promise<string[]> {
-  // A test may do what the page's own policy forbids the page.
+  // The page's Content-Security-Policy does not apply to scripts that Playwright evaluates.
   await page.evaluate(source)
   const { violations } = await page.evaluate(() => (globalThis as unknown as { axe: { run (): Promise<AxeResults> } }).axe.run())
   return violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ html, failureSummary }) => `${html} (${failureSummary})`).join(' ')}`)

@@ -20,38 +20,38 @@ const status = z.object({ is_live: z.boolean(), participant_count: z.int().min(0
 
 export type Transaction = z.output<typeof transaction>
 export type Status = z.output<typeof status>
-/** The calls of the contract; `other` is whatever is none of them. */
+/** Calls of the contract; `other` is any other call. */
 export type CallName = 'gifts' | 'status' | 'room' | 'role' | 'other'
 
-/** A fault in requests, until it has occurred `times` times or is removed. */
+/** A fault that affects matching requests, `times` times or until it is removed. */
 export interface Fault {
-  /** Which calls; all of them when left out. */
+  /** Call to affect. Default: all calls. */
   call?: CallName | undefined
-  /** Only calls whose path has this in it. */
+  /** Affects only calls whose path contains this string. */
   path?: string | undefined
   /**
-   * `slow` answers after `ms`, `status` answers with `status`, `hang` never
-   * answers, `reset` ends the connection before anything is done, `reset-after`
-   * ends it when all is done, `stall` does all and stops in the middle of its
-   * answer, `malformed` does all and answers what is not JSON of the contract,
-   * `reject` fails gifts with `code` and `reason`.
+   * `slow` responds after `ms`; `status` responds with `status`; `hang` never
+   * responds; `reset` closes the connection before the call is executed and
+   * `reset-after` afterwards; `stall` executes the call and stops in the middle of
+   * the response; `malformed` executes the call and returns a body outside the
+   * contract; `reject` fails gifts with `code` and `reason`.
    */
   kind: 'slow' | 'status' | 'hang' | 'reset' | 'reset-after' | 'stall' | 'malformed' | 'reject'
-  /** Milliseconds before anything happens. */
+  /** Delay before the call is executed, in milliseconds. */
   ms?: number | undefined
   status?: number | undefined
   code?: number | undefined
   reason?: string | undefined
-  /** With `reject`: only these; all of the batch when left out. */
+  /** Gifts that `reject` fails. Default: the whole batch. */
   transactionIds?: readonly string[] | undefined
   times?: number | undefined
 }
 
 export interface LedgerEntry {
   transaction: Transaction
-  /** How often its coins were moved: once, or the backend is broken. */
+  /** Number of times the coins were moved; more than once is a bug of the fake backend. */
   applied: number
-  /** How often it was sent. */
+  /** Number of requests that contained the gift. */
   received: number
 }
 
@@ -67,20 +67,20 @@ export interface Answer {
   body?: unknown
 }
 
-/** A backend that speaks the Laravel contract over real HTTP and keeps all in this process. */
+/** A backend that implements the Laravel contract over HTTP and keeps its data in this process. */
 export interface Backend {
-  /** http://127.0.0.1:port, the base of all calls. */
+  /** Base URL of all calls: http://127.0.0.1:port. */
   readonly url: string
   readonly key: string
-  /** The environment that connects a server to this backend. */
+  /** Environment variables that connect a server to this backend. */
   readonly env: { LARAVEL_API_URL: string, LARAVEL_INTERNAL_KEY: string }
-  /** Gifts that went through, by transaction id. */
+  /** Charged gifts, by transaction id. */
   readonly ledger: Map<string, LedgerEntry>
   /** Coins by user; other users have unlimited coins. A gift costs its quantity times its price. */
   readonly balances: Map<string, number>
-  /** Price by gift id; 1 for others. */
+  /** Price by gift id; the default is 1. */
   readonly prices: Map<number, number>
-  /** The room events received, in order, with their arrival times. */
+  /** Room events received, in order, with their arrival times. */
   readonly statuses: { roomId: string, at: number, status: Status }[]
   /** Owner by room. */
   readonly rooms: Map<string, number | string>
@@ -94,23 +94,23 @@ export interface Backend {
   fault (fault: Fault): () => void
   /** Removes all faults. */
   mend (): void
-  /** The last calls, at most 10,000, in order of arrival. */
+  /** The last 10,000 calls at most, in order of arrival. */
   readonly requests: { call: CallName, method: string, path: string, body: unknown, at: number }[]
-  /** How many calls came, answered or not. */
+  /** Number of received calls, including calls without a response. */
   calls (call?: CallName): number
   /** Waits for the next request. */
   nextCall (call?: CallName): Promise<void>
   /**
-   * Publishes an event as the backend does.
+   * Publishes an event in the backend's format.
    *
-   * @returns how many servers were listening
+   * @returns the number of subscribed servers
    */
   publish (event: string, options?: PublishOptions): Promise<number>
-  /** Publishes any text on the events' channel. */
+  /** Publishes a raw string on the event channel. */
   publishText (text: string): Promise<number>
-  /** Refuses connections and ends those that are open, as a server that is down. */
+  /** Closes all connections and rejects new ones. */
   stop (): Promise<void>
-  /** Listens again, on the same port. */
+  /** Listens again on the same port. */
   start (): Promise<void>
   close (): Promise<void>
 }
@@ -134,7 +134,7 @@ const patterns: [CallName, string, RegExp][] = [
 const insufficientBalance = 4002
 const keptRequests = 10_000
 
-/** Starts a backend; it listens when this returns. */
+/** Starts a backend. It accepts connections when the promise resolves. */
 export async function createBackend ({ host = '127.0.0.1', port: wanted = 0, key = backendKey, redisUrl, channel = eventsChannel, extra }: BackendOptions = {}): Promise<Backend> {
   const counts = new Map<CallName, number>()
   const waiting = new Set<{ call: CallName | undefined, resolve: () => void }>()
@@ -233,7 +233,7 @@ export async function createBackend ({ host = '127.0.0.1', port: wanted = 0, key
 
   const ownerOf = (roomId: string) => backend.rooms.get(roomId) ?? backend.everyRoom?.(roomId)
 
-  /** Moves the coins of each gift once, however often it is sent. */
+  /** Moves the coins of each gift once, even if the gift is sent repeatedly. */
   function processBatch (transactions: readonly Transaction[], reject: Fault | undefined) {
     const failed: { transaction_id: string, code: number, reason: string }[] = []
     for (const item of transactions) {
@@ -261,7 +261,7 @@ export async function createBackend ({ host = '127.0.0.1', port: wanted = 0, key
 
   async function publishText (text: string): Promise<number> {
     if (redisUrl === undefined) throw new Error('The backend was started without a Redis to publish on')
-    redis ??= new Redis(redisUrl, { connectionName: 'flylive:backend' }).on('error', () => { /* The call fails or is made again. */ })
+    redis ??= new Redis(redisUrl, { connectionName: 'flylive:backend' }).on('error', () => { /* The call fails or is retried. */ })
     return await redis.publish(channel, text)
   }
 
@@ -316,7 +316,7 @@ export async function createBackend ({ host = '127.0.0.1', port: wanted = 0, key
   return backend
 }
 
-/** Starts a backend that ends with the test. */
+/** Starts a backend that is stopped after the test. */
 export async function startBackend (t: Test, options: BackendOptions = {}): Promise<Backend> {
   const backend = await createBackend(options)
   t.teardown(() => backend.close())

@@ -13,7 +13,7 @@ declare global {
   }
 }
 
-/** @returns the browser that the set-up has made sure of */
+/** @returns the path of the browser that the setup installed */
 function chromiumPath (): string {
   if (process.env.CHROMIUM_PATH) return process.env.CHROMIUM_PATH
   const names = ['chromium', 'chromium-browser', 'google-chrome']
@@ -24,12 +24,12 @@ function chromiumPath (): string {
   return found
 }
 
-/** A person's browser: each context that it opens has its own profile, and a tone as its microphone. */
+/** A user's browser. Each context has its own profile and a tone as its microphone. */
 export interface PersonBrowser {
   newContext (options?: BrowserContextOptions): Promise<BrowserContext>
 }
 
-/** The last flag counts, so that this repeats what Playwright's own disables. The address bar's popups cost half a second of CPU per window. */
+/** Chromium applies only the last of these flags, so this list repeats Playwright's. The address bar's popups cost half a second of CPU per window. */
 const disabledFeatures = [
   'WebUIOmniboxPopup', 'WebUIOmniboxAimPopup',
   'AvoidUnnecessaryBeforeUnloadCheckSync', 'DestroyProfileOnBrowserClose', 'HttpsUpgrades', 'HttpsFirstBalancedModeAutoEnable', 'LensOverlay',
@@ -38,17 +38,17 @@ const disabledFeatures = [
 
 let shared: Promise<Browser> | undefined
 
-/** Starts Chromium once per process, and closes it with the last test of the process. */
+/** Starts Chromium once per process and closes it after the last test. */
 async function launch (): Promise<Browser> {
   if (shared) return await shared
-  // In a lane the root of this file is a subtest of the process's root.
+  // In a lane, the root of this file is a subtest of the process's root.
   const processRoot = (root.parent ?? root) as Test
   processRoot.teardown(async () => { await (await shared)?.close() })
   shared = chromium.launch({
     executablePath: chromiumPath(),
     args: [
       '--no-sandbox',
-      // The device is only asked for; what is sent is a tone of the page's own.
+      // The page requests this device, but sends a generated tone instead.
       '--use-fake-device-for-media-stream',
       '--autoplay-policy=no-user-gesture-required',
       '--disable-background-networking',
@@ -60,8 +60,8 @@ async function launch (): Promise<Browser> {
 }
 
 /**
- * Gives a test a person's browser. All of them share one Chromium; contexts
- * are closed with the test.
+ * Opens a user's browser. All tests share one Chromium; the contexts are closed
+ * after the test.
  *
  * @param hz frequency of the microphone's tone
  */
@@ -79,14 +79,14 @@ export async function openBrowser (t: Test, hz: number): Promise<PersonBrowser> 
   }
 }
 
-/** Runs in a page: its microphone, once permitted, is a tone. */
+/** Runs in the page. Replaces the microphone with a tone, if access is permitted. */
 function useTone (hz: number): void {
   const devices = navigator.mediaDevices as MediaDevices | undefined
   if (!devices) return
   const open = devices.getUserMedia.bind(devices)
   devices.getUserMedia = async (constraints) => {
     if (!constraints?.audio) return await open(constraints)
-    // The browser asks for permission and rejects as usual; the device itself costs more CPU than a tone.
+    // The browser still asks for permission and rejects as usual; the device costs more CPU than a tone.
     for (const track of (await open(constraints)).getTracks()) track.stop()
     const context = new AudioContext()
     const oscillator = new OscillatorNode(context, { frequency: hz })
@@ -106,19 +106,18 @@ function useTone (hz: number): void {
 export interface VisitOptions extends BrowserContextOptions {
   name: string
   room: string
-  /** Whether the user lets the page have the microphone. */
+  /** Whether the user grants access to the microphone. */
   microphone?: boolean
-  /** Done before the page is opened. */
+  /** Runs before the page is opened. */
   prepare?: (page: Page) => Promise<void>
 }
 
 /**
- * Opens the stage in a fresh profile and enters a room, as a person would: on a
- * seat with the microphone, or to listen.
- * Page errors fail the test.
+ * Opens the stage in a new profile and enters a room. With a microphone, the user
+ * takes a seat; otherwise the user only listens. Page errors fail the test.
  */
 export async function visit (t: Test, browser: PersonBrowser, url: string, { name, room, microphone = true, prepare, ...options }: VisitOptions): Promise<Page> {
-  // What moves on a page is painted, which costs a machine without a graphics card more than all that is tested.
+  // Without a graphics card, painting animations costs more CPU than the code under test.
   const context = await browser.newContext({ permissions: microphone ? ['microphone'] : [], reducedMotion: 'reduce', ...options })
   const page = await context.newPage()
   page.on('pageerror', (error) => t.fail(`the page of ${name} has an error: ${error.stack}`))
@@ -126,14 +125,14 @@ export async function visit (t: Test, browser: PersonBrowser, url: string, { nam
   await page.goto(url)
   await page.getByLabel('Your name').fill(name)
   await page.getByLabel('Room', { exact: true }).fill(room)
-  // The browser takes a tone that does not change for noise.
+  // Noise suppression would remove a constant tone.
   await page.getByLabel('Original sound').check()
   await page.getByRole('button', { name: 'Join', exact: true }).click()
   if (microphone) await page.getByRole('button', { name: 'Speak', exact: true }).click()
   return page
 }
 
-/** Runs an action of a user's sheet: `act(page, 'Bob', 'Mute Bob')`. */
+/** Selects an action in a user's sheet: `act(page, 'Bob', 'Mute Bob')`. */
 export async function act (page: Page, name: string, deed: string): Promise<void> {
   const sheet = await sheetOf(page, name)
   await sheet.getByRole('button', { name: deed, exact: true }).click()
@@ -148,7 +147,7 @@ export async function sheetOf (page: Page, name: string): Promise<Locator> {
   return sheet
 }
 
-/** Does something with a seat that is free, as its sheet offers it to the owner and admins: `onSeat(page, 2, 'Lock seat 2')`. */
+/** Selects an action in the sheet of a free seat, which the owner and admins see: `onSeat(page, 2, 'Lock seat 2')`. */
 export async function onSeat (page: Page, number: number, deed: string): Promise<void> {
   await page.getByRole('button', { name: `Options of seat ${number}`, exact: true }).click()
   await page.getByRole('dialog').getByRole('button', { name: deed, exact: true }).click()
@@ -160,7 +159,7 @@ export async function give (page: Page, name: string): Promise<void> {
   await act(page, name, 'Send gift')
 }
 
-/** Gets up from the own seat. */
+/** Leaves the user's seat. */
 export async function getUp (page: Page): Promise<void> {
   await page.getByRole('button', { name: 'Leave seat', exact: true }).click()
 }
@@ -171,7 +170,7 @@ export async function leaveRoom (page: Page): Promise<void> {
   await page.getByRole('button', { name: 'Join', exact: true }).waitFor()
 }
 
-/** The user changes their mind about the microphone. */
+/** Grants the page access to the microphone after it was denied. */
 export async function allowMicrophone (page: Page): Promise<void> {
   await page.context().grantPermissions(['microphone'])
 }
@@ -182,12 +181,12 @@ export interface Reception {
   packetsReceived: number
   packetsLost: number
   totalAudioEnergy: number
-  /** Concealed samples: their packets did not arrive in time. */
+  /** Samples that were concealed because their packets arrived too late. */
   concealedSamples: number
   totalSamplesReceived: number
 }
 
-/** @returns the reception statistics of a user; undefined without a track */
+/** @returns the reception statistics of a user, or undefined without a track */
 export async function receptionOf (page: Page, name: string): Promise<Reception | undefined> {
   return await page.evaluate(async (name) => {
     const room = window.flylive
@@ -203,11 +202,11 @@ export async function receptionOf (page: Page, name: string): Promise<Reception 
 }
 
 /**
- * Measures the strongest frequency of the audio that a page receives from a user, in the
- * samples themselves (0.7 s), with a resolution below 1 Hz.
+ * Measures the strongest frequency in 0.7 s of the audio that a page receives from
+ * a user. The resolution is below 1 Hz.
  *
  * @param name of the user, or the id of a user outside the room
- * @returns in hertz; 0 for silence and without a track
+ * @returns the frequency in hertz; 0 for silence or without a track
  */
 export async function frequencyOf (page: Page, name: string): Promise<number> {
   return await page.evaluate(async (name) => {
@@ -227,7 +226,7 @@ export async function frequencyOf (page: Page, name: string): Promise<number> {
       const peak = levels.reduce((best, level, bin) => level > (levels[best] as number) ? bin : best, 1)
       const [before = 0, top = 0, after = 0] = levels.slice(peak - 1, peak + 2)
       if (top < -80) return 0
-      // The true peak lies between the bins: a parabola through three of them.
+      // The true peak lies between the bins; interpolate with a parabola through three bins.
       const offset = (before - after) / (2 * (before - 2 * top + after))
       return (peak + offset) * context.sampleRate / analyser.fftSize
     } finally {
@@ -257,11 +256,10 @@ export function seatOn (page: Page, name: string): Locator {
 }
 
 /**
- * Watches for the next stream that a page gets from a user in the place of the
- * one it has now.
+ * Waits until the page replaces its current stream from a user with a new one.
  *
- * @returns once it watches; `arrived` gives the time at which the first packet
- *   of that stream was there, in epoch milliseconds, at most some 50 ms late
+ * @returns once the page is observed; `arrived` resolves with the arrival time of
+ *   the new stream's first packet, in epoch milliseconds, accurate to about 50 ms
  */
 export async function nextSoundFrom (page: Page, name: string): Promise<{ arrived (): Promise<number> }> {
   const watch = await page.evaluateHandle((name) => {
@@ -287,16 +285,16 @@ export async function nextSoundFrom (page: Page, name: string): Promise<{ arrive
   return { arrived: () => watch.evaluate(({ arrived }) => arrived) }
 }
 
-/** Memory that a page holds after garbage collection. */
+/** Memory that a page retains after garbage collection. */
 export interface Holding {
-  /** JavaScript's heap, in bytes. */
+  /** JavaScript heap, in bytes. */
   heap: number
-  /** Of all documents, detached ones included. */
+  /** DOM nodes of all documents, including detached nodes. */
   nodes: number
   listeners: number
 }
 
-/** @returns the memory that a Chromium page holds */
+/** @returns the memory that a Chromium page retains */
 export async function holdingOf (page: Page): Promise<Holding> {
   const session = await page.context().newCDPSession(page)
   await session.send('Performance.enable')

@@ -19,17 +19,17 @@ const sign = createSigner({ key: jwtSecret, algorithm: 'HS256', expiresIn: '1h' 
 
 /**
  * @param id of the user
- * @param claims besides id and name
- * @returns a token as the backend makes it
+ * @param claims in addition to id and name
+ * @returns a token in the backend's format
  */
 export function tokenFor (id: string | number, claims: Record<string, unknown> = {}): string {
   return sign({ id, name: `User ${id}`, ...claims })
 }
 
-/** For tests that wait for a lease to expire, for a lost Redis, or for jobs: a third of the time and less. */
+/** For tests that wait for an expiring lease, a lost Redis or jobs: a third of the default times or less. */
 export const shortTimings: Partial<Timings> = { leaseMs: 3000, recoveryMs: 1500, reconcileIntervalMs: 300, closeVerifyDelayMs: 500, jobPollIntervalMs: 100 }
 
-/** What leaves out the feature that TEST_WITHOUT names (test/features/matrix.long.ts); nothing where a test names its features itself. */
+/** Returns the environment that disables the feature named by TEST_WITHOUT (test/features/matrix.long.ts). Empty if the test selects its features. */
 export function withoutFeature (env: Record<string, string>): Record<string, string> {
   const without = process.env.TEST_WITHOUT
   return without === undefined || env.FEATURES !== undefined ? {} : { FEATURES: `-${without}` }
@@ -42,7 +42,7 @@ export interface TestServer {
   url: string
   /** Connects as a user and waits for the greeting. */
   connect (userId: string | number, options?: ConnectOptions): Promise<TestClient>
-  /** Calls the admin's API with the key. */
+  /** Calls the admin API with the key. */
   admin (method: string, path: string, body?: unknown): Promise<{ status: number, body: Record<string, unknown> | null }>
   close (): Promise<void>
 }
@@ -50,17 +50,17 @@ export interface TestServer {
 export interface BuildOptions {
   env?: Record<string, string>
   featuresDir?: string
-  /** Starts all media workers at once, as in production. By default each starts when it is first needed. */
+  /** Starts all media workers immediately, as in production. By default, each worker starts on first use. */
   warmWorkers?: boolean
-  /** Replaces defaults of plugins/timings.ts. */
+  /** Overrides defaults of plugins/timings.ts. */
   timings?: Partial<Timings>
-  /** Gets each line of the log, from level info on. */
+  /** Receives each log line of level info or above. */
   log?: (line: Record<string, unknown>) => void
 }
 
 /**
- * Starts a server that ends with the test. Media ports are searched from a
- * place of this process's own, so that servers side by side rarely meet.
+ * Starts a server that is closed after the test. Each process searches for media
+ * ports from a different offset, so that parallel servers rarely collide.
  */
 export async function build (t: Test, { env = {}, log, ...options }: BuildOptions = {}): Promise<TestServer> {
   const dataDir = mkdtempSync(join(tmpdir(), 'flylive-data-'))
@@ -108,16 +108,16 @@ export async function build (t: Test, { env = {}, log, ...options }: BuildOption
 export type StoreKind = 'memory' | 'redis'
 
 /**
- * Runs a test on the store that `TEST_STORE` names: `memory` (the default) or
- * `redis`. `TEST_STORE=redis npm test` runs all tests on Redis.
+ * Runs a test on the store named by `TEST_STORE`: `memory` (default) or `redis`.
+ * `TEST_STORE=redis npm test` runs all tests on Redis.
  *
- * @param fn gets the environment that chooses the store
+ * @param fn receives the environment that selects the store
  */
 export function onEveryStore (t: Test, name: string, fn: StoreTest): void {
   runOn(t, process.env.TEST_STORE === 'redis' ? 'redis' : 'memory', name, fn)
 }
 
-/** Runs a test on both stores: for what differs by store, such as atomic changes and several servers. */
+/** Runs a test on both stores. Use it for behaviour that differs by store, such as atomic changes or several servers. */
 export function onBothStores (t: Test, name: string, fn: StoreTest): void {
   runOn(t, 'memory', name, fn)
   runOn(t, 'redis', name, fn)

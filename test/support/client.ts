@@ -4,7 +4,7 @@ import { WebSocket } from 'ws'
 
 export interface ConnectOptions {
   token?: string
-  /** Offered besides the bearer entry. */
+  /** Offered in addition to the bearer entry. */
   protocols?: string[]
   headers?: Record<string, string>
   /** Appended to /ws. */
@@ -23,32 +23,32 @@ export interface Event {
   data: Record<string, unknown>
 }
 
-/** A raw client that sends frames and records received ones. */
+/** A raw client that sends frames and records the frames it receives. */
 export interface TestClient {
   readonly ws: WebSocket
-  /** Everything that came that was not a reply, in order. */
+  /** Received messages other than replies, in order. */
   readonly events: Event[]
   readonly greeting: Record<string, unknown>
-  /** Sends a request and waits for its reply, whatever it is. */
+  /** Sends a request and waits for its reply, successful or not. */
   request (type: string, data?: unknown): Promise<Reply>
-  /** Sends a request that must succeed. */
+  /** Sends a request. @returns the reply's data @throws if the request fails */
   ok (type: string, data?: unknown): Promise<Record<string, unknown>>
   /** Sends a request that must fail. @returns the error code */
   fails (type: string, data?: unknown): Promise<string>
   send (frame: unknown): void
-  /** The next event of a type that fits and has not been waited for yet. */
+  /** Waits for the next matching event that no earlier call has returned. */
   event (type: string, fits?: (data: Record<string, unknown>) => boolean): Promise<Record<string, unknown>>
-  /** Code and reason with which the server closes. */
+  /** Close code and reason from the server. */
   readonly closed: Promise<{ code: number, reason: string }>
-  /** A round trip: when it is done, all that was sent before has been handled. */
+  /** Sends a request and waits for its reply. All frames sent before it are then handled. */
   flush (): Promise<void>
   close (): Promise<void>
 }
 
-// A wait that times out fails with the frames that arrived instead.
+// A wait that times out fails with the received frames in its message.
 const timeoutMs = 15_000
 
-/** A connection attempt that was answered with HTTP. */
+/** The server responded to a connection attempt with an HTTP status. */
 export class Refused extends Error {
   readonly status: number
   readonly body: { error: { code: string, message: string } }
@@ -66,7 +66,7 @@ export class Refused extends Error {
  * Opens a socket and waits for the greeting.
  *
  * @param url http://…
- * @throws {Refused} when the server answers with HTTP
+ * @throws {Refused} if the server responds with an HTTP status
  */
 export async function connect (t: Test, url: string, { token, protocols = ['msab.v1'], headers = {}, query = '' }: ConnectOptions = {}): Promise<TestClient> {
   const ws = new WebSocket(`${url.replace('http', 'ws')}/ws${query}`, protocols, {

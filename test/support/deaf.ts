@@ -1,11 +1,11 @@
 import type { TestServer } from './build.ts'
 
 /**
- * Closes the connection on which a server receives other servers' messages. The
- * server reconnects shortly afterwards. Commands sent to the same Redis client in the
- * same turn run right after it, so the server does not receive their messages.
+ * Returns a function that closes the subscriber connections of servers. The servers
+ * reconnect shortly afterwards. Commands sent to the same Redis client in the same
+ * turn of the event loop run right after the close, so the servers miss their messages.
  *
- * @param servers each with a NODE_ID of its own
+ * @param servers each with a distinct NODE_ID
  */
 export async function deafen (...servers: readonly TestServer[]): Promise<() => Promise<unknown>> {
   const [first] = servers

@@ -7,14 +7,14 @@ import { until } from './retry.ts'
 
 const root = resolve(import.meta.dirname, '../..')
 
-/** `npm run demo`, as a process of its own. */
+/** `npm run demo` as a separate process. */
 export interface Demo {
   child: ChildProcess
   output (): string
   exit: Promise<number | null>
 }
 
-/** Starts the demo on a free port; it is killed with the test. */
+/** Starts the demo on a free port; it is killed after the test. */
 export function startDemo (t: Test, args: readonly string[], env: Record<string, string> = {}): Demo {
   const child = fork(join(root, 'scripts/demo.ts'), [...args], {
     env: { ...process.env, TMPDIR: t.testdir({}), PORT: '0', FEATURES_WATCH: 'false', MEDIASOUP_RTC_MIN_PORT: String(20_000 + process.pid % 20_000), ...env },
@@ -30,10 +30,10 @@ export function startDemo (t: Test, args: readonly string[], env: Record<string,
   return { child, output: () => output, exit }
 }
 
-/** @returns what it tells its user once people talk */
+/** @returns the URL, room and admin key that the demo prints once the talkers have joined */
 export async function told (demo: Demo): Promise<{ url: string, room: string, adminKey: string }> {
   const found = () => /(?<url>http:\S+:\d+)\/#room=(?<room>\S+)[^]*key: (?<adminKey>\S+)/.exec(demo.output())
-  // Two of them at a time take a while on a busy machine.
+  // Two parallel demos start slowly on a busy machine.
   await Promise.race([until(() => found() !== null, 60_000), demo.exit.then(() => { throw new Error(demo.output()) })])
   const { url = '', room = '', adminKey = '' } = found()?.groups ?? {}
   return { url: url.replace('localhost', '127.0.0.1'), room, adminKey }

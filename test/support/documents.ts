@@ -5,14 +5,14 @@ import { Ajv2020 } from 'ajv/dist/2020.js'
 import formats from 'ajv-formats'
 import type { AsyncApi } from '../../features/docs/asyncapi.ts'
 
-// The documents under /docs, read as any client would: nothing here knows the
-// schemas they are made from.
+// Reads the documents under /docs as any client would, without access to the schemas
+// that they are generated from.
 
-// ajv-formats is a CommonJS module whose types say otherwise.
+// ajv-formats is a CommonJS module, and its types do not match its exports.
 const addFormats = formats as unknown as typeof formats.default
 const options = { strict: false, allErrors: true, validateFormats: true } as const
 
-/** What a value has wrong; undefined when it fits. */
+/** Returns a description of what is invalid in a value, or undefined if it is valid. */
 export type Check = (value: unknown) => string | undefined
 
 function checks (ajv: Ajv | Ajv2020, id: string, document: object): (pointer: string) => Check {
@@ -29,10 +29,10 @@ function checks (ajv: Ajv | Ajv2020, id: string, document: object): (pointer: st
 const escapePointer = (key: string) => key.replaceAll('~', '~0').replaceAll('/', '~1')
 const lastOf = (ref: { $ref: string } | undefined) => ref?.$ref.split('/').at(-1) ?? ''
 
-/** A request as the AsyncAPI document has it. */
+/** A request of the AsyncAPI document. */
 export interface DocumentedRequest {
   type: string
-  /** The schema of its data. */
+  /** Schema of the request's data. */
   data: object
   fits: Check
   reply: Check
@@ -41,7 +41,7 @@ export interface DocumentedRequest {
 export interface MessageDocument {
   document: AsyncApi
   requests: DocumentedRequest[]
-  /** By type: checks the whole frame. */
+  /** Checks a whole frame, by event type. */
   events: ReadonlyMap<string, Check>
   refused: Check
   codes: ReadonlySet<string>
@@ -75,7 +75,7 @@ export function readAsyncApi (document: AsyncApi): MessageDocument {
 
 interface Body { content?: Record<string, { schema: object }> }
 
-/** The parts of an OpenAPI document that are looked at. */
+/** The parts of an OpenAPI document that the tests use. */
 export interface OpenApiDocument {
   paths: Record<string, Record<string, {
     security?: Record<string, unknown>[]
@@ -86,15 +86,15 @@ export interface OpenApiDocument {
   components: { schemas: Record<string, object>, responses: Record<string, Body> }
 }
 
-/** A route as the OpenAPI document has it. */
+/** A route of the OpenAPI document. */
 export interface DocumentedRoute {
   method: string
   path: string
   security: string[]
   parameters: { in: string, name: string, required: boolean, schema: object, fits: Check }[]
-  /** The schema of its body; undefined when it takes none. */
+  /** Schema of the body; undefined if the route takes none. */
   body: { schema: object, required: boolean, fits: Check } | undefined
-  /** @returns what is wrong with an answer; undefined when it is as documented */
+  /** @returns what differs from the document in a response; undefined if it conforms */
   answer: (status: number, type: string, body: unknown) => string | undefined
 }
 
@@ -125,7 +125,7 @@ export function readOpenApi (document: OpenApiDocument): DocumentedRoute[] {
   }))
 }
 
-/** @returns what is wrong with an AsyncAPI document, by the schema of AsyncAPI 3.0 */
+/** @returns what is invalid in an AsyncAPI document according to the AsyncAPI 3.0 schema; undefined if it is valid */
 export function checkAsyncApi (document: unknown): string | undefined {
   const ajv = new Ajv({ ...options, validateFormats: false })
   const validate = ajv.compile(createRequire(import.meta.url)('@asyncapi/specs/schemas/3.0.0-without-$id.json') as object)

@@ -3,10 +3,14 @@ import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import type { Test } from 'tap'
 
-/** A folder of features outside the checkout, to be changed under a server's feet. */
+/** A folder of features outside the checkout, which a test changes while a server runs. */
 export interface FeatureFolder {
   readonly path: string
-  /** Writes files of a feature, by their names. */
+  /**
+   * Writes the files of a feature.
+   *
+   * @param files contents by file name
+   */
   write (feature: string, files: Record<string, string>): void
   remove (feature: string): void
 }
@@ -28,10 +32,10 @@ export function featureFolder (t: Test): FeatureFolder {
 }
 
 /**
- * A feature that answers one message, `NAME:say`, and one route, `GET /NAME`, with a text.
+ * Returns the source of a feature whose message `NAME:say` and route `GET /NAME` return a string.
  *
- * @param text what they answer
- * @param before code that runs when it starts
+ * @param text the string to return
+ * @param before code that runs when the feature starts
  */
 export const saying = (name: string, text: string, { before = '', dependencies = [] as string[] } = {}) => `import fp from 'fastify-plugin'
 import { z } from 'zod'

@@ -1,9 +1,9 @@
 /**
- * Whether events arrived at most once per second. Compares the number since
- * the beginning: one that a busy machine brings late has the next one near it.
+ * Whether events arrived at most once per second. Checks the number of events since
+ * `begin` rather than the gaps, because a busy machine delays single events.
  *
- * @param times when each came, from `performance.now()`
- * @param begin before the first could come
+ * @param times arrival times, from `performance.now()`
+ * @param begin a time before the first event
  */
 export function onceASecond (times: readonly number[], begin: number): boolean {
   const clocksDifferMs = 50
@@ -11,10 +11,10 @@ export function onceASecond (times: readonly number[], begin: number): boolean {
 }
 
 /**
- * Measures for how long this process could do something. A machine that stands
- * still, or gives it no turn, does not count: for what must not take long.
+ * Measures the time in which this process was scheduled, so that a suspended or busy
+ * machine does not fail a test of a time limit.
  *
- * @returns tells the time since then, in milliseconds
+ * @returns a function that returns the time since the call, in milliseconds
  */
 export function stopwatch (): () => number {
   const everyMs = 20

@@ -7,21 +7,21 @@ import { adminKey, jwtSecret, withoutFeature } from './build.ts'
 
 const root = join(import.meta.dirname, '..', '..')
 
-/** The server as a process of its own, as `npm start` runs it. */
+/** The server as a separate process, started like `npm start`. */
 export interface ServerProcess {
   child: ChildProcess
-  /** http://127.0.0.1:port, once it listens. */
+  /** http://127.0.0.1:port; resolves once the server listens. */
   url: Promise<string>
-  /** What it has printed so far, on both channels. */
+  /** Output so far, from stdout and stderr. */
   output (): string
   exit: Promise<{ code: number | null, signal: NodeJS.Signals | null }>
 }
 
 /**
- * Starts `server.ts` with an environment; it is killed with the test.
+ * Starts `server.ts` with an environment; it is killed after the test.
  *
- * @param cwd where it is started; an empty folder by default
- * @param program another checkout's server.ts
+ * @param cwd working directory; an empty folder by default
+ * @param program path of a `server.ts`, by default the one of this checkout
  */
 export function startServer (t: Test, env: Record<string, string> = {}, cwd = t.testdir({}), program = join(root, 'server.ts')): ServerProcess {
   const child = spawn(process.execPath, [program], {
@@ -50,7 +50,7 @@ export function startServer (t: Test, env: Record<string, string> = {}, cwd = t.
   child.stderr.on('data', collect)
   const exit = once(child, 'close').then(([code, signal]) => ({ code: code as number | null, signal: signal as NodeJS.Signals | null }))
   exit.then(() => listening.reject(new Error(`The server ended: ${output}`)), () => {})
-  listening.promise.catch(() => { /* A test that needs no URL does not wait for it. */ })
+  listening.promise.catch(() => { /* Prevents an unhandled rejection in tests that do not need the URL. */ })
   t.teardown(async () => {
     child.kill('SIGKILL')
     await exit

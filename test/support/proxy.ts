@@ -3,19 +3,19 @@ import { connect, createServer } from 'node:net'
 import type { AddressInfo, Socket } from 'node:net'
 import type { Test } from 'tap'
 
-/** A proxy to a server, for tests that manipulate the traffic. */
+/** A TCP proxy to a server, for tests that manipulate the traffic. */
 export interface Proxy {
   readonly port: number
-  /** Sockets of both sides. */
+  /** Open sockets to clients and to the server. */
   readonly open: ReadonlySet<Socket>
-  /** Breaks every connection and takes no more, until `listen()`. */
+  /** Destroys all connections and rejects new ones until `listen()` is called. */
   cut (): Promise<void>
   listen (): Promise<void>
 }
 
 /**
- * @param portOf where the next connection goes, on 127.0.0.1
- * @param carry does with what a client sends what is to be done with it; by default `far` gets it
+ * @param portOf returns the port on 127.0.0.1 for the next connection
+ * @param carry handles a chunk from a client; by default it writes the chunk to the server's socket `far`
  */
 export async function createProxy (t: Test, portOf: () => number, carry = (chunk: Buffer, far: Socket): unknown => far.write(chunk)): Promise<Proxy> {
   const open = new Set<Socket>()

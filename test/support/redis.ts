@@ -9,19 +9,19 @@ import { join } from 'node:path'
 import { Redis } from 'ioredis'
 import type { Test } from 'tap'
 
-/** A Redis process that a test may pause or kill. */
+/** A Redis process that a test may suspend or kill. */
 export interface TestRedis {
   readonly url: string
   readonly port: number
-  /** The process that runs now. */
+  /** The current process. */
   readonly process: ChildProcess
-  /** Kills it without a word; what it held is gone. */
+  /** Kills the process with SIGKILL; its data is lost. */
   kill (): Promise<void>
-  /** Starts it again on the same port. */
+  /** Restarts Redis on the same port. */
   start (): Promise<void>
 }
 
-/** @returns a port that was free a moment ago */
+/** @returns a port that is currently free */
 export async function freePort (): Promise<number> {
   const server = createServer().listen(0, '127.0.0.1')
   await once(server, 'listening')
@@ -35,11 +35,11 @@ let shared: Promise<number> | undefined
 let databases = 0
 
 /**
- * Gives a test a database of its own. All tests of a process share one Redis,
- * which starts with the first call. Pub/sub channels are not part of a
- * database: two backends at a time need two of {@link startRedis}.
+ * Creates a Redis database for a test. All tests of a process share one Redis, which
+ * starts with the first call. Databases share their pub/sub channels: two
+ * concurrent backends need two calls of {@link startRedis}.
  *
- * @returns its URL
+ * @returns the URL of the database
  */
 export async function redisDatabase (): Promise<string> {
   shared ??= startShared()
@@ -69,7 +69,7 @@ async function spawnRedis (port: number, folder: string): Promise<ChildProcess> 
   return child
 }
 
-/** Starts a Redis that ends with the test. */
+/** Starts a Redis that is stopped after the test. */
 export async function startRedis (t: Test): Promise<TestRedis> {
   const folder = mkdtempSync(join(tmpdir(), 'flylive-redis-'))
   const port = await freePort()
@@ -101,7 +101,7 @@ export async function startRedis (t: Test): Promise<TestRedis> {
   }
 }
 
-/** A client as the server makes it (plugins/redis): it fails at once while it is not connected. */
+/** Creates a client with the server's options (plugins/redis). Commands fail immediately while the client is disconnected. */
 export async function redisClient (t: Test, redis: Pick<TestRedis, 'port'>, db = 0): Promise<Redis> {
   const client = new Redis({
     port: redis.port,
@@ -113,13 +113,13 @@ export async function redisClient (t: Test, redis: Pick<TestRedis, 'port'>, db =
     enableAutoPipelining: true,
     retryStrategy: () => 50
   })
-  client.on('error', () => { /* It is meant to go away. */ })
+  client.on('error', () => { /* The test may stop Redis. */ })
   t.teardown(() => client.disconnect())
   await client.connect()
   return client
 }
 
-/** A client as {@link redisClient} makes it, to a database of the test's own. */
+/** Creates a client as {@link redisClient} does, with a new database. */
 export async function databaseClient (t: Test): Promise<Redis> {
   const { port, pathname } = new URL(await redisDatabase())
   return await redisClient(t, { port: Number(port) }, Number(pathname.slice(1)))

@@ -2,19 +2,19 @@ import type { Test } from 'tap'
 import { connect, Refused } from './client.ts'
 import type { ConnectOptions } from './client.ts'
 
-/** What a connection attempt came to, where it may be refused. */
+/** The result of a connection attempt. */
 export interface Attempt {
-  /** 101 when it was let in. */
+  /** 101 if the connection was accepted. */
   status: number
   code: string
   headers: Record<string, string | string[] | undefined>
 }
 
 /**
- * Tries to connect, and hangs up at once when that succeeds.
+ * Tries to connect, and closes the connection immediately if accepted.
  *
  * @param url http://…
- * @returns the answer to the upgrade; `code` is empty when it succeeded
+ * @returns the response to the upgrade; `code` is empty if the connection was accepted
  */
 export async function attempt (t: Test, url: string, options: ConnectOptions = {}): Promise<Attempt> {
   try {
@@ -27,7 +27,7 @@ export async function attempt (t: Test, url: string, options: ConnectOptions = {
   }
 }
 
-/** @returns status and code of an attempt, as one text to compare: "401 UNAUTHORIZED", or "101" */
+/** @returns status and error code of an attempt as one string: "401 UNAUTHORIZED", or "101" */
 export async function outcome (t: Test, url: string, options: ConnectOptions = {}): Promise<string> {
   const { status, code } = await attempt(t, url, options)
   return `${status} ${code}`.trim()

@@ -1,8 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises'
 
 /**
- * Repeats a check until it succeeds. For changes without
- * an event; if there is an event, wait for the event.
+ * Repeats a check until it succeeds. Use it only for changes that emit no event.
  *
  * @param check throws or returns false until the condition holds
  * @param timeoutMs the timeout

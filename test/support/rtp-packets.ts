@@ -2,7 +2,7 @@ import { createSocket } from 'node:dgram'
 import type { AddressInfo } from 'node:net'
 import type { Test } from 'tap'
 
-/** A packet of RTP (RFC 3550) as this server sends and receives it. */
+/** An RTP packet (RFC 3550) as this server sends and receives it. */
 export interface RtpPacket {
   ssrc: number
   payloadType: number
@@ -13,7 +13,7 @@ export interface RtpPacket {
 /** 20 ms of silence in Opus. */
 export const opusSilence = Buffer.from([0xf8, 0xff, 0xfe])
 
-/** @returns the packet without header extensions; its timestamp follows from the number: 20 ms each */
+/** @returns a packet without header extensions; each sequence number advances the timestamp by 20 ms */
 export function writeRtp ({ ssrc, payloadType, sequenceNumber, payload }: RtpPacket): Buffer {
   const header = Buffer.alloc(12)
   header[0] = 0x80
@@ -34,7 +34,7 @@ export function readRtp (packet: Buffer): RtpPacket | undefined {
   return { ssrc: packet.readUInt32BE(8), payloadType, sequenceNumber: packet.readUInt16BE(2), payload: packet.subarray(start) }
 }
 
-/** Receives RTP on a UDP port of its own until the test ends. */
+/** Receives RTP on a new UDP port until the test ends. */
 export async function rtpReceiver (t: Test) {
   const socket = createSocket('udp4')
   const packets: RtpPacket[] = []
@@ -50,7 +50,7 @@ export async function rtpReceiver (t: Test) {
 /**
  * Sends silence every 20 ms until the test ends.
  *
- * @returns changes the address
+ * @returns a function that changes the destination
  */
 export function sendSilence (t: Test, ssrc: number, address: { ip: string, port: number }, payloadType = 100) {
   const socket = createSocket('udp4')

@@ -1,8 +1,8 @@
-// What a browser would send, for tests that need the signalling and no sound.
+// RTP parameters and capabilities of a browser, for tests of the signalling without audio.
 
 let nextSsrc = 1000
 
-/** RTP parameters of a microphone, each time with another ssrc and mid. */
+/** Returns RTP parameters of a microphone, with a new ssrc and mid per call. */
 export function rtpParameters () {
   const ssrc = nextSsrc++
   return {
@@ -24,7 +24,7 @@ export function rtpParameters () {
   }
 }
 
-/** What a browser can receive. */
+/** RTP capabilities of a browser. */
 export const rtpCapabilities = {
   codecs: [{
     kind: 'audio',

@@ -6,7 +6,7 @@ import type { TestServer } from './build.ts'
 import type { TestClient } from './client.ts'
 import { dtlsParameters, rtpCapabilities, rtpParameters } from './rtp.ts'
 
-/** What a client has on the media server. */
+/** A client's objects on the media server. */
 export interface Media {
   producerTransport: string
   consumerTransport: string
@@ -14,27 +14,27 @@ export interface Media {
   consumer: string
 }
 
-/** A room with people who have done nothing, and somebody who sends whatever comes to mind. */
+/** A room with a victim and an attacker who sends arbitrary frames. */
 export interface Scene {
   server: TestServer
   attacker: TestClient
-  /** In the attacker's room. */
+  /** Another member of the attacker's room. */
   victim: TestClient
-  /** Ids by name, like `own.producer`: the attacker's, the victim's, those of another room. */
+  /** Ids by name, like `own.producer`. The prefix is `own` (attacker), `victim` or `stranger` (in another room). */
   ids: Map<string, string>
-  /** Puts the attacker where it was at the beginning, when it is not there any more. */
+  /** Rejoins the room and recreates the attacker's media objects if needed. */
   restore (): Promise<void>
   /**
    * Sends a frame and waits until it has been handled.
    *
-   * @returns all replies and pushed errors that it led to
+   * @returns all resulting replies and pushed errors
    */
   exchange (text: string): Promise<Record<string, unknown>[]>
-  /** Checks that nobody else has noticed anything. */
+  /** Checks that the attack had no effect on other clients or the server. */
   unharmed (t: Test): Promise<void>
 }
 
-/** All codes of the error tables but INTERNAL. */
+/** Returns all codes of the error tables except INTERNAL. */
 export async function knownCodes (): Promise<Set<string>> {
   const root = join(import.meta.dirname, '..', '..')
   const codes = new Set<string>()
@@ -49,7 +49,7 @@ export async function knownCodes (): Promise<Set<string>> {
   return codes
 }
 
-/** Gives a client in a room a seat, where there are seats, two transports, a producer, and a consumer of `source`. */
+/** Takes a seat (if the feature is enabled) and creates two transports, a producer and a consumer of `source` for a client. */
 async function equip (client: TestClient, seatIndex: number, source?: string): Promise<Media> {
   const { ok, error } = await client.request('seat:take', { seatIndex })
   if (!ok && error.code !== 'FEATURE_DISABLED') throw new Error(`no seat ${seatIndex}: ${error.code}`)
@@ -104,7 +104,7 @@ export async function scene (t: Test, env: Record<string, string> = {}): Promise
     async exchange (text) {
       const [before, from] = [await handled(), attacker.events.length]
       attacker.send(text)
-      // A request without an id that succeeds is answered by nothing; it is counted.
+      // A successful request without an id has no reply, so the metric shows that it was handled.
       while (await handled() === before) {
         if (attackersSession()?.open !== true) throw new Error(`the connection was ended by ${text.slice(0, 500)}`)
         await new Promise((resolve) => setImmediate(resolve))
