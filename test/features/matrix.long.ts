@@ -4,14 +4,13 @@ import { globSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 
-// Runs the tests of all other features with each feature disabled in turn.
-// Their results must not depend on it. Without auth no test can connect;
-// matrix.test.ts covers that case.
+// Disables each feature in turn and runs the tests of all others, whose results must
+// not depend on it. Without auth no test can connect; matrix.test.ts covers that case.
 
 const root = join(import.meta.dirname, '..', '..')
 const features = readdirSync(join(root, 'features')).filter((name) => name !== 'auth').sort()
 
-/** Test files that need other features. */
+/** Features that test files need in addition to their own. */
 const alsoNeed: Record<string, readonly string[]> = {
   'test/client/node-audio.test.ts': ['media'],
   'test/client/seats.test.ts': ['seats'],

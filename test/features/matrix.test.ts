@@ -20,11 +20,11 @@ interface Scene {
   server: TestServer
   ada: TestClient
   bob: TestClient
-  /** Ada's first join reply, and Bob's. */
+  /** Reply to the first join of Ada, then of Bob. */
   joined: Record<string, unknown>[]
 }
 
-/** Shows that a feature works, and what its absence changes for the others. */
+/** Checks that a feature works, and how the others behave without it. */
 const shows: Record<string, { on: (t: Test, scene: Scene) => Promise<void>, off?: (t: Test, scene: Scene) => Promise<void> }> = {
   auth: {
     async on (t, { server }) {
@@ -147,7 +147,6 @@ for (const without of [undefined, ...features]) {
     t.same(server.app.features.list().filter(({ state }) => state === 'enabled').map(({ name }) => name), names, 'the other features run')
 
     if (without === 'auth') {
-      // Without auth, all connections are rejected.
       const refusal = await server.connect(1).catch((error: unknown) => error)
       t.match(refusal, { status: 409 })
       t.ok(refusal instanceof Refused)

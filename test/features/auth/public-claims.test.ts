@@ -3,7 +3,7 @@ import { build, onEveryStore, tokenFor } from '../../support/build.ts'
 import { connect } from '../../support/client.ts'
 import type { TestClient } from '../../support/client.ts'
 
-// All claims of a token of the old backend (contract: token claims).
+// All claims of a token from the old backend (contract: token claims).
 const claims = {
   signature: 'hello',
   email: 'ada@example.com',
@@ -65,7 +65,7 @@ t.test('a claim cannot impersonate another user', async (t) => {
   t.match(await bob.event('room:userJoined'), { userId: 1, user: { userId: 1, id: 1 } })
 })
 
-/** Records all text that a client receives. */
+/** Records every string that a client receives. */
 function everything (client: TestClient): () => string {
   let text = ''
   client.ws.on('message', (raw) => { text += String(raw) })

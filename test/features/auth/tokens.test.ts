@@ -17,7 +17,7 @@ function token (payload: unknown, signature: Signer = hmac('sha256', jwtSecret),
   return `${input}.${signature(input).toString('base64url')}`
 }
 
-/** Counted attempts, by result. */
+/** Number of attempts by result, from the metrics. */
 async function counted (url: string): Promise<Record<string, number>> {
   const text = await (await fetch(`${url}/metrics`)).text()
   return Object.fromEntries([...text.matchAll(/^flylive_auth_attempts_total\{result="(\w+)"\} (\d+)/gm)].map(([, result, count]) => [result, Number(count)]))
@@ -110,7 +110,7 @@ t.test('validates tokens', async (t) => {
 t.test('rejects RS256 with a public key as the secret', async (t) => {
   const { publicKey, privateKey } = generateKeyPairSync('rsa', { modulusLength: 2048 })
   const pem = publicKey.export({ type: 'spki', format: 'pem' }) as string
-  // The configuration rejects this secret, but the reader must work with it.
+  // Bypasses the configuration, which rejects this secret.
   const { createTokenReader } = await import('../../../features/auth/token.ts')
   const read = createTokenReader({ secrets: [jwtSecret], maxAgeSeconds: 60, publicClaims: [] })
   t.equal(read(token(good())).user.id, 1)

@@ -8,7 +8,7 @@ import { until } from '../../support/retry.ts'
 import { createHoldingProxy } from '../chat/holding.ts'
 import { createEmptyRooms, names, createOccupiedRooms, removals } from './support.ts'
 
-// In parallel, because they mostly wait.
+// The tests mostly wait, so they run in parallel.
 t.jobs = 4
 
 const env = { FEATURES: 'auth,chat,media,seats,auto-close', EMPTY_ROOM_SECONDS: '1' }
@@ -28,7 +28,6 @@ onBothStores(t, 'closes an empty room and removes everything about it', async (t
   t.same(await listed(server), ['r1', 'r2'])
 
   await ada.ok('room:leave')
-  // A dropped connection counts as a leave.
   const left = Date.now()
   bob.ws.terminate()
   await until(() => removed.length > 0)
@@ -41,7 +40,6 @@ onBothStores(t, 'closes an empty room and removes everything about it', async (t
   t.match(await (await fetch(`${server.url}/metrics`)).text(), 'flylive_rooms_auto_closed_total 1')
   if (kind === 'redis') {
     const { redis } = server.app
-    // The closed room and its rate limits are kept for a while.
     for (const key of (await redis.keys('*')).filter((key) => key.includes('r1'))) t.ok(await redis.pttl(key) > 0, `${key} ends by itself`)
     for (const key of (await redis.keys('*')).filter((key) => key.endsWith('rooms') || key.endsWith(':empty'))) {
       const members = await redis.type(key) === 'set' ? await redis.smembers(key) : await redis.zrange(key, '0', '-1')
@@ -74,7 +72,7 @@ onEveryStore(t, 'keeps an occupied room, and a rejoin restarts the wait', async 
   await bob.ok('room:join', { roomId: 'back' })
   for (const client of [phone, laptop]) await client.ok('room:join', { roomId: 'twice' })
   await leave(phone, 'twice')
-  // All others were empty before this one.
+  // All other rooms became empty before this one.
   await eve.ok('room:join', { roomId: 'left' })
   await leave(eve, 'left')
 
@@ -92,7 +90,6 @@ onEveryStore(t, 'keeps an occupied room, and a rejoin restarts the wait', async 
   t.match(await bob.event('chat:message'), { id, roomId: 'back' })
   t.match(await server.admin('GET', '/admin/rooms/back'), { status: 200, body: { participantCount: 1 } })
   t.match(await server.admin('GET', '/admin/rooms/twice'), { status: 200, body: { participantCount: 1 } })
-  // A sweep does not read a room twice.
   await until(async () => !(await server.app.store.listEmptyRooms(Date.now(), 10)).includes('back'))
 
   await leave(bob, 'back')
@@ -112,7 +109,7 @@ t.test('closes a room whose last members were on a dead server', async (t) => {
   await leases.heartbeat()
   const dead = createRedisStore(connection, 'dead-node', leases)
   await createOccupiedRooms(dead, ['r1', 'r2'])
-  // The server died during the leave: the room is empty but not in the index.
+  // Simulates a server that died during the leave: the room is empty but not in the index.
   await createEmptyRooms(dead, ['r3'], Date.now() + 3_600_000)
   await connection.zrem('msab:rooms:empty', 'r3')
   const ada = await server.connect(1)
@@ -129,7 +126,7 @@ t.test('retries after a failed sweep', async (t) => {
   const server = await build(t, { env: { ...env, REDIS_URL: proxy.url } })
   const removed = removals(server)
   await createEmptyRooms(server.app.store, names('r', 5), Date.now())
-  // During the query and during the close.
+  // Redis fails during the query, then during the close.
   for (const moment of [/zrangebyscore\r\n\$\d+\r\nmsab:rooms:empty\r\n/, /\r\nmsab:room:\{r0\}:closed\r\n/]) {
     await proxy.hold(moment)
     proxy.drop()

@@ -18,7 +18,6 @@ t.test('a sweep costs the same with 20 rooms and with 2,000', async (t) => {
   /** @returns the Redis commands and script calls about rooms during a sweep that closes three rooms */
   async function look (due: readonly string[]): Promise<string[]> {
     await createEmptyRooms(store, due, hour)
-    // Earlier closed rooms are still being announced.
     await until(async () => (await redis.keys('msab:jobs:*')).length === 0)
     await redis.config('RESETSTAT')
     await redis.echo('begin')
@@ -35,7 +34,7 @@ t.test('a sweep costs the same with 20 rooms and with 2,000', async (t) => {
     t.notMatch(stats, /cmdstat_(keys|[hsz]?scan|sort|randomkey):/)
     t.match(stats, 'cmdstat_zrangebyscore:')
     return commands.filter((args) => args.some((arg) => arg.startsWith('msab:room')))
-      // The first run of a script sends its source.
+      // The first call of a script is EVAL, because Redis does not have its source yet.
       .map(([name = '', ...args]) => `${name.toLowerCase().replace('evalsha', 'eval')} ${args.filter((arg) => arg.startsWith('msab:room')).map((key) => key.replace(/\{.*\}/, '{}')).join(' ')}`)
       .sort()
   }

@@ -7,13 +7,13 @@ import { until } from '../../support/retry.ts'
 import { createHoldingProxy } from '../chat/holding.ts'
 import { leaveRooms, names, startSweep, assertEndedOnce } from './support.ts'
 
-/** The point at which the server is killed, by the first command that Redis does not receive. */
+/** Patterns of the first command that Redis does not receive when the server is killed. */
 const moments = {
   'the rooms are gone, and still noted as empty': /zrem\r\n\$\d+\r\nmsab:rooms\r\n/,
   'the rooms are gone, and noted nowhere': /exists\r\n\$\d+\r\nmsab:room:\{/
 }
 
-// In parallel, because they mostly wait.
+// The tests mostly wait, so they run in parallel.
 t.jobs = 2
 
 for (const [what, moment] of Object.entries(moments)) {

@@ -21,7 +21,7 @@ onBothStores(t, 'a join during the close succeeds or asks to retry', async (t, s
     await createEmptyRooms(server.app.store, [roomId], Date.now())
     const client = clients[i % 2 as 0 | 1]
     const close = () => server.app.rooms.close(roomId, 'inactivity', true)
-    // Varies which of the two starts first.
+    // Varies which call starts first.
     const shift = i % 16 - 8
     const [closed, { ok, data, error }] = await Promise.all([
       turns(shift).then(close),
@@ -54,7 +54,7 @@ onBothStores(t, 'during many sweeps members stay, and finally every room is clos
   let visits = 0
   await Promise.all(clients.map(async (client, i) => {
     for (let n = 0; removed.flat().length < 80; n++) {
-      // Staggered, so that sweeps run at almost any time.
+      // Starts sweeps at staggered times, so that they overlap with every phase of the test.
       if (sweeps < 24 && Date.now() > begin + 40 * sweeps) startSweep(t, sweeps++ % 2 ? other : server, 0)
       const roomId = `r${(3 * n + i) % 12}`
       const { ok, error } = await client.request('room:join', { roomId })
@@ -71,7 +71,7 @@ onBothStores(t, 'during many sweeps members stay, and finally every room is clos
   }))
   t.comment(`${visits} visits to ${removed.flat().length} rooms`)
   await until(async () => (await server.app.store.listRooms('', 20)).length === 0)
-  // A leave during another server's close adds the room to the index again, until the next sweep.
+  // A leave during another server's close adds the room to the index again until the next sweep.
   await until(async () => (await server.app.store.listEmptyRooms(Date.now(), 20)).length === 0)
 })
 
@@ -84,7 +84,7 @@ t.test('keeps track of a room that is left during a sweep', async (t) => {
   await ada.ok('room:join', { roomId: 'r1' })
   await ada.ok('room:leave')
   await ada.ok('room:join', { roomId: 'r1' })
-  // A script whose only key is the index of empty rooms removes an entry.
+  // Matches the script that removes an entry from the index of empty rooms.
   const found = proxy.hold(/\r\n\$1\r\n1\r\n\$\d+\r\nmsab:rooms:empty\r\n/)
   startSweep(t, sweeper, 0)
   await found

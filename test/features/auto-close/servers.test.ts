@@ -13,7 +13,6 @@ t.test('concurrent sweeps close each room once', async (t) => {
   const servers = [await build(t, { env }), await build(t, { env })] as const
   const [removed, others] = servers.map(removals) as [ReturnType<typeof removals>, ReturnType<typeof removals>]
   const { store } = servers[0].app
-  // More than one query returns.
   const due = names('due', 700)
   await createEmptyRooms(store, due, Date.now() - 3_600_000)
   await createEmptyRooms(store, ['young'], Date.now())
@@ -48,7 +47,7 @@ t.test('another server announces a close after a crash', async (t) => {
   const rooms = names('', 5)
   await leaveRooms([server], backend, rooms)
   const { jobs, store } = server.app
-  // Only the first step of the removal.
+  // Simulates a server that died after the first step of the removal.
   for (const roomId of rooms) await Promise.all([store.removeRoom(roomId, true), jobs.schedule('room-closed', roomId, Date.now())])
   await assertEndedOnce(t, server, backend, rooms)
   await until(async () => (await server.app.redis.keys('msab:jobs:*')).length === 0)

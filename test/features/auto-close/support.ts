@@ -19,14 +19,14 @@ export function removals (server: TestServer): Removal[] {
   return found
 }
 
-/** Starts startSweep on a server without the feature. The first sweep is after 1 s. */
+/** Starts the sweep of empty rooms on a server without the feature. The first sweep runs after 1 s. */
 export function startSweep (t: Test, server: TestServer, idleMs: number): { stop (): Promise<void> } {
   const sweep = closeIdleRooms(server.app, idleMs)
   t.teardown(() => sweep.stop())
   return sweep
 }
 
-/** Creates rooms that were empty since a given time. */
+/** Creates rooms that have been empty since a given time. */
 export async function createEmptyRooms (store: RoomStore, roomIds: readonly string[], leftAt: number, userId: UserId = 1): Promise<void> {
   await createOccupiedRooms(store, roomIds, Math.min(leftAt, Date.now()) - 60_000, userId)
   await inBatches(roomIds, (roomId) => store.leave(roomId, `${roomId} ${userId}`, String(userId), leftAt))
@@ -45,12 +45,12 @@ export async function createOccupiedRooms (store: RoomStore, roomIds: readonly s
   }))
 }
 
-/** Runs a hundred calls in parallel, because more could exceed the timeout of the store. */
+/** Runs calls in batches of 100, because larger batches could exceed the store's timeout. */
 async function inBatches (roomIds: readonly string[], act: (roomId: string) => Promise<unknown>): Promise<void> {
   for (let i = 0; i < roomIds.length; i += 100) await Promise.all(roomIds.slice(i, i + 100).map(act))
 }
 
-/** Creates empty rooms that the backend has as live. */
+/** Creates empty rooms that are live according to the backend. */
 export async function leaveRooms (servers: readonly TestServer[], backend: Backend, roomIds: readonly string[]): Promise<void> {
   const clients = await Promise.all(Array.from({ length: 6 }, (_, i) => (servers[i % servers.length] as TestServer).connect(i)))
   await Promise.all(clients.map(async (client, i) => {
@@ -66,7 +66,7 @@ export async function leaveRooms (servers: readonly TestServer[], backend: Backe
   })
 }
 
-/** Waits until the backend has all statuses, and checks that it received each end once. */
+/** Waits until the backend has received all statuses, and checks that it received each end once. */
 export async function assertEndedOnce (t: Test, server: TestServer, backend: Backend, roomIds: readonly string[]): Promise<void> {
   await until(async () => (await server.app.kv.namespace('room-status').list()).length === 0)
   const wrong = roomIds.map((roomId) => ({ roomId, statuses: backend.statuses.filter((item) => item.roomId === roomId).map(({ status }) => status) }))

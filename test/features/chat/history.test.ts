@@ -100,7 +100,7 @@ t.test('acknowledged messages survive a killed server', async (t) => {
   const history = await historyOf(await server.connect(4))
   const kept = new Set<unknown>(history.map(({ id }) => id))
   t.strictSame(acknowledged.filter((id) => !kept.has(id)), [])
-  // The last one may have been in flight when the server died.
+  // The last message may have been in flight when the server died.
   const received = messagesOf(bob).map(({ id }) => id)
   t.strictSame(history.slice(0, received.length).map(({ id }) => id), received)
 })
@@ -115,7 +115,7 @@ t.test('acknowledges a message once Redis has stored and published it', async (t
   let acknowledged = false
   const reply = ada.ok('chat:message', { content: 'on the way' }).finally(() => { acknowledged = true })
   await arrived
-  // Requests without Redis are answered first, so a reply to the message would be here.
+  // This request needs no Redis. A reply to the message would arrive before its reply.
   t.equal(await ada.fails('chat:message', {}), 'VALIDATION_FAILED')
   t.equal(acknowledged, false)
   t.same(messagesOf(ada), [])
@@ -130,7 +130,6 @@ t.test('the history has the order of the events over all servers', async (t) => 
   const servers = [await build(t, { env }), await build(t, { env })]
   const writers = await Promise.all([1, 2, 3, 4].map((id) => (servers[id % 2] as typeof servers[number]).connect(id)))
   for (const client of writers) await client.ok('room:join', { roomId: 'r1' })
-  // More than the Redis client sends in one chunk.
   const replies = await Promise.all(writers.flatMap((client) => Array.from({ length: 50 }, (_, i) => client.ok('chat:message', { content: `${i} `.padEnd(450, 'x') }))))
   for (const client of writers) for (const { id } of replies) await receives(client, id)
   const history = (await servers[0]?.app.store.readLog('r1') ?? []).map((entry) => (JSON.parse(entry) as { id: string }).id)
@@ -158,7 +157,6 @@ t.test('while Redis is down, members of one server chat without a history', asyn
   const replies = await Promise.all(Array.from({ length: 70 }, () => bob.request('chat:message', { content: 'let me talk' })))
   t.equal(replies.filter(({ error }) => error?.code === 'RATE_LIMITED').length, 10, 'the rate limit applies on this server only')
 
-  // Redis restarts empty, and the servers restore the rooms.
   await redis.start()
   for (const server of [a, b]) await until(async () => (await fetch(`${server.url}/readyz`)).status === 200)
   await until(async () => (await b.app.store.getRoom('r1'))?.participantCount === 4)

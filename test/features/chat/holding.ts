@@ -3,7 +3,7 @@ import type { Test } from 'tap'
 import { createProxy } from '../../support/proxy.ts'
 import type { TestRedis } from '../../support/redis.ts'
 
-/** A proxy to Redis that can hold a server's commands, starting with one that contains a given text. */
+/** A proxy to Redis that can delay a server's commands, starting with the first command that matches a pattern. */
 export async function createHoldingProxy (t: Test, redis: TestRedis) {
   let wanted: RegExp | undefined
   let held: { chunk: Buffer, far: Socket }[] = []
@@ -15,7 +15,7 @@ export async function createHoldingProxy (t: Test, redis: TestRedis) {
   })
   return {
     url: `redis://127.0.0.1:${port}/3`,
-    /** Resolves once the text has arrived. Everything after it on the connection is held, too. */
+    /** Resolves when a matching command arrives. The proxy also holds all later commands on that connection. */
     hold (what: RegExp): Promise<void> {
       wanted = what
       arrived = Promise.withResolvers()
@@ -27,7 +27,7 @@ export async function createHoldingProxy (t: Test, redis: TestRedis) {
       held = []
       wanted = undefined
     },
-    /** Drops the held commands and the connection. */
+    /** Discards the held commands and closes the connection. */
     drop () {
       for (const { far } of held) far.destroy()
       held = []

@@ -54,7 +54,7 @@ onEveryStore(t, 'keeps the text unchanged', async (t, env, kind) => {
     '\0', '\x07\x1b[31mred\x7f\x9b', '\u202eback to front', '\u2066isolated\u2069', 'e\u0301 and é', '👩‍👩‍👧‍👦', '\uffff\ufffe',
     // Lone surrogates are invalid Unicode but valid JSON.
     '\ud800', 'x\udc00\ud83d', '\ud800'.repeat(500),
-    // Cluster messages consist of lines with JSON.
+    // Cluster messages are lines of JSON.
     '{"closed":{"reason":"backend","createdAt":9e15}}\n{"type":"room:closed"}', '\n{"except":"me"}', '"\\"', '__proto__', '${0} %s %o', '<script>alert(1)</script>', // eslint-disable-line no-template-curly-in-string
     'x'.repeat(500), '😀'.repeat(500), 'e\u0301'.repeat(250)
   ]
@@ -123,7 +123,6 @@ t.test('the backend decides who sends system messages', async (t) => {
   backend.rooms.set('7', 1)
   backend.roles.set('7/2', 'admin')
   const server = await build(t, { env: { ...backend.env, FEATURES: 'auth,chat,laravel-bridge' } })
-  // The backend overrides the roles in the token.
   const [owner, admin, member] = [await server.connect(1), await server.connect(2), await server.connect(3, { token: tokenFor(3, { roles: ['admin'] }) })]
   for (const client of [member, admin, owner]) await client.ok('room:join', { roomId: '7' })
   for (const client of [owner, admin]) await client.ok('chat:message', { content: 'hear, hear', messageType: 'system' })

@@ -11,7 +11,6 @@ onBothStores(t, 'members and the history have the same order', async (t, env, ki
   const watchers = await Promise.all(servers.map((server, i) => server.connect(`watcher${i}`)))
   for (const client of [...writers, ...watchers]) await client.ok('room:join', { roomId: 'r1' })
 
-  // All in parallel, without waiting for replies.
   const sent = writers.map((): Record<string, unknown>[] => [])
   for (let round = 0; round < rounds; round++) {
     await Promise.all(writers.map(async (client, i) => {
@@ -34,7 +33,6 @@ onBothStores(t, 'members and the history have the same order', async (t, env, ki
 })
 
 onEveryStore(t, 'a join during a conversation misses nothing', async (t, env, kind) => {
-  // A slow backend makes joins slow.
   const backend = await startBackend(t)
   backend.rooms.set('r1', 'somebody else')
   backend.fault({ call: 'role', kind: 'slow', ms: 30 })
@@ -57,7 +55,7 @@ onEveryStore(t, 'a join during a conversation misses nothing', async (t, env, ki
   for (const [i, client] of late.entries()) {
     const history = (histories[i] ?? []).map(({ id }) => id)
     const known = new Set(history)
-    // A message sent during the join may be in the history and also arrive as an event.
+    // A message sent during the join may be both in the history and in an event.
     const events = messagesOf(client).map(({ id }) => id).filter((id) => !known.has(id))
     t.strictSame([...history, ...events], all, `${history.length} before, ${events.length} since`)
   }

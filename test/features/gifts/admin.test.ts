@@ -8,7 +8,7 @@ import { backendKey } from '../../support/backend.ts'
 import { adminKey, build, onEveryStore, tokenFor } from '../../support/build.ts'
 import { until } from '../../support/retry.ts'
 
-// The backend does not respond, so queued gifts stay queued.
+// The backend is unreachable, so queued gifts stay queued.
 const env = { FEATURES: 'auth,gifts', LARAVEL_API_URL: 'http://127.0.0.1:9', LARAVEL_INTERNAL_KEY: backendKey }
 
 onEveryStore(t, 'lists records in pages and replays some or all', async (t, store) => {

@@ -10,7 +10,7 @@ import type { TestClient } from '../../support/client.ts'
 import { redisDatabase } from '../../support/redis.ts'
 import { until } from '../../support/retry.ts'
 
-// With a backend: gifts are booked despite failures.
+// Gifts with a backend, which charges them despite failures.
 
 t.jobs = 6
 const features = { FEATURES: 'auth,gifts,laravel-bridge' }
@@ -18,11 +18,11 @@ type Counts = Record<'queued' | 'deadLetters' | 'failed' | 'ledger', number>
 const counts = async (server: TestServer) => (await server.admin('GET', '/admin/gifts')).body as Counts
 const nothing: Counts = { queued: 0, deadLetters: 0, failed: 0, ledger: 0 }
 
-/** @returns transactionIds */
+/** Sends gifts. @returns their transaction ids */
 async function send (clients: readonly TestClient[], count: number): Promise<string[]> {
   return await Promise.all(Array.from({ length: count }, async (_, i) => {
     const gift = { giftId: i + 1, recipientId: 99, quantity: i + 1, key: v7() }
-    // A slow machine may take longer than an outbox is waited for; under its key it is the same gift.
+    // On a slow machine the outbox may time out; retrying with the same key does not create a second gift.
     const { data } = await until(async () => {
       const reply = await (clients[i % clients.length] as TestClient).request('gift:send', gift)
       if (!reply.ok && reply.error.code !== 'UNAVAILABLE') throw new Error(reply.error.code)
@@ -38,7 +38,7 @@ async function start (t: Test, env: Record<string, string> = {}) {
   const server = await build(t, { env: { ...features, ...backend.env, LARAVEL_API_TIMEOUT_MS: '20000', ...env } })
   const enter = async (userId: number, to = server) => {
     const client = await to.connect(userId)
-    // A slow machine may take longer than the backend is waited for.
+    // On a slow machine the call to the backend may time out.
     await until(async () => (await client.request('room:join', { roomId: '5' })).ok)
     return client
   }
@@ -124,7 +124,7 @@ onBothStores(t, 'moves a gift to the dead letters after three failures; an admin
 
 for (const kind of ['hang', 'reset', 'reset-after', 'malformed'] as const) {
   t.test(`retries a call that fails with ${kind}`, { buffered: true }, async (t) => {
-    // Only who hangs is to be given up on: a gift whose call took too long is sent again.
+    // Only `hang` needs a short timeout; elsewhere a slow call would be retried.
     const { backend, server, enter } = await start(t, kind === 'hang' ? { LARAVEL_API_TIMEOUT_MS: '2000' } : {})
     const ada = await enter(1)
     backend.fault({ call: 'gifts', kind, times: 1 })

@@ -18,25 +18,25 @@ import { freePort } from '../../support/redis.ts'
 import { until } from '../../support/retry.ts'
 
 // Many senders send gifts while servers and Redis are killed and the backend fails in
-// many ways. A sender without a reply retries with the same key. At the end each
-// acknowledged gift must be in exactly one place.
+// various ways. A sender that receives no reply retries with the same key. In the end,
+// each acknowledged gift must be in exactly one final state.
 
 export interface ChaosOptions {
-  /** Gifts to be acknowledged. */
+  /** Number of gifts to acknowledge. */
   gifts: number
-  /** Servers on one Redis; 0: a single one without Redis. */
+  /** Number of servers on one Redis; 0 for a single server without Redis. */
   servers: number
-  /** How often a server is killed on the way. */
+  /** Number of times a server is killed. */
   kills: number
-  /** Senders at the same time. */
+  /** Number of concurrent senders. */
   senders: number
 }
 
-/** A user may send 30 a minute; a try that fails counts, too. */
+/** The limit is 30 gifts per user and minute, failed attempts included. */
 const triesPerSender = 28
 const atOnce = 4
 const rooms = 50
-/** How many of the gifts are sent once more though they were acknowledged. */
+/** Fraction of acknowledged gifts that are sent again. */
 const doubted = 0.1
 const pick = <T>(items: readonly T[]) => items[Math.floor(Math.random() * items.length)] as T
 
@@ -70,9 +70,9 @@ export async function chaos (t: Test, { gifts, servers, kills, senders }: ChaosO
   let nextSender = 1
   let nextGift = 1
 
-  /** One user, who sends until the tries are used up, by whichever server answers. */
+  /** Sends gifts as one user, through any available server, until the allowed attempts are used up. */
   async function send (sender: number): Promise<void> {
-    // Every tenth can pay for half of the gifts: the backend answers in part.
+    // Every tenth sender can pay for half of the gifts, so the backend rejects some gifts of a batch.
     if (sender % 10 === 0) backend.balances.set(String(sender), triesPerSender / 2)
     let client: TestClient | undefined
     const again: number[] = []
@@ -83,7 +83,7 @@ export async function chaos (t: Test, { gifts, servers, kills, senders }: ChaosO
         if (!await sendOne(sender, giftId, client as TestClient) || Math.random() < doubted) again.push(giftId)
       }))
     }
-    // Senders stay for a while to hear what becomes of their gifts.
+    // Senders stay connected for a while to receive the outcome of their gifts.
     if (client && open.push(client) > 100) open.shift()?.ws.terminate()
   }
 
@@ -99,7 +99,7 @@ export async function chaos (t: Test, { gifts, servers, kills, senders }: ChaosO
     }, 60_000)
   }
 
-  /** @returns whether it was acknowledged */
+  /** @returns whether the gift was acknowledged */
   async function sendOne (sender: number, giftId: number, client: TestClient): Promise<boolean> {
     const attempt = attempts.get(giftId) ?? { sender, key: v7() }
     const again = attempts.has(giftId) ? 'again: ' : ''
@@ -140,7 +140,7 @@ export async function chaos (t: Test, { gifts, servers, kills, senders }: ChaosO
   const broken = await breaking
   t.comment(`${acknowledged} acknowledged in ${Math.round((performance.now() - begin) / 1000)} s; replies ${JSON.stringify(outcomes)}; servers killed ${kills} times; backend ${JSON.stringify(broken)}`)
 
-  // Peace: what is queued is carried, and then everything is somewhere.
+  // After the faults, wait until the queue is empty, then check the state of each gift.
   const admin = async (path: string, method = 'GET') => {
     const response = await fetch(`${await (nodes[0] as Node).url()}/admin/gifts${path}`, { method, headers: { authorization: `Bearer ${adminKey}` } })
     if (response.status !== 200) throw new Error(`${path}: ${response.status} ${await response.text()}`)
@@ -196,8 +196,8 @@ function check (t: Test, when: string, attempts: ReadonlyMap<number, Attempt>, {
 
   const [isBooked, isFailed, isDead] = [new Set(ids(booked)), new Set(ids(failed)), new Set(ids(dead))]
   t.same(ids(failed).filter((id) => isBooked.has(id) || isDead.has(id)), [], `${when}: what was refused is nowhere else`)
-  // The backend may have booked a gift without anybody hearing of it, three
-  // times in a row. It is a dead letter then, until it is replayed.
+  // The backend may have charged a gift although all three responses were lost.
+  // The gift is then a dead letter until it is replayed.
   const unheard = ids(dead).filter((id) => isBooked.has(id))
   if (unheard.length > 0) t.comment(`${when}: ${unheard.length} dead letters were booked, unheard`)
 
@@ -215,7 +215,7 @@ function check (t: Test, when: string, attempts: ReadonlyMap<number, Attempt>, {
   t.comment(`${when}: ${everywhere.size - acknowledged.length} more were stored without their sender hearing of it`)
 }
 
-/** Lets the backend fail in one way after another, with healthy periods in between. */
+/** Applies one backend fault after another, with healthy periods in between. */
 async function breakBackend (backend: Backend, done: () => boolean): Promise<Record<string, number>> {
   const counts: Record<string, number> = {}
   while (!done()) {
@@ -224,7 +224,7 @@ async function breakBackend (backend: Backend, done: () => boolean): Promise<Rec
     counts[name] = (counts[name] ?? 0) + 1
     const mend = fault === undefined ? undefined : backend.fault({ call: 'gifts', ...fault })
     if (mend === undefined) await backend.stop()
-    // Mostly short; some outlast all tries of a gift.
+    // Mostly short; some faults outlast all attempts for a gift.
     await delay(Math.random() ** 3 * 7000)
     if (mend === undefined) await backend.start()
     mend?.()
@@ -245,7 +245,7 @@ async function startNode (t: Test, folder: string, i: number, env: Record<string
   const start = () => {
     const cwd = join(folder, `node-${i}-${++starts}`)
     mkdirSync(cwd)
-    // Each start gets a folder of its own; the test's would be emptied under the others.
+    // Each start needs its own folder, because `testdir` empties the existing one.
     const own = { testdir: () => cwd, teardown: (fn: () => Promise<void>) => t.teardown(fn) } as unknown as Test
     const server = startServer(own, {
       FEATURES: 'auth,gifts,laravel-bridge',
@@ -257,7 +257,7 @@ async function startNode (t: Test, folder: string, i: number, env: Record<string
       DATA_DIR: data,
       ...env
     })
-    // This is the only signal that it gets from here.
+    // The test sends no other signal.
     server.exit.then(({ code, signal }) => {
       if (signal !== 'SIGKILL') t.fail(`a server ended by itself, with ${code}: ${server.output()}`)
     }, () => {})
@@ -265,7 +265,7 @@ async function startNode (t: Test, folder: string, i: number, env: Record<string
   }
   let server: ServerProcess = start()
   const url = `http://127.0.0.1:${port}`
-  // At this level it does not say where it listens.
+  // At this log level the server does not print its address.
   const ready = async () => {
     await until(async () => {
       const status = await fetch(`${url}/livez`).then((response) => response.status, String)
@@ -284,7 +284,7 @@ async function startNode (t: Test, folder: string, i: number, env: Record<string
   }
 }
 
-/** A Redis that has on disk what it has acknowledged. */
+/** Starts a Redis that writes each acknowledged command to disk. */
 async function startDurableRedis (t: Test, folder: string): Promise<{ url: string, killAndStart (): Promise<void> }> {
   mkdirSync(folder)
   const port = await freePort()

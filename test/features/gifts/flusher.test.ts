@@ -25,7 +25,7 @@ let files = 0
 const booked: Answer = { failed: [] }
 const ids = (gifts: readonly Gift[]) => gifts.map(({ transactionId }) => transactionId)
 
-/** A flusher with its own outbox and a function as the backend. */
+/** Starts a flusher with its own outbox; a function acts as the backend. */
 function start (t: Test, process: Processor, change: Partial<FlusherOptions> = {}) {
   const outbox = change.outbox ?? createSqliteOutbox(join(folder, `${++files}.sqlite`))
   const metrics = createMetrics()
@@ -266,7 +266,7 @@ t.test('takes over a batch when its lease expires', slowly, async (t) => {
   const killed = createSqliteOutbox(file)
   const gift = giftOf()
   await killed.add(gift)
-  // As a server that is killed would leave it.
+  // Simulates a server that was killed while it held the lease of a batch.
   const begin = performance.now()
   t.equal((await killed.take([100], 1500)).gifts.length, 1)
   await killed.close()

@@ -15,7 +15,7 @@ import { until } from '../../support/retry.ts'
 // A retry with the same key is not charged twice.
 
 const features = { FEATURES: 'auth,gifts' }
-/** Somebody is to book gifts, and is not there: they stay where they are. */
+/** The backend is unreachable, so gifts stay queued. */
 const waiting = { ...features, LARAVEL_API_URL: 'http://127.0.0.1:9', LARAVEL_INTERNAL_KEY: 'x'.repeat(32) }
 const counts = async (server: TestServer) => (await server.admin('GET', '/admin/gifts')).body as Record<'queued' | 'deadLetters' | 'failed' | 'ledger', number>
 
@@ -25,7 +25,7 @@ async function enter (server: TestServer, userId: string | number, roomId = '5')
   return client
 }
 
-/** The gifts that a client has received so far. */
+/** Returns the gifts that a client has received so far. */
 async function shownTo (client: TestClient): Promise<unknown[]> {
   await client.flush()
   return client.events.filter(({ type }) => type === 'gift:received').map(({ data }) => data.transactionId)
@@ -74,7 +74,7 @@ t.test('keys of different senders are independent', async (t) => {
   const others = [
     await bob.ok('gift:send', gift),
     await eve.ok('gift:send', gift),
-    // What everybody in the room has seen is no key to it.
+    // All members see the transaction id; as a key it must not match the gift.
     await bob.ok('gift:send', { ...gift, key: transactionId }),
     await ada.ok('gift:send', { ...gift, key: transactionId })
   ]
@@ -174,9 +174,9 @@ t.test('a retry after UNAVAILABLE sends the event and charges nothing', async (t
   const server = await build(t, { env: { ...waiting, REDIS_URL: redis.url } })
   const [ada, bob] = [await enter(server, 1), await enter(server, 2)]
   const gift = { giftId: 7, recipientId: 2, key: v7() }
-  // From now on Redis knows the script: it needs nobody to send it.
+  // Loads the script into Redis, so that the next call is EVALSHA.
   const { transactionId: first } = await ada.ok('gift:send', { ...gift, giftId: 1, key: v7() })
-  // Redis stands still just when the gift is on its way to it.
+  // Suspend Redis right before the gift is sent to it.
   const { redis: client } = server.app
   const evalsha = client.evalsha.bind(client) as (...args: unknown[]) => Promise<unknown>
   client.evalsha = ((...args: unknown[]) => {

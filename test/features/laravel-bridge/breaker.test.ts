@@ -16,7 +16,7 @@ t.test('opens while the backend is down and probes it', async (t) => {
   backend.everyRoom = () => 1
   const openMs = 300
   const { client, metrics } = clientOf(t, backend, { breaker: { openMs } })
-  // A long healthy period must not delay the opening.
+  // A long healthy period must not delay the opening of the breaker.
   for (let i = 0; i < 200; i++) await client.call(room, any)
 
   const mend = backend.fault({ kind: 'status', status: 503 })

@@ -40,7 +40,7 @@ t.test('the queue is bounded and processed in slices', async (t) => {
     sliceMs: 2,
     handle (text) {
       const end = performance.now() + 1
-      while (performance.now() < end) { /* Busy. */ }
+      while (performance.now() < end) { /* Blocks the event loop. */ }
       slow.push(text)
     }
   })

@@ -47,7 +47,6 @@ t.test('distinguishes unreachable from failing backends', async (t) => {
     ['a gateway that waits', { kind: 'status', status: 504 }, 'UNAVAILABLE', 'unreachable']
   ]
   for (const [name, fault, code, result] of cases) {
-    // Each kind of call has its own breaker.
     const { client, metrics } = clientOf(t, backend, { timeoutMs: 300 })
     const mend = backend.fault(fault)
     await t.rejects(client.call(room, answer), { code }, name)

@@ -4,7 +4,7 @@ import type { TestClient } from '../../support/client.ts'
 import { until } from '../../support/retry.ts'
 import { dtlsParameters, rtpCapabilities, rtpParameters } from '../../support/rtp.ts'
 
-/** All members may send audio. */
+/** Without seats, all members may send audio. */
 const withoutSeats = { FEATURES: 'auth,media' }
 
 async function produce (client: TestClient): Promise<{ transportId: string, producerId: string }> {
@@ -88,7 +88,6 @@ t.test('replaces a dead media worker and notifies its rooms', async (t) => {
   const [worker] = server.app.sfu.workers()
   process.kill(worker?.pid as number, 'SIGKILL')
   for (const client of [ada, bob]) t.same(await client.event('media:reset'), { roomId: 'r1', reason: 'worker_died' })
-  // Requested immediately, while the replacement starts.
   const { producerId } = await produce(ada)
   t.match(await bob.event('audio:newProducer', (data) => data.producerId === producerId), { userId: 1 })
   await consume(bob, producerId)

@@ -9,7 +9,7 @@ import { pair, sumOf, timesOf, reactionsOf } from './support.ts'
 
 const config = { coalesceOver: 2, reactionsPerMinute: 10_000 }
 
-/** Sends some hundred reactions per second until stopped; each must succeed. */
+/** Sends several hundred reactions per second until stopped; each must succeed. */
 function reacting (client: TestClient, emojis: readonly string[]) {
   const accepted: Record<string, number> = {}
   const stopping = new AbortController()
@@ -22,7 +22,7 @@ function reacting (client: TestClient, emojis: readonly string[]) {
     }
   })()
   return {
-    /** @returns how often each emoji was sent */
+    /** @returns the number of reactions sent, by emoji */
     async stop () {
       stopping.abort()
       await done
@@ -70,7 +70,6 @@ onBothStores(t, 'a reload neither loses nor repeats a reaction', async (t, env, 
   for (const client of [ada, bob, eve]) await client.ok('room:join', { roomId: 'r1' })
   const times = timesOf(eve)
   const begin = performance.now()
-  // The test fails on the first request without success.
   const senders = [reacting(ada, ['🔥', '👏']), reacting(bob, ['🔥', '🎉'])]
   for (let i = 0; i < 15; i++) {
     const { status, body } = await a.admin('POST', '/admin/features/reactions/reload')

@@ -37,7 +37,7 @@ onEveryStore(t, 'accepts only the reactions listed in the join reply', async (t,
   t.equal(new Set(emojis).size, 12)
 
   t.match(await ada.request('room:react', { emoji: '💩' }), { ok: false, error: { code: 'EMOJI_NOT_ALLOWED', details: { allowed: emojis } } })
-  // Emojis are compared as text: this heart has no variation selector.
+  // Emojis are compared as strings: this heart has no variation selector.
   t.equal(await ada.fails('room:react', { emoji: '❤' }), 'EMOJI_NOT_ALLOWED')
   t.equal(await ada.fails('room:react', { emoji: '__proto__' }), 'EMOJI_NOT_ALLOWED')
   t.equal(await ada.fails('room:react', { emoji: '🔥', roomId: 'r2' }), 'NOT_IN_ROOM')
@@ -70,7 +70,6 @@ onEveryStore(t, 'an admin changes all settings at run time', async (t, env, kind
   t.match(await ada.ok('room:join', { roomId: 'r1' }), { reactions: { emojis } })
 
   t.match(await patch({ emojis: ['🦄', 'logo'], reactionsPerMinute: 3, coalesceOver: 1 }), { status: 200, body: { config: { emojis: ['🦄', 'logo'], reactionsPerMinute: 3, coalesceOver: 1 } } })
-  // The other server applies the setting, too.
   const eve = await b.connect(3)
   await until(async () => (await eve.ok('room:join', { roomId: 'r1' }) as { reactions: { emojis: string[] } }).reactions.emojis.length === 2)
   t.match(await bob.request('room:react', { emoji: '🔥' }), { error: { code: 'EMOJI_NOT_ALLOWED', details: { allowed: ['🦄', 'logo'] } } })

@@ -10,10 +10,10 @@ export async function pair (t: Test, kind: StoreKind, env: Record<string, string
   return [server, kind === 'redis' ? await build(t, options) : server]
 }
 
-/** The single reactions that a client received, in order. */
+/** Returns the individual reactions that a client received, in order. */
 export const reactionsOf = (client: TestClient): unknown[] => client.events.filter(({ type }) => type === 'room:reaction').map(({ data }) => data)
 
-/** How often each emoji was sent, by the events that a client received. */
+/** Sums the counts by emoji in the events that a client received. */
 export function sumOf (client: TestClient): Record<string, number> {
   const sum: Record<string, number> = {}
   for (const { type, data } of client.events) {
@@ -24,7 +24,7 @@ export function sumOf (client: TestClient): Record<string, number> {
   return sum
 }
 
-/** Records when a client receives counts, in milliseconds. */
+/** Records the times at which a client receives counts, in milliseconds. */
 export function timesOf (client: TestClient): number[] {
   const times: number[] = []
   client.ws.on('message', (raw) => {

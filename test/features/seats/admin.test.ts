@@ -38,7 +38,6 @@ onEveryStore(t, 'an admin sees all seat state of a room', async (t, env) => {
     }
   })
 
-  // The other pages return the same.
   const { body: rooms } = await server.admin('GET', '/admin/rooms')
   t.match(rooms, { rooms: [{ id: 'r1', participants: 4, seated: 2 }] })
   const { body: room } = await server.admin('GET', '/admin/rooms/r1')
@@ -135,7 +134,6 @@ onEveryStore(t, 'added seats can be taken immediately', async (t, env) => {
   await other.flush()
   t.same(told(other), ['count 15', 'updated 14 3 false', 'locked 4 true'], 'is told to nobody')
 
-  // Also in an empty room that is not closed yet.
   for (const client of [admin, member, other, owner]) await client.ok('room:leave')
   t.match(await resize(server, 6), { status: 200, body: { seatCount: 6, seats: [], lockedSeats: [4] } })
   t.match(await owner.ok('room:join', { roomId: 'r1' }), { seatCount: 6, seats: [], lockedSeats: [4] })

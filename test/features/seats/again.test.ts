@@ -2,13 +2,12 @@ import t from 'tap'
 import { onEveryStore } from '../../support/build.ts'
 import { scene, seatsOf } from './scene.ts'
 
-// Users who leave and rejoin at once: the seats apply a leave slightly later than
-// the room does.
+// Users who leave and rejoin immediately. The seats apply a leave slightly later than the room.
 
 onEveryStore(t, 'a user who rejoins after leaving has no seat', async (t, env) => {
   const { server, member } = await scene(t, { SEAT_GRACE_SECONDS: '60', ...env })
   for (let i = 0; i < 60; i++) {
-    // Nothing is waited for: all of it is on its way at once.
+    // All three requests are in flight simultaneously.
     const [, , reply] = await Promise.all([
       member.ok('seat:take', { seatIndex: i % 4 }),
       member.ok('room:leave', {}),

@@ -40,20 +40,20 @@ const step: fc.Arbitrary<Step> = fc.oneof(
   { weight: 6, arbitrary: fc.tuple(byPeople, userId, later).map(([command, userId, later]) => ({ command, later, actor: { userId, role: roleOf(userId), ownerId: 1 } })) },
   { weight: 1, arbitrary: fc.tuple(byServer, later).map(([command, later]) => ({ command, later, actor: undefined })) }
 )
-/** The first is the owner, the next two are admins. */
+/** User 1 is the owner; users 2 and 3 are admins. */
 function roleOf (userId: string | number) {
   if (String(userId) === '1') return 'owner' as const
   return Number(userId) <= 3 ? 'admin' as const : 'member' as const
 }
 
-/** The state as a client that received every event sees it. */
+/** Returns the view of a client that received every event. */
 function seen (state: SeatState): View {
   const { seats, ...rest } = viewOf(state)
   return viewFrom({ ...rest, seats: seats.map((seat, i) => ({ ...seat, selfMuted: state.seats[i]?.selfMuted === true })), invites: state.invites })
 }
 const codes = new Set<string>()
 
-/** Invariants of every state. */
+/** Checks the invariants of a state. */
 function check (state: SeatState): void {
   const indexes = state.seats.map(({ seatIndex }) => seatIndex)
   const holders = state.seats.map(({ userId }) => String(userId))
@@ -147,7 +147,7 @@ function advance (state: SeatState, step: Step, now: number): SeatState {
     if (after && after.requestedAt !== requestedAt) throw new Error(`${command.type} puts ${userId} to another place`)
     if (!after && !mayEnd(step, String(userId), awayUntil, now)) throw new Error(`${command.type} ends the request of ${userId}`)
   }
-  // Only users who may unmute end a mute.
+  // Only an unmute by a permitted user ends a mute.
   for (const key of state.muted) {
     if (next.muted.includes(key)) continue
     const lifted = (command.type === 'unmute' || command.type === 'assign') && String(command.userId) === key
@@ -162,7 +162,7 @@ function sameView (view: View, state: SeatState, what: string): void {
   if (got !== wanted) throw new Error(`${what} lead to ${got} instead of ${wanted}`)
 }
 
-/** Meets every refusal there is: by chance alone a run may miss one, and no chance brings so many who ask for a seat. */
+/** Random runs may miss a rejection, and they never produce enough seat requests to reach the limit, so this test covers every rejection. */
 const asMany = Array.from({ length: maxRequests + 1 }, (_, i): [Command, number] => [{ type: 'request' }, 100 + i])
 const refusals: Step[] = ([
   [{ type: 'leave' }, 5], [{ type: 'take', seatIndex: most }, 5], [{ type: 'lock', seatIndex: 0 }, 5],
@@ -182,7 +182,7 @@ t.test('any sequence of commands keeps the invariants', async (t) => {
       state = advance(state, step, now)
       states.push(state)
     }
-    // Clients that missed all or some events receive the difference.
+    // Clients that missed events receive the difference between two states.
     for (const [i, from] of states.entries()) {
       const to = states[(i * 7919) % states.length] as SeatState
       const view = seen(from)
@@ -217,15 +217,13 @@ t.test('the events for missed changes keep the invariants', async (t) => {
   }), tries(200))
 })
 
-// One test per rule of the contract.
-
 const owner: Actor = { userId: 1, role: 'owner', ownerId: 1 }
 const admin: Actor = { userId: 2, role: 'admin', ownerId: 1 }
 const member = (userId: string | number): Actor => ({ userId, role: 'member' })
 
 type Move = [command: Command, actor?: Actor, now?: number]
 
-/** The result of the last of several commands. */
+/** Returns the result of the last of several commands. */
 function after (...moves: readonly [Move, ...Move[]]) {
   let state = noSeats(4)
   let events: readonly { type: string, data: object }[] = []
@@ -239,7 +237,7 @@ function after (...moves: readonly [Move, ...Move[]]) {
   return { state, events, changed }
 }
 
-/** The error code of the last of several commands. */
+/** Returns the error code of the last of several commands. */
 function refusal (...moves: readonly [Move, ...Move[]]): string {
   try {
     after(...moves)
@@ -327,7 +325,7 @@ t.test('a seat is reserved for the grace period', async (t) => {
 
 const ask: Command = { type: 'request' }
 const cancel = (userId?: number | string): Command => ({ type: 'cancel', userId })
-/** The users with a request after several commands. */
+/** Returns the users with a pending request after several commands. */
 const asking = (...moves: readonly [Move, ...Move[]]) => after(...moves).state.requests.map(({ userId }) => userId)
 
 t.test('users without a seat queue in order of request', async (t) => {

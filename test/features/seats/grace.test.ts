@@ -5,8 +5,8 @@ import { until } from '../../support/retry.ts'
 import { hurry, produce, scene, seatsOf, told } from './scene.ts'
 import { follow } from './view.ts'
 
-// A seat that is cleared for other reasons than its time must be so at once:
-// the tests set the grace period to an hour, so that no test waits for it.
+// Seats that are cleared for reasons other than the grace period are cleared immediately.
+// With a grace period of an hour, a test that waits for its end would time out.
 const anHour = { SEAT_GRACE_SECONDS: '3600' }
 
 /** Waits until the seat of a disconnected user is reserved. @returns the end of the grace period */
@@ -32,7 +32,7 @@ onBothStores(t, 'reserves the seat of a user whose connection breaks', async (t,
 
   const again = await server.connect(3)
   t.match(await again.ok('room:join', { roomId: 'r1' }), { seats: [{ seatIndex: 2, userId: 3, isMuted: true }] }, 'the same seat, with all that was said about it')
-  // Shortens the rest of the minute.
+  // Shortens the rest of the grace period.
   await hurry(server, 200)
   await until(async () => (await seatsOf(server)).seats[0]?.awayUntil === null)
   t.equal(server.app.sfu.producersOf('r1').length, 0)
@@ -83,7 +83,7 @@ onEveryStore(t, 'leaving releases the seat immediately', async (t, env) => {
   await member.ok('room:leave')
   t.same(await owner.event('seat:cleared'), { roomId: 'r1', seatIndex: 0, userId: 3, reason: 'left' })
 
-  // Also not when the seat has waited for them a moment ago.
+  // The seat is also released if it was reserved shortly before.
   other.ws.terminate()
   await away(server, '4')
   const again = await server.connect('4')
@@ -103,7 +103,7 @@ onEveryStore(t, 'a kicked or banned user has no reserved seat', async (t, env) =
   const again = await server.connect(3)
   t.match(await again.ok('room:join', { roomId: 'r1' }), { seats: [{ seatIndex: 1, userId: '4' }] })
 
-  // The user is disconnected: only the seat is left.
+  // Now the user is disconnected and only the seat is left to remove.
   await again.ok('seat:take', { seatIndex: 2 })
   again.ws.terminate()
   await away(server, 3)
@@ -143,7 +143,6 @@ onEveryStore(t, 'seats end with their room', async (t, env) => {
   t.equal((await server.admin('POST', '/admin/rooms/r1/close')).status, 204)
   for (const client of [owner, admin, other]) await client.event('room:closed')
 
-  // A new room inherits neither the seat nor its job.
   const again = await server.connect(3)
   for (const client of [owner, again]) t.match(await client.ok('room:join', { roomId: 'r1', seatCount: 4 }), { seatCount: 4, seats: [], lockedSeats: [] })
   t.equal(await other.fails('seat:leave'), 'NOT_IN_ROOM')
@@ -164,14 +163,14 @@ onEveryStore(t, 'a user with two sockets keeps the seat until both are gone', as
   const { view } = await follow(phone)
   member.ws.terminate()
   await until(async () => ((await server.admin('GET', '/admin/users/3')).body?.sockets as object[]).length === 1)
-  // The seat of a user who leaves later would be free by then, too.
+  // By the time the later seat is cleared, the earlier one would be cleared, too.
   other.ws.terminate()
   t.same(await phone.event('seat:cleared'), { roomId: 'r1', seatIndex: 1, userId: '4', reason: 'disconnected' })
   t.same(view().seats, ['0: 3'])
   t.match((await seatsOf(server)).seats, [{ seatIndex: 0, awayUntil: null }])
   t.same(await phone.ok('seat:leave'), { seatIndex: 0 })
 
-  // A socket that is not in the room does not hold it.
+  // A socket outside the room does not keep the seat.
   await server.connect(3)
   await phone.ok('seat:take', { seatIndex: 2 })
   phone.ws.terminate()

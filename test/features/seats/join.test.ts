@@ -83,7 +83,7 @@ onBothStores(t, 'a join during changes sees the same seats as everyone', async (
   for (const client of comers) members.push({ client, ...await follow(client) })
   enough.abort()
   await moving
-  // The last event: a client that has received it has received all earlier ones.
+  // Clients that have received this last event have received all earlier ones.
   await server.admin('PATCH', '/admin/rooms/r1/seats', { seatCount: 5 })
   const end = plain(viewFrom(await seatsOf(server) as SeatsReply))
   for (const { client, joined, told, view } of members) {
@@ -94,7 +94,7 @@ onBothStores(t, 'a join during changes sees the same seats as everyone', async (
   }
 })
 
-/** Fills a room with more members than a join lists; the first is 0. */
+/** Fills a room with more members than a join reply lists; user 0 joins first. */
 async function crowd (t: Test, servers: readonly TestServer[]): Promise<TestClient[]> {
   const clients: TestClient[] = []
   for (let id = 0; id < participantsTold + 10; id++) {
@@ -106,7 +106,7 @@ async function crowd (t: Test, servers: readonly TestServer[]): Promise<TestClie
   return clients
 }
 
-/** Seats members and checks which users a later join lists. */
+/** Assigns seats to members and checks which users a later join reply lists. */
 async function seatedFirst (t: Test, servers: readonly TestServer[]) {
   const clients = await crowd(t, servers)
   const inOrder = clients.map((_, id) => id)
@@ -116,7 +116,7 @@ async function seatedFirst (t: Test, servers: readonly TestServer[]) {
   t.same(participantsIn(first), inOrder.slice(0, 100), 'in order of arrival')
   await comer.ok('room:leave')
 
-  // Two of the last users, whom the join would not list, and one of the first.
+  // Two of the last users, which the join reply would omit, and one of the first.
   const seated = [109, 50, 104]
   for (const [i, id] of seated.entries()) await clients[id]?.ok('seat:take', { seatIndex: 2 + i })
   const joined = await comer.ok('room:join', { roomId: 'r1' })
@@ -124,7 +124,7 @@ async function seatedFirst (t: Test, servers: readonly TestServer[]) {
   t.same(participantsIn(joined), [...seated, ...inOrder.filter((id) => !seated.includes(id))].slice(0, 100), 'those on seats first, in order of their seats')
   t.match((joined.participants as object[])[0], { userId: 109, name: 'User 109' }, 'with their profile')
 
-  // Their seat waits, but they are not there.
+  // The seat of a disconnected user is reserved, but the user is not a member.
   clients[104]?.ws.terminate()
   await comer.event('room:userLeft', ({ userId }) => userId === 104)
   await comer.ok('room:leave')

@@ -17,36 +17,36 @@ import type { Role } from './model-rules.ts'
 import { viewFrom } from './view.ts'
 import type { SeatsReply, View } from './view.ts'
 
-// Shared by all users of the model: servers, rooms and the expected state.
+// Servers, rooms and the expected state, shared by all users of the model.
 
 export interface Harness {
   t: Test
   nodes: readonly Node[]
   journal: Journal
-  /** What must not have been. */
+  /** Violations found so far. */
   problems: string[]
   roleOf (roomId: string, user: string): Role
   ownerOf (roomId: string): string
   /** Roles in the token. */
   rolesOf (user: string): string[]
-  /** Counts per outcome: `ok`, an error code, `lost`, and other events. */
+  /** Counts by outcome (`ok`, an error code or `lost`) and by other events. */
   counts: Map<string, number>
   players: Map<string, Player>
 }
 
 export interface HarnessOptions {
   store: 'redis' | 'memory'
-  /** Whether rights come from the backend, room by room; else from the room's making and the token. */
+  /** Whether the backend determines the rights per room. Otherwise the creator of a room is its owner, and tokens name the admins. */
   backend: boolean
 }
 
 export const rooms = 3
 export const graceMs = 2000
 const inviteMs = 30_000
-/** Deadline for all views to converge, in milliseconds: a killed server is detected after ten seconds. */
+/** Deadline for all views to converge, in milliseconds. A killed server is detected after 10 s. */
 export const patienceMs = 60_000
 
-/** Roles: each room's owner, admins of one or two rooms, and one admin of all rooms. */
+/** Each room has one owner; admins are admins of one or two rooms, and one admin of all rooms. */
 function roleIn (roomId: string, user: string) {
   const number = (Number(roomId) - 1) % rooms + 1
   if (Number(user) === number) return 'owner' as const
@@ -71,7 +71,7 @@ export async function buildHarness (t: Test, { store, backend: withBackend }: Ha
   const ownerOf = (roomId: string) => String((Number(roomId) - 1) % rooms + 1)
   if (backend) {
     backend.everyRoom = (roomId) => Number(ownerOf(roomId))
-    // Whom it knows in a room: it may leave out others, and the owner.
+    // The backend may omit the roles of the owner and of unknown users.
     for (let room = 1; room <= 1000; room++) {
       for (let user = 4; user <= 10; user++) backend.roles.set(`${room}/${user}`, roleIn(String(room), String(user)))
     }
@@ -96,13 +96,13 @@ export const membersOf = (harness: Harness, roomId: string) => everyone(harness)
 export const count = ({ counts }: Harness, what: string): void => { counts.set(what, (counts.get(what) ?? 0) + 1) }
 export const asked = ({ counts }: Harness): number => counts.get('commands') ?? 0
 
-/** The owners create the rooms, and every user joins one. */
+/** Lets the owners create the rooms and every user join one. */
 export async function open (harness: Harness, random: Random, roomIds: readonly string[], seatCounts: readonly number[]): Promise<void> {
   await Promise.all(roomIds.map((roomId, i) => harness.players.get(harness.ownerOf(roomId))?.enter(roomId, seatCounts[i])))
   await Promise.all(everyone(harness).slice(roomIds.length).map((player) => player.enter(pick(random, roomIds))))
 }
 
-/** Members whose visible requests are wrong. @returns empty if there are none */
+/** Returns the members whose visible requests are wrong; empty if there are none. */
 export function wrongRequests (harness: Harness, roomId: string, requests: readonly string[], pages: readonly View[]): string {
   const seen = [
     ...membersOf(harness, roomId).map(({ key, room }) => ({ who: key, sees: room()?.view.requests ?? [], wanted: requestsFor(requests, key, harness.roleOf(roomId, key)) })),
@@ -112,7 +112,7 @@ export function wrongRequests (harness: Harness, roomId: string, requests: reado
   return wrong ? `Of requests in ${roomId} ${wrong.who} sees ${wrong.sees.join()} instead of ${wrong.wanted.join()}` : ''
 }
 
-/** The seats as an admin sees them, at most a moment ago. */
+/** Returns the seats from the admin API, read a moment ago at most. */
 export async function adminSeats (harness: Harness, random: Random, roomId: string): Promise<SeatsReply & { at: number }> {
   const from = Date.now()
   const { status, body, at } = await pick(random, harness.nodes.filter(({ up }) => up)).page<SeatsReply>(`/admin/rooms/${roomId}/seats`)

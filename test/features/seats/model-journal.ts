@@ -2,10 +2,10 @@ import type { Event } from '../../support/client.ts'
 import { mayAsk, targetOf } from './model-rules.ts'
 import type { Request, Role } from './model-rules.ts'
 
-// Records all requests, so that each event can be attributed to a request of a user
+// Records all requests, so that each event can be attributed to a request of a user who
 // was allowed to send it.
 
-/** A permitted request; `code` once it is answered, `lost` if no reply arrives. */
+/** A permitted request; `code` is set when the reply arrives and is `lost` if none does. */
 export interface Entry {
   by: string
   role: Role
@@ -17,11 +17,11 @@ export interface Entry {
   code: string
 }
 
-/** Time in which a user was not in a room, epoch milliseconds. It begins no later than the server can know of it, and ends no earlier. */
+/** Period in which a user was outside a room, in epoch milliseconds. It starts before any server can detect the absence and ends after every server can detect the return. */
 interface Absence {
   from: number
   to: number
-  /** They left; else the connection broke. */
+  /** True if the user left, false if the connection broke. */
   meant: boolean
 }
 
@@ -37,13 +37,13 @@ interface Told {
   seatCount: number
 }
 
-/** How long after the reply an event may arrive, in milliseconds, on a busy machine. */
+/** Maximum delay between a reply and an event on a busy machine, in milliseconds. */
 const lagMs = 3000
-/** Many clients receive the same event; for this long one explanation is enough, in milliseconds. */
+/** Many clients receive the same event. An explanation is reused for this time, in milliseconds. */
 const sameMs = 500
 
 const sameSeat = ({ seatIndex }: Entry, told: Told) => seatIndex === told.seatIndex
-/** A request that puts the user on a seat; without an index on any one. */
+/** Whether a request can seat a user, on a given seat or on any. */
 const seats = ({ type, by, target, seatIndex }: Entry, userId: string, index?: number) =>
   (index === undefined || (seatIndex ?? index) === index) &&
   (type === 'seat:assign' ? target === userId : (type === 'seat:take' || type === 'seat:invite:accept') && by === userId)
@@ -82,29 +82,29 @@ function leadsTo (entry: Entry, event: string, told: Told, ownerKey: string): bo
 }
 
 export interface Journal {
-  /** Notes a request before it is sent. */
+  /** Records a request before it is sent. */
   note (roomId: string, by: string, role: Role, request: Request): Entry | undefined
   noteResize (roomId: string, seatCount: number): Entry
   close (entry: Entry | undefined, code: string): void
-  /** A user is not in the room, or about to be out of it. */
+  /** Records that a user is outside the room or about to leave it. */
   gone (roomId: string, user: string, from: number, meant: boolean): void
   back (roomId: string, user: string): void
-  /** A client receives an event. */
+  /** Records an event that a client received. */
   told (event: Event, ownerKey: string): void
   /** @returns the events without a cause; all requests must be closed */
   unexplained (): string[]
 }
 
-/** @param inviteMs how long an invite lives */
+/** @param inviteMs lifetime of an invite, in milliseconds */
 export function createJournal (graceMs: number, inviteMs: number): Journal {
   const entries = new Map<string, Entry[]>()
   const absences = new Map<string, Absence[]>()
   const wrong: string[] = []
-  /** Requests that were pending when an event arrived that only they can have caused. */
+  /** Requests that were pending when an event arrived that no other request can have caused. */
   const waiting: { what: string, entries: Entry[] }[] = []
-  /** Pending invites by room and seat, with the time of their event. */
+  /** Pending invites by room and seat, with the arrival time of their events. */
   const since = new Map<string, number>()
-  /** Explained events and their times. */
+  /** Explained events, with their times. */
   const explained = new Map<string, number>()
 
   const of = <T>(map: Map<string, T[]>, key: string): T[] => {
@@ -119,7 +119,7 @@ export function createJournal (graceMs: number, inviteMs: number): Journal {
   }
   const wasAway = (roomId: string, user: string, fits: (absence: Absence) => boolean) => of(absences, `${roomId} ${user}`).some(fits)
 
-  /** Events without a request. */
+  /** Whether an event needs no request as its cause. */
   function byItself (event: string, told: Told, now: number): boolean {
     const { roomId, reason, userId, seatIndex, invitedUserId } = told
     const hasLeft = ({ meant, to }: Absence) => meant && now - to <= lagMs
@@ -154,7 +154,7 @@ export function createJournal (graceMs: number, inviteMs: number): Journal {
       const possible: Entry[] = []
       for (let i = mine.length - 1; i >= 0; i--) {
         const entry = mine[i] as Entry
-        // In order of sending: older requests have been answered.
+        // Entries are in the order of sending, and older requests have a reply.
         if (entry.sent < now - 3 * lagMs) break
         if (entry.done >= now - lagMs && (entry.code === '' || entry.code === 'ok' || entry.code === 'lost') && leadsTo(entry, type, told, ownerKey)) possible.push(entry)
       }

@@ -10,17 +10,17 @@ import { until } from '../../support/retry.ts'
 /** A server process that can be restarted. */
 export interface Node {
   readonly url: string
-  /** Whether it takes connections. */
+  /** Whether the server accepts connections. */
   up: boolean
-  /** Connections that are being made. */
+  /** Number of connections being established. */
   coming: number
-  /** When it was last ended, epoch milliseconds. */
+  /** Time of the last shutdown or kill, epoch milliseconds. */
   downAt: number
-  /** Kills it without a word, or asks it to end and waits until it has; then starts it again on its port. */
+  /** Stops the server with the signal, waits for its exit and restarts it on the same port. */
   restart (signal: 'SIGKILL' | 'SIGTERM'): Promise<void>
-  /** Checks that it has logged no error since it was started. */
+  /** Checks that the server has logged no error since its start. */
   check (): void
-  /** One of the admin's pages, at most a moment old. */
+  /** Returns a response of the admin API, read a moment ago at most. */
   page<T> (path: string): Promise<Page<T>>
   changeSeats (roomId: string, seatCount: number): Promise<Page<unknown>>
 }
@@ -28,14 +28,14 @@ export interface Node {
 export interface Page<T> {
   status: number
   body: T
-  /** When it was asked for, epoch milliseconds. */
+  /** Time of the request, epoch milliseconds. */
   at: number
 }
 
-/** An admin may make ten calls per second, so pages are read at this interval, in milliseconds. */
+/** Interval between reads of a page, in milliseconds. An admin may make ten calls per second. */
 const lookMs = 250
 
-/** @param folder for its data; several servers may share it */
+/** @param folder of the server's data; several servers may share it */
 export async function startNode (t: Test, folder: string, number: number, env: Record<string, string>): Promise<Node> {
   const port = String(await freePort())
   const url = `http://127.0.0.1:${port}`
@@ -43,7 +43,7 @@ export async function startNode (t: Test, folder: string, number: number, env: R
   const start = () => {
     const cwd = join(folder, `node-${number}-${++starts}`)
     mkdirSync(cwd)
-    // Each start gets its own folder; the test's folder would be emptied.
+    // Each start needs its own folder, because `testdir` empties the existing one.
     const own = { testdir: () => cwd, teardown: (fn: () => Promise<void>) => t.teardown(fn) } as unknown as Test
     return startServer(own, {
       MEDIASOUP_WORKERS: '1',
@@ -60,7 +60,7 @@ export async function startNode (t: Test, folder: string, number: number, env: R
     if (server.child.exitCode !== null) throw new Error(`A server ended: ${server.output()}`)
     return await fetch(`${url}/livez`).then(({ status }) => status === 200, () => false)
   }, 60_000)
-  // That others are gone is worth a warning; nothing here is worth more.
+  // Lost servers are logged as warnings; nothing may be logged above that level.
   const check = () => t.same(server.output().split('\n').filter((line) => /"level":[56]0|^\w*Error/.test(line)), [], 'no error was logged')
   await ready()
 

@@ -13,30 +13,29 @@ import type { Harness } from './model-harness.ts'
 import { apply, viewFrom } from './view.ts'
 import type { SeatsReply, View } from './view.ts'
 
-// One of many users. The player checks every message when it arrives and records
-// violations.
+// One of many users. The player checks every message on arrival and records violations.
 
 export interface Player {
   readonly key: string
   readonly random: Random
-  /** Where they are; undefined: in no room, or not connected. */
+  /** Current room and view of it; undefined if disconnected or in no room. */
   room (): { roomId: string, view: View } | undefined
-  /** The room they are in for sure, also as the servers see it. */
+  /** Id of the room that the player has joined and is not leaving; otherwise undefined. */
   inside (): string | undefined
-  /** When they came in, epoch milliseconds. */
+  /** Time of the last join, epoch milliseconds. */
   since (): number
-  /** The server they are connected to; undefined: to none. */
+  /** Server of the player's connection; undefined if disconnected. */
   node (): Node | undefined
-  /** Goes into a room, also from another one, and connects for that when needed; until it is done. */
+  /** Joins a room, also from another room; connects first if needed and retries until it succeeds. */
   enter (roomId: string, seatCount?: number): Promise<void>
   leave (): Promise<void>
-  /** Breaks the connection off. */
+  /** Closes the connection without leaving the room. */
   drop (): void
   /** Sends a request and checks its outcome as far as it is predictable. */
   ask (request: Request): Promise<Outcome>
 }
 
-/** Invariants of a room in any client's view. */
+/** Checks the invariants of a room in any client's view. @returns the violation, or an empty string */
 export function impossible ({ seats, locked, invites, seatCount }: View): string {
   const holders = [...seats.values()].map(({ userId }) => String(userId))
   if (new Set(holders).size < holders.length) return `a user is on two seats: ${holders.join()}`
@@ -46,7 +45,7 @@ export function impossible ({ seats, locked, invites, seatCount }: View): string
   return ''
 }
 
-/** As {@link impossible}, where each seat is listed. */
+/** Checks a reply like {@link impossible}, and that it lists no seat twice. */
 export function impossibleReply (reply: SeatsReply): string {
   const indexes = reply.seats.map(({ seatIndex }) => seatIndex)
   return new Set(indexes).size < indexes.length ? `a seat has two holders: ${indexes.join()}` : impossible(viewFrom(reply))
@@ -62,7 +61,7 @@ export function createPlayer (harness: Harness, id: UserId, seed: number): Playe
   let since = 0
   let toldRole = ''
   let node: Node | undefined
-  /** Whether they have asked to leave the room they are in. */
+  /** Whether the player has sent a request to leave the current room. */
   let leaving = false
   /** Whether an earlier request may have released the seat before or since the join. */
   let mayLoseSeat = { before: false, since: false }
@@ -86,7 +85,7 @@ export function createPlayer (harness: Harness, id: UserId, seed: number): Playe
     if (!type.startsWith('seat:')) return
     count(harness, 'events')
     if (type !== 'seat:invite:received') follow(message)
-    // Other users' changes also reach this user; outcomes are predictable only for sequential requests.
+    // Concurrent requests of other users also change the requests.
     if (type === 'seat:requests') return
     journal.told(message, harness.ownerOf(String(data.roomId)))
   }
@@ -110,14 +109,14 @@ export function createPlayer (harness: Harness, id: UserId, seed: number): Playe
     if (type === 'seat:cleared' && data.reason === 'left' && !mayLoseSeat.before && !mayLoseSeat.since) problem('lost the seat by what they did before they had it')
   }
 
-  /** @param from when the connection broke, or was about to */
+  /** @param from a time at which the connection broke or was about to break */
   function lost (from: number): void {
     client = undefined
     if (room) journal.gone(room.roomId, key, from, false)
     room = undefined
   }
 
-  /** The room is about to be left. */
+  /** Records that the player is about to leave the room. */
   function depart (roomId: string): void {
     leaving = true
     journal.gone(roomId, key, Date.now(), true)

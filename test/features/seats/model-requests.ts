@@ -4,12 +4,12 @@ import type { View } from './view.ts'
 
 // Random requests of users in a room.
 
-/** Between 0 and 1; the same seed gives the same numbers. */
+/** Returns a number from 0 to 1; a seed determines the sequence. */
 export type Random = () => number
 
 export function randomFrom (seed: number): Random {
   let state = seed >>> 0
-  // mulberry32
+  // Mulberry32
   return () => {
     state = (state + 0x6D2B79F5) >>> 0
     let value = Math.imul(state ^ (state >>> 15), state | 1)
@@ -20,7 +20,7 @@ export function randomFrom (seed: number): Random {
 
 export const pick = <T>(random: Random, items: readonly T[]): T => items[Math.floor(random() * items.length)] as T
 
-/** Weights of the requests: users with the permission send them often, others rarely. */
+/** Weights of request types. Users often send the requests that their role permits, and rarely others. */
 const weights: Record<'ordinary' | 'privileged', Readonly<Record<string, number>>> = {
   ordinary: { 'seat:take': 12, 'seat:leave': 2, 'seat:invite:accept': 6, 'seat:invite:decline': 2, 'seat:request': 4, 'seat:request:cancel': 2 },
   privileged: {
@@ -53,15 +53,15 @@ export interface Asker {
   roomId: string
   roomIds: readonly string[]
   people: readonly string[]
-  /** Those of them who are in the room. */
+  /** The users in the same room. */
   mates: readonly string[]
 }
 
-/** Mostly what makes sense by what one sees; now and then what never does. */
+/** Returns a request that mostly fits the view and is sometimes invalid. */
 export function randomRequest (random: Random, { key, role, view, roomId, roomIds, people, mates }: Asker): Request {
   const invites = [...view.invites].filter(([, user]) => String(user) === key).map(([index]) => index)
   const wanted = randomType(random, role)
-  // Hardly anybody answers an invite that there is not.
+  // Answers to an invite that does not exist are rare.
   const type = wanted.startsWith('seat:invite:') && invites.length === 0 && random() < 0.8 ? 'seat:take' : wanted
   const rule = rules[type]
   const data: Request['data'] = {}
@@ -83,7 +83,7 @@ export function randomRequest (random: Random, { key, role, view, roomId, roomId
     const likely = rule.userId === 'optional' ? view.requests : rule.seatIndex === undefined ? seated : mates
     const dice = random()
     const target = dice < 0.03 ? key : dice < 0.05 ? 'nobody' : likely.length > 0 && dice < 0.85 ? pick(random, likely) : pick(random, people)
-    // Both forms of an id are the same user.
+    // Numbers and strings identify the same user.
     data.userId = dice > 0.99 ? pick<unknown>(random, [null, '', [target], 'x'.repeat(129)]) : random() < 0.5 && /^\d+$/.test(target) ? Number(target) : target
   }
   return { type, data }

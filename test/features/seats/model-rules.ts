@@ -7,21 +7,21 @@ import type { View } from './view.ts'
 
 export type Role = 'owner' | 'admin' | 'member'
 
-/** A request as a client sends it; the data may be anything. */
+/** A request of a client; the data may be anything. */
 export interface Request {
   type: string
   data: { roomId?: string, seatIndex?: unknown, userId?: unknown }
 }
 
 export interface Outcome {
-  /** `ok`, or the error's. */
+  /** `ok`, or the error code. */
   code: string
   data?: { seatIndex?: number, userId?: unknown }
 }
 
 interface Rule {
   who: readonly Role[]
-  /** Expected error codes, besides FORBIDDEN for other roles and the codes of every request. */
+  /** Expected error codes, in addition to FORBIDDEN and the codes that every request may return. */
   refusals: readonly string[]
   seatIndex?: 'needed' | 'optional'
   userId?: 'needed' | 'optional'
@@ -42,14 +42,14 @@ export const rules: Readonly<Record<string, Rule>> = {
   'seat:invite': { who: admins, refusals: ['NOT_IN_ROOM', 'CANNOT_TARGET_SELF', 'SEAT_INVALID', 'SEAT_TAKEN', 'INVITE_PENDING'], seatIndex: 'needed', userId: 'needed' },
   'seat:invite:accept': { who: everybody, refusals: ['INVITE_NOT_FOUND'], seatIndex: 'optional' },
   'seat:invite:decline': { who: everybody, refusals: ['INVITE_NOT_FOUND'], seatIndex: 'optional' },
-  // There are never so many users that it could be full.
+  // There are too few users to reach the limit.
   'seat:request': { who: everybody, refusals: ['ALREADY_SEATED'] },
   'seat:request:cancel': { who: everybody, refusals: ['FORBIDDEN', 'SEAT_REQUEST_NOT_FOUND'], userId: 'optional' }
 }
 
 export const ruleOf = (type: string): Rule => rules[type] as Rule
 export const mayAsk = (role: Role, type: string): boolean => ruleOf(type).who.includes(role)
-/** An owner whom an admin has silenced need not wait for one to take it back. */
+/** An owner who was muted by an admin may unmute themself. */
 const mayFreeSelf = (role: Role, type: string) => role === 'owner' && type === 'seat:unmute'
 export const targetOf = ({ data: { userId } }: Request): string => typeof userId === 'number' || typeof userId === 'string' ? userKeyOf(userId) : ''
 
@@ -62,28 +62,28 @@ function isValid ({ type, data: { seatIndex, userId } }: Request): boolean {
   return rule.userId === undefined || isUser(userId) || (rule.userId === 'optional' && userId === undefined)
 }
 
-/** Rejections that do not depend on the room's state. @returns the code; empty if there is none */
+/** Returns the code of a rejection that does not depend on the room's state; empty if there is none. */
 function refusedAnyway (request: Request, roomId: string | undefined): string {
   if (!isValid(request)) return 'VALIDATION_FAILED'
   return roomId === undefined || (request.data.roomId ?? roomId) !== roomId ? 'NOT_IN_ROOM' : ''
 }
 
-/** The sender and what is known about the target user. */
+/** The sender, and the known facts about the target user. */
 export interface Circumstances {
   by: string
   role: Role
-  /** Undefined: in none. */
+  /** Undefined if the sender is in no room. */
   roomId: string | undefined
   ownerKey: string
-  /** Whether the one it is about was in the room all the time. */
+  /** Whether the target user was in the room during the whole request. */
   targetThere: boolean
 }
 
 /**
- * Checks an outcome under concurrent requests, so that the state it
- * was decided on is unknown.
+ * Checks an outcome under concurrent requests, where the state before the
+ * command is unknown.
  *
- * @returns empty when nothing is
+ * @returns the contradiction, or an empty string
  */
 export function objection (request: Request, { code, data }: Outcome, { by, role, roomId, ownerKey, targetThere }: Circumstances): string {
   const { type, data: { seatIndex } } = request
@@ -95,7 +95,7 @@ export function objection (request: Request, { code, data }: Outcome, { by, role
   const ofOwner = type === 'seat:remove' && target === ownerKey && role !== 'owner'
   const ofOther = type === 'seat:request:cancel' && target !== '' && target !== by && role === 'member'
   const self = target === by && refusals.includes('CANNOT_TARGET_SELF')
-  // Whether an admin has silenced the owner is not known here.
+  // It is unknown here whether an admin has muted the owner.
   const must = self && !mayFreeSelf(role, type)
   if (code === 'ok') {
     if (!may || ofOwner || ofOther) return `a ${role} may not`
@@ -113,7 +113,7 @@ export function objection (request: Request, { code, data }: Outcome, { by, role
   return must ? 'done to oneself' : ''
 }
 
-/** A room as it must be when one asks after the other. */
+/** Expected state of a room under sequential requests. */
 export interface Table {
   roomId: string
   ownerKey: string
@@ -122,9 +122,9 @@ export interface Table {
   holders: Map<number, string>
   locked: Set<number>
   muted: Set<string>
-  /** The newest last. */
+  /** Oldest first. */
   invites: { seatIndex: number, user: string }[]
-  /** In the order asked. */
+  /** In the order of the requests. */
   requests: string[]
   members: Set<string>
 }
@@ -132,7 +132,7 @@ export interface Table {
 export const newTable = (roomId: string, ownerKey: string, seatCount: number): Table =>
   ({ roomId, ownerKey, seatCount, holders: new Map(), locked: new Set(), muted: new Set(), invites: [], requests: [], members: new Set() })
 
-/** The users whose requests a member may see. */
+/** Returns the users whose requests a member may see. */
 export const requestsFor = (requests: readonly string[], user: string, role: Role): readonly string[] =>
   role === 'member' ? requests.filter((other) => other === user) : requests
 
@@ -152,7 +152,7 @@ function sit (table: Table, user: string, seatIndex: number): void {
   table.invites = table.invites.filter((invite) => invite.seatIndex !== seatIndex)
 }
 
-/** A user is out of the room, of their own will. */
+/** Removes a user who leaves the room. */
 export function depart (table: Table, user: string): void {
   table.members.delete(user)
   lower(table, user)
@@ -169,7 +169,7 @@ export function resize (table: Table, seatCount: number): void {
   table.invites = table.invites.filter(({ seatIndex }) => fits(seatIndex))
 }
 
-/** A room as a client that received every event sees it. */
+/** Returns the view of a client that received every event. */
 export const tableView = ({ seatCount, holders, locked, muted, invites, requests }: Table): View => viewFrom({
   seatCount,
   seats: [...holders].map(([seatIndex, userId]) => ({ seatIndex, userId, isMuted: muted.has(userId) })),
@@ -179,9 +179,9 @@ export const tableView = ({ seatCount, holders, locked, muted, invites, requests
 })
 
 /**
- * Does a request, or refuses it, where one asks after the other.
+ * Executes or rejects a request under sequential requests.
  *
- * @param table of the room the user is in; undefined: in none
+ * @param table of the user's room; undefined if the user is in no room
  */
 export function judge (table: Table | undefined, by: string, role: Role, request: Request): Outcome {
   const code = refusedAnyway(request, table?.roomId)

@@ -7,10 +7,10 @@ import { adminSeats, asked, asker, count, everyone, idsOf, membersOf, open, pati
 import type { Harness } from './model-harness.ts'
 import { plain, viewFrom } from './view.ts'
 
-/** Number of requests and the time limit in milliseconds, below the expiry of an invite. */
+/** Number of requests, and time limit in milliseconds, below the lifetime of an invite. */
 const [chapter, chapterMs] = [400, 20_000]
 
-/** One asks, and is answered, and only then the next one asks: every answer is foretold. */
+/** Sends one request at a time and compares each outcome with the predicted one. */
 export async function oneAfterTheOther (harness: Harness, random: Random, first: number, upTo: number): Promise<void> {
   const roomIds = idsOf(first)
   const tables = new Map(roomIds.map((roomId) => [roomId, newTable(roomId, harness.ownerOf(roomId), 3 + Math.floor(random() * 8))]))

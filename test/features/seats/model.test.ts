@@ -1,7 +1,7 @@
 import t from 'tap'
 import { seatModel } from './model.ts'
 
-// A short version: model.long.ts sends sixty times as many requests.
+// Short version of model.long.ts, which sends sixty times as many requests.
 
 t.jobs = 2
 t.test('keeps the invariants on two servers that are killed and restarted', { buffered: true }, (t) => seatModel(t, { commands: 300, store: 'redis', backend: false, restarts: 1 }))

@@ -10,13 +10,13 @@ import type { Harness, HarnessOptions } from './model-harness.ts'
 import { plain, viewFrom } from './view.ts'
 import type { SeatsReply, View } from './view.ts'
 
-// A model test over the wire: thirty users in three rooms send random requests
+// A model test over WebSockets: thirty users in three rooms send random requests
 // concurrently and lose connections, while servers are killed.
 
 export interface ModelOptions extends HarnessOptions {
-  /** Requests to be made, at least. */
+  /** Minimum number of requests. */
   commands: number
-  /** How often a server is killed, and how often one is asked to end, to be started again. */
+  /** Number of kills, and number of graceful restarts. */
   restarts: number
 }
 
@@ -29,7 +29,7 @@ export async function seatModel (t: Test, { commands, restarts, ...options }: Mo
   const begin = performance.now()
   const harness = await buildHarness(t, options)
   const random = randomFrom(seed)
-  // Numbers and texts, as tokens have them.
+  // Ids are numbers and strings, as in tokens.
   for (let i = 1; i <= users; i++) harness.players.set(String(i), createPlayer(harness, i % 3 === 0 ? String(i) : i, seed + i))
 
   for (let first = rooms; asked(harness) < commands / 4 && harness.problems.length === 0; first += rooms) {
@@ -47,7 +47,7 @@ export async function seatModel (t: Test, { commands, restarts, ...options }: Mo
   t.comment(`SEED=${seed}: in ${Math.round((performance.now() - begin) / 1000)} s ${JSON.stringify(Object.fromEntries([...harness.counts].sort()))}`)
 }
 
-/** All users at the same time, each in their own way, while servers are ended and started again. */
+/** Lets all users act concurrently and independently while servers are restarted. */
 async function allAtOnce (harness: Harness, random: Random, commands: number, restarts: number): Promise<void> {
   const failed = () => harness.problems.length > 0
   const seen = new Map<string, { at: number, holders: Set<string> }>()
@@ -56,7 +56,7 @@ async function allAtOnce (harness: Harness, random: Random, commands: number, re
   const over = () => failed() || (asked(harness) >= commands && !restarting)
 
   async function restart (): Promise<void> {
-    // All servers are there for a while before, between and after.
+    // All servers are up for a while before, between and after the restarts.
     const asMany = (commands - asked(harness)) / (2 * restarts + 1)
     for (let i = 0; i <= 2 * restarts && !failed(); i++) {
       const from = asked(harness)
@@ -67,14 +67,14 @@ async function allAtOnce (harness: Harness, random: Random, commands: number, re
       await pick(random, harness.nodes).restart(signal)
     }
   }
-  /** The admin reads a room from time to time. */
+  /** Reads the rooms from the admin API in turn. */
   const look = () => until(async () => {
     const oldest = roomIds.reduce((a, b) => (seen.get(a)?.at ?? 0) <= (seen.get(b)?.at ?? 0) ? a : b)
     const { seats, at } = await adminSeats(harness, random, oldest)
     seen.set(oldest, { at, holders: new Set(seats.map(({ userId }) => String(userId))) })
     return !playing
   }, 3_600_000)
-  /** Stays away until the seat is free. */
+  /** Waits until the seat of an absent player is free. */
   const awayFor = ({ key }: Player, roomId: string, from: number) => until(() => {
     const { at = 0, holders } = seen.get(roomId) ?? {}
     return failed() || (at > from + graceMs && holders?.has(key) === false)
@@ -86,7 +86,7 @@ async function allAtOnce (harness: Harness, random: Random, commands: number, re
     while (!over()) {
       const dice = random()
       if (!player.room()) {
-        // It was the server that ended it.
+        // A server closed the connection.
         count(harness, 'disconnects by a server')
         if (dice < 0.15) await awayFor(player, roomId, Date.now())
         await player.enter(roomId)
@@ -103,7 +103,7 @@ async function allAtOnce (harness: Harness, random: Random, commands: number, re
       } else if (dice < 0.055) {
         await player.enter(roomId)
       } else if (dice < 0.25 && harness.ownerOf(roomId) === player.key) {
-        // Restarts as an operator would do them; the owners' requests set the pace.
+        // Changes the seat count as an operator would; the owners' requests set the pace.
         await patch(harness, random, roomId, 2 + Math.floor(random() * 13))
       } else {
         const several = 1 + Math.floor(random() ** 2 * 3)
@@ -149,15 +149,15 @@ async function settle (harness: Harness, random: Random, when: string): Promise<
 }
 
 /**
- * Of many whose connections break some come back in time and keep their seats;
- * the others' seats are cleared.
+ * Disconnects many users; some return in time and keep their seats, and the seats
+ * of the others are cleared.
  *
- * @param byServer whether it is a server that dies; else they hang up
+ * @param byServer whether a server is killed; otherwise the clients disconnect
  */
 async function stayAway (harness: Harness, random: Random, byServer: boolean): Promise<void> {
   const { t } = harness
   const what = byServer ? 'a server dies' : 'they hang up'
-  // As many as there are seats for sit down.
+  // As many users take a seat as there are seats.
   for (const roomId of roomIds) {
     const owner = harness.players.get(harness.ownerOf(roomId)) as Player
     if (owner.room()?.roomId !== roomId) await owner.enter(roomId)
@@ -187,9 +187,9 @@ async function stayAway (harness: Harness, random: Random, byServer: boolean): P
     else player.drop()
     if (i % 2 === 0) {
       await player.enter(roomId)
-      // On a busy machine that may not have been in time.
+      // On a busy machine the user may return too late.
       const inTime = Date.now() < from + graceMs
-      // After the wait it is kept for good.
+      // The seat is no longer reserved after the user's return.
       const kept = await until(async () => {
         const { at, seat } = await look(roomId, player)
         return at > from + graceMs && (seat?.awayUntil ?? null) === null ? seat?.seatIndex : false

@@ -17,7 +17,7 @@ import type { SeatsReply } from './view.ts'
 const crowd = 200
 const seats = 15
 
-/** Connects users and lets them into a room, whose seats each of them follows. */
+/** Connects users, joins them to a room and records their seat events. */
 async function gather (servers: readonly TestServer[]) {
   const members: ({ client: TestClient } & Awaited<ReturnType<typeof follow>>)[] = []
   for (let first = 0; first < crowd; first += 50) {
@@ -31,7 +31,7 @@ async function gather (servers: readonly TestServer[]) {
 
 type Members = Awaited<ReturnType<typeof gather>>
 
-/** All send in the same turn, before any server has read one of them. */
+/** Sends one request per member in the same turn of the event loop, before a server reads any. */
 const allAtOnce = async (members: Members, data: (i: number) => object) =>
   (await Promise.all(members.map(({ client }, i) => client.request('seat:take', data(i))))).map(({ ok, error }) => ok ? 'ok' : error.code)
 
@@ -43,7 +43,7 @@ async function allAgree (t: Test, servers: readonly TestServer[], members: Membe
   const views = () => members.map(({ view }) => JSON.stringify(view()))
   const complete = () => new Set(members.map(({ told }) => told().length)).size === 1
   await until(() => complete() && views().every((view) => view === text)).catch(() => t.same([...new Set(views())], [text], 'all see the same'))
-  // What led there fits together at each step, too, and is the same for all.
+  // The events are consistent at each step and identical for all clients.
   for (const { joined, told } of members) {
     const view = viewFrom(joined as unknown as SeatsReply)
     const wrong = told().map((event) => apply(view, event)).filter(Boolean)
@@ -55,7 +55,7 @@ async function allAgree (t: Test, servers: readonly TestServer[], members: Membe
 }
 
 onBothStores(t, `of ${crowd} concurrent requests for a seat one succeeds`, async (t, env, kind) => {
-  // Joins and leaves are ignored here.
+  // Coalesces presence events, which the test ignores, in rooms of any size.
   const given = { PRESENCE_COALESCE_OVER: '0', ...env }
   const servers = kind === 'redis' ? [await build(t, { env: given }), await build(t, { env: given })] : [await build(t, { env: given })]
   const members = await gather(servers)
@@ -69,7 +69,7 @@ onBothStores(t, `of ${crowd} concurrent requests for a seat one succeeds`, async
   t.same(end.seats, [`7: ${winner}`])
   t.same(told, [{ type: 'seat:updated', data: { roomId: 'r1', seatIndex: 7, userId: winner, isMuted: false } }], 'and nothing else is told')
 
-  // All seats at once, each wanted by a dozen and more.
+  // All seats at once, with a dozen or more users per seat.
   await members[winner]?.client.ok('seat:leave')
   const again = await allAtOnce(members, (i) => ({ seatIndex: i % seats }))
   t.equal(again.filter((code) => code === 'ok').length, seats)
@@ -77,7 +77,7 @@ onBothStores(t, `of ${crowd} concurrent requests for a seat one succeeds`, async
   const full = await allAgree(t, servers, members)
   t.same(full.end.seats, again.flatMap((code, i) => code === 'ok' ? [i] : []).sort((a, b) => a % seats - b % seats).map((i) => `${i % seats}: ${i}`))
 
-  // Those who sit get up, and all want others than before.
+  // Seated users leave their seats, and all users request other seats.
   await Promise.all(members.map(async ({ client }, i) => {
     await client.request('seat:leave')
     await client.request('seat:take', { seatIndex: (i * 7) % seats })
@@ -87,16 +87,16 @@ onBothStores(t, `of ${crowd} concurrent requests for a seat one succeeds`, async
   t.equal(new Set(last.map((text) => text.split(' ')[1])).size, last.length, 'nobody has two')
 })
 
-/** What servers ask for by themselves, now and then: jobs that are due, gifts to book, revoked tokens, signs of life, empty rooms. */
+/** Whether the servers send a command periodically: due jobs, queued gifts, revoked tokens, heartbeats or empty rooms. */
 function isByItself ([command = '', ...args]: string[]): boolean {
   const script = command.startsWith('eval')
   const key = args[script ? 2 : 0] ?? ''
   return (script && /^msab:(jobs:|\{gifts\})/.test(key)) || /^(auth:revoked:|msab:(node:|nodes$|rooms:empty$|\d+:canary:))/.test(key)
 }
 
-/** What reaches a Redis while something is done, by a server of it. */
+/** Returns the commands that a server's Redis receives while a function runs. */
 async function commandsDuring (t: Test, port: number, { app }: TestServer, work: () => Promise<unknown>): Promise<string[][]> {
-  // A raw socket: ioredis fails when the first report arrives together with the reply.
+  // A raw socket, because ioredis fails when the first report arrives together with the reply.
   const monitor = createConnection(port, '127.0.0.1')
   t.teardown(() => monitor.destroy())
   const seen: string[][] = []
@@ -109,7 +109,6 @@ async function commandsDuring (t: Test, port: number, { app }: TestServer, work:
     const [command, first] = args
     if (command === 'echo' && first === 'begin') begun = true
     else if (command === 'echo' && first === 'end') over.resolve()
-    // Commands that a script runs count as part of the script.
     else if (begun && source !== 'lua' && !isByItself(args)) seen.push(args)
   })
   monitor.write('MONITOR\r\n')
@@ -128,13 +127,13 @@ t.test('an uncontended change is one round trip to the store', async (t) => {
   const [a, b] = [await build(t, { env }), await build(t, { env })]
   const [owner, member, watcher] = [await a.connect(1), await b.connect(3), await a.connect(4)]
   for (const client of [owner, member, watcher]) await client.ok('room:join', { roomId: 'r1' })
-  // The first time a connection runs a script it sends all of it.
+  // The first call of a script on a connection sends its source.
   await owner.ok('seat:take', { seatIndex: 0 })
   await member.ok('seat:take', { seatIndex: 1 })
 
   const swap = ['evalsha', createHash('sha1').update(swapDocument).digest('hex'), '2', 'msab:room:{r1}', 'msab:room:{r1}:docs', 'seats']
   const known = (server: TestServer) => server.app.rooms.roomState.define('seats', seatState).peek('r1')
-  // The job that checks the seat or invite again is scheduled with the change.
+  // The change also schedules the job that checks the seat or invite when its time expires.
   const schedule = ['zadd', 'msab:jobs:{document:seats}']
   const steps: [client: TestClient, type: string, data: object, ...also: string[][]][] = [
     [member, 'seat:take', { seatIndex: 2 }],
@@ -150,14 +149,14 @@ t.test('an uncontended change is one round trip to the store', async (t) => {
     [member, 'seat:take', { seatIndex: 7 }]
   ]
   for (const [client, type, data, ...also] of steps) {
-    // Each server knows the last change, and nothing is under way.
+    // Wait until both servers have the last change.
     await until(() => JSON.stringify(known(a)) === JSON.stringify(known(b)))
     for (const each of [owner, member]) await each.flush()
     const commands = await commandsDuring(t, redis.port, a, () => client.request(type, data))
     t.same(commands.map((args) => args.slice(0, args[0] === 'zadd' ? 2 : 6)).sort(), [swap, ...also].sort(), type)
   }
 
-  // An invite is looked up in the local copy.
+  // Invites are read from the local copy.
   for (const seatIndex of [8, 9]) await owner.ok('seat:invite', { userId: 3, seatIndex })
   await until(() => JSON.stringify(known(a)) === JSON.stringify(known(b)))
   for (const each of [owner, member]) await each.flush()

@@ -16,13 +16,13 @@ import { stopwatch } from '../../support/pace.ts'
 type Requests = readonly { userId: unknown, requestedAt: number }[]
 
 const users = (requests: unknown) => (requests as Requests).map(({ userId }) => String(userId)).join(' ')
-/** The seat:requests events of a client: per event, the users. */
+/** Returns the users in each seat:requests event that a client received. */
 const heard = ({ events }: TestClient) => events.filter(({ type }) => type === 'seat:requests').map(({ data }) => users(data.requests))
-/** Waits until the client's last event has these users; returns immediately if none is expected. */
+/** Waits until the client's last event lists these users; returns immediately if none is expected. */
 const hears = async (t: Test, clients: readonly TestClient[], last: string) => {
   for (const client of clients) await until(() => heard(client).at(-1) === last).catch(() => t.equal(heard(client).join(', '), last))
 }
-/** Waits until pending events have arrived: an event to everyone follows them. */
+/** Waits until pending events have arrived, by sending a later event to all clients. */
 async function quiet (server: TestServer, clients: readonly TestClient[], roomId = 'r1'): Promise<void> {
   const text = `${Math.random()}`
   server.app.rooms.emit(roomId, 'test:quiet', { text })
@@ -63,7 +63,6 @@ onBothStores(t, 'raised and lowered hands reach only those who may see them', as
   for (const client of [member, phone]) t.same(await client.event('seat:requests'), { roomId: 'r1', requests: [first] }, 'all sockets of who asks, in the room')
   t.same(await other.event('seat:requests'), { roomId: 'r1', requests: [second] }, 'of their own alone')
 
-  // A repeated request has no effect.
   t.same(await phone.ok('seat:request'), {})
   t.equal(await member.fails('seat:request:cancel', { userId: '4' }), 'FORBIDDEN')
   t.equal(await watcher.fails('seat:request:cancel', { userId: 3 }), 'FORBIDDEN')
@@ -100,7 +99,6 @@ onEveryStore(t, 'a join returns the visible requests', async (t, env) => {
   const { seatRequests } = await join(owner)
   t.same((seatRequests as object[]).map((request) => Object.keys(request).sort()), [['requestedAt', 'userId'], ['requestedAt', 'userId']])
 
-  // The host of one room is not a host of another.
   const visitor = await server.connect(9)
   t.match(await join(visitor, 'own'), { self: { role: 'owner' }, seatRequests: [] })
   t.equal(await askers(visitor), '')
@@ -134,7 +132,7 @@ onEveryStore(t, 'a request ends with a seat', async (t, env) => {
   await over('assigned')
   await owner.ok('seat:remove', { userId: 3 })
 
-  // An invite is not a seat yet.
+  // A pending invite does not end the request.
   await again()
   await admin.ok('seat:invite', { userId: 3, seatIndex: 2 })
   t.match((await seatsOf(server)).requests, [{ userId: 3 }])
@@ -148,7 +146,7 @@ onEveryStore(t, 'a request ends with a seat', async (t, env) => {
 
   await again()
   await admin.ok('seat:invite', { userId: 3, seatIndex: 2 })
-  // Shortens its thirty seconds.
+  // Shortens the invite's lifetime of 30 s.
   await hurry(server, 200)
   await other.event('seat:invite:pending', ({ isPending, seatIndex }) => isPending === false && seatIndex === 2)
   await until(async () => (await seatsOf(server)).invites.length === 0)
@@ -166,7 +164,7 @@ onEveryStore(t, 'a request ends when its user leaves or is kicked', async (t, en
   await hears(t, [owner, admin], '')
   t.equal(await askers(member), '')
 
-  // Also for a disconnected user.
+  // The request also ends while the user is disconnected.
   await member.ok('seat:request')
   await hears(t, [owner], '3')
   member.ws.terminate()
@@ -187,7 +185,7 @@ onEveryStore(t, 'a request is kept for the grace period', async (t, env) => {
   t.ok(ends.length === 2 && ends.every((end) => end >= before + 60_000 && end <= Date.now() + 60_000), 'as long as a seat')
   const back = await server.connect(3)
   t.equal(await askers(back), '3')
-  // Shortens the rest of the minute.
+  // Shortens the rest of the grace period.
   await hurry(server, 200)
   await hears(t, [owner, admin], '3')
   t.match((await seatsOf(server)).requests, [{ userId: 3, awayUntil: null }])
@@ -274,7 +272,6 @@ t.test('a user gone from one server is gone from both', async (t) => {
   await until(async () => (await seatsOf(a)).requests[1]?.awayUntil)
   member.ws.terminate()
   await until(async () => (await seatsOf(b)).requests[0]?.awayUntil)
-  // On the other server.
   t.equal(await askers(await b.connect(3)), '3')
   await hurry(b, 200)
   await hears(t, hosts, '3')
@@ -357,7 +354,7 @@ t.test('a change in a crowd costs only those it concerns', async (t) => {
   for (const client of crowd) t.same(heard(client), [])
 })
 
-/** A room of the backend: 1 owns it, 2 is an admin, 3 has a hand up; the others are members. */
+/** Creates a room of the backend: 1 owns it, 2 is an admin, 3 has a pending seat request, the others are members. */
 async function backendRoom (t: Test) {
   const redis = await startRedis(t)
   const backend = await startBackend(t, { redisUrl: redis.url })
@@ -391,10 +388,10 @@ t.test('uses the backend\'s roles without a lookup per listener', async (t) => {
   t.same(heard(admin), ['3', ''], 'who is no admin any more has nothing to hear')
   t.same(heard(other), ['4'])
 
-  // A new admin receives the requests on the first admin action or after another join.
+  // A new admin receives the requests after the first admin action or another join.
   await change(4, 'admin')
   await member.ok('seat:request')
-  await other.ok('seat:mute', { userId: 3 }).catch(() => { /* Nobody is on a seat. */ })
+  await other.ok('seat:mute', { userId: 3 }).catch(() => { /* No user is seated; only the check of the role matters. */ })
   await hears(t, [other], '4 3')
   await change(2, 'admin')
   t.equal(users((await join(admin, '7')).seatRequests), '4 3')
@@ -413,7 +410,7 @@ t.test('a slow backend delays no join', async (t) => {
   await hears(t, [late], '3')
   mend()
 
-  // Known hosts receive the requests although their role cannot be confirmed.
+  // Known hosts receive the requests although the server cannot confirm their role.
   await backend.stop()
   await member.ok('seat:request:cancel')
   await hears(t, [owner, late], '')

@@ -3,7 +3,7 @@ import type { Test } from 'tap'
 import { onEveryStore } from '../../support/build.ts'
 import { scene, seatsOf, told } from './scene.ts'
 
-/** Requests that need a role, with the roles. */
+/** Requests that need a role, with the permitted roles. */
 const privileged = {
   'seat:assign': { userId: 3, seatIndex: 3 },
   'seat:lock': { seatIndex: 3 },
@@ -14,7 +14,7 @@ const privileged = {
   'seat:remove': { userId: 3 }
 }
 
-/** The room with the owner on seat 0, a member on seat 1, and seat 2 locked. */
+/** Creates a room with the owner on seat 0, a member on seat 1, and seat 2 locked. */
 async function seated (t: Test, env: Record<string, string>) {
   const room = await scene(t, env)
   await room.owner.ok('seat:take', { seatIndex: 0 })
@@ -70,7 +70,6 @@ onEveryStore(t, 'rights apply to the room the user is in', async (t, env) => {
   t.equal(await member.fails('seat:lock', { roomId: 'r1', seatIndex: 3 }), 'NOT_IN_ROOM')
   t.match(await owner.ok('room:join', { roomId: 'own' }), { self: { role: 'member' } })
   t.equal(await owner.fails('seat:unlock', { seatIndex: 5 }), 'FORBIDDEN')
-  // The creator is still the owner after a rejoin; members who stayed are not.
   t.match(await owner.ok('room:join', { roomId: 'r1' }), { self: { role: 'owner' }, ownerId: 1 })
   const again = await server.connect('1')
   await again.ok('room:join', { roomId: 'r1' })

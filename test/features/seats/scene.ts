@@ -6,7 +6,7 @@ import type { TestServer } from '../../support/build.ts'
 import type { TestClient } from '../../support/client.ts'
 import { dtlsParameters, rtpCapabilities, rtpParameters } from '../../support/rtp.ts'
 
-/** A server with a room of four seats in which an owner (1), an admin (2) and two members (3, '4') are. */
+/** Starts a server with a room of four seats, joined by an owner (1), an admin (2) and two members (3, '4'). */
 export async function scene (t: Test, env: Record<string, string>) {
   const server = await build(t, { env })
   const owner = await server.connect(1)
@@ -18,12 +18,12 @@ export async function scene (t: Test, env: Record<string, string>) {
   return { server, owner, admin, member, other, all }
 }
 
-/** Connects as a user whom the token makes an admin of every room. */
+/** Connects as a user whose token grants the role admin in every room. */
 export function connectAdmin (server: TestServer, userId: string | number): Promise<TestClient> {
   return server.connect(userId, { token: tokenFor(userId, { roles: ['admin'] }) })
 }
 
-/** Sends audio. @returns the producer's id */
+/** Starts to send audio. @returns the producer's id */
 export async function produce (client: TestClient): Promise<string> {
   const { id: transportId } = await client.ok('transport:create', { type: 'producer' })
   await client.ok('transport:connect', { transportId, dtlsParameters })
@@ -31,14 +31,14 @@ export async function produce (client: TestClient): Promise<string> {
   return String(id)
 }
 
-/** Listens to a producer. @returns the consumer's id */
+/** Consumes a producer. @returns the consumer's id */
 export async function consume (client: TestClient, producerId: string): Promise<string> {
   const { id: transportId } = await client.ok('transport:create', { type: 'consumer' })
   const { id } = await client.ok('audio:consume', { transportId, producerId, rtpCapabilities })
   return String(id)
 }
 
-/** Seats as the admin's page has them. */
+/** Returns the seats from the admin API. */
 export async function seatsOf (server: TestServer, roomId = 'r1') {
   const { body } = await server.admin('GET', `/admin/rooms/${roomId}/seats`)
   return body as unknown as Omit<SeatState, 'locked' | 'muted' | 'sittings' | 'seats' | 'requests'> & {
@@ -48,7 +48,7 @@ export async function seatsOf (server: TestServer, roomId = 'r1') {
   }
 }
 
-/** Moves the expiry times of a room close to now, so that tests need not wait. */
+/** Moves the deadlines of a room to `ms` from now, so that tests do not wait for them. */
 export async function hurry (server: TestServer, ms: number, roomId = 'r1'): Promise<void> {
   const end = Date.now() + ms
   await server.app.rooms.roomState.define('seats', seatState).change(roomId, (state) => {
@@ -61,7 +61,7 @@ export async function hurry (server: TestServer, ms: number, roomId = 'r1'): Pro
   })
 }
 
-/** The seat events that came to a client, as short texts. */
+/** Returns the seat events that a client received, as compact strings. */
 export const told = (client: TestClient): string[] => client.events
   .filter(({ type }) => type.startsWith('seat:'))
   .map(({ type, data: { roomId, ...data } }) => `${type.slice(5)} ${Object.values(data).map(String).join(' ')}`)

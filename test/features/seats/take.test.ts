@@ -66,7 +66,7 @@ onBothStores(t, 'a user who disconnects while taking a seat does not keep it', a
   for (let round = 0; round < 10; round++) {
     const eve = await server.connect(`eve${round}`)
     await eve.ok('room:join', { roomId: 'r1' })
-    // Others change it at the same time, so that the taking needs several attempts.
+    // Concurrent changes force the command to retry its write.
     const noise = Promise.all([other.ok('seat:take', { seatIndex: 1 }), owner.ok('seat:take', { seatIndex: 2 })])
     eve.send({ type: 'seat:take', data: { seatIndex: 0 } })
     if (round % 2) eve.ws.terminate()

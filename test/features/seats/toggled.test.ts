@@ -2,7 +2,7 @@ import t from 'tap'
 import { until } from '../../support/retry.ts'
 import { produce, scene, seatsOf } from './scene.ts'
 
-// Seats are turned off and on again in an active room.
+// Seats are disabled and enabled again in an active room.
 
 t.test('enabling the feature keeps the audio of seated users only', async (t) => {
   const { server, owner, member, other } = await scene(t, {})
@@ -58,7 +58,7 @@ t.test('a user who leaves during the enable loses the seat', async (t) => {
   await server.app.features.disable('seats')
   const settings = server.app.kv.namespace('features')
   const { compareAndSet } = settings
-  // The new generation is built, and not in force yet.
+  // The new feature instance is built but not yet active.
   settings.compareAndSet = async (...args) => {
     await member.ok('room:leave')
     return await compareAndSet(...args)

@@ -71,7 +71,7 @@ t.test('concurrent changes on both are announced in the same order', async (t) =
       } else if (round % 3 === 2) await client.request('seat:leave')
     }
   }))
-  // The last event: a client that has received it has received all earlier ones.
+  // Clients that have received this last event have received all earlier ones.
   const { status } = await a.admin('PATCH', '/admin/rooms/r1/seats', { seatCount: 9 })
   t.equal(status, 200)
   const everybody = [...all, ...crowd]
@@ -126,7 +126,7 @@ t.test('a seat is reserved on every server', async (t) => {
   const again = await a.connect(3)
   const { view } = await follow(again)
   t.same(view().seats, ['2: 3'])
-  // Shortens the rest of the minute.
+  // Shortens the rest of the grace period.
   await hurry(b, 200)
   await until(async () => (await seatsOf(b)).seats[0]?.awayUntil === null)
   await produce(again)
@@ -161,7 +161,7 @@ t.test('a socket on either server keeps the user present', async (t) => {
   await phone.ok('room:join', { roomId: 'r1' })
   member.ws.terminate()
   await until(async () => ((await b.admin('GET', '/admin/users/3')).body?.sockets as object[]).length === 1)
-  // The seat of a user who leaves later would be free by then, too.
+  // By the time the later seat is cleared, the earlier one would be cleared, too.
   other.ws.terminate()
   await owner.event('seat:cleared', ({ userId }) => userId === '4')
   t.match((await seatsOf(b)).seats, [{ seatIndex: 0, userId: 3, awayUntil: null }])
@@ -187,7 +187,7 @@ t.test('reserves them with a slow store', async (t) => {
   const { a, b, member, other } = await pair(t)
   await member.ok('seat:take', { seatIndex: 0 })
   await other.ok('seat:take', { seatIndex: 1 })
-  // The store answers long after the sockets are closed.
+  // Redis responds long after the sockets are closed.
   await a.app.redis.call('CLIENT', 'PAUSE', '300', 'ALL')
   await b.close()
   t.match((await seatsOf(a)).seats, [{ userId: 3, awayUntil: Number }, { userId: '4', awayUntil: Number }])
@@ -208,7 +208,7 @@ t.test('reserves them under load', async (t) => {
   const noise = rooms.flatMap(({ stay }) => stay.map(async (client) => {
     for (let i = 0; !enough.signal.aborted; i++) await client.request('seat:take', { seatIndex: i % 5 })
   }))
-  // The closing server needs several attempts to store the leaves.
+  // The closing server must retry its writes.
   await b.close()
   enough.abort()
   await Promise.all(noise)
@@ -236,10 +236,10 @@ t.test('clears the seats of users on a dead server', async (t) => {
 
   dying.child.kill('SIGKILL')
   await dying.exit
-  // Before anybody knows that it died.
+  // No server has detected the death yet.
   const again = await a.connect(3)
   t.match(await again.ok('room:join', { roomId: 'r1' }), { seats: [{ seatIndex: 0, userId: 3 }, { seatIndex: 1, userId: '4' }] })
-  // Its lease, which would expire in a few seconds.
+  // Deletes the lease instead of waiting for it to expire.
   const [nodeKey = ''] = await a.app.redis.keys('msab:node:{dying-*}')
   t.equal(await a.app.redis.del(nodeKey), 1)
   t.same(await owner.event('room:userLeft'), { roomId: 'r1', userId: '4' })

@@ -1,14 +1,12 @@
 import type { UserId } from '../../../plugins/connections/session.ts'
 import type { Event, TestClient } from '../../support/client.ts'
 
-// A client's view of a room's seats, from the reply to its join and later events only.
+// A client's view of a room's seats, derived from its join reply and later events only.
 
 export interface View {
   seatCount: number
-  /** By index. */
   seats: Map<number, { userId: UserId, isMuted: boolean, selfMuted: boolean }>
   locked: Set<number>
-  /** By index. */
   invites: Map<number, UserId>
   /** Users with visible seat requests, in order. */
   requests: readonly string[]
@@ -16,7 +14,7 @@ export interface View {
 
 type Requests = readonly { userId: UserId }[]
 
-/** The seats in the reply to a join or on the admin page. */
+/** The seats in a join reply or a response of the admin API. */
 export interface SeatsReply {
   seatCount: number
   seats: readonly { seatIndex: number, userId: UserId, isMuted: boolean, selfMuted?: boolean }[]
@@ -45,7 +43,7 @@ export function viewFrom ({ seatCount, seats, lockedSeats, pendingInvites, invit
 /**
  * Applies an event to a view.
  *
- * @returns the contradiction, if any; otherwise an empty string
+ * @returns the contradiction, or an empty string
  */
 export function apply (view: View, { type, data }: { type: string, data: object }): string {
   const { seatIndex = -1, userId = '', isMuted = false, selfMuted = false, isLocked, isPending, invitedUserId = '', seatCount = 0, requests = [] } = data as Partial<{
@@ -94,7 +92,7 @@ export function apply (view: View, { type, data }: { type: string, data: object 
   return wrong.map((what) => `${type}: ${what}`).join('; ')
 }
 
-/** A view to compare: in order, ids as texts. Without requests, of which not all see the same. */
+/** Returns a comparable form of a view: sorted, with ids as strings, without requests, which not all members see. */
 export function plain ({ seatCount, seats, locked, invites }: View) {
   const byIndex = <T>(entries: Iterable<[number, T]>) => [...entries].sort(([a], [b]) => a - b)
   return {
@@ -105,7 +103,7 @@ export function plain ({ seatCount, seats, locked, invites }: View) {
   }
 }
 
-/** Joins a room and follows its seats. */
+/** Joins a room and applies its seat events to a view. */
 export async function follow (client: TestClient, roomId = 'r1', data: object = {}) {
   const from = client.events.length
   const joined = await client.ok('room:join', { roomId, ...data })

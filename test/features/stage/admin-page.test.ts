@@ -19,14 +19,14 @@ const env = { FEATURES: features, MEDIASOUP_WORKERS: '1' }
 const browser = await openBrowser(t, 440)
 const phone = { width: 360, height: 740 }
 
-/** Opens the page in a profile of its own; what it does wrong fails the test. */
+/** Opens the page in a new profile; page errors fail the test. */
 async function open (t: Test, server: TestServer, hash = ''): Promise<Page> {
   const context = await browser.newContext({ viewport: { width: 1280, height: 800 } })
   t.teardown(() => context.close())
   context.setDefaultTimeout(15_000)
   const page = await context.newPage()
   page.on('pageerror', (error) => t.fail(`the page has an error: ${error.stack}`))
-  // A call that is refused is a line of the browser's own.
+  // The browser logs rejected calls as errors.
   page.on('console', (line) => { if (line.type() === 'error' && !line.text().startsWith('Failed to load resource')) t.fail(`the console has: ${line.text()}`) })
   page.on('request', (request) => { if (!request.url().startsWith(server.url)) t.fail(`the page asks for ${request.url()}`) })
   await page.goto(`${server.url}/admin${hash}`)
@@ -45,7 +45,7 @@ async function enter (t: Test, server: TestServer, hash = ''): Promise<Page> {
   return page
 }
 
-/** Waits until the page says that something has come of what was done. */
+/** Waits until the page reports a result. */
 const told = (page: Page, text: string | RegExp) => page.getByRole('status').filter({ hasText: text }).first().waitFor()
 const alerted = (page: Page, text: string | RegExp) => page.getByRole('alert').filter({ hasText: text }).first().waitFor()
 const press = (within: Page | Locator, name: string) => within.getByRole('button', { name, exact: true }).click()
@@ -75,7 +75,7 @@ t.test('the key opens the page in this tab only', async (t) => {
   await other.getByLabel('Admin key', { exact: true }).waitFor()
   await other.close()
 
-  // What a server does whose key was changed.
+  // Simulates a server whose admin key was changed.
   await page.route('**/admin/rooms?*', (route) => route.fulfill({ status: 401, json: { error: { code: 'UNAUTHORIZED', message: 'no' } } }))
   await page.getByRole('link', { name: 'Rooms' }).click()
   await alerted(page, 'The server no longer accepts this key.')
@@ -347,7 +347,7 @@ t.test('draws charts and drains a server', async (t) => {
   await page.getByRole('img', { name: 'Connections: now 1, minimum 1, maximum 1 in the last 3 minutes' }).waitFor()
   for (const title of ['Rooms', 'Rooms with audio', 'Event loop delay']) await chart(title).waitFor()
   await ada.flush()
-  // A rate is known with the second look.
+  // A rate needs two measurements.
   await page.getByRole('img', { name: /^Messages per second: now 0\.\d/ }).waitFor()
   await chart('CPU of the server').waitFor()
   t.match(await chart('Connections').locator('path').last().getAttribute('d'), /^M[\d.]+ 0(?:L[\d.]+ 0)*L300 0$/)

@@ -4,7 +4,7 @@ import { effectScope } from 'vue'
 import { ApiError } from '../../../features/stage/pages/admin/api.ts'
 import { usePoll } from '../../../features/stage/pages/admin/poll.ts'
 
-// The browser API that these tests need.
+// Replaces the browser API that the poll uses.
 const page = Object.assign(new EventTarget(), { hidden: false })
 const browser = new EventTarget()
 Object.assign(globalThis, {
@@ -17,7 +17,7 @@ const show = (seen: boolean) => {
   page.dispatchEvent(new Event('visibilitychange'))
 }
 
-/** A poll with an interval of 2 s. The test completes its requests. */
+/** Starts a poll with an interval of 2 s. The test completes its requests. */
 function start () {
   mock.timers.enable({ apis: ['setTimeout'] })
   const requests: PromiseWithResolvers<number>[] = []
@@ -30,7 +30,7 @@ function start () {
     return await look.promise
   }, 2000))
   if (!poll) throw new Error('the scope is over')
-  /** Runs pending promise callbacks. */
+  /** Waits until pending promise callbacks have run. */
   const settle = () => new Promise(setImmediate)
   return {
     poll,
