@@ -1,7 +1,7 @@
 import type { FastifyBaseLogger } from 'fastify'
 import type { z } from 'zod'
 import { FeatureDisabled, UnknownType } from '../errors/codes.ts'
-import type { LocalRoom } from '../rooms/local-room.ts'
+import type { LocalRoom } from '../rooms/node-rooms.ts'
 import { roomId } from '../schema/ids.ts'
 import type { EventMap, MessageSchemas } from '../schema/messages.ts'
 import type { Session } from '../connections/session.ts'

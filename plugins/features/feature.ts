@@ -194,7 +194,7 @@ export type { CloseCode, ContractTables, ErrorCode, EventContract, RequestContra
 export type { EventMap, MessageSchemas, RequestMap } from '../schema/messages.ts'
 export type { Metrics } from '../metrics.ts'
 export type { Decide, Decision, RoomState, RoomStateHandle, RoomEvent } from '../rooms/room-state.ts'
-export type { LocalRoom } from '../rooms/local-room.ts'
+export type { LocalRoom } from '../rooms/node-rooms.ts'
 export type { RoomCloseReason } from '../rooms/messages.ts'
 export type { EmitOptions, LeaveReason, Role, RoomRequest, Rooms } from '../rooms/rooms.ts'
 export type DtlsParameters = mediasoup.DtlsParameters

@@ -1,6 +1,6 @@
 import type { types } from 'mediasoup'
 import type { FastifyInstance } from 'fastify'
-import type { LocalRoom } from '../rooms/local-room.ts'
+import type { LocalRoom } from '../rooms/node-rooms.ts'
 import { NotInRoom, RoomNotFound } from '../rooms/errors.ts'
 import type { Session, UserId } from '../connections/session.ts'
 import type { Attachment, AttachmentContext } from './attachment.ts'

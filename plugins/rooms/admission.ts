@@ -5,7 +5,7 @@ import { isCoded } from '../errors/codes.ts'
 import type { JoinCommand, JoinResult } from '../store/types.ts'
 import type { Closing } from './closing.ts'
 import { RoomNotFound } from './errors.ts'
-import type { LocalRoom } from './local-room.ts'
+import type { LocalRoom } from './node-rooms.ts'
 import type { RoomRequest } from './rooms.ts'
 import type { RoomSync } from './sync.ts'
 

@@ -1,8 +1,9 @@
 import type { FastifyInstance } from 'fastify'
+import type { Bus } from '../cluster/bus.ts'
 import { createEvent, eventFromText } from '../connections/face.ts'
 import type { OutgoingEvent } from '../connections/face.ts'
+import type { Publication } from '../store/types.ts'
 import type { RoomCloseReason } from './messages.ts'
-import { appendAndPublish } from './publish.ts'
 import type { EmitOptions } from './rooms.ts'
 
 /** The first line of a message on a room's channel. The other lines depend on its kind; by default they are one event. */
@@ -25,13 +26,12 @@ export interface StateHeader {
   from: string
 }
 
-/** Handles what arrives on a room's channel. */
-export interface RoomMessageHandlers {
-  event (event: OutgoingEvent, except: string | undefined): void
-  closed (createdAt: number, event: OutgoingEvent, reason: RoomCloseReason): void
-  state (header: StateHeader, version: string, events: readonly OutgoingEvent[]): void
-  restored (nodeId: string): void
-}
+/** A message on a room's channel. */
+export type RoomMessage =
+  { kind: 'event', event: OutgoingEvent, except: string | undefined } |
+  { kind: 'closed', createdAt: number, event: OutgoingEvent, reason: RoomCloseReason } |
+  { kind: 'state', header: StateHeader, version: string, events: readonly OutgoingEvent[] } |
+  { kind: 'restored', nodeId: string }
 
 export const channelOf = (roomId: string) => `room:${roomId}`
 
@@ -49,22 +49,68 @@ export const stateMessage = ({ name, state, from }: StateHeader & { state: strin
 /** Adds the last line of a {@link stateMessage}, where the store does not. */
 export const withVersion = (message: string | undefined, version: string) => message && `${message}\n${version}`
 
-/** Passes a message to the handler of its kind. */
-export function receive (message: string, handlers: RoomMessageHandlers): void {
+/** Parses a message; events stay text. */
+export function parseMessage (message: string): RoomMessage {
   const end = message.indexOf('\n')
   const header = JSON.parse(message.slice(0, end)) as RoomHeader
   const rest = message.slice(end + 1)
   if (header.closed) {
     const [text = '', createdAt] = rest.split('\n')
-    handlers.closed(Number(createdAt), eventFromText(text), header.closed)
-  } else if (header.state) {
-    const lines = rest.split('\n')
-    handlers.state(header.state, lines.at(-1) ?? '', lines.slice(0, -1).map(eventFromText))
-  } else if (header.restoredBy !== undefined) {
-    handlers.restored(header.restoredBy)
-  } else {
-    handlers.event(eventFromText(rest), header.except)
+    return { kind: 'closed', createdAt: Number(createdAt), event: eventFromText(text), reason: header.closed }
   }
+  if (header.state) {
+    const lines = rest.split('\n')
+    return { kind: 'state', header: header.state, version: lines.at(-1) ?? '', events: lines.slice(0, -1).map(eventFromText) }
+  }
+  if (header.restoredBy !== undefined) return { kind: 'restored', nodeId: header.restoredBy }
+  return { kind: 'event', event: eventFromText(rest), except: header.except }
+}
+
+// "Change and publish" is one operation: the store is independent of the bus and vice versa.
+// On Redis the script that changes also publishes, in one step and one round
+// trip; without Redis the message is delivered after the change.
+
+/**
+ * Changes something in the store and publishes a message about it.
+ *
+ * @param message undefined to publish nothing
+ * @param change must pass its argument on to the store
+ * @param changed gives the message for a driver that does not publish; undefined if nothing was changed
+ * @returns the result of the change, once the message is published
+ */
+export async function changeAndPublish<R> (
+  bus: Pick<Bus, 'encode' | 'publish'>,
+  channel: string,
+  message: string | undefined,
+  change: (publish: Publication | undefined) => Promise<R>,
+  changed: (result: R) => string | undefined
+): Promise<R> {
+  const encoded = message === undefined ? undefined : bus.encode(channel, message)
+  const result = await change(encoded)
+  const delayed = encoded ? undefined : changed(result)
+  if (delayed !== undefined) await bus.publish(channel, delayed)
+  return result
+}
+
+/**
+ * Appends to a log and publishes a message about it. If the store cannot be
+ * reached, the message is delivered on this server only.
+ *
+ * @param append must pass its argument on to the store; returns the number of receivers
+ */
+async function appendAndPublish (
+  bus: Pick<Bus, 'track' | 'publish'>,
+  channel: string,
+  message: string,
+  append: (publish: Publication | undefined) => Promise<number>
+): Promise<void> {
+  const tracked = bus.track(channel, message)
+  if (!tracked) {
+    // Delivered in this turn, so that it keeps its place among other messages.
+    await Promise.all([append(undefined), bus.publish(channel, message)])
+    return
+  }
+  tracked.settle(await append(tracked.encoded).catch(() => 0))
 }
 
 /** Publishes events to all members of a room. */

@@ -1,13 +1,11 @@
 import type { FastifyInstance } from 'fastify'
 import { createEvent } from '../connections/face.ts'
 import { createAnnouncements } from './announcements.ts'
-import { createRoomChannel, receive } from './channel.ts'
+import { createRoomChannel } from './channel.ts'
 import { createClosing } from './closing.ts'
-import { NotInRoom } from './errors.ts'
-import { audience, deliver, deliverTo } from './local-room.ts'
 import { createMembership } from './membership.ts'
 import type { Membership } from './membership.ts'
-import { createNodeRooms } from './node-rooms.ts'
+import { audience, createNodeRooms, deliver, deliverTo } from './node-rooms.ts'
 import { startReconciler } from './reconciler.ts'
 import { createRoomState } from './room-state.ts'
 import { roleByRecord } from './rooms.ts'
@@ -28,27 +26,15 @@ export interface RoomsKernel {
 
 /** Assembles rooms from their parts. */
 export function createRooms (app: FastifyInstance): RoomsKernel {
-  const { hooks, nodeId, store } = app
+  const { hooks, store } = app
   const unsynced = createUnsynced()
   const channel = createRoomChannel(app)
-  const nodeRooms = createNodeRooms(app, {
-    unsynced,
-    released (roomId) {
-      roomState.forget(roomId)
-      hooks.emit('room:released', roomId)
-    },
-    receive: (room, message) => receive(message, {
-      event: (event, except) => deliver(room, event, except),
-      closed: (createdAt, event, reason) => closing.closeHere(room, createdAt, reason, event),
-      state: (header, version, events) => roomState.applyRemote(room, header, version, events),
-      // This server may have newer state, and its members may have missed events.
-      restored: (by) => { if (by !== nodeId) unsynced.add(room.roomId) }
-    })
-  })
+  const nodeRooms = createNodeRooms(app, unsynced)
   const roomState = createRoomState(app, { nodeRooms, unsynced })
   const announcements = createAnnouncements(app, channel)
   const sessionRecords = createSessionRecords(app, unsynced)
   const closing = createClosing(app, { nodeRooms, roomState, announcements, sessionRecords })
+  nodeRooms.handleWith({ closed: closing.closeHere, state: roomState.applyRemote, released: roomState.forget })
   const sync = createRoomSync(app, { unsynced, nodeRooms, roomState, announcements, closing })
   const membership = createMembership(app, { unsynced, nodeRooms, roomState, announcements, closing, sessionRecords, sync })
   const stopReconciler = startReconciler(app, { unsynced, nodeRooms, sessionRecords, sync })
@@ -59,11 +45,7 @@ export function createRooms (app: FastifyInstance): RoomsKernel {
     },
     get: nodeRooms.get,
     local: nodeRooms.all,
-    ofSession (session, roomId) {
-      const room = session.roomId === null ? undefined : nodeRooms.get(session.roomId)
-      if (!room || (roomId !== undefined && roomId !== session.roomId)) throw new NotInRoom(roomId === undefined ? 'You are not in a room' : `You are not in room ${roomId}`)
-      return room
-    },
+    ofSession: nodeRooms.ofSession,
     roomState,
     forFeature: (...args) => Object.create(rooms, { roomState: { value: roomState.forFeature(...args) } }) as Rooms,
     async roleOf (room, session) {

@@ -4,7 +4,7 @@ import { participantsTold } from '../store/types.ts'
 import type { Profile, Session, UserId } from '../connections/session.ts'
 import { userKeyOf } from '../connections/session.ts'
 import { withTimeout } from '../errors/timeout.ts'
-import type { LocalRoom } from './local-room.ts'
+import type { LocalRoom } from './node-rooms.ts'
 import { roleByRecord } from './rooms.ts'
 import type { Joined, Role } from './rooms.ts'
 

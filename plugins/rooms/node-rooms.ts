@@ -1,13 +1,67 @@
 import type { FastifyInstance } from 'fastify'
-import { channelOf } from './channel.ts'
-import type { LocalRoom } from './local-room.ts'
+import type { OutgoingEvent } from '../connections/face.ts'
+import type { Session } from '../connections/session.ts'
+import type { RoomRecord } from '../store/types.ts'
+import { channelOf, parseMessage } from './channel.ts'
+import type { Closing } from './closing.ts'
+import { NotInRoom } from './errors.ts'
+import type { RoomStateKernel } from './room-state.ts'
 import type { Unsynced } from './unsynced.ts'
+
+/** An event for a session whose join is in flight. */
+export interface WaitingEvent {
+  event: OutgoingEvent
+  /** The change of room state that it belongs to; the reply may have that version already. */
+  change?: StateChange | undefined
+}
+
+export interface StateChange {
+  name: string
+  version: string
+  /** The event is part of the difference between two versions. */
+  missed: boolean
+}
+
+/** This server's part of a room: its sockets here. */
+export interface LocalRoom {
+  readonly roomId: string
+  record: RoomRecord
+  /** Known when a pin was needed or given; restores the room when the store has lost it. */
+  pinHash: string | undefined
+  readonly members: Set<Session>
+  /** Sockets whose join is in flight, and the events they receive after its reply. */
+  readonly joining: Map<Session, WaitingEvent[]>
+  /** Rooms of this name that were created until then are closed, epoch milliseconds. */
+  closedUpTo: number
+}
+
+/** Writes an event to every member, and keeps it for sockets whose join is in flight. */
+export function deliver (room: LocalRoom, event: OutgoingEvent, except?: string): void {
+  for (const session of audience(room)) if (session.id !== except) deliverTo(room, session, event)
+}
+
+/** Members and joining sockets. */
+export function audience ({ members, joining }: LocalRoom): ReadonlySet<Session> {
+  return joining.size === 0 ? members : members.union(joining)
+}
+
+/** Writes an event to one of the {@link audience}. */
+export function deliverTo ({ joining }: LocalRoom, session: Session, event: OutgoingEvent, change?: StateChange): void {
+  const waiting = joining.get(session)
+  if (waiting) waiting.push({ event, change })
+  else session.write(event)
+}
 
 /** The rooms that have members, or joining sockets, on this server. */
 export interface NodeRooms {
   readonly size: number
   get (roomId: string): LocalRoom | undefined
   all (): IterableIterator<LocalRoom>
+  /**
+   * @param roomId the room in the request; default: the socket's room
+   * @throws NOT_IN_ROOM if the socket is in no room or in another one
+   */
+  ofSession (session: Session, roomId?: string): LocalRoom
   /** @returns the room's local part; when there is none, it is created and subscribes to the room's channel */
   acquire (roomId: string): LocalRoom
   /** @returns once messages that are published from now on arrive */
@@ -19,18 +73,35 @@ export interface NodeRooms {
    *   answer may still take effect: then the store keeps the room on this server's list and it is synced
    */
   release (room: LocalRoom, confirmed?: boolean): void
+  /** Sets the handlers of messages that are no events; called once, before the first room. */
+  handleWith (handlers: RoomHandlers): void
 }
 
-export interface NodeRoomsOptions {
-  unsynced: Unsynced
-  receive (room: LocalRoom, message: string): void
+export interface RoomHandlers {
+  /** The room is closed. */
+  closed: Closing['closeHere']
+  /** State of the room has changed. */
+  state: RoomStateKernel['applyRemote']
   /** The room's local part is dropped. */
   released (roomId: string): void
 }
 
-export function createNodeRooms ({ bus, store }: Pick<FastifyInstance, 'bus' | 'store'>, { unsynced, receive, released }: NodeRoomsOptions): NodeRooms {
+export function createNodeRooms ({ bus, hooks, nodeId, store }: Pick<FastifyInstance, 'bus' | 'hooks' | 'nodeId' | 'store'>, unsynced: Unsynced): NodeRooms {
   interface Entry { room: LocalRoom, subscribed: Promise<void>, handler: (message: string) => void }
   const entries = new Map<string, Entry>()
+  let handlers: RoomHandlers
+
+  function receive (room: LocalRoom, text: string): void {
+    const message = parseMessage(text)
+    switch (message.kind) {
+      case 'event': return deliver(room, message.event, message.except)
+      case 'state': return handlers.state(room, message.header, message.version, message.events)
+      case 'closed': return handlers.closed(room, message.createdAt, message.reason, message.event)
+      case 'restored':
+        // This server may have newer state, and its members may have missed events.
+        if (message.nodeId !== nodeId) unsynced.add(room.roomId)
+    }
+  }
 
   return {
     get size () {
@@ -38,6 +109,11 @@ export function createNodeRooms ({ bus, store }: Pick<FastifyInstance, 'bus' | '
     },
     get: (roomId) => entries.get(roomId)?.room,
     all: () => entries.values().map(({ room }) => room),
+    ofSession (session, roomId) {
+      const room = session.roomId === null ? undefined : entries.get(session.roomId)?.room
+      if (!room || (roomId !== undefined && roomId !== session.roomId)) throw new NotInRoom(roomId === undefined ? 'You are not in a room' : `You are not in room ${roomId}`)
+      return room
+    },
     acquire (roomId) {
       const known = entries.get(roomId)
       if (known) return known.room
@@ -63,10 +139,14 @@ export function createNodeRooms ({ bus, store }: Pick<FastifyInstance, 'bus' | '
       const entry = entries.get(roomId)
       if (members.size + joining.size > 0 || entry?.room !== room) return
       entries.delete(roomId)
-      released(roomId)
+      handlers.released(roomId)
+      hooks.emit('room:released', roomId)
       bus.unsubscribe(channelOf(roomId), entry.handler)
       if (confirmed) store.releaseRoom(roomId).catch(() => unsynced.add())
       else unsynced.add()
+    },
+    handleWith (given) {
+      handlers = given
     }
   }
 }

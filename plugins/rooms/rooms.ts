@@ -3,7 +3,7 @@ import type { Profile, Session, UserId } from '../connections/session.ts'
 import { userKeyOf } from '../connections/session.ts'
 import type { JoinResult, RoomRecord } from '../store/types.ts'
 import type { RoomState, RoomStateKernel } from './room-state.ts'
-import type { LocalRoom } from './local-room.ts'
+import type { LocalRoom } from './node-rooms.ts'
 import type { RoomCloseReason } from './messages.ts'
 
 // The interface of rooms for the rest of the server; create.ts assembles the implementation.

@@ -1,13 +1,133 @@
-import type { FastifyBaseLogger } from 'fastify'
+import type { FastifyBaseLogger, FastifyInstance } from 'fastify'
 import type { z } from 'zod'
-import { Internal } from '../../errors/codes.ts'
+import { createEvent } from '../../connections/face.ts'
+import { Internal, unavailable } from '../../errors/codes.ts'
 import type { HookRegistrar } from '../../hooks.ts'
 import type { JobsRegistrar } from '../../jobs/runner.ts'
 import type { StateStore } from '../../store/store.ts'
-import { wakeJob } from './commit.ts'
-import type { createCommit } from './commit.ts'
-import type { KnownStates } from './known.ts'
-import type { Decide, RoomStateHandle } from './types.ts'
+import { changeAndPublish, channelOf, stateMessage, withVersion } from '../channel.ts'
+import type { NodeRooms } from '../node-rooms.ts'
+import type { Unsynced } from '../unsynced.ts'
+import { epochOf, isNewer, versionZero } from './delivery.ts'
+import type { KnownStates, Versioned } from './delivery.ts'
+import type { Decide, RoomEvent, RoomStateHandle } from './types.ts'
+
+/** A version that no state has: the store returns the one there is. */
+const unknown = '?'
+/** Attempts before a change is given up. Each failed attempt means that another server's change succeeded. */
+const maxAttempts = 100
+
+/** The job that `Decision.wakeAt` schedules. */
+export const wakeJob = (name: string) => `document:${name}`
+
+interface Command {
+  decide: Decide<unknown, unknown>
+  answer: PromiseWithResolvers<unknown>
+}
+
+export interface CommitOptions {
+  nodeRooms: NodeRooms
+  states: KnownStates
+  unsynced: Unsynced
+}
+
+/**
+ * Changes room state by compare-and-set. Changes that come in while one is in
+ * flight wait in a queue, and are decided together in the next round trip.
+ *
+ * @returns a function that changes state; see `RoomStateHandle.change`
+ */
+export function createCommit ({ bus, jobs, store }: Pick<FastifyInstance, 'bus' | 'jobs' | 'store'>, { nodeRooms, states, unsynced }: CommitOptions) {
+  const queues = new Map<string, Command[]>()
+
+  async function drain (roomId: string, name: string, queue: Command[]): Promise<void> {
+    while (queue.length > 0) {
+      const batch = queue.splice(0)
+      try {
+        await commit(roomId, name, batch)
+      } catch (error) {
+        for (const { answer } of batch) answer.reject(error)
+      }
+    }
+    queues.delete(`${name} ${roomId}`)
+  }
+
+  async function commit (roomId: string, name: string, batch: readonly Command[]): Promise<void> {
+    let { version, state } = latest(roomId, name)
+    for (let attempt = 0; attempt < maxAttempts; attempt++) {
+      const outcome = version === unknown ? undefined : decideAll(batch, state)
+      const next = outcome && outcome.state !== state ? JSON.stringify(outcome.state) : undefined
+      const message = next && stateMessage({ name, state: next, from: state === undefined ? '' : version }, outcome?.events.map(({ type, data }) => createEvent(type, { roomId, ...data })) ?? [])
+      const known = latest(roomId, name).version
+      // Sent together: one round trip. A job without a change does no harm; a change without its job would.
+      const [result] = await Promise.all([
+        changeAndPublish(
+          bus, channelOf(roomId), message,
+          (publish) => store.swapDocument({ roomId, name, expected: version, state: next, publish }),
+          (result) => result.swapped ? withVersion(message, result.version) : undefined
+        ),
+        next !== undefined && outcome?.wakeAt !== undefined ? jobs.schedule(wakeJob(name), roomId, outcome.wakeAt) : undefined
+      ])
+      if (result.swapped && outcome) {
+        const room = nodeRooms.get(roomId)
+        if (next !== undefined && room) states.update(room, name, result.version, outcome.state)
+        for (const settle of outcome.settle) settle()
+        return
+      }
+      if (!result.swapped) {
+        // The store has lost the version that this server has: no change may be based on an older one.
+        if (epochOf(known) === epochOf(result.version) && isNewer(known, result.version)) {
+          unsynced.add(roomId)
+          throw unavailable('The store has lost the latest state of this room')
+        }
+        version = result.version
+        state = result.state === undefined ? undefined : JSON.parse(result.state)
+      }
+    }
+    throw unavailable('Too many concurrent changes to this room')
+  }
+
+  /** The latest version on this server. Without members here there is none: the first attempt reads. */
+  function latest (roomId: string, name: string): Versioned {
+    const known = states.get(roomId, name)
+    if (known && known.version !== '') return known
+    const room = nodeRooms.get(roomId)
+    return { version: room ? versionZero(room.record.createdAt) : unknown, state: undefined }
+  }
+
+  return function change (roomId: string, name: string, decide: Decide<unknown, unknown>): Promise<unknown> {
+    const answer = Promise.withResolvers<unknown>()
+    const key = `${name} ${roomId}`
+    const waiting = queues.get(key)
+    const queue = waiting ?? []
+    queue.push({ decide, answer })
+    if (!waiting) {
+      queues.set(key, queue)
+      drain(roomId, name, queue)
+    }
+    return answer.promise
+  }
+}
+
+/** Decides on several commands, one after the other. */
+function decideAll (batch: readonly Command[], from: unknown) {
+  const events: RoomEvent[] = []
+  const settle: (() => void)[] = []
+  let state = from
+  let wakeAt: number | undefined
+  for (const { decide, answer } of batch) {
+    try {
+      const decision = decide(state)
+      state = decision.state ?? state
+      events.push(...decision.events ?? [])
+      wakeAt = decision.wakeAt === undefined ? wakeAt : Math.min(wakeAt ?? Infinity, decision.wakeAt)
+      settle.push(() => answer.resolve(decision.result))
+    } catch (error) {
+      settle.push(() => answer.reject(error))
+    }
+  }
+  return { state, events, wakeAt, settle }
+}
 
 /** Where a definition registers what it does: the handlers are withdrawn with their owner. */
 export interface StateRegistrars {

@@ -1,11 +1,10 @@
 import type { FastifyInstance } from 'fastify'
 import type { StoredDocument } from '../../store/types.ts'
-import type { LocalRoom } from '../local-room.ts'
+import type { LocalRoom } from '../node-rooms.ts'
 import type { Unsynced } from '../unsynced.ts'
-import type { StateDelivery } from './delivery.ts'
-import { wakeJob } from './commit.ts'
-import type { KnownStates, Versioned } from './known.ts'
-import { epochOf, isNewer } from './version.ts'
+import { epochOf, isNewer } from './delivery.ts'
+import type { KnownStates, StateDelivery, Versioned } from './delivery.ts'
+import { wakeJob } from './handle.ts'
 
 /** Exchanges room state with the store: on joins, and when either side may have missed something. */
 export interface StateRecovery {

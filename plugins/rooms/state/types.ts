@@ -1,4 +1,4 @@
-import type { LocalRoom } from '../local-room.ts'
+import type { LocalRoom } from '../node-rooms.ts'
 
 /** An event that everyone in the room receives with a change. `roomId` is added to its data. */
 export interface RoomEvent {
