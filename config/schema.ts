@@ -95,6 +95,16 @@ export const sections = {
     REDIS_TLS: flag.default(false)
       .describe('Use TLS for the Redis connection.')
   },
+  Blobs: {
+    BLOBS_S3_URL: z.url({ protocol: /^https?$/, error: 'must be like https://s3.example.com/bucket' }).optional()
+      .describe('URL of an S3 bucket for blobs (recordings, for example). Without it, blobs are files in DATA_DIR.'),
+    BLOBS_S3_REGION: z.string().min(1).default('auto')
+      .describe('Region of the bucket. Some services accept only their own.'),
+    BLOBS_S3_ACCESS_KEY_ID: z.string().min(1).optional()
+      .describe('Access key id for the bucket.'),
+    BLOBS_S3_SECRET_ACCESS_KEY: z.string().min(1).optional()
+      .describe('Secret access key for the bucket.')
+  },
   Media: {
     MEDIASOUP_LISTEN_IP: z.string().default('0.0.0.0')
       .describe('Local address for audio (UDP and TCP). 127.0.0.1 in development and test.'),
@@ -125,18 +135,20 @@ export const sections = {
 
 const shape = Object.assign({}, ...Object.values(sections)) as
   typeof sections.Server & typeof sections.Administration & typeof sections.Limits &
-  typeof sections.Redis & typeof sections.Media & typeof sections.Features
+  typeof sections.Redis & typeof sections.Blobs & typeof sections.Media & typeof sections.Features
 
 export const schema = z.object(shape)
 
 /** Variables that are required under a condition. */
 export const requirements: readonly Requirement[] = [
   { name: 'MEDIASOUP_ANNOUNCED_IP', when: (given) => given.NODE_ENV === 'production', reason: 'in production: the address clients send audio to' },
+  { name: 'BLOBS_S3_ACCESS_KEY_ID', when: (given) => given.BLOBS_S3_URL !== undefined, reason: 'with BLOBS_S3_URL' },
+  { name: 'BLOBS_S3_SECRET_ACCESS_KEY', when: (given) => given.BLOBS_S3_URL !== undefined, reason: 'with BLOBS_S3_URL' },
   { name: 'SSL_CERT_PATH', when: (given) => given.SSL_KEY_PATH !== undefined, reason: 'with SSL_KEY_PATH' },
   { name: 'SSL_KEY_PATH', when: (given) => given.SSL_CERT_PATH !== undefined, reason: 'with SSL_CERT_PATH' }
 ]
 
 /** Variables whose values must never be shown. */
-export const secrets: readonly string[] = ['ADMIN_API_KEY', 'METRICS_TOKEN', 'REDIS_URL', 'REDIS_PASSWORD', 'FEATURES_CONFIG']
+export const secrets: readonly string[] = ['ADMIN_API_KEY', 'METRICS_TOKEN', 'REDIS_URL', 'REDIS_PASSWORD', 'BLOBS_S3_ACCESS_KEY_ID', 'BLOBS_S3_SECRET_ACCESS_KEY', 'FEATURES_CONFIG']
 
 export type Environment = z.output<typeof schema>

@@ -37,3 +37,14 @@ export interface Blobs {
   /** Idempotent. */
   delete (key: string): Promise<void>
 }
+
+const keyPattern = /^(?!.{513})[A-Za-z0-9_-][A-Za-z0-9_.-]{0,127}(\/[A-Za-z0-9_-][A-Za-z0-9_.-]{0,127})*$/
+
+/**
+ * @returns the same key
+ * @throws TypeError if it is not a valid key
+ */
+export function checkedKey (key: string): string {
+  if (!keyPattern.test(key)) throw new TypeError(`${JSON.stringify(key)} is not a valid blob key`)
+  return key
+}

@@ -2,9 +2,8 @@ import { randomUUID } from 'node:crypto'
 import { mkdir, open, readdir, rename, rm, stat } from 'node:fs/promises'
 import { dirname, join, relative, sep } from 'node:path'
 import { pipeline } from 'node:stream/promises'
+import { checkedKey } from './blobs.ts'
 import type { BlobInfo, Blobs } from './blobs.ts'
-
-const keyPattern = /^(?!.{513})[A-Za-z0-9_-][A-Za-z0-9_.-]{0,127}(\/[A-Za-z0-9_-][A-Za-z0-9_.-]{0,127})*$/
 
 const isMissing = (error: unknown) => ['ENOENT', 'ENOTDIR', 'EISDIR'].includes((error as NodeJS.ErrnoException).code ?? '')
 
@@ -32,10 +31,7 @@ export function createFolderBlobs (root: string): FolderBlobs {
   const unfinished = join(root, '.unfinished')
 
   /** @throws TypeError */
-  function pathOf (key: string): string {
-    if (!keyPattern.test(key)) throw new TypeError(`${JSON.stringify(key)} is not a valid blob key`)
-    return join(root, key)
-  }
+  const pathOf = (key: string) => join(root, checkedKey(key))
 
   return {
     async put (key, stream) {

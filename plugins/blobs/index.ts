@@ -1,5 +1,6 @@
 import { join } from 'node:path'
 import fp from 'fastify-plugin'
+import type { Config } from '../../config/load.ts'
 import type { Blobs } from './blobs.ts'
 import { createFolderBlobs } from './folder.ts'
 
@@ -9,9 +10,18 @@ declare module 'fastify' {
   }
 }
 
-/** Large values by key, as files below DATA_DIR. */
+/** Large values by key: files in DATA_DIR, or objects of an S3 bucket if one is configured. */
 export default fp(async function blobs (app) {
-  const created = createFolderBlobs(join(app.config.DATA_DIR, 'blobs'))
-  await created.removeUnfinished()
-  app.decorate('blobs', created)
+  app.decorate('blobs', await create(app.config))
 }, { name: 'blobs', dependencies: ['config'] })
+
+async function create (config: Config): Promise<Blobs> {
+  const { BLOBS_S3_URL: url, BLOBS_S3_REGION: region, BLOBS_S3_ACCESS_KEY_ID: accessKeyId = '', BLOBS_S3_SECRET_ACCESS_KEY: secretAccessKey = '' } = config
+  if (url !== undefined) {
+    const { createS3Blobs } = await import('./s3.ts')
+    return createS3Blobs({ url, region, accessKeyId, secretAccessKey })
+  }
+  const folder = createFolderBlobs(join(config.DATA_DIR, 'blobs'))
+  await folder.removeUnfinished()
+  return folder
+}

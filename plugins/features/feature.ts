@@ -93,7 +93,7 @@ export interface FeatureSurface {
   sfu: Omit<Sfu, 'workers'>
   /** Values by key, with an optional expiry. They survive a crash. Start the name of a namespace with the feature's name. */
   kv: Pick<KeyValue, 'namespace' | 'plainKeys'>
-  /** Large values by key, as streams; on the disk of this server. Begin keys with the feature's name. */
+  /** Large values by key, as streams: files of this server, or an S3 bucket. Begin keys with the feature's name. */
   blobs: Blobs
   /** All rooms, on all servers: records, members, logs. */
   store: Pick<RoomStore,

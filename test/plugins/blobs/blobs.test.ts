@@ -6,8 +6,10 @@ import t from 'tap'
 import type { Test } from 'tap'
 import type { Blobs } from '../../../plugins/blobs/blobs.ts'
 import { createFolderBlobs } from '../../../plugins/blobs/folder.ts'
+import { createS3Blobs } from '../../../plugins/blobs/s3.ts'
 import { build } from '../../support/build.ts'
 import { featureFolder, saying } from '../../support/features.ts'
+import { startS3 } from '../../support/s3.ts'
 
 const contents = async (blobs: Blobs, key: string) => {
   const stream = await blobs.get(key)
@@ -19,8 +21,13 @@ function folderBlobs (t: Test) {
   return { root, blobs: createFolderBlobs(root) }
 }
 
-t.test('stores, replaces, lists and deletes blobs', async (t) => {
-  const { blobs } = folderBlobs(t)
+/** Runs a case on every driver. */
+function onEveryDriver (name: string, run: (t: Test, blobs: Blobs) => Promise<void>): void {
+  t.test(`${name} (folder)`, async (t) => await run(t, folderBlobs(t).blobs))
+  t.test(`${name} (S3)`, async (t) => await run(t, createS3Blobs(await startS3(t))))
+}
+
+onEveryDriver('stores, replaces, lists and deletes blobs', async (t, blobs) => {
   t.same(await blobs.list(), [])
   t.equal(await blobs.get('recordings/r1/a.mp4'), undefined)
   t.equal(await blobs.put('recordings/r1/a.mp4', Readable.from(['one ', 'two'])), 7)
@@ -36,20 +43,26 @@ t.test('stores, replaces, lists and deletes blobs', async (t) => {
   t.equal(await blobs.get('recordings/r1/a.mp4'), undefined)
 })
 
-t.test('a put that fails leaves the earlier blob and no file', async (t) => {
-  const { blobs, root } = folderBlobs(t)
+onEveryDriver('a put that fails leaves the earlier blob', async (t, blobs) => {
   await blobs.put('a', Readable.from(['whole']))
   await t.rejects(blobs.put('a', Readable.from((async function * () {
     yield 'half'
     throw new Error('cut')
   })())), /cut/)
   t.equal(await contents(blobs, 'a'), 'whole')
-  t.same(readdirSync(join(root, '.unfinished')), [])
   t.same((await blobs.list()).map(({ key }) => key), ['a'])
 })
 
-t.test('concurrent puts do not mix, and a reader of a replaced blob gets all of it', async (t) => {
-  const { blobs } = folderBlobs(t)
+t.test('a put that fails leaves no file', async (t) => {
+  const { blobs, root } = folderBlobs(t)
+  await t.rejects(blobs.put('a', Readable.from((async function * () {
+    yield 'half'
+    throw new Error('cut')
+  })())), /cut/)
+  t.same(readdirSync(join(root, '.unfinished')), [])
+})
+
+onEveryDriver('concurrent puts do not mix, and a reader of a replaced blob gets all of it', async (t, blobs) => {
   const whole = (fill: string) => Buffer.alloc(1_000_000, fill)
   await blobs.put('a', Readable.from([whole('0')]))
   const reader = await blobs.get('a') as Readable
@@ -59,8 +72,7 @@ t.test('concurrent puts do not mix, and a reader of a replaced blob gets all of 
   t.ok(left.equals(whole(String.fromCharCode(left[0] as number))))
 })
 
-t.test('rejects keys that are no path below the folder', async (t) => {
-  const { blobs } = folderBlobs(t)
+onEveryDriver('rejects keys that are not a plain path', async (t, blobs) => {
   for (const key of ['', '/', '/etc/passwd', '..', '../a', 'a/../b', 'a/', 'a//b', '.a', 'a/.b', 'a b', 'a\\b', 'a\0', 'é', 'a\n', 'x'.repeat(129), 'ab/'.repeat(200) + 'a']) {
     const calls: Promise<unknown>[] = [blobs.put(key, Readable.from(['x'])), blobs.get(key), blobs.delete(key), blobs.list(key)]
     for (const call of calls) await t.rejects(call as Promise<void>, TypeError)
@@ -83,4 +95,60 @@ t.test('features store blobs below DATA_DIR', async (t) => {
   })
   const { app } = await build(t, { env: { FEATURES: 'auth,attic', FEATURES_PATH: folder.path } })
   t.equal(await contents(createFolderBlobs(join(app.config.DATA_DIR, 'blobs')), 'attic/box'), 'hat')
+})
+
+t.test('S3: uploads a large blob in parts, and aborts an upload that fails', async (t) => {
+  const s3 = await startS3(t)
+  const blobs = createS3Blobs(s3)
+  const mebibyte = (fill: number) => Buffer.alloc(1024 * 1024, fill)
+  async function * mebibytes (count: number, fails = false) {
+    for (let i = 0; i < count; i++) yield mebibyte(i)
+    if (fails) throw new Error('cut')
+  }
+  t.equal(await blobs.put('large', Readable.from(mebibytes(20))), 20 * 1024 * 1024)
+  const stored = await buffer(await blobs.get('large') as Readable)
+  t.ok(stored.equals(Buffer.concat(Array.from({ length: 20 }, (_, i) => mebibyte(i)))))
+  t.same(s3.requests().map(({ method, query }) => `${method} ${query.replace(/=[^&]*/g, '')}`).slice(0, 5),
+    ['POST uploads', 'PUT partNumber&uploadId', 'PUT partNumber&uploadId', 'PUT partNumber&uploadId', 'POST uploadId'])
+  await t.rejects(blobs.put('large', Readable.from(mebibytes(10, true))), /cut/)
+  t.ok((await buffer(await blobs.get('large') as Readable)).equals(stored), 'the earlier blob stays')
+  t.match(s3.requests().at(-2), { method: 'DELETE', query: /uploadId/ }, 'the upload is aborted')
+})
+
+t.test('S3: lists more blobs than fit into one response', async (t) => {
+  const blobs = createS3Blobs(await startS3(t))
+  const keys = Array.from({ length: 1100 }, (_, i) => `many/${String(i).padStart(4, '0')}`)
+  for (let i = 0; i < keys.length; i += 100) await Promise.all(keys.slice(i, i + 100).map((key) => blobs.put(key, Readable.from(['x']))))
+  t.same((await blobs.list('many')).map(({ key }) => key), keys)
+})
+
+t.test('S3: retries when the service asks for it, and reports other errors', async (t) => {
+  const s3 = await startS3(t)
+  const blobs = createS3Blobs(s3)
+  s3.failNext(2, 503)
+  await blobs.put('a', Readable.from(['x']))
+  s3.failNext(1, 500)
+  t.equal(await contents(blobs, 'a'), 'x')
+  await t.rejects(createS3Blobs({ ...s3, secretAccessKey: 'wrong' }).put('a', Readable.from(['y'])), /403|Signature/)
+  t.equal(await contents(blobs, 'a'), 'x')
+  await t.rejects(createS3Blobs({ ...s3, url: s3.url.replace(/bucket$/, 'nothing') }).put('a', Readable.from(['y'])), /404|NoSuchBucket/)
+})
+
+t.test('features store blobs in the configured bucket', async (t) => {
+  const s3 = await startS3(t)
+  const folder = featureFolder(t)
+  folder.write('attic', {
+    'index.ts': saying('attic', 'full', { before: "const { Readable } = await import('node:stream'); await app.blobs.put('attic/box', Readable.from(['hat']))" })
+  })
+  await build(t, {
+    env: {
+      FEATURES: 'auth,attic',
+      FEATURES_PATH: folder.path,
+      BLOBS_S3_URL: s3.url,
+      BLOBS_S3_REGION: s3.region,
+      BLOBS_S3_ACCESS_KEY_ID: s3.accessKeyId,
+      BLOBS_S3_SECRET_ACCESS_KEY: s3.secretAccessKey
+    }
+  })
+  t.equal(await contents(createS3Blobs(s3), 'attic/box'), 'hat')
 })

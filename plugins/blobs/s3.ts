@@ -1,0 +1,118 @@
+import { Readable } from 'node:stream'
+import { setTimeout as delay } from 'node:timers/promises'
+import { S3mini } from 's3mini'
+import type { UploadPart } from 's3mini'
+import { checkedKey } from './blobs.ts'
+import type { Blobs } from './blobs.ts'
+
+export interface S3Options {
+  /** URL of the bucket: `https://host/bucket`, or `https://bucket.host`. */
+  url: string
+  region: string
+  accessKeyId: string
+  secretAccessKey: string
+}
+
+/** Size of a part of a large blob, in bytes. S3 requires at least 5 MiB for all but the last part. */
+const partBytes = 8 * 1024 * 1024
+/** Maximum time until the response to a request begins, in milliseconds. */
+const timeoutMs = 30_000
+/** Attempts per request; the delay before an attempt doubles each time. */
+const attempts = 4
+const firstDelayMs = 200
+
+/**
+ * Calls S3. Retries after connection errors, timeouts and the statuses with which S3
+ * asks for it (429, 5xx): all requests are idempotent except the start of an upload, of which an extra one
+ * expires by the lifecycle rule of the bucket.
+ */
+async function fetchWithRetries (url: string | URL | Request, init: RequestInit = {}): Promise<Response> {
+  for (let attempt = 1; ; attempt++) {
+    const abort = new AbortController()
+    const timer = setTimeout(() => abort.abort(new Error(`S3 did not respond within ${timeoutMs} ms`)), timeoutMs)
+    try {
+      const response = await fetch(url, { ...init, signal: abort.signal })
+      if (attempt === attempts || (response.status < 500 && response.status !== 429)) return response
+      await response.body?.cancel()
+    } catch (error) {
+      if (attempt === attempts) throw error
+    } finally {
+      clearTimeout(timer)
+    }
+    await delay(firstDelayMs * 2 ** (attempt - 1))
+  }
+}
+
+/** Splits a stream into buffers of {@link partBytes}; the last one may be smaller. */
+async function * partsOf (stream: Readable): AsyncGenerator<Buffer, void, undefined> {
+  let chunks: Buffer[] = []
+  let bytes = 0
+  for await (const chunk of stream) {
+    const buffer = Buffer.from(chunk as Buffer | string)
+    chunks.push(buffer)
+    bytes += buffer.length
+    while (bytes >= partBytes) {
+      const whole = Buffer.concat(chunks)
+      yield whole.subarray(0, partBytes)
+      const rest = whole.subarray(partBytes)
+      chunks = [rest]
+      bytes = rest.length
+    }
+  }
+  yield Buffer.concat(chunks)
+}
+
+/**
+ * Stores blobs in a bucket of S3 or a compatible service. A large blob is uploaded in
+ * parts of {@link partBytes}: at most two of them are in memory per upload.
+ */
+export function createS3Blobs ({ url, region, accessKeyId, secretAccessKey }: S3Options): Blobs {
+  const bucket = new S3mini({ endpoint: url, region, accessKeyId, secretAccessKey, fetch: fetchWithRetries })
+
+  async function putParts (key: string, parts: AsyncIterable<Buffer>): Promise<number> {
+    const uploadId = await bucket.getMultipartUploadId(key)
+    const uploaded: UploadPart[] = []
+    let bytes = 0
+    try {
+      for await (const part of parts) {
+        if (part.length === 0 && uploaded.length > 0) continue
+        uploaded.push(await bucket.uploadPart(key, uploadId, part, uploaded.length + 1))
+        bytes += part.length
+      }
+      await bucket.completeMultipartUpload(key, uploadId, uploaded)
+      return bytes
+    } catch (error) {
+      await bucket.abortMultipartUpload(key, uploadId).catch(() => { /* It expires by the lifecycle rule of the bucket. */ })
+      throw error
+    }
+  }
+
+  return {
+    async put (key, stream) {
+      checkedKey(key)
+      const parts = partsOf(stream)
+      const first = (await parts.next()).value ?? Buffer.alloc(0)
+      if (first.length < partBytes) {
+        await bucket.putObject(key, first)
+        return first.length
+      }
+      return await putParts(key, (async function * () {
+        yield first
+        yield * parts
+      })())
+    },
+    async get (key) {
+      const response = await bucket.getObjectResponse(checkedKey(key))
+      return response?.body ? Readable.fromWeb(response.body as never) : undefined
+    },
+    async list (prefix) {
+      const found = await bucket.listObjects('/', prefix === undefined ? '' : `${checkedKey(prefix)}/`) ?? []
+      return found
+        .map(({ Key, Size, LastModified }) => ({ key: Key, bytes: Number(Size), modifiedAt: new Date(LastModified).getTime() }))
+        .sort((a, b) => a.key < b.key ? -1 : 1)
+    },
+    async delete (key) {
+      await bucket.deleteObject(checkedKey(key))
+    }
+  }
+}
