@@ -61,7 +61,7 @@ t.test('stops immediately without clients', async (t) => {
 
 t.test('a signal during the start ends the process', async (t) => {
   const { child, exit, output } = startServer(t)
-  // mediasoup's workers are there before the server listens.
+  // mediasoup's workers start before the server listens.
   const begun = () => execFileSync('ps', ['-A', '-o', 'ppid=']).toString().split('\n').some((ppid) => Number(ppid) === child.pid)
   await until(begun)
   child.kill('SIGTERM')

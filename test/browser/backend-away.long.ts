@@ -4,7 +4,7 @@ import { build } from '../support/build.ts'
 import { act, expectTone, give, openBrowser, receptionOf, seatOn, visit } from '../support/browser.ts'
 import { until } from '../support/retry.ts'
 
-// The backend is gone for a minute under two people who talk.
+// The backend is unavailable for a minute during a call.
 
 const awayMs = Number(process.env.AWAY_MS ?? 60_000)
 const room = '42'

@@ -4,8 +4,7 @@ import { build } from '../support/build.ts'
 import { expectTone, openBrowser, visit } from '../support/browser.ts'
 import { until } from '../support/retry.ts'
 
-// Random faults at random times: after them,
-// the call must recover.
+// Injects random faults at random times; the call must recover from each.
 
 const rounds = Number(process.env.ROUNDS ?? 30)
 const pick = <T>(items: readonly T[]) => items[Math.floor(Math.random() * items.length)] as T
@@ -33,7 +32,7 @@ t.test('a call survives faults in any order', async (t) => {
       for (const session of server.app.sockets.all()) session.terminate()
     },
     async seat () {
-      // An unknown id, or the user's own.
+      // A free seat or the user's own.
       const [page, first] = pick([[ada, 0], [bob, 4]] as const)
       await page.evaluate((seatIndex) => window.flylive?.connection.request('seat:take', { seatIndex }).catch(() => {}), first + Math.floor(Math.random() * 4))
     },
@@ -69,7 +68,6 @@ t.test('a call survives faults in any order', async (t) => {
     const begin = Date.now()
     await whole()
     t.pass(`round ${round}: whole ${Date.now() - begin} ms after ${done.join(', ')}`)
-    // The server keeps nothing of the closed sessions.
     await until(() => server.app.sfu.producersOf('r1').length === 2 && server.app.sfu.describe('r1')?.transports.length === 4)
     for (const page of [ada, bob]) await page.getByRole('status').filter({ hasText: /^Connected$/ }).waitFor()
   }

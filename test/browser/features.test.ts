@@ -6,7 +6,7 @@ import { expectTone, openBrowser, personOn, receptionOf, visit } from '../suppor
 import type { Reception } from '../support/browser.ts'
 import { until } from '../support/retry.ts'
 
-// Features are turned off and on while two people talk. Ada sends 440 Hz, Bob 1000 Hz.
+// Features are disabled and enabled during a call. Ada sends 440 Hz, Bob 1000 Hz.
 
 const [server, adasBrowser, bobsBrowser] = await Promise.all([
   build(t, { env: { FEATURES: 'auth,media,seats,chat,stage' } }),
@@ -22,7 +22,7 @@ async function turn (feature: string, way: 'enable' | 'disable'): Promise<void> 
   if (status !== 200) throw new Error(`${feature} ${way}: ${JSON.stringify(body)}`)
 }
 
-/** Notes on a page every state its audio gets into, with what went wrong, and everything it asks of the server. */
+/** Records the state changes and errors of a page's audio, and the requests that the page sends. */
 async function listen (page: Page): Promise<void> {
   await page.evaluate(() => {
     const { audio, connection } = window.flylive as NonNullable<typeof window.flylive>
@@ -47,7 +47,7 @@ const statesIn = (notes: string[]) => notes.filter((note) => !note.startsWith('>
 const hearEachOther = () => Promise.all([expectTone(bob, 'Ada', 440), expectTone(ada, 'Bob', 1000)])
 const received = async () => [await receptionOf(bob, 'Ada'), await receptionOf(ada, 'Bob')] as [Reception, Reception]
 
-/** Waits until a second of audio, 50 packets, has arrived on both sides. */
+/** Waits until both sides have received one second of audio (50 packets). */
 async function keepsFlowing (t: Test, what: string): Promise<void> {
   const before = await received()
   const after = await until(async () => {
@@ -134,7 +134,7 @@ t.test('everyone may speak without seats; with seats only seated users', async (
   await listen(cyd)
   await turn('seats', 'disable')
   await cyd.getByRole('group', { name: 'Seats' }).waitFor({ state: 'hidden' })
-  // Not by the page, which would take a seat as soon as there are some.
+  // Publishes without the page's controls, because the page would take a seat when seats are enabled.
   await cyd.context().grantPermissions(['microphone'])
   await cyd.evaluate(async () => {
     const stream = await navigator.mediaDevices.getUserMedia({ audio: { echoCancellation: false, noiseSuppression: false, autoGainControl: false } })

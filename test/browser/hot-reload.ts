@@ -11,21 +11,22 @@ import { startServer } from '../support/process.ts'
 import { freePort, startRedis } from '../support/redis.ts'
 import { until } from '../support/retry.ts'
 
-// Two people talk, others write and send gifts, and every feature is replaced
-// during the call, repeatedly; then some are disabled and enabled. No client may notice.
+// Two users talk, others send messages and gifts, and every feature is reloaded
+// repeatedly during the call; then some features are disabled and enabled. No client may
+// detect a change.
 
 export interface Extent {
-  /** Reloads of every feature, all in turn. */
+  /** Number of reloads per feature, all features in turn. */
   rounds: number
-  /** Times that chat, gifts and reactions are turned off and on again. */
+  /** Number of times that chat, gifts and reactions are disabled and enabled. */
   cycles: number
-  /** Sockets besides those of the two. */
+  /** Number of sockets in addition to the two talkers. */
   sockets: number
   /** Allowed increase of the concealed audio compared with an undisturbed call, on a shared machine. */
   margin: number
 }
 
-/** Features that are disabled and enabled, with a request of each. */
+/** Features that are disabled and enabled, by a request of each. */
 const toggled: Readonly<Record<string, string>> = { 'chat:message': 'chat', 'gift:send': 'gifts', 'room:react': 'reactions' }
 /** Pause of a socket between a reply and its next request, in milliseconds. */
 const pauseMs = 1000
@@ -47,7 +48,7 @@ export async function replacedUnderACall (t: Test, { rounds, cycles, sockets, ma
   const admin = async (method: string, path: string): Promise<{ status: number, body: Record<string, unknown> }> => {
     const response = await fetch(url + path, { method, headers: { authorization: `Bearer ${adminKey}` } })
     const body = await response.json() as Record<string, unknown>
-    // 3,000 calls a minute are allowed.
+    // The limit is 3,000 calls per minute.
     const { details } = (body.error ?? {}) as { details?: { retryAfterMs?: number } }
     if (response.status !== 429) return { status: response.status, body }
     await delay(details?.retryAfterMs ?? 1000)
@@ -69,7 +70,7 @@ export async function replacedUnderACall (t: Test, { rounds, cycles, sockets, ma
   const talk = others.begin()
   const what = (report: Awaited<ReturnType<typeof heardBetween>>) => `${report.packets} packets, ${report.lost} lost, ${report.concealed} of ${report.samples} samples concealed`
 
-  // What this machine does to audio without any reload.
+  // Measures the concealment on this machine without reloads.
   const control = await heardBetween(pages, () => delay(Math.min(20_000, 500 * rounds)))
   t.comment(`undisturbed: ${what(control)}`)
 
@@ -126,7 +127,7 @@ export async function replacedUnderACall (t: Test, { rounds, cycles, sockets, ma
   t.notMatch(server.output(), /"level":[56]0/, 'and nothing is wrong by the log')
 }
 
-/** The audio that both pages receive during an action. */
+/** Measures the audio that both pages receive during an action. */
 async function heardBetween (pages: readonly [Page, Page], happens: () => Promise<void>) {
   const look = async () => (await Promise.all([receptionOf(pages[0], 'Bob'), receptionOf(pages[1], 'Ada')])) as [Reception, Reception]
   const before = await look()
@@ -137,7 +138,7 @@ async function heardBetween (pages: readonly [Page, Page], happens: () => Promis
   return { packets: grown('packetsReceived'), lost: grown('packetsLost'), concealed: grown('concealedSamples'), samples: Math.max(1, grown('totalSamplesReceived')) }
 }
 
-/** Sockets that write, send gifts and ask, each again a while after it was answered. */
+/** Opens sockets that send messages and gifts and read the lobby, with a pause after each reply. */
 async function crowd (t: Test, url: string, size: number) {
   const clients: TestClient[] = []
   let closed = 0
@@ -159,7 +160,7 @@ async function crowd (t: Test, url: string, size: number) {
   let turns = 0
   return {
     closed: () => closed,
-    /** Waits until every socket has been answered once more. */
+    /** Waits until every socket has received another reply. */
     async once () {
       const from = turns
       await until(() => turns >= from + size, 60_000)
@@ -174,7 +175,7 @@ async function crowd (t: Test, url: string, size: number) {
           const [type, data, right] = requests(i, turn)
           const wasOff = state.off
           const reply = await client.request(type, data).catch((error: Error) => ({ ok: false as const, error: { code: error.message } }))
-          // Only what the test checks is counted; other events are dropped.
+          // Discards events, because the test counts replies only.
           client.events.length = 0
           const outcome = reply.ok ? 'ok' : reply.error.code
           outcomes[`${type} ${outcome}`] = (outcomes[`${type} ${outcome}`] ?? 0) + 1

@@ -25,10 +25,10 @@ t.test('restores a media connection that was lost for some seconds', async (t) =
     })
   }
 
-  // A stopped process answers nothing: to the browsers that is a lost network.
+  // A suspended media worker looks like a lost network to browsers.
   const { pid } = server.app.sfu.workers()[0] as { pid: number }
   process.kill(pid, 'SIGSTOP')
-  t.teardown(() => { try { process.kill(pid, 'SIGCONT') } catch { /* It has ended. */ } })
+  t.teardown(() => { try { process.kill(pid, 'SIGCONT') } catch { /* The worker has exited. */ } })
   await until(async () => (await Promise.all([ada, bob].map((page) => page.evaluate(() => document.documentElement.dataset.restarts)))).includes('yes'), 40_000)
   process.kill(pid, 'SIGCONT')
 

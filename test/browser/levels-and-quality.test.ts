@@ -16,8 +16,8 @@ declare global {
   }
 }
 
-// How loud others are and how well audio gets through, measured in a browser, on a page
-// that has nothing but the client.
+// Audio levels and connection quality, measured in a browser on a page that contains only
+// the client.
 
 const { outputFiles: [client] } = await bundle({
   entryPoints: [join(import.meta.dirname, '../../client/index.ts')], bundle: true, format: 'esm', write: false, target: 'es2022'
@@ -36,7 +36,7 @@ const [server, adasBrowser, bobsBrowser] = await Promise.all([
   openBrowser(t, 1000)
 ])
 
-/** Opens the page as a user, who enters the room and, if so, speaks. */
+/** Opens the page as a user who joins the room and optionally publishes audio. */
 async function enter (browser: PersonBrowser, id: number, name: string, speaks: boolean): Promise<Page> {
   const context = await browser.newContext({ permissions: ['microphone'] })
   const page = await context.newPage()
@@ -50,7 +50,7 @@ async function enter (browser: PersonBrowser, id: number, name: string, speaks: 
     })
     await room.join('r1')
     if (!speaks) return
-    // The browser takes a tone that does not change for noise.
+    // Noise suppression would remove a constant tone.
     const stream = await navigator.mediaDevices.getUserMedia({ audio: { echoCancellation: false, noiseSuppression: false, autoGainControl: false } })
     await room.audio?.publish(stream.getAudioTracks()[0] as MediaStreamTrack)
   }, { url: server.url, token: tokenFor(id, { name }), speaks })
@@ -60,14 +60,14 @@ async function enter (browser: PersonBrowser, id: number, name: string, speaks: 
 const levelsOn = (page: Page) => page.evaluate(() => [...window.flylive?.audio?.levels() ?? []])
 const levelOf = async (page: Page, id: number) => new Map(await levelsOn(page)).get(String(id))
 const qualityOn = (page: Page) => page.evaluate(() => window.flylive?.audio?.quality())
-/** The quality over the next second. */
+/** Returns the quality measured from now on. */
 async function qualityFrom (page: Page) {
   await qualityOn(page)
   await page.waitForTimeout(1500)
   return await qualityOn(page)
 }
 
-/** The same, once this machine has had the time to do everything at its pace. */
+/** Waits until the quality is good, which may take a while on a busy machine. */
 const goodFrom = (page: Page) => until(async () => {
   const quality = await qualityFrom(page)
   return quality?.rating === 'good' && quality
@@ -87,7 +87,7 @@ t.test('reports the levels of active speakers', async (t) => {
   ada = await enter(adasBrowser, 1, 'Ada', true)
   await expectTone(bob, 'Ada', 440)
   await until(async () => Number(await levelOf(bob, 1)) > 0.01)
-  // On each frame for half a second: the tone is continuous, and so is its level.
+  // Samples each frame for half a second: the tone is continuous, and so is its level.
   const levels = await bob.evaluate(async () => {
     const levels: number[] = []
     while (levels.length < 30) {
@@ -119,7 +119,7 @@ t.test('measures quality in both directions', async (t) => {
 t.test('a muted user has no level and does not lower the quality', async (t) => {
   await ada.evaluate(() => window.flylive?.audio?.mute())
   await until(async () => await levelOf(bob, 1) === 0)
-  // Packets in flight at the time of the mute are measured, too.
+  // The first measurement may include packets that were in flight at the time of the mute.
   await until(async () => (await goodFrom(bob)).received.packets === 0)
   t.match(await goodFrom(bob), { received: { packets: 0, lossRatio: 0, bitsPerSecond: 0 } })
   t.equal(await levelOf(bob, 1), 0)

@@ -12,10 +12,10 @@ import { until } from '../support/retry.ts'
 const types: Record<string, string> = { '.html': 'text/html', '.js': 'text/javascript', '.map': 'application/json' }
 
 /**
- * A site with its own backend: a folder, and a backend that knows the logged-in users.
+ * Creates a site with a backend that knows the logged-in users.
  *
- * @param given replaces the server address of the example
- * @returns its origin
+ * @param given returns the server URL that replaces the one in the example
+ * @returns the origin of the site
  */
 async function createSite (t: Test, folder: string, given: () => string): Promise<string> {
   const site = createServer((request, response) => {
@@ -44,7 +44,7 @@ t.test('the browser example joins and speaks, from the package and another origi
   const context = await adasBrowser.newContext({ permissions: ['microphone'] })
   const ada = await context.newPage()
   ada.on('pageerror', (error) => t.fail(`the example has an error: ${error.stack}`))
-  // The browser takes a tone that does not change for noise.
+  // Noise suppression would remove a constant tone.
   await ada.addInitScript(() => {
     const { mediaDevices } = navigator
     const open = mediaDevices.getUserMedia.bind(mediaDevices)

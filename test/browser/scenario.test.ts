@@ -5,8 +5,8 @@ import { build } from '../support/build.ts'
 import { act, allowMicrophone, expectTone, give, openBrowser, personOn, receptionOf, seatOn, sheetOf, visit } from '../support/browser.ts'
 import { until } from '../support/retry.ts'
 
-// An evening in one room, as four people and the backend see it. Ada, whose room
-// it is, sends 440 Hz, Bob 1000 Hz, Cyd and Dan 2500 Hz.
+// An evening in one room, checked on the pages of four users and in the backend. Ada, the
+// owner, sends 440 Hz, Bob 1000 Hz, Cyd and Dan 2500 Hz.
 
 const backend = await startBackend(t)
 const [server, adasBrowser, bobsBrowser, cydsBrowser] = await Promise.all([
@@ -21,7 +21,7 @@ let bob: Page
 let cyd: Page
 let dan: Page
 
-/** The status reports that the backend received, in order: the member count, or the end of the room. */
+/** Returns the statuses that the backend received, in order: the member count, or `ended`. */
 const told = () => backend.statuses.map(({ status }) => status.is_live ? status.participant_count : 'ended')
 const backendKnows = (what: number | 'ended') => until(() => told().at(-1) === what)
 const statusOf = (page: Page, text: string | RegExp) => page.getByRole('status').filter({ hasText: text }).waitFor()
@@ -40,7 +40,7 @@ t.test('the owner opens the room', async (t) => {
     name: 'Ada',
     room,
     prepare: async (page) => {
-      // Guests get their ids only now: from here on the room is Ada's.
+      // The server creates the guest id in this response; register it with the backend as the owner.
       await page.route('**/stage/session', async (route) => {
         if (route.request().method() !== 'POST') return await route.continue()
         const response = await route.fetch()
@@ -147,7 +147,7 @@ t.test('closes the empty room and notifies the backend of everything', async (t)
     await page.getByRole('button', { name: 'Leave', exact: true }).click()
     await backendKnows(left)
   }
-  // A window that is closed has left, too.
+  // Closing the window counts as a leave.
   await ada.context().close()
   await backendKnows('ended')
   t.equal((await server.admin('GET', `/admin/rooms/${room}`)).status, 404)

@@ -18,7 +18,7 @@ await Promise.all([expectTone(bob, 'Ada', 440), expectTone(ada, 'Bob', 1000)])
 await seatOn(ada, 'Seat 2: Bob').waitFor()
 
 const statusOf = (page: typeof bob, text: string | RegExp) => page.getByRole('status').filter({ hasText: text }).waitFor()
-/** Whether a page has the microphone open. */
+/** Whether a page publishes audio. */
 const sends = (page: typeof bob) => page.evaluate(() => window.flylive?.audio?.publishing)
 
 t.test('hides chat and gifts while the features are off', async (t) => {
@@ -58,7 +58,7 @@ t.test('survives rapid seat changes', async (t) => {
 })
 
 t.test('survives seat changes while audio is being set up', async (t) => {
-  // Bob's page also asks for these right before and right after its next request of a type.
+  // Makes Bob's page send other requests right before and right after its next request of a type.
   const meddle = (next: string, before: string, after: string) => bob.evaluate(([next, before, after]) => {
     const connection = (window.flylive as NonNullable<typeof window.flylive>).connection
     const { request } = connection
@@ -79,11 +79,11 @@ t.test('survives seat changes while audio is being set up', async (t) => {
       }
     })
   }, [next, before, after])
-  // Before that is done, what Ada's page shows may be from before it began.
+  // Until these requests are done, Ada's page may show an earlier state.
   const meddled = () => until(() => bob.evaluate(() => document.documentElement.dataset.meddled === 'yes'))
   const take = (seatIndex: number) => JSON.stringify(['seat:take', { seatIndex }])
   const leave = JSON.stringify(['seat:leave', {}])
-  // An application with its own track: the page drops its track when the seat is lost.
+  // The application publishes its own track; the page drops that track when the seat is lost.
   await getUp(bob)
   await seatOn(ada, 'Take seat 5').waitFor()
   await bob.evaluate(async () => {
@@ -130,7 +130,7 @@ t.test('a user muted by the owner stays muted', async (t) => {
     window.flylive?.audio?.mute()
     window.flylive?.audio?.unmute()
   })
-  // Bob's request is done once the server replies to a later one.
+  // The server has handled Bob's request when it replies to a later one.
   await bob.evaluate(() => window.flylive?.connection.request('user:getRoom', { userId: 1 }))
   for (const page of [ada, bob]) t.equal(await personOn(page, 'Bob', 'muted').count(), 1)
   t.equal(await frequencyOf(ada, 'Bob'), 0)
@@ -157,7 +157,7 @@ t.test('a user muted by the owner stays muted', async (t) => {
 
 t.test('a user who reconnects too late takes another seat', async () => {
   await bob.evaluate(() => {
-    // The network is away for longer than the seat waits.
+    // The network is down for longer than the grace period of the seat.
     const socket = WebSocket
     const back = Date.now() + 2500
     window.WebSocket = class extends socket {

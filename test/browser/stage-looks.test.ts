@@ -8,14 +8,14 @@ import { adminKey, build, tokenFor } from '../support/build.ts'
 import { openBrowser, seatOn, sheetOf } from '../support/browser.ts'
 import { until } from '../support/retry.ts'
 
-// Layout and accessibility of the stage: at 360 pixels and on a desktop, light and
+// Layout and accessibility of the stage: 360 pixels wide and on a desktop, light and
 // dark, with a keyboard, with a screen reader, with reduced motion.
 
 const [server, browser] = await Promise.all([
   build(t, { env: { FEATURES: 'auth,media,seats,chat,gifts,reactions,lobby,stage', MEDIASOUP_WORKERS: '1', NODE_ID: 'node-1' } }),
   openBrowser(t, 440)
 ])
-// The screenshots in docs/ are retaken only on request, so a test run does not change the tree.
+// The screenshots in docs/ are retaken only on request, so that a test run does not change the tree.
 const temporary = mkdtempSync(join(tmpdir(), 'flylive-screenshots-'))
 t.teardown(() => rmSync(temporary, { recursive: true, force: true }))
 const pictures = process.env.UPDATE_SCREENSHOTS ? resolve(import.meta.dirname, '../../docs/images') : temporary
@@ -49,7 +49,7 @@ async function somebody (id: number, name: string, room: string, seatIndex?: num
   return one
 }
 
-// The scene of the screenshots: Ada's room and two others.
+// The screenshots show Ada's room and two others.
 const room = 'friday-talk'
 const ada = await enter(await open('light', desktop), 'Ada Lovelace', room)
 await button(ada, 'Speak').click()
@@ -77,7 +77,7 @@ async function onSeatLocked (): Promise<void> {
   await ada.locator('.gift').first().waitFor({ state: 'detached' })
 }
 
-/** One width per scheme; all combinations with ALL_LOOKS=true or UPDATE_SCREENSHOTS. */
+/** Tests one width per scheme; all combinations with ALL_LOOKS=true or UPDATE_SCREENSHOTS. */
 const all = process.env.ALL_LOOKS !== undefined || process.env.UPDATE_SCREENSHOTS !== undefined
 for (const [scheme, viewport] of [['light', desktop], ...(all ? [['dark', desktop], ['light', phone]] as const : []), ['dark', phone]] as const) {
   const suffix = `${viewport === phone ? '-phone' : ''}${scheme === 'dark' ? '-dark' : ''}`
@@ -200,8 +200,8 @@ t.test('respects reduced motion', async (t) => {
 })
 
 t.test('is usable soon after loading', async (t) => {
-  // The best of several runs excludes other load on the machine. It
-  // is measured from the navigation, because the first paint shows the form.
+  // The best of several runs excludes other load on the machine. It is
+  // measured from the navigation, because the first paint shows the form.
   const times: number[] = []
   for (let i = 0; i < 4; i++) {
     const page = await open('light', desktop)

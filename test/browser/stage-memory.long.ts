@@ -5,12 +5,12 @@ import type { Holding } from '../support/browser.ts'
 import { connect } from '../support/client.ts'
 import { startDemo, told } from '../support/demo.ts'
 
-// A listener's page is left open in a room of the demo, in which people talk,
-// while thirty others come and go, write and react. MINUTES sets how long.
+// A listener's page stays open in a room of the demo, in which users talk while thirty
+// others join, leave, send messages and react. MINUTES sets the duration.
 
 const minutes = Number(process.env.MINUTES ?? 30)
 const guests = 30
-/** Until then the chat fills, and so does the heap. */
+/** Minutes until the chat is full and the heap has stopped growing. */
 const warmMinutes = Math.max(1, Math.round(minutes / 6))
 
 t.test(`${minutes} minutes in a busy room`, { timeout: (minutes + 5) * 60_000 }, async (t) => {
@@ -37,7 +37,7 @@ t.test(`${minutes} minutes in a busy room`, { timeout: (minutes + 5) * 60_000 },
   const busy = (async () => {
     for (let i = 0; !evening.signal.aborted; i++) {
       const guest = others[i % guests] as (typeof others)[number]
-      // At most once per five seconds each, below the rate limits.
+      // At most once per five seconds per user, below the rate limits.
       if (i % 5 === 0) {
         await guest.ok('room:leave', {})
         await guest.ok('room:join', { roomId: room })

@@ -5,10 +5,10 @@ import { holdingOf, openBrowser, personOn, visit } from '../support/browser.ts'
 import type { Holding } from '../support/browser.ts'
 import { until } from '../support/retry.ts'
 
-// A page that stays open for hours holds no more memory than at the start. At
-// full length, with voices: stage-memory.long.ts.
+// A page that stays open for hours must not retain more memory over time.
+// stage-memory.long.ts runs longer and with audio.
 
-/** The minimum over several measurements of an idle page. */
+/** Returns the minimum of several measurements of an idle page. */
 async function leastOf (page: Page): Promise<Holding> {
   const looks: Holding[] = []
   for (let i = 0; i < 4; i++) looks.push(await holdingOf(page))
@@ -28,7 +28,7 @@ t.test('releases everything it has shown', async (t) => {
   let count = 0
   const emit = (type: string, data: object) => server.app.rooms.emit(room, type, { roomId: room, ...data })
 
-  /** What happens in an hour of a room, in a moment. */
+  /** Sends the events of one hour in a room without delays. */
   async function hour (): Promise<void> {
     for (let i = 0; i < 150; i++) {
       const id = `m${++count}`

@@ -4,8 +4,8 @@ import { startBackend } from '../support/backend.ts'
 import { build } from '../support/build.ts'
 import { act, onSeat, openBrowser, personOn, seatOn, sheetOf, visit } from '../support/browser.ts'
 
-// The page offers the actions that the backend's roles allow: Ada owns the
-// room, Bob is an admin of it, Cyd a member.
+// The page offers the actions that the backend's roles allow: Ada owns the room, Bob is
+// an admin of the room, Cyd a member.
 
 const backend = await startBackend(t)
 const [server, browser] = await Promise.all([
@@ -14,7 +14,7 @@ const [server, browser] = await Promise.all([
 ])
 const room = '7'
 
-/** Guests get their ids only now: from here on they are who they are to be. */
+/** Passes a guest's id, which the session route creates, to the test. */
 const as = (become: (userId: string) => void) => async (page: Page) => {
   await page.route('**/stage/session', async (route) => {
     if (route.request().method() !== 'POST') return await route.continue()

@@ -18,7 +18,7 @@ const [url, adasBrowser, bobsBrowser] = await Promise.all([
 const room = 'r1'
 const complaints: string[] = []
 const ada = await visit(t, adasBrowser, url, { name: 'Ada', room, prepare: listen })
-// Chromium's offline mode keeps open connections, so the test cuts the network itself.
+// Chromium's offline mode keeps open connections, so the test uses a proxy to cut the network.
 const network = await createProxy(t, () => Number(new URL(url).port))
 const bob = await visit(t, bobsBrowser, `http://127.0.0.1:${network.port}`, { name: 'Bob', room, prepare: listen })
 
@@ -51,7 +51,7 @@ t.test('recovers from the death of a media worker', async () => {
   await hearEachOther()
 })
 
-// It lives longer than the test that starts it.
+// The restarted server outlives the subtest, so the parent test owns it.
 const suite = t
 t.test('recovers from a server restart', async (t) => {
   const { port } = new URL(url)
@@ -133,7 +133,7 @@ t.test('drops a pending microphone permission that is no longer needed', async (
       })
     }
   })
-  /** The user allows it at last. @returns what became of the microphones that were opened until then */
+  /** Grants access to the microphone. @returns the state of the last of `count` opened tracks */
   const allow = async (count: number) => {
     await page.evaluate(() => (window as unknown as { allow: () => void }).allow())
     const states = () => page.evaluate(() => (window as unknown as { tracks: MediaStreamTrack[] }).tracks.map(({ readyState }) => readyState))
@@ -196,7 +196,7 @@ t.test('explains that an insecure page has no microphone', async (t) => {
     name: 'Eve',
     room,
     microphone: false,
-    // On such a page this is the only user agent string; headless browsers use another one.
+    // On an insecure page, the client reads only this user agent string, and headless browsers report a different one.
     userAgent: (await ada.evaluate(() => navigator.userAgent)).replace('Headless', '')
   })
   await statusOf(page, 'Connected, listening')

@@ -4,8 +4,8 @@ import { build, tokenFor } from '../support/build.ts'
 import { act, expectTone, onSeat, openBrowser, personOn, seatOn, sheetOf } from '../support/browser.ts'
 import { until } from '../support/retry.ts'
 
-// Every control of the stage, as four people use it in one evening. Ada, who opens
-// the room, sends 440 Hz, Bob, on a phone, 1000 Hz, Cyd and Dan 2500 Hz.
+// Every control of the stage, used by four users in one evening. Ada, who creates the
+// room, sends 440 Hz, Bob, on a phone, 1000 Hz, Cyd and Dan 2500 Hz.
 
 const [server, adasBrowser, bobsBrowser, cydsBrowser] = await Promise.all([
   build(t, { env: { FEATURES: 'auth,media,seats,chat,gifts,reactions,lobby,stage', MEDIASOUP_WORKERS: '1' } }),
@@ -28,7 +28,7 @@ async function open (name: string, browser: typeof adasBrowser, options: Paramet
 }
 const button = (page: Page, name: string | RegExp) => page.getByRole('button', { name, exact: typeof name === 'string' })
 const statusOf = (page: Page, text: string | RegExp) => page.getByRole('status').filter({ hasText: text }).waitFor()
-/** How far the ring of a seat goes, from 0 to 1. */
+/** Returns the extent of a seat's ring, from 0 to 1. */
 const ringOf = (page: Page, seat: string) => seatOn(page, seat).evaluate((chair) => Number(getComputedStyle(chair.querySelector('.ring') ?? chair).getPropertyValue('--level')))
 
 const ada = await open('Ada', adasBrowser, { colorScheme: 'dark' })
@@ -242,7 +242,7 @@ t.test('animates and counts gifts', async (t) => {
   await ada.locator('.gift', { hasText: 'Bob gave Ada Lovelace 3 × Rocket' }).waitFor()
   for (const page of [ada, cyd]) await page.getByRole('log').getByText('Bob gave Ada Lovelace 3 × Rocket').waitFor()
   await (await sheetOf(cyd, 'Ada Lovelace')).getByRole('button', { name: 'Send gift' }).evaluate((button: HTMLButtonElement) => {
-    // Pressed twice it is given once.
+    // A double click sends one gift.
     button.click()
     button.click()
   })

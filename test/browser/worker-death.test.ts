@@ -8,7 +8,7 @@ import { until } from '../support/retry.ts'
 
 const [adasBrowser, bobsBrowser] = await Promise.all([openBrowser(t, 440), openBrowser(t, 1000)])
 
-/** Longer than it takes on a machine that is busy, much shorter than a person would wait. */
+/** Limit for the recovery, in milliseconds: longer than on a busy machine, shorter than a user would wait. */
 const limitMs = 5000
 
 interface Health { workers: { index: number, pid: number, routers: number }[] }
@@ -17,7 +17,7 @@ async function health (server: TestServer): Promise<Health> {
   return await (await fetch(`${server.url}/health`)).json() as Health
 }
 
-/** @returns the worker that has the room */
+/** @returns the worker that hosts the room */
 async function busyWorker (server: TestServer): Promise<number> {
   return await until(async () => (await health(server)).workers.find(({ routers }) => routers > 0)?.pid ?? false)
 }
@@ -33,7 +33,7 @@ async function start (t: Test, workers: string): Promise<Call> {
   return { server, ada, bob }
 }
 
-/** Kills the worker that has the room. */
+/** Kills the worker that hosts the room. */
 async function kill (t: Test, { server, ada, bob }: Call): Promise<void> {
   const pid = await busyWorker(server)
   const sounds = await Promise.all([nextSoundFrom(bob, 'Ada'), nextSoundFrom(ada, 'Bob')])
@@ -57,7 +57,7 @@ t.test('restores audio when the only media worker is killed repeatedly', async (
   t.comment('a worker and at once its replacement')
   const pid = await busyWorker(server)
   process.kill(pid, 'SIGKILL')
-  // As soon as it is there, that is while the pages are coming back.
+  // Kills the replacement as soon as it runs, while the pages still reconnect.
   const next = await until(() => server.app.sfu.workers().find((worker) => worker.pid !== pid)?.pid ?? false)
   process.kill(next, 'SIGKILL')
   await until(() => server.app.sfu.workers().some((worker) => worker.pid !== pid && worker.pid !== next))

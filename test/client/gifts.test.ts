@@ -11,7 +11,7 @@ import { until } from '../support/retry.ts'
 import { createRelay } from './relay.ts'
 import { backoff } from './watch.ts'
 
-// The backend that books gifts is down: the gifts stay queued.
+// The backend is unreachable, so the gifts stay queued.
 const env = { FEATURES: 'auth,gifts', LARAVEL_API_URL: 'http://127.0.0.1:9', LARAVEL_INTERNAL_KEY: 'x'.repeat(32) }
 const queued = async (server: TestServer) => (await server.admin('GET', '/admin/gifts')).body?.queued
 
@@ -41,7 +41,7 @@ t.test('reuses the key after a lost reply', async (t) => {
   const server = await build(t, { env })
   const relay = await createRelay(t, server.url)
   const [{ room }, { shown }] = [await enter(t, relay.url, 1), await enter(t, server.url, 2)]
-  // The gift arrives, and the reply does not.
+  // Discards the reply to a gift that the server accepts.
   for (const session of server.app.sockets.ofUser('1')) session.write = session.reply = () => {}
   const lost = [room.gifts.send({ giftId: 7, recipientId: 2 }), room.gifts.send({ giftId: 7, recipientId: 2 }), room.gifts.send({ giftId: 8, recipientId: 2 })]
   const failures = Promise.all(lost.map((sending) => t.rejects(sending, { code: 'CONNECTION_LOST' })))

@@ -6,14 +6,14 @@ import { Members } from '../../client/members.ts'
 const profile = (userId: number) => ({ userId, id: userId, name: `User ${userId}` })
 const roomId = 'r1'
 
-/** A connection on which the test is the server. */
+/** A connection whose server events the test emits. */
 class Told extends Connection {
   override emit<E extends keyof ConnectionEvents> (event: E, ...args: ConnectionEvents[E]): void {
     super.emit(event, ...args)
   }
 }
 
-/** A big room in which the server has named one, and a page that is on its way until it is given. */
+/** Creates the members of a big room with one listed member, and pages that load until the test completes them. */
 function enter () {
   const connection = new Told({ url: 'http://127.0.0.1:1', token: () => '' })
   const members = new Members(connection)

@@ -7,12 +7,12 @@ import { build, tokenFor } from '../support/build.ts'
 import type { TestServer } from '../support/build.ts'
 import { until } from '../support/retry.ts'
 
-// The client in Node, with the WebRTC of a package in the place of a browser's.
+// The client in Node, with a WebRTC package instead of a browser.
 
 const { MediaStream, MediaStreamTrack, RTCPeerConnection } = wrtc
 const { RTCAudioSink, RTCAudioSource } = wrtc.nonstandard
 Object.assign(globalThis, { MediaStream, MediaStreamTrack, RTCPeerConnection })
-// It crashes a process that ends because there is nothing left to do.
+// The WebRTC package crashes a process that exits because its event loop is empty.
 process.once('beforeExit', () => process.exit())
 
 function enter (t: Test, server: TestServer, id: number, audio: AudioOptions) {
@@ -21,7 +21,7 @@ function enter (t: Test, server: TestServer, id: number, audio: AudioOptions) {
   return room
 }
 
-/** A track with a loud tone on it. */
+/** Creates a track with a loud tone. */
 function tone (t: Test): MediaStreamTrack {
   const source = new RTCAudioSource()
   const samples = Int16Array.from({ length: 480 }, (_, i) => 8000 * Math.sin(2 * Math.PI * 500 * i / 48_000))
@@ -54,7 +54,7 @@ t.test('a Node program speaks and another one receives it', async (t) => {
   await until(() => listener.participants.some(({ isSpeaking, userId }) => isSpeaking && userId === 2))
   t.pass('the server notices who speaks')
 
-  // The other way round nothing is sent to who does not want it.
+  // The server sends no audio to the speaker, who does not listen.
   await listener.seats.takeFree()
   await listener.audio?.publish(tone(t))
   await until(() => speaker.audio?.producers.length === 1)

@@ -7,7 +7,7 @@ import { build, tokenFor } from '../support/build.ts'
 import { until } from '../support/retry.ts'
 import { installClient } from './package.ts'
 
-// What people get who install the client, used as they would.
+// The published client package, used like an installed one.
 
 const tsc = resolve(import.meta.dirname, '../../node_modules/typescript/bin/tsc')
 const folder = await installClient(t)

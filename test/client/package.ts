@@ -14,9 +14,10 @@ function run (command: string, args: string[], cwd: string): string {
 }
 
 /**
- * Builds the client's package and puts it where somebody has it who has
- * installed it: a folder with `node_modules` and the package's examples, which ends with the
- * test. Nothing is downloaded.
+ * Builds the client package and installs it into a new folder: `node_modules` and the
+ * package's examples. Downloads nothing; the folder is deleted after the test.
+ *
+ * @returns the folder
  */
 export async function installClient (t: Test): Promise<string> {
   const folder = mkdtempSync(join(tmpdir(), 'flylive-client-'))

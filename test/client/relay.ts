@@ -1,21 +1,21 @@
 import type { Test } from 'tap'
 import { createProxy } from '../support/proxy.ts'
 
-/** A network between a client and a server, that can fail in the ways networks do. */
+/** A network between clients and a server that fails on request. */
 export interface Relay {
-  /** Where clients find the server. */
+  /** URL of the server for clients. */
   readonly url: string
-  /** Cuts what is open and lets nothing through, until `mend()`. */
+  /** Closes all connections and rejects new ones until `mend()`. */
   cut (): Promise<void>
-  /** Keeps connections open, but carries nothing any more. */
+  /** Keeps connections open but forwards no data. */
   freeze (): void
-  /** Carries new connections again, maybe to another server. */
+  /** Accepts connections again, optionally to another server. */
   mend (to?: string): Promise<void>
 }
 
 const portOf = (url: string) => Number(new URL(url).port)
 
-/** @param to where the server is, http://127.0.0.1:port */
+/** @param to URL of the server, http://127.0.0.1:port */
 export async function createRelay (t: Test, to: string): Promise<Relay> {
   let target = portOf(to)
   const proxy = await createProxy(t, () => target)

@@ -10,7 +10,7 @@ class Told extends Emitter<ConnectionEvents> {
   }
 }
 
-/** A renewal whose answers are given one by one: true, or a code to be refused with. */
+/** Creates a renewal whose results the test supplies one by one: true, or an error code. */
 function follow () {
   const told = new Told()
   const asked: string[][] = []
@@ -29,7 +29,7 @@ function follow () {
     told,
     renewal,
     asked,
-    /** Waits until it is asked again, and then answers. */
+    /** Waits for the next attempt and completes it. */
     async answer (answer: true | string) {
       await next.promise
       next = Promise.withResolvers()

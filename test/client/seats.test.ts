@@ -14,11 +14,11 @@ async function enter (t: Test, server: Pick<TestServer, 'url'>, id: string | num
   return room
 }
 
-/** What there is to see, in one line: 0:1 1:2m 2:- 3:L>5 */
+/** Returns the visible seats as one line: 0:1 1:2m 2:- 3:L>5 */
 const drawn = ({ seats }: RoomClient) => seats.list.map(({ seatIndex, userId, isMuted, isLocked, invitedUserId }) =>
   `${seatIndex}:${userId ?? (isLocked ? 'L' : '-')}${isMuted ? 'm' : ''}${invitedUserId === undefined ? '' : `>${invitedUserId}`}`).join(' ')
 
-/** Waits until all see the same, including new members. */
+/** Waits until all clients, including a new member, have the same seats. */
 async function allSee (t: Test, server: TestServer, rooms: RoomClient[], what: string) {
   await until(() => {
     const seen = rooms.map(drawn)
@@ -146,7 +146,7 @@ t.test('shows the visible seat requests', async (t) => {
   await shows('b,e', 'b!', 'e!')
   t.ok(changes > 0)
 
-  // What is in the reply to a join is the same.
+  // The join reply contains the same seat state.
   const again = new Promise((resolve) => eve.on('entered', resolve))
   for (const session of server.app.sockets.ofUser('e')) session.terminate()
   await again

@@ -4,21 +4,21 @@ import type { ConnectionOptions, RequestError } from '../../client/index.ts'
 import { tokenFor } from '../support/build.ts'
 import { until } from '../support/retry.ts'
 
-/** A connection whose states are remembered. */
+/** A connection that records its states. */
 export interface Watched {
   connection: Connection
-  /** Each state it has had, with the code of what led to it, like `waiting CONNECTION_LOST`. */
+  /** Past states, each with the code of its cause, like `waiting CONNECTION_LOST`. */
   states: string[]
-  /** Waits for the next state of that kind that was not waited for yet. */
+  /** Waits for the next matching state that no earlier call has returned. */
   reached (state: string): Promise<void>
-  /** Why the state is as it is. */
+  /** Cause of the current state. */
   why (): RequestError | undefined
 }
 
-/** Quick, for tests. */
+/** Short delays, in milliseconds. */
 export const backoff = { firstMs: 20, longestMs: 100 }
 
-/** A connection that ends with the test; as user 1, unless a token is given. */
+/** Creates a connection that is closed after the test, as user 1 unless a token is given. */
 export function watch (t: Test, options: Partial<ConnectionOptions> & { url: string }): Watched {
   const connection = new Connection({ token: () => tokenFor(1), backoff, ...options })
   t.teardown(() => connection.close())

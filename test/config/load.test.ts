@@ -10,7 +10,7 @@ const production = {
   MEDIASOUP_ANNOUNCED_IP: '203.0.113.7'
 }
 
-/** The problems that loading this environment reports. */
+/** Returns the problems that loading an environment reports. */
 function problemsOf (env: Record<string, string | undefined>): readonly string[] {
   try {
     loadConfig(env)

@@ -3,8 +3,8 @@ import t from 'tap'
 import { onEveryStore } from '../support/build.ts'
 import { goesOn, heals, liveRoom } from './backend-away.ts'
 
-// A minute of 503, with calls that can be counted; then again the time after
-// which old answers are no longer used.
+// The backend returns 503 for a minute, then again until cached responses are too old
+// to use.
 
 const awayMs = 60_000
 const staleMs = 30_000 + 300_000
@@ -17,7 +17,7 @@ onEveryStore(t, 'survives a minute without the backend', async (t, env) => {
   let asked = 0
   let rounds = 0
   while (Date.now() < end) {
-    // Thirty gifts a minute are allowed.
+    // The limit is 30 gifts per user and minute.
     if (rounds < 25) await goesOn(t, life, rounds++)
     for (let i = 0; i < 10; i++, asked++) t.equal(await life.admin.fails('seat:mute', { userId: 2 }), 'UNAVAILABLE')
     await delay(500)

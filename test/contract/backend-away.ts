@@ -11,18 +11,16 @@ import { until } from '../support/retry.ts'
 export interface Life {
   server: TestServer
   backend: Backend
-  /** Owns the room and is known to the backend. */
+  /** The room's owner according to the backend. */
   owner: TestClient
-  /** Sits on a seat. */
+  /** A member on a seat. */
   speaker: TestClient
   /** An admin whose rights the server has not requested yet. */
   admin: TestClient
   roomId: string
 }
 
-/**
- * @param away stops the backend: from then on, unknown rights cannot be requested
- */
+/** @param away stops the backend: afterwards, unknown rights cannot be requested */
 export async function liveRoom (t: Test, env: Record<string, string>, away: (backend: Backend) => unknown): Promise<Life> {
   const backend = await startBackend(t)
   const roomId = '7'
@@ -57,7 +55,7 @@ export async function goesOn (t: Test, { server, owner, speaker, admin, roomId }
   await late.close()
 }
 
-/** Checks the recovery: gifts are booked, roles are available, the backend receives the room events. */
+/** Checks the recovery: gifts are charged, roles are available, and the backend receives the room events. */
 export async function heals (t: Test, { server, backend, owner, speaker, admin }: Life, gifts: number): Promise<void> {
   await until(async () => (await admin.request('seat:mute', { userId: 2 })).ok)
   t.match(await speaker.event('seat:userMuted'), { userId: 2, isMuted: true })

@@ -8,7 +8,7 @@ import type { TestClient } from '../support/client.ts'
 import { until } from '../support/retry.ts'
 
 const limit = 65_536
-/** The client's TCP socket: bytes written to it are not framed. */
+/** The client's TCP socket, for writing raw bytes. */
 const socketOf = (client: TestClient) => (client.ws as unknown as { _socket: Socket })._socket
 const question = { id: 1, type: 'user:getRoom', data: { userId: 'nobody' } }
 
@@ -33,7 +33,7 @@ t.test('invalid frames close only their connection', async (t) => {
     client.ws.send('x'.repeat(limit), { fin: false })
     client.ws.send('x', { fin: true })
   }), '1009 MESSAGE_TOO_BIG', 'too big in fragments')
-  // Only a header, which announces 2^62 bytes of text.
+  // Only a frame header, which announces 2^62 bytes of text.
   t.equal(await ended((client) => socketOf(client).write(Buffer.from([0x81, 0xff, 0x40, 0, 0, 0, 0, 0, 0, 0, 1, 2, 3, 4]))), '1009 MESSAGE_TOO_BIG', 'too big by its header')
   t.equal(await ended((client) => socketOf(client).write(Buffer.from([0x81, 0x02, 0x7b, 0x7d]))), '1002', 'not masked')
   t.equal(await ended((client) => socketOf(client).write(Buffer.from([0xc1, 0x80, 1, 2, 3, 4]))), '1002', 'compressed, which was not negotiated')
@@ -78,7 +78,7 @@ t.test('survives random bytes instead of frames', async (t) => {
   await fc.assert(fc.asyncProperty(fc.uint8Array({ minLength: 1, maxLength: 3000 }), async (octets) => {
     const client = await server.connect('another')
     await client.ok('room:join', { roomId: 'r3' })
-    // The bytes may begin a frame; then the server waits for the rest of it.
+    // If the bytes start a valid frame, the server waits for the rest of the frame.
     socketOf(client).end(octets)
     await client.closed
   }), tries(60))

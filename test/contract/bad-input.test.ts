@@ -7,8 +7,8 @@ import type { Scene } from '../support/scene.ts'
 const limit = 65_536
 const codes = await knownCodes()
 
-// Ids are known only when something is sent; until then they have names. A
-// counterexample that names them says more, too.
+// Names stand for ids, which are known only when a frame is sent. Names also make
+// a counterexample easier to read.
 const ofMine = (what: string) => `@own.${what}`
 const names = ['producerTransport', 'consumerTransport', 'producer', 'consumer'].flatMap((what) => ['own', 'victim', 'stranger'].map((whose) => `@${whose}.${what}`))
 const mostly = (usual: string) => fc.oneof({ weight: 2, arbitrary: fc.constant(usual) }, { weight: 1, arbitrary: fc.constantFrom(...names) })
@@ -32,7 +32,7 @@ function frame ({ ids }: Scene, message: object): string {
   return text.replace(/"@(\w+\.\w+)"/g, (whole, name: string) => JSON.stringify(ids.get(name) ?? whole))
 }
 
-/** Exactly one answer, to the right request, with a code that is documented. */
+/** Expects exactly one reply, for the right request, with a documented code. */
 function check (answers: Record<string, unknown>[], id: unknown) {
   const withId = typeof id === 'string' || typeof id === 'number'
   if (answers.length === 0 && !withId) return

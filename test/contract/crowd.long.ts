@@ -1,3 +1,3 @@
-// test/contract/crowd.test.ts, with as many as a big room has.
+// Runs test/contract/crowd.test.ts with the number of clients of a big room.
 process.env.CROWD = '500'
 await import('./crowd.test.ts')

@@ -9,10 +9,10 @@ import { until } from '../support/retry.ts'
 setFlagsFromString('--expose-gc')
 const collectGarbage = runInNewContext('gc') as () => void
 
-/** So many are enough to see what grows; crowd.long.ts has more. */
+/** Enough clients to detect growth; crowd.long.ts uses more. */
 const crowd = Number(process.env.CROWD ?? 100)
 
-/** A client that looks only at the number of each `tick` it gets, however big. */
+/** A client that reads only the number of each `tick`. */
 interface Counter {
   ws: WebSocket
   seen: number
@@ -67,7 +67,7 @@ onEveryStore(t, `${crowd} clients in one room`, async (t, env) => {
     for (let i = 0; i < 5; i++) after = await round()
     t.equal(counters.reduce((sum, counter) => sum + counter.outOfOrder, 0), 0)
     t.comment(`heap after ${last} events to ${crowd} clients: ${((after - before) / 1024).toFixed(0)} KiB more than after 200`)
-    // A leak of 20 bytes a delivery would show.
+    // Detects a leak of 20 bytes per delivery.
     t.ok(after - before < Math.max(2 * 1024 * 1024, 500 * crowd * 20))
   })
 
@@ -78,10 +78,10 @@ onEveryStore(t, `${crowd} clients in one room`, async (t, env) => {
     const pad = 'x'.repeat(60_000)
     const sessions = server.app.sockets.size
     const begin = last
-    // The system's own buffers fill up first, then the socket's queue.
+    // The operating system's buffers fill up before the socket's queue.
     for (;;) {
       emit(pad)
-      // It has a moment to read that it is closed, and this machine may be slow.
+      // The server waits briefly for the client's close, and the machine may be slow.
       if (![...server.app.sockets.ofUser(String(crowd))].some((session) => session.open)) break
       if (last - begin > 1000) return t.fail('it was never closed')
       await allHave(others, last)

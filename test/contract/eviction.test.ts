@@ -11,7 +11,7 @@ onEveryStore(t, 'a kicked client is removed even if it does not respond', async 
   const bob = await server.connect(2)
   await bob.ok('room:join', { roomId: 'r1' })
   await bob.ok('transport:create', { type: 'producer' })
-  // It stopped reading, so it never confirms the close.
+  // A client that stops reading never confirms the close.
   bob.ws.pause()
   t.equal((await server.admin('POST', '/admin/rooms/r1/kick', { userId: 2, banSeconds: 60 })).status, 204)
   t.same(await ada.event('room:userLeft'), { roomId: 'r1', userId: 2 })
@@ -37,7 +37,7 @@ t.test('the members of a new room are separate from those of its predecessor', a
   const [a, b] = [await build(t, { env, timings: shortTimings }), await build(t, { env, timings: shortTimings })]
   const [ada, bob] = [await a.connect(1), await a.connect(2)]
   await ada.ok('room:join', { roomId: 'r1' })
-  // The server that closed the room died before it could notify the others.
+  // Simulates a server that closed the room and died before it notified the others.
   t.ok(await b.app.store.removeRoom('r1'))
   t.match(await bob.ok('room:join', { roomId: 'r1' }), { ownerId: 2, participantCount: 1 })
   t.match(await ada.event('room:closed'), { roomId: 'r1', reason: 'closed_by_admin' })
@@ -64,7 +64,7 @@ t.test('closes a room that was closed while the server was partitioned', async (
   const [a, b] = [await build(t, { env, timings: shortTimings }), await build(t, { env, timings: shortTimings })]
   const [ada, bob] = [await a.connect(1), await b.connect(2)]
   for (const client of [ada, bob]) await client.ok('room:join', { roomId: 'r1' })
-  // b misses the event: its subscription is cut while the room is closed.
+  // The subscription of b is closed while the room is closed, so b misses the event.
   const room = await a.app.store.removeRoom('r1')
   t.ok(room)
   const name = `flylive:${b.app.config.NODE_ID}`

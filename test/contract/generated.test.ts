@@ -15,16 +15,16 @@ import type { DocumentedRequest, DocumentedRoute, OpenApiDocument } from '../sup
 import { until } from '../support/retry.ts'
 import { dtlsParameters, rtpCapabilities, rtpParameters } from '../support/rtp.ts'
 
-// Compares the documents under /docs with the server's behaviour: every
-// request and every route, of the kernel and all features.
+// Compares the documents under /docs with the server's behaviour, for every request and
+// route of the kernel and all features.
 
-// CONTRACT_SEED tries other data, CONTRACT_RUNS more of it.
+// CONTRACT_SEED changes the generated data; CONTRACT_RUNS sets the number of runs.
 const firstSeed = Number(process.env.CONTRACT_SEED ?? 20_260_101)
 const numRuns = Number(process.env.CONTRACT_RUNS ?? 12)
-/** The same data each time, but other data for each name. */
+/** Returns a fixed seed that differs by name. */
 const seedOf = (name: string) => [...name].reduce((hash, character) => Math.imul(hash, 31) + character.codePointAt(0)! | 0, firstSeed)
 
-/** Tries a property; a failure says how to repeat it. */
+/** Checks a property. The failure message states how to repeat the run. */
 async function holds<Ts extends [unknown, ...unknown[]]> (name: string, property: fc.IAsyncProperty<Ts>, runs = numRuns): Promise<void> {
   try {
     await fc.assert(property, { seed: seedOf(name), numRuns: runs, endOnFailure: true, maxSkipsPerRun: 1000 })
@@ -50,8 +50,8 @@ const asyncapi = readAsyncApi(await read('/docs/asyncapi.json') as AsyncApi)
 const openapi = await read('/docs/openapi.json') as OpenApiDocument
 const clients = [await server.connect(1), await server.connect(2), await server.connect(3)]
 
-// Ids are known only when something is sent; until then they have a name and a
-// number, which stands for one of those that the sender, or whoever it is, has now.
+// Placeholders stand for ids, which are known only when a request is sent. A
+// placeholder has the owner (the sender or any client), a name and a number.
 const owned = new Map<TestClient, Map<string, string[]>>()
 const placeholder = (name: string) => fc.tuple(fc.constantFrom('own', 'own', 'own', 'any'), fc.nat(7)).map(([whose, n]) => `@${whose}.${name}:${n}`)
 const idsOf = (name: string, client?: TestClient) => client === undefined ? [...owned.values()].flatMap((ids) => ids.get(name) ?? []) : owned.get(client)?.get(name) ?? []
@@ -66,7 +66,7 @@ const filled = (data: Json, client: TestClient) => JSON.parse(JSON.stringify(dat
 })) as Json
 
 const oneOf = (...values: Json[]) => fc.constantFrom(...values)
-/** What a field of a name means, where a schema can't say it. */
+/** Meaningful values by property name, where the schema is not specific enough. */
 const named: Readonly<Record<string, fc.Arbitrary<Json>>> = {
   roomId: oneOf('r1', 'r1', 'r1', 'r1', 'r2'),
   userId: oneOf(1, 2, 3, '2', 99),
@@ -82,7 +82,7 @@ const named: Readonly<Record<string, fc.Arbitrary<Json>>> = {
   emoji: oneOf('❤️', 'nothing')
 }
 
-/** What must be so for most requests to make sense: everybody is in the room, has a seat if there is one, and sends and hears audio. */
+/** Restores the state in which most requests are valid: every client is in the room, on a seat if the room has seats, and sends and receives audio. */
 async function prepare (): Promise<void> {
   owned.clear()
   for (const client of open()) {
@@ -170,7 +170,7 @@ t.test('events without a request match their documentation', async (t) => {
   await ada.ok('gift:send', { giftId: 1, recipientId: 2 })
   await ada.event('gift:error')
   mend()
-  // Its worker is gone, and with it the audio of the room.
+  // Killing the media workers resets the room's audio.
   for (const { pid } of app.sfu.workers()) process.kill(pid, 'SIGKILL')
   await Promise.all(clients.map((client) => client.event('media:reset')))
   await until(() => app.sfu.ready)
@@ -184,10 +184,10 @@ const parameters: Readonly<Record<string, fc.Arbitrary<Json>>> = {
   name: oneOf('chat', 'gifts', 'auto-close', 'nothing'),
   cascade: oneOf('true', 'false'),
   token: oneOf('no token', tokenFor(9)),
-  // It waits so long, and somebody is connected.
+  // A longer deadline would delay the response while clients are connected.
   deadlineSeconds: fc.constant(0)
 }
-/** Bodies of which a schema says less than is so: what can be set depends on the feature. */
+/** Valid bodies where the schema is not specific enough: settings depend on the feature. */
 const bodies: Readonly<Record<string, fc.Arbitrary<Json>>> = {
   '/admin/features/{name}/config': oneOf({}, {}, { history: null }, { history: 20 }, { nothing: 1 })
 }
@@ -236,10 +236,10 @@ async function tryRoute (t: Test, route: DocumentedRoute): Promise<void> {
 }
 
 let calls = 0
-/** So many do not come from one address. */
+/** Distributes the calls over many addresses to stay below the rate limit per address. */
 const nextAddress = () => `10.0.${Math.floor(++calls / 250)}.${calls % 250}`
 
-/** @throws when the answer is not as documented */
+/** @throws if the response differs from the document */
 async function send (route: DocumentedRoute, { parameters, body }: Call, withKey = true): Promise<{ status: number, code: string | undefined }> {
   const path = route.path.replaceAll(/\{(\w+)\}/g, (_, name: string) => encodeURIComponent(String(parameters[name])))
   const query = new URLSearchParams(route.parameters.filter(({ in: where, name }) => where === 'query' && name in parameters).map(({ name }) => [name, String(parameters[name])]))
@@ -260,7 +260,7 @@ async function send (route: DocumentedRoute, { parameters, body }: Call, withKey
 t.test('reports which types the run covered', async (t) => {
   const missed = [...asyncapi.events.keys()].filter((type) => !seen.has(type))
   t.comment(`events that did not come: ${missed.join(', ')}`)
-  // What comes only from a backend with Redis, and from many people or their voices, is seen by other tests.
+  // Other tests cover events that need a backend with Redis, many users or audio.
   const relayed = asyncapi.document.info.tags.find(({ name }) => name === 'laravel-bridge')
   t.ok(relayed)
   t.ok(seen.size >= 25, `${seen.size} kinds of events`)

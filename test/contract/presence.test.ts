@@ -8,7 +8,7 @@ import { until } from '../support/retry.ts'
 
 interface Presence { count: number, joined: { userId: unknown }[], left: unknown[] }
 
-/** Tracks the members of a room from the events, as a client does. */
+/** Maintains the member list of a room from events, as a client does. */
 function follow (client: TestClient, joined: Record<string, unknown>) {
   const there = new Set((joined.participants as { userId: unknown }[]).map(({ userId }) => userId))
   const seen = { there, count: Number(joined.participantCount), begin: performance.now(), presences: [] as number[], faults: [] as string[] }
@@ -33,7 +33,7 @@ function follow (client: TestClient, joined: Record<string, unknown>) {
   return seen
 }
 
-/** Users join and leave; at the end, all clients have the same list. */
+/** Users join and leave; in the end, all clients have the same list. */
 async function crowd (servers: readonly [TestServer, ...TestServer[]]) {
   const watcher = await servers[0].connect('watcher')
   const seen = follow(watcher, await watcher.ok('room:join', { roomId: 'r1' }))
@@ -64,7 +64,7 @@ onBothStores(t, 'sends room:presence once per second in a big room', async (t, e
   t.same(now(), expected.filter((id) => id !== '1'))
   t.same(seen.faults, [], 'nobody comes or goes twice')
   t.ok(onceASecond(seen.presences, seen.begin), `${seen.begin}: ${seen.presences.join()}`)
-  // The first two are a small room.
+  // Joins and leaves are individual events only while the room is small.
   const single = watcher.events.filter(({ type }) => type === 'room:userJoined' || type === 'room:userLeft')
   t.ok(single.length <= 8, `${single.length} events for one user each`)
 })
@@ -99,7 +99,7 @@ t.test('loses no user when the room becomes small', async (t) => {
   for (const client of [bob, eve]) await client.ok('room:join', { roomId: 'r1' })
   await until(() => seen.there.size === 3)
 
-  // Eve leaves a big room and comes back to a small one, within a second.
+  // Eve leaves a big room and rejoins when it is small, within a second.
   await eve.ok('room:leave')
   await bob.ok('room:leave')
   await eve.ok('room:join', { roomId: 'r1' })

@@ -6,7 +6,7 @@ import { until } from '../support/retry.ts'
 
 interface Frame { id?: unknown, ok?: boolean, type?: string, data?: unknown, error?: { code: string, message: string } }
 
-/** All frames that come from now on. */
+/** Records all later frames of a client. */
 function record (client: TestClient): Frame[] {
   const frames: Frame[] = []
   client.ws.on('message', (raw) => { frames.push(JSON.parse(String(raw)) as Frame) })
@@ -23,7 +23,7 @@ t.test('each request gets one reply with its id', async (t) => {
   const ids = Array.from({ length: 120 }, (_, i) => i % 3 ? 1000 + i : `text ${i}`)
   ids.forEach((id, i) => ada.send({ id, type: types[i % types.length], data }))
   await until(() => frames.filter((frame) => 'ok' in frame).length >= ids.length)
-  // A duplicate reply would have arrived before this one.
+  // A duplicate reply would have arrived before this reply.
   await ada.ok('room:join', { roomId: 'r1' })
   await ada.ok('transport:create', { type: 'producer' })
 

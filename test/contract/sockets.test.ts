@@ -35,7 +35,7 @@ t.test('allows a burst of messages up to the limit', async (t) => {
 
 t.test('allows a sustained rate of messages up to the limit', async (t) => {
   const server = await build(t, { env: { WS_MESSAGES_PER_SECOND: '100', WS_MESSAGES_BURST: '20' } })
-  /** Sends steadily until the time is over or the server closes the connection. */
+  /** Sends at a constant rate for `ms` or until the server closes the connection. */
   async function send (perSecond: number, ms: number) {
     const client = await server.connect(1)
     const begin = performance.now()

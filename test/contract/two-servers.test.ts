@@ -66,7 +66,7 @@ t.test('removes the members of a dead server', async (t) => {
   const [a, b] = [await build(t, { env, timings: shortTimings }), await build(t, { env, timings: shortTimings })]
   const ada = await a.connect(1)
   await ada.ok('room:join', { roomId: 'r1' })
-  // As a server that is killed would leave it: a member, and a lease that ends.
+  // Simulates what a killed server leaves behind: a member and an expiring lease.
   const connection = a.app.redis.duplicate()
   t.teardown(() => connection.disconnect())
   await connection.connect()
@@ -95,7 +95,7 @@ t.test('a room continues while Redis is down, and Redis is synced afterwards', a
   await bob.ok('room:leave')
   t.same(await ada.event('room:userLeft', ({ userId }) => userId === 2), { roomId: 'r1', userId: 2 }, 'members here are told')
 
-  // It comes back empty: nothing was on disk.
+  // Redis restarts without data.
   await redis.start()
   for (const server of [a, b]) await until(async () => (await fetch(`${server.url}/readyz`)).status === 200)
   await until(async () => {

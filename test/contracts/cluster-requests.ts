@@ -14,9 +14,9 @@ declare module '../../plugins/cluster/messages.ts' {
 const Refused = createError('TEST_REFUSED', 'Number %s is refused', 409)
 
 /**
- * What requests between servers guarantee.
+ * Tests that requests between servers must pass.
  *
- * @param make a server that asks, and the one that it asks, named `node-b`; both may be the same
+ * @param make returns the requesting server and the responding server, named `node-b`; both may be the same
  */
 export function clusterRequestsContract (t: Test, make: (t: Test) => Promise<{ asker: Cluster, answerer: Cluster, answererId: string }>): void {
   t.test('a handler answers by returning', async (t) => {

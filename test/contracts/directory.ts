@@ -2,9 +2,9 @@ import type { Test } from 'tap'
 import type { SessionDirectory } from '../../plugins/directory/directory.ts'
 
 /**
- * What every session directory guarantees.
+ * Tests that every session directory must pass.
  *
- * @param make an empty directory that ends with the test, while `node-a` is alive
+ * @param make creates an empty directory that is closed after the test, while `node-a` is alive
  */
 export function directoryContract (t: Test, make: (t: Test) => Promise<SessionDirectory>): void {
   t.test('finds the sessions of a user', async (t) => {

@@ -12,7 +12,7 @@ export interface OutboxUnderTest {
 
 let made = 0
 
-/** A new gift. */
+/** Creates a gift. */
 export function giftOf (change: Partial<Gift> = {}): Gift {
   made++
   return { transactionId: v7(), roomId: 'r1', senderId: made, recipientId: `user ${made}`, giftId: made, quantity: 1, timestamp: 1_700_000_000_000 + made, ...change }
@@ -30,7 +30,7 @@ const again = (delayMs: number, counted = true): Outcome => ({ to: 'queue', dela
 const nothing = { queued: 0, deadLetters: 0, failed: 0, ledger: 0 }
 
 /**
- * The guarantees of every gift outbox.
+ * Tests that every gift outbox must pass.
  *
  * @param make creates an empty outbox that is closed after the test; `kept` limits its failed gifts
  */
@@ -264,7 +264,7 @@ export function giftOutboxContract (t: Test, make: (t: Test, kept?: number) => P
   })
 }
 
-// The model: the place of each gift and its lease.
+// The model holds the state and lease of each gift.
 
 interface ModelGift {
   gift: Gift
@@ -343,7 +343,7 @@ const commands: fc.Arbitrary<Command>[] = [
     toString: () => `take ${size} for ${lease}`
   })),
   fc.tuple(fc.nat(), fc.array(outcomes, { minLength: 1, maxLength: 5 }), fc.boolean()).map(([which, list, second]): Command => ({
-    // Includes batches that are already settled and leases that have passed to others.
+    // Includes batches that are already settled and leases that another worker holds now.
     check: (model) => model.batches.length > 0,
     async run (model, { a, b, clock }) {
       const batch = model.batches[which % model.batches.length] as Batch

@@ -2,9 +2,9 @@ import type { Test } from 'tap'
 import type { JobStore } from '../../plugins/jobs/store.ts'
 
 /**
- * What every job store guarantees.
+ * Tests that every job store must pass.
  *
- * @param make a store that is empty and ends with the test
+ * @param make creates an empty store that is closed after the test
  */
 export function jobStoreContract (t: Test, make: (t: Test) => Promise<JobStore>): void {
   t.test('the earliest of several due times counts', async (t) => {
@@ -61,7 +61,7 @@ export function jobStoreContract (t: Test, make: (t: Test) => Promise<JobStore>)
     if (job) await store.settle('a', job)
     const [again] = await store.takeDue('a', 2000, 10, 60_003)
     t.match(again, { key: 'k' })
-    // The earlier of the retry time and a new time applies.
+    // The job runs at the earlier of the retry time and the new time.
     await store.schedule('a', 'k', 5000)
     if (again) await store.settle('a', again, 9000)
     t.same(await store.takeDue('a', 4999, 10, 60_004), [])

@@ -5,9 +5,9 @@ import { until } from '../support/retry.ts'
 const later = () => Date.now() + 3_600_000
 
 /**
- * What every key-value store guarantees.
+ * Tests that every key-value store must pass.
  *
- * @param make a store that is empty and ends with the test
+ * @param make creates an empty store that is closed after the test
  */
 export function keyValueContract (t: Test, make: (t: Test) => Promise<KeyValue>): void {
   t.test('keeps values per namespace and key', async (t) => {

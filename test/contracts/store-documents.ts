@@ -6,9 +6,9 @@ import { codeOf, joining, recordOf } from './store.ts'
 const document = (version: string, state: unknown) => ({ version, state: JSON.stringify(state) })
 
 /**
- * What every room store guarantees for the shared state of rooms: documents and logs.
+ * Tests of shared room state (documents and logs) that every room store must pass.
  *
- * @param make a store that is empty and ends with the test
+ * @param make creates an empty store that is closed after the test
  */
 export function storeDocumentsContract (t: Test, make: (t: Test) => Promise<RoomStore>): void {
   t.test('finds members by their keys', async (t) => {
@@ -54,7 +54,7 @@ export function storeDocumentsContract (t: Test, make: (t: Test) => Promise<Room
     t.same(await swap(one, [2]), { swapped: false, version: two, state: '[2]' })
     t.same(await store.readDocuments(['r1'], 'd'), ['[2]'])
 
-    // Without a new state only the version is checked.
+    // Without a new state, the swap only compares the version.
     t.same(await swap(two), { swapped: true, version: two })
     for (const expected of [one, '?', '', '1000.0']) t.same(await swap(expected), { swapped: false, version: two, state: '[2]' }, expected)
     t.same(await store.swapDocument({ roomId: 'r1', name: 'other', expected: '1000.0' }), { swapped: true, version: '1000.0' }, 'each name is a document of its own')

@@ -5,7 +5,7 @@ import { joining } from './store.ts'
 
 type Make = (t: Test) => Promise<RoomStore>
 
-/** All members of a room, page by page. */
+/** Returns all members of a room, page by page. */
 async function everybody (store: RoomStore, roomId: string, limit: number, between: () => Promise<unknown> = async () => {}): Promise<unknown[]> {
   const told: unknown[] = []
   for (let after = 0; ;) {
@@ -17,7 +17,7 @@ async function everybody (store: RoomStore, roomId: string, limit: number, betwe
   }
 }
 
-/** The ids of all rooms with members, page by page. */
+/** Returns the ids of all rooms with members, page by page. */
 async function busy (store: RoomStore, limit: number): Promise<string[]> {
   const told: string[] = []
   for (let after = ''; ;) {
@@ -31,9 +31,9 @@ async function busy (store: RoomStore, limit: number): Promise<string[]> {
 }
 
 /**
- * What every store guarantees of lists that are read in pages.
+ * Tests of paginated lists that every room store must pass.
  *
- * @param make a store that is empty and ends with the test
+ * @param make creates an empty store that is closed after the test
  */
 export function storeListsContract (t: Test, make: Make): void {
   t.test('lists all members in pages', async (t) => {

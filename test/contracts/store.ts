@@ -8,10 +8,10 @@ import { until } from '../support/retry.ts'
 
 const profileOf = (id: UserId): Profile => ({ userId: id, id, name: `User ${id}` })
 
-/** A room record, as the first join creates it. */
+/** Creates a room record like the first join does. */
 export const recordOf = (roomId: string, ownerId: UserId = 1, locked = false): RoomRecord => ({ roomId, ownerId, createdAt: 1000, options: { colour: 'red' }, locked })
 
-/** The command of a join that creates the room if it does not exist. */
+/** Creates the command of a join, which creates the room if it does not exist. */
 export function joining (roomId: string, id: UserId, change: Partial<JoinCommand> = {}): JoinCommand {
   return {
     roomId,
@@ -25,15 +25,15 @@ export function joining (roomId: string, id: UserId, change: Partial<JoinCommand
   }
 }
 
-/** @returns the code a call fails with */
+/** @returns the error code of a failed call */
 export async function codeOf (call: Promise<unknown>): Promise<string> {
   return await call.then(() => 'ok', (error: { code?: string }) => error.code ?? String(error))
 }
 
 /**
- * What every store guarantees.
+ * Tests that every room store must pass.
  *
- * @param make a store that is empty and ends with the test
+ * @param make creates an empty store that is closed after the test
  */
 export function storeContract (t: Test, make: (t: Test) => Promise<RoomStore>): void {
   t.test('the first join creates the room', async (t) => {

@@ -5,16 +5,16 @@ import { adminKey, jwtSecret } from '../support/build.ts'
 import { startServer } from '../support/process.ts'
 import { mediaWorker, packagesIn, sizeOf } from './image.ts'
 
-/** What a production install must not contain. */
+/** Packages that a production install must not contain. */
 const tools = ['@vitejs/plugin-vue', 'esbuild', 'mediasoup-client', 'pino-pretty', 'rolldown', 'swagger-ui-dist', 'tap', 'typescript', 'vite', 'vue', 'zod-openapi']
 
-/** In megabytes, without the media worker. */
+/** Maximum size in megabytes, without the media worker. */
 const maxSize = 60
 
 /**
- * Checks the size of an image's packages, and that a server starts from it.
+ * Checks the size of an image's packages, and starts a server from the image.
  *
- * @param app what is `/app` in the image
+ * @param app folder that is `/app` in the image
  */
 export async function checkImage (t: Test, app: string): Promise<void> {
   const modules = join(app, 'node_modules')

@@ -2,7 +2,7 @@ import t from 'tap'
 import { buildImage } from './image.ts'
 import { checkImage } from './image-checks.ts'
 
-// test/deploy/image.test.ts, with packages from the registry and pages built from their sources.
+// Runs test/deploy/image.test.ts with packages from the registry and freshly built pages.
 
 t.test('the image has only what production runs', { timeout: 600_000 }, async (t) => {
   await checkImage(t, await buildImage(t))

@@ -6,16 +6,16 @@ import { tmpdir } from 'node:os'
 import { dirname, join, matchesGlob, relative, resolve } from 'node:path'
 import { promisify } from 'node:util'
 import type { Test } from 'tap'
-// @ts-expect-error: the set-up is plain JavaScript, which runs on older Nodes, too
+// @ts-expect-error: the setup is plain JavaScript, which also runs on older versions of Node
 import { removeSourceMaps } from '../../scripts/setup/dependencies.mjs'
 
-// Executes the Dockerfile's steps in folders, so that what the image installs,
-// copies and leaves out is tested without Docker.
+// Executes the Dockerfile's steps in folders, to test without Docker which files the image
+// installs, copies and omits.
 
 const run = promisify(execFile)
 const root = resolve(import.meta.dirname, '..', '..')
 
-/** The media worker of this checkout: the image's own is neither downloaded nor built here. */
+/** The media worker of this checkout, because the image's own is neither downloaded nor built here. */
 export const mediaWorker = process.env.MEDIASOUP_WORKER_BIN ?? join(root, 'node_modules/mediasoup/worker/out/Release/mediasoup-worker')
 
 interface Step {
@@ -23,7 +23,7 @@ interface Step {
   rest: string
 }
 
-/** A stage by its name; the last one is `image`. */
+/** Stages by name; the final stage is `image`. */
 type Stages = ReadonlyMap<string, { from: string, steps: Step[] }>
 
 async function readStages (): Promise<Stages> {
@@ -37,13 +37,13 @@ async function readStages (): Promise<Stages> {
   return stages
 }
 
-/** Steps that need root or Debian's archive, and the check of a worker that is not there. */
+/** Steps that need root or Debian's archive, and the check of the missing media worker. */
 const needsContainer = /^(apt-get|mkdir -p data|node_modules\/mediasoup\/worker)/
 
 export interface ImageOptions {
-  /** Puts into a stage's folder what its first step would take long to make. */
+  /** By stage: adds files to the stage's folder that its first step would create slowly. */
   prepare?: Record<string, (folder: string) => Promise<void>>
-  /** Fills a stage's folder instead of its steps. */
+  /** By stage: fills the stage's folder instead of executing its steps. */
   replace?: Record<string, (folder: string) => Promise<void>>
 }
 
@@ -51,7 +51,7 @@ export interface ImageOptions {
  * Executes the stages in order.
  *
  * @returns the folder that is `/app` in the image
- * @throws what a step that fails prints
+ * @throws if a step fails, with its output
  */
 export async function buildImage (t: Test, { prepare = {}, replace = {} }: ImageOptions = {}): Promise<string> {
   const base = await mkdtemp(join(tmpdir(), 'flylive-image-'))
@@ -65,7 +65,7 @@ export async function buildImage (t: Test, { prepare = {}, replace = {} }: Image
       await replacement(app)
       continue
     }
-    // An image of the registry has nothing in its /app.
+    // A base image from the registry has no /app.
     if (existsSync(join(base, from))) await run('cp', ['-a', `${join(base, from)}/.`, app])
     await prepare[name]?.(app)
     const env: Record<string, string> = {}
@@ -90,7 +90,7 @@ async function copy (words: string[], app: string, base: string, ignored: (path:
   const [target = '', ...sources] = (stage === undefined ? words : words.slice(1)).toReversed()
   for (const source of sources) {
     if (stage !== undefined) {
-      // Hard links: no step changes these files any more.
+      // Hard links, because no later step changes these files.
       await mkdir(dirname(join(app, target)), { recursive: true })
       await run('cp', ['-al', join(base, stage, relative('/app', source)), join(app, target)])
       continue
@@ -106,8 +106,8 @@ async function copy (words: string[], app: string, base: string, ignored: (path:
 }
 
 /**
- * Copies the packages of a production install from this checkout's
- * node_modules, which has those for development too, as if they were installed.
+ * Copies the packages of a production install from this checkout's node_modules,
+ * which also contains development packages.
  */
 export async function copyProductionPackages (folder: string): Promise<void> {
   const lock = await readFile(join(root, 'package-lock.json'), 'utf8')
@@ -118,12 +118,12 @@ export async function copyProductionPackages (folder: string): Promise<void> {
   await writeFile(join(folder, 'node_modules', '.set-up'), `${createHash('sha256').update(lock).digest('hex')} production\n`)
 }
 
-/** Copies this checkout's build of the stage's pages, as if it were made there. */
+/** Copies this checkout's build of the stage's pages instead of building them. */
 export async function copyPages (folder: string): Promise<void> {
   await cp(join(root, 'features/stage/.built'), join(folder, 'features/stage/.built'), { recursive: true })
 }
 
-/** @returns megabytes on disk, without the media worker */
+/** @returns the size on disk in megabytes, without the media worker */
 export async function sizeOf (folder: string): Promise<number> {
   const entries = await readdir(folder, { recursive: true, withFileTypes: true })
   const sizes = await Promise.all(entries

@@ -7,7 +7,7 @@ import { wholeApp } from '../../scripts/whole-app.ts'
 const root = join(import.meta.dirname, '..', '..')
 const read = (path: string) => readFileSync(join(root, path), 'utf8')
 
-/** The names of metrics in a query, besides functions, labels and words of the language. */
+/** Returns the metric names in a query, without functions, labels and keywords. */
 const namesIn = (query: string): string[] => query
   .replace(/\{[^}]*\}|\[[^\]]*\]|"[^"]*"/g, '')
   .replace(/\b(by|without|on|ignoring)\s*\([^)]*\)/g, '')

@@ -8,7 +8,7 @@ import { freePort } from '../support/redis.ts'
 import { expectTone, openBrowser } from '../support/browser.ts'
 import { until } from '../support/retry.ts'
 
-// docs/first-steps.md, followed to the letter: its commands, and every control it names in bold.
+// Executes docs/first-steps.md: its commands, and every control that it names in bold.
 
 const root = resolve(import.meta.dirname, '../..')
 const text = readFileSync(join(root, 'docs/first-steps.md'), 'utf8')
@@ -20,7 +20,7 @@ t.test('the first steps lead to two windows that hear each other', async (t) => 
   const folder = t.testdir({})
   execFileSync('git', ['clone', '--quiet', '--depth', '1', `file://${root}`, 'flylive-audio-server'], { cwd: folder })
   const clone = join(folder, 'flylive-audio-server')
-  // Installing them is tried where there are none; here it would take minutes.
+  // Another test installs the packages; here it would take minutes.
   symlinkSync(join(root, 'node_modules'), join(clone, 'node_modules'))
   t.equal(existsSync(join(clone, 'features/stage/.built')), false)
 
@@ -54,7 +54,7 @@ t.test('the first steps lead to two windows that hear each other', async (t) => 
   const open = async (browser: typeof adasBrowser, address: string) => {
     const page = await (await browser.newContext({ permissions: ['microphone', 'clipboard-read', 'clipboard-write'] })).newPage()
     await page.goto(address)
-    // Not one of the steps: the browser takes a tone that does not change for noise.
+    // This step is not in the document: noise suppression would remove a constant tone.
     await page.getByLabel('Original sound').check()
     return page
   }

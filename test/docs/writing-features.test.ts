@@ -13,7 +13,7 @@ import { until } from '../support/retry.ts'
 const root = join(import.meta.dirname, '..', '..')
 const text = readFileSync(join(root, 'docs', 'writing-features.md'), 'utf8')
 const blocks = (language: string) => [...text.matchAll(new RegExp(`^\`\`\`${language}\n([^]+?)^\`\`\`$`, 'gm'))].map(([, code = '']) => code)
-/** A block of code that begins with the name of its file. */
+/** Returns the file name in the first line of a code block. */
 const fileOf = (code: string) => /^\/\/ (\S+)\n/.exec(code)?.[1]
 
 t.test('shows the feature that feature:new writes', async (t) => {
@@ -90,7 +90,7 @@ t.test('runs the features with room state, hooks, kept resources and requests be
 })
 
 t.test('loads a feature from a package', async (t) => {
-  // A deployer's project, without packages of the server.
+  // A deployment's project, without the server's packages.
   const project = realpathSync(mkdtempSync(join(tmpdir(), 'flylive-project-')))
   t.teardown(() => rmSync(project, { recursive: true, force: true }))
   const code = blocks('js').find((one) => fileOf(one) !== undefined) ?? ''

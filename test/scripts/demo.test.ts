@@ -13,7 +13,7 @@ import { until } from '../support/retry.ts'
 
 const root = resolve(import.meta.dirname, '../..')
 
-/** The process ids of a process and of all that it has started, and those have. */
+/** Returns the ids of a process and its descendants. */
 function familyOf (pid: number): number[] {
   const parents = execFileSync('ps', ['-A', '-o', 'pid=,ppid=']).toString().trim().split('\n').map((line) => line.trim().split(/\s+/).map(Number))
   const family = [pid]
@@ -74,7 +74,7 @@ t.test('the demo ends on time, and a killed one leaves nothing behind', async (t
   killed.child.kill('SIGKILL')
   await until(() => !family.some(lives))
 
-  // While the server is still starting it notices, too.
+  // The processes also exit if the demo is killed while the server is starting.
   const early = startDemo(t, ['--talkers', '3'])
   const begun = await until(() => {
     const family = familyOf(early.child.pid ?? 0)

@@ -10,7 +10,7 @@ import { linked } from './outside.ts'
 
 const root = join(import.meta.dirname, '..', '..')
 
-/** The output and exit code of a program. */
+/** Returns the output and exit code of a program. */
 async function run (file: string, args: string[], cwd = root) {
   const { TEST_WITHOUT, ...env } = process.env
   const child = spawn(process.execPath, [resolve(root, file), ...args], { cwd, env: { ...env, INIT_CWD: cwd }, stdio: ['ignore', 'pipe', 'pipe'] })
@@ -53,7 +53,7 @@ t.test('the new feature follows the code style', async (t) => {
   await featureNew(['hand-wave', '--into', folder.path])
   const eslint = new ESLint({ cwd: root })
   for (const file of readdirSync(join(folder.path, 'hand-wave'))) {
-    // Where it is in the checkout, and under the rule for features outside.
+    // Lints the files with the rules of the checkout and with those for external features.
     for (const place of ['features/hand-wave', 'features/reactions']) {
       if (place === 'features/reactions' && file.endsWith('.test.ts')) continue
       const results = await eslint.lintText(readFileSync(join(folder.path, 'hand-wave', file), 'utf8'), { filePath: join(root, place, file) })

@@ -4,7 +4,7 @@ import { join } from 'node:path'
 
 const script = join(import.meta.dirname, '..', '..', 'scripts', 'features.ts')
 
-/** The output and exit code of `npm run features`, in its own folder and environment. */
+/** Returns the output and exit code of `npm run features` in a folder and environment. */
 export async function run (cwd: string, args: string[], env: Record<string, string> = {}) {
   const child = spawn(process.execPath, [script, ...args], { cwd, env, stdio: ['ignore', 'pipe', 'pipe'] })
   let [out, err] = ['', '']

@@ -7,7 +7,7 @@ import t from 'tap'
 
 const script = resolve(import.meta.dirname, '../../scripts/healthcheck.ts')
 
-/** The status the health check ends with in this environment. */
+/** Returns the exit code of the health check in an environment. */
 async function statusWith (env: Record<string, string>): Promise<number> {
   const child = spawn(process.execPath, [script], { env, stdio: 'ignore' })
   const [status] = await once(child, 'exit') as [number]

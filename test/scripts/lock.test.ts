@@ -2,7 +2,7 @@ import { spawnSync } from 'node:child_process'
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import t from 'tap'
-// @ts-expect-error The set-up is plain JavaScript: it runs before anything is installed.
+// @ts-expect-error The setup is plain JavaScript because it runs before any package is installed.
 import { withSetupLock } from '../../scripts/setup/lock.mjs'
 
 t.test('serialises set-ups of one checkout, not of others', async (t) => {

@@ -1,8 +1,7 @@
-// What features are written against stays as it is. This file is compiled
-// (npm run typecheck) and never run: it does not compile any more when a name of
-// the surface is removed or added, or its type is another. A change that is meant
-// is made here, too, and stands in the changelog: features that deployers keep
-// elsewhere may have to follow it.
+// Pins the public API of features. This file is compiled (npm run typecheck) but never
+// run. Compilation fails if a name of the API is added or removed, or if its type
+// changes. List an intended change here and in the changelog, because features outside
+// this repository may depend on it.
 import type { Readable } from 'node:stream'
 import type { Counter, Gauge, Histogram, Registry } from 'prom-client'
 import * as surface from 'flylive-audio-server/feature'
@@ -20,14 +19,14 @@ import type * as lobby from '../../features/lobby/index.ts'
 import type * as reactions from '../../features/reactions/index.ts'
 import type * as template from '../../scripts/feature-template/index.ts'
 
-/** Exactly the same type, optional and readonly properties and all. */
+/** Whether two types are identical, including optional and readonly properties. */
 type Equal<A, B> = (<T>() => T extends A ? 1 : 2) extends (<T>() => T extends B ? 1 : 2) ? true : false
 type Assert<T extends true> = T
-/** The names under which two types are not the same: what is wrong is in the compiler's message. */
+/** Names whose types differ; the compiler prints them in its error. */
 type Different<A, B> = { [K in keyof A | keyof B]-?: K extends keyof A & keyof B ? Equal<A[K], B[K]> extends true ? never : K : K }[keyof A | keyof B]
 type None<T extends never> = T
 
-/** A feature declares its slot and its hooks. */
+/** A feature declares its public object and its hooks. */
 declare module 'flylive-audio-server/feature' {
   interface FeatureSlots {
     example: { answer (): number }
@@ -37,7 +36,7 @@ declare module 'flylive-audio-server/feature' {
   }
 }
 
-/** What the instance has besides Fastify's own, in full. */
+/** All members of the instance in addition to Fastify's. */
 interface Expected {
   config: FeatureConfig
   nodeId: string
@@ -150,7 +149,7 @@ export type InstanceIsAsDocumented = [
   None<Different<Pick<FeatureInstance, keyof Expected>, Expected>>
 ]
 
-/** What the kernel tells and asks. */
+/** The kernel's hooks. */
 interface ExpectedHooks {
   'session:open': (session: Session) => void
   'session:greet': (session: Session) => Record<string, unknown> | Promise<Record<string, unknown>>
@@ -261,7 +260,7 @@ export type TypesAreAsDocumented = [
   Assert<Equal<keyof CodedError, keyof Error | 'code' | 'statusCode' | 'details'>>,
   Assert<Equal<keyof FeatureMeta<z.ZodObject>, 'name' | 'dependencies' | 'decorators' | 'config'>>,
   Assert<Equal<keyof FeatureExports, 'default' | 'requests' | 'config' | 'errors' | 'version'>>,
-  // The parts by their own names, for helpers that take one.
+  // The same types under their exported names, for helpers that take one of them.
   Assert<Equal<[FeatureMessages, FeatureHookRegistrar, JobsRegistrar, Cluster, Metrics, RoomState], [Expected['messages'], Expected['hooks'], Expected['jobs'], Expected['cluster'], Expected['metrics'], Expected['rooms']['roomState']]>>,
   Assert<FeatureHookRegistrar extends HookRegistrar ? true : false>,
   Assert<FeatureMessages extends MessageRegistrar & MessageDispatcher ? true : false>,
@@ -274,7 +273,7 @@ export type TypesAreAsDocumented = [
   Assert<RoomStore extends Expected['store'] ? true : false>
 ]
 
-/** A module that is a feature exports what the loader looks for. */
+/** A feature module exports the members that the loader expects. */
 export type FeaturesAreFeatures = [
   Assert<typeof lobby extends FeatureExports ? true : false>,
   Assert<typeof reactions extends FeatureExports ? true : false>,
@@ -283,7 +282,7 @@ export type FeaturesAreFeatures = [
 
 declare const app: FeatureInstance
 
-/** What a feature can write; it is compiled alone. */
+/** Code that must compile. */
 export function possible () {
   const config = surface.z.object({ most: surface.z.int().default(3), name: surface.z.string().optional() })
   surface.defineFeature(async (app, options) => {
@@ -300,7 +299,7 @@ export function possible () {
   })
   app.messages.on('x:z', { request, reply, room: false }, (_data, { room }) => ({ length: room === undefined ? 0 : 1 }))
 
-  // Routes are typed by their schemas, and nothing has to be registered for that.
+  // Schemas type the routes without a registered type provider.
   app.post('/admin/x/:id', {
     schema: { params: surface.z.object({ id: surface.z.coerce.number() }), body: surface.z.object({ on: surface.z.boolean() }), response: { 200: surface.z.object({ id: surface.z.number() }) } }
   }, async (request) => {
@@ -317,42 +316,42 @@ export function possible () {
   return { allowed, answer, map: app.keep('map', () => new Map<string, number>(), (map) => map.clear()).get('x') }
 }
 
-/** What it can't. */
+/** Code that must not compile. */
 export function impossible () {
-  // @ts-expect-error An answer that is not the reply.
+  // @ts-expect-error The return value does not match the reply schema.
   app.messages.on('x:y', { request: surface.z.object({}), reply: surface.z.object({ length: surface.z.int() }) }, () => ({ size: 1 }))
-  // @ts-expect-error Where the message is about no room there is none.
+  // @ts-expect-error A message with `room: false` has no room.
   app.messages.on('x:z', { request: surface.z.object({}), reply: surface.z.object({}), room: false }, (_data, { room }) => ({ id: room.roomId }))
-  // @ts-expect-error There is no such hook.
+  // @ts-expect-error The hook does not exist.
   app.hooks.on('room:opened', () => {})
-  // @ts-expect-error The kernel's hooks are called by the kernel.
+  // @ts-expect-error Features cannot call the kernel's hooks.
   app.hooks.emit('room:resynced', 'r1')
-  // @ts-expect-error A hook takes what it declares.
+  // @ts-expect-error The argument does not match the declared type.
   app.hooks.emit('example:allowed', 1)
-  // @ts-expect-error Nobody has declared this feature's slot.
+  // @ts-expect-error The feature has declared no public object.
   app.features.getFeature('unknown')
-  // @ts-expect-error The type of a slot is the declared one.
+  // @ts-expect-error The type argument does not match the declared type.
   app.features.getFeature<{ hush (): void }>('example')
-  // @ts-expect-error What is in force is up to the loader.
+  // @ts-expect-error Only the loader installs handlers.
   app.messages.install('x', undefined)
-  // @ts-expect-error And so is what runs.
+  // @ts-expect-error Only the loader disables features.
   app.features.disable('chat')
-  // @ts-expect-error Who is in a room is up to the kernel.
+  // @ts-expect-error Only the kernel changes the members of a room.
   app.rooms.leave(app.sockets.get('1') as Session, 'left')
-  // @ts-expect-error The store's keys of rooms are the kernel's.
+  // @ts-expect-error Only the kernel accesses the store of rooms.
   app.store.removeRoom('r1')
-  // @ts-expect-error There is no connection to Redis where none is configured.
+  // @ts-expect-error `app.redis` is undefined unless Redis is configured.
   app.redis.get('x')
-  // @ts-expect-error The server stops when its operator says so.
+  // @ts-expect-error Features cannot drain the server.
   app.drain.begin(0)
-  // @ts-expect-error Nor does a feature end it.
+  // @ts-expect-error Features cannot close the server.
   app.close()
-  // @ts-expect-error The keys of admins are the kernel's.
+  // @ts-expect-error The admin key is hidden from features.
   app.config.ADMIN_API_KEY.includes('x')
-  // @ts-expect-error The configuration is read at the start.
+  // @ts-expect-error The configuration is read-only.
   app.config.PORT = 1
-  // @ts-expect-error A setting that the schema does not have.
+  // @ts-expect-error The config schema does not define `least`.
   surface.defineFeature(async (_app, { least }) => least, { name: 'x', config: surface.z.object({ most: surface.z.int() }) })
-  // @ts-expect-error A feature has a name.
+  // @ts-expect-error A feature needs a name.
   surface.defineFeature(async () => {}, {})
 }

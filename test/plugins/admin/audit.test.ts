@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto'
 import t from 'tap'
 import { adminKey, build, tokenFor } from '../../support/build.ts'
 
-// Each change an admin makes is one line of the log: who, what, before, after.
+// Each change by an admin is logged as one line: who, what, before, after.
 
 t.test('writes an audit line per change', async (t) => {
   const lines: Record<string, unknown>[] = []
@@ -34,7 +34,7 @@ t.test('writes an audit line per change', async (t) => {
   await change('POST', '/admin/drain', { deadlineSeconds: 0 }, { action: 'server.drain', before: { draining: false }, after: { draining: true } })
   t.notMatch(JSON.stringify(lines), new RegExp(`${adminKey}|${token}`), 'no key and no token is in it')
 
-  // Every route that changes something is in this test.
+  // Fails if a route that changes state is missing from this test.
   const { paths } = await (await fetch(`${server.url}/docs/openapi.json`)).json() as { paths: Record<string, Record<string, unknown>> }
   const changing = Object.entries(paths).filter(([path]) => path.startsWith('/admin/')).flatMap(([path, methods]) => Object.keys(methods).filter((method) => method !== 'get').map((method) => `${method} ${path}`))
   t.equal(changing.length, lines.length, changing.join(', '))

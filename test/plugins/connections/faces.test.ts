@@ -6,9 +6,9 @@ import { build, tokenFor } from '../../support/build.ts'
 import { featureFolder } from '../../support/features.ts'
 import { until } from '../../support/retry.ts'
 
-// Faces: clients on a feature's path use another message format.
+// Codecs ("faces"): clients on a feature's path use another message format.
 
-/** `id type json` in text frames, or its UTF-8 in binary frames; counts what it encodes. */
+/** Encodes messages as `id type json` in text frames, or as UTF-8 in binary frames, and counts them. */
 const lines = `import { defineFeature, validationFailed } from 'flylive-audio-server/feature'
 const counts = globalThis.flyliveCounts
 const face = {

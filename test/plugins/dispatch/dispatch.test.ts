@@ -5,9 +5,9 @@ import { build } from '../../support/build.ts'
 import { featureFolder } from '../../support/features.ts'
 import { until } from '../../support/retry.ts'
 
-// messages.dispatch: a request that does not come over the session's connection.
+// messages.dispatch: requests that do not arrive over the session's connection.
 
-/** A REST facade: `POST /facade/SESSION {type, data}` dispatches for that session. */
+/** A REST facade: `POST /facade/SESSION {type, data}` dispatches a request for that session. */
 const facade = `import { defineFeature, NotFound, z } from 'flylive-audio-server/feature'
 export default defineFeature(async function facade (app) {
   const body = z.object({ type: z.string(), data: z.any() })
@@ -20,7 +20,7 @@ export default defineFeature(async function facade (app) {
   })
 }, { name: 'facade' })
 `
-/** Answers `x:…` in every way a handler can end. */
+/** A feature whose `x:…` handlers end in every possible way. */
 const target = (answer: string) => `import { createError, defineFeature, z } from 'flylive-audio-server/feature'
 const XRefused = createError('X_REFUSED', 'Refused', 409)
 const any = { request: z.object({}), reply: z.object({ text: z.string() }) }

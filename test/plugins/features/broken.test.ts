@@ -3,8 +3,8 @@ import t from 'tap'
 import { build } from '../../support/build.ts'
 import { featureFolder, saying } from '../../support/features.ts'
 
-// New code that is broken in any way leaves the old one serving, and the
-// answer says where it is broken.
+// If new code is broken, the old code keeps serving, and the error names the
+// location of the fault.
 
 const good = saying('says', 'good')
 const head = "import fp from 'fastify-plugin'\nimport { z } from 'zod'\nexport const requests = { 'says:say': { request: z.object({}), reply: z.object({ text: z.string() }) } }\n"
@@ -12,7 +12,7 @@ const plugin = (body: string, dependencies = '[]') => `${head}export default fp(
 
 interface Case {
   files: Record<string, string>
-  /** What the error says. */
+  /** Pattern that the error message must match. */
   says: RegExp
   file: string
   line?: number
@@ -64,7 +64,7 @@ t.test('the old generation serves until the new one loads', async (t) => {
     await t.test(name, async (t) => {
       folder.remove('says')
       folder.write('says', files)
-      // Calls go on all the while.
+      // Send requests during the failed reload.
       const stop = { now: false }
       const talking = (async () => {
         let calls = 0

@@ -7,11 +7,11 @@ import type { FeatureInstance } from 'flylive-audio-server/feature'
 import { build } from '../../support/build.ts'
 import { featureFolder } from '../../support/features.ts'
 
-// What defineFeature makes of a plugin.
+// The plugin that defineFeature returns.
 
 const config = z.object({ seconds: z.int().default(5).transform((seconds) => seconds * 1000), name: z.string().optional() })
 
-/** Registers a feature like any plugin. @returns what it was given */
+/** Registers a feature like any plugin. @returns the options that the feature received */
 async function given (options?: Record<string, unknown>): Promise<unknown> {
   let got: unknown
   const app = Fastify()

@@ -3,9 +3,10 @@ import { build } from '../../support/build.ts'
 import { featureFolder } from '../../support/features.ts'
 import { until } from '../../support/retry.ts'
 
-// What runs in a generation that is replaced: it ends in it, or with an answer.
+// Work that runs while a feature instance is replaced: it completes on the old
+// instance or is rejected.
 
-/** A feature whose message, route, hook and job wait for a gate of this process. */
+/** A feature whose message, route, hook and job wait for a gate that the test opens. */
 const waiting = (answer: string) => `import fp from 'fastify-plugin'
 import { z } from 'zod'
 export const requests = { 'w:wait': { request: z.object({}), reply: z.object({ text: z.string() }) }, 'w:quick': { request: z.object({}), reply: z.object({ text: z.string() }) } }
@@ -81,7 +82,7 @@ t.test('a queued message runs in the current generation', async (t) => {
   folder.write('waits', { 'index.ts': waiting('first') })
   const server = await build(t, { env: { FEATURES_PATH: folder.path, FEATURES: 'auth,waits' } })
   const ada = await server.connect(1)
-  // A join blocks later requests.
+  // A join blocks later requests of the same client.
   const join = ada.ok('room:join', { roomId: 'r1' })
   await until(() => gate('first').inside.has('hook'))
   const behind = ada.request('w:quick', {})

@@ -5,11 +5,11 @@ import { build } from '../../support/build.ts'
 import type { TestServer } from '../../support/build.ts'
 import { featureFolder, saying } from '../../support/features.ts'
 
-// A reload runs what is on disk, wherever it lies and however it is reached.
+// A reload runs the code on disk, wherever it is and however it is imported.
 
 const reload = async (server: TestServer, name: string) => (await server.admin('POST', `/admin/features/${name}/reload`)).status
 
-/** A feature that says a word that it imports. */
+/** A feature that returns an imported string. */
 const importing = (name: string, from: string, word = 'word') => saying(name, 'x').replaceAll('text: "x"', `text: ${word}`).replace('import { z }', `import ${from}\nimport { z }`)
 
 t.test('a removed and restored feature runs its new code', async (t) => {

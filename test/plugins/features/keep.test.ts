@@ -5,14 +5,14 @@ import { createKeptResources } from '../../../plugins/features/keep.ts'
 import { build } from '../../support/build.ts'
 import { featureFolder } from '../../support/features.ts'
 
-// app.keep: resources that outlive a reload.
+// app.keep: resources that are kept across reloads.
 
-/** What the features of this file have done, in order. */
+/** Calls that the features of this file made, in order. */
 const journal: string[] = []
 Object.assign(globalThis, { keepJournal: journal })
 const written = () => journal.splice(0)
 
-/** A feature that keeps resources and answers with the number of uses of the first. */
+/** A feature that keeps resources and returns the number of uses of the first. */
 const keeping = (name: string, generation: string, { keys = ['first'], before = '', after = '' } = {}) => `import { defineFeature, z } from 'flylive-audio-server/feature'
 export const requests = { '${name}:use': { request: z.object({ key: z.string().optional() }), reply: z.object({ uses: z.int() }) } }
 export default defineFeature(async (app) => {
@@ -27,7 +27,7 @@ export default defineFeature(async (app) => {
 `
 
 async function start (t: Test) {
-  // The end of an earlier test is in it.
+  // Discards entries from the end of an earlier test.
   written()
   const folder = featureFolder(t)
   folder.write('box', { 'index.ts': keeping('box', 'g1') })

@@ -9,13 +9,13 @@ import { featureFolder, saying } from '../../support/features.ts'
 import { startRedis } from '../../support/redis.ts'
 import { until } from '../../support/retry.ts'
 
-// Every feature is reloaded in turn, over and over: what it holds of this
-// process is as it was.
+// Reloads every feature in turn, many times, and checks that the process retains no
+// more resources than before.
 
 setFlagsFromString('--expose-gc')
 const collect = runInNewContext('gc') as () => void
 
-/** More than once: what is only let go of by what is collected goes with the next. */
+/** Collects garbage repeatedly, because finalizers release further objects. */
 async function collectGarbage (): Promise<void> {
   for (let i = 0; i < 3; i++) {
     collect()
@@ -23,7 +23,7 @@ async function collectGarbage (): Promise<void> {
   }
 }
 
-/** Counts what lives of some kinds of resource, unreferenced timers too. */
+/** Counts the active resources by type, including unreferenced timers. */
 function watchResources () {
   const alive = new Map<number, string>()
   const hook = createHook({
@@ -46,13 +46,13 @@ function watchResources () {
 
 const listeners = (emitter: EventEmitter) => Object.fromEntries(emitter.eventNames().map((name) => [String(name), emitter.listenerCount(name)]))
 
-/** @param reloads how many in all */
+/** @param reloads total number of reloads */
 export async function reloadsLeaveNothing (t: Test, reloads: number): Promise<void> {
   const redis = await startRedis(t)
   const backend = await startBackend(t, { redisUrl: redis.url })
   backend.rooms.set('r1', 1)
   const folder = featureFolder(t)
-  // One that uses all there is to be given back.
+  // A feature that allocates every kind of resource that a close must release.
   folder.write('hoards', {
     'index.ts': saying('hoards', 'mine', {
       before: `
@@ -68,7 +68,7 @@ export async function reloadsLeaveNothing (t: Test, reloads: number): Promise<vo
   t.teardown(() => resources.stop())
   const server = await build(t, { env: { REDIS_URL: redis.url, ...backend.env, FEATURES_PATH: folder.path, FEATURES: '-stage' } })
   const { app } = server
-  // One of them is not the owner: the backend is asked for a role, too.
+  // The second client is not the owner, so the server also requests a role from the backend.
   const [client, guest] = [await server.connect(1), await server.connect(2)]
   const names = app.features.enabled()
   t.ok(names.length >= 8, names.join(' '))
@@ -90,7 +90,7 @@ export async function reloadsLeaveNothing (t: Test, reloads: number): Promise<vo
     for (const one of [client, guest]) await one.ok('room:leave')
   }
 
-  // Once round first: what is made on first use is there then.
+  // The first round creates the resources that are created on first use.
   await round()
   await work()
   await until(() => backend.calls('status') > 0)
@@ -118,8 +118,8 @@ export async function reloadsLeaveNothing (t: Test, reloads: number): Promise<vo
   const after = await until(async () => {
     await collectGarbage()
     const { resources: now, ...rest } = await look()
-    // Connections and timers come and go, and a series appears with its first
-    // use. A leak adds one per reload of a feature, of which there are more than 10.
+    // Connections and timers vary slightly, and a series appears with its first
+    // use. A leak adds one resource per reload, which is more than 10.
     const more = Object.entries(now).filter(([type, count]) => count > (earlier[type] ?? 0) + 10)
     return more.length === 0 ? { rest, now } : false
   })

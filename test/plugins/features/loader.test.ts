@@ -83,7 +83,7 @@ t.test('a request that never ends blocks no feature', async (t) => {
   for (const hangsUp of [true, false]) {
     const server = await build(t)
     const socket = connect(Number(new URL(server.url).port), '127.0.0.1')
-    socket.on('error', () => { /* It is cut off. */ })
+    socket.on('error', () => { /* The server closes the connection. */ })
     await once(socket, 'connect')
     socket.write(`POST /admin/tokens/revoke HTTP/1.1\r\nhost: x\r\nauthorization: Bearer ${adminKey}\r\ncontent-type: application/json\r\ncontent-length: 100\r\n\r\n{`)
     await server.admin('GET', '/admin/rooms')

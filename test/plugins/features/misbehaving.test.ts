@@ -4,8 +4,6 @@ import type { TestServer } from '../../support/build.ts'
 import { featureFolder, saying } from '../../support/features.ts'
 import { until } from '../../support/retry.ts'
 
-// Misbehaving features do not affect the rest of the server.
-
 const post = (server: TestServer, path: string) => server.admin('POST', `/admin/features/${path}`)
 const infoOf = (server: TestServer, name: string) => server.app.features.list().find((one) => one.name === name)
 const shared = globalThis as unknown as Record<string, unknown>

@@ -2,7 +2,7 @@ import t from 'tap'
 import { dependentsOf, plan } from '../../../plugins/features/plan.ts'
 import type { FeatureTarget } from '../../../plugins/features/plan.ts'
 
-// What has to be built and closed to get from one state to another.
+// The features to build and close to get from one state to another.
 
 type State = Record<string, { on?: string[], version?: unknown }>
 const targets = (state: State) => new Map(Object.entries(state).map(([name, { on = [], version = 1 }]): [string, FeatureTarget] => [name, { dependencies: on, version }]))

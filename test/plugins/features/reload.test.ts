@@ -4,7 +4,7 @@ import { featureFolder } from '../../support/features.ts'
 
 /* eslint no-template-curly-in-string: off -- the code of features is written as text. */
 
-// What a reload does: the code that is on disk now is the code that runs.
+// A reload runs the code that is now on disk.
 
 const index = (answer: string) => `import fp from 'fastify-plugin'
 import { events, requests } from './messages.ts'
@@ -56,7 +56,6 @@ t.test('runs changed code: handler, route, schema, nested helper, onClose', asyn
   t.equal(await client.fails('poll:vote', { choice: 'no' }), 'VALIDATION_FAILED')
   t.same(closed(), ['!', '?'])
 
-  // A type and a route that are given up are gone.
   folder.write('poll', { 'index.ts': index('.').replace("app.get('/poll'", "app.get('/poll/new'"), 'messages.ts': messages("['yes']").replace("'poll:vote'", "'poll:choose'") })
   t.equal((await server.admin('POST', '/admin/features/poll/reload')).status, 422, 'the handler has no schema any more')
   t.same(await client.ok('poll:vote', { choice: 'maybe' }), { text: '<MAYBE?>' })

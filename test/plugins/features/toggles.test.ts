@@ -71,7 +71,7 @@ t.test('toggles dependent features together', async (t) => {
   t.same(await states(), ['enabled', 'enabled', 'enabled', 'enabled'])
   t.same(await client.ok('middle:say', {}), { text: 'better' })
 
-  // Those that came together see each other's later generations like any.
+  // Features that were enabled together also receive later instances of each other.
   const leaning = saying('middle', 'x', { dependencies: ['base'] }).replaceAll('text: "x"', 'text: app.base()')
   folder.write('base', { 'index.ts': saying('base', 'base', { before: "app.decorate('base', () => 'first')" }) })
   folder.write('middle', { 'index.ts': leaning })

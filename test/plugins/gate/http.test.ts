@@ -6,7 +6,7 @@ import { until } from '../../support/retry.ts'
 
 // gate.http: a feature handles all HTTP requests to a prefix.
 
-/** Responds to requests below /plain with a text, the request and its own header; /plain/wait waits for the test. */
+/** Responds below /plain with a string, the request and a header; /plain/wait responds when the test allows it. */
 const plain = (answer: string, prefix = '/plain') => `import { createError, defineFeature } from 'flylive-audio-server/feature'
 const Gone = createError('PLAIN_GONE', 'Nothing here', 410)
 export default defineFeature(async function plain (app) {

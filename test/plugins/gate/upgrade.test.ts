@@ -10,7 +10,7 @@ import { until } from '../../support/retry.ts'
 
 // gate.upgrade: WebSocket paths of features; upgrades of other paths are rejected.
 
-/** Sends an upgrade with exactly these lines. @returns the response and its parts */
+/** Sends a raw upgrade request. @returns the response: status, head, body and socket */
 async function upgrade (t: Test, url: string, target: string, headers: Record<string, string> = {}): Promise<{ status: number, head: string, body: string, socket: Socket }> {
   const { hostname, port } = new URL(url)
   const socket = connectSocket({ host: hostname, port: Number(port) })
@@ -27,7 +27,7 @@ async function upgrade (t: Test, url: string, target: string, headers: Record<st
   return { status: Number(text.split(' ')[1]), head: head.toLowerCase(), body, socket }
 }
 
-/** Handles the upgrades of /raw itself and echoes; /own identifies its own users, without auth. */
+/** Accepts upgrades of /raw and echoes the data; /own identifies its users without auth. */
 const paths = (greeting: string) => `import { defineFeature, Forbidden } from 'flylive-audio-server/feature'
 export default defineFeature(async function paths (app) {
   app.gate.upgrade('/raw', {

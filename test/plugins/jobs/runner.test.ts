@@ -12,14 +12,14 @@ import { until } from '../../support/retry.ts'
 
 const silent = { debug () {}, info () {}, warn () {}, error () {}, fatal () {}, trace () {}, silent () {}, level: 'silent', child: () => silent } as never
 
-/** A job runner that stops with the test. */
+/** Creates a job runner that stops after the test. */
 function jobsOf (t: Test, store: JobStore) {
   const jobs = createJobs(store, silent)
   t.teardown(() => jobs.stop())
   return jobs
 }
 
-/** Stores of two servers on one Redis. */
+/** Creates the stores of two servers on one Redis. */
 async function pair (t: Test): Promise<[JobStore, JobStore]> {
   const { port } = await startRedis(t)
   const stores = await Promise.all(['a', 'b'].map(async () => {
@@ -55,7 +55,7 @@ t.test('runs a job once when it is due', async (t) => {
   await jobs.schedule('other', 'nobody does it', 0)
   await until(() => done.has('soon'))
   t.ok((done.get('soon')?.[0] ?? 0) >= now + 400)
-  // A look later both would have been done again.
+  // If the jobs were still queued, the poll that runs the marker would run them again.
   await jobs.schedule('marker', '', 0)
   await until(() => done.has('marker'))
   t.same([...done].map(([key, times]) => [key, times.length]), [['at once', 1], ['soon', 1], ['marker', 0]])
@@ -68,7 +68,7 @@ t.test('runs due jobs without delay', async (t) => {
   jobs.on('job', async (key) => { done.push(key) })
   jobs.on('later', async () => { done.push('later') })
   for (let i = 0; i < many; i++) await jobs.schedule('job', String(i), i)
-  // Twenty looks' worth of jobs, and four looks' time.
+  // The jobs fill 20 polls at the batch size, but the last job is due within four poll intervals.
   await jobs.schedule('later', '', Date.now() + 1000)
   await until(() => done.length > many)
   t.equal(done.indexOf('later'), many, 'nothing waits for the next look')
@@ -129,7 +129,7 @@ t.test('one of two servers runs a job, never both', async (t) => {
 
 t.test('another server runs the job of a dead server', async (t) => {
   const [a, b] = await pair(t)
-  // It was taken by a server that can't settle it any more; its time is over soon.
+  // Simulates a server that took a job and died; its lease expires after 700 ms.
   await a.schedule('job', 'k', 0)
   t.equal((await a.takeDue('job', Date.now(), 10, Date.now() + 700)).length, 1)
   const taken = Date.now()

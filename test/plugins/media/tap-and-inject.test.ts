@@ -11,7 +11,7 @@ const everybodyMaySpeak = { FEATURES: 'auth,media' }
 const service: ProducerOwner = { userId: 'mix', userKey: 'mix', nodeId: 'n1', kind: 'service' }
 const everything = () => true
 
-/** Transports that are open now, in this process. */
+/** Number of open transports in this process. */
 let transports = 0
 observer.on('newworker', (worker) => worker.observer.on('newrouter', (router) => router.observer.on('newtransport', (transport) => {
   transports++

@@ -7,22 +7,22 @@ import { until } from '../../support/retry.ts'
 import { buildTally, follow } from './tally.ts'
 import type { Follower } from './tally.ts'
 
-// Redis loses its data while servers run. Every change acknowledged before or during the
-// restore is in the store at the end, and all members have received it.
+// Redis loses its data while servers run. In the end, the store and all members have
+// every change that was acknowledged before or during the restore.
 
 type Tally = Awaited<ReturnType<typeof buildTally>>
 
 /**
  * Lets the test control when a server restores its rooms.
  *
- * @param around receives the function that restores; it may wait before and after
+ * @param around receives the function that restores; it may wait before and after the call
  */
 function intercept ({ server: { app: { store } } }: Tally, around: (write: (share: NodeMembers) => Promise<WrittenMembers>, share: NodeMembers) => Promise<WrittenMembers>): void {
   const replaceNodeMembers = store.replaceNodeMembers.bind(store)
   store.replaceNodeMembers = (nodeId: string, share: NodeMembers) => around((written) => replaceNodeMembers(nodeId, written), share)
 }
 
-/** Servers with one member each; the members have the tally. */
+/** Starts servers with one member each, who follow the tally. */
 async function servers (t: Test, ...names: string[]) {
   const redis = await startRedis(t)
   const all: Tally[] = []
@@ -46,7 +46,7 @@ async function servers (t: Test, ...names: string[]) {
   }
 }
 
-/** Counts until that is acknowledged. */
+/** Repeats the change until it is acknowledged. */
 const countOnce = ({ count }: Tally) => until(() => count().catch(() => false as const))
 
 t.test('keeps changes made during recovery', async (t) => {
@@ -137,7 +137,7 @@ t.test('restores changes acknowledged during a sync', async (t) => {
   intercept(a, async (write, share) => {
     if (!first) return await write(share)
     first = false
-    // As it was before the last change, whose answer was still to come.
+    // Restores the state before the last change, whose acknowledgement was still pending.
     const version = String(share.documents.get('tally')?.version).replace(/\d+$/, '2')
     const change = await write({ ...share, documents: new Map([['tally', { version, state: '{"n":2}' }]]) })
     goOn.resolve()
@@ -158,7 +158,7 @@ t.test('makes no decision without state that only Redis lost', async (t) => {
   for (let i = 0; i < 3; i++) await a.count()
   await agree(3)
   const { redis } = a.server.app
-  // As after the end of one that had not written down the last of it, or of one that a replica takes the place of.
+  // Simulates a Redis that lost its last writes in a crash or a failover.
   const version = String(await redis.hget('msab:room:{r1}:docs', 'tally')).replace(/\d+ .*$/, '1')
   await redis.hset('msab:room:{r1}:docs', 'tally', `${version} {"n":1}`)
   await t.rejects(b.count(), { code: 'UNAVAILABLE' })

@@ -53,7 +53,7 @@ onEveryStore(t, 'rejects changes of state that does not match the schema and log
   t.ok(logged.length >= 1 && logged.length <= 3, `${logged.length} lines`)
 })
 
-/** A feature that defines the state `box`, and answers with what its handlers were called with. */
+/** A feature that defines the state `box` and returns the arguments of its handlers. */
 const boxFeature = (name: string, fields: string) => `import { defineFeature, z } from 'flylive-audio-server/feature'
 export const requests = { '${name}:put': { request: z.object({ n: z.int() }), reply: z.looseObject({}) } }
 export default defineFeature(async (app) => {

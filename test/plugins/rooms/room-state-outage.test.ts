@@ -5,7 +5,7 @@ import { startRedis } from '../../support/redis.ts'
 import { until } from '../../support/retry.ts'
 import { buildTally, follow } from './tally.ts'
 
-/** Two servers with one member each; the members have the tally. */
+/** Starts two servers with one member each, who follow the tally. */
 async function pair (t: Test) {
   const redis = await startRedis(t)
   const env = { REDIS_URL: redis.url }
@@ -37,7 +37,7 @@ t.test('a change after missed ones also delivers those', async (t) => {
   const cut = await deafen(b.server)
   await Promise.all([cut(), a.count(), a.count()])
   await healed
-  // Immediately, before the resync.
+  // Sent before the server resyncs.
   await Promise.all([a.count(), a.count()])
   await until(() => bob.known() === 5)
   t.equal(bob.missed(), 1)
@@ -64,7 +64,7 @@ t.test('a join does not hide what others missed', async (t) => {
   const { a, b, bob } = await pair(t)
   const eve = await b.connect('eve')
   const cut = await deafen(b.server)
-  // No member there has the tally; a new member receives it in the reply.
+  // No member on that server has the tally; a new member receives it in the join reply.
   const [,, late] = await Promise.all([cut(), a.count(), follow(eve)])
   t.ok(late.first <= 1)
   await until(() => late.known() === 1)
@@ -117,7 +117,7 @@ t.test('a new room has nothing of its predecessor', async (t) => {
   const { a, b, bob } = await pair(t)
   await a.count()
   await until(() => bob.known() === 1)
-  // Closed by a server that dies before it publishes.
+  // Simulates a server that closes the room and dies before it publishes the event.
   t.ok(await a.server.app.store.removeRoom('r1'))
   const eve = await follow(await b.connect('eve'))
   t.equal(eve.first, 0)

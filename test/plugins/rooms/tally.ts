@@ -9,13 +9,13 @@ import type { TestClient } from '../../support/client.ts'
 export const tallySchema = z.object({ n: z.int() })
 export type Tally = z.output<typeof tallySchema>
 
-/** Increments the tally, with an event. */
+/** Increments the tally and emits an event. */
 const more = (state: Tally | undefined): Decision<Tally, number> => {
   const n = (state?.n ?? 0) + 1
   return { state: { n }, events: [{ type: 'tally', data: { n } }], result: n }
 }
 
-/** A server whose rooms have a tally: the reply to a join has it, and members receive its changes. */
+/** Starts a server whose rooms have a tally: join replies include it, and members receive its changes. */
 export async function buildTally (t: Test, env: Record<string, string>) {
   const server = await build(t, { env: { FEATURES: 'auth', ...env }, timings: shortTimings })
   const { hooks, rooms } = server.app
@@ -32,7 +32,7 @@ export async function buildTally (t: Test, env: Record<string, string>) {
   }
 }
 
-/** A member's view of the tally: from the join's reply and later events. */
+/** Returns a member's view of the tally, derived from the join reply and later events. */
 export async function follow (client: TestClient, roomId = 'r1') {
   const from = client.events.length
   const { tally } = await client.ok('room:join', { roomId })

@@ -27,7 +27,7 @@ for (const contract of [storeContract, storeDocumentsContract, storeListsContrac
 t.test('durable data survives kill -9', async (t) => {
   const folder = t.testdir()
   const later = Date.now() + 3_600_000
-  // It says when the calls have returned, and is killed in the next moment.
+  // Prints a line when all calls have returned; the test then kills the process immediately.
   const program = `
     import { createMemoryKeyValue } from ${url('kv/memory.ts')}
     import { createMemoryStore } from ${url('store/memory/index.ts')}

@@ -13,13 +13,13 @@ import { redisClient, startRedis } from '../../support/redis.ts'
 import { until } from '../../support/retry.ts'
 import { stopwatch } from '../../support/pace.ts'
 
-// One Redis for all tests; each has a database of its own.
+// The tests share one Redis; each uses its own database.
 const shared = await startRedis(t)
 let database = 0
 
 const storeOf = (client: Redis, nodeId: string) => createRedisStore(client, nodeId, createRedisLeases(client, nodeId))
 
-/** Two servers on one Redis. */
+/** Creates the stores of two servers on one Redis. */
 async function pair (t: Test): Promise<{ a: RoomStore, b: RoomStore, client: Redis }> {
   const db = ++database % 16
   const [client, other] = [await redisClient(t, shared, db), await redisClient(t, shared, db)]
@@ -156,7 +156,7 @@ t.test('publishes a change in the step that makes it', async (t) => {
 
 const numberOf = (version: string) => Number(version.split('.')[1])
 
-/** Two servers that restore a room, and the messages they receive. */
+/** Creates two servers that restore a room, and records the messages they receive. */
 async function losing (t: Test) {
   const { a, b, client } = await pair(t)
   const subscriber = client.duplicate({ enableOfflineQueue: true })
@@ -174,11 +174,11 @@ async function losing (t: Test) {
     client,
     heard,
     documents,
-    /** @returns the documents there are then */
+    /** @returns the documents stored after the write */
     write: async (store: RoomStore, ...all: [name: string, version: string][]) =>
       (await store.replaceNodeMembers('node-a', { room: recordOf('r1'), members: [member], documents: documents(...all), publish: { channel: 'c', payload: JSON.stringify(all) } })).documents,
     swap: (store: RoomStore, expected: string, state?: string) => store.swapDocument({ roomId: 'r1', name: 'd', expected, state }),
-    /** Moves the loss so far into the past. */
+    /** Moves the time of the data loss into the past. */
     async age (ms: number) {
       const restored = Number(await client.hget('msab:room:{r1}', 'restored'))
       await client.hset('msab:room:{r1}', 'restored', restored - ms)
@@ -214,7 +214,6 @@ t.test('rejects changes of a lost room during the recovery window', async (t) =>
   await t.rejects(swap(b, '1000.5', '1'), { code: 'UNAVAILABLE' })
   await age(500)
 
-  // A change is now newer than all from before the loss.
   const { swapped, version } = await swap(b, '1000.5', '"after"')
   t.ok(swapped && numberOf(version) > 1e15, version)
   const after = new Map([['d', { version, state: '"after"' }]])
@@ -273,7 +272,7 @@ t.test('many empty rooms do not slow down a page of occupied rooms', async (t) =
   const { a, client } = await pair(t)
   await a.join(joining('first', 1))
   await a.join(joining('zzz', 1))
-  // Names in the index whose rooms are gone, as a crash leaves them.
+  // Index entries without a room, as a crash may leave behind.
   await client.zadd('msab:rooms', ...Array.from({ length: 5000 }, (_, i) => [0, `gone-${String(i).padStart(4, '0')}`]).flat())
   const turns = async () => Number(/^cmdstat_zrangebylex:calls=(\d+)/m.exec(await client.info('commandstats'))?.[1] ?? 0)
   const before = await turns()
@@ -293,7 +292,7 @@ t.test('many empty rooms do not slow down a page of occupied rooms', async (t) =
 t.test('keeps one order of arrival over all servers and over recovery', async (t) => {
   const { a, b, client } = await pair(t)
   const order = async () => (await a.listParticipants('r1', 0, 100)).arrivals.map(({ profile }) => profile.userId)
-  // A server whose clock is an hour ahead, and one that is right.
+  // The clock of one server is an hour fast.
   await a.join(joining('r1', 1, { now: Date.now() + 3_600_000 }))
   for (const id of [2, 3]) await b.join(joining('r1', id))
   t.same(await order(), [1, 2, 3])
