@@ -5,11 +5,9 @@ import type { EventMap, RequestMap } from 'flylive-audio-server/feature'
 export const maxContentLength = 500
 
 const content = z.string().min(1)
-  // A code point takes at most two UTF-16 units, so longer texts fail without counting.
-  .max(2 * maxContentLength, `must have at most ${maxContentLength} characters`)
-  .refine((text) => text.length <= maxContentLength || [...text].length <= maxContentLength, `must have at most ${maxContentLength} characters`)
-  // JSON Schema counts code points, too.
-  .meta({ maxLength: maxContentLength })
+  // With the flag `u` a dot is a code point, as in the maxLength of JSON Schema.
+  .regex(new RegExp(`^.{0,${maxContentLength}}$`, 'su'), `must have at most ${maxContentLength} characters`)
+  .meta({ maxLength: maxContentLength, pattern: undefined })
 
 export const messageType = z.enum(['text', 'emoji', 'sticker', 'system'])
 
