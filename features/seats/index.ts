@@ -6,9 +6,8 @@ import { createDisconnectGrace } from './disconnect-grace.ts'
 import { events, joinReply, joinRequest, requests } from './messages.ts'
 import { createSeatRequests } from './seat-requests.ts'
 import type { RequestAudiences } from './seat-requests.ts'
-import { createSeats } from './service.ts'
+import { createSeats, createSpeakPermissions } from './service.ts'
 import type { Seats } from './service.ts'
-import { createSpeakPermissions } from './speak-permissions.ts'
 import { difference, holdersOf, initialSeats, seatOf, seatState, viewOf } from './state.ts'
 
 export { config, requests }

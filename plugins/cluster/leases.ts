@@ -17,3 +17,14 @@ export interface NodeLeases {
   /** @returns milliseconds since this server found that the store had lost its lease, and so probably everything; Infinity if it never did */
   msSinceLoss (): Promise<number>
 }
+
+/** The lease of a single server, which never lapses. */
+export function createMemoryLeases (nodeId: string): NodeLeases {
+  return {
+    heartbeat: async () => true,
+    areAlive: async (nodeIds) => nodeIds.map((id) => id === nodeId),
+    listDead: async () => [],
+    remove: async () => {},
+    msSinceLoss: async () => Infinity
+  }
+}

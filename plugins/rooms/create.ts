@@ -12,8 +12,7 @@ import { roleByRecord } from './rooms.ts'
 import type { Rooms } from './rooms.ts'
 import { createSessionRecords } from './session-records.ts'
 import type { SessionRecords } from './session-records.ts'
-import { createRoomSync } from './sync.ts'
-import { createUnsynced } from './unsynced.ts'
+import { createRoomSync, createUnsynced } from './sync.ts'
 
 /** What the plugin needs besides {@link Rooms}. */
 export interface RoomsKernel {

@@ -9,8 +9,7 @@ import type { LocalRoom, NodeRooms, WaitingEvent } from './node-rooms.ts'
 import type { RoomStateKernel } from './room-state.ts'
 import type { Joined, JoinRequest, LeaveReason, Rooms } from './rooms.ts'
 import type { SessionRecords } from './session-records.ts'
-import type { RoomSync } from './sync.ts'
-import type { Unsynced } from './unsynced.ts'
+import type { RoomSync, Unsynced } from './sync.ts'
 
 /** Joins and leaves. */
 export interface Membership extends Pick<Rooms, 'join' | 'leave'> {

@@ -6,7 +6,7 @@ import { channelOf, parseMessage } from './channel.ts'
 import type { Closing } from './closing.ts'
 import { NotInRoom } from './errors.ts'
 import type { RoomStateKernel } from './room-state.ts'
-import type { Unsynced } from './unsynced.ts'
+import type { Unsynced } from './sync.ts'
 
 /** An event for a session whose join is in flight. */
 export interface WaitingEvent {

@@ -1,8 +1,7 @@
 import type { FastifyInstance } from 'fastify'
 import type { NodeRooms } from './node-rooms.ts'
 import type { SessionRecords } from './session-records.ts'
-import type { RoomSync } from './sync.ts'
-import type { Unsynced } from './unsynced.ts'
+import type { RoomSync, Unsynced } from './sync.ts'
 
 /** Session records written per round trip. */
 const batchSize = 500

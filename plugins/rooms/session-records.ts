@@ -1,6 +1,6 @@
 import type { FastifyInstance } from 'fastify'
 import type { Session } from '../connections/session.ts'
-import type { Unsynced } from './unsynced.ts'
+import type { Unsynced } from './sync.ts'
 
 /** Records the room of each session, for `user:getRoom` and admins on any server. */
 export interface SessionRecords {

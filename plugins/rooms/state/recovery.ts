@@ -1,7 +1,7 @@
 import type { FastifyInstance } from 'fastify'
 import type { StoredDocument } from '../../store/types.ts'
 import type { LocalRoom } from '../node-rooms.ts'
-import type { Unsynced } from '../unsynced.ts'
+import type { Unsynced } from '../sync.ts'
 import { epochOf, isNewer } from './delivery.ts'
 import type { KnownStates, StateDelivery, Versioned } from './delivery.ts'
 import { wakeJob } from './handle.ts'

@@ -1,10 +1,11 @@
 import type { Profile } from '../../connections/session.ts'
+import { rateLimited } from '../../errors/codes.ts'
 import type { Namespace } from '../../kv/kv.ts'
-import { banned, RoomFull, RoomNotFound } from '../errors.ts'
+import { banned, PinRequired, PinWrong, RoomFull, RoomNotFound } from '../errors.ts'
+import { pinTries, pinWindowMs } from '../store.ts'
 import type { MemberStore } from '../store.ts'
 import { participantsTold } from '../types.ts'
-import type { RoomRecord } from '../types.ts'
-import { createPinCheck } from './pins.ts'
+import type { JoinCommand, RoomRecord } from '../types.ts'
 import type { MemoryRoom, MemoryRooms } from './rooms.ts'
 
 // A room id may contain colons, but no space.
@@ -87,5 +88,37 @@ export function createMemoryMembers (rooms: MemoryRooms, bans: Namespace): Membe
     },
     ban: (roomId, userKey, until) => bans.set(banKey(roomId, userKey), String(until), { expiresAt: until }),
     unban: (roomId, userKey) => bans.delete(banKey(roomId, userKey))
+  }
+}
+
+/** Checks pins and counts the wrong ones per user and room. */
+interface PinCheck {
+  /** @throws PIN_REQUIRED, PIN_WRONG, RATE_LIMITED */
+  check (pinHash: string, command: JoinCommand): void
+}
+
+function createPinCheck (): PinCheck {
+  const wrong = new Map<string, { count: number, since: number }>()
+
+  function removeExpired (now: number): void {
+    // The insertion order is the order of time.
+    for (const [key, { since }] of wrong) {
+      if (now - since < pinWindowMs) break
+      wrong.delete(key)
+    }
+  }
+
+  return {
+    check (pinHash, command) {
+      removeExpired(command.now)
+      const key = `${command.roomId} ${command.userKey}`
+      const tries = wrong.get(key) ?? { count: 0, since: command.now }
+      if (tries.count >= pinTries) throw rateLimited(tries.since + pinWindowMs - command.now)
+      if (command.pinHash === undefined) throw new PinRequired()
+      if (command.pinHash === pinHash) return
+      tries.count++
+      wrong.set(key, tries)
+      throw new PinWrong()
+    }
   }
 }

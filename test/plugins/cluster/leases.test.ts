@@ -1,5 +1,5 @@
 import t from 'tap'
-import { createMemoryLeases } from '../../../plugins/cluster/leases.memory.ts'
+import { createMemoryLeases } from '../../../plugins/cluster/leases.ts'
 import { createRedisLeases } from '../../../plugins/cluster/leases.redis.ts'
 import { createMemoryLocks, createRedisLocks } from '../../../plugins/cluster/locks.ts'
 import { leasesContract, locksContract } from '../../contracts/cluster.ts'
