@@ -7,7 +7,7 @@ import { createEvent, createFaceAdapter, jsonFace } from '../plugins/connections
 import { Session } from '../plugins/connections/session.ts'
 import { webSocketFrame, WebSocketLink } from '../plugins/connections/web-socket-link.ts'
 
-// Compares three ways to send an event to the members of a room: serialise and frame per
+// Compares three methods of sending an event to the members of a room: serialise and frame per
 // member, serialise once, or serialise and frame once, as the server does.
 
 const members = 500
@@ -68,7 +68,7 @@ export default async function broadcast (): Promise<void> {
   http.close()
 }
 
-// The members read in a thread of their own, so their cost is the same in every figure.
+// The members read in a separate thread, so that their cost is the same in every figure.
 if (!isMainThread) {
   const { port } = workerData as { port: number }
   for (let i = 0; i < members; i++) new WebSocket(`ws://127.0.0.1:${port}`, { perMessageDeflate: false }).on('message', () => {})

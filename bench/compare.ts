@@ -1,10 +1,10 @@
-// Compares this checkout with another one, by the public protocol alone:
+// Compares this checkout with another one over the public protocol:
 //
 //   npm run bench:compare -- ../other-checkout
 //
-// Each checkout runs one server on the same Redis, in a database of its own. The
-// requests of both are interleaved, so that other load on the machine affects both
-// equally, and the ratios of their medians are printed: below 1 this one is faster.
+// Each checkout runs one server on the same Redis, with a separate database. Requests to
+// both are interleaved, so that other load on the machine affects both equally. Prints the
+// ratios of their medians: below 1, this checkout is faster.
 import type { ChildProcess } from 'node:child_process'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -27,7 +27,7 @@ interface Scene {
   one: Client
 }
 
-/** Each returns milliseconds. */
+/** Each function returns milliseconds. */
 const measures: Record<string, (scene: Scene, round: number) => Promise<number>> = {
   'connect and join a room of 200': async ({ url }, round) => {
     const begin = performance.now()
@@ -64,7 +64,7 @@ try {
   for (const [name, measure] of Object.entries(measures)) {
     const times: [number[], number[]] = [[], []]
     for (let i = -20; i < rounds; i++) {
-      // Alternate the order: the second one finds warmer caches.
+      // Alternates the order, because the second server benefits from warmer caches.
       for (const which of i % 2 === 0 ? [0, 1] as const : [1, 0] as const) {
         const ms = await measure(which === 0 ? here : there, i)
         if (i >= 0) times[which].push(ms)

@@ -13,9 +13,9 @@ import * as state from '../plugins/store/redis/scripts/state.ts'
 import { connect, quantile, startRedis, startServer, stopAll } from './support.ts'
 import type { Answer, Client } from './support.ts'
 
-// Measures how long it takes to take a seat, alone and when 200 users want the same seat,
-// over two server processes on one Redis. This process runs the clients and counts the
-// Redis commands by name.
+// Measures the time to take a seat, alone and when 200 users request the same seat, on two
+// server processes with one Redis. This process runs the clients and counts the Redis
+// commands by name.
 
 const alone = 1500
 const contenders = 200
@@ -34,7 +34,7 @@ export default async function seats (): Promise<void> {
     const [one, other] = [await connect(urls[0] as string, 'one', sockets), await connect(urls[1] as string, 'other', sockets)]
     for (const client of [one, other]) await client.request('room:join', { roomId: 'alone' })
 
-    // Interleaved, so that other load on the machine affects all of them equally.
+    // Interleaved, so that other load on the machine affects all measurements equally.
     const pings: number[] = []
     const refusals: number[] = []
     const takes: number[] = []
@@ -65,7 +65,7 @@ export default async function seats (): Promise<void> {
       if (winners.length !== 1) throw new Error(`${winners.length} have the seat`)
       const before = crowd.map((client) => client.seen())
       await crowd[answers.findIndex(({ code }) => code === 'ok')]?.request('seat:leave', {})
-      // The next round starts when every client has received that the seat is free.
+      // The next round starts when every client has received the event that frees the seat.
       while (crowd.some((client, i) => client.seen() === before[i])) await new Promise((resolve) => setImmediate(resolve))
       return answers
     }
@@ -95,7 +95,7 @@ export default async function seats (): Promise<void> {
     print(`${contenders} take one seat at once: who gets it`, won)
     console.log(`  ${contenders} on one seat take ×${(quantile(all, 0.5) / quantile(refused, 0.5)).toFixed(2)} of ${contenders} refused by their shape`)
 
-    // Outside the timed part: MONITOR slows Redis down.
+    // Not timed, because MONITOR slows Redis down.
     console.log('  commands that reach the Redis, each a round trip unless sent together with another:')
     const count = async (name: string, times: number, work: () => Promise<unknown>) => {
       console.log(`  ${name.padEnd(46)} ${describe(await commandsDuring(redis, port, work), times)}`)
@@ -129,20 +129,20 @@ async function expect (code: string, promise: Promise<Answer>): Promise<Answer> 
   return answer
 }
 
-/** Periodic background work: due jobs, queued gifts, revoked tokens, heartbeats, empty rooms. */
+/** Whether a command is periodic background work: due jobs, queued gifts, revoked tokens, heartbeats or empty rooms. */
 function isByItself ([command = '', ...args]: string[]): boolean {
   const script = command.startsWith('eval')
   const key = args[script ? 2 : 0] ?? ''
   return (script && /^msab:(jobs:|\{gifts\})/.test(key)) || /^(auth:revoked:|msab:(node:|nodes$|rooms:empty$|\d+:canary:))/.test(key)
 }
 
-/** Counts the Redis commands of an action by name; a script counts under its own name. Background work of the servers is left out. */
+/** Counts the Redis commands of an action by name; a script counts under its own name. Excludes background work of the servers. */
 async function commandsDuring (redis: Redis, port: number, work: () => Promise<unknown>): Promise<Map<string, number>> {
   const names = new Map(Object.entries({ ...members, ...records, ...state }).map(([name, lua]) => [createHash('sha1').update(lua).digest('hex'), name]))
   const counts = new Map<string, number>()
   const [listening, over] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()]
   let begun = false
-  // A raw socket: ioredis fails when the first report arrives together with the reply.
+  // A raw socket, because ioredis fails when the first report arrives together with the reply.
   const monitor = createConnection(port, '127.0.0.1')
   createInterface({ input: monitor }).on('line', (line) => {
     if (line === '+OK') return listening.resolve()

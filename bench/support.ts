@@ -33,7 +33,7 @@ export interface ServerOptions {
   root?: string
 }
 
-/** Ends all child processes and waits for them. */
+/** Stops all child processes and waits for their exit. */
 export async function stopAll (processes: readonly ChildProcess[]): Promise<void> {
   await Promise.all(processes.map(async (child) => {
     const gone = once(child, 'exit')
@@ -68,7 +68,7 @@ export async function startServer (processes: ChildProcess[], { redisUrl, folder
       JWT_SECRET: secret,
       REDIS_URL: redisUrl,
       DATA_DIR: folder,
-      // No rate limits: a benchmark is faster than any user.
+      // Disables the rate limits, because a benchmark sends more than any user.
       WS_MESSAGES_PER_SECOND: '100000',
       WS_MESSAGES_BURST: '100000',
       PRESENCE_COALESCE_OVER: '0'
@@ -94,7 +94,7 @@ async function printed (child: ChildProcess, what: RegExp): Promise<string> {
   })
 }
 
-/** Connects a user and counts the events it receives. */
+/** Connects a user and counts the events that the client receives. */
 export async function connect (url: string, id: string, sockets: WebSocket[]): Promise<Client> {
   const ws = new WebSocket(url, ['msab.v1'], { headers: { authorization: `Bearer ${sign({ id, name: id })}` }, perMessageDeflate: false })
   sockets.push(ws)

@@ -1,6 +1,5 @@
 // A backend for trying the server without Laravel: npm run backend.
-// It keeps everything in memory. Requests to /_control change its data and inject
-// faults.
+// It keeps its data in memory. Requests to /_control change the data and inject faults.
 import { z } from 'zod'
 import { createBackend, eventsChannel } from '../test/support/backend.ts'
 import type { Answer, Backend } from '../test/support/backend.ts'
@@ -96,7 +95,7 @@ async function control (backend: Backend, { method, path, body }: { method: stri
 }
 
 const backend = await createBackend({ port, channel, ...(redisUrl === undefined ? {} : { redisUrl }), extra: control })
-// The default: one room exists.
+// By default, every room exists and user 1 owns it.
 backend.everyRoom = () => 1
 
 const post = (what: string, body: object) => `curl -s ${backend.url}/_control/${what} -d '${JSON.stringify(body)}'`
@@ -122,5 +121,5 @@ console.log(`
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
   process.once(signal, () => { backend.close().then(() => process.exit(0), () => process.exit(1)) })
 }
-// npm may end without sending a signal.
+// npm may exit without forwarding a signal.
 process.once('disconnect', () => process.exit(0))

@@ -2,7 +2,7 @@
 //
 //   npm run build:client                    client/contract.ts and client/dist
 //   npm run build:client -- --types         only client/contract.ts, from the server's schemas
-//   npm run build:client -- --check         writes nothing; status 1 when client/contract.ts is stale
+//   npm run build:client -- --check         writes nothing; exits with 1 if client/contract.ts is stale
 //   npm run build:client -- --out FOLDER    builds into FOLDER and leaves the checkout unchanged
 //
 // dist has one JavaScript file with declarations per module, and browser.js, a
@@ -21,7 +21,7 @@ const contract = join(client, 'contract.ts')
 /**
  * Builds the client's modules.
  *
- * @param out a folder; its contents are removed first
+ * @param out output folder; its existing contents are removed first
  * @throws with the compiler's or bundler's output in the message
  */
 export async function buildClient (out: string): Promise<void> {
@@ -29,7 +29,7 @@ export async function buildClient (out: string): Promise<void> {
   const tsc = join(root, 'node_modules', 'typescript', 'bin', 'tsc')
   const { status, stdout } = spawnSync(process.execPath, [tsc, '--project', client, '--outDir', out], { encoding: 'utf8' })
   if (status !== 0) throw new Error(`The client does not compile:\n${stdout}`)
-  // The compiler keeps .ts names in declarations, which older compilers reject.
+  // The compiler keeps .ts suffixes in declarations, which older compilers reject.
   for (const file of globSync(join(out, '*.d.ts'))) {
     writeFileSync(file, readFileSync(file, 'utf8').replace(/(?<=^(?:import|export) .*from '\.\/[\w-]+)\.ts(?=';$)/gm, '.js'))
   }

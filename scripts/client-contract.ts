@@ -10,7 +10,7 @@ import { closeCodes } from '../plugins/connections/close-codes.ts'
 
 const root = resolve(import.meta.dirname, '..')
 
-/** The exports of a messages.ts. */
+/** Exports of a messages.ts. */
 interface Messages {
   requests?: RequestMap
   events?: EventMap
@@ -117,7 +117,7 @@ function partialsOf (parts: Part[], what: string): string {
 /** Prints a schema's type in this project's style. */
 function typeText (schema: z.core.$ZodType, io: 'input' | 'output', itself?: z.core.$ZodType): string {
   const overrideFunction: ZodToTsOptions['overrideFunction'] = (schema, { factory }) => {
-    // A schema that differs only by its description is the same.
+    // A schema that differs only by its description has the same type.
     const original = [schema, schema._zod.parent].find((one) => one !== undefined && named.has(one))
     if (!original || original === itself) return undefined
     return factory.createTypeReferenceNode(named.get(original)?.name ?? '')

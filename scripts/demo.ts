@@ -1,12 +1,12 @@
-// A server with simulated users: npm run demo. It starts the server, a backend and
-// talkers that join rooms, speak, chat and send gifts. Everything ends with this
-// process, and nothing is kept.
+// A server with simulated users: npm run demo. The demo starts the server, a backend and
+// talkers that join rooms, speak, chat and send gifts. All of them stop with this
+// process, and no data is kept.
 //
 //   npm run demo [-- --talkers N] [--room NAME] [--seconds N]
 //
 // --talkers  number of talkers in the main room, 3 to 6
-// --room     its name
-// --seconds  ends after that time
+// --room     name of the main room
+// --seconds  stops the demo after this time
 //
 // The server's own variables (PORT, HOST, LOG_LEVEL, ADMIN_API_KEY, …) are read from
 // the environment. An .env file, Redis and TLS are ignored.
@@ -27,9 +27,9 @@ import { rooms } from './demo/script.ts'
 import type { Task } from './demo/talkers.ts'
 
 const root = resolve(import.meta.dirname, '..')
-/** How long child processes may take to end, in milliseconds. */
+/** Deadline for child processes to exit, in milliseconds. */
 const endMs = 5000
-/** How often crashed talkers are restarted. */
+/** Maximum number of restarts of crashed talkers. */
 const maxRestarts = 5
 
 const { env } = process
@@ -42,7 +42,7 @@ let restarts = 0
 let ending = false
 
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => ended.resolve(0))
-// npm may end without sending a signal, possibly before this line.
+// npm may exit without forwarding a signal, possibly before this line.
 process.once('disconnect', () => ended.resolve(0))
 if (process.connected === false) ended.resolve(0)
 
@@ -72,7 +72,7 @@ async function run (): Promise<void> {
     LOG_LEVEL: env.LOG_LEVEL ?? 'warn'
   })
   server.once('exit', () => failed('The server has ended.'))
-  // A server on a wildcard address also listens on this one.
+  // A server on a wildcard address also listens on 127.0.0.1.
   const url = `http://${['0.0.0.0', '::'].includes(host) ? '127.0.0.1' : host}:${port}`
   if (!await ready(server, url)) return
   await startTalkers({ url, secret, room, talkers })
@@ -131,18 +131,18 @@ async function freePort (host: string, port: number): Promise<number> {
   }
 }
 
-/** Starts a script of this project. It ends when this process ends, because its IPC channel closes. */
+/** Starts a script of this project. The child exits with this process, because its IPC channel closes. */
 function start (file: string, env: NodeJS.ProcessEnv): ChildProcess {
-  // An own working directory: no .env is read, and its files are removed afterwards.
+  // A separate working directory, so that no .env is read and files are removed afterwards.
   const child = fork(join(root, file), { cwd: folder, env, stdio: ['ignore', 'inherit', 'inherit', 'ipc'] })
   children.add(child)
   child.once('exit', () => children.delete(child))
-  // Failed sends are ignored; the exit event reports the end.
+  // Ignores failed sends, because the exit event reports the end.
   child.on('error', () => {})
   return child
 }
 
-/** @returns true once the child is ready, false if it ended */
+/** @returns true when the child is ready, false if it exits */
 async function ready (server: ChildProcess, url: string): Promise<boolean> {
   const isReady = () => fetch(`${url}/readyz`).then(({ ok }) => ok, () => false)
   while (children.has(server)) {
@@ -155,7 +155,7 @@ async function ready (server: ChildProcess, url: string): Promise<boolean> {
 /**
  * Starts the talkers and restarts them after a crash.
  *
- * @returns once they have joined their rooms
+ * @returns when they have joined their rooms
  */
 function startTalkers (task: Task): Promise<void> {
   const { promise, resolve } = Promise.withResolvers<void>()
@@ -173,7 +173,7 @@ function startTalkers (task: Task): Promise<void> {
   return promise
 }
 
-/** Ends all child processes and waits for them. */
+/** Stops all child processes and waits for their exit. */
 async function stop (): Promise<void> {
   ending = true
   const hard = setTimeout(() => { for (const child of children) child.kill('SIGKILL') }, endMs)

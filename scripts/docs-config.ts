@@ -1,7 +1,7 @@
 // Writes .env.example and docs/configuration.md from config/schema.ts and features/*/config.ts.
 //
 //   npm run docs:config              writes both
-//   npm run docs:config -- --check   writes nothing; status 1 when one is stale
+//   npm run docs:config -- --check   writes nothing; exits with 1 if one is stale
 import { z } from 'zod'
 import development from '../config/development.ts'
 import production from '../config/production.ts'
@@ -10,7 +10,7 @@ import { requirements, secrets, sections } from '../config/schema.ts'
 import test from '../config/test.ts'
 import { writeGenerated } from './generated.ts'
 
-/** A variable and its schema. Those of the kernel parse text; those of features parse what `read` returns. */
+/** A variable and its schema. Schemas of the kernel parse strings; schemas of features parse the result of `read`. */
 interface Described {
   name: string
   field: z.ZodType
@@ -142,7 +142,7 @@ function describeValues ({ field, read, isSecret }: Described): string {
   return parts.filter(Boolean).join('; ')
 }
 
-/** Formats names of variables in a text as code. */
+/** Formats the variable names in a text as code. */
 function linkNames (text: string): string {
   return text.replace(/\b[A-Z][A-Z0-9_]+\b/g, (word) => names.has(word) ? code(word) : word)
 }

@@ -1,4 +1,4 @@
-// Generates docs/contract/: the documents that a server with all features enabled serves under /docs.
+// Generates docs/contract/: the documents that a server with all features serves under /docs.
 //
 //   npm run docs:contract              writes openapi.json, asyncapi.json and README.md
 //   npm run docs:contract -- --check   writes nothing; exits with 1 if one is stale
@@ -14,9 +14,9 @@ const folder = 'docs/contract'
 
 /**
  * Starts a server without a port, with every feature of features/ enabled, and
- * renders its contract. The result does not depend on the machine or its environment.
+ * renders its contract. The result does not depend on the machine or the environment.
  *
- * @returns what the generated files must contain, by path
+ * @returns the contents of the generated files, by path
  */
 export async function contractDocs (): Promise<Record<string, string>> {
   const app = await wholeApp()

@@ -1,7 +1,7 @@
 // Writes docs/metrics.md from the metrics of a server with all features.
 //
-//   npm run docs:metrics              writes it
-//   npm run docs:metrics -- --check   writes nothing; status 1 when it is stale
+//   npm run docs:metrics              writes the file
+//   npm run docs:metrics -- --check   writes nothing; exits with 1 if the file is stale
 import type { FastifyInstance } from 'fastify'
 import { writeGenerated } from './generated.ts'
 import { wholeApp } from './whole-app.ts'

@@ -1,9 +1,9 @@
-// Creates a working feature with a test, as a starting point for your own.
+// Creates a working feature with a test, as a starting point.
 //
 //   npm run feature:new NAME                  features/NAME and test/features/NAME
-//   npm run feature:new NAME -- --into DIR    DIR/NAME, the test in it: for FEATURES_PATH
+//   npm run feature:new NAME -- --into DIR    DIR/NAME with its test, for FEATURES_PATH
 //
-// The files come from feature-template/, which is itself a feature. For the next
+// The files are copied from feature-template/, which is itself a feature. For the next
 // steps see docs/writing-features.md.
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { dirname, join, relative, resolve } from 'node:path'
@@ -24,12 +24,12 @@ interface Plan {
   name: string
   /** Template files by destination. */
   files: Record<string, string>
-  /** Environment that the test's server needs to find the feature. */
+  /** Whether the test's server needs FEATURES_PATH to find the feature. */
   findIt: boolean
   next: readonly string[]
 }
 
-/** @throws {Refusal} */
+/** @throws {Refusal} if the arguments are invalid or the feature exists */
 function plan (): Plan {
   const { name, into } = read()
   if (!/^[a-z][a-z0-9-]*$/.test(name)) throw new Refusal(`${name} is no name for a feature: it has small letters, digits and dashes, and begins with a letter, like my-feature`)
@@ -56,7 +56,7 @@ function read (): { name: string, into: string | undefined } {
   try {
     const { values: { into }, positionals: [name, ...more] } = parseArgs({ options: { into: { type: 'string' } }, allowPositionals: true })
     if (name !== undefined && more.length === 0) return { name, into }
-  } catch { /* An option that is not there. */ }
+  } catch { /* The option is not defined. */ }
   throw new Refusal(usage)
 }
 
@@ -82,7 +82,7 @@ function nextOutside (folder: string, test: string): string[] {
   ]
 }
 
-/** Replaces the template's name by the feature's, in every notation. */
+/** Replaces the template's name with the feature's, in every notation. */
 function named (text: string, name: string): string {
   const inSnakeCase = (kebab: string) => kebab.replaceAll('-', '_')
   return text
@@ -91,7 +91,7 @@ function named (text: string, name: string): string {
     .replaceAll(inSnakeCase(sample).toUpperCase(), inSnakeCase(name).toUpperCase())
 }
 
-/** Makes the test's server find a feature next to the test. */
+/** Adds the environment that lets the test's server find the feature next to the test. */
 const findingIt = (text: string) => "import { join } from 'node:path'\n" + text.replace(/(?<=^const env = \{.*)(?= \}$)/m, ", FEATURES_PATH: join(import.meta.dirname, '..')")
 
 try {

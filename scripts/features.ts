@@ -1,4 +1,4 @@
-// Lists and changes the features of a running server, through its admin API.
+// Lists and changes the features of a running server through its admin API.
 //
 //   npm run features -- list
 //   npm run features -- enable NAME [--cascade]
@@ -7,9 +7,11 @@
 //   npm run features -- rescan
 //   npm run features -- config NAME [KEY=VALUE … | KEY=null …]
 //
-// --url is the server's address (default: from the .env of this folder), --key is
-// one of its admin keys (default: the first of ADMIN_API_KEY), --json prints the
-// response body. The exit status is 1 if the server rejects the call.
+// --url   the server's address (default: from the .env in this folder)
+// --key   one of the server's admin keys (default: the first of ADMIN_API_KEY)
+// --json  prints the response body
+//
+// Exits with 1 if the server rejects the call.
 import { existsSync } from 'node:fs'
 import { parseArgs } from 'node:util'
 
@@ -42,13 +44,13 @@ interface Rescan { added: string[], removed: string[], failed: Record<string, st
 
 type Answer = Feature & Rescan & { features: Feature[] }
 
-/** A call of the admin API and the text of its result. */
+/** A call of the admin API and the text to print on success. */
 interface Command {
   method: 'GET' | 'PATCH' | 'POST'
   path: string
   body?: Record<string, unknown>
   show (answer: Answer): string
-  /** The feature in question, if the response contains it. */
+  /** Returns the affected feature if the response contains it. */
   pick? (answer: Answer): unknown
 }
 
@@ -69,7 +71,7 @@ try {
   process.exitCode = 1
 }
 
-/** @throws {Refusal} */
+/** @throws {Refusal} if the arguments are invalid */
 function read () {
   const { values: { cascade, json, key, url }, positionals: [action = '', ...rest] } = parse()
   const command = commandOf(action, rest, cascade)
@@ -110,7 +112,7 @@ function commandOf (action: string, [name, ...rest]: string[], cascade: boolean)
   if (action === 'enable' || action === 'disable') return { method: 'POST', path: `${path}/${action}?cascade=${cascade}`, show: showState }
 }
 
-/** @throws {Refusal} */
+/** @throws {Refusal} if an entry is not KEY=VALUE */
 function settings (texts: string[]): Record<string, unknown> {
   return Object.fromEntries(texts.map((text) => {
     const [, key, value = ''] = /^([^=]+)=(.*)$/s.exec(text) ?? []
@@ -123,7 +125,7 @@ function settings (texts: string[]): Record<string, unknown> {
   }))
 }
 
-/** @throws {Refusal} */
+/** @throws {Refusal} if no key is configured */
 function firstKey (): string {
   const [key = ''] = (process.env.ADMIN_API_KEY ?? '').split(',').map((item) => item.trim()).filter(Boolean)
   if (key !== '') return key
@@ -137,18 +139,18 @@ function whereItIs (): string {
 }
 
 /**
- * @param inside the server runs on this machine: its certificate does not match this address
+ * @param inside whether the server runs on this machine; its certificate does not match this address
  * @throws {Refusal} if there is no response
  */
 async function call ({ method, path, body }: Command, url: string, key: string, inside: boolean): Promise<{ status: number, body: unknown }> {
-  // Imported late: undici takes longer to load than a wrong command takes to reject.
+  // Imported lazily, because loading undici takes longer than rejecting an invalid command.
   const { Agent, request } = await import('undici')
   try {
     const { statusCode, body: answer } = await request(`${url}/admin/features${path}`, {
       method,
       headers: { authorization: `Bearer ${key}`, ...(body ? { 'content-type': 'application/json' } : {}) },
       body: body ? JSON.stringify(body) : null,
-      // In-flight requests of the old generation may run for FEATURES_DRAIN_SECONDS.
+      // In-flight requests of the old feature instance may run for FEATURES_DRAIN_SECONDS.
       headersTimeout: 660_000,
       dispatcher: new Agent({ connect: { rejectUnauthorized: !inside } })
     })
@@ -161,7 +163,7 @@ async function call ({ method, path, body }: Command, url: string, key: string, 
   }
 }
 
-/** The server's error, with the place in the code for load errors. */
+/** Returns the server's error, with the source location for load errors. */
 function describe (body: unknown, status: number): string {
   const { code = `HTTP ${status}`, message = '', details } = (body as { error?: { code: string, message: string, details?: unknown } }).error ?? {}
   const { file, line } = (details ?? {}) as { file?: string, line?: number }

@@ -4,11 +4,11 @@ import { join, resolve } from 'node:path'
 const root = resolve(import.meta.dirname, '..')
 
 /**
- * Writes generated files. With `--check` on the command line it writes nothing and
- * exits with status 1 if a file is stale.
+ * Writes generated files. With `--check` on the command line, writes nothing and
+ * exits with 1 if a file is stale.
  *
  * @param files contents by path from the root
- * @param command that generates them
+ * @param command that generates the files
  */
 export function writeGenerated (files: Readonly<Record<string, string>>, command: string): void {
   const check = process.argv.includes('--check')

@@ -8,7 +8,7 @@
 // --start       also installs the packages that a development server needs, and builds the stage's pages
 // --dev         installs all development packages
 // --test        also installs Redis, a browser and ffmpeg for the tests
-// --setup-only  stops after the set-up
+// --setup-only  stops after the setup
 //
 // The default is --production if NODE_ENV is `production`, otherwise --start.
 //
@@ -47,7 +47,7 @@ try {
   if (!flags.has('--setup-only')) handOver(node)
 } catch (error) {
   process.stderr.write(`\nset-up: ${error.message}\n`)
-  // The stack of an unexpected error helps to report it.
+  // Prints the stack of an unexpected error for bug reports.
   if (!(error instanceof SetupError)) process.stderr.write(`${error.stack.split('\n').filter((line) => line.startsWith('    at')).join('\n')}\n`)
   process.exitCode = 1
 }
@@ -61,8 +61,8 @@ function isProduction () {
 
 /**
  * Runs the program with the given Node, which is also first on its PATH, and
- * exits with its status. Forwards signals that stop it. The IPC channel closes
- * if this process is killed.
+ * exits with its exit code. Forwards signals that stop the program. The IPC channel
+ * closes if this process is killed.
  *
  * @param {string} node
  */
@@ -79,7 +79,7 @@ function handOver (node) {
     process.on(signal, () => signal === 'SIGINT' && process.stdin.isTTY ? undefined : child.kill(signal))
   }
   // npm does not always forward signals. An orphaned server would keep its
-  // port, so it stops when the npm that started it has exited.
+  // port, so it stops when the npm process that started it has exited.
   const parent = process.ppid
   if (process.env.npm_lifecycle_event) {
     setInterval(() => { if (process.ppid !== parent) child.kill('SIGTERM') }, 1000).unref()

@@ -1,6 +1,6 @@
-// Runs test files in one process, one after the other, as subtests of tap's
-// root. Loading the server costs a second of CPU; here it is paid per process,
-// not per file. scripts/test-lanes.ts starts this and sends it the files.
+// Runs test files sequentially in one process, as subtests of tap's root. Loading the
+// server costs a second of CPU, which a process pays once instead of once per file.
+// scripts/test-lanes.ts starts this program and sends it the files.
 import { once } from 'node:events'
 import { registerHooks } from 'node:module'
 import { join, resolve } from 'node:path'
@@ -8,14 +8,14 @@ import { pathToFileURL } from 'node:url'
 import tap from 'tap'
 import type { Test } from 'tap'
 
-/** A lane asks for its next file. */
+/** Request of a lane for its next file. */
 export interface LaneRequest {
   next: true
 }
 
-/** The answer to a request. */
+/** Response to a {@link LaneRequest}. */
 export interface LaneAnswer {
-  /** undefined: there is none left for this process. */
+  /** Undefined if no file is left for this process. */
   file?: string
 }
 
@@ -24,8 +24,8 @@ const tests = pathToFileURL(join(root, 'test')).href + '/'
 const timeout = Number(process.argv[2])
 let current: Test = tap
 
-// A test file imports the root of tap. Here it gets the subtest of its own,
-// whose teardowns run, and whose settings end, with the file.
+// Test files import the root of tap. They receive a subtest per file instead, so that
+// teardowns run and settings end with the file.
 const url = 'flylive:tap'
 const bound = new Proxy({}, {
   get (_, key) {
@@ -36,7 +36,7 @@ const bound = new Proxy({}, {
 })
 Object.assign(globalThis, { [Symbol.for(url)]: bound })
 
-/** Imports a test file. Once it is loaded, modules load without hooks again: what features load is under test. */
+/** Imports a test file. The hooks are removed afterwards, because the tests cover how features load modules. */
 async function load (file: string): Promise<void> {
   const hooks = registerHooks({
     resolve: (specifier, context, next) => specifier === 'tap' && context.parentURL?.startsWith(tests)
@@ -56,9 +56,9 @@ async function load (file: string): Promise<void> {
 process.once('disconnect', () => process.exit(1))
 for (;;) {
   const answer = once(process, 'message') as Promise<[LaneAnswer]>
-  // tap ends when it has nothing to wait for.
+  // tap would exit with nothing to wait for.
   tap.waitOn(answer)
-  // tap has unreferenced it.
+  // tap unreferences the channel.
   process.channel?.ref()
   process.send?.({ next: true } satisfies LaneRequest)
   const [{ file }] = await answer

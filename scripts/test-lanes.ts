@@ -6,38 +6,38 @@ import type { Report } from './test-report.ts'
 const root = resolve(import.meta.dirname, '..')
 const program = join(import.meta.dirname, 'test-lane.ts')
 
-/** They share a browser per process; two browsers are too much for two cores. */
+/** Files that need a browser. They share one browser per process, because two browsers are too much for two cores. */
 const browsers = /^test\/(browser|features\/stage\/admin-page|docs\/first-steps|plugins\/contract\/pages)/
 
-/** What they measure or change belongs to the process: its heap, its module cache, its working directory. */
+/** Files that measure or change their process: its heap, module cache or working directory. */
 const isolated = /^test\/(browser\/hot-reload|plugins\/features\/(leaks|fresh-code)|contract\/crowd|features\/laravel-bridge\/burst|client\/node-audio|docs\/writing-features)/
 
 export interface LaneOptions {
   files: readonly string[]
-  /** Processes at a time. */
+  /** Maximum number of concurrent processes. */
   jobs: number
-  /** How long a file may take, in milliseconds. */
+  /** Timeout per file, in milliseconds. */
   timeoutMs: number
   report: Report
 }
 
 export interface Run {
-  /** Resolves once every process has ended; true when all ended with status 0. */
+  /** Resolves when every process has exited; true if all exited with 0. */
   ended: Promise<boolean>
-  /** Ends all processes and what they have started. */
+  /** Kills all processes and their descendants. */
   stop (): void
 }
 
 /**
- * Runs test files in a few processes. Each takes the next file when it has
- * finished one, so that no core waits while there is work; the first takes the
- * browsers' files before others. A file that is isolated has a process of its own.
+ * Runs test files in several processes. Each process requests a file when it has
+ * finished the previous one, so that no core is idle while files are left. The first
+ * process runs the browser files before others. Each isolated file runs in a new process.
  */
 export function runLanes ({ files, jobs, timeoutMs, report }: LaneOptions): Run {
   let left = [...files]
   const processes = new Set<{ kill (signal: NodeJS.Signals): void }>()
 
-  /** Takes the next file out of those that are left. */
+  /** Removes and returns the next of the remaining files. */
   function next (takesBrowsers: boolean, first: boolean): string | undefined {
     const file = left
       .filter((file) => (takesBrowsers || !browsers.test(file)) && (first || !isolated.test(file)))
@@ -54,10 +54,10 @@ export function runLanes ({ files, jobs, timeoutMs, report }: LaneOptions): Run 
   }
 
   function runProcess (takesBrowsers: boolean): Promise<boolean> {
-    // A process group of its own, so that stopping leaves nothing behind.
+    // A separate process group, so that `stop()` also kills descendants.
     const child = spawn(process.execPath, [program, String(timeoutMs)], {
       cwd: root,
-      // Each process loads the same code. The files have timeouts, the process has none.
+      // The processes load the same code, so they share a compile cache. Timeouts apply per file, not per process.
       env: { NODE_COMPILE_CACHE: join(root, 'node_modules', '.cache', 'compile'), ...process.env, TAP_TIMEOUT: '0' },
       stdio: ['ignore', 'pipe', 'inherit', 'ipc'],
       detached: true
@@ -65,7 +65,7 @@ export function runLanes ({ files, jobs, timeoutMs, report }: LaneOptions): Run 
     const kill = (signal: NodeJS.Signals) => {
       try {
         process.kill(-(child.pid ?? 0), signal)
-      } catch { /* It has ended. */ }
+      } catch { /* The process has exited. */ }
     }
     const handle = { kill }
     processes.add(handle)
@@ -75,15 +75,15 @@ export function runLanes ({ files, jobs, timeoutMs, report }: LaneOptions): Run 
     let count = 0
     let alone = false
     child.on('message', (message: Partial<LaneRequest>) => {
-      // tap sends messages of its own.
+      // Ignores tap's own messages.
       if (message.next !== true) return
       clearTimeout(blocked)
       const file = alone ? undefined : next(takesBrowsers, count === 0)
       alone = file !== undefined && isolated.test(file)
       count++
-      // Its own timeout cannot end a file that blocks the event loop.
+      // The file's own timeout does not fire while the file blocks the event loop.
       if (file !== undefined) blocked = setTimeout(kill, timeoutMs * 1.5, 'SIGKILL')
-      child.send({ ...(file === undefined ? {} : { file }) } satisfies LaneAnswer, () => { /* 'close' reports a process that has ended. */ })
+      child.send({ ...(file === undefined ? {} : { file }) } satisfies LaneAnswer, () => { /* 'close' reports that the process has exited. */ })
     })
     const { promise: ended, resolve } = Promise.withResolvers<boolean>()
     child.once('error', (error) => {
@@ -94,7 +94,7 @@ export function runLanes ({ files, jobs, timeoutMs, report }: LaneOptions): Run 
       clearTimeout(blocked)
       processes.delete(handle)
       close({ exitCode: code, signal })
-      // What it has started may be left.
+      // Kills descendants that are still running.
       kill('SIGKILL')
       resolve(code === 0)
     })
@@ -107,7 +107,7 @@ export function runLanes ({ files, jobs, timeoutMs, report }: LaneOptions): Run 
       left = []
       for (const { kill } of processes) {
         kill('SIGTERM')
-        // A test that hangs ignores it.
+        // A hanging test ignores the first signal.
         setTimeout(kill, 3000, 'SIGKILL').unref()
       }
     }

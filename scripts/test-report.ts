@@ -2,42 +2,42 @@ import { inspect } from 'node:util'
 import { Parser } from 'tap-parser'
 import type { Result } from 'tap-parser'
 
-/** What a run came to, in tap's counting: every assertion is one, and so is a file that failed without any. */
+/** Totals of a run, counted like tap: one per assertion, and one per file that failed without an assertion. */
 export interface Totals {
   passed: number
   failed: number
-  /** Skipped or marked as still to do. */
+  /** Skipped or marked as todo. */
   skipped: number
 }
 
 export interface ReportOptions {
   write: (text: string) => void
-  /** Show what passing files print, as it comes: for runs that take long. */
+  /** Prints the output of passing files immediately; for long runs. */
   live?: boolean
 }
 
 export interface Report {
   readonly totals: Totals
-  /** Files that have had their verdict. */
+  /** Files that have finished. */
   readonly files: ReadonlySet<string>
-  /** Reads the output of one process that runs files. */
+  /** Creates a reader of one process's output. */
   read (): Reader
-  /** Lists what failed. */
+  /** Prints the list of failures. */
   end (): void
 }
 
-/** Where the output of a process goes. */
+/** Reads the output of one process. */
 export interface Reader {
-  /** To pipe its output to. */
+  /** The parser to pipe the output to. */
   parser: Parser
-  /** Fails the file that was running when the process ended, if one was. */
+  /** Marks the file that was running when the process exited as failed, if any. */
   close (exit: { exitCode: number | null, signal: string | null }): void
 }
 
-/** What is read of a verdict on an assertion or a file. */
+/** Fields used from tap's result of an assertion or a file. */
 type Verdict = Pick<Result, 'ok' | 'name' | 'diag' | 'time'> & Partial<Pick<Result, 'fullname' | 'skip' | 'todo'>>
 
-/** One test file, from its first line to its verdict. */
+/** A test file with its results. */
 interface File extends Totals {
   name: string
   failures: Verdict[]
@@ -45,10 +45,10 @@ interface File extends Totals {
 }
 
 /**
- * Turns tap's output into one line per file, with the details of each failure
- * under it, and a list of the failures at the end.
+ * Converts tap's output into one line per file, with the details of each failure
+ * below the line and a list of all failures at the end.
  *
- * The reporters of tap redraw the screen, which leaves a log full of control
+ * tap's own reporters redraw the screen, which fills a log with control
  * characters.
  */
 export function createReport ({ write, live = false }: ReportOptions): Report {
@@ -63,7 +63,7 @@ export function createReport ({ write, live = false }: ReportOptions): Report {
       file = { name: child.name, passed: 0, failed: 0, skipped: 0, failures: [], noise: [] }
       if (live) showComments(child, write)
     })
-    // Every assertion at any depth; the verdict on a file comes as 'assert'.
+    // Emitted for assertions at any depth; 'assert' reports the result of a file.
     created.on('result', (result: Result) => {
       if (!file || result.fullname === result.name) return
       if (result.skip || result.todo) file.skipped++
@@ -94,7 +94,7 @@ export function createReport ({ write, live = false }: ReportOptions): Report {
   function conclude (verdict: Verdict, { name, failures, noise, ...counts }: File): void {
     const skipped = Boolean(verdict.skip || verdict.todo)
     if (skipped) counts.skipped++
-    // The file failed outside of its assertions.
+    // The file failed outside its assertions.
     else if (!verdict.ok && failures.length === 0) {
       counts.failed++
       failures.push(verdict)
@@ -124,12 +124,12 @@ export function createReport ({ write, live = false }: ReportOptions): Report {
   }
 }
 
-/** @returns `N passed, N failed`, and `, N skipped` when some were: the form of the last line of every run */
+/** @returns `N passed, N failed`, plus `, N skipped` if any were skipped: the last line of every run */
 export function describeTotals ({ passed, failed, skipped }: Totals): string {
   return `${passed} passed, ${failed} failed` + (skipped ? `, ${skipped} skipped` : '')
 }
 
-/** Where it failed, what differs, and whatever else the assertion says. */
+/** Returns the location, the difference and other details of a failed assertion. */
 function describe (failure: Verdict): string {
   const { at, diff, source, stack, expired, ...others } = (failure.diag ?? {}) as Record<string, unknown>
   const place = at as { fileName?: string, lineNumber?: number, columnNumber?: number } | undefined

@@ -1,18 +1,17 @@
-// Runs the tests and ends with what they came to.
+// Runs the tests and exits with the result.
 //
 //   npm test [-- FILTER ...]            test/**/*.test.ts
-//   npm run test:long [-- FILTER ...]   test/**/*.long.ts: soaks, an hour each at most
+//   npm run test:long [-- FILTER ...]   test/**/*.long.ts: long runs, up to an hour each
 //
-// A filter is a part of a path. The last line is always "N passed, N failed",
-// with ", N skipped" when some were; the status is 0 only when something ran
-// and nothing failed. Everything tap leaves behind is in .tap/ (and its build
-// in node_modules).
+// A filter is a part of a path. The last line is always "N passed, N failed", plus
+// ", N skipped" if any were skipped. Exits with 0 only if a test ran and none failed.
+// tap writes its files to .tap/ and its build to node_modules.
 import { spawnSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { existsSync, globSync, readFileSync, writeFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { parseArgs } from 'node:util'
-// @ts-expect-error The set-up is plain JavaScript: it runs before anything is installed.
+// @ts-expect-error The setup is plain JavaScript because it runs before any package is installed.
 import { withSetupLock } from './setup/lock.mjs'
 import { runLanes } from './test-lanes.ts'
 import type { Run } from './test-lanes.ts'
@@ -22,7 +21,7 @@ import type { Totals } from './test-report.ts'
 const root = resolve(import.meta.dirname, '..')
 const tap = join(root, 'node_modules', 'tap', 'dist', 'esm', 'run.mjs')
 
-/** Processes at a time: two cores, and a test often waits. */
+/** Number of concurrent processes: tests often wait, so more than the two cores. */
 const jobs = 4
 
 const { values: { long }, positionals: filters } = parseArgs({
@@ -42,10 +41,10 @@ await withSetupLock(root, async () => buildTap())
 await runAll()
 
 /**
- * Builds tap with the plugins that .taprc leaves in. tap would do so itself,
- * but only after its runner has started with the old ones, so that the first
- * run would load a TypeScript compiler into every test. The stamp lies where
- * the build does, and goes with it. Two builds at a time would spoil each other.
+ * Builds tap with the plugins that .taprc keeps. tap would build itself, but only after
+ * its runner has started with the old plugins, so that the first run would load a
+ * TypeScript compiler into every test. The stamp is part of the build folder and is
+ * deleted with it. Concurrent builds would corrupt each other.
  */
 function buildTap (): void {
   const test = join(root, 'node_modules', '@tapjs', 'test')
@@ -61,7 +60,7 @@ function buildTap (): void {
   writeFileSync(stamp, wanted)
 }
 
-/** Runs all files and ends this process. The files that a process left when it crashed are run by another one. */
+/** Runs all files and exits this process. Another process runs the remaining files of a crashed one. */
 async function runAll (): Promise<void> {
   const report = createReport({ write: (text) => process.stdout.write(text), live: long })
   const { totals } = report
@@ -72,7 +71,7 @@ async function runAll (): Promise<void> {
     left = []
     run?.stop()
   }
-  // A terminal's Ctrl-C reaches this process only; its parent may vanish
+  // Ctrl-C in a terminal reaches this process only; its parent may exit
   // without a signal.
   for (const event of ['SIGINT', 'SIGTERM', 'SIGHUP', 'disconnect'] as const) process.on(event, stop)
   while (left.length > 0) {
@@ -85,7 +84,7 @@ async function runAll (): Promise<void> {
   report.end()
   if (left.length > 0) console.log(`Without a verdict: ${left.join(' ')}`)
   good &&= left.length === 0 && totals.failed === 0 && totals.passed > 0
-  // Whatever went wrong, the last line must not look like success.
+  // Without a failed assertion, the last line must still report a failure.
   if (!good && totals.failed === 0) totals.failed = 1
   finish(totals, good ? 0 : 1)
 }

@@ -8,11 +8,11 @@ import { loadConfig } from '../config/load.ts'
 const root = resolve(import.meta.dirname, '..')
 
 /**
- * Starts a server with every feature that listens nowhere, for generating
+ * Starts a server with every feature but without a port, for generating
  * documents. The output does not depend on this machine or its environment.
  *
- * @returns ready; `close()` releases everything
- * @throws if a feature does not run: the documents would lack it
+ * @returns the ready app; `close()` releases all resources
+ * @throws if a feature does not run, because its documents would be missing
  */
 export async function wholeApp (): Promise<FastifyInstance> {
   const names = globSync('features/*/index.ts', { cwd: root }).map((file) => basename(dirname(file)))
@@ -21,7 +21,7 @@ export async function wholeApp (): Promise<FastifyInstance> {
     NODE_ENV: 'test',
     NODE_ID: 'docs',
     FEATURES: names.join(),
-    // Admin routes need a key, and the bridge needs a backend. There is no server at that address.
+    // Admin routes need a key, and the bridge needs a backend. No server listens at this address.
     ADMIN_API_KEY: 'only-there-so-that-admin-routes-exist',
     LARAVEL_API_URL: 'http://127.0.0.1:9',
     LARAVEL_INTERNAL_KEY: 'only-there-so-that-the-bridge-starts',

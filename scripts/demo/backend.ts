@@ -7,9 +7,9 @@ const rolePath = /\/rooms\/([^/]+)\/members\/([^/]+)\/role$/
 const statusPath = /\/rooms\/([^/]+)\/status$/
 
 /**
- * A backend with the given rooms and owners. Every other room exists too, and
- * belongs to the first user who joins it. The contract's room request does not
- * name the user; the role request that follows it does.
+ * Starts a backend with the given rooms and owners. Every other room exists, too, and
+ * belongs to the first user who joins it. The contract's room request does not name
+ * the user, so the owner is taken from the role request that follows.
  *
  * @param owners by room id
  */

@@ -4,17 +4,17 @@
 export interface Voicing {
   voice: string
   wordsPerMinute: number
-  /** 0 to 99 */
+  /** Pitch, 0 to 99. */
   pitch: number
 }
 
 export interface Person {
-  /** Key of the person in the script. */
+  /** Key of the talker in the script. */
   key: string
   userId: number
   name: string
   voicing: Voicing
-  /** Whether they start on a seat or as a listener. */
+  /** Whether the talker starts on a seat or as a listener. */
   begins: 'seated' | 'listening'
   /** Default reaction. */
   likes: readonly string[]
@@ -23,7 +23,7 @@ export interface Person {
 const person = (key: string, userId: number, name: string, begins: Person['begins'], likes: readonly string[], [voice, wordsPerMinute, pitch]: [string, number, number]): Person =>
   ({ key, userId, name, begins, likes, voicing: { voice, wordsPerMinute, pitch } })
 
-/** In the order in which they join the first room; the first one owns it. */
+/** In the order in which they join the first room; the first talker owns the room. */
 export const fireside = [
   person('maya', 101, 'Maya', 'seated', ['❤️', '👏'], ['en-us+f3', 168, 55]),
   person('ben', 102, 'Ben', 'seated', ['👍', '🤔'], ['en-gb+m3', 165, 40]),
@@ -45,5 +45,5 @@ export const coffeeCorner = [
 export const everybody: readonly Person[] = [...fireside, ...nightOwls, ...coffeeCorner]
 
 export type Key = (typeof fireside | typeof nightOwls | typeof coffeeCorner)[number]['key']
-/** Minimum for a conversation. */
+/** Minimum number of talkers for a conversation. */
 export const fewestTalkers = 3

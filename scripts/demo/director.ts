@@ -8,21 +8,21 @@ import type { Recording } from './wav.ts'
 
 export interface DirectorOptions {
   script: RoomScript
-  /** The room's owner first. */
+  /** Talkers of the room, the owner first. */
   talkers: readonly Talker[]
   host: Host
   /** Recordings by file name. */
   recordings: ReadonlyMap<string, Recording>
 }
 
-/** How long to wait for a speaker whose audio is not ready, in milliseconds. */
+/** Maximum wait for a speaker whose audio is not ready, in milliseconds. */
 const speechlessMs = 4000
-/** How long a visitor may speak before the conversation continues, in milliseconds. */
+/** Maximum time that a visitor may speak before the conversation continues, in milliseconds. */
 const visitorMs = 60_000
-/** How long a raised hand may take to get a seat, in milliseconds. */
+/** Maximum time from a raised hand to a seat, in milliseconds. */
 const askingMs = 12_000
 
-/** Plays the room's conversation forever. Rejected requests do not stop it. */
+/** Plays the room's conversation in an endless loop. Rejected requests do not stop the loop. */
 export async function direct ({ script, talkers, host, recordings }: DirectorOptions): Promise<never> {
   const byKey = new Map(talkers.map((talker) => [talker.person.key, talker]))
   const fits = ({ needs }: Topic) => needs.every((key) => byKey.has(key))
@@ -37,7 +37,7 @@ export async function direct ({ script, talkers, host, recordings }: DirectorOpt
   }
 
   async function play ({ beats }: Topic): Promise<void> {
-    // Skip beats of people who are not in the room.
+    // Skips beats of talkers who are not in the room.
     const here = beats.filter((beat) => Object.entries(beat).every(([what, who]) => !['who', 'whom', 'to'].includes(what) || byKey.has(String(who))))
     for (const [index, beat] of here.entries()) await perform(beat, here[index + 1])
   }
@@ -63,7 +63,7 @@ export async function direct ({ script, talkers, host, recordings }: DirectorOpt
       case 'leave':
       case 'return':
         talker.wants.present = beat.does === 'return'
-        // A returning person has no seat and asks for one.
+        // A returning talker has no seat and requests one.
         talker.wants.seated = false
         await talker.keep()
         return await delay(between(400, 1200))
@@ -98,7 +98,7 @@ export async function direct ({ script, talkers, host, recordings }: DirectorOpt
     }
   }
 
-  /** A listener agrees while another person speaks. */
+  /** Plays a listener's interjection while another talker speaks. */
   function throwIn (speaker: Talker, next: Line | undefined, ms: number): void {
     const able = asides.flatMap((aside) => {
       const talker = byKey.get(aside.who)
@@ -111,7 +111,7 @@ export async function direct ({ script, talkers, host, recordings }: DirectorOpt
     later(ms * between(0.6, 0.85), () => talker.speak(recording))
   }
 
-  /** The owner invites raised hands, also those of visitors. */
+  /** Raises a talker's hand and waits for the owner's invite. */
   async function askToSpeak (talker: Talker): Promise<void> {
     const { room, wants } = talker
     if (room.seats.enabled && !room.seats.own) {

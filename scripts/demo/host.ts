@@ -3,9 +3,9 @@ import type { EventData, UserId } from '../../client/index.ts'
 import { between, oneOf } from './chance.ts'
 import type { Talker } from './talker.ts'
 
-/** Minimum time between two invites of a user: an invite expires after 30 s. In milliseconds. */
+/** Minimum time between two invites of a user, in milliseconds; an invite expires after 30 s. */
 const inviteMs = 35_000
-/** Minimum time between two answers to visitors. In milliseconds. */
+/** Minimum time between two responses to visitors, in milliseconds. */
 const betweenAnswersMs = 4000
 
 const welcomes = [
@@ -36,7 +36,7 @@ export function createHost (talkers: readonly Talker[]): Host {
   let speaking: readonly UserId[] = []
   let answeredAt = 0
 
-  /** @returns whether an answer is due; if so, it counts as given */
+  /** @returns whether a response to a visitor is due; if so, restarts the interval */
   function mayAnswer (): boolean {
     if (Date.now() - answeredAt < betweenAnswersMs) return false
     answeredAt = Date.now()
@@ -53,12 +53,12 @@ export function createHost (talkers: readonly Talker[]): Host {
     if (Date.now() - (invitedAt.get(key) ?? 0) < inviteMs) return
     invitedAt.set(key, Date.now())
     await delay(between(1200, 2600))
-    // The last free seats: users who sit down without asking look at the first ones.
+    // Invites to the last free seats, because users who take a seat without an invite usually take the first ones.
     for (const { seatIndex } of seats.free.toReversed()) if (await owner?.ask('seat:invite', { userId, seatIndex })) return
     invitedAt.delete(key)
   }
 
-  // Repeated, because there may have been no free seat.
+  // Repeats the invites, because there may have been no free seat.
   setInterval(() => { for (const { userId } of hands) invite(userId) }, 1000)
 
   connection.on('seat:requests', ({ requests }: EventData<'seat:requests'>) => { hands = requests })

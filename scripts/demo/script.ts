@@ -1,18 +1,18 @@
 // The conversations of the demo. scripts/demo/speech.ts records their audio; a
-// test fails when the two differ.
+// test fails if the two differ.
 import { coffeeCorner, fireside, nightOwls } from './cast.ts'
 import type { Key, Person } from './cast.ts'
 
-/** One action of a person. */
+/** One action of a talker. */
 export type Beat =
   | Line
   | { does: 'chat', who: Key, text: string }
   | { does: 'react', who: Key, emoji: string }
   | { does: 'give', who: Key, to: Key, giftId: number, quantity?: number }
-  /** Raises a hand, is invited by the owner and takes a seat. */
+  /** The talker raises a hand, is invited by the owner and takes a seat. */
   | { does: 'askToSpeak', who: Key }
   | { does: 'sitDown' | 'getUp' | 'leave' | 'return', who: Key }
-  /** The owner mutes and later unmutes a person. */
+  /** The owner mutes and later unmutes a talker. */
   | { does: 'silence' | 'unsilence', who: Key, whom: Key }
   | { does: 'wait', ms: number }
 
@@ -20,10 +20,10 @@ export type Beat =
 export interface Line {
   does: 'say'
   who: Key
-  /** Together with `who` the unique name of the recording. */
+  /** Together with `who`, the unique name of the recording. */
   id: string
   text: string
-  /** Starts this long before the previous line ends, in milliseconds: an interruption. */
+  /** Time before the end of the previous line at which this line starts, in milliseconds: an interruption. */
   early?: number
   /** Reaction of the listeners. */
   mood?: string
@@ -31,14 +31,14 @@ export interface Line {
 
 /** A sequence of beats. */
 export interface Topic {
-  /** People without whom the topic is skipped. Beats of other absent people are left out. */
+  /** Talkers without whom the topic is skipped. Beats of other absent talkers are skipped individually. */
   needs: readonly Key[]
   beats: readonly Beat[]
 }
 
 export interface RoomScript {
   people: readonly Person[]
-  /** Played once, when everyone has joined. */
+  /** Played once, after all talkers have joined. */
   opening: Topic
   /** Played in a loop, in random order. */
   topics: readonly Topic[]
@@ -206,7 +206,7 @@ const coffeeScript: RoomScript = {
   ]
 }
 
-/** Interjections during other lines; they need no answer. */
+/** Interjections during other lines; they need no reply. */
 export const asides: readonly Line[] = [
   say('emma', 'nice', 'Oh, nice.'),
   say('ben', 'right', 'Right.'),

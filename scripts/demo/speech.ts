@@ -1,6 +1,6 @@
 // Records scripts/demo/speech from the lines in scripts/demo/script.ts:
 // node scripts/demo/speech.ts. This needs espeak-ng and ffmpeg; the demo itself
-// needs neither. The output of espeak-ng is not covered by its licence.
+// needs neither. The licence of espeak-ng does not cover its output.
 import { execFileSync } from 'node:child_process'
 import { mkdirSync, readdirSync, rmSync, statSync } from 'node:fs'
 import { join } from 'node:path'
@@ -8,7 +8,7 @@ import { everybody } from './cast.ts'
 import { fileOf, lines } from './script.ts'
 
 const folder = join(import.meta.dirname, 'speech')
-// Trim silence and normalise the volume.
+// Trims silence and normalises the volume.
 const filters = 'silenceremove=start_periods=1:start_threshold=-50dB,areverse,silenceremove=start_periods=1:start_threshold=-50dB,areverse,highpass=f=90,alimiter=limit=0.7:level=disabled,adelay=60,apad=pad_dur=0.08'
 
 rmSync(folder, { recursive: true, force: true })
@@ -18,7 +18,7 @@ for (const line of lines) {
   if (!person) throw new Error(`Nobody is called ${line.who}`)
   const { voice, wordsPerMinute, pitch } = person.voicing
   const spoken = execFileSync('espeak-ng', ['-v', voice, '-s', String(wordsPerMinute), '-p', String(pitch), '-g', '2', '--stdout', line.text.replaceAll('’', "'")], { maxBuffer: 50e6 })
-  // A quarter of the size of PCM, and any player supports it. The text is stored as metadata, for the test.
+  // IMA ADPCM needs a quarter of the size of PCM, and any player supports it. The text is stored as metadata, for the test.
   execFileSync('ffmpeg', [
     '-loglevel', 'error', '-i', '-', '-af', filters, '-ar', '16000', '-ac', '1', '-c:a', 'adpcm_ima_wav', '-trellis', '8',
     '-metadata', `comment=${line.text}`, '-fflags', '+bitexact', '-flags:a', '+bitexact', join(folder, fileOf(line))

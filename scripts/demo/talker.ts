@@ -5,17 +5,17 @@ import type { Voices } from './voice.ts'
 import type { Recording } from './wav.ts'
 import { handlerName } from './webrtc.ts'
 
-/** A person of the cast, connected like any other client. */
+/** A simulated user, connected like any other client. */
 export interface Talker {
   readonly person: Person
   readonly room: RoomClient
-  /** The desired state; `keep()` reconciles the actual state with it. An undefined seat is left as it is. */
+  /** The desired state; `keep()` reconciles the actual state with it. With `seated` undefined, the seat does not change. */
   readonly wants: { present: boolean, seated: boolean | undefined }
   readonly canSpeak: boolean
   /** Reconciles the actual state with the desired state, as far as the server allows it. Never throws. */
   keep (): Promise<void>
   /**
-   * Speaks a line, if the audio is connected.
+   * Speaks a line if the audio is connected.
    *
    * @returns its duration in milliseconds
    */
@@ -34,12 +34,12 @@ export interface TalkerOptions {
 
 /** Delay before a kicked talker returns, in milliseconds. */
 const awayMs = 15_000
-/** Leaves free seats for visitors. */
+/** More seats than talkers, so that visitors find free ones. */
 const seatCount = 8
 
 export function createTalker ({ person, roomId, url, token, voices }: TalkerOptions): Talker {
   const voice = voices.create()
-  // Receiving costs CPU, and no one listens here.
+  // The talkers do not receive audio, because that costs CPU.
   const room = new RoomClient({ url, token, audio: { receive: false, handlerName } })
   let notBefore = 0
   let keeping = false
@@ -54,8 +54,8 @@ export function createTalker ({ person, roomId, url, token, voices }: TalkerOpti
     if (!talker.wants.present) return await room.leave()
     if (room.state === 'out' && Date.now() >= notBefore) await room.join(roomId, { seatCount })
     if (room.state !== 'in') return
-    // The server may have rejected the track while the feature was off.
-    if (audio?.publishing === false) audio.publish(voice.track).catch(() => { /* The next time. */ })
+    // The server may have rejected the track while the feature was disabled.
+    if (audio?.publishing === false) audio.publish(voice.track).catch(() => { /* The next call retries. */ })
     if (!seats.enabled) return
     if (talker.wants.seated === true) await seats.takeFree()
     if (talker.wants.seated === false && seats.own) await room.connection.request('seat:leave', {})
@@ -71,7 +71,7 @@ export function createTalker ({ person, roomId, url, token, voices }: TalkerOpti
     async keep () {
       if (keeping) return
       keeping = true
-      // A feature may be off, the room full or the server down; the next call retries.
+      // A feature may be disabled, the room full or the server down; the next call retries.
       await correct().catch(() => {})
       keeping = false
     },

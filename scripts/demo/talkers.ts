@@ -1,6 +1,5 @@
-// The talkers of the demo, in a process of their own, so that their cost and their
-// crashes do not affect the server. Started by scripts/demo.ts, which sends the
-// options.
+// The talkers of the demo, in a separate process, so that their cost and crashes do
+// not affect the server. scripts/demo.ts starts this process and sends the options.
 import { once } from 'node:events'
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -15,23 +14,23 @@ import { readWav } from './wav.ts'
 /** Options of the talkers' process. */
 export interface Task {
   url: string
-  /** The secret to sign tokens with, as the backend would. */
+  /** Secret to sign tokens with, in place of the backend. */
   secret: string
-  /** The main room. */
+  /** Name of the main room. */
   room: string
-  /** Number of talkers in it. */
+  /** Number of talkers in the main room. */
   talkers: number
 }
 
 /** Interval between reconciliations, in milliseconds. */
 const keepMs = 2000
 
-// The parent may be gone already.
+// The parent may have exited already.
 if (process.connected !== true) process.exit(1)
 for (const event of ['SIGINT', 'SIGTERM', 'SIGHUP', 'disconnect']) process.once(event, () => process.exit(0))
 
 const [task] = await once(process, 'message') as [Task]
-// Longer than any demo runs: the server closes sessions whose token expired.
+// Longer than any demo runs, because the server closes sessions whose token has expired.
 const sign = createSigner({ key: task.secret, algorithm: 'HS256', expiresIn: '7d' })
 const folder = join(import.meta.dirname, 'speech')
 const recordings = new Map(readdirSync(folder).map((file) => [file, readWav(readFileSync(join(folder, file)))]))
@@ -42,7 +41,7 @@ for (const [roomId, script] of rooms(task.room, task.talkers)) {
     person, roomId, url: task.url, token: () => sign({ id: person.userId, name: person.name }), voices
   }))
   const host = createHost(talkers)
-  // One after the other: the owner joins first and takes the first seat.
+  // Sequentially, so that the owner joins first and takes the first seat.
   for (const talker of talkers) {
     await talker.keep()
     setInterval(() => { talker.keep() }, keepMs)

@@ -1,11 +1,11 @@
 import { RTCAudioSource } from './webrtc.ts'
 import type { Recording } from './wav.ts'
 
-/** WebRTC audio sources take frames of 10 ms. */
+/** Frame length of WebRTC audio sources, in milliseconds. */
 const frameMs = 10
-/** Two frames make a packet. Sending both at once halves the CPU cost, which comes from waking threads. */
+/** Interval between ticks, in milliseconds. Two frames make a packet; sending both in one tick halves the CPU cost of waking threads. */
 const tickMs = 20
-/** Maximum backlog that a delayed process catches up on, in milliseconds; older audio is dropped. */
+/** Maximum backlog that a delayed process still plays, in milliseconds; older audio is dropped. */
 const catchUpMs = 300
 const sampleRate = 16_000
 const frameSamples = sampleRate * frameMs / 1000
@@ -19,7 +19,7 @@ export interface Voice {
    * @returns its duration in milliseconds
    */
   speak (recording: Recording): number
-  /** Whether the track is in use; unused ones cost nothing. */
+  /** Whether the track is in use; unused tracks cost no CPU. */
   on: boolean
   close (): void
 }
@@ -47,7 +47,7 @@ export function createVoices (): Voices {
       let speech: Recording['samples'] = silence
       let at = Infinity
 
-      /** Sends silence between recordings, as a real microphone does. */
+      /** Returns the next frame; silence between recordings, as from a real microphone. */
       function next (): Int16Array {
         if (at >= speech.length) return silence
         const frame = new Int16Array(frameSamples)

@@ -1,12 +1,12 @@
-/** A recording, as scripts/demo/speech has them. */
+/** A decoded recording of scripts/demo/speech. */
 export interface Recording {
   samples: Int16Array
   sampleRate: number
-  /** What is said in it. */
+  /** The spoken text. */
   text: string
 }
 
-/** How far the step of IMA ADPCM goes with each code. */
+/** Change of the step index per IMA ADPCM code. */
 const indexChanges = [-1, -1, -1, -1, 2, 4, 6, 8]
 const steps = [
   7, 8, 9, 10, 11, 12, 13, 14, 16, 17, 19, 21, 23, 25, 28, 31, 34, 37, 41, 45, 50, 55, 60, 66, 73, 80, 88, 97, 107, 118, 130, 143, 157, 173, 190,
@@ -17,16 +17,16 @@ const steps = [
 const imaAdpcm = 0x11
 
 /**
- * Reads a WAV file of one channel of IMA ADPCM, four bits a sample.
+ * Reads a mono WAV file in IMA ADPCM, four bits per sample.
  *
- * @throws when it is anything else
+ * @throws if the file has another format
  */
 export function readWav (file: Buffer): Recording {
   const chunks = chunksOf(file, 12)
   const [format, data] = [chunks.get('fmt '), chunks.get('data')]
   if (!format || !data || format.readUInt16LE(0) !== imaAdpcm || format.readUInt16LE(2) !== 1) throw new Error('This is no WAV file of one channel of IMA ADPCM')
   const info = chunks.get('LIST')
-  // The count without the silence that fills the last block.
+  // Number of samples, without the silence that pads the last block.
   const count = chunks.get('fact')?.readUInt32LE(0) ?? Infinity
   return {
     sampleRate: format.readUInt32LE(4),
@@ -45,7 +45,7 @@ function chunksOf (bytes: Buffer, from: number): Map<string, Buffer> {
   return chunks
 }
 
-/** Each block begins with a sample and the place in the table of steps. */
+/** Each block starts with a sample and a step index. */
 function decode (data: Buffer, blockSize: number): Int16Array {
   const samples: number[] = []
   for (let start = 0; start + 4 <= data.length; start += blockSize) {

@@ -10,7 +10,7 @@ const params = z.object({ roomId })
 /** Broadcasts a user's text to the room and stores the last one. */
 export default defineFeature(async function feature (app, { longest, perMinute }) {
   const { hooks, messages, metrics, rooms } = app
-  // Shared by all servers; survives a reload and a crash.
+  // Shared by all servers; survives reloads and crashes.
   const texts = app.kv.namespace('sample-feature')
   const said = metrics.counter('flylive_sample_feature_total', 'Texts sent')
   messages.events(events)

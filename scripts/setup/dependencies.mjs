@@ -4,7 +4,7 @@ import { delimiter, dirname, join } from 'node:path'
 import { run } from './shell.mjs'
 import { step } from './report.mjs'
 
-/** Sets of packages; each contains the ones before it. */
+/** Sets of packages; each set contains the previous ones. */
 const sets = ['production', 'start', 'all']
 
 /** Additional packages for `npm start` in development: readable logs, the pages of the stage and of the contract. */
@@ -14,12 +14,12 @@ const startTools = ['@vitejs/plugin-vue', 'mediasoup-client', 'pino-pretty', 'sw
  * Installs a set of the packages in package-lock.json. A stamp in node_modules
  * holds the lockfile's hash and the set, so that an unchanged checkout needs only one hash.
  *
- * Install scripts do not run: only mediasoup's matters, and the
- * set-up downloads or builds the media worker itself, with a timeout and a cache.
+ * Install scripts do not run. Only mediasoup's script matters, and the
+ * setup downloads or builds the media worker itself, with a timeout and a cache.
  *
  * @param {string} root the checkout
  * @param {string} node the Node that will run the server; npm selects packages for it
- * @param {'production' | 'start' | 'all'} set `start`: what `npm start` needs in development; `all`: also what tests, the demo, lint and type check need
+ * @param {'production' | 'start' | 'all'} set `start` adds the packages that `npm start` needs in development; `all` adds those for tests, the demo, lint and type check
  * @returns {Promise<void>}
  */
 export async function ensureDependencies (root, node, set) {
@@ -45,7 +45,7 @@ export async function ensureDependencies (root, node, set) {
         ...process.env,
         NODE_ENV: '',
         PATH: dirname(node) + delimiter + process.env.PATH,
-        // A downloaded Node uses only its built-in certificate authorities. The
+        // A downloaded Node trusts only its built-in certificate authorities. The
         // certificate of a company proxy is often in the system's store.
         NODE_OPTIONS: `${process.env.NODE_OPTIONS ?? ''} --use-system-ca`.trim()
       }
@@ -56,7 +56,7 @@ export async function ensureDependencies (root, node, set) {
 }
 
 /**
- * Removes the packages' source maps, which only debuggers read: about 10 MB.
+ * Removes the source maps of packages (about 10 MB), which only debuggers read.
  *
  * @param {string} modules a node_modules folder
  */

@@ -5,17 +5,17 @@ import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { note } from './report.mjs'
 
-// Locks of this process. A lock file with this process's id that it did not
-// write is from an earlier run: containers reuse process ids.
+// Locks held by this process. Containers reuse process ids: a lock file with this
+// process's id that is not in this set is from an earlier run.
 const held = new Set()
 
-// A file without a process id is being written; after this time it is stale.
+// A lock file without a process id is still being written; after this time, in
+// milliseconds, it is stale.
 const writtenWithinMs = 5000
 
 /**
- * Runs `work` under a lock per checkout, because a server
- * and the tests may start in two terminals at the same time. The lock of a
- * dead process is ignored.
+ * Runs `work` under a per-checkout lock, because a server and the tests may start
+ * in two terminals at the same time. Ignores the lock of a dead process.
  *
  * @template T
  * @param {string} root the checkout

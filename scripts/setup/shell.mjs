@@ -4,8 +4,8 @@ import { delimiter, join } from 'node:path'
 import { homedir } from 'node:os'
 
 /**
- * The cache of downloads and builds for all clones: Node, the media
- * worker. It is safe to delete.
+ * Returns a path in the cache of downloads and builds (Node, the media worker), which
+ * all clones share. The cache is safe to delete.
  *
  * @param {...string} parts path below the cache
  * @returns {string} absolute path
@@ -17,7 +17,7 @@ export function cachePath (...parts) {
 
 /**
  * @param {...string} names commands in order of preference
- * @returns {string | undefined} absolute path of the first one on the PATH
+ * @returns {string | undefined} absolute path of the first command on the PATH
  */
 export function findCommand (...names) {
   for (const name of names) {
@@ -32,14 +32,14 @@ export function findCommand (...names) {
 }
 
 /**
- * Runs a command until it exits. Its output is not printed, but becomes part
- * of the error if the command fails.
+ * Runs a command until it exits. Its output is not printed but included in the
+ * error if the command fails.
  *
  * @param {string} command
  * @param {string[]} args
  * @param {import('node:child_process').SpawnOptions & { onLine?: (line: string) => void }} [options]
- * @returns {Promise<string>} standard output and error together
- * @throws if the command does not start or its exit status is not 0
+ * @returns {Promise<string>} stdout and stderr combined
+ * @throws if the command does not start or its exit code is not 0
  */
 export function run (command, args, { onLine, ...options } = {}) {
   return new Promise((resolve, reject) => {

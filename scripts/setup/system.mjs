@@ -6,7 +6,7 @@ import { SetupError, step } from './report.mjs'
  * Installs Debian packages if run as root; otherwise throws with the command to
  * run. Call it only with missing packages.
  *
- * @param {string} purpose why they are needed
+ * @param {string} purpose reason for the installation
  * @param {string[]} packages names in Debian's archive
  * @returns {Promise<void>}
  * @throws {SetupError} with the command to run if not root, or with the package names if there is no apt
@@ -41,7 +41,7 @@ export async function ensureTestTools () {
 }
 
 /**
- * @param {Record<string, string>} files packages by a path that exists if the package is installed
+ * @param {Record<string, string>} files package by a path that exists only if the package is installed
  * @returns {string[]} the packages whose path does not exist
  */
 export function missingPackages (files) {

@@ -11,37 +11,36 @@ import { note, SetupError, step } from './report.mjs'
 
 const here = dirname(fileURLToPath(import.meta.url))
 
-// How long the official download may take. It is about 3 MB: whoever can reach
-// it has it by then, and whoever can't should not wait for a network's time-out.
+// Timeout of the official download (about 3 MB), in milliseconds. Shorter than a
+// network timeout, so that a machine without access does not wait for one.
 const downloadLimitMs = 20_000
 
-// mediasoup's worker ends with this code when it is started without the
-// environment mediasoup gives it (its own installer tests a binary this way).
+// Exit code of mediasoup's worker when started without the environment that
+// mediasoup sets. mediasoup's own installer tests a binary in the same way.
 const exitWithoutVersion = 41
 
-// MS_USE_BUILTIN_BWE: the built-in bandwidth estimator, so that libwebrtc and
-// abseil stay out.
+// MS_USE_BUILTIN_BWE selects the built-in bandwidth estimator, which needs neither
+// libwebrtc nor abseil.
 const compileFlags = '-std=c++20 -O2 -w -DMS_LITTLE_ENDIAN -DMS_EXECUTABLE -DNDEBUG -DFLATBUFFERS_LOCALE_INDEPENDENT=1 -DMS_USE_BUILTIN_BWE'
 const linkFlags = '-static-libstdc++ -static-libgcc -lsrtp2 -Wl,-Bstatic -luv_a -lssl -lcrypto -lflatbuffers -Wl,-Bdynamic -lpthread -ldl -lrt'
 
-// Where OpenSSL is built with kernel TLS, as Debian's is, it asks the BIO
-// whether that is in use. The worker's BIO callback answers 1 to every such
-// question, because it takes only an operation that *equals* BIO_CB_RETURN for
-// a return, though it is a flag. OpenSSL then allocates no write buffer and the
-// worker dies at the first DTLS ClientHello.
+// If OpenSSL is built with kernel TLS, as in Debian, it asks the BIO whether kernel
+// TLS is active. The worker's BIO callback always returns 1, because it tests whether
+// the operation *equals* BIO_CB_RETURN, which is a flag. OpenSSL then allocates no
+// write buffer, and the worker crashes at the first DTLS ClientHello.
 const dtlsSource = 'src/RTC/DtlsTransport.cpp'
 const dtlsFault = '(operationType == BIO_CB_RETURN)'
 const dtlsMended = '((operationType & BIO_CB_RETURN) != 0)'
 
 /**
- * Puts the media worker where mediasoup looks for it, unless one is there or
- * `MEDIASOUP_WORKER_BIN` names one. In this order: one kept in the user cache,
- * mediasoup's own prebuilt download, a build from the sources in the npm
- * package against the distribution's libraries.
+ * Installs the media worker where mediasoup expects it, unless it exists or
+ * `MEDIASOUP_WORKER_BIN` names one. Tries in this order: the copy in the user cache,
+ * mediasoup's prebuilt download, a build from the sources in the npm package against
+ * the distribution's libraries.
  *
  * @param {string} root the checkout, with its dependencies installed
  * @returns {Promise<void>}
- * @throws {SetupError} when there is no way to get one here
+ * @throws {SetupError} if none of these succeeds
  */
 export async function ensureMediaWorker (root) {
   if (process.env.MEDIASOUP_WORKER_BIN) {
@@ -68,7 +67,7 @@ export async function ensureMediaWorker (root) {
   await rename(`${target}.${process.pid}`, target)
 }
 
-/** @returns {string} a short hash that changes when what is built from the same sources would */
+/** @returns {string} a short hash of everything besides the sources that changes the build's result */
 function recipe () {
   const hash = createHash('sha256').update([compileFlags, linkFlags, dtlsFault, dtlsMended].join('\n'))
   for (const file of ['worker/srtp.h', 'worker/ankerl/unordered_dense.h']) hash.update(readFileSync(join(here, file)))
@@ -77,7 +76,7 @@ function recipe () {
 
 /**
  * @param {string} binary
- * @returns {boolean} whether it is a media worker this machine can run
+ * @returns {boolean} whether the binary is a media worker that this machine can run
  */
 function runs (binary) {
   return spawnSync(binary, [], { env: {}, timeout: 10_000 }).status === exitWithoutVersion
@@ -85,9 +84,9 @@ function runs (binary) {
 
 /**
  * @param {string} version of mediasoup
- * @param {string} path where the worker is put
+ * @param {string} path destination of the worker
  * @param {(text: string) => void} progress
- * @returns {Promise<boolean>} false when it can't be had within the limit
+ * @returns {Promise<boolean>} false if the download fails or exceeds the timeout
  */
 async function download (version, path, progress) {
   const kernel = platform() === 'linux' ? `-kernel${release().split('.')[0]}` : ''
@@ -115,13 +114,13 @@ async function download (version, path, progress) {
 }
 
 /**
- * Compiles the worker against the distribution's own libraries. All but
- * libsrtp (which Debian builds upon NSS) are linked in, so that where the
- * result runs only the C library and libsrtp2-1 are needed. What is compiled
- * stays in the cache until it is done: an interrupted build goes on where it was.
+ * Compiles the worker against the distribution's libraries. All libraries except
+ * libsrtp (which Debian builds on NSS) are linked statically, so that the result
+ * needs only the C library and libsrtp2-1. Object files stay in the cache until the
+ * build succeeds, so that an interrupted build can continue.
  *
  * @param {string} sources mediasoup's `worker` folder
- * @param {string} path where the worker is put
+ * @param {string} path destination of the worker
  * @param {(text: string) => void} progress
  * @returns {Promise<void>}
  */
@@ -173,7 +172,7 @@ async function build (sources, path, progress) {
 
 /**
  * @param {string} sources mediasoup's `worker` folder
- * @param {string} folder where it is built, with the generated headers in FBS/
+ * @param {string} folder of the build, with the generated headers in FBS/
  * @returns {Promise<string>} build.ninja
  */
 async function ninjaFile (sources, folder) {
@@ -200,8 +199,8 @@ const object = (file) => file.replace(/\.cpp$/, '.o')
 
 /**
  * @param {string} sources
- * @param {string} folder where the mended copy is put
- * @returns {Promise<Record<string, string>>} source file → path of its mended copy
+ * @param {string} folder for the patched copy
+ * @returns {Promise<Record<string, string>>} path of the patched copy by source file
  */
 async function patchDtls (sources, folder) {
   const text = await readFile(join(sources, dtlsSource), 'utf8')
