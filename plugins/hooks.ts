@@ -49,8 +49,17 @@ export interface HookEntry {
 
 /** The kernel's side. */
 export interface Hooks extends HookRegistrar, HookCaller<KernelHooks> {
-  /** Replaces all that an owner registered by a new set, at once. */
-  install (owner: string, entries: readonly HookEntry[]): void
+  /**
+   * Replaces all that an owner registered by a new set, at once.
+   *
+   * @param inFlight counts the calls of the new set
+   */
+  install (owner: string, entries: readonly HookEntry[], inFlight?: CallCounter): void
+}
+
+/** See `InFlight`. */
+interface CallCounter {
+  run<T> (call: () => T): T
 }
 
 declare module 'fastify' {
@@ -60,22 +69,26 @@ declare module 'fastify' {
 }
 
 function createHooks (log: FastifyBaseLogger): Hooks {
-  const owners = new Map<string, readonly HookEntry[]>()
-  const byName = new Map<string, HookEntry['fn'][]>()
+  interface Installed extends HookEntry { inFlight: CallCounter | undefined }
+  const owners = new Map<string, readonly Installed[]>()
+  const byName = new Map<string, Installed[]>()
   const kernel: HookEntry[] = []
 
   function rebuild () {
     byName.clear()
     for (const entries of owners.values()) {
-      for (const { name, fn } of entries) {
-        const list = byName.get(name)
-        if (list) list.push(fn)
-        else byName.set(name, [fn])
+      for (const entry of entries) {
+        const list = byName.get(entry.name)
+        if (list) list.push(entry)
+        else byName.set(entry.name, [entry])
       }
     }
   }
 
-  const call = (fn: HookEntry['fn'], args: unknown[]) => (fn as (...args: unknown[]) => unknown)(...args)
+  function call ({ fn, inFlight }: Installed, args: unknown[]): unknown {
+    const run = () => (fn as (...args: unknown[]) => unknown)(...args)
+    return inFlight ? inFlight.run(run) : run()
+  }
 
   return {
     on (name, fn) {
@@ -84,10 +97,10 @@ function createHooks (log: FastifyBaseLogger): Hooks {
     },
     has: (name) => byName.has(name),
     emit (name, ...args) {
-      for (const fn of byName.get(name) ?? []) {
+      for (const entry of byName.get(name) ?? []) {
         const failed = (err: unknown) => log.error({ err, hook: name }, 'a hook handler failed')
         try {
-          const result = call(fn, args)
+          const result = call(entry, args)
           if (result instanceof Promise) result.catch(failed)
         } catch (err) {
           failed(err)
@@ -95,20 +108,20 @@ function createHooks (log: FastifyBaseLogger): Hooks {
       }
     },
     async collect (name, ...args) {
-      const parts = await Promise.all((byName.get(name) ?? []).map(async (fn) => call(fn, args)))
+      const parts = await Promise.all((byName.get(name) ?? []).map(async (entry) => call(entry, args)))
       return Object.assign({}, ...parts) as Record<string, unknown>
     },
     async ask (name, ...args) {
       const answers = []
       // A handler may be replaced or removed before its turn.
       for (const owner of [...owners.keys()]) {
-        for (const entry of owners.get(owner) ?? []) if (entry.name === name) answers.push(await call(entry.fn, args))
+        for (const entry of owners.get(owner) ?? []) if (entry.name === name) answers.push(await call(entry, args))
       }
       return answers as never
     },
-    install (owner, entries) {
+    install (owner, entries, inFlight) {
       if (entries.length === 0) owners.delete(owner)
-      else owners.set(owner, entries)
+      else owners.set(owner, entries.map((entry) => ({ ...entry, inFlight })))
       rebuild()
     }
   }

@@ -72,7 +72,7 @@ export function createExecutor (app: FastifyInstance, registry: Registry): Execu
     messages.install(name, table, calls)
     gate.install(name, generation.paths, calls)
     messages.disable(name, module.types)
-    hooks.install(name, generation.hooks)
+    hooks.install(name, generation.hooks, generation.calls)
     jobs.install(name, generation.jobs)
     if (isNew) {
       hooks.emit('feature:enabled', name)

@@ -97,10 +97,7 @@ export async function buildGeneration (kernel: FastifyInstance, plan: Generation
   useWireErrors(app)
   const registrars = {
     hooks: {
-      on: (hook, fn) => {
-        const call = fn as (...args: unknown[]) => unknown
-        hooks.push({ name: hook, fn: (...args: unknown[]) => calls.run(() => call(...args)) })
-      },
+      on: (name, fn) => { hooks.push({ name, fn: fn as HookEntry['fn'] }) },
       has: callHooks.has,
       emit: callHooks.emit,
       collect: callHooks.collect,
