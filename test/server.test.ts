@@ -22,7 +22,7 @@ async function workersOf (url: string): Promise<number[]> {
   return workers.map(({ pid }) => pid)
 }
 
-t.test('invalid configuration ends the start with a complete list', async (t) => {
+t.test('invalid configuration aborts the startup and lists every problem', async (t) => {
   const { exit, output } = startServer(t, { NODE_ENV: 'production', PORT: 'abc', JWT_SECRET: 'too-short-secret', WS_QUERY_TOKEN: 'perhaps' })
   t.match(await exit, { code: 1 })
   for (const problem of ['PORT: must be a number', 'JWT_SECRET: must have at least 32 characters', 'WS_QUERY_TOKEN: must be true or false', 'MEDIASOUP_ANNOUNCED_IP: is required in production']) {
@@ -59,7 +59,7 @@ t.test('stops immediately without clients', async (t) => {
   t.match(await server.exit, { code: 0 })
 })
 
-t.test('a signal during the start ends the process', async (t) => {
+t.test('a signal during startup ends the process', async (t) => {
   const { child, exit, output } = startServer(t)
   // mediasoup's workers start before the server listens.
   const begun = () => execFileSync('ps', ['-A', '-o', 'ppid=']).toString().split('\n').some((ppid) => Number(ppid) === child.pid)

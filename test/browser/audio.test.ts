@@ -60,7 +60,7 @@ t.test('shows a gift to everyone', async () => {
   for (const page of [ada, bob, cyd]) await page.getByRole('log').getByText('Bob gave Ada a rose').waitFor()
 })
 
-t.test('mutes and unmutes a voice', async (t) => {
+t.test('mutes and unmutes a user', async (t) => {
   await ada.getByRole('button', { name: 'Mute', exact: true }).click()
   await ada.getByRole('button', { name: 'Unmute' }).waitFor()
   await personOn(bob, 'Ada', 'muted').waitFor()

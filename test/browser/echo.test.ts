@@ -27,13 +27,13 @@ t.test('the browser receives the tone', async (t) => {
   t.comment(`measured: ${await frequencyOf(bob, 'echo')} Hz`)
 })
 
-t.test('what the feature keeps goes on over a reload', async (t) => {
+t.test('playback continues across reloads', async (t) => {
   await server.app.features.reload('echo')
   t.match(server.app.sfu.producersOf('foyer'), [{ producerId }])
   await expectTone(bob, 'echo', 440)
 })
 
-t.test('it comes back after the death of the worker', async (t) => {
+t.test('playback recovers after a media worker dies', async (t) => {
   const pid = server.app.sfu.workers()[0]?.pid as number
   process.kill(pid, 'SIGKILL')
   await until(() => server.app.sfu.workers().some((worker) => worker.pid !== pid))
@@ -42,7 +42,7 @@ t.test('it comes back after the death of the worker', async (t) => {
   t.match(server.app.sfu.producersOf('foyer'), [{ producerId }], 'under the same id')
 })
 
-t.test('it ends when the feature is disabled', async (t) => {
+t.test('playback ends when the feature is disabled', async (t) => {
   await server.app.features.disable('echo')
   t.same(server.app.sfu.producersOf('foyer'), [])
   await expectTone(bob, 'echo', 0)

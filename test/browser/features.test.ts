@@ -128,7 +128,7 @@ t.test('disabling and enabling seats does not interrupt seated users', async (t)
   for (const page of pages) t.same(statesIn(await noted(page)), [])
 })
 
-t.test('everyone may speak without seats; with seats only seated users', async (t) => {
+t.test('everyone may speak without seats; only seated users may speak with seats', async (t) => {
   const cyd = await visit(t, bobsBrowser, server.url, { name: 'Cyd', room: 'r1', microphone: false })
   await expectTone(cyd, 'Ada', 440)
   await listen(cyd)

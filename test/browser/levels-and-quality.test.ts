@@ -146,7 +146,7 @@ t.test('joins and leaves never cause negative values', async (t) => {
   t.same(await levelsOn(cyd), [])
 })
 
-t.test('omits the quality of sending after unpublish', async (t) => {
+t.test('omits the sending quality after unpublish', async (t) => {
   await ada.evaluate(() => window.flylive?.audio?.unpublish())
   await until(async () => (await levelsOn(bob)).length === 0)
   t.notOk('sent' in (await qualityFrom(ada) ?? {}))

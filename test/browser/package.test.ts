@@ -30,7 +30,7 @@ async function createSite (t: Test, folder: string, given: () => string): Promis
   return `http://127.0.0.1:${(site.address() as AddressInfo).port}`
 }
 
-t.test('the browser example joins and speaks, from the package and another origin', async (t) => {
+t.test('the browser example of the package joins and speaks from another origin', async (t) => {
   const folder = await installClient(t)
   let url = ''
   const origin = await createSite(t, folder, () => url)

@@ -55,7 +55,7 @@ t.test('the owner opens the room', async (t) => {
   t.equal(await idOf(ada), backend.rooms.get(room))
 })
 
-t.test('two users take seats and everyone hears everyone', async (t) => {
+t.test('two users take seats and hear each other', async (t) => {
   bob = await visit(t, bobsBrowser, server.url, { name: 'Bob', room })
   await seatOn(bob, 'Seat 2: you').waitFor()
   await backendKnows(2)
@@ -129,7 +129,7 @@ t.test('delivers chat messages to everyone', async () => {
   for (const page of [ada, bob, cyd, dan]) await logOf(page).getByText('Dan Glad to be here').waitFor()
 })
 
-t.test('books a gift, and reports a rejected gift to its sender only', async (t) => {
+t.test('charges a gift, and reports a rejected gift only to the sender', async (t) => {
   const [adasId, bobsId] = await Promise.all([idOf(ada), idOf(bob)])
   backend.balances.set(bobsId, 1)
   await give(bob, 'Ada')
@@ -142,7 +142,7 @@ t.test('books a gift, and reports a rejected gift to its sender only', async (t)
   t.equal(backend.ledger.size, 1)
 })
 
-t.test('closes the empty room and notifies the backend of everything', async (t) => {
+t.test('closes the empty room; the backend receives every status', async (t) => {
   for (const [left, page] of [[3, dan], [2, cyd], [1, bob]] as const) {
     await page.getByRole('button', { name: 'Leave', exact: true }).click()
     await backendKnows(left)

@@ -21,7 +21,7 @@ const statusOf = (page: typeof bob, text: string | RegExp) => page.getByRole('st
 /** Whether a page publishes audio. */
 const sends = (page: typeof bob) => page.evaluate(() => window.flylive?.audio?.publishing)
 
-t.test('hides chat and gifts while the features are off', async (t) => {
+t.test('hides chat and gifts while the features are disabled', async (t) => {
   for (const name of ['Send', 'Chat']) t.equal(await ada.getByRole('button', { name }).count(), 0)
   t.equal(await ada.getByLabel('Message').isVisible(), false)
 })

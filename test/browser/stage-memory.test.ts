@@ -16,7 +16,7 @@ async function leastOf (page: Page): Promise<Holding> {
   return { heap: least('heap'), nodes: least('nodes'), listeners: least('listeners') }
 }
 
-t.test('releases everything it has shown', async (t) => {
+t.test('releases the memory of everything it has shown', async (t) => {
   const server = await build(t, { env: { FEATURES: 'auth,seats,chat,gifts,reactions,stage' } })
   const browser = await openBrowser(t, 440)
   const room = 'r1'

@@ -41,7 +41,7 @@ const alertOf = (page: Page, text: string) => page.getByRole('alert').filter({ h
 const button = (page: Page, name: string | RegExp) => page.getByRole('button', { name, exact: typeof name === 'string' })
 const hearEachOther = () => Promise.all([expectTone(bob, 'Ada', 440), expectTone(ada, 'Bob', 1000)])
 
-t.test('recovers from the death of a media worker', async () => {
+t.test('recovers when a media worker dies', async () => {
   await hearEachOther()
   const { workers } = await (await fetch(`${url}/health`)).json() as { workers: { pid: number }[] }
   const said = Promise.all([ada, bob].map((page) => statusOf(page, 'Connecting audio…')))

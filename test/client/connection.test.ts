@@ -93,7 +93,7 @@ t.test('waits for a server that is not running yet', async (t) => {
   t.equal((await connected).userId, 1)
 })
 
-t.test('detects a network that carries no data', async (t) => {
+t.test('detects a connection without traffic', async (t) => {
   const server = await build(t)
   const relay = await createRelay(t, server.url)
   const { connection, reached } = watch(t, { url: relay.url, timeoutMs: 300 })

@@ -14,7 +14,7 @@ t.test('client/contract.ts matches the server\'s schemas', async (t) => {
   t.equal(status, 0, stderr)
 })
 
-t.test('the client imports nothing of the server', async (t) => {
+t.test('the client imports no server code', async (t) => {
   const { dependencies } = parse('client/package.json')
   for (const file of globSync('client/*.ts', { cwd: root })) {
     const imported = [...read(file).matchAll(/from '([^']+)'/g)].map(([, name = '']) => name)

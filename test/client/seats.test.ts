@@ -79,7 +79,7 @@ t.test('tracks occupants from events and join replies', async (t) => {
   t.same([bob.seats.enabled, bob.seats.list, bob.seats.own, bob.role], [false, [], undefined, undefined])
 })
 
-t.test('a user who is removed and seated again has a new sitting', async (t) => {
+t.test('a user who is removed and seated again has a new seat session', async (t) => {
   const server = await build(t)
   const owner = await enter(t, server, 1)
   const bob = await enter(t, server, 'b')
@@ -94,7 +94,7 @@ t.test('a user who is removed and seated again has a new sitting', async (t) => 
   t.not(sittings[0], sittings[2])
 })
 
-t.test('keeps the seat over a lost connection', async (t) => {
+t.test('keeps the seat after a lost connection', async (t) => {
   const server = await build(t)
   const bob = await enter(t, server, 'b')
   const other = await enter(t, server, 2)
@@ -109,7 +109,7 @@ t.test('keeps the seat over a lost connection', async (t) => {
   t.not(bob.seats.sitting, sitting, 'audio begins anew')
 })
 
-t.test('concurrent takeFree() calls get one seat each', async (t) => {
+t.test('concurrent takeFree() calls take one seat each', async (t) => {
   const server = await build(t)
   const rooms = await Promise.all([1, 2, 3, 4, 5, 6].map((id) => enter(t, server, id)))
   const [first] = rooms as [RoomClient]

@@ -21,7 +21,7 @@ function problemsOf (env: Record<string, string | undefined>): readonly string[]
   return []
 }
 
-t.test('an empty environment is a local development server', async (t) => {
+t.test('an empty environment configures a local development server', async (t) => {
   t.match(loadConfig({}), {
     NODE_ENV: 'development',
     HOST: '127.0.0.1',
@@ -40,7 +40,7 @@ t.test('test servers use a free port and one worker and do not log', async (t) =
   t.match(loadConfig({ NODE_ENV: 'test' }), { PORT: 0, HOST: '127.0.0.1', LOG_LEVEL: 'silent', MEDIASOUP_WORKERS: 1, featureDefaults: { stage: false } })
 })
 
-t.test('production listens on all addresses, drains and turns public pages off', async (t) => {
+t.test('production listens on all addresses, drains and disables public pages', async (t) => {
   t.match(loadConfig(production), {
     NODE_ENV: 'production',
     HOST: '0.0.0.0',
@@ -53,7 +53,7 @@ t.test('production listens on all addresses, drains and turns public pages off',
   })
 })
 
-t.test('the bridge is on with a backend URL', async (t) => {
+t.test('a backend URL enables the bridge', async (t) => {
   t.match(loadConfig({ LARAVEL_API_URL: 'http://backend.example', LARAVEL_INTERNAL_KEY: 'k'.repeat(32) }), { featureDefaults: { 'laravel-bridge': true } })
 })
 
@@ -87,7 +87,7 @@ t.test('production requires a token secret and an announced address', async (t) 
   t.same(problemsOf(production), [])
 })
 
-t.test('one of a pair requires the other', async (t) => {
+t.test('variables of a pair require each other', async (t) => {
   t.match(problemsOf({ SSL_CERT_PATH: 'cert.pem' }), ['SSL_KEY_PATH: is required with SSL_CERT_PATH'])
   t.match(problemsOf({ TURN_URLS: 'turn:turn.example.com' }), ['TURN_SECRET: is required with TURN_URLS'])
   t.match(problemsOf({ LARAVEL_API_URL: 'https://backend.example.com' }), ['LARAVEL_INTERNAL_KEY: is required with LARAVEL_API_URL'])
@@ -142,7 +142,7 @@ t.test('validates the Redis URL', async (t) => {
   t.match(problemsOf({ REDIS_URL: 'http://redis.example.com' }), [/^REDIS_URL: must be like redis:/])
 })
 
-t.test('generates secrets per start, outside production only', async (t) => {
+t.test('generates new secrets at each startup, outside production only', async (t) => {
   const config = loadConfig({})
   const { JWT_SECRET = '' } = config.variables
   t.same([...config.generated.keys()], ['JWT_SECRET', 'ADMIN_API_KEY'])

@@ -29,7 +29,7 @@ onEveryStore(t, 'survives a minute without the backend', async (t, env) => {
   await heals(t, life, rounds)
 })
 
-t.test('uses cached answers for five minutes, then returns UNAVAILABLE', async (t) => {
+t.test('uses cached responses for five minutes, then returns UNAVAILABLE', async (t) => {
   const life = await liveRoom(t, {}, (backend) => backend.stop())
   const { owner } = life
   const end = Date.now() + staleMs

@@ -46,7 +46,7 @@ function check (answers: Record<string, unknown>[], id: unknown) {
   if (typeof message !== 'string' || message === '') throw new Error(`no message: ${JSON.stringify(answer)}`)
 }
 
-t.test('any message data gets exactly one reply and affects no other client', async (t) => {
+t.test('any message data receives exactly one reply and affects no other client', async (t) => {
   const stage = await scene(t)
   const routes = stage.server.app.messages.contract().flatMap(({ routes }) => routes)
   t.ok(routes.length >= 13, `${routes.length} types`)
@@ -73,7 +73,7 @@ t.test('any message data gets exactly one reply and affects no other client', as
   await stage.unharmed(t)
 })
 
-t.test('any text frame gets exactly one reply', async (t) => {
+t.test('any text frame receives exactly one reply', async (t) => {
   const stage = await scene(t)
   const good = JSON.stringify({ id: 1, type: 'user:getRoom', data: { userId: 'nobody' } })
   const spoilt = fc.tuple(fc.nat(good.length), fc.nat(8), fc.string({ unit: 'binary', maxLength: 8 }))

@@ -92,7 +92,7 @@ export default fp(async function wave (app) {
 }, { name: 'wave', dependencies: ['rooms'] })
 `
 
-t.test('both documents follow the running features', async (t) => {
+t.test('both documents describe the running features', async (t) => {
   const folder = featureFolder(t)
   folder.write('wave', { 'index.ts': codeOf('to') })
   const server = await build(t, { env: { FEATURES: [...features, 'wave'].join(), FEATURES_PATH: folder.path } })

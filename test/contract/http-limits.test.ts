@@ -54,7 +54,7 @@ t.test('slow requests', async (t) => {
   t.equal(client.ws.readyState, client.ws.OPEN, 'a WebSocket has no such limit')
 })
 
-t.test('a call whose client hangs up', async (t) => {
+t.test('a call whose client disconnects', async (t) => {
   const lines: Record<string, unknown>[] = []
   const server = await build(t, { env: { FEATURES: 'auth,docs' }, log: (line) => lines.push(line) })
   for (let i = 0; i < 50; i++) {

@@ -69,7 +69,7 @@ onBothStores(t, 'sends room:presence once per second in a big room', async (t, e
   t.ok(single.length <= 8, `${single.length} events for one user each`)
 })
 
-t.test('sends it once per second over all servers', async (t) => {
+t.test('sends room:presence once per second across all servers', async (t) => {
   const env = { PRESENCE_COALESCE_OVER: '0', REDIS_URL: await redisDatabase() }
   const servers = [await build(t, { env }), await build(t, { env })] as const
   const { seen, expected, now } = await crowd(servers)

@@ -13,7 +13,7 @@ function record (client: TestClient): Frame[] {
   return frames
 }
 
-t.test('each request gets one reply with its id', async (t) => {
+t.test('each request receives one reply with its id', async (t) => {
   const server = await build(t)
   const ada = await server.connect(1)
   await ada.ok('room:join', { roomId: 'r1' })
@@ -38,7 +38,7 @@ t.test('each request gets one reply with its id', async (t) => {
   t.equal(frames.filter(({ id }) => id === 'again').length, 2, 'an id used twice is answered twice')
 })
 
-t.test('a message without an id gets a reply only on failure', async (t) => {
+t.test('a message without an id receives a reply only on failure', async (t) => {
   const server = await build(t)
   const ada = await server.connect(1)
   const frames = record(ada)
@@ -59,7 +59,7 @@ t.test('a message without an id gets a reply only on failure', async (t) => {
   t.equal(frames.filter(({ type }) => type === 'error').length, 3, 'once')
 })
 
-t.test('invalid requests get a coded error', async (t) => {
+t.test('invalid requests receive an error code', async (t) => {
   const server = await build(t)
   const ada = await server.connect(1)
   t.match(await ada.request('room:join', { roomId: 'r1', seatCount: 99, pin: 'abc' }), {
@@ -76,7 +76,7 @@ t.test('invalid requests get a coded error', async (t) => {
   for (const roomId of ['x'.repeat(128), 'A.b_c-d:1']) await ada.ok('room:join', { roomId })
 })
 
-t.test('messages of a disabled feature get FEATURE_DISABLED', async (t) => {
+t.test('messages of a disabled feature receive FEATURE_DISABLED', async (t) => {
   const server = await build(t, { env: { FEATURES: '-media' } })
   const ada = await server.connect(1)
   t.same((ada.greeting.features as string[]).includes('media'), false)

@@ -62,7 +62,7 @@ t.test('closes a connection that floods pings', async (t) => {
   await until(() => server.app.sockets.size === 1)
 })
 
-t.test('closes a socket that does not answer pings', async (t) => {
+t.test('closes a socket that does not respond to pings', async (t) => {
   const server = await build(t, { env: { WS_PING_SECONDS: '1', WS_PONG_TIMEOUT_SECONDS: '1' } })
   const ada = await server.connect(1)
   await ada.ok('room:join', { roomId: 'r1' })
@@ -104,7 +104,7 @@ t.test('one of many concurrent connections remains', async (t) => {
   t.equal([...server.app.sockets.all()].filter(({ open }) => open).length, 1)
 })
 
-t.test('SINGLE_SESSION applies over servers', async (t) => {
+t.test('SINGLE_SESSION applies across servers', async (t) => {
   const env = { SINGLE_SESSION: 'true', REDIS_URL: await redisDatabase() }
   const [a, b] = [await build(t, { env }), await build(t, { env })]
   const first = await a.connect(1)
@@ -113,7 +113,7 @@ t.test('SINGLE_SESSION applies over servers', async (t) => {
   await second.flush()
 })
 
-t.test('without it a user may connect several times', async (t) => {
+t.test('without SINGLE_SESSION a user may connect several times', async (t) => {
   const server = await build(t)
   const clients = [await server.connect(1), await server.connect(1), await server.connect('1')]
   for (const client of clients) await client.flush()

@@ -19,7 +19,7 @@ const Refused = createError('TEST_REFUSED', 'Number %s is refused', 409)
  * @param make returns the requesting server and the responding server, named `node-b`; both may be the same
  */
 export function clusterRequestsContract (t: Test, make: (t: Test) => Promise<{ asker: Cluster, answerer: Cluster, answererId: string }>): void {
-  t.test('a handler answers by returning', async (t) => {
+  t.test("a handler's return value is the response", async (t) => {
     const { asker, answerer, answererId } = await make(t)
     answerer.answer('test:double', ({ n }) => ({ doubled: n * 2 }))
     answerer.answer('test:nothing', async () => undefined)

@@ -6,7 +6,7 @@ import { until } from '../support/retry.ts'
 
 /** Tests that every implementation of locks must pass. */
 export function locksContract (t: Test, make: (t: Test) => Promise<Locks>): void {
-  t.test('one of many callers gets a lock until it expires', async (t) => {
+  t.test('one of many callers holds a lock until it expires', async (t) => {
     const locks = await make(t)
     const results = await Promise.all(Array.from({ length: 20 }, () => locks.tryLock('turn', 400)))
     t.equal(results.filter(Boolean).length, 1)

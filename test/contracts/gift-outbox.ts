@@ -49,7 +49,7 @@ export function giftOutboxContract (t: Test, make: (t: Test, kept?: number) => P
     t.same(await b.settle(batch.token, all(batch, processed)), [], 'once')
   })
 
-  t.test('the same gift twice is one gift', async (t) => {
+  t.test('adding the same gift twice queues one gift', async (t) => {
     const { a, b } = await make(t)
     const gift = giftOf()
     const found = await Promise.all([a.add(gift), b.add(gift), a.add(gift)])
@@ -142,7 +142,7 @@ export function giftOutboxContract (t: Test, make: (t: Test, kept?: number) => P
     t.same((await b.take(sizes, leaseMs)).gifts, [])
   })
 
-  t.test('concurrent takers get different gifts', async (t) => {
+  t.test('concurrent takers receive different gifts', async (t) => {
     const { a, b } = await make(t)
     const gifts = Array.from({ length: 60 }, () => giftOf())
     await Promise.all(gifts.map((gift, i) => (i % 2 ? a : b).add(gift)))
@@ -171,7 +171,7 @@ export function giftOutboxContract (t: Test, make: (t: Test, kept?: number) => P
     t.match(await b.take(sizes, leaseMs), { gifts: [gifts[4]], tries: 1, queued: 1, deadLetters: 1 })
   })
 
-  t.test('counts attempts only when asked to', async (t) => {
+  t.test('counts attempts only when requested', async (t) => {
     const { a, b } = await make(t)
     const gift = giftOf()
     await a.add(gift)
@@ -186,7 +186,7 @@ export function giftOutboxContract (t: Test, make: (t: Test, kept?: number) => P
     t.match(await a.list('deadLetters', '', 1), [{ ...gift, tries: 4 }])
   })
 
-  t.test('a batch has gifts with the same number of attempts, and fewer after more attempts', async (t) => {
+  t.test('gifts of a batch have the same number of attempts, and more attempts mean smaller batches', async (t) => {
     const { a, clock } = await make(t)
     const fail = async (batch: Batch) => { await a.settle(batch.token, all(batch, again(0))) }
     for (let i = 0; i < 8; i++) await a.add(giftOf())
@@ -253,7 +253,7 @@ export function giftOutboxContract (t: Test, make: (t: Test, kept?: number) => P
     }
   })
 
-  t.test('any sequence of calls keeps each gift in exactly one place', async (t) => {
+  t.test('any sequence of calls keeps each gift in exactly one state', async (t) => {
     const result = await fc.check(fc.asyncProperty(fc.commands(commands, { size: '+1', maxCommands: 60 }), async (run) => {
       const real = await make(t)
       const model: Model = { gifts: new Map(), batches: [] }

@@ -7,7 +7,7 @@ import type { JobStore } from '../../plugins/jobs/store.ts'
  * @param make creates an empty store that is closed after the test
  */
 export function jobStoreContract (t: Test, make: (t: Test) => Promise<JobStore>): void {
-  t.test('the earliest of several due times counts', async (t) => {
+  t.test('a job runs at the earliest of several due times', async (t) => {
     const store = await make(t)
     const keys = async (now: number, limit = 10) => (await store.takeDue('a', now, limit, now + 1_000_000)).map(({ key }) => key)
     t.same(await keys(1e12), [])
@@ -83,7 +83,7 @@ export function jobStoreContract (t: Test, make: (t: Test) => Promise<JobStore>)
     t.same(await store.takeDue('a', 1e12, 10, 2e12), [])
   })
 
-  t.test('concurrent takers get each job once', async (t) => {
+  t.test('concurrent takers receive each job once', async (t) => {
     const store = await make(t)
     for (let i = 0; i < 30; i++) await store.schedule('a', `k${i}`, i)
     const taken = await Promise.all(Array.from({ length: 20 }, (_, i) => store.takeDue('a', 1000, 2, 50_000 + i)))

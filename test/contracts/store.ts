@@ -210,7 +210,7 @@ export function storeContract (t: Test, make: (t: Test) => Promise<RoomStore>): 
     t.match(await store.join(joining('r1', 3)), { created: true, count: 1, room: { ownerId: 3, locked: false } }, 'nothing is left of it')
   })
 
-  t.test('removing an empty room races with a join', async (t) => {
+  t.test('a join and the removal of an empty room never conflict', async (t) => {
     const store = await make(t)
     for (let round = 0; round < 20; round++) {
       const roomId = `r${round}`
@@ -285,7 +285,7 @@ export function storeContract (t: Test, make: (t: Test) => Promise<RoomStore>): 
     t.same((await store.listRooms('', 10)).map(({ roomId }) => roomId), ['r1'])
   })
 
-  t.test('answers a ping', async (t) => {
+  t.test('responds to a ping', async (t) => {
     const store = await make(t)
     await store.ping()
     t.match(store.kind, /^(memory|redis)$/)

@@ -28,7 +28,7 @@ export async function checkImage (t: Test, app: string): Promise<void> {
   const env = { NODE_ENV: 'production', HOST: '127.0.0.1', PORT: '0', JWT_SECRET: jwtSecret, MEDIASOUP_ANNOUNCED_IP: '127.0.0.1', MEDIASOUP_WORKERS: '1', MEDIASOUP_WORKER_BIN: mediaWorker, DRAIN_SECONDS: '0' }
   const start = (FEATURES: string) => startServer(t, { ...env, FEATURES }, t.testdir({}), join(app, 'server.ts'))
 
-  await t.test('it starts, and serves what production runs', async (t) => {
+  await t.test('starts and serves the features of production', async (t) => {
     const server = start('')
     const url = await server.url
     t.equal((await fetch(`${url}/readyz`)).status, 200)
@@ -57,7 +57,7 @@ export async function checkImage (t: Test, app: string): Promise<void> {
     await server.exit
   })
 
-  await t.test('without a build of the pages the stage alone fails; without pino-pretty logs are JSON', async (t) => {
+  await t.test('without built pages only the stage fails; without pino-pretty logs are JSON', async (t) => {
     await rm(join(app, 'features/stage/.built'), { recursive: true })
     const production = start('auth,media,stage')
     t.equal((await fetch(await production.url)).status, 404)

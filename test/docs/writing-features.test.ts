@@ -23,7 +23,7 @@ t.test('shows the feature that feature:new writes', async (t) => {
   t.strictSame(shown.sort(), written.sort())
 })
 
-t.test('features use each other', async (t) => {
+t.test("features use each other's objects", async (t) => {
   const folder = featureFolder(t)
   for (const code of blocks('ts')) {
     const [, feature = '', file = ''] = fileOf(code)?.split('/') ?? []
@@ -40,7 +40,7 @@ t.test('features use each other', async (t) => {
   t.same(await ada.ok('greeter:greet'), { text: 'HELLO USER 1!!!' }, 'the generation that runs now')
 })
 
-t.test('runs the features with paths, clients and sessions of their own', async (t) => {
+t.test('runs the features with their own paths, clients and sessions', async (t) => {
   const folder = featureFolder(t)
   for (const code of blocks('ts')) {
     const [, feature = '', file = ''] = fileOf(code)?.split('/') ?? []

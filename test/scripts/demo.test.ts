@@ -66,7 +66,7 @@ t.test('a guest of the demo joins a room with a conversation', async (t) => {
   t.pass('nothing goes on')
 })
 
-t.test('the demo ends on time, and a killed one leaves nothing behind', async (t) => {
+t.test('the demo ends on time, and a killed demo leaves no processes behind', async (t) => {
   const timed = startDemo(t, ['--talkers', '3', '--seconds', '0.1'])
   const killed = startDemo(t, ['--talkers', '3'])
   await told(killed)

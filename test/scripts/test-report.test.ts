@@ -67,7 +67,7 @@ t.test('counts every assertion at any depth, skipped and todo ones separately', 
   t.notMatch(text, 'Failed:')
 })
 
-t.test('shows path, place, difference and output of a failure', async (t) => {
+t.test('shows path, location, difference and output of a failure', async (t) => {
   const { text, totals } = await reportOf(passing + failing)
   t.same(totals, { passed: 3, failed: 1, skipped: 2 })
   t.match(text, '✖ adds > two\n      at test/bad.test.ts:3:5\n      -2\n      +1\n')
@@ -81,7 +81,7 @@ t.test('counts a file that fails after its assertions as one failure', async (t)
   t.match(text, 'failed outside of its assertions\n      exitCode: 7\n')
 })
 
-t.test('fails the file during which the process was killed', async (t) => {
+t.test('fails the file that ran when the process was killed', async (t) => {
   const { text, totals, files } = await reportOf(`${passing}# Subtest: test/killed.test.ts\n    # Subtest: adds\n        ok 1 - one\n`)
   t.same(totals, { passed: 3, failed: 1, skipped: 2 })
   t.same(files, ['test/good.test.ts', 'test/killed.test.ts'])
@@ -93,7 +93,7 @@ t.test('prints the output of a long test as it arrives', async (t) => {
   t.ok(text.startsWith('# 10 rooms\n    half way\n✔ test/soak.long.ts'), text)
 })
 
-t.test('names skipped tests only if there are any', async (t) => {
+t.test('reports skipped tests only if there are any', async (t) => {
   t.equal(describeTotals({ passed: 12, failed: 0, skipped: 0 }), '12 passed, 0 failed')
   t.equal(describeTotals({ passed: 12, failed: 1, skipped: 3 }), '12 passed, 1 failed, 3 skipped')
 })

@@ -22,7 +22,7 @@ t.test('without auth guests may connect if anonymous access is allowed', async (
   t.equal(await outcome(t, url, { headers: { origin: 'https://evil.example.com' } }), '403 ORIGIN_NOT_ALLOWED')
 })
 
-t.test('ALLOW_ANONYMOUS has no effect while auth is on', async (t) => {
+t.test('ALLOW_ANONYMOUS has no effect while auth is enabled', async (t) => {
   const { url } = await build(t, { env: { ALLOW_ANONYMOUS: 'true' } })
   t.equal(await outcome(t, url), '401 UNAUTHORIZED')
 })
@@ -61,7 +61,7 @@ onBothStores(t, 'a full server rejects concurrent connections', async (t, env) =
   t.equal(server.app.sockets.size, 3)
 })
 
-t.test('a plain GET gets UPGRADE_REQUIRED', async (t) => {
+t.test('a plain GET receives UPGRADE_REQUIRED', async (t) => {
   const { url } = await build(t)
   const response = await fetch(`${url}/ws`, { headers: { authorization: `Bearer ${tokenFor(1)}` } })
   t.equal(response.status, 426)

@@ -140,7 +140,7 @@ t.test('keeps the type of the id in the token', async (t) => {
   t.same(await text.ok('user:getRoom', { userId: '42' }), { roomId: 'r1' })
 })
 
-t.test('accepts any text as an id', async (t) => {
+t.test('accepts any string as an id', async (t) => {
   const server = await build(t)
   const ada = await connect(t, server.url, { token: tokenFor('__proto__') })
   t.equal(ada.greeting.userId, '__proto__')

@@ -12,7 +12,7 @@ async function turns (count: number): Promise<void> {
   for (let turn = 0; turn < count; turn++) await setImmediate()
 }
 
-onBothStores(t, 'a join during the close succeeds or asks to retry', async (t, store, kind) => {
+onBothStores(t, 'a join during the close succeeds or is rejected as retryable', async (t, store, kind) => {
   const server = await build(t, { env: { ...env, ...store } })
   const other = kind === 'redis' ? await build(t, { env: { ...env, ...store } }) : server
   const clients = [await server.connect('a'), await other.connect('b')] as const
@@ -44,7 +44,7 @@ onBothStores(t, 'a join during the close succeeds or asks to retry', async (t, s
   t.ok(outcomes.has('closed, in the new room') && outcomes.has('not closed, in the old room'), 'both outcomes occurred')
 })
 
-onBothStores(t, 'during many sweeps members stay, and finally every room is closed', async (t, store, kind) => {
+onBothStores(t, 'repeated sweeps remove no members and finally close every room', async (t, store, kind) => {
   const server = await build(t, { env: { ...env, ...store } })
   const other = kind === 'redis' ? await build(t, { env: { ...env, ...store } }) : server
   const removed = [...new Set([server, other])].map(removals)

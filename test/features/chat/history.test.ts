@@ -125,7 +125,7 @@ t.test('acknowledges a message once Redis has stored and published it', async (t
   for (const client of [ada, bob]) await receives(client, id)
 })
 
-t.test('the history has the order of the events over all servers', async (t) => {
+t.test('the history has the order of the events across all servers', async (t) => {
   const env = { FEATURES, REDIS_URL: await redisDatabase(), CHAT_HISTORY: '1000', RATE_LIMIT_MESSAGES_PER_MINUTE: '1000' }
   const servers = [await build(t, { env }), await build(t, { env })]
   const writers = await Promise.all([1, 2, 3, 4].map((id) => (servers[id % 2] as typeof servers[number]).connect(id)))

@@ -118,7 +118,7 @@ onEveryStore(t, 'only the owner and admins send system messages', async (t, env,
   t.strictSame((await historyOf(await a.connect(4))).map(({ userId }) => userId), [1, 2, 3])
 })
 
-t.test('the backend decides who sends system messages', async (t) => {
+t.test("the backend's roles decide who may send system messages", async (t) => {
   const backend = await startBackend(t)
   backend.rooms.set('7', 1)
   backend.roles.set('7/2', 'admin')
@@ -172,7 +172,7 @@ t.test('the limit is configurable', async (t) => {
   t.equal(await ada.fails('chat:message', { content: 'hello' }), 'RATE_LIMITED')
 })
 
-onEveryStore(t, 'rejects messages while the feature is off', async (t, env) => {
+onEveryStore(t, 'rejects messages while the feature is disabled', async (t, env) => {
   const server = await build(t, { env: { ...env, FEATURES: 'auth' } })
   const ada = await server.connect(1)
   t.notOk('chatHistory' in await ada.ok('room:join', { roomId: 'r1' }))

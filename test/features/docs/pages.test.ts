@@ -66,7 +66,7 @@ export default fp(async function feature (app) {
   t.notMatch(page, /<img/)
 })
 
-t.test('answers 404 on all its paths while it is off', async (t) => {
+t.test('returns 404 on all its paths while disabled', async (t) => {
   const { url, app, admin } = await build(t, { env: { FEATURES: '-docs' } })
   const paths = ['/docs', '/docs/messages', '/docs/openapi.json', '/docs/asyncapi.json', '/docs/docs.css']
   for (const path of paths) t.equal((await fetch(url + path)).status, 404, path)

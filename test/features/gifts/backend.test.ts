@@ -45,7 +45,7 @@ async function start (t: Test, env: Record<string, string> = {}) {
   return { backend, server, enter }
 }
 
-onEveryStore(t, 'the backend books gifts', async (t, env) => {
+onEveryStore(t, 'the backend charges gifts', async (t, env) => {
   const { backend, server, enter } = await start(t, env)
   const senders = [await enter(1), await enter(2), await enter(3), await enter(4), await enter(5)]
   const sent = await send(senders, 120)
@@ -80,7 +80,7 @@ onEveryStore(t, 'reports insufficient balance to all sockets of the sender', asy
   t.equal(backend.requests.filter(({ call }) => call === 'gifts').flatMap(({ body }) => (body as { transactions: { transaction_id: string }[] }).transactions).filter(({ transaction_id: id }) => id === dear).length, 1, 'it is not tried again')
 })
 
-onEveryStore(t, 'reports it to a sender on another server', async (t, env, kind) => {
+onEveryStore(t, 'reports insufficient balance to a sender on another server', async (t, env, kind) => {
   if (kind === 'memory') return
   const { backend, server, enter } = await start(t, env)
   const other = await build(t, { env: { ...features, ...backend.env, ...env } })
@@ -149,7 +149,7 @@ onEveryStore(t, 'keeps gifts while the backend is down', async (t, env) => {
   for (const client of clients) t.same(client.events.filter(({ type }) => type === 'gift:error'), [])
 })
 
-onEveryStore(t, 'keeps gifts while the bridge is off', async (t, env) => {
+onEveryStore(t, 'keeps gifts while the bridge is disabled', async (t, env) => {
   const { backend, server, enter } = await start(t, { ...env, FEATURES: 'auth,gifts' })
   await send([await enter(1)], 3)
   await until(async () => /^flylive_gift_queue_size 3$/m.test(await (await fetch(`${server.url}/metrics`)).text()))

@@ -219,7 +219,7 @@ t.test('looks up the gift processor for each batch', slowly, async (t) => {
   await until(async () => await value('flylive_gifts_processed_total', '{status="success"}') === 253)
 })
 
-t.test('close() waits for in-flight batches and takes no more', slowly, async (t) => {
+t.test('close() waits for in-flight batches and takes no more gifts', slowly, async (t) => {
   const answer = Promise.withResolvers<Answer>()
   const { outbox, flusher, calls, add } = start(t, () => answer.promise)
   await add(100)

@@ -87,7 +87,7 @@ onEveryStore(t, 'sends an id in the form of its user\'s token', async (t, store)
   }
 })
 
-t.test('sends an id in the form of the token for members on other servers', async (t) => {
+t.test('sends an id with the type that it has in the token, also for members on other servers', async (t) => {
   const store = { REDIS_URL: await redisDatabase() }
   const [server, other] = [await build(t, { env: { ...env, ...store } }), await build(t, { env: { ...env, ...store } })]
   const [ada, bob, carl, eve] = [await server.connect('a1'), await other.connect(42), await other.connect('43'), await other.connect(45)]
@@ -144,7 +144,7 @@ t.test('an acknowledged gift is on disk', async (t) => {
   }
 })
 
-t.test('rejects gifts without a disk', async (t) => {
+t.test('rejects gifts when the disk fails', async (t) => {
   const folder = t.testdir()
   const server = await build(t, { env: { ...env, DATA_DIR: folder } })
   const ada = await server.connect(1)
@@ -184,7 +184,7 @@ t.test('rejects gifts without Redis and keeps accepted ones', async (t) => {
   t.same(ada.events.filter(({ type, data }) => type === 'gift:received' && [2, 4].includes(data.giftId as number)), [], 'nobody is told of a gift that was not accepted')
 })
 
-onEveryStore(t, 'rejects gifts while the feature is off', async (t, store) => {
+onEveryStore(t, 'rejects gifts while the feature is disabled', async (t, store) => {
   const server = await build(t, { env: { ...env, ...store, FEATURES: 'auth' } })
   const ada = await server.connect(1)
   await ada.ok('room:join', { roomId: 'r1' })

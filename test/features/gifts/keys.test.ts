@@ -31,7 +31,7 @@ async function shownTo (client: TestClient): Promise<unknown[]> {
   return client.events.filter(({ type }) => type === 'gift:received').map(({ data }) => data.transactionId)
 }
 
-onBothStores(t, 'the same key is the same gift', async (t, store) => {
+onBothStores(t, 'requests with the same key send one gift', async (t, store) => {
   const server = await build(t, { env: { ...waiting, ...store } })
   const [ada, bob] = [await enter(server, 1), await enter(server, 2)]
   const key = v7({ msecs: Date.now() - 3_600_000 })
@@ -125,7 +125,7 @@ onBothStores(t, 'rejects a key that was used for another gift', async (t, store,
   t.match(backend.ledger.get(transactionId as string), { applied: 1, transaction: { gift_id: 7, recipient_id: 2, quantity: 3 } })
 })
 
-onEveryStore(t, 'the backend books a key once, also after it left the outbox', async (t, store) => {
+onEveryStore(t, 'the backend charges a key once, also after the gift has left the outbox', async (t, store) => {
   const backend = await startBackend(t)
   backend.everyRoom = () => 1
   backend.balances.set('1', 5)
@@ -153,7 +153,7 @@ onEveryStore(t, 'the backend books a key once, also after it left the outbox', a
   t.same(await shownTo(bob), [transactionId, refused], 'each is shown once')
 })
 
-t.test('another server reports a rejected gift to its sender only', async (t) => {
+t.test('another server reports a rejected gift only to the sender', async (t) => {
   const redis = await startRedis(t)
   const backend = await startBackend(t)
   backend.everyRoom = () => 1
@@ -210,7 +210,7 @@ t.test('a retry after a lost connection charges nothing', async (t) => {
   t.same(await shownTo(bob), [transactionId])
 })
 
-t.test('keeps sent gifts over a reload', async (t) => {
+t.test('keeps sent gifts across a reload', async (t) => {
   const server = await build(t, { env: waiting })
   const [ada, bob] = [await enter(server, 1), await enter(server, 2)]
   const gift = { giftId: 7, recipientId: 2, quantity: 1, key: v7() }

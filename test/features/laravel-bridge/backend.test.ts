@@ -17,7 +17,7 @@ const ask = async (backend: Backend, method: string, path: string, body?: unknow
 }
 const gift = (id: string, quantity = 1) => ({ transaction_id: id, room_id: '7', sender_id: 1, recipient_id: 2, gift_id: 3, quantity, timestamp: 1_700_000_000_000 })
 
-t.test('the backend knows rooms, roles and its key', async (t) => {
+t.test('the backend returns rooms and roles and checks the key', async (t) => {
   const backend = await startBackend(t)
   backend.rooms.set('7', 42)
   backend.roles.set('7/43', 'admin')
@@ -34,7 +34,7 @@ t.test('the backend knows rooms, roles and its key', async (t) => {
   t.equal(backend.calls('room'), 4)
 })
 
-t.test('the backend books a repeated gift once', async (t) => {
+t.test('the backend charges a repeated gift once', async (t) => {
   const backend = await startBackend(t)
   backend.balances.set('1', 10)
   const send = (...transactions: unknown[]) => ask(backend, 'POST', 'gifts/batch', { transactions })

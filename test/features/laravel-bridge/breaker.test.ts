@@ -11,7 +11,7 @@ const any = z.unknown()
 const stateOf = (call: string) => `flylive_laravel_breaker_state{call="${call}"}`
 const attempt = (call: Promise<unknown>) => call.then(() => 'OK', (error: { code: string }) => error.code)
 
-t.test('opens while the backend is down and probes it', async (t) => {
+t.test('opens while the backend is down and probes the backend', async (t) => {
   const backend = await startBackend(t)
   backend.everyRoom = () => 1
   const openMs = 300
@@ -55,7 +55,7 @@ t.test('one call probes; the others do not wait', async (t) => {
   t.equal(backend.calls() - before, 1)
 })
 
-t.test('regular responses do not open it', async (t) => {
+t.test('regular responses do not open the breaker', async (t) => {
   const backend = await startBackend(t)
   const { client, metrics } = clientOf(t, backend)
   for (let i = 0; i < 30; i++) t.equal(await attempt(client.call(room, any)), 'OK', '404')
@@ -64,7 +64,7 @@ t.test('regular responses do not open it', async (t) => {
   t.equal(await valueOf(metrics, stateOf('room')), 0)
 })
 
-t.test('failing gifts do not open it for rooms', async (t) => {
+t.test('failing gifts do not open the breaker of rooms', async (t) => {
   const backend = await startBackend(t)
   backend.everyRoom = () => 1
   const { client, metrics } = clientOf(t, backend)
@@ -75,7 +75,7 @@ t.test('failing gifts do not open it for rooms', async (t) => {
   t.same([await valueOf(metrics, stateOf('gifts')), await valueOf(metrics, stateOf('room'))], [2, 0])
 })
 
-t.test('many concurrent lookups do not open it', async (t) => {
+t.test('many concurrent lookups do not open the breaker', async (t) => {
   const backend = await startBackend(t)
   backend.everyRoom = () => 1
   backend.fault({ kind: 'slow', ms: 100, call: 'role' })

@@ -1,4 +1,4 @@
 import t from 'tap'
 import { assertBurst } from './burst.ts'
 
-t.test('delivers 10,000 events at once in order while the server keeps responding', (t) => assertBurst(t, 10_000))
+t.test('delivers 10,000 simultaneous events in order while the server keeps responding', (t) => assertBurst(t, 10_000))

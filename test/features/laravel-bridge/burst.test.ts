@@ -2,7 +2,7 @@ import t from 'tap'
 import { createQueue } from '../../../features/laravel-bridge/queue.ts'
 import { assertBurst } from './burst.ts'
 
-t.test('delivers 2,000 events at once in order while the server keeps responding', (t) => assertBurst(t, 2000))
+t.test('delivers 2,000 simultaneous events in order while the server keeps responding', (t) => assertBurst(t, 2000))
 
 t.test('the queue is bounded and processed in slices', async (t) => {
   const done: string[] = []

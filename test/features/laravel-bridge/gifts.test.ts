@@ -7,7 +7,7 @@ import { clientOf } from './support.ts'
 
 const gift = (transactionId: string, quantity = 1): GiftTransaction => ({ transactionId, roomId: '7', senderId: 1, recipientId: 2, giftId: 3, quantity, timestamp: 1_700_000_000_000 })
 
-t.test('sends a batch as the contract says and returns the rejected gifts', async (t) => {
+t.test('sends a batch as the contract specifies and returns the rejected gifts', async (t) => {
   const backend = await startBackend(t)
   backend.balances.set('1', 5)
   const { client } = clientOf(t, backend)
@@ -33,7 +33,7 @@ t.test('gifts with an unknown outcome can be sent again', async (t) => {
   await t.rejects(processGifts(client, [gift('b')]), { code: 'UNAVAILABLE' })
 })
 
-t.test('gifts missing from the response are not done', async (t) => {
+t.test('rejects a response that does not match the batch', async (t) => {
   const backend = await startBackend(t)
   const answers = [
     { processed_count: 1, failed: [] },
@@ -49,7 +49,7 @@ t.test('gifts missing from the response are not done', async (t) => {
   await t.rejects(processGifts(clientOf(t, backend, { url: `${backend.url}/wrong` }).client, [gift('a')]), { code: 'BACKEND_FAILED' }, 'a backend without this route')
 })
 
-t.test('other features reach the bridge by getFeature', async (t) => {
+t.test('other features access the bridge with getFeature', async (t) => {
   const backend = await startBackend(t)
   const { app } = await build(t, { env: backend.env })
   t.same(await app.features.getFeature('laravel-bridge')?.processGifts([gift('a')]), { failed: [] })

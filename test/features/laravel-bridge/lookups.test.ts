@@ -18,7 +18,7 @@ async function setUp (t: Test) {
 }
 const room = { roomId: '7', ownerId: 42 }
 
-t.test('caches an answer for 30 s', async (t) => {
+t.test('caches a response for 30 s', async (t) => {
   const { backend, clock, rights } = await setUp(t)
   t.equal(await rights.ownerOf('7'), 42)
   t.equal(await rights.roleOf(room, '43'), 'admin')
@@ -74,7 +74,7 @@ t.test('does not cache a missing room', async (t) => {
   t.equal(await rights.ownerOf('8'), 1)
 })
 
-t.test('uses cached answers for five minutes while the backend is down', async (t) => {
+t.test('uses cached responses for five minutes while the backend is down', async (t) => {
   const { backend, clock, metrics, rights } = await setUp(t)
   const stale = (call: string) => valueOf(metrics, `flylive_laravel_stale_answers_total{call="${call}"}`)
   t.equal(await rights.ownerOf('7'), 42)
@@ -116,7 +116,7 @@ t.test('treats every failure of the backend as down', async (t) => {
   }
 })
 
-t.test('a forgotten answer is looked up again, also during a lookup', async (t) => {
+t.test('an invalidated response is looked up again, also during a lookup', async (t) => {
   const { backend, rights } = await setUp(t)
   t.equal(await rights.roleOf(room, '43'), 'admin')
   t.equal(await rights.roleOf(room, '44'), 'member')
@@ -142,7 +142,7 @@ t.test('a forgotten answer is looked up again, also during a lookup', async (t) 
   t.equal(backend.calls('role'), 6)
 })
 
-t.test('keeps the cache over a reload', async (t) => {
+t.test('keeps the cache across a reload', async (t) => {
   const { backend, clock, metrics, rights, cached, now } = await setUp(t)
   t.equal(await rights.roleOf(room, '43'), 'admin')
   t.equal(await rights.roleOf(room, '44'), 'member')
@@ -162,7 +162,7 @@ t.test('keeps the cache over a reload', async (t) => {
   await t.rejects(next.roleOf(room, '43'), { code: 'UNAVAILABLE' })
 })
 
-t.test('forgets all roles of a room without scanning', async (t) => {
+t.test('invalidates all roles of a room without a scan', async (t) => {
   const { backend, rights } = await setUp(t)
   backend.rooms.set('8', 42)
   const many = 5000

@@ -21,7 +21,7 @@ async function setUp (t: Test, servers = 1, env: Record<string, string> = {}) {
 const eventsOf = (client: TestClient) => client.events.filter(({ type }) => /^[a-z_]+[.:][a-z_]+$/.test(type) && !/^(session|room:|seat:)/.test(type)).map(({ type, data }) => `${type} ${JSON.stringify(data)}`)
 const dropped = ({ app }: TestServer, reason: string) => valueOf(app.metrics, `flylive_laravel_events_dropped_total{reason="${reason}"}`)
 
-t.test('delivers events to their addressees once, on every server', async (t) => {
+t.test('delivers events once to each recipient, on every server', async (t) => {
   const { backend, servers: [a, b] } = await setUp(t, 2)
   if (!b) return t.fail()
   const ada = [await a.connect(1), await a.connect(1), await b.connect(1)]
@@ -55,7 +55,7 @@ t.test('delivers events to their addressees once, on every server', async (t) =>
   t.equal(await valueOf(a.app.metrics, 'flylive_laravel_event_processing_duration_seconds_count'), 8)
 })
 
-t.test('relays only listed events and uses only their names as labels', async (t) => {
+t.test('relays only allowed events and uses only their names as metric labels', async (t) => {
   const { backend, servers: [server] } = await setUp(t, 1, { LARAVEL_EVENTS: 'level.up,own.event', LARAVEL_EVENTS_CHANNEL: 'app_flylive:events' })
   const ada = await server.connect(1)
   await backend.publish('balance.updated', { user_id: 1 })
@@ -93,7 +93,7 @@ t.test('ignores malformed events', async (t) => {
   t.same(eventsOf(ada), ['level.up {"level":3}'])
 })
 
-t.test('a joining user receives room events after the reply', async (t) => {
+t.test('a joining user receives room events after the join reply', async (t) => {
   const { backend, servers: [server] } = await setUp(t)
   const ada = await server.connect(1)
   let level = 0

@@ -71,7 +71,7 @@ t.test('a user on a server that missed the kick is removed later', async (t) => 
   t.same(await ada.event('room:userLeft'), { roomId: '7', userId: 2 })
 })
 
-t.test('a user blocked by the backend is removed and stays out', async (t) => {
+t.test('a user blocked by the backend is removed and cannot rejoin', async (t) => {
   const { backend, a, b } = await setUp(t)
   const [ada, bob, other] = [await a.connect(1), await b.connect(2), await a.connect(2)]
   for (const client of [ada, bob]) await client.ok('room:join', { roomId: '7' })

@@ -25,7 +25,7 @@ t.test('creates a room that the backend knows, with the backend\'s owner', async
   t.equal(await server.app.rooms.ownerOf(await server.app.store.getRoom('7') as RoomRecord), 42)
 })
 
-t.test('rejects new rooms and guesses no rights while the backend is down', async (t) => {
+t.test('rejects new rooms and grants no rights while the backend is down', async (t) => {
   const backend = await startBackend(t)
   backend.rooms.set('7', 42)
   const server = await build(t, { env: backend.env })
@@ -40,7 +40,7 @@ t.test('rejects new rooms and guesses no rights while the backend is down', asyn
   t.equal(await roleOf(server, '7', 1), 'member')
 })
 
-t.test('is off without a backend, and names the missing setting when enabled', async (t) => {
+t.test('is disabled without a backend, and names the missing setting when enabled', async (t) => {
   const off = await build(t)
   t.match(off.app.features.list().find(({ name }) => name === 'laravel-bridge'), { state: 'disabled' })
   const forced = await build(t, { env: { FEATURES: 'auth,laravel-bridge' } })

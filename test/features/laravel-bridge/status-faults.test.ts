@@ -94,7 +94,7 @@ t.test('a restarted single server reports rooms that ended', async (t) => {
   t.match(last(backend, '7'), { is_live: false, participant_count: 0, ended_at: String })
 })
 
-t.test('reports rooms that ended while Redis lost everything', async (t) => {
+t.test('reports rooms that ended while Redis lost its data', async (t) => {
   const redis = await startRedis(t)
   const backend = await startBackend(t)
   backend.everyRoom = () => 1
@@ -111,7 +111,7 @@ t.test('reports rooms that ended while Redis lost everything', async (t) => {
   t.match(last(backend, '8'), { is_live: true })
 })
 
-t.test('reports changes made while the feature was off', async (t) => {
+t.test('reports changes made while the feature was disabled', async (t) => {
   const redis = await startRedis(t)
   const backend = await startBackend(t)
   backend.everyRoom = () => 1

@@ -60,7 +60,7 @@ onEveryStore(t, 'coalesces changes to one report per second and sends the last v
   assertSpacing(t, backend)
 })
 
-t.test('sends one report per second over all servers', async (t) => {
+t.test('sends one report per second across all servers', async (t) => {
   const backend = await startBackend(t)
   backend.everyRoom = () => 1
   const env = { ...backend.env, REDIS_URL: await redisDatabase() }

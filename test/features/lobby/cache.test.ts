@@ -2,7 +2,7 @@ import { setTimeout as wait } from 'node:timers/promises'
 import t from 'tap'
 import { createCache } from '../../../features/lobby/cache.ts'
 
-t.test('concurrent callers share one answer', async (t) => {
+t.test('concurrent callers share one result', async (t) => {
   const cache = createCache<number>(60_000, 10)
   let asked = 0
   const ask = async () => ++asked
@@ -10,7 +10,7 @@ t.test('concurrent callers share one answer', async (t) => {
   t.equal(await cache.get('a', ask), 1)
 })
 
-t.test('refreshes an answer that is too old', async (t) => {
+t.test('refreshes a result that is too old', async (t) => {
   const cache = createCache<number>(20, 10)
   let asked = 0
   const ask = async () => ++asked
@@ -31,7 +31,7 @@ t.test('reports a failure to its callers and does not cache it', async (t) => {
   t.equal(await cache.get('a', async () => 'back'), 'back')
 })
 
-t.test('a failure does not remove a newer answer', async (t) => {
+t.test('a failure does not remove a newer result', async (t) => {
   const cache = createCache<string>(0, 10)
   const slow = Promise.withResolvers<string>()
   const first = cache.get('a', () => slow.promise)
@@ -42,7 +42,7 @@ t.test('a failure does not remove a newer answer', async (t) => {
   t.equal(cache.size, 1)
 })
 
-t.test('keeps the newest answers', async (t) => {
+t.test('keeps the newest results', async (t) => {
   const cache = createCache<number>(60_000, 3)
   for (let i = 0; i < 100; i++) await cache.get(`key ${i}`, async () => i)
   t.equal(cache.size, 3)

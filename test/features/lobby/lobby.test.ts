@@ -94,7 +94,7 @@ onEveryStore(t, 'lists a locked room without its members', async (t, env, kind) 
   t.notMatch(JSON.stringify(rooms[0]), /User 1|1234|pin/)
 })
 
-onEveryStore(t, 'returns pages', async (t, env, kind) => {
+onEveryStore(t, 'returns rooms in pages', async (t, env, kind) => {
   const [a, b] = await pair(t, kind, env)
   const ids = ['B', '_', 'a', 'a.1', 'b', 'x'.repeat(128), 'z:9']
   for (const [i, roomId] of ids.entries()) await (await (i % 2 ? a : b).connect(i)).ok('room:join', { roomId })
@@ -153,7 +153,7 @@ onEveryStore(t, 'the list is at most one second old', async (t, env, kind) => {
   t.ok(passed() < 3000)
 })
 
-onBothStores(t, 'limits requests per minute and user, over all servers', async (t, env, kind) => {
+onBothStores(t, 'limits requests per user and minute across all servers', async (t, env, kind) => {
   const [a, b] = await pair(t, kind, env, { listsPerMinute: 5 })
   const [ada, adasPhone, bob] = [await a.connect(1), await b.connect(1), await b.connect(2)]
   for (let i = 0; i < 5; i++) await list(i % 2 ? ada : adasPhone)
@@ -161,7 +161,7 @@ onBothStores(t, 'limits requests per minute and user, over all servers', async (
   await list(bob)
 })
 
-t.test('omits seats while the feature is off', async (t) => {
+t.test('omits seats while the feature is disabled', async (t) => {
   const [server] = await pair(t, 'memory', {}, {}, 'auth,lobby')
   const [ada, looker] = [await server.connect(1), await server.connect(9)]
   await ada.ok('room:join', { roomId: 'r1' })

@@ -27,7 +27,7 @@ t.test('sends an empty list without ICE servers', async (t) => {
   t.same((await server.connect(1)).greeting.iceServers, [])
 })
 
-t.test('leaves iceServers out of the greeting while media is off', async (t) => {
+t.test('omits iceServers from the greeting while media is disabled', async (t) => {
   const server = await build(t, { env: { FEATURES: '-media' } })
   t.notOk('iceServers' in (await server.connect(1)).greeting)
 })

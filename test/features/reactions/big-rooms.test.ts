@@ -37,7 +37,7 @@ function total (...parts: Record<string, number>[]): Record<string, number> {
   return sum
 }
 
-onBothStores(t, 'sends counts to a big room once per second, over all servers', async (t, env, kind) => {
+onBothStores(t, 'sends counts to a big room once per second across all servers', async (t, env, kind) => {
   const [a, b] = await pair(t, kind, env, config)
   const [ada, bob, eve] = [await a.connect(1), await b.connect(2), await b.connect(3)]
   for (const client of [ada, bob, eve]) await client.ok('room:join', { roomId: 'r1' })
@@ -81,7 +81,7 @@ onBothStores(t, 'a reload neither loses nor repeats a reaction', async (t, env, 
   t.ok(onceASecond(times, begin), `at most once a second all the same: ${begin}: ${times.join()}`)
 })
 
-onEveryStore(t, 'sends accepted reactions when the feature is turned off', async (t, env, kind) => {
+onEveryStore(t, 'sends accepted reactions when the feature is disabled', async (t, env, kind) => {
   const [a, b] = await pair(t, kind, env, { coalesceOver: 0 })
   const [ada, bob] = [await a.connect(1), await b.connect(2)]
   for (const client of [ada, bob]) await client.ok('room:join', { roomId: 'r1' })

@@ -47,7 +47,7 @@ onEveryStore(t, 'accepts only the reactions listed in the join reply', async (t,
   t.strictSame(sumOf(ada), Object.fromEntries(emojis.map((emoji) => [emoji, 1])))
 })
 
-onBothStores(t, 'limits reactions per minute and user, over all servers and rooms', async (t, env, kind) => {
+onBothStores(t, 'limits reactions per user and minute across all servers and rooms', async (t, env, kind) => {
   const [a, b] = await pair(t, kind, env, { reactionsPerMinute: 5 })
   const [ada, adasPhone, bob] = [await a.connect(1), await b.connect(1), await b.connect(2)]
   for (const client of [ada, bob]) await client.ok('room:join', { roomId: 'r1' })
@@ -81,7 +81,7 @@ onEveryStore(t, 'an admin changes all settings at run time', async (t, env, kind
   t.match(await patch({ emojis: null, coalesceOver: null }), { status: 200, body: { config: { emojis, reactionsPerMinute: 3, coalesceOver: 50 } } })
 })
 
-t.test('rejects reactions and adds nothing to joins while it is off', async (t) => {
+t.test('rejects reactions and adds nothing to join replies while disabled', async (t) => {
   const [server] = await pair(t, 'memory', {})
   const ada = await server.connect(1)
   await ada.ok('room:join', { roomId: 'r1' })

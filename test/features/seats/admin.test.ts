@@ -171,7 +171,7 @@ t.test('works on every server', async (t) => {
   t.same(await seatsOf(a), await seatsOf(b))
 })
 
-t.test('returns 404 while the feature is off', async (t) => {
+t.test('returns 404 while the feature is disabled', async (t) => {
   const server = await build(t, { env: { FEATURES: '-seats' } })
   await (await server.connect(1)).ok('room:join', { roomId: 'r1' })
   t.match(await server.admin('GET', path()), { status: 404, body: { error: { code: 'NOT_FOUND' } } })

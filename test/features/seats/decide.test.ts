@@ -270,7 +270,7 @@ t.test('an invite expires after 30 s', async (t) => {
   ])
 })
 
-t.test('accept without a seat uses the newest invite', async (t) => {
+t.test('accepting without a seat index uses the newest invite', async (t) => {
   const both: [Move, Move] = [[invite(5, 3), owner, 0], [invite(5, 1), owner, 1]]
   t.match(after(...both, [{ type: 'accept' }, member(5), 2]).state, { seats: [{ seatIndex: 1, userId: 5 }], invites: [{ seatIndex: 3 }] })
   t.match(after(...both, [{ type: 'accept', seatIndex: 3 }, member(5), 2]).state, { seats: [{ seatIndex: 3 }], invites: [{ seatIndex: 1 }] })

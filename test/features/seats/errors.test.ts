@@ -49,7 +49,7 @@ onEveryStore(t, 'rejects seats that do not exist', async (t, env) => {
   }
 })
 
-onEveryStore(t, 'rejects users who are not there, and accepts both forms of an id', async (t, env) => {
+onEveryStore(t, 'rejects users outside the room, and accepts ids as numbers or strings', async (t, env) => {
   const { owner, member, other } = await scene(t, env)
   for (const userId of [99, 'nobody', '03', ' 3', 3.5]) {
     t.equal(await owner.fails('seat:assign', { userId, seatIndex: 0 }), 'NOT_IN_ROOM', `assign ${userId}`)
@@ -105,7 +105,7 @@ onEveryStore(t, 'error messages name the problem', async (t, env) => {
   for (const [client, type, data, code, message] of refused) t.match((await client.request(type, data)).error, { code, message }, type)
 })
 
-t.test('rejects requests while the feature is off', async (t) => {
+t.test('rejects requests while the feature is disabled', async (t) => {
   const server = await build(t, { env: { FEATURES: '-seats' } })
   const ada = await server.connect(1)
   const joined = await ada.ok('room:join', { roomId: 'r1' })

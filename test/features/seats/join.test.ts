@@ -67,7 +67,7 @@ onEveryStore(t, 'the seats are unchanged after everyone rejoined', async (t, env
   t.match(await owner.ok('room:join', { roomId: 'r1' }), { seats: [{ seatIndex: 0, userId: 3, isMuted: true }] }, 'also who is silenced')
 })
 
-onBothStores(t, 'a join during changes sees the same seats as everyone', async (t, env) => {
+onBothStores(t, 'a join during changes returns the same seats that other members have', async (t, env) => {
   const server = await build(t, { env })
   const movers = await Promise.all(Array.from({ length: 4 }, (_, i) => server.connect(i)))
   for (const client of movers) await client.ok('room:join', { roomId: 'r1', seatCount: 4 })

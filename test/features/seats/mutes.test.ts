@@ -6,7 +6,7 @@ import { consume, produce, scene, seatsOf, told } from './scene.ts'
 const silent = (server: TestServer, producerId: string) =>
   server.app.sfu.producersOf('r1').find((producer) => producer.producerId === producerId)?.isPaused
 
-onEveryStore(t, 'a muted user is silent whatever their client does', async (t, env) => {
+onEveryStore(t, 'a muted user is silent regardless of the client', async (t, env) => {
   const { server, owner, member, other, all } = await scene(t, env)
   await member.ok('seat:take', { seatIndex: 0 })
   const producerId = await produce(member)
@@ -35,7 +35,7 @@ onEveryStore(t, 'a muted user is silent whatever their client does', async (t, e
   t.equal(other.events.filter(({ type }) => type === 'audio:producerPaused').length, 1)
 })
 
-onEveryStore(t, 'a producer is resumed when no reason for the pause is left', async (t, env) => {
+onEveryStore(t, 'a producer resumes when no reason for the pause is left', async (t, env) => {
   const { server, owner, member, other } = await scene(t, env)
   await member.ok('seat:take', { seatIndex: 0 })
   const producerId = await produce(member)

@@ -54,7 +54,7 @@ async function allAgree (t: Test, servers: readonly TestServer[], members: Membe
   return { told: members[0]?.told() ?? [], end }
 }
 
-onBothStores(t, `of ${crowd} concurrent requests for a seat one succeeds`, async (t, env, kind) => {
+onBothStores(t, `one of ${crowd} concurrent requests for a seat succeeds`, async (t, env, kind) => {
   // Coalesces presence events, which the test ignores, in rooms of any size.
   const given = { PRESENCE_COALESCE_OVER: '0', ...env }
   const servers = kind === 'redis' ? [await build(t, { env: given }), await build(t, { env: given })] : [await build(t, { env: given })]

@@ -42,7 +42,7 @@ async function pair (t: Test, env: Record<string, string> = {}) {
   return { a, b, owner, admin, member, other, watcher, hosts: [owner, admin] }
 }
 
-onBothStores(t, 'raised and lowered hands reach only those who may see them', async (t, env) => {
+onBothStores(t, 'only permitted users receive raised and lowered hands', async (t, env) => {
   const { server, owner, admin, member, other } = await scene(t, env)
   const hosts = [owner, admin]
   const phone = await server.connect('3')
@@ -264,7 +264,7 @@ t.test('each of two servers notifies its own sockets', async (t) => {
   t.same(heard(watcher), [])
 })
 
-t.test('a user gone from one server is gone from both', async (t) => {
+t.test('a user who leaves on one server leaves on both', async (t) => {
   const { a, b, member, other, hosts } = await pair(t, { SEAT_GRACE_SECONDS: '60' })
   for (const client of [member, other]) await client.ok('seat:request')
   await hears(t, hosts, '3 4')
@@ -302,7 +302,7 @@ t.test('restores requests after Redis lost them', async (t) => {
   t.equal(await askers(await server.connect('1')), '3 4')
 })
 
-onEveryStore(t, 'keeps requests while the feature is off', async (t, env) => {
+onEveryStore(t, 'keeps requests while the feature is disabled', async (t, env) => {
   const { server, owner, admin, member, other } = await scene(t, { SEAT_GRACE_SECONDS: '0', ...env })
   for (const client of [member, other]) await client.ok('seat:request')
   await hears(t, [owner, admin], '3 4')
@@ -318,7 +318,7 @@ onEveryStore(t, 'keeps requests while the feature is off', async (t, env) => {
   t.equal(heard(member).length, 1)
 })
 
-t.test('keeps the audience over a reload without new role lookups', async (t) => {
+t.test('keeps the audience across a reload without new role lookups', async (t) => {
   const backend = await startBackend(t)
   backend.everyRoom = () => 1
   backend.roles.set('r1/2', 'admin')
@@ -335,7 +335,7 @@ t.test('keeps the audience over a reload without new role lookups', async (t) =>
   t.equal(backend.calls('role'), calls)
 })
 
-t.test('a change in a crowd costs only those it concerns', async (t) => {
+t.test('a change in a big room is sent only to the affected users', async (t) => {
   const { server, owner, admin, member } = await scene(t, {})
   const crowd = await Promise.all(Array.from({ length: 40 }, (_, i) => server.connect(100 + i)))
   for (const client of crowd) await join(client)

@@ -35,7 +35,7 @@ onEveryStore(t, 'a member controls only themselves', async (t, env) => {
   t.equal(told(owner).length, events, 'nobody is told of it')
 })
 
-onEveryStore(t, 'an admin may do everything but assign', async (t, env) => {
+onEveryStore(t, 'an admin may do everything except assign', async (t, env) => {
   const { admin } = await seated(t, env)
   for (const [type, data] of Object.entries(privileged)) {
     const { ok, error } = await admin.request(type, data)

@@ -31,7 +31,7 @@ t.test('enabling the feature keeps the audio of seated users only', async (t) =>
   t.pass('and lost with it')
 })
 
-t.test('a user who left while the feature was off loses the seat', async (t) => {
+t.test('a user who left while the feature was disabled loses the seat', async (t) => {
   const { server, member, other } = await scene(t, { SEAT_GRACE_SECONDS: '0' })
   await member.ok('seat:take', { seatIndex: 0 })
   await server.app.features.disable('seats')

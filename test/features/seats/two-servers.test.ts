@@ -56,7 +56,7 @@ t.test('changes on one server are announced on both', async (t) => {
   t.same(await seatsOf(a), await seatsOf(b), 'both say the same to admins')
 })
 
-t.test('concurrent changes on both are announced in the same order', async (t) => {
+t.test('concurrent changes on both servers are announced in the same order', async (t) => {
   const { a, b, owner, member, all } = await pair(t)
   const crowd = await Promise.all(Array.from({ length: 10 }, (_, i) => [a, b][i % 2]?.connect(100 + i) as Promise<TestClient>))
   for (const client of crowd) await client.ok('room:join', { roomId: 'r1' })
@@ -80,7 +80,7 @@ t.test('concurrent changes on both are announced in the same order', async (t) =
   for (const client of everybody) t.same(told(client), told(owner))
 })
 
-t.test('the audio of a user on the other server follows', async (t) => {
+t.test('seat changes apply to the audio of a user on the other server', async (t) => {
   const { a, b, owner, member, other } = await pair(t)
   await member.ok('seat:take', { seatIndex: 0 })
   // Muted before any audio is sent.
@@ -137,7 +137,7 @@ t.test('a seat is reserved on every server', async (t) => {
   }
 })
 
-t.test('a seat is cleared for a user of any server', async (t) => {
+t.test('clears the seat of a user on any server', async (t) => {
   const { a, b, owner, member, other } = await pair(t, { SEAT_GRACE_SECONDS: '1' })
   const more = await a.connect(5)
   await more.ok('room:join', { roomId: 'r1' })
@@ -183,7 +183,7 @@ t.test('reserves the seats of users on a server that shuts down', async (t) => {
   t.same(told(owner), ['updated 0 3 false', 'updated 1 4 false', 'cleared 1 4 disconnected'])
 })
 
-t.test('reserves them with a slow store', async (t) => {
+t.test('reserves seats with a slow store', async (t) => {
   const { a, b, member, other } = await pair(t)
   await member.ok('seat:take', { seatIndex: 0 })
   await other.ok('seat:take', { seatIndex: 1 })
@@ -193,7 +193,7 @@ t.test('reserves them with a slow store', async (t) => {
   t.match((await seatsOf(a)).seats, [{ userId: 3, awayUntil: Number }, { userId: '4', awayUntil: Number }])
 })
 
-t.test('reserves them under load', async (t) => {
+t.test('reserves seats under load', async (t) => {
   const redis = await startRedis(t)
   const env = { REDIS_URL: redis.url, WS_MESSAGES_PER_SECOND: '100000', WS_MESSAGES_BURST: '100000' }
   const [a, b] = [await build(t, { env }), await build(t, { env })]

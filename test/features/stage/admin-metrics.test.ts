@@ -12,7 +12,7 @@ t.test('sums the samples of a metric', async (t) => {
   t.equal(sumOf(metrics, 'unknown'), undefined)
 })
 
-t.test('a rate is by how much a counter grows a second', async (t) => {
+t.test('a rate is the increase of a counter per second', async (t) => {
   t.equal(rateOf({ at: 1000, value: 10 }, { at: 3000, value: 16 }), 3)
   t.equal(rateOf({ at: 1000, value: 10 }, { at: 2000, value: 10 }), 0)
   t.equal(rateOf({ at: 1000, value: 500 }, { at: 3000, value: 8 }), 4, 'from zero after a restart of the server')
@@ -20,7 +20,7 @@ t.test('a rate is by how much a counter grows a second', async (t) => {
   t.equal(rateOf({ at: 2000, value: 1 }, { at: 1000, value: 2 }), undefined, 'the clock was set back')
 })
 
-t.test('series keep three minutes', async (t) => {
+t.test('a series keeps three minutes', async (t) => {
   const series = createSeries()
   const read = (sockets: number, events: number) => [
     metric('flylive_socket_connections', sockets),
@@ -44,7 +44,7 @@ t.test('series keep three minutes', async (t) => {
   t.notOk(series.has('people'))
 })
 
-t.test('a chart in numbers and as a line', async (t) => {
+t.test('formats a chart as numbers and as a line', async (t) => {
   t.equal(rangeOf([]), undefined)
   t.same(rangeOf([3, 9, 4].map((value, at) => ({ at, value }))), { now: 4, least: 3, most: 9 })
   const scales = [[-1, 1], [0, 1], [0.4, 1], [1, 1], [1.1, 2], [2, 2], [3, 5], [5.01, 10], [10, 10], [17, 20], [120, 200], [1000, 1000], [1001, 2000], [NaN, 1]]
@@ -54,7 +54,7 @@ t.test('a chart in numbers and as a line', async (t) => {
   t.equal(pathOf([{ at: 0, value: 0 }, { at: 5000, value: 5 }, { at: 20_000, value: 10 }, { at: windowMs, value: 99 }], frame), 'M0 100L5 50M20 0M180 0', 'with gaps between distant samples')
 })
 
-t.test('the server has every metric that a chart draws', async (t) => {
+t.test('the server exports every metric of the charts', async (t) => {
   const server = await build(t, { env: { FEATURES: 'auth' } })
   t.equal((await fetch(`${server.url}/admin/metrics`)).status, 401, 'only with a key')
   const { metrics } = (await server.admin('GET', '/admin/metrics')).body as { metrics: Parameters<typeof sumOf>[0] }

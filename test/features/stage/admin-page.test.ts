@@ -103,7 +103,7 @@ t.test('reports a server without a key', async (t) => {
   await alerted(page, 'This server has no admin key')
 })
 
-t.test('shows live rooms and ends them and their members', async (t) => {
+t.test('shows live rooms, closes rooms and removes members', async (t) => {
   const server = await build(t, { env })
   const page = await enter(t, server)
   await page.getByText('No active rooms.').waitFor()

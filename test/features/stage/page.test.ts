@@ -48,7 +48,7 @@ t.test('serves pages and assets with cache validation', async (t) => {
   t.equal((await fetch(`${url}/stage/assets/nothing.js`)).status, 404)
 })
 
-t.test('the pages load and run nothing from elsewhere', async (t) => {
+t.test('the pages load and run no code from other origins', async (t) => {
   const { url } = await build(t, { env: { FEATURES } })
   for (const path of ['/', '/admin']) {
     const response = await fetch(url + path)
@@ -116,7 +116,7 @@ t.test('a guest\'s colour is valid', async (t) => {
   }
 })
 
-t.test('production has no guests', async (t) => {
+t.test('production creates no guests', async (t) => {
   const { url } = await build(t, { env: { NODE_ENV: 'production', FEATURES, MEDIASOUP_ANNOUNCED_IP: '127.0.0.1', JWT_SECRET: jwtSecret, HOST: '127.0.0.1', MEDIASOUP_WORKERS: '1', DRAIN_SECONDS: '0' } })
   t.equal((await fetch(url)).status, 200)
   t.match(await post(url, { name: 'Ada' }), { status: 404, body: { error: { code: 'NOT_FOUND' } } })
@@ -124,7 +124,7 @@ t.test('production has no guests', async (t) => {
   t.match(await connect(t, url).catch((error: unknown) => error), { status: 401 })
 })
 
-t.test('is off in production by default', async (t) => {
+t.test('is disabled in production by default', async (t) => {
   const production = { NODE_ENV: 'production', MEDIASOUP_ANNOUNCED_IP: '127.0.0.1', MEDIASOUP_WORKERS: '1', DRAIN_SECONDS: '0' }
   for (const env of [undefined, production]) {
     const { url } = await build(t, env && { env })

@@ -23,7 +23,7 @@ onEveryStore(t, 'locks out an address after too many wrong keys, also for the ri
   t.equal((await fetch(`${server.url}/readyz`)).status, 200, 'only from /admin')
 })
 
-t.test('counts wrong keys over all servers', async (t) => {
+t.test('counts wrong keys across all servers', async (t) => {
   const env = { REDIS_URL: await redisDatabase() }
   const servers = [await build(t, { env }), await build(t, { env })] as const
   for (let i = 0; i < wrongKeys.tries; i++) t.equal((await ask(servers[i % 2 as 0 | 1], `wrong-${i}`)).status, 401)

@@ -53,7 +53,7 @@ onEveryDriver('a put that fails leaves the earlier blob', async (t, blobs) => {
   t.same((await blobs.list()).map(({ key }) => key), ['a'])
 })
 
-t.test('a put that fails leaves no file', async (t) => {
+t.test('a failed put leaves no file', async (t) => {
   const { blobs, root } = folderBlobs(t)
   await t.rejects(blobs.put('a', Readable.from((async function * () {
     yield 'half'
@@ -79,7 +79,7 @@ onEveryDriver('rejects keys that are not a plain path', async (t, blobs) => {
   }
 })
 
-t.test('removes what a crash has left, and nothing that is being written', async (t) => {
+t.test('removes files left by a crash, but no file that is being written', async (t) => {
   const { blobs, root } = folderBlobs(t)
   await blobs.put('a', Readable.from(['x']))
   for (const name of ['old', 'new']) writeFileSync(join(root, '.unfinished', name), 'half')

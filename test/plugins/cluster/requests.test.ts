@@ -29,7 +29,7 @@ t.test('on one server', async (t) => clusterRequestsContract(t, async () => {
   return { asker: cluster, answerer: cluster, answererId: nodeId }
 }))
 
-t.test('over Redis, to itself', async (t) => clusterRequestsContract(t, async (t) => {
+t.test('over Redis, to the same server', async (t) => clusterRequestsContract(t, async (t) => {
   const cluster = await node(t, await databaseClient(t), 'node-b')
   return { asker: cluster, answerer: cluster, answererId: 'node-b' }
 }))

@@ -60,7 +60,7 @@ async function scene (t: Test) {
   return { server, connectLines }
 }
 
-t.test('decodes requests and encodes replies and errors by the face', async (t) => {
+t.test('a face (codec) decodes requests and encodes replies and errors', async (t) => {
   const { server, connectLines } = await scene(t)
   const { ws, next, frames } = await connectLines(2)
   t.match(frames[0], /^! session:ready .*"userId":2/, 'the greeting is the first frame')

@@ -14,7 +14,7 @@ t.test('redis', async (t) => directoryContract(t, async (t) => {
   return createRedisDirectory(client, leases)
 }))
 
-t.test('leaves out the sessions of a dead server', async (t) => {
+t.test('omits the sessions of a dead server', async (t) => {
   const client = await databaseClient(t)
   const [a, b] = [createRedisLeases(client, 'node-a'), createRedisLeases(client, 'node-b')]
   for (const leases of [a, b]) await leases.heartbeat()

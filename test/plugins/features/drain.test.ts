@@ -26,7 +26,7 @@ interface Gate { resolve (): void, inside: Set<string>, closed: boolean }
 const gates: Record<string, Gate> = (globalThis as unknown as { flyliveGates: Record<string, Gate> }).flyliveGates = {}
 const gate = (name: string) => gates[name] as Gate
 
-t.test('in-flight requests finish in the old generation; new ones run in the new generation', async (t) => {
+t.test('in-flight requests finish in the old instance; new requests run in the new instance', async (t) => {
   const folder = featureFolder(t)
   folder.write('waits', { 'index.ts': waiting('old') })
   const server = await build(t, { env: { FEATURES_PATH: folder.path, FEATURES: 'auth,waits' } })
@@ -54,7 +54,7 @@ t.test('in-flight requests finish in the old generation; new ones run in the new
   t.equal(gate('old').closed, true)
 })
 
-t.test('requests that exceed the deadline fail with UNAVAILABLE and block nothing', async (t) => {
+t.test('requests that exceed the deadline fail with UNAVAILABLE and do not block the reload', async (t) => {
   const folder = featureFolder(t)
   folder.write('waits', { 'index.ts': waiting('endless') })
   const server = await build(t, { env: { FEATURES_PATH: folder.path, FEATURES: 'auth,waits', FEATURES_DRAIN_SECONDS: '1' } })
@@ -77,7 +77,7 @@ t.test('requests that exceed the deadline fail with UNAVAILABLE and block nothin
   t.equal(ada.events.filter(({ type }) => type === 'error').length, 0)
 })
 
-t.test('a queued message runs in the current generation', async (t) => {
+t.test('a queued message runs in the current feature instance', async (t) => {
   const folder = featureFolder(t)
   folder.write('waits', { 'index.ts': waiting('first') })
   const server = await build(t, { env: { FEATURES_PATH: folder.path, FEATURES: 'auth,waits' } })

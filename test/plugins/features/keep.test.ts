@@ -39,7 +39,7 @@ async function start (t: Test) {
   return { folder, server, ada, change }
 }
 
-t.test('hands a resource to the next generation, whose dispose function replaces the old one', async (t) => {
+t.test('passes a resource to the next feature instance, whose dispose function replaces the old one', async (t) => {
   const { folder, ada, change } = await start(t)
   t.same(await ada.ok('box:use'), { uses: 1 })
   t.same(await ada.ok('crate:use'), { uses: 1 }, 'a key belongs to its feature')
@@ -55,7 +55,7 @@ t.test('hands a resource to the next generation, whose dispose function replaces
   t.same(await ada.ok('crate:use'), { uses: 2 })
 })
 
-t.test('disposes what the new generation does not keep, after the old generation is closed', async (t) => {
+t.test('disposes resources that the new instance does not keep, after the old instance is closed', async (t) => {
   const { folder, ada, change } = await start(t)
   t.same(await ada.ok('box:use', { key: 'later' }), { uses: 1 }, 'a running feature keeps more')
   t.same(await ada.ok('box:use', { key: 'later' }), { uses: 2 })
@@ -68,7 +68,7 @@ t.test('disposes what the new generation does not keep, after the old generation
   t.strictSame(written(), ['box closes g2', 'box disposes later by g2', 'box disposes second by g2'])
 })
 
-t.test('disposes what a failed generation has created and leaves what existed', async (t) => {
+t.test('disposes resources that a failed instance created and leaves existing ones', async (t) => {
   const { folder, ada, change } = await start(t)
   folder.write('box', { 'index.ts': keeping('box', 'g2', { keys: ['first', 'second'], after: "throw new Error('it fails')" }) })
   t.equal(await change('reload'), 422)
@@ -88,7 +88,7 @@ t.test('disposes all resources when the server closes', async (t) => {
   t.strictSame(written().sort(), ['box closes g1', 'box disposes first by g1', 'crate closes g1', 'crate disposes first by g1'])
 })
 
-t.test('a feature that is registered like a plain plugin keeps until the server closes', async (t) => {
+t.test('a feature that is registered like a plain plugin keeps resources until the server closes', async (t) => {
   const server = await build(t, { env: { FEATURES: 'auth' } })
   let disposed = 0
   const kept = server.app.keep('plain', () => ({}), () => { disposed++ })

@@ -1,4 +1,4 @@
 import t from 'tap'
 import { reloadsLeaveNothing } from './leaks.ts'
 
-t.test('1,000 reloads leave nothing behind', (t) => reloadsLeaveNothing(t, 1000))
+t.test('1,000 reloads leak no resources', (t) => reloadsLeaveNothing(t, 1000))

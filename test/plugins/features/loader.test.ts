@@ -11,7 +11,7 @@ import { stopwatch } from '../../support/pace.ts'
 
 const fixtures = join(import.meta.dirname, '..', '..', 'fixtures', 'features')
 
-t.test('a failing feature is reported and blocks nothing', async (t) => {
+t.test('a failing feature is reported and does not block the server', async (t) => {
   const server = await build(t, { env: { FEATURES_PATH: fixtures } })
   const info = Object.fromEntries(server.app.features.list().map((feature) => [feature.name, feature]))
   t.match(info.throws, { state: 'failed', error: /it cannot start[\s\S]+throws[\\/]index\.ts/ })
@@ -30,7 +30,7 @@ t.test('a failing feature is reported and blocks nothing', async (t) => {
   t.match(await (await fetch(`${server.url}/health`)).json(), { features: [{ name: 'auth', state: 'enabled' }] })
 })
 
-t.test('FEATURES selects features; messages of the others get FEATURE_DISABLED', async (t) => {
+t.test('FEATURES selects features; messages of other features receive FEATURE_DISABLED', async (t) => {
   const server = await build(t, { env: { FEATURES: 'auth', FEATURES_PATH: fixtures } })
   const client = await server.connect(1)
   t.same(client.greeting.features, ['auth'])

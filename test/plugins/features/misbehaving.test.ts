@@ -20,7 +20,7 @@ t.test('an onClose hook that never ends blocks no reload and no shutdown', async
   never.resolve()
 })
 
-t.test('hooks and jobs run in the current generation', async (t) => {
+t.test('hooks and jobs run in the current feature instance', async (t) => {
   const folder = featureFolder(t)
   const gate = Promise.withResolvers<void>()
   const seen: unknown[] = []
@@ -111,7 +111,7 @@ t.test('a response in progress survives a reload', async (t) => {
   t.equal(await response.text(), 'ab')
 })
 
-t.test('rejects a malformed URL like any other', async (t) => {
+t.test('rejects a malformed URL with the usual error', async (t) => {
   const server = await build(t)
   for (const path of ['/admin/rooms/a%zz', '/nowhere/%c0']) {
     const response = await fetch(server.url + path)

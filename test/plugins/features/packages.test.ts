@@ -39,7 +39,7 @@ t.test('loads, reloads and unloads a feature from an outside folder with the ser
   t.equal(await client.fails('outside:say', {}), 'UNKNOWN_TYPE')
 })
 
-t.test('an outside feature overrides one of the server', async (t) => {
+t.test("an external feature overrides one of the server's", async (t) => {
   const folder = featureFolder(t)
   folder.write('chat', { 'index.ts': saying('chat', 'another chat') })
   const server = await build(t, { env: { FEATURES_PATH: folder.path } })

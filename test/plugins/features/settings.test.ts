@@ -37,7 +37,7 @@ t.test('rejects one of two conflicting toggles', async (t) => {
   t.same(infoOf(a, 'base')?.state, answers[0]?.status === 200 ? 'disabled' : 'enabled')
 })
 
-t.test('applies changes made during a start and changes without notification', async (t) => {
+t.test('applies changes made during startup and changes without a notification', async (t) => {
   const folder = featureFolder(t)
   const starting = Promise.withResolvers<void>()
   const go = Promise.withResolvers<void>()
@@ -60,7 +60,7 @@ t.test('applies changes made during a start and changes without notification', a
   t.pass('it looks by itself')
 })
 
-t.test('restores settings after the store lost everything', async (t) => {
+t.test('restores settings after the store lost its data', async (t) => {
   const env = { REDIS_URL: await redisDatabase(), FEATURES: 'auth,chat,reactions' }
   const [a, b] = [await build(t, { env }), await build(t, { env })]
   await post(a, 'chat/disable')
@@ -75,7 +75,7 @@ t.test('restores settings after the store lost everything', async (t) => {
   t.match(infoOf(c, 'reactions'), { config: { reactionsPerMinute: 5 } })
 })
 
-t.test('applies changes in order of dependencies', async (t) => {
+t.test('applies changes in dependency order', async (t) => {
   const folder = featureFolder(t)
   folder.write('zbase', { 'index.ts': "throw new Error('broken')" })
   folder.write('atop', { 'index.ts': saying('atop', 'x', { dependencies: ['zbase'] }) })

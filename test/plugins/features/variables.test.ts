@@ -19,7 +19,7 @@ t.test('reads the variables that are set', async (t) => {
     { longest: 7, loud: true, names: ['ada', 'bob'], key: 'top-secret', plain: 'plain' })
 })
 
-t.test('names the variables that are wrong, without their values', async (t) => {
+t.test('names the invalid variables without their values', async (t) => {
   t.same(problemsInEnv(config, { WAVE_LONGEST: '7' }), [])
   const problems = problemsInEnv(config, { WAVE_LONGEST: 'seven', WAVE_LOUD: 'perhaps', WAVE_NAMES: 'a', WAVE_KEY: 'hunter2' })
   t.same(problems, [

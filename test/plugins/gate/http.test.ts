@@ -37,7 +37,7 @@ async function scene (t: Test, features: Record<string, string> = {}, env: Recor
   return { server, folder, text, errorOf, admin: (path: string) => server.admin('POST', `/admin/features/${path}`) }
 }
 
-t.test('only paths below the prefix reach the handler, which sets its own headers', async (t) => {
+t.test('only paths below the prefix reach the handler, which sets all headers', async (t) => {
   const { server, text } = await scene(t)
   t.equal(await text('/plain'), 'first GET /plain ')
   t.equal(await text('/plain/a/b?c=d'), 'first GET /plain/a/b?c=d ')
@@ -61,7 +61,7 @@ t.test('returns errors that have a code, and INTERNAL for others', async (t) => 
   t.match(await broken.json(), { error: { code: 'INTERNAL' } })
 })
 
-t.test('a feature that claims a taken prefix fails to load; others load', async (t) => {
+t.test('a feature that claims a taken prefix fails to load; other features load', async (t) => {
   const { errorOf, text, server } = await scene(t, {
     zsame: "app.gate.http('/plain', () => {})",
     zbelow: "app.gate.http('/plain/x', () => {})",

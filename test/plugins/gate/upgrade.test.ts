@@ -99,7 +99,7 @@ t.test('/ws rejects with its usual errors, and accepts a query and an absolute t
   t.match(draining.head, 'retry-after: 1')
 })
 
-t.test('a path of a feature has the sessions, errors and users of /ws', async (t) => {
+t.test("a feature's path has the sessions, errors and users of /ws", async (t) => {
   const { server, open } = await scene(t, { MAX_CONNECTIONS: '2' })
   const ada = await server.connect(1)
   await ada.ok('room:join', { roomId: 'r1' })
@@ -114,7 +114,7 @@ t.test('a path of a feature has the sessions, errors and users of /ws', async (t
   t.equal((await upgrade(t, server.url, '/native', { authorization: `Bearer ${tokenFor(3)}` })).status, 503)
 })
 
-t.test('a path of a feature may identify users itself', async (t) => {
+t.test("a feature's path may identify users without auth", async (t) => {
   const { server, open } = await scene(t)
   const refused = await upgrade(t, server.url, '/own?x=1')
   t.equal(refused.status, 403)

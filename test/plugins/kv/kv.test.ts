@@ -22,7 +22,7 @@ t.test('two servers share values', async (t) => {
   t.equal(await b.plainKeys('auth:revoked:').get('hash'), '1')
 })
 
-t.test('the keys of a namespace share a slot of a cluster', async (t) => {
+t.test('the keys of a namespace share a cluster slot', async (t) => {
   const client = await databaseClient(t)
   const values = createRedisKeyValue(client).namespace('n')
   for (const key of ['a', '{b}', '']) await values.set(key, 'x')

@@ -25,7 +25,7 @@ async function produce (client: TestClient): Promise<string> {
   return id
 }
 
-t.test('a tap lists the voices of a room as they come, pause and go', async (t) => {
+t.test('a tap tracks producers of a room that start, pause and close', async (t) => {
   const { app, ...server } = await build(t, { env: everybodyMaySpeak })
   const [ada, bob] = [await server.connect(1), await server.connect(2)]
   for (const client of [ada, bob]) await client.ok('room:join', { roomId: 'r1' })
@@ -47,7 +47,7 @@ t.test('a tap lists the voices of a room as they come, pause and go', async (t) 
   t.same(lists, [['1', '2'], ['1 paused', '2'], ['1', '2'], ['1']])
 })
 
-t.test('a tap receives what is injected, and members see its producer', async (t) => {
+t.test('a tap receives injected audio, and members receive its producer', async (t) => {
   const { app, ...server } = await build(t, { env: everybodyMaySpeak })
   const ada = await server.connect(1)
   await ada.ok('room:join', { roomId: 'r1' })
@@ -72,7 +72,7 @@ t.test('a tap receives what is injected, and members see its producer', async (t
   await until(() => tap.voices.length === 0)
 })
 
-t.test('taps and injections are opened again after the death of a worker', async (t) => {
+t.test('taps and injections are reopened after a worker dies', async (t) => {
   const { app, ...server } = await build(t, { env: everybodyMaySpeak })
   const ada = await server.connect(1)
   await ada.ok('room:join', { roomId: 'r1' })
@@ -157,7 +157,7 @@ t.test('twenty rounds leave no transport open', async (t) => {
   t.equal(app.sfu.producersOf('r1').length, 1)
 })
 
-t.test('an attachment that cannot be opened leaves nothing', async (t) => {
+t.test('an attachment that cannot be opened leaves no transports', async (t) => {
   const { app, ...server } = await build(t, { env: { ...everybodyMaySpeak, MAX_ROOMS_PER_WORKER: '1' } })
   const [ada, bob] = [await server.connect(1), await server.connect(2)]
   await ada.ok('room:join', { roomId: 'r1' })

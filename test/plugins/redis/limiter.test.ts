@@ -6,7 +6,7 @@ import { startRedis } from '../../support/redis.ts'
 
 const limitsOf = ({ app }: { app: FastifyInstance }) => createRateLimits(app.hasDecorator('redis') ? app.redis : undefined)
 
-onBothStores(t, 'limits per key and returns the retry delay', async (t, env) => {
+onBothStores(t, 'limits events per key and returns the retry delay', async (t, env) => {
   const limits = limitsOf(await build(t, { env }))
   for (let i = 0; i < 3; i++) await limits.consume('wave', 'ada', 3)
   const error: unknown = await limits.consume('wave', 'ada', 3).catch((error: unknown) => error)
@@ -15,7 +15,7 @@ onBothStores(t, 'limits per key and returns the retry delay', async (t, env) => 
   await limits.consume('nod', 'ada', 3)
 })
 
-t.test('servers count together on Redis, and alone while it is down', async (t) => {
+t.test('servers share counts on Redis, and count separately while Redis is down', async (t) => {
   const redis = await startRedis(t)
   const env = { REDIS_URL: redis.url }
   const [a, b] = [limitsOf(await build(t, { env })), limitsOf(await build(t, { env }))]

@@ -76,7 +76,7 @@ t.test('keeps changes made during recovery', async (t) => {
   await agree(last)
 })
 
-t.test('keeps what only one server knew', async (t) => {
+t.test('keeps state that only one server has', async (t) => {
   const { redis, a, b, agree } = await servers(t, 'a', 'b')
   await a.count()
   await agree(1)

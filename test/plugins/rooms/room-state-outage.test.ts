@@ -14,7 +14,7 @@ async function pair (t: Test) {
   return { redis, a, b, ada, bob }
 }
 
-t.test('a partitioned server sends its members what they missed', async (t) => {
+t.test('a partitioned server sends its members the missed changes', async (t) => {
   const { a, b, ada, bob } = await pair(t)
   await a.count()
   await until(() => bob.known() === 1)
@@ -29,7 +29,7 @@ t.test('a partitioned server sends its members what they missed', async (t) => {
   t.equal(b.peek(), 3)
 })
 
-t.test('a change after missed ones also delivers those', async (t) => {
+t.test('a change after missed changes also delivers the missed ones', async (t) => {
   const { a, b, ada, bob } = await pair(t)
   await a.count()
   await until(() => bob.known() === 1)
@@ -60,7 +60,7 @@ t.test('a partitioned server delivers its own changes', async (t) => {
   await until(() => ada.known() === 2)
 })
 
-t.test('a join does not hide what others missed', async (t) => {
+t.test('a join does not hide changes that other members missed', async (t) => {
   const { a, b, bob } = await pair(t)
   const eve = await b.connect('eve')
   const cut = await deafen(b.server)
@@ -71,7 +71,7 @@ t.test('a join does not hide what others missed', async (t) => {
   await until(() => bob.known() === 1)
 })
 
-t.test('restores what Redis lost', async (t) => {
+t.test('restores state that Redis lost', async (t) => {
   const { redis, a, b, ada, bob } = await pair(t)
   for (let i = 0; i < 3; i++) await a.count()
   await until(() => bob.known() === 3 && ada.known() === 3)
@@ -113,7 +113,7 @@ t.test('restores a database that was flushed', async (t) => {
   t.same([ada.numbers(), bob.numbers()], [[1, 2], [1, 2]])
 })
 
-t.test('a new room has nothing of its predecessor', async (t) => {
+t.test('a new room inherits nothing from its predecessor', async (t) => {
   const { a, b, bob } = await pair(t)
   await a.count()
   await until(() => bob.known() === 1)

@@ -8,7 +8,7 @@ import type { Follower } from './tally.ts'
 
 const upTo = (n: number, from = 1) => Array.from({ length: n - from + 1 }, (_, i) => from + i)
 
-onBothStores(t, 'applies concurrent changes one after the other, each once', async (t, env) => {
+onBothStores(t, 'applies concurrent changes sequentially, each once', async (t, env) => {
   const { connect, count, peek } = await buildTally(t, env)
   const ada = await follow(await connect(1))
   t.equal(ada.first, 0)
@@ -97,7 +97,7 @@ onEveryStore(t, 'emits each version once, before its events, and schedules its j
   t.same(woken, ['r1'])
 })
 
-t.test('changes of two servers reach all members in one order', async (t) => {
+t.test('changes on two servers reach all members in one order', async (t) => {
   const env = { REDIS_URL: await redisDatabase() }
   const servers = [await buildTally(t, env), await buildTally(t, env)] as const
   const members: Follower[] = []

@@ -62,7 +62,7 @@ t.test('durable data survives kill -9', async (t) => {
   t.same(await kv.namespace('b').list(), ['k'])
 })
 
-t.test('is the only server', async (t) => {
+t.test('reports no other servers', async (t) => {
   const { store } = storeIn(t, t.testdir())
   await store.join(joining('r1', 1))
   t.same(await store.listNodeRooms('any'), [])

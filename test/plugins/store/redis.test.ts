@@ -49,7 +49,7 @@ t.test('two servers share a room', async (t) => {
   t.equal(removals.filter((room) => room !== undefined).length, 1)
 })
 
-t.test('ROOM_FULL is exact over two servers', async (t) => {
+t.test('ROOM_FULL is exact across two servers', async (t) => {
   const { a, b } = await pair(t)
   const outcomes = await Promise.all(Array.from({ length: 50 }, (_, i) => codeOf((i % 2 ? a : b).join(joining('r1', i, { limit: 10 })))))
   t.equal(outcomes.filter((outcome) => outcome === 'ok').length, 10)
@@ -126,7 +126,7 @@ t.test('corrects the members of a server in a room', async (t) => {
   t.same(await a.listNodeRooms('node-a'), [])
 })
 
-t.test('publishes a change in the step that makes it', async (t) => {
+t.test('publishes a change in the same step', async (t) => {
   const { a, b, client } = await pair(t)
   const subscriber = client.duplicate({ enableOfflineQueue: true })
   t.teardown(() => subscriber.disconnect())
@@ -250,7 +250,7 @@ t.test('accepts changes when the clock of Redis is set back', async (t) => {
   t.match(await swap(a, '1000.0', '1'), { swapped: true })
 })
 
-t.test('sends the text of a script once', async (t) => {
+t.test('sends the source of a script once', async (t) => {
   const redis = await startRedis(t)
   const client = await redisClient(t, redis)
   const store = storeOf(client, 'node-a')
@@ -289,7 +289,7 @@ t.test('many empty rooms do not slow down a page of occupied rooms', async (t) =
   t.same(told.map(({ roomId }) => roomId), ['first', 'zzz'])
 })
 
-t.test('keeps one order of arrival over all servers and over recovery', async (t) => {
+t.test('keeps one order of arrival across all servers and recoveries', async (t) => {
   const { a, b, client } = await pair(t)
   const order = async () => (await a.listParticipants('r1', 0, 100)).arrivals.map(({ profile }) => profile.userId)
   // The clock of one server is an hour fast.
