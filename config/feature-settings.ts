@@ -2,8 +2,8 @@ import { existsSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import type { z } from 'zod'
-import { isSecret, variableOf } from '../plugins/features/variables.ts'
-import type { Variable } from '../plugins/features/variables.ts'
+import { isSecret, variableOf } from '../plugins/schema/variables.ts'
+import type { Variable } from '../plugins/schema/variables.ts'
 
 /** A variable that is required under a condition. */
 export interface Requirement {

@@ -1,6 +1,6 @@
 import { availableParallelism, hostname } from 'node:os'
 import { z } from 'zod'
-import { read } from '../plugins/features/variables.ts'
+import { read } from '../plugins/schema/variables.ts'
 import type { Requirement } from './feature-settings.ts'
 
 /** A comma-separated list; spaces around the items are ignored. */

@@ -7,7 +7,7 @@ import { dependencyDisabled, featureInUse, loadFailed } from './errors.ts'
 import { dependentsOf, plan } from './plan.ts'
 import type { FeatureTarget, Plan, Refusal } from './plan.ts'
 import type { Registry } from './registry.ts'
-import { withoutMasks } from './variables.ts'
+import { withoutMasks } from '../schema/variables.ts'
 
 /** Features to build and to take out of service, in any order. */
 export interface Transition {

@@ -2,7 +2,7 @@ import type { FastifyInstance, FastifyPluginAsync } from 'fastify'
 import fp from 'fastify-plugin'
 import { z } from 'zod'
 import type { FeatureInstance } from './feature.ts'
-import { settingsFromEnv } from './variables.ts'
+import { settingsFromEnv } from '../schema/variables.ts'
 
 /** Options that the loader has already parsed with the feature's schema. */
 const made = new WeakSet<object>()

@@ -7,7 +7,7 @@ import type { FastifyPluginAsync } from 'fastify'
 import { z } from 'zod'
 import { withTimeout } from '../errors/timeout.ts'
 import type { RequestMap } from '../schema/messages.ts'
-import { settingsJsonSchema } from './variables.ts'
+import { settingsJsonSchema } from '../schema/variables.ts'
 
 /** An installed feature: a folder or a package. */
 export interface FoundFeature {

@@ -151,7 +151,7 @@ export interface FeatureExports {
 export { z } from 'zod'
 export { defineFeature } from './define.ts'
 // Settings: `fromEnv('NAME', schema, read.number)`, `secret(schema)`.
-export { fromEnv, read, secret } from './variables.ts'
+export { fromEnv, read, secret } from '../schema/variables.ts'
 export type { FeatureMeta } from './define.ts'
 
 // Errors. Those of the feature itself are made by createError; all that have a

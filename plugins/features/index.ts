@@ -16,7 +16,7 @@ import type { Rescan } from './loader.ts'
 import { createRegistry } from './registry.ts'
 import type { FeatureState, Known } from './registry.ts'
 import { watchFeatures } from './watch.ts'
-import { masked } from './variables.ts'
+import { masked } from '../schema/variables.ts'
 
 export type { Changed } from './apply.ts'
 export type { FeatureState } from './registry.ts'

@@ -7,7 +7,7 @@ import { FeatureNotFound, loadFailed } from './errors.ts'
 import type { Generation } from './generation.ts'
 import type { FeatureTarget } from './plan.ts'
 import type { FeatureSetting } from './settings.ts'
-import { settingsFromEnv, variableOf } from './variables.ts'
+import { settingsFromEnv, variableOf } from '../schema/variables.ts'
 
 export type FeatureState = 'enabled' | 'disabled' | 'failed'
 

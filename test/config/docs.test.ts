@@ -5,7 +5,7 @@ import { parseEnv } from 'node:util'
 import t from 'tap'
 import { featureSettings, featureVariables } from '../../config/feature-settings.ts'
 import { secrets as kernelSecrets, schema } from '../../config/schema.ts'
-import { settingsFromEnv } from '../../plugins/features/variables.ts'
+import { settingsFromEnv } from '../../plugins/schema/variables.ts'
 import { configDocs } from '../../scripts/docs-config.ts'
 
 const root = resolve(import.meta.dirname, '../..')

@@ -1,6 +1,6 @@
 import t from 'tap'
 import { fromEnv, read, secret, z } from 'flylive-audio-server/feature'
-import { masked, problemsInEnv, settingsFromEnv, settingsJsonSchema } from '../../../plugins/features/variables.ts'
+import { masked, problemsInEnv, settingsFromEnv, settingsJsonSchema } from '../../../plugins/schema/variables.ts'
 import { build } from '../../support/build.ts'
 import { featureFolder } from '../../support/features.ts'
 
