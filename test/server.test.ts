@@ -45,7 +45,7 @@ t.test('a signal rejects new clients, notifies connected ones and closes them at
   t.match(refusal, { status: 503, body: { error: { code: 'DRAINING' } }, headers: { 'retry-after': /\d/ } })
   t.equal((await fetch(`${url}/readyz`)).status, 503)
   t.equal((await fetch(`${url}/livez`)).status, 200)
-  t.equal(await client.fails('room:join', { roomId: 'another' }), 'UNAVAILABLE', 'no new rooms')
+  t.equal(await client.fails('room:join', { roomId: 'another' }), 'UNAVAILABLE', 'new rooms are rejected')
 
   t.same(await client.closed, { code: 1001, reason: 'SHUTTING_DOWN' })
   t.match(await server.exit, { code: 0 })
@@ -110,7 +110,7 @@ t.test('production logs JSON without secrets, over TLS', async (t) => {
   const response = await fetch(`${url}/auth/session`, { dispatcher, headers: { authorization: `Bearer ${token}` } })
   t.equal(response.status, 200)
   t.equal((await fetch(`${url}/admin/rooms`, { dispatcher, headers: { authorization: `Bearer ${adminKey}` } })).status, 200)
-  t.equal((await fetch(`${url}/`, { dispatcher })).status, 404, 'the page is for development')
+  t.equal((await fetch(`${url}/`, { dispatcher })).status, 404, 'the page exists in development only')
   server.child.kill('SIGTERM')
   t.match(await server.exit, { code: 0 })
   const lines = server.output().trim().split('\n')

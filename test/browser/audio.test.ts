@@ -25,8 +25,8 @@ t.test('two users hear each other', async (t) => {
       const now = await receptionOf(page, name)
       return now !== undefined && now.packetsReceived >= (before?.packetsReceived ?? 0) + 50 && now
     })
-    t.equal(after.packetsLost, 0, `no packet of ${name} is lost`)
-    t.ok(after.totalAudioEnergy > (before?.totalAudioEnergy ?? 0), `there is sound in what comes from ${name}`)
+    t.equal(after.packetsLost, 0, `loses no packet from ${name}`)
+    t.ok(after.totalAudioEnergy > (before?.totalAudioEnergy ?? 0), `receives sound from ${name}`)
   }
   await ada.getByRole('status').filter({ hasText: /^Connected$/ }).waitFor()
 })
@@ -68,7 +68,7 @@ t.test('mutes and unmutes a user', async (t) => {
   const before = await receptionOf(bob, 'Ada')
   t.equal(await frequencyOf(bob, 'Ada'), 0)
   const after = await receptionOf(bob, 'Ada')
-  t.equal(after?.packetsReceived, before?.packetsReceived, 'nothing comes meanwhile')
+  t.equal(after?.packetsReceived, before?.packetsReceived, 'no packets arrive during the mute')
   // Without packets, the decoder fades out, which adds at most a ten-thousandth of the energy of a second of speech.
   t.ok(Number(after?.totalAudioEnergy) - Number(before?.totalAudioEnergy) < 1e-4)
   await expectTone(bob, 'Bob', 0)
@@ -76,7 +76,7 @@ t.test('mutes and unmutes a user', async (t) => {
 
   await ada.getByRole('button', { name: 'Unmute' }).click()
   await expectTone(bob, 'Ada', 440)
-  t.equal((await receptionOf(bob, 'Ada'))?.producerId, before?.producerId, 'it is the same stream')
+  t.equal((await receptionOf(bob, 'Ada'))?.producerId, before?.producerId, 'the stream is unchanged')
   for (const page of [ada, bob, cyd]) await personOn(page, 'Ada', 'speaking').waitFor()
 })
 
@@ -96,7 +96,7 @@ t.test('removes a user who leaves', async (t) => {
   await ada.getByRole('button', { name: 'Leave', exact: true }).click()
   await ada.getByRole('button', { name: 'Join', exact: true }).waitFor()
   for (const page of [bob, cyd]) await personOn(page, 'Ada').waitFor({ state: 'detached' })
-  t.equal(await bob.evaluate(() => window.flylive?.audio?.heard.length), 0, 'nothing is heard of them')
+  t.equal(await bob.evaluate(() => window.flylive?.audio?.heard.length), 0, 'their audio is removed')
   await until(() => [...server.app.sockets.all()].filter(({ roomId }) => roomId !== null).length === 2)
 })
 

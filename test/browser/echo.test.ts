@@ -39,7 +39,7 @@ t.test('playback recovers after a media worker dies', async (t) => {
   await until(() => server.app.sfu.workers().some((worker) => worker.pid !== pid))
   await until(() => server.app.sfu.producersOf('studio').length === 1 && server.app.sfu.producersOf('foyer').length === 1)
   await expectTone(bob, 'echo', 440)
-  t.match(server.app.sfu.producersOf('foyer'), [{ producerId }], 'under the same id')
+  t.match(server.app.sfu.producersOf('foyer'), [{ producerId }], 'the producer id is unchanged')
 })
 
 t.test('playback ends when the feature is disabled', async (t) => {

@@ -67,7 +67,7 @@ t.test('a call survives faults in any order', async (t) => {
     }
     const begin = Date.now()
     await whole()
-    t.pass(`round ${round}: whole ${Date.now() - begin} ms after ${done.join(', ')}`)
+    t.pass(`round ${round}: recovered ${Date.now() - begin} ms after ${done.join(', ')}`)
     await until(() => server.app.sfu.producersOf('r1').length === 2 && server.app.sfu.describe('r1')?.transports.length === 4)
     for (const page of [ada, bob]) await page.getByRole('status').filter({ hasText: /^Connected$/ }).waitFor()
   }

@@ -54,7 +54,7 @@ async function keepsFlowing (t: Test, what: string): Promise<void> {
     const now = await received()
     return now.every((reception, i) => reception.packetsReceived >= (before[i]?.packetsReceived ?? 0) + 50) && now
   })
-  t.same(after.map(({ producerId }) => producerId), before.map(({ producerId }) => producerId), `${what}: the same streams`)
+  t.same(after.map(({ producerId }) => producerId), before.map(({ producerId }) => producerId), `${what}: the streams are unchanged`)
   t.same(after.map(({ packetsLost }, i) => packetsLost - (before[i]?.packetsLost ?? 0)), [0, 0], `${what}: no packet is lost`)
 }
 
@@ -78,7 +78,7 @@ t.test('disabling media stops the audio; enabling it restores the audio', async 
       await dan.getByRole('status').filter({ hasText: 'Connected, no audio' }).waitFor()
       for (const page of pages) await personOn(page, 'Dan', 'listening').waitFor()
     }
-    for (const page of pages) t.same(await noted(page), ['off'], `round ${round}: it stops without an error, and tries nothing`)
+    for (const page of pages) t.same(await noted(page), ['off'], `round ${round}: the audio stops without errors or requests`)
 
     await turn('media', 'enable')
     await hearEachOther()
@@ -90,7 +90,7 @@ t.test('disabling media stops the audio; enabling it restores the audio', async 
     for (const page of pages) {
       await page.getByRole('status').filter({ hasText: /^Connected$/ }).waitFor()
       const notes = await noted(page)
-      t.same(statesIn(notes), ['connecting', 'on'], `round ${round}: it comes back without an error`)
+      t.same(statesIn(notes), ['connecting', 'on'], `round ${round}: the audio recovers without errors`)
       t.equal(notes.filter((note) => note === '> room:join').length, 1)
       t.equal(notes.filter((note) => note === '> audio:produce').length, 1)
     }
@@ -149,7 +149,7 @@ t.test('everyone may speak without seats; only seated users may speak with seats
   t.equal(server.app.sfu.producersOf('r1').length, 2)
   await cyd.evaluate(() => window.flylive?.seats.takeFree())
   await expectTone(ada, 'Cyd', 1000)
-  t.same(statesIn(await noted(cyd)), [], 'nothing was refused')
+  t.same(statesIn(await noted(cyd)), [], 'no request is rejected')
   await hearEachOther()
   await cyd.context().close()
 })

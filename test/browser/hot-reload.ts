@@ -89,12 +89,12 @@ export async function replacedUnderACall (t: Test, { rounds, cycles, sockets, ma
   })
   times.sort((a, b) => a - b)
   const percentile = (share: number) => Math.round(times[Math.floor(times.length * share)] ?? NaN)
-  t.comment(`${times.length} reloads of ${names.join(', ')}: p50 ${percentile(0.5)} ms, p99 ${percentile(0.99)} ms; heap +${Math.round((await heap() - before) / times.length / 1024)} KiB a reload`)
-  t.comment(`while reloading: ${what(disturbed)}`)
+  t.comment(`${times.length} reloads of ${names.join(', ')}: p50 ${percentile(0.5)} ms, p99 ${percentile(0.99)} ms; heap +${Math.round((await heap() - before) / times.length / 1024)} KiB per reload`)
+  t.comment(`during reloads: ${what(disturbed)}`)
   t.equal(disturbed.lost, 0, 'no packet is lost')
   t.ok(disturbed.packets > 50)
-  t.ok(disturbed.concealed / disturbed.samples <= control.concealed / control.samples + margin, 'and nothing is made up for it')
-  t.strictSame(talk.wrong(), [], 'every request was answered, and rightly')
+  t.ok(disturbed.concealed / disturbed.samples <= control.concealed / control.samples + margin, 'concealment stays within the margin')
+  t.strictSame(talk.wrong(), [], 'every request has the expected outcome')
 
   const cycled = Object.values(toggled)
   t.strictSame(cycled.filter((name) => !names.includes(name)), [])
@@ -110,7 +110,7 @@ export async function replacedUnderACall (t: Test, { rounds, cycles, sockets, ma
       }
     }
   })
-  t.comment(`${cycles} times off and on (${cycled.join(', ')}): ${what(quiet)}`)
+  t.comment(`${cycles} times disabled and enabled (${cycled.join(', ')}): ${what(quiet)}`)
   t.equal(quiet.lost, 0)
   t.ok(quiet.concealed / quiet.samples <= control.concealed / control.samples + margin)
   t.strictSame(talk.wrong(), [])
@@ -119,12 +119,12 @@ export async function replacedUnderACall (t: Test, { rounds, cycles, sockets, ma
 
   const answered = await talk.end()
   t.comment(`${sockets} sockets: ${Object.entries(answered).map(([outcome, count]) => `${count} ${outcome}`).join(', ')}`)
-  t.strictSame(talk.wrong(), [], 'and when all is on again, none is refused')
-  for (const type of Object.keys(toggled)) t.ok((answered[`${type} FEATURE_DISABLED`] ?? 0) >= cycles, `${type} was refused while it was off`)
+  t.strictSame(talk.wrong(), [], 'no request is rejected after the features are enabled')
+  for (const type of Object.keys(toggled)) t.ok((answered[`${type} FEATURE_DISABLED`] ?? 0) >= cycles, `${type} is rejected while its feature is disabled`)
   t.equal(others.closed(), 0)
-  t.same(await closed(), closedBefore, 'no socket was closed')
+  t.same(await closed(), closedBefore, 'no socket is closed')
   await Promise.all([expectTone(pages[1], 'Ada', 440), expectTone(pages[0], 'Bob', 1000)])
-  t.notMatch(server.output(), /"level":[56]0/, 'and nothing is wrong by the log')
+  t.notMatch(server.output(), /"level":[56]0/, 'no error is logged')
 }
 
 /** Measures the audio that both pages receive during an action. */

@@ -34,7 +34,7 @@ t.test('restores a media connection that was lost for some seconds', async (t) =
 
   await Promise.all([expectTone(bob, 'Ada', 440), expectTone(ada, 'Bob', 1000)])
   const after = await receptionOf(bob, 'Ada')
-  t.equal(after?.producerId, before?.producerId, 'it is the same stream')
+  t.equal(after?.producerId, before?.producerId, 'the stream is unchanged')
   t.equal(server.app.sfu.producersOf('r1').length, 2)
   for (const page of [ada, bob]) await page.getByRole('status').filter({ hasText: /^Connected$/ }).waitFor()
 })

@@ -97,7 +97,7 @@ t.test('reports the levels of active speakers', async (t) => {
     return levels
   })
   t.ok(levels.every((level) => level > 0.01 && level <= 1), levels.map((level) => level.toFixed(3)).join(' '))
-  t.same(await levelsOn(ada), [], 'nobody but her speaks')
+  t.same(await levelsOn(ada), [], 'only Ada speaks')
 })
 
 t.test('measures quality in both directions', async (t) => {
@@ -105,11 +105,11 @@ t.test('measures quality in both directions', async (t) => {
   t.comment(JSON.stringify(heard))
   t.comment(JSON.stringify(sent))
   t.match(heard, { received: { lossRatio: Number }, roundTripMs: Number, route: { protocol: 'udp', remote: 'host', address: '127.0.0.1' } })
-  t.ok(heard.received.packets >= 25, 'a packet each 20 ms')
+  t.ok(heard.received.packets >= 25, 'one packet per 20 ms')
   t.ok(heard.received.bitsPerSecond > 5000)
   t.ok(heard.received.jitterMs >= 0)
   t.ok(Number(heard.roundTripMs) >= 0 && Number(heard.roundTripMs) <= 200)
-  t.notOk('sent' in heard, 'Bob sends nothing')
+  t.notOk('sent' in heard, 'Bob sends no audio')
 
   t.match(sent, { received: { packets: 0 }, sent: { lossRatio: Number, jitterMs: Number }, roundTripMs: Number, route: { protocol: 'udp' } })
   t.ok(Number(sent.sent?.packets) >= 25)
@@ -142,7 +142,7 @@ t.test('joins and leaves never cause negative values', async (t) => {
     for (const value of [packets, lossRatio, jitterMs, concealedRatio, bitsPerSecond]) t.ok(Number(value) >= 0 && Number.isFinite(value), JSON.stringify(quality))
   }
   t.ok(Number(one?.received.packets) >= 25)
-  t.equal(await cyd.evaluate(() => window.flylive?.audio?.quality()), undefined, 'who has left has nothing to measure')
+  t.equal(await cyd.evaluate(() => window.flylive?.audio?.quality()), undefined, 'no quality after leaving')
   t.same(await levelsOn(cyd), [])
 })
 

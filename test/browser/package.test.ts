@@ -61,7 +61,7 @@ t.test('the browser example of the package joins and speaks from another origin'
     return now !== undefined && now.packetsReceived >= (before?.packetsReceived ?? 0) + 50 && now
   })
   t.equal(after.packetsLost, 0)
-  t.comment(`${after.packetsReceived} packets of the example were received`)
+  t.comment(`${after.packetsReceived} packets received from the example`)
 
   await ada.getByText('Bob: speaking').waitFor()
   t.equal(await ada.title(), 'in')

@@ -18,12 +18,12 @@ t.test('all clients reconnect', async (t) => {
   const lostAt = Date.now()
   for (const session of server.app.sockets.all()) session.terminate()
   const times = await Promise.all(sounds.map((sound) => sound.arrived()))
-  t.comment(`Ada and Bob are heard again after ${times.map((at) => at - lostAt).join(' and ')} ms`)
+  t.comment(`Ada and Bob are audible again after ${times.map((at) => at - lostAt).join(' and ')} ms`)
   await Promise.all([expectTone(bob, 'Ada', 440), expectTone(ada, 'Bob', 1000)])
   t.equal((await receptionOf(bob, 'Ada'))?.packetsLost, 0)
   for (const page of [ada, bob]) {
     await page.getByRole('status').filter({ hasText: /^Connected$/ }).waitFor()
-    t.equal(await page.getByRole('list', { name: 'In the room' }).getByRole('listitem').count(), 2, 'nobody is there twice')
+    t.equal(await page.getByRole('list', { name: 'In the room' }).getByRole('listitem').count(), 2, 'no user is listed twice')
     await seatOn(page, page === ada ? 'Seat 2: Bob' : 'Seat 1: Ada').waitFor()
   }
   t.notOk([...server.app.sockets.all()].some(({ id }) => before.includes(id)))
@@ -36,7 +36,7 @@ t.test('one client reconnects', async (t) => {
   server.app.sockets.get(adasId as string)?.terminate()
   await sound.arrived()
   await Promise.all([expectTone(bob, 'Ada', 440), expectTone(ada, 'Bob', 1000)])
-  t.equal(server.app.sfu.producersOf('r1').some(({ producerId }) => producerId === bobs?.producerId), true, 'Bob goes on as he was')
+  t.equal(server.app.sfu.producersOf('r1').some(({ producerId }) => producerId === bobs?.producerId), true, 'Bob keeps his producer')
   await personOn(bob, 'Ada', 'speaking').waitFor()
 })
 
@@ -50,7 +50,7 @@ t.test('a muted client reconnects', async (t) => {
   await expectTone(bob, 'Ada', 0)
   await ada.getByRole('button', { name: 'Unmute' }).click()
   await expectTone(bob, 'Ada', 440)
-  t.pass('muted stayed muted')
+  t.pass('the mute is kept')
 })
 
 t.test('a kicked client does not reconnect', async (t) => {

@@ -70,7 +70,7 @@ t.test('two users take seats and hear each other', async (t) => {
     expectTone(cyd, 'Ada', 440), expectTone(cyd, 'Bob', 1000)
   ])
   for (const page of [bob, cyd]) {
-    t.equal(await page.getByRole('button', { name: 'Options of seat 6' }).count(), 0, 'only the owner has the owner\'s buttons')
+    t.equal(await page.getByRole('button', { name: 'Options of seat 6' }).count(), 0, "only the owner sees the owner's buttons")
     const sheet = await sheetOf(page, 'Ada')
     await sheet.getByRole('button', { name: 'Send gift' }).waitFor()
     for (const name of ['Remove Ada from the seat', 'Mute Ada']) t.equal(await sheet.getByRole('button', { name }).count(), 0)
@@ -94,7 +94,7 @@ t.test('the owner mutes a speaker for the listener', async (t) => {
   await expectTone(dan, 'Cyd', 2500)
   const after = await receptionOf(dan, 'Bob')
   t.equal(after?.producerId, before?.producerId)
-  t.equal(after?.packetsReceived, before?.packetsReceived, 'no packet comes meanwhile')
+  t.equal(after?.packetsReceived, before?.packetsReceived, 'no packets arrive during the mute')
   for (const page of [ada, bob, cyd, dan]) await personOn(page, 'Bob', 'muted').waitFor()
 })
 

@@ -43,7 +43,7 @@ t.test('a user who changes seats sends a new stream', async (t) => {
   await until(async () => ![undefined, before?.producerId].includes((await receptionOf(ada, 'Bob'))?.producerId))
   await expectTone(ada, 'Bob', 1000)
   await statusOf(bob, /^Connected$/)
-  t.equal(server.app.sfu.producersOf(room).length, 2, 'and nothing of the old one is left over')
+  t.equal(server.app.sfu.producersOf(room).length, 2, 'the old producer is closed')
 })
 
 t.test('survives rapid seat changes', async (t) => {
@@ -142,12 +142,12 @@ t.test('a user muted by the owner stays muted', async (t) => {
   await until(() => server.app.sfu.producersOf(room).length === 2)
   await statusOf(bob, 'Connected, muted by the host')
   for (const page of [ada, bob]) await personOn(page, 'Bob', 'muted').waitFor()
-  t.equal(await frequencyOf(ada, 'Bob'), 0, 'also after a lost connection')
+  t.equal(await frequencyOf(ada, 'Bob'), 0, 'also after a reconnect')
 
   await seatOn(bob, 'Take seat 2').click()
   await seatOn(ada, 'Seat 2: Bob').waitFor()
   await until(() => server.app.sfu.producersOf(room).length === 2)
-  t.equal(await frequencyOf(ada, 'Bob'), 0, 'and on another seat')
+  t.equal(await frequencyOf(ada, 'Bob'), 0, 'also on another seat')
 
   await act(ada, 'Bob', 'Unmute Bob')
   await expectTone(ada, 'Bob', 1000)
@@ -199,7 +199,7 @@ t.test('sends a track that was published before the user had a seat', async (t) 
     await cyd.evaluate(() => window.flylive?.connection.request('seat:leave', {}))
     await expectTone(ada, 'Cyd', 0)
     await personOn(cyd, 'Cyd', 'listening').waitFor()
-    t.equal(await sends(cyd), true, 'it waits for the next seat')
+    t.equal(await sends(cyd), true, 'the track is kept for the next seat')
   }
   await cyd.context().close()
 })
@@ -213,7 +213,7 @@ t.test('a user without a free seat listens', async (t) => {
   t.equal(await dan.getByRole('button', { name: 'Speak', exact: true }).count(), 0)
   t.equal(await sends(dan), false)
   await allowMicrophone(dan)
-  t.same(await dan.getByRole('group', { name: 'Seats' }).getByRole('button').count(), 1, 'there is one')
+  t.same(await dan.getByRole('group', { name: 'Seats' }).getByRole('button').count(), 1, 'the room has one seat')
   await owner.ok('seat:leave')
   await dan.getByRole('button', { name: 'Speak', exact: true }).click()
   await seatOn(dan, 'Seat 1: you').waitFor()

@@ -83,8 +83,8 @@ for (const [scheme, viewport] of [['light', desktop], ...(all ? [['dark', deskto
   const suffix = `${viewport === phone ? '-phone' : ''}${scheme === 'dark' ? '-dark' : ''}`
   t.test(`${scheme}, ${viewport.width} pixels`, async (t) => {
     const look = async (page: Page, what: string) => {
-      t.same(await violationsOf(page), [], `${what}: nothing keeps anybody out`)
-      t.ok(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), `${what}: nothing sticks out`)
+      t.same(await violationsOf(page), [], `${what}: no accessibility violations`)
+      t.ok(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), `${what}: no horizontal overflow`)
     }
     const lobby = await open(scheme, viewport)
     await lobby.getByRole('list', { name: 'Active rooms' }).getByRole('listitem').nth(2).waitFor()
@@ -157,7 +157,7 @@ t.test('supports the keyboard', async (t) => {
   await page.keyboard.press('ArrowRight')
   await page.keyboard.press('Enter')
   await page.getByRole('heading', { name: 'lobby' }).waitFor()
-  t.equal(await focused(), 'lobby', 'the room begins at its name')
+  t.equal(await focused(), 'lobby', 'the focus starts at the room name')
   await tabTo('Take seat 2')
   await page.keyboard.press('Enter')
   await seatOn(page, 'Seat 2: you').waitFor()
@@ -170,7 +170,7 @@ t.test('supports the keyboard', async (t) => {
   }
   await page.keyboard.press('Escape')
   await page.locator('dialog').waitFor({ state: 'detached' })
-  t.equal(await focused(), 'Seat 2: you', 'and is where it was')
+  t.equal(await focused(), 'Seat 2: you', 'the focus returns to the seat')
   await tabTo('Mute')
   await page.keyboard.press('Space')
   await button(page, 'Unmute').waitFor()
@@ -187,7 +187,7 @@ t.test('supports screen readers', async (t) => {
     '- heading "friday-talk" [level=1]', '- status:', 'region "Your controls"', 'group "Seats"', 'button "Seat 3: Alan Turing"',
     'button "Seat 8 is locked" [disabled]', 'heading "In the room (7)" [level=2]', 'log "Chat"', 'textbox "Message"'
   ]) t.match(said, line)
-  t.notMatch(said, /button( \[|:?$)/m, 'no button without a name')
+  t.notMatch(said, /button( \[|:?$)/m, 'every button has a name')
 })
 
 t.test('respects reduced motion', async (t) => {
@@ -211,6 +211,6 @@ t.test('is usable soon after loading', async (t) => {
     await page.context().close()
   }
   const best = Math.min(...times)
-  t.comment(`from the address to a form that can be used: ${times.map(Math.round).join(', ')} ms`)
+  t.comment(`from navigation to a usable form: ${times.map(Math.round).join(', ')} ms`)
   t.ok(best < 1500)
 })

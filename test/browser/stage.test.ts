@@ -56,7 +56,7 @@ t.test('tests the microphone in the lobby', async (t) => {
 t.test('opens a room with a profile and a PIN', async (t) => {
   await ada.getByLabel('Room', { exact: true }).fill(room)
   await button(ada, 'Join').click()
-  t.equal(await ada.getByLabel('Your name').evaluate((field: HTMLInputElement) => field.validity.valueMissing), true, 'nobody has no name')
+  t.equal(await ada.getByLabel('Your name').evaluate((field: HTMLInputElement) => field.validity.valueMissing), true, 'a name is required')
   await ada.getByLabel('Your name').fill('Ada Lovelace')
   await ada.getByRole('radio', { name: 'Teal' }).check()
   await ada.getByText('More options').click()
@@ -72,7 +72,7 @@ t.test('opens a room with a profile and a PIN', async (t) => {
   await button(ada, 'Speak').click()
   await seatOn(ada, 'Seat 1: you').waitFor()
   await statusOf(ada, /^Connected$/)
-  t.equal(await button(ada, 'Mute').evaluate((element) => element === document.activeElement), true, 'the focus goes to what has come in the place of Speak')
+  t.equal(await button(ada, 'Mute').evaluate((element) => element === document.activeElement), true, 'the focus moves to the button that replaces Speak')
 })
 
 t.test('lists the room for others, who need the PIN', async (t) => {
@@ -81,12 +81,12 @@ t.test('lists the room for others, who need the PIN', async (t) => {
   await listed.getByText('1 person').waitFor()
   await listed.getByText('1 speaker').waitFor()
   await listed.getByRole('img', { name: 'PIN required' }).waitFor()
-  t.equal(await listed.getByText('Ada').count(), 0, 'who is in a locked room is not told')
+  t.equal(await listed.getByText('Ada').count(), 0, 'members of a locked room are not listed')
   await bob.getByLabel('Your name').fill('Bob')
   await bob.getByLabel('Original sound').check()
   await button(bob, `Join ${room}`).click()
   await bob.getByRole('alert').filter({ hasText: 'This room is locked. Enter the PIN.' }).waitFor()
-  t.equal(await bob.getByLabel('Room', { exact: true }).inputValue(), room, 'the same room is tried again')
+  t.equal(await bob.getByLabel('Room', { exact: true }).inputValue(), room, 'the form keeps the room')
   await bob.getByText('More options').click()
   await bob.getByLabel('PIN', { exact: true }).fill('4321')
   await button(bob, 'Join').click()
@@ -220,7 +220,7 @@ t.test('keeps the position of a user who reads older messages', async (t) => {
   const say = (n: number) => server.app.rooms.emit(room, 'chat:message', { roomId: room, id: `m${n}`, userId: 7, userName: 'Eve', content: `line ${n}`, messageType: 'text', timestamp: Date.now() })
   for (let n = 0; n < 250; n++) say(n)
   await log.getByText('line 249').waitFor()
-  t.equal(await log.locator('p').count(), 200, 'no page grows for ever')
+  t.equal(await log.locator('p').count(), 200, 'the log is bounded')
   await until(async () => await top() > 1000)
   await log.focus()
   await ada.keyboard.press('Home')
@@ -249,7 +249,7 @@ t.test('animates and counts gifts', async (t) => {
   await ada.getByText('4 gifts so far').waitFor()
   await ada.getByRole('group', { name: 'Seats' }).getByText('Ada Lovelace received 4 gifts').waitFor()
   await ada.locator('.gift').first().waitFor({ state: 'detached' })
-  t.pass('and the wrapping is cleared away')
+  t.pass('the animation is removed')
 })
 
 t.test('animates reactions', async (t) => {
@@ -273,7 +273,7 @@ t.test('shows the audio quality', async (t) => {
   t.match(await sheet.locator('dl').textContent(), /Round trip\s*\d+ ms\s*Route\s*udp, host → host\s*Reconnects\s*0/)
   await ada.keyboard.press('Escape')
   await sheet.waitFor({ state: 'detached' })
-  t.equal(await button(ada, /^Connection/).evaluate((element) => element === document.activeElement), true, 'the focus is where it was')
+  t.equal(await button(ada, /^Connection/).evaluate((element) => element === document.activeElement), true, 'the focus returns to the button')
 })
 
 t.test('lists and finds everyone in a big room', async (t) => {
@@ -290,7 +290,7 @@ t.test('lists and finds everyone in a big room', async (t) => {
   await button(dan, 'Join').click()
   await dan.getByText('124 people').waitFor()
   const people = dan.getByRole('list', { name: 'In the room' }).getByRole('listitem')
-  t.ok(await people.count() <= 101, 'not all are named at once')
+  t.ok(await people.count() <= 101, 'the list is paginated')
   await button(dan, 'Show everyone').click()
   await until(async () => await people.count() === 124)
   await dan.getByLabel('Search people').fill('User 1119')
@@ -314,7 +314,7 @@ t.test('lists and finds everyone in a big room', async (t) => {
   for (const one of crowd) one.close()
   await dan.getByText('4 people').waitFor()
   await until(async () => await people.count() === 4)
-  t.match(await dan.getByRole('log').locator('p').allTextContents(), [/^Bob Good evening/, /^Ada Lovelace Welcome, Bob/], 'what was written before is there')
+  t.match(await dan.getByRole('log').locator('p').allTextContents(), [/^Bob Good evening/, /^Ada Lovelace Welcome, Bob/], 'the chat history is shown')
 })
 
 t.test('leaving returns to the lobby and releases the seat immediately', async (t) => {
@@ -323,8 +323,8 @@ t.test('leaving returns to the lobby and releases the seat immediately', async (
   await seatOn(ada, 'Take seat 3').waitFor()
   t.equal(new URL(bob.url()).hash, '')
   t.equal(await bob.title(), 'FlyLive')
-  t.equal(await bob.evaluate(() => document.activeElement?.tagName), 'H1', 'and the focus is there')
-  t.equal(await bob.getByLabel('Your name').inputValue(), 'Bob', 'who one is need not be said twice')
+  t.equal(await bob.evaluate(() => document.activeElement?.tagName), 'H1', 'the heading has the focus')
+  t.equal(await bob.getByLabel('Your name').inputValue(), 'Bob', 'the name is filled in')
   await bob.getByRole('list', { name: 'Active rooms' }).getByText('3 people').waitFor()
   await bob.reload()
   t.equal(await bob.getByLabel('Your name').inputValue(), 'Bob')

@@ -40,8 +40,8 @@ async function kill (t: Test, { server, ada, bob }: Call): Promise<void> {
   const killedAt = Date.now()
   process.kill(pid, 'SIGKILL')
   const [adaMs, bobMs] = (await Promise.all(sounds.map((sound) => sound.arrived()))).map((at) => at - killedAt) as [number, number]
-  t.comment(`Ada is heard again after ${adaMs} ms, Bob after ${bobMs} ms`)
-  t.ok(adaMs < limitMs && bobMs < limitMs, `both are heard again within ${limitMs} ms`)
+  t.comment(`Ada is audible again after ${adaMs} ms, Bob after ${bobMs} ms`)
+  t.ok(adaMs < limitMs && bobMs < limitMs, `both are audible again within ${limitMs} ms`)
   await Promise.all([expectTone(bob, 'Ada', 440), expectTone(ada, 'Bob', 1000)])
   t.equal((await receptionOf(bob, 'Ada'))?.packetsLost, 0)
   t.equal((await receptionOf(ada, 'Bob'))?.packetsLost, 0)
@@ -54,7 +54,7 @@ t.test('restores audio when the only media worker is killed repeatedly', async (
   const { server, ada, bob } = call
   await kill(t, call)
 
-  t.comment('a worker and at once its replacement')
+  t.comment('kill a worker and its replacement')
   const pid = await busyWorker(server)
   process.kill(pid, 'SIGKILL')
   // Kills the replacement as soon as it runs, while the pages still reconnect.
@@ -62,16 +62,16 @@ t.test('restores audio when the only media worker is killed repeatedly', async (
   process.kill(next, 'SIGKILL')
   await until(() => server.app.sfu.workers().some((worker) => worker.pid !== pid && worker.pid !== next))
   await Promise.all([expectTone(bob, 'Ada', 440), expectTone(ada, 'Bob', 1000)])
-  t.equal(server.app.sfu.producersOf('r1').length, 2, 'nothing of what was is left over')
+  t.equal(server.app.sfu.producersOf('r1').length, 2, 'only the new producers exist')
 })
 
 t.test('restores audio when one of two media workers is killed', async (t) => {
   const call = await start(t, '2')
   await kill(t, call)
   await until(async () => (await health(call.server)).workers.length === 2)
-  t.equal(call.server.app.sfu.producersOf('r1').length, 2, 'nothing of what was is left over')
+  t.equal(call.server.app.sfu.producersOf('r1').length, 2, 'only the new producers exist')
 
-  t.comment('muted stays muted')
+  t.comment('a muted user stays muted')
   const { server, ada, bob } = call
   await ada.getByRole('button', { name: 'Mute', exact: true }).click()
   await expectTone(bob, 'Ada', 0)

@@ -12,7 +12,7 @@ t.test('returns replies and emits events', async (t) => {
   t.equal(greeting.protocol, 'msab.v1')
   t.equal(connection.greeting, greeting)
   t.same(states, ['connecting', 'open'])
-  t.equal(await connection.connect(), greeting, 'connecting again is nothing new')
+  t.equal(await connection.connect(), greeting, 'a second connect() returns the same greeting')
 
   const order: string[] = []
   connection.on('room:userJoined', ({ userId }) => order.push(`joined ${userId}`))

@@ -9,7 +9,7 @@ const read = (path: string) => readFileSync(resolve(root, path), 'utf8')
 const parse = (path: string) => JSON.parse(read(path)) as { version: string, dependencies: Record<string, string>, devDependencies?: Record<string, string> }
 
 t.test('client/contract.ts matches the server\'s schemas', async (t) => {
-  t.equal(read('client/contract.ts'), await clientContract(), 'or else: npm run build:client -- --types')
+  t.equal(read('client/contract.ts'), await clientContract(), 'client/contract.ts is stale: npm run build:client -- --types')
   const { status, stderr } = spawnSync(process.execPath, ['scripts/build-client.ts', '--check'], { cwd: root, encoding: 'utf8' })
   t.equal(status, 0, stderr)
 })

@@ -48,7 +48,7 @@ t.test('reuses the key after a lost reply', async (t) => {
   await until(() => shown.length === 3)
   await relay.cut()
   await failures
-  await t.rejects(room.gifts.send({ giftId: 7, recipientId: '2' }), { code: 'NOT_CONNECTED' }, 'that one was not sent is no reason to forget the others')
+  await t.rejects(room.gifts.send({ giftId: 7, recipientId: '2' }), { code: 'NOT_CONNECTED' }, 'other keys are kept after a gift that was not sent')
   await relay.mend()
   await until(() => room.state === 'in')
 
@@ -57,7 +57,7 @@ t.test('reuses the key after a lost reply', async (t) => {
   t.equal(await queued(server), 3)
   const { transactionId } = await room.gifts.send({ giftId: 7, recipientId: 2 })
   await until(() => shown.length === 4)
-  t.equal(shown[3], transactionId, 'the next one is a new one')
+  t.equal(shown[3], transactionId, 'the next gift has a new key')
 })
 
 t.test('emits a repeated gift event once', async (t) => {
@@ -89,6 +89,6 @@ t.test('creates keys with the server\'s time', async (t) => {
     far.hello(serverTime)
     await gifts.send({ giftId: 7, recipientId: 2 })
     const off = timeOf(keys.at(-1) as string) - serverTime
-    t.ok(off >= 0 && off < 10_000, `${days} days: off by ${off} ms`)
+    t.ok(off >= 0 && off < 10_000, `${days} days: deviates by ${off} ms`)
   }
 })

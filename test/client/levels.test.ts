@@ -14,10 +14,10 @@ function receiver (...sources: Source[]) {
 
 t.test('returns the level of the newest packet', async (t) => {
   const levels = new Levels()
-  t.equal(levels.of(receiver(), 0), 0, 'none has come')
+  t.equal(levels.of(receiver(), 0), 0, 'no packet has arrived')
   t.equal(levels.of(receiver({ timestamp: 5, audioLevel: 0.25 }), 0), 0.25)
   t.equal(levels.of(receiver({ timestamp: 5, audioLevel: 0.25 }, { timestamp: 9, audioLevel: 0.75 }), 0), 0.75)
-  t.equal(levels.of(receiver({ timestamp: 5 }), 0), 0, 'one that tells none')
+  t.equal(levels.of(receiver({ timestamp: 5 }), 0), 0, 'a packet without a level')
   t.equal(levels.of(receiver({ timestamp: 5, audioLevel: 1.5 }), 0), 1)
 })
 
@@ -30,7 +30,7 @@ t.test('returns 0 without recent packets, for any browser clock', async (t) => {
     t.equal(levels.of(one, 1301), 0)
     t.equal(levels.of(one, 9000), 0)
     one.sources = [{ timestamp: timestamp + 20, audioLevel: 0.125 }]
-    t.equal(levels.of(one, 9016), 0.125, 'and is back with the next')
+    t.equal(levels.of(one, 9016), 0.125, 'the level returns with the next packet')
   }
 })
 

@@ -43,7 +43,7 @@ t.test('a page adds unknown members', async (t) => {
   const { page, ids, members } = enter()
   await page().arrive(1, 2, 3)
   t.same(ids(), [1, 2, 3])
-  t.equal(members.count, 5, 'the count is the server\'s')
+  t.equal(members.count, 5, "the count is the server's")
 })
 
 t.test('does not add a member who leaves before the page arrives', async (t) => {
@@ -53,7 +53,7 @@ t.test('does not add a member who leaves before the page arrives', async (t) => 
   await first.arrive(2, 3)
   t.same(ids(), [1, 3])
   await page().arrive(2)
-  t.same(ids(), [1, 3, 2], 'a later page knows better')
+  t.same(ids(), [1, 3, 2], 'a later page has the newer state')
 })
 
 t.test('handles two pending pages', async (t) => {

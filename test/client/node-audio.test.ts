@@ -52,7 +52,7 @@ t.test('a Node program speaks and another one receives it', async (t) => {
   sink.ondata = ({ samples }: { samples: Int16Array }) => { loudest = Math.max(loudest, ...samples) }
   await until(() => loudest > 4000)
   await until(() => listener.participants.some(({ isSpeaking, userId }) => isSpeaking && userId === 2))
-  t.pass('the server notices who speaks')
+  t.pass('the server detects the active speaker')
 
   // The server sends no audio to the speaker, who does not listen.
   await listener.seats.takeFree()

@@ -60,7 +60,7 @@ t.test('measures what was received since the previous sample', async (t) => {
   })
   t.strictSame(second?.received, { packets: 490, lossRatio: 0.02, jitterMs: 12, concealedRatio: 0.02, bitsPerSecond: 32_000 })
   t.equal(second?.rating, 'fair')
-  t.strictSame(third?.received, { packets: 0, lossRatio: 0, jitterMs: 0, concealedRatio: 0, bitsPerSecond: 0 }, 'nothing came: what was is not told again')
+  t.strictSame(third?.received, { packets: 0, lossRatio: 0, jitterMs: 0, concealedRatio: 0, bitsPerSecond: 0 }, 'without new packets, old values are not repeated')
   t.equal(third?.rating, 'good')
 })
 
@@ -70,7 +70,7 @@ t.test('never returns negative values when streams start and end', async (t) => 
     { received: statsOf(...way(), inbound(2, { packetsReceived: 8100 }), inbound(3, { packetsReceived: 50, packetsLost: 50 })) },
     { received: statsOf(...way()) }
   )
-  t.match(second?.received, { packets: 150, lossRatio: 0.25 }, 'one that is new counts from its beginning')
+  t.match(second?.received, { packets: 150, lossRatio: 0.25 }, 'a new stream counts from its first packet')
   t.match(third?.received, { packets: 0, lossRatio: 0, bitsPerSecond: 0 })
 })
 
@@ -114,10 +114,10 @@ t.test('measures sending from the server\'s reports', async (t) => {
     { received: statsOf(...way()), sent: statsOf(...way(), outbound({ packetsSent: 1000, bytesSent: 90_000 })), sending: false }
   )
   t.strictSame(first?.sent, { packets: 500, lossRatio: 0, jitterMs: 2, bitsPerSecond: 32_000 })
-  t.equal(first?.roundTripMs, 60, 'the longest that is known')
+  t.equal(first?.roundTripMs, 60, 'the longest known round trip')
   t.strictSame(second?.sent, { packets: 500, lossRatio: 0.1, jitterMs: 55, bitsPerSecond: 40_000 })
-  t.equal(second?.rating, 'poor', 'what others hear counts as well')
-  t.notOk('sent' in (third ?? {}), 'only while something is sent')
+  t.equal(second?.rating, 'poor', 'the reception by other users counts, too')
+  t.notOk('sent' in (third ?? {}), 'only while audio is sent')
   t.equal(third?.rating, 'good')
   const [unreported] = measured({ sent: statsOf(...way(), outbound()), sending: true })
   t.match(unreported, { rating: 'good', sent: { packets: 500, lossRatio: 0, jitterMs: 0 }, received: { packets: 0 } }, 'before the first report')
@@ -129,12 +129,12 @@ t.test('describes the route', async (t) => {
   const relay = { candidateType: 'relay', protocol: 'udp' }
   t.match(routeOf(...way({ local: { ...relay, relayProtocol: 'udp' } })), { protocol: 'udp', local: 'relay', remote: 'host' })
   for (const relayProtocol of ['tcp', 'tls']) t.match(routeOf(...way({ local: { ...relay, relayProtocol } })), { protocol: 'tcp', local: 'relay' }, relayProtocol)
-  t.notOk('address' in (routeOf(...way({ remote: { address: undefined } })) ?? {}), 'some browsers keep addresses to themselves')
+  t.notOk('address' in (routeOf(...way({ remote: { address: undefined } })) ?? {}), 'some browsers hide addresses')
   const [, ...firefox] = way()
-  t.match(routeOf(...firefox), { remote: 'host' }, 'without a transport: the pair that was nominated')
-  t.match(measured({ sent: statsOf(...way({ remote: { address: '203.0.113.9' } })) })[0], { route: { address: '203.0.113.9' } }, 'of what is sent where nothing is received')
+  t.match(routeOf(...firefox), { remote: 'host' }, 'without a transport, the nominated pair is used')
+  t.match(measured({ sent: statsOf(...way({ remote: { address: '203.0.113.9' } })) })[0], { route: { address: '203.0.113.9' } }, 'the sending route, if no audio is received')
   const [unknown] = measured({ received: statsOf(...way({ roundTrip: undefined }).map((entry) => ({ ...entry, currentRoundTripTime: undefined })).filter(({ id }) => id !== 'I2')) })
-  t.same(Object.keys(unknown ?? {}), ['rating', 'received'], 'what a browser does not tell is left out')
+  t.same(Object.keys(unknown ?? {}), ['rating', 'received'], 'omits values that the browser does not report')
 })
 
 t.test('rates by the worst value', async (t) => {

@@ -56,7 +56,7 @@ t.test('queues features enabled during a request and drops disabled ones', async
   told.tell('feature:disabled', 'media')
   t.equal(renewal.isOver('media'), true)
   t.equal(renewal.isOver('chat'), false)
-  t.same(asked, [], 'nobody is in yet')
+  t.same(asked, [], 'no request before the join')
   renewal.start()
   const first = answer('UNAVAILABLE')
   await first

@@ -44,14 +44,14 @@ t.test('tracks occupants from events and join replies', async (t) => {
   await bob.connection.request('seat:take', { seatIndex: 2 })
   await allSee(t, server, rooms, '0:- 1:1 2:b 3:-')
   t.equal(bob.seats.own?.seatIndex, 2)
-  t.equal(bob.seats.of('1')?.seatIndex, 1, 'both forms of an id are the same')
+  t.equal(bob.seats.of('1')?.seatIndex, 1, 'ids match as numbers and strings')
   t.same(bob.seats.free.map(({ seatIndex }) => seatIndex), [0, 3])
   t.equal(bob.participants.find(({ userId }) => userId === 1)?.seat?.seatIndex, 1)
 
   const { sitting } = bob.seats
   await bob.connection.request('seat:take', { seatIndex: 0 })
   await allSee(t, server, rooms, '0:b 1:1 2:- 3:-')
-  t.not(bob.seats.sitting, sitting, 'who moves sits anew')
+  t.not(bob.seats.sitting, sitting, 'moving starts a new seat session')
 
   await owner.connection.request('seat:mute', { userId: 'b' })
   await allSee(t, server, rooms, '0:bm 1:1 2:- 3:-')
@@ -106,7 +106,7 @@ t.test('keeps the seat after a lost connection', async (t) => {
   await other.connection.request('seat:take', { seatIndex: 0 })
   await again
   await allSee(t, server, [bob, other], '0:2 1:- 2:- 3:b')
-  t.not(bob.seats.sitting, sitting, 'audio begins anew')
+  t.not(bob.seats.sitting, sitting, 'the audio restarts')
 })
 
 t.test('concurrent takeFree() calls take one seat each', async (t) => {
@@ -116,10 +116,10 @@ t.test('concurrent takeFree() calls take one seat each', async (t) => {
   await first.connection.request('seat:invite', { userId: 2, seatIndex: 1 })
   await until(() => rooms.every(({ seats }) => seats.list[1]?.invitedUserId === 2))
   const got = await Promise.all(rooms.map(({ seats }) => seats.takeFree()))
-  t.same(got.filter((index) => index !== undefined).sort(), [0, 2, 3], 'the seat of an invite is left alone')
+  t.same(got.filter((index) => index !== undefined).sort(), [0, 2, 3], 'the invited seat stays free')
   const lucky = rooms[got.indexOf(3)] as RoomClient
   await until(() => lucky.seats.own !== undefined)
-  t.equal(await lucky.seats.takeFree(), 3, 'who has a seat keeps it')
+  t.equal(await lucky.seats.takeFree(), 3, 'a seated user keeps the seat')
 })
 
 t.test('shows the visible seat requests', async (t) => {

@@ -150,7 +150,7 @@ t.test('generates new secrets at each startup, outside production only', async (
   t.ok((config.ADMIN_API_KEY[0] ?? '').length >= 32)
   t.not(JWT_SECRET, loadConfig({}).variables.JWT_SECRET)
 
-  t.same([...loadConfig({ NODE_ENV: 'test' }).generated.keys()], ['JWT_SECRET'], 'a test server has no admin routes unless it asks for them')
+  t.same([...loadConfig({ NODE_ENV: 'test' }).generated.keys()], ['JWT_SECRET'], 'the test environment has no admin routes by default')
   t.equal(loadConfig(production).generated.size, 0)
   t.same(loadConfig(production).ADMIN_API_KEY, [], 'without a key there are no admin routes')
 

@@ -8,12 +8,12 @@ onEveryStore(t, 'a room continues without the backend and recovers', async (t, e
   const { admin, backend, owner, server } = life
   for (let round = 0; round < 2; round++) await goesOn(t, life, round)
   t.equal(await owner.fails('room:join', { roomId: '8' }), 'UNAVAILABLE', 'a new room needs the backend')
-  t.same(await owner.ok('user:getRoom', { userId: 1 }), { roomId: '7' }, 'who is refused stays where they are')
+  t.same(await owner.ok('user:getRoom', { userId: 1 }), { roomId: '7' }, 'a rejected user stays in the current room')
   await until(async () => {
     t.equal(await admin.fails('seat:mute', { userId: 2 }), 'UNAVAILABLE')
     return /flylive_laravel_breaker_state\{call="role"\} 2/.test(await (await fetch(`${server.url}/metrics`)).text())
   })
-  t.pass('the breaker keeps calls from it')
+  t.pass('the breaker blocks calls')
   await backend.start()
   await heals(t, life, 2)
 })

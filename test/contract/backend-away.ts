@@ -41,17 +41,17 @@ export async function liveRoom (t: Test, env: Record<string, string>, away: (bac
 /** Checks the behaviour while the backend is down. May be called repeatedly. */
 export async function goesOn (t: Test, { server, owner, speaker, admin, roomId }: Life, round: number): Promise<void> {
   await speaker.ok('seat:take', { seatIndex: round % 2 })
-  t.match(await owner.event('seat:updated', ({ seatIndex }) => seatIndex === round % 2), { userId: 2 }, 'people change seats')
+  t.match(await owner.event('seat:updated', ({ seatIndex }) => seatIndex === round % 2), { userId: 2 }, 'members change seats')
   await speaker.ok('chat:message', { content: `round ${round}` })
-  t.match(await owner.event('chat:message', ({ content }) => content === `round ${round}`), { userId: 2 }, 'and talk')
+  t.match(await owner.event('chat:message', ({ content }) => content === `round ${round}`), { userId: 2 }, 'members chat')
   const { transactionId } = await speaker.ok('gift:send', { giftId: 1, recipientId: 1 })
-  t.match(await owner.event('gift:received', (data) => data.transactionId === transactionId), { senderId: 2 }, 'and give')
+  t.match(await owner.event('gift:received', (data) => data.transactionId === transactionId), { senderId: 2 }, 'members send gifts')
   await owner.ok(round % 2 === 0 ? 'seat:unlock' : 'seat:lock', { seatIndex: 5 })
-  t.match(await speaker.event('seat:locked', ({ isLocked }) => isLocked === (round % 2 !== 0)), { seatIndex: 5 }, 'the owner acts on what the backend said before')
+  t.match(await speaker.event('seat:locked', ({ isLocked }) => isLocked === (round % 2 !== 0)), { seatIndex: 5 }, 'the owner acts on cached rights')
   const { ok, error } = await admin.request('seat:mute', { userId: 2 })
-  t.match({ ok, code: error?.code }, { ok: false, code: 'UNAVAILABLE' }, 'whom the backend was never asked about is told so, not "you may not"')
+  t.match({ ok, code: error?.code }, { ok: false, code: 'UNAVAILABLE' }, 'unknown rights return UNAVAILABLE instead of FORBIDDEN')
   const late = await server.connect(100 + round)
-  t.match(await late.ok('room:join', { roomId }), { ownerId: 1, self: { role: 'member' } }, 'people come in')
+  t.match(await late.ok('room:join', { roomId }), { ownerId: 1, self: { role: 'member' } }, 'new users can join')
   await late.close()
 }
 
@@ -60,7 +60,7 @@ export async function heals (t: Test, { server, backend, owner, speaker, admin }
   await until(async () => (await admin.request('seat:mute', { userId: 2 })).ok)
   t.match(await speaker.event('seat:userMuted'), { userId: 2, isMuted: true })
   await until(() => backend.ledger.size === gifts)
-  t.ok([...backend.ledger.values()].every(({ applied }) => applied === 1), `${gifts} gifts are booked once each`)
+  t.ok([...backend.ledger.values()].every(({ applied }) => applied === 1), `each of ${gifts} gifts is charged once`)
   t.match(await server.admin('GET', '/admin/gifts'), { body: { queued: 0, deadLetters: 0, failed: 0 } })
   await until(() => backend.statuses.at(-1)?.status.participant_count === 3)
   for (const client of [speaker, admin]) await client.close()

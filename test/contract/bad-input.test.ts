@@ -66,7 +66,7 @@ t.test('any message data receives exactly one reply and affects no other client'
         fc.pre(Buffer.byteLength(text) <= limit)
         check(await stage.exchange(text), id)
       }), tries(60))
-      t.pass('each time')
+      t.pass('one reply to each frame')
     })
   }
   await stage.restore()
@@ -129,10 +129,10 @@ t.test('survives frames that are expensive to parse', async (t) => {
     t.ok(Buffer.byteLength(text) <= limit, `${name}: fits the frame`)
     const begin = performance.now()
     const answers = await stage.exchange(text)
-    t.equal(answers.length, 1, `${name}: one answer`)
+    t.equal(answers.length, 1, `${name}: one reply`)
     t.match(answers[0], id === undefined ? { type: 'error', data: { code } } : { id, ok: false, error: { code } }, name)
-    t.ok(performance.now() - begin < 5000, `${name}: is not hard to read`)
-    t.ok(JSON.stringify(answers[0]).length < 10_000, `${name}: the answer is short`)
+    t.ok(performance.now() - begin < 5000, `${name}: is parsed quickly`)
+    t.ok(JSON.stringify(answers[0]).length < 10_000, `${name}: the reply is short`)
   }
   await stage.unharmed(t)
 })

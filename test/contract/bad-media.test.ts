@@ -35,8 +35,8 @@ t.test('no parameters crash a media worker', async (t) => {
     return reply
   }
   const worked = (what: string) => {
-    t.ok(outcomes.ok > 0, `${what}: ${outcomes.ok} went through`)
-    t.ok(outcomes.refused > 0, `${what}: ${outcomes.refused} were refused`)
+    t.ok(outcomes.ok > 0, `${what}: ${outcomes.ok} were accepted`)
+    t.ok(outcomes.refused > 0, `${what}: ${outcomes.refused} were rejected`)
     outcomes.ok = outcomes.refused = 0
   }
   const fits = (data: Json) => Buffer.byteLength(JSON.stringify(data)) < 60_000
@@ -225,7 +225,7 @@ t.test('enforces limits on concurrent requests', async (t) => {
 
   const created = await Promise.all(Array.from({ length: 30 }, (_, i) => attacker.ok('transport:create', { type: i % 2 ? 'producer' : 'consumer' })))
   const left = server.app.sfu.describe('r1')?.transports.filter(({ userId }) => userId === 'attacker') ?? []
-  t.equal(left.length, 2, 'a transport of each type is left')
+  t.equal(left.length, 2, 'one transport of each type remains')
   t.ok(left.every(({ transportId }) => created.some(({ id }) => id === transportId)))
   await unharmed(t)
 })
@@ -247,7 +247,7 @@ t.test('users cannot reach each other\'s transports, producers and consumers', a
     ]
     for (const [type, data, code] of cases) t.equal(await attacker.fails(type, data), code, `${type} of the ${whose}`)
   }
-  t.equal(await attacker.fails('audio:consume', { transportId: id('own.consumerTransport'), producerId: id('stranger.producer'), rtpCapabilities }), 'PRODUCER_NOT_FOUND', 'a producer of another room is not heard')
+  t.equal(await attacker.fails('audio:consume', { transportId: id('own.consumerTransport'), producerId: id('stranger.producer'), rtpCapabilities }), 'PRODUCER_NOT_FOUND', 'a producer in another room cannot be consumed')
   for (const type of ['audio:closeProducer', 'audio:selfMute']) t.equal(await attacker.fails(type, { producerId: id('own.consumer') }), 'PRODUCER_NOT_FOUND', `${type} of a consumer`)
   t.equal(await attacker.fails('transport:connect', { roomId: 'r2', transportId: id('own.producerTransport'), dtlsParameters }), 'NOT_IN_ROOM')
   await unharmed(t)
@@ -267,7 +267,7 @@ t.test('rejects requests in the wrong order', async (t) => {
   const opusless = { codecs: [{ ...rtpCapabilities.codecs[0], mimeType: 'audio/PCMU', clockRate: 8000, channels: 1 }] }
   t.equal(await attacker.fails('audio:consume', { transportId: consumerTransport, producerId: id('victim.producer'), rtpCapabilities: opusless }), 'CANNOT_CONSUME')
   const again = await attacker.ok('audio:consume', { transportId: consumerTransport, producerId: id('victim.producer'), rtpCapabilities })
-  t.same(await attacker.event('consumer:closed'), { roomId: 'r1', consumerId: consumer }, 'the earlier consumer of the same producer ends')
+  t.same(await attacker.event('consumer:closed'), { roomId: 'r1', consumerId: consumer }, 'the earlier consumer of the same producer is closed')
   t.equal(await attacker.fails('consumer:resume', { consumerId: consumer }), 'CONSUMER_NOT_FOUND')
   t.same(await attacker.ok('consumer:resume', { consumerId: again.id }), {})
 
@@ -281,12 +281,12 @@ t.test('rejects requests in the wrong order', async (t) => {
   t.equal(await attacker.fails('audio:closeProducer', { producerId: producer }), 'PRODUCER_NOT_FOUND')
   t.equal(await attacker.fails('audio:selfMute', { producerId: producer }), 'PRODUCER_NOT_FOUND')
   t.same(victim.events.filter(({ type }) => /audio:producer(Closed|Paused|Resumed)/.test(type)).map(({ type }) => type),
-    ['audio:producerPaused', 'audio:producerResumed', 'audio:producerClosed'], 'each is told once')
+    ['audio:producerPaused', 'audio:producerResumed', 'audio:producerClosed'], 'each event is sent once')
 
   await attacker.ok('room:leave')
   t.equal(await attacker.fails('transport:restartIce', { transportId: producerTransport }), 'NOT_IN_ROOM')
   await attacker.ok('room:join', { roomId: 'r1' })
-  t.equal(await attacker.fails('transport:restartIce', { transportId: producerTransport }), 'TRANSPORT_NOT_FOUND', 'all ends with the stay in a room')
+  t.equal(await attacker.fails('transport:restartIce', { transportId: producerTransport }), 'TRANSPORT_NOT_FOUND', 'leaving the room closes the transport')
   t.equal(await attacker.fails('consumer:resume', { consumerId: again.id }), 'CONSUMER_NOT_FOUND')
   await unharmed(t)
 })
@@ -302,10 +302,10 @@ t.test('handles a room change during transport creation', async (t) => {
       ada.request('room:join', { roomId: to }),
       ada.request('transport:create', { type: 'producer' })
     ])
-    t.same([replies[0]?.ok, replies[2]?.ok, replies[3]?.ok], [true, true, true], 'the later transport is made')
+    t.same([replies[0]?.ok, replies[2]?.ok, replies[3]?.ok], [true, true, true], 'the last transport is created')
     const { data } = replies[3]
     await ada.ok('transport:restartIce', { transportId: data.id })
-    t.equal(server.app.sfu.describe(to)?.transports[0]?.transportId, data.id, 'in the later room')
-    t.equal(server.app.sfu.describe(from), undefined, 'and nothing is left in the earlier one')
+    t.equal(server.app.sfu.describe(to)?.transports[0]?.transportId, data.id, 'the transport belongs to the new room')
+    t.equal(server.app.sfu.describe(from), undefined, 'no media remains in the old room')
   }
 })

@@ -83,7 +83,7 @@ onEveryStore(t, `${crowd} clients in one room`, async (t, env) => {
       emit(pad)
       // The server waits briefly for the client's close, and the machine may be slow.
       if (![...server.app.sockets.ofUser(String(crowd))].some((session) => session.open)) break
-      if (last - begin > 1000) return t.fail('it was never closed')
+      if (last - begin > 1000) return t.fail('the connection was never closed')
       await allHave(others, last)
     }
     t.comment(`closed after ${last - begin} events of 60 kB`)

@@ -38,7 +38,7 @@ t.test('docs/contract matches the schemas', async (t) => {
       t.ok(readme.includes(`| \`${code}\` | ${statusCode} | ${name} |`), code)
     }
   }
-  for (const text of Object.values(docs)) t.notMatch(text, new RegExp(root), 'nothing of this machine')
+  for (const text of Object.values(docs)) t.notMatch(text, new RegExp(root), 'contains no local paths')
 })
 
 t.test('both documents are valid', async (t) => {
@@ -65,9 +65,9 @@ t.test('every REST schema is closed', async (t) => {
   for (const [path, operations] of Object.entries(openapi.paths)) {
     for (const [method, operation] of Object.entries(operations)) {
       const { summary, responses } = operation as typeof operation & { summary?: string }
-      t.ok(summary, `${method} ${path} says what it does`)
+      t.ok(summary, `${method} ${path} has a summary`)
       const success = Object.entries(responses).filter(([status]) => status.startsWith('2'))
-      t.ok(success.length > 0, `${method} ${path} says what it answers`)
+      t.ok(success.length > 0, `${method} ${path} documents a success`)
       for (const [status, { content }] of success) {
         for (const { schema } of Object.values(content ?? {})) t.ok(Object.keys(schema).length > 0, `${method} ${path} ${status}`)
         if (status !== '204') t.ok(content, `${method} ${path} ${status} has a body`)
@@ -129,10 +129,10 @@ t.test('both documents describe the running features', async (t) => {
   t.notMatch(JSON.stringify(lessGifts), /KEY_REUSED/)
 
   for (const name of ['gifts', 'wave', 'chat']) await change(`${name}/enable`)
-  t.same((await readDocuments(server)).etags, first.etags, 'in whatever order they were turned on')
+  t.same((await readDocuments(server)).etags, first.etags, 'the order of enabling does not matter')
 
   folder.write('wave', { 'index.ts': codeOf('whom', { code: 'NOBODY_HERE' }) })
-  t.same((await readDocuments(server)).etags, first.etags, 'what runs counts, not what is on disk')
+  t.same((await readDocuments(server)).etags, first.etags, 'the running features count, not the files on disk')
   const reloaded = await change('wave/reload')
   t.match(reloaded.asyncapi.components.messages['wave-send.request']?.payload.properties?.data, { properties: { whom: { type: 'string', maxLength: 64 }, roomId: {} }, required: ['whom'] })
   t.match(reloaded.asyncapi.components.messages['wave-received.event']?.payload.properties?.data, { properties: { whom: {} } })

@@ -146,7 +146,7 @@ async function tryRequest (t: Test, { type, data, fits, reply }: DocumentedReque
     outcomes.set(outcome, (outcomes.get(outcome) ?? 0) + 1)
     checkEvents()
   }))
-  t.ok([...outcomes.keys()].some((outcome) => outcome !== 'VALIDATION_FAILED'), `data made by the document is accepted: ${JSON.stringify(Object.fromEntries(outcomes))}`)
+  t.ok([...outcomes.keys()].some((outcome) => outcome !== 'VALIDATION_FAILED'), `data generated from the document is accepted: ${JSON.stringify(Object.fromEntries(outcomes))}`)
 
   await holds(type, fc.asyncProperty(sender, nearly(valid), async (n, data) => {
     const client = clients[n] as TestClient
@@ -175,7 +175,7 @@ t.test('events without a request match their documentation', async (t) => {
   await Promise.all(clients.map((client) => client.event('media:reset')))
   await until(() => app.sfu.ready)
   checkEvents()
-  t.pass('as documented')
+  t.pass('every event matches its documentation')
 })
 
 const parameters: Readonly<Record<string, fc.Arbitrary<Json>>> = {
@@ -224,7 +224,7 @@ async function tryRoute (t: Test, route: DocumentedRoute): Promise<void> {
     await Promise.all(open().map((client) => client.flush()))
     checkEvents()
   }), Math.ceil(numRuns / 2))
-  t.ok([...statuses.keys()].some((status) => status !== 400), `data made by the document is accepted: ${JSON.stringify(Object.fromEntries(statuses))}`)
+  t.ok([...statuses.keys()].some((status) => status !== 400), `data generated from the document is accepted: ${JSON.stringify(Object.fromEntries(statuses))}`)
 
   if (!route.body || !body) return
   const { fits } = route.body
@@ -259,9 +259,9 @@ async function send (route: DocumentedRoute, { parameters, body }: Call, withKey
 
 t.test('reports which types the run covered', async (t) => {
   const missed = [...asyncapi.events.keys()].filter((type) => !seen.has(type))
-  t.comment(`events that did not come: ${missed.join(', ')}`)
+  t.comment(`events that were not received: ${missed.join(', ')}`)
   // Other tests cover events that need a backend with Redis, many users or audio.
   const relayed = asyncapi.document.info.tags.find(({ name }) => name === 'laravel-bridge')
   t.ok(relayed)
-  t.ok(seen.size >= 25, `${seen.size} kinds of events`)
+  t.ok(seen.size >= 25, `${seen.size} event types`)
 })

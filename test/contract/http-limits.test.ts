@@ -32,7 +32,7 @@ t.test('bodies', async (t) => {
   for (const path of ['/nothing', '/admin/nothing', '/admin/rooms/r1/close/nothing']) {
     const { received, closed } = await open(server, post(path, 1_000_000))
     await closed
-    t.match(received(), /^HTTP\/1\.1 404 [^]*NOT_FOUND/, `${path} is refused and closed before its body arrives`)
+    t.match(received(), /^HTTP\/1\.1 404 [^]*NOT_FOUND/, `${path} is rejected and closed before its body arrives`)
   }
   for (const path of ['/admin/rooms/r1/close', '/admin/gifts/dead-letters/replay']) {
     t.match(await call(path, `"${'x'.repeat(64 * kiB)}"`), { status: 413, error: { code: 'VALIDATION_FAILED' } }, `${path}: larger than 64 KiB`)
@@ -48,10 +48,10 @@ t.test('slow requests', async (t) => {
   const body = await open(server, post('/admin/rooms/r1/close', 100) + '{')
   const headers = await open(server, 'GET /livez HTTP/1.1\r\nHost: x\r\n')
   await Promise.all([body.closed, headers.closed])
-  t.match(body.received(), /^HTTP\/1\.1 408 /, 'a body that does not arrive')
-  t.match(headers.received(), /^HTTP\/1\.1 408 /, 'headers that do not arrive')
+  t.match(body.received(), /^HTTP\/1\.1 408 /, 'an incomplete body')
+  t.match(headers.received(), /^HTTP\/1\.1 408 /, 'incomplete headers')
   await client.ok('user:getRoom', { userId: 'nobody' })
-  t.equal(client.ws.readyState, client.ws.OPEN, 'a WebSocket has no such limit')
+  t.equal(client.ws.readyState, client.ws.OPEN, 'WebSockets have no such limit')
 })
 
 t.test('a call whose client disconnects', async (t) => {
@@ -63,5 +63,5 @@ t.test('a call whose client disconnects', async (t) => {
     await closed
   }
   t.equal((await fetch(`${server.url}/livez`)).status, 200)
-  t.same(lines.filter(({ level }) => Number(level) >= 40), [], 'leaves no warning and no error')
+  t.same(lines.filter(({ level }) => Number(level) >= 40), [], 'no warning or error is logged')
 })

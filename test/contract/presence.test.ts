@@ -62,11 +62,11 @@ onBothStores(t, 'sends room:presence once per second in a big room', async (t, e
   await until(() => seen.presences.length > told)
   await until(() => seen.count === expected.length - 1)
   t.same(now(), expected.filter((id) => id !== '1'))
-  t.same(seen.faults, [], 'nobody comes or goes twice')
+  t.same(seen.faults, [], 'no user joins or leaves twice')
   t.ok(onceASecond(seen.presences, seen.begin), `${seen.begin}: ${seen.presences.join()}`)
   // Joins and leaves are individual events only while the room is small.
   const single = watcher.events.filter(({ type }) => type === 'room:userJoined' || type === 'room:userLeft')
-  t.ok(single.length <= 8, `${single.length} events for one user each`)
+  t.ok(single.length <= 8, `${single.length} events for individual users`)
 })
 
 t.test('sends room:presence once per second across all servers', async (t) => {

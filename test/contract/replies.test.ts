@@ -29,13 +29,13 @@ t.test('each request receives one reply with its id', async (t) => {
 
   const answered = frames.filter((frame) => 'ok' in frame).map(({ id }) => id).slice(0, -2)
   t.equal(answered.length, ids.length)
-  t.same(new Set(answered), new Set(ids), 'a number stays a number, a text a text')
-  for (const frame of frames) t.equal('ok' in frame && 'type' in frame, false, 'a reply is no event')
+  t.same(new Set(answered), new Set(ids), 'ids keep their type, number or string')
+  for (const frame of frames) t.equal('ok' in frame && 'type' in frame, false, 'a reply is not an event')
 
   frames.length = 0
   for (let i = 0; i < 2; i++) ada.send({ id: 'again', type: 'user:getRoom', data: { userId: 1 } })
   await ada.flush()
-  t.equal(frames.filter(({ id }) => id === 'again').length, 2, 'an id used twice is answered twice')
+  t.equal(frames.filter(({ id }) => id === 'again').length, 2, 'each use of an id receives a reply')
 })
 
 t.test('a message without an id receives a reply only on failure', async (t) => {
@@ -46,7 +46,7 @@ t.test('a message without an id receives a reply only on failure', async (t) => 
   ada.send({ type: 'room:join', data: { roomId: 'r1' } })
   ada.send({ id: null, type: 'user:getRoom', data: { userId: 1 } })
   await ada.flush()
-  t.equal(frames.length, 1, 'nothing but the reply to the last')
+  t.equal(frames.length, 1, 'only the last request receives a reply')
 
   ada.send({ type: 'room:join', data: { roomId: 'no room' } })
   t.match(await ada.event('error'), { code: 'VALIDATION_FAILED', message: String, type: 'room:join', details: [{ path: 'roomId', message: String }] })
@@ -101,7 +101,7 @@ onEveryStore(t, 'starts messages of a socket in order', async (t, env) => {
       ada.request('transport:create', { roomId, type: 'consumer' }),
       ada.request('user:getRoom', { userId: 1 })
     ])
-    t.ok(replies.every(({ ok }) => ok), 'nothing needs to wait for a join')
+    t.ok(replies.every(({ ok }) => ok), 'no request waits for a join')
     t.equal(replies[3]?.data.roomId, roomId)
   }
   const [left, ...late] = await Promise.all([

@@ -12,7 +12,7 @@ onBothStores(t, 'admits exactly the maximum number of users', async (t, env) => 
 
   const [inside, outside] = [replies.findIndex(({ ok }) => ok), replies.findIndex(({ ok }) => !ok)]
   const phone = await server.connect(inside)
-  t.match(await phone.ok('room:join', { roomId: 'r1' }), { participantCount: 3 }, 'another socket of a member is no more users')
+  t.match(await phone.ok('room:join', { roomId: 'r1' }), { participantCount: 3 }, 'a second socket does not count as a user')
   await phone.ok('room:leave')
   t.equal(await clients[outside]?.fails('room:join', { roomId: 'r1' }), 'ROOM_FULL')
   t.same(await clients[outside]?.ok('user:getRoom', { userId: outside }), { roomId: null })
@@ -27,7 +27,7 @@ onBothStores(t, 'a PIN locks a room', async (t, env) => {
   await ada.ok('room:join', { roomId: 'r1', pin: '1234' })
   t.match(await server.admin('GET', '/admin/rooms/r1'), { body: { locked: true } })
   t.equal(await bob.fails('room:join', { roomId: 'r1' }), 'PIN_REQUIRED')
-  t.equal(await bob.fails('room:join', { roomId: 'r1', pin: 'abc' }), 'VALIDATION_FAILED', 'too short to be one')
+  t.equal(await bob.fails('room:join', { roomId: 'r1', pin: 'abc' }), 'VALIDATION_FAILED', 'too short for a PIN')
   t.equal(await bob.fails('room:join', { roomId: 'r1', pin: '4321' }), 'PIN_WRONG')
   t.match(await bob.ok('room:join', { roomId: 'r1', pin: '1234' }), { participantCount: 2 })
 
@@ -36,7 +36,7 @@ onBothStores(t, 'a PIN locks a room', async (t, env) => {
   t.match(error, { code: 'RATE_LIMITED', details: { retryAfterMs: Number } })
   t.equal(await (await server.connect('3')).fails('room:join', { roomId: 'r1', pin: '1234' }), 'RATE_LIMITED', 'another socket does not help')
   await eve.ok('room:join', { roomId: 'r2' })
-  t.equal(ada.events.filter(({ type }) => type === 'room:userJoined').length, 1, 'who was not let in is not told of')
+  t.equal(ada.events.filter(({ type }) => type === 'room:userJoined').length, 1, 'rejected joins are not announced')
 })
 
 onEveryStore(t, 'an admin kicks and bans a user', async (t, env) => {
@@ -50,7 +50,7 @@ onEveryStore(t, 'an admin kicks and bans a user', async (t, env) => {
   for (const client of [bob, phone]) t.same(await client.closed, { code: 4403, reason: 'KICKED' })
   t.same(await ada.event('room:userLeft'), { roomId: 'r1', userId: 2 })
   await elsewhere.flush()
-  t.match(await elsewhere.ok('room:join', { roomId: 'r1' }), { participantCount: 2 }, 'without a ban the user may come again')
+  t.match(await elsewhere.ok('room:join', { roomId: 'r1' }), { participantCount: 2 }, 'without a ban the user may rejoin')
 
   const before = Date.now()
   t.equal((await server.admin('POST', '/admin/rooms/r1/kick', { userId: '2', banSeconds: 600 })).status, 204)
@@ -64,8 +64,8 @@ onEveryStore(t, 'an admin kicks and bans a user', async (t, env) => {
   t.same(await server.admin('DELETE', '/admin/rooms/r1/bans/2'), { status: 204, body: null })
   t.match(await again.ok('room:join', { roomId: 'r1' }), { participantCount: 2 })
 
-  t.equal((await server.admin('DELETE', '/admin/rooms/r1/bans/99')).status, 204, 'no ban to lift')
-  t.equal((await server.admin('POST', '/admin/rooms/r1/kick', { userId: 99 })).status, 204, 'nobody to kick')
+  t.equal((await server.admin('DELETE', '/admin/rooms/r1/bans/99')).status, 204, 'no ban exists')
+  t.equal((await server.admin('POST', '/admin/rooms/r1/kick', { userId: 99 })).status, 204, 'no such member')
   t.match(await server.admin('POST', '/admin/rooms/nowhere/kick', { userId: 2 }), { status: 404, body: { error: { code: 'ROOM_NOT_FOUND' } } })
   for (const body of [{}, { userId: 2, banSeconds: -1 }, { userId: {} }, undefined]) {
     t.match(await server.admin('POST', '/admin/rooms/r1/kick', body), { status: 400, body: { error: { code: 'VALIDATION_FAILED' } } })
@@ -86,7 +86,7 @@ onEveryStore(t, 'a ban expires', async (t, env) => {
     if (!ok) refused.push(error.code)
     return ok
   })
-  t.ok(refused.every((code) => code === 'BANNED'), `refused ${refused.length} times`)
+  t.ok(refused.every((code) => code === 'BANNED'), `rejected ${refused.length} times`)
 })
 
 onBothStores(t, 'an admin closes a room', async (t, env) => {
@@ -101,13 +101,13 @@ onBothStores(t, 'an admin closes a room', async (t, env) => {
     t.match(await client.event('room:closed'), { roomId: 'r1', reason: 'closed_by_admin', timestamp: Number })
     t.equal(await client.fails('transport:create', { type: 'producer' }), 'NOT_IN_ROOM')
     t.same(await client.ok('user:getRoom', { userId: 1 }), { roomId: null })
-    t.equal(client.events.some(({ type }) => type === 'room:userLeft'), false, 'nobody is left to be told who left')
+    t.equal(client.events.some(({ type }) => type === 'room:userLeft'), false, 'members receive no leaves after the close')
   }
-  t.equal(server.app.sfu.describe('r1'), undefined, 'its audio has ended')
+  t.equal(server.app.sfu.describe('r1'), undefined, 'the audio is closed')
   t.match(await server.admin('GET', '/admin/rooms/r1'), { status: 404, body: { error: { code: 'ROOM_NOT_FOUND' } } })
   t.match(await server.admin('POST', '/admin/rooms/r1/close'), { status: 404, body: { error: { code: 'ROOM_NOT_FOUND' } } })
 
-  t.match(await bob.ok('room:join', { roomId: 'r1' }), { ownerId: 2, self: { role: 'owner' }, participantCount: 1 }, 'the next one is a new one')
+  t.match(await bob.ok('room:join', { roomId: 'r1' }), { ownerId: 2, self: { role: 'owner' }, participantCount: 1 }, 'the next room is a new room')
   t.equal((await server.admin('POST', '/admin/rooms/r1/close', { reason: 'the show is over' })).status, 204)
   t.match(await bob.event('room:closed'), { reason: 'the show is over' })
   t.equal(ada.events.filter(({ type }) => type === 'room:closed').length, 1)
@@ -139,7 +139,7 @@ t.test('REST accepts ids of maximum length', async (t) => {
   const [ada, bob] = [await server.connect(1), await server.connect(userId)]
   for (const client of [ada, bob]) await client.ok('room:join', { roomId })
   t.match(await server.admin('GET', `/admin/rooms/${roomId}`), { status: 200, body: { id: roomId, participantCount: 2 } })
-  t.match(await server.admin('GET', `/admin/rooms/${roomId}/seats`), { status: 200, body: { seatCount: 15 } }, 'of a feature, too')
+  t.match(await server.admin('GET', `/admin/rooms/${roomId}/seats`), { status: 200, body: { seatCount: 15 } }, "also a feature's route")
   t.match(await server.admin('GET', `/admin/users/${encodeURIComponent(userId)}`), { status: 200, body: { userId } })
   t.equal((await server.admin('POST', `/admin/rooms/${roomId}/kick`, { userId, banSeconds: 60 })).status, 204)
   t.equal((await server.admin('DELETE', `/admin/rooms/${roomId}/bans/${encodeURIComponent(userId)}`)).status, 204)

@@ -20,7 +20,7 @@ onBothStores(t, 'creates a room, announces members and closes it', async (t, env
   const second = await bob.ok('room:join', { roomId: 'r1' })
   t.match(second, { self: { userId: 'b-2', role: 'member' }, ownerId: 1, participantCount: 2 })
   t.match(await ada.event('room:userJoined'), { roomId: 'r1', user: { id: 'b-2', name: 'User b-2' } })
-  t.equal(bob.events.filter((event) => event.type === 'room:userJoined').length, 0, 'not told of oneself')
+  t.equal(bob.events.filter((event) => event.type === 'room:userJoined').length, 0, 'users do not receive their own join')
 
   t.same(await ada.ok('user:getRoom', { userId: 'b-2' }), { roomId: 'r1' })
   t.same(await ada.ok('user:getRoom', { userId: 99 }), { roomId: null })
@@ -31,7 +31,7 @@ onBothStores(t, 'creates a room, announces members and closes it', async (t, env
 
   await bob.ok('room:join', { roomId: 'r1' })
   await bob.close()
-  t.same(await ada.event('room:userLeft'), { roomId: 'r1', userId: 'b-2' }, 'a lost connection leaves, too')
+  t.same(await ada.event('room:userLeft'), { roomId: 'r1', userId: 'b-2' }, 'a lost connection counts as a leave')
 
   await ada.ok('room:leave', { roomId: 'r1' })
   await until(async () => (await server.admin('GET', '/admin/rooms/r1')).status === 404)
@@ -48,7 +48,7 @@ onEveryStore(t, 'joining another room leaves the first', async (t, env) => {
 
   await ada.ok('room:join', { roomId: 'locked', pin: '1234' })
   t.equal(await bob.fails('room:join', { roomId: 'locked' }), 'PIN_REQUIRED')
-  t.same(await ada.ok('user:getRoom', { userId: 2 }), { roomId: 'r2' }, 'who is refused stays where they are')
+  t.same(await ada.ok('user:getRoom', { userId: 2 }), { roomId: 'r2' }, 'a rejected user stays in the current room')
   await bob.ok('room:leave', { roomId: 'r2' })
 })
 

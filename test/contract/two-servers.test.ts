@@ -93,7 +93,7 @@ t.test('a room continues while Redis is down, and Redis is synced afterwards', a
   await until(async () => (await fetch(`${a.url}/readyz`)).status === 503)
   t.equal(await eve.fails('room:join', { roomId: 'r2' }), 'UNAVAILABLE')
   await bob.ok('room:leave')
-  t.same(await ada.event('room:userLeft', ({ userId }) => userId === 2), { roomId: 'r1', userId: 2 }, 'members here are told')
+  t.same(await ada.event('room:userLeft', ({ userId }) => userId === 2), { roomId: 'r1', userId: 2 }, 'local members receive the leave')
 
   // Redis restarts without data.
   await redis.start()
@@ -104,8 +104,8 @@ t.test('a room continues while Redis is down, and Redis is synced afterwards', a
   })
   const { body } = await b.admin('GET', '/admin/rooms/r1')
   t.equal(body?.ownerId, 1)
-  t.same(new Set((body?.participants as { userId: number }[]).map(({ userId }) => userId)), new Set([1, 3]), 'each server wrote its own')
+  t.same(new Set((body?.participants as { userId: number }[]).map(({ userId }) => userId)), new Set([1, 3]), 'each server restored its own members')
   const late = await b.connect(4)
   t.match(await late.ok('room:join', { roomId: 'r1' }), { ownerId: 1, participantCount: 3 })
-  t.match(await ada.event('room:userJoined', ({ userId }) => userId === 4), { userId: 4 }, 'the bus heals, too')
+  t.match(await ada.event('room:userJoined', ({ userId }) => userId === 4), { userId: 4 }, 'the bus recovers')
 })

@@ -59,7 +59,7 @@ export function clusterRequestsContract (t: Test, make: (t: Test) => Promise<{ a
     await t.rejects(asker.ask(answererId, 'test:double', { n: 1 }, 2000), { code: 'UNAVAILABLE', details: { retryable: true } })
     const off = answerer.answer('test:double', ({ n }) => ({ doubled: n }))
     const offNext = answerer.answer('test:double', ({ n }) => ({ doubled: n * 2 }))
-    t.same(await asker.ask(answererId, 'test:double', { n: 3 }, 2000), { doubled: 6 }, 'the latest handler answers')
+    t.same(await asker.ask(answererId, 'test:double', { n: 3 }, 2000), { doubled: 6 }, 'the latest handler runs')
     off()
     t.same(await asker.ask(answererId, 'test:double', { n: 3 }, 2000), { doubled: 6 })
     offNext()
@@ -79,6 +79,6 @@ export function clusterRequestsContract (t: Test, make: (t: Test) => Promise<{ a
     const { asker } = await make(t)
     const passed = stopwatch()
     await t.rejects(asker.ask('node-x', 'test:double', { n: 1 }, 60_000), { code: 'UNAVAILABLE', message: /node-x/ })
-    t.ok(passed() < 5000, 'at once')
+    t.ok(passed() < 5000, 'immediately')
   })
 }

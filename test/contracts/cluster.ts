@@ -32,6 +32,6 @@ export function leasesContract (t: Test, make: (t: Test) => Promise<NodeLeases>)
     t.same(await leases.areAlive([]), [])
     t.same(await leases.listDead(), [])
     await leases.remove('node-x')
-    t.equal(await leases.msSinceLoss(), Infinity, 'nothing was lost')
+    t.equal(await leases.msSinceLoss(), Infinity, 'no data was lost')
   })
 }

@@ -43,7 +43,7 @@ export function giftOutboxContract (t: Test, make: (t: Test, kept?: number) => P
     await a.add(gift)
     t.same(await b.counts(), { ...nothing, queued: 1 })
     const batch = await b.take(sizes, leaseMs)
-    t.same(batch, { token: batch.token, gifts: [gift], tries: 0, more: false, queued: 1, deadLetters: 0 }, 'as it was, ids in their form')
+    t.same(batch, { token: batch.token, gifts: [gift], tries: 0, more: false, queued: 1, deadLetters: 0 }, 'unchanged, with the types of its ids')
     t.same(await b.settle(batch.token, all(batch, processed)), [gift.transactionId])
     t.same(await a.counts(), nothing)
     t.same(await b.settle(batch.token, all(batch, processed)), [], 'once')
@@ -53,11 +53,11 @@ export function giftOutboxContract (t: Test, make: (t: Test, kept?: number) => P
     const { a, b } = await make(t)
     const gift = giftOf()
     const found = await Promise.all([a.add(gift), b.add(gift), a.add(gift)])
-    t.same(found.filter((where) => where === undefined).length, 1, 'one of them has added it')
-    t.same(await a.add({ ...gift, quantity: 5 }), { place: 'queue', gift }, 'what was accepted first')
+    t.same(found.filter((where) => where === undefined).length, 1, 'one call added the gift')
+    t.same(await a.add({ ...gift, quantity: 5 }), { place: 'queue', gift }, 'the first version is kept')
     t.same((await a.take(sizes, leaseMs)).gifts, [gift])
     t.same(await b.add({ ...gift, quantity: 5 }), { place: 'queue', gift })
-    t.same((await b.take(sizes, leaseMs)).gifts, [], 'and is not due again for it')
+    t.same((await b.take(sizes, leaseMs)).gifts, [], 'the gift is not due again')
   })
 
   t.test('ignores a recorded gift and queues a processed one again', async (t) => {
@@ -89,7 +89,7 @@ export function giftOutboxContract (t: Test, make: (t: Test, kept?: number) => P
     t.same(ids(await a.list('deadLetters', '', 100)), of(1))
     t.same(ids(await a.list('ledger', '', 100)), of(2))
     t.match(await a.add(gifts[33] as Gift), { place: 'failed' })
-    t.equal(await a.add(gifts[0] as Gift), undefined, 'nothing of the others is left')
+    t.equal(await a.add(gifts[0] as Gift), undefined, 'no trace of the other gifts is left')
   })
 
   t.test('takes the gifts that have been due longest, up to the limit', async (t) => {
@@ -123,10 +123,10 @@ export function giftOutboxContract (t: Test, make: (t: Test, kept?: number) => P
     t.same((await b.take(sizes, leaseMs)).gifts, [])
     clock.now += 1
     const second = await b.take(sizes, leaseMs)
-    t.same(ids(second.gifts), ids(gifts), 'nothing is lost')
-    t.equal(second.tries, 0, 'and it is no failed try')
+    t.same(ids(second.gifts), ids(gifts), 'no gift is lost')
+    t.equal(second.tries, 0, 'the attempt is not counted')
     for (const outcome of [processed, ledger, failed, dead, again(0)]) {
-      t.same(await a.settle(first.token, all(first, outcome)), [], 'the first has no say any more')
+      t.same(await a.settle(first.token, all(first, outcome)), [], 'the first taker can no longer settle the gifts')
     }
     t.same(await a.counts(), { ...nothing, queued: 3 })
     t.equal((await b.settle(second.token, all(second, processed))).length, 3)
@@ -206,7 +206,7 @@ export function giftOutboxContract (t: Test, make: (t: Test, kept?: number) => P
     }
     clock.now += 500
     t.same((await a.take(sizes, leaseMs)).tries, 3)
-    t.same((await a.take(sizes, leaseMs)).gifts.length, 1, 'the last size counts from there on')
+    t.same((await a.take(sizes, leaseMs)).gifts.length, 1, 'the last size applies to all further attempts')
   })
 
   t.test('replays the named dead letters', async (t) => {
@@ -226,7 +226,7 @@ export function giftOutboxContract (t: Test, make: (t: Test, kept?: number) => P
     await b.settle(batch.token, all(batch, dead))
     t.same((await a.list('deadLetters', '', 10)).map(({ transactionId, tries }) => [transactionId, tries]), gifts.map(({ transactionId }, i) => [transactionId, i % 2 ? 3 : 1]))
     const replays = await Promise.all([a, b, a, b].map((outbox) => outbox.replay(ids(gifts))))
-    t.equal(replays.reduce((sum, count) => sum + count), 4, 'once, however many ask')
+    t.equal(replays.reduce((sum, count) => sum + count), 4, 'once, despite concurrent calls')
     t.same(await a.counts(), { ...nothing, queued: 4 })
   })
 

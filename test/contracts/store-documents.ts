@@ -19,7 +19,7 @@ export function storeDocumentsContract (t: Test, make: (t: Test) => Promise<Room
     const [ada, nobody, bob, stranger] = await store.getMembers('r1', ['1', '9', 'b', '3'])
     t.match(ada, { userId: 1, name: 'User 1' })
     t.match(bob, { userId: 'b' })
-    t.same([nobody, stranger], [undefined, undefined], 'one answer for each')
+    t.same([nobody, stranger], [undefined, undefined], 'one result per key')
     t.same(await store.getMembers('r1', []), [])
     t.same(await store.getMembers('nowhere', ['1']), [undefined])
     await store.leave('r1', 's-1', '1', 1)
@@ -45,10 +45,10 @@ export function storeDocumentsContract (t: Test, make: (t: Test) => Promise<Room
     const swap = swapping(store)
     const first = { seats: 'ä "1" \n' }
 
-    t.same(await swap('1000.1', [2]), { swapped: false, version: '1000.0', state: undefined }, 'there is none yet')
+    t.same(await swap('1000.1', [2]), { swapped: false, version: '1000.0', state: undefined }, 'no state exists yet')
     const one = await changing(store)('1000.0', first)
     t.ok(numberOf(one) > 0, one)
-    t.same(await swap('1000.0', first), { swapped: false, version: one, state: JSON.stringify(first) }, 'there is one now')
+    t.same(await swap('1000.0', first), { swapped: false, version: one, state: JSON.stringify(first) }, 'the state exists now')
     const two = await changing(store)(one, [2])
     t.ok(numberOf(two) > numberOf(one), two)
     t.same(await swap(one, [2]), { swapped: false, version: two, state: '[2]' })
@@ -57,8 +57,8 @@ export function storeDocumentsContract (t: Test, make: (t: Test) => Promise<Room
     // Without a new state, the swap only compares the version.
     t.same(await swap(two), { swapped: true, version: two })
     for (const expected of [one, '?', '', '1000.0']) t.same(await swap(expected), { swapped: false, version: two, state: '[2]' }, expected)
-    t.same(await store.swapDocument({ roomId: 'r1', name: 'other', expected: '1000.0' }), { swapped: true, version: '1000.0' }, 'each name is a document of its own')
-    t.same(await store.readDocuments(['r1'], 'd'), ['[2]'], 'and nothing has changed')
+    t.same(await store.swapDocument({ roomId: 'r1', name: 'other', expected: '1000.0' }), { swapped: true, version: '1000.0' }, 'each name identifies a separate document')
+    t.same(await store.readDocuments(['r1'], 'd'), ['[2]'], 'the document is unchanged')
   })
 
   t.test('applies one of many changes of the same version', async (t) => {
@@ -69,7 +69,7 @@ export function storeDocumentsContract (t: Test, make: (t: Test) => Promise<Room
       const results = await Promise.all(Array.from({ length: 20 }, (_, i) => swapping(store)(expected, i)))
       const winner = results.findIndex(({ swapped }) => swapped)
       t.equal(results.filter(({ swapped }) => swapped).length, 1)
-      t.equal(new Set(results.map(({ version }) => version)).size, 1, 'the others get its version')
+      t.equal(new Set(results.map(({ version }) => version)).size, 1, "the other callers receive the winner's version")
       t.same(await store.readDocuments(['r1'], 'd'), [String(winner)])
       expected = results[winner]?.version ?? ''
     }
@@ -83,10 +83,10 @@ export function storeDocumentsContract (t: Test, make: (t: Test) => Promise<Room
     const old = await changing(store)('1000.0', 'old')
     await store.removeRoom('r1')
     t.equal(await codeOf(swap(old, 'old')), 'ROOM_NOT_FOUND')
-    t.equal(await codeOf(swap('1000.0')), 'ROOM_NOT_FOUND', 'nor is a version checked without a room')
+    t.equal(await codeOf(swap('1000.0')), 'ROOM_NOT_FOUND', 'without a room, no version is checked')
     t.same(await store.readDocuments(['r1'], 'd'), [undefined])
 
-    t.same((await store.join(joining('r1', 1, { create: record }))).documents, new Map(), 'nothing is left of it')
+    t.same((await store.join(joining('r1', 1, { create: record }))).documents, new Map(), 'no state remains')
     for (const expected of [old, '1000.0', '200.0', '20001.0']) t.same(await swap(expected, 'old'), { swapped: false, version: '2000.0', state: undefined }, expected)
     const first = await swap('2000.0', 'new')
     t.match(first, { swapped: true, version: /^2000\.\d+$/ })
@@ -102,8 +102,8 @@ export function storeDocumentsContract (t: Test, make: (t: Test) => Promise<Room
     const { documents } = await store.join(joining('r1', 2))
     t.same(documents, new Map([['d', document(version, 1)], ['e', document(other.version, 'e')]]))
     await changing(store)(version, 2)
-    t.same(documents.get('d'), document(version, 1), 'as they were then')
-    t.same(await store.readDocuments(['r2', 'r1', 'nowhere', 'r1'], 'd'), [undefined, '2', undefined, '2'], 'one answer per room')
+    t.same(documents.get('d'), document(version, 1), 'as of the join')
+    t.same(await store.readDocuments(['r2', 'r1', 'nowhere', 'r1'], 'd'), [undefined, '2', undefined, '2'], 'one result per room')
     t.same(await store.readDocuments([], 'd'), [])
   })
 
@@ -116,20 +116,20 @@ export function storeDocumentsContract (t: Test, make: (t: Test) => Promise<Room
     const older = await changing(store)('1000.0', 1)
     const version = await changing(store)(older, 2)
     const there = new Map([['d', document(version, 2)]])
-    t.same(await write(new Map([['d', document(older, 1)]])), there, 'an older one neither')
+    t.same(await write(new Map([['d', document(older, 1)]])), there, 'an older version does not replace it')
     t.same(await write(there), there)
-    t.same(await write(new Map([['d', document('999.7', 7)], ['e', document('10001.7', 7)]])), there, 'nor those of another room with the same id')
-    t.match(await swapping(store)(version, 3), { swapped: true }, 'nothing was lost, and changes are accepted')
+    t.same(await write(new Map([['d', document('999.7', 7)], ['e', document('10001.7', 7)]])), there, 'nor do documents of an earlier room with the same id')
+    t.match(await swapping(store)(version, 3), { swapped: true }, 'no data was lost, and changes are accepted')
   })
 
   t.test('a log keeps the newest entries and ends with its room', async (t) => {
     const store = await make(t)
     await store.appendLog('r1', 'too early', 3, 1)
-    t.same(await store.readLog('r1'), [], 'nothing is told where there is no room')
+    t.same(await store.readLog('r1'), [], 'a missing room has no log')
     await store.join(joining('r1', 1, { now: 1000 }))
     t.same(await store.readLog('r1'), [])
     for (let i = 1; i <= 5; i++) await store.appendLog('r1', `entry ${i} ä\n`, 3, 2000 + i)
-    t.same(await store.readLog('r1'), ['entry 3 ä\n', 'entry 4 ä\n', 'entry 5 ä\n'], 'the oldest first')
+    t.same(await store.readLog('r1'), ['entry 3 ä\n', 'entry 4 ä\n', 'entry 5 ä\n'], 'oldest first')
     t.match(await store.getRoom('r1'), { lastActivityAt: 2005 })
     await store.appendLog('r1', 'last', 1, 3000)
     t.same(await store.readLog('r1'), ['last'])

@@ -41,10 +41,10 @@ export function storeListsContract (t: Test, make: Make): void {
     const ids = Array.from({ length: 25 }, (_, i) => 100 - i)
     for (const id of ids) await store.join(joining('r1', id, { now: 5000 }))
     const first = await store.listParticipants('r1', 0, 10)
-    t.same(first.arrivals.map(({ profile }) => profile), ids.slice(0, 10).map((id) => ({ userId: id, id, name: `User ${id}` })), 'in order of arrival, though all came at once')
+    t.same(first.arrivals.map(({ profile }) => profile), ids.slice(0, 10).map((id) => ({ userId: id, id, name: `User ${id}` })), 'in order of arrival, although all joined concurrently')
     t.equal(first.count, 25)
     const places = first.arrivals.map(({ place }) => place)
-    t.same(places, [...new Set(places)].sort((a, b) => a - b), 'each has a place of its own')
+    t.same(places, [...new Set(places)].sort((a, b) => a - b), 'positions are unique')
     t.same(await everybody(store, 'r1', 10), ids)
     t.same(await everybody(store, 'r1', 25), ids)
     t.same(await everybody(store, 'r1', 1), ids)
@@ -57,11 +57,11 @@ export function storeListsContract (t: Test, make: Make): void {
     for (const [i, now] of [9000, 1000, 9000, 9_000_000, 5].entries()) await store.join(joining('r1', i, { now }))
     t.same(await everybody(store, 'r1', 2), [0, 1, 2, 3, 4])
     await store.join(joining('r1', 0, { sessionId: 'another', now: 1 }))
-    t.same(await everybody(store, 'r1', 2), [0, 1, 2, 3, 4], 'a second socket is no arrival')
+    t.same(await everybody(store, 'r1', 2), [0, 1, 2, 3, 4], 'a second socket does not change the order')
     await store.leave('r1', 's-0', '0', 1)
     await store.leave('r1', 'another', '0', 1)
     await store.join(joining('r1', 0, { now: 1 }))
-    t.same(await everybody(store, 'r1', 2), [1, 2, 3, 4, 0], 'who leaves and comes again does')
+    t.same(await everybody(store, 'r1', 2), [1, 2, 3, 4, 0], 'a rejoin changes the order')
   })
 
   t.test('joins and leaves between pages neither skip nor repeat a member', async (t) => {
@@ -87,7 +87,7 @@ export function storeListsContract (t: Test, make: Make): void {
         return JSON.stringify(told.filter(stayed)) === JSON.stringify(before.filter(stayed))
       }
     ), { numRuns: 40, seed: 1 })
-    t.pass('whatever happens')
+    t.pass('regardless of concurrent changes')
   })
 
   t.test('returns some members per room: the named ones, then the first to arrive', async (t) => {
@@ -96,10 +96,10 @@ export function storeListsContract (t: Test, make: Make): void {
     await store.join(joining('r2', 'f'))
     const some = async (limit: number, ...asked: [roomId: string, ...first: string[]][]) =>
       (await store.getSomeMembers(asked.map(([roomId, ...first]) => ({ roomId, first })), limit)).map((profiles) => profiles.map(({ userId }) => userId).join(''))
-    t.same(await some(3, ['r1', 'd', 'x', 'b'], ['r2'], ['nowhere', 'a'], ['r1']), ['dba', 'f', '', 'abc'], 'one answer for each')
-    t.same(await some(2, ['r1', 'e', 'd', 'c']), ['ed'], 'of more than can be told the first')
-    t.same(await some(4, ['r1', 'b', 'b']), ['bacd'], 'each once')
-    t.same(await some(100, ['r1', 'c', 'f']), ['cabde'], 'of a room only who is in it')
+    t.same(await some(3, ['r1', 'd', 'x', 'b'], ['r2'], ['nowhere', 'a'], ['r1']), ['dba', 'f', '', 'abc'], 'one result per room')
+    t.same(await some(2, ['r1', 'e', 'd', 'c']), ['ed'], 'beyond the limit, the first members are returned')
+    t.same(await some(4, ['r1', 'b', 'b']), ['bacd'], 'each member once')
+    t.same(await some(100, ['r1', 'c', 'f']), ['cabde'], 'only members of the room')
     t.same(await some(100), [])
     t.same((await store.getSomeMembers([{ roomId: 'r2', first: [] }], 1)), [[{ userId: 'f', id: 'f', name: 'User f' }]])
   })
@@ -116,8 +116,8 @@ export function storeListsContract (t: Test, make: Make): void {
     const expected = ids.filter((id) => isBusy(id) && id !== 'r08')
     for (const limit of [1, 3, 10, expected.length - 1, expected.length, expected.length + 1, 100]) t.same(await busy(store, limit), expected, `pages of ${limit}`)
     t.match(await store.listBusyRooms('', 2), { rooms: [{ roomId: 'r00', ownerId: 1, locked: false, createdAt: 1000, participantCount: 1 }, { roomId: 'r02' }], next: 'r02' })
-    t.equal((await store.listBusyRooms('', expected.length)).next, undefined, 'empty rooms behind the last one are no page')
-    t.match((await store.listBusyRooms('r06zzz', 1)).rooms, [{ roomId: 'r09' }], 'after an id that is not there')
+    t.equal((await store.listBusyRooms('', expected.length)).next, undefined, 'trailing empty rooms do not cause another page')
+    t.match((await store.listBusyRooms('r06zzz', 1)).rooms, [{ roomId: 'r09' }], 'after an unknown id')
     t.same(await store.listBusyRooms('zzz', 5), { rooms: [], next: undefined })
   })
 }

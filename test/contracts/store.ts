@@ -41,10 +41,10 @@ export function storeContract (t: Test, make: (t: Test) => Promise<RoomStore>): 
     const first = await store.join(joining('r1', 1, { now: 5000 }))
     t.same(first, { room: recordOf('r1', 1), created: true, firstOfUser: true, count: 1, participants: [profileOf(1)], documents: new Map() })
     const second = await store.join(joining('r1', 'b', { now: 6000 }))
-    t.same(second, { room: recordOf('r1', 1), created: false, firstOfUser: true, count: 2, participants: [profileOf(1), profileOf('b')], documents: new Map() }, 'and stays its owner')
+    t.same(second, { room: recordOf('r1', 1), created: false, firstOfUser: true, count: 2, participants: [profileOf(1), profileOf('b')], documents: new Map() }, 'the creator stays the owner')
     t.same(await store.getRoom('r1'), { ...recordOf('r1', 1), participantCount: 2, producers: 0, lastActivityAt: 6000 })
     t.equal(await store.getRoom('r2'), undefined)
-    t.equal(await codeOf(store.join(joining('r2', 1, { create: undefined }))), 'ROOM_NOT_FOUND', 'where none may be made')
+    t.equal(await codeOf(store.join(joining('r2', 1, { create: undefined }))), 'ROOM_NOT_FOUND', 'if the join may not create the room')
     t.equal(await store.getRoom('r2'), undefined)
   })
 
@@ -60,13 +60,13 @@ export function storeContract (t: Test, make: (t: Test) => Promise<RoomStore>): 
     const store = await make(t)
     await store.join(joining('r1', 1))
     t.match(await store.join(joining('r1', 1, { sessionId: 'other' })), { firstOfUser: false, count: 1, created: false })
-    t.match(await store.join(joining('r1', 1, { sessionId: 'other' })), { firstOfUser: false, count: 1 }, 'the same socket again changes nothing')
+    t.match(await store.join(joining('r1', 1, { sessionId: 'other' })), { firstOfUser: false, count: 1 }, 'a repeated join of a socket changes nothing')
     t.same(await store.leave('r1', 's-1', '1', 2000), { lastOfUser: false, count: 1 })
     t.equal(await store.leave('r1', 's-1', '1', 2000), undefined, 'a socket leaves once')
     t.same(await store.leave('r1', 'other', '1', 3000), { lastOfUser: true, count: 0 })
     t.equal(await store.leave('r1', 'other', '1', 3000), undefined)
     t.equal(await store.leave('nowhere', 's-1', '1', 3000), undefined)
-    t.match(await store.getRoom('r1'), { participantCount: 0, lastActivityAt: 3000 }, 'an empty room is still there')
+    t.match(await store.getRoom('r1'), { participantCount: 0, lastActivityAt: 3000 }, 'an empty room still exists')
     t.match(await store.join(joining('r1', 2)), { created: false, room: { ownerId: 1 } })
   })
 
@@ -76,7 +76,7 @@ export function storeContract (t: Test, make: (t: Test) => Promise<RoomStore>): 
     await store.join(joining('r1', 2))
     const profile = { ...profileOf(1), avatar: 'new.png' }
     await store.join(joining('r1', 1, { sessionId: 'other', profile }))
-    t.same(await store.getParticipants('r1', 10), [profile, profileOf(2)], 'in the old place')
+    t.same(await store.getParticipants('r1', 10), [profile, profileOf(2)], 'at the old position')
   })
 
   t.test('returns the first participants in order of arrival', async (t) => {
@@ -99,11 +99,11 @@ export function storeContract (t: Test, make: (t: Test) => Promise<RoomStore>): 
     t.equal((await store.getRoom('r1'))?.participantCount, 10)
 
     const inside = outcomes.indexOf('ok')
-    t.match(await store.join(joining('r1', inside, { limit: 10, sessionId: 'second' })), { count: 10 }, 'who is in may come again')
+    t.match(await store.join(joining('r1', inside, { limit: 10, sessionId: 'second' })), { count: 10 }, 'a member may join again')
     await store.leave('r1', 'second', String(inside), 1)
     t.equal(await codeOf(store.join(joining('r1', 'late', { limit: 10 }))), 'ROOM_FULL')
     await store.leave('r1', `s-${inside}`, String(inside), 1)
-    t.equal(await codeOf(store.join(joining('r1', 'late', { limit: 10 }))), 'ok', 'a place that is left is free')
+    t.equal(await codeOf(store.join(joining('r1', 'late', { limit: 10 }))), 'ok', 'a leave frees the place')
     t.equal(await codeOf(store.join(joining('r1', 'later', { limit: 10 }))), 'ROOM_FULL')
   })
 
@@ -114,12 +114,12 @@ export function storeContract (t: Test, make: (t: Test) => Promise<RoomStore>): 
     t.equal(await codeOf(store.join(joining('r1', 2))), 'PIN_REQUIRED')
     t.equal(await codeOf(store.join(joining('r1', 2, { pinHash: 'wrong' }))), 'PIN_WRONG')
     t.equal(await codeOf(store.join(joining('r1', 2, { pinHash }))), 'ok')
-    t.equal(await codeOf(store.join(joining('r1', 1))), 'PIN_REQUIRED', 'also of its owner')
-    t.notMatch(await store.getRoom('r1'), { pin: pinHash }, 'it is not told')
+    t.equal(await codeOf(store.join(joining('r1', 1))), 'PIN_REQUIRED', 'also for the owner')
+    t.notMatch(await store.getRoom('r1'), { pin: pinHash }, 'the PIN is not returned')
     t.equal(JSON.stringify(await store.getRoom('r1')).includes(pinHash), false)
 
     t.match(await store.join(joining('open', 1)), { room: { locked: false } })
-    t.match(await store.join(joining('open', 2, { pinHash })), { created: false, room: { locked: false } }, 'a later pin locks nothing')
+    t.match(await store.join(joining('open', 2, { pinHash })), { created: false, room: { locked: false } }, 'the PIN of a later join has no effect')
     t.equal(await codeOf(store.join(joining('open', 3))), 'ok')
   })
 
@@ -129,14 +129,14 @@ export function storeContract (t: Test, make: (t: Test) => Promise<RoomStore>): 
     await store.join(joining('r1', 1, { pinHash: 'right' }))
     for (let i = 0; i < pinTries; i++) t.equal(await codeOf(store.join(joining('r1', 2, { pinHash: `wrong${i}`, now }))), 'PIN_WRONG')
     const error = await store.join(joining('r1', 2, { pinHash: 'right', now })).catch((error: unknown) => error)
-    t.match(error, { code: 'RATE_LIMITED', details: { retryAfterMs: Number } }, 'the right one does not help then')
+    t.match(error, { code: 'RATE_LIMITED', details: { retryAfterMs: Number } }, 'the right PIN is rejected, too')
     const { retryAfterMs } = (error as { details: { retryAfterMs: number } }).details
     t.ok(retryAfterMs > pinWindowMs / 2 && retryAfterMs <= pinWindowMs, `for ${retryAfterMs} ms`)
-    t.equal(await codeOf(store.join(joining('r1', 3, { pinHash: 'wrong' }))), 'PIN_WRONG', 'others have tries of their own')
+    t.equal(await codeOf(store.join(joining('r1', 3, { pinHash: 'wrong' }))), 'PIN_WRONG', 'other users have separate limits')
     t.equal(await codeOf(store.join(joining('r1', 4, { pinHash: 'right' }))), 'ok')
     await store.join(joining('r2', 1, { pinHash: 'right' }))
-    t.equal(await codeOf(store.join(joining('r2', 2, { pinHash: 'right' }))), 'ok', 'in another room, too')
-    for (let i = 0; i < 10; i++) t.equal(await codeOf(store.join(joining('r2', 5))), 'PIN_REQUIRED', 'a pin left out is no try')
+    t.equal(await codeOf(store.join(joining('r2', 2, { pinHash: 'right' }))), 'ok', 'other rooms have separate limits')
+    for (let i = 0; i < 10; i++) t.equal(await codeOf(store.join(joining('r2', 5))), 'PIN_REQUIRED', 'a missing PIN does not count')
   })
 
   t.test('limits concurrent wrong PINs', async (t) => {
@@ -153,19 +153,19 @@ export function storeContract (t: Test, make: (t: Test) => Promise<RoomStore>): 
     const end = Date.now() + 3_600_000
     await store.ban('r1', '2', end)
     await t.rejects(store.join(joining('r1', 2)), { code: 'BANNED', details: { until: end } })
-    await t.rejects(store.join(joining('r1', '2')), { code: 'BANNED' }, 'in either form of the id')
+    await t.rejects(store.join(joining('r1', '2')), { code: 'BANNED' }, 'with the id as a number or a string')
     t.equal(await codeOf(store.join(joining('r1', 3))), 'ok')
     t.equal(await codeOf(store.join(joining('r2', 2))), 'ok', 'in this room only')
     await store.ban('r1', '2', end + 1000)
-    await t.rejects(store.join(joining('r1', 2)), { code: 'BANNED', details: { until: end + 1000 } }, 'a later ban counts')
+    await t.rejects(store.join(joining('r1', 2)), { code: 'BANNED', details: { until: end + 1000 } }, 'a later ban applies')
     t.equal(await store.unban('r1', '2'), true)
     t.equal(await store.unban('r1', '2'), false)
     t.equal(await codeOf(store.join(joining('r1', 2))), 'ok')
 
     await store.ban('r1', '4', end)
     await store.removeRoom('r1')
-    t.equal(await codeOf(store.join(joining('r1', 4))), 'BANNED', 'it outlives the room')
-    t.equal(await store.getRoom('r1'), undefined, 'and who is banned makes none')
+    t.equal(await codeOf(store.join(joining('r1', 4))), 'BANNED', 'the ban outlives the room')
+    t.equal(await store.getRoom('r1'), undefined, 'a banned user creates no room')
   })
 
   t.test('a ban expires', async (t) => {
@@ -178,7 +178,7 @@ export function storeContract (t: Test, make: (t: Test) => Promise<RoomStore>): 
     t.ok(Date.now() >= end)
     t.equal(await store.unban('r1', '2'), false)
     await store.ban('r1', '3', Date.now() - 1000)
-    t.equal(await codeOf(store.join(joining('r1', 3))), 'ok', 'one that is over already bans nobody')
+    t.equal(await codeOf(store.join(joining('r1', 3))), 'ok', 'an expired ban has no effect')
   })
 
   t.test('keeps similar ids apart', async (t) => {
@@ -200,14 +200,14 @@ export function storeContract (t: Test, make: (t: Test) => Promise<RoomStore>): 
     const store = await make(t)
     await store.join(joining('r1', 1, { pinHash: 'right' }))
     await store.join(joining('r1', 2, { pinHash: 'right' }))
-    t.equal(await store.removeRoom('r1', true), undefined, 'not while somebody is in it, when only an empty one is meant')
+    t.equal(await store.removeRoom('r1', true), undefined, 'an occupied room is not removed')
     const removals = await Promise.all(Array.from({ length: 20 }, () => store.removeRoom('r1')))
     t.same(removals.filter((room) => room !== undefined), [recordOf('r1', 1, true)], 'to exactly one caller')
     t.equal(await store.getRoom('r1'), undefined)
     t.same(await store.getParticipants('r1', 10), [])
     t.equal(await store.leave('r1', 's-1', '1', 1), undefined)
     t.equal(await store.removeRoom('r1'), undefined)
-    t.match(await store.join(joining('r1', 3)), { created: true, count: 1, room: { ownerId: 3, locked: false } }, 'nothing is left of it')
+    t.match(await store.join(joining('r1', 3)), { created: true, count: 1, room: { ownerId: 3, locked: false } }, 'no data of the old room remains')
   })
 
   t.test('a join and the removal of an empty room never conflict', async (t) => {
@@ -217,7 +217,7 @@ export function storeContract (t: Test, make: (t: Test) => Promise<RoomStore>): 
       await store.join(joining(roomId, 1))
       await store.leave(roomId, 's-1', '1', 1)
       const [removed, joined] = await Promise.all([store.removeRoom(roomId, true), store.join(joining(roomId, 2))])
-      t.equal(removed !== undefined, joined.created, 'it was removed before or not at all')
+      t.equal(removed !== undefined, joined.created, 'the room was removed before the join or not at all')
       t.equal((await store.getRoom(roomId))?.participantCount, 1)
     }
   })
@@ -240,7 +240,7 @@ export function storeContract (t: Test, make: (t: Test) => Promise<RoomStore>): 
     t.same(paged, expected)
     t.match((await store.listRooms('a', 1))[0], { roomId: 'b', participantCount: 1, producers: 0 })
     t.same(await store.listRooms('zzzzz'.repeat(100), 10), [])
-    t.same((await store.listRooms('c', 2)).map(({ roomId }) => roomId), ['room-1', 'room.1'], 'after an id that is not there')
+    t.same((await store.listRooms('c', 2)).map(({ roomId }) => roomId), ['room-1', 'room.1'], 'after an unknown id')
   })
 
   t.test('lists empty rooms by the time of the last leave', async (t) => {
@@ -255,18 +255,18 @@ export function storeContract (t: Test, make: (t: Test) => Promise<RoomStore>): 
     t.same(await store.listEmptyRooms(9000, 3), ['b', 'a', 'c'])
 
     await store.forgetEmptyRoom('b', 500)
-    t.same(await store.listEmptyRooms(1000, 10), ['b'], 'one that became empty later is kept')
+    t.same(await store.listEmptyRooms(1000, 10), ['b'], 'a room that became empty later is kept')
     await store.forgetEmptyRoom('b', 1000)
     await store.forgetEmptyRoom('nowhere', 1000)
     t.same(await store.listEmptyRooms(9000, 10), ['a', 'c', 'd'])
-    t.match(await store.getRoom('b'), { participantCount: 0 }, 'forgotten as empty, not removed')
+    t.match(await store.getRoom('b'), { participantCount: 0 }, 'removed from the index only')
 
     await store.removeRoom('a', true)
     t.same(await store.listEmptyRooms(9000, 10), ['c', 'd'])
     await store.join(joining('c', 2))
     t.equal(await store.removeRoom('c', true), undefined)
     await store.leave('c', 's-2', '2', 6000)
-    t.same(await store.listEmptyRooms(5000, 10), ['d'], 'who was there meanwhile makes it later')
+    t.same(await store.listEmptyRooms(5000, 10), ['d'], 'a later visit restarts the wait')
     t.same(await store.listEmptyRooms(6000, 10), ['d', 'c'])
   })
 
@@ -277,11 +277,11 @@ export function storeContract (t: Test, make: (t: Test) => Promise<RoomStore>): 
     t.match(await store.getRoom('r1'), { lastActivityAt: 2000, producers: 0 })
     await store.touchRoom('r1', 3000, 2)
     await store.touchRoom('r1', 4000)
-    t.match(await store.getRoom('r1'), { lastActivityAt: 4000, producers: 2 }, 'a touch leaves the producers')
+    t.match(await store.getRoom('r1'), { lastActivityAt: 4000, producers: 2 }, 'a touch does not change the producers')
     await store.touchRoom('r1', 5000, 0)
     t.match(await store.getRoom('r1'), { lastActivityAt: 5000, producers: 0 })
     await store.touchRoom('nowhere', 1000, 1)
-    t.equal(await store.getRoom('nowhere'), undefined, 'nothing makes a room but a join')
+    t.equal(await store.getRoom('nowhere'), undefined, 'only a join creates a room')
     t.same((await store.listRooms('', 10)).map(({ roomId }) => roomId), ['r1'])
   })
 

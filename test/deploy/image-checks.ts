@@ -52,7 +52,7 @@ export async function checkImage (t: Test, app: string): Promise<void> {
     const { features } = await response.json() as { features: { name: string }[] }
     t.match(features.find(({ name }) => name === 'docs'), { state: 'failed', error: /needs swagger-ui-dist and zod-openapi\. Install them: npm run setup -- --start/ })
     const lines = server.output().split('\n').filter((line) => line.includes('swagger-ui-dist'))
-    t.equal(lines.length, 1, 'one line of the log')
+    t.equal(lines.length, 1, 'logged once')
     server.child.kill('SIGTERM')
     await server.exit
   })
@@ -61,7 +61,7 @@ export async function checkImage (t: Test, app: string): Promise<void> {
     await rm(join(app, 'features/stage/.built'), { recursive: true })
     const production = start('auth,media,stage')
     t.equal((await fetch(await production.url)).status, 404)
-    t.equal(production.output().split('\n').filter((line) => line.includes('Run: npm run build:stage')).length, 1, 'one line of the log')
+    t.equal(production.output().split('\n').filter((line) => line.includes('Run: npm run build:stage')).length, 1, 'logged once')
 
     const development = startServer(t, { ...env, NODE_ENV: 'development', FEATURES: 'auth' }, t.testdir({}), join(app, 'server.ts'))
     await development.url

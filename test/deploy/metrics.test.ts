@@ -24,7 +24,7 @@ interface Dashboard {
 }
 
 t.test('docs/metrics.md lists every metric', async (t) => {
-  t.equal(read('docs/metrics.md'), metricsDocs(await metricsOf(app)), 'npm run docs:metrics')
+  t.equal(read('docs/metrics.md'), metricsDocs(await metricsOf(app)), 'docs/metrics.md is stale: npm run docs:metrics')
   for (const { name, help } of metrics) t.ok(help.length > 5, name)
 })
 
@@ -35,12 +35,12 @@ t.test('the dashboard shows every metric of the server and no unknown one', asyn
   const used = new Set([...queries, ...templating.list.map(({ query }) => query.replace(/^label_values\(|, \w+\)$/g, ''))].flatMap(namesIn))
   t.strictSame([...used].filter((name) => !series.has(name)), [])
   const shown = (name: string) => [name, `${name}_bucket`, `${name}_sum`].some((one) => used.has(one))
-  t.strictSame(metrics.map(({ name }) => name).filter((name) => name.startsWith('flylive_') && !shown(name)), [], 'each is on it')
+  t.strictSame(metrics.map(({ name }) => name).filter((name) => name.startsWith('flylive_') && !shown(name)), [], 'each metric is shown')
   t.equal(new Set(panels.map(({ id }) => id)).size, panels.length)
   for (const panel of panels) {
     const { x, y, w, h } = panel.gridPos
     t.ok(panel.type === 'row' || panel.description, panel.title)
-    t.ok(x + w <= 24 && !panels.some((other) => other !== panel && other.gridPos.x < x + w && x < other.gridPos.x + other.gridPos.w && other.gridPos.y < y + h && y < other.gridPos.y + other.gridPos.h), `${panel.title} lies on no other`)
+    t.ok(x + w <= 24 && !panels.some((other) => other !== panel && other.gridPos.x < x + w && x < other.gridPos.x + other.gridPos.w && other.gridPos.y < y + h && y < other.gridPos.y + other.gridPos.h), `${panel.title} overlaps no other panel`)
   }
 })
 
@@ -50,5 +50,5 @@ t.test('the alerts use only existing metrics', async (t) => {
   t.ok(queries.length > 10)
   t.strictSame(queries.flatMap(namesIn).filter((name) => !series.has(name)), [])
   t.equal((text.match(/- alert:/g) ?? []).length, queries.length)
-  t.equal((text.match(/description:/g) ?? []).length, queries.length, 'and each says what to do')
+  t.equal((text.match(/description:/g) ?? []).length, queries.length, 'each alert has instructions')
 })

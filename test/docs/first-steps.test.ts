@@ -77,7 +77,7 @@ t.test('following the first steps connects two windows that hear each other', as
   await press(ada, 'Invite')
   await press(bob, 'Accept')
   await expectTone(ada, 'Bob', 1000)
-  t.same(used, controls, 'these are the controls it names, in this order')
+  t.same(used, controls, 'the document names these controls in this order')
 })
 
 t.test('the links of the page exist', async (t) => {

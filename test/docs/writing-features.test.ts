@@ -37,7 +37,7 @@ t.test("features use each other's objects", async (t) => {
   const shout = blocks('ts').find((code) => fileOf(code)?.includes('shout') === true) ?? ''
   folder.write('shout', { 'index.ts': shout.replace('}!`', '}!!!`') })
   t.match(await server.admin('POST', '/admin/features/shout/reload'), { status: 200 })
-  t.same(await ada.ok('greeter:greet'), { text: 'HELLO USER 1!!!' }, 'the generation that runs now')
+  t.same(await ada.ok('greeter:greet'), { text: 'HELLO USER 1!!!' }, 'the current feature instance responds')
 })
 
 t.test('runs the features with their own paths, clients and sessions', async (t) => {
@@ -85,7 +85,7 @@ t.test('runs the features with room state, hooks, kept resources and requests be
   t.same(await bob.ok('poll:vote', { option: 'coffee' }), { votes: 2 })
 
   const { status, body } = await server.admin('GET', `/admin/uptime/${server.app.nodeId}`)
-  t.match({ status, body }, { status: 200, body: { since: Number, votes: 2 } }, 'kept over the reload')
+  t.match({ status, body }, { status: 200, body: { since: Number, votes: 2 } }, 'kept across the reload')
   t.match(await server.admin('GET', '/admin/uptime/nowhere'), { status: 503, body: { error: { code: 'UNAVAILABLE' } } })
 })
 

@@ -87,7 +87,7 @@ const shows: Record<string, { on: (t: Test, scene: Scene) => Promise<void>, off?
       await eve.ok('room:join', { roomId: '8' })
       await eve.ok('room:leave')
       await until(async () => (await server.app.store.listEmptyRooms(Date.now() - 2500, 1)).length === 1)
-      t.equal((await server.admin('GET', '/admin/rooms/8')).status, 200, 'an empty room stays')
+      t.equal((await server.admin('GET', '/admin/rooms/8')).status, 200, 'an empty room is kept')
     }
   },
   'laravel-bridge': {

@@ -19,7 +19,7 @@ t.test('features see no secret and no setting of another feature', async (t) => 
 
   for (const [name, value] of Object.entries(hidden)) {
     t.notMatch(seen, name)
-    t.notOk(seen.includes(value) || seen.includes('123'), `the value of ${name}`)
+    t.notOk(seen.includes(value) || seen.includes('123'), `the value of ${name} is hidden`)
   }
   t.match(JSON.parse(seen), { NODE_ENV: 'test', MAX_CONNECTIONS: 20_000, featureDefaults: {} })
 })

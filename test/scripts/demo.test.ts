@@ -41,29 +41,29 @@ t.test('a guest of the demo joins a room with a conversation', async (t) => {
   t.match(reply.participants, [{ name: 'Maya' }, { name: 'Ben' }, { name: 'Emma' }, { name: 'Ada' }])
 
   await guest.event('chat:message', ({ userId, content }) => userId === 101 && String(content).includes('Ada'))
-  t.pass('the guest is greeted')
+  t.pass('a talker greets the guest')
   await guest.ok('seat:request', {})
   await guest.event('seat:invite:received', ({ invitedById }) => invitedById === 101)
   await guest.ok('seat:invite:accept', {})
-  t.pass('whoever raises a hand is invited')
+  t.pass('a guest who raises a hand is invited')
   await guest.event('gift:received')
   await guest.event('seat:updated', ({ userId }) => userId === 103)
-  t.pass('so are those of the cast')
+  t.pass('talkers who raise a hand are invited, too')
   for (const userId of [102, 103]) {
     await guest.event('speaker:active', ({ activeSpeakers }) => (activeSpeakers as number[]).includes(userId))
-    t.pass(`${userId} is heard`)
+    t.pass(`${userId} is audible`)
   }
 
-  t.match(await guest.ok('room:join', { roomId: 'my-own' }), { self: { role: 'owner' } }, 'a guest can open a room')
+  t.match(await guest.ok('room:join', { roomId: 'my-own' }), { self: { role: 'owner' } }, 'a guest can create a room')
   const admin = await fetch(`${url}/admin/rooms`, { headers: { authorization: `Bearer ${adminKey}` } })
-  t.match(await admin.text(), /coffee-corner[^]*here[^]*my-own[^]*night-owls/, 'there are more rooms')
+  t.match(await admin.text(), /coffee-corner[^]*here[^]*my-own[^]*night-owls/, 'the demo has several rooms')
 
   const family = familyOf(demo.child.pid ?? 0)
   t.ok(family.length >= 4, 'the demo, the server, its workers, the talkers')
   demo.child.kill('SIGTERM')
   t.equal(await demo.exit, 0)
   await until(() => !family.some(lives))
-  t.pass('nothing goes on')
+  t.pass('all processes have exited')
 })
 
 t.test('the demo ends on time, and a killed demo leaves no processes behind', async (t) => {
@@ -101,7 +101,7 @@ t.test('a demo that cannot start prints the reason', async (t) => {
 
 t.test('the recordings match the script', async (t) => {
   const folder = join(root, 'scripts/demo/speech')
-  t.same(readdirSync(folder).sort(), lines.map(fileOf).sort(), 'node scripts/demo/speech.ts makes what is missing')
+  t.same(readdirSync(folder).sort(), lines.map(fileOf).sort(), 'node scripts/demo/speech.ts records missing lines')
   let bytes = 0
   for (const line of lines) {
     const file = join(folder, fileOf(line))
@@ -110,6 +110,6 @@ t.test('the recordings match the script', async (t) => {
     const rms = Math.sqrt(samples.reduce((sum, sample) => sum + sample ** 2, 0) / samples.length) / 32_768
     t.ok(text === line.text && sampleRate === 16_000 && rms > 0.04 && rms < 0.2, `${fileOf(line)}: ${text}`)
   }
-  t.ok(bytes < 1_500_000, 'a clone does not get much bigger by it')
+  t.ok(bytes < 1_500_000, 'the recordings are small')
   t.throws(() => readWav(Buffer.from('RIFF\0\0\0\0WAVE')), /no WAV file/)
 })

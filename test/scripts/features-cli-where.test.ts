@@ -20,8 +20,8 @@ t.test('connects to a server with TLS', async (t) => {
   const server = startServer(t, { ...env, HOST: '127.0.0.1', FEATURES: 'auth', MEDIASOUP_WORKERS: '1' })
   await server.url
   const cwd = t.testdir({})
-  t.match(await run(cwd, ['list', '--key', adminKey], env), { status: 0, out: /^auth +enabled/m, err: '' }, 'here, whatever name the certificate has')
-  t.match(await run(cwd, ['list', '--key', adminKey, '--url', await server.url], env), { status: 1, err: 'Nothing answers' }, 'elsewhere it must be good')
+  t.match(await run(cwd, ['list', '--key', adminKey], env), { status: 0, out: /^auth +enabled/m, err: '' }, 'on this machine, the certificate may have any name')
+  t.match(await run(cwd, ['list', '--key', adminKey, '--url', await server.url], env), { status: 1, err: 'Nothing answers' }, 'other addresses need a valid certificate')
 })
 
 t.test('reports an unreachable server and wrong usage', async (t) => {

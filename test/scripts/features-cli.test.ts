@@ -30,7 +30,7 @@ t.test('lists and changes features from the command line', async (t) => {
   t.equal(failed.status, 1)
   t.match(failed.err, /^FEATURE_LOAD_FAILED: .*not yet/)
   t.match(failed.err, `  at ${join(folder.path, 'base', 'index.ts')}:10\n`)
-  t.match((await features('list')).out, /^base +enabled .*not yet/m, 'it is seen in the list, too')
+  t.match((await features('list')).out, /^base +enabled .*not yet/m, 'the list shows the error, too')
   folder.write('base', { 'index.ts': saying('base', 'two') })
   t.match(await features('reload', 'base'), { status: 0, out: /^base is enabled, generation \d+\n$/ })
 

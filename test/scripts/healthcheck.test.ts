@@ -26,10 +26,10 @@ t.test('the image\'s health check reports whether the server responds', async (t
   t.equal(await statusWith({ PORT }), 0)
   t.equal(await statusWith({ PORT, HOST: '0.0.0.0' }), 0)
   answer = 503
-  t.equal(await statusWith({ PORT }), 1, 'not well')
+  t.equal(await statusWith({ PORT }), 1, 'unhealthy')
   answer = 200
-  t.equal(await statusWith({ PORT, SSL_KEY_PATH: 'key.pem' }), 1, 'no TLS there')
+  t.equal(await statusWith({ PORT, SSL_KEY_PATH: 'key.pem' }), 1, 'the server has no TLS')
   server.close()
   await once(server, 'close')
-  t.equal(await statusWith({ PORT }), 1, 'nobody there')
+  t.equal(await statusWith({ PORT }), 1, 'no server')
 })

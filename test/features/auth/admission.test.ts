@@ -8,7 +8,7 @@ t.test('without auth all connections are rejected', async (t) => {
   const { url, admin } = await build(t, { env: { FEATURES: '-auth' } })
   t.equal(await outcome(t, url, { token: tokenFor(1) }), '409 FEATURE_DISABLED')
   t.equal(await outcome(t, url), '409 FEATURE_DISABLED')
-  t.equal((await fetch(`${url}/auth/session`)).status, 404, 'the routes of auth are gone')
+  t.equal((await fetch(`${url}/auth/session`)).status, 404, 'the routes of auth are removed')
   t.equal((await admin('POST', '/admin/tokens/revoke', { token: 'x' })).status, 404)
 })
 

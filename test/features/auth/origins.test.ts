@@ -8,7 +8,7 @@ t.test('checks the origin of browsers', async (t) => {
     outcome(t, url, { token: tokenFor(1), headers: { ...(origin === undefined ? {} : { origin }), ...(host === undefined ? {} : { host }) } })
   const refused = '403 ORIGIN_NOT_ALLOWED'
 
-  t.equal(await from(), '101', 'native clients send none')
+  t.equal(await from(), '101', 'native clients send no origin')
   t.equal(await from(url), '101', 'the origin of the server')
   t.equal(await from('https://audio.example.com', 'audio.example.com'), '101', 'the origin of the server, by its host header')
   t.equal(await from('https://app.example.com'), '101', 'configured')

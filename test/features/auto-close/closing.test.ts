@@ -40,7 +40,7 @@ onBothStores(t, 'closes an empty room and removes everything about it', async (t
   t.match(await (await fetch(`${server.url}/metrics`)).text(), 'flylive_rooms_auto_closed_total 1')
   if (kind === 'redis') {
     const { redis } = server.app
-    for (const key of (await redis.keys('*')).filter((key) => key.includes('r1'))) t.ok(await redis.pttl(key) > 0, `${key} ends by itself`)
+    for (const key of (await redis.keys('*')).filter((key) => key.includes('r1'))) t.ok(await redis.pttl(key) > 0, `${key} expires`)
     for (const key of (await redis.keys('*')).filter((key) => key.endsWith('rooms') || key.endsWith(':empty'))) {
       const members = await redis.type(key) === 'set' ? await redis.smembers(key) : await redis.zrange(key, '0', '-1')
       t.same(members, ['r2'], key)
@@ -48,7 +48,7 @@ onBothStores(t, 'closes an empty room and removes everything about it', async (t
   }
 
   const joined = await ada.ok('room:join', { roomId: 'r2' })
-  t.match(joined, { participantCount: 2 }, 'other rooms stay')
+  t.match(joined, { participantCount: 2 }, 'other rooms are kept')
   t.strictSame(eve.events.filter(({ type }) => type === 'room:closed'), [])
   const again = await eve.ok('room:join', { roomId: 'r1' })
   t.match(again, { ownerId: 3, self: { role: 'owner' }, participantCount: 1, seatCount: 15, seats: [], chatHistory: [] }, 'a later room with the same id is a new room')

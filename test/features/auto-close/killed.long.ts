@@ -34,7 +34,7 @@ for (const [what, moment] of Object.entries(moments)) {
     await doomed.exit
     const { redis: client, store } = server.app
     t.same(await store.listRooms('', 100), [])
-    t.equal(backend.statuses.some(({ status }) => !status.is_live), false, 'the backend has them as live')
+    t.equal(backend.statuses.some(({ status }) => !status.is_live), false, 'the rooms are live in the backend')
 
     startSweep(t, server, 1000)
     await assertEndedOnce(t, server, backend, rooms)

@@ -65,7 +65,7 @@ onBothStores(t, 'repeated sweeps remove no members and finally close every room'
       visits++
       const [room, { id }] = await Promise.all([server.app.store.getRoom(roomId), client.ok('chat:message', { content: 'hello' })])
       await client.event('chat:message', (message) => message.id === id)
-      if (!room || room.participantCount === 0) t.fail(`${roomId} is not there, or nobody in it`)
+      if (!room || room.participantCount === 0) t.fail(`${roomId} is missing or empty`)
       await client.ok('room:leave')
     }
   }))

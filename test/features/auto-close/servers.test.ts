@@ -21,7 +21,7 @@ t.test('concurrent sweeps close each room once', async (t) => {
   await until(() => removed.length + others.length >= due.length)
   await Promise.all(sweeps.map((sweep) => sweep.stop()))
   t.same([...removed, ...others].map(({ roomId }) => roomId).sort(), due.sort())
-  t.comment(`${removed.length} by the one, ${others.length} by the other`)
+  t.comment(`${removed.length} by one server, ${others.length} by the other`)
   t.same(await Promise.all(servers.map(closedBy)), [removed.length, others.length])
   t.same((await store.listRooms('', 10)).map(({ roomId }) => roomId), ['busy', 'young'])
   t.same(await store.listEmptyRooms(Date.now(), 10), ['young'])

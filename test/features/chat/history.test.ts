@@ -24,11 +24,11 @@ onBothStores(t, 'a join returns the last 50 messages, newest last', async (t, en
   t.strictSame(expected.map(({ content }) => content), Array.from({ length: 50 }, (_, i) => `${i + 5}`))
   for (const server of [a, b]) t.strictSame(await historyOf(await server.connect(4)), expected, 'in the order of the events')
   t.strictSame(await historyOf(ada), expected, 'also after a rejoin')
-  t.equal((await a.app.store.readLog('r1')).length, 50, 'the store keeps no more')
+  t.equal((await a.app.store.readLog('r1')).length, 50, 'the store keeps only 50')
 
-  t.match(await historyOf(bob, 'r2'), [{ roomId: 'r2', content: 'elsewhere' }], 'each room has its own')
+  t.match(await historyOf(bob, 'r2'), [{ roomId: 'r2', content: 'elsewhere' }], 'each room has a separate history')
   const { body } = await a.admin('GET', '/admin/rooms/r1')
-  t.ok(Number(body?.lastActivityAt) >= Number(expected.at(-1)?.timestamp), 'a message is activity')
+  t.ok(Number(body?.lastActivityAt) >= Number(expected.at(-1)?.timestamp), 'a message counts as activity')
 })
 
 onEveryStore(t, 'the length of the history is configurable', async (t, env, kind) => {
@@ -46,9 +46,9 @@ onEveryStore(t, 'supports an empty history', async (t, env, kind) => {
   const { timestamp } = await ada.ok('chat:message', { content: 'hello' })
   t.match(await ada.event('chat:message'), { content: 'hello' })
   t.strictSame(await historyOf(bob), [])
-  t.strictSame(await a.app.store.readLog('r1'), [], 'the store keeps nothing')
+  t.strictSame(await a.app.store.readLog('r1'), [], 'the store keeps no messages')
   await until(async () => Number((await a.app.store.getRoom('r1'))?.lastActivityAt) >= Number(timestamp))
-  t.pass('it is activity all the same')
+  t.pass('a message still counts as activity')
 })
 
 t.test('a server with a shorter history returns fewer messages', async (t) => {
@@ -69,7 +69,7 @@ onEveryStore(t, 'deletes the history with its room', async (t, env, kind) => {
   for (const client of [ada, bob]) await client.ok('room:join', { roomId: 'r1' })
   await ada.ok('chat:message', { content: 'a secret' })
   await bob.ok('room:leave')
-  t.match(await historyOf(bob), [{ content: 'a secret' }], 'kept as long as the room')
+  t.match(await historyOf(bob), [{ content: 'a secret' }], 'kept until the room is removed')
   t.equal((await b.admin('POST', '/admin/rooms/r1/close')).status, 204)
   await ada.event('room:closed')
   t.strictSame(await a.app.store.readLog('r1'), [])

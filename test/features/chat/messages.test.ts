@@ -13,7 +13,7 @@ onBothStores(t, 'sends a message to every socket in the room, the sender include
 
   const before = Date.now()
   const { id, timestamp, ...rest } = await ada.ok('chat:message', { content: 'hello' })
-  t.strictSame(rest, {}, 'the reply')
+  t.strictSame(rest, {}, 'the reply has no other fields')
   t.equal(version(id as string), 4)
   t.ok(Number(timestamp) >= before && Number(timestamp) <= Date.now())
   const hello = { roomId: 'r1', id, userId: 1, userName: 'Ada', avatar: 'ada.png', content: 'hello', messageType: 'text', timestamp }

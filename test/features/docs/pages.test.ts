@@ -16,7 +16,7 @@ t.test('the pages list every message, error and close code', async (t) => {
   for (const { code, reason } of asyncapi['x-close-codes']) t.ok(page.includes(`<code>${code}</code>`) && page.includes(reason), reason)
   t.match(page, 'Limit: 30 per minute and user')
   const ids = [...page.matchAll(/ id="([^"]+)"/g)].map(([, id]) => id)
-  t.equal(new Set(ids).size, ids.length, 'each anchor once')
+  t.equal(new Set(ids).size, ids.length, 'anchors are unique')
   for (const [, target = ''] of page.matchAll(/href="#([^"]+)"/g)) t.ok(ids.includes(target), `#${target}`)
 })
 
@@ -27,10 +27,10 @@ t.test('every route is typed and tagged, and all assets are local', async (t) =>
   for (const path of ['/docs', '/docs/messages']) {
     const page = await (await fetch(url + path)).text()
     for (const [, link = ''] of page.matchAll(/(?:src|href)="([^"#]+)"/g)) {
-      t.match(link, /^(\/docs|data:)/, 'nothing from another host')
+      t.match(link, /^(\/docs|data:)/, 'no resource of another host')
       if (/\.(js|css)$/.test(link)) loaded.set(link, link.endsWith('js') ? 'text/javascript' : 'text/css')
     }
-    t.notMatch(page, /<style|style=|<script>| on\w+="/, 'nothing inline')
+    t.notMatch(page, /<style|style=|<script>| on\w+="/, 'no inline code or style')
   }
   t.ok(loaded.size >= 8)
   for (const [path, type] of loaded) {
@@ -70,7 +70,7 @@ t.test('returns 404 on all its paths while disabled', async (t) => {
   const { url, app, admin } = await build(t, { env: { FEATURES: '-docs' } })
   const paths = ['/docs', '/docs/messages', '/docs/openapi.json', '/docs/asyncapi.json', '/docs/docs.css']
   for (const path of paths) t.equal((await fetch(url + path)).status, 404, path)
-  t.ok(app.contract().requests.length > 10, 'the tables are the kernel’s')
+  t.ok(app.contract().requests.length > 10, 'the kernel provides the contract')
   t.equal((await admin('POST', '/admin/features/docs/enable')).status, 200)
   for (const path of paths) t.equal((await fetch(url + path)).status, 200, path)
 })
@@ -95,7 +95,7 @@ t.test('works in a browser', async (t) => {
     t.ok(await fits(), 'the page of messages fits the window')
     await page.locator('[id="room-join.request"]').getByText('Example').click()
     t.ok(await page.getByText('"type": "room:join"').isVisible())
-    t.ok(await fits(), 'an example scrolls by itself')
+    t.ok(await fits(), 'a long example scrolls within its box')
     t.same(problems, [])
   }
 })

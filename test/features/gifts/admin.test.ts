@@ -47,7 +47,7 @@ onEveryStore(t, 'lists records in pages and replays some or all', async (t, stor
   const dead = gifts.filter((_, n) => n % 3 === 0).map(({ transactionId }) => transactionId)
   for (const body of [{ transactionIds: 'all' }, { transactionIds: ['x'] }, { transactionIds: [1] }]) t.match(await replay(body), { status: 400, body: { error: { code: 'VALIDATION_FAILED' } } })
   t.same((await replay({ transactionIds: [] })).body, { replayed: 0 })
-  t.same((await replay({ transactionIds: [dead[2], gifts[1]?.transactionId, dead[2]] })).body, { replayed: 1 }, 'only what is a dead letter')
+  t.same((await replay({ transactionIds: [dead[2], gifts[1]?.transactionId, dead[2]] })).body, { replayed: 1 }, 'only dead letters are replayed')
   t.same((await server.admin('GET', '/admin/gifts')).body, { queued: 1, deadLetters: 6, failed: 7, ledger: 7 })
   t.same((await replay({})).body, { replayed: 6 })
   t.same((await replay()).body, { replayed: 0 })

@@ -55,7 +55,7 @@ onEveryStore(t, 'the backend charges gifts', async (t, env) => {
   t.match(backend.ledger.get(sent[6] as string)?.transaction, { room_id: '5', sender_id: 2, recipient_id: 99, gift_id: 7, quantity: 7, timestamp: Number })
   t.ok(backend.calls('gifts') <= 5, `in ${backend.calls('gifts')} calls`)
   await until(async () => (await counts(server)).queued === 0)
-  t.same(await counts(server), nothing, 'nothing of them is kept here')
+  t.same(await counts(server), nothing, 'charged gifts are not stored')
 })
 
 onEveryStore(t, 'reports insufficient balance to all sockets of the sender', async (t, env) => {
@@ -77,7 +77,7 @@ onEveryStore(t, 'reports insufficient balance to all sockets of the sender', asy
   })
   await bob.flush()
   t.same(bob.events.filter(({ type }) => type === 'gift:error'), [])
-  t.equal(backend.requests.filter(({ call }) => call === 'gifts').flatMap(({ body }) => (body as { transactions: { transaction_id: string }[] }).transactions).filter(({ transaction_id: id }) => id === dear).length, 1, 'it is not tried again')
+  t.equal(backend.requests.filter(({ call }) => call === 'gifts').flatMap(({ body }) => (body as { transactions: { transaction_id: string }[] }).transactions).filter(({ transaction_id: id }) => id === dear).length, 1, 'a rejected gift is not retried')
 })
 
 onEveryStore(t, 'reports insufficient balance to a sender on another server', async (t, env, kind) => {
@@ -142,7 +142,7 @@ onEveryStore(t, 'keeps gifts while the backend is down', async (t, env) => {
   await backend.stop()
   const sent = await send(clients, 40)
   await until(async () => /^flylive_gift_flush_duration_seconds_count\{result="unavailable"\} [3-9]/m.test(await (await fetch(`${server.url}/metrics`)).text()))
-  t.same(await counts(server), { ...nothing, queued: 40 }, 'no try is counted')
+  t.same(await counts(server), { ...nothing, queued: 40 }, 'attempts are not counted')
   await backend.start()
   await until(() => backend.ledger.size === 40, 60_000)
   t.same(new Set(backend.ledger.keys()), new Set(sent))
@@ -153,7 +153,7 @@ onEveryStore(t, 'keeps gifts while the bridge is disabled', async (t, env) => {
   const { backend, server, enter } = await start(t, { ...env, FEATURES: 'auth,gifts' })
   await send([await enter(1)], 3)
   await until(async () => /^flylive_gift_queue_size 3$/m.test(await (await fetch(`${server.url}/metrics`)).text()))
-  t.same(await counts(server), { ...nothing, queued: 3 }, 'gifts wait, and are not written down as done')
+  t.same(await counts(server), { ...nothing, queued: 3 }, 'gifts stay queued and are not recorded as processed')
   t.equal(backend.calls('gifts'), 0)
 })
 

@@ -107,7 +107,7 @@ export async function chaos (t: Test, { gifts, servers, kills, senders }: ChaosO
     const code = await client.request('gift:send', { giftId, recipientId: 'somebody', key: attempt.key }).then(({ ok, data, error }) => {
       if (!ok) return error.code
       const transactionId = String(data.transactionId)
-      if ((attempt.transactionId ??= transactionId) !== transactionId) t.fail(`gift ${giftId} got two ids`)
+      if ((attempt.transactionId ??= transactionId) !== transactionId) t.fail(`gift ${giftId} received two ids`)
       else if (again === '') acknowledged++
       return 'ok'
     }, () => 'connection lost')
@@ -163,16 +163,16 @@ export async function chaos (t: Test, { gifts, servers, kills, senders }: ChaosO
     dead: await list('dead-letters', 'deadLetters')
   })
   const before = await places()
-  t.comment(`booked ${before.booked.length}, refused ${before.failed.length}, dead letters ${before.dead.length}, sent again ${[...backend.ledger.values()].filter(({ received }) => received > 1).length}`)
+  t.comment(`charged ${before.booked.length}, rejected ${before.failed.length}, dead letters ${before.dead.length}, sent again ${[...backend.ledger.values()].filter(({ received }) => received > 1).length}`)
   check(t, 'after the chaos', attempts, before)
   const notBooked = new Set([...before.failed, ...before.dead].map(({ transactionId }) => transactionId))
-  t.same([...toldOfErrors].filter((id) => !notBooked.has(id)), [], `${toldOfErrors.size} senders were told of errors, rightly`)
+  t.same([...toldOfErrors].filter((id) => !notBooked.has(id)), [], `${toldOfErrors.size} senders received errors, all correct`)
 
   const { replayed } = await admin('/dead-letters/replay', 'POST')
   t.equal(replayed, before.dead.length, 'all dead letters are replayed')
   await drained()
   const after = await places()
-  t.same(after.dead, [], 'the backend is well: no dead letters are left')
+  t.same(after.dead, [], 'the backend is healthy, so no dead letters remain')
   check(t, 'after the replay', attempts, after)
 }
 
@@ -191,28 +191,28 @@ interface Found {
 
 function check (t: Test, when: string, attempts: ReadonlyMap<number, Attempt>, { booked, failed, dead }: Record<'booked' | 'failed' | 'dead', Found[]>): void {
   const ids = (found: readonly Found[]) => found.map(({ transactionId }) => transactionId)
-  for (const [name, found] of Object.entries({ booked, failed, dead })) t.equal(new Set(ids(found)).size, found.length, `${when}: none twice among ${name}`)
-  t.ok(booked.every(({ applied }) => applied === 1), `${when}: coins were moved once for each`)
+  for (const [name, found] of Object.entries({ booked, failed, dead })) t.equal(new Set(ids(found)).size, found.length, `${when}: no duplicates in ${name}`)
+  t.ok(booked.every(({ applied }) => applied === 1), `${when}: coins were moved once per gift`)
 
   const [isBooked, isFailed, isDead] = [new Set(ids(booked)), new Set(ids(failed)), new Set(ids(dead))]
-  t.same(ids(failed).filter((id) => isBooked.has(id) || isDead.has(id)), [], `${when}: what was refused is nowhere else`)
+  t.same(ids(failed).filter((id) => isBooked.has(id) || isDead.has(id)), [], `${when}: a rejected gift is in no other state`)
   // The backend may have charged a gift although all three responses were lost.
   // The gift is then a dead letter until it is replayed.
   const unheard = ids(dead).filter((id) => isBooked.has(id))
-  if (unheard.length > 0) t.comment(`${when}: ${unheard.length} dead letters were booked, unheard`)
+  if (unheard.length > 0) t.comment(`${when}: ${unheard.length} dead letters were charged without a response`)
 
   const acknowledged = [...attempts.values()].flatMap(({ transactionId }) => transactionId ?? [])
-  t.equal(new Set(acknowledged).size, acknowledged.length, `${when}: no two gifts got the same id`)
-  t.same(acknowledged.filter((id) => !isBooked.has(id) && !isFailed.has(id) && !isDead.has(id)), [], `${when}: none of ${acknowledged.length} is lost`)
+  t.equal(new Set(acknowledged).size, acknowledged.length, `${when}: ids are unique`)
+  t.same(acknowledged.filter((id) => !isBooked.has(id) && !isFailed.has(id) && !isDead.has(id)), [], `${when}: none of ${acknowledged.length} gifts is lost`)
 
   const everywhere = new Map([...booked, ...failed, ...dead].map((found) => [found.transactionId, found]))
   const invented = [...everywhere.values()].filter(({ transactionId, giftId, senderId }) => {
     const attempt = attempts.get(giftId)
     return attempt?.sender !== senderId || (attempt?.transactionId ?? transactionId) !== transactionId
   })
-  t.same(invented, [], `${when}: none is invented`)
-  t.equal(new Set([...everywhere.values()].map(({ giftId }) => giftId)).size, everywhere.size, `${when}: no gift became two`)
-  t.comment(`${when}: ${everywhere.size - acknowledged.length} more were stored without their sender hearing of it`)
+  t.same(invented, [], `${when}: no unknown gifts`)
+  t.equal(new Set([...everywhere.values()].map(({ giftId }) => giftId)).size, everywhere.size, `${when}: no gift is stored twice`)
+  t.comment(`${when}: ${everywhere.size - acknowledged.length} more gifts were stored without an acknowledgement`)
 }
 
 /** Applies one backend fault after another, with healthy periods in between. */
@@ -259,7 +259,7 @@ async function startNode (t: Test, folder: string, i: number, env: Record<string
     })
     // The test sends no other signal.
     server.exit.then(({ code, signal }) => {
-      if (signal !== 'SIGKILL') t.fail(`a server ended by itself, with ${code}: ${server.output()}`)
+      if (signal !== 'SIGKILL') t.fail(`a server exited unexpectedly with ${code}: ${server.output()}`)
     }, () => {})
     return server
   }

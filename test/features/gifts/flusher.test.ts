@@ -98,7 +98,7 @@ t.test('sends 100 gifts immediately and more in several batches', async (t) => {
   for (let i = 0; i < 99; i++) flusher.added()
   t.equal(takes, before)
   flusher.added()
-  t.equal(takes, before + 1, 'at once')
+  t.equal(takes, before + 1, 'immediately')
   const more = await add(250)
   await until(async () => (await outbox.counts()).queued === 0)
   t.same(new Set(calls.flat()), new Set(ids([...gifts, ...more])))
@@ -156,7 +156,7 @@ t.test('retries a failed batch after one and two seconds in smaller batches, the
 
   t.equal(await outbox.replay(ids(gifts)), 12)
   await until(() => calls.length > 15)
-  t.equal(calls[15]?.length, 12, 'replayed, it starts anew')
+  t.equal(calls[15]?.length, 12, 'a replayed gift starts with the full batch size')
 })
 
 t.test('a gift that crashes the backend does not affect others', slowly, async (t) => {
@@ -191,7 +191,7 @@ t.test('keeps gifts while the backend is unreachable', slowly, async (t) => {
   await add(150)
   await until(() => calls.length === 5)
   const gaps = times.map((time, i) => Math.round(time - (times[i - 1] ?? 0))).slice(1)
-  t.ok((gaps[2] as number) > 900 && (gaps[3] as number) > 1900, `asked again after ${gaps.join(', ')} ms`)
+  t.ok((gaps[2] as number) > 900 && (gaps[3] as number) > 1900, `polled again after ${gaps.join(', ')} ms`)
   t.same(await outbox.counts(), { queued: 150, ledger: 0, failed: 0, deadLetters: 0 })
   away = false
   await until(async () => (await outbox.counts()).queued === 0)
@@ -206,7 +206,7 @@ t.test('looks up the gift processor for each batch', slowly, async (t) => {
   const { outbox, add, value } = start(t, () => booked, { processor: () => to })
   const first = await add(3)
   await until(async () => await value('flylive_gift_queue_size') === 3)
-  t.same(await outbox.counts(), { queued: 3, ledger: 0, failed: 0, deadLetters: 0 }, 'a bridge that is not there now is waited for')
+  t.same(await outbox.counts(), { queued: 3, ledger: 0, failed: 0, deadLetters: 0 }, 'gifts wait for a missing bridge')
   to = { timeoutMs: 1000, async processGifts (gifts) { sent.push(...ids(gifts)); return booked } }
   await until(async () => (await outbox.counts()).queued === 0)
   t.same(sent, ids(first))
@@ -317,9 +317,9 @@ t.test('handles an outbox that fails after the backend\'s response', slowly, asy
   const { calls, refused, add, value } = start(t, (gifts) => ({ failed: [{ transactionId: ids(gifts)[0] as string, code: 4002, reason: 'Insufficient balance' }] }), { outbox: flaky })
   const gifts = await add(2)
   await until(() => refused.length > 0)
-  t.same(refused, [[gifts[0]?.transactionId, 4002, 'Insufficient balance']], 'the sender is told, once')
+  t.same(refused, [[gifts[0]?.transactionId, 4002, 'Insufficient balance']], 'the sender is notified once')
   t.same(await outbox.counts(), { queued: 0, ledger: 0, failed: 1, deadLetters: 0 })
-  t.equal(calls.length, 1, 'nothing is sent again')
+  t.equal(calls.length, 1, 'no gift is sent again')
   await until(async () => await value('flylive_gifts_processed_total', '{status="success"}') === 1)
 })
 
@@ -334,5 +334,5 @@ t.test('handles an unavailable outbox', slowly, async (t) => {
   await add(100)
   away = false
   await until(() => calls.flat().length === 300)
-  t.same(logged, ['failed to flush gifts'], 'one line, not two a second')
+  t.same(logged, ['failed to flush gifts'], 'logged once, not twice per second')
 })

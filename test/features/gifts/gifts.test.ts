@@ -29,15 +29,15 @@ onBothStores(t, 'sends a gift to everyone in the room and records it', async (t,
     t.ok(Number(timestamp) >= before && Number(timestamp) <= Date.now())
   }
   const second = await bob.ok('gift:send', { giftId: 8, recipientId: 99, roomId: 'r1' })
-  t.match(await ada.event('gift:received'), { senderId: 'bob', recipientId: 99, quantity: 1 }, 'one by default, and to whom is up to the backend')
-  t.ok(String(second.transactionId) > String(transactionId), 'ids are in the order of time')
+  t.match(await ada.event('gift:received'), { senderId: 'bob', recipientId: 99, quantity: 1 }, 'the default quantity is one, and only the backend checks the recipient')
+  t.ok(String(second.transactionId) > String(transactionId), 'ids are sorted by time')
 
   await until(async () => (await counts(server)).ledger === 2)
   t.same(await counts(server), { queued: 0, deadLetters: 0, failed: 0, ledger: 2 })
   const { body } = await server.admin('GET', '/admin/gifts/ledger')
   t.match(body, { ledger: [{ ...gift, recordedAt: Number }, { transactionId: second.transactionId }], nextCursor: null, total: 2 })
   await eve.flush()
-  t.same(eve.events.filter(({ type }) => type.startsWith('gift')), [], 'other rooms hear nothing')
+  t.same(eve.events.filter(({ type }) => type.startsWith('gift')), [], 'other rooms receive no gift events')
   t.match(await (await fetch(`${server.url}/metrics`)).text(), 'flylive_gifts_processed_total{status="success"} 2')
 })
 
@@ -54,7 +54,7 @@ t.test('the reply arrives before the event', async (t) => {
   await ada.event('gift:received')
   t.same(order, ['true', 'gift:received'])
   ada.send({ type: 'gift:send', data: { giftId: 8, recipientId: 2 } })
-  t.match(await ada.event('gift:received'), { giftId: 8 }, 'also where no reply was asked for')
+  t.match(await ada.event('gift:received'), { giftId: 8 }, 'also without a reply')
 })
 
 onEveryStore(t, 'rejects invalid gifts', async (t, store) => {
@@ -100,7 +100,7 @@ t.test('sends an id with the type that it has in the token, also for members on 
   }
   await until(async () => (await counts(server)).ledger === cases.length)
   const { body } = await server.admin('GET', '/admin/gifts/ledger')
-  t.same((body?.ledger as { recipientId: unknown }[]).map(({ recipientId }) => recipientId), cases.map(([, told]) => told), 'and is booked in it')
+  t.same((body?.ledger as { recipientId: unknown }[]).map(({ recipientId }) => recipientId), cases.map(([, told]) => told), 'the ledger has the same type')
 })
 
 onEveryStore(t, 'limits gifts to 30 and previews to 60 per minute', async (t, store) => {
@@ -109,7 +109,7 @@ onEveryStore(t, 'limits gifts to 30 and previews to 60 per minute', async (t, st
   for (const client of [ada, adasPhone, bob]) await client.ok('room:join', { roomId: 'r1' })
   const send = (i: number) => (i % 2 ? ada : adasPhone).request('gift:send', { giftId: 1, recipientId: 2 })
   const replies = await Promise.all(Array.from({ length: 40 }, (_, i) => send(i)))
-  t.equal(replies.filter(({ ok }) => ok).length, 30, 'for all connections of a user together')
+  t.equal(replies.filter(({ ok }) => ok).length, 30, 'across all connections of a user')
   t.match(replies.find(({ ok }) => !ok)?.error, { code: 'RATE_LIMITED', details: { retryAfterMs: Number } })
   await bob.ok('gift:send', { giftId: 1, recipientId: 1 })
   const prepared = await Promise.all(Array.from({ length: 70 }, () => ada.request('gift:prepare', { giftId: 1, recipientId: 2 })))
@@ -124,7 +124,7 @@ onBothStores(t, 'sends gift:prepare to all sockets of the recipient', async (t, 
   await ada.ok('room:join', { roomId: 'r1' })
   t.same(await ada.ok('gift:prepare', { giftId: 7, recipientId: '2' }), {})
   for (const client of [bob, bobsPhone]) t.same(await client.event('gift:prepare'), { roomId: 'r1', senderId: 1, giftId: 7 })
-  t.same(await ada.ok('gift:prepare', { giftId: 7, recipientId: 'nobody' }), {}, 'who is there is not told')
+  t.same(await ada.ok('gift:prepare', { giftId: 7, recipientId: 'nobody' }), {}, 'the reply does not reveal whether the recipient is connected')
   await ada.flush()
   t.same(ada.events.filter(({ type }) => type.startsWith('gift')), [])
   t.same(await counts(server), { queued: 0, deadLetters: 0, failed: 0, ledger: 0 })
@@ -156,7 +156,7 @@ t.test('rejects gifts when the disk fails', async (t) => {
   other.exec('ROLLBACK')
   other.close()
   await ada.ok('gift:send', { giftId: 2, recipientId: 2 })
-  t.match(await ada.event('gift:received'), { giftId: 2 }, 'and nobody was told of it')
+  t.match(await ada.event('gift:received'), { giftId: 2 }, 'the rejected gift is not announced')
   await until(async () => (await counts(server)).ledger === 1)
 })
 
@@ -169,19 +169,19 @@ t.test('rejects gifts without Redis and keeps accepted ones', async (t) => {
   await ada.ok('gift:send', { giftId: 1, recipientId: 2 })
 
   redis.process.kill('SIGSTOP')
-  t.match((await ada.request('gift:send', { giftId: 2, recipientId: 2 })).error, { code: 'UNAVAILABLE', details: { retryable: true } }, 'it hangs')
+  t.match((await ada.request('gift:send', { giftId: 2, recipientId: 2 })).error, { code: 'UNAVAILABLE', details: { retryable: true } }, 'Redis hangs')
   redis.process.kill('SIGCONT')
   await ready()
   await ada.ok('gift:send', { giftId: 3, recipientId: 2 })
   await redis.kill()
-  t.equal(await ada.fails('gift:send', { giftId: 4, recipientId: 2 }), 'UNAVAILABLE', 'it is gone')
+  t.equal(await ada.fails('gift:send', { giftId: 4, recipientId: 2 }), 'UNAVAILABLE', 'Redis is down')
   t.match(await server.admin('GET', '/admin/gifts'), { status: 503, body: { error: { code: 'UNAVAILABLE' } } })
   await redis.start()
   await ready()
   await ada.ok('gift:send', { giftId: 5, recipientId: 2 })
   await until(async () => (await counts(server)).ledger >= 1)
   await ada.event('gift:received', ({ giftId }) => giftId === 5)
-  t.same(ada.events.filter(({ type, data }) => type === 'gift:received' && [2, 4].includes(data.giftId as number)), [], 'nobody is told of a gift that was not accepted')
+  t.same(ada.events.filter(({ type, data }) => type === 'gift:received' && [2, 4].includes(data.giftId as number)), [], 'rejected gifts are not announced')
 })
 
 onEveryStore(t, 'rejects gifts while the feature is disabled', async (t, store) => {

@@ -38,7 +38,7 @@ onBothStores(t, 'requests with the same key send one gift', async (t, store) => 
   const gift = { giftId: 7, recipientId: 2, quantity: 3, key }
   const { transactionId } = await ada.ok('gift:send', gift)
   t.equal(version(transactionId as string), 7)
-  t.equal(timeOf(transactionId as string), timeOf(key), 'the time is that of the key')
+  t.equal(timeOf(transactionId as string), timeOf(key), 'the id has the time of the key')
   t.not(transactionId, key)
   for (const again of [gift, gift, { ...gift, key: key.toUpperCase() }, { ...gift, recipientId: '2' }]) t.same(await ada.ok('gift:send', again), { transactionId })
   const phone = await enter(server, 1)
@@ -47,9 +47,9 @@ onBothStores(t, 'requests with the same key send one gift', async (t, store) => 
 
   const { transactionId: second } = await ada.ok('gift:send', { ...gift, key: v7() })
   const { transactionId: third } = await ada.ok('gift:send', { giftId: 7, recipientId: 2, quantity: 3 })
-  t.equal(new Set([transactionId, second, third]).size, 3, 'the same without that key is another one')
+  t.equal(new Set([transactionId, second, third]).size, 3, 'a gift without the key is a new gift')
   await bob.event('gift:received', (data) => data.transactionId === third)
-  t.same(await shownTo(bob), [transactionId, second, third], 'it is shown once')
+  t.same(await shownTo(bob), [transactionId, second, third], 'each gift is announced once')
   t.same((await counts(server)).queued, 3)
 })
 
@@ -60,7 +60,7 @@ t.test('concurrent requests with the same key are one gift', async (t) => {
   const replies = await Promise.all(Array.from({ length: 20 }, (_, i) => (i % 2 ? ada : phone).ok('gift:send', gift)))
   t.equal(new Set(replies.map(({ transactionId }) => transactionId)).size, 1)
   await until(async () => (await counts(server)).ledger === 1)
-  t.same(await ada.ok('gift:send', gift), replies[0], 'it is in the ledger already')
+  t.same(await ada.ok('gift:send', gift), replies[0], 'the gift is already in the ledger')
   t.same(await counts(server), { queued: 0, deadLetters: 0, failed: 0, ledger: 1 })
   t.same(await shownTo(ada), [replies[0]?.transactionId])
 })
@@ -105,10 +105,10 @@ onBothStores(t, 'rejects a key that was used for another gift', async (t, store,
   const { transactionId } = await ada.ok('gift:send', gift)
   await until(() => backend.ledger.size === 1)
   await until(async () => (await counts(server)).queued === 0)
-  for (const change of others) t.match((await ada.request('gift:send', { ...gift, ...change })).error, { code: 'KEY_REUSED', message: String }, 'this server remembers it')
+  for (const change of others) t.match((await ada.request('gift:send', { ...gift, ...change })).error, { code: 'KEY_REUSED', message: String }, 'the key is cached on this server')
   t.same(await ada.ok('gift:send', gift), { transactionId })
   await ada.ok('room:join', { roomId: '6' })
-  t.equal(await ada.fails('gift:send', gift), 'KEY_REUSED', 'in another room it would be another gift')
+  t.equal(await ada.fails('gift:send', gift), 'KEY_REUSED', 'another room makes a different gift')
 
   if (kind === 'redis') {
     const [one, two] = [await build(t, { env: { ...waiting, ...store } }), await build(t, { env: { ...waiting, ...store } })]
@@ -116,7 +116,7 @@ onBothStores(t, 'rejects a key that was used for another gift', async (t, store,
     await backend.stop()
     const second = { ...gift, key: v7() }
     const { transactionId } = await here.ok('gift:send', second)
-    for (const change of others) t.equal(await there.fails('gift:send', { ...second, ...change }), 'KEY_REUSED', 'it waits in the outbox')
+    for (const change of others) t.equal(await there.fails('gift:send', { ...second, ...change }), 'KEY_REUSED', 'the gift is in the outbox')
     t.same(await there.ok('gift:send', second), { transactionId })
     await backend.start()
     await until(() => backend.ledger.size === 2)
@@ -147,10 +147,10 @@ onEveryStore(t, 'the backend charges a key once, also after the gift has left th
   t.same(await ada.event('gift:error'), error)
   const calls = backend.calls('gifts')
   t.same(await ada.ok('gift:send', dear), { transactionId: refused })
-  t.same(await ada.event('gift:error'), error, 'who tries again is told again')
+  t.same(await ada.event('gift:error'), error, 'the error is sent again on a retry')
   t.same(await counts(server), { queued: 0, deadLetters: 0, failed: 1, ledger: 0 })
-  t.equal(backend.calls('gifts'), calls, 'a refusal is final')
-  t.same(await shownTo(bob), [transactionId, refused], 'each is shown once')
+  t.equal(backend.calls('gifts'), calls, 'a rejection is final')
+  t.same(await shownTo(bob), [transactionId, refused], 'each gift is announced once')
 })
 
 t.test('another server reports a rejected gift only to the sender', async (t) => {
@@ -166,7 +166,7 @@ t.test('another server reports a rejected gift only to the sender', async (t) =>
   await there.event('gift:error')
   t.same(await there.ok('gift:send', gift), { transactionId })
   t.match(await there.event('gift:error'), { transactionId, code: 4002 })
-  t.same(await shownTo(there), [transactionId], 'by the server that took it, and by no other')
+  t.same(await shownTo(there), [transactionId], 'only the accepting server announces the gift')
 })
 
 t.test('a retry after UNAVAILABLE sends the event and charges nothing', async (t) => {
@@ -187,7 +187,7 @@ t.test('a retry after UNAVAILABLE sends the event and charges nothing', async (t
   client.evalsha = evalsha as typeof client.evalsha
   redis.process.kill('SIGCONT')
   await until(async () => (await counts(server)).queued === 2)
-  t.same(await shownTo(bob), [first], 'nobody has seen it')
+  t.same(await shownTo(bob), [first], 'the gift has not been announced')
   t.equal(await ada.fails('gift:send', { ...gift, quantity: 9 }), 'KEY_REUSED')
 
   const { transactionId } = await ada.ok('gift:send', gift)

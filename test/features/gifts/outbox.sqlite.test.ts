@@ -73,7 +73,7 @@ t.test('creates the file with the right settings', async (t) => {
   await t.rejects(outbox.take([1], 1), { code: 'UNAVAILABLE' })
   const again = createSqliteOutbox(file)
   t.teardown(() => again.close())
-  t.match(await again.counts(), { queued: 2 }, 'what was on its way when it was closed is stored')
+  t.match(await again.counts(), { queued: 2 }, 'gifts in flight at the close are stored')
 })
 
 t.test('rejects gifts when the disk is full', async (t) => {
@@ -85,10 +85,10 @@ t.test('rejects gifts when the disk is full', async (t) => {
   other.exec('BEGIN IMMEDIATE')
   const begin = Date.now()
   const calls = await Promise.allSettled([outbox.add(giftOf()), outbox.add(giftOf())])
-  t.match(calls, [{ status: 'rejected', reason: { code: 'UNAVAILABLE' } }, { status: 'rejected', reason: { code: 'UNAVAILABLE' } }], 'both of a group are refused')
+  t.match(calls, [{ status: 'rejected', reason: { code: 'UNAVAILABLE' } }, { status: 'rejected', reason: { code: 'UNAVAILABLE' } }], 'both gifts of a group are rejected')
   t.ok(Date.now() - begin < 10_000)
   other.exec('ROLLBACK')
   other.close()
   await outbox.add(giftOf())
-  t.match(await outbox.counts(), { queued: 2 }, 'and nothing of it is stored')
+  t.match(await outbox.counts(), { queued: 2 }, 'neither gift is stored')
 })

@@ -44,7 +44,7 @@ t.test('the backend charges a repeated gift once', async (t) => {
   t.equal(backend.balances.get('1'), 4)
   backend.fault({ call: 'gifts', kind: 'reset-after', times: 1 })
   await t.rejects(send(gift('c')))
-  t.match(backend.ledger.get('c'), { applied: 1 }, 'booked although no response was sent')
+  t.match(backend.ledger.get('c'), { applied: 1 }, 'charged although no response was sent')
   backend.fault({ call: 'gifts', kind: 'reset', times: 1 })
   await t.rejects(send(gift('d')))
   t.notOk(backend.ledger.has('d'))

@@ -24,12 +24,12 @@ t.test('opens while the backend is down and probes the backend', async (t) => {
   const started = performance.now()
   let attempts = 0
   for (; performance.now() - started < openMs * 5; attempts++) {
-    if (await attempt(client.call(room, any)) !== 'UNAVAILABLE') t.fail('a call went through')
+    if (await attempt(client.call(room, any)) !== 'UNAVAILABLE') t.fail('a call reached the backend')
     await new Promise((resolve) => setImmediate(resolve))
   }
   const reached = backend.calls() - before
   t.comment(`${reached} of ${attempts} calls reached the backend in ${openMs * 5} ms`)
-  t.ok(reached >= 6 && reached <= 5 + 5, `five, and one each time it was tried: ${reached}`)
+  t.ok(reached >= 6 && reached <= 5 + 5, `five calls, and one per probe: ${reached}`)
   t.ok(attempts > 50)
   t.ok((await valueOf(metrics, 'flylive_laravel_api_calls_total{call="room",result="turned_away"}') ?? 0) >= attempts - reached)
   t.not(await valueOf(metrics, stateOf('room')), 0)

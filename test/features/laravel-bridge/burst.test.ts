@@ -29,7 +29,7 @@ t.test('the queue is bounded and processed in slices', async (t) => {
   t.notOk(queue.push('x'.repeat(6000)), 'maxLength limits the total')
   queue.close()
   t.equal(queue.size, 0)
-  t.equal(done.at(-1)?.length, 6000, 'close handles the queued texts')
+  t.equal(done.at(-1)?.length, 6000, 'close() handles the queued messages')
   t.notOk(queue.push('late'))
 
   const slow: string[] = []
@@ -51,5 +51,5 @@ t.test('the queue is bounded and processed in slices', async (t) => {
     slices.push(slow.length - before)
   }
   t.equal(slow.length, 20)
-  t.ok(Math.max(...slices) <= 6, `a slice ends when its time is over: ${slices.join(' ')}`)
+  t.ok(Math.max(...slices) <= 6, `a slice ends after its time limit: ${slices.join(' ')}`)
 })

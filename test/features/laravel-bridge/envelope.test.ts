@@ -6,7 +6,7 @@ const read = (value: unknown) => readEnvelope(typeof value === 'string' ? value 
 
 t.test('parses an envelope', async (t) => {
   t.same(read(envelope), { envelope: { event: 'balance.updated', userKey: '42', roomId: undefined, payload: { coins: 5 }, correlationId: 'c1' } })
-  t.match(read({ ...envelope, user_id: '42', room_id: 7 }), { envelope: { userKey: '42', roomId: '7' } }, 'ids may be numbers or texts')
+  t.match(read({ ...envelope, user_id: '42', room_id: 7 }), { envelope: { userKey: '42', roomId: '7' } }, 'ids may be numbers or strings')
   t.match(read({ ...envelope, user_id: 0 }), { envelope: { userKey: '0' } })
   t.same(read({ event: 'config:invalidate' }), { envelope: { event: 'config:invalidate', userKey: undefined, roomId: undefined, payload: {}, correlationId: undefined } })
   t.match(read({ ...envelope, correlation_id: '' }), { envelope: { correlationId: undefined } })

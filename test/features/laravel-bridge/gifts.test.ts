@@ -19,7 +19,7 @@ t.test('sends a batch as the contract specifies and returns the rejected gifts',
     ]
   })
   t.same(await processGifts(client, []), { failed: [] })
-  t.equal(backend.calls('gifts'), 1, 'nothing is no call')
+  t.equal(backend.calls('gifts'), 1, 'an empty batch makes no call')
 })
 
 t.test('gifts with an unknown outcome can be sent again', async (t) => {

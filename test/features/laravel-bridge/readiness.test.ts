@@ -23,13 +23,13 @@ t.test('a dead subscription makes the server unready until it recovers', async (
   network.silence(true)
   const deafAt = Date.now()
   await until(async () => (await readiness(server)).status === 503)
-  t.ok(Date.now() - deafAt < 10_000, `red after ${Date.now() - deafAt} ms`)
+  t.ok(Date.now() - deafAt < 10_000, `unready after ${Date.now() - deafAt} ms`)
   t.match((await readiness(server)).body, { checks: { relay: { ok: false, error: /do not arrive/ }, store: { ok: true }, pubsub: { ok: true } } })
 
   network.restore()
   const mendedAt = Date.now()
   await until(async () => (await readiness(server)).status === 200)
-  t.comment(`red after ${mendedAt - deafAt} ms, green after ${Date.now() - mendedAt} ms`)
+  t.comment(`unready after ${mendedAt - deafAt} ms, ready after ${Date.now() - mendedAt} ms`)
   await backend.publish('level.up', { user_id: 1, payload: { level: 2 } })
   t.same(await ada.event('level.up'), { level: 2 })
 
@@ -41,7 +41,7 @@ t.test('a dead subscription makes the server unready until it recovers', async (
     await backend.publish('level.up', { user_id: 1, payload: { level: ++level } })
     return ada.events.some(({ data }) => Number(data.level) > 3)
   })
-  t.ok(Date.now() - silentAt < 10_000, `a connection that went silent was replaced after ${Date.now() - silentAt} ms`)
+  t.ok(Date.now() - silentAt < 10_000, `a silent connection was replaced after ${Date.now() - silentAt} ms`)
   await until(async () => (await readiness(server)).status === 200)
 })
 

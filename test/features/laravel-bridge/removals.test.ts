@@ -67,7 +67,7 @@ t.test('a user on a server that missed the kick is removed later', async (t) => 
   network.silence(true)
   await backend.publish('room.member_kicked', { user_id: 2, room_id: 7 })
   t.match(await bob.closed, { code: 4403 })
-  t.notOk(bob.events.some(({ type }) => type === 'room.member_kicked'), 'it missed the event')
+  t.notOk(bob.events.some(({ type }) => type === 'room.member_kicked'), 'the event was missed')
   t.same(await ada.event('room:userLeft'), { roomId: '7', userId: 2 })
 })
 

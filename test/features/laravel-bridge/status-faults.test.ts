@@ -46,7 +46,7 @@ t.test('after an outage the backend receives the current status', async (t) => {
   const mended = Date.now()
 
   await until(() => last(backend, '7')?.participant_count === 2 && last(backend, '9')?.is_live === false && last(backend, '8')?.participant_count === 1)
-  t.comment(`true ${Date.now() - mended} ms after the backend was back`)
+  t.comment(`correct ${Date.now() - mended} ms after the backend recovered`)
   t.ok(Date.parse(last(backend, '9')?.ended_at ?? '') <= left + 3000, 'ended_at is the true time of the end')
   const again = backend.statuses.filter((item) => item.roomId === '8').slice(-3).map(({ status }) => status)
   t.match(again, [{ is_live: false }, { is_live: true, participant_count: 0, started_at: String }, { participant_count: 1 }], 'a room recreated during the outage ends and starts')

@@ -19,7 +19,7 @@ t.test('refreshes a result that is too old', async (t) => {
   t.equal(await cache.get('a', ask), 2)
   t.equal(cache.size, 1)
   const none = createCache<number>(0, 10)
-  t.same([await none.get('a', ask), await none.get('a', ask)], [3, 4], 'or always')
+  t.same([await none.get('a', ask), await none.get('a', ask)], [3, 4], 'without caching, each call is made')
 })
 
 t.test('reports a failure to its callers and does not cache it', async (t) => {

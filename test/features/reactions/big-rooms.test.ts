@@ -61,7 +61,7 @@ onEveryStore(t, 'sends the first reaction after a pause immediately', async (t, 
   t.same(await bob.event('room:reactions'), { roomId: 'r1', counts: { '🔥': 1 } })
   t.ok(passed() < 900)
   for (const emoji of ['🔥', '👏', '🔥']) await ada.ok('room:react', { emoji })
-  t.same(await bob.event('room:reactions'), { roomId: 'r1', counts: { '🔥': 2, '👏': 1 } }, 'the rest of the second in one event')
+  t.same(await bob.event('room:reactions'), { roomId: 'r1', counts: { '🔥': 2, '👏': 1 } }, 'the rest of the second arrives in one event')
 })
 
 onBothStores(t, 'a reload neither loses nor repeats a reaction', async (t, env, kind) => {
@@ -78,7 +78,7 @@ onBothStores(t, 'a reload neither loses nor repeats a reaction', async (t, env, 
   }
   const sent = total(...await Promise.all(senders.map(({ stop }) => stop())))
   for (const client of [ada, bob, eve]) await until(() => JSON.stringify(Object.entries(sumOf(client)).sort()) === JSON.stringify(Object.entries(sent).sort()))
-  t.ok(onceASecond(times, begin), `at most once a second all the same: ${begin}: ${times.join()}`)
+  t.ok(onceASecond(times, begin), `at most once per second: ${begin}: ${times.join()}`)
 })
 
 onEveryStore(t, 'sends accepted reactions when the feature is disabled', async (t, env, kind) => {

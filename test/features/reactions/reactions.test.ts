@@ -25,7 +25,7 @@ onBothStores(t, 'sends a reaction to everyone in a small room immediately', asyn
   }
   t.match(await (await fetch(`${a.url}/metrics`)).text(), /flylive_reactions_total\{emoji="🔥"\} 1/)
   const { body } = await a.admin('GET', '/admin/rooms/r1')
-  t.ok(Number(body?.lastActivityAt) > Number(body?.createdAt), 'a reaction is activity')
+  t.ok(Number(body?.lastActivityAt) > Number(body?.createdAt), 'a reaction counts as activity')
 })
 
 onEveryStore(t, 'accepts only the reactions listed in the join reply', async (t, env, kind) => {

@@ -10,7 +10,7 @@ const resize = (server: TestServer, seatCount: unknown, roomId = 'r1') => server
 
 onEveryStore(t, 'an admin sees all seat state of a room', async (t, env) => {
   const { server, owner, member, other } = await scene(t, env)
-  t.same(await server.admin('GET', path()), { status: 200, body: { seatCount: 4, seats: [], lockedSeats: [], invites: [], requests: [] } }, 'of a room in which nobody has done anything, too')
+  t.same(await server.admin('GET', path()), { status: 200, body: { seatCount: 4, seats: [], lockedSeats: [], invites: [], requests: [] } }, 'also in a new room')
 
   await member.ok('seat:take', { seatIndex: 3 })
   const producerId = await produce(member)
@@ -109,9 +109,9 @@ onEveryStore(t, 'reducing the seats removes their occupants and notifies everyon
   })
   for (const client of all) {
     t.same(await client.event('seat:count'), { roomId: 'r1', seatCount: 1 })
-    t.same(told(client).filter((text) => !text.startsWith('invite:received')).slice(5), ['cleared 1 3 removed', 'cleared 2 4 removed', 'invite:pending 3 false 3', 'locked 3 false', 'count 1'], 'all that is gone is told before')
+    t.same(told(client).filter((text) => !text.startsWith('invite:received')).slice(5), ['cleared 1 3 removed', 'cleared 2 4 removed', 'invite:pending 3 false 3', 'locked 3 false', 'count 1'], 'removals are announced first')
   }
-  t.same(await owner.event('audio:producerClosed'), { roomId: 'r1', producerId, userId: '4' }, 'nobody is heard from a seat that is not there')
+  t.same(await owner.event('audio:producerClosed'), { roomId: 'r1', producerId, userId: '4' }, 'producers on removed seats are closed')
   t.equal(await member.fails('seat:invite:accept'), 'INVITE_NOT_FOUND')
   t.equal(await member.fails('seat:leave'), 'NOT_SEATED')
   t.equal(await member.fails('seat:take', { seatIndex: 1 }), 'SEAT_INVALID')
@@ -120,7 +120,7 @@ onEveryStore(t, 'reducing the seats removes their occupants and notifies everyon
   t.match(await (await server.connect(5)).ok('room:join', { roomId: 'r1' }), { seatCount: 1, seats: [{ seatIndex: 0, userId: 2 }], lockedSeats: [], pendingInvites: [] })
 
   await resize(server, 4)
-  t.same((await seatsOf(server)).lockedSeats, [], 'a lock is gone with its seat')
+  t.same((await seatsOf(server)).lockedSeats, [], 'a lock is removed with its seat')
 })
 
 onEveryStore(t, 'added seats can be taken immediately', async (t, env) => {
@@ -130,9 +130,9 @@ onEveryStore(t, 'added seats can be taken immediately', async (t, env) => {
   for (const client of all) t.same(await client.event('seat:count'), { roomId: 'r1', seatCount: 15 })
   await member.ok('seat:take', { seatIndex: 14 })
   await owner.ok('seat:lock', { seatIndex: 4 })
-  t.match(await resize(server, 15), { status: 200, body: { seatCount: 15, seats: [{ seatIndex: 14 }], lockedSeats: [4] } }, 'the same again')
+  t.match(await resize(server, 15), { status: 200, body: { seatCount: 15, seats: [{ seatIndex: 14 }], lockedSeats: [4] } }, 'repeating has no effect')
   await other.flush()
-  t.same(told(other), ['count 15', 'updated 14 3 false', 'locked 4 true'], 'is told to nobody')
+  t.same(told(other), ['count 15', 'updated 14 3 false', 'locked 4 true'], 'no event is sent')
 
   for (const client of [admin, member, other, owner]) await client.ok('room:leave')
   t.match(await resize(server, 6), { status: 200, body: { seatCount: 6, seats: [], lockedSeats: [4] } })

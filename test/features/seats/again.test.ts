@@ -13,7 +13,7 @@ onEveryStore(t, 'a user who rejoins after leaving has no seat', async (t, env) =
       member.ok('room:leave', {}),
       member.ok('room:join', { roomId: 'r1' })
     ])
-    if ((reply.seats as unknown[]).length > 0) t.fail(`round ${i}: somebody thinks that they have a seat`)
+    if ((reply.seats as unknown[]).length > 0) t.fail(`round ${i}: the reply lists a seat`)
   }
   t.same((await seatsOf(server)).seats, [])
 })
@@ -24,6 +24,6 @@ onEveryStore(t, 'a seat taken after the rejoin stays', async (t, env) => {
     const more = () => i % 2 === 0 ? member.ok('seat:take', { seatIndex: i % 4 }) : member.ok('seat:request', {})
     await Promise.all([member.ok('room:leave', {}), member.ok('room:join', { roomId: 'r1' }), more()])
     const { seats, requests } = await seatsOf(server)
-    if (seats.length + requests.length !== 1) t.fail(`round ${i}: ${seats.length} seats, ${requests.length} hands`)
+    if (seats.length + requests.length !== 1) t.fail(`round ${i}: ${seats.length} seats, ${requests.length} requests`)
   }
 })

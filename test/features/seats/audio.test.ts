@@ -12,7 +12,7 @@ onEveryStore(t, 'sending audio requires a seat', async (t, env) => {
   const data = { transportId, kind: 'audio', rtpParameters: rtpParameters() }
   t.equal(await member.fails('audio:produce', data), 'NOT_SEATED')
   const ownersTransport = await owner.ok('transport:create', { type: 'producer' })
-  t.equal(await owner.fails('audio:produce', { transportId: ownersTransport.id, kind: 'audio', rtpParameters: rtpParameters() }), 'NOT_SEATED', 'of everybody')
+  t.equal(await owner.fails('audio:produce', { transportId: ownersTransport.id, kind: 'audio', rtpParameters: rtpParameters() }), 'NOT_SEATED', 'for every role')
   await member.ok('seat:take', { seatIndex: 0 })
   const { id: producerId } = await member.ok('audio:produce', data)
   t.same(await other.event('audio:newProducer'), { roomId: 'r1', producerId, userId: 3, kind: 'audio' })
@@ -49,7 +49,7 @@ onEveryStore(t, 'leaving the seat closes the producer', async (t, env) => {
     t.same(await owner.event('audio:producerClosed', (data) => data.producerId === producerId), { roomId: 'r1', producerId, userId: 3 }, name)
     t.equal(await member.fails('audio:selfMute', { producerId }), 'PRODUCER_NOT_FOUND')
     t.equal(server.app.sfu.producersOf('r1').some(({ userId }) => userId === 3), false)
-    if (name !== 'an invite elsewhere') t.same(server.app.sfu.producersOf('r1'), [{ producerId: others, userId: '4', isPaused: false }], 'others go on')
+    if (name !== 'an invite elsewhere') t.same(server.app.sfu.producersOf('r1'), [{ producerId: others, userId: '4', isPaused: false }], 'other users keep sending')
   }
 })
 

@@ -196,7 +196,7 @@ t.test('any sequence of commands keeps the invariants', async (t) => {
   t.same([...codes].sort(), [
     'ALREADY_SEATED', 'CANNOT_TARGET_SELF', 'FORBIDDEN', 'INVITE_NOT_FOUND', 'INVITE_PENDING', 'NOT_SEATED',
     'SEAT_ALREADY_LOCKED', 'SEAT_INVALID', 'SEAT_LOCKED', 'SEAT_NOT_LOCKED', 'SEAT_REQUESTS_FULL', 'SEAT_REQUEST_NOT_FOUND', 'SEAT_TAKEN'
-  ], 'every refusal has been met')
+  ], 'every rejection has occurred')
 })
 
 t.test('the events for missed changes keep the invariants', async (t) => {
@@ -259,7 +259,7 @@ t.test('an invite expires after 30 s', async (t) => {
   t.equal(refusal(invited, [{ type: 'accept' }, member('5'), 30_999]), 'none')
   for (const type of ['accept', 'decline'] as const) t.equal(refusal(invited, [{ type }, member(5), 31_000]), 'INVITE_NOT_FOUND', type)
   t.equal(refusal(invited, [invite(6, 1), owner, 30_999]), 'INVITE_PENDING')
-  t.equal(refusal(invited, [invite(6, 1), owner, 31_000]), 'none', 'one that is over stands in nobody\'s way')
+  t.equal(refusal(invited, [invite(6, 1), owner, 31_000]), 'none', 'an expired invite does not block the user')
   t.same(after(invited, [invite(6, 1), owner, 31_000]).events, [
     { type: 'seat:invite:pending', data: { seatIndex: 1, isPending: false, invitedUserId: 5 } },
     { type: 'seat:invite:pending', data: { seatIndex: 1, isPending: true, invitedUserId: 6 } }
@@ -275,20 +275,20 @@ t.test('accepting without a seat index uses the newest invite', async (t) => {
   t.match(after(...both, [{ type: 'accept' }, member(5), 2]).state, { seats: [{ seatIndex: 1, userId: 5 }], invites: [{ seatIndex: 3 }] })
   t.match(after(...both, [{ type: 'accept', seatIndex: 3 }, member(5), 2]).state, { seats: [{ seatIndex: 3 }], invites: [{ seatIndex: 1 }] })
   t.equal(refusal(...both, [{ type: 'accept', seatIndex: 2 }, member(5), 2]), 'INVITE_NOT_FOUND')
-  t.equal(refusal(...both, [{ type: 'accept' }, member(6), 2]), 'INVITE_NOT_FOUND', 'it is for the invited')
+  t.equal(refusal(...both, [{ type: 'accept' }, member(6), 2]), 'INVITE_NOT_FOUND', 'only the invited user can accept')
 })
 
 t.test('a mute survives a change of seat', async (t) => {
   const muted: [Move, Move] = [[take(0), member(5)], [mute(5), admin]]
-  t.equal(isMuted(after(...muted, [{ type: 'leave' }, member(5)], [take(1), member('5')]).state, 5), true, 'not by sitting down again')
-  t.equal(isMuted(after(...muted, [take(1), member(5)]).state, 5), true, 'nor by moving')
-  t.equal(isMuted(after(...muted, [{ type: 'gone', userId: 5, reason: 'left' }], [take(1), member(5)]).state, 5), true, 'nor by leaving the room')
-  t.equal(isMuted(after(...muted, [{ type: 'assign', userId: 5, seatIndex: 2 }, owner]).state, 5), false, 'but whom the owner puts on a seat may speak')
-  t.equal(isMuted(after(...muted, [invite(5, 2), admin], [{ type: 'accept' }, member(5)]).state, 5), false, 'and whom an admin invites')
-  t.equal(after(...muted, [mute(5), owner]).changed, false, 'twice is once')
+  t.equal(isMuted(after(...muted, [{ type: 'leave' }, member(5)], [take(1), member('5')]).state, 5), true, 'not by taking a seat again')
+  t.equal(isMuted(after(...muted, [take(1), member(5)]).state, 5), true, 'not by moving')
+  t.equal(isMuted(after(...muted, [{ type: 'gone', userId: 5, reason: 'left' }], [take(1), member(5)]).state, 5), true, 'not by leaving the room')
+  t.equal(isMuted(after(...muted, [{ type: 'assign', userId: 5, seatIndex: 2 }, owner]).state, 5), false, 'an assignment by the owner ends the mute')
+  t.equal(isMuted(after(...muted, [invite(5, 2), admin], [{ type: 'accept' }, member(5)]).state, 5), false, 'an invite by an admin ends the mute')
+  t.equal(after(...muted, [mute(5), owner]).changed, false, 'repeating has no effect')
 
   const here = after(...muted, [{ type: 'assign', userId: 5, seatIndex: 0 }, owner])
-  t.same(here.events, [{ type: 'seat:userMuted', data: { userId: 5, isMuted: false, selfMuted: false } }], 'also where they sit already')
+  t.same(here.events, [{ type: 'seat:userMuted', data: { userId: 5, isMuted: false, selfMuted: false } }], 'also on the current seat')
   t.equal(after([take(0), member(5)], [{ type: 'assign', userId: 5, seatIndex: 0 }, owner]).changed, false)
 })
 
@@ -312,15 +312,15 @@ t.test('reports a user who was removed and seated again', async (t) => {
 t.test('a seat is reserved for the grace period', async (t) => {
   const away: [Move, Move] = [[take(0), member(5)], [{ type: 'away', userIds: ['5', 6], until: 1000 }]]
   const tick = (now: number, ...present: [string, boolean][]): Move => [{ type: 'tick', present: new Map(present) }, undefined, now]
-  t.same(after(...away).events, [], 'nobody is told')
+  t.same(after(...away).events, [], 'no event is sent')
   t.equal(nextExpiry(after(...away).state), 1000)
   t.equal(after(...away, tick(999, ['5', false])).changed, false)
-  t.equal(after(...away, tick(1000)).changed, false, 'not without a look whether they are there')
+  t.equal(after(...away, tick(1000)).changed, false, 'not before the presence is checked')
   t.same(after(...away, tick(1000, ['5', false])).events, [{ type: 'seat:cleared', data: { seatIndex: 0, userId: 5, reason: 'disconnected' } }])
   const back = after(...away, tick(1000, ['5', true]))
   t.same([back.events, nextExpiry(back.state), back.state.seats.length], [[], undefined, 1])
-  t.equal(nextExpiry(after(...away, [{ type: 'away', userIds: [5], until: 3000 }]).state), 3000, 'who breaks off again is waited for again')
-  t.match(after([{ type: 'assign', userId: 5, seatIndex: 1 }, owner, 100]).state.seats, [{ awayUntil: 100 + assignGraceMs }], 'whom the owner puts on a seat must be there')
+  t.equal(nextExpiry(after(...away, [{ type: 'away', userIds: [5], until: 3000 }]).state), 3000, 'a second disconnect restarts the grace period')
+  t.match(after([{ type: 'assign', userId: 5, seatIndex: 1 }, owner, 100]).state.seats, [{ awayUntil: 100 + assignGraceMs }], 'an assigned user must be present')
 })
 
 const ask: Command = { type: 'request' }
@@ -331,19 +331,19 @@ const asking = (...moves: readonly [Move, ...Move[]]) => after(...moves).state.r
 t.test('users without a seat queue in order of request', async (t) => {
   const two: [Move, Move] = [[ask, member(6), 1000], [ask, member('5'), 2000]]
   t.same(after(...two).state.requests, [{ userId: 6, requestedAt: 1000 }, { userId: '5', requestedAt: 2000 }])
-  t.same(after(...two).events, [], 'not everybody is told')
+  t.same(after(...two).events, [], 'requests are not sent to all members')
   const again = after(...two, [ask, member('6'), 3000])
-  t.same([again.changed, again.state.requests[0]], [false, { userId: 6, requestedAt: 1000 }], 'asking twice keeps the place')
+  t.same([again.changed, again.state.requests[0]], [false, { userId: 6, requestedAt: 1000 }], 'a repeated request keeps its position')
   t.equal(refusal([take(0), member(5)], [ask, member('5')]), 'ALREADY_SEATED')
   t.same(asking([take(0), member(5)], [{ type: 'leave' }, member(5)], [ask, member(5)]), [5])
-  t.same(asking([ask, owner], [ask, admin]), [1, 2], 'owner and admins, too')
+  t.same(asking([ask, owner], [ask, admin]), [1, 2], 'also the owner and admins')
 })
 
 t.test('allows 200 requests', async (t) => {
   const [first = [ask, member(99)], ...others] = Array.from({ length: 200 }, (_, i): Move => [ask, member(100 + i)])
   t.equal(refusal(first, ...others), 'none')
   t.equal(refusal(first, ...others, [ask, member(300)]), 'SEAT_REQUESTS_FULL')
-  t.equal(refusal(first, ...others, [ask, member(150)]), 'none', 'who has asked may ask again')
+  t.equal(refusal(first, ...others, [ask, member(150)]), 'none', 'a repeated request is accepted')
   t.equal(refusal(first, ...others, [cancel(), member(150)], [ask, member(300)]), 'none')
 })
 
@@ -351,7 +351,7 @@ t.test('a hand can be lowered by its user, the owner and admins', async (t) => {
   const up: Move = [ask, member(5), 0]
   for (const move of [[cancel(), member(5)], [cancel('5'), member(5)], [cancel(5), member('5')], [cancel('5'), admin], [cancel(5), owner]] as Move[]) t.same(asking(up, move), [])
   t.equal(refusal(up, [cancel(5), member(6)]), 'FORBIDDEN')
-  t.equal(refusal([cancel(5), member(6)]), 'FORBIDDEN', 'nor is told whether there is one')
+  t.equal(refusal([cancel(5), member(6)]), 'FORBIDDEN', 'the error does not reveal whether a request exists')
   for (const who of [member(6), admin, owner]) t.equal(refusal(up, [cancel(), who]), 'SEAT_REQUEST_NOT_FOUND')
   t.equal(refusal(up, [cancel(6), owner]), 'SEAT_REQUEST_NOT_FOUND')
   t.equal(refusal(up, [cancel(), member(5)], [cancel(), member(5)]), 'SEAT_REQUEST_NOT_FOUND')
@@ -361,10 +361,10 @@ t.test('a request ends with a seat and with leaving', async (t) => {
   const both: [Move, Move] = [[ask, member(5)], [ask, member(6)]]
   t.same(asking(...both, [take(0), member('5')]), [6])
   t.same(asking(...both, [{ type: 'assign', userId: '5', seatIndex: 0 }, owner]), [6])
-  t.same(asking(...both, [invite(5, 0), admin]), [5, 6], 'an invite is no seat')
+  t.same(asking(...both, [invite(5, 0), admin]), [5, 6], 'an invite does not end the request')
   t.same(asking(...both, [invite(5, 0), admin], [{ type: 'accept' }, member(5)]), [6])
   t.same(asking(...both, [invite(5, 0), admin], [{ type: 'decline' }, member('5')]), [6])
-  t.same(asking(...both, [invite(5, 0), admin], [{ type: 'tick', present: new Map() }, undefined, inviteMs]), [5, 6], 'nor is one that is over')
+  t.same(asking(...both, [invite(5, 0), admin], [{ type: 'tick', present: new Map() }, undefined, inviteMs]), [5, 6], 'nor does an expired invite')
   t.equal(refusal(...both, [invite(5, 0), admin], [{ type: 'decline' }, member(5), inviteMs]), 'INVITE_NOT_FOUND')
   for (const reason of ['left', 'removed'] as const) t.same(asking(...both, [{ type: 'gone', userId: '5', reason }]), [6])
   t.same(asking(...both, [take(0), member(7)], [{ type: 'remove', userId: 7 }, owner], [{ type: 'resize', seatCount: 1 }]), [5, 6])
@@ -376,7 +376,7 @@ t.test('a request is kept for the grace period', async (t) => {
   t.same(after(...away).state.requests, [{ userId: 5, requestedAt: 10, awayUntil: 1000 }, { userId: 6, requestedAt: 20 }])
   t.equal(nextExpiry(after(...away).state), 1000)
   t.equal(after(...away, tick(999, ['5', false])).changed, false)
-  t.equal(after(...away, tick(1000)).changed, false, 'not without a look whether they are there')
+  t.equal(after(...away, tick(1000)).changed, false, 'not before the presence is checked')
   t.same(asking(...away, tick(1000, ['5', false])), [6])
   const back = after(...away, tick(1000, ['5', true])).state
   t.same([back.requests, nextExpiry(back)], [[{ userId: 5, requestedAt: 10 }, { userId: 6, requestedAt: 20 }], undefined])
@@ -405,6 +405,6 @@ t.test('reduces the number of seats', async (t) => {
     { type: 'seat:locked', data: { seatIndex: 2, isLocked: false } },
     { type: 'seat:count', data: { seatCount: 1 } }
   ])
-  t.same(after(...moves, [{ type: 'resize', seatCount: 1 }], [{ type: 'resize', seatCount: 4 }]).state.locked, [], 'what vanished does not come back')
+  t.same(after(...moves, [{ type: 'resize', seatCount: 1 }], [{ type: 'resize', seatCount: 4 }]).state.locked, [], 'removed seats return empty')
   t.equal(after(...moves, [{ type: 'resize', seatCount: 4 }]).changed, false)
 })

@@ -21,7 +21,7 @@ const valid: Record<string, object> = {
 }
 
 onEveryStore(t, 'every request requires a room and defaults to the socket\'s room', async (t, env) => {
-  t.same(Object.keys(requests).sort(), Object.keys(valid).sort(), 'every request is here')
+  t.same(Object.keys(requests).sort(), Object.keys(valid).sort(), 'every request is covered')
   const { server, owner, member } = await scene(t, env)
   const outside = await server.connect(9)
   for (const [type, data] of Object.entries(valid)) {
@@ -40,7 +40,7 @@ onEveryStore(t, 'rejects seats that do not exist', async (t, env) => {
     const data = { userId: 3 }
     const code = type === 'seat:unlock' ? 'SEAT_NOT_LOCKED' : 'ok'
     const { ok, error } = await owner.request(type, { ...data, seatIndex: 3 })
-    t.equal(ok ? 'ok' : error.code, type === 'seat:assign' ? 'ok' : type === 'seat:lock' ? 'ok' : code, `${type} of the last one`)
+    t.equal(ok ? 'ok' : error.code, type === 'seat:assign' ? 'ok' : type === 'seat:lock' ? 'ok' : code, `${type} of the last seat`)
     await owner.request('seat:unlock', { seatIndex: 3 })
     await owner.request('seat:leave')
     for (const seatIndex of [4, 15, 1e9]) t.equal(await owner.fails(type, { ...data, seatIndex }), 'SEAT_INVALID', `${type} of ${seatIndex}`)

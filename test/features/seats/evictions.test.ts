@@ -7,11 +7,11 @@ onEveryStore(t, 'the owner assigns a seat', async (t, env) => {
   const { server, owner, member, all } = await scene(t, env)
   t.same(await owner.ok('seat:assign', { userId: '3', seatIndex: 2 }), { seatIndex: 2 })
   for (const client of all) t.same(await client.event('seat:updated'), { roomId: 'r1', seatIndex: 2, userId: 3, isMuted: false }, 'with the id of the token')
-  t.same(await owner.ok('seat:assign', { userId: 3, seatIndex: 2 }), { seatIndex: 2 }, 'twice is once')
+  t.same(await owner.ok('seat:assign', { userId: 3, seatIndex: 2 }), { seatIndex: 2 }, 'repeating has no effect')
   await owner.ok('seat:assign', { userId: 3, seatIndex: 0 })
   for (const client of all) {
     await client.event('seat:updated')
-    t.same(told(client), ['updated 2 3 false', 'cleared 2 3 moved', 'updated 0 3 false'], 'the older seat is left')
+    t.same(told(client), ['updated 2 3 false', 'cleared 2 3 moved', 'updated 0 3 false'], 'the previous seat is cleared')
   }
   await owner.ok('seat:assign', { userId: 1, seatIndex: 1 })
   t.match((await seatsOf(server)).seats, [{ seatIndex: 0, userId: 3 }, { seatIndex: 1, userId: 1 }])
@@ -35,12 +35,12 @@ onEveryStore(t, 'an assigned user must be in the room', async (t, env) => {
   t.equal(await owner.fails('seat:assign', { userId: 99, seatIndex: 0 }), 'NOT_IN_ROOM')
   await owner.ok('seat:assign', { userId: 3, seatIndex: 0 })
   const { seats: [seat] } = await seatsOf(server)
-  t.ok(Math.abs((seat?.awayUntil ?? 0) - Date.now() - 5000) < 2000, 'it is looked at again: they may have left in the same moment')
+  t.ok(Math.abs((seat?.awayUntil ?? 0) - Date.now() - 5000) < 2000, 'the user may have left concurrently and is checked again')
   // Shortens the delay of five seconds.
   await hurry(server, 200)
   await until(async () => (await seatsOf(server)).seats[0]?.awayUntil === null)
   await other.flush()
-  t.same(told(other), ['updated 0 3 false'], 'who is there is left alone')
+  t.same(told(other), ['updated 0 3 false'], 'a present user keeps the seat')
   t.same(await member.ok('seat:leave'), { seatIndex: 0 })
 })
 

@@ -26,12 +26,12 @@ onBothStores(t, 'reserves the seat of a user whose connection breaks', async (t,
   member.ws.terminate()
   await owner.event('room:userLeft')
   const end = await away(server, 3)
-  t.ok(end >= before + 60_000 && end <= Date.now() + 60_000, 'as long as the configuration says')
-  t.same(await other.event('audio:producerClosed'), { roomId: 'r1', producerId, userId: 3 }, 'only the seat waits')
-  t.equal(await other.fails('seat:take', { seatIndex: 2 }), 'SEAT_TAKEN', 'it is nobody else\'s')
+  t.ok(end >= before + 60_000 && end <= Date.now() + 60_000, 'for the configured time')
+  t.same(await other.event('audio:producerClosed'), { roomId: 'r1', producerId, userId: 3 }, 'only the seat is reserved')
+  t.equal(await other.fails('seat:take', { seatIndex: 2 }), 'SEAT_TAKEN', 'other users cannot take the seat')
 
   const again = await server.connect(3)
-  t.match(await again.ok('room:join', { roomId: 'r1' }), { seats: [{ seatIndex: 2, userId: 3, isMuted: true }] }, 'the same seat, with all that was said about it')
+  t.match(await again.ok('room:join', { roomId: 'r1' }), { seats: [{ seatIndex: 2, userId: 3, isMuted: true }] }, 'the same seat with the same mutes')
   // Shortens the rest of the grace period.
   await hurry(server, 200)
   await until(async () => (await seatsOf(server)).seats[0]?.awayUntil === null)
@@ -41,7 +41,7 @@ onBothStores(t, 'reserves the seat of a user whose connection breaks', async (t,
   t.same(await again.ok('seat:leave'), { seatIndex: 2 })
   for (const client of [owner, other]) {
     await client.event('seat:cleared')
-    t.same(told(client), ['updated 2 3 false', 'userMuted 3 true false', 'cleared 2 3 left'], 'nobody was told of any of it')
+    t.same(told(client), ['updated 2 3 false', 'userMuted 3 true false', 'cleared 2 3 left'], 'no event is sent')
   }
 })
 
@@ -52,8 +52,8 @@ onEveryStore(t, 'clears the seat after the grace period and notifies everyone', 
   const before = Date.now()
   member.ws.terminate()
   for (const client of [owner, admin, other]) t.same(await client.event('seat:cleared'), { roomId: 'r1', seatIndex: 0, userId: 3, reason: 'disconnected' })
-  t.ok(Date.now() - before >= 1000, 'not before its time')
-  t.match((await seatsOf(server)).seats, [{ seatIndex: 1, userId: '4', awayUntil: null }], 'the others stay')
+  t.ok(Date.now() - before >= 1000, 'not before the end of the grace period')
+  t.match((await seatsOf(server)).seats, [{ seatIndex: 1, userId: '4', awayUntil: null }], 'other seats are kept')
 
   const again = await server.connect(3)
   t.match(await again.ok('room:join', { roomId: 'r1' }), { seats: [{ seatIndex: 1, userId: '4', isMuted: false }] })

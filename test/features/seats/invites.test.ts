@@ -24,7 +24,7 @@ onEveryStore(t, 'announces and accepts an invite', async (t, env) => {
     t.same(told(client).filter((text) => !text.startsWith('invite:received')), ['invite:pending 1 true 3', 'invite:pending 1 false 3', 'updated 1 3 false'])
   }
   t.equal(await member.fails('seat:invite:accept'), 'INVITE_NOT_FOUND')
-  for (const client of all.filter((client) => client !== member)) t.equal(client.events.some(({ type }) => type === 'seat:invite:received'), false, 'only the invited')
+  for (const client of all.filter((client) => client !== member)) t.equal(client.events.some(({ type }) => type === 'seat:invite:received'), false, 'only the invited user receives the invite')
 })
 
 onEveryStore(t, 'accepting unlocks the seat and leaves the previous one', async (t, env) => {
@@ -40,7 +40,7 @@ onEveryStore(t, 'accepting unlocks the seat and leaves the previous one', async 
 onEveryStore(t, 'declines an invite', async (t, env) => {
   const { owner, member, other, all } = await scene(t, env)
   await owner.ok('seat:invite', { userId: 3, seatIndex: 2 })
-  t.equal(await other.fails('seat:invite:decline', { seatIndex: 2 }), 'INVITE_NOT_FOUND', 'it is not theirs')
+  t.equal(await other.fails('seat:invite:decline', { seatIndex: 2 }), 'INVITE_NOT_FOUND', 'the invite belongs to another user')
   t.equal(await other.fails('seat:invite:accept', { seatIndex: 2 }), 'INVITE_NOT_FOUND')
   t.equal(await member.fails('seat:invite:decline', { seatIndex: 1 }), 'INVITE_NOT_FOUND')
   t.same(await member.ok('seat:invite:decline'), { seatIndex: 2 })
@@ -100,7 +100,7 @@ t.test('invites a user on another server and in another room', async (t) => {
   await owner.ok('seat:invite', { userId: '3', seatIndex: 1 })
   for (const client of [member, laptop]) t.match(await client.event('seat:invite:received'), { roomId: 'r1', seatIndex: 1, invitedById: 1 })
   t.same(view().invites, ['1: 3'])
-  t.equal(await laptop.fails('seat:invite:accept'), 'INVITE_NOT_FOUND', 'there is none in that room')
+  t.equal(await laptop.fails('seat:invite:accept'), 'INVITE_NOT_FOUND', 'no invite in that room')
   await member.ok('seat:invite:accept')
   t.match(await owner.event('seat:updated'), { seatIndex: 1, userId: 3 })
 })

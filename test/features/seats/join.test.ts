@@ -16,7 +16,7 @@ const participantsIn = (joined: Record<string, unknown>) => (joined.participants
 onEveryStore(t, 'a join returns the current seats', async (t, env) => {
   const { server, owner, admin, member, other } = await scene(t, env)
   const early = await server.connect('early')
-  t.same(seatsIn(await early.ok('room:join', { roomId: 'r1' })), { seatCount: 4, seats: [], lockedSeats: [], pendingInvites: [] }, 'before anybody has done anything')
+  t.same(seatsIn(await early.ok('room:join', { roomId: 'r1' })), { seatCount: 4, seats: [], lockedSeats: [], pendingInvites: [] }, 'in a new room')
 
   await other.ok('seat:take', { seatIndex: 2 })
   await member.ok('seat:take', { seatIndex: 0 })
@@ -39,9 +39,9 @@ onEveryStore(t, 'a join returns the current seats', async (t, env) => {
     ]
   }
   const late = await server.connect('late')
-  t.same(seatsIn(await late.ok('room:join', { roomId: 'r1', seatCount: 9 })), expected, 'ids as in the tokens, and no more than the contract says')
-  t.same(seatsIn(await late.ok('room:join', { roomId: 'r1' })), expected, 'also who comes in twice')
-  t.same(told(late), [], 'by the reply alone')
+  t.same(seatsIn(await late.ok('room:join', { roomId: 'r1', seatCount: 9 })), expected, 'ids as in the tokens, and only the fields of the contract')
+  t.same(seatsIn(await late.ok('room:join', { roomId: 'r1' })), expected, 'also for a second join')
+  t.same(told(late), [], 'in the reply only')
 
   await owner.ok('seat:unmute', { userId: 4 })
   await owner.ok('seat:unlock', { seatIndex: 3 })
@@ -53,7 +53,7 @@ onEveryStore(t, 'a join returns the current seats', async (t, env) => {
     seats: [{ seatIndex: 2, userId: '4', isMuted: false }],
     lockedSeats: [1],
     pendingInvites: [{ seatIndex: 1, invitedUserId: 'early', invitedById: 1, expiresAt: ends[1] }]
-  }, 'nothing of what is over')
+  }, 'no ended state')
 })
 
 onEveryStore(t, 'the seats are unchanged after everyone rejoined', async (t, env) => {
@@ -64,7 +64,7 @@ onEveryStore(t, 'the seats are unchanged after everyone rejoined', async (t, env
   for (const client of all) await client.ok('room:leave')
   t.match(await member.ok('room:join', { roomId: 'r1', seatCount: 9 }), { seatCount: 4, seats: [], lockedSeats: [1], ownerId: 1 })
   await member.ok('seat:take', { seatIndex: 0 })
-  t.match(await owner.ok('room:join', { roomId: 'r1' }), { seats: [{ seatIndex: 0, userId: 3, isMuted: true }] }, 'also who is silenced')
+  t.match(await owner.ok('room:join', { roomId: 'r1' }), { seats: [{ seatIndex: 0, userId: 3, isMuted: true }] }, 'also for a muted user')
 })
 
 onBothStores(t, 'a join during changes returns the same seats that other members have', async (t, env) => {
@@ -90,7 +90,7 @@ onBothStores(t, 'a join during changes returns the same seats that other members
     await client.event('seat:count')
     t.same(view(), end)
     const followed = viewFrom(joined as unknown as SeatsReply)
-    t.same(told().map((event) => apply(followed, event)).filter(Boolean), [], 'nothing is told that the reply has told')
+    t.same(told().map((event) => apply(followed, event)).filter(Boolean), [], 'no event repeats the reply')
   }
 })
 
@@ -121,8 +121,8 @@ async function seatedFirst (t: Test, servers: readonly TestServer[]) {
   for (const [i, id] of seated.entries()) await clients[id]?.ok('seat:take', { seatIndex: 2 + i })
   const joined = await comer.ok('room:join', { roomId: 'r1' })
   t.equal(joined.participantCount, 111)
-  t.same(participantsIn(joined), [...seated, ...inOrder.filter((id) => !seated.includes(id))].slice(0, 100), 'those on seats first, in order of their seats')
-  t.match((joined.participants as object[])[0], { userId: 109, name: 'User 109' }, 'with their profile')
+  t.same(participantsIn(joined), [...seated, ...inOrder.filter((id) => !seated.includes(id))].slice(0, 100), 'seated users first, in order of their seats')
+  t.match((joined.participants as object[])[0], { userId: 109, name: 'User 109' }, 'with their profiles')
 
   // The seat of a disconnected user is reserved, but the user is not a member.
   clients[104]?.ws.terminate()

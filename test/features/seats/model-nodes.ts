@@ -88,7 +88,7 @@ export async function startNode (t: Test, folder: string, number: number, env: R
       node.downAt = Date.now()
       server.child.kill(signal)
       const { code } = await server.exit
-      if (signal === 'SIGTERM') t.equal(code, 0, 'a server that is asked to end does so')
+      if (signal === 'SIGTERM') t.equal(code, 0, 'a stopped server exits with 0')
       check()
       server = start()
       await ready()

@@ -42,7 +42,7 @@ export async function seatModel (t: Test, { commands, restarts, ...options }: Mo
   if (restarts > 1) await stayAway(harness, random, true)
 
   for (const node of harness.nodes) node.check()
-  t.same([...harness.problems, ...harness.journal.unexplained()].slice(0, 20), [], 'nothing came to anybody that must not be')
+  t.same([...harness.problems, ...harness.journal.unexplained()].slice(0, 20), [], 'no client received an unexpected message')
   t.ok(asked(harness) >= commands, `${asked(harness)} commands`)
   t.comment(`SEED=${seed}: in ${Math.round((performance.now() - begin) / 1000)} s ${JSON.stringify(Object.fromEntries([...harness.counts].sort()))}`)
 }
@@ -142,7 +142,7 @@ async function settle (harness: Harness, random: Random, when: string): Promise<
       if (wrong !== '') throw new Error(wrong)
       return views.length + pages.length
     }, patienceMs)
-    t.equal(same, members.length + nodes.length, `${when} room ${roomId} is the same for ${members.length} users and ${nodes.length} admins`)
+    t.equal(same, members.length + nodes.length, `${when} room ${roomId} is identical for ${members.length} users and ${nodes.length} admins`)
   }
   await visitor.leave()
   visitor.drop()
@@ -204,5 +204,5 @@ async function stayAway (harness: Harness, random: Random, byServer: boolean): P
   await settle(harness, random, `when ${what},`)
   const good = ['kept', 'cleared', 'late']
   const [kept, cleared, late] = good.map((end) => ends.filter((other) => other === end).length)
-  t.same(ends.filter((end) => !good.includes(end)), [], `when ${what}, ${kept} seats are kept and ${cleared} cleared; ${late} were late`)
+  t.same(ends.filter((end) => !good.includes(end)), [], `after ${what}, ${kept} seats are kept and ${cleared} cleared; ${late} users were late`)
 }

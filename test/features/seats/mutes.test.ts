@@ -20,7 +20,7 @@ onEveryStore(t, 'a muted user is silent regardless of the client', async (t, env
   t.same(await other.ok('consumer:resume', { consumerId }), { deferred: true })
 
   await member.ok('audio:selfUnmute', { producerId })
-  t.equal(silent(server, producerId), true, 'their own silence ends, not this one')
+  t.equal(silent(server, producerId), true, 'the self mute ends, but not the mute')
   await member.ok('audio:selfMute', { producerId })
   for (const client of all) t.same(await client.event('seat:userMuted'), { roomId: 'r1', userId: 3, isMuted: true, selfMuted: true })
   await member.ok('audio:selfUnmute', { producerId })
@@ -61,7 +61,7 @@ onEveryStore(t, 'a new producer does not inherit a self mute', async (t, env) =>
   // As after a reconnect, the new producer starts without the pause of the old one.
   const second = await produce(member)
   t.equal(silent(server, second), false)
-  t.match(await other.event('seat:userMuted'), { userId: 3, isMuted: false, selfMuted: false }, 'and everybody sees that')
+  t.match(await other.event('seat:userMuted'), { userId: 3, isMuted: false, selfMuted: false }, 'all members receive the change')
   t.match((await seatsOf(server)).seats, [{ selfMuted: false }])
 })
 

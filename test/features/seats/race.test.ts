@@ -38,11 +38,11 @@ const allAtOnce = async (members: Members, data: (i: number) => object) =>
 /** Waits until every client has received the final state, and compares their views. */
 async function allAgree (t: Test, servers: readonly TestServer[], members: Members) {
   const end = plain(viewFrom(await seatsOf(servers[0] as TestServer) as SeatsReply))
-  for (const server of servers) t.same(plain(viewFrom(await seatsOf(server) as SeatsReply)), end, 'each server says the same')
+  for (const server of servers) t.same(plain(viewFrom(await seatsOf(server) as SeatsReply)), end, 'each server returns the same state')
   const text = JSON.stringify(end)
   const views = () => members.map(({ view }) => JSON.stringify(view()))
   const complete = () => new Set(members.map(({ told }) => told().length)).size === 1
-  await until(() => complete() && views().every((view) => view === text)).catch(() => t.same([...new Set(views())], [text], 'all see the same'))
+  await until(() => complete() && views().every((view) => view === text)).catch(() => t.same([...new Set(views())], [text], 'all views are identical'))
   // The events are consistent at each step and identical for all clients.
   for (const { joined, told } of members) {
     const view = viewFrom(joined as unknown as SeatsReply)
@@ -50,7 +50,7 @@ async function allAgree (t: Test, servers: readonly TestServer[], members: Membe
     if (wrong.length > 0) t.fail(wrong.join('; '))
   }
   const tales = new Set(members.map(({ told }) => JSON.stringify(told())))
-  t.equal(tales.size, 1, 'all are told the same in the same order')
+  t.equal(tales.size, 1, 'all clients receive the same events in the same order')
   return { told: members[0]?.told() ?? [], end }
 }
 
@@ -62,12 +62,12 @@ onBothStores(t, `one of ${crowd} concurrent requests for a seat succeeds`, async
   for (const server of servers) t.equal(server.app.sockets.size, crowd / servers.length)
 
   const codes = await allAtOnce(members, () => ({ seatIndex: 7 }))
-  t.equal(codes.filter((code) => code === 'ok').length, 1, 'one has it')
-  t.equal(codes.filter((code) => code === 'SEAT_TAKEN').length, crowd - 1, 'the others are told why not')
+  t.equal(codes.filter((code) => code === 'ok').length, 1, 'one request succeeds')
+  t.equal(codes.filter((code) => code === 'SEAT_TAKEN').length, crowd - 1, 'the others are rejected')
   const winner = codes.indexOf('ok')
   const { told, end } = await allAgree(t, servers, members)
   t.same(end.seats, [`7: ${winner}`])
-  t.same(told, [{ type: 'seat:updated', data: { roomId: 'r1', seatIndex: 7, userId: winner, isMuted: false } }], 'and nothing else is told')
+  t.same(told, [{ type: 'seat:updated', data: { roomId: 'r1', seatIndex: 7, userId: winner, isMuted: false } }], 'no other event is sent')
 
   // All seats at once, with a dozen or more users per seat.
   await members[winner]?.client.ok('seat:leave')
@@ -84,7 +84,7 @@ onBothStores(t, `one of ${crowd} concurrent requests for a seat succeeds`, async
     if (i % 3 === 0) await client.request('seat:take', { seatIndex: i % seats })
   }))
   const { end: { seats: last } } = await allAgree(t, servers, members)
-  t.equal(new Set(last.map((text) => text.split(' ')[1])).size, last.length, 'nobody has two')
+  t.equal(new Set(last.map((text) => text.split(' ')[1])).size, last.length, 'no user has two seats')
 })
 
 /** Whether the servers send a command periodically: due jobs, queued gifts, revoked tokens, heartbeats or empty rooms. */

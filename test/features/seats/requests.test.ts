@@ -60,8 +60,8 @@ onBothStores(t, 'only permitted users receive raised and lowered hands', async (
   t.same(requests, [{ userId: 3, requestedAt: first?.requestedAt }, { userId: '4', requestedAt: second?.requestedAt }], 'ids as in the tokens')
   t.ok(before <= Number(first?.requestedAt) && Number(first?.requestedAt) <= Number(second?.requestedAt) && Number(second?.requestedAt) <= Date.now())
   for (const client of hosts) t.same(await client.event('seat:requests'), { roomId: 'r1', requests: [first] })
-  for (const client of [member, phone]) t.same(await client.event('seat:requests'), { roomId: 'r1', requests: [first] }, 'all sockets of who asks, in the room')
-  t.same(await other.event('seat:requests'), { roomId: 'r1', requests: [second] }, 'of their own alone')
+  for (const client of [member, phone]) t.same(await client.event('seat:requests'), { roomId: 'r1', requests: [first] }, 'all sockets of the user in the room')
+  t.same(await other.event('seat:requests'), { roomId: 'r1', requests: [second] }, 'only their own request')
 
   t.same(await phone.ok('seat:request'), {})
   t.equal(await member.fails('seat:request:cancel', { userId: '4' }), 'FORBIDDEN')
@@ -84,16 +84,16 @@ onBothStores(t, 'only permitted users receive raised and lowered hands', async (
   for (const client of hosts) t.same(heard(client), ['3', '3 4', '4', '', '3', '', '1', ''])
   for (const client of [member, phone]) t.same(heard(client), ['3', '', '3', ''])
   t.same(heard(other), ['4', ''])
-  for (const client of [watcher, elsewhere]) t.same(heard(client), [], 'nobody else hears of it')
+  for (const client of [watcher, elsewhere]) t.same(heard(client), [], 'other members receive no event')
 })
 
 onEveryStore(t, 'a join returns the visible requests', async (t, env) => {
   const { server, owner, admin, member, other } = await scene(t, env)
-  for (const client of [owner, admin, member]) t.equal(await askers(client), '', 'before anybody has asked')
+  for (const client of [owner, admin, member]) t.equal(await askers(client), '', 'before the first request')
   await other.ok('seat:request')
   await member.ok('seat:request')
   await hears(t, [owner, admin], '4 3')
-  for (const client of [owner, admin, await server.connect('1'), await connectAdmin(server, 2)]) t.equal(await askers(client), '4 3', 'in the order asked')
+  for (const client of [owner, admin, await server.connect('1'), await connectAdmin(server, 2)]) t.equal(await askers(client), '4 3', 'in the order of the requests')
   for (const client of [member, await server.connect(3)]) t.equal(await askers(client), '3')
   t.equal(await askers(await server.connect(5)), '')
   const { seatRequests } = await join(owner)
@@ -108,7 +108,7 @@ onEveryStore(t, 'a join returns the visible requests', async (t, env) => {
   await quiet(server, [admin, visitor])
   await owner.flush()
   t.equal(heard(admin).at(-1), '3')
-  t.equal(heard(owner).at(-1), '1', 'who has left hears no more')
+  t.equal(heard(owner).at(-1), '1', 'a user who left receives no more events')
   t.same(heard(visitor), [])
 })
 
@@ -150,7 +150,7 @@ onEveryStore(t, 'a request ends with a seat', async (t, env) => {
   await hurry(server, 200)
   await other.event('seat:invite:pending', ({ isPending, seatIndex }) => isPending === false && seatIndex === 2)
   await until(async () => (await seatsOf(server)).invites.length === 0)
-  t.match((await seatsOf(server)).requests, [{ userId: 3, awayUntil: null }], 'the hand outlives the invite')
+  t.match((await seatsOf(server)).requests, [{ userId: 3, awayUntil: null }], 'the request outlives the invite')
   t.same(heard(other), [])
 })
 
@@ -190,7 +190,7 @@ onEveryStore(t, 'a request is kept for the grace period', async (t, env) => {
   await hears(t, [owner, admin], '3')
   t.match((await seatsOf(server)).requests, [{ userId: 3, awayUntil: null }])
   await quiet(server, [owner, admin, back])
-  t.same(heard(owner), ['3', '3 4', '3'], 'nobody is told of the waiting')
+  t.same(heard(owner), ['3', '3 4', '3'], 'no event is sent during the grace period')
   t.same(heard(back), [])
 })
 
@@ -206,7 +206,7 @@ onEveryStore(t, 'requests end with their room', async (t, env) => {
   await admin.ok('seat:request')
   await hears(t, [member, admin], '2')
   await quiet(server, [owner])
-  t.same(heard(owner), ['3'], 'who owned the room before has nothing to hear')
+  t.same(heard(owner), ['3'], 'a former owner receives no events')
 })
 
 onEveryStore(t, 'limits the number of requests', async (t, env) => {
@@ -217,7 +217,7 @@ onEveryStore(t, 'limits the number of requests', async (t, env) => {
     return { state: { ...state, requests: [...state.requests, ...more] }, result: undefined }
   })
   t.match((await member.request('seat:request')).error, { code: 'SEAT_REQUESTS_FULL', message: /200/ })
-  t.same(await other.ok('seat:request'), {}, 'who has asked may ask again')
+  t.same(await other.ok('seat:request'), {}, 'a user with a request may repeat it')
   t.same(heard(member), [])
   await owner.ok('seat:request:cancel', { userId: 1000 })
   await member.ok('seat:request')
@@ -312,7 +312,7 @@ onEveryStore(t, 'keeps requests while the feature is disabled', async (t, env) =
   await server.app.features.enable('seats')
   await hears(t, [owner, admin], '3')
   t.equal(await askers(member), '3')
-  t.equal(await askers(other), '', 'but for who left meanwhile')
+  t.equal(await askers(other), '', 'except for the user who has left')
   await other.ok('seat:request')
   await hears(t, [owner, admin], '3 4')
   t.equal(heard(member).length, 1)
@@ -376,7 +376,7 @@ async function backendRoom (t: Test) {
 t.test('uses the backend\'s roles without a lookup per listener', async (t) => {
   const { backend, server, owner, admin, member, other, change } = await backendRoom(t)
   const callsFor = (userId: number) => backend.requests.filter(({ call, path }) => call === 'role' && path.endsWith(`/members/${userId}/role`)).length
-  t.same([callsFor(3), callsFor(4)], [1, 1], 'once, when they came in')
+  t.same([callsFor(3), callsFor(4)], [1, 1], 'once, at the join')
 
   await change(2, 'member')
   await other.ok('seat:request')
@@ -385,7 +385,7 @@ t.test('uses the backend\'s roles without a lookup per listener', async (t) => {
   await member.ok('seat:request:cancel')
   await hears(t, [owner], '4')
   await quiet(server, [admin, other], '7')
-  t.same(heard(admin), ['3', ''], 'who is no admin any more has nothing to hear')
+  t.same(heard(admin), ['3', ''], 'a former admin receives no events')
   t.same(heard(other), ['4'])
 
   // A new admin receives the requests after the first admin action or another join.
@@ -397,7 +397,7 @@ t.test('uses the backend\'s roles without a lookup per listener', async (t) => {
   t.equal(users((await join(admin, '7')).seatRequests), '4 3')
   await member.ok('seat:request:cancel')
   await hears(t, [owner, admin, other], '4')
-  t.equal(callsFor(3), 1, 'nobody has asked about an ordinary member since')
+  t.equal(callsFor(3), 1, 'the role of an ordinary member is not looked up again')
 })
 
 t.test('a slow backend delays no join', async (t) => {
@@ -406,7 +406,7 @@ t.test('a slow backend delays no join', async (t) => {
   const mend = backend.fault({ call: 'role', path: '/8/', kind: 'slow', ms: 1500 })
   const late = await server.connect(8)
   const joined = await join(late, '7')
-  t.match(joined, { self: { role: 'admin' }, seatRequests: [] }, 'what is sure is told')
+  t.match(joined, { self: { role: 'admin' }, seatRequests: [] }, 'the reply contains the confirmed state')
   await hears(t, [late], '3')
   mend()
 

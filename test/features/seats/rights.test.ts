@@ -32,7 +32,7 @@ onEveryStore(t, 'a member controls only themselves', async (t, env) => {
   for (const type of ['seat:remove', 'seat:mute', 'seat:unmute']) t.equal(await other.fails(type, { userId: '4' }), 'FORBIDDEN', `${type} on oneself`)
   t.same(await seatsOf(server), before)
   await owner.flush()
-  t.equal(told(owner).length, events, 'nobody is told of it')
+  t.equal(told(owner).length, events, 'no event is sent')
 })
 
 onEveryStore(t, 'an admin may do everything except assign', async (t, env) => {
@@ -51,7 +51,7 @@ onEveryStore(t, 'an admin cannot remove the owner', async (t, env) => {
   t.match((await seatsOf(server)).seats, [{ seatIndex: 0, userId: 1 }, {}])
   t.same(await owner.ok('seat:lock', { seatIndex: 0 }), { seatIndex: 0 }, 'the owner may')
   await admin.ok('seat:take', { seatIndex: 3 })
-  t.same(await owner.ok('seat:remove', { userId: 2 }), { userId: 2 }, 'and takes an admin off')
+  t.same(await owner.ok('seat:remove', { userId: 2 }), { userId: 2 }, 'the owner may remove an admin')
 })
 
 onEveryStore(t, 'the owner may do everything', async (t, env) => {

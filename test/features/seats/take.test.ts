@@ -26,11 +26,11 @@ onEveryStore(t, 'taking another seat leaves the previous one', async (t, env) =>
   await member.flush()
   for (const client of all) {
     await client.event('seat:updated', ({ seatIndex }) => seatIndex === 3)
-    t.same(told(client), ['updated 0 3 false', 'cleared 0 3 moved', 'updated 3 3 false'], 'the old one first')
+    t.same(told(client), ['updated 0 3 false', 'cleared 0 3 moved', 'updated 3 3 false'], 'the old seat is cleared first')
   }
-  t.same(await member.ok('seat:take', { seatIndex: 3 }), { seatIndex: 3 }, 'the seat one has is taken already')
+  t.same(await member.ok('seat:take', { seatIndex: 3 }), { seatIndex: 3 }, "taking one's own seat succeeds")
   await member.flush()
-  t.equal(told(member).length, 3, 'and nobody is told again')
+  t.equal(told(member).length, 3, 'no event is repeated')
 })
 
 onEveryStore(t, 'a join returns the occupants', async (t, env) => {
@@ -87,11 +87,11 @@ onEveryStore(t, 'a user with two sockets has one seat', async (t, env) => {
   const phone = await server.connect('3')
   await phone.ok('room:join', { roomId: 'r1' })
   await member.ok('seat:take', { seatIndex: 0 })
-  t.same(await phone.ok('seat:take', { seatIndex: 0 }), { seatIndex: 0 }, 'it is theirs')
+  t.same(await phone.ok('seat:take', { seatIndex: 0 }), { seatIndex: 0 }, 'the seat belongs to the user')
   await phone.ok('seat:take', { seatIndex: 1 })
   t.match(await owner.event('seat:cleared'), { seatIndex: 0, reason: 'moved' })
   await member.ok('room:leave')
-  t.match((await seatsOf(server)).seats, [{ seatIndex: 1 }], 'while one of them is there the seat is kept')
+  t.match((await seatsOf(server)).seats, [{ seatIndex: 1 }], 'the seat is kept while one socket remains')
   t.same(await phone.ok('seat:leave'), { seatIndex: 1 })
   await phone.ok('seat:take', { seatIndex: 1 })
   await phone.ok('room:leave')

@@ -18,17 +18,17 @@ t.test('enabling the feature keeps the audio of seated users only', async (t) =>
   const standing = await produce(other)
   await member.ok('audio:closeProducer', { producerId: seated })
   const again = await produce(member)
-  t.strictSame(new Set(producers()), new Set([standing, again]), 'without seats everybody may be heard')
+  t.strictSame(new Set(producers()), new Set([standing, again]), 'without seats all users may send audio')
 
   await toggle('enable')
-  t.strictSame(producers(), [again], 'on the seat that was kept')
+  t.strictSame(producers(), [again], 'on the kept seat')
   await until(() => server.app.sfu.producersOf('r1')[0]?.isPaused === true)
   await owner.ok('seat:unmute', { userId: 3 })
   await until(() => server.app.sfu.producersOf('r1')[0]?.isPaused === false)
   t.equal(await other.fails('transport:create', { type: 'nothing' }), 'VALIDATION_FAILED')
   await member.ok('seat:leave')
   await until(() => producers().length === 0)
-  t.pass('and lost with it')
+  t.pass('the audio ends with the seat')
 })
 
 t.test('a user who left while the feature was disabled loses the seat', async (t) => {

@@ -53,7 +53,7 @@ t.test('changes on one server are announced on both', async (t) => {
       t.same(told(each).filter((text) => !text.startsWith('invite:received')), expected, type)
     }
   }
-  t.same(await seatsOf(a), await seatsOf(b), 'both say the same to admins')
+  t.same(await seatsOf(a), await seatsOf(b), 'both servers return the same state to admins')
 })
 
 t.test('concurrent changes on both servers are announced in the same order', async (t) => {
@@ -133,7 +133,7 @@ t.test('a seat is reserved on every server', async (t) => {
   t.same(await again.ok('seat:leave'), { seatIndex: 2 })
   for (const client of [owner, other]) {
     await client.event('seat:cleared')
-    t.same(told(client), ['updated 2 3 false', 'cleared 2 3 left'], 'nobody was told of it')
+    t.same(told(client), ['updated 2 3 false', 'cleared 2 3 left'], 'no event is sent')
   }
 })
 
@@ -148,7 +148,7 @@ t.test('clears the seat of a user on any server', async (t) => {
     for (const [seatIndex, userId] of [[0, 3], [1, 5]]) {
       t.same(await client.event('seat:cleared', (data) => data.userId === userId), { roomId: 'r1', seatIndex, userId, reason: 'disconnected' })
     }
-    t.equal(told(client).length, 4, 'each once, although both servers look')
+    t.equal(told(client).length, 4, 'each event once, although both servers check')
   }
   for (const server of [a, b]) t.same((await seatsOf(server)).seats, [])
 })
@@ -179,7 +179,7 @@ t.test('reserves the seats of users on a server that shuts down', async (t) => {
   await again.ok('room:join', { roomId: 'r1' })
   await hurry(a, 200)
   t.same(await owner.event('seat:cleared'), { roomId: 'r1', seatIndex: 1, userId: '4', reason: 'disconnected' })
-  t.match((await seatsOf(a)).seats, [{ seatIndex: 0, userId: 3, awayUntil: null }], 'who has come back stays')
+  t.match((await seatsOf(a)).seats, [{ seatIndex: 0, userId: 3, awayUntil: null }], 'a user who returned keeps the seat')
   t.same(told(owner), ['updated 0 3 false', 'updated 1 4 false', 'cleared 1 4 disconnected'])
 })
 
@@ -244,7 +244,7 @@ t.test('clears the seats of users on a dead server', async (t) => {
   t.equal(await a.app.redis.del(nodeKey), 1)
   t.same(await owner.event('room:userLeft'), { roomId: 'r1', userId: '4' })
   for (const client of [owner, again]) t.same(await client.event('seat:cleared'), { roomId: 'r1', seatIndex: 1, userId: '4', reason: 'disconnected' })
-  t.match((await seatsOf(a)).seats, [{ seatIndex: 0, userId: 3, awayUntil: null }], 'who has come back stays')
+  t.match((await seatsOf(a)).seats, [{ seatIndex: 0, userId: 3, awayUntil: null }], 'a user who returned keeps the seat')
   t.same(view().seats, ['0: 3'])
   t.same(await again.ok('seat:leave'), { seatIndex: 0 })
 })

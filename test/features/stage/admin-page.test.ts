@@ -27,8 +27,8 @@ async function open (t: Test, server: TestServer, hash = ''): Promise<Page> {
   const page = await context.newPage()
   page.on('pageerror', (error) => t.fail(`the page has an error: ${error.stack}`))
   // The browser logs rejected calls as errors.
-  page.on('console', (line) => { if (line.type() === 'error' && !line.text().startsWith('Failed to load resource')) t.fail(`the console has: ${line.text()}`) })
-  page.on('request', (request) => { if (!request.url().startsWith(server.url)) t.fail(`the page asks for ${request.url()}`) })
+  page.on('console', (line) => { if (line.type() === 'error' && !line.text().startsWith('Failed to load resource')) t.fail(`the console logged an error: ${line.text()}`) })
+  page.on('request', (request) => { if (!request.url().startsWith(server.url)) t.fail(`the page requests ${request.url()}`) })
   await page.goto(`${server.url}/admin${hash}`)
   return page
 }
@@ -62,7 +62,7 @@ t.test('the key opens the page in this tab only', async (t) => {
     await give(page, wrong)
     await alerted(page, 'Wrong key.')
   }
-  t.equal(await page.evaluate(() => document.activeElement?.getAttribute('type')), 'password', 'to be typed again')
+  t.equal(await page.evaluate(() => document.activeElement?.getAttribute('type')), 'password', 'the key field has the focus')
   await give(page, adminKey)
   await heading(page, 'Features').waitFor()
   await until(async () => await page.title() === 'Features · FlyLive admin')
@@ -131,7 +131,7 @@ t.test('shows live rooms, closes rooms and removes members', async (t) => {
   await page.getByRole('link', { name: 'Open room nowhere' }).click()
   await alerted(page, 'Room not found.')
   await page.getByRole('link', { name: 'All rooms' }).click()
-  t.equal(await page.getByLabel('Filter by room or owner').inputValue(), 'nowhere', 'as it was left')
+  t.equal(await page.getByLabel('Filter by room or owner').inputValue(), 'nowhere', 'the filter is kept')
   await page.getByLabel('Filter by room or owner').fill('')
 
   await page.getByLabel('User ID').fill('1')
@@ -157,7 +157,7 @@ t.test('shows live rooms, closes rooms and removes members', async (t) => {
 
   await press(page, 'Kick User 2')
   await press(page.getByRole('dialog'), 'Cancel')
-  t.equal(await page.evaluate(() => document.activeElement?.getAttribute('aria-label')), 'Kick User 2', 'the focus is where it was')
+  t.equal(await page.evaluate(() => document.activeElement?.getAttribute('aria-label')), 'Kick User 2', 'the focus is kept')
   await press(page, 'Kick User 2')
   await press(page.getByRole('dialog'), 'Kick')
   await told(page, 'User 2 was kicked.')
@@ -259,7 +259,7 @@ t.test('toggles, reloads and configures features', async (t) => {
   await press(page, 'Reload: hello')
   await told(page, 'Feature hello failed to load: out of order')
   await card('hello').getByText(/out of order \(.*hello\/index\.ts:\d+\)/).waitFor()
-  t.same(await (await fetch(`${server.url}/hello`)).json(), { text: 'two' }, 'what works goes on')
+  t.same(await (await fetch(`${server.url}/hello`)).json(), { text: 'two' }, 'the running version keeps working')
 
   await card('world').locator('summary').click()
   await card('world').getByText('GET /world').waitFor()

@@ -111,7 +111,7 @@ t.test('S3: uploads a large blob in parts, and aborts an upload that fails', asy
   t.same(s3.requests().map(({ method, query }) => `${method} ${query.replace(/=[^&]*/g, '')}`).slice(0, 5),
     ['POST uploads', 'PUT partNumber&uploadId', 'PUT partNumber&uploadId', 'PUT partNumber&uploadId', 'POST uploadId'])
   await t.rejects(blobs.put('large', Readable.from(mebibytes(10, true))), /cut/)
-  t.ok((await buffer(await blobs.get('large') as Readable)).equals(stored), 'the earlier blob stays')
+  t.ok((await buffer(await blobs.get('large') as Readable)).equals(stored), 'the earlier blob is kept')
   t.match(s3.requests().at(-2), { method: 'DELETE', query: /uploadId/ }, 'the upload is aborted')
 })
 

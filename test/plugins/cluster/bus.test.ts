@@ -12,7 +12,7 @@ t.test('keeps one order for all servers, works without Redis and recovers', asyn
 
   await Promise.all(Array.from({ length: 200 }, (_, i) => buses[i % 2 as 0 | 1].publish('c', `m${i}`)))
   await until(() => heard.every((list) => list.length === 200))
-  t.same(heard[0], heard[1], 'each message once, in the same order on both')
+  t.same(heard[0], heard[1], 'both servers receive each message once, in the same order')
 
   await redis.kill()
   await t.rejects(buses[0].check(), { code: 'UNAVAILABLE' })
@@ -26,7 +26,7 @@ t.test('keeps one order for all servers, works without Redis and recovers', asyn
   for (const bus of buses) await until(() => bus.check().then(() => true))
   t.equal(await buses[0].publish('c', 'together'), true)
   await until(() => heard.every((list) => list.at(-1) === 'together'))
-  t.equal(heard[0]?.length, 202, 'nothing twice')
+  t.equal(heard[0]?.length, 202, 'no message is repeated')
 
   t.test('a message without subscribers leaves no keys behind', async (t) => {
     t.equal(await buses[0].publish('nobody', 'x'), true)
@@ -46,5 +46,5 @@ t.test('treats a hanging Redis as down', async (t) => {
   t.same(heard, ['m'])
   process.kill(redis.process.pid as number, 'SIGCONT')
   await until(() => app.bus.check().then(() => true))
-  t.same(heard, ['m'], 'its late copy is not delivered again')
+  t.same(heard, ['m'], 'the late copy is not delivered again')
 })

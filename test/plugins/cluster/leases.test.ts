@@ -25,7 +25,7 @@ t.test('one of two servers gets a lock', async (t) => {
 t.test('a server that sends no heartbeats is dead', async (t) => {
   const client = await databaseClient(t)
   const [a, b] = [createRedisLeases(client, 'node-a'), createRedisLeases(client, 'node-b')]
-  t.equal(await a.heartbeat(), false, 'before the first heartbeat it had no lease')
+  t.equal(await a.heartbeat(), false, 'no lease before the first heartbeat')
   t.equal(await b.heartbeat(), false)
   t.equal(await a.heartbeat(), true)
   t.same(await b.listDead(), [])
@@ -37,8 +37,8 @@ t.test('a server that sends no heartbeats is dead', async (t) => {
   t.same(await a.listDead(), [], 'no server considers itself dead')
   await b.remove('node-a')
   t.same(await b.listDead(), [])
-  t.equal(await a.heartbeat(), false, 'its lease had lapsed')
-  t.ok(await a.msSinceLoss() < 5000, 'so Redis may have lost everything')
+  t.equal(await a.heartbeat(), false, 'the lease had expired')
+  t.ok(await a.msSinceLoss() < 5000, 'Redis may have lost its data')
   t.equal(await b.msSinceLoss(), Infinity)
 })
 

@@ -47,7 +47,7 @@ t.test('while Redis cannot be reached', async (t) => {
   t.same(await a.ask('node-b', 'test:double', { n: 1 }, 2000), { doubled: 2 })
   await redis.kill()
   await t.rejects(a.ask('node-b', 'test:double', { n: 1 }, 60_000), { code: 'UNAVAILABLE' })
-  t.same(await b.ask('node-b', 'test:double', { n: 2 }, 2000), { doubled: 4 }, 'a server still answers itself')
+  t.same(await b.ask('node-b', 'test:double', { n: 2 }, 2000), { doubled: 4 }, 'a server can still send requests to itself')
 })
 
 t.test('a handler of a feature is replaced on a reload and removed with the feature', async (t) => {

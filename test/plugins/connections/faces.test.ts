@@ -73,7 +73,7 @@ t.test('a face (codec) decodes requests and encodes replies and errors', async (
   ws.send('4 seat:take {}')
   t.equal(await next('= 4'), '= 4 FEATURE_DISABLED')
   ws.send('5')
-  t.equal(await next('= 5'), '= 5 VALIDATION_FAILED', 'a frame that cannot be read')
+  t.equal(await next('= 5'), '= 5 VALIDATION_FAILED', 'an unreadable frame')
   ws.send('- no:type {}')
   t.match(await next('! error'), '"code":"UNKNOWN_TYPE"', 'without an id an error is an event')
   ws.send('boom')
@@ -83,7 +83,7 @@ t.test('a face (codec) decodes requests and encodes replies and errors', async (
   ws.send('')
   ws.send('6 user:getRoom {"userId":2}')
   await next('= 6')
-  t.equal(frames.length, count + 1, 'a frame that is ignored')
+  t.equal(frames.length, count + 1, 'an ignored frame')
   t.equal(server.app.sockets.size, 1)
 })
 
@@ -109,7 +109,7 @@ t.test('serialises an event once and encodes it once per face; all clients recei
   await ada.event('x:count', ({ value }) => value === 49)
   t.same(ada.events.flatMap(({ type, data }) => type === 'x:count' ? [data.value] : []), expected)
   t.equal(shared.flyliveCounts.events['x:count'], 50, 'once for four clients')
-  t.equal(serialised, 100, 'once for the native text, once by this face')
+  t.equal(serialised, 100, 'once for the native encoding, once for this face')
 })
 
 t.test('a face may skip an event, send bytes or fail; other clients receive every event', async (t) => {

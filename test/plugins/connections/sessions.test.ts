@@ -73,13 +73,13 @@ onEveryStore(t, 'a session without a connection joins a room, takes a seat, chat
 
   await ada.ok('chat:message', { content: 'hello' })
   await until(() => ghost.events.some(({ type, data }) => type === 'chat:message' && data.content === 'hello'))
-  t.ok(ghost.events.every(({ type }) => type !== 'session:ready'), 'it receives no greeting')
+  t.ok(ghost.events.every(({ type }) => type !== 'session:ready'), 'the session receives no greeting')
 
   await server.app.rooms.kick('r1', 2)
   t.match(await ada.event('room:userLeft'), { roomId: 'r1', userId: 2 })
   t.same(ghost.closed, ['KICKED'])
   t.equal(server.app.sockets.size, 1)
-  t.equal((await ghost.dispatch('room:join', { roomId: 'r1' })), 'INTERNAL', 'the session is gone')
+  t.equal((await ghost.dispatch('room:join', { roomId: 'r1' })), 'INTERNAL', 'the session is closed')
 })
 
 t.test('leaves its room when its owner closes it', async (t) => {

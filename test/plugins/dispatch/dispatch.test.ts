@@ -81,7 +81,7 @@ t.test('returns the replies and errors of a connection', async (t) => {
   for (const [type, data, status, code] of refusals) {
     const answer = await post(type, data)
     t.match(answer, { status, body: { error: { code } } }, `${type} ${code}`)
-    if (typeof data === 'object') t.same(answer.body.error, (await ada.request(type, data)).error, 'the connection gets the same error')
+    if (typeof data === 'object') t.same(answer.body.error, (await ada.request(type, data)).error, 'the connection receives the same error')
   }
   t.notMatch(JSON.stringify((await post('x:fail')).body), 'a secret')
 
@@ -120,7 +120,7 @@ t.test('starts requests of one session in order, dispatched or received', async 
   const dispatched = post('x:trace')
   const other = await server.connect(2)
   await other.ok('x:trace')
-  t.same(shared.flyliveTrace, ['begin', 'first'], 'another session does not wait')
+  t.same(shared.flyliveTrace, ['begin', 'first'], 'other sessions do not wait')
   shared.flyliveSlow.resolve()
   await Promise.all([slow, dispatched])
   t.same(shared.flyliveTrace, ['begin', 'first', 'slow', 'first', 'replied'])
@@ -137,7 +137,7 @@ t.test('a dispatched exclusive request blocks the connection\'s requests, which 
   await until(async () => (await other.ok('x:say')).text === 'second')
   t.same(shared.flyliveTrace, ['begin'])
   shared.flyliveSlow.resolve()
-  t.match((await slow).body, { reply: { text: 'first' } }, 'what runs in the old code finishes there')
+  t.match((await slow).body, { reply: { text: 'first' } }, 'requests in the old code finish there')
   t.same(await behind, { text: 'second' })
   t.match(await reload, { status: 200, body: { generation: 2 } })
 })

@@ -86,7 +86,7 @@ t.test('the old instance serves until the new one has loaded', async (t) => {
         t.notMatch(JSON.stringify(error), /gen=/)
         t.match(await info(), { state: 'enabled', generation: 1, error: says })
         const health = await (await fetch(`${server.url}/health`)).json() as { features: { name: string }[] }
-        t.match(health.features.find(({ name }) => name === 'says'), { state: 'enabled', error: says }, 'and /health says so')
+        t.match(health.features.find(({ name }) => name === 'says'), { state: 'enabled', error: says }, '/health reports the error')
         t.match(await (await fetch(`${server.url}/metrics`)).text(), /flylive_feature_failed\{feature="says"\} 1/)
       }
       await works()
@@ -126,5 +126,5 @@ t.test('rejects a new instance without the decorators that dependents use', asyn
   t.same(await client.ok('says:say', {}), { text: 'based' })
   folder.write('base', { 'index.ts': base("  app.decorate('base', () => 'based anew')") })
   t.equal((await server.admin('POST', '/admin/features/base/reload')).status, 200)
-  t.same(await client.ok('says:say', {}), { text: 'based anew' }, 'who depends on it sees it, without being reloaded')
+  t.same(await client.ok('says:say', {}), { text: 'based anew' }, 'dependents use the new instance without a reload')
 })

@@ -56,7 +56,7 @@ t.test('sets name, dependencies and decorators', async (t) => {
   const whole = Fastify() as FastifyInstance & { made?: boolean }
   whole.register(fp(async function y (instance) { instance.decorate('offered', 1) }, { name: 'y' }))
   await whole.register(feature)
-  t.equal(whole.made, true, 'it decorates the instance it is registered on')
+  t.equal(whole.made, true, 'decorates the parent instance')
 })
 
 t.test('a feature\'s instance has exactly the public surface', async (t) => {

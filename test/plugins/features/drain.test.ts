@@ -43,7 +43,7 @@ t.test('in-flight requests finish in the old instance; new requests run in the n
   await until(async () => (await ada.ok('w:quick', {})).text === 'new')
   gate('new').resolve()
   t.same(await (await fetch(`${server.url}/waits`)).json(), { text: 'new' })
-  t.equal(gate('old').closed, false, 'it is kept for those that run in it')
+  t.equal(gate('old').closed, false, 'the old instance is kept for running requests')
   t.equal(reloaded, false)
 
   gate('old').resolve()

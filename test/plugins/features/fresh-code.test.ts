@@ -22,7 +22,7 @@ t.test('a removed and restored feature runs its new code', async (t) => {
   folder.write('says', { 'index.ts': saying('says', 'new') })
   t.match(await server.admin('POST', '/admin/features/rescan'), { body: { added: ['says'], failed: {} } })
   t.same(await client.ok('says:say', {}), { text: 'new' })
-  t.match(server.app.features.list().find(({ name }) => name === 'says'), { generation: 2 }, 'its numbers go on')
+  t.match(server.app.features.list().find(({ name }) => name === 'says'), { generation: 2 }, 'the generation number continues')
 })
 
 t.test('a reload reloads modules shared by two features', async (t) => {

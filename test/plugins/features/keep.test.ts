@@ -42,7 +42,7 @@ async function start (t: Test) {
 t.test('passes a resource to the next feature instance, whose dispose function replaces the old one', async (t) => {
   const { folder, ada, change } = await start(t)
   t.same(await ada.ok('box:use'), { uses: 1 })
-  t.same(await ada.ok('crate:use'), { uses: 1 }, 'a key belongs to its feature')
+  t.same(await ada.ok('crate:use'), { uses: 1 }, 'keys are separate per feature')
   folder.write('box', { 'index.ts': keeping('box', 'g2') })
   t.equal(await change('reload'), 200)
   t.strictSame(written(), ['box closes g1'])
@@ -57,7 +57,7 @@ t.test('passes a resource to the next feature instance, whose dispose function r
 
 t.test('disposes resources that the new instance does not keep, after the old instance is closed', async (t) => {
   const { folder, ada, change } = await start(t)
-  t.same(await ada.ok('box:use', { key: 'later' }), { uses: 1 }, 'a running feature keeps more')
+  t.same(await ada.ok('box:use', { key: 'later' }), { uses: 1 }, 'a running feature can keep further resources')
   t.same(await ada.ok('box:use', { key: 'later' }), { uses: 2 })
   t.strictSame(written(), ['box creates later'])
   folder.write('box', { 'index.ts': keeping('box', 'g2', { keys: ['second', 'later'] }) })
@@ -107,5 +107,5 @@ t.test('a resource that cannot be disposed does not prevent the others from bein
   await kept.dispose()
   t.equal(disposed, 1)
   t.match(JSON.parse(lines.join()), { key: 'second', err: { message: 'it fails' }, msg: 'failed to dispose a kept resource' })
-  t.throws(() => kept.keep('third', () => 3), /cannot be kept/, 'nothing is created that nobody would dispose')
+  t.throws(() => kept.keep('third', () => 3), /cannot be kept/, 'no resource is created after the close')
 })

@@ -111,8 +111,8 @@ export async function reloadsLeaveNothing (t: Test, reloads: number): Promise<vo
   const grown = (process.memoryUsage().heapUsed - heap) / times.length
   times.sort((a, b) => a - b)
   const percentile = (share: number) => Math.round((times[Math.floor(times.length * share)] ?? NaN) * 10) / 10
-  t.comment(`${times.length} reloads: p50 ${percentile(0.5)} ms, p99 ${percentile(0.99)} ms; heap +${Math.round(grown / 1024)} KiB a reload`)
-  t.ok(grown < 300 * 1024, 'the code of a generation stays in memory, and little else')
+  t.comment(`${times.length} reloads: p50 ${percentile(0.5)} ms, p99 ${percentile(0.99)} ms; heap +${Math.round(grown / 1024)} KiB per reload`)
+  t.ok(grown < 300 * 1024, 'only the code of an old generation stays in memory')
 
   const { resources: earlier, ...same } = before
   const after = await until(async () => {

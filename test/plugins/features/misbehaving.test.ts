@@ -54,7 +54,7 @@ t.test('hooks and jobs run in the current feature instance', async (t) => {
   go.resolve()
   t.equal((await post(server, 'second/enable')).status, 200)
   await until(() => seen.length === 3)
-  t.equal(seen[2], 'job new', 'it waits until somebody is there again')
+  t.equal(seen[2], 'job new', 'the job waits until its handler exists')
 })
 
 t.test('rejects a reload that creates a circular dependency', async (t) => {
@@ -83,7 +83,7 @@ t.test('an invalid config export fails its feature only', async (t) => {
   folder.write('constructor', { 'index.ts': saying('ctor', 'x') })
   const server = await build(t, { env: { FEATURES: 'auth,piped,twice,constructor', FEATURES_PATH: folder.path } })
   for (const name of ['piped', 'twice']) t.match(infoOf(server, name), { state: 'failed', error: /index\.ts/ }, name)
-  t.equal(infoOf(server, 'constructor'), undefined, 'no name for a feature')
+  t.equal(infoOf(server, 'constructor'), undefined, 'not a valid feature name')
   t.equal((await server.admin('GET', '/admin/features')).status, 200)
   t.equal((await fetch(`${server.url}/health`)).status, 200)
 })

@@ -70,7 +70,7 @@ t.test('loads, reloads and unloads a feature from an npm package', async (t) => 
   t.same(await client.ok('polls:say', {}), { text: 'one' })
   packageOf('two')
   t.match(await admin('POST', '/admin/features/polls/reload'), { status: 200, body: { name: 'polls', version: '3.1.4', generation: 2 } })
-  t.same(await client.ok('polls:say', {}), { text: 'two' }, 'its own files anew')
+  t.same(await client.ok('polls:say', {}), { text: 'two' }, "the package's files are reloaded")
   t.equal((await admin('POST', '/admin/features/polls/disable')).status, 200)
   t.equal(await client.fails('polls:say', {}), 'FEATURE_DISABLED')
   t.equal((await admin('POST', '/admin/features/polls/enable')).status, 200)

@@ -48,7 +48,7 @@ t.test('runs changed code: handler, route, schema, nested helper, onClose', asyn
   t.match(await reload(), { name: 'poll', state: 'enabled', generation: 2, changed: { enabled: [], disabled: [] } })
   t.same(await client.ok('poll:vote', { choice: 'yes' }), { text: '<[yes?]>' })
   t.equal(await route(), '<[route?]>')
-  t.same(closed(), ['!'], 'the old one is closed, by its own code')
+  t.same(closed(), ['!'], 'the old instance is closed by its own code')
 
   folder.write('poll', { 'messages.ts': messages("['yes', 'maybe']"), 'lib/inner.ts': 'export const inner = (text: string) => text.toUpperCase()\n' })
   await reload()
@@ -57,7 +57,7 @@ t.test('runs changed code: handler, route, schema, nested helper, onClose', asyn
   t.same(closed(), ['!', '?'])
 
   folder.write('poll', { 'index.ts': index('.').replace("app.get('/poll'", "app.get('/poll/new'"), 'messages.ts': messages("['yes']").replace("'poll:vote'", "'poll:choose'") })
-  t.equal((await server.admin('POST', '/admin/features/poll/reload')).status, 422, 'the handler has no schema any more')
+  t.equal((await server.admin('POST', '/admin/features/poll/reload')).status, 422, 'the handler has lost its schema')
   t.same(await client.ok('poll:vote', { choice: 'maybe' }), { text: '<MAYBE?>' })
   folder.write('poll', { 'index.ts': index('.').replace("app.get('/poll'", "app.get('/poll/new'").replaceAll('poll:vote', 'poll:choose') })
   await reload()

@@ -19,7 +19,7 @@ t.test('a toggle applies to all servers, also to later ones', async (t) => {
   const begin = performance.now()
   t.equal((await post(a, 'chat/disable')).status, 200)
   t.same(await bob.event('feature:disabled'), { name: 'chat' })
-  t.comment(`${Math.round(performance.now() - begin)} ms from the call to the client of the other server`)
+  t.comment(`${Math.round(performance.now() - begin)} ms from the call to the event on the other server`)
   t.equal(await bob.fails('chat:message', { content: 'x' }), 'FEATURE_DISABLED')
   t.equal((await a.admin('PATCH', '/admin/features/seats/config', { graceSeconds: 3 })).status, 200)
   await until(() => infoOf(b, 'seats')?.config.graceSeconds === 3)
@@ -90,7 +90,7 @@ t.test('keeps concurrent changes on two servers', async (t) => {
       infoOf(server, 'seats')?.config.graceSeconds === 4 && infoOf(server, 'auto-close')?.config.emptyRoomSeconds === 5)
     await until(() => infoOf(server, 'media')?.generation === 2 && infoOf(server, 'auth')?.generation === 2)
   }
-  t.pass('on both')
+  t.pass('both servers apply both changes')
 })
 
 t.test('applies missed changes after a Redis outage; rejects changes during it', async (t) => {
@@ -106,5 +106,5 @@ t.test('applies missed changes after a Redis outage; rejects changes during it',
   await ada.ok('chat:message', { content: 'still here' })
   await until(async () => (await post(a, 'chat/disable')).status === 200)
   await until(() => infoOf(b, 'chat')?.state === 'disabled')
-  t.pass('and then it is')
+  t.pass('the missed change is applied')
 })

@@ -57,7 +57,7 @@ t.test('applies changes made during startup and changes without a notification',
   t.equal((await post(a, 'reactions/disable')).status, 200)
   a.app.cluster.send = send
   await until(() => infoOf(b, 'reactions')?.state === 'disabled', 30_000)
-  t.pass('it looks by itself')
+  t.pass('the server polls the settings')
 })
 
 t.test('restores settings after the store lost its data', async (t) => {
@@ -121,5 +121,5 @@ t.test('repeats a rescan that could not read the settings', async (t) => {
   await post(a, 'rescan')
   settingsOfB.get = get
   await until(() => infoOf(b, 'more')?.state === 'enabled', 30_000)
-  t.pass('with the next look')
+  t.pass('the next poll repeats the rescan')
 })

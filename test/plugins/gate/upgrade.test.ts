@@ -86,7 +86,7 @@ t.test('/ws rejects with its usual errors, and accepts a query and an absolute t
   const refused = await upgrade(t, server.url, '/ws')
   t.equal(refused.status, 401)
   t.match(JSON.parse(refused.body), { error: { code: 'UNAUTHORIZED' } })
-  t.match(refused.head, 'content-security-policy', 'has the headers of the server')
+  t.match(refused.head, 'content-security-policy', "the response has the server's headers")
   t.equal((await upgrade(t, server.url, '/ws', { origin: 'https://elsewhere.example', authorization: `Bearer ${tokenFor(1)}` })).status, 403)
   t.equal((await fetch(`${server.url}/ws`)).status, 426)
   t.equal((await upgrade(t, server.url, `${server.url}/ws`, { authorization: `Bearer ${tokenFor(1)}` })).status, 101)
@@ -179,7 +179,7 @@ t.test('disabling a feature withdraws its paths and closes only their connection
   const [code, reason] = await closed
   t.same([code, String(reason)], [1001, 'SHUTTING_DOWN'])
   shared.flyliveWait.resolve()
-  t.equal((await late).status, 404, 'the path was withdrawn while the user was identified')
+  t.equal((await late).status, 404, 'the path was withdrawn during the authentication')
   t.equal((await disable).status, 200)
   for (const path of ['/own?user=7', '/raw', '/native']) t.equal((await upgrade(t, server.url, path)).status, 404)
   await ada.flush()

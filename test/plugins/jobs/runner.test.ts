@@ -71,7 +71,7 @@ t.test('runs due jobs without delay', async (t) => {
   // The jobs fill 20 polls at the batch size, but the last job is due within four poll intervals.
   await jobs.schedule('later', '', Date.now() + 1000)
   await until(() => done.length > many)
-  t.equal(done.indexOf('later'), many, 'nothing waits for the next look')
+  t.equal(done.indexOf('later'), many, 'due jobs do not wait for the next poll')
   t.equal(new Set(done).size, many + 1, 'each once')
 })
 
@@ -100,7 +100,7 @@ t.test('a job rescheduled while running runs again afterwards', async (t) => {
   await jobs.schedule('job', 'k', 0)
   await jobs.schedule('job', 'other', 0)
   await until(() => started.includes('other'))
-  t.same(started, ['k', 'other'], 'others are done meanwhile')
+  t.same(started, ['k', 'other'], 'other jobs run during the delay')
   release()
   await until(() => started.length === 3)
   t.same(started, ['k', 'other', 'k'])
@@ -123,7 +123,7 @@ t.test('one of two servers runs a job, never both', async (t) => {
   const [a, b] = servers
   for (let i = 0; i < 150; i++) await (i % 2 ? a : b)?.schedule('job', `k${i}`, 0)
   await until(() => done.size === 150)
-  t.ok([...done.values()].every((times) => times <= 2), 'again only where it was noted again')
+  t.ok([...done.values()].every((times) => times <= 2), 'a second run only for rescheduled jobs')
   t.same(faults, [])
 })
 
@@ -136,7 +136,7 @@ t.test('another server runs the job of a dead server', async (t) => {
   const done: number[] = []
   jobsOf(t, b).on('job', async () => { done.push(Date.now()) })
   await until(() => done.length === 1)
-  t.ok((done[0] ?? 0) - taken >= 690, 'not before its time was over')
+  t.ok((done[0] ?? 0) - taken >= 690, 'not before the lease expires')
 })
 
 t.test('stop() waits for running jobs and starts no more', async (t) => {
@@ -164,10 +164,10 @@ t.test('stop() waits for running jobs and starts no more', async (t) => {
   go.resolve()
   await until(() => started.length === 1)
   await new Promise((resolve) => setImmediate(resolve))
-  t.equal(stopped, false, 'what it has taken is done')
+  t.equal(stopped, false, 'taken jobs are completed')
   release()
   await stopping
-  t.same(await store.takeDue('job', 1e15, 10, 2e15), [], 'and settled')
+  t.same(await store.takeDue('job', 1e15, 10, 2e15), [], 'the jobs are settled')
   await jobs.schedule('job', 'later', 0)
   t.match(await store.takeDue('job', 1e15, 10, 2e15), [{ key: 'later' }])
 })
@@ -191,7 +191,7 @@ t.test('runs a feature\'s jobs while the feature runs', async (t) => {
   t.same(done, ['first 1', 'second 2', 'marker'])
   jobs.install('feature', handlers('third'))
   await until(() => done.length === 4)
-  t.equal(done[3], 'third 3', 'what was not done waits')
+  t.equal(done[3], 'third 3', 'an unfinished job stays scheduled')
 })
 
 t.test('jobs survive an outage of the store', async (t) => {

@@ -20,7 +20,7 @@ onEveryStore(t, 'parses state, also from before the schema had a field', async (
   t.same(await box.readMany(['nowhere', 'r1']), [undefined, { n: 1, colour: 'red' }])
   t.equal(await box.read('nowhere'), undefined)
   t.same(box.peek('r1'), { n: 1, colour: 'red' })
-  t.equal(box.peek('r1'), box.peek('r1'), 'once per version')
+  t.equal(box.peek('r1'), box.peek('r1'), 'parsed once per version')
   t.equal(await box.change('r1', (state) => ({ result: state?.colour })), 'red')
   t.same(await roomState.define('box', loose).read('r1'), { n: 1 }, 'a decision without a new state changes nothing')
 })
@@ -38,14 +38,14 @@ onEveryStore(t, 'rejects changes of state that does not match the schema and log
   await raw.change('r1', () => ({ state: { n: 'one' }, result: undefined }))
   t.equal(box.peek('r1'), undefined)
   await t.rejects(box.read('r1'), { code: 'INTERNAL', statusCode: 500 })
-  t.same(await box.readMany(['r1']), [undefined], 'a list goes on without it')
+  t.same(await box.readMany(['r1']), [undefined], 'a list omits the invalid state')
   let decided = false
   await t.rejects(box.change('r1', () => {
     decided = true
     return { state: { n: 2 }, result: undefined }
   }), { code: 'INTERNAL', statusCode: 500 })
   t.equal(decided, false)
-  t.same(await raw.read('r1'), { n: 'one' }, 'nothing is overwritten')
+  t.same(await raw.read('r1'), { n: 'one' }, 'the invalid state is not overwritten')
   t.same(changes, [])
   await raw.change('r1', () => ({ state: { n: 3 }, result: undefined }))
   t.same([changes, box.peek('r1'), await box.read('r1')], [[{ n: 3 }], { n: 3 }, { n: 3 }])
@@ -82,8 +82,8 @@ t.test('withdraws a definition with its feature', async (t) => {
   t.not(await change('crate', 'enable'), 200, 'the state belongs to another feature')
   folder.write('box', { 'index.ts': boxFeature('box', 'a: z.int().default(5)') })
   t.equal(await change('box', 'reload'), 200)
-  t.match(await ada.ok('box:put', { n: 2 }), { before: { n: 1 } }, 'the next generation takes over the state')
-  t.match(await ada.event('box:seen'), { state: { n: 2 }, changes: 1 }, 'the handler of the last generation is withdrawn')
+  t.match(await ada.ok('box:put', { n: 2 }), { before: { n: 1 } }, 'the next instance takes over the state')
+  t.match(await ada.event('box:seen'), { state: { n: 2 }, changes: 1 }, 'the handler of the previous instance is removed')
 
   t.equal(await change('box', 'disable'), 200)
   t.equal(await change('crate', 'enable'), 200)

@@ -22,10 +22,10 @@ t.test('a partitioned server sends its members the missed changes', async (t) =>
   await Promise.all([cut(), a.count(), a.count()])
   await until(() => bob.known() === 3)
   // The server may resubscribe and resync between the two changes.
-  t.ok(['1,3', '1,2,3'].includes(String(bob.numbers())), 'how to get there, and nothing twice')
+  t.ok(['1,3', '1,2,3'].includes(String(bob.numbers())), 'no change is skipped or repeated')
   t.ok(bob.missed() >= 1)
   await until(() => ada.known() === 3)
-  t.same(ada.numbers(), [1, 2, 3], 'who missed nothing is told nothing more')
+  t.same(ada.numbers(), [1, 2, 3], 'members who missed no change receive no extra events')
   t.equal(b.peek(), 3)
 })
 
@@ -84,7 +84,7 @@ t.test('restores state that Redis lost', async (t) => {
   await until(async () => await b.count().catch(() => false) !== false)
   await until(() => bob.known() === 4 && ada.known() === 4)
   t.equal((await follow(await a.connect('eve'))).first, 4)
-  t.same([ada.missed(), bob.missed()], [0, 0], 'nobody has missed anything')
+  t.same([ada.missed(), bob.missed()], [0, 0], 'no member missed a change')
 })
 
 t.test('restores the newest state of all servers and notifies everyone', async (t) => {
@@ -125,7 +125,7 @@ t.test('a new room inherits nothing from its predecessor', async (t) => {
   t.equal(b.peek(), 0)
   t.equal(await b.count(), 1)
   await until(() => eve.known() === 1)
-  t.same(bob.numbers(), [1], 'of that room')
+  t.same(bob.numbers(), [1], 'only of that room')
 })
 
 t.test('a lost room that was created again has the store\'s state', async (t) => {

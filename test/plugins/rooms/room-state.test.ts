@@ -13,7 +13,7 @@ onBothStores(t, 'applies concurrent changes sequentially, each once', async (t, 
   const ada = await follow(await connect(1))
   t.equal(ada.first, 0)
   const results = await Promise.all(Array.from({ length: 200 }, () => count()))
-  t.same(results, upTo(200), 'in the order in which they were asked for')
+  t.same(results, upTo(200), 'in the order of the requests')
   await until(() => ada.known() === 200)
   t.same(ada.numbers(), upTo(200))
   t.equal(peek(), 200)
@@ -39,7 +39,7 @@ onEveryStore(t, 'a join during changes continues from its reply', async (t, env)
   const last = await changes
   await until(() => members.every(({ known }) => known() === last))
   for (const { first, numbers } of members) {
-    t.same(numbers(), first === last ? [] : upTo(last, first + 1), `from ${first}: nothing left out, and nothing told twice`)
+    t.same(numbers(), first === last ? [] : upTo(last, first + 1), `from ${first}: no change is skipped or repeated`)
   }
   t.same(tally.peek('r1'), { n: last })
 })
@@ -54,8 +54,8 @@ onEveryStore(t, 'a rejected change does not affect others', async (t, env) => {
     tally.change('r1', () => { throw refused }),
     count()
   ])
-  t.match([one, two, three], [{ value: 2 }, { reason: refused }, { value: 3 }], 'who is refused does not take others along')
-  t.equal(await tally.change('r1', (state) => ({ result: JSON.stringify(state) })), '{"n":3}', 'a look changes nothing')
+  t.match([one, two, three], [{ value: 2 }, { reason: refused }, { value: 3 }], 'a rejected change does not affect the others')
+  t.equal(await tally.change('r1', (state) => ({ result: JSON.stringify(state) })), '{"n":3}', 'a decision without a new state changes nothing')
   t.equal(await server.app.rooms.roomState.define('another', z.unknown()).change('r1', (state) => ({ result: state })), undefined)
   t.equal(peek(), 3)
   await t.rejects(tally.change('nowhere', () => ({ result: 1 })), { code: 'ROOM_NOT_FOUND' })
@@ -75,8 +75,8 @@ onEveryStore(t, 'a new room starts without state', async (t, env) => {
   t.equal(again.first, 0)
   t.equal(await count(), 1)
   await ada.client.ok('room:leave')
-  t.equal(peek(), 0, 'of rooms without members here nothing is kept')
-  t.equal(await count(), 2, 'but it can be changed')
+  t.equal(peek(), 0, 'no local copy of rooms without local members')
+  t.equal(await count(), 2, 'the state can still be changed')
 })
 
 onEveryStore(t, 'emits each version once, before its events, and schedules its job', async (t, env) => {
@@ -103,13 +103,13 @@ t.test('changes on two servers reach all members in one order', async (t) => {
   const members: Follower[] = []
   for (const [i, { connect }] of [...servers, ...servers].entries()) members.push(await follow(await connect(i)))
   const results = await Promise.all(Array.from({ length: 300 }, (_, i) => servers[i % 2 as 0 | 1].count()))
-  t.same(results.sort((a, b) => a - b), upTo(300), 'none is lost, none is made twice')
+  t.same(results.sort((a, b) => a - b), upTo(300), 'each change is applied once')
   await until(() => members.every(({ known }) => known() === 300))
   for (const { numbers } of members) t.same(numbers(), upTo(300))
   for (const { peek } of servers) t.equal(peek(), 300)
 
   const outside = await buildTally(t, env)
-  t.equal(await outside.count(), 301, 'also from a server that has nobody in the room')
+  t.equal(await outside.count(), 301, 'also from a server without members in the room')
   await until(() => members.every(({ known }) => known() === 301))
 })
 

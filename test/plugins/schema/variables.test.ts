@@ -14,7 +14,7 @@ const config = z.object({
 
 t.test('reads the variables that are set', async (t) => {
   t.same(settingsFromEnv(config, {}), {})
-  t.same(settingsFromEnv(config, { WAVE_LONGEST: '', plain: 'x', WAVE_OTHER: '1' }), {}, 'an empty variable counts as not set')
+  t.same(settingsFromEnv(config, { WAVE_LONGEST: '', plain: 'x', WAVE_OTHER: '1' }), {}, 'an empty variable counts as unset')
   t.same(config.parse(settingsFromEnv(config, { WAVE_LONGEST: '7', WAVE_LOUD: 'yes', WAVE_NAMES: ' ada, bob ,', WAVE_KEY: 'top-secret' })),
     { longest: 7, loud: true, names: ['ada', 'bob'], key: 'top-secret', plain: 'plain' })
 })

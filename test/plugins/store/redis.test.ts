@@ -34,13 +34,13 @@ t.test('two servers share a room', async (t) => {
   t.match(await a.join(joining('r1', 1, { pinHash: 'right' })), { created: true })
   t.equal(await codeOf(b.join(joining('r1', 2))), 'PIN_REQUIRED')
   t.match(await b.join(joining('r1', 1, { sessionId: 'phone', pinHash: 'right' })), { created: false, firstOfUser: false, count: 1 })
-  t.equal(await b.leave('r1', 's-1', '1', 1), undefined, 'a socket of another server is not this one\'s to take out')
+  t.equal(await b.leave('r1', 's-1', '1', 1), undefined, "a server cannot remove another server's socket")
   t.same(await a.leave('r1', 's-1', '1', 1), { lastOfUser: false, count: 1 })
   t.same(await b.leave('r1', 'phone', '1', 1), { lastOfUser: true, count: 0 })
 
   await a.touchRoom('r1', 1, 2)
   await b.touchRoom('r1', 1, 3)
-  t.match(await a.getRoom('r1'), { producers: 5 }, 'producers of all servers are added up')
+  t.match(await a.getRoom('r1'), { producers: 5 }, 'producers are summed across servers')
   t.match((await b.listRooms('', 10)), [{ roomId: 'r1', producers: 5 }])
   await a.ban('r1', '9', Date.now() + 60_000)
   t.equal(await codeOf(b.join(joining('r1', 9, { pinHash: 'right' }))), 'BANNED')
@@ -64,7 +64,7 @@ t.test('the next call removes a half-removed room from the indexes', async (t) =
   t.equal(await a.removeRoom('r1', true), undefined)
   t.match(await a.listRooms('', 10), [{ roomId: 'r2' }])
   t.same(await client.zrange('msab:rooms', '0', '-1'), ['r2'])
-  t.equal(await a.removeRoom('r2', true), undefined, 'one with somebody in it stays')
+  t.equal(await a.removeRoom('r2', true), undefined, 'an occupied room is kept')
   t.same(await client.zrange('msab:rooms', '0', '-1'), ['r2'])
 })
 
@@ -77,7 +77,7 @@ t.test('removes the members of a dead server', async (t) => {
   await a.touchRoom('r1', 1, 3)
   t.same((await b.listNodeRooms('node-a')).sort(), ['r1', 'r2'])
 
-  t.same(await b.removeNodeMembers('node-a', 'r1'), { joined: [], left: [], count: 2 }, 'user 1 is still there through b')
+  t.same(await b.removeNodeMembers('node-a', 'r1'), { joined: [], left: [], count: 2 }, 'user 1 is still a member through b')
   t.same(await b.removeNodeMembers('node-a', 'r2'), { joined: [], left: [{ userId: 1, id: 1, name: 'User 1' }], count: 0 })
   t.same(await b.removeNodeMembers('node-a', 'r2'), { joined: [], left: [], count: 0 }, 'once')
   t.match(await b.getRoom('r1'), { participantCount: 2, producers: 0 })
@@ -105,17 +105,17 @@ t.test('corrects the members of a server in a room', async (t) => {
   await b.join(joining('r1', 3, { sessionId: 'phone', pinHash: 'right' }))
   await b.join(joining('r1', 4, { pinHash: 'right' }))
 
-  t.same(named(await a.replaceNodeMembers('node-a', share(member(1), member(2), member(3)))), { joined: [], left: [], count: 4 }, 'nothing to do')
-  t.same(named(await a.replaceNodeMembers('node-a', share(member(1), member(5)))), { joined: [5], left: [2], count: 4 }, '3 is there through b')
+  t.same(named(await a.replaceNodeMembers('node-a', share(member(1), member(2), member(3)))), { joined: [], left: [], count: 4 }, 'no difference')
+  t.same(named(await a.replaceNodeMembers('node-a', share(member(1), member(5)))), { joined: [5], left: [2], count: 4 }, 'user 3 is still a member through b')
   t.same(named(await b.replaceNodeMembers('node-b', share(member(4)))), { joined: [], left: [3], count: 3 })
-  t.same(await a.leave('r1', 's-5', '5', 1), { lastOfUser: true, count: 2 }, 'who was put in leaves like others')
+  t.same(await a.leave('r1', 's-5', '5', 1), { lastOfUser: true, count: 2 }, 'an added member can leave')
   t.equal(await a.leave('r1', 's-2', '2', 1), undefined)
 
   await client.flushdb()
-  t.same(named(await b.replaceNodeMembers('node-b', share(member(4)))), { joined: [4], left: [], count: 1 }, 'a room that is lost is made again')
+  t.same(named(await b.replaceNodeMembers('node-b', share(member(4)))), { joined: [4], left: [], count: 1 }, 'a lost room is recreated')
   t.same(named(await a.replaceNodeMembers('node-a', share(member(1), member(1, 'phone')))), { joined: [1], left: [], count: 2 }, 'with all sockets of a user')
   t.match(await a.getRoom('r1'), { ownerId: 1, locked: true, participantCount: 2 })
-  t.equal(await codeOf(a.join(joining('r1', 9))), 'PIN_REQUIRED', 'and locked as it was')
+  t.equal(await codeOf(a.join(joining('r1', 9))), 'PIN_REQUIRED', 'the room is still locked')
   t.match(await a.listRooms('', 10), [{ roomId: 'r1' }])
   t.same(await a.listNodeRooms('node-a'), ['r1'])
   t.same(named(await a.removeNodeMembers('node-a', 'r1')), { joined: [], left: [1], count: 1 })
@@ -144,7 +144,7 @@ t.test('publishes a change in the same step', async (t) => {
   t.match(await change(b, first.replace('1000', '999'), 'of an earlier room'), { swapped: false })
   t.match(await change(b, '1000.7', 'from what is not there'), { swapped: false })
   t.match(await b.swapDocument({ roomId: 'r1', name: 'd', expected: first, publish: { channel: 'c', payload: 'without a change' } }), { swapped: true })
-  t.equal(await a.appendLog('r1', 'an entry', 1, 1, { channel: 'c', payload: 'logged' }), 1, 'one connection hears')
+  t.equal(await a.appendLog('r1', 'an entry', 1, 1, { channel: 'c', payload: 'logged' }), 1, 'one subscriber')
   t.same(await b.readLog('r1'), ['an entry'])
   t.equal(await a.appendLog('nowhere', 'an entry', 1, 1, { channel: 'd', payload: 'nobody hears' }), 0)
   t.equal(await codeOf(a.swapDocument({ roomId: 'nowhere', name: 'd', expected: '', state: '1', publish: { channel: 'c', payload: 'nowhere' } })), 'ROOM_NOT_FOUND')
@@ -190,13 +190,13 @@ t.test('restores lost documents with the room, the newest of all servers', async
   const { a, b, client, documents, heard, write } = await losing(t)
   await a.join(joining('r1', 1))
   t.same(await write(a), documents())
-  t.same(heard, [], 'nothing was lost')
+  t.same(heard, [], 'no message is published without a loss')
   await client.flushdb()
   t.same(await write(a, ['d', '1000.9'], ['e', '1000.3'], ['old', '999.12']), documents(['d', '1000.9'], ['e', '1000.3']))
   t.same(await write(b, ['d', '1000.8'], ['e', '1000.10'], ['f', '1000.1']), documents(['d', '1000.9'], ['e', '1000.10'], ['f', '1000.1']))
   t.same(await write(a, ['d', '1000.9'], ['e', '1000.3']), documents(['d', '1000.9'], ['e', '1000.10'], ['f', '1000.1']))
   await until(() => heard.length >= 2)
-  t.same(heard.map((text) => (JSON.parse(text) as unknown[]).length), [3, 3], 'all hear when there is something to be looked at')
+  t.same(heard.map((text) => (JSON.parse(text) as unknown[]).length), [3, 3], 'all servers receive the restored documents')
 })
 
 t.test('rejects changes of a lost room during the recovery window', async (t) => {
@@ -207,19 +207,19 @@ t.test('rejects changes of a lost room during the recovery window', async (t) =>
   for (const expected of ['1000.4', '1000.0', '1000.5']) {
     await t.rejects(swap(b, expected, '1'), { code: 'UNAVAILABLE', details: { retryable: true } })
   }
-  t.same(await swap(b, '1000.0'), { swapped: false, version: '1000.4', state: '"1000.4"' }, 'but it can be read')
+  t.same(await swap(b, '1000.0'), { swapped: false, version: '1000.4', state: '"1000.4"' }, 'the state can still be read')
   t.same(await swap(b, '1000.4'), { swapped: true, version: '1000.4' })
   await age(defaultTimings.recoveryMs - 500)
-  t.same(await write(b, ['d', '1000.5']), documents(['d', '1000.5']), 'a newer version is in time')
+  t.same(await write(b, ['d', '1000.5']), documents(['d', '1000.5']), 'a newer version is accepted during the window')
   await t.rejects(swap(b, '1000.5', '1'), { code: 'UNAVAILABLE' })
   await age(500)
 
   const { swapped, version } = await swap(b, '1000.5', '"after"')
   t.ok(swapped && numberOf(version) > 1e15, version)
   const after = new Map([['d', { version, state: '"after"' }]])
-  t.same(await write(a, ['d', '1000.7']), after, 'what comes too late changes nothing')
+  t.same(await write(a, ['d', '1000.7']), after, 'a late restore changes nothing')
   const next = await swap(a, version, '"next"')
-  t.ok(next.swapped && numberOf(next.version) > numberOf(version), 'and changes go on')
+  t.ok(next.swapped && numberOf(next.version) > numberOf(version), 'changes are accepted again')
 
   await client.flushdb()
   await write(a, ['d', next.version])
@@ -234,7 +234,7 @@ t.test('restores the last change that Redis has lost', async (t) => {
   const { version } = await swap(a, '1000.0', '"1"')
   const [lost, newer] = [1, 2].map((n) => `1000.${numberOf(version) + n}`) as [string, string]
   t.same(await write(b, ['d', lost]), documents(['d', lost]))
-  await t.rejects(swap(b, lost, '"4"'), { code: 'UNAVAILABLE' }, 'and others may know still more')
+  await t.rejects(swap(b, lost, '"4"'), { code: 'UNAVAILABLE' }, 'other servers may have newer state')
   t.same(await write(a, ['d', newer]), documents(['d', newer]))
   await age(defaultTimings.recoveryMs)
   t.match(await swap(a, newer, '"5"'), { swapped: true })
@@ -265,7 +265,7 @@ t.test('sends the source of a script once', async (t) => {
   for (let i = 1; i <= 100; i++) await store.join(joining('r1', i, { limit: 1000 }))
   const after = await calls()
   t.equal(after.text, before.text)
-  t.equal(after.name - before.name, 100, 'one round trip each')
+  t.equal(after.name - before.name, 100, 'one round trip per call')
 })
 
 t.test('many empty rooms do not slow down a page of occupied rooms', async (t) => {
@@ -278,8 +278,8 @@ t.test('many empty rooms do not slow down a page of occupied rooms', async (t) =
   const before = await turns()
   const { rooms, next } = await a.listBusyRooms('', 50)
   t.match(rooms, [{ roomId: 'first' }])
-  t.match(next, /^gone-\d{4}$/, 'and it goes on from there')
-  t.ok(await turns() - before <= 4, 'each turn is two round trips')
+  t.match(next, /^gone-\d{4}$/, 'the next page continues there')
+  t.ok(await turns() - before <= 4, 'each step needs two round trips')
   const told = [...rooms]
   for (let after = next; after !== undefined;) {
     const page = await a.listBusyRooms(after, 50)
@@ -300,7 +300,7 @@ t.test('keeps one order of arrival across all servers and recoveries', async (t)
 
   const members = [9, 3, 8, 2, 7].map((id) => ({ sessionId: `s-${id}`, userKey: String(id), profile: { userId: id, id, name: `User ${id}` } }))
   await b.replaceNodeMembers('node-b', { room: recordOf('r1'), members, documents: new Map() })
-  t.same(await order(), [1, 2, 3, 9, 8, 7], 'who was there keeps the place, the others come in the order of the list')
+  t.same(await order(), [1, 2, 3, 9, 8, 7], 'existing members keep their positions; others follow in list order')
   t.same((await b.listParticipants('r1', second?.place ?? 0, 2)).arrivals.map(({ profile }) => profile.userId), [3, 9])
 
   await client.flushdb()
@@ -355,9 +355,9 @@ t.test('rejects calls while Redis is down', async (t) => {
   for (const [name, call] of Object.entries(calls)) {
     const passed = stopwatch()
     await t.rejects(call(), { code: 'UNAVAILABLE', statusCode: 503, details: { retryable: true } }, name)
-    t.ok(passed() < 3000, `${name} does not wait`)
+    t.ok(passed() < 3000, `${name} rejects without waiting`)
   }
-  t.same(Object.keys(calls).sort(), Object.keys(store).filter((name) => name !== 'kind').sort(), 'every method is here')
+  t.same(Object.keys(calls).sort(), Object.keys(store).filter((name) => name !== 'kind').sort(), 'every method is covered')
 
   await redis.start()
   await until(async () => await codeOf(store.ping()) === 'ok')
