@@ -62,7 +62,7 @@ export default async function seats (): Promise<void> {
     async function contend (): Promise<Answer[]> {
       const answers = await Promise.all(crowd.map((client) => client.request('seat:take', { seatIndex: 3 })))
       const winners = answers.filter(({ code }) => code === 'ok')
-      if (winners.length !== 1) throw new Error(`${winners.length} have the seat`)
+      if (winners.length !== 1) throw new Error(`${winners.length} users have the seat`)
       const before = crowd.map((client) => client.seen())
       await crowd[answers.findIndex(({ code }) => code === 'ok')]?.request('seat:leave', {})
       // The next round starts when every client has received the event that frees the seat.
@@ -83,20 +83,20 @@ export default async function seats (): Promise<void> {
       const [p50, p99] = [quantile(times, 0.5), quantile(times, 0.99)]
       console.log(`  ${name.padEnd(46)} p50 ${p50.toFixed(2).padStart(6)} ms   p99 ${p99.toFixed(2).padStart(6)} ms   ×${(p50 / of).toFixed(1).padStart(5)}`)
     }
-    console.log('  ×: p50 in bare PINGs to the Redis')
-    print('PING to the Redis', pings)
-    print('seat:take refused by its shape, without store', refusals)
+    console.log('  ×: p50 relative to the p50 of a PING to Redis')
+    print('PING to Redis', pings)
+    print('seat:take rejected by its schema, no store call', refusals)
     print('seat:take', takes)
     print('seat:leave', leaves)
     const inAll = quantile(refusals, 0.5) + unit
-    console.log(`  a take is ×${(quantile(takes, 0.5) / inAll).toFixed(2)} of a refused one and a PING together`)
-    print(`${contenders} refused by their shape at once`, refused)
-    print(`${contenders} take one seat at once: all replies`, all)
-    print(`${contenders} take one seat at once: who gets it`, won)
-    console.log(`  ${contenders} on one seat take ×${(quantile(all, 0.5) / quantile(refused, 0.5)).toFixed(2)} of ${contenders} refused by their shape`)
+    console.log(`  a take costs ×${(quantile(takes, 0.5) / inAll).toFixed(2)} of a rejected take plus a PING`)
+    print(`${contenders} concurrent takes rejected by schema`, refused)
+    print(`${contenders} concurrent takes of a seat: all replies`, all)
+    print(`${contenders} concurrent takes of a seat: the winner`, won)
+    console.log(`  ${contenders} concurrent takes of a seat cost ×${(quantile(all, 0.5) / quantile(refused, 0.5)).toFixed(2)} of ${contenders} takes rejected by schema`)
 
     // Not timed, because MONITOR slows Redis down.
-    console.log('  commands that reach the Redis, each a round trip unless sent together with another:')
+    console.log('  Redis commands; each is a round trip unless it shares a pipeline:')
     const count = async (name: string, times: number, work: () => Promise<unknown>) => {
       console.log(`  ${name.padEnd(46)} ${describe(await commandsDuring(redis, port, work), times)}`)
     }
@@ -109,7 +109,7 @@ export default async function seats (): Promise<void> {
         await one.request('seat:leave', {})
       }
     })
-    await count('to assign somebody', counted, async () => {
+    await count('an assign', counted, async () => {
       for (let i = 0; i < counted; i++) await one.request('seat:assign', { userId: 'one', seatIndex: i & 7 })
     })
     await count(`${contenders} takes of one seat and a leave`, 10, async () => {
@@ -125,7 +125,7 @@ export default async function seats (): Promise<void> {
 
 async function expect (code: string, promise: Promise<Answer>): Promise<Answer> {
   const answer = await promise
-  if (answer.code !== code) throw new Error(`It came to ${answer.code}`)
+  if (answer.code !== code) throw new Error(`Expected ${code}, received ${answer.code}`)
   return answer
 }
 

@@ -90,7 +90,7 @@ async function printed (child: ChildProcess, what: RegExp): Promise<string> {
       if (found !== undefined) resolve(found)
     })
     child.once('error', reject)
-    child.once('exit', () => reject(new Error(`It ended: ${output}`)))
+    child.once('exit', () => reject(new Error(`The process exited: ${output}`)))
   })
 }
 

@@ -71,7 +71,7 @@ async function change (backend: Backend, what: string, body: unknown): Promise<b
     case 'publish': {
       const { event: name, payload = {}, ...to } = event.parse(body)
       const heard = await backend.publish(name, { ...Object.fromEntries(Object.entries(to).filter(([, value]) => value !== undefined)), payload })
-      console.log(`published ${name}, heard by ${heard}`)
+      console.log(`published ${name} to ${heard} subscribers`)
       return true
     }
     default: return false
@@ -100,22 +100,22 @@ backend.everyRoom = () => 1
 
 const post = (what: string, body: object) => `curl -s ${backend.url}/_control/${what} -d '${JSON.stringify(body)}'`
 console.log(`
-  A backend that speaks the Laravel contract listens on ${backend.url}
-  Every room exists and belongs to user 1; nothing is kept when it ends.
+  A backend that implements the Laravel contract listens on ${backend.url}
+  Every room exists and belongs to user 1. No data is kept when the backend stops.
 
-  Start the server against it:
+  Start the server with this backend:
 
     LARAVEL_API_URL=${backend.url} LARAVEL_INTERNAL_KEY=${backend.key} ${redisUrl === undefined ? '' : `REDIS_URL=${redisUrl} `}npm start
 
-  See what it knows and was told:   curl -s ${backend.url}/_control
-  A room of user 42:                ${post('rooms', { id: 7, owner_id: 42 })}
-  An admin of it:                   ${post('roles', { room_id: 7, user_id: 43, role: 'admin' })}
-  Coins of a user:                  ${post('balances', { user_id: 43, amount: 100 })}
-  Let calls fail:                   ${post('faults', { kind: 'status', status: 503 })}
+  Show its data and received calls:  curl -s ${backend.url}/_control
+  A room owned by user 42:           ${post('rooms', { id: 7, owner_id: 42 })}
+  An admin of the room:              ${post('roles', { room_id: 7, user_id: 43, role: 'admin' })}
+  Coins of a user:                   ${post('balances', { user_id: 43, amount: 100 })}
+  Make calls fail:                   ${post('faults', { kind: 'status', status: 503 })}
     kinds: slow (ms), status, hang, reset, reset-after, stall, malformed, reject (gifts);
-    call: gifts, status, room or role; times: how often
-  Mend everything:                  curl -s -X DELETE ${backend.url}/_control/faults
-  Publish an event:                 ${redisUrl === undefined ? 'needs REDIS_URL' : post('publish', { event: 'balance.updated', user_id: 43, payload: { coins: 5 } })}
+    call: gifts, status, room or role; times: number of calls
+  Remove all faults:                 curl -s -X DELETE ${backend.url}/_control/faults
+  Publish an event:                  ${redisUrl === undefined ? 'needs REDIS_URL' : post('publish', { event: 'balance.updated', user_id: 43, payload: { coins: 5 } })}
 `)
 
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {

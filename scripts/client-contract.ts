@@ -124,7 +124,7 @@ function typeText (schema: z.core.$ZodType, io: 'input' | 'output', itself?: z.c
   }
   const auxiliaryTypeStore = createAuxiliaryTypeStore()
   const { node } = zodToTs(schema, { auxiliaryTypeStore, io, overrideFunction })
-  if (auxiliaryTypeStore.definitions.size > 0) throw new Error('A recursive schema needs a name of its own in scripts/client-contract.ts')
+  if (auxiliaryTypeStore.definitions.size > 0) throw new Error('A recursive schema needs a name in scripts/client-contract.ts')
   return printNode(node).split('\n').map((line) => {
     const [, indent = '', text = ''] = line.match(/^( *)(.*?);?$/) ?? []
     return indent.slice(indent.length / 2) + (text.startsWith('/**') ? text : text.replaceAll('"', "'"))

@@ -78,21 +78,21 @@ async function run (): Promise<void> {
   await startTalkers({ url, secret, room, talkers })
   const shown = `http://${host === '127.0.0.1' ? 'localhost' : new URL(url).hostname}:${port}`
   console.log(`
-  People are talking. Open this, choose a name, and listen:
+  The conversation has started. Open this URL, choose a name, and listen:
 
     ${shown}/#${new URLSearchParams({ room })}
 
-  Take a seat to talk to them, or raise your hand and ${fireside[0].name} invites you; write, react,
-  give somebody a gift. There are more rooms in the lobby, and you can open your own:
+  Take a seat to talk, or raise your hand and ${fireside[0].name} invites you. Send messages,
+  reactions and gifts. The lobby lists more rooms, and you can create your own:
 
     ${shown}/
 
-  Look behind the scenes, and turn features off, on, or reload them while people talk:
+  On the admin page you can disable, enable and reload features during the conversation:
 
     ${shown}/admin
     key: ${adminKey}
 
-  Everybody but you is a program${seconds === undefined ? '' : `; it is over in ${seconds} seconds`}. Ctrl-C ends it, and nothing is kept.
+  All other users are simulated.${seconds === undefined ? '' : ` The demo ends in ${seconds} seconds.`} Ctrl-C ends the demo; no data is kept.
 `)
   if (seconds !== undefined) setTimeout(() => ended.resolve(0), seconds * 1000)
 }
@@ -116,7 +116,7 @@ function readOptions (): { room: string, talkers: number, seconds: number | unde
 
 /**
  * @returns the port if it is free; a random free port for 0
- * @throws with advice if the port is taken
+ * @throws with advice if the port is in use
  */
 async function freePort (host: string, port: number): Promise<number> {
   const probe = createServer()
@@ -125,7 +125,7 @@ async function freePort (host: string, port: number): Promise<number> {
     return (probe.address() as AddressInfo).port
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'EADDRINUSE') throw error
-    throw new Error(`Port ${port} is taken. End what listens there, or choose another one: PORT=${port + 1} npm run demo`)
+    throw new Error(`Port ${port} is in use. Stop the process that listens on it, or choose another port: PORT=${port + 1} npm run demo`)
   } finally {
     probe.close()
   }
@@ -165,7 +165,7 @@ function startTalkers (task: Task): Promise<void> {
     child.once('message', () => resolve())
     child.once('exit', (code, signal) => {
       if (ending) return
-      if (++restarts > maxRestarts) failed(`The talkers have ended with ${signal ?? code}.`)
+      if (++restarts > maxRestarts) failed(`The talkers exited with ${signal ?? code}.`)
       else attempt()
     })
   }

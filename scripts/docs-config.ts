@@ -18,11 +18,11 @@ interface Described {
   isSecret: boolean
 }
 
-/** What each feature in that table makes public. */
+/** Public parts of each feature in that table. */
 const shows: Readonly<Record<keyof typeof production.features, string>> = {
   docs: 'the contract as pages and as OpenAPI and AsyncAPI, under `/docs`',
-  lobby: 'lists rooms to anybody with a token',
-  stage: 'a page for trying things out, for anybody'
+  lobby: 'lists rooms for every user with a token',
+  stage: 'a public page for trying the server'
 }
 
 const environments = { development, test, production }
@@ -76,9 +76,9 @@ function reference (): string {
   return [
     '# Configuration',
     '',
-    'The server is configured by environment variables. A value set there counts before the default for the environment (`config/development.ts`, `config/test.ts`, `config/production.ts`, chosen by `NODE_ENV`), and that before the general one. An empty variable counts as not set.',
+    'The server is configured by environment variables. A variable overrides the default for the environment (`config/development.ts`, `config/test.ts` or `config/production.ts`, chosen by `NODE_ENV`), which overrides the general default. An empty variable counts as unset.',
     '',
-    'The server does not start with a configuration that is wrong: it names every problem at once and ends. Values of secrets are never shown.',
+    'If the configuration is invalid, the server lists every problem and exits. Values of secrets are never shown.',
     '',
     'An admin can change the settings of a feature at run time (`PATCH /admin/features/:name/config`). `FEATURES_CONFIG` and a setting changed by an admin override the variables of features.',
     '',
@@ -93,9 +93,9 @@ function reference (): string {
 function featureTable (): string[] {
   const features = [...new Set(Object.values(environments).flatMap((defaults) => Object.keys(defaults.features)))]
   return [
-    `Without \`FEATURES\`, every feature is on (${featureSettings.filter(({ enabledBy }) => enabledBy !== undefined).map(({ feature, enabledBy }) => `${code(feature)} only with ${code(String(enabledBy))}`).join(', ')}) unless this table says otherwise:`,
+    `Without \`FEATURES\`, every feature is enabled (${featureSettings.filter(({ enabledBy }) => enabledBy !== undefined).map(({ feature, enabledBy }) => `${code(feature)} only with ${code(String(enabledBy))}`).join(', ')}) unless this table says otherwise:`,
     '',
-    row(['Feature', 'What it shows', ...Object.keys(environments)]),
+    row(['Feature', 'Exposes', ...Object.keys(environments)]),
     `|${'---|'.repeat(2 + Object.keys(environments).length)}`,
     ...features.map((feature) => row([
       code(feature),

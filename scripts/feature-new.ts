@@ -32,11 +32,11 @@ interface Plan {
 /** @throws {Refusal} if the arguments are invalid or the feature exists */
 function plan (): Plan {
   const { name, into } = read()
-  if (!/^[a-z][a-z0-9-]*$/.test(name)) throw new Refusal(`${name} is no name for a feature: it has small letters, digits and dashes, and begins with a letter, like my-feature`)
+  if (!/^[a-z][a-z0-9-]*$/.test(name)) throw new Refusal(`${name} is not a valid feature name: use lowercase letters, digits and dashes, starting with a letter, as in my-feature`)
   const folder = into === undefined ? join(root, 'features', name) : join(resolve(here, into), name)
   const tests = into === undefined ? join(root, 'test', 'features', name) : folder
   for (const taken of [folder, join(root, 'features', name), tests]) {
-    if (existsSync(taken)) throw new Refusal(`There is a feature ${name}: ${taken}`)
+    if (existsSync(taken)) throw new Refusal(`Feature ${name} already exists: ${taken}`)
   }
   const test = join(tests, `${name}.test.ts`)
   return {
@@ -62,9 +62,9 @@ function read (): { name: string, into: string | undefined } {
 
 function nextHere (name: string, test: string): string[] {
   const rows = [
-    ['npm start', 'runs it; in development each save reloads it'],
-    [`npm run features -- reload ${name}`, 'reloads it where saves are not watched'],
-    [`npm test -- ${relative(root, test)}`, 'runs its test']
+    ['npm start', 'runs the feature; in development, each save reloads it'],
+    [`npm run features -- reload ${name}`, 'reloads the feature where files are not watched'],
+    [`npm test -- ${relative(root, test)}`, 'runs the test']
   ]
   const width = Math.max(...rows.map(([command = '']) => command.length))
   return rows.map(([command = '', what]) => `${command.padEnd(width)}  ${what}`)
@@ -76,7 +76,7 @@ function nextOutside (folder: string, test: string): string[] {
     `In ${root}:`,
     `FEATURES_PATH=${folder} npm start`,
     '',
-    'For its test, and for types in an editor, once:',
+    'Once, for the test and for types in an editor:',
     `mkdir -p ${dirname(link)} && ln -s ${root} ${link}`,
     `node ${test}`
   ]
@@ -102,7 +102,7 @@ try {
     writeFileSync(path, findIt && path.endsWith('.test.ts') ? findingIt(text) : text)
     console.log(relative(here, path).startsWith('..') ? path : relative(here, path))
   }
-  console.log(`\nNext (docs/writing-features.md has it all):\n\n${next.map((line) => line === '' ? '' : `  ${line}`).join('\n')}\n`)
+  console.log(`\nNext steps (details in docs/writing-features.md):\n\n${next.map((line) => line === '' ? '' : `  ${line}`).join('\n')}\n`)
 } catch (error) {
   if (!(error instanceof Refusal)) throw error
   console.error(error.message)

@@ -16,16 +16,16 @@ import { existsSync } from 'node:fs'
 import { parseArgs } from 'node:util'
 
 const usage = `npm run features -- list
-npm run features -- enable NAME [--cascade]     with --cascade: also what it depends on
-npm run features -- disable NAME [--cascade]    with --cascade: also what depends on it
-npm run features -- reload NAME                 runs its code as it is on disk now
-npm run features -- rescan                      looks for folders that appeared or vanished
-npm run features -- config NAME                 shows its settings
-npm run features -- config NAME KEY=VALUE …     changes them; VALUE is JSON or text, null takes one back
+npm run features -- enable NAME [--cascade]     with --cascade: also its dependencies
+npm run features -- disable NAME [--cascade]    with --cascade: also its dependents
+npm run features -- reload NAME                 runs the code that is now on disk
+npm run features -- rescan                      loads new folders and unloads deleted ones
+npm run features -- config NAME                 shows the feature's settings
+npm run features -- config NAME KEY=VALUE …     changes settings; VALUE is JSON or a string, null resets a setting
 
-  --url URL   where the server is; by default what HOST, PORT and SSL_KEY_PATH say
+  --url URL   URL of the server; by default from HOST, PORT and SSL_KEY_PATH
   --key KEY   an admin key; by default the first of ADMIN_API_KEY
-  --json      print what the server answers`
+  --json      print the response body`
 
 class Refusal extends Error {}
 
@@ -129,7 +129,7 @@ function settings (texts: string[]): Record<string, unknown> {
 function firstKey (): string {
   const [key = ''] = (process.env.ADMIN_API_KEY ?? '').split(',').map((item) => item.trim()).filter(Boolean)
   if (key !== '') return key
-  throw new Refusal('An admin key is missing: give --key KEY, or set ADMIN_API_KEY as the server has it.\nIn development a server without one makes a key up and prints it when it starts.')
+  throw new Refusal('The admin key is missing. Pass --key KEY, or set ADMIN_API_KEY as on the server.\nIn development, a server without ADMIN_API_KEY generates a key and prints it at startup.')
 }
 
 function whereItIs (): string {
@@ -157,9 +157,9 @@ async function call ({ method, path, body }: Command, url: string, key: string, 
     const text = await answer.text()
     return { status: statusCode, body: text === '' ? {} : JSON.parse(text) as unknown }
   } catch (error) {
-    if (error instanceof SyntaxError) throw new Refusal(`What answers at ${url} is not this server: --url says where it is`)
+    if (error instanceof SyntaxError) throw new Refusal(`The response from ${url} is not from this server. Set the URL with --url`)
     const { code, message } = error as { code?: string, message: string }
-    throw new Refusal(`Nothing answers at ${url} (${code ?? message}): is the server running? --url says where it is`)
+    throw new Refusal(`No response from ${url} (${code ?? message}). Is the server running? Set the URL with --url`)
   }
 }
 
@@ -203,13 +203,13 @@ function showRescan ({ added, removed, failed }: Rescan): string {
     ...removed.map((name) => `removed  ${name}`),
     ...Object.entries(failed).map(([name, error]) => `failed   ${name}: ${error}`)
   ]
-  return lines.length > 0 ? lines.join('\n') : 'Nothing has appeared or vanished'
+  return lines.length > 0 ? lines.join('\n') : 'No features were added or removed'
 }
 
 /** @throws {Refusal} if the feature does not exist */
 function pick (features: Feature[], name: string): Feature {
   const feature = features.find((one) => one.name === name)
-  if (!feature) throw new Refusal(`FEATURE_NOT_FOUND: There is no feature ${name}`)
+  if (!feature) throw new Refusal(`FEATURE_NOT_FOUND: Feature ${name} does not exist`)
   return feature
 }
 

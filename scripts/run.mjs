@@ -46,7 +46,7 @@ try {
   })
   if (!flags.has('--setup-only')) handOver(node)
 } catch (error) {
-  process.stderr.write(`\nset-up: ${error.message}\n`)
+  process.stderr.write(`\nsetup: ${error.message}\n`)
   // Prints the stack of an unexpected error for bug reports.
   if (!(error instanceof SetupError)) process.stderr.write(`${error.stack.split('\n').filter((line) => line.startsWith('    at')).join('\n')}\n`)
   process.exitCode = 1

@@ -21,7 +21,7 @@ import type { Totals } from './test-report.ts'
 const root = resolve(import.meta.dirname, '..')
 const tap = join(root, 'node_modules', 'tap', 'dist', 'esm', 'run.mjs')
 
-/** Number of concurrent processes: tests often wait, so more than the two cores. */
+/** Number of concurrent processes. Higher than the number of cores, because tests often wait. */
 const jobs = 4
 
 const { values: { long }, positionals: filters } = parseArgs({
@@ -34,7 +34,7 @@ const files = globSync(long ? 'test/**/*.long.ts' : 'test/**/*.test.ts', { cwd: 
   .sort()
 
 if (files.length === 0) {
-  console.error(filters.length ? `No test file has ${filters.join(' or ')} in its path.` : 'There are no test files.')
+  console.error(filters.length ? `No path of a test file contains ${filters.join(' or ')}.` : 'There are no test files.')
   finish({ passed: 0, failed: 0, skipped: 0 }, 1)
 }
 await withSetupLock(root, async () => buildTap())
@@ -56,7 +56,7 @@ function buildTap (): void {
   if (existsSync(stamp) && readFileSync(stamp, 'utf8') === wanted) return
   console.error('Building tap without its TypeScript plugin, once …')
   const { status } = spawnSync(process.execPath, [tap, 'build'], { cwd: root, stdio: ['ignore', 'ignore', 'inherit'] })
-  if (status !== 0) throw new Error(`tap build ended with ${status}`)
+  if (status !== 0) throw new Error(`tap build exited with ${status}`)
   writeFileSync(stamp, wanted)
 }
 
@@ -82,7 +82,7 @@ async function runAll (): Promise<void> {
     if (left.length === before) break
   }
   report.end()
-  if (left.length > 0) console.log(`Without a verdict: ${left.join(' ')}`)
+  if (left.length > 0) console.log(`Not completed: ${left.join(' ')}`)
   good &&= left.length === 0 && totals.failed === 0 && totals.passed > 0
   // Without a failed assertion, the last line must still report a failure.
   if (!good && totals.failed === 0) totals.failed = 1

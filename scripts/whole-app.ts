@@ -35,7 +35,7 @@ export async function wholeApp (): Promise<FastifyInstance> {
   const failed = app.features.list().filter(({ state }) => state !== 'enabled')
   if (failed.length > 0) {
     await app.close()
-    throw new Error(`Not described: ${failed.map(({ name, error }) => `${name} (${error ?? 'off'})`).join(', ')}`)
+    throw new Error(`Features that do not run: ${failed.map(({ name, error }) => `${name} (${error ?? 'disabled'})`).join(', ')}`)
   }
   return app
 }

@@ -5,7 +5,7 @@ export function between (low: number, high: number): number {
 
 export function oneOf<T> (list: readonly T[]): T {
   const item = list[Math.floor(Math.random() * list.length)]
-  if (item === undefined) throw new Error('There is nothing to choose from')
+  if (item === undefined) throw new Error('The list is empty')
   return item
 }
 

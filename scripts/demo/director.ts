@@ -83,7 +83,7 @@ export async function direct ({ script, talkers, host, recordings }: DirectorOpt
       await delay(between(300, 700))
     }
     const recording = recordings.get(fileOf(line))
-    if (!recording) throw new Error(`There is no recording of ${fileOf(line)}`)
+    if (!recording) throw new Error(`No recording of ${fileOf(line)}`)
     const ms = talker.speak(recording)
     react(talker, line, ms)
     if (next?.early === undefined && ms > speechlessMs && happens(0.25)) throwIn(talker, next, ms)

@@ -23,7 +23,7 @@ export interface Line {
   /** Together with `who`, the unique name of the recording. */
   id: string
   text: string
-  /** Time before the end of the previous line at which this line starts, in milliseconds: an interruption. */
+  /** Overlap with the end of the previous line, for an interruption, in milliseconds. */
   early?: number
   /** Reaction of the listeners. */
   mood?: string

@@ -15,7 +15,7 @@ rmSync(folder, { recursive: true, force: true })
 mkdirSync(folder)
 for (const line of lines) {
   const person = everybody.find(({ key }) => key === line.who)
-  if (!person) throw new Error(`Nobody is called ${line.who}`)
+  if (!person) throw new Error(`Unknown talker: ${line.who}`)
   const { voice, wordsPerMinute, pitch } = person.voicing
   const spoken = execFileSync('espeak-ng', ['-v', voice, '-s', String(wordsPerMinute), '-p', String(pitch), '-g', '2', '--stdout', line.text.replaceAll('’', "'")], { maxBuffer: 50e6 })
   // IMA ADPCM needs a quarter of the size of PCM, and any player supports it. The text is stored as metadata, for the test.

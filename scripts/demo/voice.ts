@@ -63,7 +63,7 @@ export function createVoices (): Voices {
         track,
         on: false,
         speak (recording) {
-          if (recording.sampleRate !== sampleRate) throw new Error(`The speech must have ${sampleRate} samples a second`)
+          if (recording.sampleRate !== sampleRate) throw new Error(`Recordings must have ${sampleRate} samples per second`)
           speech = recording.samples
           at = 0
           return speech.length / sampleRate * 1000

@@ -26,7 +26,7 @@ export async function withSetupLock (root, work) {
   const file = join(tmpdir(), `flylive-set-up-${createHash('sha256').update(root).digest('hex').slice(0, 16)}.lock`)
   let noted = false
   while (!take(file)) {
-    if (!noted) note('waiting for another set-up of this checkout')
+    if (!noted) note('waiting for another setup of this checkout')
     noted = true
     await delay(200)
   }

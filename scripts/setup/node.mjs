@@ -40,6 +40,6 @@ export async function ensureNode () {
     await rm(folder, { recursive: true, force: true })
     await rename(draft, folder)
   })
-  note(`kept in ${dirname(folder)}; your system's Node is unchanged`)
+  note(`cached in ${dirname(folder)}; your system's Node is unchanged`)
   return binary
 }

@@ -18,13 +18,13 @@ export class SetupError extends Error {
 export async function step (title, work) {
   const begin = Date.now()
   const seconds = () => `${((Date.now() - begin) / 1000).toFixed(0)} s`
-  process.stderr.write(`set-up: ${title} …\n`)
-  const result = await work((text) => process.stderr.write(`set-up:   ${text} (${seconds()})\n`))
-  process.stderr.write(`set-up:   done in ${seconds()}\n`)
+  process.stderr.write(`setup: ${title} …\n`)
+  const result = await work((text) => process.stderr.write(`setup:   ${text} (${seconds()})\n`))
+  process.stderr.write(`setup:   done in ${seconds()}\n`)
   return result
 }
 
 /** @param {string} text one line of advice or explanation */
 export function note (text) {
-  process.stderr.write(`set-up:   ${text}\n`)
+  process.stderr.write(`setup:   ${text}\n`)
 }

@@ -59,7 +59,7 @@ export function run (command, args, { onLine, ...options } = {}) {
     child.once('close', (code, signal) => {
       if (code === 0) return resolve(output)
       const tail = output.trim().split('\n').slice(-25).join('\n')
-      reject(new Error(`${command} ${args.join(' ')} ended with ${signal ?? code}\n${tail}`))
+      reject(new Error(`${command} ${args.join(' ')} exited with ${signal ?? code}\n${tail}`))
     })
   })
 }

@@ -45,7 +45,7 @@ const dtlsMended = '((operationType & BIO_CB_RETURN) != 0)'
 export async function ensureMediaWorker (root) {
   if (process.env.MEDIASOUP_WORKER_BIN) {
     if (runs(process.env.MEDIASOUP_WORKER_BIN)) return
-    throw new SetupError(`MEDIASOUP_WORKER_BIN names ${process.env.MEDIASOUP_WORKER_BIN}, which does not run here.`)
+    throw new SetupError(`MEDIASOUP_WORKER_BIN names ${process.env.MEDIASOUP_WORKER_BIN}, which does not run on this machine.`)
   }
   const mediasoup = join(root, 'node_modules', 'mediasoup')
   const target = join(mediasoup, 'worker', 'out', 'Release', 'mediasoup-worker')
@@ -60,7 +60,7 @@ export async function ensureMediaWorker (root) {
       await download(version, draft, progress) || await build(join(mediasoup, 'worker'), draft, progress)
     })
     await rename(draft, kept)
-    note(`kept as ${kept}`)
+    note(`cached as ${kept}`)
   }
   await mkdir(dirname(target), { recursive: true })
   await copyFile(kept, `${target}.${process.pid}`)
@@ -126,7 +126,7 @@ async function download (version, path, progress) {
  */
 async function build (sources, path, progress) {
   if (platform() !== 'linux') {
-    throw new SetupError('The media worker could not be downloaded, and this set-up builds it on Linux only. Build mediasoup-worker as mediasoup.org tells and name it in MEDIASOUP_WORKER_BIN.')
+    throw new SetupError('The media worker could not be downloaded, and this setup can build it on Linux only. Build mediasoup-worker as described on mediasoup.org and set MEDIASOUP_WORKER_BIN to its path.')
   }
   const missing = [
     ...(findCommand('g++') ? [] : ['g++']),
@@ -165,7 +165,7 @@ async function build (sources, path, progress) {
     }
   })
   const binary = join(folder, 'mediasoup-worker')
-  if (!runs(binary)) throw new SetupError(`The media worker was built but does not run here: ${binary}`)
+  if (!runs(binary)) throw new SetupError(`The media worker was built but does not run on this machine: ${binary}`)
   await copyFile(binary, path)
   await rm(folder, { recursive: true, force: true })
 }
@@ -178,7 +178,7 @@ async function build (sources, path, progress) {
 async function ninjaFile (sources, folder) {
   const meson = await readFile(join(sources, 'meson.build'), 'utf8')
   const list = meson.match(/common_sources = \[([^\]]*)\]/)?.[1]
-  if (!list) throw new SetupError("mediasoup's meson.build no longer lists its sources as common_sources; the build recipe must follow.")
+  if (!list) throw new SetupError("mediasoup's meson.build no longer lists its sources as common_sources. Update the build recipe.")
   const files = [...list.matchAll(/'(.+?)'/g)].map(([, file]) => file).concat('src/main.cpp')
 
   const includes = [join(here, 'worker'), folder, join(sources, 'include')].map((path) => `-I${path}`).join(' ')

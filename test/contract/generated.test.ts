@@ -51,7 +51,7 @@ const openapi = await read('/docs/openapi.json') as OpenApiDocument
 const clients = [await server.connect(1), await server.connect(2), await server.connect(3)]
 
 // Placeholders stand for ids, which are known only when a request is sent. A
-// placeholder has the owner (the sender or any client), a name and a number.
+// placeholder contains an owner (the sender or any client), a name and a number.
 const owned = new Map<TestClient, Map<string, string[]>>()
 const placeholder = (name: string) => fc.tuple(fc.constantFrom('own', 'own', 'own', 'any'), fc.nat(7)).map(([whose, n]) => `@${whose}.${name}:${n}`)
 const idsOf = (name: string, client?: TestClient) => client === undefined ? [...owned.values()].flatMap((ids) => ids.get(name) ?? []) : owned.get(client)?.get(name) ?? []

@@ -46,8 +46,7 @@ t.test('allows a sustained rate of messages up to the limit', async (t) => {
     }
     return client
   }
-  // A busy machine falls behind and then catches up in a burst; half of the
-  // rate leaves room for that.
+  // Half of the rate leaves room for bursts, with which a busy machine catches up.
   await (await send(50, 2000)).flush()
   t.same(await (await send(200, 5000)).closed, { code: 4429, reason: 'FLOODING' })
 })

@@ -83,7 +83,7 @@ t.test('the demo ends on time, and a killed demo leaves no processes behind', as
   early.child.kill('SIGKILL')
   await until(() => !begun.some(lives))
   t.equal(await timed.exit, 0, timed.output())
-  t.match(timed.output(), 'it is over in 0.1 seconds')
+  t.match(timed.output(), 'The demo ends in 0.1 seconds')
 })
 
 t.test('a demo that cannot start prints the reason', async (t) => {
@@ -94,7 +94,7 @@ t.test('a demo that cannot start prints the reason', async (t) => {
   const late = startDemo(t, [], { PORT: String(port) })
   const lonely = startDemo(t, ['--talkers', '2'])
   t.equal(await late.exit, 1)
-  t.match(late.output(), `Port ${port} is taken`)
+  t.match(late.output(), `Port ${port} is in use`)
   t.equal(await lonely.exit, 1)
   t.match(lonely.output(), '--talkers must be 3 to 6')
 })

@@ -66,12 +66,12 @@ t.test('rejects invalid names', async (t) => {
   const folder = featureFolder(t)
   for (const name of ['Wave', '1wave', 'wave_hand', '-wave', '../wave', 'wave/hand', 'wäve']) {
     const args = name.startsWith('-') ? ['--', name] : [name]
-    t.match(await featureNew(['--into', folder.path, ...args]), { status: 1, out: '', err: `${name} is no name for a feature` }, name)
+    t.match(await featureNew(['--into', folder.path, ...args]), { status: 1, out: '', err: `${name} is not a valid feature name` }, name)
   }
-  t.match(await featureNew(['chat']), { status: 1, out: '', err: `There is a feature chat: ${join(root, 'features', 'chat')}` })
-  t.match(await featureNew(['chat', '--into', folder.path]), { status: 1, err: 'There is a feature chat' }, "the new feature would override the server's")
+  t.match(await featureNew(['chat']), { status: 1, out: '', err: `Feature chat already exists: ${join(root, 'features', 'chat')}` })
+  t.match(await featureNew(['chat', '--into', folder.path]), { status: 1, err: 'Feature chat already exists' }, "the new feature would override the server's")
   t.equal((await featureNew(['wave', '--into', folder.path])).status, 0)
-  t.match(await featureNew(['wave', '--into', folder.path]), { status: 1, out: '', err: `There is a feature wave: ${join(folder.path, 'wave')}` })
+  t.match(await featureNew(['wave', '--into', folder.path]), { status: 1, out: '', err: `Feature wave already exists: ${join(folder.path, 'wave')}` })
   for (const args of [[], ['a', 'b'], ['a', '--nothing'], ['a', '--into']]) t.match(await featureNew(args), { status: 1, out: '', err: 'npm run feature:new NAME' })
   t.strictSame(readdirSync(folder.path), ['wave'])
 })

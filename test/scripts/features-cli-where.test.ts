@@ -21,13 +21,13 @@ t.test('connects to a server with TLS', async (t) => {
   await server.url
   const cwd = t.testdir({})
   t.match(await run(cwd, ['list', '--key', adminKey], env), { status: 0, out: /^auth +enabled/m, err: '' }, 'on this machine, the certificate may have any name')
-  t.match(await run(cwd, ['list', '--key', adminKey, '--url', await server.url], env), { status: 1, err: 'Nothing answers' }, 'other addresses need a valid certificate')
+  t.match(await run(cwd, ['list', '--key', adminKey, '--url', await server.url], env), { status: 1, err: 'No response from' }, 'other addresses need a valid certificate')
 })
 
 t.test('reports an unreachable server and wrong usage', async (t) => {
   const cwd = t.testdir({})
   const port = await freePort()
-  t.match(await run(cwd, ['list', '--key', 'x', '--url', `http://127.0.0.1:${port}`]), { status: 1, err: `Nothing answers at http://127.0.0.1:${port} (ECONNREFUSED)` })
+  t.match(await run(cwd, ['list', '--key', 'x', '--url', `http://127.0.0.1:${port}`]), { status: 1, err: `No response from http://127.0.0.1:${port} (ECONNREFUSED)` })
   for (const args of [[], ['nothing'], ['enable'], ['list', 'chat'], ['reload', 'a', 'b'], ['list', '--nothing'], ['list', '--url', 'here']]) {
     t.match(await run(cwd, args), { status: 1, out: '', err: /npm run features -- list/ }, args.join(' ') || 'nothing')
   }

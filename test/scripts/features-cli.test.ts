@@ -37,7 +37,7 @@ t.test('lists and changes features from the command line', async (t) => {
   folder.write('late', { 'index.ts': saying('late', 'one') })
   folder.remove('above')
   t.strictSame(await features('rescan'), { status: 0, out: 'added    late\nremoved  above\n', err: '' })
-  t.strictSame(await features('rescan'), { status: 0, out: 'Nothing has appeared or vanished\n', err: '' })
+  t.strictSame(await features('rescan'), { status: 0, out: 'No features were added or removed\n', err: '' })
   folder.write('wrong', { 'index.ts': 'throw new Error("no")\n' })
   t.match(await features('rescan'), { status: 1, out: /^failed {3}wrong: .*no/ })
 })

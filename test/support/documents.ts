@@ -12,7 +12,7 @@ import type { AsyncApi } from '../../features/docs/asyncapi.ts'
 const addFormats = formats as unknown as typeof formats.default
 const options = { strict: false, allErrors: true, validateFormats: true } as const
 
-/** Returns a description of what is invalid in a value, or undefined if it is valid. */
+/** Returns the errors of a value, or undefined if it is valid. */
 export type Check = (value: unknown) => string | undefined
 
 function checks (ajv: Ajv | Ajv2020, id: string, document: object): (pointer: string) => Check {
@@ -94,7 +94,7 @@ export interface DocumentedRoute {
   parameters: { in: string, name: string, required: boolean, schema: object, fits: Check }[]
   /** Schema of the body; undefined if the route takes none. */
   body: { schema: object, required: boolean, fits: Check } | undefined
-  /** @returns what differs from the document in a response; undefined if it conforms */
+  /** @returns the difference between a response and the document; undefined if it conforms */
   answer: (status: number, type: string, body: unknown) => string | undefined
 }
 
@@ -125,7 +125,7 @@ export function readOpenApi (document: OpenApiDocument): DocumentedRoute[] {
   }))
 }
 
-/** @returns what is invalid in an AsyncAPI document according to the AsyncAPI 3.0 schema; undefined if it is valid */
+/** @returns the errors of an AsyncAPI document according to the AsyncAPI 3.0 schema; undefined if it is valid */
 export function checkAsyncApi (document: unknown): string | undefined {
   const ajv = new Ajv({ ...options, validateFormats: false })
   const validate = ajv.compile(createRequire(import.meta.url)('@asyncapi/specs/schemas/3.0.0-without-$id.json') as object)

@@ -4,7 +4,7 @@ import { build } from '../../support/build.ts'
 import type { StoreKind, TestServer } from '../../support/build.ts'
 import type { TestClient } from '../../support/client.ts'
 
-/** Two servers on one Redis; without Redis, the same server twice. */
+/** Starts two servers on one Redis. Without Redis, returns one server twice. */
 export async function pair (t: Test, kind: StoreKind, env: Record<string, string>): Promise<[TestServer, TestServer]> {
   const server = await build(t, { env: { FEATURES: 'auth,chat', ...env } })
   return [server, kind === 'redis' ? await build(t, { env: { FEATURES: 'auth,chat', ...env } }) : server]

@@ -7,7 +7,7 @@ import { until } from '../../support/retry.ts'
 import type { Page } from '../../../features/lobby/service.ts'
 import { stopwatch } from '../../support/pace.ts'
 
-/** Two servers on one Redis; without Redis, the same server twice. */
+/** Starts two servers on one Redis. Without Redis, returns one server twice. */
 async function pair (t: Test, kind: StoreKind, env: Record<string, string>, config: Record<string, unknown> = {}, features = 'auth,lobby,seats'): Promise<[TestServer, TestServer]> {
   const options = { env: { FEATURES: features, FEATURES_CONFIG: JSON.stringify({ lobby: { cacheMs: 0, listsPerMinute: 10_000, ...config } }), ...env } }
   const server = await build(t, options)

@@ -3,7 +3,7 @@ import { build } from '../../support/build.ts'
 import type { StoreKind, TestServer } from '../../support/build.ts'
 import type { TestClient } from '../../support/client.ts'
 
-/** Two servers on one Redis; without Redis, the same server twice. */
+/** Starts two servers on one Redis. Without Redis, returns one server twice. */
 export async function pair (t: Test, kind: StoreKind, env: Record<string, string>, config: Record<string, unknown> = {}): Promise<[TestServer, TestServer]> {
   const options = { env: { FEATURES: 'auth,reactions', WS_MESSAGES_PER_SECOND: '10000', FEATURES_CONFIG: JSON.stringify({ reactions: config }), ...env } }
   const server = await build(t, options)

@@ -3,7 +3,7 @@ import { viewFrom } from './view.ts'
 import type { View } from './view.ts'
 
 // A second implementation of the seat rules in the contract, independent of the
-// server's. The test compares the two.
+// server's. The test compares both.
 
 export type Role = 'owner' | 'admin' | 'member'
 
