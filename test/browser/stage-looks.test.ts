@@ -149,7 +149,7 @@ t.test('supports the keyboard', async (t) => {
       if (await focused() === name) return
       await page.keyboard.press('Tab')
     }
-    throw new Error(`the keyboard does not get to ${name}, but to ${await focused()}`)
+    throw new Error(`the keyboard does not reach ${name}; the focus is on ${await focused()}`)
   }
   await until(() => page.evaluate(() => document.activeElement?.getAttribute('autocomplete') === 'nickname'))
   await page.keyboard.type('Karl')

@@ -63,7 +63,7 @@ t.test('survives random bytes in a frame', async (t) => {
     if (expected === undefined) {
       await client.event('error', ({ code }) => code === 'VALIDATION_FAILED')
       await client.flush()
-      if (client.events.length !== from + 1) throw new Error(`answered ${client.events.length - from} times`)
+      if (client.events.length !== from + 1) throw new Error(`received ${client.events.length - from} replies`)
       return
     }
     const { code } = await client.closed

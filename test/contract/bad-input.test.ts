@@ -36,13 +36,13 @@ function frame ({ ids }: Scene, message: object): string {
 function check (answers: Record<string, unknown>[], id: unknown) {
   const withId = typeof id === 'string' || typeof id === 'number'
   if (answers.length === 0 && !withId) return
-  if (answers.length !== 1) throw new Error(`answered ${answers.length} times: ${JSON.stringify(answers)}`)
+  if (answers.length !== 1) throw new Error(`received ${answers.length} replies: ${JSON.stringify(answers)}`)
   const answer = answers[0] as { id?: unknown, ok?: boolean, type?: string, data?: unknown, error?: unknown }
-  if (withId && JSON.stringify(answer.id) !== JSON.stringify(JSON.parse(JSON.stringify(id)))) throw new Error(`answered to ${JSON.stringify(answer.id)}`)
+  if (withId && JSON.stringify(answer.id) !== JSON.stringify(JSON.parse(JSON.stringify(id)))) throw new Error(`reply with the id ${JSON.stringify(answer.id)}`)
   if (!withId && answer.type !== 'error') throw new Error(`not a pushed error: ${JSON.stringify(answer)}`)
   if (answer.ok === true) return
   const { code, message } = (withId ? answer.error : answer.data) as { code: string, message: unknown }
-  if (!codes.has(code)) throw new Error(`the code ${code} is in no table: ${JSON.stringify(answer)}`)
+  if (!codes.has(code)) throw new Error(`undocumented code ${code}: ${JSON.stringify(answer)}`)
   if (typeof message !== 'string' || message === '') throw new Error(`no message: ${JSON.stringify(answer)}`)
 }
 
@@ -101,7 +101,7 @@ t.test('survives frames that are expensive to parse', async (t) => {
     null: ['null', undefined, 'VALIDATION_FAILED'],
     'a list of messages': [`[${message('{}')}]`, undefined, 'VALIDATION_FAILED'],
     'two messages': [message('{}') + message('{}'), undefined, 'VALIDATION_FAILED'],
-    'an id that cannot be written back': [message('{"userId":1}', '1e999'), undefined, 'VALIDATION_FAILED'],
+    'an id that cannot be echoed': [message('{"userId":1}', '1e999'), undefined, 'VALIDATION_FAILED'],
     'the same with unknown type': [message('{}', '-1e999', '"nothing"'), undefined, 'VALIDATION_FAILED'],
     'an id twice': ['{"id":1,"id":2,"type":"nothing"}', 2, 'UNKNOWN_TYPE'],
     'no type': ['{"id":3}', 3, 'VALIDATION_FAILED'],
@@ -111,16 +111,16 @@ t.test('survives frames that are expensive to parse', async (t) => {
     'a type of every object': [message('{}', '7', '"toString"'), 7, 'UNKNOWN_TYPE'],
     'the type __proto__': [message('{}', '8', '"__proto__"'), 8, 'UNKNOWN_TYPE'],
     'data that is a list': [message('[]', '9'), 9, 'VALIDATION_FAILED'],
-    'data that is a text': [message('"userId"', '10'), 10, 'VALIDATION_FAILED'],
-    'lists in lists': [fill('{"id":11,"type":"user:getRoom","data":{"userId":…', '['), undefined, 'VALIDATION_FAILED'],
-    'lists in lists, closed': [message(`{"userId":${'['.repeat(30_000)}${']'.repeat(30_000)}}`, '12'), 12, 'VALIDATION_FAILED'],
-    'objects in objects, closed': [message(`{"userId":${'{"a":'.repeat(10_000)}1${'}'.repeat(10_000)}}`, '13'), 13, 'VALIDATION_FAILED'],
+    'data that is a string': [message('"userId"', '10'), 10, 'VALIDATION_FAILED'],
+    'nested lists': [fill('{"id":11,"type":"user:getRoom","data":{"userId":…', '['), undefined, 'VALIDATION_FAILED'],
+    'nested lists, closed': [message(`{"userId":${'['.repeat(30_000)}${']'.repeat(30_000)}}`, '12'), 12, 'VALIDATION_FAILED'],
+    'nested objects, closed': [message(`{"userId":${'{"a":'.repeat(10_000)}1${'}'.repeat(10_000)}}`, '13'), 13, 'VALIDATION_FAILED'],
     '__proto__ in __proto__': [message(`{"userId":${'{"__proto__":'.repeat(4000)}1${'}'.repeat(4000)}}`, '14'), 14, 'VALIDATION_FAILED'],
     '__proto__ instead of data': ['{"id":15,"type":"user:getRoom","__proto__":{"data":{"userId":1}}}', 15, 'VALIDATION_FAILED'],
     '__proto__ instead of a field': [message('{"__proto__":{"userId":1}}', '16'), 16, 'VALIDATION_FAILED'],
     'thousands of fields': [message(`{${Array.from({ length: 5000 }, (_, i) => `"a${i}":1`).join()}}`, '17'), 17, 'VALIDATION_FAILED'],
     'thousands of faults': [message(`{"transportId":"x","dtlsParameters":{"fingerprints":[${Array.from({ length: 5000 }, () => '{}').join()}]}}`, '18', '"transport:connect"'), 18, 'VALIDATION_FAILED'],
-    'a text that fills the frame': [fill(message('{"userId":"…"}', '19'), 'x'), 19, 'VALIDATION_FAILED'],
+    'a string that fills the frame': [fill(message('{"userId":"…"}', '19'), 'x'), 19, 'VALIDATION_FAILED'],
     'many escapes': [fill(message('{"userId":"…"}', '20'), '\\u0000'), 20, 'VALIDATION_FAILED'],
     'a number that fills the frame': [fill(message('{"userId":…}', '21'), '9'), 21, 'VALIDATION_FAILED'],
     'white space that fills the frame': [fill(message('{"roomId":…1}', '22', '"room:join"'), ' '), 22, 'VALIDATION_FAILED']

@@ -155,7 +155,7 @@ async function tryRequest (t: Test, { type, data, fits, reply }: DocumentedReque
     fc.pre(sent !== null && fits(sent) !== undefined && Buffer.byteLength(JSON.stringify(sent)) < largestFrame - 200)
     const answer = await client.request(type, sent)
     expect(asyncapi.refused(answer), `the reply to ${type} ${JSON.stringify(sent).slice(0, 500)}`, answer)
-    if (answer.error.code !== 'VALIDATION_FAILED') throw new Error(`${type} with ${JSON.stringify(sent).slice(0, 500)} was answered ${answer.error.code}`)
+    if (answer.error.code !== 'VALIDATION_FAILED') throw new Error(`${type} with ${JSON.stringify(sent).slice(0, 500)} returned ${answer.error.code}`)
   }))
   checkEvents()
 }
@@ -231,7 +231,7 @@ async function tryRoute (t: Test, route: DocumentedRoute): Promise<void> {
   await holds(route.method + route.path, fc.asyncProperty(given, nearly(body), async (parameters, body) => {
     fc.pre(fits(body) !== undefined)
     const { status, code } = await send(route, { parameters, body })
-    if (status !== 400 || code !== 'VALIDATION_FAILED') throw new Error(`${JSON.stringify(body)} was answered ${status} ${code}`)
+    if (status !== 400 || code !== 'VALIDATION_FAILED') throw new Error(`${JSON.stringify(body)} returned ${status} ${code}`)
   }), Math.ceil(numRuns / 2))
 }
 

@@ -106,7 +106,7 @@ export async function scene (t: Test, env: Record<string, string> = {}): Promise
       attacker.send(text)
       // A successful request without an id has no reply, so the metric shows that it was handled.
       while (await handled() === before) {
-        if (attackersSession()?.open !== true) throw new Error(`the connection was ended by ${text.slice(0, 500)}`)
+        if (attackersSession()?.open !== true) throw new Error(`the connection was closed by ${text.slice(0, 500)}`)
         await new Promise((resolve) => setImmediate(resolve))
       }
       await attacker.flush()

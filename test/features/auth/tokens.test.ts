@@ -42,16 +42,16 @@ t.test('validates tokens', async (t) => {
   const [head, , signature] = token(good()).split('.') as [string, string, string]
 
   await attempts({
-    'as the backend makes it': token(good()),
+    'in the format of the backend': token(good()),
     'signed with an older secret': token(good(), hmac('sha256', olderSecret)),
     'signed with the oldest secret': token(good(), hmac('sha256', oldestSecret)),
-    'without exp, of this hour': token({ id: 1, name: 'Ada', iat: now() - 3500 }),
-    'exp counts where there is one, however old iat is': token({ ...good(), iat: now() - 100_000 }),
-    'with claims nobody knows': token({ ...good(), coins: 5, nested: { deep: [1] } }),
+    'without exp, issued less than an hour ago': token({ id: 1, name: 'Ada', iat: now() - 3500 }),
+    'with exp and an old iat': token({ ...good(), iat: now() - 100_000 }),
+    'with unknown claims': token({ ...good(), coins: 5, nested: { deep: [1] } }),
     'without typ': token(good(), undefined, { alg: 'HS256' }),
     'not blocked': token({ ...good(), is_blocked: false }),
     'with claims that are null': token({ ...good(), roles: null, is_blocked: null, avatar: null }),
-    'not before a time that is over': token({ ...good(), nbf: now() - 10 }),
+    'with an nbf in the past': token({ ...good(), nbf: now() - 10 }),
     'with an exp in the far future': token({ ...good(), exp: 1e300 })
   }, '101', 'success')
 
@@ -75,7 +75,7 @@ t.test('validates tokens', async (t) => {
     'an extension that must be understood': token(good(), undefined, { alg: 'HS256', typ: 'JWT', crit: ['b64'], b64: false }),
     'another payload under a good signature': `${head}.${encode({ ...good(), id: 2 })}.${signature}`,
     'another header under a good signature': `${encode({ alg: 'HS256' })}.${token(good()).split('.')[1] ?? ''}.${signature}`,
-    'a payload that is no object': token('me'),
+    'a payload that is not an object': token('me'),
     'a payload that is a list': token([good()]),
     'no id': token({ name: 'Ada', exp: now() + 60 }),
     'no name': token({ id: 1, exp: now() + 60 }),
@@ -86,21 +86,21 @@ t.test('validates tokens', async (t) => {
     'an id with a fraction': token({ ...good(), id: 1.5 }),
     'an id beyond exact numbers': token({ ...good(), id: 2 ** 60 }),
     'a huge id': token({ ...good(), id: 'x'.repeat(129) }),
-    'roles that are no list': token({ ...good(), roles: 'admin' }),
-    'exp that is a text': token({ ...good(), exp: String(now() + 60) }),
+    'roles that are not a list': token({ ...good(), roles: 'admin' }),
+    'exp that is a string': token({ ...good(), exp: String(now() + 60) }),
     'exp that is null': token({ ...good(), exp: null }),
     'exp that is a list': token({ ...good(), exp: [now() + 60] }),
-    'iat that is a text': token({ id: 1, name: 'Ada', iat: String(now()) }),
+    'iat that is a string': token({ id: 1, name: 'Ada', iat: String(now()) }),
     'neither exp nor iat': token({ id: 1, name: 'Ada' }),
     'not valid yet': token({ ...good(), nbf: now() + 60 }),
-    'is_blocked that is a text': token({ ...good(), is_blocked: 'true' })
+    'is_blocked that is a string': token({ ...good(), is_blocked: 'true' })
   }, '401 UNAUTHORIZED', 'invalid')
 
   await attempts({
     'exp is over': token({ ...good(), exp: now() - 1 }),
-    'exp is over, signed with an older secret': token({ ...good(), exp: now() - 1 }, hmac('sha256', olderSecret)),
+    'expired, signed with an older secret': token({ ...good(), exp: now() - 1 }, hmac('sha256', olderSecret)),
     'exp is 0': token({ ...good(), exp: 0 }),
-    'exp is over, whatever iat says': token({ ...good(), exp: now() - 1, iat: now() }),
+    'expired, with a recent iat': token({ ...good(), exp: now() - 1, iat: now() }),
     'without exp, issued too long ago': token({ id: 1, name: 'Ada', iat: now() - 3601 })
   }, '401 UNAUTHORIZED', 'expired')
 

@@ -9,8 +9,8 @@ import { leaveRooms, names, startSweep, assertEndedOnce } from './support.ts'
 
 /** Patterns of the first command that Redis does not receive when the server is killed. */
 const moments = {
-  'the rooms are gone, and still noted as empty': /zrem\r\n\$\d+\r\nmsab:rooms\r\n/,
-  'the rooms are gone, and noted nowhere': /exists\r\n\$\d+\r\nmsab:room:\{/
+  'the rooms are removed but still in the index of empty rooms': /zrem\r\n\$\d+\r\nmsab:rooms\r\n/,
+  'the rooms are removed from all indexes': /exists\r\n\$\d+\r\nmsab:room:\{/
 }
 
 // The tests mostly wait, so they run in parallel.

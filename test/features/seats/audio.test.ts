@@ -25,13 +25,13 @@ onEveryStore(t, 'leaving the seat closes the producer', async (t, env) => {
     leaving: () => member.ok('seat:leave'),
     moving: () => member.ok('seat:take', { seatIndex: 1 }),
     'being moved': () => owner.ok('seat:assign', { userId: 3, seatIndex: 2 }),
-    'being displaced': () => owner.ok('seat:assign', { userId: 2, seatIndex: 0 }),
-    'being put off': () => admin.ok('seat:remove', { userId: 3 }),
+    'losing the seat to an assigned user': () => owner.ok('seat:assign', { userId: 2, seatIndex: 0 }),
+    'being removed': () => admin.ok('seat:remove', { userId: 3 }),
     'a lock': async () => {
       await admin.ok('seat:lock', { seatIndex: 0 })
       await admin.ok('seat:unlock', { seatIndex: 0 })
     },
-    'an invite elsewhere': async () => {
+    'accepting an invite to another seat': async () => {
       await owner.ok('seat:invite', { userId: 3, seatIndex: 3 })
       await member.ok('seat:invite:accept')
     }
@@ -39,7 +39,7 @@ onEveryStore(t, 'leaving the seat closes the producer', async (t, env) => {
   await other.ok('seat:take', { seatIndex: 3 })
   const others = await produce(other)
   for (const [name, getOff] of Object.entries(ways)) {
-    if (name === 'an invite elsewhere') await other.ok('seat:leave')
+    if (name === 'accepting an invite to another seat') await other.ok('seat:leave')
     await member.request('seat:leave')
     await admin.request('seat:leave')
     await member.ok('seat:take', { seatIndex: 0 })
@@ -49,7 +49,7 @@ onEveryStore(t, 'leaving the seat closes the producer', async (t, env) => {
     t.same(await owner.event('audio:producerClosed', (data) => data.producerId === producerId), { roomId: 'r1', producerId, userId: 3 }, name)
     t.equal(await member.fails('audio:selfMute', { producerId }), 'PRODUCER_NOT_FOUND')
     t.equal(server.app.sfu.producersOf('r1').some(({ userId }) => userId === 3), false)
-    if (name !== 'an invite elsewhere') t.same(server.app.sfu.producersOf('r1'), [{ producerId: others, userId: '4', isPaused: false }], 'other users keep sending')
+    if (name !== 'accepting an invite to another seat') t.same(server.app.sfu.producersOf('r1'), [{ producerId: others, userId: '4', isPaused: false }], 'other users keep sending')
   }
 })
 

@@ -58,21 +58,21 @@ function check (state: SeatState): void {
   const indexes = state.seats.map(({ seatIndex }) => seatIndex)
   const holders = state.seats.map(({ userId }) => String(userId))
   const fail = (what: string): never => { throw new Error(`${what}: ${JSON.stringify(state)}`) }
-  if (new Set(indexes).size !== indexes.length) fail('a seat has two holders')
+  if (new Set(indexes).size !== indexes.length) fail('a seat has two occupants')
   if (new Set(holders).size !== holders.length) fail('a user is on two seats')
-  if (indexes.some((index) => state.locked.includes(index))) fail('somebody is on a locked seat')
+  if (indexes.some((index) => state.locked.includes(index))) fail('a locked seat is occupied')
   if ([...indexes, ...state.locked, ...state.invites.map(({ seatIndex }) => seatIndex)].some((index) => index < 0 || index >= state.seatCount)) fail('there is no such seat')
   if (new Set(state.locked).size !== state.locked.length) fail('a seat is locked twice')
-  if (new Set(state.muted).size !== state.muted.length) fail('somebody is muted twice')
+  if (new Set(state.muted).size !== state.muted.length) fail('a user is muted twice')
   if (indexes.some((index, i) => index < (indexes[i - 1] ?? -1))) fail('seats are not in order')
-  if (state.invites.some(({ seatIndex }) => indexes.includes(seatIndex))) fail('there is an invite to a taken seat')
+  if (state.invites.some(({ seatIndex }) => indexes.includes(seatIndex))) fail('an occupied seat has an invite')
   if (new Set(state.invites.map(({ seatIndex }) => seatIndex)).size !== state.invites.length) fail('a seat has two invites')
   const asking = state.requests.map(({ userId }) => String(userId))
-  if (new Set(asking).size !== asking.length) fail('somebody asks for a seat twice')
-  if (asking.some((key) => holders.includes(key))) fail('somebody on a seat asks for one')
-  if (asking.length > maxRequests) fail('too many ask for a seat')
-  if (state.requests.some(({ requestedAt }, i, all) => requestedAt < (all[i - 1]?.requestedAt ?? 0))) fail('requests are not in the order asked')
-  if (new Set(state.seats.map(({ sitting }) => sitting)).size !== state.seats.length) fail('two sittings are one')
+  if (new Set(asking).size !== asking.length) fail('a user has two requests')
+  if (asking.some((key) => holders.includes(key))) fail('a seated user has a request')
+  if (asking.length > maxRequests) fail('there are too many requests')
+  if (state.requests.some(({ requestedAt }, i, all) => requestedAt < (all[i - 1]?.requestedAt ?? 0))) fail('requests are not in order of their times')
+  if (new Set(state.seats.map(({ sitting }) => sitting)).size !== state.seats.length) fail('two occupants share a sitting number')
 }
 
 /** Whether the contract allows a command. */
@@ -117,12 +117,12 @@ function advance (state: SeatState, step: Step, now: number): SeatState {
   const { command, actor } = step
   const given = JSON.stringify(state)
   const decision = attempt(() => decide(state, command, actor, now))
-  if (JSON.stringify(state) !== given) throw new Error(`${command.type} changed what it was given`)
+  if (JSON.stringify(state) !== given) throw new Error(`${command.type} modified its input`)
   if (!decision) return state
-  if (!mayCommand(step, state)) throw new Error(`a ${actor?.role} may ${command.type}`)
+  if (!mayCommand(step, state)) throw new Error(`${command.type} is accepted from the role ${actor?.role}`)
 
   const { state: next = state, events = [], wakeAt } = decision
-  if (decision.state === undefined && events.length > 0) throw new Error('something is told that is not so')
+  if (decision.state === undefined && events.length > 0) throw new Error('an event without a state change')
   check(next)
   const view = seen(state)
   for (const event of events) {
@@ -130,28 +130,28 @@ function advance (state: SeatState, step: Step, now: number): SeatState {
     if (wrong !== '') throw new Error(`${wrong} after ${command.type}`)
   }
   sameView(view, next, `the events of ${command.type}`)
-  if (decision.state !== undefined && wakeAt !== nextExpiry(next)) throw new Error('it is not looked at in time')
+  if (decision.state !== undefined && wakeAt !== nextExpiry(next)) throw new Error('the next deadline is wrong')
   if (command.type === 'tick') {
-    if (next.invites.some(({ expiresAt }) => expiresAt <= now)) throw new Error('an invite outlives its time')
+    if (next.invites.some(({ expiresAt }) => expiresAt <= now)) throw new Error('an invite outlives its expiry')
     for (const held of ['seats', 'requests'] as const) {
       for (const { userId, awayUntil = Infinity } of state[held] ?? []) {
         const present = command.present.get(String(userId))
         const after = next[held]?.find((one) => String(one.userId) === String(userId))
-        if ((after === undefined) !== (awayUntil <= now && present === false)) throw new Error(`${userId} ${after ? 'stays' : 'goes'}`)
-        if (present === true && (after?.awayUntil ?? Infinity) <= now) throw new Error(`${userId} is waited for on`)
+        if ((after === undefined) !== (awayUntil <= now && present === false)) throw new Error(`${userId} ${after ? 'keeps' : 'loses'} the seat or request`)
+        if (present === true && (after?.awayUntil ?? Infinity) <= now) throw new Error(`the grace period of ${userId} continues`)
       }
     }
   }
   for (const { userId, requestedAt, awayUntil = Infinity } of state.requests) {
     const after = next.requests.find((request) => String(request.userId) === String(userId))
-    if (after && after.requestedAt !== requestedAt) throw new Error(`${command.type} puts ${userId} to another place`)
+    if (after && after.requestedAt !== requestedAt) throw new Error(`${command.type} changes the position of ${userId}`)
     if (!after && !mayEnd(step, String(userId), awayUntil, now)) throw new Error(`${command.type} ends the request of ${userId}`)
   }
   // Only an unmute by a permitted user ends a mute.
   for (const key of state.muted) {
     if (next.muted.includes(key)) continue
     const lifted = (command.type === 'unmute' || command.type === 'assign') && String(command.userId) === key
-    if (!lifted && !(command.type === 'accept' && String(actor?.userId) === key)) throw new Error(`${command.type} ends the silence of ${key}`)
+    if (!lifted && !(command.type === 'accept' && String(actor?.userId) === key)) throw new Error(`${command.type} ends the mute of ${key}`)
   }
   return next
 }
@@ -159,7 +159,7 @@ function advance (state: SeatState, step: Step, now: number): SeatState {
 function sameView (view: View, state: SeatState, what: string): void {
   const all = (view: View) => JSON.stringify({ ...plain(view), selfMuted: [...view.seats].filter(([, { selfMuted }]) => selfMuted).map(([index]) => index).sort() })
   const [got, wanted] = [all(view), all(seen(state))]
-  if (got !== wanted) throw new Error(`${what} lead to ${got} instead of ${wanted}`)
+  if (got !== wanted) throw new Error(`${what} result in ${got} instead of ${wanted}`)
 }
 
 /** Random runs may miss a rejection, and they never produce enough seat requests to reach the limit, so this test covers every rejection. */

@@ -116,7 +116,7 @@ export function wrongRequests (harness: Harness, roomId: string, requests: reado
 export async function adminSeats (harness: Harness, random: Random, roomId: string): Promise<SeatsReply & { at: number }> {
   const from = Date.now()
   const { status, body, at } = await pick(random, harness.nodes.filter(({ up }) => up)).page<SeatsReply>(`/admin/rooms/${roomId}/seats`)
-  if (status !== 200) throw new Error(`The admin's page answers ${status} ${JSON.stringify(body)}`)
+  if (status !== 200) throw new Error(`The admin API returned ${status} ${JSON.stringify(body)}`)
   const wrong = impossibleReply(body)
   if (wrong !== '') harness.problems.push(`the admin's page of ${roomId}: ${wrong}`)
   if (at >= from) count(harness, 'samples')

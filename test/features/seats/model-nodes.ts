@@ -57,7 +57,7 @@ export async function startNode (t: Test, folder: string, number: number, env: R
   let server: ServerProcess = start()
   // At this log level the server does not print its address.
   const ready = () => until(async () => {
-    if (server.child.exitCode !== null) throw new Error(`A server ended: ${server.output()}`)
+    if (server.child.exitCode !== null) throw new Error(`A server exited: ${server.output()}`)
     return await fetch(`${url}/livez`).then(({ status }) => status === 200, () => false)
   }, 60_000)
   // Lost servers are logged as warnings; nothing may be logged above that level.

@@ -39,9 +39,9 @@ export interface Player {
 export function impossible ({ seats, locked, invites, seatCount }: View): string {
   const holders = [...seats.values()].map(({ userId }) => String(userId))
   if (new Set(holders).size < holders.length) return `a user is on two seats: ${holders.join()}`
-  if ([...seats.keys()].some((index) => locked.has(index))) return 'somebody is on a locked seat'
-  if ([...invites.keys()].some((index) => seats.has(index))) return 'somebody is invited to a seat that is taken'
-  if ([...seats.keys(), ...locked, ...invites.keys()].some((index) => index >= seatCount)) return 'there is no such seat'
+  if ([...seats.keys()].some((index) => locked.has(index))) return 'a locked seat is occupied'
+  if ([...invites.keys()].some((index) => seats.has(index))) return 'an occupied seat has an invite'
+  if ([...seats.keys(), ...locked, ...invites.keys()].some((index) => index >= seatCount)) return 'a seat index exceeds the seat count'
   return ''
 }
 
@@ -78,7 +78,7 @@ export function createPlayer (harness: Harness, id: UserId, seed: number): Playe
       journal.back(reply.roomId, key)
       mayLoseSeat = { before: reply.seats.some(({ userId }) => String(userId) === key), since: false }
       const wrong = impossibleReply(reply)
-      if (wrong !== '') problem(`the reply to the join says ${wrong}`)
+      if (wrong !== '') problem(`the join reply is invalid: ${wrong}`)
       hearsOfOthers()
     }
     const { type = '', data } = message
@@ -92,13 +92,13 @@ export function createPlayer (harness: Harness, id: UserId, seed: number): Playe
 
   function hearsOfOthers (): void {
     const { roomId, view: { requests } } = room as NonNullable<typeof room>
-    if (requestsFor(requests, key, harness.roleOf(roomId, key)).length < requests.length) problem(`hears of the requests of ${requests.join()}`)
+    if (requestsFor(requests, key, harness.roleOf(roomId, key)).length < requests.length) problem(`receives the requests of ${requests.join()}`)
   }
 
   function follow (event: Event): void {
     const { type, data } = event
     if (!room || data.roomId !== room.roomId) {
-      problem(`is told ${JSON.stringify(event)}`)
+      problem(`receives ${JSON.stringify(event)} of another room`)
       return
     }
     const wrong = apply(room.view, event) || impossible(room.view)
@@ -106,7 +106,7 @@ export function createPlayer (harness: Harness, id: UserId, seed: number): Playe
     hearsOfOthers()
     if (String(data.userId) !== key) return
     if (type === 'seat:updated') mayLoseSeat.before = false
-    if (type === 'seat:cleared' && data.reason === 'left' && !mayLoseSeat.before && !mayLoseSeat.since) problem('lost the seat by what they did before they had it')
+    if (type === 'seat:cleared' && data.reason === 'left' && !mayLoseSeat.before && !mayLoseSeat.since) problem('lost the seat through an earlier request')
   }
 
   /** @param from a time at which the connection broke or was about to break */
@@ -129,7 +129,7 @@ export function createPlayer (harness: Harness, id: UserId, seed: number): Playe
     const mine = await connect(t, chosen.url, { token }).finally(() => { chosen.coming-- })
     mine.ws.on('message', (raw) => { if (client === mine) hear(JSON.parse(String(raw)) as Reply & Event) })
     mine.ws.on('close', () => { if (client === mine) lost(chosen.up ? Date.now() : chosen.downAt) })
-    if (mine.ws.readyState !== mine.ws.OPEN) throw new Error('the connection was lost at once')
+    if (mine.ws.readyState !== mine.ws.OPEN) throw new Error('the connection was lost immediately')
     client = mine
     node = chosen
     return mine
@@ -153,13 +153,13 @@ export function createPlayer (harness: Harness, id: UserId, seed: number): Playe
       if (room && room.roomId !== roomId) depart(room.roomId)
       const { ok, error } = await mine.request('room:join', { roomId, seatCount })
       if (ok) {
-        if (toldRole !== harness.roleOf(roomId, key)) problem(`is told to be ${toldRole}`)
+        if (toldRole !== harness.roleOf(roomId, key)) problem(`has the wrong role ${toldRole}`)
         return
       }
       // A server that is shutting down rejects new connections.
-      if (error.code !== 'UNAVAILABLE' || nodes.every(({ up }) => up)) problem(`was not let in: ${JSON.stringify(error)}`)
+      if (error.code !== 'UNAVAILABLE' || nodes.every(({ up }) => up)) problem(`was rejected: ${JSON.stringify(error)}`)
       drop()
-      throw new Error(`${key} is not let in: ${error.code}`)
+      throw new Error(`${key} is rejected: ${error.code}`)
     }, 60_000),
     async leave () {
       if (!client || !room) return
@@ -178,7 +178,7 @@ export function createPlayer (harness: Harness, id: UserId, seed: number): Playe
       const outcome = await mine.request(request.type, request.data).then(
         ({ ok, data, error }): Outcome => ok ? { code: 'ok', data } : { code: error.code },
         (error: unknown): Outcome => {
-          if (client === mine) problem(`${request.type} was not answered: ${String(error)}`)
+          if (client === mine) problem(`${request.type} received no reply: ${String(error)}`)
           return { code: 'lost' }
         }
       )
@@ -188,7 +188,7 @@ export function createPlayer (harness: Harness, id: UserId, seed: number): Playe
       const target = harness.players.get(String(request.data.userId))
       const targetThere = roomId !== undefined && target?.inside() === roomId && target.since() < sent
       const wrong = objection(request, outcome, { by: key, role, roomId, ownerKey: harness.ownerOf(roomId ?? ''), targetThere })
-      if (wrong !== '') problem(`${request.type} ${JSON.stringify(request.data)} led to ${JSON.stringify(outcome)}: ${wrong}`)
+      if (wrong !== '') problem(`${request.type} ${JSON.stringify(request.data)} returned ${JSON.stringify(outcome)}: ${wrong}`)
       return outcome
     }
   }

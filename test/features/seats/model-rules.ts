@@ -99,18 +99,18 @@ export function objection (request: Request, { code, data }: Outcome, { by, role
   const must = self && !mayFreeSelf(role, type)
   if (code === 'ok') {
     if (!may || ofOwner || ofOther) return `a ${role} may not`
-    if (must) return 'done to oneself'
+    if (must) return 'a command on oneself must be rejected'
     if (ruleOf(type).seatIndex !== undefined && data?.seatIndex !== (seatIndex ?? data?.seatIndex)) return 'the reply names another seat'
-    if (ruleOf(type).seatIndex === undefined && ruleOf(type).userId === 'needed' && String(data?.userId) !== target) return 'the reply names somebody else'
+    if (ruleOf(type).seatIndex === undefined && ruleOf(type).userId === 'needed' && String(data?.userId) !== target) return 'the reply names another user'
     return ''
   }
-  if (code === 'NOT_IN_ROOM') return refusals.includes(code) && !targetThere ? '' : 'everybody was there'
+  if (code === 'NOT_IN_ROOM') return refusals.includes(code) && !targetThere ? '' : 'the target user was in the room'
   if (!may) return code === 'FORBIDDEN' ? '' : `must be FORBIDDEN to a ${role}`
-  if (!refusals.includes(code)) return 'the contract does not have it'
-  if (ofOther) return code === 'FORBIDDEN' ? '' : 'must be FORBIDDEN to a member'
+  if (!refusals.includes(code)) return 'the contract does not list the code'
+  if (ofOther) return code === 'FORBIDDEN' ? '' : 'the code must be FORBIDDEN for a member'
   if (code === 'FORBIDDEN') return ofOwner || (type === 'seat:lock' && role === 'admin') ? '' : `a ${role} may`
-  if (code === 'CANNOT_TARGET_SELF') return self ? '' : 'done to somebody else'
-  return must ? 'done to oneself' : ''
+  if (code === 'CANNOT_TARGET_SELF') return self ? '' : 'the target is another user'
+  return must ? 'a command on oneself must be rejected' : ''
 }
 
 /** Expected state of a room under sequential requests. */

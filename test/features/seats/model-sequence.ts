@@ -22,7 +22,7 @@ export async function oneAfterTheOther (harness: Harness, random: Random, first:
     const page = admin ? [viewFrom(await adminSeats(harness, random, roomId))] : []
     const seen = [...membersOf(harness, roomId).map(({ room }) => room()?.view), ...page]
     const other = seen.map((view) => view && JSON.stringify(plain(view))).find((text) => text !== wanted)
-    if (other !== undefined) throw new Error(`${roomId} is to be ${wanted} and is ${other}`)
+    if (other !== undefined) throw new Error(`Expected ${wanted} in ${roomId}, received ${other}`)
     const wrong = wrongRequests(harness, roomId, tableOf(roomId).requests, page)
     if (wrong !== '') throw new Error(wrong)
   }, patienceMs)

@@ -130,14 +130,14 @@ async function settle (harness: Harness, random: Random, when: string): Promise<
     const text = (view: View) => JSON.stringify(plain(view))
     const same = await until(async () => {
       const views = members.map((player) => JSON.stringify(plain(player.room()?.view ?? viewFrom({ seatCount: 0, seats: [], lockedSeats: [] }))))
-      if (new Set(views).size > 1) throw new Error(`Users see ${roomId} in several ways: ${views.join('\n')}`)
+      if (new Set(views).size > 1) throw new Error(`Users have different views of ${roomId}: ${views.join('\n')}`)
       const pages = await Promise.all(nodes.map(async ({ page }) => viewFrom((await page<SeatsReply>(`/admin/rooms/${roomId}/seats`)).body)))
       const { body: { participants } } = await pick(random, nodes).page<{ participants: { userId: unknown }[] }>(`/admin/rooms/${roomId}`)
       const inside = participants.map(({ userId }) => String(userId)).sort().join()
       const wanted = members.map(({ key }) => key).sort().join()
-      if (inside !== wanted) throw new Error(`In ${roomId} are ${inside} instead of ${wanted}`)
+      if (inside !== wanted) throw new Error(`${roomId} has the members ${inside} instead of ${wanted}`)
       const all = new Set([...views, ...pages.map(text)])
-      if (all.size > 1) throw new Error(`${roomId} has several views: ${[...all].join('\n')}`)
+      if (all.size > 1) throw new Error(`Servers have different views of ${roomId}: ${[...all].join('\n')}`)
       const wrong = wrongRequests(harness, roomId, pages[0]?.requests ?? [], pages)
       if (wrong !== '') throw new Error(wrong)
       return views.length + pages.length

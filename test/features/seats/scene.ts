@@ -52,7 +52,7 @@ export async function seatsOf (server: TestServer, roomId = 'r1') {
 export async function hurry (server: TestServer, ms: number, roomId = 'r1'): Promise<void> {
   const end = Date.now() + ms
   await server.app.rooms.roomState.define('seats', seatState).change(roomId, (state) => {
-    if (!state) throw new Error('nobody has done anything about seats')
+    if (!state) throw new Error('the room has no seat state')
     const sooner = <T extends { awayUntil?: number }>(held: T): T => held.awayUntil === undefined ? held : { ...held, awayUntil: end }
     const seats = state.seats.map(sooner)
     const requests = state.requests.map(sooner)

@@ -54,22 +54,22 @@ export function apply (view: View, { type, data }: { type: string, data: object 
   const others = [...view.seats].filter(([index, seat]) => index !== seatIndex && String(seat.userId) === String(userId))
   switch (type) {
     case 'seat:updated':
-      if (there && String(there.userId) !== String(userId)) wrong.push(`seat ${seatIndex} has ${there.userId}, and now ${userId}`)
-      if (others.length > 0) wrong.push(`${userId} is on seat ${others[0]?.[0]}, and now on ${seatIndex}`)
-      if (view.locked.has(seatIndex)) wrong.push(`${userId} is on the locked seat ${seatIndex}`)
+      if (there && String(there.userId) !== String(userId)) wrong.push(`seat ${seatIndex} of ${there.userId} is taken by ${userId}`)
+      if (others.length > 0) wrong.push(`${userId} on seat ${others[0]?.[0]} also takes seat ${seatIndex}`)
+      if (view.locked.has(seatIndex)) wrong.push(`${userId} takes the locked seat ${seatIndex}`)
       view.seats.set(seatIndex, { userId, isMuted, selfMuted: false })
       break
     case 'seat:cleared':
-      if (String(there?.userId) !== String(userId)) wrong.push(`seat ${seatIndex} is cleared of ${userId} and has ${there?.userId}`)
+      if (String(there?.userId) !== String(userId)) wrong.push(`seat ${seatIndex} is cleared of ${userId} but belongs to ${there?.userId}`)
       view.seats.delete(seatIndex)
       break
     case 'seat:locked':
-      if (view.locked.has(seatIndex) === isLocked) wrong.push(`seat ${seatIndex} is locked ${isLocked} already`)
+      if (view.locked.has(seatIndex) === isLocked) wrong.push(`seat ${seatIndex} already has isLocked ${isLocked}`)
       if (isLocked === true) view.locked.add(seatIndex)
       else view.locked.delete(seatIndex)
       break
     case 'seat:userMuted':
-      if (others.length === 0) wrong.push(`${userId} is muted ${isMuted} and on no seat`)
+      if (others.length === 0) wrong.push(`${userId} changes to isMuted ${isMuted} without a seat`)
       for (const [, seat] of others) Object.assign(seat, { isMuted, selfMuted })
       break
     case 'seat:invite:pending':
@@ -81,12 +81,12 @@ export function apply (view: View, { type, data }: { type: string, data: object 
       break
     case 'seat:requests':
       view.requests = keysOf(requests)
-      if (new Set(view.requests).size < requests.length) wrong.push(`${view.requests.join()} ask for a seat`)
+      if (new Set(view.requests).size < requests.length) wrong.push(`duplicate requests: ${view.requests.join()}`)
       break
     case 'seat:count':
       view.seatCount = seatCount
       for (const index of view.locked) if (index >= seatCount) view.locked.delete(index)
-      for (const index of view.seats.keys()) if (index >= seatCount) wrong.push(`seat ${index} is taken and there are ${seatCount}`)
+      for (const index of view.seats.keys()) if (index >= seatCount) wrong.push(`seat ${index} is occupied, but the seat count is ${seatCount}`)
       break
   }
   return wrong.map((what) => `${type}: ${what}`).join('; ')

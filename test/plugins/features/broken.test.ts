@@ -23,15 +23,15 @@ const cases: Record<string, Case> = {
   'a syntax error in TypeScript': { files: { 'index.ts': `${head}export default fp(async function says (app) {\n  app.(\n}, { name: 'says' })\n` }, says: /Expected|Expression expected|Unexpected/, file: 'index.ts', line: 5 },
   'TypeScript that cannot be stripped': { files: { 'index.ts': `${head}enum Kind { A }\n` }, says: /enum/, file: 'index.ts', line: 4 },
   'a syntax error in JavaScript, two imports deep': { files: { 'index.ts': "import './lib/one.js'\n" + good, 'lib/one.js': "import './two.js'\n", 'lib/two.js': 'export const a = 1\nexport const b = 2 +* 3\n' }, says: /Unexpected token/, file: 'index.ts' },
-  'an import of what is not there': { files: { 'index.ts': "import './lib/one.ts'\n" + good, 'lib/one.ts': "import './gone.ts'\n" }, says: /Cannot find module/, file: 'lib/one.ts' },
+  'an import of a missing file': { files: { 'index.ts': "import './lib/one.ts'\n" + good, 'lib/one.ts': "import './gone.ts'\n" }, says: /Cannot find module/, file: 'lib/one.ts' },
   'an import of a name that is not exported': { files: { 'index.ts': "\n\nimport { nothing } from './lib/some.ts'\n" + good, 'lib/some.ts': 'export const some = 1\n' }, says: /does not provide an export named 'nothing'/, file: 'index.ts', line: 3 },
-  'a package that is not there': { files: { 'index.ts': "import 'no-such-package-anywhere'\n" + good }, says: /no-such-package-anywhere/, file: 'index.ts' },
+  'a missing package': { files: { 'index.ts': "import 'no-such-package-anywhere'\n" + good }, says: /no-such-package-anywhere/, file: 'index.ts' },
   'code that throws while it is loaded': { files: { 'index.ts': "\nthrow new Error('at the top')\n" }, says: /at the top/, file: 'index.ts', line: 2 },
   'no plugin': { files: { 'index.ts': 'export const something = 1\n' }, says: /has no default export that is a plugin/, file: 'index.ts' },
   'a plugin that throws': { files: { 'index.ts': plugin("  const a = 1\n  throw new Error('it cannot start' + a)") }, says: /it cannot start1/, file: 'index.ts', line: 6 },
   'a plugin that throws in a helper': { files: { 'index.ts': "import { help } from './help.ts'\n" + plugin('  help()'), 'help.ts': "export function help (): void {\n  throw new Error('no help')\n}\n" }, says: /no help/, file: 'help.ts', line: 2 },
   'a plugin that throws when it is ready': { files: { 'index.ts': plugin("  app.addHook('onReady', async () => {\n    throw new Error('not ready')\n  })") }, says: /not ready/, file: 'index.ts', line: 6 },
-  'a dependency that is not there': { files: { 'index.ts': plugin('', "['nowhere']") }, says: /nowhere/, file: 'index.ts' },
+  'a missing dependency': { files: { 'index.ts': plugin('', "['nowhere']") }, says: /nowhere/, file: 'index.ts' },
   'a dependency that does not run': { files: { 'index.ts': plugin('', "['off']") }, says: /requires off, which is not running/, file: '', status: 409 },
   'a message type of the kernel': { files: { 'index.ts': `${head.replace("'says:say'", "'room:join'")}export default fp(async function says (app) {\n  app.messages.on('room:join', requests['room:join'], () => ({ text: '' }))\n}, { name: 'says' })\n` }, says: /room:join belongs to kernel/, file: 'index.ts', line: 5 },
   'a message type of another feature': { files: { 'index.ts': `${head.replace("'says:say'", "'chat:message'")}export default fp(async function says (app) {\n\n  app.messages.on('chat:message', requests['chat:message'], () => ({ text: '' }))\n}, { name: 'says' })\n` }, says: /chat:message belongs to chat/, file: 'index.ts', line: 6 },
@@ -40,7 +40,7 @@ const cases: Record<string, Case> = {
   'a route of the kernel': { files: { 'index.ts': plugin("  app.get('/livez', async () => 'mine')") }, says: /GET \/livez belongs to the server itself/, file: 'index.ts', line: 5 },
   'a route of another feature': { files: { 'index.ts': plugin("  app.get('/auth/session', async () => 'mine')") }, says: /GET \/auth\/session belongs to auth/, file: 'index.ts', line: 5 },
   'a route twice': { files: { 'index.ts': plugin("  app.get('/twice', async () => 1)\n  app.get('/twice', async () => 2)") }, says: /twice/, file: 'index.ts', line: 6 },
-  'settings it does not take any more': { files: { 'index.ts': "import { z as zod } from 'zod'\nexport const config = zod.object({ volume: zod.number() })\n" + good }, says: /volume/, file: 'index.ts' }
+  'a removed setting': { files: { 'index.ts': "import { z as zod } from 'zod'\nexport const config = zod.object({ volume: zod.number() })\n" + good }, says: /volume/, file: 'index.ts' }
 }
 
 t.test('the old instance serves until the new one has loaded', async (t) => {
