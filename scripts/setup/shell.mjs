@@ -32,8 +32,8 @@ export function findCommand (...names) {
 }
 
 /**
- * Runs a command until it exits. Its output is not printed but included in the
- * error if the command fails.
+ * Runs a command until it exits. Does not print the output, but includes it
+ * in the error if the command fails.
  *
  * @param {string} command
  * @param {string[]} args

@@ -4,8 +4,6 @@ import { build } from '../support/build.ts'
 import { act, expectTone, give, openBrowser, receptionOf, seatOn, visit } from '../support/browser.ts'
 import { until } from '../support/retry.ts'
 
-// The backend is unavailable for a minute during a call.
-
 const awayMs = Number(process.env.AWAY_MS ?? 60_000)
 const room = '42'
 

@@ -6,7 +6,6 @@ import { expectTone, frequencyOf, openBrowser, visit } from '../support/browser.
 import { featureFolder } from '../support/features.ts'
 import { until } from '../support/retry.ts'
 
-// A feature taps the audio of one room and injects it into another, where a
 // browser receives the tone.
 
 const folder = featureFolder(t)

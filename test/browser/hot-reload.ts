@@ -127,7 +127,6 @@ export async function replacedUnderACall (t: Test, { rounds, cycles, sockets, ma
   t.notMatch(server.output(), /"level":[56]0/, 'no error is logged')
 }
 
-/** Measures the audio that both pages receive during an action. */
 async function heardBetween (pages: readonly [Page, Page], happens: () => Promise<void>) {
   const look = async () => (await Promise.all([receptionOf(pages[0], 'Bob'), receptionOf(pages[1], 'Ada')])) as [Reception, Reception]
   const before = await look()

@@ -18,7 +18,6 @@ await Promise.all([expectTone(bob, 'Ada', 440), expectTone(ada, 'Bob', 1000)])
 await seatOn(ada, 'Seat 2: Bob').waitFor()
 
 const statusOf = (page: typeof bob, text: string | RegExp) => page.getByRole('status').filter({ hasText: text }).waitFor()
-/** Whether a page publishes audio. */
 const sends = (page: typeof bob) => page.evaluate(() => window.flylive?.audio?.publishing)
 
 t.test('hides chat and gifts while the features are disabled', async (t) => {

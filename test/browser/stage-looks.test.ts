@@ -200,7 +200,7 @@ t.test('respects reduced motion', async (t) => {
 })
 
 t.test('is usable soon after loading', async (t) => {
-  // The best of several runs excludes other load on the machine. It is
+  // The best of several runs excludes other load on the machine. Times are
   // measured from the navigation, because the first paint shows the form.
   const times: number[] = []
   for (let i = 0; i < 4; i++) {

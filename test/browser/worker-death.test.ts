@@ -33,7 +33,6 @@ async function start (t: Test, workers: string): Promise<Call> {
   return { server, ada, bob }
 }
 
-/** Kills the worker that hosts the room. */
 async function kill (t: Test, { server, ada, bob }: Call): Promise<void> {
   const pid = await busyWorker(server)
   const sounds = await Promise.all([nextSoundFrom(bob, 'Ada'), nextSoundFrom(ada, 'Bob')])

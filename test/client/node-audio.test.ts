@@ -21,7 +21,6 @@ function enter (t: Test, server: TestServer, id: number, audio: AudioOptions) {
   return room
 }
 
-/** Creates a track with a loud tone. */
 function tone (t: Test): MediaStreamTrack {
   const source = new RTCAudioSource()
   const samples = Int16Array.from({ length: 480 }, (_, i) => 8000 * Math.sin(2 * Math.PI * 500 * i / 48_000))

@@ -4,7 +4,6 @@ import type { ConnectionOptions, RequestError } from '../../client/index.ts'
 import { tokenFor } from '../support/build.ts'
 import { until } from '../support/retry.ts'
 
-/** A connection that records its states. */
 export interface Watched {
   connection: Connection
   /** Past states, each with the code of its cause, like `waiting CONNECTION_LOST`. */

@@ -10,7 +10,6 @@ const production = {
   MEDIASOUP_ANNOUNCED_IP: '203.0.113.7'
 }
 
-/** Returns the problems that loading an environment reports. */
 function problemsOf (env: Record<string, string | undefined>): readonly string[] {
   try {
     loadConfig(env)

@@ -6,14 +6,11 @@ import type { TestServer } from '../support/build.ts'
 import type { TestClient } from '../support/client.ts'
 import { until } from '../support/retry.ts'
 
-// The backend fails while a room is busy, and recovers.
-
 export interface Life {
   server: TestServer
   backend: Backend
   /** The room's owner according to the backend. */
   owner: TestClient
-  /** A member on a seat. */
   speaker: TestClient
   /** An admin whose rights the server has not requested yet. */
   admin: TestClient

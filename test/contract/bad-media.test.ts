@@ -6,7 +6,6 @@ import { scene } from '../support/scene.ts'
 import { build } from '../support/build.ts'
 import { dtlsParameters, rtpCapabilities, rtpParameters } from '../support/rtp.ts'
 
-/** Returns RTP parameters with the given identifiers. */
 const opusParameters = (ssrc = 11_111_111, mid = '0') => ({ ...rtpParameters(), mid, encodings: [{ ssrc, dtx: false }] })
 
 type Json = Parameters<typeof fc.constant>[0]

@@ -7,7 +7,6 @@ import type { TestServer } from '../support/build.ts'
 
 const kiB = 1024
 
-/** Sends a raw HTTP request and collects the response. */
 async function open ({ url }: TestServer, text: string): Promise<{ socket: Socket, received: () => string, closed: Promise<unknown> }> {
   const { hostname, port } = new URL(url)
   const socket = openSocket(Number(port), hostname)

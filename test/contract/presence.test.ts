@@ -33,7 +33,6 @@ function follow (client: TestClient, joined: Record<string, unknown>) {
   return seen
 }
 
-/** Users join and leave; in the end, all clients have the same list. */
 async function crowd (servers: readonly [TestServer, ...TestServer[]]) {
   const watcher = await servers[0].connect('watcher')
   const seen = follow(watcher, await watcher.ok('room:join', { roomId: 'r1' }))
@@ -56,7 +55,6 @@ onBothStores(t, 'sends room:presence once per second in a big room', async (t, e
   const { watcher, seen, clients, expected, now } = await crowd([server])
   await until(() => now().join() === expected.join() && seen.count === expected.length)
 
-  // A second batch, with its own events.
   const told = seen.presences.length
   await clients[1]?.close()
   await until(() => seen.presences.length > told)

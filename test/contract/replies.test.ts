@@ -6,7 +6,6 @@ import { until } from '../support/retry.ts'
 
 interface Frame { id?: unknown, ok?: boolean, type?: string, data?: unknown, error?: { code: string, message: string } }
 
-/** Records all later frames of a client. */
 function record (client: TestClient): Frame[] {
   const frames: Frame[] = []
   client.ws.on('message', (raw) => { frames.push(JSON.parse(String(raw)) as Frame) })

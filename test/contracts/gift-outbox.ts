@@ -12,7 +12,6 @@ export interface OutboxUnderTest {
 
 let made = 0
 
-/** Creates a gift. */
 export function giftOf (change: Partial<Gift> = {}): Gift {
   made++
   return { transactionId: v7(), roomId: 'r1', senderId: made, recipientId: `user ${made}`, giftId: made, quantity: 1, timestamp: 1_700_000_000_000 + made, ...change }

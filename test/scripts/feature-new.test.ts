@@ -10,7 +10,6 @@ import { linked } from './outside.ts'
 
 const root = join(import.meta.dirname, '..', '..')
 
-/** Returns the output and exit code of a program. */
 async function run (file: string, args: string[], cwd = root) {
   const { TEST_WITHOUT, ...env } = process.env
   const child = spawn(process.execPath, [resolve(root, file), ...args], { cwd, env: { ...env, INIT_CWD: cwd }, stdio: ['ignore', 'pipe', 'pipe'] })

@@ -46,7 +46,6 @@ not ok 3 - test/crashed.test.ts # time=9ms
   ...
 `
 
-/** Returns the report of test files and its totals. */
 async function reportOf (files: string, live = false) {
   let text = ''
   const report = createReport({ write: (part) => { text += part }, live })

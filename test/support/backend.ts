@@ -134,7 +134,7 @@ const patterns: [CallName, string, RegExp][] = [
 const insufficientBalance = 4002
 const keptRequests = 10_000
 
-/** Starts a backend. It accepts connections when the promise resolves. */
+/** Starts a backend. Resolves when the backend accepts connections. */
 export async function createBackend ({ host = '127.0.0.1', port: wanted = 0, key = backendKey, redisUrl, channel = eventsChannel, extra }: BackendOptions = {}): Promise<Backend> {
   const counts = new Map<CallName, number>()
   const waiting = new Set<{ call: CallName | undefined, resolve: () => void }>()

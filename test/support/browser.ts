@@ -139,7 +139,6 @@ export async function act (page: Page, name: string, deed: string): Promise<void
   await sheet.waitFor({ state: 'detached' })
 }
 
-/** Opens the sheet of a user. */
 export async function sheetOf (page: Page, name: string): Promise<Locator> {
   await personOn(page, name).getByRole('button').click()
   const sheet = page.getByRole('dialog')
@@ -159,12 +158,10 @@ export async function give (page: Page, name: string): Promise<void> {
   await act(page, name, 'Send gift')
 }
 
-/** Leaves the user's seat. */
 export async function getUp (page: Page): Promise<void> {
   await page.getByRole('button', { name: 'Leave seat', exact: true }).click()
 }
 
-/** Leaves the room. */
 export async function leaveRoom (page: Page): Promise<void> {
   await page.getByRole('button', { name: 'Leave', exact: true }).click()
   await page.getByRole('button', { name: 'Join', exact: true }).waitFor()

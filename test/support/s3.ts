@@ -11,13 +11,13 @@ import type { S3Options } from '../../plugins/blobs/s3.ts'
 export interface TestS3 extends S3Options {
   /** All requests so far. */
   requests (): { method: string, query: string }[]
-  /** Answers the next requests with an error. */
+  /** Fails the next `count` requests with `status`. */
   failNext (count: number, status: number): void
 }
 
 const credentials = { accessKeyId: 'test-access-key', secretAccessKey: 'test-secret-access-key' }
 const region = 'eu-test-1'
-/** Maximum objects in a response to a list request, as in S3. */
+/** Maximum number of objects in a list response, as in S3. */
 const pageSize = 1000
 /** Minimum size of all parts but the last one, as in S3. */
 const minPartBytes = 5 * 1024 * 1024
@@ -36,7 +36,7 @@ function isSigned (request: IncomingMessage, body: Buffer): boolean {
 
 /**
  * Starts a server with the part of the S3 protocol that the driver uses, and one empty
- * bucket in memory. It checks signatures, part sizes and part order. It ends with the test.
+ * bucket in memory. Checks signatures, part sizes and part order. Stops after the test.
  */
 export async function startS3 (t: Test): Promise<TestS3> {
   const objects = new Map<string, { body: Buffer, at: Date }>()

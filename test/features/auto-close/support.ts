@@ -32,7 +32,6 @@ export async function createEmptyRooms (store: RoomStore, roomIds: readonly stri
   await inBatches(roomIds, (roomId) => store.leave(roomId, `${roomId} ${userId}`, String(userId), leftAt))
 }
 
-/** Creates rooms with a member. */
 export async function createOccupiedRooms (store: RoomStore, roomIds: readonly string[], since = Date.now(), userId: UserId = 1): Promise<void> {
   await inBatches(roomIds, (roomId) => store.join({
     roomId,

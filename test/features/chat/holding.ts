@@ -21,7 +21,6 @@ export async function createHoldingProxy (t: Test, redis: TestRedis) {
       arrived = Promise.withResolvers()
       return arrived.promise
     },
-    /** Forwards the held commands. */
     release () {
       for (const { chunk, far } of held) far.write(chunk)
       held = []

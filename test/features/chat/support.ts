@@ -10,7 +10,6 @@ export async function pair (t: Test, kind: StoreKind, env: Record<string, string
   return [server, kind === 'redis' ? await build(t, { env: { FEATURES: 'auth,chat', ...env } }) : server]
 }
 
-/** Returns the messages that a client received, in order. */
 export const messagesOf = (client: TestClient): ChatMessage[] => client.events
   .filter(({ type }) => type === 'chat:message')
   .map(({ data }) => data as ChatMessage)

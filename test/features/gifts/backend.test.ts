@@ -10,8 +10,6 @@ import type { TestClient } from '../../support/client.ts'
 import { redisDatabase } from '../../support/redis.ts'
 import { until } from '../../support/retry.ts'
 
-// Gifts with a backend, which charges them despite failures.
-
 t.jobs = 6
 const features = { FEATURES: 'auth,gifts,laravel-bridge' }
 type Counts = Record<'queued' | 'deadLetters' | 'failed' | 'ledger', number>

@@ -22,13 +22,11 @@ import { until } from '../../support/retry.ts'
 // each acknowledged gift must be in exactly one final state.
 
 export interface ChaosOptions {
-  /** Number of gifts to acknowledge. */
   gifts: number
   /** Number of servers on one Redis; 0 for a single server without Redis. */
   servers: number
   /** Number of times a server is killed. */
   kills: number
-  /** Number of concurrent senders. */
   senders: number
 }
 

@@ -7,8 +7,6 @@ import type { TestServer } from '../../support/build.ts'
 import { redisDatabase, startRedis } from '../../support/redis.ts'
 import { until } from '../../support/retry.ts'
 
-// Events and storage of gifts without a backend.
-
 const env = { FEATURES: 'auth,gifts' }
 const counts = async (server: TestServer) => (await server.admin('GET', '/admin/gifts')).body as Record<'queued' | 'deadLetters' | 'failed' | 'ledger', number>
 

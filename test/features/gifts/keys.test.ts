@@ -12,8 +12,6 @@ import type { TestClient } from '../../support/client.ts'
 import { startRedis } from '../../support/redis.ts'
 import { until } from '../../support/retry.ts'
 
-// A retry with the same key is not charged twice.
-
 const features = { FEATURES: 'auth,gifts' }
 /** The backend is unreachable, so gifts stay queued. */
 const waiting = { ...features, LARAVEL_API_URL: 'http://127.0.0.1:9', LARAVEL_INTERNAL_KEY: 'x'.repeat(32) }
@@ -25,7 +23,6 @@ async function enter (server: TestServer, userId: string | number, roomId = '5')
   return client
 }
 
-/** Returns the gifts that a client has received so far. */
 async function shownTo (client: TestClient): Promise<unknown[]> {
   await client.flush()
   return client.events.filter(({ type }) => type === 'gift:received').map(({ data }) => data.transactionId)

@@ -8,7 +8,6 @@ import { startRedis } from '../../support/redis.ts'
 import { until } from '../../support/retry.ts'
 import { valueOf } from './support.ts'
 
-/** Starts a backend and the servers of one deployment. */
 async function setUp (t: Test, servers = 1, env: Record<string, string> = {}) {
   const redis = await startRedis(t)
   const backend = await startBackend(t, { redisUrl: redis.url, ...(env.LARAVEL_EVENTS_CHANNEL === undefined ? {} : { channel: env.LARAVEL_EVENTS_CHANNEL }) })

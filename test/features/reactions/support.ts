@@ -10,7 +10,6 @@ export async function pair (t: Test, kind: StoreKind, env: Record<string, string
   return [server, kind === 'redis' ? await build(t, options) : server]
 }
 
-/** Returns the individual reactions that a client received, in order. */
 export const reactionsOf = (client: TestClient): unknown[] => client.events.filter(({ type }) => type === 'room:reaction').map(({ data }) => data)
 
 /** Sums the counts by emoji in the events that a client received. */

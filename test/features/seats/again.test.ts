@@ -7,7 +7,6 @@ import { scene, seatsOf } from './scene.ts'
 onEveryStore(t, 'a user who rejoins after leaving has no seat', async (t, env) => {
   const { server, member } = await scene(t, { SEAT_GRACE_SECONDS: '60', ...env })
   for (let i = 0; i < 60; i++) {
-    // All three requests are in flight simultaneously.
     const [, , reply] = await Promise.all([
       member.ok('seat:take', { seatIndex: i % 4 }),
       member.ok('room:leave', {}),

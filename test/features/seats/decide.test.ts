@@ -53,7 +53,6 @@ function seen (state: SeatState): View {
 }
 const codes = new Set<string>()
 
-/** Checks the invariants of a state. */
 function check (state: SeatState): void {
   const indexes = state.seats.map(({ seatIndex }) => seatIndex)
   const holders = state.seats.map(({ userId }) => String(userId))
@@ -112,7 +111,6 @@ function attempt<T> (decide: () => T): T | undefined {
   }
 }
 
-/** Executes one step and checks its invariants. */
 function advance (state: SeatState, step: Step, now: number): SeatState {
   const { command, actor } = step
   const given = JSON.stringify(state)

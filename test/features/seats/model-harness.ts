@@ -23,7 +23,6 @@ export interface Harness {
   t: Test
   nodes: readonly Node[]
   journal: Journal
-  /** Violations found so far. */
   problems: string[]
   roleOf (roomId: string, user: string): Role
   ownerOf (roomId: string): string
@@ -46,7 +45,7 @@ const inviteMs = 30_000
 /** Deadline for all views to converge, in milliseconds. A killed server is detected after 10 s. */
 export const patienceMs = 60_000
 
-/** Each room has one owner; admins are admins of one or two rooms, and one admin of all rooms. */
+/** Each room has one owner. Most admins are admins of one or two rooms; user 8 is an admin of all rooms. */
 function roleIn (roomId: string, user: string) {
   const number = (Number(roomId) - 1) % rooms + 1
   if (Number(user) === number) return 'owner' as const
@@ -112,7 +111,7 @@ export function wrongRequests (harness: Harness, roomId: string, requests: reado
   return wrong ? `Of requests in ${roomId} ${wrong.who} sees ${wrong.sees.join()} instead of ${wrong.wanted.join()}` : ''
 }
 
-/** Returns the seats from the admin API, read a moment ago at most. */
+/** Returns the seats from a recent response of the admin API. */
 export async function adminSeats (harness: Harness, random: Random, roomId: string): Promise<SeatsReply & { at: number }> {
   const from = Date.now()
   const { status, body, at } = await pick(random, harness.nodes.filter(({ up }) => up)).page<SeatsReply>(`/admin/rooms/${roomId}/seats`)

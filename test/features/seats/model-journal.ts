@@ -17,7 +17,7 @@ export interface Entry {
   code: string
 }
 
-/** Period in which a user was outside a room, in epoch milliseconds. It starts before any server can detect the absence and ends after every server can detect the return. */
+/** Period in which a user was outside a room, in epoch milliseconds. The period starts before a server can detect the absence and ends after all servers can detect the return. */
 interface Absence {
   from: number
   to: number
@@ -89,7 +89,6 @@ export interface Journal {
   /** Records that a user is outside the room or about to leave it. */
   gone (roomId: string, user: string, from: number, meant: boolean): void
   back (roomId: string, user: string): void
-  /** Records an event that a client received. */
   told (event: Event, ownerKey: string): void
   /** @returns the events without a cause; all requests must be closed */
   unexplained (): string[]
@@ -104,7 +103,6 @@ export function createJournal (graceMs: number, inviteMs: number): Journal {
   const waiting: { what: string, entries: Entry[] }[] = []
   /** Pending invites by room and seat, with the arrival time of their events. */
   const since = new Map<string, number>()
-  /** Explained events, with their times. */
   const explained = new Map<string, number>()
 
   const of = <T>(map: Map<string, T[]>, key: string): T[] => {

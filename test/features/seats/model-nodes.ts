@@ -20,7 +20,7 @@ export interface Node {
   restart (signal: 'SIGKILL' | 'SIGTERM'): Promise<void>
   /** Checks that the server has logged no error since its start. */
   check (): void
-  /** Returns a response of the admin API, read a moment ago at most. */
+  /** Returns a recent response of the admin API. */
   page<T> (path: string): Promise<Page<T>>
   changeSeats (roomId: string, seatCount: number): Promise<Page<unknown>>
 }

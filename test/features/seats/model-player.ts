@@ -116,7 +116,6 @@ export function createPlayer (harness: Harness, id: UserId, seed: number): Playe
     room = undefined
   }
 
-  /** Records that the player is about to leave the room. */
   function depart (roomId: string): void {
     leaving = true
     journal.gone(roomId, key, Date.now(), true)

@@ -7,7 +7,6 @@ import type { View } from './view.ts'
 
 export type Role = 'owner' | 'admin' | 'member'
 
-/** A request of a client; the data may be anything. */
 export interface Request {
   type: string
   data: { roomId?: string, seatIndex?: unknown, userId?: unknown }
@@ -95,7 +94,7 @@ export function objection (request: Request, { code, data }: Outcome, { by, role
   const ofOwner = type === 'seat:remove' && target === ownerKey && role !== 'owner'
   const ofOther = type === 'seat:request:cancel' && target !== '' && target !== by && role === 'member'
   const self = target === by && refusals.includes('CANNOT_TARGET_SELF')
-  // It is unknown here whether an admin has muted the owner.
+  // The check does not know whether an admin has muted the owner.
   const must = self && !mayFreeSelf(role, type)
   if (code === 'ok') {
     if (!may || ofOwner || ofOther) return `a ${role} may not`
@@ -152,7 +151,6 @@ function sit (table: Table, user: string, seatIndex: number): void {
   table.invites = table.invites.filter((invite) => invite.seatIndex !== seatIndex)
 }
 
-/** Removes a user who leaves the room. */
 export function depart (table: Table, user: string): void {
   table.members.delete(user)
   lower(table, user)

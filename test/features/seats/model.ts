@@ -157,7 +157,7 @@ async function settle (harness: Harness, random: Random, when: string): Promise<
 async function stayAway (harness: Harness, random: Random, byServer: boolean): Promise<void> {
   const { t } = harness
   const what = byServer ? 'a server dies' : 'they hang up'
-  // As many users take a seat as there are seats.
+  // Fills all seats.
   for (const roomId of roomIds) {
     const owner = harness.players.get(harness.ownerOf(roomId)) as Player
     if (owner.room()?.roomId !== roomId) await owner.enter(roomId)

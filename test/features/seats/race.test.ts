@@ -69,7 +69,7 @@ onBothStores(t, `one of ${crowd} concurrent requests for a seat succeeds`, async
   t.same(end.seats, [`7: ${winner}`])
   t.same(told, [{ type: 'seat:updated', data: { roomId: 'r1', seatIndex: 7, userId: winner, isMuted: false } }], 'no other event is sent')
 
-  // All seats at once, with a dozen or more users per seat.
+  // A dozen or more users request each of the seats simultaneously.
   await members[winner]?.client.ok('seat:leave')
   const again = await allAtOnce(members, (i) => ({ seatIndex: i % seats }))
   t.equal(again.filter((code) => code === 'ok').length, seats)

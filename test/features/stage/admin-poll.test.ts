@@ -30,7 +30,6 @@ function start () {
     return await look.promise
   }, 2000))
   if (!poll) throw new Error('the scope is over')
-  /** Waits until pending promise callbacks have run. */
   const settle = () => new Promise(setImmediate)
   return {
     poll,

@@ -7,8 +7,6 @@ import type { FeatureInstance } from 'flylive-audio-server/feature'
 import { build } from '../../support/build.ts'
 import { featureFolder } from '../../support/features.ts'
 
-// The plugin that defineFeature returns.
-
 const config = z.object({ seconds: z.int().default(5).transform((seconds) => seconds * 1000), name: z.string().optional() })
 
 /** Registers a feature like any plugin. @returns the options that the feature received */

@@ -3,7 +3,7 @@ import { build } from '../../support/build.ts'
 import { featureFolder } from '../../support/features.ts'
 import { until } from '../../support/retry.ts'
 
-// Work that runs while a feature instance is replaced: it completes on the old
+// Work in progress while a feature instance is replaced either completes on the old
 // instance or is rejected.
 
 /** A feature whose message, route, hook and job wait for a gate that the test opens. */

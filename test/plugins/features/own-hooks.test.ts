@@ -3,8 +3,6 @@ import { build } from '../../support/build.ts'
 import { featureFolder } from '../../support/features.ts'
 import { until } from '../../support/retry.ts'
 
-// Hooks that features define and call.
-
 const calling = `import { defineFeature, z } from 'flylive-audio-server/feature'
 const reply = z.object({ asked: z.array(z.string()), collected: z.record(z.string(), z.string()), handled: z.boolean() })
 export const requests = { 'bell:ring': { request: z.object({}), reply } }

@@ -5,8 +5,6 @@ import { featureFolder, saying } from '../../support/features.ts'
 import { redisDatabase, startRedis } from '../../support/redis.ts'
 import { until } from '../../support/retry.ts'
 
-// Several servers on one Redis: a change on one server applies to all.
-
 const infoOf = (server: TestServer, name: string) => server.app.features.list().find((one) => one.name === name)
 const post = (server: TestServer, path: string, body?: unknown) => server.admin('POST', `/admin/features/${path}`, body)
 

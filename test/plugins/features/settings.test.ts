@@ -5,8 +5,6 @@ import { featureFolder, saying } from '../../support/features.ts'
 import { redisDatabase } from '../../support/redis.ts'
 import { until } from '../../support/retry.ts'
 
-// All servers converge on the settings that an admin stored.
-
 const post = (server: TestServer, path: string) => server.admin('POST', `/admin/features/${path}`)
 const patch = (server: TestServer, name: string, body: object) => server.admin('PATCH', `/admin/features/${name}/config`, body)
 const infoOf = (server: TestServer, name: string) => server.app.features.list().find((one) => one.name === name)

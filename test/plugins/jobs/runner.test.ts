@@ -12,14 +12,12 @@ import { until } from '../../support/retry.ts'
 
 const silent = { debug () {}, info () {}, warn () {}, error () {}, fatal () {}, trace () {}, silent () {}, level: 'silent', child: () => silent } as never
 
-/** Creates a job runner that stops after the test. */
 function jobsOf (t: Test, store: JobStore) {
   const jobs = createJobs(store, silent)
   t.teardown(() => jobs.stop())
   return jobs
 }
 
-/** Creates the stores of two servers on one Redis. */
 async function pair (t: Test): Promise<[JobStore, JobStore]> {
   const { port } = await startRedis(t)
   const stores = await Promise.all(['a', 'b'].map(async () => {

@@ -11,7 +11,6 @@ const everybodyMaySpeak = { FEATURES: 'auth,media' }
 const service: ProducerOwner = { userId: 'mix', userKey: 'mix', nodeId: 'n1', kind: 'service' }
 const everything = () => true
 
-/** Number of open transports in this process. */
 let transports = 0
 observer.on('newworker', (worker) => worker.observer.on('newrouter', (router) => router.observer.on('newtransport', (transport) => {
   transports++

@@ -4,12 +4,9 @@ import type { Decision } from '../../../plugins/rooms/room-state.ts'
 import { build, shortTimings } from '../../support/build.ts'
 import type { TestClient } from '../../support/client.ts'
 
-// The simplest room state: a counter.
-
 export const tallySchema = z.object({ n: z.int() })
 export type Tally = z.output<typeof tallySchema>
 
-/** Increments the tally and emits an event. */
 const more = (state: Tally | undefined): Decision<Tally, number> => {
   const n = (state?.n ?? 0) + 1
   return { state: { n }, events: [{ type: 'tally', data: { n } }], result: n }

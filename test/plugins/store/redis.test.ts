@@ -19,7 +19,6 @@ let database = 0
 
 const storeOf = (client: Redis, nodeId: string) => createRedisStore(client, nodeId, createRedisLeases(client, nodeId))
 
-/** Creates the stores of two servers on one Redis. */
 async function pair (t: Test): Promise<{ a: RoomStore, b: RoomStore, client: Redis }> {
   const db = ++database % 16
   const [client, other] = [await redisClient(t, shared, db), await redisClient(t, shared, db)]
