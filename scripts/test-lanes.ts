@@ -6,7 +6,7 @@ import type { Report } from './test-report.ts'
 const root = resolve(import.meta.dirname, '..')
 const program = join(import.meta.dirname, 'test-lane.ts')
 
-/** Files that need a browser. They share one browser per process, because two browsers are too much for two cores. */
+/** Files that share one browser per process, because two browsers are too much for two cores. */
 const browsers = /^test\/(browser|features\/stage\/admin-page|docs\/first-steps|plugins\/contract\/pages)/
 
 /** Files that measure or change their process: its heap, module cache or working directory. */

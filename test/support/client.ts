@@ -40,7 +40,7 @@ export interface TestClient {
   event (type: string, fits?: (data: Record<string, unknown>) => boolean): Promise<Record<string, unknown>>
   /** Close code and reason from the server. */
   readonly closed: Promise<{ code: number, reason: string }>
-  /** Sends a request and waits for its reply. All frames sent before it are then handled. */
+  /** Waits until the server has handled all frames sent so far, by sending a request and waiting for the reply. */
   flush (): Promise<void>
   close (): Promise<void>
 }

@@ -123,7 +123,7 @@ export interface Table {
   muted: Set<string>
   /** Oldest first. */
   invites: { seatIndex: number, user: string }[]
-  /** In the order of the requests. */
+  /** Users, in order of their requests. */
   requests: string[]
   members: Set<string>
 }
