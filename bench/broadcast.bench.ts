@@ -18,7 +18,7 @@ const data = { roomId: 'r1', id: 'b1946ac9-2f6c', userId: 42, userName: 'Ada', c
 
 const face = createFaceAdapter(webSocketFrame, (error) => { throw error })(jsonFace)
 const identity = { user: { id: 1, name: '', roles: [], profile: { userId: 1, id: 1 } } }
-const limits = { messagesPerSecond: 1, messagesBurst: 1 }
+const limits = { messagesPerSecond: 1, messagesBurst: 1, bytesPerSecond: 1, bytesBurst: 1 }
 const unlimited = { maxQueueBytes: Infinity, pingMs: 1e6, pongTimeoutMs: 1e6 }
 
 export default async function broadcast (): Promise<void> {

@@ -76,6 +76,10 @@ export const sections = {
       .describe('Sustained messages per second and socket (close 4429).'),
     WS_MESSAGES_BURST: whole(1, 100_000).default(200)
       .describe('Messages in a burst above that rate.'),
+    WS_BYTES_PER_SECOND: whole(1024, 1_073_741_824).default(262_144)
+      .describe('Sustained bytes per second and socket (close 4429).'),
+    WS_BYTES_BURST: whole(65_536, 1_073_741_824).default(1_048_576)
+      .describe('Bytes in a burst above that rate.'),
     WS_PING_SECONDS: whole(1, 3600).default(25)
       .describe('Interval of WebSocket pings.'),
     WS_PONG_TIMEOUT_SECONDS: whole(1, 3600).default(10)

@@ -1,6 +1,7 @@
 import sjson from 'secure-json-parse'
 import { z } from 'zod'
 import { validationFailed } from '../errors/codes.ts'
+import { jsonLimitExceeded, topLevelScalars } from '../schema/json-limits.ts'
 
 /** A request as a client sent it, or the error if it cannot be read. */
 export type ParsedMessage =
@@ -146,6 +147,8 @@ const envelope = z.object({
 
 /** Reads a text frame. An invalid frame keeps its id, if it has one, so that the error becomes the reply to that request. */
 function parseJson (text: string): ParsedMessage {
+  const problem = jsonLimitExceeded(text)
+  if (problem !== undefined) return { ...headOf(text), error: validationFailed([{ path: [], message: `The frame ${problem}` }]) }
   let value: unknown
   try {
     // Names that reach a prototype are dropped like other unknown fields.
@@ -164,6 +167,15 @@ function parseJson (text: string): ParsedMessage {
     id: typeof raw.id === 'string' || Number.isFinite(raw.id) ? raw.id as string | number : undefined,
     type: typeof raw.type === 'string' ? raw.type.slice(0, 128) : undefined,
     error: validationFailed(result.error.issues)
+  }
+}
+
+/** Reads id and type of a frame that is too large to parse. */
+function headOf (text: string): Pick<ParsedMessage, 'id' | 'type'> {
+  const { id, type } = topLevelScalars(text, ['id', 'type'])
+  return {
+    id: typeof id === 'string' || Number.isFinite(id) ? id as string | number : undefined,
+    type: typeof type === 'string' ? type.slice(0, 128) : undefined
   }
 }
 

@@ -1,5 +1,6 @@
 import fp from 'fastify-plugin'
 import type { Cluster } from '../cluster/messages.ts'
+import { closeCodes } from './close-codes.ts'
 import { Draining, Overloaded } from '../errors/codes.ts'
 import { createEvent, createFaceAdapter, eventFromText, jsonFace, objectFace } from './face.ts'
 import type { Face } from './face.ts'
@@ -38,6 +39,9 @@ declare module '../cluster/messages.ts' {
   }
 }
 
+/** Close codes that are metric labels: the server's own, and those of browsers and libraries (RFC 6455, section 7.4.1). Clients may choose others. */
+const countedCodes: ReadonlySet<number> = new Set([...Object.values(closeCodes), 1000, 1001, 1002, 1003, 1005, 1006, 1007, 1009, 1011])
+
 /**
  * Sessions and their connections: limits on incoming messages and outgoing
  * queues, pings, close codes. Independent of rooms and messages.
@@ -49,7 +53,12 @@ export default fp(async function sockets (app) {
     pingMs: config.WS_PING_SECONDS * 1000,
     pongTimeoutMs: config.WS_PONG_TIMEOUT_SECONDS * 1000
   }
-  const limits = { messagesPerSecond: config.WS_MESSAGES_PER_SECOND, messagesBurst: config.WS_MESSAGES_BURST }
+  const limits = {
+    messagesPerSecond: config.WS_MESSAGES_PER_SECOND,
+    messagesBurst: config.WS_MESSAGES_BURST,
+    bytesPerSecond: config.WS_BYTES_PER_SECOND,
+    bytesBurst: config.WS_BYTES_BURST
+  }
   const sessions = createSessionRegistry()
   const owners = new WeakMap<Session, string>()
   let reader: FrameReader = () => {}
@@ -90,7 +99,7 @@ export default fp(async function sockets (app) {
     const session = start({ identity, face: overWebSocket(face), link, connected: true, onEnd: () => open.dec() }, owner)
     link.attach(session)
     ws.once('close', (code) => {
-      closed.inc({ code })
+      closed.inc({ code: countedCodes.has(code) ? code : 'other' })
       app.log.debug({ sessionId: session.id, userId: session.user.id, code }, 'socket closed')
     })
     app.log.debug({ sessionId: session.id, userId: session.user.id }, 'socket open')

@@ -41,10 +41,12 @@ export interface Identity {
   tokenHash?: string | undefined
 }
 
-/** Limits the messages of one session. */
+/** Limits what one session may send. */
 export interface FloodLimits {
   messagesPerSecond: number
   messagesBurst: number
+  bytesPerSecond: number
+  bytesBurst: number
 }
 
 /** Handles a frame that a session has admitted. */
@@ -80,7 +82,8 @@ export class Session {
   /** The room it is in. Only the rooms plugin sets it. */
   roomId: string | null = null
   readonly #link: Link
-  readonly #flood: FloodBucket
+  readonly #messages: TokenBucket
+  readonly #bytes: TokenBucket
   readonly #reader: FrameReader
   readonly #onEnd: (session: Session) => void
   #endedFor: CloseReason | undefined
@@ -94,7 +97,8 @@ export class Session {
     this.face = face
     this.connected = connected
     this.#link = link
-    this.#flood = new FloodBucket(limits)
+    this.#messages = new TokenBucket(limits.messagesPerSecond, limits.messagesBurst)
+    this.#bytes = new TokenBucket(limits.bytesPerSecond, limits.bytesBurst)
     this.#reader = reader
     this.#onEnd = onEnd
   }
@@ -117,8 +121,18 @@ export class Session {
   receive (data: Buffer, isBinary: boolean): void {
     if (!this.open) return
     if (isBinary && this.face.binary !== true) return this.close('UNSUPPORTED_DATA')
-    if (!this.#flood.take()) return this.close('FLOODING')
-    this.#reader(this, data, isBinary)
+    if (this.admit(data.length)) this.#reader(this, data, isBinary)
+  }
+
+  /**
+   * Counts a frame of any kind against the limits; closes the session if it exceeds them.
+   *
+   * @returns whether the frame may be handled
+   */
+  admit (bytes: number): boolean {
+    if (this.#messages.take(1) && this.#bytes.take(bytes)) return true
+    this.close('FLOODING')
+    return false
   }
 
   /** Sends one event to this session alone. */
@@ -174,25 +188,26 @@ export class Session {
   }
 }
 
-/** Limits messages: a bucket of tokens that refills steadily. */
-class FloodBucket {
-  readonly #limits: FloodLimits
+/** A rate limit with bursts: a bucket of tokens that refills steadily. */
+class TokenBucket {
+  readonly #perSecond: number
+  readonly #capacity: number
   #tokens: number
   #refilledAt = performance.now()
 
-  constructor (limits: FloodLimits) {
-    this.#limits = limits
-    this.#tokens = limits.messagesBurst
+  constructor (perSecond: number, capacity: number) {
+    this.#perSecond = perSecond
+    this.#capacity = capacity
+    this.#tokens = capacity
   }
 
-  /** @returns false when the bucket is empty */
-  take (): boolean {
+  /** @returns false when the bucket has fewer tokens */
+  take (tokens: number): boolean {
     const now = performance.now()
-    const { messagesPerSecond, messagesBurst } = this.#limits
-    this.#tokens = Math.min(messagesBurst, this.#tokens + (now - this.#refilledAt) / 1000 * messagesPerSecond)
+    this.#tokens = Math.min(this.#capacity, this.#tokens + (now - this.#refilledAt) / 1000 * this.#perSecond)
     this.#refilledAt = now
-    if (this.#tokens < 1) return false
-    this.#tokens--
+    if (this.#tokens < tokens) return false
+    this.#tokens -= tokens
     return true
   }
 }

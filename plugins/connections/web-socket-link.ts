@@ -12,6 +12,9 @@ export interface WebSocketLimits {
   pongTimeoutMs: number
 }
 
+/** Time for the close frame to reach a client that floods, in milliseconds; then its connection is closed. */
+const floodCloseMs = 500
+
 /** A WebSocket: receives frames; writes them coalesced, through a bounded queue; pings. */
 export class WebSocketLink implements Link<Buffer> {
   // Links that were written to in this turn of the event loop. At its end, the
@@ -28,13 +31,13 @@ export class WebSocketLink implements Link<Buffer> {
   readonly #socket: Socket
   readonly #limits: WebSocketLimits
   #timer: NodeJS.Timeout | undefined
+  #isPongDue = false
   #corked = false
 
   constructor (ws: WebSocket, socket: Socket, limits: WebSocketLimits) {
     this.#ws = ws
     this.#socket = socket
     this.#limits = limits
-    ws.on('pong', () => this.#schedulePing())
     ws.once('close', () => clearTimeout(this.#timer))
     sendTooBigReason(ws)
     this.#schedulePing()
@@ -43,6 +46,11 @@ export class WebSocketLink implements Link<Buffer> {
   /** Passes the client's frames to its session, and ends the session when the client disconnects. */
   attach (session: Session): void {
     this.#ws.on('message', (data, isBinary) => session.receive(data as Buffer, isBinary))
+    this.#ws.on('ping', ({ length }) => session.admit(length))
+    this.#ws.on('pong', ({ length }) => {
+      if (this.#isPongDue) this.#schedulePing()
+      else session.admit(length)
+    })
     this.#ws.once('close', () => session.end())
   }
 
@@ -68,6 +76,10 @@ export class WebSocketLink implements Link<Buffer> {
   close (code: number, reason: CloseReason): void {
     clearTimeout(this.#timer)
     this.#ws.close(code, reason)
+    if (reason !== 'FLOODING') return
+    // Nothing more is read, so the client's close frame is not read either.
+    this.#ws.pause()
+    this.#timer = setTimeout(() => this.terminate(), floodCloseMs)
   }
 
   terminate (): void {
@@ -76,8 +88,10 @@ export class WebSocketLink implements Link<Buffer> {
 
   #schedulePing (): void {
     clearTimeout(this.#timer)
+    this.#isPongDue = false
     this.#timer = setTimeout(() => {
       if (!this.open) return
+      this.#isPongDue = true
       this.#ws.ping()
       this.#timer = setTimeout(() => this.terminate(), this.#limits.pongTimeoutMs)
     }, this.#limits.pingMs)

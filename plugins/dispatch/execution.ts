@@ -38,6 +38,8 @@ interface SessionRequest {
   /** Undefined if it could not be read. */
   type: string | undefined
   data?: unknown
+  /** Size of its frame; 0 without one. */
+  bytes: number
   /** `performance.now()` at its arrival. */
   receivedAt: number
   /** Takes the outcome, once. */
@@ -53,9 +55,14 @@ type Outcome = { ok: true, data: unknown } | { ok: false, error: WireError, caus
 // store or backend that hangs.
 const latencyBuckets = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10]
 
+/** Maximum requests of a session that wait behind an exclusive one, and their size (protocol.md, section 7, "Quotas"). */
+const maxWaiting = { requests: 200, bytes: 262_144 }
+
 export function createExecution (app: FastifyInstance, routes: RouteTable, limits: RateLimits): Execution {
   const outcomes = app.metrics.counter('flylive_socket_events_total', 'Messages handled, by type and outcome (ok or the error code)', ['event', 'status'])
   const latency = app.metrics.histogram('flylive_socket_event_latency_seconds', 'Time from the request to its reply, by type', ['event'], latencyBuckets)
+  /** What waits for a barrier, by session. */
+  const waiting = new WeakMap<Session, { requests: number, bytes: number }>()
   /** Later requests of the session wait for it. */
   const barriers = new WeakMap<Session, Promise<unknown>>()
 
@@ -67,6 +74,7 @@ export function createExecution (app: FastifyInstance, routes: RouteTable, limit
     const request = {
       session,
       id,
+      bytes: frame.length,
       receivedAt,
       respond (outcome: Outcome) {
         if (id !== undefined) session.reply(id, outcome.ok ? outcome : { ok: false, error: outcome.error })
@@ -85,6 +93,7 @@ export function createExecution (app: FastifyInstance, routes: RouteTable, limit
       session,
       type,
       data,
+      bytes: 0,
       receivedAt: performance.now(),
       respond (outcome) {
         if (outcome.ok) resolve(outcome.data)
@@ -100,8 +109,29 @@ export function createExecution (app: FastifyInstance, routes: RouteTable, limit
     const { session, type } = request
     const count = meter(request)
     const barrier = barriers.get(session)
-    const done = barrier ? barrier.then(() => run(request, count)) : run(request, count)
+    if (barrier && !wait(request)) return session.close('FLOODING')
+    const done = barrier ? barrier.then(() => resume(request, count)) : run(request, count)
     if (routes.find(type)?.route.exclusive === true) hold(session, done)
+  }
+
+  /** @returns false if too much of the session waits already */
+  function wait ({ session, bytes }: SessionRequest): boolean {
+    const queue = waiting.get(session) ?? { requests: 0, bytes: 0 }
+    if (queue.requests >= maxWaiting.requests || queue.bytes + bytes > maxWaiting.bytes) return false
+    queue.requests++
+    queue.bytes += bytes
+    waiting.set(session, queue)
+    return true
+  }
+
+  /** Runs a request that has waited. */
+  async function resume (request: SessionRequest & { type: string }, count: (status: string) => void): Promise<void> {
+    const queue = waiting.get(request.session)
+    if (queue) {
+      queue.requests--
+      queue.bytes -= request.bytes
+    }
+    await run(request, count)
   }
 
   function hold (session: Session, until: Promise<unknown>): void {

@@ -47,6 +47,43 @@ export function jsonLimitExceeded (text: string): string | undefined {
   }
 }
 
+/**
+ * Reads strings and numbers of a JSON object without parsing the rest.
+ *
+ * @param text need not be valid JSON
+ * @param names of the fields
+ * @returns the values of those that the object itself has
+ */
+export function topLevelScalars (text: string, names: readonly string[]): Record<string, unknown> {
+  const found: Record<string, unknown> = {}
+  let depth = 0
+  for (let index = 0; index < text.length; index++) {
+    const code = text.charCodeAt(index)
+    if (code === openBracket || code === openBrace) depth++
+    else if (code === closeBracket || code === closeBrace) depth--
+    else if (code === quote) {
+      const end = endOfString(text, index)
+      const name = depth === 1 ? names.find((one) => text.startsWith(`"${one}"`, index)) : undefined
+      // A name of the object, not a value: a colon follows.
+      const value = name === undefined ? undefined : scalarAfterColon(text, end + 1)
+      if (name !== undefined && value !== undefined) found[name] = value
+      index = end
+    }
+  }
+  return found
+}
+
+function scalarAfterColon (text: string, start: number): unknown {
+  const colon = /\s*:\s*/y
+  colon.lastIndex = start
+  if (!colon.test(text)) return
+  const from = colon.lastIndex
+  const end = text.charCodeAt(from) === quote ? endOfString(text, from) + 1 : text.slice(from, from + 64).search(/[,}\s]|$/) + from
+  try {
+    return JSON.parse(text.slice(from, end))
+  } catch {}
+}
+
 /** @returns the index of the quote that ends the string which starts at `start`; the text's length if none does */
 function endOfString (text: string, start: number): number {
   for (let end = text.indexOf('"', start + 1); end !== -1; end = text.indexOf('"', end + 1)) {
