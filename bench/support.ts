@@ -70,6 +70,12 @@ export async function startServer (processes: ChildProcess[], { redisUrl, folder
       DATA_DIR: folder,
       // Disables the rate limits, because a benchmark sends more than any user.
       WS_MESSAGES_PER_SECOND: '100000',
+      MAX_CONNECTIONS_PER_USER: '1000000',
+      JOINS_PER_MINUTE: '1000000',
+      ROOMS_CREATED_PER_MINUTE: '1000000',
+      USER_LOOKUPS_PER_MINUTE: '1000000',
+      WS_BYTES_PER_SECOND: '1000000000',
+      WS_BYTES_BURST: '1000000000',
       WS_MESSAGES_BURST: '100000',
       PRESENCE_COALESCE_OVER: '0'
     },

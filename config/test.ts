@@ -8,7 +8,12 @@ export default {
     LOG_LEVEL: 'silent',
     MEDIASOUP_LISTEN_IP: '127.0.0.1',
     MEDIASOUP_WORKERS: '1',
-    DRAIN_SECONDS: '0'
+    DRAIN_SECONDS: '0',
+    // Tests of quotas set their own.
+    MAX_CONNECTIONS_PER_USER: '1000000',
+    JOINS_PER_MINUTE: '1000000',
+    ROOMS_CREATED_PER_MINUTE: '1000000',
+    USER_LOOKUPS_PER_MINUTE: '1000000'
   },
   features: { stage: false }
 } satisfies EnvironmentDefaults

@@ -1,6 +1,8 @@
 import { randomUUID } from 'node:crypto'
 import type { FastifyPluginAsync, FastifyRequest } from 'fastify'
+import { createConnectionQuotas } from '../plugins/connections/quotas.ts'
 import { Draining, FeatureDisabled, NotFound, OriginNotAllowed, Overloaded, UpgradeRequired } from '../plugins/errors/codes.ts'
+import { userKeyOf } from '../plugins/connections/session.ts'
 import type { Identity } from '../plugins/connections/session.ts'
 import { webSocketUrl } from '../plugins/gate/index.ts'
 
@@ -31,6 +33,7 @@ declare module '../plugins/features/feature.ts' {
  */
 export default (async function ws (app) {
   const { config } = app
+  const quotas = createConnectionQuotas(app)
   const identities = new WeakMap<object, Identity>()
   // Pending connections count, too: otherwise a burst of connections would
   // exceed the limit.
@@ -42,10 +45,12 @@ export default (async function ws (app) {
     if (app.sockets.size + arriving.size >= config.MAX_CONNECTIONS) throw new Overloaded()
     if (!originAllowed(request)) throw new OriginNotAllowed()
     const { socket } = request.raw
+    quotas.countAddress(socket, request.ip)
     arriving.add(socket)
     socket.once('close', () => arriving.delete(socket))
     const entrance = app.gate.entranceOf(request.raw)
     const identity = await (entrance?.authenticate ?? identify)(request)
+    await quotas.countUser(socket, userKeyOf(identity.user.id))
     // The path may have been withdrawn during identification.
     if (app.drain.draining) throw new Draining()
     if (entrance && !app.gate.accepts(entrance.path)) throw new NotFound(entrance.path)

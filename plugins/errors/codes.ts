@@ -11,6 +11,7 @@ export const Forbidden = createError('FORBIDDEN', '%s', 403)
 export const OriginNotAllowed = createError('ORIGIN_NOT_ALLOWED', 'Connections from this origin are not allowed', 403)
 export const NotFound = createError('NOT_FOUND', '%s was not found', 404)
 export const RateLimited = createError('RATE_LIMITED', 'Too many requests, try again later', 429)
+export const TooManyConnections = createError('TOO_MANY_CONNECTIONS', 'Too many connections of %s: close one first', 429)
 export const Unavailable = createError('UNAVAILABLE', '%s', 503)
 export const Draining = createError('DRAINING', 'The server is shutting down', 503)
 export const Overloaded = createError('OVERLOADED', 'The server is at its limit', 503)
@@ -20,6 +21,7 @@ export const UpgradeRequired = createError('UPGRADE_REQUIRED', 'This is a WebSoc
 /** Descriptions of codes whose message depends on the case, or that carry details. */
 export const meanings = {
   VALIDATION_FAILED: 'The data is not valid. details: [{path, message}] for field errors',
+  TOO_MANY_CONNECTIONS: 'Your user or address has too many connections. details: {limit}',
   UNAUTHORIZED: 'The token or key is missing, invalid or expired',
   FORBIDDEN: 'You do not have permission',
   RATE_LIMITED: 'Too many requests. details: {retryAfterMs}',

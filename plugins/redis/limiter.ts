@@ -32,17 +32,19 @@ export function createLimiter (redis: Redis | undefined, { name, max, windowSeco
   const options = { keyPrefix: name, points: max, duration: windowSeconds }
   const local = new RateLimiterMemory(options)
   const limiter = redis ? new RateLimiterRedis({ ...options, storeClient: redis, insuranceLimiter: local }) : local
+  // The wall clock may have been set back: no delay is longer than the window.
+  const exceeded = ({ msBeforeNext }: RateLimiterRes) => rateLimited(Math.min(msBeforeNext, windowSeconds * 1000))
   return {
     async consume (key) {
       try {
         await limiter.consume(key)
       } catch (reason) {
-        throw reason instanceof RateLimiterRes ? rateLimited(reason.msBeforeNext) : reason
+        throw reason instanceof RateLimiterRes ? exceeded(reason) : reason
       }
     },
     async check (key) {
       const state = await limiter.get(key)
-      if (state && state.consumedPoints >= limiter.points) throw rateLimited(state.msBeforeNext)
+      if (state && state.consumedPoints >= limiter.points) throw exceeded(state)
     },
     setMax (max) {
       local.points = limiter.points = max

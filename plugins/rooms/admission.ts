@@ -3,6 +3,7 @@ import type { FastifyInstance } from 'fastify'
 import type { Session } from '../connections/session.ts'
 import { isCoded } from '../errors/codes.ts'
 import type { JoinCommand, JoinResult } from '../store/types.ts'
+import { createLimiter } from '../redis/limiter.ts'
 import type { Closing } from './closing.ts'
 import { RoomNotFound } from './errors.ts'
 import type { LocalRoom } from './node-rooms.ts'
@@ -25,24 +26,30 @@ export interface Admission {
   isUncertain (error: unknown): boolean
 }
 
-export function createAdmission ({ bus, config, drain, hooks, store }: Pick<FastifyInstance, 'bus' | 'config' | 'drain' | 'hooks' | 'store'>, sync: RoomSync, closing: Closing): Admission {
-  // Errors of the hook are thrown before the store is called.
-  const ofHook = new WeakSet<Error>()
+export function createAdmission (app: FastifyInstance, sync: RoomSync, closing: Closing): Admission {
+  const { bus, config, drain, hooks, store } = app
+  const redis = app.hasDecorator('redis') ? app.redis : undefined
+  const creations = createLimiter(redis, { name: 'ratelimit:room-created', max: config.ROOMS_CREATED_PER_MINUTE, windowSeconds: 60 })
+  // Errors after which the room was certainly not created.
+  const beforeStore = new WeakSet<Error>()
 
-  /** Calls `room:create` only if the room does not exist: joining an existing room needs only the store. */
+  async function mayCreate (roomId: string, session: Session, request: RoomRequest) {
+    await creations.consume(session.userKey)
+    return await hooks.ask('room:create', roomId, session, request)
+  }
+
+  /** Tries to join first: the limit of creations and `room:create` apply only if the room does not exist. */
   async function enter (room: LocalRoom, session: Session, request: RoomRequest, command: Omit<JoinCommand, 'create'>): Promise<JoinResult> {
-    if (hooks.has('room:create') || drain.draining || room.members.size > 0) {
-      try {
-        return await store.join(command)
-      } catch (error) {
-        if (!(error instanceof RoomNotFound)) throw error
-        if (await sync.restore(room)) return await store.join(command)
-        if (drain.draining) throw error
-      }
+    try {
+      return await store.join(command)
+    } catch (error) {
+      if (!(error instanceof RoomNotFound)) throw error
+      if (await sync.restore(room)) return await store.join(command)
+      if (drain.draining) throw error
     }
     const { roomId, options } = request
-    const answers = await hooks.ask('room:create', roomId, session, request).catch((error: unknown) => {
-      if (isCoded(error)) ofHook.add(error)
+    const answers = await mayCreate(roomId, session, request).catch((error: unknown) => {
+      if (isCoded(error)) beforeStore.add(error)
       throw error
     })
     const ownerId = answers.find((answer) => answer !== undefined)?.ownerId ?? session.user.id
@@ -70,6 +77,6 @@ export function createAdmission ({ bus, config, drain, hooks, store }: Pick<Fast
       if (room.members.size > 0 && result.room.createdAt > room.record.createdAt) await closeEarlier(room)
       return result
     },
-    isUncertain: (error) => isCoded(error) && error.code === 'UNAVAILABLE' && !ofHook.has(error)
+    isUncertain: (error) => isCoded(error) && error.code === 'UNAVAILABLE' && !beforeStore.has(error)
   }
 }

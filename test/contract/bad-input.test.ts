@@ -112,7 +112,7 @@ t.test('survives frames that are expensive to parse', async (t) => {
     'the type __proto__': [message('{}', '8', '"__proto__"'), 8, 'UNKNOWN_TYPE'],
     'data that is a list': [message('[]', '9'), 9, 'VALIDATION_FAILED'],
     'data that is a string': [message('"userId"', '10'), 10, 'VALIDATION_FAILED'],
-    'nested lists': [fill('{"id":11,"type":"user:getRoom","data":{"userId":…', '['), undefined, 'VALIDATION_FAILED'],
+    'nested lists': [fill('{"id":11,"type":"user:getRoom","data":{"userId":…', '['), 11, 'VALIDATION_FAILED'],
     'nested lists, closed': [message(`{"userId":${'['.repeat(30_000)}${']'.repeat(30_000)}}`, '12'), 12, 'VALIDATION_FAILED'],
     'nested objects, closed': [message(`{"userId":${'{"a":'.repeat(10_000)}1${'}'.repeat(10_000)}}`, '13'), 13, 'VALIDATION_FAILED'],
     '__proto__ in __proto__': [message(`{"userId":${'{"__proto__":'.repeat(4000)}1${'}'.repeat(4000)}}`, '14'), 14, 'VALIDATION_FAILED'],

@@ -65,7 +65,7 @@ export async function scene (t: Test, env: Record<string, string> = {}): Promise
   process.on('unhandledRejection', onRejection)
   t.teardown(() => process.off('unhandledRejection', onRejection))
 
-  const server = await build(t, { env: { WS_MESSAGES_PER_SECOND: '100000', WS_MESSAGES_BURST: '100000', ...env } })
+  const server = await build(t, { env: { WS_MESSAGES_PER_SECOND: '100000', WS_MESSAGES_BURST: '100000', WS_BYTES_PER_SECOND: '1000000000', WS_BYTES_BURST: '1000000000', ...env } })
   const { app } = server
   const logged: unknown[] = []
   app.log.error = ((...args: unknown[]) => { logged.push(args) }) as typeof app.log.error

@@ -52,7 +52,10 @@ export function createRedisMembers (redis: Redis, nodeId: string, index: RoomInd
         case 'PIN_REQUIRED': throw new PinRequired()
         case 'PIN_WRONG': throw new PinWrong()
         case 'ROOM_FULL': throw new RoomFull()
-        default: throw command.create && create === '' ? unavailable('Rooms are being restored') : new RoomNotFound(roomId)
+        default:
+          // Not awaited: these commands run before those of a join that creates the room.
+          index.removeMissing(roomId).catch(() => {})
+          throw command.create && create === '' ? unavailable('Rooms are being restored') : new RoomNotFound(roomId)
       }
     },
     async leave (roomId, sessionId, _userKey, now) {

@@ -9,6 +9,8 @@ import type { RoomIndex } from './room-index.ts'
 // many at a time, and at most this many times in all.
 const busyStride = 500
 const busyReads = 4
+/** Maximum reads for a page of all rooms. Each read also removes ids without a room from the index. */
+const maxReads = 10
 
 export function createRedisRecords (redis: Redis, nodeId: string, index: RoomIndex): RecordStore {
   async function getRoom (roomId: string): Promise<RoomSummary | undefined> {
@@ -22,17 +24,18 @@ export function createRedisRecords (redis: Redis, nodeId: string, index: RoomInd
   async function readAfter (after: string, limit: number): Promise<{ ids: string[], rooms: RoomSummary[] }> {
     const ids = await redis.zrangebylex(roomsKey, after === '' ? '-' : `(${after}`, '+', 'LIMIT', 0, limit)
     const rooms = await Promise.all(ids.map(getRoom))
+    ids.forEach((id, i) => { if (!rooms[i]) index.removeMissing(id).catch(() => {}) })
     return { ids, rooms: rooms.filter((room) => room !== undefined) }
   }
 
   return {
     getRoom,
     async listRooms (after, limit) {
-      // An id in the index whose room is gone leaves a gap in the page, so the
-      // page is filled up until the index ends.
+      // An id in the index whose room is gone leaves a gap in the page: more ids are
+      // read, up to a maximum.
       const found: RoomSummary[] = []
       let from = after
-      while (found.length < limit) {
+      for (let reads = 0; found.length < limit && reads < maxReads; reads++) {
         const { ids, rooms } = await readAfter(from, limit)
         found.push(...rooms)
         if (ids.length < limit) break

@@ -1,5 +1,5 @@
 import type { Redis } from 'ioredis'
-import { nodeRoomsKey, roomsKey } from './layout.ts'
+import { nodeRoomsKey, roomKey, roomsKey } from './layout.ts'
 
 /** The index of all rooms and that of this server's rooms. */
 export interface RoomIndex {
@@ -9,15 +9,26 @@ export interface RoomIndex {
   invalidate (roomId: string): void
   /** Removes a room from this server's rooms. */
   release (roomId: string): Promise<void>
+  /** Removes a room that does not exist from both indexes. Errors are ignored: a later look-up finds no room and removes it. */
+  removeMissing (roomId: string): Promise<void>
 }
 
 export function createRoomIndex (redis: Redis, nodeId: string): RoomIndex {
   const added = new Set<string>()
+
+  async function add (roomId: string): Promise<void> {
+    if (added.has(roomId)) return
+    await Promise.all([redis.zadd(roomsKey, 0, roomId), redis.sadd(nodeRoomsKey(nodeId), roomId)])
+    added.add(roomId)
+  }
+
   return {
-    async add (roomId) {
-      if (added.has(roomId)) return
-      await Promise.all([redis.zadd(roomsKey, 0, roomId), redis.sadd(nodeRoomsKey(nodeId), roomId)])
-      added.add(roomId)
+    add,
+    async removeMissing (roomId) {
+      added.delete(roomId)
+      const found = await Promise.all([redis.zrem(roomsKey, roomId), redis.srem(nodeRoomsKey(nodeId), roomId), redis.exists(roomKey(roomId))]).catch(() => [])
+      // Another server has created the room in the meantime.
+      if (found[2] === 1) await add(roomId).catch(() => { /* A sync adds it. */ })
     },
     invalidate (roomId) {
       added.delete(roomId)

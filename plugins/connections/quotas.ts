@@ -1,0 +1,76 @@
+import { BlockList } from 'node:net'
+import type { Socket } from 'node:net'
+import type { FastifyInstance } from 'fastify'
+import { TooManyConnections, withDetails } from '../errors/codes.ts'
+
+/** Limits the connections of each address and each user. */
+export interface ConnectionQuotas {
+  /**
+   * Counts a connection that arrives, until its socket closes.
+   *
+   * @param address of the client
+   * @throws TOO_MANY_CONNECTIONS (details `{limit}`) if the address has too many on this server
+   */
+  countAddress (socket: Socket, address: string): void
+  /**
+   * Counts a connection of a user, until its socket closes.
+   *
+   * @throws TOO_MANY_CONNECTIONS (details `{limit}`) if the user has too many, on all servers
+   */
+  countUser (socket: Socket, userKey: string): Promise<void>
+}
+
+/** Loopback, private and link-local addresses: proxies, and machines of one organization. */
+const privateAddresses = new BlockList()
+for (const [network, bits] of [['127.0.0.0', 8], ['10.0.0.0', 8], ['172.16.0.0', 12], ['192.168.0.0', 16], ['169.254.0.0', 16]] as const) {
+  privateAddresses.addSubnet(network, bits, 'ipv4')
+}
+privateAddresses.addAddress('::1', 'ipv6')
+privateAddresses.addSubnet('fc00::', 7, 'ipv6')
+privateAddresses.addSubnet('fe80::', 10, 'ipv6')
+
+/** @param address IPv4, IPv6, or IPv4 in IPv6 */
+export const isPrivate = (address: string): boolean => privateAddresses.check(address, address.includes(':') ? 'ipv6' : 'ipv4')
+
+/** Counts sockets by key. */
+class SocketCounter {
+  readonly #byKey = new Map<string, number>()
+
+  /** @returns the number of open sockets with that key */
+  get (key: string): number {
+    return this.#byKey.get(key) ?? 0
+  }
+
+  add (key: string, socket: Socket): void {
+    this.#byKey.set(key, this.get(key) + 1)
+    socket.once('close', () => {
+      const left = this.get(key) - 1
+      if (left > 0) this.#byKey.set(key, left)
+      else this.#byKey.delete(key)
+    })
+  }
+}
+
+export function createConnectionQuotas ({ config, directory, nodeId }: Pick<FastifyInstance, 'config' | 'directory' | 'nodeId'>): ConnectionQuotas {
+  const { MAX_CONNECTIONS_PER_USER: perUser, MAX_CONNECTIONS_PER_IP: perAddress } = config
+  // Private addresses count only if the limit is configured: behind a proxy, they are not the clients.
+  const isExempt = config.variables.MAX_CONNECTIONS_PER_IP === undefined ? isPrivate : () => false
+  const addresses = new SocketCounter()
+  const users = new SocketCounter()
+
+  return {
+    countAddress (socket, address) {
+      if (isExempt(address)) return
+      if (addresses.get(address) >= perAddress) throw withDetails(new TooManyConnections('your address'), { limit: perAddress })
+      addresses.add(address, socket)
+    },
+    async countUser (socket, userKey) {
+      // Counted before the look-up, so that connections that arrive together count each other.
+      users.add(userKey, socket)
+      const here = users.get(userKey)
+      const sessions = here > perUser ? [] : await directory.sessionsOf(userKey).catch(() => [])
+      const elsewhere = sessions.filter((session) => session.nodeId !== nodeId).length
+      if (here + elsewhere > perUser) throw withDetails(new TooManyConnections('you'), { limit: perUser })
+    }
+  }
+}

@@ -1,0 +1,129 @@
+import { once } from 'node:events'
+import t from 'tap'
+import { WebSocket } from 'ws'
+import { build, onEveryStore, tokenFor } from '../support/build.ts'
+import type { TestServer } from '../support/build.ts'
+import { redisDatabase } from '../support/redis.ts'
+import { until } from '../support/retry.ts'
+
+/** Connects and expects a refusal. @returns its status and error */
+async function refusalOf ({ url }: TestServer, userId: string | number, headers: Record<string, string> = {}) {
+  const ws = new WebSocket(`${url.replace('http', 'ws')}/ws`, ['msab.v1'], { headers: { ...headers, authorization: `Bearer ${tokenFor(userId)}` } })
+  ws.on('error', () => { /* The refusal is awaited. */ })
+  const [, response] = await once(ws, 'unexpected-response') as [unknown, import('node:http').IncomingMessage]
+  const text = (await response.toArray()).map(String).join('')
+  return { status: response.statusCode, ...JSON.parse(text) as object }
+}
+
+const tooMany = (limit: number) => ({ status: 429, error: { code: 'TOO_MANY_CONNECTIONS', details: { limit } } })
+
+t.test('limits the connections of a user on all servers', async (t) => {
+  const env = { FEATURES: 'auth', MAX_CONNECTIONS_PER_USER: '2', REDIS_URL: await redisDatabase() }
+  const [a, b] = [await build(t, { env }), await build(t, { env })]
+  const first = await a.connect(1)
+  await b.connect('1')
+  for (const server of [a, b]) t.match(await refusalOf(server, 1), tooMany(2))
+  await a.connect(2)
+  first.ws.close()
+  await until(async () => await a.connect(1).then(() => true, () => false))
+})
+
+t.test('connections that arrive together count each other', async (t) => {
+  const server = await build(t, { env: { FEATURES: 'auth', MAX_CONNECTIONS_PER_USER: '3' } })
+  const results = await Promise.allSettled(Array.from({ length: 12 }, () => server.connect(1)))
+  t.equal(results.filter(({ status }) => status === 'fulfilled').length, 3)
+  t.equal(server.app.sockets.size, 3)
+})
+
+t.test('limits the connections of an address', async (t) => {
+  const env = { FEATURES: 'auth', TRUST_PROXY: 'true' }
+  const limited = await build(t, { env: { ...env, MAX_CONNECTIONS_PER_IP: '2' } })
+  const from = (address: string) => ({ headers: { 'x-forwarded-for': address } })
+  for (const user of [1, 2]) await limited.connect(user, from('203.0.113.7'))
+  t.match(await refusalOf(limited, 3, { 'x-forwarded-for': '203.0.113.7' }), tooMany(2))
+  await limited.connect(3, from('203.0.113.8'))
+  for (const user of [4, 5]) await limited.connect(user, from('10.0.0.1'))
+  t.match(await refusalOf(limited, 6, { 'x-forwarded-for': '10.0.0.1' }), tooMany(2), 'private addresses count if the limit is configured')
+
+  const server = await build(t, { env })
+  for (const address of ['127.0.0.1', '10.1.2.3', '172.31.0.1', '192.168.1.1', '::1', '::ffff:10.0.0.1', 'fd00::1']) {
+    await Promise.all(Array.from({ length: 201 }, (_, i) => server.connect(`${address} ${i}`.replaceAll(/[ :]/g, '_'), from(address))))
+    t.pass(`${address} is exempt by default`)
+  }
+})
+
+onEveryStore(t, 'limits joins, created rooms and look-ups per user', async (t, env) => {
+  const server = await build(t, { env: { FEATURES: 'auth', JOINS_PER_MINUTE: '6', ROOMS_CREATED_PER_MINUTE: '2', USER_LOOKUPS_PER_MINUTE: '2', ...env } })
+  const [ada, bob] = [await server.connect(1), await server.connect(2)]
+  for (const roomId of ['r1', 'r2']) await ada.ok('room:join', { roomId })
+  const limited = { code: 'RATE_LIMITED', details: { retryAfterMs: Number } }
+  t.match((await ada.request('room:join', { roomId: 'r3' })).error, limited, 'a third room')
+  t.equal(server.app.rooms.get('r3'), undefined)
+  t.same(await bob.ok('user:getRoom', { userId: 1 }), { roomId: 'r2' }, 'she stays in her room')
+  await bob.ok('room:join', { roomId: 'r3' })
+  await ada.ok('room:join', { roomId: 'r3' })
+  await ada.ok('room:join', { roomId: 'r3' })
+  await ada.ok('room:join', { roomId: 'r3' })
+  t.match((await ada.request('room:join', { roomId: 'r3' })).error, limited, 'a seventh join')
+  await bob.ok('user:getRoom', { userId: 1 })
+  t.match((await bob.request('user:getRoom', { userId: 1 })).error, limited)
+})
+
+t.test('closes a connection that floods bytes, pings or pongs', async (t) => {
+  const server = await build(t, { env: { FEATURES: 'auth', WS_BYTES_PER_SECOND: '65536', WS_BYTES_BURST: '131072', WS_MESSAGES_BURST: '50' } })
+  const flooding = { code: 4429, reason: 'FLOODING' }
+  const bytes = await server.connect(1)
+  const frame = JSON.stringify({ type: 'nothing', data: { x: 'x'.repeat(60_000) } })
+  for (let i = 0; i < 2; i++) bytes.send(frame)
+  await bytes.flush()
+  for (let i = 0; i < 3; i++) bytes.send(frame)
+  t.match(await bytes.closed, flooding, 'bytes')
+  const pings = await server.connect(2)
+  for (let i = 0; i < 80; i++) pings.ws.ping()
+  t.match(await pings.closed, flooding, 'pings')
+  const pongs = await server.connect(3)
+  for (let i = 0; i < 1000; i++) pongs.ws.pong()
+  t.match(await pongs.closed, flooding, 'pongs')
+})
+
+t.test('a connection that was closed for flooding is not read', async (t) => {
+  const server = await build(t, { env: { FEATURES: 'auth' } })
+  const client = await server.connect(1)
+  // Ignores the close frame.
+  ;(client.ws as unknown as { _receiver: { removeAllListeners (event: string): void } })._receiver.removeAllListeners('conclude')
+  const socket = (client.ws as unknown as { _socket: import('node:net').Socket })._socket
+  for (let i = 0; i < 1000; i++) client.ws.pong()
+  await once(socket, 'close')
+  t.equal(server.app.sockets.size, 0)
+})
+
+t.test('bounds what waits behind a join', async (t) => {
+  const server = await build(t, { env: { FEATURES: 'auth', WS_MESSAGES_BURST: '10000' } })
+  const hold = Promise.withResolvers<undefined>()
+  server.app.hooks.on('room:create', () => hold.promise)
+  const [many, large, few] = [await server.connect(1), await server.connect(2), await server.connect(3)]
+  for (const [i, client] of [many, large, few].entries()) client.send({ type: 'room:join', data: { roomId: `r${i}` } })
+  for (let i = 0; i < 201; i++) many.send({ type: 'nothing' })
+  t.match(await many.closed, { code: 4429 }, '201 requests')
+  for (let i = 0; i < 5; i++) large.send({ type: 'nothing', data: { x: 'x'.repeat(60_000) } })
+  t.match(await large.closed, { code: 4429 }, '300 KB')
+  const replies = Array.from({ length: 199 }, () => few.fails('nothing'))
+  hold.resolve(undefined)
+  t.ok((await Promise.all(replies)).every((code) => code === 'UNKNOWN_TYPE'), 'fewer requests are handled after the join')
+})
+
+t.test('refuses large frames before it parses them', async (t) => {
+  const server = await build(t, { env: { FEATURES: 'auth' } })
+  const client = await server.connect(1)
+  t.match(await client.request('user:getRoom', { userId: 1, x: Array(2000).fill(0) }), { ok: false, error: { code: 'VALIDATION_FAILED', message: 'The frame must not have more than 2000 values' } })
+  t.match(await client.request('user:getRoom', { userId: 1, x: JSON.parse('['.repeat(31) + ']'.repeat(31)) as unknown }), { ok: false, error: { code: 'VALIDATION_FAILED', message: 'The frame must not nest more than 32 levels' } })
+  t.match(await client.request('user:getRoom', { userId: 1, x: '[{,'.repeat(3000) }), { ok: true })
+})
+
+t.test("a client's close code is no metric label", async (t) => {
+  const server = await build(t, { env: { FEATURES: 'auth' } })
+  for (const code of [1000, 3000, 3777, 4999]) (await server.connect(code)).ws.close(code)
+  await until(() => server.app.sockets.size === 0)
+  const lines = (await (await fetch(`${server.url}/metrics`)).text()).split('\n').filter((line) => line.startsWith('flylive_socket_closed_total{'))
+  t.same(lines.sort(), ['flylive_socket_closed_total{code="1000"} 1', 'flylive_socket_closed_total{code="other"} 3'])
+})
