@@ -143,6 +143,19 @@ export interface ChatRequests {
       timestamp: number
     }
   }
+  'chat:history': {
+    request: {
+      /** The nextCursor of the previous page, or the id of a message. Default: the newest messages */
+      before?: string | undefined
+      limit?: number
+    }
+    reply: {
+      /** Oldest first */
+      messages: ChatMessage[]
+      /** Cursor of the page with older messages; null if there are none */
+      nextCursor: string | null
+    }
+  }
 }
 
 /** Events of the feature `chat`. */

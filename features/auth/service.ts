@@ -1,6 +1,7 @@
 import { createSigner } from 'fast-jwt'
+import { LRUCache } from 'lru-cache'
 import { Unauthorized, unavailable } from 'flylive-audio-server/feature'
-import type { FeatureInstance, HttpRequest, Identity, z } from 'flylive-audio-server/feature'
+import type { FeatureInstance, HttpRequest, Identity, UserId, z } from 'flylive-audio-server/feature'
 import type { config } from './config.ts'
 import { createTokenReader, hashToken, revokedPrefix, TokenRefused } from './token.ts'
 
@@ -43,13 +44,25 @@ declare module '../../plugins/cluster/messages.ts' {
  */
 const sweepMs = 2500
 const sweepBatch = 500
+/** Number of users whose large profile is remembered, so that the log has one line per user. */
+const maxWarned = 10_000
 
 /** @throws without a secret */
 export function createAuth (app: FeatureInstance, settings: z.output<typeof config>): Auth {
   const { secret, previousSecrets, maxAgeSeconds, publicClaims, queryToken } = settings
   if (secret === undefined) throw new Error('auth needs JWT_SECRET')
   const revokedTokens = app.kv.plainKeys(revokedPrefix)
-  const read = createTokenReader({ secrets: [secret, ...previousSecrets], maxAgeSeconds, publicClaims })
+  const warned = app.keep('trimmedProfiles', () => new LRUCache<UserId, true>({ max: maxWarned }))
+  const read = createTokenReader({
+    secrets: [secret, ...previousSecrets],
+    maxAgeSeconds,
+    publicClaims,
+    onTrimmed (userId, removed) {
+      if (warned.has(userId)) return
+      warned.set(userId, true)
+      app.log.warn({ userId, removed }, 'the public claims of a user are larger than 4 KiB: the largest are not shown')
+    }
+  })
   const attempts = app.metrics.counter('flylive_auth_attempts_total', 'Tokens checked, by result', ['result'])
 
   const isRevoked = async (tokenHash: string) => await revokedTokens.get(tokenHash) !== undefined

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import { createVerifier, TokenError } from 'fast-jwt'
 import { z } from 'flylive-audio-server/feature'
-import type { Identity, Profile } from 'flylive-audio-server/feature'
+import type { Identity, Profile, UserId } from 'flylive-audio-server/feature'
 
 /** Why a token was rejected: the label `result` of flylive_auth_attempts_total. */
 export type Refusal = 'missing' | 'invalid' | 'expired' | 'blocked' | 'revoked' | 'store_error'
@@ -23,6 +23,8 @@ export interface TokenRules {
   /** Lifetime of tokens without `exp`, from `iat`, in seconds. */
   maxAgeSeconds: number
   publicClaims: readonly string[]
+  /** Called when a profile was too large. */
+  onTrimmed?: (userId: UserId, removed: readonly string[]) => void
 }
 
 // Other claims are kept (contract: token claims).
@@ -37,6 +39,28 @@ const claims = z.looseObject({
 
 /** The largest date (ECMA-262). Some backends use a huge `exp` for tokens that do not expire. */
 const maxDateMs = 8.64e15
+
+/** Maximum size of a profile as JSON, in bytes (protocol.md, section 7, "Big events"). */
+const maxProfileBytes = 4096
+
+/**
+ * Removes the largest claims of a profile until it fits.
+ *
+ * @returns the profile, and the names of the removed claims
+ */
+export function trimProfile (profile: Profile): { profile: Profile, removed: string[] } {
+  const bytesOf = (value: unknown) => Buffer.byteLength(JSON.stringify(value) ?? '')
+  const removed: string[] = []
+  let kept = profile
+  while (bytesOf(kept) > maxProfileBytes) {
+    const [largest] = Object.keys(kept).filter((name) => !['userId', 'id', 'name'].includes(name)).sort((a, b) => bytesOf(kept[b]) - bytesOf(kept[a]))
+    if (largest === undefined) break
+    removed.push(largest)
+    const { [largest]: _, ...others } = kept
+    kept = others as Profile
+  }
+  return { profile: kept, removed }
+}
 
 /** A token is revoked while the key of this prefix and the token's hash exists (protocol.md, section 1). The backend writes these keys, too. */
 export const revokedPrefix = 'auth:revoked:'
@@ -61,7 +85,7 @@ function isCanonical (token: string): boolean {
  *
  * @returns a function from token to identity; it throws {@link TokenRefused}
  */
-export function createTokenReader ({ secrets, maxAgeSeconds, publicClaims }: TokenRules): (token: string) => Identity {
+export function createTokenReader ({ secrets, maxAgeSeconds, publicClaims, onTrimmed = () => {} }: TokenRules): (token: string) => Identity {
   const verifiers = secrets.map((key) => createVerifier({ key, algorithms: ['HS256'], cache: false }))
 
   function verify (token: string): unknown {
@@ -92,7 +116,8 @@ export function createTokenReader ({ secrets, maxAgeSeconds, publicClaims }: Tok
 
     const shown = publicClaims.filter((name) => payload[name] !== undefined).map((name) => [name, payload[name]])
     // The id comes last, so that no claim overrides it.
-    const profile: Profile = { ...Object.fromEntries(shown) as object, userId: payload.id, id: payload.id }
+    const { profile, removed } = trimProfile({ ...Object.fromEntries(shown) as object, userId: payload.id, id: payload.id })
+    if (removed.length > 0) onTrimmed(payload.id, removed)
     return {
       user: { id: payload.id, name: payload.name, roles: payload.roles ?? [], profile },
       expiresAt,

@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto'
-import { defineFeature, Forbidden } from 'flylive-audio-server/feature'
+import { defineFeature, fitting, Forbidden, maxPageBytes } from 'flylive-audio-server/feature'
 import type { z } from 'flylive-audio-server/feature'
 import { config } from './config.ts'
 import { events, joinReply, requests } from './messages.ts'
@@ -7,8 +7,11 @@ import type { ChatMessage } from './messages.ts'
 
 export { config, requests }
 
-/** Maximum size of the history in a join reply, in bytes: a fraction of the send buffer of a socket. */
-const maxHistoryBytes = 131_072
+/** Maximum size of the history in a join reply, in bytes (protocol.md, section 7, "Big events"). */
+const maxHistoryBytes = 16_384
+
+/** Pages of the history per user and minute. */
+const historyPerMinute = 60
 
 /** Chat messages in rooms, with a short history for later members. */
 export default defineFeature(async function chat (app, { history: keep, messagesPerMinute }) {
@@ -41,14 +44,22 @@ export default defineFeature(async function chat (app, { history: keep, messages
     return { id: message.id, timestamp: message.timestamp }
   })
 
+  /** @returns the messages of a room, oldest first; another server may be configured to keep more */
+  const readHistory = async (roomId: string) => keep === 0 ? [] : (await store.readLog(roomId)).slice(-keep)
+
+  messages.on('chat:history', { ...requests['chat:history'], limit: { perMinute: historyPerMinute } }, async ({ before, limit }, { room }) => {
+    const all = (await readHistory(room.roomId)).map((entry) => JSON.parse(entry) as ChatMessage)
+    const end = before === undefined ? all.length : Math.max(all.findIndex(({ id }) => id === before), 0)
+    const page = fitting(all.slice(Math.max(end - limit, 0), end).reverse(), maxPageBytes).reverse()
+    return { messages: page, nextCursor: page.length < end ? page[0]?.id ?? null : null }
+  })
+
   hooks.on('room:join', async ({ roomId }) => {
-    if (keep === 0) return { chatHistory: [] }
-    const entries = await store.readLog(roomId).catch((err: unknown) => {
+    const entries = await readHistory(roomId).catch((err: unknown) => {
       log.debug({ err, roomId }, 'chat history not readable')
       return []
     })
-    // Another server may be configured to keep more.
-    return { chatHistory: newest(entries.slice(-keep)).map((entry) => JSON.parse(entry) as ChatMessage) } satisfies z.input<typeof joinReply>
+    return { chatHistory: newest(entries).map((entry) => JSON.parse(entry) as ChatMessage) } satisfies z.input<typeof joinReply>
   })
 }, { name: 'chat', dependencies: ['rooms', 'store'], config })
 

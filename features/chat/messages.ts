@@ -11,13 +11,6 @@ const content = z.string().min(1)
 
 export const messageType = z.enum(['text', 'emoji', 'sticker', 'system'])
 
-export const requests = {
-  'chat:message': {
-    request: z.object({ content, messageType: messageType.default('text').describe('Only the owner and admins may send `system`') }).describe('Sends a message to the room'),
-    reply: z.object({ id: z.string(), timestamp: z.int() })
-  }
-} satisfies RequestMap
-
 export const chatMessage = z.object({
   roomId,
   id: z.string(),
@@ -29,6 +22,23 @@ export const chatMessage = z.object({
   timestamp: z.int()
 })
 export type ChatMessage = z.output<typeof chatMessage>
+
+export const requests = {
+  'chat:message': {
+    request: z.object({ content, messageType: messageType.default('text').describe('Only the owner and admins may send `system`') }).describe('Sends a message to the room'),
+    reply: z.object({ id: z.string(), timestamp: z.int() })
+  },
+  'chat:history': {
+    request: z.object({
+      before: z.string().max(128).optional().describe('The nextCursor of the previous page, or the id of a message. Default: the newest messages'),
+      limit: z.int().min(1).max(100).default(50)
+    }).describe('Returns earlier messages of the room'),
+    reply: z.object({
+      messages: z.array(chatMessage).describe('Oldest first'),
+      nextCursor: z.string().nullable().describe('Cursor of the page with older messages; null if there are none')
+    })
+  }
+} satisfies RequestMap
 
 export const events = { 'chat:message': chatMessage.describe('To everyone in the room, including the sender') } satisfies EventMap
 

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import { createEvent } from 'flylive-audio-server/feature'
+import { createEvent, maxEventBytes } from 'flylive-audio-server/feature'
 import type { FeatureInstance, Metrics } from 'flylive-audio-server/feature'
 import type { Removals } from './removals.ts'
 import { readEnvelope } from './envelope.ts'
@@ -103,10 +103,14 @@ export function createRelay ({ names, history, rooms, sockets, rights, removals,
 
   /** @returns whether this server had a recipient */
   function deliver ({ event, userKey, roomId, payload }: Envelope): boolean {
-    if (userKey === undefined && roomId !== undefined) {
-      return rooms.sendHere(roomId, createEvent(event, payload))
-    }
     const outgoing = createEvent(event, payload)
+    const bytes = Buffer.byteLength(outgoing.text)
+    if (bytes > maxEventBytes) {
+      dropped.inc({ reason: 'too_large' })
+      log.warn({ event, bytes }, 'event of the backend not relayed: it is larger than 64 KiB')
+      return false
+    }
+    if (userKey === undefined && roomId !== undefined) return rooms.sendHere(roomId, outgoing)
     let reached = false
     for (const session of userKey === undefined ? sockets.all() : sockets.ofUser(userKey)) {
       session.write(outgoing)

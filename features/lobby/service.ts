@@ -1,4 +1,4 @@
-import { cursorBehind, keyBehind, userKeyOf } from 'flylive-audio-server/feature'
+import { cursorBehind, fitting, keyBehind, maxPageBytes, userKeyOf } from 'flylive-audio-server/feature'
 import type { FeatureInstance, z } from 'flylive-audio-server/feature'
 import { createCache } from './cache.ts'
 import type { config } from './config.ts'
@@ -32,18 +32,16 @@ export function createLobby (app: FeatureInstance, { cacheMs, people }: z.output
     const open = rooms.flatMap(({ roomId, locked }, i) => locked ? [] : [{ roomId, first: (seats?.[i]?.seats ?? []).map(({ userId }) => userKeyOf(userId)) }])
     const found = people > 0 && open.length > 0 ? await store.getSomeMembers(open, people) : []
     const named = new Map(open.map(({ roomId }, i) => [roomId, found[i]]))
-    return {
-      rooms: rooms.map(({ roomId, ownerId, participantCount, locked, createdAt }, i) => ({
-        roomId,
-        ownerId,
-        participantCount,
-        isLocked: locked,
-        createdAt,
-        ...(seats ? { seatCount: seats[i]?.seatCount, seated: seats[i]?.seats.length } : {}),
-        people: named.get(roomId) ?? []
-      })),
-      nextCursor: cursorBehind(next)
-    }
+    const listed = fitting(rooms.map(({ roomId, ownerId, participantCount, locked, createdAt }, i) => ({
+      roomId,
+      ownerId,
+      participantCount,
+      isLocked: locked,
+      createdAt,
+      ...(seats ? { seatCount: seats[i]?.seatCount, seated: seats[i]?.seats.length } : {}),
+      people: named.get(roomId) ?? []
+    })), maxPageBytes)
+    return { rooms: listed, nextCursor: cursorBehind(listed.length < rooms.length ? listed.at(-1)?.roomId : next) }
   }
 
   return {

@@ -174,7 +174,9 @@ export { profile, roomId, userId } from '../schema/ids.ts'
 export { userKeyOf } from '../connections/session.ts'
 
 // Lists in pages.
-export { cursor, cursorBehind, keyBehind, nextCursor, pageOf } from '../schema/pages.ts'
+export { cursor, cursorBehind, keyBehind, maxPageBytes, nextCursor, pageOf } from '../schema/pages.ts'
+// Limits of events and replies.
+export { fitting, maxEventBytes } from '../schema/sizes.ts'
 
 export type { FastifyBaseLogger as Logger, FastifyReply as HttpReply, FastifyRequest as HttpRequest } from 'fastify'
 export type { Redis } from 'ioredis'

@@ -1,6 +1,6 @@
 import fp from 'fastify-plugin'
 import { validationFailed } from '../errors/codes.ts'
-import { keyBehind, pageOf } from '../schema/pages.ts'
+import { keyBehind, maxPageBytes, pageOf } from '../schema/pages.ts'
 import { userKeyOf } from '../connections/session.ts'
 import { createRooms } from './create.ts'
 import { joinReply } from './join-reply.ts'
@@ -33,7 +33,7 @@ export default fp(async function rooms (app) {
   })
   app.messages.on('room:participants', { ...requests['room:participants'], limit: { perMinute: pagesPerMinute } }, async ({ cursor, limit }, { room }) => {
     const { arrivals, count } = await app.store.listParticipants(room.roomId, placeBehind(cursor), limit + 1)
-    const { shown, nextCursor } = pageOf(arrivals, limit, ({ place }) => String(place))
+    const { shown, nextCursor } = pageOf(arrivals, limit, ({ place }) => String(place), maxPageBytes)
     return { participants: shown.map(({ profile }) => profile), participantCount: count, nextCursor }
   })
   app.messages.on('user:getRoom', { ...requests['user:getRoom'], room: false, limit: { perMinute: app.config.USER_LOOKUPS_PER_MINUTE } }, async ({ userId }) => {

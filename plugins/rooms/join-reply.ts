@@ -3,6 +3,7 @@ import type { JoinResult, RoomRecord } from '../store/types.ts'
 import { participantsTold } from '../store/types.ts'
 import type { Profile, Session, UserId } from '../connections/session.ts'
 import { userKeyOf } from '../connections/session.ts'
+import { fitting, maxEventBytes } from '../schema/sizes.ts'
 import { withTimeout } from '../errors/timeout.ts'
 import type { LocalRoom } from './node-rooms.ts'
 import { roleByRecord } from './rooms.ts'
@@ -14,14 +15,16 @@ const timeoutMs = 2000
 /** @returns the reply to `room:join`; does not fail if the lookup of a role or an owner fails */
 export async function joinReply (app: FastifyInstance, session: Session, { room, result, extra }: Joined) {
   const [standing, participants] = await Promise.all([standingOf(app, result.room, session), featuredFirst(app, room, result)])
-  return {
+  const reply = {
     roomId: room.roomId,
     self: { userId: session.user.id, role: standing.role },
     ownerId: standing.ownerId,
     participantCount: result.count,
-    participants,
     ...extra
   }
+  // The id of the request has up to 128 characters, the envelope little more.
+  const left = maxEventBytes - 1024 - Buffer.byteLength(JSON.stringify(reply))
+  return { ...reply, participants: fitting(participants, left) }
 }
 
 /**

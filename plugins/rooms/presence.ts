@@ -21,6 +21,10 @@ export interface Presence {
 /** Minimum time between two room:presence events of a room (protocol.md, section 4). */
 export const presenceIntervalMs = 1000
 const retryMs = 200
+/** Maximum profiles in a room:presence event (protocol.md, section 7, "Big events"). */
+const maxProfiles = 20
+/** Maximum user ids in a room:presence event; each has up to 128 characters. */
+const maxLeft = 200
 
 /**
  * Batches joins and leaves of big rooms. A user who joins and leaves between
@@ -57,8 +61,12 @@ export function createPresence (tryLock: (roomId: string) => Promise<boolean>, s
     sendChange(roomId, change)
   }
 
-  function sendChange (roomId: string, { count, joined, left }: Pending) {
-    if (joined.size + left.size > 0) send(roomId, { count, joined: [...joined.values()], left: [...left.values()] })
+  /** Sends a change in one burst of events, each of a limited size. */
+  function sendChange (roomId: string, change: Pending) {
+    const { count } = change
+    const joined = [...change.joined.values()]
+    const left = [...change.left.values()]
+    while (joined.length + left.length > 0) send(roomId, { count, joined: joined.splice(0, maxProfiles), left: left.splice(0, maxLeft) })
   }
 
   return {

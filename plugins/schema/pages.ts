@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { fitting, maxEventBytes } from './sizes.ts'
 
 /** The cursor in a request for a page. Opaque to clients. */
 export const cursor = z.string().max(256).optional().describe('The nextCursor of the previous page')
@@ -11,14 +12,19 @@ export const keyBehind = (cursor: string | undefined): string => cursor === unde
 /** @param key the last key of the page; undefined on the last page */
 export const cursorBehind = (key: string | undefined): string | null => key === undefined ? null : Buffer.from(key).toString('base64url')
 
+/** Maximum size of the items of a page in a reply, in bytes; the rest of the reply is small. */
+export const maxPageBytes = maxEventBytes - 1024
+
 /**
  * Builds a page of the items after a cursor.
  *
  * @param found up to `limit` + 1 items; the extra item means that another page follows
  * @param keyOf returns the sort key of an item
+ * @param maxBytes maximum size of the items as JSON; a page may have fewer than `limit` items
  */
-export function pageOf<T> (found: readonly T[], limit: number, keyOf: (one: T) => string): { shown: T[], nextCursor: string | null } {
+export function pageOf<T> (found: readonly T[], limit: number, keyOf: (one: T) => string, maxBytes = Infinity): { shown: T[], nextCursor: string | null } {
   const shown = found.slice(0, limit)
+  if (maxBytes < Infinity) shown.splice(fitting(shown, maxBytes).length)
   const last = shown.at(-1)
-  return { shown, nextCursor: cursorBehind(found.length > limit && last !== undefined ? keyOf(last) : undefined) }
+  return { shown, nextCursor: cursorBehind(found.length > shown.length && last !== undefined ? keyOf(last) : undefined) }
 }

@@ -194,7 +194,7 @@ export type HooksAreAsDocumented = [
 
 export type WhatIsExported = [
   Assert<Equal<keyof typeof surface,
-    'createError' | 'createEvent' | 'cursor' | 'cursorBehind' | 'defineFeature' | 'fromEnv' | 'isCoded' | 'keyBehind' | 'nextCursor' | 'pageOf' | 'profile' | 'rateLimited' | 'read' | 'refusals' | 'roomId' | 'secret' | 'unavailable' | 'userId' | 'userKeyOf' | 'validationFailed' | 'withDetails' | 'wireError' | 'withTimeout' | 'z' |
+    'createError' | 'createEvent' | 'cursor' | 'cursorBehind' | 'defineFeature' | 'fitting' | 'fromEnv' | 'isCoded' | 'keyBehind' | 'maxEventBytes' | 'maxPageBytes' | 'nextCursor' | 'pageOf' | 'profile' | 'rateLimited' | 'read' | 'refusals' | 'roomId' | 'secret' | 'unavailable' | 'userId' | 'userKeyOf' | 'validationFailed' | 'withDetails' | 'wireError' | 'withTimeout' | 'z' |
     'Draining' | 'FeatureDisabled' | 'Forbidden' | 'NotFound' | 'NotInRoom' | 'Overloaded' | 'RateLimited' | 'RoomNotFound' | 'Unauthorized' | 'Unavailable' | 'ValidationFailed'>>,
   Assert<Equal<typeof surface.withDetails, <T extends Error>(error: T, details: unknown) => T & { details: unknown }>>,
   Assert<Equal<typeof surface.withTimeout, <T, F>(promise: PromiseLike<T>, ms: number, onTimeout: () => F) => Promise<T | Awaited<F>>>>,
@@ -207,7 +207,7 @@ export type WhatIsExported = [
   Assert<Equal<z.output<typeof surface.nextCursor>, string | null>>,
   Assert<Equal<typeof surface.keyBehind, (cursor: string | undefined) => string>>,
   Assert<Equal<typeof surface.cursorBehind, (key: string | undefined) => string | null>>,
-  Assert<Equal<typeof surface.pageOf, <T>(found: readonly T[], limit: number, keyOf: (one: T) => string) => { shown: T[], nextCursor: string | null }>>
+  Assert<Equal<typeof surface.pageOf, <T>(found: readonly T[], limit: number, keyOf: (one: T) => string, maxBytes?: number) => { shown: T[], nextCursor: string | null }>>
 ]
 
 export type TypesAreAsDocumented = [

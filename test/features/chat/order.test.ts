@@ -1,7 +1,7 @@
 import t from 'tap'
 import { startBackend } from '../../support/backend.ts'
 import { onBothStores, onEveryStore } from '../../support/build.ts'
-import { messagesOf, receives, historyOf, pair } from './support.ts'
+import { messagesOf, pair, receives, wholeHistoryOf } from './support.ts'
 
 const [rounds, each] = [8, 6]
 
@@ -29,7 +29,7 @@ onBothStores(t, 'members and the history have the same order', async (t, env, ki
     t.strictSame(own?.map(({ content }) => Number(content)), Array.from({ length: rounds * each }, (_, n) => n), 'messages of one sender stay in order')
     t.strictSame(own?.map(({ id, timestamp }) => ({ id, timestamp })), replies)
   }
-  for (const server of servers) t.strictSame(await historyOf(await server.connect('late')), received)
+  for (const server of servers) t.strictSame(await wholeHistoryOf(await server.connect('late')), received)
 })
 
 onEveryStore(t, 'a join during a conversation misses nothing', async (t, env, kind) => {
@@ -43,7 +43,7 @@ onEveryStore(t, 'a join during a conversation misses nothing', async (t, env, ki
 
   const histories = []
   for (const client of late) {
-    const coming = historyOf(client)
+    const coming = wholeHistoryOf(client)
     for (let n = 0; n < 8; n++) await Promise.all(writers.map((writer) => writer.ok('chat:message', { content: `${n}` })))
     histories.push(await coming)
   }

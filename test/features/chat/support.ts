@@ -20,6 +20,17 @@ export async function historyOf (client: TestClient, roomId = 'r1'): Promise<Cha
   return chatHistory as ChatMessage[]
 }
 
+/** Joins a room. @returns the history in the reply, and all earlier messages in pages */
+export async function wholeHistoryOf (client: TestClient): Promise<ChatMessage[]> {
+  const history = await historyOf(client)
+  for (let before: unknown = history[0]?.id ?? null; before !== null;) {
+    const page = await client.ok('chat:history', { before, limit: 100 })
+    history.unshift(...page.messages as ChatMessage[])
+    before = page.nextCursor
+  }
+  return history
+}
+
 /** Waits until a client has received a message, and therefore all earlier ones. */
 export async function receives (client: TestClient, id: unknown): Promise<void> {
   await client.event('chat:message', (data) => data.id === id)

@@ -108,3 +108,12 @@ t.test('a joining user receives room events after the join reply', async (t) => 
   const levels = frames.slice(1).filter(({ type }) => type === 'room.level_up').map(({ data }) => Number(data.level))
   t.same(levels, levels.map((_, i) => Number(levels[0]) + i), 'no event is missing')
 })
+
+t.test('drops events of more than 64 KiB', async (t) => {
+  const { backend, servers: [server] } = await setUp(t)
+  const ada = await server.connect(1)
+  await backend.publish('balance.updated', { user_id: 1, payload: { text: 'x'.repeat(65_536) } })
+  await backend.publish('balance.updated', { user_id: 1, payload: { coins: 5 } })
+  t.match(await ada.event('balance.updated'), { coins: 5 })
+  t.equal(await dropped(server, 'too_large'), 1)
+})

@@ -1,0 +1,17 @@
+/** Maximum size of an event or a reply, in bytes (protocol.md, section 7, "Big events"). */
+export const maxEventBytes = 65_536
+
+/**
+ * Takes items from the front of a list while their JSON fits.
+ *
+ * @param maxBytes of the items as members of a JSON array
+ * @returns the longest prefix that fits; at least one item, so that a list in pages always advances
+ */
+export function fitting<T> (items: readonly T[], maxBytes: number): T[] {
+  let bytes = 0
+  const tooMany = items.findIndex((item, index) => {
+    bytes += Buffer.byteLength(JSON.stringify(item)) + 1
+    return bytes > maxBytes && index > 0
+  })
+  return tooMany === -1 ? [...items] : items.slice(0, tooMany)
+}
