@@ -10,7 +10,7 @@ import type { Environment } from './schema.ts'
 
 /** The exports of a `config/<NODE_ENV>.ts`: default variables and feature toggles. */
 export interface EnvironmentDefaults {
-  env: Partial<Record<keyof Environment, string>>
+  env: Readonly<Record<string, string>>
   features: Record<string, boolean>
 }
 

@@ -79,7 +79,7 @@ export default (async function ws (app) {
     onRequest: async (request) => {
       if (!request.ws) throw new UpgradeRequired()
       try {
-        identities.set(request.raw, await admit(request))
+        identities.set(request.raw, { ...await admit(request), address: request.ip })
       } catch (error) {
         arriving.delete(request.raw.socket)
         refused.inc({ code: (error as { code?: string }).code ?? 'INTERNAL' })

@@ -29,7 +29,7 @@ export interface TokenRules {
 
 // Other claims are kept (contract: token claims).
 const claims = z.looseObject({
-  id: z.union([z.int(), z.string().min(1).max(128)]),
+  id: z.union([z.int(), z.string().min(1).max(128).refine((id) => id !== '.' && id !== '..', 'must not be . or ..')]),
   name: z.string().min(1).max(256),
   roles: z.array(z.string()).nullish(),
   exp: z.number().optional(),

@@ -23,7 +23,7 @@ declare module 'flylive-audio-server/feature' {
 }
 
 /** Seats: only seated users may send audio. The rules are in decide.ts. */
-export default defineFeature(async function seats (app, { graceSeconds }) {
+export default defineFeature(async function seats (app, { graceSeconds, commandsPerMinute, adminCommandsPerMinute }) {
   const { hooks, log, messages, rooms } = app
   const state = rooms.roomState.define('seats', seatState)
   // Kept, so that a reload need not look up the roles of all members again.
@@ -35,44 +35,46 @@ export default defineFeature(async function seats (app, { graceSeconds }) {
   messages.accepts('room:join', joinRequest)
   messages.adds('room:join', joinReply)
 
-  messages.on('seat:take', requests['seat:take'], async ({ seatIndex }, { room, session }) => {
+  const own = { limit: { perMinute: commandsPerMinute, name: 'seats' } }
+  const others = { limit: { perMinute: adminCommandsPerMinute, name: 'seats:others' } }
+  messages.on('seat:take', { ...requests['seat:take'], ...own }, async ({ seatIndex }, { room, session }) => {
     await service.act(room, session, { type: 'take', seatIndex })
     return { seatIndex }
   })
-  messages.on('seat:leave', requests['seat:leave'], async (_data, { room, session }) => {
+  messages.on('seat:leave', { ...requests['seat:leave'], ...own }, async (_data, { room, session }) => {
     const { seatIndex = 0 } = await service.act(room, session, { type: 'leave' })
     return { seatIndex }
   })
   for (const type of ['lock', 'unlock'] as const) {
-    messages.on(`seat:${type}`, requests[`seat:${type}`], async ({ seatIndex }, { room, session }) => {
+    messages.on(`seat:${type}`, { ...requests[`seat:${type}`], ...others }, async ({ seatIndex }, { room, session }) => {
       await service.act(room, session, { type, seatIndex })
       return { seatIndex }
     })
   }
   for (const type of ['assign', 'invite'] as const) {
-    messages.on(`seat:${type}`, requests[`seat:${type}`], async ({ userId, seatIndex }, { room, session }) => {
+    messages.on(`seat:${type}`, { ...requests[`seat:${type}`], ...others }, async ({ userId, seatIndex }, { room, session }) => {
       await service.act(room, session, { type, userId, seatIndex })
       return { seatIndex }
     })
   }
   for (const type of ['remove', 'mute', 'unmute'] as const) {
-    messages.on(`seat:${type}`, requests[`seat:${type}`], async ({ userId }, { room, session }) => {
+    messages.on(`seat:${type}`, { ...requests[`seat:${type}`], ...others }, async ({ userId }, { room, session }) => {
       const { userId: memberId = userId } = await service.act(room, session, { type, userId })
       return { userId: memberId }
     })
   }
   for (const type of ['accept', 'decline'] as const) {
-    messages.on(`seat:invite:${type}`, requests[`seat:invite:${type}`], async (data, { room, session }) => {
+    messages.on(`seat:invite:${type}`, { ...requests[`seat:invite:${type}`], ...own }, async (data, { room, session }) => {
       const { seatIndex = 0 } = await service.act(room, session, { type, seatIndex: data.seatIndex })
       return { seatIndex }
     })
   }
 
-  messages.on('seat:request', requests['seat:request'], async (_data, { room, session }) => {
+  messages.on('seat:request', { ...requests['seat:request'], ...own }, async (_data, { room, session }) => {
     await service.act(room, session, { type: 'request' })
     return {}
   })
-  messages.on('seat:request:cancel', requests['seat:request:cancel'], async ({ userId }, { room, session }) => {
+  messages.on('seat:request:cancel', { ...requests['seat:request:cancel'], ...others }, async ({ userId }, { room, session }) => {
     await service.act(room, session, { type: 'cancel', userId })
     return {}
   })

@@ -39,6 +39,8 @@ export interface Identity {
   expiresAt?: number | undefined
   /** Hex SHA-256 of the token, by which it can be revoked. */
   tokenHash?: string | undefined
+  /** Address of the client, if it has a connection. */
+  address?: string | undefined
 }
 
 /** Limits what one session may send. */

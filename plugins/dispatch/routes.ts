@@ -6,6 +6,14 @@ import { roomId } from '../schema/ids.ts'
 import type { EventMap, MessageSchemas } from '../schema/messages.ts'
 import type { Session } from '../connections/session.ts'
 
+export interface RequestLimit {
+  perMinute: number
+  /** Counts per user and room. */
+  perRoom?: boolean
+  /** Requests with the same name are counted together; the type by default. */
+  name?: string
+}
+
 export interface MessageOptions extends MessageSchemas {
   /**
    * Whether the request is about a room; true by default. Then its data may have
@@ -15,7 +23,7 @@ export interface MessageOptions extends MessageSchemas {
   /** Later requests of the session wait until this one is done. */
   exclusive?: boolean
   /** Maximum requests per user and minute, over all servers. */
-  limit?: { perMinute: number, perRoom?: boolean }
+  limit?: RequestLimit
 }
 
 /** The context of a request. */

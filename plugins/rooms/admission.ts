@@ -5,6 +5,7 @@ import { isCoded } from '../errors/codes.ts'
 import type { JoinCommand, JoinResult } from '../store/types.ts'
 import { createLimiter } from '../redis/limiter.ts'
 import type { Closing } from './closing.ts'
+import { PinWrong } from '../store/errors.ts'
 import { RoomNotFound } from './errors.ts'
 import type { LocalRoom } from './node-rooms.ts'
 import type { RoomRequest } from './rooms.ts'
@@ -13,6 +14,9 @@ import type { RoomSync } from './sync.ts'
 export function hashPin (roomId: string, pin: string): string {
   return createHash('sha256').update(`${roomId}:${pin}`).digest('hex')
 }
+
+/** Wrong pins per minute on this server. */
+const wrongPins = { perAddress: 20, perRoom: 200 }
 
 /** Admits sockets to rooms in the store, and creates rooms there. */
 export interface Admission {
@@ -32,6 +36,31 @@ export function createAdmission (app: FastifyInstance, sync: RoomSync, closing: 
   const creations = createLimiter(redis, { name: 'ratelimit:room-created', max: config.ROOMS_CREATED_PER_MINUTE, windowSeconds: 60 })
   // Errors after which the room was certainly not created.
   const beforeStore = new WeakSet<Error>()
+
+  // Beside the limit per user and room, which the store counts (protocol.md, section 7, "Quotas").
+  const wrongPinsOfAddress = createLimiter(undefined, { name: 'pins:address', max: wrongPins.perAddress, windowSeconds: 60 })
+  const wrongPinsOfRoom = createLimiter(undefined, { name: 'pins:room', max: wrongPins.perRoom, windowSeconds: 60 })
+
+  /**
+   * Limits wrong pins; members of the room are not affected.
+   *
+   * @throws RATE_LIMITED before the join, if the address or the room has had too many
+   */
+  async function limitPins (session: Session, roomId: string, join: () => Promise<JoinResult>): Promise<JoinResult> {
+    if (session.roomId === roomId) return await join()
+    const { address = '' } = session.identity
+    await wrongPinsOfAddress.check(address)
+    await wrongPinsOfRoom.check(roomId)
+    try {
+      return await join()
+    } catch (error) {
+      if (error instanceof PinWrong) {
+        const counted = [wrongPinsOfAddress.consume(address), wrongPinsOfRoom.consume(roomId)]
+        await Promise.allSettled(counted)
+      }
+      throw error
+    }
+  }
 
   async function mayCreate (roomId: string, session: Session, request: RoomRequest) {
     await creations.consume(session.userKey)
@@ -65,7 +94,7 @@ export function createAdmission (app: FastifyInstance, sync: RoomSync, closing: 
 
   return {
     async admit (room, session, request, pinHash) {
-      const result = await enter(room, session, request, {
+      const command = {
         roomId: request.roomId,
         sessionId: session.id,
         userKey: session.userKey,
@@ -73,7 +102,9 @@ export function createAdmission (app: FastifyInstance, sync: RoomSync, closing: 
         limit: config.MAX_CLIENTS_PER_ROOM,
         pinHash,
         now: Date.now()
-      })
+      }
+      const join = async () => await enter(room, session, request, command)
+      const result = pinHash === undefined ? await join() : await limitPins(session, request.roomId, join)
       if (room.members.size > 0 && result.room.createdAt > room.record.createdAt) await closeEarlier(room)
       return result
     },

@@ -127,3 +127,60 @@ t.test("a client's close code is no metric label", async (t) => {
   const lines = (await (await fetch(`${server.url}/metrics`)).text()).split('\n').filter((line) => line.startsWith('flylive_socket_closed_total{'))
   t.same(lines.sort(), ['flylive_socket_closed_total{code="1000"} 1', 'flylive_socket_closed_total{code="other"} 3'])
 })
+
+onEveryStore(t, 'limits seat commands: 30 about the own seat, 240 about others', async (t, env) => {
+  const server = await build(t, { env: { FEATURES: 'auth,seats', WS_MESSAGES_BURST: '1000', SEAT_COMMANDS_PER_MINUTE: '30', SEAT_ADMIN_COMMANDS_PER_MINUTE: '240', ...env } })
+  const [owner, member] = [await server.connect(1), await server.connect(2)]
+  for (const client of [owner, member]) await client.ok('room:join', { roomId: 'r1' })
+  for (let i = 0; i < 15; i++) {
+    await member.ok('seat:take', { seatIndex: i % 15 })
+    await member.ok('seat:leave')
+  }
+  const limited = { code: 'RATE_LIMITED', details: { retryAfterMs: Number } }
+  for (const type of ['seat:take', 'seat:request']) t.match((await member.request(type, { seatIndex: 0 })).error, limited, type)
+  for (let i = 0; i < 120; i++) {
+    await owner.ok('seat:lock', { seatIndex: 3 })
+    await owner.ok('seat:unlock', { seatIndex: 3 })
+  }
+  t.match((await owner.request('seat:lock', { seatIndex: 3 })).error, limited)
+  await owner.ok('seat:take', { seatIndex: 0 })
+})
+
+onEveryStore(t, 'limits wrong pins per address and per room, and not for members', async (t, env) => {
+  const server = await build(t, { env: { FEATURES: 'auth', TRUST_PROXY: 'true', ...env } })
+  const from = (n: number) => ({ headers: { 'x-forwarded-for': `203.0.113.${n}` } })
+  const owner = await server.connect('owner', from(1))
+  await owner.ok('room:join', { roomId: 'r1', pin: '1234' })
+  await owner.ok('room:join', { roomId: 'r2', pin: '1234' })
+  await owner.ok('room:join', { roomId: 'r1', pin: '1234' })
+  let users = 0
+  /** Sends wrong pins, four per user. @returns the codes */
+  const guess = async (count: number, address: number, roomId = 'r1') => {
+    const codes: string[] = []
+    for (let i = 0; i < count; i += 4) {
+      const client = await server.connect(`guesser${users++}`, from(address))
+      for (let n = i; n < Math.min(i + 4, count); n++) codes.push(await client.fails('room:join', { roomId, pin: '0000' }))
+      client.ws.close()
+    }
+    return codes
+  }
+  t.same(new Set(await guess(20, 1)), new Set(['PIN_WRONG']))
+  t.same(await guess(2, 1, 'r2'), ['RATE_LIMITED', 'RATE_LIMITED'], 'the address, in every room')
+  await owner.ok('room:join', { roomId: 'r1', pin: '1234' })
+  for (let address = 2; address <= 10; address++) t.same(new Set(await guess(20, address)), new Set(['PIN_WRONG']))
+  t.same(await guess(1, 11), ['RATE_LIMITED'], 'the room, from every address')
+  await owner.ok('room:join', { roomId: 'r1', pin: '1234' })
+  t.equal(await (await server.connect('late', from(12))).fails('room:join', { roomId: 'r1', pin: '1234' }), 'RATE_LIMITED')
+  await (await server.connect('later', from(12))).ok('room:join', { roomId: 'r2', pin: '1234' })
+})
+
+t.test('. and .. are no ids', async (t) => {
+  const server = await build(t, { env: { FEATURES: 'auth,seats' } })
+  const ada = await server.connect(1)
+  for (const id of ['.', '..']) {
+    t.equal(await ada.fails('room:join', { roomId: id }), 'VALIDATION_FAILED')
+    t.equal(await ada.fails('user:getRoom', { userId: id }), 'VALIDATION_FAILED')
+    t.match(await refusalOf(server, id), { status: 401 })
+  }
+  await ada.ok('room:join', { roomId: '...' })
+})
