@@ -1,8 +1,9 @@
 import t from 'tap'
 import type { Test } from 'tap'
 import type { NodeMembers, WrittenMembers } from '../../../plugins/store/types.ts'
+import { build } from '../../support/build.ts'
 import { deafen } from '../../support/deaf.ts'
-import { startRedis } from '../../support/redis.ts'
+import { redisClient, startRedis } from '../../support/redis.ts'
 import { until } from '../../support/retry.ts'
 import { buildTally, follow } from './tally.ts'
 import type { Follower } from './tally.ts'
@@ -214,4 +215,19 @@ t.test('a leave before the recovery is final', async (t) => {
   for (const { client } of members) t.match(await client.event('room:userLeft'), { userId: 'eve' })
   await until(async () => (await a.server.app.store.getParticipants('r1', 10)).length === 2)
   t.same(new Set((await a.server.app.store.getParticipants('r1', 10)).map(({ userId }) => userId)), new Set(['a', 'b']))
+})
+
+t.test('a server that has restored a room makes the other servers sync it', async (t) => {
+  const redis = await startRedis(t)
+  const [a, b] = [await build(t, { env: { FEATURES: 'auth', REDIS_URL: redis.url } }), await build(t, { env: { FEATURES: 'auth', REDIS_URL: redis.url } })]
+  await (await a.connect('ada')).ok('room:join', { roomId: 'r1' })
+  await (await b.connect('bob')).ok('room:join', { roomId: 'r1' })
+  const client = await redisClient(t, redis, Number(new URL(redis.url).pathname.slice(1)))
+  // Only this room is lost: both servers keep their leases and connections.
+  const keys = await client.keys('*{r1}*')
+  t.ok(keys.length > 2)
+  await client.del(keys)
+  await (await a.connect('carol')).ok('room:join', { roomId: 'r1' })
+  await until(async () => (await a.app.store.getParticipants('r1', 10)).length === 3)
+  t.same((await a.app.store.getParticipants('r1', 10)).map(({ userId }) => userId).sort(), ['ada', 'bob', 'carol'])
 })
