@@ -74,7 +74,7 @@ export interface CoreRequests {
 
 /** Events that every server has. */
 export interface CoreEvents {
-  /** The first frame of every connection */
+  /** Sent first on every connection */
   'session:ready': {
     sessionId: string
     userId: UserId
@@ -83,48 +83,48 @@ export interface CoreEvents {
     serverTime: number
     [x: string]: unknown
   }
-  /** A request without an id failed, or a frame was not readable */
+  /** Sent when a request without an id fails, or a frame cannot be read */
   error: {
     code: string
     message: string
     type?: string | undefined
     [x: string]: unknown
   }
-  /** To the other members, in rooms up to PRESENCE_COALESCE_OVER members */
+  /** Sent to the other members when a user joins. Rooms with more than PRESENCE_COALESCE_OVER members receive room:presence instead */
   'room:userJoined': {
     roomId: string
     userId: UserId
     /** The public claims of a user */
     user: Profile
   }
-  /** To the other members, in rooms up to PRESENCE_COALESCE_OVER members */
+  /** Sent to the other members when a user leaves. Rooms with more than PRESENCE_COALESCE_OVER members receive room:presence instead */
   'room:userLeft': {
     roomId: string
     userId: UserId
   }
-  /** To all members of larger rooms, at most once per second: the joins and leaves since the last one */
+  /** Sent to all members of a large room with the joins and leaves of the last second, in parts of at most 20 profiles */
   'room:presence': {
     roomId: string
     count: number
     joined: Profile[]
     left: UserId[]
   }
-  /** To all members: the room is closed */
+  /** Sent to all members when the room is closed */
   'room:closed': {
     roomId: string
     reason: ('closed_by_admin' | 'inactivity' | 'host_left' | 'backend') | string
     timestamp: number
   }
-  /** To every socket: this server is shutting down */
+  /** Sent to every connection when its server starts to shut down */
   'server:draining': {
     /** When the server may close open sessions, epoch milliseconds */
     deadline: number
   }
-  /** The server now handles its requests, also in existing rooms; rejoin to receive the fields it adds */
+  /** Sent to every connection when a feature is enabled. The server accepts the requests of the feature in all rooms; rejoin to receive the fields that it adds to room:join */
   'feature:enabled': {
     name: string
   }
-  /** The server now rejects its requests with FEATURE_DISABLED */
+  /** Sent to every connection when a feature is disabled. The server rejects the requests of the feature with FEATURE_DISABLED */
   'feature:disabled': {
     name: string
   }
@@ -160,7 +160,7 @@ export interface ChatRequests {
 
 /** Events of the feature `chat`. */
 export interface ChatEvents {
-  /** To everyone in the room, including the sender */
+  /** Sent to all members, including the sender */
   'chat:message': ChatMessage
 }
 
@@ -177,11 +177,11 @@ export interface GiftsRequests {
       giftId: number
       recipientId: number | string
       quantity?: number
-      /** Idempotency key that the client generates, one per gift. A repeated key stands for the same gift */
+      /** Idempotency key. The client generates one per gift and repeats it in retries */
       key?: string | undefined
     }
     reply: {
-      /** The gift is stored. The backend books it, or the sender receives gift:error */
+      /** The gift is stored. The backend charges it once, or the sender receives gift:error */
       transactionId: string
     }
   }
@@ -196,7 +196,7 @@ export interface GiftsRequests {
 
 /** Events of the feature `gifts`. */
 export interface GiftsEvents {
-  /** To everyone in the room. The backend may still reject the gift. Clients must ignore a repeated transactionId */
+  /** Sent to all members when a gift is accepted. The backend may still reject the gift. Clients must ignore a repeated transactionId */
   'gift:received': {
     roomId: string
     transactionId: string
@@ -206,13 +206,13 @@ export interface GiftsEvents {
     quantity: number
     timestamp: number
   }
-  /** To the recipient: a user is about to send a gift */
+  /** Sent to the recipient when a user is about to send a gift */
   'gift:prepare': {
     roomId: string
     senderId: UserId
     giftId: number
   }
-  /** To the sender: an accepted gift was not booked */
+  /** Sent to the sender when an accepted gift is not charged */
   'gift:error': {
     transactionId: string
     /** PROCESSING_FAILED, or a code of the backend (4002: the balance is too low) */
@@ -411,37 +411,37 @@ export interface MediaRequests {
 
 /** Events of the feature `media`. */
 export interface MediaEvents {
-  /** To the others: a user started to send audio */
+  /** Sent to the other members when a user starts to send audio */
   'audio:newProducer': {
     roomId: string
     producerId: string
     userId: UserId
     kind: 'audio'
   }
-  /** To the others: the producer is closed */
+  /** Sent to the other members when a producer is closed */
   'audio:producerClosed': {
     roomId: string
     producerId: string
     userId: UserId
   }
-  /** To the others: the producer is paused */
+  /** Sent to the other members when a producer is paused */
   'audio:producerPaused': {
     roomId: string
     producerId: string
     userId: UserId
   }
-  /** To the others: the producer is resumed */
+  /** Sent to the other members when a producer is resumed */
   'audio:producerResumed': {
     roomId: string
     producerId: string
     userId: UserId
   }
-  /** To its owner: the consumer is closed */
+  /** Sent to the owner of a consumer when the consumer is closed */
   'consumer:closed': {
     roomId: string
     consumerId: string
   }
-  /** To everyone: the active speakers have changed */
+  /** Sent to all members when the active speakers change */
   'speaker:active': {
     roomId: string
     /** The loudest speaker */
@@ -449,7 +449,7 @@ export interface MediaEvents {
     activeSpeakers: UserId[]
     timestamp: number
   }
-  /** To everyone: the media worker of the room died. Clients must recreate transports, producers and consumers */
+  /** Sent to all members when the media worker of the room has died. Clients must recreate their transports, producers and consumers */
   'media:reset': {
     roomId: string
     reason: string
@@ -627,14 +627,14 @@ export interface SeatsRequests {
 
 /** Events of the feature `seats`. */
 export interface SeatsEvents {
-  /** To everyone: a user is on the seat */
+  /** Sent to all members when a user takes a seat */
   'seat:updated': {
     roomId: string
     seatIndex: number
     userId: UserId
     isMuted: boolean
   }
-  /** To everyone: the seat is free */
+  /** Sent to all members when a seat becomes free */
   'seat:cleared': {
     roomId: string
     seatIndex: number
@@ -642,13 +642,13 @@ export interface SeatsEvents {
     userId: UserId
     reason: 'left' | 'removed' | 'moved' | 'locked' | 'disconnected'
   }
-  /** To everyone: a seat was locked or unlocked */
+  /** Sent to all members when a seat is locked or unlocked */
   'seat:locked': {
     roomId: string
     seatIndex: number
     isLocked: boolean
   }
-  /** To everyone: the mute state of a seated user changed */
+  /** Sent to all members when the mute state of a seated user changes */
   'seat:userMuted': {
     roomId: string
     userId: UserId
@@ -656,14 +656,14 @@ export interface SeatsEvents {
     isMuted: boolean
     selfMuted: boolean
   }
-  /** To everyone: an invite to a seat was created or has ended */
+  /** Sent to all members when an invite to a seat is created or ends */
   'seat:invite:pending': {
     roomId: string
     seatIndex: number
     isPending: boolean
     invitedUserId?: UserId | undefined
   }
-  /** To the invited user */
+  /** Sent to the invited user */
   'seat:invite:received': {
     roomId: string
     seatIndex: number
@@ -671,7 +671,7 @@ export interface SeatsEvents {
     /** Epoch milliseconds */
     expiresAt: number
   }
-  /** To the owner and admins: all seat requests, after a change. To a member whose request changed: their own */
+  /** Sent after a change: to the owner and admins with all seat requests, to the requesting member with their own */
   'seat:requests': {
     roomId: string
     /** Oldest first. The owner and admins receive all requests, other members only their own */
@@ -681,7 +681,7 @@ export interface SeatsEvents {
       requestedAt: number
     }[]
   }
-  /** To everyone: the number of seats changed */
+  /** Sent to all members when the number of seats changes */
   'seat:count': {
     roomId: string
     seatCount: number

@@ -40,7 +40,7 @@ export const requests = {
   }
 } satisfies RequestMap
 
-export const events = { 'chat:message': chatMessage.describe('To everyone in the room, including the sender') } satisfies EventMap
+export const events = { 'chat:message': chatMessage.describe('Sent to all members, including the sender') } satisfies EventMap
 
 /** The feature's part of the join reply. A message sent during the join may be here and also arrive as an event. */
 export const joinReply = z.object({ chatHistory: z.array(chatMessage).describe('The newest messages, oldest first') })

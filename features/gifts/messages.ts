@@ -20,12 +20,12 @@ export function timeOf (uuid: string): number {
 // Records are sorted and trimmed by the time of the key, so it must be roughly right.
 const key = z.uuidv7({ abort: true })
   .refine((uuid) => Math.abs(timeOf(uuid) - Date.now()) <= maxKeyAgeMs, 'The time in the key must be within 24 hours of now')
-  .describe('Idempotency key that the client generates, one per gift. A repeated key stands for the same gift')
+  .describe('Idempotency key. The client generates one per gift and repeats it in retries')
 
 export const requests = {
   'gift:send': {
     request: z.object({ giftId, recipientId, quantity: quantity.default(1), key: key.optional() }).describe('Sends a gift to a user in the room'),
-    reply: z.object({ transactionId: transactionId.describe('The gift is stored. The backend books it, or the sender receives gift:error') })
+    reply: z.object({ transactionId: transactionId.describe('The gift is stored. The backend charges it once, or the sender receives gift:error') })
   },
   'gift:prepare': {
     request: z.object({ giftId, recipientId }).describe('Announces a gift to the recipient, so that their client can preload it'),
@@ -42,11 +42,11 @@ export const events = {
     recipientId: userId,
     quantity,
     timestamp: z.int()
-  }).describe('To everyone in the room. The backend may still reject the gift. Clients must ignore a repeated transactionId'),
-  'gift:prepare': z.object({ roomId, senderId: userId, giftId }).describe('To the recipient: a user is about to send a gift'),
+  }).describe('Sent to all members when a gift is accepted. The backend may still reject the gift. Clients must ignore a repeated transactionId'),
+  'gift:prepare': z.object({ roomId, senderId: userId, giftId }).describe('Sent to the recipient when a user is about to send a gift'),
   'gift:error': z.object({
     transactionId,
     code: z.union([z.int(), z.string()]).describe('PROCESSING_FAILED, or a code of the backend (4002: the balance is too low)'),
     reason: z.string()
-  }).describe('To the sender: an accepted gift was not booked')
+  }).describe('Sent to the sender when an accepted gift is not charged')
 } satisfies EventMap

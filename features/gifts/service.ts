@@ -22,7 +22,7 @@ export interface Accepted {
 
 export interface Gifts {
   /**
-   * Stores a gift in the outbox. Afterwards the backend books it or the sender receives
+   * Stores a gift in the outbox. Afterwards the backend charges it or the sender receives
    * gift:error, even if this server crashes. A repeated key returns the gift that was
    * accepted first.
    *

@@ -156,18 +156,18 @@ export const requests = {
 const producerEvent = z.object({ roomId, producerId: mediaId, userId })
 
 export const events = {
-  'audio:newProducer': producerEvent.extend({ kind: z.literal('audio') }).describe('To the others: a user started to send audio'),
-  'audio:producerClosed': producerEvent.describe('To the others: the producer is closed'),
-  'audio:producerPaused': producerEvent.describe('To the others: the producer is paused'),
-  'audio:producerResumed': producerEvent.describe('To the others: the producer is resumed'),
-  'consumer:closed': z.object({ roomId, consumerId: mediaId }).describe('To its owner: the consumer is closed'),
+  'audio:newProducer': producerEvent.extend({ kind: z.literal('audio') }).describe('Sent to the other members when a user starts to send audio'),
+  'audio:producerClosed': producerEvent.describe('Sent to the other members when a producer is closed'),
+  'audio:producerPaused': producerEvent.describe('Sent to the other members when a producer is paused'),
+  'audio:producerResumed': producerEvent.describe('Sent to the other members when a producer is resumed'),
+  'consumer:closed': z.object({ roomId, consumerId: mediaId }).describe('Sent to the owner of a consumer when the consumer is closed'),
   'speaker:active': z.object({
     roomId,
     userId: userId.nullable().describe('The loudest speaker'),
     activeSpeakers: z.array(userId),
     timestamp: z.int()
-  }).describe('To everyone: the active speakers have changed'),
-  'media:reset': z.object({ roomId, reason: z.string() }).describe('To everyone: the media worker of the room died. Clients must recreate transports, producers and consumers')
+  }).describe('Sent to all members when the active speakers change'),
+  'media:reset': z.object({ roomId, reason: z.string() }).describe('Sent to all members when the media worker of the room has died. Clients must recreate their transports, producers and consumers')
 } satisfies EventMap
 
 /** The feature's part of session:ready. */

@@ -39,14 +39,14 @@ export const clearReason = z.enum(['left', 'removed', 'moved', 'locked', 'discon
 export type ClearReason = z.output<typeof clearReason>
 
 export const events = {
-  'seat:updated': z.object({ roomId, seatIndex, userId, isMuted: z.boolean() }).describe('To everyone: a user is on the seat'),
-  'seat:cleared': z.object({ roomId, seatIndex, userId: userId.describe('The previous occupant'), reason: clearReason }).describe('To everyone: the seat is free'),
-  'seat:locked': z.object({ roomId, seatIndex, isLocked: z.boolean() }).describe('To everyone: a seat was locked or unlocked'),
-  'seat:userMuted': z.object({ roomId, userId, isMuted: z.boolean().describe('Muted by the owner or an admin'), selfMuted: z.boolean() }).describe('To everyone: the mute state of a seated user changed'),
-  'seat:invite:pending': z.object({ roomId, seatIndex, isPending: z.boolean(), invitedUserId: userId.optional() }).describe('To everyone: an invite to a seat was created or has ended'),
-  'seat:invite:received': z.object({ roomId, seatIndex, invitedById: userId, expiresAt: z.int().describe('Epoch milliseconds') }).describe('To the invited user'),
-  'seat:requests': z.object({ roomId, requests: seatRequests }).describe('To the owner and admins: all seat requests, after a change. To a member whose request changed: their own'),
-  'seat:count': z.object({ roomId, seatCount: z.int() }).describe('To everyone: the number of seats changed')
+  'seat:updated': z.object({ roomId, seatIndex, userId, isMuted: z.boolean() }).describe('Sent to all members when a user takes a seat'),
+  'seat:cleared': z.object({ roomId, seatIndex, userId: userId.describe('The previous occupant'), reason: clearReason }).describe('Sent to all members when a seat becomes free'),
+  'seat:locked': z.object({ roomId, seatIndex, isLocked: z.boolean() }).describe('Sent to all members when a seat is locked or unlocked'),
+  'seat:userMuted': z.object({ roomId, userId, isMuted: z.boolean().describe('Muted by the owner or an admin'), selfMuted: z.boolean() }).describe('Sent to all members when the mute state of a seated user changes'),
+  'seat:invite:pending': z.object({ roomId, seatIndex, isPending: z.boolean(), invitedUserId: userId.optional() }).describe('Sent to all members when an invite to a seat is created or ends'),
+  'seat:invite:received': z.object({ roomId, seatIndex, invitedById: userId, expiresAt: z.int().describe('Epoch milliseconds') }).describe('Sent to the invited user'),
+  'seat:requests': z.object({ roomId, requests: seatRequests }).describe('Sent after a change: to the owner and admins with all seat requests, to the requesting member with their own'),
+  'seat:count': z.object({ roomId, seatCount: z.int() }).describe('Sent to all members when the number of seats changes')
 } satisfies EventMap
 
 /** A taken seat, as all members see it. */

@@ -19,7 +19,7 @@ export const requests = {
       ownerId: userId,
       participantCount: z.int(),
       participants: z.array(profile)
-    }).describe('Features add fields')
+    }).describe('Enabled features add fields')
   },
   'room:leave': {
     request: z.object({}).describe('Leaves the room, which releases the seat and closes all audio'),
@@ -29,7 +29,7 @@ export const requests = {
     request: z.object({
       cursor,
       limit: z.int().min(1).max(200).default(100)
-    }).describe('All participants in order of arrival. Joins and leaves between two pages do not shift the other participants'),
+    }).describe('Lists all participants in order of arrival. Joins and leaves between two pages do not shift the other participants'),
     reply: z.object({
       participants: z.array(profile),
       participantCount: z.int().describe('Total participants in the room'),
@@ -49,13 +49,13 @@ export const events = {
     protocol: z.literal('msab.v1'),
     features: z.array(z.string()),
     serverTime: z.int()
-  }).describe('The first frame of every connection'),
-  error: z.looseObject({ code: z.string(), message: z.string(), type: z.string().optional() }).describe('A request without an id failed, or a frame was not readable'),
-  'room:userJoined': z.object({ roomId, userId, user: profile }).describe('To the other members, in rooms up to PRESENCE_COALESCE_OVER members'),
-  'room:userLeft': z.object({ roomId, userId }).describe('To the other members, in rooms up to PRESENCE_COALESCE_OVER members'),
-  'room:presence': z.object({ roomId, count: z.int(), joined: z.array(profile), left: z.array(userId) }).describe('To all members of larger rooms, at most once per second: the joins and leaves since the last one'),
-  'room:closed': z.object({ roomId, reason: closeReason, timestamp: z.int() }).describe('To all members: the room is closed'),
-  'server:draining': z.object({ deadline: z.int().describe('When the server may close open sessions, epoch milliseconds') }).describe('To every socket: this server is shutting down'),
-  'feature:enabled': z.object({ name: z.string() }).describe('The server now handles its requests, also in existing rooms; rejoin to receive the fields it adds'),
-  'feature:disabled': z.object({ name: z.string() }).describe('The server now rejects its requests with FEATURE_DISABLED')
+  }).describe('Sent first on every connection'),
+  error: z.looseObject({ code: z.string(), message: z.string(), type: z.string().optional() }).describe('Sent when a request without an id fails, or a frame cannot be read'),
+  'room:userJoined': z.object({ roomId, userId, user: profile }).describe('Sent to the other members when a user joins. Rooms with more than PRESENCE_COALESCE_OVER members receive room:presence instead'),
+  'room:userLeft': z.object({ roomId, userId }).describe('Sent to the other members when a user leaves. Rooms with more than PRESENCE_COALESCE_OVER members receive room:presence instead'),
+  'room:presence': z.object({ roomId, count: z.int(), joined: z.array(profile), left: z.array(userId) }).describe('Sent to all members of a large room with the joins and leaves of the last second, in parts of at most 20 profiles'),
+  'room:closed': z.object({ roomId, reason: closeReason, timestamp: z.int() }).describe('Sent to all members when the room is closed'),
+  'server:draining': z.object({ deadline: z.int().describe('When the server may close open sessions, epoch milliseconds') }).describe('Sent to every connection when its server starts to shut down'),
+  'feature:enabled': z.object({ name: z.string() }).describe('Sent to every connection when a feature is enabled. The server accepts the requests of the feature in all rooms; rejoin to receive the fields that it adds to room:join'),
+  'feature:disabled': z.object({ name: z.string() }).describe('Sent to every connection when a feature is disabled. The server rejects the requests of the feature with FEATURE_DISABLED')
 } satisfies EventMap
