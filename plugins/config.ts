@@ -13,7 +13,7 @@ export default fp<{ config: Config }>(async function config (app, options) {
   app.decorate('config', options.config)
 }, { name: 'config' })
 
-/** What grants access to the server or its Redis, and the settings of all features, some of them secret. */
+/** Variables that grant access to the server or its data stores, and the settings of all features, some of which are secret. */
 const kernelOnly = ['ADMIN_API_KEY', 'METRICS_TOKEN', 'REDIS_URL', 'REDIS_PASSWORD', 'BLOBS_S3_ACCESS_KEY_ID', 'BLOBS_S3_SECRET_ACCESS_KEY', 'FEATURES_CONFIG', 'variables', 'generated'] as const
 
 /** The configuration that features see: no secret, and no setting of another feature. */

@@ -18,7 +18,7 @@ declare module 'fastify' {
   }
 }
 
-/** Takes a server out of service without closing open sessions at once. */
+/** Takes a server out of service; open sessions stay open until the deadline. */
 export default fp(async function drain (app) {
   const over = Promise.withResolvers<'empty' | 'deadline'>()
   let deadline = Infinity

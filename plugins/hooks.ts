@@ -12,7 +12,7 @@ export type HookFunction<N extends HookName> = KernelHooks[N]
 type Args<F> = F extends (...args: infer A) => unknown ? A : never
 type Result<F> = F extends (...args: never[]) => infer R ? Awaited<R> : never
 
-/** Where features, and the kernel itself, register handlers. */
+/** Registers the handlers of features and of the kernel. */
 export interface HookRegistrar<H = KernelHooks> {
   /** Calls `fn` on each call of the hook. Removed with its feature. */
   on<N extends keyof H> (name: N, fn: H[N]): void
@@ -28,7 +28,7 @@ export interface HookCaller<H> {
    */
   emit<N extends keyof H> (name: N, ...args: Args<H[N]>): void
   /**
-   * Calls every handler at once and merges the objects that they return.
+   * Calls all handlers concurrently and merges the objects that they return.
    *
    * @throws the first failure
    */
@@ -50,7 +50,7 @@ export interface HookEntry {
 /** The kernel's side. */
 export interface Hooks extends HookRegistrar, HookCaller<KernelHooks> {
   /**
-   * Replaces all that an owner registered by a new set, at once.
+   * Replaces all handlers of an owner atomically.
    *
    * @param inFlight counts the calls of the new set
    */

@@ -15,7 +15,7 @@ export default fp(async function http (app) {
   const { config } = app
   app.addHook('onRequest', (request, reply, done) => {
     if (request.socket.remoteAddress !== undefined) return done()
-    // Without an address nothing below works, and nobody reads a reply.
+    // The client cannot receive a reply, and the rate limit needs its address.
     request.log.debug({ method: request.method, url: request.url }, 'the client has disconnected before its request was handled')
     reply.hijack()
     request.raw.destroy()

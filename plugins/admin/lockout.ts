@@ -8,7 +8,7 @@ import { createLimiter } from '../redis/limiter.ts'
  */
 export const wrongKeys = { tries: 30, seconds: 600 } as const
 
-/** Prevents guessing of keys: counts wrong keys per address, over all servers. */
+/** Prevents guessing of keys by counting wrong keys per address, cluster-wide. */
 export interface Lockout {
   /** @throws RATE_LIMITED while the address is locked out, even for a valid key */
   check (address: string): Promise<void>
@@ -16,7 +16,7 @@ export interface Lockout {
   wrong (address: string): Promise<void>
 }
 
-/** @param redis counts over all servers; see {@link createLimiter} */
+/** @param redis counts cluster-wide; see {@link createLimiter} */
 export function createLockout (redis: Redis | undefined): Lockout {
   const limiter = createLimiter(redis, { name: 'lockout:admin', max: wrongKeys.tries, windowSeconds: wrongKeys.seconds })
   return {

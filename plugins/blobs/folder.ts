@@ -72,7 +72,7 @@ export function createFolderBlobs (root: string): FolderBlobs {
       for (const entry of found) {
         if (!entry.isFile() || entry.parentPath === unfinished) continue
         const path = join(entry.parentPath, entry.name)
-        // It may be deleted by now.
+        // The file may have been deleted in the meantime.
         const stats = await stat(path).catch(() => undefined)
         if (stats) blobs.push({ key: relative(root, path).split(sep).join('/'), bytes: stats.size, modifiedAt: Math.round(stats.mtimeMs) })
       }

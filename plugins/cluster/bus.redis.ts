@@ -59,7 +59,7 @@ function createInFlight (deliver: (name: string, message: string) => void) {
  * order for all servers.
  *
  * @returns once it is subscribed; Redis must be reachable
- * @param redis a client whose commands fail at once while it is not connected
+ * @param redis a client whose commands fail immediately while it is disconnected
  * @param db database number, which separates deployments on one Redis
  * @param nodeId this process, different from every other one
  */

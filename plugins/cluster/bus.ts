@@ -1,4 +1,4 @@
-/** Receives what was published, in the order in which it was published. */
+/** Receives published messages in the order of publication. */
 export type BusHandler = (message: string) => void
 
 /** A message as a Redis command or script publishes it. */
@@ -28,9 +28,8 @@ export interface Bus {
   /** @returns true if the message was sent to all servers, false if only to this one */
   publish (channel: string, message: string): Promise<boolean>
   /**
-   * Encodes a message for a script that publishes it together with a change. Its
-   * delivery is not tracked: after an interruption ({@link onHealed}) the
-   * subscriber has to read the changed state.
+   * Encodes a message for a script that publishes it together with a change. Delivery is not tracked.
+   * After an interruption ({@link onHealed}) the subscriber must read the changed state.
    *
    * @returns undefined if there is only this process: use {@link publish}
    */

@@ -16,7 +16,7 @@ export const nodeKey = (nodeId: string) => `msab:node:{${nodeId}}`
  */
 export function createRedisLeases (redis: Redis, nodeId: string, leaseMs = defaultTimings.leaseMs): NodeLeases {
   let started = false
-  // After a reconnect Redis may have lost everything. The next heartbeat shows it.
+  // After a reconnect Redis may have lost everything. The next heartbeat detects the loss.
   let verified = true
   let lapsed = false
   let lostAt = -Infinity

@@ -14,7 +14,7 @@ interface Request {
   data: unknown
 }
 
-/** A reply, or the error in place of it. */
+/** A reply or an error. */
 interface Reply {
   to: number
   reply?: unknown

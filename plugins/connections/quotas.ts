@@ -53,7 +53,7 @@ class SocketCounter {
 
 export function createConnectionQuotas ({ config, directory, nodeId }: Pick<FastifyInstance, 'config' | 'directory' | 'nodeId'>): ConnectionQuotas {
   const { MAX_CONNECTIONS_PER_USER: perUser, MAX_CONNECTIONS_PER_IP: perAddress } = config
-  // Private addresses count only if the limit is configured: behind a proxy, they are not the clients.
+  // Private addresses count only if the limit is configured, because they may be the addresses of proxies.
   const isExempt = config.variables.MAX_CONNECTIONS_PER_IP === undefined ? isPrivate : () => false
   const addresses = new SocketCounter()
   const users = new SocketCounter()

@@ -158,8 +158,8 @@ export class Session {
   }
 
   /**
-   * Closes the session with a close code and its reason. Its room and transports
-   * are released right after, without waiting for the client. Idempotent.
+   * Closes the session with a close code and its reason. The room and the transports are released right
+   * afterwards, without waiting for the client. Idempotent.
    */
   close (reason: CloseReason): void {
     if (this.#closing) return

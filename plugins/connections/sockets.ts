@@ -9,7 +9,7 @@ import type { FrameReader, Identity, Session, UserId } from './session.ts'
 /** A session over a feature's own transport, or without a connection. */
 export type OpenOptions<F = unknown> = {
   identity: Identity
-  /** Called once when the session has ended: why the server closed it, or undefined when its owner ended it. */
+  /** Called once when the session has ended, with the reason for which the server closed it; undefined if its owner ended it. */
   onClose?: (reason: CloseReason | undefined) => void
 } & ({
   face: Face<F>
@@ -24,10 +24,10 @@ export type OpenOptions<F = unknown> = {
 /** The part of the connections that features use. */
 export interface FeatureSockets extends Pick<SessionRegistry, 'size' | 'get' | 'all' | 'ofUser'> {
   /**
-   * Opens a session that has no WebSocket of the kernel. It counts toward
-   * MAX_CONNECTIONS, joins rooms, takes seats, sends and receives audio, and is closed
-   * and kicked like any other session; it leaves its room when it ends.
-   * It outlives a reload of its feature; it is closed with SHUTTING_DOWN when the feature is disabled.
+   * Opens a session that has no WebSocket of the kernel. The session counts toward MAX_CONNECTIONS.
+   * Like every session it can join rooms, take seats, send and receive audio, and be closed and kicked.
+   * It leaves its room when it ends.
+   * The session outlives reloads of its feature. It is closed with SHUTTING_DOWN when the feature is disabled.
    *
    * @throws DRAINING, OVERLOADED
    */

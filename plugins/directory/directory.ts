@@ -10,7 +10,7 @@ export interface SessionRecord {
 
 /** Which user is connected where, on all servers. All methods throw UNAVAILABLE while the store cannot be reached. */
 export interface SessionDirectory {
-  /** Records a session of a user, in place of an earlier record of it. */
+  /** Records a session of a user; replaces its earlier record. */
   put (userKey: string, session: SessionRecord): Promise<void>
   remove (userKey: string, sessionId: string): Promise<void>
   /** @returns the user's sessions on servers that are alive */

@@ -3,8 +3,7 @@ import type { NodeLeases } from '../cluster/leases.ts'
 import { failClosed } from '../redis/fail-closed.ts'
 import type { SessionDirectory, SessionRecord } from './directory.ts'
 
-// Sessions of a server that died are left out by its lease; this only removes
-// records that are no longer read.
+// Readers ignore sessions of a server whose lease has expired. This only removes their records.
 const ttlSeconds = 86_400
 
 const keyOf = (userKey: string) => `msab:user:{${userKey}}:sessions`

@@ -61,7 +61,7 @@ const maxWaiting = { requests: 200, bytes: 262_144 }
 export function createExecution (app: FastifyInstance, routes: RouteTable, limits: RateLimits): Execution {
   const outcomes = app.metrics.counter('flylive_socket_events_total', 'Messages handled, by type and outcome (ok or the error code)', ['event', 'status'])
   const latency = app.metrics.histogram('flylive_socket_event_latency_seconds', 'Time from the request to its reply, by type', ['event'], latencyBuckets)
-  /** What waits for a barrier, by session. */
+  /** Requests that wait for a barrier, by session. */
   const waiting = new WeakMap<Session, { requests: number, bytes: number }>()
   /** Later requests of the session wait for it. */
   const barriers = new WeakMap<Session, Promise<unknown>>()
@@ -104,7 +104,7 @@ export function createExecution (app: FastifyInstance, routes: RouteTable, limit
     return await promise
   }
 
-  /** Runs a request at once, or after the exclusive requests before it. */
+  /** Runs a request immediately, or after the exclusive requests before it. */
   function start (request: SessionRequest & { type: string }): void {
     const { session, type } = request
     const count = meter(request)

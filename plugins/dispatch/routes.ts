@@ -22,7 +22,7 @@ export interface MessageOptions extends MessageSchemas {
   room?: boolean
   /** Later requests of the session wait until this one is done. */
   exclusive?: boolean
-  /** Maximum requests per user and minute, over all servers. */
+  /** Maximum requests per user and minute, cluster-wide. */
   limit?: RequestLimit
 }
 
@@ -227,7 +227,7 @@ export interface InFlight {
    */
   run<T> (call: () => T): T
   /**
-   * Counts a call that reports its end through a callback.
+   * Counts a call that signals its end through a callback.
    *
    * @param ended called by `end()` if the call is still running
    * @returns a function to call when the call is done

@@ -3,7 +3,7 @@
  * timeout is ignored, also when it rejects.
  *
  * @param ms the timeout, in milliseconds
- * @param onTimeout gives the result in place of the promise; throws to reject
+ * @param onTimeout returns the result to use instead; throws to reject
  * @returns what the promise resolves with, or what `onTimeout` returns
  * @throws what the promise rejects with, or what `onTimeout` throws
  */

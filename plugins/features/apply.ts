@@ -83,7 +83,7 @@ export function createExecutor (app: FastifyInstance, registry: Registry): Execu
 
   function withdraw (name: string): void {
     const wasRunning = running(name) !== undefined
-    // First: the feature itself releases what it holds in the kernel.
+    // Called first, so that the feature can release its resources in the kernel.
     if (wasRunning) hooks.emit('feature:disabled', name)
     registry.stopped(name)
     remove(name)
@@ -110,7 +110,7 @@ export function createExecutor (app: FastifyInstance, registry: Registry): Execu
     await close(generation)
   }
 
-  /** Closes a generation and what it alone has kept; gives up after a while. */
+  /** Closes a generation and disposes the resources that no other generation keeps. Continues after a timeout. */
   async function close ({ name, app, kept }: Generation): Promise<void> {
     const closed = app.close().catch((err: unknown) => log.error({ err, feature: name }, 'failed to close the previous feature instance'))
     await withTimeout(closed, Math.max(drainMs, 1000), () => {
@@ -164,7 +164,7 @@ export interface Prepared {
 export async function buildNext (app: FastifyInstance, registry: Registry, { name, module, config }: Prepared, pending: ReadonlyMap<string, Generation>): Promise<Generation> {
   const { running, serving } = registry
   const find = (other: string) => pending.get(other) ?? running(other)
-  // Emptied when it is built: a generation must not hold on to others of its time.
+  // Emptied after the build, so that a generation holds no references to other generations.
   let others = [...serving().filter((other) => other.name !== name && !pending.has(other.name)), ...pending.values()]
   let probe = createRouter(others)
   try {
@@ -203,7 +203,7 @@ export async function buildNext (app: FastifyInstance, registry: Registry, { nam
   }
 }
 
-/** What dependents that run need and the new generation no longer provides. */
+/** Decorators that running dependents need and the new generation no longer provides. */
 function missingDecorators ({ running, serving }: Registry, name: string, provides: readonly string[]): string[] {
   const before = running(name)?.provides ?? []
   return serving().filter(({ module }) => module.dependencies.includes(name)).flatMap((dependent) =>

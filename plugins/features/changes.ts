@@ -110,8 +110,8 @@ export function createTransitions (registry: Registry, executor: Executor, desir
 }
 
 /**
- * Changes by an admin. Each is atomic: it is applied on this server
- * and written to the settings of all servers, or it fails and changes nothing.
+ * Changes by an admin. A change is atomic: either this server applies it and writes it to the
+ * cluster-wide settings, or it fails and changes nothing.
  */
 export interface Commands {
   enable (name: string, cascade: boolean): Promise<Changed>

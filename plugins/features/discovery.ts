@@ -102,7 +102,7 @@ function addRoot (folder: string): void {
   roots.set(path, pathToFileURL(path).href)
 }
 
-/** Whether a folder name is a valid feature name: the name is part of URLs, settings and FEATURES. */
+/** Whether a folder name is a valid feature name. URLs, settings and FEATURES contain the name. */
 const isName = (name: string) => /^[a-z][a-z0-9-]*$/.test(name) && !(name in Object.prototype)
 
 /**

@@ -19,7 +19,7 @@ export const featureInUse = (name: string, dependents: readonly string[]) =>
 export const dependencyDisabled = (name: string, dependencies: readonly string[]) =>
   withDetails(new DependencyDisabled(name, dependencies.join(', ')), { dependencies })
 
-/** Where a feature failed in its code. */
+/** The location in a feature's code where it failed. */
 export interface Place {
   file: string
   /** Starts at 1; absent if Node's stack has none. */
@@ -28,7 +28,7 @@ export interface Place {
 
 /**
  * @param error anything that was thrown while a feature was loaded
- * @returns FEATURE_LOAD_FAILED with the cause and its place, as `details: {file, line, stack}`
+ * @returns FEATURE_LOAD_FAILED with the cause and its location, as `details: {file, line, stack}`
  */
 export function loadFailed (feature: FoundFeature, error: unknown) {
   const cause = error instanceof Error ? error : new Error(String(error))

@@ -65,7 +65,7 @@ interface AllHooks extends KernelHooks, FeatureHooks {}
 /** A feature handles all hooks and calls those of features. */
 export interface FeatureHookRegistrar extends HookRegistrar<AllHooks>, HookCaller<FeatureHooks> {}
 
-/** What the kernel gives a feature, by the name under which it is on the instance. */
+/** The kernel's API for features: each property is a decorator of the feature's instance. */
 export interface FeatureSurface {
   /** The kernel's settings (config/schema.ts), without secrets. A feature's own settings are its options. */
   config: FeatureConfig
@@ -137,7 +137,7 @@ export interface FeatureInstance extends Omit<Instance, keyof FeatureSurface | K
 /** The exports of a feature's module (index.ts, index.js or index.mjs). */
 export interface FeatureExports {
   default: FastifyPluginAsync<Record<string, unknown>>
-  /** Its requests: it can handle no others. The server rejects them with FEATURE_DISABLED while it is off. */
+  /** The requests that the feature handles. It cannot handle others. The server rejects them with FEATURE_DISABLED while it is off. */
   requests?: RequestMap
   /** Schema of its settings. Unknown settings are rejected. */
   config?: z.ZodObject
@@ -154,8 +154,7 @@ export { defineFeature } from './define.ts'
 export { fromEnv, read, secret } from '../schema/variables.ts'
 export type { FeatureMeta } from './define.ts'
 
-// Errors. Those of the feature itself are made by createError; all that have a
-// code reach the client as they are.
+// Errors. Features create their own errors with createError. Clients receive every error that has a code.
 export { default as createError } from '@fastify/error'
 export {
   Draining, FeatureDisabled, Forbidden, isCoded, NotFound, Overloaded, RateLimited, rateLimited,

@@ -24,7 +24,7 @@ export interface Generation {
   name: string
   number: number
   module: FeatureModule
-  /** Its settings, parsed by its schema. */
+  /** The settings, parsed by the schema of the feature. */
   config: Record<string, unknown>
   app: FastifyInstance
   table: MessageTable
@@ -35,7 +35,7 @@ export interface Generation {
   /** Decorators it provides. */
   provides: readonly string[]
   loadedAt: number
-  /** Its in-flight requests, hooks and jobs. */
+  /** The in-flight requests, hooks and jobs of the generation. */
   calls: InFlight
   kept: KeptResources
 }
@@ -62,8 +62,8 @@ export interface GenerationPlan {
 }
 
 /**
- * Builds one generation of a feature, ready to be put in service. Nothing of
- * it is in service: the registrations are only recorded.
+ * Builds one generation of a feature, ready to be put in service. The generation is not in service yet;
+ * its registrations are only recorded.
  *
  * @param kernel the instance that outlives it
  * @throws the plugin's errors, and if a dependency is missing
@@ -149,7 +149,7 @@ export async function buildGeneration (kernel: FastifyInstance, plan: Generation
   for (const [name, part] of Object.entries(surface)) app.decorate(name, part as never)
   app.addHook('onRoute', (route) => {
     if (!kernel.admin.guard(route)) {
-      // No admin key is configured: not even a wider route of the feature may match this URL.
+      // Without an admin key, a wider route of the feature must not match this URL either.
       route.onRequest = async (request) => { throw new NotFound(request.url.split('?')[0]) }
       return
     }

@@ -106,7 +106,7 @@ declare module '../cluster/messages.ts' {
   }
 }
 
-/** How often a server reads the settings without a notification, in milliseconds. */
+/** Interval between two reads of the settings without a notification, in milliseconds. */
 const lookMs = 10_000
 
 const camelCase = (name: string) => name.replace(/-([a-z0-9])/g, (_, letter: string) => letter.toUpperCase())
@@ -167,7 +167,7 @@ export default fp<FeatureOptions>(async function features (app, { featuresDir })
   // are routed to the features here.
   app.addHook('onRequest', (request, reply, done) => {
     const generation = request.is404 ? executor.router.find(request.method, request.url) : undefined
-    // Before the body is read: an unknown path must cost nothing.
+    // Rejects unknown paths before the body is read, so that they cost nothing.
     if (!generation) return done(request.is404 ? new NotFound(request.url.split('?')[0]) : undefined)
     reply.hijack()
     for (const [header, value] of Object.entries(reply.getHeaders())) {

@@ -2,13 +2,12 @@ import type { FastifyBaseLogger } from 'fastify'
 import { withTimeout } from '../errors/timeout.ts'
 
 /**
- * Creates a resource that outlives a reload, or returns the one that the
- * previous generation of the feature has kept under the same key.
+ * Returns the resource that the previous generation of the feature kept under the same key, or creates
+ * it. The resource outlives reloads.
  *
  * The resource is disposed when the feature is disabled or removed, when the
- * server closes, and after a reload whose new generation has not kept it. If a
- * generation fails to start, the resources that it created are disposed, and
- * those that existed stay. Within a generation, a key always returns the same
+ * server closes, and after a reload whose new generation has not kept it. If a generation fails to
+ * start, its new resources are disposed; existing resources stay. Within a generation, a key always returns the same
  * resource. A feature sees only its own keys.
  *
  * The code of the resource stays that of the generation that created it; keep

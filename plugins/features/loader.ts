@@ -65,7 +65,7 @@ function createFollower ({ registry, desired, find, log }: LoaderOptions, { prep
   const { isWanted } = desired
   let rescanned = 0
 
-  /** Imports features and builds those that should run; the failure of one is recorded. */
+  /** Imports features and builds the wanted ones. Records failures per feature. */
   async function loadAll (names: readonly string[], fresh: boolean): Promise<void> {
     const load: Prepared[] = []
     for (const name of names) {

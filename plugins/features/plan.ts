@@ -78,7 +78,7 @@ function requiredBy (name: string, graph: Graph): Set<string> {
   return found
 }
 
-/** Orders features so that each comes after those it depends on; circular ones, and those that need them, come last. */
+/** Orders features so that each comes after its dependencies. Circular features and their dependents come last. */
 function inOrder (graph: Graph): string[] {
   const order: string[] = []
   const left = new Map([...graph].map(([name, on]) => [name, on.filter((other) => graph.has(other))]))

@@ -39,7 +39,7 @@ export interface Registry {
   /**
    * Imports a feature's code from disk without running the feature.
    *
-   * @param fresh false for the first import, at the start of the server
+   * @param fresh false for the first import, at startup
    * @throws FEATURE_LOAD_FAILED
    */
   importCode (name: string, fresh?: boolean): Promise<FeatureModule>

@@ -44,7 +44,7 @@ export interface SettingsStore {
    */
   change (changes: Readonly<Record<string, SettingChange>>, check?: (settings: FeatureSettings) => void): Promise<FeatureSettings>
   /**
-   * Restores settings that the store has lost: per feature, the newer of the stored and the given one.
+   * Restores settings that the store has lost. Per feature, the newer of the stored and the given setting wins.
    *
    * @returns all resulting settings
    */
@@ -79,7 +79,7 @@ export function createSettings (values: Pick<Namespace, 'get' | 'compareAndSet'>
       const next = { ...settings }
       for (const [name, change] of Object.entries(changes)) {
         const now = settings[name] ?? nothingSet
-        // Based on the clock, so that revisions grow even if the store has lost the last one.
+        // Based on the clock, so that revisions grow even if the store has lost the latest revision.
         next[name] = { ...change(now), revision: Math.max(Date.now(), now.revision + 1) }
       }
       check?.(next)

@@ -25,7 +25,7 @@ export interface JobsRegistrar {
  * if it dies, another one does.
  */
 export interface Jobs extends JobsRegistrar {
-  /** Replaces all handlers of an owner at once. */
+  /** Replaces all handlers of an owner atomically. */
   install (owner: string, handlers: ReadonlyMap<string, JobHandler>): void
 }
 
@@ -69,7 +69,7 @@ export function createJobs (store: JobStore, log: FastifyBaseLogger, { jobPollIn
     for (const job of jobs) {
       const done = run(name, job).catch((err: unknown) => log.debug({ err, queue: name }, 'job not settled, its lease will expire')).finally(() => {
         busy.delete(done)
-        // More is due: do not wait for the next poll.
+        // Does not wait for the next poll while more jobs are due.
         if (behind.has(name) && busy.size <= maxRunning / 2) poll()
       })
       busy.add(done)

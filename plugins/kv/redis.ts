@@ -83,7 +83,7 @@ function createPlainKeys (redis: Redis, prefix: string): PlainKeys {
 /**
  * The key-value store of servers that share a Redis.
  *
- * @param redis a client whose commands fail at once while it is not connected
+ * @param redis a client whose commands fail immediately while it is disconnected
  */
 export function createRedisKeyValue (redis: Redis): KeyValue {
   redis.defineCommand('msabKvSet', { numberOfKeys: 2, lua: set })

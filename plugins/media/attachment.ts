@@ -24,7 +24,7 @@ export type AttachmentEvents = TapEvents & InjectionEvents
 
 /**
  * A server-side object on a room's router that exists until
- * it is closed. It is reopened on a new router if the worker dies.
+ * it is closed. If the worker dies, the attachment is reopened on a new router.
  */
 export abstract class Attachment extends EventEmitter<AttachmentEvents> implements MediaUser {
   readonly roomId: string

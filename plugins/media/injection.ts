@@ -18,7 +18,7 @@ export interface InjectOptions {
 }
 
 export interface InjectionEvents {
-  /** The media worker was replaced: send to this address from now on. */
+  /** The media worker was replaced. Send packets to the new address. */
   reopened: [address: { ip: string, port: number }]
   /** The injection is closed; emitted once. */
   close: []
@@ -28,13 +28,13 @@ export interface InjectionEvents {
  * A producer that is fed with RTP packets (Opus, 48 kHz, not encrypted) over
  * UDP; RTCP uses the same port. Members of the room receive it like any other.
  * The first packet decides which local port may send. After the death of a media
- * worker the producer is opened again under the same id. It closes with its room.
+ * worker the producer is opened again under the same id. The injection closes with its room.
  */
 export interface Injection {
   readonly roomId: string
   readonly producerId: string
   readonly closed: boolean
-  /** Where to send the packets. */
+  /** The address that receives the packets. */
   readonly ip: string
   readonly port: number
   on (event: 'reopened', listener: (...args: InjectionEvents['reopened']) => void): unknown

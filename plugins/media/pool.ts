@@ -40,7 +40,7 @@ export interface WorkerPool {
   /** Running workers, by index. */
   alive (): MediaWorker[]
   /**
-   * Reserves a place for a router on the worker with the fewest routers. An
+   * Reserves a slot for a router on the worker with the fewest routers. An
    * unused worker is started before another worker gets its second
    * router. Waits while all workers are being replaced.
    *
@@ -48,7 +48,7 @@ export interface WorkerPool {
    * @throws UNAVAILABLE when no worker runs within five seconds
    */
   take (): Promise<MediaWorker>
-  /** Releases the place of a closed router. */
+  /** Releases the slot of a closed router. */
   release (worker: MediaWorker): void
   close (): void
 }

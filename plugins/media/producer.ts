@@ -2,7 +2,7 @@ import type { types } from 'mediasoup'
 import type { UserId } from '../connections/session.ts'
 import { refused } from './errors.ts'
 
-/** A reason for the pause of a producer. It sends while it has none. */
+/** A reason for the pause of a producer. The producer sends while the set is empty. */
 export type PausedBy = 'self' | 'server'
 
 export type ProducerSource = 'voice' | 'music'
@@ -13,7 +13,7 @@ export interface ProducerOwner {
   readonly userKey: string
   /** The node on which the audio enters. */
   readonly nodeId: string
-  /** The session that owns it, for the kind `session`. Its producers close when it leaves its room. */
+  /** The session that owns it, for the kind `session`. The producers of a session close when the session leaves its room. */
   readonly sessionId?: string
   /** `session`: a user's session. `service`: this server itself, through a feature. `relay`: a producer of another node. */
   readonly kind: 'session' | 'service' | 'relay'
@@ -55,7 +55,7 @@ export interface ProducerEvents {
   resumed (producer: RoomProducer): void
 }
 
-/** A producer of a room. It closes with its transport. */
+/** A producer of a room. The producer closes with its transport. */
 export class RoomProducer implements ProducerHandle {
   readonly owner: ProducerOwner
   readonly source: ProducerSource

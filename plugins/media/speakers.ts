@@ -19,7 +19,7 @@ export interface Speakers {
 
 /** A user who is at least this loud is an active speaker, in dBov. */
 const thresholdDbov = -50
-/** How often the loudness is measured, in milliseconds. */
+/** Interval between two measurements of the loudness, in milliseconds. */
 const intervalMs = 200
 /** A user stays an active speaker for this long after the last sound, in milliseconds: speech has gaps. */
 const holdMs = 1000

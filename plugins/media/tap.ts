@@ -23,7 +23,7 @@ export interface TappedVoice {
   payloadType: number
   /** Id of the RTP header extension with the audio level (RFC 6464); packets of senders without levels do not have it. */
   levelExtensionId: number | undefined
-  /** Whether the producer is paused: no packets come. */
+  /** Whether the producer is paused and sends no packets. */
   paused: boolean
 }
 
@@ -37,7 +37,7 @@ export interface TapEvents {
 /**
  * Sends the packets of all voices of a room to a UDP port: Opus in RTP, not
  * encrypted, one SSRC per voice. The kernel opens it again after the
- * death of a media worker; SSRCs are new then. It closes with its room.
+ * death of a media worker; SSRCs are new then. The tap closes with its room.
  */
 export interface Tap {
   readonly roomId: string

@@ -4,16 +4,14 @@ import { Redis } from 'ioredis'
 import type { RedisOptions } from 'ioredis'
 import { withTimeout } from '../errors/timeout.ts'
 
-// @fastify/redis declares `app.redis`. Without a configured Redis it is absent:
-// check `app.hasDecorator('redis')`.
+// @fastify/redis declares `app.redis`. Absent if Redis is not configured; check `app.hasDecorator('redis')`.
 
 /** How long a starting server waits for its Redis, in milliseconds. */
 const timeoutMs = 30_000
 
 /**
- * Connects to Redis if one is configured. Commands fail at once while the
- * connection is down, and after two seconds if Redis hangs, so that callers return
- * UNAVAILABLE instead of waiting. The client reconnects without limit.
+ * Connects to Redis if one is configured. While the connection is down, commands fail immediately; if
+ * Redis hangs, they fail after two seconds. Callers then return UNAVAILABLE instead of waiting. The client reconnects without limit.
  */
 export default fp(async function redis (app) {
   const { config } = app

@@ -62,7 +62,7 @@ export interface RateLimits {
   consume (name: string, key: string, perMinute: number): Promise<void>
 }
 
-/** @param redis counts over all servers; see {@link createLimiter} */
+/** @param redis counts cluster-wide; see {@link createLimiter} */
 export function createRateLimits (redis: Redis | undefined): RateLimits {
   const limiters = new Map<string, Limiter>()
   return {

@@ -19,9 +19,9 @@ export interface Announcements {
   leftUnconfirmed (roomId: string, userId: UserId, count: number): void
   /** Announces users whose membership was ended or restored by another server or a sync. */
   changed (roomId: string, change: MembersChange): void
-  /** The room is closed: pending announcements are dropped. */
+  /** Discards the pending announcements of a closed room. */
   forget (roomId: string): void
-  /** Publishes pending announcements at once. */
+  /** Publishes pending announcements immediately. */
   close (): void
 }
 

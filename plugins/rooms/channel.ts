@@ -106,7 +106,7 @@ async function appendAndPublish (
 ): Promise<void> {
   const tracked = bus.track(channel, message)
   if (!tracked) {
-    // Delivered in this turn, so that it keeps its place among other messages.
+    // Delivered in this turn of the event loop, so that the order of messages is kept.
     await Promise.all([append(undefined), bus.publish(channel, message)])
     return
   }

@@ -14,12 +14,12 @@ import { createSessionRecords } from './session-records.ts'
 import type { SessionRecords } from './session-records.ts'
 import { createRoomSync, createUnsynced } from './sync.ts'
 
-/** What the plugin needs besides {@link Rooms}. */
+/** The parts of rooms that only the plugin uses, beside {@link Rooms}. */
 export interface RoomsKernel {
   rooms: Rooms
   membership: Membership
   sessionRecords: SessionRecords
-  /** Publishes what is pending; all sessions must be closed by then. */
+  /** Publishes pending announcements. All sessions must already be closed. */
   stop (): Promise<void>
 }
 

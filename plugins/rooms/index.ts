@@ -55,7 +55,7 @@ export default fp(async function rooms (app) {
     clearInterval(gauge)
     await stop()
   })
-  // Runs after features are closed: other servers need not wait for the lease to end.
+  // Runs after features are closed. Removes the lease, so that other servers do not wait until it expires.
   app.addHook('onClose', async () => {
     await Promise.all([app.leases.remove(app.nodeId), app.store.forgetNodeRooms(app.nodeId)]).catch(() => { /* The lease expires. */ })
   })

@@ -43,7 +43,7 @@ async function standingOf (app: FastifyInstance, room: RoomRecord, session: Sess
   return await withTimeout(asked, timeoutMs, () => byRecord)
 }
 
-/** At most a hundred members: first those that features return (on seats, for example), then others in order of arrival. */
+/** At most a hundred members: first the members that features return (on seats, for example), then the others in order of arrival. */
 async function featuredFirst (app: FastifyInstance, room: LocalRoom, { participants, count }: JoinResult): Promise<Profile[]> {
   const first = (await app.hooks.ask('room:featured', room)).flat().map(userKeyOf)
   if (first.length === 0) return participants
@@ -51,7 +51,7 @@ async function featuredFirst (app: FastifyInstance, room: LocalRoom, { participa
   const missing = count > participants.length ? first.filter((key) => !known.has(key)) : []
   const found = missing.length > 0
     ? await app.store.getMembers(room.roomId, missing).catch((err: unknown) => {
-      // The session is in the room already: the join must not fail.
+      // The session has already joined, so the request must not fail.
       app.log.debug({ err, roomId: room.roomId }, 'join reply lists members in order of arrival only')
       return []
     })

@@ -13,7 +13,7 @@ import type { RoomSync, Unsynced } from './sync.ts'
 
 /** Joins and leaves. */
 export interface Membership extends Pick<Rooms, 'join' | 'leave'> {
-  /** The socket is closed: it leaves its room. */
+  /** Removes a closed session from its room. */
   disconnected (session: Session): void
   /** @returns once all leaves of closed sockets are done */
   settled (): Promise<void>

@@ -12,7 +12,7 @@ export interface Presence {
   pending (roomId: string): boolean
   joined (roomId: string, user: Profile, count: number): void
   left (roomId: string, userId: UserId, count: number): void
-  /** A room is closed: drops its unsent joins and leaves. */
+  /** Discards the pending joins and leaves of a closed room. */
   forget (roomId: string): void
   /** Sends all pending joins and leaves. */
   close (): void

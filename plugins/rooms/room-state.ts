@@ -13,8 +13,8 @@ export type * from './state/types.ts'
 
 export interface RoomState {
   /**
-   * Defines the state of one name. It is withdrawn with the feature; the stored
-   * state stays, and the next definition takes it over.
+   * Defines the state of one name. The definition is withdrawn with the feature. The stored state
+   * stays, and the next definition uses it.
    *
    * @param schema parses state from the store and other servers. State that does not match is logged
    *   once per version: `peek` returns undefined, handlers are not called, `read` and `change` throw INTERNAL
@@ -35,7 +35,7 @@ declare module '../hooks.ts' {
   }
 }
 
-/** What the kernel needs besides {@link RoomState}. */
+/** The functions of room state that only the kernel uses, beside {@link RoomState}. */
 export interface RoomStateKernel extends RoomState, Pick<StateDelivery, 'applyRemote' | 'afterReply'>, StateRecovery {
   /** The room no longer has members here. */
   forget (roomId: string): void

@@ -31,7 +31,7 @@ export interface Joined {
   result: JoinResult
   /** Fields that features add to the reply. */
   extra: Record<string, unknown>
-  /** Call it after the reply is sent: the session then receives the events that arrived during the join. */
+  /** Must be called after the reply is sent. The session then receives the events that arrived during the join. */
   answered: () => void
 }
 
@@ -150,7 +150,7 @@ declare module '../hooks.ts' {
     'room:userJoined': (roomId: string, user: Profile, count: number) => void
     /** A user's last socket has left. */
     'room:userLeft': (roomId: string, user: { userId: UserId, userKey: string }, reason: LeaveReason, count: number) => void
-    /** A user was kicked from a room: also ends the grace period of a disconnected user. */
+    /** A user was kicked from a room. The user may be disconnected and in a grace period. */
     'room:kicked': (roomId: string, userId: UserId) => void
     /** A room is closed. */
     'room:removed': (room: RoomRecord, reason: RoomCloseReason) => void

@@ -21,7 +21,7 @@ export interface RequestContract {
   reply: z.ZodType
   /** Whether its sender must be in a room. */
   room: boolean
-  /** Per user, over all servers. */
+  /** Per user, cluster-wide. */
   limit: { perMinute: number, perRoom?: boolean } | undefined
 }
 

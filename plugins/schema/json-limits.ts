@@ -52,7 +52,7 @@ export function jsonLimitExceeded (text: string): string | undefined {
  *
  * @param text need not be valid JSON
  * @param names of the fields
- * @returns the values of those that the object itself has
+ * @returns the the values of the fields that the object has itself
  */
 export function topLevelScalars (text: string, names: readonly string[]): Record<string, unknown> {
   const found: Record<string, unknown> = {}

@@ -13,7 +13,7 @@ export interface Variable {
 const variables = z.registry<Variable>()
 const secrets = z.registry<{ secret: true }>()
 
-/** What is shown instead of a secret. */
+/** Replaces a secret wherever settings are shown. */
 export const mask = '********'
 
 /** Readers for {@link fromEnv}. A text that they cannot convert fails the check of the schema. */

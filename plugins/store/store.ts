@@ -19,7 +19,7 @@ export interface MemberStore {
   /** @returns at most `limit` users, in order of arrival */
   getParticipants (roomId: string, limit: number): Promise<Profile[]>
   /**
-   * @param after the place of a member, who may have left since; 0 for the first page
+   * @param after the position of a member, who may have left in the meantime; 0 for the first page
    * @returns at most `limit` users who arrived after it, in that order, and the number of all users
    */
   listParticipants (roomId: string, after: number, limit: number): Promise<{ arrivals: Arrival[], count: number }>
@@ -50,8 +50,8 @@ export interface RecordStore {
    */
   listRooms (after: string, limit: number): Promise<RoomSummary[]>
   /**
-   * Like {@link listRooms}, for rooms with members. It reads a limited number of
-   * rooms: if most of them are empty, a page may be short although `next` is set.
+   * Like {@link listRooms}, for rooms with members. Reads a limited number of rooms, so a page may be
+   * short although `next` is set.
    */
   listBusyRooms (after: string, limit: number): Promise<RoomPage>
   /** @returns rooms whose last member left before `before`, oldest first. Each may have members again. */

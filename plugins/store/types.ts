@@ -49,8 +49,9 @@ export interface LeaveResult {
 /** One part of a room's state, as text. */
 export interface StoredDocument {
   /**
-   * `<createdAt of the room>.<number>`. The number grows with each change. On Redis it is at least the time of
-   * the change, in microseconds: after a loss, new versions are newer than all that were lost.
+   * `<createdAt of the room>.<number>`. The number grows with each change. On Redis the number is at
+   * least the time of the change, in microseconds, so that versions after a loss are newer than all
+   * lost versions.
    */
   version: string
   /** JSON. */
@@ -90,7 +91,7 @@ export interface RoomPage {
   next: string | undefined
 }
 
-/** A user in a room and their place in the order of arrival. */
+/** A user in a room, and the user's position in the order of arrival. */
 export interface Arrival {
   /** Unique in the room; grows with each arrival. A user who leaves and joins again gets a new one. */
   place: number
@@ -104,7 +105,7 @@ export interface NodeMembers {
   members: readonly { sessionId: string, userKey: string, profile: Profile }[]
   /** Documents by name. Those that the store has lost, or has in an older version, are restored. */
   documents: ReadonlyMap<string, StoredDocument>
-  /** Published if the store had lost data: other servers may have newer state. */
+  /** Published if the store had lost data, because other servers may have newer state. */
   publish?: Publication | undefined
 }
 

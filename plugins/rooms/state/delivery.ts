@@ -34,11 +34,11 @@ export interface Versioned {
 export interface Known extends Versioned {
   /** The version that members here have, from events or from the reply to their join. */
   delivered: Versioned
-  /** Members whose reply had a newer version than that: they skip events up to it. */
+  /** Members whose join reply had a newer version. They skip events up to that version. */
   pendingJoiners: Map<Session, Versioned>
 }
 
-/** Where there is no state of that name. */
+/** Stands for missing state. */
 export const nothing: Versioned = { version: '', state: undefined }
 
 /** State of the rooms with members on this server. */
@@ -99,7 +99,7 @@ export interface StateDelivery {
    * @returns the events that the session has yet to receive
    */
   afterReply (room: LocalRoom, session: Session, snapshot: ReadonlyMap<string, Versioned>, waiting: readonly WaitingEvent[]): OutgoingEvent[]
-  /** Sends members the difference between what they have and what this server knows. */
+  /** Sends members the difference between their state and the state of this server. */
   sendMissed (room: LocalRoom, name: string, known: Known): void
 }
 

@@ -12,7 +12,7 @@ import { epochOf, isNewer, versionZero } from './delivery.ts'
 import type { KnownStates, Versioned } from './delivery.ts'
 import type { Decide, RoomEvent, RoomStateHandle } from './types.ts'
 
-/** A version that no state has: the store returns the one there is. */
+/** A version that no state has, so that the store returns the current version. */
 const unknown = '?'
 /** Attempts before a change is given up. Each failed attempt means that another server's change succeeded. */
 const maxAttempts = 100
@@ -75,7 +75,7 @@ export function createCommit ({ bus, jobs, store }: Pick<FastifyInstance, 'bus' 
         return
       }
       if (!result.swapped) {
-        // The store has lost the version that this server has: no change may be based on an older one.
+        // The store has lost the version of this server. A change must not be based on an older version.
         if (epochOf(known) === epochOf(result.version) && isNewer(known, result.version)) {
           unsynced.add(roomId)
           throw unavailable('The store has lost the latest state of this room')
@@ -87,7 +87,7 @@ export function createCommit ({ bus, jobs, store }: Pick<FastifyInstance, 'bus' 
     throw unavailable('Too many concurrent changes to this room')
   }
 
-  /** The latest version on this server. Without members here there is none: the first attempt reads. */
+  /** The latest version on this server. Without members on this server no version is known, so the first attempt reads it. */
   function latest (roomId: string, name: string): Versioned {
     const known = states.get(roomId, name)
     if (known && known.version !== '') return known
@@ -129,7 +129,7 @@ function decideAll (batch: readonly Command[], from: unknown) {
   return { state, events, wakeAt, settle }
 }
 
-/** Where a definition registers what it does: the handlers are withdrawn with their owner. */
+/** Registers the handlers of a definition; they are withdrawn with their owner. */
 export interface StateRegistrars {
   hooks: HookRegistrar
   jobs: JobsRegistrar
@@ -165,7 +165,7 @@ function createParser<S> (name: string, schema: z.ZodType<S>, log: StateEngine['
       if (!result.success) throw Object.assign(new Internal(), { cause: result.error })
       return result.data
     },
-    /** Records state that a decision has returned: it needs no parsing. */
+    /** Records the state that a decision has returned, which needs no parsing. */
     trust (state: S): void {
       if (typeof state === 'object' && state !== null) parsed.set(state, { success: true, data: state })
     }

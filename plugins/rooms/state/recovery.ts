@@ -17,7 +17,7 @@ export interface StateRecovery {
   /** @returns this server's state of a room, to restore lost state in the store */
   snapshot (roomId: string): ReadonlyMap<string, StoredDocument>
   /**
-   * Takes over newer state from the store after a snapshot was written, and sends members what they missed.
+   * Takes over newer state from the store after a snapshot was written, and sends members the missed events.
    *
    * @param written the snapshot
    * @param stored what the store has since

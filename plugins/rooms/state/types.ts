@@ -8,7 +8,7 @@ export interface RoomEvent {
 
 /** The outcome of a decision. */
 export interface Decision<S, R> {
-  /** The new state; left out when it stays as it is. */
+  /** The new state. Omitted if nothing changes. */
   state?: S
   /** Published to the room with the change, in this order. */
   events?: readonly RoomEvent[]
@@ -22,9 +22,8 @@ export type Decide<S, R> = (state: S | undefined) => Decision<S, R>
 
 /**
  * Shared per-room state of one name (seats, for example), updated by
- * compare-and-set. A change is one decision on the current state. It takes
- * effect on all servers or on none, and all servers and members receive changes in
- * the order in which they were made.
+ * compare-and-set. A change is one decision on the current state. A change takes effect cluster-wide or
+ * not at all. All servers and members receive changes in the same order.
  */
 export interface RoomStateHandle<S> {
   readonly name: string

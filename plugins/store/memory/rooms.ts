@@ -12,10 +12,10 @@ export interface MemoryRoom {
   log: string[]
 }
 
-/** What the parts of the memory store share. */
+/** Data that the parts of the memory store share. */
 export interface MemoryRooms {
   all: Map<string, MemoryRoom>
-  /** Rooms without members, and when the last one left. The insertion order is the order of time. */
+  /** Rooms without members, and the time when the last member left. The insertion order is the order of time. */
   empty: Map<string, number>
 }
 

@@ -14,7 +14,7 @@ import { createRedisState } from './state.ts'
  * The rooms of servers that share a Redis. A method is one round trip: a Lua
  * script, or commands of one turn of the event loop, which the client pipelines.
  *
- * @param redis a client whose commands fail at once while it is not connected
+ * @param redis a client whose commands fail immediately while it is disconnected
  * @param nodeId this process, different from every other one and every earlier one
  * @param recoveryMs see plugins/timings.ts
  */

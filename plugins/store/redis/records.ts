@@ -31,8 +31,7 @@ export function createRedisRecords (redis: Redis, nodeId: string, index: RoomInd
   return {
     getRoom,
     async listRooms (after, limit) {
-      // An id in the index whose room is gone leaves a gap in the page: more ids are
-      // read, up to a maximum.
+      // An id without a room leaves a gap in the page, so more ids are read, up to a maximum.
       const found: RoomSummary[] = []
       let from = after
       for (let reads = 0; found.length < limit && reads < maxReads; reads++) {
@@ -65,7 +64,7 @@ export function createRedisRecords (redis: Redis, nodeId: string, index: RoomInd
     },
     async removeRoom (roomId, onlyIfEmpty = false, publish = undefined) {
       const meta = await redis.msabRemoveRoom(...roomKeys(roomId), closedKey(roomId), onlyIfEmpty ? 1 : 0, closedMemoryMs, ...publishArgs(publish))
-      // If the room is gone, its remover may have died before it updated the indexes.
+      // If the room does not exist, the server that removed it may have died before it updated the indexes.
       if (meta === null && await redis.exists(roomKey(roomId)) === 1) return
       await Promise.all([redis.zrem(roomsKey, roomId), redis.zrem(emptyRoomsKey, roomId), index.release(roomId)])
       // If the room was created again since, the indexes must have it.

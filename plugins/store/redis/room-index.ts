@@ -34,7 +34,7 @@ export function createRoomIndex (redis: Redis, nodeId: string): RoomIndex {
       added.delete(roomId)
     },
     async release (roomId) {
-      // Before the command is sent: a join that starts now adds the room again, after it.
+      // Deleted before the command is sent, so that a join that starts now adds the room again after it.
       added.delete(roomId)
       await redis.srem(nodeRoomsKey(nodeId), roomId)
     }

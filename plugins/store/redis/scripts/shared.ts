@@ -1,7 +1,7 @@
 // Lua scripts run in Redis as one step. All keys of a script carry the room id
 // as hash tag, so that they are on one node of a Redis Cluster.
 
-/** Gives a user the place after all others. Places are unique, even if the clocks of servers differ. */
+/** Assigns the last position to a user. Places are unique, even if the clocks of servers differ. */
 export const arrive = `
 local function arrive (key, user, now)
   local last = redis.call('ZRANGE', key, -1, -1, 'WITHSCORES')[2]

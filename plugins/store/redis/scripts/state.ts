@@ -4,8 +4,8 @@ import { clock, publish } from './shared.ts'
  * KEYS room docs — ARGV name expected state channel payload recovery
  *
  * Replaces the state of a document that has the expected version, and publishes. Adds a
- * last line to the payload: the new version. Its number is at least the time, 1,000 per
- * millisecond: so it is higher than all from before a loss, whichever server knows them.
+ * last line to the payload: the new version. The number is at least the time in microseconds, and
+ * therefore higher than every number that was assigned before a loss.
  *
  * @returns false without the room; RESTORING while servers write back a lost room (nothing is changed);
  *   DONE and the version; or OTHER, the current version, and the state if there is one
