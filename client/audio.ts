@@ -95,7 +95,7 @@ export class RoomAudio extends Emitter<AudioEvents> {
       this.#open(new Error(reason))
     })
     connection.on('feature:disabled', ({ name }) => {
-      // The server closed all transports. It sends `feature:enabled` when audio is available again.
+      // The server closed all transports. The server sends `feature:enabled` when audio is available again.
       if (name === 'media') this.stop()
     })
     seats.on('change', () => {
@@ -207,7 +207,7 @@ export class RoomAudio extends Emitter<AudioEvents> {
    * track is sent whenever the user has a seat. The caller owns the track and stops it.
    *
    * @returns when the track is sent for the first time, possibly only once the user has a seat
-   * @throws RequestError when the server rejects it for good; CLOSED when it was unpublished before
+   * @throws RequestError if the server rejects the track permanently; CLOSED if the track is unpublished first
    */
   publish (track: MediaStreamTrack): Promise<void> {
     this.#withdraw(new RequestError({ code: 'CLOSED', message: 'Another track was published' }))
@@ -315,7 +315,7 @@ export class RoomAudio extends Emitter<AudioEvents> {
     this.#timer = setTimeout(() => { this.#open(error as Error) }, this.#backoff.next())
   }
 
-  /** Reconciles what is sent with the desired state. Runs are serialised, so the last state wins. */
+  /** Reconciles the published audio with the desired state. Runs are serialised, so the last state wins. */
   #sync (): Promise<void> {
     const transports = this.#transports
     if (!transports) return Promise.resolve()

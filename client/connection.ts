@@ -10,7 +10,7 @@ import type { CloseCodes, EventData, EventType, Greeting, ReplyData, RequestData
  * - `connecting`: an attempt is in progress
  * - `open`: the greeting has arrived
  * - `waiting`: an attempt failed or the connection was lost; the next attempt is scheduled
- * - `closed`: closed for good; `connect()` starts again
+ * - `closed`: closed permanently; `connect()` starts again
  */
 export type ConnectionState = 'idle' | 'connecting' | 'open' | 'waiting' | 'closed'
 
@@ -21,8 +21,8 @@ export interface ConnectionOptions {
    * Returns the token for an attempt to connect. Called for every attempt, so that a reconnect can
    * use a fresh one.
    *
-   * @param refusal set if the server rejected the previous token; returning the same token again
-   *   closes the connection for good
+   * @param refusal set if the server rejected the previous token; returning the same token again closes
+   * the connection permanently
    */
   token: (refusal?: RequestError) => string | Promise<string>
   /** Delays between attempts; 0.5 s to 10 s by default. */
@@ -56,8 +56,8 @@ const finalCodes: { [Code in CloseCodes[keyof CloseCodes]]?: WireError } = {
 const defaultTimeoutMs = 20_000
 
 /**
- * A connection that reconnects with backoff after a loss, until `close()` or until the server
- * rejects the client for good. Works in browsers and in Node.
+ * A connection that reconnects with backoff, until `close()` is called or the server rejects the client
+ * permanently. Works in browsers and in Node.
  */
 export class Connection extends Emitter<ConnectionEvents> {
   readonly #options: ConnectionOptions
@@ -97,7 +97,7 @@ export class Connection extends Emitter<ConnectionEvents> {
    * Connects and stays connected. Idempotent.
    *
    * @returns the greeting of the first successful attempt; the event `state` reports failed attempts
-   * @throws RequestError when the server rejects the client for good, or `close()` is called
+   * @throws RequestError when the server rejects the client permanently, or `close()` is called
    */
   connect (): Promise<Greeting> {
     if (this.#state === 'open' && this.#greeting) return Promise.resolve(this.#greeting)
@@ -149,7 +149,7 @@ export class Connection extends Emitter<ConnectionEvents> {
     return promise
   }
 
-  /** Closes the connection for good; pending requests reject with CLOSED. Idempotent. */
+  /** Closes the connection permanently. Pending requests reject with CLOSED. Idempotent. */
   close (): void {
     if (this.#state === 'idle' || this.#state === 'closed') return
     if (this.#ws) this.#drop(this.#ws)
@@ -271,7 +271,7 @@ export class Connection extends Emitter<ConnectionEvents> {
     this.#setState('waiting', why)
   }
 
-  /** The network is back: skip the remaining delay. */
+  /** Skips the remaining delay when the network is back. */
   readonly #retryNow = () => {
     if (this.#state === 'waiting') this.#attempt()
   }

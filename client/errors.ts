@@ -14,7 +14,7 @@ import type { ErrorCode, WireError } from './protocol.ts'
  * - `TRACK_ENDED`: the published track has ended, for example with an unplugged microphone
  * - `CLOSED`: the application ended it
  * - `CONNECTION_INVALID`: the URL or the token contains invalid characters
- * - `KICKED`, `REPLACED`: the server closed the connection for good
+ * - `KICKED`, `REPLACED`: the server closed the connection permanently
  */
 export type ClientErrorCode =
   | 'NOT_CONNECTED'

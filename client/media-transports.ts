@@ -11,7 +11,7 @@ export interface MediaTransportsOptions {
   /** Loaded with the router's RTP capabilities. */
   device: Device
   iceServers: RTCIceServer[]
-  /** Called once when the transports have failed for good and must be replaced. */
+  /** Called once when the transports have failed permanently and must be replaced. */
   broken: (error: RequestError) => void
 }
 

@@ -96,7 +96,7 @@ export class Members extends Emitter<MembersEvents> {
     }
   }
 
-  /** The connection is lost: the members stay visible, without speakers and updates. */
+  /** After a lost connection the members stay visible, without speakers and updates. */
   pause (): void {
     this.#roomId = undefined
     this.#speak([])

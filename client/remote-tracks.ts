@@ -121,7 +121,7 @@ export class RemoteTracks extends Emitter<RemoteTracksEvents> {
     for (const producerId of [...this.#tracks.keys()]) this.#remove(producerId)
   }
 
-  /** A user with two connections must not hear themselves. */
+  /** A user with two connections must not receive their own audio. */
   #isSelf (userId: UserId): boolean {
     return String(userId) === String(this.#room?.self)
   }

@@ -63,9 +63,9 @@ interface Target {
 const longestSpreadMs = 5000
 
 /**
- * A user in a room: connection, participants, seats, speakers, gifts and audio. After a lost
- * connection the client joins again and restores the audio, until `leave()` or until the server
- * rejects it for good. It follows features that are turned on and off.
+ * A user in a room: connection, participants, seats, speakers, gifts and audio. After a lost connection
+ * the client joins again and restores the audio, until `leave()` is called or the server rejects the
+ * client permanently. The room adapts when features are turned on or off.
  */
 export class RoomClient extends Emitter<RoomEvents> {
   /** The underlying connection, for requests and events of all features. */
@@ -94,7 +94,7 @@ export class RoomClient extends Emitter<RoomEvents> {
     this.#members = new Members(this.connection)
     this.#renewal = new Renewal(this.connection, {
       renew: (features) => this.#renew(features),
-      // One millisecond per member: small rooms do not wait, big rooms do not send at once.
+      // One millisecond per member, so that the clients of a large room do not send simultaneously.
       spreadMs: () => Math.min(this.#members.count, longestSpreadMs)
     })
     this.#follow()

@@ -39,7 +39,7 @@ declare module '../../plugins/cluster/messages.ts' {
 }
 
 /**
- * How often the server checks open sessions for revoked tokens, in milliseconds.
+ * Interval between two checks of open sessions for revoked tokens, in milliseconds.
  * The backend writes revocations, too. protocol.md allows 5 s until the close.
  */
 const sweepMs = 2500

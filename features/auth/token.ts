@@ -3,7 +3,7 @@ import { createVerifier, TokenError } from 'fast-jwt'
 import { z } from 'flylive-audio-server/feature'
 import type { Identity, Profile, UserId } from 'flylive-audio-server/feature'
 
-/** Why a token was rejected: the label `result` of flylive_auth_attempts_total. */
+/** The reason why a token was rejected; the label `result` of flylive_auth_attempts_total. */
 export type Refusal = 'missing' | 'invalid' | 'expired' | 'blocked' | 'revoked' | 'store_error'
 
 /** The token was rejected. */

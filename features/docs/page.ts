@@ -11,7 +11,7 @@ const nothing = html``
 // Some first rows have one cell; this sets the width of both columns.
 const columns = html`<colgroup><col class="name"><col></colgroup>`
 
-/** The layout of all pages under /docs. It works without scripts and loads files from this server only. */
+/** The layout of all pages under /docs. The page works without scripts and loads files from this server only. */
 function frame (title: string, head: Html, body: Html): string {
   return html`<!DOCTYPE html>
 <html lang="en">

@@ -31,7 +31,7 @@ export interface FlusherOptions {
   outbox: Outbox
   /** The current processor; see {@link processorOf}. */
   processor: () => GiftProcessor | 'ledger' | undefined
-  /** Called for each gift that failed for good. */
+  /** Called for each gift that failed permanently. */
   onRejected: (gift: Gift, code: number | string, reason: string) => void
   metrics: Metrics
   log: Pick<Logger, 'info' | 'warn' | 'error'>
@@ -39,9 +39,9 @@ export interface FlusherOptions {
 
 /** Sends gifts from the outbox to the backend. */
 export interface Flusher {
-  /** Call after adding a gift to the outbox. A full batch is sent at once. */
+  /** Call after adding a gift to the outbox. A full batch is sent immediately. */
   added (): void
-  /** Polls the outbox at once. */
+  /** Polls the outbox immediately. */
   wake (): void
   /** Takes no more gifts and waits for the batches in flight. */
   close (): Promise<void>
@@ -53,7 +53,7 @@ export interface Flusher {
  * of a backend call.
  */
 export function createFlusher ({ outbox, processor, onRejected, metrics, log }: FlusherOptions): Flusher {
-  const processed = metrics.counter('flylive_gifts_processed_total', 'Gifts by result: booked (success), rejected by the backend (failed) or dead after all attempts (dead)', ['status'])
+  const processed = metrics.counter('flylive_gifts_processed_total', 'Gifts by result: charged (success), rejected by the backend (failed) or dead after all attempts (dead)', ['status'])
   const sizes = metrics.histogram('flylive_gift_batch_size', 'Gifts per batch sent to the backend', [], [1, 2, 5, 10, 25, 50, 75, 100])
   const duration = metrics.histogram('flylive_gift_flush_duration_seconds', 'Duration of backend calls, by result (ok, error or unavailable)', ['result'], [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30])
   const queueSize = metrics.gauge('flylive_gift_queue_size', 'Gifts queued for the backend, on all servers')
@@ -128,8 +128,7 @@ export function createFlusher ({ outbox, processor, onRejected, metrics, log }: 
   async function send (batch: Batch, to: GiftProcessor, leaseEnd: number): Promise<Map<string, Outcome>> {
     const begin = performance.now()
     const finish = (result: 'ok' | 'error' | 'unavailable') => duration.observe({ result }, (performance.now() - begin) / 1000)
-    // The process was suspended: a call could outlast the lease, and another server would
-    // send the same gifts.
+    // If the process was suspended, the call could outlast the lease, and another server would send the same gifts.
     if (begin + to.timeoutMs > leaseEnd) return forAll(batch, { to: 'queue', delayMs: 0, counted: false })
     sizes.observe(batch.gifts.length)
     try {
@@ -159,9 +158,8 @@ export function createFlusher ({ outbox, processor, onRejected, metrics, log }: 
   }
 
   /**
-   * Stores the outcomes of a batch, with retries while the outbox is unavailable. If all
-   * retries fail, the gifts are due again when the lease ends; the backend does not book
-   * them twice.
+   * Stores the outcomes of a batch, with retries while the outbox is unavailable. If all retries fail,
+   * the gifts are due again when the lease expires; the backend does not charge them twice.
    *
    * @returns ids of the gifts whose outcome was stored
    */

@@ -45,7 +45,7 @@ function recordOf (value: string): object {
  * The outbox of servers that share a Redis; one round trip per method. Gifts are as
  * durable as that Redis: see docs/deployment.md for its setup.
  *
- * @param redis a client that fails at once while disconnected
+ * @param redis a client whose commands fail immediately while it is disconnected
  * @param now the clock of due times, epoch milliseconds; default: the clock of Redis
  * @param kept number of failed gifts to keep: those with the highest ids
  */

@@ -29,13 +29,13 @@ export interface Batch {
   deadLetters: number
 }
 
-/** The next place of a leased gift. */
+/** The next state of a leased gift. */
 export type Outcome =
-  /** The backend has booked it; the outbox deletes it. */
+  /** The backend has charged the gift; the outbox deletes it. */
   | { to: 'processed' }
   /** No backend is configured; the outbox records it permanently. */
   | { to: 'ledger', at: number }
-  /** The backend rejected it for good. */
+  /** The backend rejected the gift permanently. */
   | { to: 'failed', code: number, reason: string, at: number }
   /** All attempts failed. */
   | { to: 'deadLetters', reason: string, at: number }
@@ -50,7 +50,7 @@ export interface Records {
 }
 export type RecordKind = keyof Records
 
-/** The place of a gift and its record there. */
+/** The state of a gift and its record. */
 export type Found = { place: 'queue', gift: Gift } | { [K in RecordKind]: { place: K, gift: Records[K] } }[RecordKind]
 
 /**
@@ -65,18 +65,18 @@ export const maxTrimmed = 1000
 export type Counts = Record<'queued' | RecordKind, number>
 
 /**
- * Stores accepted gifts until the backend has booked them. Two implementations,
+ * Stores accepted gifts until the backend has charged them. Two implementations,
  * `sqlite` (one server) and `redis`, pass the same contract suite (test/contracts/gift-outbox.ts).
  *
- * A gift is always in exactly one place: the queue or one of the records. It
- * leaves the queue only by {@link settle}. Each method is atomic and durable when
+ * A gift is always in exactly one state: queued, or in one of the records. Only {@link settle} removes
+ * a gift from the queue. Each method is atomic and durable when
  * it resolves. If the storage is unreachable or its reply is lost, the method throws
  * UNAVAILABLE and may or may not have taken effect.
  */
 export interface Outbox {
   /**
-   * Queues a gift, due at once, unless the queue or a record already holds it. A processed
-   * gift is queued again, because the outbox deletes it; the backend books it once.
+   * Queues a gift, due immediately, unless the queue or a record already contains it. A processed gift is
+   * queued again, because the outbox has deleted it; the backend charges it once.
    *
    * @returns the existing place; undefined if the gift was queued
    */
@@ -90,7 +90,7 @@ export interface Outbox {
    */
   take (sizes: readonly number[], leaseMs: number): Promise<Batch>
   /**
-   * Moves gifts of a batch to their next place. Gifts that this lease no longer holds stay
+   * Moves the gifts of a batch to their next state: queued, processed, failed, ledger or dead letter. Gifts that this lease no longer holds stay
    * unchanged. Only the newest {@link maxFailed} failed gifts are kept; the ledger and the dead
    * letters are never trimmed.
    *
@@ -105,7 +105,7 @@ export interface Outbox {
    */
   list<K extends RecordKind> (kind: K, after: string, limit: number): Promise<Records[K][]>
   /**
-   * Moves dead letters back to the queue, due at once and without failed attempts.
+   * Moves dead letters back to the queue, due immediately and without failed attempts.
    *
    * @param transactionIds ids without a dead letter are ignored
    * @returns the number of moved gifts

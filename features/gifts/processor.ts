@@ -1,10 +1,10 @@
 import type { FeatureInstance } from 'flylive-audio-server/feature'
 import type { Gift } from './outbox.ts'
 
-/** A gift for the backend to book. */
+/** A gift for the backend to charge. */
 export type GiftTransaction = Gift
 
-/** A gift that the backend rejects for good. */
+/** A gift that the backend rejects permanently. */
 export interface GiftFailure {
   transactionId: string
   /** 4002: the sender's balance is too low. */
@@ -23,11 +23,11 @@ export interface GiftProcessor {
   /** Timeout of a call, in milliseconds. */
   readonly timeoutMs: number
   /**
-   * Sends gifts to the backend, which books each transactionId once.
+   * Sends gifts to the backend, which charges each transactionId once.
    *
-   * @returns the gifts that the backend rejects for good; all others are booked
-   * @throws UNAVAILABLE if the backend received no request. After any other error the gifts
-   *   may be booked or not. In both cases the caller must send all of them again
+   * @returns the gifts that the backend rejects permanently; all others are charged
+   * @throws UNAVAILABLE if the backend received no request. After any other error the backend may or
+   * may not have charged the gifts. In both cases the caller must send all of them again
    */
   processGifts (transactions: readonly GiftTransaction[]): Promise<{ failed: readonly GiftFailure[] }>
 }

@@ -5,7 +5,7 @@ export interface BreakerOptions {
   maxConsecutiveFailures: number
   /** How long it stays open before it lets one probe through, in milliseconds. */
   openMs: number
-  /** It also opens if more than half of the calls in this window fail, in milliseconds. */
+  /** The breaker also opens if more than half of the calls in this window fail, in milliseconds. */
   windowMs: number
 }
 

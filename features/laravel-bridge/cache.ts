@@ -39,7 +39,7 @@ export interface Cache<V> {
 
 /** How long a stale value is used before the next load, in milliseconds. */
 const retryMs = 2000
-/** How often one read restarts a load that was invalidated in flight. */
+/** Maximum restarts of a load that is invalidated in flight. */
 const maxAttempts = 5
 
 interface Entry<V> {

@@ -52,7 +52,7 @@ const maxConcurrent: Record<CallName, number> = { gifts: 4, status: 8, room: 8, 
 const maxWaitMs = 10_000
 /** A response lists at most the gifts of one batch; a larger one is invalid. */
 const maxResponseBytes = 1_048_576
-/** Longest call of a job, in milliseconds. It must end before the job's lease of 60 s, or another server runs the job again. */
+/** Longest call of a job, in milliseconds. A request must end before the job's lease of 60 s expires; otherwise another server repeats the job. */
 const maxJobCallMs = 30_000
 /** How long a closing client waits for in-flight calls, in milliseconds. */
 const graceMs = 2000

@@ -26,7 +26,7 @@ export interface GiftFailure {
 /**
  * Sends gifts to the backend.
  *
- * @returns the gifts that the backend rejects permanently; all others are booked
+ * @returns the gifts that the backend rejects permanently; all others are charged
  * @throws UNAVAILABLE if the request did not reach the backend; BACKEND_FAILED if
  *   the outcome is unknown. In both cases the caller retries with all gifts
  */
@@ -51,7 +51,7 @@ export async function processGifts (client: BackendClient, transactions: readonl
   if (!response) throw new BackendFailed('HTTP 404 for a batch of gifts')
   const sent = new Set(transactions.map(({ transactionId }) => transactionId))
   const failed = response.failed.filter((item) => sent.has(item.transaction_id))
-  // Treating gifts that the response leaves out as booked would lose them.
+  // Gifts that the response omits must not count as charged: they would be lost.
   if (response.processed_count + failed.length < sent.size) throw new BackendFailed(`response covers ${response.processed_count + failed.length} of ${sent.size} gifts`)
   return { failed: failed.map(({ transaction_id: transactionId, code, reason }) => ({ transactionId, code, reason })) }
 }

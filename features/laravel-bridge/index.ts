@@ -16,7 +16,7 @@ export interface LaravelBridge {
   /** Timeout of a call, in milliseconds. */
   readonly timeoutMs: number
   /**
-   * Sends gifts to the backend for booking.
+   * Sends gifts to the backend, which charges them.
    *
    * @throws UNAVAILABLE, BACKEND_FAILED; in both cases the caller retries with all gifts
    */

@@ -64,7 +64,8 @@ export function createRelay ({ names, history, rooms, sockets, rights, removals,
   const closed = Promise.withResolvers<void>()
   // A relay whose feature fails to start closes before the previous one does.
   history.closed = Promise.all([previousClosed, closed.promise]).then(() => {})
-  // Events without an id cannot be deduplicated. The previous relay delivers those that arrived before this time.
+  // Events without an id cannot be deduplicated. The previous relay delivers the events that arrived
+  // before this time.
   let firstArrival = previousClosed ? Infinity : 0
   let warnedAt = -Infinity
 

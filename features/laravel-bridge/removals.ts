@@ -4,7 +4,7 @@ import type { FeatureInstance } from 'flylive-audio-server/feature'
 /** Removes members from rooms when the backend kicks or blocks them. */
 export interface Removals {
   /**
-   * Closes a user's sessions in a room on this server at once. Each server does
+   * Closes a user's sessions in a room on this server immediately. Each server does
    * the same when it receives the event. A job later removes sessions on servers
    * that missed the event.
    *

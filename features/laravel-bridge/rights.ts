@@ -33,7 +33,7 @@ export interface Rights {
 export interface CachedRights {
   readonly owners: CacheEntries<UserId | undefined>
   readonly roles: CacheEntries<Role | undefined>
-  /** Per room: part of the keys of `roles`. A new epoch invalidates all roles of the room at once. */
+  /** Per room: part of the keys of `roles`. A new epoch invalidates all roles of the room. */
   readonly epochs: LRUCache<string, string>
 }
 
@@ -50,8 +50,8 @@ export const freshMs = 30_000
 /** How much longer stale responses are used while the backend is down (its contract), in milliseconds. */
 export const staleMs = 300_000
 /**
- * How long "no such room" is fresh, in milliseconds. It is short, because the
- * backend may create the room at any time and its owner must be able to join.
+ * How long "no such room" is fresh, in milliseconds. The time is short, because the backend may create
+ * the room at any time and the owner must be able to join.
  */
 export const unknownRoomMs = 5000
 

@@ -15,7 +15,7 @@ interface SentStatus {
   count: number
   /** When it was sent, epoch milliseconds. */
   at: number
-  /** When the server found that the room is gone, epoch milliseconds. */
+  /** When the server found that the room no longer exists, epoch milliseconds. */
   endedAt?: number
   /** Whether the backend has received the end. Then the entry only spaces the next call. */
   ended?: boolean

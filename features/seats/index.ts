@@ -26,7 +26,7 @@ declare module 'flylive-audio-server/feature' {
 export default defineFeature(async function seats (app, { graceSeconds, commandsPerMinute, adminCommandsPerMinute }) {
   const { hooks, log, messages, rooms } = app
   const state = rooms.roomState.define('seats', seatState)
-  // Kept, so that a reload need not look up the roles of all members again.
+  // Kept, so that a reload does not look up the roles of all members again.
   const seatRequests = createSeatRequests(app, state, app.keep('requestAudiences', (): RequestAudiences => new WeakMap()))
   const service = createSeats(app, state, graceSeconds * 1000, seatRequests)
   const speakPermissions = createSpeakPermissions(app, service)
@@ -94,8 +94,8 @@ export default defineFeature(async function seats (app, { graceSeconds, commands
   hooks.on('room:userLeft', (roomId, { userId }, reason) => disconnectGrace.track(roomId, service.left(roomId, userId, reason)))
   hooks.on('room:kicked', (roomId, userId) => disconnectGrace.track(roomId, service.left(roomId, userId, 'kicked')))
   hooks.on('room:resynced', (roomId) => disconnectGrace.track(roomId, service.startMissingGrace(roomId)))
-  // Users who left while the feature was off still have a seat or a request: check the local rooms now, and
-  // every other room when its first member joins.
+  // Users who left while the feature was off still have a seat or a request. The local rooms are
+  // checked now, every other room when its first member joins.
   hooks.on('feature:loaded', (name) => {
     if (name === 'seats') for (const { roomId } of app.rooms.local()) disconnectGrace.track(roomId, service.startMissingGrace(roomId))
   })

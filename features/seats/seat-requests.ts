@@ -35,7 +35,7 @@ interface RequestAudience {
   delivered: readonly SeatRequestView[]
   /** The known owner and admins. */
   readonly hosts: Set<Session>
-  /** Members whose join reply waits for their role. It holds their requests, so they receive no event yet. */
+  /** Members whose join reply waits for their role. The reply contains the requests, so these sessions receive no event yet. */
   readonly pendingJoiners: Set<Session>
   /** Hosts whose role is being checked. */
   readonly roleChecks: Set<Session>
@@ -125,7 +125,7 @@ export function createSeatRequests ({ log, rooms, sockets }: Pick<FeatureInstanc
       // Other join hooks look up the same role: the cache answers them with one call to the backend.
       const lookup = fetchRole(room, session)
       if (audience.delivered.every(isOwn(session))) {
-        // Hosts and members see the same requests: the reply need not wait for the role.
+        // Hosts and members receive the same requests, so the reply does not wait for the role.
         lookup.then((role) => updateRole(room, session, role))
         return [...audience.delivered]
       }
@@ -164,7 +164,7 @@ export function createSeatRequests ({ log, rooms, sockets }: Pick<FeatureInstanc
       audiences.delete(room)
     },
     hydrate (room) {
-      // Only local data is used: thousands of role lookups would overload the backend. An admin that only the
+      // Uses only local data, because thousands of role lookups would overload the backend. An admin that only the
       // backend knows receives requests after they rejoin or use a right; clients rejoin when a feature is enabled.
       for (const session of room.members) {
         if (isHost(rooms.defaultRoleOf(room.record, session))) fetchRole(room, session).then((role) => updateRole(room, session, role))

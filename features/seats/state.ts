@@ -14,7 +14,7 @@ const seat = z.object({
   sitting: z.int(),
   /** The user's own choice, from the media feature. */
   selfMuted: z.boolean(),
-  /** The seat is released at that time unless its user is in the room then; undefined while the user is known to be in the room. */
+  /** Deadline until which a disconnected user keeps the seat; undefined while the user is in the room. */
   awayUntil: time.optional()
 })
 
@@ -24,7 +24,7 @@ const invite = z.object({ seatIndex: z.int(), userId, invitedById: userId, expir
 const request = z.object({
   userId,
   requestedAt: time,
-  /** The request ends at that time unless its user is in the room then. */
+  /** Deadline until which a disconnected user keeps the request; undefined while the user is in the room. */
   awayUntil: time.optional()
 })
 
@@ -102,7 +102,7 @@ export function nextExpiry (state: SeatState): number | undefined {
 export function difference (from: SeatState | undefined, to: SeatState): RoomEvent[] {
   const before = from ?? noSeats(to.seatCount)
   const events: RoomEvent[] = []
-  // A user who left a seat and took it again has a new sitting and needs new permissions: both events are sent.
+  // A user who left a seat and took it again needs new permissions, so both events are sent.
   const sameSitting = (state: SeatState, { seatIndex, userId, sitting }: Seat) =>
     state.seats.find((seat) => seat.seatIndex === seatIndex && seat.sitting === sitting && userKeyOf(seat.userId) === userKeyOf(userId))
   for (const seat of before.seats) {

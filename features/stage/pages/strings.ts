@@ -209,7 +209,7 @@ export const strings = {
     came: (counts: readonly (readonly [emoji: string, count: number])[]) => counts.map(([emoji, count]) => count === 1 ? emoji : `${count} × ${emoji}`).join(', ')
   },
 
-  /** Texts for error codes whose server message is not meant for end users: the server counts seats from zero. */
+  /** Messages for error codes whose server message is not meant for end users. The server counts seats from zero. */
   refusals: {
     SEAT_TAKEN: 'This seat was just taken',
     SEAT_LOCKED: 'This seat is locked',
@@ -490,7 +490,7 @@ export const adminStrings = {
     replayChosen: (count: number) => count === 0 ? 'Retry selected' : `Retry ${counted(count, 'selected gift', 'selected gifts')}`,
     replayAll: 'Retry all',
     confirmAll: (count: number) => `Retry ${counted(count, 'dead letter', 'dead letters')}?`,
-    confirmText: 'Each gift is sent to the backend again. Gifts that are already booked are not charged twice.',
+    confirmText: 'Each gift is sent to the backend again. Gifts that are already charged are not charged twice.',
     replayed: (count: number) => count === 0 ? 'Nothing to retry.' : `Retrying ${counted(count, 'gift', 'gifts')}.`
   },
 

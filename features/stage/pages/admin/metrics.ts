@@ -5,17 +5,17 @@ export function sumOf (metrics: readonly Metric[], name: string): number | undef
   return metrics.find((metric) => metric.name === name)?.samples.reduce((sum, { value }) => sum + (value ?? NaN), 0)
 }
 
-/** What is drawn of a metric. */
+/** The displayed part of a metric. */
 export interface Line {
   metric: string
   /** `rate`: of a counter, how much it grows a second. */
   of: 'value' | 'rate'
   unit: 'count' | 'milliseconds' | 'percent'
-  /** From the unit of the metric to the one that is shown. */
+  /** Factor from the unit of the metric to the displayed unit. */
   times: number
 }
 
-/** docs/metrics.md says what they are. */
+/** docs/metrics.md describes them. */
 export const lines = {
   people: { metric: 'flylive_socket_connections', of: 'value', unit: 'count', times: 1 },
   rooms: { metric: 'flylive_rooms_active', of: 'value', unit: 'count', times: 1 },
@@ -35,8 +35,7 @@ export interface Point {
 
 /**
  * @param before the sum of a counter some time ago, and now
- * @returns by how much it grew a second. A counter that is smaller than it was
- *   began anew: its server was started again
+ * @returns by how much it grew a second. A counter that has become smaller was reset by a restart of its server
  */
 export function rateOf (before: Point, now: Point): number | undefined {
   const seconds = (now.at - before.at) / 1000
@@ -48,9 +47,9 @@ export function rateOf (before: Point, now: Point): number | undefined {
 export const windowMs = 180_000
 
 export interface Series {
-  /** Notes what was read at a time. */
+  /** Records the values that were read at a time. */
   add (at: number, metrics: readonly Metric[]): void
-  /** What is to be drawn of a line: nothing older than {@link windowMs}. */
+  /** The points of a line to draw, none older than {@link windowMs}. */
   pointsOf (name: LineName): readonly Point[]
   /** Whether the server has the metric at all, as far as is known. */
   has (name: LineName): boolean
@@ -106,7 +105,7 @@ export interface Frame {
   top: number
   width: number
   height: number
-  /** Points that are farther apart are not joined: nobody looked in between. */
+  /** Points that are farther apart are not joined, because no values were read in between. */
   gapMs: number
 }
 

@@ -139,7 +139,7 @@ function createStage ({ roomId, options, identity, access, choice }: Entry, left
   })
   connection.on('seat:cleared', ({ userId, reason }) => {
     if (!room.seats.isSelf(userId) || reason === 'moved') return
-    // Do not record users who cannot be heard.
+    // Records only users who may send audio.
     voice.drop()
     if (reason !== 'left') say(strings.seat.gone)
   })
