@@ -71,7 +71,7 @@ export const sections = {
     USER_LOOKUPS_PER_MINUTE: whole(1, 1_000_000).default(60)
       .describe('Maximum user:getRoom requests per user and minute, on all servers; more are rejected with RATE_LIMITED.'),
     MAX_CLIENTS_PER_ROOM: whole(1, 100_000).default(5000)
-      .describe('Maximum users per room, over all servers; more are rejected with ROOM_FULL.'),
+      .describe('Maximum users per room, across all servers; more are rejected with ROOM_FULL.'),
     MAX_ROOMS_PER_WORKER: whole(1, 10_000).default(100)
       .describe('Maximum rooms with audio per media worker.'),
     SINGLE_SESSION: flag.default(false)
