@@ -14,7 +14,7 @@ import type { RoomSeats } from './seats.ts'
 
 /**
  * - `off`: no room, or a room without audio
- * - `connecting`: transports are being created, also after a loss
+ * - `connecting`: transports are being created, initially or after they were lost
  * - `on`: transports are ready; remote tracks are received and the published track is sent
  */
 export type AudioState = 'off' | 'connecting' | 'on'
@@ -24,13 +24,13 @@ export interface AudioEvents {
   state: [state: AudioState, why: Error | undefined]
   /** A remote track starts. */
   added: [audio: RemoteAudio]
-  /** A remote track ends. After a loss its user usually returns with a new track. */
+  /** A remote track ends. After a lost connection the user usually returns with a new track. */
   removed: [audio: RemoteAudio]
   /** A producer was added, removed, paused or resumed. */
   producers: []
-  /** The own track was muted or unmuted. */
+  /** The published track was muted or unmuted. */
   muted: [muted: boolean]
-  /** The server rejected the own track; it is unpublished. */
+  /** The server rejected the published track, so the client unpublished it. */
   refused: [error: Error]
 }
 
@@ -70,13 +70,13 @@ export class RoomAudio extends Emitter<AudioEvents> {
   #device: Promise<Device> | undefined
   #iceServers: RTCIceServer[] | undefined
   #transports: MediaTransports | undefined
-  /** The counters at the last call of `quality()`. */
+  /** Counters at the previous call of `quality()`. */
   #sample: QualitySample = firstSample(0)
   #timer: ReturnType<typeof setTimeout> | undefined
   #state: AudioState = 'off'
 
   /**
-   * @param connection whose events it subscribes to
+   * @param connection source of the events
    * @param seats of the same connection
    */
   constructor (connection: Connection, seats: RoomSeats, options: AudioOptions = {}) {
@@ -102,7 +102,7 @@ export class RoomAudio extends Emitter<AudioEvents> {
       const [before, sitting] = [this.#sitting, this.#permitted]
       if (sitting === before) return
       this.#sitting = sitting
-      // When the feature seats is turned off, current speakers keep speaking.
+      // When the `seats` feature is turned off, current speakers keep speaking.
       if (!seats.enabled) this.#transports?.regrant(before, sitting)
       this.#sync()
     })
@@ -126,23 +126,23 @@ export class RoomAudio extends Emitter<AudioEvents> {
     return this.publishing && this.#permitted !== undefined
   }
 
-  /** The producers of the room, without one's own. */
+  /** The producers of the other users in the room. */
   get producers (): RemoteProducer[] {
     return this.#remoteTracks.producers
   }
 
-  /** The remote tracks that are received now. */
+  /** The remote tracks that are currently received. */
   get heard (): RemoteAudio[] {
     return this.#remoteTracks.heard
   }
 
-  /** The RTP sender of the own track, for statistics. */
+  /** The RTP sender of the published track, for statistics. */
   get sender (): RTCRtpSender | undefined {
     return this.#transports?.producer?.rtpSender
   }
 
   /**
-   * Current audio levels, 0 to 1, by user id as text; 0 for muted or silent users. Cheap enough to
+   * Current audio levels, 0 to 1, keyed by user id as a string; 0 for muted or silent users. Cheap enough to
    * call on every animation frame.
    */
   levels (): ReadonlyMap<string, number> {
@@ -150,8 +150,8 @@ export class RoomAudio extends Emitter<AudioEvents> {
   }
 
   /**
-   * Audio quality since the previous call, or since the transports were created. Leave at least one
-   * second between calls: over shorter spans single packets dominate.
+   * Audio quality since the previous call, or since the transports were created. Leave at least one second between
+   * calls, because over shorter intervals single packets dominate.
    *
    * @returns undefined while no transport is connected
    */
@@ -185,7 +185,7 @@ export class RoomAudio extends Emitter<AudioEvents> {
   }
 
   /**
-   * Applies the reply after the feature seats was turned on. The server keeps the producers of users
+   * Applies the join reply after the `seats` feature was turned on. The server keeps the producers of users
    * who already had a seat; other users produce again once they have one.
    */
   seated ({ existingProducers = [] }: JoinReply): void {
@@ -219,23 +219,23 @@ export class RoomAudio extends Emitter<AudioEvents> {
     return promise
   }
 
-  /** Stops sending the published track and forgets it. Idempotent. */
+  /** Stops sending the published track and releases it. Idempotent. */
   unpublish (): void {
     this.#withdraw(new RequestError({ code: 'CLOSED', message: 'The track was withdrawn' }))
     this.#sync()
   }
 
-  /** Mutes the own track immediately and notifies the room. Idempotent. */
+  /** Mutes the published track immediately and notifies the room. Idempotent. */
   mute (): void {
     this.#setMuted(true)
   }
 
-  /** Unmutes the own track. Idempotent. */
+  /** Unmutes the published track. Idempotent. */
   unmute (): void {
     this.#setMuted(false)
   }
 
-  /** The sitting that permits sending now; undefined if the user may not speak. */
+  /** Id of the stay on a seat (sitting) that permits sending; undefined if the user may not speak. */
   get #permitted (): number | undefined {
     return this.#seats.enabled ? this.#seats.sitting : 0
   }
@@ -277,11 +277,11 @@ export class RoomAudio extends Emitter<AudioEvents> {
     try {
       device = await room.device
     } catch (error) {
-      // The browser does not support WebRTC audio. The room works without it.
+      // The browser does not support WebRTC audio. The room works without audio.
       if (this.#room === room) this.#setState('off', error as Error)
       return
     }
-    // A later #open() or stop() replaced this call.
+    // A later call of #open() or stop() has superseded this one.
     if (this.#room !== room || this.#transports) return
     const transports = new MediaTransports({
       connection: this.#connection,
@@ -330,7 +330,7 @@ export class RoomAudio extends Emitter<AudioEvents> {
         publication.sent.resolve()
       } catch (cause) {
         if (transports.closed || cause instanceof TransportsClosed) return
-        // The seat was lost or the feature seats was turned on; the event is on its way.
+        // The seat was lost or the `seats` feature was turned on; the event has not arrived yet.
         if (codeOf(cause) === 'NOT_SEATED') return
         // The server closed the producer. Reconcile with the current state.
         if (codeOf(cause) === 'PRODUCER_NOT_FOUND') {

@@ -9,7 +9,7 @@ export interface BackoffOptions {
 export interface Backoff {
   /** @returns the next delay in milliseconds */
   next (): number
-  /** Restarts with the first delay, after a success. */
+  /** Restarts with the first delay. Called after a success. */
   reset (): void
 }
 

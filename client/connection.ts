@@ -18,7 +18,7 @@ export interface ConnectionOptions {
   /** The server's base URL, for example https://voice.example.com. */
   url: string
   /**
-   * Returns the token for an attempt to connect. Called for every attempt, so that a reconnect can
+   * Returns the token for a connection attempt. Called for every attempt, so that a reconnect can
    * use a fresh one.
    *
    * @param refusal set if the server rejected the previous token; returning the same token again closes
@@ -31,9 +31,9 @@ export interface ConnectionOptions {
   timeoutMs?: number
 }
 
-/** The server's events and the connection's own. */
+/** Events of the server and of the connection itself. */
 export type ConnectionEvents = { [T in EventType]: [data: EventData<T>] } & {
-  /** The state changed; `why` is the cause of a loss, a rejection or the end. */
+  /** The state changed; `why` is the cause if the connection was lost, rejected or closed. */
   state: [state: ConnectionState, why: RequestError | undefined]
   /** The set of features on the server changed. */
   features: [features: ReadonlySet<string>]
@@ -103,7 +103,7 @@ export class Connection extends Emitter<ConnectionEvents> {
     if (this.#state === 'open' && this.#greeting) return Promise.resolve(this.#greeting)
     if (this.#opening) return this.#opening.promise
     const opening = Promise.withResolvers<Greeting>()
-    // Callers that do not await it use the event `state`.
+    // Callers that do not await the promise use the event `state`.
     opening.promise.catch(() => {})
     this.#opening = opening
     this.#refusal = undefined
@@ -262,7 +262,7 @@ export class Connection extends Emitter<ConnectionEvents> {
   }
 
   #retry (why: RequestError): void {
-    // connect() returns the next greeting.
+    // A later connect() waits for the next greeting.
     if (this.#state === 'open') {
       this.#opening = Promise.withResolvers<Greeting>()
       this.#opening.promise.catch(() => {})

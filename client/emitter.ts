@@ -1,8 +1,8 @@
 type Listener = (...args: unknown[]) => void
 
 /**
- * Events with typed arguments. A listener that throws affects neither the other listeners nor the
- * emitter; its error becomes an uncaught exception.
+ * Events with typed arguments. An exception thrown by a listener affects neither the other listeners nor the emitter;
+ * it becomes an uncaught exception.
  */
 export class Emitter<Events extends { [E in keyof Events]: unknown[] }> {
   readonly #listeners = new Map<keyof Events, Set<Listener>>()

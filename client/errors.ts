@@ -9,7 +9,7 @@ import type { ErrorCode, WireError } from './protocol.ts'
  * - `UNREACHABLE`: no response from the server's address
  * - `REFUSED`: the server rejected the connection; it may accept it later
  * - `TOKEN_UNAVAILABLE`: the option `token` failed
- * - `MEDIA_FAILED`: the transports failed, or the browser's WebRTC did
+ * - `MEDIA_FAILED`: the transports or the browser's WebRTC failed
  * - `ROOM_CLOSED`: the room was closed for everyone
  * - `TRACK_ENDED`: the published track has ended, for example with an unplugged microphone
  * - `CLOSED`: the application ended it
@@ -46,12 +46,12 @@ export class RequestError extends Error {
   }
 }
 
-/** @returns the error's code; undefined for errors without one */
+/** @returns the code of the error; undefined if it has none */
 export function codeOf (error: unknown): string | undefined {
   return error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : undefined
 }
 
-// A disabled feature may be enabled again, and a worker's death closes its transports.
+// A disabled feature may be enabled again, and transports closed by a worker's death are replaced.
 const passing = new Set(['UNAVAILABLE', 'OVERLOADED', 'DRAINING', 'RATE_LIMITED', 'FEATURE_DISABLED', 'TRANSPORT_NOT_FOUND', 'TIMEOUT', 'MEDIA_FAILED'])
 
 /** Whether a retry on the same connection may succeed. */

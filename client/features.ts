@@ -3,7 +3,7 @@ import type { EventData, EventType } from './protocol.ts'
 /**
  * @param features the current set
  * @param type of a server event
- * @returns the set after the event; the same object if it does not change
+ * @returns the set after the event; the same object if nothing changed
  */
 export function featuresAfter (features: ReadonlySet<string>, type: EventType, data: EventData<EventType>): ReadonlySet<string> {
   if (type === 'session:ready') {

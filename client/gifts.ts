@@ -16,10 +16,10 @@ const maxRemembered = 1000
 export class RoomGifts extends Emitter<GiftsEvents> {
   readonly #connection: Connection
   readonly #roomId: () => string | undefined
-  /** Keys of gifts with an unknown outcome, by their content. */
+  /** Keys of gifts whose outcome is unknown, indexed by content. */
   readonly #open = new Map<string, string[]>()
   readonly #received = new Set<string>()
-  /** Offset of the server's clock, in milliseconds: keys must carry the server's time. */
+  /** Offset of the server's clock, in milliseconds. Keys must contain the server's time. */
   #clockOffsetMs = 0
 
   /** @param roomId returns the current room */
@@ -32,7 +32,7 @@ export class RoomGifts extends Emitter<GiftsEvents> {
       const { transactionId } = gift
       if (this.#received.has(transactionId)) return
       this.#received.add(transactionId)
-      // Sets iterate in insertion order.
+      // Sets iterate in insertion order, so the first id is the oldest.
       for (const oldest of this.#received) {
         if (this.#received.size <= maxRemembered) break
         this.#received.delete(oldest)

@@ -16,8 +16,8 @@ export class Levels {
     const [source] = receiver.getSynchronizationSources().sort((a, b) => b.timestamp - a.timestamp)
     if (!source) return 0
     const { timestamp, audioLevel = 0 } = source
-    // The timestamps of some browsers use an unknown clock, so the age counts from the moment the
-    // newest timestamp changed.
+    // Some browsers take the timestamps from an unknown clock, so the age is measured from the last change of the
+    // newest timestamp.
     const newest = this.#newest.get(receiver)
     const seenAt = newest?.timestamp === timestamp ? newest.seenAt : now
     this.#newest.set(receiver, { timestamp, seenAt })

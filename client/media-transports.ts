@@ -8,7 +8,7 @@ type Direction = 'producer' | 'consumer'
 
 export interface MediaTransportsOptions {
   connection: Connection
-  /** Loaded with the router's RTP capabilities. */
+  /** The mediasoup device, loaded with the router's RTP capabilities. */
   device: Device
   iceServers: RTCIceServer[]
   /** Called once when the transports have failed permanently and must be replaced. */
@@ -26,8 +26,8 @@ const disturbanceMs = 2000
 const maxRestarts = 3
 
 /**
- * The send and receive transports of one join, until the next join or `media:reset`. After `close()`
- * calls have no effect, and pending calls reject with {@link TransportsClosed} or stay pending.
+ * The send and receive transports of one join, until the next join or `media:reset`. After `close()`, calls have no
+ * effect, and pending calls reject with {@link TransportsClosed} or stay pending.
  */
 export class MediaTransports {
   readonly #options: MediaTransportsOptions
@@ -67,10 +67,10 @@ export class MediaTransports {
   }
 
   /**
-   * Sends a track and replaces the previous one.
+   * Sends a track in place of the previous one.
    *
-   * @param sitting that permits sending; the server closes the producers of other sittings
-   * @throws PRODUCER_NOT_FOUND as `stopSending()` does; then nothing is sent
+   * @param sitting id of the stay on a seat that permits sending; the server closes producers of other sittings
+   * @throws PRODUCER_NOT_FOUND if the server has already closed the previous producer; nothing is sent
    */
   async send (track: MediaStreamTrack, sitting: number): Promise<void> {
     if (sitting !== this.#sitting) await this.stopSending()
@@ -92,9 +92,9 @@ export class MediaTransports {
   }
 
   /**
-   * Moves the current producer to another sitting, without sending again.
+   * Assigns the current producer to another sitting without sending the track again.
    *
-   * @param from the sitting that the producer must have
+   * @param from sitting that the producer must currently have; otherwise the call has no effect
    */
   regrant (from: number | undefined, to: number | undefined): void {
     if (this.#sitting === from && to !== undefined) this.#sitting = to
@@ -103,7 +103,7 @@ export class MediaTransports {
   /**
    * Closes the producer, if any.
    *
-   * @throws PRODUCER_NOT_FOUND when the server already closed it, for example with the seat
+   * @throws PRODUCER_NOT_FOUND if the server has already closed the producer, for example because the seat was lost
    */
   async stopSending (): Promise<void> {
     const producer = this.#forget()
@@ -113,7 +113,7 @@ export class MediaTransports {
   /**
    * Sends the mute state of the producer to the server, if it changed.
    *
-   * @throws PRODUCER_NOT_FOUND when the server closed the producer
+   * @throws PRODUCER_NOT_FOUND if the server has closed the producer
    */
   async sendMuted (muted: boolean): Promise<void> {
     const producer = this.#producer
@@ -147,7 +147,7 @@ export class MediaTransports {
 
   /**
    * @returns the WebRTC statistics of both transports
-   * @throws TransportsClosed when they are closed before the statistics are available
+   * @throws TransportsClosed if the transports are closed before the statistics are available
    */
   async stats (): Promise<TransportStats> {
     try {

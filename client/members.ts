@@ -3,7 +3,7 @@ import { Emitter } from './emitter.ts'
 import type { JoinReply, Profile } from './protocol.ts'
 
 export interface MembersEvents {
-  /** The members or the speakers changed. */
+  /** The members or speakers changed. */
   change: []
 }
 
@@ -16,7 +16,7 @@ export class Members extends Emitter<MembersEvents> {
   /** For each pending page request, the users who left since it was sent. */
   readonly #left = new Set<Set<string>>()
 
-  /** @param connection whose events it subscribes to */
+  /** @param connection source of the events */
   constructor (connection: Connection) {
     super()
     connection.on('room:userJoined', ({ roomId, userId, user }) => {
@@ -49,7 +49,7 @@ export class Members extends Emitter<MembersEvents> {
     })
   }
 
-  /** Number of members. In big rooms `profiles` has fewer. */
+  /** Number of members. In big rooms `profiles` is incomplete. */
   get count (): number {
     return this.#count
   }
@@ -59,12 +59,12 @@ export class Members extends Emitter<MembersEvents> {
     return [...this.#profiles.values()]
   }
 
-  /** @param key a user's id, as text */
+  /** @param key user id as a string */
   isSpeaking (key: string): boolean {
     return this.#speakers.has(key)
   }
 
-  /** Starts with the reply of a join. */
+  /** Initializes the view from a join reply. */
   start ({ roomId, participantCount, participants, activeSpeakers = [] }: JoinReply): void {
     this.#roomId = roomId
     this.#count = participantCount
@@ -96,7 +96,7 @@ export class Members extends Emitter<MembersEvents> {
     }
   }
 
-  /** After a lost connection the members stay visible, without speakers and updates. */
+  /** After a lost connection the members stay visible, but without speakers or updates. */
   pause (): void {
     this.#roomId = undefined
     this.#speak([])

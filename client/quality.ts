@@ -1,4 +1,4 @@
-/** Audio quality as shown to users. */
+/** Audio quality on the scale shown to users. */
 export type QualityRating = 'good' | 'fair' | 'poor'
 
 /** Quality of one direction. */
@@ -24,7 +24,7 @@ export interface AudioRoute {
   readonly address?: string
 }
 
-/** Audio quality between two calls. */
+/** Audio quality between two measurements. */
 export interface AudioQuality {
   readonly rating: QualityRating
   readonly received: StreamQuality & {
@@ -43,11 +43,11 @@ export type StatsMap = Pick<RTCStatsReport, 'forEach'>
 
 /** Statistics of both transports. */
 export interface TransportStats {
-  /** Of the receive transport, if any. */
+  /** Statistics of the receive transport, if any. */
   received?: StatsMap | undefined
-  /** Of the send transport, if any. */
+  /** Statistics of the send transport, if any. */
   sent?: StatsMap | undefined
-  /** Whether a track is sent now. */
+  /** Whether a track is currently sent. */
   sending: boolean
 }
 
@@ -57,7 +57,7 @@ type Counters = Readonly<Record<string, number>>
 export interface QualitySample {
   /** Cumulative counters per stream. */
   readonly streams: ReadonlyMap<string, Counters>
-  /** Milliseconds, of the caller's clock. */
+  /** Time on the caller's clock, in milliseconds. */
   readonly at: number
 }
 
@@ -78,7 +78,7 @@ export const limits = {
   poor: { lossRatio: 0.05, roundTripMs: 400, jitterMs: 50 }
 } as const
 
-/** The fields of a statistics entry that are used. Browsers omit some of them. */
+/** The fields of a statistics entry that are used. Browsers omit some of these fields. */
 interface Entry {
   id: string
   type: string
@@ -107,17 +107,17 @@ interface Entry {
   address?: string
 }
 
-/** The sample before any packet. */
+/** Sample with zero packets, for the first measurement. */
 export const firstSample = (at: number): QualitySample => ({ streams: new Map(), at })
 
 /**
  * Measures the quality since an earlier sample.
  *
- * Streams are compared one by one: a new stream counts from its start and an ended stream is
- * ignored, so no difference is negative.
+ * Streams are compared individually. A new stream counts from its start and an ended stream is ignored, so no
+ * difference is negative.
  *
- * @param at the current time, of the clock of `before.at`
- * @returns the quality (undefined while no candidate pair is selected) and the sample for the next call
+ * @param at current time on the clock of `before.at`, in milliseconds
+ * @returns the quality (undefined while no candidate pair is selected) and the sample to pass to the next call
  */
 export function measure (before: QualitySample, stats: TransportStats, at: number): { quality: AudioQuality | undefined, sample: QualitySample } {
   const [received, sent] = [entriesOf(stats.received), entriesOf(stats.sent)]
@@ -163,7 +163,7 @@ function heardOf (entries: readonly Entry[], since: Since, seconds: number): Aud
     sum.lost += of('packetsLost')
     sum.bytes += of('bytesReceived')
     sum.samples += of('totalSamplesReceived')
-    // The silence of a muted user is not a loss.
+    // Concealment during a muted user's silence is not a loss.
     sum.concealed += Math.max(0, of('concealedSamples') - of('silentConcealedSamples'))
     // A stream without new packets keeps its last jitter value.
     if (of('packetsReceived') > 0) sum.jitter = Math.max(sum.jitter, entry.jitter ?? 0)
@@ -211,7 +211,7 @@ function wayOf (entries: readonly Entry[]): { pair: Entry, route: AudioRoute | u
   if (!pair) return
   const [local, remote] = [byId.get(pair.localCandidateId ?? ''), byId.get(pair.remoteCandidateId ?? '')]
   if (!local?.candidateType || !remote?.candidateType) return { pair, route: undefined }
-  // The connection to a relay may use TLS over TCP; the relay itself always uses UDP.
+  // The connection to a TURN server may use TLS over TCP; relay candidates themselves always use UDP.
   const protocol = (local.relayProtocol ?? local.protocol) === 'udp' ? 'udp' : 'tcp'
   return {
     pair,
@@ -243,5 +243,5 @@ function entriesOf (stats: StatsMap | undefined): Entry[] {
 
 const ratioOf = (part: number, whole: number) => whole > 0 ? part / whole : 0
 
-/** @returns 0 to 1, also if the counters were not read at the same time */
+/** @returns the ratio, at most 1, because the counters may have been read at different times */
 const ratio = (part: number, whole: number) => Math.min(1, ratioOf(part, whole))

@@ -33,7 +33,7 @@ export interface RemoteTracksEvents {
   broken: [transports: MediaTransports, error: unknown]
 }
 
-/** Errors that concern a single producer: it is closed, or this browser cannot play it. */
+/** Errors that affect a single producer, which is closed or cannot be played by this browser. */
 const producerErrors = new Set(['PRODUCER_NOT_FOUND', 'CONSUMER_NOT_FOUND', 'CANNOT_CONSUME'])
 
 /** The producers of the other users in a room, and the tracks received from them. */
@@ -44,7 +44,7 @@ export class RemoteTracks extends Emitter<RemoteTracksEvents> {
   #room: { roomId: string, self: UserId } | undefined
   #transports: MediaTransports | undefined
 
-  /** @param connection whose events it subscribes to */
+  /** @param connection source of the events */
   constructor (connection: Connection) {
     super()
     const here = (roomId: string) => this.#room?.roomId === roomId
@@ -65,17 +65,17 @@ export class RemoteTracks extends Emitter<RemoteTracksEvents> {
     })
   }
 
-  /** The producers of the room, without one's own. */
+  /** The producers of the other users in the room. */
   get producers (): RemoteProducer[] {
     return [...this.#producers.values()]
   }
 
-  /** The remote tracks that are received now. */
+  /** The remote tracks that are currently received. */
   get heard (): RemoteAudio[] {
     return [...this.#tracks.values()]
   }
 
-  /** Current audio levels by user id as text, 0 to 1. */
+  /** Current audio levels, 0 to 1, keyed by user id as a string. */
   levels (): ReadonlyMap<string, number> {
     const levels = new Map<string, number>()
     for (const [producerId, { userId, receiver }] of this.#tracks) {
@@ -87,7 +87,7 @@ export class RemoteTracks extends Emitter<RemoteTracksEvents> {
     return levels
   }
 
-  /** Starts with the reply of a join. Tracks are received after `open()`. */
+  /** Initializes the producers from a join reply. Tracks are received after `open()`. */
   start ({ roomId, self, existingProducers = [] }: JoinReply): void {
     this.#room = { roomId, self: self.userId }
     for (const producer of existingProducers) {
@@ -109,7 +109,7 @@ export class RemoteTracks extends Emitter<RemoteTracksEvents> {
     this.emit('producers')
   }
 
-  /** Consumes all current and future producers over these transports. */
+  /** Consumes all current and future producers through these transports. */
   open (transports: MediaTransports): void {
     this.#transports = transports
     for (const producerId of this.#producers.keys()) this.#consume(transports, producerId)
@@ -161,7 +161,7 @@ export class RemoteTracks extends Emitter<RemoteTracksEvents> {
       this.emit('added', audio)
     } catch (error) {
       if (transports !== this.#transports || transports.closed) return
-      // `audio:producerClosed` may still be on its way.
+      // `audio:producerClosed` may not have arrived yet.
       if (!this.#producers.has(producerId) || producerErrors.has(codeOf(error) ?? '')) return
       this.emit('broken', transports, error)
     }

@@ -9,12 +9,12 @@ export interface RenewalOptions {
    * @throws RequestError
    */
   renew: (features: ReadonlySet<string>) => Promise<void>
-  /** Time over which the members of a room spread their requests, in milliseconds. */
+  /** Interval over which the members of a room spread their requests, in milliseconds. */
   spreadMs: () => number
 }
 
 /**
- * Follows features that are turned on and off during and after a join, and joins the room again when
+ * Tracks features that are turned on or off during and after a join, and rejoins the room when
  * the reply lacks the fields of a feature that was turned on.
  */
 export class Renewal {
@@ -26,31 +26,31 @@ export class Renewal {
   #asking = false
   #timer: ReturnType<typeof setTimeout> | undefined
 
-  /** @param connection whose events it subscribes to */
+  /** @param connection source of the events */
   constructor (connection: Connection, options: RenewalOptions) {
     this.#options = options
     connection.on('feature:enabled', ({ name }) => {
-      // Any feature may add fields to the reply, also one that this client does not know.
+      // Any feature may add fields to the reply, including one that is unknown to this client.
       this.#changed.set(name, true)
       this.#soon()
     })
     connection.on('feature:disabled', ({ name }) => { this.#changed.set(name, false) })
   }
 
-  /** A join request is sent; its reply covers all features that are on. */
+  /** Called when a join request is sent. The reply covers all features that are on. */
   begin (): void {
     this.stop()
     this.#changed.clear()
   }
 
-  /** The reply arrived. Until `stop()` the room is joined again for every feature that is turned on. */
+  /** The reply arrived. Until `stop()`, the client rejoins the room for every feature that is turned on. */
   start (): void {
     this.#inside = true
     this.#backoff.reset()
     this.#soon()
   }
 
-  /** Whether a feature was turned off since the join request, which makes its fields in the reply obsolete. */
+  /** Whether a feature was turned off after the join request, so that the fields of the feature in the reply are obsolete. */
   isOver (feature: string): boolean {
     return this.#changed.get(feature) === false
   }

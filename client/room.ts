@@ -30,7 +30,7 @@ export interface Participant {
   readonly profile: Profile
   readonly isSelf: boolean
   readonly isSpeaking: boolean
-  /** `none`: no producer. `muted`: by the user, or by the owner or an admin of the room. */
+  /** `none`: no producer. `muted`: muted by the user themselves, the owner or an admin of the room. */
   readonly microphone: 'none' | 'live' | 'muted'
   /** Undefined for listeners and in rooms without seats. */
   readonly seat: Seat | undefined
@@ -40,8 +40,8 @@ export interface RoomEvents {
   /** The state changed; `why` is the reason for `rejoining` or `out`. */
   state: [state: RoomState, why: RequestError | undefined]
   /**
-   * The client is in the room; `reply` is its current state. Emitted again after a reconnect and
-   * after a feature was turned on that adds to the reply.
+   * The client is in the room; `reply` is its current state. Emitted again after a reconnect, and after a feature
+   * that adds fields to the reply was turned on.
    */
   entered: [reply: JoinReply]
   /** `participants` changed. */
@@ -49,7 +49,7 @@ export interface RoomEvents {
 }
 
 export interface RoomOptions extends ConnectionOptions {
-  /** False for signalling only, without WebRTC, for example in Node. */
+  /** Set to false to use signalling only, without WebRTC, for example in Node. */
   audio?: boolean | AudioOptions
 }
 
@@ -59,7 +59,7 @@ interface Target {
   joined: PromiseWithResolvers<JoinReply>
 }
 
-/** Longest time over which the members of a room spread a request that all of them send, in milliseconds. */
+/** Maximum interval over which the members of a room spread a request that all of them send, in milliseconds. */
 const longestSpreadMs = 5000
 
 /**
@@ -70,7 +70,7 @@ const longestSpreadMs = 5000
 export class RoomClient extends Emitter<RoomEvents> {
   /** The underlying connection, for requests and events of all features. */
   readonly connection: Connection
-  /** Empty while the feature seats is off. */
+  /** Empty while the `seats` feature is off. */
   readonly seats: RoomSeats
   readonly gifts: RoomGifts
   /** Undefined with the option `audio: false`. */
@@ -104,17 +104,17 @@ export class RoomClient extends Emitter<RoomEvents> {
     return this.#state
   }
 
-  /** The room that is joined or being joined; undefined when out. */
+  /** The room that is joined or being joined; undefined in state `out`. */
   get roomId (): string | undefined {
     return this.#target?.roomId
   }
 
-  /** Number of users in the room. In big rooms `participants` has fewer. */
+  /** Number of users in the room. In big rooms `participants` is incomplete. */
   get participantCount (): number {
     return this.#members.count
   }
 
-  /** The users in the room, as far as they are known. A join returns at most 100; `loadParticipants()` loads more. */
+  /** The known users in the room. A join returns at most 100; `loadParticipants()` loads more. */
   get participants (): Participant[] {
     const voices = new Map(this.audio?.producers.map(({ userId, isPaused }) => [String(userId), isPaused ? 'muted' as const : 'live' as const]))
     if (this.audio?.sending === true && this.audio.state !== 'off') voices.set(String(this.#self), this.audio.muted ? 'muted' : 'live')
@@ -143,7 +143,7 @@ export class RoomClient extends Emitter<RoomEvents> {
       const wanted = this.#target
       const cursor = this.#participantsCursor
       await this.connection.request('room:participants', { limit: 200, ...(cursor === undefined ? {} : { cursor }) }, ({ participants, nextCursor }) => {
-        // The reply belongs to a room that was left.
+        // The reply belongs to a room that the user has left.
         if (this.#target !== wanted) return
         // After the last page the next call starts from the beginning.
         this.#participantsCursor = nextCursor ?? undefined
@@ -153,7 +153,7 @@ export class RoomClient extends Emitter<RoomEvents> {
     return this.#participantsCursor !== undefined
   }
 
-  /** The role in the reply of the last join; undefined when out. */
+  /** The role from the last join reply; undefined in state `out`. */
   get role (): JoinReply['self']['role'] | undefined {
     return this.#role
   }
@@ -183,7 +183,7 @@ export class RoomClient extends Emitter<RoomEvents> {
     try {
       await this.connection.request('room:leave', {})
     } catch (error) {
-      // A lost connection also leaves the room.
+      // After a lost connection the user has already left the room.
       if (!isDisconnect(error) && (error as RequestError).code !== 'NOT_IN_ROOM') throw error
     }
   }
@@ -204,7 +204,7 @@ export class RoomClient extends Emitter<RoomEvents> {
     this.emit('state', state, why)
   }
 
-  /** Forgets the room and rejects a pending join. */
+  /** Clears the state of the room and rejects a pending join. */
   #end (why: RequestError): void {
     clearTimeout(this.#timer)
     this.#target?.joined.reject(why)
@@ -264,7 +264,7 @@ export class RoomClient extends Emitter<RoomEvents> {
     if (!wanted || this.#state !== 'in') return
     await this.#ask(wanted, (reply) => {
       this.#role = reply.self.role
-      // The other features sent events for every change.
+      // The other features have sent events for every change.
       if (features.has('seats')) this.seats.start(reply)
       if (features.has('media')) this.audio?.start(reply)
       else if (features.has('seats')) this.audio?.seated(reply)

@@ -50,7 +50,7 @@ export class RoomSeats extends Emitter<SeatsEvents> {
   #sittings = 0
   #requests: readonly SeatRequest[] = []
 
-  /** @param connection whose events it subscribes to */
+  /** @param connection source of the events */
   constructor (connection: Connection) {
     super()
     this.#connection = connection
@@ -58,7 +58,7 @@ export class RoomSeats extends Emitter<SeatsEvents> {
     connection.on('seat:updated', ({ roomId, seatIndex, userId, isMuted }) => {
       if (!here(roomId)) return
       const known = this.#sitters.get(seatIndex)
-      // The join's reply may already contain this change.
+      // The join reply may already contain this change.
       if (this.isSelf(userId) && !(known && this.isSelf(known.userId))) this.#sittings++
       for (const [index, sitter] of this.#sitters) if (same(sitter.userId, userId)) this.#sitters.delete(index)
       this.#sitters.set(seatIndex, { userId, isMuted })
@@ -103,7 +103,7 @@ export class RoomSeats extends Emitter<SeatsEvents> {
     })
   }
 
-  /** Whether the room has seats. While the feature seats is off, everyone may speak. */
+  /** Whether the room has seats. While the `seats` feature is off, everyone may speak. */
   get enabled (): boolean {
     return this.#count !== undefined
   }
@@ -135,14 +135,14 @@ export class RoomSeats extends Emitter<SeatsEvents> {
   }
 
   /**
-   * Seat requests in order: all of them for the owner and admins of the room, only the own request
-   * for other users. Invite or assign their users, or lower their hands with `seat:request:cancel`.
+   * Seat requests in order. The owner and admins of the room see all requests, other users only their own.
+   * Invite or assign their users, or lower their hands with `seat:request:cancel`.
    */
   get requests (): readonly SeatRequest[] {
     return this.#requests
   }
 
-  /** Whether the own hand is raised. Raise it with `seat:request`, lower it with `seat:request:cancel`. */
+  /** Whether the user's own hand is raised. Users raise a hand with `seat:request` and lower it with `seat:request:cancel`. */
   get requesting (): boolean {
     return this.#requests.some(({ userId }) => this.isSelf(userId))
   }
@@ -161,7 +161,7 @@ export class RoomSeats extends Emitter<SeatsEvents> {
     return undefined
   }
 
-  /** Whether an id, as number or text, is the own user's. */
+  /** Whether an id, given as a number or a string, is the user's own. */
   isSelf (userId: UserId): boolean {
     return this.#self !== undefined && same(userId, this.#self)
   }
@@ -169,7 +169,7 @@ export class RoomSeats extends Emitter<SeatsEvents> {
   /**
    * Takes any free seat. Keeps the current seat if there is one.
    *
-   * @returns its index; undefined if no seat is free
+   * @returns index of the seat; undefined if none is free
    * @throws RequestError
    */
   async takeFree (): Promise<number | undefined> {
@@ -187,7 +187,7 @@ export class RoomSeats extends Emitter<SeatsEvents> {
     }
   }
 
-  /** Starts with the reply of a join. Stays empty while the feature seats is off. */
+  /** Initializes the view from a join reply. The view stays empty while the `seats` feature is off. */
   start ({ roomId, self, seatCount, seats = [], lockedSeats = [], pendingInvites = [], seatRequests = [] }: JoinReply): void {
     this.#clear()
     this.#roomId = roomId
