@@ -1,11 +1,11 @@
 import CircuitBreaker from 'opossum'
 
 export interface BreakerOptions {
-  /** Consecutive failures that open it. */
+  /** Number of consecutive failures that open the circuit. */
   maxConsecutiveFailures: number
-  /** How long it stays open before it lets one probe through, in milliseconds. */
+  /** Time the circuit stays open before a probe is allowed, in milliseconds. */
   openMs: number
-  /** The breaker also opens if more than half of the calls in this window fail, in milliseconds. */
+  /** Length of the failure-rate window, in milliseconds. The breaker also opens if more than half of the calls in the window fail. */
   windowMs: number
 }
 
@@ -19,11 +19,11 @@ export type Breaker = CircuitBreaker<[action: () => Promise<unknown>], unknown>
  * opens by the failure rate, which rises slowly after a long healthy period.
  *
  * @param isFailure whether an error counts as a failure of the backend
- * @param changed receives the state now and on every change
+ * @param changed receives the current state immediately and then on every change
  */
 export function createBreaker ({ maxConsecutiveFailures, openMs, windowMs }: BreakerOptions, isFailure: (error: unknown) => boolean, changed: (state: BreakerState) => void): Breaker {
   const circuit: Breaker = new CircuitBreaker((action) => action(), {
-    // Calls have their own timeout.
+    // Opossum needs no timeout, because calls have their own.
     timeout: false,
     resetTimeout: openMs,
     rollingCountTimeout: windowMs,
@@ -46,5 +46,5 @@ export function createBreaker ({ maxConsecutiveFailures, openMs, windowMs }: Bre
   return circuit
 }
 
-/** @returns whether the circuit would reject a call. Check it first: opossum counts rejected calls as successes */
+/** @returns whether the circuit would reject a call. Check before each call, because opossum counts rejected calls as successes */
 export const isOpen = ({ closed, pendingClose }: Breaker): boolean => !closed && !pendingClose

@@ -5,9 +5,9 @@ export interface CacheOptions<V> {
   entries: CacheEntries<V>
   /** Fetches the value of a key. */
   load: (key: string) => Promise<V>
-  /** How long a value is fresh, in milliseconds. */
+  /** Time a value stays fresh, in milliseconds. */
   freshMs: number
-  /** How much longer a value is used if `load` fails, in milliseconds; 0: not at all. */
+  /** Additional time a value is used if `load` fails, in milliseconds; 0 disables this. */
   staleMs: (value: V) => number
   /** Overrides `freshMs` per value, in milliseconds. */
   freshFor?: (value: V) => number
@@ -17,7 +17,7 @@ export interface CacheOptions<V> {
   now: () => number
 }
 
-/** The entries of a cache without the code that loads them, so that they outlive a reload. */
+/** Cache entries, separate from the code that loads them, so that they survive a reload. */
 export type CacheEntries<V> = LRUCache<string, Entry<V>, Fetch<V>>
 
 type Fetch<V> = (key: string, stale: Entry<V> | undefined, how: { signal: AbortSignal, options: { ttl?: number | undefined } }) => Promise<Entry<V>>
@@ -29,17 +29,17 @@ export interface Cache<V> {
    * @throws UNAVAILABLE if `load` fails and no usable value is cached
    */
   get (key: string): Promise<V>
-  /** @returns the value if it is cached and fresh; does not load it */
+  /** @returns the value if it is cached and fresh; never loads */
   peek (key: string): V | undefined
-  /** @returns the value if it is cached and still usable, even if stale; does not load it */
+  /** @returns the value if it is cached and usable, even if stale; never loads */
   peekStale (key: string): V | undefined
-  /** Removes a value. A load in flight restarts, because its result may be outdated. */
+  /** Removes a value. A load in flight restarts, because the result may be outdated. */
   invalidate (key: string): void
 }
 
-/** How long a stale value is used before the next load, in milliseconds. */
+/** Time a stale value is used before the next load, in milliseconds. */
 const retryMs = 2000
-/** Maximum restarts of a load that is invalidated in flight. */
+/** Maximum number of restarts of a load whose key is invalidated in flight. */
 const maxAttempts = 5
 
 interface Entry<V> {
@@ -57,7 +57,7 @@ const wasInvalidated = (error: unknown) => error instanceof Error && error.messa
 export function createEntries<V> (max: number, now: () => number): CacheEntries<V> {
   return new LRUCache<string, Entry<V>, Fetch<V>>({
     max,
-    // Each load sets its own.
+    // Unused default, because each load sets its own TTL.
     ttl: 1,
     ttlResolution: 0,
     perf: { now },

@@ -7,7 +7,7 @@ import { createBreaker, isOpen } from './breaker.ts'
 import type { Breaker, BreakerOptions } from './breaker.ts'
 import { BackendFailed } from './errors.ts'
 
-/** The calls of the backend's contract, by their names in metrics. */
+/** The calls of the backend's contract, keyed by their names in metrics. */
 export const callNames = ['gifts', 'status', 'room', 'role'] as const
 export type CallName = (typeof callNames)[number]
 
@@ -34,7 +34,7 @@ export interface BackendClient {
 }
 
 export interface ClientOptions {
-  /** Base URL of all calls; it may have a path. */
+  /** Base URL of all calls, with an optional path. */
   url: string
   key: string
   /** Timeout of a whole call, from connecting to the end of the body, in milliseconds. */
@@ -44,23 +44,23 @@ export interface ClientOptions {
 }
 
 /**
- * Concurrent calls per kind, each on its own connection. More calls wait in the
- * client, not on a connection, where the wait would count as latency of the backend.
+ * Concurrent calls per kind, each on its own connection. Further calls wait in the client instead of on a connection,
+ * where the wait would count as backend latency.
  */
 const maxConcurrent: Record<CallName, number> = { gifts: 4, status: 8, room: 8, role: 16 }
-/** Longest wait in the queue, in milliseconds. Wait and call together are shorter than the lease of a job. */
+/** Maximum wait in the queue, in milliseconds. The wait plus the call must be shorter than the lease of a job. */
 const maxWaitMs = 10_000
 /** A response lists at most the gifts of one batch; a larger one is invalid. */
 const maxResponseBytes = 1_048_576
-/** Longest call of a job, in milliseconds. A request must end before the job's lease of 60 s expires; otherwise another server repeats the job. */
+/** Maximum duration of a call by a job, in milliseconds. A request must end before the job's lease of 60 s expires; otherwise another server repeats the job. */
 const maxJobCallMs = 30_000
-/** How long a closing client waits for in-flight calls, in milliseconds. */
+/** Time a closing client waits for in-flight calls, in milliseconds. */
 const graceMs = 2000
 
 /** Errors of calls that the backend rejected with 4xx. */
 const rejections = new WeakSet<Error>()
 
-/** Whether the backend rejected a call with 4xx: an immediate retry fails, too. */
+/** Whether the backend rejected a call with 4xx, in which case an immediate retry would also fail. */
 export const isRejection = (error: unknown): boolean => error instanceof Error && rejections.has(error)
 
 /** @param status 4xx */
@@ -85,11 +85,11 @@ export function createClient ({ url, key, timeoutMs, metrics, breaker = {} }: Cl
   const latency = metrics.histogram('flylive_laravel_api_latency_seconds', 'Duration of calls to the backend', ['call'], [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30])
   const state = metrics.gauge('flylive_laravel_breaker_state', 'State of the circuit breaker: 0 closed, 1 half open, 2 open', ['call'])
 
-  // One per kind of call, so that failing gifts do not block lookups of owners.
+  // One breaker per kind of call, so that failing gift calls do not block owner lookups.
   const breakers = Object.fromEntries(callNames.map((name) => [name, createBreaker({
     maxConsecutiveFailures: 5,
     openMs: 3000,
-    // A call counts at its start and a failure at its end, so the window must be longer than a call.
+    // A call is counted when it starts and a failure when it ends, so the window must be longer than a call.
     windowMs: timeoutMs + 5000,
     ...breaker
   }, (error) => !isRejection(error), (value) => state.set({ call: name }, value))])) as Record<CallName, Breaker>
@@ -171,7 +171,7 @@ const reasonTexts = {
   malformed: 'response too large'
 } as const
 
-/** Classifies an error of the HTTP client. Unknown errors count as sent. */
+/** Classifies an error of the HTTP client. Unknown errors are treated as if the request had been sent. */
 function reasonOf (error: unknown): 'unreachable' | keyof typeof reasonTexts {
   if (error instanceof errors.ConnectTimeoutError) return 'unreachable'
   if (error instanceof errors.ResponseExceededMaxSizeError) return 'malformed'

@@ -26,19 +26,19 @@ export interface Envelope {
   /** The normalized user id. */
   userKey: string | undefined
   roomId: string | undefined
-  /** Exactly what the backend sent, including numbers beyond double precision. */
+  /** The data exactly as the backend sent it, including numbers beyond double precision. */
   payload: unknown
-  /** Identical in every delivery of one event. */
+  /** Deduplication key, identical in every delivery of an event. */
   correlationId: string | undefined
 }
 
-/** Larger envelopes are dropped: they could overflow the send buffer of a socket. In characters. */
+/** Larger envelopes are dropped, because they could overflow the send buffer of a socket. In characters. */
 export const maxEnvelopeLength = 262_144
 
 /**
  * Parses and validates a message of the channel.
  *
- * @returns the envelope, or the problem without any of the content
+ * @returns the envelope, or a description of the problem that contains no part of the message
  */
 export function readEnvelope (text: string): { envelope: Envelope } | { problem: string } {
   if (text.length > maxEnvelopeLength) return { problem: `longer than ${maxEnvelopeLength} characters: ${text.length}` }
@@ -61,7 +61,7 @@ export function readEnvelope (text: string): { envelope: Envelope } | { problem:
   }
 }
 
-/** Keeps the source text of numbers that a double cannot represent: those have 16 digits or more. */
+/** Keeps the source text of numbers with 16 or more digits, which a double may not represent exactly. */
 function parseExactly (text: string): unknown {
   if (!/\d{16}/.test(text)) return JSON.parse(text)
   return parse(text, (_key, value, { source }) =>

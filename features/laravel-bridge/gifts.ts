@@ -3,7 +3,7 @@ import type { BackendClient } from './client.ts'
 import { BackendFailed } from './errors.ts'
 import { batchResponse } from './messages.ts'
 
-/** A gift to book. Booking is idempotent per `transactionId`. */
+/** A gift to charge. The backend charges each `transactionId` once. */
 export interface GiftTransaction {
   transactionId: string
   roomId: string
@@ -28,7 +28,7 @@ export interface GiftFailure {
  *
  * @returns the gifts that the backend rejects permanently; all others are charged
  * @throws UNAVAILABLE if the request did not reach the backend; BACKEND_FAILED if
- *   the outcome is unknown. In both cases the caller retries with all gifts
+ *   the outcome is unknown. In both cases the caller retries all gifts
  */
 export async function processGifts (client: BackendClient, transactions: readonly GiftTransaction[]): Promise<{ failed: GiftFailure[] }> {
   if (transactions.length === 0) return { failed: [] }
@@ -51,7 +51,7 @@ export async function processGifts (client: BackendClient, transactions: readonl
   if (!response) throw new BackendFailed('HTTP 404 for a batch of gifts')
   const sent = new Set(transactions.map(({ transactionId }) => transactionId))
   const failed = response.failed.filter((item) => sent.has(item.transaction_id))
-  // Gifts that the response omits must not count as charged: they would be lost.
+  // Gifts missing from the response must not count as charged, or they would be lost.
   if (response.processed_count + failed.length < sent.size) throw new BackendFailed(`response covers ${response.processed_count + failed.length} of ${sent.size} gifts`)
   return { failed: failed.map(({ transaction_id: transactionId, code, reason }) => ({ transactionId, code, reason })) }
 }

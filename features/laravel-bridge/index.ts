@@ -18,7 +18,7 @@ export interface LaravelBridge {
   /**
    * Sends gifts to the backend, which charges them.
    *
-   * @throws UNAVAILABLE, BACKEND_FAILED; in both cases the caller retries with all gifts
+   * @throws UNAVAILABLE, BACKEND_FAILED; in both cases the caller retries all gifts
    */
   processGifts (transactions: readonly GiftTransaction[]): Promise<{ failed: readonly GiftFailure[] }>
 }

@@ -1,31 +1,31 @@
 export interface QueueOptions {
-  /** Handles one text; `at` is its arrival by `performance.now()`. It must not throw. */
+  /** Handles one message; `at` is the arrival time by `performance.now()`. It must not throw. */
   handle: (text: string, at: number) => void
-  /** Maximum number of queued texts. */
+  /** Maximum number of queued messages. */
   maxItems: number
-  /** Maximum length of all queued texts together, in characters. */
+  /** Maximum total length of the queued messages, in characters. */
   maxLength: number
-  /** How long one slice runs before it yields to the event loop, in milliseconds. */
+  /** Maximum duration of a slice before it yields to the event loop, in milliseconds. */
   sliceMs: number
-  /** The queue handles nothing before this resolves. */
+  /** The queue handles no messages before this promise resolves. */
   startAfter?: Promise<void> | undefined
 }
 
-/** Handles texts in order, in short slices that keep the event loop responsive. */
+/** Handles messages in order, in short slices that keep the event loop responsive. */
 export interface Queue {
   readonly size: number
   /** @returns false if the queue is full or closed */
   push (text: string): boolean
-  /** Handles all queued texts synchronously, or drops them if `startAfter` is pending. Rejects later texts. */
+  /** Handles all queued messages synchronously, or drops them if `startAfter` is pending. Rejects later messages. */
   close (): void
 }
 
-/** Maximum number of texts per slice, so that sockets can flush in between. */
+/** Maximum number of messages per slice, so that sockets can flush between slices. */
 const maxSlice = 200
 
 export function createQueue ({ handle, maxItems, maxLength, sliceMs, startAfter }: QueueOptions): Queue {
   let items: { text: string, at: number }[] = []
-  // Handled items are removed in bulk, because each shift would move all others.
+  // Handled items are removed in bulk, because shifting them one by one would move all others each time.
   let head = 0
   let length = 0
   let started = startAfter === undefined

@@ -8,7 +8,7 @@ import { createQueue } from './queue.ts'
 import type { QueueOptions } from './queue.ts'
 import type { Rights } from './rights.ts'
 
-/** When each event was relayed, by its deduplication key. */
+/** Time each event was relayed, keyed by deduplication key. */
 export type RelayedAt = Map<string, number>
 
 /** State shared by successive relays: the next one subscribes before the previous one closes. It outlives a reload. */
@@ -36,11 +36,11 @@ export interface Relay {
   close (): void
 }
 
-/** How long the relay recognizes duplicates (the backend's contract), in milliseconds. */
+/** Time the relay recognizes duplicates (the backend's contract), in milliseconds. */
 export const dedupMs = 300_000
 /** Maximum number of remembered events: enough for 300 per second. */
 export const maxDedupKeys = 100_000
-/** Shortest time between two log lines about malformed envelopes, in milliseconds. */
+/** Minimum interval between two log lines about malformed envelopes, in milliseconds. */
 const warnIntervalMs = 1000
 
 /** Also registered without Redis, so that dashboards find the metrics. */
@@ -54,18 +54,17 @@ export function relayMetrics (metrics: Metrics) {
 }
 
 /**
- * Relays the backend's events to this server's sockets. Every server subscribes
- * and serves only its own sockets, so each socket receives an event once. Each
+ * Relays the backend's events to this server's sockets. Every server subscribes and sends only to its own sockets, so
+ * each socket receives an event once. Each
  * user and each room receives events in the order of publication.
  */
 export function createRelay ({ names, history, rooms, sockets, rights, removals, log, metrics, queue: limits = {} }: RelayOptions): Relay {
   const allowed = new Set(names)
   const { relayedAt, closed: previousClosed } = history
   const closed = Promise.withResolvers<void>()
-  // A relay whose feature fails to start closes before the previous one does.
+  // If a feature fails to start, its relay closes before the previous one.
   history.closed = Promise.all([previousClosed, closed.promise]).then(() => {})
-  // Events without an id cannot be deduplicated. The previous relay delivers the events that arrived
-  // before this time.
+  // Events without an id cannot be deduplicated. The previous relay delivers events that arrive before this time.
   let firstArrival = previousClosed ? Infinity : 0
   let warnedAt = -Infinity
 
@@ -95,7 +94,7 @@ export function createRelay ({ names, history, rooms, sockets, rights, removals,
       if (relayedAt.size < maxDedupKeys && now - then < dedupMs) break
       relayedAt.delete(key)
     }
-    // One request to the backend may cause several events with the same id.
+    // A single request to the backend may cause several events with the same id.
     const key = JSON.stringify([correlationId, event, userKey, roomId])
     if (relayedAt.has(key)) return false
     relayedAt.set(key, now)
@@ -120,7 +119,7 @@ export function createRelay ({ names, history, rooms, sockets, rights, removals,
     return reached
   }
 
-  /** Updates roles and memberships for events about them. */
+  /** Applies events that change roles or memberships. */
   function applyLocally ({ event, userKey, roomId, correlationId }: Envelope, text: string): void {
     if (roomId === undefined) return
     if (event === 'room.member_role_changed') rights.invalidate(roomId, userKey)

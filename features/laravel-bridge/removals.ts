@@ -5,13 +5,12 @@ import type { FeatureInstance } from 'flylive-audio-server/feature'
 export interface Removals {
   /**
    * Closes a user's sessions in a room on this server immediately. Each server does
-   * the same when it receives the event. A job later removes sessions on servers
-   * that missed the event.
+   * the same when it receives the event. Later, a job removes sessions on servers that missed the event.
    *
    * @param eventId the same on all servers
    */
   kick (roomId: string, userKey: string, eventId: string): void
-  /** Like {@link kick}, and bans the user. Retries until the store has the ban. */
+  /** Kicks the user like {@link kick} and also bans them. Retries until the ban is stored. */
   block (roomId: string, userKey: string, eventId: string): Promise<void>
   /** The handler of {@link kickJob}. */
   verifyKick (key: string): Promise<void>
@@ -21,9 +20,9 @@ export interface Removals {
 /** The job that verifies that a kick reached all servers. */
 export const kickJob = 'backend-kick'
 
-/** By then, every subscribed server has delivered the event, in milliseconds. */
+/** Time after which every subscribed server has delivered the event, in milliseconds. */
 const verifyDelayMs = 3000
-/** The backend's blocks do not expire, but a ban needs an end: ten years, in milliseconds. */
+/** Duration of a ban, in milliseconds: ten years, because blocks of the backend never expire but a ban must. */
 const blockMs = 10 * 365 * 86_400_000
 const retryMs = 1000
 

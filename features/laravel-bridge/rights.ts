@@ -15,16 +15,16 @@ export interface Rights {
    */
   ownerOf (roomId: string): Promise<UserId | undefined>
   /**
-   * Makes one call at most if the backend has a role for the user.
+   * Makes at most one call if the backend has a role for the user.
    *
-   * @param room `ownerId` is the owner at the creation of the room
+   * @param room `ownerId` is the owner when the room was created
    * @throws UNAVAILABLE if the role is unknown; it does not default to `member`
    */
   roleOf (room: { roomId: string, ownerId: UserId }, userKey: string): Promise<Role>
   /**
    * Invalidates the cached owner of the room and the cached role of a user.
    *
-   * @param userKey absent: all roles in the room
+   * @param userKey if omitted, invalidates all roles in the room
    */
   invalidate (roomId: string, userKey?: string): void
 }
@@ -33,7 +33,7 @@ export interface Rights {
 export interface CachedRights {
   readonly owners: CacheEntries<UserId | undefined>
   readonly roles: CacheEntries<Role | undefined>
-  /** Per room: part of the keys of `roles`. A new epoch invalidates all roles of the room. */
+  /** Epoch per room, part of the keys of `roles`. A new epoch invalidates all roles of the room. */
   readonly epochs: LRUCache<string, string>
 }
 
@@ -45,17 +45,17 @@ export interface RightsOptions {
   now?: () => number
 }
 
-/** How long the backend's responses are fresh (its contract), in milliseconds. */
+/** Time the backend's responses stay fresh (set by its contract), in milliseconds. */
 export const freshMs = 30_000
-/** How much longer stale responses are used while the backend is down (its contract), in milliseconds. */
+/** Additional time that stale responses are used while the backend is down (set by its contract), in milliseconds. */
 export const staleMs = 300_000
 /**
- * How long "no such room" is fresh, in milliseconds. The time is short, because the backend may create
+ * Time that "no such room" stays fresh, in milliseconds. The time is short, because the backend may create
  * the room at any time and the owner must be able to join.
  */
 export const unknownRoomMs = 5000
 
-// Room ids have no spaces (protocol.md, section 2); user ids may have some.
+// Room ids contain no spaces (protocol.md, section 2); user ids may.
 const roleKeyPattern = /^(?<roomId>\S+) \S* (?<userKey>[^]*)$/
 const maxRooms = 20_000
 const maxRoles = 50_000

@@ -13,11 +13,11 @@ interface SentStatus {
   /** Distinguishes rooms with the same id. */
   createdAt: number
   count: number
-  /** When it was sent, epoch milliseconds. */
+  /** Time the status was sent, in epoch milliseconds. */
   at: number
-  /** When the server found that the room no longer exists, epoch milliseconds. */
+  /** Time this server detected that the room no longer exists, in epoch milliseconds. */
   endedAt?: number
-  /** Whether the backend has received the end. Then the entry only spaces the next call. */
+  /** Whether the backend has been notified that the room ended. The entry then only delays the next call. */
   ended?: boolean
 }
 
@@ -31,7 +31,7 @@ interface Status {
 export interface RoomStatus {
   /** Schedules a sync of a room that may have changed. */
   changed (roomId: string): void
-  /** Sends the backend what changed in one room: the handler of {@link statusJob}. */
+  /** Sends the changes of a room to the backend. The handler of {@link statusJob}. */
   sync (roomId: string): Promise<void>
   /** Schedules a sync of all rooms, because changes may have been missed. Retries until it succeeds. */
   syncAll (): Promise<void>
@@ -48,7 +48,7 @@ export interface StatusOptions extends Pick<FeatureInstance, 'jobs' | 'log'> {
 /** The last status that this server sent per room, in case the store loses it. It outlives a reload. */
 export type RememberedStatus = LRUCache<string, SentStatus>
 
-/** Shortest time between two status calls for one room (the backend's contract), in milliseconds. */
+/** Minimum interval between two status calls for a room (the backend's contract), in milliseconds. */
 const intervalMs = 1000
 /** Retry delay after the backend rejected a status, in milliseconds. */
 const rejectedRetryMs = 30_000
@@ -68,7 +68,7 @@ const iso = (ms: number) => new Date(ms).toISOString()
  * down or a server died.
  */
 export function createRoomStatus ({ jobs, kv, log, store, client, remembered }: StatusOptions): RoomStatus {
-  // Rooms whose sync is being scheduled, and whether they have changed again since.
+  // Rooms whose sync is being scheduled, and whether they have changed again.
   const scheduling = new Map<string, boolean>()
   const sent = kv.namespace(statusJob)
   const incarnations = kv.namespace(`${statusJob}-store`)
@@ -126,7 +126,7 @@ export function createRoomStatus ({ jobs, kv, log, store, client, remembered }: 
       try {
         await post(roomId, { is_live: false, participant_count: 0, ended_at: iso(ending.endedAt) })
       } catch (error) {
-        // Keeps the true time of the end for the retry.
+        // Keeps the actual end time for the retry.
         if (last.endedAt === undefined) await save(roomId, ending)
         throw error
       }
@@ -187,7 +187,7 @@ export function createRoomStatus ({ jobs, kv, log, store, client, remembered }: 
     async sync (roomId) {
       const [text, room] = await Promise.all([sent.get(roomId), store.getRoom(roomId)])
       const last = text === undefined ? undefined : JSON.parse(text) as SentStatus
-      // The clock of the server that sent it may be ahead of this one's.
+      // The clock of the server that sent the status may be ahead.
       const waitMs = last === undefined ? 0 : Math.min(last.at + intervalMs - Date.now(), intervalMs)
       try {
         if (waitMs > 0) await jobs.schedule(statusJob, roomId, Date.now() + waitMs)

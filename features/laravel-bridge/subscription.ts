@@ -7,23 +7,23 @@ export interface SubscriptionOptions {
   redis: Redis
   channel: string
   log: Logger
-  /** Receives what the backend publishes, in order. */
+  /** Receives the messages that the backend publishes, in order. */
   receive: (text: string) => void
-  /** Time between two canaries, in milliseconds. */
+  /** Interval between two canaries, in milliseconds. */
   canaryIntervalMs?: number
-  /** How long a canary may take to arrive, in milliseconds. */
+  /** Timeout for a canary to arrive, in milliseconds. */
   canaryTimeoutMs?: number
 }
 
 export interface Subscription {
-  /** @throws UNAVAILABLE while messages published on the channel do not arrive */
+  /** @throws UNAVAILABLE if messages published on the channel do not arrive */
   check (): void
-  /** Waits for the first canary, for 5 s at most: the subscription keeps retrying in the background. */
+  /** Waits up to 5 s for the first canary. The subscription keeps retrying in the background. */
   ready (): Promise<void>
   close (): void
 }
 
-/** How long {@link Subscription.ready} waits, in milliseconds. */
+/** Timeout of {@link Subscription.ready}, in milliseconds. */
 const startTimeoutMs = 5000
 /** Servers recognize canaries by this prefix, without parsing. */
 const canaryPrefix = '{"event":"msab:canary",'
@@ -33,8 +33,8 @@ const canaryText = (token: string) =>
   `${canaryPrefix}"user_id":0,"room_id":null,"payload":{},"timestamp":${JSON.stringify(new Date().toISOString())},"correlation_id":${JSON.stringify(token)}}`
 
 /**
- * Subscribes to the backend's channel and verifies the subscription: it
- * publishes a canary periodically. If a canary does not arrive although the
+ * Subscribes to the backend's channel and verifies the subscription by publishing a canary periodically.
+ * If a canary does not arrive although the
  * connection looks healthy, the subscription reconnects.
  */
 export function createSubscription ({ redis, channel, log, receive, canaryIntervalMs = 2500, canaryTimeoutMs = 2000 }: SubscriptionOptions): Subscription {
@@ -89,7 +89,7 @@ export function createSubscription ({ redis, channel, log, receive, canaryInterv
     const text = canaryText(`${name} ${++sequence}`)
     const timer = setTimeout(() => {
       fail('Redis does not deliver messages')
-      // A connection that is not ready is reconnecting already.
+      // A connection that is not ready is already reconnecting.
       if (subscriber.status !== 'ready') return
       const previous = subscriber
       subscriber = connect()
