@@ -1,7 +1,7 @@
 import pLimit from 'p-limit'
 import type { LimitFunction } from 'p-limit'
 import { errors, Pool } from 'undici'
-import { isCoded, unavailable } from 'flylive-audio-server/feature'
+import { isCoded, unavailable, withTimeout } from 'flylive-audio-server/feature'
 import type { Metrics, z } from 'flylive-audio-server/feature'
 import { createBreaker, isOpen } from './breaker.ts'
 import type { Breaker, BreakerOptions } from './breaker.ts'
@@ -158,9 +158,8 @@ export function createClient ({ url, key, timeoutMs, metrics, breaker = {} }: Cl
     },
     async close () {
       for (const breaker of Object.values(breakers)) breaker.shutdown()
-      const timer = setTimeout(() => { pool.destroy() }, graceMs)
-      await pool.close().catch(() => { /* The timer destroyed the pool. */ })
-      clearTimeout(timer)
+      const closed = pool.close().catch(() => { /* The pool is closed already. */ })
+      await withTimeout(closed, graceMs, () => pool.destroy())
     }
   }
 }
