@@ -35,8 +35,8 @@ export default defineFeature(async function seats (app, { graceSeconds, commands
   messages.accepts('room:join', joinRequest)
   messages.adds('room:join', joinReply)
 
-  const own = { limit: { perMinute: commandsPerMinute, name: 'seats' } }
-  const others = { limit: { perMinute: adminCommandsPerMinute, name: 'seats:others' } }
+  const own = { limit: { perMinute: commandsPerMinute, name: 'seats', eventual: true } }
+  const others = { limit: { perMinute: adminCommandsPerMinute, name: 'seats:others', eventual: true } }
   messages.on('seat:take', { ...requests['seat:take'], ...own }, async ({ seatIndex }, { room, session }) => {
     await service.act(room, session, { type: 'take', seatIndex })
     return { seatIndex }

@@ -162,7 +162,9 @@ export function createExecution (app: FastifyInstance, routes: RouteTable, limit
     const room = route.room === false ? undefined : app.rooms.ofSession(session, (parsed.data as { roomId?: string }).roomId)
     if (route.limit) {
       const key = route.limit.perRoom === true ? `${room?.roomId ?? ''} ${session.userKey}` : session.userKey
-      await limits.consume(route.limit.name ?? route.type, key, route.limit.perMinute)
+      const { name = route.type, perMinute, eventual = false } = route.limit
+      if (eventual) limits.count(name, key, perMinute)
+      else await limits.consume(name, key, perMinute)
     }
     const context: MessageContext<never> = {
       session,

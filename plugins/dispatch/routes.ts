@@ -12,6 +12,11 @@ export interface RequestLimit {
   perRoom?: boolean
   /** Requests with the same name are counted together; the type by default. */
   name?: string
+  /**
+   * Counts without a round trip to Redis, so that the handler starts in the order of arrival. A
+   * user of several servers may exceed the limit by the requests that are in flight.
+   */
+  eventual?: boolean
 }
 
 export interface MessageOptions extends MessageSchemas {

@@ -1,4 +1,5 @@
 import type { Redis } from 'ioredis'
+import { LRUCache } from 'lru-cache'
 import { RateLimiterMemory, RateLimiterRedis, RateLimiterRes } from 'rate-limiter-flexible'
 import { rateLimited } from '../errors/codes.ts'
 
@@ -55,22 +56,69 @@ export function createLimiter (redis: Redis | undefined, { name, max, windowSeco
 /** Counts messages per user in fixed minutes. */
 export interface RateLimits {
   /**
-   * @param name what is limited
-   * @param key whose messages are counted
+   * Counts a message cluster-wide, with a round trip to Redis.
+   *
+   * @param name identifies the limit
+   * @param key identifies the user
    * @throws RATE_LIMITED (details `{retryAfterMs}`) if the key has used its messages of this minute
    */
   consume (name: string, key: string, perMinute: number): Promise<void>
+  /**
+   * Counts a message without waiting for Redis: this server's count is exact, and messages on other
+   * servers count as soon as Redis has replied.
+   *
+   * @throws RATE_LIMITED as {@link consume}
+   */
+  count (name: string, key: string, perMinute: number): void
+}
+
+const minuteMs = 60_000
+/** Maximum keys per limit that this server counts itself. */
+const maxKeys = 100_000
+
+/** Counts events per key in fixed minutes, by a monotonic clock. */
+class MinuteCounter {
+  readonly #minutes = new LRUCache<string, { used: number, endsAt: number }>({ max: maxKeys, ttl: minuteMs, noUpdateTTL: true })
+
+  /** @throws RATE_LIMITED if the key has used its events of this minute */
+  take (key: string, max: number): void {
+    const minute = this.#minutes.get(key) ?? { used: 0, endsAt: performance.now() + minuteMs }
+    if (minute.used >= max) throw rateLimited(Math.max(Math.ceil(minute.endsAt - performance.now()), 1))
+    minute.used++
+    this.#minutes.set(key, minute)
+  }
+
+  /** Makes the key wait for the end of its minute, of which `ms` are left. */
+  exhaust (key: string, ms: number): void {
+    this.#minutes.set(key, { used: Infinity, endsAt: performance.now() + ms })
+  }
 }
 
 /** @param redis counts cluster-wide; see {@link createLimiter} */
 export function createRateLimits (redis: Redis | undefined): RateLimits {
   const limiters = new Map<string, Limiter>()
+  const counters = new Map<string, MinuteCounter>()
+
+  function limiterOf (name: string, perMinute: number): Limiter {
+    const limiter = limiters.get(name) ?? createLimiter(redis, { name: `ratelimit:${name}`, max: perMinute, windowSeconds: 60 })
+    limiters.set(name, limiter)
+    limiter.setMax(perMinute)
+    return limiter
+  }
+
   return {
     async consume (name, key, perMinute) {
-      const limiter = limiters.get(name) ?? createLimiter(redis, { name: `ratelimit:${name}`, max: perMinute, windowSeconds: 60 })
-      limiters.set(name, limiter)
-      limiter.setMax(perMinute)
-      await limiter.consume(key)
+      await limiterOf(name, perMinute).consume(key)
+    },
+    count (name, key, perMinute) {
+      const counter = counters.get(name) ?? new MinuteCounter()
+      counters.set(name, counter)
+      counter.take(key, perMinute)
+      if (!redis) return
+      limiterOf(name, perMinute).consume(key).catch((error: { details?: { retryAfterMs?: number } }) => {
+        const ms = error.details?.retryAfterMs
+        if (ms !== undefined) counter.exhaust(key, ms)
+      })
     }
   }
 }

@@ -22,7 +22,7 @@ export default fp(async function rooms (app) {
   app.decorate('rooms', rooms)
   app.messages.events(events)
 
-  app.messages.on('room:join', { ...requests['room:join'], room: false, exclusive: true, limit: { perMinute: app.config.JOINS_PER_MINUTE } }, async ({ roomId, pin, ...options }, { session, afterReply }) => {
+  app.messages.on('room:join', { ...requests['room:join'], room: false, exclusive: true, limit: { perMinute: app.config.JOINS_PER_MINUTE, eventual: true } }, async ({ roomId, pin, ...options }, { session, afterReply }) => {
     const joined = await rooms.join(session, { roomId, pin, options })
     afterReply(joined.answered)
     return await joinReply(app, session, joined)
@@ -36,7 +36,7 @@ export default fp(async function rooms (app) {
     const { shown, nextCursor } = pageOf(arrivals, limit, ({ place }) => String(place), maxPageBytes)
     return { participants: shown.map(({ profile }) => profile), participantCount: count, nextCursor }
   })
-  app.messages.on('user:getRoom', { ...requests['user:getRoom'], room: false, limit: { perMinute: app.config.USER_LOOKUPS_PER_MINUTE } }, async ({ userId }) => {
+  app.messages.on('user:getRoom', { ...requests['user:getRoom'], room: false, limit: { perMinute: app.config.USER_LOOKUPS_PER_MINUTE, eventual: true } }, async ({ userId }) => {
     const sessions = await app.directory.sessionsOf(userKeyOf(userId))
     return { roomId: sessions.find((session) => session.roomId !== null)?.roomId ?? null }
   })

@@ -238,7 +238,7 @@ export type TypesAreAsDocumented = [
   Assert<Equal<keyof SessionRecord, 'sessionId' | 'nodeId' | 'roomId' | 'connectedAt'>>,
   Assert<Equal<keyof MessageContext, 'session' | 'room' | 'log' | 'afterReply'>>,
   Assert<Equal<keyof MessageOptions, 'request' | 'reply' | 'room' | 'exclusive' | 'limit'>>,
-  Assert<Equal<MessageOptions['limit'], { perMinute: number, perRoom?: boolean, name?: string } | undefined>>,
+  Assert<Equal<MessageOptions['limit'], { perMinute: number, perRoom?: boolean, name?: string, eventual?: boolean } | undefined>>,
   Assert<Equal<MessageSchemas, { request: z.ZodObject, reply: z.ZodType }>>,
   Assert<Equal<RequestMap, Readonly<Record<string, MessageSchemas>>>>,
   Assert<Equal<EventMap, Readonly<Record<string, z.ZodType>>>>,

@@ -3,6 +3,7 @@ import type { FastifyInstance } from 'fastify'
 import { createRateLimits } from '../../../plugins/redis/limiter.ts'
 import { build, onBothStores } from '../../support/build.ts'
 import { startRedis } from '../../support/redis.ts'
+import { until } from '../../support/retry.ts'
 
 const limitsOf = ({ app }: { app: FastifyInstance }) => createRateLimits(app.hasDecorator('redis') ? app.redis : undefined)
 
@@ -26,4 +27,28 @@ t.test('servers share counts on Redis, and count separately while Redis is down'
   await a.consume('wave', 'ada', 2)
   await a.consume('wave', 'ada', 2)
   await t.rejects(a.consume('wave', 'ada', 2), { code: 'RATE_LIMITED' })
+})
+
+onBothStores(t, 'counts without waiting, and returns the retry delay', async (t, env) => {
+  const limits = limitsOf(await build(t, { env }))
+  for (let i = 0; i < 3; i++) limits.count('wave', 'ada', 3)
+  t.throws(() => limits.count('wave', 'ada', 3), { code: 'RATE_LIMITED' })
+  limits.count('wave', 'bob', 3)
+  limits.count('nod', 'ada', 3)
+})
+
+t.test('counts of other servers apply after a round trip', async (t) => {
+  const redis = await startRedis(t)
+  const env = { REDIS_URL: redis.url }
+  const [a, b] = [limitsOf(await build(t, { env })), limitsOf(await build(t, { env }))]
+  for (let i = 0; i < 3; i++) a.count('wave', 'ada', 3)
+  b.count('wave', 'ada', 3)
+  await until(() => {
+    try {
+      b.count('wave', 'ada', 100)
+      return false
+    } catch {
+      return true
+    }
+  })
 })
