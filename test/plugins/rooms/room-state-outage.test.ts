@@ -133,10 +133,20 @@ t.test('a lost room that was created again has the store\'s state', async (t) =>
   for (let i = 0; i < 3; i++) await a.count()
   await until(() => bob.known() === 3 && ada.known() === 3)
   const redis = a.server.app.redis
+  // Otherwise a slow start of the third server would let the other two restore the room first.
+  const created = Promise.withResolvers<void>()
+  for (const { server: { app: { store } } } of [a, b]) {
+    const replaceNodeMembers = store.replaceNodeMembers.bind(store)
+    store.replaceNodeMembers = async (...args) => {
+      await created.promise
+      return await replaceNodeMembers(...args)
+    }
+  }
   await redis.flushall()
   const outside = await buildTally(t, { REDIS_URL: `redis://127.0.0.1:${redis.options.port}/3`, NODE_ID: 'c' })
   const eve = await follow(await outside.connect('eve'))
   t.equal(eve.first, 0)
+  created.resolve()
   await until(() => ada.known() === 0 && bob.known() === 0)
   for (const { peek } of [a, b]) t.equal(peek(), 0)
   t.equal(await a.count(), 1)
