@@ -109,7 +109,11 @@ export function createExecution (app: FastifyInstance, routes: RouteTable, limit
     const { session, type } = request
     const count = meter(request)
     const barrier = barriers.get(session)
-    if (barrier && !wait(request)) return session.close('FLOODING')
+    if (barrier && !wait(request)) {
+      session.close('FLOODING')
+      count(fail(request, new Unauthorized('The session has ended')))
+      return
+    }
     const done = barrier ? barrier.then(() => resume(request, count)) : run(request, count)
     if (routes.find(type)?.route.exclusive === true) hold(session, done)
   }

@@ -112,6 +112,20 @@ t.test('bounds what waits behind a join', async (t) => {
   t.ok((await Promise.all(replies)).every((code) => code === 'UNKNOWN_TYPE'), 'fewer requests are handled after the join')
 })
 
+t.test('a request of a session without a connection is rejected if too many wait', async (t) => {
+  const { app } = await build(t, { env: { FEATURES: 'auth' } })
+  const hold = Promise.withResolvers<undefined>()
+  app.hooks.on('room:create', () => hold.promise)
+  const user = { id: 1, name: 'Ada', roles: [], profile: { userId: 1, id: 1 } }
+  const session = app.sockets.open({ identity: { user } })
+  const join = app.messages.dispatch(session, 'room:join', { roomId: 'r1' }).catch((error: unknown) => error)
+  const requests = Array.from({ length: 201 }, () => app.messages.dispatch(session, 'room:leave').catch((error: unknown) => error))
+  t.match(await requests.at(-1), { code: 'UNAUTHORIZED' })
+  t.equal(session.open, false)
+  hold.resolve(undefined)
+  await Promise.all([join, ...requests])
+})
+
 t.test('refuses large frames before it parses them', async (t) => {
   const server = await build(t, { env: { FEATURES: 'auth' } })
   const client = await server.connect(1)
