@@ -76,21 +76,38 @@ const minuteMs = 60_000
 /** Maximum keys per limit that this server counts itself. */
 const maxKeys = 100_000
 
-/** Counts events per key in fixed minutes, by a monotonic clock. */
-class MinuteCounter {
-  readonly #minutes = new LRUCache<string, { used: number, endsAt: number }>({ max: maxKeys, ttl: minuteMs, noUpdateTTL: true })
+/** Counts events per key in fixed minutes. */
+export class MinuteCounter {
+  readonly #minutes = new LRUCache<string, { used: number, endsAt: number }>({ max: maxKeys })
+  readonly #now: () => number
+
+  /** @param now a monotonic clock, in milliseconds */
+  constructor (now = () => performance.now()) {
+    this.#now = now
+  }
 
   /** @throws RATE_LIMITED if the key has used its events of this minute */
-  take (key: string, max: number): void {
-    const minute = this.#minutes.get(key) ?? { used: 0, endsAt: performance.now() + minuteMs }
-    if (minute.used >= max) throw rateLimited(Math.max(Math.ceil(minute.endsAt - performance.now()), 1))
+  check (key: string, max: number): void {
+    const { used, endsAt } = this.#minuteOf(key)
+    if (used >= max) throw rateLimited(Math.ceil(endsAt - this.#now()))
+  }
+
+  /** Counts an event. */
+  add (key: string): void {
+    const minute = this.#minuteOf(key)
     minute.used++
     this.#minutes.set(key, minute)
   }
 
-  /** Makes the key wait for the end of its minute, of which `ms` are left. */
+  #minuteOf (key: string): { used: number, endsAt: number } {
+    const now = this.#now()
+    const known = this.#minutes.get(key)
+    return known && now < known.endsAt ? known : { used: 0, endsAt: now + minuteMs }
+  }
+
+  /** Rejects the events of a key for the next `ms` milliseconds. */
   exhaust (key: string, ms: number): void {
-    this.#minutes.set(key, { used: Infinity, endsAt: performance.now() + ms })
+    this.#minutes.set(key, { used: Infinity, endsAt: this.#now() + ms })
   }
 }
 
@@ -113,7 +130,8 @@ export function createRateLimits (redis: Redis | undefined): RateLimits {
     count (name, key, perMinute) {
       const counter = counters.get(name) ?? new MinuteCounter()
       counters.set(name, counter)
-      counter.take(key, perMinute)
+      counter.check(key, perMinute)
+      counter.add(key)
       if (!redis) return
       limiterOf(name, perMinute).consume(key).catch((error: { details?: { retryAfterMs?: number } }) => {
         const ms = error.details?.retryAfterMs

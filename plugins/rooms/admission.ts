@@ -3,7 +3,7 @@ import type { FastifyInstance } from 'fastify'
 import type { Session } from '../connections/session.ts'
 import { isCoded } from '../errors/codes.ts'
 import type { JoinCommand, JoinResult } from '../store/types.ts'
-import { createLimiter } from '../redis/limiter.ts'
+import { createLimiter, MinuteCounter } from '../redis/limiter.ts'
 import type { Closing } from './closing.ts'
 import { PinWrong } from '../store/errors.ts'
 import { RoomNotFound } from './errors.ts'
@@ -38,8 +38,8 @@ export function createAdmission (app: FastifyInstance, sync: RoomSync, closing: 
   const beforeStore = new WeakSet<Error>()
 
   // Beside the limit per user and room, which the store counts (protocol.md, section 7, "Quotas").
-  const wrongPinsOfAddress = createLimiter(undefined, { name: 'pins:address', max: wrongPins.perAddress, windowSeconds: 60 })
-  const wrongPinsOfRoom = createLimiter(undefined, { name: 'pins:room', max: wrongPins.perRoom, windowSeconds: 60 })
+  const wrongPinsOfAddress = new MinuteCounter()
+  const wrongPinsOfRoom = new MinuteCounter()
 
   /**
    * Limits wrong pins; members of the room are not affected.
@@ -48,15 +48,15 @@ export function createAdmission (app: FastifyInstance, sync: RoomSync, closing: 
    */
   async function limitPins (session: Session, roomId: string, join: () => Promise<JoinResult>): Promise<JoinResult> {
     if (session.roomId === roomId) return await join()
-    const { address = '' } = session.identity
-    await wrongPinsOfAddress.check(address)
-    await wrongPinsOfRoom.check(roomId)
+    const { address } = session.identity
+    if (address !== undefined) wrongPinsOfAddress.check(address, wrongPins.perAddress)
+    wrongPinsOfRoom.check(roomId, wrongPins.perRoom)
     try {
       return await join()
     } catch (error) {
       if (error instanceof PinWrong) {
-        const counted = [wrongPinsOfAddress.consume(address), wrongPinsOfRoom.consume(roomId)]
-        await Promise.allSettled(counted)
+        if (address !== undefined) wrongPinsOfAddress.add(address)
+        wrongPinsOfRoom.add(roomId)
       }
       throw error
     }

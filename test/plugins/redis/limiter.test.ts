@@ -1,6 +1,6 @@
 import t from 'tap'
 import type { FastifyInstance } from 'fastify'
-import { createRateLimits } from '../../../plugins/redis/limiter.ts'
+import { createRateLimits, MinuteCounter } from '../../../plugins/redis/limiter.ts'
 import { build, onBothStores } from '../../support/build.ts'
 import { startRedis } from '../../support/redis.ts'
 import { until } from '../../support/retry.ts'
@@ -51,4 +51,23 @@ t.test('counts of other servers apply after a round trip', async (t) => {
       return true
     }
   })
+})
+
+t.test('a minute ends for a key that was exhausted', async (t) => {
+  let now = 0
+  const counter = new MinuteCounter(() => now)
+  const limited = (retryAfterMs: number) => ({ code: 'RATE_LIMITED', details: { retryAfterMs } })
+  for (let i = 0; i < 2; i++) counter.add('ada')
+  t.throws(() => counter.check('ada', 2), limited(60_000))
+  counter.exhaust('ada', 5000)
+  now = 4000
+  t.throws(() => counter.check('ada', 100), limited(1000))
+  now = 5000
+  counter.check('ada', 2)
+  counter.add('ada')
+  now = 64_999
+  counter.check('ada', 2)
+  t.throws(() => counter.check('ada', 1), limited(1))
+  now = 65_000
+  counter.check('ada', 1)
 })
