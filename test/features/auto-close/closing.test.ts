@@ -1,7 +1,7 @@
 import t from 'tap'
 import { createRedisLeases } from '../../../plugins/cluster/leases.redis.ts'
 import { createRedisStore } from '../../../plugins/store/redis/index.ts'
-import { build, onBothStores, onEveryStore, shortTimings } from '../../support/build.ts'
+import { build, onBothStores, shortTimings } from '../../support/build.ts'
 import type { TestServer } from '../../support/build.ts'
 import { redisDatabase, startRedis } from '../../support/redis.ts'
 import { until } from '../../support/retry.ts'
