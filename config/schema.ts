@@ -63,13 +63,13 @@ export const sections = {
     MAX_CONNECTIONS_PER_USER: whole(1, 1_000_000).default(10)
       .describe('Maximum WebSocket connections per user, on all servers; more are rejected with 429 TOO_MANY_CONNECTIONS.'),
     MAX_CONNECTIONS_PER_IP: whole(1, 1_000_000).default(200)
-      .describe('Maximum WebSocket connections per client address and server; more are rejected with 429 TOO_MANY_CONNECTIONS. Loopback and private addresses are exempt unless it is set.'),
+      .describe('Maximum WebSocket connections per client address and server; more are rejected with 429 TOO_MANY_CONNECTIONS. Loopback and private addresses are exempt unless this variable is set.'),
     JOINS_PER_MINUTE: whole(1, 1_000_000).default(60)
-      .describe('Maximum joins per user and minute, on all servers; more are rejected with RATE_LIMITED.'),
+      .describe('Maximum joins per user per minute, on all servers; more are rejected with RATE_LIMITED.'),
     ROOMS_CREATED_PER_MINUTE: whole(1, 1_000_000).default(20)
       .describe('Maximum rooms that a user creates per minute, on all servers; more are rejected with RATE_LIMITED.'),
     USER_LOOKUPS_PER_MINUTE: whole(1, 1_000_000).default(60)
-      .describe('Maximum user:getRoom requests per user and minute, on all servers; more are rejected with RATE_LIMITED.'),
+      .describe('Maximum user:getRoom requests per user per minute, on all servers; more are rejected with RATE_LIMITED.'),
     MAX_CLIENTS_PER_ROOM: whole(1, 100_000).default(5000)
       .describe('Maximum users per room, across all servers; more are rejected with ROOM_FULL.'),
     MAX_ROOMS_PER_WORKER: whole(1, 10_000).default(100)

@@ -39,7 +39,7 @@ const required = [requirements, ...featureSettings.map((feature) => feature.requ
 /** Descriptions of defaults that depend on the machine. */
 const machineDefaults: Readonly<Record<string, string>> = {
   NODE_ID: 'the host name',
-  MEDIASOUP_WORKERS: 'one a core'
+  MEDIASOUP_WORKERS: 'one per core'
 }
 
 /** @returns the content of the generated files by path, identical on every machine */

@@ -71,8 +71,8 @@ async function runAll (): Promise<void> {
     left = []
     run?.stop()
   }
-  // Ctrl-C in a terminal reaches this process only; its parent may exit
-  // without a signal.
+  // The children are in process groups of their own, so Ctrl-C reaches only this process. The parent
+  // may exit without sending a signal.
   for (const event of ['SIGINT', 'SIGTERM', 'SIGHUP', 'disconnect'] as const) process.on(event, stop)
   while (left.length > 0) {
     run = runLanes({ files: left, jobs: long ? 1 : jobs, timeoutMs: long ? 3_600_000 : 180_000, report })

@@ -10,7 +10,7 @@ export { config, requests }
 /** Maximum size of the history in a join reply, in bytes (protocol.md, section 7, "Big events"). */
 const maxHistoryBytes = 16_384
 
-/** Pages of the history per user and minute. */
+/** Pages of the history per user per minute. */
 const historyPerMinute = 60
 
 /** Chat messages in rooms, with a short history for later members. */

@@ -101,7 +101,7 @@ export interface Outbox {
   counts (): Promise<Counts>
   /**
    * @param after a transactionId; records are sorted by theirs
-   * @returns at most `limit` records after it
+   * @returns at most `limit` records with a transactionId greater than `after`
    */
   list<K extends RecordKind> (kind: K, after: string, limit: number): Promise<Records[K][]>
   /**

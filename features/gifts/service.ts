@@ -40,7 +40,7 @@ export interface Gifts {
   counts (): Promise<Counts>
   /**
    * @param after a transactionId; records are sorted by theirs, oldest first
-   * @returns at most `limit` records after it
+   * @returns at most `limit` records with a transactionId greater than `after`
    */
   list<K extends RecordKind> (kind: K, after: string, limit: number): Promise<Records[K][]>
   /**

@@ -19,6 +19,8 @@ export interface Lobby {
 }
 
 const maxCachedPages = 500
+/** Maximum bytes of the `people` of a room, so that every room fits on a page. */
+const maxPeopleBytes = maxPageBytes / 2
 
 export function createLobby (app: FeatureInstance, { cacheMs, people }: z.output<typeof config>): Lobby {
   const { features, store } = app
@@ -39,7 +41,7 @@ export function createLobby (app: FeatureInstance, { cacheMs, people }: z.output
       isLocked: locked,
       createdAt,
       ...(seats ? { seatCount: seats[i]?.seatCount, seated: seats[i]?.seats.length } : {}),
-      people: named.get(roomId) ?? []
+      people: fitting(named.get(roomId) ?? [], maxPeopleBytes)
     })), maxPageBytes)
     return { rooms: listed, nextCursor: cursorBehind(listed.length < rooms.length ? listed.at(-1)?.roomId : next) }
   }

@@ -51,7 +51,7 @@ const opus = z.string().regex(/^audio\/opus$/i, 'must be audio/opus')
 const unique = (key: 'id' | 'uri') => (items: readonly { id: number, uri: string }[]) => new Set(items.map((item) => item[key])).size === items.length
 
 export const rtpParameters = z.object({
-  // The header extension of RFC 8843 has one octet for the length.
+  // RFC 8843 sends the MID in a header extension; in the one-byte form (RFC 8285) it has at most 16 bytes.
   mid: z.string().min(1).max(16).optional(),
   codecs: z.array(z.object({
     mimeType: opus,

@@ -12,7 +12,15 @@ declare module 'fastify' {
 
 /** Large values by key: files in DATA_DIR, or objects of an S3 bucket if one is configured. */
 export default fp(async function blobs (app) {
-  app.decorate('blobs', await create(app.config))
+  const blobs = await create(app.config)
+  app.decorate('blobs', blobs)
+  const { BLOBS_S3_URL: url } = app.config
+  if (url !== undefined) {
+    // Not awaited: rooms work without blobs, and the bucket may be created later.
+    app.addHook('onReady', async () => {
+      blobs.list('startup-check').catch((err: unknown) => { app.log.error({ err, url }, 'S3 bucket is not available: blobs cannot be stored') })
+    })
+  }
 }, { name: 'blobs', dependencies: ['config'] })
 
 async function create (config: Config): Promise<Blobs> {

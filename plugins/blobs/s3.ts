@@ -106,7 +106,9 @@ export function createS3Blobs ({ url, region, accessKeyId, secretAccessKey }: S3
       return response?.body ? Readable.fromWeb(response.body as never) : undefined
     },
     async list (prefix) {
-      const found = await bucket.listObjects('/', prefix === undefined ? '' : `${checkedKey(prefix)}/`) ?? []
+      const found = await bucket.listObjects('/', prefix === undefined ? '' : `${checkedKey(prefix)}/`)
+      // An empty bucket has an empty list; null means that there is no bucket.
+      if (!found) throw new Error(`S3 bucket ${url} does not exist`)
       return found
         .map(({ Key, Size, LastModified }) => ({ key: Key, bytes: Number(Size), modifiedAt: new Date(LastModified).getTime() }))
         .sort((a, b) => a.key < b.key ? -1 : 1)

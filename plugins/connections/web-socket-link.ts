@@ -17,8 +17,8 @@ const floodCloseMs = 500
 
 /** A WebSocket: receives frames; writes them coalesced, through a bounded queue; pings. */
 export class WebSocketLink implements Link<Buffer> {
-  // Links that were written to in this turn of the event loop. At its end, the
-  // writes of each leave together.
+  // Links with buffered writes. At the end of the turn of the event loop, the writes of each link are
+  // flushed together.
   static readonly #written: WebSocketLink[] = []
   static #flush (): void {
     for (const link of WebSocketLink.#written.splice(0)) {

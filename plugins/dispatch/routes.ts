@@ -10,7 +10,7 @@ export interface RequestLimit {
   perMinute: number
   /** Counts per user and room. */
   perRoom?: boolean
-  /** Requests with the same name are counted together; the type by default. */
+  /** Requests with the same name share one limit. Default: the message type. */
   name?: string
   /**
    * Counts without a round trip to Redis, so that the handler starts in the order of arrival. A
@@ -27,7 +27,7 @@ export interface MessageOptions extends MessageSchemas {
   room?: boolean
   /** Later requests of the session wait until this one is done. */
   exclusive?: boolean
-  /** Maximum requests per user and minute, cluster-wide. */
+  /** Maximum requests per user per minute, cluster-wide. */
   limit?: RequestLimit
 }
 

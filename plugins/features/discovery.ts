@@ -187,7 +187,7 @@ function reloadCommonJs (): void {
 /**
  * Loads a feature's code as it is on disk now.
  *
- * @param generation its number among those of the feature
+ * @param generation sequence number of this generation of the feature
  * @param fresh whether the code may have changed since this process loaded it; false shares code between servers in one process
  * @throws an error of the code, and if it exports no plugin or the import times out
  */

@@ -4,7 +4,7 @@ import { isDeepStrictEqual } from 'node:util'
 export interface FeatureTarget {
   /** The features, and parts of the kernel, that its code depends on. */
   dependencies: readonly string[]
-  /** Settings and number of reloads: if they differ, the feature is built again. */
+  /** Derived from the settings and the number of reloads. The feature is rebuilt if the loaded version differs. */
   version: unknown
 }
 
@@ -93,7 +93,7 @@ function inOrder (graph: Graph): string[] {
 }
 
 /**
- * Selects the features to run: the defaults of the environment, changed by `FEATURES`.
+ * Selects the features to run: the defaults for development, test or production, as modified by `FEATURES`.
  *
  * @param known names of all installed features
  * @param defaults by name; a missing feature is on

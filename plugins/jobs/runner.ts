@@ -38,7 +38,7 @@ const maxRunning = 100
 export function createJobs (store: JobStore, log: FastifyBaseLogger, { jobPollIntervalMs, jobRetryMs } = defaultTimings): Jobs & { stop (): Promise<void> } {
   const owners = new Map<string, ReadonlyMap<string, JobHandler>>()
   const running = new Map<string, Set<Promise<void>>>()
-  // Kinds of which more jobs were due than could be taken.
+  // Job kinds with more due jobs than this server could claim.
   const behind = new Set<string>()
   const kernel = new Map<string, JobHandler>()
   let polling: Promise<void> | undefined

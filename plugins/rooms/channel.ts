@@ -66,7 +66,8 @@ export function parseMessage (message: string): RoomMessage {
   return { kind: 'event', event: eventFromText(rest), except: header.except }
 }
 
-// "Change and publish" is one operation: the store is independent of the bus and vice versa.
+// This file makes a change and its publication one operation, so that the store and the bus do not
+// depend on each other.
 // On Redis the script that changes also publishes, in one step and one round
 // trip; without Redis the message is delivered after the change.
 

@@ -6,7 +6,7 @@ import { createRooms } from './create.ts'
 import { joinReply } from './join-reply.ts'
 import { events, requests } from './messages.ts'
 
-/** Pages of participants per user and minute: enough for rooms of many thousands, and little load. */
+/** Pages of participants per user per minute: enough for rooms of many thousands, and little load. */
 const pagesPerMinute = 120
 
 /** @throws VALIDATION_FAILED when the server did not issue the cursor */

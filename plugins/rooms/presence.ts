@@ -1,5 +1,6 @@
 import { userKeyOf } from '../connections/session.ts'
 import type { Profile, UserId } from '../connections/session.ts'
+import { fitting, maxEventBytes } from '../schema/sizes.ts'
 
 export interface PresenceChange {
   count: number
@@ -23,8 +24,9 @@ export const presenceIntervalMs = 1000
 const retryMs = 200
 /** Maximum profiles in a room:presence event (protocol.md, section 7, "Big events"). */
 const maxProfiles = 20
-/** Maximum user ids in a room:presence event; each has up to 128 characters. */
-const maxLeft = 200
+/** Maximum bytes of the profiles and of the user ids in a room:presence event. The rest of the event is small. */
+const maxJoinedBytes = maxEventBytes * 3 / 4
+const maxLeftBytes = maxEventBytes / 8
 
 /**
  * Batches joins and leaves of big rooms. A user who joins and leaves between
@@ -66,7 +68,13 @@ export function createPresence (tryLock: (roomId: string) => Promise<boolean>, s
     const { count } = change
     const joined = [...change.joined.values()]
     const left = [...change.left.values()]
-    while (joined.length + left.length > 0) send(roomId, { count, joined: joined.splice(0, maxProfiles), left: left.splice(0, maxLeft) })
+    while (joined.length + left.length > 0) {
+      send(roomId, {
+        count,
+        joined: joined.splice(0, fitting(joined.slice(0, maxProfiles), maxJoinedBytes).length),
+        left: left.splice(0, fitting(left, maxLeftBytes).length)
+      })
+    }
   }
 
   return {

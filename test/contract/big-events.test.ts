@@ -55,8 +55,9 @@ onEveryStore(t, 'a join of a large room receives a reply of at most 64 KiB', asy
 })
 
 onEveryStore(t, 'a lobby page has at most 64 KiB, and pages list every room', async (t, env) => {
-  const server = await build(t, { env: { FEATURES: 'auth,lobby', FEATURES_CONFIG: '{"lobby":{"cacheMs":0}}', ...env } })
-  for (let i = 0; i < 30; i++) await (await connectLarge(server, i + 1, 3500)).ok('room:join', { roomId: `r${i}` })
+  const server = await build(t, { env: { FEATURES: 'auth,lobby', FEATURES_CONFIG: '{"lobby":{"cacheMs":0,"people":20}}', ...env } })
+  for (let i = 0; i < 30; i++) await (await connectLarge(server, i + 1, 3900)).ok('room:join', { roomId: `r${i}` })
+  for (let i = 0; i < 20; i++) await (await connectLarge(server, i + 100, 3900)).ok('room:join', { roomId: 'r0' })
   const looker = await server.connect(99)
   const sizes = sizesOf(looker)
   const rooms = new Set<string>()
@@ -69,12 +70,12 @@ onEveryStore(t, 'a lobby page has at most 64 KiB, and pages list every room', as
   t.ok(sizes.every((size) => size <= limit))
 })
 
-t.test('a burst of joins is announced in events of at most 20 profiles', async (t) => {
+t.test('a burst of joins is announced in events of at most 64 KiB and 20 profiles', async (t) => {
   const server = await build(t, { env: { FEATURES: 'auth', PRESENCE_COALESCE_OVER: '1' } })
   const ada = await server.connect('ada')
   await ada.ok('room:join', { roomId: 'r1' })
   const sizes = sizesOf(ada)
-  const members = await Promise.all(Array.from({ length: 90 }, (_, i) => connectLarge(server, i + 1, 3000)))
+  const members = await Promise.all(Array.from({ length: 90 }, (_, i) => connectLarge(server, i + 1, 3900)))
   await Promise.all(members.map((member) => member.ok('room:join', { roomId: 'r1' })))
   const named = () => ada.events.filter(({ type }) => type === 'room:presence').flatMap(({ data }) => data.joined as { userId: number }[])
   await until(() => named().length >= 90)

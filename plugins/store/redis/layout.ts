@@ -1,6 +1,6 @@
 import { nodeKey } from '../../cluster/leases.redis.ts'
 import type { Profile } from '../../connections/session.ts'
-import type { Publication, StoredDocument } from '../types.ts'
+import type { Publication, RoomRecord, StoredDocument } from '../types.ts'
 
 // The keys and values of rooms in Redis. A room is
 //   …           hash: meta (JSON of the record), pin (hash), activity (ms), producers:<node>,
@@ -35,6 +35,9 @@ export const nodeRoomsKey = (nodeId: string) => `${nodeKey(nodeId)}:rooms`
 
 /** A session as a field of the room's hash of sessions. */
 export const sessionField = (nodeId: string, sessionId: string) => `${nodeId} ${sessionId}`
+
+/** @param text JSON of a record. Older servers write records without `options`. */
+export const parseRecord = (text: string): RoomRecord => ({ options: {}, ...JSON.parse(text) as Omit<RoomRecord, 'options'> })
 
 export const parseProfile = (text: string) => JSON.parse(text) as Profile
 

@@ -5,15 +5,15 @@ import { banned, PinRequired, PinWrong, RoomFull, RoomNotFound } from '../errors
 import { pinTries, pinWindowMs } from '../store.ts'
 import type { MemberStore } from '../store.ts'
 import { participantsTold } from '../types.ts'
-import type { JoinResult, RoomRecord } from '../types.ts'
-import { banKey, emptyRoomsKey, parseDocuments, parseProfile, profilesKey, roomKeys, sessionField, usersKey, wrongPinsKey } from './layout.ts'
+import type { JoinResult } from '../types.ts'
+import { banKey, emptyRoomsKey, parseDocuments, parseProfile, parseRecord, profilesKey, roomKeys, sessionField, usersKey, wrongPinsKey } from './layout.ts'
 import type { RoomIndex } from './room-index.ts'
 
 type Joined = [meta: string, created: number, first: number, count: number, profiles: string[], documents: string[]]
 
 function joinResult ([meta, created, first, count, profiles, documents]: Joined): JoinResult {
   return {
-    room: JSON.parse(meta) as RoomRecord,
+    room: parseRecord(meta),
     created: created === 1,
     firstOfUser: first === 1,
     count,

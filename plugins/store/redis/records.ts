@@ -1,8 +1,8 @@
 import type { Redis } from 'ioredis'
 import { closedMemoryMs } from '../store.ts'
 import type { RecordStore } from '../store.ts'
-import type { RoomRecord, RoomSummary } from '../types.ts'
-import { closedKey, emptyRoomsKey, publishArgs, roomKey, roomKeys, roomsKey, usersKey } from './layout.ts'
+import type { RoomSummary } from '../types.ts'
+import { closedKey, emptyRoomsKey, parseRecord, publishArgs, roomKey, roomKeys, roomsKey, usersKey } from './layout.ts'
 import type { RoomIndex } from './room-index.ts'
 
 // A page of busy rooms reads first as many rooms as were asked for, then this
@@ -17,7 +17,7 @@ export function createRedisRecords (redis: Redis, nodeId: string, index: RoomInd
     const [hash, participantCount] = await Promise.all([redis.hgetall(roomKey(roomId)), redis.zcard(usersKey(roomId))])
     if (hash.meta === undefined) return
     const producers = Object.entries(hash).reduce((sum, [name, value]) => name.startsWith('producers:') ? sum + Number(value) : sum, 0)
-    return { ...JSON.parse(hash.meta) as RoomRecord, participantCount, producers, lastActivityAt: Number(hash.activity) }
+    return { ...parseRecord(hash.meta), participantCount, producers, lastActivityAt: Number(hash.activity) }
   }
 
   /** @returns the next `limit` ids of the index, and the rooms of them that exist */
@@ -69,7 +69,7 @@ export function createRedisRecords (redis: Redis, nodeId: string, index: RoomInd
       await Promise.all([redis.zrem(roomsKey, roomId), redis.zrem(emptyRoomsKey, roomId), index.release(roomId)])
       // If the room was created again since, the indexes must have it.
       if (await redis.exists(roomKey(roomId)) === 1) await index.add(roomId)
-      return meta === null ? undefined : JSON.parse(meta) as RoomRecord
+      return meta === null ? undefined : parseRecord(meta)
     }
   }
 }

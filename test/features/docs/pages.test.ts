@@ -14,7 +14,7 @@ t.test('the pages list every message, error and close code', async (t) => {
   }
   for (const { code, meaning } of asyncapi['x-error-codes']) t.ok(page.includes(`id="${code}"`) && page.includes(meaning.split(/[^\w ]/)[0] ?? meaning), code)
   for (const { code, reason } of asyncapi['x-close-codes']) t.ok(page.includes(`<code>${code}</code>`) && page.includes(reason), reason)
-  t.match(page, 'Limit: 30 per minute and user')
+  t.match(page, 'Limit: 30 per user per minute')
   const ids = [...page.matchAll(/ id="([^"]+)"/g)].map(([, id]) => id)
   t.equal(new Set(ids).size, ids.length, 'anchors are unique')
   for (const [, target = ''] of page.matchAll(/href="#([^"]+)"/g)) t.ok(ids.includes(target), `#${target}`)

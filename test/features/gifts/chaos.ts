@@ -30,7 +30,7 @@ export interface ChaosOptions {
   senders: number
 }
 
-/** The limit is 30 gifts per user and minute, failed attempts included. */
+/** The limit is 30 gifts per user per minute, failed attempts included. */
 const triesPerSender = 28
 const atOnce = 4
 const rooms = 50

@@ -153,7 +153,7 @@ onEveryStore(t, 'the list is at most one second old', async (t, env, kind) => {
   t.ok(passed() < 3000)
 })
 
-onBothStores(t, 'limits requests per user and minute across all servers', async (t, env, kind) => {
+onBothStores(t, 'limits requests per user per minute across all servers', async (t, env, kind) => {
   const [a, b] = await pair(t, kind, env, { listsPerMinute: 5 })
   const [ada, adasPhone, bob] = [await a.connect(1), await b.connect(1), await b.connect(2)]
   for (let i = 0; i < 5; i++) await list(i % 2 ? ada : adasPhone)

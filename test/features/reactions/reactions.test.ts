@@ -47,7 +47,7 @@ onEveryStore(t, 'accepts only the reactions listed in the join reply', async (t,
   t.strictSame(sumOf(ada), Object.fromEntries(emojis.map((emoji) => [emoji, 1])))
 })
 
-onBothStores(t, 'limits reactions per user and minute across all servers and rooms', async (t, env, kind) => {
+onBothStores(t, 'limits reactions per user per minute across all servers and rooms', async (t, env, kind) => {
   const [a, b] = await pair(t, kind, env, { reactionsPerMinute: 5 })
   const [ada, adasPhone, bob] = [await a.connect(1), await b.connect(1), await b.connect(2)]
   for (const client of [ada, bob]) await client.ok('room:join', { roomId: 'r1' })

@@ -9,6 +9,7 @@ import { createFolderBlobs } from '../../../plugins/blobs/folder.ts'
 import { createS3Blobs } from '../../../plugins/blobs/s3.ts'
 import { build } from '../../support/build.ts'
 import { featureFolder, saying } from '../../support/features.ts'
+import { until } from '../../support/retry.ts'
 import { startS3 } from '../../support/s3.ts'
 
 const contents = async (blobs: Blobs, key: string) => {
@@ -131,7 +132,25 @@ t.test('S3: retries when the service asks for it, and reports other errors', asy
   t.equal(await contents(blobs, 'a'), 'x')
   await t.rejects(createS3Blobs({ ...s3, secretAccessKey: 'wrong' }).put('a', Readable.from(['y'])), /403|Signature/)
   t.equal(await contents(blobs, 'a'), 'x')
-  await t.rejects(createS3Blobs({ ...s3, url: s3.url.replace(/bucket$/, 'nothing') }).put('a', Readable.from(['y'])), /404|NoSuchBucket/)
+  const missing = createS3Blobs({ ...s3, url: s3.url.replace(/bucket$/, 'nothing') })
+  await t.rejects(missing.put('a', Readable.from(['y'])), /404|NoSuchBucket/)
+  await t.rejects(missing.list(), /bucket .* does not exist/)
+})
+
+t.test('S3: a server without its bucket starts and logs an error', async (t) => {
+  const s3 = await startS3(t)
+  const lines: Record<string, unknown>[] = []
+  await build(t, {
+    log: (line) => lines.push(line),
+    env: {
+      FEATURES: 'auth',
+      BLOBS_S3_URL: s3.url.replace(/bucket$/, 'nothing'),
+      BLOBS_S3_REGION: s3.region,
+      BLOBS_S3_ACCESS_KEY_ID: s3.accessKeyId,
+      BLOBS_S3_SECRET_ACCESS_KEY: s3.secretAccessKey
+    }
+  })
+  await until(() => lines.some(({ level, msg }) => level === 50 && /S3 bucket is not available/.test(String(msg))))
 })
 
 t.test('features store blobs in the configured bucket', async (t) => {

@@ -98,7 +98,7 @@ function createStage ({ roomId, options, identity, access, choice }: Entry, left
   const ask = <T extends RequestType>(type: T, data: RequestData<T>): Promise<ReplyData<T> | undefined> =>
     attempt(() => connection.request(type, data))
 
-  /** Takes a seat for the open microphone where seats are on, or closes the microphone. */
+  /** If seats are enabled and the microphone is open, takes a free seat. Closes the microphone if there is none. */
   async function findSeat (): Promise<void> {
     if (!voice.track.value || room.state !== 'in' || !room.seats.enabled) return
     let words = strings.seat.noneFree
