@@ -32,7 +32,7 @@ interface Sitter {
   isMuted: boolean
 }
 
-/** The seat was taken, locked or removed since it was listed. */
+/** The seat may have been taken, locked or removed since it was listed. */
 const seatUnavailable = new Set(['SEAT_TAKEN', 'SEAT_LOCKED', 'SEAT_INVALID'])
 
 /**

@@ -2,13 +2,13 @@ import type { FastifyInstance } from 'fastify'
 import { ValidationFailed } from '../plugins/errors/codes.ts'
 import { jsonLimitExceeded } from '../plugins/schema/json-limits.ts'
 
-/** Maximum size of a request's body, in bytes. Larger ones are refused before they are read. A route may set its own `bodyLimit`. */
+/** Maximum size of a request body, in bytes. Larger bodies are rejected before they are read. A route may set its own `bodyLimit`. */
 export const bodyLimit = 65_536
 
 /**
- * Parses JSON bodies like Fastify, with two differences: an empty body counts as
- * none, because many HTTP clients send a content type with every request; and
- * a body with too many or too deeply nested values is refused before it is parsed.
+ * Parses JSON bodies like Fastify, with two differences. An empty body counts as no body: many HTTP
+ * clients send a content type with every request. A body with too many or too deeply nested values is
+ * rejected before it is parsed.
  * The kernel and each feature's child instance use it.
  *
  * @param app the instance, before its routes

@@ -5,7 +5,7 @@ import type { z } from 'zod'
 import { isSecret, variableOf } from '../plugins/schema/variables.ts'
 import type { Variable } from '../plugins/schema/variables.ts'
 
-/** A variable that is required under a condition. */
+/** A variable that is required if a condition holds. */
 export interface Requirement {
   name: string
   when: (given: Readonly<Record<string, string | undefined>>) => boolean
@@ -32,9 +32,9 @@ export interface FeatureSettings extends Required<Omit<SettingsModule, 'enabledB
 const folder = join(import.meta.dirname, '../features')
 
 /**
- * The settings of the features in features/, by the features' `config.ts`: the
- * server reports every error of the environment at its start. Features
- * of other folders are checked when they are loaded.
+ * The settings of the features in features/, read from their `config.ts` files, so that the server
+ * reports every invalid variable at startup. Features in other folders are checked when they are
+ * loaded.
  */
 export const featureSettings: readonly FeatureSettings[] = await Promise.all(readdirSync(folder).sort()
   .map((feature) => ({ feature, path: join(folder, feature, 'config.ts') }))

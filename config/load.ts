@@ -14,13 +14,13 @@ export interface EnvironmentDefaults {
   features: Record<string, boolean>
 }
 
-/** The configuration of the server: the environment of the kernel, validated, with defaults. */
+/** The server's configuration: validated environment variables, with defaults. */
 export interface Config extends Environment {
-  /** Which features are on by default. A feature not named is on. */
+  /** Whether a feature is on by default, by name. A feature that is not listed is on. */
   featureDefaults: Record<string, boolean>
   /** All variables as text, with the defaults of config/<NODE_ENV> and generated secrets: features read their settings from them. */
   variables: Readonly<Record<string, string>>
-  /** Secrets generated for this start because none are configured, by variable; never in production. */
+  /** Secrets that were generated at startup because none are configured, by variable. Never generated in production. */
   generated: ReadonlyMap<string, string>
 }
 
@@ -39,8 +39,9 @@ export class ConfigError extends Error {
 const defaults = { development, production, test }
 
 /**
- * Validates the environment, with the variables of the features in features/, and adds defaults: schema defaults < config/<NODE_ENV>
- * < environment. An empty variable counts as not set.
+ * Validates the environment variables of the kernel and of the features in features/, and adds
+ * defaults. The environment overrides config/<NODE_ENV>, which overrides the schema. An empty variable
+ * counts as not set.
  *
  * @param env usually `process.env`
  * @returns the complete configuration

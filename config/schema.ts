@@ -153,7 +153,7 @@ const shape = Object.assign({}, ...Object.values(sections)) as
 
 export const schema = z.object(shape)
 
-/** Variables that are required under a condition. */
+/** Variables that are required if a condition holds. */
 export const requirements: readonly Requirement[] = [
   { name: 'MEDIASOUP_ANNOUNCED_IP', when: (given) => given.NODE_ENV === 'production', reason: 'in production: the address clients send audio to' },
   { name: 'BLOBS_S3_ACCESS_KEY_ID', when: (given) => given.BLOBS_S3_URL !== undefined, reason: 'with BLOBS_S3_URL' },

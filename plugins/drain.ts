@@ -5,7 +5,7 @@ export interface Drain {
   readonly draining: boolean
   /**
    * Rejects new sockets and rooms, notifies all clients, and waits until all have
-   * left or the timeout has passed. A second call may shorten the timeout; both wait for the same end.
+   * left or the timeout has passed. A second call may shorten the timeout; both calls then return at the same time.
    *
    * @param seconds the timeout
    */

@@ -22,7 +22,7 @@ export default fp(async function greeting (app) {
       app.log.error({ err }, 'failed to greet a session')
       session.close('OVERLOADED')
     })
-    // Requests wait, so that the greeting is the first frame.
+    // Requests wait until the greeting has been sent, so that it is the first frame.
     app.messages.hold(session, greeted)
   })
 }, { name: 'greeting', dependencies: ['hooks', 'messages', 'features'] })

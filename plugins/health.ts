@@ -26,7 +26,7 @@ declare module './hooks.ts' {
 
 const freshMs = 1000
 
-/** Readiness of this server: media workers, store, pub/sub, and not shutting down. */
+/** Readiness of this server: its media workers, store and pub/sub work, and it is not shutting down. */
 export default fp(async function health (app) {
   let latest: Promise<HealthReport['checks']> | undefined
   const gauge = app.metrics.gauge('flylive_ready', 'Whether this server is ready: 1 or 0')

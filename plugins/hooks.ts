@@ -2,8 +2,7 @@ import fp from 'fastify-plugin'
 import type { FastifyBaseLogger } from 'fastify'
 
 /**
- * The hooks that the kernel calls, by name. The part of the kernel that calls a
- * hook declares it here by module augmentation, next to the call.
+ * The hooks that the kernel calls, by name. The module that calls a hook declares it here, by module augmentation.
  */
 export interface KernelHooks {}
 
@@ -14,11 +13,11 @@ type Result<F> = F extends (...args: never[]) => infer R ? Awaited<R> : never
 
 /** Registers the handlers of features and of the kernel. */
 export interface HookRegistrar<H = KernelHooks> {
-  /** Calls `fn` on each call of the hook. Removed with its feature. */
+  /** Adds a handler. It is removed with its feature. */
   on<N extends keyof H> (name: N, fn: H[N]): void
 }
 
-/** Calls the handlers that are registered now. */
+/** Calls the registered handlers. */
 export interface HookCaller<H> {
   /** Whether the hook has a handler. */
   has (name: keyof H): boolean
@@ -47,7 +46,7 @@ export interface HookEntry {
   fn: (...args: never[]) => unknown
 }
 
-/** The kernel's side. */
+/** The API for the kernel. */
 export interface Hooks extends HookRegistrar, HookCaller<KernelHooks> {
   /**
    * Replaces all handlers of an owner atomically.

@@ -4,18 +4,17 @@ import rateLimit from '@fastify/rate-limit'
 import fp from 'fastify-plugin'
 import { rateLimited } from './errors/codes.ts'
 
-// Requests per minute and address: enough for several dashboards and polling
-// scripts behind one address.
+// Maximum requests per address per minute: enough for several dashboards and polling scripts behind one address.
 const callsPerMinute = 3000
-// Polled by machines, or limited elsewhere.
+// Exempt routes: monitoring systems poll them, or they have their own limit.
 const unlimited = new Set(['/ws', '/health', '/livez', '/readyz', '/metrics'])
 
-/** Applies to every HTTP request: security headers, CORS, a rate limit per address. */
+/** Applies security headers, CORS and a rate limit per address to every HTTP request. */
 export default fp(async function http (app) {
   const { config } = app
   app.addHook('onRequest', (request, reply, done) => {
     if (request.socket.remoteAddress !== undefined) return done()
-    // The client cannot receive a reply, and the rate limit needs its address.
+    // The client has disconnected, so the rate limit cannot read its address.
     request.log.debug({ method: request.method, url: request.url }, 'the client has disconnected before its request was handled')
     reply.hijack()
     request.raw.destroy()

@@ -24,7 +24,7 @@ const health = z.object({
 const tags = ['health']
 const notReady = 'Not ready: do not send users here'
 
-/** Liveness, readiness and a detailed status. */
+/** Routes for liveness, readiness and a detailed status. */
 export default (async function pages (app) {
   app.get('/livez', {
     schema: { tags, summary: 'Whether the process is alive', response: { 200: z.object({ status: z.literal('ok') }) } }

@@ -35,8 +35,7 @@ export default (async function ws (app) {
   const { config } = app
   const quotas = createConnectionQuotas(app)
   const identities = new WeakMap<object, Identity>()
-  // Pending connections count, too: otherwise a burst of connections would
-  // exceed the limit.
+  // Includes pending connections; otherwise a burst would exceed the limit.
   const arriving = new Set<object>()
   const refused = app.metrics.counter('flylive_socket_refused_total', 'Connections rejected before the upgrade, by code', ['code'])
 
@@ -51,7 +50,7 @@ export default (async function ws (app) {
     const entrance = app.gate.entranceOf(request.raw)
     const identity = await (entrance?.authenticate ?? identify)(request)
     await quotas.countUser(socket, userKeyOf(identity.user.id))
-    // The path may have been withdrawn during identification.
+    // The path may have been withdrawn while the client was being identified.
     if (app.drain.draining) throw new Draining()
     if (entrance && !app.gate.accepts(entrance.path)) throw new NotFound(entrance.path)
     return identity
@@ -94,7 +93,7 @@ export default (async function ws (app) {
   })
 }) satisfies FastifyPluginAsync
 
-/** A client without a token, if the configuration allows it: a generated user per connection. */
+/** For a client without a token, if guests are allowed: each connection gets a generated user. */
 function anonymous (): Identity {
   const id = `guest-${randomUUID()}`
   const name = `Guest ${id.slice(6, 10)}`

@@ -140,7 +140,7 @@ export function createAuth (app: FeatureInstance, settings: z.output<typeof conf
   }
 }
 
-/** @returns the first token a request carries */
+/** @returns the first token in a request */
 function tokenOf (request: HttpRequest, fromQuery: boolean): string | undefined {
   const header = /^Bearer +(\S+)$/i.exec(request.headers.authorization ?? '')?.[1]
   if (header !== undefined) return header

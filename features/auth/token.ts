@@ -18,7 +18,7 @@ export class TokenRefused extends Error {
 }
 
 export interface TokenRules {
-  /** Newest first. A token may match any of them. */
+  /** Newest first. A token is valid if any of them matches. */
   secrets: readonly string[]
   /** Lifetime of tokens without `exp`, from `iat`, in seconds. */
   maxAgeSeconds: number

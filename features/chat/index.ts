@@ -44,7 +44,7 @@ export default defineFeature(async function chat (app, { history: keep, messages
     return { id: message.id, timestamp: message.timestamp }
   })
 
-  /** @returns the messages of a room, oldest first; another server may be configured to keep more */
+  /** @returns the messages of a room, oldest first; more than configured here if another server keeps more */
   const readHistory = async (roomId: string) => keep === 0 ? [] : (await store.readLog(roomId)).slice(-keep)
 
   messages.on('chat:history', { ...requests['chat:history'], limit: { perMinute: historyPerMinute } }, async ({ before, limit }, { room }) => {

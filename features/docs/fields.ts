@@ -13,7 +13,7 @@ export interface Field {
   text: string
 }
 
-/** Fields nested deeper are not listed. */
+/** Maximum depth; fields that are nested deeper are not listed. */
 const maxDepth = 4
 
 /**

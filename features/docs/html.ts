@@ -28,7 +28,7 @@ export function inline (text: string): Html {
   return html`${pieces}`
 }
 
-/** Renders paragraphs, separated by empty lines, of such text. */
+/** Renders paragraphs of such text, separated by empty lines. */
 export function paragraphs (text: string): Html {
   return html`${text.split('\n\n').map((part) => html`<p>${inline(part)}</p>`)}`
 }

@@ -3,14 +3,14 @@ import type { JsonSchema } from './json-schema.ts'
 
 /** A request or an event of the document, as the pages list it. */
 export interface Entry {
-  /** The target of links to it. */
+  /** The anchor of its section. */
   anchor: string
   kind: 'request' | 'event'
   type: string
   operation: AsyncOperation
   data: JsonSchema
   example: unknown
-  /** Only of a request. */
+  /** Requests only. */
   reply?: { data: JsonSchema, example: unknown }
 }
 

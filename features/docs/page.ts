@@ -8,7 +8,7 @@ import { connectionLimits, groupsOf, limitText } from './overview.ts'
 import type { Entry } from './overview.ts'
 
 const nothing = html``
-// Some first rows have one cell; this sets the width of both columns.
+// Sets the width of both columns, because some first rows have only one cell.
 const columns = html`<colgroup><col class="name"><col></colgroup>`
 
 /** The layout of all pages under /docs. The page works without scripts and loads files from this server only. */

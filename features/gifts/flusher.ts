@@ -43,7 +43,7 @@ export interface Flusher {
   added (): void
   /** Polls the outbox immediately. */
   wake (): void
-  /** Takes no more gifts and waits for the batches in flight. */
+  /** Stops taking gifts and waits for the batches in flight. */
   close (): Promise<void>
 }
 

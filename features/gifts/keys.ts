@@ -35,7 +35,7 @@ export function createRecentGifts (): RecentGifts {
  * that `gift:received` shows for a gift that counts as paid.
  */
 export function transactionIdOf (senderKey: string, key: string): string {
-  // The key has a fixed length and comes first, so the hash input is unambiguous.
+  // The hash input is unambiguous, because the key comes first and has a fixed length.
   const random = createHash('sha256').update(parse(key)).update(senderKey).digest()
   return v7({ msecs: timeOf(key), random })
 }

@@ -17,7 +17,7 @@ export function timeOf (uuid: string): number {
   return Number.parseInt(uuid.slice(0, 8) + uuid.slice(9, 13), 16)
 }
 
-// Records are sorted and trimmed by the time of the key, so it must be roughly right.
+// Records are sorted and trimmed by the time of the key, so the time must be approximately correct.
 const key = z.uuidv7({ abort: true })
   .refine((uuid) => Math.abs(timeOf(uuid) - Date.now()) <= maxKeyAgeMs, 'The time in the key must be within 24 hours of now')
   .describe('Idempotency key. The client generates one per gift and repeats it in retries')

@@ -91,8 +91,8 @@ export function createSqliteOutbox (file: string, { now = Date.now, kept = maxFa
     } catch (error) {
       for (const { reject } of group) reject(error)
     }
-    // The commit blocks the event loop. Wait as long before the next one, so that other work
-    // gets at least half of the time; gifts that arrive in between share the next flush.
+    // The commit blocks the event loop. The next commit waits for the same duration, so that other work
+    // gets at least half of the time. Gifts that arrive in between share the next flush.
     const end = performance.now()
     restUntil = end + (end - begin)
   }

@@ -18,7 +18,7 @@ declare module 'flylive-audio-server/feature' {
   }
 }
 
-/** Books gifts. The feature laravel-bridge implements it with the backend. */
+/** Processes gifts. The feature laravel-bridge implements it with the backend. */
 export interface GiftProcessor {
   /** Timeout of a call, in milliseconds. */
   readonly timeoutMs: number

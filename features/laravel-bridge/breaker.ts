@@ -23,7 +23,7 @@ export type Breaker = CircuitBreaker<[action: () => Promise<unknown>], unknown>
  */
 export function createBreaker ({ maxConsecutiveFailures, openMs, windowMs }: BreakerOptions, isFailure: (error: unknown) => boolean, changed: (state: BreakerState) => void): Breaker {
   const circuit: Breaker = new CircuitBreaker((action) => action(), {
-    // Opossum needs no timeout, because calls have their own.
+    // Disables opossum's timeout, because calls have their own.
     timeout: false,
     resetTimeout: openMs,
     rollingCountTimeout: windowMs,

@@ -57,7 +57,8 @@ export function createRemovals (app: Pick<FeatureInstance, 'cluster' | 'director
             log.warn({ err, roomId }, 'block of the backend not stored, retrying')
             rooms.kickHere(roomId, userKey)
           }
-          await delay(retryMs, undefined, { ref: false, signal: closing.signal }).catch(() => { /* Closed. */ })
+          await delay(retryMs, undefined, { ref: false, signal: closing.signal }).catch(() => { /* The
+          room is closed. */ })
         }
       }
       // Removes sessions that joined before the ban was stored.
@@ -67,7 +68,7 @@ export function createRemovals (app: Pick<FeatureInstance, 'cluster' | 'director
     async verifyKick (key) {
       const [roomId, userKey, at] = JSON.parse(key) as [string, string, number]
       const sessions = (await directory.sessionsOf(userKey)).filter((session) => session.roomId === roomId)
-      // Sessions that connected after the kick were admitted again. A user without a session may still hold a seat.
+      // Keep sessions that connected after the kick. A user without a session may still hold a seat.
       if (sessions.length === 0 || sessions.some(({ connectedAt }) => connectedAt < at)) await rooms.kick(roomId, userKey)
     },
     close () {

@@ -15,7 +15,7 @@ export interface Rights {
    */
   ownerOf (roomId: string): Promise<UserId | undefined>
   /**
-   * Makes at most one call if the backend has a role for the user.
+   * Returns a user's role. Makes at most one call if the backend has a role for the user.
    *
    * @param room `ownerId` is the owner when the room was created
    * @throws UNAVAILABLE if the role is unknown; it does not default to `member`

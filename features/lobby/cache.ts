@@ -15,7 +15,7 @@ export interface Cache<V> {
  * @param maxEntries the cache evicts the oldest entries above this number
  */
 export function createCache<V> (maxAgeMs: number, maxEntries: number): Cache<V> {
-  // In order of age.
+  // Sorted by age.
   const entries = new Map<string, { value: Promise<V>, loadedAt: number }>()
 
   return {

@@ -41,8 +41,8 @@ export const inviteMs = 30_000
 export const assignGraceMs = 5000
 
 /**
- * Maximum number of pending requests per room. Each change of a seat reads, writes and
- * publishes the room's whole seat state, so the state must stay small.
+ * Maximum number of pending requests per room. Each change reads, writes and publishes the room's whole
+ * seat state, so the state must stay small.
  */
 export const maxRequests = 200
 

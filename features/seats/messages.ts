@@ -57,7 +57,7 @@ export const joinRequest = z.object({
   seatCount: z.int().min(1).max(maxSeats).default(maxSeats).describe('Applies only when the join creates the room')
 })
 
-/** Fields that the feature adds to the reply of room:join. */
+/** Fields that the feature adds to the reply to room:join. */
 export const joinReply = z.object({
   seatCount: z.int(),
   seats: z.array(seat),

@@ -32,7 +32,7 @@ export interface Seats {
    * @throws ROOM_NOT_FOUND, UNAVAILABLE
    */
   resize (roomId: string, seatCount: number): Promise<void>
-  /** Releases the seat and the request of a user who left; after a disconnect it starts their grace period instead. */
+  /** Releases the seat and the request of a user who left. After a disconnect, starts their grace period instead. */
   left (roomId: string, userId: UserId, reason: LeaveReason): Promise<void>
   /** Starts the grace period of seat and request holders who are not in the room. */
   startMissingGrace (roomId: string): Promise<void>

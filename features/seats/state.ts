@@ -10,7 +10,7 @@ const time = z.number()
 const seat = z.object({
   seatIndex: z.int(),
   userId,
-  /** Identifies this stay on the seat among all of the room; permissions given for it end with it. */
+  /** Unique id of this stay on the seat. Permissions that were granted for it end with it. */
   sitting: z.int(),
   /** The user's own choice, from the media feature. */
   selfMuted: z.boolean(),
@@ -28,7 +28,7 @@ const request = z.object({
   awayUntil: time.optional()
 })
 
-/** The seats of a room, as the store has them. */
+/** The seats of a room, as they are stored. */
 export const seatState = z.object({
   seatCount: z.int(),
   /** Taken seats, by index. */

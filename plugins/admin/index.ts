@@ -10,7 +10,7 @@ export interface Admin {
   /** Whether /admin exists: a key is configured. */
   readonly enabled: boolean
   /**
-   * Makes a route under /admin require a key; leaves other routes unchanged.
+   * Makes a route require an admin key if it is under /admin.
    *
    * @returns false for an admin route if no key is configured: the route must not be reachable
    */
@@ -68,7 +68,7 @@ export default fp(async function admin (app) {
       },
       addHook: false,
       verifyErrorLogLevel: 'info',
-      // The plugin sends any value that this returns; its types allow only a string.
+      // The plugin sends whatever this returns, but its type allows only a string.
       errorResponse: ((error: Error) => ({ error: { code: 'UNAUTHORIZED', message: error.message } })) as never
     })
   }

@@ -3,12 +3,12 @@ import { isCoded } from '../errors/codes.ts'
 import { createLimiter } from '../redis/limiter.ts'
 
 /**
- * Wrong keys per address and window; then the address is locked out for the rest of the window. A key has
- * at least 32 characters, so the limit can be high enough for a script with an old key.
+ * Maximum wrong keys per address per window. More lock the address out for the rest of the window. A
+ * key has at least 32 characters, so the limit can be high enough for a script with an outdated key.
  */
 export const wrongKeys = { tries: 30, seconds: 600 } as const
 
-/** Prevents guessing of keys by counting wrong keys per address, cluster-wide. */
+/** Prevents the guessing of keys: counts wrong keys per address, on all servers. */
 export interface Lockout {
   /** @throws RATE_LIMITED while the address is locked out, even for a valid key */
   check (address: string): Promise<void>

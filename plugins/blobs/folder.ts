@@ -7,11 +7,11 @@ import type { BlobInfo, Blobs } from './blobs.ts'
 
 const isMissing = (error: unknown) => ['ENOENT', 'ENOTDIR', 'EISDIR'].includes((error as NodeJS.ErrnoException).code ?? '')
 
-/** Unfinished files that were last written before so long are left from a crash, in milliseconds. */
+/** Age after which an unfinished file is considered abandoned by a crash, in milliseconds. */
 const unfinishedMs = 24 * 60 * 60 * 1000
 
 export interface FolderBlobs extends Blobs {
-  /** Removes the unfinished files that a crash has left. */
+  /** Removes unfinished files that a crash left behind. */
   removeUnfinished (): Promise<void>
 }
 
@@ -22,10 +22,9 @@ async function syncFolder (folder: string): Promise<void> {
 }
 
 /**
- * Stores blobs as files of a folder. Unfinished files are in a subfolder whose name is
- * not a valid key.
+ * Stores blobs as files in a folder. Unfinished files are in a subfolder whose name is not a valid key.
  *
- * @param root is created with the first blob
+ * @param root the folder; created with the first blob
  */
 export function createFolderBlobs (root: string): FolderBlobs {
   const unfinished = join(root, '.unfinished')

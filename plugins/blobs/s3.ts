@@ -22,9 +22,9 @@ const attempts = 4
 const firstDelayMs = 200
 
 /**
- * Calls S3. Retries after connection errors, timeouts and the statuses with which S3
- * asks for it (429, 5xx): all requests are idempotent except the start of an upload, of which an extra one
- * expires by the lifecycle rule of the bucket.
+ * Sends a request to S3. Retries after connection errors, timeouts and the statuses 429 and 5xx. All
+ * requests are idempotent except the start of an upload; the bucket's lifecycle rule removes a
+ * duplicate.
  */
 async function fetchWithRetries (url: string | URL | Request, init: RequestInit = {}): Promise<Response> {
   for (let attempt = 1; ; attempt++) {
@@ -82,7 +82,7 @@ export function createS3Blobs ({ url, region, accessKeyId, secretAccessKey }: S3
       await bucket.completeMultipartUpload(key, uploadId, uploaded)
       return bytes
     } catch (error) {
-      await bucket.abortMultipartUpload(key, uploadId).catch(() => { /* It expires by the lifecycle rule of the bucket. */ })
+      await bucket.abortMultipartUpload(key, uploadId).catch(() => { /* The bucket's lifecycle rule removes it. */ })
       throw error
     }
   }

@@ -5,15 +5,15 @@ import { unavailable } from '../errors/codes.ts'
 import { withTimeout } from '../errors/timeout.ts'
 import type { Bus, TrackedMessage } from './bus.ts'
 
-// Pub/sub has no databases, so channel names contain the database number.
+// Redis shares pub/sub channels between databases, so channel names contain the database number.
 const channelPrefix = (db: number) => `msab:${db}:`
 
-/** How long a check waits for its message, in milliseconds. */
+/** How long a connection check waits for its own message, in milliseconds. */
 const checkTimeoutMs = 2000
 
-// Published messages are kept until they come back, so that a message of unknown
-// fate is delivered here exactly once when the connection breaks. More than this
-// many means that nothing comes back.
+// Published messages are kept until Redis returns them, so that each is delivered on this server
+// exactly once even if the connection breaks. If more than this many are kept, the connection is
+// considered broken.
 const maxInFlight = 10_000
 
 // "<node> <sequence> <message>". The node "-" matches no server: every server delivers the message.
@@ -24,12 +24,12 @@ function parsePayload (payload: string) {
   return { node: payload.slice(0, first), sequence: Number(payload.slice(first + 1, second)), message: payload.slice(second + 1) }
 }
 
-/** Messages of this server that have not come back yet. */
+/** Messages of this server that Redis has not returned yet. */
 function createInFlight (deliver: (name: string, message: string) => void) {
   const messages = new Map<number, { name: string, message: string }>()
   let sequence = 0
 
-  /** Delivers a message that will not come back; a late copy of it is ignored. */
+  /** Delivers a message that Redis will not return. A late copy is ignored. */
   function deliverHere (number: number): void {
     const sent = messages.get(number)
     if (!sent) return
@@ -54,14 +54,13 @@ function createInFlight (deliver: (name: string, message: string) => void) {
 }
 
 /**
- * The bus of several servers: Redis pub/sub. A message is delivered to this
- * server's subscribers when it comes back from Redis, so that Redis decides one
- * order for all servers.
+ * Message bus for deployments with several servers, over Redis pub/sub. A server delivers its own
+ * messages only when Redis returns them, so that all servers deliver messages in the same order.
  *
  * @returns once it is subscribed; Redis must be reachable
  * @param redis a client whose commands fail immediately while it is disconnected
  * @param db database number, which separates deployments on one Redis
- * @param nodeId this process, different from every other one
+ * @param nodeId unique id of this process
  */
 export async function createRedisBus (redis: Redis, db: number, nodeId: string, log: FastifyBaseLogger): Promise<Bus> {
   const prefix = channelPrefix(db)
@@ -93,14 +92,14 @@ export async function createRedisBus (redis: Redis, db: number, nodeId: string, 
       subscribed.resolve()
     }, (err: unknown) => log.warn({ err }, 'failed to renew the redis subscriptions'))
   })
-  // Messages in flight will not come back on this connection.
+  // Redis will not return messages in flight on this connection.
   subscriber.on('close', () => inFlight.deliverAllHere())
   subscribers.on(checkChannel, (message) => checks.get(message)?.())
   subscriber.connect().catch(() => { /* Logged by the error event; the client retries. */ })
 
   function track (channel: string, message: string): TrackedMessage {
     const number = inFlight.nextSequence()
-    // Without subscribers here nothing has to come back.
+    // Without subscribers on this server, delivery need not be tracked.
     if (subscribers.listenerCount(prefix + channel) > 0) inFlight.add(number, prefix + channel, message)
     const deaf = subscriber.status !== 'ready' || inFlight.overloaded
     return {
@@ -133,7 +132,7 @@ export async function createRedisBus (redis: Redis, db: number, nodeId: string, 
       try {
         await subscriber.subscribe(name)
       } catch (err) {
-        // Not connected: all channels are subscribed to again after the reconnect.
+        // Not connected: the reconnect subscribes to all channels again.
         log.debug({ err, channel }, 'subscription delayed until the reconnect')
       }
     },
@@ -149,7 +148,7 @@ export async function createRedisBus (redis: Redis, db: number, nodeId: string, 
       const token = String(inFlight.nextSequence())
       const { promise, resolve, reject } = Promise.withResolvers<void>()
       checks.set(token, resolve)
-      // Not by publish(), which would deliver it here if Redis did not.
+      // Does not use publish(), which would deliver the message on this server even if Redis did not return it.
       redis.publish(checkChannel, payloadOf('-', 0, token)).catch((err: unknown) => reject(unavailable('Redis cannot be reached', err)))
       await withTimeout(promise, checkTimeoutMs, () => { throw unavailable('Redis does not deliver messages') })
         .finally(() => checks.delete(token))

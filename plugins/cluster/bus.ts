@@ -7,7 +7,7 @@ export interface EncodedMessage {
   payload: string
 }
 
-/** A message that a caller publishes, and that the bus delivers on this server if it does not come back. */
+/** A message that a caller publishes. The bus delivers it on this server if Redis does not return it. */
 export interface TrackedMessage {
   encoded: EncodedMessage
   /** @param receivers how many connections received it; 0 if publishing failed */
@@ -15,14 +15,14 @@ export interface TrackedMessage {
 }
 
 /**
- * Messages between the servers of one deployment. All subscribers of a channel,
- * on every server, receive its messages in the same order; the publisher, too.
+ * Messages between the servers of one deployment. All subscribers of a channel, on every server,
+ * receive its messages in the same order. The publisher receives its own messages, too.
  *
  * While Redis is unreachable, messages are delivered on this server only, so
  * that its rooms keep working.
  */
 export interface Bus {
-  /** @returns once messages that are published from now on will arrive */
+  /** @returns once the subscription is active */
   subscribe (channel: string, handler: BusHandler): Promise<void>
   unsubscribe (channel: string, handler: BusHandler): Promise<void>
   /** @returns true if the message was sent to all servers, false if only to this one */
@@ -34,15 +34,15 @@ export interface Bus {
    * @returns undefined if there is only this process: use {@link publish}
    */
   encode (channel: string, message: string): EncodedMessage | undefined
-  /** Like {@link encode}, with delivery on this server if the message does not come back from Redis. */
+  /** Like {@link encode}, but delivers the message on this server if Redis does not return it. */
   track (channel: string, message: string): TrackedMessage | undefined
   /**
-   * Publishes a message and waits until it comes back.
+   * Publishes a message and waits until Redis returns it.
    *
    * @throws UNAVAILABLE after two seconds
    */
   check (): Promise<void>
-  /** Calls `fn` each time messages arrive again after some may have been lost. */
+  /** Calls `fn` after each interruption in which messages may have been lost, once messages arrive again. */
   onHealed (fn: () => void): void
   close (): Promise<void>
 }

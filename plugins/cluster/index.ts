@@ -12,7 +12,7 @@ import type { Cluster } from './messages.ts'
 
 declare module 'fastify' {
   interface FastifyInstance {
-    /** This process among the servers: NODE_ID and a suffix that differs from every earlier start. */
+    /** Unique id of this process: NODE_ID and a suffix that is new at each start. */
     nodeId: string
     bus: Bus
     leases: NodeLeases
@@ -20,7 +20,7 @@ declare module 'fastify' {
   }
 }
 
-/** The servers of one deployment: their bus, leases, messages and locks. Through Redis if one is configured, else within this process. */
+/** The servers of one deployment: their bus, leases, messages and locks. Uses Redis if it is configured; otherwise there is only this process. */
 export default fp(async function cluster (app) {
   const nodeId = `${app.config.NODE_ID}-${randomUUID().slice(0, 8)}`
   const redis = app.hasDecorator('redis') ? app.redis : undefined

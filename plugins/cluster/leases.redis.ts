@@ -5,13 +5,13 @@ import type { NodeLeases } from './leases.ts'
 
 const nodesKey = 'msab:nodes'
 
-/** Prefix of all keys of a server. */
+/** Prefix of all Redis keys of a server. */
 export const nodeKey = (nodeId: string) => `msab:node:{${nodeId}}`
 
 /**
  * The leases of servers that share a Redis.
  *
- * @param nodeId this process, different from every other one and every earlier one
+ * @param nodeId unique id of this process, never reused
  * @param leaseMs lifetime of a lease
  */
 export function createRedisLeases (redis: Redis, nodeId: string, leaseMs = defaultTimings.leaseMs): NodeLeases {

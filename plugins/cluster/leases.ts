@@ -6,7 +6,7 @@ export interface NodeLeases {
   /**
    * Renews this server's lease.
    *
-   * @returns false if it had lapsed since the last call: others may have taken this server for dead
+   * @returns false if the lease had lapsed since the last call, so other servers may have considered this one dead
    */
   heartbeat (): Promise<boolean>
   /** @returns for each server whether it holds a lease */
@@ -14,7 +14,7 @@ export interface NodeLeases {
   /** @returns the servers whose lease has lapsed and that were not removed */
   listDead (): Promise<string[]>
   remove (nodeId: string): Promise<void>
-  /** @returns milliseconds since this server found that the store had lost its lease, and so probably everything; Infinity if it never did */
+  /** @returns milliseconds since this server found that the store had lost its lease, and therefore probably all data; Infinity if that never happened */
   msSinceLoss (): Promise<number>
 }
 

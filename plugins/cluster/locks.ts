@@ -6,7 +6,7 @@ export interface Locks {
   /**
    * Takes a lock if it is free. The lock expires after `ttlMs`.
    *
-   * @returns whether this call got it
+   * @returns whether this call took the lock
    * @throws UNAVAILABLE
    */
   tryLock (key: string, ttlMs: number): Promise<boolean>

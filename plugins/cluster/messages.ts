@@ -1,14 +1,13 @@
 import type { Locks } from './locks.ts'
 
 /**
- * Messages between servers, by kind. The part that handles a kind declares it
- * here by module augmentation.
+ * Messages between servers, by kind. The handler's module declares its kind here, by module augmentation.
  */
 export interface ClusterMessages {}
 
 /**
- * Requests from one server to another, by kind: `{ data, reply }`, both JSON. The
- * part that answers a kind declares it here by module augmentation.
+ * Requests from one server to another, by kind: `{ data, reply }`, both JSON. The handler's module
+ * declares its kind here, by module augmentation.
  */
 export interface ClusterRequests {}
 
@@ -27,13 +26,12 @@ export interface Cluster extends Locks {
   /**
    * Sends a message to all servers.
    *
-   * @returns true if it was sent to all, false if only this one got it
+   * @returns true if it was sent to all servers, false if only this server received it
    */
   send<K extends ClusterMessageKind> (kind: K, data: ClusterMessages[K]): Promise<boolean>
   /**
-   * Answers the requests of one kind, with what the handler returns. The latest
-   * handler of a kind answers. An error with a code reaches the caller; any other
-   * arrives as INTERNAL.
+   * Registers the handler for requests of one kind; it replaces an earlier one. The caller receives
+   * what the handler returns, or the error it throws; an error without a code becomes INTERNAL.
    *
    * @returns a function that removes the handler; a feature's handlers are removed with it
    */
@@ -42,8 +40,8 @@ export interface Cluster extends Locks {
    * Sends a request to one server, which may be this one.
    *
    * @returns what the server's handler returned
-   * @throws what the handler threw; UNAVAILABLE if there is no such server, if it
-   *   has no handler of that kind or does not answer in time, or if it cannot be reached
+   * @throws what the handler threw; UNAVAILABLE if the server does not exist, cannot be reached, has no
+   * handler of that kind, or does not answer in time
    */
   ask<K extends ClusterRequestKind> (nodeId: string, kind: K, data: ClusterRequestData<K>, timeoutMs: number): Promise<ClusterReply<K>>
 }

@@ -27,7 +27,7 @@ const channelOf = (nodeId: string) => `node:${nodeId}`
 /** @returns the error that the handler on the other server threw */
 const errorFrom = ({ message, ...rest }: NonNullable<Reply['error']>): CodedError => Object.assign(new Error(message), rest)
 
-/** Handlers of requests by kind. The latest one of a kind answers: on a reload, that is the next generation's. */
+/** Handlers of requests, by kind. During a reload a kind has two handlers; the newer one is called. */
 function createHandlers (nodeId: string) {
   const handlers = new Map<string, AnyHandler[]>()
   return {
@@ -46,7 +46,7 @@ function createHandlers (nodeId: string) {
 /**
  * Requests between servers: one channel per server.
  *
- * @returns once requests arrive
+ * @returns once the server receives requests
  */
 export async function createRequests (bus: Bus, leases: Pick<NodeLeases, 'areAlive'>, nodeId: string): Promise<Pick<Cluster, 'answer' | 'ask'>> {
   const handlers = createHandlers(nodeId)

@@ -24,12 +24,12 @@ export interface FaceEvent {
  */
 export interface Face<F = unknown> {
   readonly name: string
-  /** Whether it accepts binary frames. Otherwise a binary frame closes the connection with UNSUPPORTED_DATA. */
+  /** Whether the face accepts binary frames. If not, a binary frame closes the connection with UNSUPPORTED_DATA. */
   readonly binary?: boolean
   /**
    * Decodes a frame.
    *
-   * @returns the request; its error, with the id if that can be read; undefined to ignore the frame
+   * @returns the request; or the error, with the id if the frame has one; or undefined to ignore the frame
    * @throws like `error`, if neither id nor type can be read
    */
   parse (data: Buffer, isBinary: boolean): ParsedMessage | undefined
@@ -61,7 +61,7 @@ export function createEvent (type: string, data: unknown): OutgoingEvent {
   })
 }
 
-/** @param text an event's native text, from another server or the log of a room */
+/** @param text an event in the native protocol, from another server or from a room's log */
 export function eventFromText (text: string): OutgoingEvent {
   let parsed: { type: string, data: unknown } | undefined
   // The native face writes the text as it is, so it is parsed only for others.
@@ -90,12 +90,11 @@ function withFrames (event: Omit<OutgoingEvent, 'frame'>): OutgoingEvent {
 }
 
 /**
- * Adapts faces to a transport, and guards the server against their errors: an
- * adapted face does not throw. A face gets one adapted face, so that an event is
- * encoded once for all its sessions.
+ * Adapts faces to a transport. An adapted face does not throw. Each face is adapted once, so that an
+ * event is encoded once for all sessions with that face.
  *
  * @param encode turns what a face returns into what the transport writes
- * @param failed called when a face throws while it encodes; the frame is dropped
+ * @param failed called when a face throws while encoding; the frame is dropped
  */
 export function createFaceAdapter<A, F> (encode: (frame: A) => F, failed: (error: unknown, face: Face<A>) => void): (face: Face<A>) => Face<F> {
   const adapted = new WeakMap<Face<A>, Face<F>>()
@@ -151,7 +150,7 @@ function parseJson (text: string): ParsedMessage {
   if (problem !== undefined) return { ...headOf(text), error: validationFailed([{ path: [], message: `The frame ${problem}` }]) }
   let value: unknown
   try {
-    // Names that reach a prototype are dropped like other unknown fields.
+    // Names such as `__proto__` are dropped like other unknown fields.
     value = sjson.parse(text, { protoAction: 'remove', constructorAction: 'remove' })
   } catch {
     return { id: undefined, type: undefined, error: validationFailed([{ path: [], message: 'The frame is not JSON' }]) }
@@ -163,14 +162,14 @@ function parseJson (text: string): ParsedMessage {
   }
   const raw = (typeof value === 'object' && value !== null ? value : {}) as Record<string, unknown>
   return {
-    // 1e999 is a number that JSON cannot write back.
+    // JSON.parse turns 1e999 into Infinity, which JSON cannot represent.
     id: typeof raw.id === 'string' || Number.isFinite(raw.id) ? raw.id as string | number : undefined,
     type: typeof raw.type === 'string' ? raw.type.slice(0, 128) : undefined,
     error: validationFailed(result.error.issues)
   }
 }
 
-/** Reads id and type of a frame that is too large to parse. */
+/** Reads the id and the type of a frame that is too large to parse. */
 function headOf (text: string): Pick<ParsedMessage, 'id' | 'type'> {
   const { id, type } = topLevelScalars(text, ['id', 'type'])
   return {

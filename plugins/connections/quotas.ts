@@ -6,7 +6,7 @@ import { TooManyConnections, withDetails } from '../errors/codes.ts'
 /** Limits the connections of each address and each user. */
 export interface ConnectionQuotas {
   /**
-   * Counts a connection that arrives, until its socket closes.
+   * Counts a new connection until its socket closes.
    *
    * @param address of the client
    * @throws TOO_MANY_CONNECTIONS (details `{limit}`) if the address has too many on this server
@@ -20,7 +20,7 @@ export interface ConnectionQuotas {
   countUser (socket: Socket, userKey: string): Promise<void>
 }
 
-/** Loopback, private and link-local addresses: proxies, and machines of one organization. */
+/** Loopback, private and link-local addresses. Many users may share one: behind a proxy, for example. */
 const privateAddresses = new BlockList()
 for (const [network, bits] of [['127.0.0.0', 8], ['10.0.0.0', 8], ['172.16.0.0', 12], ['192.168.0.0', 16], ['169.254.0.0', 16]] as const) {
   privateAddresses.addSubnet(network, bits, 'ipv4')
@@ -65,7 +65,7 @@ export function createConnectionQuotas ({ config, directory, nodeId }: Pick<Fast
       addresses.add(address, socket)
     },
     async countUser (socket, userKey) {
-      // Counted before the look-up, so that connections that arrive together count each other.
+      // Counts before the lookup, so that concurrent connections count each other.
       users.add(userKey, socket)
       const here = users.get(userKey)
       const sessions = here > perUser ? [] : await directory.sessionsOf(userKey).catch(() => [])

@@ -5,7 +5,7 @@ import { createEvent } from './face.ts'
 import type { Face, OutgoingEvent } from './face.ts'
 import type { Link } from './link.ts'
 
-/** A user's id, as the token has it: a number stays a number. */
+/** A user's id, with the type it has in the token. */
 export type UserId = string | number
 
 /** A user's public data: `userId`, and the public claims of the token. */
@@ -37,7 +37,7 @@ export interface Identity {
   user: User
   /** Epoch milliseconds; the session ends then. */
   expiresAt?: number | undefined
-  /** Hex SHA-256 of the token, by which it can be revoked. */
+  /** Hex SHA-256 of the token. Identifies the token for revocation. */
   tokenHash?: string | undefined
   /** Address of the client, if it has a connection. */
   address?: string | undefined
@@ -51,7 +51,7 @@ export interface FloodLimits {
   bytesBurst: number
 }
 
-/** Handles a frame that a session has admitted. */
+/** Handles a frame that is within the session's limits. */
 export type FrameReader = (session: Session, data: Buffer, isBinary: boolean) => void
 
 export interface SessionOptions<F = unknown> {
@@ -152,14 +152,14 @@ export class Session {
     if (this.open) this.#write(this.face.reply(id, outcome))
   }
 
-  /** Writes a frame, or closes the session if its backlog would exceed the limit: no other session waits for it. */
+  /** Writes a frame, or closes the session if its send queue would exceed the limit. Other sessions are not delayed. */
   #write (frame: unknown): void {
     if (frame !== undefined && !this.#link.write(frame)) this.close('TOO_SLOW')
   }
 
   /**
-   * Closes the session with a close code and its reason. The room and the transports are released right
-   * afterwards, without waiting for the client. Idempotent.
+   * Closes the session with a close code and its reason. Its room and transports are released
+   * immediately, without waiting for the client. Idempotent.
    */
   close (reason: CloseReason): void {
     if (this.#closing) return
@@ -176,7 +176,7 @@ export class Session {
     this.#endSoon()
   }
 
-  /** Releases the session's resources after its client has disconnected. For the owner of its link. Idempotent. */
+  /** Releases the session's resources after its client has disconnected. Called by the owner of its link. Idempotent. */
   end (): void {
     this.#closing = true
     if (this.#ended) return
@@ -184,13 +184,13 @@ export class Session {
     this.#onEnd(this)
   }
 
-  /** Deferred: an event may be in flight to a room, and events caused by the close must follow it for all members. */
+  /** Deferred, because an event may be in flight to a room. Events caused by the close must follow it for all members. */
   #endSoon (): void {
     process.nextTick(() => this.end())
   }
 }
 
-/** A rate limit with bursts: a bucket of tokens that refills steadily. */
+/** Token bucket: a rate limit that allows bursts. */
 class TokenBucket {
   readonly #perSecond: number
   readonly #capacity: number
@@ -203,7 +203,7 @@ class TokenBucket {
     this.#tokens = capacity
   }
 
-  /** @returns false when the bucket has fewer tokens */
+  /** @returns false if the bucket has too few tokens */
   take (tokens: number): boolean {
     const now = performance.now()
     this.#tokens = Math.min(this.#capacity, this.#tokens + (now - this.#refilledAt) / 1000 * this.#perSecond)

@@ -21,7 +21,7 @@ export type OpenOptions<F = unknown> = {
   onEvent?: (event: OutgoingEvent) => void
 })
 
-/** The part of the connections that features use. */
+/** The API for features. */
 export interface FeatureSockets extends Pick<SessionRegistry, 'size' | 'get' | 'all' | 'ofUser'> {
   /**
    * Opens a session that has no WebSocket of the kernel. The session counts toward MAX_CONNECTIONS.
@@ -61,6 +61,6 @@ export interface Sockets extends FeatureSockets {
   accept (ws: WebSocket, request: IncomingMessage, identity: Identity, options?: ConnectionOptions): Session
   /** Sets the reader of frames. */
   readWith (reader: FrameReader): void
-  /** @returns the part that a feature uses; it owns the sessions that it opens */
+  /** @returns the API for one feature, which owns the sessions it opens */
   forFeature (name: string): FeatureSockets
 }

@@ -12,10 +12,10 @@ export interface WebSocketLimits {
   pongTimeoutMs: number
 }
 
-/** Time for the close frame to reach a client that floods, in milliseconds; then its connection is closed. */
+/** Time that a flooding client has to receive the close frame, in milliseconds. Then its connection is closed. */
 const floodCloseMs = 500
 
-/** A WebSocket: receives frames; writes them coalesced, through a bounded queue; pings. */
+/** Link over a WebSocket. Coalesces writes, limits the send queue and sends pings. */
 export class WebSocketLink implements Link<Buffer> {
   // Links with buffered writes. At the end of the turn of the event loop, the writes of each link are
   // flushed together.
@@ -77,7 +77,7 @@ export class WebSocketLink implements Link<Buffer> {
     clearTimeout(this.#timer)
     this.#ws.close(code, reason)
     if (reason !== 'FLOODING') return
-    // Nothing more is read, so the client's close frame is not read either.
+    // Reading has stopped, so the client's close frame will not arrive.
     this.#ws.pause()
     this.#timer = setTimeout(() => this.terminate(), floodCloseMs)
   }
@@ -98,15 +98,14 @@ export class WebSocketLink implements Link<Buffer> {
   }
 }
 
-/** Adds the reason when ws closes a connection because of the size of a frame: ws sends the code alone. */
+/** When a frame is too large, ws closes the connection with a code but no reason. This adds the reason. */
 function sendTooBigReason (ws: WebSocket): void {
   const close = ws.close.bind(ws)
   const tooBig: CloseReason = 'MESSAGE_TOO_BIG'
   ws.close = (code, reason = code === closeCodes[tooBig] ? tooBig : undefined) => close(code, reason)
 }
 
-// ws exports Sender, and WebSocket#send itself uses its `frame`; only the type
-// package lacks it.
+// ws exports Sender, and WebSocket#send uses its `frame`; the type package lacks it.
 const { Sender } = ws as unknown as {
   Sender: { frame (data: Buffer, options: { fin: boolean, opcode: number, mask: boolean, rsv1: boolean, readOnly: boolean }): Buffer[] }
 }

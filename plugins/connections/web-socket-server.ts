@@ -2,10 +2,10 @@ import type { IncomingMessage, Server } from 'node:http'
 import type { FastifyInstance } from 'fastify'
 import websocket from '@fastify/websocket'
 
-/** The subprotocol of this contract; chosen when a client offers it. */
+/** The subprotocol of this contract. The server selects it if a client offers it. */
 export const subprotocol = 'msab.v1'
 
-/** How long clients may take to answer the server's close, in milliseconds. */
+/** How long the server waits for a client's close frame, in milliseconds. */
 const closeTimeoutMs = 2000
 
 /**
@@ -25,8 +25,7 @@ export async function registerWebSocketServer (app: FastifyInstance, closeAll: (
         return offered.has(wanted) ? wanted : false
       }
     },
-    // The client sent something that is not a frame; ws closes the connection
-    // with the right code.
+    // The client sent invalid data; ws closes the connection with the appropriate code.
     errorHandler: (err, ws, request) => {
       if (ws.readyState !== ws.OPEN) return app.log.debug({ err, ip: request.ip }, 'socket error')
       app.log.error({ err }, 'failed to open a session for a connection')

@@ -14,7 +14,7 @@ const meanings: Record<CloseReason, string> = {
   FLOODING: 'The client sent too many messages'
 }
 
-/** All close codes of the server, in the order of their numbers. */
+/** All close codes of the server, sorted by number. */
 export const allCloseCodes: readonly CloseCode[] = (Object.entries(closeCodes) as [CloseReason, number][])
   .map(([reason, code]) => ({ code, reason, meaning: meanings[reason] }))
   .sort((a, b) => a.code - b.code)

@@ -8,7 +8,7 @@ export interface SessionRecord {
   connectedAt: number
 }
 
-/** Which user is connected where, on all servers. All methods throw UNAVAILABLE while the store cannot be reached. */
+/** The sessions of all users, on all servers. All methods throw UNAVAILABLE while the store cannot be reached. */
 export interface SessionDirectory {
   /** Records a session of a user; replaces its earlier record. */
   put (userKey: string, session: SessionRecord): Promise<void>

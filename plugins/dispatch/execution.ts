@@ -7,10 +7,9 @@ import type { MessageContext, MessageRoute, RouteTable } from './routes.ts'
 
 export interface MessageDispatcher {
   /**
-   * Runs a request as if the session had sent it over its connection: the same
-   * schemas, limits, metrics and errors, in order with the session's other
-   * requests. The handler's `afterReply` callbacks run after the code that awaits
-   * this promise.
+   * Runs a request as if the session had sent it over its connection: with the same schemas, limits,
+   * metrics and errors, and in order with the session's other requests. The handler's `afterReply`
+   * callbacks run after the code that awaits this promise.
    *
    * Do not await it in an exclusive handler of the same session: it starts
    * after that handler.
@@ -35,20 +34,20 @@ export interface Execution extends MessageDispatcher {
 interface SessionRequest {
   session: Session
   id?: string | number | undefined
-  /** Undefined if it could not be read. */
+  /** Undefined if the frame has none that can be read. */
   type: string | undefined
   data?: unknown
   /** Size of its frame; 0 without one. */
   bytes: number
   /** `performance.now()` at its arrival. */
   receivedAt: number
-  /** Takes the outcome, once. */
+  /** Called once, with the outcome. */
   respond (outcome: Outcome): void
   /** Runs the handler's callbacks after the reply. */
   afterReply (run: () => void): void
 }
 
-/** How a request ends. `cause` is the error as it was thrown. */
+/** The outcome of a request. `cause` is the original error. */
 type Outcome = { ok: true, data: unknown } | { ok: false, error: WireError, cause: unknown }
 
 // Seconds. Most messages take well under a millisecond; the upper end shows a
@@ -118,7 +117,7 @@ export function createExecution (app: FastifyInstance, routes: RouteTable, limit
     if (routes.find(type)?.route.exclusive === true) hold(session, done)
   }
 
-  /** @returns false if too much of the session waits already */
+  /** @returns false if too many of the session's requests are waiting */
   function wait ({ session, bytes }: SessionRequest): boolean {
     const queue = waiting.get(session) ?? { requests: 0, bytes: 0 }
     if (queue.requests >= maxWaiting.requests || queue.bytes + bytes > maxWaiting.bytes) return false
@@ -148,7 +147,7 @@ export function createExecution (app: FastifyInstance, routes: RouteTable, limit
   async function run (request: SessionRequest & { type: string }, count: (status: string) => void): Promise<void> {
     const callbacks: (() => void)[] = []
     try {
-      // Resolved only now: a reload may have replaced the route while the request waited.
+      // Resolved late, because a reload may have replaced the route while the request waited.
       const { route, inFlight } = routes.resolve(request.type)
       const data = await inFlight.run(() => handle(request, route, callbacks))
       request.respond({ ok: true, data })
@@ -182,13 +181,13 @@ export function createExecution (app: FastifyInstance, routes: RouteTable, limit
     return route.reply.parse(reply)
   }
 
-  /** Responds to a request that cannot be read, and counts it. */
+  /** Replies to a request that cannot be read, and counts it. */
   function reject (request: SessionRequest, error: Error): void {
     meter(request)(fail(request, error))
   }
 
   /**
-   * Responds with an error.
+   * Replies with an error.
    *
    * @returns its code
    */
@@ -199,7 +198,7 @@ export function createExecution (app: FastifyInstance, routes: RouteTable, limit
     return wire.code
   }
 
-  /** @returns a function that counts the outcome under the type that the request had at its arrival */
+  /** @returns a function that counts the outcome under the request's type */
   function meter ({ type, receivedAt }: SessionRequest): (status: string) => void {
     const event = type !== undefined && routes.find(type) ? type : 'unknown'
     return (status) => {

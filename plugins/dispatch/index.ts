@@ -5,7 +5,7 @@ import type { Execution, MessageDispatcher } from './execution.ts'
 import { createMessageRecorder, createRouteTable } from './routes.ts'
 import type { MessageRegistrar, RouteTable } from './routes.ts'
 
-/** The part of the message router that features use. */
+/** The API of the message router for features. */
 export interface FeatureMessages extends MessageRegistrar, MessageDispatcher {}
 
 export interface Messages extends FeatureMessages, Pick<RouteTable, 'ownerOf' | 'install' | 'disable' | 'contract'>, Pick<Execution, 'hold'> {}
@@ -17,8 +17,8 @@ declare module 'fastify' {
 }
 
 /**
- * The message router: checks requests and replies against their schemas,
- * responds once to each request, counts and limits. Features register the types.
+ * The message router: validates requests and replies, replies once to each request, and applies rate
+ * limits. Features register the types.
  */
 export default fp(async function messages (app) {
   const routes = createRouteTable()

@@ -13,16 +13,16 @@ export interface RequestLimit {
   /** Requests with the same name share one limit. Default: the message type. */
   name?: string
   /**
-   * Counts without a round trip to Redis, so that the handler starts in the order of arrival. A
-   * user of several servers may exceed the limit by the requests that are in flight.
+   * Counts without waiting for Redis, so that handlers start in the order of arrival. A user with
+   * sessions on several servers may exceed the limit by the requests in flight.
    */
   eventual?: boolean
 }
 
 export interface MessageOptions extends MessageSchemas {
   /**
-   * Whether the request is about a room; true by default. Then its data may have
-   * `roomId`, which must be the sender's room and defaults to it.
+   * Whether the request is about the sender's room; true by default. Its data may then contain
+   * `roomId`, which must be that room.
    */
   room?: boolean
   /** Later requests of the session wait until this one is done. */
@@ -51,16 +51,16 @@ export interface MessageRegistrar {
    * receives errors that have a code. The handler is withdrawn with its feature.
    */
   on<S extends MessageOptions> (type: string, options: S, handler: Handler<S, S['room'] extends false ? undefined : LocalRoom>): void
-  /** Makes events part of the contract. */
+  /** Adds events to the contract. */
   events (events: EventMap): void
   /**
-   * Declares the fields that a hook of the feature adds to a message of another
-   * owner: to the reply of a request (`room:join`), or to an event (`session:ready`).
+   * Declares fields that a hook of the feature adds to a message of another owner: to the reply to a
+   * request (`room:join`) or to an event (`session:ready`).
    */
   adds (to: string, fields: z.ZodObject): void
   /**
-   * Declares fields of the feature in a request of another owner. For `room:join`, their values at the creation of the
-   * room are stored in its record as `options`.
+   * Declares fields of the feature in a request of another owner. For `room:join`, the values of the
+   * join that creates the room are stored in the room record, as `options`.
    */
   accepts (to: string, fields: z.ZodObject): void
 }
@@ -70,7 +70,7 @@ export interface MessageRoute extends MessageOptions {
   handler: (data: never, context: MessageContext<never>) => unknown
 }
 
-/** Everything that one owner adds to the contract; installed and withdrawn as a whole. */
+/** Everything that one owner adds to the contract; installed and withdrawn as a unit. */
 export interface MessageTable {
   routes: readonly MessageRoute[]
   events: EventMap
@@ -133,7 +133,7 @@ export function withAdditions<T extends z.ZodType> (type: string, schema: T, add
   return (meta === undefined ? whole : whole.meta(meta)) as unknown as T
 }
 
-// Not by instanceof: a feature may use its own copy of zod.
+// Does not use instanceof: a feature may have its own copy of zod.
 const isObject = (schema: z.ZodType): schema is z.ZodObject => schema.def.type === 'object' && 'extend' in schema
 
 /** Adds `roomId` to the schema of a request about a room; keeps the schema's description. */
@@ -149,7 +149,7 @@ export interface InstalledRoute {
   inFlight: InFlight
 }
 
-/** The message types that are served now, by owner. */
+/** The message types that are in service, by owner. */
 export interface RouteTable {
   find (type: string): InstalledRoute | undefined
   /** @throws UNKNOWN_TYPE; FEATURE_DISABLED if the type belongs to a feature that is off */
@@ -175,7 +175,7 @@ export function createRouteTable (): RouteTable {
   const byType = new Map<string, InstalledRoute & { owner: string }>()
   const disabled = new Map<string, string>()
 
-  /** Brings the schemas of all requests up to date with the fields that owners add to them. */
+  /** Rebuilds the schemas of all requests with the fields that owners add. */
   function acceptFields (): void {
     const accepted = [...owners.values()].flatMap((table) => table.accepted)
     for (const [type, { owner, inFlight }] of byType) {
@@ -219,8 +219,8 @@ export function createRouteTable (): RouteTable {
 }
 
 /**
- * The in-flight calls of one owner. When the owner is replaced, they may
- * finish; after a timeout they are cancelled.
+ * The in-flight calls of one owner. When the owner is replaced, its calls may finish; after a timeout
+ * they are cancelled.
  */
 export interface InFlight {
   readonly running: number

@@ -18,7 +18,7 @@ export const Overloaded = createError('OVERLOADED', 'The server is at its limit'
 export const Internal = createError('INTERNAL', 'Something went wrong on the server', 500)
 export const UpgradeRequired = createError('UPGRADE_REQUIRED', 'This is a WebSocket endpoint', 426)
 
-/** Descriptions of codes whose message depends on the case, or that carry details. */
+/** Descriptions of the codes that have variable messages or details. */
 export const meanings = {
   VALIDATION_FAILED: 'The data is not valid. details: [{path, message}] for field errors',
   TOO_MANY_CONNECTIONS: 'Your user or address has too many connections. details: {limit}',
@@ -51,7 +51,7 @@ export function withDetails<T extends Error> (error: T, details: unknown): T & {
   return Object.assign(error, { details })
 }
 
-/** @returns UNAVAILABLE: a dependency is down, and a retry may succeed */
+/** @returns UNAVAILABLE, for a dependency that is down; clients may retry */
 export function unavailable (message: string, cause?: unknown) {
   return withDetails(cause === undefined ? new Unavailable(message) : new Unavailable(message, { cause }), { retryable: true })
 }

@@ -4,7 +4,7 @@ import type { ErrorCode } from '../schema/contract.ts'
 export type ErrorClass = new (...args: never[]) => Error & { code: string, statusCode?: number | undefined }
 
 /**
- * Reads the codes from the constructors of an error table, so that they are written once.
+ * Reads the error codes from the constructors of an error table.
  *
  * @param feature the owner of the table
  * @param table exports of an errors.ts. Values that are not constructors are skipped;

@@ -19,7 +19,7 @@ export interface Changed {
 }
 
 export interface Change {
-  /** In the order of a plan. */
+  /** In the plan's order. */
   load?: readonly Prepared[]
   /** In the order of a plan. */
   unload?: readonly string[]
@@ -32,9 +32,8 @@ export interface Executor {
   /** Router for the HTTP routes of the running features. */
   readonly router: FeatureRouter
   /**
-   * Builds new generations, commits, and swaps them in and others out
-   * atomically; then drains and closes what ran before. A failure before the
-   * swap changes nothing.
+   * Builds the new generations, commits, and swaps old for new atomically; then drains and closes the
+   * old generations. A failure before the swap changes nothing.
    *
    * @throws FEATURE_LOAD_FAILED, and what `commit` throws
    */
@@ -60,7 +59,7 @@ export function createExecutor (app: FastifyInstance, registry: Registry): Execu
       for (const generation of [...built.values()].reverse()) await close(generation)
       throw error
     } finally {
-      // From now on, features find the new generations of each other.
+      // From now on, features use each other's new generations.
       built.clear()
     }
   }
@@ -98,7 +97,7 @@ export function createExecutor (app: FastifyInstance, registry: Registry): Execu
     jobs.install(name, new Map())
   }
 
-  /** Waits for the calls that run in a generation, and closes it. */
+  /** Waits for a generation's in-flight calls, then closes it. */
   async function retire (generation: Generation): Promise<void> {
     const { name, calls } = generation
     const deadline = setTimeout(() => {
@@ -110,7 +109,7 @@ export function createExecutor (app: FastifyInstance, registry: Registry): Execu
     await close(generation)
   }
 
-  /** Closes a generation and disposes the resources that no other generation keeps. Continues after a timeout. */
+  /** Closes a generation and disposes of the resources that no other generation keeps. Continues after a timeout. */
   async function close ({ name, app, kept }: Generation): Promise<void> {
     const closed = app.close().catch((err: unknown) => log.error({ err, feature: name }, 'failed to close the previous feature instance'))
     await withTimeout(closed, Math.max(drainMs, 1000), () => {
@@ -149,16 +148,16 @@ export function createExecutor (app: FastifyInstance, registry: Registry): Execu
 export interface Prepared {
   name: string
   module: FeatureModule
-  /** The settings, parsed by the feature's schema. */
+  /** Parsed by the feature's schema. */
   config: Record<string, unknown>
-  /** The target that it is built for ({@link FeatureTarget}). */
+  /** What it is built for ({@link FeatureTarget}). */
   version: unknown
 }
 
 /**
  * Builds the next generation of a feature; it is not in service yet.
  *
- * @param pending generations that are built and go into service together with it
+ * @param pending generations of other features that go into service together with it
  * @throws FEATURE_LOAD_FAILED
  */
 export async function buildNext (app: FastifyInstance, registry: Registry, { name, module, config }: Prepared, pending: ReadonlyMap<string, Generation>): Promise<Generation> {

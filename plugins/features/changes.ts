@@ -9,7 +9,7 @@ import type { FeatureTarget, Plan, Refusal } from './plan.ts'
 import type { Registry } from './registry.ts'
 import { withoutMasks } from '../schema/variables.ts'
 
-/** Features to build and to take out of service, in any order. */
+/** The features to build and the features to take out of service. */
 export interface Transition {
   load?: readonly Prepared[]
   unload?: readonly string[]
@@ -28,7 +28,8 @@ export interface Transitions {
    */
   make (transition: Transition): Promise<Changed>
   /**
-   * Applies a change per feature: a failure is recorded, and the other features are still changed.
+   * Applies a change to each feature separately: if one fails, the failure is recorded and the others
+   * are still changed.
    *
    * @returns the plan
    */
@@ -110,8 +111,8 @@ export function createTransitions (registry: Registry, executor: Executor, desir
 }
 
 /**
- * Changes by an admin. A change is atomic: either this server applies it and writes it to the
- * cluster-wide settings, or it fails and changes nothing.
+ * Changes by an admin. A change is atomic: this server applies it and writes it to the cluster-wide
+ * settings, or nothing changes.
  */
 export interface Commands {
   enable (name: string, cascade: boolean): Promise<Changed>

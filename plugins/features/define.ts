@@ -21,11 +21,11 @@ export function madeBySchema<T extends object> (options: T): T {
 export interface FeatureMeta<C extends z.ZodObject> {
   /** The name of its folder or package. */
   name: string
-  /** Features and kernel plugins that it requires. It starts after them. */
+  /** The features and kernel plugins that it requires. It starts after them. */
   dependencies?: readonly string[]
-  /** Decorators that those must provide, also in their next generations. */
+  /** The decorators that its dependencies must provide, also after a reload. */
   decorators?: readonly string[]
-  /** Schema of the settings: the same as the module's export. */
+  /** Schema of the settings; pass the module's export `config`. */
   config?: C
 }
 

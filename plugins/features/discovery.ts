@@ -19,23 +19,23 @@ export interface FoundFeature {
 /** A feature's exports, read without running it. */
 export interface FeatureModule {
   plugin: FastifyPluginAsync<Record<string, unknown>>
-  /** From fastify-plugin's metadata: features and kernel plugins it depends on. */
+  /** The features and kernel plugins it depends on, from fastify-plugin's metadata. */
   dependencies: readonly string[]
-  /** Also from the metadata: decorators that those must provide. */
+  /** The decorators that its dependencies must provide, also from the metadata. */
   decorators: readonly string[]
   version: string | undefined
-  /** Types of its requests, from its exported `requests`; available while it is off, too. */
+  /** Types of its requests, from its export `requests`. Known even while the feature is off. */
   types: readonly string[]
-  /** Its error table, from its exported `errors`. */
+  /** Its error table, from its export `errors`. */
   errors: Readonly<Record<string, unknown>>
-  /** Schema of its settings, from its exported `config`. */
+  /** Schema of its settings, from its export `config`. */
   config: z.ZodObject
   /** The same as JSON Schema. */
   configSchema: Record<string, unknown>
 }
 
 const entries = ['index.ts', 'index.js', 'index.mjs']
-/** URLs, by path, of the folders whose code is loaded again for each generation. */
+/** URLs of the folders whose code is reloaded for each generation, by path. */
 const roots = new Map<string, string>()
 
 /**
@@ -108,7 +108,7 @@ const isName = (name: string) => /^[a-z][a-z0-9-]*$/.test(name) && !(name in Obj
 /**
  * Whether a file belongs to a feature, rather than to a package that it uses.
  *
- * @param file its URL or path, as the folders are
+ * @param file URL or path; the same form as the folders
  */
 function isOwnFile (file: string, folders: Iterable<string>): boolean {
   for (const folder of folders) if (file.startsWith(folder) && !file.slice(folder.length).includes('node_modules/')) return true
@@ -159,7 +159,7 @@ interface PluginMeta {
   decorators?: { fastify?: string[] }
 }
 
-/** Number of fresh imports in this process, over all features, so that shared imports are fresh for each of them. */
+/** Number of fresh imports in this process, of all features. Makes the URL of each import unique. */
 let loads = 0
 /** Timeout of an import, in milliseconds. */
 const importMs = 30_000
@@ -179,7 +179,7 @@ function reloadCommonJs (): void {
     try {
       require(path)
     } catch {
-      // The import of the feature fails as well, if the feature still needs the module.
+      // If the feature still needs the module, its import fails, too.
     }
   }
 }
@@ -189,7 +189,7 @@ function reloadCommonJs (): void {
  *
  * @param generation sequence number of this generation of the feature
  * @param fresh whether the code may have changed since this process loaded it; false shares code between servers in one process
- * @throws an error of the code, and if it exports no plugin or the import times out
+ * @throws if the code throws, exports no plugin, or its import times out
  */
 export async function importFeature (feature: FoundFeature, generation: number, fresh: boolean): Promise<FeatureModule> {
   hookGenerations()

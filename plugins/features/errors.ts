@@ -22,7 +22,7 @@ export const dependencyDisabled = (name: string, dependencies: readonly string[]
 /** The location in a feature's code where it failed. */
 export interface Place {
   file: string
-  /** Starts at 1; absent if Node's stack has none. */
+  /** Starts at 1; absent if the stack has no line. */
   line?: number
 }
 
@@ -38,7 +38,7 @@ export function loadFailed (feature: FoundFeature, error: unknown) {
   return withDetails(new FeatureLoadFailed(feature.name, `${cause.message} (${where})`, { cause }), { ...place, stack })
 }
 
-/** Replaces URLs with paths, without the generation, as an editor opens them. */
+/** Replaces URLs with file paths that an editor can open. */
 const readable = (stack: string) => stack.replace(/file:\/\/[^\s)]+/g, (url) => {
   const [, address = url, position = ''] = /^(.*?)((?::\d+)*)$/.exec(url) ?? []
   try {
@@ -48,7 +48,7 @@ const readable = (stack: string) => stack.replace(/file:\/\/[^\s)]+/g, (url) => 
   }
 })
 
-/** @returns the first location of a stack in the feature's folder, otherwise the file there that imports a missing one */
+/** @returns the first location in the stack that is in the feature's folder; otherwise the feature's file that imports a missing module */
 function placeIn (stack: string, folder: string): Place | undefined {
   for (const line of stack.split('\n')) {
     const start = line.indexOf(folder + sep)

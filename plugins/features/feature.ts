@@ -42,9 +42,9 @@ import type {} from '../redis/index.ts'
 import type {} from '../store/index.ts'
 
 /**
- * The objects that `features.getFeature` returns, by the name of the feature. A
- * feature adds its own; a feature that calls one of several that may take a
- * place, as `gifts` calls `laravel-bridge`, adds what it expects:
+ * The objects that `features.getFeature` returns, by the name of the feature. A feature declares its
+ * own object here. A feature that calls a replaceable feature, as `gifts` calls `laravel-bridge`,
+ * declares the object it expects:
  *
  * ```ts
  * declare module 'flylive-audio-server/feature' {
@@ -55,8 +55,8 @@ import type {} from '../store/index.ts'
 export interface FeatureSlots {}
 
 /**
- * The hooks that features call, by name. The feature that calls a hook adds it,
- * as to {@link FeatureSlots}, with a name that begins with its own: `gifts:accepted`.
+ * The hooks that features call, by name. The feature that calls a hook declares it, as with {@link
+ * FeatureSlots}. The name begins with the feature's name: `gifts:accepted`.
  */
 export interface FeatureHooks {}
 
@@ -75,7 +75,7 @@ export interface FeatureSurface {
   metrics: Metrics
   /** Requests and events: schemas, limits, handlers, withdrawn with the feature; and `dispatch`, which runs a request for a session. */
   messages: FeatureMessages
-  /** HTTP prefixes and WebSocket paths of the feature's own. Withdrawn with the feature. */
+  /** The feature's own HTTP prefixes and WebSocket paths. Withdrawn with the feature. */
   gate: GateRegistrar
   /** Hooks of the kernel (`KernelHooks`) and of features (`FeatureHooks`), which features may also call. Handlers are withdrawn with the feature. */
   hooks: FeatureHookRegistrar
@@ -100,8 +100,7 @@ export interface FeatureSurface {
     'kind' | 'readLog' | 'ban' | 'listEmptyRooms' | 'forgetEmptyRoom' |
     'getRoom' | 'listRooms' | 'listBusyRooms' | 'getParticipants' | 'listParticipants' | 'getMembers' | 'getSomeMembers'>
   /**
-   * The server's Redis connection, where one is configured: for features that keep their own
-   * data structures there. Begin keys with `msab:` and the feature's name.
+   * The server's Redis connection, if Redis is configured, for features with their own data structures. Begin keys with `msab:` and the feature's name.
    */
   redis: Redis | undefined
   /** The sessions of each user, on all servers. */
@@ -120,7 +119,7 @@ export interface FeatureSurface {
 
 type Instance = FastifyInstance<RawServerDefault, IncomingMessage, ServerResponse, FastifyBaseLogger, ZodTypeProvider>
 
-/** Decorators of the kernel's instance that features do not have or must not call. */
+/** Decorators of the kernel's instance that features cannot use. */
 type KernelOnly =
   'health' |
   'verifyBearerAuth' | 'verifyBearerAuthFactory' | 'websocketServer' | 'injectWS' | 'createRateLimit' | 'rateLimit' |
@@ -143,11 +142,11 @@ export interface FeatureExports {
   config?: z.ZodObject
   /** Errors of its own, for the generated contract: `{EmojiNotAllowed: createError('EMOJI_NOT_ALLOWED', …)}`. */
   errors?: Readonly<Record<string, unknown>>
-  /** By default the version of its package. */
+  /** Defaults to the version of its package. */
   version?: string
 }
 
-/** The server's own zod: so that a feature outside needs none, and there is one version. */
+/** The server's own zod, so that an external feature does not need its own copy. */
 export { z } from 'zod'
 export { defineFeature } from './define.ts'
 // Settings: `fromEnv('NAME', schema, read.number)`, `secret(schema)`.
@@ -168,7 +167,7 @@ export { NotInRoom, RoomNotFound } from '../rooms/errors.ts'
 // Events for rooms.sendHere, rooms.sendTo and session.write.
 export { createEvent } from '../connections/face.ts'
 
-// Ids, as messages carry them and as they are compared; and users as others see them.
+// Ids in messages, ids for comparison, and public user profiles.
 export { profile, roomId, userId } from '../schema/ids.ts'
 export { userKeyOf } from '../connections/session.ts'
 
@@ -184,7 +183,7 @@ export type { FeatureConfig } from '../config.ts'
 export type { Admin, Seating } from '../admin/index.ts'
 export type { JobsRegistrar, JobHandler } from '../jobs/runner.ts'
 export type { Bus, BusHandler } from '../cluster/bus.ts'
-// With a plain star, `declare module 'flylive-audio-server/feature'` can add to ClusterMessages.
+// `export *` lets `declare module 'flylive-audio-server/feature'` extend ClusterMessages.
 export * from '../cluster/messages.ts'
 export type { HookFunction, HookName, HookRegistrar, KernelHooks } from '../hooks.ts'
 export type { ConnectionPath, GateRegistrar, HandledPath, HttpHandler, UpgradePath } from '../gate/gate.ts'

@@ -32,7 +32,7 @@ export interface Generation {
   hooks: readonly HookEntry[]
   jobs: ReadonlyMap<string, JobHandler>
   routes: readonly { method: HTTPMethods, url: string, schema: unknown }[]
-  /** Decorators it provides. */
+  /** The decorators it provides. */
   provides: readonly string[]
   loadedAt: number
   /** The in-flight requests, hooks and jobs of the generation. */
@@ -47,9 +47,9 @@ export interface GenerationPlan {
   config: Record<string, unknown>
   /** The resources of the generation in service. */
   previouslyKept (): KeptResources | undefined
-  /** Access to its dependencies: always to their current generation. */
+  /** Access to the current generation of each dependency. */
   getFeature (name: string): Record<string, unknown> | undefined
-  /** Decorators of a dependency; undefined if that is not in service. */
+  /** The decorators of a dependency; undefined if it is not in service. */
   provided (name: string): readonly string[] | undefined
   /** @throws when the type belongs to another feature */
   claimMessage (type: string): void
@@ -62,10 +62,9 @@ export interface GenerationPlan {
 }
 
 /**
- * Builds one generation of a feature, ready to be put in service. The generation is not in service yet;
- * its registrations are only recorded.
+ * Builds one generation of a feature. The generation is not in service yet; its registrations are only recorded.
  *
- * @param kernel the instance that outlives it
+ * @param kernel the kernel's instance
  * @throws the plugin's errors, and if a dependency is missing
  */
 export async function buildGeneration (kernel: FastifyInstance, plan: GenerationPlan): Promise<Generation> {
@@ -108,7 +107,7 @@ export async function buildGeneration (kernel: FastifyInstance, plan: Generation
       schedule: kernel.jobs.schedule
     } satisfies JobsRegistrar
   }
-  // The interface of feature.ts, name by name: a difference does not compile.
+  // Lists every name of the interface in feature.ts; the compiler reports a missing one.
   const surface = {
     config: featureConfig(kernel.config),
     nodeId: kernel.nodeId,
@@ -149,7 +148,7 @@ export async function buildGeneration (kernel: FastifyInstance, plan: Generation
   for (const [name, part] of Object.entries(surface)) app.decorate(name, part as never)
   app.addHook('onRoute', (route) => {
     if (!kernel.admin.guard(route)) {
-      // Without an admin key, a wider route of the feature must not match this URL either.
+      // Without an admin key, no wildcard route of the feature may match this URL either.
       route.onRequest = async (request) => { throw new NotFound(request.url.split('?')[0]) }
       return
     }
@@ -181,7 +180,8 @@ export async function buildGeneration (kernel: FastifyInstance, plan: Generation
     checkProvided(provides)
     return { name, number, module, config, app, hooks, jobs, routes, provides, calls, kept, table: messages.table, paths: gate.table, loadedAt: Date.now() }
   } catch (error) {
-    await app.close().catch(() => { /* What failed to start may fail to stop; the first error counts. */ })
+    await app.close().catch(() => { /* A feature that failed to start may also fail to stop. The first
+    error is reported. */ })
     await kept.dispose(previouslyKept())
     throw error
   }

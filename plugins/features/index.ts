@@ -45,7 +45,7 @@ export interface FeatureInfo {
 
 /** The installed features and the running ones. */
 export interface Features {
-  /** Names of the running features, each after its dependencies. */
+  /** Names of the running features. Each name follows its dependencies. */
   enabled (): string[]
   list (): FeatureInfo[]
   /** The running generations. Each generation is a separate object. */
@@ -92,9 +92,9 @@ declare module '../hooks.ts' {
   interface KernelHooks {
     /** A feature was enabled; not called for a reload. */
     'feature:enabled': (name: string) => void
-    /** A generation of a feature is in service, after its start or a reload. */
+    /** A generation of a feature is now in service, after its start or a reload. */
     'feature:loaded': (name: string) => void
-    /** A feature is about to be disabled, which also calls its own handler; not called for a reload. */
+    /** A feature is about to be disabled. Its own handler is called, too. Not called for a reload. */
     'feature:disabled': (name: string) => void
   }
 }
@@ -167,7 +167,7 @@ export default fp<FeatureOptions>(async function features (app, { featuresDir })
   // are routed to the features here.
   app.addHook('onRequest', (request, reply, done) => {
     const generation = request.is404 ? executor.router.find(request.method, request.url) : undefined
-    // Rejects unknown paths before the body is read, so that they cost nothing.
+    // Rejects unknown paths before the body is read, to save work.
     if (!generation) return done(request.is404 ? new NotFound(request.url.split('?')[0]) : undefined)
     reply.hijack()
     for (const [header, value] of Object.entries(reply.getHeaders())) {

@@ -5,16 +5,16 @@ import { withTimeout } from '../errors/timeout.ts'
  * Returns the resource that the previous generation of the feature kept under the same key, or creates
  * it. The resource outlives reloads.
  *
- * The resource is disposed when the feature is disabled or removed, when the
- * server closes, and after a reload whose new generation has not kept it. If a generation fails to
- * start, its new resources are disposed; existing resources stay. Within a generation, a key always returns the same
- * resource. A feature sees only its own keys.
+ * The resource is disposed of when the feature is disabled or removed, when the server closes, and
+ * after a reload whose new generation does not keep it. If a generation fails to start, only its new
+ * resources are disposed of. Within a generation, a key always returns the same resource. A feature
+ * sees only its own keys.
  *
- * The code of the resource stays that of the generation that created it; keep
- * data rather than code where possible. Change the key when its type changes.
+ * The resource keeps running the code of the generation that created it, so keep data rather than code
+ * where possible. Change the key when its type changes.
  *
- * @throws once the generation is closed and its resources are disposed
- * @param dispose runs after `onClose`; the newest generation's is called
+ * @throws once the generation is closed
+ * @param dispose runs after `onClose`; the newest generation's function is called
  */
 export type Keep = <T>(key: string, create: () => T, dispose?: (resource: T) => void | Promise<void>) => T
 
@@ -33,17 +33,17 @@ export interface KeptResources {
   /** Whether this generation keeps the resource under any key. */
   has (handle: Handle): boolean
   /**
-   * Disposes the resources, last created first. Failures and timeouts are logged.
+   * Disposes of the resources, last created first. Failures and timeouts are logged.
    *
-   * @param heir keeps some of them, which are left alone
+   * @param heir the next generation, whose resources are not disposed of
    */
   dispose (heir?: KeptResources): Promise<void>
 }
 
-/** How long a resource may take to be disposed, in milliseconds. */
+/** Timeout of `dispose`, in milliseconds. */
 const disposeMs = 10_000
 
-/** @param previous the generation in service, if any; asked whenever a key is new */
+/** @param previous the generation in service, if any; its resources are reused */
 export function createKeptResources (log: FastifyBaseLogger, previous: () => KeptResources | undefined = () => undefined): KeptResources {
   const entries = new Map<string, Entry>()
   let disposed = false

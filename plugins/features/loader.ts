@@ -12,7 +12,7 @@ import { everyFeature, nothingSet } from './settings.ts'
 export interface Rescan {
   added: string[]
   removed: string[]
-  /** Failures by name. */
+  /** Failures, by feature name. */
   failed: Record<string, string>
 }
 
@@ -20,7 +20,7 @@ export interface Rescan {
 export interface Loader extends Commands {
   start (): Promise<void>
   rescan (): Promise<Rescan>
-  /** Applies the settings of all servers to this server. */
+  /** Applies the cluster-wide settings to this server. */
   reconcile (): Promise<void>
   /** Reloads features whose files have changed on this server. */
   touched (names: readonly string[]): Promise<void>
@@ -59,7 +59,7 @@ export function createLoader (options: LoaderOptions): Loader {
   }
 }
 
-/** Applies changes that are not commands of this server: of files, and of the settings of all servers. */
+/** Applies changes of files and of the cluster-wide settings. */
 function createFollower ({ registry, desired, find, log }: LoaderOptions, { prepare, make, makeEach, attempt, follow }: Transitions) {
   const { known, get, running, importCode, targets } = registry
   const { isWanted } = desired

@@ -2,7 +2,7 @@ import { isDeepStrictEqual } from 'node:util'
 
 /** How a feature runs, or should run. */
 export interface FeatureTarget {
-  /** The features, and parts of the kernel, that its code depends on. */
+  /** The features and kernel plugins that its code depends on. */
   dependencies: readonly string[]
   /** Derived from the settings and the number of reloads. The feature is rebuilt if the loaded version differs. */
   version: unknown
@@ -10,18 +10,18 @@ export interface FeatureTarget {
 
 export type FeatureTargets = ReadonlyMap<string, FeatureTarget>
 
-/** Why a feature stays as it is. */
+/** Why a feature is not changed. */
 export type Refusal =
-  /** Features that run and depend on it. */
+  /** Running features that depend on it. */
   | { because: 'in use', dependents: string[] }
-  /** Features that it depends on and that do not run. */
+  /** Features that it depends on and that are not running. */
   | { because: 'dependency', dependencies: string[] }
   | { because: 'circular' }
 
 export interface Plan {
-  /** To be built, each after those it depends on. */
+  /** To be built. Each follows its dependencies. */
   load: string[]
-  /** To be taken out of service, each before those it depends on. */
+  /** To be taken out of service. Each precedes its dependencies. */
   unload: string[]
   refused: Map<string, Refusal>
 }
@@ -29,9 +29,9 @@ export interface Plan {
 type Graph = ReadonlyMap<string, readonly string[]>
 
 /**
- * Decides how to get from what runs to what should run.
+ * Plans the change from the running features to the desired ones.
  *
- * @param isFeature whether a dependency is a feature; the others are parts of the kernel
+ * @param isFeature whether a dependency is a feature; otherwise it is a kernel plugin
  */
 export function plan (running: FeatureTargets, desired: FeatureTargets, isFeature: (name: string) => boolean): Plan {
   const refused = new Map<string, Refusal>()
@@ -60,17 +60,17 @@ export function plan (running: FeatureTargets, desired: FeatureTargets, isFeatur
   return { load, unload, refused }
 }
 
-/** Whether a feature has to be built to get to its target. */
+/** Whether a feature must be built to reach its target. */
 export const isStale = (runs: FeatureTarget | undefined, target: Pick<FeatureTarget, 'version'>): boolean => !runs || !isDeepStrictEqual(runs.version, target.version)
 
-/** @returns the features that depend on one, directly or not, each before those it depends on */
+/** @returns the direct and indirect dependents of a feature, each before its own dependencies */
 export function dependentsOf (name: string, dependencies: Graph): string[] {
   return inOrder(dependencies).filter((other) => other !== name && requiredBy(other, dependencies).has(name)).reverse()
 }
 
 const graphOf = (targets: FeatureTargets): Graph => new Map([...targets].map(([name, { dependencies }]) => [name, dependencies]))
 
-/** Everything that a feature depends on, directly or not; includes itself only if it is circular. */
+/** The direct and indirect dependencies of a feature; includes the feature itself only if they are circular. */
 function requiredBy (name: string, graph: Graph): Set<string> {
   const found = new Set(graph.get(name))
   // Iterating over a set includes items that are added during the loop.
@@ -78,7 +78,7 @@ function requiredBy (name: string, graph: Graph): Set<string> {
   return found
 }
 
-/** Orders features so that each comes after its dependencies. Circular features and their dependents come last. */
+/** Sorts features so that each follows its dependencies. Features with circular dependencies, and their dependents, come last. */
 function inOrder (graph: Graph): string[] {
   const order: string[] = []
   const left = new Map([...graph].map(([name, on]) => [name, on.filter((other) => graph.has(other))]))

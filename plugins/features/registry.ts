@@ -37,19 +37,20 @@ export interface Registry {
   /** The running features, for the planner. */
   targets (): Map<string, FeatureTarget>
   /**
-   * Imports a feature's code from disk without running the feature.
+   * Imports a feature's code from disk, without starting the feature.
    *
    * @param fresh false for the first import, at startup
    * @throws FEATURE_LOAD_FAILED
    */
   importCode (name: string, fresh?: boolean): Promise<FeatureModule>
   /**
-   * @param set by an admin; overrides FEATURES_CONFIG, which overrides the environment variables of settings
+   * @param settings by an admin; they override FEATURES_CONFIG, which overrides the settings' own
+   * environment variables
    * @returns the settings for the feature
    * @throws VALIDATION_FAILED
    */
   configOf (module: FeatureModule, name: string, set: Readonly<Record<string, unknown>> | undefined): Record<string, unknown>
-  /** Number of the feature's last import. */
+  /** Sequence number of the feature's latest import. */
   numberOf (name: string): number
   /** Counts a generation that was built. */
   built (name: string, result: 'ok' | 'failed'): void
@@ -61,7 +62,7 @@ export interface Registry {
   forget (name: string): void
 }
 
-/** Each import stays in memory (30 to 300 KB): after this many, a restart is advised. */
+/** Node never frees an import (30 to 300 KB). After this many, the server recommends a restart. */
 const manyImports = 300
 
 export function createRegistry ({ config, log, messages, metrics }: FastifyInstance): Registry {
@@ -110,7 +111,7 @@ export function createRegistry ({ config, log, messages, metrics }: FastifyInsta
       const given = { ...config.FEATURES_CONFIG[name], ...set }
       const parsed = module.config.strict().safeParse({ ...settingsFromEnv(module.config, config.variables), ...given })
       if (parsed.success) return parsed.data
-      // An issue names the setting, or the variable whose value it is.
+      // An issue names the setting, or its environment variable.
       throw validationFailed(parsed.error.issues.map(({ path: [key, ...rest], message }) => {
         const field = key !== undefined && !(key in given) ? module.config.shape[String(key)] as z.ZodType | undefined : undefined
         return { path: [(field && variableOf(field)?.name) ?? key ?? '', ...rest], message }

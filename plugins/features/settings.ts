@@ -5,7 +5,7 @@ import type { Namespace } from '../kv/kv.ts'
 
 /** An admin's setting for a feature. */
 const setting = z.object({
-  /** Increases with each change and is never reused, so that a server detects settings it has not applied. */
+  /** Increases with each change, so that a server detects settings it has not applied. Never reused. */
   revision: z.int(),
   enabled: z.boolean().optional(),
   config: z.record(z.string(), z.unknown()).optional(),
@@ -21,16 +21,15 @@ export type FeatureSettings = Readonly<Record<string, FeatureSetting>>
 /** The key for a rescan, in place of a feature's name. */
 export const everyFeature = '*'
 
-/** The setting of a feature that was never changed. */
+/** The setting of a feature that no admin has changed. */
 export const nothingSet: FeatureSetting = { revision: 0 }
 
 /** Changes the current setting. */
 export type SettingChange = (now: FeatureSetting) => Omit<FeatureSetting, 'revision'>
 
 /**
- * The settings of all servers: one value in the store, changed by
- * compare-and-set. A server reads it at its start, after each notification,
- * and periodically.
+ * The cluster-wide settings: one value in the store, changed by compare-and-set. A server reads it at
+ * startup, after each notification, and periodically.
  */
 export interface SettingsStore {
   /** @throws UNAVAILABLE */
@@ -44,14 +43,14 @@ export interface SettingsStore {
    */
   change (changes: Readonly<Record<string, SettingChange>>, check?: (settings: FeatureSettings) => void): Promise<FeatureSettings>
   /**
-   * Restores settings that the store has lost. Per feature, the newer of the stored and the given setting wins.
+   * Restores settings that the store has lost. For each feature, the newer of the stored and the given setting wins.
    *
    * @returns all resulting settings
    */
   restore (known: FeatureSettings): Promise<FeatureSettings>
 }
 
-/** @returns per feature the newer of two settings */
+/** @returns the newer setting of each feature */
 export function newest (one: FeatureSettings, other: FeatureSettings): FeatureSettings {
   const all = { ...one }
   for (const [name, setting] of Object.entries(other)) if (setting.revision > (all[name]?.revision ?? 0)) all[name] = setting
@@ -79,7 +78,7 @@ export function createSettings (values: Pick<Namespace, 'get' | 'compareAndSet'>
       const next = { ...settings }
       for (const [name, change] of Object.entries(changes)) {
         const now = settings[name] ?? nothingSet
-        // Based on the clock, so that revisions grow even if the store has lost the latest revision.
+        // Based on the clock, so that revisions increase even if the store has lost the latest one.
         next[name] = { ...change(now), revision: Math.max(Date.now(), now.revision + 1) }
       }
       check?.(next)
@@ -89,7 +88,7 @@ export function createSettings (values: Pick<Namespace, 'get' | 'compareAndSet'>
   }
 }
 
-/** The settings of all servers, as last read by this server. */
+/** The cluster-wide settings, as last read by this server. */
 export interface DesiredState {
   settingOf (name: string): FeatureSetting
   /** Whether a feature should run, by these or the given settings. */
@@ -105,7 +104,7 @@ export interface DesiredState {
    */
   read (): Promise<void>
   /**
-   * Changes the settings of all servers, and notifies them.
+   * Changes the cluster-wide settings and notifies the other servers.
    *
    * @param check receives all new settings; throws to reject them
    * @returns the names of the features whose settings had no concurrent change
@@ -115,7 +114,7 @@ export interface DesiredState {
 }
 
 /**
- * @param isOn whether a feature runs by default, without an admin's setting
+ * @param isOn whether a feature runs if no admin has changed it
  * @param notify makes the other servers read the settings
  */
 export function createDesiredState (settings: SettingsStore, isOn: (name: string) => boolean, notify: () => void): DesiredState {
@@ -137,7 +136,7 @@ export function createDesiredState (settings: SettingsStore, isOn: (name: string
     },
     async set (changes, check) {
       const expected = Object.entries(changes).map(([name, change]) => [name, { ...change(settingOf(name)), revision: 0 }] as const)
-      // Merge, do not replace: the store may have lost settings.
+      // Merge instead of replacing: the store may have lost settings.
       latest = newest(latest, await settings.change(changes, check))
       notify()
       return expected.filter(([name, setting]) => isDeepStrictEqual({ ...settingOf(name), revision: 0 }, setting)).map(([name]) => name)

@@ -2,7 +2,7 @@ import { relative, sep } from 'node:path'
 import { watch } from 'chokidar'
 import type { FastifyBaseLogger } from 'fastify'
 
-/** Editors write a file in several steps; a change is complete after this time without a step, in milliseconds. */
+/** Editors write a file in several steps. A change is complete after this many milliseconds without another step. */
 const quietMs = 100
 
 // Dependencies, hidden files and editor backups.

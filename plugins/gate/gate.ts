@@ -10,14 +10,14 @@ import type { InFlight } from '../dispatch/routes.ts'
 import { NotFound, toWire } from '../errors/codes.ts'
 import { checkPath, checkPrefix, isBelow, overlapsRoute, pathOf } from './paths.ts'
 
-/** Handles every HTTP request to a prefix and below it. If it throws a coded error, the gate sends that as the response. */
+/** Handles every HTTP request to a prefix and to the paths below it. If it throws a coded error, the gate sends the error as the response. */
 export type HttpHandler = (request: IncomingMessage, response: ServerResponse) => void | Promise<void>
 
 /** A path whose WebSockets the kernel opens: they have the limits, errors and sessions of `/ws`. */
 export interface ConnectionPath {
   /** The native protocol by default. */
   face?: Face<string | Uint8Array>
-  /** Chosen when a client offers it; `msab.v1` by default. */
+  /** The subprotocol that the server selects if the client offers it. Default: `msab.v1`. */
   subprotocol?: string
   /**
    * Identifies the user. By default the feature `auth` does.
@@ -39,10 +39,10 @@ export type UpgradePath = ConnectionPath | HandledPath
 /** Registers paths. They are withdrawn with their feature. */
 export interface GateRegistrar {
   /**
-   * Handles all HTTP requests to a prefix and below it. The handler sets its own
-   * headers, CORS included; the server adds none.
+   * Handles all HTTP requests to a prefix and to the paths below it. The server adds no headers: the
+   * handler sets all of them, including those for CORS.
    *
-   * @param prefix whole segments, `/hls`; no other feature and no route of the server may be below it
+   * @param prefix whole segments, such as `/hls`; no other feature or route of the server may use a path below it
    * @throws if it is taken
    */
   http (prefix: string, handler: HttpHandler): void
@@ -54,7 +54,7 @@ export interface GateRegistrar {
   upgrade (path: string, options: UpgradePath): void
 }
 
-/** All paths of one owner; installed and withdrawn as a whole. */
+/** All paths of one owner; installed and withdrawn as a unit. */
 export interface GateTable {
   http: ReadonlyMap<string, HttpHandler>
   upgrades: ReadonlyMap<string, UpgradePath>
@@ -221,7 +221,7 @@ function rejectUpgrade (socket: Duplex, error: unknown): void {
   ].join('\r\n'))
 }
 
-/** Responds with an error; if the response has already begun, closes its connection. */
+/** Sends an error response. Closes the connection if a response has already begun. */
 function respondWithError (response: ServerResponse, error: unknown): void {
   if (response.headersSent) {
     response.destroy()

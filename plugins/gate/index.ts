@@ -19,7 +19,7 @@ declare module 'fastify' {
 /** The route that opens WebSockets (routes/ws.ts). */
 export const webSocketUrl = '/ws'
 
-/** The kernel's routes (routes/), which it registers after the first features have claimed their paths. */
+/** The kernel's routes (routes/). They are registered after the features that run at startup have claimed their paths. */
 const reserved = ['/admin/*', '/health', '/livez', '/metrics', '/readyz', webSocketUrl]
 
 /**
@@ -36,7 +36,7 @@ export default fp(async function gatePlugin (app) {
     // A preflight route, for all paths.
     if (method !== 'OPTIONS') routes.push({ url })
   })
-  // Before the hooks for security headers, CORS and limits: claimed paths have their own.
+  // Runs before the hooks for security headers, CORS and rate limits: claimed paths have their own.
   app.addHook('onRequest', (request, reply, done) => {
     if (!gate.serve(request.raw, reply.raw)) return done()
     reply.hijack()

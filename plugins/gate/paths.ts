@@ -1,9 +1,9 @@
-/** @returns the path of a request target: no scheme and host, no query; percent-encoding is left as it is */
+/** @returns the path of a request target, without scheme, host and query; still percent-encoded */
 export function pathOf (target: string): string {
   return target.replace(/^https?:\/\/[^/?#]*/i, '').split(/[?#]/, 1)[0] || '/'
 }
 
-/** Whether a path is the prefix or below it, by whole segments. */
+/** Whether a path equals a prefix or is below it, by whole segments. */
 export function isBelow (path: string, prefix: string): boolean {
   return path === prefix || path.startsWith(`${prefix}/`)
 }
@@ -18,7 +18,7 @@ export function overlapsRoute (prefix: string, url: string): boolean {
   return isBelow(fixed, prefix) || (fixed !== url && `${prefix}/`.startsWith(fixed))
 }
 
-/** @throws if the path is not absolute or has other characters than a claim allows */
+/** @throws if the path is not absolute or contains a character that is not allowed */
 export function checkPath (path: string): void {
   if (!/^\/[\w.~/-]+$/.test(path)) throw new Error(`The path ${path} cannot be claimed: a path starts with a slash and contains only letters, digits and . _ ~ - /`)
 }

@@ -18,6 +18,6 @@ export default fp(async function jobs (app) {
   app.decorate('jobStore', store)
   const created = createJobs(store, app.log, app.timings)
   app.decorate('jobs', created)
-  // Before the features are unloaded: a running job may need one.
+  // Runs before the features are unloaded, because a running job may need one.
   app.addHook('preClose', () => created.stop())
 }, { name: 'jobs', dependencies: ['redis', 'timings'] })

@@ -1,12 +1,12 @@
 import type { JobStore } from './store.ts'
 
-/** A job that was taken is held and not due. If it is scheduled again, it is both, and waits. */
+/** A job is held while it runs. A held job that is scheduled again becomes due once it is settled. */
 interface Queue {
   due: Map<string, number>
   held: Map<string, number>
 }
 
-/** The earliest of several times of a job applies. */
+/** If a job is scheduled several times, the earliest time applies. */
 function schedule ({ due }: Queue, key: string, at: number): void {
   due.set(key, Math.min(due.get(key) ?? Infinity, at))
 }

@@ -12,7 +12,7 @@ declare module 'ioredis' {
 /**
  * KEYS due held — ARGV now limit until
  *
- * A job that was taken is held and not due. If it is scheduled again, it is both, and waits.
+ * A job is held while it runs. A held job that is scheduled again becomes due once it is settled.
  */
 const takeDue = `
 for _, key in ipairs(redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', ARGV[1], 'LIMIT', 0, ARGV[2])) do

@@ -2,16 +2,16 @@ import type { FastifyBaseLogger } from 'fastify'
 import { defaultTimings } from '../timings.ts'
 import type { DueJob, JobStore } from './store.ts'
 
-/** Does a job. If it throws, the job is retried after `jobRetryMs`. */
+/** Runs a job. If it throws, the job is retried after `jobRetryMs`. */
 export type JobHandler = (key: string) => Promise<void>
 
-/** The job queue as features see it. */
+/** The API of the job queue for features. */
 export interface JobsRegistrar {
   /** Handles the jobs of one kind on this server. Withdrawn with its feature. */
   on (name: string, handler: JobHandler): void
   /**
-   * Schedules a job. If it is scheduled already, the earlier time counts. A job
-   * that is scheduled while it runs is run again afterwards.
+   * Schedules a job. If it is already scheduled, the earlier time applies. A job that is scheduled
+   * while it runs is run again afterwards.
    *
    * @param at epoch milliseconds
    * @throws UNAVAILABLE
@@ -20,16 +20,15 @@ export interface JobsRegistrar {
 }
 
 /**
- * Scheduled work that any server may run: seats that
- * wait for their user, calls to the backend. One server at a time runs a job;
- * if it dies, another one does.
+ * Scheduled work that any server may run, such as releasing a seat or calling the backend. One server
+ * at a time runs a job. If it dies, another server runs the job.
  */
 export interface Jobs extends JobsRegistrar {
   /** Replaces all handlers of an owner atomically. */
   install (owner: string, handlers: ReadonlyMap<string, JobHandler>): void
 }
 
-/** How long a job may run before another server takes it, in milliseconds. */
+/** How long a job may run before another server takes it over, in milliseconds. */
 const leaseMs = 60_000
 /** Maximum concurrent jobs of one kind on this server. */
 const maxRunning = 100
@@ -108,7 +107,7 @@ export function createJobs (store: JobStore, log: FastifyBaseLogger, { jobPollIn
     async stop () {
       stopped = true
       clearInterval(timer)
-      // Jobs that a pending poll takes are this server's to run.
+      // This server must run the jobs that a pending poll takes.
       await polling
       await Promise.all([...running.values()].flatMap((busy) => [...busy]))
     }

@@ -9,7 +9,7 @@ declare module 'fastify' {
   }
 }
 
-/** Chooses the key-value store: Redis if one is configured, else a file in DATA_DIR. */
+/** Selects the key-value store: Redis if it is configured, otherwise a file in DATA_DIR. */
 export default fp(async function kv (app) {
   const chosen = app.hasDecorator('redis') ? createRedisKeyValue(app.redis) : createMemoryKeyValue(app.config.DATA_DIR)
   app.decorate('kv', chosen)

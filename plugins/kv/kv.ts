@@ -1,4 +1,4 @@
-/** When a value expires; without either it stays until it is deleted. */
+/** When a value expires. Without a time it stays until it is deleted. */
 export interface Expiry {
   /** In milliseconds from now. */
   ttlMs?: number
@@ -11,7 +11,7 @@ export interface PlainKeys {
   get (key: string): Promise<string | undefined>
   /** @returns one value per key */
   getMany (keys: readonly string[]): Promise<(string | undefined)[]>
-  /** Sets a value and its expiry; an earlier expiry of the key does not stay. */
+  /** Sets a value and its expiry. The key's earlier expiry no longer applies. */
   set (key: string, value: string, expiry?: Expiry): Promise<void>
   /** @returns whether the key had a value */
   delete (key: string): Promise<boolean>
@@ -31,8 +31,8 @@ export interface Namespace extends PlainKeys {
 }
 
 /**
- * Key-value store of all servers. Values survive a crash: in Redis, or in a
- * SQLite file where no Redis is configured.
+ * Key-value store of all servers. Values survive a crash. They are in Redis or, if Redis is not
+ * configured, in a SQLite file.
  */
 export interface KeyValue {
   /**
@@ -41,14 +41,14 @@ export interface KeyValue {
    */
   namespace (name: string): Namespace
   /**
-   * Keys that other systems read and write, too. The key in Redis is exactly
-   * `prefix + key`; they cannot be listed.
+   * Values that other systems read and write, too. The key in Redis is exactly `prefix + key`. The keys
+   * cannot be listed.
    */
   plainKeys (prefix: string): PlainKeys
   close (): void
 }
 
-/** @returns epoch milliseconds; undefined where the value does not expire */
+/** @returns epoch milliseconds; undefined if the value does not expire */
 export function expiryTime ({ ttlMs, expiresAt }: Expiry = {}): number | undefined {
   return ttlMs === undefined ? expiresAt : Date.now() + ttlMs
 }

@@ -12,8 +12,8 @@ const sweepIntervalMs = 60_000
 function openFile (folder: string) {
   mkdirSync(folder, { recursive: true })
   const file = new DatabaseSync(join(folder, 'kv.sqlite'))
-  // In WAL mode a write survives a killed process once the call has returned;
-  // NORMAL avoids a disk flush per write.
+  // In WAL mode a write survives a killed process once the call has returned. NORMAL avoids a disk
+  // flush for each write.
   file.exec(`PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; ${schema}`)
   return {
     close: () => file.close(),

@@ -11,8 +11,8 @@ declare module 'ioredis' {
   }
 }
 
-// A namespace is one string per value, which expires in Redis, and a sorted set
-// of its keys by their expiry. The name is the hash tag of all of them.
+// A namespace consists of one string per value, which Redis expires, and a sorted set of its keys by
+// expiry. Its name is the hash tag of all these keys.
 
 /**
  * KEYS value index — ARGV key value expiresAt compare [expected]
@@ -46,7 +46,7 @@ redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', time[1] * 1000 + math.floor(time
 return redis.call('ZRANGE', KEYS[1], 0, -1)
 `
 
-/** Reads of values. One command per key: in a cluster each key may be on another node. */
+/** Reads values with one command per key: in a Redis Cluster, each key may be on another node. */
 function readers (redis: Redis, keyOf: (key: string) => string): Pick<PlainKeys, 'get' | 'getMany'> {
   const get = async (key: string) => await redis.get(keyOf(key)) ?? undefined
   return { get, getMany: async (keys) => await Promise.all(keys.map(get)) }

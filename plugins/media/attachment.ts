@@ -19,12 +19,11 @@ export interface AttachmentContext {
   closed (attachment: Attachment): void
 }
 
-/** The events of all attachments; {@link Tap} and {@link Injection} use the ones that apply. */
+/** The events of all attachments; {@link Tap} and {@link Injection} each use some of them. */
 export type AttachmentEvents = TapEvents & InjectionEvents
 
 /**
- * A server-side object on a room's router that exists until
- * it is closed. If the worker dies, the attachment is reopened on a new router.
+ * A server-side object on a room's router. If the worker dies, the attachment is reopened on a new router.
  */
 export abstract class Attachment extends EventEmitter<AttachmentEvents> implements MediaUser {
   readonly roomId: string

@@ -2,8 +2,8 @@ import * as ortc from 'mediasoup/ortc'
 import type { types } from 'mediasoup'
 
 /**
- * The only codec: Opus, stereo in WebRTC's notation, with forward error
- * correction, without discontinuous transmission, in packets from 10 ms.
+ * The only codec: Opus, which WebRTC always declares as stereo, with forward error correction, without
+ * discontinuous transmission, in packets of at least 10 ms.
  */
 export const mediaCodecs: types.RouterRtpCodecCapability[] = [{
   kind: 'audio',
@@ -21,5 +21,5 @@ export const audioLevelUri = 'urn:ietf:params:rtp-hdrext:ssrc-audio-level'
 
 /** Maximum bit rate of all audio from one client, in bits per second. */
 export const maxIncomingBitrate = 128_000
-/** Assumed bit rate towards a client before the connection is measured, in bits per second. */
+/** Assumed bit rate to a client until its connection has been measured, in bits per second. */
 export const initialOutgoingBitrate = 600_000

@@ -11,7 +11,7 @@ export interface InjectOptions {
   ssrc: number
   /** Payload type of those packets. Default 100. */
   payloadType?: number
-  /** Id of the RTP header extension with the audio level (RFC 6464), where the packets have one. */
+  /** Id of the RTP header extension with the audio level (RFC 6464), if the packets have one. */
   levelExtensionId?: number
   /** Default `voice`. */
   source?: ProducerSource
@@ -25,10 +25,10 @@ export interface InjectionEvents {
 }
 
 /**
- * A producer that is fed with RTP packets (Opus, 48 kHz, not encrypted) over
- * UDP; RTCP uses the same port. Members of the room receive it like any other.
- * The first packet decides which local port may send. After the death of a media
- * worker the producer is opened again under the same id. The injection closes with its room.
+ * A producer that receives RTP packets (Opus, 48 kHz, not encrypted) over UDP; RTCP uses the same port.
+ * Members of the room receive it like any other producer. Only the local port that sends the first
+ * packet may send. If the media worker dies, the producer is reopened with the same id. The injection
+ * closes with its room.
  */
 export interface Injection {
   readonly roomId: string
@@ -81,7 +81,7 @@ export class RoomInjection extends Attachment implements Injection {
     return this.#port
   }
 
-  /** A feature closes the producer when its owner loses the permission to send. */
+  /** A feature closes the producer when its owner loses the permission to send audio. */
   producerClosed (producer: RoomProducer): void {
     if (producer === this.#producer) this.close()
   }

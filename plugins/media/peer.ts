@@ -17,7 +17,7 @@ export interface TransportParameters {
   dtlsParameters: types.DtlsParameters
 }
 
-/** One for the microphone; the others for music and for replacing a producer. */
+/** One is for the microphone, the others are for music and for replacing a producer. */
 const maxProducers = 4
 
 /** The server functions that a session's audio needs. */
@@ -53,7 +53,7 @@ export class Peer implements MediaUser {
     return [...this.#transports].map(([direction, { transport }]) => ({ direction, transport }))
   }
 
-  /** @returns one producer, or all of them @throws PRODUCER_NOT_FOUND */
+  /** @returns one producer, or all producers @throws PRODUCER_NOT_FOUND */
   producers (producerId?: string): RoomProducer[] {
     if (producerId === undefined) return [...this.#producers.values()]
     const producer = this.#producers.get(producerId)
@@ -61,7 +61,7 @@ export class Peer implements MediaUser {
     return [producer]
   }
 
-  /** Creates a transport; an earlier one of the same direction is closed. */
+  /** Creates a transport and closes an earlier one of the same direction. */
   async createTransport (direction: Direction): Promise<TransportParameters> {
     let transport: types.WebRtcTransport | undefined
     try {
@@ -204,7 +204,7 @@ export class Consumers {
     return consumer
   }
 
-  /** Adds a consumer; an earlier one of the same producer is closed. */
+  /** Adds a consumer and closes an earlier one of the same producer. */
   add (consumer: types.Consumer): void {
     for (const older of this.#byId.values()) {
       if (older.producerId !== consumer.producerId) continue
@@ -215,7 +215,7 @@ export class Consumers {
     consumer.once('producerclose', () => this.#closed(consumer))
   }
 
-  /** Removes all consumers: their transport is closed. */
+  /** Removes all consumers, because their transport is closed. */
   transportClosed (): void {
     this.#byId.clear()
   }

@@ -7,12 +7,12 @@ import type { Metrics } from '../metrics.ts'
 
 /** One media worker process and its port. */
 export interface MediaWorker {
-  /** Position in the pool; the replacement of a dead worker keeps it. */
+  /** Position in the pool. The replacement of a dead worker has the same position. */
   readonly index: number
   readonly worker: types.Worker
   readonly server: types.WebRtcServer
   readonly port: number
-  /** Routers on it. */
+  /** Number of routers on the worker. */
   routers: number
 }
 
@@ -53,7 +53,7 @@ export interface WorkerPool {
   close (): void
 }
 
-/** A start takes well under a second. */
+/** Maximum time for the start of a worker, in milliseconds. A start usually takes well under a second. */
 const timeoutMs = 5000
 const respawnDelayMs = 100
 const maxRespawnDelayMs = 5000

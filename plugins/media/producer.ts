@@ -2,7 +2,7 @@ import type { types } from 'mediasoup'
 import type { UserId } from '../connections/session.ts'
 import { refused } from './errors.ts'
 
-/** A reason for the pause of a producer. The producer sends while the set is empty. */
+/** Why a producer is paused. The producer sends while it has no reason. */
 export type PausedBy = 'self' | 'server'
 
 export type ProducerSource = 'voice' | 'music'
@@ -48,7 +48,7 @@ export interface ProducerHandle {
   resume (by: PausedBy): Promise<void>
 }
 
-/** Events from a producer to its room. */
+/** Notifications from a producer to its room. */
 export interface ProducerEvents {
   closed (producer: RoomProducer): void
   paused (producer: RoomProducer): void

@@ -19,13 +19,13 @@ declare module '../hooks.ts' {
   }
 }
 
-/** Something that needs the router of a room, which stays open until its last user leaves. */
+/** A user of a room's router. The router stays open until its last user leaves. */
 export interface MediaUser {
   /** The router is closed, with all media that the user has on it. */
   mediaClosed (): void
-  /** A producer of the room sends from now on. */
+  /** A producer of the room has started. */
   producerOpened? (producer: RoomProducer): void
-  /** A producer of the room is closed, other than with the router. */
+  /** A producer of the room was closed, but not because the router was closed. */
   producerClosed? (producer: RoomProducer): void
 }
 
@@ -128,7 +128,7 @@ export class RoomMedia {
   }
 
   /**
-   * Observes the level of a new producer and announces it.
+   * Observes the level of a new producer and announces the producer.
    *
    * @throws PRODUCER_NOT_FOUND if its end was already announced
    */

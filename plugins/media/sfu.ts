@@ -37,7 +37,7 @@ export interface Sfu {
   createTransport (room: LocalRoom, session: Session, direction: Direction): Promise<TransportParameters>
   connectTransport (session: Session, transportId: string, dtlsParameters: types.DtlsParameters): Promise<void>
   restartIce (session: Session, transportId: string): Promise<types.IceParameters>
-  /** Lets a session send audio, on the terms that the hook `media:produce` returns. */
+  /** Lets a session send audio, as the hook `media:produce` permits. */
   produce (session: Session, transportId: string, rtpParameters: types.RtpParameters): Promise<string>
   /** Closes a producer of a session, or all of them. */
   closeProducer (session: Session, producerId?: string): void
@@ -59,8 +59,8 @@ export interface Sfu {
    */
   tap (roomId: string, options: TapOptions): Promise<Tap>
   /**
-   * Lets this server send audio in a room, for a service, another node, or a
-   * session that has no WebRTC transport. Only the last needs a permit.
+   * Lets this server send audio in a room, for a service, another node, or a session without a WebRTC
+   * transport. Only a session needs a permit.
    *
    * @throws ROOM_NOT_FOUND when the room has no members on this server, NOT_IN_ROOM when the session is not in
    * it, what `media:produce` throws, OVERLOADED, UNAVAILABLE; RangeError
@@ -76,17 +76,17 @@ declare module 'fastify' {
 
 declare module '../hooks.ts' {
   interface KernelHooks {
-    /** Returns the terms on which a session may send audio. A handler throws to reject; without a handler it may. */
+    /** Returns whether and how a session may send audio. A handler throws to reject. Without a handler, every session may send. */
     'media:produce': (roomId: string, session: Session) => Promise<ProducePermit | undefined>
     /** A user has paused or resumed a producer. */
     'media:selfMuted': (roomId: string, session: Session, muted: boolean) => void
     'media:consumerClosed': (session: Session, consumerId: string) => void
-    /** The worker died: a room has lost all its media. */
+    /** A room has lost all its media, because the worker died. */
     'media:reset': (roomId: string, reason: string) => void
   }
 }
 
-/** The kernel's part of {@link Sfu}. */
+/** The methods of {@link Sfu} that only the kernel uses. */
 export interface OwnedSfu extends Sfu {
   /** Closes all media of a session. Idempotent. */
   release (session: Session): void

@@ -17,7 +17,7 @@ export interface Speakers {
   close (): void
 }
 
-/** A user who is at least this loud is an active speaker, in dBov. */
+/** Minimum loudness of an active speaker, in dBov. */
 const thresholdDbov = -50
 /** Interval between two measurements of the loudness, in milliseconds. */
 const intervalMs = 200

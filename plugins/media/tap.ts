@@ -9,7 +9,7 @@ import type { RoomMedia } from './room-media.ts'
 export interface TapOptions {
   /** UDP port on 127.0.0.1 that receives the packets (RTP and RTCP on one port). */
   port: number
-  /** Chooses the producers to follow. Default: those of users, not those of services. */
+  /** Selects the producers to follow. Default: the producers of users, not of services. */
   follows?: (owner: ProducerOwner) => boolean
 }
 
@@ -21,7 +21,7 @@ export interface TappedVoice {
   /** Identifies the packets of this voice. */
   ssrc: number
   payloadType: number
-  /** Id of the RTP header extension with the audio level (RFC 6464); packets of senders without levels do not have it. */
+  /** Id of the RTP header extension with the audio level (RFC 6464). Packets do not have it if the sender sends no levels. */
   levelExtensionId: number | undefined
   /** Whether the producer is paused and sends no packets. */
   paused: boolean
@@ -35,9 +35,8 @@ export interface TapEvents {
 }
 
 /**
- * Sends the packets of all voices of a room to a UDP port: Opus in RTP, not
- * encrypted, one SSRC per voice. The kernel opens it again after the
- * death of a media worker; SSRCs are new then. The tap closes with its room.
+ * Sends the packets of all voices of a room to a UDP port: Opus in RTP, not encrypted, one SSRC per
+ * voice. If the media worker dies, the tap is reopened with new SSRCs. The tap closes with its room.
  */
 export interface Tap {
   readonly roomId: string

@@ -23,7 +23,7 @@ export default fp(async function redis (app) {
     maxRetriesPerRequest: 0,
     commandTimeout: 2000,
     connectTimeout: 2000,
-    // Commands issued in one turn of the event loop travel as one round trip.
+    // Commands of one turn of the event loop share one round trip.
     enableAutoPipelining: true,
     retryStrategy: (attempt) => Math.min(50 * 2 ** attempt, 1000),
     autoPipeliningIgnoredCommands: [],
@@ -44,7 +44,7 @@ export default fp(async function redis (app) {
 
   let lastError = ''
   client.on('error', (err: Error) => {
-    // One line per kind of failure; each reconnect would repeat it.
+    // Logs one line per kind of failure, because each reconnect would repeat it.
     if (err.message !== lastError) app.log.warn({ err }, 'redis connection failed')
     lastError = err.message
   })
@@ -70,9 +70,8 @@ export default fp(async function redis (app) {
 }, { name: 'redis', dependencies: ['config'] })
 
 /**
- * A pipeline has the commands that were defined when it was created; ioredis
- * crashes if a later one is added to it. So a new command is sent on its own
- * until the current pipeline is answered.
+ * A pipeline knows only the commands that were defined when it was created, and ioredis crashes if a
+ * newer one is added. So a new command bypasses the current pipeline.
  */
 function letCommandsBeDefinedAnyTime (redis: Redis): void {
   const define = redis.defineCommand.bind(redis)

@@ -6,7 +6,7 @@ import { rateLimited } from '../errors/codes.ts'
 export interface LimiterOptions {
   /** Prefix of the keys in Redis. */
   name: string
-  /** Maximum events per key and window. */
+  /** Maximum events per key per window. */
   max: number
   windowSeconds: number
 }
@@ -26,8 +26,8 @@ export interface Limiter {
 }
 
 /**
- * @param redis counts over all servers. Without it, and while it cannot be
- *   reached, this server counts alone: a limit must not become an outage
+ * @param redis counts cluster-wide. Without it, or while it cannot be reached, this server counts only
+ * its own events, so that an outage of Redis does not block users
  */
 export function createLimiter (redis: Redis | undefined, { name, max, windowSeconds }: LimiterOptions): Limiter {
   const options = { keyPrefix: name, points: max, duration: windowSeconds }
@@ -64,8 +64,8 @@ export interface RateLimits {
    */
   consume (name: string, key: string, perMinute: number): Promise<void>
   /**
-   * Counts a message without waiting for Redis: this server's count is exact, and messages on other
-   * servers count as soon as Redis has replied.
+   * Counts a message without waiting for Redis. This server's count is exact; messages on other servers
+   * are included once Redis has replied.
    *
    * @throws RATE_LIMITED as {@link consume}
    */

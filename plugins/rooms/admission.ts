@@ -15,13 +15,13 @@ export function hashPin (roomId: string, pin: string): string {
   return createHash('sha256').update(`${roomId}:${pin}`).digest('hex')
 }
 
-/** Wrong pins per minute on this server. */
+/** Maximum wrong pins per minute, on this server. */
 const wrongPins = { perAddress: 20, perRoom: 200 }
 
 /** Admits sockets to rooms in the store, and creates rooms there. */
 export interface Admission {
   /**
-   * Adds a socket to the room, which is created when there is none and `room:create` allows it.
+   * Adds a socket to the room. Creates the room if it does not exist and `room:create` allows it.
    *
    * @throws what the store's join and the hook throw
    */
@@ -34,7 +34,7 @@ export function createAdmission (app: FastifyInstance, sync: RoomSync, closing: 
   const { bus, config, drain, hooks, store } = app
   const redis = app.hasDecorator('redis') ? app.redis : undefined
   const creations = createLimiter(redis, { name: 'ratelimit:room-created', max: config.ROOMS_CREATED_PER_MINUTE, windowSeconds: 60 })
-  // Errors after which the room was certainly not created.
+  // Errors that mean that the room was not created.
   const beforeStore = new WeakSet<Error>()
 
   // Beside the limit per user and room, which the store counts (protocol.md, section 7, "Quotas").
@@ -85,7 +85,7 @@ export function createAdmission (app: FastifyInstance, sync: RoomSync, closing: 
     return await store.join({ ...command, create: { roomId, ownerId, createdAt: command.now, options, locked: command.pinHash !== undefined } })
   }
 
-  /** The members here are in an earlier room of that name, whose end was published before this one was created. */
+  /** The members on this server are in an earlier room of that name, which was closed before this one was created. */
   async function closeEarlier (room: LocalRoom): Promise<void> {
     const { createdAt } = room.record
     await bus.check().catch(() => { /* No messages arrive. */ })

@@ -10,7 +10,7 @@ import type { LeaveReason } from './rooms.ts'
 
 type Data<T extends keyof typeof events> = Omit<z.input<(typeof events)[T]>, 'roomId'>
 
-/** Announces joins and leaves of users: to hooks once for all servers, and to the room's members. */
+/** Announces joins and leaves of users to hooks (on one server) and to the room's members. */
 export interface Announcements {
   /** @param except the session that does not receive the event: its reply has the same data */
   joined (roomId: string, user: Profile, count: number, except?: string): void
@@ -44,7 +44,7 @@ export function createAnnouncements ({ cluster, config, hooks }: Pick<FastifyIns
   }
 
   function leftUnconfirmed (roomId: string, userId: UserId, count: number): void {
-    // Before the leave the room had one user more.
+    // Before the leave, the room had one more user.
     if (coalesces(roomId, count + 1)) return presence.left(roomId, userId, count)
     channel.publish(roomId, 'room:userLeft', { userId } satisfies Data<'room:userLeft'>)
   }

@@ -72,7 +72,7 @@ export function parseMessage (message: string): RoomMessage {
 // trip; without Redis the message is delivered after the change.
 
 /**
- * Changes something in the store and publishes a message about it.
+ * Makes a change in the store and publishes a message about it.
  *
  * @param message undefined to publish nothing
  * @param change must pass its argument on to the store
@@ -107,7 +107,7 @@ async function appendAndPublish (
 ): Promise<void> {
   const tracked = bus.track(channel, message)
   if (!tracked) {
-    // Delivered in this turn of the event loop, so that the order of messages is kept.
+    // Delivers in the same turn of the event loop, to keep messages in order.
     await Promise.all([append(undefined), bus.publish(channel, message)])
     return
   }

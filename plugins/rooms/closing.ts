@@ -16,7 +16,7 @@ import type { RoomStateKernel } from './room-state.ts'
 /** The job that verifies, after a room was closed, that every server was notified. */
 const closedJob = 'room-closed'
 
-/** Ends rooms, and sessions of users who are kicked. */
+/** Closes rooms, and the sessions of kicked users. */
 export interface Closing extends Pick<Rooms, 'close' | 'kick' | 'kickHere'> {
   /**
    * Removes the members on this server from a closed room.
@@ -39,7 +39,7 @@ const closedEvent = (roomId: string, reason: RoomCloseReason) =>
 export function createClosing (app: FastifyInstance, { nodeRooms, roomState, announcements, sessionRecords }: ClosingOptions): Closing {
   const { bus, cluster, hooks, jobs, sockets, store, timings } = app
 
-  // The server that closed the room may have died before it could publish that.
+  // The server that closed the room may have died before it published the message.
   jobs.on(closedJob, async (roomId) => {
     if (await store.getRoom(roomId) === undefined) hooks.emit('room:resynced', roomId)
   })
@@ -67,14 +67,14 @@ export function createClosing (app: FastifyInstance, { nodeRooms, roomState, ann
   return {
     closeHere (room, createdAt, reason, event = closedEvent(room.roomId, reason)) {
       room.closedUpTo = Math.max(room.closedUpTo, createdAt)
-      // The members are in a later room of that name. Sockets that are joining find out by `closedUpTo`.
+      // The members are in a later room of that name. Joining sockets check `closedUpTo`.
       if (room.record.createdAt > createdAt) return
       for (const session of room.members) deliverTo(room, session, event)
       removeMembers(room, reason)
     },
     async close (roomId, reason, onlyIfEmpty) {
       const message = closedMessage(closedEvent(roomId, reason), reason)
-      // Sent together: one round trip.
+      // Sends both commands in one round trip.
       const [removed] = await Promise.all([
         changeAndPublish(
           bus, channelOf(roomId), message,

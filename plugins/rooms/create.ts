@@ -14,7 +14,7 @@ import { createSessionRecords } from './session-records.ts'
 import type { SessionRecords } from './session-records.ts'
 import { createRoomSync, createUnsynced } from './sync.ts'
 
-/** The parts of rooms that only the plugin uses, beside {@link Rooms}. */
+/** The methods that only the plugin uses, in addition to {@link Rooms}. */
 export interface RoomsKernel {
   rooms: Rooms
   membership: Membership
@@ -23,7 +23,7 @@ export interface RoomsKernel {
   stop (): Promise<void>
 }
 
-/** Assembles rooms from their parts. */
+/** Assembles {@link Rooms} from its parts. */
 export function createRooms (app: FastifyInstance): RoomsKernel {
   const { hooks, store } = app
   const unsynced = createUnsynced()

@@ -6,7 +6,7 @@ import { createRooms } from './create.ts'
 import { joinReply } from './join-reply.ts'
 import { events, requests } from './messages.ts'
 
-/** Pages of participants per user per minute: enough for rooms of many thousands, and little load. */
+/** Pages of participants per user per minute: enough to list a room of many thousands of users. */
 const pagesPerMinute = 120
 
 /** @throws VALIDATION_FAILED when the server did not issue the cursor */
@@ -16,7 +16,7 @@ function placeBehind (cursor: string | undefined): number {
   return Number(key)
 }
 
-/** Rooms: their members, their events, and their end. */
+/** Rooms: members, events and closing. */
 export default fp(async function rooms (app) {
   const { rooms, membership, sessionRecords, stop } = createRooms(app)
   app.decorate('rooms', rooms)
@@ -50,12 +50,12 @@ export default fp(async function rooms (app) {
   const active = app.metrics.gauge('flylive_rooms_active', 'Rooms with members on this server')
   active.set(0)
   const gauge = setInterval(() => active.set(rooms.size), 1000).unref()
-  // Runs after that of the sockets, which closes all sessions, and before features are closed: they still get their hooks.
+  // Runs after all sessions are closed and before the features are, so that features still receive their hooks.
   app.addHook('preClose', async () => {
     clearInterval(gauge)
     await stop()
   })
-  // Runs after features are closed. Removes the lease, so that other servers do not wait until it expires.
+  // Runs after features are closed. Removes the lease, so that other servers do not have to wait until it expires.
   app.addHook('onClose', async () => {
     await Promise.all([app.leases.remove(app.nodeId), app.store.forgetNodeRooms(app.nodeId)]).catch(() => { /* The lease expires. */ })
   })

@@ -22,14 +22,14 @@ export async function joinReply (app: FastifyInstance, session: Session, { room,
     participantCount: result.count,
     ...extra
   }
-  // The id of the request has up to 128 characters, the envelope little more.
+  // Leaves 1 KiB for the envelope, whose request id has up to 128 characters.
   const left = maxEventBytes - 1024 - Buffer.byteLength(JSON.stringify(reply))
   return { ...reply, participants: fitting(participants, left) }
 }
 
 /**
- * The member's role and the room's owner, for display. If hooks fail or time
- * out, the room's record decides: rights are looked up again whenever they are used.
+ * The member's role and the room's owner, for display. If hooks fail or time out, both come from the
+ * room's record. Commands look up the rights again.
  */
 async function standingOf (app: FastifyInstance, room: RoomRecord, session: Session): Promise<{ role: Role, ownerId: UserId }> {
   const byRecord = { role: roleByRecord(room, session), ownerId: room.ownerId }
@@ -43,7 +43,7 @@ async function standingOf (app: FastifyInstance, room: RoomRecord, session: Sess
   return await withTimeout(asked, timeoutMs, () => byRecord)
 }
 
-/** At most a hundred members: first the members that features return (on seats, for example), then the others in order of arrival. */
+/** At most a hundred members: first those that features return (users on seats, for example), then others in order of arrival. */
 async function featuredFirst (app: FastifyInstance, room: LocalRoom, { participants, count }: JoinResult): Promise<Profile[]> {
   const first = (await app.hooks.ask('room:featured', room)).flat().map(userKeyOf)
   if (first.length === 0) return participants

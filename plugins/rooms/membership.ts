@@ -58,7 +58,7 @@ export function createMembership (app: FastifyInstance, options: MembershipOptio
     const pinHash = pin === undefined ? undefined : hashPin(roomId, pin)
     await nodeRooms.subscribed(roomId)
     const result = await admission.admit(room, session, asked, pinHash)
-    // A session that is refused stays in its earlier room.
+    // A rejected session stays in its previous room.
     if (session.roomId !== roomId) await leave(session, 'moved')
     room.record = result.room
     if (result.room.locked) room.pinHash = pinHash
@@ -103,7 +103,7 @@ export function createMembership (app: FastifyInstance, options: MembershipOptio
       if (result?.lastOfUser === true) announcements.left(room.roomId, session.user.id, reason, result.count)
       if (!result) await leaveLostRoom(room, session)
     } catch (err) {
-      // The room keeps working here and is synced when the store is available again.
+      // The room keeps working on this server and is synced when the store is available again.
       unsynced.add()
       confirmed = false
       log.warn({ err, roomId: room.roomId, sessionId: session.id }, 'failed to store a leave')
@@ -113,7 +113,7 @@ export function createMembership (app: FastifyInstance, options: MembershipOptio
     }
   }
 
-  /** The store did not have the session: it has lost the room. */
+  /** The store does not have the session, so it has lost the room. */
   async function leaveLostRoom (room: LocalRoom, session: Session): Promise<void> {
     unsynced.add(room.roomId)
     const [member] = await store.getMembers(room.roomId, [session.userKey])

@@ -8,30 +8,30 @@ import { NotInRoom } from './errors.ts'
 import type { RoomStateKernel } from './room-state.ts'
 import type { Unsynced } from './sync.ts'
 
-/** An event for a session whose join is in flight. */
+/** An event that waits for the reply to a join. */
 export interface WaitingEvent {
   event: OutgoingEvent
-  /** The change of room state that it belongs to; the reply may have that version already. */
+  /** The state change it belongs to. The reply may already contain that version. */
   change?: StateChange | undefined
 }
 
 export interface StateChange {
   name: string
   version: string
-  /** The event is part of the difference between two versions. */
+  /** The event is one of those that lead from one version to another. */
   missed: boolean
 }
 
-/** This server's part of a room: its sockets here. */
+/** This server's part of a room: the sockets on this server. */
 export interface LocalRoom {
   readonly roomId: string
   record: RoomRecord
-  /** Known when a pin was needed or given; restores the room when the store has lost it. */
+  /** Known if a join required or sent a pin. Used to restore the room if the store loses it. */
   pinHash: string | undefined
   readonly members: Set<Session>
   /** Sockets whose join is in flight, and the events they receive after its reply. */
   readonly joining: Map<Session, WaitingEvent[]>
-  /** Rooms of this name that were created until then are closed, epoch milliseconds. */
+  /** All rooms of this name that were created at or before this time are closed. Epoch milliseconds. */
   closedUpTo: number
 }
 
@@ -62,18 +62,19 @@ export interface NodeRooms {
    * @throws NOT_IN_ROOM if the socket is in no room or in another one
    */
   ofSession (session: Session, roomId?: string): LocalRoom
-  /** @returns the room's local part; when there is none, it is created and subscribes to the room's channel */
+  /** @returns the room's local part; creates it and subscribes to the room's channel if it does not exist */
   acquire (roomId: string): LocalRoom
-  /** @returns once messages that are published from now on arrive */
+  /** @returns once the subscription is active */
   subscribed (roomId: string): Promise<void>
   /**
-   * Drops a room's local part when it has no members and no joining sockets here.
+   * Drops a room's local part if it has no members and no joining sockets on this server.
    *
-   * @param confirmed whether the store has answered the last request about the room. A request without an
-   *   answer may still take effect: then the store keeps the room on this server's list and it is synced
+   * @param confirmed whether the store has replied to the last request about the room. If not, the
+   * request may still take effect, so the store keeps the room on this server's list and the room is
+   * synced
    */
   release (room: LocalRoom, confirmed?: boolean): void
-  /** Sets the handlers of messages that are no events; called once, before the first room. */
+  /** Sets the handlers of messages other than events. Called once, before the first room is created. */
   handleWith (handlers: RoomHandlers): void
 }
 
@@ -98,7 +99,7 @@ export function createNodeRooms ({ bus, hooks, nodeId, store }: Pick<FastifyInst
       case 'state': return handlers.state(room, message.header, message.version, message.events)
       case 'closed': return handlers.closed(room, message.createdAt, message.reason, message.event)
       case 'restored':
-        // This server may have newer state, and its members may have missed events.
+        // This server's state may be newer than the restored state, and its members may have missed events.
         if (message.nodeId !== nodeId) unsynced.add(room.roomId)
     }
   }

@@ -9,7 +9,7 @@ export interface PresenceChange {
 }
 
 export interface Presence {
-  /** Whether a room has unsent joins or leaves. An event that is sent directly would overtake them. */
+  /** Whether a room has unsent joins or leaves. An event that is sent immediately would overtake them. */
   pending (roomId: string): boolean
   joined (roomId: string, user: Profile, count: number): void
   left (roomId: string, userId: UserId, count: number): void
@@ -29,8 +29,7 @@ const maxJoinedBytes = maxEventBytes * 3 / 4
 const maxLeftBytes = maxEventBytes / 8
 
 /**
- * Batches joins and leaves of big rooms. A user who joins and leaves between
- * two events is in neither event.
+ * Batches joins and leaves of big rooms. A user who joins and leaves between two events appears in neither.
  *
  * @param tryLock locks the room for one interval on all servers; false if another server has the lock
  * @param send publishes to the room

@@ -15,8 +15,8 @@ export interface ReconcilerOptions {
 
 /**
  * Renews this server's lease, removes the members of dead servers, and syncs
- * unsynced rooms with the store. A tick starts one second after the start of the previous tick, or when
- * the previous tick ends, whichever is later.
+ * unsynced rooms with the store. A tick starts one second after the previous tick started, or when that
+ * tick has ended, whichever is later.
  *
  * @returns a function that stops it
  */

@@ -25,19 +25,19 @@ export interface RoomState {
 
 declare module '../hooks.ts' {
   interface KernelHooks {
-    /** State of a room with members here has changed, or was dropped. Called once per version, before its events are delivered. */
+    /** The state of a room with members on this server has changed or was dropped. Called once per version, before its events are delivered. */
     'room:state': (room: LocalRoom, name: string, state: unknown) => void
     /**
-     * Members here have missed changes. The feature that owns the state sends, synchronously,
+     * Members on this server have missed changes. The feature that owns the state synchronously sends
      * the events that lead from one state to the other. Undefined: there is no state.
      */
     'room:stateMissed': (room: LocalRoom, name: string, from: unknown, to: unknown, send: (events: readonly RoomEvent[]) => void) => void
   }
 }
 
-/** The functions of room state that only the kernel uses, beside {@link RoomState}. */
+/** The methods that only the kernel uses, in addition to {@link RoomState}. */
 export interface RoomStateKernel extends RoomState, Pick<StateDelivery, 'applyRemote' | 'afterReply'>, StateRecovery {
-  /** The room no longer has members here. */
+  /** The room no longer has members on this server. */
   forget (roomId: string): void
   /**
    * Gives one instance of a feature its own {@link RoomState}.
@@ -53,7 +53,7 @@ export function createRoomState (app: FastifyInstance, options: Omit<CommitOptio
   const { sendMissed, ...delivery } = createStateDelivery(app, states)
   const recovery = createStateRecovery(app, states, { ...delivery, sendMissed }, options.unsynced)
   const engine: StateEngine = { states, store, log, change: createCommit(app, { ...options, states }) }
-  // Two instances of one feature exist during a reload.
+  // During a reload, two instances of the feature exist.
   const owners = new Map<string, { feature: string, instances: number }>()
 
   function claim (name: string, feature: string): () => void {

@@ -76,8 +76,7 @@ export interface Rooms {
   /** Removes a socket from its room. Does nothing if it is in no room. */
   leave (session: Session, reason: LeaveReason): Promise<void>
   /**
-   * Publishes an event to all members of a room on all servers, in one order for
-   * all. `roomId` is added to its data.
+   * Publishes an event to all members of a room, on all servers, in the same order. `roomId` is added to its data.
    */
   emit (roomId: string, type: string, data: object, options?: EmitOptions): void
   /**
@@ -105,12 +104,12 @@ export interface Rooms {
    */
   close (roomId: string, reason: RoomCloseReason, onlyIfEmpty?: boolean): Promise<boolean>
   /**
-   * Closes a user's sockets in a room, on all servers.
+   * Closes a user's sockets that are in a room, on all servers.
    *
    * @param banUntil epoch milliseconds before which the user can't join again
    */
   kick (roomId: string, userId: UserId, banUntil?: number): Promise<void>
-  /** Closes a user's sockets in a room on this server. */
+  /** Closes a user's sockets that are in a room, on this server. */
   kickHere (roomId: string, userKey: string): void
 }
 
@@ -122,11 +121,11 @@ declare module 'fastify' {
 
 declare module '../hooks.ts' {
   interface KernelHooks {
-    /** A socket has joined a room. Returns fields that are added to the reply of room:join. */
+    /** A socket has joined a room. Returns fields that are added to the reply to room:join. */
     'room:join': (room: LocalRoom, session: Session) => Record<string, unknown> | Promise<Record<string, unknown>>
     /** A socket is about to leave a room. */
     'room:leave': (room: LocalRoom, session: Session, reason: LeaveReason) => void
-    /** A room is closed; its members here were notified and removed. */
+    /** A room was closed. Its members on this server have been notified and removed. */
     'room:close': (room: LocalRoom, reason: RoomCloseReason) => void
     /** The last session of this server has left a room, which may have members on other servers. */
     'room:released': (roomId: string) => void
@@ -136,14 +135,14 @@ declare module '../hooks.ts' {
      * the join.
      */
     'room:create': (roomId: string, session: Session, request: RoomRequest) => Promise<{ ownerId: UserId } | undefined>
-    /** Returns a user's role. The first result is used; without one, the room's record decides on the owner and the token on admins. */
+    /** Returns a user's role. The first result is used. Without a result, the room's record determines the owner and the token determines admins. */
     'room:role': (room: RoomRecord, session: Session) => Promise<Role | undefined>
-    /** Returns a room's owner. The first result is used; without one, the owner in the room's record. */
+    /** Returns a room's owner. The first result is used; the default is the owner in the room's record. */
     'room:owner': (room: RoomRecord) => Promise<UserId | undefined>
     /** Returns the members that a limited list must include. */
     'room:featured': (room: LocalRoom) => readonly UserId[]
 
-    // Each of these is called once, on one of the servers.
+    // Each of the following hooks is called once, on one server.
     /** A join has created a room, with these options. */
     'room:created': (room: RoomRecord, request: RoomRequest) => void
     /** A user's first socket has joined. */
@@ -165,7 +164,7 @@ declare module '../cluster/messages.ts' {
   }
 }
 
-/** The role without a feature that decides on it. */
+/** The role if no feature determines it. */
 export function roleByRecord (room: RoomRecord, session: Session): Role {
   if (userKeyOf(room.ownerId) === session.userKey) return 'owner'
   return session.user.roles.includes('admin') ? 'admin' : 'member'

@@ -19,7 +19,8 @@ export function createSessionRecords ({ directory, nodeId }: Pick<FastifyInstanc
       if (session.open) write(session).catch(() => unsynced.add())
     },
     remove ({ id, userKey }) {
-      directory.remove(userKey, id).catch(() => { /* The record expires, or is ignored when this server's lease ends. */ })
+      directory.remove(userKey, id).catch(() => { /* The record expires. Readers ignore it once this
+      server's lease has ended. */ })
     }
   }
 }

@@ -16,7 +16,7 @@ export interface Unsynced {
   /** @param roomId the room to sync; all rooms and sessions of this server without it */
   add (roomId?: string): void
   delete (roomId: string): void
-  /** @returns what was added since the last call */
+  /** @returns the rooms and sessions added since the last call */
   take (): UnsyncedRooms
 }
 
@@ -40,21 +40,21 @@ export function createUnsynced (): Unsynced {
   }
 }
 
-/** Syncs a room's local part with the store, after the store was away or has lost something. */
+/** Syncs a room's local part with the store, after an outage or a loss of data. */
 export interface RoomSync {
   /**
-   * Writes this server's members and room state to the store, and takes over newer state from it.
+   * Writes this server's members and room state to the store, and reads newer state from it.
    *
    * @throws UNAVAILABLE; the room then stays unsynced
    */
   sync (room: LocalRoom): Promise<void>
   /**
-   * Restores a room that the store does not have, unless it was closed and this server is about to receive that.
+   * Restores a room that the store does not have, unless the room was closed and the message is about to arrive.
    *
    * @returns whether the room exists again
    */
   restore (room: LocalRoom): Promise<boolean>
-  /** Ends the membership of sessions that this server does not have. */
+  /** Ends the membership of sessions that this server no longer has. */
   drop (nodeId: string, roomId: string): Promise<void>
 }
 
@@ -69,10 +69,10 @@ export interface RoomSyncOptions {
 export function createRoomSync ({ bus, nodeId, store }: Pick<FastifyInstance, 'bus' | 'nodeId' | 'store'>, { unsynced, nodeRooms, roomState, announcements, closing }: RoomSyncOptions): RoomSync {
   async function sync (room: LocalRoom): Promise<void> {
     const { roomId, record, pinHash } = room
-    // A room that is added again from here on is synced again.
+    // A room that is added from here on is synced again.
     unsynced.delete(roomId)
     const members = [...room.members].map((session) => ({ sessionId: session.id, userKey: session.userKey, profile: session.user.profile }))
-    // The store may have a socket that is joining, which the list does not.
+    // The store may already have a joining socket that is not in the list.
     if (room.joining.size > 0) unsynced.add(roomId)
     if (members.length === 0) return
     const documents = roomState.snapshot(roomId)
@@ -92,7 +92,7 @@ export function createRoomSync ({ bus, nodeId, store }: Pick<FastifyInstance, 'b
     sync,
     async restore (room) {
       if (room.members.size === 0) return false
-      await bus.check().catch(() => { /* No messages arrive: the store is the only source. */ })
+      await bus.check().catch(() => { /* No messages arrive, so the store is the only source. */ })
       await sync(room)
       return room.members.size > 0
     },

@@ -12,7 +12,7 @@ export interface RouteContract {
   schema: unknown
 }
 
-/** A request of the WebSocket. */
+/** A WebSocket request. */
 export interface RequestContract {
   type: string
   owner: string
@@ -25,7 +25,7 @@ export interface RequestContract {
   limit: { perMinute: number, perRoom?: boolean } | undefined
 }
 
-/** An event of the WebSocket. */
+/** A WebSocket event. */
 export interface EventContract {
   type: string
   owner: string
@@ -33,13 +33,13 @@ export interface EventContract {
   data: z.ZodType
 }
 
-/** A code that an error on the WebSocket or over HTTP can carry. */
+/** An error code, over WebSocket or HTTP. */
 export interface ErrorCode {
   code: string
-  /** The HTTP status that goes with it. */
+  /** Its HTTP status. */
   status: number
   meaning: string
-  /** The feature it belongs to; `kernel` for those that any route or request can return. */
+  /** The feature it belongs to; `kernel` if any route or request can return it. */
   feature: string
 }
 
@@ -51,9 +51,9 @@ export interface CloseCode {
   meaning: string
 }
 
-/** Everything that clients and admins can call or receive now, unrendered. */
+/** Everything that clients and admins can currently call or receive. */
 export interface ContractTables {
-  /** Of the server. */
+  /** Version of the server. */
   version: string
   /** The kernel's before those of features. */
   routes: readonly RouteContract[]

@@ -1,9 +1,9 @@
-/** A JSON text nests at most this many objects and arrays. */
+/** Maximum nesting of objects and arrays in a JSON text. */
 const maxDepth = 32
 
 /**
- * A JSON text has at most this many values. Media capabilities of a browser,
- * the largest legitimate data, have about a thousand.
+ * Maximum number of values in a JSON text. A browser's media capabilities, the largest legitimate data,
+ * have about a thousand.
  */
 const maxValues = 2000
 
@@ -16,12 +16,11 @@ const openBrace = 123
 const closeBrace = 125
 
 /**
- * Checks the size of a JSON text before anything parses it: one pass over the
- * text, without allocation. Parsing and validating thousands of values would
- * block the event loop for longer than a client may.
+ * Checks the size of a JSON text before it is parsed, in one pass without allocation. Parsing and
+ * validating many thousands of values would block the event loop.
  *
  * @param text need not be valid JSON
- * @returns what is wrong with its size; undefined if it may be parsed
+ * @returns the limit that it exceeds; undefined if it may be parsed
  */
 export function jsonLimitExceeded (text: string): string | undefined {
   let depth = 0
@@ -52,7 +51,7 @@ export function jsonLimitExceeded (text: string): string | undefined {
  *
  * @param text need not be valid JSON
  * @param names of the fields
- * @returns the the values of the fields that the object has itself
+ * @returns the values of the object's own fields
  */
 export function topLevelScalars (text: string, names: readonly string[]): Record<string, unknown> {
   const found: Record<string, unknown> = {}
@@ -64,7 +63,7 @@ export function topLevelScalars (text: string, names: readonly string[]): Record
     else if (code === quote) {
       const end = endOfString(text, index)
       const name = depth === 1 ? names.find((one) => text.startsWith(`"${one}"`, index)) : undefined
-      // A name of the object, not a value: a colon follows.
+      // A colon follows, so this is a name and not a value.
       const value = name === undefined ? undefined : scalarAfterColon(text, end + 1)
       if (name !== undefined && value !== undefined) found[name] = value
       index = end
@@ -84,7 +83,7 @@ function scalarAfterColon (text: string, start: number): unknown {
   } catch {}
 }
 
-/** @returns the index of the quote that ends the string which starts at `start`; the text's length if none does */
+/** @returns the index of the closing quote of the string that starts at `start`; the text's length if there is none */
 function endOfString (text: string, start: number): number {
   for (let end = text.indexOf('"', start + 1); end !== -1; end = text.indexOf('"', end + 1)) {
     let backslashes = 0

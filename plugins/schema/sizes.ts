@@ -4,8 +4,8 @@ export const maxEventBytes = 65_536
 /**
  * Takes items from the front of a list while their JSON fits.
  *
- * @param maxBytes of the items as members of a JSON array
- * @returns the longest prefix that fits; at least one item, so that a list in pages always advances
+ * @param maxBytes maximum size of the JSON array, without its brackets
+ * @returns the longest prefix that fits; at least one item, so that pagination always advances
  */
 export function fitting<T> (items: readonly T[], maxBytes: number): T[] {
   let bytes = 0

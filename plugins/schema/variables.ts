@@ -1,12 +1,12 @@
 import { z } from 'zod'
 
-// Settings of features: which environment variable is their default, and which
-// are secret. The schema of a feature says both, so that each setting has one home.
+// Metadata of feature settings: the environment variable that provides the default, and whether the
+// setting is secret. Both are in the feature's schema.
 
-/** The environment variable that is the default of a setting. */
+/** The environment variable that provides a setting's default. */
 export interface Variable {
   name: string
-  /** Converts the text of the variable to the value that the schema checks. Returns the text if it cannot. */
+  /** Converts the variable's text to the value that the schema checks. Returns the text if it cannot be converted. */
   read: (text: string) => unknown
 }
 
@@ -22,7 +22,7 @@ export const read = {
     const number = Number(text)
     return Number.isNaN(number) ? text : number
   },
-  /** true, 1, yes, on and their opposites. */
+  /** `true`, `1`, `yes`, `on`, and `false`, `0`, `no`, `off`. */
   flag (text: string): unknown {
     const parsed = z.stringbool().safeParse(text)
     return parsed.success ? parsed.data : text
@@ -48,8 +48,8 @@ export const read = {
  * ```
  *
  * @param name of the variable; an empty variable counts as not set
- * @param schema of the setting, with the default for a variable that is not set
- * @param reader by default the setting is the text of the variable
+ * @param schema of the setting; its default applies if the variable is not set
+ * @param reader converts the text; by default the setting is the text
  * @returns a copy of the schema
  */
 export function fromEnv<T extends z.ZodType> (name: string, schema: T, reader: Variable['read'] = (text) => text): T {
@@ -69,7 +69,7 @@ export function secret<T extends z.ZodType> (schema: T): T {
   return copy
 }
 
-/** @returns the variable that is the default of a setting */
+/** @returns the variable that provides a setting's default */
 export const variableOf = (field: z.ZodType): Variable | undefined => variables.get(field)
 
 /** Whether a setting is secret. */
@@ -77,7 +77,7 @@ export const isSecret = (field: z.ZodType): boolean => secrets.get(field) !== un
 
 const fieldsOf = (schema: z.ZodObject) => Object.entries(schema.shape as Record<string, z.ZodType>)
 
-/** @returns the settings that the environment sets, not yet checked */
+/** @returns the settings that are set in the environment, not yet validated */
 export function settingsFromEnv (schema: z.ZodObject, env: Readonly<Record<string, string | undefined>>): Record<string, unknown> {
   return Object.fromEntries(fieldsOf(schema).flatMap(([key, field]) => {
     const variable = variableOf(field)
@@ -86,7 +86,7 @@ export function settingsFromEnv (schema: z.ZodObject, env: Readonly<Record<strin
   }))
 }
 
-/** @returns one line per variable of a schema that is not valid; no line contains a value */
+/** @returns one line per invalid variable; no line contains a value */
 export function problemsInEnv (schema: z.ZodObject, env: Readonly<Record<string, string | undefined>>): string[] {
   const { error } = schema.safeParse(settingsFromEnv(schema, env))
   return (error?.issues ?? []).map((issue) => {
@@ -95,7 +95,7 @@ export function problemsInEnv (schema: z.ZodObject, env: Readonly<Record<string,
   })
 }
 
-/** Types as a deployer knows them, by zod's names. */
+/** Type names in error messages, by zod's type names. */
 const typeNames: Readonly<Record<string, string>> = { int: 'a whole number', number: 'a number', boolean: 'true or false' }
 
 function messageOf ({ code, message, path, ...issue }: z.core.$ZodIssue): string {
@@ -103,7 +103,7 @@ function messageOf ({ code, message, path, ...issue }: z.core.$ZodIssue): string
   return type === undefined ? message : `must be ${type}`
 }
 
-/** @returns the same settings, secrets masked */
+/** @returns the settings, with secrets masked */
 export function masked (schema: z.ZodObject, settings: Readonly<Record<string, unknown>>): Record<string, unknown> {
   return Object.fromEntries(Object.entries(settings).map(([key, value]) => {
     const field = schema.shape[key] as z.ZodType | undefined
@@ -112,7 +112,7 @@ export function masked (schema: z.ZodObject, settings: Readonly<Record<string, u
   }))
 }
 
-/** @returns a change of settings without the masks of secrets, which a client may send back */
+/** @returns the patch without masked secrets, which a client may send back unchanged */
 export function withoutMasks (schema: z.ZodObject, change: Readonly<Record<string, unknown>>): Record<string, unknown> {
   return Object.fromEntries(Object.entries(change).filter(([key, value]) => {
     const field = schema.shape[key] as z.ZodType | undefined

@@ -26,8 +26,8 @@ export interface MemberStore {
   /** @returns for each user the profile if the user is in the room */
   getMembers (roomId: string, userKeys: readonly string[]): Promise<(Profile | undefined)[]>
   /**
-   * @param limit maximum users per room
-   * @returns for each room some of its users: the named ones that are in it, then others in order of arrival
+   * @param limit maximum number of users per room
+   * @returns for each room some of its users: first the given ones that are in it, then others in order of arrival
    */
   getSomeMembers (rooms: readonly { roomId: string, first: readonly string[] }[], limit: number): Promise<Profile[][]>
 
@@ -45,7 +45,7 @@ export interface MemberStore {
 export interface RecordStore {
   getRoom (roomId: string): Promise<RoomSummary | undefined>
   /**
-   * @param after a room id; rooms are in the order of their ids
+   * @param after a room id; rooms are sorted by id
    * @returns at most `limit` rooms after it
    */
   listRooms (after: string, limit: number): Promise<RoomSummary[]>
@@ -54,14 +54,14 @@ export interface RecordStore {
    * short although `next` is set.
    */
   listBusyRooms (after: string, limit: number): Promise<RoomPage>
-  /** @returns rooms whose last member left before `before`, oldest first. Each may have members again. */
+  /** @returns rooms whose last member left before `before`, oldest first; each may have members again by now */
   listEmptyRooms (before: number, limit: number): Promise<string[]>
   /** Removes a room from the list of empty rooms if it was added before `before`. */
   forgetEmptyRoom (roomId: string, before: number): Promise<void>
   /** Records activity in a room, and the number of producers on this server. */
   touchRoom (roomId: string, now: number, producers?: number): Promise<void>
   /**
-   * Removes a room with everything in it except its bans.
+   * Removes a room and all its data except bans.
    *
    * @param onlyIfEmpty keep the room if it has members
    * @param publish published if this call removes the room, with one more line: `createdAt` of the room
@@ -83,9 +83,9 @@ export interface StateStore {
   /** @returns for each room the state of its document of that name */
   readDocuments (roomIds: readonly string[], name: string): Promise<(string | undefined)[]>
   /**
-   * Appends to the log of a room and records the activity. Publishes in the same
-   * step, so that the log is in the order in which all servers receive. Without
-   * the room nothing is stored, but the message is still published.
+   * Appends to the log of a room and records the activity. Publishes in the same step, so that the log
+   * has the order in which all servers receive the messages. If the room does not exist, nothing is
+   * stored, but the message is still published.
    *
    * @param keep maximum length of the log; the oldest entries are removed
    * @returns the number of connections that received the message
@@ -95,7 +95,7 @@ export interface StateStore {
   readLog (roomId: string): Promise<string[]>
 }
 
-/** The members of rooms per server: what other servers clean up when one dies. */
+/** The members of rooms, per server. When a server dies, another one removes its members. */
 export interface NodeMembersStore {
   /** @returns rooms in which a server has or may have members */
   listNodeRooms (nodeId: string): Promise<string[]>
@@ -106,15 +106,15 @@ export interface NodeMembersStore {
   replaceNodeMembers (nodeId: string, members: NodeMembers): Promise<WrittenMembers>
   /** Removes all members of a server from a room. */
   removeNodeMembers (nodeId: string, roomId: string): Promise<MembersChange>
-  /** Removes a room from the list of this server's rooms: it has no members here any more. */
+  /** Removes a room from the list of this server's rooms, because it no longer has members on this server. */
   releaseRoom (roomId: string): Promise<void>
   /** Removes the list of a server's rooms. */
   forgetNodeRooms (nodeId: string): Promise<void>
 }
 
 /**
- * Rooms as all servers see them. Each method is atomic and throws UNAVAILABLE
- * while the store cannot be reached. The two drivers, `memory` (one server) and
+ * The rooms of all servers. Each method is atomic and throws UNAVAILABLE while the store cannot be
+ * reached. The two drivers, `memory` (one server) and
  * `redis`, pass the same contract suite (test/contracts/store).
  */
 export interface RoomStore extends MemberStore, RecordStore, StateStore, NodeMembersStore {

@@ -3,11 +3,11 @@ import type { Profile, UserId } from '../connections/session.ts'
 /** The record of a room. */
 export interface RoomRecord {
   roomId: string
-  /** Not set by clients. */
+  /** Assigned by the server; clients cannot set it. */
   ownerId: UserId
   /** Epoch milliseconds. */
   createdAt: number
-  /** The fields of features (`messages.accepts('room:join', …)`) in the join that created the room. */
+  /** Values of feature fields (`messages.accepts('room:join', …)`) in the join that created the room. */
   options: Readonly<Record<string, unknown>>
   /** Whether a join requires a PIN. */
   locked: boolean
@@ -22,7 +22,7 @@ export interface JoinCommand {
   limit: number
   /** Hash of the PIN in the request. */
   pinHash?: string | undefined
-  /** The room to create if there is none; without it the join then fails. */
+  /** The room to create if it does not exist. Without it, the join fails if the room does not exist. */
   create?: RoomRecord | undefined
   now: number
 }
@@ -32,7 +32,7 @@ export interface JoinResult {
   created: boolean
   /** Whether this is the user's first socket in the room. */
   firstOfUser: boolean
-  /** Users in the room, this one included. */
+  /** Users in the room, including this one. */
   count: number
   /** The first {@link participantsTold} of them, in order of arrival. */
   participants: Profile[]
@@ -49,9 +49,9 @@ export interface LeaveResult {
 /** One part of a room's state, as text. */
 export interface StoredDocument {
   /**
-   * `<createdAt of the room>.<number>`. The number grows with each change. On Redis the number is at
-   * least the time of the change, in microseconds, so that versions after a loss are newer than all
-   * lost versions.
+   * `<createdAt of the room>.<number>`. The number increases with each change. On Redis it is at least
+   * the time of the change in microseconds, so that versions after a loss are newer than all lost
+   * versions.
    */
   version: string
   /** JSON. */
@@ -67,15 +67,15 @@ export interface Publication {
 export interface SwapCommand {
   roomId: string
   name: string
-  /** The version that the document must have; number 0 if there must be none. */
+  /** The version that the document must have; with number 0, the document must not exist. */
   expected: string
   /** The new state, JSON; undefined to check the version only. */
   state?: string | undefined
-  /** Published with a change. The payload gets a last line: the new version. */
+  /** Published with a change. The new version is appended to the payload as a last line. */
   publish?: Publication | undefined
 }
 
-/** Whether the version was the expected one, and the current version; without a document its number is 0. */
+/** Whether the version was the expected one, and the current version. If there is no document, its number is 0. */
 export type SwapResult = { swapped: true, version: string } | { swapped: false, version: string, state: string | undefined }
 
 export interface RoomSummary extends RoomRecord {
@@ -124,5 +124,5 @@ export interface WrittenMembers extends MembersChange {
   documents: ReadonlyMap<string, StoredDocument>
 }
 
-/** Maximum participants in the reply of a join (protocol.md, room:join). */
+/** Maximum participants in the reply to a join (protocol.md, room:join). */
 export const participantsTold = 100

@@ -46,7 +46,7 @@ const page = z.object({
   limit: z.coerce.number().int().min(1).max(200).default(50)
 })
 
-// The list is cut off here; participantCount is the total.
+// Maximum participants in the response; participantCount is the total.
 const participantsShown = 1000
 const longestBanSeconds = 10 * 365 * 86_400
 

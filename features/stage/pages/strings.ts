@@ -70,7 +70,7 @@ export const strings = {
     listening: 'Connected, listening',
     mutedByHost: 'Connected, muted by the host',
     connected: 'Connected',
-    /** @param ms undefined where the clock here and that of the server differ */
+    /** @param ms undefined if the clocks of this device and the server differ */
     draining: (ms: number | undefined) => `This server shuts down ${ms === undefined ? 'soon' : `in ${seconds(ms)} seconds`}. You will be moved to another server.`
   },
 

@@ -7,13 +7,13 @@ import type { StateHeader } from '../channel.ts'
 import { audience, deliverTo } from '../node-rooms.ts'
 import type { LocalRoom, WaitingEvent } from '../node-rooms.ts'
 
-// Versions of room state: `<createdAt of the room>.<number>`. The store assigns
-// them. They grow with each change, and are newer than those of earlier rooms of that name.
+// Versions of room state: `<createdAt of the room>.<number>`. The store assigns them. They increase
+// with each change and are newer than the versions of earlier rooms of that name.
 
-/** When the room was created, epoch milliseconds; undefined when there is no version. */
+/** When the room was created, epoch milliseconds; undefined if there is no version. */
 export const epochOf = (version: string) => version.split('.')[0]
 
-/** The version of a room without state of some name. */
+/** The version of state that does not exist. */
 export const versionZero = (createdAt: number) => `${createdAt}.0`
 
 /** Compares versions; the empty one is older than all others. */
@@ -30,15 +30,15 @@ export interface Versioned {
   state: unknown
 }
 
-/** This server's copy of room state of one name. */
+/** This server's copy of one state of a room. */
 export interface Known extends Versioned {
-  /** The version that members here have, from events or from the reply to their join. */
+  /** The version that members on this server have, from events or from their join reply. */
   delivered: Versioned
   /** Members whose join reply had a newer version. They skip events up to that version. */
   pendingJoiners: Map<Session, Versioned>
 }
 
-/** Stands for missing state. */
+/** Marks missing state. */
 export const nothing: Versioned = { version: '', state: undefined }
 
 /** State of the rooms with members on this server. */
@@ -46,12 +46,12 @@ export interface KnownStates {
   get (roomId: string, name: string): Known | undefined
   ofRoom (roomId: string): Iterable<[name: string, known: Known]>
   /**
-   * Takes over a version if it is newer.
+   * Stores a version if it is newer than this server's copy.
    *
    * @returns the resulting copy
    */
   update (room: LocalRoom, name: string, version: string, state: unknown): Known
-  /** Drops state that was of an earlier room of that name, or that the store has dropped. */
+  /** Drops state that belongs to an earlier room of that name, or that the store no longer has. */
   reset (room: LocalRoom, name: string): Known
   forget (roomId: string): void
 }
@@ -87,19 +87,19 @@ export function createKnownStates ({ emit }: Pick<Hooks, 'emit'>): KnownStates {
   }
 }
 
-/** Delivers changes of room state to the members on this server: each once, in order. */
+/** Delivers changes of room state to the members on this server, each once and in order. */
 export interface StateDelivery {
   /** A change has arrived on the room's channel. */
   applyRemote (room: LocalRoom, header: StateHeader, version: string, events: readonly OutgoingEvent[]): void
   /**
    * The reply to a join is sent.
    *
-   * @param snapshot the state that the reply had, by name
+   * @param snapshot the state in the reply, by name
    * @param waiting events that arrived during the join
    * @returns the events that the session has yet to receive
    */
   afterReply (room: LocalRoom, session: Session, snapshot: ReadonlyMap<string, Versioned>, waiting: readonly WaitingEvent[]): OutgoingEvent[]
-  /** Sends members the difference between their state and the state of this server. */
+  /** Sends members the events that lead from their state to this server's state. */
   sendMissed (room: LocalRoom, name: string, known: Known): void
 }
 
@@ -135,9 +135,9 @@ export function createStateDelivery ({ hooks, log }: Pick<FastifyInstance, 'hook
       if (Number(epochOf(version)) < room.record.createdAt) return
       const known = states.update(room, name, version, state)
       const { delivered, pendingJoiners } = known
-      // Members have it from the reply to their join, or from a sync.
+      // Members already have it, from their join reply or from a sync.
       if (!isNewer(version, delivered.version)) return
-      // After an interruption a change may arrive before the sync has found the missed ones.
+      // After an interruption, a change may arrive before the sync has found the missed changes.
       if (from !== delivered.version) return sendMissed(room, name, known)
       known.delivered = { version, state }
       for (const session of audience(room)) {
@@ -148,7 +148,7 @@ export function createStateDelivery ({ hooks, log }: Pick<FastifyInstance, 'hook
     },
     afterReply (room, session, snapshot, waiting) {
       const isNew = ({ change }: WaitingEvent) => change === undefined || isNewer(change.version, snapshot.get(change.name)?.version ?? '')
-      // Events of a difference start from what others had, not from the snapshot: this session gets its own difference.
+      // These events start from the other members' state, not from the snapshot, so this session gets its own events.
       const replaced = new Set(waiting.filter((one) => one.change?.missed === true && isNew(one)).map(({ change }) => change?.name))
       const events = waiting.filter((one) => isNew(one) && !replaced.has(one.change?.name)).map(({ event }) => event)
       for (const [name, known] of states.ofRoom(room.roomId)) {

@@ -12,7 +12,7 @@ import { epochOf, isNewer, versionZero } from './delivery.ts'
 import type { KnownStates, Versioned } from './delivery.ts'
 import type { Decide, RoomEvent, RoomStateHandle } from './types.ts'
 
-/** A version that no state has, so that the store returns the current version. */
+/** A version that no state has. The store then returns the current version. */
 const unknown = '?'
 /** Attempts before a change is given up. Each failed attempt means that another server's change succeeded. */
 const maxAttempts = 100
@@ -32,8 +32,8 @@ export interface CommitOptions {
 }
 
 /**
- * Changes room state by compare-and-set. Changes that come in while one is in
- * flight wait in a queue, and are decided together in the next round trip.
+ * Changes room state by compare-and-set. Changes that arrive while one is in flight are queued and
+ * decided together in the next round trip.
  *
  * @returns a function that changes state; see `RoomStateHandle.change`
  */
@@ -59,7 +59,7 @@ export function createCommit ({ bus, jobs, store }: Pick<FastifyInstance, 'bus' 
       const next = outcome && outcome.state !== state ? JSON.stringify(outcome.state) : undefined
       const message = next && stateMessage({ name, state: next, from: state === undefined ? '' : version }, outcome?.events.map(({ type, data }) => createEvent(type, { roomId, ...data })) ?? [])
       const known = latest(roomId, name).version
-      // Sent together: one round trip. A job without a change does no harm; a change without its job would.
+      // Sends both commands in one round trip. A job without its change is harmless; a change without its job is not.
       const [result] = await Promise.all([
         changeAndPublish(
           bus, channelOf(roomId), message,
@@ -75,7 +75,7 @@ export function createCommit ({ bus, jobs, store }: Pick<FastifyInstance, 'bus' 
         return
       }
       if (!result.swapped) {
-        // The store has lost the version of this server. A change must not be based on an older version.
+        // The store has lost this server's version. A change must not be based on an older version.
         if (epochOf(known) === epochOf(result.version) && isNewer(known, result.version)) {
           unsynced.add(roomId)
           throw unavailable('The store has lost the latest state of this room')

@@ -6,21 +6,21 @@ import { epochOf, isNewer } from './delivery.ts'
 import type { KnownStates, StateDelivery, Versioned } from './delivery.ts'
 import { wakeJob } from './handle.ts'
 
-/** Exchanges room state with the store: on joins, and when either side may have missed something. */
+/** Exchanges room state with the store on joins, and when either side may have missed a change. */
 export interface StateRecovery {
   /**
-   * Takes over what the store returned with a join.
+   * Stores the state that the store returned with a join.
    *
    * @returns this server's resulting state by name, for the reply
    */
   hydrate (room: LocalRoom, stored: ReadonlyMap<string, StoredDocument>): ReadonlyMap<string, Versioned>
-  /** @returns this server's state of a room, to restore lost state in the store */
+  /** @returns this server's copy of a room's state, to restore lost state in the store */
   snapshot (roomId: string): ReadonlyMap<string, StoredDocument>
   /**
-   * Takes over newer state from the store after a snapshot was written, and sends members the missed events.
+   * After a snapshot was written: stores newer state from the store and sends members the events they missed.
    *
    * @param written the snapshot
-   * @param stored what the store has since
+   * @param stored the state in the store after the write
    */
   resync (room: LocalRoom, written: ReadonlyMap<string, StoredDocument>, stored: ReadonlyMap<string, StoredDocument>): Promise<void>
 }
@@ -41,8 +41,8 @@ export function createStateRecovery ({ jobs }: Pick<FastifyInstance, 'jobs'>, st
       for (const [name, known] of states.ofRoom(room.roomId)) {
         const { version, state } = known
         snapshot.set(name, { version, state })
-        // The first member has it from the reply. Other members receive events, unless the state became known
-        // through a change that was made when the last member left.
+        // The first member has it from the join reply. Other members receive events, unless this server
+        // learned the state from a change that was made as the last member left.
         if (room.members.size <= 1 && known.delivered.version === '') known.delivered = { version, state }
       }
       return snapshot
@@ -54,14 +54,15 @@ export function createStateRecovery ({ jobs }: Pick<FastifyInstance, 'jobs'>, st
       for (const [name, { version, state }] of stored) {
         const known = states.update(room, name, version, JSON.parse(state))
         if (isNewer(known.version, known.delivered.version)) delivery.sendMissed(room, name, known)
-        // A change was acknowledged after the snapshot by a store that has lost it since.
+        // After the snapshot, the store acknowledged a change that it has lost since.
         if (isNewer(known.version, version)) unsynced.add(room.roomId)
       }
       for (const [name, { version }] of written) {
-        // The store did not take it: it was of an earlier room, unless this server has received a newer version by now.
+        // The store rejected it, because it belongs to an earlier room; unless this server has since
+        // received a newer version.
         if (states.get(room.roomId, name)?.version === version && !stored.has(name)) drop(room, name)
       }
-      // The store may have lost the jobs as well.
+      // The store may have lost the jobs, too.
       for (const name of stored.keys()) await jobs.schedule(wakeJob(name), room.roomId, Date.now())
     }
   }

@@ -1,6 +1,6 @@
 import type { LocalRoom } from '../node-rooms.ts'
 
-/** An event that everyone in the room receives with a change. `roomId` is added to its data. */
+/** An event that all members receive with a change. `roomId` is added to its data. */
 export interface RoomEvent {
   type: string
   data: object
@@ -17,22 +17,22 @@ export interface Decision<S, R> {
   result: R
 }
 
-/** Decides on a change of the current state. Pure: it is called again when another server's change came first. */
+/** Decides on a change of the current state. Must be pure: it is called again if another server's change came first. */
 export type Decide<S, R> = (state: S | undefined) => Decision<S, R>
 
 /**
- * Shared per-room state of one name (seats, for example), updated by
- * compare-and-set. A change is one decision on the current state. A change takes effect cluster-wide or
- * not at all. All servers and members receive changes in the same order.
+ * Shared per-room state with a name (seats, for example), updated by compare-and-set. A change is one
+ * decision on the current state and takes effect on all servers or not at all. All servers and members
+ * receive changes in the same order.
  */
 export interface RoomStateHandle<S> {
   readonly name: string
-  /** The latest state that this server has received, without a round trip; only of rooms with members here. */
+  /** The latest state that this server has received, without a round trip. Only for rooms with members on this server. */
   peek (roomId: string): S | undefined
   /**
    * The state in the store.
    *
-   * @returns undefined when there is none, or no such room
+   * @returns undefined if there is no state or no such room
    * @throws UNAVAILABLE; INTERNAL when it does not match the schema
    */
   read (roomId: string): Promise<S | undefined>
@@ -44,31 +44,32 @@ export interface RoomStateHandle<S> {
    */
   readMany (roomIds: readonly string[]): Promise<(S | undefined)[]>
   /**
-   * Changes the state: in one round trip when this server has members in the room
-   * and no other server changes it at the same time.
+   * Changes the state. Takes one round trip if this server has members in the room and no other server
+   * changes the state at the same time.
    *
    * @returns the decision's result
-   * @throws what `decide` throws on the current state; ROOM_NOT_FOUND; UNAVAILABLE; INTERNAL when
-   *   the stored state does not match the schema: nothing is changed then
+   * @throws what `decide` throws on the current state; ROOM_NOT_FOUND; UNAVAILABLE; INTERNAL if the
+   * stored state does not match the schema, which then stays unchanged
    */
   change<R> (roomId: string, decide: Decide<S, R>): Promise<R>
-  /** Calls `fn` once per version of a room with members here, before its events are delivered. Undefined: the state was dropped. */
+  /** Calls `fn` once per version of a room with members on this server, before its events are delivered. Undefined: the state was dropped. */
   onChange (fn: (room: LocalRoom, state: S | undefined) => void): void
   /**
-   * Calls `fn` when members here have missed changes.
+   * Calls `fn` when members on this server have missed changes.
    *
    * @param fn returns the events that lead from one state to the other. Undefined: there was, or is, no state
    */
   onMissed (fn: (room: LocalRoom, from: S | undefined, to: S | undefined) => readonly RoomEvent[]): void
   /**
-   * Calls `onWake` at a time, epoch milliseconds, as {@link Decision.wakeAt} does. The earliest of several times applies.
+   * Schedules a call of `onWake`, like {@link Decision.wakeAt}. Of several times, the earliest applies.
+   * Epoch milliseconds.
    *
    * @throws UNAVAILABLE
    */
   wakeAt (roomId: string, at: number): Promise<void>
   /**
-   * Calls `fn` on one server when the state must be checked, also after the store
-   * has lost the time. On failure it is called again a second later.
+   * Calls `fn` on one server when the state must be checked, even if the store has lost the scheduled
+   * time. If it fails, it is called again a second later.
    */
   onWake (fn: (roomId: string) => Promise<void>): void
 }

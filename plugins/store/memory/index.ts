@@ -5,7 +5,7 @@ import { createMemoryRecords } from './records.ts'
 import type { MemoryRooms } from './rooms.ts'
 import { createMemoryState } from './state.ts'
 
-/** There is one server, and no room outlives its process: nothing has to be cleaned up or restored. */
+/** There is one server, and rooms end with its process, so nothing has to be cleaned up or restored. */
 function createMemoryNodeMembers ({ all }: MemoryRooms): NodeMembersStore {
   const unchanged = (roomId: string) => ({ joined: [], left: [], count: all.get(roomId)?.users.size ?? 0 })
   return {

@@ -8,10 +8,10 @@ import { participantsTold } from '../types.ts'
 import type { JoinCommand, RoomRecord } from '../types.ts'
 import type { MemoryRoom, MemoryRooms } from './rooms.ts'
 
-// A room id may contain colons, but no space.
+// A room id may contain colons but not spaces.
 const banKey = (roomId: string, userKey: string) => `${roomId} ${userKey}`
 
-/** @param bans ends of bans, epoch milliseconds, which survive a crash */
+/** @param bans the end of each ban, epoch milliseconds; survives a crash */
 export function createMemoryMembers (rooms: MemoryRooms, bans: Namespace): MemberStore {
   const pins = createPinCheck()
   let arrivals = 0
@@ -101,7 +101,7 @@ function createPinCheck (): PinCheck {
   const wrong = new Map<string, { count: number, since: number }>()
 
   function removeExpired (now: number): void {
-    // The insertion order is the order of time.
+    // Insertion order is chronological order.
     for (const [key, { since }] of wrong) {
       if (now - since < pinWindowMs) break
       wrong.delete(key)

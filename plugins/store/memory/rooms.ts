@@ -12,10 +12,10 @@ export interface MemoryRoom {
   log: string[]
 }
 
-/** Data that the parts of the memory store share. */
+/** State that the parts of the memory store share. */
 export interface MemoryRooms {
   all: Map<string, MemoryRoom>
-  /** Rooms without members, and the time when the last member left. The insertion order is the order of time. */
+  /** Rooms without members, with the time at which the last member left, in chronological order. */
   empty: Map<string, number>
 }
 

@@ -11,11 +11,11 @@ import { createRoomIndex } from './room-index.ts'
 import { createRedisState } from './state.ts'
 
 /**
- * The rooms of servers that share a Redis. A method is one round trip: a Lua
- * script, or commands of one turn of the event loop, which the client pipelines.
+ * The rooms of servers that share a Redis. A method takes one round trip: a Lua script, or commands
+ * that the client pipelines.
  *
  * @param redis a client whose commands fail immediately while it is disconnected
- * @param nodeId this process, different from every other one and every earlier one
+ * @param nodeId unique id of this process, never reused
  * @param recoveryMs see plugins/timings.ts
  */
 export function createRedisStore (redis: Redis, nodeId: string, leases: Pick<NodeLeases, 'msSinceLoss'>, recoveryMs = defaultTimings.recoveryMs): RoomStore {

@@ -50,7 +50,7 @@ export function parseDocument (text: string): StoredDocument {
   return { version: text.slice(0, space), state: text.slice(space + 1) }
 }
 
-/** @param fields alternately name and document, as HGETALL in a script returns them */
+/** @param fields alternating names and documents, as HGETALL returns them in a script */
 export function parseDocuments (fields: readonly string[]): Map<string, StoredDocument> {
   const documents = new Map<string, StoredDocument>()
   for (let i = 0; i < fields.length; i += 2) documents.set(fields[i] as string, parseDocument(fields[i + 1] as string))

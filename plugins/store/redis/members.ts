@@ -53,7 +53,7 @@ export function createRedisMembers (redis: Redis, nodeId: string, index: RoomInd
         case 'PIN_WRONG': throw new PinWrong()
         case 'ROOM_FULL': throw new RoomFull()
         default:
-          // Not awaited: these commands run before those of a join that creates the room.
+          // Not awaited: Redis runs these commands before those of a join that creates the room.
           index.removeMissing(roomId).catch(() => {})
           throw command.create && create === '' ? unavailable('Rooms are being restored') : new RoomNotFound(roomId)
       }

@@ -12,7 +12,7 @@ interface Replacement {
   pinHash?: string | undefined
   /** JSON. */
   members: string
-  /** Alternately name, version and state. */
+  /** Name, version and state of each document. */
   documents?: readonly string[]
   publish?: Publication | undefined
 }
@@ -38,7 +38,7 @@ export function createRedisNodeMembers (redis: Redis, nodeId: string, index: Roo
     async replaceNodeMembers (node, { room, pinHash, members, documents, publish }) {
       const list = members.map((member) => [sessionField(node, member.sessionId), member.userKey, JSON.stringify(member.profile)])
       if (node === nodeId) index.invalidate(room.roomId)
-      // In the same turn of the event loop: the members must not change before the script is sent.
+      // Runs in the same turn of the event loop, so that the members do not change before the script is sent.
       const [written] = await Promise.all([
         replace({
           nodeId: node,

@@ -5,8 +5,8 @@ import type { RoomSummary } from '../types.ts'
 import { closedKey, emptyRoomsKey, parseRecord, publishArgs, roomKey, roomKeys, roomsKey, usersKey } from './layout.ts'
 import type { RoomIndex } from './room-index.ts'
 
-// A page of busy rooms reads first as many rooms as were asked for, then this
-// many at a time, and at most this many times in all.
+// To fill a page of busy rooms, the first read returns the requested number of rooms. Each further read
+// returns `busyStride` rooms, up to `busyReads` reads in total.
 const busyStride = 500
 const busyReads = 4
 /** Maximum reads for a page of all rooms. Each read also removes ids without a room from the index. */
@@ -20,7 +20,7 @@ export function createRedisRecords (redis: Redis, nodeId: string, index: RoomInd
     return { ...parseRecord(hash.meta), participantCount, producers, lastActivityAt: Number(hash.activity) }
   }
 
-  /** @returns the next `limit` ids of the index, and the rooms of them that exist */
+  /** @returns the next `limit` ids of the index, and the existing rooms with those ids */
   async function readAfter (after: string, limit: number): Promise<{ ids: string[], rooms: RoomSummary[] }> {
     const ids = await redis.zrangebylex(roomsKey, after === '' ? '-' : `(${after}`, '+', 'LIMIT', 0, limit)
     const rooms = await Promise.all(ids.map(getRoom))
@@ -31,7 +31,7 @@ export function createRedisRecords (redis: Redis, nodeId: string, index: RoomInd
   return {
     getRoom,
     async listRooms (after, limit) {
-      // An id without a room leaves a gap in the page, so more ids are read, up to a maximum.
+      // An id may have no room, so this reads more ids until the page is full, up to a maximum of reads.
       const found: RoomSummary[] = []
       let from = after
       for (let reads = 0; found.length < limit && reads < maxReads; reads++) {
@@ -64,10 +64,10 @@ export function createRedisRecords (redis: Redis, nodeId: string, index: RoomInd
     },
     async removeRoom (roomId, onlyIfEmpty = false, publish = undefined) {
       const meta = await redis.msabRemoveRoom(...roomKeys(roomId), closedKey(roomId), onlyIfEmpty ? 1 : 0, closedMemoryMs, ...publishArgs(publish))
-      // If the room does not exist, the server that removed it may have died before it updated the indexes.
+      // If the room does not exist, a server may have removed it and died before it updated the indexes.
       if (meta === null && await redis.exists(roomKey(roomId)) === 1) return
       await Promise.all([redis.zrem(roomsKey, roomId), redis.zrem(emptyRoomsKey, roomId), index.release(roomId)])
-      // If the room was created again since, the indexes must have it.
+      // If the room has been created again, the indexes must contain it.
       if (await redis.exists(roomKey(roomId)) === 1) await index.add(roomId)
       return meta === null ? undefined : parseRecord(meta)
     }

@@ -1,15 +1,15 @@
 import type { Redis } from 'ioredis'
 import { nodeRoomsKey, roomKey, roomsKey } from './layout.ts'
 
-/** The index of all rooms and that of this server's rooms. */
+/** Two indexes: all rooms, and the rooms of this server. */
 export interface RoomIndex {
-  /** Adds a room before it has members, so that a crash in between loses nothing. */
+  /** Adds a room. Called before the room has members, so that a crash leaves no room without an index entry. */
   add (roomId: string): Promise<void>
   /** Makes the next {@link add} write the room again. */
   invalidate (roomId: string): void
   /** Removes a room from this server's rooms. */
   release (roomId: string): Promise<void>
-  /** Removes a room that does not exist from both indexes. Errors are ignored: a later look-up finds no room and removes it. */
+  /** Removes the id of a missing room from both indexes. Errors are ignored: the next lookup removes it. */
   removeMissing (roomId: string): Promise<void>
 }
 
@@ -34,7 +34,7 @@ export function createRoomIndex (redis: Redis, nodeId: string): RoomIndex {
       added.delete(roomId)
     },
     async release (roomId) {
-      // Deleted before the command is sent, so that a join that starts now adds the room again after it.
+      // Removed here before the command is sent, so that a concurrent join adds the room again afterwards.
       added.delete(roomId)
       await redis.srem(nodeRoomsKey(nodeId), roomId)
     }

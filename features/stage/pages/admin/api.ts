@@ -84,7 +84,7 @@ export interface Health {
 
 export interface Metric {
   name: string
-  /** A value is null if it is no finite number. */
+  /** A value is null if it is not a finite number. */
   samples: { name: string, labels: Record<string, string | number>, value: number | null }[]
 }
 

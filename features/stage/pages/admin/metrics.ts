@@ -1,6 +1,6 @@
 import type { Metric } from './api.ts'
 
-/** @returns the sum over all samples; undefined if there is no such metric, NaN if a sample is no number */
+/** @returns the sum of all samples; undefined if the metric does not exist, NaN if a sample is not a number */
 export function sumOf (metrics: readonly Metric[], name: string): number | undefined {
   return metrics.find((metric) => metric.name === name)?.samples.reduce((sum, { value }) => sum + (value ?? NaN), 0)
 }
@@ -8,7 +8,7 @@ export function sumOf (metrics: readonly Metric[], name: string): number | undef
 /** The displayed part of a metric. */
 export interface Line {
   metric: string
-  /** `rate`: of a counter, how much it grows a second. */
+  /** `rate`: the increase of a counter per second. */
   of: 'value' | 'rate'
   unit: 'count' | 'milliseconds' | 'percent'
   /** Factor from the unit of the metric to the displayed unit. */
@@ -27,15 +27,15 @@ export const lines = {
 
 export type LineName = keyof typeof lines
 
-/** A measurement: when, in epoch milliseconds, and what. */
+/** A value and its time, epoch milliseconds. */
 export interface Point {
   at: number
   value: number
 }
 
 /**
- * @param before the sum of a counter some time ago, and now
- * @returns by how much it grew a second. A counter that has become smaller was reset by a restart of its server
+ * @param before an earlier sum of a counter
+ * @returns the increase per second; a counter that has decreased was reset by a restart of its server
  */
 export function rateOf (before: Point, now: Point): number | undefined {
   const seconds = (now.at - before.at) / 1000
@@ -43,15 +43,15 @@ export function rateOf (before: Point, now: Point): number | undefined {
   return (now.value >= before.value ? now.value - before.value : now.value) / seconds
 }
 
-/** How far back the lines go. */
+/** Time span of a chart, in milliseconds. */
 export const windowMs = 180_000
 
 export interface Series {
   /** Records the values that were read at a time. */
   add (at: number, metrics: readonly Metric[]): void
-  /** The points of a line to draw, none older than {@link windowMs}. */
+  /** The points of a line, none older than {@link windowMs}. */
   pointsOf (name: LineName): readonly Point[]
-  /** Whether the server has the metric at all, as far as is known. */
+  /** Whether the server has the metric; true until the first values are read. */
   has (name: LineName): boolean
 }
 
@@ -83,7 +83,7 @@ export function createSeries (): Series {
   }
 }
 
-/** The words of a chart, in numbers. */
+/** The value of a chart as text. */
 export function rangeOf (points: readonly Point[]): { now: number, least: number, most: number } | undefined {
   const last = points.at(-1)
   if (!last) return undefined
@@ -91,7 +91,7 @@ export function rangeOf (points: readonly Point[]): { now: number, least: number
   return { now: last.value, least: Math.min(...values), most: Math.max(...values) }
 }
 
-/** @returns the next of 1, 2, 5, 10, 20 … that is not below a number */
+/** @returns the smallest of 1, 2, 5, 10, 20 … that is at least the given number */
 export function roundUp (value: number): number {
   if (!(value > 1)) return 1
   const power = 10 ** Math.floor(Math.log10(value))

@@ -14,7 +14,7 @@ export interface Poll<T> {
   readonly error: ShallowRef<unknown>
   /** The time of `data`, epoch milliseconds. */
   readonly at: Ref<number>
-  /** Polls now. @returns when a request that started after this call has ended */
+  /** Polls now. @returns once a request that started after this call has ended */
   refresh (): Promise<void>
 }
 
@@ -22,7 +22,7 @@ export interface Poll<T> {
  * Polls while the component is mounted and the tab is visible, one request
  * at a time, and less often after failures.
  *
- * @param look gets a signal that aborts when the component is unmounted
+ * @param look receives a signal that aborts when the component is unmounted
  */
 export function usePoll<T> (look: (signal: AbortSignal) => Promise<T>, everyMs: number): Poll<T> {
   const data = shallowRef<T>()

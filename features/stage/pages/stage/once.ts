@@ -1,6 +1,5 @@
 /**
- * Runs a sheet's action once, however often its button is pressed: a second
- * gift would be charged.
+ * Runs a sheet's action only once, even if its button is pressed again, because a second gift would be charged.
  *
  * @param over called when the action has ended; errors are already shown
  * @returns runs an action unless one was run before

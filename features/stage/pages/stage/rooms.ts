@@ -61,7 +61,7 @@ export function useRooms (identity: Identity, access: Access) {
     else if (state.value === 'off') look()
   })
   document.addEventListener('visibilitychange', look)
-  connection.connect().catch(() => { /* `state` tells. */ })
+  connection.connect().catch(() => { /* `state` has the reason. */ })
   onScopeDispose(() => {
     clearTimeout(timer)
     document.removeEventListener('visibilitychange', look)

@@ -120,7 +120,7 @@ function createStage ({ roomId, options, identity, access, choice }: Entry, left
     try {
       const unknown = () => userIds.some((userId) => !room.participants.some((person) => String(person.userId) === String(userId)))
       while (unknown() && room.participants.length < room.participantCount && await room.loadParticipants());
-    } catch { /* They stay somebody until the next one comes. */ } finally {
+    } catch { /* Keeps the previous users until the next update. */ } finally {
       naming = false
     }
   }
@@ -175,7 +175,7 @@ function createStage ({ roomId, options, identity, access, choice }: Entry, left
     room.close()
     window.flylive = undefined
   })
-  room.join(roomId, options).catch(() => { /* `left` says why. */ })
+  room.join(roomId, options).catch(() => { /* `left` receives the reason. */ })
 
   return {
     room,
@@ -196,7 +196,7 @@ function createStage ({ roomId, options, identity, access, choice }: Entry, left
     say,
     /** Takes a certain seat and opens the microphone. */
     async speakFrom (type: 'seat:take' | 'seat:invite:accept', seatIndex: number): Promise<void> {
-      // A second press has no further effect.
+      // A second press has no effect.
       if (sitting) return
       sitting = true
       try {
@@ -226,7 +226,7 @@ function createStage ({ roomId, options, identity, access, choice }: Entry, left
     /** Leaves the room and releases the seat immediately. */
     async leave (): Promise<void> {
       voice.drop()
-      const left = room.leave().catch(() => { /* Without a connection one has left, too. */ })
+      const left = room.leave().catch(() => { /* Without a connection, the user has left, too. */ })
       await Promise.race([left, new Promise((resolve) => setTimeout(resolve, longestLeaveMs))])
     }
   }

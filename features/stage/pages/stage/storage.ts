@@ -31,7 +31,7 @@ export function createMemory (open: () => Storage): Memory {
   }
 }
 
-/** Per browser. */
+/** Kept per browser. */
 export const kept = createMemory(() => localStorage)
-/** Per tab. */
+/** Kept per tab. */
 export const keptInTab = createMemory(() => sessionStorage)

@@ -38,7 +38,7 @@ export function createVoice (room: RoomClient, choice: MicrophoneChoice, say: (t
       drop()
       say(strings.microphone.gone)
     })
-    room.audio?.publish(opened).catch(() => { /* 'refused' tells. */ })
+    room.audio?.publish(opened).catch(() => { /* The event `refused` has the reason. */ })
   }
 
   async function openNow (): Promise<boolean> {

@@ -6,8 +6,8 @@ import { arrive, clock, publish } from './shared.ts'
  *
  * Replaces a server's members of the room: removes those that are not given, adds
  * those that are missing. Restores documents that are missing or older, if they
- * belong to this room and not to an earlier one with the same id. If the room or some
- * of its documents had been lost, notes the time and publishes.
+ * belong to this room and not to an earlier one with the same id. If the room or some of its documents
+ * had been lost, records the time and publishes.
  *
  * @returns profiles of the users who joined, of those who left, the number of users, 1 if the room
  *   was closed since (then nothing is written), and all documents

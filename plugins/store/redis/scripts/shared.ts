@@ -1,5 +1,5 @@
-// Lua scripts run in Redis as one step. All keys of a script carry the room id
-// as hash tag, so that they are on one node of a Redis Cluster.
+// Redis runs a Lua script atomically. All keys of a script have the room id as hash tag, so that one
+// node of a Redis Cluster holds them all.
 
 /** Assigns the last position to a user. Places are unique, even if the clocks of servers differ. */
 export const arrive = `
@@ -9,7 +9,7 @@ local function arrive (key, user, now)
 end
 `
 
-/** The time by the clock of Redis, in milliseconds. */
+/** The Redis server's time, in milliseconds. */
 export const clock = `
 local function clock ()
   local time = redis.call('TIME')
