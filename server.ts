@@ -1,10 +1,11 @@
-import { existsSync } from 'node:fs'
 import { constants } from 'node:os'
 import closeWithGrace from 'close-with-grace'
 import { buildApp } from './app.ts'
-import { ConfigError, loadConfig } from './config/load.ts'
+import { loadConfig } from './config/load.ts'
 import type { Config } from './config/load.ts'
 import { banner } from './config/banner.ts'
+import { readEnvFile } from './config/env-file.ts'
+import { ConfigError } from './config/error.ts'
 
 // Starts and stops the process; app.ts builds the server.
 
@@ -20,7 +21,6 @@ const interrupts = ['SIGINT', 'SIGTERM'] as const
 const interrupted = (signal: NodeJS.Signals) => process.exit(128 + constants.signals[signal])
 for (const signal of interrupts) process.once(signal, interrupted)
 
-if (existsSync('.env')) process.loadEnvFile('.env')
 const config = readConfig()
 const app = await start(config)
 
@@ -39,6 +39,8 @@ process.stdout.write(banner(config, address, token))
 
 function readConfig (): Config {
   try {
+    // Also for libraries that read their own variables, such as MEDIASOUP_WORKER_BIN.
+    Object.assign(process.env, { ...readEnvFile('.env'), ...process.env })
     return loadConfig(process.env)
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error

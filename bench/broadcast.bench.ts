@@ -29,7 +29,7 @@ export default async function broadcast (): Promise<void> {
   const sessions: Session[] = []
   const full = new Promise<void>((resolve) => server.on('connection', (ws, request) => {
     sockets.push(ws)
-    sessions.push(new Session({ identity, face, link: new WebSocketLink(ws, request.socket, unlimited), connected: true, limits, reader: () => {} }))
+    sessions.push(new Session({ identity, face, link: new WebSocketLink(ws, request.socket, unlimited), connectedAt: 0, connected: true, limits, reader: () => {} }))
     if (sockets.length === members) resolve()
   }))
   const readers = new Worker(new URL(import.meta.url), { workerData: { port: (http.address() as AddressInfo).port } })

@@ -94,6 +94,13 @@ export class RoomAudio extends Emitter<AudioEvents> {
       this.#remoteTracks.forget()
       this.#open(new Error(reason))
     })
+    connection.on('audio:producerClosed', ({ roomId, producerId, reason }) => {
+      if (reason === undefined || this.#room?.roomId !== roomId || this.#transports?.producer?.id !== producerId) return
+      const error = new RequestError({ code: 'BITRATE_EXCEEDED', message: 'The track was sent with too high a bit rate' })
+      this.#withdraw(error)
+      this.emit('refused', error)
+      this.#sync()
+    })
     connection.on('feature:disabled', ({ name }) => {
       // The server closed all transports. The server sends `feature:enabled` when audio is available again.
       if (name === 'media') this.stop()

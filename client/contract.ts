@@ -418,11 +418,13 @@ export interface MediaEvents {
     userId: UserId
     kind: 'audio'
   }
-  /** Sent to the other members when a producer is closed */
+  /** Sent to the other members when a producer is closed. With a reason, it is sent to the owner, too */
   'audio:producerClosed': {
     roomId: string
     producerId: string
     userId: UserId
+    /** The producer sent more than its allowed bit rate for 3 s */
+    reason?: 'bitrate' | undefined
   }
   /** Sent to the other members when a producer is paused */
   'audio:producerPaused': {
@@ -753,6 +755,7 @@ export type ErrorCode =
   | 'INVITE_NOT_FOUND'
   | 'INVITE_PENDING'
   | 'KEY_REUSED'
+  | 'MEDIA_LIMIT'
   | 'NOT_FOUND'
   | 'NOT_IN_ROOM'
   | 'NOT_SEATED'

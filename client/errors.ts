@@ -12,6 +12,7 @@ import type { ErrorCode, WireError } from './protocol.ts'
  * - `MEDIA_FAILED`: the transports or the browser's WebRTC failed
  * - `ROOM_CLOSED`: the room was closed for everyone
  * - `TRACK_ENDED`: the published track has ended, for example with an unplugged microphone
+ * - `BITRATE_EXCEEDED`: the server closed the published track, because it was sent with too high a bit rate
  * - `CLOSED`: the application ended it
  * - `CONNECTION_INVALID`: the URL or the token contains invalid characters
  * - `KICKED`, `REPLACED`: the server closed the connection permanently
@@ -26,6 +27,7 @@ export type ClientErrorCode =
   | 'MEDIA_FAILED'
   | 'ROOM_CLOSED'
   | 'TRACK_ENDED'
+  | 'BITRATE_EXCEEDED'
   | 'CLOSED'
   | 'CONNECTION_INVALID'
   | 'KICKED'

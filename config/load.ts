@@ -1,10 +1,14 @@
 import { randomBytes } from 'node:crypto'
+import { isIP } from 'node:net'
 import { z } from 'zod'
 import development from './development.ts'
 import production from './production.ts'
 import test from './test.ts'
 import { problemsInEnv } from '../plugins/schema/variables.ts'
+import { ConfigError } from './error.ts'
+import { problemsInFeatures } from './feature-names.ts'
 import { featureSettings } from './feature-settings.ts'
+import { warningsOf } from './warnings.ts'
 import { requirements, schema } from './schema.ts'
 import type { Environment } from './schema.ts'
 
@@ -22,18 +26,8 @@ export interface Config extends Environment {
   variables: Readonly<Record<string, string>>
   /** Secrets that were generated at startup because none are configured, by variable. Never generated in production. */
   generated: ReadonlyMap<string, string>
-}
-
-/** The environment is not valid; `problems` has one line per error. */
-export class ConfigError extends Error {
-  override readonly name = 'ConfigError'
-  readonly code = 'CONFIG_INVALID'
-  readonly problems: readonly string[]
-
-  constructor (problems: readonly string[]) {
-    super(`The configuration is wrong:\n${problems.map((problem) => `  - ${problem}`).join('\n')}`)
-    this.problems = problems
-  }
+  /** What the configuration allows and a deployer should know, for the log. */
+  warnings: readonly string[]
 }
 
 const defaults = { development, production, test }
@@ -60,12 +54,21 @@ export function loadConfig (env: Record<string, string | undefined>): Config {
       .filter((rule) => variables[rule.name] === undefined && rule.when(variables))
       .map((rule) => `${rule.name}: is required ${rule.reason}`)
   ]
-  if (result.success && result.data.MEDIASOUP_RTC_MAX_PORT < result.data.MEDIASOUP_RTC_MIN_PORT) {
-    problems.push('MEDIASOUP_RTC_MAX_PORT: must not be below MEDIASOUP_RTC_MIN_PORT')
-  }
+  if (result.success) problems.push(...problemsBetween(result.data), ...problemsInFeatures(result.data))
   if (!result.success || problems.length) throw new ConfigError(problems)
   const enabledBy = featureSettings.flatMap(({ feature, enabledBy }) => enabledBy === undefined ? [] : [[feature, variables[enabledBy] !== undefined] as const])
-  return { ...result.data, featureDefaults: { ...Object.fromEntries(enabledBy), ...defaults[name].features }, variables, generated }
+  return { ...result.data, featureDefaults: { ...Object.fromEntries(enabledBy), ...defaults[name].features }, variables, generated, warnings: warningsOf(result.data, variables) }
+}
+
+/** @returns the problems of variables that do not fit together */
+function problemsBetween (config: Environment): string[] {
+  const { MEDIASOUP_RTC_MIN_PORT: first, MEDIASOUP_RTC_MAX_PORT: last, MEDIASOUP_WORKERS: workers, MEDIASOUP_LISTEN_IP: ip, MEDIASOUP_ANNOUNCED_IP: announced } = config
+  const problems: string[] = []
+  if (last < first) problems.push('MEDIASOUP_RTC_MAX_PORT: must not be below MEDIASOUP_RTC_MIN_PORT')
+  else if (last - first + 1 < workers) problems.push(`MEDIASOUP_RTC_MAX_PORT: must be at least ${first + workers - 1}, because each of the ${workers} workers needs a port`)
+  const hidden = announced.find((address) => isIP(address) !== 0 && ip !== '0.0.0.0' && ip !== '::' && isIP(address) !== isIP(ip))
+  if (hidden !== undefined) problems.push(`MEDIASOUP_ANNOUNCED_IP: ${hidden} cannot be reached, because MEDIASOUP_LISTEN_IP is ${ip}; use 0.0.0.0 or ::`)
+  return problems
 }
 
 /**

@@ -1,6 +1,9 @@
+import { statSync } from 'node:fs'
 import { availableParallelism, hostname } from 'node:os'
+import { resolve } from 'node:path'
 import { z } from 'zod'
 import { read } from '../plugins/schema/variables.ts'
+import { announcedAddress, host, listenHost, listenIp, origin } from './addresses.ts'
 import type { Requirement } from './feature-settings.ts'
 
 /** A comma-separated list; spaces around the items are ignored. */
@@ -17,6 +20,11 @@ const featureConfig = z.string().transform(read.json).pipe(
   z.record(z.string(), z.record(z.string(), z.unknown()), 'must be JSON, like {"chat":{"history":100}}')
 )
 
+/** A path, relative to the working directory. */
+const file = z.string().refine((path) => statsOf(path)?.isFile(), { error: ({ input }) => `must be a file; ${resolve(String(input))} is none` })
+const folder = z.string().refine((path) => statsOf(path)?.isDirectory(), { error: ({ input }) => `must be a folder; ${resolve(String(input))} is none` })
+const statsOf = (path: string) => path.includes('\0') ? undefined : statSync(path, { throwIfNoEntry: false })
+
 const featureToggle = z.string().regex(/^-?[a-z][a-z0-9-]*$/, 'must be feature names, or -name to remove one')
 
 /**
@@ -28,19 +36,19 @@ export const sections = {
   Server: {
     NODE_ENV: z.enum(['development', 'production', 'test']).default('development')
       .describe('Selects the defaults in config/. Production requires more variables.'),
-    HOST: z.string().default('0.0.0.0')
+    HOST: listenHost.default('0.0.0.0')
       .describe('Address to listen on. 127.0.0.1 in development and test.'),
     PORT: whole(0, 65535).default(3030)
       .describe('Port of HTTP and WebSocket; 0 selects a free port.'),
     LOG_LEVEL: z.enum(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent']).default('info')
       .describe('Minimum log level.'),
-    SSL_KEY_PATH: z.string().optional()
+    SSL_KEY_PATH: file.optional()
       .describe('PEM file of the TLS key. With SSL_CERT_PATH, the server uses HTTPS and WSS.'),
-    SSL_CERT_PATH: z.string().optional()
+    SSL_CERT_PATH: file.optional()
       .describe('PEM file of the TLS certificate chain.'),
     TRUST_PROXY: flag.default(false)
       .describe('Use the client address from X-Forwarded-For. Only behind a proxy that sets it.'),
-    CORS_ORIGINS: list.default([])
+    CORS_ORIGINS: list.pipe(z.array(origin)).default([])
       .describe("Origins that browsers may connect from, besides the server's own; * allows all."),
     ALLOW_ANONYMOUS: flag.default(false)
       .describe('Accept clients without a token while the feature auth is off.'),
@@ -72,6 +80,8 @@ export const sections = {
       .describe('Maximum user:getRoom requests per user per minute, on all servers; more are rejected with RATE_LIMITED.'),
     MAX_CLIENTS_PER_ROOM: whole(1, 100_000).default(5000)
       .describe('Maximum users per room, across all servers; more are rejected with ROOM_FULL.'),
+    MEDIA_ROOMS_PER_USER: whole(1, 1_000_000).default(5)
+      .describe('Maximum rooms in which a user has audio, on all servers; more are rejected with MEDIA_LIMIT.'),
     MAX_ROOMS_PER_WORKER: whole(1, 10_000).default(100)
       .describe('Maximum rooms with audio per media worker.'),
     SINGLE_SESSION: flag.default(false)
@@ -98,7 +108,7 @@ export const sections = {
   Redis: {
     REDIS_URL: z.url({ protocol: /^rediss?$/, error: 'must be like redis://[:password@]host:6379/3' }).optional()
       .describe('URL of the Redis, instead of the parts below; without a number at the end it is database 0. Without any Redis, state is in process memory (one server only).'),
-    REDIS_HOST: z.string().optional()
+    REDIS_HOST: host.optional()
       .describe('Host of the Redis. Setting it turns Redis on.'),
     REDIS_PORT: whole(1, 65535).default(6379)
       .describe('Port of the Redis.'),
@@ -120,10 +130,12 @@ export const sections = {
       .describe('Secret access key for the bucket.')
   },
   Media: {
-    MEDIASOUP_LISTEN_IP: z.string().default('0.0.0.0')
+    MEDIASOUP_LISTEN_IP: listenIp.default('0.0.0.0')
       .describe('Local address for audio (UDP and TCP). 127.0.0.1 in development and test.'),
-    MEDIASOUP_ANNOUNCED_IP: z.string().optional()
-      .describe('Address at which clients reach this server. Required in production.'),
+    MEDIASOUP_ANNOUNCED_IP: list.pipe(z.array(announcedAddress)).default([])
+      .describe('Addresses at which clients reach this server: IP addresses and host names, comma-separated. Required in production, and if MEDIASOUP_LISTEN_IP is 0.0.0.0 or ::.'),
+    VOICE_MAX_KBPS: whole(6, 510).default(96)
+      .describe('Allowed bit rate of a producer, in kbit/s. The server closes a producer that sends more than 1.5 times as much for 3 s.'),
     MEDIASOUP_RTC_MIN_PORT: whole(1024, 65535).default(10_000)
       .describe('First port for audio. Each worker uses one port for UDP and TCP.'),
     MEDIASOUP_RTC_MAX_PORT: whole(1024, 65535).default(59_999)
@@ -134,7 +146,7 @@ export const sections = {
   Features: {
     FEATURES: list.pipe(z.array(featureToggle)).default([])
       .describe('Features to run: auth,media runs only these; -media removes one from the defaults.'),
-    FEATURES_PATH: list.default([])
+    FEATURES_PATH: list.pipe(z.array(folder)).default([])
       .describe('Additional folders with features, comma-separated.'),
     FEATURES_PACKAGES: list.default([])
       .describe("Features in npm packages, comma-separated; resolved from the server's working directory."),
@@ -155,7 +167,16 @@ export const schema = z.object(shape)
 
 /** Variables that are required if a condition holds. */
 export const requirements: readonly Requirement[] = [
-  { name: 'MEDIASOUP_ANNOUNCED_IP', when: (given) => given.NODE_ENV === 'production', reason: 'in production: the address clients send audio to' },
+  {
+    name: 'MEDIASOUP_ANNOUNCED_IP',
+    when: ({ NODE_ENV, MEDIASOUP_LISTEN_IP: ip }) => NODE_ENV === 'production' || ip === '0.0.0.0' || ip === '::',
+    reason: 'in production, and if MEDIASOUP_LISTEN_IP is 0.0.0.0 or ::, because clients send audio to this address'
+  },
+  {
+    name: 'REDIS_HOST',
+    when: (given) => given.REDIS_URL === undefined && ['REDIS_PORT', 'REDIS_PASSWORD', 'REDIS_TLS'].some((name) => given[name] !== undefined),
+    reason: 'with REDIS_PORT, REDIS_PASSWORD or REDIS_TLS, unless REDIS_URL is set'
+  },
   { name: 'BLOBS_S3_ACCESS_KEY_ID', when: (given) => given.BLOBS_S3_URL !== undefined, reason: 'with BLOBS_S3_URL' },
   { name: 'BLOBS_S3_SECRET_ACCESS_KEY', when: (given) => given.BLOBS_S3_URL !== undefined, reason: 'with BLOBS_S3_URL' },
   { name: 'SSL_CERT_PATH', when: (given) => given.SSL_KEY_PATH !== undefined, reason: 'with SSL_KEY_PATH' },

@@ -11,6 +11,7 @@ declare module 'fastify' {
 /** Decorates the instance with the configuration that `buildApp` received. */
 export default fp<{ config: Config }>(async function config (app, options) {
   app.decorate('config', options.config)
+  for (const warning of options.config.warnings) app.log.warn(warning)
 }, { name: 'config' })
 
 /** Variables that grant access to the server or its data stores, and the settings of all features, some of which are secret. */

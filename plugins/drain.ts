@@ -25,7 +25,7 @@ export default fp(async function drain (app) {
   let timer: NodeJS.Timeout | undefined
 
   function begin (seconds: number): Promise<'empty' | 'deadline'> {
-    const wanted = Date.now() + seconds * 1000
+    const wanted = app.clock.now() + seconds * 1000
     if (wanted >= deadline) return over.promise
     const first = deadline === Infinity
     deadline = wanted
@@ -50,4 +50,4 @@ export default fp(async function drain (app) {
     },
     begin
   } satisfies Drain)
-}, { name: 'drain', dependencies: ['sockets', 'hooks'] })
+}, { name: 'drain', dependencies: ['sockets', 'hooks', 'clock'] })

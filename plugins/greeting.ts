@@ -12,7 +12,7 @@ export default fp(async function greeting (app) {
       protocol: subprotocol,
       features: app.features.enabled(),
       ...extra,
-      serverTime: Date.now()
+      serverTime: app.clock.now()
     })
   }
 
@@ -25,4 +25,4 @@ export default fp(async function greeting (app) {
     // Requests wait until the greeting has been sent, so that it is the first frame.
     app.messages.hold(session, greeted)
   })
-}, { name: 'greeting', dependencies: ['hooks', 'messages', 'features'] })
+}, { name: 'greeting', dependencies: ['hooks', 'messages', 'features', 'clock'] })

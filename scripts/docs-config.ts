@@ -125,13 +125,13 @@ function defaultText (field: z.ZodType): string {
 
 /**
  * The values that a variable accepts. Bounds and choices come from
- * the schema; other descriptions come from the validation error ("must be …").
+ * the schema; other descriptions come from the validation error ("must be …"), up to its advice after a semicolon.
  */
 function describeValues ({ field, read, isSecret }: Described): string {
   const type = z.toJSONSchema(field, { unrepresentable: 'any' })
   const empty = field.safeParse(read(','))
   const list = empty.success && Array.isArray(empty.data)
-  const [, verb, words] = field.safeParse(read('\0')).error?.issues[0]?.message.match(/^must (be|have) (.*)$/s) ?? []
+  const [, verb, words] = field.safeParse(read('\0')).error?.issues[0]?.message.match(/^must (be|have) ([^;]*)/) ?? []
   const worded = words && (list && verb === 'have' ? `${words} each` : words.replace(/(?<=\blike ).*/s, code))
   const accepted = type.enum
     ? type.enum.map((value) => code(String(value))).join(', ')

@@ -12,8 +12,8 @@
 // --json  prints the response body
 //
 // Exits with 1 if the server rejects the call.
-import { existsSync } from 'node:fs'
 import { parseArgs } from 'node:util'
+import { readEnvFile } from '../config/env-file.ts'
 
 const usage = `npm run features -- list
 npm run features -- enable NAME [--cascade]     with --cascade: also its dependencies
@@ -54,7 +54,7 @@ interface Command {
   pick? (answer: Answer): unknown
 }
 
-if (existsSync('.env')) process.loadEnvFile('.env')
+Object.assign(process.env, { ...readEnvFile('.env'), ...process.env })
 
 try {
   const { command, url, key, json, inside } = read()

@@ -52,10 +52,15 @@ try {
   process.exitCode = 1
 }
 
+/** @returns the text of a file in UTF-8, or in UTF-16 with a byte order mark; config/env-file.ts reads the same encodings */
+function decode (bytes) {
+  return new TextDecoder(bytes[0] === 0xff ? 'utf-16le' : bytes[0] === 0xfe ? 'utf-16be' : 'utf-8').decode(bytes)
+}
+
 /** @returns whether NODE_ENV is `production`, in the environment or in .env */
 function isProduction () {
   const file = join(root, '.env')
-  const inFile = () => existsSync(file) ? /^\s*(?:export\s+)?NODE_ENV\s*=\s*["'`]?(\w*)/m.exec(readFileSync(file, 'utf8'))?.[1] : undefined
+  const inFile = () => existsSync(file) ? /^\s*(?:export\s+)?NODE_ENV\s*=\s*["'`]?(\w*)/m.exec(decode(readFileSync(file)))?.[1] : undefined
   return (process.env.NODE_ENV ?? inFile()) === 'production'
 }
 

@@ -12,6 +12,9 @@ const browsers = /^test\/(browser|features\/stage\/admin-page|docs\/first-steps|
 /** Files that measure or change their process: its heap, module cache or working directory. */
 const isolated = /^test\/(browser\/hot-reload|plugins\/features\/(leaks|fresh-code)|contract\/crowd|features\/laravel-bridge\/burst|client\/node-audio|docs\/writing-features)/
 
+/** Long files that mostly wait for child processes. They start early, so that the run does not end with a single one. */
+const long = /^test\/(scripts|server|deploy|client\/package|features\/(matrix|gifts\/chaos|seats\/model|laravel-bridge\/status))/
+
 export interface LaneOptions {
   files: readonly string[]
   /** Maximum number of concurrent processes. */
@@ -39,9 +42,11 @@ export function runLanes ({ files, jobs, timeoutMs, report }: LaneOptions): Run 
 
   /** Removes and returns the next of the remaining files. */
   function next (takesBrowsers: boolean, first: boolean): string | undefined {
+    const kinds = [isolated, browsers, long]
+    const rank = (file: string) => kinds.some((kind) => kind.test(file)) ? kinds.findIndex((kind) => kind.test(file)) : kinds.length
     const file = left
       .filter((file) => (takesBrowsers || !browsers.test(file)) && (first || !isolated.test(file)))
-      .sort((a, b) => Number(isolated.test(b)) - Number(isolated.test(a)) || Number(browsers.test(b)) - Number(browsers.test(a)))
+      .sort((a, b) => rank(a) - rank(b))
       .at(0)
     left = left.filter((other) => other !== file)
     return file

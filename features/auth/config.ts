@@ -11,6 +11,8 @@ export const config = z.object({
     .describe('Older secrets that are still accepted, comma-separated, for rotation.')), read.list),
   maxAgeSeconds: fromEnv('JWT_MAX_AGE_SECONDS', z.int().min(1).max(31_536_000).default(86_400)
     .describe('How long a token without exp is valid after its iat.'), read.number),
+  clockToleranceSeconds: fromEnv('JWT_CLOCK_TOLERANCE_SECONDS', z.int().min(0).max(3600).default(60)
+    .describe("How far nbf and iat of a token may be in the future, in seconds, because the backend's clock may be ahead."), read.number),
   publicClaims: fromEnv('PUBLIC_CLAIMS', z.array(z.string()).default(['id', 'name', 'avatar', 'frame', 'gender', 'country', 'wealth_xp', 'charm_xp', 'signature'])
     .describe('Token claims that other clients receive. All others stay on the server.'), read.list),
   queryToken: fromEnv('WS_QUERY_TOKEN', z.boolean().default(false)

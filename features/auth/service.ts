@@ -49,13 +49,14 @@ const maxWarned = 10_000
 
 /** @throws without a secret */
 export function createAuth (app: FeatureInstance, settings: z.output<typeof config>): Auth {
-  const { secret, previousSecrets, maxAgeSeconds, publicClaims, queryToken } = settings
+  const { secret, previousSecrets, maxAgeSeconds, clockToleranceSeconds, publicClaims, queryToken } = settings
   if (secret === undefined) throw new Error('auth needs JWT_SECRET')
   const revokedTokens = app.kv.plainKeys(revokedPrefix)
   const warned = app.keep('trimmedProfiles', () => new LRUCache<UserId, true>({ max: maxWarned }))
   const read = createTokenReader({
     secrets: [secret, ...previousSecrets],
     maxAgeSeconds,
+    clockToleranceSeconds,
     publicClaims,
     onTrimmed (userId, removed) {
       if (warned.has(userId)) return

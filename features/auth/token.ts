@@ -22,6 +22,8 @@ export interface TokenRules {
   secrets: readonly string[]
   /** Lifetime of tokens without `exp`, from `iat`, in seconds. */
   maxAgeSeconds: number
+  /** How far `nbf` and `iat` may be in the future, in seconds. Default: 0. */
+  clockToleranceSeconds?: number
   publicClaims: readonly string[]
   /** Called when a profile was too large. */
   onTrimmed?: (userId: UserId, removed: readonly string[]) => void
@@ -36,6 +38,14 @@ const claims = z.looseObject({
   iat: z.number().optional(),
   is_blocked: z.boolean().nullish()
 })
+
+/** What a client is told about a token that fast-jwt refuses, by its error code. */
+const messages: Readonly<Record<string, string>> = {
+  [TokenError.codes.inactive]: 'The token is not valid yet (nbf): check the clocks',
+  [TokenError.codes.malformed]: 'The token is not a JWT',
+  [TokenError.codes.invalidSignature]: 'The signature of the token is not valid',
+  [TokenError.codes.invalidAlgorithm]: 'The token is not signed with HS256'
+}
 
 /** The largest date (ECMA-262). Some backends use a huge `exp` for tokens that do not expire. */
 const maxDateMs = 8.64e15
@@ -85,8 +95,8 @@ function isCanonical (token: string): boolean {
  *
  * @returns a function from token to identity; it throws {@link TokenRefused}
  */
-export function createTokenReader ({ secrets, maxAgeSeconds, publicClaims, onTrimmed = () => {} }: TokenRules): (token: string) => Identity {
-  const verifiers = secrets.map((key) => createVerifier({ key, algorithms: ['HS256'], cache: false }))
+export function createTokenReader ({ secrets, maxAgeSeconds, clockToleranceSeconds = 0, publicClaims, onTrimmed = () => {} }: TokenRules): (token: string) => Identity {
+  const verifiers = secrets.map((key) => createVerifier({ key, algorithms: ['HS256'], cache: false, clockTolerance: clockToleranceSeconds * 1000 }))
 
   function verify (token: string): unknown {
     let last: unknown
@@ -99,8 +109,9 @@ export function createTokenReader ({ secrets, maxAgeSeconds, publicClaims, onTri
         if (!(error instanceof TokenError) || error.code !== TokenError.codes.invalidSignature) break
       }
     }
-    if (last instanceof TokenError && last.code === TokenError.codes.expired) throw new TokenRefused('expired', 'The token has expired')
-    throw new TokenRefused('invalid', 'The token is not valid')
+    const code = last instanceof TokenError ? last.code : ''
+    if (code === TokenError.codes.expired) throw new TokenRefused('expired', 'The token has expired')
+    throw new TokenRefused('invalid', messages[code] ?? 'The token is not valid')
   }
 
   return (token) => {
@@ -108,6 +119,7 @@ export function createTokenReader ({ secrets, maxAgeSeconds, publicClaims, onTri
     const result = claims.safeParse(verify(token))
     if (!result.success) throw new TokenRefused('invalid', `The token's claims are not valid: ${result.error.issues.map((issue) => issue.path.join('.')).join(', ')}`)
     const payload = result.data
+    if (payload.iat !== undefined && payload.iat > Date.now() / 1000 + clockToleranceSeconds) throw new TokenRefused('invalid', 'The token was issued in the future (iat): check the clocks')
     const expires = payload.exp ?? (payload.iat === undefined ? undefined : payload.iat + maxAgeSeconds)
     if (expires === undefined) throw new TokenRefused('invalid', 'The token has neither exp nor iat')
     const expiresAt = Math.min(Math.floor(expires * 1000), maxDateMs)

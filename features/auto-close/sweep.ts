@@ -11,15 +11,15 @@ const batchSize = 500
  *
  * @param idleMs how long an empty room stays open, in milliseconds
  */
-export function closeIdleRooms (app: Pick<FeatureInstance, 'log' | 'metrics' | 'rooms' | 'store'>, idleMs: number): { stop (): Promise<void> } {
-  const { log, metrics, rooms, store } = app
+export function closeIdleRooms (app: Pick<FeatureInstance, 'clock' | 'log' | 'metrics' | 'rooms' | 'store'>, idleMs: number): { stop (): Promise<void> } {
+  const { clock, log, metrics, rooms, store } = app
   const closed = metrics.counter('flylive_rooms_auto_closed_total', 'Rooms closed because they were empty')
   let warned = false
   let running: Promise<void> | undefined
   let stopped = false
 
   async function sweep (): Promise<void> {
-    const before = Date.now() - idleMs
+    const before = clock.now() - idleMs
     for (;;) {
       const due = await store.listEmptyRooms(before, batchSize)
       await Promise.all(due.map(async (roomId) => {

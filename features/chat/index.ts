@@ -33,7 +33,7 @@ export default defineFeature(async function chat (app, { history: keep, messages
       ...(user.profile.avatar === undefined ? {} : { avatar: user.profile.avatar }),
       content,
       messageType,
-      timestamp: Date.now()
+      timestamp: app.clock.now()
     }
     if (keep > 0) await rooms.emitLogged(roomId, 'chat:message', message, { entry: JSON.stringify(message), keep })
     else {

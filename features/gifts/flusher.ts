@@ -1,6 +1,6 @@
 import { setImmediate as nextTurn, setTimeout as delay } from 'node:timers/promises'
 import { withTimeout } from 'flylive-audio-server/feature'
-import type { Logger, Metrics } from 'flylive-audio-server/feature'
+import type { Clock, Logger, Metrics } from 'flylive-audio-server/feature'
 import type { Batch, Gift, Outbox, Outcome } from './outbox.ts'
 import type { GiftProcessor } from './processor.ts'
 
@@ -33,6 +33,7 @@ export interface FlusherOptions {
   processor: () => GiftProcessor | 'ledger' | undefined
   /** Called for each gift that failed permanently. */
   onRejected: (gift: Gift, code: number | string, reason: string) => void
+  clock: Clock
   metrics: Metrics
   log: Pick<Logger, 'info' | 'warn' | 'error'>
 }
@@ -52,7 +53,7 @@ export interface Flusher {
  * outbox: only one of them holds a gift at a time, because the lease outlasts the timeout
  * of a backend call.
  */
-export function createFlusher ({ outbox, processor, onRejected, metrics, log }: FlusherOptions): Flusher {
+export function createFlusher ({ outbox, processor, onRejected, clock, metrics, log }: FlusherOptions): Flusher {
   const processed = metrics.counter('flylive_gifts_processed_total', 'Gifts by result: charged (success), rejected by the backend (failed) or dead after all attempts (dead)', ['status'])
   const sizes = metrics.histogram('flylive_gift_batch_size', 'Gifts per batch sent to the backend', [], [1, 2, 5, 10, 25, 50, 75, 100])
   const duration = metrics.histogram('flylive_gift_flush_duration_seconds', 'Duration of backend calls, by result (ok, error or unavailable)', ['result'], [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30])
@@ -104,7 +105,7 @@ export function createFlusher ({ outbox, processor, onRejected, metrics, log }: 
   }
 
   async function processBatch (batch: Batch, to: GiftProcessor | 'ledger', leaseEnd: number): Promise<void> {
-    const outcomes = to === 'ledger' ? forAll(batch, { to: 'ledger', at: Date.now() }) : await send(batch, to, leaseEnd)
+    const outcomes = to === 'ledger' ? forAll(batch, { to: 'ledger', at: clock.now() }) : await send(batch, to, leaseEnd)
     const settled = await settle(batch, outcomes, leaseEnd)
     const settledGifts = batch.gifts.filter(({ transactionId }) => settled.has(transactionId))
     const counts = { success: 0, failed: 0, dead: 0 }
@@ -137,7 +138,7 @@ export function createFlusher ({ outbox, processor, onRejected, metrics, log }: 
       })
       const outcomes = forAll(batch, { to: 'processed' })
       for (const { transactionId, code, reason } of failed) {
-        if (outcomes.get(transactionId)?.to === 'processed') outcomes.set(transactionId, { to: 'failed', code, reason, at: Date.now() })
+        if (outcomes.get(transactionId)?.to === 'processed') outcomes.set(transactionId, { to: 'failed', code, reason, at: clock.now() })
       }
       pause = 0
       finish('ok')
@@ -152,7 +153,7 @@ export function createFlusher ({ outbox, processor, onRejected, metrics, log }: 
       log.warn({ err, gifts: batch.gifts.length, try: batch.tries + 1 }, 'gift batch failed')
       finish('error')
       return forAll(batch, last
-        ? { to: 'deadLetters', reason: (err instanceof Error ? err.message : String(err)).slice(0, 500), at: Date.now() }
+        ? { to: 'deadLetters', reason: (err instanceof Error ? err.message : String(err)).slice(0, 500), at: clock.now() }
         : { to: 'queue', delayMs: retryMs * 2 ** batch.tries, counted: true })
     }
   }

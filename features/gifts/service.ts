@@ -57,9 +57,9 @@ export interface Gifts {
 /** Number of dead letters per replay step. */
 const replayBatch = 500
 
-export function createGifts (app: Pick<FeatureInstance, 'config' | 'features' | 'keep' | 'log' | 'metrics' | 'redis' | 'rooms' | 'sockets' | 'store'>): Gifts {
+export function createGifts (app: Pick<FeatureInstance, 'clock' | 'config' | 'features' | 'keep' | 'log' | 'metrics' | 'redis' | 'rooms' | 'sockets' | 'store'>): Gifts {
   const { config, log, metrics, rooms, sockets, store } = app
-  const outbox = app.redis ? createRedisOutbox(app.redis) : createSqliteOutbox(join(config.DATA_DIR, 'gifts.sqlite'))
+  const outbox = app.redis ? createRedisOutbox(app.redis) : createSqliteOutbox(join(config.DATA_DIR, 'gifts.sqlite'), { now: app.clock.now })
   // Kept, so that a reload does not show gifts again.
   const recentGifts = app.keep('recentGifts', createRecentGifts)
 
@@ -71,6 +71,7 @@ export function createGifts (app: Pick<FeatureInstance, 'config' | 'features' | 
     outbox,
     processor: () => processorOf(app),
     onRejected: ({ transactionId, senderId }, code, reason) => toUser(senderId, 'gift:error', { transactionId, code, reason } satisfies Data<'gift:error'>),
+    clock: app.clock,
     metrics,
     log
   })
@@ -92,7 +93,7 @@ export function createGifts (app: Pick<FeatureInstance, 'config' | 'features' | 
         recipientId: await wireForm(room.roomId, recipientId),
         giftId,
         quantity,
-        timestamp: Date.now()
+        timestamp: app.clock.now()
       }
       const { transactionId } = gift
       if (key !== undefined) {

@@ -49,7 +49,7 @@ export default defineFeature(async function laravelBridge (app, { url, key, time
   hooks.on('room:role', async (room, session) => await rights.roleOf(room, session.userKey))
   hooks.on('room:owner', async (room) => await rights.ownerOf(room.roomId))
 
-  const status = createRoomStatus({ jobs: app.jobs, kv: app.kv, log: app.log, store, client, remembered: app.keep('status', createRememberedStatus) })
+  const status = createRoomStatus({ clock: app.clock, jobs: app.jobs, kv: app.kv, log: app.log, store, client, remembered: app.keep('status', createRememberedStatus) })
   app.jobs.on(statusJob, status.sync)
   hooks.on('room:created', ({ roomId }) => status.changed(roomId))
   hooks.on('room:userJoined', (roomId) => status.changed(roomId))

@@ -26,15 +26,15 @@ const verifyDelayMs = 3000
 const blockMs = 10 * 365 * 86_400_000
 const retryMs = 1000
 
-export function createRemovals (app: Pick<FeatureInstance, 'cluster' | 'directory' | 'jobs' | 'log' | 'rooms' | 'store'>): Removals {
-  const { cluster, directory, jobs, log, rooms, store } = app
+export function createRemovals (app: Pick<FeatureInstance, 'clock' | 'cluster' | 'directory' | 'jobs' | 'log' | 'rooms' | 'store'>): Removals {
+  const { clock, cluster, directory, jobs, log, rooms, store } = app
   const closing = new AbortController()
 
   /** Schedules {@link kickJob} once for all servers. An immediate cluster message could overtake the event. */
   async function scheduleVerification (roomId: string, userKey: string, eventId: string): Promise<void> {
     try {
       if (!await cluster.tryLock(`${kickJob}:${roomId}:${userKey}:${eventId}`, 60_000)) return
-      const now = Date.now()
+      const now = clock.now()
       await jobs.schedule(kickJob, JSON.stringify([roomId, userKey, now]), now + verifyDelayMs)
     } catch (err) {
       log.warn({ err, roomId }, 'kick of the backend applied on this server only')
@@ -49,7 +49,7 @@ export function createRemovals (app: Pick<FeatureInstance, 'cluster' | 'director
     async block (roomId, userKey, eventId) {
       for (let warned = false; !closing.signal.aborted;) {
         try {
-          await store.ban(roomId, userKey, Date.now() + blockMs)
+          await store.ban(roomId, userKey, clock.now() + blockMs)
           break
         } catch (err) {
           if (!warned) {
@@ -57,8 +57,7 @@ export function createRemovals (app: Pick<FeatureInstance, 'cluster' | 'director
             log.warn({ err, roomId }, 'block of the backend not stored, retrying')
             rooms.kickHere(roomId, userKey)
           }
-          await delay(retryMs, undefined, { ref: false, signal: closing.signal }).catch(() => { /* The
-          room is closed. */ })
+          await delay(retryMs, undefined, { ref: false, signal: closing.signal }).catch(() => { /* The room is closed. */ })
         }
       }
       // Removes sessions that joined before the ban was stored.

@@ -38,7 +38,7 @@ export interface RoomStatus {
   close (): void
 }
 
-export interface StatusOptions extends Pick<FeatureInstance, 'jobs' | 'log'> {
+export interface StatusOptions extends Pick<FeatureInstance, 'clock' | 'jobs' | 'log'> {
   kv: Pick<KeyValue, 'namespace'>
   store: Pick<RoomStore, 'getRoom' | 'listRooms'>
   client: Pick<BackendClient, 'call'>
@@ -67,7 +67,7 @@ const iso = (ms: number) => new Date(ms).toISOString()
  * sends the difference, so the last status is correct even if the backend was
  * down or a server died.
  */
-export function createRoomStatus ({ jobs, kv, log, store, client, remembered }: StatusOptions): RoomStatus {
+export function createRoomStatus ({ clock, jobs, kv, log, store, client, remembered }: StatusOptions): RoomStatus {
   // Rooms whose sync is being scheduled, and whether they have changed again.
   const scheduling = new Map<string, boolean>()
   const sent = kv.namespace(statusJob)
@@ -88,7 +88,7 @@ export function createRoomStatus ({ jobs, kv, log, store, client, remembered }: 
 
   async function schedule (roomId: string): Promise<void> {
     try {
-      await jobs.schedule(statusJob, roomId, Date.now())
+      await jobs.schedule(statusJob, roomId, clock.now())
       const again = scheduling.get(roomId) === true
       scheduling.delete(roomId)
       if (again) changed(roomId)
@@ -122,7 +122,7 @@ export function createRoomStatus ({ jobs, kv, log, store, client, remembered }: 
   /** @returns whether another step follows */
   async function sendNext (roomId: string, last: SentStatus | undefined, room: Awaited<ReturnType<RoomStore['getRoom']>>): Promise<boolean> {
     if (last && last.ended !== true && room?.createdAt !== last.createdAt) {
-      const ending = { ...last, endedAt: last.endedAt ?? Date.now() }
+      const ending = { ...last, endedAt: last.endedAt ?? clock.now() }
       try {
         await post(roomId, { is_live: false, participant_count: 0, ended_at: iso(ending.endedAt) })
       } catch (error) {
@@ -130,7 +130,7 @@ export function createRoomStatus ({ jobs, kv, log, store, client, remembered }: 
         if (last.endedAt === undefined) await save(roomId, ending)
         throw error
       }
-      await save(roomId, { ...ending, at: Date.now(), ended: true })
+      await save(roomId, { ...ending, at: clock.now(), ended: true })
       return true
     }
     if (!room) {
@@ -140,12 +140,12 @@ export function createRoomStatus ({ jobs, kv, log, store, client, remembered }: 
     const { createdAt, participantCount } = room
     if (!last || last.ended === true) {
       await post(roomId, { is_live: true, participant_count: 0, started_at: iso(createdAt) })
-      await save(roomId, { createdAt, count: 0, at: Date.now() })
+      await save(roomId, { createdAt, count: 0, at: clock.now() })
       return participantCount !== 0
     }
     if (last.count !== participantCount) {
       await post(roomId, { is_live: true, participant_count: participantCount })
-      await save(roomId, { createdAt, count: participantCount, at: Date.now() })
+      await save(roomId, { createdAt, count: participantCount, at: clock.now() })
     }
     return false
   }
@@ -188,14 +188,14 @@ export function createRoomStatus ({ jobs, kv, log, store, client, remembered }: 
       const [text, room] = await Promise.all([sent.get(roomId), store.getRoom(roomId)])
       const last = text === undefined ? undefined : JSON.parse(text) as SentStatus
       // The clock of the server that sent the status may be ahead.
-      const waitMs = last === undefined ? 0 : Math.min(last.at + intervalMs - Date.now(), intervalMs)
+      const waitMs = last === undefined ? 0 : Math.min(last.at + intervalMs - clock.now(), intervalMs)
       try {
-        if (waitMs > 0) await jobs.schedule(statusJob, roomId, Date.now() + waitMs)
-        else if (await sendNext(roomId, last, room)) await jobs.schedule(statusJob, roomId, Date.now() + intervalMs)
+        if (waitMs > 0) await jobs.schedule(statusJob, roomId, clock.now() + waitMs)
+        else if (await sendNext(roomId, last, room)) await jobs.schedule(statusJob, roomId, clock.now() + intervalMs)
       } catch (error) {
         if (!isRejection(error)) throw error
         log.warn({ err: error, roomId }, 'backend rejected the status of a room, retrying later')
-        await jobs.schedule(statusJob, roomId, Date.now() + rejectedRetryMs)
+        await jobs.schedule(statusJob, roomId, clock.now() + rejectedRetryMs)
       }
     },
     close () {

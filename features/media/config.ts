@@ -1,16 +1,21 @@
 import { fromEnv, read, secret, z } from 'flylive-audio-server/feature'
 
+// URLs of STUN and TURN servers (RFC 7064, RFC 7065): no slashes after the scheme.
+const host = String.raw`(\[[0-9a-f:.]+\]|[a-z0-9.-]+)(:\d{1,5})?`
+const turnUrl = z.string().regex(new RegExp(String.raw`^turns?:${host}(\?transport=(udp|tcp))?$`, 'i'), 'must be URLs like turn:turn.example.com:3478 or turns:turn.example.com:5349?transport=tcp')
+const iceUrl = z.union([z.string().regex(new RegExp(`^stuns?:${host}$`, 'i')), turnUrl], 'must have URLs like stun:stun.example.com:3478 or turn:turn.example.com:3478')
+
 const iceServer = z.object({
-  urls: z.union([z.string().min(1), z.array(z.string().min(1)).min(1)]),
+  urls: z.union([iceUrl, z.array(iceUrl).min(1)], 'must have URLs like stun:stun.example.com:3478 or turn:turn.example.com:3478'),
   username: z.string().optional(),
   credential: z.string().optional()
-})
+}).refine(({ urls, username, credential }) => ![urls].flat().some((url) => /^turns?:/i.test(url)) || (username && credential), 'must have username and credential for TURN, like {"urls":"turn:turn.example.com:3478","username":"…","credential":"…"}; or use TURN_URLS and TURN_SECRET')
 
 /** Settings that an admin can change at run time. */
 export const config = z.object({
   iceServers: fromEnv('ICE_SERVERS', secret(z.array(iceServer, 'must be JSON, like [{"urls":"stun:stun.example.com"}]').default([])
     .describe('STUN and TURN servers for clients, as JSON: [{"urls":…,"username":…,"credential":…}].')), read.json),
-  turnUrls: fromEnv('TURN_URLS', z.array(z.string()).default([])
+  turnUrls: fromEnv('TURN_URLS', z.array(turnUrl).default([])
     .describe('TURN servers (coturn) with time-limited credentials, as comma-separated turn: and turns: URLs.'), read.list),
   turnSecret: fromEnv('TURN_SECRET', secret(z.string().min(8, 'must have at least 8 characters').optional()
     .describe("coturn's static-auth-secret, which signs those credentials.")))

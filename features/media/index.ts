@@ -68,8 +68,10 @@ export default defineFeature(async function media (app, settings) {
   const toOthers = ({ sessionId }: ProducerOwner) => ({ local: true, ...(sessionId === undefined ? {} : { except: sessionId }) })
   hooks.on('media:producerOpened', (roomId, { producerId, userId }, owner) =>
     rooms.emit(roomId, 'audio:newProducer', { producerId, userId, kind: 'audio' }, toOthers(owner)))
-  hooks.on('media:producerClosed', (roomId, { producerId, userId }, owner) =>
-    rooms.emit(roomId, 'audio:producerClosed', { producerId, userId }, toOthers(owner)))
+  hooks.on('media:producerClosed', (roomId, { producerId, userId }, owner, reason) => {
+    if (reason === undefined) rooms.emit(roomId, 'audio:producerClosed', { producerId, userId }, toOthers(owner))
+    else rooms.emit(roomId, 'audio:producerClosed', { producerId, userId, reason }, { local: true })
+  })
   hooks.on('media:producerPaused', (roomId, { producerId, userId }, owner) =>
     rooms.emit(roomId, 'audio:producerPaused', { producerId, userId }, toOthers(owner)))
   hooks.on('media:producerResumed', (roomId, { producerId, userId }, owner) =>

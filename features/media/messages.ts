@@ -157,7 +157,8 @@ const producerEvent = z.object({ roomId, producerId: mediaId, userId })
 
 export const events = {
   'audio:newProducer': producerEvent.extend({ kind: z.literal('audio') }).describe('Sent to the other members when a user starts to send audio'),
-  'audio:producerClosed': producerEvent.describe('Sent to the other members when a producer is closed'),
+  'audio:producerClosed': producerEvent.extend({ reason: z.literal('bitrate').optional().describe('The producer sent more than its allowed bit rate for 3 s') })
+    .describe('Sent to the other members when a producer is closed. With a reason, it is sent to the owner, too'),
   'audio:producerPaused': producerEvent.describe('Sent to the other members when a producer is paused'),
   'audio:producerResumed': producerEvent.describe('Sent to the other members when a producer is resumed'),
   'consumer:closed': z.object({ roomId, consumerId: mediaId }).describe('Sent to the owner of a consumer when the consumer is closed'),

@@ -42,13 +42,13 @@ export interface Seats {
 
 /** @param graceMs how long the seat and the request of a disconnected user are kept */
 export function createSeats (app: FeatureInstance, seatState: SeatStateHandle, graceMs: number, seatRequests: SeatRequests): Seats {
-  const { log, rooms, sockets, store } = app
+  const { clock, log, rooms, sockets, store } = app
 
   /** @param initial seats of a room without state; by default such a room stays unchanged */
   function execute (roomId: string, command: Command, actor?: Actor, initial?: SeatState): Promise<Outcome> {
     return seatState.change<Outcome>(roomId, (state) => {
       const current = state ?? initial
-      return current ? decide(current, command, actor, Date.now()) : { result: {} }
+      return current ? decide(current, command, actor, clock.now()) : { result: {} }
     })
   }
 
@@ -99,7 +99,7 @@ export function createSeats (app: FeatureInstance, seatState: SeatStateHandle, g
       // The command runs even if the local copy shows no seat: the copy may lag behind the store. After a
       // disconnect, the presence of all affected users is checked in one round trip when the grace period ends.
       const command: Command = reason === 'disconnected'
-        ? { type: 'away', userIds: [userId], until: Date.now() + graceMs }
+        ? { type: 'away', userIds: [userId], until: clock.now() + graceMs }
         : { type: 'gone', userId, reason: reason === 'kicked' ? 'removed' : 'left' }
       await execute(roomId, command)
     },
@@ -108,13 +108,13 @@ export function createSeats (app: FeatureInstance, seatState: SeatStateHandle, g
       if (holdings.length === 0) return
       const members = await store.getMembers(roomId, holdings.map(({ userId }) => userKeyOf(userId)))
       const userIds = holdings.map(({ userId }) => userId).filter((_, i) => members[i] === undefined)
-      if (userIds.length > 0) await execute(roomId, { type: 'away', userIds, until: Date.now() + graceMs })
+      if (userIds.length > 0) await execute(roomId, { type: 'away', userIds, until: clock.now() + graceMs })
     },
     async tick (roomId) {
       try {
         const before = await seatState.read(roomId)
         if (!before) return
-        const due = holdersOf(before).filter(({ awayUntil = Infinity }) => awayUntil <= Date.now()).map(({ userId }) => userKeyOf(userId))
+        const due = holdersOf(before).filter(({ awayUntil = Infinity }) => awayUntil <= clock.now()).map(({ userId }) => userKeyOf(userId))
         const members = await store.getMembers(roomId, due)
         await execute(roomId, { type: 'tick', present: new Map(due.map((key, i) => [key, members[i] !== undefined])) })
         const after = await seatState.read(roomId)

@@ -72,9 +72,10 @@ export default fp(async function sockets (app) {
   const overLink = createFaceAdapter((frame: unknown) => frame, faceFailed)
   const replaceOlder = config.SINGLE_SESSION ? replaceOlderSessions(app.cluster, sessions) : () => {}
 
-  function start<F> (options: Omit<SessionOptions<F>, 'limits' | 'reader'>, owner?: string): Session {
+  function start<F> (options: Omit<SessionOptions<F>, 'connectedAt' | 'limits' | 'reader'>, owner?: string): Session {
     const session = new Session({
       ...options,
+      connectedAt: app.clock.now(),
       limits,
       reader,
       onEnd: (session) => {
@@ -165,7 +166,7 @@ export default fp(async function sockets (app) {
       open: (options) => openSession(options, name)
     })
   } satisfies Sockets)
-}, { name: 'sockets', dependencies: ['config', 'metrics', 'hooks', 'cluster', 'gate'] })
+}, { name: 'sockets', dependencies: ['config', 'clock', 'metrics', 'hooks', 'cluster', 'gate'] })
 
 /** The maximum delay of a timer, about 24 days; no session lasts that long. */
 const longestTimerMs = 2 ** 31 - 1

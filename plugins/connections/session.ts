@@ -58,6 +58,8 @@ export interface SessionOptions<F = unknown> {
   identity: Identity
   face: Face<F>
   link: Link<F>
+  /** Epoch milliseconds. */
+  connectedAt: number
   /** Whether the link has a client connection. */
   connected: boolean
   limits: FloodLimits
@@ -73,7 +75,8 @@ export interface SessionOptions<F = unknown> {
  */
 export class Session {
   readonly id = randomUUID()
-  readonly connectedAt = Date.now()
+  /** Epoch milliseconds. */
+  readonly connectedAt: number
   readonly user: User
   readonly userKey: string
   readonly identity: Identity
@@ -83,6 +86,8 @@ export class Session {
   readonly connected: boolean
   /** The room it is in. Only the rooms plugin sets it. */
   roomId: string | null = null
+  /** Whether it sends or receives audio. Only the media plugin sets it. */
+  hasAudio = false
   readonly #link: Link
   readonly #messages: TokenBucket
   readonly #bytes: TokenBucket
@@ -92,11 +97,12 @@ export class Session {
   #ended = false
   #closing = false
 
-  constructor ({ identity, face, link, connected, limits, reader, onEnd = () => {} }: SessionOptions<unknown>) {
+  constructor ({ identity, face, link, connectedAt, connected, limits, reader, onEnd = () => {} }: SessionOptions<unknown>) {
     this.identity = identity
     this.user = identity.user
     this.userKey = userKeyOf(identity.user.id)
     this.face = face
+    this.connectedAt = connectedAt
     this.connected = connected
     this.#link = link
     this.#messages = new TokenBucket(limits.messagesPerSecond, limits.messagesBurst)

@@ -1,3 +1,5 @@
+import type { Session } from '../connections/session.ts'
+
 /** A connected session of a user. */
 export interface SessionRecord {
   sessionId: string
@@ -6,7 +8,13 @@ export interface SessionRecord {
   roomId: string | null
   /** Epoch milliseconds. */
   connectedAt: number
+  /** Whether it sends or receives audio. */
+  hasAudio?: boolean
 }
+
+/** @returns the record of an open session */
+export const recordOf = ({ id, roomId, connectedAt, hasAudio }: Pick<Session, 'id' | 'roomId' | 'connectedAt' | 'hasAudio'>, nodeId: string): SessionRecord =>
+  ({ sessionId: id, nodeId, roomId, connectedAt, ...(hasAudio ? { hasAudio } : {}) })
 
 /** The sessions of all users, on all servers. All methods throw UNAVAILABLE while the store cannot be reached. */
 export interface SessionDirectory {

@@ -19,6 +19,7 @@ import type { HookCaller, HookRegistrar, KernelHooks } from '../hooks.ts'
 import type { FeatureMessages } from '../dispatch/index.ts'
 import type { GateRegistrar } from '../gate/gate.ts'
 import type { RequestMap } from '../schema/messages.ts'
+import type { Clock } from '../clock.ts'
 import type { Metrics } from '../metrics.ts'
 import type { Rooms } from '../rooms/rooms.ts'
 import type { Sfu } from '../media/sfu.ts'
@@ -71,6 +72,8 @@ export interface FeatureSurface {
   config: FeatureConfig
   /** Name of this server. */
   nodeId: string
+  /** The time for deadlines and timestamps, the same on all servers. */
+  clock: Clock
   /** Counters, gauges and histograms. Metrics survive a reload. */
   metrics: Metrics
   /** Requests and events: schemas, limits, handlers, withdrawn with the feature; and `dispatch`, which runs a request for a session. */
@@ -192,6 +195,7 @@ export type { MessageDispatcher } from '../dispatch/execution.ts'
 export type { Handler, MessageContext, MessageOptions, MessageRegistrar } from '../dispatch/routes.ts'
 export type { CloseCode, ContractTables, ErrorCode, EventContract, RequestContract, RouteContract } from '../schema/contract.ts'
 export type { EventMap, MessageSchemas, RequestMap } from '../schema/messages.ts'
+export type { Clock } from '../clock.ts'
 export type { Metrics } from '../metrics.ts'
 export type { Decide, Decision, RoomState, RoomStateHandle, RoomEvent } from '../rooms/room-state.ts'
 export type { LocalRoom } from '../rooms/node-rooms.ts'

@@ -111,6 +111,7 @@ export async function buildGeneration (kernel: FastifyInstance, plan: Generation
   const surface = {
     config: featureConfig(kernel.config),
     nodeId: kernel.nodeId,
+    clock: kernel.clock,
     metrics: kernel.metrics,
     messages: { on: messages.on, events: messages.events, adds: messages.adds, accepts: messages.accepts, dispatch: kernel.messages.dispatch },
     gate: { http: gate.http, upgrade: gate.upgrade },
@@ -180,8 +181,7 @@ export async function buildGeneration (kernel: FastifyInstance, plan: Generation
     checkProvided(provides)
     return { name, number, module, config, app, hooks, jobs, routes, provides, calls, kept, table: messages.table, paths: gate.table, loadedAt: Date.now() }
   } catch (error) {
-    await app.close().catch(() => { /* A feature that failed to start may also fail to stop. The first
-    error is reported. */ })
+    await app.close().catch(() => { /* A feature that failed to start may also fail to stop. The first error is reported. */ })
     await kept.dispose(previouslyKept())
     throw error
   }

@@ -185,6 +185,7 @@ export default fp<FeatureOptions>(async function features (app, { featuresDir })
   // A server may have died after a change and before its notification.
   const looking = setInterval(follow, lookMs)
   for (const name of chooseFeatures([...registry.known.keys()], config.featureDefaults, config.FEATURES).unknown) log.warn({ feature: name, folders }, 'feature in FEATURES not found')
+  for (const name of Object.keys(config.FEATURES_CONFIG)) if (!registry.known.has(name)) log.warn({ feature: name, folders }, 'feature in FEATURES_CONFIG not found')
   log.info({ enabled: app.features.enabled().join(', ') }, 'features enabled')
 
   const watcher = config.FEATURES_WATCH ? await watchFeatures(folders, (names) => loader.touched(names), log) : undefined

@@ -16,8 +16,8 @@ declare module 'fastify' {
 export default fp(async function jobs (app) {
   const store = app.hasDecorator('redis') ? createRedisJobStore(app.redis) : createMemoryJobStore()
   app.decorate('jobStore', store)
-  const created = createJobs(store, app.log, app.timings)
+  const created = createJobs(store, app.log, app.timings, app.clock)
   app.decorate('jobs', created)
   // Runs before the features are unloaded, because a running job may need one.
   app.addHook('preClose', () => created.stop())
-}, { name: 'jobs', dependencies: ['redis', 'timings'] })
+}, { name: 'jobs', dependencies: ['redis', 'timings', 'clock'] })

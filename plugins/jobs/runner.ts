@@ -1,4 +1,6 @@
 import type { FastifyBaseLogger } from 'fastify'
+import { createClock } from '../clock.ts'
+import type { Clock } from '../clock.ts'
 import { defaultTimings } from '../timings.ts'
 import type { DueJob, JobStore } from './store.ts'
 
@@ -13,7 +15,7 @@ export interface JobsRegistrar {
    * Schedules a job. If it is already scheduled, the earlier time applies. A job that is scheduled
    * while it runs is run again afterwards.
    *
-   * @param at epoch milliseconds
+   * @param at epoch milliseconds of `app.clock`
    * @throws UNAVAILABLE
    */
   schedule (name: string, key: string, at: number): Promise<void>
@@ -34,7 +36,7 @@ const leaseMs = 60_000
 const maxRunning = 100
 
 /** @returns a runner that polls until it is stopped; `stop` waits for the running jobs */
-export function createJobs (store: JobStore, log: FastifyBaseLogger, { jobPollIntervalMs, jobRetryMs } = defaultTimings): Jobs & { stop (): Promise<void> } {
+export function createJobs (store: JobStore, log: FastifyBaseLogger, { jobPollIntervalMs, jobRetryMs } = defaultTimings, clock: Clock = createClock()): Jobs & { stop (): Promise<void> } {
   const owners = new Map<string, ReadonlyMap<string, JobHandler>>()
   const running = new Map<string, Set<Promise<void>>>()
   // Job kinds with more due jobs than this server could claim.
@@ -51,16 +53,16 @@ export function createJobs (store: JobStore, log: FastifyBaseLogger, { jobPollIn
       // Look up the handler again: the feature may be unloaded since the job was taken.
       const handler = handlerOf(name)
       if (handler) await handler(job.key)
-      else retryAt = Date.now() + jobRetryMs
+      else retryAt = clock.now() + jobRetryMs
     } catch (err) {
       log.debug({ err, queue: name, key: job.key }, 'job failed, will retry')
-      retryAt = Date.now() + jobRetryMs
+      retryAt = clock.now() + jobRetryMs
     }
     await store.settle(name, job, retryAt)
   }
 
   async function takeJobs (name: string, busy: Set<Promise<void>>): Promise<void> {
-    const now = Date.now()
+    const now = clock.now()
     const free = maxRunning - busy.size
     const jobs = await store.takeDue(name, now, free, now + leaseMs)
     if (jobs.length === free) behind.add(name)

@@ -1,3 +1,5 @@
+import type { Clock } from '../clock.ts'
+
 /** When a value expires. Without a time it stays until it is deleted. */
 export interface Expiry {
   /** In milliseconds from now. */
@@ -49,8 +51,8 @@ export interface KeyValue {
 }
 
 /** @returns epoch milliseconds; undefined if the value does not expire */
-export function expiryTime ({ ttlMs, expiresAt }: Expiry = {}): number | undefined {
-  return ttlMs === undefined ? expiresAt : Date.now() + ttlMs
+export function expiryTime ({ ttlMs, expiresAt }: Expiry = {}, clock: Clock): number | undefined {
+  return ttlMs === undefined ? expiresAt : clock.now() + ttlMs
 }
 
 /** @returns `create`, called once per name */

@@ -1,6 +1,8 @@
 import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
+import { createClock } from '../clock.ts'
+import type { Clock } from '../clock.ts'
 import { expiryTime, oncePerName } from './kv.ts'
 import type { Expiry, KeyValue, Namespace } from './kv.ts'
 
@@ -25,9 +27,9 @@ function openFile (folder: string) {
   }
 }
 
-function createNamespace (file: ReturnType<typeof openFile>, name: string): Namespace {
-  const read = (key: string) => file.select.get(name, key, Date.now())?.value as string | undefined
-  const write = (key: string, value: string, expiry?: Expiry) => { file.upsert.run(name, key, value, expiryTime(expiry) ?? null) }
+function createNamespace (file: ReturnType<typeof openFile>, clock: Clock, name: string): Namespace {
+  const read = (key: string) => file.select.get(name, key, clock.now())?.value as string | undefined
+  const write = (key: string, value: string, expiry?: Expiry) => { file.upsert.run(name, key, value, expiryTime(expiry, clock) ?? null) }
   return {
     get: async (key) => read(key),
     getMany: async (keys) => keys.map(read),
@@ -37,8 +39,8 @@ function createNamespace (file: ReturnType<typeof openFile>, name: string): Name
       write(key, value, expiry)
       return true
     },
-    delete: async (key) => Number(file.remove.run(name, key, Date.now()).changes) > 0,
-    list: async () => file.keys.all(name, Date.now()).map((row) => String(row.key))
+    delete: async (key) => Number(file.remove.run(name, key, clock.now()).changes) > 0,
+    list: async () => file.keys.all(name, clock.now()).map((row) => String(row.key))
   }
 }
 
@@ -47,14 +49,14 @@ function createNamespace (file: ReturnType<typeof openFile>, name: string): Name
  *
  * @param folder where the file is kept
  */
-export function createMemoryKeyValue (folder: string): KeyValue {
+export function createMemoryKeyValue (folder: string, clock: Clock = createClock()): KeyValue {
   const file = openFile(folder)
-  const sweep = () => { file.sweep.run(Date.now()) }
+  const sweep = () => { file.sweep.run(clock.now()) }
   sweep()
   const timer = setInterval(sweep, sweepIntervalMs).unref()
   return {
-    namespace: oncePerName((name) => createNamespace(file, name)),
-    plainKeys: oncePerName((prefix) => createNamespace(file, prefix)),
+    namespace: oncePerName((name) => createNamespace(file, clock, name)),
+    plainKeys: oncePerName((prefix) => createNamespace(file, clock, prefix)),
     close () {
       clearInterval(timer)
       file.close()

@@ -1,4 +1,6 @@
 import type { Redis, Result } from 'ioredis'
+import { createClock } from '../clock.ts'
+import type { Clock } from '../clock.ts'
 import { failClosed } from '../redis/fail-closed.ts'
 import { expiryTime, oncePerName } from './kv.ts'
 import type { Expiry, KeyValue, Namespace, PlainKeys } from './kv.ts'
@@ -52,11 +54,11 @@ function readers (redis: Redis, keyOf: (key: string) => string): Pick<PlainKeys,
   return { get, getMany: async (keys) => await Promise.all(keys.map(get)) }
 }
 
-function createNamespace (redis: Redis, name: string): Namespace {
+function createNamespace (redis: Redis, clock: Clock, name: string): Namespace {
   const index = `msab:kv:{${name}}`
   const keyOf = (key: string) => `${index}:${key}`
   const write = async (key: string, value: string, expiry: Expiry | undefined, ...compare: string[]) =>
-    await redis.msabKvSet(keyOf(key), index, key, value, expiryTime(expiry) ?? '', ...compare) === 1
+    await redis.msabKvSet(keyOf(key), index, key, value, expiryTime(expiry, clock) ?? '', ...compare) === 1
   return {
     ...readers(redis, keyOf),
     async set (key, value, expiry) {
@@ -68,12 +70,12 @@ function createNamespace (redis: Redis, name: string): Namespace {
   }
 }
 
-function createPlainKeys (redis: Redis, prefix: string): PlainKeys {
+function createPlainKeys (redis: Redis, clock: Clock, prefix: string): PlainKeys {
   const keyOf = (key: string) => prefix + key
   return {
     ...readers(redis, keyOf),
     async set (key, value, expiry) {
-      const at = expiryTime(expiry)
+      const at = expiryTime(expiry, clock)
       await (at === undefined ? redis.set(keyOf(key), value) : redis.set(keyOf(key), value, 'PXAT', at))
     },
     delete: async (key) => await redis.del(keyOf(key)) === 1
@@ -85,13 +87,13 @@ function createPlainKeys (redis: Redis, prefix: string): PlainKeys {
  *
  * @param redis a client whose commands fail immediately while it is disconnected
  */
-export function createRedisKeyValue (redis: Redis): KeyValue {
+export function createRedisKeyValue (redis: Redis, clock: Clock = createClock()): KeyValue {
   redis.defineCommand('msabKvSet', { numberOfKeys: 2, lua: set })
   redis.defineCommand('msabKvDelete', { numberOfKeys: 2, lua: remove })
   redis.defineCommand('msabKvList', { numberOfKeys: 1, lua: list })
   return {
-    namespace: oncePerName((name) => failClosed(createNamespace(redis, name))),
-    plainKeys: oncePerName((prefix) => failClosed(createPlainKeys(redis, prefix))),
+    namespace: oncePerName((name) => failClosed(createNamespace(redis, clock, name))),
+    plainKeys: oncePerName((prefix) => failClosed(createPlainKeys(redis, clock, prefix))),
     close () {}
   }
 }

@@ -7,6 +7,7 @@ export const TransportWrongType = createError('TRANSPORT_WRONG_TYPE', 'This requ
 export const TransportAlreadyConnected = createError('TRANSPORT_ALREADY_CONNECTED', 'The transport is already connected', 409)
 export const ProducerNotFound = createError('PRODUCER_NOT_FOUND', 'Producer %s does not exist in this room', 404)
 export const ProducerLimit = createError('PRODUCER_LIMIT', 'You already have %d producers', 409)
+export const MediaLimit = createError('MEDIA_LIMIT', 'You already have audio in %d rooms', 429)
 export const ConsumerNotFound = createError('CONSUMER_NOT_FOUND', 'Consumer %s does not exist', 404)
 export const CannotConsume = createError('CANNOT_CONSUME', 'Your RTP capabilities do not support this producer', 409)
 

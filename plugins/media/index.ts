@@ -11,13 +11,14 @@ export default fp(async function sfu (app, { warmWorkers }: { warmWorkers: boole
     size: config.MEDIASOUP_WORKERS,
     warm: warmWorkers,
     listenIp: config.MEDIASOUP_LISTEN_IP,
-    announcedIp: config.MEDIASOUP_ANNOUNCED_IP,
+    announced: config.MEDIASOUP_ANNOUNCED_IP,
     minPort: config.MEDIASOUP_RTC_MIN_PORT,
     maxPort: config.MEDIASOUP_RTC_MAX_PORT,
     maxRouters: config.MAX_ROOMS_PER_WORKER
   }, metrics, app.log, (worker) => created.workerDied(worker))
   const created = createSfu(app, pool)
   await pool.start()
+  if (config.MEDIASOUP_ANNOUNCED_IP.length > 0) app.log.info({ addresses: config.MEDIASOUP_ANNOUNCED_IP }, 'clients send audio to these addresses')
   app.decorate('sfu', created)
 
   hooks.on('room:leave', (_room, session) => created.release(session))
@@ -27,4 +28,4 @@ export default fp(async function sfu (app, { warmWorkers }: { warmWorkers: boole
     created.close()
     pool.close()
   })
-}, { name: 'sfu', dependencies: ['config', 'metrics', 'hooks', 'store', 'rooms'] })
+}, { name: 'sfu', dependencies: ['clock', 'config', 'directory', 'metrics', 'sockets', 'hooks', 'store', 'rooms'] })

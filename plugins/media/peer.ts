@@ -87,7 +87,7 @@ export class Peer implements MediaUser {
     this.#closeTransport(direction)
     this.#transports.set(direction, { transport, connected: false })
     const { id, iceParameters, iceCandidates, dtlsParameters } = transport
-    return { id, iceParameters, iceCandidates, dtlsParameters }
+    return { id, iceParameters, iceCandidates: this.media.worker.candidates(iceCandidates), dtlsParameters }
   }
 
   async connectTransport (transportId: string, dtlsParameters: types.DtlsParameters): Promise<void> {

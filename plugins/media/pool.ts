@@ -4,6 +4,7 @@ import type { FastifyBaseLogger } from 'fastify'
 import { Overloaded, unavailable } from '../errors/codes.ts'
 import { withTimeout } from '../errors/timeout.ts'
 import type { Metrics } from '../metrics.ts'
+import { candidatesFor, socketsFor } from './addresses.ts'
 
 /** One media worker process and its port. */
 export interface MediaWorker {
@@ -12,6 +13,8 @@ export interface MediaWorker {
   readonly worker: types.Worker
   readonly server: types.WebRtcServer
   readonly port: number
+  /** Completes the candidates of a transport; see {@link candidatesFor}. */
+  readonly candidates: (candidates: readonly types.IceCandidate[]) => types.IceCandidate[]
   /** Number of routers on the worker. */
   routers: number
 }
@@ -22,7 +25,8 @@ export interface PoolOptions {
   /** Whether {@link WorkerPool.start} starts all workers. Otherwise each starts on demand. */
   warm: boolean
   listenIp: string
-  announcedIp: string | undefined
+  /** Addresses at which clients reach the workers; the listen address if empty. */
+  announced: readonly string[]
   minPort: number
   maxPort: number
   maxRouters: number
@@ -90,7 +94,7 @@ export function createPool (options: PoolOptions, metrics: Metrics, log: Fastify
     let started: MediaWorker
     try {
       const { server, port } = await listen(worker, index)
-      started = { index, worker, server, port, routers: 0 }
+      started = { index, worker, server, port, routers: 0, candidates: (found) => candidatesFor(found, options.listenIp, options.announced) }
     } catch (error) {
       worker.close()
       throw error
@@ -121,13 +125,13 @@ export function createPool (options: PoolOptions, metrics: Metrics, log: Fastify
 
   /** A worker's port is the first port plus its index. If the port is in use, it is increased by the number of workers. */
   async function listen (worker: types.Worker, index: number) {
-    const { listenIp: ip, announcedIp, minPort, maxPort, size } = options
-    const announced = announcedIp === undefined ? {} : { announcedAddress: announcedIp }
+    const { listenIp, announced, minPort, maxPort, size } = options
+    const sockets = socketsFor(listenIp, announced)
     let failure: unknown = new Error('MEDIASOUP_RTC_MIN_PORT–MEDIASOUP_RTC_MAX_PORT has fewer ports than workers')
     for (let port = minPort + index; port <= maxPort; port += size) {
       try {
         const server = await worker.createWebRtcServer({
-          listenInfos: [{ protocol: 'udp', ip, port, ...announced }, { protocol: 'tcp', ip, port, ...announced }]
+          listenInfos: sockets.flatMap((socket) => [{ protocol: 'udp', port, ...socket }, { protocol: 'tcp', port, ...socket }])
         })
         return { server, port }
       } catch (error) {

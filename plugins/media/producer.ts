@@ -48,9 +48,12 @@ export interface ProducerHandle {
   resume (by: PausedBy): Promise<void>
 }
 
+/** Why this server closed a producer although its owner may still send: `bitrate`, it sent too much. */
+export type CloseCause = 'bitrate'
+
 /** Notifications from a producer to its room. */
 export interface ProducerEvents {
-  closed (producer: RoomProducer): void
+  closed (producer: RoomProducer, cause: CloseCause | undefined): void
   paused (producer: RoomProducer): void
   resumed (producer: RoomProducer): void
 }
@@ -89,10 +92,17 @@ export class RoomProducer implements ProducerHandle {
     return this.#pausedBy.has(by)
   }
 
-  close (): void {
+  /** @returns the size of all packets so far, in bytes */
+  async receivedBytes (): Promise<number> {
+    const stats = await this.#producer.getStats()
+    return stats.reduce((sum, { byteCount }) => sum + byteCount, 0)
+  }
+
+  /** @param cause unless the owner or a feature closes it */
+  close (cause?: CloseCause): void {
     if (this.#producer.closed) return
     this.#producer.close()
-    this.#events.closed(this)
+    this.#events.closed(this, cause)
   }
 
   async pause (by: PausedBy): Promise<void> {

@@ -5,14 +5,14 @@ import { mediaCodecs } from './codecs.ts'
 import { ProducerNotFound } from './errors.ts'
 import type { MediaWorker, WorkerPool } from './pool.ts'
 import { RoomProducer } from './producer.ts'
-import type { ProducePermit, ProducerInfo, ProducerOwner, ProducerSource } from './producer.ts'
+import type { CloseCause, ProducePermit, ProducerInfo, ProducerOwner, ProducerSource } from './producer.ts'
 import { watchSpeakers } from './speakers.ts'
 import type { ActiveSpeakers, Speakers } from './speakers.ts'
 
 declare module '../hooks.ts' {
   interface KernelHooks {
     'media:producerOpened': (roomId: string, producer: ProducerInfo, owner: ProducerOwner) => void
-    'media:producerClosed': (roomId: string, producer: ProducerInfo, owner: ProducerOwner) => void
+    'media:producerClosed': (roomId: string, producer: ProducerInfo, owner: ProducerOwner, cause?: CloseCause) => void
     'media:producerPaused': (roomId: string, producer: ProducerInfo, owner: ProducerOwner) => void
     'media:producerResumed': (roomId: string, producer: ProducerInfo, owner: ProducerOwner) => void
     'media:speakers': (roomId: string, speakers: ActiveSpeakers) => void
@@ -110,12 +110,12 @@ export class RoomMedia {
   addProducer (producer: types.Producer, owner: ProducerOwner, { source = 'voice', permit = {} }: { source?: ProducerSource, permit?: ProducePermit } = {}): RoomProducer {
     const { hooks, counted } = this.#context
     const added = new RoomProducer(producer, owner, { source, permit }, {
-      closed: () => {
+      closed: (_producer, cause) => {
         this.producers.delete(producer.id)
         this.#speakers.remove(owner.userId)
         counted(this.roomId, this.producers.size)
         for (const user of this.#users) user.producerClosed?.(added)
-        hooks.emit('media:producerClosed', this.roomId, added.info, owner)
+        hooks.emit('media:producerClosed', this.roomId, added.info, owner, cause)
       },
       paused: () => {
         this.#speakers.remove(owner.userId)
@@ -168,6 +168,10 @@ export class MediaRooms {
 
   get (roomId: string): RoomMedia | undefined {
     return this.#open.get(roomId)
+  }
+
+  all (): Iterable<RoomMedia> {
+    return this.#open.values()
   }
 
   /**

@@ -4,6 +4,8 @@ import type { LocalRoom } from '../rooms/node-rooms.ts'
 import { NotInRoom, RoomNotFound } from '../rooms/errors.ts'
 import type { Session, UserId } from '../connections/session.ts'
 import type { Attachment, AttachmentContext } from './attachment.ts'
+import { watchBitrates } from './bitrate.ts'
+import { createAudioQuota } from './quota.ts'
 import { rtpCapabilities } from './codecs.ts'
 import { ConsumerNotFound, ProducerNotFound, refused, TransportNotFound } from './errors.ts'
 import { RoomInjection } from './injection.ts'
@@ -98,14 +100,15 @@ export interface OwnedSfu extends Sfu {
 }
 
 export function createSfu (app: FastifyInstance, pool: WorkerPool): OwnedSfu {
-  const { hooks, log, nodeId, sockets, store } = app
+  const { clock, config, hooks, log, metrics, nodeId, sockets, store } = app
   const rooms = new MediaRooms({
     hooks,
     pool,
     counted (roomId, producers) {
-      store.touchRoom(roomId, Date.now(), producers).catch(() => { /* The count is for admins; the next change corrects it. */ })
+      store.touchRoom(roomId, clock.now(), producers).catch(() => { /* The count is for admins; the next change corrects it. */ })
     }
   })
+  const quota = createAudioQuota(app)
   const attachments = new Set<Attachment>()
   const attachmentContext: AttachmentContext = { rooms, log, closed: (attachment) => attachments.delete(attachment) }
   const peers = new Map<string, Peer>()
@@ -113,7 +116,10 @@ export function createSfu (app: FastifyInstance, pool: WorkerPool): OwnedSfu {
     nodeId,
     permit: permitFor,
     consumerClosed: (session, consumerId) => hooks.emit('media:consumerClosed', session, consumerId),
-    closed: ({ session }) => peers.delete(session.id)
+    closed ({ session }) {
+      peers.delete(session.id)
+      quota.release(session)
+    }
   }
 
   async function permitFor (roomId: string, session: Session): Promise<ProducePermit> {
@@ -164,6 +170,17 @@ export function createSfu (app: FastifyInstance, pool: WorkerPool): OwnedSfu {
     })
   }
 
+  const overBitrate = metrics.counter('flylive_producers_over_bitrate_total', 'Producers closed because they sent more than their allowed bit rate')
+  const stopWatching = watchBitrates(
+    () => [...rooms.all()].flatMap((media) => [...media.producers.values()]),
+    ({ owner }) => owner.kind === 'session' ? config.VOICE_MAX_KBPS * 1000 : undefined,
+    (producer, bitsPerSecond) => {
+      overBitrate.inc()
+      log.warn({ producerId: producer.producerId, userId: producer.owner.userId, bitsPerSecond }, 'producer closed: it sends more than its allowed bit rate')
+      producer.close('bitrate')
+    }
+  )
+
   return {
     rtpCapabilities,
     get ready () {
@@ -186,7 +203,14 @@ export function createSfu (app: FastifyInstance, pool: WorkerPool): OwnedSfu {
       }
     },
 
-    createTransport: (room, session, direction) => refused(async () => (await peerIn(room.roomId, session)).createTransport(direction)),
+    createTransport: (room, session, direction) => refused(async () => {
+      if (!peers.has(session.id)) await quota.claim(session, room.roomId)
+      const peer = await peerIn(room.roomId, session).catch((error: unknown) => {
+        if (!peers.has(session.id)) quota.release(session)
+        throw error
+      })
+      return await peer.createTransport(direction)
+    }),
     connectTransport: (session, transportId, dtlsParameters) => refused(() => withTransport(session, transportId).connectTransport(transportId, dtlsParameters)),
     restartIce: (session, transportId) => refused(() => withTransport(session, transportId).restartIce(transportId)),
 
@@ -232,6 +256,7 @@ export function createSfu (app: FastifyInstance, pool: WorkerPool): OwnedSfu {
       for (const roomId of rooms.workerDied(worker)) hooks.emit('media:reset', roomId, 'worker_died')
     },
     close () {
+      stopWatching()
       for (const attachment of [...attachments]) attachment.close()
     }
   }

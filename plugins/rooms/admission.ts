@@ -31,7 +31,7 @@ export interface Admission {
 }
 
 export function createAdmission (app: FastifyInstance, sync: RoomSync, closing: Closing): Admission {
-  const { bus, config, drain, hooks, store } = app
+  const { bus, clock, config, drain, hooks, store } = app
   const redis = app.hasDecorator('redis') ? app.redis : undefined
   const creations = createLimiter(redis, { name: 'ratelimit:room-created', max: config.ROOMS_CREATED_PER_MINUTE, windowSeconds: 60 })
   // Errors that mean that the room was not created.
@@ -101,7 +101,7 @@ export function createAdmission (app: FastifyInstance, sync: RoomSync, closing: 
         profile: session.user.profile,
         limit: config.MAX_CLIENTS_PER_ROOM,
         pinHash,
-        now: Date.now()
+        now: clock.now()
       }
       const join = async () => await enter(room, session, request, command)
       const result = pinHash === undefined ? await join() : await limitPins(session, request.roomId, join)

@@ -122,7 +122,7 @@ export interface RoomChannel {
   publishLogged (roomId: string, type: string, data: object, log: { entry: string, keep: number }): Promise<void>
 }
 
-export function createRoomChannel ({ bus, log, store }: Pick<FastifyInstance, 'bus' | 'log' | 'store'>): RoomChannel {
+export function createRoomChannel ({ bus, clock, log, store }: Pick<FastifyInstance, 'bus' | 'clock' | 'log' | 'store'>): RoomChannel {
   return {
     publish (roomId, type, data, except) {
       bus.publish(channelOf(roomId), messageOf({ except }, createEvent(type, { roomId, ...data }).text))
@@ -130,7 +130,7 @@ export function createRoomChannel ({ bus, log, store }: Pick<FastifyInstance, 'b
     },
     async publishLogged (roomId, type, data, { entry, keep }) {
       const message = messageOf({}, createEvent(type, { roomId, ...data }).text)
-      await appendAndPublish(bus, channelOf(roomId), message, (publish) => store.appendLog(roomId, entry, keep, Date.now(), publish))
+      await appendAndPublish(bus, channelOf(roomId), message, (publish) => store.appendLog(roomId, entry, keep, clock.now(), publish))
     }
   }
 }

@@ -33,11 +33,11 @@ export interface ClosingOptions {
   sessionRecords: SessionRecords
 }
 
-const closedEvent = (roomId: string, reason: RoomCloseReason) =>
-  createEvent('room:closed', { roomId, reason: closeReason.parse(reason), timestamp: Date.now() })
+const closedEvent = (roomId: string, reason: RoomCloseReason, timestamp: number) =>
+  createEvent('room:closed', { roomId, reason: closeReason.parse(reason), timestamp })
 
 export function createClosing (app: FastifyInstance, { nodeRooms, roomState, announcements, sessionRecords }: ClosingOptions): Closing {
-  const { bus, cluster, hooks, jobs, sockets, store, timings } = app
+  const { bus, clock, cluster, hooks, jobs, sockets, store, timings } = app
 
   // The server that closed the room may have died before it published the message.
   jobs.on(closedJob, async (roomId) => {
@@ -65,7 +65,7 @@ export function createClosing (app: FastifyInstance, { nodeRooms, roomState, ann
   cluster.on('room:kick', ({ roomId, userKey }) => kickHere(roomId, userKey))
 
   return {
-    closeHere (room, createdAt, reason, event = closedEvent(room.roomId, reason)) {
+    closeHere (room, createdAt, reason, event = closedEvent(room.roomId, reason, clock.now())) {
       room.closedUpTo = Math.max(room.closedUpTo, createdAt)
       // The members are in a later room of that name. Joining sockets check `closedUpTo`.
       if (room.record.createdAt > createdAt) return
@@ -73,7 +73,7 @@ export function createClosing (app: FastifyInstance, { nodeRooms, roomState, ann
       removeMembers(room, reason)
     },
     async close (roomId, reason, onlyIfEmpty) {
-      const message = closedMessage(closedEvent(roomId, reason), reason)
+      const message = closedMessage(closedEvent(roomId, reason, clock.now()), reason)
       // Sends both commands in one round trip.
       const [removed] = await Promise.all([
         changeAndPublish(
@@ -81,7 +81,7 @@ export function createClosing (app: FastifyInstance, { nodeRooms, roomState, ann
           (publish) => store.removeRoom(roomId, onlyIfEmpty, publish),
           (room) => room && `${message}\n${room.createdAt}`
         ),
-        jobs.schedule(closedJob, roomId, Date.now() + timings.closeVerifyDelayMs)
+        jobs.schedule(closedJob, roomId, clock.now() + timings.closeVerifyDelayMs)
       ])
       if (!removed) return false
       hooks.emit('room:removed', removed, reason)

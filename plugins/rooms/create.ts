@@ -56,7 +56,7 @@ export function createRooms (app: FastifyInstance): RoomsKernel {
       return (await hooks.ask('room:owner', room)).find((owner) => owner !== undefined) ?? room.ownerId
     },
     touch (roomId) {
-      store.touchRoom(roomId, Date.now()).catch(() => { /* The next activity is stored. */ })
+      store.touchRoom(roomId, app.clock.now()).catch(() => { /* The next activity is stored. */ })
     },
     join: membership.join,
     leave: membership.leave,

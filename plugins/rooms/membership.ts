@@ -30,7 +30,7 @@ export interface MembershipOptions {
 }
 
 export function createMembership (app: FastifyInstance, options: MembershipOptions): Membership {
-  const { drain, hooks, log, store } = app
+  const { clock, drain, hooks, log, store } = app
   const { unsynced, nodeRooms, roomState, announcements, closing, sessionRecords, sync } = options
   const admission = createAdmission(app, sync, closing)
   const leaving = new Set<Promise<void>>()
@@ -99,7 +99,7 @@ export function createMembership (app: FastifyInstance, options: MembershipOptio
     sessionRecords.update(session)
     let confirmed = true
     try {
-      const result = await store.leave(room.roomId, session.id, session.userKey, Date.now())
+      const result = await store.leave(room.roomId, session.id, session.userKey, clock.now())
       if (result?.lastOfUser === true) announcements.left(room.roomId, session.user.id, reason, result.count)
       if (!result) await leaveLostRoom(room, session)
     } catch (err) {

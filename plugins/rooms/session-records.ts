@@ -1,5 +1,6 @@
 import type { FastifyInstance } from 'fastify'
 import type { Session } from '../connections/session.ts'
+import { recordOf } from '../directory/directory.ts'
 import type { Unsynced } from './sync.ts'
 
 /** Records the room of each session, for `user:getRoom` and admins on any server. */
@@ -12,15 +13,14 @@ export interface SessionRecords {
 }
 
 export function createSessionRecords ({ directory, nodeId }: Pick<FastifyInstance, 'directory' | 'nodeId'>, unsynced: Unsynced): SessionRecords {
-  const write = ({ id, userKey, roomId, connectedAt }: Session) => directory.put(userKey, { sessionId: id, nodeId, roomId, connectedAt })
+  const write = (session: Session) => directory.put(session.userKey, recordOf(session, nodeId))
   return {
     write,
     update (session) {
       if (session.open) write(session).catch(() => unsynced.add())
     },
     remove ({ id, userKey }) {
-      directory.remove(userKey, id).catch(() => { /* The record expires. Readers ignore it once this
-      server's lease has ended. */ })
+      directory.remove(userKey, id).catch(() => { /* The record expires. Readers ignore it once this server's lease has ended. */ })
     }
   }
 }

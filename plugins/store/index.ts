@@ -11,5 +11,5 @@ declare module 'fastify' {
 
 /** The store of rooms: Redis if it is configured, otherwise the memory of this process. */
 export default fp(async function store (app) {
-  app.decorate('store', app.hasDecorator('redis') ? createRedisStore(app.redis, app.nodeId, app.leases, app.timings.recoveryMs) : createMemoryStore(app.kv))
-}, { name: 'store', dependencies: ['redis', 'cluster', 'kv'] })
+  app.decorate('store', app.hasDecorator('redis') ? createRedisStore(app.redis, app.nodeId, app.leases, app.timings.recoveryMs, app.clock) : createMemoryStore(app.kv))
+}, { name: 'store', dependencies: ['redis', 'clock', 'cluster', 'kv'] })

@@ -128,7 +128,7 @@ export default (async function rooms (app) {
     const { params: { roomId }, body: { userId, banSeconds = 0 } } = request
     if (!await app.store.getRoom(roomId)) throw new RoomNotFound(roomId)
     const [member] = await app.store.getMembers(roomId, [userKeyOf(userId)])
-    const bannedUntil = banSeconds > 0 ? Date.now() + Math.ceil(banSeconds * 1000) : undefined
+    const bannedUntil = banSeconds > 0 ? app.clock.now() + Math.ceil(banSeconds * 1000) : undefined
     await app.rooms.kick(roomId, userId, bannedUntil)
     app.admin.audit(request, 'room.kick', { roomId, userId, before: { inRoom: member !== undefined }, after: { inRoom: false, bannedUntil: bannedUntil ?? null } })
     return reply.code(204).send(null)

@@ -2,7 +2,7 @@ import wrtc from '@roamhq/wrtc'
 import t from 'tap'
 import type { Test } from 'tap'
 import { RoomClient } from '../../client/index.ts'
-import type { AudioOptions } from '../../client/index.ts'
+import type { AudioOptions, RequestError } from '../../client/index.ts'
 import { build, tokenFor } from '../support/build.ts'
 import type { TestServer } from '../support/build.ts'
 import { until } from '../support/retry.ts'
@@ -62,6 +62,38 @@ t.test('a Node program speaks and another one receives it', async (t) => {
   t.same(transports.filter(({ userId }) => userId === 2).map(({ type }) => type), ['producer'])
   t.same(speaker.audio?.heard, [])
   t.equal(speaker.audio?.state, 'on')
+})
+
+t.test('a track with too high a bit rate is unpublished after 3 s, and the others are notified', async (t) => {
+  const server = await build(t, { env: { FEATURES: 'auth,media', VOICE_MAX_KBPS: '6' } })
+  const speaker = enter(t, server, 1, { handlerName: 'Chrome111', receive: false })
+  const refusals: string[] = []
+  speaker.audio?.on('refused', (error) => refusals.push((error as RequestError).code))
+  const listener = await server.connect(2)
+  await listener.ok('room:join', { roomId: 'r1' })
+  await speaker.join('r1')
+  await speaker.audio?.publish(tone(t))
+  await until(() => refusals.length > 0)
+  t.same(refusals, ['BITRATE_EXCEEDED'])
+  t.equal(speaker.audio?.publishing, false)
+  t.equal(speaker.state, 'in')
+  t.match(await listener.event('audio:producerClosed'), { userId: 1, reason: 'bitrate' })
+  t.match(await (await fetch(`${server.url}/metrics`)).text(), /flylive_producers_over_bitrate_total 1/)
+
+  await speaker.audio?.publish(tone(t))
+  await until(() => refusals.length > 1)
+  t.pass('the next track is watched, too')
+})
+
+t.test('audio takes any of the announced addresses that the client can reach', async (t) => {
+  const server = await build(t, { env: { FEATURES: 'auth,media', MEDIASOUP_ANNOUNCED_IP: '192.0.2.1,audio.invalid,127.0.0.1' } })
+  const [speaker, listener] = [enter(t, server, 1, { handlerName: 'Chrome111', receive: false }), enter(t, server, 2, { handlerName: 'Chrome111' })]
+  await speaker.join('r1')
+  await speaker.audio?.publish(tone(t))
+  await listener.join('r1')
+  await until(() => listener.audio?.heard.length === 1)
+  await until(() => listener.participants.some(({ isSpeaking, userId }) => isSpeaking && userId === 1))
+  t.pass('the server receives the audio')
 })
 
 t.test('without a handler name the room works without audio', async (t) => {

@@ -1,6 +1,7 @@
 import { availableParallelism, hostname } from 'node:os'
 import t from 'tap'
-import { ConfigError, loadConfig } from '../../config/load.ts'
+import { ConfigError } from '../../config/error.ts'
+import { loadConfig } from '../../config/load.ts'
 import { featureVariables } from '../../config/feature-settings.ts'
 import { secrets } from '../../config/schema.ts'
 
@@ -73,7 +74,7 @@ t.test('the node id defaults to the host name in allowed characters', async (t) 
 })
 
 t.test('reports all problems at once, with variable names', async (t) => {
-  const env = { ...production, JWT_SECRET: undefined, PORT: 'http', MEDIASOUP_WORKERS: '0', TRUST_PROXY: 'perhaps', SSL_KEY_PATH: 'key.pem', LARAVEL_API_URL: 'not a url' }
+  const env = { ...production, JWT_SECRET: undefined, PORT: 'http', MEDIASOUP_WORKERS: '0', TRUST_PROXY: 'perhaps', SSL_KEY_PATH: 'package.json', LARAVEL_API_URL: 'not a url' }
   const problems = problemsOf(env)
   t.same(problems.map((problem) => problem.split(':')[0]).sort(), [
     'JWT_SECRET', 'LARAVEL_API_URL', 'LARAVEL_INTERNAL_KEY', 'MEDIASOUP_WORKERS', 'PORT', 'SSL_CERT_PATH', 'TRUST_PROXY'
@@ -87,7 +88,7 @@ t.test('production requires a token secret and an announced address', async (t) 
 })
 
 t.test('variables of a pair require each other', async (t) => {
-  t.match(problemsOf({ SSL_CERT_PATH: 'cert.pem' }), ['SSL_KEY_PATH: is required with SSL_CERT_PATH'])
+  t.match(problemsOf({ SSL_CERT_PATH: 'package.json' }), ['SSL_KEY_PATH: is required with SSL_CERT_PATH'])
   t.match(problemsOf({ TURN_URLS: 'turn:turn.example.com' }), ['TURN_SECRET: is required with TURN_URLS'])
   t.match(problemsOf({ LARAVEL_API_URL: 'https://backend.example.com' }), ['LARAVEL_INTERNAL_KEY: is required with LARAVEL_API_URL'])
 })

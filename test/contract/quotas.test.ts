@@ -35,6 +35,31 @@ t.test('connections that arrive together count each other', async (t) => {
   t.equal(server.app.sockets.size, 3)
 })
 
+t.test('limits the rooms in which a user has audio, on all servers', async (t) => {
+  const env = { FEATURES: 'auth,media', MEDIA_ROOMS_PER_USER: '2', REDIS_URL: await redisDatabase() }
+  const [a, b] = [await build(t, { env }), await build(t, { env })]
+  const enter = async (server: TestServer, userId: string | number, roomId: string) => {
+    const client = await server.connect(userId)
+    await client.ok('room:join', { roomId })
+    return client
+  }
+  const transport = { type: 'consumer' }
+  const [first, second, third] = [await enter(a, 1, 'r1'), await enter(b, '1', 'r2'), await enter(a, 1, 'r3')]
+  for (const client of [first, second]) await client.ok('transport:create', transport)
+  for (const server of [a, b]) {
+    const another = await enter(server, 1, 'r1')
+    await another.ok('transport:create', transport)
+    t.pass('a second connection in a counted room')
+  }
+  t.match((await third.request('transport:create', transport)).error, { code: 'MEDIA_LIMIT', details: { limit: 2 } })
+  await (await enter(a, 2, 'r3')).ok('transport:create', transport)
+
+  await second.ok('room:leave')
+  await (await enter(b, 1, 'r4')).ok('room:leave')
+  t.match((await third.request('transport:create', transport)).error, undefined, 'after the user has left a room')
+  t.match((await (await enter(b, 1, 'r5')).request('transport:create', transport)).error, { code: 'MEDIA_LIMIT' })
+})
+
 t.test('limits the connections of an address', async (t) => {
   const env = { FEATURES: 'auth', TRUST_PROXY: 'true' }
   const limited = await build(t, { env: { ...env, MAX_CONNECTIONS_PER_IP: '2' } })

@@ -141,6 +141,7 @@ interface Expected {
   admin: { audit (...args: Parameters<Admin['audit']>): void }
   contract (): ContractTables
   drain: { readonly draining: boolean }
+  clock: { now (): number }
   redis: Redis | undefined
 }
 
@@ -215,7 +216,7 @@ export type TypesAreAsDocumented = [
   Assert<Equal<LeaveReason, 'left' | 'moved' | 'disconnected' | 'kicked' | 'closed'>>,
   Assert<Equal<UserId, string | number>>,
   Assert<Equal<User, { id: UserId, name: string, roles: readonly string[], profile: Profile }>>,
-  Assert<Equal<keyof Session, 'id' | 'connectedAt' | 'user' | 'userKey' | 'identity' | 'roomId' | 'open' | 'endedFor' | 'queuedBytes' | 'face' | 'connected' | 'send' | 'write' | 'reply' | 'close' | 'terminate' | 'end' | 'admit' | 'receive'>>,
+  Assert<Equal<keyof Session, 'id' | 'connectedAt' | 'hasAudio' | 'user' | 'userKey' | 'identity' | 'roomId' | 'open' | 'endedFor' | 'queuedBytes' | 'face' | 'connected' | 'send' | 'write' | 'reply' | 'close' | 'terminate' | 'end' | 'admit' | 'receive'>>,
   Assert<Equal<keyof Face, 'name' | 'binary' | 'parse' | 'event' | 'reply'>>,
   Assert<Equal<GateRegistrar, Expected['gate']>>,
   Assert<Equal<UpgradePath, ConnectionPath | HandledPath>>,
@@ -235,7 +236,7 @@ export type TypesAreAsDocumented = [
   Assert<Equal<keyof RoomSummary, keyof RoomRecord | 'participantCount' | 'producers' | 'lastActivityAt'>>,
   Assert<Equal<RoomPage, { rooms: RoomSummary[], next: string | undefined }>>,
   Assert<Equal<Arrival, { place: number, profile: Profile }>>,
-  Assert<Equal<keyof SessionRecord, 'sessionId' | 'nodeId' | 'roomId' | 'connectedAt'>>,
+  Assert<Equal<keyof SessionRecord, 'sessionId' | 'nodeId' | 'roomId' | 'connectedAt' | 'hasAudio'>>,
   Assert<Equal<keyof MessageContext, 'session' | 'room' | 'log' | 'afterReply'>>,
   Assert<Equal<keyof MessageOptions, 'request' | 'reply' | 'room' | 'exclusive' | 'limit'>>,
   Assert<Equal<MessageOptions['limit'], { perMinute: number, perRoom?: boolean, name?: string, eventual?: boolean } | undefined>>,

@@ -25,7 +25,7 @@ export interface StateRecovery {
   resync (room: LocalRoom, written: ReadonlyMap<string, StoredDocument>, stored: ReadonlyMap<string, StoredDocument>): Promise<void>
 }
 
-export function createStateRecovery ({ jobs }: Pick<FastifyInstance, 'jobs'>, states: KnownStates, delivery: StateDelivery, unsynced: Unsynced): StateRecovery {
+export function createStateRecovery ({ clock, jobs }: Pick<FastifyInstance, 'clock' | 'jobs'>, states: KnownStates, delivery: StateDelivery, unsynced: Unsynced): StateRecovery {
   function drop (room: LocalRoom, name: string): void {
     const dropped = states.reset(room, name)
     if (dropped.delivered.version !== '' || dropped.pendingJoiners.size > 0) delivery.sendMissed(room, name, dropped)
@@ -63,7 +63,7 @@ export function createStateRecovery ({ jobs }: Pick<FastifyInstance, 'jobs'>, st
         if (states.get(room.roomId, name)?.version === version && !stored.has(name)) drop(room, name)
       }
       // The store may have lost the jobs, too.
-      for (const name of stored.keys()) await jobs.schedule(wakeJob(name), room.roomId, Date.now())
+      for (const name of stored.keys()) await jobs.schedule(wakeJob(name), room.roomId, clock.now())
     }
   }
 }

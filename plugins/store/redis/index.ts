@@ -1,5 +1,7 @@
 import type { Redis } from 'ioredis'
 import type { NodeLeases } from '../../cluster/leases.ts'
+import { createClock } from '../../clock.ts'
+import type { Clock } from '../../clock.ts'
 import { failClosed } from '../../redis/fail-closed.ts'
 import { defaultTimings } from '../../timings.ts'
 import type { RoomStore } from '../store.ts'
@@ -18,7 +20,7 @@ import { createRedisState } from './state.ts'
  * @param nodeId unique id of this process, never reused
  * @param recoveryMs see plugins/timings.ts
  */
-export function createRedisStore (redis: Redis, nodeId: string, leases: Pick<NodeLeases, 'msSinceLoss'>, recoveryMs = defaultTimings.recoveryMs): RoomStore {
+export function createRedisStore (redis: Redis, nodeId: string, leases: Pick<NodeLeases, 'msSinceLoss'>, recoveryMs = defaultTimings.recoveryMs, clock: Clock = createClock()): RoomStore {
   defineCommands(redis)
   const index = createRoomIndex(redis, nodeId)
   return failClosed<RoomStore>({
@@ -29,6 +31,6 @@ export function createRedisStore (redis: Redis, nodeId: string, leases: Pick<Nod
     ...createRedisMembers(redis, nodeId, index, leases, recoveryMs),
     ...createRedisRecords(redis, nodeId, index),
     ...createRedisState(redis, recoveryMs),
-    ...createRedisNodeMembers(redis, nodeId, index)
+    ...createRedisNodeMembers(redis, nodeId, index, clock)
   })
 }

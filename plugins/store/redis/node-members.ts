@@ -1,4 +1,5 @@
 import type { Redis } from 'ioredis'
+import type { Clock } from '../../clock.ts'
 import type { NodeMembersStore } from '../store.ts'
 import type { Publication, WrittenMembers } from '../types.ts'
 import { closedKey, emptyRoomsKey, nodeRoomsKey, parseDocuments, parseProfile, publishArgs, roomKeys, sessionField } from './layout.ts'
@@ -17,9 +18,9 @@ interface Replacement {
   publish?: Publication | undefined
 }
 
-export function createRedisNodeMembers (redis: Redis, nodeId: string, index: RoomIndex): NodeMembersStore {
+export function createRedisNodeMembers (redis: Redis, nodeId: string, index: RoomIndex, clock: Clock): NodeMembersStore {
   async function replace ({ nodeId, roomId, meta, pinHash, members, documents = [], publish }: Replacement): Promise<WrittenMembers> {
-    const now = Date.now()
+    const now = clock.now()
     const [joined, left, count, closed, stored] = await redis.msabReplaceNodeMembers(
       ...roomKeys(roomId), closedKey(roomId), nodeId, meta, pinHash ?? '', now, members, ...publishArgs(publish), ...documents
     )

@@ -52,6 +52,7 @@ t.test('validates tokens', async (t) => {
     'not blocked': token({ ...good(), is_blocked: false }),
     'with claims that are null': token({ ...good(), roles: null, is_blocked: null, avatar: null }),
     'with an nbf in the past': token({ ...good(), nbf: now() - 10 }),
+    'of a backend whose clock is a minute ahead': token({ ...good(), nbf: now() + 55, iat: now() + 55 }),
     'with an exp in the far future': token({ ...good(), exp: 1e300 })
   }, '101', 'success')
 
@@ -92,7 +93,8 @@ t.test('validates tokens', async (t) => {
     'exp that is a list': token({ ...good(), exp: [now() + 60] }),
     'iat that is a string': token({ id: 1, name: 'Ada', iat: String(now()) }),
     'neither exp nor iat': token({ id: 1, name: 'Ada' }),
-    'not valid yet': token({ ...good(), nbf: now() + 60 }),
+    'not valid yet': token({ ...good(), nbf: now() + 70 }),
+    'issued in the future': token({ ...good(), iat: now() + 70 }),
     'is_blocked that is a string': token({ ...good(), is_blocked: 'true' })
   }, '401 UNAUTHORIZED', 'invalid')
 
@@ -107,6 +109,19 @@ t.test('validates tokens', async (t) => {
   await attempts({ 'is_blocked is true': token({ ...good(), is_blocked: true }) }, '401 UNAUTHORIZED', 'blocked')
 })
 
+t.test('the reason names the check that failed', async (t) => {
+  const server = await build(t, { env: { FEATURES: 'auth', JWT_CLOCK_TOLERANCE_SECONDS: '5' } })
+  const reasonOf = async (text: string) => {
+    const response = await fetch(`${server.url}/auth/session`, { headers: { authorization: `Bearer ${text}` } })
+    return (await response.json() as { error?: { message: string } }).error?.message
+  }
+  t.match(await reasonOf(token({ ...good(), nbf: now() + 30 })), /not valid yet \(nbf\)/)
+  t.match(await reasonOf(token({ ...good(), iat: now() + 30 })), /issued in the future \(iat\)/)
+  t.match(await reasonOf(token({ ...good(), exp: now() - 1 })), /expired/)
+  t.match(await reasonOf(token(good(), hmac('sha256', 'x'.repeat(32)))), /signature/)
+  t.match(await reasonOf('nonsense'), /not a JWT/)
+})
+
 t.test('rejects RS256 with a public key as the secret', async (t) => {
   const { publicKey, privateKey } = generateKeyPairSync('rsa', { modulusLength: 2048 })
   const pem = publicKey.export({ type: 'spki', format: 'pem' }) as string
@@ -114,7 +129,7 @@ t.test('rejects RS256 with a public key as the secret', async (t) => {
   const { createTokenReader } = await import('../../../features/auth/token.ts')
   const read = createTokenReader({ secrets: [jwtSecret], maxAgeSeconds: 60, publicClaims: [] })
   t.equal(read(token(good())).user.id, 1)
-  t.throws(() => read(token(good(), (input) => sign('sha256', Buffer.from(input), privateKey), { alg: 'RS256', typ: 'JWT' })), { message: 'The token is not valid' })
+  t.throws(() => read(token(good(), (input) => sign('sha256', Buffer.from(input), privateKey), { alg: 'RS256', typ: 'JWT' })), { message: 'The token is not signed with HS256' })
   t.throws(() => {
     const confused = createTokenReader({ secrets: [pem], maxAgeSeconds: 60, publicClaims: [] })
     confused(token(good(), (input) => sign('sha256', Buffer.from(input), privateKey), { alg: 'RS256', typ: 'JWT' }))

@@ -7,6 +7,7 @@ import type { FlusherOptions } from '../../../features/gifts/flusher.ts'
 import type { Gift, Outbox } from '../../../features/gifts/outbox.ts'
 import { createSqliteOutbox } from '../../../features/gifts/outbox.sqlite.ts'
 import type { GiftProcessor } from '../../../features/gifts/processor.ts'
+import { createClock } from '../../../plugins/clock.ts'
 import { unavailable } from '../../../plugins/errors/codes.ts'
 import { createMetrics } from '../../../plugins/metrics.ts'
 import { giftOf } from '../../contracts/gift-outbox.ts'
@@ -45,6 +46,7 @@ function start (t: Test, process: Processor, change: Partial<FlusherOptions> = {
     }),
     onRejected: ({ transactionId }, code, reason) => refused.push([transactionId, code, reason]),
     metrics,
+    clock: createClock(),
     log: { info: log, warn: log, error: log },
     ...change
   })

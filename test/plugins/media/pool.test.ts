@@ -13,7 +13,7 @@ function poolOf (t: Test, options: Partial<PoolOptions> = {}) {
   const metrics = createMetrics()
   const died: MediaWorker[] = []
   const pool = createPool({
-    size: 2, warm: false, listenIp: '127.0.0.1', announcedIp: undefined, minPort, maxPort: 59_999, maxRouters: 2, ...options
+    size: 2, warm: false, listenIp: '127.0.0.1', announced: [], minPort, maxPort: 59_999, maxRouters: 2, ...options
   }, metrics, Fastify().log, (worker) => died.push(worker))
   t.teardown(() => pool.close())
   const routersPerWorker = async () => (await metrics.gauge('flylive_mediasoup_routers_per_worker', '', ['worker']).get())

@@ -1,0 +1,59 @@
+import { isIP } from 'node:net'
+import { z } from 'zod'
+
+// Schemas of addresses in variables. The error messages contain the value that the deployer probably meant.
+
+/** A host name of labels (RFC 1123). The last label is not a number, so that an incomplete IPv4 address is not a name. */
+const hostName = /^(?!.{254})([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)*(?!\d+$)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/i
+
+/** @returns whether a text is an IP address, without brackets, or a host name */
+const isHost = (text: string) => isIP(text) !== 0 || hostName.test(text)
+
+/** @returns the host in a text that may be a URL or have a port; undefined if there is none */
+function hostIn (text: string): string | undefined {
+  const url = URL.parse(/^[a-z][a-z0-9+.-]*:\/\//i.test(text) ? text : `http://${text}`)
+  const host = url?.hostname.replace(/^\[|\]$/g, '')
+  // The URL parser completes incomplete IPv4 addresses: 10.1 becomes 10.0.0.1.
+  return host !== undefined && isHost(host) && text.includes(host) ? host : undefined
+}
+
+const instead = (right: string | undefined, given: string) => right === undefined ? '' : `; ${right} instead of ${given}`
+
+/** @returns the IP address in a text that may be a URL or have a port; undefined if there is none */
+function ipIn (text: string): string | undefined {
+  const host = hostIn(text)
+  return host !== undefined && isIP(host) !== 0 ? host : undefined
+}
+
+/** An address to listen on: an IP address or a host name. */
+export const listenHost = z.string().refine(isHost, { error: ({ input }) => `must be an IP address or a host name, without a port${instead(hostIn(String(input)), String(input))}` })
+
+/** The host of another server. */
+export const host = z.string().refine(isHost, { error: ({ input }) => `must be a host name or an IP address, without a scheme or a port${instead(hostIn(String(input)), String(input))}` })
+
+/** A local IP address. */
+export const listenIp = z.string().refine((text) => isIP(text) !== 0, { error: ({ input }) => `must be an IP address like 0.0.0.0${instead(ipIn(String(input)), String(input))}` })
+
+/** An address at which clients reach this server. */
+export const announcedAddress = z.string().refine(isHost, {
+  error: ({ input }) => {
+    const text = String(input)
+    const parts = text.split(/\s+/)
+    const right = parts.length > 1 && parts.every(isHost) ? parts.join(',') : hostIn(text.replace(/\s/g, ''))
+    return `must be IP addresses or host names, separated by commas, without a scheme or a port${instead(right, text)}`
+  }
+})
+
+/** An origin, as browsers send it. */
+export const origin = z.string().refine((text) => text === '*' || originOf(text) === text, {
+  error: ({ input }) => `must be * or origins like https://app.example.com${instead(originOf(String(input)), String(input))}`
+})
+
+/** @returns the origin that a text probably means; undefined if there is none */
+function originOf (text: string): string | undefined {
+  const url = URL.parse(/^[a-z][a-z0-9+.-]*:\/\//i.test(text) ? text : `https://${text}`)
+  return url !== null && /^https?:$/.test(url.protocol) && isHost(url.hostname.replace(/^\[|\]$/g, '')) ? url.origin : undefined
+}
+
+/** Whether connections to a host stay on this machine. */
+export const isLoopback = (name: string): boolean => name === 'localhost' || name === '[::1]' || name === '::1' || /^127\./.test(name)

@@ -1,0 +1,25 @@
+import { readdirSync } from 'node:fs'
+import { basename, join } from 'node:path'
+import { featureSettings } from './feature-settings.ts'
+import type { Environment } from './schema.ts'
+
+const ownFolder = join(import.meta.dirname, '../features')
+
+const foldersIn = (path: string) => readdirSync(path, { withFileTypes: true }).filter((entry) => !entry.isFile()).map(({ name }) => name)
+
+/**
+ * @returns the problems of FEATURES and FEATURES_CONFIG: names and settings that do not exist. With
+ * FEATURES_PATH, a name may belong to a feature that is added later
+ */
+export function problemsInFeatures ({ FEATURES, FEATURES_CONFIG, FEATURES_PATH, FEATURES_PACKAGES }: Environment): string[] {
+  const others = [...FEATURES_PATH.flatMap(foldersIn), ...FEATURES_PACKAGES.map((name) => basename(name))]
+  const known = new Set([...foldersIn(ownFolder), ...others])
+  const list = [...known].sort().join(', ')
+  const missing = (variable: string, names: readonly string[]) => names.filter((name) => FEATURES_PATH.length === 0 && !known.has(name)).map((name) => `${variable}: there is no feature ${name}; the features are ${list}`)
+  return [
+    ...missing('FEATURES', FEATURES.map((name) => name.replace(/^-/, ''))),
+    ...missing('FEATURES_CONFIG', Object.keys(FEATURES_CONFIG)),
+    ...featureSettings.filter(({ feature }) => !others.includes(feature)).flatMap(({ feature, config }) =>
+      (config.strict().safeParse(FEATURES_CONFIG[feature] ?? {}).error?.issues ?? []).map(({ path, message }) => `FEATURES_CONFIG: ${[feature, ...path].join('.')}: ${message}`))
+  ]
+}

@@ -1,0 +1,81 @@
+import fp from 'fastify-plugin'
+
+/**
+ * The time for deadlines, the same on all servers: the time of Redis, or without Redis the time at which this
+ * process started plus the time since. It never runs backwards, and changes of the machine's clock do
+ * not affect it.
+ */
+export interface Clock {
+  /** @returns epoch milliseconds, a whole number */
+  now (): number
+}
+
+declare module 'fastify' {
+  interface FastifyInstance {
+    clock: Clock & {
+      /** How far the machine's clock is ahead of this one, in milliseconds. */
+      skewMs (): number
+    }
+  }
+}
+
+/** Time between two comparisons with Redis, in milliseconds. */
+const syncIntervalMs = 5000
+/** A slow answer says little about the time of Redis. In milliseconds. */
+const maxRoundTripMs = 500
+/** Maximum correction backwards per comparison, in milliseconds: until it has passed, the clock stands still. */
+const maxBackMs = 250
+/** From here on a machine's clock is reported, in milliseconds. */
+const maxSkewMs = 2000
+
+/** @returns the clock of this process; `follow` corrects it by the time of another clock, epoch milliseconds */
+export function createClock (): Clock & { follow (now: number): void } {
+  let offsetMs = 0
+  let latest = 0
+  const uncorrected = () => performance.timeOrigin + performance.now()
+  return {
+    now () {
+      latest = Math.max(latest, Math.floor(uncorrected() + offsetMs))
+      return latest
+    },
+    follow (now) {
+      const wanted = now - uncorrected()
+      offsetMs = latest === 0 ? wanted : Math.max(wanted, offsetMs - maxBackMs)
+    }
+  }
+}
+
+/** Decorates the instance with the time for deadlines, and reports a machine whose clock is wrong. */
+export default fp(async function clock (app) {
+  const created = createClock()
+  const redis = app.hasDecorator('redis') ? app.redis : undefined
+  const skewMs = () => Date.now() - created.now()
+
+  /** Follows the time of Redis: at half of the round trip, it was what the answer says. */
+  async function sync (): Promise<void> {
+    if (!redis) return
+    const sentAt = performance.now()
+    const [seconds, microseconds] = await redis.time()
+    const receivedAt = performance.now()
+    if (receivedAt - sentAt > maxRoundTripMs) return
+    created.follow(Number(seconds) * 1000 + Number(microseconds) / 1000 + (receivedAt - sentAt) / 2)
+  }
+
+  const gauge = app.metrics.gauge('flylive_clock_skew_seconds', "How far the machine's clock is ahead of the clock for deadlines: the clock of Redis or, without Redis, the clock at the start of the process")
+  let isReported = false
+  function report (): void {
+    const isSkewed = Math.abs(skewMs()) > maxSkewMs
+    if (isSkewed && !isReported) app.log.warn({ skewMs: skewMs() }, redis ? "this machine's clock differs from the clock of Redis" : "this machine's clock was changed")
+    isReported = isSkewed
+    gauge.set(skewMs() / 1000)
+  }
+
+  await sync().catch((err: unknown) => app.log.debug({ err }, 'failed to read the time of Redis'))
+  const timer = setInterval(() => {
+    sync().catch(() => { /* The next comparison may succeed. */ }).finally(report)
+  }, syncIntervalMs).unref()
+  report()
+
+  app.decorate('clock', { now: created.now, skewMs })
+  app.addHook('onClose', async () => clearInterval(timer))
+}, { name: 'clock', dependencies: ['redis', 'metrics'] })

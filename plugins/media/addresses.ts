@@ -1,0 +1,49 @@
+import { isIP } from 'node:net'
+import type { types } from 'mediasoup'
+
+/** A local address with the address that its ICE candidates contain. */
+type ListenSocket = Pick<types.TransportListenInfo, 'ip' | 'announcedAddress' | 'flags'>
+
+/** Host names are resolved by clients; they belong to the family of the listen address. */
+const familyOf = (address: string, listenIp: string) => isIP(address) || isIP(listenIp)
+
+/**
+ * @param listenIp local address; 0.0.0.0 and :: stand for all addresses of the families that are announced
+ * @param announced addresses at which clients reach the server; may be empty
+ * @returns the sockets that a media worker opens, at most one per family
+ */
+export function socketsFor (listenIp: string, announced: readonly string[]): ListenSocket[] {
+  const isAny = listenIp === '0.0.0.0' || listenIp === '::'
+  const families = isAny && announced.length > 0 ? [...new Set(announced.map((address) => familyOf(address, listenIp)))] : [isIP(listenIp)]
+  return families.map((family) => {
+    const announcedAddress = announced.find((address) => familyOf(address, listenIp) === family)
+    return {
+      ip: family === isIP(listenIp) ? listenIp : family === 6 ? '::' : '0.0.0.0',
+      ...(announcedAddress === undefined ? {} : { announcedAddress }),
+      ...(family === 6 && families.length > 1 ? { flags: { ipv6Only: true } } : {})
+    }
+  })
+}
+
+/**
+ * Adds a candidate for each announced address that mediasoup does not know: a socket has one announced
+ * address, and the server identifies clients by their ICE credentials, not by the address they use.
+ *
+ * @param candidates from mediasoup
+ * @returns the candidates for the client, those of the first address first
+ */
+export function candidatesFor (candidates: readonly types.IceCandidate[], listenIp: string, announced: readonly string[]): types.IceCandidate[] {
+  const known = new Set(candidates.map(({ address }) => address))
+  const added = announced.filter((address) => !known.has(address)).flatMap((address, index) => candidates
+    .filter((candidate) => familyOf(candidate.address, listenIp) === familyOf(address, listenIp))
+    .map((candidate) => ({
+      ...candidate,
+      address,
+      ip: address,
+      // Candidates with different addresses have different foundations (RFC 8445, section 5.1.1.3).
+      foundation: `${candidate.foundation}${index + 1}`,
+      // The local preference decides between addresses of one type (RFC 8445, section 5.1.2.1).
+      priority: candidate.priority - (index + 1) * 256
+    })))
+  return [...candidates, ...added]
+}

@@ -1,0 +1,47 @@
+import type { RoomProducer } from './producer.ts'
+
+/** Interval between two measurements of a producer, in milliseconds. Two in a row above the limit make the 3 s of protocol.md, section 7, "Quotas". */
+const intervalMs = 1500
+const maxOver = 2
+/** A producer may send this much more than its allowed bit rate (protocol.md, section 7, "Quotas"). */
+const tolerance = 1.5
+
+/**
+ * Closes producers that send too much: their packets are forwarded to every listener.
+ *
+ * @param producers the producers on this server
+ * @param limitOf the allowed bit rate of a producer, in bits per second; undefined to allow any
+ * @param exceeded called with a producer to close
+ * @returns a function that stops the measurements
+ */
+export function watchBitrates (
+  producers: () => Iterable<RoomProducer>,
+  limitOf: (producer: RoomProducer) => number | undefined,
+  exceeded: (producer: RoomProducer, bitsPerSecond: number) => void
+): () => void {
+  const last = new WeakMap<RoomProducer, { bytes: number, at: number, over: number }>()
+
+  async function measure (producer: RoomProducer): Promise<void> {
+    const limit = limitOf(producer)
+    if (limit === undefined) return
+    const bytes = await producer.receivedBytes()
+    const at = performance.now()
+    const before = last.get(producer)
+    const bitsPerSecond = before === undefined ? 0 : (bytes - before.bytes) * 8000 / (at - before.at)
+    const over = bitsPerSecond > limit * tolerance ? (before?.over ?? 0) + 1 : 0
+    last.set(producer, { bytes, at, over })
+    if (over >= maxOver && !producer.closed) exceeded(producer, Math.round(bitsPerSecond))
+  }
+
+  let measuring = false
+  const timer = setInterval(() => {
+    if (measuring) return
+    measuring = true
+    // One after the other, so that a server with many producers does not measure all at the same moment.
+    const run = async () => {
+      for (const producer of producers()) await measure(producer).catch(() => { /* It was closed, or its worker died. */ })
+    }
+    run().finally(() => { measuring = false })
+  }, intervalMs).unref()
+  return () => clearInterval(timer)
+}

@@ -1,0 +1,38 @@
+import type { FastifyInstance } from 'fastify'
+import type { Session } from '../connections/session.ts'
+import { recordOf } from '../directory/directory.ts'
+import { withDetails } from '../errors/codes.ts'
+import { MediaLimit } from './errors.ts'
+
+/** Limits the rooms in which a user has audio. */
+export interface AudioQuota {
+  /**
+   * Counts the session's room, on all servers, until {@link release}.
+   *
+   * @throws MEDIA_LIMIT (details `{limit}`) if the user has audio in too many other rooms
+   */
+  claim (session: Session, roomId: string): Promise<void>
+  release (session: Session): void
+}
+
+export function createAudioQuota ({ config, directory, nodeId, sockets }: Pick<FastifyInstance, 'config' | 'directory' | 'nodeId' | 'sockets'>): AudioQuota {
+  const limit = config.MEDIA_ROOMS_PER_USER
+  const record = async (session: Session) => await directory.put(session.userKey, recordOf(session, nodeId))
+
+  return {
+    async claim (session, roomId) {
+      // Counts before the lookup, so that concurrent requests count each other. Without the store, only this server counts.
+      session.hasAudio = true
+      const [, found] = await Promise.all([record(session), directory.sessionsOf(session.userKey)]).catch(() => [undefined, []] as const)
+      const here = [...sockets.ofUser(session.userKey)]
+      const rooms = [...here, ...found.filter((other) => other.nodeId !== nodeId)].filter(({ hasAudio }) => hasAudio === true).map((other) => other.roomId)
+      if (new Set(rooms.filter((id) => id !== null && id !== roomId)).size < limit) return
+      this.release(session)
+      throw withDetails(new MediaLimit(limit), { limit })
+    },
+    release (session) {
+      session.hasAudio = false
+      if (session.open) record(session).catch(() => { /* Counted until the session leaves its room or ends. */ })
+    }
+  }
+}

@@ -1,0 +1,99 @@
+import { join } from 'node:path'
+import { createSigner } from 'fast-jwt'
+import { Redis } from 'ioredis'
+import t from 'tap'
+import type { Test } from 'tap'
+import { createClock } from '../../plugins/clock.ts'
+import { adminKey, jwtSecret, onBothStores } from '../support/build.ts'
+import { connect } from '../support/client.ts'
+import { startServer } from '../support/process.ts'
+import { redisDatabase } from '../support/redis.ts'
+import { until } from '../support/retry.ts'
+
+const preload = { NODE_OPTIONS: `--import=${join(import.meta.dirname, '../support/wall-clock.ts')}` }
+/** Signs tokens without iat, which are valid by every clock of these tests. */
+const sign = createSigner({ key: jwtSecret, noTimestamp: true })
+
+/** Starts a server whose machine has another clock. */
+async function start (t: Test, env: Record<string, string>) {
+  const server = startServer(t, { FEATURES: 'auth,media,seats,chat,auto-close', ...preload, ...env })
+  const url = await server.url
+  return {
+    ...server,
+    url,
+    connect: async (userId: number) => await connect(t, url, { token: sign({ id: userId, name: `User ${userId}`, exp: Math.floor(Date.now() / 1000) + 86_400 }) }),
+    async admin (path: string, body?: object) {
+      const response = await fetch(url + path, { method: body ? 'POST' : 'GET', headers: { authorization: `Bearer ${adminKey}`, ...(body ? { 'content-type': 'application/json' } : {}) }, ...(body ? { body: JSON.stringify(body) } : {}) })
+      return { status: response.status, body: await response.text() }
+    }
+  }
+}
+
+t.test('the clock follows another one forwards, and never runs backwards', async (t) => {
+  const clock = createClock()
+  const hour = 3_600_000
+  clock.follow(5 * hour)
+  const first = clock.now()
+  t.ok(first >= 5 * hour && first < 5 * hour + 1000, 'the first comparison is exact')
+  clock.follow(6 * hour)
+  t.ok(clock.now() >= 6 * hour)
+  clock.follow(2 * hour)
+  const latest = clock.now()
+  t.ok(latest >= 6 * hour && clock.now() >= latest)
+  t.equal(Number.isInteger(latest), true)
+})
+
+t.test('servers whose clocks differ have the same deadlines, and report the difference', async (t) => {
+  const REDIS_URL = await redisDatabase()
+  const redis = new Redis(REDIS_URL)
+  t.teardown(() => redis.disconnect())
+  const redisNow = async () => Number((await redis.time())[0]) * 1000
+  const env = { REDIS_URL, SEAT_GRACE_SECONDS: '60' }
+  const [right, late] = [await start(t, env), await start(t, { ...env, CLOCK_SHIFT_MS: '-90000' })]
+  const isNear = (at: unknown, expected: number) => Math.abs(Number(at) - expected) < 15_000
+
+  const [ada, bob] = [await late.connect(1), await right.connect(2)]
+  t.ok(isNear(ada.greeting.serverTime, await redisNow()), 'serverTime')
+  for (const client of [ada, bob]) await client.ok('room:join', { roomId: 'r1' })
+  await ada.ok('seat:invite', { userId: 2, seatIndex: 3 })
+  const invite = await bob.event('seat:invite:received')
+  t.ok(isNear(invite.expiresAt, await redisNow() + 30_000), 'an invite by the server that is late lasts 30 s')
+  await bob.ok('seat:invite:accept')
+  t.match(await ada.event('seat:updated'), { seatIndex: 3 }, 'the other server accepts it')
+  await late.admin('/admin/rooms/r1/kick', { userId: 3, banSeconds: 60 })
+  const carl = await right.connect(3)
+  const { error } = await carl.request('room:join', { roomId: 'r1' })
+  t.match(error, { code: 'BANNED' })
+  t.ok(isNear((error?.details as { until: number }).until, await redisNow() + 60_000), 'a ban lasts 60 s')
+
+  const health = await fetch(`${late.url}/health`).then(async (response) => await response.json()) as { clock: { skewMs: number } }
+  t.ok(isNear(health.clock.skewMs, -90_000))
+  await until(async () => /flylive_clock_skew_seconds -(89|90)/.test(await (await fetch(`${late.url}/metrics`)).text()))
+  t.match(late.output(), /this machine's clock differs from the clock of Redis/)
+  t.notMatch(right.output(), /clock differs/)
+})
+
+for (const step of [-3_600_000, 7_200_000]) {
+  onBothStores(t, `deadlines hold when the machine's clock is changed by ${step / 3_600_000} h`, async (t, env) => {
+    const server = await start(t, { ...env, CLOCK_STEP_MS: String(step), SEAT_GRACE_SECONDS: '2', EMPTY_ROOM_SECONDS: '2', RATE_LIMIT_MESSAGES_PER_MINUTE: '2' })
+    const [ada, bob, carl] = [await server.connect(1), await server.connect(2), await server.connect(3)]
+    for (const client of [ada, bob]) await client.ok('room:join', { roomId: 'r1' })
+    await carl.ok('room:join', { roomId: 'empty' })
+    await bob.ok('seat:take', { seatIndex: 1 })
+    for (let i = 0; i < 2; i++) await ada.ok('chat:message', { content: 'hello' })
+    await server.admin('/admin/rooms/r1/kick', { userId: 4, banSeconds: 2 })
+    bob.ws.terminate()
+    await carl.ok('room:leave')
+    server.child.kill('SIGWINCH')
+
+    t.match(await ada.event('seat:cleared'), { userId: 2 })
+    await until(async () => (await server.admin('/admin/rooms/empty')).status === 404)
+    const dan = await server.connect(4)
+    await until(async () => (await dan.request('room:join', { roomId: 'r1' })).error === undefined)
+    const { error } = await ada.request('chat:message', { content: 'too many' })
+    t.ok(((error?.details as { retryAfterMs?: number } | undefined)?.retryAfterMs ?? 0) <= 60_000)
+    await ada.ok('seat:take', { seatIndex: 0 })
+    t.equal((await fetch(`${server.url}/readyz`)).status, 200)
+    await until(() => /clock (was changed|differs)/.test(server.output()))
+  })
+}
