@@ -31,6 +31,15 @@ export const listenHost = z.string().refine(isHost, { error: ({ input }) => `mus
 /** The host of another server. */
 export const host = z.string().refine(isHost, { error: ({ input }) => `must be a host name or an IP address, without a scheme or a port${instead(hostIn(String(input)), String(input))}` })
 
+/** A host with a port, or with the default port of Sentinel. */
+export const hostAndPort = z.string().transform((text, context) => {
+  const [, inBrackets, name, port = '26379'] = /^(?:\[(.+)\]|([^:]+))(?::(\d{1,5}))?$/.exec(text) ?? []
+  const host = inBrackets ?? name ?? ''
+  if (isHost(host) && Number(port) > 0 && Number(port) < 65_536) return { host, port: Number(port) }
+  context.addIssue('must be host names or IP addresses with ports, like sentinel-1:26379')
+  return z.NEVER
+})
+
 /** A local IP address. */
 export const listenIp = z.string().refine((text) => isIP(text) !== 0, { error: ({ input }) => `must be an IP address like 0.0.0.0${instead(ipIn(String(input)), String(input))}` })
 

@@ -3,7 +3,7 @@ import { availableParallelism, hostname } from 'node:os'
 import { resolve } from 'node:path'
 import { z } from 'zod'
 import { read } from '../plugins/schema/variables.ts'
-import { announcedAddress, host, listenHost, listenIp, origin } from './addresses.ts'
+import { announcedAddress, host, hostAndPort, listenHost, listenIp, origin } from './addresses.ts'
 import type { Requirement } from './feature-settings.ts'
 
 /** A comma-separated list; spaces around the items are ignored. */
@@ -110,6 +110,12 @@ export const sections = {
       .describe('URL of the Redis, instead of the parts below; without a number at the end it is database 0. Without any Redis, state is in process memory (one server only).'),
     REDIS_HOST: host.optional()
       .describe('Host of the Redis. Setting it turns Redis on.'),
+    REDIS_SENTINELS: list.pipe(z.array(hostAndPort)).default([])
+      .describe('Sentinels that know the primary, comma-separated, instead of REDIS_URL and REDIS_HOST: sentinel-1:26379,sentinel-2:26379.'),
+    REDIS_SENTINEL_NAME: z.string().min(1).default('mymaster')
+      .describe('Name of the primary in the configuration of the Sentinels.'),
+    REDIS_SENTINEL_PASSWORD: z.string().optional()
+      .describe('Password of the Sentinels, if they have one.'),
     REDIS_PORT: whole(1, 65535).default(6379)
       .describe('Port of the Redis.'),
     REDIS_PASSWORD: z.string().optional()
@@ -174,8 +180,8 @@ export const requirements: readonly Requirement[] = [
   },
   {
     name: 'REDIS_HOST',
-    when: (given) => given.REDIS_URL === undefined && ['REDIS_PORT', 'REDIS_PASSWORD', 'REDIS_TLS'].some((name) => given[name] !== undefined),
-    reason: 'with REDIS_PORT, REDIS_PASSWORD or REDIS_TLS, unless REDIS_URL is set'
+    when: (given) => given.REDIS_URL === undefined && given.REDIS_SENTINELS === undefined && ['REDIS_PORT', 'REDIS_PASSWORD', 'REDIS_TLS'].some((name) => given[name] !== undefined),
+    reason: 'with REDIS_PORT, REDIS_PASSWORD or REDIS_TLS, unless REDIS_URL or REDIS_SENTINELS is set'
   },
   { name: 'BLOBS_S3_ACCESS_KEY_ID', when: (given) => given.BLOBS_S3_URL !== undefined, reason: 'with BLOBS_S3_URL' },
   { name: 'BLOBS_S3_SECRET_ACCESS_KEY', when: (given) => given.BLOBS_S3_URL !== undefined, reason: 'with BLOBS_S3_URL' },
@@ -184,6 +190,6 @@ export const requirements: readonly Requirement[] = [
 ]
 
 /** Variables whose values must never be shown. */
-export const secrets: readonly string[] = ['ADMIN_API_KEY', 'METRICS_TOKEN', 'REDIS_URL', 'REDIS_PASSWORD', 'BLOBS_S3_ACCESS_KEY_ID', 'BLOBS_S3_SECRET_ACCESS_KEY', 'FEATURES_CONFIG']
+export const secrets: readonly string[] = ['ADMIN_API_KEY', 'METRICS_TOKEN', 'REDIS_URL', 'REDIS_PASSWORD', 'REDIS_SENTINEL_PASSWORD', 'BLOBS_S3_ACCESS_KEY_ID', 'BLOBS_S3_SECRET_ACCESS_KEY', 'FEATURES_CONFIG']
 
 export type Environment = z.output<typeof schema>

@@ -1,13 +1,17 @@
+import { rm, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
 import fp from 'fastify-plugin'
 
 export interface HealthReport {
   ready: boolean
   /** The result per dependency: ok, or the error. */
   checks: Record<string, { ok: boolean, error?: string }>
+  /** What a deployer should change, although the server works. */
+  warnings: string[]
 }
 
 export interface Health {
-  /** Checks this server and its dependencies; the dependencies at most once per second, regardless of the number of callers. */
+  /** Checks this server and its dependencies; the dependencies at most four times per second, regardless of the number of callers. */
   check (): Promise<HealthReport>
 }
 
@@ -24,7 +28,20 @@ declare module './hooks.ts' {
   }
 }
 
-const freshMs = 1000
+const freshMs = 250
+
+/** Space that must be free in DATA_DIR, in bytes: a database may need several pages for a small write. */
+const probeBytes = 65_536
+
+/** @throws if a file cannot be written: the disk is full or read-only, or the folder is gone */
+async function writeProbe (folder: string): Promise<void> {
+  const path = join(folder, `.probe-${process.pid}`)
+  try {
+    await writeFile(path, Buffer.alloc(probeBytes))
+  } finally {
+    await rm(path, { force: true })
+  }
+}
 
 /** Readiness of this server: its media workers, store and pub/sub work, and it is not shutting down. */
 export default fp(async function health (app) {
@@ -44,7 +61,8 @@ export default fp(async function health (app) {
     const ofFeatures = Object.assign({}, ...await app.hooks.ask('health:checks')) as Record<string, () => Promise<void> | void>
     await Promise.all([
       ...Object.entries(ofFeatures).map(([name, check]) => note(name, check)),
-      note('store', () => app.store.ping()),
+      note('store', () => app.store.check()),
+      ...(app.store.kind === 'memory' ? [note('data', () => writeProbe(app.config.DATA_DIR))] : []),
       note('pubsub', () => app.bus.check()),
       note('workers', () => { if (!app.sfu.ready) throw new Error('no media worker is running') })
     ])
@@ -61,7 +79,8 @@ export default fp(async function health (app) {
       const checks = { ...await latest, accepting }
       const ready = Object.values(checks).every(({ ok }) => ok)
       gauge.set(ready ? 1 : 0)
-      return { ready, checks }
+      const warnings = [...app.config.warnings, ...(await app.hooks.ask('health:warnings')).flat()]
+      return { ready, checks, warnings }
     }
   } satisfies Health)
-}, { name: 'health', dependencies: ['store', 'cluster', 'hooks', 'sfu', 'drain', 'metrics'] })
+}, { name: 'health', dependencies: ['config', 'store', 'cluster', 'hooks', 'sfu', 'drain', 'metrics'] })

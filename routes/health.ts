@@ -15,6 +15,7 @@ const health = z.object({
   uptime: z.int().describe('Seconds'),
   store: z.enum(['memory', 'redis']),
   checks,
+  warnings: z.array(z.string()).describe('What should be changed, although the server works'),
   clock: z.object({ skewMs: z.int().describe("How far the machine's clock is ahead of the clock for deadlines, in milliseconds") }),
   connections: z.int(),
   rooms: z.int(),
@@ -41,7 +42,7 @@ export default (async function pages (app) {
   app.get('/health', {
     schema: { tags, summary: 'Status of this server in detail', response: { 200: health, 503: health.describe(notReady) } }
   }, async (_request, reply) => {
-    const { ready, checks } = await app.health.check()
+    const { ready, checks, warnings } = await app.health.check()
     return reply.code(ready ? 200 : 503).send({
       status: ready ? 'ok' as const : 'not ready' as const,
       version,
@@ -49,6 +50,7 @@ export default (async function pages (app) {
       uptime: Math.round(process.uptime()),
       store: app.store.kind,
       checks,
+      warnings,
       clock: { skewMs: app.clock.skewMs() },
       connections: app.sockets.size,
       rooms: app.rooms.size,

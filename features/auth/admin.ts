@@ -22,7 +22,7 @@ export function adminRoutes (app: FeatureInstance, auth: Auth): void {
     const sha256 = 'token' in body ? hashToken(body.token) : body.sha256
     // An invalid token does not have to be revoked.
     const until = 'token' in body ? auth.expiryOf(body.token) : body.expiresAt
-    const revoked = await auth.isRevoked(sha256)
+    const revoked = await auth.isRevoked(sha256).catch(() => null)
     if (until !== undefined) await auth.revoke(sha256, until)
     app.admin.audit(request, 'token.revoke', { sha256, before: { revoked }, after: { revokedUntil: until ?? null } })
     return reply.code(204).send(null)

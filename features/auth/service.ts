@@ -17,6 +17,7 @@ export interface Auth {
    * Revokes a token and closes its sessions on every server.
    *
    * @param until when the token expires, epoch milliseconds
+   * @throws UNAVAILABLE if the revocation could not be stored; the sessions are closed nevertheless
    */
   revoke (tokenHash: string, until: number): Promise<void>
   /** @throws UNAVAILABLE */
@@ -126,8 +127,10 @@ export function createAuth (app: FeatureInstance, settings: z.output<typeof conf
     },
     isRevoked,
     async revoke (tokenHash, until) {
-      await revokedTokens.set(tokenHash, '1', { expiresAt: until })
+      // The sessions are closed even if the revocation cannot be stored.
+      const failed = await revokedTokens.set(tokenHash, '1', { expiresAt: until }).then(() => undefined, (error: unknown) => error)
       await app.cluster.send('auth:revoked', { tokenHash })
+      if (failed !== undefined) throw unavailable('The sessions were closed, but the revocation could not be stored', failed)
     },
     expiryOf (token) {
       try {

@@ -1,5 +1,6 @@
 import { defineFeature } from 'flylive-audio-server/feature'
 import { adminRoutes } from './admin.ts'
+import { config } from './config.ts'
 import { events, requests } from './messages.ts'
 import { createGifts } from './service.ts'
 import type { Gifts } from './service.ts'
@@ -10,15 +11,15 @@ declare module 'flylive-audio-server/feature' {
   }
 }
 
-export { requests }
+export { config, requests }
 export * as errors from './errors.ts'
 
 /**
  * Gifts: stored before they are acknowledged, shown to the room, and sent to the
  * backend in batches by the feature in the slot `laravel-bridge`.
  */
-export default defineFeature(async function gifts (app) {
-  const service = createGifts(app)
+export default defineFeature(async function gifts (app, { ledgerSize }) {
+  const service = createGifts(app, ledgerSize)
   app.decorate('gifts', service)
   app.addHook('onClose', async () => service.close())
   app.messages.events(events)
@@ -34,4 +35,4 @@ export default defineFeature(async function gifts (app) {
   })
 
   adminRoutes(app, service)
-}, { name: 'gifts', dependencies: ['rooms', 'sockets', 'store'] })
+}, { name: 'gifts', dependencies: ['rooms', 'sockets', 'store'], config })

@@ -1,7 +1,7 @@
 import { createHash, randomUUID } from 'node:crypto'
 import type { Redis } from 'flylive-audio-server/feature'
-import { detailsOf, failingClosed, maxFailed, maxTrimmed } from './outbox.ts'
-import type { Found, Gift, Outbox, Outcome, RecordKind, Records } from './outbox.ts'
+import { detailsOf, failingClosed, maxFailed, maxLedger, maxTrimmed } from './outbox.ts'
+import type { Found, Gift, Outbox, OutboxOptions, Outcome, RecordKind, Records } from './outbox.ts'
 import * as scripts from './scripts.ts'
 
 const prefix = 'msab:{gifts}'
@@ -47,9 +47,10 @@ function recordOf (value: string): object {
  *
  * @param redis a client whose commands fail immediately while it is disconnected
  * @param now the clock of due times, epoch milliseconds; default: the clock of Redis
- * @param kept number of failed gifts to keep: those with the highest ids
+ * @param keptLedger number of gifts to keep in the ledger: those with the highest ids
+ * @param keptFailed number of failed gifts to keep, likewise
  */
-export function createRedisOutbox (redis: Redis, { now, kept = maxFailed }: { now?: () => number, kept?: number } = {}): Outbox {
+export function createRedisOutbox (redis: Redis, { now, keptLedger = maxLedger, keptFailed = maxFailed }: OutboxOptions = {}): Outbox {
   const run = {
     add: script(redis, scripts.add, 5),
     take: script(redis, scripts.take, 4),
@@ -77,7 +78,7 @@ export function createRedisOutbox (redis: Redis, { now, kept = maxFailed }: { no
     }),
     settle: (token, outcomes) => failingClosed(async () => {
       const args = [...outcomes].flatMap(([id, outcome]) => [id, ...argumentsOf(outcome)])
-      return await run.settle(due, items, leases, ...recordKeys.ledger, ...recordKeys.failed, ...recordKeys.deadLetters, clock(), token, kept, maxTrimmed, ...args) as string[]
+      return await run.settle(due, items, leases, ...recordKeys.ledger, ...recordKeys.failed, ...recordKeys.deadLetters, clock(), token, keptLedger, keptFailed, maxTrimmed, ...args) as string[]
     }),
     counts: () => failingClosed(async () => {
       const [queued, ledger, failed, deadLetters] = await Promise.all([

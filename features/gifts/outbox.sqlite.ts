@@ -2,8 +2,8 @@ import { randomUUID } from 'node:crypto'
 import { mkdirSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
-import { detailsOf, failingClosed, maxFailed, maxTrimmed } from './outbox.ts'
-import type { Found, Gift, Outbox, RecordKind, Records } from './outbox.ts'
+import { detailsOf, failingClosed, maxFailed, maxLedger, maxTrimmed } from './outbox.ts'
+import type { Found, Gift, Outbox, OutboxOptions, RecordKind, Records } from './outbox.ts'
 
 /** Longest wait for a write of another process, in milliseconds. */
 const busyMs = 2000
@@ -26,9 +26,10 @@ const tableOf: Record<RecordKind, string> = { ledger: 'ledger', failed: 'failed'
  *
  * @param file created with its folder if missing
  * @param now the clock of due times, epoch milliseconds
- * @param kept number of failed gifts to keep: the latest ones
+ * @param keptLedger number of gifts to keep in the ledger: the latest ones
+ * @param keptFailed number of failed gifts to keep, likewise
  */
-export function createSqliteOutbox (file: string, { now = Date.now, kept = maxFailed }: { now?: () => number, kept?: number } = {}): Outbox {
+export function createSqliteOutbox (file: string, { now = Date.now, keptLedger = maxLedger, keptFailed = maxFailed }: OutboxOptions = {}): Outbox {
   mkdirSync(dirname(file), { recursive: true })
   const database = new DatabaseSync(file, { timeout: busyMs })
   // FULL flushes the disk at each commit: gifts are money.
@@ -48,11 +49,12 @@ export function createSqliteOutbox (file: string, { now = Date.now, kept = maxFa
   const allSizes = database.prepare('SELECT (SELECT count(*) FROM ledger) AS ledger, (SELECT count(*) FROM failed) AS failed')
   // Row ids are consecutive and only the oldest rows are deleted, so the difference of row ids is the
   // number of rows.
-  const trim = database.prepare(`
-    DELETE FROM failed WHERE rowid IN (
-      SELECT rowid FROM failed WHERE rowid <= (SELECT max(rowid) FROM failed) - ? ORDER BY rowid LIMIT ?
+  const trim = (table: string) => database.prepare(`
+    DELETE FROM ${table} WHERE rowid IN (
+      SELECT rowid FROM ${table} WHERE rowid <= (SELECT max(rowid) FROM ${table}) - ? ORDER BY rowid LIMIT ?
     )
   `)
+  const [trimLedger, trimFailed] = [trim('ledger'), trim('failed')]
   const revive = database.prepare('DELETE FROM dead_letters WHERE id = ? RETURNING gift')
   const records = Object.fromEntries(Object.entries(tableOf).map(([kind, table]) => [kind, {
     insert: database.prepare(`INSERT INTO ${table} (id, gift, details) VALUES (?, ?, ?) ON CONFLICT (id) DO NOTHING`),
@@ -149,7 +151,8 @@ export function createSqliteOutbox (file: string, { now = Date.now, kept = maxFa
         }
         remove.run(id)
       }
-      trim.run(kept, maxTrimmed)
+      trimLedger.run(keptLedger, maxTrimmed)
+      trimFailed.run(keptFailed, maxTrimmed)
       return settled
     })),
     counts: () => failingClosed(() => {

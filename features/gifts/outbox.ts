@@ -58,11 +58,22 @@ export type Found = { place: 'queue', gift: Gift } | { [K in RecordKind]: { plac
  * minute; the user received gift:error for each, so old ones can be deleted.
  */
 export const maxFailed = 100_000
+/** Maximum number of gifts to keep in the ledger. */
+export const maxLedger = 1_000_000
 /** Maximum number of failed gifts to delete per step, so that trimming does not block the storage. */
 export const maxTrimmed = 1000
 
 /** Numbers of gifts; `queued` includes leased ones. */
 export type Counts = Record<'queued' | RecordKind, number>
+
+export interface OutboxOptions {
+  /** The clock of due times, epoch milliseconds. */
+  now?: () => number
+  /** Default: {@link maxLedger}. */
+  keptLedger?: number
+  /** Default: {@link maxFailed}. */
+  keptFailed?: number
+}
 
 /**
  * Stores accepted gifts until the backend has charged them. Two implementations,
@@ -91,7 +102,7 @@ export interface Outbox {
   take (sizes: readonly number[], leaseMs: number): Promise<Batch>
   /**
    * Moves the gifts of a batch to their next state: queued, processed, failed, ledger or dead letter. Gifts that this lease no longer holds stay
-   * unchanged. Only the newest {@link maxFailed} failed gifts are kept; the ledger and the dead
+   * unchanged. Only the newest gifts are kept in the ledger and among the failed ones; the dead
    * letters are never trimmed.
    *
    * @param outcomes by transactionId

@@ -68,7 +68,7 @@ return {redis.call('ZCARD', KEYS[1]), redis.call('ZCARD', KEYS[4]), tries, more,
 
 /**
  * KEYS due items leases ledger ledger:ids failed failed:ids dead dead:ids
- * ARGV now token kept trimmed, then for each gift: id target a b
+ * ARGV now token keptLedger keptFailed trimmed, then for each gift: id target a b
  *
  * The target is one of:
  * - "processed"
@@ -78,12 +78,12 @@ return {redis.call('ZCARD', KEYS[1]), redis.call('ZCARD', KEYS[4]), tries, more,
  * The script writes the new place before it removes the old one: if Redis rejects a
  * write (out of memory), the gift stays in its old place.
  *
- * If there are more than "kept" failed gifts, the script deletes the lowest ids, at most "trimmed".
+ * If the ledger or the failed gifts have more records than are kept, the script deletes the lowest ids, at most "trimmed".
  */
 export const settle = `${clock}
 local now = clock(ARGV[1])
 local settled = {}
-for i = 5, #ARGV, 4 do
+for i = 6, #ARGV, 4 do
   local id, target, a, b = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
   if redis.call('HGET', KEYS[3], id) == ARGV[2] then
     table.insert(settled, id)
@@ -106,10 +106,13 @@ for i = 5, #ARGV, 4 do
     redis.call('HDEL', KEYS[3], id)
   end
 end
-local over = redis.call('ZCARD', KEYS[7]) - tonumber(ARGV[3])
-if over > 0 then
-  local oldest = redis.call('ZPOPMIN', KEYS[7], math.min(over, tonumber(ARGV[4])))
-  for i = 1, #oldest, 2 do redis.call('HDEL', KEYS[6], oldest[i]) end
+for i = 1, 2 do
+  local records, ids = KEYS[2 + 2 * i], KEYS[3 + 2 * i]
+  local over = redis.call('ZCARD', ids) - tonumber(ARGV[2 + i])
+  if over > 0 then
+    local oldest = redis.call('ZPOPMIN', ids, math.min(over, tonumber(ARGV[5])))
+    for j = 1, #oldest, 2 do redis.call('HDEL', records, oldest[j]) end
+  end
 end
 return settled
 `

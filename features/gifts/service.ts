@@ -57,9 +57,10 @@ export interface Gifts {
 /** Number of dead letters per replay step. */
 const replayBatch = 500
 
-export function createGifts (app: Pick<FeatureInstance, 'clock' | 'config' | 'features' | 'keep' | 'log' | 'metrics' | 'redis' | 'rooms' | 'sockets' | 'store'>): Gifts {
+/** @param keptLedger number of gifts to keep in the ledger */
+export function createGifts (app: Pick<FeatureInstance, 'clock' | 'config' | 'features' | 'keep' | 'log' | 'metrics' | 'redis' | 'rooms' | 'sockets' | 'store'>, keptLedger: number): Gifts {
   const { config, log, metrics, rooms, sockets, store } = app
-  const outbox = app.redis ? createRedisOutbox(app.redis) : createSqliteOutbox(join(config.DATA_DIR, 'gifts.sqlite'), { now: app.clock.now })
+  const outbox = app.redis ? createRedisOutbox(app.redis, { keptLedger }) : createSqliteOutbox(join(config.DATA_DIR, 'gifts.sqlite'), { now: app.clock.now, keptLedger })
   // Kept, so that a reload does not show gifts again.
   const recentGifts = app.keep('recentGifts', createRecentGifts)
 

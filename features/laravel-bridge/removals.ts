@@ -57,7 +57,7 @@ export function createRemovals (app: Pick<FeatureInstance, 'clock' | 'cluster' |
             log.warn({ err, roomId }, 'block of the backend not stored, retrying')
             rooms.kickHere(roomId, userKey)
           }
-          await delay(retryMs, undefined, { ref: false, signal: closing.signal }).catch(() => { /* The room is closed. */ })
+          await delay(retryMs, undefined, { ref: false, signal: closing.signal }).catch(() => { /* The feature is closing. */ })
         }
       }
       // Removes sessions that joined before the ban was stored.

@@ -48,7 +48,7 @@ export function createDisconnectGrace (checkRoom: (roomId: string) => Promise<vo
       log.debug({ err, roomId }, 'store unavailable, seats are checked later')
       const isScheduled = roomsToCheck.has(roomId)
       roomsToCheck.set(roomId, true)
-      if (!isScheduled) await checkUntilDone(roomId).catch(() => { /* The room is closed. */ })
+      if (!isScheduled) await checkUntilDone(roomId).catch(() => { /* The feature is closing. */ })
     }
   }
 

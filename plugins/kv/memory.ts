@@ -1,8 +1,9 @@
-import { mkdirSync } from 'node:fs'
-import { join } from 'node:path'
+import { accessSync, constants, mkdirSync } from 'node:fs'
+import { join, resolve } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { createClock } from '../clock.ts'
 import type { Clock } from '../clock.ts'
+import { failClosed } from '../redis/fail-closed.ts'
 import { expiryTime, oncePerName } from './kv.ts'
 import type { Expiry, KeyValue, Namespace } from './kv.ts'
 
@@ -10,9 +11,19 @@ const schema = 'CREATE TABLE IF NOT EXISTS kv (namespace TEXT, key TEXT, value T
 const alive = '(expires_at IS NULL OR expires_at > ?)'
 const sweepIntervalMs = 60_000
 
+/** @throws with the path if the folder cannot be created or written */
+function makeWritable (folder: string): void {
+  try {
+    mkdirSync(folder, { recursive: true })
+    accessSync(folder, constants.W_OK)
+  } catch (error) {
+    throw new Error(`DATA_DIR (${resolve(folder)}) cannot be written: ${(error as Error).message}`, { cause: error })
+  }
+}
+
 /** @param folder where the file is kept */
 function openFile (folder: string) {
-  mkdirSync(folder, { recursive: true })
+  makeWritable(folder)
   const file = new DatabaseSync(join(folder, 'kv.sqlite'))
   // In WAL mode a write survives a killed process once the call has returned. NORMAL avoids a disk
   // flush for each write.
@@ -48,15 +59,23 @@ function createNamespace (file: ReturnType<typeof openFile>, clock: Clock, name:
  * The key-value store of a single server: a SQLite file.
  *
  * @param folder where the file is kept
+ * @param failed called if expired values cannot be deleted; they are never returned, and deleted later
  */
-export function createMemoryKeyValue (folder: string, clock: Clock = createClock()): KeyValue {
+export function createMemoryKeyValue (folder: string, clock: Clock = createClock(), failed: (error: unknown) => void = () => {}): KeyValue {
   const file = openFile(folder)
-  const sweep = () => { file.sweep.run(clock.now()) }
+  function sweep (): void {
+    try {
+      file.sweep.run(clock.now())
+    } catch (error) {
+      failed(error)
+    }
+  }
   sweep()
   const timer = setInterval(sweep, sweepIntervalMs).unref()
+  const namespaceOf = (name: string) => failClosed(createNamespace(file, clock, name), 'The data cannot be read or written')
   return {
-    namespace: oncePerName((name) => createNamespace(file, clock, name)),
-    plainKeys: oncePerName((prefix) => createNamespace(file, clock, prefix)),
+    namespace: oncePerName(namespaceOf),
+    plainKeys: oncePerName(namespaceOf),
     close () {
       clearInterval(timer)
       file.close()

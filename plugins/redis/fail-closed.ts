@@ -1,10 +1,12 @@
 import { isCoded, unavailable } from '../errors/codes.ts'
 
 /**
- * Turns errors of the Redis client (connection lost, timeout, server error)
- * into UNAVAILABLE, for every method of an object.
+ * Turns errors of a storage (connection lost, timeout, disk full) into UNAVAILABLE, for every method of
+ * an object.
+ *
+ * @param message for the client
  */
-export function failClosed<T extends object> (driver: T): T {
+export function failClosed<T extends object> (driver: T, message = 'The store cannot be reached'): T {
   return new Proxy(driver, {
     get (target, name) {
       const member = Reflect.get(target, name) as unknown
@@ -13,7 +15,7 @@ export function failClosed<T extends object> (driver: T): T {
         try {
           return await (member as (...args: unknown[]) => unknown).apply(target, args)
         } catch (error) {
-          throw isCoded(error) ? error : unavailable('The store cannot be reached', error)
+          throw isCoded(error) ? error : unavailable(message, error)
         }
       }
     }

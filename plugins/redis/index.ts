@@ -1,44 +1,28 @@
 import fastifyRedis from '@fastify/redis'
 import fp from 'fastify-plugin'
-import { Redis } from 'ioredis'
-import type { RedisOptions } from 'ioredis'
+import type { Redis } from 'ioredis'
 import { withTimeout } from '../errors/timeout.ts'
+import { createRedisClient } from './client.ts'
 
 // @fastify/redis declares `app.redis`. Absent if Redis is not configured; check `app.hasDecorator('redis')`.
 
 /** How long a starting server waits for its Redis, in milliseconds. */
 const timeoutMs = 30_000
 
+declare module '../hooks.ts' {
+  interface KernelHooks {
+    /** What a deployer should change, for /health: one sentence each. The server works meanwhile. */
+    'health:warnings': () => string[]
+  }
+}
+
 /**
  * Connects to Redis if one is configured. While the connection is down, commands fail immediately; if
  * Redis hangs, they fail after two seconds. Callers then return UNAVAILABLE instead of waiting. The client reconnects without limit.
  */
 export default fp(async function redis (app) {
-  const { config } = app
-  if (config.REDIS_URL === undefined && config.REDIS_HOST === undefined) return
-
-  const options: RedisOptions = {
-    lazyConnect: true,
-    enableOfflineQueue: false,
-    maxRetriesPerRequest: 0,
-    commandTimeout: 2000,
-    connectTimeout: 2000,
-    // Commands of one turn of the event loop share one round trip.
-    enableAutoPipelining: true,
-    retryStrategy: (attempt) => Math.min(50 * 2 ** attempt, 1000),
-    autoPipeliningIgnoredCommands: [],
-    connectionName: `flylive:${config.NODE_ID}`
-  }
-  const client = config.REDIS_URL !== undefined
-    ? new Redis(config.REDIS_URL, options)
-    : new Redis({
-      ...options,
-      host: config.REDIS_HOST,
-      port: config.REDIS_PORT,
-      db: config.REDIS_DB,
-      ...(config.REDIS_PASSWORD === undefined ? {} : { password: config.REDIS_PASSWORD }),
-      ...(config.REDIS_TLS ? { tls: {} } : {})
-    })
+  const client = createRedisClient(app.config)
+  if (!client) return
 
   letCommandsBeDefinedAnyTime(client)
 
@@ -55,8 +39,23 @@ export default fp(async function redis (app) {
 
   client.connect().catch(() => { /* Logged by the error event; the client retries. */ })
   await ready(client)
+  await checkServer(client)
   await app.register(fastifyRedis, { client })
   app.addHook('onClose', async () => client.disconnect())
+
+  /** @throws if the Redis is a Redis Cluster, which the server does not support */
+  async function checkServer (redis: Redis): Promise<void> {
+    const info = await redis.info().catch(() => '')
+    if (/^cluster_enabled:1/m.test(info)) {
+      redis.disconnect()
+      throw new Error('REDIS_URL or REDIS_HOST is a node of a Redis Cluster, which is not supported: use one Redis, or a primary with replicas and REDIS_SENTINELS')
+    }
+    const policy = /^maxmemory_policy:(\S+)/m.exec(info)?.[1] ?? 'noeviction'
+    if (policy === 'noeviction') return
+    const warning = `the maxmemory-policy of Redis is ${policy}: under memory pressure it deletes rooms, bans and gifts; set it to noeviction`
+    app.log.warn(warning)
+    app.hooks.on('health:warnings', () => [warning])
+  }
 
   async function ready (redis: Redis): Promise<void> {
     if (redis.status === 'ready') return
@@ -67,7 +66,7 @@ export default fp(async function redis (app) {
       throw new Error(`Redis was not reachable within ${timeoutMs / 1000} s: ${lastError || redis.status}`)
     })
   }
-}, { name: 'redis', dependencies: ['config'] })
+}, { name: 'redis', dependencies: ['config', 'hooks'] })
 
 /**
  * A pipeline knows only the commands that were defined when it was created, and ioredis crashes if a

@@ -90,9 +90,11 @@ export function createClosing (app: FastifyInstance, { nodeRooms, roomState, ann
     kickHere,
     async kick (roomId, userId, banUntil) {
       const userKey = userKeyOf(userId)
-      if (banUntil !== undefined) await store.ban(roomId, userKey, banUntil)
+      // The user is removed even if the ban cannot be stored.
+      const banFailed = banUntil === undefined ? undefined : await store.ban(roomId, userKey, banUntil).then(() => undefined, (error: unknown) => error)
       const sentToAll = await cluster.send('room:kick', { roomId, userKey })
       hooks.emit('room:kicked', roomId, userId)
+      if (banFailed !== undefined) throw unavailable('The user was removed, but the ban could not be stored', banFailed)
       if (!sentToAll) throw unavailable('The other servers cannot be reached')
     }
   }

@@ -119,8 +119,8 @@ export interface NodeMembersStore {
  */
 export interface RoomStore extends MemberStore, RecordStore, StateStore, NodeMembersStore {
   readonly kind: 'memory' | 'redis'
-  /** @throws UNAVAILABLE while the store cannot be reached */
-  ping (): Promise<void>
+  /** Writes a value, as requests do. @throws UNAVAILABLE while the store cannot be reached or refuses writes */
+  check (): Promise<void>
 }
 
 /** How long the store remembers that a room was closed, for servers that were disconnected, in milliseconds. */

@@ -126,8 +126,9 @@ export default (async function rooms (app) {
     }
   }, async (request, reply) => {
     const { params: { roomId }, body: { userId, banSeconds = 0 } } = request
-    if (!await app.store.getRoom(roomId)) throw new RoomNotFound(roomId)
-    const [member] = await app.store.getMembers(roomId, [userKeyOf(userId)])
+    // While the store cannot be read, members on this server can still be removed.
+    if (!app.rooms.get(roomId) && !await app.store.getRoom(roomId)) throw new RoomNotFound(roomId)
+    const [member] = await app.store.getMembers(roomId, [userKeyOf(userId)]).catch(() => [])
     const bannedUntil = banSeconds > 0 ? app.clock.now() + Math.ceil(banSeconds * 1000) : undefined
     await app.rooms.kick(roomId, userId, bannedUntil)
     app.admin.audit(request, 'room.kick', { roomId, userId, before: { inRoom: member !== undefined }, after: { inRoom: false, bannedUntil: bannedUntil ?? null } })

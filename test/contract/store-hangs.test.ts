@@ -13,7 +13,7 @@ for (const type of ['room:leave', 'room:join']) {
     await ada.request(type, { roomId: 'r1' })
     // Redis now executes the request, after the caller has timed out.
     redis.process.kill('SIGCONT')
-    await until(() => server.app.store.ping().then(() => true, () => false))
+    await until(() => server.app.store.check().then(() => true, () => false))
     await until(async () => (await server.app.store.getRoom('r1')) === undefined)
     t.same(await server.app.store.listEmptyRooms(Date.now(), 10), [])
   })

@@ -287,7 +287,7 @@ export function storeContract (t: Test, make: (t: Test) => Promise<RoomStore>): 
 
   t.test('responds to a ping', async (t) => {
     const store = await make(t)
-    await store.ping()
+    await store.check()
     t.match(store.kind, /^(memory|redis)$/)
     await store.releaseRoom('r1')
     await store.forgetNodeRooms('node-x')

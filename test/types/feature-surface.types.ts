@@ -185,6 +185,7 @@ interface ExpectedHooks {
   'feature:disabled': (name: string) => void
   'admin:seating': (rooms: readonly RoomRecord[]) => Promise<readonly Seating[]>
   'health:checks': () => Record<string, () => Promise<void> | void>
+  'health:warnings': () => string[]
 }
 
 export type HooksAreAsDocumented = [

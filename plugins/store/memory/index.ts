@@ -26,7 +26,7 @@ export function createMemoryStore (kv: Pick<KeyValue, 'namespace'>): RoomStore {
   const rooms: MemoryRooms = { all: new Map(), empty: new Map() }
   return {
     kind: 'memory',
-    async ping () {},
+    async check () {},
     ...createMemoryMembers(rooms, kv.namespace('bans')),
     ...createMemoryRecords(rooms),
     ...createMemoryState(rooms),

@@ -1,5 +1,6 @@
 import type { Redis } from 'ioredis'
 import type { NodeLeases } from '../../cluster/leases.ts'
+import { nodeKey } from '../../cluster/leases.redis.ts'
 import { createClock } from '../../clock.ts'
 import type { Clock } from '../../clock.ts'
 import { failClosed } from '../../redis/fail-closed.ts'
@@ -11,6 +12,9 @@ import { createRedisNodeMembers } from './node-members.ts'
 import { createRedisRecords } from './records.ts'
 import { createRoomIndex } from './room-index.ts'
 import { createRedisState } from './state.ts'
+
+/** Lifetime of the value that a check writes, in milliseconds. */
+const checkTtlMs = 60_000
 
 /**
  * The rooms of servers that share a Redis. A method takes one round trip: a Lua script, or commands
@@ -25,8 +29,8 @@ export function createRedisStore (redis: Redis, nodeId: string, leases: Pick<Nod
   const index = createRoomIndex(redis, nodeId)
   return failClosed<RoomStore>({
     kind: 'redis',
-    async ping () {
-      await redis.ping()
+    async check () {
+      await redis.set(`${nodeKey(nodeId)}:check`, 1, 'PX', checkTtlMs)
     },
     ...createRedisMembers(redis, nodeId, index, leases, recoveryMs),
     ...createRedisRecords(redis, nodeId, index),

@@ -161,7 +161,7 @@ t.test('rejects gifts when the disk fails', async (t) => {
 t.test('rejects gifts without Redis and keeps accepted ones', async (t) => {
   const redis = await startRedis(t)
   const server = await build(t, { env: { ...env, REDIS_URL: redis.url } })
-  const ready = () => until(() => server.app.store.ping().then(() => true, () => false))
+  const ready = () => until(() => server.app.store.check().then(() => true, () => false))
   const ada = await server.connect(1)
   await ada.ok('room:join', { roomId: 'r1' })
   await ada.ok('gift:send', { giftId: 1, recipientId: 2 })

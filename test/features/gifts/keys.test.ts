@@ -213,7 +213,7 @@ t.test('keeps sent gifts across a reload', async (t) => {
   const gift = { giftId: 7, recipientId: 2, quantity: 1, key: v7() }
   const { transactionId } = await ada.ok('gift:send', gift)
   const running = server.app.features.generations().find(({ name }) => name === 'gifts')?.app as unknown as FeatureInstance
-  const next = createGifts(running)
+  const next = createGifts(running, 1000)
   t.teardown(() => next.close())
   const [session] = server.app.sockets.ofUser('1') as Iterable<Session>
   const accepted = await next.accept(session as Session, server.app.rooms.get('5') as LocalRoom, gift)

@@ -14,7 +14,7 @@ giftOutboxContract(t, async (_t, kept) => {
   await one.flushdb()
   const clock = { now: 1_000_000 }
   const now = () => clock.now
-  const options = { now, ...(kept === undefined ? {} : { kept }) }
+  const options = { now, ...(kept === undefined ? {} : { keptLedger: kept, keptFailed: kept }) }
   return { a: createRedisOutbox(one, options), b: createRedisOutbox(two, options), clock }
 })
 
@@ -50,7 +50,7 @@ t.test('all keys share a cluster slot, and settled gifts leave no keys', async (
 
 t.test('bounds the records of failed gifts', async (t) => {
   await one.flushdb()
-  const [before, outbox] = [createRedisOutbox(one), createRedisOutbox(two, { kept: 10 })]
+  const [before, outbox] = [createRedisOutbox(one), createRedisOutbox(two, { keptFailed: 10 })]
   const fail = async (outbox: Outbox, count: number) => {
     await Promise.all(Array.from({ length: count }, () => outbox.add(giftOf())))
     const batch = await outbox.take([count], 1000)

@@ -15,7 +15,7 @@ giftOutboxContract(t, async (t, kept) => {
   const clock = { now: 1_000_000 }
   const file = join(folder, `gifts-${++files}.sqlite`)
   const now = () => clock.now
-  const options = { now, ...(kept === undefined ? {} : { kept }) }
+  const options = { now, ...(kept === undefined ? {} : { keptLedger: kept, keptFailed: kept }) }
   const [a, b] = [createSqliteOutbox(file, options), createSqliteOutbox(file, options)]
   t.teardown(() => Promise.all([a.close(), b.close()]))
   return { a, b, clock }

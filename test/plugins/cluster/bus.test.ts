@@ -40,7 +40,7 @@ t.test('treats a hanging Redis as down', async (t) => {
   await app.bus.subscribe('c', (message) => heard.push(message))
   process.kill(redis.process.pid as number, 'SIGSTOP')
   const published = app.bus.publish('c', 'm')
-  await t.rejects(app.store.ping(), { code: 'UNAVAILABLE' })
+  await t.rejects(app.store.check(), { code: 'UNAVAILABLE' })
   await t.rejects(app.bus.check(), { code: 'UNAVAILABLE' })
   t.equal(await published, false)
   t.same(heard, ['m'])

@@ -64,7 +64,7 @@ t.test('a feature\'s instance has exactly the public surface', async (t) => {
   const plain = new Set(Object.getOwnPropertyNames(Fastify()))
   const added = Object.getOwnPropertyNames(app).filter((name) => !plain.has(name)).sort()
   t.strictSame(added, [
-    'admin', 'blobs', 'bus', 'cluster', 'config', 'contract', 'directory', 'drain', 'features', 'gate', 'hooks', 'jobs', 'keep', 'kv', 'messages', 'metrics', 'nodeId', 'reactions', 'redis', 'rooms', 'sfu', 'sockets', 'store'
+    'admin', 'blobs', 'bus', 'clock', 'cluster', 'config', 'contract', 'directory', 'drain', 'features', 'gate', 'hooks', 'jobs', 'keep', 'kv', 'messages', 'metrics', 'nodeId', 'reactions', 'redis', 'rooms', 'sfu', 'sockets', 'store'
   ])
   t.strictSame(Object.keys(app.messages).sort(), ['accepts', 'adds', 'dispatch', 'events', 'on'])
 })

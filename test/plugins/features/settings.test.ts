@@ -41,9 +41,9 @@ t.test('applies changes made during startup and changes without a notification',
   const go = Promise.withResolvers<void>()
   Object.assign(globalThis, { flyliveStarting: () => { starting.resolve(); return go.promise } })
   folder.write('slow', { 'index.ts': saying('slow', 'x', { before: 'await globalThis.flyliveStarting()' }) })
-  const env = { REDIS_URL: await redisDatabase(), FEATURES: 'auth,chat,reactions,slow' }
+  const env = { REDIS_URL: await redisDatabase(), FEATURES: 'auth,chat,reactions' }
   const a = await build(t, { env })
-  const building = build(t, { env: { ...env, FEATURES_PATH: folder.path } })
+  const building = build(t, { env: { ...env, FEATURES: `${env.FEATURES},slow`, FEATURES_PATH: folder.path } })
   await starting.promise
   t.equal((await post(a, 'chat/disable')).status, 200)
   go.resolve()

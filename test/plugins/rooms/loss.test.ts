@@ -197,7 +197,7 @@ t.test('a server without members creates no room during recovery', async (t) => 
   }
   await redis.kill()
   await redis.start()
-  await until(() => outside.server.app.store.ping())
+  await until(() => outside.server.app.store.check())
   t.equal(await eve.fails('room:join', { roomId: 'r1' }), 'UNAVAILABLE')
   goOn.resolve()
   t.equal((await until(() => follow(eve))).first, 3)

@@ -325,7 +325,7 @@ t.test('rejects calls while Redis is down', async (t) => {
   await store.join(joining('r1', 1))
   await redis.kill()
   const calls: Record<Exclude<keyof RoomStore, 'kind'>, () => Promise<unknown>> = {
-    ping: () => store.ping(),
+    check: () => store.check(),
     join: () => store.join(joining('r1', 2)),
     leave: () => store.leave('r1', 's-1', '1', 1),
     removeRoom: () => store.removeRoom('r1'),
@@ -359,16 +359,16 @@ t.test('rejects calls while Redis is down', async (t) => {
   t.same(Object.keys(calls).sort(), Object.keys(store).filter((name) => name !== 'kind').sort(), 'every method is covered')
 
   await redis.start()
-  await until(async () => await codeOf(store.ping()) === 'ok')
+  await until(async () => await codeOf(store.check()) === 'ok')
   t.match(await store.join(joining('r1', 2)), { created: true, count: 1 })
 })
 
 t.test('rejects calls while Redis hangs', async (t) => {
   const redis = await startRedis(t)
   const store = storeOf(await redisClient(t, redis), 'node-a')
-  await store.ping()
+  await store.check()
   redis.process.kill('SIGSTOP')
   await t.rejects(store.join(joining('r1', 1)), { code: 'UNAVAILABLE' })
   redis.process.kill('SIGCONT')
-  await until(async () => await codeOf(store.ping()) === 'ok')
+  await until(async () => await codeOf(store.check()) === 'ok')
 })

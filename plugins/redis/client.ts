@@ -1,0 +1,49 @@
+import { Redis } from 'ioredis'
+import type { RedisOptions } from 'ioredis'
+import type { Config } from '../../config/load.ts'
+
+type RedisConfig = Pick<Config, 'NODE_ID' | 'REDIS_URL' | 'REDIS_HOST' | 'REDIS_PORT' | 'REDIS_PASSWORD' | 'REDIS_DB' | 'REDIS_TLS' | 'REDIS_SENTINELS' | 'REDIS_SENTINEL_NAME' | 'REDIS_SENTINEL_PASSWORD'>
+
+/** Maximum delay between two attempts to connect, in milliseconds. */
+const maxRetryDelayMs = 1000
+
+/**
+ * Creates the client of the configured Redis: by its URL, by its host and port, or through Sentinels,
+ * which know the current primary. It connects on `connect()`.
+ *
+ * @returns undefined if no Redis is configured
+ */
+export function createRedisClient (config: RedisConfig): Redis | undefined {
+  const options: RedisOptions = {
+    lazyConnect: true,
+    enableOfflineQueue: false,
+    maxRetriesPerRequest: 0,
+    commandTimeout: 2000,
+    connectTimeout: 2000,
+    // Commands of one turn of the event loop share one round trip.
+    enableAutoPipelining: true,
+    retryStrategy: (attempt) => Math.min(50 * 2 ** attempt, maxRetryDelayMs),
+    // A primary that became a replica keeps its connections: a new connection finds the new primary.
+    reconnectOnError: ({ message }) => message.includes('READONLY'),
+    autoPipeliningIgnoredCommands: [],
+    connectionName: `flylive:${config.NODE_ID}`
+  }
+  if (config.REDIS_URL !== undefined) return new Redis(config.REDIS_URL, options)
+  const access: RedisOptions = {
+    ...options,
+    db: config.REDIS_DB,
+    ...(config.REDIS_PASSWORD === undefined ? {} : { password: config.REDIS_PASSWORD }),
+    ...(config.REDIS_TLS ? { tls: {} } : {})
+  }
+  if (config.REDIS_SENTINELS.length > 0) {
+    return new Redis({
+      ...access,
+      sentinels: config.REDIS_SENTINELS.map(({ host, port }) => ({ host, port })),
+      name: config.REDIS_SENTINEL_NAME,
+      sentinelRetryStrategy: (attempt) => Math.min(50 * 2 ** attempt, maxRetryDelayMs),
+      ...(config.REDIS_SENTINEL_PASSWORD === undefined ? {} : { sentinelPassword: config.REDIS_SENTINEL_PASSWORD }),
+      ...(config.REDIS_TLS ? { enableTLSForSentinelMode: true, sentinelTLS: {} } : {})
+    })
+  }
+  return config.REDIS_HOST === undefined ? undefined : new Redis({ ...access, host: config.REDIS_HOST, port: config.REDIS_PORT })
+}
