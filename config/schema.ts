@@ -71,7 +71,7 @@ export const sections = {
     MAX_CONNECTIONS_PER_USER: whole(1, 1_000_000).default(10)
       .describe('Maximum WebSocket connections per user, on all servers; more are rejected with 429 TOO_MANY_CONNECTIONS.'),
     MAX_CONNECTIONS_PER_IP: whole(1, 1_000_000).default(200)
-      .describe('Maximum WebSocket connections per client address and server; more are rejected with 429 TOO_MANY_CONNECTIONS. Loopback and private addresses are exempt unless this variable is set.'),
+      .describe('Maximum WebSocket connections per client address and server; more are rejected with 429 TOO_MANY_CONNECTIONS. Without TRUST_PROXY, an address may have 64 more connections for requests. Loopback and private addresses are exempt unless this variable is set.'),
     JOINS_PER_MINUTE: whole(1, 1_000_000).default(60)
       .describe('Maximum joins per user per minute, on all servers; more are rejected with RATE_LIMITED.'),
     ROOMS_CREATED_PER_MINUTE: whole(1, 1_000_000).default(20)

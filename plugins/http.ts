@@ -2,6 +2,7 @@ import cors from '@fastify/cors'
 import helmet from '@fastify/helmet'
 import rateLimit from '@fastify/rate-limit'
 import fp from 'fastify-plugin'
+import { limitSockets } from './connections/quotas.ts'
 import { rateLimited } from './errors/codes.ts'
 
 // Maximum requests per address per minute: enough for several dashboards and polling scripts behind one address.
@@ -9,9 +10,10 @@ const callsPerMinute = 3000
 // Exempt routes: monitoring systems poll them, or they have their own limit.
 const unlimited = new Set(['/ws', '/health', '/livez', '/readyz', '/metrics'])
 
-/** Applies security headers, CORS and a rate limit per address to every HTTP request. */
+/** Applies security headers, CORS and limits per address to HTTP requests and connections. */
 export default fp(async function http (app) {
   const { config } = app
+  limitSockets(app)
   app.addHook('onRequest', (request, reply, done) => {
     if (request.socket.remoteAddress !== undefined) return done()
     // The client has disconnected, so the rate limit cannot read its address.

@@ -51,10 +51,31 @@ class SocketCounter {
   }
 }
 
+/** Connections of an address beyond MAX_CONNECTIONS_PER_IP, for requests of clients that have WebSockets. */
+const moreForRequests = 64
+
+/** @returns whether the addresses of clients are exempt; private ones count only if the limit is configured, because they may be those of proxies */
+const exemption = ({ variables }: FastifyInstance['config']) => variables.MAX_CONNECTIONS_PER_IP === undefined ? isPrivate : () => false
+
+/**
+ * Limits the connections of each address, also those that send no request or a slow one: more are closed.
+ * Behind a proxy there is no limit, because all connections have its address.
+ */
+export function limitSockets ({ config, server }: Pick<FastifyInstance, 'config' | 'server'>): void {
+  if (config.TRUST_PROXY) return
+  const sockets = new SocketCounter()
+  const isExempt = exemption(config)
+  server.on('connection', (socket: Socket) => {
+    const { remoteAddress: address } = socket
+    if (address === undefined || isExempt(address)) return
+    if (sockets.get(address) >= config.MAX_CONNECTIONS_PER_IP + moreForRequests) socket.destroy()
+    else sockets.add(address, socket)
+  })
+}
+
 export function createConnectionQuotas ({ config, directory, nodeId }: Pick<FastifyInstance, 'config' | 'directory' | 'nodeId'>): ConnectionQuotas {
   const { MAX_CONNECTIONS_PER_USER: perUser, MAX_CONNECTIONS_PER_IP: perAddress } = config
-  // Private addresses count only if the limit is configured, because they may be the addresses of proxies.
-  const isExempt = config.variables.MAX_CONNECTIONS_PER_IP === undefined ? isPrivate : () => false
+  const isExempt = exemption(config)
   const addresses = new SocketCounter()
   const users = new SocketCounter()
 

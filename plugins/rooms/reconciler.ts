@@ -15,7 +15,7 @@ export interface ReconcilerOptions {
 
 /**
  * Renews this server's lease, removes the members of dead servers, and syncs
- * unsynced rooms with the store. A tick starts one second after the previous tick started, or when that
+ * unsynced and damaged rooms with the store. A tick starts one second after the previous tick started, or when that
  * tick has ended, whichever is later.
  *
  * @returns a function that stops it
@@ -23,6 +23,7 @@ export interface ReconcilerOptions {
 export function startReconciler (app: FastifyInstance, { unsynced, nodeRooms, sessionRecords, sync }: ReconcilerOptions): () => Promise<void> {
   const { bus, leases, log, nodeId, store, timings: { leaseMs, reconcileIntervalMs } } = app
   let checkedDeadAt = -Infinity
+  let checkedRoomsAt = -Infinity
   let warned = false
   let busy = false
   let stopped = false
@@ -42,6 +43,19 @@ export function startReconciler (app: FastifyInstance, { unsynced, nodeRooms, se
       log.warn({ node: dead }, 'members of a dead server removed')
       for (const roomId of await store.listNodeRooms(dead)) await sync.drop(dead, roomId)
       await Promise.all([leases.remove(dead), store.forgetNodeRooms(dead)])
+    }
+  }
+
+  /** Redis may have lost single keys of a room: by eviction, or because somebody deleted them. */
+  async function findDamaged () {
+    if (performance.now() - checkedRoomsAt < leaseMs / 3) return
+    checkedRoomsAt = performance.now()
+    const rooms = [...nodeRooms.all()].filter(({ members }) => members.size > 0)
+    const intact = await store.areIntact(rooms.map(({ roomId }) => roomId))
+    for (const [i, { roomId }] of rooms.entries()) {
+      if (intact[i] === true) continue
+      log.warn({ roomId }, 'the store has lost data of a room, restoring it')
+      unsynced.add(roomId)
     }
   }
 
@@ -76,6 +90,7 @@ export function startReconciler (app: FastifyInstance, { unsynced, nodeRooms, se
     busy = true
     try {
       await removeDead()
+      await findDamaged()
       await syncUnsynced()
       warned = false
     } catch (err) {

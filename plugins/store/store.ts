@@ -106,6 +106,8 @@ export interface NodeMembersStore {
   replaceNodeMembers (nodeId: string, members: NodeMembers): Promise<WrittenMembers>
   /** Removes all members of a server from a room. */
   removeNodeMembers (nodeId: string, roomId: string): Promise<MembersChange>
+  /** @returns for each room whether its data about members is consistent; false after the loss of a key */
+  areIntact (roomIds: readonly string[]): Promise<boolean[]>
   /** Removes a room from the list of this server's rooms, because it no longer has members on this server. */
   releaseRoom (roomId: string): Promise<void>
   /** Removes the list of a server's rooms. */

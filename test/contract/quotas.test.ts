@@ -1,4 +1,5 @@
 import { once } from 'node:events'
+import { connect as connectTo } from 'node:net'
 import t from 'tap'
 import { WebSocket } from 'ws'
 import { build, onEveryStore, tokenFor } from '../support/build.ts'
@@ -26,6 +27,17 @@ t.test('limits the connections of a user on all servers', async (t) => {
   await a.connect(2)
   first.ws.close()
   await until(async () => await a.connect(1).then(() => true, () => false))
+})
+
+t.test('limits the connections of an address that send no request', async (t) => {
+  const server = await build(t, { env: { FEATURES: 'auth', MAX_CONNECTIONS_PER_IP: '2' } })
+  const { hostname, port } = new URL(server.url)
+  const sockets = Array.from({ length: 80 }, () => connectTo(Number(port), hostname))
+  t.teardown(() => { for (const socket of sockets) socket.destroy() })
+  for (const socket of sockets) socket.on('error', () => { /* The server resets it. */ })
+  await until(() => sockets.filter(({ closed }) => closed).length === 80 - 66)
+  for (const socket of sockets) socket.destroy()
+  await until(async () => (await fetch(`${server.url}/livez`)).status === 200)
 })
 
 t.test('connections that arrive together count each other', async (t) => {

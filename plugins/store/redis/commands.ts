@@ -1,6 +1,6 @@
 import type { Redis, Result } from 'ioredis'
 import { join, leave, participants, someMembers } from './scripts/members.ts'
-import { replaceNodeMembers } from './scripts/node-members.ts'
+import { isIntact, replaceNodeMembers } from './scripts/node-members.ts'
 import { forgetEmpty, removeRoom, touch } from './scripts/records.ts'
 import { appendLog, swapDocument } from './scripts/state.ts'
 
@@ -12,6 +12,7 @@ declare module 'ioredis' {
     msabParticipants (...args: (string | number)[]): Result<[places: string[], profiles: (string | null)[], count: number], Context>
     msabSomeMembers (...args: (string | number)[]): Result<string[], Context>
     msabForgetEmpty (...args: (string | number)[]): Result<number, Context>
+    msabIsIntact (...args: string[]): Result<number, Context>
     msabTouch (...args: (string | number)[]): Result<number, Context>
     msabAppendLog (...args: (string | number)[]): Result<number, Context>
     msabSwapDocument (...args: (string | number)[]): Result<string[] | null, Context>
@@ -26,6 +27,7 @@ export function defineCommands (redis: Redis): void {
   redis.defineCommand('msabParticipants', { numberOfKeys: 2, lua: participants })
   redis.defineCommand('msabSomeMembers', { numberOfKeys: 2, lua: someMembers })
   redis.defineCommand('msabForgetEmpty', { numberOfKeys: 1, lua: forgetEmpty })
+  redis.defineCommand('msabIsIntact', { numberOfKeys: 4, lua: isIntact })
   redis.defineCommand('msabTouch', { numberOfKeys: 1, lua: touch })
   redis.defineCommand('msabReplaceNodeMembers', { numberOfKeys: 8, lua: replaceNodeMembers })
   redis.defineCommand('msabAppendLog', { numberOfKeys: 2, lua: appendLog })

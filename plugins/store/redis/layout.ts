@@ -22,8 +22,10 @@ export const roomKey = (roomId: string) => `msab:room:{${roomId}}`
 /** All keys that are removed with a room. */
 export const roomKeys = (roomId: string) => {
   const key = roomKey(roomId)
-  return [key, usersKey(roomId), profilesKey(roomId), `${key}:refs`, `${key}:sessions`, documentsKey(roomId), logKey(roomId)]
+  return [key, ...memberKeys(roomId), documentsKey(roomId), logKey(roomId)]
 }
+/** The keys of a room's members, which Redis may have lost one by one. */
+export const memberKeys = (roomId: string) => [usersKey(roomId), profilesKey(roomId), `${roomKey(roomId)}:refs`, `${roomKey(roomId)}:sessions`]
 export const usersKey = (roomId: string) => `${roomKey(roomId)}:users`
 export const profilesKey = (roomId: string) => `${roomKey(roomId)}:profiles`
 export const documentsKey = (roomId: string) => `${roomKey(roomId)}:docs`

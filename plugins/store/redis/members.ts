@@ -52,6 +52,7 @@ export function createRedisMembers (redis: Redis, nodeId: string, index: RoomInd
         case 'PIN_REQUIRED': throw new PinRequired()
         case 'PIN_WRONG': throw new PinWrong()
         case 'ROOM_FULL': throw new RoomFull()
+        case 'DAMAGED': throw unavailable('The room is being restored')
         default:
           // Not awaited: Redis runs these commands before those of a join that creates the room.
           index.removeMissing(roomId).catch(() => {})

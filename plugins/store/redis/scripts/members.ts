@@ -1,7 +1,7 @@
-import { arrive } from './shared.ts'
+import { arrive, intact } from './shared.ts'
 
 /** KEYS room users profiles refs sessions docs log ban pin — ARGV field user profile limit pinHash create now participantsTold tries window */
-export const join = `${arrive}
+export const join = `${arrive}${intact}
 local until_ = redis.call('GET', KEYS[8])
 if until_ then return {'BANNED', until_} end
 local meta = redis.call('HGET', KEYS[1], 'meta')
@@ -20,6 +20,7 @@ if meta then
 elseif ARGV[6] == '' then
   return {'ROOM_NOT_FOUND'}
 end
+if meta and not intact(KEYS[2], KEYS[3], KEYS[4], KEYS[5]) then return {'DAMAGED'} end
 if not redis.call('ZSCORE', KEYS[2], ARGV[2]) and redis.call('ZCARD', KEYS[2]) >= tonumber(ARGV[4]) then
   return {'ROOM_FULL'}
 end
@@ -55,7 +56,7 @@ if redis.call('HINCRBY', KEYS[4], user, -1) <= 0 then
   redis.call('HDEL', KEYS[3], user)
 end
 if redis.call('EXISTS', KEYS[1]) == 1 then redis.call('HSET', KEYS[1], 'activity', ARGV[2]) end
-return {last, redis.call('ZCARD', KEYS[2])}
+return {last, math.max(redis.call('ZCARD', KEYS[2]), redis.call('HLEN', KEYS[4]))}
 `
 
 /**

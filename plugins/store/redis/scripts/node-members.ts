@@ -1,4 +1,9 @@
-import { arrive, clock, publish } from './shared.ts'
+import { arrive, clock, intact, publish } from './shared.ts'
+
+/** KEYS users profiles refs sessions */
+export const isIntact = `${intact}
+return intact(KEYS[1], KEYS[2], KEYS[3], KEYS[4]) and 1 or 0
+`
 
 /**
  * KEYS room users profiles refs sessions docs log closed
@@ -9,10 +14,13 @@ import { arrive, clock, publish } from './shared.ts'
  * belong to this room and not to an earlier one with the same id. If the room or some of its documents
  * had been lost, records the time and publishes.
  *
+ * If a key of the members had been lost, rebuilds the others from the sessions, and publishes, so that
+ * the other servers add their members.
+ *
  * @returns profiles of the users who joined, of those who left, the number of users, 1 if the room
  *   was closed since (then nothing is written), and all documents
  */
-export const replaceNodeMembers = `${arrive}${clock}${publish}
+export const replaceNodeMembers = `${arrive}${clock}${intact}${publish}
 local given, joined, left = {}, {}, {}
 local closed = redis.call('GET', KEYS[8])
 if closed and ARGV[2] ~= '' and tonumber(closed) >= cjson.decode(ARGV[2]).createdAt then
@@ -22,6 +30,21 @@ local lost, restored = false, false
 local members = cjson.decode(ARGV[5])
 for _, member in ipairs(members) do given[member[1]] = member end
 local sessions = redis.call('HGETALL', KEYS[5])
+local damaged = not intact(KEYS[2], KEYS[3], KEYS[4], KEYS[5])
+if damaged then
+  redis.call('DEL', KEYS[4])
+  for i = 2, #sessions, 2 do
+    if redis.call('HINCRBY', KEYS[4], sessions[i], 1) == 1 and not redis.call('ZSCORE', KEYS[2], sessions[i]) then
+      arrive(KEYS[2], sessions[i], ARGV[4])
+    end
+  end
+  for _, user in ipairs(redis.call('ZRANGE', KEYS[2], 0, -1)) do
+    if redis.call('HEXISTS', KEYS[4], user) == 0 then redis.call('ZREM', KEYS[2], user) end
+  end
+  for _, user in ipairs(redis.call('HKEYS', KEYS[3])) do
+    if redis.call('HEXISTS', KEYS[4], user) == 0 then redis.call('HDEL', KEYS[3], user) end
+  end
+end
 local there = {}
 for i = 1, #sessions, 2 do
   local field, user = sessions[i], sessions[i + 1]
@@ -44,13 +67,15 @@ if next(given) then
   end
   for _, member in ipairs(members) do
     local field = member[1]
+    if damaged then redis.call('HSETNX', KEYS[3], member[2], member[3]) end
     if not there[field] then
       there[field] = true
       redis.call('HSET', KEYS[5], field, member[2])
       if redis.call('HINCRBY', KEYS[4], member[2], 1) == 1 then
         arrive(KEYS[2], member[2], ARGV[4])
         redis.call('HSET', KEYS[3], member[2], member[3])
-        table.insert(joined, member[3])
+        -- After a loss, the room's members know the user already.
+        if not damaged then table.insert(joined, member[3]) end
       end
     end
   end
@@ -73,6 +98,6 @@ for i = 8, #ARGV, 3 do
   end
 end
 if lost then redis.call('HSET', KEYS[1], 'restored', string.format('%.0f', clock())) end
-if lost or restored then publish(ARGV[6], ARGV[7]) end
+if lost or restored or damaged then publish(ARGV[6], ARGV[7]) end
 return {joined, left, redis.call('ZCARD', KEYS[2]), 0, redis.call('HGETALL', KEYS[6])}
 `

@@ -8,7 +8,7 @@ import { publish } from './shared.ts'
 export const removeRoom = `${publish}
 local meta = redis.call('HGET', KEYS[1], 'meta')
 if not meta then return false end
-if ARGV[1] == '1' and redis.call('ZCARD', KEYS[2]) > 0 then return false end
+if ARGV[1] == '1' and redis.call('EXISTS', KEYS[2], KEYS[5]) > 0 then return false end
 redis.call('DEL', KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7])
 local createdAt = string.format('%.0f', cjson.decode(meta).createdAt)
 redis.call('SET', KEYS[8], createdAt, 'PX', ARGV[2])

@@ -9,6 +9,18 @@ local function arrive (key, user, now)
 end
 `
 
+/**
+ * Whether the keys of a room's members agree. They always do, unless Redis has lost one of them: each
+ * user has a place, a profile and a number of sessions.
+ */
+export const intact = `
+local function intact (users, profiles, refs, sessions)
+  local count = redis.call('ZCARD', users)
+  return count == redis.call('HLEN', profiles) and count == redis.call('HLEN', refs) and
+    count <= redis.call('HLEN', sessions) and (count > 0 or redis.call('EXISTS', sessions) == 0)
+end
+`
+
 /** The Redis server's time, in milliseconds. */
 export const clock = `
 local function clock ()
