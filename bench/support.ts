@@ -31,6 +31,8 @@ export interface ServerOptions {
   folder: string
   /** The checkout to run; this one by default. */
   root?: string
+  /** Variables in addition to those of {@link startServer}. */
+  env?: Record<string, string>
 }
 
 /** Stops all child processes and waits for their exit. */
@@ -57,7 +59,7 @@ export async function startRedis (folder: string, processes: ChildProcess[]): Pr
 }
 
 /** Starts the server as `npm start` does. @returns ws://127.0.0.1:port/ws */
-export async function startServer (processes: ChildProcess[], { redisUrl, folder, root = here }: ServerOptions): Promise<string> {
+export async function startServer (processes: ChildProcess[], { redisUrl, folder, root = here, env = {} }: ServerOptions): Promise<string> {
   const child = spawn(process.execPath, [join(root, 'server.ts')], {
     cwd: folder,
     env: {
@@ -79,7 +81,8 @@ export async function startServer (processes: ChildProcess[], { redisUrl, folder
       WS_BYTES_PER_SECOND: '1000000000',
       WS_BYTES_BURST: '1000000000',
       WS_MESSAGES_BURST: '100000',
-      PRESENCE_COALESCE_OVER: '0'
+      PRESENCE_COALESCE_OVER: '0',
+      ...env
     },
     stdio: ['ignore', 'pipe', 'inherit']
   })
@@ -102,9 +105,12 @@ async function printed (child: ChildProcess, what: RegExp): Promise<string> {
   })
 }
 
+/** @returns a token of a user */
+export const tokenOf = (id: string): string => sign({ id, name: id })
+
 /** Connects a user and counts the events that the client receives. */
 export async function connect (url: string, id: string, sockets: WebSocket[]): Promise<Client> {
-  const ws = new WebSocket(url, ['msab.v1'], { headers: { authorization: `Bearer ${sign({ id, name: id })}` }, perMessageDeflate: false })
+  const ws = new WebSocket(url, ['msab.v1'], { headers: { authorization: `Bearer ${tokenOf(id)}` }, perMessageDeflate: false })
   sockets.push(ws)
   const waiting = new Map<number, (code: string) => void>()
   let nextId = 0

@@ -19,7 +19,7 @@ export interface ConnectionOptions {
   url: string
   /**
    * Returns the token for a connection attempt. Called for every attempt, so that a reconnect can
-   * use a fresh one.
+   * use a fresh one, and a minute before the token of an open connection expires.
    *
    * @param refusal set if the server rejected the previous token; returning the same token again closes
    * the connection permanently
@@ -47,7 +47,7 @@ interface Pending {
 
 /** Close codes after which the client does not reconnect. */
 const finalCodes: { [Code in CloseCodes[keyof CloseCodes]]?: WireError } = {
-  4401: { code: 'UNAUTHORIZED', message: 'The token has expired or was revoked' },
+  4401: { code: 'UNAUTHORIZED', message: 'The token was revoked' },
   4403: { code: 'KICKED', message: 'You were removed from the room' },
   4409: { code: 'REPLACED', message: 'You connected from another device' }
 }
@@ -220,6 +220,7 @@ export class Connection extends Emitter<ConnectionEvents> {
     const before = this.#features
     this.#features = featuresAfter(before, frame.type, frame.data)
     if (frame.type === 'session:ready') this.#opened(frame.data)
+    if (frame.type === 'session:expiring') this.#renewToken()
     if (this.#features !== before) this.emit('features', this.#features)
     this.emit(frame.type, frame.data)
   }
@@ -231,9 +232,22 @@ export class Connection extends Emitter<ConnectionEvents> {
     this.#setState('open')
   }
 
+  /** Renews the token of the session. If that fails, the connection is closed when the token expires, and opened with a new one. */
+  async #renewToken (): Promise<void> {
+    const ws = this.#ws
+    try {
+      const token = await this.#options.token()
+      if (token === this.#token || ws !== this.#ws) return
+      await this.request('session:refresh', { token })
+      this.#token = token
+    } catch { /* The next connection needs a new token. */ }
+  }
+
   /** An open connection was lost. */
   #lost (code: number, reason: string): void {
-    const final = finalCodes[code as keyof typeof finalCodes]
+    const final = reason === 'TOKEN_EXPIRED' ? undefined : finalCodes[code as keyof typeof finalCodes]
+    // The next attempt needs another token.
+    if (reason === 'TOKEN_EXPIRED') this.#refusal = new RequestError({ code: 'UNAUTHORIZED', message: 'The token has expired' })
     if (final) return this.#finish(new RequestError({ ...final, details: { closeCode: code, reason } }))
     this.#rejectAll({ code: 'CONNECTION_LOST', message: 'Connection lost' })
     this.#retry(new RequestError({ code: 'CONNECTION_LOST', message: 'Connection lost', details: { closeCode: code, reason } }))

@@ -26,6 +26,13 @@ export type ChatMessage = {
 
 /** Requests that every server has. */
 export interface CoreRequests {
+  'session:ping': {
+    request: {}
+    reply: {
+      /** Epoch milliseconds */
+      serverTime: number
+    }
+  }
   'room:join': {
     request: {
       roomId: string
@@ -83,6 +90,11 @@ export interface CoreEvents {
     serverTime: number
     [x: string]: unknown
   }
+  /** Sent 60 s before the token of the session expires. Renew it with session:refresh */
+  'session:expiring': {
+    /** When the token expires and the session is closed, epoch milliseconds */
+    expiresAt: number
+  }
   /** Sent when a request without an id fails, or a frame cannot be read */
   error: {
     code: string
@@ -127,6 +139,19 @@ export interface CoreEvents {
   /** Sent to every connection when a feature is disabled. The server rejects the requests of the feature with FEATURE_DISABLED */
   'feature:disabled': {
     name: string
+  }
+}
+
+/** Requests of the feature `auth`. */
+export interface AuthRequests {
+  'session:refresh': {
+    request: {
+      token: string
+    }
+    reply: {
+      /** When the new token expires, epoch milliseconds */
+      expiresAt?: number | undefined
+    }
   }
 }
 
@@ -721,7 +746,7 @@ export interface SeatsJoinReply {
 }
 
 /** All requests, by type, with the data and the reply. An interface, so that a program can add requests of other features. */
-export interface Requests extends CoreRequests, ChatRequests, GiftsRequests, LobbyRequests, MediaRequests, ReactionsRequests, SeatsRequests {}
+export interface Requests extends CoreRequests, AuthRequests, ChatRequests, GiftsRequests, LobbyRequests, MediaRequests, ReactionsRequests, SeatsRequests {}
 
 /** All events, by type. Others can be added, too. */
 export interface Events extends CoreEvents, ChatEvents, GiftsEvents, MediaEvents, ReactionsEvents, SeatsEvents {}
@@ -792,6 +817,7 @@ export interface CloseCodes {
   MESSAGE_TOO_BIG: 1009
   OVERLOADED: 1013
   UNAUTHORIZED: 4401
+  TOKEN_EXPIRED: 4401
   KICKED: 4403
   REPLACED: 4409
   TOO_SLOW: 4410

@@ -13,6 +13,10 @@ export const config = z.object({
     .describe('How long a token without exp is valid after its iat.'), read.number),
   clockToleranceSeconds: fromEnv('JWT_CLOCK_TOLERANCE_SECONDS', z.int().min(0).max(3600).default(60)
     .describe("How far nbf and iat of a token may be in the future, in seconds, because the backend's clock may be ahead."), read.number),
+  audience: fromEnv('JWT_AUDIENCE', z.string().min(1).optional()
+    .describe('Required aud of tokens.')),
+  issuer: fromEnv('JWT_ISSUER', z.string().min(1).optional()
+    .describe('Required iss of tokens.')),
   publicClaims: fromEnv('PUBLIC_CLAIMS', z.array(z.string()).default(['id', 'name', 'avatar', 'frame', 'gender', 'country', 'wealth_xp', 'charm_xp', 'signature'])
     .describe('Token claims that other clients receive. All others stay on the server.'), read.list),
   queryToken: fromEnv('WS_QUERY_TOKEN', z.boolean().default(false)

@@ -1,10 +1,11 @@
 import { defineFeature, userId, z } from 'flylive-audio-server/feature'
 import { adminRoutes } from './admin.ts'
 import { config } from './config.ts'
+import { requests } from './messages.ts'
 import { createAuth } from './service.ts'
 import type { Auth } from './service.ts'
 
-export { config }
+export { config, requests }
 
 declare module 'flylive-audio-server/feature' {
   interface FeatureInstance {
@@ -29,6 +30,11 @@ export default defineFeature(async function auth (app, settings) {
   }, async (request, reply) => {
     const { user, expiresAt } = await service.authenticate(request)
     return reply.header('cache-control', 'no-store').send({ user: { ...user.profile, roles: [...user.roles] }, expiresAt })
+  })
+  app.messages.on('session:refresh', { ...requests['session:refresh'], room: false, limit: { perMinute: 30 } }, async ({ token }, { session }) => {
+    const identity = await service.identify(token)
+    app.sockets.renew(session, identity)
+    return { expiresAt: identity.expiresAt }
   })
   adminRoutes(app, service)
 }, { name: 'auth', dependencies: ['kv', 'sockets', 'cluster'], config })

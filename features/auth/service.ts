@@ -1,6 +1,6 @@
 import { createSigner } from 'fast-jwt'
 import { LRUCache } from 'lru-cache'
-import { Unauthorized, unavailable } from 'flylive-audio-server/feature'
+import { Unauthorized, unavailable, withDetails } from 'flylive-audio-server/feature'
 import type { FeatureInstance, HttpRequest, Identity, UserId, z } from 'flylive-audio-server/feature'
 import type { config } from './config.ts'
 import { createTokenReader, hashToken, revokedPrefix, TokenRefused } from './token.ts'
@@ -13,6 +13,12 @@ export interface Auth {
    * @throws UNAUTHORIZED; UNAVAILABLE if the revocation check fails
    */
   authenticate (request: HttpRequest): Promise<Identity>
+  /**
+   * Identifies the user of a token.
+   *
+   * @throws UNAUTHORIZED (details `{reason: 'expired'}` if it has expired); UNAVAILABLE if the revocation check fails
+   */
+  identify (token: string | undefined): Promise<Identity>
   /**
    * Revokes a token and closes its sessions on every server.
    *
@@ -50,7 +56,7 @@ const maxWarned = 10_000
 
 /** @throws without a secret */
 export function createAuth (app: FeatureInstance, settings: z.output<typeof config>): Auth {
-  const { secret, previousSecrets, maxAgeSeconds, clockToleranceSeconds, publicClaims, queryToken } = settings
+  const { secret, previousSecrets, maxAgeSeconds, clockToleranceSeconds, audience, issuer, publicClaims, queryToken } = settings
   if (secret === undefined) throw new Error('auth needs JWT_SECRET')
   const revokedTokens = app.kv.plainKeys(revokedPrefix)
   const warned = app.keep('trimmedProfiles', () => new LRUCache<UserId, true>({ max: maxWarned }))
@@ -58,6 +64,8 @@ export function createAuth (app: FeatureInstance, settings: z.output<typeof conf
     secrets: [secret, ...previousSecrets],
     maxAgeSeconds,
     clockToleranceSeconds,
+    audience,
+    issuer,
     publicClaims,
     onTrimmed (userId, removed) {
       if (warned.has(userId)) return
@@ -70,7 +78,7 @@ export function createAuth (app: FeatureInstance, settings: z.output<typeof conf
   const isRevoked = async (tokenHash: string) => await revokedTokens.get(tokenHash) !== undefined
 
   /** @throws TokenRefused */
-  async function identify (token: string | undefined): Promise<Identity> {
+  async function validate (token: string | undefined): Promise<Identity> {
     if (token === undefined) throw new TokenRefused('missing', 'A token is required')
     const identity = read(token)
     let revoked: boolean
@@ -82,6 +90,20 @@ export function createAuth (app: FeatureInstance, settings: z.output<typeof conf
     }
     if (revoked) throw new TokenRefused('revoked', 'The token has been revoked')
     return identity
+  }
+
+  async function identify (token: string | undefined): Promise<Identity> {
+    try {
+      const identity = await validate(token)
+      attempts.inc({ result: 'success' })
+      return identity
+    } catch (error) {
+      if (!(error instanceof TokenRefused)) throw error
+      const { refusal, message } = error
+      attempts.inc({ result: refusal })
+      if (refusal === 'store_error') throw unavailable(message)
+      throw refusal === 'expired' ? withDetails(new Unauthorized(message), { reason: 'expired' }) : new Unauthorized(message)
+    }
   }
 
   function closeRevoked (revoked: ReadonlySet<string>): void {
@@ -114,17 +136,8 @@ export function createAuth (app: FeatureInstance, settings: z.output<typeof conf
   }, sweepMs).unref()
 
   return {
-    async authenticate (request) {
-      try {
-        const identity = await identify(tokenOf(request, queryToken))
-        attempts.inc({ result: 'success' })
-        return identity
-      } catch (error) {
-        if (!(error instanceof TokenRefused)) throw error
-        attempts.inc({ result: error.refusal })
-        throw error.refusal === 'store_error' ? unavailable(error.message) : new Unauthorized(error.message)
-      }
-    },
+    authenticate: async (request) => await identify(tokenOf(request, queryToken)),
+    identify,
     isRevoked,
     async revoke (tokenHash, until) {
       // The sessions are closed even if the revocation cannot be stored.

@@ -24,6 +24,10 @@ export interface TokenRules {
   maxAgeSeconds: number
   /** How far `nbf` and `iat` may be in the future, in seconds. Default: 0. */
   clockToleranceSeconds?: number
+  /** Required `aud`; any if undefined. */
+  audience?: string | undefined
+  /** Required `iss`; any if undefined. */
+  issuer?: string | undefined
   publicClaims: readonly string[]
   /** Called when a profile was too large. */
   onTrimmed?: (userId: UserId, removed: readonly string[]) => void
@@ -42,6 +46,8 @@ const claims = z.looseObject({
 /** What a client is told about a token that fast-jwt refuses, by its error code. */
 const messages: Readonly<Record<string, string>> = {
   [TokenError.codes.inactive]: 'The token is not valid yet (nbf): check the clocks',
+  [TokenError.codes.invalidClaimValue]: 'The token is not for this server (aud, iss)',
+  [TokenError.codes.missingRequiredClaim]: 'The token is not for this server (aud, iss)',
   [TokenError.codes.malformed]: 'The token is not a JWT',
   [TokenError.codes.invalidSignature]: 'The signature of the token is not valid',
   [TokenError.codes.invalidAlgorithm]: 'The token is not signed with HS256'
@@ -95,8 +101,13 @@ function isCanonical (token: string): boolean {
  *
  * @returns a function from token to identity; it throws {@link TokenRefused}
  */
-export function createTokenReader ({ secrets, maxAgeSeconds, clockToleranceSeconds = 0, publicClaims, onTrimmed = () => {} }: TokenRules): (token: string) => Identity {
-  const verifiers = secrets.map((key) => createVerifier({ key, algorithms: ['HS256'], cache: false, clockTolerance: clockToleranceSeconds * 1000 }))
+export function createTokenReader ({ secrets, maxAgeSeconds, clockToleranceSeconds = 0, audience, issuer, publicClaims, onTrimmed = () => {} }: TokenRules): (token: string) => Identity {
+  const required = {
+    ...(audience === undefined ? {} : { allowedAud: audience }),
+    ...(issuer === undefined ? {} : { allowedIss: issuer }),
+    requiredClaims: [...(audience === undefined ? [] : ['aud']), ...(issuer === undefined ? [] : ['iss'])]
+  }
+  const verifiers = secrets.map((key) => createVerifier({ key, algorithms: ['HS256'], cache: false, clockTolerance: clockToleranceSeconds * 1000, ...required }))
 
   function verify (token: string): unknown {
     let last: unknown

@@ -67,7 +67,7 @@ const ownSchemas = (errorCodes: readonly ErrorCode[], closeCodes: readonly Close
     properties: { code: schemaRef('ErrorCode'), message: { type: 'string', description: 'Readable text' }, details: { description: 'Data for programs; its type depends on the code' } },
     required: ['code', 'message']
   },
-  CloseCode: { enum: closeCodes.map(({ code }) => code) }
+  CloseCode: { enum: [...new Set(closeCodes.map(({ code }) => code))] }
 })
 
 /** Describes the WebSocket as AsyncAPI 3.0, from the server's side: it receives requests and sends events. */

@@ -1,7 +1,7 @@
 import fp from 'fastify-plugin'
 import type { Cluster } from '../cluster/messages.ts'
 import { closeCodes } from './close-codes.ts'
-import { Draining, Overloaded } from '../errors/codes.ts'
+import { Draining, Forbidden, Overloaded } from '../errors/codes.ts'
 import { createEvent, createFaceAdapter, eventFromText, jsonFace, objectFace } from './face.ts'
 import type { Face } from './face.ts'
 import { createCallbackLink } from './link.ts'
@@ -61,6 +61,7 @@ export default fp(async function sockets (app) {
   }
   const sessions = createSessionRegistry()
   const owners = new WeakMap<Session, string>()
+  const expiries = new WeakMap<Session, Expiry>()
   let reader: FrameReader = () => {}
 
   const open = app.metrics.gauge('flylive_socket_connections', 'Open WebSocket connections')
@@ -79,13 +80,14 @@ export default fp(async function sockets (app) {
       limits,
       reader,
       onEnd: (session) => {
-        clearTimeout(expiry)
+        expiry.stop()
         app.hooks.emit('session:close', session)
         sessions.remove(session)
         options.onEnd?.(session)
       }
     })
-    const expiry = closeWhenExpired(session)
+    const expiry = watchExpiry(session)
+    expiries.set(session, expiry)
     if (owner !== undefined) owners.set(session, owner)
     sessions.add(session)
     if (session.connected) replaceOlder(session)
@@ -140,6 +142,12 @@ export default fp(async function sockets (app) {
     get: sessions.get,
     all: sessions.all,
     ofUser: sessions.ofUser,
+    renew (session, identity) {
+      if (userKeyOf(identity.user.id) !== session.userKey) throw new Forbidden('The token belongs to another user')
+      if (!session.open) return
+      session.renew(identity)
+      expiries.get(session)?.restart()
+    },
     receive: (session, data, isBinary) => session.receive(data, isBinary),
     toUser: (userId, type, data) => app.cluster.send('user:event', { userKey: userKeyOf(userId), text: createEvent(type, data).text }),
     broadcast (type, data) {
@@ -171,10 +179,38 @@ export default fp(async function sockets (app) {
 /** The maximum delay of a timer, about 24 days; no session lasts that long. */
 const longestTimerMs = 2 ** 31 - 1
 
-function closeWhenExpired (session: Session): NodeJS.Timeout | undefined {
-  const { expiresAt } = session.identity
-  if (expiresAt === undefined) return
-  return setTimeout(() => session.close('UNAUTHORIZED'), Math.min(Math.max(expiresAt - Date.now(), 0), longestTimerMs)).unref()
+/** How long before the end of its token a session is notified, in milliseconds (protocol.md, section 7, "Tokens in a session"). */
+const noticeMs = 60_000
+/** Minimum delay of the notice, in milliseconds, so that it follows the greeting. */
+const minNoticeDelayMs = 1000
+
+interface Expiry {
+  /** Call after the session's token was renewed. */
+  restart (): void
+  stop (): void
+}
+
+/** Notifies a session before its token expires, and closes it then. */
+function watchExpiry (session: Session): Expiry {
+  let notice: NodeJS.Timeout | undefined
+  let end: NodeJS.Timeout | undefined
+  const within = (ms: number, min: number) => Math.min(Math.max(ms, min), longestTimerMs)
+  const expiry = {
+    restart () {
+      expiry.stop()
+      const { expiresAt } = session.identity
+      if (expiresAt === undefined) return
+      const leftMs = expiresAt - Date.now()
+      notice = setTimeout(() => session.send('session:expiring', { expiresAt }), within(leftMs - noticeMs, minNoticeDelayMs)).unref()
+      end = setTimeout(() => session.close('TOKEN_EXPIRED'), within(leftMs, 0)).unref()
+    },
+    stop () {
+      clearTimeout(notice)
+      clearTimeout(end)
+    }
+  }
+  expiry.restart()
+  return expiry
 }
 
 /**

@@ -77,9 +77,7 @@ export class Session {
   readonly id = randomUUID()
   /** Epoch milliseconds. */
   readonly connectedAt: number
-  readonly user: User
   readonly userKey: string
-  readonly identity: Identity
   /** The client's message format. */
   readonly face: Face
   /** Whether it has a client connection. Without one, only its owner can receive its events. */
@@ -88,6 +86,7 @@ export class Session {
   roomId: string | null = null
   /** Whether it sends or receives audio. Only the media plugin sets it. */
   hasAudio = false
+  #identity: Identity
   readonly #link: Link
   readonly #messages: TokenBucket
   readonly #bytes: TokenBucket
@@ -98,8 +97,7 @@ export class Session {
   #closing = false
 
   constructor ({ identity, face, link, connectedAt, connected, limits, reader, onEnd = () => {} }: SessionOptions<unknown>) {
-    this.identity = identity
-    this.user = identity.user
+    this.#identity = identity
     this.userKey = userKeyOf(identity.user.id)
     this.face = face
     this.connectedAt = connectedAt
@@ -109,6 +107,19 @@ export class Session {
     this.#bytes = new TokenBucket(limits.bytesPerSecond, limits.bytesBurst)
     this.#reader = reader
     this.#onEnd = onEnd
+  }
+
+  get identity (): Identity {
+    return this.#identity
+  }
+
+  get user (): User {
+    return this.#identity.user
+  }
+
+  /** Replaces the identity by that of a newer token of the same user. Called by the kernel, which restarts the expiry. */
+  renew (identity: Identity): void {
+    this.#identity = { ...this.#identity, ...identity }
   }
 
   get open (): boolean {

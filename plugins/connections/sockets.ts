@@ -33,6 +33,12 @@ export interface FeatureSockets extends Pick<SessionRegistry, 'size' | 'get' | '
    */
   open<F> (options: OpenOptions<F>): Session
   /**
+   * Replaces a session's token by a newer one. The session then ends with the newer one.
+   *
+   * @throws FORBIDDEN if it belongs to another user
+   */
+  renew (session: Session, identity: Identity): void
+  /**
    * Handles a frame that arrived over a session's own link, within the limits of a
    * connection: decodes it by the session's face, runs the request, writes the reply.
    */

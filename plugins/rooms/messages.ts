@@ -8,6 +8,7 @@ export const closeReason = z.union([z.enum(['closed_by_admin', 'inactivity', 'ho
 export type RoomCloseReason = z.output<typeof closeReason>
 
 export const requests = {
+  'session:ping': { request: z.object({}).describe('Checks that the connection works'), reply: z.object({ serverTime: z.int().describe('Epoch milliseconds') }) },
   'room:join': {
     request: z.object({
       roomId,
@@ -50,6 +51,7 @@ export const events = {
     features: z.array(z.string()),
     serverTime: z.int()
   }).describe('Sent first on every connection'),
+  'session:expiring': z.object({ expiresAt: z.int().describe('When the token expires and the session is closed, epoch milliseconds') }).describe('Sent 60 s before the token of the session expires. Renew it with session:refresh'),
   error: z.looseObject({ code: z.string(), message: z.string(), type: z.string().optional() }).describe('Sent when a request without an id fails, or a frame cannot be read'),
   'room:userJoined': z.object({ roomId, userId, user: profile }).describe('Sent to the other members when a user joins. Rooms with more than PRESENCE_COALESCE_OVER members receive room:presence instead'),
   'room:userLeft': z.object({ roomId, userId }).describe('Sent to the other members when a user leaves. Rooms with more than PRESENCE_COALESCE_OVER members receive room:presence instead'),

@@ -1,7 +1,11 @@
+import { createSigner } from 'fast-jwt'
 import t from 'tap'
 import { codeOf } from '../../client/index.ts'
-import { build, tokenFor } from '../support/build.ts'
+import { build, jwtSecret, tokenFor } from '../support/build.ts'
+import { until } from '../support/retry.ts'
 import { watch } from './watch.ts'
+
+const sign = createSigner({ key: jwtSecret, algorithm: 'HS256' })
 
 t.test('a rejected token closes the connection with the reason', async (t) => {
   const server = await build(t)
@@ -60,6 +64,36 @@ t.test('a kicked client does not reconnect', async (t) => {
   t.match(why(), { details: { closeCode: 4403, reason: 'KICKED' } })
   t.same(states, ['connecting', 'open', 'closed KICKED'])
   t.equal(await connection.request('room:leave', {}).catch(codeOf), 'NOT_CONNECTED')
+})
+
+t.test('a client renews its token before it expires', async (t) => {
+  const server = await build(t, { env: { FEATURES: 'auth' } })
+  const now = Math.floor(Date.now() / 1000)
+  const expiries = [now + 3, now + 600]
+  const { connection, states } = watch(t, { url: server.url, token: () => sign({ id: 1, name: 'Ada', exp: expiries.shift() ?? 0 }) })
+  const greeting = await connection.connect()
+  const session = server.app.sockets.get(greeting.sessionId)
+  await until(() => session?.identity.expiresAt === (now + 600) * 1000)
+  await until(() => Date.now() > (now + 4) * 1000)
+  t.same(states, ['connecting', 'open'])
+  t.same(connection.greeting, greeting, 'it is the same connection')
+})
+
+t.test('a client whose token expires reconnects with a new one', async (t) => {
+  const server = await build(t, { env: { FEATURES: 'auth' } })
+  const now = Math.floor(Date.now() / 1000)
+  let calls = 0
+  const { connection, states } = watch(t, {
+    url: server.url,
+    token () {
+      // The second call is the one before the expiry.
+      if (++calls === 2) throw new Error('the token endpoint is down')
+      return sign({ id: 1, name: 'Ada', exp: now + (calls === 1 ? 3 : 600) })
+    }
+  })
+  await connection.connect()
+  await until(() => states.length >= 5)
+  t.same(states, ['connecting', 'open', 'waiting CONNECTION_LOST', 'connecting', 'open'])
 })
 
 t.test('a client with a revoked token does not reconnect', async (t) => {

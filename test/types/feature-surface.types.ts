@@ -8,7 +8,7 @@ import * as surface from 'flylive-audio-server/feature'
 import type {
   Admin, JobsRegistrar, Arrival, BusHandler, CodedError, ContractTables, FeatureConfig, Cluster, ClusterMessageKind, ClusterMessages, ClusterReply, ClusterRequestData,
   ClusterRequestKind, Decide, Decision, RoomState,
-  EmitOptions, EventMap, OutgoingEvent, Redis, FeatureExports, FeatureHookRegistrar, FeatureSlots, FeatureInstance, FeatureMessages, FeatureMeta, FeatureSurface, Handler, HookFunction, HookName, HookRegistrar,
+  EmitOptions, EventMap, OutgoingEvent, Redis, FeatureExports, FeatureHookRegistrar, FeatureSlots, FeatureInstance, FeatureMessages, FeatureMeta, FeatureSurface, Handler, HookFunction, HookName, Identity, HookRegistrar,
   JobHandler, KernelHooks, LeaveReason, LocalRoom, MessageContext, MessageDispatcher, MessageOptions, MessageRegistrar, MessageSchemas, Metrics, Profile,
   RequestMap, Role, RoomCloseReason, RoomEvent, RoomPage, RoomRecord, RoomRequest, Rooms, RoomStateHandle, RoomSummary, Session, Seating, SessionDirectory, SessionRecord, Sfu, User,
   RoomStore, KeyValue, Namespace, PlainKeys,
@@ -97,6 +97,7 @@ interface Expected {
     get (sessionId: string): Session | undefined
     all (): IterableIterator<Session>
     ofUser (userKey: string): Iterable<Session>
+    renew (session: Session, identity: Identity): void
     toUser (userId: string | number, type: string, data: object): Promise<boolean>
     broadcast (type: string, data: unknown): void
     open<F> (options: OpenOptions<F>): Session
@@ -217,7 +218,7 @@ export type TypesAreAsDocumented = [
   Assert<Equal<LeaveReason, 'left' | 'moved' | 'disconnected' | 'kicked' | 'closed'>>,
   Assert<Equal<UserId, string | number>>,
   Assert<Equal<User, { id: UserId, name: string, roles: readonly string[], profile: Profile }>>,
-  Assert<Equal<keyof Session, 'id' | 'connectedAt' | 'hasAudio' | 'user' | 'userKey' | 'identity' | 'roomId' | 'open' | 'endedFor' | 'queuedBytes' | 'face' | 'connected' | 'send' | 'write' | 'reply' | 'close' | 'terminate' | 'end' | 'admit' | 'receive'>>,
+  Assert<Equal<keyof Session, 'id' | 'connectedAt' | 'hasAudio' | 'user' | 'userKey' | 'identity' | 'roomId' | 'open' | 'endedFor' | 'queuedBytes' | 'face' | 'connected' | 'send' | 'write' | 'reply' | 'close' | 'terminate' | 'end' | 'admit' | 'receive' | 'renew'>>,
   Assert<Equal<keyof Face, 'name' | 'binary' | 'parse' | 'event' | 'reply'>>,
   Assert<Equal<GateRegistrar, Expected['gate']>>,
   Assert<Equal<UpgradePath, ConnectionPath | HandledPath>>,

@@ -17,7 +17,7 @@ t.test('a session closes when its token expires', async (t) => {
   const bob = await connect(t, server.url, { token })
   await bob.ok('room:join', { roomId: 'r1' })
 
-  t.same(await bob.closed, { code: 4401, reason: 'UNAUTHORIZED' })
+  t.same(await bob.closed, { code: 4401, reason: 'TOKEN_EXPIRED' })
   const late = Date.now() - exp * 1000
   t.ok(late >= 0 && late < 5000, `closed ${late} ms after the expiry, at most 5 s`)
   t.same(await ada.event('room:userLeft'), { roomId: 'r1', userId: 2 }, 'the user leaves the room')
@@ -29,8 +29,45 @@ t.test('a session of a token without exp closes at its maximum age', async (t) =
   const server = await build(t, { env: { JWT_MAX_AGE_SECONDS: '60' } })
   const iat = soon() - 60
   const bob = await connect(t, server.url, { token: sign({ id: 2, name: 'Bob', iat }) })
-  t.same(await bob.closed, { code: 4401, reason: 'UNAUTHORIZED' })
+  t.same(await bob.closed, { code: 4401, reason: 'TOKEN_EXPIRED' })
   t.ok(Date.now() >= (iat + 60) * 1000)
+})
+
+t.test('session:refresh replaces the token of a session', async (t) => {
+  const server = await build(t, { env: { FEATURES: 'auth,chat' } })
+  const bob = await connect(t, server.url, { token: sign({ id: 2, name: 'Bob', exp: soon() }) })
+  await bob.ok('room:join', { roomId: 'r1' })
+  t.match(await bob.event('session:expiring'), { expiresAt: Number }, 'the client is notified')
+  const exp = soon() + 2
+  t.same(await bob.ok('session:refresh', { token: sign({ id: '2', name: 'Bob', exp }) }), { expiresAt: exp * 1000 })
+  await bob.event('session:expiring', ({ expiresAt }) => expiresAt === exp * 1000)
+  t.equal(await bob.fails('session:refresh', { token: sign({ id: 3, name: 'Eve', exp: exp + 60 }) }), 'FORBIDDEN')
+  t.match((await bob.request('session:refresh', { token: sign({ id: 2, name: 'Bob', exp: 1 }) })).error, { code: 'UNAUTHORIZED', details: { reason: 'expired' } })
+  t.equal(await bob.fails('session:refresh', { token: 'nonsense' }), 'UNAUTHORIZED')
+  await bob.ok('chat:message', { content: 'still in the room' })
+  t.same(await bob.closed, { code: 4401, reason: 'TOKEN_EXPIRED' })
+  t.ok(Date.now() >= exp * 1000, 'the refused tokens changed nothing')
+})
+
+t.test('a renewed session is closed when its new token is revoked, and not when its old one is', async (t) => {
+  const server = await build(t, { env: { FEATURES: 'auth' } })
+  const [old, renewed] = [1, 2].map((n) => sign({ id: 2, name: 'Bob', exp: soon() + 60, n }))
+  const bob = await connect(t, server.url, { token: old as string })
+  await bob.ok('session:refresh', { token: renewed })
+  t.match(await server.admin('POST', '/admin/tokens/revoke', { token: old }), { status: 204 })
+  t.match(await bob.ok('session:ping'), { serverTime: Number }, 'works outside rooms, too')
+  t.match(await server.admin('POST', '/admin/tokens/revoke', { token: renewed }), { status: 204 })
+  t.same(await bob.closed, { code: 4401, reason: 'UNAUTHORIZED' })
+})
+
+t.test('audience and issuer must match if they are configured', async (t) => {
+  const server = await build(t, { env: { FEATURES: 'auth', JWT_AUDIENCE: 'rooms', JWT_ISSUER: 'shop' } })
+  const withClaims = async (claims: object) => await outcome(t, server.url, { token: sign({ id: 2, name: 'Bob', exp: soon() + 60, ...claims }) })
+  t.equal(await withClaims({ aud: 'rooms', iss: 'shop' }), '101')
+  t.equal(await withClaims({ aud: ['other', 'rooms'], iss: 'shop' }), '101')
+  for (const claims of [{}, { aud: 'rooms' }, { iss: 'shop' }, { aud: 'other', iss: 'shop' }, { aud: 'rooms', iss: 'other' }]) {
+    t.equal(await withClaims(claims), '401 UNAUTHORIZED', JSON.stringify(claims))
+  }
 })
 
 t.test('a token that expires in years does not close its session', async (t) => {

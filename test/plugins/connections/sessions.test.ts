@@ -97,7 +97,7 @@ t.test('closes when its token expires', async (t) => {
   const { server, haunt } = await scene(t)
   const ghost = await haunt(2, 300)
   await until(() => ghost.closed.length === 1)
-  t.same(ghost.closed, ['UNAUTHORIZED'])
+  t.same(ghost.closed, ['TOKEN_EXPIRED'])
   t.equal(server.app.sockets.size, 0)
 })
 

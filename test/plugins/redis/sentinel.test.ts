@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import { Redis } from 'ioredis'
 import t from 'tap'
 import type { Test } from 'tap'
-import { build, shortTimings } from '../../support/build.ts'
+import { build, shortTimings, tokenFor } from '../../support/build.ts'
 import { freePort, startRedis } from '../../support/redis.ts'
 import { until } from '../../support/retry.ts'
 
@@ -83,11 +83,16 @@ for (const [name, setting, value] of [['has no memory left', 'maxmemory', '1'], 
   t.test(`a server whose Redis ${name} is not ready, and recovers`, async (t) => {
     const redis = await startRedis(t)
     const server = await build(t, { timings: shortTimings, env: { FEATURES: 'auth,seats', REDIS_URL: redis.url } })
-    const ada = await server.connect(1)
-    await ada.ok('room:join', { roomId: 'r1' })
+    const token = tokenFor(3)
+    const [ada, bob, carl] = [await server.connect(1), await server.connect(2), await server.connect(3, { token })]
+    for (const client of [ada, bob]) await client.ok('room:join', { roomId: 'r1' })
     await command(redis.port, 'CONFIG', 'SET', setting, value)
     await until(async () => (await fetch(`${server.url}/readyz`)).status === 503)
     t.equal((await ada.request('seat:take', { seatIndex: 0 })).error?.code, 'UNAVAILABLE')
+    t.match(await server.admin('POST', '/admin/rooms/r1/kick', { userId: 2, banSeconds: 60 }), { status: 503, body: { error: { code: 'UNAVAILABLE', message: /removed, but the ban could not be stored/ } } })
+    t.match(await bob.closed, { code: 4403 }, 'the user is removed nevertheless')
+    t.match(await server.admin('POST', '/admin/tokens/revoke', { token }), { status: 503, body: { error: { message: /closed, but the revocation could not be stored/ } } })
+    t.match(await carl.closed, { code: 4401 }, 'the sessions of the token are closed nevertheless')
     await command(redis.port, 'CONFIG', 'SET', setting, '0')
     await until(async () => (await fetch(`${server.url}/readyz`)).status === 200)
     await ada.ok('seat:take', { seatIndex: 0 })

@@ -1,0 +1,90 @@
+import fc from 'fast-check'
+import t from 'tap'
+import { fitting, garbage, nearly } from '../support/arbitrary.ts'
+import { build } from '../support/build.ts'
+
+// A million frames of any content and size against all message types of a real server.
+
+const total = 1_000_000
+const maxFrameBytes = 65_536
+/** Frames in flight. */
+const windowSize = 250
+/** Different texts per type, from which the frames are made. */
+const variants = 300
+
+/** A small generator of pseudo-random numbers (mulberry32): a failure is repeated by its seed. */
+function createRandom (seed: number): (below: number) => number {
+  let state = seed
+  return (below) => {
+    state = (state + 0x6d2b79f5) | 0
+    let mixed = Math.imul(state ^ (state >>> 15), 1 | state)
+    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed
+    return ((mixed ^ (mixed >>> 14)) >>> 0) % below
+  }
+}
+
+t.test('a million frames cause no internal error and kill no media worker', async (t) => {
+  const seed = Number(process.env.SEED ?? 20_261_128)
+  const random = createRandom(seed)
+  const lines: Record<string, unknown>[] = []
+  const server = await build(t, {
+    log: (line) => { if (Number(line.level) >= 50) lines.push(line) },
+    env: { WS_MESSAGES_PER_SECOND: '100000', WS_MESSAGES_BURST: '100000', WS_BYTES_PER_SECOND: '1073741824', WS_BYTES_BURST: '1073741824', WS_MAX_QUEUE_BYTES: '268435456' }
+  })
+  const routes = server.app.messages.contract().flatMap(({ routes }) => routes)
+  const pools = routes.map(({ type, request }) => {
+    const valid = fitting(request)
+    const texts = fc.sample(fc.oneof({ weight: 2, arbitrary: valid }, { weight: 4, arbitrary: nearly(valid) }, { weight: 1, arbitrary: garbage }), { numRuns: variants, seed })
+    return { type, texts: texts.map((data) => JSON.stringify(data)) }
+  })
+  const keys = (count: number) => `{${Array.from({ length: count }, (_, i) => `"k${i}":${i}`).join()}}`
+  const huge = [keys(500), keys(1900), keys(5000), `[${'0,'.repeat(30_000)}0]`, `{"a":"${'x'.repeat(60_000)}"}`, '['.repeat(5000), '{"a":'.repeat(2000)]
+
+  /** A frame of a type: its data as generated, cut and continued with other data, or huge. */
+  function frameOf (id: number): string {
+    const { type, texts } = pools[random(pools.length)] as typeof pools[number]
+    const text = texts[random(texts.length)] as string
+    const kind = random(100)
+    const data = kind === 0
+      ? huge[random(huge.length)] as string
+      : kind < 20 ? text.slice(0, random(text.length + 1)) + (texts[random(texts.length)] as string).slice(random(text.length + 1)) : text
+    const frame = `{"id":${id},"type":"${type}","data":${data}}`
+    return Buffer.byteLength(frame) > maxFrameBytes ? `{"id":${id},"type":"${type}","data":{}}` : frame
+  }
+
+  const guard = await server.connect('guard')
+  await guard.ok('room:join', { roomId: 'r9' })
+  const { id: transportId } = await guard.ok('transport:create', { type: 'consumer' })
+  const [worker] = server.app.sfu.workers()
+  const codes = new Map<string, number>()
+  let client = await server.connect('fuzzer')
+  let answered = 0
+  const listen = () => client.ws.on('message', (raw) => {
+    const { ok, error, type, data } = JSON.parse(String(raw)) as { ok?: boolean, error?: { code: string }, type?: string, data?: { code: string } }
+    if (ok === undefined && type !== 'error') return
+    const code = ok === true ? 'ok' : (error ?? data)?.code ?? ''
+    codes.set(code, (codes.get(code) ?? 0) + 1)
+    answered++
+  })
+  listen()
+  const begin = performance.now()
+  for (let sent = 0; sent < total;) {
+    if (sent % 10_000 === 0) {
+      client.events.length = 0
+      await client.request('room:join', { roomId: `r${random(3)}` })
+    }
+    const end = answered + windowSize
+    const isWaiting = () => answered < end && client.ws.readyState === client.ws.OPEN
+    for (let i = 0; i < windowSize; i++) client.send(frameOf(++sent))
+    while (isWaiting()) await new Promise((resolve) => setImmediate(resolve))
+    if (client.ws.readyState === client.ws.OPEN) continue
+    t.fail(`the connection was closed after ${sent} frames: ${JSON.stringify(await client.closed)}`)
+    client = await server.connect('fuzzer')
+    listen()
+  }
+  t.comment(`seed ${seed}: ${total} frames in ${Math.round((performance.now() - begin) / 1000)} s; replies ${JSON.stringify(Object.fromEntries([...codes].sort(([, a], [, b]) => b - a)))}`)
+  t.equal(codes.get('INTERNAL'), undefined)
+  t.same(lines, [], 'nothing is logged as an error')
+  t.same(server.app.sfu.workers()[0]?.pid, worker?.pid, 'the media worker is the same')
+  await guard.ok('transport:restartIce', { transportId })
+})
