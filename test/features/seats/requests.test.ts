@@ -132,7 +132,7 @@ onEveryStore(t, 'a request ends with a seat', async (t, env) => {
   await over('assigned')
   await owner.ok('seat:remove', { userId: 3 })
 
-  // A pending invite does not end the request.
+  // A pending invite does not remove the seat request.
   await again()
   await admin.ok('seat:invite', { userId: 3, seatIndex: 2 })
   t.match((await seatsOf(server)).requests, [{ userId: 3 }])
