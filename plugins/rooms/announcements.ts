@@ -25,9 +25,11 @@ export interface Announcements {
   close (): void
 }
 
-export function createAnnouncements ({ cluster, config, hooks }: Pick<FastifyInstance, 'cluster' | 'config' | 'hooks'>, channel: RoomChannel): Announcements {
+/** @param isCongested whether members of a room on this server have a large backlog */
+export function createAnnouncements ({ cluster, config, hooks }: Pick<FastifyInstance, 'cluster' | 'config' | 'hooks'>, channel: RoomChannel, isCongested: (roomId: string) => boolean): Announcements {
   const presence = createPresence(
     (roomId) => cluster.tryLock(`presence:${roomId}`, presenceIntervalMs),
+    isCongested,
     (roomId, change) => channel.publish(roomId, 'room:presence', change satisfies Data<'room:presence'>)
   )
   const coalesces = (roomId: string, count: number) => count > config.PRESENCE_COALESCE_OVER || presence.pending(roomId)

@@ -30,7 +30,10 @@ export function createRooms (app: FastifyInstance): RoomsKernel {
   const channel = createRoomChannel(app)
   const nodeRooms = createNodeRooms(app, unsynced)
   const roomState = createRoomState(app, { nodeRooms, unsynced })
-  const announcements = createAnnouncements(app, channel)
+  const announcements = createAnnouncements(app, channel, (roomId) => {
+    const members = nodeRooms.get(roomId)?.members ?? []
+    return [...members].some(({ queuedBytes }) => queuedBytes > app.config.WS_MAX_QUEUE_BYTES / 4)
+  })
   const sessionRecords = createSessionRecords(app, unsynced)
   const closing = createClosing(app, { nodeRooms, roomState, announcements, sessionRecords })
   nodeRooms.handleWith({ closed: closing.closeHere, state: roomState.applyRemote, released: roomState.forget })

@@ -24,17 +24,25 @@ export const presenceIntervalMs = 1000
 const retryMs = 200
 /** Maximum profiles in a room:presence event (protocol.md, section 7, "Big events"). */
 const maxProfiles = 20
+/** Maximum user ids in a room:presence event. */
+const maxLeft = 500
 /** Maximum bytes of the profiles and of the user ids in a room:presence event. The rest of the event is small. */
 const maxJoinedBytes = maxEventBytes * 3 / 4
 const maxLeftBytes = maxEventBytes / 8
+/** Maximum size of the events of one interval, in bytes; the rest waits. A quarter of the default send queue of a socket. */
+const maxBurstBytes = 262_144
 
 /**
  * Batches joins and leaves of big rooms. A user who joins and leaves between two events appears in neither.
  *
+ * After many joins at once, the events wait until the members have read the earlier ones, so that no
+ * socket is closed for its backlog.
+ *
  * @param tryLock locks the room for one interval on all servers; false if another server has the lock
+ * @param isCongested whether members on this server have a large backlog
  * @param send publishes to the room
  */
-export function createPresence (tryLock: (roomId: string) => Promise<boolean>, send: (roomId: string, change: PresenceChange) => void): Presence {
+export function createPresence (tryLock: (roomId: string) => Promise<boolean>, isCongested: (roomId: string) => boolean, send: (roomId: string, change: PresenceChange) => void): Presence {
   interface Pending { count: number, joined: Map<string, Profile>, left: Map<string, UserId>, timer: NodeJS.Timeout }
   const pending = new Map<string, Pending>()
 
@@ -51,28 +59,30 @@ export function createPresence (tryLock: (roomId: string) => Promise<boolean>, s
   }
 
   async function flush (roomId: string) {
-    const locked = await tryLock(roomId).catch(() => true)
+    const locked = !isCongested(roomId) && await tryLock(roomId).catch(() => true)
     const change = pending.get(roomId)
     if (!change) return
     if (!locked) {
       change.timer = later(roomId, retryMs)
       return
     }
-    pending.delete(roomId)
-    sendChange(roomId, change)
+    sendChange(roomId, change, maxBurstBytes)
+    if (change.joined.size + change.left.size > 0) change.timer = later(roomId, presenceIntervalMs)
+    else pending.delete(roomId)
   }
 
-  /** Sends a change in one burst of events, each of a limited size. */
-  function sendChange (roomId: string, change: Pending) {
-    const { count } = change
-    const joined = [...change.joined.values()]
-    const left = [...change.left.values()]
-    while (joined.length + left.length > 0) {
-      send(roomId, {
+  /** Sends a change in a burst of events, each of a limited size, and removes what it has sent. */
+  function sendChange (roomId: string, { count, joined, left }: Pending, maxBytes = Infinity) {
+    for (let bytes = 0; joined.size + left.size > 0 && bytes < maxBytes;) {
+      const change = {
         count,
-        joined: joined.splice(0, fitting(joined.slice(0, maxProfiles), maxJoinedBytes).length),
-        left: left.splice(0, fitting(left, maxLeftBytes).length)
-      })
+        joined: fitting([...joined.values().take(maxProfiles)], maxJoinedBytes),
+        left: fitting([...left.values().take(maxLeft)], maxLeftBytes)
+      }
+      for (const { userId } of change.joined) joined.delete(userKeyOf(userId))
+      for (const userId of change.left) left.delete(userKeyOf(userId))
+      send(roomId, change)
+      bytes += Buffer.byteLength(JSON.stringify(change))
     }
   }
 

@@ -41,12 +41,24 @@ const alertOf = (page: Page, text: string) => page.getByRole('alert').filter({ h
 const button = (page: Page, name: string | RegExp) => page.getByRole('button', { name, exact: typeof name === 'string' })
 const hearEachOther = () => Promise.all([expectTone(bob, 'Ada', 440), expectTone(ada, 'Bob', 1000)])
 
+/** Records the texts of a page's status regions, of which some are shown only for a moment. @returns reads the texts so far */
+async function recordStatuses (page: Page): Promise<() => Promise<string[]>> {
+  const texts = await page.evaluateHandle(() => {
+    const found: string[] = []
+    new MutationObserver(() => {
+      for (const region of document.querySelectorAll('[role=status]')) found.push(region.textContent.trim())
+    }).observe(document.body, { subtree: true, childList: true, characterData: true })
+    return found
+  })
+  return async () => await texts.jsonValue()
+}
+
 t.test('recovers when a media worker dies', async () => {
   await hearEachOther()
   const { workers } = await (await fetch(`${url}/health`)).json() as { workers: { pid: number }[] }
-  const said = Promise.all([ada, bob].map((page) => statusOf(page, 'Connecting audio…')))
+  const shown = await Promise.all([ada, bob].map(recordStatuses))
   process.kill(workers[0]?.pid as number, 'SIGKILL')
-  await said
+  for (const texts of shown) await until(async () => (await texts()).includes('Connecting audio…'))
   for (const page of [ada, bob]) await statusOf(page, /^Connected$/)
   await hearEachOther()
 })
