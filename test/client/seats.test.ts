@@ -6,6 +6,7 @@ import { build, tokenFor } from '../support/build.ts'
 import type { TestServer } from '../support/build.ts'
 import { until } from '../support/retry.ts'
 import { backoff } from './watch.ts'
+import { isSince } from '../support/pace.ts'
 
 async function enter (t: Test, server: Pick<TestServer, 'url'>, id: string | number, options: Partial<RoomOptions> = {}) {
   const room = new RoomClient({ url: server.url, token: () => tokenFor(id), audio: false, backoff, ...options })
@@ -139,7 +140,7 @@ t.test('shows the visible seat requests', async (t) => {
   await bob.connection.request('seat:request', {})
   await shows('b', 'b!', '')
   const [request] = owner.seats.requests
-  t.ok(Number(request?.requestedAt) >= before && Number(request?.requestedAt) <= Date.now())
+  t.ok(isSince(before, request?.requestedAt))
   t.same(bob.seats.requests, [request])
   t.equal(changes, 0)
   await eve.connection.request('seat:request', {})

@@ -22,3 +22,6 @@ export function stopwatch (): () => number {
   setInterval(() => { ticks++ }, everyMs).unref()
   return () => ticks * everyMs
 }
+
+/** Whether a server's timestamp lies between a time and now. The server's clock may follow that of Redis, which differs by some milliseconds. */
+export const isSince = (before: number, timestamp: unknown): boolean => Number(timestamp) >= before - 100 && Number(timestamp) <= Date.now() + 100
