@@ -6,6 +6,8 @@ export interface Timings {
   requestMs: number
   /** How long a client may take to send the headers of an HTTP request. */
   headersMs: number
+  /** How long Redis may take to answer a command. Then the caller returns UNAVAILABLE. */
+  redisCommandMs: number
   /** Lifetime of a server's lease. The server renews it three times per lifetime; when it expires, the server's members leave their rooms. */
   leaseMs: number
   /** After a Redis data loss, no room is created for this long, because another server may restore it. */
@@ -23,6 +25,7 @@ export interface Timings {
 export const defaultTimings: Readonly<Timings> = {
   requestMs: 30_000,
   headersMs: 10_000,
+  redisCommandMs: 2000,
   leaseMs: 10_000,
   recoveryMs: 3000,
   reconcileIntervalMs: 1000,

@@ -59,7 +59,7 @@ export function createAuth (app: FeatureInstance, settings: z.output<typeof conf
   const { secret, previousSecrets, maxAgeSeconds, clockToleranceSeconds, audience, issuer, publicClaims, queryToken } = settings
   if (secret === undefined) throw new Error('auth needs JWT_SECRET')
   const revokedTokens = app.kv.plainKeys(revokedPrefix)
-  const warned = app.keep('trimmedProfiles', () => new LRUCache<UserId, true>({ max: maxWarned }))
+  const warned = app.keep('trimmedProfiles', () => new LRUCache<UserId, true>({ maxSize: maxWarned, sizeCalculation: () => 1 }))
   const read = createTokenReader({
     secrets: [secret, ...previousSecrets],
     maxAgeSeconds,

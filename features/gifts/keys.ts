@@ -25,7 +25,7 @@ const maxRecent = 100_000
  * it is charged only once: clients recognize it by its transactionId.
  */
 export function createRecentGifts (): RecentGifts {
-  // The option `max` would allocate the whole cache at each start; `maxSize` lets it grow on demand.
+  // The option `max` would allocate all entries at each start; with `maxSize` the cache grows on demand.
   return new LRUCache({ maxSize: maxRecent, sizeCalculation: () => 1 })
 }
 

@@ -56,7 +56,9 @@ const wasInvalidated = (error: unknown) => error instanceof Error && error.messa
  */
 export function createEntries<V> (max: number, now: () => number): CacheEntries<V> {
   return new LRUCache<string, Entry<V>, Fetch<V>>({
-    max,
+    // The option `max` would allocate all entries at each start; with `maxSize` the cache grows on demand.
+    maxSize: max,
+    sizeCalculation: () => 1,
     // Unused default, because each load sets its own TTL.
     ttl: 1,
     ttlResolution: 0,

@@ -62,7 +62,7 @@ const maxRoles = 50_000
 
 /** @param now a monotonic clock, in milliseconds */
 export function createCachedRights (now = () => performance.now()): CachedRights {
-  return { owners: createEntries(maxRooms, now), roles: createEntries(maxRoles, now), epochs: new LRUCache({ max: maxRooms }) }
+  return { owners: createEntries(maxRooms, now), roles: createEntries(maxRoles, now), epochs: new LRUCache({ maxSize: maxRooms, sizeCalculation: () => 1 }) }
 }
 
 export function createRights ({ client, metrics, cached, now = () => performance.now() }: RightsOptions): Rights {

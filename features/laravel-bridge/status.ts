@@ -57,7 +57,7 @@ const storeRetryMs = 1000
 const pageSize = 500
 const maxRemembered = 10_000
 
-export const createRememberedStatus = (): RememberedStatus => new LRUCache({ max: maxRemembered })
+export const createRememberedStatus = (): RememberedStatus => new LRUCache({ maxSize: maxRemembered, sizeCalculation: () => 1 })
 
 const iso = (ms: number) => new Date(ms).toISOString()
 

@@ -11,14 +11,15 @@ const maxRetryDelayMs = 1000
  * Creates the client of the configured Redis: by its URL, by its host and port, or through Sentinels,
  * which know the current primary. It connects on `connect()`.
  *
+ * @param commandTimeout in milliseconds
  * @returns undefined if no Redis is configured
  */
-export function createRedisClient (config: RedisConfig): Redis | undefined {
+export function createRedisClient (config: RedisConfig, commandTimeout: number): Redis | undefined {
   const options: RedisOptions = {
     lazyConnect: true,
     enableOfflineQueue: false,
     maxRetriesPerRequest: 0,
-    commandTimeout: 2000,
+    commandTimeout,
     connectTimeout: 2000,
     // Commands of one turn of the event loop share one round trip.
     enableAutoPipelining: true,

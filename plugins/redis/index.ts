@@ -18,10 +18,10 @@ declare module '../hooks.ts' {
 
 /**
  * Connects to Redis if one is configured. While the connection is down, commands fail immediately; if
- * Redis hangs, they fail after two seconds. Callers then return UNAVAILABLE instead of waiting. The client reconnects without limit.
+ * Redis hangs, they fail after `redisCommandMs` (plugins/timings.ts). Callers then return UNAVAILABLE instead of waiting. The client reconnects without limit.
  */
 export default fp(async function redis (app) {
-  const client = createRedisClient(app.config)
+  const client = createRedisClient(app.config, app.timings.redisCommandMs)
   if (!client) return
 
   letCommandsBeDefinedAnyTime(client)
@@ -66,7 +66,7 @@ export default fp(async function redis (app) {
       throw new Error(`Redis was not reachable within ${timeoutMs / 1000} s: ${lastError || redis.status}`)
     })
   }
-}, { name: 'redis', dependencies: ['config', 'hooks'] })
+}, { name: 'redis', dependencies: ['config', 'hooks', 'timings'] })
 
 /**
  * A pipeline knows only the commands that were defined when it was created, and ioredis crashes if a

@@ -78,7 +78,8 @@ const maxKeys = 100_000
 
 /** Counts events per key in fixed minutes. */
 export class MinuteCounter {
-  readonly #minutes = new LRUCache<string, { used: number, endsAt: number }>({ max: maxKeys })
+  // The option `max` would allocate all entries at each start; with `maxSize` the cache grows on demand.
+  readonly #minutes = new LRUCache<string, { used: number, endsAt: number }>({ maxSize: maxKeys, sizeCalculation: () => 1 })
   readonly #now: () => number
 
   /** @param now a monotonic clock, in milliseconds */

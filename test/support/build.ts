@@ -10,7 +10,7 @@ import { loadConfig } from '../../config/load.ts'
 import type { Timings } from '../../plugins/timings.ts'
 import { connect } from './client.ts'
 import type { ConnectOptions, TestClient } from './client.ts'
-import { redisDatabase } from './redis.ts'
+import { isSharedRedis, patienceMs, redisDatabase } from './redis.ts'
 
 export const jwtSecret = 'a-secret-for-tests-that-is-long-enough'
 export const adminKey = 'an-admin-key-for-tests-that-is-long-enough'
@@ -62,7 +62,7 @@ export interface BuildOptions {
  * Starts a server that is closed after the test. Each process searches for media
  * ports from a different offset, so that parallel servers rarely collide.
  */
-export async function build (t: Test, { env = {}, log, ...options }: BuildOptions = {}): Promise<TestServer> {
+export async function build (t: Test, { env = {}, log, timings, ...options }: BuildOptions = {}): Promise<TestServer> {
   const dataDir = mkdtempSync(join(tmpdir(), 'flylive-data-'))
   const config = loadConfig({
     NODE_ENV: 'test',
@@ -75,7 +75,9 @@ export async function build (t: Test, { env = {}, log, ...options }: BuildOption
   })
   const collected = log && { level: 'info', stream: { write: (line: string) => log(JSON.parse(line) as Record<string, unknown>) } }
   const logger = collected ?? (process.env.TEST_LOG === undefined ? false : { level: process.env.TEST_LOG })
-  const app = await buildApp({ config, logger, warmWorkers: false, ...options })
+  // Only a test that starts its own Redis stops it.
+  const patience: Partial<Timings> = isSharedRedis(env.REDIS_URL) ? { redisCommandMs: patienceMs } : {}
+  const app = await buildApp({ config, logger, warmWorkers: false, timings: { ...patience, ...timings }, ...options })
   let closed = false
   const close = async () => {
     if (closed) return

@@ -32,6 +32,10 @@ export async function freePort (): Promise<number> {
 }
 
 let shared: Promise<number> | undefined
+/** Timeout of commands to the shared Redis: a busy machine must not fail a test. */
+export const patienceMs = 15_000
+
+let sharedUrl: string | undefined
 let databases = 0
 
 /**
@@ -43,8 +47,12 @@ let databases = 0
  */
 export async function redisDatabase (): Promise<string> {
   shared ??= startShared()
-  return `redis://127.0.0.1:${await shared}/${++databases}`
+  sharedUrl = `redis://127.0.0.1:${await shared}/`
+  return sharedUrl + String(++databases)
 }
+
+/** Whether a URL is from {@link redisDatabase}. */
+export const isSharedRedis = (url: string | undefined): boolean => sharedUrl !== undefined && url?.startsWith(sharedUrl) === true
 
 async function startShared (): Promise<number> {
   const port = await freePort()
@@ -102,14 +110,14 @@ export async function startRedis (t: Test): Promise<TestRedis> {
 }
 
 /** Creates a client with the server's options (plugins/redis). Commands fail immediately while the client is disconnected. */
-export async function redisClient (t: Test, redis: Pick<TestRedis, 'port'>, db = 0): Promise<Redis> {
+export async function redisClient (t: Test, redis: Pick<TestRedis, 'port'>, db = 0, commandTimeout = 2000): Promise<Redis> {
   const client = new Redis({
     port: redis.port,
     db,
     lazyConnect: true,
     enableOfflineQueue: false,
     maxRetriesPerRequest: 0,
-    commandTimeout: 2000,
+    commandTimeout,
     enableAutoPipelining: true,
     retryStrategy: () => 50
   })
@@ -122,5 +130,5 @@ export async function redisClient (t: Test, redis: Pick<TestRedis, 'port'>, db =
 /** Creates a client as {@link redisClient} does, with a new database. */
 export async function databaseClient (t: Test): Promise<Redis> {
   const { port, pathname } = new URL(await redisDatabase())
-  return await redisClient(t, { port: Number(port) }, Number(pathname.slice(1)))
+  return await redisClient(t, { port: Number(port) }, Number(pathname.slice(1)), patienceMs)
 }
