@@ -26,7 +26,7 @@ const contract = join(client, 'contract.ts')
  */
 export async function buildClient (out: string): Promise<void> {
   rmSync(out, { recursive: true, force: true })
-  const tsc = join(root, 'node_modules', 'typescript', 'bin', 'tsc')
+  const tsc = join(root, 'node_modules', 'typescript-7', 'bin', 'tsc')
   const { status, stdout } = spawnSync(process.execPath, [tsc, '--project', client, '--outDir', out], { encoding: 'utf8' })
   if (status !== 0) throw new Error(`The client does not compile:\n${stdout}`)
   // The compiler keeps .ts suffixes in declarations, which older compilers reject.

@@ -77,7 +77,8 @@ function handOver (node) {
   const child = spawn(node, [existsSync(command) ? realpathSync(command) : join(root, file), ...rest], {
     cwd: root,
     stdio: ['inherit', 'inherit', 'inherit', 'ipc'],
-    env: { ...process.env, PATH: dirname(node) + delimiter + process.env.PATH }
+    // Caches compiled modules, which halves the time until the server listens.
+    env: { NODE_COMPILE_CACHE: join(root, 'node_modules', '.cache', 'compile'), ...process.env, PATH: dirname(node) + delimiter + process.env.PATH }
   })
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) {
     // On Ctrl-C, the terminal signals the whole process group, including the child.

@@ -1,10 +1,13 @@
 import { spawn } from 'node:child_process'
 import { join, resolve } from 'node:path'
+import { pathToFileURL } from 'node:url'
 import type { LaneAnswer, LaneRequest } from './test-lane.ts'
 import type { Report } from './test-report.ts'
 
 const root = resolve(import.meta.dirname, '..')
 const program = join(import.meta.dirname, 'test-lane.ts')
+/** Options of the processes: light handling of uncaught errors. */
+const nodeOptions = ['--import', pathToFileURL(join(import.meta.dirname, 'test-domain.ts')).href]
 
 /** Files that share one browser per process, because two browsers are too much for two cores. */
 const browsers = /^test\/(browser|features\/stage\/admin-page|docs\/first-steps|plugins\/contract\/pages)/
@@ -60,7 +63,7 @@ export function runLanes ({ files, jobs, timeoutMs, report }: LaneOptions): Run 
 
   function runProcess (takesBrowsers: boolean): Promise<boolean> {
     // A separate process group, so that `stop()` also kills descendants.
-    const child = spawn(process.execPath, [program, String(timeoutMs)], {
+    const child = spawn(process.execPath, [...nodeOptions, program, String(timeoutMs)], {
       cwd: root,
       // The processes load the same code, so they share a compile cache. Timeouts apply per file, not per process.
       env: { NODE_COMPILE_CACHE: join(root, 'node_modules', '.cache', 'compile'), ...process.env, TAP_TIMEOUT: '0' },

@@ -6,7 +6,7 @@ import { startServer } from '../support/process.ts'
 import { mediaWorker, packagesIn, sizeOf } from './image.ts'
 
 /** Packages that a production install must not contain. */
-const tools = ['@vitejs/plugin-vue', 'esbuild', 'mediasoup-client', 'pino-pretty', 'rolldown', 'swagger-ui-dist', 'tap', 'typescript', 'vite', 'vue', 'zod-openapi']
+const tools = ['@vitejs/plugin-vue', 'esbuild', 'mediasoup-client', 'pino-pretty', 'rolldown', 'swagger-ui-dist', 'tap', 'typescript', 'typescript-7', 'vite', 'vue', 'zod-openapi']
 
 /** Maximum size in megabytes, without the media worker. */
 const maxSize = 60

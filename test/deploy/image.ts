@@ -73,7 +73,7 @@ export async function buildImage (t: Test, { prepare = {}, replace = {} }: Image
       if (instruction === 'ENV') Object.assign(env, Object.fromEntries([rest.split('=')]))
       if (instruction === 'COPY') await copy(rest.split(' '), app, base, ignored)
       if (instruction === 'RUN' && !needsContainer.test(rest)) {
-        await run('sh', ['-c', rest], { cwd: app, env: { PATH: process.env.PATH, HOME: process.env.HOME, MEDIASOUP_WORKER_BIN: mediaWorker, ...env } })
+        await run('sh', ['-c', rest], { cwd: app, env: { PATH: process.env.PATH, HOME: process.env.HOME, NODE_COMPILE_CACHE: process.env.NODE_COMPILE_CACHE, MEDIASOUP_WORKER_BIN: mediaWorker, ...env } })
       }
     }
   }

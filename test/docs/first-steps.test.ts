@@ -27,7 +27,7 @@ t.test('following the first steps connects two windows that hear each other', as
   const port = await freePort()
   const server = spawn('npm', ['start'], {
     cwd: clone,
-    env: { PATH: process.env.PATH, HOME: process.env.HOME, PORT: String(port), MEDIASOUP_WORKERS: '1', MEDIASOUP_RTC_MIN_PORT: String(20_000 + process.pid % 20_000) },
+    env: { PATH: process.env.PATH, HOME: process.env.HOME, NODE_COMPILE_CACHE: process.env.NODE_COMPILE_CACHE, PORT: String(port), MEDIASOUP_WORKERS: '1', MEDIASOUP_RTC_MIN_PORT: String(20_000 + process.pid % 20_000) },
     stdio: ['ignore', 'pipe', 'pipe']
   })
   let output = ''

@@ -23,6 +23,6 @@ t.test('a new feature compiles outside the checkout and reports type errors', as
   // The types must hide `removeRoom`, although the imports are permitted.
   const index = join(folder.path, 'wave', 'index.ts')
   writeFileSync(index, readFileSync(index, 'utf8').replace('said.inc()', "said.inc(); app.store.removeRoom('r1')"))
-  const { out } = await run([join(root, 'node_modules', 'typescript', 'bin', 'tsc'), '--project', folder.path], folder.path)
+  const { out } = await run([join(root, 'node_modules', 'typescript-7', 'bin', 'tsc'), '--project', folder.path], folder.path)
   t.strictSame(out.match(/^\S+?: error TS\d+/gm), ['wave/index.ts(23,27): error TS2339'], out)
 })

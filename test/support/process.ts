@@ -29,6 +29,7 @@ export function startServer (t: Test, env: Record<string, string> = {}, cwd = t.
     env: {
       PATH: process.env.PATH,
       HOME: process.env.HOME,
+      NODE_COMPILE_CACHE: process.env.NODE_COMPILE_CACHE,
       NODE_ENV: 'test',
       LOG_LEVEL: 'info',
       JWT_SECRET: jwtSecret,
