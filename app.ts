@@ -14,9 +14,9 @@ import type { Timings } from './plugins/timings.ts'
 export interface AppOptions {
   config: Config
   logger?: FastifyServerOptions['logger']
-  /** Folders with features; the server's own by default. */
+  /** Folder that contains the features. Default: features/. */
   featuresDir?: string
-  /** Starts all media workers at start-up (default) and fails if one does not start. Otherwise each worker starts on demand. */
+  /** Whether to start all media workers at startup, and fail if one does not start. If false, each starts on demand. Default: true. */
   warmWorkers?: boolean
   /** Overrides the defaults of plugins/timings.ts. */
   timings?: Partial<Timings>
@@ -32,7 +32,7 @@ const here = import.meta.dirname
  */
 export async function buildApp ({ config, logger = false, featuresDir = join(here, 'features'), warmWorkers = true, timings = {} }: AppOptions): Promise<FastifyInstance> {
   const { requestMs, headersMs } = { ...defaultTimings, ...timings }
-  // After these times Node answers 408 and closes the connection. WebSockets are not affected.
+  // When one of these timeouts passes, Node responds with 408 and closes the connection. WebSockets are not affected.
   const httpOptions = { requestTimeout: requestMs, headersTimeout: headersMs, connectionsCheckingInterval: headersMs / 2 }
   const transport = config.SSL_KEY_PATH !== undefined && config.SSL_CERT_PATH !== undefined
     ? { https: { key: readFileSync(config.SSL_KEY_PATH), cert: readFileSync(config.SSL_CERT_PATH), ...httpOptions } }
@@ -43,7 +43,7 @@ export async function buildApp ({ config, logger = false, featuresDir = join(her
     requestTimeout: requestMs,
     bodyLimit,
     trustProxy: config.TRUST_PROXY,
-    // Longer than the default: Redis may still be starting.
+    // Longer than the default, because Redis may still be starting.
     pluginTimeout: 60_000,
     logController: new LogController({ disableRequestLogging: true }),
     forceCloseConnections: true,

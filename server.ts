@@ -21,6 +21,12 @@ const interrupts = ['SIGINT', 'SIGTERM'] as const
 const interrupted = (signal: NodeJS.Signals) => process.exit(128 + constants.signals[signal])
 for (const signal of interrupts) process.once(signal, interrupted)
 
+/**
+ * Maximum number of connections that wait to be accepted. With the default of 511, the clients of a
+ * killed server that reconnect together would retry after a second or more.
+ */
+const backlog = 4096
+
 const config = readConfig()
 const app = await start(config)
 
@@ -33,7 +39,7 @@ closeWithGrace({ delay: (config.DRAIN_SECONDS + 10) * 1000, logger: false }, asy
 })
 for (const signal of interrupts) process.off(signal, interrupted)
 
-const address = await app.listen({ host: config.HOST, port: config.PORT }).catch(giveUp)
+const address = await app.listen({ host: config.HOST, port: config.PORT, backlog }).catch(giveUp)
 const token = config.generated.has('JWT_SECRET') ? app.features.getFeature('auth')?.sign?.({ id: 1, name: 'Ada' }, '12h') : undefined
 process.stdout.write(banner(config, address, token))
 

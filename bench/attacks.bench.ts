@@ -10,15 +10,16 @@ import { WebSocket } from 'ws'
 import { connect, quantile, startRedis, startServer, stopAll, tokenOf } from './support.ts'
 import type { Client } from './support.ts'
 
-// Measures a quiet user's requests while one attacker does its worst, with one token and the default
-// limits. The attacker runs in a thread of its own. The memory is read a minute after the attack.
+// Measures how fast the server answers a well-behaved user while an attacker with one token floods it.
+// The default limits apply. The attacker runs in a separate thread. Memory use is read before and
+// during each attack, and one minute after it.
 
 const attackMs = 10_000
 const restMs = 60_000
-/** Interval between two requests of the quiet user, in milliseconds. */
+/** Interval between two requests of the well-behaved user, in milliseconds. */
 const paceMs = 25
 
-/** The defaults, which `startServer` turns off. */
+/** The default limits. They are set here because `startServer` disables them. */
 const limits = {
   WS_MESSAGES_PER_SECOND: '100',
   WS_MESSAGES_BURST: '200',
@@ -42,11 +43,11 @@ interface Target {
 const keys = (count: number) => `{${Array.from({ length: count }, (_, i) => `"k${i}":${i}`).join()}}`
 const nested = (bytes: number) => '{"a":'.repeat(bytes / 6) + '1' + '}'.repeat(bytes / 6)
 
-/** Connects again and again, and sends what `burst` returns until the server closes the connection. */
+/** Connects repeatedly. Calls `burst` on each connection until the server closes it. */
 async function flood (url: string, burst: (ws: WebSocket, n: number) => void): Promise<void> {
   for (;;) {
     const ws = new WebSocket(url, ['msab.v1'], { headers: { authorization: `Bearer ${tokenOf('attacker')}` } })
-    ws.on('error', () => { /* It is closed next. */ })
+    ws.on('error', () => { /* The close event follows. */ })
     const isOpen = await Promise.race([once(ws, 'open').then(() => true), once(ws, 'close').then(() => false)]).catch(() => false)
     if (!isOpen) {
       await delay(5)
@@ -60,7 +61,7 @@ async function flood (url: string, burst: (ws: WebSocket, n: number) => void): P
   }
 }
 
-/** Sends HTTP requests over eight connections as fast as they are answered. */
+/** Sends POST requests in eight parallel loops. Each loop waits for a response before the next request. */
 async function post (url: string, path: string, body: string): Promise<void> {
   const address = url.replace('ws', 'http').replace('/ws', path)
   const one = async () => {
@@ -69,13 +70,13 @@ async function post (url: string, path: string, body: string): Promise<void> {
   await Promise.all(Array.from({ length: 8 }, one))
 }
 
-/** Opens raw connections that send their request slowly or want another protocol. */
+/** Keeps `count` raw connections open. Each sends `head`, and reconnects when the server closes it. */
 async function openRaw (url: string, head: string, count: number): Promise<void> {
   const { hostname, port } = new URL(url)
   const open = async (): Promise<void> => {
     for (;;) {
       const socket = connectTo(Number(port), hostname)
-      socket.on('error', () => { /* It is closed next. */ })
+      socket.on('error', () => { /* The close event follows. */ })
       socket.write(head)
       socket.resume()
       await once(socket, 'close').catch(() => {})
@@ -112,7 +113,7 @@ const attacks: Record<string, (url: string) => Promise<void>> = {
   }
 }
 
-/** Sends requests at a steady pace. @returns the times to the replies, in milliseconds */
+/** Sends requests at a steady pace. @returns the response times, in milliseconds */
 async function measure (client: Client, ms: number): Promise<number[]> {
   const times: Promise<number>[] = []
   const end = performance.now() + ms

@@ -2,9 +2,9 @@
 //
 //   npm run bench:compare -- ../other-checkout
 //
-// Each checkout runs one server on the same Redis, with a separate database. Requests to
+// Runs one server per checkout, on the same Redis but in separate databases. Requests to
 // both are interleaved, so that other load on the machine affects both equally. Prints the
-// ratios of their medians: below 1, this checkout is faster.
+// ratios of the median times. A ratio below 1 means that this checkout is faster.
 import type { ChildProcess } from 'node:child_process'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -23,11 +23,11 @@ interface Scene {
   url: string
   /** Members of one room. */
   crowd: Client[]
-  /** A user alone in a room. */
+  /** A user who is alone in a room. */
   one: Client
 }
 
-/** Each function returns milliseconds. */
+/** The operations to measure. Each function returns its duration in milliseconds. */
 const measures: Record<string, (scene: Scene, round: number) => Promise<number>> = {
   'connect and join a room of 200': async ({ url }, round) => {
     const begin = performance.now()

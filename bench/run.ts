@@ -1,9 +1,9 @@
-// Runs all benchmarks, or those whose name contains an argument.
+// Runs all benchmarks, or only those whose file name contains one of the arguments.
 //
 //   npm run bench [-- NAME ...]
 //
-// Each benchmark prints ratios within its own run: absolute times of one machine do not
-// transfer to another.
+// Each benchmark prints ratios between the times of one run, because absolute times depend
+// on the machine.
 import { globSync } from 'node:fs'
 import { join } from 'node:path'
 

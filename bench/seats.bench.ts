@@ -13,9 +13,9 @@ import * as state from '../plugins/store/redis/scripts/state.ts'
 import { connect, quantile, startRedis, startServer, stopAll } from './support.ts'
 import type { Answer, Client } from './support.ts'
 
-// Measures the time to take a seat, alone and when 200 users request the same seat, on two
-// server processes with one Redis. This process runs the clients and counts the Redis
-// commands by name.
+// Measures how long it takes to take a seat, for a single user and for 200 users who request
+// the same seat, on two server processes that share one Redis. This process runs the clients
+// and counts the Redis commands by name.
 
 const alone = 1500
 const contenders = 200
@@ -65,7 +65,7 @@ export default async function seats (): Promise<void> {
       if (winners.length !== 1) throw new Error(`${winners.length} users have the seat`)
       const before = crowd.map((client) => client.seen())
       await crowd[answers.findIndex(({ code }) => code === 'ok')]?.request('seat:leave', {})
-      // The next round starts when every client has received the event that frees the seat.
+      // The next round starts when every client has received the event that the seat is free.
       while (crowd.some((client, i) => client.seen() === before[i])) await new Promise((resolve) => setImmediate(resolve))
       return answers
     }
@@ -129,20 +129,20 @@ async function expect (code: string, promise: Promise<Answer>): Promise<Answer> 
   return answer
 }
 
-/** Whether a command is periodic background work: due jobs, queued gifts, revoked tokens, heartbeats or empty rooms. */
+/** Whether a command belongs to periodic background work: due jobs, queued gifts, revoked tokens, heartbeats or empty rooms. */
 function isByItself ([command = '', ...args]: string[]): boolean {
   const script = command.startsWith('eval')
   const key = args[script ? 2 : 0] ?? ''
   return (script && /^msab:(jobs:|\{gifts\})/.test(key)) || /^(auth:revoked:|msab:(node:|nodes$|rooms:empty$|\d+:canary:))/.test(key)
 }
 
-/** Counts the Redis commands of an action by name; a script counts under its own name. Excludes background work of the servers. */
+/** Counts the Redis commands that `work` causes, by command name or script name. Excludes the servers' background work. */
 async function commandsDuring (redis: Redis, port: number, work: () => Promise<unknown>): Promise<Map<string, number>> {
   const names = new Map(Object.entries({ ...members, ...records, ...state }).map(([name, lua]) => [createHash('sha1').update(lua).digest('hex'), name]))
   const counts = new Map<string, number>()
   const [listening, over] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()]
   let begun = false
-  // A raw socket, because ioredis fails when the first report arrives together with the reply.
+  // Uses a raw socket, because ioredis fails if the first MONITOR line arrives together with the reply to MONITOR.
   const monitor = createConnection(port, '127.0.0.1')
   createInterface({ input: monitor }).on('line', (line) => {
     if (line === '+OK') return listening.resolve()
@@ -151,7 +151,7 @@ async function commandsDuring (redis: Redis, port: number, work: () => Promise<u
     const [command = '', first = ''] = args
     if (command === 'echo' && first === 'begin') begun = true
     else if (command === 'echo' && first === 'end') over.resolve()
-    // Commands that a script runs count as part of the script.
+    // Commands that a script runs are not counted separately.
     else if (begun && source !== 'lua' && !isByItself(args)) {
       const name = names.has(first) ? `${command} ${names.get(first)}` : command
       counts.set(name, (counts.get(name) ?? 0) + 1)

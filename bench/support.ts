@@ -6,7 +6,7 @@ import { createSigner } from 'fast-jwt'
 import { WebSocket } from 'ws'
 import { freePort } from '../test/support/redis.ts'
 
-// Servers, a Redis and clients for benchmarks.
+// Starts the servers, Redis and clients for the benchmarks.
 
 const here = join(import.meta.dirname, '..')
 const secret = 'a-secret-for-benchmarks-that-is-long-enough'
@@ -20,7 +20,7 @@ export interface Answer {
 
 export interface Client {
   request (type: string, data: object): Promise<Answer>
-  /** Events received so far. */
+  /** @returns the number of events received so far */
   seen (): number
   close (): void
 }
@@ -29,9 +29,9 @@ export interface ServerOptions {
   redisUrl: string
   /** Working directory and DATA_DIR. */
   folder: string
-  /** The checkout to run; this one by default. */
+  /** Path of the checkout to run. Default: this checkout. */
   root?: string
-  /** Variables in addition to those of {@link startServer}. */
+  /** Environment variables that extend or override those of {@link startServer}. */
   env?: Record<string, string>
 }
 
@@ -43,7 +43,7 @@ export async function stopAll (processes: readonly ChildProcess[]): Promise<void
   }))
 }
 
-/** @returns the value below which the fraction `q` of the values lies */
+/** @returns the quantile `q` of the values; 0.5 is the median */
 export function quantile (values: readonly number[], q: number): number {
   const sorted = [...values].sort((a, b) => a - b)
   return sorted[Math.min(sorted.length - 1, Math.floor(q * sorted.length))] as number
@@ -70,7 +70,7 @@ export async function startServer (processes: ChildProcess[], { redisUrl, folder
       JWT_SECRET: secret,
       REDIS_URL: redisUrl,
       DATA_DIR: folder,
-      // Disables the rate limits, because a benchmark sends more than any user.
+      // Disables the rate limits, because a benchmark sends more than any real user would.
       WS_MESSAGES_PER_SECOND: '100000',
       MAX_CONNECTIONS_PER_USER: '1000000',
       JOINS_PER_MINUTE: '1000000',
@@ -91,7 +91,7 @@ export async function startServer (processes: ChildProcess[], { redisUrl, folder
   return `ws://${address}/ws`
 }
 
-/** Waits until a process prints a matching line. @returns the first group */
+/** Waits until a process prints a matching line. @returns the first capture group */
 async function printed (child: ChildProcess, what: RegExp): Promise<string> {
   let output = ''
   return await new Promise((resolve, reject) => {
@@ -105,10 +105,10 @@ async function printed (child: ChildProcess, what: RegExp): Promise<string> {
   })
 }
 
-/** @returns a token of a user */
+/** @returns a token for the user */
 export const tokenOf = (id: string): string => sign({ id, name: id })
 
-/** Connects a user and counts the events that the client receives. */
+/** Connects a client as the user `id`, and counts the events that it receives. */
 export async function connect (url: string, id: string, sockets: WebSocket[]): Promise<Client> {
   const ws = new WebSocket(url, ['msab.v1'], { headers: { authorization: `Bearer ${tokenOf(id)}` }, perMessageDeflate: false })
   sockets.push(ws)

@@ -14,17 +14,17 @@ import type { RoomSeats } from './seats.ts'
 
 /**
  * - `off`: no room, or a room without audio
- * - `connecting`: transports are being created, initially or after they were lost
+ * - `connecting`: transports are being created, for the first time or after a loss
  * - `on`: transports are ready; remote tracks are received and the published track is sent
  */
 export type AudioState = 'off' | 'connecting' | 'on'
 
 export interface AudioEvents {
-  /** The state changed; `why` is the cause when it returned to `connecting`. */
+  /** The state changed; `why` is the error that caused `connecting` or `off`, if any. */
   state: [state: AudioState, why: Error | undefined]
   /** A remote track starts. */
   added: [audio: RemoteAudio]
-  /** A remote track ends. After a lost connection the user usually returns with a new track. */
+  /** A remote track ends. If the cause is a lost connection, the same user usually comes back with a new track. */
   removed: [audio: RemoteAudio]
   /** A producer was added, removed, paused or resumed. */
   producers: []
@@ -35,11 +35,11 @@ export interface AudioEvents {
 }
 
 export interface AudioOptions {
-  /** False to send only. `producers` still lists the producers of the room. Default: true. */
+  /** Set to false to send without receiving. `producers` still lists the room's producers. Default: true. */
   receive?: boolean
   /**
-   * The mediasoup-client handler, if it cannot be detected from the browser: 'Chrome111' for the
-   * package @roamhq/wrtc in Node.
+   * Name of the mediasoup-client handler. Set it where it cannot be detected, for example to
+   * 'Chrome111' in Node with the package @roamhq/wrtc.
    */
   handlerName?: types.BuiltinHandlerName
 }
@@ -51,9 +51,8 @@ interface Publication {
 
 /**
  * Audio of the current room: receives remote tracks and sends one published track. In a room
- * with seats the track is sent while the user has a seat. The class reconciles the actual state
- * with the desired state: after a `media:reset`, a failed transport, a reconnect or a change of
- * seat it restores sending and receiving automatically.
+ * with seats, the track is sent only while the user has a seat. Sending and receiving resume
+ * automatically after a `media:reset`, a failed transport, a reconnect or a change of seat.
  */
 export class RoomAudio extends Emitter<AudioEvents> {
   readonly #connection: Connection
@@ -70,14 +69,14 @@ export class RoomAudio extends Emitter<AudioEvents> {
   #device: Promise<Device> | undefined
   #iceServers: RTCIceServer[] | undefined
   #transports: MediaTransports | undefined
-  /** Counters at the previous call of `quality()`. */
+  /** Counters from the previous `quality()` call. */
   #sample: QualitySample = firstSample(0)
   #timer: ReturnType<typeof setTimeout> | undefined
   #state: AudioState = 'off'
 
   /**
-   * @param connection source of the events
-   * @param seats of the same connection
+   * @param connection used for requests and server events
+   * @param seats the seats view of the same connection
    */
   constructor (connection: Connection, seats: RoomSeats, options: AudioOptions = {}) {
     super()
@@ -109,7 +108,7 @@ export class RoomAudio extends Emitter<AudioEvents> {
       const [before, sitting] = [this.#sitting, this.#permitted]
       if (sitting === before) return
       this.#sitting = sitting
-      // When the `seats` feature is turned off, current speakers keep speaking.
+      // When the `seats` feature is turned off, users who are speaking keep their producers.
       if (!seats.enabled) this.#transports?.regrant(before, sitting)
       this.#sync()
     })
@@ -123,7 +122,7 @@ export class RoomAudio extends Emitter<AudioEvents> {
     return this.#muted
   }
 
-  /** Whether a track is published; it is sent as soon as the user may speak. */
+  /** Whether a track is published. The track is sent as soon as the user may speak. */
   get publishing (): boolean {
     return this.#publication !== undefined
   }
@@ -157,8 +156,8 @@ export class RoomAudio extends Emitter<AudioEvents> {
   }
 
   /**
-   * Audio quality since the previous call, or since the transports were created. Leave at least one second between
-   * calls, because over shorter intervals single packets dominate.
+   * Audio quality since the previous call, or since the transports were created. Wait at least one second between
+   * calls: over shorter intervals, single packets dominate the result.
    *
    * @returns undefined while no transport is connected
    */
@@ -193,7 +192,7 @@ export class RoomAudio extends Emitter<AudioEvents> {
 
   /**
    * Applies the join reply after the `seats` feature was turned on. The server keeps the producers of users
-   * who already had a seat; other users produce again once they have one.
+   * who already had a seat; other users must produce again once they have a seat.
    */
   seated ({ existingProducers = [] }: JoinReply): void {
     const producerId = this.#transports?.producer?.id
@@ -213,8 +212,8 @@ export class RoomAudio extends Emitter<AudioEvents> {
    * Publishes a track in this room and in later rooms, until `unpublish()`. In a room with seats the
    * track is sent whenever the user has a seat. The caller owns the track and stops it.
    *
-   * @returns when the track is sent for the first time, possibly only once the user has a seat
-   * @throws RequestError if the server rejects the track permanently; CLOSED if the track is unpublished first
+   * @returns a promise that resolves when the track is first sent; in a room with seats, this requires a seat
+   * @throws RequestError if the server rejects the track permanently; CLOSED if it is unpublished before it is sent
    */
   publish (track: MediaStreamTrack): Promise<void> {
     this.#withdraw(new RequestError({ code: 'CLOSED', message: 'Another track was published' }))
@@ -226,7 +225,7 @@ export class RoomAudio extends Emitter<AudioEvents> {
     return promise
   }
 
-  /** Stops sending the published track and releases it. Idempotent. */
+  /** Stops sending the published track. The caller still has to stop the track itself. Idempotent. */
   unpublish (): void {
     this.#withdraw(new RequestError({ code: 'CLOSED', message: 'The track was withdrawn' }))
     this.#sync()
@@ -242,7 +241,7 @@ export class RoomAudio extends Emitter<AudioEvents> {
     this.#setMuted(false)
   }
 
-  /** Id of the stay on a seat (sitting) that permits sending; undefined if the user may not speak. */
+  /** Id of the sitting (stay on a seat) that permits sending; 0 without seats, undefined if the user may not speak. */
   get #permitted (): number | undefined {
     return this.#seats.enabled ? this.#seats.sitting : 0
   }
@@ -312,17 +311,17 @@ export class RoomAudio extends Emitter<AudioEvents> {
     }
   }
 
-  /** The transports failed. They are created again after a backoff. */
+  /** Closes failed transports and creates new ones after a backoff. */
   #broken (transports: MediaTransports, error: unknown): void {
     if (transports !== this.#transports || transports.closed) return
     this.#closeTransports()
-    // The next connection calls start() again.
+    // start() is called again after the reconnect.
     if (isDisconnect(error)) return
     this.#setState('connecting', error as Error)
     this.#timer = setTimeout(() => { this.#open(error as Error) }, this.#backoff.next())
   }
 
-  /** Reconciles the published audio with the desired state. Runs are serialised, so the last state wins. */
+  /** Sends, mutes or stops the track to match the desired state. Runs are serialised, so the latest state wins. */
   #sync (): Promise<void> {
     const transports = this.#transports
     if (!transports) return Promise.resolve()
@@ -337,7 +336,7 @@ export class RoomAudio extends Emitter<AudioEvents> {
         publication.sent.resolve()
       } catch (cause) {
         if (transports.closed || cause instanceof TransportsClosed) return
-        // The seat was lost or the `seats` feature was turned on; the event has not arrived yet.
+        // The seat was lost or the `seats` feature was turned on, and the event that reports it has not arrived yet.
         if (codeOf(cause) === 'NOT_SEATED') return
         // The server closed the producer. Reconcile with the current state.
         if (codeOf(cause) === 'PRODUCER_NOT_FOUND') {

@@ -6,11 +6,11 @@ import { featuresAfter } from './features.ts'
 import type { CloseCodes, EventData, EventType, Greeting, ReplyData, RequestData, RequestType, WireError } from './protocol.ts'
 
 /**
- * - `idle`: `connect()` was not called yet
+ * - `idle`: `connect()` has not been called yet
  * - `connecting`: an attempt is in progress
- * - `open`: the greeting has arrived
+ * - `open`: connected; the server's greeting has arrived
  * - `waiting`: an attempt failed or the connection was lost; the next attempt is scheduled
- * - `closed`: closed permanently; `connect()` starts again
+ * - `closed`: closed permanently; only a new call of `connect()` reopens the connection
  */
 export type ConnectionState = 'idle' | 'connecting' | 'open' | 'waiting' | 'closed'
 
@@ -18,11 +18,11 @@ export interface ConnectionOptions {
   /** The server's base URL, for example https://voice.example.com. */
   url: string
   /**
-   * Returns the token for a connection attempt. Called for every attempt, so that a reconnect can
-   * use a fresh one, and a minute before the token of an open connection expires.
+   * Returns a token. Called for every connection attempt, so that a reconnect can use a fresh token,
+   * and one minute before the token of an open connection expires.
    *
-   * @param refusal set if the server rejected the previous token; returning the same token again closes
-   * the connection permanently
+   * @param refusal the error, if the server rejected the previous token; returning the same token again
+   * closes the connection permanently
    */
   token: (refusal?: RequestError) => string | Promise<string>
   /** Delays between attempts; 0.5 s to 10 s by default. */
@@ -31,7 +31,7 @@ export interface ConnectionOptions {
   timeoutMs?: number
 }
 
-/** Events of the server and of the connection itself. */
+/** Events from the server and from the connection itself. */
 export type ConnectionEvents = { [T in EventType]: [data: EventData<T>] } & {
   /** The state changed; `why` is the cause if the connection was lost, rejected or closed. */
   state: [state: ConnectionState, why: RequestError | undefined]
@@ -88,7 +88,7 @@ export class Connection extends Emitter<ConnectionEvents> {
     return this.#greeting
   }
 
-  /** The features that run on the server; the last known set while disconnected. */
+  /** The features that are enabled on the server; while disconnected, the last known set. */
   get features (): ReadonlySet<string> {
     return this.#features
   }
@@ -103,7 +103,7 @@ export class Connection extends Emitter<ConnectionEvents> {
     if (this.#state === 'open' && this.#greeting) return Promise.resolve(this.#greeting)
     if (this.#opening) return this.#opening.promise
     const opening = Promise.withResolvers<Greeting>()
-    // Callers that do not await the promise use the event `state`.
+    // Prevents an unhandled rejection: callers may use the event `state` instead of the promise.
     opening.promise.catch(() => {})
     this.#opening = opening
     this.#refusal = undefined
@@ -116,7 +116,7 @@ export class Connection extends Emitter<ConnectionEvents> {
    * Sends a request. The connection never retries it.
    *
    * @param apply called with the reply before any later event is emitted
-   * @throws RequestError with a code of the server or of {@link ClientErrorCode}
+   * @throws RequestError with an error code from the server or a {@link ClientErrorCode}
    */
   request<T extends RequestType> (type: T, data: RequestData<T>, apply?: (reply: ReplyData<T>) => void): Promise<ReplyData<T>> {
     const { promise, resolve, reject } = Promise.withResolvers<ReplyData<T>>()
@@ -232,7 +232,7 @@ export class Connection extends Emitter<ConnectionEvents> {
     this.#setState('open')
   }
 
-  /** Renews the token of the session. If that fails, the connection is closed when the token expires, and opened with a new one. */
+  /** Renews the session's token. If that fails, the server closes the connection at expiry; the client reconnects. */
   async #renewToken (): Promise<void> {
     const ws = this.#ws
     try {
@@ -240,20 +240,20 @@ export class Connection extends Emitter<ConnectionEvents> {
       if (token === this.#token || ws !== this.#ws) return
       await this.request('session:refresh', { token })
       this.#token = token
-    } catch { /* The next connection needs a new token. */ }
+    } catch { /* The next connection attempt fetches a new token. */ }
   }
 
-  /** An open connection was lost. */
+  /** Handles the loss of an open connection. */
   #lost (code: number, reason: string): void {
     const final = reason === 'TOKEN_EXPIRED' ? undefined : finalCodes[code as keyof typeof finalCodes]
-    // The next attempt needs another token.
+    // The next attempt needs a different token.
     if (reason === 'TOKEN_EXPIRED') this.#refusal = new RequestError({ code: 'UNAUTHORIZED', message: 'The token has expired' })
     if (final) return this.#finish(new RequestError({ ...final, details: { closeCode: code, reason } }))
     this.#rejectAll({ code: 'CONNECTION_LOST', message: 'Connection lost' })
     this.#retry(new RequestError({ code: 'CONNECTION_LOST', message: 'Connection lost', details: { closeCode: code, reason } }))
   }
 
-  /** Browsers hide the response of a rejected upgrade, so the client asks the server for the reason. */
+  /** Fetches the reason for a rejected connection, because browsers hide the response to a WebSocket upgrade. */
   async #explain (): Promise<void> {
     const opening = this.#opening
     let why: RequestError
@@ -276,7 +276,7 @@ export class Connection extends Emitter<ConnectionEvents> {
   }
 
   #retry (why: RequestError): void {
-    // A later connect() waits for the next greeting.
+    // From now on, connect() waits for the next greeting.
     if (this.#state === 'open') {
       this.#opening = Promise.withResolvers<Greeting>()
       this.#opening.promise.catch(() => {})

@@ -9,7 +9,7 @@ export class Emitter<Events extends { [E in keyof Events]: unknown[] }> {
 
   /**
    * @param listener adding the same listener twice has no effect
-   * @returns removes the listener; idempotent
+   * @returns a function that removes the listener; idempotent
    */
   on<E extends keyof Events> (event: E, listener: (...args: Events[E]) => void): () => void {
     const listeners = this.#listeners.get(event) ?? new Set<Listener>()

@@ -8,12 +8,12 @@ import type { ErrorCode, WireError } from './protocol.ts'
  * - `TIMEOUT`: no reply in time; the client reconnects
  * - `UNREACHABLE`: no response from the server's address
  * - `REFUSED`: the server rejected the connection; it may accept it later
- * - `TOKEN_UNAVAILABLE`: the option `token` failed
+ * - `TOKEN_UNAVAILABLE`: the `token` option failed to return a token
  * - `MEDIA_FAILED`: the transports or the browser's WebRTC failed
  * - `ROOM_CLOSED`: the room was closed for everyone
- * - `TRACK_ENDED`: the published track has ended, for example with an unplugged microphone
+ * - `TRACK_ENDED`: the published track has ended, for example because the microphone was unplugged
  * - `BITRATE_EXCEEDED`: the server closed the published track, because it was sent with too high a bit rate
- * - `CLOSED`: the application ended it
+ * - `CLOSED`: the application cancelled the operation, for example by leaving or unpublishing
  * - `CONNECTION_INVALID`: the URL or the token contains invalid characters
  * - `KICKED`, `REPLACED`: the server closed the connection permanently
  */
@@ -33,10 +33,10 @@ export type ClientErrorCode =
   | 'KICKED'
   | 'REPLACED'
 
-/** Every failure of the client is an error of this class. */
+/** Every error that the client reports is an instance of this class. */
 export class RequestError extends Error {
   override readonly name = 'RequestError'
-  /** A code of the server, of the client, or of a feature outside the contract. */
+  /** A code from the server, from the client, or from a feature that is not in the contract. */
   readonly code: ErrorCode | ClientErrorCode | (string & NonNullable<unknown>)
   /** Details from the server, for example `{ retryAfterMs }`. */
   readonly details: unknown
@@ -53,7 +53,7 @@ export function codeOf (error: unknown): string | undefined {
   return error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : undefined
 }
 
-// A disabled feature may be enabled again, and transports closed by a worker's death are replaced.
+// A disabled feature may be enabled again, and transports are replaced after their worker has died.
 const passing = new Set(['UNAVAILABLE', 'OVERLOADED', 'DRAINING', 'RATE_LIMITED', 'FEATURE_DISABLED', 'TRANSPORT_NOT_FOUND', 'TIMEOUT', 'MEDIA_FAILED'])
 
 /** Whether a retry on the same connection may succeed. */
@@ -61,7 +61,7 @@ export function mayPass (error: unknown): boolean {
   return passing.has(codeOf(error) ?? '')
 }
 
-/** Whether the only cause is a missing or lost connection. */
+/** Whether the request failed only because the connection is missing, lost or closed. */
 export function isDisconnect (error: unknown): boolean {
   return ['NOT_CONNECTED', 'CONNECTION_LOST', 'CLOSED'].includes(codeOf(error) ?? '')
 }
@@ -72,7 +72,7 @@ export function retryAfterOf (error: unknown): number {
   return retryAfterMs
 }
 
-/** @returns the same error, or MEDIA_FAILED for an uncoded error of the browser's WebRTC */
+/** @returns the same error if it has a code; otherwise MEDIA_FAILED, because the browser's WebRTC threw it */
 export function asMediaError (error: unknown): Error {
   if (codeOf(error) !== undefined) return error as Error
   return new RequestError({ code: 'MEDIA_FAILED', message: `WebRTC failed: ${error instanceof Error ? error.message : String(error)}` }, { cause: error })

@@ -1,9 +1,9 @@
 import type { EventData, EventType } from './protocol.ts'
 
 /**
- * @param features the current set
- * @param type of a server event
- * @returns the set after the event; the same object if nothing changed
+ * @param features the features that are enabled before the event
+ * @param type the type of the server event
+ * @returns the features that are enabled after the event; the same object if nothing changed
  */
 export function featuresAfter (features: ReadonlySet<string>, type: EventType, data: EventData<EventType>): ReadonlySet<string> {
   if (type === 'session:ready') {

@@ -5,24 +5,24 @@ import { codeOf } from './errors.ts'
 import type { EventData, ReplyData, RequestData } from './protocol.ts'
 
 export interface GiftsEvents {
-  /** A user in the room received a gift. Emitted once per gift, also if the server repeats the event. */
+  /** A user in the room received a gift. Emitted once per gift, even if the server repeats the event. */
   received: [gift: EventData<'gift:received'>]
 }
 
-/** Number of transaction ids kept to drop repeated events. */
+/** How many transaction ids are remembered to detect repeated events. */
 const maxRemembered = 1000
 
-/** Sends gifts without charging twice, and emits received ones. */
+/** Sends gifts without charging twice, and emits an event for each received gift. */
 export class RoomGifts extends Emitter<GiftsEvents> {
   readonly #connection: Connection
   readonly #roomId: () => string | undefined
-  /** Keys of gifts whose outcome is unknown, indexed by content. */
+  /** Idempotency keys of gifts whose outcome is unknown, indexed by the gift's content. */
   readonly #open = new Map<string, string[]>()
   readonly #received = new Set<string>()
-  /** Offset of the server's clock, in milliseconds. Keys must contain the server's time. */
+  /** How far the server's clock is ahead, in milliseconds. Idempotency keys must contain the server's time. */
   #clockOffsetMs = 0
 
-  /** @param roomId returns the current room */
+  /** @param roomId returns the id of the current room */
   constructor (connection: Connection, roomId: () => string | undefined) {
     super()
     this.#connection = connection
@@ -42,8 +42,8 @@ export class RoomGifts extends Emitter<GiftsEvents> {
   }
 
   /**
-   * Sends a gift. The client never retries, but after a failure the same call reuses the key: if the
-   * first attempt was accepted and only its reply was lost, the user is not charged again.
+   * Sends a gift. The client never retries. When the caller sends the same gift again after a failure, the
+   * idempotency key is reused: if the server accepted the first attempt, the user is not charged again.
    *
    * @throws RequestError
    */
@@ -56,7 +56,7 @@ export class RoomGifts extends Emitter<GiftsEvents> {
     try {
       return await this.#connection.request('gift:send', { ...gift, key, ...(roomId === undefined ? {} : { roomId }) })
     } catch (error) {
-      // After any other error the first attempt may have been accepted, so the key is reused.
+      // After any other error the server may have accepted the gift, so the next attempt reuses the key.
       if (!['VALIDATION_FAILED', 'KEY_REUSED'].includes(codeOf(error) ?? '')) this.#open.set(what, [...this.#open.get(what) ?? [], key])
       throw error
     }

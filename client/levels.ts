@@ -1,7 +1,7 @@
 /** How long the level of the last packet stays valid, in milliseconds. */
 const freshMs = 300
 
-/** The part of an RTP receiver that is used. */
+/** The part of an RTP receiver that `Levels` uses. */
 export type LevelSource = Pick<RTCRtpReceiver, 'getSynchronizationSources'>
 
 /** Audio levels from the RTP header extension (RFC 6464), without decoding audio. */
@@ -9,15 +9,15 @@ export class Levels {
   readonly #newest = new WeakMap<LevelSource, { timestamp: number, seenAt: number }>()
 
   /**
-   * @param now a clock in milliseconds
+   * @param now the current time, in milliseconds
    * @returns the level of the newest packet, 0 to 1; 0 if it is older than 300 ms
    */
   of (receiver: LevelSource, now = performance.now()): number {
     const [source] = receiver.getSynchronizationSources().sort((a, b) => b.timestamp - a.timestamp)
     if (!source) return 0
     const { timestamp, audioLevel = 0 } = source
-    // Some browsers take the timestamps from an unknown clock, so the age is measured from the last change of the
-    // newest timestamp.
+    // Some browsers take the timestamps from an unknown clock, so a packet's age is measured from the moment its
+    // timestamp was first seen.
     const newest = this.#newest.get(receiver)
     const seenAt = newest?.timestamp === timestamp ? newest.seenAt : now
     this.#newest.set(receiver, { timestamp, seenAt })

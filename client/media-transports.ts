@@ -26,8 +26,8 @@ const disturbanceMs = 2000
 const maxRestarts = 3
 
 /**
- * The send and receive transports of one join, until the next join or `media:reset`. After `close()`, calls have no
- * effect, and pending calls reject with {@link TransportsClosed} or stay pending.
+ * The send and receive transports of one join; the next join or `media:reset` replaces them. After `close()`, calls
+ * have no effect, and pending calls reject with {@link TransportsClosed} or stay pending.
  */
 export class MediaTransports {
   readonly #options: MediaTransportsOptions
@@ -52,7 +52,7 @@ export class MediaTransports {
   }
 
   /**
-   * Serialises calls.
+   * Runs the function after all earlier ones have finished.
    *
    * @param fn must not throw
    */
@@ -67,9 +67,9 @@ export class MediaTransports {
   }
 
   /**
-   * Sends a track in place of the previous one.
+   * Sends a track, replacing the previous one if there is one.
    *
-   * @param sitting id of the stay on a seat that permits sending; the server closes producers of other sittings
+   * @param sitting id of the sitting (one stay on a seat) that permits sending; a new sitting needs a new producer
    * @throws PRODUCER_NOT_FOUND if the server has already closed the previous producer; nothing is sent
    */
   async send (track: MediaStreamTrack, sitting: number): Promise<void> {
@@ -94,7 +94,7 @@ export class MediaTransports {
   /**
    * Assigns the current producer to another sitting without sending the track again.
    *
-   * @param from sitting that the producer must currently have; otherwise the call has no effect
+   * @param from the producer's expected sitting; if its sitting is different, the call has no effect
    */
   regrant (from: number | undefined, to: number | undefined): void {
     if (this.#sitting === from && to !== undefined) this.#sitting = to
@@ -160,7 +160,7 @@ export class MediaTransports {
     }
   }
 
-  /** Closes the local side. The server closes its side when the transports are replaced or the room is left. Idempotent. */
+  /** Closes the local side. The server closes its side when a transport is replaced or the user leaves. Idempotent. */
   close (): void {
     this.#closed = true
     for (const transport of this.#open) transport.close()

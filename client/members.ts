@@ -7,16 +7,16 @@ export interface MembersEvents {
   change: []
 }
 
-/** The members of the current room and which of them speak. */
+/** The members of the current room, and which members are speaking. */
 export class Members extends Emitter<MembersEvents> {
   readonly #profiles = new Map<string, Profile>()
   #roomId: string | undefined
   #count = 0
   #speakers: ReadonlySet<string> = new Set()
-  /** For each pending page request, the users who left since it was sent. */
+  /** For each pending page request, the users who left since the request was sent. */
   readonly #left = new Set<Set<string>>()
 
-  /** @param connection source of the events */
+  /** @param connection delivers the server events */
   constructor (connection: Connection) {
     super()
     connection.on('room:userJoined', ({ roomId, userId, user }) => {
@@ -49,7 +49,7 @@ export class Members extends Emitter<MembersEvents> {
     })
   }
 
-  /** Number of members. In big rooms `profiles` is incomplete. */
+  /** Number of members. In big rooms, `profiles` holds only some of them. */
   get count (): number {
     return this.#count
   }
@@ -64,7 +64,7 @@ export class Members extends Emitter<MembersEvents> {
     return this.#speakers.has(key)
   }
 
-  /** Initializes the view from a join reply. */
+  /** Initializes the members and speakers from a join reply. */
   start ({ roomId, participantCount, participants, activeSpeakers = [] }: JoinReply): void {
     this.#roomId = roomId
     this.#count = participantCount
@@ -76,7 +76,7 @@ export class Members extends Emitter<MembersEvents> {
   /**
    * Adds a page of members.
    *
-   * @param ask requests the page and applies it before any later event is emitted
+   * @param ask requests the page and passes its profiles to `apply` before any later event is emitted
    */
   async add (ask: (apply: (profiles: readonly Profile[]) => void) => Promise<unknown>): Promise<void> {
     const roomId = this.#roomId
@@ -96,13 +96,13 @@ export class Members extends Emitter<MembersEvents> {
     }
   }
 
-  /** After a lost connection the members stay visible, but without speakers or updates. */
+  /** Called after a lost connection: keeps the members, clears the speakers and ignores further events. */
   pause (): void {
     this.#roomId = undefined
     this.#speak([])
   }
 
-  /** Leaves the room. Idempotent. */
+  /** Clears all members, because the user left the room. Idempotent. */
   stop (): void {
     this.#profiles.clear()
     this.#count = 0

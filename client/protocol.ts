@@ -14,13 +14,13 @@ export type EventType = keyof Events
 /** The data of an event. */
 export type EventData<T extends EventType> = Events[T]
 
-/** The first event of every connection. A feature's fields are present while the feature is on. */
+/** The first event of every connection. Fields that a feature adds are present only while the feature is on. */
 export type Greeting = EventData<'session:ready'> & GreetingAdditions
 
-/** The reply to room:join. A feature's fields are present while the feature is on. */
+/** The reply to room:join. Fields that a feature adds are present only while the feature is on. */
 export type JoinReply = ReplyData<'room:join'> & JoinAdditions
 
-/** The error of a failed request on the wire. */
+/** The error of a failed request, as the server sends it. */
 export interface WireError {
   code: string
   message: string

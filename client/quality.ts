@@ -1,7 +1,7 @@
-/** Audio quality on the scale shown to users. */
+/** The rating of the audio quality that users see. */
 export type QualityRating = 'good' | 'fair' | 'poor'
 
-/** Quality of one direction. */
+/** Audio quality in one direction: sent or received. */
 export interface StreamQuality {
   /** Number of packets. */
   readonly packets: number
@@ -28,7 +28,7 @@ export interface AudioRoute {
 export interface AudioQuality {
   readonly rating: QualityRating
   readonly received: StreamQuality & {
-    /** Concealed samples divided by played samples, without concealed silence, 0 to 1. */
+    /** Concealed samples divided by played samples, 0 to 1. Concealed silence is not counted. */
     readonly concealedRatio: number
   }
   /** From the server's RTCP reports; present only while a track is sent. */
@@ -53,7 +53,7 @@ export interface TransportStats {
 
 type Counters = Readonly<Record<string, number>>
 
-/** Counters at a point in time, for the next comparison. */
+/** Counters at one point in time, with which the next measurement is compared. */
 export interface QualitySample {
   /** Cumulative counters per stream. */
   readonly streams: ReadonlyMap<string, Counters>
@@ -62,7 +62,7 @@ export interface QualitySample {
 }
 
 /**
- * Values above these limits are `fair` or `poor`; the worst of the three decides.
+ * Values above these limits are `fair` or `poor`; the worst of the three values determines the rating.
  *
  * Loss: in the E-model (ITU-T G.107, with the G.113 values for a codec with loss concealment) a call
  * without other impairments scores 90 at 1 % loss, the lower bound of "very satisfied" in G.109, and
@@ -78,7 +78,7 @@ export const limits = {
   poor: { lossRatio: 0.05, roundTripMs: 400, jitterMs: 50 }
 } as const
 
-/** The fields of a statistics entry that are used. Browsers omit some of these fields. */
+/** The fields of a WebRTC statistics entry that this file uses. Browsers may omit some of them. */
 interface Entry {
   id: string
   type: string
@@ -113,10 +113,10 @@ export const firstSample = (at: number): QualitySample => ({ streams: new Map(),
 /**
  * Measures the quality since an earlier sample.
  *
- * Streams are compared individually. A new stream counts from its start and an ended stream is ignored, so no
- * difference is negative.
+ * Each stream is compared with its own earlier counters. New streams count from zero and ended streams are ignored,
+ * so no difference is negative.
  *
- * @param at current time on the clock of `before.at`, in milliseconds
+ * @param at current time in milliseconds, from the same clock as `before.at`
  * @returns the quality (undefined while no candidate pair is selected) and the sample to pass to the next call
  */
 export function measure (before: QualitySample, stats: TransportStats, at: number): { quality: AudioQuality | undefined, sample: QualitySample } {
@@ -243,5 +243,5 @@ function entriesOf (stats: StatsMap | undefined): Entry[] {
 
 const ratioOf = (part: number, whole: number) => whole > 0 ? part / whole : 0
 
-/** @returns the ratio, at most 1, because the counters may have been read at different times */
+/** @returns the ratio, capped at 1 because the two counters may have been read at different times */
 const ratio = (part: number, whole: number) => Math.min(1, ratioOf(part, whole))

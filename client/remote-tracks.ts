@@ -6,7 +6,7 @@ import { Levels } from './levels.ts'
 import type { MediaTransports } from './media-transports.ts'
 import type { JoinReply, UserId } from './protocol.ts'
 
-/** A producer of another user in the room, consumed here or not. */
+/** A producer of another user in the room, whether or not this client consumes it. */
 export interface RemoteProducer {
   readonly producerId: string
   readonly userId: UserId
@@ -14,13 +14,13 @@ export interface RemoteProducer {
   readonly isPaused: boolean
 }
 
-/** A remote track that is received. */
+/** A remote track that this client receives. */
 export interface RemoteAudio {
   readonly producerId: string
   readonly userId: UserId
   /** Play it in an audio element, as the only track of a MediaStream. */
   readonly track: MediaStreamTrack
-  /** For statistics. */
+  /** The RTP receiver of the track, for statistics. */
   readonly receiver: RTCRtpReceiver
 }
 
@@ -33,7 +33,7 @@ export interface RemoteTracksEvents {
   broken: [transports: MediaTransports, error: unknown]
 }
 
-/** Errors that affect a single producer, which is closed or cannot be played by this browser. */
+/** Errors that concern only one producer: it is closed, or this browser cannot play it. */
 const producerErrors = new Set(['PRODUCER_NOT_FOUND', 'CONSUMER_NOT_FOUND', 'CANNOT_CONSUME'])
 
 /** The producers of the other users in a room, and the tracks received from them. */
@@ -44,7 +44,7 @@ export class RemoteTracks extends Emitter<RemoteTracksEvents> {
   #room: { roomId: string, self: UserId } | undefined
   #transports: MediaTransports | undefined
 
-  /** @param connection source of the events */
+  /** @param connection delivers the server events */
   constructor (connection: Connection) {
     super()
     const here = (roomId: string) => this.#room?.roomId === roomId
@@ -87,7 +87,7 @@ export class RemoteTracks extends Emitter<RemoteTracksEvents> {
     return levels
   }
 
-  /** Initializes the producers from a join reply. Tracks are received after `open()`. */
+  /** Initializes the producers from a join reply. Tracks are received only after `open()`. */
   start ({ roomId, self, existingProducers = [] }: JoinReply): void {
     this.#room = { roomId, self: self.userId }
     for (const producer of existingProducers) {
@@ -96,14 +96,14 @@ export class RemoteTracks extends Emitter<RemoteTracksEvents> {
     this.emit('producers')
   }
 
-  /** Leaves the room. Idempotent. */
+  /** Stops receiving and forgets the room and its producers. Idempotent. */
   stop (): void {
     this.close()
     this.#room = undefined
     this.forget()
   }
 
-  /** Forgets all producers; the server announces new ones. */
+  /** Forgets all producers. After a `media:reset`, the server announces new ones. */
   forget (): void {
     this.#producers.clear()
     this.emit('producers')
@@ -161,7 +161,7 @@ export class RemoteTracks extends Emitter<RemoteTracksEvents> {
       this.emit('added', audio)
     } catch (error) {
       if (transports !== this.#transports || transports.closed) return
-      // `audio:producerClosed` may not have arrived yet.
+      // If the producer is closed, `audio:producerClosed` may not have arrived yet.
       if (!this.#producers.has(producerId) || producerErrors.has(codeOf(error) ?? '')) return
       this.emit('broken', transports, error)
     }

@@ -4,18 +4,18 @@ import { isDisconnect, mayPass, retryAfterOf } from './errors.ts'
 
 export interface RenewalOptions {
   /**
-   * Joins the room again and applies the fields of these features.
+   * Joins the room again and applies the reply's fields for these features.
    *
    * @throws RequestError
    */
   renew: (features: ReadonlySet<string>) => Promise<void>
-  /** Interval over which the members of a room spread their requests, in milliseconds. */
+  /** Returns the interval, in milliseconds, over which the members of a room spread their requests. */
   spreadMs: () => number
 }
 
 /**
- * Tracks features that are turned on or off during and after a join, and rejoins the room when
- * the reply lacks the fields of a feature that was turned on.
+ * Tracks features that are turned on or off during and after a join. When the join reply lacks the
+ * fields of a feature that was turned on, the client joins the room again.
  */
 export class Renewal {
   readonly #options: RenewalOptions
@@ -26,18 +26,18 @@ export class Renewal {
   #asking = false
   #timer: ReturnType<typeof setTimeout> | undefined
 
-  /** @param connection source of the events */
+  /** @param connection delivers the server events */
   constructor (connection: Connection, options: RenewalOptions) {
     this.#options = options
     connection.on('feature:enabled', ({ name }) => {
-      // Any feature may add fields to the reply, including one that is unknown to this client.
+      // Any feature may add fields to the reply, even a feature that this client does not know.
       this.#changed.set(name, true)
       this.#soon()
     })
     connection.on('feature:disabled', ({ name }) => { this.#changed.set(name, false) })
   }
 
-  /** Called when a join request is sent. The reply covers all features that are on. */
+  /** Called when a join request is sent. The reply will have the fields of all enabled features. */
   begin (): void {
     this.stop()
     this.#changed.clear()
@@ -50,7 +50,7 @@ export class Renewal {
     this.#soon()
   }
 
-  /** Whether a feature was turned off after the join request, so that the fields of the feature in the reply are obsolete. */
+  /** Whether a feature was turned off after the join request was sent, so its fields in the reply are obsolete. */
   isOver (feature: string): boolean {
     return this.#changed.get(feature) === false
   }
@@ -83,8 +83,8 @@ export class Renewal {
       await this.#options.renew(missing)
       this.#backoff.reset()
     } catch (error) {
-      // After a disconnect the client joins the room again anyway. After a final rejection the room
-      // continues without the fields of those features.
+      // After a disconnect the client joins the room again anyway. After a permanent rejection the
+      // client stays in the room without the fields of those features.
       if (isDisconnect(error) || !mayPass(error)) return
       for (const name of missing) if (!this.#changed.has(name)) this.#changed.set(name, true)
       delayMs = Math.max(retryAfterOf(error), this.#backoff.next())

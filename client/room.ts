@@ -13,7 +13,7 @@ import { RoomSeats } from './seats.ts'
 import type { Seat } from './seats.ts'
 
 /**
- * - `out`: in no room
+ * - `out`: not in a room
  * - `joining`: the join is pending
  * - `in`: in the room
  * - `rejoining`: the connection was lost; the client reconnects and joins again
@@ -24,15 +24,15 @@ export interface JoinOptions extends JoinRequestAdditions {
   pin?: string
 }
 
-/** A user in the room; the own user is included. */
+/** A user in the room, possibly the client's own user. */
 export interface Participant {
   readonly userId: UserId
   readonly profile: Profile
   readonly isSelf: boolean
   readonly isSpeaking: boolean
-  /** `none`: no producer. `muted`: muted by the user themselves, the owner or an admin of the room. */
+  /** `none`: no producer. `muted`: muted by the user, or by the owner or an admin of the room. */
   readonly microphone: 'none' | 'live' | 'muted'
-  /** Undefined for listeners and in rooms without seats. */
+  /** The user's seat; undefined for listeners and in rooms without seats. */
   readonly seat: Seat | undefined
 }
 
@@ -40,8 +40,8 @@ export interface RoomEvents {
   /** The state changed; `why` is the reason for `rejoining` or `out`. */
   state: [state: RoomState, why: RequestError | undefined]
   /**
-   * The client is in the room; `reply` is its current state. Emitted again after a reconnect, and after a feature
-   * that adds fields to the reply was turned on.
+   * The client has joined the room; `reply` has the current state of the room. Emitted again after a reconnect, and
+   * after a feature was turned on.
    */
   entered: [reply: JoinReply]
   /** `participants` changed. */
@@ -59,21 +59,21 @@ interface Target {
   joined: PromiseWithResolvers<JoinReply>
 }
 
-/** Maximum interval over which the members of a room spread a request that all of them send, in milliseconds. */
+/** Maximum interval, in milliseconds, over which the members of a room spread a request that they all send. */
 const longestSpreadMs = 5000
 
 /**
- * A user in a room: connection, participants, seats, speakers, gifts and audio. After a lost connection
+ * The client of one user in a room: connection, participants, seats, speakers, gifts and audio. After a lost connection
  * the client joins again and restores the audio, until `leave()` is called or the server rejects the
- * client permanently. The room adapts when features are turned on or off.
+ * client permanently. The client adapts when the server turns features on or off.
  */
 export class RoomClient extends Emitter<RoomEvents> {
-  /** The underlying connection, for requests and events of all features. */
+  /** The underlying connection. Use it for the requests and events of any feature. */
   readonly connection: Connection
   /** Empty while the `seats` feature is off. */
   readonly seats: RoomSeats
   readonly gifts: RoomGifts
-  /** Undefined with the option `audio: false`. */
+  /** Undefined if the `audio` option is false. */
   readonly audio: RoomAudio | undefined
   readonly #backoff = createBackoff()
   readonly #members: Members
@@ -104,12 +104,12 @@ export class RoomClient extends Emitter<RoomEvents> {
     return this.#state
   }
 
-  /** The room that is joined or being joined; undefined in state `out`. */
+  /** Id of the room that the client has joined or is joining; undefined in state `out`. */
   get roomId (): string | undefined {
     return this.#target?.roomId
   }
 
-  /** Number of users in the room. In big rooms `participants` is incomplete. */
+  /** Number of users in the room. In big rooms, `participants` holds only some of them. */
   get participantCount (): number {
     return this.#members.count
   }
@@ -135,7 +135,7 @@ export class RoomClient extends Emitter<RoomEvents> {
   /**
    * Loads the next page of participants into `participants`.
    *
-   * @returns whether there are more
+   * @returns whether there are more pages
    * @throws RequestError
    */
   async loadParticipants (): Promise<boolean> {
@@ -143,7 +143,7 @@ export class RoomClient extends Emitter<RoomEvents> {
       const wanted = this.#target
       const cursor = this.#participantsCursor
       await this.connection.request('room:participants', { limit: 200, ...(cursor === undefined ? {} : { cursor }) }, ({ participants, nextCursor }) => {
-        // The reply belongs to a room that the user has left.
+        // The user has left the room, so the reply is obsolete.
         if (this.#target !== wanted) return
         // After the last page the next call starts from the beginning.
         this.#participantsCursor = nextCursor ?? undefined
@@ -162,7 +162,7 @@ export class RoomClient extends Emitter<RoomEvents> {
    * Joins a room, connecting first if necessary. Leaves the previous room.
    *
    * @returns the reply, once the client is in the room
-   * @throws RequestError when the server rejects the join; CLOSED when `leave()` or another `join()` replaces it
+   * @throws RequestError when the server rejects the join; CLOSED when `leave()` or another `join()` cancels this join
    */
   join (roomId: string, options: JoinOptions = {}): Promise<JoinReply> {
     this.#end(new RequestError({ code: 'CLOSED', message: `Replaced by a join of room ${roomId}` }))
@@ -189,8 +189,8 @@ export class RoomClient extends Emitter<RoomEvents> {
   }
 
   /**
-   * Closes the connection. The server treats this as a disconnect and keeps the seat for its grace
-   * period; call `leave()` first to release it. Idempotent.
+   * Closes the connection. The server treats this as a disconnect and keeps the user's seat for a grace
+   * period; to release the seat at once, call `leave()` first. Idempotent.
    */
   close (): void {
     this.#end(new RequestError({ code: 'CLOSED', message: 'The client was closed' }))
@@ -236,7 +236,7 @@ export class RoomClient extends Emitter<RoomEvents> {
     }
   }
 
-  /** @param apply not called if the target changed before the reply */
+  /** @param apply receives the reply; not called if the target room has changed by then */
   #ask (wanted: Target, apply: (reply: JoinReply) => void): Promise<JoinReply> {
     return this.connection.request('room:join', { roomId: wanted.roomId, ...wanted.options }, (reply) => {
       if (this.#target === wanted) apply(reply)
@@ -258,13 +258,13 @@ export class RoomClient extends Emitter<RoomEvents> {
     this.emit('participants')
   }
 
-  /** Joins the current room again, for the fields of features that were turned on. */
+  /** Joins the current room again, to get the fields of features that were turned on. */
   async #renew (features: ReadonlySet<string>): Promise<void> {
     const wanted = this.#target
     if (!wanted || this.#state !== 'in') return
     await this.#ask(wanted, (reply) => {
       this.#role = reply.self.role
-      // The other features have sent events for every change.
+      // For the other features, events have already reported every change.
       if (features.has('seats')) this.seats.start(reply)
       if (features.has('media')) this.audio?.start(reply)
       else if (features.has('seats')) this.audio?.seated(reply)
@@ -274,7 +274,7 @@ export class RoomClient extends Emitter<RoomEvents> {
     })
   }
 
-  /** The reply may still contain fields of features that were turned off after it was sent. */
+  /** Stops features that were turned off while the client was joining; the reply may still contain their fields. */
   #stopDisabledFeatures (): void {
     if (this.#renewal.isOver('media')) this.audio?.stop()
     if (this.#renewal.isOver('seats')) this.seats.stop()

@@ -32,12 +32,12 @@ interface Sitter {
   isMuted: boolean
 }
 
-/** The seat may have been taken, locked or removed since it was listed. */
+/** Errors that mean the seat was taken, locked or removed, so the next free seat is tried. */
 const seatUnavailable = new Set(['SEAT_TAKEN', 'SEAT_LOCKED', 'SEAT_INVALID'])
 
 /**
- * A read-only view of the seats in the current room. Change seats with requests, for example
- * `connection.request('seat:take', { seatIndex })`; the view changes when the server's event arrives.
+ * A read-only view of the seats in the current room. To change seats, send requests, for example
+ * `connection.request('seat:take', { seatIndex })`; the view is updated when the server's event arrives.
  */
 export class RoomSeats extends Emitter<SeatsEvents> {
   readonly #connection: Connection
@@ -50,7 +50,7 @@ export class RoomSeats extends Emitter<SeatsEvents> {
   #sittings = 0
   #requests: readonly SeatRequest[] = []
 
-  /** @param connection source of the events */
+  /** @param connection used for requests and server events */
   constructor (connection: Connection) {
     super()
     this.#connection = connection
@@ -135,8 +135,8 @@ export class RoomSeats extends Emitter<SeatsEvents> {
   }
 
   /**
-   * Seat requests in order. The owner and admins of the room see all requests, other users only their own.
-   * Invite or assign their users, or lower their hands with `seat:request:cancel`.
+   * Seat requests, oldest first. The owner and admins of the room see all requests, other users only their own.
+   * To answer a request, invite or assign its user to a seat, or lower the hand with `seat:request:cancel`.
    */
   get requests (): readonly SeatRequest[] {
     return this.#requests
@@ -148,8 +148,8 @@ export class RoomSeats extends Emitter<SeatsEvents> {
   }
 
   /**
-   * Identifies the current sitting: a user who is removed and seated again, even on the same seat, has
-   * a new sitting and must produce again. Undefined without a seat.
+   * Id of the current sitting (one stay on a seat). A user who is removed and seated again, even on the
+   * same seat, starts a new sitting and must produce again. Undefined without a seat.
    */
   get sitting (): number | undefined {
     return this.own && this.#sittings
@@ -161,15 +161,15 @@ export class RoomSeats extends Emitter<SeatsEvents> {
     return undefined
   }
 
-  /** Whether an id, given as a number or a string, is the user's own. */
+  /** Whether a user id, as a number or a string, is the id of the client's own user. */
   isSelf (userId: UserId): boolean {
     return this.#self !== undefined && same(userId, this.#self)
   }
 
   /**
-   * Takes any free seat. Keeps the current seat if there is one.
+   * Takes any free seat, unless the user already has a seat.
    *
-   * @returns index of the seat; undefined if none is free
+   * @returns index of the user's seat; undefined if no seat is free
    * @throws RequestError
    */
   async takeFree (): Promise<number | undefined> {
@@ -201,7 +201,7 @@ export class RoomSeats extends Emitter<SeatsEvents> {
     this.emit('change')
   }
 
-  /** Leaves the room. Idempotent. */
+  /** Clears the view, because the user left the room or seats were turned off. Idempotent. */
   stop (): void {
     this.#clear()
     this.emit('change')

@@ -1,15 +1,15 @@
 import { isIP } from 'node:net'
 import { z } from 'zod'
 
-// Schemas of addresses in variables. The error messages contain the value that the deployer probably meant.
+// Schemas for addresses in environment variables. If possible, the error message suggests the value that was probably meant.
 
-/** A host name of labels (RFC 1123). The last label is not a number, so that an incomplete IPv4 address is not a name. */
+/** A host name (RFC 1123). The last label must not be a number, so that an incomplete IPv4 address does not match. */
 const hostName = /^(?!.{254})([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)*(?!\d+$)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/i
 
-/** @returns whether a text is an IP address, without brackets, or a host name */
+/** @returns whether the input is a host name, or an IP address without brackets */
 const isHost = (text: string) => isIP(text) !== 0 || hostName.test(text)
 
-/** @returns the host in a text that may be a URL or have a port; undefined if there is none */
+/** @returns the host in an input that may be a URL or contain a port; undefined if there is no host */
 function hostIn (text: string): string | undefined {
   const url = URL.parse(/^[a-z][a-z0-9+.-]*:\/\//i.test(text) ? text : `http://${text}`)
   const host = url?.hostname.replace(/^\[|\]$/g, '')
@@ -19,7 +19,7 @@ function hostIn (text: string): string | undefined {
 
 const instead = (right: string | undefined, given: string) => right === undefined ? '' : `; ${right} instead of ${given}`
 
-/** @returns the IP address in a text that may be a URL or have a port; undefined if there is none */
+/** @returns the IP address in an input that may be a URL or contain a port; undefined if there is no IP address */
 function ipIn (text: string): string | undefined {
   const host = hostIn(text)
   return host !== undefined && isIP(host) !== 0 ? host : undefined
@@ -31,7 +31,7 @@ export const listenHost = z.string().refine(isHost, { error: ({ input }) => `mus
 /** The host of another server. */
 export const host = z.string().refine(isHost, { error: ({ input }) => `must be a host name or an IP address, without a scheme or a port${instead(hostIn(String(input)), String(input))}` })
 
-/** A host with a port, or with the default port of Sentinel. */
+/** A host, optionally with a port. Default: the port of Redis Sentinel. */
 export const hostAndPort = z.string().transform((text, context) => {
   const [, inBrackets, name, port = '26379'] = /^(?:\[(.+)\]|([^:]+))(?::(\d{1,5}))?$/.exec(text) ?? []
   const host = inBrackets ?? name ?? ''
@@ -40,7 +40,7 @@ export const hostAndPort = z.string().transform((text, context) => {
   return z.NEVER
 })
 
-/** A local IP address. */
+/** A local IP address to listen on. */
 export const listenIp = z.string().refine((text) => isIP(text) !== 0, { error: ({ input }) => `must be an IP address like 0.0.0.0${instead(ipIn(String(input)), String(input))}` })
 
 /** An address at which clients reach this server. */
@@ -53,12 +53,12 @@ export const announcedAddress = z.string().refine(isHost, {
   }
 })
 
-/** An origin, as browsers send it. */
+/** An origin in the form that browsers send, or `*`. */
 export const origin = z.string().refine((text) => text === '*' || originOf(text) === text, {
   error: ({ input }) => `must be * or origins like https://app.example.com${instead(originOf(String(input)), String(input))}`
 })
 
-/** @returns the origin that a text probably means; undefined if there is none */
+/** @returns the origin that the input was probably meant to be; undefined if there is none */
 function originOf (text: string): string | undefined {
   const url = URL.parse(/^[a-z][a-z0-9+.-]*:\/\//i.test(text) ? text : `https://${text}`)
   return url !== null && /^https?:$/.test(url.protocol) && isHost(url.hostname.replace(/^\[|\]$/g, '')) ? url.origin : undefined

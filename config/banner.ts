@@ -2,11 +2,11 @@ import type { Config } from './load.ts'
 
 /**
  * The startup message for developers: the server's address, the generated
- * secrets and a valid token. Empty if all secrets are configured; configured
+ * secrets and a valid token. Empty if no secret was generated. Configured
  * secrets are never shown.
  *
  * @param address where the server listens
- * @param token for testing, if its secret is generated
+ * @param token a token for testing, if the secret that signs it was generated
  */
 export function banner ({ generated }: Pick<Config, 'generated'>, address: string, token: string | undefined): string {
   if (generated.size === 0) return ''

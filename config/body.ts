@@ -6,12 +6,12 @@ import { jsonLimitExceeded } from '../plugins/schema/json-limits.ts'
 export const bodyLimit = 65_536
 
 /**
- * Parses JSON bodies like Fastify, with two differences. An empty body counts as no body: many HTTP
- * clients send a content type with every request. A body with too many or too deeply nested values is
- * rejected before it is parsed.
- * The kernel and each feature's child instance use it.
+ * Parses JSON bodies as Fastify does, with two differences. An empty body is treated as no body,
+ * because many HTTP clients send a content type with every request. A body with too many or too deeply
+ * nested values is rejected before it is parsed.
+ * The kernel and each feature's child instance call this function.
  *
- * @param app the instance, before its routes
+ * @param app the instance; register its routes afterwards
  */
 export function useJsonBodies (app: FastifyInstance): void {
   const parse = app.getDefaultJsonParser('error', 'error')

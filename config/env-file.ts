@@ -2,13 +2,14 @@ import { existsSync, readFileSync } from 'node:fs'
 import { parseEnv } from 'node:util'
 import { ConfigError } from './error.ts'
 
-/** Byte order marks, by the encoding that they announce. */
+/** Encodings and their byte order marks. */
 const marks = [['utf-16le', [0xff, 0xfe]], ['utf-16be', [0xfe, 0xff]]] as const
 
 /**
- * Reads an .env file in UTF-8 or, with a byte order mark, in UTF-16, as Windows editors write it.
+ * Reads an .env file. The encoding is UTF-8, or UTF-16 if the file starts with a byte order mark, as
+ * files from some Windows editors do.
  *
- * @returns the variables; none if the file does not exist
+ * @returns the variables; an empty object if the file does not exist
  * @throws {ConfigError} if the file has another encoding
  */
 export function readEnvFile (path: string): Record<string, string | undefined> {

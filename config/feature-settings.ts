@@ -5,11 +5,11 @@ import type { z } from 'zod'
 import { isSecret, variableOf } from '../plugins/schema/variables.ts'
 import type { Variable } from '../plugins/schema/variables.ts'
 
-/** A variable that is required if a condition holds. */
+/** A variable that is required under a condition. */
 export interface Requirement {
   name: string
   when: (given: Readonly<Record<string, string | undefined>>) => boolean
-  /** Completes "is required …". */
+  /** The end of the error message "is required …". */
   reason: string
 }
 
@@ -18,7 +18,7 @@ interface SettingsModule {
   /** Schema of the settings. */
   config: z.ZodObject
   requirements?: readonly Requirement[]
-  /** Variables for which the server generates a value at each start, outside production, if they are not set. */
+  /** Generates values for variables that are not set, at each start of the server, except in production. */
   generated?: Readonly<Record<string, () => string>>
   /** The feature is on by default only if this variable is set. */
   enabledBy?: string
@@ -44,7 +44,7 @@ export const featureSettings: readonly FeatureSettings[] = await Promise.all(rea
     return { feature, config, requirements, generated, enabledBy }
   }))
 
-/** A setting of a feature that has an environment variable. */
+/** A feature setting that can be set with an environment variable. */
 export interface FeatureVariable extends Variable {
   feature: string
   setting: string

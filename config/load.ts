@@ -12,7 +12,7 @@ import { warningsOf } from './warnings.ts'
 import { requirements, schema } from './schema.ts'
 import type { Environment } from './schema.ts'
 
-/** The exports of a `config/<NODE_ENV>.ts`: default variables and feature toggles. */
+/** The default export of each `config/<NODE_ENV>.ts`: default variables and feature toggles. */
 export interface EnvironmentDefaults {
   env: Readonly<Record<string, string>>
   features: Record<string, boolean>
@@ -20,13 +20,13 @@ export interface EnvironmentDefaults {
 
 /** The server's configuration: validated environment variables, with defaults. */
 export interface Config extends Environment {
-  /** Whether a feature is on by default, by name. A feature that is not listed is on. */
+  /** Whether each feature is on by default, by feature name. Features that are not listed are on. */
   featureDefaults: Record<string, boolean>
-  /** All variables as text, with the defaults of config/<NODE_ENV> and generated secrets: features read their settings from them. */
+  /** All variables as strings, including the defaults of config/<NODE_ENV> and generated secrets. Features read their settings from here. */
   variables: Readonly<Record<string, string>>
-  /** Secrets that were generated at startup because none are configured, by variable. Never generated in production. */
+  /** Secrets that were generated at startup because they were not configured, by variable name. Empty in production. */
   generated: ReadonlyMap<string, string>
-  /** What the configuration allows and a deployer should know, for the log. */
+  /** Warnings about settings that are valid but insecure, for the log. */
   warnings: readonly string[]
 }
 
@@ -35,11 +35,11 @@ const defaults = { development, production, test }
 /**
  * Validates the environment variables of the kernel and of the features in features/, and adds
  * defaults. The environment overrides config/<NODE_ENV>, which overrides the schema. An empty variable
- * counts as not set.
+ * is treated as not set.
  *
  * @param env usually `process.env`
  * @returns the complete configuration
- * @throws {ConfigError} with all problems; it contains no secret values
+ * @throws {ConfigError} with all problems; its message contains no secret values
  */
 export function loadConfig (env: Record<string, string | undefined>): Config {
   const given = Object.fromEntries(Object.entries(env).filter((entry): entry is [string, string] => entry[1] !== undefined && entry[1] !== ''))
@@ -60,7 +60,7 @@ export function loadConfig (env: Record<string, string | undefined>): Config {
   return { ...result.data, featureDefaults: { ...Object.fromEntries(enabledBy), ...defaults[name].features }, variables, generated, warnings: warningsOf(result.data, variables) }
 }
 
-/** @returns the problems of variables that do not fit together */
+/** @returns one message per conflict between variables */
 function problemsBetween (config: Environment): string[] {
   const { MEDIASOUP_RTC_MIN_PORT: first, MEDIASOUP_RTC_MAX_PORT: last, MEDIASOUP_WORKERS: workers, MEDIASOUP_LISTEN_IP: ip, MEDIASOUP_ANNOUNCED_IP: announced } = config
   const problems: string[] = []
@@ -73,7 +73,7 @@ function problemsBetween (config: Environment): string[] {
 
 /**
  * @param given the variables that are set
- * @returns a value for each secret that is missing; none in production
+ * @returns a generated value for each missing secret; empty in production
  */
 function generateSecrets (environment: Environment['NODE_ENV'], given: Readonly<Record<string, string>>): Map<string, string> {
   if (environment === 'production') return new Map()

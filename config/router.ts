@@ -1,5 +1,5 @@
 /**
- * Options of all routers of the server. Ids of rooms and users have up to 128 characters (protocol.md,
- * section 2). A character has up to 12 characters when it is percent-encoded.
+ * Options for all routers of the server. Room ids and user ids have up to 128 characters (protocol.md,
+ * section 2). Percent-encoding turns one character into up to 12.
  */
 export const routerOptions = { maxParamLength: 128 * 12 }

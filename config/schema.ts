@@ -15,12 +15,12 @@ const whole = (min: number, max: number) => z.coerce.number({ error: 'must be a 
 
 const secret = z.string().min(32, 'must have at least 32 characters')
 
-/** JSON in a variable. */
+/** Settings by feature name, as JSON. */
 const featureConfig = z.string().transform(read.json).pipe(
   z.record(z.string(), z.record(z.string(), z.unknown()), 'must be JSON, like {"chat":{"history":100}}')
 )
 
-/** A path, relative to the working directory. */
+/** The path of an existing file, absolute or relative to the working directory. */
 const file = z.string().refine((path) => statsOf(path)?.isFile(), { error: ({ input }) => `must be a file; ${resolve(String(input))} is none` })
 const folder = z.string().refine((path) => statsOf(path)?.isDirectory(), { error: ({ input }) => `must be a folder; ${resolve(String(input))} is none` })
 const statsOf = (path: string) => path.includes('\0') ? undefined : statSync(path, { throwIfNoEntry: false })
@@ -171,7 +171,7 @@ const shape = Object.assign({}, ...Object.values(sections)) as
 
 export const schema = z.object(shape)
 
-/** Variables that are required if a condition holds. */
+/** Variables that are required under a condition. */
 export const requirements: readonly Requirement[] = [
   {
     name: 'MEDIASOUP_ANNOUNCED_IP',

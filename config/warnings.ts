@@ -2,8 +2,8 @@ import { isLoopback } from './addresses.ts'
 import type { Environment } from './schema.ts'
 
 /**
- * @param variables all variables as text, those of features included
- * @returns one line for each connection of a production server that others can read
+ * @param variables all variables as strings, including those of features
+ * @returns one warning per unencrypted connection that others could read; empty outside production
  */
 export function warningsOf (config: Environment, variables: Readonly<Record<string, string>>): string[] {
   if (config.NODE_ENV !== 'production') return []

@@ -5,7 +5,7 @@
 //   npm run build:client -- --check         writes nothing; exits with 1 if client/contract.ts is stale
 //   npm run build:client -- --out FOLDER    builds into FOLDER and leaves the checkout unchanged
 //
-// dist has one JavaScript file with declarations per module, and browser.js, a
+// dist contains a JavaScript file and a declaration file per module, plus browser.js, a
 // self-contained bundle.
 import { spawnSync } from 'node:child_process'
 import { globSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
@@ -22,7 +22,7 @@ const contract = join(client, 'contract.ts')
  * Builds the client's modules.
  *
  * @param out output folder; its existing contents are removed first
- * @throws with the compiler's or bundler's output in the message
+ * @throws an error whose message contains the output of the compiler or bundler
  */
 export async function buildClient (out: string): Promise<void> {
   rmSync(out, { recursive: true, force: true })

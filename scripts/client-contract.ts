@@ -10,7 +10,7 @@ import { closeCodes } from '../plugins/connections/close-codes.ts'
 
 const root = resolve(import.meta.dirname, '..')
 
-/** Exports of a messages.ts. */
+/** The exports of a messages.ts file. */
 interface Messages {
   requests?: RequestMap
   events?: EventMap
@@ -27,7 +27,7 @@ interface Part extends Messages {
   name: string
 }
 
-/** Schemas that become named types. */
+/** Schemas whose types get a name in the generated contract. */
 const named = new Map<z.core.$ZodType, { name: string, words: string }>([
   [userId, { name: 'UserId', words: "A user's id, with the type it has in the token. Requests accept both types." }],
   [profile, { name: 'Profile', words: 'The public claims of a user.' }],
@@ -114,10 +114,10 @@ function partialsOf (parts: Part[], what: string): string {
   return parts.map((part) => `Partial<${nameOf(part, what)}>`).join(', ')
 }
 
-/** Prints a schema's type in this project's style. */
+/** Returns a schema's TypeScript type as text, in this project's code style. */
 function typeText (schema: z.core.$ZodType, io: 'input' | 'output', itself?: z.core.$ZodType): string {
   const overrideFunction: ZodToTsOptions['overrideFunction'] = (schema, { factory }) => {
-    // A schema that differs only by its description has the same type.
+    // A schema that differs from a named one only in its description uses the same type name.
     const original = [schema, schema._zod.parent].find((one) => one !== undefined && named.has(one))
     if (!original || original === itself) return undefined
     return factory.createTypeReferenceNode(named.get(original)?.name ?? '')

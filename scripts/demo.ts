@@ -6,10 +6,10 @@
 //
 // --talkers  number of talkers in the main room, 3 to 6
 // --room     name of the main room
-// --seconds  stops the demo after this time
+// --seconds  stops the demo after this many seconds
 //
-// The server's own variables (PORT, HOST, LOG_LEVEL, ADMIN_API_KEY, …) are read from
-// the environment. An .env file, Redis and TLS are ignored.
+// The server's variables (PORT, HOST, LOG_LEVEL, ADMIN_API_KEY, …) are read from
+// the environment. The .env file and all settings for Redis and TLS are ignored.
 import { fork } from 'node:child_process'
 import type { ChildProcess } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
@@ -29,7 +29,7 @@ import type { Task } from './demo/talkers.ts'
 const root = resolve(import.meta.dirname, '..')
 /** Deadline for child processes to exit, in milliseconds. */
 const endMs = 5000
-/** Maximum number of restarts of crashed talkers. */
+/** How many times the talkers' process is restarted after a crash. */
 const maxRestarts = 5
 
 const { env } = process
@@ -42,7 +42,7 @@ let restarts = 0
 let ending = false
 
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => ended.resolve(0))
-// npm may exit without forwarding a signal, possibly before this line.
+// npm may exit without forwarding a signal, even before this line runs.
 process.once('disconnect', () => ended.resolve(0))
 if (process.connected === false) ended.resolve(0)
 
@@ -115,8 +115,8 @@ function readOptions (): { room: string, talkers: number, seconds: number | unde
 }
 
 /**
- * @returns the port if it is free; a random free port for 0
- * @throws with advice if the port is in use
+ * @returns the port if it is free; if `port` is 0, a random free port
+ * @throws an error with advice if the port is in use
  */
 async function freePort (host: string, port: number): Promise<number> {
   const probe = createServer()
@@ -131,13 +131,13 @@ async function freePort (host: string, port: number): Promise<number> {
   }
 }
 
-/** Starts a script of this project. The child exits with this process, because its IPC channel closes. */
+/** Starts a script of this project. When this process exits, the IPC channel closes, and the child exits too. */
 function start (file: string, env: NodeJS.ProcessEnv): ChildProcess {
-  // A separate working directory, so that no .env is read and files are removed afterwards.
+  // The child runs in a temporary folder, so that it reads no .env and its files are deleted at the end.
   const child = fork(join(root, file), { cwd: folder, env, stdio: ['ignore', 'inherit', 'inherit', 'ipc'] })
   children.add(child)
   child.once('exit', () => children.delete(child))
-  // Ignores failed sends, because the exit event reports the end.
+  // Ignores failed sends; the exit event reports that the child has exited.
   child.on('error', () => {})
   return child
 }
@@ -155,7 +155,7 @@ async function ready (server: ChildProcess, url: string): Promise<boolean> {
 /**
  * Starts the talkers and restarts them after a crash.
  *
- * @returns when they have joined their rooms
+ * @returns once the talkers have joined their rooms
  */
 function startTalkers (task: Task): Promise<void> {
   const { promise, resolve } = Promise.withResolvers<void>()

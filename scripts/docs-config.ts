@@ -1,7 +1,7 @@
 // Writes .env.example and docs/configuration.md from config/schema.ts and features/*/config.ts.
 //
 //   npm run docs:config              writes both
-//   npm run docs:config -- --check   writes nothing; exits with 1 if one is stale
+//   npm run docs:config -- --check   writes nothing; exits with 1 if either file is stale
 import { z } from 'zod'
 import development from '../config/development.ts'
 import production from '../config/production.ts'
@@ -10,7 +10,7 @@ import { requirements, secrets, sections } from '../config/schema.ts'
 import test from '../config/test.ts'
 import { writeGenerated } from './generated.ts'
 
-/** A variable and its schema. Schemas of the kernel parse strings; schemas of features parse the result of `read`. */
+/** A variable and its schema, which parses the result of `read`. */
 interface Described {
   name: string
   field: z.ZodType
@@ -18,7 +18,7 @@ interface Described {
   isSecret: boolean
 }
 
-/** Public parts of each feature in that table. */
+/** What each feature exposes to the public, for the feature table. */
 const shows: Readonly<Record<keyof typeof production.features, string>> = {
   docs: 'the contract as pages and as OpenAPI and AsyncAPI, under `/docs`',
   lobby: 'lists rooms for every user with a token',
@@ -116,7 +116,7 @@ function describeDefault ({ name, field }: Described): string {
   return [general, ...special, ...conditions].join('; ')
 }
 
-/** The default as an environment value; empty if there is none. */
+/** Returns the default as the text of an environment variable; empty if there is no default. */
 function defaultText (field: z.ZodType): string {
   const value = field.parse(undefined)
   if (Array.isArray(value)) return value.join(',')
@@ -124,8 +124,8 @@ function defaultText (field: z.ZodType): string {
 }
 
 /**
- * The values that a variable accepts. Bounds and choices come from
- * the schema; other descriptions come from the validation error ("must be …"), up to its advice after a semicolon.
+ * Describes the values that a variable accepts. Bounds and choices come from the schema. Other
+ * descriptions come from the validation error ("must be …"), without the advice after its semicolon.
  */
 function describeValues ({ field, read, isSecret }: Described): string {
   const type = z.toJSONSchema(field, { unrepresentable: 'any' })
@@ -142,7 +142,7 @@ function describeValues ({ field, read, isSecret }: Described): string {
   return parts.filter(Boolean).join('; ')
 }
 
-/** Formats the variable names in a text as code. */
+/** Formats every variable name in a text as code. */
 function linkNames (text: string): string {
   return text.replace(/\b[A-Z][A-Z0-9_]+\b/g, (word) => names.has(word) ? code(word) : word)
 }

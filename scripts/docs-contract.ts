@@ -1,7 +1,7 @@
 // Generates docs/contract/: the documents that a server with all features serves under /docs.
 //
 //   npm run docs:contract              writes openapi.json, asyncapi.json and README.md
-//   npm run docs:contract -- --check   writes nothing; exits with 1 if one is stale
+//   npm run docs:contract -- --check   writes nothing; exits with 1 if a file is stale
 import { mkdirSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { documentsOf } from '../features/docs/documents.ts'
@@ -13,7 +13,7 @@ const root = resolve(import.meta.dirname, '..')
 const folder = 'docs/contract'
 
 /**
- * Starts a server without a port, with every feature of features/ enabled, and
+ * Starts a server that opens no port and has every feature in features/ enabled, and
  * renders its contract. The result does not depend on the machine or the environment.
  *
  * @returns the contents of the generated files, by path

@@ -82,7 +82,7 @@ function nextOutside (folder: string, test: string): string[] {
   ]
 }
 
-/** Replaces the template's name with the feature's, in every notation. */
+/** Replaces the template's name with the feature's name, in kebab-case, snake_case and UPPER_CASE. */
 function named (text: string, name: string): string {
   const inSnakeCase = (kebab: string) => kebab.replaceAll('-', '_')
   return text
@@ -91,7 +91,7 @@ function named (text: string, name: string): string {
     .replaceAll(inSnakeCase(sample).toUpperCase(), inSnakeCase(name).toUpperCase())
 }
 
-/** Adds the environment that lets the test's server find the feature next to the test. */
+/** Sets FEATURES_PATH in the test, so that the test's server finds the feature next to the test. */
 const findingIt = (text: string) => "import { join } from 'node:path'\n" + text.replace(/(?<=^const env = \{.*)(?= \}$)/m, ", FEATURES_PATH: join(import.meta.dirname, '..')")
 
 try {

@@ -44,13 +44,13 @@ interface Rescan { added: string[], removed: string[], failed: Record<string, st
 
 type Answer = Feature & Rescan & { features: Feature[] }
 
-/** A call of the admin API and the text to print on success. */
+/** A call to the admin API and the text to print on success. */
 interface Command {
   method: 'GET' | 'PATCH' | 'POST'
   path: string
   body?: Record<string, unknown>
   show (answer: Answer): string
-  /** Returns the affected feature if the response contains it. */
+  /** Returns the part of the response to print; if missing, the whole response is printed. */
   pick? (answer: Answer): unknown
 }
 
@@ -139,7 +139,7 @@ function whereItIs (): string {
 }
 
 /**
- * @param inside whether the server runs on this machine; its certificate does not match this address
+ * @param inside whether the server runs on this machine; if so, its certificate may not match the address and is not verified
  * @throws {Refusal} if there is no response
  */
 async function call ({ method, path, body }: Command, url: string, key: string, inside: boolean): Promise<{ status: number, body: unknown }> {
@@ -150,7 +150,7 @@ async function call ({ method, path, body }: Command, url: string, key: string, 
       method,
       headers: { authorization: `Bearer ${key}`, ...(body ? { 'content-type': 'application/json' } : {}) },
       body: body ? JSON.stringify(body) : null,
-      // In-flight requests of the old feature instance may run for FEATURES_DRAIN_SECONDS.
+      // The server may wait FEATURES_DRAIN_SECONDS for in-flight requests of the old feature instance.
       headersTimeout: 660_000,
       dispatcher: new Agent({ connect: { rejectUnauthorized: !inside } })
     })
@@ -163,7 +163,7 @@ async function call ({ method, path, body }: Command, url: string, key: string, 
   }
 }
 
-/** Returns the server's error, with the source location for load errors. */
+/** Formats the server's error. For a feature that failed to load, this includes the source location. */
 function describe (body: unknown, status: number): string {
   const { code = `HTTP ${status}`, message = '', details } = (body as { error?: { code: string, message: string, details?: unknown } }).error ?? {}
   const { file, line } = (details ?? {}) as { file?: string, line?: number }

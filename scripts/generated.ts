@@ -7,8 +7,8 @@ const root = resolve(import.meta.dirname, '..')
  * Writes generated files. With `--check` on the command line, writes nothing and
  * exits with 1 if a file is stale.
  *
- * @param files contents by path from the root
- * @param command that generates the files
+ * @param files the files' contents, by path relative to the project's root
+ * @param command the command that generates the files
  */
 export function writeGenerated (files: Readonly<Record<string, string>>, command: string): void {
   const check = process.argv.includes('--check')

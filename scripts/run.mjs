@@ -52,7 +52,7 @@ try {
   process.exitCode = 1
 }
 
-/** @returns the text of a file in UTF-8, or in UTF-16 with a byte order mark; config/env-file.ts reads the same encodings */
+/** @returns the text of a file in UTF-8, or UTF-16 with a byte order mark, as config/env-file.ts also reads it */
 function decode (bytes) {
   return new TextDecoder(bytes[0] === 0xff ? 'utf-16le' : bytes[0] === 0xfe ? 'utf-16be' : 'utf-8').decode(bytes)
 }
@@ -65,9 +65,9 @@ function isProduction () {
 }
 
 /**
- * Runs the program with the given Node, which is also first on its PATH, and
- * exits with its exit code. Forwards signals that stop the program. The IPC channel
- * closes if this process is killed.
+ * Runs the program with the given Node, which is also first on the program's PATH, and
+ * exits with the program's exit code. Forwards signals that stop the program. If this
+ * process is killed, the program's IPC channel closes.
  *
  * @param {string} node
  */
@@ -85,7 +85,7 @@ function handOver (node) {
     process.on(signal, () => signal === 'SIGINT' && process.stdin.isTTY ? undefined : child.kill(signal))
   }
   // npm does not always forward signals. An orphaned server would keep its
-  // port, so it stops when the npm process that started it has exited.
+  // port, so the program is stopped when the npm process that started it has exited.
   const parent = process.ppid
   if (process.env.npm_lifecycle_event) {
     setInterval(() => { if (process.ppid !== parent) child.kill('SIGTERM') }, 1000).unref()

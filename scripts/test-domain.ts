@@ -1,11 +1,12 @@
-// Replaces the package by which tap finds the test that an uncaught error belongs to.
-// The package follows every promise with an async hook, which costs a tenth of the suite's
-// CPU. A lane runs one file at a time, so the innermost running test is close enough.
+// Replaces async-hook-domain, the package that tap uses to find the test that an uncaught
+// error belongs to. That package tracks every promise with an async hook, which takes a
+// tenth of the suite's CPU time. Each test process runs one file at a time, so the innermost
+// running test is a good enough guess.
 import { registerHooks } from 'node:module'
 
 type ErrorKind = 'uncaughtException' | 'unhandledRejection'
 
-/** The tests that are running, the innermost last. */
+/** The running tests, from the outermost to the innermost. */
 const running = new Set<Domain>()
 
 /** A running test; tap creates it and destroys it at the end of the test. */

@@ -1,5 +1,5 @@
 // Runs test files sequentially in one process, as subtests of tap's root. Loading the
-// server costs a second of CPU, which a process pays once instead of once per file.
+// server takes a second of CPU time, now once per process instead of once per file.
 // scripts/test-lanes.ts starts this program and sends it the files.
 import { once } from 'node:events'
 import { registerHooks } from 'node:module'
@@ -8,7 +8,7 @@ import { pathToFileURL } from 'node:url'
 import tap from 'tap'
 import type { Test } from 'tap'
 
-/** Request of a lane for its next file. */
+/** The message in which a test process requests its next file. */
 export interface LaneRequest {
   next: true
 }
@@ -24,8 +24,8 @@ const tests = pathToFileURL(join(root, 'test')).href + '/'
 const timeout = Number(process.argv[2])
 let current: Test = tap
 
-// Test files import the root of tap. They receive a subtest per file instead, so that
-// teardowns run and settings end with the file.
+// Test files import tap's root test. Each file receives a subtest instead, so that its
+// teardowns run and its settings are dropped when the file ends.
 const url = 'flylive:tap'
 const bound = new Proxy({}, {
   get (_, key) {
@@ -56,9 +56,9 @@ async function load (file: string): Promise<void> {
 process.once('disconnect', () => process.exit(1))
 for (;;) {
   const answer = once(process, 'message') as Promise<[LaneAnswer]>
-  // tap would exit with nothing to wait for.
+  // Without this, tap would exit because it has nothing to wait for.
   tap.waitOn(answer)
-  // tap unreferences the channel.
+  // tap unreferences the IPC channel, which would let the process exit.
   process.channel?.ref()
   process.send?.({ next: true } satisfies LaneRequest)
   const [{ file }] = await answer

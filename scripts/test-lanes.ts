@@ -6,16 +6,16 @@ import type { Report } from './test-report.ts'
 
 const root = resolve(import.meta.dirname, '..')
 const program = join(import.meta.dirname, 'test-lane.ts')
-/** Options of the processes: light handling of uncaught errors. */
+/** Node's options for the test processes: they load a cheaper handling of uncaught errors. */
 const nodeOptions = ['--import', pathToFileURL(join(import.meta.dirname, 'test-domain.ts')).href]
 
-/** Files that share one browser per process, because two browsers are too much for two cores. */
+/** Files that use a browser. They run one after another, because two browsers are too much for two cores. */
 const browsers = /^test\/(browser|features\/stage\/admin-page|docs\/first-steps|plugins\/contract\/pages)/
 
 /** Files that measure or change their process: its heap, module cache or working directory. */
 const isolated = /^test\/(browser\/hot-reload|plugins\/features\/(leaks|fresh-code)|contract\/crowd|features\/laravel-bridge\/burst|client\/node-audio|docs\/writing-features)/
 
-/** Long files that mostly wait for child processes. They start early, so that the run does not end with a single one. */
+/** Long files that mostly wait for child processes. They start early, so that none of them is left running alone. */
 const long = /^test\/(scripts|server|deploy|client\/package|features\/(matrix|gifts\/chaos|seats\/model|laravel-bridge\/status))/
 
 export interface LaneOptions {
@@ -28,7 +28,7 @@ export interface LaneOptions {
 }
 
 export interface Run {
-  /** Resolves when every process has exited; true if all exited with 0. */
+  /** Resolves when every process has exited: to true if all exited with 0. */
   ended: Promise<boolean>
   /** Kills all processes and their descendants. */
   stop (): void
@@ -62,7 +62,7 @@ export function runLanes ({ files, jobs, timeoutMs, report }: LaneOptions): Run 
   }
 
   function runProcess (takesBrowsers: boolean): Promise<boolean> {
-    // A separate process group, so that `stop()` also kills descendants.
+    // Each process has its own process group, so that `stop()` also kills its descendants.
     const child = spawn(process.execPath, [...nodeOptions, program, String(timeoutMs)], {
       cwd: root,
       // The processes load the same code, so they share a compile cache. Timeouts apply per file, not per process.

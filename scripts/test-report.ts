@@ -2,7 +2,7 @@ import { inspect } from 'node:util'
 import { Parser } from 'tap-parser'
 import type { Result } from 'tap-parser'
 
-/** Totals of a run, counted like tap: one per assertion, and one per file that failed without an assertion. */
+/** Totals of a run, counted as tap does: one per assertion, plus one per file that failed outside its assertions. */
 export interface Totals {
   passed: number
   failed: number
@@ -30,11 +30,11 @@ export interface Report {
 export interface Reader {
   /** The parser to pipe the output to. */
   parser: Parser
-  /** Marks the file that was running when the process exited as failed, if any. */
+  /** If a file was still running when the process exited, marks it as failed. */
   close (exit: { exitCode: number | null, signal: string | null }): void
 }
 
-/** Fields used from tap's result of an assertion or a file. */
+/** The fields used from tap's result for an assertion or a file. */
 type Verdict = Pick<Result, 'ok' | 'name' | 'diag' | 'time'> & Partial<Pick<Result, 'fullname' | 'skip' | 'todo'>>
 
 /** A test file with its results. */

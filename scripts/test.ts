@@ -3,7 +3,7 @@
 //   npm test [-- FILTER ...]            test/**/*.test.ts
 //   npm run test:long [-- FILTER ...]   test/**/*.long.ts: long runs, up to an hour each
 //
-// A filter is a part of a path. The last line is always "N passed, N failed", plus
+// A filter is any part of a file's path. The last line is always "N passed, N failed", plus
 // ", N skipped" if any were skipped. Exits with 0 only if a test ran and none failed.
 // tap writes its files to .tap/ and its build to node_modules.
 import { spawnSync } from 'node:child_process'
@@ -60,7 +60,7 @@ function buildTap (): void {
   writeFileSync(stamp, wanted)
 }
 
-/** Runs all files and exits this process. Another process runs the remaining files of a crashed one. */
+/** Runs all files and exits this process. If a test process crashes, its remaining files run in another one. */
 async function runAll (): Promise<void> {
   const report = createReport({ write: (text) => process.stdout.write(text), live: long })
   const { totals } = report
@@ -84,7 +84,7 @@ async function runAll (): Promise<void> {
   report.end()
   if (left.length > 0) console.log(`Not completed: ${left.join(' ')}`)
   good &&= left.length === 0 && totals.failed === 0 && totals.passed > 0
-  // Without a failed assertion, the last line must still report a failure.
+  // The last line must report a failure even if no assertion failed.
   if (!good && totals.failed === 0) totals.failed = 1
   finish(totals, good ? 0 : 1)
 }

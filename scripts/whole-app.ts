@@ -8,11 +8,11 @@ import { loadConfig } from '../config/load.ts'
 const root = resolve(import.meta.dirname, '..')
 
 /**
- * Starts a server with every feature but without a port, for generating
- * documents. The output does not depend on this machine or its environment.
+ * Starts a server that has every feature but opens no port, to generate documentation.
+ * The result does not depend on this machine or its environment.
  *
  * @returns the ready app; `close()` releases all resources
- * @throws if a feature does not run, because its documents would be missing
+ * @throws if a feature does not run, because its documentation would be missing
  */
 export async function wholeApp (): Promise<FastifyInstance> {
   const names = globSync('features/*/index.ts', { cwd: root }).map((file) => basename(dirname(file)))
@@ -21,7 +21,7 @@ export async function wholeApp (): Promise<FastifyInstance> {
     NODE_ENV: 'test',
     NODE_ID: 'docs',
     FEATURES: names.join(),
-    // Admin routes need a key, and the bridge needs a backend. No server listens at this address.
+    // Admin routes need a key, and the bridge needs a backend URL. Nothing listens at that URL.
     ADMIN_API_KEY: 'only-there-so-that-admin-routes-exist',
     LARAVEL_API_URL: 'http://127.0.0.1:9',
     LARAVEL_INTERNAL_KEY: 'only-there-so-that-the-bridge-starts',

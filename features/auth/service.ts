@@ -46,15 +46,16 @@ declare module '../../plugins/cluster/messages.ts' {
 }
 
 /**
- * Interval between two checks of open sessions for revoked tokens, in milliseconds.
- * The backend writes revocations, too. protocol.md allows 5 s until the close.
+ * How often the tokens of open sessions are checked for revocation, in milliseconds. The
+ * check is needed because the backend also writes revocations. protocol.md requires that a
+ * session closes within 5 s.
  */
 const sweepMs = 2500
 const sweepBatch = 500
-/** Number of users whose large profile is remembered, so that the log has one line per user. */
+/** How many users with an oversized profile are remembered, so that each is logged only once. */
 const maxWarned = 10_000
 
-/** @throws without a secret */
+/** @throws if no secret is configured */
 export function createAuth (app: FeatureInstance, settings: z.output<typeof config>): Auth {
   const { secret, previousSecrets, maxAgeSeconds, clockToleranceSeconds, audience, issuer, publicClaims, queryToken } = settings
   if (secret === undefined) throw new Error('auth needs JWT_SECRET')
@@ -131,7 +132,7 @@ export function createAuth (app: FeatureInstance, settings: z.output<typeof conf
   const timer = setInterval(() => {
     if (sweeping) return
     sweeping = true
-    // While the store is down, sessions stay open and /readyz reports it.
+    // While the store is down, sessions stay open, and /readyz reports the outage.
     sweep().catch((err: unknown) => app.log.debug({ err }, 'lookup of revoked tokens failed')).finally(() => { sweeping = false })
   }, sweepMs).unref()
 

@@ -18,22 +18,22 @@ export class TokenRefused extends Error {
 }
 
 export interface TokenRules {
-  /** Newest first. A token is valid if any of them matches. */
+  /** Newest first. A token may be signed with any of them. */
   secrets: readonly string[]
-  /** Lifetime of tokens without `exp`, from `iat`, in seconds. */
+  /** How long a token without `exp` is valid after its `iat`, in seconds. */
   maxAgeSeconds: number
   /** How far `nbf` and `iat` may be in the future, in seconds. Default: 0. */
   clockToleranceSeconds?: number
-  /** Required `aud`; any if undefined. */
+  /** Required `aud`. If undefined, any value is accepted. */
   audience?: string | undefined
-  /** Required `iss`; any if undefined. */
+  /** Required `iss`. If undefined, any value is accepted. */
   issuer?: string | undefined
   publicClaims: readonly string[]
-  /** Called when a profile was too large. */
+  /** Called when a profile was too large, with the claims that were removed. */
   onTrimmed?: (userId: UserId, removed: readonly string[]) => void
 }
 
-// Other claims are kept (contract: token claims).
+// Other claims are kept, because `publicClaims` may list them.
 const claims = z.looseObject({
   id: z.union([z.int(), z.string().min(1).max(128).refine((id) => id !== '.' && id !== '..', 'must not be . or ..')]),
   name: z.string().min(1).max(256),
@@ -43,7 +43,7 @@ const claims = z.looseObject({
   is_blocked: z.boolean().nullish()
 })
 
-/** What a client is told about a token that fast-jwt refuses, by its error code. */
+/** Error messages for tokens that fast-jwt rejects, by fast-jwt error code. */
 const messages: Readonly<Record<string, string>> = {
   [TokenError.codes.inactive]: 'The token is not valid yet (nbf): check the clocks',
   [TokenError.codes.invalidClaimValue]: 'The token is not for this server (aud, iss)',
@@ -60,7 +60,7 @@ const maxDateMs = 8.64e15
 const maxProfileBytes = 4096
 
 /**
- * Removes the largest claims of a profile until it fits.
+ * Removes the largest claims of a profile until the profile is small enough.
  *
  * @returns the profile, and the names of the removed claims
  */
@@ -78,7 +78,7 @@ export function trimProfile (profile: Profile): { profile: Profile, removed: str
   return { profile: kept, removed }
 }
 
-/** A token is revoked while the key of this prefix and the token's hash exists (protocol.md, section 1). The backend writes these keys, too. */
+/** A token is revoked while a key with this prefix and the token's hash exists (protocol.md, section 1). The backend also writes these keys. */
 export const revokedPrefix = 'auth:revoked:'
 
 export function hashToken (token: string): string {
@@ -86,9 +86,9 @@ export function hashToken (token: string): string {
 }
 
 /**
- * The last character of a signature has unused bits, so several texts verify as
- * the same token. Revocation is by hash of the text, so only the canonical text
- * is accepted.
+ * The last character of a signature has unused bits, so several strings verify as
+ * the same token. Tokens are revoked by the hash of their string, so only the
+ * canonical string is accepted.
  */
 function isCanonical (token: string): boolean {
   const signature = token.split('.').at(-1) ?? ''
@@ -96,8 +96,8 @@ function isCanonical (token: string): boolean {
 }
 
 /**
- * Creates a function that validates a token: an HS256 signature by one of the
- * secrets, its claims and its expiry.
+ * Creates a function that validates a token: its claims, its expiry, and its HS256
+ * signature, which may use any of the secrets.
  *
  * @returns a function from token to identity; it throws {@link TokenRefused}
  */
@@ -116,7 +116,7 @@ export function createTokenReader ({ secrets, maxAgeSeconds, clockToleranceSecon
         return verifier(token)
       } catch (error) {
         last = error
-        // Another secret can only fix an invalid signature.
+        // The next secret can help only if the signature is invalid.
         if (!(error instanceof TokenError) || error.code !== TokenError.codes.invalidSignature) break
       }
     }

@@ -1,13 +1,13 @@
 import type { FeatureInstance } from 'flylive-audio-server/feature'
 
 const sweepIntervalMs = 1000
-/** Rooms closed per query. */
+/** Maximum number of rooms to close per store query. */
 const batchSize = 500
 
 /**
- * Closes rooms that have been empty for `idleMs`, with the reason `inactivity`.
- * The store has an index of empty rooms by time, so a sweep reads only the rooms
- * that are due. If several servers sweep, exactly one closes a room.
+ * Starts a sweep that closes rooms that have been empty for `idleMs`, with the reason `inactivity`.
+ * The store indexes empty rooms by time, so a sweep reads only the rooms that must be closed.
+ * If several servers sweep at the same time, only one of them closes each room.
  *
  * @param idleMs how long an empty room stays open, in milliseconds
  */

@@ -10,10 +10,10 @@ export { config, requests }
 /** Maximum size of the history in a join reply, in bytes (protocol.md, section 7, "Big events"). */
 const maxHistoryBytes = 16_384
 
-/** Pages of the history per user per minute. */
+/** Rate limit: history pages per user per minute. */
 const historyPerMinute = 60
 
-/** Chat messages in rooms, with a short history for later members. */
+/** Adds chat to rooms, with a short history for users who join later. */
 export default defineFeature(async function chat (app, { history: keep, messagesPerMinute }) {
   const { hooks, log, messages, metrics, rooms, store } = app
   const sent = metrics.counter('flylive_chat_messages_total', 'Chat messages sent, by kind', ['type'])
@@ -44,7 +44,7 @@ export default defineFeature(async function chat (app, { history: keep, messages
     return { id: message.id, timestamp: message.timestamp }
   })
 
-  /** @returns the messages of a room, oldest first; more than configured here if another server keeps more */
+  /** @returns at most `keep` messages of a room, oldest first; another server may keep more in the log */
   const readHistory = async (roomId: string) => keep === 0 ? [] : (await store.readLog(roomId)).slice(-keep)
 
   messages.on('chat:history', { ...requests['chat:history'], limit: { perMinute: historyPerMinute } }, async ({ before, limit }, { room }) => {

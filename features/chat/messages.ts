@@ -5,7 +5,7 @@ import type { EventMap, RequestMap } from 'flylive-audio-server/feature'
 export const maxContentLength = 500
 
 const content = z.string().min(1)
-  // With the flag `u` a dot is a code point, as in the maxLength of JSON Schema.
+  // With the flag `u`, a dot matches one code point, the unit of maxLength in JSON Schema.
   .regex(new RegExp(`^.{0,${maxContentLength}}$`, 'su'), `must have at most ${maxContentLength} characters`)
   .meta({ maxLength: maxContentLength, pattern: undefined })
 
@@ -42,5 +42,8 @@ export const requests = {
 
 export const events = { 'chat:message': chatMessage.describe('Sent to all members, including the sender') } satisfies EventMap
 
-/** The feature's part of the join reply. A message sent during the join may be here and also arrive as an event. */
+/**
+ * The fields that chat adds to the join reply. A message sent during the join may appear here and
+ * also arrive as an event.
+ */
 export const joinReply = z.object({ chatHistory: z.array(chatMessage).describe('The newest messages, oldest first') })

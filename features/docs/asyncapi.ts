@@ -5,7 +5,7 @@ import type { JsonSchema } from './json-schema.ts'
 
 interface Reference { $ref: string }
 
-/** A message of the channel: one kind of frame. */
+/** One kind of frame that the WebSocket carries. */
 export interface AsyncMessage {
   name: string
   title: string
@@ -16,7 +16,7 @@ export interface AsyncMessage {
   examples?: { payload: unknown }[]
 }
 
-/** A request with its reply (`receive`: the server receives it), or an event (`send`). */
+/** A request that the server receives, with its reply, or an event that the server sends. */
 export interface AsyncOperation {
   action: 'receive' | 'send'
   title: string
@@ -55,7 +55,7 @@ This document leaves out disabled features. Their requests fail with \`FEATURE_D
 
 const channel = { $ref: '#/channels/ws' }
 const refused = 'refused'
-/** Names of components have no colons. */
+/** @returns the name of a component, in which AsyncAPI does not allow colons */
 const nameOf = (type: string, kind: 'request' | 'reply' | 'event') => `${type.replaceAll(/[^\w.-]/g, '-')}.${kind}`
 const inChannel = (name: string): Reference => ({ $ref: `#/channels/ws/messages/${name}` })
 const schemaRef = (name: string): Reference => ({ $ref: `#/components/schemas/${name}` })
@@ -70,7 +70,10 @@ const ownSchemas = (errorCodes: readonly ErrorCode[], closeCodes: readonly Close
   CloseCode: { enum: [...new Set(closeCodes.map(({ code }) => code))] }
 })
 
-/** Describes the WebSocket as AsyncAPI 3.0, from the server's side: it receives requests and sends events. */
+/**
+ * Describes the WebSocket as AsyncAPI 3.0, from the server's point of view: the server receives
+ * requests and sends events.
+ */
 export function createAsyncApi ({ version, config, requests, events, errorCodes, closeCodes }: AsyncApiParts): AsyncApi {
   const schemas = { ...sharedJsonSchemas(), ...ownSchemas(errorCodes, closeCodes) }
   const messages: Record<string, AsyncMessage> = {}

@@ -4,17 +4,17 @@ import type { AsyncApi, AsyncApiParts } from './asyncapi.ts'
 import { createOpenApi } from './openapi.ts'
 import type { OpenApi } from './openapi.ts'
 
-/** The contract in standard formats, generated from the schemas that the server validates with. */
+/** The API contract in standard formats, generated from the schemas that the server validates with. */
 export interface Documents {
   /** The REST interface, as OpenAPI 3.1. */
   openapi: OpenApi
-  /** The WebSocket, as AsyncAPI 3.0. */
+  /** The WebSocket interface, as AsyncAPI 3.0. */
   asyncapi: AsyncApi
 }
 
 /**
- * @param tables what `app.contract()` returns
- * @param config limits of a connection
+ * @param tables the result of `app.contract()`
+ * @param config the settings that limit a connection
  */
 export function documentsOf (tables: ContractTables, config: AsyncApiParts['config']): Documents {
   return { openapi: createOpenApi(tables), asyncapi: createAsyncApi({ ...tables, config }) }

@@ -5,7 +5,7 @@ type Components = Readonly<Record<string, JsonSchema>>
 
 const uuid = '01890a5d-ac96-774b-bcce-b302099a8057'
 
-// Example values by field name, used where the type matches.
+// Example values by field name, used if their type matches the schema of the field.
 const known: Readonly<Record<string, unknown>> = {
   userId: 42,
   ownerId: 42,
@@ -24,13 +24,13 @@ const known: Readonly<Record<string, unknown>> = {
   fingerprints: [{ algorithm: 'sha-256', value: Array.from({ length: 32 }, (_, i) => i.toString(16).padStart(2, '0').toUpperCase()).join(':') }]
 }
 
-/** Texts for patterns; the first match is used. */
+/** Candidates for strings with a pattern; the first one that matches is used. */
 const texts = ['r1', 'audio/opus', 'gift', uuid, 'ab'.repeat(32), '1', 'a']
 
 /**
- * Returns example data for a schema, the same each time: required fields only.
+ * Returns example data for a schema, with required fields only. The data is the same on every call.
  *
- * @param name of the field
+ * @param name the name of the field
  */
 export function exampleOf (schema: JsonSchema, components: Components, name = ''): unknown {
   const whole = resolve(schema, components)
@@ -60,7 +60,7 @@ function textOf ({ pattern, format, minLength = 0, maxLength = Infinity }: JsonS
   return plain.padEnd(minLength, '.').slice(0, maxLength)
 }
 
-/** Whether a value has the type of a schema; bounds are ignored. */
+/** Whether a value has the type that a schema requires. Bounds are ignored. */
 function isOf (value: unknown, schema: JsonSchema, components: Components): boolean {
   const { type, anyOf, oneOf } = resolve(schema, components)
   const parts = anyOf ?? oneOf

@@ -17,8 +17,8 @@ export interface Field {
 const maxDepth = 4
 
 /**
- * Lists the fields of an object and of the objects in it. Shared schemas
- * (RoomId, Profile) appear by name.
+ * Lists the fields of an object and of the objects nested in it. Shared schemas
+ * (such as RoomId and Profile) are listed by name, without their fields.
  */
 export function fieldsOf (schema: JsonSchema, components: Components, prefix = '', depth = 0): Field[] {
   const { properties = {}, required = [] } = resolve(schema, components)
@@ -31,7 +31,7 @@ export function fieldsOf (schema: JsonSchema, components: Components, prefix = '
   })
 }
 
-/** @returns the object whose fields are listed: the value itself, or the items of a list */
+/** @returns the object whose fields are listed: the value itself, or an item if the value is a list */
 function innerOf (schema: JsonSchema, components: Components): { inner?: JsonSchema, suffix: string } {
   const whole = resolve(schema, components)
   if (whole.properties) return { inner: whole, suffix: '' }
@@ -42,12 +42,12 @@ function innerOf (schema: JsonSchema, components: Components): { inner?: JsonSch
   return { suffix: '' }
 }
 
-/** The name of a shared schema that a field refers to. */
+/** @returns the name of the shared schema that a field refers to, if any */
 function nameOf ({ $ref, allOf }: JsonSchema): string | undefined {
   return ($ref ?? (allOf?.length === 1 ? allOf[0]?.$ref : undefined))?.split('/').at(-1)
 }
 
-/** @returns the type of a value on one line */
+/** @returns the type of a value, as a single line of text */
 export function typeOf (schema: JsonSchema, components: Components): string {
   const name = nameOf(schema)
   if (name !== undefined) return name

@@ -1,4 +1,4 @@
-/** Escaped HTML. */
+/** HTML that needs no further escaping. */
 export interface Html {
   readonly html: string
 }
@@ -19,7 +19,7 @@ function escape (text: string): string {
   return text.replaceAll(/[&<>"']/g, (character) => `&#${character.charCodeAt(0)};`)
 }
 
-/** Renders text with `code` and **strong** parts. */
+/** Renders text that may contain `code` and **strong** parts. */
 export function inline (text: string): Html {
   const pieces = text.split(/(`[^`]+`|\*\*[^*]+\*\*)/).map((part) => {
     if (part.startsWith('`')) return html`<code>${part.slice(1, -1)}</code>`
@@ -28,7 +28,7 @@ export function inline (text: string): Html {
   return html`${pieces}`
 }
 
-/** Renders paragraphs of such text, separated by empty lines. */
+/** Renders paragraphs that are separated by empty lines, each with {@link inline}. */
 export function paragraphs (text: string): Html {
   return html`${text.split('\n\n').map((part) => html`<p>${inline(part)}</p>`)}`
 }

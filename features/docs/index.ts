@@ -19,19 +19,22 @@ const page = (type: string, body: string | Buffer): Page =>
 const json = (value: unknown) => page('application/json; charset=utf-8', JSON.stringify(value, null, 2))
 const htmlType = 'text/html; charset=utf-8'
 
-/** Packages that a production install leaves out. */
+/** Required packages that a production install does not include. */
 const packages = ['swagger-ui-dist', 'zod-openapi']
 const { resolve } = createRequire(import.meta.url)
 
 const tags = ['docs']
 
-/** Serves the contract under /docs, as JSON documents and HTML pages. Off in production. */
+/** Serves the contract under /docs, as JSON documents and HTML pages. Disabled in production by default. */
 export default defineFeature(async function docs (app) {
   const missing = packages.filter((name) => !isInstalled(name))
   if (missing.length > 0) throw new Error(`The feature docs needs ${missing.join(' and ')}. Install them: npm run setup -- --start`)
   const { documentsOf } = await import('./documents.ts')
 
-  /** Rendered once per contract, which changes when a feature is loaded or unloaded. */
+  /**
+   * Documents and pages, rendered once per contract. The contract changes when a feature is loaded
+   * or unloaded.
+   */
   const rendered = new WeakMap<ContractTables, { documents: Documents, pages: Map<string, Page> }>()
   function current (name: string, render: (documents: Documents) => Page): Page {
     const tables = app.contract()
@@ -57,7 +60,7 @@ export default defineFeature(async function docs (app) {
     let asset: Promise<Page> | undefined
     app.get(`/docs/${name}`, hidden, async (request, reply) => {
       asset ??= readFile(path).then((body) => page(type, body))
-      // A file that cannot be read now may be readable later.
+      // Do not cache a failed read: the next request may succeed.
       asset.catch(() => { asset = undefined })
       return send(request, reply, await asset)
     })
@@ -73,7 +76,7 @@ function isInstalled (name: string): boolean {
   }
 }
 
-/** @returns content type and path of the files that the pages load */
+/** @returns the content type and path of each file that the pages load */
 function assets (): Readonly<Record<string, readonly [type: string, path: string]>> {
   const own = join(import.meta.dirname, 'assets')
   const swaggerUi = dirname(resolve('swagger-ui-dist/package.json'))
@@ -85,7 +88,10 @@ function assets (): Readonly<Record<string, readonly [type: string, path: string
   }
 }
 
-/** Browsers revalidate each time: the running features may have changed. */
+/**
+ * Sends a page that browsers must revalidate on each use, because the running features may have
+ * changed.
+ */
 function send (request: HttpRequest, reply: HttpReply, { type, body, etag }: Page) {
   reply.header('etag', etag).header('cache-control', 'no-cache')
   if (request.headers['if-none-match'] === etag) return reply.code(304).send()

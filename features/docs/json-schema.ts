@@ -1,6 +1,6 @@
 import { profile, roomId, userId, z } from 'flylive-audio-server/feature'
 
-/** The parts of a JSON Schema that the documents use. */
+/** The parts of JSON Schema that the API documents use. */
 export interface JsonSchema {
   $ref?: string
   type?: string | readonly string[]
@@ -39,10 +39,10 @@ export function withoutSafeBounds ({ jsonSchema }: { jsonSchema: object }): void
 }
 
 /**
- * Converts a zod schema to JSON Schema draft 7, which AsyncAPI tools read. Shared
- * schemas become references to the document's components.
+ * Converts a zod schema to JSON Schema draft 7, the version that AsyncAPI tools support.
+ * Shared schemas become references to the document's components.
  *
- * @param io `input`: what clients send; `output`: what the server sends
+ * @param io `input` for data that clients send, `output` for data that the server sends
  */
 export function toJsonSchema (schema: z.ZodType, io: 'input' | 'output'): JsonSchema {
   const known = converted[io].get(schema)
@@ -52,7 +52,7 @@ export function toJsonSchema (schema: z.ZodType, io: 'input' | 'output'): JsonSc
   return made
 }
 
-// Cached, because a reload of one feature does not change the schemas of the others.
+// Cached, because reloading one feature does not change the schemas of the others.
 const converted = { input: new WeakMap<z.ZodType, JsonSchema>(), output: new WeakMap<z.ZodType, JsonSchema>() }
 
 function convertOne (schema: z.ZodType, io: 'input' | 'output'): JsonSchema {
@@ -65,7 +65,7 @@ function convertOne (schema: z.ZodType, io: 'input' | 'output'): JsonSchema {
   return convert(registry, io).asked as JsonSchema
 }
 
-/** @returns the shared schemas themselves, by name */
+/** @returns the full JSON Schema of each shared schema, by name */
 export function sharedJsonSchemas (): Record<string, JsonSchema> {
   const registry = z.registry<{ id: string }>()
   for (const [id, schema] of Object.entries(sharedSchemas)) registry.add(schema, { id })

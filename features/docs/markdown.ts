@@ -7,7 +7,7 @@ import type { Entry } from './overview.ts'
 
 type Schemas = Readonly<Record<string, JsonSchema>>
 
-/** Renders both documents as one Markdown page. */
+/** Renders the OpenAPI and AsyncAPI documents as one Markdown page. */
 export function contractMarkdown ({ openapi, asyncapi }: Documents): string {
   const { schemas } = asyncapi.components
   const groups = groupsOf(asyncapi)

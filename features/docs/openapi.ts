@@ -5,7 +5,7 @@ import { createDocument } from 'zod-openapi'
 import type { CreateDocumentOptions, ZodOpenApiObject, ZodOpenApiOperationObject, ZodOpenApiPathsObject, ZodOpenApiResponsesObject } from 'zod-openapi'
 import { sharedSchemas, withoutSafeBounds } from './json-schema.ts'
 
-/** The `schema` of a route, in zod. */
+/** The `schema` option of a route, with zod schemas. */
 interface RouteSchema {
   hide?: boolean
   summary?: string
@@ -31,11 +31,14 @@ const securitySchemes = {
   metricsToken: { type: 'http', scheme: 'bearer', description: 'METRICS_TOKEN' }
 } as const
 
-// JSON Schema cannot express these zod types: they accept any value in the document.
+// JSON Schema cannot express these zod types, so the document allows any value for them.
 const unrepresentable = ['any', 'bigint', 'custom', 'date', 'function', 'map', 'nan', 'promise', 'set', 'symbol', 'transform', 'undefined', 'unknown', 'void']
 const options = { override: withoutSafeBounds, allowEmptySchema: Object.fromEntries(unrepresentable.map((type) => [type, true])) } as CreateDocumentOptions
 
-/** Describes the current routes as OpenAPI 3.1, without HEAD, OPTIONS and routes with `schema: { hide: true }`. */
+/**
+ * Describes the routes as OpenAPI 3.1, except HEAD and OPTIONS routes and routes with
+ * `schema: { hide: true }`.
+ */
 export function createOpenApi ({ version, routes, errorCodes }: Pick<ContractTables, 'version' | 'routes' | 'errorCodes'>): OpenApi {
   const paths: ZodOpenApiPathsObject = {}
   for (const { owner, method, url, schema } of routes.filter(isShown).toSorted((a, b) => a.url < b.url ? -1 : Number(a.url > b.url))) {
@@ -92,7 +95,7 @@ function operation (owner: string, method: string, url: string, schema: RouteSch
 
 const isAdmin = (url: string) => url === '/admin' || url.startsWith('/admin/')
 
-/** Appends the route's own description of a status. */
+/** Describes an error response: `text`, then the route's own description of the status, if any. */
 function refusal (text: string, { response }: RouteSchema, status: number) {
   const own = response?.[status]
   const description = own === undefined ? text : `${text}. ${own.description ?? ''}`
@@ -109,7 +112,7 @@ function responses ({ response = {} }: RouteSchema): ZodOpenApiResponsesObject {
   })) as ZodOpenApiResponsesObject
 }
 
-/** Adds a schema for each path parameter that has none: OpenAPI requires one. */
+/** Adds a schema for each path parameter that has none, because OpenAPI requires one. */
 function withAll (params: z.ZodObject | undefined, url: string): z.ZodObject {
   const names = [...url.matchAll(/:(\w+)/g)].map(([, name]) => name as string)
   return z.object(Object.fromEntries(names.map((name) => [name, params?.shape[name] ?? z.string()])))

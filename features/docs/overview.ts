@@ -1,9 +1,9 @@
 import type { AsyncApi, AsyncMessage, AsyncOperation } from './asyncapi.ts'
 import type { JsonSchema } from './json-schema.ts'
 
-/** A request or an event of the document, as the pages list it. */
+/** A request or an event, as listed on the documentation pages. */
 export interface Entry {
-  /** The anchor of its section. */
+  /** The HTML anchor of the entry's section. */
   anchor: string
   kind: 'request' | 'event'
   type: string
@@ -20,7 +20,7 @@ export interface Group {
   entries: Entry[]
 }
 
-/** Groups a document by owner; in each group requests come before events. */
+/** Groups the messages of a document by owner. In each group, requests come before events. */
 export function groupsOf ({ info, operations, components }: AsyncApi): Group[] {
   const messageOf = (ref: { $ref: string } | undefined) => components.messages[ref?.$ref.split('/').at(-1) ?? '']
   const entries = Object.entries(operations).map(([anchor, operation]): Entry => {
@@ -44,7 +44,7 @@ function shown (message: AsyncMessage | undefined): { data: JsonSchema, example:
   return { data: message?.payload.properties?.data ?? {}, example: message?.examples?.[0]?.payload }
 }
 
-/** @returns the rate limit of a request as a sentence; empty if it has none */
+/** @returns the rate limit of a request as a sentence, or an empty string if the request has no limit */
 export function limitText ({ 'x-limit': limit }: AsyncOperation): string {
   if (!limit) return ''
   return `Limit: ${limit.perMinute} per user per minute${limit.perRoom === true ? ', in each room' : ''}.`

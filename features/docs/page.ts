@@ -8,10 +8,10 @@ import { connectionLimits, groupsOf, limitText } from './overview.ts'
 import type { Entry } from './overview.ts'
 
 const nothing = html``
-// Sets the width of both columns, because some first rows have only one cell.
+// Sets the width of both columns explicitly, because the first row of some tables has only one cell.
 const columns = html`<colgroup><col class="name"><col></colgroup>`
 
-/** The layout of all pages under /docs. The page works without scripts and loads files from this server only. */
+/** The layout of all pages under /docs. It needs no scripts and loads no files from other servers. */
 function frame (title: string, head: Html, body: Html): string {
   return html`<!DOCTYPE html>
 <html lang="en">

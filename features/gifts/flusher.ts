@@ -8,8 +8,8 @@ import type { GiftProcessor } from './processor.ts'
 const intervalMs = 500
 /**
  * Maximum batch size by number of failed attempts. Retries use smaller batches and
- * finally single gifts, so that one bad gift does not fail the others. The number of
- * sizes is the maximum number of attempts (three: contracts/flylive.md).
+ * finally single gifts, so that one bad gift does not fail the others. The length of
+ * this list is the maximum number of attempts (three, see contracts/flylive.md).
  */
 const batchSizes: readonly number[] = [100, 10, 1]
 /** Delay before the second attempt of a gift, in milliseconds; doubled for the third. */
@@ -19,12 +19,15 @@ const maxInFlight = 4
 /** Exponential backoff while the backend is unavailable, in milliseconds. */
 const backoffMs = { min: 500, max: 5000 }
 /**
- * Difference between the lease and the timeout of a backend call, in milliseconds. The
- * lease begins before the gifts are taken, which may last 2 s (plugins/redis).
+ * How much longer the lease lasts than the timeout of a backend call, in milliseconds. The
+ * lease begins before the gifts are taken, and taking them may last 2 s (plugins/redis).
  */
 const leaseMarginMs = 3000
 
-/** Content of gift:error for a dead letter (contracts/flylive.md). Only admins see the cause. */
+/**
+ * The code and reason in gift:error for a dead letter (contracts/flylive.md). Only admins see the
+ * actual cause.
+ */
 export const processingFailed = { code: 'PROCESSING_FAILED', reason: 'The gift could not be processed' }
 
 export interface FlusherOptions {
@@ -49,9 +52,9 @@ export interface Flusher {
 }
 
 /**
- * Starts a flusher. Several servers (and generations of this feature) can share an
- * outbox: only one of them holds a gift at a time, because the lease outlasts the timeout
- * of a backend call.
+ * Starts a flusher. Several servers (and, during a reload, two instances of this feature) can
+ * share an outbox. Only one of them holds a gift at a time, because the lease outlasts the
+ * timeout of a backend call.
  */
 export function createFlusher ({ outbox, processor, onRejected, clock, metrics, log }: FlusherOptions): Flusher {
   const processed = metrics.counter('flylive_gifts_processed_total', 'Gifts by result: charged (success), rejected by the backend (failed) or dead after all attempts (dead)', ['status'])
@@ -67,9 +70,9 @@ export function createFlusher ({ outbox, processor, onRejected, clock, metrics, 
   let pausedUntil = 0
   let outboxFailed = false
 
-  /** Starts another chain of batches, within the limits. */
+  /** Starts another loop that sends batches, unless sending is paused or the limit is reached. */
   function pump (): void {
-    // After a failure, a single batch probes the backend.
+    // While the backend is unavailable, only one batch at a time is sent, to probe it.
     if (closing.signal.aborted || performance.now() < pausedUntil || inFlight.size >= (pause > 0 ? 1 : maxInFlight)) return
     const chain = flush().then(() => {
       outboxFailed = false
@@ -99,7 +102,7 @@ export function createFlusher ({ outbox, processor, onRejected, clock, metrics, 
       if (batch.gifts.length === 0) continue
       if (more) pump()
       await processBatch(batch, to, leaseEnd)
-      // Without a backend this loop does no I/O, so yield to the event loop.
+      // Without a backend and Redis, this loop does no asynchronous I/O, so it must yield here.
       await nextTurn()
     }
   }
@@ -125,7 +128,7 @@ export function createFlusher ({ outbox, processor, onRejected, clock, metrics, 
     if (counts.dead > 0) log.error({ transactionIds: settledGifts.map(({ transactionId }) => transactionId) }, 'gifts moved to dead letters')
   }
 
-  /** Sends a batch to the backend; never fails. @returns the outcome of each gift */
+  /** Sends a batch to the backend; never rejects. @returns the outcome of each gift */
   async function send (batch: Batch, to: GiftProcessor, leaseEnd: number): Promise<Map<string, Outcome>> {
     const begin = performance.now()
     const finish = (result: 'ok' | 'error' | 'unavailable') => duration.observe({ result }, (performance.now() - begin) / 1000)

@@ -15,8 +15,8 @@ export { config, requests }
 export * as errors from './errors.ts'
 
 /**
- * Gifts: stored before they are acknowledged, shown to the room, and sent to the
- * backend in batches by the feature in the slot `laravel-bridge`.
+ * Adds gifts. Each gift is stored before it is acknowledged, then shown to the room and sent to
+ * the backend in a batch. The feature in the slot `laravel-bridge` sends the batches.
  */
 export default defineFeature(async function gifts (app, { ledgerSize }) {
   const service = createGifts(app, ledgerSize)

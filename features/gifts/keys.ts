@@ -5,7 +5,7 @@ import { userKeyOf } from 'flylive-audio-server/feature'
 import { timeOf } from './messages.ts'
 import type { Gift } from './outbox.ts'
 
-/** A recent gift with a key. */
+/** A recent gift that was sent with an idempotency key. */
 export interface RecentGift {
   /** The content of the first gift with this key; see {@link contentOf}. */
   content: string
@@ -16,13 +16,13 @@ export interface RecentGift {
 /** Recent gifts by transactionId. */
 export type RecentGifts = LRUCache<string, RecentGift>
 
-/** Maximum number of recent gifts with a key per server; about 30 MB. */
+/** Maximum number of recent gifts that a server remembers; they take about 30 MB. */
 const maxRecent = 100_000
 
 /**
  * Caches the gifts that this server has shown, so that a retry does not show a gift
- * again. After an eviction, a restart or on another server, a retry can show it again, but
- * it is charged only once: clients recognize it by its transactionId.
+ * again. After an eviction or a restart, or on another server, a retry may show the gift again.
+ * The gift is still charged only once, and clients recognize it by its transactionId.
  */
 export function createRecentGifts (): RecentGifts {
   // The option `max` would allocate all entries at each start; with `maxSize` the cache grows on demand.
@@ -30,9 +30,9 @@ export function createRecentGifts (): RecentGifts {
 }
 
 /**
- * Derives the transactionId of a gift: the time of its key, and a hash of key and
- * sender. The hash includes the sender, so that another user cannot reuse the id
- * that `gift:received` shows for a gift that counts as paid.
+ * Derives the transactionId of a gift from the time in its key and a hash of the key and the
+ * sender. The hash includes the sender, because all members see the id in `gift:received`:
+ * without it, another user could reuse the id for a gift that would count as already paid.
  */
 export function transactionIdOf (senderKey: string, key: string): string {
   // The hash input is unambiguous, because the key comes first and has a fixed length.
@@ -40,7 +40,7 @@ export function transactionIdOf (senderKey: string, key: string): string {
   return v7({ msecs: timeOf(key), random })
 }
 
-/** Identifies the content of a gift: a key may be used again only for the same content. */
+/** Identifies the content of a gift. A key may be reused only with the same content. */
 export function contentOf ({ roomId, giftId, recipientId, quantity }: Gift): string {
   return JSON.stringify([roomId, giftId, userKeyOf(recipientId), quantity])
 }

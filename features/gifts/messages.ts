@@ -9,15 +9,15 @@ export const transactionId = z.uuid()
 // whole batch.
 const recipientId = z.union([z.int(), z.string().min(1).max(128)])
 
-/** Maximum difference between the time of a key and the server's clock, in milliseconds. */
+/** Maximum difference between the time in a key and the server's clock, in milliseconds. */
 export const maxKeyAgeMs = 24 * 3_600_000
 
-/** The time of a UUIDv7, epoch milliseconds. */
+/** @returns the time in a UUIDv7, in epoch milliseconds */
 export function timeOf (uuid: string): number {
   return Number.parseInt(uuid.slice(0, 8) + uuid.slice(9, 13), 16)
 }
 
-// Records are sorted and trimmed by the time of the key, so the time must be approximately correct.
+// Records are sorted and trimmed by the time in the key, so that time must be approximately correct.
 const key = z.uuidv7({ abort: true })
   .refine((uuid) => Math.abs(timeOf(uuid) - Date.now()) <= maxKeyAgeMs, 'The time in the key must be within 24 hours of now')
   .describe('Idempotency key. The client generates one per gift and repeats it in retries')

@@ -11,16 +11,16 @@ const recordKeys: Record<RecordKind, [records: string, ids: string]> = {
   failed: [`${prefix}:failed`, `${prefix}:failed:ids`],
   deadLetters: [`${prefix}:dead`, `${prefix}:dead:ids`]
 }
-/** Index of the first key of each kind of record in the script `settle`. */
+/** For each kind of record, the index of its first key in the script `settle`. */
 const targets: Record<RecordKind, number> = { ledger: 4, failed: 6, deadLetters: 8 }
-/** Place by key index in the script `add`. */
+/** The place of a gift, by the key index that the script `add` returns. */
 const places: Record<number, Found['place']> = { 2: 'queue', 3: 'ledger', 4: 'failed', 5: 'deadLetters' }
 
 type Script = (...args: (string | number)[]) => Promise<unknown>
 
 /**
- * Runs a script by its hash. `defineCommand` would register it by name on the shared
- * client, where two generations of this feature could call each other's scripts.
+ * Returns a function that runs a script by its hash. `defineCommand` would register scripts by
+ * name on the shared client, where two versions of this feature could call each other's scripts.
  */
 function script (redis: Redis, lua: string, numberOfKeys: number): Script {
   const sha = createHash('sha1').update(lua).digest('hex')
@@ -28,7 +28,7 @@ function script (redis: Redis, lua: string, numberOfKeys: number): Script {
     try {
       return await redis.evalsha(sha, numberOfKeys, ...args)
     } catch (error) {
-      // Redis has restarted and has not run the script, so sending it again is safe.
+      // Redis lost the script in a restart and has not run it, so sending it again is safe.
       if (!(error instanceof Error && error.message.startsWith('NOSCRIPT'))) throw error
       return await redis.eval(lua, numberOfKeys, ...args)
     }
@@ -42,13 +42,13 @@ function recordOf (value: string): object {
 }
 
 /**
- * The outbox of servers that share a Redis; one round trip per method. Gifts are as
- * durable as that Redis: see docs/deployment.md for its setup.
+ * An outbox for servers that share one Redis, with one round trip per method. Gifts are only as
+ * durable as Redis; docs/deployment.md describes how to set it up.
  *
  * @param redis a client whose commands fail immediately while it is disconnected
- * @param now the clock of due times, epoch milliseconds; default: the clock of Redis
- * @param keptLedger number of gifts to keep in the ledger: those with the highest ids
- * @param keptFailed number of failed gifts to keep, likewise
+ * @param now the clock for due times, in epoch milliseconds; default: the clock of Redis
+ * @param keptLedger maximum number of gifts in the ledger; those with the lowest ids are deleted
+ * @param keptFailed maximum number of failed gifts; those with the lowest ids are deleted
  */
 export function createRedisOutbox (redis: Redis, { now, keptLedger = maxLedger, keptFailed = maxFailed }: OutboxOptions = {}): Outbox {
   const run = {
@@ -66,7 +66,7 @@ export function createRedisOutbox (redis: Redis, { now, keptLedger = maxLedger, 
       const found = await run.add(due, items, ledger, failed, dead, clock(), gift.transactionId, JSON.stringify(gift)) as [number, string] | null
       if (!found) return undefined
       const [place, value] = found
-      // The first line of a queued gift is its number of attempts, which recordOf ignores.
+      // The first line of a queued gift is the number of failed attempts, which recordOf ignores.
       return { place: places[place], gift: recordOf(value) } as Found
     }),
     take: (sizes, leaseMs) => failingClosed(async () => {

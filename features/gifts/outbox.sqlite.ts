@@ -5,11 +5,11 @@ import { DatabaseSync } from 'node:sqlite'
 import { detailsOf, failingClosed, maxFailed, maxLedger, maxTrimmed } from './outbox.ts'
 import type { Found, Gift, Outbox, OutboxOptions, RecordKind, Records } from './outbox.ts'
 
-/** Longest wait for a write of another process, in milliseconds. */
+/** How long to wait while another process writes to the file, in milliseconds. */
 const busyMs = 2000
 
-// Gifts and details are JSON: they are written once and read as a whole, and ids keep
-// their type (number or string).
+// Gifts and details are stored as JSON, because they are written once and read as a whole,
+// and because JSON preserves the type of ids (number or string).
 const tables = `
   CREATE TABLE IF NOT EXISTS queue (id TEXT PRIMARY KEY, gift TEXT NOT NULL, tries INTEGER NOT NULL, due INTEGER NOT NULL, lease TEXT) STRICT;
   CREATE INDEX IF NOT EXISTS queue_due ON queue (due, id);
@@ -24,15 +24,15 @@ const tableOf: Record<RecordKind, string> = { ledger: 'ledger', failed: 'failed'
  * so it survives a crash and a power failure. Gifts that are added in the same turn of the event loop
  * share one transaction and one disk flush.
  *
- * @param file created with its folder if missing
- * @param now the clock of due times, epoch milliseconds
- * @param keptLedger number of gifts to keep in the ledger: the latest ones
- * @param keptFailed number of failed gifts to keep, likewise
+ * @param file path of the SQLite file; the file and its folder are created if missing
+ * @param now the clock for due times, in epoch milliseconds
+ * @param keptLedger maximum number of gifts in the ledger; the oldest records are deleted
+ * @param keptFailed maximum number of failed gifts; the oldest records are deleted
  */
 export function createSqliteOutbox (file: string, { now = Date.now, keptLedger = maxLedger, keptFailed = maxFailed }: OutboxOptions = {}): Outbox {
   mkdirSync(dirname(file), { recursive: true })
   const database = new DatabaseSync(file, { timeout: busyMs })
-  // FULL flushes the disk at each commit: gifts are money.
+  // FULL flushes to disk at each commit, because gifts are worth money.
   database.exec(`PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; ${tables}`)
 
   const whereIs = database.prepare(`
@@ -47,8 +47,8 @@ export function createSqliteOutbox (file: string, { now = Date.now, keptLedger =
   const putBack = database.prepare('UPDATE queue SET lease = NULL, due = ?, tries = tries + ? WHERE id = ?')
   const sizes = database.prepare('SELECT (SELECT count(*) FROM queue) AS queued, (SELECT count(*) FROM dead_letters) AS deadLetters')
   const allSizes = database.prepare('SELECT (SELECT count(*) FROM ledger) AS ledger, (SELECT count(*) FROM failed) AS failed')
-  // Row ids are consecutive and only the oldest rows are deleted, so the difference of row ids is the
-  // number of rows.
+  // Row ids are consecutive and only the oldest rows are deleted, so the difference between two
+  // row ids is the number of rows between them.
   const trim = (table: string) => database.prepare(`
     DELETE FROM ${table} WHERE rowid IN (
       SELECT rowid FROM ${table} WHERE rowid <= (SELECT max(rowid) FROM ${table}) - ? ORDER BY rowid LIMIT ?
@@ -132,7 +132,7 @@ export function createSqliteOutbox (file: string, { now = Date.now, keptLedger =
           more: batch.length < found.length || found.length === maxSize
         }
       }
-      // An empty queue needs no transaction and no disk write.
+      // If no gift is due, skip the transaction and its disk write.
       return { token, ...(due.get(at, 1) === undefined ? nothing : transact(taken)), ...size() }
     }),
     settle: (token, outcomes) => failingClosed(() => transact(() => {

@@ -3,28 +3,28 @@ import type { UserId } from 'flylive-audio-server/feature'
 
 /** An accepted gift. Immutable. */
 export interface Gift {
-  /** UUIDv7, sorted by time: the time of the key if the sender gave one. */
+  /** A UUIDv7, so ids sort by time. The time comes from the key if the sender gave one. */
   transactionId: string
   roomId: string
   senderId: UserId
   recipientId: UserId
   giftId: number
   quantity: number
-  /** When it was accepted, epoch milliseconds. */
+  /** When the gift was accepted, in epoch milliseconds. */
   timestamp: number
 }
 
-/** Leased gifts. */
+/** Gifts that were leased together. */
 export interface Batch {
   /** Identifies the lease. */
   token: string
   /** Sorted by due time, oldest first. */
   gifts: readonly Gift[]
-  /** Failed attempts of each gift. */
+  /** Number of failed attempts, which is the same for all gifts of the batch. */
   tries: number
   /** Whether more gifts may be due now. */
   more: boolean
-  /** Number of queued gifts, leased ones included. */
+  /** Number of queued gifts, including leased ones. */
   queued: number
   deadLetters: number
 }
@@ -33,16 +33,16 @@ export interface Batch {
 export type Outcome =
   /** The backend has charged the gift; the outbox deletes it. */
   | { to: 'processed' }
-  /** No backend is configured; the outbox records it permanently. */
+  /** No backend is configured; the outbox records the gift in the ledger. */
   | { to: 'ledger', at: number }
   /** The backend rejected the gift permanently. */
   | { to: 'failed', code: number, reason: string, at: number }
   /** All attempts failed. */
   | { to: 'deadLetters', reason: string, at: number }
-  /** Due again after `delayMs`; `counted` adds a failed attempt. */
+  /** The gift is due again after `delayMs`. If `counted` is true, the attempt counts as failed. */
   | { to: 'queue', delayMs: number, counted: boolean }
 
-/** Permanent records, by kind. */
+/** The records that the outbox keeps of gifts that are no longer queued, by kind. */
 export interface Records {
   ledger: Gift & { recordedAt: number }
   failed: Gift & { code: number, reason: string, failedAt: number }
@@ -50,24 +50,27 @@ export interface Records {
 }
 export type RecordKind = keyof Records
 
-/** The state of a gift and its record. */
+/** Where a gift is stored, with the gift or its record. */
 export type Found = { place: 'queue', gift: Gift } | { [K in RecordKind]: { place: K, gift: Records[K] } }[RecordKind]
 
 /**
  * Maximum number of failed gifts to keep. A user without coins can create 30 per
- * minute; the user received gift:error for each, so old ones can be deleted.
+ * minute; the user received gift:error for each, so old failed gifts can be deleted.
  */
 export const maxFailed = 100_000
 /** Maximum number of gifts to keep in the ledger. */
 export const maxLedger = 1_000_000
-/** Maximum number of failed gifts to delete per step, so that trimming does not block the storage. */
+/**
+ * Maximum number of old records of each kind to delete per step, so that trimming does not block
+ * the storage.
+ */
 export const maxTrimmed = 1000
 
-/** Numbers of gifts; `queued` includes leased ones. */
+/** The number of queued gifts (including leased ones), and of records of each kind. */
 export type Counts = Record<'queued' | RecordKind, number>
 
 export interface OutboxOptions {
-  /** The clock of due times, epoch milliseconds. */
+  /** The clock for due times, in epoch milliseconds. */
   now?: () => number
   /** Default: {@link maxLedger}. */
   keptLedger?: number
@@ -86,24 +89,25 @@ export interface OutboxOptions {
  */
 export interface Outbox {
   /**
-   * Queues a gift, due immediately, unless the queue or a record already contains it. A processed gift is
-   * queued again, because the outbox has deleted it; the backend charges it once.
+   * Queues a gift, due immediately, unless the queue or a record already contains it. A gift that
+   * was already processed is queued again, because the outbox has deleted it; the backend still
+   * charges it only once.
    *
-   * @returns the existing place; undefined if the gift was queued
+   * @returns where the gift was already stored; undefined if this call queued it
    */
   add (gift: Gift): Promise<Found | undefined>
   /**
-   * Leases due gifts: the oldest and others with the same number of failed attempts. The lease
-   * lasts `leaseMs` by the clock of the storage; then the gifts are due again, so that another
-   * server takes over the batch of a crashed one.
+   * Leases the gift that has been due longest, and other due gifts with the same number of failed
+   * attempts. The lease lasts `leaseMs`, measured by the clock of the storage. After that, the
+   * gifts are due again, so that another server can take over if this one has crashed.
    *
    * @param sizes maximum batch size by number of failed attempts; the last entry applies to all higher numbers
    */
   take (sizes: readonly number[], leaseMs: number): Promise<Batch>
   /**
-   * Moves the gifts of a batch to their next state: queued, processed, failed, ledger or dead letter. Gifts that this lease no longer holds stay
-   * unchanged. Only the newest gifts are kept in the ledger and among the failed ones; the dead
-   * letters are never trimmed.
+   * Moves the gifts of a batch to their next state: queued, processed, failed, ledger or
+   * dead letter. Gifts that this lease no longer holds stay unchanged. Of the ledger and the failed
+   * gifts, only the newest records are kept; dead letters are never trimmed.
    *
    * @param outcomes by transactionId
    * @returns the transactionIds of the moved gifts
@@ -111,12 +115,12 @@ export interface Outbox {
   settle (token: string, outcomes: ReadonlyMap<string, Outcome>): Promise<string[]>
   counts (): Promise<Counts>
   /**
-   * @param after a transactionId; records are sorted by theirs
+   * @param after the transactionId to start after; records are sorted by transactionId
    * @returns at most `limit` records with a transactionId greater than `after`
    */
   list<K extends RecordKind> (kind: K, after: string, limit: number): Promise<Records[K][]>
   /**
-   * Moves dead letters back to the queue, due immediately and without failed attempts.
+   * Moves dead letters back to the queue, due immediately. Their number of failed attempts is reset to 0.
    *
    * @param transactionIds ids without a dead letter are ignored
    * @returns the number of moved gifts
@@ -126,7 +130,7 @@ export interface Outbox {
   close (): Promise<void>
 }
 
-/** The stored details of a record, without the gift. */
+/** Returns what a record stores in addition to the gift. */
 export function detailsOf (outcome: Exclude<Outcome, { to: 'processed' | 'queue' }>): Record<string, unknown> {
   switch (outcome.to) {
     case 'ledger': return { recordedAt: outcome.at }
@@ -135,7 +139,7 @@ export function detailsOf (outcome: Exclude<Outcome, { to: 'processed' | 'queue'
   }
 }
 
-/** Converts errors of the storage to UNAVAILABLE. */
+/** Runs `fn` and converts storage errors to UNAVAILABLE. */
 export async function failingClosed<T> (fn: () => T | Promise<T>): Promise<T> {
   try {
     return await fn()

@@ -18,7 +18,7 @@ declare module 'flylive-audio-server/feature' {
   }
 }
 
-/** Processes gifts. The feature laravel-bridge implements it with the backend. */
+/** Processes gifts. The feature laravel-bridge implements this interface by calling the backend. */
 export interface GiftProcessor {
   /** Timeout of a call, in milliseconds. */
   readonly timeoutMs: number
@@ -26,7 +26,7 @@ export interface GiftProcessor {
    * Sends gifts to the backend, which charges each transactionId once.
    *
    * @returns the gifts that the backend rejects permanently; all others are charged
-   * @throws UNAVAILABLE if the backend received no request. After any other error the backend may or
+   * @throws UNAVAILABLE if the request did not reach the backend. After any other error the backend may or
    * may not have charged the gifts. In both cases the caller must send all of them again
    */
   processGifts (transactions: readonly GiftTransaction[]): Promise<{ failed: readonly GiftFailure[] }>
@@ -35,7 +35,7 @@ export interface GiftProcessor {
 /**
  * Finds the current processor.
  *
- * @returns undefined while the bridge of a configured backend is not loaded, so that gifts
+ * @returns undefined if a backend is configured but laravel-bridge is not loaded, so that gifts
  *   stay queued; `'ledger'` if no backend is configured
  */
 export function processorOf (app: Pick<FeatureInstance, 'config' | 'features'>): GiftProcessor | 'ledger' | undefined {

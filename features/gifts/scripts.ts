@@ -1,13 +1,13 @@
 // The Lua scripts of the Redis outbox. Redis runs each script atomically.
 // All keys share a hash tag, so that one node of a Redis Cluster holds them. The scripts
-// use the clock of Redis: the clocks of servers differ, and a fast one would end
-// leases too early. Only tests pass their own time.
+// use the clock of Redis, because the clocks of servers differ, and a server whose clock is
+// fast would end leases too early. Only tests pass their own time.
 //
-// The outbox is
+// The outbox consists of these keys:
 //   …:due           sorted set: id → due time or end of the lease (ms)
 //   …:items         hash: id → "<failed tries>\n<gift JSON>"
 //   …:leases        hash: id → token of the lease
-// and for each kind of record (ledger, failed, dead)
+// and these keys for each kind of record (ledger, failed, dead):
 //   …:<kind>        hash: id → "<details JSON>\n<gift JSON>"
 //   …:<kind>:ids    sorted set of the ids, all with score 0, so sorted by id
 
@@ -22,7 +22,7 @@ end
 /**
  * KEYS due items ledger failed dead — ARGV now id gift
  *
- * Returns {index in KEYS of its place, its value there}, or nil if the gift is new.
+ * Returns {index in KEYS of the hash that contains the gift, its value there}, or nil if the gift is new.
  */
 export const add = `${clock}
 for i = 2, 5 do
@@ -73,12 +73,13 @@ return {redis.call('ZCARD', KEYS[1]), redis.call('ZCARD', KEYS[4]), tries, more,
  * The target is one of:
  * - "processed"
  * - "queue": a is the delay, b the number of failed attempts to add
- * - the index in KEYS of a kind of record: a is the details, b the name of the field
- *   for the number of attempts, or empty
- * The script writes the new place before it removes the old one: if Redis rejects a
- * write (out of memory), the gift stays in its old place.
+ * - the index in KEYS of the hash of a kind of record: a is the details, b the name of the
+ *   field for the number of attempts, or empty
+ * The script adds the gift to its new place before it removes the gift from the old one. If
+ * Redis rejects a write (out of memory), the gift stays in its old place.
  *
- * If the ledger or the failed gifts have more records than are kept, the script deletes the lowest ids, at most "trimmed".
+ * If there are more than keptLedger or keptFailed records, the script deletes those with the
+ * lowest ids, at most "trimmed" of each kind.
  */
 export const settle = `${clock}
 local now = clock(ARGV[1])

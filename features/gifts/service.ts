@@ -16,30 +16,30 @@ type Data<T extends keyof typeof events> = z.input<(typeof events)[T]>
 /** A gift that was accepted by this request or an earlier one. */
 export interface Accepted {
   gift: Gift
-  /** Why the gift failed, if it has. */
+  /** Why the gift failed; undefined if it has not failed. */
   refused?: { code: number | string, reason: string } | undefined
 }
 
 export interface Gifts {
   /**
-   * Stores a gift in the outbox. Afterwards the backend charges it or the sender receives
-   * gift:error, even if this server crashes. A repeated key returns the gift that was
-   * accepted first.
+   * Stores a gift in the outbox. Once it is stored, the backend charges it or the sender receives
+   * gift:error, even if this server crashes. If the key was used before, the method returns the
+   * gift that was accepted first.
    *
-   * @throws UNAVAILABLE if the gift may or may not be stored; KEY_REUSED if the key
+   * @throws UNAVAILABLE if it is unknown whether the gift was stored; KEY_REUSED if the key
    *   belongs to a gift with different content
    */
   accept (session: Session, room: LocalRoom, request: z.output<typeof requests['gift:send']['request']>): Promise<Accepted>
   /**
-   * Broadcasts an accepted gift to the room, unless this server has already done so. For a
-   * failed gift it only sends gift:error to the sender again, who may have missed it.
+   * Broadcasts an accepted gift to the room, unless this server has already done so. If
+   * the gift failed, only sends gift:error again to the sender, who may have missed it.
    */
   announce (accepted: Accepted, sender: Session): void
   /** Sends gift:prepare to all connections of the recipient. */
   prepare (session: Session, room: LocalRoom, request: { giftId: number, recipientId: UserId }): void
   counts (): Promise<Counts>
   /**
-   * @param after a transactionId; records are sorted by theirs, oldest first
+   * @param after the transactionId to start after; records are sorted by transactionId, oldest first
    * @returns at most `limit` records with a transactionId greater than `after`
    */
   list<K extends RecordKind> (kind: K, after: string, limit: number): Promise<Records[K][]>
@@ -54,14 +54,14 @@ export interface Gifts {
   close (): Promise<void>
 }
 
-/** Number of dead letters per replay step. */
+/** Number of dead letters that one step of a replay moves. */
 const replayBatch = 500
 
 /** @param keptLedger number of gifts to keep in the ledger */
 export function createGifts (app: Pick<FeatureInstance, 'clock' | 'config' | 'features' | 'keep' | 'log' | 'metrics' | 'redis' | 'rooms' | 'sockets' | 'store'>, keptLedger: number): Gifts {
   const { config, log, metrics, rooms, sockets, store } = app
   const outbox = app.redis ? createRedisOutbox(app.redis, { keptLedger }) : createSqliteOutbox(join(config.DATA_DIR, 'gifts.sqlite'), { now: app.clock.now, keptLedger })
-  // Kept, so that a reload does not show gifts again.
+  // Kept across reloads, so that gifts are not shown twice.
   const recentGifts = app.keep('recentGifts', createRecentGifts)
 
   function toUser (userId: UserId, type: string, data: object): void {
@@ -77,7 +77,10 @@ export function createGifts (app: Pick<FeatureInstance, 'clock' | 'config' | 'fe
     log
   })
 
-  /** A user's id in the form of their token, a number or a string; unchanged if the user is not connected here and not in the room. */
+  /**
+   * @returns the user id with the type (number or string) that it has in the user's token;
+   * unchanged if the user is neither connected to this server nor in the room
+   */
   async function wireForm (roomId: string, userId: UserId): Promise<UserId> {
     const [session] = sockets.ofUser(userKeyOf(userId))
     if (session) return session.user.id
@@ -98,7 +101,8 @@ export function createGifts (app: Pick<FeatureInstance, 'clock' | 'config' | 'fe
       }
       const { transactionId } = gift
       if (key !== undefined) {
-        // Cached before the gift is stored, because it may be stored even if this request fails with UNAVAILABLE.
+        // Cached before the gift is stored, because the gift may be stored even if this request
+        // fails with UNAVAILABLE.
         const content = recentGifts.get(transactionId)?.content ?? contentOf(gift)
         if (content !== contentOf(gift)) throw new KeyReused()
         if (!recentGifts.has(transactionId)) recentGifts.set(transactionId, { content, shown: false })

@@ -15,11 +15,11 @@ export type BreakerState = 0 | 1 | 2
 export type Breaker = CircuitBreaker<[action: () => Promise<unknown>], unknown>
 
 /**
- * An opossum circuit that also opens after consecutive failures. Opossum alone
- * opens by the failure rate, which rises slowly after a long healthy period.
+ * An opossum circuit breaker that also opens after consecutive failures. On its own, opossum
+ * considers only the failure rate, which rises slowly after a long healthy period.
  *
  * @param isFailure whether an error counts as a failure of the backend
- * @param changed receives the current state immediately and then on every change
+ * @param changed called immediately with the current state, then on every change
  */
 export function createBreaker ({ maxConsecutiveFailures, openMs, windowMs }: BreakerOptions, isFailure: (error: unknown) => boolean, changed: (state: BreakerState) => void): Breaker {
   const circuit: Breaker = new CircuitBreaker((action) => action(), {
@@ -46,5 +46,8 @@ export function createBreaker ({ maxConsecutiveFailures, openMs, windowMs }: Bre
   return circuit
 }
 
-/** @returns whether the circuit would reject a call. Check before each call, because opossum counts rejected calls as successes */
+/**
+ * @returns whether the circuit would reject a call. Check this before each call, because opossum
+ * counts rejected calls as successes
+ */
 export const isOpen = ({ closed, pendingClose }: Breaker): boolean => !closed && !pendingClose

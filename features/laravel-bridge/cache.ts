@@ -7,7 +7,7 @@ export interface CacheOptions<V> {
   load: (key: string) => Promise<V>
   /** Time a value stays fresh, in milliseconds. */
   freshMs: number
-  /** Additional time a value is used if `load` fails, in milliseconds; 0 disables this. */
+  /** How much longer a value may be used if `load` fails, in milliseconds; 0 disables this. */
   staleMs: (value: V) => number
   /** Overrides `freshMs` per value, in milliseconds. */
   freshFor?: (value: V) => number
@@ -17,7 +17,10 @@ export interface CacheOptions<V> {
   now: () => number
 }
 
-/** Cache entries, separate from the code that loads them, so that they survive a reload. */
+/**
+ * Cache entries, separate from the code that loads them, so that the entries survive a reload of
+ * the feature.
+ */
 export type CacheEntries<V> = LRUCache<string, Entry<V>, Fetch<V>>
 
 type Fetch<V> = (key: string, stale: Entry<V> | undefined, how: { signal: AbortSignal, options: { ttl?: number | undefined } }) => Promise<Entry<V>>
@@ -37,9 +40,9 @@ export interface Cache<V> {
   invalidate (key: string): void
 }
 
-/** Time a stale value is used before the next load, in milliseconds. */
+/** How long a stale value is used before the next attempt to load it, in milliseconds. */
 const retryMs = 2000
-/** Maximum number of restarts of a load whose key is invalidated in flight. */
+/** Maximum number of attempts to load a value whose key is invalidated during the load. */
 const maxAttempts = 5
 
 interface Entry<V> {
@@ -47,7 +50,7 @@ interface Entry<V> {
   at: number
 }
 
-/** Whether a load failed because its key was invalidated in flight. */
+/** Whether a load failed because its key was invalidated during the load. */
 const wasInvalidated = (error: unknown) => error instanceof Error && error.message === 'deleted'
 
 /**
@@ -59,13 +62,13 @@ export function createEntries<V> (max: number, now: () => number): CacheEntries<
     // The option `max` would allocate all entries at each start; with `maxSize` the cache grows on demand.
     maxSize: max,
     sizeCalculation: () => 1,
-    // Unused default, because each load sets its own TTL.
+    // This default is never used, because each load sets its own TTL.
     ttl: 1,
     ttlResolution: 0,
     perf: { now },
     noDeleteOnStaleGet: true,
     noDeleteOnFetchRejection: true,
-    // The cache passes its fetch function as the context.
+    // The context is the fetch function that createCache passes with each read.
     fetchMethod: (key, stale, { context, signal, options }) => context(key, stale, { signal, options })
   })
 }

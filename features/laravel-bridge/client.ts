@@ -7,29 +7,29 @@ import { createBreaker, isOpen } from './breaker.ts'
 import type { Breaker, BreakerOptions } from './breaker.ts'
 import { BackendFailed } from './errors.ts'
 
-/** The calls of the backend's contract, keyed by their names in metrics. */
+/** The calls that the backend's contract defines, by their names in metrics. */
 export const callNames = ['gifts', 'status', 'room', 'role'] as const
 export type CallName = (typeof callNames)[number]
 
 export interface Call {
   name: CallName
   method: 'GET' | 'POST'
-  /** Segments after /api/v1/internal/; the client encodes each. */
+  /** Path segments after /api/v1/internal/; the client URL-encodes each. */
   path: readonly string[]
   body?: unknown
 }
 
 export interface BackendClient {
   /**
-   * Calls the backend. It does not retry. Calls above the concurrency limit wait
-   * in a queue, at most as long as the timeout of a call.
+   * Calls the backend, without retries. Calls above the concurrency limit wait in a queue and
+   * fail if they wait longer than the timeout of a call or 10 s, whichever is shorter.
    *
    * @returns the validated response; undefined if the backend returns 404
    * @throws UNAVAILABLE if the request did not reach the backend; BACKEND_FAILED
-   *   if the response is missing or invalid. The backend may have processed the request
+   *   if the response is missing or invalid, although the backend may have processed the request
    */
   call<S extends z.ZodType> (call: Call, schema: S): Promise<z.output<S> | undefined>
-  /** Waits 2 s for in-flight calls, then aborts them. */
+  /** Waits up to 2 s for in-flight calls, then aborts them. */
   close (): Promise<void>
 }
 
@@ -44,15 +44,18 @@ export interface ClientOptions {
 }
 
 /**
- * Concurrent calls per kind, each on its own connection. Further calls wait in the client instead of on a connection,
- * where the wait would count as backend latency.
+ * Maximum number of concurrent calls per kind, each on its own connection. Further calls wait in
+ * the client, because time spent waiting for a connection would count as backend latency.
  */
 const maxConcurrent: Record<CallName, number> = { gifts: 4, status: 8, room: 8, role: 16 }
 /** Maximum wait in the queue, in milliseconds. The wait plus the call must be shorter than the lease of a job. */
 const maxWaitMs = 10_000
-/** A response lists at most the gifts of one batch; a larger one is invalid. */
+/** Maximum size of a response, in bytes. The largest valid response lists the gifts of one batch. */
 const maxResponseBytes = 1_048_576
-/** Maximum duration of a call by a job, in milliseconds. A request must end before the job's lease of 60 s expires; otherwise another server repeats the job. */
+/**
+ * Maximum duration of a call that a job makes, in milliseconds. A request must end before the job's
+ * lease of 60 s expires; otherwise another server repeats the job.
+ */
 const maxJobCallMs = 30_000
 /** Time a closing client waits for in-flight calls, in milliseconds. */
 const graceMs = 2000
@@ -89,7 +92,8 @@ export function createClient ({ url, key, timeoutMs, metrics, breaker = {} }: Cl
   const breakers = Object.fromEntries(callNames.map((name) => [name, createBreaker({
     maxConsecutiveFailures: 5,
     openMs: 3000,
-    // A call is counted when it starts and a failure when it ends, so the window must be longer than a call.
+    // The breaker counts a call when it starts and a failure when the call ends, so the window must
+    // be longer than a call.
     windowMs: timeoutMs + 5000,
     ...breaker
   }, (error) => !isRejection(error), (value) => state.set({ call: name }, value))])) as Record<CallName, Breaker>
@@ -112,7 +116,7 @@ export function createClient ({ url, key, timeoutMs, metrics, breaker = {} }: Cl
         signal: AbortSignal.timeout(name === 'status' ? Math.min(timeoutMs, maxJobCallMs) : timeoutMs)
       })
       const { statusCode } = response
-      // The connection is reusable only after the whole body was read.
+      // The connection can be reused only after the whole body has been read.
       const text = await response.body.text()
       if (statusCode === 404) {
         result = 'not_found'
@@ -137,7 +141,7 @@ export function createClient ({ url, key, timeoutMs, metrics, breaker = {} }: Cl
   return {
     async call (call, schema) {
       const { name, path } = call
-      // An id of dots would change the path, and no resource has one.
+      // The ids `.` and `..` would change the path, and no resource has such an id.
       if (path.some((segment) => segment === '.' || segment === '..')) return undefined
       let sent = false
       const queuedAt = performance.now()

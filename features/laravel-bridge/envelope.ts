@@ -20,7 +20,7 @@ const envelope = z.object({
   correlation_id: z.union([z.literal('').transform(() => undefined), id])
 })
 
-/** An event of the backend with its recipients. */
+/** A backend event with its recipients. */
 export interface Envelope {
   event: string
   /** The normalized user id. */
@@ -32,11 +32,14 @@ export interface Envelope {
   correlationId: string | undefined
 }
 
-/** Larger envelopes are dropped, because they could overflow the send buffer of a socket. In characters. */
+/**
+ * Maximum length of an envelope, in characters. Longer ones are dropped, because they could
+ * overflow a socket's send buffer.
+ */
 export const maxEnvelopeLength = 262_144
 
 /**
- * Parses and validates a message of the channel.
+ * Parses and validates a message from the backend's channel.
  *
  * @returns the envelope, or a description of the problem that contains no part of the message
  */
@@ -61,7 +64,10 @@ export function readEnvelope (text: string): { envelope: Envelope } | { problem:
   }
 }
 
-/** Keeps the source text of numbers with 16 or more digits, which a double may not represent exactly. */
+/**
+ * Parses JSON, but keeps the source text of numbers that are too long for a double to represent
+ * exactly.
+ */
 function parseExactly (text: string): unknown {
   if (!/\d{16}/.test(text)) return JSON.parse(text)
   return parse(text, (_key, value, { source }) =>

@@ -32,7 +32,7 @@ declare module 'flylive-audio-server/feature' {
   }
 }
 
-/** Connects the server to the backend: owners and roles, room status, gifts, and events for clients. */
+/** Connects the server to the backend, for owners and roles, room status, gifts, and events for clients. */
 export default defineFeature(async function laravelBridge (app, { url, key, timeoutMs, events, eventsChannel }) {
   const { hooks, metrics, store } = app
   if (url === undefined || key === undefined) throw new Error('laravel-bridge needs LARAVEL_API_URL and LARAVEL_INTERNAL_KEY')
@@ -57,7 +57,8 @@ export default defineFeature(async function laravelBridge (app, { url, key, time
   hooks.on('room:removed', ({ roomId }) => status.changed(roomId))
   hooks.on('room:resynced', (roomId) => status.changed(roomId))
   app.addHook('onReady', async () => { status.syncAll() })
-  // Covers changes between onReady and the swap, which the previous generation may have missed.
+  // After a reload, syncs again: the previous instance may have missed changes between onReady and
+  // the swap.
   hooks.on('feature:loaded', (name) => { if (name === 'laravel-bridge') status.syncAll() })
   app.addHook('onClose', async () => status.close())
 
@@ -73,7 +74,7 @@ export default defineFeature(async function laravelBridge (app, { url, key, time
   app.decorate('laravelBridge', { timeoutMs, processGifts: (transactions) => processGifts(client, transactions) } satisfies LaravelBridge)
 }, { name: 'laravel-bridge', dependencies: ['store', 'kv', 'directory', 'cluster', 'jobs', 'rooms', 'sockets'], config })
 
-/** Resolves once the subscription is verified, or after 5 s. */
+/** Starts relaying backend events. Resolves once the subscription is verified, or after 5 s. */
 async function startRelay (app: FeatureInstance, redis: Redis, rights: Rights, { names, channel }: { names: readonly string[], channel: string }): Promise<void> {
   const { log, metrics, rooms, sockets } = app
   const removals = createRemovals(app)

@@ -1,7 +1,7 @@
 import { z } from 'flylive-audio-server/feature'
 import type { EventMap } from 'flylive-audio-server/feature'
 
-// Responses of the backend (see its contract). Unknown fields are ignored.
+// The backend's responses, as its contract defines them. Unknown fields are ignored.
 
 const id = z.union([z.int(), z.string().min(1).max(128)])
 

@@ -1,5 +1,8 @@
 export interface QueueOptions {
-  /** Handles one message; `at` is the arrival time by `performance.now()`. It must not throw. */
+  /**
+   * Handles one message; `at` is its arrival time, from `performance.now()`. The function must not
+   * throw.
+   */
   handle: (text: string, at: number) => void
   /** Maximum number of queued messages. */
   maxItems: number
@@ -16,7 +19,10 @@ export interface Queue {
   readonly size: number
   /** @returns false if the queue is full or closed */
   push (text: string): boolean
-  /** Handles all queued messages synchronously, or drops them if `startAfter` is pending. Rejects later messages. */
+  /**
+   * Handles all queued messages synchronously, or drops them if `startAfter` is pending. From then
+   * on, `push` returns false.
+   */
   close (): void
 }
 
@@ -25,7 +31,8 @@ const maxSlice = 200
 
 export function createQueue ({ handle, maxItems, maxLength, sliceMs, startAfter }: QueueOptions): Queue {
   let items: { text: string, at: number }[] = []
-  // Handled items are removed in bulk, because shifting them one by one would move all others each time.
+  // Handled items are removed in bulk, because removing them one by one would move all remaining
+  // items each time.
   let head = 0
   let length = 0
   let started = startAfter === undefined

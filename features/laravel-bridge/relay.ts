@@ -8,13 +8,13 @@ import { createQueue } from './queue.ts'
 import type { QueueOptions } from './queue.ts'
 import type { Rights } from './rights.ts'
 
-/** Time each event was relayed, keyed by deduplication key. */
+/** When each event was relayed, by deduplication key. */
 export type RelayedAt = Map<string, number>
 
-/** State shared by successive relays: the next one subscribes before the previous one closes. It outlives a reload. */
+/** State that outlives a reload, because the next relay subscribes before the previous one closes. */
 export interface RelayHistory {
   readonly relayedAt: RelayedAt
-  /** Resolves once all previous relays have drained their queues; undefined before the first. */
+  /** Resolves once all previous relays have drained their queues; undefined before the first relay. */
   closed: Promise<void> | undefined
 }
 
@@ -36,14 +36,17 @@ export interface Relay {
   close (): void
 }
 
-/** Time the relay recognizes duplicates (the backend's contract), in milliseconds. */
+/**
+ * How long the relay recognizes duplicates of an event (set by the backend's contract), in
+ * milliseconds.
+ */
 export const dedupMs = 300_000
 /** Maximum number of remembered events: enough for 300 per second. */
 export const maxDedupKeys = 100_000
 /** Minimum interval between two log lines about malformed envelopes, in milliseconds. */
 const warnIntervalMs = 1000
 
-/** Also registered without Redis, so that dashboards find the metrics. */
+/** Registers the metrics of the relay. Also called without Redis, so that dashboards find the metrics. */
 export function relayMetrics (metrics: Metrics) {
   return {
     received: metrics.counter('flylive_laravel_events_received_total', 'Events of the backend that were relayed, by whether this server had a recipient', ['event_type', 'delivered']),
@@ -54,17 +57,18 @@ export function relayMetrics (metrics: Metrics) {
 }
 
 /**
- * Relays the backend's events to this server's sockets. Every server subscribes and sends only to its own sockets, so
- * each socket receives an event once. Each
- * user and each room receives events in the order of publication.
+ * Relays the backend's events to this server's sockets. Every server subscribes and sends only to
+ * its own sockets, so each socket receives an event once. Each user and each room receives events
+ * in the order in which the backend published them.
  */
 export function createRelay ({ names, history, rooms, sockets, rights, removals, log, metrics, queue: limits = {} }: RelayOptions): Relay {
   const allowed = new Set(names)
   const { relayedAt, closed: previousClosed } = history
   const closed = Promise.withResolvers<void>()
-  // If a feature fails to start, its relay closes before the previous one.
+  // Waits for both, because if a feature fails to start, its relay closes before the previous one does.
   history.closed = Promise.all([previousClosed, closed.promise]).then(() => {})
-  // Events without an id cannot be deduplicated. The previous relay delivers events that arrive before this time.
+  // Events without an id cannot be deduplicated. Those that arrive before this time are left to the
+  // previous relay.
   let firstArrival = previousClosed ? Infinity : 0
   let warnedAt = -Infinity
 
@@ -86,7 +90,7 @@ export function createRelay ({ names, history, rooms, sockets, rights, removals,
     }
   })
 
-  /** Records an event. @returns whether it is not a duplicate */
+  /** Records an event. @returns whether the event is new */
   function isNew ({ correlationId, event, userKey, roomId }: Envelope, at: number): boolean {
     if (correlationId === undefined) return at >= firstArrival
     const now = performance.now()
@@ -101,7 +105,7 @@ export function createRelay ({ names, history, rooms, sockets, rights, removals,
     return true
   }
 
-  /** @returns whether this server had a recipient */
+  /** @returns whether the event had a recipient on this server */
   function deliver ({ event, userKey, roomId, payload }: Envelope): boolean {
     const outgoing = createEvent(event, payload)
     const bytes = Buffer.byteLength(outgoing.text)

@@ -7,7 +7,7 @@ export interface Removals {
    * Closes a user's sessions in a room on this server immediately. Each server does
    * the same when it receives the event. Later, a job removes sessions on servers that missed the event.
    *
-   * @param eventId the same on all servers
+   * @param eventId identifies the event; the same on all servers
    */
   kick (roomId: string, userKey: string, eventId: string): void
   /** Kicks the user like {@link kick} and also bans them. Retries until the ban is stored. */
@@ -20,9 +20,12 @@ export interface Removals {
 /** The job that verifies that a kick reached all servers. */
 export const kickJob = 'backend-kick'
 
-/** Time after which every subscribed server has delivered the event, in milliseconds. */
+/** Delay of the verification, in milliseconds; by then, every subscribed server has handled the event. */
 const verifyDelayMs = 3000
-/** Duration of a ban, in milliseconds: ten years, because blocks of the backend never expire but a ban must. */
+/**
+ * Duration of a ban, in milliseconds: ten years, because the backend's blocks never expire, but a
+ * ban needs an expiry time.
+ */
 const blockMs = 10 * 365 * 86_400_000
 const retryMs = 1000
 
@@ -30,7 +33,10 @@ export function createRemovals (app: Pick<FeatureInstance, 'clock' | 'cluster' |
   const { clock, cluster, directory, jobs, log, rooms, store } = app
   const closing = new AbortController()
 
-  /** Schedules {@link kickJob} once for all servers. An immediate cluster message could overtake the event. */
+  /**
+   * Schedules {@link kickJob} once for all servers. The job runs later, because an immediate
+   * cluster message could arrive before the event.
+   */
   async function scheduleVerification (roomId: string, userKey: string, eventId: string): Promise<void> {
     try {
       if (!await cluster.tryLock(`${kickJob}:${roomId}:${userKey}:${eventId}`, 60_000)) return
@@ -67,7 +73,8 @@ export function createRemovals (app: Pick<FeatureInstance, 'clock' | 'cluster' |
     async verifyKick (key) {
       const [roomId, userKey, at] = JSON.parse(key) as [string, string, number]
       const sessions = (await directory.sessionsOf(userKey)).filter((session) => session.roomId === roomId)
-      // Keep sessions that connected after the kick. A user without a session may still hold a seat.
+      // A user whose sessions all connected after the kick may stay. A user without a session may
+      // still hold a seat.
       if (sessions.length === 0 || sessions.some(({ connectedAt }) => connectedAt < at)) await rooms.kick(roomId, userKey)
     },
     close () {

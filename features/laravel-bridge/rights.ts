@@ -7,7 +7,7 @@ import type { CacheEntries } from './cache.ts'
 import type { BackendClient } from './client.ts'
 import { roleResponse, roomResponse } from './messages.ts'
 
-/** Owners and roles of rooms, from the backend. */
+/** Looks up room owners and user roles in the backend. */
 export interface Rights {
   /**
    * @returns the owner; undefined if the backend has no such room
@@ -17,8 +17,8 @@ export interface Rights {
   /**
    * Returns a user's role. Makes at most one call if the backend has a role for the user.
    *
-   * @param room `ownerId` is the owner when the room was created
-   * @throws UNAVAILABLE if the role is unknown; it does not default to `member`
+   * @param room `ownerId` is the user who owned the room when it was created
+   * @throws UNAVAILABLE if the role cannot be determined; the method never assumes `member`
    */
   roleOf (room: { roomId: string, ownerId: UserId }, userKey: string): Promise<Role>
   /**
@@ -29,11 +29,14 @@ export interface Rights {
   invalidate (roomId: string, userKey?: string): void
 }
 
-/** The cached responses of the backend. They outlive a reload. */
+/** Cached responses of the backend. They outlive a reload of the feature. */
 export interface CachedRights {
   readonly owners: CacheEntries<UserId | undefined>
   readonly roles: CacheEntries<Role | undefined>
-  /** Epoch per room, part of the keys of `roles`. A new epoch invalidates all roles of the room. */
+  /**
+   * A random epoch per room, which is part of the keys in `roles`. A new epoch invalidates all
+   * roles in the room.
+   */
   readonly epochs: LRUCache<string, string>
 }
 
@@ -50,12 +53,12 @@ export const freshMs = 30_000
 /** Additional time that stale responses are used while the backend is down (set by its contract), in milliseconds. */
 export const staleMs = 300_000
 /**
- * Time that "no such room" stays fresh, in milliseconds. The time is short, because the backend may create
- * the room at any time and the owner must be able to join.
+ * How long a "no such room" response stays fresh, in milliseconds. The time is short, because the
+ * backend may create the room at any time, and then its owner must be able to join.
  */
 export const unknownRoomMs = 5000
 
-// Room ids contain no spaces (protocol.md, section 2); user ids may.
+// Room ids cannot contain spaces (protocol.md, section 2), but user ids can.
 const roleKeyPattern = /^(?<roomId>\S+) \S* (?<userKey>[^]*)$/
 const maxRooms = 20_000
 const maxRoles = 50_000
@@ -105,7 +108,7 @@ export function createRights ({ client, metrics, cached, now = () => performance
         if (is(owners.peekStale(roomId), userKey)) return 'owner'
         throw unavailable(`The role of user ${userKey} in room ${roomId} is unavailable`, error)
       }
-      // The backend may omit owners from the members of their rooms.
+      // The backend may omit a room's owner from its list of members.
       if (is(room.ownerId, userKey) && is(await owners.get(roomId), userKey)) return 'owner'
       return 'member'
     },

@@ -5,19 +5,22 @@ import { isRejection } from './client.ts'
 import type { BackendClient } from './client.ts'
 import { anyResponse } from './messages.ts'
 
-/** Name of the job, and of the namespace that keeps the last status sent per room. */
+/** Name of the job that syncs a room, and of the namespace that stores the last status sent per room. */
 export const statusJob = 'room-status'
 
 /** The last status that the backend received for a room. */
 interface SentStatus {
-  /** Distinguishes rooms with the same id. */
+  /** When the room was created. Distinguishes it from earlier and later rooms with the same id. */
   createdAt: number
   count: number
   /** Time the status was sent, in epoch milliseconds. */
   at: number
-  /** Time this server detected that the room no longer exists, in epoch milliseconds. */
+  /** When a server detected that the room no longer exists, in epoch milliseconds. */
   endedAt?: number
-  /** Whether the backend has been notified that the room ended. The entry then only delays the next call. */
+  /**
+   * Whether the backend has been notified that the room ended. If so, the entry only delays the
+   * next call.
+   */
   ended?: boolean
 }
 
@@ -31,9 +34,9 @@ interface Status {
 export interface RoomStatus {
   /** Schedules a sync of a room that may have changed. */
   changed (roomId: string): void
-  /** Sends the changes of a room to the backend. The handler of {@link statusJob}. */
+  /** Sends a room's changes to the backend. This is the handler of {@link statusJob}. */
   sync (roomId: string): Promise<void>
-  /** Schedules a sync of all rooms, because changes may have been missed. Retries until it succeeds. */
+  /** Schedules a sync of all rooms, for when changes may have been missed. Retries until it succeeds. */
   syncAll (): Promise<void>
   close (): void
 }
@@ -45,7 +48,7 @@ export interface StatusOptions extends Pick<FeatureInstance, 'clock' | 'jobs' | 
   remembered: RememberedStatus
 }
 
-/** The last status that this server sent per room, in case the store loses it. It outlives a reload. */
+/** The last status that this server sent per room, in case the store loses it. Kept across reloads. */
 export type RememberedStatus = LRUCache<string, SentStatus>
 
 /** Minimum interval between two status calls for a room (the backend's contract), in milliseconds. */
@@ -64,11 +67,11 @@ const iso = (ms: number) => new Date(ms).toISOString()
 /**
  * Keeps the backend's view of rooms current. Hooks only report that a room may
  * have changed. A job per room compares the room with the last status sent and
- * sends the difference, so the last status is correct even if the backend was
+ * sends the difference, so the backend eventually has the correct status even if it was
  * down or a server died.
  */
 export function createRoomStatus ({ clock, jobs, kv, log, store, client, remembered }: StatusOptions): RoomStatus {
-  // Rooms whose sync is being scheduled, and whether they have changed again.
+  // The rooms whose sync is being scheduled, and whether each has changed again since.
   const scheduling = new Map<string, boolean>()
   const sent = kv.namespace(statusJob)
   const incarnations = kv.namespace(`${statusJob}-store`)
@@ -119,7 +122,7 @@ export function createRoomStatus ({ clock, jobs, kv, log, store, client, remembe
     }
   }
 
-  /** @returns whether another step follows */
+  /** Makes the next status call for a room, if one is needed. @returns whether another call must follow */
   async function sendNext (roomId: string, last: SentStatus | undefined, room: Awaited<ReturnType<RoomStore['getRoom']>>): Promise<boolean> {
     if (last && last.ended !== true && room?.createdAt !== last.createdAt) {
       const ending = { ...last, endedAt: last.endedAt ?? clock.now() }
@@ -159,7 +162,8 @@ export function createRoomStatus ({ clock, jobs, kv, log, store, client, remembe
   async function scheduleAll (): Promise<void> {
     const current = await readIncarnation()
     if (incarnation !== undefined && incarnation !== current) {
-      // Only these entries record rooms that ended while the store was down.
+      // Restores what the store lost. Only these entries still list rooms that ended while the
+      // store was down.
       for (const [roomId, status] of [...remembered]) {
         if (await sent.get(roomId) === undefined) await save(roomId, status)
       }
@@ -187,7 +191,7 @@ export function createRoomStatus ({ clock, jobs, kv, log, store, client, remembe
     async sync (roomId) {
       const [text, room] = await Promise.all([sent.get(roomId), store.getRoom(roomId)])
       const last = text === undefined ? undefined : JSON.parse(text) as SentStatus
-      // The clock of the server that sent the status may be ahead.
+      // The wait is limited, because the clock of the server that sent the status may be ahead.
       const waitMs = last === undefined ? 0 : Math.min(last.at + intervalMs - clock.now(), intervalMs)
       try {
         if (waitMs > 0) await jobs.schedule(statusJob, roomId, clock.now() + waitMs)

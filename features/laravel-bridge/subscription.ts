@@ -3,7 +3,7 @@ import { unavailable, withTimeout } from 'flylive-audio-server/feature'
 import type { Logger, Redis } from 'flylive-audio-server/feature'
 
 export interface SubscriptionOptions {
-  /** Publishes the canaries; the subscription duplicates this connection for itself. */
+  /** The connection that publishes the canaries. The subscription uses a duplicate of it. */
   redis: Redis
   channel: string
   log: Logger
@@ -11,7 +11,7 @@ export interface SubscriptionOptions {
   receive: (text: string) => void
   /** Interval between two canaries, in milliseconds. */
   canaryIntervalMs?: number
-  /** Timeout for a canary to arrive, in milliseconds. */
+  /** How long a canary may take to arrive, in milliseconds. */
   canaryTimeoutMs?: number
 }
 
@@ -33,9 +33,9 @@ const canaryText = (token: string) =>
   `${canaryPrefix}"user_id":0,"room_id":null,"payload":{},"timestamp":${JSON.stringify(new Date().toISOString())},"correlation_id":${JSON.stringify(token)}}`
 
 /**
- * Subscribes to the backend's channel and verifies the subscription by publishing a canary periodically.
- * If a canary does not arrive although the
- * connection looks healthy, the subscription reconnects.
+ * Subscribes to the backend's channel. To verify that messages arrive, periodically publishes a
+ * test message (a canary) on the channel. If a canary does not arrive although the connection
+ * looks healthy, the subscription reconnects.
  */
 export function createSubscription ({ redis, channel, log, receive, canaryIntervalMs = 2500, canaryTimeoutMs = 2000 }: SubscriptionOptions): Subscription {
   const name = randomUUID()

@@ -3,7 +3,7 @@ export interface Cache<V> {
   /**
    * Returns the cached value, or loads it. Failed loads are not cached.
    *
-   * @throws what `load` throws
+   * @throws any error that `load` throws
    */
   get (key: string, load: () => Promise<V>): Promise<V>
   /** Number of entries, including expired ones. */
@@ -12,10 +12,10 @@ export interface Cache<V> {
 
 /**
  * @param maxAgeMs how long a value is valid after the start of its load
- * @param maxEntries the cache evicts the oldest entries above this number
+ * @param maxEntries maximum number of entries; the cache evicts the oldest ones beyond it
  */
 export function createCache<V> (maxAgeMs: number, maxEntries: number): Cache<V> {
-  // Sorted by age.
+  // Sorted by age, oldest first.
   const entries = new Map<string, { value: Promise<V>, loadedAt: number }>()
 
   return {

@@ -5,7 +5,7 @@ import { createLobby } from './service.ts'
 
 export { config, requests }
 
-/** Lists active rooms to every connected user: for deployments whose rooms are public. */
+/** Lets every connected user list the active rooms. Intended for deployments whose rooms are public. */
 export default defineFeature(async function lobby (app, settings) {
   const service = createLobby(app, settings)
 

@@ -11,7 +11,7 @@ export interface Page {
 
 export interface Lobby {
   /**
-   * Returns a page of rooms that have members, at most `cacheMs` old.
+   * Returns a page of the rooms that have members. The page is at most `cacheMs` old.
    *
    * @throws UNAVAILABLE
    */
@@ -19,18 +19,18 @@ export interface Lobby {
 }
 
 const maxCachedPages = 500
-/** Maximum bytes of the `people` of a room, so that every room fits on a page. */
+/** Maximum size of a room's `people`, in bytes, so that every room fits on a page. */
 const maxPeopleBytes = maxPageBytes / 2
 
 export function createLobby (app: FeatureInstance, { cacheMs, people }: z.output<typeof config>): Lobby {
   const { features, store } = app
   const pages = createCache<Page>(cacheMs, maxCachedPages)
 
-  /** The number of round trips does not depend on the number of rooms. */
+  /** Reads a page from the store. The number of round trips does not depend on the number of rooms. */
   async function read (after: string, limit: number): Promise<Page> {
     const { rooms, next } = await store.listBusyRooms(after, limit)
     const seats = rooms.length > 0 ? await features.getFeature('seats')?.seatsOf(rooms) : []
-    // The members of a locked room are visible only after the PIN.
+    // The members of a locked room are hidden, because only users with the PIN may see them.
     const open = rooms.flatMap(({ roomId, locked }, i) => locked ? [] : [{ roomId, first: (seats?.[i]?.seats ?? []).map(({ userId }) => userKeyOf(userId)) }])
     const found = people > 0 && open.length > 0 ? await store.getSomeMembers(open, people) : []
     const named = new Map(open.map(({ roomId }, i) => [roomId, found[i]]))

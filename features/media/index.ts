@@ -6,7 +6,7 @@ import { events, greeting, joinReply, requests } from './messages.ts'
 
 export { config, requests }
 
-// The schemas check the shape that mediasoup expects. The casts are needed because its types treat optional fields differently.
+// The schemas check the shape that mediasoup expects. The casts are needed because mediasoup's types treat optional fields differently.
 
 /**
  * Audio for clients: transports, producers, consumers and active speakers. The
@@ -64,7 +64,7 @@ export default defineFeature(async function media (app, settings) {
     return {}
   })
 
-  // Audio stays on one server, so its events are local, too.
+  // Clients can consume only producers on their own server, so these events go only to members on this server.
   const toOthers = ({ sessionId }: ProducerOwner) => ({ local: true, ...(sessionId === undefined ? {} : { except: sessionId }) })
   hooks.on('media:producerOpened', (roomId, { producerId, userId }, owner) =>
     rooms.emit(roomId, 'audio:newProducer', { producerId, userId, kind: 'audio' }, toOthers(owner)))

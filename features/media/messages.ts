@@ -1,14 +1,14 @@
 import { roomId, userId, z } from 'flylive-audio-server/feature'
 import type { EventMap, RequestMap } from 'flylive-audio-server/feature'
 
-// Schemas of WebRTC parameters, as strict as audio over mediasoup allows, to
-// protect media workers from invalid input.
+// Schemas of WebRTC parameters. They are as strict as possible, to protect the
+// media workers from invalid input.
 
 const mediaId = z.string().min(1).max(64)
 const shortText = z.string().max(256)
 const uint32 = z.int().min(0).max(0xffffffff)
 
-/** Octets of a certificate's digest, by hash function (RFC 8122, section 5). */
+/** Length of a certificate fingerprint in bytes, by hash function (RFC 8122, section 5). */
 const digestOctets = { 'sha-1': 20, 'sha-224': 28, 'sha-256': 32, 'sha-384': 48, 'sha-512': 64 }
 
 const fingerprint = z.object({
@@ -24,7 +24,7 @@ export const dtlsParameters = z.object({
   fingerprints: z.array(fingerprint).min(1).max(10)
 })
 
-/** Codec parameters, as in an fmtp line. */
+/** Codec parameters, as in the `fmtp` line of an SDP. */
 const codecParameters = z.record(z.string().max(64), z.union([z.int().min(-0x80000000).max(0x7fffffff), shortText, z.boolean(), z.null()]))
   .refine((parameters) => Object.keys(parameters).length <= 32, 'has too many entries')
 
@@ -51,7 +51,7 @@ const opus = z.string().regex(/^audio\/opus$/i, 'must be audio/opus')
 const unique = (key: 'id' | 'uri') => (items: readonly { id: number, uri: string }[]) => new Set(items.map((item) => item[key])).size === items.length
 
 export const rtpParameters = z.object({
-  // RFC 8843 sends the MID in a header extension; in the one-byte form (RFC 8285) it has at most 16 bytes.
+  // The MID is sent in a header extension (RFC 8843). The one-byte form (RFC 8285) allows at most 16 bytes.
   mid: z.string().min(1).max(16).optional(),
   codecs: z.array(z.object({
     mimeType: opus,
@@ -171,7 +171,7 @@ export const events = {
   'media:reset': z.object({ roomId, reason: z.string() }).describe('Sent to all members when the media worker of the room has died. Clients must recreate their transports, producers and consumers')
 } satisfies EventMap
 
-/** The feature's part of session:ready. */
+/** Fields that the feature adds to session:ready. */
 export const greeting = z.object({
   iceServers: z.array(z.object({
     urls: z.union([z.string(), z.array(z.string())]),
@@ -180,7 +180,7 @@ export const greeting = z.object({
   })).describe('ICE servers for the RTCPeerConnection')
 })
 
-/** The feature's part of the join reply. */
+/** Fields that the feature adds to the reply to room:join. */
 export const joinReply = z.object({
   rtpCapabilities: opaque,
   existingProducers: z.array(z.object({ producerId: mediaId, userId, isPaused: z.boolean() })),

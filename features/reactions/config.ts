@@ -1,6 +1,6 @@
 import { z } from 'flylive-audio-server/feature'
 
-// Longer than any emoji sequence, such as families or regional flags.
+// Enough for any emoji sequence, such as a family or a regional flag.
 export const emoji = z.string().min(1).max(64)
 
 /** Settings that an admin can change at run time. */

@@ -15,7 +15,7 @@ declare module 'flylive-audio-server/feature' {
   }
 }
 
-/** Emoji reactions in rooms. Big rooms receive counts once per second instead of single reactions. */
+/** Adds emoji reactions to rooms. Big rooms receive counts once per second instead of each reaction. */
 export default defineFeature(async function reactions (app, { emojis, reactionsPerMinute, coalesceOver }) {
   const { hooks, messages, metrics } = app
   const sent = metrics.counter('flylive_reactions_total', 'Reactions sent, by emoji', ['emoji'])

@@ -17,5 +17,5 @@ export const events = {
   })
 } satisfies EventMap
 
-/** The feature's part of the join reply. */
+/** The fields that this feature adds to the join reply. */
 export const joinReply = z.object({ reactions: z.object({ emojis: z.array(emoji) }) })

@@ -8,7 +8,7 @@ type Data<T extends keyof typeof events> = Omit<z.input<(typeof events)[T]>, 'ro
 export interface Reactions {
   /** Broadcasts a reaction to the room, or counts it if the room is big. */
   react (room: LocalRoom, session: Session, emoji: string): Promise<void>
-  /** Takes over the counts of big rooms from the previous generation. */
+  /** Takes over the counts of big rooms from the instance of the feature before a reload. */
   takeOver (): void
   /** Drops the counts of a closed room. */
   forget (roomId: string): void
@@ -25,11 +25,14 @@ export function createReactions (app: FeatureInstance, coalesceOver: number): Re
   const tally = createTally(
     pending,
     (roomId) => cluster.tryLock(`reactions:${roomId}`, intervalMs),
-    // Without the store, only the members on this server receive them.
+    // If the lock is unavailable, only the members on this server receive the counts.
     send
   )
 
-  /** Number of members on all servers, cached for 1 s. Without the store, those on this server. */
+  /**
+   * The number of members on all servers, cached for 1 s; if the store is unavailable, the number
+   * on this server.
+   */
   function sizeOf (room: LocalRoom): Promise<number> {
     const now = performance.now()
     const cached = sizes.get(room)

@@ -1,18 +1,18 @@
 /** Number of reactions per emoji. */
 export type Counts = ReadonlyMap<string, number>
 
-/** Counts the reactions in big rooms and sends them once per second and room. */
+/** Counts the reactions in big rooms and sends each room its counts once per second. */
 export interface Tally {
-  /** Counts a reaction. The room receives it with the next counts. */
+  /** Counts a reaction. The next counts that the room receives include it. */
   add (roomId: string, emoji: string): void
-  /** Takes over the timers from the previous generation. */
+  /** Takes over the timers from the instance of the feature before a reload. */
   takeOver (): void
 }
 
 /** Unsent counts and their timers, per room. They outlive a reload. */
 export interface PendingCounts {
   readonly rooms: Map<string, PendingRoom>
-  /** Sends the counts of a room. Belongs to the current generation. */
+  /** Sends the counts of a room. This is a function of the current instance of the feature. */
   flush: ((roomId: string, room: PendingRoom) => void) | undefined
 }
 
@@ -21,9 +21,12 @@ interface PendingRoom {
   timer?: NodeJS.Timeout | undefined
 }
 
-/** Shortest time between two room:reactions events of a room (protocol.md, "Reactions"). */
+/**
+ * Minimum interval between two room:reactions events in a room, in milliseconds (protocol.md,
+ * "Reactions").
+ */
 export const intervalMs = 1000
-/** How long a server waits if another server has the room's lock. */
+/** Retry delay while another server holds the room's lock, in milliseconds. */
 const retryMs = 200
 
 export const createPendingCounts = (): PendingCounts => ({ rooms: new Map(), flush: undefined })
@@ -44,7 +47,7 @@ export function drain ({ rooms }: PendingCounts): ReadonlyMap<string, Counts> {
 
 /**
  * @param tryLock locks the room for one second across all servers
- * @param send receives the counts since the last call; `local` if the lock is unavailable
+ * @param send receives the counts since the last call; `local` is true if `tryLock` failed with an error
  */
 export function createTally (pending: PendingCounts, tryLock: (roomId: string) => Promise<boolean>, send: (roomId: string, counts: Counts, local: boolean) => void): Tally {
   const { rooms } = pending

@@ -8,14 +8,14 @@ import type { ClearReason } from './messages.ts'
 import { holdersOf, isMuted, nextExpiry, seatOf } from './state.ts'
 import type { Invite, Seat, SeatState } from './state.ts'
 
-// One pure function holds all rules of seats, locks, mutes, invites and requests. The store
-// can therefore run it again on a newer version, and a model test can run thousands of commands.
+// One pure function implements all rules for seats, locks, mutes, invites and requests. The store can
+// therefore rerun it on a newer version of the state, and a model test can run thousands of commands.
 
 /** The user who sends a command, and their role. */
 export interface Actor {
   userId: UserId
   role: Role
-  /** The owner of the room; set only for commands by which an admin might remove the owner. */
+  /** The owner of the room. Set only for commands with which an admin might remove the owner from a seat. */
   ownerId?: UserId
 }
 
@@ -28,16 +28,16 @@ export type Command =
   { type: 'selfMute', muted: boolean } |
   { type: 'request' } |
   { type: 'cancel', userId?: UserId | undefined } |
-  // The server sends the following commands, without an actor.
+  // The server itself runs the following commands, without an actor.
   { type: 'gone', userId: UserId, reason: ClearReason } |
   { type: 'away', userIds: readonly UserId[], until: number } |
-  // Presence in the room by user key. Users without an entry keep their grace period.
+  // Whether each user is in the room, by user key. Users without an entry stay unchanged.
   { type: 'tick', present: ReadonlyMap<string, boolean> } |
   { type: 'resize', seatCount: number }
 
 /** Lifetime of an invite, in milliseconds (protocol.md, seat rules). */
 export const inviteMs = 30_000
-/** Time until an assigned user must be in the room, in milliseconds; otherwise the seat is released. */
+/** How long, in milliseconds, an assigned user has to join the room before the seat is released. */
 export const assignGraceMs = 5000
 
 /**
@@ -64,10 +64,10 @@ const isSameUser = (userId: UserId, other: UserId) => userKeyOf(userId) === user
 /** Whether a command cancels another user's request. */
 const cancelsOther = (command: Command, self: UserId) => command.type === 'cancel' && command.userId !== undefined && !isSameUser(command.userId, self)
 
-/** Whether the role of the actor `self` decides about a command, so that the caller must look it up. */
+/** Whether a command from the user `self` depends on that user's role. If so, the caller must look up the role. */
 export const needsRights = (command: Command, self: UserId): boolean => rights[command.type] !== undefined || cancelsOther(command, self)
 
-/** The affected seat or user, for the reply to the command. */
+/** The seat, user or invite that a command affected. */
 export interface Outcome {
   seatIndex?: number
   userId?: UserId
@@ -80,7 +80,7 @@ export interface Outcome {
  * @param state the current state; not modified
  * @param actor undefined for commands of the server
  * @param now epoch milliseconds
- * @returns the new state, if it changed, and the events for everyone in the room
+ * @returns the result; and, if the state changed, the new state and the events for all members
  * @throws FORBIDDEN, SEAT_INVALID, SEAT_LOCKED, SEAT_NOT_LOCKED, SEAT_ALREADY_LOCKED, SEAT_TAKEN,
  *   NOT_SEATED, INVITE_PENDING, INVITE_NOT_FOUND, ALREADY_SEATED, SEAT_REQUESTS_FULL, SEAT_REQUEST_NOT_FOUND,
  *   CANNOT_TARGET_SELF
@@ -89,7 +89,7 @@ export function decide (state: SeatState, command: Command, actor: Actor | undef
   const next = structuredClone(state)
   const events: RoomEvent[] = []
   const self = actor?.userId ?? ''
-  // Some changes of the state have no event.
+  // Not every change emits an event.
   let changed = false
   const emit = (type: string, data: object) => {
     changed = true
@@ -138,7 +138,7 @@ export function decide (state: SeatState, command: Command, actor: Actor | undef
     const previous = seatOf(next, userKeyOf(userId))
     if (previous) clear(previous, 'moved')
     removeRequest(userId)
-    // An invite to a taken seat cannot be accepted.
+    // The seat is now taken, so invites to it end.
     endInvites((invite) => invite.seatIndex === seatIndex)
     next.seats.push({ seatIndex, userId, sitting: ++next.sittings, selfMuted: false, ...(awayUntil === undefined ? {} : { awayUntil }) })
     next.seats.sort((a, b) => a.seatIndex - b.seatIndex)
@@ -184,7 +184,7 @@ export function decide (state: SeatState, command: Command, actor: Actor | undef
         return done({ seatIndex })
       }
       if (occupant) clear(occupant, 'removed')
-      // The user may have left the room in the meantime.
+      // The user may have left the room after the caller checked that they are a member.
       seatUser(userId, seatIndex, now + assignGraceMs)
       return done({ seatIndex })
     }
@@ -252,7 +252,7 @@ export function decide (state: SeatState, command: Command, actor: Actor | undef
       const { seatIndex } = invite
       endInvites((other) => other === invite)
       if (command.type === 'decline') {
-        // Declining a seat also ends the user's own request for one.
+        // Declining an invite also removes the user's own seat request.
         removeRequest(self)
         return done({ seatIndex })
       }
@@ -263,7 +263,7 @@ export function decide (state: SeatState, command: Command, actor: Actor | undef
     }
     case 'request': {
       if (seatOf(next, userKeyOf(self))) throw new AlreadySeated()
-      // A repeated request keeps its position.
+      // A repeated request keeps its position in the queue.
       if (next.requests.some(({ userId }) => isSameUser(userId, self))) return done({})
       if (next.requests.length >= maxRequests) throw new SeatRequestsFull(maxRequests)
       next.requests = [...next.requests, { userId: self, requestedAt: now }]
@@ -308,7 +308,7 @@ export function decide (state: SeatState, command: Command, actor: Actor | undef
       next.seatCount = command.seatCount
       for (const seat of next.seats.filter(({ seatIndex }) => seatIndex >= command.seatCount)) clear(seat, 'removed')
       endInvites(({ seatIndex }) => seatIndex >= command.seatCount)
-      // If a later resize restores the seat, it is unlocked.
+      // If a later resize adds the seat again, the seat is unlocked.
       for (const seatIndex of next.locked.filter((index) => index >= command.seatCount)) unlock(seatIndex)
       emit('seat:count', { seatCount: command.seatCount })
       return done({})

@@ -2,13 +2,13 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { isCoded } from 'flylive-audio-server/feature'
 import type { Logger } from 'flylive-audio-server/feature'
 
-/** Tracks the seat changes that follow from disconnects and leaves, and retries them while the store is unavailable. */
+/** Tracks the seat changes for users who disconnect or leave, and retries them while the store is unavailable. */
 export interface DisconnectGrace {
   /**
-   * Runs in the background.
+   * Returns immediately and tracks the change in the background.
    *
-   * @param change a seat change in progress; if the store rejects it with UNAVAILABLE, the room
-   *   is checked every second until a check succeeds
+   * @param change a seat change in progress; if it fails with UNAVAILABLE, the room is checked
+   *   every second until a check succeeds
    */
   track (roomId: string, change: Promise<void>): void
   /** Stops the retries and waits for the changes in progress. */
@@ -17,7 +17,7 @@ export interface DisconnectGrace {
 
 const retryIntervalMs = 1000
 
-/** @param checkRoom starts the grace period of seat and request holders who are not in the room */
+/** @param checkRoom starts the grace period of users who have a seat or a request but are not in the room */
 export function createDisconnectGrace (checkRoom: (roomId: string) => Promise<void>, log: Logger): DisconnectGrace {
   const closing = new AbortController()
   const inProgress = new Set<Promise<void>>()

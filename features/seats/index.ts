@@ -26,7 +26,7 @@ declare module 'flylive-audio-server/feature' {
 export default defineFeature(async function seats (app, { graceSeconds, commandsPerMinute, adminCommandsPerMinute }) {
   const { hooks, log, messages, rooms } = app
   const state = rooms.roomState.define('seats', seatState)
-  // Kept, so that a reload does not look up the roles of all members again.
+  // Kept across reloads, so that the roles of all members are not looked up again.
   const seatRequests = createSeatRequests(app, state, app.keep('requestAudiences', (): RequestAudiences => new WeakMap()))
   const service = createSeats(app, state, graceSeconds * 1000, seatRequests)
   const speakPermissions = createSpeakPermissions(app, service)
@@ -86,7 +86,7 @@ export default defineFeature(async function seats (app, { graceSeconds, commands
       pendingInvites: state.invites.map(({ userId, ...invite }) => ({ ...invite, invitedUserId: userId }))
     } satisfies Omit<z.input<typeof joinReply>, 'seatRequests'>
   })
-  // A separate hook, because it may wait for the backend while the seats above must match the time of the join.
+  // A separate hook, because it may wait for the backend. The hook above must return the seats as of the join.
   hooks.on('room:join', async (room, session) => ({ seatRequests: await seatRequests.joinSnapshot(room, session) } satisfies Pick<z.input<typeof joinReply>, 'seatRequests'>))
   hooks.on('room:featured', ({ roomId }) => service.peek(roomId)?.seats.map(({ userId }) => userId) ?? [])
 
@@ -94,8 +94,8 @@ export default defineFeature(async function seats (app, { graceSeconds, commands
   hooks.on('room:userLeft', (roomId, { userId }, reason) => disconnectGrace.track(roomId, service.left(roomId, userId, reason)))
   hooks.on('room:kicked', (roomId, userId) => disconnectGrace.track(roomId, service.left(roomId, userId, 'kicked')))
   hooks.on('room:resynced', (roomId) => disconnectGrace.track(roomId, service.startMissingGrace(roomId)))
-  // Users who left while the feature was off still have a seat or a request. The local rooms are
-  // checked now, every other room when its first member joins.
+  // Users who left while the feature was off may still have a seat or a request. The rooms on this
+  // server are checked now. Every other room is checked when its first member joins.
   hooks.on('feature:loaded', (name) => {
     if (name === 'seats') for (const { roomId } of app.rooms.local()) disconnectGrace.track(roomId, service.startMissingGrace(roomId))
   })
@@ -107,7 +107,7 @@ export default defineFeature(async function seats (app, { graceSeconds, commands
   state.onMissed(({ record }, from, to) => difference(from, to ?? initialSeats(record)))
   state.onWake(service.tick)
 
-  // Existing rooms follow the rules as soon as the feature is turned on or off.
+  // Turning the feature on or off takes effect in existing rooms immediately.
   hooks.on('feature:enabled', (name) => {
     if (name !== 'seats') return
     for (const room of app.rooms.local()) {

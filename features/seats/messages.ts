@@ -1,9 +1,9 @@
 import { roomId, userId, z } from 'flylive-audio-server/feature'
 import type { EventMap, RequestMap } from 'flylive-audio-server/feature'
 
-/** 0-based. The upper bound depends on the room (SEAT_INVALID). */
+/** 0-based. The upper bound depends on the room; a higher index is rejected with SEAT_INVALID. */
 export const seatIndex = z.int().min(0)
-/** Maximum number of seats of a room (protocol.md, room:join). */
+/** Maximum number of seats per room (protocol.md, room:join). */
 export const maxSeats = 15
 
 const reply = z.object({ seatIndex })
@@ -31,7 +31,7 @@ export const requests = {
   }
 } satisfies RequestMap
 
-/** A raised hand. */
+/** A seat request (a raised hand). */
 export const seatRequest = z.object({ userId, requestedAt: z.int().describe('Epoch milliseconds') })
 const seatRequests = z.array(seatRequest).describe('Oldest first. The owner and admins receive all requests, other members only their own')
 

@@ -5,18 +5,18 @@ import { viewOfRequests } from './state.ts'
 import type { SeatRequestView, SeatState, SeatStateHandle } from './state.ts'
 
 /**
- * Sends seat requests to the members who may see them: all requests to hosts (the
- * owner and admins), and their own to everyone else. Each server sends to its own
- * sockets when the seats of a room change. An event always holds the complete list,
- * so lost and repeated events do no harm.
+ * Sends seat requests to the members who may see them. Hosts (the owner and admins)
+ * receive all requests; other members receive only their own. Each server sends to its
+ * own sockets when the seats of a room change. An event always contains every request
+ * that its receiver may see, so lost and repeated events do no harm.
  *
- * In a room of thousands, a change is sent only to the hosts and to the users whose request was
- * added or removed.
+ * A change is sent only to the hosts and to the users whose request was added or removed,
+ * because a room may have thousands of members.
  */
 export interface SeatRequests {
-  /** @returns the requests in the reply to a member's join */
+  /** @returns the requests for a member's join reply */
   joinSnapshot (room: LocalRoom, session: Session): Promise<SeatRequestView[]>
-  /** Sends the changes that a new state of a room's seats brings. */
+  /** Sends the requests if the new state of a room's seats adds or removes some. */
   publish (room: LocalRoom, state: SeatState | undefined): void
   /** Applies a role that another operation has looked up. */
   updateRole (room: LocalRoom, session: Session, role: Role): void
@@ -26,14 +26,14 @@ export interface SeatRequests {
   hydrate (room: LocalRoom): void
 }
 
-/** Kept across reloads. */
+/** The audience of each room. Kept across reloads. */
 export type RequestAudiences = WeakMap<LocalRoom, RequestAudience>
 
-/** The members of a room on this server who receive its requests. */
+/** The members on this server who receive a room's seat requests. */
 interface RequestAudience {
-  /** The requests that were sent last. */
+  /** The requests that were last sent. */
   delivered: readonly SeatRequestView[]
-  /** The known owner and admins. */
+  /** Members who are known to be the owner or an admin. */
   readonly hosts: Set<Session>
   /** Members whose join reply waits for their role. The reply contains the requests, so these sessions receive no event yet. */
   readonly pendingJoiners: Set<Session>
@@ -42,8 +42,8 @@ interface RequestAudience {
 }
 
 /**
- * Longest wait for a role, in milliseconds. Afterwards the role is guessed from local
- * data; if the late answer differs, the member receives an update.
+ * How long to wait for a member's role, in milliseconds. After that, the role is guessed
+ * from local data. If the actual role arrives later and differs, the member receives an update.
  */
 const timeoutMs = 500
 
@@ -73,7 +73,7 @@ export function createSeatRequests ({ log, rooms, sockets }: Pick<FeatureInstanc
     return guessRole(room, session)
   })
 
-  /** @returns undefined after the timeout */
+  /** @returns the role; undefined after the timeout */
   const inTime = (role: Promise<Role>): Promise<Role | undefined> => withTimeout(role, timeoutMs, () => undefined)
 
   const requestsEvent = (roomId: string, requests: readonly SeatRequestView[]) =>
@@ -83,7 +83,7 @@ export function createSeatRequests ({ log, rooms, sockets }: Pick<FeatureInstanc
     rooms.sendTo(room, session, requestsEvent(room.roomId, delivered.filter(isOwn(session))))
   }
 
-  /** Stores a member's role, and sends the visible requests if they differ from before. */
+  /** Stores a member's role. If the member may now see other requests than before, sends them. */
   function updateRole (room: LocalRoom, session: Session, role: Role): void {
     const audience = audienceOf(room)
     const { hosts, delivered } = audience
@@ -96,9 +96,9 @@ export function createSeatRequests ({ log, rooms, sockets }: Pick<FeatureInstanc
     if (!delivered.every(isOwn(session))) rooms.sendTo(room, session, requestsEvent(room.roomId, delivered))
   }
 
-  /** Sends all requests to the given hosts, after a check that each is still a host. */
+  /** Checks that each of the given sessions is still a host, then sends it all requests. */
   async function sendToHosts (room: LocalRoom, audience: RequestAudience, hosts: readonly Session[]): Promise<void> {
-    // A check in progress sends the latest requests when it ends.
+    // A role check that is already in progress sends the latest requests when it ends.
     const unchecked = hosts.filter((session) => !audience.roleChecks.has(session))
     let event: OutgoingEvent | undefined
     let encoded: readonly SeatRequestView[] | undefined
@@ -122,10 +122,10 @@ export function createSeatRequests ({ log, rooms, sockets }: Pick<FeatureInstanc
     async joinSnapshot (room, session) {
       const audience = audienceOf(room)
       const { pendingJoiners, hosts } = audience
-      // Other join hooks look up the same role: the cache answers them with one call to the backend.
+      // Other join hooks look up the same role. Lookups are cached, so the backend is called only once.
       const lookup = fetchRole(room, session)
       if (audience.delivered.every(isOwn(session))) {
-        // Hosts and members receive the same requests, so the reply does not wait for the role.
+        // A host would see the same requests as any member, so the reply does not wait for the role.
         lookup.then((role) => updateRole(room, session, role))
         return [...audience.delivered]
       }
@@ -164,8 +164,9 @@ export function createSeatRequests ({ log, rooms, sockets }: Pick<FeatureInstanc
       audiences.delete(room)
     },
     hydrate (room) {
-      // Uses only local data, because thousands of role lookups would overload the backend. An admin that only the
-      // backend knows receives requests after they rejoin or use a right; clients rejoin when a feature is enabled.
+      // Looks up only members who are hosts according to local data, because thousands of lookups would overload the
+      // backend. Admins whom only the backend knows receive requests after they rejoin or send a command that requires
+      // a role. Clients rejoin when a feature is enabled.
       for (const session of room.members) {
         if (isHost(rooms.defaultRoleOf(room.record, session))) fetchRole(room, session).then((role) => updateRole(room, session, role))
       }

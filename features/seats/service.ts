@@ -18,7 +18,7 @@ export interface Seats {
    * @throws UNAVAILABLE
    */
   read (roomId: string): Promise<SeatState | undefined>
-  /** @returns the seats of each room, in order */
+  /** @returns the seats of each room, in the order of `rooms` */
   seatsOf (rooms: readonly RoomRecord[]): Promise<SeatsView[]>
   /**
    * Executes a member's command atomically.
@@ -34,7 +34,7 @@ export interface Seats {
   resize (roomId: string, seatCount: number): Promise<void>
   /** Releases the seat and the request of a user who left. After a disconnect, starts their grace period instead. */
   left (roomId: string, userId: UserId, reason: LeaveReason): Promise<void>
-  /** Starts the grace period of seat and request holders who are not in the room. */
+  /** Starts the grace period of users who have a seat or a request but are not in the room. */
   startMissingGrace (roomId: string): Promise<void>
   /** Ends the expired invites and grace periods of a room. */
   tick (roomId: string): Promise<void>
@@ -44,7 +44,7 @@ export interface Seats {
 export function createSeats (app: FeatureInstance, seatState: SeatStateHandle, graceMs: number, seatRequests: SeatRequests): Seats {
   const { clock, log, rooms, sockets, store } = app
 
-  /** @param initial seats of a room without state; by default such a room stays unchanged */
+  /** @param initial the seats to start from if the room has no state; without it, such a room stays unchanged */
   function execute (roomId: string, command: Command, actor?: Actor, initial?: SeatState): Promise<Outcome> {
     return seatState.change<Outcome>(roomId, (state) => {
       const current = state ?? initial
@@ -62,7 +62,7 @@ export function createSeats (app: FeatureInstance, seatState: SeatStateHandle, g
     return { userId, role, ownerId: await rooms.ownerOf(room.record) }
   }
 
-  /** A member's id in the form that their token has, a number or a string. @throws NOT_IN_ROOM, UNAVAILABLE */
+  /** Returns a member's id with the type that it has in their token: number or string. @throws NOT_IN_ROOM, UNAVAILABLE */
   async function memberIdOf (roomId: string, userId: UserId): Promise<UserId> {
     for (const session of sockets.ofUser(userKeyOf(userId))) if (session.roomId === roomId) return session.user.id
     const [profile] = await store.getMembers(roomId, [userKeyOf(userId)])
@@ -128,24 +128,24 @@ export function createSeats (app: FeatureInstance, seatState: SeatStateHandle, g
   }
 }
 
-/** Applies seats and mutes to the producers of this server (protocol.md, media rules). */
+/** Enforces seats and mutes on the producers of this server (protocol.md, media rules). */
 export interface SpeakPermissions {
   /**
-   * Decides whether a member may send audio, and whether it starts paused.
+   * Decides whether a member may send audio, and whether their audio starts paused.
    *
    * @throws NOT_SEATED
    */
   permit (roomId: string, session: Session): Promise<ProducePermit>
-  /** Closes the producers of users without a seat; pauses or resumes the others by their mutes. */
+  /** Closes the producers of users without a seat. Pauses the producers of muted users and resumes all others. */
   enforce (roomId: string, state: SeatState | undefined): void
-  /** Grants running producers of seated users their seat, then enforces. For a feature that was turned on. */
+  /** Links the running producers of seated users to their seats, then enforces. Called when the feature is turned on. */
   hydrate (roomId: string, state: SeatState | undefined): void
-  /** Resumes the producers that mutes have paused. For a feature that was turned off. */
+  /** Resumes the producers of muted users. Called when the feature is turned off. */
   release (roomId: string): void
 }
 
 export function createSpeakPermissions ({ log, sfu }: FeatureInstance, seats: Seats): SpeakPermissions {
-  /** Producers that need a seat. Services need none, and the node of the speaker checks relayed producers. */
+  /** The producers that require a seat. Services require none, and relayed producers are checked on the speaker's node. */
   const producersIn = (roomId: string) => sfu.producerHandles(roomId).filter(({ owner }) => owner.kind === 'session')
 
   function logFailure (change: Promise<void>, roomId: string, { producerId }: ProducerHandle): void {
@@ -155,7 +155,7 @@ export function createSpeakPermissions ({ log, sfu }: FeatureInstance, seats: Se
   function enforce (roomId: string, state: SeatState | undefined): void {
     for (const producer of producersIn(roomId)) {
       const seat = seatOf(state, producer.owner.userKey)
-      // A user who moves to another seat loses the grant of the previous one.
+      // A user who moves to another seat loses the grant for the previous seat.
       if (!state || !seat || String(seat.sitting) !== producer.grant) producer.close()
       else logFailure(isMuted(state, seat.userId) ? producer.pause('server') : producer.resume('server'), roomId, producer)
     }
@@ -163,7 +163,7 @@ export function createSpeakPermissions ({ log, sfu }: FeatureInstance, seats: Se
 
   return {
     async permit (roomId, session) {
-      // The local copy may lag behind a seat that another server has just assigned.
+      // The local copy may not yet contain a seat that another server has just assigned.
       const state = seatOf(seats.peek(roomId), session.userKey) ? seats.peek(roomId) : await seats.read(roomId)
       const seat = seatOf(state, session.userKey)
       if (!state || !seat) throw new NotSeated('Sending audio requires a seat')

@@ -10,9 +10,9 @@ const time = z.number()
 const seat = z.object({
   seatIndex: z.int(),
   userId,
-  /** Unique id of this stay on the seat. Permissions that were granted for it end with it. */
+  /** Unique id of this user's stay on the seat. Permissions granted for the stay end when the user leaves the seat. */
   sitting: z.int(),
-  /** The user's own choice, from the media feature. */
+  /** Whether the user muted themselves, as reported by the media plugin. */
   selfMuted: z.boolean(),
   /** Deadline until which a disconnected user keeps the seat; undefined while the user is in the room. */
   awayUntil: time.optional()
@@ -20,7 +20,7 @@ const seat = z.object({
 
 const invite = z.object({ seatIndex: z.int(), userId, invitedById: userId, expiresAt: time })
 
-/** A raised hand: a member without a seat requests one. */
+/** A raised hand: a seat request from a member without a seat. */
 const request = z.object({
   userId,
   requestedAt: time,
@@ -31,15 +31,15 @@ const request = z.object({
 /** The seats of a room, as they are stored. */
 export const seatState = z.object({
   seatCount: z.int(),
-  /** Taken seats, by index. */
+  /** Taken seats, ordered by index. */
   seats: z.array(seat),
   locked: z.array(z.int()),
   /** Oldest first. */
   invites: z.array(invite),
   /**
-   * Keys of the users whom the owner or an admin has muted. Leaving the seat and
-   * taking it again does not end a mute; unmuting, an accepted invite and an
-   * assignment to a seat do.
+   * Keys of the users whom the owner or an admin has muted. Leaving and retaking a
+   * seat does not end a mute. Unmuting the user, assigning them to a seat, and
+   * accepting an invite do.
    */
   muted: z.array(z.string()),
   sittings: z.int(),
@@ -55,13 +55,13 @@ export type SeatStateHandle = RoomStateHandle<SeatState>
 
 export const noSeats = (seatCount: number): SeatState => ({ seatCount, seats: [], locked: [], invites: [], muted: [], sittings: 0, requests: [] })
 
-/** @returns the seats of a room without seat commands so far */
+/** @returns the seats of a room before its first seat command */
 export const initialSeats = ({ options }: Pick<RoomRecord, 'options'>): SeatState => noSeats(joinRequest.parse(options).seatCount)
 
 export const seatOf = (state: SeatState | undefined, userKey: string): Seat | undefined =>
   state?.seats.find((seat) => userKeyOf(seat.userId) === userKey)
 
-/** Seats and requests. Both require that their user is in the room. */
+/** All seats and requests. Both require their user to be in the room. */
 export const holdersOf = (state: SeatState | undefined): readonly (Seat | SeatRequest)[] => [...state?.seats ?? [], ...state?.requests ?? []]
 
 export const isMuted = (state: SeatState, userId: UserId): boolean => state.muted.includes(userKeyOf(userId))
@@ -95,7 +95,7 @@ export function nextExpiry (state: SeatState): number | undefined {
 }
 
 /**
- * The events that lead from one state to another, for members who missed the
+ * Returns the events that turn one state into another, for members who missed the
  * changes in between. Requests are excluded: seat-requests.ts sends them, because not
  * all members may see them.
  */

@@ -10,15 +10,15 @@ import { brotliCompress, gzip } from 'node:zlib'
 // A hidden folder, so that the feature watcher ignores it.
 const built = join(import.meta.dirname, '.built')
 const root = resolve(import.meta.dirname, '..', '..')
-/** The inputs of a build. The lock file stands for the versions of the build tools. */
+/** The inputs of a build. The lock file is included because it pins the versions of the build tools. */
 const sources = ['features/stage/pages/**/*.*', 'features/stage/{build,vite.config}.ts', 'client/*.ts', 'package-lock.json']
-/** Number of builds to keep: other servers may still serve an older one. */
+/** Number of builds to keep. Other servers may still serve an older build. */
 const maxBuilds = 3
 const thisFile = fileURLToPath(import.meta.url)
 
 /**
  * @returns the folder with the pages and their assets
- * @throws if the pages are not built from the current sources
+ * @throws if there is no build of the current sources
  */
 export async function findPages (): Promise<string> {
   const folder = await buildFolder()
@@ -27,13 +27,12 @@ export async function findPages (): Promise<string> {
 }
 
 /**
- * Builds the pages unless they are built from the current sources. A child
- * process runs the build, to free the memory of the compiler. Concurrent calls
- * are safe.
+ * Builds the pages, unless there already is a build of the current sources. The build runs in a child process,
+ * so that the compiler's memory is freed afterwards. Concurrent calls are safe.
  *
- * @param log receives a line when a build starts
+ * @param log called with a log line when a build starts
  * @returns the folder with the pages and their assets
- * @throws if the build fails; the message has file and line
+ * @throws if the build fails; the error message contains the file and line
  */
 export async function buildPages (log: (text: string) => void): Promise<string> {
   const folder = await buildFolder()
@@ -46,7 +45,7 @@ export async function buildPages (log: (text: string) => void): Promise<string> 
   return folder
 }
 
-/** @returns the folder of the current build, named by the hash of its sources */
+/** @returns the folder for a build of the current sources; its name is a hash of the sources */
 async function buildFolder (): Promise<string> {
   const hash = createHash('sha256')
   const paths = await Array.fromAsync(glob(sources, { cwd: root }))
@@ -69,7 +68,7 @@ async function build (folder: string): Promise<void> {
   }
 }
 
-/** Writes compressed copies of each asset, so that the server does not compress responses. */
+/** Writes compressed copies of each asset, so that the server does not have to compress responses. */
 async function compress (folder: string): Promise<void> {
   const names = (await readdir(folder)).filter((name) => !name.endsWith('.map'))
   await Promise.all(names.map(async (name) => {
@@ -88,7 +87,7 @@ async function removeOldBuilds (): Promise<void> {
   await Promise.all(old.map(({ folder }) => rm(folder, { recursive: true, force: true })))
 }
 
-// The set-up runs this file, so that the first start does not have to build.
+// The setup runs this file, so that the first start of the server does not have to build the pages.
 if (process.argv[1] === thisFile) {
   const folder = await buildFolder()
   if (!existsSync(folder)) {

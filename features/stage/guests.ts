@@ -14,13 +14,13 @@ export const guestReply = z.object({
   userId: z.string()
 })
 
-/** Sessions close when their token expires. */
+/** How long a guest's token is valid. The session closes when the token expires. */
 const lifetime = '12h'
 
 /** Signs a token for a new guest. */
 export type GuestSigner = (guest: z.output<typeof guestRequest>) => z.output<typeof guestReply>
 
-/** @param features one of them, auth, signs the tokens; while it is off, nothing reads them */
+/** @param features gives access to the `auth` feature, which signs the tokens; while it is off, tokens are ignored */
 export function createGuestSigner (features: FeatureInstance['features']): GuestSigner {
   return ({ name, colour }) => {
     const userId = `guest-${randomUUID()}`
@@ -29,7 +29,7 @@ export function createGuestSigner (features: FeatureInstance['features']): Guest
   }
 }
 
-/** An image as a data URL, so that clients need no other host. */
+/** Returns the avatar as a data URL, so that clients do not load it from another host. */
 function avatarOf (colour: string): string {
   return `data:image/svg+xml,${encodeURIComponent(`<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 1 1"><rect width="1" height="1" fill="${colour}"/></svg>`)}`
 }

@@ -5,14 +5,14 @@ import { buildPages, findPages } from './build.ts'
 import { createGuestSigner, guestPolicy, guestReply, guestRequest } from './guests.ts'
 import type { GuestSigner } from './guests.ts'
 
-/** Only resources of this server and no inline scripts or styles. Only Vue may create HTML from strings. */
+/** Allows only resources from this server, and no inline scripts or styles. Only Vue may create HTML from strings. */
 const contentSecurityPolicy = [
   "default-src 'none'", "script-src 'self'", "style-src 'self'", "img-src 'self' data:", "font-src 'self'",
   "connect-src 'self'", "media-src 'self' blob: mediastream:", "manifest-src 'self'",
   "base-uri 'none'", "form-action 'none'", "frame-ancestors 'none'", "require-trusted-types-for 'script'", 'trusted-types vue'
 ].join('; ')
 
-/** One year: the name of an asset contains its hash. */
+/** One year, because an asset's file name contains a hash of its content. */
 const assetMaxAgeMs = 365 * 86_400_000
 
 /** A demo client for rooms and an admin page. Disabled in production by default. */
@@ -31,7 +31,7 @@ export default defineFeature(async function stage (app) {
     immutable: true,
     maxAge: assetMaxAgeMs
   })
-  // Browsers revalidate pages, so that they show a reloaded feature immediately.
+  // Browsers revalidate the pages on every load, so that they show the new version after this feature is reloaded.
   const sendPage = (reply: HttpReply, name: string) => reply
     .header('content-security-policy', contentSecurityPolicy)
     .header('permissions-policy', 'microphone=(self), camera=(), geolocation=()')
@@ -40,7 +40,7 @@ export default defineFeature(async function stage (app) {
   app.get('/', { schema: { hide: true } }, (_request, reply) => sendPage(reply, 'index.html'))
   app.get('/admin', { schema: { hide: true } }, (_request, reply) => sendPage(reply, 'admin.html'))
 
-  // Guests need no token of the backend, so production has none.
+  // Guests join without a token from the backend, so production does not allow them.
   guestRoutes(app, NODE_ENV === 'production' ? undefined : createGuestSigner(app.features))
 }, { name: 'stage', dependencies: [] })
 

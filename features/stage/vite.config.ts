@@ -11,14 +11,14 @@ export default defineConfig({
   publicDir: false,
   plugins: [vue()],
   resolve: {
-    // The pages use only the client package.
+    // From this repository, the pages import only the client package.
     alias: { '@flylive/audio-client': join(import.meta.dirname, '..', '..', 'client', 'index.ts') }
   },
   build: {
     target: 'es2022',
     emptyOutDir: true,
     assetsInlineLimit: 0,
-    // Separate files, which only debuggers load.
+    // Source maps are separate files that only debuggers load.
     sourcemap: true,
     // The polyfill is an inline script, which the content security policy forbids.
     modulePreload: { polyfill: false },

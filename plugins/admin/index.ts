@@ -7,20 +7,21 @@ import type { RoomRecord } from '../store/types.ts'
 import { createLockout } from './lockout.ts'
 
 export interface Admin {
-  /** Whether /admin exists: a key is configured. */
+  /** Whether the /admin routes exist. They exist only if an admin key is configured. */
   readonly enabled: boolean
   /**
    * Makes a route require an admin key if it is under /admin.
    *
-   * @returns false for an admin route if no key is configured: the route must not be reachable
+   * @returns false if the route is under /admin and no key is configured; the caller must then keep
+   *   the route unreachable
    */
   guard (route: RouteOptions): boolean
   /**
-   * Logs a change by an admin: one line with `audit: true`, the digest of the
-   * key and the client address.
+   * Logs a change that an admin made: one line with `audit: true`, a digest of the key and the
+   * client's address.
    *
    * @param action such as `room.close`
-   * @param change the target, and the state before and after if there is one
+   * @param change the target, and its state before and after the change, if any
    */
   audit (request: FastifyRequest, action: string, change: { before: unknown, after: unknown, [target: string]: unknown }): void
 }
@@ -34,7 +35,10 @@ export interface Seating {
 
 declare module '../hooks.ts' {
   interface KernelHooks {
-    /** Called by the admin API. Returns the seats of rooms, in the given order. The first handler's result is used. */
+    /**
+     * Called by the admin API. Returns the seats of each given room, in the same order. If several
+     * handlers are registered, only the first one's result is used.
+     */
     'admin:seating': (rooms: readonly RoomRecord[]) => Promise<readonly Seating[]>
   }
 }
@@ -48,9 +52,9 @@ declare module 'fastify' {
 const digest = (key: string) => createHash('sha256').update(key).digest()
 
 /**
- * Requires an admin key on every route under /admin, the kernel's and those of
- * features. It checks the matched route, not the request's URL, so that no
- * spelling of the URL bypasses it.
+ * Requires an admin key on every route under /admin, whether the kernel or a feature registers it.
+ * The plugin checks the matched route rather than the request's URL, so no spelling of the URL
+ * bypasses the check.
  */
 export default fp(async function admin (app) {
   const keys = app.config.ADMIN_API_KEY.map(digest)
@@ -68,14 +72,14 @@ export default fp(async function admin (app) {
       },
       addHook: false,
       verifyErrorLogLevel: 'info',
-      // The plugin sends whatever this returns, but its type allows only a string.
+      // @fastify/bearer-auth sends any value returned here, but its types allow only a string.
       errorResponse: ((error: Error) => ({ error: { code: 'UNAUTHORIZED', message: error.message } })) as never
     })
   }
   app.decorate('admin', {
     enabled,
     guard (route) {
-      // The admin page contains no data: it calls these routes.
+      // The admin page (/admin) needs no key: it contains no data and loads everything from these routes.
       if (!route.url.startsWith('/admin/')) return true
       if (!app.verifyBearerAuth) return false
       const locked = async (request: FastifyRequest) => { await lockout.check(request.ip) }

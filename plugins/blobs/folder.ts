@@ -7,7 +7,7 @@ import type { BlobInfo, Blobs } from './blobs.ts'
 
 const isMissing = (error: unknown) => ['ENOENT', 'ENOTDIR', 'EISDIR'].includes((error as NodeJS.ErrnoException).code ?? '')
 
-/** Age after which an unfinished file is considered abandoned by a crash, in milliseconds. */
+/** Age in milliseconds after which an unfinished file is assumed to be left over from a crash. */
 const unfinishedMs = 24 * 60 * 60 * 1000
 
 export interface FolderBlobs extends Blobs {
@@ -15,16 +15,16 @@ export interface FolderBlobs extends Blobs {
   removeUnfinished (): Promise<void>
 }
 
-/** Makes a rename in a folder durable. */
+/** Flushes a folder to disk, so that a rename in it survives a crash. */
 async function syncFolder (folder: string): Promise<void> {
   const handle = await open(folder)
   await handle.sync().finally(() => handle.close())
 }
 
 /**
- * Stores blobs as files in a folder. Unfinished files are in a subfolder whose name is not a valid key.
+ * Stores blobs as files in a folder. Unfinished files are kept in a subfolder whose name is not a valid key.
  *
- * @param root the folder; created with the first blob
+ * @param root the folder; created when the first blob is stored
  */
 export function createFolderBlobs (root: string): FolderBlobs {
   const unfinished = join(root, '.unfinished')
@@ -39,7 +39,7 @@ export function createFolderBlobs (root: string): FolderBlobs {
       const temporary = join(unfinished, randomUUID())
       const handle = await open(temporary, 'wx')
       try {
-        // The stream closes the handle; flush syncs the file before.
+        // With `flush`, the stream syncs the file to disk before it closes the handle.
         const file = handle.createWriteStream({ flush: true })
         await pipeline(stream, file)
         await mkdir(dirname(path), { recursive: true })

@@ -10,7 +10,7 @@ declare module 'fastify' {
   }
 }
 
-/** Large values by key: files in DATA_DIR, or objects of an S3 bucket if one is configured. */
+/** Stores blobs: as objects in an S3 bucket if one is configured, otherwise as files in DATA_DIR. */
 export default fp(async function blobs (app) {
   const blobs = await create(app.config)
   app.decorate('blobs', blobs)

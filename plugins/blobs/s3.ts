@@ -13,18 +13,18 @@ export interface S3Options {
   secretAccessKey: string
 }
 
-/** Size of a part of a large blob, in bytes. S3 requires at least 5 MiB for all but the last part. */
+/** Size of each part of a large blob, in bytes. S3 requires at least 5 MiB for all but the last part. */
 const partBytes = 8 * 1024 * 1024
-/** Maximum time until the response to a request begins, in milliseconds. */
+/** How long to wait for the headers of a response, in milliseconds. */
 const timeoutMs = 30_000
-/** Attempts per request; the delay before an attempt doubles each time. */
+/** Maximum attempts per request. The delay between attempts doubles each time. */
 const attempts = 4
 const firstDelayMs = 200
 
 /**
  * Sends a request to S3. Retries after connection errors, timeouts and the statuses 429 and 5xx. All
- * requests are idempotent except the start of an upload; the bucket's lifecycle rule removes a
- * duplicate.
+ * requests are idempotent, except the one that starts an upload in parts. If its retry starts a second
+ * upload, the bucket's lifecycle rule removes the unused one.
  */
 async function fetchWithRetries (url: string | URL | Request, init: RequestInit = {}): Promise<Response> {
   for (let attempt = 1; ; attempt++) {
@@ -64,7 +64,7 @@ async function * partsOf (stream: Readable): AsyncGenerator<Buffer, void, undefi
 
 /**
  * Stores blobs in a bucket of S3 or a compatible service. A large blob is uploaded in
- * parts of {@link partBytes}: at most two of them are in memory per upload.
+ * parts of {@link partBytes}. At most two parts per upload are in memory.
  */
 export function createS3Blobs ({ url, region, accessKeyId, secretAccessKey }: S3Options): Blobs {
   const bucket = new S3mini({ endpoint: url, region, accessKeyId, secretAccessKey, fetch: fetchWithRetries })
@@ -107,7 +107,7 @@ export function createS3Blobs ({ url, region, accessKeyId, secretAccessKey }: S3
     },
     async list (prefix) {
       const found = await bucket.listObjects('/', prefix === undefined ? '' : `${checkedKey(prefix)}/`)
-      // An empty bucket has an empty list; null means that there is no bucket.
+      // For an empty bucket, the list is empty; null means that the bucket does not exist.
       if (!found) throw new Error(`S3 bucket ${url} does not exist`)
       return found
         .map(({ Key, Size, LastModified }) => ({ key: Key, bytes: Number(Size), modifiedAt: new Date(LastModified).getTime() }))

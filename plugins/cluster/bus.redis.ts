@@ -24,12 +24,12 @@ function parsePayload (payload: string) {
   return { node: payload.slice(0, first), sequence: Number(payload.slice(first + 1, second)), message: payload.slice(second + 1) }
 }
 
-/** Messages of this server that Redis has not returned yet. */
+/** Messages that this server has published and Redis has not returned yet. */
 function createInFlight (deliver: (name: string, message: string) => void) {
   const messages = new Map<number, { name: string, message: string }>()
   let sequence = 0
 
-  /** Delivers a message that Redis will not return. A late copy is ignored. */
+  /** Delivers a message that Redis will probably not return. If Redis does return it, that copy is ignored. */
   function deliverHere (number: number): void {
     const sent = messages.get(number)
     if (!sent) return
@@ -57,14 +57,14 @@ function createInFlight (deliver: (name: string, message: string) => void) {
  * Message bus for deployments with several servers, over Redis pub/sub. A server delivers its own
  * messages only when Redis returns them, so that all servers deliver messages in the same order.
  *
- * @returns once it is subscribed; Redis must be reachable
+ * @returns once the bus is subscribed; waits until Redis is reachable
  * @param redis a client whose commands fail immediately while it is disconnected
- * @param db database number, which separates deployments on one Redis
+ * @param db database number; deployments that share one Redis use different numbers
  * @param nodeId unique id of this process
  */
 export async function createRedisBus (redis: Redis, db: number, nodeId: string, log: FastifyBaseLogger): Promise<Bus> {
   const prefix = channelPrefix(db)
-  // By the name of the channel in Redis.
+  // Handlers by channel name in Redis.
   const subscribers = new EventEmitter<Record<string, [message: string]>>().setMaxListeners(0)
   const inFlight = createInFlight((name, message) => { subscribers.emit(name, message) })
   const healed: (() => void)[] = []
@@ -92,14 +92,14 @@ export async function createRedisBus (redis: Redis, db: number, nodeId: string, 
       subscribed.resolve()
     }, (err: unknown) => log.warn({ err }, 'failed to renew the redis subscriptions'))
   })
-  // Redis will not return messages in flight on this connection.
+  // Redis will not return the messages that were in flight on this connection.
   subscriber.on('close', () => inFlight.deliverAllHere())
   subscribers.on(checkChannel, (message) => checks.get(message)?.())
   subscriber.connect().catch(() => { /* Logged by the error event; the client retries. */ })
 
   function track (channel: string, message: string): TrackedMessage {
     const number = inFlight.nextSequence()
-    // Without subscribers on this server, delivery need not be tracked.
+    // If this server has no subscribers, it does not have to deliver the message.
     if (subscribers.listenerCount(prefix + channel) > 0) inFlight.add(number, prefix + channel, message)
     const deaf = subscriber.status !== 'ready' || inFlight.overloaded
     return {
@@ -132,7 +132,7 @@ export async function createRedisBus (redis: Redis, db: number, nodeId: string, 
       try {
         await subscriber.subscribe(name)
       } catch (err) {
-        // Not connected: the reconnect subscribes to all channels again.
+        // The client is disconnected. It subscribes to all channels when it reconnects.
         log.debug({ err, channel }, 'subscription delayed until the reconnect')
       }
     },

@@ -1,22 +1,22 @@
-/** Receives published messages in the order of publication. */
+/** Receives messages in the order in which they were published. */
 export type BusHandler = (message: string) => void
 
-/** A message as a Redis command or script publishes it. */
+/** A message in the form that a Redis command or script publishes. */
 export interface EncodedMessage {
   channel: string
   payload: string
 }
 
-/** A message that a caller publishes. The bus delivers it on this server if Redis does not return it. */
+/** A message that the caller publishes. If Redis does not return it, the bus delivers it on this server. */
 export interface TrackedMessage {
   encoded: EncodedMessage
-  /** @param receivers how many connections received it; 0 if publishing failed */
+  /** @param receivers how many connections received the message; 0 if publishing failed */
   settle (receivers: number): void
 }
 
 /**
- * Messages between the servers of one deployment. All subscribers of a channel, on every server,
- * receive its messages in the same order. The publisher receives its own messages, too.
+ * Sends messages between the servers of one deployment. All subscribers of a channel, on every server,
+ * receive its messages in the same order. The publisher also receives its own messages.
  *
  * While Redis is unreachable, messages are delivered on this server only, so
  * that its rooms keep working.
@@ -31,7 +31,7 @@ export interface Bus {
    * Encodes a message for a script that publishes it together with a change. Delivery is not tracked.
    * After an interruption ({@link onHealed}) the subscriber must read the changed state.
    *
-   * @returns undefined if there is only this process: use {@link publish}
+   * @returns undefined if this process is the only server; call {@link publish} instead
    */
   encode (channel: string, message: string): EncodedMessage | undefined
   /** Like {@link encode}, but delivers the message on this server if Redis does not return it. */

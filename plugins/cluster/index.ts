@@ -12,7 +12,7 @@ import type { Cluster } from './messages.ts'
 
 declare module 'fastify' {
   interface FastifyInstance {
-    /** Unique id of this process: NODE_ID and a suffix that is new at each start. */
+    /** Unique id of this process: NODE_ID plus a suffix that differs on each start. */
     nodeId: string
     bus: Bus
     leases: NodeLeases
@@ -20,7 +20,10 @@ declare module 'fastify' {
   }
 }
 
-/** The servers of one deployment: their bus, leases, messages and locks. Uses Redis if it is configured; otherwise there is only this process. */
+/**
+ * Connects the servers of one deployment: bus, leases, messages and locks. If Redis is not configured,
+ * this process is the only server.
+ */
 export default fp(async function cluster (app) {
   const nodeId = `${app.config.NODE_ID}-${randomUUID().slice(0, 8)}`
   const redis = app.hasDecorator('redis') ? app.redis : undefined

@@ -9,14 +9,14 @@ const nodesKey = 'msab:nodes'
 export const nodeKey = (nodeId: string) => `msab:node:{${nodeId}}`
 
 /**
- * The leases of servers that share a Redis.
+ * Leases in the Redis that the servers share.
  *
  * @param nodeId unique id of this process, never reused
  * @param leaseMs lifetime of a lease
  */
 export function createRedisLeases (redis: Redis, nodeId: string, leaseMs = defaultTimings.leaseMs): NodeLeases {
   let started = false
-  // After a reconnect Redis may have lost everything. The next heartbeat detects the loss.
+  // After a reconnect, Redis may have lost all data. The next heartbeat detects the loss.
   let verified = true
   let lapsed = false
   let lostAt = -Infinity

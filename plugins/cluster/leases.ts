@@ -1,20 +1,23 @@
 /**
- * Which servers are alive. Each holds a lease of `leaseMs` (plugins/timings.ts) and renews it
- * by heartbeats. All methods throw UNAVAILABLE while the store cannot be reached.
+ * Tracks which servers are alive. Each server holds a lease that lasts `leaseMs` (plugins/timings.ts)
+ * and renews it with heartbeats. All methods throw UNAVAILABLE while the store cannot be reached.
  */
 export interface NodeLeases {
   /**
    * Renews this server's lease.
    *
-   * @returns false if the lease had lapsed since the last call, so other servers may have considered this one dead
+   * @returns false if the lease had lapsed since the last call, so other servers may have treated this one as dead
    */
   heartbeat (): Promise<boolean>
-  /** @returns for each server whether it holds a lease */
+  /** @returns for each server, whether it holds a lease */
   areAlive (nodeIds: readonly string[]): Promise<boolean[]>
-  /** @returns the servers whose lease has lapsed and that were not removed */
+  /** @returns the servers whose lease has lapsed and that have not been removed yet */
   listDead (): Promise<string[]>
   remove (nodeId: string): Promise<void>
-  /** @returns milliseconds since this server found that the store had lost its lease, and therefore probably all data; Infinity if that never happened */
+  /**
+   * @returns milliseconds since this server found its lease missing in the store, which means that the
+   * store has probably lost all data; Infinity if that never happened
+   */
   msSinceLoss (): Promise<number>
 }
 

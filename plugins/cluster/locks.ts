@@ -1,7 +1,7 @@
 import type { Redis } from 'ioredis'
 import { failClosed } from '../redis/fail-closed.ts'
 
-/** Locks over all servers. */
+/** Locks that all servers share. */
 export interface Locks {
   /**
    * Takes a lock if it is free. The lock expires after `ttlMs`.
@@ -12,7 +12,7 @@ export interface Locks {
   tryLock (key: string, ttlMs: number): Promise<boolean>
 }
 
-/** The locks of a single server, in this process. */
+/** Locks for a single server, in memory. */
 export function createMemoryLocks (): Locks {
   const timers = new Map<string, NodeJS.Timeout>()
   return {
@@ -24,7 +24,7 @@ export function createMemoryLocks (): Locks {
   }
 }
 
-/** The locks of servers that share a Redis. */
+/** Locks in the Redis that the servers share. */
 export function createRedisLocks (redis: Redis, nodeId: string): Locks {
   return failClosed<Locks>({
     tryLock: async (key, ttlMs) => await redis.set(`msab:lock:${key}`, nodeId, 'PX', ttlMs, 'NX') === 'OK'

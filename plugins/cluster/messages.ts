@@ -1,13 +1,13 @@
 import type { Locks } from './locks.ts'
 
 /**
- * Messages between servers, by kind. The handler's module declares its kind here, by module augmentation.
+ * Messages between servers, by kind. The module that handles a kind declares it here by module augmentation.
  */
 export interface ClusterMessages {}
 
 /**
- * Requests from one server to another, by kind: `{ data, reply }`, both JSON. The handler's module
- * declares its kind here, by module augmentation.
+ * Requests from one server to another, by kind: `{ data, reply }`, both JSON. The module that
+ * handles a kind declares it here by module augmentation.
  */
 export interface ClusterRequests {}
 
@@ -18,9 +18,9 @@ export type ClusterReply<K extends ClusterRequestKind> = ClusterRequests[K] exte
 
 export interface Cluster extends Locks {
   /**
-   * Handles the messages of one kind from any server, this one included.
+   * Registers a handler for messages of one kind. It receives messages from all servers, including this one.
    *
-   * @returns a function that removes the handler; a feature's handlers are removed with it
+   * @returns a function that removes the handler; unloading a feature also removes its handlers
    */
   on<K extends ClusterMessageKind> (kind: K, handler: (data: ClusterMessages[K]) => void): () => void
   /**
@@ -30,17 +30,17 @@ export interface Cluster extends Locks {
    */
   send<K extends ClusterMessageKind> (kind: K, data: ClusterMessages[K]): Promise<boolean>
   /**
-   * Registers the handler for requests of one kind; it replaces an earlier one. The caller receives
+   * Registers the handler for requests of one kind, replacing any earlier handler. The caller receives
    * what the handler returns, or the error it throws; an error without a code becomes INTERNAL.
    *
-   * @returns a function that removes the handler; a feature's handlers are removed with it
+   * @returns a function that removes the handler; unloading a feature also removes its handlers
    */
   answer<K extends ClusterRequestKind> (kind: K, handler: (data: ClusterRequestData<K>) => ClusterReply<K> | Promise<ClusterReply<K>>): () => void
   /**
    * Sends a request to one server, which may be this one.
    *
    * @returns what the server's handler returned
-   * @throws what the handler threw; UNAVAILABLE if the server does not exist, cannot be reached, has no
+   * @throws the error that the handler threw; UNAVAILABLE if the server does not exist, cannot be reached, has no
    * handler of that kind, or does not answer in time
    */
   ask<K extends ClusterRequestKind> (nodeId: string, kind: K, data: ClusterRequestData<K>, timeoutMs: number): Promise<ClusterReply<K>>

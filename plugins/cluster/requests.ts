@@ -14,7 +14,7 @@ interface Request {
   data: unknown
 }
 
-/** A reply or an error. */
+/** The reply to a request, or its error. */
 interface Reply {
   to: number
   reply?: unknown
@@ -27,7 +27,7 @@ const channelOf = (nodeId: string) => `node:${nodeId}`
 /** @returns the error that the handler on the other server threw */
 const errorFrom = ({ message, ...rest }: NonNullable<Reply['error']>): CodedError => Object.assign(new Error(message), rest)
 
-/** Handlers of requests, by kind. During a reload a kind has two handlers; the newer one is called. */
+/** Request handlers by kind. During a feature's reload, a kind has two handlers; the newer one is called. */
 function createHandlers (nodeId: string) {
   const handlers = new Map<string, AnyHandler[]>()
   return {
@@ -44,7 +44,7 @@ function createHandlers (nodeId: string) {
 }
 
 /**
- * Requests between servers: one channel per server.
+ * Sends requests between servers. Each server has one channel.
  *
  * @returns once the server receives requests
  */
@@ -61,7 +61,7 @@ export async function createRequests (bus: Bus, leases: Pick<NodeLeases, 'areAli
       const { status, wire } = toWire(error)
       reply.error = { ...wire, statusCode: status }
     }
-    // If this fails, the request times out.
+    // If publishing fails, the request times out.
     await bus.publish(channelOf(request.from), JSON.stringify(reply))
   }
 

@@ -7,8 +7,8 @@ import type { ErrorCode } from '../schema/contract.ts'
 import * as store from '../store/errors.ts'
 
 /**
- * @param tables tables of the running features, by name
- * @returns all codes that clients can receive now, each once, the kernel's before those of features
+ * @param tables the running features' names and error tables
+ * @returns every code that clients can currently receive, without duplicates; the kernel's codes come first
  */
 export function allCodes (tables: readonly (readonly [feature: string, table: Readonly<Record<string, unknown>>])[]): ErrorCode[] {
   const kernel = [general, store, rooms, media, features].flatMap((table) => codesOf('kernel', table))

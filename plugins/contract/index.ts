@@ -9,7 +9,10 @@ import { messagesOf } from './messages.ts'
 
 const { version } = JSON.parse(readFileSync(join(import.meta.dirname, '..', '..', 'package.json'), 'utf8')) as { version: string }
 
-/** Collects the tables of the kernel and of each running feature; the feature `docs` renders them. */
+/**
+ * Builds the API contract from the tables of the kernel and the running features. The feature `docs`
+ * renders it.
+ */
 export default fp(async function contract (app) {
   const kernelRoutes: RouteContract[] = []
   let latest: { of: readonly unknown[], tables: ContractTables } | undefined
@@ -20,7 +23,7 @@ export default fp(async function contract (app) {
 
   app.decorate('contract', () => {
     const generations = app.features.generations().sort((a, b) => a.name < b.name ? -1 : 1)
-    // Each reload creates a new generation, so this detects every change.
+    // Each reload creates a new generation object, so comparing the objects detects every change.
     const of = [kernelRoutes.length, ...generations]
     if (latest?.of.length === of.length && of.every((part, i) => part === latest?.of[i])) return latest.tables
     const tables = {

@@ -3,9 +3,8 @@ import type { MessageTable } from '../dispatch/routes.ts'
 import type { EventContract, RequestContract } from '../schema/contract.ts'
 
 /**
- * Merges the messages that their owners have registered: the kernel's
- * first, then those of features by name, so that the order does not depend on
- * the load order.
+ * Merges the messages of all owners. The kernel's messages come first. Those of features follow,
+ * sorted by feature name, so that the result does not depend on the load order.
  */
 export function messagesOf (tables: readonly (MessageTable & { owner: string })[]): { requests: RequestContract[], events: EventContract[] } {
   const sorted = tables.toSorted((a, b) => Number(b.owner === 'kernel') - Number(a.owner === 'kernel') || (a.owner < b.owner ? -1 : 1))

@@ -4,11 +4,11 @@ import type { Session } from '../connections/session.ts'
 export interface SessionRecord {
   sessionId: string
   nodeId: string
-  /** The room it is in. */
+  /** The room that the session is in. */
   roomId: string | null
   /** Epoch milliseconds. */
   connectedAt: number
-  /** Whether it sends or receives audio. */
+  /** Whether the session sends or receives audio. */
   hasAudio?: boolean
 }
 
@@ -18,7 +18,7 @@ export const recordOf = ({ id, roomId, connectedAt, hasAudio }: Pick<Session, 'i
 
 /** The sessions of all users, on all servers. All methods throw UNAVAILABLE while the store cannot be reached. */
 export interface SessionDirectory {
-  /** Records a session of a user; replaces its earlier record. */
+  /** Records a user's session. An earlier record of the same session is replaced. */
   put (userKey: string, session: SessionRecord): Promise<void>
   remove (userKey: string, sessionId: string): Promise<void>
   /** @returns the user's sessions on servers that are alive */

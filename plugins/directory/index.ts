@@ -9,7 +9,7 @@ declare module 'fastify' {
   }
 }
 
-/** The session directory: in Redis if it is configured, otherwise in this process. */
+/** The session directory, kept in Redis if Redis is configured, otherwise in this process. */
 export default fp(async function directory (app) {
   app.decorate('directory', app.hasDecorator('redis') ? createRedisDirectory(app.redis, app.leases) : createMemoryDirectory())
 }, { name: 'directory', dependencies: ['redis', 'cluster'] })

@@ -1,6 +1,6 @@
 import type { SessionDirectory, SessionRecord } from './directory.ts'
 
-/** The session directory of a single server, in this process. */
+/** A session directory for a single server, kept in the memory of this process. */
 export function createMemoryDirectory (): SessionDirectory {
   const users = new Map<string, Map<string, SessionRecord>>()
   return {

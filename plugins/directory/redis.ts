@@ -3,12 +3,12 @@ import type { NodeLeases } from '../cluster/leases.ts'
 import { failClosed } from '../redis/fail-closed.ts'
 import type { SessionDirectory, SessionRecord } from './directory.ts'
 
-// Readers ignore sessions of a server whose lease has expired. This only removes their records.
+// Readers ignore the sessions of a server whose lease has expired. The TTL only removes their records.
 const ttlSeconds = 86_400
 
 const keyOf = (userKey: string) => `msab:user:{${userKey}}:sessions`
 
-/** The session directory of servers that share a Redis. */
+/** A session directory for servers that share a Redis. */
 export function createRedisDirectory (redis: Redis, leases: Pick<NodeLeases, 'areAlive'>): SessionDirectory {
   return failClosed<SessionDirectory>({
     async put (userKey, session) {

@@ -9,22 +9,22 @@ export interface MessageDispatcher {
   /**
    * Runs a request as if the session had sent it over its connection: with the same schemas, limits,
    * metrics and errors, and in order with the session's other requests. The handler's `afterReply`
-   * callbacks run after the code that awaits this promise.
+   * callbacks run after the caller has received the reply.
    *
-   * Do not await it in an exclusive handler of the same session: it starts
-   * after that handler.
+   * Do not await this in an exclusive handler of the same session: the request starts only after
+   * that handler has finished.
    *
    * @returns the reply's data
    * @throws an error with a code: UNKNOWN_TYPE, FEATURE_DISABLED, VALIDATION_FAILED,
    *   NOT_IN_ROOM, RATE_LIMITED, UNAUTHORIZED if the session has ended,
-   *   INTERNAL for a failure without a code, and the codes of the handler
+   *   INTERNAL for a failure without a code, and any code that the handler throws
    */
   dispatch (session: Session, type: string, data?: unknown): Promise<unknown>
 }
 
-/** Runs requests: order, schemas, room, rate limits, handler, metrics, errors. */
+/** Runs requests: keeps their order, checks schemas and limits, calls handlers, and counts outcomes. */
 export interface Execution extends MessageDispatcher {
-  /** Decodes a frame by the session's face, runs the request in it, and writes the reply. */
+  /** Decodes a frame with the session's protocol face, runs the request, and sends the reply. */
   read: FrameReader
   /** Delays the session's later requests until `until` settles. */
   hold (session: Session, until: Promise<unknown>): void
@@ -34,12 +34,12 @@ export interface Execution extends MessageDispatcher {
 interface SessionRequest {
   session: Session
   id?: string | number | undefined
-  /** Undefined if the frame has none that can be read. */
+  /** Undefined if no type could be read from the frame. */
   type: string | undefined
   data?: unknown
-  /** Size of its frame; 0 without one. */
+  /** Size of the frame that contained the request; 0 for a dispatched request, which has no frame. */
   bytes: number
-  /** `performance.now()` at its arrival. */
+  /** `performance.now()` when the request arrived. */
   receivedAt: number
   /** Called once, with the outcome. */
   respond (outcome: Outcome): void
@@ -50,19 +50,22 @@ interface SessionRequest {
 /** The outcome of a request. `cause` is the original error. */
 type Outcome = { ok: true, data: unknown } | { ok: false, error: WireError, cause: unknown }
 
-// Seconds. Most messages take well under a millisecond; the upper end shows a
-// store or backend that hangs.
+// In seconds. Most messages take well under a millisecond; the upper buckets reveal a store or backend
+// that hangs.
 const latencyBuckets = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10]
 
-/** Maximum requests of a session that wait behind an exclusive one, and their size (protocol.md, section 7, "Quotas"). */
+/**
+ * Maximum number and total size of a session's requests that wait for an exclusive request (protocol.md,
+ * section 7, "Quotas").
+ */
 const maxWaiting = { requests: 200, bytes: 262_144 }
 
 export function createExecution (app: FastifyInstance, routes: RouteTable, limits: RateLimits): Execution {
   const outcomes = app.metrics.counter('flylive_socket_events_total', 'Messages handled, by type and outcome (ok or the error code)', ['event', 'status'])
   const latency = app.metrics.histogram('flylive_socket_event_latency_seconds', 'Time from the request to its reply, by type', ['event'], latencyBuckets)
-  /** Requests that wait for a barrier, by session. */
+  /** The number and total size of each session's waiting requests. */
   const waiting = new WeakMap<Session, { requests: number, bytes: number }>()
-  /** Later requests of the session wait for it. */
+  /** The promise that each session's later requests wait for. */
   const barriers = new WeakMap<Session, Promise<unknown>>()
 
   function read (session: Session, frame: Buffer, isBinary: boolean): void {
@@ -103,7 +106,7 @@ export function createExecution (app: FastifyInstance, routes: RouteTable, limit
     return await promise
   }
 
-  /** Runs a request immediately, or after the exclusive requests before it. */
+  /** Runs a request immediately, or once the session's earlier exclusive requests have finished. */
   function start (request: SessionRequest & { type: string }): void {
     const { session, type } = request
     const count = meter(request)
@@ -147,7 +150,7 @@ export function createExecution (app: FastifyInstance, routes: RouteTable, limit
   async function run (request: SessionRequest & { type: string }, count: (status: string) => void): Promise<void> {
     const callbacks: (() => void)[] = []
     try {
-      // Resolved late, because a reload may have replaced the route while the request waited.
+      // Look up the route only now: a reload may have replaced it while the request waited.
       const { route, inFlight } = routes.resolve(request.type)
       const data = await inFlight.run(() => handle(request, route, callbacks))
       request.respond({ ok: true, data })
@@ -181,7 +184,7 @@ export function createExecution (app: FastifyInstance, routes: RouteTable, limit
     return route.reply.parse(reply)
   }
 
-  /** Replies to a request that cannot be read, and counts it. */
+  /** Replies with an error to a request that could not be parsed, and counts the request. */
   function reject (request: SessionRequest, error: Error): void {
     meter(request)(fail(request, error))
   }
@@ -189,7 +192,7 @@ export function createExecution (app: FastifyInstance, routes: RouteTable, limit
   /**
    * Replies with an error.
    *
-   * @returns its code
+   * @returns the error's code
    */
   function fail (request: SessionRequest, cause: unknown): string {
     const { status, wire } = toWire(cause)
@@ -198,7 +201,7 @@ export function createExecution (app: FastifyInstance, routes: RouteTable, limit
     return wire.code
   }
 
-  /** @returns a function that counts the outcome under the request's type */
+  /** @returns a function that records the request's outcome and latency, by type */
   function meter ({ type, receivedAt }: SessionRequest): (status: string) => void {
     const event = type !== undefined && routes.find(type) ? type : 'unknown'
     return (status) => {

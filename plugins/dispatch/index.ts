@@ -5,7 +5,7 @@ import type { Execution, MessageDispatcher } from './execution.ts'
 import { createMessageRecorder, createRouteTable } from './routes.ts'
 import type { MessageRegistrar, RouteTable } from './routes.ts'
 
-/** The API of the message router for features. */
+/** The message router's API for features. */
 export interface FeatureMessages extends MessageRegistrar, MessageDispatcher {}
 
 export interface Messages extends FeatureMessages, Pick<RouteTable, 'ownerOf' | 'install' | 'disable' | 'contract'>, Pick<Execution, 'hold'> {}
@@ -17,8 +17,8 @@ declare module 'fastify' {
 }
 
 /**
- * The message router: validates requests and replies, replies once to each request, and applies rate
- * limits. Features register the types.
+ * The message router: validates requests and replies, sends one reply per request, and applies rate
+ * limits. Features register the message types.
  */
 export default fp(async function messages (app) {
   const routes = createRouteTable()

@@ -8,24 +8,25 @@ import type { Session } from '../connections/session.ts'
 
 export interface RequestLimit {
   perMinute: number
-  /** Counts per user and room. */
+  /** Whether to count requests per user and room, instead of per user. */
   perRoom?: boolean
   /** Requests with the same name share one limit. Default: the message type. */
   name?: string
   /**
-   * Counts without waiting for Redis, so that handlers start in the order of arrival. A user with
-   * sessions on several servers may exceed the limit by the requests in flight.
+   * Whether to count requests without waiting for Redis, so that handlers start in the order in which
+   * requests arrive. A user with sessions on several servers may then exceed the limit by the number
+   * of requests in flight.
    */
   eventual?: boolean
 }
 
 export interface MessageOptions extends MessageSchemas {
   /**
-   * Whether the request is about the sender's room; true by default. Its data may then contain
-   * `roomId`, which must be that room.
+   * Whether the request is about the sender's room; true by default. If so, the request's data may
+   * contain `roomId`, which must be the id of that room.
    */
   room?: boolean
-  /** Later requests of the session wait until this one is done. */
+  /** Whether the session's later requests wait until this one has finished. */
   exclusive?: boolean
   /** Maximum requests per user per minute, cluster-wide. */
   limit?: RequestLimit
@@ -47,20 +48,20 @@ export type Handler<S extends MessageSchemas, R> =
 /** Registers requests and events. */
 export interface MessageRegistrar {
   /**
-   * Handles a type of request. The data and the reply are validated; the client
-   * receives errors that have a code. The handler is withdrawn with its feature.
+   * Registers the handler of a request type. The request's data and the reply are validated. The
+   * client receives every error that has a code. The handler is removed when its feature is unloaded.
    */
   on<S extends MessageOptions> (type: string, options: S, handler: Handler<S, S['room'] extends false ? undefined : LocalRoom>): void
   /** Adds events to the contract. */
   events (events: EventMap): void
   /**
-   * Declares fields that a hook of the feature adds to a message of another owner: to the reply to a
-   * request (`room:join`) or to an event (`session:ready`).
+   * Declares fields that the feature's hook handlers add to another owner's message: to the reply to a
+   * request (such as `room:join`) or to an event (such as `session:ready`).
    */
   adds (to: string, fields: z.ZodObject): void
   /**
-   * Declares fields of the feature in a request of another owner. For `room:join`, the values of the
-   * join that creates the room are stored in the room record, as `options`.
+   * Declares fields that the feature adds to another owner's request. For `room:join`, the join that
+   * creates the room also stores the values in the room record, as `options`.
    */
   accepts (to: string, fields: z.ZodObject): void
 }
@@ -70,18 +71,21 @@ export interface MessageRoute extends MessageOptions {
   handler: (data: never, context: MessageContext<never>) => unknown
 }
 
-/** Everything that one owner adds to the contract; installed and withdrawn as a unit. */
+/**
+ * Everything that one owner (the kernel or a feature) adds to the contract; installed and removed as a
+ * unit.
+ */
 export interface MessageTable {
   routes: readonly MessageRoute[]
   events: EventMap
   additions: readonly Addition[]
-  /** Fields in requests of other owners. */
+  /** Fields that this owner adds to other owners' requests. */
   accepted: readonly Addition[]
 }
 
-/** Fields added to a message of another owner. */
+/** Fields that one owner adds to another owner's message. */
 export interface Addition {
-  /** The type of a request or an event. */
+  /** The type of the request or event. */
   to: string
   fields: z.ZodObject
 }
@@ -94,7 +98,7 @@ interface RecordedTable extends MessageTable {
 }
 
 /**
- * Collects registrations, to be installed atomically.
+ * Collects registrations so that they can be installed atomically.
  *
  * @param claim called for each type before it is registered; throws if the type is not allowed
  */
@@ -121,9 +125,9 @@ export function createMessageRecorder (claim: (type: string) => void = () => {})
 }
 
 /**
- * Adds fields to the schema of a message; keeps its description.
+ * Adds fields to a message's schema and keeps the schema's description.
  *
- * @returns the same schema if it has no fields or none are added
+ * @returns the given schema if it is not an object schema or nothing is added
  */
 export function withAdditions<T extends z.ZodType> (type: string, schema: T, additions: readonly Addition[]): T {
   const added = additions.filter(({ to }) => to === type)
@@ -143,13 +147,13 @@ function withRoom (request: z.ZodObject): z.ZodObject {
   return meta === undefined ? extended : extended.meta(meta)
 }
 
-/** A message type's route, and the counter of its in-flight requests. */
+/** A message type's route, and the counter of its owner's in-flight requests. */
 export interface InstalledRoute {
   route: MessageRoute
   inFlight: InFlight
 }
 
-/** The message types that are in service, by owner. */
+/** The message types that the server currently handles, and their owners. */
 export interface RouteTable {
   find (type: string): InstalledRoute | undefined
   /** @throws UNKNOWN_TYPE; FEATURE_DISABLED if the type belongs to a feature that is off */
@@ -159,9 +163,9 @@ export interface RouteTable {
   /**
    * Replaces an owner's table atomically. In-flight requests finish in the old handlers.
    *
-   * @param table undefined withdraws all its types
-   * @param inFlight counts the requests of the new table
-   * @throws if a type belongs to another owner; then nothing has changed
+   * @param table undefined removes all of the owner's types
+   * @param inFlight counts the in-flight requests of the new handlers
+   * @throws if a type belongs to another owner; in that case nothing has changed
    */
   install (owner: string, table: MessageTable | undefined, inFlight?: InFlight): void
   /** Sets the types that return FEATURE_DISABLED because this feature is off. */
@@ -175,7 +179,7 @@ export function createRouteTable (): RouteTable {
   const byType = new Map<string, InstalledRoute & { owner: string }>()
   const disabled = new Map<string, string>()
 
-  /** Rebuilds the schemas of all requests with the fields that owners add. */
+  /** Rebuilds every request schema so that it includes the fields that other owners add. */
   function acceptFields (): void {
     const accepted = [...owners.values()].flatMap((table) => table.accepted)
     for (const [type, { owner, inFlight }] of byType) {
@@ -219,20 +223,20 @@ export function createRouteTable (): RouteTable {
 }
 
 /**
- * The in-flight calls of one owner. When the owner is replaced, its calls may finish; after a timeout
- * they are cancelled.
+ * The in-flight calls of one owner. When the owner's handlers are replaced, running calls may finish;
+ * after a timeout they are cancelled.
  */
 export interface InFlight {
   readonly running: number
   /**
-   * Counts a call until it is done.
+   * Runs a call and counts it as in flight until it finishes.
    *
-   * @returns what the call returns; `end()` rejects a returned promise early
+   * @returns what the call returns; if that is a promise, `end()` rejects it early
    * @throws what the call throws
    */
   run<T> (call: () => T): T
   /**
-   * Counts a call that signals its end through a callback.
+   * Counts a call as in flight until the returned function is called.
    *
    * @param ended called by `end()` if the call is still running
    * @returns a function to call when the call is done

@@ -18,7 +18,7 @@ export const Overloaded = createError('OVERLOADED', 'The server is at its limit'
 export const Internal = createError('INTERNAL', 'Something went wrong on the server', 500)
 export const UpgradeRequired = createError('UPGRADE_REQUIRED', 'This is a WebSocket endpoint', 426)
 
-/** Descriptions of the codes that have variable messages or details. */
+/** Descriptions of the codes whose messages vary or that are sent with details. */
 export const meanings = {
   VALIDATION_FAILED: 'The data is not valid. details: [{path, message}] for field errors',
   TOO_MANY_CONNECTIONS: 'Your user or address has too many connections. details: {limit}',
@@ -28,7 +28,7 @@ export const meanings = {
   UNAVAILABLE: 'A dependency is down; retry later. details: {retryable: true}'
 }
 
-/** An error with a code that clients may see; `details` is sent with it. */
+/** An error with a code that clients may see; clients also receive its `details`. */
 export interface CodedError extends Error {
   code: string
   statusCode: number
@@ -51,19 +51,19 @@ export function withDetails<T extends Error> (error: T, details: unknown): T & {
   return Object.assign(error, { details })
 }
 
-/** @returns UNAVAILABLE, for a dependency that is down; clients may retry */
+/** @returns an UNAVAILABLE error for a dependency that is down; its details mark it as retryable */
 export function unavailable (message: string, cause?: unknown) {
   return withDetails(cause === undefined ? new Unavailable(message) : new Unavailable(message, { cause }), { retryable: true })
 }
 
-/** @param retryAfterMs when the limit allows a retry, in milliseconds */
+/** @param retryAfterMs how long until the limit allows a retry, in milliseconds */
 export function rateLimited (retryAfterMs: number) {
   return withDetails(new RateLimited(), { retryAfterMs })
 }
 
 /**
- * Whether an error is meant for the client. Checks its properties, not
- * `instanceof`: two generations of a feature have two classes with the same name.
+ * Whether an error is meant for the client. The function checks the error's properties rather than
+ * `instanceof`, because each generation of a feature defines its own copy of an error class.
  */
 export function isCoded (error: unknown): error is CodedError {
   return error instanceof Error &&
@@ -71,7 +71,7 @@ export function isCoded (error: unknown): error is CodedError {
     'statusCode' in error && typeof error.statusCode === 'number'
 }
 
-// Codes for Fastify's own errors, by status; all others become INTERNAL.
+// Codes for Fastify's own errors, by HTTP status. An error with any other status becomes INTERNAL.
 const byStatus: Record<number, string> = {
   400: 'VALIDATION_FAILED',
   401: 'UNAUTHORIZED',
@@ -84,8 +84,8 @@ const byStatus: Record<number, string> = {
 }
 
 /**
- * Converts an error for the client. Errors without a code become INTERNAL
- * and reveal no internals.
+ * Converts an error to the format that clients receive. An error with neither a code nor a known HTTP
+ * status becomes INTERNAL and reveals no internals.
  *
  * @param error anything that was thrown
  * @returns the error to send, and the HTTP status that goes with it
@@ -104,8 +104,8 @@ export function toWire (error: unknown): { status: number, wire: WireError } {
 }
 
 /**
- * @param issues of a zod error
- * @returns VALIDATION_FAILED with one `{path, message}` for each, at most 20
+ * @param issues the issues of a zod error
+ * @returns VALIDATION_FAILED with one `{path, message}` per issue, at most 20, as details
  */
 export function validationFailed (issues: readonly { path: readonly PropertyKey[], message: string }[]) {
   const details = issues.slice(0, 20).map((issue) => ({ path: issue.path.map(String).join('.'), message: issue.message }))

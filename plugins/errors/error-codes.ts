@@ -4,11 +4,11 @@ import type { ErrorCode } from '../schema/contract.ts'
 export type ErrorClass = new (...args: never[]) => Error & { code: string, statusCode?: number | undefined }
 
 /**
- * Reads the error codes from the constructors of an error table.
+ * Reads the error codes from the error classes in a table.
  *
  * @param feature the owner of the table
- * @param table exports of an errors.ts. Values that are not constructors are skipped;
- *   `meanings` overrides the message of a code
+ * @param table the exports of an errors.ts. Values that are not error classes are skipped;
+ *   the export `meanings` replaces the messages of individual codes
  */
 export function codesOf (feature: string, table: Readonly<Record<string, unknown>>): ErrorCode[] {
   const meanings = (table.meanings ?? {}) as Readonly<Record<string, string>>

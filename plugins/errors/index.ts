@@ -10,11 +10,11 @@ export function frameworkErrors (error: Error, _request: unknown, reply: Pick<Fa
 }
 
 /**
- * Sets the error format of the REST API on an instance,
- * `{"error":{"code","message","details?"}}`. The kernel and each feature's
- * child instance use it.
+ * Makes an instance send errors in the format of the REST API,
+ * `{"error":{"code","message","details?"}}`. Both the kernel and each feature's
+ * child instance use this format.
  *
- * @param app the instance, before its routes
+ * @param app the instance, before any routes are registered
  */
 export function useWireErrors (app: FastifyInstance): void {
   app.setErrorHandler((error, request, reply) => {
@@ -23,7 +23,7 @@ export function useWireErrors (app: FastifyInstance): void {
       : error
     const { status, wire } = toWire(meant)
     const { 'content-length': length = '0', 'transfer-encoding': encoding } = request.headers
-    // The rest of the body is not read.
+    // Close the connection, because the rest of the request body will not be read.
     if (!request.raw.complete && (length !== '0' || encoding !== undefined)) reply.header('connection', 'close')
     if (status >= 500) request.log.error({ err: error }, 'request failed')
     if (status === 503) reply.header('retry-after', '1')

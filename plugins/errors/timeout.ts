@@ -1,9 +1,9 @@
 /**
- * Waits for a promise for a limited time. A promise that settles after the
- * timeout is ignored, also when it rejects.
+ * Waits for a promise for a limited time. If the promise settles after the timeout, its result is
+ * ignored, even if it is a rejection.
  *
  * @param ms the timeout, in milliseconds
- * @param onTimeout returns the result to use instead; throws to reject
+ * @param onTimeout returns the result to use instead, or throws to reject
  * @returns what the promise resolves with, or what `onTimeout` returns
  * @throws what the promise rejects with, or what `onTimeout` throws
  */

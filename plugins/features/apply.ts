@@ -12,33 +12,33 @@ import type { Generation } from './generation.ts'
 import { plan } from './plan.ts'
 import type { Registry } from './registry.ts'
 
-/** Names of the features that a change enabled and disabled, in order. */
+/** Names of the features that a change enabled and disabled, in the order in which they changed. */
 export interface Changed {
   enabled: string[]
   disabled: string[]
 }
 
 export interface Change {
-  /** In the plan's order. */
+  /** The features to build, in the plan's order. */
   load?: readonly Prepared[]
-  /** In the order of a plan. */
+  /** The features to take out of service, in the plan's order. */
   unload?: readonly string[]
-  /** Persists the change; must succeed before the swap. */
+  /** Persists the change before the swap. If it throws, nothing changes. */
   commit?: (() => Promise<void>) | undefined
 }
 
-/** Applies plans. */
+/** Builds features and takes them out of service, as planned. */
 export interface Executor {
   /** Router for the HTTP routes of the running features. */
   readonly router: FeatureRouter
   /**
-   * Builds the new generations, commits, and swaps old for new atomically; then drains and closes the
-   * old generations. A failure before the swap changes nothing.
+   * Builds the new generations, calls `commit`, and swaps the new generations in atomically; then
+   * drains and closes the old ones. If anything fails before the swap, nothing changes.
    *
-   * @throws FEATURE_LOAD_FAILED, and what `commit` throws
+   * @throws FEATURE_LOAD_FAILED, and any error that `commit` throws
    */
   apply (change: Change): Promise<Changed>
-  /** Closes everything, dependents first. */
+  /** Closes all features, dependents first. */
   stop (): Promise<void>
 }
 
@@ -59,7 +59,7 @@ export function createExecutor (app: FastifyInstance, registry: Registry): Execu
       for (const generation of [...built.values()].reverse()) await close(generation)
       throw error
     } finally {
-      // From now on, features use each other's new generations.
+      // From now on, features look up each other's generations in the registry.
       built.clear()
     }
   }
@@ -82,7 +82,7 @@ export function createExecutor (app: FastifyInstance, registry: Registry): Execu
 
   function withdraw (name: string): void {
     const wasRunning = running(name) !== undefined
-    // Called first, so that the feature can release its resources in the kernel.
+    // Emitted before the feature is removed, so that its handlers can release its resources in the kernel.
     if (wasRunning) hooks.emit('feature:disabled', name)
     registry.stopped(name)
     remove(name)
@@ -97,7 +97,7 @@ export function createExecutor (app: FastifyInstance, registry: Registry): Execu
     jobs.install(name, new Map())
   }
 
-  /** Waits for a generation's in-flight calls, then closes it. */
+  /** Waits for a generation's in-flight calls, then closes the generation. */
   async function retire (generation: Generation): Promise<void> {
     const { name, calls } = generation
     const deadline = setTimeout(() => {
@@ -109,7 +109,10 @@ export function createExecutor (app: FastifyInstance, registry: Registry): Execu
     await close(generation)
   }
 
-  /** Closes a generation and disposes of the resources that no other generation keeps. Continues after a timeout. */
+  /**
+   * Closes a generation, then disposes of the resources that the running generation does not keep. If
+   * closing times out, the disposal starts anyway.
+   */
   async function close ({ name, app, kept }: Generation): Promise<void> {
     const closed = app.close().catch((err: unknown) => log.error({ err, feature: name }, 'failed to close the previous feature instance'))
     await withTimeout(closed, Math.max(drainMs, 1000), () => {
@@ -148,22 +151,22 @@ export function createExecutor (app: FastifyInstance, registry: Registry): Execu
 export interface Prepared {
   name: string
   module: FeatureModule
-  /** Parsed by the feature's schema. */
+  /** The settings, parsed by the feature's schema. */
   config: Record<string, unknown>
-  /** What it is built for ({@link FeatureTarget}). */
+  /** The {@link FeatureTarget} version that the feature is built for. */
   version: unknown
 }
 
 /**
- * Builds the next generation of a feature; it is not in service yet.
+ * Builds the next generation of a feature without putting it into service.
  *
- * @param pending generations of other features that go into service together with it
+ * @param pending generations of other features that will go into service at the same time
  * @throws FEATURE_LOAD_FAILED
  */
 export async function buildNext (app: FastifyInstance, registry: Registry, { name, module, config }: Prepared, pending: ReadonlyMap<string, Generation>): Promise<Generation> {
   const { running, serving } = registry
   const find = (other: string) => pending.get(other) ?? running(other)
-  // Emptied after the build, so that a generation holds no references to other generations.
+  // Emptied after the build, so that the new generation holds no references to other generations.
   let others = [...serving().filter((other) => other.name !== name && !pending.has(other.name)), ...pending.values()]
   let probe = createRouter(others)
   try {
@@ -202,7 +205,10 @@ export async function buildNext (app: FastifyInstance, registry: Registry, { nam
   }
 }
 
-/** Decorators that running dependents need and the new generation no longer provides. */
+/**
+ * @returns one message per decorator that a running dependent requires and the new generation no
+ * longer provides
+ */
 function missingDecorators ({ running, serving }: Registry, name: string, provides: readonly string[]): string[] {
   const before = running(name)?.provides ?? []
   return serving().filter(({ module }) => module.dependencies.includes(name)).flatMap((dependent) =>
@@ -211,10 +217,10 @@ function missingDecorators ({ running, serving }: Registry, name: string, provid
       .map((decorator) => `${dependent.name} needs app.${decorator}`))
 }
 
-/** Routes HTTP requests that match no kernel route to features. */
+/** Finds the feature for an HTTP request that matches no kernel route. */
 export interface FeatureRouter {
   find (method: string, url: string): Generation | undefined
-  /** @throws if the route exists already */
+  /** @throws if the route already exists */
   add (method: string, url: string, generation: Generation | undefined): void
 }
 

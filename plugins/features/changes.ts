@@ -13,18 +13,18 @@ import { withoutMasks } from '../schema/variables.ts'
 export interface Transition {
   load?: readonly Prepared[]
   unload?: readonly string[]
-  /** Persists the change; must succeed before the swap. */
+  /** Persists the change before the swap. If it throws, nothing changes. */
   commit?: () => Promise<void>
 }
 
-/** Plans and applies changes on this server. */
+/** Plans and applies feature changes on this server. */
 export interface Transitions {
-  /** @throws FEATURE_LOAD_FAILED if the code rejects the settings */
+  /** @throws FEATURE_LOAD_FAILED if the feature's schema rejects the settings */
   prepare (name: string, module: FeatureModule): Prepared
   /**
    * Applies a change atomically.
    *
-   * @throws FEATURE_IN_USE, DEPENDENCY_DISABLED, FEATURE_LOAD_FAILED, and the errors of `commit`
+   * @throws FEATURE_IN_USE, DEPENDENCY_DISABLED, FEATURE_LOAD_FAILED, and any error that `commit` throws
    */
   make (transition: Transition): Promise<Changed>
   /**
@@ -34,13 +34,13 @@ export interface Transitions {
    * @returns the plan
    */
   makeEach (transition: Omit<Transition, 'commit'>): Promise<Plan>
-  /** Runs a step for a feature; a failure is recorded with it. */
+  /** Runs a step for a feature. If the step throws, the error is recorded in the registry. */
   attempt (name: string, step: () => Promise<unknown>): Promise<void>
-  /** Records that this server has applied a feature's setting. */
+  /** Records that this server has applied a feature's current setting. */
   follow (name: string): void
 }
 
-/** Retried later: another change may remove the cause. */
+/** Whether to retry after this error, because another change may remove its cause. */
 const mayPass = (error: unknown) => isCoded(error) && (error.code === 'DEPENDENCY_DISABLED' || error.code === 'FEATURE_IN_USE')
 
 export function createTransitions (registry: Registry, executor: Executor, desired: DesiredState): Transitions {
@@ -111,8 +111,8 @@ export function createTransitions (registry: Registry, executor: Executor, desir
 }
 
 /**
- * Changes by an admin. A change is atomic: this server applies it and writes it to the cluster-wide
- * settings, or nothing changes.
+ * The changes that an admin can make. Each change is atomic: either this server applies it and writes it
+ * to the cluster-wide settings, or nothing changes.
  */
 export interface Commands {
   enable (name: string, cascade: boolean): Promise<Changed>
@@ -129,7 +129,7 @@ export function createCommands (registry: Registry, desired: DesiredState, { pre
     for (const name of await desired.set(...args)) follow(name)
   }
 
-  /** Runs a change; a failure to load is recorded with the feature. */
+  /** Runs a change. If it fails with FEATURE_LOAD_FAILED, the error is recorded in the registry. */
   async function asked (name: string, change: () => Promise<Changed>): Promise<Changed> {
     try {
       return await change()
@@ -139,7 +139,10 @@ export function createCommands (registry: Registry, desired: DesiredState, { pre
     }
   }
 
-  /** Imports the code of a feature and of its dependencies that are not running. */
+  /**
+   * Imports the code of a feature and of its direct and indirect dependencies, except those that are
+   * running.
+   */
   async function importNeeded (name: string, modules = new Map<string, FeatureModule>()): Promise<Map<string, FeatureModule>> {
     if (modules.has(name) || running(name) || !known.has(name)) return modules
     const module = await importCode(name)
@@ -148,7 +151,7 @@ export function createCommands (registry: Registry, desired: DesiredState, { pre
     return modules
   }
 
-  /** Dependencies of the features that are running or enabled. */
+  /** The dependencies of every feature that is running or enabled, by feature name. */
   const dependencies = () => new Map([...known].flatMap(([name, { generation, module }]) => {
     const on = (generation?.module ?? module)?.dependencies
     return on && (generation || isWanted(name)) ? [[name, on] as const] : []
@@ -169,7 +172,7 @@ export function createCommands (registry: Registry, desired: DesiredState, { pre
         return await make({
           load: [...modules].map(([one, module]) => prepare(one, module)),
           commit: () => set(switchAll(names, true), (all) => {
-            // Another server may have disabled it concurrently.
+            // Another server may have disabled a dependency concurrently.
             const off = [...modules.values()].flatMap((module) => module.dependencies.filter((other) => known.has(other) && !isWanted(other, all)))
             if (off.length > 0) throw dependencyDisabled(name, off)
           })

@@ -19,21 +19,21 @@ export function madeBySchema<T extends object> (options: T): T {
 }
 
 export interface FeatureMeta<C extends z.ZodObject> {
-  /** The name of its folder or package. */
+  /** The feature's name, which is the name of its folder or package. */
   name: string
-  /** The features and kernel plugins that it requires. It starts after them. */
+  /** The features and kernel plugins that this feature requires. They start before it. */
   dependencies?: readonly string[]
-  /** The decorators that its dependencies must provide, also after a reload. */
+  /** The decorators that the dependencies must provide, even after they are reloaded. */
   decorators?: readonly string[]
-  /** Schema of the settings; pass the module's export `config`. */
+  /** Schema of the feature's settings: the one that the module exports as `config`. */
   config?: C
 }
 
 /**
- * Creates a feature from a plugin: the default export of a feature's module.
+ * Creates a feature from a plugin. The result is the default export of the feature's module.
  *
- * @param plugin receives the instance and the settings, parsed by `config`,
- * even if it is registered as a plain plugin (in a test, for example) with incomplete settings
+ * @param plugin receives the instance and the settings. The settings are parsed by `config`, even if the
+ * feature is registered as a plain plugin (in a test, for example) with incomplete settings
  * @returns a plugin for the loader, `app.register` and @fastify/autoload
  */
 export function defineFeature<C extends z.ZodObject = z.ZodObject<Record<never, never>>> (

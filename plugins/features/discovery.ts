@@ -12,25 +12,28 @@ import { settingsJsonSchema } from '../schema/variables.ts'
 /** An installed feature: a folder or a package. */
 export interface FoundFeature {
   name: string
-  /** Absolute path of its index file. */
+  /** Absolute path of the feature's index file. */
   entry: string
 }
 
-/** A feature's exports, read without running it. */
+/** A feature's exports, read without starting the feature. */
 export interface FeatureModule {
   plugin: FastifyPluginAsync<Record<string, unknown>>
-  /** The features and kernel plugins it depends on, from fastify-plugin's metadata. */
+  /** The features and kernel plugins that the feature depends on, from fastify-plugin's metadata. */
   dependencies: readonly string[]
-  /** The decorators that its dependencies must provide, also from the metadata. */
+  /** The decorators that these dependencies must provide, from the same metadata. */
   decorators: readonly string[]
   version: string | undefined
-  /** Types of its requests, from its export `requests`. Known even while the feature is off. */
+  /**
+   * The message types of the feature's requests, from its export `requests`. Known even while the
+   * feature is off.
+   */
   types: readonly string[]
-  /** Its error table, from its export `errors`. */
+  /** The feature's error table, from its export `errors`. */
   errors: Readonly<Record<string, unknown>>
-  /** Schema of its settings, from its export `config`. */
+  /** Schema of the feature's settings, from its export `config`. */
   config: z.ZodObject
-  /** The same as JSON Schema. */
+  /** The same schema, converted to JSON Schema. */
   configSchema: Record<string, unknown>
 }
 
@@ -64,8 +67,8 @@ export function findFeatures (folders: readonly string[]): FoundFeature[] {
 /**
  * Finds a feature that is an npm package.
  *
- * @param name of the package; without its scope, it is the name of the feature
- * @param from folder from which the package is resolved
+ * @param name the package's name; without its scope, it is also the feature's name
+ * @param from the folder from which the package is resolved
  * @throws if the package does not exist
  */
 export function findPackage (name: string, from: string): FoundFeature {
@@ -79,9 +82,9 @@ export function findPackage (name: string, from: string): FoundFeature {
   return { name: basename(name), entry }
 }
 
-// Node loads a module once per URL. The URL of a feature's entry contains the
-// generation, and this hook adds it to all imports
-// within the feature's folder or package; all other modules are shared.
+// Node loads a module once per URL. The URL of a feature's entry contains the generation. This hook adds
+// the generation to the URL of every import within the feature's folder or package. All other modules
+// are shared between generations.
 const generationIn = /\?gen=\d+&load=\d+$/
 let hooked = false
 function hookGenerations (): void {
@@ -102,20 +105,23 @@ function addRoot (folder: string): void {
   roots.set(path, pathToFileURL(path).href)
 }
 
-/** Whether a folder name is a valid feature name. URLs, settings and FEATURES contain the name. */
+/** Whether a folder name is a valid feature name. The name is used in URLs, in settings and in FEATURES. */
 const isName = (name: string) => /^[a-z][a-z0-9-]*$/.test(name) && !(name in Object.prototype)
 
 /**
- * Whether a file belongs to a feature, rather than to a package that it uses.
+ * Whether a file belongs to a feature, rather than to a package that the feature uses.
  *
- * @param file URL or path; the same form as the folders
+ * @param file a URL or a path, in the same form as `folders`
  */
 function isOwnFile (file: string, folders: Iterable<string>): boolean {
   for (const folder of folders) if (file.startsWith(folder) && !file.slice(folder.length).includes('node_modules/')) return true
   return false
 }
 
-/** Lets a feature outside the checkout import the server's packages, unless it has its own. */
+/**
+ * Lets a feature outside the server's checkout import the server's packages. Its own packages take
+ * precedence.
+ */
 function resolveFrom (specifier: string, context: ResolveHookContext, next: (specifier: string, context?: Partial<ResolveHookContext>) => ResolveFnOutput, isFeature: boolean): ResolveFnOutput {
   try {
     return next(specifier, context)
@@ -125,10 +131,10 @@ function resolveFrom (specifier: string, context: ResolveHookContext, next: (spe
   }
 }
 
-/** @returns the URL of what `import name` would load in a module at `base` */
+/** @returns the URL that `import name` would load in a module at `base` */
 function resolvePackage (name: string, base: string): string {
   let url: string | undefined
-  // import.meta.resolve resolves from this file; the hook replaces the base.
+  // import.meta.resolve resolves from this file; the hook makes it resolve from `base`.
   const hook = registerHooks({
     resolve (specifier, context, nextResolve) {
       if (specifier !== name) return nextResolve(specifier, context)
@@ -147,7 +153,7 @@ function resolvePackage (name: string, base: string): string {
 /** @returns the version of the package that a file belongs to */
 function versionOf (entry: string): string | undefined {
   const file = findPackageJSON(pathToFileURL(entry))
-  // Without a package, Node returns the file.
+  // If the file belongs to no package, Node returns the file itself.
   return file === undefined || basename(file) !== 'package.json' ? undefined : (JSON.parse(readFileSync(file, 'utf8')) as { version?: string }).version
 }
 
@@ -159,18 +165,19 @@ interface PluginMeta {
   decorators?: { fastify?: string[] }
 }
 
-/** Number of fresh imports in this process, of all features. Makes the URL of each import unique. */
+/** Number of fresh imports of all features in this process. Makes the URL of each fresh import unique. */
 let loads = 0
 /** Timeout of an import, in milliseconds. */
 const importMs = 30_000
 const require = createRequire(import.meta.url)
 
 /**
- * Loads the CommonJS modules of features again, which Node caches by path alone.
+ * Reloads the CommonJS modules of features. Node caches them by path alone, so a new URL does not
+ * reload them.
  *
- * They are required here, not only removed from the cache: when a module that is
- * imported requires another one that it has required before, Node 24 returns the
- * empty placeholder that its ES module loader has put into the cache.
+ * Removing the modules from the cache is not enough: they must also be required again here. Otherwise,
+ * if an imported module requires a module that it has required before, Node 24 returns the empty
+ * placeholder that Node's ES module loader has put into the cache.
  */
 function reloadCommonJs (): void {
   const paths = Object.keys(require.cache).filter((path) => isOwnFile(path, roots.keys()))
@@ -179,16 +186,17 @@ function reloadCommonJs (): void {
     try {
       require(path)
     } catch {
-      // If the feature still needs the module, its import fails, too.
+      // If a feature still needs this module, importing the feature reports the error.
     }
   }
 }
 
 /**
- * Loads a feature's code as it is on disk now.
+ * Loads a feature's current code from disk.
  *
- * @param generation sequence number of this generation of the feature
- * @param fresh whether the code may have changed since this process loaded it; false shares code between servers in one process
+ * @param generation the sequence number of the feature's new generation
+ * @param fresh whether the code may have changed since this process loaded it; if false, servers in
+ *   one process share the loaded code
  * @throws if the code throws, exports no plugin, or its import times out
  */
 export async function importFeature (feature: FoundFeature, generation: number, fresh: boolean): Promise<FeatureModule> {

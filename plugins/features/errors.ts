@@ -4,30 +4,30 @@ import createError from '@fastify/error'
 import { withDetails } from '../errors/codes.ts'
 import type { FoundFeature } from './discovery.ts'
 
-// Errors of changes to the running features.
+// Errors that changes to the running features can cause.
 
 export const FeatureNotFound = createError('FEATURE_NOT_FOUND', 'Feature %s does not exist', 404)
 export const FeatureInUse = createError('FEATURE_IN_USE', 'Feature %s is required by %s', 409)
 export const DependencyDisabled = createError('DEPENDENCY_DISABLED', 'Feature %s requires %s, which is not running', 409)
 export const FeatureLoadFailed = createError('FEATURE_LOAD_FAILED', 'Feature %s failed to load: %s', 422)
 
-/** @param dependents names of the running features that require it */
+/** @param dependents names of the running features that require the feature */
 export const featureInUse = (name: string, dependents: readonly string[]) =>
   withDetails(new FeatureInUse(name, dependents.join(', ')), { dependents })
 
-/** @param dependencies names of the features that must run */
+/** @param dependencies names of the required features that are not running */
 export const dependencyDisabled = (name: string, dependencies: readonly string[]) =>
   withDetails(new DependencyDisabled(name, dependencies.join(', ')), { dependencies })
 
-/** The location in a feature's code where it failed. */
+/** The location in a feature's code where an error occurred. */
 export interface Place {
   file: string
-  /** Starts at 1; absent if the stack has no line. */
+  /** The line number, starting at 1; absent if the stack trace contains none. */
   line?: number
 }
 
 /**
- * @param error anything that was thrown while a feature was loaded
+ * @param error anything that was thrown while the feature was being loaded
  * @returns FEATURE_LOAD_FAILED with the cause and its location, as `details: {file, line, stack}`
  */
 export function loadFailed (feature: FoundFeature, error: unknown) {
@@ -38,7 +38,7 @@ export function loadFailed (feature: FoundFeature, error: unknown) {
   return withDetails(new FeatureLoadFailed(feature.name, `${cause.message} (${where})`, { cause }), { ...place, stack })
 }
 
-/** Replaces URLs with file paths that an editor can open. */
+/** Replaces the URLs in a stack trace with file paths that an editor can open. */
 const readable = (stack: string) => stack.replace(/file:\/\/[^\s)]+/g, (url) => {
   const [, address = url, position = ''] = /^(.*?)((?::\d+)*)$/.exec(url) ?? []
   try {
@@ -48,7 +48,10 @@ const readable = (stack: string) => stack.replace(/file:\/\/[^\s)]+/g, (url) => 
   }
 })
 
-/** @returns the first location in the stack that is in the feature's folder; otherwise the feature's file that imports a missing module */
+/**
+ * @returns the first stack location in the feature's folder; if there is none, the feature's file that
+ * imports a missing module
+ */
 function placeIn (stack: string, folder: string): Place | undefined {
   for (const line of stack.split('\n')) {
     const start = line.indexOf(folder + sep)

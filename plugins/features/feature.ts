@@ -1,6 +1,5 @@
-// The API for features, as `flylive-audio-server/feature`. It is
-// stable between minor versions (test/types checks that);
-// all other modules of the server may change at any time.
+// The API for features, which they import as `flylive-audio-server/feature`. This API is stable between
+// minor versions (test/types checks that). All other modules of the server may change at any time.
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { FastifyBaseLogger, FastifyInstance, FastifyPluginAsync, RawServerDefault } from 'fastify'
 import type { ZodTypeProvider } from 'fastify-type-provider-zod'
@@ -43,9 +42,9 @@ import type {} from '../redis/index.ts'
 import type {} from '../store/index.ts'
 
 /**
- * The objects that `features.getFeature` returns, by the name of the feature. A feature declares its
- * own object here. A feature that calls a replaceable feature, as `gifts` calls `laravel-bridge`,
- * declares the object it expects:
+ * The objects that `features.getFeature` returns, by feature name. A feature declares the object that
+ * it provides. If a feature is replaceable, its caller declares the object instead, as `gifts` does for
+ * `laravel-bridge`. For example:
  *
  * ```ts
  * declare module 'flylive-audio-server/feature' {
@@ -56,37 +55,52 @@ import type {} from '../store/index.ts'
 export interface FeatureSlots {}
 
 /**
- * The hooks that features call, by name. The feature that calls a hook declares it, as with {@link
- * FeatureSlots}. The name begins with the feature's name: `gifts:accepted`.
+ * The hooks that features call, by name. The feature that calls a hook declares it here, in the same way
+ * as in {@link FeatureSlots}. A hook's name begins with the feature's name, such as `gifts:accepted`.
  */
 export interface FeatureHooks {}
 
 interface AllHooks extends KernelHooks, FeatureHooks {}
 
-/** A feature handles all hooks and calls those of features. */
+/** A feature can handle all hooks, but it can call only the hooks of features. */
 export interface FeatureHookRegistrar extends HookRegistrar<AllHooks>, HookCaller<FeatureHooks> {}
 
 /** The kernel's API for features: each property is a decorator of the feature's instance. */
 export interface FeatureSurface {
-  /** The kernel's settings (config/schema.ts), without secrets. A feature's own settings are its options. */
+  /**
+   * The kernel's settings (config/schema.ts), without secrets. A feature receives its own settings as
+   * its plugin options.
+   */
   config: FeatureConfig
   /** Name of this server. */
   nodeId: string
-  /** The time for deadlines and timestamps, the same on all servers. */
+  /** The clock for deadlines and timestamps. It returns the same time on all servers. */
   clock: Clock
   /** Counters, gauges and histograms. Metrics survive a reload. */
   metrics: Metrics
-  /** Requests and events: schemas, limits, handlers, withdrawn with the feature; and `dispatch`, which runs a request for a session. */
+  /**
+   * Registers requests and events; they are removed when the feature is unloaded. `dispatch` runs a
+   * request for a session.
+   */
   messages: FeatureMessages
-  /** The feature's own HTTP prefixes and WebSocket paths. Withdrawn with the feature. */
+  /** The feature's own HTTP prefixes and WebSocket paths. They are removed when the feature is unloaded. */
   gate: GateRegistrar
-  /** Hooks of the kernel (`KernelHooks`) and of features (`FeatureHooks`), which features may also call. Handlers are withdrawn with the feature. */
+  /**
+   * Handles the hooks of the kernel (`KernelHooks`) and of features (`FeatureHooks`), and calls the hooks
+   * of features. Handlers are removed when the feature is unloaded.
+   */
   hooks: FeatureHookRegistrar
-  /** Scheduled work, run by one server, even if another one dies. Handlers are withdrawn with the feature. */
+  /**
+   * Scheduled jobs. One server runs each job; if that server dies, another one runs it. Handlers are
+   * removed when the feature is unloaded.
+   */
   jobs: JobsRegistrar
-  /** Messages between servers, and locks over all of them. Handlers are withdrawn with the feature. */
+  /** Messages between servers, and cluster-wide locks. Handlers are removed when the feature is unloaded. */
   cluster: Cluster
-  /** Messages between servers, in one order for all. Begin channels with the feature's name, and unsubscribe in onClose. */
+  /**
+   * Messages between servers. All servers receive the messages of a channel in the same order. Begin
+   * channel names with the feature's name, and unsubscribe in onClose.
+   */
   bus: Pick<Bus, 'publish' | 'subscribe' | 'unsubscribe'>
   /** Rooms, members and roles; events to all members of a room; shared room state. */
   rooms: Pick<Rooms, 'size' | 'get' | 'local' | 'ofSession' | 'roomState' | 'roleOf' | 'ownerOf' | 'touch' | 'defaultRoleOf' | 'emit' | 'emitLogged' | 'sendHere' | 'sendTo' | 'close' | 'kick' | 'kickHere'>
@@ -96,14 +110,18 @@ export interface FeatureSurface {
   sfu: Omit<Sfu, 'workers'>
   /** Values by key, with an optional expiry. They survive a crash. Start the name of a namespace with the feature's name. */
   kv: Pick<KeyValue, 'namespace' | 'plainKeys'>
-  /** Large values by key, as streams: files of this server, or an S3 bucket. Begin keys with the feature's name. */
+  /**
+   * Large values by key, as streams. They are stored in files on this server or in an S3 bucket. Begin
+   * keys with the feature's name.
+   */
   blobs: Blobs
-  /** All rooms, on all servers: records, members, logs. */
+  /** The records, members and logs of all rooms, on all servers. */
   store: Pick<RoomStore,
     'kind' | 'readLog' | 'ban' | 'listEmptyRooms' | 'forgetEmptyRoom' |
     'getRoom' | 'listRooms' | 'listBusyRooms' | 'getParticipants' | 'listParticipants' | 'getMembers' | 'getSomeMembers'>
   /**
-   * The server's Redis connection, if Redis is configured, for features with their own data structures. Begin keys with `msab:` and the feature's name.
+   * The server's Redis connection, for features that need their own data structures; undefined if Redis
+   * is not configured. Begin keys with `msab:` and the feature's name.
    */
   redis: Redis | undefined
   /** The sessions of each user, on all servers. */
@@ -114,7 +132,7 @@ export interface FeatureSurface {
   keep: Keep
   /** Logs changes by admins. Routes under /admin require the key automatically. */
   admin: Pick<Admin, 'audit'>
-  /** The current contract; the same object until a feature is loaded, reloaded or unloaded. */
+  /** Returns the current API contract; the same object until a feature is loaded, reloaded or unloaded. */
   contract (): ContractTables
   /** Whether this server is shutting down. */
   drain: Pick<Drain, 'draining'>
@@ -129,9 +147,9 @@ type KernelOnly =
   'server' | 'listen' | 'close' | 'ready' | 'routing'
 
 /**
- * The instance a feature gets: one of Fastify, whose routes are typed by their
- * zod schemas, with the {@link FeatureSurface}, and with what the features it depends
- * on decorate it with. A feature that decorates it adds to this interface, by
+ * The Fastify instance that a feature receives. Its routes are typed by their zod schemas. It has the
+ * decorators of {@link FeatureSurface} and those of the features that the feature depends on. A feature
+ * that adds a decorator declares it in this interface, with
  * `declare module 'flylive-audio-server/feature'`.
  */
 export interface FeatureInstance extends Omit<Instance, keyof FeatureSurface | KernelOnly>, FeatureSurface {}
@@ -139,13 +157,19 @@ export interface FeatureInstance extends Omit<Instance, keyof FeatureSurface | K
 /** The exports of a feature's module (index.ts, index.js or index.mjs). */
 export interface FeatureExports {
   default: FastifyPluginAsync<Record<string, unknown>>
-  /** The requests that the feature handles. It cannot handle others. The server rejects them with FEATURE_DISABLED while it is off. */
+  /**
+   * The requests that the feature handles; it cannot register any others. While the feature is off, the
+   * server rejects these requests with FEATURE_DISABLED.
+   */
   requests?: RequestMap
-  /** Schema of its settings. Unknown settings are rejected. */
+  /** Schema of the feature's settings. Unknown settings are rejected. */
   config?: z.ZodObject
-  /** Errors of its own, for the generated contract: `{EmojiNotAllowed: createError('EMOJI_NOT_ALLOWED', …)}`. */
+  /**
+   * The feature's own errors, for the generated contract. For example,
+   * `{EmojiNotAllowed: createError('EMOJI_NOT_ALLOWED', …)}`.
+   */
   errors?: Readonly<Record<string, unknown>>
-  /** Defaults to the version of its package. */
+  /** Defaults to the version of the feature's package. */
   version?: string
 }
 
@@ -170,13 +194,13 @@ export { NotInRoom, RoomNotFound } from '../rooms/errors.ts'
 // Events for rooms.sendHere, rooms.sendTo and session.write.
 export { createEvent } from '../connections/face.ts'
 
-// Ids in messages, ids for comparison, and public user profiles.
+// Schemas for ids and public user profiles; user ids in comparable form.
 export { profile, roomId, userId } from '../schema/ids.ts'
 export { userKeyOf } from '../connections/session.ts'
 
-// Lists in pages.
+// Pagination of lists.
 export { cursor, cursorBehind, keyBehind, maxPageBytes, nextCursor, pageOf } from '../schema/pages.ts'
-// Limits of events and replies.
+// Size limits of events and replies.
 export { fitting, maxEventBytes } from '../schema/sizes.ts'
 
 export type { FastifyBaseLogger as Logger, FastifyReply as HttpReply, FastifyRequest as HttpRequest } from 'fastify'

@@ -24,7 +24,7 @@ export interface Generation {
   name: string
   number: number
   module: FeatureModule
-  /** The settings, parsed by the schema of the feature. */
+  /** The settings, parsed by the feature's schema. */
   config: Record<string, unknown>
   app: FastifyInstance
   table: MessageTable
@@ -32,7 +32,7 @@ export interface Generation {
   hooks: readonly HookEntry[]
   jobs: ReadonlyMap<string, JobHandler>
   routes: readonly { method: HTTPMethods, url: string, schema: unknown }[]
-  /** The decorators it provides. */
+  /** The decorators that the feature provides to its dependents. */
   provides: readonly string[]
   loadedAt: number
   /** The in-flight requests, hooks and jobs of the generation. */
@@ -45,15 +45,18 @@ export interface GenerationPlan {
   number: number
   module: FeatureModule
   config: Record<string, unknown>
-  /** The resources of the generation in service. */
+  /** The resources that the generation in service keeps. */
   previouslyKept (): KeptResources | undefined
-  /** Access to the current generation of each dependency. */
+  /**
+   * Returns the instance of a dependency's current generation; undefined if the dependency is not in
+   * service.
+   */
   getFeature (name: string): Record<string, unknown> | undefined
   /** The decorators of a dependency; undefined if it is not in service. */
   provided (name: string): readonly string[] | undefined
   /** @throws when the type belongs to another feature */
   claimMessage (type: string): void
-  /** Owners of paths that the feature must not claim. */
+  /** The owners whose paths and routes the feature's paths must not overlap. */
   pathOwners (): Iterable<PathOwner>
   /** @throws when the route belongs to another feature */
   claimRoute (method: string, url: string): void
@@ -62,10 +65,11 @@ export interface GenerationPlan {
 }
 
 /**
- * Builds one generation of a feature. The generation is not in service yet; its registrations are only recorded.
+ * Builds one generation of a feature without putting it into service: its registrations are only
+ * recorded.
  *
  * @param kernel the kernel's instance
- * @throws the plugin's errors, and if a dependency is missing
+ * @throws any error that the plugin throws, and an error if a dependency is missing
  */
 export async function buildGeneration (kernel: FastifyInstance, plan: GenerationPlan): Promise<Generation> {
   const { name, number, module, config, previouslyKept, getFeature, provided, claimMessage, claimRoute, pathOwners, checkProvided } = plan
@@ -107,7 +111,7 @@ export async function buildGeneration (kernel: FastifyInstance, plan: Generation
       schedule: kernel.jobs.schedule
     } satisfies JobsRegistrar
   }
-  // Lists every name of the interface in feature.ts; the compiler reports a missing one.
+  // Must list every property of FeatureSurface; the compiler reports a missing one.
   const surface = {
     config: featureConfig(kernel.config),
     nodeId: kernel.nodeId,
@@ -149,7 +153,8 @@ export async function buildGeneration (kernel: FastifyInstance, plan: Generation
   for (const [name, part] of Object.entries(surface)) app.decorate(name, part as never)
   app.addHook('onRoute', (route) => {
     if (!kernel.admin.guard(route)) {
-      // Without an admin key, no wildcard route of the feature may match this URL either.
+      // Without an admin key, the route itself returns 404, so that no wildcard route of the feature
+      // handles its URL instead.
       route.onRequest = async (request) => { throw new NotFound(request.url.split('?')[0]) }
       return
     }
@@ -160,7 +165,7 @@ export async function buildGeneration (kernel: FastifyInstance, plan: Generation
   })
   app.addHook('onRequest', async (_request, reply) => {
     const done = calls.begin((error) => { if (!reply.sent && !reply.raw.headersSent) reply.send(error) })
-    // If the client disconnects, onResponse is not called.
+    // The hook onResponse would not be called if the client disconnects.
     reply.raw.once('close', done)
   })
 
@@ -181,7 +186,7 @@ export async function buildGeneration (kernel: FastifyInstance, plan: Generation
     checkProvided(provides)
     return { name, number, module, config, app, hooks, jobs, routes, provides, calls, kept, table: messages.table, paths: gate.table, loadedAt: Date.now() }
   } catch (error) {
-    await app.close().catch(() => { /* A feature that failed to start may also fail to stop. The first error is reported. */ })
+    await app.close().catch(() => { /* A feature that failed to start may also fail to stop. Only the first error is reported. */ })
     await kept.dispose(previouslyKept())
     throw error
   }

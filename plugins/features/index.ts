@@ -27,15 +27,15 @@ export interface FeatureInfo {
   /** `failed`: enabled, but not running. */
   state: FeatureState
   version: string | undefined
-  /** Number of the running generation; 0 if it is not running. */
+  /** Number of the running generation; 0 if the feature is not running. */
   generation: number
   dependencies: readonly string[]
   /** Epoch milliseconds. */
   loadedAt: number | undefined
-  /** Why it is not running, or why its last change failed. */
+  /** Why the feature is not running, or why its last change failed. */
   error: string | undefined
   messages: readonly string[]
-  /** `GET /path`. */
+  /** Each in the form `GET /path`. */
   routes: readonly string[]
   /** The current settings. */
   config: Readonly<Record<string, unknown>>
@@ -45,45 +45,47 @@ export interface FeatureInfo {
 
 /** The installed features and the running ones. */
 export interface Features {
-  /** Names of the running features. Each name follows its dependencies. */
+  /** Names of the running features. Each feature comes after its dependencies. */
   enabled (): string[]
   list (): FeatureInfo[]
-  /** The running generations. Each generation is a separate object. */
+  /** The running generations. Each reload of a feature creates a new object. */
   generations (): Generation[]
   /**
-   * Returns the object with which a running feature decorates its instance
-   * under its own name (in camel case, for a name with dashes).
+   * Returns the object that a running feature provides: the decorator that has the feature's name (in
+   * camel case, if the name contains dashes).
    *
-   * @returns undefined if the feature does not run, or decorates nothing under its name
+   * @returns undefined if the feature is not running or provides no object
    */
   getFeature<K extends keyof FeatureSlots> (name: K): FeatureSlots[K] | undefined
 
-  // Changes. They run one at a time; each is applied on this server,
-  // stored, and then applied by all other servers. A failed change
-  // has no effect. They throw FEATURE_NOT_FOUND, FEATURE_IN_USE,
-  // DEPENDENCY_DISABLED, FEATURE_LOAD_FAILED and, without the store, UNAVAILABLE.
+  // Changes run one at a time. Each change is applied on this server, stored, and then applied by all
+  // other servers. A failed change has no effect. The methods throw FEATURE_NOT_FOUND, FEATURE_IN_USE,
+  // DEPENDENCY_DISABLED, FEATURE_LOAD_FAILED, and UNAVAILABLE if the store cannot be reached.
 
-  /** @param cascade also enable its dependencies */
+  /** @param cascade whether to enable the feature's dependencies as well */
   enable (name: string, cascade?: boolean): Promise<Changed>
-  /** @param cascade also disable its dependents */
+  /** @param cascade whether to disable the feature's dependents as well */
   disable (name: string, cascade?: boolean): Promise<Changed>
-  /** Reloads its code from disk. */
+  /** Reloads the feature's code from disk. */
   reload (name: string): Promise<Changed>
   /**
-   * Changes its settings, and reloads it.
+   * Changes the feature's settings and reloads the feature.
    *
-   * @param patch null resets a setting
+   * @param patch the settings to change; null resets a setting
    * @throws VALIDATION_FAILED if the feature's schema rejects the settings
    */
   configure (name: string, patch: Readonly<Record<string, unknown>>): Promise<Changed>
-  /** Finds added and removed features. */
+  /** Finds features that were added or removed on disk, and loads or unloads them. */
   rescan (): Promise<Rescan>
 }
 
 declare module 'fastify' {
   interface FastifyInstance {
     features: Features
-    /** For features that are registered as plain plugins: they share the keys, and the resources are disposed when the server closes. */
+    /**
+     * For features that are registered as plain plugins. They share one set of keys. The resources are
+     * disposed of when the server closes.
+     */
     keep: Keep
   }
 }
@@ -92,34 +94,37 @@ declare module '../hooks.ts' {
   interface KernelHooks {
     /** A feature was enabled; not called for a reload. */
     'feature:enabled': (name: string) => void
-    /** A generation of a feature is now in service, after its start or a reload. */
+    /** A new generation of a feature is now in service: the feature was started or reloaded. */
     'feature:loaded': (name: string) => void
-    /** A feature is about to be disabled. Its own handler is called, too. Not called for a reload. */
+    /**
+     * A feature is about to be disabled. The feature's own handlers are also called. Not called for a
+     * reload.
+     */
     'feature:disabled': (name: string) => void
   }
 }
 
 declare module '../cluster/messages.ts' {
   interface ClusterMessages {
-    /** The settings of features have changed. */
+    /** The cluster-wide feature settings have changed. */
     'features:changed': Record<string, never>
   }
 }
 
-/** Interval between two reads of the settings without a notification, in milliseconds. */
+/** How often this server reads the settings even without a notification, in milliseconds. */
 const lookMs = 10_000
 
 const camelCase = (name: string) => name.replace(/-([a-z0-9])/g, (_, letter: string) => letter.toUpperCase())
 
 export interface FeatureOptions {
-  /** Folders with features, besides FEATURES_PATH and FEATURES_PACKAGES. */
+  /** A folder of features, in addition to FEATURES_PATH and FEATURES_PACKAGES. */
   featuresDir: string
 }
 
 /**
- * The feature loader: finds features, runs each in its own child instance
- * in the order of their dependencies, and installs its registrations
- * atomically. A feature that fails is reported and does not block the others.
+ * The feature loader: finds features, starts each one in its own child instance after its dependencies,
+ * and installs its registrations atomically. If a feature fails to load, the error is logged, and the
+ * features that do not depend on it still start.
  */
 export default fp<FeatureOptions>(async function features (app, { featuresDir }) {
   const { config, log } = app
@@ -149,7 +154,7 @@ export default fp<FeatureOptions>(async function features (app, { featuresDir })
     generations: registry.serving,
     getFeature<K extends keyof FeatureSlots> (name: K) {
       const decorator = camelCase(name)
-      // A feature may also have been registered on the kernel like any plugin.
+      // A feature may also have been registered directly on the kernel, as a plain plugin.
       const from = registry.running(name)?.app ?? app
       return (from as unknown as Record<string, unknown>)[decorator] as FeatureSlots[K] | undefined
     },
@@ -163,7 +168,7 @@ export default fp<FeatureOptions>(async function features (app, { featuresDir })
   const kept = createKeptResources(log)
   app.decorate('keep', kept.keep)
 
-  // Fastify accepts no new routes once it runs, so unmatched requests
+  // Fastify accepts no new routes once it has started, so unmatched requests
   // are routed to the features here.
   app.addHook('onRequest', (request, reply, done) => {
     const generation = request.is404 ? executor.router.find(request.method, request.url) : undefined
@@ -182,7 +187,7 @@ export default fp<FeatureOptions>(async function features (app, { featuresDir })
   app.cluster.on('features:changed', follow)
   app.bus.onHealed(follow)
   await started
-  // A server may have died after a change and before its notification.
+  // Also poll: a server may have died after it stored a change but before it notified the others.
   const looking = setInterval(follow, lookMs)
   for (const name of chooseFeatures([...registry.known.keys()], config.featureDefaults, config.FEATURES).unknown) log.warn({ feature: name, folders }, 'feature in FEATURES not found')
   for (const name of Object.keys(config.FEATURES_CONFIG)) if (!registry.known.has(name)) log.warn({ feature: name, folders }, 'feature in FEATURES_CONFIG not found')

@@ -13,8 +13,8 @@ import { withTimeout } from '../errors/timeout.ts'
  * The resource keeps running the code of the generation that created it, so keep data rather than code
  * where possible. Change the key when its type changes.
  *
- * @throws once the generation is closed
- * @param dispose runs after `onClose`; the newest generation's function is called
+ * @throws if the generation is already closed
+ * @param dispose runs after `onClose`; only the function that the newest generation passed is called
  */
 export type Keep = <T>(key: string, create: () => T, dispose?: (resource: T) => void | Promise<void>) => T
 
@@ -43,7 +43,7 @@ export interface KeptResources {
 /** Timeout of `dispose`, in milliseconds. */
 const disposeMs = 10_000
 
-/** @param previous the generation in service, if any; its resources are reused */
+/** @param previous returns the resources of the generation in service, if any; they are reused */
 export function createKeptResources (log: FastifyBaseLogger, previous: () => KeptResources | undefined = () => undefined): KeptResources {
   const entries = new Map<string, Entry>()
   let disposed = false

@@ -12,11 +12,11 @@ import { everyFeature, nothingSet } from './settings.ts'
 export interface Rescan {
   added: string[]
   removed: string[]
-  /** Failures, by feature name. */
+  /** Error messages, by feature name. */
   failed: Record<string, string>
 }
 
-/** Changes what runs, one change at a time. */
+/** Changes which features run, one change at a time. */
 export interface Loader extends Commands {
   start (): Promise<void>
   rescan (): Promise<Rescan>
@@ -59,13 +59,13 @@ export function createLoader (options: LoaderOptions): Loader {
   }
 }
 
-/** Applies changes of files and of the cluster-wide settings. */
+/** Applies changes to the files and to the cluster-wide settings on this server. */
 function createFollower ({ registry, desired, find, log }: LoaderOptions, { prepare, make, makeEach, attempt, follow }: Transitions) {
   const { known, get, running, importCode, targets } = registry
   const { isWanted } = desired
   let rescanned = 0
 
-  /** Imports features and builds the wanted ones. Records failures per feature. */
+  /** Imports features and builds those that should run. Failures are recorded per feature. */
   async function loadAll (names: readonly string[], fresh: boolean): Promise<void> {
     const load: Prepared[] = []
     for (const name of names) {

@@ -1,27 +1,30 @@
 import { isDeepStrictEqual } from 'node:util'
 
-/** How a feature runs, or should run. */
+/** The version of a feature that runs or should run, and its dependencies. */
 export interface FeatureTarget {
   /** The features and kernel plugins that its code depends on. */
   dependencies: readonly string[]
-  /** Derived from the settings and the number of reloads. The feature is rebuilt if the loaded version differs. */
+  /**
+   * Derived from the settings and the number of reloads. If it differs from the running version, the
+   * feature is rebuilt.
+   */
   version: unknown
 }
 
 export type FeatureTargets = ReadonlyMap<string, FeatureTarget>
 
-/** Why a feature is not changed. */
+/** Why a feature cannot be changed as planned. */
 export type Refusal =
-  /** Running features that depend on it. */
+  /** Other running features depend on the feature. */
   | { because: 'in use', dependents: string[] }
-  /** Features that it depends on and that are not running. */
+  /** The feature depends on features that are not running. */
   | { because: 'dependency', dependencies: string[] }
   | { because: 'circular' }
 
 export interface Plan {
-  /** To be built. Each follows its dependencies. */
+  /** The features to build. Each comes after its dependencies. */
   load: string[]
-  /** To be taken out of service. Each precedes its dependencies. */
+  /** The features to take out of service. Each comes before its dependencies. */
   unload: string[]
   refused: Map<string, Refusal>
 }
@@ -70,7 +73,10 @@ export function dependentsOf (name: string, dependencies: Graph): string[] {
 
 const graphOf = (targets: FeatureTargets): Graph => new Map([...targets].map(([name, { dependencies }]) => [name, dependencies]))
 
-/** The direct and indirect dependencies of a feature; includes the feature itself only if they are circular. */
+/**
+ * The direct and indirect dependencies of a feature; includes the feature itself only if its
+ * dependencies are circular.
+ */
 function requiredBy (name: string, graph: Graph): Set<string> {
   const found = new Set(graph.get(name))
   // Iterating over a set includes items that are added during the loop.
@@ -78,7 +84,10 @@ function requiredBy (name: string, graph: Graph): Set<string> {
   return found
 }
 
-/** Sorts features so that each follows its dependencies. Features with circular dependencies, and their dependents, come last. */
+/**
+ * Sorts features so that each comes after its dependencies. Features with circular dependencies, and
+ * their dependents, come last.
+ */
 function inOrder (graph: Graph): string[] {
   const order: string[] = []
   const left = new Map([...graph].map(([name, on]) => [name, on.filter((other) => graph.has(other))]))
@@ -96,8 +105,9 @@ function inOrder (graph: Graph): string[] {
  * Selects the features to run: the defaults for development, test or production, as modified by `FEATURES`.
  *
  * @param known names of all installed features
- * @param defaults by name; a missing feature is on
- * @param wanted the names of the only features to run, or -names to exclude
+ * @param defaults whether each feature runs by default, by name; a feature that is not listed is on
+ * @param wanted the items of FEATURES: names of the only features to run, or names with a leading `-`
+ *   to exclude
  */
 export function chooseFeatures (known: readonly string[], defaults: Readonly<Record<string, boolean>>, wanted: readonly string[]): { on: Set<string>, unknown: string[] } {
   const without = new Set(wanted.filter((name) => name.startsWith('-')).map((name) => name.slice(1)))

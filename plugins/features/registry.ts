@@ -18,9 +18,9 @@ export interface Known {
   state: FeatureState
   module?: FeatureModule
   generation?: Generation
-  /** The target of the generation ({@link FeatureTarget}). */
+  /** The {@link FeatureTarget} version that the running generation was built for. */
   version?: unknown
-  /** Why it is not running, or why its last change failed. */
+  /** Why the feature is not running, or why its last change failed. */
   error?: Error
   /** The last setting that this server applied. */
   applied: FeatureSetting
@@ -28,7 +28,7 @@ export interface Known {
 
 /** The installed features, running or not. */
 export interface Registry {
-  /** Running features are in the order in which they were enabled. */
+  /** All installed features. The running ones appear in the order in which they were enabled. */
   readonly known: Map<string, Known>
   /** @throws FEATURE_NOT_FOUND */
   get (name: string): Known
@@ -44,15 +44,15 @@ export interface Registry {
    */
   importCode (name: string, fresh?: boolean): Promise<FeatureModule>
   /**
-   * @param settings by an admin; they override FEATURES_CONFIG, which overrides the settings' own
-   * environment variables
-   * @returns the settings for the feature
+   * @param set the settings that an admin has changed; they override FEATURES_CONFIG, which overrides
+   * the environment variables of individual settings
+   * @returns the feature's resulting settings
    * @throws VALIDATION_FAILED
    */
   configOf (module: FeatureModule, name: string, set: Readonly<Record<string, unknown>> | undefined): Record<string, unknown>
   /** Sequence number of the feature's latest import. */
   numberOf (name: string): number
-  /** Counts a generation that was built. */
+  /** Counts an attempt to build a generation, by result. */
   built (name: string, result: 'ok' | 'failed'): void
   started (generation: Generation, version: unknown): void
   stopped (name: string): void
@@ -62,7 +62,10 @@ export interface Registry {
   forget (name: string): void
 }
 
-/** Node never frees an import (30 to 300 KB). After this many, the server recommends a restart. */
+/**
+ * Number of imports between two logged recommendations to restart: Node never frees imported code (30
+ * to 300 KB per import).
+ */
 const manyImports = 300
 
 export function createRegistry ({ config, log, messages, metrics }: FastifyInstance): Registry {
@@ -111,7 +114,7 @@ export function createRegistry ({ config, log, messages, metrics }: FastifyInsta
       const given = { ...config.FEATURES_CONFIG[name], ...set }
       const parsed = module.config.strict().safeParse({ ...settingsFromEnv(module.config, config.variables), ...given })
       if (parsed.success) return parsed.data
-      // An issue names the setting, or its environment variable.
+      // Name the setting or, if its value came from an environment variable, that variable.
       throw validationFailed(parsed.error.issues.map(({ path: [key, ...rest], message }) => {
         const field = key !== undefined && !(key in given) ? module.config.shape[String(key)] as z.ZodType | undefined : undefined
         return { path: [(field && variableOf(field)?.name) ?? key ?? '', ...rest], message }
@@ -122,7 +125,7 @@ export function createRegistry ({ config, log, messages, metrics }: FastifyInsta
     started (generation, version) {
       const { name, module } = generation
       const feature = get(name)
-      // Running features are listed after their dependencies.
+      // Move the feature to the end, so that running features are listed after their dependencies.
       if (!feature.generation) {
         known.delete(name)
         known.set(name, feature)

@@ -3,33 +3,33 @@ import { z } from 'zod'
 import { unavailable } from '../errors/codes.ts'
 import type { Namespace } from '../kv/kv.ts'
 
-/** An admin's setting for a feature. */
+/** What an admin has set for one feature. */
 const setting = z.object({
-  /** Increases with each change, so that a server detects settings it has not applied. Never reused. */
+  /** Increases with each change, so that a server detects settings that it has not applied yet. Never reused. */
   revision: z.int(),
   enabled: z.boolean().optional(),
   config: z.record(z.string(), z.unknown()).optional(),
-  /** Number of reloads. */
+  /** How many times an admin has reloaded the feature. */
   reloads: z.int().optional()
 })
 export type FeatureSetting = z.output<typeof setting>
 
 const document = z.record(z.string(), setting)
-/** By feature name. */
+/** The settings of all features, by feature name. */
 export type FeatureSettings = Readonly<Record<string, FeatureSetting>>
 
-/** The key for a rescan, in place of a feature's name. */
+/** The key under which rescans are recorded, in place of a feature's name. */
 export const everyFeature = '*'
 
 /** The setting of a feature that no admin has changed. */
 export const nothingSet: FeatureSetting = { revision: 0 }
 
-/** Changes the current setting. */
+/** Returns a feature's new setting, given its current one. */
 export type SettingChange = (now: FeatureSetting) => Omit<FeatureSetting, 'revision'>
 
 /**
- * The cluster-wide settings: one value in the store, changed by compare-and-set. A server reads it at
- * startup, after each notification, and periodically.
+ * The cluster-wide settings: one value in the store, changed by compare-and-set. Each server reads the
+ * value at startup, after each notification, and periodically.
  */
 export interface SettingsStore {
   /** @throws UNAVAILABLE */
@@ -39,18 +39,19 @@ export interface SettingsStore {
    *
    * @param check receives all new settings; throws to reject them
    * @returns all resulting settings
-   * @throws UNAVAILABLE, and the errors of `check`; then nothing is changed
+   * @throws UNAVAILABLE, and any error that `check` throws; in both cases nothing is changed
    */
   change (changes: Readonly<Record<string, SettingChange>>, check?: (settings: FeatureSettings) => void): Promise<FeatureSettings>
   /**
-   * Restores settings that the store has lost. For each feature, the newer of the stored and the given setting wins.
+   * Restores settings that the store has lost. For each feature, the newer of the stored and the given
+   * setting wins.
    *
    * @returns all resulting settings
    */
   restore (known: FeatureSettings): Promise<FeatureSettings>
 }
 
-/** @returns the newer setting of each feature */
+/** @returns for each feature, the setting with the higher revision */
 export function newest (one: FeatureSettings, other: FeatureSettings): FeatureSettings {
   const all = { ...one }
   for (const [name, setting] of Object.entries(other)) if (setting.revision > (all[name]?.revision ?? 0)) all[name] = setting
@@ -78,7 +79,7 @@ export function createSettings (values: Pick<Namespace, 'get' | 'compareAndSet'>
       const next = { ...settings }
       for (const [name, change] of Object.entries(changes)) {
         const now = settings[name] ?? nothingSet
-        // Based on the clock, so that revisions increase even if the store has lost the latest one.
+        // Based on the clock, so that revisions increase even if the store has lost the latest settings.
         next[name] = { ...change(now), revision: Math.max(Date.now(), now.revision + 1) }
       }
       check?.(next)
@@ -91,9 +92,12 @@ export function createSettings (values: Pick<Namespace, 'get' | 'compareAndSet'>
 /** The cluster-wide settings, as last read by this server. */
 export interface DesiredState {
   settingOf (name: string): FeatureSetting
-  /** Whether a feature should run, by these or the given settings. */
+  /**
+   * Whether a feature should run according to the given settings; by default, those that this server
+   * last read.
+   */
   isWanted (name: string, all?: FeatureSettings): boolean
-  /** The target to build a feature for. */
+  /** The version to build a feature for (`version` in {@link FeatureTarget}). */
   versionOf (name: string, setting?: Partial<FeatureSetting>): unknown
   /** The revision of the last requested rescan. */
   rescanned (): number
@@ -107,14 +111,14 @@ export interface DesiredState {
    * Changes the cluster-wide settings and notifies the other servers.
    *
    * @param check receives all new settings; throws to reject them
-   * @returns the names of the features whose settings had no concurrent change
-   * @throws UNAVAILABLE, and what `check` throws
+   * @returns the names of the features whose settings were not changed concurrently
+   * @throws UNAVAILABLE, and any error that `check` throws
    */
   set (changes: Readonly<Record<string, SettingChange>>, check?: (all: FeatureSettings) => void): Promise<string[]>
 }
 
 /**
- * @param isOn whether a feature runs if no admin has changed it
+ * @param isOn returns whether a feature runs if no admin has enabled or disabled it
  * @param notify makes the other servers read the settings
  */
 export function createDesiredState (settings: SettingsStore, isOn: (name: string) => boolean, notify: () => void): DesiredState {

@@ -2,7 +2,10 @@ import { relative, sep } from 'node:path'
 import { watch } from 'chokidar'
 import type { FastifyBaseLogger } from 'fastify'
 
-/** Editors write a file in several steps. A change is complete after this many milliseconds without another step. */
+/**
+ * Editors save a file in several steps. A change is complete when no step follows for this many
+ * milliseconds.
+ */
 const quietMs = 100
 
 // Dependencies, hidden files and editor backups.
@@ -11,9 +14,9 @@ const ignored = /(^|[/\\])(node_modules|\.[^/\\]+)([/\\]|$)|~$/
 /**
  * Watches the files of features.
  *
- * @param folders absolute paths of folders of features
+ * @param folders absolute paths of the folders that contain features
  * @param changed receives the names of the features that changed since the last call
- * @returns once it is watching
+ * @returns once the watcher is ready
  */
 export async function watchFeatures (folders: readonly string[], changed: (names: string[]) => Promise<void>, log: FastifyBaseLogger): Promise<{ close (): Promise<void> }> {
   const names = new Set<string>()

@@ -10,17 +10,20 @@ import type { InFlight } from '../dispatch/routes.ts'
 import { NotFound, toWire } from '../errors/codes.ts'
 import { checkPath, checkPrefix, isBelow, overlapsRoute, pathOf } from './paths.ts'
 
-/** Handles every HTTP request to a prefix and to the paths below it. If it throws a coded error, the gate sends the error as the response. */
+/**
+ * Handles every HTTP request to a prefix and to the paths below it. If the handler throws, the gate
+ * sends an error response.
+ */
 export type HttpHandler = (request: IncomingMessage, response: ServerResponse) => void | Promise<void>
 
-/** A path whose WebSockets the kernel opens: they have the limits, errors and sessions of `/ws`. */
+/** A path whose WebSockets the kernel opens, with the same limits, errors and sessions as `/ws`. */
 export interface ConnectionPath {
-  /** The native protocol by default. */
+  /** The protocol face of the sessions. Default: the native protocol. */
   face?: Face<string | Uint8Array>
   /** The subprotocol that the server selects if the client offers it. Default: `msab.v1`. */
   subprotocol?: string
   /**
-   * Identifies the user. By default the feature `auth` does.
+   * Identifies the user. By default, the feature `auth` identifies users.
    *
    * @throws a coded error, which rejects the upgrade
    */
@@ -30,37 +33,37 @@ export interface ConnectionPath {
 
 /** A path whose upgrades the feature handles itself. */
 export interface HandledPath {
-  /** Takes over the socket. */
+  /** Handles an upgrade and takes over its socket. */
   handle: (request: IncomingMessage, socket: Duplex, head: Buffer) => void
 }
 
 export type UpgradePath = ConnectionPath | HandledPath
 
-/** Registers paths. They are withdrawn with their feature. */
+/** Registers paths. They are removed when their feature is unloaded. */
 export interface GateRegistrar {
   /**
    * Handles all HTTP requests to a prefix and to the paths below it. The server adds no headers: the
-   * handler sets all of them, including those for CORS.
+   * handler must set all headers, including those for CORS.
    *
    * @param prefix whole segments, such as `/hls`; no other feature or route of the server may use a path below it
-   * @throws if it is taken
+   * @throws if the prefix is taken
    */
   http (prefix: string, handler: HttpHandler): void
   /**
    * Accepts upgrades at exactly this path.
    *
-   * @throws if it is taken
+   * @throws if the path is taken
    */
   upgrade (path: string, options: UpgradePath): void
 }
 
-/** All paths of one owner; installed and withdrawn as a unit. */
+/** All paths of one owner; installed and removed as a unit. */
 export interface GateTable {
   http: ReadonlyMap<string, HttpHandler>
   upgrades: ReadonlyMap<string, UpgradePath>
 }
 
-/** An owner's paths and routes, against which a new one is checked. */
+/** An owner's existing paths and routes. New paths are checked against them. */
 export interface PathOwner {
   name: string
   paths: GateTable
@@ -68,9 +71,10 @@ export interface PathOwner {
 }
 
 /**
- * Records paths, to be installed later.
+ * Records paths so that they can be installed later.
  *
- * @param owners the other owners, whose paths must not overlap with the new ones; called at each registration
+ * @param owners returns the other owners, whose paths must not overlap with a new path; called at
+ *   each registration
  */
 export function createGateRecorder (owners: () => Iterable<PathOwner>): GateRegistrar & { table: GateTable } {
   const http = new Map<string, HttpHandler>()
@@ -111,13 +115,13 @@ export interface Entrance extends ConnectionPath {
 
 /** Routes requests and upgrades to the owners of their paths. */
 export interface Gate {
-  /** Emits `upgrade` for WebSockets that the kernel opens. */
+  /** Emits `upgrade` for each request whose WebSocket the kernel opens. */
   readonly webSockets: EventEmitter
   /**
    * Replaces an owner's paths atomically. In-flight requests finish in the old handlers.
    *
-   * @param table undefined withdraws all its paths
-   * @param inFlight counts the requests of the new table
+   * @param table undefined removes all of the owner's paths
+   * @param inFlight counts the in-flight requests of the new handlers
    */
   install (owner: string, table: GateTable | undefined, inFlight?: InFlight): void
   /** @returns false if the request's path is not claimed */
@@ -126,7 +130,7 @@ export interface Gate {
   upgrade (request: IncomingMessage, socket: Duplex, head: Buffer): void
   /** @returns the path at which a connection arrived; undefined if it did not come through the gate */
   entranceOf (request: IncomingMessage): Entrance | undefined
-  /** Whether upgrades of a path are accepted now. */
+  /** Whether upgrades at a path are currently accepted. */
   accepts (path: string): boolean
 }
 
@@ -136,7 +140,7 @@ interface Installed<T> {
   claim: T
 }
 
-/** @param webSocketUrl the route that opens the WebSockets of all paths */
+/** @param webSocketUrl the route that opens WebSockets for all claimed paths */
 export function createGate (log: FastifyBaseLogger, webSocketUrl: string): Gate {
   const webSockets = new EventEmitter()
   const tables = new Map<string, { table: GateTable, inFlight: InFlight }>()

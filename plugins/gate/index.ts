@@ -4,7 +4,7 @@ import fp from 'fastify-plugin'
 import { createGate, createGateRecorder } from './gate.ts'
 import type { Gate, GateRegistrar, PathOwner } from './gate.ts'
 
-/** The kernel's gate: claims the kernel's paths and installs those of features. */
+/** The gate as the kernel uses it: registers the kernel's own paths and installs the paths of features. */
 export interface KernelGate extends GateRegistrar, Pick<Gate, 'webSockets' | 'install' | 'entranceOf' | 'accepts'> {
   /** The kernel's own paths and routes. */
   kernel (): PathOwner
@@ -19,13 +19,15 @@ declare module 'fastify' {
 /** The route that opens WebSockets (routes/ws.ts). */
 export const webSocketUrl = '/ws'
 
-/** The kernel's routes (routes/). They are registered after the features that run at startup have claimed their paths. */
+/**
+ * The kernel's routes (routes/). They are listed here because they are registered only after features
+ * have claimed their paths at startup.
+ */
 const reserved = ['/admin/*', '/health', '/livez', '/metrics', '/readyz', webSocketUrl]
 
 /**
- * Paths that features and the kernel claim outside the routes of Fastify: HTTP
- * prefixes and upgrades. Upgrades of other paths are rejected before Fastify
- * receives the request.
+ * Serves the paths that features and the kernel claim outside Fastify's routes: HTTP prefixes and
+ * upgrades. Upgrades at other paths are rejected before Fastify receives the request.
  */
 export default fp(async function gatePlugin (app) {
   const gate = createGate(app.log, webSocketUrl)
@@ -33,10 +35,10 @@ export default fp(async function gatePlugin (app) {
   const routes = reserved.map((url) => ({ url }))
 
   app.addHook('onRoute', ({ url, method }) => {
-    // A preflight route, for all paths.
+    // Skip the CORS preflight route: it matches all paths.
     if (method !== 'OPTIONS') routes.push({ url })
   })
-  // Runs before the hooks for security headers, CORS and rate limits: claimed paths have their own.
+  // Runs before the hooks for security headers, CORS and rate limits, which do not apply to claimed paths.
   app.addHook('onRequest', (request, reply, done) => {
     if (!gate.serve(request.raw, reply.raw)) return done()
     reply.hijack()

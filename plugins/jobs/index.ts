@@ -12,12 +12,12 @@ declare module 'fastify' {
   }
 }
 
-/** The job queue of all servers, and its runner on this one. */
+/** The job queue that all servers share, and the runner that executes jobs on this server. */
 export default fp(async function jobs (app) {
   const store = app.hasDecorator('redis') ? createRedisJobStore(app.redis) : createMemoryJobStore()
   app.decorate('jobStore', store)
   const created = createJobs(store, app.log, app.timings, app.clock)
   app.decorate('jobs', created)
-  // Runs before the features are unloaded, because a running job may need one.
+  // Runs before the features are unloaded, because a running job may need its feature.
   app.addHook('preClose', () => created.stop())
 }, { name: 'jobs', dependencies: ['redis', 'timings', 'clock'] })

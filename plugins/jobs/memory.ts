@@ -11,7 +11,7 @@ function schedule ({ due }: Queue, key: string, at: number): void {
   due.set(key, Math.min(due.get(key) ?? Infinity, at))
 }
 
-/** The jobs of a single server, in this process. */
+/** The job store of a single server, in memory. */
 export function createMemoryJobStore (): JobStore {
   const queues = new Map<string, Queue>()
 

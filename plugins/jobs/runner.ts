@@ -7,26 +7,26 @@ import type { DueJob, JobStore } from './store.ts'
 /** Runs a job. If it throws, the job is retried after `jobRetryMs`. */
 export type JobHandler = (key: string) => Promise<void>
 
-/** The API of the job queue for features. */
+/** The job queue API for features. */
 export interface JobsRegistrar {
-  /** Handles the jobs of one kind on this server. Withdrawn with its feature. */
+  /** Registers this server's handler for jobs of one kind. Unloading a feature also removes its handlers. */
   on (name: string, handler: JobHandler): void
   /**
    * Schedules a job. If it is already scheduled, the earlier time applies. A job that is scheduled
-   * while it runs is run again afterwards.
+   * while it runs will run again afterwards.
    *
-   * @param at epoch milliseconds of `app.clock`
+   * @param at when the job is due, epoch milliseconds of `app.clock`
    * @throws UNAVAILABLE
    */
   schedule (name: string, key: string, at: number): Promise<void>
 }
 
 /**
- * Scheduled work that any server may run, such as releasing a seat or calling the backend. One server
- * at a time runs a job. If it dies, another server runs the job.
+ * Scheduled work that any server may run, such as releasing a seat or calling the backend. Only one
+ * server at a time runs a given job. If that server dies, another one runs the job.
  */
 export interface Jobs extends JobsRegistrar {
-  /** Replaces all handlers of an owner atomically. */
+  /** Atomically replaces all of an owner's handlers. */
   install (owner: string, handlers: ReadonlyMap<string, JobHandler>): void
 }
 
@@ -39,7 +39,7 @@ const maxRunning = 100
 export function createJobs (store: JobStore, log: FastifyBaseLogger, { jobPollIntervalMs, jobRetryMs } = defaultTimings, clock: Clock = createClock()): Jobs & { stop (): Promise<void> } {
   const owners = new Map<string, ReadonlyMap<string, JobHandler>>()
   const running = new Map<string, Set<Promise<void>>>()
-  // Job kinds with more due jobs than this server could claim.
+  // Job kinds that may have more due jobs than this server could take.
   const behind = new Set<string>()
   const kernel = new Map<string, JobHandler>()
   let polling: Promise<void> | undefined
@@ -50,7 +50,7 @@ export function createJobs (store: JobStore, log: FastifyBaseLogger, { jobPollIn
   async function run (name: string, job: DueJob): Promise<void> {
     let retryAt: number | undefined
     try {
-      // Look up the handler again: the feature may be unloaded since the job was taken.
+      // Look up the handler again: the feature may have been unloaded since the job was taken.
       const handler = handlerOf(name)
       if (handler) await handler(job.key)
       else retryAt = clock.now() + jobRetryMs
@@ -70,7 +70,7 @@ export function createJobs (store: JobStore, log: FastifyBaseLogger, { jobPollIn
     for (const job of jobs) {
       const done = run(name, job).catch((err: unknown) => log.debug({ err, queue: name }, 'job not settled, its lease will expire')).finally(() => {
         busy.delete(done)
-        // Does not wait for the next poll while more jobs are due.
+        // More jobs may be due, so this does not wait for the next interval.
         if (behind.has(name) && busy.size <= maxRunning / 2) poll()
       })
       busy.add(done)
@@ -109,7 +109,7 @@ export function createJobs (store: JobStore, log: FastifyBaseLogger, { jobPollIn
     async stop () {
       stopped = true
       clearInterval(timer)
-      // This server must run the jobs that a pending poll takes.
+      // A poll that is still in progress may take jobs, and this server must run them.
       await polling
       await Promise.all([...running.values()].flatMap((busy) => [...busy]))
     }

@@ -5,7 +5,7 @@ export interface DueJob {
 }
 
 /**
- * Jobs by due time. Each method is atomic and takes one round trip. All throw UNAVAILABLE while the
+ * Stores jobs by due time. Each method is atomic and takes one round trip. All throw UNAVAILABLE while the
  * store cannot be reached.
  */
 export interface JobStore {
@@ -16,16 +16,16 @@ export interface JobStore {
    */
   schedule (queue: string, key: string, at: number): Promise<void>
   /**
-   * Takes due jobs, oldest first. No other caller gets a job until it is settled, or until `until` has
-   * passed: then it is due again.
+   * Takes due jobs, oldest first. Other callers do not get a taken job. If the job is not settled by
+   * `until`, it becomes due again.
    *
    * @param until epoch milliseconds
    */
   takeDue (queue: string, now: number, limit: number, until: number): Promise<DueJob[]>
   /**
-   * Settles a taken job. If it was scheduled again in the meantime, it stays scheduled.
+   * Marks a taken job as finished. If the job was scheduled again in the meantime, it stays scheduled.
    *
-   * @param retryAt when the job is due again; undefined if it has succeeded
+   * @param retryAt when to retry a job that failed; undefined if the job succeeded
    */
   settle (queue: string, job: DueJob, retryAt?: number): Promise<void>
 }

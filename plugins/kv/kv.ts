@@ -1,6 +1,6 @@
 import type { Clock } from '../clock.ts'
 
-/** When a value expires. Without a time it stays until it is deleted. */
+/** When a value expires. If neither field is set, the value stays until it is deleted. */
 export interface Expiry {
   /** In milliseconds from now. */
   ttlMs?: number
@@ -8,12 +8,12 @@ export interface Expiry {
   expiresAt?: number
 }
 
-/** Values by key. Each method is atomic and one round trip. All throw UNAVAILABLE while the store cannot be reached. */
+/** Values by key. Each method is atomic and takes one round trip. All throw UNAVAILABLE while the store cannot be reached. */
 export interface PlainKeys {
   get (key: string): Promise<string | undefined>
-  /** @returns one value per key */
+  /** @returns one entry per key; undefined if the key has no value */
   getMany (keys: readonly string[]): Promise<(string | undefined)[]>
-  /** Sets a value and its expiry. The key's earlier expiry no longer applies. */
+  /** Sets a value and its expiry, replacing any earlier expiry. */
   set (key: string, value: string, expiry?: Expiry): Promise<void>
   /** @returns whether the key had a value */
   delete (key: string): Promise<boolean>
@@ -22,9 +22,9 @@ export interface PlainKeys {
 /** The values of one owner. */
 export interface Namespace extends PlainKeys {
   /**
-   * Sets a value if the current one is the expected one.
+   * Sets a value only if the current value equals `expected`.
    *
-   * @param expected undefined if the key must have no value
+   * @param expected undefined means that the key must not have a value
    * @returns whether the value was set
    */
   compareAndSet (key: string, expected: string | undefined, value: string, expiry?: Expiry): Promise<boolean>
@@ -33,29 +33,29 @@ export interface Namespace extends PlainKeys {
 }
 
 /**
- * Key-value store of all servers. Values survive a crash. They are in Redis or, if Redis is not
+ * The key-value store that all servers share. Values survive a crash. They are in Redis or, if Redis is not
  * configured, in a SQLite file.
  */
 export interface KeyValue {
   /**
-   * @param name starts with the name of the feature or kernel part that owns it
+   * @param name starts with the name of the feature or kernel part that owns the namespace
    * @returns the same object for the same name
    */
   namespace (name: string): Namespace
   /**
-   * Values that other systems read and write, too. The key in Redis is exactly `prefix + key`. The keys
-   * cannot be listed.
+   * Values that other systems also read and write. The full key in Redis is exactly `prefix + key`. The
+   * keys cannot be listed.
    */
   plainKeys (prefix: string): PlainKeys
   close (): void
 }
 
-/** @returns epoch milliseconds; undefined if the value does not expire */
+/** @returns when the value expires, epoch milliseconds; undefined if it does not expire */
 export function expiryTime ({ ttlMs, expiresAt }: Expiry = {}, clock: Clock): number | undefined {
   return ttlMs === undefined ? expiresAt : clock.now() + ttlMs
 }
 
-/** @returns `create`, called once per name */
+/** @returns `create` with a cache: it is called once per name */
 export function oncePerName<T> (create: (name: string) => T): (name: string) => T {
   const created = new Map<string, T>()
   return (name) => {

@@ -11,7 +11,7 @@ const schema = 'CREATE TABLE IF NOT EXISTS kv (namespace TEXT, key TEXT, value T
 const alive = '(expires_at IS NULL OR expires_at > ?)'
 const sweepIntervalMs = 60_000
 
-/** @throws with the path if the folder cannot be created or written */
+/** @throws an error with the path if the folder cannot be created or written */
 function makeWritable (folder: string): void {
   try {
     mkdirSync(folder, { recursive: true })
@@ -25,8 +25,8 @@ function makeWritable (folder: string): void {
 function openFile (folder: string) {
   makeWritable(folder)
   const file = new DatabaseSync(join(folder, 'kv.sqlite'))
-  // In WAL mode a write survives a killed process once the call has returned. NORMAL avoids a disk
-  // flush for each write.
+  // In WAL mode, a write survives a crash of the process once the call has returned. NORMAL avoids a
+  // disk flush for each write.
   file.exec(`PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; ${schema}`)
   return {
     close: () => file.close(),
@@ -56,10 +56,10 @@ function createNamespace (file: ReturnType<typeof openFile>, clock: Clock, name:
 }
 
 /**
- * The key-value store of a single server: a SQLite file.
+ * The key-value store of a single server, kept in a SQLite file.
  *
  * @param folder where the file is kept
- * @param failed called if expired values cannot be deleted; they are never returned, and deleted later
+ * @param failed called if expired values cannot be deleted; they are not returned, and a later sweep deletes them
  */
 export function createMemoryKeyValue (folder: string, clock: Clock = createClock(), failed: (error: unknown) => void = () => {}): KeyValue {
   const file = openFile(folder)

@@ -13,13 +13,13 @@ declare module 'ioredis' {
   }
 }
 
-// A namespace consists of one string per value, which Redis expires, and a sorted set of its keys by
-// expiry. Its name is the hash tag of all these keys.
+// A namespace consists of one Redis string per value, which Redis expires, and a sorted set of the keys
+// by expiry. All these Redis keys contain the namespace's name as a hash tag.
 
 /**
  * KEYS value index — ARGV key value expiresAt compare [expected]
  *
- * @returns 0 if the value is not the expected one
+ * @returns 1 if the value was set; 0 if the current value is not the expected one
  */
 const set = `
 if ARGV[4] == '1' and redis.call('GET', KEYS[1]) ~= (ARGV[5] or false) then return 0 end
@@ -48,7 +48,7 @@ redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', time[1] * 1000 + math.floor(time
 return redis.call('ZRANGE', KEYS[1], 0, -1)
 `
 
-/** Reads values with one command per key: in a Redis Cluster, each key may be on another node. */
+/** Reads values with one command per key: in a Redis Cluster, each key may be on a different node. */
 function readers (redis: Redis, keyOf: (key: string) => string): Pick<PlainKeys, 'get' | 'getMany'> {
   const get = async (key: string) => await redis.get(keyOf(key)) ?? undefined
   return { get, getMany: async (keys) => await Promise.all(keys.map(get)) }
@@ -83,7 +83,7 @@ function createPlainKeys (redis: Redis, clock: Clock, prefix: string): PlainKeys
 }
 
 /**
- * The key-value store of servers that share a Redis.
+ * The key-value store in the Redis that the servers share.
  *
  * @param redis a client whose commands fail immediately while it is disconnected
  */

@@ -4,12 +4,12 @@ import type { Config } from '../../config/load.ts'
 
 type RedisConfig = Pick<Config, 'NODE_ID' | 'REDIS_URL' | 'REDIS_HOST' | 'REDIS_PORT' | 'REDIS_PASSWORD' | 'REDIS_DB' | 'REDIS_TLS' | 'REDIS_SENTINELS' | 'REDIS_SENTINEL_NAME' | 'REDIS_SENTINEL_PASSWORD'>
 
-/** Maximum delay between two attempts to connect, in milliseconds. */
+/** Maximum delay between two connection attempts, in milliseconds. */
 const maxRetryDelayMs = 1000
 
 /**
- * Creates the client of the configured Redis: by its URL, by its host and port, or through Sentinels,
- * which know the current primary. It connects on `connect()`.
+ * Creates the client for the configured Redis, from its URL, from its host and port, or through
+ * Sentinels, which know the current primary. The client connects when `connect()` is called.
  *
  * @param commandTimeout in milliseconds
  * @returns undefined if no Redis is configured
@@ -21,10 +21,10 @@ export function createRedisClient (config: RedisConfig, commandTimeout: number):
     maxRetriesPerRequest: 0,
     commandTimeout,
     connectTimeout: 2000,
-    // Commands of one turn of the event loop share one round trip.
+    // Commands sent in the same turn of the event loop share one round trip.
     enableAutoPipelining: true,
     retryStrategy: (attempt) => Math.min(50 * 2 ** attempt, maxRetryDelayMs),
-    // A primary that became a replica keeps its connections: a new connection finds the new primary.
+    // A primary that became a replica keeps its connections, so the client reconnects to find the new primary.
     reconnectOnError: ({ message }) => message.includes('READONLY'),
     autoPipeliningIgnoredCommands: [],
     connectionName: `flylive:${config.NODE_ID}`

@@ -1,10 +1,10 @@
 import { isCoded, unavailable } from '../errors/codes.ts'
 
 /**
- * Turns errors of a storage (connection lost, timeout, disk full) into UNAVAILABLE, for every method of
- * an object.
+ * Wraps an object whose methods access storage. Storage errors in any method (connection lost, timeout,
+ * disk full) become UNAVAILABLE.
  *
- * @param message for the client
+ * @param message the error message that the client receives
  */
 export function failClosed<T extends object> (driver: T, message = 'The store cannot be reached'): T {
   return new Proxy(driver, {

@@ -4,21 +4,23 @@ import type { Redis } from 'ioredis'
 import { withTimeout } from '../errors/timeout.ts'
 import { createRedisClient } from './client.ts'
 
-// @fastify/redis declares `app.redis`. Absent if Redis is not configured; check `app.hasDecorator('redis')`.
+// @fastify/redis declares `app.redis`. It is absent if Redis is not configured, so check
+// `app.hasDecorator('redis')`.
 
-/** How long a starting server waits for its Redis, in milliseconds. */
+/** How long a starting server waits for Redis, in milliseconds. */
 const timeoutMs = 30_000
 
 declare module '../hooks.ts' {
   interface KernelHooks {
-    /** What a deployer should change, for /health: one sentence each. The server works meanwhile. */
+    /** Returns warnings for /health, one sentence each: what the operator should change although the server works. */
     'health:warnings': () => string[]
   }
 }
 
 /**
- * Connects to Redis if one is configured. While the connection is down, commands fail immediately; if
- * Redis hangs, they fail after `redisCommandMs` (plugins/timings.ts). Callers then return UNAVAILABLE instead of waiting. The client reconnects without limit.
+ * Connects to Redis if it is configured. While the connection is down, commands fail immediately; if
+ * Redis hangs, they fail after `redisCommandMs` (plugins/timings.ts). Callers then return UNAVAILABLE
+ * instead of waiting. The client retries the connection forever.
  */
 export default fp(async function redis (app) {
   const client = createRedisClient(app.config, app.timings.redisCommandMs)
@@ -28,7 +30,7 @@ export default fp(async function redis (app) {
 
   let lastError = ''
   client.on('error', (err: Error) => {
-    // Logs one line per kind of failure, because each reconnect would repeat it.
+    // Logs an error only if its message differs from the last one, because each reconnect may fail the same way.
     if (err.message !== lastError) app.log.warn({ err }, 'redis connection failed')
     lastError = err.message
   })
@@ -43,7 +45,7 @@ export default fp(async function redis (app) {
   await app.register(fastifyRedis, { client })
   app.addHook('onClose', async () => client.disconnect())
 
-  /** @throws if the Redis is a Redis Cluster, which the server does not support */
+  /** @throws if Redis runs as a Redis Cluster, which is not supported */
   async function checkServer (redis: Redis): Promise<void> {
     const info = await redis.info().catch(() => '')
     if (/^cluster_enabled:1/m.test(info)) {
@@ -69,8 +71,8 @@ export default fp(async function redis (app) {
 }, { name: 'redis', dependencies: ['config', 'hooks', 'timings'] })
 
 /**
- * A pipeline knows only the commands that were defined when it was created, and ioredis crashes if a
- * newer one is added. So a new command bypasses the current pipeline.
+ * An ioredis pipeline supports only the commands that were defined before it was created, and ioredis
+ * crashes if a newer command is added to it. A new command therefore bypasses the current pipeline.
  */
 function letCommandsBeDefinedAnyTime (redis: Redis): void {
   const define = redis.defineCommand.bind(redis)
@@ -79,7 +81,7 @@ function letCommandsBeDefinedAnyTime (redis: Redis): void {
     define(name, definition)
     alone.push(name)
     const together = () => alone.splice(alone.indexOf(name), 1)
-    // The ping is added to the current pipeline.
+    // The ping is part of the current pipeline, so its reply means that the pipeline is done.
     redis.ping().then(together, together)
   }
 }

@@ -21,19 +21,19 @@ export interface Limiter {
   consume (key: string): Promise<void>
   /** @throws RATE_LIMITED if the limit is reached */
   check (key: string): Promise<void>
-  /** Changes the limit. Events that were counted stay counted. */
+  /** Changes the limit. Events counted so far stay counted. */
   setMax (max: number): void
 }
 
 /**
- * @param redis counts cluster-wide. Without it, or while it cannot be reached, this server counts only
- * its own events, so that an outage of Redis does not block users
+ * @param redis makes the count cluster-wide. If Redis is not configured or cannot be reached, this server
+ * counts only its own events, so that a Redis outage does not block users
  */
 export function createLimiter (redis: Redis | undefined, { name, max, windowSeconds }: LimiterOptions): Limiter {
   const options = { keyPrefix: name, points: max, duration: windowSeconds }
   const local = new RateLimiterMemory(options)
   const limiter = redis ? new RateLimiterRedis({ ...options, storeClient: redis, insuranceLimiter: local }) : local
-  // The wall clock may have been set back: no delay is longer than the window.
+  // The wall clock may have been set back, so the delay is limited to the window.
   const exceeded = ({ msBeforeNext }: RateLimiterRes) => rateLimited(Math.min(msBeforeNext, windowSeconds * 1000))
   return {
     async consume (key) {
@@ -53,32 +53,32 @@ export function createLimiter (redis: Redis | undefined, { name, max, windowSeco
   }
 }
 
-/** Counts messages per user in fixed minutes. */
+/** Limits messages per user and minute. */
 export interface RateLimits {
   /**
    * Counts a message cluster-wide, with a round trip to Redis.
    *
    * @param name identifies the limit
    * @param key identifies the user
-   * @throws RATE_LIMITED (details `{retryAfterMs}`) if the key has used its messages of this minute
+   * @throws RATE_LIMITED (details `{retryAfterMs}`) if the key has reached its limit for this minute
    */
   consume (name: string, key: string, perMinute: number): Promise<void>
   /**
-   * Counts a message without waiting for Redis. This server's count is exact; messages on other servers
-   * are included once Redis has replied.
+   * Counts a message without waiting for Redis. This server's messages are counted exactly;
+   * messages to other servers are included once Redis has replied.
    *
-   * @throws RATE_LIMITED as {@link consume}
+   * @throws RATE_LIMITED, like {@link consume}
    */
   count (name: string, key: string, perMinute: number): void
 }
 
 const minuteMs = 60_000
-/** Maximum keys per limit that this server counts itself. */
+/** Maximum number of keys per limit that this server keeps in memory. */
 const maxKeys = 100_000
 
-/** Counts events per key in fixed minutes. */
+/** Counts events per key in windows of one minute. A key's window starts with its first event. */
 export class MinuteCounter {
-  // The option `max` would allocate all entries at each start; with `maxSize` the cache grows on demand.
+  // The option `max` would allocate all entries up front; with `maxSize`, the cache grows on demand.
   readonly #minutes = new LRUCache<string, { used: number, endsAt: number }>({ maxSize: maxKeys, sizeCalculation: () => 1 })
   readonly #now: () => number
 
@@ -87,7 +87,7 @@ export class MinuteCounter {
     this.#now = now
   }
 
-  /** @throws RATE_LIMITED if the key has used its events of this minute */
+  /** @throws RATE_LIMITED if the key has reached its limit for this minute */
   check (key: string, max: number): void {
     const { used, endsAt } = this.#minuteOf(key)
     if (used >= max) throw rateLimited(Math.ceil(endsAt - this.#now()))
@@ -106,13 +106,13 @@ export class MinuteCounter {
     return known && now < known.endsAt ? known : { used: 0, endsAt: now + minuteMs }
   }
 
-  /** Rejects the events of a key for the next `ms` milliseconds. */
+  /** Rejects all events of a key for the next `ms` milliseconds. */
   exhaust (key: string, ms: number): void {
     this.#minutes.set(key, { used: Infinity, endsAt: this.#now() + ms })
   }
 }
 
-/** @param redis counts cluster-wide; see {@link createLimiter} */
+/** @param redis makes the counts cluster-wide; see {@link createLimiter} */
 export function createRateLimits (redis: Redis | undefined): RateLimits {
   const limiters = new Map<string, Limiter>()
   const counters = new Map<string, MinuteCounter>()

@@ -15,18 +15,18 @@ export function hashPin (roomId: string, pin: string): string {
   return createHash('sha256').update(`${roomId}:${pin}`).digest('hex')
 }
 
-/** Maximum wrong pins per minute, on this server. */
+/** Maximum number of wrong pins per minute on this server. */
 const wrongPins = { perAddress: 20, perRoom: 200 }
 
-/** Admits sockets to rooms in the store, and creates rooms there. */
+/** Adds sockets to rooms in the store, and creates rooms that do not exist. */
 export interface Admission {
   /**
    * Adds a socket to the room. Creates the room if it does not exist and `room:create` allows it.
    *
-   * @throws what the store's join and the hook throw
+   * @throws the errors of the store's join and of the hook
    */
   admit (room: LocalRoom, session: Session, request: RoomRequest, pinHash: string | undefined): Promise<JoinResult>
-  /** @returns whether the store may have admitted the socket although `admit` threw that error */
+  /** @returns whether the store may have admitted the socket even though `admit` threw this error */
   isUncertain (error: unknown): boolean
 }
 
@@ -34,17 +34,18 @@ export function createAdmission (app: FastifyInstance, sync: RoomSync, closing: 
   const { bus, clock, config, drain, hooks, store } = app
   const redis = app.hasDecorator('redis') ? app.redis : undefined
   const creations = createLimiter(redis, { name: 'ratelimit:room-created', max: config.ROOMS_CREATED_PER_MINUTE, windowSeconds: 60 })
-  // Errors that mean that the room was not created.
+  // Errors that were thrown before the store could create the room.
   const beforeStore = new WeakSet<Error>()
 
-  // Beside the limit per user and room, which the store counts (protocol.md, section 7, "Quotas").
+  // These apply in addition to the limit per user and room, which the store enforces (protocol.md,
+  // section 7, "Quotas").
   const wrongPinsOfAddress = new MinuteCounter()
   const wrongPinsOfRoom = new MinuteCounter()
 
   /**
    * Limits wrong pins; members of the room are not affected.
    *
-   * @throws RATE_LIMITED before the join, if the address or the room has had too many
+   * @throws RATE_LIMITED without calling `join`, if the address or the room has had too many wrong pins
    */
   async function limitPins (session: Session, roomId: string, join: () => Promise<JoinResult>): Promise<JoinResult> {
     if (session.roomId === roomId) return await join()
@@ -67,7 +68,7 @@ export function createAdmission (app: FastifyInstance, sync: RoomSync, closing: 
     return await hooks.ask('room:create', roomId, session, request)
   }
 
-  /** Tries to join first: the limit of creations and `room:create` apply only if the room does not exist. */
+  /** Tries to join first, because the creation limit and `room:create` apply only if the room does not exist. */
   async function enter (room: LocalRoom, session: Session, request: RoomRequest, command: Omit<JoinCommand, 'create'>): Promise<JoinResult> {
     try {
       return await store.join(command)
@@ -85,10 +86,13 @@ export function createAdmission (app: FastifyInstance, sync: RoomSync, closing: 
     return await store.join({ ...command, create: { roomId, ownerId, createdAt: command.now, options, locked: command.pinHash !== undefined } })
   }
 
-  /** The members on this server are in an earlier room of that name, which was closed before this one was created. */
+  /**
+   * Removes this server's members of an earlier room with the same name. That room was closed before the
+   * new one was created.
+   */
   async function closeEarlier (room: LocalRoom): Promise<void> {
     const { createdAt } = room.record
-    await bus.check().catch(() => { /* No messages arrive. */ })
+    await bus.check().catch(() => { /* The bus is down, so the message that closes the earlier room will not arrive. */ })
     if (room.closedUpTo < createdAt) closing.closeHere(room, createdAt, 'closed_by_admin')
   }
 

@@ -10,14 +10,14 @@ import type { LeaveReason } from './rooms.ts'
 
 type Data<T extends keyof typeof events> = Omit<z.input<(typeof events)[T]>, 'roomId'>
 
-/** Announces joins and leaves of users to hooks (on one server) and to the room's members. */
+/** Announces that users joined or left, to hooks (on this server only) and to the room's members. */
 export interface Announcements {
-  /** @param except the session that does not receive the event: its reply has the same data */
+  /** @param except the session that does not receive the event, because its reply contains the same data */
   joined (roomId: string, user: Profile, count: number, except?: string): void
   left (roomId: string, userId: UserId, reason: LeaveReason, count: number): void
-  /** Announces a leave to members only: no server can say whether hooks were called for it. */
+  /** Announces that a user left to members only, without calling hooks, because the store has not confirmed it. */
   leftUnconfirmed (roomId: string, userId: UserId, count: number): void
-  /** Announces users whose membership was ended or restored by another server or a sync. */
+  /** Announces the users that a sync, or the removal of a server's members, has added or removed. */
   changed (roomId: string, change: MembersChange): void
   /** Discards the pending announcements of a closed room. */
   forget (roomId: string): void
@@ -25,7 +25,7 @@ export interface Announcements {
   close (): void
 }
 
-/** @param isCongested whether members of a room on this server have a large backlog */
+/** @param isCongested whether any member of a room on this server has a large backlog */
 export function createAnnouncements ({ cluster, config, hooks }: Pick<FastifyInstance, 'cluster' | 'config' | 'hooks'>, channel: RoomChannel, isCongested: (roomId: string) => boolean): Announcements {
   const presence = createPresence(
     (roomId) => cluster.tryLock(`presence:${roomId}`, presenceIntervalMs),
@@ -46,7 +46,7 @@ export function createAnnouncements ({ cluster, config, hooks }: Pick<FastifyIns
   }
 
   function leftUnconfirmed (roomId: string, userId: UserId, count: number): void {
-    // Before the leave, the room had one more user.
+    // Before the user left, the room had one more user.
     if (coalesces(roomId, count + 1)) return presence.left(roomId, userId, count)
     channel.publish(roomId, 'room:userLeft', { userId } satisfies Data<'room:userLeft'>)
   }

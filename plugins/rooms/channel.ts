@@ -6,23 +6,23 @@ import type { Publication } from '../store/types.ts'
 import type { RoomCloseReason } from './messages.ts'
 import type { EmitOptions } from './rooms.ts'
 
-/** The first line of a message on a room's channel. The other lines depend on its kind; by default they are one event. */
+/** The first line of a message on a room's channel. Its fields define the other lines; by default, they are one event. */
 interface RoomHeader {
   /** The session that does not receive the event. */
   except?: string | undefined
-  /** Why the room is closed. The other lines are the event and the time at which the room was created. */
+  /** Why the room was closed. The other lines are the event and the time at which the room was created. */
   closed?: RoomCloseReason
-  /** Room state has changed. The other lines are its events, and the new version. */
+  /** Set if room state has changed. The other lines are the events of the change, and the new version. */
   state?: StateHeader
-  /** This server has restored what the store had lost of the room. */
+  /** Id of the server that has restored the room's data after the store had lost it. */
   restoredBy?: string
 }
 
-/** A change of room state, as other servers receive it. */
+/** A change of room state in the form that other servers receive. */
 export interface StateHeader {
   name: string
   state: unknown
-  /** The version before the change: a subscriber with another one has missed a change. */
+  /** The version before the change. A subscriber with a different version has missed a change. */
   from: string
 }
 
@@ -37,19 +37,19 @@ export const channelOf = (roomId: string) => `room:${roomId}`
 
 const messageOf = (header: RoomHeader, text: string) => `${JSON.stringify(header)}\n${text}`
 
-/** @param event `room:closed`; the time at which the room was created follows as the last line */
+/** @param event `room:closed`; the time at which the room was created is appended later, as the last line */
 export const closedMessage = (event: OutgoingEvent, reason: RoomCloseReason) => messageOf({ closed: reason }, event.text)
 
 export const restoredMessage = (nodeId: string) => messageOf({ restoredBy: nodeId }, '')
 
-/** @param header with the state as JSON, which is not serialised a second time; the new version follows as the last line */
+/** @param header contains the state as JSON text, which is inserted as is; the new version is appended later, as the last line */
 export const stateMessage = ({ name, state, from }: StateHeader & { state: string }, events: readonly OutgoingEvent[]) =>
   [`{"state":{"name":${JSON.stringify(name)},"state":${state},"from":"${from}"}}`, ...events.map(({ text }) => text)].join('\n')
 
-/** Adds the last line of a {@link stateMessage}, where the store does not. */
+/** Appends the new version to a {@link stateMessage}, for a store that does not append it. */
 export const withVersion = (message: string | undefined, version: string) => message && `${message}\n${version}`
 
-/** Parses a message; events stay text. */
+/** Parses a message, except for its events. */
 export function parseMessage (message: string): RoomMessage {
   const end = message.indexOf('\n')
   const header = JSON.parse(message.slice(0, end)) as RoomHeader
@@ -66,17 +66,16 @@ export function parseMessage (message: string): RoomMessage {
   return { kind: 'event', event: eventFromText(rest), except: header.except }
 }
 
-// This file makes a change and its publication one operation, so that the store and the bus do not
-// depend on each other.
-// On Redis the script that changes also publishes, in one step and one round
-// trip; without Redis the message is delivered after the change.
+// This file combines a change in the store and its publication into one operation, so that the store
+// and the bus do not depend on each other. On Redis, one script makes the change and publishes the
+// message, in one round trip. Without Redis, the message is delivered after the change.
 
 /**
  * Makes a change in the store and publishes a message about it.
  *
  * @param message undefined to publish nothing
- * @param change must pass its argument on to the store
- * @param changed gives the message for a driver that does not publish; undefined if nothing was changed
+ * @param change makes the change; must pass its argument to the store
+ * @param changed returns the message if the store has not published it; undefined if nothing was changed
  * @returns the result of the change, once the message is published
  */
 export async function changeAndPublish<R> (
@@ -97,7 +96,7 @@ export async function changeAndPublish<R> (
  * Appends to a log and publishes a message about it. If the store cannot be
  * reached, the message is delivered on this server only.
  *
- * @param append must pass its argument on to the store; returns the number of receivers
+ * @param append appends to the log; must pass its argument to the store and return the number of receivers
  */
 async function appendAndPublish (
   bus: Pick<Bus, 'track' | 'publish'>,
@@ -118,7 +117,7 @@ async function appendAndPublish (
 export interface RoomChannel {
   /** Publishes an event; a failure is logged. */
   publish (roomId: string, type: string, data: object, except?: EmitOptions['except']): void
-  /** Publishes an event and appends an entry to the room's log, in one step where the store can. */
+  /** Publishes an event and appends an entry to the room's log, in one step if the store supports it. */
   publishLogged (roomId: string, type: string, data: object, log: { entry: string, keep: number }): Promise<void>
 }
 

@@ -13,7 +13,7 @@ import type { Rooms } from './rooms.ts'
 import type { SessionRecords } from './session-records.ts'
 import type { RoomStateKernel } from './room-state.ts'
 
-/** The job that verifies, after a room was closed, that every server was notified. */
+/** A job that runs after a room was closed, in case the server that closed it died before it called the hooks. */
 const closedJob = 'room-closed'
 
 /** Closes rooms, and the sessions of kicked users. */
@@ -21,7 +21,7 @@ export interface Closing extends Pick<Rooms, 'close' | 'kick' | 'kickHere'> {
   /**
    * Removes the members on this server from a closed room.
    *
-   * @param createdAt of the closed room, epoch milliseconds; a later room of that name is not affected
+   * @param createdAt when the closed room was created, epoch milliseconds; a later room with the same name stays open
    */
   closeHere (room: LocalRoom, createdAt: number, reason: RoomCloseReason, event?: OutgoingEvent): void
 }
@@ -39,7 +39,7 @@ const closedEvent = (roomId: string, reason: RoomCloseReason, timestamp: number)
 export function createClosing (app: FastifyInstance, { nodeRooms, roomState, announcements, sessionRecords }: ClosingOptions): Closing {
   const { bus, clock, cluster, hooks, jobs, sockets, store, timings } = app
 
-  // The server that closed the room may have died before it published the message.
+  // The server that closed the room may have died before it called `room:removed`.
   jobs.on(closedJob, async (roomId) => {
     if (await store.getRoom(roomId) === undefined) hooks.emit('room:resynced', roomId)
   })
@@ -67,7 +67,7 @@ export function createClosing (app: FastifyInstance, { nodeRooms, roomState, ann
   return {
     closeHere (room, createdAt, reason, event = closedEvent(room.roomId, reason, clock.now())) {
       room.closedUpTo = Math.max(room.closedUpTo, createdAt)
-      // The members are in a later room of that name. Joining sockets check `closedUpTo`.
+      // The members are in a later room with the same name. Sockets that are joining check `closedUpTo` themselves.
       if (room.record.createdAt > createdAt) return
       for (const session of room.members) deliverTo(room, session, event)
       removeMembers(room, reason)

@@ -14,12 +14,12 @@ import { createSessionRecords } from './session-records.ts'
 import type { SessionRecords } from './session-records.ts'
 import { createRoomSync, createUnsynced } from './sync.ts'
 
-/** The methods that only the plugin uses, in addition to {@link Rooms}. */
+/** {@link Rooms}, and the parts that only the rooms plugin uses. */
 export interface RoomsKernel {
   rooms: Rooms
   membership: Membership
   sessionRecords: SessionRecords
-  /** Publishes pending announcements. All sessions must already be closed. */
+  /** Stops the reconciler and publishes pending announcements. All sessions must already be closed. */
   stop (): Promise<void>
 }
 
@@ -59,7 +59,7 @@ export function createRooms (app: FastifyInstance): RoomsKernel {
       return (await hooks.ask('room:owner', room)).find((owner) => owner !== undefined) ?? room.ownerId
     },
     touch (roomId) {
-      store.touchRoom(roomId, app.clock.now()).catch(() => { /* The next activity is stored. */ })
+      store.touchRoom(roomId, app.clock.now()).catch(() => { /* The next activity is recorded. */ })
     },
     join: membership.join,
     leave: membership.leave,

@@ -6,17 +6,17 @@ import { createRooms } from './create.ts'
 import { joinReply } from './join-reply.ts'
 import { events, requests } from './messages.ts'
 
-/** Pages of participants per user per minute: enough to list a room of many thousands of users. */
+/** Maximum pages of participants per user per minute, enough to list a room with many thousands of users. */
 const pagesPerMinute = 120
 
-/** @throws VALIDATION_FAILED when the server did not issue the cursor */
+/** @throws VALIDATION_FAILED if the cursor is not one that the server issued */
 function placeBehind (cursor: string | undefined): number {
   const key = keyBehind(cursor)
   if (!/^\d{0,16}$/.test(key)) throw validationFailed([{ path: ['cursor'], message: 'is not a cursor that the server returned' }])
   return Number(key)
 }
 
-/** Rooms: members, events and closing. */
+/** Provides rooms: members, events and closing. */
 export default fp(async function rooms (app) {
   const { rooms, membership, sessionRecords, stop } = createRooms(app)
   app.decorate('rooms', rooms)
@@ -51,7 +51,8 @@ export default fp(async function rooms (app) {
   const active = app.metrics.gauge('flylive_rooms_active', 'Rooms with members on this server')
   active.set(0)
   const gauge = setInterval(() => active.set(rooms.size), 1000).unref()
-  // Runs after all sessions are closed and before the features are, so that features still receive their hooks.
+  // Runs after all sessions are closed and before the features are closed, so that features still receive the
+  // sessions' hooks.
   app.addHook('preClose', async () => {
     clearInterval(gauge)
     await stop()

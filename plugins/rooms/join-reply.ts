@@ -9,10 +9,10 @@ import type { LocalRoom } from './node-rooms.ts'
 import { roleByRecord } from './rooms.ts'
 import type { Joined, Role } from './rooms.ts'
 
-/** How long a join's reply waits for the hooks `room:role` and `room:owner`, in milliseconds. */
+/** How long the reply to a join waits for the hooks `room:role` and `room:owner`, in milliseconds. */
 const timeoutMs = 2000
 
-/** @returns the reply to `room:join`; does not fail if the lookup of a role or an owner fails */
+/** @returns the reply to `room:join`, even if the lookup of the role or the owner fails */
 export async function joinReply (app: FastifyInstance, session: Session, { room, result, extra }: Joined) {
   const [standing, participants] = await Promise.all([standingOf(app, result.room, session), featuredFirst(app, room, result)])
   const reply = {
@@ -22,14 +22,14 @@ export async function joinReply (app: FastifyInstance, session: Session, { room,
     participantCount: result.count,
     ...extra
   }
-  // Leaves 1 KiB for the envelope, whose request id has up to 128 characters.
+  // Reserves 1 KiB for the envelope, whose request id has up to 128 characters.
   const left = maxEventBytes - 1024 - Buffer.byteLength(JSON.stringify(reply))
   return { ...reply, participants: fitting(participants, left) }
 }
 
 /**
- * The member's role and the room's owner, for display. If hooks fail or time out, both come from the
- * room's record. Commands look up the rights again.
+ * The member's role and the room's owner, for display only. If a hook fails or times out, both come from
+ * the room's record. Requests that require a role look it up again.
  */
 async function standingOf (app: FastifyInstance, room: RoomRecord, session: Session): Promise<{ role: Role, ownerId: UserId }> {
   const byRecord = { role: roleByRecord(room, session), ownerId: room.ownerId }
@@ -43,7 +43,7 @@ async function standingOf (app: FastifyInstance, room: RoomRecord, session: Sess
   return await withTimeout(asked, timeoutMs, () => byRecord)
 }
 
-/** At most a hundred members: first those that features return (users on seats, for example), then others in order of arrival. */
+/** Returns at most {@link participantsTold} members: first those that features return (users on seats, for example), then the others in order of arrival. */
 async function featuredFirst (app: FastifyInstance, room: LocalRoom, { participants, count }: JoinResult): Promise<Profile[]> {
   const first = (await app.hooks.ask('room:featured', room)).flat().map(userKeyOf)
   if (first.length === 0) return participants

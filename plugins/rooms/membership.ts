@@ -11,11 +11,11 @@ import type { Joined, JoinRequest, LeaveReason, Rooms } from './rooms.ts'
 import type { SessionRecords } from './session-records.ts'
 import type { RoomSync, Unsynced } from './sync.ts'
 
-/** Joins and leaves. */
+/** Adds sockets to rooms and removes them. */
 export interface Membership extends Pick<Rooms, 'join' | 'leave'> {
   /** Removes a closed session from its room. */
   disconnected (session: Session): void
-  /** @returns once all leaves of closed sockets are done */
+  /** @returns once every closed session has been removed from its room */
   settled (): Promise<void>
 }
 
@@ -58,7 +58,7 @@ export function createMembership (app: FastifyInstance, options: MembershipOptio
     const pinHash = pin === undefined ? undefined : hashPin(roomId, pin)
     await nodeRooms.subscribed(roomId)
     const result = await admission.admit(room, session, asked, pinHash)
-    // A rejected session stays in its previous room.
+    // Leaves the previous room only now, so that a session that is rejected stays in it.
     if (session.roomId !== roomId) await leave(session, 'moved')
     room.record = result.room
     if (result.room.locked) room.pinHash = pinHash
@@ -113,7 +113,7 @@ export function createMembership (app: FastifyInstance, options: MembershipOptio
     }
   }
 
-  /** The store does not have the session, so it has lost the room. */
+  /** Handles a session that the store does not contain, which means that the store has lost the room. */
   async function leaveLostRoom (room: LocalRoom, session: Session): Promise<void> {
     unsynced.add(room.roomId)
     const [member] = await store.getMembers(room.roomId, [session.userKey])

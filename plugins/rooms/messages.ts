@@ -3,7 +3,7 @@ import { profile, roomId, userId } from '../schema/ids.ts'
 import type { EventMap, RequestMap } from '../schema/messages.ts'
 import { cursor, nextCursor } from '../schema/pages.ts'
 
-/** The reason why a room was closed: a predefined one, or the text that an admin entered. */
+/** Why a room was closed: a predefined reason, or a text that an admin entered. */
 export const closeReason = z.union([z.enum(['closed_by_admin', 'inactivity', 'host_left', 'backend']), z.string().min(1).max(128)])
 export type RoomCloseReason = z.output<typeof closeReason>
 

@@ -11,14 +11,14 @@ import type { Unsynced } from './sync.ts'
 /** An event that waits for the reply to a join. */
 export interface WaitingEvent {
   event: OutgoingEvent
-  /** The state change it belongs to. The reply may already contain that version. */
+  /** The state change that the event belongs to. The reply to the join may already contain its version. */
   change?: StateChange | undefined
 }
 
 export interface StateChange {
   name: string
   version: string
-  /** The event is one of those that lead from one version to another. */
+  /** Whether the event replaces changes that members had missed; see `StateDelivery.sendMissed`. */
   missed: boolean
 }
 
@@ -26,26 +26,26 @@ export interface StateChange {
 export interface LocalRoom {
   readonly roomId: string
   record: RoomRecord
-  /** Known if a join required or sent a pin. Used to restore the room if the store loses it. */
+  /** Set if the room is locked. Used to restore the room if the store loses it. */
   pinHash: string | undefined
   readonly members: Set<Session>
-  /** Sockets whose join is in flight, and the events they receive after its reply. */
+  /** Sockets whose join is in flight, each with the events that it receives after the reply. */
   readonly joining: Map<Session, WaitingEvent[]>
-  /** All rooms of this name that were created at or before this time are closed. Epoch milliseconds. */
+  /** All rooms with this name that were created at or before this time are closed. Epoch milliseconds. */
   closedUpTo: number
 }
 
-/** Writes an event to every member, and keeps it for sockets whose join is in flight. */
+/** Writes an event to every member, and queues it for sockets whose join is in flight. */
 export function deliver (room: LocalRoom, event: OutgoingEvent, except?: string): void {
   for (const session of audience(room)) if (session.id !== except) deliverTo(room, session, event)
 }
 
-/** Members and joining sockets. */
+/** The room's members and joining sockets on this server. */
 export function audience ({ members, joining }: LocalRoom): ReadonlySet<Session> {
   return joining.size === 0 ? members : members.union(joining)
 }
 
-/** Writes an event to one of the {@link audience}. */
+/** Writes an event to one socket of the {@link audience}, or queues it while the socket's join is in flight. */
 export function deliverTo ({ joining }: LocalRoom, session: Session, event: OutgoingEvent, change?: StateChange): void {
   const waiting = joining.get(session)
   if (waiting) waiting.push({ event, change })
@@ -59,10 +59,10 @@ export interface NodeRooms {
   all (): IterableIterator<LocalRoom>
   /**
    * @param roomId the room in the request; default: the socket's room
-   * @throws NOT_IN_ROOM if the socket is in no room or in another one
+   * @throws NOT_IN_ROOM if the socket is in no room or in a different one
    */
   ofSession (session: Session, roomId?: string): LocalRoom
-  /** @returns the room's local part; creates it and subscribes to the room's channel if it does not exist */
+  /** @returns the room's local part. If there is none, creates it and subscribes to the room's channel */
   acquire (roomId: string): LocalRoom
   /** @returns once the subscription is active */
   subscribed (roomId: string): Promise<void>
@@ -70,20 +70,20 @@ export interface NodeRooms {
    * Drops a room's local part if it has no members and no joining sockets on this server.
    *
    * @param confirmed whether the store has replied to the last request about the room. If not, the
-   * request may still take effect, so the store keeps the room on this server's list and the room is
-   * synced
+   * request may still take effect, so the room stays on this server's list in the store and is synced
+   * later
    */
   release (room: LocalRoom, confirmed?: boolean): void
-  /** Sets the handlers of messages other than events. Called once, before the first room is created. */
+  /** Sets the handlers for messages that are not events. Must be called once, before the first room is acquired. */
   handleWith (handlers: RoomHandlers): void
 }
 
 export interface RoomHandlers {
-  /** The room is closed. */
+  /** Called when the room was closed. */
   closed: Closing['closeHere']
-  /** State of the room has changed. */
+  /** Called when the room's state has changed. */
   state: RoomStateKernel['applyRemote']
-  /** The room's local part is dropped. */
+  /** Called when the room's local part is dropped. */
   released (roomId: string): void
 }
 

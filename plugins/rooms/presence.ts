@@ -9,13 +9,13 @@ export interface PresenceChange {
 }
 
 export interface Presence {
-  /** Whether a room has unsent joins or leaves. An event that is sent immediately would overtake them. */
+  /** Whether a room has pending changes. An event that is sent immediately would overtake them. */
   pending (roomId: string): boolean
   joined (roomId: string, user: Profile, count: number): void
   left (roomId: string, userId: UserId, count: number): void
-  /** Discards the pending joins and leaves of a closed room. */
+  /** Discards the pending changes of a closed room. */
   forget (roomId: string): void
-  /** Sends all pending joins and leaves. */
+  /** Sends all pending changes. */
   close (): void
 }
 
@@ -26,20 +26,20 @@ const retryMs = 200
 const maxProfiles = 20
 /** Maximum user ids in a room:presence event. */
 const maxLeft = 500
-/** Maximum bytes of the profiles and of the user ids in a room:presence event. The rest of the event is small. */
+/** Maximum size of the profiles, and of the user ids, in a room:presence event, in bytes. The rest of the event is small. */
 const maxJoinedBytes = maxEventBytes * 3 / 4
 const maxLeftBytes = maxEventBytes / 8
-/** Maximum size of the events of one interval, in bytes; the rest waits. A quarter of the default send queue of a socket. */
+/** Maximum size of all events per interval, in bytes; the rest waits. It is a quarter of a socket's default send queue. */
 const maxBurstBytes = 262_144
 
 /**
- * Batches joins and leaves of big rooms. A user who joins and leaves between two events appears in neither.
+ * Batches the changes of members in large rooms. A user who joins and leaves between two events appears in neither.
  *
- * After many joins at once, the events wait until the members have read the earlier ones, so that no
- * socket is closed for its backlog.
+ * When many users join at once, events wait until the members have read the earlier ones, so that no
+ * socket is closed because of its backlog.
  *
- * @param tryLock locks the room for one interval on all servers; false if another server has the lock
- * @param isCongested whether members on this server have a large backlog
+ * @param tryLock locks the room for one interval on all servers; returns false if another server has the lock
+ * @param isCongested whether any member on this server has a large backlog
  * @param send publishes to the room
  */
 export function createPresence (tryLock: (roomId: string) => Promise<boolean>, isCongested: (roomId: string) => boolean, send: (roomId: string, change: PresenceChange) => void): Presence {
@@ -71,7 +71,7 @@ export function createPresence (tryLock: (roomId: string) => Promise<boolean>, i
     else pending.delete(roomId)
   }
 
-  /** Sends a change in a burst of events, each of a limited size, and removes what it has sent. */
+  /** Sends pending changes in events of limited size, and removes the changes that were sent. */
   function sendChange (roomId: string, { count, joined, left }: Pending, maxBytes = Infinity) {
     for (let bytes = 0; joined.size + left.size > 0 && bytes < maxBytes;) {
       const change = {

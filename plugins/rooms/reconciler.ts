@@ -3,7 +3,7 @@ import type { NodeRooms } from './node-rooms.ts'
 import type { SessionRecords } from './session-records.ts'
 import type { RoomSync, Unsynced } from './sync.ts'
 
-/** Session records written per round trip. */
+/** Number of session records to write per round trip. */
 const batchSize = 500
 
 export interface ReconcilerOptions {
@@ -14,11 +14,10 @@ export interface ReconcilerOptions {
 }
 
 /**
- * Renews this server's lease, removes the members of dead servers, and syncs
- * unsynced and damaged rooms with the store. A tick starts one second after the previous tick started, or when that
- * tick has ended, whichever is later.
+ * Renews this server's lease, removes the members of dead servers, and syncs unsynced and damaged rooms
+ * with the store. A tick starts every `reconcileIntervalMs`, unless the previous tick is still running.
  *
- * @returns a function that stops it
+ * @returns a function that stops the reconciler
  */
 export function startReconciler (app: FastifyInstance, { unsynced, nodeRooms, sessionRecords, sync }: ReconcilerOptions): () => Promise<void> {
   const { bus, leases, log, nodeId, store, timings: { leaseMs, reconcileIntervalMs } } = app
@@ -30,7 +29,7 @@ export function startReconciler (app: FastifyInstance, { unsynced, nodeRooms, se
 
   bus.onHealed(() => unsynced.add())
 
-  /** Runs on its own timer: a long sync must not delay the lease. */
+  /** Renews the lease. Runs on its own timer, so that a long sync does not delay it. */
   async function heartbeat () {
     // If the lease had lapsed, other servers may have removed this server's members.
     if (!await leases.heartbeat()) unsynced.add()
@@ -46,7 +45,7 @@ export function startReconciler (app: FastifyInstance, { unsynced, nodeRooms, se
     }
   }
 
-  /** Redis may have lost single keys of a room: by eviction, or because somebody deleted them. */
+  /** Finds rooms of which Redis has lost individual keys, because they were evicted or deleted. */
   async function findDamaged () {
     if (performance.now() - checkedRoomsAt < leaseMs / 3) return
     checkedRoomsAt = performance.now()
@@ -101,7 +100,7 @@ export function startReconciler (app: FastifyInstance, { unsynced, nodeRooms, se
     }
   }
 
-  const beat = () => { heartbeat().catch(() => { /* The next tick logs it. */ }) }
+  const beat = () => { heartbeat().catch(() => { /* The next tick logs the failure. */ }) }
   beat()
   let current = tick()
   const heart = setInterval(beat, leaseMs / 3)

@@ -13,12 +13,12 @@ export type * from './state/types.ts'
 
 export interface RoomState {
   /**
-   * Defines the state of one name. The definition is withdrawn with the feature. The stored state
-   * stays, and the next definition uses it.
+   * Defines the state with the given name. Unloading the feature removes the definition. The stored
+   * state stays, and the next definition uses it.
    *
    * @param schema parses state from the store and other servers. State that does not match is logged
-   *   once per version: `peek` returns undefined, handlers are not called, `read` and `change` throw INTERNAL
-   * @throws when another feature defines that name
+   *   once per version; `peek` returns undefined, handlers are not called, `read` and `change` throw INTERNAL
+   * @throws if another feature defines the same name
    */
   define<S> (name: string, schema: z.ZodType<S>): RoomStateHandle<S>
 }
@@ -28,21 +28,21 @@ declare module '../hooks.ts' {
     /** The state of a room with members on this server has changed or was dropped. Called once per version, before its events are delivered. */
     'room:state': (room: LocalRoom, name: string, state: unknown) => void
     /**
-     * Members on this server have missed changes. The feature that owns the state synchronously sends
-     * the events that lead from one state to the other. Undefined: there is no state.
+     * Members on this server have missed changes. The feature that owns the state must synchronously
+     * call `send` with the events that lead from `from` to `to`. Undefined means that there is no state.
      */
     'room:stateMissed': (room: LocalRoom, name: string, from: unknown, to: unknown, send: (events: readonly RoomEvent[]) => void) => void
   }
 }
 
-/** The methods that only the kernel uses, in addition to {@link RoomState}. */
+/** {@link RoomState}, and the methods that only the kernel uses. */
 export interface RoomStateKernel extends RoomState, Pick<StateDelivery, 'applyRemote' | 'afterReply'>, StateRecovery {
-  /** The room no longer has members on this server. */
+  /** Discards the state of a room that no longer has members on this server. */
   forget (roomId: string): void
   /**
-   * Gives one instance of a feature its own {@link RoomState}.
+   * Creates a {@link RoomState} for one instance of a feature.
    *
-   * @param onClose calls a function when the instance is closed
+   * @param onClose registers a function to call when the instance is closed
    */
   forFeature (feature: string, registrars: StateRegistrars, onClose: (fn: () => void) => void): RoomState
 }
@@ -53,7 +53,7 @@ export function createRoomState (app: FastifyInstance, options: Omit<CommitOptio
   const { sendMissed, ...delivery } = createStateDelivery(app, states)
   const recovery = createStateRecovery(app, states, { ...delivery, sendMissed }, options.unsynced)
   const engine: StateEngine = { states, store, log, change: createCommit(app, { ...options, states }) }
-  // During a reload, two instances of the feature exist.
+  // During a reload, two instances of a feature exist.
   const owners = new Map<string, { feature: string, instances: number }>()
 
   function claim (name: string, feature: string): () => void {

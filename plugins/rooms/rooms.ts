@@ -15,10 +15,10 @@ export interface EmitOptions {
   local?: boolean
 }
 
-/** Options of a join that apply when it creates the room. */
+/** The parts of a join request that apply only if the join creates the room. */
 export interface RoomRequest {
   roomId: string
-  /** The fields of features. */
+  /** The fields that features add to a room. */
   options: Readonly<Record<string, unknown>>
 }
 
@@ -35,24 +35,24 @@ export interface Joined {
   answered: () => void
 }
 
-/** `moved`: to another room. `kicked`: ended by an admin or the backend. */
+/** `moved`: joined another room. `kicked`: removed by an admin or the backend. */
 export type LeaveReason = 'left' | 'moved' | 'disconnected' | 'kicked' | 'closed'
 export type Role = 'owner' | 'admin' | 'member'
 
 /** Rooms and their members. */
 export interface Rooms {
-  /** Rooms with members on this server. */
+  /** Number of rooms with members or joining sockets on this server. */
   readonly size: number
   get (roomId: string): LocalRoom | undefined
   local (): IterableIterator<LocalRoom>
   /**
    * @param roomId the room in the request; default: the socket's room
-   * @throws NOT_IN_ROOM if the socket is in no room or in another one
+   * @throws NOT_IN_ROOM if the socket is in no room or in a different one
    */
   ofSession (session: Session, roomId?: string): LocalRoom
   /** Shared per-room state, updated by compare-and-set. */
   readonly roomState: RoomState
-  /** Gives one instance of a feature rooms whose `roomState` is its own; see `RoomStateKernel.forFeature`. */
+  /** Creates a `Rooms` object with its own `roomState` for one instance of a feature; see `RoomStateKernel.forFeature`. */
   forFeature (...args: Parameters<RoomStateKernel['forFeature']>): Rooms
   /**
    * A user's role in a room, from the hook `room:role`.
@@ -60,29 +60,30 @@ export interface Rooms {
    * @throws UNAVAILABLE
    */
   roleOf (room: RoomRecord, session: Session): Promise<Role>
-  /** A user's role by the room's record and the user's token alone, without calling features. */
+  /** A user's role according to the room's record and the user's token, without calling features. */
   defaultRoleOf (room: RoomRecord, session: Session): Role
   /** @throws UNAVAILABLE */
   ownerOf (room: RoomRecord): Promise<UserId>
-  /** Records activity in a room, for the detection of idle rooms. */
+  /** Records activity in a room, so that it does not count as idle. */
   touch (roomId: string): void
   /**
-   * Adds a socket to a room; the socket leaves its previous room. Events of the
-   * new room reach the socket once `answered` is called.
+   * Adds a socket to a room and removes it from its previous room. The socket receives the
+   * new room's events once `answered` is called.
    *
-   * @throws what the store's join throws
+   * @throws the errors of the store's join
    */
   join (session: Session, request: JoinRequest): Promise<Joined>
-  /** Removes a socket from its room. Does nothing if it is in no room. */
+  /** Removes a socket from its room. Does nothing if the socket is not in a room. */
   leave (session: Session, reason: LeaveReason): Promise<void>
   /**
-   * Publishes an event to all members of a room, on all servers, in the same order. `roomId` is added to its data.
+   * Publishes an event to all members of a room. All servers deliver a room's events in the same order.
+   * `roomId` is added to the event's data.
    */
   emit (roomId: string, type: string, data: object, options?: EmitOptions): void
   /**
-   * Like {@link emit}, and appends an entry to the room's log for later members,
-   * in the order of the events: read it with the store's `readLog`. While the
-   * store is unavailable, the event reaches members on this server only.
+   * Like {@link emit}, but also appends an entry to the room's log, for members who join later. The
+   * entries have the same order as the events; the store's `readLog` returns them. While the store is
+   * unavailable, the event reaches members on this server only.
    *
    * @param log the entry, and the maximum length of the log
    * @returns once the entry is stored, if the store is available
@@ -91,25 +92,25 @@ export interface Rooms {
   /**
    * Sends an event to all members of a room on this server.
    *
-   * @returns whether the room has members here
+   * @returns whether the room has members on this server
    */
   sendHere (roomId: string, event: OutgoingEvent): boolean
-  /** Sends an event to one member of a room on this server; during the member's join, right after the reply. */
+  /** Sends an event to one member on this server. While the member's join is in flight, it is sent after the reply. */
   sendTo (room: LocalRoom, session: Session, event: OutgoingEvent): void
   /**
    * Removes all members and deletes the room.
    *
    * @param onlyIfEmpty keep the room if it has members
-   * @returns whether the room existed; true for exactly one of several callers
+   * @returns whether this call deleted the room; true for exactly one of several concurrent callers
    */
   close (roomId: string, reason: RoomCloseReason, onlyIfEmpty?: boolean): Promise<boolean>
   /**
-   * Closes a user's sockets that are in a room, on all servers.
+   * Closes the sockets that a user has in a room, on all servers.
    *
-   * @param banUntil epoch milliseconds before which the user can't join again
+   * @param banUntil when the user may join again, epoch milliseconds; if omitted, the user is not banned
    */
   kick (roomId: string, userId: UserId, banUntil?: number): Promise<void>
-  /** Closes a user's sockets that are in a room, on this server. */
+  /** Closes the sockets that a user has in a room, on this server. */
   kickHere (roomId: string, userKey: string): void
 }
 
@@ -127,19 +128,19 @@ declare module '../hooks.ts' {
     'room:leave': (room: LocalRoom, session: Session, reason: LeaveReason) => void
     /** A room was closed. Its members on this server have been notified and removed. */
     'room:close': (room: LocalRoom, reason: RoomCloseReason) => void
-    /** The last session of this server has left a room, which may have members on other servers. */
+    /** This server's last session in a room has left. The room may have members on other servers. */
     'room:released': (roomId: string) => void
 
     /**
-     * Returns the owner of a room that a join is about to create. Throws to reject
-     * the join.
+     * Returns the owner of a room that a join is about to create. A handler rejects
+     * the join by throwing an error.
      */
     'room:create': (roomId: string, session: Session, request: RoomRequest) => Promise<{ ownerId: UserId } | undefined>
-    /** Returns a user's role. The first result is used. Without a result, the room's record determines the owner and the token determines admins. */
+    /** Returns a user's role. The first result is used. If there is none, the room's record determines the owner and the token determines admins. */
     'room:role': (room: RoomRecord, session: Session) => Promise<Role | undefined>
     /** Returns a room's owner. The first result is used; the default is the owner in the room's record. */
     'room:owner': (room: RoomRecord) => Promise<UserId | undefined>
-    /** Returns the members that a limited list must include. */
+    /** Returns the members that come first when a list of members is limited. */
     'room:featured': (room: LocalRoom) => readonly UserId[]
 
     // Each of the following hooks is called once, on one server.
@@ -151,9 +152,9 @@ declare module '../hooks.ts' {
     'room:userLeft': (roomId: string, user: { userId: UserId, userKey: string }, reason: LeaveReason, count: number) => void
     /** A user was kicked from a room. The user may be disconnected and in a grace period. */
     'room:kicked': (roomId: string, userId: UserId) => void
-    /** A room is closed. */
+    /** A room was closed and deleted. */
     'room:removed': (room: RoomRecord, reason: RoomCloseReason) => void
-    /** Member hooks may have been missed: a server died, or the store was unavailable. */
+    /** Some of these hooks may not have been called for the room, because a server died or the store was unavailable. */
     'room:resynced': (roomId: string) => void
   }
 }
@@ -164,7 +165,7 @@ declare module '../cluster/messages.ts' {
   }
 }
 
-/** The role if no feature determines it. */
+/** The role that applies if no feature determines one. */
 export function roleByRecord (room: RoomRecord, session: Session): Role {
   if (userKeyOf(room.ownerId) === session.userKey) return 'owner'
   return session.user.roles.includes('admin') ? 'admin' : 'member'

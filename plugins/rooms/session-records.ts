@@ -3,9 +3,9 @@ import type { Session } from '../connections/session.ts'
 import { recordOf } from '../directory/directory.ts'
 import type { Unsynced } from './sync.ts'
 
-/** Records the room of each session, for `user:getRoom` and admins on any server. */
+/** Records the room of each session, so that `user:getRoom` and admins on any server can look it up. */
 export interface SessionRecords {
-  /** Writes the record of an open session; on failure the reconciler does it. */
+  /** Writes the record of an open session. If that fails, the reconciler writes it later. */
   update (session: Session): void
   /** @throws UNAVAILABLE */
   write (session: Session): Promise<void>

@@ -6,14 +6,14 @@ import type { LocalRoom, NodeRooms } from './node-rooms.ts'
 import type { RoomStateKernel } from './room-state.ts'
 
 export interface UnsyncedRooms {
-  /** All rooms and sessions of this server. */
+  /** Whether to sync all rooms and sessions of this server. */
   all: boolean
   roomIds: ReadonlySet<string>
 }
 
-/** Rooms whose state in the store may be older than on this server. The reconciler syncs them. */
+/** Rooms that may be older in the store than on this server. The reconciler syncs them. */
 export interface Unsynced {
-  /** @param roomId the room to sync; all rooms and sessions of this server without it */
+  /** @param roomId the room to sync; if omitted, all rooms and sessions of this server */
   add (roomId?: string): void
   delete (roomId: string): void
   /** @returns the rooms and sessions added since the last call */
@@ -49,12 +49,12 @@ export interface RoomSync {
    */
   sync (room: LocalRoom): Promise<void>
   /**
-   * Restores a room that the store does not have, unless the room was closed and the message is about to arrive.
+   * Restores a room that is missing in the store, unless the room was closed and that message has yet to arrive.
    *
    * @returns whether the room exists again
    */
   restore (room: LocalRoom): Promise<boolean>
-  /** Ends the membership of sessions that this server no longer has. */
+  /** Removes a server's members from a room, because the server is dead or no longer has the room. */
   drop (nodeId: string, roomId: string): Promise<void>
 }
 
@@ -69,10 +69,10 @@ export interface RoomSyncOptions {
 export function createRoomSync ({ bus, nodeId, store }: Pick<FastifyInstance, 'bus' | 'nodeId' | 'store'>, { unsynced, nodeRooms, roomState, announcements, closing }: RoomSyncOptions): RoomSync {
   async function sync (room: LocalRoom): Promise<void> {
     const { roomId, record, pinHash } = room
-    // A room that is added from here on is synced again.
+    // If the room is added to `unsynced` from here on, it is synced again.
     unsynced.delete(roomId)
     const members = [...room.members].map((session) => ({ sessionId: session.id, userKey: session.userKey, profile: session.user.profile }))
-    // The store may already have a joining socket that is not in the list.
+    // The store may already contain a joining socket that is not in `members`.
     if (room.joining.size > 0) unsynced.add(roomId)
     if (members.length === 0) return
     const documents = roomState.snapshot(roomId)
@@ -92,7 +92,7 @@ export function createRoomSync ({ bus, nodeId, store }: Pick<FastifyInstance, 'b
     sync,
     async restore (room) {
       if (room.members.size === 0) return false
-      await bus.check().catch(() => { /* No messages arrive, so the store is the only source. */ })
+      await bus.check().catch(() => { /* The bus is down, so the store is the only source. */ })
       await sync(room)
       return room.members.size > 0
     },

@@ -6,7 +6,7 @@ export interface RouteContract {
   /** `kernel` or the name of a feature. */
   owner: string
   method: HTTPMethods
-  /** With parameters as `:name`. */
+  /** The route's path, with parameters as `:name`. */
   url: string
   /** The route's `schema`, as it was registered. */
   schema: unknown
@@ -17,11 +17,11 @@ export interface RequestContract {
   type: string
   owner: string
   request: z.ZodType
-  /** With the fields that running features add. */
+  /** Schema of the reply, including the fields that running features add. */
   reply: z.ZodType
-  /** Whether its sender must be in a room. */
+  /** Whether the sender must be in a room. */
   room: boolean
-  /** Per user, cluster-wide. */
+  /** The rate limit per user, cluster-wide. */
   limit: { perMinute: number, perRoom?: boolean } | undefined
 }
 
@@ -29,24 +29,24 @@ export interface RequestContract {
 export interface EventContract {
   type: string
   owner: string
-  /** With the fields that running features add. */
+  /** Schema of the data, including the fields that running features add. */
   data: z.ZodType
 }
 
-/** An error code, over WebSocket or HTTP. */
+/** An error code that the server sends over WebSocket or HTTP. */
 export interface ErrorCode {
   code: string
-  /** Its HTTP status. */
+  /** The HTTP status that is sent with the code. */
   status: number
   meaning: string
-  /** The feature it belongs to; `kernel` if any route or request can return it. */
+  /** The feature that defines the code; `kernel` if the kernel defines it. */
   feature: string
 }
 
-/** A code with which the server closes a connection. */
+/** A code that the server sends when it closes a connection. */
 export interface CloseCode {
   code: number
-  /** Sent with the code, as text. */
+  /** The close reason, sent with the code as text. */
   reason: string
   meaning: string
 }
@@ -55,7 +55,7 @@ export interface CloseCode {
 export interface ContractTables {
   /** Version of the server. */
   version: string
-  /** The kernel's before those of features. */
+  /** The kernel's routes come before those of features. */
   routes: readonly RouteContract[]
   requests: readonly RequestContract[]
   events: readonly EventContract[]
@@ -66,8 +66,8 @@ export interface ContractTables {
 declare module 'fastify' {
   interface FastifyInstance {
     /**
-     * @returns the contract without the features that are off; the same object
-     *   until a feature is loaded, reloaded or unloaded
+     * @returns the contract of the kernel and the running features; the same object until a feature is
+     *   loaded, reloaded or unloaded
      */
     contract (): ContractTables
   }

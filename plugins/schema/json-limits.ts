@@ -1,9 +1,9 @@
-/** Maximum nesting of objects and arrays in a JSON text. */
+/** Maximum nesting depth of objects and arrays in a JSON text. */
 const maxDepth = 32
 
 /**
- * Maximum number of values in a JSON text. A browser's media capabilities, the largest legitimate data,
- * have about a thousand.
+ * Maximum number of values in a JSON text. The largest legitimate data, a browser's media capabilities,
+ * contains about a thousand values.
  */
 const maxValues = 2000
 
@@ -16,11 +16,11 @@ const openBrace = 123
 const closeBrace = 125
 
 /**
- * Checks the size of a JSON text before it is parsed, in one pass without allocation. Parsing and
- * validating many thousands of values would block the event loop.
+ * Checks the depth and size of a JSON text before it is parsed, in one pass without allocation.
+ * Parsing and validating many thousands of values would block the event loop.
  *
  * @param text need not be valid JSON
- * @returns the limit that it exceeds; undefined if it may be parsed
+ * @returns the limit that the text exceeds; undefined if the text may be parsed
  */
 export function jsonLimitExceeded (text: string): string | undefined {
   let depth = 0
@@ -47,11 +47,11 @@ export function jsonLimitExceeded (text: string): string | undefined {
 }
 
 /**
- * Reads strings and numbers of a JSON object without parsing the rest.
+ * Reads top-level strings and numbers from a JSON object without parsing the rest.
  *
  * @param text need not be valid JSON
- * @param names of the fields
- * @returns the values of the object's own fields
+ * @param names the names of the fields to read
+ * @returns the values of the fields that were found, by name
  */
 export function topLevelScalars (text: string, names: readonly string[]): Record<string, unknown> {
   const found: Record<string, unknown> = {}
@@ -63,7 +63,7 @@ export function topLevelScalars (text: string, names: readonly string[]): Record
     else if (code === quote) {
       const end = endOfString(text, index)
       const name = depth === 1 ? names.find((one) => text.startsWith(`"${one}"`, index)) : undefined
-      // A colon follows, so this is a name and not a value.
+      // Only a field name is followed by a colon; a string value is not.
       const value = name === undefined ? undefined : scalarAfterColon(text, end + 1)
       if (name !== undefined && value !== undefined) found[name] = value
       index = end

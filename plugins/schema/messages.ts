@@ -6,7 +6,7 @@ export interface MessageSchemas {
   reply: z.ZodType
 }
 
-/** Requests by type, kept in the messages.ts of their feature. */
+/** The requests of a feature by type, defined in its messages.ts. */
 export type RequestMap = Readonly<Record<string, MessageSchemas>>
-/** Events by type, kept in the messages.ts of their feature. */
+/** The events of a feature by type, defined in its messages.ts. */
 export type EventMap = Readonly<Record<string, z.ZodType>>

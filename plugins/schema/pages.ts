@@ -12,15 +12,15 @@ export const keyBehind = (cursor: string | undefined): string => cursor === unde
 /** @param key the last key of the page; undefined on the last page */
 export const cursorBehind = (key: string | undefined): string | null => key === undefined ? null : Buffer.from(key).toString('base64url')
 
-/** Maximum size of the items of a page, in bytes. The rest of the reply is small. */
+/** Maximum size of the items of a page, in bytes. It leaves space for the rest of the reply. */
 export const maxPageBytes = maxEventBytes - 1024
 
 /**
- * Builds a page of the items after a cursor.
+ * Builds a page from the items that follow a cursor.
  *
  * @param found up to `limit` + 1 items; the extra item means that another page follows
  * @param keyOf returns the sort key of an item
- * @param maxBytes maximum size of the items as JSON; a page may have fewer than `limit` items
+ * @param maxBytes maximum size of the items as JSON; because of it, a page may have fewer than `limit` items
  */
 export function pageOf<T> (found: readonly T[], limit: number, keyOf: (one: T) => string, maxBytes = Infinity): { shown: T[], nextCursor: string | null } {
   const shown = found.slice(0, limit)

@@ -1,33 +1,39 @@
 import { z } from 'zod'
 
 // Metadata of feature settings: the environment variable that provides the default, and whether the
-// setting is secret. Both are in the feature's schema.
+// setting is secret. Both are attached to the feature's schema.
 
 /** The environment variable that provides a setting's default. */
 export interface Variable {
   name: string
-  /** Converts the variable's text to the value that the schema checks. Returns the text if it cannot be converted. */
+  /**
+   * Converts the variable's text to the value that the schema validates. Returns the text unchanged if
+   * it cannot be converted.
+   */
   read: (text: string) => unknown
 }
 
 const variables = z.registry<Variable>()
 const secrets = z.registry<{ secret: true }>()
 
-/** Replaces a secret wherever settings are shown. */
+/** Shown instead of a secret's value. */
 export const mask = '********'
 
-/** Readers for {@link fromEnv}. A text that they cannot convert fails the check of the schema. */
+/**
+ * Readers for {@link fromEnv}. They return text that they cannot convert unchanged, so that the schema
+ * rejects it.
+ */
 export const read = {
   number (text: string): unknown {
     const number = Number(text)
     return Number.isNaN(number) ? text : number
   },
-  /** `true`, `1`, `yes`, `on`, and `false`, `0`, `no`, `off`. */
+  /** Accepts `true`, `1`, `yes` and `on`, and `false`, `0`, `no` and `off`. */
   flag (text: string): unknown {
     const parsed = z.stringbool().safeParse(text)
     return parsed.success ? parsed.data : text
   },
-  /** Items separated by commas; spaces around them are ignored. */
+  /** Splits a comma-separated list. Spaces around items and empty items are ignored. */
   list: (text: string): unknown => text.split(',').map((item) => item.trim()).filter(Boolean),
   json (text: string): unknown {
     try {
@@ -39,7 +45,7 @@ export const read = {
 } as const
 
 /**
- * Makes an environment variable the default of a setting:
+ * Makes an environment variable provide a setting's default:
  *
  * ```ts
  * export const config = z.object({
@@ -47,9 +53,9 @@ export const read = {
  * })
  * ```
  *
- * @param name of the variable; an empty variable counts as not set
- * @param schema of the setting; its default applies if the variable is not set
- * @param reader converts the text; by default the setting is the text
+ * @param name the variable's name; an empty variable counts as not set
+ * @param schema the setting's schema; its default applies if the variable is not set
+ * @param reader converts the variable's text; by default, the text is used unchanged
  * @returns a copy of the schema
  */
 export function fromEnv<T extends z.ZodType> (name: string, schema: T, reader: Variable['read'] = (text) => text): T {
@@ -112,7 +118,7 @@ export function masked (schema: z.ZodObject, settings: Readonly<Record<string, u
   }))
 }
 
-/** @returns the patch without masked secrets, which a client may send back unchanged */
+/** @returns the patch without the masked secrets that a client sent back unchanged */
 export function withoutMasks (schema: z.ZodObject, change: Readonly<Record<string, unknown>>): Record<string, unknown> {
   return Object.fromEntries(Object.entries(change).filter(([key, value]) => {
     const field = schema.shape[key] as z.ZodType | undefined
@@ -120,7 +126,10 @@ export function withoutMasks (schema: z.ZodObject, change: Readonly<Record<strin
   }))
 }
 
-/** @returns the JSON Schema of settings; secrets are `writeOnly`, and the description names the variable */
+/**
+ * @returns the JSON Schema of settings; secrets are `writeOnly`, and each description names the
+ * setting's environment variable
+ */
 export function settingsJsonSchema (schema: z.ZodObject): Record<string, unknown> {
   return z.toJSONSchema(schema, {
     io: 'input',

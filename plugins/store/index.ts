@@ -9,7 +9,7 @@ declare module 'fastify' {
   }
 }
 
-/** The store of rooms: Redis if it is configured, otherwise the memory of this process. */
+/** Selects the room store: Redis if it is configured, otherwise the memory of this process. */
 export default fp(async function store (app) {
   app.decorate('store', app.hasDecorator('redis') ? createRedisStore(app.redis, app.nodeId, app.leases, app.timings.recoveryMs, app.clock) : createMemoryStore(app.kv))
 }, { name: 'store', dependencies: ['redis', 'clock', 'cluster', 'kv'] })

@@ -7,11 +7,11 @@ import type {
 /** Members of rooms. */
 export interface MemberStore {
   /**
-   * Adds a socket to a room, and creates the room with its first socket.
+   * Adds a socket to a room. If the room does not exist, `create` is required, and the room is created.
    *
    * @throws ROOM_NOT_FOUND, ROOM_FULL, BANNED (details `{until}`), PIN_REQUIRED,
    *   PIN_WRONG, RATE_LIMITED after {@link pinTries} wrong pins per minute; UNAVAILABLE for a new room in the
-   *   first `recoveryMs` after the store lost everything: another server may be about to write it back
+   *   first `recoveryMs` after the store lost all data, because another server may be about to restore it
    */
   join (command: JoinCommand): Promise<JoinResult>
   /** @returns undefined if the socket was not in the room */
@@ -20,19 +20,19 @@ export interface MemberStore {
   getParticipants (roomId: string, limit: number): Promise<Profile[]>
   /**
    * @param after the position of a member, who may have left in the meantime; 0 for the first page
-   * @returns at most `limit` users who arrived after it, in that order, and the number of all users
+   * @returns at most `limit` users who arrived after that member, in order of arrival, and the number of all users
    */
   listParticipants (roomId: string, after: number, limit: number): Promise<{ arrivals: Arrival[], count: number }>
-  /** @returns for each user the profile if the user is in the room */
+  /** @returns for each user, the profile, or undefined if the user is not in the room */
   getMembers (roomId: string, userKeys: readonly string[]): Promise<(Profile | undefined)[]>
   /**
    * @param limit maximum number of users per room
-   * @returns for each room some of its users: first the given ones that are in it, then others in order of arrival
+   * @returns for each room, some of its users: the users of `first` who are in it, then others in order of arrival
    */
   getSomeMembers (rooms: readonly { roomId: string, first: readonly string[] }[], limit: number): Promise<Profile[][]>
 
   /**
-   * Bans a user from a room. A ban outlives the room and a crash.
+   * Bans a user from a room. The ban stays when the room is deleted or a server crashes.
    *
    * @param until epoch milliseconds
    */
@@ -41,50 +41,50 @@ export interface MemberStore {
   unban (roomId: string, userKey: string): Promise<boolean>
 }
 
-/** Records and lists of rooms. */
+/** Room records, and lists of rooms. */
 export interface RecordStore {
   getRoom (roomId: string): Promise<RoomSummary | undefined>
   /**
    * @param after a room id; rooms are sorted by id
-   * @returns at most `limit` rooms after it
+   * @returns at most `limit` rooms whose ids come after `after`
    */
   listRooms (after: string, limit: number): Promise<RoomSummary[]>
   /**
-   * Like {@link listRooms}, for rooms with members. Reads a limited number of rooms, so a page may be
-   * short although `next` is set.
+   * Like {@link listRooms}, but lists only rooms with members. Reads a limited number of rooms, so a page
+   * may be short even if `next` is set.
    */
   listBusyRooms (after: string, limit: number): Promise<RoomPage>
-  /** @returns rooms whose last member left before `before`, oldest first; each may have members again by now */
+  /** @returns rooms whose last member left before `before`, oldest first; some may have members again by now */
   listEmptyRooms (before: number, limit: number): Promise<string[]>
   /** Removes a room from the list of empty rooms if it was added before `before`. */
   forgetEmptyRoom (roomId: string, before: number): Promise<void>
-  /** Records activity in a room, and the number of producers on this server. */
+  /** Records activity in a room and, if given, the room's number of producers on this server. */
   touchRoom (roomId: string, now: number, producers?: number): Promise<void>
   /**
    * Removes a room and all its data except bans.
    *
    * @param onlyIfEmpty keep the room if it has members
-   * @param publish published if this call removes the room, with one more line: `createdAt` of the room
-   * @returns the room, to exactly one of several callers
+   * @param publish published if this call removes the room; its `createdAt` is appended as the last line
+   * @returns the room if this call removed it; exactly one of several concurrent callers gets it
    */
   removeRoom (roomId: string, onlyIfEmpty?: boolean, publish?: Publication): Promise<RoomRecord | undefined>
 }
 
-/** Shared state of rooms: documents that are changed by compare-and-set, and a log. */
+/** Shared room state: documents that are changed by compare-and-set, and a log. */
 export interface StateStore {
   /**
    * Replaces a document if it has the expected version. Publishes in the same
    * step, so that all servers receive the changes in the order in which they were made.
    *
-   * @throws ROOM_NOT_FOUND; UNAVAILABLE for a change in the first `recoveryMs` after the
-   *   room was lost, while servers restore it
+   * @throws ROOM_NOT_FOUND; UNAVAILABLE for a change in the first `recoveryMs` after a lost room was
+   *   restored, because other servers may be about to restore newer state
    */
   swapDocument (command: SwapCommand): Promise<SwapResult>
-  /** @returns for each room the state of its document of that name */
+  /** @returns for each room, the state of its document with that name */
   readDocuments (roomIds: readonly string[], name: string): Promise<(string | undefined)[]>
   /**
    * Appends to the log of a room and records the activity. Publishes in the same step, so that the log
-   * has the order in which all servers receive the messages. If the room does not exist, nothing is
+   * has the same order as the messages that the servers receive. If the room does not exist, nothing is
    * stored, but the message is still published.
    *
    * @param keep maximum length of the log; the oldest entries are removed
@@ -95,18 +95,18 @@ export interface StateStore {
   readLog (roomId: string): Promise<string[]>
 }
 
-/** The members of rooms, per server. When a server dies, another one removes its members. */
+/** The members of rooms, per server. When a server dies, another server removes the dead server's members. */
 export interface NodeMembersStore {
   /** @returns rooms in which a server has or may have members */
   listNodeRooms (nodeId: string): Promise<string[]>
   /**
-   * Replaces the members that a room has on one server. A missing room is created
-   * together with its documents.
+   * Replaces the members that a room has on one server. If the store does not
+   * have the room, creates it together with its documents.
    */
   replaceNodeMembers (nodeId: string, members: NodeMembers): Promise<WrittenMembers>
   /** Removes all members of a server from a room. */
   removeNodeMembers (nodeId: string, roomId: string): Promise<MembersChange>
-  /** @returns for each room whether its data about members is consistent; false after the loss of a key */
+  /** @returns for each room, whether its member data is consistent; false if the store has lost a part of it */
   areIntact (roomIds: readonly string[]): Promise<boolean[]>
   /** Removes a room from the list of this server's rooms, because it no longer has members on this server. */
   releaseRoom (roomId: string): Promise<void>
@@ -121,12 +121,12 @@ export interface NodeMembersStore {
  */
 export interface RoomStore extends MemberStore, RecordStore, StateStore, NodeMembersStore {
   readonly kind: 'memory' | 'redis'
-  /** Writes a value, as requests do. @throws UNAVAILABLE while the store cannot be reached or refuses writes */
+  /** Checks that the store accepts writes. @throws UNAVAILABLE if it cannot be reached or rejects writes */
   check (): Promise<void>
 }
 
-/** How long the store remembers that a room was closed, for servers that were disconnected, in milliseconds. */
+/** How long the store remembers a closed room, so that a disconnected server does not restore it, in milliseconds. */
 export const closedMemoryMs = 600_000
-/** Wrong pins that a user may send per room and window (protocol.md, room rules). */
+/** Maximum number of wrong pins per user, room and window (protocol.md, room rules). */
 export const pinTries = 5
 export const pinWindowMs = 60_000

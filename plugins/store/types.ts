@@ -18,11 +18,11 @@ export interface JoinCommand {
   sessionId: string
   userKey: string
   profile: Profile
-  /** Maximum users in the room. A member may join with more sockets. */
+  /** Maximum users in the room. A user who is already a member may join with more sockets. */
   limit: number
   /** Hash of the PIN in the request. */
   pinHash?: string | undefined
-  /** The room to create if it does not exist. Without it, the join fails if the room does not exist. */
+  /** The record of the room to create if the room does not exist. If omitted, the join fails instead. */
   create?: RoomRecord | undefined
   now: number
 }
@@ -34,14 +34,14 @@ export interface JoinResult {
   firstOfUser: boolean
   /** Users in the room, including this one. */
   count: number
-  /** The first {@link participantsTold} of them, in order of arrival. */
+  /** The first {@link participantsTold} users, in order of arrival. */
   participants: Profile[]
   /** All documents of the room, by name. */
   documents: ReadonlyMap<string, StoredDocument>
 }
 
 export interface LeaveResult {
-  /** Whether it was the user's last socket in the room. */
+  /** Whether the socket was the user's last one in the room. */
   lastOfUser: boolean
   count: number
 }
@@ -49,7 +49,7 @@ export interface LeaveResult {
 /** One part of a room's state, as text. */
 export interface StoredDocument {
   /**
-   * `<createdAt of the room>.<number>`. The number increases with each change. On Redis it is at least
+   * `<createdAt of the room>.<number>`. The number increases with each change. On Redis, it is at least
    * the time of the change in microseconds, so that versions after a loss are newer than all lost
    * versions.
    */
@@ -67,7 +67,7 @@ export interface Publication {
 export interface SwapCommand {
   roomId: string
   name: string
-  /** The version that the document must have; with number 0, the document must not exist. */
+  /** The version that the document must have. A version with the number 0 means that it must not exist. */
   expected: string
   /** The new state, JSON; undefined to check the version only. */
   state?: string | undefined
@@ -75,7 +75,7 @@ export interface SwapCommand {
   publish?: Publication | undefined
 }
 
-/** Whether the version was the expected one, and the current version. If there is no document, its number is 0. */
+/** Whether the document had the expected version, and its current version (with the number 0 if there is no document). */
 export type SwapResult = { swapped: true, version: string } | { swapped: false, version: string, state: string | undefined }
 
 export interface RoomSummary extends RoomRecord {
@@ -93,23 +93,23 @@ export interface RoomPage {
 
 /** A user in a room, and the user's position in the order of arrival. */
 export interface Arrival {
-  /** Unique in the room; grows with each arrival. A user who leaves and joins again gets a new one. */
+  /** Unique in the room; grows with each arrival. A user who leaves and joins again gets a new place. */
   place: number
   profile: Profile
 }
 
-/** The members that a room has on one server, and that server's view of the room. */
+/** The members that a room has on one server, and that server's copy of the room's data. */
 export interface NodeMembers {
   room: RoomRecord
   pinHash?: string | undefined
   members: readonly { sessionId: string, userKey: string, profile: Profile }[]
-  /** Documents by name. Those that the store has lost, or has in an older version, are restored. */
+  /** Documents by name. The store restores documents that it has lost or has in an older version. */
   documents: ReadonlyMap<string, StoredDocument>
   /** Published if the store had lost data, because other servers may have newer state. */
   publish?: Publication | undefined
 }
 
-/** How a correction of one server's members changed the room. */
+/** The users who joined and left the room when one server's members were replaced or removed. */
 export interface MembersChange {
   joined: Profile[]
   left: Profile[]
@@ -118,7 +118,7 @@ export interface MembersChange {
 
 /** The result of writing one server's members. */
 export interface WrittenMembers extends MembersChange {
-  /** Set if the room was closed while this server was disconnected. Then nothing was written. */
+  /** Set if the room was closed while this server was disconnected. In that case, nothing was written. */
   closed?: boolean
   /** All documents the room has now. */
   documents: ReadonlyMap<string, StoredDocument>

@@ -7,11 +7,11 @@ const rolePath = /\/rooms\/([^/]+)\/members\/([^/]+)\/role$/
 const statusPath = /\/rooms\/([^/]+)\/status$/
 
 /**
- * Starts a backend with the given rooms and owners. Every other room exists, too, and
- * belongs to the first user who joins it. The contract's room request does not name
- * the user, so the owner is taken from the role request that follows.
+ * Starts a backend with the given rooms and owners. Every other room also exists and
+ * belongs to the first user who joins it. In the contract, the room request does not
+ * contain the user's id, so the owner is taken from the role request that follows.
  *
- * @param owners by room id
+ * @param owners the owner's user id, by room id
  */
 export async function startDemoBackend (owners: ReadonlyMap<string, number>): Promise<Backend> {
   const backend = await createBackend({

@@ -16,14 +16,14 @@ export interface Person {
   voicing: Voicing
   /** Whether the talker starts on a seat or as a listener. */
   begins: 'seated' | 'listening'
-  /** Default reaction. */
+  /** Emojis that the person reacts with by default. */
   likes: readonly string[]
 }
 
 const person = (key: string, userId: number, name: string, begins: Person['begins'], likes: readonly string[], [voice, wordsPerMinute, pitch]: [string, number, number]): Person =>
   ({ key, userId, name, begins, likes, voicing: { voice, wordsPerMinute, pitch } })
 
-/** Talkers in order of their join; the first talker owns the room. */
+/** Talkers in the order in which they join; the first talker owns the room. */
 export const fireside = [
   person('maya', 101, 'Maya', 'seated', ['❤️', '👏'], ['en-us+f3', 168, 55]),
   person('ben', 102, 'Ben', 'seated', ['👍', '🤔'], ['en-gb+m3', 165, 40]),

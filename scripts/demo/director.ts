@@ -19,7 +19,7 @@ export interface DirectorOptions {
 const speechlessMs = 4000
 /** Maximum time that a visitor may speak before the conversation continues, in milliseconds. */
 const visitorMs = 60_000
-/** Maximum time from a raised hand to a seat, in milliseconds. */
+/** How long a talker with a raised hand waits for an invite, in milliseconds. */
 const askingMs = 12_000
 
 /** Plays the room's conversation in an endless loop. Rejected requests do not stop the loop. */
@@ -37,7 +37,7 @@ export async function direct ({ script, talkers, host, recordings }: DirectorOpt
   }
 
   async function play ({ beats }: Topic): Promise<void> {
-    // Skips beats of talkers who are not in the room.
+    // Skips beats that involve talkers who are not in the room.
     const here = beats.filter((beat) => Object.entries(beat).every(([what, who]) => !['who', 'whom', 'to'].includes(what) || byKey.has(String(who))))
     for (const [index, beat] of here.entries()) await perform(beat, here[index + 1])
   }
@@ -63,7 +63,7 @@ export async function direct ({ script, talkers, host, recordings }: DirectorOpt
       case 'leave':
       case 'return':
         talker.wants.present = beat.does === 'return'
-        // A returning talker has no seat and requests one.
+        // A talker who returns has no seat until a later beat requests one.
         talker.wants.seated = false
         await talker.keep()
         return await delay(between(400, 1200))
@@ -124,7 +124,7 @@ export async function direct ({ script, talkers, host, recordings }: DirectorOpt
         await talker.ask('seat:request:cancel', {})
       }
     }
-    // Without an invite, take a free seat.
+    // If there was no invite, takes a free seat.
     wants.seated = true
     await talker.keep()
   }

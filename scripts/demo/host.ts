@@ -3,7 +3,7 @@ import type { EventData, UserId } from '../../client/index.ts'
 import { between, oneOf } from './chance.ts'
 import type { Talker } from './talker.ts'
 
-/** Minimum time between two invites of a user, in milliseconds; an invite expires after 30 s. */
+/** Minimum time between two invites to the same user, in milliseconds; an invite expires after 30 s. */
 const inviteMs = 35_000
 /** Minimum time between two responses to visitors, in milliseconds. */
 const betweenAnswersMs = 4000
@@ -16,13 +16,13 @@ const welcomes = [
 const thanks = [(name: string) => `Thank you, ${name}! 🎁`, (name: string) => `Oh, for me? Thanks, ${name} ❤️`]
 const greetings = [(name: string) => `Hi ${name} 👋`, (name: string) => `hey ${name}!`]
 
-/** Handles visitors: greets them, invites raised hands, thanks for gifts and lets them speak. */
+/** Greets visitors, invites those who raise their hand, thanks them for gifts and lets them speak. */
 export interface Host {
   /** Whether a visitor is speaking. */
   readonly visitorSpeaks: boolean
 }
 
-/** @param talkers of a room, the owner first */
+/** @param talkers the talkers of one room, the owner first */
 export function createHost (talkers: readonly Talker[]): Host {
   const [owner] = talkers
   if (!owner) throw new Error('A room without talkers has no host')
@@ -53,12 +53,12 @@ export function createHost (talkers: readonly Talker[]): Host {
     if (Date.now() - (invitedAt.get(key) ?? 0) < inviteMs) return
     invitedAt.set(key, Date.now())
     await delay(between(1200, 2600))
-    // Invites to the last free seats, because users who take a seat without an invite usually take the first ones.
+    // Offers the last free seat first, because users without an invite usually take the first free seat.
     for (const { seatIndex } of seats.free.toReversed()) if (await owner?.ask('seat:invite', { userId, seatIndex })) return
     invitedAt.delete(key)
   }
 
-  // Repeats the invites, because there may have been no free seat.
+  // Retries the invites, because there may have been no free seat before.
   setInterval(() => { for (const { userId } of hands) invite(userId) }, 1000)
 
   connection.on('seat:requests', ({ requests }: EventData<'seat:requests'>) => { hands = requests })

@@ -1,5 +1,5 @@
 // The conversations of the demo. scripts/demo/speech.ts records their audio; a
-// test fails if the two differ.
+// test fails if a recording does not match its line.
 import { coffeeCorner, fireside, nightOwls } from './cast.ts'
 import type { Key, Person } from './cast.ts'
 
@@ -20,18 +20,18 @@ export type Beat =
 export interface Line {
   does: 'say'
   who: Key
-  /** Together with `who`, the unique name of the recording. */
+  /** Identifies the recording, together with `who`. */
   id: string
   text: string
-  /** Overlap with the end of the previous line, for an interruption, in milliseconds. */
+  /** Set for an interruption: how many milliseconds before the end of the previous line this line starts. */
   early?: number
-  /** Reaction of the listeners. */
+  /** Emoji that listeners react with. */
   mood?: string
 }
 
-/** A sequence of beats. */
+/** One part of a conversation. */
 export interface Topic {
-  /** Talkers without whom the topic is skipped. Beats of other absent talkers are skipped individually. */
+  /** Talkers that the topic requires; if any is absent, the topic is skipped. For other absent talkers, only their beats are skipped. */
   needs: readonly Key[]
   beats: readonly Beat[]
 }

@@ -9,15 +9,15 @@ import { handlerName } from './webrtc.ts'
 export interface Talker {
   readonly person: Person
   readonly room: RoomClient
-  /** The desired state; `keep()` reconciles the actual state with it. With `seated` undefined, the seat does not change. */
+  /** The desired state; `keep()` reconciles the actual state with it. While `seated` is undefined, it leaves the seat unchanged. */
   readonly wants: { present: boolean, seated: boolean | undefined }
   readonly canSpeak: boolean
-  /** Reconciles the actual state with the desired state, as far as the server allows it. Never throws. */
+  /** Reconciles the actual state with the desired state, as far as the server allows. Never throws. */
   keep (): Promise<void>
   /**
    * Speaks a line if the audio is connected.
    *
-   * @returns its duration in milliseconds
+   * @returns the line's duration in milliseconds
    */
   speak (recording: Recording): number
   /** Sends a request; returns undefined if it fails. */
@@ -34,7 +34,7 @@ export interface TalkerOptions {
 
 /** Delay before a kicked talker returns, in milliseconds. */
 const awayMs = 15_000
-/** More seats than talkers, so that visitors find free ones. */
+/** There are more seats than talkers, so that visitors find a free seat. */
 const seatCount = 8
 
 export function createTalker ({ person, roomId, url, token, voices }: TalkerOptions): Talker {
@@ -71,7 +71,7 @@ export function createTalker ({ person, roomId, url, token, voices }: TalkerOpti
     async keep () {
       if (keeping) return
       keeping = true
-      // A feature may be disabled, the room full or the server down; the next call retries.
+      // A feature may be disabled, the room may be full or the server may be down; the next call retries.
       await correct().catch(() => {})
       keeping = false
     },

@@ -1,4 +1,4 @@
-// The talkers of the demo, in a separate process, so that their cost and crashes do
+// Runs the demo's talkers in a separate process, so that their CPU use and crashes do
 // not affect the server. scripts/demo.ts starts this process and sends the options.
 import { once } from 'node:events'
 import { readdirSync, readFileSync } from 'node:fs'
@@ -14,7 +14,7 @@ import { readWav } from './wav.ts'
 /** Options of the talkers' process. */
 export interface Task {
   url: string
-  /** Secret to sign tokens with, in place of the backend. */
+  /** Secret for signing the talkers' tokens, which no backend issues in the demo. */
   secret: string
   /** Name of the main room. */
   room: string
@@ -30,7 +30,7 @@ if (process.connected !== true) process.exit(1)
 for (const event of ['SIGINT', 'SIGTERM', 'SIGHUP', 'disconnect']) process.once(event, () => process.exit(0))
 
 const [task] = await once(process, 'message') as [Task]
-// Longer than any demo runs, because the server closes sessions whose token has expired.
+// The tokens outlive any demo, because the server closes sessions whose token has expired.
 const sign = createSigner({ key: task.secret, algorithm: 'HS256', expiresIn: '7d' })
 const folder = join(import.meta.dirname, 'speech')
 const recordings = new Map(readdirSync(folder).map((file) => [file, readWav(readFileSync(join(folder, file)))]))
@@ -41,7 +41,7 @@ for (const [roomId, script] of rooms(task.room, task.talkers)) {
     person, roomId, url: task.url, token: () => sign({ id: person.userId, name: person.name }), voices
   }))
   const host = createHost(talkers)
-  // Sequentially, so that the owner joins first and takes the first seat.
+  // The talkers join one after another, so that the owner joins first and takes the first seat.
   for (const talker of talkers) {
     await talker.keep()
     setInterval(() => { talker.keep() }, keepMs)

@@ -5,7 +5,7 @@ import type { Recording } from './wav.ts'
 const frameMs = 10
 /** Interval between ticks, in milliseconds. Two frames make a packet; sending both in one tick halves the CPU cost of waking threads. */
 const tickMs = 20
-/** Maximum backlog that a delayed process still plays, in milliseconds; older audio is dropped. */
+/** If the process was blocked, it still plays this much of the missed audio, in milliseconds, and drops the rest. */
 const catchUpMs = 300
 const sampleRate = 16_000
 const frameSamples = sampleRate * frameMs / 1000
@@ -14,9 +14,9 @@ const frameSamples = sampleRate * frameMs / 1000
 export interface Voice {
   readonly track: MediaStreamTrack
   /**
-   * Plays a recording and replaces the current one.
+   * Plays a recording; a recording that is already playing stops.
    *
-   * @returns its duration in milliseconds
+   * @returns the recording's duration in milliseconds
    */
   speak (recording: Recording): number
   /** Whether the track is in use; unused tracks cost no CPU. */
@@ -29,7 +29,7 @@ export interface Voices {
   close (): void
 }
 
-/** Creates microphones that share one clock. */
+/** Creates microphones that share one timer. */
 export function createVoices (): Voices {
   const frames = new Set<() => void>()
   let due = performance.now()
@@ -47,7 +47,7 @@ export function createVoices (): Voices {
       let speech: Recording['samples'] = silence
       let at = Infinity
 
-      /** Returns the next frame; silence between recordings, as from a real microphone. */
+      /** Returns the next frame, which is silent between recordings, as with a real microphone. */
       function next (): Int16Array {
         if (at >= speech.length) return silence
         const frame = new Int16Array(frameSamples)

@@ -1,4 +1,4 @@
-/** A decoded recording of scripts/demo/speech. */
+/** A decoded recording from scripts/demo/speech. */
 export interface Recording {
   samples: Int16Array
   sampleRate: number
@@ -45,7 +45,7 @@ function chunksOf (bytes: Buffer, from: number): Map<string, Buffer> {
   return chunks
 }
 
-/** Each block starts with a sample and a step index. */
+/** Decodes IMA ADPCM. Each block starts with a sample and a step index. */
 function decode (data: Buffer, blockSize: number): Int16Array {
   const samples: number[] = []
   for (let start = 0; start + 4 <= data.length; start += blockSize) {

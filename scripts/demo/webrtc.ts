@@ -1,4 +1,4 @@
-// WebRTC for the talkers. Node has none, so the classes of @roamhq/wrtc become
+// Provides WebRTC to the talkers. Node has no WebRTC, so the classes of @roamhq/wrtc become
 // globals, where mediasoup-client expects them.
 import wrtc from '@roamhq/wrtc'
 

@@ -7,19 +7,19 @@ import { step } from './report.mjs'
 /** Sets of packages; each set contains the previous ones. */
 const sets = ['production', 'start', 'all']
 
-/** Additional packages for `npm start` in development: readable logs, the pages of the stage and of the contract. */
+/** Additional packages for `npm start` in development: for readable logs, the stage's pages and the contract's pages. */
 const startTools = ['@vitejs/plugin-vue', 'mediasoup-client', 'pino-pretty', 'swagger-ui-dist', 'vite', 'vue', 'zod-openapi']
 
 /**
- * Installs a set of the packages in package-lock.json. A stamp in node_modules
- * holds the lockfile's hash and the set, so that an unchanged checkout needs only one hash.
+ * Installs a set of the packages in package-lock.json. A stamp file in node_modules
+ * contains the lockfile's hash and the set; while they match, nothing is installed.
  *
- * Install scripts do not run. Only mediasoup's script matters, and the
+ * Install scripts do not run. Only mediasoup's script would matter, and the
  * setup downloads or builds the media worker itself, with a timeout and a cache.
  *
  * @param {string} root the checkout
  * @param {string} node the Node that will run the server; npm selects packages for it
- * @param {'production' | 'start' | 'all'} set `start` adds the packages that `npm start` needs in development; `all` adds those for tests, the demo, lint and type check
+ * @param {'production' | 'start' | 'all'} set `start` adds the packages that `npm start` needs in development; `all` adds the packages for tests, the demo, linting and type checks
  * @returns {Promise<void>}
  */
 export async function ensureDependencies (root, node, set) {
@@ -29,8 +29,8 @@ export async function ensureDependencies (root, node, set) {
   const [doneHash, doneSet] = existsSync(stamp) ? readFileSync(stamp, 'utf8').trim().split(' ') : []
   if (doneHash === hash && sets.indexOf(doneSet) >= sets.indexOf(set)) return
 
-  // `npm ci` would delete node_modules under a running server, so packages are
-  // added to an installed set with `npm install`.
+  // `npm ci` would delete the node_modules of a running server, so `npm install` adds
+  // packages to a set that is already installed.
   const extend = doneHash === hash
   const commands = {
     production: ['ci', '--omit=dev', '--omit=peer'],
@@ -46,7 +46,7 @@ export async function ensureDependencies (root, node, set) {
         NODE_ENV: '',
         PATH: dirname(node) + delimiter + process.env.PATH,
         // A downloaded Node trusts only its built-in certificate authorities. The
-        // certificate of a company proxy is often in the system's store.
+        // certificate of a company proxy is often only in the system's store.
         NODE_OPTIONS: `${process.env.NODE_OPTIONS ?? ''} --use-system-ca`.trim()
       }
     })
@@ -69,7 +69,7 @@ export function removeSourceMaps (modules) {
 /**
  * @param {string} lock text of package-lock.json
  * @param {string[]} names
- * @returns {string[]} `name@version` for each
+ * @returns {string[]} `name@version` for each name
  */
 function lockedVersions (lock, names) {
   const { packages } = JSON.parse(lock)

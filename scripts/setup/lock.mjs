@@ -5,12 +5,12 @@ import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { note } from './report.mjs'
 
-// Locks held by this process. Containers reuse process ids: a lock file with this
-// process's id that is not in this set is from an earlier run.
+// Locks held by this process. Containers reuse process ids, so a lock file that has this
+// process's id but is not in this set was left by an earlier run.
 const held = new Set()
 
-// A lock file without a process id is still being written; after this time, in
-// milliseconds, it is stale.
+// A lock file without a process id is still being written. If the file is older than this,
+// in milliseconds, it is stale.
 const writtenWithinMs = 5000
 
 /**
@@ -46,7 +46,7 @@ export async function withSetupLock (root, work) {
 
 /**
  * @param {string} file
- * @returns {boolean} whether this process holds the lock
+ * @returns {boolean} whether this process has acquired the lock
  */
 function take (file) {
   try {

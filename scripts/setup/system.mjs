@@ -3,13 +3,13 @@ import { findCommand, run } from './shell.mjs'
 import { SetupError, step } from './report.mjs'
 
 /**
- * Installs Debian packages if run as root; otherwise throws with the command to
- * run. Call it only with missing packages.
+ * Installs Debian packages if run as root; otherwise throws an error that contains the
+ * command to run. Pass only packages that are missing.
  *
  * @param {string} purpose reason for the installation
  * @param {string[]} packages names in Debian's archive
  * @returns {Promise<void>}
- * @throws {SetupError} with the command to run if not root, or with the package names if there is no apt
+ * @throws {SetupError} if not run as root (with the command to run) or if there is no apt (with the package names)
  */
 export async function installPackages (purpose, packages) {
   const line = `apt-get install -y --no-install-recommends ${packages.join(' ')}`
@@ -26,12 +26,12 @@ export async function installPackages (purpose, packages) {
   })
 }
 
-/** Debian's package and command of Chromium without a window. */
+/** The Debian package that contains Chromium without a window; its command has the same name. */
 const shell = 'chromium-headless-shell'
 
 /**
- * Installs the tools of the tests: Redis, a browser, and
- * ffmpeg for the tones that the browser sends.
+ * Installs the tools that the tests need: Redis, a browser, and
+ * ffmpeg, which generates the tones that the browser sends.
  *
  * @returns {Promise<void>}
  */
@@ -41,14 +41,14 @@ export async function ensureTestTools () {
   if (!process.env.CHROMIUM_PATH && !findCommand(shell, 'chromium', 'chromium-browser', 'google-chrome')) missing.push(shell)
   if (!findCommand('ffmpeg')) missing.push('ffmpeg')
   if (missing.length) await installPackages('the tests', missing)
-  // The tests also run in the full browser, but take twice as long.
+  // The tests also run in a full browser, but they take twice as long there.
   if (!process.env.CHROMIUM_PATH && !findCommand(shell) && findCommand('apt-get') && process.getuid?.() === 0) {
     await installPackages('faster tests', [shell]).catch(() => {})
   }
 }
 
 /**
- * @param {Record<string, string>} files package by a path that exists only if the package is installed
+ * @param {Record<string, string>} files the packages, each by a path that exists only if it is installed
  * @returns {string[]} the packages whose path does not exist
  */
 export function missingPackages (files) {

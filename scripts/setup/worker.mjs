@@ -11,11 +11,11 @@ import { note, SetupError, step } from './report.mjs'
 
 const here = dirname(fileURLToPath(import.meta.url))
 
-// Timeout of the official download (about 3 MB), in milliseconds. Shorter than a
-// network timeout, so that a machine without access does not wait for one.
+// Timeout for the official download (about 3 MB), in milliseconds. It is shorter than a
+// network timeout, so that a machine without internet access does not wait long.
 const downloadLimitMs = 20_000
 
-// Exit code of mediasoup's worker when started without the environment that
+// Exit code of mediasoup's worker when it is started without the environment variables that
 // mediasoup sets. mediasoup's own installer tests a binary in the same way.
 const exitWithoutVersion = 41
 
@@ -33,8 +33,8 @@ const dtlsFault = '(operationType == BIO_CB_RETURN)'
 const dtlsMended = '((operationType & BIO_CB_RETURN) != 0)'
 
 /**
- * Installs the media worker where mediasoup expects it, unless it exists or
- * `MEDIASOUP_WORKER_BIN` names one. Tries in this order: the copy in the user cache,
+ * Installs the media worker where mediasoup expects it, unless it is already there or
+ * `MEDIASOUP_WORKER_BIN` names another one. Tries, in this order: the copy in the user cache,
  * mediasoup's prebuilt download, a build from the sources in the npm package against
  * the distribution's libraries.
  *
@@ -67,7 +67,7 @@ export async function ensureMediaWorker (root) {
   await rename(`${target}.${process.pid}`, target)
 }
 
-/** @returns {string} a short hash of everything besides the sources that changes the build's result */
+/** @returns {string} a short hash of everything except the sources that affects the build's result */
 function recipe () {
   const hash = createHash('sha256').update([compileFlags, linkFlags, dtlsFault, dtlsMended].join('\n'))
   for (const file of ['worker/srtp.h', 'worker/ankerl/unordered_dense.h']) hash.update(readFileSync(join(here, file)))
@@ -83,7 +83,7 @@ function runs (binary) {
 }
 
 /**
- * @param {string} version of mediasoup
+ * @param {string} version mediasoup's version
  * @param {string} path destination of the worker
  * @param {(text: string) => void} progress
  * @returns {Promise<boolean>} false if the download fails or exceeds the timeout
@@ -172,8 +172,8 @@ async function build (sources, path, progress) {
 
 /**
  * @param {string} sources mediasoup's `worker` folder
- * @param {string} folder of the build, with the generated headers in FBS/
- * @returns {Promise<string>} build.ninja
+ * @param {string} folder the build folder, with the generated headers in FBS/
+ * @returns {Promise<string>} the content of build.ninja
  */
 async function ninjaFile (sources, folder) {
   const meson = await readFile(join(sources, 'meson.build'), 'utf8')
@@ -199,8 +199,8 @@ const object = (file) => file.replace(/\.cpp$/, '.o')
 
 /**
  * @param {string} sources
- * @param {string} folder for the patched copy
- * @returns {Promise<Record<string, string>>} path of the patched copy by source file
+ * @param {string} folder the folder to write the patched copy below
+ * @returns {Promise<Record<string, string>>} the patched copy's path by source file; empty if no patch is needed
  */
 async function patchDtls (sources, folder) {
   const text = await readFile(join(sources, dtlsSource), 'utf8')

@@ -6,7 +6,7 @@ import { expectTone, openBrowser, personOn, receptionOf, visit } from '../suppor
 import type { Reception } from '../support/browser.ts'
 import { until } from '../support/retry.ts'
 
-// Features are disabled and enabled during a call. Ada sends 440 Hz, Bob 1000 Hz.
+// Features are disabled and enabled during a call. Ada sends a tone of 440 Hz, Bob one of 1000 Hz.
 
 const [server, adasBrowser, bobsBrowser] = await Promise.all([
   build(t, { env: { FEATURES: 'auth,media,seats,chat,stage' } }),
@@ -40,7 +40,7 @@ async function listen (page: Page): Promise<void> {
   })
 }
 
-/** @returns the entries since the previous call */
+/** @returns what the page has recorded since the previous call of this function */
 const noted = (page: Page) => page.evaluate(() => (window as unknown as { heard: string[] }).heard.splice(0))
 const statesIn = (notes: string[]) => notes.filter((note) => !note.startsWith('>'))
 
@@ -134,7 +134,7 @@ t.test('everyone may speak without seats; only seated users may speak with seats
   await listen(cyd)
   await turn('seats', 'disable')
   await cyd.getByRole('group', { name: 'Seats' }).waitFor({ state: 'hidden' })
-  // Publishes without the page's controls, because the page would take a seat when seats are enabled.
+  // Publishes through the client. If Cyd used the page's controls, the page would take a seat once seats are enabled.
   await cyd.context().grantPermissions(['microphone'])
   await cyd.evaluate(async () => {
     const stream = await navigator.mediaDevices.getUserMedia({ audio: { echoCancellation: false, noiseSuppression: false, autoGainControl: false } })

@@ -13,22 +13,22 @@ import { until } from '../support/retry.ts'
 
 // Two users talk, others send messages and gifts, and every feature is reloaded
 // repeatedly during the call; then some features are disabled and enabled. No client may
-// detect a change.
+// notice any of this.
 
 export interface Extent {
-  /** Number of reloads per feature, all features in turn. */
+  /** Number of rounds; each round reloads every feature once. */
   rounds: number
   /** Number of times that chat, gifts and reactions are disabled and enabled. */
   cycles: number
   /** Number of sockets in addition to the two talkers. */
   sockets: number
-  /** Allowed increase of the concealed audio compared with an undisturbed call, on a shared machine. */
+  /** How much the fraction of concealed audio may rise above that of an undisturbed call, on a shared machine. */
   margin: number
 }
 
-/** Features that are disabled and enabled, by a request of each. */
+/** Features that are disabled and enabled; each key is a request of the feature. */
 const toggled: Readonly<Record<string, string>> = { 'chat:message': 'chat', 'gift:send': 'gifts', 'room:react': 'reactions' }
-/** Pause of a socket between a reply and its next request, in milliseconds. */
+/** How long a socket pauses between a reply and the next request, in milliseconds. */
 const pauseMs = 1000
 const peoplePerRoom = 30
 
@@ -70,7 +70,7 @@ export async function replacedUnderACall (t: Test, { rounds, cycles, sockets, ma
   const talk = others.begin()
   const what = (report: Awaited<ReturnType<typeof heardBetween>>) => `${report.packets} packets, ${report.lost} lost, ${report.concealed} of ${report.samples} samples concealed`
 
-  // Measures the concealment on this machine without reloads.
+  // Measures the baseline: how much audio is concealed on this machine when nothing is reloaded.
   const control = await heardBetween(pages, () => delay(Math.min(20_000, 500 * rounds)))
   t.comment(`undisturbed: ${what(control)}`)
 
@@ -159,7 +159,7 @@ async function crowd (t: Test, url: string, size: number) {
   let turns = 0
   return {
     closed: () => closed,
-    /** Waits until every socket has received another reply. */
+    /** Waits until the sockets have received one more reply each, on average. */
     async once () {
       const from = turns
       await until(() => turns >= from + size, 60_000)

@@ -60,7 +60,7 @@ async function enter (browser: PersonBrowser, id: number, name: string, speaks: 
 const levelsOn = (page: Page) => page.evaluate(() => [...window.flylive?.audio?.levels() ?? []])
 const levelOf = async (page: Page, id: number) => new Map(await levelsOn(page)).get(String(id))
 const qualityOn = (page: Page) => page.evaluate(() => window.flylive?.audio?.quality())
-/** Returns the quality measured from now on. */
+/** Returns the quality, measured over the next 1.5 s. */
 async function qualityFrom (page: Page) {
   await qualityOn(page)
   await page.waitForTimeout(1500)
@@ -87,7 +87,7 @@ t.test('reports the levels of active speakers', async (t) => {
   ada = await enter(adasBrowser, 1, 'Ada', true)
   await expectTone(bob, 'Ada', 440)
   await until(async () => Number(await levelOf(bob, 1)) > 0.01)
-  // Samples each frame for half a second: the tone is continuous, and so is its level.
+  // Samples the level in 30 animation frames. The tone is continuous, so no level may be near 0.
   const levels = await bob.evaluate(async () => {
     const levels: number[] = []
     while (levels.length < 30) {
@@ -119,7 +119,7 @@ t.test('measures quality in both directions', async (t) => {
 t.test('a muted user has no level and does not lower the quality', async (t) => {
   await ada.evaluate(() => window.flylive?.audio?.mute())
   await until(async () => await levelOf(bob, 1) === 0)
-  // The first measurement may include packets that were in flight at the time of the mute.
+  // The first measurement may include packets that were in flight when Ada muted.
   await until(async () => (await goodFrom(bob)).received.packets === 0)
   t.match(await goodFrom(bob), { received: { packets: 0, lossRatio: 0, bitsPerSecond: 0 } })
   t.equal(await levelOf(bob, 1), 0)

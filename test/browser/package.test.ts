@@ -12,7 +12,7 @@ import { until } from '../support/retry.ts'
 const types: Record<string, string> = { '.html': 'text/html', '.js': 'text/javascript', '.map': 'application/json' }
 
 /**
- * Creates a site with a backend that knows the logged-in users.
+ * Creates a web site whose own backend issues a token for the logged-in user.
  *
  * @param given returns the server URL that replaces the one in the example
  * @returns the origin of the site

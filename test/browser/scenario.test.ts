@@ -5,8 +5,8 @@ import { build } from '../support/build.ts'
 import { act, allowMicrophone, expectTone, give, openBrowser, personOn, receptionOf, seatOn, sheetOf, visit } from '../support/browser.ts'
 import { until } from '../support/retry.ts'
 
-// An evening in one room, checked on the pages of four users and in the backend. Ada, the
-// owner, sends 440 Hz, Bob 1000 Hz, Cyd and Dan 2500 Hz.
+// An evening in one room, checked on the pages of four users and in the backend. The tones: Ada,
+// the owner, sends 440 Hz, Bob sends 1000 Hz, and Cyd and Dan send 2500 Hz.
 
 const backend = await startBackend(t)
 const [server, adasBrowser, bobsBrowser, cydsBrowser] = await Promise.all([
@@ -40,7 +40,7 @@ t.test('the owner opens the room', async (t) => {
     name: 'Ada',
     room,
     prepare: async (page) => {
-      // The server creates the guest id in this response; register it with the backend as the owner.
+      // The server's response contains the new guest's id; the test registers it as the owner in the backend.
       await page.route('**/stage/session', async (route) => {
         if (route.request().method() !== 'POST') return await route.continue()
         const response = await route.fetch()
@@ -147,7 +147,7 @@ t.test('closes the empty room; the backend receives every status', async (t) => 
     await page.getByRole('button', { name: 'Leave', exact: true }).click()
     await backendKnows(left)
   }
-  // Closing the window counts as a leave.
+  // Closing the window makes the user leave the room.
   await ada.context().close()
   await backendKnows('ended')
   t.equal((await server.admin('GET', `/admin/rooms/${room}`)).status, 404)

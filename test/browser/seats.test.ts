@@ -3,7 +3,7 @@ import { build } from '../support/build.ts'
 import { act, allowMicrophone, expectTone, frequencyOf, getUp, onSeat, openBrowser, personOn, receptionOf, seatOn, visit } from '../support/browser.ts'
 import { until } from '../support/retry.ts'
 
-// Seats control who may send audio. Ada, the owner, sends 440 Hz, Bob 1000 Hz.
+// Seats control who may send audio. Ada, the owner, sends a tone of 440 Hz, Bob one of 1000 Hz.
 
 const [server, adasBrowser, bobsBrowser] = await Promise.all([
   build(t, { env: { FEATURES: 'auth,media,seats,stage', SEAT_GRACE_SECONDS: '1' } }),
@@ -57,7 +57,7 @@ t.test('survives rapid seat changes', async (t) => {
 })
 
 t.test('survives seat changes while audio is being set up', async (t) => {
-  // Makes Bob's page send other requests right before and right after its next request of a type.
+  // Makes Bob's page send one request right before and another right after its next request of type `next`.
   const meddle = (next: string, before: string, after: string) => bob.evaluate(([next, before, after]) => {
     const connection = (window.flylive as NonNullable<typeof window.flylive>).connection
     const { request } = connection
@@ -82,7 +82,7 @@ t.test('survives seat changes while audio is being set up', async (t) => {
   const meddled = () => until(() => bob.evaluate(() => document.documentElement.dataset.meddled === 'yes'))
   const take = (seatIndex: number) => JSON.stringify(['seat:take', { seatIndex }])
   const leave = JSON.stringify(['seat:leave', {}])
-  // The application publishes its own track; the page drops that track when the seat is lost.
+  // The test publishes a track of its own. Bob leaves the seat first, because the page drops its track with the seat.
   await getUp(bob)
   await seatOn(ada, 'Take seat 5').waitFor()
   await bob.evaluate(async () => {
@@ -129,7 +129,7 @@ t.test('a user muted by the owner stays muted', async (t) => {
     window.flylive?.audio?.mute()
     window.flylive?.audio?.unmute()
   })
-  // The server has handled Bob's request when it replies to a later one.
+  // When the server replies to a later request of Bob's, it has handled the earlier ones.
   await bob.evaluate(() => window.flylive?.connection.request('user:getRoom', { userId: 1 }))
   for (const page of [ada, bob]) t.equal(await personOn(page, 'Bob', 'muted').count(), 1)
   t.equal(await frequencyOf(ada, 'Bob'), 0)

@@ -8,8 +8,8 @@ import { adminKey, build, tokenFor } from '../support/build.ts'
 import { openBrowser, seatOn, sheetOf } from '../support/browser.ts'
 import { until } from '../support/retry.ts'
 
-// Layout and accessibility of the stage: 360 pixels wide and on a desktop, light and
-// dark, with a keyboard, with a screen reader, with reduced motion.
+// Layout and accessibility of the stage: on a phone (360 pixels wide) and on a desktop, in light
+// and dark mode, with a keyboard, with a screen reader, and with reduced motion.
 
 const [server, browser] = await Promise.all([
   build(t, { env: { FEATURES: 'auth,media,seats,chat,gifts,reactions,lobby,stage', MEDIASOUP_WORKERS: '1', NODE_ID: 'node-1' } }),
@@ -77,7 +77,7 @@ async function onSeatLocked (): Promise<void> {
   await ada.locator('.gift').first().waitFor({ state: 'detached' })
 }
 
-/** Tests one width per scheme; all combinations with ALL_LOOKS=true or UPDATE_SCREENSHOTS. */
+/** By default, only one width is tested per color scheme. ALL_LOOKS or UPDATE_SCREENSHOTS selects all combinations. */
 const all = process.env.ALL_LOOKS !== undefined || process.env.UPDATE_SCREENSHOTS !== undefined
 for (const [scheme, viewport] of [['light', desktop], ...(all ? [['dark', desktop], ['light', phone]] as const : []), ['dark', phone]] as const) {
   const suffix = `${viewport === phone ? '-phone' : ''}${scheme === 'dark' ? '-dark' : ''}`
@@ -200,8 +200,8 @@ t.test('respects reduced motion', async (t) => {
 })
 
 t.test('is usable soon after loading', async (t) => {
-  // The best of several runs excludes other load on the machine. Times are
-  // measured from the navigation, because the first paint shows the form.
+  // Takes the best of several runs to exclude other load on the machine. Times are
+  // measured from the navigation, because the first paint already shows the form.
   const times: number[] = []
   for (let i = 0; i < 4; i++) {
     const page = await open('light', desktop)

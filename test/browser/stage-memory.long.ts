@@ -5,12 +5,12 @@ import type { Holding } from '../support/browser.ts'
 import { connect } from '../support/client.ts'
 import { startDemo, told } from '../support/demo.ts'
 
-// A listener's page stays open in a room of the demo, in which users talk while thirty
-// others join, leave, send messages and react. MINUTES sets the duration.
+// A listener's page stays open in a room of the demo. The demo's users talk there while thirty
+// other users join, leave, send messages and react. MINUTES sets the duration.
 
 const minutes = Number(process.env.MINUTES ?? 30)
 const guests = 30
-/** Minutes until the chat is full and the heap has stopped growing. */
+/** Minutes to wait until the chat is full and the heap has stopped growing. */
 const warmMinutes = Math.max(1, Math.round(minutes / 6))
 
 t.test(`${minutes} minutes in a busy room`, { timeout: (minutes + 5) * 60_000 }, async (t) => {

@@ -8,7 +8,7 @@ import { until } from '../support/retry.ts'
 // A page that stays open for hours must not retain more memory over time.
 // stage-memory.long.ts runs longer and with audio.
 
-/** Returns the minimum of several measurements of an idle page. */
+/** Measures an idle page several times and returns the lowest values. */
 async function leastOf (page: Page): Promise<Holding> {
   const looks: Holding[] = []
   for (let i = 0; i < 4; i++) looks.push(await holdingOf(page))
@@ -28,7 +28,7 @@ t.test('releases the memory of everything it has shown', async (t) => {
   let count = 0
   const emit = (type: string, data: object) => server.app.rooms.emit(room, type, { roomId: room, ...data })
 
-  /** Sends the events of one hour in a room without delays. */
+  /** Sends, without delays, as many events as a room has in one hour. */
   async function hour (): Promise<void> {
     for (let i = 0; i < 150; i++) {
       const id = `m${++count}`

@@ -5,7 +5,7 @@ import { build } from '../support/build.ts'
 import { act, onSeat, openBrowser, personOn, seatOn, sheetOf, visit } from '../support/browser.ts'
 
 // The page offers the actions that the backend's roles allow: Ada owns the room, Bob is
-// an admin of the room, Cyd a member.
+// an admin of the room, and Cyd is a member.
 
 const backend = await startBackend(t)
 const [server, browser] = await Promise.all([
@@ -14,7 +14,7 @@ const [server, browser] = await Promise.all([
 ])
 const room = '7'
 
-/** Passes a guest's id, which the session route creates, to the test. */
+/** Calls `become` with the new guest's id, which is in the response of the session route. */
 const as = (become: (userId: string) => void) => async (page: Page) => {
   await page.route('**/stage/session', async (route) => {
     if (route.request().method() !== 'POST') return await route.continue()

@@ -6,7 +6,7 @@ import { startServer } from '../support/process.ts'
 import { createProxy } from '../support/proxy.ts'
 import { until } from '../support/retry.ts'
 
-// Failures and the stage's reactions. Ada sends 440 Hz, Bob 1000 Hz.
+// How the stage reacts to failures. Ada sends a tone of 440 Hz, Bob one of 1000 Hz.
 
 const env = { FEATURES: 'auth,media,seats,chat,gifts,reactions,lobby,stage', MEDIASOUP_WORKERS: '1' }
 let server = startServer(t, env)
@@ -18,7 +18,7 @@ const [url, adasBrowser, bobsBrowser] = await Promise.all([
 const room = 'r1'
 const complaints: string[] = []
 const ada = await visit(t, adasBrowser, url, { name: 'Ada', room, prepare: listen })
-// Chromium's offline mode keeps open connections, so the test uses a proxy to cut the network.
+// Chromium's offline mode does not cut open connections, so the test uses a proxy to do that.
 const network = await createProxy(t, () => Number(new URL(url).port))
 const bob = await visit(t, bobsBrowser, `http://127.0.0.1:${network.port}`, { name: 'Bob', room, prepare: listen })
 
@@ -41,7 +41,7 @@ const alertOf = (page: Page, text: string) => page.getByRole('alert').filter({ h
 const button = (page: Page, name: string | RegExp) => page.getByRole('button', { name, exact: typeof name === 'string' })
 const hearEachOther = () => Promise.all([expectTone(bob, 'Ada', 440), expectTone(ada, 'Bob', 1000)])
 
-/** Records the texts of a page's status regions, of which some are shown only for a moment. @returns reads the texts so far */
+/** Records a page's status texts, since some appear only briefly. @returns a function that reads the texts so far */
 async function recordStatuses (page: Page): Promise<() => Promise<string[]>> {
   const texts = await page.evaluateHandle(() => {
     const found: string[] = []
@@ -63,7 +63,7 @@ t.test('recovers when a media worker dies', async () => {
   await hearEachOther()
 })
 
-// The restarted server outlives the subtest, so the parent test owns it.
+// The restarted server is still needed after the subtest, so the parent test stops it.
 const suite = t
 t.test('recovers from a server restart', async (t) => {
   const { port } = new URL(url)
@@ -145,7 +145,7 @@ t.test('drops a pending microphone permission that is no longer needed', async (
       })
     }
   })
-  /** Grants access to the microphone. @returns the state of the last of `count` opened tracks */
+  /** Grants access to the microphone and waits for `count` tracks. @returns the state of the last track */
   const allow = async (count: number) => {
     await page.evaluate(() => (window as unknown as { allow: () => void }).allow())
     const states = () => page.evaluate(() => (window as unknown as { tracks: MediaStreamTrack[] }).tracks.map(({ readyState }) => readyState))
@@ -208,7 +208,7 @@ t.test('explains that an insecure page has no microphone', async (t) => {
     name: 'Eve',
     room,
     microphone: false,
-    // On an insecure page, the client reads only this user agent string, and headless browsers report a different one.
+    // On an insecure page, the client can only read the user agent string, and headless browsers change it.
     userAgent: (await ada.evaluate(() => navigator.userAgent)).replace('Headless', '')
   })
   await statusOf(page, 'Connected, listening')

@@ -4,8 +4,8 @@ import { build, tokenFor } from '../support/build.ts'
 import { act, expectTone, onSeat, openBrowser, personOn, seatOn, sheetOf } from '../support/browser.ts'
 import { until } from '../support/retry.ts'
 
-// Every control of the stage, used by four users in one evening. Ada, who creates the
-// room, sends 440 Hz, Bob, on a phone, 1000 Hz, Cyd and Dan 2500 Hz.
+// Four users use every control of the stage in one evening. The tones: Ada, who creates the
+// room, sends 440 Hz, Bob, on a phone, sends 1000 Hz, and Cyd and Dan send 2500 Hz.
 
 const [server, adasBrowser, bobsBrowser, cydsBrowser] = await Promise.all([
   build(t, { env: { FEATURES: 'auth,media,seats,chat,gifts,reactions,lobby,stage', MEDIASOUP_WORKERS: '1' } }),
@@ -28,7 +28,7 @@ async function open (name: string, browser: typeof adasBrowser, options: Paramet
 }
 const button = (page: Page, name: string | RegExp) => page.getByRole('button', { name, exact: typeof name === 'string' })
 const statusOf = (page: Page, text: string | RegExp) => page.getByRole('status').filter({ hasText: text }).waitFor()
-/** Returns the extent of a seat's ring, from 0 to 1. */
+/** Returns the audio level that the ring around a seat shows, from 0 to 1. */
 const ringOf = (page: Page, seat: string) => seatOn(page, seat).evaluate((chair) => Number(getComputedStyle(chair.querySelector('.ring') ?? chair).getPropertyValue('--level')))
 
 const ada = await open('Ada', adasBrowser, { colorScheme: 'dark' })
@@ -242,7 +242,7 @@ t.test('animates and counts gifts', async (t) => {
   await ada.locator('.gift', { hasText: 'Bob gave Ada Lovelace 3 × Rocket' }).waitFor()
   for (const page of [ada, cyd]) await page.getByRole('log').getByText('Bob gave Ada Lovelace 3 × Rocket').waitFor()
   await (await sheetOf(cyd, 'Ada Lovelace')).getByRole('button', { name: 'Send gift' }).evaluate((button: HTMLButtonElement) => {
-    // A double click sends one gift.
+    // A double click must send only one gift.
     button.click()
     button.click()
   })
@@ -298,7 +298,7 @@ t.test('lists and finds everyone in a big room', async (t) => {
   await dan.getByLabel('Search people').fill('')
   await dan.getByText(/^124 people, \d+ listening$/).waitFor()
 
-  // An owner who joins late has not received the names of users with raised hands.
+  // An owner who joins late receives the ids of the users with raised hands, but not their names.
   const owner = await server.connect(1)
   await owner.ok('room:join', { roomId: 'crowd' })
   await Promise.all(crowd.map((one) => one.ok('room:join', { roomId: 'crowd' })))

@@ -8,7 +8,7 @@ import { until } from '../support/retry.ts'
 
 const [adasBrowser, bobsBrowser] = await Promise.all([openBrowser(t, 440), openBrowser(t, 1000)])
 
-/** Time limit for the recovery, in milliseconds. Long enough for a busy machine, but shorter than a user would wait. */
+/** Time limit for the recovery, in milliseconds. Enough for a busy machine, but less than a user would put up with. */
 const limitMs = 5000
 
 interface Health { workers: { index: number, pid: number, routers: number }[] }
@@ -56,7 +56,7 @@ t.test('restores audio when the only media worker is killed repeatedly', async (
   t.comment('kill a worker and its replacement')
   const pid = await busyWorker(server)
   process.kill(pid, 'SIGKILL')
-  // Kills the replacement as soon as it runs, while the pages still reconnect.
+  // Kills the replacement as soon as it runs, while the pages are still reconnecting.
   const next = await until(() => server.app.sfu.workers().find((worker) => worker.pid !== pid)?.pid ?? false)
   process.kill(next, 'SIGKILL')
   await until(() => server.app.sfu.workers().some((worker) => worker.pid !== pid && worker.pid !== next))

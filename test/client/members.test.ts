@@ -6,14 +6,17 @@ import { Members } from '../../client/members.ts'
 const profile = (userId: number) => ({ userId, id: userId, name: `User ${userId}` })
 const roomId = 'r1'
 
-/** A connection whose server events the test emits. */
+/** A connection without a server. The test emits its events. */
 class Told extends Connection {
   override emit<E extends keyof ConnectionEvents> (event: E, ...args: ConnectionEvents[E]): void {
     super.emit(event, ...args)
   }
 }
 
-/** Creates the members of a big room with one listed member, and pages that load until the test completes them. */
+/**
+ * Creates the member list of a room with five members, of which one is listed. Each page stays
+ * pending until the test calls its `arrive` or `reject`.
+ */
 function enter () {
   const connection = new Told({ url: 'http://127.0.0.1:1', token: () => '' })
   const members = new Members(connection)

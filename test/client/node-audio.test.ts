@@ -7,12 +7,12 @@ import { build, tokenFor } from '../support/build.ts'
 import type { TestServer } from '../support/build.ts'
 import { until } from '../support/retry.ts'
 
-// The client in Node, with a WebRTC package instead of a browser.
+// Tests the client in Node, with a WebRTC package instead of a browser.
 
 const { MediaStream, MediaStreamTrack, RTCPeerConnection } = wrtc
 const { RTCAudioSink, RTCAudioSource } = wrtc.nonstandard
 Object.assign(globalThis, { MediaStream, MediaStreamTrack, RTCPeerConnection })
-// The WebRTC package crashes a process that exits because its event loop is empty.
+// A process that uses the WebRTC package crashes if it ends without calling exit().
 process.once('beforeExit', () => process.exit())
 
 function enter (t: Test, server: TestServer, id: number, audio: AudioOptions) {
@@ -53,7 +53,7 @@ t.test('a Node program speaks and another one receives it', async (t) => {
   await until(() => listener.participants.some(({ isSpeaking, userId }) => isSpeaking && userId === 2))
   t.pass('the server detects the active speaker')
 
-  // The server sends no audio to the speaker, who does not listen.
+  // The speaker does not listen, so the server sends the speaker no audio.
   await listener.seats.takeFree()
   await listener.audio?.publish(tone(t))
   await until(() => speaker.audio?.producers.length === 1)

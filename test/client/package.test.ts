@@ -7,7 +7,7 @@ import { build, tokenFor } from '../support/build.ts'
 import { until } from '../support/retry.ts'
 import { installClient } from './package.ts'
 
-// The published client package, used like an installed one.
+// Uses the client package as it is published and installed.
 
 const tsc = resolve(import.meta.dirname, '../../node_modules/typescript/bin/tsc')
 const folder = await installClient(t)

@@ -14,8 +14,8 @@ function run (command: string, args: string[], cwd: string): string {
 }
 
 /**
- * Builds the client package and installs it into a new folder: `node_modules` and the
- * package's examples. Downloads nothing; the folder is deleted after the test.
+ * Builds the client package and installs it into a new folder, which contains `node_modules`
+ * and the package's examples. Downloads nothing. The folder is deleted after the test.
  *
  * @returns the folder
  */

@@ -6,7 +6,7 @@ type Entry = { id: string, type: string } & Record<string, unknown>
 
 const statsOf = (...entries: Entry[]) => new Map(entries.map((entry) => [entry.id, entry]))
 
-/** Returns Chromium's statistics of a connection: a selected candidate pair, another pair and their candidates. */
+/** Returns statistics as Chromium reports them: the selected candidate pair, another pair, and their candidates. */
 const way = ({ roundTrip = 0.04, local = {}, remote = {} }: { roundTrip?: number | undefined, local?: object, remote?: object } = {}): Entry[] => [
   { id: 'T01', type: 'transport', selectedCandidatePairId: 'CP2', dtlsState: 'connected' },
   { id: 'CP1', type: 'candidate-pair', state: 'succeeded', nominated: false, currentRoundTripTime: 9, localCandidateId: 'I1', remoteCandidateId: 'I2' },
@@ -32,7 +32,7 @@ const inbound = (ssrc: number, counted: object = {}): Entry => ({
 const outbound = (counted: object = {}): Entry => ({ id: 'OT01A7', type: 'outbound-rtp', kind: 'audio', ssrc: 7, packetsSent: 500, bytesSent: 40_000, ...counted })
 const reported = (counted: object = {}): Entry => ({ id: 'RIA7', type: 'remote-inbound-rtp', kind: 'audio', ssrc: 7, localId: 'OT01A7', packetsLost: 0, jitter: 0.002, roundTripTime: 0.06, ...counted })
 
-/** Measures the quality of successive statistics, ten seconds apart. */
+/** Measures the quality from successive statistics that are ten seconds apart. */
 function measured (...times: Partial<TransportStats>[]) {
   let sample = firstSample(0)
   return times.map((stats, i) => {

@@ -86,7 +86,7 @@ t.test('a client whose token expires reconnects with a new one', async (t) => {
   const { connection, states } = watch(t, {
     url: server.url,
     token () {
-      // The second call is the one before the expiry.
+      // The second call is the renewal before the token expires.
       if (++calls === 2) throw new Error('the token endpoint is down')
       return sign({ id: 1, name: 'Ada', exp: now + (calls === 1 ? 6 : 600) })
     }

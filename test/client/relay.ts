@@ -1,9 +1,9 @@
 import type { Test } from 'tap'
 import { createProxy } from '../support/proxy.ts'
 
-/** A network between clients and a server that fails on request. */
+/** A network between clients and a server. The test can make the network fail. */
 export interface Relay {
-  /** URL of the server for clients. */
+  /** URL at which clients reach the server through the network. */
   readonly url: string
   /** Closes all connections and rejects new ones until `mend()`. */
   cut (): Promise<void>

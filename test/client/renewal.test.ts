@@ -10,7 +10,7 @@ class Told extends Emitter<ConnectionEvents> {
   }
 }
 
-/** Creates a renewal whose results the test supplies one by one: true, or an error code. */
+/** Creates a renewal. The test supplies the result of each attempt: true, or an error code. */
 function follow () {
   const told = new Told()
   const asked: string[][] = []

@@ -19,7 +19,7 @@ async function enter (t: Test, server: Pick<TestServer, 'url'>, id: string | num
 const drawn = ({ seats }: RoomClient) => seats.list.map(({ seatIndex, userId, isMuted, isLocked, invitedUserId }) =>
   `${seatIndex}:${userId ?? (isLocked ? 'L' : '-')}${isMuted ? 'm' : ''}${invitedUserId === undefined ? '' : `>${invitedUserId}`}`).join(' ')
 
-/** Waits until all clients, including a new member, have the same seats. */
+/** Waits until all clients have the seats in `what`, then checks the seats of a client that joins now. */
 async function allSee (t: Test, server: TestServer, rooms: RoomClient[], what: string) {
   await until(() => {
     const seen = rooms.map(drawn)
@@ -147,7 +147,7 @@ t.test('shows the visible seat requests', async (t) => {
   await shows('b,e', 'b!', 'e!')
   t.ok(changes > 0)
 
-  // The join reply contains the same seat state.
+  // After a reconnect, the join reply contains the same requests.
   const again = new Promise((resolve) => eve.on('entered', resolve))
   for (const session of server.app.sockets.ofUser('e')) session.terminate()
   await again

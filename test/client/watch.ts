@@ -6,7 +6,7 @@ import { until } from '../support/retry.ts'
 
 export interface Watched {
   connection: Connection
-  /** Past states, each with the code of its cause, like `waiting CONNECTION_LOST`. */
+  /** All states so far, each with the error code that caused it, if any: `waiting CONNECTION_LOST`. */
   states: string[]
   /** Waits for the next matching state that no earlier call has returned. */
   reached (state: string): Promise<void>
@@ -14,10 +14,10 @@ export interface Watched {
   why (): RequestError | undefined
 }
 
-/** Short delays, in milliseconds. */
+/** Short reconnect delays. */
 export const backoff = { firstMs: 20, longestMs: 100 }
 
-/** Creates a connection that is closed after the test, as user 1 unless a token is given. */
+/** Creates a connection for user 1, or for the token in `options`. The connection is closed after the test. */
 export function watch (t: Test, options: Partial<ConnectionOptions> & { url: string }): Watched {
   const connection = new Connection({ token: () => tokenFor(1), backoff, ...options })
   t.teardown(() => connection.close())

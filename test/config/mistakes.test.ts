@@ -18,7 +18,7 @@ function problemsOf (env: Record<string, string | undefined>): readonly string[]
   return []
 }
 
-/** Wrong values, each with the one problem that is reported. */
+/** Invalid settings, each with the only problem that is reported for it. */
 const mistakes: [Record<string, string>, RegExp][] = [
   [{ MEDIASOUP_ANNOUNCED_IP: 'https://203.0.113.7' }, /^MEDIASOUP_ANNOUNCED_IP: .*; 203\.0\.113\.7 instead of https/],
   [{ MEDIASOUP_ANNOUNCED_IP: '203.0.113.7:10000' }, /^MEDIASOUP_ANNOUNCED_IP: .*; 203\.0\.113\.7 instead of/],

@@ -7,8 +7,8 @@ import type { Scene } from '../support/scene.ts'
 const limit = 65_536
 const codes = await knownCodes()
 
-// Names stand for ids, which are known only when a frame is sent. Names also make
-// a counterexample easier to read.
+// Names stand for ids, because the ids are known only when a frame is sent. The names also
+// make counterexamples easier to read.
 const ofMine = (what: string) => `@own.${what}`
 const names = ['producerTransport', 'consumerTransport', 'producer', 'consumer'].flatMap((what) => ['own', 'victim', 'stranger'].map((whose) => `@${whose}.${what}`))
 const mostly = (usual: string) => fc.oneof({ weight: 2, arbitrary: fc.constant(usual) }, { weight: 1, arbitrary: fc.constantFrom(...names) })
@@ -32,7 +32,7 @@ function frame ({ ids }: Scene, message: object): string {
   return text.replace(/"@(\w+\.\w+)"/g, (whole, name: string) => JSON.stringify(ids.get(name) ?? whole))
 }
 
-/** Expects exactly one reply, for the right request, with a documented code. */
+/** Checks that a frame received one reply, with its id and a documented code. Without an id, no reply is fine. */
 function check (answers: Record<string, unknown>[], id: unknown) {
   const withId = typeof id === 'string' || typeof id === 'number'
   if (answers.length === 0 && !withId) return

@@ -44,7 +44,7 @@ t.test('no parameters crash a media worker', async (t) => {
     await restore()
     const { ok, data } = await request('audio:produce', { transportId: id('own.producerTransport'), kind: 'audio', rtpParameters })
     if (!ok) return
-    // An accepted producer must also work for consumers.
+    // If a producer is accepted, other users must be able to consume it.
     const consumed = await victim.ok('audio:consume', { transportId: id('victim.consumerTransport'), producerId: data.id, rtpCapabilities })
     await victim.ok('consumer:resume', { consumerId: consumed.id })
     await attacker.ok('audio:closeProducer', { producerId: data.id })

@@ -13,7 +13,7 @@ function sizesOf (client: TestClient): number[] {
   return sizes
 }
 
-/** Connects a user whose profile has that many bytes. */
+/** Connects a user whose profile contains a claim of `bytes` bytes. */
 async function connectLarge (server: TestServer, userId: number, bytes: number): Promise<TestClient> {
   return await server.connect(userId, { token: tokenFor(userId, { signature: 'x'.repeat(bytes) }) })
 }

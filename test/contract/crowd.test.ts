@@ -9,7 +9,7 @@ import { until } from '../support/retry.ts'
 setFlagsFromString('--expose-gc')
 const collectGarbage = runInNewContext('gc') as () => void
 
-/** Enough clients to detect growth; crowd.long.ts uses more. */
+/** Enough clients to detect memory growth; crowd.long.ts uses more. */
 const crowd = Number(process.env.CROWD ?? 100)
 
 /** A client that reads only the number of each `tick`. */
@@ -78,10 +78,10 @@ onEveryStore(t, `${crowd} clients in one room`, async (t, env) => {
     const pad = 'x'.repeat(60_000)
     const sessions = server.app.sockets.size
     const begin = last
-    // The operating system's buffers fill up before the socket's queue.
+    // The operating system's buffers fill up first, then the socket's queue.
     for (;;) {
       emit(pad)
-      // The server waits briefly for the client's close, and the machine may be slow.
+      // The server waits briefly for the client's close frame, and the machine may be slow.
       if (![...server.app.sockets.ofUser(String(crowd))].some((session) => session.open)) break
       if (last - begin > 1000) return t.fail('the connection was never closed')
       await allHave(others, last)

@@ -64,7 +64,7 @@ t.test('closes a room that was closed while the server was partitioned', async (
   const [a, b] = [await build(t, { env, timings: shortTimings }), await build(t, { env, timings: shortTimings })]
   const [ada, bob] = [await a.connect(1), await b.connect(2)]
   for (const client of [ada, bob]) await client.ok('room:join', { roomId: 'r1' })
-  // The subscription of b is closed while the room is closed, so b misses the event.
+  // Removes the room without an event and closes b's subscription, as if b had missed the event.
   const room = await a.app.store.removeRoom('r1')
   t.ok(room)
   const name = `flylive:${b.app.config.NODE_ID}`

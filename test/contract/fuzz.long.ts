@@ -9,10 +9,10 @@ const total = 1_000_000
 const maxFrameBytes = 65_536
 /** Frames in flight. */
 const windowSize = 250
-/** Different texts per type, from which the frames are made. */
+/** Number of generated data texts per message type. The frames are built from these texts. */
 const variants = 300
 
-/** A small generator of pseudo-random numbers (mulberry32): a failure is repeated by its seed. */
+/** A small pseudo-random number generator (mulberry32). The same seed repeats a failure. */
 function createRandom (seed: number): (below: number) => number {
   let state = seed
   return (below) => {
@@ -40,7 +40,7 @@ t.test('a million frames cause no internal error and kill no media worker', asyn
   const keys = (count: number) => `{${Array.from({ length: count }, (_, i) => `"k${i}":${i}`).join()}}`
   const huge = [keys(500), keys(1900), keys(5000), `[${'0,'.repeat(30_000)}0]`, `{"a":"${'x'.repeat(60_000)}"}`, '['.repeat(5000), '{"a":'.repeat(2000)]
 
-  /** A frame of a type: its data as generated, cut and continued with other data, or huge. */
+  /** Returns a frame of a random type. Its data is a generated text, a mix of two such texts, or huge. */
   function frameOf (id: number): string {
     const { type, texts } = pools[random(pools.length)] as typeof pools[number]
     const text = texts[random(texts.length)] as string

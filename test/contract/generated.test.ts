@@ -15,13 +15,13 @@ import type { DocumentedRequest, DocumentedRoute, OpenApiDocument } from '../sup
 import { until } from '../support/retry.ts'
 import { dtlsParameters, rtpCapabilities, rtpParameters } from '../support/rtp.ts'
 
-// Compares the documents under /docs with the server's behaviour, for every request and
+// Compares the API documents under /docs with the server's behaviour, for every request and
 // route of the kernel and all features.
 
 // CONTRACT_SEED changes the generated data; CONTRACT_RUNS sets the number of runs.
 const firstSeed = Number(process.env.CONTRACT_SEED ?? 20_260_101)
 const numRuns = Number(process.env.CONTRACT_RUNS ?? 12)
-/** Returns a fixed seed that differs by name. */
+/** Returns a fixed seed per name. */
 const seedOf = (name: string) => [...name].reduce((hash, character) => Math.imul(hash, 31) + character.codePointAt(0)! | 0, firstSeed)
 
 /** Checks a property. The failure message states how to repeat the run. */
@@ -66,7 +66,7 @@ const filled = (data: Json, client: TestClient) => JSON.parse(JSON.stringify(dat
 })) as Json
 
 const oneOf = (...values: Json[]) => fc.constantFrom(...values)
-/** Meaningful values by property name, where the schema is not specific enough. */
+/** Plausible values by property name, for properties whose schema is too general. */
 const named: Readonly<Record<string, fc.Arbitrary<Json>>> = {
   roomId: oneOf('r1', 'r1', 'r1', 'r1', 'r2'),
   userId: oneOf(1, 2, 3, '2', 99),
@@ -82,7 +82,10 @@ const named: Readonly<Record<string, fc.Arbitrary<Json>>> = {
   emoji: oneOf('❤️', 'nothing')
 }
 
-/** Restores the state in which most requests are valid: every client is in the room, on a seat if the room has seats, and sends and receives audio. */
+/**
+ * Restores the state in which most requests are valid: every client is in the room, has a seat
+ * (if the room has seats), and sends and receives audio.
+ */
 async function prepare (): Promise<void> {
   owned.clear()
   for (const client of open()) {
@@ -111,7 +114,7 @@ function expect (problem: string | undefined, what: string, value: unknown): voi
 
 const seen = new Set<string>()
 
-/** Checks that every received event is in the document. */
+/** Checks that every received event is documented and matches its schema. */
 function checkEvents (): void {
   for (const { events } of clients) {
     for (const event of events.splice(0)) {
@@ -184,14 +187,14 @@ const parameters: Readonly<Record<string, fc.Arbitrary<Json>>> = {
   name: oneOf('chat', 'gifts', 'auto-close', 'nothing'),
   cascade: oneOf('true', 'false'),
   token: oneOf('no token', tokenFor(9)),
-  // A longer deadline would delay the response while clients are connected.
+  // A longer drain deadline would delay the response while clients are connected.
   deadlineSeconds: fc.constant(0)
 }
-/** Valid bodies where the schema is not specific enough: settings depend on the feature. */
+/** Bodies by path, for routes whose schema is too general because the settings depend on the feature. */
 const bodies: Readonly<Record<string, fc.Arbitrary<Json>>> = {
   '/admin/features/{name}/config': oneOf({}, {}, { history: null }, { history: 20 }, { nothing: 1 })
 }
-/** Runs reversible changes first. */
+/** Order in which the methods are tested: reversible changes first. */
 const order = ['GET', 'PATCH', 'POST', 'DELETE']
 const routes = readOpenApi(openapi).sort((a, b) => Number(a.path === '/admin/drain') - Number(b.path === '/admin/drain') || order.indexOf(a.method) - order.indexOf(b.method))
 

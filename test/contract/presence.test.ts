@@ -62,7 +62,7 @@ onBothStores(t, 'sends room:presence once per second in a big room', async (t, e
   t.same(now(), expected.filter((id) => id !== '1'))
   t.same(seen.faults, [], 'no user joins or leaves twice')
   t.ok(onceASecond(seen.presences, seen.begin), `${seen.begin}: ${seen.presences.join()}`)
-  // Joins and leaves are individual events only while the room is small.
+  // Each join or leave has its own event only while the room is small.
   const single = watcher.events.filter(({ type }) => type === 'room:userJoined' || type === 'room:userLeft')
   t.ok(single.length <= 8, `${single.length} events for individual users`)
 })
@@ -97,7 +97,7 @@ t.test('loses no user when the room becomes small', async (t) => {
   for (const client of [bob, eve]) await client.ok('room:join', { roomId: 'r1' })
   await until(() => seen.there.size === 3)
 
-  // Eve leaves a big room and rejoins when it is small, within a second.
+  // Within a second, Eve leaves while the room is big and rejoins when it has become small.
   await eve.ok('room:leave')
   await bob.ok('room:leave')
   await eve.ok('room:join', { roomId: 'r1' })

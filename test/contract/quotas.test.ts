@@ -7,10 +7,10 @@ import type { TestServer } from '../support/build.ts'
 import { redisDatabase } from '../support/redis.ts'
 import { until } from '../support/retry.ts'
 
-/** Connects and expects a refusal. @returns its status and error */
+/** Opens a connection that must be rejected. @returns the status and error of the response */
 async function refusalOf ({ url }: TestServer, userId: string | number, headers: Record<string, string> = {}) {
   const ws = new WebSocket(`${url.replace('http', 'ws')}/ws`, ['msab.v1'], { headers: { ...headers, authorization: `Bearer ${tokenFor(userId)}` } })
-  ws.on('error', () => { /* The refusal is awaited. */ })
+  ws.on('error', () => { /* The response is awaited below. */ })
   const [, response] = await once(ws, 'unexpected-response') as [unknown, import('node:http').IncomingMessage]
   const text = (await response.toArray()).map(String).join('')
   return { status: response.statusCode, ...JSON.parse(text) as object }
@@ -34,7 +34,7 @@ t.test('limits the connections of an address that send no request', async (t) =>
   const { hostname, port } = new URL(server.url)
   const sockets = Array.from({ length: 80 }, () => connectTo(Number(port), hostname))
   t.teardown(() => { for (const socket of sockets) socket.destroy() })
-  for (const socket of sockets) socket.on('error', () => { /* The server resets it. */ })
+  for (const socket of sockets) socket.on('error', () => { /* The server resets the connection. */ })
   await until(() => sockets.filter(({ closed }) => closed).length === 80 - 66)
   for (const socket of sockets) socket.destroy()
   await until(async () => (await fetch(`${server.url}/livez`)).status === 200)
@@ -205,7 +205,7 @@ onEveryStore(t, 'limits wrong pins per address and per room, and not for members
   await owner.ok('room:join', { roomId: 'r2', pin: '1234' })
   await owner.ok('room:join', { roomId: 'r1', pin: '1234' })
   let users = 0
-  /** Sends wrong pins, four per user. @returns the codes */
+  /** Joins with wrong PINs, four per user. @returns the error codes */
   const guess = async (count: number, address: number, roomId = 'r1') => {
     const codes: string[] = []
     for (let i = 0; i < count; i += 4) {

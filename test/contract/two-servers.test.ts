@@ -66,7 +66,7 @@ t.test('removes the members of a dead server', async (t) => {
   const [a, b] = [await build(t, { env, timings: shortTimings }), await build(t, { env, timings: shortTimings })]
   const ada = await a.connect(1)
   await ada.ok('room:join', { roomId: 'r1' })
-  // Simulates what a killed server leaves behind: a member and an expiring lease.
+  // Simulates a killed server that left behind a member and an expired lease.
   const connection = a.app.redis.duplicate()
   t.teardown(() => connection.disconnect())
   await connection.connect()

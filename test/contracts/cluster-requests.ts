@@ -14,9 +14,10 @@ declare module '../../plugins/cluster/messages.ts' {
 const Refused = createError('TEST_REFUSED', 'Number %s is refused', 409)
 
 /**
- * Tests that requests between servers must pass.
+ * Runs the tests that every implementation of requests between servers must pass.
  *
- * @param make returns the requesting server and the responding server, named `node-b`; both may be the same
+ * @param make returns the clusters of the requesting server and of the responding server `node-b`,
+ *   which may be the same server
  */
 export function clusterRequestsContract (t: Test, make: (t: Test) => Promise<{ asker: Cluster, answerer: Cluster, answererId: string }>): void {
   t.test("a handler's return value is the response", async (t) => {

@@ -4,7 +4,7 @@ import type { Locks } from '../../plugins/cluster/locks.ts'
 import { stopwatch } from '../support/pace.ts'
 import { until } from '../support/retry.ts'
 
-/** Tests that every implementation of locks must pass. */
+/** Runs the tests that every lock implementation must pass. */
 export function locksContract (t: Test, make: (t: Test) => Promise<Locks>): void {
   t.test('one of many callers holds a lock until it expires', async (t) => {
     const locks = await make(t)
@@ -19,9 +19,9 @@ export function locksContract (t: Test, make: (t: Test) => Promise<Locks>): void
 }
 
 /**
- * Tests that every implementation of server leases must pass.
+ * Runs the tests that every implementation of server leases must pass.
  *
- * @param make creates the leases of `node-a`, which has sent no heartbeat
+ * @param make creates the leases of `node-a`, which has not sent a heartbeat yet
  */
 export function leasesContract (t: Test, make: (t: Test) => Promise<NodeLeases>): void {
   t.test('a server that sends heartbeats is alive', async (t) => {

@@ -2,9 +2,9 @@ import type { Test } from 'tap'
 import type { SessionDirectory } from '../../plugins/directory/directory.ts'
 
 /**
- * Tests that every session directory must pass.
+ * Runs the tests that every session directory must pass.
  *
- * @param make creates an empty directory that is closed after the test, while `node-a` is alive
+ * @param make creates an empty directory, for which the server `node-a` is alive, and closes it after the test
  */
 export function directoryContract (t: Test, make: (t: Test) => Promise<SessionDirectory>): void {
   t.test('finds the sessions of a user', async (t) => {

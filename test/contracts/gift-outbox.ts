@@ -3,7 +3,7 @@ import type { Test } from 'tap'
 import { v7 } from 'uuid'
 import type { Batch, Gift, Outbox, Outcome, RecordKind } from '../../features/gifts/outbox.ts'
 
-/** An outbox, a second instance on the same storage, and their clock. */
+/** Two outboxes that share one storage and one clock. */
 export interface OutboxUnderTest {
   a: Outbox
   b: Outbox
@@ -29,9 +29,10 @@ const again = (delayMs: number, counted = true): Outcome => ({ to: 'queue', dela
 const nothing = { queued: 0, deadLetters: 0, failed: 0, ledger: 0 }
 
 /**
- * Tests that every gift outbox must pass.
+ * Runs the tests that every gift outbox must pass.
  *
- * @param make creates an empty outbox that is closed after the test; `kept` limits its ledger and its failed gifts
+ * @param make creates an empty outbox that is closed after the test; it keeps at most `kept` gifts in
+ *   the ledger and `kept` failed gifts
  */
 export function giftOutboxContract (t: Test, make: (t: Test, kept?: number) => Promise<OutboxUnderTest>): void {
   t.test('queues, takes and settles a gift', async (t) => {
@@ -264,7 +265,7 @@ export function giftOutboxContract (t: Test, make: (t: Test, kept?: number) => P
   })
 }
 
-// The model holds the state and lease of each gift.
+// The model records the expected state and lease of each gift.
 
 interface ModelGift {
   gift: Gift
@@ -343,7 +344,7 @@ const commands: fc.Arbitrary<Command>[] = [
     toString: () => `take ${size} for ${lease}`
   })),
   fc.tuple(fc.nat(), fc.array(outcomes, { minLength: 1, maxLength: 5 }), fc.boolean()).map(([which, list, second]): Command => ({
-    // Includes batches that are already settled and leases that another worker holds now.
+    // The batch may already be settled, or another worker may hold its lease by now.
     check: (model) => model.batches.length > 0,
     async run (model, { a, b, clock }) {
       const batch = model.batches[which % model.batches.length] as Batch

@@ -2,7 +2,7 @@ import type { Test } from 'tap'
 import type { JobStore } from '../../plugins/jobs/store.ts'
 
 /**
- * Tests that every job store must pass.
+ * Runs the tests that every job store must pass.
  *
  * @param make creates an empty store that is closed after the test
  */
@@ -54,7 +54,7 @@ export function jobStoreContract (t: Test, make: (t: Test) => Promise<JobStore>)
     await store.schedule('a', 'k', 1500)
     await store.schedule('a', 'k', 3000)
     t.same(await store.takeDue('a', 2000, 10, 60_001), [], 'not concurrently')
-    // A waiting job does not delay other jobs.
+    // A job that waits until its current run ends does not delay other jobs.
     await store.schedule('a', 'other', 1800)
     const [other] = await store.takeDue('a', 2000, 1, 60_002)
     t.match(other, { key: 'other' })

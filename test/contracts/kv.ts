@@ -5,7 +5,7 @@ import { until } from '../support/retry.ts'
 const later = () => Date.now() + 3_600_000
 
 /**
- * Tests that every key-value store must pass.
+ * Runs the tests that every key-value store must pass.
  *
  * @param make creates an empty store that is closed after the test
  */

@@ -6,7 +6,7 @@ import { codeOf, joining, recordOf } from './store.ts'
 const document = (version: string, state: unknown) => ({ version, state: JSON.stringify(state) })
 
 /**
- * Tests of shared room state (documents and logs) that every room store must pass.
+ * Runs the tests of shared room state (documents and logs) that every room store must pass.
  *
  * @param make creates an empty store that is closed after the test
  */
@@ -26,11 +26,11 @@ export function storeDocumentsContract (t: Test, make: (t: Test) => Promise<Room
     t.same(await store.getMembers('r1', ['1']), [undefined])
   })
 
-  /** Swaps the document `d` of r1. */
+  /** Returns a function that swaps the document `d` of r1. */
   const swapping = (store: RoomStore) => (expected: string, state?: unknown) =>
     store.swapDocument({ roomId: 'r1', name: 'd', expected, state: state === undefined ? undefined : JSON.stringify(state) })
 
-  /** Changes the document `d` of r1. @returns the new version */
+  /** Returns a function that changes the document `d` of r1 and returns the new version. */
   const changing = (store: RoomStore) => async (expected: string, state: unknown): Promise<string> => {
     const result = await swapping(store)(expected, state)
     if (!result.swapped) throw new Error(`The version is ${result.version}`)

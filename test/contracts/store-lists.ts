@@ -5,7 +5,7 @@ import { joining } from './store.ts'
 
 type Make = (t: Test) => Promise<RoomStore>
 
-/** Returns all members of a room, page by page. */
+/** Loads all members of a room page by page. */
 async function everybody (store: RoomStore, roomId: string, limit: number, between: () => Promise<unknown> = async () => {}): Promise<unknown[]> {
   const told: unknown[] = []
   for (let after = 0; ;) {
@@ -17,7 +17,7 @@ async function everybody (store: RoomStore, roomId: string, limit: number, betwe
   }
 }
 
-/** Returns the ids of all rooms with members, page by page. */
+/** Loads the ids of all rooms that have members, page by page. */
 async function busy (store: RoomStore, limit: number): Promise<string[]> {
   const told: string[] = []
   for (let after = ''; ;) {
@@ -31,7 +31,7 @@ async function busy (store: RoomStore, limit: number): Promise<string[]> {
 }
 
 /**
- * Tests of paginated lists that every room store must pass.
+ * Runs the tests of paginated lists that every room store must pass.
  *
  * @param make creates an empty store that is closed after the test
  */

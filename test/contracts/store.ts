@@ -8,10 +8,10 @@ import { until } from '../support/retry.ts'
 
 const profileOf = (id: UserId): Profile => ({ userId: id, id, name: `User ${id}` })
 
-/** Creates a room record like the first join does. */
+/** Creates a room record like the one that the first join stores. */
 export const recordOf = (roomId: string, ownerId: UserId = 1, locked = false): RoomRecord => ({ roomId, ownerId, createdAt: 1000, options: { colour: 'red' }, locked })
 
-/** Creates the command of a join, which creates the room if it does not exist. */
+/** Creates a join command that also creates the room, if the room does not exist. */
 export function joining (roomId: string, id: UserId, change: Partial<JoinCommand> = {}): JoinCommand {
   return {
     roomId,
@@ -25,13 +25,13 @@ export function joining (roomId: string, id: UserId, change: Partial<JoinCommand
   }
 }
 
-/** @returns the error code of a failed call */
+/** @returns the error code of the call, or `ok` if the call succeeds */
 export async function codeOf (call: Promise<unknown>): Promise<string> {
   return await call.then(() => 'ok', (error: { code?: string }) => error.code ?? String(error))
 }
 
 /**
- * Tests that every room store must pass.
+ * Runs the tests that every room store must pass.
  *
  * @param make creates an empty store that is closed after the test
  */

@@ -8,13 +8,13 @@ import { mediaWorker, packagesIn, sizeOf } from './image.ts'
 /** Packages that a production install must not contain. */
 const tools = ['@vitejs/plugin-vue', 'esbuild', 'mediasoup-client', 'pino-pretty', 'rolldown', 'swagger-ui-dist', 'tap', 'typescript', 'typescript-7', 'vite', 'vue', 'zod-openapi']
 
-/** Maximum size in megabytes, without the media worker. */
+/** Maximum size of node_modules in megabytes, without the media worker. */
 const maxSize = 60
 
 /**
  * Checks the size of an image's packages, and starts a server from the image.
  *
- * @param app folder that is `/app` in the image
+ * @param app the folder that becomes `/app` in the image
  */
 export async function checkImage (t: Test, app: string): Promise<void> {
   const modules = join(app, 'node_modules')

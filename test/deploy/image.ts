@@ -9,13 +9,13 @@ import type { Test } from 'tap'
 // @ts-expect-error: the setup is plain JavaScript, which also runs on older versions of Node
 import { removeSourceMaps } from '../../scripts/setup/dependencies.mjs'
 
-// Executes the Dockerfile's steps in folders, to test without Docker which files the image
-// installs, copies and omits.
+// Executes the Dockerfile's steps in ordinary folders. The test does not need Docker to check
+// which files the image installs, copies and omits.
 
 const run = promisify(execFile)
 const root = resolve(import.meta.dirname, '..', '..')
 
-/** The media worker of this checkout, because the image's own is neither downloaded nor built here. */
+/** Path of this checkout's media worker. The test neither downloads nor builds the image's own worker. */
 export const mediaWorker = process.env.MEDIASOUP_WORKER_BIN ?? join(root, 'node_modules/mediasoup/worker/out/Release/mediasoup-worker')
 
 interface Step {
@@ -37,21 +37,21 @@ async function readStages (): Promise<Stages> {
   return stages
 }
 
-/** Steps that need root or Debian's archive, and the check of the missing media worker. */
+/** Steps that the test skips: those that need root or Debian's archive, and the check of the missing media worker. */
 const needsContainer = /^(apt-get|mkdir -p data|node_modules\/mediasoup\/worker)/
 
 export interface ImageOptions {
-  /** By stage: adds files to the stage's folder that its first step would create slowly. */
+  /** Functions by stage name that copy files into the stage's folder, to speed up the stage's first step. */
   prepare?: Record<string, (folder: string) => Promise<void>>
-  /** By stage: fills the stage's folder instead of executing its steps. */
+  /** Functions by stage name that fill the stage's folder. The steps of these stages are skipped. */
   replace?: Record<string, (folder: string) => Promise<void>>
 }
 
 /**
  * Executes the stages in order.
  *
- * @returns the folder that is `/app` in the image
- * @throws if a step fails, with its output
+ * @returns the folder that becomes `/app` in the image
+ * @throws an error that contains the output of the step, if a step fails
  */
 export async function buildImage (t: Test, { prepare = {}, replace = {} }: ImageOptions = {}): Promise<string> {
   const base = await mkdtemp(join(tmpdir(), 'flylive-image-'))
@@ -90,7 +90,7 @@ async function copy (words: string[], app: string, base: string, ignored: (path:
   const [target = '', ...sources] = (stage === undefined ? words : words.slice(1)).toReversed()
   for (const source of sources) {
     if (stage !== undefined) {
-      // Hard links, because no later step changes these files.
+      // Hard links are safe, because no later step changes these files.
       await mkdir(dirname(join(app, target)), { recursive: true })
       await run('cp', ['-al', join(base, stage, relative('/app', source)), join(app, target)])
       continue

@@ -8,7 +8,7 @@ import { freePort } from '../support/redis.ts'
 import { expectTone, openBrowser } from '../support/browser.ts'
 import { until } from '../support/retry.ts'
 
-// Executes docs/first-steps.md: its commands, and every control that it names in bold.
+// Follows docs/first-steps.md: runs its commands and uses every control that is named in bold.
 
 const root = resolve(import.meta.dirname, '../..')
 const text = readFileSync(join(root, 'docs/first-steps.md'), 'utf8')
@@ -20,7 +20,7 @@ t.test('following the first steps connects two windows that hear each other', as
   const folder = t.testdir({})
   execFileSync('git', ['clone', '--quiet', '--depth', '1', `file://${root}`, 'flylive-audio-server'], { cwd: folder })
   const clone = join(folder, 'flylive-audio-server')
-  // Another test installs the packages; here it would take minutes.
+  // Installing the packages would take minutes, and another test does so.
   symlinkSync(join(root, 'node_modules'), join(clone, 'node_modules'))
   t.equal(existsSync(join(clone, 'features/stage/.built')), false)
 
@@ -54,7 +54,7 @@ t.test('following the first steps connects two windows that hear each other', as
   const open = async (browser: typeof adasBrowser, address: string) => {
     const page = await (await browser.newContext({ permissions: ['microphone', 'clipboard-read', 'clipboard-write'] })).newPage()
     await page.goto(address)
-    // This step is not in the document: noise suppression would remove a constant tone.
+    // The document omits this step, which the test needs: noise suppression would remove its tone.
     await page.getByLabel('Original sound').check()
     return page
   }

@@ -9,7 +9,7 @@ const root = join(import.meta.dirname, '..', '..')
 t.test("CONTRIBUTING's feature works as it stands there", async (t) => {
   const code = /```ts\n([\s\S]+?)```/.exec(readFileSync(join(root, 'CONTRIBUTING.md'), 'utf8'))?.[1] ?? ''
   t.ok(code.trim().split('\n').length <= 22, 'about 20 lines')
-  // Simulates a deployment's feature folder outside the checkout, without node_modules.
+  // Simulates a deployment whose feature folder is outside the checkout and has no node_modules.
   const featuresDir = mkdtempSync(join(tmpdir(), 'flylive-features-'))
   t.teardown(() => rmSync(featuresDir, { recursive: true, force: true }))
   mkdirSync(join(featuresDir, 'wave'), { recursive: true })

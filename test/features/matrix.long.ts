@@ -4,13 +4,13 @@ import { globSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 
-// Disables each feature in turn and runs the tests of all others, whose results must
-// not depend on it. Without auth no test can connect; matrix.test.ts covers that case.
+// Disables each feature in turn and runs the tests that do not need it; they must still pass.
+// Without auth no test can connect; matrix.test.ts covers that case.
 
 const root = join(import.meta.dirname, '..', '..')
 const features = readdirSync(join(root, 'features')).filter((name) => name !== 'auth').sort()
 
-/** Features that test files need in addition to their own. */
+/** Features that a test file needs in addition to the feature whose folder it is in. */
 const alsoNeed: Record<string, readonly string[]> = {
   'test/client/node-audio.test.ts': ['media'],
   'test/client/seats.test.ts': ['seats'],
@@ -61,7 +61,7 @@ for (const without of features) {
   })
 }
 
-/** @returns the number of passed checks, and the output of a failed file */
+/** @returns the number of passed checks and, if the file fails, its output; otherwise an empty output */
 async function run (file: string, without: string): Promise<{ passed: number, output: string }> {
   const child = spawn(process.execPath, [file], { cwd: root, env: { ...process.env, TEST_WITHOUT: without }, stdio: ['ignore', 'pipe', 'pipe'] })
   let output = ''

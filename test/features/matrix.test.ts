@@ -20,11 +20,11 @@ interface Scene {
   server: TestServer
   ada: TestClient
   bob: TestClient
-  /** Reply to the first join of Ada, then of Bob. */
+  /** The replies to Ada's and to Bob's first join, in this order. */
   joined: Record<string, unknown>[]
 }
 
-/** Checks that a feature works, and how the others behave without it. */
+/** Per feature: `on` checks that it works, `off` checks how the others behave without it. */
 const shows: Record<string, { on: (t: Test, scene: Scene) => Promise<void>, off?: (t: Test, scene: Scene) => Promise<void> }> = {
   auth: {
     async on (t, { server }) {

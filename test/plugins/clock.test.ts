@@ -11,10 +11,10 @@ import { redisDatabase } from '../support/redis.ts'
 import { until } from '../support/retry.ts'
 
 const preload = { NODE_OPTIONS: `--import=${join(import.meta.dirname, '../support/wall-clock.ts')}` }
-/** Signs tokens without iat, which are valid by every clock of these tests. */
+/** Signs tokens without `iat`, so that servers accept them whatever their clock shows. */
 const sign = createSigner({ key: jwtSecret, noTimestamp: true })
 
-/** Starts a server whose machine has another clock. */
+/** Starts a server whose clock `env` can change (CLOCK_SHIFT_MS, CLOCK_STEP_MS). */
 async function start (t: Test, env: Record<string, string>) {
   const server = startServer(t, { FEATURES: 'auth,media,seats,chat,auto-close', ...preload, ...env })
   const url = await server.url

@@ -52,7 +52,7 @@ t.test('the new feature follows the code style', async (t) => {
   await featureNew(['hand-wave', '--into', folder.path])
   const eslint = new ESLint({ cwd: root })
   for (const file of readdirSync(join(folder.path, 'hand-wave'))) {
-    // Lints the files with the rules of the checkout and with those for external features.
+    // Lints the files with the checkout's own rules and with the rules for external features.
     for (const place of ['features/hand-wave', 'features/reactions']) {
       if (place === 'features/reactions' && file.endsWith('.test.ts')) continue
       const results = await eslint.lintText(readFileSync(join(folder.path, 'hand-wave', file), 'utf8'), { filePath: join(root, place, file) })

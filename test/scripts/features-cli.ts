@@ -4,7 +4,7 @@ import { join } from 'node:path'
 
 const script = join(import.meta.dirname, '..', '..', 'scripts', 'features.ts')
 
-/** Returns the output and exit code of `npm run features` in a folder and environment. */
+/** Runs `npm run features` in a folder, with only the variables of `env`. @returns the exit code and output */
 export async function run (cwd: string, args: string[], env: Record<string, string> = {}) {
   const child = spawn(process.execPath, [script, ...args], { cwd, env, stdio: ['ignore', 'pipe', 'pipe'] })
   let [out, err] = ['', '']

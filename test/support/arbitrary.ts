@@ -4,7 +4,7 @@ import { z } from 'zod'
 export type Json = null | boolean | number | string | Json[] | { [key: string]: Json }
 type Schema = Record<string, unknown>
 
-/** Boundary values of number formats and languages. */
+/** Numbers at the limits of common formats. */
 const oddNumbers = [0, -0, -1, 1, 1.5, 15, 16, 127, 128, 200, 255, 256, 65_535, 65_536, 2 ** 31 - 1, 2 ** 31, -(2 ** 31) - 1, 2 ** 32 - 1, 2 ** 32, 2 ** 53, 1e21, 1e308, -1e308, 5e-324]
 const oddStrings = ['', ' ', '0', '-1', 'null', 'undefined', 'NaN', 'true', '__proto__', 'constructor', 'prototype', 'toString', '\u0000', '\ud800', '\u202e', '%s%d%j', '../..', "';--", '{}', '[]', 'audio/opus', '💥'.repeat(20)]
 
@@ -26,25 +26,25 @@ export const garbage: fc.Arbitrary<Json> = fc.oneof(
 )
 
 /**
- * Returns data that matches a schema.
+ * Generates data that matches a Zod schema.
  *
- * @param named arbitraries for properties by name, used most of the time
+ * @param named arbitraries by property name; these properties use them most of the time
  */
 export function fitting (schema: z.ZodType, named: Readonly<Record<string, fc.Arbitrary<Json>>> = {}): fc.Arbitrary<Json> {
   return build(z.toJSONSchema(schema, { io: 'input', unrepresentable: 'any' }) as Schema, named)
 }
 
 /**
- * Returns data that matches a JSON Schema of a document.
+ * Generates data that matches a JSON Schema taken from an API document.
  *
  * @param components schemas that `$ref` refers to, by name
- * @param named arbitraries for properties by name, used most of the time
+ * @param named arbitraries by property name; these properties use them most of the time
  */
 export function fittingJson (schema: object, components: Readonly<Record<string, object>>, named: Readonly<Record<string, fc.Arbitrary<Json>>> = {}): fc.Arbitrary<Json> {
   return build(inlined(schema, components) as Schema, named)
 }
 
-/** Replaces references by the schemas they refer to. */
+/** Replaces references with the schemas they refer to, and merges `allOf`. */
 function inlined (value: unknown, components: Readonly<Record<string, object>>): unknown {
   if (Array.isArray(value)) return value.map((item) => inlined(item, components))
   if (typeof value !== 'object' || value === null) return value
@@ -88,12 +88,12 @@ function object (schema: Schema, of: (part: unknown) => fc.Arbitrary<Json>, name
   return fc.record(model, { requiredKeys: (schema.required ?? []) as string[] }) as fc.Arbitrary<Json>
 }
 
-/** One change of a value: removes, replaces, repeats or adds a part. */
+/** One change to a value: removes, replaces, repeats or adds a part. */
 type Mutation = readonly [kind: 'remove' | 'replace' | 'repeat' | 'add', where: number, what: Json]
 
 const mutation: fc.Arbitrary<Mutation> = fc.tuple(fc.constantFrom<Mutation[0][]>('remove', 'replace', 'replace', 'replace', 'repeat', 'add') as fc.Arbitrary<Mutation[0]>, fc.nat(10_000), garbage)
 
-/** Returns valid data with one to three random mutations. */
+/** Generates valid data with one to three random mutations. */
 export function nearly (valid: fc.Arbitrary<Json>): fc.Arbitrary<Json> {
   return fc.tuple(valid, fc.array(mutation, { minLength: 1, maxLength: 3 }))
     .map(([value, mutations]) => mutations.reduce(change, value))
@@ -112,7 +112,7 @@ function change (original: Json, [kind, where, what]: Mutation): Json {
   }
   look(value, 0)
   const place = places[where % (places.length + 1)]
-  // The index after the last part stands for the value itself.
+  // An index past the last part replaces the whole value.
   if (!place) return what
   const parent = place.parent as Record<string | number, Json>
   if (kind === 'remove') {
@@ -129,7 +129,7 @@ function change (original: Json, [kind, where, what]: Mutation): Json {
 }
 
 /**
- * Returns the number of runs of a property. `BAD_INPUT_RUNS` raises the number;
+ * Returns how often fast-check runs a property. `BAD_INPUT_RUNS` overrides the number;
  * `BAD_INPUT_SEED` repeats a failed run.
  */
 export function tries (runs: number): { numRuns: number, seed?: number } {

@@ -20,10 +20,10 @@ const status = z.object({ is_live: z.boolean(), participant_count: z.int().min(0
 
 export type Transaction = z.output<typeof transaction>
 export type Status = z.output<typeof status>
-/** Calls of the contract; `other` is any other call. */
+/** Calls that the backend contract defines; `other` is any other call. */
 export type CallName = 'gifts' | 'status' | 'room' | 'role' | 'other'
 
-/** A fault that affects matching requests, `times` times or until it is removed. */
+/** A fault that affects the next `times` matching requests, or all of them until it is removed. */
 export interface Fault {
   /** Call to affect. Default: all calls. */
   call?: CallName | undefined
@@ -33,8 +33,8 @@ export interface Fault {
    * `slow` responds after `ms`; `status` responds with `status`; `hang` never
    * responds; `reset` closes the connection before the call is executed and
    * `reset-after` afterwards; `stall` executes the call and stops in the middle of
-   * the response; `malformed` executes the call and returns a body outside the
-   * contract; `reject` fails gifts with `code` and `reason`.
+   * the response; `malformed` executes the call and returns a body that violates
+   * the contract; `reject` fails gifts with `code` and `reason`.
    */
   kind: 'slow' | 'status' | 'hang' | 'reset' | 'reset-after' | 'stall' | 'malformed' | 'reject'
   /** Delay before the call is executed, in milliseconds. */
@@ -49,7 +49,7 @@ export interface Fault {
 
 export interface LedgerEntry {
   transaction: Transaction
-  /** Number of times the coins were moved; more than once is a bug of the fake backend. */
+  /** Number of times the gift was charged; more than once is a bug of the fake backend. */
   applied: number
   /** Number of requests that contained the gift. */
   received: number
@@ -94,7 +94,7 @@ export interface Backend {
   fault (fault: Fault): () => void
   /** Removes all faults. */
   mend (): void
-  /** The last 10,000 calls at most, in order of arrival. */
+  /** The most recent calls, at most 10,000, in order of arrival. */
   readonly requests: { call: CallName, method: string, path: string, body: unknown, at: number }[]
   /** Number of received calls, including calls without a response. */
   calls (call?: CallName): number
@@ -121,7 +121,7 @@ export interface BackendOptions {
   key?: string
   redisUrl?: string
   channel?: string
-  /** Handles requests outside the contract, before the key check. */
+  /** Handles requests that the contract does not define, before the key is checked. */
   extra?: (backend: Backend, request: { method: string, path: string, body: unknown }) => Promise<Answer | undefined> | Answer | undefined
 }
 
@@ -233,7 +233,7 @@ export async function createBackend ({ host = '127.0.0.1', port: wanted = 0, key
 
   const ownerOf = (roomId: string) => backend.rooms.get(roomId) ?? backend.everyRoom?.(roomId)
 
-  /** Moves the coins of each gift once, even if the gift is sent repeatedly. */
+  /** Charges each gift once, even if the gift is sent repeatedly. */
   function processBatch (transactions: readonly Transaction[], reject: Fault | undefined) {
     const failed: { transaction_id: string, code: number, reason: string }[] = []
     for (const item of transactions) {

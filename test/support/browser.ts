@@ -13,7 +13,7 @@ declare global {
   }
 }
 
-/** @returns the path of the browser that the setup installed. The headless shell needs a third less CPU time than the whole browser */
+/** @returns the path of the installed browser; prefers the headless shell, which needs a third less CPU time */
 function chromiumPath (): string {
   if (process.env.CHROMIUM_PATH) return process.env.CHROMIUM_PATH
   const names = ['chromium-headless-shell', 'chromium', 'chromium-browser', 'google-chrome']
@@ -26,12 +26,15 @@ function chromiumPath (): string {
   return found
 }
 
-/** A user's browser. Each context has its own profile and a tone as its microphone. */
+/** A user's browser. Each context has its own profile and a microphone that plays a tone. */
 export interface PersonBrowser {
   newContext (options?: BrowserContextOptions): Promise<BrowserContext>
 }
 
-/** Chromium applies only the last of these flags, so this list repeats Playwright's. The address bar's popups cost half a second of CPU per window. */
+/**
+ * Chromium applies only the last `--disable-features` flag, so this list repeats Playwright's list.
+ * The first two entries disable popups of the address bar, which cost half a second of CPU per window.
+ */
 const disabledFeatures = [
   'WebUIOmniboxPopup', 'WebUIOmniboxAimPopup',
   'AvoidUnnecessaryBeforeUnloadCheckSync', 'DestroyProfileOnBrowserClose', 'HttpsUpgrades', 'HttpsFirstBalancedModeAutoEnable', 'LensOverlay',
@@ -43,14 +46,15 @@ let shared: Promise<Browser> | undefined
 /** Starts Chromium once per process and closes it after the last test. */
 async function launch (): Promise<Browser> {
   if (shared) return await shared
-  // In a lane, the root of this file is a subtest of the process's root.
+  // When a process runs several test files, this file's root is a subtest of the process's root.
   const processRoot = (root.parent ?? root) as Test
   processRoot.teardown(async () => { await (await shared)?.close() })
   shared = chromium.launch({
     executablePath: chromiumPath(),
     args: [
       '--no-sandbox',
-      // The page requests this device, but sends a generated tone instead. The headless shell has no prompt: useTone checks the permission.
+      // The page requests this device but sends a generated tone. The headless shell has no permission
+      // prompt, so useTone checks the permission.
       '--use-fake-device-for-media-stream',
       '--use-fake-ui-for-media-stream',
       '--autoplay-policy=no-user-gesture-required',
@@ -91,9 +95,10 @@ function useTone (hz: number): void {
     if (!constraints?.audio) return await open(constraints)
     const { state } = await navigator.permissions.query({ name: 'microphone' })
     if (state !== 'granted') throw new DOMException('Permission denied', 'NotAllowedError')
-    // The browser still looks for the device; the device itself costs more CPU than a tone.
+    // Open the device, as a real page does, but stop it: the device costs more CPU than a tone.
     for (const track of (await open(constraints)).getTracks()) track.stop()
-    const context = new AudioContext()
+    // Larger buffers need half the CPU.
+    const context = new AudioContext({ latencyHint: 'playback' })
     const oscillator = new OscillatorNode(context, { frequency: hz })
     const output = context.createMediaStreamDestination()
     oscillator.connect(new GainNode(context, { gain: 0.3 })).connect(output)
@@ -151,7 +156,7 @@ export async function sheetOf (page: Page, name: string): Promise<Locator> {
   return sheet
 }
 
-/** Selects an action in the sheet of a free seat, which the owner and admins see: `onSeat(page, 2, 'Lock seat 2')`. */
+/** Selects an action in a free seat's sheet, which the owner and admins can open: `onSeat(page, 2, 'Lock seat 2')`. */
 export async function onSeat (page: Page, number: number, deed: string): Promise<void> {
   await page.getByRole('button', { name: `Options of seat ${number}`, exact: true }).click()
   await page.getByRole('dialog').getByRole('button', { name: deed, exact: true }).click()
@@ -188,7 +193,7 @@ export interface Reception {
   totalSamplesReceived: number
 }
 
-/** @returns the reception statistics of a user, or undefined without a track */
+/** @returns the reception statistics of a user's track, or undefined if the page receives none */
 export async function receptionOf (page: Page, name: string): Promise<Reception | undefined> {
   return await page.evaluate(async (name) => {
     const room = window.flylive
@@ -207,8 +212,8 @@ export async function receptionOf (page: Page, name: string): Promise<Reception 
  * Measures the strongest frequency in 0.7 s of the audio that a page receives from
  * a user. The resolution is below 1 Hz.
  *
- * @param name of the user, or the id of a user outside the room
- * @returns the frequency in hertz; 0 for silence or without a track
+ * @param name the user's name, or the user's id if the user is not in the room
+ * @returns the frequency in hertz; 0 if the user is silent or has no track
  */
 export async function frequencyOf (page: Page, name: string): Promise<number> {
   return await page.evaluate(async (name) => {
@@ -246,7 +251,7 @@ export async function expectTone (page: Page, name: string, hz: number): Promise
   await until(async () => Math.abs(await frequencyOf(page, name) - hz) < 2, 30_000)
 }
 
-/** A user's tile on the stage, optionally with their activity. */
+/** A user's tile on the stage; with `doing`, only if the tile shows that activity. */
 export function personOn (page: Page, name: string, doing?: string): Locator {
   const person = page.getByRole('list', { name: 'In the room' }).getByRole('listitem').filter({ hasText: name })
   return doing === undefined ? person : person.filter({ hasText: new RegExp(`${doing}$`) })
@@ -258,9 +263,9 @@ export function seatOn (page: Page, name: string): Locator {
 }
 
 /**
- * Waits until the page replaces its current stream from a user with a new one.
+ * Watches a page for the next new stream from a user.
  *
- * @returns once the page is observed; `arrived` resolves with the arrival time of
+ * @returns when the watch has started; `arrived` resolves with the arrival time of
  *   the new stream's first packet, in epoch milliseconds, accurate to about 50 ms
  */
 export async function nextSoundFrom (page: Page, name: string): Promise<{ arrived (): Promise<number> }> {

@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync } from 'node:fs'
+import { existsSync, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { AddressInfo } from 'node:net'
@@ -15,21 +15,27 @@ import { isSharedRedis, patienceMs, redisDatabase } from './redis.ts'
 export const jwtSecret = 'a-secret-for-tests-that-is-long-enough'
 export const adminKey = 'an-admin-key-for-tests-that-is-long-enough'
 
+/** A folder in memory if there is one: tests do not wait for a disk. */
+const dataFolder = existsSync('/dev/shm') ? '/dev/shm' : tmpdir()
+
 const sign = createSigner({ key: jwtSecret, algorithm: 'HS256', expiresIn: '1h' })
 
 /**
- * @param id of the user
- * @param claims in addition to id and name
+ * @param id the user's id
+ * @param claims claims to add to id and name
  * @returns a token in the backend's format
  */
 export function tokenFor (id: string | number, claims: Record<string, unknown> = {}): string {
   return sign({ id, name: `User ${id}`, ...claims })
 }
 
-/** For tests that wait for an expiring lease, a lost Redis or jobs: a third of the default times or less. */
+/** Timings for tests that wait for leases, Redis recoveries or jobs: at most half of the defaults. */
 export const shortTimings: Partial<Timings> = { leaseMs: 3000, recoveryMs: 1500, reconcileIntervalMs: 300, closeVerifyDelayMs: 500, jobPollIntervalMs: 100 }
 
-/** Returns the environment that disables the feature named by TEST_WITHOUT (test/features/matrix.long.ts). Empty if the test selects its features. */
+/**
+ * Returns the environment that disables the feature named by TEST_WITHOUT (test/features/matrix.long.ts),
+ * or an empty one if TEST_WITHOUT is unset or the test selects its own features.
+ */
 export function withoutFeature (env: Record<string, string>): Record<string, string> {
   const without = process.env.TEST_WITHOUT
   return without === undefined || env.FEATURES !== undefined ? {} : { FEATURES: `-${without}` }
@@ -63,7 +69,7 @@ export interface BuildOptions {
  * ports from a different offset, so that parallel servers rarely collide.
  */
 export async function build (t: Test, { env = {}, log, timings, ...options }: BuildOptions = {}): Promise<TestServer> {
-  const dataDir = mkdtempSync(join(tmpdir(), 'flylive-data-'))
+  const dataDir = mkdtempSync(join(dataFolder, 'flylive-data-'))
   const config = loadConfig({
     NODE_ENV: 'test',
     JWT_SECRET: jwtSecret,
@@ -75,7 +81,7 @@ export async function build (t: Test, { env = {}, log, timings, ...options }: Bu
   })
   const collected = log && { level: 'info', stream: { write: (line: string) => log(JSON.parse(line) as Record<string, unknown>) } }
   const logger = collected ?? (process.env.TEST_LOG === undefined ? false : { level: process.env.TEST_LOG })
-  // Only a test that starts its own Redis stops it.
+  // No test stops the shared Redis, so its commands may have a long timeout.
   const patience: Partial<Timings> = isSharedRedis(env.REDIS_URL) ? { redisCommandMs: patienceMs } : {}
   const app = await buildApp({ config, logger, warmWorkers: false, timings: { ...patience, ...timings }, ...options })
   let closed = false

@@ -4,10 +4,10 @@ import { WebSocket } from 'ws'
 
 export interface ConnectOptions {
   token?: string
-  /** Offered in addition to the bearer entry. */
+  /** WebSocket subprotocols to offer. Default: `msab.v1`. */
   protocols?: string[]
   headers?: Record<string, string>
-  /** Appended to /ws. */
+  /** Query string, appended to /ws. */
   query?: string
 }
 
@@ -45,7 +45,7 @@ export interface TestClient {
   close (): Promise<void>
 }
 
-// A wait that times out fails with the received frames in its message.
+// If a wait times out, the error message lists the received frames.
 const timeoutMs = 15_000
 
 /** The server responded to a connection attempt with an HTTP status. */
@@ -96,7 +96,7 @@ function createClient (ws: WebSocket): TestClient {
   const closed = new Promise<{ code: number, reason: string }>((resolve) => {
     ws.once('close', (code, reason) => resolve({ code, reason: reason.toString() }))
   })
-  ws.on('error', () => { /* close follows */ })
+  ws.on('error', () => { /* The close event follows. */ })
   ws.on('message', (raw) => {
     const message = JSON.parse(String(raw)) as Reply & Event
     if (message.id !== undefined && waiting.has(message.id)) {

@@ -2,8 +2,8 @@ import type { TestServer } from './build.ts'
 
 /**
  * Returns a function that closes the subscriber connections of servers. The servers
- * reconnect shortly afterwards. Commands sent to the same Redis client in the same
- * turn of the event loop run right after the close, so the servers miss their messages.
+ * reconnect shortly afterwards. Commands sent to the same Redis in the same turn of the event
+ * loop run right after the close, so the servers miss the messages of these commands.
  *
  * @param servers each with a distinct NODE_ID
  */

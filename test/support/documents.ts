@@ -5,14 +5,14 @@ import { Ajv2020 } from 'ajv/dist/2020.js'
 import formats from 'ajv-formats'
 import type { AsyncApi } from '../../features/docs/asyncapi.ts'
 
-// Reads the documents under /docs as any client would, without access to the schemas
-// that they are generated from.
+// Reads the API documents under /docs as any client would, without access to the schemas
+// from which the documents are generated.
 
 // ajv-formats is a CommonJS module, and its types do not match its exports.
 const addFormats = formats as unknown as typeof formats.default
 const options = { strict: false, allErrors: true, validateFormats: true } as const
 
-/** Returns the errors of a value, or undefined if it is valid. */
+/** Returns a value's validation errors, or undefined if the value is valid. */
 export type Check = (value: unknown) => string | undefined
 
 function checks (ajv: Ajv | Ajv2020, id: string, document: object): (pointer: string) => Check {
@@ -41,7 +41,7 @@ export interface DocumentedRequest {
 export interface MessageDocument {
   document: AsyncApi
   requests: DocumentedRequest[]
-  /** Checks a whole frame, by event type. */
+  /** By event type: the check of a whole frame. */
   events: ReadonlyMap<string, Check>
   refused: Check
   codes: ReadonlySet<string>
@@ -94,7 +94,7 @@ export interface DocumentedRoute {
   parameters: { in: string, name: string, required: boolean, schema: object, fits: Check }[]
   /** Schema of the body; undefined if the route takes none. */
   body: { schema: object, required: boolean, fits: Check } | undefined
-  /** @returns the difference between a response and the document; undefined if it conforms */
+  /** @returns how a response differs from the document; undefined if the response conforms */
   answer: (status: number, type: string, body: unknown) => string | undefined
 }
 
@@ -125,7 +125,7 @@ export function readOpenApi (document: OpenApiDocument): DocumentedRoute[] {
   }))
 }
 
-/** @returns the errors of an AsyncAPI document according to the AsyncAPI 3.0 schema; undefined if it is valid */
+/** @returns the errors that the AsyncAPI 3.0 schema reports in a document; undefined if there are none */
 export function checkAsyncApi (document: unknown): string | undefined {
   const ajv = new Ajv({ ...options, validateFormats: false })
   const validate = ajv.compile(createRequire(import.meta.url)('@asyncapi/specs/schemas/3.0.0-without-$id.json') as object)

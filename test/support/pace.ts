@@ -11,7 +11,7 @@ export function onceASecond (times: readonly number[], begin: number): boolean {
 }
 
 /**
- * Measures the time in which this process was scheduled, so that a suspended or busy
+ * Measures only the time during which this process was running, so that a suspended or busy
  * machine does not fail a test of a time limit.
  *
  * @returns a function that returns the time since the call, in milliseconds
@@ -23,5 +23,8 @@ export function stopwatch (): () => number {
   return () => ticks * everyMs
 }
 
-/** Whether a server's timestamp lies between a time and now. The server's clock may follow that of Redis, which differs by some milliseconds. */
+/**
+ * Whether a server's timestamp lies between `before` and now. Allows for 100 ms, because the server may
+ * follow the clock of Redis, which differs by some milliseconds.
+ */
 export const isSince = (before: number, timestamp: unknown): boolean => Number(timestamp) >= before - 100 && Number(timestamp) <= Date.now() + 100

@@ -18,10 +18,10 @@ export interface ServerProcess {
 }
 
 /**
- * Starts `server.ts` with an environment; it is killed after the test.
+ * Starts `server.ts` with an environment. The process is killed after the test.
  *
  * @param cwd working directory; an empty folder by default
- * @param program path of a `server.ts`, by default the one of this checkout
+ * @param program path of a `server.ts`; this checkout's by default
  */
 export function startServer (t: Test, env: Record<string, string> = {}, cwd = t.testdir({}), program = join(root, 'server.ts')): ServerProcess {
   const child = spawn(process.execPath, [program], {

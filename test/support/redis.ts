@@ -40,8 +40,8 @@ let databases = 0
 
 /**
  * Creates a Redis database for a test. All tests of a process share one Redis, which
- * starts with the first call. Databases share their pub/sub channels: two
- * concurrent backends need two calls of {@link startRedis}.
+ * starts with the first call. All databases share the pub/sub channels, so two concurrent
+ * backends need a Redis each (see {@link startRedis}).
  *
  * @returns the URL of the database
  */
@@ -51,7 +51,7 @@ export async function redisDatabase (): Promise<string> {
   return sharedUrl + String(++databases)
 }
 
-/** Whether a URL is from {@link redisDatabase}. */
+/** Whether a URL was returned by {@link redisDatabase}. */
 export const isSharedRedis = (url: string | undefined): boolean => sharedUrl !== undefined && url?.startsWith(sharedUrl) === true
 
 async function startShared (): Promise<number> {

@@ -11,7 +11,7 @@ export interface Attempt {
 }
 
 /**
- * Tries to connect, and closes the connection immediately if accepted.
+ * Tries to connect. If the connection is accepted, closes it immediately.
  *
  * @param url http://…
  * @returns the response to the upgrade; `code` is empty if the connection was accepted
@@ -27,7 +27,7 @@ export async function attempt (t: Test, url: string, options: ConnectOptions = {
   }
 }
 
-/** @returns status and error code of an attempt as one string: "401 UNAUTHORIZED", or "101" */
+/** Tries to connect. @returns the status and error code as one string: "401 UNAUTHORIZED", or "101" */
 export async function outcome (t: Test, url: string, options: ConnectOptions = {}): Promise<string> {
   const { status, code } = await attempt(t, url, options)
   return `${status} ${code}`.trim()

@@ -24,7 +24,7 @@ export function writeRtp ({ ssrc, payloadType, sequenceNumber, payload }: RtpPac
   return Buffer.concat([header, payload])
 }
 
-/** @returns undefined for RTCP */
+/** @returns the parsed packet, or undefined if it is RTCP */
 export function readRtp (packet: Buffer): RtpPacket | undefined {
   const payloadType = (packet[1] as number) & 0x7f
   if (payloadType >= 64 && payloadType <= 95) return

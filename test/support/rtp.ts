@@ -1,8 +1,8 @@
-// RTP parameters and capabilities of a browser, for tests of the signalling without audio.
+// A browser's RTP parameters and capabilities, for signalling tests that send no audio.
 
 let nextSsrc = 1000
 
-/** Returns RTP parameters of a microphone, with a new ssrc and mid per call. */
+/** Returns the RTP parameters of a microphone track, with a new ssrc and mid per call. */
 export function rtpParameters () {
   const ssrc = nextSsrc++
   return {

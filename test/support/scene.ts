@@ -6,7 +6,7 @@ import type { TestServer } from './build.ts'
 import type { TestClient } from './client.ts'
 import { dtlsParameters, rtpCapabilities, rtpParameters } from './rtp.ts'
 
-/** A client's objects on the media server. */
+/** The ids of a client's objects on the media server. */
 export interface Media {
   producerTransport: string
   consumerTransport: string
@@ -34,7 +34,7 @@ export interface Scene {
   unharmed (t: Test): Promise<void>
 }
 
-/** Returns all codes of the error tables except INTERNAL. */
+/** Returns all error codes of the kernel and the features, except INTERNAL. */
 export async function knownCodes (): Promise<Set<string>> {
   const root = join(import.meta.dirname, '..', '..')
   const codes = new Set<string>()
@@ -49,7 +49,10 @@ export async function knownCodes (): Promise<Set<string>> {
   return codes
 }
 
-/** Takes a seat (if the feature is enabled) and creates two transports, a producer and a consumer of `source` for a client. */
+/**
+ * Gives a client a seat (if the feature `seats` is enabled), two transports, a producer, and a consumer
+ * of the producer `source` (by default its own).
+ */
 async function equip (client: TestClient, seatIndex: number, source?: string): Promise<Media> {
   const { ok, error } = await client.request('seat:take', { seatIndex })
   if (!ok && error.code !== 'FEATURE_DISABLED') throw new Error(`no seat ${seatIndex}: ${error.code}`)
@@ -104,7 +107,7 @@ export async function scene (t: Test, env: Record<string, string> = {}): Promise
     async exchange (text) {
       const [before, from] = [await handled(), attacker.events.length]
       attacker.send(text)
-      // A successful request without an id has no reply, so the metric shows that it was handled.
+      // A successful request without an id has no reply, so wait until the metric counts it.
       while (await handled() === before) {
         if (attackersSession()?.open !== true) throw new Error(`the connection was closed by ${text.slice(0, 500)}`)
         await new Promise((resolve) => setImmediate(resolve))

@@ -36,7 +36,7 @@ declare module 'flylive-audio-server/feature' {
   }
 }
 
-/** All members of the instance in addition to Fastify's. */
+/** All members that a feature's instance has in addition to Fastify's. */
 interface Expected {
   config: FeatureConfig
   nodeId: string
@@ -263,7 +263,7 @@ export type TypesAreAsDocumented = [
   Assert<Equal<keyof CodedError, keyof Error | 'code' | 'statusCode' | 'details'>>,
   Assert<Equal<keyof FeatureMeta<z.ZodObject>, 'name' | 'dependencies' | 'decorators' | 'config'>>,
   Assert<Equal<keyof FeatureExports, 'default' | 'requests' | 'config' | 'errors' | 'version'>>,
-  // The same types under their exported names, for helpers that take one of them.
+  // These types are also exported by name, for helpers that take one of them as a parameter.
   Assert<Equal<[FeatureMessages, FeatureHookRegistrar, JobsRegistrar, Cluster, Metrics, RoomState], [Expected['messages'], Expected['hooks'], Expected['jobs'], Expected['cluster'], Expected['metrics'], Expected['rooms']['roomState']]>>,
   Assert<FeatureHookRegistrar extends HookRegistrar ? true : false>,
   Assert<FeatureMessages extends MessageRegistrar & MessageDispatcher ? true : false>,
@@ -302,7 +302,7 @@ export function possible () {
   })
   app.messages.on('x:z', { request, reply, room: false }, (_data, { room }) => ({ length: room === undefined ? 0 : 1 }))
 
-  // Schemas type the routes without a registered type provider.
+  // Routes get their types from the schemas, without a registered type provider.
   app.post('/admin/x/:id', {
     schema: { params: surface.z.object({ id: surface.z.coerce.number() }), body: surface.z.object({ on: surface.z.boolean() }), response: { 200: surface.z.object({ id: surface.z.number() }) } }
   }, async (request) => {
@@ -331,7 +331,7 @@ export function impossible () {
   app.hooks.emit('room:resynced', 'r1')
   // @ts-expect-error The argument does not match the declared type.
   app.hooks.emit('example:allowed', 1)
-  // @ts-expect-error The feature has declared no public object.
+  // @ts-expect-error No feature `unknown` has declared a public object.
   app.features.getFeature('unknown')
   // @ts-expect-error The type argument does not match the declared type.
   app.features.getFeature<{ hush (): void }>('example')
@@ -341,7 +341,7 @@ export function impossible () {
   app.features.disable('chat')
   // @ts-expect-error Only the kernel changes the members of a room.
   app.rooms.leave(app.sockets.get('1') as Session, 'left')
-  // @ts-expect-error Only the kernel accesses the store of rooms.
+  // @ts-expect-error Only the kernel may access the room store.
   app.store.removeRoom('r1')
   // @ts-expect-error `app.redis` is undefined unless Redis is configured.
   app.redis.get('x')

@@ -1,5 +1,5 @@
-// Every text that the pages show. Translators need no other file, except for the
-// titles in the two HTML files and for messages that only the server sends.
+// All texts that the pages show. Translators need only this file, the titles in the two HTML
+// files, and the server's messages that have no translation here.
 
 const seconds = (ms: number) => Math.ceil(ms / 1000)
 const people = (count: number) => count === 1 ? '1 person' : `${count} people`
@@ -70,7 +70,7 @@ export const strings = {
     listening: 'Connected, listening',
     mutedByHost: 'Connected, muted by the host',
     connected: 'Connected',
-    /** @param ms undefined if the clocks of this device and the server differ */
+    /** @param ms time until the shutdown; undefined if this device's clock and the server's clock differ */
     draining: (ms: number | undefined) => `This server shuts down ${ms === undefined ? 'soon' : `in ${seconds(ms)} seconds`}. You will be moved to another server.`
   },
 
@@ -209,7 +209,7 @@ export const strings = {
     came: (counts: readonly (readonly [emoji: string, count: number])[]) => counts.map(([emoji, count]) => count === 1 ? emoji : `${count} × ${emoji}`).join(', ')
   },
 
-  /** Messages for error codes whose server message is not meant for end users. The server counts seats from zero. */
+  /** Messages for errors whose server message does not suit end users, for example because it counts seats from zero. */
   refusals: {
     SEAT_TAKEN: 'This seat was just taken',
     SEAT_LOCKED: 'This seat is locked',

@@ -7,16 +7,16 @@ import type { StateHeader } from '../channel.ts'
 import { audience, deliverTo } from '../node-rooms.ts'
 import type { LocalRoom, WaitingEvent } from '../node-rooms.ts'
 
-// Versions of room state: `<createdAt of the room>.<number>`. The store assigns them. They increase
-// with each change and are newer than the versions of earlier rooms of that name.
+// A version of room state has the form `<createdAt of the room>.<number>`. The store assigns it. Versions
+// increase with each change and are newer than all versions of earlier rooms with the same name.
 
-/** When the room was created, epoch milliseconds; undefined if there is no version. */
+/** When the version's room was created, epoch milliseconds as text; empty for an empty version. */
 export const epochOf = (version: string) => version.split('.')[0]
 
-/** The version of state that does not exist. */
+/** The version of state that does not exist yet. */
 export const versionZero = (createdAt: number) => `${createdAt}.0`
 
-/** Compares versions; the empty one is older than all others. */
+/** Compares two versions. The empty version is older than all others. */
 export function isNewer (version: string, than: string): boolean {
   if (than === '') return version !== ''
   const [epoch = 0, number = 0] = version.split('.').map(Number)
@@ -30,11 +30,11 @@ export interface Versioned {
   state: unknown
 }
 
-/** This server's copy of one state of a room. */
+/** This server's copy of one named state of a room. */
 export interface Known extends Versioned {
   /** The version that members on this server have, from events or from their join reply. */
   delivered: Versioned
-  /** Members whose join reply had a newer version. They skip events up to that version. */
+  /** Members whose join reply had a newer version. They do not receive the events up to that version. */
   pendingJoiners: Map<Session, Versioned>
 }
 
@@ -51,7 +51,7 @@ export interface KnownStates {
    * @returns the resulting copy
    */
   update (room: LocalRoom, name: string, version: string, state: unknown): Known
-  /** Drops state that belongs to an earlier room of that name, or that the store no longer has. */
+  /** Drops state that belongs to an earlier room with the same name, or that the store no longer has. */
   reset (room: LocalRoom, name: string): Known
   forget (roomId: string): void
 }
@@ -89,10 +89,10 @@ export function createKnownStates ({ emit }: Pick<Hooks, 'emit'>): KnownStates {
 
 /** Delivers changes of room state to the members on this server, each once and in order. */
 export interface StateDelivery {
-  /** A change has arrived on the room's channel. */
+  /** Applies a change that has arrived on the room's channel. */
   applyRemote (room: LocalRoom, header: StateHeader, version: string, events: readonly OutgoingEvent[]): void
   /**
-   * The reply to a join is sent.
+   * Must be called after the reply to a join is sent.
    *
    * @param snapshot the state in the reply, by name
    * @param waiting events that arrived during the join
@@ -119,7 +119,7 @@ export function createStateDelivery ({ hooks, log }: Pick<FastifyInstance, 'hook
     for (const [session, from] of pendingJoiners) if (from.version !== version && everyone.has(session)) send([session], from)
   }
 
-  /** The events that lead from one version to another, from the feature that defines the state. */
+  /** Asks the feature that defines the state for the events that lead from one version to another. */
   function missedEvents (room: LocalRoom, name: string, from: Versioned, to: Versioned): OutgoingEvent[] {
     const missed: OutgoingEvent[] = []
     hooks.emit('room:stateMissed', room, name, from.state, to.state, (events) => {
@@ -131,11 +131,11 @@ export function createStateDelivery ({ hooks, log }: Pick<FastifyInstance, 'hook
   return {
     sendMissed,
     applyRemote (room, { name, state, from }, version, events) {
-      // The change was made in an earlier room of that name.
+      // The change was made in an earlier room with the same name.
       if (Number(epochOf(version)) < room.record.createdAt) return
       const known = states.update(room, name, version, state)
       const { delivered, pendingJoiners } = known
-      // Members already have it, from their join reply or from a sync.
+      // Members already have this version, from their join reply or from a sync.
       if (!isNewer(version, delivered.version)) return
       // After an interruption, a change may arrive before the sync has found the missed changes.
       if (from !== delivered.version) return sendMissed(room, name, known)
@@ -148,7 +148,8 @@ export function createStateDelivery ({ hooks, log }: Pick<FastifyInstance, 'hook
     },
     afterReply (room, session, snapshot, waiting) {
       const isNew = ({ change }: WaitingEvent) => change === undefined || isNewer(change.version, snapshot.get(change.name)?.version ?? '')
-      // These events start from the other members' state, not from the snapshot, so this session gets its own events.
+      // Events of `sendMissed` start from the other members' state, not from this session's snapshot, so they
+      // are replaced.
       const replaced = new Set(waiting.filter((one) => one.change?.missed === true && isNew(one)).map(({ change }) => change?.name))
       const events = waiting.filter((one) => isNew(one) && !replaced.has(one.change?.name)).map(({ event }) => event)
       for (const [name, known] of states.ofRoom(room.roomId)) {

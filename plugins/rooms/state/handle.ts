@@ -12,9 +12,9 @@ import { epochOf, isNewer, versionZero } from './delivery.ts'
 import type { KnownStates, Versioned } from './delivery.ts'
 import type { Decide, RoomEvent, RoomStateHandle } from './types.ts'
 
-/** A version that no state has. The store then returns the current version. */
+/** A version that no state has. A swap that expects it fails and returns the current version. */
 const unknown = '?'
-/** Attempts before a change is given up. Each failed attempt means that another server's change succeeded. */
+/** Maximum attempts per change. Each failed attempt means that another server's change succeeded. */
 const maxAttempts = 100
 
 /** The job that `Decision.wakeAt` schedules. */
@@ -32,7 +32,7 @@ export interface CommitOptions {
 }
 
 /**
- * Changes room state by compare-and-set. Changes that arrive while one is in flight are queued and
+ * Changes room state by compare-and-set. Changes that arrive while another is in flight are queued and
  * decided together in the next round trip.
  *
  * @returns a function that changes state; see `RoomStateHandle.change`
@@ -87,7 +87,10 @@ export function createCommit ({ bus, jobs, store }: Pick<FastifyInstance, 'bus' 
     throw unavailable('Too many concurrent changes to this room')
   }
 
-  /** The latest version on this server. Without members on this server no version is known, so the first attempt reads it. */
+  /**
+   * The latest version that this server knows. If the room has no members on this server, no version is
+   * known, and the first attempt reads it from the store.
+   */
   function latest (roomId: string, name: string): Versioned {
     const known = states.get(roomId, name)
     if (known && known.version !== '') return known
@@ -109,7 +112,7 @@ export function createCommit ({ bus, jobs, store }: Pick<FastifyInstance, 'bus' 
   }
 }
 
-/** Decides on several commands, one after the other. */
+/** Runs the decisions of several commands, each on the state that the previous one returned. */
 function decideAll (batch: readonly Command[], from: unknown) {
   const events: RoomEvent[] = []
   const settle: (() => void)[] = []
@@ -129,7 +132,7 @@ function decideAll (batch: readonly Command[], from: unknown) {
   return { state, events, wakeAt, settle }
 }
 
-/** Registers the handlers of a definition; they are withdrawn with their owner. */
+/** Registers the handlers of a state definition. Unloading the feature removes them. */
 export interface StateRegistrars {
   hooks: HookRegistrar
   jobs: JobsRegistrar
@@ -142,7 +145,7 @@ export interface StateEngine {
   log: Pick<FastifyBaseLogger, 'error'>
 }
 
-/** Parses stored state, each version once: values of one version are the same object. */
+/** Parses stored state. Each version is parsed once, so all readers of a version get the same object. */
 function createParser<S> (name: string, schema: z.ZodType<S>, log: StateEngine['log']) {
   const parsed = new WeakMap<object, z.ZodSafeParseResult<S>>()
 
@@ -156,16 +159,16 @@ function createParser<S> (name: string, schema: z.ZodType<S>, log: StateEngine['
   }
 
   return {
-    /** @returns undefined when the state does not match the schema */
+    /** @returns undefined if the state does not match the schema */
     valid: (roomId: string, raw: unknown): S | undefined => raw === undefined ? undefined : resultOf(roomId, raw).data,
-    /** @throws INTERNAL when the state does not match the schema */
+    /** @throws INTERNAL if the state does not match the schema */
     parse (roomId: string, raw: unknown): S | undefined {
       if (raw === undefined) return
       const result = resultOf(roomId, raw)
       if (!result.success) throw Object.assign(new Internal(), { cause: result.error })
       return result.data
     },
-    /** Records the state that a decision has returned, which needs no parsing. */
+    /** Records state that a decision has returned, so that it is not parsed again. */
     trust (state: S): void {
       if (typeof state === 'object' && state !== null) parsed.set(state, { success: true, data: state })
     }

@@ -6,10 +6,10 @@ import { epochOf, isNewer } from './delivery.ts'
 import type { KnownStates, StateDelivery, Versioned } from './delivery.ts'
 import { wakeJob } from './handle.ts'
 
-/** Exchanges room state with the store on joins, and when either side may have missed a change. */
+/** Exchanges room state with the store when a socket joins, and when either side may have missed a change. */
 export interface StateRecovery {
   /**
-   * Stores the state that the store returned with a join.
+   * Copies the state that the store returned with a join to this server.
    *
    * @returns this server's resulting state by name, for the reply
    */
@@ -17,7 +17,8 @@ export interface StateRecovery {
   /** @returns this server's copy of a room's state, to restore lost state in the store */
   snapshot (roomId: string): ReadonlyMap<string, StoredDocument>
   /**
-   * After a snapshot was written: stores newer state from the store and sends members the events they missed.
+   * Must be called after a snapshot was written to the store. Copies newer state from the store to this
+   * server and sends members the events they missed.
    *
    * @param written the snapshot
    * @param stored the state in the store after the write
@@ -41,8 +42,8 @@ export function createStateRecovery ({ clock, jobs }: Pick<FastifyInstance, 'clo
       for (const [name, known] of states.ofRoom(room.roomId)) {
         const { version, state } = known
         snapshot.set(name, { version, state })
-        // The first member has it from the join reply. Other members receive events, unless this server
-        // learned the state from a change that was made as the last member left.
+        // The first member has the state from the join reply, even if this server has it from a change that
+        // was made as the last member left. Other members receive events.
         if (room.members.size <= 1 && known.delivered.version === '') known.delivered = { version, state }
       }
       return snapshot
@@ -54,15 +55,15 @@ export function createStateRecovery ({ clock, jobs }: Pick<FastifyInstance, 'clo
       for (const [name, { version, state }] of stored) {
         const known = states.update(room, name, version, JSON.parse(state))
         if (isNewer(known.version, known.delivered.version)) delivery.sendMissed(room, name, known)
-        // After the snapshot, the store acknowledged a change that it has lost since.
+        // After the snapshot, the store acknowledged a change and then lost it.
         if (isNewer(known.version, version)) unsynced.add(room.roomId)
       }
       for (const [name, { version }] of written) {
-        // The store rejected it, because it belongs to an earlier room; unless this server has since
-        // received a newer version.
+        // The store rejected this state because it belongs to an earlier room. If this server has received a
+        // newer version since the snapshot, it keeps that version.
         if (states.get(room.roomId, name)?.version === version && !stored.has(name)) drop(room, name)
       }
-      // The store may have lost the jobs, too.
+      // The store may also have lost the jobs.
       for (const name of stored.keys()) await jobs.schedule(wakeJob(name), room.roomId, clock.now())
     }
   }

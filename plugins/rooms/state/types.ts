@@ -1,6 +1,6 @@
 import type { LocalRoom } from '../node-rooms.ts'
 
-/** An event that all members receive with a change. `roomId` is added to its data. */
+/** An event that all members receive when the state changes. `roomId` is added to its data. */
 export interface RoomEvent {
   type: string
   data: object
@@ -17,7 +17,7 @@ export interface Decision<S, R> {
   result: R
 }
 
-/** Decides on a change of the current state. Must be pure: it is called again if another server's change came first. */
+/** Decides how to change the current state. Must be pure, because it is called again if another server's change came first. */
 export type Decide<S, R> = (state: S | undefined) => Decision<S, R>
 
 /**
@@ -30,16 +30,16 @@ export interface RoomStateHandle<S> {
   /** The latest state that this server has received, without a round trip. Only for rooms with members on this server. */
   peek (roomId: string): S | undefined
   /**
-   * The state in the store.
+   * Reads the state from the store.
    *
    * @returns undefined if there is no state or no such room
-   * @throws UNAVAILABLE; INTERNAL when it does not match the schema
+   * @throws UNAVAILABLE; INTERNAL if the state does not match the schema
    */
   read (roomId: string): Promise<S | undefined>
   /**
    * Reads the state of several rooms in one round trip.
    *
-   * @returns undefined for each room without state, or with state that does not match the schema
+   * @returns one entry per room; undefined if there is no state, or if it does not match the schema
    * @throws UNAVAILABLE
    */
   readMany (roomIds: readonly string[]): Promise<(S | undefined)[]>
@@ -48,28 +48,32 @@ export interface RoomStateHandle<S> {
    * changes the state at the same time.
    *
    * @returns the decision's result
-   * @throws what `decide` throws on the current state; ROOM_NOT_FOUND; UNAVAILABLE; INTERNAL if the
-   * stored state does not match the schema, which then stays unchanged
+   * @throws the error that `decide` throws for the current state; ROOM_NOT_FOUND; UNAVAILABLE; INTERNAL
+   * if the stored state, which then stays unchanged, does not match the schema
    */
   change<R> (roomId: string, decide: Decide<S, R>): Promise<R>
-  /** Calls `fn` once per version of a room with members on this server, before its events are delivered. Undefined: the state was dropped. */
+  /**
+   * Calls `fn` once per version in rooms with members on this server, before the version's events are
+   * delivered. Undefined means that the state was dropped.
+   */
   onChange (fn: (room: LocalRoom, state: S | undefined) => void): void
   /**
    * Calls `fn` when members on this server have missed changes.
    *
-   * @param fn returns the events that lead from one state to the other. Undefined: there was, or is, no state
+   * @param fn returns the events that lead from `from` to `to`. Undefined means that there was, or is, no state
    */
   onMissed (fn: (room: LocalRoom, from: S | undefined, to: S | undefined) => readonly RoomEvent[]): void
   /**
-   * Schedules a call of `onWake`, like {@link Decision.wakeAt}. Of several times, the earliest applies.
-   * Epoch milliseconds.
+   * Schedules a call of the `onWake` handler, like {@link Decision.wakeAt}. If several times are
+   * scheduled, the earliest applies.
    *
+   * @param at epoch milliseconds
    * @throws UNAVAILABLE
    */
   wakeAt (roomId: string, at: number): Promise<void>
   /**
    * Calls `fn` on one server when the state must be checked, even if the store has lost the scheduled
-   * time. If it fails, it is called again a second later.
+   * time. If `fn` fails, it is called again a second later.
    */
   onWake (fn: (roomId: string) => Promise<void>): void
 }

@@ -5,7 +5,7 @@ import { createMemoryRecords } from './records.ts'
 import type { MemoryRooms } from './rooms.ts'
 import { createMemoryState } from './state.ts'
 
-/** There is one server, and rooms end with its process, so nothing has to be cleaned up or restored. */
+/** There is only one server, and its rooms end with its process, so nothing has to be cleaned up or restored. */
 function createMemoryNodeMembers ({ all }: MemoryRooms): NodeMembersStore {
   const unchanged = (roomId: string) => ({ joined: [], left: [], count: all.get(roomId)?.users.size ?? 0 })
   return {
@@ -19,9 +19,9 @@ function createMemoryNodeMembers ({ all }: MemoryRooms): NodeMembersStore {
 }
 
 /**
- * The rooms of a single server, in this process.
+ * The room store of a single server, in memory.
  *
- * @param kv keeps the bans, which must survive a crash
+ * @param kv stores the bans, which must survive a crash
  */
 export function createMemoryStore (kv: Pick<KeyValue, 'namespace'>): RoomStore {
   const rooms: MemoryRooms = { all: new Map(), empty: new Map() }

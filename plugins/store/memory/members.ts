@@ -91,7 +91,7 @@ export function createMemoryMembers (rooms: MemoryRooms, bans: Namespace): Membe
   }
 }
 
-/** Checks pins and counts the wrong ones per user and room. */
+/** Checks pins and counts wrong pins per user and room. */
 interface PinCheck {
   /** @throws PIN_REQUIRED, PIN_WRONG, RATE_LIMITED */
   check (pinHash: string, command: JoinCommand): void

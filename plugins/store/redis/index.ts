@@ -17,8 +17,8 @@ import { createRedisState } from './state.ts'
 const checkTtlMs = 60_000
 
 /**
- * The rooms of servers that share a Redis. A method takes one round trip: a Lua script, or commands
- * that the client pipelines.
+ * The room store in the Redis that the servers share. Most methods take one round trip: a Lua script, or
+ * commands that the client pipelines.
  *
  * @param redis a client whose commands fail immediately while it is disconnected
  * @param nodeId unique id of this process, never reused

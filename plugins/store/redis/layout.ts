@@ -4,27 +4,27 @@ import type { Publication, RoomRecord, StoredDocument } from '../types.ts'
 
 // The keys and values of rooms in Redis. A room is
 //   …           hash: meta (JSON of the record), pin (hash), activity (ms), producers:<node>,
-//               restored (ms by the clock of Redis: when it was written back after a loss)
+//               restored (when the room was written back after a loss, in ms of Redis' clock)
 //   …:users     sorted set: user → place in the order of arrival (ms, or the last place + 1)
 //   …:profiles  hash: user → profile JSON
 //   …:refs      hash: user → number of sockets
 //   …:sessions  hash: "<node> <session>" → user
 //   …:docs      hash: document name → "<version> <JSON>"
-//   …:log       list of texts
+//   …:log       list of entries
 //   …:closed    createdAt of the newest closed room with that id (ms); expires after ten minutes
-//   …:ban:<u>   end of a ban (ms); expires with it
+//   …:ban:<u>   end of a ban (ms); expires when the ban ends
 //   …:pin:<u>   number of wrong pins in the current window
 
 export const roomsKey = 'msab:rooms'
 export const emptyRoomsKey = 'msab:rooms:empty'
 
 export const roomKey = (roomId: string) => `msab:room:{${roomId}}`
-/** All keys that are removed with a room. */
+/** All keys that are deleted when a room is removed. */
 export const roomKeys = (roomId: string) => {
   const key = roomKey(roomId)
   return [key, ...memberKeys(roomId), documentsKey(roomId), logKey(roomId)]
 }
-/** The keys of a room's members, which Redis may have lost one by one. */
+/** The keys that hold a room's members. Redis may have lost some of them and kept the others. */
 export const memberKeys = (roomId: string) => [usersKey(roomId), profilesKey(roomId), `${roomKey(roomId)}:refs`, `${roomKey(roomId)}:sessions`]
 export const usersKey = (roomId: string) => `${roomKey(roomId)}:users`
 export const profilesKey = (roomId: string) => `${roomKey(roomId)}:profiles`
@@ -35,7 +35,7 @@ export const banKey = (roomId: string, userKey: string) => `${roomKey(roomId)}:b
 export const wrongPinsKey = (roomId: string, userKey: string) => `${roomKey(roomId)}:pin:${userKey}`
 export const nodeRoomsKey = (nodeId: string) => `${nodeKey(nodeId)}:rooms`
 
-/** A session as a field of the room's hash of sessions. */
+/** The field of a session in the room's `sessions` hash. */
 export const sessionField = (nodeId: string, sessionId: string) => `${nodeId} ${sessionId}`
 
 /** @param text JSON of a record. Older servers write records without `options`. */
@@ -43,7 +43,7 @@ export const parseRecord = (text: string): RoomRecord => ({ options: {}, ...JSON
 
 export const parseProfile = (text: string) => JSON.parse(text) as Profile
 
-/** The arguments of a script that publishes: two empty strings publish nothing. */
+/** The channel and payload for a script that publishes. If both are empty, the script publishes nothing. */
 export const publishArgs = (publish: Publication | undefined) => [publish?.channel ?? '', publish?.payload ?? '']
 
 /** @param text `<version> <JSON>` */

@@ -22,7 +22,7 @@ function joinResult ([meta, created, first, count, profiles, documents]: Joined)
   }
 }
 
-/** @param leases after Redis has lost everything, rooms are written back before new ones are created */
+/** @param leases delays new rooms for `recoveryMs` after Redis has lost all data, while servers restore their rooms */
 export function createRedisMembers (redis: Redis, nodeId: string, index: RoomIndex, leases: Pick<NodeLeases, 'msSinceLoss'>, recoveryMs: number): MemberStore {
   async function listParticipants (roomId: string, after: number, limit: number) {
     const [places, profiles, count] = await redis.msabParticipants(usersKey(roomId), profilesKey(roomId), after, limit)

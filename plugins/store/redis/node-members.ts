@@ -8,7 +8,7 @@ import type { RoomIndex } from './room-index.ts'
 interface Replacement {
   nodeId: string
   roomId: string
-  /** JSON of the record; empty to create no room. */
+  /** JSON of the room record; if empty, no room is created. */
   meta: string
   pinHash?: string | undefined
   /** JSON. */

@@ -3,9 +3,9 @@ import { nodeRoomsKey, roomKey, roomsKey } from './layout.ts'
 
 /** Two indexes: all rooms, and the rooms of this server. */
 export interface RoomIndex {
-  /** Adds a room. Called before the room has members, so that a crash leaves no room without an index entry. */
+  /** Adds a room. Must be called before the room has members, so that a crash leaves no room without an index entry. */
   add (roomId: string): Promise<void>
-  /** Makes the next {@link add} write the room again. */
+  /** Makes the next {@link add} write the room's entries again. */
   invalidate (roomId: string): void
   /** Removes a room from this server's rooms. */
   release (roomId: string): Promise<void>
@@ -27,14 +27,14 @@ export function createRoomIndex (redis: Redis, nodeId: string): RoomIndex {
     async removeMissing (roomId) {
       added.delete(roomId)
       const found = await Promise.all([redis.zrem(roomsKey, roomId), redis.srem(nodeRoomsKey(nodeId), roomId), redis.exists(roomKey(roomId))]).catch(() => [])
-      // Another server has created the room in the meantime.
+      // A server has created the room in the meantime.
       if (found[2] === 1) await add(roomId).catch(() => { /* A sync adds it. */ })
     },
     invalidate (roomId) {
       added.delete(roomId)
     },
     async release (roomId) {
-      // Removed here before the command is sent, so that a concurrent join adds the room again afterwards.
+      // Deleted from `added` before the command is sent, so that a concurrent join adds the room again afterwards.
       added.delete(roomId)
       await redis.srem(nodeRoomsKey(nodeId), roomId)
     }

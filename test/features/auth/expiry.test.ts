@@ -5,7 +5,7 @@ import { connect } from '../../support/client.ts'
 import { outcome } from '../../support/refusal.ts'
 
 const sign = createSigner({ key: jwtSecret, algorithm: 'HS256' })
-// `exp` has a resolution of one second; the token stays valid for at least one second.
+// `exp` is in whole seconds. The token stays valid for at least one second.
 const soon = () => Math.ceil(Date.now() / 1000) + 1
 
 t.test('a session closes when its token expires', async (t) => {

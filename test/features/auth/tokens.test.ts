@@ -11,13 +11,13 @@ const good = () => ({ id: 1, name: 'Ada', exp: now() + 60 })
 type Signer = (input: string) => Buffer
 const hmac = (hash: string, key: string): Signer => (input) => createHmac(hash, key).update(input).digest()
 
-/** Builds a token manually, because libraries refuse to create invalid ones. */
+/** Builds a token by hand, because libraries refuse to create invalid tokens. */
 function token (payload: unknown, signature: Signer = hmac('sha256', jwtSecret), header: object = { alg: 'HS256', typ: 'JWT' }): string {
   const input = `${encode(header)}.${encode(payload)}`
   return `${input}.${signature(input).toString('base64url')}`
 }
 
-/** Number of attempts by result, from the metrics. */
+/** Returns the number of authentication attempts by result, from the metrics. */
 async function counted (url: string): Promise<Record<string, number>> {
   const text = await (await fetch(`${url}/metrics`)).text()
   return Object.fromEntries([...text.matchAll(/^flylive_auth_attempts_total\{result="(\w+)"\} (\d+)/gm)].map(([, result, count]) => [result, Number(count)]))
@@ -125,7 +125,7 @@ t.test('the reason names the check that failed', async (t) => {
 t.test('rejects RS256 with a public key as the secret', async (t) => {
   const { publicKey, privateKey } = generateKeyPairSync('rsa', { modulusLength: 2048 })
   const pem = publicKey.export({ type: 'spki', format: 'pem' }) as string
-  // Bypasses the configuration, which rejects this secret.
+  // Creates the token reader directly, because the configuration would reject this secret.
   const { createTokenReader } = await import('../../../features/auth/token.ts')
   const read = createTokenReader({ secrets: [jwtSecret], maxAgeSeconds: 60, publicClaims: [] })
   t.equal(read(token(good())).user.id, 1)

@@ -56,7 +56,7 @@ onBothStores(t, 'closes an empty room and removes everything about it', async (t
 
 onBothStores(t, 'keeps an occupied room, and a rejoin restarts the wait', async (t, store) => {
   const hour = 3_600_000
-  // The feature is enabled after the rejoins, so that the test does not depend on the time they take.
+  // The test enables the feature after the rejoins, so that their duration does not matter.
   const server = await build(t, { env: { FEATURES: 'auth,chat', EMPTY_ROOM_SECONDS: '3600', ...store } })
   const removed = removals(server)
   await createEmptyRooms(server.app.store, ['left', 'visited', 'back'], Date.now() - 2 * hour)
@@ -71,7 +71,7 @@ onBothStores(t, 'keeps an occupied room, and a rejoin restarts the wait', async 
 
   t.match(await server.admin('POST', '/admin/features/auto-close/enable'), { status: 200 })
   await until(() => removed.length > 0)
-  // Returns after the running sweep.
+  // This request returns after the running sweep has finished.
   t.match(await server.admin('POST', '/admin/features/auto-close/disable'), { status: 200 })
   t.match(removed, [{ roomId: 'left', reason: 'inactivity' }])
   t.equal(await createdAt('visited'), before)
@@ -91,7 +91,7 @@ t.test('closes a room whose last members were on a dead server', async (t) => {
   await leases.heartbeat()
   const dead = createRedisStore(connection, 'dead-node', leases)
   await createOccupiedRooms(dead, ['r1', 'r2'])
-  // Simulates a server that died during the leave: the room is empty but not in the index.
+  // Simulates a server that died while a user left: the room is empty but not in the index of empty rooms.
   await createEmptyRooms(dead, ['r3'], Date.now() + 3_600_000)
   await connection.zrem('msab:rooms:empty', 'r3')
   const ada = await server.connect(1)
@@ -108,7 +108,7 @@ t.test('retries after a failed sweep', async (t) => {
   const server = await build(t, { env: { ...env, REDIS_URL: proxy.url } })
   const removed = removals(server)
   await createEmptyRooms(server.app.store, names('r', 5), Date.now())
-  // Redis fails during the query, then during the close.
+  // Redis fails first during the query for empty rooms, then during the close of a room.
   for (const moment of [/zrangebyscore\r\n\$\d+\r\nmsab:rooms:empty\r\n/, /\r\nmsab:room:\{r0\}:closed\r\n/]) {
     await proxy.hold(moment)
     proxy.drop()

@@ -21,7 +21,7 @@ onBothStores(t, 'a join during the close succeeds or is rejected as retryable', 
     await createEmptyRooms(server.app.store, [roomId], Date.now())
     const client = clients[i % 2 as 0 | 1]
     const close = () => server.app.rooms.close(roomId, 'inactivity', true)
-    // Varies which call starts first.
+    // Varies which call starts first, the close or the join.
     const shift = i % 16 - 8
     const [closed, { ok, data, error }] = await Promise.all([
       turns(shift).then(close),
@@ -71,7 +71,8 @@ onBothStores(t, 'repeated sweeps remove no members and finally close every room'
   }))
   t.comment(`${visits} visits to ${removed.flat().length} rooms`)
   await until(async () => (await server.app.store.listRooms('', 20)).length === 0)
-  // A leave during another server's close adds the room to the index again until the next sweep.
+  // If a user leaves while another server closes the room, the room returns to the index of empty rooms
+  // until the next sweep.
   await until(async () => (await server.app.store.listEmptyRooms(Date.now(), 20)).length === 0)
 })
 

@@ -19,7 +19,7 @@ export function removals (server: TestServer): Removal[] {
   return found
 }
 
-/** Starts the sweep of empty rooms on a server without the feature. The first sweep runs after 1 s. */
+/** Starts periodic sweeps of empty rooms on a server without the feature. The first sweep runs after 1 s. */
 export function startSweep (t: Test, server: TestServer, idleMs: number): { stop (): Promise<void> } {
   const sweep = closeIdleRooms(server.app, idleMs)
   t.teardown(() => sweep.stop())
@@ -49,7 +49,7 @@ async function inBatches (roomIds: readonly string[], act: (roomId: string) => P
   for (let i = 0; i < roomIds.length; i += 100) await Promise.all(roomIds.slice(i, i + 100).map(act))
 }
 
-/** Creates empty rooms that are live according to the backend. */
+/** Creates empty rooms that the backend still considers live. */
 export async function leaveRooms (servers: readonly TestServer[], backend: Backend, roomIds: readonly string[]): Promise<void> {
   const clients = await Promise.all(Array.from({ length: 6 }, (_, i) => (servers[i % servers.length] as TestServer).connect(i)))
   await Promise.all(clients.map(async (client, i) => {
@@ -65,7 +65,7 @@ export async function leaveRooms (servers: readonly TestServer[], backend: Backe
   })
 }
 
-/** Waits until the backend has received all statuses, and checks that it received each end once. */
+/** Waits until the backend has received all statuses, and checks that it received the end of each room exactly once. */
 export async function assertEndedOnce (t: Test, server: TestServer, backend: Backend, roomIds: readonly string[]): Promise<void> {
   await until(async () => (await server.app.kv.namespace('room-status').list()).length === 0)
   const wrong = roomIds.map((roomId) => ({ roomId, statuses: backend.statuses.filter((item) => item.roomId === roomId).map(({ status }) => status) }))

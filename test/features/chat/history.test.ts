@@ -100,7 +100,7 @@ t.test('acknowledged messages survive a killed server', async (t) => {
   const history = await historyOf(await server.connect(4))
   const kept = new Set<unknown>(history.map(({ id }) => id))
   t.strictSame(acknowledged.filter((id) => !kept.has(id)), [])
-  // The last message may have been in flight when the server died.
+  // The last message may have been stored but not yet delivered when the server died.
   const received = messagesOf(bob).map(({ id }) => id)
   t.strictSame(history.slice(0, received.length).map(({ id }) => id), received)
 })
@@ -115,7 +115,7 @@ t.test('acknowledges a message once Redis has stored and published it', async (t
   let acknowledged = false
   const reply = ada.ok('chat:message', { content: 'on the way' }).finally(() => { acknowledged = true })
   await arrived
-  // This request needs no Redis. A reply to the message would arrive before its reply.
+  // This request needs no Redis. If the message were acknowledged early, that reply would arrive first.
   t.equal(await ada.fails('chat:message', {}), 'VALIDATION_FAILED')
   t.equal(acknowledged, false)
   t.same(messagesOf(ada), [])

@@ -3,7 +3,7 @@ import type { Test } from 'tap'
 import { createProxy } from '../../support/proxy.ts'
 import type { TestRedis } from '../../support/redis.ts'
 
-/** A proxy to Redis that can delay a server's commands, starting with the first command that matches a pattern. */
+/** Creates a proxy to Redis that can hold back a server's commands, from the first one that matches a pattern. */
 export async function createHoldingProxy (t: Test, redis: TestRedis) {
   let wanted: RegExp | undefined
   let held: { chunk: Buffer, far: Socket }[] = []
@@ -15,7 +15,7 @@ export async function createHoldingProxy (t: Test, redis: TestRedis) {
   })
   return {
     url: `redis://127.0.0.1:${port}/3`,
-    /** Resolves when a matching command arrives. The proxy also holds all later commands on that connection. */
+    /** Resolves when a matching command arrives. The proxy holds it and all later commands on that connection. */
     hold (what: RegExp): Promise<void> {
       wanted = what
       arrived = Promise.withResolvers()

@@ -4,7 +4,7 @@ import { build } from '../../support/build.ts'
 import type { StoreKind, TestServer } from '../../support/build.ts'
 import type { TestClient } from '../../support/client.ts'
 
-/** Starts two servers on one Redis. Without Redis, returns one server twice. */
+/** Starts two servers that share one Redis. For stores without Redis, returns the same server twice. */
 export async function pair (t: Test, kind: StoreKind, env: Record<string, string>): Promise<[TestServer, TestServer]> {
   const server = await build(t, { env: { FEATURES: 'auth,chat', ...env } })
   return [server, kind === 'redis' ? await build(t, { env: { FEATURES: 'auth,chat', ...env } }) : server]
@@ -20,7 +20,7 @@ export async function historyOf (client: TestClient, roomId = 'r1'): Promise<Cha
   return chatHistory as ChatMessage[]
 }
 
-/** Joins a room. @returns the history in the reply, and all earlier messages in pages */
+/** Joins a room and requests all earlier messages page by page. @returns the whole history, oldest first */
 export async function wholeHistoryOf (client: TestClient): Promise<ChatMessage[]> {
   const history = await historyOf(client)
   for (let before: unknown = history[0]?.id ?? null; before !== null;) {

@@ -122,7 +122,7 @@ onBothStores(t, 'moves a gift to the dead letters after three failures; an admin
 
 for (const kind of ['hang', 'reset', 'reset-after', 'malformed'] as const) {
   t.test(`retries a call that fails with ${kind}`, { buffered: true }, async (t) => {
-    // Only `hang` needs a short timeout; elsewhere a slow call would be retried.
+    // Only `hang` needs a short timeout. With the other faults, it would make the server retry slow calls.
     const { backend, server, enter } = await start(t, kind === 'hang' ? { LARAVEL_API_TIMEOUT_MS: '2000' } : {})
     const ada = await enter(1)
     backend.fault({ call: 'gifts', kind, times: 1 })

@@ -1,7 +1,7 @@
 import t from 'tap'
 import { chaos } from './chaos.ts'
 
-// Short version of chaos.long.ts, which sends 20,000 gifts.
+// A short version of chaos.long.ts, which sends 20,000 gifts by default.
 
 t.jobs = 2
 t.test('loses no gift when two servers and Redis are killed', { buffered: true }, (t) => chaos(t, { gifts: 150, servers: 2, kills: 1, senders: 12 }))

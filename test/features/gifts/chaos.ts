@@ -19,7 +19,7 @@ import { until } from '../../support/retry.ts'
 
 // Many senders send gifts while servers and Redis are killed and the backend fails in
 // various ways. A sender that receives no reply retries with the same key. In the end,
-// each acknowledged gift must be in exactly one final state.
+// no acknowledged gift may be lost, and none may be charged twice.
 
 export interface ChaosOptions {
   gifts: number
@@ -30,11 +30,11 @@ export interface ChaosOptions {
   senders: number
 }
 
-/** The limit is 30 gifts per user per minute, failed attempts included. */
+/** Attempts per sender. The server allows 30 per user per minute, including failed ones. */
 const triesPerSender = 28
 const atOnce = 4
 const rooms = 50
-/** Fraction of acknowledged gifts that are sent again. */
+/** Probability that a sender repeats a gift although it was acknowledged. */
 const doubted = 0.1
 const pick = <T>(items: readonly T[]) => items[Math.floor(Math.random() * items.length)] as T
 
@@ -68,9 +68,9 @@ export async function chaos (t: Test, { gifts, servers, kills, senders }: ChaosO
   let nextSender = 1
   let nextGift = 1
 
-  /** Sends gifts as one user, through any available server, until the allowed attempts are used up. */
+  /** Sends gifts as one user, through a random server, until the user has no attempts left. */
   async function send (sender: number): Promise<void> {
-    // Every tenth sender can pay for half of the gifts, so the backend rejects some gifts of a batch.
+    // Every tenth sender can pay for only half of their gifts, so the backend rejects part of a batch.
     if (sender % 10 === 0) backend.balances.set(String(sender), triesPerSender / 2)
     let client: TestClient | undefined
     const again: number[] = []
@@ -81,7 +81,7 @@ export async function chaos (t: Test, { gifts, servers, kills, senders }: ChaosO
         if (!await sendOne(sender, giftId, client as TestClient) || Math.random() < doubted) again.push(giftId)
       }))
     }
-    // Senders stay connected for a while to receive the outcome of their gifts.
+    // Senders stay connected for a while to receive errors about their gifts.
     if (client && open.push(client) > 100) open.shift()?.ws.terminate()
   }
 
@@ -194,8 +194,8 @@ function check (t: Test, when: string, attempts: ReadonlyMap<number, Attempt>, {
 
   const [isBooked, isFailed, isDead] = [new Set(ids(booked)), new Set(ids(failed)), new Set(ids(dead))]
   t.same(ids(failed).filter((id) => isBooked.has(id) || isDead.has(id)), [], `${when}: a rejected gift is in no other state`)
-  // The backend may have charged a gift although all three responses were lost.
-  // The gift is then a dead letter until it is replayed.
+  // The backend may have charged a gift although its responses to all three attempts were lost.
+  // Such a gift is a dead letter until it is replayed.
   const unheard = ids(dead).filter((id) => isBooked.has(id))
   if (unheard.length > 0) t.comment(`${when}: ${unheard.length} dead letters were charged without a response`)
 
@@ -222,7 +222,7 @@ async function breakBackend (backend: Backend, done: () => boolean): Promise<Rec
     counts[name] = (counts[name] ?? 0) + 1
     const mend = fault === undefined ? undefined : backend.fault({ call: 'gifts', ...fault })
     if (mend === undefined) await backend.stop()
-    // Mostly short; some faults outlast all attempts for a gift.
+    // Most faults are short, but some outlast all attempts to deliver a gift.
     await delay(Math.random() ** 3 * 7000)
     if (mend === undefined) await backend.start()
     mend?.()
@@ -243,7 +243,7 @@ async function startNode (t: Test, folder: string, i: number, env: Record<string
   const start = () => {
     const cwd = join(folder, `node-${i}-${++starts}`)
     mkdirSync(cwd)
-    // Each start needs its own folder, because `testdir` empties the existing one.
+    // Each start needs a folder of its own, because the real `testdir` would empty the previous one.
     const own = { testdir: () => cwd, teardown: (fn: () => Promise<void>) => t.teardown(fn) } as unknown as Test
     const server = startServer(own, {
       FEATURES: 'auth,gifts,laravel-bridge',
@@ -255,7 +255,7 @@ async function startNode (t: Test, folder: string, i: number, env: Record<string
       DATA_DIR: data,
       ...env
     })
-    // The test sends no other signal.
+    // The test sends no other signal than SIGKILL, so any other exit is a failure.
     server.exit.then(({ code, signal }) => {
       if (signal !== 'SIGKILL') t.fail(`a server exited unexpectedly with ${code}: ${server.output()}`)
     }, () => {})
@@ -263,7 +263,7 @@ async function startNode (t: Test, folder: string, i: number, env: Record<string
   }
   let server: ServerProcess = start()
   const url = `http://127.0.0.1:${port}`
-  // At this log level the server does not print its address.
+  // Polls the server, which does not log its address at this log level.
   const ready = async () => {
     await until(async () => {
       const status = await fetch(`${url}/livez`).then((response) => response.status, String)

@@ -26,7 +26,7 @@ let files = 0
 const booked: Answer = { failed: [] }
 const ids = (gifts: readonly Gift[]) => gifts.map(({ transactionId }) => transactionId)
 
-/** Starts a flusher with its own outbox; a function acts as the backend. */
+/** Starts a flusher with an outbox of its own. The function `process` acts as the backend. */
 function start (t: Test, process: Processor, change: Partial<FlusherOptions> = {}) {
   const outbox = change.outbox ?? createSqliteOutbox(join(folder, `${++files}.sqlite`))
   const metrics = createMetrics()

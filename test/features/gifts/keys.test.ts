@@ -71,7 +71,7 @@ t.test('keys of different senders are independent', async (t) => {
   const others = [
     await bob.ok('gift:send', gift),
     await eve.ok('gift:send', gift),
-    // All members see the transaction id; as a key it must not match the gift.
+    // All members see the transaction id. A user who sends it as a key must not get this gift as the reply.
     await bob.ok('gift:send', { ...gift, key: transactionId }),
     await ada.ok('gift:send', { ...gift, key: transactionId })
   ]
@@ -173,7 +173,7 @@ t.test('a retry after UNAVAILABLE sends the event and charges nothing', async (t
   const gift = { giftId: 7, recipientId: 2, key: v7() }
   // Loads the script into Redis, so that the next call is EVALSHA.
   const { transactionId: first } = await ada.ok('gift:send', { ...gift, giftId: 1, key: v7() })
-  // Suspend Redis right before the gift is sent to it.
+  // Suspends Redis right before the server sends the gift to Redis.
   const { redis: client } = server.app
   const evalsha = client.evalsha.bind(client) as (...args: unknown[]) => Promise<unknown>
   client.evalsha = ((...args: unknown[]) => {

@@ -6,7 +6,7 @@ import { redisClient, startRedis } from '../../support/redis.ts'
 import { until } from '../../support/retry.ts'
 import { stopwatch } from '../../support/pace.ts'
 
-// The tests share one Redis; each uses its own database.
+// The tests share one Redis, and each test uses a database of its own.
 const shared = await startRedis(t)
 const [one, two] = [await redisClient(t, shared), await redisClient(t, shared)]
 

@@ -23,7 +23,7 @@ giftOutboxContract(t, async (t, kept) => {
 
 t.test('acknowledged gifts survive kill -9', async (t) => {
   const file = join(t.testdir(), 'gifts.sqlite')
-  // Prints the ids of stored gifts, written concurrently in batches, until the process is killed.
+  // The program stores gifts, several at a time, and prints the id of each stored gift until it is killed.
   const program = `
     import { createSqliteOutbox } from ${JSON.stringify(modulePath)}
     const outbox = createSqliteOutbox(${JSON.stringify(file)})

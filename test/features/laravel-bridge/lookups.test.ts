@@ -5,7 +5,7 @@ import { startBackend } from '../../support/backend.ts'
 import { until } from '../../support/retry.ts'
 import { clientOf, valueOf } from './support.ts'
 
-/** Creates the rights with a clock that the test controls. */
+/** Creates the rights lookup, with a clock that the test controls. */
 async function setUp (t: Test) {
   const backend = await startBackend(t)
   backend.rooms.set('7', 42)

@@ -10,7 +10,7 @@ import { isSince } from '../../support/pace.ts'
 const statusesOf = (backend: Backend, roomId = '7'): Status[] => backend.statuses.filter((item) => item.roomId === roomId).map(({ status }) => status)
 const counts = (backend: Backend, roomId = '7') => statusesOf(backend, roomId).map((status) => status.participant_count)
 
-/** Asserts at most one call per second, cluster-wide. */
+/** Asserts that all servers together sent at most one status per second. */
 function assertSpacing (t: Test, backend: Backend, roomId = '7'): void {
   const times = backend.statuses.filter((item) => item.roomId === roomId).map(({ at }) => at)
   for (let i = 1; i < times.length; i++) t.ok((times[i] as number) - (times[i - 1] as number) >= 999, `${(times[i] as number) - (times[i - 1] as number)} ms apart`)

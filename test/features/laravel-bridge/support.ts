@@ -8,7 +8,7 @@ import { backendKey, eventsChannel } from '../../support/backend.ts'
 import type { Backend, Status } from '../../support/backend.ts'
 import { createProxy } from '../../support/proxy.ts'
 
-/** Creates a client of the backend that is closed after the test. */
+/** Creates a client for calls to the backend; the client is closed after the test. */
 export function clientOf (t: Test, backend: Backend, options: Partial<ClientOptions> = {}): { client: BackendClient, metrics: Metrics } {
   const metrics = createMetrics()
   const client = createClient({ url: backend.url, key: backendKey, timeoutMs: 10_000, metrics, ...options })
@@ -16,13 +16,13 @@ export function clientOf (t: Test, backend: Backend, options: Partial<ClientOpti
   return { client, metrics }
 }
 
-/** @returns the value of one metric, identified by its line in /metrics */
+/** @returns the value of the metric whose line in /metrics starts with `line` */
 export async function valueOf ({ registry }: Metrics, line: string): Promise<number | undefined> {
   const found = (await registry.metrics()).split('\n').find((text) => text.startsWith(`${line} `))
   return found === undefined ? undefined : Number(found.slice(line.length + 1))
 }
 
-/** A proxy to Redis that can drop all messages to subscribers while their connections stay open. */
+/** Creates a proxy to Redis that can drop all messages to subscribers while their connections stay open. */
 export async function silenceableProxy (t: Test, port: number) {
   const subscribers = new Set<Socket>()
   let silent = false

@@ -7,7 +7,7 @@ import { until } from '../../support/retry.ts'
 import type { Page } from '../../../features/lobby/service.ts'
 import { isSince, stopwatch } from '../../support/pace.ts'
 
-/** Starts two servers on one Redis. Without Redis, returns one server twice. */
+/** Starts two servers that share one Redis. For stores without Redis, returns the same server twice. */
 async function pair (t: Test, kind: StoreKind, env: Record<string, string>, config: Record<string, unknown> = {}, features = 'auth,lobby,seats'): Promise<[TestServer, TestServer]> {
   const options = { env: { FEATURES: features, FEATURES_CONFIG: JSON.stringify({ lobby: { cacheMs: 0, listsPerMinute: 10_000, ...config } }), ...env } }
   const server = await build(t, options)
@@ -17,7 +17,7 @@ async function pair (t: Test, kind: StoreKind, env: Record<string, string>, conf
 const list = async (client: TestClient, data: object = {}) => await client.ok('lobby:list', data) as unknown as Page
 const idsOf = ({ rooms }: Page) => rooms.map(({ roomId }) => roomId)
 
-/** Records the store calls of a server, by name. */
+/** Counts a server's calls to its store, by name. */
 function countCalls ({ app }: TestServer): Record<string, number> {
   const calls: Record<string, number> = {}
   const store = app.store as unknown as Record<string, (...args: unknown[]) => unknown>

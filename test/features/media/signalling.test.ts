@@ -4,7 +4,7 @@ import type { TestClient } from '../../support/client.ts'
 import { until } from '../../support/retry.ts'
 import { dtlsParameters, rtpCapabilities, rtpParameters } from '../../support/rtp.ts'
 
-/** Without seats, all members may send audio. */
+/** The feature `seats` is off, so all members may send audio. */
 const withoutSeats = { FEATURES: 'auth,media' }
 
 async function produce (client: TestClient): Promise<{ transportId: string, producerId: string }> {

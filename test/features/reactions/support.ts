@@ -3,7 +3,7 @@ import { build } from '../../support/build.ts'
 import type { StoreKind, TestServer } from '../../support/build.ts'
 import type { TestClient } from '../../support/client.ts'
 
-/** Starts two servers on one Redis. Without Redis, returns one server twice. */
+/** Starts two servers that share one Redis. For stores without Redis, returns the same server twice. */
 export async function pair (t: Test, kind: StoreKind, env: Record<string, string>, config: Record<string, unknown> = {}): Promise<[TestServer, TestServer]> {
   const options = { env: { FEATURES: 'auth,reactions', WS_MESSAGES_PER_SECOND: '10000', FEATURES_CONFIG: JSON.stringify({ reactions: config }), ...env } }
   const server = await build(t, options)
@@ -12,7 +12,7 @@ export async function pair (t: Test, kind: StoreKind, env: Record<string, string
 
 export const reactionsOf = (client: TestClient): unknown[] => client.events.filter(({ type }) => type === 'room:reaction').map(({ data }) => data)
 
-/** Sums the counts by emoji in the events that a client received. */
+/** Returns how often a client received each emoji, in single and in counted reactions. */
 export function sumOf (client: TestClient): Record<string, number> {
   const sum: Record<string, number> = {}
   for (const { type, data } of client.events) {
@@ -23,7 +23,7 @@ export function sumOf (client: TestClient): Record<string, number> {
   return sum
 }
 
-/** Records the times at which a client receives counts, in milliseconds. */
+/** Records the times, in milliseconds, at which a client receives counted reactions. */
 export function timesOf (client: TestClient): number[] {
   const times: number[] = []
   client.ws.on('message', (raw) => {

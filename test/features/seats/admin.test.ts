@@ -162,7 +162,7 @@ t.test('works on every server', async (t) => {
   const client = await a.connect(1)
   const { view } = await follow(client, 'r1', { seatCount: 4 })
   await client.ok('seat:take', { seatIndex: 2 })
-  // Server b has no members in the room.
+  // No member of the room is connected to server b.
   t.match(await b.admin('GET', path()), { status: 200, body: { seatCount: 4, seats: [{ seatIndex: 2, userId: 1 }] } })
   t.match(await resize(b, 2), { status: 200, body: { seatCount: 2, seats: [] } })
   t.same(await client.event('seat:count'), { roomId: 'r1', seatCount: 2 })

@@ -8,8 +8,8 @@ import { tries } from '../../support/arbitrary.ts'
 import { apply, plain, viewFrom } from './view.ts'
 import type { View } from './view.ts'
 
-// A model test: these invariants hold for random commands of many users with different
-// rights, in any order.
+// A model test: many users with different rights issue random commands in any order, and these
+// invariants must hold.
 
 const people = 8
 const most = 7
@@ -46,7 +46,7 @@ function roleOf (userId: string | number) {
   return Number(userId) <= 3 ? 'admin' as const : 'member' as const
 }
 
-/** Returns the view of a client that received every event. */
+/** Returns what a client that received every event should see. */
 function seen (state: SeatState): View {
   const { seats, ...rest } = viewOf(state)
   return viewFrom({ ...rest, seats: seats.map((seat, i) => ({ ...seat, selfMuted: state.seats[i]?.selfMuted === true })), invites: state.invites })
@@ -88,7 +88,7 @@ function mayCommand ({ command, actor }: Step, state: SeatState): boolean {
   }
 }
 
-/** Whether the contract lets a command end a user's request; another check covers the permission. */
+/** Whether, according to the contract, a command may end a user's request; `mayCommand` checks the permission. */
 function mayEnd ({ command, actor }: Step, key: string, awayUntil: number, now: number): boolean {
   switch (command.type) {
     case 'take': case 'accept': case 'decline': return String(actor?.userId) === key
@@ -145,7 +145,7 @@ function advance (state: SeatState, step: Step, now: number): SeatState {
     if (after && after.requestedAt !== requestedAt) throw new Error(`${command.type} changes the position of ${userId}`)
     if (!after && !mayEnd(step, String(userId), awayUntil, now)) throw new Error(`${command.type} ends the request of ${userId}`)
   }
-  // Only an unmute by a permitted user ends a mute.
+  // A mute ends only when the user is unmuted, is assigned a seat or accepts an invite.
   for (const key of state.muted) {
     if (next.muted.includes(key)) continue
     const lifted = (command.type === 'unmute' || command.type === 'assign') && String(command.userId) === key
@@ -160,7 +160,7 @@ function sameView (view: View, state: SeatState, what: string): void {
   if (got !== wanted) throw new Error(`${what} result in ${got} instead of ${wanted}`)
 }
 
-/** Random runs may miss a rejection, and they never produce enough seat requests to reach the limit, so this test covers every rejection. */
+/** Random runs may miss a rejection, and they never reach the limit of seat requests. `refusals` causes every rejection. */
 const asMany = Array.from({ length: maxRequests + 1 }, (_, i): [Command, number] => [{ type: 'request' }, 100 + i])
 const refusals: Step[] = ([
   [{ type: 'leave' }, 5], [{ type: 'take', seatIndex: most }, 5], [{ type: 'lock', seatIndex: 0 }, 5],
@@ -180,7 +180,7 @@ t.test('any sequence of commands keeps the invariants', async (t) => {
       state = advance(state, step, now)
       states.push(state)
     }
-    // Clients that missed events receive the difference between two states.
+    // Clients that missed events receive the difference between the state they know and the current one.
     for (const [i, from] of states.entries()) {
       const to = states[(i * 7919) % states.length] as SeatState
       const view = seen(from)
@@ -221,7 +221,7 @@ const member = (userId: string | number): Actor => ({ userId, role: 'member' })
 
 type Move = [command: Command, actor?: Actor, now?: number]
 
-/** Returns the result of the last of several commands. */
+/** Executes several commands and returns the result of the last one. */
 function after (...moves: readonly [Move, ...Move[]]) {
   let state = noSeats(4)
   let events: readonly { type: string, data: object }[] = []
@@ -235,7 +235,7 @@ function after (...moves: readonly [Move, ...Move[]]) {
   return { state, events, changed }
 }
 
-/** Returns the error code of the last of several commands. */
+/** Executes several commands and returns the error code of the last one. */
 function refusal (...moves: readonly [Move, ...Move[]]): string {
   try {
     after(...moves)
@@ -323,7 +323,7 @@ t.test('a seat is reserved for the grace period', async (t) => {
 
 const ask: Command = { type: 'request' }
 const cancel = (userId?: number | string): Command => ({ type: 'cancel', userId })
-/** Returns the users with a pending request after several commands. */
+/** Executes several commands and returns the users who then have a pending request. */
 const asking = (...moves: readonly [Move, ...Move[]]) => after(...moves).state.requests.map(({ userId }) => userId)
 
 t.test('users without a seat queue in order of request', async (t) => {

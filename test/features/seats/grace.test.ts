@@ -5,11 +5,11 @@ import { until } from '../../support/retry.ts'
 import { hurry, produce, scene, seatsOf, told } from './scene.ts'
 import { follow } from './view.ts'
 
-// Seats that are cleared for reasons other than the grace period are cleared immediately.
-// With a grace period of an hour, a test that waits for its end would time out.
+// With this grace period, a test would time out if the server cleared a seat only at the end of the
+// period instead of immediately.
 const anHour = { SEAT_GRACE_SECONDS: '3600' }
 
-/** Waits until the seat of a disconnected user is reserved. @returns the end of the grace period */
+/** Waits until a disconnected user's seat is reserved. @returns when the grace period ends */
 const away = (server: TestServer, userId: unknown) => until(async () => {
   const seat = (await seatsOf(server)).seats.find((seat) => seat.userId === userId)
   return seat?.awayUntil ?? false
@@ -32,7 +32,7 @@ onBothStores(t, 'reserves the seat of a user whose connection breaks', async (t,
 
   const again = await server.connect(3)
   t.match(await again.ok('room:join', { roomId: 'r1' }), { seats: [{ seatIndex: 2, userId: 3, isMuted: true }] }, 'the same seat with the same mutes')
-  // Shortens the rest of the grace period.
+  // Ends the grace period early.
   await hurry(server, 200)
   await until(async () => (await seatsOf(server)).seats[0]?.awayUntil === null)
   t.equal(server.app.sfu.producersOf('r1').length, 0)
@@ -83,7 +83,7 @@ onEveryStore(t, 'leaving releases the seat immediately', async (t, env) => {
   await member.ok('room:leave')
   t.same(await owner.event('seat:cleared'), { roomId: 'r1', seatIndex: 0, userId: 3, reason: 'left' })
 
-  // The seat is also released if it was reserved shortly before.
+  // Leaving also releases the seat if the user has just reconnected to a reserved seat.
   other.ws.terminate()
   await away(server, '4')
   const again = await server.connect('4')
@@ -103,7 +103,7 @@ onEveryStore(t, 'a kicked or banned user has no reserved seat', async (t, env) =
   const again = await server.connect(3)
   t.match(await again.ok('room:join', { roomId: 'r1' }), { seats: [{ seatIndex: 1, userId: '4' }] })
 
-  // Now the user is disconnected and only the seat is left to remove.
+  // A kick also removes the reserved seat of a user who is disconnected.
   await again.ok('seat:take', { seatIndex: 2 })
   again.ws.terminate()
   await away(server, 3)
@@ -163,14 +163,14 @@ onEveryStore(t, 'a user with two sockets keeps the seat until both are gone', as
   const { view } = await follow(phone)
   member.ws.terminate()
   await until(async () => ((await server.admin('GET', '/admin/users/3')).body?.sockets as object[]).length === 1)
-  // By the time the later seat is cleared, the earlier one would be cleared, too.
+  // When this seat has been cleared, the other seat would also have been cleared, if at all.
   other.ws.terminate()
   t.same(await phone.event('seat:cleared'), { roomId: 'r1', seatIndex: 1, userId: '4', reason: 'disconnected' })
   t.same(view().seats, ['0: 3'])
   t.match((await seatsOf(server)).seats, [{ seatIndex: 0, awayUntil: null }])
   t.same(await phone.ok('seat:leave'), { seatIndex: 0 })
 
-  // A socket outside the room does not keep the seat.
+  // A socket that has not joined the room does not keep the seat.
   await server.connect(3)
   await phone.ok('seat:take', { seatIndex: 2 })
   phone.ws.terminate()

@@ -106,7 +106,7 @@ async function crowd (t: Test, servers: readonly TestServer[]): Promise<TestClie
   return clients
 }
 
-/** Assigns seats to members and checks which users a later join reply lists. */
+/** Seats some members and checks which users a later join reply lists, and in which order. */
 async function seatedFirst (t: Test, servers: readonly TestServer[]) {
   const clients = await crowd(t, servers)
   const inOrder = clients.map((_, id) => id)
@@ -116,7 +116,7 @@ async function seatedFirst (t: Test, servers: readonly TestServer[]) {
   t.same(participantsIn(first), inOrder.slice(0, 100), 'in order of arrival')
   await comer.ok('room:leave')
 
-  // Two of the last users, which the join reply would omit, and one of the first.
+  // Two of the last users, whom the join reply would otherwise omit, and one of the first.
   const seated = [109, 50, 104]
   for (const [i, id] of seated.entries()) await clients[id]?.ok('seat:take', { seatIndex: 2 + i })
   const joined = await comer.ok('room:join', { roomId: 'r1' })
@@ -124,7 +124,7 @@ async function seatedFirst (t: Test, servers: readonly TestServer[]) {
   t.same(participantsIn(joined), [...seated, ...inOrder.filter((id) => !seated.includes(id))].slice(0, 100), 'seated users first, in order of their seats')
   t.match((joined.participants as object[])[0], { userId: 109, name: 'User 109' }, 'with their profiles')
 
-  // The seat of a disconnected user is reserved, but the user is not a member.
+  // A disconnected user's seat is reserved, but the user is no longer a member of the room.
   clients[104]?.ws.terminate()
   await comer.event('room:userLeft', ({ userId }) => userId === 104)
   await comer.ok('room:leave')

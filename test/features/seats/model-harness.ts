@@ -17,7 +17,7 @@ import type { Role } from './model-rules.ts'
 import { viewFrom } from './view.ts'
 import type { SeatsReply, View } from './view.ts'
 
-// Servers, rooms and the expected state, shared by all users of the model.
+// The servers, the rooms and the expected state that all users of the model share.
 
 export interface Harness {
   t: Test
@@ -26,26 +26,26 @@ export interface Harness {
   problems: string[]
   roleOf (roomId: string, user: string): Role
   ownerOf (roomId: string): string
-  /** Roles in the token. */
+  /** The roles in the user's token. */
   rolesOf (user: string): string[]
-  /** Counts by outcome (`ok`, an error code or `lost`) and by other events. */
+  /** How often each outcome (`ok`, an error code or `lost`) and other events occurred. */
   counts: Map<string, number>
   players: Map<string, Player>
 }
 
 export interface HarnessOptions {
   store: 'redis' | 'memory'
-  /** Whether the backend determines the rights per room. Otherwise the creator of a room is its owner, and tokens name the admins. */
+  /** Whether the backend determines each user's role per room. Otherwise a room's creator is the owner, and tokens make users admins. */
   backend: boolean
 }
 
 export const rooms = 3
 export const graceMs = 2000
 const inviteMs = 30_000
-/** Deadline for all views to converge, in milliseconds. A killed server is detected after 10 s. */
+/** How long all views may take to become equal, in milliseconds. A killed server is detected after 10 s. */
 export const patienceMs = 60_000
 
-/** Each room has one owner. Most admins are admins of one or two rooms; user 8 is an admin of all rooms. */
+/** Returns a user's role. Each room has one owner and a few admins; user 8 is an admin of every room. */
 function roleIn (roomId: string, user: string) {
   const number = (Number(roomId) - 1) % rooms + 1
   if (Number(user) === number) return 'owner' as const
@@ -70,7 +70,7 @@ export async function buildHarness (t: Test, { store, backend: withBackend }: Ha
   const ownerOf = (roomId: string) => String((Number(roomId) - 1) % rooms + 1)
   if (backend) {
     backend.everyRoom = (roomId) => Number(ownerOf(roomId))
-    // The backend may omit the roles of the owner and of unknown users.
+    // The backend needs no role for the owner, whom it knows, or for the other users, who are members.
     for (let room = 1; room <= 1000; room++) {
       for (let user = 4; user <= 10; user++) backend.roles.set(`${room}/${user}`, roleIn(String(room), String(user)))
     }
@@ -95,13 +95,13 @@ export const membersOf = (harness: Harness, roomId: string) => everyone(harness)
 export const count = ({ counts }: Harness, what: string): void => { counts.set(what, (counts.get(what) ?? 0) + 1) }
 export const asked = ({ counts }: Harness): number => counts.get('commands') ?? 0
 
-/** Lets the owners create the rooms and every user join one. */
+/** Makes the owners create the rooms and every other user join a room. */
 export async function open (harness: Harness, random: Random, roomIds: readonly string[], seatCounts: readonly number[]): Promise<void> {
   await Promise.all(roomIds.map((roomId, i) => harness.players.get(harness.ownerOf(roomId))?.enter(roomId, seatCounts[i])))
   await Promise.all(everyone(harness).slice(roomIds.length).map((player) => player.enter(pick(random, roomIds))))
 }
 
-/** Returns the members whose visible requests are wrong; empty if there are none. */
+/** Describes the first user who sees the wrong seat requests; empty if there is none. */
 export function wrongRequests (harness: Harness, roomId: string, requests: readonly string[], pages: readonly View[]): string {
   const seen = [
     ...membersOf(harness, roomId).map(({ key, room }) => ({ who: key, sees: room()?.view.requests ?? [], wanted: requestsFor(requests, key, harness.roleOf(roomId, key)) })),
@@ -111,7 +111,7 @@ export function wrongRequests (harness: Harness, roomId: string, requests: reado
   return wrong ? `Of requests in ${roomId} ${wrong.who} sees ${wrong.sees.join()} instead of ${wrong.wanted.join()}` : ''
 }
 
-/** Returns the seats from a recent response of the admin API. */
+/** Returns the seats from a recent response of the admin API, and checks them. */
 export async function adminSeats (harness: Harness, random: Random, roomId: string): Promise<SeatsReply & { at: number }> {
   const from = Date.now()
   const { status, body, at } = await pick(random, harness.nodes.filter(({ up }) => up)).page<SeatsReply>(`/admin/rooms/${roomId}/seats`)

@@ -2,10 +2,9 @@ import type { Event } from '../../support/client.ts'
 import { mayAsk, targetOf } from './model-rules.ts'
 import type { Request, Role } from './model-rules.ts'
 
-// Records all requests, so that each event can be attributed to a request of a user who
-// was allowed to send it.
+// Records all requests, so that the test can find a permitted request that caused each event.
 
-/** A permitted request; `code` is set when the reply arrives and is `lost` if none does. */
+/** A permitted request. `code` is empty until the reply arrives, and `lost` if no reply arrives. */
 export interface Entry {
   by: string
   role: Role
@@ -17,7 +16,10 @@ export interface Entry {
   code: string
 }
 
-/** Period in which a user was outside a room, in epoch milliseconds. The period starts before a server can detect the absence and ends after all servers can detect the return. */
+/**
+ * When a user was outside a room, in epoch milliseconds: from before any server can detect the absence
+ * until the reply to the next join arrives.
+ */
 interface Absence {
   from: number
   to: number
@@ -37,13 +39,13 @@ interface Told {
   seatCount: number
 }
 
-/** Maximum delay between a reply and an event on a busy machine, in milliseconds. */
+/** How long, in milliseconds, an event may arrive after the reply to its request on a busy machine. */
 const lagMs = 3000
-/** Many clients receive the same event. An explanation is reused for this time, in milliseconds. */
+/** Many clients receive the same event. Its copies are skipped for this time, in milliseconds. */
 const sameMs = 500
 
 const sameSeat = ({ seatIndex }: Entry, told: Told) => seatIndex === told.seatIndex
-/** Whether a request can seat a user, on a given seat or on any. */
+/** Whether a request can put a user on the given seat, or on any seat if none is given. */
 const seats = ({ type, by, target, seatIndex }: Entry, userId: string, index?: number) =>
   (index === undefined || (seatIndex ?? index) === index) &&
   (type === 'seat:assign' ? target === userId : (type === 'seat:take' || type === 'seat:invite:accept') && by === userId)
@@ -86,22 +88,22 @@ export interface Journal {
   note (roomId: string, by: string, role: Role, request: Request): Entry | undefined
   noteResize (roomId: string, seatCount: number): Entry
   close (entry: Entry | undefined, code: string): void
-  /** Records that a user is outside the room or about to leave it. */
+  /** Records that a user is outside a room or is about to leave it. */
   gone (roomId: string, user: string, from: number, meant: boolean): void
   back (roomId: string, user: string): void
   told (event: Event, ownerKey: string): void
-  /** @returns the events without a cause; all requests must be closed */
+  /** Call this when all requests are closed. @returns the events that no request caused */
   unexplained (): string[]
 }
 
-/** @param inviteMs lifetime of an invite, in milliseconds */
+/** @param inviteMs time until an invite expires, in milliseconds */
 export function createJournal (graceMs: number, inviteMs: number): Journal {
   const entries = new Map<string, Entry[]>()
   const absences = new Map<string, Absence[]>()
   const wrong: string[] = []
-  /** Requests that were pending when an event arrived that no other request can have caused. */
+  /** Events that only pending requests can have caused, with these requests. */
   const waiting: { what: string, entries: Entry[] }[] = []
-  /** Pending invites by room and seat, with the arrival time of their events. */
+  /** When the event of a pending invite arrived, by room and seat. */
   const since = new Map<string, number>()
   const explained = new Map<string, number>()
 
@@ -117,7 +119,7 @@ export function createJournal (graceMs: number, inviteMs: number): Journal {
   }
   const wasAway = (roomId: string, user: string, fits: (absence: Absence) => boolean) => of(absences, `${roomId} ${user}`).some(fits)
 
-  /** Whether an event needs no request as its cause. */
+  /** Whether something other than a request can have caused an event: an absence or an expired invite. */
   function byItself (event: string, told: Told, now: number): boolean {
     const { roomId, reason, userId, seatIndex, invitedUserId } = told
     const hasLeft = ({ meant, to }: Absence) => meant && now - to <= lagMs
@@ -152,7 +154,7 @@ export function createJournal (graceMs: number, inviteMs: number): Journal {
       const possible: Entry[] = []
       for (let i = mine.length - 1; i >= 0; i--) {
         const entry = mine[i] as Entry
-        // Entries are in the order of sending, and older requests have a reply.
+        // Entries are in the order in which they were sent, and all older requests have been answered.
         if (entry.sent < now - 3 * lagMs) break
         if (entry.done >= now - lagMs && (entry.code === '' || entry.code === 'ok' || entry.code === 'lost') && leadsTo(entry, type, told, ownerKey)) possible.push(entry)
       }

@@ -12,15 +12,15 @@ export interface Node {
   readonly url: string
   /** Whether the server accepts connections. */
   up: boolean
-  /** Number of connections being established. */
+  /** Number of connections that are being opened. */
   coming: number
   /** Time of the last shutdown or kill, epoch milliseconds. */
   downAt: number
-  /** Stops the server with the signal, waits for its exit and restarts it on the same port. */
+  /** Sends the signal to the server, waits until it exits and restarts it on the same port. */
   restart (signal: 'SIGKILL' | 'SIGTERM'): Promise<void>
   /** Checks that the server has logged no error since its start. */
   check (): void
-  /** Returns a recent response of the admin API. */
+  /** Returns a response of the admin API that is at most 250 ms old. */
   page<T> (path: string): Promise<Page<T>>
   changeSeats (roomId: string, seatCount: number): Promise<Page<unknown>>
 }
@@ -32,10 +32,10 @@ export interface Page<T> {
   at: number
 }
 
-/** Interval between reads of a page, in milliseconds. An admin may make ten calls per second. */
+/** How long a response is reused, in milliseconds. An admin may make ten calls per second. */
 const lookMs = 250
 
-/** @param folder of the server's data; several servers may share it */
+/** @param folder the folder for the server's data; several servers may share it */
 export async function startNode (t: Test, folder: string, number: number, env: Record<string, string>): Promise<Node> {
   const port = String(await freePort())
   const url = `http://127.0.0.1:${port}`
@@ -43,7 +43,7 @@ export async function startNode (t: Test, folder: string, number: number, env: R
   const start = () => {
     const cwd = join(folder, `node-${number}-${++starts}`)
     mkdirSync(cwd)
-    // Each start needs its own folder, because `testdir` empties the existing one.
+    // Each start needs a folder of its own, because the real `testdir` would empty the previous one.
     const own = { testdir: () => cwd, teardown: (fn: () => Promise<void>) => t.teardown(fn) } as unknown as Test
     return startServer(own, {
       MEDIASOUP_WORKERS: '1',
@@ -55,12 +55,12 @@ export async function startNode (t: Test, folder: string, number: number, env: R
     })
   }
   let server: ServerProcess = start()
-  // At this log level the server does not print its address.
+  // Polls the server, which does not log its address at this log level.
   const ready = () => until(async () => {
     if (server.child.exitCode !== null) throw new Error(`A server exited: ${server.output()}`)
     return await fetch(`${url}/livez`).then(({ status }) => status === 200, () => false)
   }, 60_000)
-  // Lost servers are logged as warnings; nothing may be logged above that level.
+  // Servers log the loss of another server as a warning; nothing may be logged as an error.
   const check = () => t.same(server.output().split('\n').filter((line) => /"level":[56]0|^\w*Error/.test(line)), [], 'no error was logged')
   await ready()
 
@@ -83,7 +83,7 @@ export async function startNode (t: Test, folder: string, number: number, env: R
     check,
     async restart (signal) {
       node.up = false
-      // A connection during the shutdown may be rejected without a code.
+      // Waits for open connection attempts, because the shutdown may reject them without a code.
       if (signal === 'SIGTERM') await until(() => node.coming === 0)
       node.downAt = Date.now()
       server.child.kill(signal)

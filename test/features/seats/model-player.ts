@@ -18,24 +18,24 @@ import type { SeatsReply, View } from './view.ts'
 export interface Player {
   readonly key: string
   readonly random: Random
-  /** Current room and view of it; undefined if disconnected or in no room. */
+  /** The current room, and what the player sees of it; undefined if disconnected or in no room. */
   room (): { roomId: string, view: View } | undefined
-  /** Id of the room that the player has joined and is not leaving; otherwise undefined. */
+  /** Id of the current room; undefined if the player is leaving it or the server is down. */
   inside (): string | undefined
   /** Time of the last join, epoch milliseconds. */
   since (): number
-  /** Server of the player's connection; undefined if disconnected. */
+  /** The server that the player is connected to; undefined if disconnected. */
   node (): Node | undefined
-  /** Joins a room, also from another room; connects first if needed and retries until it succeeds. */
+  /** Joins a room and leaves any other room. Connects first if needed, and retries until it succeeds. */
   enter (roomId: string, seatCount?: number): Promise<void>
   leave (): Promise<void>
   /** Closes the connection without leaving the room. */
   drop (): void
-  /** Sends a request and checks its outcome as far as it is predictable. */
+  /** Sends a request and checks as much of the outcome as can be predicted. */
   ask (request: Request): Promise<Outcome>
 }
 
-/** Checks the invariants of a room in any client's view. @returns the violation, or an empty string */
+/** Checks the invariants that hold for every client's view of a room. @returns the violation, or an empty string */
 export function impossible ({ seats, locked, invites, seatCount }: View): string {
   const holders = [...seats.values()].map(({ userId }) => String(userId))
   if (new Set(holders).size < holders.length) return `a user is on two seats: ${holders.join()}`
@@ -45,7 +45,7 @@ export function impossible ({ seats, locked, invites, seatCount }: View): string
   return ''
 }
 
-/** Checks a reply like {@link impossible}, and that it lists no seat twice. */
+/** Checks a reply as {@link impossible} does, and also that no seat is listed twice. */
 export function impossibleReply (reply: SeatsReply): string {
   const indexes = reply.seats.map(({ seatIndex }) => seatIndex)
   return new Set(indexes).size < indexes.length ? `a seat has two holders: ${indexes.join()}` : impossible(viewFrom(reply))
@@ -63,7 +63,7 @@ export function createPlayer (harness: Harness, id: UserId, seed: number): Playe
   let node: Node | undefined
   /** Whether the player has sent a request to leave the current room. */
   let leaving = false
-  /** Whether an earlier request may have released the seat before or since the join. */
+  /** Whether a request from before the join, or one sent since then, may still release the seat. */
   let mayLoseSeat = { before: false, since: false }
 
   const problem = (what: string) => problems.push(`${key} in ${room?.roomId}: ${what}`)
@@ -85,7 +85,7 @@ export function createPlayer (harness: Harness, id: UserId, seed: number): Playe
     if (!type.startsWith('seat:')) return
     count(harness, 'events')
     if (type !== 'seat:invite:received') follow(message)
-    // Concurrent requests of other users also change the requests.
+    // This event may also be caused by other users' requests, so the journal does not look for its cause.
     if (type === 'seat:requests') return
     journal.told(message, harness.ownerOf(String(data.roomId)))
   }
@@ -109,7 +109,7 @@ export function createPlayer (harness: Harness, id: UserId, seed: number): Playe
     if (type === 'seat:cleared' && data.reason === 'left' && !mayLoseSeat.before && !mayLoseSeat.since) problem('lost the seat through an earlier request')
   }
 
-  /** @param from a time at which the connection broke or was about to break */
+  /** @param from when the connection broke, or shortly before */
   function lost (from: number): void {
     client = undefined
     if (room) journal.gone(room.roomId, key, from, false)

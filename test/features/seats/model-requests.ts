@@ -2,9 +2,9 @@ import { rules } from './model-rules.ts'
 import type { Request, Role } from './model-rules.ts'
 import type { View } from './view.ts'
 
-// Random requests of users in a room.
+// Generates random requests of users in a room.
 
-/** Returns a number from 0 to 1; a seed determines the sequence. */
+/** Returns a number in [0, 1); the seed determines the sequence of numbers. */
 export type Random = () => number
 
 export function randomFrom (seed: number): Random {
@@ -20,7 +20,7 @@ export function randomFrom (seed: number): Random {
 
 export const pick = <T>(random: Random, items: readonly T[]): T => items[Math.floor(random() * items.length)] as T
 
-/** Weights of request types. Users often send the requests that their role permits, and rarely others. */
+/** Relative frequency of each request type. Users mostly send requests that their role permits. */
 const weights: Record<'ordinary' | 'privileged', Readonly<Record<string, number>>> = {
   ordinary: { 'seat:take': 12, 'seat:leave': 2, 'seat:invite:accept': 6, 'seat:invite:decline': 2, 'seat:request': 4, 'seat:request:cancel': 2 },
   privileged: {
@@ -61,7 +61,7 @@ export interface Asker {
 export function randomRequest (random: Random, { key, role, view, roomId, roomIds, people, mates }: Asker): Request {
   const invites = [...view.invites].filter(([, user]) => String(user) === key).map(([index]) => index)
   const wanted = randomType(random, role)
-  // Answers to an invite that does not exist are rare.
+  // Users without an invite rarely answer one.
   const type = wanted.startsWith('seat:invite:') && invites.length === 0 && random() < 0.8 ? 'seat:take' : wanted
   const rule = rules[type]
   const data: Request['data'] = {}
@@ -83,7 +83,7 @@ export function randomRequest (random: Random, { key, role, view, roomId, roomId
     const likely = rule.userId === 'optional' ? view.requests : rule.seatIndex === undefined ? seated : mates
     const dice = random()
     const target = dice < 0.03 ? key : dice < 0.05 ? 'nobody' : likely.length > 0 && dice < 0.85 ? pick(random, likely) : pick(random, people)
-    // Numbers and strings identify the same user.
+    // A user id may be sent as a number or as a string; both identify the same user.
     data.userId = dice > 0.99 ? pick<unknown>(random, [null, '', [target], 'x'.repeat(129)]) : random() < 0.5 && /^\d+$/.test(target) ? Number(target) : target
   }
   return { type, data }

@@ -2,8 +2,8 @@ import { userKeyOf } from '../../../plugins/connections/session.ts'
 import { viewFrom } from './view.ts'
 import type { View } from './view.ts'
 
-// A second implementation of the seat rules in the contract, independent of the
-// server's. The test compares both.
+// A second implementation of the contract's seat rules, written independently of the
+// server's. The test compares the two.
 
 export type Role = 'owner' | 'admin' | 'member'
 
@@ -41,14 +41,14 @@ export const rules: Readonly<Record<string, Rule>> = {
   'seat:invite': { who: admins, refusals: ['NOT_IN_ROOM', 'CANNOT_TARGET_SELF', 'SEAT_INVALID', 'SEAT_TAKEN', 'INVITE_PENDING'], seatIndex: 'needed', userId: 'needed' },
   'seat:invite:accept': { who: everybody, refusals: ['INVITE_NOT_FOUND'], seatIndex: 'optional' },
   'seat:invite:decline': { who: everybody, refusals: ['INVITE_NOT_FOUND'], seatIndex: 'optional' },
-  // There are too few users to reach the limit.
+  // There are too few users to reach the limit of seat requests.
   'seat:request': { who: everybody, refusals: ['ALREADY_SEATED'] },
   'seat:request:cancel': { who: everybody, refusals: ['FORBIDDEN', 'SEAT_REQUEST_NOT_FOUND'], userId: 'optional' }
 }
 
 export const ruleOf = (type: string): Rule => rules[type] as Rule
 export const mayAsk = (role: Role, type: string): boolean => ruleOf(type).who.includes(role)
-/** An owner who was muted by an admin may unmute themself. */
+/** An owner whom an admin has muted may unmute themselves. */
 const mayFreeSelf = (role: Role, type: string) => role === 'owner' && type === 'seat:unmute'
 export const targetOf = ({ data: { userId } }: Request): string => typeof userId === 'number' || typeof userId === 'string' ? userKeyOf(userId) : ''
 
@@ -61,13 +61,13 @@ function isValid ({ type, data: { seatIndex, userId } }: Request): boolean {
   return rule.userId === undefined || isUser(userId) || (rule.userId === 'optional' && userId === undefined)
 }
 
-/** Returns the code of a rejection that does not depend on the room's state; empty if there is none. */
+/** If a request must be rejected whatever the room's state is, returns the error code; otherwise an empty string. */
 function refusedAnyway (request: Request, roomId: string | undefined): string {
   if (!isValid(request)) return 'VALIDATION_FAILED'
   return roomId === undefined || (request.data.roomId ?? roomId) !== roomId ? 'NOT_IN_ROOM' : ''
 }
 
-/** The sender, and the known facts about the target user. */
+/** Facts about the sender, the room and the target user. */
 export interface Circumstances {
   by: string
   role: Role
@@ -79,10 +79,10 @@ export interface Circumstances {
 }
 
 /**
- * Checks an outcome under concurrent requests, where the state before the
- * command is unknown.
+ * Checks the outcome of a request that was sent concurrently with others, so that the
+ * state before it is unknown.
  *
- * @returns the contradiction, or an empty string
+ * @returns how the outcome contradicts the rules, or an empty string
  */
 export function objection (request: Request, { code, data }: Outcome, { by, role, roomId, ownerKey, targetThere }: Circumstances): string {
   const { type, data: { seatIndex } } = request
@@ -94,7 +94,7 @@ export function objection (request: Request, { code, data }: Outcome, { by, role
   const ofOwner = type === 'seat:remove' && target === ownerKey && role !== 'owner'
   const ofOther = type === 'seat:request:cancel' && target !== '' && target !== by && role === 'member'
   const self = target === by && refusals.includes('CANNOT_TARGET_SELF')
-  // The check does not know whether an admin has muted the owner.
+  // Owners may unmute themselves only if an admin has muted them, which is unknown here.
   const must = self && !mayFreeSelf(role, type)
   if (code === 'ok') {
     if (!may || ofOwner || ofOther) return `a ${role} may not`
@@ -112,18 +112,18 @@ export function objection (request: Request, { code, data }: Outcome, { by, role
   return must ? 'a command on oneself must be rejected' : ''
 }
 
-/** Expected state of a room under sequential requests. */
+/** Expected state of a room while requests are sent one after another. */
 export interface Table {
   roomId: string
   ownerKey: string
   seatCount: number
-  /** User by seat. */
+  /** Occupants by seat index. */
   holders: Map<number, string>
   locked: Set<number>
   muted: Set<string>
   /** Oldest first. */
   invites: { seatIndex: number, user: string }[]
-  /** Users, in order of their requests. */
+  /** Users with a pending request, in the order of their requests. */
   requests: string[]
   members: Set<string>
 }
@@ -131,7 +131,7 @@ export interface Table {
 export const newTable = (roomId: string, ownerKey: string, seatCount: number): Table =>
   ({ roomId, ownerKey, seatCount, holders: new Map(), locked: new Set(), muted: new Set(), invites: [], requests: [], members: new Set() })
 
-/** Returns the users whose requests a member may see. */
+/** Returns those users whose seat requests are visible to a given user. */
 export const requestsFor = (requests: readonly string[], user: string, role: Role): readonly string[] =>
   role === 'member' ? requests.filter((other) => other === user) : requests
 
@@ -167,7 +167,7 @@ export function resize (table: Table, seatCount: number): void {
   table.invites = table.invites.filter(({ seatIndex }) => fits(seatIndex))
 }
 
-/** Returns the view of a client that received every event. */
+/** Returns what a client that received every event should see. */
 export const tableView = ({ seatCount, holders, locked, muted, invites, requests }: Table): View => viewFrom({
   seatCount,
   seats: [...holders].map(([seatIndex, userId]) => ({ seatIndex, userId, isMuted: muted.has(userId) })),
@@ -177,9 +177,9 @@ export const tableView = ({ seatCount, holders, locked, muted, invites, requests
 })
 
 /**
- * Executes or rejects a request under sequential requests.
+ * Executes or rejects a request, when requests are sent one after another.
  *
- * @param table of the user's room; undefined if the user is in no room
+ * @param table the state of the sender's room; undefined if the sender is in no room
  */
 export function judge (table: Table | undefined, by: string, role: Role, request: Request): Outcome {
   const code = refusedAnyway(request, table?.roomId)

@@ -7,7 +7,7 @@ import { adminSeats, asked, asker, count, everyone, idsOf, membersOf, open, pati
 import type { Harness } from './model-harness.ts'
 import { plain, viewFrom } from './view.ts'
 
-/** Number of requests, and time limit in milliseconds, below the lifetime of an invite. */
+/** Maximum number of requests, and time limit in milliseconds: shorter than an invite takes to expire. */
 const [chapter, chapterMs] = [400, 20_000]
 
 /** Sends one request at a time and compares each outcome with the predicted one. */
@@ -50,7 +50,7 @@ export async function oneAfterTheOther (harness: Harness, random: Random, first:
       await (dice < 0.035 ? player.leave() : player.enter(to))
       depart(table, player.key)
       if (dice >= 0.035) tableOf(to).members.add(player.key)
-      // The reply confirms the leave; the seat is released afterwards.
+      // The reply confirms that the user has left, but the seat is released only afterwards.
       await sameForAll(roomId)
     } else if (dice < 0.06) {
       const seatCount = 2 + Math.floor(random() * 13)

@@ -16,7 +16,7 @@ import type { SeatsReply, View } from './view.ts'
 export interface ModelOptions extends HarnessOptions {
   /** Minimum number of requests. */
   commands: number
-  /** Number of kills, and number of graceful restarts. */
+  /** How often a server is killed, and how often one is restarted gracefully. */
   restarts: number
 }
 
@@ -29,7 +29,7 @@ export async function seatModel (t: Test, { commands, restarts, ...options }: Mo
   const begin = performance.now()
   const harness = await buildHarness(t, options)
   const random = randomFrom(seed)
-  // Ids are numbers and strings, as in tokens.
+  // Some ids are numbers and others are strings, as in real tokens.
   for (let i = 1; i <= users; i++) harness.players.set(String(i), createPlayer(harness, i % 3 === 0 ? String(i) : i, seed + i))
 
   for (let first = rooms; asked(harness) < commands / 4 && harness.problems.length === 0; first += rooms) {
@@ -47,7 +47,7 @@ export async function seatModel (t: Test, { commands, restarts, ...options }: Mo
   t.comment(`SEED=${seed}: in ${Math.round((performance.now() - begin) / 1000)} s ${JSON.stringify(Object.fromEntries([...harness.counts].sort()))}`)
 }
 
-/** Lets all users act concurrently and independently while servers are restarted. */
+/** Makes all users send requests concurrently and independently while servers are restarted. */
 async function allAtOnce (harness: Harness, random: Random, commands: number, restarts: number): Promise<void> {
   const failed = () => harness.problems.length > 0
   const seen = new Map<string, { at: number, holders: Set<string> }>()
@@ -56,7 +56,7 @@ async function allAtOnce (harness: Harness, random: Random, commands: number, re
   const over = () => failed() || (asked(harness) >= commands && !restarting)
 
   async function restart (): Promise<void> {
-    // All servers are up for a while before, between and after the restarts.
+    // Spreads the restarts evenly over the requests, so that all servers are up for a while in between.
     const asMany = (commands - asked(harness)) / (2 * restarts + 1)
     for (let i = 0; i <= 2 * restarts && !failed(); i++) {
       const from = asked(harness)
@@ -67,7 +67,7 @@ async function allAtOnce (harness: Harness, random: Random, commands: number, re
       await pick(random, harness.nodes).restart(signal)
     }
   }
-  /** Reads the rooms from the admin API in turn. */
+  /** Reads one room after another from the admin API, until the users stop. */
   const look = () => until(async () => {
     const oldest = roomIds.reduce((a, b) => (seen.get(a)?.at ?? 0) <= (seen.get(b)?.at ?? 0) ? a : b)
     const { seats, at } = await adminSeats(harness, random, oldest)
@@ -86,7 +86,7 @@ async function allAtOnce (harness: Harness, random: Random, commands: number, re
     while (!over()) {
       const dice = random()
       if (!player.room()) {
-        // A server closed the connection.
+        // The player did not disconnect, so a server has closed the connection.
         count(harness, 'disconnects by a server')
         if (dice < 0.15) await awayFor(player, roomId, Date.now())
         await player.enter(roomId)
@@ -103,7 +103,7 @@ async function allAtOnce (harness: Harness, random: Random, commands: number, re
       } else if (dice < 0.055) {
         await player.enter(roomId)
       } else if (dice < 0.25 && harness.ownerOf(roomId) === player.key) {
-        // Changes the seat count as an operator would; the owners' requests set the pace.
+        // Changes the seat count through the admin API. The turns of the owners only determine how often.
         await patch(harness, random, roomId, 2 + Math.floor(random() * 13))
       } else {
         const several = 1 + Math.floor(random() ** 2 * 3)
@@ -119,7 +119,7 @@ async function allAtOnce (harness: Harness, random: Random, commands: number, re
   ])
 }
 
-/** Waits until all users, a new member and the admin have the same view of each room, on each server. */
+/** Waits until all users, a new member and every server's admin API show the same state of each room. */
 async function settle (harness: Harness, random: Random, when: string): Promise<void> {
   const { t, nodes } = harness
   await Promise.all(everyone(harness).map((player) => player.room() ?? player.enter(pick(random, roomIds))))
@@ -149,10 +149,10 @@ async function settle (harness: Harness, random: Random, when: string): Promise<
 }
 
 /**
- * Disconnects many users; some return in time and keep their seats, and the seats
- * of the others are cleared.
+ * Disconnects many users. Some return in time and keep their seats; the others do not return, and
+ * their seats are cleared.
  *
- * @param byServer whether a server is killed; otherwise the clients disconnect
+ * @param byServer true to kill a server, false to make the clients disconnect
  */
 async function stayAway (harness: Harness, random: Random, byServer: boolean): Promise<void> {
   const { t } = harness
@@ -189,7 +189,7 @@ async function stayAway (harness: Harness, random: Random, byServer: boolean): P
       await player.enter(roomId)
       // On a busy machine the user may return too late.
       const inTime = Date.now() < from + graceMs
-      // The seat is no longer reserved after the user's return.
+      // Once the server has noticed the return, the seat belongs to the user and is not just reserved.
       const kept = await until(async () => {
         const { at, seat } = await look(roomId, player)
         return at > from + graceMs && (seat?.awayUntil ?? null) === null ? seat?.seatIndex : false

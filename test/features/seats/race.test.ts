@@ -31,7 +31,7 @@ async function gather (servers: readonly TestServer[]) {
 
 type Members = Awaited<ReturnType<typeof gather>>
 
-/** Sends one request per member in the same turn of the event loop, before a server reads any. */
+/** Sends one request per member in the same turn of the event loop, before any server reads one. */
 const allAtOnce = async (members: Members, data: (i: number) => object) =>
   (await Promise.all(members.map(({ client }, i) => client.request('seat:take', data(i))))).map(({ ok, error }) => ok ? 'ok' : error.code)
 
@@ -55,7 +55,7 @@ async function allAgree (t: Test, servers: readonly TestServer[], members: Membe
 }
 
 onBothStores(t, `one of ${crowd} concurrent requests for a seat succeeds`, async (t, env, kind) => {
-  // Coalesces presence events, which the test ignores, in rooms of any size.
+  // Coalesces presence events, even in small rooms, because the test ignores them.
   const given = { PRESENCE_COALESCE_OVER: '0', ...env }
   const servers = kind === 'redis' ? [await build(t, { env: given }), await build(t, { env: given })] : [await build(t, { env: given })]
   const members = await gather(servers)
@@ -87,16 +87,19 @@ onBothStores(t, `one of ${crowd} concurrent requests for a seat succeeds`, async
   t.equal(new Set(last.map((text) => text.split(' ')[1])).size, last.length, 'no user has two seats')
 })
 
-/** Whether the servers send a command periodically: due jobs, queued gifts, revoked tokens, heartbeats or empty rooms. */
+/**
+ * Whether servers send a command periodically and not for a request. These commands concern jobs,
+ * gifts, revoked tokens, heartbeats or empty rooms.
+ */
 function isByItself ([command = '', ...args]: string[]): boolean {
   const script = command.startsWith('eval')
   const key = args[script ? 2 : 0] ?? ''
   return (script && /^msab:(jobs:|\{gifts\})/.test(key)) || /^(auth:revoked:|msab:(node:|nodes$|rooms:empty$|\d+:canary:))/.test(key)
 }
 
-/** Returns the commands that a server's Redis receives while a function runs. */
+/** Returns the commands that Redis receives while a function runs. */
 async function commandsDuring (t: Test, port: number, { app }: TestServer, work: () => Promise<unknown>): Promise<string[][]> {
-  // A raw socket, because ioredis fails when the first report arrives together with the reply.
+  // Uses a raw socket, because ioredis fails when the reply to MONITOR and the first command arrive together.
   const monitor = createConnection(port, '127.0.0.1')
   t.teardown(() => monitor.destroy())
   const seen: string[][] = []
@@ -121,7 +124,7 @@ async function commandsDuring (t: Test, port: number, { app }: TestServer, work:
   return seen
 }
 
-/** The commands that a request waits for: without health checks and the count for the rate limit. */
+/** Leaves out the commands that a request does not wait for: health checks and rate limit counts. */
 const awaited = (commands: string[][]) => commands
   .filter((args) => args[0] !== 'ping' && !args.some((arg) => arg.startsWith('ratelimit:')))
   .map((args) => args.slice(0, args[0] === 'zadd' ? 2 : 6)).sort()
@@ -132,7 +135,7 @@ t.test('an uncontended change is one round trip to the store', async (t) => {
   const [a, b] = [await build(t, { env }), await build(t, { env })]
   const [owner, member, watcher] = [await a.connect(1), await b.connect(3), await a.connect(4)]
   for (const client of [owner, member, watcher]) await client.ok('room:join', { roomId: 'r1' })
-  // The first call of a script on a connection sends its source.
+  // Each server changes a seat once, because the first call on a connection sends the script's source.
   await owner.ok('seat:take', { seatIndex: 0 })
   await member.ok('seat:take', { seatIndex: 1 })
 
@@ -150,18 +153,18 @@ t.test('an uncontended change is one round trip to the store', async (t) => {
     [owner, 'seat:take', { seatIndex: 6 }],
     [member, 'seat:take', { seatIndex: 4 }],
     [owner, 'seat:assign', { userId: 1, seatIndex: 7 }, schedule],
-    // The rejection must hold for the store's state.
+    // A rejection also needs the round trip, because the server's copy of the state may be stale.
     [member, 'seat:take', { seatIndex: 7 }]
   ]
   for (const [client, type, data, ...also] of steps) {
-    // Wait until both servers have the last change.
+    // Waits until both servers have received the previous change.
     await until(() => JSON.stringify(known(a)) === JSON.stringify(known(b)))
     for (const each of [owner, member]) await each.flush()
     const commands = await commandsDuring(t, redis.port, a, () => client.request(type, data))
     t.same(awaited(commands), [swap, ...also].sort(), type)
   }
 
-  // Invites are read from the local copy.
+  // To find the invites, the server reads its local copy and needs no further command.
   for (const seatIndex of [8, 9]) await owner.ok('seat:invite', { userId: 3, seatIndex })
   await until(() => JSON.stringify(known(a)) === JSON.stringify(known(b)))
   for (const each of [owner, member]) await each.flush()

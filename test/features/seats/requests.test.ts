@@ -16,9 +16,9 @@ import { isSince, stopwatch } from '../../support/pace.ts'
 type Requests = readonly { userId: unknown, requestedAt: number }[]
 
 const users = (requests: unknown) => (requests as Requests).map(({ userId }) => String(userId)).join(' ')
-/** Returns the users in each seat:requests event that a client received. */
+/** Returns the users that each seat:requests event lists, for the events that a client received. */
 const heard = ({ events }: TestClient) => events.filter(({ type }) => type === 'seat:requests').map(({ data }) => users(data.requests))
-/** Waits until the client's last event lists these users; returns immediately if none is expected. */
+/** Waits until the last seat:requests event of every client lists exactly these users. */
 const hears = async (t: Test, clients: readonly TestClient[], last: string) => {
   for (const client of clients) await until(() => heard(client).at(-1) === last).catch(() => t.equal(heard(client).join(', '), last))
 }
@@ -31,7 +31,10 @@ async function quiet (server: TestServer, clients: readonly TestClient[], roomId
 const join = async (client: TestClient, roomId = 'r1') => await client.ok('room:join', { roomId })
 const askers = async (client: TestClient) => users((await join(client)).seatRequests)
 
-/** Two servers on one Redis: the owner (1), a member (3) and an observer (5) on one, an admin (2) and a member ('4') on the other. */
+/**
+ * Starts two servers that share one Redis. The owner (1), a member (3) and an observer (5) are on one
+ * server, an admin (2) and a member ('4') on the other.
+ */
 async function pair (t: Test, env: Record<string, string> = {}) {
   const both = { REDIS_URL: await redisDatabase(), ...env }
   const [a, b] = [await build(t, { env: { ...both, NODE_ID: 'a' } }), await build(t, { env: { ...both, NODE_ID: 'b' } })]
@@ -164,7 +167,7 @@ onEveryStore(t, 'a request ends when its user leaves or is kicked', async (t, en
   await hears(t, [owner, admin], '')
   t.equal(await askers(member), '')
 
-  // The request also ends while the user is disconnected.
+  // A kick also ends the request of a user who is disconnected.
   await member.ok('seat:request')
   await hears(t, [owner], '3')
   member.ws.terminate()
@@ -185,7 +188,7 @@ onEveryStore(t, 'a request is kept for the grace period', async (t, env) => {
   t.ok(ends.length === 2 && ends.every((end) => end >= before + 60_000 && end <= Date.now() + 60_000), 'as long as a seat')
   const back = await server.connect(3)
   t.equal(await askers(back), '3')
-  // Shortens the rest of the grace period.
+  // Ends the grace period early.
   await hurry(server, 200)
   await hears(t, [owner, admin], '3')
   t.match((await seatsOf(server)).requests, [{ userId: 3, awayUntil: null }])
@@ -296,7 +299,7 @@ t.test('restores requests after Redis lost them', async (t) => {
   await redis.kill()
   await redis.start()
   await until(async () => (await server.app.store.readDocuments(['r1'], 'seats'))[0]?.includes('"requests":[{"userId":3,') === true)
-  // Other servers may have newer state and get time to publish it.
+  // The server may reject changes for a while, so that other servers can publish newer state first.
   await until(() => other.ok('seat:request'))
   await hears(t, [owner], '3 4')
   t.equal(await askers(await server.connect('1')), '3 4')
@@ -354,7 +357,10 @@ t.test('a change in a big room is sent only to the affected users', async (t) =>
   for (const client of crowd) t.same(heard(client), [])
 })
 
-/** Creates a room of the backend: 1 owns it, 2 is an admin, 3 has a pending seat request, the others are members. */
+/**
+ * Creates a room whose roles come from the backend: 1 is the owner, 2 is an admin, 3 and 4 are members.
+ * Member 3 has a pending seat request.
+ */
 async function backendRoom (t: Test) {
   const redis = await startRedis(t)
   const backend = await startBackend(t, { redisUrl: redis.url })
@@ -388,7 +394,7 @@ t.test('uses the backend\'s roles without a lookup per listener', async (t) => {
   t.same(heard(admin), ['3', ''], 'a former admin receives no events')
   t.same(heard(other), ['4'])
 
-  // A new admin receives the requests after the first admin action or another join.
+  // A new admin receives the requests only after sending an admin's request or joining again.
   await change(4, 'admin')
   await member.ok('seat:request')
   await other.ok('seat:mute', { userId: 3 }).catch(() => { /* No user is seated; only the check of the role matters. */ })
@@ -410,7 +416,7 @@ t.test('a slow backend delays no join', async (t) => {
   await hears(t, [late], '3')
   mend()
 
-  // Known hosts receive the requests although the server cannot confirm their role.
+  // Users who were already known as hosts receive the requests although their role cannot be confirmed now.
   await backend.stop()
   await member.ok('seat:request:cancel')
   await hears(t, [owner, late], '')

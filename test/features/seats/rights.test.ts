@@ -3,7 +3,7 @@ import type { Test } from 'tap'
 import { onEveryStore } from '../../support/build.ts'
 import { scene, seatsOf, told } from './scene.ts'
 
-/** Requests that need a role, with the permitted roles. */
+/** Requests that only an owner or an admin may send, with valid data. */
 const privileged = {
   'seat:assign': { userId: 3, seatIndex: 3 },
   'seat:lock': { seatIndex: 3 },
@@ -14,7 +14,7 @@ const privileged = {
   'seat:remove': { userId: 3 }
 }
 
-/** Creates a room with the owner on seat 0, a member on seat 1, and seat 2 locked. */
+/** Creates a room in which the owner has seat 0, a member has seat 1, and seat 2 is locked. */
 async function seated (t: Test, env: Record<string, string>) {
   const room = await scene(t, env)
   await room.owner.ok('seat:take', { seatIndex: 0 })

@@ -6,7 +6,7 @@ import type { TestServer } from '../../support/build.ts'
 import type { TestClient } from '../../support/client.ts'
 import { dtlsParameters, rtpCapabilities, rtpParameters } from '../../support/rtp.ts'
 
-/** Starts a server with a room of four seats, joined by an owner (1), an admin (2) and two members (3, '4'). */
+/** Starts a server with a room of four seats. An owner (1), an admin (2) and two members (3, '4') have joined it. */
 export async function scene (t: Test, env: Record<string, string>) {
   const server = await build(t, { env })
   const owner = await server.connect(1)
@@ -18,7 +18,7 @@ export async function scene (t: Test, env: Record<string, string>) {
   return { server, owner, admin, member, other, all }
 }
 
-/** Connects as a user whose token grants the role admin in every room. */
+/** Connects a user whose token grants the role `admin` in every room. */
 export function connectAdmin (server: TestServer, userId: string | number): Promise<TestClient> {
   return server.connect(userId, { token: tokenFor(userId, { roles: ['admin'] }) })
 }
@@ -38,7 +38,7 @@ export async function consume (client: TestClient, producerId: string): Promise<
   return String(id)
 }
 
-/** Returns the seats from the admin API. */
+/** Returns a room's seats as the admin API reports them. */
 export async function seatsOf (server: TestServer, roomId = 'r1') {
   const { body } = await server.admin('GET', `/admin/rooms/${roomId}/seats`)
   return body as unknown as Omit<SeatState, 'locked' | 'muted' | 'sittings' | 'seats' | 'requests'> & {
@@ -48,7 +48,7 @@ export async function seatsOf (server: TestServer, roomId = 'r1') {
   }
 }
 
-/** Moves the deadlines of a room to `ms` from now, so that tests do not wait for them. */
+/** Makes the invites and grace periods of a room end in `ms`, so that tests need not wait for them. */
 export async function hurry (server: TestServer, ms: number, roomId = 'r1'): Promise<void> {
   const end = Date.now() + ms
   await server.app.rooms.roomState.define('seats', seatState).change(roomId, (state) => {

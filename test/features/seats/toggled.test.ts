@@ -58,7 +58,7 @@ t.test('a user who leaves during the enable loses the seat', async (t) => {
   await server.app.features.disable('seats')
   const settings = server.app.kv.namespace('features')
   const { compareAndSet } = settings
-  // The new feature instance is built but not yet active.
+  // At this point, the new feature instance is built but not yet active.
   settings.compareAndSet = async (...args) => {
     await member.ok('room:leave')
     return await compareAndSet(...args)

@@ -10,7 +10,10 @@ import { until } from '../../support/retry.ts'
 import { consume, hurry, produce, seatsOf, told } from './scene.ts'
 import { follow } from './view.ts'
 
-/** Two servers on one Redis, and a room of four seats with the owner (1) on one and members (3, '4') on the other. */
+/**
+ * Starts two servers that share one Redis, and creates a room of four seats. The owner (1) is on one
+ * server, the members (3, '4') are on the other.
+ */
 async function pair (t: Test, env: Record<string, string> = {}) {
   const redis = await startRedis(t)
   const both = { REDIS_URL: redis.url, ...env }
@@ -83,7 +86,7 @@ t.test('concurrent changes on both servers are announced in the same order', asy
 t.test('seat changes apply to the audio of a user on the other server', async (t) => {
   const { a, b, owner, member, other } = await pair(t)
   await member.ok('seat:take', { seatIndex: 0 })
-  // Muted before any audio is sent.
+  // The member is muted before sending any audio.
   await owner.ok('seat:mute', { userId: 3 })
   const first = await produce(member)
   await other.event('audio:newProducer')
@@ -126,7 +129,7 @@ t.test('a seat is reserved on every server', async (t) => {
   const again = await a.connect(3)
   const { view } = await follow(again)
   t.same(view().seats, ['2: 3'])
-  // Shortens the rest of the grace period.
+  // Ends the grace period early.
   await hurry(b, 200)
   await until(async () => (await seatsOf(b)).seats[0]?.awayUntil === null)
   await produce(again)
@@ -161,7 +164,7 @@ t.test('a socket on either server keeps the user present', async (t) => {
   await phone.ok('room:join', { roomId: 'r1' })
   member.ws.terminate()
   await until(async () => ((await b.admin('GET', '/admin/users/3')).body?.sockets as object[]).length === 1)
-  // By the time the later seat is cleared, the earlier one would be cleared, too.
+  // When this seat has been cleared, the other seat would also have been cleared, if at all.
   other.ws.terminate()
   await owner.event('seat:cleared', ({ userId }) => userId === '4')
   t.match((await seatsOf(b)).seats, [{ seatIndex: 0, userId: 3, awayUntil: null }])
@@ -208,7 +211,7 @@ t.test('reserves seats under load', async (t) => {
   const noise = rooms.flatMap(({ stay }) => stay.map(async (client) => {
     for (let i = 0; !enough.signal.aborted; i++) await client.request('seat:take', { seatIndex: i % 5 })
   }))
-  // The closing server must retry its writes.
+  // While the server closes, other users' changes force it to retry its writes.
   await b.close()
   enough.abort()
   await Promise.all(noise)

@@ -1,14 +1,14 @@
 import type { UserId } from '../../../plugins/connections/session.ts'
 import type { Event, TestClient } from '../../support/client.ts'
 
-// A client's view of a room's seats, derived from its join reply and later events only.
+// What a client sees of a room's seats, derived only from the join reply and later events.
 
 export interface View {
   seatCount: number
   seats: Map<number, { userId: UserId, isMuted: boolean, selfMuted: boolean }>
   locked: Set<number>
   invites: Map<number, UserId>
-  /** Users with visible seat requests, in order. */
+  /** Users whose seat requests are visible to the client, oldest request first. */
   requests: readonly string[]
 }
 
@@ -43,7 +43,7 @@ export function viewFrom ({ seatCount, seats, lockedSeats, pendingInvites, invit
 /**
  * Applies an event to a view.
  *
- * @returns the contradiction, or an empty string
+ * @returns how the event contradicts the view, or an empty string
  */
 export function apply (view: View, { type, data }: { type: string, data: object }): string {
   const { seatIndex = -1, userId = '', isMuted = false, selfMuted = false, isLocked, isPending, invitedUserId = '', seatCount = 0, requests = [] } = data as Partial<{
@@ -92,7 +92,7 @@ export function apply (view: View, { type, data }: { type: string, data: object 
   return wrong.map((what) => `${type}: ${what}`).join('; ')
 }
 
-/** Returns a comparable form of a view: sorted, with ids as strings, without requests, which not all members see. */
+/** Returns a view in comparable form: sorted, with ids as strings, without seat requests (not all members see these). */
 export function plain ({ seatCount, seats, locked, invites }: View) {
   const byIndex = <T>(entries: Iterable<[number, T]>) => [...entries].sort(([a], [b]) => a - b)
   return {
@@ -103,7 +103,7 @@ export function plain ({ seatCount, seats, locked, invites }: View) {
   }
 }
 
-/** Joins a room and applies its seat events to a view. */
+/** Joins a room. @returns the reply, the seat events since, and the view that results from them */
 export async function follow (client: TestClient, roomId = 'r1', data: object = {}) {
   const from = client.events.length
   const joined = await client.ok('room:join', { roomId, ...data })

@@ -19,14 +19,14 @@ const env = { FEATURES: features, MEDIASOUP_WORKERS: '1' }
 const browser = await openBrowser(t, 440)
 const phone = { width: 360, height: 740 }
 
-/** Opens the page in a new profile; page errors fail the test. */
+/** Opens the page in a new browser context. Errors in the page fail the test. */
 async function open (t: Test, server: TestServer, hash = ''): Promise<Page> {
   const context = await browser.newContext({ viewport: { width: 1280, height: 800 } })
   t.teardown(() => context.close())
   context.setDefaultTimeout(15_000)
   const page = await context.newPage()
   page.on('pageerror', (error) => t.fail(`the page has an error: ${error.stack}`))
-  // The browser logs rejected calls as errors.
+  // The browser logs each rejected call as an error that starts with this text.
   page.on('console', (line) => { if (line.type() === 'error' && !line.text().startsWith('Failed to load resource')) t.fail(`the console logged an error: ${line.text()}`) })
   page.on('request', (request) => { if (!request.url().startsWith(server.url)) t.fail(`the page requests ${request.url()}`) })
   await page.goto(`${server.url}/admin${hash}`)
@@ -75,7 +75,7 @@ t.test('the key opens the page in this tab only', async (t) => {
   await other.getByLabel('Admin key', { exact: true }).waitFor()
   await other.close()
 
-  // Simulates a server whose admin key was changed.
+  // Simulates a server whose admin key has changed.
   await page.route('**/admin/rooms?*', (route) => route.fulfill({ status: 401, json: { error: { code: 'UNAUTHORIZED', message: 'no' } } }))
   await page.getByRole('link', { name: 'Rooms' }).click()
   await alerted(page, 'The server no longer accepts this key.')
@@ -347,7 +347,7 @@ t.test('draws charts and drains a server', async (t) => {
   await page.getByRole('img', { name: 'Connections: now 1, minimum 1, maximum 1 in the last 3 minutes' }).waitFor()
   for (const title of ['Rooms', 'Rooms with audio', 'Event loop delay']) await chart(title).waitFor()
   await ada.flush()
-  // A rate needs two measurements.
+  // The page can show a rate only after two measurements.
   await page.getByRole('img', { name: /^Messages per second: now 0\.\d/ }).waitFor()
   await chart('CPU of the server').waitFor()
   t.match(await chart('Connections').locator('path').last().getAttribute('d'), /^M[\d.]+ 0(?:L[\d.]+ 0)*L300 0$/)

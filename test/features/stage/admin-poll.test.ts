@@ -17,7 +17,7 @@ const show = (seen: boolean) => {
   page.dispatchEvent(new Event('visibilitychange'))
 }
 
-/** Starts a poll with an interval of 2 s. The test completes its requests. */
+/** Starts a poll with an interval of 2 s, whose requests the test answers. */
 function start () {
   mock.timers.enable({ apis: ['setTimeout'] })
   const requests: PromiseWithResolvers<number>[] = []

@@ -22,7 +22,7 @@ function folderBlobs (t: Test) {
   return { root, blobs: createFolderBlobs(root) }
 }
 
-/** Runs a case on every driver. */
+/** Runs a test case on every blob driver. */
 function onEveryDriver (name: string, run: (t: Test, blobs: Blobs) => Promise<void>): void {
   t.test(`${name} (folder)`, async (t) => await run(t, folderBlobs(t).blobs))
   t.test(`${name} (S3)`, async (t) => await run(t, createS3Blobs(await startS3(t))))

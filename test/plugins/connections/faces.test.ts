@@ -6,9 +6,9 @@ import { build, tokenFor } from '../../support/build.ts'
 import { featureFolder } from '../../support/features.ts'
 import { until } from '../../support/retry.ts'
 
-// Codecs ("faces"): clients on a feature's path use another message format.
+// With a codec ("face"), the clients that connect on a feature's path use another message format.
 
-/** Encodes messages as `id type json` in text frames, or as UTF-8 in binary frames, and counts them. */
+/** A codec whose messages have the form `id type json`, in text or binary frames. Counts the encoded events. */
 const lines = `import { defineFeature, validationFailed } from 'flylive-audio-server/feature'
 const counts = globalThis.flyliveCounts
 const face = {

@@ -12,7 +12,7 @@ interface Ghost {
 }
 const shared = globalThis as unknown as { flyliveGhosts: Record<string, Ghost> }
 
-/** `POST /ghosts {userId, expiresAt}` opens a session without a connection; `POST /ghosts/ID {type, data}` dispatches a request for it. */
+/** `POST /ghosts {userId, expiresIn}` opens a session without a connection; `POST /ghosts/ID {type, data}` dispatches a request for it. */
 const ghosts = `import { defineFeature, z } from 'flylive-audio-server/feature'
 export default defineFeature(async function ghosts (app) {
   app.post('/ghosts', { schema: { body: z.object({ userId: z.number(), expiresIn: z.number().optional() }) } }, async ({ body: { userId, expiresIn } }) => {

@@ -2,7 +2,7 @@ import t from 'tap'
 import { build, onEveryStore } from '../../support/build.ts'
 import { featureFolder } from '../../support/features.ts'
 
-/** A feature that adds a field to the request of room:join and returns the room's option in the reply. */
+/** A feature that adds `colour` to the room:join request and returns the room's stored colour in the reply. */
 const colours = (longest: number) => `import { defineFeature, z } from 'flylive-audio-server/feature'
 export default defineFeature(async (app) => {
   app.messages.accepts('room:join', z.object({ colour: z.string().max(${longest}).default('grey') }))

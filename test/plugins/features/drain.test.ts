@@ -3,7 +3,7 @@ import { build } from '../../support/build.ts'
 import { featureFolder } from '../../support/features.ts'
 import { until } from '../../support/retry.ts'
 
-// Work in progress while a feature instance is replaced either completes on the old
+// Work that is in flight when a feature instance is replaced either completes on the old
 // instance or is rejected.
 
 /** A feature whose message, route, hook and job wait for a gate that the test opens. */
@@ -71,7 +71,7 @@ t.test('requests that exceed the deadline fail with UNAVAILABLE and do not block
   t.equal(await hook, 'UNAVAILABLE')
   t.equal(await ada.fails('w:wait', {}), 'FEATURE_DISABLED')
   t.equal((await fetch(`${server.url}/waits`)).status, 404)
-  // The first reply stands; a later result of the old code is ignored.
+  // The client has already received an error as the reply, so the old code's later result is ignored.
   gate('endless').resolve()
   t.match(await bob.ok('room:join', { roomId: 'r1' }), { roomId: 'r1' })
   t.equal(ada.events.filter(({ type }) => type === 'error').length, 0)

@@ -52,7 +52,7 @@ export async function reloadsLeaveNothing (t: Test, reloads: number): Promise<vo
   const backend = await startBackend(t, { redisUrl: redis.url })
   backend.rooms.set('r1', 1)
   const folder = featureFolder(t)
-  // A feature that allocates every kind of resource that a close must release.
+  // A feature that allocates every kind of resource that must be released when the feature is closed.
   folder.write('hoards', {
     'index.ts': saying('hoards', 'mine', {
       before: `
@@ -90,7 +90,7 @@ export async function reloadsLeaveNothing (t: Test, reloads: number): Promise<vo
     for (const one of [client, guest]) await one.ok('room:leave')
   }
 
-  // The first round creates the resources that are created on first use.
+  // Resources that are created on first use must exist before they are counted.
   await round()
   await work()
   await until(() => backend.calls('status') > 0)
@@ -118,8 +118,8 @@ export async function reloadsLeaveNothing (t: Test, reloads: number): Promise<vo
   const after = await until(async () => {
     await collectGarbage()
     const { resources: now, ...rest } = await look()
-    // Connections and timers vary slightly, and a series appears with its first
-    // use. A leak adds one resource per reload, which is more than 10.
+    // The numbers of connections and timers vary slightly, and a metric series appears on
+    // first use. A leak adds one resource per reload, which exceeds the margin of 10.
     const more = Object.entries(now).filter(([type, count]) => count > (earlier[type] ?? 0) + 10)
     return more.length === 0 ? { rest, now } : false
   })

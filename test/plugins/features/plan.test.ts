@@ -2,7 +2,7 @@ import t from 'tap'
 import { dependentsOf, plan } from '../../../plugins/features/plan.ts'
 import type { FeatureTarget } from '../../../plugins/features/plan.ts'
 
-// The features to build and close to get from one state to another.
+// Tests which features are loaded and unloaded to get from the running state to the desired state.
 
 type State = Record<string, { on?: string[], version?: unknown }>
 const targets = (state: State) => new Map(Object.entries(state).map(([name, { on = [], version = 1 }]): [string, FeatureTarget] => [name, { dependencies: on, version }]))

@@ -71,7 +71,7 @@ t.test('toggles dependent features together', async (t) => {
   t.same(await states(), ['enabled', 'enabled', 'enabled', 'enabled'])
   t.same(await client.ok('middle:say', {}), { text: 'better' })
 
-  // Features that were enabled together also receive later instances of each other.
+  // When features were enabled together, a dependent also receives later instances of its dependency.
   const leaning = saying('middle', 'x', { dependencies: ['base'] }).replaceAll('text: "x"', 'text: app.base()')
   folder.write('base', { 'index.ts': saying('base', 'base', { before: "app.decorate('base', () => 'first')" }) })
   folder.write('middle', { 'index.ts': leaning })

@@ -4,9 +4,12 @@ import { build } from '../../support/build.ts'
 import { featureFolder } from '../../support/features.ts'
 import { until } from '../../support/retry.ts'
 
-// gate.http: a feature handles all HTTP requests to a prefix.
+// gate.http: a feature handles all HTTP requests below a path prefix.
 
-/** Responds below /plain with a string, the request and a header; /plain/wait responds when the test allows it. */
+/**
+ * Responds below /plain with a string, the received request and a header. /plain/wait responds when
+ * the test allows it.
+ */
 const plain = (answer: string, prefix = '/plain') => `import { createError, defineFeature } from 'flylive-audio-server/feature'
 const Gone = createError('PLAIN_GONE', 'Nothing here', 410)
 export default defineFeature(async function plain (app) {

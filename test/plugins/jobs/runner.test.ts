@@ -29,7 +29,7 @@ async function pair (t: Test): Promise<[JobStore, JobStore]> {
   return stores as [JobStore, JobStore]
 }
 
-/** @returns a handler that runs until it is released, and its calls */
+/** @returns a handler whose runs last until `release` is called, and the keys of the started jobs */
 function held () {
   const started: string[] = []
   const waiting: PromiseWithResolvers<void>[] = []
@@ -66,7 +66,7 @@ t.test('runs due jobs without delay', async (t) => {
   jobs.on('job', async (key) => { done.push(key) })
   jobs.on('later', async () => { done.push('later') })
   for (let i = 0; i < many; i++) await jobs.schedule('job', String(i), i)
-  // The jobs fill 20 polls at the batch size, but the last job is due within four poll intervals.
+  // At one batch per poll, the jobs would need 20 polls, but `later` is due within four poll intervals.
   await jobs.schedule('later', '', Date.now() + 1000)
   await until(() => done.length > many)
   t.equal(done.indexOf('later'), many, 'due jobs do not wait for the next poll')

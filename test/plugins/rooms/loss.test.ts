@@ -16,14 +16,15 @@ type Tally = Awaited<ReturnType<typeof buildTally>>
 /**
  * Lets the test control when a server restores its rooms.
  *
- * @param around receives the function that restores; it may wait before and after the call
+ * @param around is called instead of the restore function, receives that function, and may wait before
+ *   and after calling it
  */
 function intercept ({ server: { app: { store } } }: Tally, around: (write: (share: NodeMembers) => Promise<WrittenMembers>, share: NodeMembers) => Promise<WrittenMembers>): void {
   const replaceNodeMembers = store.replaceNodeMembers.bind(store)
   store.replaceNodeMembers = (nodeId: string, share: NodeMembers) => around((written) => replaceNodeMembers(nodeId, written), share)
 }
 
-/** Starts servers with one member each, who follow the tally. */
+/** Starts servers with one member each. The members receive the tally's changes. */
 async function servers (t: Test, ...names: string[]) {
   const redis = await startRedis(t)
   const all: Tally[] = []
@@ -39,7 +40,7 @@ async function servers (t: Test, ...names: string[]) {
     a,
     b,
     members,
-    /** Waits until the store, the servers and all members have this count. */
+    /** Waits until the store, the servers and all members have the count `n`. */
     async agree (n: number) {
       await until(async () => (await a.server.app.store.readDocuments(['r1'], 'tally'))[0] === `{"n":${n}}`)
       await until(() => all.every(({ peek }) => peek() === n) && members.every(({ known }) => known() === n))
@@ -47,7 +48,7 @@ async function servers (t: Test, ...names: string[]) {
   }
 }
 
-/** Repeats the change until it is acknowledged. */
+/** Repeats an increment of the tally until it is acknowledged. */
 const countOnce = ({ count }: Tally) => until(() => count().catch(() => false as const))
 
 t.test('keeps changes made during recovery', async (t) => {
@@ -138,7 +139,7 @@ t.test('restores changes acknowledged during a sync', async (t) => {
   intercept(a, async (write, share) => {
     if (!first) return await write(share)
     first = false
-    // Restores the state before the last change, whose acknowledgement was still pending.
+    // Restores the state from before the last change, as if that change had been acknowledged during the sync.
     const version = String(share.documents.get('tally')?.version).replace(/\d+$/, '2')
     const change = await write({ ...share, documents: new Map([['tally', { version, state: '{"n":2}' }]]) })
     goOn.resolve()

@@ -5,7 +5,7 @@ import { featureFolder } from '../../support/features.ts'
 import { redisDatabase } from '../../support/redis.ts'
 import { until } from '../../support/retry.ts'
 
-// roomState.define: stored state is parsed, and a definition belongs to its feature.
+// roomState.define: stored state is parsed, and a definition is removed with its feature.
 
 const loose = z.looseObject({})
 
@@ -53,7 +53,7 @@ onEveryStore(t, 'rejects changes of state that does not match the schema and log
   t.ok(logged.length >= 1 && logged.length <= 3, `${logged.length} lines`)
 })
 
-/** A feature that defines the state `box` and returns the arguments of its handlers. */
+/** A feature that defines the room state `box` and emits what its handlers receive. */
 const boxFeature = (name: string, fields: string) => `import { defineFeature, z } from 'flylive-audio-server/feature'
 export const requests = { '${name}:put': { request: z.object({ n: z.int() }), reply: z.looseObject({}) } }
 export default defineFeature(async (app) => {

@@ -5,7 +5,7 @@ import { startRedis } from '../../support/redis.ts'
 import { until } from '../../support/retry.ts'
 import { buildTally, follow } from './tally.ts'
 
-/** Starts two servers with one member each, who follow the tally. */
+/** Starts two servers with one member each. The members receive the tally's changes. */
 async function pair (t: Test) {
   const redis = await startRedis(t)
   const env = { REDIS_URL: redis.url }
@@ -37,7 +37,7 @@ t.test('a change after missed changes also delivers the missed ones', async (t) 
   const cut = await deafen(b.server)
   await Promise.all([cut(), a.count(), a.count()])
   await healed
-  // Sent before the server resyncs.
+  // These changes are sent before the server resyncs.
   await Promise.all([a.count(), a.count()])
   await until(() => bob.known() === 5)
   t.equal(bob.missed(), 1)
@@ -64,7 +64,7 @@ t.test('a join does not hide changes that other members missed', async (t) => {
   const { a, b, bob } = await pair(t)
   const eve = await b.connect('eve')
   const cut = await deafen(b.server)
-  // No member on that server has the tally; a new member receives it in the join reply.
+  // Server b misses the first change, but Eve's join reply may already contain the new tally.
   const [,, late] = await Promise.all([cut(), a.count(), follow(eve)])
   t.ok(late.first <= 1)
   await until(() => late.known() === 1)
@@ -91,7 +91,7 @@ t.test('restores the newest state of all servers and notifies everyone', async (
   const { redis, a, b, ada, bob } = await pair(t)
   await a.count()
   await until(() => bob.known() === 1)
-  // Only one server has received the change when the data is lost.
+  // Only server a has the change when Redis loses its data.
   const cut = await deafen(a.server, b.server)
   await Promise.all([cut(), a.count()])
   await redis.kill()
@@ -133,7 +133,7 @@ t.test('a lost room that was created again has the store\'s state', async (t) =>
   for (let i = 0; i < 3; i++) await a.count()
   await until(() => bob.known() === 3 && ada.known() === 3)
   const redis = a.server.app.redis
-  // Otherwise a slow start of the third server would let the other two restore the room first.
+  // The two servers wait, because otherwise they could restore the room before the third server has started.
   const created = Promise.withResolvers<void>()
   for (const { server: { app: { store } } } of [a, b]) {
     const replaceNodeMembers = store.replaceNodeMembers.bind(store)

@@ -118,7 +118,7 @@ t.test('decides on the store\'s state, not on a stale copy', async (t) => {
   const servers = [await buildTally(t, env), await buildTally(t, env)] as const
   for (const [i, { connect }] of servers.entries()) await (await connect(i)).ok('room:join', { roomId: 'r1' })
   const seen: unknown[] = []
-  // Sent in the same turn of the event loop, so that neither server has the other's change.
+  // Both changes start in the same turn of the event loop, so neither server has received the other's change.
   const [, second] = await Promise.allSettled([
     servers[0].count(),
     servers[1].tally.change('r1', (state) => {

@@ -12,7 +12,10 @@ const more = (state: Tally | undefined): Decision<Tally, number> => {
   return { state: { n }, events: [{ type: 'tally', data: { n } }], result: n }
 }
 
-/** Starts a server whose rooms have a tally: join replies include it, and members receive its changes. */
+/**
+ * Starts a server whose rooms have a counter, the tally. Members receive the tally in join replies,
+ * and its changes as events.
+ */
 export async function buildTally (t: Test, env: Record<string, string>) {
   const server = await build(t, { env: { FEATURES: 'auth', ...env }, timings: shortTimings })
   const { hooks, rooms } = server.app
@@ -29,7 +32,7 @@ export async function buildTally (t: Test, env: Record<string, string>) {
   }
 }
 
-/** Returns a member's view of the tally, derived from the join reply and later events. */
+/** Joins a room and tracks the tally from the join reply and later events. */
 export async function follow (client: TestClient, roomId = 'r1') {
   const from = client.events.length
   const { tally } = await client.ok('room:join', { roomId })

@@ -155,7 +155,7 @@ t.test('publishes a change in the same step', async (t) => {
 
 const numberOf = (version: string) => Number(version.split('.')[1])
 
-/** Creates two servers that restore a room, and records the messages they receive. */
+/** Creates the stores of two servers, and records the messages that are published when a room is restored. */
 async function losing (t: Test) {
   const { a, b, client } = await pair(t)
   const subscriber = client.duplicate({ enableOfflineQueue: true })
@@ -271,7 +271,7 @@ t.test('many empty rooms do not slow down a page of occupied rooms', async (t) =
   const { a, client } = await pair(t)
   await a.join(joining('first', 1))
   await a.join(joining('zzz', 1))
-  // Index entries without a room, as a crash may leave behind.
+  // Index entries without a room, like those that a crash may leave behind.
   await client.zadd('msab:rooms', ...Array.from({ length: 5000 }, (_, i) => [0, `gone-${String(i).padStart(4, '0')}`]).flat())
   const turns = async () => Number(/^cmdstat_zrangebylex:calls=(\d+)/m.exec(await client.info('commandstats'))?.[1] ?? 0)
   const before = await turns()

@@ -6,7 +6,7 @@ export function useAction () {
   /** Name of the pending action; empty if there is none. */
   const busy = ref('')
 
-  /** @param todo returns the success message; its errors are shown */
+  /** @param todo runs the action; if it throws, the error is shown to the user */
   async function act (name: string, todo: () => Promise<void>): Promise<void> {
     if (busy.value !== '') return
     busy.value = name

@@ -34,7 +34,7 @@ export interface Seating {
   seats: { seatIndex: number, userId: UserId, isMuted: boolean, selfMuted: boolean, awayUntil: number | null }[]
   lockedSeats: number[]
   invites: { seatIndex: number, userId: UserId, invitedById: UserId, expiresAt: number }[]
-  /** Raised hands; absent on servers without them. */
+  /** Raised hands; absent if the server does not support raising hands. */
   requests?: { userId: UserId }[]
 }
 
@@ -84,11 +84,11 @@ export interface Health {
 
 export interface Metric {
   name: string
-  /** A value is null if it is not a finite number. */
+  /** `value` is null if the sample is not a finite number. */
   samples: { name: string, labels: Record<string, string | number>, value: number | null }[]
 }
 
-/** An error response. UNREACHABLE and UNREADABLE are this page's own codes. */
+/** An error response. The codes UNREACHABLE and UNREADABLE come from this page, not from the server. */
 export class ApiError extends Error {
   override name = 'ApiError'
   readonly code: string
@@ -103,10 +103,10 @@ export class ApiError extends Error {
   }
 }
 
-/** @returns whether an error has the code */
+/** @returns whether the error has one of the codes */
 export const hasCode = (error: unknown, ...codes: string[]): error is ApiError => error instanceof ApiError && codes.includes(error.code)
 
-/** @returns the delay before a retry in milliseconds, if the error has one */
+/** @returns the delay that the server requests before a retry, in milliseconds; undefined if there is none */
 export function waitOf (error: unknown): number | undefined {
   const { retryAfterMs } = (hasCode(error, 'RATE_LIMITED') ? error.details : undefined) as { retryAfterMs?: number } | undefined ?? {}
   return retryAfterMs
@@ -159,7 +159,10 @@ async function read<T> (response: Response): Promise<T> {
   return await response.json().catch(() => { throw new ApiError('UNREADABLE', `HTTP ${response.status}`, response.status) }) as T
 }
 
-/** @param key returns the current admin key; `refused` is called when the server rejects it */
+/**
+ * @param key returns the current admin key
+ * @param refused called when the server rejects the current key
+ */
 export function createApi (key: () => string, refused: () => void) {
   async function admin (path: string, options: Omit<CallOptions, 'key'> = {}): Promise<Response> {
     const used = key()
@@ -206,7 +209,7 @@ export function createApi (key: () => string, refused: () => void) {
 
 export type Api = ReturnType<typeof createApi>
 
-/** The body of /health, which a server that is not ready also sends. */
+/** Returns the body of /health. A server that is not ready sends the same body with status 503. */
 export async function readHealth (signal: AbortSignal): Promise<Health> {
   const response = await fetch('/health', { signal, cache: 'no-store' })
   return await read<Health>(response)

@@ -5,7 +5,7 @@ const { config: words } = adminStrings
 /** A form field for one setting of a feature. */
 export interface Field {
   name: string
-  /** `lines`: a list of strings, one per line. `json`: a value without a simpler form. */
+  /** `lines`: a list of strings, one per line. `json`: any other value, edited as JSON. */
   kind: 'number' | 'choice' | 'text' | 'lines' | 'json'
   /** For `choice`: values and labels. */
   choices: readonly (readonly [unknown, string])[]
@@ -100,8 +100,8 @@ function parseJson (text: string): unknown {
 }
 
 /**
- * @param details of VALIDATION_FAILED
- * @returns the messages by field; messages without a field are under ''
+ * @param details the details of a VALIDATION_FAILED error
+ * @returns the first message per field name; the key '' has the message that belongs to no field
  */
 export function problemsOf (fields: readonly Field[], details: unknown): Record<string, string> {
   const problems: Record<string, string> = {}

@@ -5,17 +5,17 @@ export function sumOf (metrics: readonly Metric[], name: string): number | undef
   return metrics.find((metric) => metric.name === name)?.samples.reduce((sum, { value }) => sum + (value ?? NaN), 0)
 }
 
-/** The displayed part of a metric. */
+/** How a chart displays a metric. */
 export interface Line {
   metric: string
   /** `rate`: the increase of a counter per second. */
   of: 'value' | 'rate'
   unit: 'count' | 'milliseconds' | 'percent'
-  /** Factor from the unit of the metric to the displayed unit. */
+  /** Factor that converts the metric's unit to the displayed unit. */
   times: number
 }
 
-/** docs/metrics.md describes them. */
+/** The charts. docs/metrics.md describes their metrics. */
 export const lines = {
   people: { metric: 'flylive_socket_connections', of: 'value', unit: 'count', times: 1 },
   rooms: { metric: 'flylive_rooms_active', of: 'value', unit: 'count', times: 1 },
@@ -27,7 +27,7 @@ export const lines = {
 
 export type LineName = keyof typeof lines
 
-/** A value and its time, epoch milliseconds. */
+/** A value and the time at which it was read, in epoch milliseconds. */
 export interface Point {
   at: number
   value: number
@@ -35,7 +35,7 @@ export interface Point {
 
 /**
  * @param before an earlier sum of a counter
- * @returns the increase per second; a counter that has decreased was reset by a restart of its server
+ * @returns the increase per second; if the counter has decreased, its server restarted and counted from zero
  */
 export function rateOf (before: Point, now: Point): number | undefined {
   const seconds = (now.at - before.at) / 1000
@@ -47,7 +47,7 @@ export function rateOf (before: Point, now: Point): number | undefined {
 export const windowMs = 180_000
 
 export interface Series {
-  /** Records the values that were read at a time. */
+  /** Records the metrics that were read at the given time. */
   add (at: number, metrics: readonly Metric[]): void
   /** The points of a line, none older than {@link windowMs}. */
   pointsOf (name: LineName): readonly Point[]
@@ -83,7 +83,7 @@ export function createSeries (): Series {
   }
 }
 
-/** The value of a chart as text. */
+/** @returns the newest, lowest and highest value, to describe a chart as text */
 export function rangeOf (points: readonly Point[]): { now: number, least: number, most: number } | undefined {
   const last = points.at(-1)
   if (!last) return undefined
@@ -105,11 +105,11 @@ export interface Frame {
   top: number
   width: number
   height: number
-  /** Points that are farther apart are not joined, because no values were read in between. */
+  /** Points farther apart than this are not connected, because no values were read in between. */
   gapMs: number
 }
 
-/** @returns the `d` of an SVG path */
+/** @returns the `d` attribute of an SVG path */
 export function pathOf (points: readonly Point[], { end, top, width, height, gapMs }: Frame): string {
   const round = (number: number) => Math.round(number * 10) / 10
   return points.map(({ at, value }, i) => {

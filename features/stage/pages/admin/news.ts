@@ -1,7 +1,7 @@
 import { shallowRef } from 'vue'
 import { wordsOf } from './api.ts'
 
-/** The result of the last action, visible and announced to screen readers. */
+/** The result of the last action, shown on the page and announced to screen readers. */
 export interface News {
   text: string
   bad: boolean

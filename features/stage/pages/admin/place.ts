@@ -7,7 +7,7 @@ export interface Place {
   roomId?: string
 }
 
-/** @returns the view that a URL fragment names; the rooms section by default */
+/** @returns the view for a URL fragment; the rooms section if the fragment is empty or unknown */
 export function placeOf (hash: string): Place {
   const [name, id] = hash.replace(/^#/, '').split('/', 2)
   const section = sections.find((section) => section === name) ?? 'rooms'

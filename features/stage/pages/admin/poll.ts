@@ -4,17 +4,17 @@ import { waitOf } from './api.ts'
 
 const longestWaitMs = 30_000
 
-/** @returns the delay after a number of consecutive failures */
+/** @returns the delay before the next request, after this number of consecutive failures */
 const backoff = (everyMs: number, failures: number) => Math.min(everyMs * 2 ** Math.min(failures, 10), longestWaitMs)
 
 export interface Poll<T> {
-  /** The last result; undefined before the first. */
+  /** The last result; undefined until the first request succeeds. */
   readonly data: ShallowRef<T | undefined>
   /** The error of the last request; undefined if it succeeded. */
   readonly error: ShallowRef<unknown>
-  /** The time of `data`, epoch milliseconds. */
+  /** When `data` was received, in epoch milliseconds. */
   readonly at: Ref<number>
-  /** Polls now. @returns once a request that started after this call has ended */
+  /** Polls now. @returns when a request that started after this call has finished */
   refresh (): Promise<void>
 }
 
@@ -22,7 +22,7 @@ export interface Poll<T> {
  * Polls while the component is mounted and the tab is visible, one request
  * at a time, and less often after failures.
  *
- * @param look receives a signal that aborts when the component is unmounted
+ * @param look sends the request; its signal aborts when the component is unmounted
  */
 export function usePoll<T> (look: (signal: AbortSignal) => Promise<T>, everyMs: number): Poll<T> {
   const data = shallowRef<T>()

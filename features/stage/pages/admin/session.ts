@@ -1,7 +1,7 @@
 import { ref } from 'vue'
 import { call, createApi } from './api.ts'
 
-// The key is kept in the tab's session storage only.
+// The key is stored only in the tab's session storage.
 const item = 'flylive:admin-key'
 
 /** The admin key; empty until the server accepts one. */
@@ -33,5 +33,5 @@ export function forget (): void {
   setKey('')
 }
 
-/** @returns whether a text can be sent in a header */
+/** @returns whether the key can be sent in an HTTP header */
 export const canBeSent = (secret: string) => /^[\x21-\x7e]+$/.test(secret)

@@ -2,7 +2,7 @@ import type { Participant, Profile, UserId } from '@flylive/audio-client'
 import { strings } from '../strings.ts'
 import { colours } from './identity.ts'
 
-/** Bidirectional control characters, which would also affect the following text. */
+/** Bidirectional control characters, which would change the direction of the text that follows a name. */
 const bidiControls = /[\u202a-\u202e\u2066-\u2069]/g
 const rightToLeft = /[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc]/
 
@@ -19,7 +19,7 @@ export function initialsOf (name: string): string {
   return name.replace(bidiControls, '').trim().split(/\s+/).slice(0, 2).map((word) => [...new Intl.Segmenter().segment(word)][0]?.segment ?? '').join('').toUpperCase()
 }
 
-/** @returns a picture URL that needs no other host; undefined if there is none */
+/** @returns the user's picture as a data URL, so that no other host is contacted; undefined if there is none */
 export function pictureOf (profile: Profile | undefined): string | undefined {
   const avatar = profile?.avatar
   return typeof avatar === 'string' && avatar.startsWith('data:image/') ? avatar : undefined

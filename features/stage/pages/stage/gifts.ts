@@ -11,7 +11,7 @@ const pictures: Readonly<Record<number, string>> = { 1: '🌹', 2: '☕', 3: '�
 
 export const gifts: readonly Gift[] = Object.keys(pictures).map((id) => giftOf(Number(id)))
 
-/** @returns how to show a gift, also one outside the catalogue */
+/** @returns the name and picture of a gift, with defaults for gifts outside the catalogue */
 export function giftOf (giftId: number): Gift {
   return { giftId, name: strings.gifts.names[giftId] ?? strings.gifts.unknown, picture: pictures[giftId] ?? '🎁' }
 }

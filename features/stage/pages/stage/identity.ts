@@ -11,7 +11,7 @@ export interface Identity {
 /** Avatar colours, in the order of strings.lobby.colours. White text is readable on each. */
 export const colours = ['#4f46e5', '#0369a1', '#0f766e', '#15803d', '#a16207', '#c2410c', '#b91c1c', '#be185d'] as const
 
-/** A token from the link or the form, for servers without guests. */
+/** A token from the link or the form, for servers that do not allow guests. */
 export interface Access {
   token: string | undefined
 }
@@ -26,7 +26,7 @@ export const longestName = 40
 /** @returns the name, truncated to the maximum length */
 export function shortName (name: string): string {
   let short = ''
-  // Truncate at grapheme boundaries.
+  // Truncate between code points.
   for (const character of name.trim()) if (short.length + character.length <= longestName) short += character; else break
   return short.trimEnd()
 }
@@ -52,8 +52,8 @@ export async function signsGuestsIn (): Promise<boolean> {
 }
 
 /**
- * The client's token callback. A guest keeps the same id in a tab, also after
- * a reload, and so keeps their seat and room.
+ * Returns the client's token callback. A guest keeps the same id in a tab, even after
+ * a reload, and therefore keeps their room and seat.
  */
 export function createTokenSource (identity: Identity, access: Access): (refusal?: RequestError) => Promise<string> {
   return async (refusal) => {
@@ -76,7 +76,7 @@ function readSession (): GuestSession | undefined {
   try {
     return JSON.parse(keptInTab.get('session') ?? '') as GuestSession
   } catch {
-    // Missing or not a guest token.
+    // The stored session is missing or is not valid JSON.
     return undefined
   }
 }

@@ -5,7 +5,7 @@ import { kept } from './storage.ts'
 export interface MicrophoneChoice {
   /** Device id; empty for the browser's default. */
   deviceId: string
-  /** Unprocessed audio, for music. */
+  /** Whether to send unprocessed audio, for music. */
   original: boolean
 }
 
@@ -34,7 +34,7 @@ export function saveChoice ({ deviceId, original }: MicrophoneChoice): void {
  * @throws Error with a message that tells the user what to do
  */
 export async function openMicrophone ({ deviceId, original }: MicrophoneChoice): Promise<MediaStreamTrack> {
-  // Browsers expose it in secure contexts only.
+  // Browsers expose `mediaDevices` only in secure contexts.
   const devices = navigator.mediaDevices as MediaDevices | undefined
   if (!devices) throw new Error(window.isSecureContext ? strings.microphone.unsupported : strings.microphone.insecure)
   const processing = { echoCancellation: !original, noiseSuppression: !original, autoGainControl: !original }
@@ -48,7 +48,7 @@ export async function openMicrophone ({ deviceId, original }: MicrophoneChoice):
   }
 }
 
-/** @returns the available microphones; they have names only after permission was given */
+/** @returns the available microphones; browsers hide their names until the user gives permission */
 export async function listMicrophones (): Promise<MediaDeviceInfo[]> {
   const devices = await (navigator.mediaDevices as MediaDevices | undefined)?.enumerateDevices().catch(() => []) ?? []
   return devices.filter(({ kind, deviceId }) => kind === 'audioinput' && deviceId !== '' && deviceId !== 'default')
@@ -61,7 +61,7 @@ export interface Meter {
   close (): void
 }
 
-/** @returns undefined if the browser cannot measure it: Firefox requires equal sample rates of source and output */
+/** @returns undefined if the browser cannot measure the track: Firefox requires equal input and output sample rates */
 export function createMeter (track: MediaStreamTrack): Meter | undefined {
   const context = new AudioContext()
   const close = () => { context.close().catch(() => { /* It is closed already. */ }) }
@@ -85,7 +85,7 @@ export function createMeter (track: MediaStreamTrack): Meter | undefined {
 
 /**
  * @param level measured level, 0 to 1
- * @returns the length of the bar or ring, 0 to 1, for -50 to -10 dB, the range of speech
+ * @returns the length of the bar or ring, from 0 (-50 dB) to 1 (-10 dB), which is the range of speech
  */
 export function loudness (level: number): number {
   return level <= 0 ? 0 : Math.min(1, Math.max(0, (20 * Math.log10(level) + 50) / 40))

@@ -1,8 +1,8 @@
 /**
- * Runs a sheet's action only once, even if its button is pressed again, because a second gift would be charged.
+ * Runs a sheet's action only once, even if its button is pressed again. Otherwise a gift could be charged twice.
  *
- * @param over called when the action has ended; errors are already shown
- * @returns runs an action unless one was run before
+ * @param over called when the action has finished; the action has already shown its errors
+ * @returns a function that runs an action, unless it has already run one
  */
 export function once (over: () => void): (deed: () => Promise<unknown>) => Promise<void> {
   let pressed = false

@@ -6,11 +6,11 @@ import type { RoomAudio } from '@flylive/audio-client'
 export interface Playback {
   /** Whether the browser blocks playback until the user interacts with the page. */
   blocked: Ref<boolean>
-  /** Call it after a user interaction. */
+  /** Resumes blocked playback. Call it after a user interaction. */
   resume (): void
 }
 
-/** Plays each remote track in an audio element of its own. */
+/** Plays each remote track in its own audio element. */
 export function playAll (audio: RoomAudio | undefined): Playback {
   const elements = new Map<string, HTMLAudioElement>()
   const blocked = ref(false)

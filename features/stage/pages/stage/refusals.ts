@@ -1,12 +1,12 @@
 import type { RequestError } from '@flylive/audio-client'
 import { strings } from '../strings.ts'
 
-/** @returns the user text for a server error, without a full stop */
+/** @returns the message for users about a server error, without a full stop */
 export function wordsOf ({ code, message }: RequestError): string {
   return strings.refusals[code] ?? message
 }
 
-/** @returns the user text for a connection error, without a full stop */
+/** @returns the message for users about a connection error, without a full stop */
 export function troubleOf (error: RequestError): string {
   return strings.trouble[error.code] ?? wordsOf(error)
 }

@@ -2,8 +2,8 @@ import { onScopeDispose, shallowRef } from 'vue'
 import type { ShallowRef } from 'vue'
 import type { RequestError, RoomClient, UserId } from '@flylive/audio-client'
 
-// The client emits that something changed. The view then takes a snapshot of the
-// whole state, so that components render consistent data.
+// The client emits an event when something changes. The view then takes a snapshot of the
+// whole room state, so that components render consistent data.
 
 /** Minimum interval between snapshots, in milliseconds. */
 const shortestMs = 40
@@ -14,7 +14,7 @@ function pictureOf (room: RoomClient, trouble: RequestError | undefined, ownerId
   const { audio, connection, seats } = room
   const list = seats.list
   const { participants, participantCount } = room
-  // A user with a reserved seat may not be in the room, and big rooms list only some users.
+  // The occupant of a seat may be disconnected, so not in the room, and big rooms list only some users.
   const seated = list.filter(({ userId }) => userId !== undefined && (participants.length < participantCount || participants.some(({ seat }) => seat?.userId === userId)))
   return {
     state: room.state,
@@ -63,7 +63,7 @@ export function useRoomView (room: RoomClient): ShallowRef<RoomView> {
     }),
     room.connection.on('features', changed),
     room.connection.on('state', (state, why) => {
-      // Keep the reason until the connection is back; do not repeat it per attempt.
+      // Keep the last error until the connection is open again; the state `connecting` has no error.
       trouble = state === 'open' ? undefined : why ?? trouble
       changed()
     }),

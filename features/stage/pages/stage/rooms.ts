@@ -13,9 +13,9 @@ const everyMs = 3000
 const pageSize = 30
 
 /**
- * The occupied rooms, most members first, while the list is visible.
+ * Lists the occupied rooms, largest first, and updates the list while the page is visible.
  *
- * @returns `state` is `off` if the server does not list rooms; `trouble` is the reason for an outdated list
+ * @returns `state` is `off` if the server does not list rooms; `trouble` says why the list is outdated
  */
 export function useRooms (identity: Identity, access: Access) {
   const connection = new Connection({ url: location.href, token: createTokenSource(identity, access) })
@@ -51,7 +51,7 @@ export function useRooms (identity: Identity, access: Access) {
   }
 
   connection.on('state', (now, why) => {
-    // Keep the reason until the connection is back; do not repeat it per attempt.
+    // Keep the last error until the connection is open again; the state `connecting` has no error.
     if (now === 'open') trouble.value = ''
     else if (why) trouble.value = now === 'closed' ? `${troubleOf(why)}.` : strings.status.waiting(troubleOf(why))
     if (now === 'open') look()

@@ -6,18 +6,18 @@ export interface Show {
   id: number
   picture: string
   text: string
-  /** Start position, 0 to 1 of the width. */
+  /** Horizontal start position, from 0 (left) to 1 (right). */
   place: number
 }
 
-/** Duration of a reaction and a gift animation, in milliseconds; ShowsOverlay.vue has the same values. */
+/** Durations of the reaction and gift animations, in milliseconds. ShowsOverlay.vue must use the same values. */
 const reactionMs = 2600
 const giftMs = 3600
 /** Maximum number of concurrent animations in big rooms. */
 const mostReactions = 24
 const mostGifts = 3
 
-/** Delay after which reactions are announced together to screen readers, in milliseconds. */
+/** How long reactions are collected, in milliseconds, before screen readers announce them together. */
 const saidMs = 2000
 
 /** Animated reactions and gifts. */
@@ -54,7 +54,7 @@ export function createShows () {
     reactions,
     gifts,
     said,
-    /** @param name of the sender, if known */
+    /** @param name the sender's name, if known */
     react (emoji: string, times: number, name = ''): void {
       count(emoji, times)
       for (let i = 0; i < Math.min(times, mostReactions / 4) && reactions.length < mostReactions; i++) add(reactions, emoji, name, reactionMs)

@@ -34,7 +34,7 @@ export interface Entry {
 
 /** Timeout for leaving, in milliseconds. Without a network there is no reply. */
 const longestLeaveMs = 2000
-/** Maximum plausible drain deadline, in milliseconds; longer ones come from clock skew. */
+/** Longest plausible time until a drain deadline, in milliseconds. Longer times are due to clock skew. */
 const longestDrainMs = 600_000
 
 /** State shared by the components of the room page. */
@@ -84,7 +84,7 @@ function createStage ({ roomId, options, identity, access, choice }: Entry, left
   const personOf = (userId: UserId) => view.value.participants.find((person) => String(person.userId) === String(userId))
   const nameFrom = (userId: UserId) => nameOf(personOf(userId)?.profile)
 
-  /** Runs an action in the room and shows its error. */
+  /** Runs an action in the room. If it fails, shows the error to the user. */
   async function attempt<T> (what: () => Promise<T>): Promise<T | undefined> {
     say('')
     try {
@@ -94,11 +94,11 @@ function createStage ({ roomId, options, identity, access, choice }: Entry, left
       return undefined
     }
   }
-  /** Sends a request and shows its error. */
+  /** Sends a request. If it fails, shows the error to the user. */
   const ask = <T extends RequestType>(type: T, data: RequestData<T>): Promise<ReplyData<T> | undefined> =>
     attempt(() => connection.request(type, data))
 
-  /** If seats are enabled and the microphone is open, takes a free seat. Closes the microphone if there is none. */
+  /** If seats are enabled and the microphone is open, takes a free seat. Closes the microphone if no seat is free. */
   async function findSeat (): Promise<void> {
     if (!voice.track.value || room.state !== 'in' || !room.seats.enabled) return
     let words = strings.seat.noneFree
@@ -107,20 +107,20 @@ function createStage ({ roomId, options, identity, access, choice }: Entry, left
     } catch (error) {
       words = strings.seat.none(wordsOf(error as RequestError))
     }
-    // After a reconnect this runs again.
+    // After a reconnect, this function runs again.
     if (room.state !== 'in') return
     voice.drop()
     say(words)
   }
 
-  /** Big rooms list only some users; the owner needs the names of users with raised hands. */
+  /** Loads participants until these users are known: big rooms list only some users, but raised hands need names. */
   async function name (userIds: readonly UserId[]): Promise<void> {
     if (naming) return
     naming = true
     try {
       const unknown = () => userIds.some((userId) => !room.participants.some((person) => String(person.userId) === String(userId)))
       while (unknown() && room.participants.length < room.participantCount && await room.loadParticipants());
-    } catch { /* Keeps the previous users until the next update. */ } finally {
+    } catch { /* The names stay unknown until the next update. */ } finally {
       naming = false
     }
   }
@@ -133,13 +133,13 @@ function createStage ({ roomId, options, identity, access, choice }: Entry, left
   room.on('entered', ({ chatHistory = [], reactions }) => {
     chatHistory.forEach(talk.message)
     emojis.value = reactions?.emojis ?? []
-    // The client has moved to another server.
+    // The client has moved to another server, so the drain notice is obsolete.
     if (notice.value === draining) say('')
     findSeat()
   })
   connection.on('seat:cleared', ({ userId, reason }) => {
     if (!room.seats.isSelf(userId) || reason === 'moved') return
-    // Records only users who may send audio.
+    // The microphone is open only while the user may send audio.
     voice.drop()
     if (reason !== 'left') say(strings.seat.gone)
   })
@@ -194,9 +194,9 @@ function createStage ({ roomId, options, identity, access, choice }: Entry, left
     nameFrom,
     ask,
     say,
-    /** Takes a certain seat and opens the microphone. */
+    /** Takes the given seat and opens the microphone. */
     async speakFrom (type: 'seat:take' | 'seat:invite:accept', seatIndex: number): Promise<void> {
-      // A second press has no effect.
+      // Ignore a second press while the first is pending.
       if (sitting) return
       sitting = true
       try {
@@ -208,7 +208,7 @@ function createStage ({ roomId, options, identity, access, choice }: Entry, left
         sitting = false
       }
     },
-    /** Opens the microphone and takes any free seat, if a seat is required. */
+    /** Opens the microphone and, if seats are enabled, takes any free seat. */
     async speak (): Promise<void> {
       if (voice.opening.value) return
       say('')
@@ -217,7 +217,7 @@ function createStage ({ roomId, options, identity, access, choice }: Entry, left
     /** @param seatIndex defaults to any free seat */
     async invite (userId: UserId, seatIndex?: number): Promise<void> {
       const { free, list } = room.seats
-      // Accepting an invite also unlocks the seat.
+      // A locked seat is acceptable, because accepting the invite unlocks it.
       const seat = seatIndex ?? (free[0] ?? list.find((one) => one.userId === undefined && one.invitedUserId === undefined))?.seatIndex
       if (seat === undefined) say(strings.person.noneFree)
       else await ask('seat:invite', { userId, seatIndex: seat })
@@ -226,7 +226,7 @@ function createStage ({ roomId, options, identity, access, choice }: Entry, left
     /** Leaves the room and releases the seat immediately. */
     async leave (): Promise<void> {
       voice.drop()
-      const left = room.leave().catch(() => { /* Without a connection, the user has left, too. */ })
+      const left = room.leave().catch(() => { /* Without a connection, the user has already left. */ })
       await Promise.race([left, new Promise((resolve) => setTimeout(resolve, longestLeaveMs))])
     }
   }

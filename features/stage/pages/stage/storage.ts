@@ -1,12 +1,12 @@
-/** A key-value store that outlives the page. */
+/** A key-value store that survives a page reload. */
 export interface Memory {
   get (name: string): string | undefined
   set (name: string, text: string): void
 }
 
 /**
- * @param open returns the browser's storage; it throws if storage is blocked
- * @returns the storage, or an in-memory replacement
+ * @param open returns the browser's storage; throws if storage is blocked
+ * @returns a store that falls back to memory if the browser's storage fails
  */
 export function createMemory (open: () => Storage): Memory {
   const substitute = new Map<string, string>()

@@ -15,7 +15,7 @@ export function createVoice (room: RoomClient, choice: MicrophoneChoice, say: (t
   const trouble = ref('')
   let meter: Meter | undefined
   let closed = false
-  /** Whether it should be open; the user may leave the seat or room while the browser asks for permission. */
+  /** Whether the microphone should be open. The user may leave the seat while the browser asks for permission. */
   let wanted = false
   let underWay: Promise<boolean> | undefined
 
@@ -65,9 +65,9 @@ export function createVoice (room: RoomClient, choice: MicrophoneChoice, say: (t
     opening,
     trouble,
     /**
-     * Idempotent: the browser asks for permission once.
+     * Opens the microphone. Idempotent: the browser asks for permission only once.
      *
-     * @returns whether it is open; false if it was closed before permission was given
+     * @returns whether the microphone is open; false after an error, or if it was closed before permission was given
      */
     async open (): Promise<boolean> {
       if (closed) return false
@@ -79,7 +79,7 @@ export function createVoice (room: RoomClient, choice: MicrophoneChoice, say: (t
     drop,
     /** The user's current level, 0 to 1. */
     level: () => room.audio?.sending === true && !room.audio.muted ? meter?.level() ?? 0 : 0,
-    /** Closes it, also while the browser still asks for permission. */
+    /** Closes the microphone permanently, even while the browser is still asking for permission. */
     close () {
       closed = true
       drop()

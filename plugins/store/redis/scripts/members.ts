@@ -62,7 +62,7 @@ return {last, math.max(redis.call('ZCARD', KEYS[2]), redis.call('HLEN', KEYS[4])
 /**
  * KEYS users profiles — ARGV after limit
  *
- * @returns the places after `after`, their profiles, and the number of users
+ * @returns the users' places after `after`, their profiles, and the total number of users
  */
 export const participants = `
 local users = redis.call('ZRANGEBYSCORE', KEYS[1], '(' .. ARGV[1], '+inf', 'WITHSCORES', 'LIMIT', 0, ARGV[2])
@@ -79,7 +79,7 @@ return {places, redis.call('HMGET', KEYS[2], unpack(keys)), count}
 /**
  * KEYS users profiles — ARGV limit user…
  *
- * @returns the profiles of the given users that are in the room, then of others in order of arrival
+ * @returns the profiles of the given users who are in the room, then of other users in order of arrival
  */
 export const someMembers = `
 local limit = tonumber(ARGV[1])

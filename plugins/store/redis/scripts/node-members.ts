@@ -9,16 +9,16 @@ return intact(KEYS[1], KEYS[2], KEYS[3], KEYS[4]) and 1 or 0
  * KEYS room users profiles refs sessions docs log closed
  * ARGV node meta pin now members(JSON [[field, user, profile]…]) channel payload (name version state)…
  *
- * Replaces a server's members of the room: removes those that are not given, adds
- * those that are missing. Restores documents that are missing or older, if they
- * belong to this room and not to an earlier one with the same id. If the room or some of its documents
- * had been lost, records the time and publishes.
+ * Replaces a server's members in the room: removes members that are not in the argument, and adds members
+ * that are missing in Redis. Restores documents that are missing or older in Redis, if they belong to this
+ * room and not to an earlier one with the same id. If the room or some of its documents had been lost,
+ * records the time and publishes.
  *
- * If a key of the members had been lost, rebuilds the others from the sessions, and publishes, so that
- * the other servers add their members.
+ * If one of the members' keys had been lost, rebuilds the other keys from the sessions, and publishes, so
+ * that the other servers add their members again.
  *
- * @returns profiles of the users who joined, of those who left, the number of users, 1 if the room
- *   was closed since (then nothing is written), and all documents
+ * @returns the profiles of users who joined, the profiles of users who left, the number of users, 1 if the
+ *   room was closed in the meantime (then nothing is written), and all documents
  */
 export const replaceNodeMembers = `${arrive}${clock}${intact}${publish}
 local given, joined, left = {}, {}, {}

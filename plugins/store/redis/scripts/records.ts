@@ -3,7 +3,7 @@ import { publish } from './shared.ts'
 /**
  * KEYS room users profiles refs sessions docs log closed — ARGV onlyIfEmpty memory channel payload
  *
- * Adds a last line to the payload: createdAt of the removed room.
+ * Appends the removed room's createdAt to the payload, as the last line.
  */
 export const removeRoom = `${publish}
 local meta = redis.call('HGET', KEYS[1], 'meta')

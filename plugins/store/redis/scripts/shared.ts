@@ -1,7 +1,7 @@
-// Redis runs a Lua script atomically. All keys of a script have the room id as hash tag, so that one
-// node of a Redis Cluster holds them all.
+// Redis runs a Lua script atomically. All keys of a script contain the room id as a hash tag, so that
+// one node of a Redis Cluster holds them all.
 
-/** Assigns the last position to a user. Places are unique, even if the clocks of servers differ. */
+/** Adds a user at the end of the order of arrival. Places are unique, even if the servers' clocks differ. */
 export const arrive = `
 local function arrive (key, user, now)
   local last = redis.call('ZRANGE', key, -1, -1, 'WITHSCORES')[2]
@@ -10,8 +10,8 @@ end
 `
 
 /**
- * Whether the keys of a room's members agree. They always do, unless Redis has lost one of them: each
- * user has a place, a profile and a number of sessions.
+ * Whether the keys that hold a room's members are consistent: each user has a place, a profile and a
+ * number of sessions. They are always consistent unless Redis has lost one of them.
  */
 export const intact = `
 local function intact (users, profiles, refs, sessions)

@@ -3,11 +3,11 @@ import { clock, publish } from './shared.ts'
 /**
  * KEYS room docs — ARGV name expected state channel payload recovery
  *
- * Replaces the state of a document that has the expected version, and publishes. Adds a
- * last line to the payload: the new version. The version's number is at least the time in microseconds,
- * so it is higher than every number that was assigned before a loss.
+ * Replaces the state of a document if the document has the expected version, and publishes the payload.
+ * The new version is appended to the payload, as the last line. The version's number is at least the
+ * current time in microseconds, so it is higher than every number that was assigned before a loss.
  *
- * @returns false without the room; RESTORING while servers write back a lost room (nothing is changed);
+ * @returns false if there is no room; RESTORING while servers restore a lost room (nothing is changed);
  *   DONE and the version; or OTHER, the current version, and the state if there is one
  */
 export const swapDocument = `${publish}${clock}
