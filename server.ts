@@ -9,14 +9,14 @@ import { ConfigError } from './config/error.ts'
 
 // Starts and stops the process; app.ts builds the server.
 
-// scripts/run.mjs and scripts/demo.ts start this process and hold an IPC channel.
+// scripts/run.mjs and scripts/demo.ts start this process with an IPC channel.
 // If they are killed, the channel closes and the server stops.
 if (process.connected === false) process.exit()
 process.channel?.unref()
 process.once('disconnect', () => process.kill(process.pid, 'SIGTERM'))
 
-// A signal during start-up ends the process. Without this handler it would not:
-// mediasoup listens to these signals, which disables their default action.
+// Makes a signal during startup end the process. Without this handler, it would not,
+// because mediasoup listens for these signals, which disables their default action.
 const interrupts = ['SIGINT', 'SIGTERM'] as const
 const interrupted = (signal: NodeJS.Signals) => process.exit(128 + constants.signals[signal])
 for (const signal of interrupts) process.once(signal, interrupted)
@@ -45,7 +45,7 @@ process.stdout.write(banner(config, address, token))
 
 function readConfig (): Config {
   try {
-    // Also for libraries that read their own variables, such as MEDIASOUP_WORKER_BIN.
+    // Sets process.env because libraries read variables of their own, such as MEDIASOUP_WORKER_BIN.
     Object.assign(process.env, { ...readEnvFile('.env'), ...process.env })
     return loadConfig(process.env)
   } catch (error) {

@@ -1,9 +1,9 @@
 import fp from 'fastify-plugin'
 
 /**
- * The time for deadlines, the same on all servers: the time of Redis, or without Redis the time at which this
- * process started plus the time since. It never runs backwards, and changes of the machine's clock do
- * not affect it.
+ * The clock for deadlines, the same on all servers: the time of Redis or, without Redis, the time when
+ * this process started plus the time since then. The clock never runs backwards, and changes to the
+ * machine's clock do not affect it.
  */
 export interface Clock {
   /** @returns epoch milliseconds, a whole number */
@@ -13,7 +13,7 @@ export interface Clock {
 declare module 'fastify' {
   interface FastifyInstance {
     clock: Clock & {
-      /** How far the machine's clock is ahead of this one, in milliseconds. */
+      /** How far the machine's clock is ahead of this clock, in milliseconds. */
       skewMs (): number
     }
   }
@@ -21,14 +21,14 @@ declare module 'fastify' {
 
 /** Time between two comparisons with Redis, in milliseconds. */
 const syncIntervalMs = 5000
-/** A slow answer says little about the time of Redis. In milliseconds. */
+/** Replies from Redis that take longer than this, in milliseconds, are ignored because they are too inaccurate. */
 const maxRoundTripMs = 500
-/** Maximum correction backwards per comparison, in milliseconds: until it has passed, the clock stands still. */
+/** Maximum backward correction per comparison, in milliseconds. The clock stands still for as long as the correction. */
 const maxBackMs = 250
-/** From here on a machine's clock is reported, in milliseconds. */
+/** How far the machine's clock may be off before this is reported, in milliseconds. */
 const maxSkewMs = 2000
 
-/** @returns the clock of this process; `follow` corrects it by the time of another clock, epoch milliseconds */
+/** @returns the clock of this process; `follow` adjusts it to the time of another clock, in epoch milliseconds */
 export function createClock (): Clock & { follow (now: number): void } {
   let offsetMs = 0
   let latest = 0
@@ -45,13 +45,13 @@ export function createClock (): Clock & { follow (now: number): void } {
   }
 }
 
-/** Decorates the instance with the time for deadlines, and reports a machine whose clock is wrong. */
+/** Decorates the instance with the clock for deadlines, and reports if the machine's clock is wrong. */
 export default fp(async function clock (app) {
   const created = createClock()
   const redis = app.hasDecorator('redis') ? app.redis : undefined
   const skewMs = () => Date.now() - created.now()
 
-  /** Follows the time of Redis: at half of the round trip, it was what the answer says. */
+  /** Adjusts the clock to the time of Redis. Assumes that Redis read its time halfway through the round trip. */
   async function sync (): Promise<void> {
     if (!redis) return
     const sentAt = performance.now()

@@ -17,7 +17,7 @@ export default fp<{ config: Config }>(async function config (app, options) {
 /** Variables that grant access to the server or its data stores, and the settings of all features, some of which are secret. */
 const kernelOnly = ['ADMIN_API_KEY', 'METRICS_TOKEN', 'REDIS_URL', 'REDIS_PASSWORD', 'REDIS_SENTINEL_PASSWORD', 'BLOBS_S3_ACCESS_KEY_ID', 'BLOBS_S3_SECRET_ACCESS_KEY', 'FEATURES_CONFIG', 'variables', 'generated'] as const
 
-/** The configuration that features see: no secret, and no setting of another feature. */
+/** The configuration that features see, without secrets and without the settings of other features. */
 export type FeatureConfig = Readonly<Omit<Config, (typeof kernelOnly)[number]>>
 
 /** @returns the configuration as features see it */

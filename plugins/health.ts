@@ -6,12 +6,12 @@ export interface HealthReport {
   ready: boolean
   /** The result per dependency: ok, or the error. */
   checks: Record<string, { ok: boolean, error?: string }>
-  /** What a deployer should change, although the server works. */
+  /** Problems that an operator should fix, although the server works. */
   warnings: string[]
 }
 
 export interface Health {
-  /** Checks this server and its dependencies; the dependencies at most 20 times per second, regardless of the number of callers. */
+  /** Checks this server and its dependencies. The dependencies are checked at most 20 times per second, however many callers there are. */
   check (): Promise<HealthReport>
 }
 
@@ -23,14 +23,14 @@ declare module 'fastify' {
 
 declare module './hooks.ts' {
   interface KernelHooks {
-    /** A feature's dependencies, by name. Each check throws an error while its dependency is down. */
+    /** Returns a check for each of a feature's dependencies, by name. A check throws an error while its dependency is down. */
     'health:checks': () => Record<string, () => Promise<void> | void>
   }
 }
 
 const freshMs = 50
 
-/** Space that must be free in DATA_DIR, in bytes: a database may need several pages for a small write. */
+/** Space that must be free in DATA_DIR, in bytes. Even a small write may need several pages of a database. */
 const probeBytes = 65_536
 
 /** @throws if a file cannot be written: the disk is full or read-only, or the folder is gone */
@@ -43,7 +43,7 @@ async function writeProbe (folder: string): Promise<void> {
   }
 }
 
-/** Readiness of this server: its media workers, store and pub/sub work, and it is not shutting down. */
+/** Reports whether this server is ready: its media workers, store and pub/sub work, and the server is not shutting down. */
 export default fp(async function health (app) {
   let latest: Promise<HealthReport['checks']> | undefined
   const gauge = app.metrics.gauge('flylive_ready', 'Whether this server is ready: 1 or 0')

@@ -13,7 +13,7 @@ type Result<F> = F extends (...args: never[]) => infer R ? Awaited<R> : never
 
 /** Registers the handlers of features and of the kernel. */
 export interface HookRegistrar<H = KernelHooks> {
-  /** Adds a handler. It is removed with its feature. */
+  /** Adds a handler. The handler is removed when its feature is unloaded. */
   on<N extends keyof H> (name: N, fn: H[N]): void
 }
 
@@ -51,7 +51,7 @@ export interface Hooks extends HookRegistrar, HookCaller<KernelHooks> {
   /**
    * Replaces all handlers of an owner atomically.
    *
-   * @param inFlight counts the calls of the new set
+   * @param inFlight counts the running calls of the new handlers
    */
   install (owner: string, entries: readonly HookEntry[], inFlight?: CallCounter): void
 }

@@ -7,10 +7,10 @@ import { rateLimited } from './errors/codes.ts'
 
 // Maximum requests per address per minute: enough for several dashboards and polling scripts behind one address.
 const callsPerMinute = 3000
-// Exempt routes: monitoring systems poll them, or they have their own limit.
+// Routes without this limit: monitoring systems poll them, or they have their own limit.
 const unlimited = new Set(['/ws', '/health', '/livez', '/readyz', '/metrics'])
 
-/** Applies security headers, CORS and limits per address to HTTP requests and connections. */
+/** Adds security headers and CORS to HTTP responses, and limits the requests and connections per address. */
 export default fp(async function http (app) {
   const { config } = app
   limitSockets(app)

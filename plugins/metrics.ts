@@ -2,14 +2,14 @@ import fp from 'fastify-plugin'
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client'
 
 /**
- * The metrics registry. Each helper returns the metric of that name and creates
- * it on the first call, so that counters survive a feature reload.
+ * The metrics registry. Each method returns the metric with the given name, and
+ * creates it on the first call, so that counters survive a feature reload.
  */
 export interface Metrics {
   readonly registry: Registry
   counter<L extends string = never> (name: string, help: string, labels?: readonly L[]): Counter<L>
   gauge<L extends string = never> (name: string, help: string, labels?: readonly L[]): Gauge<L>
-  /** @param buckets upper bounds, in the unit the name ends with */
+  /** @param buckets upper bounds, in the unit that the metric's name ends with */
   histogram<L extends string = never> (name: string, help: string, labels: readonly L[], buckets: readonly number[]): Histogram<L>
 }
 

@@ -20,7 +20,7 @@ export default (async function metrics (app) {
   }, async (request, reply) => {
     if (METRICS_TOKEN !== undefined) {
       const given = /^Bearer (.+)$/i.exec(request.headers.authorization ?? '')?.[1] ?? ''
-      // Digests have equal lengths, so that the timing reveals nothing about the token.
+      // Compares digests: they have equal lengths, so the timing reveals nothing about the token.
       if (!timingSafeEqual(digest(given), digest(METRICS_TOKEN))) throw new Unauthorized('The metrics need a token')
     }
     return reply.type(registry.contentType).send(await registry.metrics())

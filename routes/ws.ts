@@ -9,12 +9,12 @@ import { webSocketUrl } from '../plugins/gate/index.ts'
 /** The object that the feature `auth` provides. */
 export interface Authenticator {
   /**
-   * @param request an upgrade
+   * @param request a WebSocket upgrade request
    * @throws UNAUTHORIZED; UNAVAILABLE if the token cannot be checked
    */
   authenticate (request: FastifyRequest): Promise<Identity>
   /**
-   * Signs a token, for guests and tests. Absent if it cannot.
+   * Signs a token, for guests and tests. Absent if the feature cannot sign tokens.
    *
    * @param expiresIn for example `12h`
    */
@@ -28,14 +28,14 @@ declare module '../plugins/features/feature.ts' {
 }
 
 /**
- * Opens the WebSockets of `/ws` and of all paths that features claim.
+ * Accepts WebSocket connections to `/ws` and to all paths that features register.
  * Rejections are sent as HTTP responses, before the upgrade.
  */
 export default (async function ws (app) {
   const { config } = app
   const quotas = createConnectionQuotas(app)
   const identities = new WeakMap<object, Identity>()
-  // Includes pending connections; otherwise a burst would exceed the limit.
+  // Sockets whose upgrade is in progress. They count too; otherwise a burst could exceed the limit.
   const arriving = new Set<object>()
   const refused = app.metrics.counter('flylive_socket_refused_total', 'Connections rejected before the upgrade, by code', ['code'])
 
@@ -50,7 +50,7 @@ export default (async function ws (app) {
     const entrance = app.gate.entranceOf(request.raw)
     const identity = await (entrance?.authenticate ?? identify)(request)
     await quotas.countUser(socket, userKeyOf(identity.user.id))
-    // The path may have been withdrawn while the client was being identified.
+    // The feature may have removed the path while the client was being identified.
     if (app.drain.draining) throw new Draining()
     if (entrance && !app.gate.accepts(entrance.path)) throw new NotFound(entrance.path)
     return identity
@@ -93,7 +93,7 @@ export default (async function ws (app) {
   })
 }) satisfies FastifyPluginAsync
 
-/** For a client without a token, if guests are allowed: each connection gets a generated user. */
+/** @returns a newly generated guest user, for one connection without a token */
 function anonymous (): Identity {
   const id = `guest-${randomUUID()}`
   const name = `Guest ${id.slice(6, 10)}`

@@ -12,7 +12,7 @@ const seat = z.object({
   userId,
   /** Unique id of this user's stay on the seat. Permissions granted for the stay end when the user leaves the seat. */
   sitting: z.int(),
-  /** Whether the user muted themselves, as reported by the media plugin. */
+  /** Whether the user muted themselves, as reported by the media feature. */
   selfMuted: z.boolean(),
   /** Deadline until which a disconnected user keeps the seat; undefined while the user is in the room. */
   awayUntil: time.optional()

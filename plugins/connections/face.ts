@@ -3,7 +3,7 @@ import { z } from 'zod'
 import { validationFailed } from '../errors/codes.ts'
 import { jsonLimitExceeded, topLevelScalars } from '../schema/json-limits.ts'
 
-/** A request as a client sent it, or the error if it cannot be read. */
+/** A request from a client, or the error if the request cannot be read. */
 export type ParsedMessage =
   { id?: string | number | undefined, type: string, data: Record<string, unknown>, error?: undefined } |
   { id?: string | number | undefined, type?: string | undefined, error: Error }
@@ -12,7 +12,7 @@ export type ParsedMessage =
 export interface FaceEvent {
   readonly type: string
   readonly data: unknown
-  /** The event in the native protocol, `{"type","data"}`, serialised once, on first use; also the format between servers. */
+  /** The event as JSON, `{"type","data"}`, as the native protocol and other servers use it. Serialised once, on first use. */
   readonly text: string
 }
 
@@ -20,7 +20,7 @@ export interface FaceEvent {
  * The message format of one kind of client: the native JSON protocol, Socket.IO,
  * push-to-talk. A session has exactly one face.
  *
- * @typeParam F what the session's link writes
+ * @typeParam F the type of frame that the session's link writes
  */
 export interface Face<F = unknown> {
   readonly name: string
@@ -30,10 +30,10 @@ export interface Face<F = unknown> {
    * Decodes a frame.
    *
    * @returns the request; or the error, with the id if the frame has one; or undefined to ignore the frame
-   * @throws like `error`, if neither id nor type can be read
+   * @throws the error instead of returning it, if neither the id nor the type can be read
    */
   parse (data: Buffer, isBinary: boolean): ParsedMessage | undefined
-  /** Encodes a server event, once for all sessions with this face; undefined if its clients do not receive the event. */
+  /** Encodes a server event, once for all sessions with this face; undefined if clients with this face do not receive the event. */
   event (event: FaceEvent): F | undefined
   /** Encodes the reply to a request; undefined if the protocol has no replies. */
   reply (id: string | number, outcome: { ok: true, data: unknown } | { ok: false, error: unknown }): F | undefined
@@ -46,8 +46,8 @@ export interface OutgoingEvent extends FaceEvent {
 }
 
 /**
- * @param type of the event
- * @param data its payload; it must not change afterwards
+ * @param type the event type
+ * @param data the payload; do not modify it afterwards
  */
 export function createEvent (type: string, data: unknown): OutgoingEvent {
   let text: string | undefined
@@ -64,7 +64,7 @@ export function createEvent (type: string, data: unknown): OutgoingEvent {
 /** @param text an event in the native protocol, from another server or from a room's log */
 export function eventFromText (text: string): OutgoingEvent {
   let parsed: { type: string, data: unknown } | undefined
-  // The native face writes the text as it is, so it is parsed only for others.
+  // The native face writes the text unchanged, so the text is parsed only for other faces.
   const parse = () => {
     parsed ??= JSON.parse(text) as { type: string, data: unknown }
     return parsed
@@ -93,7 +93,7 @@ function withFrames (event: Omit<OutgoingEvent, 'frame'>): OutgoingEvent {
  * Adapts faces to a transport. An adapted face does not throw. Each face is adapted once, so that an
  * event is encoded once for all sessions with that face.
  *
- * @param encode turns what a face returns into what the transport writes
+ * @param encode converts a face's frame to the frame that the transport writes
  * @param failed called when a face throws while encoding; the frame is dropped
  */
 export function createFaceAdapter<A, F> (encode: (frame: A) => F, failed: (error: unknown, face: Face<A>) => void): (face: Face<A>) => Face<F> {
@@ -144,13 +144,13 @@ const envelope = z.object({
   data: z.record(z.string(), z.unknown()).nullish()
 })
 
-/** Reads a text frame. An invalid frame keeps its id, if it has one, so that the error becomes the reply to that request. */
+/** Parses a text frame. If an invalid frame has an id, the result contains it, so that the client receives the error as the reply. */
 function parseJson (text: string): ParsedMessage {
   const problem = jsonLimitExceeded(text)
   if (problem !== undefined) return { ...headOf(text), error: validationFailed([{ path: [], message: `The frame ${problem}` }]) }
   let value: unknown
   try {
-    // Names such as `__proto__` are dropped like other unknown fields.
+    // Keys such as `__proto__` are dropped, as are other unknown fields.
     value = sjson.parse(text, { protoAction: 'remove', constructorAction: 'remove' })
   } catch {
     return { id: undefined, type: undefined, error: validationFailed([{ path: [], message: 'The frame is not JSON' }]) }

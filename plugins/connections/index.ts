@@ -23,7 +23,7 @@ declare module '../hooks.ts' {
   interface KernelHooks {
     /** A session is open; nothing has been sent to it yet. */
     'session:open': (session: Session) => void
-    /** Returns fields that are added to the greeting, session:ready. */
+    /** Returns fields to add to the greeting (session:ready). */
     'session:greet': (session: Session) => Record<string, unknown> | Promise<Record<string, unknown>>
     /** A session has ended. Called before the session leaves its room. */
     'session:close': (session: Session) => void
@@ -32,14 +32,14 @@ declare module '../hooks.ts' {
 
 declare module '../cluster/messages.ts' {
   interface ClusterMessages {
-    /** An event for every session of a user, as native text. */
+    /** An event for every session of a user, as JSON of the native protocol. */
     'user:event': { userKey: string, text: string }
-    /** Closes all connections of a user but one. */
+    /** Closes a user's connections that are older than the session `keep`. */
     'user:replaced': { userKey: string, keep: string }
   }
 }
 
-/** Close codes that are metric labels: the server's own, and those of browsers and libraries (RFC 6455, section 7.4.1). Clients may choose others. */
+/** Close codes that appear as metric labels: the server's own, and those of browsers and libraries (RFC 6455, section 7.4.1). All others are counted as `other`. */
 const countedCodes: ReadonlySet<number> = new Set([...Object.values(closeCodes), 1000, 1001, 1002, 1003, 1005, 1006, 1007, 1009, 1011])
 
 /**
@@ -179,7 +179,7 @@ export default fp(async function sockets (app) {
 /** The maximum delay of a timer, about 24 days; no session lasts that long. */
 const longestTimerMs = 2 ** 31 - 1
 
-/** How long before the end of its token a session is notified, in milliseconds (protocol.md, section 7, "Tokens in a session"). */
+/** How long before its token expires a session is notified, in milliseconds (protocol.md, section 7, "Tokens in a session"). */
 const noticeMs = 60_000
 /** Minimum delay of the notice, in milliseconds, so that it follows the greeting. */
 const minNoticeDelayMs = 1000
@@ -190,7 +190,7 @@ interface Expiry {
   stop (): void
 }
 
-/** Notifies a session before its token expires, and closes it then. */
+/** Notifies a session shortly before its token expires, and closes the session when it expires. */
 function watchExpiry (session: Session): Expiry {
   let notice: NodeJS.Timeout | undefined
   let end: NodeJS.Timeout | undefined
@@ -216,11 +216,11 @@ function watchExpiry (session: Session): Expiry {
 /**
  * Closes a user's older connections on all servers when a new one opens.
  *
- * @returns called with each new connection
+ * @returns a function to call with the session of each new connection
  */
 function replaceOlderSessions (cluster: Cluster, sessions: Pick<SessionRegistry, 'ofUser'>): (session: Session) => void {
-  // All servers receive logins in one order. A session whose own login has not
-  // arrived yet is newer than the login that just arrived.
+  // All servers receive logins in the same order. If a session's own login has not
+  // arrived yet, the session is newer than the login that just arrived.
   const announced = new WeakSet<Session>()
   cluster.on('user:replaced', ({ userKey, keep }) => {
     for (const session of sessions.ofUser(userKey)) {

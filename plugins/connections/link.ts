@@ -5,7 +5,7 @@ import type { OutgoingEvent } from './face.ts'
  * A session's transport: it writes frames to one client. Call `session.end()`
  * when the client has disconnected.
  *
- * @typeParam F a frame, as the session's face makes it
+ * @typeParam F the type of frame that the session's face creates
  */
 export interface Link<F = unknown> {
   /** Whether frames can be written. */
@@ -20,7 +20,7 @@ export interface Link<F = unknown> {
   terminate (): void
 }
 
-/** @returns the link of a session without a connection: events go to `onEvent` */
+/** @returns a link for a session without a connection; it passes all events to `onEvent` */
 export function createCallbackLink (onEvent: (event: OutgoingEvent) => void): Link<OutgoingEvent> {
   return {
     open: true,

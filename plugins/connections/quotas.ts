@@ -3,24 +3,24 @@ import type { Socket } from 'node:net'
 import type { FastifyInstance } from 'fastify'
 import { TooManyConnections, withDetails } from '../errors/codes.ts'
 
-/** Limits the connections of each address and each user. */
+/** Limits the number of connections per address and per user. */
 export interface ConnectionQuotas {
   /**
    * Counts a new connection until its socket closes.
    *
-   * @param address of the client
+   * @param address the client's address
    * @throws TOO_MANY_CONNECTIONS (details `{limit}`) if the address has too many on this server
    */
   countAddress (socket: Socket, address: string): void
   /**
-   * Counts a connection of a user, until its socket closes.
+   * Counts a user's new connection until its socket closes.
    *
    * @throws TOO_MANY_CONNECTIONS (details `{limit}`) if the user has too many, on all servers
    */
   countUser (socket: Socket, userKey: string): Promise<void>
 }
 
-/** Loopback, private and link-local addresses. Many users may share one: behind a proxy, for example. */
+/** Loopback, private and link-local addresses. Many users may share one of them, for example behind a proxy. */
 const privateAddresses = new BlockList()
 for (const [network, bits] of [['127.0.0.0', 8], ['10.0.0.0', 8], ['172.16.0.0', 12], ['192.168.0.0', 16], ['169.254.0.0', 16]] as const) {
   privateAddresses.addSubnet(network, bits, 'ipv4')
@@ -29,10 +29,10 @@ privateAddresses.addAddress('::1', 'ipv6')
 privateAddresses.addSubnet('fc00::', 7, 'ipv6')
 privateAddresses.addSubnet('fe80::', 10, 'ipv6')
 
-/** @param address IPv4, IPv6, or IPv4 in IPv6 */
+/** @param address IPv4, IPv6, or IPv4-mapped IPv6 */
 export const isPrivate = (address: string): boolean => privateAddresses.check(address, address.includes(':') ? 'ipv6' : 'ipv4')
 
-/** Counts sockets by key. */
+/** Counts open sockets by key. */
 class SocketCounter {
   readonly #byKey = new Map<string, number>()
 
@@ -51,15 +51,15 @@ class SocketCounter {
   }
 }
 
-/** Connections of an address beyond MAX_CONNECTIONS_PER_IP, for requests of clients that have WebSockets. */
+/** How many more connections than MAX_CONNECTIONS_PER_IP an address may have, for HTTP requests from clients with WebSockets. */
 const moreForRequests = 64
 
-/** @returns whether the addresses of clients are exempt; private ones count only if the limit is configured, because they may be those of proxies */
+/** @returns a function that tests whether an address is exempt. Private addresses are, unless the limit is configured, because they may belong to proxies. */
 const exemption = ({ variables }: FastifyInstance['config']) => variables.MAX_CONNECTIONS_PER_IP === undefined ? isPrivate : () => false
 
 /**
- * Limits the connections of each address, also those that send no request or a slow one: more are closed.
- * Behind a proxy there is no limit, because all connections have its address.
+ * Closes connections above the limit per address, including connections that send no request or a slow
+ * one. With TRUST_PROXY there is no limit, because all connections come from the proxy's address.
  */
 export function limitSockets ({ config, server }: Pick<FastifyInstance, 'config' | 'server'>): void {
   if (config.TRUST_PROXY) return
@@ -86,7 +86,7 @@ export function createConnectionQuotas ({ config, directory, nodeId }: Pick<Fast
       addresses.add(address, socket)
     },
     async countUser (socket, userKey) {
-      // Counts before the lookup, so that concurrent connections count each other.
+      // Counts this connection before the lookup, so that concurrent connections include each other.
       users.add(userKey, socket)
       const here = users.get(userKey)
       const sessions = here > perUser ? [] : await directory.sessionsOf(userKey).catch(() => [])

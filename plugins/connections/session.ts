@@ -24,9 +24,9 @@ export interface User {
 }
 
 /**
- * Ids are compared and stored in this form: 42 and "42" are one user.
+ * Ids are compared and stored in this form: 42 and "42" are the same user.
  *
- * @param id as the token or a request has it
+ * @param id the id from a token or a request
  */
 export function userKeyOf (id: UserId): string {
   return String(id)
@@ -35,15 +35,15 @@ export function userKeyOf (id: UserId): string {
 /** The user and the expiry of a session. */
 export interface Identity {
   user: User
-  /** Epoch milliseconds; the session ends then. */
+  /** When the session ends, epoch milliseconds. */
   expiresAt?: number | undefined
   /** Hex SHA-256 of the token. Identifies the token for revocation. */
   tokenHash?: string | undefined
-  /** Address of the client, if it has a connection. */
+  /** The client's address, if the session has a connection. */
   address?: string | undefined
 }
 
-/** Limits what one session may send. */
+/** Limits on what one session may send. */
 export interface FloodLimits {
   messagesPerSecond: number
   messagesBurst: number
@@ -70,8 +70,8 @@ export interface SessionOptions<F = unknown> {
 
 /**
  * One user's presence on this server: over a WebSocket, over a feature's own
- * transport, or without a connection. Handlers of `session:close` release its
- * room and its transports.
+ * transport, or without a connection. When the session ends, handlers of
+ * `session:close` release its room and its transports.
  */
 export class Session {
   readonly id = randomUUID()
@@ -80,11 +80,11 @@ export class Session {
   readonly userKey: string
   /** The client's message format. */
   readonly face: Face
-  /** Whether it has a client connection. Without one, only its owner can receive its events. */
+  /** Whether the session has a client connection. If not, only the session's owner can receive its events. */
   readonly connected: boolean
-  /** The room it is in. Only the rooms plugin sets it. */
+  /** The room that the session is in. Set only by the rooms plugin. */
   roomId: string | null = null
-  /** Whether it sends or receives audio. Only the media plugin sets it. */
+  /** Whether the session sends or receives audio. Set only by the media plugin. */
   hasAudio = false
   #identity: Identity
   readonly #link: Link
@@ -117,7 +117,7 @@ export class Session {
     return this.#identity.user
   }
 
-  /** Replaces the identity by that of a newer token of the same user. Called by the kernel, which restarts the expiry. */
+  /** Replaces the identity with the one from a newer token of the same user. Called by the kernel, which restarts the expiry timers. */
   renew (identity: Identity): void {
     this.#identity = { ...this.#identity, ...identity }
   }
@@ -126,7 +126,7 @@ export class Session {
     return !this.#closing && this.#link.open
   }
 
-  /** Why this server closed it; undefined if the client did. */
+  /** Why this server closed the session; undefined if the client closed it. */
   get endedFor (): CloseReason | undefined {
     return this.#endedFor
   }
@@ -136,7 +136,7 @@ export class Session {
     return this.#link.queuedBytes
   }
 
-  /** Handles a frame from the client; a session that exceeds the limits of a connection is closed. */
+  /** Handles a frame from the client. Closes the session if it exceeds its limits. */
   receive (data: Buffer, isBinary: boolean): void {
     if (!this.open) return
     if (isBinary && this.face.binary !== true) return this.close('UNSUPPORTED_DATA')
@@ -193,7 +193,7 @@ export class Session {
     this.#endSoon()
   }
 
-  /** Releases the session's resources after its client has disconnected. Called by the owner of its link. Idempotent. */
+  /** Releases the session's resources after its client has disconnected. Called by the owner of the session's link. Idempotent. */
   end (): void {
     this.#closing = true
     if (this.#ended) return
@@ -201,7 +201,10 @@ export class Session {
     this.#onEnd(this)
   }
 
-  /** Deferred, because an event may be in flight to a room. Events caused by the close must follow it for all members. */
+  /**
+   * Deferred, because the session may be closed while an event is being sent to its room. All members must receive
+   * that event before the events that the close causes.
+   */
   #endSoon (): void {
     process.nextTick(() => this.end())
   }

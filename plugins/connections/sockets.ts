@@ -6,10 +6,10 @@ import type { Link } from './link.ts'
 import type { SessionRegistry } from './registry.ts'
 import type { FrameReader, Identity, Session, UserId } from './session.ts'
 
-/** A session over a feature's own transport, or without a connection. */
+/** Options for a session over a feature's own transport, or without a connection. */
 export type OpenOptions<F = unknown> = {
   identity: Identity
-  /** Called once when the session has ended, with the reason for which the server closed it; undefined if its owner ended it. */
+  /** Called once when the session has ended. `reason` is why the server closed the session; undefined if its owner ended it. */
   onClose?: (reason: CloseReason | undefined) => void
 } & ({
   face: Face<F>
@@ -17,14 +17,14 @@ export type OpenOptions<F = unknown> = {
 } | {
   face?: undefined
   link?: undefined
-  /** Receives its events; without it, they are dropped. */
+  /** Receives the session's events. Without this callback, they are dropped. */
   onEvent?: (event: OutgoingEvent) => void
 })
 
 /** The API for features. */
 export interface FeatureSockets extends Pick<SessionRegistry, 'size' | 'get' | 'all' | 'ofUser'> {
   /**
-   * Opens a session that has no WebSocket of the kernel. The session counts toward MAX_CONNECTIONS.
+   * Opens a session that does not use a WebSocket of the kernel. The session counts toward MAX_CONNECTIONS.
    * Like every session it can join rooms, take seats, send and receive audio, and be closed and kicked.
    * It leaves its room when it ends.
    * The session outlives reloads of its feature. It is closed with SHUTTING_DOWN when the feature is disabled.
@@ -33,20 +33,20 @@ export interface FeatureSockets extends Pick<SessionRegistry, 'size' | 'get' | '
    */
   open<F> (options: OpenOptions<F>): Session
   /**
-   * Replaces a session's token by a newer one. The session then ends with the newer one.
+   * Replaces a session's token with a newer one. The session then ends when the newer token expires.
    *
-   * @throws FORBIDDEN if it belongs to another user
+   * @throws FORBIDDEN if the newer token belongs to another user
    */
   renew (session: Session, identity: Identity): void
   /**
-   * Handles a frame that arrived over a session's own link, within the limits of a
-   * connection: decodes it by the session's face, runs the request, writes the reply.
+   * Handles a frame that arrived over a feature's own link: decodes it with the session's
+   * face, runs the request and writes the reply. The limits of a connection apply.
    */
   receive (session: Session, data: Buffer, isBinary: boolean): void
   /**
    * Sends one event to every session of a user, on every server.
    *
-   * @returns true if it went to all servers, false if only to this one
+   * @returns true if the event was sent to all servers, false if only to this one
    */
   toUser (userId: UserId, type: string, data: object): Promise<boolean>
   /** Sends one event to every session of this server. */
@@ -55,17 +55,17 @@ export interface FeatureSockets extends Pick<SessionRegistry, 'size' | 'get' | '
 
 /** The protocol of one WebSocket path. */
 export interface ConnectionOptions {
-  /** The native protocol by default. */
+  /** The message format. Default: the native protocol. */
   face?: Face<string | Uint8Array>
-  /** The owner of the path. */
+  /** The name of the path's owner. */
   owner?: string
 }
 
 /** All sessions of this server. */
 export interface Sockets extends FeatureSockets {
-  /** Opens the session of an upgraded WebSocket. */
+  /** Opens a session for an upgraded WebSocket. */
   accept (ws: WebSocket, request: IncomingMessage, identity: Identity, options?: ConnectionOptions): Session
-  /** Sets the reader of frames. */
+  /** Sets the function that handles incoming frames. */
   readWith (reader: FrameReader): void
   /** @returns the API for one feature, which owns the sessions it opens */
   forFeature (name: string): FeatureSockets

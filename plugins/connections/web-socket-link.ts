@@ -12,13 +12,12 @@ export interface WebSocketLimits {
   pongTimeoutMs: number
 }
 
-/** Time that a flooding client has to receive the close frame, in milliseconds. Then its connection is closed. */
+/** How long a flooding client has to receive the close frame, in milliseconds, before its connection is terminated. */
 const floodCloseMs = 500
 
 /** Link over a WebSocket. Coalesces writes, limits the send queue and sends pings. */
 export class WebSocketLink implements Link<Buffer> {
-  // Links with buffered writes. At the end of the turn of the event loop, the writes of each link are
-  // flushed together.
+  // Links with buffered writes. On the next tick, all buffered writes of a link are flushed together.
   static readonly #written: WebSocketLink[] = []
   static #flush (): void {
     for (const link of WebSocketLink.#written.splice(0)) {
@@ -98,14 +97,14 @@ export class WebSocketLink implements Link<Buffer> {
   }
 }
 
-/** When a frame is too large, ws closes the connection with a code but no reason. This adds the reason. */
+/** When a frame is too large, ws closes the connection with a code but no reason. This function adds the reason. */
 function sendTooBigReason (ws: WebSocket): void {
   const close = ws.close.bind(ws)
   const tooBig: CloseReason = 'MESSAGE_TOO_BIG'
   ws.close = (code, reason = code === closeCodes[tooBig] ? tooBig : undefined) => close(code, reason)
 }
 
-// ws exports Sender, and WebSocket#send uses its `frame`; the type package lacks it.
+// ws exports Sender, and WebSocket#send uses Sender.frame, but the type package does not declare Sender.
 const { Sender } = ws as unknown as {
   Sender: { frame (data: Buffer, options: { fin: boolean, opcode: number, mask: boolean, rsv1: boolean, readOnly: boolean }): Buffer[] }
 }
@@ -116,7 +115,7 @@ const binaryOpcode = 2
 /**
  * Frames a message once, to be written to any number of sockets.
  *
- * @param message a string makes a text frame, bytes make a binary frame
+ * @param message a string for a text frame, bytes for a binary frame
  * @returns the whole unmasked WebSocket frame
  */
 export function webSocketFrame (message: string | Uint8Array): Buffer {

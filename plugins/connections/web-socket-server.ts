@@ -2,7 +2,7 @@ import type { IncomingMessage, Server } from 'node:http'
 import type { FastifyInstance } from 'fastify'
 import websocket from '@fastify/websocket'
 
-/** The subprotocol of this contract. The server selects it if a client offers it. */
+/** The WebSocket subprotocol of the native protocol. The server selects it if a client offers it. */
 export const subprotocol = 'msab.v1'
 
 /** How long the server waits for a client's close frame, in milliseconds. */
@@ -11,21 +11,21 @@ const closeTimeoutMs = 2000
 /**
  * Registers the WebSocket server, which receives upgrades from the gate.
  *
- * @param closeAll closes every session, when the server stops
+ * @param closeAll closes every session; called when the server stops
  */
 export async function registerWebSocketServer (app: FastifyInstance, closeAll: () => void): Promise<void> {
   await app.register(websocket, {
     options: {
       server: app.gate.webSockets as Server,
       maxPayload: app.config.WS_MAX_FRAME_BYTES,
-      // Compression gains little on small JSON frames and would require framing per socket.
+      // Compression gains little on small JSON frames and would require framing each message per socket.
       perMessageDeflate: false,
       handleProtocols: (offered: Set<string>, request: IncomingMessage) => {
         const { subprotocol: wanted = subprotocol } = app.gate.entranceOf(request) ?? {}
         return offered.has(wanted) ? wanted : false
       }
     },
-    // The client sent invalid data; ws closes the connection with the appropriate code.
+    // If the client sent invalid data, ws itself closes the connection with the appropriate code.
     errorHandler: (err, ws, request) => {
       if (ws.readyState !== ws.OPEN) return app.log.debug({ err, ip: request.ip }, 'socket error')
       app.log.error({ err }, 'failed to open a session for a connection')

@@ -1,16 +1,16 @@
 import { isIP } from 'node:net'
 import type { types } from 'mediasoup'
 
-/** A local address with the address that its ICE candidates contain. */
+/** A local address, and the address to announce in its ICE candidates. */
 type ListenSocket = Pick<types.TransportListenInfo, 'ip' | 'announcedAddress' | 'flags'>
 
-/** Host names are resolved by clients; they belong to the family of the listen address. */
+/** The address family: 4 or 6. Clients resolve host names, so a host name has the family of the listen address. */
 const familyOf = (address: string, listenIp: string) => isIP(address) || isIP(listenIp)
 
 /**
- * @param listenIp local address; 0.0.0.0 and :: stand for all addresses of the families that are announced
+ * @param listenIp local address; 0.0.0.0 and :: mean all local addresses of the announced address families
  * @param announced addresses at which clients reach the server; may be empty
- * @returns the sockets that a media worker opens, at most one per family
+ * @returns the sockets that a media worker opens, at most one per address family
  */
 export function socketsFor (listenIp: string, announced: readonly string[]): ListenSocket[] {
   const isAny = listenIp === '0.0.0.0' || listenIp === '::'
@@ -26,11 +26,11 @@ export function socketsFor (listenIp: string, announced: readonly string[]): Lis
 }
 
 /**
- * Adds a candidate for each announced address that mediasoup does not know: a socket has one announced
- * address, and the server identifies clients by their ICE credentials, not by the address they use.
+ * Adds ICE candidates for further announced addresses, because a mediasoup socket announces only one.
+ * Clients may use any of them, because the server identifies clients by their ICE credentials.
  *
  * @param candidates from mediasoup
- * @returns the candidates for the client, those of the first address first
+ * @returns the candidates for the client, those from mediasoup first
  */
 export function candidatesFor (candidates: readonly types.IceCandidate[], listenIp: string, announced: readonly string[]): types.IceCandidate[] {
   const known = new Set(candidates.map(({ address }) => address))
@@ -42,7 +42,7 @@ export function candidatesFor (candidates: readonly types.IceCandidate[], listen
       ip: address,
       // Candidates with different addresses have different foundations (RFC 8445, section 5.1.1.3).
       foundation: `${candidate.foundation}${index + 1}`,
-      // The local preference decides between addresses of one type (RFC 8445, section 5.1.2.1).
+      // The local preference decides between addresses of the same type (RFC 8445, section 5.1.2.1).
       priority: candidate.priority - (index + 1) * 256
     })))
   return [...candidates, ...added]

@@ -23,7 +23,7 @@ export interface AttachmentContext {
 export type AttachmentEvents = TapEvents & InjectionEvents
 
 /**
- * A server-side object on a room's router. If the worker dies, the attachment is reopened on a new router.
+ * A tap or an injection on a room's router. If the worker dies, the attachment is reopened on a new router.
  */
 export abstract class Attachment extends EventEmitter<AttachmentEvents> implements MediaUser {
   readonly roomId: string
@@ -46,7 +46,7 @@ export abstract class Attachment extends EventEmitter<AttachmentEvents> implemen
   protected abstract attach (media: RoomMedia): Promise<void>
   /** Releases the resources of {@link attach}. Idempotent. */
   protected abstract detach (): void
-  /** The attachment was reopened on another router. */
+  /** Called when the attachment has been reopened on another router. */
   protected abstract reattached (): void
 
   /** @throws OVERLOADED, UNAVAILABLE, and the errors of {@link attach}; the attachment is then closed */
@@ -74,7 +74,7 @@ export abstract class Attachment extends EventEmitter<AttachmentEvents> implemen
     if (!this.#opening) this.#reopen()
   }
 
-  /** Calls listeners; an exception in one must not affect the caller. */
+  /** Calls listeners and logs an exception, which must not affect the caller. */
   protected notify (call: () => void): void {
     try {
       call()

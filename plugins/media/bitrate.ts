@@ -1,13 +1,13 @@
 import type { RoomProducer } from './producer.ts'
 
-/** Interval between two measurements of a producer, in milliseconds. Two in a row above the limit make the 3 s of protocol.md, section 7, "Quotas". */
+/** Interval between two measurements of a producer, in milliseconds. Two consecutive ones above the limit correspond to the 3 s in protocol.md, section 7, "Quotas". */
 const intervalMs = 1500
 const maxOver = 2
-/** A producer may send this much more than its allowed bit rate (protocol.md, section 7, "Quotas"). */
+/** A producer may send up to its allowed bit rate times this factor (protocol.md, section 7, "Quotas"). */
 const tolerance = 1.5
 
 /**
- * Closes producers that send too much: their packets are forwarded to every listener.
+ * Finds producers that exceed their allowed bit rate, because their packets are forwarded to every listener.
  *
  * @param producers the producers on this server
  * @param limitOf the allowed bit rate of a producer, in bits per second; undefined to allow any
@@ -37,9 +37,9 @@ export function watchBitrates (
   const timer = setInterval(() => {
     if (measuring) return
     measuring = true
-    // One after the other, so that a server with many producers does not measure all at the same moment.
+    // Measures one producer after the other, so that a server with many producers has no load peak.
     const run = async () => {
-      for (const producer of producers()) await measure(producer).catch(() => { /* It was closed, or its worker died. */ })
+      for (const producer of producers()) await measure(producer).catch(() => { /* The producer was closed, or its worker died. */ })
     }
     run().finally(() => { measuring = false })
   }, intervalMs).unref()

@@ -2,8 +2,8 @@ import * as ortc from 'mediasoup/ortc'
 import type { types } from 'mediasoup'
 
 /**
- * The only codec: Opus, which WebRTC always declares as stereo, with forward error correction, without
- * discontinuous transmission, in packets of at least 10 ms.
+ * The only codec: Opus with forward error correction, without discontinuous transmission, in packets
+ * of at least 10 ms. WebRTC always declares Opus as stereo.
  */
 export const mediaCodecs: types.RouterRtpCodecCapability[] = [{
   kind: 'audio',
@@ -16,7 +16,7 @@ export const mediaCodecs: types.RouterRtpCodecCapability[] = [{
 /** The capabilities of all routers, available without creating one. */
 export const rtpCapabilities: types.RtpCapabilities = ortc.generateRouterRtpCapabilities(mediaCodecs)
 
-/** The RTP header extension with the level of a packet's audio (RFC 6464). */
+/** The RTP header extension that contains the audio level of a packet (RFC 6464). */
 export const audioLevelUri = 'urn:ietf:params:rtp-hdrext:ssrc-audio-level'
 
 /** Maximum bit rate of all audio from one client, in bits per second. */

@@ -11,7 +11,7 @@ export interface InjectOptions {
   ssrc: number
   /** Payload type of those packets. Default 100. */
   payloadType?: number
-  /** Id of the RTP header extension with the audio level (RFC 6464), if the packets have one. */
+  /** Id of the RTP header extension with the audio level (RFC 6464), if the packets contain it. */
   levelExtensionId?: number
   /** Default `voice`. */
   source?: ProducerSource
@@ -26,9 +26,9 @@ export interface InjectionEvents {
 
 /**
  * A producer that receives RTP packets (Opus, 48 kHz, not encrypted) over UDP; RTCP uses the same port.
- * Members of the room receive it like any other producer. Only the local port that sends the first
- * packet may send. If the media worker dies, the producer is reopened with the same id. The injection
- * closes with its room.
+ * Members of the room receive it like any other producer. Only packets from the port that sent the
+ * first packet are accepted. If the media worker dies, the producer is reopened with the same id. The
+ * injection closes when its room does.
  */
 export interface Injection {
   readonly roomId: string
@@ -81,7 +81,7 @@ export class RoomInjection extends Attachment implements Injection {
     return this.#port
   }
 
-  /** A feature closes the producer when its owner loses the permission to send audio. */
+  /** Closes the injection. A feature closes the producer if the owner loses the permission to send audio. */
   producerClosed (producer: RoomProducer): void {
     if (producer === this.#producer) this.close()
   }

@@ -17,7 +17,7 @@ export interface TransportParameters {
   dtlsParameters: types.DtlsParameters
 }
 
-/** One is for the microphone, the others are for music and for replacing a producer. */
+/** Maximum producers per session: one for the microphone, the others for music and for replacing a producer. */
 const maxProducers = 4
 
 /** The server functions that a session's audio needs. */
@@ -26,7 +26,7 @@ export interface PeerContext {
   /** @throws if the session may not send audio */
   permit (roomId: string, session: Session): Promise<ProducePermit>
   consumerClosed (session: Session, consumerId: string): void
-  /** The peer is closed, directly or with its room's router. */
+  /** Called when the peer is closed, directly or because its room's router is closed. */
   closed (peer: Peer): void
 }
 
@@ -38,7 +38,7 @@ export class Peer implements MediaUser {
   readonly #context: PeerContext
   readonly #transports = new Map<Direction, { transport: types.WebRtcTransport, connected: boolean }>()
   readonly #producers = new Map<string, RoomProducer>()
-  /** Producers whose creation is in flight. */
+  /** Number of producers that are being created. */
   #producing = 0
   #closed = false
 
@@ -53,7 +53,7 @@ export class Peer implements MediaUser {
     return [...this.#transports].map(([direction, { transport }]) => ({ direction, transport }))
   }
 
-  /** @returns one producer, or all producers @throws PRODUCER_NOT_FOUND */
+  /** @returns the producer with that id, or all producers if no id is given @throws PRODUCER_NOT_FOUND */
   producers (producerId?: string): RoomProducer[] {
     if (producerId === undefined) return [...this.#producers.values()]
     const producer = this.#producers.get(producerId)
@@ -192,7 +192,7 @@ export class Consumers {
   readonly #byId = new Map<string, types.Consumer>()
   readonly #onClosed: (consumerId: string) => void
 
-  /** @param onClosed called when a consumer ends with its producer or is replaced */
+  /** @param onClosed called when a consumer is replaced, or is closed because its producer is closed */
   constructor (onClosed: (consumerId: string) => void) {
     this.#onClosed = onClosed
   }

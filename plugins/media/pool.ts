@@ -25,7 +25,7 @@ export interface PoolOptions {
   /** Whether {@link WorkerPool.start} starts all workers. Otherwise each starts on demand. */
   warm: boolean
   listenIp: string
-  /** Addresses at which clients reach the workers; the listen address if empty. */
+  /** Addresses at which clients reach the workers. If empty, clients use the listen address. */
   announced: readonly string[]
   minPort: number
   maxPort: number
@@ -33,7 +33,7 @@ export interface PoolOptions {
 }
 
 export interface WorkerPool {
-  /** False while no worker runs and one of them is being replaced. */
+  /** False while no worker is running and at least one is being replaced. */
   readonly ready: boolean
   /**
    * Starts all workers of a warm pool.
@@ -45,11 +45,11 @@ export interface WorkerPool {
   alive (): MediaWorker[]
   /**
    * Reserves a slot for a router on the worker with the fewest routers. An
-   * unused worker is started before another worker gets its second
+   * unused worker is started before any other worker gets a second
    * router. Waits while all workers are being replaced.
    *
-   * @throws OVERLOADED if every worker has its maximum of routers
-   * @throws UNAVAILABLE when no worker runs within five seconds
+   * @throws OVERLOADED if every worker has its maximum number of routers
+   * @throws UNAVAILABLE if no worker is running after five seconds
    */
   take (): Promise<MediaWorker>
   /** Releases the slot of a closed router. */
@@ -57,14 +57,14 @@ export interface WorkerPool {
   close (): void
 }
 
-/** Maximum time for the start of a worker, in milliseconds. A start usually takes well under a second. */
+/** How long to wait for a worker to start, in milliseconds. A start usually takes well under a second. */
 const timeoutMs = 5000
 const respawnDelayMs = 100
 const maxRespawnDelayMs = 5000
 
 /**
- * A pool of media workers, each with one WebRtcServer, that is one UDP and one
- * TCP port. A worker that dies is replaced, on the same port.
+ * A pool of media workers. Each has one WebRtcServer, which uses one port for UDP
+ * and TCP. A worker that dies is replaced by one on the same port.
  *
  * @param onDied called with a dead worker before its replacement runs
  */
@@ -72,7 +72,7 @@ export function createPool (options: PoolOptions, metrics: Metrics, log: Fastify
   const workers = new Map<number, MediaWorker>()
   /** Workers that were never started. */
   const unused = new Set(Array.from({ length: options.size }, (_, index) => index))
-  /** Starts in progress. */
+  /** Worker starts that are in progress. */
   const starting = new Set<Promise<void>>()
   const replacing = new Set<number>()
   const waiting = new Set<() => void>()
@@ -123,7 +123,7 @@ export function createPool (options: PoolOptions, metrics: Metrics, log: Fastify
     waiting.clear()
   }
 
-  /** A worker's port is the first port plus its index. If the port is in use, it is increased by the number of workers. */
+  /** A worker's port is the first port plus the worker's index. If that port is in use, the number of workers is added until a port is free. */
   async function listen (worker: types.Worker, index: number) {
     const { listenIp, announced, minPort, maxPort, size } = options
     const sockets = socketsFor(listenIp, announced)

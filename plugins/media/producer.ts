@@ -2,7 +2,7 @@ import type { types } from 'mediasoup'
 import type { UserId } from '../connections/session.ts'
 import { refused } from './errors.ts'
 
-/** Why a producer is paused. The producer sends while it has no reason. */
+/** Who paused a producer: the user or the server. The producer sends only while neither has paused it. */
 export type PausedBy = 'self' | 'server'
 
 export type ProducerSource = 'voice' | 'music'
@@ -11,9 +11,9 @@ export type ProducerSource = 'voice' | 'music'
 export interface ProducerOwner {
   readonly userId: UserId
   readonly userKey: string
-  /** The node on which the audio enters. */
+  /** The node at which the audio enters the cluster. */
   readonly nodeId: string
-  /** The session that owns it, for the kind `session`. The producers of a session close when the session leaves its room. */
+  /** Id of the owning session, for the kind `session`. A session's producers close when the session leaves its room. */
   readonly sessionId?: string
   /** `session`: a user's session. `service`: this server itself, through a feature. `relay`: a producer of another node. */
   readonly kind: 'session' | 'service' | 'relay'
@@ -28,13 +28,13 @@ export interface ProducerInfo {
 
 /** The permission of a session to send audio. */
 export interface ProducePermit {
-  /** Whether the server pauses the producer from the start. */
+  /** Whether the producer starts paused by the server. */
   paused?: boolean
-  /** The reason, defined by the feature that gave the permit: the feature closes a producer whose reason no longer applies. */
+  /** Why the session may send; set by the feature that gave the permit. The feature closes the producer when this no longer applies. */
   grant?: string | undefined
 }
 
-/** A producer, for features that moderate it. */
+/** A producer, as features that moderate audio see it. */
 export interface ProducerHandle {
   readonly producerId: string
   readonly owner: ProducerOwner
@@ -44,11 +44,11 @@ export interface ProducerHandle {
   close (): void
   /** Idempotent. */
   pause (by: PausedBy): Promise<void>
-  /** Withdraws one reason for the pause; the producer resumes when none is left. Idempotent. */
+  /** Removes the pause by the user or by the server. The producer resumes when neither pauses it. Idempotent. */
   resume (by: PausedBy): Promise<void>
 }
 
-/** Why this server closed a producer although its owner may still send: `bitrate`, it sent too much. */
+/** Why this server closed a producer although its owner may still send. `bitrate`: the producer exceeded its allowed bit rate. */
 export type CloseCause = 'bitrate'
 
 /** Notifications from a producer to its room. */
@@ -92,13 +92,13 @@ export class RoomProducer implements ProducerHandle {
     return this.#pausedBy.has(by)
   }
 
-  /** @returns the size of all packets so far, in bytes */
+  /** @returns the total size of all packets received so far, in bytes */
   async receivedBytes (): Promise<number> {
     const stats = await this.#producer.getStats()
     return stats.reduce((sum, { byteCount }) => sum + byteCount, 0)
   }
 
-  /** @param cause unless the owner or a feature closes it */
+  /** @param cause why the server closes the producer; undefined if its owner or a feature closes it */
   close (cause?: CloseCause): void {
     if (this.#producer.closed) return
     this.#producer.close()

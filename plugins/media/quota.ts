@@ -4,10 +4,10 @@ import { recordOf } from '../directory/directory.ts'
 import { withDetails } from '../errors/codes.ts'
 import { MediaLimit } from './errors.ts'
 
-/** Limits the rooms in which a user has audio. */
+/** Limits the number of rooms in which a user has audio. */
 export interface AudioQuota {
   /**
-   * Counts the session's room, on all servers, until {@link release}.
+   * Counts the room toward the user's limit, on all servers, until {@link release}.
    *
    * @throws MEDIA_LIMIT (details `{limit}`) if the user has audio in too many other rooms
    */
@@ -21,7 +21,8 @@ export function createAudioQuota ({ config, directory, nodeId, sockets }: Pick<F
 
   return {
     async claim (session, roomId) {
-      // Counts before the lookup, so that concurrent requests count each other. Without the store, only this server counts.
+      // Counts this session before the lookup, so that concurrent requests include each other. If the lookup fails, only
+      // the sessions on this server count.
       session.hasAudio = true
       const [, found] = await Promise.all([record(session), directory.sessionsOf(session.userKey)]).catch(() => [undefined, []] as const)
       const here = [...sockets.ofUser(session.userKey)]
@@ -32,7 +33,7 @@ export function createAudioQuota ({ config, directory, nodeId, sockets }: Pick<F
     },
     release (session) {
       session.hasAudio = false
-      if (session.open) record(session).catch(() => { /* Counted until the session leaves its room or ends. */ })
+      if (session.open) record(session).catch(() => { /* The room counts until the session leaves it or ends. */ })
     }
   }
 }

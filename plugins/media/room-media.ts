@@ -21,11 +21,11 @@ declare module '../hooks.ts' {
 
 /** A user of a room's router. The router stays open until its last user leaves. */
 export interface MediaUser {
-  /** The router is closed, with all media that the user has on it. */
+  /** Called when the router is closed, and with it all media that the user has on it. */
   mediaClosed (): void
-  /** A producer of the room has started. */
+  /** Called when a producer of the room has started. */
   producerOpened? (producer: RoomProducer): void
-  /** A producer of the room was closed, but not because the router was closed. */
+  /** Called when a producer of the room is closed while the router stays open. */
   producerClosed? (producer: RoomProducer): void
 }
 
@@ -33,11 +33,11 @@ export interface MediaUser {
 export interface RoomMediaContext {
   hooks: Hooks
   pool: WorkerPool
-  /** Called with the number of producers when it changes. */
+  /** Called when the number of producers in a room changes. */
   counted (roomId: string, producers: number): void
 }
 
-/** A room's router with its producers and its level observer. */
+/** A room's router, its producers, and the observer of their audio levels. */
 export class RoomMedia {
   readonly roomId: string
   readonly worker: MediaWorker
@@ -96,7 +96,7 @@ export class RoomMedia {
     this.#users.add(user)
   }
 
-  /** Closes the router with its last user. Idempotent. */
+  /** Removes a user, and closes the router if it has no other user. Idempotent. */
   leave (user: MediaUser): void {
     this.#users.delete(user)
     this.closeIfUnused()
@@ -128,14 +128,14 @@ export class RoomMedia {
   }
 
   /**
-   * Observes the level of a new producer and announces the producer.
+   * Starts observing the audio level of a new producer, and announces the producer.
    *
-   * @throws PRODUCER_NOT_FOUND if its end was already announced
+   * @throws PRODUCER_NOT_FOUND if the producer has already been closed
    */
   async announce (producer: RoomProducer): Promise<void> {
     const { hooks, counted } = this.#context
     const { producerId, owner } = producer
-    // A service, such as a mix of all speakers, is not a speaker; other nodes observe their own speakers.
+    // Services, such as a mix of all speakers, are not speakers. Other nodes observe their own speakers.
     if (owner.kind === 'session') await this.#speakers.add(producerId)
     if (producer.closed) throw new ProducerNotFound(producerId)
     counted(this.roomId, this.producers.size)
@@ -177,7 +177,7 @@ export class MediaRooms {
   /**
    * Adds a user to the media of a room. The first user opens the router.
    *
-   * @param create creates the user; if it throws, a router without users is closed
+   * @param create creates the user; if it throws and the router has no other users, the router is closed
    * @throws the errors of `create` and {@link RoomMedia.open}
    */
   async join<T extends MediaUser> (roomId: string, create: (media: RoomMedia) => T): Promise<T> {
@@ -197,7 +197,7 @@ export class MediaRooms {
   /**
    * Closes the routers that were on a dead worker.
    *
-   * @returns their rooms
+   * @returns the ids of their rooms
    */
   workerDied (worker: MediaWorker): string[] {
     const lost = [...this.#open.values()].filter((media) => media.worker === worker)

@@ -19,13 +19,13 @@ import { RoomTap } from './tap.ts'
 import type { Tap, TapOptions } from './tap.ts'
 
 /**
- * Audio: the only access to mediasoup. All transports, producers and consumers of
- * a session close when it leaves its room. Methods that take an id find only
- * the session's own objects.
+ * The audio API. Other plugins and features access mediasoup only through it. All
+ * transports, producers and consumers of a session close when the session leaves its
+ * room. Methods that take a session and an id accept only the session's own objects.
  */
 export interface Sfu {
   readonly rtpCapabilities: types.RtpCapabilities
-  /** Whether rooms can get audio; see {@link WorkerPool.ready}. */
+  /** Whether rooms can have audio; see {@link WorkerPool.ready}. */
   readonly ready: boolean
   workers (): { index: number, pid: number, port: number, routers: number }[]
   producersOf (roomId: string): ProducerInfo[]
@@ -35,19 +35,19 @@ export interface Sfu {
   speakersOf (roomId: string): UserId[]
   /** Media statistics of a room, for admins. */
   describe (roomId: string): { worker: number, routerId: string, transports: { transportId: string, userId: UserId, type: Direction, iceState: string, dtlsState: string }[] } | undefined
-  /** Creates a transport; an earlier one of the same direction is closed. The room's router is created with its first. */
+  /** Creates a transport, and the room's router if there is none. Closes an earlier transport of the same direction. */
   createTransport (room: LocalRoom, session: Session, direction: Direction): Promise<TransportParameters>
   connectTransport (session: Session, transportId: string, dtlsParameters: types.DtlsParameters): Promise<void>
   restartIce (session: Session, transportId: string): Promise<types.IceParameters>
-  /** Lets a session send audio, as the hook `media:produce` permits. */
+  /** Lets a session send audio, if the hook `media:produce` permits it. */
   produce (session: Session, transportId: string, rtpParameters: types.RtpParameters): Promise<string>
-  /** Closes a producer of a session, or all of them. */
+  /** Closes one of the session's producers, or all of them if no id is given. */
   closeProducer (session: Session, producerId?: string): void
-  /** Pauses a producer of a session, or all of them. Idempotent. */
+  /** Pauses one of the session's producers, or all of them if no id is given. Idempotent. */
   pauseProducer (session: Session, by: PausedBy, producerId?: string): Promise<void>
-  /** Withdraws one reason for the pause; a producer resumes when none is left. */
+  /** Removes the pause by the user or by the server. A producer resumes when neither pauses it. */
   resumeProducer (session: Session, by: PausedBy, producerId?: string): Promise<void>
-  /** Lets a session receive a producer of its room. Starts paused; an earlier consumer of the same producer is closed. */
+  /** Lets a session receive a producer of its room. The consumer starts paused. An earlier consumer of the same producer is closed. */
   consume (session: Session, transportId: string, producerId: string, capabilities: types.RtpCapabilities): Promise<{ id: string, rtpParameters: types.RtpParameters }>
   pauseConsumer (session: Session, consumerId: string): Promise<void>
   /** @returns whether the producer is paused */
@@ -55,17 +55,18 @@ export interface Sfu {
   /** Closes the media of all sessions. */
   releaseAll (): void
   /**
-   * Sends the voices of a room to a UDP port of this machine.
+   * Sends the audio of a room to a UDP port on this machine.
    *
    * @throws ROOM_NOT_FOUND when the room has no members on this server, OVERLOADED, UNAVAILABLE; RangeError
+   *   if the port is invalid
    */
   tap (roomId: string, options: TapOptions): Promise<Tap>
   /**
-   * Lets this server send audio in a room, for a service, another node, or a session without a WebRTC
-   * transport. Only a session needs a permit.
+   * Lets this server send audio in a room on behalf of a service, another node, or a session without a
+   * WebRTC transport. Only a session needs a permit.
    *
    * @throws ROOM_NOT_FOUND when the room has no members on this server, NOT_IN_ROOM when the session is not in
-   * it, what `media:produce` throws, OVERLOADED, UNAVAILABLE; RangeError
+   *   the room, the errors of `media:produce`, OVERLOADED, UNAVAILABLE; RangeError if the SSRC is invalid
    */
   inject (roomId: string, owner: ProducerOwner, options: InjectOptions): Promise<Injection>
 }
@@ -78,7 +79,7 @@ declare module 'fastify' {
 
 declare module '../hooks.ts' {
   interface KernelHooks {
-    /** Returns whether and how a session may send audio. A handler throws to reject. Without a handler, every session may send. */
+    /** Decides whether a session may send audio, and whether it starts paused. A handler throws to reject. Without a handler, every session may send. */
     'media:produce': (roomId: string, session: Session) => Promise<ProducePermit | undefined>
     /** A user has paused or resumed a producer. */
     'media:selfMuted': (roomId: string, session: Session, muted: boolean) => void
@@ -88,7 +89,7 @@ declare module '../hooks.ts' {
   }
 }
 
-/** The methods of {@link Sfu} that only the kernel uses. */
+/** {@link Sfu}, with additional methods that only the kernel uses. */
 export interface OwnedSfu extends Sfu {
   /** Closes all media of a session. Idempotent. */
   release (session: Session): void

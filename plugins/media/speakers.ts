@@ -12,7 +12,7 @@ export interface Speakers {
   /** The active speakers. */
   active (): UserId[]
   add (producerId: string): Promise<void>
-  /** Removes a user whose producer is closed, without the hold time. */
+  /** Removes a user immediately, without the hold time, because their producer was closed or paused. */
   remove (userId: UserId): void
   close (): void
 }
@@ -21,9 +21,9 @@ export interface Speakers {
 const thresholdDbov = -50
 /** Interval between two measurements of the loudness, in milliseconds. */
 const intervalMs = 200
-/** A user stays an active speaker for this long after the last sound, in milliseconds: speech has gaps. */
+/** A user stays an active speaker for this long after the last sound, in milliseconds, because speech has gaps. */
 const holdMs = 1000
-/** Maximum speakers per measurement; a room has at most 15 seats. */
+/** Maximum number of speakers per measurement. A room has at most 15 seats. */
 const maxEntries = 15
 
 /**

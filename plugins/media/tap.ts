@@ -13,7 +13,7 @@ export interface TapOptions {
   follows?: (owner: ProducerOwner) => boolean
 }
 
-/** One stream of a tap. */
+/** One producer that a tap follows. */
 export interface TappedVoice {
   producerId: string
   userId: UserId
@@ -21,7 +21,7 @@ export interface TappedVoice {
   /** Identifies the packets of this voice. */
   ssrc: number
   payloadType: number
-  /** Id of the RTP header extension with the audio level (RFC 6464). Packets do not have it if the sender sends no levels. */
+  /** Id of the RTP header extension with the audio level (RFC 6464). Packets lack the extension if the sender sends no levels. */
   levelExtensionId: number | undefined
   /** Whether the producer is paused and sends no packets. */
   paused: boolean
@@ -84,7 +84,7 @@ export class RoomTap extends Attachment implements Tap {
   }
 
   producerOpened (producer: RoomProducer): void {
-    // The tap follows the current producers once it has its transport.
+    // Without a transport, there is nothing to do: `attach` follows all current producers when it has created one.
     if (this.#transport) this.#follow(this.#transport, producer).catch(() => { /* The producer or the router is closed. */ })
   }
 

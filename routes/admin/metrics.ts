@@ -7,7 +7,7 @@ const sample = z.object({
   value: z.number().nullable().describe('null for NaN and infinity')
 })
 
-/** GET /admin/metrics: what GET /metrics returns, as JSON for the admin page. */
+/** GET /admin/metrics: returns the same metrics as GET /metrics, as JSON for the admin page. */
 export default (async function metrics (app) {
   if (!app.admin.enabled) return
 

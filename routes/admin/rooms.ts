@@ -19,7 +19,7 @@ const summary = z.object({
   lastActivityAt: z.int()
 })
 
-/** Present if a feature handles `admin:seating`. */
+/** Fields that are present only if a feature handles the hook `admin:seating`. */
 const seating = z.object({
   seatCount: z.int(),
   seats: z.array(z.object({ seatIndex: z.int(), userId, isMuted: z.boolean() })),
@@ -46,7 +46,7 @@ const page = z.object({
   limit: z.coerce.number().int().min(1).max(200).default(50)
 })
 
-// Maximum participants in the response; participantCount is the total.
+// Maximum number of participants in the response. participantCount is the total.
 const participantsShown = 1000
 const longestBanSeconds = 10 * 365 * 86_400
 

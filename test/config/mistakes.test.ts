@@ -80,7 +80,7 @@ t.test('right values are accepted', async (t) => {
   t.same(problemsOf({ ...turn, ...ice, FEATURES_CONFIG: '{"chat":{"history":10}}', FEATURES: 'auth,media' }), [])
 })
 
-t.test('features in other folders may be named and configured', async (t) => {
+t.test('accepts the names and settings of features in other folders', async (t) => {
   const folder = t.testdir()
   mkdirSync(join(folder, 'polls'))
   t.same(problemsOf({ FEATURES_PATH: folder, FEATURES: 'auth,polls', FEATURES_CONFIG: '{"polls":{"anything":1}}' }), [])

@@ -109,7 +109,7 @@ t.test('loses no user when the room becomes small', async (t) => {
   t.same(seen.faults, [])
 })
 
-t.test('a server that shuts down sends the leaves of its members', async (t) => {
+t.test('a server that shuts down announces that its members left', async (t) => {
   const env = { PRESENCE_COALESCE_OVER: '0', REDIS_URL: await redisDatabase() }
   const [a, b] = [await build(t, { env }), await build(t, { env })]
   const ada = await a.connect('ada')

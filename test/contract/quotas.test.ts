@@ -134,7 +134,7 @@ t.test('a connection that was closed for flooding is not read', async (t) => {
   t.equal(server.app.sockets.size, 0)
 })
 
-t.test('bounds what waits behind a join', async (t) => {
+t.test('limits the requests that wait for a join', async (t) => {
   const server = await build(t, { env: { FEATURES: 'auth', WS_MESSAGES_BURST: '10000' } })
   const hold = Promise.withResolvers<undefined>()
   server.app.hooks.on('room:create', () => hold.promise)
@@ -171,7 +171,7 @@ t.test('refuses large frames before it parses them', async (t) => {
   t.match(await client.request('user:getRoom', { userId: 1, x: '[{,'.repeat(3000) }), { ok: true })
 })
 
-t.test("a client's close code is no metric label", async (t) => {
+t.test("does not use a client's close code as a metric label", async (t) => {
   const server = await build(t, { env: { FEATURES: 'auth' } })
   for (const code of [1000, 3000, 3777, 4999]) (await server.connect(code)).ws.close(code)
   await until(() => server.app.sockets.size === 0)
@@ -225,7 +225,7 @@ onEveryStore(t, 'limits wrong pins per address and per room, and not for members
   await (await server.connect('later', from(12))).ok('room:join', { roomId: 'r2', pin: '1234' })
 })
 
-t.test('. and .. are no ids', async (t) => {
+t.test('rejects . and .. as ids', async (t) => {
   const server = await build(t, { env: { FEATURES: 'auth,seats' } })
   const ada = await server.connect(1)
   for (const id of ['.', '..']) {

@@ -52,7 +52,7 @@ export function storeListsContract (t: Test, make: Make): void {
     t.same(await store.listParticipants('r1', Number.MAX_SAFE_INTEGER, 10), { arrivals: [], count: 25 })
   })
 
-  t.test('later arrivals come later, also with clock skew', async (t) => {
+  t.test('lists later arrivals last, even with clock skew', async (t) => {
     const store = await make(t)
     for (const [i, now] of [9000, 1000, 9000, 9_000_000, 5].entries()) await store.join(joining('r1', i, { now }))
     t.same(await everybody(store, 'r1', 2), [0, 1, 2, 3, 4])
@@ -64,7 +64,7 @@ export function storeListsContract (t: Test, make: Make): void {
     t.same(await everybody(store, 'r1', 2), [1, 2, 3, 4, 0], 'a rejoin changes the order')
   })
 
-  t.test('joins and leaves between pages neither skip nor repeat a member', async (t) => {
+  t.test('skips and repeats no member when users join or leave between pages', async (t) => {
     const store = await make(t)
     let room = 0
     await fc.assert(fc.asyncProperty(

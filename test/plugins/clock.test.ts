@@ -29,7 +29,7 @@ async function start (t: Test, env: Record<string, string>) {
   }
 }
 
-t.test('the clock follows another one forwards, and never runs backwards', async (t) => {
+t.test('the clock follows a faster clock and never runs backwards', async (t) => {
   const clock = createClock()
   const hour = 3_600_000
   clock.follow(5 * hour)

@@ -3,7 +3,7 @@ import { build } from '../../support/build.ts'
 import { startRedis } from '../../support/redis.ts'
 import { until } from '../../support/retry.ts'
 
-t.test('keeps one order for all servers, works without Redis and recovers', async (t) => {
+t.test('delivers in the same order on all servers, works without Redis and recovers', async (t) => {
   const redis = await startRedis(t)
   const env = { REDIS_URL: redis.url }
   const buses = [(await build(t, { env })).app.bus, (await build(t, { env })).app.bus] as const

@@ -75,7 +75,7 @@ t.test('new settings repair a feature that failed because of its settings', asyn
   t.match(await server.admin('PATCH', '/admin/features/picky/config', { n: 2 }), { status: 200, body: { state: 'enabled', error: null, config: { n: 2 } } })
 })
 
-t.test('an invalid config export fails its feature only', async (t) => {
+t.test('an invalid config export makes only its own feature fail', async (t) => {
   const folder = featureFolder(t)
   const withConfig = (name: string, config: string) => `import fp from 'fastify-plugin'\nimport { z } from 'zod'\nexport const config = ${config}\nexport default fp(async function odd () {}, { name: '${name}' })\n`
   folder.write('piped', { 'index.ts': withConfig('piped', 'z.object({ n: z.int().optional() }).transform((x) => x)') })

@@ -8,7 +8,7 @@ import { until } from '../../support/retry.ts'
 const infoOf = (server: TestServer, name: string) => server.app.features.list().find((one) => one.name === name)
 const post = (server: TestServer, path: string, body?: unknown) => server.admin('POST', `/admin/features/${path}`, body)
 
-t.test('a toggle applies to all servers, also to later ones', async (t) => {
+t.test('a toggle applies to all servers, including those started later', async (t) => {
   const env = { REDIS_URL: await redisDatabase() }
   const [a, b] = [await build(t, { env }), await build(t, { env })]
   const bob = await b.connect(2)

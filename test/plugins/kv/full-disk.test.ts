@@ -22,7 +22,7 @@ function smallDisk (t: Test): string | undefined {
   return folder
 }
 
-t.test('a full disk makes the server unready and is survived', async (t) => {
+t.test('the server survives a full disk and reports that it is not ready', async (t) => {
   const disk = smallDisk(t)
   if (disk === undefined) {
     t.comment('not tested: mounting requires root')

@@ -9,7 +9,7 @@ import { until } from '../../support/retry.ts'
 
 const loose = z.looseObject({})
 
-onEveryStore(t, 'parses state, also from before the schema had a field', async (t, env) => {
+onEveryStore(t, 'parses state, including state stored before the schema had a field', async (t, env) => {
   const { app, connect } = await build(t, { env: { FEATURES: 'auth', ...env } })
   const ada = await connect(1)
   await ada.ok('room:join', { roomId: 'r1' })

@@ -97,7 +97,7 @@ onEveryStore(t, 'emits each version once, before its events, and schedules its j
   t.same(woken, ['r1'])
 })
 
-t.test('changes on two servers reach all members in one order', async (t) => {
+t.test('changes on two servers reach all members in the same order', async (t) => {
   const env = { REDIS_URL: await redisDatabase() }
   const servers = [await buildTally(t, env), await buildTally(t, env)] as const
   const members: Follower[] = []

@@ -185,7 +185,7 @@ async function losing (t: Test) {
   }
 }
 
-t.test('restores lost documents with the room, the newest of all servers', async (t) => {
+t.test('restores lost documents with the room, from the server with the newest version', async (t) => {
   const { a, b, client, documents, heard, write } = await losing(t)
   await a.join(joining('r1', 1))
   t.same(await write(a), documents())
@@ -288,7 +288,7 @@ t.test('many empty rooms do not slow down a page of occupied rooms', async (t) =
   t.same(told.map(({ roomId }) => roomId), ['first', 'zzz'])
 })
 
-t.test('keeps one order of arrival across all servers and recoveries', async (t) => {
+t.test('keeps the order of arrival across all servers and recoveries', async (t) => {
   const { a, b, client } = await pair(t)
   const order = async () => (await a.listParticipants('r1', 0, 100)).arrivals.map(({ profile }) => profile.userId)
   // The clock of one server is an hour fast.
