@@ -1,4 +1,5 @@
 import type { FastifyInstance } from 'fastify'
+import { LRUCache } from 'lru-cache'
 import type { z } from 'zod'
 import { userKeyOf } from '../connections/session.ts'
 import type { Profile, UserId } from '../connections/session.ts'
@@ -7,6 +8,12 @@ import type { RoomChannel } from './channel.ts'
 import type { events } from './messages.ts'
 import { createPresence, presenceIntervalMs } from './presence.ts'
 import type { LeaveReason } from './rooms.ts'
+
+/** Joins and leaves of one user that a room receives as single events per `flapWindowMs`. The others are batched. */
+const maxSingleEvents = 20
+const flapWindowMs = 10_000
+/** Maximum users whose joins and leaves are counted. */
+const maxCounted = 50_000
 
 type Data<T extends keyof typeof events> = Omit<z.input<(typeof events)[T]>, 'roomId'>
 
@@ -32,11 +39,22 @@ export function createAnnouncements ({ cluster, config, hooks }: Pick<FastifyIns
     isCongested,
     (roomId, change) => channel.publish(roomId, 'room:presence', change satisfies Data<'room:presence'>)
   )
-  const coalesces = (roomId: string, count: number) => count > config.PRESENCE_COALESCE_OVER || presence.pending(roomId)
+  const recent = new LRUCache<string, { events: number }>({ maxSize: maxCounted, sizeCalculation: () => 1, ttl: flapWindowMs })
+
+  /** Counts a join or leave. Returns whether the user joins and leaves so often that the events must be batched. */
+  function flaps (roomId: string, userId: UserId): boolean {
+    const key = `${roomId} ${userKeyOf(userId)}`
+    const counted = recent.get(key)
+    if (!counted) recent.set(key, { events: 1 })
+    else counted.events++
+    return (counted?.events ?? 1) > maxSingleEvents
+  }
+
+  const coalesces = (roomId: string, userId: UserId, count: number) => flaps(roomId, userId) || count > config.PRESENCE_COALESCE_OVER || presence.pending(roomId)
 
   function joined (roomId: string, user: Profile, count: number, except?: string): void {
     hooks.emit('room:userJoined', roomId, user, count)
-    if (coalesces(roomId, count)) return presence.joined(roomId, user, count)
+    if (coalesces(roomId, user.userId, count)) return presence.joined(roomId, user, count)
     channel.publish(roomId, 'room:userJoined', { userId: user.userId, user } satisfies Data<'room:userJoined'>, except)
   }
 
@@ -47,7 +65,7 @@ export function createAnnouncements ({ cluster, config, hooks }: Pick<FastifyIns
 
   function leftUnconfirmed (roomId: string, userId: UserId, count: number): void {
     // Before the user left, the room had one more user.
-    if (coalesces(roomId, count + 1)) return presence.left(roomId, userId, count)
+    if (coalesces(roomId, userId, count + 1)) return presence.left(roomId, userId, count)
     channel.publish(roomId, 'room:userLeft', { userId } satisfies Data<'room:userLeft'>)
   }
 

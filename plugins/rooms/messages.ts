@@ -55,7 +55,7 @@ export const events = {
   error: z.looseObject({ code: z.string(), message: z.string(), type: z.string().optional() }).describe('Sent when a request without an id fails, or a frame cannot be read'),
   'room:userJoined': z.object({ roomId, userId, user: profile }).describe('Sent to the other members when a user joins. Rooms with more than PRESENCE_COALESCE_OVER members receive room:presence instead'),
   'room:userLeft': z.object({ roomId, userId }).describe('Sent to the other members when a user leaves. Rooms with more than PRESENCE_COALESCE_OVER members receive room:presence instead'),
-  'room:presence': z.object({ roomId, count: z.int(), joined: z.array(profile), left: z.array(userId) }).describe('Sent to all members of a large room with the joins and leaves of the last second, in parts of at most 20 profiles'),
+  'room:presence': z.object({ roomId, count: z.int(), joined: z.array(profile), left: z.array(userId) }).describe('Joins and leaves of the last second, in parts of at most 20 profiles. Sent to all members of a large room, and if a user joins and leaves more than 20 times in 10 s'),
   'room:closed': z.object({ roomId, reason: closeReason, timestamp: z.int() }).describe('Sent to all members when the room is closed'),
   'server:draining': z.object({ deadline: z.int().describe('When the server may close open sessions, epoch milliseconds') }).describe('Sent to every connection when its server starts to shut down'),
   'feature:enabled': z.object({ name: z.string() }).describe('Sent to every connection when a feature is enabled. The server accepts the requests of the feature in all rooms; rejoin to receive the fields that it adds to room:join'),

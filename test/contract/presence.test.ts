@@ -11,7 +11,7 @@ interface Presence { count: number, joined: { userId: unknown }[], left: unknown
 /** Maintains the member list of a room from events, as a client does. */
 function follow (client: TestClient, joined: Record<string, unknown>) {
   const there = new Set((joined.participants as { userId: unknown }[]).map(({ userId }) => userId))
-  const seen = { there, count: Number(joined.participantCount), begin: performance.now(), presences: [] as number[], faults: [] as string[] }
+  const seen = { there, count: Number(joined.participantCount), begin: performance.now(), presences: [] as number[], single: 0, faults: [] as string[] }
   const enter = (userId: unknown, how: string) => {
     if (there.has(userId) && userId !== client.greeting.userId) seen.faults.push(`${how}: ${String(userId)} is there already`)
     there.add(userId)
@@ -21,6 +21,7 @@ function follow (client: TestClient, joined: Record<string, unknown>) {
   }
   client.ws.on('message', (raw) => {
     const { type, data } = JSON.parse(String(raw)) as { type?: string, data: never }
+    if (type === 'room:userJoined' || type === 'room:userLeft') seen.single++
     if (type === 'room:userJoined') enter((data as { userId: unknown }).userId, type)
     if (type === 'room:userLeft') leave((data as { userId: unknown }).userId, type)
     if (type !== 'room:presence') return
@@ -87,6 +88,21 @@ t.test('omits users who join and leave within a second', async (t) => {
   await stays.ok('room:join', { roomId: 'r1' })
   const { count, joined, left } = await ada.event('room:presence') as unknown as Presence
   t.same({ count, joined: joined.map(({ userId }) => userId), left }, { count: 2, joined: [3], left: [] })
+})
+
+t.test('batches the events of a user who keeps joining and leaving', async (t) => {
+  const server = await build(t)
+  const [ada, bob] = [await server.connect('ada'), await server.connect('bob')]
+  const seen = follow(ada, await ada.ok('room:join', { roomId: 'r1' }))
+  for (let n = 0; n < 25; n++) {
+    await bob.ok('room:join', { roomId: 'r1' })
+    await bob.ok('room:leave')
+  }
+  await bob.ok('room:join', { roomId: 'r1' })
+  await until(() => seen.there.has('bob') && seen.presences.length > 0)
+  t.same(seen.faults, [])
+  t.ok(seen.single <= 20, `${seen.single} single events`)
+  t.ok(onceASecond(seen.presences, seen.begin))
 })
 
 t.test('loses no user when the room becomes small', async (t) => {
