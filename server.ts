@@ -1,3 +1,5 @@
+// Before the others, because the heap grows while modules are loaded.
+import './config/heap.ts'
 import { constants } from 'node:os'
 import closeWithGrace from 'close-with-grace'
 import { buildApp } from './app.ts'
