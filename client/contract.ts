@@ -114,7 +114,7 @@ export interface CoreEvents {
     roomId: string
     userId: UserId
   }
-  /** Sent to all members of a large room with the joins and leaves of the last second, in parts of at most 20 profiles */
+  /** Joins and leaves of the last second, in parts of at most 20 profiles. Sent to all members of a large room, and if a user joins and leaves more than 20 times in 10 s */
   'room:presence': {
     roomId: string
     count: number
