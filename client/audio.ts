@@ -7,6 +7,8 @@ import { asMediaError, codeOf, isDisconnect, mayPass, RequestError } from './err
 import { RemoteTracks } from './remote-tracks.ts'
 import type { RemoteAudio, RemoteProducer } from './remote-tracks.ts'
 import { MediaTransports, TransportsClosed } from './media-transports.ts'
+import type { MediaFailure } from './media-transports.ts'
+import { openAnotherMicrophone } from './microphone.ts'
 import type { JoinReply } from './protocol.ts'
 import { firstSample, measure } from './quality.ts'
 import type { AudioQuality, QualitySample } from './quality.ts'
@@ -14,13 +16,25 @@ import type { RoomSeats } from './seats.ts'
 
 /**
  * - `off`: no room, or a room without audio
- * - `connecting`: transports are being created, for the first time or after a loss
- * - `on`: transports are ready; remote tracks are received and the published track is sent
+ * - `connecting`: the transports are connecting, for the first time or after a loss
+ * - `on`: the transports are connected; remote tracks are received and the published track is sent
  */
 export type AudioState = 'off' | 'connecting' | 'on'
 
+/**
+ * - `off`: no track is published
+ * - `waiting`: a track is published but not sent: the user has no seat, or the send transport is not connected
+ * - `live`: the track is sent
+ * - `muted`: the user muted the track
+ * - `interrupted`: the device muted the track, for example during a phone call, or another microphone is being opened
+ */
+export type MicrophoneState = 'off' | 'waiting' | 'live' | 'muted' | 'interrupted'
+
 export interface AudioEvents {
-  /** The state changed; `why` is the error that caused `connecting` or `off`, if any. */
+  /**
+   * The state changed; `why` is the error that caused `connecting` or `off`, if any. If the transports are not connected
+   * after 8 s, the event is emitted again with `connecting` and a `MEDIA_FAILED` error. The client keeps trying.
+   */
   state: [state: AudioState, why: Error | undefined]
   /** A remote track starts. */
   added: [audio: RemoteAudio]
@@ -30,12 +44,19 @@ export interface AudioEvents {
   producers: []
   /** The published track was muted or unmuted. */
   muted: [muted: boolean]
-  /** The server rejected the published track, so the client unpublished it. */
+  /** The state of the microphone changed. */
+  microphone: [state: MicrophoneState]
+  /** The published track ended, and the client publishes this track of another microphone in its place. */
+  replaced: [track: MediaStreamTrack]
+  /** The client unpublished the track, because the server rejected it or because it ended and has no replacement. */
   refused: [error: Error]
 }
 
 export interface AudioOptions {
-  /** Set to false to send without receiving. `producers` still lists the room's producers. Default: true. */
+  /**
+   * Set to false to send without receiving. `producers` still lists the room's producers, and the state is `on` without a
+   * connected transport until a track is published. Default: true.
+   */
   receive?: boolean
   /**
    * Name of the mediasoup-client handler. Set it where it cannot be detected, for example to
@@ -44,10 +65,31 @@ export interface AudioOptions {
   handlerName?: types.BuiltinHandlerName
 }
 
+export interface PublishOptions {
+  /**
+   * Opens another track when the published one ends, for example because a phone call took the microphone. By
+   * default, the client opens another microphone if the published track comes from one. The client stops the tracks that
+   * this function returns. Set it to false to unpublish an ended track.
+   */
+  reopen?: false | (() => Promise<MediaStreamTrack>)
+}
+
 interface Publication {
   track: MediaStreamTrack
   sent: PromiseWithResolvers<void>
+  reopen: false | (() => Promise<MediaStreamTrack>)
+  /** Whether the track has ended and another one is being opened. */
+  isReopening: boolean
+  /** Whether the client opened the track, and so stops it. */
+  isOwned: boolean
+  stopListening: () => void
 }
+
+/** How long the transports may take to connect until the client reports `MEDIA_FAILED`, in milliseconds. */
+const connectTimeoutMs = 8000
+
+/** Errors of `getUserMedia` after which a retry may succeed, for example when a phone call ends. */
+const busyErrors = new Set(['NotReadableError', 'AbortError'])
 
 /**
  * Audio of the current room: receives remote tracks and sends one published track. In a room
@@ -72,7 +114,14 @@ export class RoomAudio extends Emitter<AudioEvents> {
   /** Counters from the previous `quality()` call. */
   #sample: QualitySample = firstSample(0)
   #timer: ReturnType<typeof setTimeout> | undefined
+  #connectTimer: ReturnType<typeof setTimeout> | undefined
   #state: AudioState = 'off'
+  #failure: RequestError | undefined
+  #microphone: MicrophoneState = 'off'
+  /** Whether the current transports have been set up; they may still be connecting. */
+  #prepared = false
+  /** The last error that closed the transports. */
+  #lastError: Error | undefined
 
   /**
    * @param connection used for requests and server events
@@ -118,8 +167,19 @@ export class RoomAudio extends Emitter<AudioEvents> {
     return this.#state
   }
 
+  /** Why there is no audio: the last `MEDIA_FAILED` error; undefined when the transports are connected again. */
+  get failure (): RequestError | undefined {
+    return this.#failure
+  }
+
+  /** Whether the user muted the published track. */
   get muted (): boolean {
     return this.#muted
+  }
+
+  /** The state of the user's own microphone. */
+  get microphone (): MicrophoneState {
+    return this.#microphone
   }
 
   /** Whether a track is published. The track is sent as soon as the user may speak. */
@@ -132,13 +192,13 @@ export class RoomAudio extends Emitter<AudioEvents> {
     return this.publishing && this.#permitted !== undefined
   }
 
-  /** The producers of the other users in the room. */
-  get producers (): RemoteProducer[] {
+  /** The producers of the other users in the room; the same frozen array until they change. */
+  get producers (): readonly RemoteProducer[] {
     return this.#remoteTracks.producers
   }
 
-  /** The remote tracks that are currently received. */
-  get heard (): RemoteAudio[] {
+  /** The remote tracks that are currently received; the same frozen array until they change. */
+  get heard (): readonly RemoteAudio[] {
     return this.#remoteTracks.heard
   }
 
@@ -159,11 +219,11 @@ export class RoomAudio extends Emitter<AudioEvents> {
    * Audio quality since the previous call, or since the transports were created. Wait at least one second between
    * calls: over shorter intervals, single packets dominate the result.
    *
-   * @returns undefined while no transport is connected
+   * @returns undefined while no transport is connected, and until a track is sent or received
    */
   async quality (): Promise<AudioQuality | undefined> {
     const transports = this.#transports
-    if (!transports) return
+    if (transports?.used !== true) return
     try {
       const stats = await transports.stats()
       if (transports !== this.#transports) return
@@ -212,23 +272,28 @@ export class RoomAudio extends Emitter<AudioEvents> {
    * Publishes a track in this room and in later rooms, until `unpublish()`. In a room with seats the
    * track is sent whenever the user has a seat. The caller owns the track and stops it.
    *
-   * @returns a promise that resolves when the track is first sent; in a room with seats, this requires a seat
+   * While the device mutes the track, for example during a phone call, the user appears muted.
+   *
+   * @returns a promise that resolves when the track is first sent; this requires a connected transport and, in a room with
+   *   seats, a seat
    * @throws RequestError if the server rejects the track permanently; CLOSED if it is unpublished before it is sent
    */
-  publish (track: MediaStreamTrack): Promise<void> {
+  publish (track: MediaStreamTrack, { reopen = openAnotherMicrophone(track) }: PublishOptions = {}): Promise<void> {
     this.#withdraw(new RequestError({ code: 'CLOSED', message: 'Another track was published' }))
-    track.enabled = !this.#muted
-    this.#publication = { track, sent: Promise.withResolvers<void>() }
-    const { promise } = this.#publication.sent
-    promise.catch(() => {})
+    const sent = Promise.withResolvers<void>()
+    this.#publication = { track, sent, reopen, isReopening: false, isOwned: false, stopListening: () => {} }
+    this.#listen(this.#publication)
+    sent.promise.catch(() => {})
     this.#sync()
-    return promise
+    this.#update()
+    return sent.promise
   }
 
   /** Stops sending the published track. The caller still has to stop the track itself. Idempotent. */
   unpublish (): void {
     this.#withdraw(new RequestError({ code: 'CLOSED', message: 'The track was withdrawn' }))
     this.#sync()
+    this.#update()
   }
 
   /** Mutes the published track immediately and notifies the room. Idempotent. */
@@ -253,23 +318,140 @@ export class RoomAudio extends Emitter<AudioEvents> {
     if (this.#publication) this.#publication.track.enabled = !muted
     this.emit('muted', muted)
     this.#sync()
+    this.#update()
   }
 
   #withdraw (why: Error): void {
-    this.#publication?.sent.reject(why)
+    const publication = this.#publication
+    if (!publication) return
     this.#publication = undefined
+    publication.stopListening()
+    if (publication.isOwned) publication.track.stop()
+    publication.sent.reject(why)
+  }
+
+  /** Observes the device's changes to the published track, and applies the mute state to the track. */
+  #listen (publication: Publication): void {
+    const { track } = publication
+    const changed = () => {
+      this.#sync()
+      this.#update()
+    }
+    const ended = () => { this.#reopen(publication) }
+    track.enabled = !this.#muted
+    track.addEventListener('mute', changed)
+    track.addEventListener('unmute', changed)
+    track.addEventListener('ended', ended)
+    publication.stopListening = () => {
+      track.removeEventListener('mute', changed)
+      track.removeEventListener('unmute', changed)
+      track.removeEventListener('ended', ended)
+    }
+  }
+
+  /** Replaces an ended track. While another application uses the microphone, the client retries. */
+  async #reopen (publication: Publication): Promise<void> {
+    const { reopen } = publication
+    const isCurrent = () => this.#publication === publication
+    if (!isCurrent() || publication.isReopening) return
+    publication.isReopening = true
+    publication.stopListening()
+    this.#sync()
+    this.#update()
+    const backoff = createBackoff({ firstMs: 500, longestMs: 5000 })
+    let track: MediaStreamTrack | undefined
+    let cause: Error | undefined
+    while (!track && reopen !== false && isCurrent()) {
+      try {
+        track = await reopen()
+      } catch (error) {
+        cause = error as Error
+        if (!busyErrors.has(cause.name) && !busyErrors.has((cause.cause as Error | undefined)?.name ?? '')) break
+        await new Promise((resolve) => setTimeout(resolve, backoff.next()))
+      }
+    }
+    if (!isCurrent()) {
+      track?.stop()
+      return
+    }
+    if (!track) {
+      const error = new RequestError({ code: 'TRACK_ENDED', message: 'The track has ended' }, { cause })
+      this.#withdraw(error)
+      this.emit('refused', error)
+    } else {
+      if (publication.isOwned) publication.track.stop()
+      Object.assign(publication, { track, isOwned: true, isReopening: false })
+      this.#listen(publication)
+      this.emit('replaced', track)
+    }
+    this.#sync()
+    this.#update()
   }
 
   #setState (state: AudioState, why?: Error): void {
     if (state === this.#state) return
     this.#state = state
+    clearTimeout(this.#connectTimer)
+    if (state === 'connecting') this.#connectTimer = setTimeout(() => { this.#reportFailure() }, connectTimeoutMs)
+    else this.#failure = undefined
     this.emit('state', state, why)
+  }
+
+  /** Reports why there is no audio. */
+  async #reportFailure (): Promise<void> {
+    const transports = this.#transports
+    const cause = this.#lastError
+    const error = transports && this.#prepared
+      ? await transports.explain()
+      : codeOf(cause) === 'MEDIA_FAILED' && (cause as RequestError).details !== undefined
+        ? cause as RequestError
+        : new RequestError({
+          code: 'MEDIA_FAILED',
+          message: `Audio could not be set up: ${cause?.message ?? 'the server did not reply'}`,
+          details: { reason: 'server', addresses: [], turnErrors: [] } satisfies MediaFailure
+        }, { cause })
+    if (this.#state !== 'connecting' || this.#failure) return
+    this.#failure = error
+    this.emit('state', 'connecting', error)
+  }
+
+  /** Updates the state from the transports, and then the microphone. */
+  #update (): void {
+    const transports = this.#transports
+    if (transports && this.#prepared) {
+      if (transports.connected) {
+        this.#backoff.reset()
+        this.#lastError = undefined
+        this.#setState('on')
+      } else {
+        this.#setState('connecting')
+      }
+    }
+    if (transports?.sending === true && transports.producer?.track === this.#publication?.track) this.#publication?.sent.resolve()
+    const microphone = this.#describeMicrophone()
+    if (microphone === this.#microphone) return
+    this.#microphone = microphone
+    this.emit('microphone', microphone)
+  }
+
+  #describeMicrophone (): MicrophoneState {
+    if (!this.#publication) return 'off'
+    if (this.#interrupted) return 'interrupted'
+    if (!this.sending || this.#transports?.sending !== true) return 'waiting'
+    return this.#muted ? 'muted' : 'live'
+  }
+
+  /** Whether the device provides no audio for the published track. */
+  get #interrupted (): boolean {
+    return this.#publication !== undefined && (this.#publication.isReopening || this.#publication.track.muted)
   }
 
   #closeTransports (): void {
     this.#transports?.close()
     this.#transports = undefined
+    this.#prepared = false
     this.#remoteTracks.close()
+    this.#update()
   }
 
   /** Creates the transports and replaces any previous ones. */
@@ -293,6 +475,7 @@ export class RoomAudio extends Emitter<AudioEvents> {
       connection: this.#connection,
       device,
       iceServers: this.#iceServers ?? (this.#connection.greeting?.iceServers ?? []) as RTCIceServer[],
+      changed: () => { if (transports === this.#transports) this.#update() },
       broken: (error) => this.#broken(transports, error)
     })
     this.#transports = transports
@@ -304,8 +487,8 @@ export class RoomAudio extends Emitter<AudioEvents> {
       if (receive) await transports.prepare()
       await sending
       if (transports !== this.#transports) return
-      this.#backoff.reset()
-      this.#setState('on')
+      this.#prepared = true
+      this.#update()
     } catch (error) {
       this.#broken(transports, error)
     }
@@ -317,6 +500,7 @@ export class RoomAudio extends Emitter<AudioEvents> {
     this.#closeTransports()
     // start() is called again after the reconnect.
     if (isDisconnect(error)) return
+    this.#lastError = error as Error
     this.#setState('connecting', error as Error)
     this.#timer = setTimeout(() => { this.#open(error as Error) }, this.#backoff.next())
   }
@@ -331,9 +515,9 @@ export class RoomAudio extends Emitter<AudioEvents> {
         if (transports.closed) return
         const sitting = this.#permitted
         if (!publication || sitting === undefined) return await transports.stopSending()
-        await transports.send(publication.track, sitting)
-        await transports.sendMuted(this.#muted)
-        publication.sent.resolve()
+        // An ended track cannot be sent, but an earlier producer stays, muted, until another track is open.
+        if (!publication.isReopening) await transports.send(publication.track, sitting)
+        await transports.sendMuted(this.#muted || this.#interrupted)
       } catch (cause) {
         if (transports.closed || cause instanceof TransportsClosed) return
         // The seat was lost or the `seats` feature was turned on, and the event that reports it has not arrived yet.
@@ -350,6 +534,8 @@ export class RoomAudio extends Emitter<AudioEvents> {
         if (publication === undefined || publication !== this.#publication) return
         this.#withdraw(error as Error)
         this.emit('refused', error as Error)
+      } finally {
+        this.#update()
       }
     })
   }

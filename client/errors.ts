@@ -9,9 +9,9 @@ import type { ErrorCode, WireError } from './protocol.ts'
  * - `UNREACHABLE`: no response from the server's address
  * - `REFUSED`: the server rejected the connection; it may accept it later
  * - `TOKEN_UNAVAILABLE`: the `token` option failed to return a token
- * - `MEDIA_FAILED`: the transports or the browser's WebRTC failed
+ * - `MEDIA_FAILED`: the transports do not connect, or the browser's WebRTC failed; details: {@link MediaFailure}
  * - `ROOM_CLOSED`: the room was closed for everyone
- * - `TRACK_ENDED`: the published track has ended, for example because the microphone was unplugged
+ * - `TRACK_ENDED`: the published track has ended and was not replaced, for example because the only microphone was unplugged
  * - `BITRATE_EXCEEDED`: the server closed the published track, because it was sent with too high a bit rate
  * - `CLOSED`: the application cancelled the operation, for example by leaving or unpublishing
  * - `CONNECTION_INVALID`: the URL or the token contains invalid characters

@@ -11,8 +11,32 @@ export interface MediaTransportsOptions {
   /** The mediasoup device, loaded with the router's RTP capabilities. */
   device: Device
   iceServers: RTCIceServer[]
+  /** Called when a transport connects or loses its connection. */
+  changed: () => void
   /** Called once when the transports have failed permanently and must be replaced. */
   broken: (error: RequestError) => void
+}
+
+/** An error of a TURN server. */
+export interface TurnError {
+  url: string
+  /** 701 if the TURN server did not answer, otherwise its STUN error code: 401 for wrong credentials. */
+  code: number
+  text: string
+}
+
+/** Why the transports are not connected: the `details` of a `MEDIA_FAILED` error. */
+export interface MediaFailure {
+  /**
+   * - `ice`: no address of the server can be reached
+   * - `turn`: as `ice`, and the TURN server rejected the client
+   * - `dtls`: the server was reached, but encryption could not be set up
+   * - `server`: the server rejected a request for audio; `cause` of the error has the reason
+   */
+  reason: 'ice' | 'turn' | 'dtls' | 'server'
+  /** The addresses that the server announced, for example `203.0.113.7:40000/udp`. */
+  addresses: readonly string[]
+  turnErrors: readonly TurnError[]
 }
 
 /** Calls on closed transports reject with this error. */
@@ -33,7 +57,10 @@ export class MediaTransports {
   readonly #options: MediaTransportsOptions
   readonly #transports: Partial<Record<Direction, Promise<types.Transport>>> = {}
   readonly #open = new Set<types.Transport>()
+  readonly #addresses = new Set<string>()
+  readonly #turnErrors = new Map<string, TurnError>()
   #producer: types.Producer | undefined
+  #used = false
   #sitting = 0
   #sentMuted = false
   #turn: Promise<void> = Promise.resolve()
@@ -61,9 +88,51 @@ export class MediaTransports {
     return this.#turn
   }
 
-  /** Creates the receive transport. */
+  /**
+   * Whether audio can flow: the receive transport, if there is one, is connected, and so is the send transport if a track
+   * was sent.
+   */
+  get connected (): boolean {
+    return [...this.#open].every(isConnected)
+  }
+
+  /** Whether a track was sent or received. */
+  get used (): boolean {
+    return this.#used
+  }
+
+  /** Whether packets of the published track reach the server. */
+  get sending (): boolean {
+    return this.#producer !== undefined && [...this.#open].some((transport) => transport.direction === 'send' && transport.connectionState === 'connected')
+  }
+
+  /**
+   * Creates the receive transport and starts to connect it. A browser connects a transport only when it has a track, so
+   * the client adds a local track for which the server has no consumer. Without it, a listener in a silent room could
+   * not detect that the server's media port is unreachable.
+   */
   async prepare (): Promise<void> {
-    await this.#transport('consumer')
+    const transport = await this.#transport('consumer')
+    const rtpParameters = silentTrack(this.#options.device.recvRtpCapabilities)
+    if (!rtpParameters) return
+    const consumer = await transport.consume({ id: silentTrackId, producerId: silentTrackId, kind: 'audio', rtpParameters })
+    consumer.close()
+  }
+
+  /** @returns a `MEDIA_FAILED` error that explains why the transports are not connected */
+  async explain (): Promise<RequestError> {
+    const reached = await Promise.all([...this.#open].filter((transport) => !isConnected(transport)).map(hasReachedServer))
+    const turnErrors = [...this.#turnErrors.values()]
+    const rejection = turnErrors.find(({ code }) => code !== unansweredCode)
+    const addresses = [...this.#addresses]
+    const reason = reached.length > 0 && reached.every(Boolean) ? 'dtls' : rejection ? 'turn' : 'ice'
+    const unreachable = `The server's media port cannot be reached at ${addresses.join(', ')}`
+    const message = {
+      dtls: 'The server was reached, but the encrypted connection (DTLS) failed',
+      ice: unreachable,
+      turn: `${unreachable}, and ${rejection?.url} rejected the client: ${rejection?.code} ${rejection?.text}`
+    }[reason]
+    return new RequestError({ code: 'MEDIA_FAILED', message, details: { reason, addresses, turnErrors } satisfies MediaFailure })
   }
 
   /**
@@ -89,6 +158,7 @@ export class MediaTransports {
     if (this.#closed) throw new TransportsClosed()
     this.#producer = producer
     this.#sitting = sitting
+    this.#used = true
   }
 
   /**
@@ -136,6 +206,7 @@ export class MediaTransports {
       rtpCapabilities: this.#options.device.recvRtpCapabilities as RequestData<'audio:consume'>['rtpCapabilities']
     })
     const consumer = await transport.consume({ id, producerId, kind, rtpParameters: rtpParameters as unknown as types.RtpParameters })
+    this.#used = true
     try {
       await this.#request('consumer:resume', { consumerId: id })
     } catch (error) {
@@ -195,6 +266,10 @@ export class MediaTransports {
     }
     const transport = direction === 'producer' ? device.createSendTransport(parameters) : device.createRecvTransport(parameters)
     this.#open.add(transport)
+    for (const { address, port, protocol } of parameters.iceCandidates) this.#addresses.add(`${address.includes(':') ? `[${address}]` : address}:${port}/${protocol}`)
+    transport.on('icecandidateerror', ({ url, errorCode, errorText }) => {
+      if (/^turns?:/.test(url)) this.#turnErrors.set(`${url} ${errorCode}`, { url, code: errorCode, text: errorText })
+    })
     transport.on('connect', ({ dtlsParameters }, done, fail) => {
       this.#request('transport:connect', { transportId: transport.id, dtlsParameters }).then(() => done(), fail)
     })
@@ -215,7 +290,7 @@ export class MediaTransports {
     let restarts = 0
     const restart = async () => {
       try {
-        if (++restarts > maxRestarts) throw new RequestError({ code: 'MEDIA_FAILED', message: 'The audio connection to the server failed' })
+        if (++restarts > maxRestarts) throw await this.explain()
         const { iceParameters } = await this.#request('transport:restartIce', { transportId: transport.id })
         await transport.restartIce({ iceParameters: iceParameters as unknown as types.IceParameters })
       } catch (error) {
@@ -227,7 +302,42 @@ export class MediaTransports {
       if (state === 'connected') restarts = 0
       else if (state === 'failed') restart()
       else if (state === 'disconnected') timer = setTimeout(restart, disturbanceMs)
+      if (!this.#closed) this.#options.changed()
     })
     transport.observer.on('close', () => clearTimeout(timer))
+  }
+}
+
+/** The `errorCode` of an `icecandidateerror` if a STUN or TURN server did not answer. */
+const unansweredCode = 701
+
+const silentTrackId = 'silent'
+
+/** A send transport that was never used needs no connection. */
+function isConnected ({ connectionState, direction }: types.Transport): boolean {
+  return connectionState === 'connected' || (direction === 'send' && connectionState === 'new')
+}
+
+/** Whether the client has exchanged packets with the server, with or without encryption. */
+async function hasReachedServer (transport: types.Transport): Promise<boolean> {
+  let reached = false
+  const stats = await transport.getStats().catch(() => undefined)
+  stats?.forEach(({ type, state }: { type: string, state?: string }) => {
+    if (type === 'candidate-pair' && state === 'succeeded') reached = true
+  })
+  return reached
+}
+
+/** @returns the parameters of a track that is never sent; undefined if the browser cannot receive Opus */
+function silentTrack ({ codecs = [], headerExtensions = [] }: types.RtpCapabilities): types.RtpParameters | undefined {
+  const opus = codecs.find(({ mimeType }) => mimeType.toLowerCase() === 'audio/opus')
+  if (!opus) return
+  const { mimeType, preferredPayloadType, clockRate, channels = 2, parameters = {} } = opus
+  return {
+    mid: silentTrackId,
+    codecs: [{ mimeType, payloadType: preferredPayloadType, clockRate, channels, parameters, rtcpFeedback: [] }],
+    headerExtensions: headerExtensions.filter(({ kind }) => kind === 'audio').map(({ uri, preferredId }) => ({ uri, id: preferredId })),
+    encodings: [{ ssrc: 1 }],
+    rtcp: { cname: silentTrackId, reducedSize: true }
   }
 }

@@ -5,6 +5,7 @@ import { codeOf } from './errors.ts'
 import { Levels } from './levels.ts'
 import type { MediaTransports } from './media-transports.ts'
 import type { JoinReply, UserId } from './protocol.ts'
+import { updateSnapshot } from './snapshots.ts'
 
 /** A producer of another user in the room, whether or not this client consumes it. */
 export interface RemoteProducer {
@@ -39,8 +40,10 @@ const producerErrors = new Set(['PRODUCER_NOT_FOUND', 'CONSUMER_NOT_FOUND', 'CAN
 /** The producers of the other users in a room, and the tracks received from them. */
 export class RemoteTracks extends Emitter<RemoteTracksEvents> {
   readonly #producers = new Map<string, RemoteProducer>()
-  readonly #tracks = new Map<string, RemoteAudio & { consumer: types.Consumer }>()
+  readonly #tracks = new Map<string, { audio: RemoteAudio, consumer: types.Consumer }>()
   readonly #levels = new Levels()
+  #producerList: readonly RemoteProducer[] = Object.freeze([])
+  #heard: readonly RemoteAudio[] = Object.freeze([])
   #room: { roomId: string, self: UserId } | undefined
   #transports: MediaTransports | undefined
 
@@ -65,20 +68,22 @@ export class RemoteTracks extends Emitter<RemoteTracksEvents> {
     })
   }
 
-  /** The producers of the other users in the room. */
-  get producers (): RemoteProducer[] {
-    return [...this.#producers.values()]
+  /** The producers of the other users in the room; the same frozen array until they change. */
+  get producers (): readonly RemoteProducer[] {
+    this.#producerList = updateSnapshot(this.#producerList, [...this.#producers.values()], ({ producerId }) => producerId)
+    return this.#producerList
   }
 
-  /** The remote tracks that are currently received. */
-  get heard (): RemoteAudio[] {
-    return [...this.#tracks.values()]
+  /** The remote tracks that are currently received; the same frozen array until they change. */
+  get heard (): readonly RemoteAudio[] {
+    this.#heard = updateSnapshot(this.#heard, [...this.#tracks.values()].map(({ audio }) => audio), ({ producerId }) => producerId)
+    return this.#heard
   }
 
   /** Current audio levels, 0 to 1, keyed by user id as a string. */
   levels (): ReadonlyMap<string, number> {
     const levels = new Map<string, number>()
-    for (const [producerId, { userId, receiver }] of this.#tracks) {
+    for (const [producerId, { audio: { userId, receiver } }] of this.#tracks) {
       // The last packet before a pause does not describe the current level.
       const level = this.#producers.get(producerId)?.isPaused === true ? 0 : this.#levels.of(receiver)
       const key = String(userId)
@@ -91,7 +96,7 @@ export class RemoteTracks extends Emitter<RemoteTracksEvents> {
   start ({ roomId, self, existingProducers = [] }: JoinReply): void {
     this.#room = { roomId, self: self.userId }
     for (const producer of existingProducers) {
-      if (!this.#isSelf(producer.userId)) this.#producers.set(producer.producerId, producer)
+      if (!this.#isSelf(producer.userId)) this.#producers.set(producer.producerId, { ...producer })
     }
     this.emit('producers')
   }
@@ -150,14 +155,13 @@ export class RemoteTracks extends Emitter<RemoteTracksEvents> {
       const consumer = await transports.consume(producerId)
       const producer = this.#producers.get(producerId)
       if (transports !== this.#transports || !producer) return consumer.close()
-      const audio = {
+      const audio = Object.freeze({
         producerId,
         userId: producer.userId,
         track: consumer.track,
-        receiver: consumer.rtpReceiver as RTCRtpReceiver,
-        consumer
-      }
-      this.#tracks.set(producerId, audio)
+        receiver: consumer.rtpReceiver as RTCRtpReceiver
+      })
+      this.#tracks.set(producerId, { audio, consumer })
       this.emit('added', audio)
     } catch (error) {
       if (transports !== this.#transports || transports.closed) return
@@ -168,10 +172,10 @@ export class RemoteTracks extends Emitter<RemoteTracksEvents> {
   }
 
   #remove (producerId: string): void {
-    const audio = this.#tracks.get(producerId)
-    if (!audio) return
+    const removed = this.#tracks.get(producerId)
+    if (!removed) return
     this.#tracks.delete(producerId)
-    audio.consumer.close()
-    this.emit('removed', audio)
+    removed.consumer.close()
+    this.emit('removed', removed.audio)
   }
 }

@@ -11,6 +11,7 @@ import type { JoinReply, JoinRequestAdditions, Profile, UserId } from './protoco
 import { Renewal } from './renewal.ts'
 import { RoomSeats } from './seats.ts'
 import type { Seat } from './seats.ts'
+import { updateSnapshot } from './snapshots.ts'
 
 /**
  * - `out`: not in a room
@@ -30,7 +31,10 @@ export interface Participant {
   readonly profile: Profile
   readonly isSelf: boolean
   readonly isSpeaking: boolean
-  /** `none`: no producer. `muted`: muted by the user, or by the owner or an admin of the room. */
+  /**
+   * `none`: no producer. `muted`: muted by the user, by the owner or an admin of the room, or by the user's device, for
+   * example during a phone call. The own microphone is `live` only while its transport is connected.
+   */
   readonly microphone: 'none' | 'live' | 'muted'
   /** The user's seat; undefined for listeners and in rooms without seats. */
   readonly seat: Seat | undefined
@@ -84,6 +88,8 @@ export class RoomClient extends Emitter<RoomEvents> {
   #role: JoinReply['self']['role'] | undefined
   #timer: ReturnType<typeof setTimeout> | undefined
   #participantsCursor: string | undefined
+  #participants: readonly Participant[] = Object.freeze([])
+  #participantsStale = false
 
   constructor ({ audio = true, ...options }: RoomOptions) {
     super()
@@ -114,10 +120,23 @@ export class RoomClient extends Emitter<RoomEvents> {
     return this.#members.count
   }
 
-  /** The known users in the room. A join returns at most 100; `loadParticipants()` loads more. */
-  get participants (): Participant[] {
+  /**
+   * The known users in the room. A join returns at most 100; `loadParticipants()` loads more. Returns the same frozen
+   * array until a participant changes; an unchanged participant is the same object.
+   */
+  get participants (): readonly Participant[] {
+    if (this.#participantsStale) {
+      this.#participants = updateSnapshot(this.#participants, this.#describeParticipants(), ({ userId }) => String(userId))
+      this.#participantsStale = false
+    }
+    return this.#participants
+  }
+
+  #describeParticipants (): Participant[] {
     const voices = new Map(this.audio?.producers.map(({ userId, isPaused }) => [String(userId), isPaused ? 'muted' as const : 'live' as const]))
-    if (this.audio?.sending === true && this.audio.state !== 'off') voices.set(String(this.#self), this.audio.muted ? 'muted' : 'live')
+    const own = this.audio?.microphone
+    if (own === 'live') voices.set(String(this.#self), 'live')
+    else if ((own === 'muted' || own === 'interrupted') && this.audio?.sending === true) voices.set(String(this.#self), 'muted')
     return this.#members.profiles.map((profile) => {
       const key = String(profile.userId)
       const seat = this.seats.of(profile.userId)
@@ -255,7 +274,7 @@ export class RoomClient extends Emitter<RoomEvents> {
     this.#setState('in')
     this.#renewal.start()
     this.emit('entered', reply)
-    this.emit('participants')
+    this.#participantsChanged()
   }
 
   /** Joins the current room again, to get the fields of features that were turned on. */
@@ -270,7 +289,7 @@ export class RoomClient extends Emitter<RoomEvents> {
       else if (features.has('seats')) this.audio?.seated(reply)
       this.#stopDisabledFeatures()
       this.emit('entered', reply)
-      this.emit('participants')
+      this.#participantsChanged()
     })
   }
 
@@ -302,11 +321,16 @@ export class RoomClient extends Emitter<RoomEvents> {
       this.#end(why)
       this.#setState('out', why)
     })
-    const changed = () => this.emit('participants')
+    const changed = () => this.#participantsChanged()
     this.#members.on('change', changed)
     seats.on('change', changed)
     audio?.on('state', changed)
     audio?.on('producers', changed)
-    audio?.on('muted', changed)
+    audio?.on('microphone', changed)
+  }
+
+  #participantsChanged (): void {
+    this.#participantsStale = true
+    this.emit('participants')
   }
 }

@@ -2,6 +2,7 @@ import type { Connection } from './connection.ts'
 import { Emitter } from './emitter.ts'
 import { codeOf } from './errors.ts'
 import type { JoinReply, UserId } from './protocol.ts'
+import { updateSnapshot } from './snapshots.ts'
 
 /** A seat of the room. */
 export interface Seat {
@@ -32,6 +33,18 @@ interface Sitter {
   isMuted: boolean
 }
 
+/** What the getters return until the next change. All lists and seats are frozen. */
+interface View {
+  list: readonly Seat[]
+  free: readonly Seat[]
+  /** By user id as a string. */
+  byUser: ReadonlyMap<string, Seat>
+  /** Whether something changed since the view was created. */
+  isStale: boolean
+}
+
+const noRequests: readonly SeatRequest[] = Object.freeze([])
+
 /** Errors that mean the seat was taken, locked or removed, so the next free seat is tried. */
 const seatUnavailable = new Set(['SEAT_TAKEN', 'SEAT_LOCKED', 'SEAT_INVALID'])
 
@@ -48,7 +61,8 @@ export class RoomSeats extends Emitter<SeatsEvents> {
   #self: UserId | undefined
   #count: number | undefined
   #sittings = 0
-  #requests: readonly SeatRequest[] = []
+  #requests = noRequests
+  #view: View = { list: Object.freeze([]), free: Object.freeze([]), byUser: new Map(), isStale: false }
 
   /** @param connection used for requests and server events */
   constructor (connection: Connection) {
@@ -62,41 +76,41 @@ export class RoomSeats extends Emitter<SeatsEvents> {
       if (this.isSelf(userId) && !(known && this.isSelf(known.userId))) this.#sittings++
       for (const [index, sitter] of this.#sitters) if (same(sitter.userId, userId)) this.#sitters.delete(index)
       this.#sitters.set(seatIndex, { userId, isMuted })
-      this.emit('change')
+      this.#changed()
     })
     connection.on('seat:cleared', ({ roomId, seatIndex, userId }) => {
       const sitter = this.#sitters.get(seatIndex)
       if (!here(roomId) || !sitter || !same(sitter.userId, userId)) return
       this.#sitters.delete(seatIndex)
-      this.emit('change')
+      this.#changed()
     })
     connection.on('seat:userMuted', ({ roomId, userId, isMuted }) => {
       const sitter = [...this.#sitters.values()].find((sitter) => same(sitter.userId, userId))
       if (!here(roomId) || !sitter || sitter.isMuted === isMuted) return
       sitter.isMuted = isMuted
-      this.emit('change')
+      this.#changed()
     })
     connection.on('seat:locked', ({ roomId, seatIndex, isLocked }) => {
       if (!here(roomId)) return
       if (isLocked) this.#locked.add(seatIndex)
       else this.#locked.delete(seatIndex)
-      this.emit('change')
+      this.#changed()
     })
     connection.on('seat:invite:pending', ({ roomId, seatIndex, isPending, invitedUserId }) => {
       if (!here(roomId)) return
       if (isPending && invitedUserId !== undefined) this.#invited.set(seatIndex, invitedUserId)
       else this.#invited.delete(seatIndex)
-      this.emit('change')
+      this.#changed()
     })
     connection.on('seat:count', ({ roomId, seatCount }) => {
       if (!here(roomId)) return
       this.#count = seatCount
-      this.emit('change')
+      this.#changed()
     })
     connection.on('seat:requests', ({ roomId, requests }) => {
       if (!here(roomId)) return
-      this.#requests = requests
-      this.emit('change')
+      this.#requests = Object.freeze([...requests])
+      this.#changed()
     })
     connection.on('feature:disabled', ({ name }) => {
       if (name === 'seats') this.stop()
@@ -113,14 +127,14 @@ export class RoomSeats extends Emitter<SeatsEvents> {
     return this.#count ?? 0
   }
 
-  /** All seats, in order. */
-  get list (): Seat[] {
-    return Array.from({ length: this.count }, (_, seatIndex) => this.#seat(seatIndex))
+  /** All seats, in order; the same frozen array until a seat changes. An unchanged seat is the same object. */
+  get list (): readonly Seat[] {
+    return this.#current.list
   }
 
-  /** Seats that are neither taken, locked nor reserved by an invite. */
-  get free (): Seat[] {
-    return this.list.filter(({ userId, isLocked, invitedUserId }) => userId === undefined && !isLocked && invitedUserId === undefined)
+  /** Seats that are neither taken, locked nor reserved by an invite; the same frozen array until they change. */
+  get free (): readonly Seat[] {
+    return this.#current.free
   }
 
   /** The user's own seat, if any. */
@@ -131,12 +145,13 @@ export class RoomSeats extends Emitter<SeatsEvents> {
   /** The seat of the newest invite. Accept it with `seat:invite:accept` or decline it with `seat:invite:decline`. */
   get invitation (): Seat | undefined {
     const [seatIndex] = [...this.#invited].findLast(([, userId]) => this.isSelf(userId)) ?? []
-    return seatIndex === undefined ? undefined : this.#seat(seatIndex)
+    return seatIndex === undefined ? undefined : this.#current.list[seatIndex]
   }
 
   /**
-   * Seat requests, oldest first. The owner and admins of the room see all requests, other users only their own.
-   * To answer a request, invite or assign its user to a seat, or lower the hand with `seat:request:cancel`.
+   * Seat requests, oldest first; the same frozen array until they change. The owner and admins of the room see all
+   * requests, other users only their own. To answer a request, invite or assign its user to a seat, or lower
+   * the hand with `seat:request:cancel`.
    */
   get requests (): readonly SeatRequest[] {
     return this.#requests
@@ -157,8 +172,7 @@ export class RoomSeats extends Emitter<SeatsEvents> {
 
   /** @returns the seat of a user, if any */
   of (userId: UserId): Seat | undefined {
-    for (const [seatIndex, sitter] of this.#sitters) if (same(sitter.userId, userId)) return this.#seat(seatIndex)
-    return undefined
+    return this.#current.byUser.get(String(userId))
   }
 
   /** Whether a user id, as a number or a string, is the id of the client's own user. */
@@ -194,17 +208,17 @@ export class RoomSeats extends Emitter<SeatsEvents> {
     this.#self = self.userId
     this.#count = seatCount
     this.#sittings++
-    this.#requests = seatRequests
+    this.#requests = seatRequests.length === 0 ? noRequests : Object.freeze([...seatRequests])
     for (const { seatIndex, userId, isMuted } of seats) this.#sitters.set(seatIndex, { userId, isMuted })
     for (const seatIndex of lockedSeats) this.#locked.add(seatIndex)
     for (const { seatIndex, invitedUserId } of pendingInvites) this.#invited.set(seatIndex, invitedUserId)
-    this.emit('change')
+    this.#changed()
   }
 
   /** Clears the view, because the user left the room or seats were turned off. Idempotent. */
   stop (): void {
     this.#clear()
-    this.emit('change')
+    this.#changed()
   }
 
   #clear (): void {
@@ -214,7 +228,26 @@ export class RoomSeats extends Emitter<SeatsEvents> {
     this.#sitters.clear()
     this.#locked.clear()
     this.#invited.clear()
-    this.#requests = []
+    this.#requests = noRequests
+  }
+
+  #changed (): void {
+    this.#view.isStale = true
+    this.emit('change')
+  }
+
+  get #current (): View {
+    if (!this.#view.isStale) return this.#view
+    const list = updateSnapshot(this.#view.list, Array.from({ length: this.count }, (_, seatIndex) => this.#seat(seatIndex)), ({ seatIndex }) => seatIndex)
+    const isFree = ({ userId, isLocked, invitedUserId }: Seat) => userId === undefined && !isLocked && invitedUserId === undefined
+    this.#view = {
+      list,
+      free: updateSnapshot(this.#view.free, list.filter(isFree), ({ seatIndex }) => seatIndex),
+      // While the number of seats is being reduced, an occupant may have a seat that is no longer in the list.
+      byUser: new Map([...this.#sitters].map(([seatIndex, { userId }]) => [String(userId), list[seatIndex] ?? Object.freeze(this.#seat(seatIndex))])),
+      isStale: false
+    }
+    return this.#view
   }
 
   #seat (seatIndex: number): Seat {

@@ -1,0 +1,26 @@
+/**
+ * @param track a track that may end
+ * @returns a function that opens another microphone with the same audio processing, for `PublishOptions.reopen`; it
+ *   throws if the track does not come from a microphone, because only a user may replace other audio, such as a shared tab,
+ *   with a microphone
+ */
+export function openAnotherMicrophone (track: MediaStreamTrack): () => Promise<MediaStreamTrack> {
+  const settings = (track as Partial<MediaStreamTrack>).getSettings?.() ?? {}
+  // A microphone that was unplugged is no longer listed, so the list is read now.
+  const isMicrophone = comesFromMicrophone(settings)
+  return async () => {
+    if (!await isMicrophone) throw new Error('The track does not come from a microphone')
+    const { echoCancellation, noiseSuppression, autoGainControl } = settings
+    const processing = Object.fromEntries(Object.entries({ echoCancellation, noiseSuppression, autoGainControl }).filter(([, value]) => value !== undefined))
+    const stream = await navigator.mediaDevices.getUserMedia({ audio: processing })
+    return stream.getAudioTracks()[0] as MediaStreamTrack
+  }
+}
+
+async function comesFromMicrophone ({ deviceId }: MediaTrackSettings): Promise<boolean> {
+  // Node has no media devices, and neither have insecure pages.
+  const devices = (globalThis.navigator as Partial<Navigator> | undefined)?.mediaDevices
+  if (!devices || deviceId === undefined) return false
+  const known = await devices.enumerateDevices().catch(() => [])
+  return known.some((device) => device.kind === 'audioinput' && device.deviceId === deviceId)
+}

@@ -1,0 +1,24 @@
+/**
+ * Updates a frozen list so that programs can detect changes by identity, as React and Vue do: unchanged items keep their
+ * identity, and so does the list if no item changed.
+ *
+ * @param previous the last result
+ * @param current the current items; they are frozen
+ * @param keyOf identifies an item in both lists
+ */
+export function updateSnapshot<T extends object> (previous: readonly T[], current: readonly T[], keyOf: (item: T) => unknown): readonly T[] {
+  const known = new Map(previous.map((item) => [keyOf(item), item]))
+  const items = current.map((item) => {
+    const same = known.get(keyOf(item))
+    return same && isEqual(same, item) ? same : Object.freeze(item)
+  })
+  const unchanged = items.length === previous.length && items.every((item, index) => item === previous[index])
+  return unchanged ? previous : Object.freeze(items)
+}
+
+/** Whether both objects have the same properties. Properties are compared by identity. */
+function isEqual (one: object, other: object): boolean {
+  const entries = Object.entries(one)
+  return entries.length === Object.keys(other).length &&
+    entries.every(([key, value]) => Object.hasOwn(other, key) && Object.is(value, (other as Record<string, unknown>)[key]))
+}
