@@ -6,6 +6,7 @@ import { initialOutgoingBitrate, maxIncomingBitrate } from './codecs.ts'
 import { CannotConsume, ConsumerNotFound, ProducerLimit, ProducerNotFound, TransportAlreadyConnected, TransportNotFound, TransportWrongType } from './errors.ts'
 import type { ProducePermit, ProducerOwner, RoomProducer } from './producer.ts'
 import type { MediaUser, RoomMedia } from './room-media.ts'
+import type { MonitoredTransport, TransportDescription } from './transport-monitor.ts'
 
 export type Direction = 'producer' | 'consumer'
 const directions = ['producer', 'consumer'] as const
@@ -26,6 +27,7 @@ export interface PeerContext {
   /** @throws if the session may not send audio */
   permit (roomId: string, session: Session): Promise<ProducePermit>
   consumerClosed (session: Session, consumerId: string): void
+  monitor (transport: types.WebRtcTransport, about: TransportDescription): MonitoredTransport
   /** Called when the peer is closed, directly or because its room's router is closed. */
   closed (peer: Peer): void
 }
@@ -36,7 +38,7 @@ export class Peer implements MediaUser {
   readonly media: RoomMedia
   readonly consumers: Consumers
   readonly #context: PeerContext
-  readonly #transports = new Map<Direction, { transport: types.WebRtcTransport, connected: boolean }>()
+  readonly #transports = new Map<Direction, { transport: types.WebRtcTransport, monitored: MonitoredTransport, connected: boolean }>()
   readonly #producers = new Map<string, RoomProducer>()
   /** Number of producers that are being created. */
   #producing = 0
@@ -85,9 +87,11 @@ export class Peer implements MediaUser {
         : new NotInRoom(`You are no longer in room ${this.media.roomId}`)
     }
     this.#closeTransport(direction)
-    this.#transports.set(direction, { transport, connected: false })
-    const { id, iceParameters, iceCandidates, dtlsParameters } = transport
-    return { id, iceParameters, iceCandidates: this.media.worker.candidates(iceCandidates), dtlsParameters }
+    const candidates = this.media.worker.candidates(transport.iceCandidates)
+    const monitored = this.#context.monitor(transport, { roomId: this.media.roomId, userId: this.session.user.id, direction, candidates })
+    this.#transports.set(direction, { transport, monitored, connected: false })
+    const { id, iceParameters, dtlsParameters } = transport
+    return { id, iceParameters, iceCandidates: candidates, dtlsParameters }
   }
 
   async connectTransport (transportId: string, dtlsParameters: types.DtlsParameters): Promise<void> {
@@ -96,14 +100,18 @@ export class Peer implements MediaUser {
     entry.connected = true
     try {
       await entry.transport.connect({ dtlsParameters })
+      entry.monitored.connecting()
     } catch (error) {
       entry.connected = false
       throw error
     }
   }
 
-  restartIce (transportId: string): Promise<types.IceParameters> {
-    return this.#entry(transportId).transport.restartIce()
+  async restartIce (transportId: string): Promise<types.IceParameters> {
+    const { transport, monitored } = this.#entry(transportId)
+    const parameters = await transport.restartIce()
+    monitored.connecting()
+    return parameters
   }
 
   async produce (transportId: string, rtpParameters: types.RtpParameters): Promise<string> {

@@ -16,6 +16,7 @@ import type { Direction, PeerContext, TransportParameters } from './peer.ts'
 import type { MediaWorker, WorkerPool } from './pool.ts'
 import type { PausedBy, ProducePermit, ProducerHandle, ProducerInfo, ProducerOwner } from './producer.ts'
 import { RoomTap } from './tap.ts'
+import { createTransportMonitor } from './transport-monitor.ts'
 import type { Tap, TapOptions } from './tap.ts'
 
 /**
@@ -117,6 +118,7 @@ export function createSfu (app: FastifyInstance, pool: WorkerPool): OwnedSfu {
     nodeId,
     permit: permitFor,
     consumerClosed: (session, consumerId) => hooks.emit('media:consumerClosed', session, consumerId),
+    monitor: createTransportMonitor(metrics, log),
     closed ({ session }) {
       peers.delete(session.id)
       quota.release(session)

@@ -194,9 +194,83 @@ t.test('leaves without waiting for a missing reply', async (t) => {
   await page.context().close()
 })
 
+/** Mutes or unmutes Bob's microphone as the system does, for example during a phone call, or ends it. */
+const microphoneEvent = (type: 'mute' | 'unmute' | 'ended') => bob.evaluate((type) => {
+  const track = window.flylive?.audio?.sender?.track as MediaStreamTrack
+  Object.defineProperty(track, 'muted', { value: type === 'mute', configurable: true })
+  track.dispatchEvent(new Event(type))
+}, type)
+
+t.test('shows a microphone that the device mutes, and recovers when the device unmutes it', async (t) => {
+  await microphoneEvent('mute')
+  await statusOf(bob, 'Connected, microphone paused by your device')
+  t.equal(await bob.evaluate(() => window.flylive?.audio?.microphone), 'interrupted')
+  for (const page of [ada, bob]) await personOn(page, 'Bob', 'muted').waitFor()
+  await microphoneEvent('unmute')
+  await statusOf(bob, /^Connected$/)
+  await personOn(ada, 'Bob', 'speaking').waitFor()
+  await hearEachOther()
+})
+
+t.test('replaces a microphone that ends', async (t) => {
+  const trackId = await bob.evaluate(() => window.flylive?.audio?.sender?.track?.id)
+  await microphoneEvent('ended')
+  await alertOf(bob, 'Microphone disconnected. Using another one.')
+  await statusOf(bob, /^Connected$/)
+  t.not(await bob.evaluate(() => window.flylive?.audio?.sender?.track?.id), trackId)
+  await hearEachOther()
+})
+
+t.test('waits for a microphone that another app uses', async () => {
+  await bob.evaluate(() => {
+    const { mediaDevices } = navigator
+    const open = mediaDevices.getUserMedia
+    mediaDevices.getUserMedia = () => Promise.reject(new DOMException('', 'NotReadableError'))
+    Object.assign(window, { endCall: () => { mediaDevices.getUserMedia = open } })
+  })
+  await microphoneEvent('ended')
+  await statusOf(bob, 'Connected, microphone paused by your device')
+  await personOn(ada, 'Bob', 'muted').waitFor()
+  await bob.evaluate(() => (window as unknown as { endCall: () => void }).endCall())
+  await statusOf(bob, /^Connected$/)
+  await hearEachOther()
+})
+
+t.test('a page without its own replacement gets another microphone only for a microphone', async (t) => {
+  const outcome = await bob.evaluate(async () => {
+    const audio = window.flylive?.audio as NonNullable<NonNullable<typeof window.flylive>['audio']>
+    const next = (event: 'replaced' | 'refused') => new Promise<unknown>((resolve) => { audio.on(event, resolve) })
+    // The browser's own device; the page's getUserMedia returns a tone.
+    const device = await MediaDevices.prototype.getUserMedia.call(navigator.mediaDevices, { audio: true })
+    const [microphone] = device.getAudioTracks() as [MediaStreamTrack]
+    await audio.publish(microphone)
+    const replaced = next('replaced')
+    microphone.dispatchEvent(new Event('ended'))
+    const replacement = await replaced as MediaStreamTrack
+    microphone.stop()
+    // A track that the page generates is not replaced.
+    const generated = new AudioContext().createMediaStreamDestination().stream.getAudioTracks()[0] as MediaStreamTrack
+    await audio.publish(generated)
+    const refused = next('refused')
+    generated.dispatchEvent(new Event('ended'))
+    return { differs: replacement !== microphone, ended: replacement.readyState, code: (await refused as Error & { code: string }).code, publishing: audio.publishing }
+  })
+  t.same(outcome, { differs: true, ended: 'ended', code: 'TRACK_ENDED', publishing: false }, 'and stops the track that it opened')
+  await button(bob, 'Turn on microphone').click()
+  await hearEachOther()
+})
+
 t.test('reports a disconnected microphone', async (t) => {
-  await bob.evaluate(() => window.flylive?.audio?.sender?.track?.dispatchEvent(new Event('ended')))
-  await alertOf(bob, 'Microphone disconnected')
+  await bob.evaluate(() => {
+    const { mediaDevices } = navigator
+    const open = mediaDevices.getUserMedia
+    mediaDevices.getUserMedia = () => {
+      mediaDevices.getUserMedia = open
+      return Promise.reject(new DOMException('', 'NotFoundError'))
+    }
+  })
+  await microphoneEvent('ended')
+  await alertOf(bob, 'Microphone disconnected. You can only listen.')
   await statusOf(bob, 'Connected, listening')
   await button(bob, 'Turn on microphone').click()
   await hearEachOther()

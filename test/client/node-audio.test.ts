@@ -6,31 +6,16 @@ import type { AudioOptions, RequestError } from '../../client/index.ts'
 import { build, tokenFor } from '../support/build.ts'
 import type { TestServer } from '../support/build.ts'
 import { until } from '../support/retry.ts'
+import { createTone as tone } from '../support/wrtc.ts'
 
 // Tests the client in Node, with a WebRTC package instead of a browser.
 
-const { MediaStream, MediaStreamTrack, RTCPeerConnection } = wrtc
-const { RTCAudioSink, RTCAudioSource } = wrtc.nonstandard
-Object.assign(globalThis, { MediaStream, MediaStreamTrack, RTCPeerConnection })
-// A process that uses the WebRTC package crashes if it ends without calling exit().
-process.once('beforeExit', () => process.exit())
+const { RTCAudioSink } = wrtc.nonstandard
 
 function enter (t: Test, server: TestServer, id: number, audio: AudioOptions) {
   const room = new RoomClient({ url: server.url, token: () => tokenFor(id), audio })
   t.teardown(() => room.close())
   return room
-}
-
-function tone (t: Test): MediaStreamTrack {
-  const source = new RTCAudioSource()
-  const samples = Int16Array.from({ length: 480 }, (_, i) => 8000 * Math.sin(2 * Math.PI * 500 * i / 48_000))
-  const timer = setInterval(() => source.onData({ samples, sampleRate: 48_000 }), 10)
-  const track = source.createTrack()
-  t.teardown(() => {
-    clearInterval(timer)
-    track.stop()
-  })
-  return track
 }
 
 t.test('a Node program speaks and another one receives it', async (t) => {

@@ -58,17 +58,20 @@ export const strings = {
     unsupported: 'This browser does not support microphone access. Try a current Chrome, Firefox or Safari.',
     listening: 'Until then you can only listen.',
     gone: 'Microphone disconnected. You can only listen.',
+    replaced: 'Microphone disconnected. Using another one.',
     retry: 'Try again'
   },
 
   status: {
     connecting: 'Connecting…',
     connectingAudio: 'Connecting audio…',
+    audioFailed: (why: string) => `No audio: ${why}. Retrying…`,
     back: 'Reconnecting…',
     waiting: (why: string) => `${why}. Reconnecting…`,
     noAudio: 'Connected, no audio',
     listening: 'Connected, listening',
     mutedByHost: 'Connected, muted by the host',
+    interrupted: 'Connected, microphone paused by your device',
     connected: 'Connected',
     /** @param ms time until the shutdown; undefined if this device's clock and the server's clock differ */
     draining: (ms: number | undefined) => `This server shuts down ${ms === undefined ? 'soon' : `in ${seconds(ms)} seconds`}. You will be moved to another server.`
@@ -116,7 +119,7 @@ export const strings = {
     controls: 'Your controls',
     listening: (count: number) => `${count} listening`,
     roles: { owner: 'Host' },
-    doing: { speaking: 'speaking', live: 'on air', muted: 'muted', listening: 'listening' },
+    doing: { speaking: 'speaking', live: 'on air', muted: 'muted', listening: 'listening', connecting: 'connecting' },
     soundBlocked: 'Your browser blocks audio until you click a button.',
     soundOn: 'Turn on sound'
   },
@@ -224,6 +227,13 @@ export const strings = {
     ROOM_FULL: 'This room is full',
     ROOM_CLOSED: 'The room was closed'
   } as Readonly<Record<string, string>>,
+  /** Reasons for missing audio. */
+  audioFailures: {
+    ice: 'the media server cannot be reached',
+    turn: 'the media server cannot be reached, and the TURN server rejected you',
+    dtls: 'encryption could not be set up',
+    server: 'the server rejected the audio connection'
+  },
   /** Reasons for a lost or failed connection. */
   trouble: {
     CONNECTION_LOST: 'Connection lost',

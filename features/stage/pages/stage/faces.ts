@@ -32,11 +32,13 @@ export function colourOf (userId: UserId): string {
   return colours[sum % colours.length] as string
 }
 
-/** A user's visible activity. */
-export type Doing = 'speaking' | 'live' | 'muted' | 'listening'
+/** A user's visible activity. `connecting`: the user speaks, but this page receives no audio yet. */
+export type Doing = 'speaking' | 'live' | 'muted' | 'listening' | 'connecting'
 
-export function doingOf ({ isSpeaking, microphone }: Participant): Doing {
+/** @param audible whether the page receives audio */
+export function doingOf ({ isSpeaking, microphone }: Participant, audible: boolean): Doing {
   if (microphone === 'none') return 'listening'
   if (microphone === 'muted') return 'muted'
+  if (!audible) return 'connecting'
   return isSpeaking ? 'speaking' : 'live'
 }

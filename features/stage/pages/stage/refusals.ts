@@ -1,4 +1,4 @@
-import type { RequestError } from '@flylive/audio-client'
+import type { MediaFailure, RequestError } from '@flylive/audio-client'
 import { strings } from '../strings.ts'
 
 /** @returns the message for users about a server error, without a full stop */
@@ -9,4 +9,9 @@ export function wordsOf ({ code, message }: RequestError): string {
 /** @returns the message for users about a connection error, without a full stop */
 export function troubleOf (error: RequestError): string {
   return strings.trouble[error.code] ?? wordsOf(error)
+}
+
+/** @returns why there is no audio, for users, without a full stop */
+export function audioFailureOf ({ details }: RequestError): string {
+  return strings.audioFailures[(details as MediaFailure).reason]
 }

@@ -10,7 +10,7 @@ const shortestMs = 40
 
 export type RoomView = ReturnType<typeof pictureOf>
 
-function pictureOf (room: RoomClient, trouble: RequestError | undefined, ownerId: UserId | undefined) {
+function pictureOf (room: RoomClient, trouble: RequestError | undefined, ownerId: UserId | undefined, audible: boolean) {
   const { audio, connection, seats } = room
   const list = seats.list
   const { participants, participantCount } = room
@@ -37,6 +37,10 @@ function pictureOf (room: RoomClient, trouble: RequestError | undefined, ownerId
     requests: seats.requests,
     requesting: seats.requesting,
     audio: audio?.state ?? 'off',
+    audioFailure: audio?.failure,
+    /** Whether audio can be received; also while only the microphone is connecting. */
+    audible,
+    microphone: audio?.microphone ?? 'off',
     muted: audio?.muted ?? false,
     publishing: audio?.publishing ?? false,
     sending: audio?.sending ?? false
@@ -48,10 +52,11 @@ export function useRoomView (room: RoomClient): ShallowRef<RoomView> {
   let trouble: RequestError | undefined
   let ownerId: UserId | undefined
   let timer: ReturnType<typeof setTimeout> | undefined
-  const view = shallowRef(pictureOf(room, trouble, ownerId))
+  let audible = false
+  const view = shallowRef(pictureOf(room, trouble, ownerId, audible))
   const take = () => {
     timer = undefined
-    view.value = pictureOf(room, trouble, ownerId)
+    view.value = pictureOf(room, trouble, ownerId, audible)
   }
   const changed = () => { timer ??= setTimeout(take, shortestMs) }
   const stops = [
@@ -67,7 +72,11 @@ export function useRoomView (room: RoomClient): ShallowRef<RoomView> {
       trouble = state === 'open' ? undefined : why ?? trouble
       changed()
     }),
-    room.audio?.on('state', changed),
+    room.audio?.on('state', (state, why) => {
+      audible = state === 'on' || (audible && state === 'connecting' && why === undefined)
+      changed()
+    }),
+    room.audio?.on('microphone', changed),
     room.audio?.on('muted', changed)
   ]
   onScopeDispose(() => {

@@ -164,7 +164,7 @@ function createStage ({ roomId, options, identity, access, choice }: Entry, left
   })
   audio?.on('refused', (error) => {
     voice.drop()
-    say(`${error.message}. ${strings.microphone.listening}`)
+    say((error as RequestError).code === 'TRACK_ENDED' ? strings.microphone.gone : `${error.message}. ${strings.microphone.listening}`)
   })
 
   const closing = () => room.close()

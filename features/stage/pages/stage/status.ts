@@ -1,5 +1,5 @@
 import { strings } from '../strings.ts'
-import { troubleOf } from './refusals.ts'
+import { audioFailureOf, troubleOf } from './refusals.ts'
 import type { RoomView } from './room-view.ts'
 
 /** The connection state as text and colour. */
@@ -8,13 +8,15 @@ export interface Status {
   text: string
 }
 
-export function statusOf ({ trouble, state, audio, sending, ownSeat }: RoomView): Status {
+export function statusOf ({ trouble, state, audio, audioFailure, microphone, sending, ownSeat }: RoomView): Status {
   const words = strings.status
   if (trouble) return { tone: 'bad', text: words.waiting(troubleOf(trouble)) }
   if (state === 'rejoining') return { tone: 'bad', text: words.back }
   if (state !== 'in') return { tone: 'busy', text: words.connecting }
-  if (audio === 'connecting') return { tone: 'busy', text: words.connectingAudio }
+  if (audio === 'connecting' && audioFailure) return { tone: 'bad', text: words.audioFailed(audioFailureOf(audioFailure)) }
+  if (audio === 'connecting' || (sending && microphone === 'waiting')) return { tone: 'busy', text: words.connectingAudio }
   if (audio === 'off') return { tone: 'bad', text: words.noAudio }
   if (!sending) return { tone: 'good', text: words.listening }
+  if (microphone === 'interrupted') return { tone: 'busy', text: words.interrupted }
   return ownSeat?.isMuted === true ? { tone: 'busy', text: words.mutedByHost } : { tone: 'good', text: words.connected }
 }

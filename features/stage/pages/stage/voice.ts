@@ -33,13 +33,16 @@ export function createVoice (room: RoomClient, choice: MicrophoneChoice, say: (t
     track.value = opened
     trouble.value = ''
     meter = createMeter(opened)
-    opened.addEventListener('ended', () => {
-      if (track.value !== opened) return
-      drop()
-      say(strings.microphone.gone)
-    })
-    room.audio?.publish(opened).catch(() => { /* The event `refused` has the reason. */ })
+    room.audio?.publish(opened, { reopen: () => openMicrophone(choice) }).catch(() => { /* The event `refused` has the reason. */ })
   }
+
+  room.audio?.on('replaced', (opened) => {
+    track.value?.stop()
+    meter?.close()
+    track.value = opened
+    meter = createMeter(opened)
+    say(strings.microphone.replaced)
+  })
 
   async function openNow (): Promise<boolean> {
     opening.value = true
