@@ -38,7 +38,7 @@ t.test('React: useSyncExternalStore renders the participants, once per change', 
   function People () {
     const participants = useSyncExternalStore((changed) => room.on('participants', changed), () => room.participants)
     renders++
-    return createElement('ul', null, participants.map(({ userId, profile }) => createElement('li', { key: userId }, profile.name)))
+    return createElement('ul', null, participants.map(({ userId, profile }) => createElement('li', { key: userId }, String(profile.name))))
   }
   const root = createRoot(element)
   const errors: unknown[] = []
@@ -68,7 +68,7 @@ t.test('Vue: a client in a ref works, and a component renders the participants',
   const People = defineComponent(() => {
     const participants = shallowRef(room.value.participants)
     onScopeDispose(room.value.on('participants', () => { participants.value = room.value.participants }))
-    return () => h('ul', participants.value.map(({ profile }) => h('li', profile.name)))
+    return () => h('ul', participants.value.map(({ profile }) => h('li', String(profile.name))))
   })
   const app = createApp(People)
   app.mount(element)
