@@ -228,6 +228,6 @@ export async function importFeature (feature: FoundFeature, generation: number, 
     types: Object.keys(requests),
     errors,
     config,
-    get configSchema () { return settingsJsonSchema(config) }
+    configSchema: settingsJsonSchema(config)
   }
 }

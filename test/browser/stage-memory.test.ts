@@ -30,7 +30,7 @@ t.test('releases the memory of everything it has shown', async (t) => {
 
   /** Sends, without delays, as many events as a room has in one hour. */
   async function hour (): Promise<void> {
-    for (let i = 0; i < 60; i++) {
+    for (let i = 0; i < 150; i++) {
       const id = `m${++count}`
       emit('chat:message', { id, userId: 2, userName: 'User 2', content: `line ${count}`, messageType: 'text', timestamp: Date.now() })
       if (i % 4 === 0) emit('gift:received', { transactionId: id, senderId: 2, giftId: 1 + i % 5, recipientId: 3, quantity: 1, timestamp: Date.now() })
