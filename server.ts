@@ -8,6 +8,8 @@ import type { Config } from './config/load.ts'
 import { banner } from './config/banner.ts'
 import { readEnvFile } from './config/env-file.ts'
 import { ConfigError } from './config/error.ts'
+import { handleBlock, handleFault } from './plugins/features/supervisor.ts'
+import { startWatchdog } from './plugins/features/watchdog.ts'
 
 // Starts and stops the process; app.ts builds the server.
 
@@ -29,16 +31,36 @@ for (const signal of interrupts) process.once(signal, interrupted)
  */
 const backlog = 4096
 
+/** Ends the process after a fault that no feature has caused: the state of the process is unknown. */
+let end: (error: unknown) => void = giveUp
+process.on('uncaughtException', (error) => { if (!handleFault(error, 'exception')) end(error) })
+process.on('unhandledRejection', (error) => { if (!handleFault(error, 'rejection')) end(error) })
+
 const config = readConfig()
 const app = await start(config)
 
-closeWithGrace({ delay: (config.DRAIN_SECONDS + 10) * 1000, logger: false }, async ({ signal, err }) => {
-  if (err) app.log.fatal({ err }, 'stopping after an error')
+let fault: { err: unknown } | undefined
+let isStopping = false
+const closing = closeWithGrace({ delay: (config.DRAIN_SECONDS + 10) * 1000, logger: false, skip: ['uncaughtException', 'unhandledRejection'] }, async ({ signal }) => {
+  isStopping = true
+  if (fault) app.log.fatal(fault, 'stopping after an error')
   else app.log.info({ signal }, 'stopping')
-  // After an error, stop without draining.
-  if (!err) await app.drain.begin(config.DRAIN_SECONDS)
+  // After an error, clients are notified, but not waited for.
+  await app.drain.begin(fault ? 0 : config.DRAIN_SECONDS)
   await app.close()
+  // Makes the process exit with 1.
+  if (fault) throw fault.err
 })
+end = (error) => {
+  if (isStopping) {
+    app.log.fatal({ err: error }, 'an error while stopping')
+    process.exit(1)
+  }
+  isStopping = true
+  fault = { err: error }
+  closing.close()
+}
+startWatchdog(handleBlock)
 for (const signal of interrupts) process.off(signal, interrupted)
 
 const address = await app.listen({ host: config.HOST, port: config.PORT, backlog }).catch(giveUp)

@@ -161,7 +161,9 @@ export const sections = {
     FEATURES_WATCH: flag.default(false)
       .describe('Reload a feature when its files change. On in development.'),
     FEATURES_DRAIN_SECONDS: whole(0, 600).default(10)
-      .describe('How long in-flight requests of a feature may run after it is reloaded or disabled; then they fail with UNAVAILABLE.')
+      .describe('How long in-flight requests of a feature may run after it is reloaded or disabled; then they fail with UNAVAILABLE.'),
+    FEATURES_DEADLINE_SECONDS: whole(1, 3600).default(10)
+      .describe('How long a request, hook or job of a feature may run; then a request fails with UNAVAILABLE, and a job is retried. Not less than the timeouts of the services that features call.')
   }
 } as const
 

@@ -2,10 +2,13 @@ import fp from 'fastify-plugin'
 import type { Session } from './connections/session.ts'
 import { subprotocol } from './connections/web-socket-server.ts'
 
+/** How long the greeting waits for the fields of a feature, in milliseconds. */
+const hookMs = 5000
+
 /** Sends session:ready to each client as its first event. */
 export default fp(async function greeting (app) {
   async function greet (session: Session): Promise<void> {
-    const extra = await app.hooks.collect('session:greet', session)
+    const extra = Object.assign({}, ...await app.hooks.settle('session:greet', hookMs, session)) as Record<string, unknown>
     session.send('session:ready', {
       sessionId: session.id,
       userId: session.user.id,

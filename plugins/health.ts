@@ -1,6 +1,7 @@
 import { rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import fp from 'fastify-plugin'
+import { withTimeout } from './errors/timeout.ts'
 
 export interface HealthReport {
   ready: boolean
@@ -30,6 +31,11 @@ declare module './hooks.ts' {
 
 const freshMs = 50
 
+/** How long a report waits for what a feature adds, in milliseconds. */
+const hookMs = 2000
+/** Timeout of one check, in milliseconds. */
+const checkMs = 5000
+
 /** Space that must be free in DATA_DIR, in bytes. Even a small write may need several pages of a database. */
 const probeBytes = 65_536
 
@@ -52,13 +58,13 @@ export default fp(async function health (app) {
     const checks: HealthReport['checks'] = {}
     const note = async (name: string, check: () => unknown) => {
       try {
-        await check()
+        await withTimeout(Promise.try(check), checkMs, () => { throw new Error(`no result within ${checkMs / 1000} s`) })
         checks[name] = { ok: true }
       } catch (error) {
         checks[name] = { ok: false, error: error instanceof Error ? error.message : String(error) }
       }
     }
-    const ofFeatures = Object.assign({}, ...await app.hooks.ask('health:checks')) as Record<string, () => Promise<void> | void>
+    const ofFeatures = Object.assign({}, ...await app.hooks.settle('health:checks', hookMs)) as Record<string, () => Promise<void> | void>
     await Promise.all([
       ...Object.entries(ofFeatures).map(([name, check]) => note(name, check)),
       note('store', () => app.store.check()),
@@ -79,7 +85,7 @@ export default fp(async function health (app) {
       const checks = { ...await latest, accepting }
       const ready = Object.values(checks).every(({ ok }) => ok)
       gauge.set(ready ? 1 : 0)
-      const warnings = [...app.config.warnings, ...(await app.hooks.ask('health:warnings')).flat()]
+      const warnings = [...app.config.warnings, ...(await app.hooks.settle('health:warnings', hookMs)).flat()]
       return { ready, checks, warnings }
     }
   } satisfies Health)

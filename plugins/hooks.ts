@@ -1,5 +1,7 @@
 import fp from 'fastify-plugin'
 import type { FastifyBaseLogger } from 'fastify'
+import { isLate } from './dispatch/in-flight.ts'
+import type { InFlight, RunOptions } from './dispatch/in-flight.ts'
 
 /**
  * The hooks that the kernel calls, by name. The module that calls a hook declares it here, by module augmentation.
@@ -53,12 +55,15 @@ export interface Hooks extends HookRegistrar, HookCaller<KernelHooks> {
    *
    * @param inFlight counts the running calls of the new handlers
    */
-  install (owner: string, entries: readonly HookEntry[], inFlight?: CallCounter): void
-}
-
-/** See `InFlight`. */
-interface CallCounter {
-  run<T> (call: () => T): T
+  install (owner: string, entries: readonly HookEntry[], inFlight?: Pick<InFlight, 'run'>): void
+  /**
+   * Calls all handlers concurrently. A handler that fails or exceeds its time is logged and left out. While a
+   * handler has not finished an earlier call in time, later calls of it get one second.
+   *
+   * @param limitMs how long to wait for a handler of a feature, if that is less than the deadline of features
+   * @returns the results of the other handlers, in order of registration
+   */
+  settle<N extends keyof KernelHooks> (name: N, limitMs: number, ...args: Args<KernelHooks[N]>): Promise<Result<KernelHooks[N]>[]>
 }
 
 declare module 'fastify' {
@@ -68,7 +73,7 @@ declare module 'fastify' {
 }
 
 function createHooks (log: FastifyBaseLogger): Hooks {
-  interface Installed extends HookEntry { inFlight: CallCounter | undefined }
+  interface Installed extends HookEntry { owner: string, inFlight: Pick<InFlight, 'run'> | undefined }
   const owners = new Map<string, readonly Installed[]>()
   const byName = new Map<string, Installed[]>()
   const kernel: HookEntry[] = []
@@ -84,9 +89,9 @@ function createHooks (log: FastifyBaseLogger): Hooks {
     }
   }
 
-  function call ({ fn, inFlight }: Installed, args: unknown[]): unknown {
+  function call ({ name, fn, inFlight }: Installed, args: unknown[], options?: RunOptions): unknown {
     const run = () => (fn as (...args: unknown[]) => unknown)(...args)
-    return inFlight ? inFlight.run(run) : run()
+    return inFlight ? inFlight.run(run, `hook ${name}`, options) : run()
   }
 
   return {
@@ -97,7 +102,9 @@ function createHooks (log: FastifyBaseLogger): Hooks {
     has: (name) => byName.has(name),
     emit (name, ...args) {
       for (const entry of byName.get(name) ?? []) {
-        const failed = (err: unknown) => log.error({ err, hook: name }, 'a hook handler failed')
+        const failed = (err: unknown) => {
+          if (!isLate(err)) log.error({ err, hook: name, owner: entry.owner }, 'a hook handler failed')
+        }
         try {
           const result = call(entry, args)
           if (result instanceof Promise) result.catch(failed)
@@ -118,9 +125,20 @@ function createHooks (log: FastifyBaseLogger): Hooks {
       }
       return answers as never
     },
+    async settle (name, limitMs, ...args) {
+      const answers = await Promise.all((byName.get(name) ?? []).map(async (entry) => {
+        try {
+          return [await call(entry, args, { limitMs, impatient: true })]
+        } catch (err) {
+          if (!isLate(err)) log.error({ err, hook: name, owner: entry.owner }, 'a hook handler failed and was left out')
+          return []
+        }
+      }))
+      return answers.flat(1) as never
+    },
     install (owner, entries, inFlight) {
       if (entries.length === 0) owners.delete(owner)
-      else owners.set(owner, entries.map((entry) => ({ ...entry, inFlight })))
+      else owners.set(owner, entries.map((entry) => ({ ...entry, owner, inFlight })))
       rebuild()
     }
   }

@@ -1,3 +1,4 @@
+import { AsyncLocalStorage } from 'node:async_hooks'
 import type { FastifyInstance } from 'fastify'
 import type { FrameReader, Session } from '../connections/session.ts'
 import { Internal, isCoded, toWire, Unauthorized, validationFailed } from '../errors/codes.ts'
@@ -152,7 +153,7 @@ export function createExecution (app: FastifyInstance, routes: RouteTable, limit
     try {
       // Look up the route only now: a reload may have replaced it while the request waited.
       const { route, inFlight } = routes.resolve(request.type)
-      const data = await inFlight.run(() => handle(request, route, callbacks))
+      const data = await inFlight.run(() => handle(request, route, callbacks), `request ${request.type}`)
       request.respond({ ok: true, data })
       count('ok')
     } catch (error) {
@@ -178,7 +179,8 @@ export function createExecution (app: FastifyInstance, routes: RouteTable, limit
       get log () {
         return app.log.child(tagsOf(request))
       },
-      afterReply: (fn) => { callbacks.push(fn) }
+      // Bound, because a fault of what the function starts belongs to this request.
+      afterReply: (fn) => { callbacks.push(AsyncLocalStorage.bind(fn)) }
     }
     const reply = await route.handler(parsed.data as never, context)
     return route.reply.parse(reply)

@@ -11,6 +11,7 @@ import { buildGeneration } from './generation.ts'
 import type { Generation } from './generation.ts'
 import { plan } from './plan.ts'
 import type { Registry } from './registry.ts'
+import type { Supervisor } from './supervisor.ts'
 
 /** Names of the features that a change enabled and disabled, in the order in which they changed. */
 export interface Changed {
@@ -42,7 +43,7 @@ export interface Executor {
   stop (): Promise<void>
 }
 
-export function createExecutor (app: FastifyInstance, registry: Registry): Executor {
+export function createExecutor (app: FastifyInstance, registry: Registry, supervisor: Supervisor): Executor {
   const { gate, jobs, hooks, log, messages, metrics, sockets } = app
   const { get, running, serving } = registry
   const drainMs = app.config.FEATURES_DRAIN_SECONDS * 1000
@@ -52,7 +53,7 @@ export function createExecutor (app: FastifyInstance, registry: Registry): Execu
   async function build (load: readonly Prepared[], commit: Change['commit']): Promise<Generation[]> {
     const built = new Map<string, Generation>()
     try {
-      for (const prepared of load) built.set(prepared.name, await buildNext(app, registry, prepared, built))
+      for (const prepared of load) built.set(prepared.name, await buildNext(app, { registry, supervisor }, prepared, built))
       await commit?.()
       return [...built.values()]
     } catch (error) {
@@ -113,12 +114,12 @@ export function createExecutor (app: FastifyInstance, registry: Registry): Execu
    * Closes a generation, then disposes of the resources that the running generation does not keep. If
    * closing times out, the disposal starts anyway.
    */
-  async function close ({ name, app, kept }: Generation): Promise<void> {
-    const closed = app.close().catch((err: unknown) => log.error({ err, feature: name }, 'failed to close the previous feature instance'))
+  async function close ({ name, app, kept, supervision }: Generation): Promise<void> {
+    const closed = supervision.enter('onClose', async () => app.close()).catch((err: unknown) => log.error({ err, feature: name }, 'failed to close the previous feature instance'))
     await withTimeout(closed, Math.max(drainMs, 1000), () => {
       log.error({ feature: name }, 'onClose of a feature timed out: its resources may leak')
     })
-    await kept.dispose(running(name)?.kept)
+    await supervision.enter('dispose', () => kept.dispose(running(name)?.kept))
   }
 
   return {
@@ -163,16 +164,19 @@ export interface Prepared {
  * @param pending generations of other features that will go into service at the same time
  * @throws FEATURE_LOAD_FAILED
  */
-export async function buildNext (app: FastifyInstance, registry: Registry, { name, module, config }: Prepared, pending: ReadonlyMap<string, Generation>): Promise<Generation> {
+export async function buildNext (app: FastifyInstance, { registry, supervisor }: { registry: Registry, supervisor: Supervisor }, { name, module, config }: Prepared, pending: ReadonlyMap<string, Generation>): Promise<Generation> {
   const { running, serving } = registry
   const find = (other: string) => pending.get(other) ?? running(other)
   // Emptied after the build, so that the new generation holds no references to other generations.
   let others = [...serving().filter((other) => other.name !== name && !pending.has(other.name)), ...pending.values()]
   let probe = createRouter(others)
   try {
-    const generation = await buildGeneration(app, {
+    const number = registry.numberOf(name)
+    const supervision = supervisor.supervise(name, number)
+    const generation = await supervision.enter('start', () => buildGeneration(app, {
       name,
-      number: registry.numberOf(name),
+      number,
+      supervision,
       module,
       config,
       previouslyKept: () => running(name)?.kept,
@@ -193,7 +197,7 @@ export async function buildNext (app: FastifyInstance, registry: Registry, { nam
         const missing = missingDecorators(registry, name, decorators)
         if (missing.length > 0) throw new Error(missing.join(', '))
       }
-    })
+    }))
     registry.built(name, 'ok')
     return generation
   } catch (error) {

@@ -1,5 +1,5 @@
 import Fastify, { LogController } from 'fastify'
-import type { FastifyInstance, HTTPMethods } from 'fastify'
+import type { FastifyInstance, FastifyReply, FastifyRequest, HTTPMethods } from 'fastify'
 import fp from 'fastify-plugin'
 import { serializerCompiler, validatorCompiler } from 'fastify-type-provider-zod'
 import { bodyLimit, useJsonBodies } from '../../config/body.ts'
@@ -8,10 +8,13 @@ import type { JobHandler, JobsRegistrar } from '../jobs/runner.ts'
 import { NotFound } from '../errors/codes.ts'
 import { frameworkErrors, useWireErrors } from '../errors/index.ts'
 import type { HookCaller, HookEntry } from '../hooks.ts'
-import { createInFlight, createMessageRecorder } from '../dispatch/routes.ts'
-import type { InFlight, MessageTable } from '../dispatch/routes.ts'
+import type { Bus, BusHandler } from '../cluster/bus.ts'
+import { createInFlight, lateError } from '../dispatch/in-flight.ts'
+import type { CallSupervision, InFlight } from '../dispatch/in-flight.ts'
+import { createMessageRecorder } from '../dispatch/routes.ts'
+import type { MessageTable } from '../dispatch/routes.ts'
 import { createGateRecorder } from '../gate/gate.ts'
-import type { GateTable, PathOwner } from '../gate/gate.ts'
+import type { GateRegistrar, GateTable, PathOwner } from '../gate/gate.ts'
 import { madeBySchema } from './define.ts'
 import type { FeatureModule } from './discovery.ts'
 import { featureConfig } from '../config.ts'
@@ -37,6 +40,7 @@ export interface Generation {
   loadedAt: number
   /** The in-flight requests, hooks and jobs of the generation. */
   calls: InFlight
+  supervision: CallSupervision
   kept: KeptResources
 }
 
@@ -45,6 +49,7 @@ export interface GenerationPlan {
   number: number
   module: FeatureModule
   config: Record<string, unknown>
+  supervision: CallSupervision
   /** The resources that the generation in service keeps. */
   previouslyKept (): KeptResources | undefined
   /**
@@ -72,7 +77,7 @@ export interface GenerationPlan {
  * @throws any error that the plugin throws, and an error if a dependency is missing
  */
 export async function buildGeneration (kernel: FastifyInstance, plan: GenerationPlan): Promise<Generation> {
-  const { name, number, module, config, previouslyKept, getFeature, provided, claimMessage, claimRoute, pathOwners, checkProvided } = plan
+  const { name, number, module, config, supervision, previouslyKept, getFeature, provided, claimMessage, claimRoute, pathOwners, checkProvided } = plan
   const app = Fastify({
     loggerInstance: kernel.log.child({ feature: name }),
     logController: new LogController({ disableRequestLogging: true }),
@@ -82,7 +87,7 @@ export async function buildGeneration (kernel: FastifyInstance, plan: Generation
     frameworkErrors,
     routerOptions
   })
-  const calls = createInFlight()
+  const calls = createInFlight(supervision)
   const kept = createKeptResources(app.log, previouslyKept)
   const messages = createMessageRecorder((type) => {
     claimMessage(type)
@@ -98,6 +103,16 @@ export async function buildGeneration (kernel: FastifyInstance, plan: Generation
   app.setSerializerCompiler(serializerCompiler)
   useJsonBodies(app)
   useWireErrors(app)
+  /** Makes a handler of messages whose sender must not notice its failures. */
+  const receive: Receive = (call, handler) => (data) => {
+    const failed = (err: unknown) => app.log.error({ err, call }, 'a message handler failed')
+    try {
+      const result: unknown = calls.run(() => handler(data), call)
+      if (result instanceof Promise) result.catch(failed)
+    } catch (err) {
+      failed(err)
+    }
+  }
   const registrars = {
     hooks: {
       on: (name, fn) => { hooks.push({ name, fn: fn as HookEntry['fn'] }) },
@@ -107,7 +122,7 @@ export async function buildGeneration (kernel: FastifyInstance, plan: Generation
       ask: callHooks.ask
     } satisfies FeatureHookRegistrar,
     jobs: {
-      on: (job, handler) => { jobs.set(job, (key) => calls.run(() => handler(key))) },
+      on: (job, handler) => { jobs.set(job, (key) => calls.run(() => handler(key), `job ${job}`)) },
       schedule: kernel.jobs.schedule
     } satisfies JobsRegistrar
   }
@@ -118,24 +133,24 @@ export async function buildGeneration (kernel: FastifyInstance, plan: Generation
     clock: kernel.clock,
     metrics: kernel.metrics,
     messages: { on: messages.on, events: messages.events, adds: messages.adds, accepts: messages.accepts, dispatch: kernel.messages.dispatch },
-    gate: { http: gate.http, upgrade: gate.upgrade },
+    gate: superviseGate(gate, supervision),
     ...registrars,
     cluster: {
       send: kernel.cluster.send,
       tryLock: kernel.cluster.tryLock,
       ask: kernel.cluster.ask,
       answer (kind, handler) {
-        const off = kernel.cluster.answer(kind, (data) => calls.run(() => handler(data)))
+        const off = kernel.cluster.answer(kind, (data) => calls.run(() => handler(data), `answer ${kind}`))
         app.addHook('onClose', async () => off())
         return off
       },
       on (kind, handler) {
-        const off = kernel.cluster.on(kind, handler)
+        const off = kernel.cluster.on(kind, receive(`message ${kind}`, handler))
         app.addHook('onClose', async () => off())
         return off
       }
     },
-    bus: kernel.bus,
+    bus: superviseBus(kernel.bus, receive),
     rooms: kernel.rooms.forFeature(name, registrars, (fn) => { app.addHook('onClose', async () => fn()) }),
     sockets: kernel.sockets.forFeature(name),
     sfu: kernel.sfu,
@@ -163,10 +178,20 @@ export async function buildGeneration (kernel: FastifyInstance, plan: Generation
       routes.push({ method, url: route.url, schema: route.schema })
     }
   })
-  app.addHook('onRequest', async (_request, reply) => {
-    const done = calls.begin((error) => { if (!reply.sent && !reply.raw.headersSent) reply.send(error) })
+  app.addHook('onRequest', async (request, reply) => {
+    const done = calls.begin((error) => fail(reply, error), routeName(request))
     // The hook onResponse would not be called if the client disconnects.
     reply.raw.once('close', done)
+  })
+  // The deadline begins when the request has arrived, and applies until the response begins.
+  app.addHook('preHandler', async (request, reply) => {
+    const { deadlineMs, late } = supervision
+    const timer = setTimeout(() => {
+      if (reply.sent || reply.raw.headersSent || reply.raw.destroyed) return
+      late(routeName(request), deadlineMs, false)
+      fail(reply, lateError(routeName(request), deadlineMs))
+    }, deadlineMs).unref()
+    reply.raw.once('close', () => clearTimeout(timer))
   })
 
   for (const dependency of module.dependencies) {
@@ -184,10 +209,47 @@ export async function buildGeneration (kernel: FastifyInstance, plan: Generation
     await app.ready()
     const provides = Object.getOwnPropertyNames(app).filter((property) => !before.has(property) && !module.dependencies.some((dependency) => provided(dependency)?.includes(property)))
     checkProvided(provides)
-    return { name, number, module, config, app, hooks, jobs, routes, provides, calls, kept, table: messages.table, paths: gate.table, loadedAt: Date.now() }
+    return { name, number, module, config, app, hooks, jobs, routes, provides, calls, supervision, kept, table: messages.table, paths: gate.table, loadedAt: Date.now() }
   } catch (error) {
     await app.close().catch(() => { /* A feature that failed to start may also fail to stop. Only the first error is reported. */ })
     await kept.dispose(previouslyKept())
     throw error
+  }
+}
+
+type Receive = <T>(call: string, handler: (data: T) => unknown) => (data: T) => void
+
+/** For the log and metrics; without the values of parameters. */
+const routeName = ({ method, routeOptions }: FastifyRequest) => `route ${method} ${routeOptions.url ?? ''}`
+
+/** Responds with an error, unless a response has begun. */
+function fail (reply: FastifyReply, error: Error): void {
+  if (!reply.sent && !reply.raw.headersSent) reply.send(error)
+}
+
+/** Makes the feature's handlers of paths run as its code. */
+function superviseGate (gate: GateRegistrar, { enter }: CallSupervision): GateRegistrar {
+  return {
+    http (prefix, handler) {
+      gate.http(prefix, (request, response) => enter(`http ${prefix}`, () => handler(request, response)))
+    },
+    upgrade (path, options) {
+      const { handle } = options
+      gate.upgrade(path, handle ? { ...options, handle: (request, socket, head) => enter(`upgrade ${path}`, () => handle(request, socket, head)) } : options)
+    }
+  }
+}
+
+/** Makes the feature's subscriptions run as its code. */
+function superviseBus (bus: Pick<Bus, 'publish' | 'subscribe' | 'unsubscribe'>, receive: Receive): FeatureSurface['bus'] {
+  const handlers = new WeakMap<BusHandler, BusHandler>()
+  return {
+    publish: (channel, message) => bus.publish(channel, message),
+    subscribe (channel, handler) {
+      const supervised = handlers.get(handler) ?? receive<string>('subscription', handler)
+      handlers.set(handler, supervised)
+      return bus.subscribe(channel, supervised)
+    },
+    unsubscribe: (channel, handler) => bus.unsubscribe(channel, handlers.get(handler) ?? handler)
   }
 }

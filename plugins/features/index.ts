@@ -14,6 +14,7 @@ import type { Keep } from './keep.ts'
 import { createLoader } from './loader.ts'
 import type { Rescan } from './loader.ts'
 import { createRegistry } from './registry.ts'
+import { createSupervisor } from './supervisor.ts'
 import type { FeatureState, Known } from './registry.ts'
 import { watchFeatures } from './watch.ts'
 import { masked } from '../schema/variables.ts'
@@ -144,9 +145,12 @@ export default fp<FeatureOptions>(async function features (app, { featuresDir })
 
   const isOn = (name: string) => chooseFeatures([name], config.featureDefaults, config.FEATURES).on.has(name)
   const registry = createRegistry(app)
-  const executor = createExecutor(app, registry)
+  const supervisor = createSupervisor(app, registry)
+  const executor = createExecutor(app, registry, supervisor)
   const desired = createDesiredState(createSettings(app.kv.namespace('features')), isOn, () => { app.cluster.send('features:changed', {}) })
   const loader = createLoader({ registry, executor, desired, find, log })
+  supervisor.actWith(loader)
+  app.hooks.on('feature:loaded', (name) => { if (!loader.isRestarting(name)) supervisor.replaced(name, registry.numberOf(name)) })
 
   app.decorate('features', {
     enabled: () => registry.serving().map(({ name }) => name),
@@ -178,7 +182,7 @@ export default fp<FeatureOptions>(async function features (app, { featuresDir })
     for (const [header, value] of Object.entries(reply.getHeaders())) {
       if (value !== undefined) reply.raw.setHeader(header, value)
     }
-    generation.app.routing(request.raw, reply.raw)
+    generation.supervision.enter(`route ${request.method}`, () => generation.app.routing(request.raw, reply.raw))
   })
 
   const started = loader.start()
@@ -200,6 +204,7 @@ export default fp<FeatureOptions>(async function features (app, { featuresDir })
     await watcher?.close()
     await loader.stop()
     await kept.dispose()
+    supervisor.close()
   })
 }, {
   name: 'features',

@@ -24,6 +24,18 @@ export interface Loader extends Commands {
   reconcile (): Promise<void>
   /** Reloads features whose files have changed on this server. */
   touched (names: readonly string[]): Promise<void>
+  /** Replaces a generation on this server; does nothing if it is no longer running. */
+  restart (name: string, generation: number): Promise<void>
+  /**
+   * Disables a faulty feature and its dependents, on all servers. If that cannot be stored, the features are
+   * disabled on this server only.
+   *
+   * @param first whether this is the first attempt; a later one does nothing if the feature is running again
+   * @throws if the change cannot be stored
+   */
+  disableFaulty (name: string, cause: Error, first: boolean): Promise<void>
+  /** Whether the generation of a feature is being replaced because of a fault. */
+  isRestarting (name: string): boolean
   stop (): Promise<void>
 }
 
@@ -43,6 +55,8 @@ export function createLoader (options: LoaderOptions): Loader {
   const follower = createFollower(options, transitions)
   const inTurn = pLimit(1)
   let stopped = false
+  /** The restarts that have not begun. */
+  const restarts = new Set<string>()
   return {
     enable: (name, cascade) => inTurn(() => commands.enable(name, cascade)),
     disable: (name, cascade) => inTurn(() => commands.disable(name, cascade)),
@@ -52,6 +66,24 @@ export function createLoader (options: LoaderOptions): Loader {
     rescan: () => inTurn(follower.rescan),
     reconcile: () => inTurn(async () => { if (!stopped) await follower.reconcile() }),
     touched: (names) => inTurn(() => follower.touched(names)),
+    async restart (name, generation) {
+      const key = `${name} ${generation}`
+      if (restarts.has(key)) return
+      restarts.add(key)
+      await inTurn(async () => {
+        restarts.delete(key)
+        if (!stopped) await follower.restart(name, generation)
+      })
+    },
+    disableFaulty: (name, cause, first) => inTurn(async () => {
+      const isRunning = registry.running(name) !== undefined
+      if (stopped || isRunning !== first) return
+      let unsaved: { error: unknown } | undefined
+      await commands.disable(name, true, (error) => { unsaved = { error } })
+      registry.faulty(name, cause)
+      if (unsaved) throw unsaved.error
+    }),
+    isRestarting: follower.isRestarting,
     stop () {
       stopped = true
       return inTurn(executor.stop)
@@ -64,6 +96,8 @@ function createFollower ({ registry, desired, find, log }: LoaderOptions, { prep
   const { known, get, running, importCode, targets } = registry
   const { isWanted } = desired
   let rescanned = 0
+  /** The feature whose generation is being replaced because of a fault. */
+  let restarting: string | undefined
 
   /** Imports features and builds those that should run. Failures are recorded per feature. */
   async function loadAll (names: readonly string[], fresh: boolean): Promise<void> {
@@ -133,6 +167,21 @@ function createFollower ({ registry, desired, find, log }: LoaderOptions, { prep
       await makeEach({ unload: off })
       await loadAll(stale, true)
     },
+
+    async restart (name: string, generation: number) {
+      if (running(name)?.number !== generation) return
+      await attempt(name, async () => {
+        restarting = name
+        try {
+          await make({ load: [prepare(name, await importCode(name))] })
+        } finally {
+          restarting = undefined
+        }
+        log.warn({ feature: name, generation: running(name)?.number }, 'the generation of a faulty feature was replaced')
+      })
+    },
+
+    isRestarting: (name: string) => restarting === name,
 
     async touched (names: readonly string[]) {
       const old = names.filter((name) => known.has(name))

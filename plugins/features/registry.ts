@@ -7,6 +7,7 @@ import { FeatureNotFound, loadFailed } from './errors.ts'
 import type { Generation } from './generation.ts'
 import type { FeatureTarget } from './plan.ts'
 import type { FeatureSetting } from './settings.ts'
+import { runAs } from './running-code.ts'
 import { settingsFromEnv, variableOf } from '../schema/variables.ts'
 
 export type FeatureState = 'enabled' | 'disabled' | 'failed'
@@ -58,6 +59,8 @@ export interface Registry {
   stopped (name: string): void
   /** Records why a change failed; the previous generation keeps running. */
   failed (name: string, error: unknown, wanted: boolean): void
+  /** Records why a feature was disabled without an admin. */
+  faulty (name: string, cause: Error): void
   /** Removes a feature that is not running. */
   forget (name: string): void
 }
@@ -68,7 +71,7 @@ export interface Registry {
  */
 const manyImports = 300
 
-export function createRegistry ({ config, log, messages, metrics }: FastifyInstance): Registry {
+export function createRegistry ({ config, log, messages, metrics, nodeId }: FastifyInstance): Registry {
   const known = new Map<string, Known>()
   // Numbers continue when a feature is removed and added again.
   const numbers = new Map<string, number>()
@@ -102,7 +105,8 @@ export function createRegistry ({ config, log, messages, metrics }: FastifyInsta
       if (++imports % manyImports === 0) log.warn({ imports }, 'many feature reloads: old code stays in memory, schedule a restart')
       numbers.set(name, registry.numberOf(name) + 1)
       try {
-        const module = await importFeature(feature.found, registry.numberOf(name), fresh)
+        const generation = registry.numberOf(name)
+        const module = await runAs({ nodeId, feature: name, generation, call: 'import' }, () => importFeature(feature.found, generation, fresh))
         if (!feature.generation) feature.module = module
         return module
       } catch (error) {
@@ -153,6 +157,12 @@ export function createRegistry ({ config, log, messages, metrics }: FastifyInsta
       }
       // Log a repeated failure once.
       if (feature.error.message !== before) log.error({ err: error, feature: name, serving: feature.generation?.number }, 'failed to load a feature')
+    },
+    faulty (name, cause) {
+      const feature = known.get(name)
+      if (!feature || feature.generation) return
+      feature.error = new Error(`Disabled after too many faults, the last: ${cause.message}`, { cause })
+      failing.set({ feature: name }, 1)
     },
     forget (name) {
       messages.disable(name, [])

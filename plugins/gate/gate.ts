@@ -5,8 +5,8 @@ import type { Duplex } from 'node:stream'
 import type { FastifyBaseLogger, FastifyRequest } from 'fastify'
 import type { Face } from '../connections/face.ts'
 import type { Identity } from '../connections/session.ts'
-import { createInFlight } from '../dispatch/routes.ts'
-import type { InFlight } from '../dispatch/routes.ts'
+import { createInFlight } from '../dispatch/in-flight.ts'
+import type { InFlight } from '../dispatch/in-flight.ts'
 import { NotFound, toWire } from '../errors/codes.ts'
 import { checkPath, checkPrefix, isBelow, overlapsRoute, pathOf } from './paths.ts'
 
@@ -165,7 +165,7 @@ export function createGate (log: FastifyBaseLogger, webSocketUrl: string): Gate 
 
   function openWebSocket (request: IncomingMessage, path: string, { claim, owner, inFlight }: Installed<ConnectionPath>, socket: Duplex, head: Buffer): void {
     const { authenticate } = claim
-    entrances.set(request, { ...claim, path, owner, ...(authenticate && { authenticate: (request) => inFlight.run(() => authenticate(request)) }) })
+    entrances.set(request, { ...claim, path, owner, ...(authenticate && { authenticate: (request) => inFlight.run(() => authenticate(request), `authentication ${path}`) }) })
     if (path !== webSocketUrl) {
       const url = request.url as string
       Object.assign(request, { originalUrl: url, url: url.replace(path, webSocketUrl) })
@@ -188,7 +188,7 @@ export function createGate (log: FastifyBaseLogger, webSocketUrl: string): Gate 
         if (toWire(error).status >= 500) log.error({ err: error, feature: owner, path: request.url }, 'request failed')
         respondWithError(response, error)
       }
-      response.once('close', inFlight.begin((error) => respondWithError(response, error)))
+      response.once('close', inFlight.begin((error) => respondWithError(response, error), `http ${request.url ?? ''}`))
       Promise.try(claim, request, response).catch(failed)
       return true
     },

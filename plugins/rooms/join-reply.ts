@@ -9,7 +9,7 @@ import type { LocalRoom } from './node-rooms.ts'
 import { roleByRecord } from './rooms.ts'
 import type { Joined, Role } from './rooms.ts'
 
-/** How long the reply to a join waits for the hooks `room:role` and `room:owner`, in milliseconds. */
+/** How long the reply to a join waits for the hooks `room:role`, `room:owner` and `room:featured`, in milliseconds. */
 const timeoutMs = 2000
 
 /** @returns the reply to `room:join`, even if the lookup of the role or the owner fails */
@@ -45,7 +45,7 @@ async function standingOf (app: FastifyInstance, room: RoomRecord, session: Sess
 
 /** Returns at most {@link participantsTold} members: first those that features return (users on seats, for example), then the others in order of arrival. */
 async function featuredFirst (app: FastifyInstance, room: LocalRoom, { participants, count }: JoinResult): Promise<Profile[]> {
-  const first = (await app.hooks.ask('room:featured', room)).flat().map(userKeyOf)
+  const first = (await app.hooks.settle('room:featured', timeoutMs, room)).flat().map(userKeyOf)
   if (first.length === 0) return participants
   const known = new Map(participants.map((profile) => [userKeyOf(profile.userId), profile]))
   const missing = count > participants.length ? first.filter((key) => !known.has(key)) : []

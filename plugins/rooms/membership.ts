@@ -19,6 +19,9 @@ export interface Membership extends Pick<Rooms, 'join' | 'leave'> {
   settled (): Promise<void>
 }
 
+/** How long the reply to a join waits for the fields of a feature, in milliseconds. */
+const hookMs = 5000
+
 export interface MembershipOptions {
   unsynced: Unsynced
   nodeRooms: NodeRooms
@@ -72,7 +75,7 @@ export function createMembership (app: FastifyInstance, options: MembershipOptio
     const snapshot = roomState.hydrate(room, result.documents)
     if (result.created) hooks.emit('room:created', result.room, asked)
     if (result.firstOfUser) announcements.joined(roomId, session.user.profile, result.count, session.id)
-    const extra = await hooks.collect('room:join', room, session)
+    const extra = Object.assign({}, ...await hooks.settle('room:join', hookMs, room, session)) as Record<string, unknown>
     return {
       room,
       result,

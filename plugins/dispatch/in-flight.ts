@@ -1,0 +1,161 @@
+import { unavailable } from '../errors/codes.ts'
+
+/** Supervises the calls of one owner. */
+export interface CallSupervision {
+  /** How long a call may take, in milliseconds. */
+  readonly deadlineMs: number
+  /** Runs code of the owner. Faults of everything that it starts are attributed to the call. */
+  enter<T> (call: string, code: () => T): T
+  /** A call has failed. */
+  failed (call: string, error: unknown): void
+  /**
+   * A call has exceeded its deadline.
+   *
+   * @param again whether an earlier call with the same name is overdue, too
+   */
+  late (call: string, ms: number, again: boolean): void
+}
+
+export interface RunOptions {
+  /** How long the call may take if that is less than the owner's deadline, in milliseconds. */
+  limitMs?: number
+  /** Whether to wait only {@link impatientMs} while an earlier call with the same name is overdue. */
+  impatient?: boolean
+}
+
+/**
+ * The in-flight calls of one owner. When the owner's handlers are replaced, running calls may finish;
+ * after a timeout they are cancelled.
+ */
+export interface InFlight {
+  readonly running: number
+  /** The names of the running calls. */
+  readonly names: readonly string[]
+  /**
+   * Runs a call and counts it as in flight until it finishes or its deadline passes.
+   *
+   * @param name for the log, such as `request room:join`
+   * @returns what the call returns; if that is a promise, `end()` and the deadline reject it early
+   * @throws what the call throws; UNAVAILABLE after the deadline
+   */
+  run<T> (call: () => T, name?: string, options?: RunOptions): T
+  /**
+   * Counts a call as in flight until the returned function is called.
+   *
+   * @param ended called by `end()` if the call is still running
+   * @returns a function to call when the call is done
+   */
+  begin (ended: (error: Error) => void, name?: string): () => void
+  /** @returns once no call is running */
+  idle (): Promise<void>
+  /** Rejects the running calls; their later results are ignored. */
+  end (error: Error): void
+}
+
+/** How long an impatient caller waits for a handler that has not finished an earlier call in time, in milliseconds. */
+export const impatientMs = 1000
+
+const lateErrors = new WeakSet<object>()
+
+/** @returns the error of a call that has exceeded its deadline */
+export function lateError (call: string, ms: number): Error {
+  const error = unavailable(`The ${call} did not finish within ${ms / 1000} s`)
+  lateErrors.add(error)
+  return error
+}
+
+/** Whether a call failed with this error because it exceeded its deadline. */
+export const isLate = (error: unknown): boolean => typeof error === 'object' && error !== null && lateErrors.has(error)
+
+interface RunningCall {
+  name: string
+  ended: (error: Error) => void
+}
+
+/** @param supervision without it, calls have no deadline */
+export function createInFlight (supervision?: CallSupervision): InFlight {
+  const running = new Set<RunningCall>()
+  const waiting: (() => void)[] = []
+  /** How many calls are running although their deadline has passed, by name. */
+  const overdue = new Map<string, number>()
+
+  function done (call: RunningCall): void {
+    if (running.delete(call) && running.size === 0) for (const fn of waiting.splice(0)) fn()
+  }
+
+  function begin (ended: (error: Error) => void, name = 'call'): () => void {
+    const call = { name, ended }
+    running.add(call)
+    return () => done(call)
+  }
+
+  function runFree<T> (call: () => T, name: string): T {
+    const result = call()
+    if (!(result instanceof Promise)) return result
+    const { promise, resolve, reject } = Promise.withResolvers()
+    const done = begin(reject, name)
+    result.then(resolve, reject).finally(done)
+    return promise as typeof result
+  }
+
+  function addOverdue (name: string, change: 1 | -1): void {
+    const count = (overdue.get(name) ?? 0) + change
+    if (count > 0) overdue.set(name, count)
+    else overdue.delete(name)
+  }
+
+  function runSupervised<T> ({ deadlineMs, enter, failed, late }: CallSupervision, call: () => T, name: string, { limitMs = Infinity, impatient = false }: RunOptions): T {
+    let result: T
+    try {
+      result = enter(name, call)
+    } catch (error) {
+      failed(name, error)
+      throw error
+    }
+    if (!(result instanceof Promise)) return result
+    const { promise, resolve, reject } = Promise.withResolvers()
+    const ms = Math.min(deadlineMs, limitMs, impatient && overdue.has(name) ? impatientMs : Infinity)
+    let isOverdue = false
+    const timer = setTimeout(() => {
+      const again = overdue.has(name)
+      isOverdue = true
+      addOverdue(name, 1)
+      late(name, ms, again)
+      reject(lateError(name, ms))
+      done()
+    }, ms).unref()
+    const done = begin((error) => {
+      clearTimeout(timer)
+      reject(error)
+    }, name)
+    result.then(resolve, (error: unknown) => {
+      if (!isOverdue) failed(name, error)
+      reject(error)
+    }).finally(() => {
+      clearTimeout(timer)
+      if (isOverdue) addOverdue(name, -1)
+      done()
+    })
+    return promise as typeof result
+  }
+
+  return {
+    get running () {
+      return running.size
+    },
+    get names () {
+      return [...new Set([...running].map(({ name }) => name))]
+    },
+    begin,
+    run: (call, name = 'call', options = {}) => supervision ? runSupervised(supervision, call, name, options) : runFree(call, name),
+    async idle () {
+      if (running.size > 0) await new Promise<void>((resolve) => waiting.push(resolve))
+    },
+    end (error) {
+      for (const call of [...running]) {
+        call.ended(error)
+        done(call)
+      }
+    }
+  }
+}

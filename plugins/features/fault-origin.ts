@@ -1,0 +1,47 @@
+import { dirname, join, sep } from 'node:path'
+import { pathToFileURL } from 'node:url'
+import { isCoded } from '../errors/codes.ts'
+
+/** An uncaught exception, or a rejected promise that nobody handles. */
+export type FaultKind = 'exception' | 'rejection'
+
+/** The code that caused a fault. */
+export interface FaultOrigin {
+  feature: string
+  /** Undefined if the stack trace contains the feature's files, but not the generation. */
+  generation: number | undefined
+  call: string | undefined
+}
+
+/** The folder of each installed feature. */
+export type FeatureFolders = Iterable<{ name: string, entry: string }>
+
+/** @returns the feature whose code is closest to the top of a stack trace */
+export function originInStack (stack: string, features: FeatureFolders): FaultOrigin | undefined {
+  const folders = [...features].map(({ name, entry }) => {
+    const path = join(dirname(entry), sep)
+    return { name, path, url: pathToFileURL(path).href }
+  })
+  for (const line of stack.split('\n')) {
+    // The message may contain paths, too.
+    if (!/^\s*at /.test(line)) continue
+    const url = /file:\/\/[^\s)]+/.exec(line)?.[0]
+    const found = folders.find((folder) => url === undefined ? line.includes(folder.path) : url.startsWith(folder.url))
+    if (!found) continue
+    const generation = /\?gen=(\d+)/.exec(url ?? '')?.[1]
+    return { feature: found.name, generation: generation === undefined ? undefined : Number(generation), call: undefined }
+  }
+}
+
+/**
+ * Finds the feature that caused a fault. The stack trace names the code that failed, the async context the call
+ * that started it. A rejection with a code is an answer to a caller, so the caller should have handled it.
+ *
+ * @param context the async context of the fault
+ */
+export function originOf (error: unknown, kind: FaultKind, context: FaultOrigin | undefined, features: FeatureFolders): FaultOrigin | undefined {
+  if (context && kind === 'rejection' && isCoded(error)) return context
+  const stack = error instanceof Error && typeof error.stack === 'string' ? error.stack : ''
+  const origin = originInStack(stack, features)
+  return origin && context?.feature === origin.feature ? { ...origin, call: context.call, generation: origin.generation ?? context.generation } : origin ?? context
+}

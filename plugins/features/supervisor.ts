@@ -1,0 +1,184 @@
+import { executionAsyncResource } from 'node:async_hooks'
+import { setTimeout as delay } from 'node:timers/promises'
+import type { FastifyInstance } from 'fastify'
+import type { CallSupervision } from '../dispatch/in-flight.ts'
+import { isCoded } from '../errors/codes.ts'
+import { originInStack, originOf } from './fault-origin.ts'
+import type { FaultKind } from './fault-origin.ts'
+import type { Loader } from './loader.ts'
+import type { Registry } from './registry.ts'
+import { runAs, runningCode } from './running-code.ts'
+import type { FeatureCode } from './running-code.ts'
+
+/** A time in which the event loop ran nothing else. */
+export interface Block {
+  ms: number
+  /** The code that ran, if it was a feature's. */
+  code?: Pick<FeatureCode, 'feature' | 'call'> | undefined
+  stack: string
+}
+
+/**
+ * Keeps the mistakes of one feature from affecting anything else. A fault of a feature (an exception that nobody
+ * catches, a rejected promise that nobody handles) replaces the feature's generation on this server. The third
+ * fault within a minute disables the feature, on all servers.
+ */
+export interface Supervisor {
+  /** Creates the supervision of the calls of one generation. */
+  supervise (feature: string, generation: number): CallSupervision
+  /** Must be called once, before the first fault. */
+  actWith (loader: Pick<Loader, 'restart' | 'disableFaulty'>): void
+  /** @returns whether a feature of this server caused the fault; if so, the fault is handled */
+  handle (error: unknown, kind: FaultKind): boolean
+  /** Logs which feature has blocked the event loop, unless it is already logged. */
+  blocked (block: Block): void
+  /** A change by an admin, or of the files, has put a generation into service: earlier ones no longer count. */
+  replaced (feature: string, generation: number): void
+  close (): void
+}
+
+/** How many faults within {@link windowMs} disable a feature. */
+const maxFaults = 3
+const windowMs = 60_000
+/** A feature that lets nothing else run for this long is logged, in milliseconds. */
+export const blockMs = 500
+/** Time between two attempts to store that a feature is disabled, in milliseconds. */
+const retryMs = 5000
+
+/** The supervisors of all servers in this process. */
+const supervisors = new Set<Supervisor>()
+
+/**
+ * Handles a fault of this process, if a feature caused it.
+ *
+ * @returns false if the fault cannot be attributed; the state of the process is then unknown
+ */
+export function handleFault (error: unknown, kind: FaultKind): boolean {
+  // Without its server, a feature can do nothing that matters.
+  return [...supervisors].some((supervisor) => supervisor.handle(error, kind)) || runningCode() !== undefined
+}
+
+/** Logs a block of this process's event loop, if a feature caused it. */
+export function handleBlock (block: Block): void {
+  for (const supervisor of supervisors) supervisor.blocked(block)
+}
+
+export function createSupervisor ({ config, log, metrics, nodeId }: Pick<FastifyInstance, 'config' | 'log' | 'metrics' | 'nodeId'>, registry: Registry): Supervisor {
+  const faults = metrics.counter('flylive_feature_faults_total', 'Faults of the feature that would have ended the process (exception or rejection)', ['feature', 'kind'])
+  const failures = metrics.counter('flylive_feature_call_failures_total', 'Requests, hooks, jobs and other calls of the feature that failed without an error code (error) or exceeded their deadline (late)', ['feature', 'call', 'reason'])
+  const blocks = metrics.counter('flylive_feature_blocks_total', 'How often the feature blocked the event loop', ['feature'])
+  const deadlineMs = config.FEATURES_DEADLINE_SECONDS * 1000
+  const recent = new Map<string, { at: number, generation: number }[]>()
+  /** The faults of older generations do not count, by feature. */
+  const oldest = new Map<string, number>()
+  const disabling = new Set<string>()
+  const closing = new AbortController()
+  let loader: Pick<Loader, 'restart' | 'disableFaulty'>
+  let loggedUntil = 0
+
+  const installed = () => [...registry.known.values()].map(({ found }) => found)
+  /** The first word of a call's name. */
+  const kindOf = (call: string) => call.split(' ', 1)[0] as string
+
+  function logBlock (feature: string, fields: object, ms: number): void {
+    blocks.inc({ feature })
+    const calls = registry.running(feature)?.calls.names
+    log.warn({ feature, ms: Math.round(ms), ...fields, calls }, 'a feature blocked the event loop')
+  }
+
+  function count (feature: string, generation: number): number {
+    const now = performance.now()
+    const list = [...recent.get(feature) ?? [], { at: now, generation }].filter(({ at }) => now - at < windowMs)
+    recent.set(feature, list)
+    return list.length
+  }
+
+  async function disable (feature: string, cause: Error): Promise<void> {
+    disabling.add(feature)
+    try {
+      for (let first = true; !closing.signal.aborted; first = false) {
+        try {
+          await loader.disableFaulty(feature, cause, first)
+          return
+        } catch (err) {
+          log.error({ err, feature }, 'the feature is off on this server, but that could not be stored')
+          await delay(retryMs, undefined, { ref: false, signal: closing.signal }).catch(() => { /* The server is closing. */ })
+        }
+      }
+    } finally {
+      disabling.delete(feature)
+    }
+  }
+
+  function act (feature: string, generation: number, cause: Error): void {
+    if (generation < (oldest.get(feature) ?? 0) || closing.signal.aborted) return
+    if (count(feature, generation) < maxFaults) {
+      loader.restart(feature, generation).catch((err: unknown) => log.error({ err, feature }, 'failed to replace the generation of a faulty feature'))
+    } else if (!disabling.has(feature)) {
+      log.error({ feature, faults: maxFaults, seconds: windowMs / 1000 }, 'too many faults: the feature is disabled on all servers')
+      disable(feature, cause)
+    }
+  }
+
+  const supervisor: Supervisor = {
+    supervise: (feature, generation) => ({
+      deadlineMs,
+      enter (call, code) {
+        const begin = performance.now()
+        try {
+          return runAs({ nodeId, feature, generation, call }, code)
+        } finally {
+          const end = performance.now()
+          // If a nested call has blocked, that call is already logged.
+          if (end - begin > blockMs && loggedUntil < begin) {
+            loggedUntil = end
+            logBlock(feature, { call }, end - begin)
+          }
+        }
+      },
+      failed (call, error) {
+        if (!isCoded(error)) failures.inc({ feature, call: kindOf(call), reason: 'error' })
+      },
+      late (call, ms, again) {
+        failures.inc({ feature, call: kindOf(call), reason: 'late' })
+        log[again ? 'debug' : 'warn']({ feature, generation, call, ms }, 'a call of a feature exceeded its deadline')
+      }
+    }),
+    actWith (given) {
+      loader = given
+    },
+    handle (error, kind) {
+      const code = runningCode()
+      const origin = originOf(error, kind, code?.nodeId === nodeId ? code : undefined, installed())
+      if (!origin) return false
+      const { feature, call } = origin
+      const generation = origin.generation ?? registry.numberOf(feature)
+      const cause = error instanceof Error ? error : new Error(String(error))
+      // Otherwise an interval of a replaced generation would fail again and again.
+      if (kind === 'exception') clearInterval(executionAsyncResource() as NodeJS.Timeout)
+      faults.inc({ feature, kind })
+      log.error({ err: cause, feature, generation, call, kind }, 'uncaught error in a feature')
+      act(feature, generation, cause)
+      return true
+    },
+    blocked ({ ms, code, stack }) {
+      const now = performance.now()
+      // The call that has blocked has already logged it.
+      if (loggedUntil > now - ms - blockMs) return
+      const feature = code?.feature ?? originInStack(stack, installed())?.feature
+      if (feature === undefined || !registry.known.has(feature)) return
+      loggedUntil = now
+      logBlock(feature, { call: code?.call, stack }, ms)
+    },
+    replaced (feature, generation) {
+      oldest.set(feature, generation)
+      recent.set(feature, (recent.get(feature) ?? []).filter((fault) => fault.generation >= generation))
+    },
+    close () {
+      closing.abort()
+      supervisors.delete(supervisor)
+    }
+  }
+  supervisors.add(supervisor)
+  return supervisor
+}

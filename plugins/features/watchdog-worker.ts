@@ -1,0 +1,67 @@
+import { writeSync } from 'node:fs'
+import { Session, url as inspectorUrl } from 'node:inspector'
+import type { Debugger } from 'node:inspector'
+import { parentPort, workerData } from 'node:worker_threads'
+import type { FeatureCode } from './running-code.ts'
+import type { Block } from './supervisor.ts'
+import type { WatchdogData } from './watchdog-messages.ts'
+
+// The thread of watchdog.ts.
+
+const { beat, blockMs } = workerData as WatchdogData
+const lookMs = 100
+/** A block that lasts this long is logged here, because the main thread may never run again, in milliseconds. */
+const endlessMs = 5000
+
+interface Watched extends Omit<Block, 'ms'> {
+  /** When the main thread's event loop ran last, epoch milliseconds. */
+  since: number
+  isLogged: boolean
+}
+
+let watched: Watched | undefined
+let lastLook = Date.now()
+
+setInterval(() => {
+  const now = Date.now()
+  const isLate = now - lastLook > 3 * lookMs
+  lastLook = now
+  // The machine slept, or its clock was set.
+  if (isLate) return
+  const ranAt = Number(Atomics.load(beat, 0))
+  if (watched && ranAt > watched.since) {
+    const { since, code, stack } = watched
+    if (stack !== '') parentPort?.postMessage({ ms: ranAt - since, code, stack } satisfies Block)
+    watched = undefined
+  } else if (!watched && now - ranAt > blockMs && inspectorUrl() === undefined) {
+    watched = { since: ranAt, stack: '', isLogged: false }
+    lookUp(watched)
+  } else if (watched && !watched.isLogged && watched.stack !== '' && now - ranAt > endlessMs) {
+    watched.isLogged = true
+    const { code, stack } = watched
+    writeSync(1, `${JSON.stringify({ level: 50, time: now, pid: process.pid, ...code, ms: now - ranAt, stack, msg: 'the event loop is still blocked' })}\n`)
+  }
+}, lookMs)
+
+/** Reads the stack trace and the running feature of the main thread, which continues immediately afterwards. */
+function lookUp (block: Watched): void {
+  const session = new Session()
+  const files = new Map<string, string>()
+  session.connectToMainThread()
+  session.on('Debugger.scriptParsed', ({ params }) => { files.set(params.scriptId, params.url) })
+  session.once('Debugger.paused', ({ params: { callFrames } }) => {
+    const top = callFrames[0] as Debugger.CallFrame
+    const expression = "globalThis[Symbol.for('flylive-audio-server.running-code')]?.()"
+    session.post('Debugger.evaluateOnCallFrame', { callFrameId: top.callFrameId, expression, returnByValue: true, silent: true }, (_error, found) => {
+      block.code = (found as Debugger.EvaluateOnCallFrameReturnType | undefined)?.result.value as FeatureCode | undefined
+      // The block has ended before the pause, so this is other code.
+      const isOver = Number(Atomics.load(beat, 0)) > block.since
+      block.stack = isOver ? '' : callFrames.map(({ functionName, location: { scriptId, lineNumber } }) =>
+        `    at ${functionName} (${files.get(scriptId) ?? scriptId}:${lineNumber + 1})`).join('\n')
+      session.post('Debugger.resume')
+      session.post('Debugger.disable', () => session.disconnect())
+    })
+  })
+  session.post('Debugger.enable')
+  session.post('Debugger.pause')
+}

@@ -1,0 +1,29 @@
+import { Worker } from 'node:worker_threads'
+import { blockMs } from './supervisor.ts'
+import type { Block } from './supervisor.ts'
+import { runningCode } from './running-code.ts'
+import { codeSymbol } from './watchdog-messages.ts'
+import type { WatchdogData } from './watchdog-messages.ts'
+
+const beatMs = 100
+
+/**
+ * Watches this process's event loop from another thread. When code has let nothing else run for {@link blockMs}, the
+ * thread pauses the code for a moment, as a debugger does, to read its stack trace. If the code never ends,
+ * the thread logs the stack trace itself.
+ *
+ * @param report called once the event loop runs again
+ */
+export function startWatchdog (report: (block: Block) => void): void {
+  const beat = new BigInt64Array(new SharedArrayBuffer(8))
+  const touch = () => { Atomics.store(beat, 0, BigInt(Date.now())) }
+  touch()
+  setInterval(touch, beatMs).unref()
+  // The thread evaluates this function in the paused code.
+  Object.defineProperty(globalThis, codeSymbol, { value: runningCode })
+  const worker = new Worker(new URL('./watchdog-worker.ts', import.meta.url), { execArgv: [], workerData: { beat, blockMs } satisfies WatchdogData })
+  worker.unref()
+  worker.on('message', report)
+  // Without the thread, only blocks at the start of a call are logged.
+  worker.on('error', () => {})
+}
