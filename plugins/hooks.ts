@@ -103,7 +103,7 @@ function createHooks (log: FastifyBaseLogger): Hooks {
     emit (name, ...args) {
       for (const entry of byName.get(name) ?? []) {
         const failed = (err: unknown) => {
-          if (!isLate(err)) log.error({ err, hook: name, owner: entry.owner }, 'a hook handler failed')
+          if (!isLate(err)) log.error({ err, hook: name, feature: entry.owner }, 'a hook handler failed')
         }
         try {
           const result = call(entry, args)
@@ -130,7 +130,7 @@ function createHooks (log: FastifyBaseLogger): Hooks {
         try {
           return [await call(entry, args, { limitMs, impatient: true })]
         } catch (err) {
-          if (!isLate(err)) log.error({ err, hook: name, owner: entry.owner }, 'a hook handler failed and was left out')
+          if (!isLate(err)) log.error({ err, hook: name, feature: entry.owner }, 'a hook handler failed and was left out')
           return []
         }
       }))

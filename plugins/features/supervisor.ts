@@ -12,6 +12,8 @@ import type { FeatureCode } from './running-code.ts'
 
 /** A time in which the event loop ran nothing else. */
 export interface Block {
+  /** When the event loop ran last before the block, epoch milliseconds. */
+  since: number
   ms: number
   /** The code that ran, if it was a feature's. */
   code?: Pick<FeatureCode, 'feature' | 'call'> | undefined
@@ -74,16 +76,17 @@ export function createSupervisor ({ config, log, metrics, nodeId }: Pick<Fastify
   const disabling = new Set<string>()
   const closing = new AbortController()
   let loader: Pick<Loader, 'restart' | 'disableFaulty'>
+  /** The end of the last logged block, epoch milliseconds. */
   let loggedUntil = 0
 
   const installed = () => [...registry.known.values()].map(({ found }) => found)
   /** The first word of a call's name. */
   const kindOf = (call: string) => call.split(' ', 1)[0] as string
 
-  function logBlock (feature: string, fields: object, ms: number): void {
+  function logBlock (feature: string, call: string | undefined, ms: number, stack?: string): void {
     blocks.inc({ feature })
-    const calls = registry.running(feature)?.calls.names
-    log.warn({ feature, ms: Math.round(ms), ...fields, calls }, 'a feature blocked the event loop')
+    const running = call === undefined ? { calls: registry.running(feature)?.calls.names } : { call }
+    log.warn({ feature, ms: Math.round(ms), ...running, stack }, 'a feature blocked the event loop')
   }
 
   function count (feature: string, generation: number): number {
@@ -124,15 +127,15 @@ export function createSupervisor ({ config, log, metrics, nodeId }: Pick<Fastify
     supervise: (feature, generation) => ({
       deadlineMs,
       enter (call, code) {
-        const begin = performance.now()
+        const begin = Date.now()
         try {
           return runAs({ nodeId, feature, generation, call }, code)
         } finally {
-          const end = performance.now()
+          const end = Date.now()
           // If a nested call has blocked, that call is already logged.
           if (end - begin > blockMs && loggedUntil < begin) {
             loggedUntil = end
-            logBlock(feature, { call }, end - begin)
+            logBlock(feature, call, end - begin)
           }
         }
       },
@@ -161,14 +164,13 @@ export function createSupervisor ({ config, log, metrics, nodeId }: Pick<Fastify
       act(feature, generation, cause)
       return true
     },
-    blocked ({ ms, code, stack }) {
-      const now = performance.now()
+    blocked ({ since, ms, code, stack }) {
       // The call that has blocked has already logged it.
-      if (loggedUntil > now - ms - blockMs) return
+      if (loggedUntil > since) return
       const feature = code?.feature ?? originInStack(stack, installed())?.feature
       if (feature === undefined || !registry.known.has(feature)) return
-      loggedUntil = now
-      logBlock(feature, { call: code?.call, stack }, ms)
+      loggedUntil = since + ms
+      logBlock(feature, code?.call, ms, stack)
     },
     replaced (feature, generation) {
       oldest.set(feature, generation)

@@ -10,30 +10,29 @@ import type { WatchdogData } from './watchdog-messages.ts'
 
 const { beat, blockMs } = workerData as WatchdogData
 const lookMs = 100
+/** How often the main thread must be found silent, because the machine may have slept. */
+const minLooks = 3
 /** A block that lasts this long is logged here, because the main thread may never run again, in milliseconds. */
 const endlessMs = 5000
 
 interface Watched extends Omit<Block, 'ms'> {
-  /** When the main thread's event loop ran last, epoch milliseconds. */
-  since: number
   isLogged: boolean
 }
 
 let watched: Watched | undefined
-let lastLook = Date.now()
+let lastBeat = 0
+let looks = 0
 
 setInterval(() => {
   const now = Date.now()
-  const isLate = now - lastLook > 3 * lookMs
-  lastLook = now
-  // The machine slept, or its clock was set.
-  if (isLate) return
   const ranAt = Number(Atomics.load(beat, 0))
+  looks = ranAt === lastBeat ? looks + 1 : 0
+  lastBeat = ranAt
   if (watched && ranAt > watched.since) {
     const { since, code, stack } = watched
-    if (stack !== '') parentPort?.postMessage({ ms: ranAt - since, code, stack } satisfies Block)
+    if (stack !== '') parentPort?.postMessage({ since, ms: ranAt - since, code, stack } satisfies Block)
     watched = undefined
-  } else if (!watched && now - ranAt > blockMs && inspectorUrl() === undefined) {
+  } else if (!watched && looks >= minLooks && now - ranAt > blockMs && inspectorUrl() === undefined) {
     watched = { since: ranAt, stack: '', isLogged: false }
     lookUp(watched)
   } else if (watched && !watched.isLogged && watched.stack !== '' && now - ranAt > endlessMs) {
@@ -56,8 +55,10 @@ function lookUp (block: Watched): void {
       block.code = (found as Debugger.EvaluateOnCallFrameReturnType | undefined)?.result.value as FeatureCode | undefined
       // The block has ended before the pause, so this is other code.
       const isOver = Number(Atomics.load(beat, 0)) > block.since
-      block.stack = isOver ? '' : callFrames.map(({ functionName, location: { scriptId, lineNumber } }) =>
-        `    at ${functionName} (${files.get(scriptId) ?? scriptId}:${lineNumber + 1})`).join('\n')
+      if (!isOver) {
+        block.stack = callFrames.map(({ functionName, location: { scriptId, lineNumber } }) =>
+          `    at ${functionName} (${files.get(scriptId) ?? scriptId}:${lineNumber + 1})`).join('\n')
+      }
       session.post('Debugger.resume')
       session.post('Debugger.disable', () => session.disconnect())
     })

@@ -119,3 +119,20 @@ t.test('rejects a malformed URL with the usual error', async (t) => {
     t.match(await response.json(), { error: { code: 'VALIDATION_FAILED', message: String } })
   }
 })
+
+t.test('a route has a deadline, and failing message handlers do not affect the sender', async (t) => {
+  const folder = featureFolder(t)
+  folder.write('hangs', { 'index.ts': saying('hangs', 'x', { before: `
+  app.get('/hangs/forever', () => new Promise(() => {}))
+  app.cluster.on('hangs:noted', () => { throw new Error('a message handler') })
+  await app.bus.subscribe('hangs', () => { throw new Error('a subscription') })` }) })
+  const lines: Record<string, unknown>[] = []
+  const server = await build(t, { env: { FEATURES: 'auth,hangs', FEATURES_PATH: folder.path, FEATURES_DEADLINE_SECONDS: '1' }, log: (line) => { lines.push(line) } })
+  await server.app.bus.publish('hangs', 'x')
+  await server.app.cluster.send('hangs:noted' as never, {} as never)
+  t.equal(lines.filter(({ msg }) => msg === 'a message handler failed').length, 2)
+  const route = await fetch(`${server.url}/hangs/forever`)
+  t.equal(route.status, 503)
+  t.match(await route.json(), { error: { code: 'UNAVAILABLE' } })
+  t.match(lines.find(({ msg }) => msg === 'a call of a feature exceeded its deadline'), { feature: 'hangs', call: 'route GET /hangs/forever' })
+})

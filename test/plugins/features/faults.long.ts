@@ -1,0 +1,16 @@
+import t from 'tap'
+import { createScene, misbehaviours, tableOf } from './faults.ts'
+import type { Noticed } from './faults.ts'
+
+// Prints what 100 members of a room notice of a feature with each misbehaviour.
+
+t.test('100 members do not notice the mistakes of a feature', async (t) => {
+  const scene = await createScene(t, { members: Number(process.env.MEMBERS ?? 100), deadlineSeconds: 10 })
+  const rows: Noticed[] = []
+  for (const one of misbehaviours) {
+    const noticed = await scene.tryOut(one)
+    rows.push(noticed)
+    t.match(noticed, { closed: 0, lost: 0 }, one.name)
+  }
+  console.log(tableOf(rows))
+})
