@@ -11,6 +11,14 @@ import type { LocalRoom } from './node-rooms.ts'
 
 export type * from './state/types.ts'
 
+export interface StateOptions {
+  /**
+   * Whether the state survives a restart of the server together with its room, even without Redis. With
+   * Redis, all state does. Default: false.
+   */
+  durable?: boolean
+}
+
 export interface RoomState {
   /**
    * Defines the state with the given name. Unloading the feature removes the definition. The stored
@@ -20,7 +28,7 @@ export interface RoomState {
    *   once per version; `peek` returns undefined, handlers are not called, `read` and `change` throw INTERNAL
    * @throws if another feature defines the same name
    */
-  define<S> (name: string, schema: z.ZodType<S>): RoomStateHandle<S>
+  define<S> (name: string, schema: z.ZodType<S>, options?: StateOptions): RoomStateHandle<S>
 }
 
 declare module '../hooks.ts' {
@@ -47,12 +55,13 @@ export interface RoomStateKernel extends RoomState, Pick<StateDelivery, 'applyRe
   forFeature (feature: string, registrars: StateRegistrars, onClose: (fn: () => void) => void): RoomState
 }
 
-export function createRoomState (app: FastifyInstance, options: Omit<CommitOptions, 'states'>): RoomStateKernel {
+export function createRoomState (app: FastifyInstance, options: Omit<CommitOptions, 'states' | 'durable'>): RoomStateKernel {
   const { hooks, jobs, log, store } = app
+  const durable = new Set<string>()
   const states = createKnownStates(hooks)
   const { sendMissed, ...delivery } = createStateDelivery(app, states)
   const recovery = createStateRecovery(app, states, { ...delivery, sendMissed }, options.unsynced)
-  const engine: StateEngine = { states, store, log, change: createCommit(app, { ...options, states }) }
+  const engine: StateEngine = { states, store, log, change: createCommit(app, { ...options, states, durable }) }
   // During a reload, two instances of a feature exist.
   const owners = new Map<string, { feature: string, instances: number }>()
 
@@ -64,12 +73,17 @@ export function createRoomState (app: FastifyInstance, options: Omit<CommitOptio
     return () => { if (--owner.instances === 0) owners.delete(name) }
   }
 
+  function define<S> (name: string, schema: z.ZodType<S>, { durable: isDurable = false }: StateOptions, registrars: StateRegistrars): RoomStateHandle<S> {
+    if (isDurable) durable.add(name)
+    return createHandle(name, schema, engine, registrars)
+  }
+
   return {
-    define: (name, schema) => createHandle(name, schema, engine, { hooks, jobs }),
+    define: (name, schema, options = {}) => define(name, schema, options, { hooks, jobs }),
     forFeature: (feature, registrars, onClose) => ({
-      define (name, schema) {
+      define (name, schema, options = {}) {
         onClose(claim(name, feature))
-        return createHandle(name, schema, engine, registrars)
+        return define(name, schema, options, registrars)
       }
     }),
     ...delivery,

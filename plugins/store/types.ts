@@ -71,6 +71,8 @@ export interface SwapCommand {
   expected: string
   /** The new state, JSON; undefined to check the version only. */
   state?: string | undefined
+  /** Whether the document survives a restart of the server, even in the memory store. */
+  durable?: boolean
   /** Published with a change. The new version is appended to the payload as a last line. */
   publish?: Publication | undefined
 }

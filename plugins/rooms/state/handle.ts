@@ -29,6 +29,8 @@ export interface CommitOptions {
   nodeRooms: NodeRooms
   states: KnownStates
   unsynced: Unsynced
+  /** The names of the states that survive a restart; see `StateOptions`. */
+  durable: ReadonlySet<string>
 }
 
 /**
@@ -37,7 +39,7 @@ export interface CommitOptions {
  *
  * @returns a function that changes state; see `RoomStateHandle.change`
  */
-export function createCommit ({ bus, jobs, store }: Pick<FastifyInstance, 'bus' | 'jobs' | 'store'>, { nodeRooms, states, unsynced }: CommitOptions) {
+export function createCommit ({ bus, jobs, store }: Pick<FastifyInstance, 'bus' | 'jobs' | 'store'>, { nodeRooms, states, unsynced, durable }: CommitOptions) {
   const queues = new Map<string, Command[]>()
 
   async function drain (roomId: string, name: string, queue: Command[]): Promise<void> {
@@ -63,7 +65,7 @@ export function createCommit ({ bus, jobs, store }: Pick<FastifyInstance, 'bus' 
       const [result] = await Promise.all([
         changeAndPublish(
           bus, channelOf(roomId), message,
-          (publish) => store.swapDocument({ roomId, name, expected: version, state: next, publish }),
+          (publish) => store.swapDocument({ roomId, name, expected: version, state: next, durable: durable.has(name), publish }),
           (result) => result.swapped ? withVersion(message, result.version) : undefined
         ),
         next !== undefined && outcome?.wakeAt !== undefined ? jobs.schedule(wakeJob(name), roomId, outcome.wakeAt) : undefined

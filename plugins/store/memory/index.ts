@@ -1,11 +1,14 @@
+import { createClock } from '../../clock.ts'
+import type { Clock } from '../../clock.ts'
 import type { KeyValue } from '../../kv/kv.ts'
 import type { NodeMembersStore, RoomStore } from '../store.ts'
 import { createMemoryMembers } from './members.ts'
 import { createMemoryRecords } from './records.ts'
 import type { MemoryRooms } from './rooms.ts'
+import { createSavedRooms } from './saved-rooms.ts'
 import { createMemoryState } from './state.ts'
 
-/** There is only one server, and its rooms end with its process, so nothing has to be cleaned up or restored. */
+/** There is only one server, and its members leave when its process ends, so nothing has to be cleaned up or restored. */
 function createMemoryNodeMembers ({ all }: MemoryRooms): NodeMembersStore {
   const unchanged = (roomId: string) => ({ joined: [], left: [], count: all.get(roomId)?.users.size ?? 0 })
   return {
@@ -19,18 +22,20 @@ function createMemoryNodeMembers ({ all }: MemoryRooms): NodeMembersStore {
 }
 
 /**
- * The room store of a single server, in memory.
+ * The room store of a single server, in memory. Restores the rooms of the previous process, without their members.
  *
- * @param kv stores the bans, which must survive a crash
+ * @param kv stores what must survive a crash: bans, and the record, PIN and durable state of each room
  */
-export function createMemoryStore (kv: Pick<KeyValue, 'namespace'>): RoomStore {
+export async function createMemoryStore (kv: Pick<KeyValue, 'namespace'>, clock: Clock = createClock()): Promise<RoomStore> {
   const rooms: MemoryRooms = { all: new Map(), empty: new Map() }
+  const saved = createSavedRooms(kv.namespace('rooms'))
+  await saved.restore(rooms, clock.now())
   return {
     kind: 'memory',
     async check () {},
-    ...createMemoryMembers(rooms, kv.namespace('bans')),
-    ...createMemoryRecords(rooms),
-    ...createMemoryState(rooms),
+    ...createMemoryMembers(rooms, saved, kv.namespace('bans')),
+    ...createMemoryRecords(rooms, saved),
+    ...createMemoryState(rooms, saved),
     ...createMemoryNodeMembers(rooms)
   }
 }

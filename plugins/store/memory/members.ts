@@ -7,17 +7,24 @@ import type { MemberStore } from '../store.ts'
 import { participantsTold } from '../types.ts'
 import type { JoinCommand, RoomRecord } from '../types.ts'
 import type { MemoryRoom, MemoryRooms } from './rooms.ts'
+import type { SavedRooms } from './saved-rooms.ts'
 
 // A room id may contain colons but not spaces.
 const banKey = (roomId: string, userKey: string) => `${roomId} ${userKey}`
 
 /** @param bans the end of each ban, epoch milliseconds; survives a crash */
-export function createMemoryMembers (rooms: MemoryRooms, bans: Namespace): MemberStore {
+export function createMemoryMembers (rooms: MemoryRooms, saved: Pick<SavedRooms, 'save'>, bans: Namespace): MemberStore {
   const pins = createPinCheck()
   let arrivals = 0
 
   function create (record: RoomRecord, pinHash: string | undefined): MemoryRoom {
-    return { record, pinHash, users: new Map(), lastActivityAt: 0, producers: 0, documents: new Map(), log: [] }
+    return { record, pinHash, users: new Map(), lastActivityAt: 0, producers: 0, documents: new Map(), durable: new Set(), log: [] }
+  }
+
+  /** Removes the creator of a room that cannot be saved, and the room, unless other users have joined it in the meantime. */
+  function undo (room: MemoryRoom, userKey: string): void {
+    room.users.delete(userKey)
+    if (room.users.size === 0 && rooms.all.get(room.record.roomId) === room) rooms.all.delete(room.record.roomId)
   }
 
   const participants = (room: MemoryRoom | undefined, limit: number) =>
@@ -44,7 +51,7 @@ export function createMemoryMembers (rooms: MemoryRooms, bans: Namespace): Membe
       } else {
         room.users.set(userKey, { place: ++arrivals, profile: command.profile, sockets: new Set([sessionId]) })
       }
-      return {
+      const result = {
         room: room.record,
         created: known === undefined,
         firstOfUser: user === undefined,
@@ -52,6 +59,8 @@ export function createMemoryMembers (rooms: MemoryRooms, bans: Namespace): Membe
         participants: participants(room, participantsTold),
         documents: new Map(room.documents)
       }
+      if (!known) await saved.save(room).catch((error: unknown) => { undo(room, userKey); throw error })
+      return result
     },
     async leave (roomId, sessionId, userKey, now) {
       const room = rooms.all.get(roomId)

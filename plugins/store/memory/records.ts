@@ -1,8 +1,9 @@
 import type { RecordStore } from '../store.ts'
 import { summaryOf } from './rooms.ts'
 import type { MemoryRoom, MemoryRooms } from './rooms.ts'
+import type { SavedRooms } from './saved-rooms.ts'
 
-export function createMemoryRecords ({ all, empty }: MemoryRooms): RecordStore {
+export function createMemoryRecords ({ all, empty }: MemoryRooms, saved: Pick<SavedRooms, 'remove'>): RecordStore {
   const summaries = (ids: readonly string[]) => ids.map((id) => summaryOf(all.get(id) as MemoryRoom))
 
   return {
@@ -40,6 +41,7 @@ export function createMemoryRecords ({ all, empty }: MemoryRooms): RecordStore {
       if (!room || (onlyIfEmpty && room.users.size > 0)) return
       all.delete(roomId)
       empty.delete(roomId)
+      await saved.remove(roomId)
       return room.record
     }
   }

@@ -9,6 +9,8 @@ export interface MemoryRoom {
   lastActivityAt: number
   producers: number
   documents: Map<string, StoredDocument>
+  /** Names of the documents that survive a restart. */
+  durable: Set<string>
   log: string[]
 }
 

@@ -1,10 +1,11 @@
 import { RoomNotFound } from '../errors.ts'
 import type { StateStore } from '../store.ts'
 import type { MemoryRooms } from './rooms.ts'
+import type { SavedRooms } from './saved-rooms.ts'
 
-export function createMemoryState ({ all }: MemoryRooms): StateStore {
+export function createMemoryState ({ all }: MemoryRooms, saved: Pick<SavedRooms, 'save'>): StateStore {
   return {
-    async swapDocument ({ roomId, name, expected, state }) {
+    async swapDocument ({ roomId, name, expected, state, durable = false }) {
       const room = all.get(roomId)
       if (!room) throw new RoomNotFound(roomId)
       const document = room.documents.get(name)
@@ -14,6 +15,14 @@ export function createMemoryState ({ all }: MemoryRooms): StateStore {
       const [epoch, number] = version.split('.')
       const next = { version: `${epoch}.${Number(number) + 1}`, state }
       room.documents.set(name, next)
+      if (durable) {
+        room.durable.add(name)
+        await saved.save(room).catch((error: unknown) => {
+          if (document) room.documents.set(name, document)
+          else room.documents.delete(name)
+          throw error
+        })
+      }
       return { swapped: true, version: next.version }
     },
     async readDocuments (roomIds, name) {

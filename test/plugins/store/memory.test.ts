@@ -12,15 +12,15 @@ import { storeListsContract } from '../../contracts/store-lists.ts'
 
 const url = (path: string) => JSON.stringify(pathToFileURL(join(import.meta.dirname, '../../../plugins', path)).href)
 
-function storeIn (t: Test, folder: string) {
+async function storeIn (t: Test, folder: string) {
   const kv = createMemoryKeyValue(folder)
   t.teardown(() => kv.close())
-  return { kv, store: createMemoryStore(kv) }
+  return { kv, store: await createMemoryStore(kv) }
 }
 
 for (const contract of [storeContract, storeDocumentsContract, storeListsContract]) {
   contract(t, async (t) => {
-    return storeIn(t, t.testdir()).store
+    return (await storeIn(t, t.testdir())).store
   })
 }
 
@@ -32,7 +32,7 @@ t.test('durable data survives kill -9', async (t) => {
     import { createMemoryKeyValue } from ${url('kv/memory.ts')}
     import { createMemoryStore } from ${url('store/memory/index.ts')}
     const kv = createMemoryKeyValue(${JSON.stringify(folder)})
-    const store = createMemoryStore(kv)
+    const store = await createMemoryStore(kv)
     const tokens = kv.plainKeys('tokens:')
     for (let i = 0; i < 200; i++) await tokens.set('token' + i, '1', { expiresAt: ${later} })
     await tokens.set('over soon', '1', { ttlMs: 1 })
@@ -52,7 +52,7 @@ t.test('durable data survives kill -9', async (t) => {
   child.kill('SIGKILL')
   await once(child, 'exit')
 
-  const { kv, store } = storeIn(t, folder)
+  const { kv, store } = await storeIn(t, folder)
   const tokens = kv.plainKeys('tokens:')
   t.ok((await tokens.getMany(Array.from({ length: 200 }, (_, i) => `token${i}`))).every((value) => value === '1'))
   t.equal(await tokens.get('over soon'), undefined)
@@ -63,10 +63,47 @@ t.test('durable data survives kill -9', async (t) => {
 })
 
 t.test('reports no other servers', async (t) => {
-  const { store } = storeIn(t, t.testdir())
+  const { store } = await storeIn(t, t.testdir())
   await store.join(joining('r1', 1))
   t.same(await store.listNodeRooms('any'), [])
   t.same(await store.replaceNodeMembers('any', { room: recordOf('r1'), members: [], documents: new Map() }), { joined: [], left: [], count: 1, documents: new Map() })
   t.same(await store.removeNodeMembers('any', 'r1'), { joined: [], left: [], count: 1 })
   t.match(await store.getRoom('r1'), { participantCount: 1 })
+})
+
+t.test('restores rooms without their members', async (t) => {
+  const folder = t.testdir()
+  const { store } = await storeIn(t, folder)
+  await store.join(joining('r1', 1, { pinHash: 'hash' }))
+  await store.join(joining('closed', 1))
+  await store.removeRoom('closed')
+  const change = async (name: string, durable: boolean, expected = '1000.0') => await store.swapDocument({ roomId: 'r1', name, expected, state: JSON.stringify(name), durable })
+  const { version } = await change('kept', true)
+  await change('kept', true, version)
+  await change('lost', false)
+
+  const restartedAt = Date.now()
+  const { store: restored } = await storeIn(t, folder)
+  t.match(await restored.getRoom('r1'), { ...recordOf('r1', 1, true), participantCount: 0 })
+  t.same((await restored.listRooms('', 10)).map(({ roomId }) => roomId), ['r1'])
+  t.same(await restored.readDocuments(['r1', 'r1'], 'kept'), ['"kept"', '"kept"'])
+  t.same(await restored.readDocuments(['r1'], 'lost'), [undefined])
+  t.same(await restored.listEmptyRooms(restartedAt - 1, 10), [], 'the room has been empty since the restart')
+  t.same(await restored.listEmptyRooms(Date.now() + 1000, 10), ['r1'])
+  t.equal(await codeOf(restored.join(joining('r1', 2))), 'PIN_REQUIRED')
+  const joined = await restored.join(joining('r1', 2, { pinHash: 'hash' }))
+  t.match(joined, { created: false, count: 1, room: { ownerId: 1 } })
+  t.match(await restored.swapDocument({ roomId: 'r1', name: 'kept', expected: joined.documents.get('kept')?.version ?? '', state: '1', durable: true }), { swapped: true }, 'versions continue')
+})
+
+t.test('a room that cannot be saved is not created', async (t) => {
+  const { kv, store } = await storeIn(t, t.testdir())
+  await store.join(joining('r1', 1))
+  const { version } = await store.swapDocument({ roomId: 'r1', name: 'd', expected: '1000.0', state: '1', durable: true })
+  kv.namespace('rooms').set = async () => { throw Object.assign(new Error('disk full'), { code: 'UNAVAILABLE', statusCode: 503 }) }
+  t.equal(await codeOf(store.join(joining('r2', 1))), 'UNAVAILABLE')
+  t.equal(await store.getRoom('r2'), undefined)
+  t.equal(await codeOf(store.swapDocument({ roomId: 'r1', name: 'd', expected: version, state: '2', durable: true })), 'UNAVAILABLE')
+  t.same(await store.readDocuments(['r1'], 'd'), ['1'])
+  t.equal(await codeOf(store.join(joining('r1', 2))), 'ok', 'existing rooms work')
 })
