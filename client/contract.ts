@@ -121,6 +121,12 @@ export interface CoreEvents {
     joined: Profile[]
     left: UserId[]
   }
+  /** Sent to all members when another user becomes the owner, for example because the owner was absent for OWNER_GRACE_SECONDS */
+  'room:owner': {
+    roomId: string
+    ownerId: UserId
+    previousOwnerId: UserId
+  }
   /** Sent to all members when the room is closed */
   'room:closed': {
     roomId: string

@@ -55,7 +55,9 @@ export const sections = {
     NODE_ID: z.string().regex(/^[A-Za-z0-9_.-]{1,64}$/, 'must be 1–64 characters of A–Z a–z 0–9 _ . -').default(hostname().replace(/[^A-Za-z0-9_.-]/g, '-').slice(0, 64) || 'node')
       .describe('Name of this server in logs, metrics and /health. Default: the host name.'),
     DATA_DIR: z.string().default('data')
-      .describe('Folder for blobs and, without Redis, for data that must survive a crash (gifts, bans, revoked tokens).'),
+      .describe('Folder for blobs and, without Redis, for data that must survive a crash (rooms with their owners and PINs, gifts, bans, revoked tokens).'),
+    OWNER_GRACE_SECONDS: whole(0, 86_400).default(60)
+      .describe('How long the owner of a room may be absent while others are in it, in seconds. After that, another member becomes the owner; 0: never. A backend that decides owners is not affected.'),
     DRAIN_SECONDS: whole(0, 3600).default(10)
       .describe('How long a stopping server waits before it closes open sessions. 0 in development and test.')
   },

@@ -29,14 +29,14 @@ export function createLobby (app: FeatureInstance, { cacheMs, people }: z.output
   /** Reads a page from the store. The number of round trips does not depend on the number of rooms. */
   async function read (after: string, limit: number): Promise<Page> {
     const { rooms, next } = await store.listBusyRooms(after, limit)
-    const seats = rooms.length > 0 ? await features.getFeature('seats')?.seatsOf(rooms) : []
+    const [owners, seats] = rooms.length > 0 ? await Promise.all([app.rooms.ownersOf(rooms), features.getFeature('seats')?.seatsOf(rooms)]) : [[], []]
     // The members of a locked room are hidden, because only users with the PIN may see them.
     const open = rooms.flatMap(({ roomId, locked }, i) => locked ? [] : [{ roomId, first: (seats?.[i]?.seats ?? []).map(({ userId }) => userKeyOf(userId)) }])
     const found = people > 0 && open.length > 0 ? await store.getSomeMembers(open, people) : []
     const named = new Map(open.map(({ roomId }, i) => [roomId, found[i]]))
     const listed = fitting(rooms.map(({ roomId, ownerId, participantCount, locked, createdAt }, i) => ({
       roomId,
-      ownerId,
+      ownerId: owners[i] ?? ownerId,
       participantCount,
       isLocked: locked,
       createdAt,

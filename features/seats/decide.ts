@@ -140,7 +140,7 @@ export function decide (state: SeatState, command: Command, actor: Actor | undef
     removeRequest(userId)
     // The seat is now taken, so invites to it end.
     endInvites((invite) => invite.seatIndex === seatIndex)
-    next.seats.push({ seatIndex, userId, sitting: ++next.sittings, selfMuted: false, ...(awayUntil === undefined ? {} : { awayUntil }) })
+    next.seats.push({ seatIndex, userId, sitting: ++next.sittings, selfMuted: false, ...(previous ? { seatedSince: previous.seatedSince ?? previous.sitting } : {}), ...(awayUntil === undefined ? {} : { awayUntil }) })
     next.seats.sort((a, b) => a.seatIndex - b.seatIndex)
     emit('seat:updated', { seatIndex, userId, isMuted: isMuted(next, userId) })
   }

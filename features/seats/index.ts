@@ -122,7 +122,10 @@ export default defineFeature(async function seats (app, { graceSeconds, commands
   state.onChange((room, seats) => {
     speakPermissions.enforce(room.roomId, seats)
     seatRequests.publish(room, seats)
+    rooms.reviewOwner(room.roomId)
   })
+  hooks.on('room:successors', service.successors)
+  hooks.on('room:ownerChanged', seatRequests.ownerChanged)
   hooks.on('room:leave', seatRequests.left)
   hooks.on('room:close', seatRequests.closed)
   const setSelfMuted = (roomId: string, session: Session, muted: boolean) => {

@@ -1,5 +1,5 @@
 import { createEvent, userKeyOf, withTimeout } from 'flylive-audio-server/feature'
-import type { FeatureInstance, LocalRoom, OutgoingEvent, Role, Session, z } from 'flylive-audio-server/feature'
+import type { FeatureInstance, LocalRoom, OutgoingEvent, Role, Session, UserId, z } from 'flylive-audio-server/feature'
 import type { events } from './messages.ts'
 import { viewOfRequests } from './state.ts'
 import type { SeatRequestView, SeatState, SeatStateHandle } from './state.ts'
@@ -20,6 +20,8 @@ export interface SeatRequests {
   publish (room: LocalRoom, state: SeatState | undefined): void
   /** Applies a role that another operation has looked up. */
   updateRole (room: LocalRoom, session: Session, role: Role): void
+  /** Sends the requests to a new owner. A previous owner without another role receives only their own requests. */
+  ownerChanged (room: LocalRoom, ownerId: UserId, previousOwnerId: UserId): void
   left (room: LocalRoom, session: Session): void
   closed (room: LocalRoom): void
   /** Finds the hosts of a room whose members joined while the feature was off. */
@@ -155,6 +157,11 @@ export function createSeatRequests ({ log, rooms, sockets }: Pick<FeatureInstanc
       sendToHosts(room, audience, [...hosts])
     },
     updateRole,
+    ownerChanged (room, ...owners) {
+      for (const session of owners.flatMap((userId) => [...sockets.ofUser(userKeyOf(userId))])) {
+        if (room.members.has(session)) rooms.roleOf(room.record, session).then((role) => updateRole(room, session, role), () => { /* The next request that needs the role looks it up. */ })
+      }
+    },
     left (room, session) {
       const { pendingJoiners, hosts } = audienceOf(room)
       pendingJoiners.delete(session)

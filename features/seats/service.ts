@@ -4,7 +4,7 @@ import { decide, needsRights } from './decide.ts'
 import type { Actor, Command, Outcome } from './decide.ts'
 import { NotSeated } from './errors.ts'
 import type { SeatRequests } from './seat-requests.ts'
-import { holdersOf, initialSeats, isMuted, nextExpiry, noSeats, seatOf, viewOf } from './state.ts'
+import { bySeniority, holdersOf, initialSeats, isMuted, nextExpiry, noSeats, seatOf, viewOf } from './state.ts'
 import type { SeatState, SeatStateHandle, SeatsView } from './state.ts'
 
 /** The seats of rooms, and the commands that change them. */
@@ -36,6 +36,8 @@ export interface Seats {
   left (roomId: string, userId: UserId, reason: LeaveReason): Promise<void>
   /** Starts the grace period of users who have a seat or a request but are not in the room. */
   startMissingGrace (roomId: string): Promise<void>
+  /** @returns the seated users, longest seated first, but admins before other members. @throws UNAVAILABLE */
+  successors (room: RoomRecord): Promise<UserId[]>
   /** Ends the expired invites and grace periods of a room. */
   tick (roomId: string): Promise<void>
 }
@@ -109,6 +111,12 @@ export function createSeats (app: FeatureInstance, seatState: SeatStateHandle, g
       const members = await store.getMembers(roomId, holdings.map(({ userId }) => userKeyOf(userId)))
       const userIds = holdings.map(({ userId }) => userId).filter((_, i) => members[i] === undefined)
       if (userIds.length > 0) await execute(roomId, { type: 'away', userIds, until: clock.now() + graceMs })
+    },
+    async successors (room) {
+      const seated = bySeniority(await seatState.read(room.roomId)).map(({ userId }) => userId)
+      const roles = await Promise.all(seated.map(async (userId) => await rooms.roleOfUser(room, userId)))
+      const isAdmin = (_: UserId, i: number) => roles[i] === 'admin'
+      return [...seated.filter(isAdmin), ...seated.filter((userId, i) => !isAdmin(userId, i))]
     },
     async tick (roomId) {
       try {

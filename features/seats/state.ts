@@ -12,6 +12,8 @@ const seat = z.object({
   userId,
   /** Unique id of this user's stay on the seat. Permissions granted for the stay end when the user leaves the seat. */
   sitting: z.int(),
+  /** `sitting` of the user's first seat, if the user has moved since. Shows who has been seated longest. */
+  seatedSince: z.int().optional(),
   /** Whether the user muted themselves, as reported by the media feature. */
   selfMuted: z.boolean(),
   /** Deadline until which a disconnected user keeps the seat; undefined while the user is in the room. */
@@ -63,6 +65,10 @@ export const seatOf = (state: SeatState | undefined, userKey: string): Seat | un
 
 /** All seats and requests. Both require their user to be in the room. */
 export const holdersOf = (state: SeatState | undefined): readonly (Seat | SeatRequest)[] => [...state?.seats ?? [], ...state?.requests ?? []]
+
+/** @returns the occupants, longest seated first */
+export const bySeniority = (state: SeatState | undefined): Seat[] =>
+  [...state?.seats ?? []].sort((a, b) => (a.seatedSince ?? a.sitting) - (b.seatedSince ?? b.sitting))
 
 export const isMuted = (state: SeatState, userId: UserId): boolean => state.muted.includes(userKeyOf(userId))
 

@@ -103,7 +103,7 @@ export interface FeatureSurface {
    */
   bus: Pick<Bus, 'publish' | 'subscribe' | 'unsubscribe'>
   /** Rooms, members and roles; events to all members of a room; shared room state. */
-  rooms: Pick<Rooms, 'size' | 'get' | 'local' | 'ofSession' | 'roomState' | 'roleOf' | 'ownerOf' | 'touch' | 'defaultRoleOf' | 'emit' | 'emitLogged' | 'sendHere' | 'sendTo' | 'close' | 'kick' | 'kickHere'>
+  rooms: Pick<Rooms, 'size' | 'get' | 'local' | 'ofSession' | 'roomState' | 'roleOf' | 'roleOfUser' | 'ownerOf' | 'ownersOf' | 'reviewOwner' | 'touch' | 'defaultRoleOf' | 'emit' | 'emitLogged' | 'sendHere' | 'sendTo' | 'close' | 'kick' | 'kickHere'>
   /** Sessions of this server, with or without a socket; events to a user's sessions on all servers. */
   sockets: FeatureSockets
   /** Audio: transports, producers, consumers, active speakers. */

@@ -6,9 +6,10 @@ import { createClosing } from './closing.ts'
 import { createMembership } from './membership.ts'
 import type { Membership } from './membership.ts'
 import { audience, createNodeRooms, deliver, deliverTo } from './node-rooms.ts'
+import { createOwnership } from './ownership.ts'
 import { startReconciler } from './reconciler.ts'
 import { createRoomState } from './room-state.ts'
-import { roleByRecord } from './rooms.ts'
+import { createRoles } from './roles.ts'
 import type { Rooms } from './rooms.ts'
 import { createSessionRecords } from './session-records.ts'
 import type { SessionRecords } from './session-records.ts'
@@ -25,7 +26,7 @@ export interface RoomsKernel {
 
 /** Assembles {@link Rooms} from its parts. */
 export function createRooms (app: FastifyInstance): RoomsKernel {
-  const { hooks, store } = app
+  const { store } = app
   const unsynced = createUnsynced()
   const channel = createRoomChannel(app)
   const nodeRooms = createNodeRooms(app, unsynced)
@@ -37,8 +38,10 @@ export function createRooms (app: FastifyInstance): RoomsKernel {
   const sessionRecords = createSessionRecords(app, unsynced)
   const closing = createClosing(app, { nodeRooms, roomState, announcements, sessionRecords })
   nodeRooms.handleWith({ closed: closing.closeHere, state: roomState.applyRemote, released: roomState.forget })
+  const ownership = createOwnership(app, { nodeRooms, roomState })
+  const roles = createRoles(app, nodeRooms, ownership)
   const sync = createRoomSync(app, { unsynced, nodeRooms, roomState, announcements, closing })
-  const membership = createMembership(app, { unsynced, nodeRooms, roomState, announcements, closing, sessionRecords, sync })
+  const membership = createMembership(app, { unsynced, nodeRooms, roomState, announcements, closing, ownership, sessionRecords, sync })
   const stopReconciler = startReconciler(app, { unsynced, nodeRooms, sessionRecords, sync })
 
   const rooms: Rooms = {
@@ -50,14 +53,10 @@ export function createRooms (app: FastifyInstance): RoomsKernel {
     ofSession: nodeRooms.ofSession,
     roomState,
     forFeature: (...args) => Object.create(rooms, { roomState: { value: roomState.forFeature(...args) } }) as Rooms,
-    async roleOf (room, session) {
-      const known = (await hooks.ask('room:role', room, session)).find((role) => role !== undefined)
-      return known ?? roleByRecord(room, session)
-    },
-    defaultRoleOf: roleByRecord,
-    async ownerOf (room) {
-      return (await hooks.ask('room:owner', room)).find((owner) => owner !== undefined) ?? room.ownerId
-    },
+    ...roles,
+    defaultOwnerOf: ownership.peek,
+    ownersOf: ownership.read,
+    reviewOwner: ownership.review,
     touch (roomId) {
       store.touchRoom(roomId, app.clock.now()).catch(() => { /* The next activity is recorded. */ })
     },
@@ -88,6 +87,7 @@ export function createRooms (app: FastifyInstance): RoomsKernel {
     async stop () {
       await stopReconciler()
       await membership.settled()
+      await ownership.stop()
       announcements.close()
     }
   }

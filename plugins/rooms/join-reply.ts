@@ -6,7 +6,6 @@ import { userKeyOf } from '../connections/session.ts'
 import { fitting, maxEventBytes } from '../schema/sizes.ts'
 import { withTimeout } from '../errors/timeout.ts'
 import type { LocalRoom } from './node-rooms.ts'
-import { roleByRecord } from './rooms.ts'
 import type { Joined, Role } from './rooms.ts'
 
 /** How long the reply to a join waits for the hooks `room:role`, `room:owner` and `room:featured`, in milliseconds. */
@@ -29,18 +28,18 @@ export async function joinReply (app: FastifyInstance, session: Session, { room,
 
 /**
  * The member's role and the room's owner, for display only. If a hook fails or times out, both come from
- * the room's record. Requests that require a role look it up again.
+ * the server's own data. Requests that require a role look it up again.
  */
 async function standingOf (app: FastifyInstance, room: RoomRecord, session: Session): Promise<{ role: Role, ownerId: UserId }> {
-  const byRecord = { role: roleByRecord(room, session), ownerId: room.ownerId }
+  const byDefault = { role: app.rooms.defaultRoleOf(room, session), ownerId: app.rooms.defaultOwnerOf(room) }
   const asked = Promise.all([app.rooms.roleOf(room, session), app.rooms.ownerOf(room)])
     .then(([role, ownerId]) => ({ role, ownerId }))
     .catch((err: unknown) => {
-      app.log.debug({ err, roomId: room.roomId }, 'join reply falls back to the role and owner in the room record')
-      return byRecord
+      app.log.debug({ err, roomId: room.roomId }, 'join reply falls back to the role and owner that this server knows')
+      return byDefault
     })
   if (!app.hooks.has('room:role') && !app.hooks.has('room:owner')) return await asked
-  return await withTimeout(asked, timeoutMs, () => byRecord)
+  return await withTimeout(asked, timeoutMs, () => byDefault)
 }
 
 /** Returns at most {@link participantsTold} members: first those that features return (users on seats, for example), then the others in order of arrival. */

@@ -6,6 +6,7 @@ import type { Announcements } from './announcements.ts'
 import type { Closing } from './closing.ts'
 import { RoomNotFound } from './errors.ts'
 import type { LocalRoom, NodeRooms, WaitingEvent } from './node-rooms.ts'
+import type { Ownership } from './ownership.ts'
 import type { RoomStateKernel } from './room-state.ts'
 import type { Joined, JoinRequest, LeaveReason, Rooms } from './rooms.ts'
 import type { SessionRecords } from './session-records.ts'
@@ -28,13 +29,14 @@ export interface MembershipOptions {
   roomState: RoomStateKernel
   announcements: Announcements
   closing: Closing
+  ownership: Ownership
   sessionRecords: SessionRecords
   sync: RoomSync
 }
 
 export function createMembership (app: FastifyInstance, options: MembershipOptions): Membership {
   const { clock, drain, hooks, log, store } = app
-  const { unsynced, nodeRooms, roomState, announcements, closing, sessionRecords, sync } = options
+  const { unsynced, nodeRooms, roomState, announcements, closing, ownership, sessionRecords, sync } = options
   const admission = createAdmission(app, sync, closing)
   const leaving = new Set<Promise<void>>()
 
@@ -75,6 +77,7 @@ export function createMembership (app: FastifyInstance, options: MembershipOptio
     const snapshot = roomState.hydrate(room, result.documents)
     if (result.created) hooks.emit('room:created', result.room, asked)
     if (result.firstOfUser) announcements.joined(roomId, session.user.profile, result.count, session.id)
+    await ownership.joined(room, session, result)
     const extra = Object.assign({}, ...await hooks.settle('room:join', hookMs, room, session)) as Record<string, unknown>
     return {
       room,

@@ -60,10 +60,30 @@ export interface Rooms {
    * @throws UNAVAILABLE
    */
   roleOf (room: RoomRecord, session: Session): Promise<Role>
-  /** A user's role according to the room's record and the user's token, without calling features. */
+  /** A user's role according to the room's owner and the user's token, without calling features. Only for rooms with members on this server. */
   defaultRoleOf (room: RoomRecord, session: Session): Role
+  /**
+   * The role of a user who may be connected to another server.
+   *
+   * @returns undefined if the user has no session in the room
+   * @throws UNAVAILABLE
+   */
+  roleOfUser (room: RoomRecord, userId: UserId): Promise<Role | undefined>
   /** @throws UNAVAILABLE */
   ownerOf (room: RoomRecord): Promise<UserId>
+  /** The owner that this server knows, without calling features. Only for rooms with members on this server. */
+  defaultOwnerOf (room: RoomRecord): UserId
+  /**
+   * The owners of rooms according to the store, in one round trip, without calling features.
+   *
+   * @throws UNAVAILABLE
+   */
+  ownersOf (rooms: readonly RoomRecord[]): Promise<UserId[]>
+  /**
+   * Names a successor if a room's owner has been absent for `OWNER_GRACE_SECONDS`. A feature that handles
+   * `room:successors` calls this when its result has changed. Cheap unless the owner is absent.
+   */
+  reviewOwner (roomId: string): void
   /** Records activity in a room, so that it does not count as idle. */
   touch (roomId: string): void
   /**
@@ -136,9 +156,9 @@ declare module '../hooks.ts' {
      * the join by throwing an error.
      */
     'room:create': (roomId: string, session: Session, request: RoomRequest) => Promise<{ ownerId: UserId } | undefined>
-    /** Returns a user's role. The first result is used. If there is none, the room's record determines the owner and the token determines admins. */
+    /** Returns a user's role. The first result is used. If there is none, the server determines the owner and the token determines admins. */
     'room:role': (room: RoomRecord, session: Session) => Promise<Role | undefined>
-    /** Returns a room's owner. The first result is used; the default is the owner in the room's record. */
+    /** Returns a room's owner. The first result is used. If there is none, the server determines the owner: the creator, and successors of absent owners. While a feature handles this hook, the server names no successors. */
     'room:owner': (room: RoomRecord) => Promise<UserId | undefined>
     /** Returns the members that come first when a list of members is limited. */
     'room:featured': (room: LocalRoom) => readonly UserId[]
@@ -163,10 +183,14 @@ declare module '../cluster/messages.ts' {
   interface ClusterMessages {
     'room:kick': { roomId: string, userKey: string }
   }
+  interface ClusterRequests {
+    /** The role of a session on the server that receives the request; null if the session is not in the room. */
+    'room:role': { data: { roomId: string, sessionId: string }, reply: Role | null }
+  }
 }
 
 /** The role that applies if no feature determines one. */
-export function roleByRecord (room: RoomRecord, session: Session): Role {
-  if (userKeyOf(room.ownerId) === session.userKey) return 'owner'
+export function defaultRole (ownerId: UserId, session: Session): Role {
+  if (userKeyOf(ownerId) === session.userKey) return 'owner'
   return session.user.roles.includes('admin') ? 'admin' : 'member'
 }

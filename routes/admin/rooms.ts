@@ -61,11 +61,11 @@ export default (async function rooms (app) {
     schema: { tags, summary: 'Lists the rooms', querystring: page, response: { 200: z.object({ rooms: z.array(summary), nextCursor }) } }
   }, async ({ query: { cursor, limit } }) => {
     const { shown, nextCursor } = pageOf(await app.store.listRooms(keyBehind(cursor), limit + 1), limit, ({ roomId }) => roomId)
-    const seats = (await app.hooks.ask('admin:seating', shown))[0]
+    const [owners, [seats]] = await Promise.all([app.rooms.ownersOf(shown), app.hooks.ask('admin:seating', shown)])
     return {
       rooms: shown.map((room, i) => ({
         id: room.roomId,
-        ownerId: room.ownerId,
+        ownerId: owners[i] ?? room.ownerId,
         participants: room.participantCount,
         seated: seats?.[i]?.seats.length ?? 0,
         producers: room.producers,
@@ -82,10 +82,10 @@ export default (async function rooms (app) {
     const [room, participants] = await Promise.all([app.store.getRoom(roomId), app.store.getParticipants(roomId, participantsShown)])
     if (!room) throw new RoomNotFound(roomId)
     const media = app.sfu.describe(roomId)
-    const [seats] = (await app.hooks.ask('admin:seating', [room]))[0] ?? []
+    const [[ownerId = room.ownerId], [[seats] = []]] = await Promise.all([app.rooms.ownersOf([room]), app.hooks.ask('admin:seating', [room])])
     return {
       id: room.roomId,
-      ownerId: room.ownerId,
+      ownerId,
       locked: room.locked,
       createdAt: room.createdAt,
       lastActivityAt: room.lastActivityAt,

@@ -79,9 +79,12 @@ interface Expected {
     get (roomId: string): LocalRoom | undefined
     local (): IterableIterator<LocalRoom>
     ofSession (session: Session, roomId?: string): LocalRoom
-    readonly roomState: { define<S> (name: string, schema: z.ZodType<S>): RoomStateHandle<S> }
+    readonly roomState: { define<S> (name: string, schema: z.ZodType<S>, options?: { durable?: boolean }): RoomStateHandle<S> }
     roleOf (room: RoomRecord, session: Session): Promise<'owner' | 'admin' | 'member'>
+    roleOfUser (room: RoomRecord, userId: string | number): Promise<'owner' | 'admin' | 'member' | undefined>
     ownerOf (room: RoomRecord): Promise<string | number>
+    ownersOf (rooms: readonly RoomRecord[]): Promise<(string | number)[]>
+    reviewOwner (roomId: string): void
     touch (roomId: string): void
     defaultRoleOf (room: RoomRecord, session: Session): 'owner' | 'admin' | 'member'
     sendHere (roomId: string, event: OutgoingEvent): boolean
@@ -163,6 +166,8 @@ interface ExpectedHooks {
   'room:create': (roomId: string, session: Session, request: RoomRequest) => Promise<{ ownerId: UserId } | undefined>
   'room:role': (room: RoomRecord, session: Session) => Promise<Role | undefined>
   'room:owner': (room: RoomRecord) => Promise<UserId | undefined>
+  'room:successors': (room: RoomRecord) => Promise<readonly UserId[] | undefined>
+  'room:ownerChanged': (room: LocalRoom, ownerId: UserId, previousOwnerId: UserId) => void
   'room:featured': (room: LocalRoom) => readonly UserId[]
   'room:created': (room: RoomRecord, request: RoomRequest) => void
   'room:userJoined': (roomId: string, user: Profile, count: number) => void

@@ -1,6 +1,6 @@
 import { onScopeDispose, shallowRef } from 'vue'
 import type { ShallowRef } from 'vue'
-import type { RequestError, RoomClient, UserId } from '@flylive/audio-client'
+import type { RequestError, RoomClient } from '@flylive/audio-client'
 
 // The client emits an event when something changes. The view then takes a snapshot of the
 // whole room state, so that components render consistent data.
@@ -10,7 +10,7 @@ const shortestMs = 40
 
 export type RoomView = ReturnType<typeof pictureOf>
 
-function pictureOf (room: RoomClient, trouble: RequestError | undefined, ownerId: UserId | undefined, audible: boolean) {
+function pictureOf (room: RoomClient, trouble: RequestError | undefined, audible: boolean) {
   const { audio, connection, seats } = room
   const list = seats.list
   const { participants, participantCount } = room
@@ -23,7 +23,7 @@ function pictureOf (room: RoomClient, trouble: RequestError | undefined, ownerId
     trouble,
     features: connection.features,
     role: room.role,
-    ownerId,
+    ownerId: room.ownerId,
     isHost: seats.enabled && room.role !== undefined && room.role !== 'member',
     participants,
     participantCount,
@@ -50,22 +50,18 @@ function pictureOf (room: RoomClient, trouble: RequestError | undefined, ownerId
 /** @returns the room's state, updated until the current effect scope ends */
 export function useRoomView (room: RoomClient): ShallowRef<RoomView> {
   let trouble: RequestError | undefined
-  let ownerId: UserId | undefined
   let timer: ReturnType<typeof setTimeout> | undefined
   let audible = false
-  const view = shallowRef(pictureOf(room, trouble, ownerId, audible))
+  const view = shallowRef(pictureOf(room, trouble, audible))
   const take = () => {
     timer = undefined
-    view.value = pictureOf(room, trouble, ownerId, audible)
+    view.value = pictureOf(room, trouble, audible)
   }
   const changed = () => { timer ??= setTimeout(take, shortestMs) }
   const stops = [
     room.on('state', changed),
     room.on('participants', changed),
-    room.on('entered', (reply) => {
-      ownerId = reply.ownerId
-      changed()
-    }),
+    room.on('entered', changed),
     room.connection.on('features', changed),
     room.connection.on('state', (state, why) => {
       // Keep the last error until the connection is open again; the state `connecting` has no error.
