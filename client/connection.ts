@@ -3,6 +3,8 @@ import type { Backoff, BackoffOptions } from './backoff.ts'
 import { Emitter } from './emitter.ts'
 import { RequestError } from './errors.ts'
 import { featuresAfter } from './features.ts'
+import { openSuccessor } from './successor.ts'
+import type { Successor } from './successor.ts'
 import type { CloseCodes, EventData, EventType, Greeting, ReplyData, RequestData, RequestType, WireError } from './protocol.ts'
 
 /**
@@ -40,9 +42,31 @@ export type ConnectionEvents = { [T in EventType]: [data: EventData<T>] } & {
 }
 
 interface Pending {
+  ws: WebSocket
   apply: (data: never) => void
   reject: (error: RequestError) => void
   timer: ReturnType<typeof setTimeout>
+}
+
+interface Frame {
+  id?: number
+  ok?: boolean
+  error?: WireError
+  type?: EventType
+  data: never
+}
+
+/** A second connection, opened because the server of the current one shuts down. */
+export interface Handover {
+  /** Sends a request on the second connection. Otherwise like `Connection.request`. */
+  request: Connection['request']
+  /**
+   * Makes the second connection the current one. Call it while a reply is applied, so that no event of either
+   * connection is lost. The previous connection closes when its pending requests are answered.
+   *
+   * @throws RequestError if the previous connection was lost in the meantime
+   */
+  adopt: () => void
 }
 
 /** Close codes after which the client does not reconnect. */
@@ -51,6 +75,9 @@ const finalCodes: { [Code in CloseCodes[keyof CloseCodes]]?: WireError } = {
   4403: { code: 'KICKED', message: 'You were removed from the room' },
   4409: { code: 'REPLACED', message: 'You connected from another device' }
 }
+
+/** Maximum time over which the clients of a server that shuts down spread their second connections, in milliseconds. */
+const longestSpreadMs = 5000
 
 /** Longer than the server's own timeout for its dependencies (10 s). */
 const defaultTimeoutMs = 20_000
@@ -72,12 +99,21 @@ export class Connection extends Emitter<ConnectionEvents> {
   #token: string | undefined
   #refusal: RequestError | undefined
   #nextId = 0
+  #clockOffsetMs = 0
+  #successor: Successor | undefined
+  #moveTimer: ReturnType<typeof setTimeout> | undefined
 
   constructor (options: ConnectionOptions) {
     super()
     this.#options = options
     this.#backoff = createBackoff(options.backoff)
   }
+
+  /**
+   * Prepares a second connection when the server shuts down, and calls `adopt`. If it is not set, or throws until
+   * the server has closed the current connection, the client reconnects.
+   */
+  handover: ((handover: Handover) => Promise<void>) | undefined
 
   get state (): ConnectionState {
     return this.#state
@@ -119,9 +155,12 @@ export class Connection extends Emitter<ConnectionEvents> {
    * @throws RequestError with an error code from the server or a {@link ClientErrorCode}
    */
   request<T extends RequestType> (type: T, data: RequestData<T>, apply?: (reply: ReplyData<T>) => void): Promise<ReplyData<T>> {
+    return this.#send(this.#state === 'open' ? this.#ws : undefined, type, data, apply)
+  }
+
+  #send<T extends RequestType> (ws: WebSocket | undefined, type: T, data: RequestData<T>, apply?: (reply: ReplyData<T>) => void): Promise<ReplyData<T>> {
     const { promise, resolve, reject } = Promise.withResolvers<ReplyData<T>>()
-    const ws = this.#ws
-    if (this.#state !== 'open' || ws?.readyState !== WebSocket.OPEN) {
+    if (ws?.readyState !== WebSocket.OPEN) {
       reject(new RequestError({ code: 'NOT_CONNECTED', message: 'Not connected to the server' }))
       return promise
     }
@@ -130,10 +169,12 @@ export class Connection extends Emitter<ConnectionEvents> {
       this.#pending.get(id)?.reject(new RequestError({ code: 'TIMEOUT', message: `The server did not reply to ${type}` }))
       this.#pending.delete(id)
       // A server that does not reply is treated as disconnected.
+      const isCurrent = ws === this.#ws
       this.#drop(ws)
-      this.#lost(1006, 'TIMEOUT')
+      if (isCurrent) this.#lost(1006, 'TIMEOUT')
     }, this.#options.timeoutMs ?? defaultTimeoutMs)
     this.#pending.set(id, {
+      ws,
       apply: (reply: ReplyData<T>) => {
         try {
           apply?.(reply)
@@ -180,7 +221,7 @@ export class Connection extends Emitter<ConnectionEvents> {
     this.#token = token
     let ws: WebSocket
     try {
-      ws = new WebSocket(this.#address('/ws').replace(/^http/, 'ws'), ['msab.v1', `bearer.${token}`])
+      ws = this.#socketFor(token)
     } catch (cause) {
       // The URL or the token contains invalid characters; a retry cannot succeed.
       return this.#finish(new RequestError({ code: 'CONNECTION_INVALID', message: 'The address or the token is malformed' }, { cause }))
@@ -188,10 +229,23 @@ export class Connection extends Emitter<ConnectionEvents> {
     this.#listen(ws)
   }
 
+  #socketFor (token: string): WebSocket {
+    return new WebSocket(this.#address('/ws').replace(/^http/, 'ws'), ['msab.v1', `bearer.${token}`])
+  }
+
   #listen (ws: WebSocket): void {
     this.#ws = ws
-    ws.onmessage = ({ data }) => this.#receive(String(data))
+    ws.onmessage = ({ data }) => {
+      const frame = JSON.parse(String(data)) as Frame
+      if (frame.type === undefined) this.#settle(frame)
+      else this.#receive(frame)
+    }
     ws.onclose = ({ code, reason }) => {
+      // The second connection replaces this one, unless it fails.
+      if (this.#state === 'open' && this.#successor?.isReady() === true) {
+        this.#successor.firstLost = { code, reason }
+        return
+      }
       this.#drop(ws)
       if (this.#state === 'open') this.#lost(code, reason)
       else this.#explain()
@@ -206,30 +260,93 @@ export class Connection extends Emitter<ConnectionEvents> {
     if (this.#ws === ws) this.#ws = undefined
   }
 
-  #receive (text: string): void {
-    const frame = JSON.parse(text) as { id?: number, ok?: boolean, error?: WireError, type?: EventType, data: never }
-    if (frame.type === undefined) {
-      const pending = this.#pending.get(frame.id as number)
-      if (!pending) return
-      this.#pending.delete(frame.id as number)
-      clearTimeout(pending.timer)
-      if (frame.ok === true) pending.apply(frame.data)
-      else pending.reject(new RequestError(frame.error as WireError))
-      return
-    }
+  /** Handles a reply. */
+  #settle ({ id, ok, data, error }: Frame): void {
+    const pending = this.#pending.get(id as number)
+    if (!pending) return
+    this.#pending.delete(id as number)
+    clearTimeout(pending.timer)
+    if (ok === true) pending.apply(data)
+    else pending.reject(new RequestError(error as WireError))
+    if (pending.ws !== this.#ws && pending.ws !== this.#successor?.ws) this.#retire(pending.ws)
+  }
+
+  /** Handles an event. */
+  #receive ({ type, data }: Frame): void {
+    if (type === undefined) return
     const before = this.#features
-    this.#features = featuresAfter(before, frame.type, frame.data)
-    if (frame.type === 'session:ready') this.#opened(frame.data)
-    if (frame.type === 'session:expiring') this.#renewToken()
+    this.#features = featuresAfter(before, type, data)
+    if (type === 'session:ready') this.#opened(data)
+    if (type === 'session:expiring') this.#renewToken()
+    if (type === 'server:draining') this.#moveSoon(data)
     if (this.#features !== before) this.emit('features', this.#features)
-    this.emit(frame.type, frame.data)
+    this.emit(type, data)
   }
 
   #opened (greeting: Greeting): void {
     this.#greeting = greeting
+    this.#clockOffsetMs = greeting.serverTime - Date.now()
     this.#backoff.reset()
     this.#opening?.resolve(greeting)
-    this.#setState('open')
+    if (this.#state !== 'open') this.#setState('open')
+  }
+
+  /** Moves to another server at a random time before the deadline. */
+  #moveSoon ({ deadline }: EventData<'server:draining'>): void {
+    clearTimeout(this.#moveTimer)
+    const from = this.#ws
+    const backoff = createBackoff(this.#options.backoff)
+    const attempt = async () => {
+      // The connection was lost or closed.
+      if (!from || from !== this.#ws) return
+      await this.#move(from).catch(() => { this.#moveTimer = setTimeout(attempt, backoff.next()) })
+    }
+    const leftMs = deadline - Date.now() - this.#clockOffsetMs
+    if (this.handover) this.#moveTimer = setTimeout(attempt, Math.random() * Math.min(Math.max(leftMs / 2, 0), longestSpreadMs))
+  }
+
+  /** @throws if there is no second connection, or `handover` fails */
+  async #move (from: WebSocket): Promise<void> {
+    const token = await this.#options.token()
+    const successor = openSuccessor(this.#socketFor(token), (frame) => this.#settle(frame as Frame), this.#options.timeoutMs ?? defaultTimeoutMs)
+    const { ws, events, ready, lost } = successor
+    this.#successor = successor
+    const adopt = () => {
+      if (from !== this.#ws || this.#successor !== successor) throw new RequestError({ code: 'CONNECTION_LOST', message: 'Connection lost' })
+      this.#token = token
+      this.#listen(ws)
+      this.#retire(from)
+      for (const event of events) this.#receive(event as Frame)
+    }
+    try {
+      await ready
+      await Promise.race([this.handover?.({ adopt, request: (type, data, apply) => this.#send(ws, type, data, apply) }), lost])
+    } finally {
+      this.#successor = undefined
+      if (ws !== this.#ws) {
+        this.#rejectAll({ code: 'CONNECTION_LOST', message: 'Connection lost' }, ws)
+        this.#drop(ws)
+        const { firstLost } = successor
+        if (firstLost && from === this.#ws) {
+          this.#drop(from)
+          this.#lost(firstLost.code, firstLost.reason)
+        }
+      }
+    }
+  }
+
+  /** Closes a previous connection once its pending requests are answered. Its events are ignored. */
+  #retire (ws: WebSocket): void {
+    const close = () => {
+      this.#rejectAll({ code: 'CONNECTION_LOST', message: 'Connection lost' }, ws)
+      this.#drop(ws)
+    }
+    if (![...this.#pending.values()].some((pending) => pending.ws === ws)) return close()
+    ws.onmessage = ({ data }) => {
+      const frame = JSON.parse(String(data)) as Frame
+      if (frame.type === undefined) this.#settle(frame)
+    }
+    ws.onclose = close
   }
 
   /** Renews the session's token. If that fails, the server closes the connection at expiry; the client reconnects. */
@@ -292,6 +409,8 @@ export class Connection extends Emitter<ConnectionEvents> {
 
   #finish (why: RequestError): void {
     clearTimeout(this.#timer)
+    clearTimeout(this.#moveTimer)
+    this.#successor?.ws.close()
     globalThis.removeEventListener?.('online', this.#retryNow)
     const opening = this.#opening
     this.#opening = undefined
@@ -300,12 +419,13 @@ export class Connection extends Emitter<ConnectionEvents> {
     opening?.reject(why)
   }
 
-  #rejectAll (error: WireError): void {
-    const pending = [...this.#pending.values()]
-    this.#pending.clear()
-    for (const { reject, timer } of pending) {
-      clearTimeout(timer)
-      reject(new RequestError(error))
+  /** @param ws rejects only the requests on this socket */
+  #rejectAll (error: WireError, ws?: WebSocket): void {
+    for (const [id, pending] of [...this.#pending]) {
+      if (ws && pending.ws !== ws) continue
+      this.#pending.delete(id)
+      clearTimeout(pending.timer)
+      pending.reject(new RequestError(error))
     }
   }
 

@@ -2,7 +2,7 @@ import { RoomAudio } from './audio.ts'
 import type { AudioOptions } from './audio.ts'
 import { createBackoff } from './backoff.ts'
 import { Connection } from './connection.ts'
-import type { ConnectionOptions } from './connection.ts'
+import type { ConnectionOptions, Handover } from './connection.ts'
 import { Emitter } from './emitter.ts'
 import { isDisconnect, mayPass, RequestError, retryAfterOf } from './errors.ts'
 import { RoomGifts } from './gifts.ts'
@@ -86,6 +86,7 @@ export class RoomClient extends Emitter<RoomEvents> {
   #target: Target | undefined
   #self: UserId | undefined
   #role: JoinReply['self']['role'] | undefined
+  #ownerId: UserId | undefined
   #timer: ReturnType<typeof setTimeout> | undefined
   #participantsCursor: string | undefined
   #participants: readonly Participant[] = Object.freeze([])
@@ -172,7 +173,12 @@ export class RoomClient extends Emitter<RoomEvents> {
     return this.#participantsCursor !== undefined
   }
 
-  /** The role from the last join reply; undefined in state `out`. */
+  /** The owner of the room; undefined in state `out`. `participants` is emitted when it changes. */
+  get ownerId (): UserId | undefined {
+    return this.#ownerId
+  }
+
+  /** The user's role in the room; undefined in state `out`. */
   get role (): JoinReply['self']['role'] | undefined {
     return this.#role
   }
@@ -232,6 +238,7 @@ export class RoomClient extends Emitter<RoomEvents> {
     this.audio?.stop()
     this.seats.stop()
     this.#role = undefined
+    this.#ownerId = undefined
     this.#members.stop()
   }
 
@@ -265,7 +272,7 @@ export class RoomClient extends Emitter<RoomEvents> {
   #entered (reply: JoinReply): void {
     this.#backoff.reset()
     this.#self = reply.self.userId
-    this.#role = reply.self.role
+    this.#applyRole(reply)
     this.#members.start(reply)
     this.#participantsCursor = undefined
     this.seats.start(reply)
@@ -277,12 +284,30 @@ export class RoomClient extends Emitter<RoomEvents> {
     this.#participantsChanged()
   }
 
+  #applyRole ({ self, ownerId }: JoinReply): void {
+    this.#role = self.role
+    this.#ownerId = ownerId
+  }
+
+  /** Joins the room on a second connection, because the server of the first one shuts down. */
+  async #moveTo ({ request, adopt }: Handover): Promise<void> {
+    const wanted = this.#target
+    if (!wanted) return adopt()
+    if (this.#state !== 'in') throw new RequestError({ code: 'NOT_CONNECTED', message: 'The join is still pending' })
+    await request('room:join', { roomId: wanted.roomId, ...wanted.options }, (reply) => {
+      if (this.#target !== wanted) throw new RequestError({ code: 'CLOSED', message: 'The room was left' })
+      adopt()
+      this.#renewal.begin()
+      this.#entered(reply)
+    })
+  }
+
   /** Joins the current room again, to get the fields of features that were turned on. */
   async #renew (features: ReadonlySet<string>): Promise<void> {
     const wanted = this.#target
     if (!wanted || this.#state !== 'in') return
     await this.#ask(wanted, (reply) => {
-      this.#role = reply.self.role
+      this.#applyRole(reply)
       // For the other features, events have already reported every change.
       if (features.has('seats')) this.seats.start(reply)
       if (features.has('media')) this.audio?.start(reply)
@@ -314,6 +339,16 @@ export class RoomClient extends Emitter<RoomEvents> {
         this.#end(why as RequestError)
         this.#setState('out', why)
       }
+    })
+    connection.handover = (handover) => this.#moveTo(handover)
+    connection.on('room:owner', ({ roomId, ownerId, previousOwnerId }) => {
+      if (this.#state !== 'in' || roomId !== this.#target?.roomId) return
+      const isSelf = (userId: UserId) => String(userId) === String(this.#self)
+      this.#ownerId = ownerId
+      if (isSelf(ownerId)) this.#role = 'owner'
+      this.emit('participants')
+      // The reply has the role that the user has without being the owner.
+      if (isSelf(previousOwnerId)) this.#renew(new Set()).catch(() => { /* The next join reply has the role. */ })
     })
     connection.on('room:closed', ({ roomId, reason }) => {
       if (this.#state !== 'in' || roomId !== this.#target?.roomId) return

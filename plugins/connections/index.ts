@@ -1,5 +1,6 @@
+import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
-import type { Cluster } from '../cluster/messages.ts'
+import type { Drain } from '../drain.ts'
 import { closeCodes } from './close-codes.ts'
 import { Draining, Forbidden, Overloaded } from '../errors/codes.ts'
 import { createEvent, createFaceAdapter, eventFromText, jsonFace, objectFace } from './face.ts'
@@ -36,6 +37,8 @@ declare module '../cluster/messages.ts' {
     'user:event': { userKey: string, text: string }
     /** Closes a user's connections that are older than the session `keep`. */
     'user:replaced': { userKey: string, keep: string }
+    /** A session that has replaced older ones has joined a room. */
+    'user:moved': { userKey: string, keep: string }
   }
 }
 
@@ -71,7 +74,7 @@ export default fp(async function sockets (app) {
   const faceFailed = (err: unknown, { name }: Face) => app.log.error({ err, face: name }, 'a protocol face failed to encode a message')
   const overWebSocket = createFaceAdapter(webSocketFrame, faceFailed)
   const overLink = createFaceAdapter((frame: unknown) => frame, faceFailed)
-  const replaceOlder = config.SINGLE_SESSION ? replaceOlderSessions(app.cluster, sessions) : () => {}
+  const replaceOlder = config.SINGLE_SESSION ? replaceOlderSessions(app, sessions) : () => {}
 
   function start<F> (options: Omit<SessionOptions<F>, 'connectedAt' | 'limits' | 'reader'>, owner?: string): Session {
     const session = new Session({
@@ -214,19 +217,33 @@ function watchExpiry (session: Session): Expiry {
 }
 
 /**
- * Closes a user's older connections on all servers when a new one opens.
+ * Closes a user's older connections on all servers when a new one opens. A server that is shutting down keeps
+ * them until the new session has joined a room, so that a user who moves to another server stays in the room.
  *
  * @returns a function to call with the session of each new connection
  */
-function replaceOlderSessions (cluster: Cluster, sessions: Pick<SessionRegistry, 'ofUser'>): (session: Session) => void {
+function replaceOlderSessions (app: Pick<FastifyInstance, 'cluster' | 'hooks'> & { drain?: Drain }, sessions: Pick<SessionRegistry, 'ofUser'>): (session: Session) => void {
+  const { cluster, hooks } = app
+  const replaced = new WeakSet<Session>()
+  const joined = new WeakSet<Session>()
   // All servers receive logins in the same order. If a session's own login has not
   // arrived yet, the session is newer than the login that just arrived.
   const announced = new WeakSet<Session>()
   cluster.on('user:replaced', ({ userKey, keep }) => {
     for (const session of sessions.ofUser(userKey)) {
       if (session.id === keep) announced.add(session)
-      else if (announced.has(session)) session.close('REPLACED')
+      else if (!announced.has(session)) continue
+      else if (app.drain?.draining === true) replaced.add(session)
+      else session.close('REPLACED')
     }
+  })
+  cluster.on('user:moved', ({ userKey, keep }) => {
+    for (const session of sessions.ofUser(userKey)) if (session.id !== keep && replaced.has(session)) session.close('SHUTTING_DOWN')
+  })
+  hooks.on('room:join', (_room, session) => {
+    if (session.connected && !joined.has(session)) cluster.send('user:moved', { userKey: session.userKey, keep: session.id })
+    joined.add(session)
+    return {}
   })
   return ({ userKey, id }) => { cluster.send('user:replaced', { userKey, keep: id }) }
 }

@@ -163,3 +163,20 @@ t.test('rejects loadParticipants() on errors', async (t) => {
   await t.rejects(lost, { code: 'CONNECTION_LOST' })
   t.same(namesOf(room), ['User 1'], 'earlier participants stay visible')
 })
+
+t.test('follows a change of the owner', async (t) => {
+  const server = await build(t, { env: { OWNER_GRACE_SECONDS: '1', FEATURES: 'auth' } })
+  const { room: owner } = enter(t, server, 1)
+  const { room: successor } = enter(t, server, 2)
+  await owner.join('r1')
+  await successor.join('r1')
+  t.same([successor.role, successor.ownerId], ['member', 1])
+  const changed = Promise.withResolvers<void>()
+  successor.on('participants', () => { if (successor.ownerId === 2) changed.resolve() })
+  await owner.leave()
+  t.equal(owner.ownerId, undefined)
+  await changed.promise
+  t.equal(successor.role, 'owner')
+  await owner.join('r1')
+  t.same([owner.role, owner.ownerId], ['member', 2])
+})

@@ -1,0 +1,42 @@
+import { RequestError } from './errors.ts'
+
+/** A socket to another server, opened before the current socket ends. */
+export interface Successor {
+  readonly ws: WebSocket
+  /** The events that have arrived, in order; the greeting is the first. */
+  readonly events: readonly { type?: string }[]
+  /** Resolves when the greeting has arrived. */
+  readonly ready: Promise<void>
+  /** Rejects when the socket is closed, or the greeting does not arrive in time. */
+  readonly lost: Promise<never>
+  isReady (): boolean
+  /** How the current socket ended, if it ended before this socket replaced it. */
+  firstLost?: { code: number, reason: string }
+}
+
+/**
+ * Collects the events of a new socket, until its handlers are replaced.
+ *
+ * @param reply receives the replies
+ * @param timeoutMs how long to wait for the greeting, in milliseconds
+ */
+export function openSuccessor (ws: WebSocket, reply: (frame: object) => void, timeoutMs: number): Successor {
+  const events: { type?: string }[] = []
+  const ready = Promise.withResolvers<void>()
+  const lost = Promise.withResolvers<never>()
+  lost.promise.catch(() => {})
+  const fail = () => {
+    clearTimeout(timer)
+    lost.reject(new RequestError({ code: 'CONNECTION_LOST', message: 'The second connection was lost' }))
+  }
+  const timer = setTimeout(fail, timeoutMs)
+  ws.onclose = fail
+  ws.onmessage = ({ data }) => {
+    const frame = JSON.parse(String(data)) as { type?: string }
+    if (frame.type === undefined) return reply(frame)
+    events.push(frame)
+    clearTimeout(timer)
+    ready.resolve()
+  }
+  return { ws, events, ready: Promise.race([ready.promise, lost.promise]), lost: lost.promise, isReady: () => events.length > 0 && ws.readyState === WebSocket.OPEN }
+}
