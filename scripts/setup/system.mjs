@@ -30,7 +30,7 @@ export async function installPackages (purpose, packages) {
 const shell = 'chromium-headless-shell'
 
 /**
- * Installs the tools that the tests need: Redis, a browser, and
+ * Installs the tools that the tests need: Redis, a browser, nginx, and
  * ffmpeg, which generates the tones that the browser sends.
  *
  * @returns {Promise<void>}
@@ -40,6 +40,8 @@ export async function ensureTestTools () {
   if (!findCommand('redis-server')) missing.push('redis-server')
   if (!process.env.CHROMIUM_PATH && !findCommand(shell, 'chromium', 'chromium-browser', 'google-chrome')) missing.push(shell)
   if (!findCommand('ffmpeg')) missing.push('ffmpeg')
+  // Debian puts nginx into a folder that is not on the PATH of all users.
+  if (!findCommand('nginx') && !existsSync('/usr/sbin/nginx')) missing.push('nginx-light')
   if (missing.length) await installPackages('the tests', missing)
   // The tests also run in a full browser, but they take twice as long there.
   if (!process.env.CHROMIUM_PATH && !findCommand(shell) && findCommand('apt-get') && process.getuid?.() === 0) {

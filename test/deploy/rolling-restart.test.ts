@@ -1,0 +1,12 @@
+import t from 'tap'
+import { printResult, rollingRestart } from './rolling-restart.ts'
+
+// rolling-restart.long.ts does the same with 100 clients.
+
+t.test('clients behind nginx do not notice a rolling restart', async (t) => {
+  const result = await rollingRestart(t, 6, 4)
+  printResult(t, result)
+  t.equal(result.noticed, 0, 'every room client stays in its room')
+  t.equal(result.seatsKept, 6)
+  t.ok(result.worstGapMs < 1000, `worst gap ${result.worstGapMs} ms`)
+})

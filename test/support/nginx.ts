@@ -1,0 +1,70 @@
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import type { Test } from 'tap'
+import { freePort } from './redis.ts'
+import { until } from './retry.ts'
+
+const page = readFileSync(join(import.meta.dirname, '..', '..', 'docs', 'deployment.md'), 'utf8')
+
+/** The nginx blocks of docs/deployment.md, in order: one server with TLS, the upstream, and the lines for the upstream. */
+function documentedBlocks (): [server: string, upstream: string, lines: string] {
+  const [server = '', upstream = '', lines = ''] = [...page.matchAll(/^```nginx\n(.*?)^```/gms)].map(([, block]) => block)
+  return [server, upstream, lines]
+}
+
+/**
+ * Builds the configuration that docs/deployment.md describes, for servers on this machine.
+ *
+ * @param ports of the servers
+ */
+function configuration (port: number, ports: readonly number[], folder: string): string {
+  const [server, upstream, lines] = documentedBlocks()
+  const servers = ports.entries()
+  const adapted = server
+    .replace('listen 443 ssl;', `listen 127.0.0.1:${port};`)
+    .replace(/^ *ssl_certificate.*\n/gm, '')
+    .replaceAll(/^ *proxy_pass http:\/\/127\.0\.0\.1:3030;\n/gm, lines)
+  const local = upstream.replaceAll(/server [\d.]+:3030/g, () => `server 127.0.0.1:${servers.next().value?.[1]}`)
+  const paths = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi'].map((name) => `${name}_temp_path ${folder}/${name};`)
+  return `daemon off; master_process off; pid ${folder}/pid; error_log ${folder}/error.log;
+events { worker_connections 4096; }
+http {
+access_log off; ${paths.join(' ')}
+${local}
+${adapted}
+}
+`
+}
+
+/**
+ * Starts nginx as a load balancer, with the configuration of docs/deployment.md. It is stopped after the test.
+ *
+ * @param ports of the servers
+ * @returns the URL of the load balancer
+ */
+export async function startNginx (t: Test, ports: readonly number[]): Promise<{ url: string }> {
+  const folder = mkdtempSync(join(tmpdir(), 'flylive-nginx-'))
+  const port = await freePort()
+  writeFileSync(join(folder, 'nginx.conf'), configuration(port, ports, folder))
+  const child = spawn('nginx', ['-p', folder, '-c', join(folder, 'nginx.conf'), '-e', join(folder, 'error.log')], {
+    env: { PATH: `${process.env.PATH}:/usr/sbin` },
+    stdio: ['ignore', 'ignore', 'pipe']
+  })
+  let output = ''
+  child.stderr.on('data', (chunk) => { output += String(chunk) })
+  const exit = once(child, 'exit')
+  t.teardown(async () => {
+    child.kill('SIGKILL')
+    await exit
+    rmSync(folder, { recursive: true, force: true })
+  })
+  const url = `http://127.0.0.1:${port}`
+  await Promise.race([
+    until(async () => (await fetch(`${url}/livez`)).ok),
+    exit.then(() => { throw new Error(`nginx ended: ${output}`) })
+  ])
+  return { url }
+}
