@@ -1,15 +1,16 @@
-import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import autoload from '@fastify/autoload'
 import Fastify, { LogController } from 'fastify'
 import type { FastifyInstance, FastifyServerOptions } from 'fastify'
 import { serializerCompiler, validatorCompiler } from 'fastify-type-provider-zod'
 import type { Config } from './config/load.ts'
+import { trustProxyOption } from './config/addresses.ts'
 import { bodyLimit, useJsonBodies } from './config/body.ts'
 import { routerOptions } from './config/router.ts'
 import { frameworkErrors } from './plugins/errors/index.ts'
 import { defaultTimings } from './plugins/timings.ts'
 import type { Timings } from './plugins/timings.ts'
+import { readTls } from './plugins/tls/certificate.ts'
 
 export interface AppOptions {
   config: Config
@@ -35,14 +36,14 @@ export async function buildApp ({ config, logger = false, featuresDir = join(her
   // When one of these timeouts passes, Node responds with 408 and closes the connection. WebSockets are not affected.
   const httpOptions = { requestTimeout: requestMs, headersTimeout: headersMs, connectionsCheckingInterval: headersMs / 2 }
   const transport = config.SSL_KEY_PATH !== undefined && config.SSL_CERT_PATH !== undefined
-    ? { https: { key: readFileSync(config.SSL_KEY_PATH), cert: readFileSync(config.SSL_CERT_PATH), ...httpOptions } }
+    ? { https: { ...readTls({ keyPath: config.SSL_KEY_PATH, certPath: config.SSL_CERT_PATH }), ...httpOptions } }
     : { http: httpOptions }
   const app = Fastify({
     ...transport,
     logger,
     requestTimeout: requestMs,
     bodyLimit,
-    trustProxy: config.TRUST_PROXY,
+    trustProxy: trustProxyOption(config.TRUST_PROXY),
     // Longer than the default, because Redis may still be starting.
     pluginTimeout: 60_000,
     logController: new LogController({ disableRequestLogging: true }),

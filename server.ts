@@ -7,7 +7,7 @@ import { loadConfig } from './config/load.ts'
 import type { Config } from './config/load.ts'
 import { banner } from './config/banner.ts'
 import { readEnvFile } from './config/env-file.ts'
-import { ConfigError } from './config/error.ts'
+import { ConfigError, StartError } from './config/error.ts'
 import { handleBlock, handleFault } from './plugins/features/supervisor.ts'
 import { startWatchdog } from './plugins/features/watchdog.ts'
 
@@ -39,9 +39,11 @@ process.on('unhandledRejection', (error) => { if (!handleFault(error, 'rejection
 const config = readConfig()
 const app = await start(config)
 
+// With TLS, SIGHUP makes the server read its certificate again (plugins/tls).
+const hangup = config.SSL_CERT_PATH === undefined ? [] : ['SIGHUP' as const]
 let fault: { err: unknown } | undefined
 let isStopping = false
-const closing = closeWithGrace({ delay: (config.DRAIN_SECONDS + 10) * 1000, logger: false, skip: ['uncaughtException', 'unhandledRejection'] }, async ({ signal }) => {
+const closing = closeWithGrace({ delay: (config.DRAIN_SECONDS + 10) * 1000, logger: false, skip: ['uncaughtException', 'unhandledRejection', ...hangup] }, async ({ signal }) => {
   isStopping = true
   if (fault) app.log.fatal(fault, 'stopping after an error')
   else app.log.info({ signal }, 'stopping')
@@ -80,9 +82,11 @@ function readConfig (): Config {
 }
 
 async function start (config: Config) {
+  // An error of Redis has the command that failed, which may be the one with the password.
+  const redact = ['req.headers.authorization', 'headers.authorization', 'err.command.args']
   const logger = config.NODE_ENV === 'development' && isInstalled('pino-pretty')
-    ? { level: config.LOG_LEVEL, transport: { target: 'pino-pretty', options: { translateTime: 'HH:MM:ss', ignore: 'pid,hostname' } } }
-    : { level: config.LOG_LEVEL, redact: ['req.headers.authorization', 'headers.authorization'] }
+    ? { level: config.LOG_LEVEL, redact, transport: { target: 'pino-pretty', options: { translateTime: 'HH:MM:ss', ignore: 'pid,hostname' } } }
+    : { level: config.LOG_LEVEL, redact }
   return await buildApp({ config, logger }).then(async (app) => { await app.ready(); return app }).catch(giveUp)
 }
 
@@ -97,6 +101,7 @@ function isInstalled (name: string): boolean {
 }
 
 function giveUp (error: unknown): never {
-  process.stderr.write(`The server could not start: ${error instanceof Error ? error.stack : String(error)}\n`)
+  const reason = error instanceof StartError ? error.message : error instanceof Error ? error.stack : String(error)
+  process.stderr.write(`The server could not start: ${reason}\n`)
   process.exit(1)
 }

@@ -1,4 +1,4 @@
-import { isIP } from 'node:net'
+import { BlockList, isIP, isIPv6 } from 'node:net'
 import { z } from 'zod'
 
 // Schemas for addresses in environment variables. If possible, the error message suggests the value that was probably meant.
@@ -66,3 +66,47 @@ function originOf (text: string): string | undefined {
 
 /** Whether connections to a host stay on this machine. */
 export const isLoopback = (name: string): boolean => name === 'localhost' || name === '[::1]' || name === '::1' || /^127\./.test(name)
+
+/** Names for groups of networks, as Fastify's `trustProxy` has them. */
+const networkNames = new Set(['loopback', 'linklocal', 'uniquelocal'])
+
+/** @returns whether the text is an IP address, a network like 10.0.0.0/8, or the name of a group of networks */
+function isNetwork (text: string): boolean {
+  const [address = '', bits, ...rest] = text.split('/')
+  if (bits === undefined) return isIP(text) !== 0 || networkNames.has(text)
+  if (rest.length > 0 || isIP(address) === 0 || !/^\d{1,3}$/.test(bits)) return false
+  try {
+    new BlockList().addSubnet(address, Number(bits), isIPv6(address) ? 'ipv6' : 'ipv4')
+    // A network of 0 bits contains all addresses, so clients could choose theirs.
+    return Number(bits) > 0
+  } catch {
+    return false
+  }
+}
+
+/** Most proxies in a row that a configuration may have. */
+const maxHops = 10
+
+/**
+ * Which proxies may set X-Forwarded-For: none (false), as many proxies in a row as the number says, or
+ * those in the listed networks. `true` means one proxy.
+ */
+export const trustedProxies = z.string().transform((text, context): false | number | readonly string[] => {
+  if (/^\d+$/.test(text)) {
+    const hops = Number(text)
+    if (hops <= maxHops) return hops === 0 ? false : hops
+  }
+  const flag = z.stringbool().safeParse(text)
+  if (flag.success) return flag.data ? 1 : false
+  const networks = text.split(',').map((item) => item.trim()).filter(Boolean)
+  if (networks.length > 0 && networks.every(isNetwork)) return networks
+  context.addIssue(`must be true, false, a number of proxies up to ${maxHops}, or their addresses and networks like 10.0.0.0/8, separated by commas`)
+  return z.NEVER
+})
+
+/** @returns the value of Fastify's option `trustProxy` */
+export function trustProxyOption (trusted: false | number | readonly string[]): false | string[] | ((address: string, hop: number) => boolean) {
+  // Fastify trusts no proxy if the option is a number, because it cannot check who sends the header.
+  if (typeof trusted === 'number') return (_address, hop) => hop < trusted
+  return trusted && [...trusted]
+}

@@ -9,3 +9,8 @@ export class ConfigError extends Error {
     this.problems = problems
   }
 }
+
+/** The server cannot start for a reason that its operator can fix. The message says what to change, so the stack is not printed. */
+export class StartError extends Error {
+  override readonly name = 'StartError'
+}

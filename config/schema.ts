@@ -3,7 +3,7 @@ import { availableParallelism, hostname } from 'node:os'
 import { resolve } from 'node:path'
 import { z } from 'zod'
 import { read } from '../plugins/schema/variables.ts'
-import { announcedAddress, host, hostAndPort, listenHost, listenIp, origin } from './addresses.ts'
+import { announcedAddress, host, hostAndPort, listenHost, listenIp, origin, trustedProxies } from './addresses.ts'
 import type { Requirement } from './feature-settings.ts'
 
 /** A comma-separated list; spaces around the items are ignored. */
@@ -43,16 +43,16 @@ export const sections = {
     LOG_LEVEL: z.enum(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent']).default('info')
       .describe('Minimum log level.'),
     SSL_KEY_PATH: file.optional()
-      .describe('PEM file of the TLS key. With SSL_CERT_PATH, the server uses HTTPS and WSS.'),
+      .describe('PEM file of the TLS key. With SSL_CERT_PATH, the server uses HTTPS and WSS. The server reads both files again when they change.'),
     SSL_CERT_PATH: file.optional()
       .describe('PEM file of the TLS certificate chain.'),
-    TRUST_PROXY: flag.default(false)
-      .describe('Use the client address from X-Forwarded-For. Only behind a proxy that sets it.'),
+    TRUST_PROXY: trustedProxies.default(false)
+      .describe("Use the client's address from X-Forwarded-For: the number of proxies in a row that set it, or their addresses and networks, comma-separated. true means one proxy."),
     CORS_ORIGINS: list.pipe(z.array(origin)).default([])
       .describe("Origins that browsers may connect from, besides the server's own; * allows all."),
     ALLOW_ANONYMOUS: flag.default(false)
       .describe('Accept clients without a token while the feature auth is off.'),
-    NODE_ID: z.string().regex(/^[A-Za-z0-9_.-]{1,64}$/, 'must be 1–64 characters of A–Z a–z 0–9 _ . -').default(hostname().replace(/[^A-Za-z0-9_.-]/g, '-').slice(0, 64) || 'node')
+    NODE_ID: z.string().regex(/^(?!\.{1,2}$)[A-Za-z0-9_.-]{1,64}$/, 'must be 1–64 characters of A–Z a–z 0–9 _ . -, but not . or ..').default(hostname().replace(/[^A-Za-z0-9_.-]/g, '-').slice(0, 64) || 'node')
       .describe('Name of this server in logs, metrics and /health. Default: the host name.'),
     DATA_DIR: z.string().default('data')
       .describe('Folder for blobs and, without Redis, for data that must survive a crash (rooms with their owners and PINs, gifts, bans, revoked tokens).'),

@@ -2,6 +2,7 @@ import cors from '@fastify/cors'
 import helmet from '@fastify/helmet'
 import rateLimit from '@fastify/rate-limit'
 import fp from 'fastify-plugin'
+import { addressKey } from './connections/addresses.ts'
 import { limitSockets } from './connections/quotas.ts'
 import { rateLimited } from './errors/codes.ts'
 
@@ -30,6 +31,8 @@ export default fp(async function http (app) {
         connectSrc: ["'self'", 'ws:', 'wss:'],
         imgSrc: ["'self'", 'data:'],
         mediaSrc: ["'self'", 'blob:', 'mediastream:'],
+        baseUri: ["'none'"],
+        frameAncestors: ["'none'"],
         // A development server uses plain HTTP.
         upgradeInsecureRequests: null
       }
@@ -40,10 +43,11 @@ export default fp(async function http (app) {
     methods: ['GET', 'POST', 'PATCH', 'DELETE']
   })
   await app.register(rateLimit, { global: false })
-  const check = app.createRateLimit({ max: callsPerMinute, timeWindow: 60_000 })
+  const check = app.createRateLimit({ max: callsPerMinute, timeWindow: 60_000, keyGenerator: (request) => addressKey(request.ip) })
   app.addHook('onRequest', async (request) => {
     if (unlimited.has(request.routeOptions.url ?? '')) return
     const result = await check(request)
-    if (!result.isAllowed && result.isExceeded) throw rateLimited(result.ttl)
+    // An admin may share an address with many others.
+    if (!result.isAllowed && result.isExceeded && !app.admin.hasKey(request)) throw rateLimited(result.ttl)
   })
-}, { name: 'http', dependencies: ['config', 'errors', 'gate'] })
+}, { name: 'http', dependencies: ['config', 'errors', 'gate', 'admin'] })

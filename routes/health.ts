@@ -7,10 +7,8 @@ const { version } = JSON.parse(readFileSync(join(import.meta.dirname, '..', 'pac
 
 const status = z.enum(['ok', 'not ready'])
 const checks = z.record(z.string(), z.object({ ok: z.boolean(), error: z.string().optional() })).describe('Results by dependency')
-const readiness = z.object({ status, checks })
-const health = z.object({
-  status,
-  version: z.string(),
+const readiness = z.object({ status, checks: z.record(z.string(), z.object({ ok: z.boolean() })).describe('Results by dependency') })
+const details = z.object({
   node: z.string(),
   uptime: z.int().describe('Seconds'),
   store: z.enum(['memory', 'redis']),
@@ -22,6 +20,7 @@ const health = z.object({
   workers: z.array(z.object({ index: z.int(), pid: z.int(), port: z.int(), routers: z.int() })),
   features: z.array(z.object({ name: z.string(), state: z.enum(['enabled', 'disabled', 'failed']), generation: z.int(), error: z.string().optional() }))
 })
+const health = z.object({ status, version: z.string(), ...details.partial().shape }).describe('Only status and version, unless the request has an admin key')
 
 const tags = ['health']
 const notReady = 'Not ready: do not send users here'
@@ -36,16 +35,18 @@ export default (async function pages (app) {
     schema: { tags, summary: 'Whether this server is ready', response: { 200: readiness, 503: readiness.describe(notReady) } }
   }, async (_request, reply) => {
     const { ready, checks } = await app.health.check()
-    return reply.code(ready ? 200 : 503).send({ status: ready ? 'ok' as const : 'not ready' as const, checks })
+    return reply.code(ready ? 200 : 503).send({ status: ready ? 'ok' as const : 'not ready' as const, checks: Object.fromEntries(Object.entries(checks).map(([name, { ok }]) => [name, { ok }])) })
   })
 
   app.get('/health', {
-    schema: { tags, summary: 'Status of this server in detail', response: { 200: health, 503: health.describe(notReady) } }
-  }, async (_request, reply) => {
+    schema: { tags, summary: 'Status of this server; in detail with an admin key', security: [{}, { adminKey: [] }], response: { 200: health, 503: health.describe(notReady) } }
+  }, async (request, reply) => {
     const { ready, checks, warnings } = await app.health.check()
-    return reply.code(ready ? 200 : 503).send({
-      status: ready ? 'ok' as const : 'not ready' as const,
-      version,
+    const brief = { status: ready ? 'ok' as const : 'not ready' as const, version }
+    reply.code(ready ? 200 : 503).header('cache-control', 'no-store')
+    if (!await app.admin.identify(request)) return reply.send(brief)
+    return reply.send({
+      ...brief,
       node: app.nodeId,
       uptime: Math.round(process.uptime()),
       store: app.store.kind,

@@ -1,14 +1,15 @@
-import { createHash, timingSafeEqual } from 'node:crypto'
 import type { FastifyPluginAsync } from 'fastify'
 import { z } from 'zod'
+import { bearerOf, createSecretCheck } from '../plugins/admin/keys.ts'
 import { Unauthorized } from '../plugins/errors/codes.ts'
-
-const digest = (text: string) => createHash('sha256').update(text).digest()
+import { createLockout } from '../plugins/redis/lockout.ts'
 
 /** GET /metrics: Prometheus text, protected by METRICS_TOKEN if one is set. */
 export default (async function metrics (app) {
   const { METRICS_TOKEN } = app.config
   const { registry } = app.metrics
+  const isToken = createSecretCheck(METRICS_TOKEN === undefined ? [] : [METRICS_TOKEN])
+  const lockout = createLockout(app.hasDecorator('redis') ? app.redis : undefined, { name: 'metrics', secret: 'metrics token', log: app.log })
 
   app.get('/metrics', {
     schema: {
@@ -18,10 +19,11 @@ export default (async function metrics (app) {
       response: { 200: { description: 'Prometheus text format', content: { 'text/plain': { schema: z.string() } } } }
     }
   }, async (request, reply) => {
-    if (METRICS_TOKEN !== undefined) {
-      const given = /^Bearer (.+)$/i.exec(request.headers.authorization ?? '')?.[1] ?? ''
-      // Compares digests: they have equal lengths, so the timing reveals nothing about the token.
-      if (!timingSafeEqual(digest(given), digest(METRICS_TOKEN))) throw new Unauthorized('The metrics need a token')
+    const given = bearerOf(request.headers)
+    if (METRICS_TOKEN !== undefined && (given === undefined || !isToken(given))) {
+      await lockout.check(request.ip)
+      if (given !== undefined) await lockout.wrong(request.ip)
+      throw new Unauthorized('The metrics need a token')
     }
     return reply.type(registry.contentType).send(await registry.metrics())
   })

@@ -18,7 +18,7 @@ const alive = (pid: number) => {
 }
 
 async function workersOf (url: string): Promise<number[]> {
-  const { workers } = await (await fetch(`${url}/health`)).json() as { workers: { pid: number }[] }
+  const { workers } = await (await fetch(`${url}/health`, { headers: { authorization: `Bearer ${adminKey}` } })).json() as { workers: { pid: number }[] }
   return workers.map(({ pid }) => pid)
 }
 

@@ -17,6 +17,8 @@ export const config = z.object({
     .describe('Required aud of tokens.')),
   issuer: fromEnv('JWT_ISSUER', z.string().min(1).optional()
     .describe('Required iss of tokens.')),
+  type: fromEnv('JWT_TYPE', z.string().regex(/^[A-Za-z0-9!#$&^_.+/-]{1,64}$/, 'must be a media type like at+jwt').optional()
+    .describe('Required typ in the header of tokens, for example at+jwt. Compared without regard to case and to the prefix application/.')),
   publicClaims: fromEnv('PUBLIC_CLAIMS', z.array(z.string()).default(['id', 'name', 'avatar', 'frame', 'gender', 'country', 'wealth_xp', 'charm_xp', 'signature'])
     .describe('Token claims that other clients receive. All others stay on the server.'), read.list),
   queryToken: fromEnv('WS_QUERY_TOKEN', z.boolean().default(false)

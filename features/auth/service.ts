@@ -57,7 +57,7 @@ const maxWarned = 10_000
 
 /** @throws if no secret is configured */
 export function createAuth (app: FeatureInstance, settings: z.output<typeof config>): Auth {
-  const { secret, previousSecrets, maxAgeSeconds, clockToleranceSeconds, audience, issuer, publicClaims, queryToken } = settings
+  const { secret, previousSecrets, maxAgeSeconds, clockToleranceSeconds, audience, issuer, type, publicClaims, queryToken } = settings
   if (secret === undefined) throw new Error('auth needs JWT_SECRET')
   const revokedTokens = app.kv.plainKeys(revokedPrefix)
   const warned = app.keep('trimmedProfiles', () => new LRUCache<UserId, true>({ maxSize: maxWarned, sizeCalculation: () => 1 }))
@@ -67,6 +67,7 @@ export function createAuth (app: FeatureInstance, settings: z.output<typeof conf
     clockToleranceSeconds,
     audience,
     issuer,
+    type,
     publicClaims,
     onTrimmed (userId, removed) {
       if (warned.has(userId)) return
@@ -151,7 +152,14 @@ export function createAuth (app: FeatureInstance, settings: z.output<typeof conf
         return read(token).expiresAt
       } catch {}
     },
-    sign: (claims, expiresIn) => createSigner({ key: secret, algorithm: 'HS256', expiresIn })({ ...claims }),
+    sign: (claims, expiresIn) => createSigner({
+      key: secret,
+      algorithm: 'HS256',
+      expiresIn,
+      ...(audience === undefined ? {} : { aud: audience }),
+      ...(issuer === undefined ? {} : { iss: issuer }),
+      ...(type === undefined ? {} : { header: { alg: 'HS256', typ: type } })
+    })({ ...claims }),
     close () {
       clearInterval(timer)
     }

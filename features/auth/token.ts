@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
 import { createVerifier, TokenError } from 'fast-jwt'
-import { z } from 'flylive-audio-server/feature'
+import { userIdText, z } from 'flylive-audio-server/feature'
 import type { Identity, Profile, UserId } from 'flylive-audio-server/feature'
 
 /** The reason why a token was rejected; the label `result` of flylive_auth_attempts_total. */
@@ -28,6 +28,8 @@ export interface TokenRules {
   audience?: string | undefined
   /** Required `iss`. If undefined, any value is accepted. */
   issuer?: string | undefined
+  /** Required `typ` of the header. If undefined, any value is accepted. */
+  type?: string | undefined
   publicClaims: readonly string[]
   /** Called when a profile was too large, with the claims that were removed. */
   onTrimmed?: (userId: UserId, removed: readonly string[]) => void
@@ -35,7 +37,7 @@ export interface TokenRules {
 
 // Other claims are kept, because `publicClaims` may list them.
 const claims = z.looseObject({
-  id: z.union([z.int(), z.string().min(1).max(128).refine((id) => id !== '.' && id !== '..', 'must not be . or ..')]),
+  id: z.union([z.int(), userIdText]),
   name: z.string().min(1).max(256),
   roles: z.array(z.string()).nullish(),
   exp: z.number().optional(),
@@ -48,6 +50,7 @@ const messages: Readonly<Record<string, string>> = {
   [TokenError.codes.inactive]: 'The token is not valid yet (nbf): check the clocks',
   [TokenError.codes.invalidClaimValue]: 'The token is not for this server (aud, iss)',
   [TokenError.codes.missingRequiredClaim]: 'The token is not for this server (aud, iss)',
+  [TokenError.codes.invalidType]: 'The token is not for this server (typ)',
   [TokenError.codes.malformed]: 'The token is not a JWT',
   [TokenError.codes.invalidSignature]: 'The signature of the token is not valid',
   [TokenError.codes.invalidAlgorithm]: 'The token is not signed with HS256'
@@ -101,10 +104,11 @@ function isCanonical (token: string): boolean {
  *
  * @returns a function from token to identity; it throws {@link TokenRefused}
  */
-export function createTokenReader ({ secrets, maxAgeSeconds, clockToleranceSeconds = 0, audience, issuer, publicClaims, onTrimmed = () => {} }: TokenRules): (token: string) => Identity {
+export function createTokenReader ({ secrets, maxAgeSeconds, clockToleranceSeconds = 0, audience, issuer, type, publicClaims, onTrimmed = () => {} }: TokenRules): (token: string) => Identity {
   const required = {
     ...(audience === undefined ? {} : { allowedAud: audience }),
     ...(issuer === undefined ? {} : { allowedIss: issuer }),
+    ...(type === undefined ? {} : { checkTyp: type.toLowerCase().replace(/^application\//, '') }),
     requiredClaims: [...(audience === undefined ? [] : ['aud']), ...(issuer === undefined ? [] : ['iss'])]
   }
   const verifiers = secrets.map((key) => createVerifier({ key, algorithms: ['HS256'], cache: false, clockTolerance: clockToleranceSeconds * 1000, ...required }))

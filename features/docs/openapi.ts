@@ -86,7 +86,7 @@ function operation (owner: string, method: string, url: string, schema: RouteSch
     responses: {
       ...responses(schema),
       ...(body || querystring || params || headers ? { 400: refusal('`VALIDATION_FAILED` The data does not match the schema', schema, 400) } : {}),
-      ...(security.length > 0 ? { 401: refusal('`UNAUTHORIZED` The key or token is missing or wrong', schema, 401) } : {}),
+      ...(security.length > 0 && security.every((one) => Object.keys(one).length > 0) ? { 401: refusal('`UNAUTHORIZED` The key or token is missing or wrong', schema, 401) } : {}),
       '4XX': { $ref: '#/components/responses/Refused' },
       '5XX': { $ref: '#/components/responses/Failed' }
     } as ZodOpenApiResponsesObject

@@ -29,8 +29,8 @@ export default defineFeature(async function gifts (app, { ledgerSize }) {
     afterReply(() => service.announce(accepted, session))
     return { transactionId: accepted.gift.transactionId }
   })
-  app.messages.on('gift:prepare', { ...requests['gift:prepare'], limit: { perMinute: 60 } }, (request, { room, session }) => {
-    service.prepare(session, room, request)
+  app.messages.on('gift:prepare', { ...requests['gift:prepare'], limit: { perMinute: 60 } }, async (request, { room, session }) => {
+    await service.prepare(session, room, request)
     return {}
   })
 

@@ -1,4 +1,4 @@
-import { roomId, userId, z } from 'flylive-audio-server/feature'
+import { roomId, userId, userIdText, z } from 'flylive-audio-server/feature'
 import type { EventMap, RequestMap } from 'flylive-audio-server/feature'
 
 export const giftId = z.int().min(1)
@@ -7,7 +7,7 @@ export const transactionId = z.uuid()
 
 // The backend accepts integers and strings. Any other number would make it reject the
 // whole batch.
-const recipientId = z.union([z.int(), z.string().min(1).max(128)])
+const recipientId = z.union([z.int(), userIdText])
 
 /** Maximum difference between the time in a key and the server's clock, in milliseconds. */
 export const maxKeyAgeMs = 24 * 3_600_000
@@ -28,7 +28,7 @@ export const requests = {
     reply: z.object({ transactionId: transactionId.describe('The gift is stored. The backend charges it once, or the sender receives gift:error') })
   },
   'gift:prepare': {
-    request: z.object({ giftId, recipientId }).describe('Announces a gift to the recipient, so that their client can preload it'),
+    request: z.object({ giftId, recipientId }).describe('Announces a gift to a user in the room, so that their client can preload it'),
     reply: z.object({})
   }
 } satisfies RequestMap

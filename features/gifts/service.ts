@@ -35,8 +35,12 @@ export interface Gifts {
    * the gift failed, only sends gift:error again to the sender, who may have missed it.
    */
   announce (accepted: Accepted, sender: Session): void
-  /** Sends gift:prepare to all connections of the recipient. */
-  prepare (session: Session, room: LocalRoom, request: { giftId: number, recipientId: UserId }): void
+  /**
+   * Sends gift:prepare to all connections of the recipient. Sends nothing if the recipient is not in the room.
+   *
+   * @throws UNAVAILABLE
+   */
+  prepare (session: Session, room: LocalRoom, request: { giftId: number, recipientId: UserId }): Promise<void>
   counts (): Promise<Counts>
   /**
    * @param after the transactionId to start after; records are sorted by transactionId, oldest first
@@ -127,7 +131,10 @@ export function createGifts (app: Pick<FeatureInstance, 'clock' | 'config' | 'fe
       rooms.emit(roomId, 'gift:received', { transactionId, senderId, recipientId, giftId, quantity, timestamp } satisfies Omit<Data<'gift:received'>, 'roomId'>)
       rooms.touch(roomId)
     },
-    prepare (session, room, { giftId, recipientId }) {
+    async prepare (session, room, { giftId, recipientId }) {
+      const userKey = userKeyOf(recipientId)
+      const isHere = [...sockets.ofUser(userKey)].some(({ roomId }) => roomId === room.roomId)
+      if (!isHere && (await store.getMembers(room.roomId, [userKey]))[0] === undefined) return
       toUser(recipientId, 'gift:prepare', { roomId: room.roomId, senderId: session.user.id, giftId } satisfies Data<'gift:prepare'>)
     },
     counts: () => outbox.counts(),

@@ -1,4 +1,4 @@
-import { z } from 'flylive-audio-server/feature'
+import { userIdText, z } from 'flylive-audio-server/feature'
 
 // ES2026 functions that TypeScript's library does not declare yet.
 const { parse, rawJSON, isRawJSON } = JSON as unknown as {
@@ -9,7 +9,7 @@ const { parse, rawJSON, isRawJSON } = JSON as unknown as {
 
 const id = z.preprocess(
   (value) => isRawJSON(value) ? JSON.stringify(value) : value,
-  z.union([z.number(), z.string().min(1).max(128)]).nullish()
+  z.union([z.number(), userIdText]).nullish()
 ).transform((value) => value === undefined || value === null ? undefined : String(value))
 
 const envelope = z.object({

@@ -1,9 +1,9 @@
-import { z } from 'flylive-audio-server/feature'
+import { userIdText, z } from 'flylive-audio-server/feature'
 import type { EventMap } from 'flylive-audio-server/feature'
 
 // The backend's responses, as its contract defines them. Unknown fields are ignored.
 
-const id = z.union([z.int(), z.string().min(1).max(128)])
+const id = z.union([z.int(), userIdText])
 
 /** GET rooms/{id} */
 export const roomResponse = z.object({ owner_id: id })

@@ -1,10 +1,10 @@
-import { createHash, timingSafeEqual } from 'node:crypto'
 import bearerAuth from '@fastify/bearer-auth'
 import fp from 'fastify-plugin'
-import type { FastifyRequest, RouteOptions } from 'fastify'
+import type { FastifyReply, FastifyRequest, RouteOptions } from 'fastify'
 import type { UserId } from '../connections/session.ts'
+import { createLockout } from '../redis/lockout.ts'
 import type { RoomRecord } from '../store/types.ts'
-import { createLockout } from './lockout.ts'
+import { bearerOf, createSecretCheck, fingerprint } from './keys.ts'
 
 export interface Admin {
   /** Whether the /admin routes exist. They exist only if an admin key is configured. */
@@ -16,6 +16,13 @@ export interface Admin {
    *   the route unreachable
    */
   guard (route: RouteOptions): boolean
+  /** Whether a request carries a valid admin key. */
+  hasKey (request: FastifyRequest): boolean
+  /**
+   * Whether a request outside /admin carries a valid admin key. Counts and logs a wrong key, as
+   * requests under /admin do.
+   */
+  identify (request: FastifyRequest): Promise<boolean>
   /**
    * Logs a change that an admin made: one line with `audit: true`, a digest of the key and the
    * client's address.
@@ -49,24 +56,26 @@ declare module 'fastify' {
   }
 }
 
-const digest = (key: string) => createHash('sha256').update(key).digest()
-
 /**
  * Requires an admin key on every route under /admin, whether the kernel or a feature registers it.
  * The plugin checks the matched route rather than the request's URL, so no spelling of the URL
  * bypasses the check.
  */
 export default fp(async function admin (app) {
-  const keys = app.config.ADMIN_API_KEY.map(digest)
-  const enabled = keys.length > 0
-  const lockout = createLockout(app.hasDecorator('redis') ? app.redis : undefined)
+  const isKey = createSecretCheck(app.config.ADMIN_API_KEY)
+  const enabled = app.config.ADMIN_API_KEY.length > 0
+  const lockout = createLockout(app.hasDecorator('redis') ? app.redis : undefined, { name: 'admin', secret: 'admin key', log: app.log })
+
+  function hasKey (request: FastifyRequest): boolean {
+    const given = bearerOf(request.headers)
+    return given !== undefined && isKey(given)
+  }
+
   if (enabled) {
     await app.register(bearerAuth, {
       keys: new Set<string>(),
       auth: async (given, request) => {
-        const digested = digest(given)
-        // Compare all keys, even after a match: the timing must reveal nothing.
-        const matching = keys.filter((key) => timingSafeEqual(key, digested)).length > 0
+        const matching = isKey(given)
         if (!matching) await lockout.wrong(request.ip)
         return matching
       },
@@ -82,13 +91,23 @@ export default fp(async function admin (app) {
       // The admin page (/admin) needs no key: it contains no data and loads everything from these routes.
       if (!route.url.startsWith('/admin/')) return true
       if (!app.verifyBearerAuth) return false
-      const locked = async (request: FastifyRequest) => { await lockout.check(request.ip) }
-      route.onRequest = [locked, app.verifyBearerAuth, ...[route.onRequest ?? []].flat()]
+      const prepare = async (request: FastifyRequest, reply: FastifyReply) => {
+        reply.header('cache-control', 'no-store')
+        if (!hasKey(request)) await lockout.check(request.ip)
+      }
+      route.onRequest = [prepare, app.verifyBearerAuth, ...[route.onRequest ?? []].flat()]
       return true
     },
+    hasKey,
+    async identify (request) {
+      if (!enabled || bearerOf(request.headers) === undefined) return false
+      if (hasKey(request)) return true
+      const isLockedOut = await lockout.check(request.ip).then(() => false, () => true)
+      if (!isLockedOut) await lockout.wrong(request.ip)
+      return false
+    },
     audit (request, action, change) {
-      const key = request.headers.authorization?.replace(/^Bearer\s+/i, '') ?? ''
-      app.log.info({ audit: true, action, key: digest(key).toString('hex').slice(0, 8), ip: request.ip, ...change }, `admin: ${action}`)
+      app.log.info({ audit: true, action, key: fingerprint(bearerOf(request.headers) ?? ''), ip: request.ip, ...change }, `admin: ${action}`)
     }
   } satisfies Admin)
   app.addHook('onRoute', (route) => {

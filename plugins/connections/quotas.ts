@@ -1,7 +1,7 @@
-import { BlockList } from 'node:net'
 import type { Socket } from 'node:net'
 import type { FastifyInstance } from 'fastify'
 import { TooManyConnections, withDetails } from '../errors/codes.ts'
+import { addressKey, isPrivate } from './addresses.ts'
 
 /** Limits the number of connections per address and per user. */
 export interface ConnectionQuotas {
@@ -9,7 +9,7 @@ export interface ConnectionQuotas {
    * Counts a new connection until its socket closes.
    *
    * @param address the client's address
-   * @throws TOO_MANY_CONNECTIONS (details `{limit}`) if the address has too many on this server
+   * @throws TOO_MANY_CONNECTIONS (details `{limit}`) if the address, or its IPv6 /64 network, has too many on this server
    */
   countAddress (socket: Socket, address: string): void
   /**
@@ -19,18 +19,6 @@ export interface ConnectionQuotas {
    */
   countUser (socket: Socket, userKey: string): Promise<void>
 }
-
-/** Loopback, private and link-local addresses. Many users may share one of them, for example behind a proxy. */
-const privateAddresses = new BlockList()
-for (const [network, bits] of [['127.0.0.0', 8], ['10.0.0.0', 8], ['172.16.0.0', 12], ['192.168.0.0', 16], ['169.254.0.0', 16]] as const) {
-  privateAddresses.addSubnet(network, bits, 'ipv4')
-}
-privateAddresses.addAddress('::1', 'ipv6')
-privateAddresses.addSubnet('fc00::', 7, 'ipv6')
-privateAddresses.addSubnet('fe80::', 10, 'ipv6')
-
-/** @param address IPv4, IPv6, or IPv4-mapped IPv6 */
-export const isPrivate = (address: string): boolean => privateAddresses.check(address, address.includes(':') ? 'ipv6' : 'ipv4')
 
 /** Counts open sockets by key. */
 class SocketCounter {
@@ -68,8 +56,9 @@ export function limitSockets ({ config, server }: Pick<FastifyInstance, 'config'
   server.on('connection', (socket: Socket) => {
     const { remoteAddress: address } = socket
     if (address === undefined || isExempt(address)) return
-    if (sockets.get(address) >= config.MAX_CONNECTIONS_PER_IP + moreForRequests) socket.destroy()
-    else sockets.add(address, socket)
+    const key = addressKey(address)
+    if (sockets.get(key) >= config.MAX_CONNECTIONS_PER_IP + moreForRequests) socket.destroy()
+    else sockets.add(key, socket)
   })
 }
 
@@ -82,8 +71,9 @@ export function createConnectionQuotas ({ config, directory, nodeId }: Pick<Fast
   return {
     countAddress (socket, address) {
       if (isExempt(address)) return
-      if (addresses.get(address) >= perAddress) throw withDetails(new TooManyConnections('your address'), { limit: perAddress })
-      addresses.add(address, socket)
+      const key = addressKey(address)
+      if (addresses.get(key) >= perAddress) throw withDetails(new TooManyConnections('your address'), { limit: perAddress })
+      addresses.add(key, socket)
     },
     async countUser (socket, userKey) {
       // Counts this connection before the lookup, so that concurrent connections include each other.

@@ -21,6 +21,8 @@ export interface SessionDirectory {
   /** Records a user's session. An earlier record of the same session is replaced. */
   put (userKey: string, session: SessionRecord): Promise<void>
   remove (userKey: string, sessionId: string): Promise<void>
+  /** Removes all sessions of a dead server. Does nothing if the server is alive. */
+  removeNode (nodeId: string): Promise<void>
   /** @returns the user's sessions on servers that are alive */
   sessionsOf (userKey: string): Promise<SessionRecord[]>
 }

@@ -13,6 +13,7 @@ export function createMemoryDirectory (): SessionDirectory {
       sessions?.delete(sessionId)
       if (sessions?.size === 0) users.delete(userKey)
     },
+    async removeNode () { /* The only server is alive. */ },
     async sessionsOf (userKey) {
       return [...users.get(userKey)?.values() ?? []]
     }

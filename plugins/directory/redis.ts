@@ -1,22 +1,73 @@
-import type { Redis } from 'ioredis'
+import type { Redis, Result } from 'ioredis'
+import { nodeKey } from '../cluster/leases.redis.ts'
 import type { NodeLeases } from '../cluster/leases.ts'
 import { failClosed } from '../redis/fail-closed.ts'
 import type { SessionDirectory, SessionRecord } from './directory.ts'
 
-// Readers ignore the sessions of a server whose lease has expired. The TTL only removes their records.
+// Readers ignore the sessions of a server whose lease has expired. Another server removes their records;
+// the TTL removes what is left if no other server runs.
 const ttlSeconds = 86_400
 
 const keyOf = (userKey: string) => `msab:user:{${userKey}}:sessions`
+/** The key of a server's set of sessions: `<session> <user>`. */
+const sessionsKey = (nodeId: string) => `${nodeKey(nodeId)}:sessions`
+const entryOf = (userKey: string, sessionId: string) => `${sessionId} ${userKey}`
+
+/** Number of sessions that one step removes. */
+const batch = 500
+
+/**
+ * KEYS lease sessions — ARGV entry key field …
+ *
+ * Removes sessions of a server, unless it holds a lease again: then the server has written its sessions back.
+ */
+const removeSessions = `
+if redis.call('EXISTS', KEYS[1]) == 1 then return 0 end
+for i = 1, #ARGV, 3 do
+  redis.call('HDEL', ARGV[i + 1], ARGV[i + 2])
+  redis.call('SREM', KEYS[2], ARGV[i])
+end
+return 1
+`
+
+declare module 'ioredis' {
+  interface RedisCommander<Context> {
+    msabRemoveSessions (lease: string, sessions: string, ...entries: string[]): Result<number, Context>
+  }
+}
 
 /** A session directory for servers that share a Redis. */
 export function createRedisDirectory (redis: Redis, leases: Pick<NodeLeases, 'areAlive'>): SessionDirectory {
+  redis.defineCommand('msabRemoveSessions', { numberOfKeys: 2, lua: removeSessions })
+  // The servers of this process's sessions; more than one only in tests.
+  const nodes = new Set<string>()
+
   return failClosed<SessionDirectory>({
     async put (userKey, session) {
+      const { nodeId, sessionId } = session
+      nodes.add(nodeId)
       const key = keyOf(userKey)
-      await Promise.all([redis.hset(key, session.sessionId, JSON.stringify(session)), redis.expire(key, ttlSeconds)])
+      await Promise.all([
+        redis.hset(key, sessionId, JSON.stringify(session)), redis.expire(key, ttlSeconds),
+        redis.sadd(sessionsKey(nodeId), entryOf(userKey, sessionId)), redis.expire(sessionsKey(nodeId), ttlSeconds)
+      ])
     },
     async remove (userKey, sessionId) {
-      await redis.hdel(keyOf(userKey), sessionId)
+      await Promise.all([
+        redis.hdel(keyOf(userKey), sessionId),
+        ...[...nodes].map((nodeId) => redis.srem(sessionsKey(nodeId), entryOf(userKey, sessionId)))
+      ])
+    },
+    async removeNode (nodeId) {
+      for (;;) {
+        const entries = await redis.srandmember(sessionsKey(nodeId), batch)
+        if (entries.length === 0) return
+        const args = entries.flatMap((entry) => {
+          const space = entry.indexOf(' ')
+          return [entry, keyOf(entry.slice(space + 1)), entry.slice(0, space)]
+        })
+        if (await redis.msabRemoveSessions(nodeKey(nodeId), sessionsKey(nodeId), ...args) === 0) return
+      }
     },
     async sessionsOf (userKey) {
       const all = Object.values(await redis.hgetall(keyOf(userKey))).map((text) => JSON.parse(text) as SessionRecord)

@@ -195,7 +195,7 @@ export { NotInRoom, RoomNotFound } from '../rooms/errors.ts'
 export { createEvent } from '../connections/face.ts'
 
 // Schemas for ids and public user profiles; user ids in comparable form.
-export { profile, roomId, userId } from '../schema/ids.ts'
+export { profile, roomId, userId, userIdText } from '../schema/ids.ts'
 export { userKeyOf } from '../connections/session.ts'
 
 // Pagination of lists.

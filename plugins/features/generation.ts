@@ -2,6 +2,7 @@ import Fastify, { LogController } from 'fastify'
 import type { FastifyInstance, FastifyReply, FastifyRequest, HTTPMethods } from 'fastify'
 import fp from 'fastify-plugin'
 import { serializerCompiler, validatorCompiler } from 'fastify-type-provider-zod'
+import { trustProxyOption } from '../../config/addresses.ts'
 import { bodyLimit, useJsonBodies } from '../../config/body.ts'
 import { routerOptions } from '../../config/router.ts'
 import type { JobHandler, JobsRegistrar } from '../jobs/runner.ts'
@@ -82,7 +83,7 @@ export async function buildGeneration (kernel: FastifyInstance, plan: Generation
     loggerInstance: kernel.log.child({ feature: name }),
     logController: new LogController({ disableRequestLogging: true }),
     bodyLimit,
-    trustProxy: kernel.config.TRUST_PROXY,
+    trustProxy: trustProxyOption(kernel.config.TRUST_PROXY),
     pluginTimeout: 30_000,
     frameworkErrors,
     routerOptions

@@ -1,8 +1,10 @@
 import fastifyRedis from '@fastify/redis'
 import fp from 'fastify-plugin'
 import type { Redis } from 'ioredis'
+import { StartError } from '../../config/error.ts'
 import { withTimeout } from '../errors/timeout.ts'
 import { createRedisClient } from './client.ts'
+import { checkPermissions, isRefusal, refusedBy } from './permissions.ts'
 
 // @fastify/redis declares `app.redis`. It is absent if Redis is not configured, so check
 // `app.hasDecorator('redis')`.
@@ -42,6 +44,11 @@ export default fp(async function redis (app) {
   client.connect().catch(() => { /* Logged by the error event; the client retries. */ })
   await ready(client)
   await checkServer(client)
+  const { NODE_ID } = app.config
+  await checkPermissions(client, { channel: `msab:${client.options.db ?? 0}:check:${NODE_ID}`, key: `msab:check:${NODE_ID}` }).catch((error: unknown) => {
+    client.disconnect()
+    throw error
+  })
   await app.register(fastifyRedis, { client })
   app.addHook('onClose', async () => client.disconnect())
 
@@ -50,7 +57,7 @@ export default fp(async function redis (app) {
     const info = await redis.info().catch(() => '')
     if (/^cluster_enabled:1/m.test(info)) {
       redis.disconnect()
-      throw new Error('REDIS_URL or REDIS_HOST is a node of a Redis Cluster, which is not supported: use one Redis, or a primary with replicas and REDIS_SENTINELS')
+      throw new StartError('REDIS_URL or REDIS_HOST is a node of a Redis Cluster, which is not supported: use one Redis, or a primary with replicas and REDIS_SENTINELS')
     }
     const policy = /^maxmemory_policy:(\S+)/m.exec(info)?.[1] ?? 'noeviction'
     if (policy === 'noeviction') return
@@ -61,11 +68,17 @@ export default fp(async function redis (app) {
 
   async function ready (redis: Redis): Promise<void> {
     if (redis.status === 'ready') return
-    const { promise, resolve } = Promise.withResolvers<void>()
+    const { promise, resolve, reject } = Promise.withResolvers<void>()
     redis.once('ready', resolve)
+    // A wrong password stays wrong, so the start fails immediately.
+    const refused = (error: Error) => { if (isRefusal(error)) reject(refusedBy(error)) }
+    redis.on('error', refused)
     await withTimeout(promise, timeoutMs, () => {
       redis.disconnect()
-      throw new Error(`Redis was not reachable within ${timeoutMs / 1000} s: ${lastError || redis.status}`)
+      throw new StartError(`Redis was not reachable within ${timeoutMs / 1000} s: ${lastError || redis.status}`)
+    }).finally(() => redis.off('error', refused)).catch((error: unknown) => {
+      redis.disconnect()
+      throw error
     })
   }
 }, { name: 'redis', dependencies: ['config', 'hooks', 'timings'] })

@@ -19,6 +19,12 @@ export interface Limiter {
    * @throws RATE_LIMITED (details `{retryAfterMs}`) if the limit is exceeded
    */
   consume (key: string): Promise<void>
+  /**
+   * Counts an event even if the limit is exceeded.
+   *
+   * @returns the number of the key's events in the current window
+   */
+  add (key: string): Promise<number>
   /** @throws RATE_LIMITED if the limit is reached */
   check (key: string): Promise<void>
   /** Changes the limit. Events counted so far stay counted. */
@@ -41,6 +47,14 @@ export function createLimiter (redis: Redis | undefined, { name, max, windowSeco
         await limiter.consume(key)
       } catch (reason) {
         throw reason instanceof RateLimiterRes ? exceeded(reason) : reason
+      }
+    },
+    async add (key) {
+      try {
+        return (await limiter.consume(key)).consumedPoints
+      } catch (reason) {
+        if (reason instanceof RateLimiterRes) return reason.consumedPoints
+        throw reason
       }
     },
     async check (key) {
@@ -91,6 +105,11 @@ export class MinuteCounter {
   check (key: string, max: number): void {
     const { used, endsAt } = this.#minuteOf(key)
     if (used >= max) throw rateLimited(Math.ceil(endsAt - this.#now()))
+  }
+
+  /** @returns the number of the key's events in this minute */
+  used (key: string): number {
+    return this.#minuteOf(key).used
   }
 
   /** Counts an event. */

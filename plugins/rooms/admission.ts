@@ -1,22 +1,25 @@
-import { createHash } from 'node:crypto'
 import type { FastifyInstance } from 'fastify'
 import type { Session } from '../connections/session.ts'
-import { isCoded } from '../errors/codes.ts'
+import { isCoded, unavailable } from '../errors/codes.ts'
 import type { JoinCommand, JoinResult } from '../store/types.ts'
-import { createLimiter, MinuteCounter } from '../redis/limiter.ts'
+import { createLimiter } from '../redis/limiter.ts'
 import type { Closing } from './closing.ts'
-import { PinWrong } from '../store/errors.ts'
+import { PinNotCompared } from '../store/pin-not-compared.ts'
 import { RoomNotFound } from './errors.ts'
 import type { LocalRoom } from './node-rooms.ts'
+import { createPinLimits } from './pin-limits.ts'
+import { createPinCheck, hashPin } from './pins.ts'
 import type { RoomRequest } from './rooms.ts'
 import type { RoomSync } from './sync.ts'
 
-export function hashPin (roomId: string, pin: string): string {
-  return createHash('sha256').update(`${roomId}:${pin}`).digest('hex')
-}
+/** How often a join is repeated because the room's PIN was changed during the join. */
+const maxComparisons = 3
 
-/** Maximum number of wrong pins per minute on this server. */
-const wrongPins = { perAddress: 20, perRoom: 200 }
+/** A join that succeeded. */
+export interface Admitted extends JoinResult {
+  /** The room's stored PIN hash, if the room has a PIN. */
+  pinHash: string | undefined
+}
 
 /** Adds sockets to rooms in the store, and creates rooms that do not exist. */
 export interface Admission {
@@ -25,7 +28,7 @@ export interface Admission {
    *
    * @throws the errors of the store's join and of the hook
    */
-  admit (room: LocalRoom, session: Session, request: RoomRequest, pinHash: string | undefined): Promise<JoinResult>
+  admit (room: LocalRoom, session: Session, request: RoomRequest, pin: string | undefined): Promise<Admitted>
   /** @returns whether the store may have admitted the socket even though `admit` threw this error */
   isUncertain (error: unknown): boolean
 }
@@ -37,30 +40,26 @@ export function createAdmission (app: FastifyInstance, sync: RoomSync, closing: 
   // Errors that were thrown before the store could create the room.
   const beforeStore = new WeakSet<Error>()
 
-  // These apply in addition to the limit per user and room, which the store enforces (protocol.md,
-  // section 7, "Quotas").
-  const wrongPinsOfAddress = new MinuteCounter()
-  const wrongPinsOfRoom = new MinuteCounter()
+  const pins = createPinCheck()
+  const pinLimits = createPinLimits()
 
-  /**
-   * Limits wrong pins; members of the room are not affected.
-   *
-   * @throws RATE_LIMITED without calling `join`, if the address or the room has had too many wrong pins
-   */
-  async function limitPins (session: Session, roomId: string, join: () => Promise<JoinResult>): Promise<JoinResult> {
-    if (session.roomId === roomId) return await join()
-    const { address } = session.identity
-    if (address !== undefined) wrongPinsOfAddress.check(address, wrongPins.perAddress)
-    wrongPinsOfRoom.check(roomId, wrongPins.perRoom)
-    try {
-      return await join()
-    } catch (error) {
-      if (error instanceof PinWrong) {
-        if (address !== undefined) wrongPinsOfAddress.add(address)
-        wrongPinsOfRoom.add(roomId)
+  /** Joins, and compares the PIN with the room's hash if there is one. */
+  async function joinWithPin (room: LocalRoom, command: Omit<JoinCommand, 'pinHash' | 'comparedHash'>, pin: string | undefined): Promise<Admitted> {
+    if (pin === undefined) return { ...await store.join(command), pinHash: undefined }
+    // This server usually knows the hash, which saves a round trip.
+    let comparedHash = room.pinHash ?? 'none'
+    for (let i = 0; i < maxComparisons; i++) {
+      const isRight = comparedHash !== 'none' && await pins.matches(command.roomId, pin, comparedHash)
+      const pinHash = isRight ? comparedHash : command.create ? await hashPin(pin) : 'wrong'
+      try {
+        const result = await store.join({ ...command, pinHash, comparedHash })
+        return { ...result, pinHash: result.room.locked ? pinHash : undefined }
+      } catch (error) {
+        if (!(error instanceof PinNotCompared)) throw error
+        comparedHash = error.pinHash
       }
-      throw error
     }
+    throw unavailable('The PIN of the room is being changed')
   }
 
   async function mayCreate (roomId: string, session: Session, request: RoomRequest) {
@@ -69,12 +68,12 @@ export function createAdmission (app: FastifyInstance, sync: RoomSync, closing: 
   }
 
   /** Tries to join first, because the creation limit and `room:create` apply only if the room does not exist. */
-  async function enter (room: LocalRoom, session: Session, request: RoomRequest, command: Omit<JoinCommand, 'create'>): Promise<JoinResult> {
+  async function enter (room: LocalRoom, session: Session, request: RoomRequest, command: Omit<JoinCommand, 'create'>, pin: string | undefined): Promise<Admitted> {
     try {
-      return await store.join(command)
+      return await joinWithPin(room, command, pin)
     } catch (error) {
       if (!(error instanceof RoomNotFound)) throw error
-      if (await sync.restore(room)) return await store.join(command)
+      if (await sync.restore(room)) return await joinWithPin(room, command, pin)
       if (drain.draining) throw error
     }
     const { roomId, options } = request
@@ -83,7 +82,7 @@ export function createAdmission (app: FastifyInstance, sync: RoomSync, closing: 
       throw error
     })
     const ownerId = answers.find((answer) => answer !== undefined)?.ownerId ?? session.user.id
-    return await store.join({ ...command, create: { roomId, ownerId, createdAt: command.now, options, locked: command.pinHash !== undefined } })
+    return await joinWithPin(room, { ...command, create: { roomId, ownerId, createdAt: command.now, options, locked: pin !== undefined } }, pin)
   }
 
   /**
@@ -97,18 +96,18 @@ export function createAdmission (app: FastifyInstance, sync: RoomSync, closing: 
   }
 
   return {
-    async admit (room, session, request, pinHash) {
+    async admit (room, session, request, pin) {
       const command = {
         roomId: request.roomId,
         sessionId: session.id,
         userKey: session.userKey,
         profile: session.user.profile,
         limit: config.MAX_CLIENTS_PER_ROOM,
-        pinHash,
         now: clock.now()
       }
-      const join = async () => await enter(room, session, request, command)
-      const result = pinHash === undefined ? await join() : await limitPins(session, request.roomId, join)
+      const join = async () => await enter(room, session, request, command, pin)
+      // Members of the room are not limited.
+      const result = pin === undefined || session.roomId === request.roomId ? await join() : await pinLimits.limit(session.identity.address, request.roomId, join)
       if (room.members.size > 0 && result.room.createdAt > room.record.createdAt) await closeEarlier(room)
       return result
     },

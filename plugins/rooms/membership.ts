@@ -1,7 +1,7 @@
 import type { FastifyInstance } from 'fastify'
 import type { Session } from '../connections/session.ts'
 import { unavailable } from '../errors/codes.ts'
-import { createAdmission, hashPin } from './admission.ts'
+import { createAdmission } from './admission.ts'
 import type { Announcements } from './announcements.ts'
 import type { Closing } from './closing.ts'
 import { RoomNotFound } from './errors.ts'
@@ -60,13 +60,12 @@ export function createMembership (app: FastifyInstance, options: MembershipOptio
   async function enter (room: LocalRoom, session: Session, request: JoinRequest): Promise<Joined> {
     const { pin, ...asked } = request
     const { roomId } = asked
-    const pinHash = pin === undefined ? undefined : hashPin(roomId, pin)
     await nodeRooms.subscribed(roomId)
-    const result = await admission.admit(room, session, asked, pinHash)
+    const result = await admission.admit(room, session, asked, pin)
     // Leaves the previous room only now, so that a session that is rejected stays in it.
     if (session.roomId !== roomId) await leave(session, 'moved')
     room.record = result.room
-    if (result.room.locked) room.pinHash = pinHash
+    if (result.room.locked) room.pinHash = result.pinHash
     room.members.add(session)
     session.roomId = roomId
     if (!session.open || result.room.createdAt <= room.closedUpTo) {

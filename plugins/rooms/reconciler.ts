@@ -20,7 +20,7 @@ export interface ReconcilerOptions {
  * @returns a function that stops the reconciler
  */
 export function startReconciler (app: FastifyInstance, { unsynced, nodeRooms, sessionRecords, sync }: ReconcilerOptions): () => Promise<void> {
-  const { bus, leases, log, nodeId, store, timings: { leaseMs, reconcileIntervalMs } } = app
+  const { bus, directory, leases, log, nodeId, store, timings: { leaseMs, reconcileIntervalMs } } = app
   let checkedDeadAt = -Infinity
   let checkedRoomsAt = -Infinity
   let warned = false
@@ -41,6 +41,7 @@ export function startReconciler (app: FastifyInstance, { unsynced, nodeRooms, se
     for (const dead of await leases.listDead()) {
       log.warn({ node: dead }, 'members of a dead server removed')
       for (const roomId of await store.listNodeRooms(dead)) await sync.drop(dead, roomId)
+      await directory.removeNode(dead)
       await Promise.all([leases.remove(dead), store.forgetNodeRooms(dead)])
     }
   }
@@ -78,9 +79,10 @@ export function startReconciler (app: FastifyInstance, { unsynced, nodeRooms, se
       if (!nodeRooms.get(roomId)) await sync.drop(nodeId, roomId)
     }
     for (const room of nodeRooms.all()) await sync.sync(room)
+    await sessionRecords.removeRest()
     const sessions = [...app.sockets.all()]
     for (let i = 0; i < sessions.length; i += batchSize) {
-      await Promise.all(sessions.slice(i, i + batchSize).map(sessionRecords.write))
+      await Promise.all(sessions.slice(i, i + batchSize).filter(({ open }) => open).map(sessionRecords.write))
     }
   }
 

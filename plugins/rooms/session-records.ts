@@ -9,10 +9,15 @@ export interface SessionRecords {
   update (session: Session): void
   /** @throws UNAVAILABLE */
   write (session: Session): Promise<void>
+  /** Removes the record of a closed session. If that fails, the reconciler removes it later. */
   remove (session: Session): void
+  /** Removes the records that could not be removed. @throws UNAVAILABLE */
+  removeRest (): Promise<void>
 }
 
 export function createSessionRecords ({ directory, nodeId }: Pick<FastifyInstance, 'directory' | 'nodeId'>, unsynced: Unsynced): SessionRecords {
+  // Sessions that are closed but may still be in the directory, by id.
+  const left = new Map<string, string>()
   const write = (session: Session) => directory.put(session.userKey, recordOf(session, nodeId))
   return {
     write,
@@ -20,7 +25,14 @@ export function createSessionRecords ({ directory, nodeId }: Pick<FastifyInstanc
       if (session.open) write(session).catch(() => unsynced.add())
     },
     remove ({ id, userKey }) {
-      directory.remove(userKey, id).catch(() => { /* The record expires. Readers ignore it once this server's lease has ended. */ })
+      left.set(id, userKey)
+      directory.remove(userKey, id).then(() => left.delete(id), () => unsynced.add())
+    },
+    async removeRest () {
+      for (const [id, userKey] of left) {
+        await directory.remove(userKey, id)
+        left.delete(id)
+      }
     }
   }
 }

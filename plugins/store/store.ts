@@ -11,7 +11,8 @@ export interface MemberStore {
    *
    * @throws ROOM_NOT_FOUND, ROOM_FULL, BANNED (details `{until}`), PIN_REQUIRED,
    *   PIN_WRONG, RATE_LIMITED after {@link pinTries} wrong pins per minute; UNAVAILABLE for a new room in the
-   *   first `recoveryMs` after the store lost all data, because another server may be about to restore it
+   *   first `recoveryMs` after the store lost all data, because another server may be about to restore it;
+   *   `PinNotCompared`, see `comparedHash`
    */
   join (command: JoinCommand): Promise<JoinResult>
   /** @returns undefined if the socket was not in the room */

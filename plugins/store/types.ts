@@ -20,8 +20,17 @@ export interface JoinCommand {
   profile: Profile
   /** Maximum users in the room. A user who is already a member may join with more sockets. */
   limit: number
-  /** Hash of the PIN in the request. */
+  /**
+   * The stored hash that the PIN in the request matches, or any other text if the PIN is wrong. A room
+   * that the join creates stores it.
+   */
   pinHash?: string | undefined
+  /**
+   * The stored hash that the PIN was compared with; any other text if it was not compared. If the room has
+   * a different hash, the join fails with `PinNotCompared` and no wrong PIN is counted. If omitted,
+   * a wrong `pinHash` is always counted.
+   */
+  comparedHash?: string | undefined
   /** The record of the room to create if the room does not exist. If omitted, the join fails instead. */
   create?: RoomRecord | undefined
   now: number

@@ -4,7 +4,7 @@ import { refusals } from '../../plugins/errors/refusals.ts'
 import { cursor, keyBehind, nextCursor, pageOf } from '../../plugins/schema/pages.ts'
 import { RoomNotFound } from '../../plugins/rooms/errors.ts'
 import { closeReason } from '../../plugins/rooms/messages.ts'
-import { profile, roomId, userId } from '../../plugins/schema/ids.ts'
+import { profile, roomId, userId, userIdText } from '../../plugins/schema/ids.ts'
 import { userKeyOf } from '../../plugins/connections/session.ts'
 
 const params = z.object({ roomId })
@@ -136,7 +136,7 @@ export default (async function rooms (app) {
   })
 
   app.delete('/admin/rooms/:roomId/bans/:userId', {
-    schema: { tags, summary: "Lifts a user's ban from a room", params: z.object({ roomId, userId: z.string().min(1).max(128) }), response: { 204: z.null() } }
+    schema: { tags, summary: "Lifts a user's ban from a room", params: z.object({ roomId, userId: userIdText }), response: { 204: z.null() } }
   }, async (request, reply) => {
     const { params: { roomId, userId } } = request
     const banned = await app.store.unban(roomId, userKeyOf(userId))

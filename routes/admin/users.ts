@@ -1,6 +1,6 @@
 import type { FastifyPluginAsyncZod } from 'fastify-type-provider-zod'
 import { z } from 'zod'
-import { roomId, userId } from '../../plugins/schema/ids.ts'
+import { roomId, userId, userIdText } from '../../plugins/schema/ids.ts'
 import { userKeyOf } from '../../plugins/connections/session.ts'
 
 /** GET /admin/users/:userId: a user's sessions on all servers. */
@@ -11,7 +11,7 @@ export default (async function users (app) {
     schema: {
       tags: ['users'],
       summary: "Lists a user's sessions on all servers",
-      params: z.object({ userId: z.string().min(1).max(128).describe('As text, even if the id is a number') }),
+      params: z.object({ userId: userIdText.describe('As text, even if the id is a number') }),
       response: {
         200: z.object({
           userId,

@@ -55,7 +55,7 @@ async function recordStatuses (page: Page): Promise<() => Promise<string[]>> {
 
 t.test('recovers when a media worker dies', async () => {
   await hearEachOther()
-  const { workers } = await (await fetch(`${url}/health`)).json() as { workers: { pid: number }[] }
+  const { workers } = await (await fetch(`${url}/health`, { headers: { authorization: `Bearer ${adminKey}` } })).json() as { workers: { pid: number }[] }
   const shown = await Promise.all([ada, bob].map(recordStatuses))
   process.kill(workers[0]?.pid as number, 'SIGKILL')
   for (const texts of shown) await until(async () => (await texts()).includes('Connecting audio…'))

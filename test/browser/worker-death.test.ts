@@ -1,7 +1,7 @@
 import t from 'tap'
 import type { Page } from 'playwright-core'
 import type { Test } from 'tap'
-import { build } from '../support/build.ts'
+import { adminKey, build } from '../support/build.ts'
 import type { TestServer } from '../support/build.ts'
 import { expectTone, nextSoundFrom, openBrowser, receptionOf, visit } from '../support/browser.ts'
 import { until } from '../support/retry.ts'
@@ -14,7 +14,7 @@ const limitMs = 5000
 interface Health { workers: { index: number, pid: number, routers: number }[] }
 
 async function health (server: TestServer): Promise<Health> {
-  return await (await fetch(`${server.url}/health`)).json() as Health
+  return await (await fetch(`${server.url}/health`, { headers: { authorization: `Bearer ${adminKey}` } })).json() as Health
 }
 
 /** @returns the worker that hosts the room */

@@ -119,9 +119,20 @@ t.test('parses comma-separated lists', async (t) => {
 })
 
 t.test('parses booleans', async (t) => {
-  for (const text of ['true', '1', 'yes', 'TRUE']) t.equal(loadConfig({ TRUST_PROXY: text }).TRUST_PROXY, true, text)
-  for (const text of ['false', '0', 'no', 'off']) t.equal(loadConfig({ TRUST_PROXY: text }).TRUST_PROXY, false, text)
-  t.same(problemsOf({ TRUST_PROXY: 'perhaps' }), ['TRUST_PROXY: must be true or false'])
+  for (const text of ['true', '1', 'yes', 'TRUE']) t.equal(loadConfig({ ALLOW_ANONYMOUS: text }).ALLOW_ANONYMOUS, true, text)
+  for (const text of ['false', '0', 'no', 'off']) t.equal(loadConfig({ ALLOW_ANONYMOUS: text }).ALLOW_ANONYMOUS, false, text)
+  t.same(problemsOf({ ALLOW_ANONYMOUS: 'perhaps' }), ['ALLOW_ANONYMOUS: must be true or false'])
+})
+
+t.test('TRUST_PROXY is a number of proxies, or their addresses', async (t) => {
+  const trusted = (text: string) => loadConfig({ TRUST_PROXY: text }).TRUST_PROXY
+  for (const text of ['true', '1', 'yes', 'TRUE']) t.equal(trusted(text), 1, `${text} means one proxy`)
+  for (const text of ['false', '0', 'no', 'off', '']) t.equal(trusted(text), false, text)
+  t.equal(trusted('2'), 2)
+  t.same(trusted('10.0.0.0/8, 192.0.2.7,2001:db8::/32 ,::1,loopback'), ['10.0.0.0/8', '192.0.2.7', '2001:db8::/32', '::1', 'loopback'])
+  for (const text of ['perhaps', '-1', '11', '1.5', '10.0.0.0/33', '10.0.0/8', '0.0.0.0/0', '::/0', '10.0.0.0/8,proxy', '10.0.0.0/8/8', ',']) {
+    t.match(problemsOf({ TRUST_PROXY: text }), [/^TRUST_PROXY: must be true, false, a number of proxies up to 10, or their addresses/], text)
+  }
 })
 
 t.test('accepts whole numbers within bounds', async (t) => {

@@ -2,7 +2,7 @@ import { once } from 'node:events'
 import { connect as connectTo } from 'node:net'
 import t from 'tap'
 import { WebSocket } from 'ws'
-import { build, onEveryStore, tokenFor } from '../support/build.ts'
+import { adminKey, build, onEveryStore, tokenFor } from '../support/build.ts'
 import type { TestServer } from '../support/build.ts'
 import { redisDatabase } from '../support/redis.ts'
 import { until } from '../support/retry.ts'
@@ -234,4 +234,20 @@ t.test('rejects . and .. as ids', async (t) => {
     t.match(await refusalOf(server, id), { status: 401 })
   }
   await ada.ok('room:join', { roomId: '...' })
+  for (const id of ['.', '..']) {
+    for (const [method, path] of [['GET', '/admin/rooms/'], ['GET', '/admin/users/'], ['DELETE', '/admin/rooms/r1/bans/']] as const) {
+      // HTTP clients remove the segments, so this request does not use one.
+      const { statusCode } = await server.app.inject({ method, url: path + id, headers: { authorization: `Bearer ${adminKey}` } })
+      t.ok(statusCode === 400 || statusCode === 404, `${method} ${path}${id}: ${statusCode}`)
+    }
+  }
+})
+
+t.test('rejects . and .. as recipients of gifts', async (t) => {
+  const server = await build(t, { env: { FEATURES: 'auth,gifts' } })
+  const ada = await server.connect(1)
+  await ada.ok('room:join', { roomId: 'r1' })
+  for (const recipientId of ['.', '..']) {
+    for (const type of ['gift:send', 'gift:prepare']) t.equal(await ada.fails(type, { giftId: 1, recipientId }), 'VALIDATION_FAILED')
+  }
 })

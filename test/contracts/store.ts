@@ -147,6 +147,20 @@ export function storeContract (t: Test, make: (t: Test) => Promise<RoomStore>): 
     t.equal(outcomes.filter((outcome) => outcome === 'RATE_LIMITED').length, 30 - pinTries)
   })
 
+  t.test('returns the hash of a PIN that was not compared, and counts no wrong PIN', async (t) => {
+    const store = await make(t)
+    await store.join(joining('r1', 1, { pinHash: 'right' }))
+    for (let i = 0; i <= pinTries; i++) {
+      const error = await store.join(joining('r1', 2, { pinHash: 'new', comparedHash: 'none' })).catch((error: unknown) => error)
+      t.match(error, { name: 'PinNotCompared', pinHash: 'right' })
+    }
+    for (let i = 0; i < pinTries; i++) t.equal(await codeOf(store.join(joining('r1', 2, { pinHash: 'wrong', comparedHash: 'right' }))), 'PIN_WRONG')
+    t.equal(await codeOf(store.join(joining('r1', 2, { pinHash: 'new', comparedHash: 'none' }))), 'RATE_LIMITED', 'without a comparison')
+    t.equal(await codeOf(store.join(joining('r1', 3, { pinHash: 'right', comparedHash: 'right' }))), 'ok')
+    t.equal(await codeOf(store.join(joining('r2', 1, { pinHash: 'new', comparedHash: 'none' }))), 'ok', 'a new room')
+    t.equal(await codeOf(store.join(joining('r2', 2, { pinHash: 'new', comparedHash: 'new' }))), 'ok')
+  })
+
   t.test('bans a user', async (t) => {
     const store = await make(t)
     await store.join(joining('r1', 1))

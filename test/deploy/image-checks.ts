@@ -33,7 +33,7 @@ export async function checkImage (t: Test, app: string): Promise<void> {
     const url = await server.url
     t.equal((await fetch(`${url}/readyz`)).status, 200)
     for (const path of ['/', '/docs', '/docs/openapi.json']) t.equal((await fetch(url + path)).status, 404, path)
-    const { features } = await (await fetch(`${url}/health`)).json() as { features: { name: string, state: string }[] }
+    const { features } = await (await fetch(`${url}/health`, { headers: { authorization: `Bearer ${adminKey}` } })).json() as { features: { name: string, state: string }[] }
     t.same(features.filter(({ state }) => state === 'failed'), [])
     t.match(features, [{ name: 'auth', state: 'enabled' }])
     server.child.kill('SIGTERM')

@@ -66,7 +66,7 @@ t.test('servers whose clocks differ have the same deadlines, and report the diff
   t.match(error, { code: 'BANNED' })
   t.ok(isNear((error?.details as { until: number }).until, await redisNow() + 60_000), 'a ban lasts 60 s')
 
-  const health = await fetch(`${late.url}/health`).then(async (response) => await response.json()) as { clock: { skewMs: number } }
+  const health = await fetch(`${late.url}/health`, { headers: { authorization: `Bearer ${adminKey}` } }).then(async (response) => await response.json()) as { clock: { skewMs: number } }
   t.ok(isNear(health.clock.skewMs, -90_000))
   await until(async () => /flylive_clock_skew_seconds -(89|90)/.test(await (await fetch(`${late.url}/metrics`)).text()))
   t.match(late.output(), /this machine's clock differs from the clock of Redis/)

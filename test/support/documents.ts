@@ -91,6 +91,8 @@ export interface DocumentedRoute {
   method: string
   path: string
   security: string[]
+  /** Whether the route also answers without a key. */
+  securityIsOptional: boolean
   parameters: { in: string, name: string, required: boolean, schema: object, fits: Check }[]
   /** Schema of the body; undefined if the route takes none. */
   body: { schema: object, required: boolean, fits: Check } | undefined
@@ -109,6 +111,7 @@ export function readOpenApi (document: OpenApiDocument): DocumentedRoute[] {
       method: method.toUpperCase(),
       path,
       security: operation.security?.flatMap((one) => Object.keys(one)) ?? [],
+      securityIsOptional: operation.security?.some((one) => Object.keys(one).length === 0) ?? false,
       parameters: parameters.map((parameter, i) => ({ ...parameter, required: parameter.required === true, fits: check(`${here}/parameters/${i}/schema`) })),
       body: schema && { schema, required: requestBody?.required === true, fits: check(`${here}/requestBody/content/application~1json/schema`) },
       answer (status, type, body) {

@@ -202,7 +202,7 @@ export type HooksAreAsDocumented = [
 
 export type WhatIsExported = [
   Assert<Equal<keyof typeof surface,
-    'createError' | 'createEvent' | 'cursor' | 'cursorBehind' | 'defineFeature' | 'fitting' | 'fromEnv' | 'isCoded' | 'keyBehind' | 'maxEventBytes' | 'maxPageBytes' | 'nextCursor' | 'pageOf' | 'profile' | 'rateLimited' | 'read' | 'refusals' | 'roomId' | 'secret' | 'unavailable' | 'userId' | 'userKeyOf' | 'validationFailed' | 'withDetails' | 'wireError' | 'withTimeout' | 'z' |
+    'createError' | 'createEvent' | 'cursor' | 'cursorBehind' | 'defineFeature' | 'fitting' | 'fromEnv' | 'isCoded' | 'keyBehind' | 'maxEventBytes' | 'maxPageBytes' | 'nextCursor' | 'pageOf' | 'profile' | 'rateLimited' | 'read' | 'refusals' | 'roomId' | 'secret' | 'unavailable' | 'userId' | 'userIdText' | 'userKeyOf' | 'validationFailed' | 'withDetails' | 'wireError' | 'withTimeout' | 'z' |
     'Draining' | 'FeatureDisabled' | 'Forbidden' | 'NotFound' | 'NotInRoom' | 'Overloaded' | 'RateLimited' | 'RoomNotFound' | 'Unauthorized' | 'Unavailable' | 'ValidationFailed'>>,
   Assert<Equal<typeof surface.withDetails, <T extends Error>(error: T, details: unknown) => T & { details: unknown }>>,
   Assert<Equal<typeof surface.withTimeout, <T, F>(promise: PromiseLike<T>, ms: number, onTimeout: () => F) => Promise<T | Awaited<F>>>>,
@@ -211,6 +211,7 @@ export type WhatIsExported = [
   Assert<Equal<Parameters<typeof surface.unavailable>, [message: string, cause?: unknown]>>,
   Assert<Equal<z.output<typeof surface.roomId>, string>>,
   Assert<Equal<z.output<typeof surface.userId>, UserId>>,
+  Assert<Equal<z.output<typeof surface.userIdText>, string>>,
   Assert<Equal<z.output<typeof surface.cursor>, string | undefined>>,
   Assert<Equal<z.output<typeof surface.nextCursor>, string | null>>,
   Assert<Equal<typeof surface.keyBehind, (cursor: string | undefined) => string>>,

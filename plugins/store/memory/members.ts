@@ -2,6 +2,7 @@ import type { Profile } from '../../connections/session.ts'
 import { rateLimited } from '../../errors/codes.ts'
 import type { Namespace } from '../../kv/kv.ts'
 import { banned, PinRequired, PinWrong, RoomFull, RoomNotFound } from '../errors.ts'
+import { PinNotCompared } from '../pin-not-compared.ts'
 import { pinTries, pinWindowMs } from '../store.ts'
 import type { MemberStore } from '../store.ts'
 import { participantsTold } from '../types.ts'
@@ -102,7 +103,7 @@ export function createMemoryMembers (rooms: MemoryRooms, saved: Pick<SavedRooms,
 
 /** Checks pins and counts wrong pins per user and room. */
 interface PinCheck {
-  /** @throws PIN_REQUIRED, PIN_WRONG, RATE_LIMITED */
+  /** @throws PIN_REQUIRED, PIN_WRONG, RATE_LIMITED; {@link PinNotCompared} */
   check (pinHash: string, command: JoinCommand): void
 }
 
@@ -125,6 +126,7 @@ function createPinCheck (): PinCheck {
       if (tries.count >= pinTries) throw rateLimited(tries.since + pinWindowMs - command.now)
       if (command.pinHash === undefined) throw new PinRequired()
       if (command.pinHash === pinHash) return
+      if (command.comparedHash !== undefined && command.comparedHash !== pinHash) throw new PinNotCompared(pinHash)
       tries.count++
       wrong.set(key, tries)
       throw new PinWrong()

@@ -2,6 +2,7 @@ import type { Redis } from 'ioredis'
 import type { NodeLeases } from '../../cluster/leases.ts'
 import { rateLimited, unavailable } from '../../errors/codes.ts'
 import { banned, PinRequired, PinWrong, RoomFull, RoomNotFound } from '../errors.ts'
+import { PinNotCompared } from '../pin-not-compared.ts'
 import { pinTries, pinWindowMs } from '../store.ts'
 import type { MemberStore } from '../store.ts'
 import { participantsTold } from '../types.ts'
@@ -42,7 +43,7 @@ export function createRedisMembers (redis: Redis, nodeId: string, index: RoomInd
         redis.msabJoin(
           ...roomKeys(roomId), banKey(roomId, userKey), wrongPinsKey(roomId, userKey),
           sessionField(nodeId, sessionId), userKey, JSON.stringify(command.profile), command.limit, command.pinHash ?? '',
-          create, now, participantsTold, pinTries, pinWindowMs
+          create, now, participantsTold, pinTries, pinWindowMs, command.comparedHash ?? ''
         )
       ])
       switch (outcome) {
@@ -50,6 +51,7 @@ export function createRedisMembers (redis: Redis, nodeId: string, index: RoomInd
         case 'BANNED': throw banned(Number(values[0]))
         case 'RATE_LIMITED': throw rateLimited(Number(values[0]))
         case 'PIN_REQUIRED': throw new PinRequired()
+        case 'PIN_NOT_COMPARED': throw new PinNotCompared(String(values[0]))
         case 'PIN_WRONG': throw new PinWrong()
         case 'ROOM_FULL': throw new RoomFull()
         case 'DAMAGED': throw unavailable('The room is being restored')

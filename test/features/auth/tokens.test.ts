@@ -162,3 +162,32 @@ t.test('accepts any string as an id', async (t) => {
   t.match(await ada.ok('room:join', { roomId: '__proto__' }), { roomId: '__proto__', ownerId: '__proto__' })
   t.same(await ada.ok('user:getRoom', { userId: '__proto__' }), { roomId: '__proto__' })
 })
+
+t.test('checks aud, iss and typ if they are configured', async (t) => {
+  const server = await build(t, { env: { FEATURES: 'auth', JWT_AUDIENCE: 'audio', JWT_ISSUER: 'backend', JWT_TYPE: 'at+JWT' } })
+  const claims = { ...good(), aud: 'audio', iss: 'backend' }
+  const typed = (typ?: unknown) => ({ alg: 'HS256', ...(typ === undefined ? {} : { typ }) })
+  const resultOf = (payload: object, typ: unknown = 'at+jwt') => outcome(t, server.url, { token: token(payload, undefined, typed(typ)) })
+  for (const typ of ['at+jwt', 'AT+JWT', 'application/at+jwt']) t.equal(await resultOf(claims, typ), '101', typ)
+  t.equal(await resultOf({ ...claims, aud: ['chat', 'audio'] }), '101', 'one of several audiences')
+  const refused: Record<string, [payload: object, header: object]> = {
+    'another typ': [claims, typed('JWT')],
+    'no typ': [claims, typed()],
+    'a typ that is a number': [claims, typed(1)],
+    'another aud': [{ ...claims, aud: 'chat' }, typed('at+jwt')],
+    'other audiences': [{ ...claims, aud: ['chat', 'mail'] }, typed('at+jwt')],
+    'no audiences': [{ ...claims, aud: [] }, typed('at+jwt')],
+    'no aud': [{ ...good(), iss: 'backend' }, typed('at+jwt')],
+    'another iss': [{ ...claims, iss: 'somebody' }, typed('at+jwt')],
+    'no iss': [{ ...good(), aud: 'audio' }, typed('at+jwt')]
+  }
+  for (const [name, [payload, header]] of Object.entries(refused)) t.equal(await outcome(t, server.url, { token: token(payload, undefined, header) }), '401 UNAUTHORIZED', name)
+
+  const own = server.app.features.getFeature('auth')?.sign?.({ id: 5, name: 'Eve' }, '1h')
+  t.equal(await outcome(t, server.url, { token: own as string }), '101', 'a token that the server signs')
+})
+
+t.test('any typ is accepted if none is configured', async (t) => {
+  const server = await build(t, { env: { FEATURES: 'auth' } })
+  for (const header of [{ alg: 'HS256' }, { alg: 'HS256', typ: 'at+jwt' }]) t.equal(await outcome(t, server.url, { token: token(good(), undefined, header) }), '101')
+})

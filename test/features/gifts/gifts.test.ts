@@ -121,12 +121,19 @@ onBothStores(t, 'sends gift:prepare to all sockets of the recipient', async (t, 
   const other = kind === 'redis' ? await build(t, { env: { ...env, ...store } }) : server
   const [ada, bob, bobsPhone] = [await server.connect(1), await server.connect(2), await other.connect(2)]
   await ada.ok('room:join', { roomId: 'r1' })
+  await bobsPhone.ok('room:join', { roomId: 'r1' })
   t.same(await ada.ok('gift:prepare', { giftId: 7, recipientId: '2' }), {})
   for (const client of [bob, bobsPhone]) t.same(await client.event('gift:prepare'), { roomId: 'r1', senderId: 1, giftId: 7 })
   t.same(await ada.ok('gift:prepare', { giftId: 7, recipientId: 'nobody' }), {}, 'the reply does not reveal whether the recipient is connected')
   await ada.flush()
   t.same(ada.events.filter(({ type }) => type.startsWith('gift')), [])
   t.same(await counts(server), { queued: 0, deadLetters: 0, failed: 0, ledger: 0 })
+
+  await bobsPhone.ok('room:join', { roomId: 'r2' })
+  t.same(await ada.ok('gift:prepare', { giftId: 8, recipientId: 2 }), {}, 'the reply is the same for a user outside the room')
+  await bobsPhone.ok('room:join', { roomId: 'r1' })
+  await ada.ok('gift:prepare', { giftId: 9, recipientId: 2 })
+  for (const client of [bob, bobsPhone]) t.match(await client.event('gift:prepare'), { giftId: 9 }, 'nothing is sent to a user outside the room')
 })
 
 t.test('an acknowledged gift is on disk', async (t) => {

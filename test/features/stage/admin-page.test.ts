@@ -3,7 +3,7 @@ import type { Locator, Page } from 'playwright-core'
 import t from 'tap'
 import type { Test } from 'tap'
 import { createSqliteOutbox } from '../../../features/gifts/outbox.sqlite.ts'
-import { wrongKeys } from '../../../plugins/admin/lockout.ts'
+import { wrongKeys } from '../../../plugins/redis/lockout.ts'
 import { giftOf } from '../../contracts/gift-outbox.ts'
 import { violationsOf } from '../../support/axe.ts'
 import { startBackend } from '../../support/backend.ts'
@@ -93,8 +93,10 @@ t.test('the key opens the page in this tab only', async (t) => {
   await told(page, 'Key removed.')
   t.equal(await page.evaluate(() => sessionStorage.length), 0)
   await Promise.all(Array.from({ length: wrongKeys.tries }, () => fetch(`${server.url}/admin/features`, { headers: { authorization: 'Bearer wrong' } })))
-  await give(page, adminKey)
+  await give(page, 'wrong')
   await alerted(page, /Too many wrong keys from your address. Try again in \d+ min/)
+  await give(page, adminKey)
+  await heading(page, 'Rooms').waitFor()
 })
 
 t.test('reports a server without a key', async (t) => {

@@ -3,7 +3,11 @@ import { createRedisLeases } from '../../../plugins/cluster/leases.redis.ts'
 import { createMemoryDirectory } from '../../../plugins/directory/memory.ts'
 import { createRedisDirectory } from '../../../plugins/directory/redis.ts'
 import { directoryContract } from '../../contracts/directory.ts'
-import { databaseClient } from '../../support/redis.ts'
+import { build, shortTimings, tokenFor } from '../../support/build.ts'
+import { connect } from '../../support/client.ts'
+import { startServer } from '../../support/process.ts'
+import { databaseClient, startRedis } from '../../support/redis.ts'
+import { until } from '../../support/retry.ts'
 
 t.test('memory', async (t) => directoryContract(t, async () => createMemoryDirectory()))
 
@@ -27,4 +31,52 @@ t.test('omits the sessions of a dead server', async (t) => {
   client.disconnect()
   await t.rejects(directory.sessionsOf('1'), { code: 'UNAVAILABLE' })
   await t.rejects(directory.remove('1', 's-1'), { code: 'UNAVAILABLE' })
+})
+
+t.test('removes the sessions of a dead server, and not those of a server that is alive', async (t) => {
+  const client = await databaseClient(t)
+  const [a, b] = [createRedisLeases(client, 'node-a'), createRedisLeases(client, 'node-b')]
+  for (const leases of [a, b]) await leases.heartbeat()
+  const directory = createRedisDirectory(client, b)
+  // More sessions than one step removes.
+  for (let i = 0; i < 1200; i++) directory.put(`user ${i}`, { sessionId: `s-${i}`, nodeId: 'node-a', roomId: null, connectedAt: 1 }).catch(() => {})
+  await directory.put('user 7', { sessionId: 'phone', nodeId: 'node-b', roomId: null, connectedAt: 1 })
+  await directory.put('user 8', { sessionId: 'closed', nodeId: 'node-a', roomId: null, connectedAt: 1 })
+  await directory.remove('user 8', 'closed')
+  t.equal(await client.scard('msab:node:{node-a}:sessions'), 1200)
+
+  await directory.removeNode('node-a')
+  t.equal(await client.hlen('msab:user:{user 7}:sessions'), 2, 'the server is alive')
+  await client.del('msab:node:{node-a}')
+  await directory.removeNode('node-a')
+  t.same(await client.keys('msab:user:*'), ['msab:user:{user 7}:sessions'])
+  t.same(await client.hkeys('msab:user:{user 7}:sessions'), ['phone'])
+  t.same(await client.keys('msab:node:*:sessions'), ['msab:node:{node-b}:sessions'])
+})
+
+t.test("a killed server's sessions, and sessions that close while Redis is down, leave the user's list", async (t) => {
+  const redis = await startRedis(t)
+  const env = { REDIS_URL: redis.url, FEATURES: 'auth' }
+  const dying = startServer(t, env)
+  const server = await build(t, { env, timings: shortTimings })
+  const user = async () => (await server.admin('GET', '/admin/users/1')).body as { sockets: { sessionId: string }[] }
+  const lost = await connect(t, await dying.url, { token: tokenFor(1) })
+  const [phone, tablet] = [await server.connect(1), await server.connect(1)]
+  await lost.ok('room:join', { roomId: 'r1' })
+  await until(async () => (await user()).sockets.length === 3)
+
+  dying.child.kill('SIGKILL')
+  const key = 'msab:user:{1}:sessions'
+  await until(async () => await server.app.redis.hlen(key) === 2, 30_000)
+  t.equal((await user()).sockets.length, 2)
+
+  // Suspends Redis, so that it misses the end of the session and keeps its data.
+  redis.process.kill('SIGSTOP')
+  tablet.ws.terminate()
+  await until(() => server.app.sockets.size === 1)
+  await until(async () => (await fetch(`${server.url}/readyz`)).status === 503)
+  await server.app.redis.hlen(key).catch(() => {})
+  redis.process.kill('SIGCONT')
+  await until(async () => await server.app.redis.hlen(key) === 1, 30_000)
+  t.same((await user()).sockets.map(({ sessionId }) => sessionId), [phone.greeting.sessionId])
 })

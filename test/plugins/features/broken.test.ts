@@ -85,7 +85,7 @@ t.test('the old instance serves until the new one has loaded', async (t) => {
         if (line !== undefined) t.equal(error.details.line, line)
         t.notMatch(JSON.stringify(error), /gen=/)
         t.match(await info(), { state: 'enabled', generation: 1, error: says })
-        const health = await (await fetch(`${server.url}/health`)).json() as { features: { name: string }[] }
+        const health = (await server.admin('GET', '/health')).body as unknown as { features: { name: string }[] }
         t.match(health.features.find(({ name }) => name === 'says'), { state: 'enabled', error: says }, '/health reports the error')
         t.match(await (await fetch(`${server.url}/metrics`)).text(), /flylive_feature_failed\{feature="says"\} 1/)
       }

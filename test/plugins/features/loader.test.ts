@@ -27,7 +27,7 @@ t.test('a failing feature is reported and does not block the server', async (t) 
   await client.ok('room:join', { roomId: 'r1' })
   t.match(client.greeting, { features: ['auth', 'auto-close', 'chat', 'docs', 'echo', 'gifts', 'greets', 'lobby', 'media', 'reactions', 'seats', 'uses-greets'] })
   t.same(await client.ok('greet', {}), { text: 'hello from generation 1' }, 'a feature can use its dependency')
-  t.match(await (await fetch(`${server.url}/health`)).json(), { features: [{ name: 'auth', state: 'enabled' }] })
+  t.match((await server.admin('GET', '/health')).body, { features: [{ name: 'auth', state: 'enabled' }] })
 })
 
 t.test('FEATURES selects features; messages of other features receive FEATURE_DISABLED', async (t) => {

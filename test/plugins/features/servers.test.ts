@@ -63,7 +63,7 @@ t.test('a server that cannot apply a change reports it and keeps running', async
   t.match(infoOf(b, 'says'), { state: 'enabled', generation: 1, error: /not on this machine.*index\.ts:1/ })
   t.same(await ada.ok('says:say', {}), { text: 'two' })
   t.same(await bob.ok('says:say', {}), { text: 'one' })
-  const health = await (await fetch(`${b.url}/health`)).json() as { features: { name: string, error?: string }[] }
+  const health = (await b.admin('GET', '/health')).body as unknown as { features: { name: string, error?: string }[] }
   t.match(health.features.find(({ name }) => name === 'says'), { state: 'enabled', error: /not on this machine/ })
   t.match(await (await fetch(`${b.url}/metrics`)).text(), /flylive_feature_failed\{feature="says"\} 1/)
   t.match(await (await fetch(`${a.url}/metrics`)).text(), /flylive_feature_failed\{feature="says"\} 0/)

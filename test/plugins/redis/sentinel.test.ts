@@ -105,7 +105,7 @@ t.test('an evicting Redis is reported at startup and in /health', async (t) => {
   const lines: Record<string, unknown>[] = []
   const server = await build(t, { env: { FEATURES: 'auth', REDIS_URL: redis.url }, log: (line) => lines.push(line) })
   t.ok(lines.some(({ level, msg }) => level === 40 && /maxmemory-policy of Redis is allkeys-lru/.test(String(msg))))
-  const health = await (await fetch(`${server.url}/health`)).json() as { status: string, warnings: string[] }
+  const health = (await server.admin('GET', '/health')).body as unknown as { status: string, warnings: string[] }
   t.match(health, { status: 'ok', warnings: [/allkeys-lru/] })
 })
 

@@ -201,6 +201,11 @@ export function createApi (key: () => string, refused: () => void) {
     replay: (transactionIds?: readonly string[]) =>
       send<{ replayed: number }>('POST', 'gifts/dead-letters/replay', transactionIds && { transactionIds }),
 
+    /** A server that is not ready sends the same body with status 503. */
+    health: async (signal?: AbortSignal) => {
+      const response = await fetch('/health', { headers: { authorization: `Bearer ${key()}` }, cache: 'no-store', ...(signal ? { signal } : {}) })
+      return await read<Health>(response)
+    },
     metrics: async (signal?: AbortSignal) => (await get<{ metrics: Metric[] }>('metrics', signal)).metrics,
 
     drain: (deadlineSeconds: number) => send<{ result: 'empty' | 'deadline', sessions: number }>('POST', 'drain', { deadlineSeconds })
@@ -208,12 +213,6 @@ export function createApi (key: () => string, refused: () => void) {
 }
 
 export type Api = ReturnType<typeof createApi>
-
-/** Returns the body of /health. A server that is not ready sends the same body with status 503. */
-export async function readHealth (signal: AbortSignal): Promise<Health> {
-  const response = await fetch('/health', { signal, cache: 'no-store' })
-  return await read<Health>(response)
-}
 
 /**
  * Reads a list page by page.

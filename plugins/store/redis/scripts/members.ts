@@ -1,6 +1,6 @@
 import { arrive, intact } from './shared.ts'
 
-/** KEYS room users profiles refs sessions docs log ban pin — ARGV field user profile limit pinHash create now participantsTold tries window */
+/** KEYS room users profiles refs sessions docs log ban pin — ARGV field user profile limit pinHash create now participantsTold tries window comparedHash */
 export const join = `${arrive}${intact}
 local until_ = redis.call('GET', KEYS[8])
 if until_ then return {'BANNED', until_} end
@@ -13,6 +13,7 @@ if meta then
     if tries >= tonumber(ARGV[9]) then return {'RATE_LIMITED', redis.call('PTTL', KEYS[9])} end
     if ARGV[5] == '' then return {'PIN_REQUIRED'} end
     if ARGV[5] ~= pin then
+      if ARGV[11] ~= '' and ARGV[11] ~= pin then return {'PIN_NOT_COMPARED', pin} end
       if redis.call('INCR', KEYS[9]) == 1 then redis.call('PEXPIRE', KEYS[9], ARGV[10]) end
       return {'PIN_WRONG'}
     end

@@ -1,0 +1,47 @@
+import type { FastifyBaseLogger } from 'fastify'
+import type { Redis } from 'ioredis'
+import { addressKey } from '../connections/addresses.ts'
+import { createLimiter } from './limiter.ts'
+
+/**
+ * Maximum wrong secrets per address per window. An address that reaches the limit is locked out for the
+ * rest of the window. A valid secret always passes, so the limit can be low enough to slow down guessing
+ * and still tolerate a script that uses an outdated secret.
+ */
+export const wrongKeys = { tries: 30, seconds: 600 } as const
+
+/** Prevents guessing of a secret: counts and logs wrong ones per address, across all servers. */
+export interface Lockout {
+  /**
+   * Do not call it for a request with a valid secret, which always passes.
+   *
+   * @throws RATE_LIMITED while the address is locked out
+   */
+  check (address: string): Promise<void>
+  /** Counts and logs a wrong secret. */
+  wrong (address: string): Promise<void>
+}
+
+export interface LockoutOptions {
+  /** Identifies the count. */
+  name: string
+  /** The secret, as log lines name it. */
+  secret: string
+  log: FastifyBaseLogger
+}
+
+/** @param redis makes the count cluster-wide; see {@link createLimiter} */
+export function createLockout (redis: Redis | undefined, { name, secret, log }: LockoutOptions): Lockout {
+  const { tries, seconds } = wrongKeys
+  const limiter = createLimiter(redis, { name: `lockout:${name}`, max: tries, windowSeconds: seconds })
+  return {
+    check: (address) => limiter.check(addressKey(address)),
+    async wrong (address) {
+      const count = await limiter.add(addressKey(address))
+      // After the lock-out, only requests that were already in progress get here.
+      if (count > tries) return
+      log.warn({ security: true, ip: address, count }, `wrong ${secret}`)
+      if (count === tries) log.warn({ security: true, ip: address, seconds }, `address locked out after ${tries} times a wrong ${secret}`)
+    }
+  }
+}

@@ -1,0 +1,77 @@
+import { createHash } from 'node:crypto'
+import t from 'tap'
+import { createPinCheck, hashPin } from '../../../plugins/rooms/pins.ts'
+import { build, onBothStores } from '../../support/build.ts'
+import { connect } from '../../support/client.ts'
+import { redisDatabase } from '../../support/redis.ts'
+
+const oldHash = (roomId: string, pin: string) => createHash('sha256').update(`${roomId}:${pin}`).digest('hex')
+
+t.test('hashes PINs with a random salt', async (t) => {
+  const [first, second] = [await hashPin('1234'), await hashPin('1234')]
+  t.match(first, /^scrypt:14:8:1:[\w-]{22}:[\w-]{43}$/)
+  t.not(first, second, 'two rooms with the same PIN have different hashes')
+  for (const stored of [first, second]) {
+    const pins = createPinCheck()
+    for (let i = 0; i < 2; i++) {
+      t.equal(await pins.matches('r1', '1235', stored), false)
+      t.equal(await pins.matches('r1', '1234', stored), true)
+    }
+  }
+  const pins = createPinCheck()
+  for (const stored of ['', 'scrypt:14:8:1:AAAA', 'nonsense']) t.equal(await pins.matches('r1', '1234', stored), false, stored)
+})
+
+t.test('compares PINs with the hashes of older servers', async (t) => {
+  const pins = createPinCheck()
+  t.equal(await pins.matches('r1', '1234', oldHash('r1', '1234')), true)
+  t.equal(await pins.matches('r1', '4321', oldHash('r1', '1234')), false)
+  t.equal(await createPinCheck().matches('r2', '1234', oldHash('r1', '1234')), false)
+})
+
+t.test('Redis has only the salted hash, which all servers accept', async (t) => {
+  const env = { REDIS_URL: await redisDatabase(), FEATURES: 'auth' }
+  const [a, b] = [await build(t, { env }), await build(t, { env })]
+  const [ada, bob, eve] = [await a.connect(1), await b.connect(2), await b.connect(3)]
+  await ada.ok('room:join', { roomId: 'r1', pin: '1234' })
+  const stored = await a.app.redis.hget('msab:room:{r1}', 'pin')
+  t.match(stored, /^scrypt:/)
+  t.notMatch(JSON.stringify(await a.app.redis.hgetall('msab:room:{r1}')), /1234"/)
+  t.equal(await eve.fails('room:join', { roomId: 'r1', pin: '0000' }), 'PIN_WRONG')
+  await bob.ok('room:join', { roomId: 'r1', pin: '1234' })
+  t.equal(await eve.fails('room:join', { roomId: 'r1', pin: '0001' }), 'PIN_WRONG', 'also after the server has remembered the right PIN')
+  t.equal(await eve.fails('room:join', { roomId: 'r1' }), 'PIN_REQUIRED')
+
+  await a.app.redis.hset('msab:room:{r1}', 'pin', oldHash('r1', '5678'))
+  t.equal(await bob.fails('room:join', { roomId: 'r1', pin: '1234' }), 'PIN_WRONG', 'the PIN in the store applies')
+  await bob.ok('room:join', { roomId: 'r1', pin: '5678' })
+})
+
+onBothStores(t, 'users who create a room together with the same PIN all get in', async (t, env) => {
+  const server = await build(t, { env: { FEATURES: 'auth', ...env } })
+  const clients = await Promise.all(Array.from({ length: 8 }, (_, i) => server.connect(i)))
+  const replies = await Promise.all(clients.map((client) => client.request('room:join', { roomId: 'r1', pin: '1234' })))
+  t.same(replies.map(({ ok }) => ok), clients.map(() => true))
+  t.equal(await (await server.connect('eve')).fails('room:join', { roomId: 'r1', pin: '4321' }), 'PIN_WRONG')
+})
+
+t.test('anonymous users of an address guess 20 PINs per minute, also at the same time', async (t) => {
+  const server = await build(t, { env: { FEATURES: '-auth', ALLOW_ANONYMOUS: 'true' } })
+  const guest = () => connect(t, server.url)
+  const owner = await guest()
+  await owner.ok('room:join', { roomId: 'r1', pin: '1234' })
+  const guessers = await Promise.all(Array.from({ length: 60 }, guest))
+  const codes = await Promise.all(guessers.map((client, i) => client.fails('room:join', { roomId: 'r1', pin: String(5000 + i) })))
+  t.equal(codes.filter((code) => code === 'PIN_WRONG').length, 20)
+  t.equal(codes.filter((code) => code === 'RATE_LIMITED').length, 40)
+  await owner.ok('room:join', { roomId: 'r1', pin: '1234' })
+})
+
+t.test('many users of an address join with the right PIN at the same time', async (t) => {
+  const server = await build(t, { env: { FEATURES: 'auth' } })
+  const owner = await server.connect('owner')
+  await owner.ok('room:join', { roomId: 'r1', pin: '1234' })
+  const clients = await Promise.all(Array.from({ length: 60 }, (_, i) => server.connect(i)))
+  const replies = await Promise.all(clients.map((client) => client.request('room:join', { roomId: 'r1', pin: '1234' })))
+  t.ok(replies.every(({ ok }) => ok))
+})
