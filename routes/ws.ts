@@ -1,10 +1,11 @@
 import { randomUUID } from 'node:crypto'
 import type { FastifyPluginAsync, FastifyRequest } from 'fastify'
 import { createConnectionQuotas } from '../plugins/connections/quotas.ts'
-import { Draining, FeatureDisabled, NotFound, OriginNotAllowed, Overloaded, UpgradeRequired } from '../plugins/errors/codes.ts'
+import { Draining, FeatureDisabled, NotFound, OriginNotAllowed, Overloaded, Unauthorized, UpgradeRequired } from '../plugins/errors/codes.ts'
 import { userKeyOf } from '../plugins/connections/session.ts'
 import type { Identity } from '../plugins/connections/session.ts'
 import { webSocketUrl } from '../plugins/gate/index.ts'
+import { userId } from '../plugins/schema/ids.ts'
 
 /** The object that the feature `auth` provides. */
 export interface Authenticator {
@@ -49,6 +50,8 @@ export default (async function ws (app) {
     socket.once('close', () => arriving.delete(socket))
     const entrance = app.gate.entranceOf(request.raw)
     const identity = await (entrance?.authenticate ?? identify)(request)
+    // The path of a feature may identify users by its own rules.
+    if (!userId.safeParse(identity.user.id).success) throw new Unauthorized("The user's id is not valid")
     await quotas.countUser(socket, userKeyOf(identity.user.id))
     // The feature may have removed the path while the client was being identified.
     if (app.drain.draining) throw new Draining()

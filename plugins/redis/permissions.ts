@@ -10,7 +10,7 @@ export const isRefusal = (error: unknown): error is Error => error instanceof Er
 
 /** @returns the error that ends the start, in one line */
 export function refusedBy (error: Error): StartError {
-  return new StartError(`Redis refuses the server's user: ${error.message}. Check the password, and the commands, keys (~) and channels (&) that the Redis user has permission for; since Redis 7, a user has no channels unless its rules contain &`)
+  return new StartError(`Redis refuses the server's user: ${error.message.replace(/\.$/, '')}. Check the password, and the commands, keys (~) and channels (&) that the Redis user has permission for; since Redis 7, a user has no channels unless its rules contain &`)
 }
 
 /**

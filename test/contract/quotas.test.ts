@@ -243,6 +243,22 @@ t.test('rejects . and .. as ids', async (t) => {
   }
 })
 
+t.test('rejects . and .. as ids of users that a feature identifies', async (t) => {
+  const server = await build(t, { env: { FEATURES: 'auth' } })
+  const authenticate = ({ url }: { url: string }) => {
+    const id = url.split('?').at(-1) ?? ''
+    return { user: { id, name: 'Ada', roles: [], profile: { userId: id, id } } }
+  }
+  server.app.gate.upgrade('/own', { authenticate })
+  for (const [id, status] of [['.', 401], ['..', 401], ['...', 101]] as const) {
+    const ws = new WebSocket(`${server.url.replace('http', 'ws')}/own?${id}`, ['msab.v1'])
+    ws.on('error', () => { /* The response is awaited below. */ })
+    const response = await Promise.race([once(ws, 'open').then(() => ({ statusCode: 101 })), once(ws, 'unexpected-response').then(([, response]) => response as { statusCode: number })])
+    t.equal(response.statusCode, status, id)
+    ws.terminate()
+  }
+})
+
 t.test('rejects . and .. as recipients of gifts', async (t) => {
   const server = await build(t, { env: { FEATURES: 'auth,gifts' } })
   const ada = await server.connect(1)
