@@ -128,7 +128,7 @@ function createHooks (log: FastifyBaseLogger): Hooks {
     async settle (name, limitMs, ...args) {
       const answers = await Promise.all((byName.get(name) ?? []).map(async (entry) => {
         try {
-          return [await call(entry, args, { limitMs, impatient: true })]
+          return [await call(entry, args, { limitMs, impatient: true, mustSucceed: true })]
         } catch (err) {
           if (!isLate(err)) log.error({ err, hook: name, feature: entry.owner }, 'a hook handler failed and was left out')
           return []

@@ -6,8 +6,12 @@ export interface CallSupervision {
   readonly deadlineMs: number
   /** Runs code of the owner. Faults of everything that it starts are attributed to the call. */
   enter<T> (call: string, code: () => T): T
-  /** A call has failed. */
-  failed (call: string, error: unknown): void
+  /**
+   * A call has failed.
+   *
+   * @param isMistake whether it should not have failed with any error; otherwise errors with a code are answers
+   */
+  failed (call: string, error: unknown, isMistake: boolean): void
   /**
    * A call has exceeded its deadline.
    *
@@ -21,6 +25,8 @@ export interface RunOptions {
   limitMs?: number
   /** Whether to wait only {@link impatientMs} while an earlier call with the same name is overdue. */
   impatient?: boolean
+  /** Whether the call must not fail, not even with a coded error. */
+  mustSucceed?: boolean
 }
 
 /**
@@ -104,12 +110,12 @@ export function createInFlight (supervision?: CallSupervision): InFlight {
     else overdue.delete(name)
   }
 
-  function runSupervised<T> ({ deadlineMs, enter, failed, late }: CallSupervision, call: () => T, name: string, { limitMs = Infinity, impatient = false }: RunOptions): T {
+  function runSupervised<T> ({ deadlineMs, enter, failed, late }: CallSupervision, call: () => T, name: string, { limitMs = Infinity, impatient = false, mustSucceed = false }: RunOptions): T {
     let result: T
     try {
       result = enter(name, call)
     } catch (error) {
-      failed(name, error)
+      failed(name, error, mustSucceed)
       throw error
     }
     if (!(result instanceof Promise)) return result
@@ -129,7 +135,7 @@ export function createInFlight (supervision?: CallSupervision): InFlight {
       reject(error)
     }, name)
     result.then(resolve, (error: unknown) => {
-      if (!isOverdue) failed(name, error)
+      if (!isOverdue) failed(name, error, mustSucceed)
       reject(error)
     }).finally(() => {
       clearTimeout(timer)

@@ -43,6 +43,9 @@ export interface Executor {
   stop (): Promise<void>
 }
 
+/** How long a stopping server waits for the calls of a feature, in milliseconds. Its clients are already disconnected. */
+const stopMs = 3000
+
 export function createExecutor (app: FastifyInstance, registry: Registry, supervisor: Supervisor): Executor {
   const { gate, jobs, hooks, log, messages, metrics, sockets } = app
   const { get, running, serving } = registry
@@ -99,12 +102,12 @@ export function createExecutor (app: FastifyInstance, registry: Registry, superv
   }
 
   /** Waits for a generation's in-flight calls, then closes the generation. */
-  async function retire (generation: Generation): Promise<void> {
+  async function retire (generation: Generation, waitMs = drainMs): Promise<void> {
     const { name, calls } = generation
     const deadline = setTimeout(() => {
       log.warn({ feature: name, calls: calls.running }, 'in-flight requests of the replaced generation cancelled')
       calls.end(unavailable(`The feature ${name} was reloaded or disabled during the request`))
-    }, drainMs)
+    }, waitMs)
     await calls.idle()
     clearTimeout(deadline)
     await close(generation)
@@ -142,7 +145,7 @@ export function createExecutor (app: FastifyInstance, registry: Registry, superv
         const generation = running(name)
         remove(name)
         delete get(name).generation
-        if (generation) await retire(generation)
+        if (generation) await retire(generation, Math.min(drainMs, stopMs))
       }
     }
   }

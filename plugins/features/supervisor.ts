@@ -67,7 +67,7 @@ export function handleBlock (block: Block): void {
 
 export function createSupervisor ({ config, log, metrics, nodeId }: Pick<FastifyInstance, 'config' | 'log' | 'metrics' | 'nodeId'>, registry: Registry): Supervisor {
   const faults = metrics.counter('flylive_feature_faults_total', 'Faults of the feature that would have ended the process (exception or rejection)', ['feature', 'kind'])
-  const failures = metrics.counter('flylive_feature_call_failures_total', 'Requests, hooks, jobs and other calls of the feature that failed without an error code (error) or exceeded their deadline (late)', ['feature', 'call', 'reason'])
+  const failures = metrics.counter('flylive_feature_call_failures_total', 'Requests, hooks, jobs and other calls of the feature that failed (error) or exceeded their deadline (late); a request that fails with an error code is not counted', ['feature', 'call', 'reason'])
   const blocks = metrics.counter('flylive_feature_blocks_total', 'How often the feature blocked the event loop', ['feature'])
   const deadlineMs = config.FEATURES_DEADLINE_SECONDS * 1000
   const recent = new Map<string, { at: number, generation: number }[]>()
@@ -139,8 +139,8 @@ export function createSupervisor ({ config, log, metrics, nodeId }: Pick<Fastify
           }
         }
       },
-      failed (call, error) {
-        if (!isCoded(error)) failures.inc({ feature, call: kindOf(call), reason: 'error' })
+      failed (call, error, isMistake) {
+        if (isMistake || !isCoded(error)) failures.inc({ feature, call: kindOf(call), reason: 'error' })
       },
       late (call, ms, again) {
         failures.inc({ feature, call: kindOf(call), reason: 'late' })

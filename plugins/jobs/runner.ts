@@ -1,5 +1,6 @@
 import type { FastifyBaseLogger } from 'fastify'
 import { createClock } from '../clock.ts'
+import { withTimeout } from '../errors/timeout.ts'
 import type { Clock } from '../clock.ts'
 import { defaultTimings } from '../timings.ts'
 import type { DueJob, JobStore } from './store.ts'
@@ -32,10 +33,12 @@ export interface Jobs extends JobsRegistrar {
 
 /** How long a job may run before another server takes it over, in milliseconds. */
 const leaseMs = 60_000
+/** How long a stopping server waits for its running jobs, in milliseconds. Other servers take over the others when their leases expire. */
+const stopMs = 5000
 /** Maximum concurrent jobs of one kind on this server. */
 const maxRunning = 100
 
-/** @returns a runner that polls until it is stopped; `stop` waits for the running jobs */
+/** @returns a runner that polls until it is stopped; `stop` waits at most 5 s for the running jobs */
 export function createJobs (store: JobStore, log: FastifyBaseLogger, { jobPollIntervalMs, jobRetryMs } = defaultTimings, clock: Clock = createClock()): Jobs & { stop (): Promise<void> } {
   const owners = new Map<string, ReadonlyMap<string, JobHandler>>()
   const running = new Map<string, Set<Promise<void>>>()
@@ -111,7 +114,9 @@ export function createJobs (store: JobStore, log: FastifyBaseLogger, { jobPollIn
       clearInterval(timer)
       // A poll that is still in progress may take jobs, and this server must run them.
       await polling
-      await Promise.all([...running.values()].flatMap((busy) => [...busy]))
+      await withTimeout(Promise.all([...running.values()].flatMap((busy) => [...busy])), stopMs, () => {
+        log.warn({ queues: [...running].filter(([, busy]) => busy.size > 0).map(([name]) => name) }, 'stopped while jobs were running')
+      })
     }
   }
 }

@@ -35,6 +35,7 @@ t.test('an impatient caller waits less while an earlier call is overdue', async 
   t.same(events, ['hook h late after 10', `hook h late after ${impatientMs}, again`])
   held.resolve()
   await patient
+  await until(() => inFlight.running === 0)
   const next = Promise.withResolvers<void>()
   const run = inFlight.run(() => next.promise, 'hook h', { impatient: true })
   t.same(inFlight.names, ['hook h'])
