@@ -77,12 +77,12 @@ t.test('another server reports the rooms of a killed server', async (t) => {
   t.match(last(backend, '8'), { is_live: false, ended_at: String })
 })
 
-t.test('a restarted single server reports rooms that ended', async (t) => {
+t.test('a restarted single server reports that its rooms are empty, and then that they ended', async (t) => {
   const backend = await startBackend(t)
   backend.everyRoom = () => 1
   const folder = mkdtempSync(join(tmpdir(), 'flylive-data-'))
   t.teardown(() => rmSync(folder, { recursive: true, force: true }))
-  const env = async () => ({ ...backend.env, DATA_DIR: folder, PORT: String(await freePort()), HOST: '127.0.0.1', MEDIASOUP_WORKERS: '1' })
+  const env = async () => ({ ...backend.env, DATA_DIR: folder, PORT: String(await freePort()), HOST: '127.0.0.1', MEDIASOUP_WORKERS: '1', EMPTY_ROOM_SECONDS: '3' })
   const first = startServer(t, await env())
   const ada = await connect(t, await first.url, { token: tokenFor(1) })
   await ada.ok('room:join', { roomId: '7' })
@@ -90,6 +90,7 @@ t.test('a restarted single server reports rooms that ended', async (t) => {
   first.child.kill('SIGKILL')
   await first.exit
   await startServer(t, await env()).url
+  await until(() => last(backend, '7')?.participant_count === 0)
   await until(() => last(backend, '7')?.is_live === false)
   t.match(last(backend, '7'), { is_live: false, participant_count: 0, ended_at: String })
 })
