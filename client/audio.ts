@@ -358,31 +358,22 @@ export class RoomAudio extends Emitter<AudioEvents> {
     publication.stopListening()
     this.#sync()
     this.#update()
-    const backoff = createBackoff({ firstMs: 500, longestMs: 5000 })
-    let track: MediaStreamTrack | undefined
-    let cause: Error | undefined
-    while (!track && reopen !== false && isCurrent()) {
-      try {
-        track = await reopen()
-      } catch (error) {
-        cause = error as Error
-        if (!busyErrors.has(cause.name) && !busyErrors.has((cause.cause as Error | undefined)?.name ?? '')) break
-        await new Promise((resolve) => setTimeout(resolve, backoff.next()))
+    try {
+      const track = reopen ? await openWhenFree(reopen, isCurrent) : undefined
+      if (!isCurrent()) {
+        track?.stop()
+        return
       }
-    }
-    if (!isCurrent()) {
-      track?.stop()
-      return
-    }
-    if (!track) {
-      const error = new RequestError({ code: 'TRACK_ENDED', message: 'The track has ended' }, { cause })
-      this.#withdraw(error)
-      this.emit('refused', error)
-    } else {
+      if (!track) throw new Error('The track may not be replaced')
       if (publication.isOwned) publication.track.stop()
       Object.assign(publication, { track, isOwned: true, isReopening: false })
       this.#listen(publication)
       this.emit('replaced', track)
+    } catch (cause) {
+      if (!isCurrent()) return
+      const error = new RequestError({ code: 'TRACK_ENDED', message: 'The track has ended' }, { cause })
+      this.#withdraw(error)
+      this.emit('refused', error)
     }
     this.#sync()
     this.#update()
@@ -545,4 +536,24 @@ async function loadDevice (routerRtpCapabilities: types.RtpCapabilities, { handl
   const device = await Device.factory(handlerName === undefined ? {} : { handlerName })
   await device.load({ routerRtpCapabilities })
   return device
+}
+
+/**
+ * Opens a microphone. While another application uses it, retries with backoff.
+ *
+ * @param isWanted whether to retry
+ * @throws the error of `open`
+ */
+async function openWhenFree (open: () => Promise<MediaStreamTrack>, isWanted: () => boolean): Promise<MediaStreamTrack> {
+  const backoff = createBackoff({ firstMs: 500, longestMs: 5000 })
+  for (;;) {
+    try {
+      return await open()
+    } catch (error) {
+      const { name, cause } = error as Error
+      const isBusy = busyErrors.has(name) || busyErrors.has((cause as Error | undefined)?.name ?? '')
+      if (!isBusy || !isWanted()) throw error
+      await new Promise((resolve) => setTimeout(resolve, backoff.next()))
+    }
+  }
 }

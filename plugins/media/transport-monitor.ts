@@ -66,12 +66,13 @@ export function createTransportMonitor (metrics: Metrics, log: FastifyBaseLogger
   return (transport, about) => {
     let state: State | undefined
     let started = false
-    let timedOut = false
+    let hasFailed = false
+    let hadIce = false
     let timer: NodeJS.Timeout | undefined
 
     const hasIce = () => transport.iceState === 'connected' || transport.iceState === 'completed'
     const currentState = (): State => {
-      if (timedOut || transport.dtlsState === 'failed') return 'failed'
+      if (hasFailed || transport.dtlsState === 'failed') return 'failed'
       if (transport.iceState === 'disconnected') return 'disconnected'
       if (hasIce() && transport.dtlsState === 'connected') return 'connected'
       return started || hasIce() ? 'connecting' : 'new'
@@ -88,7 +89,7 @@ export function createTransportMonitor (metrics: Metrics, log: FastifyBaseLogger
     }
 
     function timeout (): void {
-      timedOut = true
+      hasFailed = true
       setState('failed')
       if (hasIce()) return dtlsFailed()
       iceFailures.inc({ phase: 'setup' })
@@ -106,18 +107,23 @@ export function createTransportMonitor (metrics: Metrics, log: FastifyBaseLogger
 
     transport.observer.on('icestatechange', (iceState) => {
       if (iceState === 'disconnected') iceFailures.inc({ phase: 'connected' })
-      if (hasIce()) {
-        timedOut = false
+      if (hasIce() && !hadIce) {
+        hasFailed = false
         // DTLS starts when ICE is connected, so it gets its own time.
         if (transport.dtlsState !== 'connected') startTimer()
       }
+      hadIce = hasIce()
       update()
     })
     transport.observer.on('dtlsstatechange', (dtlsState) => {
       clearTimeout(timer)
-      if (dtlsState === 'failed' && !timedOut) dtlsFailed()
-      if (dtlsState === 'connected') timedOut = false
-      if (dtlsState === 'connecting') startTimer()
+      if (dtlsState === 'failed' && !hasFailed) {
+        hasFailed = true
+        dtlsFailed()
+      }
+      if (dtlsState === 'connected') hasFailed = false
+      // mediasoup restarts a failed handshake, which counts as failed until it succeeds.
+      if (dtlsState === 'connecting' && !hasFailed) startTimer()
       update()
     })
     transport.observer.once('close', () => {
@@ -130,7 +136,7 @@ export function createTransportMonitor (metrics: Metrics, log: FastifyBaseLogger
       connecting () {
         started = true
         if (transport.closed || currentState() === 'connected') return
-        timedOut = false
+        hasFailed = false
         startTimer()
         update()
       }

@@ -89,11 +89,13 @@ t.test('a failed DTLS handshake is reported as such', async (t) => {
   const server = await build(t, { env: { FEATURES: 'auth,media' }, log: (line) => logged.push(line) })
   const { room, failures, states } = enter(t, server, 1)
   const { connection } = room
-  const request = connection.request as (type: string, data: object, ...rest: unknown[]) => Promise<unknown>
+  const request = connection.request as (...args: unknown[]) => Promise<{ dtlsParameters?: { fingerprints: { value: string }[] } }>
+  // The client expects another certificate than the server's.
   Object.assign(connection, {
-    request (type: string, data: { dtlsParameters?: { fingerprints: { value: string }[] } }, ...rest: unknown[]) {
-      for (const fingerprint of data.dtlsParameters?.fingerprints ?? []) fingerprint.value = fingerprint.value.replace(/[0-9A-F]/gi, '0')
-      return request(type, data, ...rest)
+    async request (...args: unknown[]) {
+      const reply = await request(...args)
+      for (const fingerprint of reply.dtlsParameters?.fingerprints ?? []) fingerprint.value = fingerprint.value.replace(/[0-9A-F]/gi, '0')
+      return reply
     }
   })
   await room.join('r1')
