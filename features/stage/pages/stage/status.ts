@@ -13,9 +13,9 @@ export function statusOf ({ trouble, state, audio, audioFailure, microphone, sen
   if (trouble) return { tone: 'bad', text: words.waiting(troubleOf(trouble)) }
   if (state === 'rejoining') return { tone: 'bad', text: words.back }
   if (state !== 'in') return { tone: 'busy', text: words.connecting }
+  if (audio === 'off') return { tone: 'bad', text: words.noAudio }
   if (audio === 'connecting' && audioFailure) return { tone: 'bad', text: words.audioFailed(audioFailureOf(audioFailure)) }
   if (audio === 'connecting' || (sending && microphone === 'waiting')) return { tone: 'busy', text: words.connectingAudio }
-  if (audio === 'off') return { tone: 'bad', text: words.noAudio }
   if (!sending) return { tone: 'good', text: words.listening }
   if (microphone === 'interrupted') return { tone: 'busy', text: words.interrupted }
   return ownSeat?.isMuted === true ? { tone: 'busy', text: words.mutedByHost } : { tone: 'good', text: words.connected }
