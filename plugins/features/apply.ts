@@ -137,7 +137,7 @@ export function createExecutor (app: FastifyInstance, registry: Registry, superv
       next.forEach((generation, index) => install(generation, load[index]?.version))
       router = createRouter(serving())
       for (const { name } of next) loadTime.observe({ feature: name }, (performance.now() - begin) / 1000)
-      await Promise.all([...unload, ...next.map(({ name }) => name)].map((name) => before.get(name)).filter((old) => old !== undefined).map(retire))
+      await Promise.all([...unload, ...next.map(({ name }) => name)].map((name) => before.get(name)).filter((old) => old !== undefined).map((old) => retire(old)))
       return { enabled: next.map(({ name }) => name).filter((name) => !before.has(name)), disabled: unload.filter((name) => before.has(name)) }
     },
     async stop () {
