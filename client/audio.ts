@@ -17,7 +17,8 @@ import type { RoomSeats } from './seats.ts'
 /**
  * - `off`: no room, or a room without audio
  * - `connecting`: the transports are connecting, for the first time or after a loss
- * - `on`: the transports are connected; remote tracks are received and the published track is sent
+ * - `on`: the transports are connected; remote tracks are received and the published track is sent. After `publish()`
+ *   the state stays `on` for up to 8 s while the send transport connects; `microphone` is `waiting` until then
  */
 export type AudioState = 'off' | 'connecting' | 'on'
 
@@ -115,6 +116,8 @@ export class RoomAudio extends Emitter<AudioEvents> {
   #sample: QualitySample = firstSample(0)
   #timer: ReturnType<typeof setTimeout> | undefined
   #connectTimer: ReturnType<typeof setTimeout> | undefined
+  /** Limits how long a published track may take to be sent while the state is `on`. */
+  #sendTimer: ReturnType<typeof setTimeout> | undefined
   #state: AudioState = 'off'
   #failure: RequestError | undefined
   #microphone: MicrophoneState = 'off'
@@ -414,15 +417,27 @@ export class RoomAudio extends Emitter<AudioEvents> {
         this.#backoff.reset()
         this.#lastError = undefined
         this.#setState('on')
+      } else if (this.#state === 'on' && transports.startsSending) {
+        // Remote audio is not interrupted; the state of the microphone is `waiting`.
+        this.#sendTimer ??= setTimeout(() => {
+          this.#setState('connecting')
+          this.#reportFailure()
+        }, connectTimeoutMs)
       } else {
         this.#setState('connecting')
       }
+      if (!transports.startsSending) this.#stopSendTimer()
     }
     if (transports?.sending === true && transports.producer?.track === this.#publication?.track) this.#publication?.sent.resolve()
     const microphone = this.#describeMicrophone()
     if (microphone === this.#microphone) return
     this.#microphone = microphone
     this.emit('microphone', microphone)
+  }
+
+  #stopSendTimer (): void {
+    clearTimeout(this.#sendTimer)
+    this.#sendTimer = undefined
   }
 
   #describeMicrophone (): MicrophoneState {
@@ -441,6 +456,7 @@ export class RoomAudio extends Emitter<AudioEvents> {
     this.#transports?.close()
     this.#transports = undefined
     this.#prepared = false
+    this.#stopSendTimer()
     this.#remoteTracks.close()
     this.#update()
   }

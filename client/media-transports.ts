@@ -61,6 +61,8 @@ export class MediaTransports {
   readonly #turnErrors = new Map<string, TurnError>()
   #producer: types.Producer | undefined
   #used = false
+  /** Whether the send transport was connected. */
+  #sentOnce = false
   #sitting = 0
   #sentMuted = false
   #turn: Promise<void> = Promise.resolve()
@@ -94,6 +96,15 @@ export class MediaTransports {
    */
   get connected (): boolean {
     return [...this.#open].every(isConnected)
+  }
+
+  /**
+   * Whether remote audio flows, and the send transport is connecting for the first time because a track was just
+   * published.
+   */
+  get startsSending (): boolean {
+    const [receive, send] = (['recv', 'send'] as const).map((direction) => [...this.#open].find((transport) => transport.direction === direction))
+    return receive?.connectionState === 'connected' && send?.connectionState === 'connecting' && !this.#sentOnce
   }
 
   /** Whether a track was sent or received. */
@@ -300,6 +311,7 @@ export class MediaTransports {
     transport.on('connectionstatechange', (state) => {
       clearTimeout(timer)
       if (state === 'connected') restarts = 0
+      if (state === 'connected' && transport.direction === 'send') this.#sentOnce = true
       else if (state === 'failed') restart()
       else if (state === 'disconnected') timer = setTimeout(restart, disturbanceMs)
       if (!this.#closed) this.#options.changed()
