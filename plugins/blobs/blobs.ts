@@ -31,7 +31,7 @@ export interface Blobs {
   /**
    * Lists the blobs under a prefix, sorted by key.
    *
-   * @param prefix the first names of a key: `recordings/r1` lists `recordings/r1/…`; if omitted, lists all blobs
+   * @param prefix the leading path segments of a key: `recordings/r1` lists `recordings/r1/…`; if omitted, lists all blobs
    */
   list (prefix?: string): Promise<BlobInfo[]>
   /** Does nothing if the blob does not exist. */

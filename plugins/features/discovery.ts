@@ -119,8 +119,8 @@ function isOwnFile (file: string, folders: Iterable<string>): boolean {
 }
 
 /**
- * Lets a feature outside the server's checkout import the server's packages. Its own packages take
- * precedence.
+ * Lets a feature outside the server's checkout import the server's packages. The feature's own packages
+ * take precedence.
  */
 function resolveFrom (specifier: string, context: ResolveHookContext, next: (specifier: string, context?: Partial<ResolveHookContext>) => ResolveFnOutput, isFeature: boolean): ResolveFnOutput {
   try {

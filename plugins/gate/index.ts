@@ -20,8 +20,8 @@ declare module 'fastify' {
 export const webSocketUrl = '/ws'
 
 /**
- * The kernel's routes (routes/). They are listed here because they are registered only after features
- * have claimed their paths at startup.
+ * The kernel's routes (routes/). The kernel registers these routes only after the features have claimed
+ * paths of their own, so the list is kept here until then.
  */
 const reserved = ['/admin/*', '/health', '/livez', '/metrics', '/readyz', webSocketUrl]
 

@@ -28,7 +28,7 @@ export interface ProducerInfo {
 
 /** The permission of a session to send audio. */
 export interface ProducePermit {
-  /** Whether the producer starts paused by the server. */
+  /** Whether the server pauses the producer from the start. */
   paused?: boolean
   /** Why the session may send; set by the feature that gave the permit. The feature closes the producer when this no longer applies. */
   grant?: string | undefined

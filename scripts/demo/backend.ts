@@ -8,8 +8,8 @@ const statusPath = /\/rooms\/([^/]+)\/status$/
 
 /**
  * Starts a backend with the given rooms and owners. Every other room also exists and
- * belongs to the first user who joins it. In the contract, the room request does not
- * contain the user's id, so the owner is taken from the role request that follows.
+ * belongs to the first user who joins it. The room request of the backend's API has no user id, so this
+ * backend takes the owner from the role request that follows.
  *
  * @param owners the owner's user id, by room id
  */

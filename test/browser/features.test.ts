@@ -134,7 +134,7 @@ t.test('everyone may speak without seats; only seated users may speak with seats
   await listen(cyd)
   await turn('seats', 'disable')
   await cyd.getByRole('group', { name: 'Seats' }).waitFor({ state: 'hidden' })
-  // Publishes through the client. If Cyd used the page's controls, the page would take a seat once seats are enabled.
+  // Publishes audio with the client package instead of the page's controls. If Cyd used the page's controls, the page would take a seat once seats are enabled.
   await cyd.context().grantPermissions(['microphone'])
   await cyd.evaluate(async () => {
     const stream = await navigator.mediaDevices.getUserMedia({ audio: { echoCancellation: false, noiseSuppression: false, autoGainControl: false } })

@@ -13,7 +13,7 @@ import type { LocalRoom, WaitingEvent } from '../node-rooms.ts'
 /** When the version's room was created, epoch milliseconds as text; empty for an empty version. */
 export const epochOf = (version: string) => version.split('.')[0]
 
-/** The version of state that does not exist yet. */
+/** The version number of state that has not been created yet. */
 export const versionZero = (createdAt: number) => `${createdAt}.0`
 
 /** Compares two versions. The empty version is older than all others. */

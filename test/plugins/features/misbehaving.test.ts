@@ -122,10 +122,14 @@ t.test('rejects a malformed URL with the usual error', async (t) => {
 
 t.test('a route has a deadline, and failing message handlers do not affect the sender', async (t) => {
   const folder = featureFolder(t)
-  folder.write('hangs', { 'index.ts': saying('hangs', 'x', { before: `
+  folder.write('hangs', {
+    'index.ts': saying('hangs', 'x', {
+      before: `
   app.get('/hangs/forever', () => new Promise(() => {}))
   app.cluster.on('hangs:noted', () => { throw new Error('a message handler') })
-  await app.bus.subscribe('hangs', () => { throw new Error('a subscription') })` }) })
+  await app.bus.subscribe('hangs', () => { throw new Error('a subscription') })`
+    })
+  })
   const lines: Record<string, unknown>[] = []
   const server = await build(t, { env: { FEATURES: 'auth,hangs', FEATURES_PATH: folder.path, FEATURES_DEADLINE_SECONDS: '1' }, log: (line) => { lines.push(line) } })
   await server.app.bus.publish('hangs', 'x')
