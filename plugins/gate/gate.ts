@@ -211,7 +211,7 @@ export function createGate (log: FastifyBaseLogger, webSocketUrl: string): Gate 
 }
 
 /** Rejects an upgrade with an HTTP error and closes its socket. */
-function rejectUpgrade (socket: Duplex, error: unknown): void {
+export function rejectUpgrade (socket: Duplex, error: unknown): void {
   const { status, wire } = toWire(error)
   const body = JSON.stringify({ error: wire })
   socket.on('error', () => socket.destroy())

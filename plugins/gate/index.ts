@@ -1,7 +1,8 @@
 import type { IncomingMessage } from 'node:http'
 import type { Duplex } from 'node:stream'
 import fp from 'fastify-plugin'
-import { createGate, createGateRecorder } from './gate.ts'
+import { Draining } from '../errors/codes.ts'
+import { createGate, createGateRecorder, rejectUpgrade } from './gate.ts'
 import type { Gate, GateRegistrar, PathOwner } from './gate.ts'
 
 /** The gate as the kernel uses it: registers the kernel's own paths and installs the paths of features. */
@@ -15,6 +16,9 @@ declare module 'fastify' {
     gate: KernelGate
   }
 }
+
+/** How long sockets that clients do not close may delay the end of the server, in milliseconds. Sessions are closed before. */
+const closeTimeoutMs = 5000
 
 /** The route that opens WebSockets (routes/ws.ts). */
 export const webSocketUrl = '/ws'
@@ -43,7 +47,20 @@ export default fp(async function gatePlugin (app) {
     if (!gate.serve(request.raw, reply.raw)) return done()
     reply.hijack()
   })
-  app.server.on('upgrade', (request: IncomingMessage, socket: Duplex, head: Buffer) => gate.upgrade(request, socket, head))
+  // Node does not close the sockets of upgrades with the server.
+  const sockets = new Set<Duplex>()
+  let isClosing = false
+  app.server.on('upgrade', (request: IncomingMessage, socket: Duplex, head: Buffer) => {
+    sockets.add(socket)
+    socket.once('close', () => sockets.delete(socket))
+    // While Fastify closes, it would respond, but leave the socket open.
+    if (isClosing) rejectUpgrade(socket, new Draining())
+    else gate.upgrade(request, socket, head)
+  })
+  app.addHook('preClose', async () => {
+    isClosing = true
+    setTimeout(() => { for (const socket of sockets) socket.destroy() }, closeTimeoutMs).unref()
+  })
 
   recorder.upgrade(webSocketUrl, {})
   gate.install('kernel', recorder.table)
