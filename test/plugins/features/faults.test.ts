@@ -1,7 +1,7 @@
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import t from 'tap'
-import { build, tokenFor } from '../../support/build.ts'
+import { adminKey, build, tokenFor } from '../../support/build.ts'
 import { connect } from '../../support/client.ts'
 import { featureFolder, saying } from '../../support/features.ts'
 import { startServer } from '../../support/process.ts'
@@ -45,7 +45,8 @@ t.test('a faulty feature is disabled on all servers until an admin enables it', 
   t.equal(await bob.fails('needs:say', {}), 'FEATURE_DISABLED', 'dependents are disabled, too')
   t.equal(await ada.fails('faulty:say', {}), 'FEATURE_DISABLED')
   t.match(await (await fetch(`${await server.url}/metrics`)).text(), /flylive_feature_faults_total\{feature="faulty",kind="exception"\} [3-9]/)
-  const { features } = await (await fetch(`${await server.url}/health`)).json() as { features: { name: string }[] }
+  const response = await fetch(`${await server.url}/admin/features`, { headers: { authorization: `Bearer ${adminKey}` } })
+  const { features } = await response.json() as { features: { name: string }[] }
   t.match(features.find(({ name }) => name === 'faulty'), { state: 'disabled', error: /too many faults, the last: a mistake/ })
 
   folder.write('faulty', source(''))
