@@ -3,7 +3,7 @@ import type { Session } from './connections/session.ts'
 import { subprotocol } from './connections/web-socket-server.ts'
 
 /** How long the greeting waits for the fields of a feature, in milliseconds. */
-const hookMs = 5000
+const hookMs = 3000
 
 /** Sends session:ready to each client as its first event. */
 export default fp(async function greeting (app) {

@@ -21,7 +21,7 @@ export interface Membership extends Pick<Rooms, 'join' | 'leave'> {
 }
 
 /** How long the reply to a join waits for the fields of a feature, in milliseconds. */
-const hookMs = 5000
+const hookMs = 3000
 
 export interface MembershipOptions {
   unsynced: Unsynced
