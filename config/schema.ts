@@ -120,6 +120,8 @@ export const sections = {
       .describe('Password of the Sentinels, if they have one.'),
     REDIS_PORT: whole(1, 65535).default(6379)
       .describe('Port of the Redis.'),
+    REDIS_USERNAME: z.string().min(1).optional()
+      .describe('User of the Redis ACL. Default: the user `default`.'),
     REDIS_PASSWORD: z.string().optional()
       .describe('Password of the Redis.'),
     REDIS_DB: whole(0, 1_000_000).default(3)
@@ -184,8 +186,8 @@ export const requirements: readonly Requirement[] = [
   },
   {
     name: 'REDIS_HOST',
-    when: (given) => given.REDIS_URL === undefined && given.REDIS_SENTINELS === undefined && ['REDIS_PORT', 'REDIS_PASSWORD', 'REDIS_TLS'].some((name) => given[name] !== undefined),
-    reason: 'with REDIS_PORT, REDIS_PASSWORD or REDIS_TLS, unless REDIS_URL or REDIS_SENTINELS is set'
+    when: (given) => given.REDIS_URL === undefined && given.REDIS_SENTINELS === undefined && ['REDIS_PORT', 'REDIS_USERNAME', 'REDIS_PASSWORD', 'REDIS_TLS'].some((name) => given[name] !== undefined),
+    reason: 'with REDIS_PORT, REDIS_USERNAME, REDIS_PASSWORD or REDIS_TLS, unless REDIS_URL or REDIS_SENTINELS is set'
   },
   { name: 'BLOBS_S3_ACCESS_KEY_ID', when: (given) => given.BLOBS_S3_URL !== undefined, reason: 'with BLOBS_S3_URL' },
   { name: 'BLOBS_S3_SECRET_ACCESS_KEY', when: (given) => given.BLOBS_S3_URL !== undefined, reason: 'with BLOBS_S3_URL' },

@@ -4,7 +4,7 @@ import { RateLimiterMemory, RateLimiterRedis, RateLimiterRes } from 'rate-limite
 import { rateLimited } from '../errors/codes.ts'
 
 export interface LimiterOptions {
-  /** Prefix of the keys in Redis. */
+  /** Prefix of the keys, which begin with `msab:` in Redis. */
   name: string
   /** Maximum events per key per window. */
   max: number
@@ -36,7 +36,7 @@ export interface Limiter {
  * counts only its own events, so that a Redis outage does not block users
  */
 export function createLimiter (redis: Redis | undefined, { name, max, windowSeconds }: LimiterOptions): Limiter {
-  const options = { keyPrefix: name, points: max, duration: windowSeconds }
+  const options = { keyPrefix: `msab:${name}`, points: max, duration: windowSeconds }
   const local = new RateLimiterMemory(options)
   const limiter = redis ? new RateLimiterRedis({ ...options, storeClient: redis, insuranceLimiter: local }) : local
   // The wall clock may have been set back, so the delay is limited to the window.

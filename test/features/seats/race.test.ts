@@ -126,7 +126,7 @@ async function commandsDuring (t: Test, port: number, { app }: TestServer, work:
 
 /** Leaves out the commands that a request does not wait for: health checks and rate limit counts. */
 const awaited = (commands: string[][]) => commands
-  .filter((args) => args[0] !== 'ping' && !args.some((arg) => arg.startsWith('ratelimit:')))
+  .filter((args) => args[0] !== 'ping' && !args.some((arg) => arg.startsWith('msab:ratelimit:')))
   .map((args) => args.slice(0, args[0] === 'zadd' ? 2 : 6)).sort()
 
 t.test('an uncontended change is one round trip to the store', async (t) => {
