@@ -1,5 +1,7 @@
 import { existsSync } from 'node:fs'
-import { findCommand, run } from './shell.mjs'
+import { mkdir, readdir, rename, rm } from 'node:fs/promises'
+import { join } from 'node:path'
+import { cachePath, findCommand, run } from './shell.mjs'
 import { SetupError, step } from './report.mjs'
 
 /**
@@ -30,8 +32,47 @@ export async function installPackages (purpose, packages) {
 const shell = 'chromium-headless-shell'
 
 /**
- * Installs the tools that the tests need: Redis, a browser, nginx, and
- * ffmpeg, which generates the tones that the browser sends.
+ * Returns the command that tests the alert rules: one on the PATH, or the copy that
+ * {@link ensurePromtool} has put into the cache.
+ *
+ * @returns {string | undefined} absolute path
+ */
+export function findPromtool () {
+  const cached = join(cachePath('promtool'), 'usr', 'bin', 'promtool')
+  return findCommand('promtool') ?? (existsSync(cached) ? cached : undefined)
+}
+
+/**
+ * Unpacks Debian's package prometheus into the cache. The package is not installed, because that would
+ * start a Prometheus server.
+ *
+ * @returns {Promise<void>}
+ * @throws {SetupError} if there is no apt
+ */
+async function ensurePromtool () {
+  if (findPromtool()) return
+  if (!findCommand('apt-get') || !findCommand('dpkg')) {
+    throw new SetupError('Missing command for the tests: promtool, which is part of Prometheus. Install it, then start again.')
+  }
+  await step('promtool (for the tests)', async () => {
+    const folder = cachePath('promtool')
+    const draft = `${folder}.${process.pid}`
+    await mkdir(draft, { recursive: true })
+    // Downloading needs no root, but reading the list of packages does. The list may be up to date.
+    if (process.getuid?.() === 0) await run('apt-get', ['update']).catch(() => {})
+    await run('apt-get', ['download', 'prometheus'], { cwd: draft })
+    const [file] = (await readdir(draft)).filter((name) => name.endsWith('.deb'))
+    await run('dpkg', ['-x', file, '.'], { cwd: draft })
+    await rm(join(draft, file))
+    await rm(join(draft, 'usr', 'bin', 'prometheus'))
+    await rm(folder, { recursive: true, force: true })
+    await rename(draft, folder)
+  })
+}
+
+/**
+ * Installs the tools that the tests need: Redis, a browser, nginx,
+ * ffmpeg, which generates the tones that the browser sends, and promtool, which tests the alert rules.
  *
  * @returns {Promise<void>}
  */
@@ -43,6 +84,7 @@ export async function ensureTestTools () {
   // Debian puts nginx into a folder that is not on the PATH of all users.
   if (!findCommand('nginx') && !existsSync('/usr/sbin/nginx')) missing.push('nginx-light')
   if (missing.length) await installPackages('the tests', missing)
+  await ensurePromtool()
   // The tests also run in a full browser, but they take twice as long there.
   if (!process.env.CHROMIUM_PATH && !findCommand(shell) && findCommand('apt-get') && process.getuid?.() === 0) {
     await installPackages('faster tests', [shell]).catch(() => {})
