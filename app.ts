@@ -1,3 +1,4 @@
+import { hostname } from 'node:os'
 import { join } from 'node:path'
 import autoload from '@fastify/autoload'
 import Fastify, { LogController } from 'fastify'
@@ -7,6 +8,8 @@ import type { Config } from './config/load.ts'
 import { trustProxyOption } from './config/addresses.ts'
 import { bodyLimit, useJsonBodies } from './config/body.ts'
 import { routerOptions } from './config/router.ts'
+import { kernelSecrets } from './config/secrets.ts'
+import { createRedaction } from './plugins/schema/redaction.ts'
 import { frameworkErrors } from './plugins/errors/index.ts'
 import { defaultTimings } from './plugins/timings.ts'
 import type { Timings } from './plugins/timings.ts'
@@ -32,6 +35,8 @@ const here = import.meta.dirname
  * @returns an instance to call `ready()` or `listen()` on; `close()` releases everything
  */
 export async function buildApp ({ config, logger = false, featuresDir = join(here, 'features'), warmWorkers = true, timings = {} }: AppOptions): Promise<FastifyInstance> {
+  const redaction = createRedaction()
+  redaction.add(kernelSecrets(config))
   const { requestMs, headersMs } = { ...defaultTimings, ...timings }
   // When one of these timeouts passes, Node responds with 408 and closes the connection. WebSockets are not affected.
   const httpOptions = { requestTimeout: requestMs, headersTimeout: headersMs, connectionsCheckingInterval: headersMs / 2 }
@@ -40,7 +45,7 @@ export async function buildApp ({ config, logger = false, featuresDir = join(her
     : { http: httpOptions }
   const app = Fastify({
     ...transport,
-    logger,
+    logger: typeof logger === 'object' ? { base: { pid: process.pid, hostname: hostname(), node: config.NODE_ID }, hooks: { streamWrite: redaction.redact }, ...logger } : logger,
     requestTimeout: requestMs,
     bodyLimit,
     trustProxy: trustProxyOption(config.TRUST_PROXY),
@@ -62,7 +67,7 @@ export async function buildApp ({ config, logger = false, featuresDir = join(her
     dir: join(here, 'plugins'),
     encapsulate: false,
     maxDepth: 1,
-    options: { config, featuresDir, warmWorkers, timings }
+    options: { config, redaction, featuresDir, warmWorkers, timings }
   })
   await app.register(autoload, { dir: join(here, 'routes'), dirNameRoutePrefix: false })
   return app

@@ -5,6 +5,7 @@ import closeWithGrace from 'close-with-grace'
 import { buildApp } from './app.ts'
 import { loadConfig } from './config/load.ts'
 import type { Config } from './config/load.ts'
+import { secretVariables } from './config/secrets.ts'
 import { banner } from './config/banner.ts'
 import { readEnvFile } from './config/env-file.ts'
 import { ConfigError, StartError } from './config/error.ts'
@@ -73,7 +74,10 @@ function readConfig (): Config {
   try {
     // Sets process.env because libraries read variables of their own, such as MEDIASOUP_WORKER_BIN.
     Object.assign(process.env, { ...readEnvFile('.env'), ...process.env })
-    return loadConfig(process.env)
+    const config = loadConfig(process.env)
+    // Neither features nor child processes can read the secrets there. They receive their own settings only.
+    for (const name of secretVariables()) delete process.env[name]
+    return config
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error
     process.stderr.write(`${error.message}\n\nSee docs/configuration.md for all variables.\n`)
@@ -85,7 +89,7 @@ async function start (config: Config) {
   // An error of Redis has the command that failed, which may be the one with the password.
   const redact = ['req.headers.authorization', 'headers.authorization', 'err.command.args']
   const logger = config.NODE_ENV === 'development' && isInstalled('pino-pretty')
-    ? { level: config.LOG_LEVEL, redact, transport: { target: 'pino-pretty', options: { translateTime: 'HH:MM:ss', ignore: 'pid,hostname' } } }
+    ? { level: config.LOG_LEVEL, redact, transport: { target: 'pino-pretty', options: { translateTime: 'HH:MM:ss', ignore: 'pid,hostname,node' } } }
     : { level: config.LOG_LEVEL, redact }
   return await buildApp({ config, logger }).then(async (app) => { await app.ready(); return app }).catch(giveUp)
 }

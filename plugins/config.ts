@@ -1,16 +1,20 @@
 import fp from 'fastify-plugin'
 import type { Config } from '../config/load.ts'
+import type { Redaction } from './schema/redaction.ts'
 
 declare module 'fastify' {
   interface FastifyInstance {
     /** The validated configuration; config/schema.ts describes each variable. */
     config: Config
+    /** Masks secrets in texts. Log lines are masked automatically. */
+    redaction: Redaction
   }
 }
 
 /** Decorates the instance with the configuration that `buildApp` received. */
-export default fp<{ config: Config }>(async function config (app, options) {
+export default fp<{ config: Config, redaction: Redaction }>(async function config (app, options) {
   app.decorate('config', options.config)
+  app.decorate('redaction', options.redaction)
   for (const warning of options.config.warnings) app.log.warn(warning)
 }, { name: 'config' })
 

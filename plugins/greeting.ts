@@ -8,13 +8,13 @@ const hookMs = 3000
 /** Sends session:ready to each client as its first event. */
 export default fp(async function greeting (app) {
   async function greet (session: Session): Promise<void> {
-    const extra = Object.assign({}, ...await app.hooks.settle('session:greet', hookMs, session)) as Record<string, unknown>
+    const extra = await app.hooks.gather('session:greet', hookMs, session)
     session.send('session:ready', {
+      ...extra,
       sessionId: session.id,
       userId: session.user.id,
       protocol: subprotocol,
       features: app.features.enabled(),
-      ...extra,
       serverTime: app.clock.now()
     })
   }
@@ -22,7 +22,7 @@ export default fp(async function greeting (app) {
   app.hooks.on('session:open', (session) => {
     if (!session.connected) return
     const greeted = greet(session).catch((err: unknown) => {
-      app.log.error({ err }, 'failed to greet a session')
+      app.log.error({ err, sessionId: session.id, userId: session.user.id }, 'failed to greet a session')
       session.close('OVERLOADED')
     })
     // Requests wait until the greeting has been sent, so that it is the first frame.

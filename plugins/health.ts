@@ -64,7 +64,7 @@ export default fp(async function health (app) {
         checks[name] = { ok: false, error: error instanceof Error ? error.message : String(error) }
       }
     }
-    const ofFeatures = Object.assign({}, ...await app.hooks.settle('health:checks', hookMs)) as Record<string, () => Promise<void> | void>
+    const ofFeatures = await app.hooks.gather('health:checks', hookMs) as Record<string, () => Promise<void> | void>
     await Promise.all([
       ...Object.entries(ofFeatures).map(([name, check]) => note(name, check)),
       note('store', () => app.store.check()),

@@ -1,5 +1,6 @@
 import fp from 'fastify-plugin'
 import type { FastifyBaseLogger } from 'fastify'
+import { Session } from './connections/session.ts'
 import { isLate } from './dispatch/in-flight.ts'
 import type { InFlight, RunOptions } from './dispatch/in-flight.ts'
 
@@ -29,7 +30,8 @@ export interface HookCaller<H> {
    */
   emit<N extends keyof H> (name: N, ...args: Args<H[N]>): void
   /**
-   * Calls all handlers concurrently and merges the objects that they return.
+   * Calls all handlers concurrently and merges the objects that they return. If two handlers return the
+   * same field, the first one's value is kept, and the conflict is logged once.
    *
    * @throws the first failure
    */
@@ -64,6 +66,8 @@ export interface Hooks extends HookRegistrar, HookCaller<KernelHooks> {
    * @returns the results of the other handlers, in order of registration
    */
   settle<N extends keyof KernelHooks> (name: N, limitMs: number, ...args: Args<KernelHooks[N]>): Promise<Result<KernelHooks[N]>[]>
+  /** Like {@link settle}, but merges the objects that the handlers return, as {@link collect} does. */
+  gather<N extends keyof KernelHooks> (name: N, limitMs: number, ...args: Args<KernelHooks[N]>): Promise<Record<string, unknown>>
 }
 
 declare module 'fastify' {
@@ -72,11 +76,24 @@ declare module 'fastify' {
   }
 }
 
+/** @returns the ids of the room and the session that a hook is called for */
+function subjectsOf (name: string, args: readonly unknown[]): { roomId?: string, sessionId?: string, userId?: unknown } {
+  const session = args.find((arg) => arg instanceof Session)
+  const [first] = args
+  const roomId = name.startsWith('room:') && typeof first === 'string' ? first : args.map((arg) => Object(arg) as { roomId?: unknown }).find((arg) => typeof arg.roomId === 'string')?.roomId
+  return {
+    ...(typeof roomId === 'string' ? { roomId } : {}),
+    ...(session ? { sessionId: session.id, userId: session.user.id } : {})
+  }
+}
+
 function createHooks (log: FastifyBaseLogger): Hooks {
   interface Installed extends HookEntry { owner: string, inFlight: Pick<InFlight, 'run'> | undefined }
   const owners = new Map<string, readonly Installed[]>()
   const byName = new Map<string, Installed[]>()
   const kernel: HookEntry[] = []
+  // The fields whose conflicts have been logged.
+  const conflicts = new Set<string>()
 
   function rebuild () {
     byName.clear()
@@ -87,6 +104,19 @@ function createHooks (log: FastifyBaseLogger): Hooks {
         else byName.set(entry.name, [entry])
       }
     }
+  }
+
+  /** Merges the results of a hook's handlers. Of two fields with the same name, the first is kept. */
+  function merge (hook: string, parts: readonly unknown[]): Record<string, unknown> {
+    const merged: Record<string, unknown> = {}
+    for (const [field, value] of parts.flatMap((part) => Object.entries(part ?? {}))) {
+      if (!Object.hasOwn(merged, field)) merged[field] = value
+      else if (!conflicts.has(`${hook} ${field}`)) {
+        conflicts.add(`${hook} ${field}`)
+        log.error({ hook, field }, 'two handlers of a hook return the same field: the second one is ignored')
+      }
+    }
+    return merged
   }
 
   function call ({ name, fn, inFlight }: Installed, args: unknown[], options?: RunOptions): unknown {
@@ -103,7 +133,7 @@ function createHooks (log: FastifyBaseLogger): Hooks {
     emit (name, ...args) {
       for (const entry of byName.get(name) ?? []) {
         const failed = (err: unknown) => {
-          if (!isLate(err)) log.error({ err, hook: name, feature: entry.owner }, 'a hook handler failed')
+          if (!isLate(err)) log.error({ err, hook: name, feature: entry.owner, ...subjectsOf(name, args) }, 'a hook handler failed')
         }
         try {
           const result = call(entry, args)
@@ -115,7 +145,7 @@ function createHooks (log: FastifyBaseLogger): Hooks {
     },
     async collect (name, ...args) {
       const parts = await Promise.all((byName.get(name) ?? []).map(async (entry) => call(entry, args)))
-      return Object.assign({}, ...parts) as Record<string, unknown>
+      return merge(name, parts)
     },
     async ask (name, ...args) {
       const answers = []
@@ -130,11 +160,14 @@ function createHooks (log: FastifyBaseLogger): Hooks {
         try {
           return [await call(entry, args, { limitMs, impatient: true, mustSucceed: true })]
         } catch (err) {
-          if (!isLate(err)) log.error({ err, hook: name, feature: entry.owner }, 'a hook handler failed and was left out')
+          if (!isLate(err)) log.error({ err, hook: name, feature: entry.owner, ...subjectsOf(name, args) }, 'a hook handler failed and was left out')
           return []
         }
       }))
       return answers.flat(1) as never
+    },
+    async gather (name, limitMs, ...args) {
+      return merge(name, await this.settle(name, limitMs, ...args))
     },
     install (owner, entries, inFlight) {
       if (entries.length === 0) owners.delete(owner)

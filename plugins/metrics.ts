@@ -1,3 +1,5 @@
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
 import fp from 'fastify-plugin'
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client'
 
@@ -34,8 +36,12 @@ export function createMetrics (): Metrics {
   }
 }
 
+const { version } = JSON.parse(readFileSync(join(import.meta.dirname, '..', 'package.json'), 'utf8')) as { version: string }
+
 export default fp(async function metrics (app) {
   const created = createMetrics()
   collectDefaultMetrics({ register: created.registry })
+  // A label on this metric alone: Prometheus adds the label `instance` to all of them.
+  created.gauge('flylive_node_info', 'Always 1; the labels are NODE_ID and the version of the server', ['node', 'version']).set({ node: app.config.NODE_ID, version }, 1)
   app.decorate('metrics', created)
-}, { name: 'metrics' })
+}, { name: 'metrics', dependencies: ['config'] })

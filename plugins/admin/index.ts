@@ -1,3 +1,4 @@
+import type { IncomingMessage } from 'node:http'
 import bearerAuth from '@fastify/bearer-auth'
 import fp from 'fastify-plugin'
 import type { FastifyReply, FastifyRequest, RouteOptions } from 'fastify'
@@ -56,6 +57,16 @@ declare module 'fastify' {
   }
 }
 
+/** The fingerprint of the key that a request was sent with, for the audit log. */
+const usedKeys = new WeakMap<IncomingMessage, string>()
+
+/** Removes the key from a request before its handler, which may belong to a feature, receives the request. */
+async function hideKey ({ raw }: FastifyRequest): Promise<void> {
+  usedKeys.set(raw, fingerprint(bearerOf(raw.headers) ?? ''))
+  delete raw.headers.authorization
+  raw.rawHeaders.forEach((name, index, list) => { if (index % 2 === 0 && /^authorization$/i.test(name)) list[index + 1] = '' })
+}
+
 /**
  * Requires an admin key on every route under /admin, whether the kernel or a feature registers it.
  * The plugin checks the matched route rather than the request's URL, so no spelling of the URL
@@ -95,7 +106,7 @@ export default fp(async function admin (app) {
         reply.header('cache-control', 'no-store')
         if (!hasKey(request)) await lockout.check(request.ip)
       }
-      route.onRequest = [prepare, app.verifyBearerAuth, ...[route.onRequest ?? []].flat()]
+      route.onRequest = [prepare, app.verifyBearerAuth, hideKey, ...[route.onRequest ?? []].flat()]
       return true
     },
     hasKey,
@@ -107,7 +118,7 @@ export default fp(async function admin (app) {
       return false
     },
     audit (request, action, change) {
-      app.log.info({ audit: true, action, key: fingerprint(bearerOf(request.headers) ?? ''), ip: request.ip, ...change }, `admin: ${action}`)
+      app.log.info({ audit: true, action, key: usedKeys.get(request.raw), ip: request.ip, ...change }, `admin: ${action}`)
     }
   } satisfies Admin)
   app.addHook('onRoute', (route) => {

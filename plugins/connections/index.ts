@@ -1,6 +1,7 @@
 import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
 import type { Drain } from '../drain.ts'
+import type { EventCheck } from '../dispatch/event-check.ts'
 import { closeCodes } from './close-codes.ts'
 import { Draining, Forbidden, Overloaded } from '../errors/codes.ts'
 import { createEvent, createFaceAdapter, eventFromText, jsonFace, objectFace } from './face.ts'
@@ -66,6 +67,7 @@ export default fp(async function sockets (app) {
   const owners = new WeakMap<Session, string>()
   const expiries = new WeakMap<Session, Expiry>()
   let reader: FrameReader = () => {}
+  let check: EventCheck = () => {}
 
   const open = app.metrics.gauge('flylive_socket_connections', 'Open WebSocket connections')
   const total = app.metrics.counter('flylive_socket_connections_total', 'WebSocket connections accepted')
@@ -76,12 +78,13 @@ export default fp(async function sockets (app) {
   const overLink = createFaceAdapter((frame: unknown) => frame, faceFailed)
   const replaceOlder = config.SINGLE_SESSION ? replaceOlderSessions(app, sessions) : () => {}
 
-  function start<F> (options: Omit<SessionOptions<F>, 'connectedAt' | 'limits' | 'reader'>, owner?: string): Session {
+  function start<F> (options: Omit<SessionOptions<F>, 'connectedAt' | 'limits' | 'reader' | 'check'>, owner?: string): Session {
     const session = new Session({
       ...options,
       connectedAt: app.clock.now(),
       limits,
       reader,
+      check: (type, data) => check(type, data),
       onEnd: (session) => {
         expiry.stop()
         app.hooks.emit('session:close', session)
@@ -152,8 +155,12 @@ export default fp(async function sockets (app) {
       expiries.get(session)?.restart()
     },
     receive: (session, data, isBinary) => session.receive(data, isBinary),
-    toUser: (userId, type, data) => app.cluster.send('user:event', { userKey: userKeyOf(userId), text: createEvent(type, data).text }),
+    async toUser (userId, type, data) {
+      check(type, data)
+      return await app.cluster.send('user:event', { userKey: userKeyOf(userId), text: createEvent(type, data).text })
+    },
     broadcast (type, data) {
+      check(type, data)
       const event = createEvent(type, data)
       for (const session of sessions.all()) session.write(event)
     }
@@ -168,6 +175,9 @@ export default fp(async function sockets (app) {
     accept,
     readWith (fn) {
       reader = fn
+    },
+    checkWith (fn) {
+      check = fn
     },
     forFeature: (name) => ({
       ...feature,

@@ -64,6 +64,8 @@ export interface SessionOptions<F = unknown> {
   connected: boolean
   limits: FloodLimits
   reader: FrameReader
+  /** Checks an event that is sent to this session alone. */
+  check?: (type: string, data: unknown) => void
   /** Called once when the session ends, before the client confirms the close. */
   onEnd?: (session: Session) => void
 }
@@ -91,12 +93,13 @@ export class Session {
   readonly #messages: TokenBucket
   readonly #bytes: TokenBucket
   readonly #reader: FrameReader
+  readonly #check: (type: string, data: unknown) => void
   readonly #onEnd: (session: Session) => void
   #endedFor: CloseReason | undefined
   #ended = false
   #closing = false
 
-  constructor ({ identity, face, link, connectedAt, connected, limits, reader, onEnd = () => {} }: SessionOptions<unknown>) {
+  constructor ({ identity, face, link, connectedAt, connected, limits, reader, check = () => {}, onEnd = () => {} }: SessionOptions<unknown>) {
     this.#identity = identity
     this.userKey = userKeyOf(identity.user.id)
     this.face = face
@@ -106,6 +109,7 @@ export class Session {
     this.#messages = new TokenBucket(limits.messagesPerSecond, limits.messagesBurst)
     this.#bytes = new TokenBucket(limits.bytesPerSecond, limits.bytesBurst)
     this.#reader = reader
+    this.#check = check
     this.#onEnd = onEnd
   }
 
@@ -156,6 +160,7 @@ export class Session {
 
   /** Sends one event to this session alone. */
   send (type: string, data: unknown): void {
+    this.#check(type, data)
     this.write(createEvent(type, data))
   }
 

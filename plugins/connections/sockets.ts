@@ -3,6 +3,7 @@ import type { WebSocket } from 'ws'
 import type { CloseReason } from './close-codes.ts'
 import type { Face, OutgoingEvent } from './face.ts'
 import type { Link } from './link.ts'
+import type { EventCheck } from '../dispatch/event-check.ts'
 import type { SessionRegistry } from './registry.ts'
 import type { FrameReader, Identity, Session, UserId } from './session.ts'
 
@@ -67,6 +68,8 @@ export interface Sockets extends FeatureSockets {
   accept (ws: WebSocket, request: IncomingMessage, identity: Identity, options?: ConnectionOptions): Session
   /** Sets the function that handles incoming frames. */
   readWith (reader: FrameReader): void
+  /** Sets the function that checks events against their schemas. */
+  checkWith (check: EventCheck): void
   /** @returns the API for one feature, which owns the sessions it opens */
   forFeature (name: string): FeatureSockets
 }

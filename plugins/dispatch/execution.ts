@@ -226,5 +226,5 @@ export function createExecution (app: FastifyInstance, routes: RouteTable, limit
 }
 
 function tagsOf ({ session, id, type }: SessionRequest) {
-  return { sessionId: session.id, userId: session.user.id, correlationId: `${session.id}/${String(id ?? '-')}`, type }
+  return { sessionId: session.id, userId: session.user.id, ...(session.roomId === null ? {} : { roomId: session.roomId }), correlationId: `${session.id}/${String(id ?? '-')}`, type }
 }

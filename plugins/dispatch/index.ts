@@ -1,5 +1,7 @@
 import fp from 'fastify-plugin'
 import { createRateLimits } from '../redis/limiter.ts'
+import { createEventCheck } from './event-check.ts'
+import type { EventCheck } from './event-check.ts'
 import { createExecution } from './execution.ts'
 import type { Execution, MessageDispatcher } from './execution.ts'
 import { createMessageRecorder, createRouteTable } from './routes.ts'
@@ -8,7 +10,9 @@ import type { MessageRegistrar, RouteTable } from './routes.ts'
 /** The message router's API for features. */
 export interface FeatureMessages extends MessageRegistrar, MessageDispatcher {}
 
-export interface Messages extends FeatureMessages, Pick<RouteTable, 'ownerOf' | 'install' | 'disable' | 'contract'>, Pick<Execution, 'hold'> {}
+export interface Messages extends FeatureMessages, Pick<RouteTable, 'ownerOf' | 'install' | 'disable' | 'contract'>, Pick<Execution, 'hold'> {
+  checkEvent: EventCheck
+}
 
 declare module 'fastify' {
   interface FastifyInstance {
@@ -27,7 +31,10 @@ export default fp(async function messages (app) {
   const kernel = createMessageRecorder()
   const installKernel = () => routes.install('kernel', kernel.table)
 
+  const checkEvent = createEventCheck(app, routes.eventSchema)
+
   app.sockets.readWith(execution.read)
+  app.sockets.checkWith(checkEvent)
 
   app.decorate('messages', {
     on (type, options, handler) {
@@ -48,6 +55,7 @@ export default fp(async function messages (app) {
     },
     dispatch: execution.dispatch,
     hold: execution.hold,
+    checkEvent,
     ownerOf: routes.ownerOf,
     install: routes.install,
     disable: routes.disable,

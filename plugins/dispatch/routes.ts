@@ -172,6 +172,8 @@ export interface RouteTable {
   install (owner: string, table: MessageTable | undefined, inFlight?: InFlight): void
   /** Sets the types that return FEATURE_DISABLED because this feature is off. */
   disable (feature: string, types: readonly string[]): void
+  /** @returns the declared schema of an event, including the fields that other owners add */
+  eventSchema (type: string): z.ZodType | undefined
   /** The current contract. */
   contract (): (MessageTable & { owner: string })[]
 }
@@ -180,6 +182,7 @@ export function createRouteTable (): RouteTable {
   const owners = new Map<string, MessageTable>()
   const byType = new Map<string, InstalledRoute & { owner: string }>()
   const disabled = new Map<string, string>()
+  let eventSchemas: ReadonlyMap<string, z.ZodType> = new Map()
 
   /** Rebuilds every request schema so that it includes the fields that other owners add. */
   function acceptFields (): void {
@@ -188,6 +191,12 @@ export function createRouteTable (): RouteTable {
       const route = owners.get(owner)?.routes.find((one) => one.type === type) as MessageRoute
       byType.set(type, { owner, inFlight, route: { ...route, request: withAdditions(type, route.request, accepted) } })
     }
+  }
+
+  function declareEvents (): void {
+    const tables = [...owners.values()]
+    const additions = tables.flatMap((table) => table.additions)
+    eventSchemas = new Map(tables.flatMap(({ events }) => Object.entries(events).map(([type, schema]) => [type, withAdditions(type, schema, additions)] as const)))
   }
 
   const find = (type: string) => byType.get(type)
@@ -215,7 +224,9 @@ export function createRouteTable (): RouteTable {
         disabled.delete(route.type)
       }
       acceptFields()
+      declareEvents()
     },
+    eventSchema: (type) => eventSchemas.get(type),
     disable (feature, types) {
       for (const [type, owner] of disabled) if (owner === feature) disabled.delete(type)
       for (const type of types) if (!byType.has(type)) disabled.set(type, feature)

@@ -9,6 +9,12 @@ export function frameworkErrors (error: Error, _request: unknown, reply: Pick<Fa
   reply.code(status).send({ error: wire })
 }
 
+/** @returns the room in a route's parameters, for the log */
+const roomOf = (params: unknown) => {
+  const { roomId } = Object(params) as { roomId?: string }
+  return roomId === undefined ? {} : { roomId }
+}
+
 /**
  * Makes an instance send errors in the format of the REST API,
  * `{"error":{"code","message","details?"}}`. Both the kernel and each feature's
@@ -25,7 +31,7 @@ export function useWireErrors (app: FastifyInstance): void {
     const { 'content-length': length = '0', 'transfer-encoding': encoding } = request.headers
     // Close the connection, because the rest of the request body will not be read.
     if (!request.raw.complete && (length !== '0' || encoding !== undefined)) reply.header('connection', 'close')
-    if (status >= 500) request.log.error({ err: error }, 'request failed')
+    if (status >= 500) request.log.error({ err: error, ...roomOf(request.params) }, 'request failed')
     if (status === 503) reply.header('retry-after', '1')
     const { retryAfterMs } = { ...wire.details as object } as { retryAfterMs?: number }
     if (retryAfterMs !== undefined) reply.header('retry-after', String(Math.ceil(retryAfterMs / 1000)))

@@ -4,6 +4,7 @@ import type { HTTPMethod } from 'find-my-way'
 import { routerOptions } from '../../config/router.ts'
 import { unavailable } from '../errors/codes.ts'
 import { withTimeout } from '../errors/timeout.ts'
+import { fieldConflicts } from '../dispatch/fields.ts'
 import { checkRoute } from '../gate/gate.ts'
 import type { FeatureModule } from './discovery.ts'
 import { loadFailed } from './errors.ts'
@@ -188,6 +189,11 @@ export async function buildNext (app: FastifyInstance, { registry, supervisor }:
       claimMessage (type) {
         const owner = app.messages.ownerOf(type) ?? others.find(({ table }) => table.routes.some((route) => route.type === type))?.name
         if (owner !== undefined && owner !== name) throw new Error(`The message type ${type} belongs to ${owner}`)
+      },
+      checkFields (table) {
+        const kernel = app.messages.contract().filter(({ owner }) => owner === 'kernel')
+        const conflicts = fieldConflicts(table, [...kernel, ...others.map((other) => ({ ...other.table, owner: other.name }))])
+        if (conflicts.length > 0) throw new Error(conflicts.join(', '))
       },
       pathOwners: () => [app.gate.kernel(), ...others],
       claimRoute (method, url) {

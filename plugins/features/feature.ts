@@ -65,6 +65,14 @@ interface AllHooks extends KernelHooks, FeatureHooks {}
 /** A feature can handle all hooks, but it can call only the hooks of features. */
 export interface FeatureHookRegistrar extends HookRegistrar<AllHooks>, HookCaller<FeatureHooks> {}
 
+/** The rooms of all servers, for one feature. */
+export interface FeatureStore extends Pick<RoomStore,
+  'kind' | 'ban' | 'listEmptyRooms' | 'forgetEmptyRoom' |
+  'getRoom' | 'listRooms' | 'listBusyRooms' | 'getParticipants' | 'listParticipants' | 'getMembers' | 'getSomeMembers'> {
+  /** @returns the entries of the feature's log of a room (`rooms.emitLogged`), oldest first */
+  readLog (roomId: string): Promise<string[]>
+}
+
 /** The kernel's API for features: each property is a decorator of the feature's instance. */
 export interface FeatureSurface {
   /**
@@ -115,10 +123,8 @@ export interface FeatureSurface {
    * keys with the feature's name.
    */
   blobs: Blobs
-  /** The records, members and logs of all rooms, on all servers. */
-  store: Pick<RoomStore,
-    'kind' | 'readLog' | 'ban' | 'listEmptyRooms' | 'forgetEmptyRoom' |
-    'getRoom' | 'listRooms' | 'listBusyRooms' | 'getParticipants' | 'listParticipants' | 'getMembers' | 'getSomeMembers'>
+  /** The records and members of all rooms, on all servers, and the feature's own log of each room. */
+  store: FeatureStore
   /**
    * The server's Redis connection, for features that need their own data structures; undefined if Redis
    * is not configured. Begin keys with `msab:` and the feature's name.

@@ -5,6 +5,7 @@ import { serializerCompiler, validatorCompiler } from 'fastify-type-provider-zod
 import { trustProxyOption } from '../../config/addresses.ts'
 import { bodyLimit, useJsonBodies } from '../../config/body.ts'
 import { routerOptions } from '../../config/router.ts'
+import { kernelNamespaces, namespaceKey } from '../kv/kv.ts'
 import type { JobHandler, JobsRegistrar } from '../jobs/runner.ts'
 import { NotFound } from '../errors/codes.ts'
 import { frameworkErrors, useWireErrors } from '../errors/index.ts'
@@ -62,12 +63,37 @@ export interface GenerationPlan {
   provided (name: string): readonly string[] | undefined
   /** @throws when the type belongs to another feature */
   claimMessage (type: string): void
+  /** @throws if the feature and another owner declare the same field of a message */
+  checkFields (table: MessageTable): void
   /** The owners whose paths and routes the feature's paths must not overlap. */
   pathOwners (): Iterable<PathOwner>
   /** @throws when the route belongs to another feature */
   claimRoute (method: string, url: string): void
   /** @throws if a running dependent requires a decorator that is no longer provided */
   checkProvided (decorators: readonly string[]): void
+}
+
+/**
+ * @returns an object with the given members of another one, and no others. The members are looked up
+ * at each access
+ */
+function only<T extends object, K extends keyof T> (object: T, ...names: readonly K[]): Pick<T, K> {
+  const members = names.map((name) => [name, { enumerable: true, get: () => object[name] }] as const)
+  return Object.defineProperties({}, Object.fromEntries(members)) as Pick<T, K>
+}
+
+/** The key-value store without the kernel's own namespaces, which contain the settings of all features. */
+function featureKeys ({ namespace, plainKeys }: FastifyInstance['kv']): FeatureSurface['kv'] {
+  return {
+    namespace (name) {
+      if (kernelNamespaces.includes(name)) throw new Error(`The namespace ${name} belongs to the server`)
+      return namespace(name)
+    },
+    plainKeys (prefix) {
+      if (kernelNamespaces.includes(prefix) || kernelNamespaces.map(namespaceKey).some((key) => key.startsWith(prefix) || prefix.startsWith(key))) throw new Error(`Keys that begin with "${prefix}" belong to the server`)
+      return plainKeys(prefix)
+    }
+  }
 }
 
 /**
@@ -78,7 +104,7 @@ export interface GenerationPlan {
  * @throws any error that the plugin throws, and an error if a dependency is missing
  */
 export async function buildGeneration (kernel: FastifyInstance, plan: GenerationPlan): Promise<Generation> {
-  const { name, number, module, config, supervision, previouslyKept, getFeature, provided, claimMessage, claimRoute, pathOwners, checkProvided } = plan
+  const { name, number, module, config, supervision, previouslyKept, getFeature, provided, claimMessage, claimRoute, pathOwners, checkFields, checkProvided } = plan
   const app = Fastify({
     loggerInstance: kernel.log.child({ feature: name }),
     logController: new LogController({ disableRequestLogging: true }),
@@ -155,15 +181,19 @@ export async function buildGeneration (kernel: FastifyInstance, plan: Generation
     rooms: kernel.rooms.forFeature(name, registrars, (fn) => { app.addHook('onClose', async () => fn()) }),
     sockets: kernel.sockets.forFeature(name),
     sfu: kernel.sfu,
-    kv: kernel.kv,
+    kv: featureKeys(kernel.kv),
     blobs: kernel.blobs,
-    store: kernel.store,
-    directory: kernel.directory,
-    features: kernel.features,
+    store: Object.assign(
+      only(kernel.store, 'kind', 'ban', 'listEmptyRooms', 'forgetEmptyRoom', 'getRoom', 'listRooms', 'listBusyRooms', 'getParticipants', 'listParticipants', 'getMembers', 'getSomeMembers'),
+      { readLog: (roomId: string) => kernel.store.readLog(roomId, name) }
+    ),
+    directory: only(kernel.directory, 'sessionsOf'),
+    // The other methods show the settings of all features.
+    features: only(kernel.features, 'enabled', 'getFeature'),
     keep: kept.keep,
-    admin: kernel.admin,
+    admin: only(kernel.admin, 'audit'),
     contract: () => kernel.contract(),
-    drain: kernel.drain,
+    drain: only(kernel.drain, 'draining'),
     redis: kernel.hasDecorator('redis') ? kernel.redis : undefined
   } satisfies FeatureSurface
   for (const [name, part] of Object.entries(surface)) app.decorate(name, part as never)
@@ -208,6 +238,7 @@ export async function buildGeneration (kernel: FastifyInstance, plan: Generation
   try {
     app.register(module.plugin, madeBySchema(config))
     await app.ready()
+    checkFields(messages.table)
     const provides = Object.getOwnPropertyNames(app).filter((property) => !before.has(property) && !module.dependencies.some((dependency) => provided(dependency)?.includes(property)))
     checkProvided(provides)
     return { name, number, module, config, app, hooks, jobs, routes, provides, calls, supervision, kept, table: messages.table, paths: gate.table, loadedAt: Date.now() }

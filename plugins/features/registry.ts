@@ -8,7 +8,7 @@ import type { Generation } from './generation.ts'
 import type { FeatureTarget } from './plan.ts'
 import type { FeatureSetting } from './settings.ts'
 import { runAs } from './running-code.ts'
-import { settingsFromEnv, variableOf } from '../schema/variables.ts'
+import { secretValues, settingsFromEnv, variableOf } from '../schema/variables.ts'
 
 export type FeatureState = 'enabled' | 'disabled' | 'failed'
 
@@ -71,7 +71,7 @@ export interface Registry {
  */
 const manyImports = 300
 
-export function createRegistry ({ config, log, messages, metrics, nodeId }: FastifyInstance): Registry {
+export function createRegistry ({ config, log, messages, metrics, nodeId, redaction }: FastifyInstance): Registry {
   const known = new Map<string, Known>()
   // Numbers continue when a feature is removed and added again.
   const numbers = new Map<string, number>()
@@ -85,6 +85,13 @@ export function createRegistry ({ config, log, messages, metrics, nodeId }: Fast
     const feature = known.get(name)
     if (!feature) throw new FeatureNotFound(name)
     return feature
+  }
+
+  /** Masks secrets in an error's texts. The same error is sent to the admin. */
+  function withoutSecrets (error: Error & { details?: unknown }): Error {
+    error.message = redaction.redact(error.message)
+    if (error.details !== undefined) error.details = JSON.parse(redaction.redact(JSON.stringify(error.details)))
+    return error
   }
 
   function settled (name: string, generation: number): void {
@@ -116,12 +123,17 @@ export function createRegistry ({ config, log, messages, metrics, nodeId }: Fast
     },
     configOf (module, name, set) {
       const given = { ...config.FEATURES_CONFIG[name], ...set }
-      const parsed = module.config.strict().safeParse({ ...settingsFromEnv(module.config, config.variables), ...given })
-      if (parsed.success) return parsed.data
+      const settings = { ...settingsFromEnv(module.config, config.variables), ...given }
+      redaction.add(secretValues(module.config, settings))
+      const parsed = module.config.strict().safeParse(settings)
+      if (parsed.success) {
+        redaction.add(secretValues(module.config, parsed.data))
+        return parsed.data
+      }
       // Name the setting or, if its value came from an environment variable, that variable.
       throw validationFailed(parsed.error.issues.map(({ path: [key, ...rest], message }) => {
         const field = key !== undefined && !(key in given) ? module.config.shape[String(key)] as z.ZodType | undefined : undefined
-        return { path: [(field && variableOf(field)?.name) ?? key ?? '', ...rest], message }
+        return { path: [(field && variableOf(field)?.name) ?? key ?? '', ...rest], message: redaction.redact(message) }
       }))
     },
     numberOf: (name) => numbers.get(name) ?? 0,
@@ -148,7 +160,7 @@ export function createRegistry ({ config, log, messages, metrics, nodeId }: Fast
       const feature = known.get(name)
       if (!feature) return
       const before = feature.error?.message
-      feature.error = error instanceof Error ? error : new Error(String(error))
+      feature.error = withoutSecrets(error instanceof Error ? error : new Error(String(error)))
       failing.set({ feature: name }, 1)
       if (!feature.generation) {
         feature.state = wanted ? 'failed' : 'disabled'

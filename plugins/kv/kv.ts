@@ -1,5 +1,11 @@
 import type { Clock } from '../clock.ts'
 
+/** The namespaces of the kernel: the settings of all features, and the rooms and bans of the memory store. */
+export const kernelNamespaces: readonly string[] = ['features', 'rooms', 'bans']
+
+/** The key of a namespace in Redis, and the beginning of the keys of its values. */
+export const namespaceKey = (name: string) => `msab:kv:{${name}}`
+
 /** When a value expires. If neither field is set, the value stays until it is deleted. */
 export interface Expiry {
   /** In milliseconds from now. */

@@ -2,7 +2,7 @@ import type { Redis, Result } from 'ioredis'
 import { createClock } from '../clock.ts'
 import type { Clock } from '../clock.ts'
 import { failClosed } from '../redis/fail-closed.ts'
-import { expiryTime, oncePerName } from './kv.ts'
+import { expiryTime, namespaceKey, oncePerName } from './kv.ts'
 import type { Expiry, KeyValue, Namespace, PlainKeys } from './kv.ts'
 
 declare module 'ioredis' {
@@ -55,7 +55,7 @@ function readers (redis: Redis, keyOf: (key: string) => string): Pick<PlainKeys,
 }
 
 function createNamespace (redis: Redis, clock: Clock, name: string): Namespace {
-  const index = `msab:kv:{${name}}`
+  const index = namespaceKey(name)
   const keyOf = (key: string) => `${index}:${key}`
   const write = async (key: string, value: string, expiry: Expiry | undefined, ...compare: string[]) =>
     await redis.msabKvSet(keyOf(key), index, key, value, expiryTime(expiry, clock) ?? '', ...compare) === 1

@@ -173,13 +173,14 @@ export function createSfu (app: FastifyInstance, pool: WorkerPool): OwnedSfu {
     })
   }
 
+  const roomOf = ({ producerId }: Pick<ProducerHandle, 'producerId'>) => [...rooms.all()].find(({ producers }) => producers.has(producerId))?.roomId
   const overBitrate = metrics.counter('flylive_producers_over_bitrate_total', 'Producers closed because they sent more than their allowed bit rate')
   const stopWatching = watchBitrates(
     () => [...rooms.all()].flatMap((media) => [...media.producers.values()]),
     ({ owner }) => owner.kind === 'session' ? config.VOICE_MAX_KBPS * 1000 : undefined,
     (producer, bitsPerSecond) => {
       overBitrate.inc()
-      log.warn({ producerId: producer.producerId, userId: producer.owner.userId, bitsPerSecond }, 'producer closed: it sends more than its allowed bit rate')
+      log.warn({ producerId: producer.producerId, roomId: roomOf(producer), sessionId: producer.owner.sessionId, userId: producer.owner.userId, bitsPerSecond }, 'producer closed: it sends more than its allowed bit rate')
       producer.close('bitrate')
     }
   )

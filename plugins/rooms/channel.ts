@@ -115,21 +115,32 @@ async function appendAndPublish (
 
 /** Publishes events to all members of a room. */
 export interface RoomChannel {
-  /** Publishes an event; a failure is logged. */
+  /** Checks and publishes an event; a failure to publish is logged. */
   publish (roomId: string, type: string, data: object, except?: EmitOptions['except']): void
-  /** Publishes an event and appends an entry to the room's log, in one step if the store supports it. */
-  publishLogged (roomId: string, type: string, data: object, log: { entry: string, keep: number }): Promise<void>
+  /**
+   * Publishes an event and appends an entry to a log of the room, in one step if the store supports it.
+   *
+   * @param owner the name of the log
+   */
+  publishLogged (owner: string, roomId: string, type: string, data: object, log: { entry: string, keep: number }): Promise<void>
 }
 
-export function createRoomChannel ({ bus, clock, log, store }: Pick<FastifyInstance, 'bus' | 'clock' | 'log' | 'store'>): RoomChannel {
+export function createRoomChannel ({ bus, clock, log, messages, store }: Pick<FastifyInstance, 'bus' | 'clock' | 'log' | 'messages' | 'store'>): RoomChannel {
+  function eventOf (roomId: string, type: string, fields: object): OutgoingEvent {
+    const data = { roomId, ...fields }
+    messages.checkEvent(type, data)
+    return createEvent(type, data)
+  }
+
   return {
     publish (roomId, type, data, except) {
-      bus.publish(channelOf(roomId), messageOf({ except }, createEvent(type, { roomId, ...data }).text))
+      bus.publish(channelOf(roomId), messageOf({ except }, eventOf(roomId, type, data).text))
         .catch((err: unknown) => log.error({ err, roomId }, 'failed to publish to a room'))
     },
-    async publishLogged (roomId, type, data, { entry, keep }) {
-      const message = messageOf({}, createEvent(type, { roomId, ...data }).text)
-      await appendAndPublish(bus, channelOf(roomId), message, (publish) => store.appendLog(roomId, entry, keep, clock.now(), publish))
+    async publishLogged (owner, roomId, type, data, { entry, keep }) {
+      if (!Number.isInteger(keep) || keep < 1) throw new RangeError(`The length of a log must be a whole number of at least 1, not ${keep}`)
+      const message = messageOf({}, eventOf(roomId, type, data).text)
+      await appendAndPublish(bus, channelOf(roomId), message, (publish) => store.appendLog(roomId, owner, { entry, keep, now: clock.now(), publish }))
     }
   }
 }

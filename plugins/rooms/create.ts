@@ -1,5 +1,6 @@
 import type { FastifyInstance } from 'fastify'
 import { createEvent } from '../connections/face.ts'
+import { sharedLog } from '../store/store.ts'
 import { createAnnouncements } from './announcements.ts'
 import { createRoomChannel } from './channel.ts'
 import { createClosing } from './closing.ts'
@@ -52,7 +53,10 @@ export function createRooms (app: FastifyInstance): RoomsKernel {
     local: nodeRooms.all,
     ofSession: nodeRooms.ofSession,
     roomState,
-    forFeature: (...args) => Object.create(rooms, { roomState: { value: roomState.forFeature(...args) } }) as Rooms,
+    forFeature: (feature, ...args) => Object.create(rooms, {
+      roomState: { value: roomState.forFeature(feature, ...args) },
+      emitLogged: { value: (...event: Parameters<Rooms['emitLogged']>) => channel.publishLogged(feature, ...event) }
+    }) as Rooms,
     ...roles,
     defaultOwnerOf: ownership.peek,
     ownersOf: ownership.read,
@@ -64,17 +68,23 @@ export function createRooms (app: FastifyInstance): RoomsKernel {
     leave: membership.leave,
     emit (roomId, type, data, { except, local = false } = {}) {
       if (!local) return channel.publish(roomId, type, data, except)
+      const event = createEvent(type, { roomId, ...data })
+      app.messages.checkEvent(type, event.data)
       const room = nodeRooms.get(roomId)
-      if (room) deliver(room, createEvent(type, { roomId, ...data }), except)
+      if (room) deliver(room, event, except)
     },
     sendHere (roomId, event) {
+      app.messages.checkEvent(event.type, event.data)
       const room = nodeRooms.get(roomId)
       if (!room || audience(room).size === 0) return false
       deliver(room, event)
       return true
     },
-    sendTo: deliverTo,
-    emitLogged: channel.publishLogged,
+    sendTo (room, session, event) {
+      app.messages.checkEvent(event.type, event.data)
+      deliverTo(room, session, event)
+    },
+    emitLogged: (...event) => channel.publishLogged(sharedLog, ...event),
     close: closing.close,
     kick: closing.kick,
     kickHere: closing.kickHere

@@ -15,11 +15,12 @@ const timeoutMs = 2000
 export async function joinReply (app: FastifyInstance, session: Session, { room, result, extra }: Joined) {
   const [standing, participants] = await Promise.all([standingOf(app, result.room, session), featuredFirst(app, room, result)])
   const reply = {
+    // First, so that no feature overwrites the server's own fields.
+    ...extra,
     roomId: room.roomId,
     self: { userId: session.user.id, role: standing.role },
     ownerId: standing.ownerId,
-    participantCount: result.count,
-    ...extra
+    participantCount: result.count
   }
   // Reserves 1 KiB for the envelope, whose request id has up to 128 characters.
   const left = maxEventBytes - 1024 - Buffer.byteLength(JSON.stringify(reply))

@@ -77,9 +77,9 @@ export function createMembership (app: FastifyInstance, options: MembershipOptio
     if (result.created) hooks.emit('room:created', result.room, asked)
     if (result.firstOfUser) announcements.joined(roomId, session.user.profile, result.count, session.id)
     // Called in the same turn of the event loop as the snapshot is taken, so that both have the same state.
-    const additions = hooks.settle('room:join', hookMs, room, session)
+    const additions = hooks.gather('room:join', hookMs, room, session)
     await ownership.joined(room, session, result)
-    const extra = Object.assign({}, ...await additions) as Record<string, unknown>
+    const extra = await additions
     return {
       room,
       result,

@@ -39,7 +39,7 @@ export function startReconciler (app: FastifyInstance, { unsynced, nodeRooms, se
     if (performance.now() - checkedDeadAt < leaseMs / 3) return
     checkedDeadAt = performance.now()
     for (const dead of await leases.listDead()) {
-      log.warn({ node: dead }, 'members of a dead server removed')
+      log.warn({ deadNode: dead }, 'members of a dead server removed')
       for (const roomId of await store.listNodeRooms(dead)) await sync.drop(dead, roomId)
       await directory.removeNode(dead)
       await Promise.all([leases.remove(dead), store.forgetNodeRooms(dead)])

@@ -52,7 +52,7 @@ export interface Rooms {
   ofSession (session: Session, roomId?: string): LocalRoom
   /** Shared per-room state, updated by compare-and-set. */
   readonly roomState: RoomState
-  /** Creates a `Rooms` object with its own `roomState` for one instance of a feature; see `RoomStateKernel.forFeature`. */
+  /** Creates a `Rooms` object with its own `roomState` and its own log for one instance of a feature; see `RoomStateKernel.forFeature`. */
   forFeature (...args: Parameters<RoomStateKernel['forFeature']>): Rooms
   /**
    * A user's role in a room, from the hook `room:role`.
@@ -101,11 +101,12 @@ export interface Rooms {
    */
   emit (roomId: string, type: string, data: object, options?: EmitOptions): void
   /**
-   * Like {@link emit}, but also appends an entry to the room's log, for members who join later. The
-   * entries have the same order as the events; the store's `readLog` returns them. While the store is
-   * unavailable, the event reaches members on this server only.
+   * Like {@link emit}, but also appends an entry to the feature's log of the room, for members who join
+   * later. Each feature has its own log per room. The entries have the same order as the events; the
+   * store's `readLog` returns them. While the store is unavailable, the event reaches members on this
+   * server only.
    *
-   * @param log the entry, and the maximum length of the log
+   * @param log the entry, and the maximum length of the log, at least 1
    * @returns once the entry is stored, if the store is available
    */
   emitLogged (roomId: string, type: string, data: object, log: { entry: string, keep: number }): Promise<void>

@@ -65,7 +65,8 @@ export function fromEnv<T extends z.ZodType> (name: string, schema: T, reader: V
 }
 
 /**
- * Marks a setting as secret: its value is masked wherever settings are shown or logged.
+ * Marks a setting, or a part of one, as secret. A setting that contains a secret is masked as a whole
+ * wherever settings are shown; its texts are also masked in log lines and errors.
  *
  * @returns a copy of the schema
  */
@@ -78,8 +79,22 @@ export function secret<T extends z.ZodType> (schema: T): T {
 /** @returns the variable that provides a setting's default */
 export const variableOf = (field: z.ZodType): Variable | undefined => variables.get(field)
 
-/** Whether a setting is secret. */
-export const isSecret = (field: z.ZodType): boolean => secrets.get(field) !== undefined
+/** Whether a setting is secret, or contains a secret. */
+export const isSecret = (field: z.ZodType): boolean => secrets.get(field) !== undefined || partsOf(field).some(isSecret)
+
+/** The schemas that a schema consists of: those of its fields, items and options, and the schema that it wraps. */
+function partsOf ({ def }: z.ZodType): z.ZodType[] {
+  // A recursive schema (`lazy`) may contain itself, so its parts are not searched.
+  if (def.type === 'lazy') return []
+  return Object.entries(def).filter(([name]) => name !== 'checks' && name !== 'catchall').flatMap(([, part]) => schemasIn(part))
+}
+
+function schemasIn (part: unknown): z.ZodType[] {
+  if (typeof part !== 'object' || part === null) return []
+  if ('def' in part && '_zod' in part) return [part as z.ZodType]
+  const isPlain = Array.isArray(part) || Object.getPrototypeOf(part) === Object.prototype || Object.getPrototypeOf(part) === null
+  return isPlain ? Object.values(part).flatMap(schemasIn) : []
+}
 
 const fieldsOf = (schema: z.ZodObject) => Object.entries(schema.shape as Record<string, z.ZodType>)
 
@@ -109,6 +124,10 @@ function messageOf ({ code, message, path, ...issue }: z.core.$ZodIssue): string
   return type === undefined ? message : `must be ${type}`
 }
 
+/** @returns the values of the settings that are secret or contain a secret */
+export const secretValues = (schema: z.ZodObject, settings: Readonly<Record<string, unknown>>): unknown[] =>
+  fieldsOf(schema).filter(([, field]) => isSecret(field)).map(([key]) => settings[key])
+
 /** @returns the settings, with secrets masked */
 export function masked (schema: z.ZodObject, settings: Readonly<Record<string, unknown>>): Record<string, unknown> {
   return Object.fromEntries(Object.entries(settings).map(([key, value]) => {
@@ -131,6 +150,7 @@ export function withoutMasks (schema: z.ZodObject, change: Readonly<Record<strin
  * setting's environment variable
  */
 export function settingsJsonSchema (schema: z.ZodObject): Record<string, unknown> {
+  const topLevel = new Set(fieldsOf(schema).map(([, field]) => field))
   return z.toJSONSchema(schema, {
     io: 'input',
     unrepresentable: 'any',
@@ -138,7 +158,10 @@ export function settingsJsonSchema (schema: z.ZodObject): Record<string, unknown
       const field = zodSchema as unknown as z.ZodType
       const variable = variableOf(field)
       if (variable) jsonSchema.description = `${jsonSchema.description ?? ''} Environment variable: ${variable.name}.`.trimStart()
-      if (isSecret(field)) jsonSchema.writeOnly = true
+      if (!isSecret(field) || !topLevel.has(field)) return
+      jsonSchema.writeOnly = true
+      delete jsonSchema.default
+      delete jsonSchema.examples
     }
   })
 }

@@ -71,7 +71,19 @@ export interface RecordStore {
   removeRoom (roomId: string, onlyIfEmpty?: boolean, publish?: Publication): Promise<RoomRecord | undefined>
 }
 
-/** Shared room state: documents that are changed by compare-and-set, and a log. */
+/** An entry of a room's log. */
+export interface LogEntry {
+  entry: string
+  /** Maximum length of the log, at least 1; the oldest entries are removed. */
+  keep: number
+  now: number
+  publish?: Publication | undefined
+}
+
+/** The log of the kernel, and of features that are registered as plain plugins. */
+export const sharedLog = 'kernel'
+
+/** Shared room state: documents that are changed by compare-and-set, and logs. */
 export interface StateStore {
   /**
    * Replaces a document if it has the expected version. Publishes in the same
@@ -84,16 +96,19 @@ export interface StateStore {
   /** @returns for each room, the state of its document with that name */
   readDocuments (roomIds: readonly string[], name: string): Promise<(string | undefined)[]>
   /**
-   * Appends to the log of a room and records the activity. Publishes in the same step, so that the log
+   * Appends to one of the logs of a room and records the activity. Publishes in the same step, so that the log
    * has the same order as the messages that the servers receive. If the room does not exist, nothing is
    * stored, but the message is still published.
    *
-   * @param keep maximum length of the log; the oldest entries are removed
+   * @param log the name of the log: the feature that owns it, or {@link sharedLog}
    * @returns the number of connections that received the message
    */
-  appendLog (roomId: string, entry: string, keep: number, now: number, publish?: Publication): Promise<number>
-  /** @returns the room's log, oldest entry first */
-  readLog (roomId: string): Promise<string[]>
+  appendLog (roomId: string, log: string, entry: LogEntry): Promise<number>
+  /**
+   * @param log the name of the log; on a feature's instance, always the feature's own
+   * @returns the entries, oldest first
+   */
+  readLog (roomId: string, log?: string): Promise<string[]>
 }
 
 /** The members of rooms, per server. When a server dies, another server removes the dead server's members. */

@@ -1,9 +1,14 @@
+import { execFileSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
+// @ts-expect-error: the setup scripts are plain JavaScript
+import { findPromtool as find } from '../../scripts/setup/system.mjs'
 import { metricsDocs, metricsOf } from '../../scripts/docs-metrics.ts'
 import { wholeApp } from '../../scripts/whole-app.ts'
+import { build } from '../support/build.ts'
 
+const findPromtool = find as () => string | undefined
 const root = join(import.meta.dirname, '..', '..')
 const read = (path: string) => readFileSync(join(root, path), 'utf8')
 
@@ -51,4 +56,35 @@ t.test('the alerts use only existing metrics', async (t) => {
   t.strictSame(queries.flatMap(namesIn).filter((name) => !series.has(name)), [])
   t.equal((text.match(/- alert:/g) ?? []).length, queries.length)
   t.equal((text.match(/description:/g) ?? []).length, queries.length, 'each alert has instructions')
+})
+
+t.test('each alert passes its test', async (t) => {
+  const promtool = findPromtool()
+  if (promtool === undefined) return t.fail('promtool is missing: npm test installs it')
+  const run = (...args: string[]) => execFileSync(promtool, args, { cwd: join(root, 'deploy', 'prometheus'), encoding: 'utf8' })
+  t.match(run('check', 'rules', 'alerts.yml'), /SUCCESS/)
+  t.match(run('test', 'rules', 'alerts.test.yml'), /SUCCESS/)
+  const alerts = [...read('deploy/prometheus/alerts.yml').matchAll(/- alert: (\w+)/g)].map(([, name]) => name)
+  const tests = read('deploy/prometheus/alerts.test.yml')
+  for (const name of alerts) {
+    t.match(tests, new RegExp(`alertname: ${name}, eval_time: \\w+, exp_alerts: \\[\\]`), `${name} does not fire too early`)
+    t.match(tests, new RegExp(`alertname: ${name}\\n +eval_time: \\w+\\n +exp_alerts:\\n +- exp_labels`), `${name} fires`)
+  }
+})
+
+t.test('a server is identified by its node in metrics and log lines', async (t) => {
+  const lines: Record<string, unknown>[] = []
+  const server = await build(t, { env: { NODE_ID: 'audio-7', FEATURES: 'auth,chat' }, log: (line) => lines.push(line) })
+  t.match(await (await fetch(`${server.url}/metrics`)).text(), /^flylive_node_info\{node="audio-7",version="\d[^"]*"\} 1$/m)
+  t.ok(lines.length > 0 && lines.every(({ node }) => node === 'audio-7'))
+  t.ok(lines.some(({ nodeId }) => /^audio-7-/.test(String(nodeId))))
+  server.app.hooks.on('room:userJoined', () => { throw new Error('broken') })
+  server.app.hooks.on('room:leave', () => { throw new Error('broken') })
+  const ada = await server.connect(1)
+  await ada.ok('room:join', { roomId: 'r1' })
+  await ada.ok('room:leave')
+  t.match(lines.filter(({ hook }) => hook !== undefined), [
+    { hook: 'room:userJoined', roomId: 'r1', node: 'audio-7' },
+    { hook: 'room:leave', roomId: 'r1', sessionId: String, userId: 1 }
+  ])
 })

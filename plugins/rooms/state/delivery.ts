@@ -103,7 +103,7 @@ export interface StateDelivery {
   sendMissed (room: LocalRoom, name: string, known: Known): void
 }
 
-export function createStateDelivery ({ hooks, log }: Pick<FastifyInstance, 'hooks' | 'log'>, states: KnownStates): StateDelivery {
+export function createStateDelivery ({ hooks, log, messages }: Pick<FastifyInstance, 'hooks' | 'log' | 'messages'>, states: KnownStates): StateDelivery {
   function sendMissed (room: LocalRoom, name: string, known: Known): void {
     const { delivered, version, state, pendingJoiners } = known
     known.delivered = { version, state }
@@ -123,7 +123,11 @@ export function createStateDelivery ({ hooks, log }: Pick<FastifyInstance, 'hook
   function missedEvents (room: LocalRoom, name: string, from: Versioned, to: Versioned): OutgoingEvent[] {
     const missed: OutgoingEvent[] = []
     hooks.emit('room:stateMissed', room, name, from.state, to.state, (events) => {
-      for (const { type, data } of events) missed.push(createEvent(type, { roomId: room.roomId, ...data }))
+      for (const { type, data } of events) {
+        const event = createEvent(type, { roomId: room.roomId, ...data })
+        messages.checkEvent(type, event.data)
+        missed.push(event)
+      }
     })
     return missed
   }

@@ -39,7 +39,7 @@ export interface CommitOptions {
  *
  * @returns a function that changes state; see `RoomStateHandle.change`
  */
-export function createCommit ({ bus, jobs, store }: Pick<FastifyInstance, 'bus' | 'jobs' | 'store'>, { nodeRooms, states, unsynced, durable }: CommitOptions) {
+export function createCommit ({ bus, jobs, messages, store }: Pick<FastifyInstance, 'bus' | 'jobs' | 'messages' | 'store'>, { nodeRooms, states, unsynced, durable }: CommitOptions) {
   const queues = new Map<string, Command[]>()
 
   async function drain (roomId: string, name: string, queue: Command[]): Promise<void> {
@@ -57,7 +57,9 @@ export function createCommit ({ bus, jobs, store }: Pick<FastifyInstance, 'bus' 
   async function commit (roomId: string, name: string, batch: readonly Command[]): Promise<void> {
     let { version, state } = latest(roomId, name)
     for (let attempt = 0; attempt < maxAttempts; attempt++) {
-      const outcome = version === unknown ? undefined : decideAll(batch, state)
+      const outcome = version === unknown ? undefined : decideAll(batch, state, (events) => {
+        for (const { type, data } of events) messages.checkEvent(type, { roomId, ...data })
+      })
       const next = outcome && outcome.state !== state ? JSON.stringify(outcome.state) : undefined
       const message = next && stateMessage({ name, state: next, from: state === undefined ? '' : version }, outcome?.events.map(({ type, data }) => createEvent(type, { roomId, ...data })) ?? [])
       const known = latest(roomId, name).version
@@ -114,8 +116,12 @@ export function createCommit ({ bus, jobs, store }: Pick<FastifyInstance, 'bus' 
   }
 }
 
-/** Runs the decisions of several commands, each on the state that the previous one returned. */
-function decideAll (batch: readonly Command[], from: unknown) {
+/**
+ * Runs the decisions of several commands, each on the state that the previous one returned.
+ *
+ * @param check checks the events of a decision; if it throws, the decision is rejected
+ */
+function decideAll (batch: readonly Command[], from: unknown, check: (events: readonly RoomEvent[]) => void) {
   const events: RoomEvent[] = []
   const settle: (() => void)[] = []
   let state = from
@@ -123,6 +129,7 @@ function decideAll (batch: readonly Command[], from: unknown) {
   for (const { decide, answer } of batch) {
     try {
       const decision = decide(state)
+      check(decision.events ?? [])
       state = decision.state ?? state
       events.push(...decision.events ?? [])
       wakeAt = decision.wakeAt === undefined ? wakeAt : Math.min(wakeAt ?? Infinity, decision.wakeAt)

@@ -19,7 +19,7 @@ export function createMemoryMembers (rooms: MemoryRooms, saved: Pick<SavedRooms,
   let arrivals = 0
 
   function create (record: RoomRecord, pinHash: string | undefined): MemoryRoom {
-    return { record, pinHash, users: new Map(), lastActivityAt: 0, producers: 0, documents: new Map(), durable: new Set(), log: [] }
+    return { record, pinHash, users: new Map(), lastActivityAt: 0, producers: 0, documents: new Map(), durable: new Set(), logs: new Map() }
   }
 
   /** Removes the creator of a room that cannot be saved, and the room, unless other users have joined it in the meantime. */

@@ -11,7 +11,8 @@ export interface MemoryRoom {
   documents: Map<string, StoredDocument>
   /** Names of the documents that survive a restart. */
   durable: Set<string>
-  log: string[]
+  /** By name. */
+  logs: Map<string, string[]>
 }
 
 /** State that the parts of the memory store share. */

@@ -47,7 +47,7 @@ export function createSavedRooms (saved: Namespace): SavedRooms {
           producers: 0,
           documents: new Map(Object.entries(documents)),
           durable: new Set(Object.keys(documents)),
-          log: []
+          logs: new Map()
         })
         empty.set(roomId, now)
       }

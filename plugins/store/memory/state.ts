@@ -1,4 +1,5 @@
 import { RoomNotFound } from '../errors.ts'
+import { sharedLog } from '../store.ts'
 import type { StateStore } from '../store.ts'
 import type { MemoryRooms } from './rooms.ts'
 import type { SavedRooms } from './saved-rooms.ts'
@@ -28,16 +29,15 @@ export function createMemoryState ({ all }: MemoryRooms, saved: Pick<SavedRooms,
     async readDocuments (roomIds, name) {
       return roomIds.map((roomId) => all.get(roomId)?.documents.get(name)?.state)
     },
-    async appendLog (roomId, entry, keep, now) {
+    async appendLog (roomId, log, { entry, keep, now }) {
       const room = all.get(roomId)
       if (!room) return 0
-      room.log.push(entry)
-      room.log.splice(0, room.log.length - keep)
+      room.logs.set(log, [...room.logs.get(log) ?? [], entry].slice(-keep))
       room.lastActivityAt = now
       return 0
     },
-    async readLog (roomId) {
-      return [...all.get(roomId)?.log ?? []]
+    async readLog (roomId, log = sharedLog) {
+      return [...all.get(roomId)?.logs.get(log) ?? []]
     }
   }
 }

@@ -30,6 +30,6 @@ export function defineCommands (redis: Redis): void {
   redis.defineCommand('msabIsIntact', { numberOfKeys: 4, lua: isIntact })
   redis.defineCommand('msabTouch', { numberOfKeys: 1, lua: touch })
   redis.defineCommand('msabReplaceNodeMembers', { numberOfKeys: 8, lua: replaceNodeMembers })
-  redis.defineCommand('msabAppendLog', { numberOfKeys: 2, lua: appendLog })
+  redis.defineCommand('msabAppendLog', { numberOfKeys: 3, lua: appendLog })
   redis.defineCommand('msabSwapDocument', { numberOfKeys: 2, lua: swapDocument })
 }

@@ -10,7 +10,8 @@ import type { Publication, RoomRecord, StoredDocument } from '../types.ts'
 //   …:refs      hash: user → number of sockets
 //   …:sessions  hash: "<node> <session>" → user
 //   …:docs      hash: document name → "<version> <JSON>"
-//   …:log       list of entries
+//   …:logs      set: names of the room's logs
+//   …:logs:<n>  list: entries of a log
 //   …:closed    createdAt of the newest closed room with that id (ms); expires after ten minutes
 //   …:ban:<u>   end of a ban (ms); expires when the ban ends
 //   …:pin:<u>   number of wrong pins in the current window
@@ -19,17 +20,18 @@ export const roomsKey = 'msab:rooms'
 export const emptyRoomsKey = 'msab:rooms:empty'
 
 export const roomKey = (roomId: string) => `msab:room:{${roomId}}`
-/** All keys that are deleted when a room is removed. */
+/** The keys that are deleted when a room is removed. The script also deletes the room's logs. */
 export const roomKeys = (roomId: string) => {
   const key = roomKey(roomId)
-  return [key, ...memberKeys(roomId), documentsKey(roomId), logKey(roomId)]
+  return [key, ...memberKeys(roomId), documentsKey(roomId), logsKey(roomId)]
 }
 /** The keys that hold a room's members. Redis may have lost some of them and kept the others. */
 export const memberKeys = (roomId: string) => [usersKey(roomId), profilesKey(roomId), `${roomKey(roomId)}:refs`, `${roomKey(roomId)}:sessions`]
 export const usersKey = (roomId: string) => `${roomKey(roomId)}:users`
 export const profilesKey = (roomId: string) => `${roomKey(roomId)}:profiles`
 export const documentsKey = (roomId: string) => `${roomKey(roomId)}:docs`
-export const logKey = (roomId: string) => `${roomKey(roomId)}:log`
+export const logsKey = (roomId: string) => `${roomKey(roomId)}:logs`
+export const logKey = (roomId: string, log: string) => `${logsKey(roomId)}:${log}`
 export const closedKey = (roomId: string) => `${roomKey(roomId)}:closed`
 export const banKey = (roomId: string, userKey: string) => `${roomKey(roomId)}:ban:${userKey}`
 export const wrongPinsKey = (roomId: string, userKey: string) => `${roomKey(roomId)}:pin:${userKey}`

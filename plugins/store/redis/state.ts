@@ -1,8 +1,9 @@
 import type { Redis } from 'ioredis'
 import { unavailable } from '../../errors/codes.ts'
 import { RoomNotFound } from '../errors.ts'
+import { sharedLog } from '../store.ts'
 import type { StateStore } from '../store.ts'
-import { documentsKey, logKey, parseDocument, publishArgs, roomKey } from './layout.ts'
+import { documentsKey, logKey, logsKey, parseDocument, publishArgs, roomKey } from './layout.ts'
 
 export function createRedisState (redis: Redis, recoveryMs: number): StateStore {
   return {
@@ -17,8 +18,8 @@ export function createRedisState (redis: Redis, recoveryMs: number): StateStore 
       const texts = await Promise.all(roomIds.map((roomId) => redis.hget(documentsKey(roomId), name)))
       return texts.map((text) => text === null ? undefined : parseDocument(text).state)
     },
-    appendLog: (roomId, entry, keep, now, publish) =>
-      redis.msabAppendLog(roomKey(roomId), logKey(roomId), entry, keep, now, ...publishArgs(publish)),
-    readLog: (roomId) => redis.lrange(logKey(roomId), 0, -1)
+    appendLog: (roomId, log, { entry, keep, now, publish }) =>
+      redis.msabAppendLog(roomKey(roomId), logsKey(roomId), logKey(roomId, log), log, entry, keep, now, ...publishArgs(publish)),
+    readLog: (roomId, log = sharedLog) => redis.lrange(logKey(roomId, log), 0, -1)
   }
 }

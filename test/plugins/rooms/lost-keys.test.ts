@@ -6,7 +6,7 @@ import { until } from '../../support/retry.ts'
 
 // Redis may lose single keys of a room, through eviction or an accidental DEL.
 
-const suffixes = ['', ':users', ':profiles', ':refs', ':sessions', ':docs', ':log']
+const suffixes = ['', ':users', ':profiles', ':refs', ':sessions', ':docs', ':logs', ':logs:chat']
 
 for (const suffix of suffixes) {
   t.test(`a room is repaired after the loss of its key "${suffix || 'room'}"`, async (t) => {

@@ -143,9 +143,9 @@ t.test('publishes a change in the same step', async (t) => {
   t.match(await change(b, first.replace('1000', '999'), 'of an earlier room'), { swapped: false })
   t.match(await change(b, '1000.7', 'from what is not there'), { swapped: false })
   t.match(await b.swapDocument({ roomId: 'r1', name: 'd', expected: first, publish: { channel: 'c', payload: 'without a change' } }), { swapped: true })
-  t.equal(await a.appendLog('r1', 'an entry', 1, 1, { channel: 'c', payload: 'logged' }), 1, 'one subscriber')
-  t.same(await b.readLog('r1'), ['an entry'])
-  t.equal(await a.appendLog('nowhere', 'an entry', 1, 1, { channel: 'd', payload: 'nobody hears' }), 0)
+  t.equal(await a.appendLog('r1', 'chat', { entry: 'an entry', keep: 1, now: 1, publish: { channel: 'c', payload: 'logged' } }), 1, 'one subscriber')
+  t.same(await b.readLog('r1', 'chat'), ['an entry'])
+  t.equal(await a.appendLog('nowhere', 'chat', { entry: 'an entry', keep: 1, now: 1, publish: { channel: 'd', payload: 'nobody hears' } }), 0)
   t.equal(await codeOf(a.swapDocument({ roomId: 'nowhere', name: 'd', expected: '', state: '1', publish: { channel: 'c', payload: 'nowhere' } })), 'ROOM_NOT_FOUND')
   const second = await change(b, first, 'second')
   t.equal(second.swapped, true)
@@ -341,7 +341,7 @@ t.test('rejects calls while Redis is down', async (t) => {
     touchRoom: () => store.touchRoom('r1', 1),
     swapDocument: () => store.swapDocument({ roomId: 'r1', name: 'd', expected: '' }),
     readDocuments: () => store.readDocuments(['r1'], 'd'),
-    appendLog: () => store.appendLog('r1', 'x', 1, 1),
+    appendLog: () => store.appendLog('r1', 'chat', { entry: 'x', keep: 1, now: 1 }),
     readLog: () => store.readLog('r1'),
     ban: () => store.ban('r1', '2', Date.now() + 1000),
     unban: () => store.unban('r1', '2'),

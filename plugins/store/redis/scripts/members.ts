@@ -1,6 +1,6 @@
 import { arrive, intact } from './shared.ts'
 
-/** KEYS room users profiles refs sessions docs log ban pin — ARGV field user profile limit pinHash create now participantsTold tries window comparedHash */
+/** KEYS room users profiles refs sessions docs logs ban pin — ARGV field user profile limit pinHash create now participantsTold tries window comparedHash */
 export const join = `${arrive}${intact}
 local until_ = redis.call('GET', KEYS[8])
 if until_ then return {'BANNED', until_} end
@@ -44,7 +44,7 @@ local users = redis.call('ZRANGE', KEYS[2], 0, tonumber(ARGV[8]) - 1)
 return {'OK', meta, created, first, redis.call('ZCARD', KEYS[2]), redis.call('HMGET', KEYS[3], unpack(users)), redis.call('HGETALL', KEYS[6])}
 `
 
-/** KEYS room users profiles refs sessions docs log — ARGV field now */
+/** KEYS room users profiles refs sessions docs logs — ARGV field now */
 export const leave = `
 local user = redis.call('HGET', KEYS[5], ARGV[1])
 if not user then return false end

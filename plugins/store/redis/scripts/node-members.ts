@@ -6,7 +6,7 @@ return intact(KEYS[1], KEYS[2], KEYS[3], KEYS[4]) and 1 or 0
 `
 
 /**
- * KEYS room users profiles refs sessions docs log closed
+ * KEYS room users profiles refs sessions docs logs closed
  * ARGV node meta pin now members(JSON [[field, user, profile]…]) channel payload (name version state)…
  *
  * Replaces a server's members in the room: removes members that are not in the argument, and adds members

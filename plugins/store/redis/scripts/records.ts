@@ -1,7 +1,7 @@
 import { publish } from './shared.ts'
 
 /**
- * KEYS room users profiles refs sessions docs log closed — ARGV onlyIfEmpty memory channel payload
+ * KEYS room users profiles refs sessions docs logs closed — ARGV onlyIfEmpty memory channel payload
  *
  * Appends the removed room's createdAt to the payload, as the last line.
  */
@@ -9,6 +9,7 @@ export const removeRoom = `${publish}
 local meta = redis.call('HGET', KEYS[1], 'meta')
 if not meta then return false end
 if ARGV[1] == '1' and redis.call('EXISTS', KEYS[2], KEYS[5]) > 0 then return false end
+for _, name in ipairs(redis.call('SMEMBERS', KEYS[7])) do redis.call('DEL', KEYS[7] .. ':' .. name) end
 redis.call('DEL', KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7])
 local createdAt = string.format('%.0f', cjson.decode(meta).createdAt)
 redis.call('SET', KEYS[8], createdAt, 'PX', ARGV[2])

@@ -30,15 +30,16 @@ return {'DONE', version}
 `
 
 /**
- * KEYS room log — ARGV entry keep now channel payload
+ * KEYS room logs log — ARGV name entry keep now channel payload
  *
  * @returns the number of receivers
  */
 export const appendLog = `${publish}
 if redis.call('EXISTS', KEYS[1]) == 1 then
-  redis.call('HSET', KEYS[1], 'activity', ARGV[3])
-  redis.call('RPUSH', KEYS[2], ARGV[1])
-  redis.call('LTRIM', KEYS[2], -ARGV[2], -1)
+  redis.call('HSET', KEYS[1], 'activity', ARGV[4])
+  redis.call('SADD', KEYS[2], ARGV[1])
+  redis.call('RPUSH', KEYS[3], ARGV[2])
+  redis.call('LTRIM', KEYS[3], -ARGV[3], -1)
 end
-return publish(ARGV[4], ARGV[5])
+return publish(ARGV[5], ARGV[6])
 `

@@ -1,0 +1,36 @@
+import { mask } from './variables.ts'
+
+/** Replaces secrets in texts that the server logs or sends. */
+export interface Redaction {
+  /** Adds every text in a value: a secret, or a list or object that contains secrets. */
+  add (secret: unknown): void
+  /** @returns the text, with every known secret masked */
+  redact (text: string): string
+}
+
+/** Shorter texts are not searched for: they also appear in texts that are not secret. */
+const minLength = 8
+
+function * textsIn (value: unknown): Generator<string> {
+  if (typeof value === 'string') yield value
+  else if (typeof value === 'object' && value !== null) for (const part of Object.values(value)) yield * textsIn(part)
+}
+
+/** Secrets with fewer than 8 characters, or with digits only, are not recognised in texts. */
+export function createRedaction (): Redaction {
+  const secrets = new Set<string>()
+  return {
+    add (secret) {
+      for (const text of textsIn(secret)) {
+        if (text === mask || text.length < minLength || /^\d+$/.test(text)) continue
+        // Log lines are JSON, and URLs contain secrets in encoded form.
+        for (const form of [text, JSON.stringify(text).slice(1, -1), encodeURIComponent(text.toWellFormed())]) secrets.add(form)
+      }
+    },
+    redact (text) {
+      const found = [...secrets].filter((secret) => text.includes(secret))
+      // The longest first: a secret may contain another one.
+      return found.sort((a, b) => b.length - a.length).reduce((rest, secret) => rest.replaceAll(secret, mask), text)
+    }
+  }
+}
