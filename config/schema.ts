@@ -187,7 +187,7 @@ export const requirements: readonly Requirement[] = [
   {
     name: 'REDIS_HOST',
     when: (given) => given.REDIS_URL === undefined && given.REDIS_SENTINELS === undefined && ['REDIS_PORT', 'REDIS_USERNAME', 'REDIS_PASSWORD', 'REDIS_TLS'].some((name) => given[name] !== undefined),
-    reason: 'with REDIS_PORT, REDIS_USERNAME, REDIS_PASSWORD or REDIS_TLS, unless REDIS_URL or REDIS_SENTINELS is set'
+    reason: 'with REDIS_PORT, REDIS_PASSWORD, REDIS_USERNAME or REDIS_TLS, unless REDIS_URL or REDIS_SENTINELS is set'
   },
   { name: 'BLOBS_S3_ACCESS_KEY_ID', when: (given) => given.BLOBS_S3_URL !== undefined, reason: 'with BLOBS_S3_URL' },
   { name: 'BLOBS_S3_SECRET_ACCESS_KEY', when: (given) => given.BLOBS_S3_URL !== undefined, reason: 'with BLOBS_S3_URL' },

@@ -11,6 +11,9 @@ export interface Redaction {
 /** Shorter texts are not searched for: they also appear in texts that are not secret. */
 const minLength = 8
 
+/** @returns the text as it appears in JSON */
+const escaped = (text: string) => JSON.stringify(text).slice(1, -1)
+
 function * textsIn (value: unknown): Generator<string> {
   if (typeof value === 'string') yield value
   else if (typeof value === 'object' && value !== null) for (const part of Object.values(value)) yield * textsIn(part)
@@ -23,8 +26,8 @@ export function createRedaction (): Redaction {
     add (secret) {
       for (const text of textsIn(secret)) {
         if (text === mask || text.length < minLength || /^\d+$/.test(text)) continue
-        // Log lines are JSON, and URLs contain secrets in encoded form.
-        for (const form of [text, JSON.stringify(text).slice(1, -1), encodeURIComponent(text.toWellFormed())]) secrets.add(form)
+        // Log lines are JSON, and their texts may contain JSON. URLs contain secrets in encoded form.
+        for (const form of [text, escaped(text), escaped(escaped(text)), encodeURIComponent(text.toWellFormed())]) secrets.add(form)
       }
     },
     redact (text) {

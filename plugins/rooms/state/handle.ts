@@ -56,10 +56,11 @@ export function createCommit ({ bus, jobs, messages, store }: Pick<FastifyInstan
 
   async function commit (roomId: string, name: string, batch: readonly Command[]): Promise<void> {
     let { version, state } = latest(roomId, name)
+    const check = (events: readonly RoomEvent[]) => {
+      for (const { type, data } of events) messages.checkEvent(type, { roomId, ...data })
+    }
     for (let attempt = 0; attempt < maxAttempts; attempt++) {
-      const outcome = version === unknown ? undefined : decideAll(batch, state, (events) => {
-        for (const { type, data } of events) messages.checkEvent(type, { roomId, ...data })
-      })
+      const outcome = version === unknown ? undefined : decideAll(batch, state, check)
       const next = outcome && outcome.state !== state ? JSON.stringify(outcome.state) : undefined
       const message = next && stateMessage({ name, state: next, from: state === undefined ? '' : version }, outcome?.events.map(({ type, data }) => createEvent(type, { roomId, ...data })) ?? [])
       const known = latest(roomId, name).version
