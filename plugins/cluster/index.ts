@@ -29,7 +29,7 @@ export default fp(async function cluster (app) {
   const redis = app.hasDecorator('redis') ? app.redis : undefined
   const bus = redis ? await createRedisBus(redis, redis.options.db ?? 0, nodeId, app.log) : createLocalBus()
   app.decorate('nodeId', nodeId)
-  app.log.info({ nodeId }, 'server started')
+  app.log.info({ nodeId }, 'server starting')
   app.decorate('bus', bus)
   const leases = redis ? createRedisLeases(redis, nodeId, app.timings.leaseMs) : createMemoryLeases(nodeId)
   const locks = redis ? createRedisLocks(redis, nodeId) : createMemoryLocks()
