@@ -49,7 +49,7 @@ export const sections = {
     TRUST_PROXY: trustedProxies.default(false)
       .describe("Use the client's address from X-Forwarded-For: the number of proxies in a row that set it, or their addresses and networks, comma-separated. true means one proxy."),
     CORS_ORIGINS: list.pipe(z.array(origin)).default([])
-      .describe("Origins that browsers may connect from, besides the server's own; * allows all."),
+      .describe("Origins that browsers may connect from, besides the server's own and, in development, loopback origins; * allows all."),
     ALLOW_ANONYMOUS: flag.default(false)
       .describe('Accept clients without a token while the feature auth is off.'),
     NODE_ID: z.string().regex(/^(?!\.{1,2}$)[A-Za-z0-9_.-]{1,64}$/, 'must be 1–64 characters of A–Z a–z 0–9 _ . -, but not . or ..').default(hostname().replace(/[^A-Za-z0-9_.-]/g, '-').slice(0, 64) || 'node')

@@ -3,13 +3,16 @@ import helmet from '@fastify/helmet'
 import rateLimit from '@fastify/rate-limit'
 import fp from 'fastify-plugin'
 import { addressKey } from './connections/addresses.ts'
+import { allowedOrigins } from './connections/origins.ts'
 import { limitSockets } from './connections/quotas.ts'
 import { rateLimited } from './errors/codes.ts'
+import { webSocketUrl } from './gate/index.ts'
+import { pathOf } from './gate/paths.ts'
 
 // Maximum requests per address per minute: enough for several dashboards and polling scripts behind one address.
 const callsPerMinute = 3000
 // Routes without this limit: monitoring systems poll them, or they have their own limit.
-const unlimited = new Set(['/ws', '/health', '/livez', '/readyz', '/metrics'])
+const unlimited = new Set([webSocketUrl, '/health', '/livez', '/readyz', '/metrics'])
 
 /** Adds security headers and CORS to HTTP responses, and limits the requests and connections per address. */
 export default fp(async function http (app) {
@@ -38,14 +41,18 @@ export default fp(async function http (app) {
       }
     }
   })
+  const origin = allowedOrigins(config)
   await app.register(cors, {
-    origin: config.CORS_ORIGINS.includes('*') ? true : [...config.CORS_ORIGINS],
-    methods: ['GET', 'POST', 'PATCH', 'DELETE']
+    delegator (request, callback) {
+      // Pages of every origin may read why the server rejects their connections, even if the reason is their origin or a wrong path.
+      const isExplanation = pathOf(request.raw.url ?? '/').endsWith(webSocketUrl)
+      callback(null, isExplanation ? { origin: '*', methods: ['POST'] } : { origin, methods: ['GET', 'POST', 'PATCH', 'DELETE'] })
+    }
   })
   await app.register(rateLimit, { global: false })
   const check = app.createRateLimit({ max: callsPerMinute, timeWindow: 60_000, keyGenerator: (request) => addressKey(request.ip) })
   app.addHook('onRequest', async (request) => {
-    if (unlimited.has(request.routeOptions.url ?? '')) return
+    if (request.method !== 'POST' && unlimited.has(request.routeOptions.url ?? '')) return
     const result = await check(request)
     // An admin may share an address with many others.
     if (!result.isAllowed && result.isExceeded && !app.admin.hasKey(request)) throw rateLimited(result.ttl)

@@ -16,7 +16,7 @@ export interface Auth {
   /**
    * Identifies the user of a token.
    *
-   * @throws UNAUTHORIZED (details `{reason: 'expired'}` if it has expired); UNAVAILABLE if the revocation check fails
+   * @throws UNAUTHORIZED (details `{reason: 'expired'}` if it has expired, `{reason: 'malformed'}` if it is no JWT); UNAVAILABLE if the revocation check fails
    */
   identify (token: string | undefined): Promise<Identity>
   /**
@@ -101,10 +101,10 @@ export function createAuth (app: FeatureInstance, settings: z.output<typeof conf
       return identity
     } catch (error) {
       if (!(error instanceof TokenRefused)) throw error
-      const { refusal, message } = error
+      const { refusal, message, reason } = error
       attempts.inc({ result: refusal })
       if (refusal === 'store_error') throw unavailable(message)
-      throw refusal === 'expired' ? withDetails(new Unauthorized(message), { reason: 'expired' }) : new Unauthorized(message)
+      throw reason === undefined ? new Unauthorized(message) : withDetails(new Unauthorized(message), { reason })
     }
   }
 

@@ -10,10 +10,13 @@ export type Refusal = 'missing' | 'invalid' | 'expired' | 'blocked' | 'revoked' 
 export class TokenRefused extends Error {
   override readonly name = 'TokenRefused'
   readonly refusal: Refusal
+  /** A reason that clients may act on (protocol.md, "Connecting"). */
+  readonly reason: 'expired' | 'malformed' | undefined
 
-  constructor (refusal: Refusal, message: string) {
+  constructor (refusal: Refusal, message: string, reason?: 'expired' | 'malformed') {
     super(message)
     this.refusal = refusal
+    this.reason = reason
   }
 }
 
@@ -125,11 +128,13 @@ export function createTokenReader ({ secrets, maxAgeSeconds, clockToleranceSecon
       }
     }
     const code = last instanceof TokenError ? last.code : ''
-    if (code === TokenError.codes.expired) throw new TokenRefused('expired', 'The token has expired')
+    if (code === TokenError.codes.expired) throw new TokenRefused('expired', 'The token has expired', 'expired')
     throw new TokenRefused('invalid', messages[code] ?? 'The token is not valid')
   }
 
   return (token) => {
+    // Probably the text of an error page, which the client has taken for a token.
+    if (token.split('.').length !== 3) throw new TokenRefused('invalid', 'The token is not a JWT', 'malformed')
     if (!isCanonical(token)) throw new TokenRefused('invalid', 'The token is not valid')
     const result = claims.safeParse(verify(token))
     if (!result.success) throw new TokenRefused('invalid', `The token's claims are not valid: ${result.error.issues.map((issue) => issue.path.join('.')).join(', ')}`)
@@ -138,7 +143,7 @@ export function createTokenReader ({ secrets, maxAgeSeconds, clockToleranceSecon
     const expires = payload.exp ?? (payload.iat === undefined ? undefined : payload.iat + maxAgeSeconds)
     if (expires === undefined) throw new TokenRefused('invalid', 'The token has neither exp nor iat')
     const expiresAt = Math.min(Math.floor(expires * 1000), maxDateMs)
-    if (expiresAt <= Date.now()) throw new TokenRefused('expired', 'The token has expired')
+    if (expiresAt <= Date.now()) throw new TokenRefused('expired', 'The token has expired', 'expired')
     if (payload.is_blocked === true) throw new TokenRefused('blocked', 'The user is blocked')
 
     const shown = publicClaims.filter((name) => payload[name] !== undefined).map((name) => [name, payload[name]])

@@ -50,6 +50,8 @@ export function createOpenApi ({ version, routes, errorCodes }: Pick<ContractTab
   return createDocument({
     openapi: '3.1.0',
     info: { title: 'FlyLive Audio Server: HTTP', version, description, license: { name: 'MIT', identifier: 'MIT' } },
+    // Relative to this document, because a proxy may serve it below a path prefix.
+    servers: [{ url: '..' }],
     tags: [...new Set(routes.filter(isShown).map(({ owner, schema }) => (schema as RouteSchema | undefined)?.tags?.[0] ?? owner))].map((name) => ({ name })),
     paths,
     components: {

@@ -9,15 +9,17 @@ export interface ConnectionQuotas {
    * Counts a new connection until its socket closes.
    *
    * @param address the client's address
+   * @param socket undefined: counts nothing, and only checks whether a new connection would be allowed
    * @throws TOO_MANY_CONNECTIONS (details `{limit}`) if the address, or its IPv6 /64 network, has too many on this server
    */
-  countAddress (socket: Socket, address: string): void
+  countAddress (address: string, socket?: Socket): void
   /**
    * Counts a user's new connection until its socket closes.
    *
+   * @param socket undefined: counts nothing, and only checks whether a new connection would be allowed
    * @throws TOO_MANY_CONNECTIONS (details `{limit}`) if the user has too many, on all servers
    */
-  countUser (socket: Socket, userKey: string): Promise<void>
+  countUser (userKey: string, socket?: Socket): Promise<void>
 }
 
 /** Counts open sockets by key. */
@@ -69,16 +71,16 @@ export function createConnectionQuotas ({ config, directory, nodeId }: Pick<Fast
   const users = new SocketCounter()
 
   return {
-    countAddress (socket, address) {
+    countAddress (address, socket) {
       if (isExempt(address)) return
       const key = addressKey(address)
       if (addresses.get(key) >= perAddress) throw withDetails(new TooManyConnections('your address'), { limit: perAddress })
-      addresses.add(key, socket)
+      if (socket) addresses.add(key, socket)
     },
-    async countUser (socket, userKey) {
+    async countUser (userKey, socket) {
       // Counts this connection before the lookup, so that concurrent connections include each other.
-      users.add(userKey, socket)
-      const here = users.get(userKey)
+      if (socket) users.add(userKey, socket)
+      const here = users.get(userKey) + (socket ? 0 : 1)
       const sessions = here > perUser ? [] : await directory.sessionsOf(userKey).catch(() => [])
       const elsewhere = sessions.filter((session) => session.nodeId !== nodeId).length
       if (here + elsewhere > perUser) throw withDetails(new TooManyConnections('you'), { limit: perUser })

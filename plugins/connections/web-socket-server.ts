@@ -1,6 +1,8 @@
 import type { IncomingMessage, Server } from 'node:http'
 import type { FastifyInstance } from 'fastify'
 import websocket from '@fastify/websocket'
+import { ValidationFailed } from '../errors/codes.ts'
+import { rejectUpgrade } from '../gate/gate.ts'
 
 /** The WebSocket subprotocol of the native protocol. The server selects it if a client offers it. */
 export const subprotocol = 'msab.v1'
@@ -45,5 +47,11 @@ export async function registerWebSocketServer (app: FastifyInstance, closeAll: (
       }
       wait()
     }
+  })
+  // The headers of the upgrade are not valid.
+  app.websocketServer.on('wsClientError', (error, socket, request) => {
+    const { code } = new ValidationFailed(error.message)
+    app.log.warn({ code, path: request.url?.split('?')[0], address: request.socket.remoteAddress }, `connection rejected: ${error.message}`)
+    rejectUpgrade(socket, new ValidationFailed(error.message), ['sec-websocket-version: 13'])
   })
 }

@@ -107,18 +107,19 @@ export function createExecution (app: FastifyInstance, routes: RouteTable, limit
     return await promise
   }
 
-  /** Runs a request immediately, or once the session's earlier exclusive requests have finished. */
+  /** Runs a request at once, or once the session's earlier exclusive requests have finished. */
   function start (request: SessionRequest & { type: string }): void {
     const { session, type } = request
     const count = meter(request)
-    const barrier = barriers.get(session)
+    const route = routes.find(type)?.route
+    const barrier = route?.immediate === true ? undefined : barriers.get(session)
     if (barrier && !wait(request)) {
       session.close('FLOODING')
       count(fail(request, new Unauthorized('The session has ended')))
       return
     }
     const done = barrier ? barrier.then(() => resume(request, count)) : run(request, count)
-    if (routes.find(type)?.route.exclusive === true) hold(session, done)
+    if (route?.exclusive === true) hold(session, done)
   }
 
   /** @returns false if too many of the session's requests are waiting */

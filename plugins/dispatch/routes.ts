@@ -30,6 +30,8 @@ export interface MessageOptions extends MessageSchemas {
   room?: boolean
   /** Whether the session's later requests wait until this one has finished. */
   exclusive?: boolean
+  /** Whether the request starts at once, even while an exclusive request of the session is pending. */
+  immediate?: boolean
   /** Maximum requests per user per minute, cluster-wide. */
   limit?: RequestLimit
 }

@@ -8,7 +8,7 @@ export const UnknownType = createError('UNKNOWN_TYPE', 'Unknown message type %s'
 export const FeatureDisabled = createError('FEATURE_DISABLED', 'The feature %s is turned off', 409)
 export const Unauthorized = createError('UNAUTHORIZED', '%s', 401)
 export const Forbidden = createError('FORBIDDEN', '%s', 403)
-export const OriginNotAllowed = createError('ORIGIN_NOT_ALLOWED', 'Connections from this origin are not allowed', 403)
+export const OriginNotAllowed = createError('ORIGIN_NOT_ALLOWED', 'Connections from the origin %s are not allowed: it is not in CORS_ORIGINS', 403)
 export const NotFound = createError('NOT_FOUND', '%s was not found', 404)
 export const RateLimited = createError('RATE_LIMITED', 'Too many requests, try again later', 429)
 export const TooManyConnections = createError('TOO_MANY_CONNECTIONS', 'Too many connections of %s: close one first', 429)
@@ -22,6 +22,7 @@ export const UpgradeRequired = createError('UPGRADE_REQUIRED', 'This is a WebSoc
 export const meanings = {
   VALIDATION_FAILED: 'The data is not valid. details: [{path, message}] for field errors',
   TOO_MANY_CONNECTIONS: 'Your user or address has too many connections. details: {limit}',
+  ORIGIN_NOT_ALLOWED: "The page's origin is neither the server's own nor in CORS_ORIGINS",
   UNAUTHORIZED: 'The token or key is missing, invalid or expired',
   FORBIDDEN: 'You do not have permission',
   RATE_LIMITED: 'Too many requests. details: {retryAfterMs}',

@@ -1,7 +1,8 @@
 import fp from 'fastify-plugin'
 import { hasZodFastifySchemaValidationErrors } from 'fastify-type-provider-zod'
-import type { FastifyInstance, FastifyReply } from 'fastify'
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { NotFound, toWire, validationFailed } from './codes.ts'
+import type { WireError } from './codes.ts'
 
 /** Formats the errors that Fastify raises before routing, for example for a malformed URL. */
 export function frameworkErrors (error: Error, _request: unknown, reply: Pick<FastifyReply, 'code'>): void {
@@ -28,18 +29,23 @@ export function useWireErrors (app: FastifyInstance): void {
       ? validationFailed(error.validation.map((issue) => ({ path: issue.instancePath.split('/').filter(Boolean), message: issue.message ?? 'is not valid' })))
       : error
     const { status, wire } = toWire(meant)
-    const { 'content-length': length = '0', 'transfer-encoding': encoding } = request.headers
-    // Close the connection, because the rest of the request body will not be read.
-    if (!request.raw.complete && (length !== '0' || encoding !== undefined)) reply.header('connection', 'close')
     if (status >= 500) request.log.error({ err: error, ...roomOf(request.params) }, 'request failed')
-    if (status === 503) reply.header('retry-after', '1')
-    const { retryAfterMs } = { ...wire.details as object } as { retryAfterMs?: number }
-    if (retryAfterMs !== undefined) reply.header('retry-after', String(Math.ceil(retryAfterMs / 1000)))
-    return reply.code(status).send({ error: wire })
+    return sendError(request, reply, status, wire)
   })
   app.setNotFoundHandler((request) => {
     throw new NotFound(request.url.split('?')[0])
   })
+}
+
+/** Sends an error in the format of the REST API. */
+export function sendError (request: FastifyRequest, reply: FastifyReply, status: number, wire: WireError): FastifyReply {
+  const { 'content-length': length = '0', 'transfer-encoding': encoding } = request.headers
+  // Close the connection, because the rest of the request body will not be read.
+  if (!request.raw.complete && (length !== '0' || encoding !== undefined)) reply.header('connection', 'close')
+  if (status === 503) reply.header('retry-after', '1')
+  const { retryAfterMs } = { ...wire.details as object } as { retryAfterMs?: number }
+  if (retryAfterMs !== undefined) reply.header('retry-after', String(Math.ceil(retryAfterMs / 1000)))
+  return reply.code(status).send({ error: wire })
 }
 
 export default fp(async function errors (app) {

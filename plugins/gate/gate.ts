@@ -195,7 +195,11 @@ export function createGate (log: FastifyBaseLogger, webSocketUrl: string): Gate 
     upgrade (request, socket, head) {
       const path = pathOf(request.url ?? '/')
       const found = upgrades.get(path)
-      if (!found) return rejectUpgrade(socket, new NotFound(path))
+      if (!found) {
+        const error = new NotFound(path)
+        log.warn({ code: error.code, path, address: request.socket.remoteAddress, origin: request.headers.origin }, `connection rejected: ${error.message}`)
+        return rejectUpgrade(socket, error)
+      }
       const { claim, owner, inFlight } = found
       if (!claim.handle) return openWebSocket(request, path, { claim, owner, inFlight }, socket, head)
       try {
@@ -210,8 +214,12 @@ export function createGate (log: FastifyBaseLogger, webSocketUrl: string): Gate 
   }
 }
 
-/** Rejects an upgrade with an HTTP error and closes its socket. */
-export function rejectUpgrade (socket: Duplex, error: unknown): void {
+/**
+ * Rejects an upgrade with an HTTP error and closes its socket.
+ *
+ * @param headers additional lines of the response's header
+ */
+export function rejectUpgrade (socket: Duplex, error: unknown, headers: readonly string[] = []): void {
   const { status, wire } = toWire(error)
   const body = JSON.stringify({ error: wire })
   socket.on('error', () => socket.destroy())
@@ -220,6 +228,7 @@ export function rejectUpgrade (socket: Duplex, error: unknown): void {
     'content-type: application/json; charset=utf-8',
     `content-length: ${Buffer.byteLength(body)}`,
     'connection: close',
+    ...headers,
     '',
     body
   ].join('\r\n'))

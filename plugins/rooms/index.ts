@@ -36,7 +36,7 @@ export default fp(async function rooms (app) {
     const { shown, nextCursor } = pageOf(arrivals, limit, ({ place }) => String(place), maxPageBytes)
     return { participants: shown.map(({ profile }) => profile), participantCount: count, nextCursor }
   })
-  app.messages.on('session:ping', { ...requests['session:ping'], room: false }, () => ({ serverTime: app.clock.now() }))
+  app.messages.on('session:ping', { ...requests['session:ping'], room: false, immediate: true }, () => ({ serverTime: app.clock.now() }))
   app.messages.on('user:getRoom', { ...requests['user:getRoom'], room: false, limit: { perMinute: app.config.USER_LOOKUPS_PER_MINUTE, eventual: true } }, async ({ userId }) => {
     const sessions = await app.directory.sessionsOf(userKeyOf(userId))
     return { roomId: sessions.find((session) => session.roomId !== null)?.roomId ?? null }

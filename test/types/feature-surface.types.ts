@@ -246,7 +246,7 @@ export type TypesAreAsDocumented = [
   Assert<Equal<Arrival, { place: number, profile: Profile }>>,
   Assert<Equal<keyof SessionRecord, 'sessionId' | 'nodeId' | 'roomId' | 'connectedAt' | 'hasAudio'>>,
   Assert<Equal<keyof MessageContext, 'session' | 'room' | 'log' | 'afterReply'>>,
-  Assert<Equal<keyof MessageOptions, 'request' | 'reply' | 'room' | 'exclusive' | 'limit'>>,
+  Assert<Equal<keyof MessageOptions, 'request' | 'reply' | 'room' | 'exclusive' | 'immediate' | 'limit'>>,
   Assert<Equal<MessageOptions['limit'], { perMinute: number, perRoom?: boolean, name?: string, eventual?: boolean } | undefined>>,
   Assert<Equal<MessageSchemas, { request: z.ZodObject, reply: z.ZodType }>>,
   Assert<Equal<RequestMap, Readonly<Record<string, MessageSchemas>>>>,

@@ -30,3 +30,45 @@ t.test('* allows every origin', async (t) => {
   const { url } = await build(t, { env: { CORS_ORIGINS: '*' } })
   t.equal(await outcome(t, url, { token: tokenFor(1), headers: { origin: 'https://any.example.com' } }), '101')
 })
+
+t.test('the Host header may name the default port, and may have capital letters', async (t) => {
+  const { url } = await build(t)
+  const from = (origin: string, host: string) => outcome(t, url, { token: tokenFor(1), headers: { origin, host } })
+  const refused = '403 ORIGIN_NOT_ALLOWED'
+  t.equal(await from('https://example.com', 'example.com:443'), '101')
+  t.equal(await from('https://example.com', 'EXAMPLE.com:443'), '101')
+  t.equal(await from('https://example.com', 'Example.COM'), '101')
+  t.equal(await from('https://example.com:443', 'example.com'), '101')
+  t.equal(await from('http://example.com', 'example.com:80'), '101')
+  t.equal(await from('http://example.com:80', 'example.com'), '101')
+  t.equal(await from('https://example.com:8443', 'example.com:8443'), '101')
+  t.equal(await from('https://[2001:db8::1]', '[2001:DB8::1]:443'), '101')
+
+  t.equal(await from('https://example.com', 'example.com:8443'), refused)
+  t.equal(await from('https://example.com:8443', 'example.com:443'), refused)
+  t.equal(await from('http://example.com', 'example.com:443'), refused, 'another scheme')
+  t.equal(await from('https://example.com:80', 'example.com'), refused)
+  t.equal(await from('https://example.com', 'example.com.evil.com:443'), refused)
+  t.equal(await from('foo://example.com', 'example.com'), refused)
+  t.equal(await from('https://example.com', ''), refused)
+})
+
+t.test('behind a trusted proxy, the forwarded host counts', async (t) => {
+  const { url } = await build(t, { env: { TRUST_PROXY: '1' } })
+  const headers = { host: '127.0.0.1:3030', 'x-forwarded-host': 'Audio.Example.com:443', 'x-forwarded-for': '203.0.113.9' }
+  t.equal(await outcome(t, url, { token: tokenFor(1), headers: { ...headers, origin: 'https://audio.example.com' } }), '101')
+  t.equal(await outcome(t, url, { token: tokenFor(1), headers: { ...headers, origin: 'https://evil.example.com' } }), '403 ORIGIN_NOT_ALLOWED')
+})
+
+t.test('in development, pages on this machine may connect', async (t) => {
+  const { url } = await build(t, { env: { NODE_ENV: 'development', FEATURES: 'auth', FEATURES_WATCH: 'false', PORT: '0' } })
+  const from = (origin: string) => outcome(t, url, { token: tokenFor(1), headers: { origin } })
+  for (const origin of ['http://localhost:5173', 'http://127.0.0.1:8080', 'https://localhost', 'http://[::1]:3000', 'http://app.localhost:3000']) {
+    t.equal(await from(origin), '101', origin)
+    t.equal((await fetch(`${url}/auth/session`, { headers: { origin } })).headers.get('access-control-allow-origin'), origin)
+  }
+  for (const origin of ['http://localhost.evil.com', 'http://evil-localhost', 'http://127.0.0.1.evil.com', 'https://evil.example.com', 'null']) {
+    t.equal(await from(origin), '403 ORIGIN_NOT_ALLOWED', origin)
+    t.equal((await fetch(`${url}/auth/session`, { headers: { origin } })).headers.get('access-control-allow-origin'), null)
+  }
+})

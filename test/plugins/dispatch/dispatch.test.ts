@@ -149,3 +149,14 @@ t.test('rejects requests of a closed session', async (t) => {
   await ada.closed
   await t.rejects(server.app.messages.dispatch(session as Session, 'x:say'), { code: 'UNAUTHORIZED' })
 })
+
+t.test('session:ping is answered while an exclusive request is pending', async (t) => {
+  const { ada } = await scene(t)
+  const slow = ada.request('x:slow')
+  const trace = ada.request('x:trace')
+  t.match(await ada.ok('session:ping'), { serverTime: Number })
+  t.same(shared.flyliveTrace, ['begin'], 'other requests wait')
+  shared.flyliveSlow.resolve()
+  await Promise.all([slow, trace])
+  t.same(shared.flyliveTrace, ['begin', 'slow', 'first'])
+})

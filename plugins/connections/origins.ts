@@ -1,0 +1,27 @@
+import type { FastifyInstance, FastifyRequest } from 'fastify'
+
+/** Origins of pages on this machine. */
+const loopbackOrigin = /^https?:\/\/(localhost|([a-z0-9-]+\.)+localhost|127(\.\d{1,3}){3}|\[::1\])(:\d+)?$/
+
+/** @returns the origins that may connect besides the server's own: those in CORS_ORIGINS and, in development, all loopback origins; true stands for all origins */
+export function allowedOrigins ({ CORS_ORIGINS, NODE_ENV }: Pick<FastifyInstance['config'], 'CORS_ORIGINS' | 'NODE_ENV'>): true | (string | RegExp)[] {
+  if (CORS_ORIGINS.includes('*')) return true
+  return NODE_ENV === 'development' ? [...CORS_ORIGINS, loopbackOrigin] : [...CORS_ORIGINS]
+}
+
+/** @returns a function that tests whether a request comes from an allowed origin, the server's own, or a client that is not a browser and sends none */
+export function createOriginCheck (config: FastifyInstance['config']): (request: Pick<FastifyRequest, 'headers' | 'host'>) => boolean {
+  const allowed = allowedOrigins(config)
+  return ({ headers: { origin }, host }) => {
+    if (origin === undefined || allowed === true) return true
+    return allowed.some((one) => typeof one === 'string' ? one === origin : one.test(origin)) || isSameHost(origin, host)
+  }
+}
+
+/** Whether an origin has the host and port of a Host header, which may name the default port, and may have capital letters. */
+function isSameHost (origin: string, host: string): boolean {
+  const page = URL.parse(origin)
+  if (page === null || !/^https?:$/.test(page.protocol)) return false
+  // The header has no scheme. The parser removes the default port of the origin's scheme.
+  return URL.parse(`${page.protocol}//${host}`)?.host === page.host
+}
