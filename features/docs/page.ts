@@ -11,8 +11,12 @@ const nothing = html``
 // Sets the width of both columns explicitly, because the first row of some tables has only one cell.
 const columns = html`<colgroup><col class="name"><col></colgroup>`
 
-/** The layout of all pages under /docs. It needs no scripts and loads no files from other servers. */
-function frame (title: string, head: Html, body: Html): string {
+/**
+ * The layout of all pages under /docs. It needs no scripts and loads no files from other servers.
+ *
+ * @param root relative URL of the server's root, because a proxy may serve the pages below a path prefix
+ */
+function frame (root: string, title: string, head: Html, body: Html): string {
   return html`<!DOCTYPE html>
 <html lang="en">
 <head>
@@ -26,10 +30,10 @@ ${head}
 <header class="top">
 <strong>FlyLive Audio Server</strong>
 <nav aria-label="Documents">
-<a href="/docs">HTTP</a>
-<a href="/docs/messages">WebSocket</a>
-<a href="/docs/openapi.json">openapi.json</a>
-<a href="/docs/asyncapi.json">asyncapi.json</a>
+<a href="${root}docs">HTTP</a>
+<a href="${root}docs/messages">WebSocket</a>
+<a href="${root}docs/openapi.json">openapi.json</a>
+<a href="${root}docs/asyncapi.json">asyncapi.json</a>
 </nav>
 </header>
 ${body}
@@ -40,10 +44,10 @@ ${body}
 
 /** GET /docs: Swagger UI, which loads the OpenAPI document. */
 export function httpPage (): string {
-  return frame('FlyLive Audio Server: HTTP', html`<link rel="stylesheet" href="/docs/swagger-ui.css">
-<link rel="stylesheet" href="/docs/docs.css">
-<script src="/docs/swagger-ui-bundle.js" defer></script>
-<script src="/docs/http.js" defer></script>`, html`<main id="swagger-ui"><noscript><p>This page requires JavaScript. The document is <a href="/docs/openapi.json">openapi.json</a>.</p></noscript></main>`)
+  return frame('./', 'FlyLive Audio Server: HTTP', html`<link rel="stylesheet" href="./docs/swagger-ui.css">
+<link rel="stylesheet" href="./docs/docs.css">
+<script src="./docs/swagger-ui-bundle.js" defer></script>
+<script src="./docs/http.js" defer></script>`, html`<main id="swagger-ui"><noscript><p>This page requires JavaScript. The document is <a href="./docs/openapi.json">openapi.json</a>.</p></noscript></main>`)
 }
 
 /** GET /docs/messages: all messages of the WebSocket, as HTML. */
@@ -53,7 +57,7 @@ export function messagesPage (document: AsyncApi): string {
   const groups = groupsOf(document)
   const link = ({ anchor, type, kind }: Entry) => html`<li><a href="#${anchor}">${type}</a>${kind === 'event' ? html` <small>event</small>` : nothing}</li>`
 
-  return frame(info.title, html`<link rel="stylesheet" href="/docs/docs.css">`, html`<div class="columns">
+  return frame('../', info.title, html`<link rel="stylesheet" href="../docs/docs.css">`, html`<div class="columns">
 <nav class="contents" aria-label="Contents">
 <details>
 <summary>Contents</summary>

@@ -7,7 +7,11 @@ const pages = join(import.meta.dirname, 'pages')
 /** Builds two pages: index.html for rooms and admin.html for admins. */
 export default defineConfig({
   root: pages,
-  base: '/stage/',
+  // Relative addresses, because a proxy may serve the pages below a path prefix. The pages are at / and /admin, their assets below /stage/.
+  base: './',
+  experimental: {
+    renderBuiltUrl: (filename, { hostType }) => hostType === 'html' ? `stage/${filename}` : { relative: true }
+  },
   publicDir: false,
   plugins: [vue()],
   resolve: {

@@ -22,12 +22,12 @@ function documentedBlocks (): [server: string, upstream: string, lines: string] 
  */
 function configuration (port: number, ports: readonly number[], folder: string): string {
   const [server, upstream, lines] = documentedBlocks()
-  const servers = ports.entries()
+  let next = 0
   const adapted = server
     .replace('listen 443 ssl;', `listen 127.0.0.1:${port};`)
     .replace(/^ *ssl_certificate.*\n/gm, '')
     .replaceAll(/^ *proxy_pass http:\/\/127\.0\.0\.1:3030;\n/gm, lines)
-  const local = upstream.replaceAll(/server [\d.]+:3030/g, () => `server 127.0.0.1:${servers.next().value?.[1]}`)
+  const local = upstream.replaceAll(/server [\d.]+:3030/g, () => `server 127.0.0.1:${ports[next++ % ports.length]}`)
   const paths = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi'].map((name) => `${name}_temp_path ${folder}/${name};`)
   return `daemon off; master_process off; pid ${folder}/pid; error_log ${folder}/error.log;
 events { worker_connections 4096; }
@@ -39,16 +39,27 @@ ${adapted}
 `
 }
 
+/** Changes the configuration as docs/deployment.md describes for a path prefix. */
+function belowPrefix (config: string, prefix: string): string {
+  return config
+    .replace('location / {', `location ${prefix}/ {`)
+    .replace('proxy_pass http://audio;', 'proxy_pass http://audio/;')
+    .replace('location ~ ^/(admin|metrics|health)(/|$) {', `location ~ ^${prefix}/(admin|metrics|health)(/|$) {\nrewrite ^${prefix}(/.*)$ $1 break;`)
+    .replace('allow 10.0.0.0/8;', 'allow 127.0.0.0/8;')
+}
+
 /**
  * Starts nginx as a load balancer, with the configuration of docs/deployment.md. It is stopped after the test.
  *
  * @param ports of the servers
- * @returns the URL of the load balancer
+ * @param prefix path below which nginx serves them, such as `/audio`; by default, none
+ * @returns the URL of the load balancer, with the prefix
  */
-export async function startNginx (t: Test, ports: readonly number[]): Promise<{ url: string }> {
+export async function startNginx (t: Test, ports: readonly number[], prefix = ''): Promise<{ url: string }> {
   const folder = mkdtempSync(join(tmpdir(), 'flylive-nginx-'))
   const port = await freePort()
-  writeFileSync(join(folder, 'nginx.conf'), configuration(port, ports, folder))
+  const config = configuration(port, ports, folder)
+  writeFileSync(join(folder, 'nginx.conf'), prefix === '' ? config : belowPrefix(config, prefix))
   const child = spawn('nginx', ['-p', folder, '-c', join(folder, 'nginx.conf'), '-e', join(folder, 'error.log')], {
     env: { PATH: `${process.env.PATH}:/usr/sbin` },
     stdio: ['ignore', 'ignore', 'pipe']
@@ -61,7 +72,7 @@ export async function startNginx (t: Test, ports: readonly number[]): Promise<{ 
     await exit
     rmSync(folder, { recursive: true, force: true })
   })
-  const url = `http://127.0.0.1:${port}`
+  const url = `http://127.0.0.1:${port}${prefix}`
   await Promise.race([
     until(async () => (await fetch(`${url}/livez`)).ok),
     exit.then(() => { throw new Error(`nginx ended: ${output}`) })

@@ -7,7 +7,7 @@ dark.addEventListener('change', follow)
 follow()
 
 SwaggerUIBundle({
-  url: '/docs/openapi.json',
+  url: 'docs/openapi.json',
   dom_id: '#swagger-ui',
   deepLinking: true,
   validatorUrl: null,

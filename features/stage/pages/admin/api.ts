@@ -166,7 +166,7 @@ async function read<T> (response: Response): Promise<T> {
 export function createApi (key: () => string, refused: () => void) {
   async function admin (path: string, options: Omit<CallOptions, 'key'> = {}): Promise<Response> {
     const used = key()
-    return await call(`/admin/${path}`, { ...options, key: used }).catch((error: unknown) => {
+    return await call(`admin/${path}`, { ...options, key: used }).catch((error: unknown) => {
       if (error instanceof ApiError && error.status === 401 && used === key()) refused()
       throw error
     })
@@ -203,7 +203,7 @@ export function createApi (key: () => string, refused: () => void) {
 
     /** A server that is not ready sends the same body with status 503. */
     health: async (signal?: AbortSignal) => {
-      const response = await fetch('/health', { headers: { authorization: `Bearer ${key()}` }, cache: 'no-store', ...(signal ? { signal } : {}) })
+      const response = await fetch('health', { headers: { authorization: `Bearer ${key()}` }, cache: 'no-store', ...(signal ? { signal } : {}) })
       return await read<Health>(response)
     },
     metrics: async (signal?: AbortSignal) => (await get<{ metrics: Metric[] }>('metrics', signal)).metrics,

@@ -23,7 +23,7 @@ export const api = createApi(() => key.value, () => {
 
 /** @throws {ApiError} if the server rejects the key */
 export async function enter (given: string): Promise<void> {
-  await call('/admin/features', { key: given })
+  await call('admin/features', { key: given })
   keyRefused.value = false
   setKey(given)
 }

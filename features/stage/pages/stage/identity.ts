@@ -44,6 +44,11 @@ export function saveIdentity ({ name, colour }: Identity): void {
   kept.set('colour', colour)
 }
 
+/** @returns the server's base URL: the page's, without its query and fragment */
+export function serverUrl (): string {
+  return new URL('.', location.href).href
+}
+
 /** @returns whether this server issues guest tokens */
 export async function signsGuestsIn (): Promise<boolean> {
   const response = await fetch('stage/session')

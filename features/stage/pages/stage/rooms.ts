@@ -2,7 +2,7 @@ import { onScopeDispose, ref, shallowRef } from 'vue'
 import { codeOf, Connection } from '@flylive/audio-client'
 import type { ReplyData } from '@flylive/audio-client'
 import { strings } from '../strings.ts'
-import { createTokenSource } from './identity.ts'
+import { createTokenSource, serverUrl } from './identity.ts'
 import type { Access, Identity } from './identity.ts'
 import { troubleOf } from './refusals.ts'
 
@@ -18,7 +18,7 @@ const pageSize = 30
  * @returns `state` is `off` if the server does not list rooms; `trouble` says why the list is outdated
  */
 export function useRooms (identity: Identity, access: Access) {
-  const connection = new Connection({ url: location.href, token: createTokenSource(identity, access) })
+  const connection = new Connection({ url: serverUrl(), token: createTokenSource(identity, access) })
   const state = ref<'loading' | 'ready' | 'off'>('loading')
   const trouble = ref('')
   const rooms = shallowRef<readonly ListedRoom[]>([])

@@ -5,7 +5,7 @@ import type { JoinOptions, ReplyData, RequestData, RequestError, RequestType, Us
 import { strings } from '../strings.ts'
 import { nameOf } from './faces.ts'
 import { giftOf } from './gifts.ts'
-import { createTokenSource } from './identity.ts'
+import { createTokenSource, serverUrl } from './identity.ts'
 import type { Access, Identity } from './identity.ts'
 import { useLevels } from './levels.ts'
 import type { MicrophoneChoice } from './microphone.ts'
@@ -58,7 +58,7 @@ export function enterStage (entry: Entry, left: (why: RequestError | undefined) 
 }
 
 function createStage ({ roomId, options, identity, access, choice }: Entry, left: (why: RequestError | undefined) => void) {
-  const room = new RoomClient({ url: location.href, token: createTokenSource(identity, access) })
+  const room = new RoomClient({ url: serverUrl(), token: createTokenSource(identity, access) })
   const { audio, connection } = room
   window.flylive = room
   const view = useRoomView(room)
