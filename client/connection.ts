@@ -1,8 +1,12 @@
+import { addressOf } from './address.ts'
 import { createBackoff } from './backoff.ts'
 import type { Backoff, BackoffOptions } from './backoff.ts'
 import { Emitter } from './emitter.ts'
-import { RequestError } from './errors.ts'
+import { RequestError, retryAfterOf } from './errors.ts'
 import { featuresAfter } from './features.ts'
+import { createHeartbeat } from './heartbeat.ts'
+import type { Heartbeat } from './heartbeat.ts'
+import { explainRefusal } from './refusal.ts'
 import { openSuccessor } from './successor.ts'
 import type { Successor } from './successor.ts'
 import type { CloseCodes, EventData, EventType, Greeting, ReplyData, RequestData, RequestType, WireError } from './protocol.ts'
@@ -17,11 +21,15 @@ import type { CloseCodes, EventData, EventType, Greeting, ReplyData, RequestData
 export type ConnectionState = 'idle' | 'connecting' | 'open' | 'waiting' | 'closed'
 
 export interface ConnectionOptions {
-  /** The server's base URL, for example https://voice.example.com. */
+  /**
+   * The server's base URL, for example https://voice.example.com, or https://example.com/voice behind a path prefix.
+   * The scheme may also be wss. The client keeps the path and the query.
+   */
   url: string
   /**
    * Returns a token. Called for every connection attempt, so that a reconnect can use a fresh token,
-   * and one minute before the token of an open connection expires.
+   * and one minute before the token of an open connection expires. If the function throws, takes longer than
+   * `connectTimeoutMs`, or returns text that cannot be a token, such as an error page, the client calls it again later.
    *
    * @param refusal the error, if the server rejected the previous token; returning the same token again
    * closes the connection permanently
@@ -31,6 +39,13 @@ export interface ConnectionOptions {
   backoff?: BackoffOptions
   /** Timeout of a request, in milliseconds. Default: 20,000. */
   timeoutMs?: number
+  /** Timeout of one attempt to connect, and of `token`, in milliseconds. Default: 9000. */
+  connectTimeoutMs?: number
+  /**
+   * How long no message may arrive before the client checks the connection with a ping, in milliseconds. If there is no
+   * answer within another 8 s, the client reconnects. Default: 24,000.
+   */
+  idleMs?: number
 }
 
 /** Events from the server and from the connection itself. */
@@ -81,6 +96,17 @@ const longestSpreadMs = 5000
 
 /** Longer than the server's own timeout for its dependencies (10 s). */
 const defaultTimeoutMs = 20_000
+/** Less than the time after which `RoomClient.join()` fails (10 s). */
+export const defaultConnectTimeoutMs = 9000
+/** With `answerMs`, less than 35 s. */
+const defaultIdleMs = 24_000
+/** How long the answer to a ping may take, in milliseconds. */
+const answerMs = 8000
+/** How long the client waits for the reason for a rejected connection, in milliseconds. */
+const explainMs = 5000
+
+/** The characters of a subprotocol (RFC 6455, section 4.1), which a token becomes a part of. */
+const tokenCharacters = /^[\w!#$%&'*+.^`|~-]+$/
 
 /**
  * A connection that reconnects with backoff, until `close()` is called or the server rejects the client
@@ -102,11 +128,20 @@ export class Connection extends Emitter<ConnectionEvents> {
   #clockOffsetMs = 0
   #successor: Successor | undefined
   #moveTimer: ReturnType<typeof setTimeout> | undefined
+  #renewTimer: ReturnType<typeof setTimeout> | undefined
+  readonly #heartbeat: Heartbeat
 
   constructor (options: ConnectionOptions) {
     super()
     this.#options = options
     this.#backoff = createBackoff(options.backoff)
+    this.#heartbeat = createHeartbeat({
+      idleMs: options.idleMs ?? defaultIdleMs,
+      answerMs: Math.min(answerMs, this.#timeoutMs),
+      // Any message is an answer, even an error.
+      ping: () => { this.request('session:ping', {}).catch(() => {}) },
+      lost: () => { if (this.#ws) this.#ended(this.#ws, 1006, 'TIMEOUT') }
+    })
   }
 
   /**
@@ -143,9 +178,16 @@ export class Connection extends Emitter<ConnectionEvents> {
     opening.promise.catch(() => {})
     this.#opening = opening
     this.#refusal = undefined
-    globalThis.addEventListener?.('online', this.#retryNow)
+    this.#watchPage(true)
     this.#attempt()
     return opening.promise
+  }
+
+  /** Skips the delay before the next attempt, for example because the user asks for it. In other states than `waiting` it has no effect. */
+  retry (): void {
+    if (this.#state !== 'waiting') return
+    this.#backoff.reset()
+    this.#attempt()
   }
 
   /**
@@ -166,13 +208,12 @@ export class Connection extends Emitter<ConnectionEvents> {
     }
     const id = ++this.#nextId
     const timer = setTimeout(() => {
-      this.#pending.get(id)?.reject(new RequestError({ code: 'TIMEOUT', message: `The server did not reply to ${type}` }))
       this.#pending.delete(id)
-      // A server that does not reply is treated as disconnected.
-      const isCurrent = ws === this.#ws
-      this.#drop(ws)
-      if (isCurrent) this.#lost(1006, 'TIMEOUT')
-    }, this.#options.timeoutMs ?? defaultTimeoutMs)
+      reject(new RequestError({ code: 'TIMEOUT', message: `The server did not reply to ${type}` }))
+      this.#answered(ws)
+      // Only this request failed, unless the server does not answer a ping either.
+      if (ws === this.#ws) this.#heartbeat.check()
+    }, this.#timeoutMs)
     this.#pending.set(id, {
       ws,
       apply: (reply: ReplyData<T>) => {
@@ -209,9 +250,9 @@ export class Connection extends Emitter<ConnectionEvents> {
     const opening = this.#opening
     let token: string
     try {
-      token = await this.#options.token(this.#refusal)
-    } catch (cause) {
-      if (this.#opening === opening) this.#retry(new RequestError({ code: 'TOKEN_UNAVAILABLE', message: 'The token could not be fetched' }, { cause }))
+      token = await this.#fetchToken(this.#refusal)
+    } catch (error) {
+      if (this.#opening === opening && this.#state === 'connecting') this.#retry(error as RequestError)
       return
     }
     // close() was called while the token was fetched.
@@ -223,33 +264,65 @@ export class Connection extends Emitter<ConnectionEvents> {
     try {
       ws = this.#socketFor(token)
     } catch (cause) {
-      // The URL or the token contains invalid characters; a retry cannot succeed.
-      return this.#finish(new RequestError({ code: 'CONNECTION_INVALID', message: 'The address or the token is malformed' }, { cause }))
+      // A retry cannot succeed.
+      return this.#finish(new RequestError({ code: 'CONNECTION_INVALID', message: `The address ${this.#options.url} is malformed, or the page may not connect to it` }, { cause }))
     }
     this.#listen(ws)
+    this.#timer = setTimeout(() => {
+      this.#drop(ws)
+      this.#retry(new RequestError({ code: 'UNREACHABLE', message: 'The server does not respond' }))
+    }, this.#connectTimeoutMs)
+  }
+
+  /** @throws RequestError TOKEN_UNAVAILABLE */
+  async #fetchToken (refusal?: RequestError): Promise<string> {
+    const unavailable = (message: string, cause?: unknown) => new RequestError({ code: 'TOKEN_UNAVAILABLE', message }, { cause })
+    const late = Promise.withResolvers<never>()
+    const timer = setTimeout(() => late.reject(unavailable('The token was not fetched in time')), this.#connectTimeoutMs)
+    try {
+      const token: unknown = await Promise.race([this.#options.token(refusal), late.promise])
+      if (typeof token === 'string' && tokenCharacters.test(token)) return token
+    } catch (cause) {
+      throw cause instanceof RequestError && cause.code === 'TOKEN_UNAVAILABLE' ? cause : unavailable('The token could not be fetched', cause)
+    } finally {
+      clearTimeout(timer)
+    }
+    throw unavailable('The token endpoint did not return a token. Check its response, for example response.ok')
   }
 
   #socketFor (token: string): WebSocket {
-    return new WebSocket(this.#address('/ws').replace(/^http/, 'ws'), ['msab.v1', `bearer.${token}`])
+    return new WebSocket(addressOf(this.#options.url, '/ws', 'ws'), ['msab.v1', `bearer.${token}`])
+  }
+
+  get #timeoutMs (): number {
+    return this.#options.timeoutMs ?? defaultTimeoutMs
+  }
+
+  get #connectTimeoutMs (): number {
+    return this.#options.connectTimeoutMs ?? defaultConnectTimeoutMs
   }
 
   #listen (ws: WebSocket): void {
     this.#ws = ws
     ws.onmessage = ({ data }) => {
+      this.#heartbeat.received()
       const frame = JSON.parse(String(data)) as Frame
       if (frame.type === undefined) this.#settle(frame)
       else this.#receive(frame)
     }
-    ws.onclose = ({ code, reason }) => {
-      // The second connection replaces this one, unless it fails.
-      if (this.#state === 'open' && this.#successor?.isReady() === true) {
-        this.#successor.firstLost = { code, reason }
-        return
-      }
-      this.#drop(ws)
-      if (this.#state === 'open') this.#lost(code, reason)
-      else this.#explain()
+    ws.onclose = ({ code, reason }) => this.#ended(ws, code, reason)
+  }
+
+  /** Handles the end of the current socket. */
+  #ended (ws: WebSocket, code: number, reason: string): void {
+    // The second connection replaces this one, unless it fails.
+    if (this.#state === 'open' && this.#successor?.isReady() === true) {
+      this.#successor.firstLost = { code, reason }
+      return
     }
+    this.#drop(ws)
+    if (this.#state === 'open') this.#lost(code, reason)
+    else this.#explain()
   }
 
   /** Closes a socket and removes its handlers. */
@@ -268,7 +341,12 @@ export class Connection extends Emitter<ConnectionEvents> {
     clearTimeout(pending.timer)
     if (ok === true) pending.apply(data)
     else pending.reject(new RequestError(error as WireError))
-    if (pending.ws !== this.#ws && pending.ws !== this.#successor?.ws) this.#retire(pending.ws)
+    this.#answered(pending.ws)
+  }
+
+  /** Closes a previous connection after the last of its pending requests. */
+  #answered (ws: WebSocket): void {
+    if (ws !== this.#ws && ws !== this.#successor?.ws) this.#retire(ws)
   }
 
   /** Handles an event. */
@@ -277,7 +355,7 @@ export class Connection extends Emitter<ConnectionEvents> {
     const before = this.#features
     this.#features = featuresAfter(before, type, data)
     if (type === 'session:ready') this.#opened(data)
-    if (type === 'session:expiring') this.#renewToken()
+    if (type === 'session:expiring') this.#renewToken(data)
     if (type === 'server:draining') this.#moveSoon(data)
     if (this.#features !== before) this.emit('features', this.#features)
     this.emit(type, data)
@@ -287,6 +365,8 @@ export class Connection extends Emitter<ConnectionEvents> {
     this.#greeting = greeting
     this.#clockOffsetMs = greeting.serverTime - Date.now()
     this.#backoff.reset()
+    clearTimeout(this.#timer)
+    this.#heartbeat.start()
     this.#opening?.resolve(greeting)
     if (this.#state !== 'open') this.#setState('open')
   }
@@ -307,8 +387,8 @@ export class Connection extends Emitter<ConnectionEvents> {
 
   /** @throws if there is no second connection, or `handover` fails */
   async #move (from: WebSocket): Promise<void> {
-    const token = await this.#options.token()
-    const successor = openSuccessor(this.#socketFor(token), (frame) => this.#settle(frame as Frame), this.#options.timeoutMs ?? defaultTimeoutMs)
+    const token = await this.#fetchToken()
+    const successor = openSuccessor(this.#socketFor(token), (frame) => this.#settle(frame as Frame), this.#connectTimeoutMs)
     const { ws, events, ready, lost } = successor
     this.#successor = successor
     const adopt = () => {
@@ -349,15 +429,27 @@ export class Connection extends Emitter<ConnectionEvents> {
     ws.onclose = close
   }
 
-  /** Renews the session's token. If that fails, the server closes the connection at expiry; the client reconnects. */
-  async #renewToken (): Promise<void> {
+  /**
+   * Renews the session's token, and retries until it expires. If that fails, the server closes the connection at expiry;
+   * the client reconnects.
+   */
+  #renewToken ({ expiresAt }: EventData<'session:expiring'>): void {
     const ws = this.#ws
-    try {
-      const token = await this.#options.token()
-      if (token === this.#token || ws !== this.#ws) return
-      await this.request('session:refresh', { token })
-      this.#token = token
-    } catch { /* The next connection attempt fetches a new token. */ }
+    const backoff = createBackoff(this.#options.backoff)
+    const attempt = async () => {
+      try {
+        const token = await this.#fetchToken()
+        if (ws !== this.#ws) return
+        if (token !== this.#token) {
+          await this.request('session:refresh', { token })
+          if (ws === this.#ws) this.#token = token
+          return
+        }
+      } catch { /* Retried below. */ }
+      if (ws === this.#ws && Date.now() + this.#clockOffsetMs < expiresAt) this.#renewTimer = setTimeout(attempt, backoff.next())
+    }
+    clearTimeout(this.#renewTimer)
+    attempt()
   }
 
   /** Handles the loss of an open connection. */
@@ -370,24 +462,16 @@ export class Connection extends Emitter<ConnectionEvents> {
     this.#retry(new RequestError({ code: 'CONNECTION_LOST', message: 'Connection lost', details: { closeCode: code, reason } }))
   }
 
-  /** Fetches the reason for a rejected connection, because browsers hide the response to a WebSocket upgrade. */
+  /** Fetches the reason for a rejected connection. */
   async #explain (): Promise<void> {
+    clearTimeout(this.#timer)
     const opening = this.#opening
-    let why: RequestError
-    try {
-      const response = await fetch(this.#address('/auth/session'), {
-        headers: { authorization: `Bearer ${this.#token ?? ''}` },
-        signal: AbortSignal.timeout(this.#options.timeoutMs ?? defaultTimeoutMs)
-      })
-      const body = response.ok ? undefined : await response.json() as { error?: WireError }
-      why = response.status === 401 && body?.error
-        ? new RequestError(body.error)
-        : new RequestError({ code: 'REFUSED', message: 'The server rejected the connection' })
-      await response.body?.cancel().catch(() => {})
-    } catch (cause) {
-      why = new RequestError({ code: 'UNREACHABLE', message: 'The server cannot be reached' }, { cause })
-    }
+    const why = await explainRefusal(addressOf(this.#options.url, '/ws', 'http'), this.#token ?? '', Math.min(explainMs, this.#connectTimeoutMs))
     if (this.#opening !== opening || this.#state !== 'connecting') return
+    const { reason } = { ...why.details as object } as { reason?: string }
+    if (why.code === 'UNAUTHORIZED' && reason === 'malformed') {
+      return this.#retry(new RequestError({ code: 'TOKEN_UNAVAILABLE', message: 'The token endpoint did not return a token' }, { cause: why }))
+    }
     if (why.code === 'UNAUTHORIZED') this.#refusal = why
     this.#retry(why)
   }
@@ -398,20 +482,35 @@ export class Connection extends Emitter<ConnectionEvents> {
       this.#opening = Promise.withResolvers<Greeting>()
       this.#opening.promise.catch(() => {})
     }
-    this.#timer = setTimeout(() => { this.#attempt() }, this.#backoff.next())
+    clearTimeout(this.#timer)
+    this.#heartbeat.stop()
+    clearTimeout(this.#renewTimer)
+    this.#timer = setTimeout(() => { this.#attempt() }, Math.max(retryAfterOf(why), this.#backoff.next()))
     this.#setState('waiting', why)
   }
 
-  /** Skips the remaining delay when the network is back. */
-  readonly #retryNow = () => {
-    if (this.#state === 'waiting') this.#attempt()
+  /** Starts or stops listening to the events after which a connection may have been lost, or may be possible again. */
+  #watchPage (isWatched: boolean): void {
+    const { document } = globalThis as { document?: Document }
+    const method = isWatched ? 'addEventListener' : 'removeEventListener'
+    for (const event of ['online', 'pageshow']) globalThis[method]?.(event, this.#resume)
+    document?.[method]('visibilitychange', this.#resume)
+  }
+
+  /** Skips the remaining delay, or checks the connection, when the page or the network is back. */
+  readonly #resume = ({ type }: Event) => {
+    if (type === 'visibilitychange' && document.hidden) return
+    if (this.#state === 'open') this.#heartbeat.check()
+    this.retry()
   }
 
   #finish (why: RequestError): void {
     clearTimeout(this.#timer)
     clearTimeout(this.#moveTimer)
+    clearTimeout(this.#renewTimer)
+    this.#heartbeat.stop()
     this.#successor?.ws.close()
-    globalThis.removeEventListener?.('online', this.#retryNow)
+    this.#watchPage(false)
     const opening = this.#opening
     this.#opening = undefined
     this.#rejectAll(why)
@@ -427,9 +526,5 @@ export class Connection extends Emitter<ConnectionEvents> {
       clearTimeout(pending.timer)
       pending.reject(new RequestError(error))
     }
-  }
-
-  #address (path: string): string {
-    return new URL(path, this.#options.url).href
   }
 }

@@ -5,16 +5,16 @@ import type { ErrorCode, WireError } from './protocol.ts'
  *
  * - `NOT_CONNECTED`: not connected; nothing was sent
  * - `CONNECTION_LOST`: the connection broke before the reply; the request may have taken effect
- * - `TIMEOUT`: no reply in time; the client reconnects
+ * - `TIMEOUT`: no reply in time; the request may still take effect. The connection stays, unless it carries nothing
  * - `UNREACHABLE`: no response from the server's address
- * - `REFUSED`: the server rejected the connection; it may accept it later
- * - `TOKEN_UNAVAILABLE`: the `token` option failed to return a token
+ * - `REFUSED`: the connection was rejected without a readable reason, for example by a proxy; it may be accepted later
+ * - `TOKEN_UNAVAILABLE`: the `token` option failed to return a token; the client retries
  * - `MEDIA_FAILED`: the transports do not connect, or the browser's WebRTC failed; details: {@link MediaFailure}
  * - `ROOM_CLOSED`: the room was closed for everyone
  * - `TRACK_ENDED`: the published track has ended and was not replaced, for example because the only microphone was unplugged
  * - `BITRATE_EXCEEDED`: the server closed the published track, because it was sent with too high a bit rate
  * - `CLOSED`: the application cancelled the operation, for example by leaving or unpublishing
- * - `CONNECTION_INVALID`: the URL or the token contains invalid characters
+ * - `CONNECTION_INVALID`: the URL is malformed, or the page may not connect to it
  * - `KICKED`, `REPLACED`: the server closed the connection permanently
  */
 export type ClientErrorCode =
@@ -64,6 +64,11 @@ export function mayPass (error: unknown): boolean {
 /** Whether the request failed only because the connection is missing, lost or closed. */
 export function isDisconnect (error: unknown): boolean {
   return ['NOT_CONNECTED', 'CONNECTION_LOST', 'CLOSED'].includes(codeOf(error) ?? '')
+}
+
+/** Whether the deployment must change before the server accepts connections of this client. */
+export function isMisconfigured (error: unknown): boolean {
+  return ['ORIGIN_NOT_ALLOWED', 'NOT_FOUND'].includes(codeOf(error) ?? '')
 }
 
 /** @returns the delay that the server requests before a retry, in milliseconds; 0 by default */

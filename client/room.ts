@@ -1,10 +1,10 @@
 import { RoomAudio } from './audio.ts'
 import type { AudioOptions } from './audio.ts'
 import { createBackoff } from './backoff.ts'
-import { Connection } from './connection.ts'
+import { Connection, defaultConnectTimeoutMs } from './connection.ts'
 import type { ConnectionOptions, Handover } from './connection.ts'
 import { Emitter } from './emitter.ts'
-import { isDisconnect, mayPass, RequestError, retryAfterOf } from './errors.ts'
+import { isDisconnect, isMisconfigured, mayPass, RequestError, retryAfterOf } from './errors.ts'
 import { RoomGifts } from './gifts.ts'
 import { Members } from './members.ts'
 import type { JoinReply, JoinRequestAdditions, Profile, UserId } from './protocol.ts'
@@ -61,7 +61,12 @@ interface Target {
   roomId: string
   options: JoinOptions
   joined: PromiseWithResolvers<JoinReply>
+  /** Why the last attempt to connect failed. */
+  why?: RequestError | undefined
 }
+
+/** How much longer a join waits for a connection than one attempt to connect may take, in milliseconds: until the attempt has reported its error. */
+const reportMs = 500
 
 /** Maximum interval, in milliseconds, over which the members of a room spread a request that they all send. */
 const longestSpreadMs = 5000
@@ -89,11 +94,16 @@ export class RoomClient extends Emitter<RoomEvents> {
   #ownerId: UserId | undefined
   #timer: ReturnType<typeof setTimeout> | undefined
   #participantsCursor: string | undefined
+  readonly #connectMs: number
+  #connectTimer: ReturnType<typeof setTimeout> | undefined
+  /** Whether `join()` has started the connection, and it has not been open yet. */
+  #isStarting = false
   #participants: readonly Participant[] = Object.freeze([])
   #participantsStale = false
 
   constructor ({ audio = true, ...options }: RoomOptions) {
     super()
+    this.#connectMs = (options.connectTimeoutMs ?? defaultConnectTimeoutMs) + reportMs
     this.connection = new Connection(options)
     this.seats = new RoomSeats(this.connection)
     this.gifts = new RoomGifts(this.connection, () => this.roomId)
@@ -187,7 +197,9 @@ export class RoomClient extends Emitter<RoomEvents> {
    * Joins a room, connecting first if necessary. Leaves the previous room.
    *
    * @returns the reply, once the client is in the room
-   * @throws RequestError when the server rejects the join; CLOSED when `leave()` or another `join()` cancels this join
+   * @throws RequestError when the server rejects the join; when the client cannot connect within 10 s, with the reason
+   * (the client then stops connecting, unless the connection was in use before); CLOSED when `leave()` or another
+   * `join()` cancels this join
    */
   join (roomId: string, options: JoinOptions = {}): Promise<JoinReply> {
     this.#end(new RequestError({ code: 'CLOSED', message: `Replaced by a join of room ${roomId}` }))
@@ -195,8 +207,15 @@ export class RoomClient extends Emitter<RoomEvents> {
     wanted.joined.promise.catch(() => {})
     this.#target = wanted
     this.#setState('joining')
-    if (this.connection.state === 'open') this.#enter()
-    else this.connection.connect()
+    const { connection } = this
+    if (connection.state === 'open') {
+      this.#enter()
+    } else {
+      if (connection.state === 'idle' || connection.state === 'closed') this.#isStarting = true
+      this.#limitConnecting()
+      connection.retry()
+      connection.connect()
+    }
     return wanted.joined.promise
   }
 
@@ -229,8 +248,28 @@ export class RoomClient extends Emitter<RoomEvents> {
     this.emit('state', state, why)
   }
 
+  /** Ends the join if the connection does not open in time. */
+  #limitConnecting (): void {
+    this.#connectTimer ??= setTimeout(() => {
+      this.#giveUp(this.#target?.why ?? new RequestError({ code: 'UNREACHABLE', message: 'The server does not respond' }))
+    }, this.#connectMs)
+  }
+
+  #stopLimit (): void {
+    clearTimeout(this.#connectTimer)
+    this.#connectTimer = undefined
+  }
+
+  /** Ends the join because the client cannot connect. */
+  #giveUp (why: RequestError): void {
+    this.#end(why)
+    this.#setState('out', why)
+    if (this.#isStarting) this.connection.close()
+  }
+
   /** Clears the state of the room and rejects a pending join. */
   #end (why: RequestError): void {
+    this.#stopLimit()
     clearTimeout(this.#timer)
     this.#target?.joined.reject(why)
     this.#target = undefined
@@ -327,8 +366,18 @@ export class RoomClient extends Emitter<RoomEvents> {
   #follow (): void {
     const { audio, connection, seats } = this
     connection.on('state', (state, why) => {
-      if (state === 'open') this.#enter()
+      if (state === 'open') {
+        this.#isStarting = false
+        this.#stopLimit()
+        this.#enter()
+      }
       if (!this.#target) return
+      if (state === 'waiting' && this.#state === 'joining') {
+        this.#target.why = why
+        if (isMisconfigured(why)) this.#giveUp(why as RequestError)
+        else this.#limitConnecting()
+        return
+      }
       if (state === 'waiting' && this.#state === 'in') {
         this.#renewal.stop()
         audio?.stop()

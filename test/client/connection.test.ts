@@ -1,8 +1,13 @@
+import { once } from 'node:events'
+import { createServer } from 'node:net'
+import type { AddressInfo } from 'node:net'
 import t from 'tap'
-import { codeOf, RequestError } from '../../client/index.ts'
+import { codeOf, RequestError, RoomClient } from '../../client/index.ts'
 import { build, tokenFor } from '../support/build.ts'
+import { featureFolder } from '../support/features.ts'
+import { until } from '../support/retry.ts'
 import { createRelay } from './relay.ts'
-import { watch } from './watch.ts'
+import { backoff, watch } from './watch.ts'
 
 t.test('returns replies and emits events', async (t) => {
   const server = await build(t)
@@ -93,17 +98,82 @@ t.test('waits for a server that is not running yet', async (t) => {
   t.equal((await connected).userId, 1)
 })
 
-t.test('detects a connection without traffic', async (t) => {
+t.test('a request without a reply fails alone', async (t) => {
+  const folder = featureFolder(t)
+  folder.write('stuck', {
+    'index.ts': `import { defineFeature, z } from 'flylive-audio-server/feature'
+export const requests = { 'stuck:go': { request: z.object({}), reply: z.object({}) } }
+export default defineFeature(async function stuck (app) {
+  app.messages.on('stuck:go', { ...requests['stuck:go'], room: false }, () => new Promise((resolve) => { globalThis.flyliveReply = () => resolve({}) }))
+}, { name: 'stuck' })
+`
+  })
+  const server = await build(t, { env: { FEATURES: 'auth,stuck', FEATURES_PATH: folder.path } })
+  const { connection, states } = watch(t, { url: server.url, timeoutMs: 300 })
+  await connection.connect()
+  const stuck = connection.request('stuck:go' as 'session:ping', {})
+  t.match(await connection.request('session:ping', {}), { serverTime: Number })
+  await t.rejects(stuck, { code: 'TIMEOUT', message: 'The server did not reply to stuck:go' })
+  const { flyliveReply } = globalThis as unknown as { flyliveReply: () => void }
+  flyliveReply()
+  t.same(await connection.request('user:getRoom', { userId: 1 }), { roomId: null }, 'the late reply is ignored')
+  t.same(states, ['connecting', 'open'])
+})
+
+t.test('reconnects when a request gets no reply because the path carries nothing', async (t) => {
   const server = await build(t)
   const relay = await createRelay(t, server.url)
   const { connection, reached } = watch(t, { url: relay.url, timeoutMs: 300 })
   await connection.connect()
   relay.freeze()
-  const [first, second] = [connection.request('user:getRoom', { userId: 1 }), connection.request('user:getRoom', { userId: 2 })]
-  t.match(await Promise.all([first, second].map((request) => request.catch(codeOf))), ['TIMEOUT', /TIMEOUT|CONNECTION_LOST/])
+  const requests = [1, 2].map((userId) => connection.request('user:getRoom', { userId }))
+  t.match(await Promise.all(requests.map((request) => request.catch(codeOf))), ['TIMEOUT', /TIMEOUT|CONNECTION_LOST/])
   await reached('waiting CONNECTION_LOST')
   await connection.connect()
   t.same(await connection.request('user:getRoom', { userId: 1 }), { roomId: null })
+})
+
+t.test('notices without a request that the path carries nothing, and stays while it answers pings', async (t) => {
+  const server = await build(t)
+  const relay = await createRelay(t, server.url)
+  const room = new RoomClient({ url: relay.url, token: () => tokenFor(1), audio: false, backoff, idleMs: 100, timeoutMs: 500 })
+  t.teardown(() => room.close())
+  const states: string[] = []
+  room.on('state', (state, why) => states.push(why ? `${state} ${why.code} ${(why.details as { reason: string }).reason}` : state))
+  await room.join('r1')
+  await room.seats.takeFree()
+  const pings = async () => Number(/flylive_socket_events_total\{event="session:ping",status="ok"\} (\d+)/.exec(await (await fetch(`${server.url}/metrics`)).text())?.[1] ?? 0)
+  await until(async () => await pings() >= 3)
+  t.same(states, ['joining', 'in'])
+  relay.freeze()
+  await until(() => states.length === 4)
+  t.same(states, ['joining', 'in', 'rejoining CONNECTION_LOST TIMEOUT', 'in'])
+  t.equal(room.seats.own?.seatIndex, 0, 'the seat is kept')
+})
+
+t.test('an attempt to connect ends when nobody answers', async (t) => {
+  const silent = createServer(() => {})
+  silent.listen(0, '127.0.0.1')
+  await once(silent, 'listening')
+  t.teardown(() => silent.close())
+  const { connection, reached } = watch(t, { url: `http://127.0.0.1:${(silent.address() as AddressInfo).port}`, connectTimeoutMs: 200 })
+  connection.connect()
+  await reached('waiting UNREACHABLE')
+  await reached('waiting UNREACHABLE')
+})
+
+t.test('retry() ends the delay', async (t) => {
+  const server = await build(t)
+  const relay = await createRelay(t, server.url)
+  const { connection, reached } = watch(t, { url: relay.url, backoff: { firstMs: 600_000, longestMs: 600_000 } })
+  await connection.connect()
+  connection.retry()
+  t.equal(connection.state, 'open', 'has no effect while connected')
+  await relay.cut()
+  await reached('waiting CONNECTION_LOST')
+  await relay.mend()
+  connection.retry()
+  await connection.connect()
 })
 
 t.test('emits closed and can connect again after close()', async (t) => {

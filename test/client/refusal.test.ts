@@ -1,9 +1,9 @@
 import { createSigner } from 'fast-jwt'
 import t from 'tap'
-import { codeOf } from '../../client/index.ts'
+import { codeOf, RoomClient } from '../../client/index.ts'
 import { build, jwtSecret, tokenFor } from '../support/build.ts'
 import { until } from '../support/retry.ts'
-import { watch } from './watch.ts'
+import { backoff, watch } from './watch.ts'
 
 const sign = createSigner({ key: jwtSecret, algorithm: 'HS256' })
 
@@ -43,12 +43,36 @@ t.test('retries a failing token callback', async (t) => {
   t.same(states.filter((state) => state.startsWith('waiting')), ['waiting TOKEN_UNAVAILABLE', 'waiting TOKEN_UNAVAILABLE'])
 })
 
+t.test('retries a token endpoint that returns an error page', async (t) => {
+  const server = await build(t)
+  const pages = ['<html><h1>502 Bad Gateway</h1></html>', 'Unauthorized', '', undefined as unknown as string]
+  const { connection, states } = watch(t, { url: server.url, token: () => pages.length > 0 ? pages.shift() as string : tokenFor(1) })
+  await connection.connect()
+  t.same(states.filter((state) => state !== 'connecting'), [...Array<string>(4).fill('waiting TOKEN_UNAVAILABLE'), 'open'])
+})
+
+t.test('retries a token endpoint that does not answer', async (t) => {
+  const server = await build(t)
+  let asked = 0
+  const { connection, states } = watch(t, { url: server.url, connectTimeoutMs: 300, token: () => ++asked === 1 ? new Promise(() => {}) : tokenFor(1) })
+  await connection.connect()
+  t.same(states, ['connecting', 'waiting TOKEN_UNAVAILABLE', 'connecting', 'open'])
+})
+
+t.test('a malformed address closes the connection', async (t) => {
+  for (const url of ['localhost:3030', 'ftp://127.0.0.1', '', 'http://[']) {
+    const { connection, states } = watch(t, { url })
+    await t.rejects(connection.connect(), { code: 'CONNECTION_INVALID' }, url)
+    t.same(states, ['connecting', 'closed CONNECTION_INVALID'])
+  }
+})
+
 t.test('retries a server that rejects connections', async (t) => {
   const server = await build(t, { env: { MAX_CONNECTIONS: '1' } })
   const first = await server.connect(7)
   const { connection, reached } = watch(t, { url: server.url })
   const connected = connection.connect()
-  await reached('waiting REFUSED')
+  await reached('waiting OVERLOADED')
   await first.close()
   await connected
   t.equal(connection.state, 'open')
@@ -82,18 +106,44 @@ t.test('a client renews its token before it expires', async (t) => {
 t.test('a client whose token expires reconnects with a new one', async (t) => {
   const server = await build(t, { env: { FEATURES: 'auth' } })
   const now = Math.floor(Date.now() / 1000)
-  let calls = 0
+  const first = sign({ id: 1, name: 'Ada', exp: now + 6 })
   const { connection, states } = watch(t, {
     url: server.url,
     token () {
-      // The second call is the renewal before the token expires.
-      if (++calls === 2) throw new Error('the token endpoint is down')
-      return sign({ id: 1, name: 'Ada', exp: now + (calls === 1 ? 6 : 600) })
+      // No token can be renewed while the connection is open.
+      if (connection.state === 'open') throw new Error('the token endpoint is down')
+      return connection.state === 'connecting' && connection.greeting ? sign({ id: 1, name: 'Ada', exp: now + 600 }) : first
     }
   })
   await connection.connect()
   await until(() => states.length >= 5)
   t.same(states, ['connecting', 'open', 'waiting CONNECTION_LOST', 'connecting', 'open'])
+})
+
+t.test('a client returns to its room and seat after its token has expired', async (t) => {
+  const server = await build(t, { env: { FEATURES: 'auth,seats' } })
+  const exp = Math.floor(Date.now() / 1000) + 5
+  let expired = false
+  const room = new RoomClient({ url: server.url, token: () => sign({ id: 1, name: 'Ada', exp: expired ? exp + 600 : exp }), audio: false, backoff })
+  t.teardown(() => room.close())
+  await room.join('r1')
+  await room.connection.request('seat:take', { seatIndex: 3 })
+  const states: string[] = []
+  room.on('state', (state) => states.push(state))
+  room.connection.on('state', (state) => { expired ||= state === 'waiting' })
+  await until(() => states.length === 2)
+  t.same(states, ['rejoining', 'in'])
+  t.equal(room.seats.own?.seatIndex, 3)
+})
+
+t.test('a client retries the renewal of its token until it expires', async (t) => {
+  const server = await build(t, { env: { FEATURES: 'auth' } })
+  const now = Math.floor(Date.now() / 1000)
+  const answers = [() => sign({ id: 1, name: 'Ada', exp: now + 30 }), () => { throw new Error('away') }, () => '<html>502</html>', () => sign({ id: 2, name: 'Bob', exp: now + 600 })]
+  const { connection, states } = watch(t, { url: server.url, token: () => (answers.shift() ?? (() => sign({ id: 1, name: 'Ada', exp: now + 600 })))() })
+  const { sessionId } = await connection.connect()
+  await until(() => server.app.sockets.get(sessionId)?.identity.expiresAt === (now + 600) * 1000)
+  t.same(states, ['connecting', 'open'])
 })
 
 t.test('a client with a revoked token does not reconnect', async (t) => {

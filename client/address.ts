@@ -1,0 +1,18 @@
+/**
+ * Builds an address of a server.
+ *
+ * @param base the server's base URL, with http, https, ws or wss. The result keeps its path and query. The path may
+ * already end in `/ws`. In browsers, the URL may be relative to the page
+ * @param path absolute path of the server, such as `/ws`
+ * @throws TypeError if the base URL is malformed or has another scheme
+ */
+export function addressOf (base: string, path: string, scheme: 'http' | 'ws'): string {
+  const { location } = globalThis as { location?: Location }
+  const url = new URL(base, location?.href)
+  const [known, secure = ''] = /^(?:http|ws)(s?):$/.exec(url.protocol) ?? []
+  if (known === undefined) throw new TypeError(`The scheme ${url.protocol} is neither http(s) nor ws(s)`)
+  url.protocol = scheme + secure
+  url.pathname = url.pathname.replace(/\/ws$|\/+$/, '') + path
+  url.hash = ''
+  return url.href
+}

@@ -1,0 +1,91 @@
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import t from 'tap'
+import type { Test } from 'tap'
+import { defaultConnectTimeoutMs } from '../../client/connection.ts'
+import { codeOf, RoomClient } from '../../client/index.ts'
+import type { RoomOptions } from '../../client/index.ts'
+import { build, tokenFor } from '../support/build.ts'
+import { createRelay } from './relay.ts'
+import { backoff } from './watch.ts'
+
+// join() when the client cannot connect.
+
+function createClient (t: Test, url: string, options: Partial<RoomOptions> = {}): { room: RoomClient, states: string[] } {
+  const room = new RoomClient({ url, token: () => tokenFor(1), audio: false, backoff, connectTimeoutMs: 500, ...options })
+  t.teardown(() => room.close())
+  const states: string[] = []
+  room.on('state', (state, why) => states.push(why ? `${state} ${why.code}` : state))
+  return { room, states }
+}
+
+// Runs beside the other tests, because it takes as long as the default.
+const begin = performance.now()
+const { room: byDefault } = createClient(t, 'http://127.0.0.1:9', { connectTimeoutMs: defaultConnectTimeoutMs })
+const failedByDefault = byDefault.join('r1').catch((error: unknown) => ({ code: codeOf(error), ms: performance.now() - begin }))
+
+t.test('fails if the host is wrong, and can be called again', async (t) => {
+  const server = await build(t)
+  const relay = await createRelay(t, server.url)
+  await relay.cut()
+  for (const url of [relay.url, 'https://no-such-host.invalid']) {
+    const { room, states } = createClient(t, url)
+    await t.rejects(room.join('r1'), { name: 'RequestError', code: 'UNREACHABLE', message: 'The server cannot be reached' })
+    t.same(states, ['joining', 'out UNREACHABLE'])
+    t.equal(room.connection.state, 'closed', 'the client stops connecting')
+    if (url !== relay.url) continue
+    await relay.mend()
+    await room.join('r1')
+    t.equal(room.state, 'in')
+  }
+})
+
+t.test('fails with the reason of the server, or of the token endpoint', async (t) => {
+  const server = await build(t, { env: { MAX_CONNECTIONS: '1' } })
+  const ada = await server.connect(2)
+  await t.rejects(createClient(t, server.url).room.join('r1'), { code: 'OVERLOADED', message: 'The server is at its limit' })
+  await ada.close()
+  await t.rejects(createClient(t, server.url, { token: () => '<html>' }).room.join('r1'), { code: 'TOKEN_UNAVAILABLE' })
+  await t.rejects(createClient(t, server.url, { token: () => new Promise(() => {}) }).room.join('r1'), { code: 'TOKEN_UNAVAILABLE', message: 'The token was not fetched in time' })
+  await t.rejects(createClient(t, server.url, { token: () => 'no.good.token' }).room.join('r1'), { code: 'UNAUTHORIZED', message: 'The token is not valid' })
+  const other = await build(t, { env: { FEATURES: '-auth' } })
+  await t.rejects(createClient(t, other.url).room.join('r1'), { code: 'FEATURE_DISABLED' })
+})
+
+t.test('fails with the status of a proxy that sends no reason', async (t) => {
+  const proxy = createServer((_request, response) => { response.writeHead(403, { 'content-type': 'text/html' }).end('<h1>Forbidden</h1>') })
+  await new Promise<void>((resolve) => proxy.listen(0, '127.0.0.1', resolve))
+  t.teardown(() => proxy.close())
+  const { room } = createClient(t, `http://127.0.0.1:${(proxy.address() as AddressInfo).port}`)
+  await t.rejects(room.join('r1'), { code: 'REFUSED', message: 'The connection was rejected with HTTP 403', details: { status: 403 } })
+})
+
+t.test('leaves a connection alone that was in use before', async (t) => {
+  const server = await build(t)
+  const relay = await createRelay(t, server.url)
+  const { room } = createClient(t, relay.url)
+  await room.connection.connect()
+  await relay.cut()
+  await t.rejects(room.join('r1'), { code: /UNREACHABLE|CONNECTION_LOST/ })
+  t.match(room.connection.state, /waiting|connecting/)
+  await relay.mend()
+  await room.connection.connect()
+  await room.join('r1')
+})
+
+t.test('a client in a room keeps trying', async (t) => {
+  const server = await build(t)
+  const relay = await createRelay(t, server.url)
+  const { room, states } = createClient(t, relay.url, { connectTimeoutMs: 50 })
+  await room.join('r1')
+  await relay.cut()
+  let failures = 0
+  await new Promise<void>((resolve) => room.connection.on('state', (state) => { if (state === 'waiting' && ++failures === 10) resolve() }))
+  t.same(states, ['joining', 'in', 'rejoining CONNECTION_LOST'])
+})
+
+t.test('fails within 10 s by default', async (t) => {
+  const { code, ms } = await failedByDefault as { code: string, ms: number }
+  t.equal(code, 'UNREACHABLE')
+  t.ok(ms < 10_000, `${ms} ms`)
+})
