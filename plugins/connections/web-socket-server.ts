@@ -2,7 +2,8 @@ import type { IncomingMessage, Server } from 'node:http'
 import type { FastifyInstance } from 'fastify'
 import websocket from '@fastify/websocket'
 import { ValidationFailed } from '../errors/codes.ts'
-import { rejectUpgrade } from '../gate/gate.ts'
+import type { CodedError } from '../errors/codes.ts'
+import { refuseUpgrade } from '../gate/gate.ts'
 
 /** The WebSocket subprotocol of the native protocol. The server selects it if a client offers it. */
 export const subprotocol = 'msab.v1'
@@ -50,8 +51,6 @@ export async function registerWebSocketServer (app: FastifyInstance, closeAll: (
   })
   // The headers of the upgrade are not valid.
   app.websocketServer.on('wsClientError', (error, socket, request) => {
-    const { code } = new ValidationFailed(error.message)
-    app.log.warn({ code, path: request.url?.split('?')[0], address: request.socket.remoteAddress }, `connection rejected: ${error.message}`)
-    rejectUpgrade(socket, new ValidationFailed(error.message), ['sec-websocket-version: 13'])
+    refuseUpgrade(app.log, request, socket, new ValidationFailed(error.message) as CodedError, ['sec-websocket-version: 13'])
   })
 }

@@ -8,6 +8,7 @@ import type { Identity } from '../connections/session.ts'
 import { createInFlight } from '../dispatch/in-flight.ts'
 import type { InFlight } from '../dispatch/in-flight.ts'
 import { NotFound, toWire } from '../errors/codes.ts'
+import type { CodedError } from '../errors/codes.ts'
 import { checkPath, checkPrefix, isBelow, overlapsRoute, pathOf } from './paths.ts'
 
 /**
@@ -195,11 +196,7 @@ export function createGate (log: FastifyBaseLogger, webSocketUrl: string): Gate 
     upgrade (request, socket, head) {
       const path = pathOf(request.url ?? '/')
       const found = upgrades.get(path)
-      if (!found) {
-        const error = new NotFound(path)
-        log.warn({ code: error.code, path, address: request.socket.remoteAddress, origin: request.headers.origin }, `connection rejected: ${error.message}`)
-        return rejectUpgrade(socket, error)
-      }
+      if (!found) return refuseUpgrade(log, request, socket, new NotFound(path) as CodedError)
       const { claim, owner, inFlight } = found
       if (!claim.handle) return openWebSocket(request, path, { claim, owner, inFlight }, socket, head)
       try {
@@ -214,12 +211,22 @@ export function createGate (log: FastifyBaseLogger, webSocketUrl: string): Gate 
   }
 }
 
+/** How much of a path or a header is logged. */
+const maxLogged = 200
+
 /**
- * Rejects an upgrade with an HTTP error and closes its socket.
+ * Logs and rejects an upgrade.
  *
  * @param headers additional lines of the response's header
  */
-export function rejectUpgrade (socket: Duplex, error: unknown, headers: readonly string[] = []): void {
+export function refuseUpgrade (log: FastifyBaseLogger, request: IncomingMessage, socket: Duplex, error: CodedError, headers?: readonly string[]): void {
+  const short = (text: string | undefined) => text?.slice(0, maxLogged)
+  log.warn({ code: error.code, path: short(pathOf(request.url ?? '/')), address: request.socket.remoteAddress, origin: short(request.headers.origin) }, `connection rejected: ${short(error.message)}`)
+  rejectUpgrade(socket, error, headers)
+}
+
+/** Rejects an upgrade with an HTTP error and closes its socket. */
+function rejectUpgrade (socket: Duplex, error: unknown, headers: readonly string[] = []): void {
   const { status, wire } = toWire(error)
   const body = JSON.stringify({ error: wire })
   socket.on('error', () => socket.destroy())

@@ -2,7 +2,8 @@ import type { IncomingMessage } from 'node:http'
 import type { Duplex } from 'node:stream'
 import fp from 'fastify-plugin'
 import { Draining } from '../errors/codes.ts'
-import { createGate, createGateRecorder, rejectUpgrade } from './gate.ts'
+import type { CodedError } from '../errors/codes.ts'
+import { createGate, createGateRecorder, refuseUpgrade } from './gate.ts'
 import type { Gate, GateRegistrar, PathOwner } from './gate.ts'
 
 /** The gate as the kernel uses it: registers the kernel's own paths and installs the paths of features. */
@@ -54,7 +55,7 @@ export default fp(async function gatePlugin (app) {
     sockets.add(socket)
     socket.once('close', () => sockets.delete(socket))
     // While Fastify closes, it would respond, but leave the socket open.
-    if (isClosing) rejectUpgrade(socket, new Draining())
+    if (isClosing) refuseUpgrade(app.log, request, socket, new Draining() as CodedError)
     else gate.upgrade(request, socket, head)
   })
   app.addHook('preClose', async () => {
