@@ -8,6 +8,7 @@ import { problemsInEnv } from '../plugins/schema/variables.ts'
 import { ConfigError } from './error.ts'
 import { problemsInFeatures } from './feature-names.ts'
 import { featureSettings } from './feature-settings.ts'
+import { ownAddresses } from './own-addresses.ts'
 import { warningsOf } from './warnings.ts'
 import { requirements, schema } from './schema.ts'
 import type { Environment } from './schema.ts'
@@ -45,7 +46,7 @@ export function loadConfig (env: Record<string, string | undefined>): Config {
   const given = Object.fromEntries(Object.entries(env).filter((entry): entry is [string, string] => entry[1] !== undefined && entry[1] !== ''))
   const name = z.enum(['development', 'production', 'test']).catch('development').parse(given.NODE_ENV)
   const generated = generateSecrets(name, given)
-  const variables: Record<string, string> = { ...defaults[name].env, ...given, ...Object.fromEntries(generated) }
+  const variables: Record<string, string> = { ...defaults[name].env, ...announcedByDefault(name, given), ...given, ...Object.fromEntries(generated) }
   const result = schema.safeParse(variables)
   const problems = [
     ...(result.error?.issues ?? []).map((issue) => `${String(issue.path[0])}: ${issue.message}`),
@@ -69,6 +70,12 @@ function problemsBetween (config: Environment): string[] {
   const hidden = announced.find((address) => isIP(address) !== 0 && ip !== '0.0.0.0' && ip !== '::' && isIP(address) !== isIP(ip))
   if (hidden !== undefined) problems.push(`MEDIASOUP_ANNOUNCED_IP: ${hidden} cannot be reached, because MEDIASOUP_LISTEN_IP is ${ip}; use 0.0.0.0 or ::`)
   return problems
+}
+
+/** @returns in development, this machine's addresses as MEDIASOUP_ANNOUNCED_IP, unless an address for audio is set */
+function announcedByDefault (environment: Environment['NODE_ENV'], given: Readonly<Record<string, string>>): Record<string, string> {
+  const isSet = given.MEDIASOUP_LISTEN_IP !== undefined || given.MEDIASOUP_ANNOUNCED_IP !== undefined
+  return environment !== 'development' || isSet ? {} : { MEDIASOUP_ANNOUNCED_IP: ownAddresses().join() }
 }
 
 /**

@@ -141,9 +141,9 @@ export const sections = {
   },
   Media: {
     MEDIASOUP_LISTEN_IP: listenIp.default('0.0.0.0')
-      .describe('Local address for audio (UDP and TCP). 127.0.0.1 in development and test.'),
+      .describe('Local address for audio (UDP and TCP). 127.0.0.1 in test.'),
     MEDIASOUP_ANNOUNCED_IP: list.pipe(z.array(announcedAddress)).default([])
-      .describe('Addresses at which clients reach this server: IP addresses and host names, comma-separated. Required in production, and if MEDIASOUP_LISTEN_IP is 0.0.0.0 or ::.'),
+      .describe('Addresses at which clients reach this server: IP addresses and host names, comma-separated. Required in production, and if MEDIASOUP_LISTEN_IP is set to 0.0.0.0 or ::. If neither is set, development announces 127.0.0.1 and the addresses of this machine.'),
     VOICE_MAX_KBPS: whole(6, 510).default(96)
       .describe('Allowed bit rate of a producer, in kbit/s. The server closes a producer that sends more than 1.5 times as much for 3 s.'),
     MEDIASOUP_RTC_MIN_PORT: whole(1024, 65535).default(10_000)

@@ -1,8 +1,10 @@
 import { availableParallelism, hostname } from 'node:os'
+import type { NetworkInterfaceInfo } from 'node:os'
 import t from 'tap'
 import { ConfigError } from '../../config/error.ts'
 import { loadConfig } from '../../config/load.ts'
 import { featureVariables } from '../../config/feature-settings.ts'
+import { ownAddresses } from '../../config/own-addresses.ts'
 import { secrets } from '../../config/schema.ts'
 
 const production = {
@@ -28,12 +30,24 @@ t.test('an empty environment configures a local development server', async (t) =
     PORT: 3030,
     LOG_LEVEL: 'info',
     DRAIN_SECONDS: 0,
-    MEDIASOUP_LISTEN_IP: '127.0.0.1',
+    MEDIASOUP_LISTEN_IP: '0.0.0.0',
+    MEDIASOUP_ANNOUNCED_IP: ownAddresses(),
     MEDIASOUP_WORKERS: availableParallelism(),
     REDIS_URL: undefined,
     REDIS_HOST: undefined,
     featureDefaults: { stage: true, 'laravel-bridge': false }
   })
+})
+
+t.test('development announces the addresses of this machine, loopback first, unless an address for audio is set', async (t) => {
+  const address = (address: string, internal = false) => ({ address, internal, family: address.includes(':') ? 'IPv6' : 'IPv4', netmask: '', mac: '', cidr: null }) as NetworkInterfaceInfo
+  t.same(ownAddresses({ eth0: [address('192.0.2.2'), address('2001:db8::2'), address('fe80::1')], lo: [address('127.0.0.1', true), address('::1', true)], down: undefined }),
+    ['127.0.0.1', '::1', '192.0.2.2', '2001:db8::2'])
+  t.same(ownAddresses({}), ['127.0.0.1'])
+  t.same(loadConfig({ MEDIASOUP_LISTEN_IP: '127.0.0.1' }).MEDIASOUP_ANNOUNCED_IP, [])
+  t.same(loadConfig({ MEDIASOUP_ANNOUNCED_IP: '203.0.113.7' }).MEDIASOUP_ANNOUNCED_IP, ['203.0.113.7'])
+  t.same(loadConfig({ NODE_ENV: 'test' }).MEDIASOUP_ANNOUNCED_IP, [])
+  t.equal(loadConfig({}).HOST, '127.0.0.1', 'HTTP stays on loopback')
 })
 
 t.test('test servers use a free port and one worker and do not log', async (t) => {

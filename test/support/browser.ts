@@ -13,16 +13,16 @@ declare global {
   }
 }
 
-/** @returns the path of the installed browser; prefers the headless shell, which needs a third less CPU time */
-function chromiumPath (): string {
-  if (process.env.CHROMIUM_PATH) return process.env.CHROMIUM_PATH
-  const names = ['chromium-headless-shell', 'chromium', 'chromium-browser', 'google-chrome']
+/** @returns the path of the first installed command of these names, which are in order of preference */
+export function findBrowser (names: readonly string[], variable: string): string {
+  const given = process.env[variable]
+  if (given) return given
   const found = (process.env.PATH ?? '').split(delimiter)
     .flatMap((folder) => names.map((name) => join(folder, name)))
     .filter((path) => existsSync(path))
     .sort((a, b) => names.indexOf(basename(a)) - names.indexOf(basename(b)))
     .at(0)
-  if (found === undefined) throw new Error('There is no chromium on the PATH; CHROMIUM_PATH may name one')
+  if (found === undefined) throw new Error(`${names.join(' or ')} is not on the PATH; ${variable} may name one`)
   return found
 }
 
@@ -50,7 +50,8 @@ async function launch (): Promise<Browser> {
   const processRoot = (root.parent ?? root) as Test
   processRoot.teardown(async () => { await (await shared)?.close() })
   shared = chromium.launch({
-    executablePath: chromiumPath(),
+    // The headless shell needs a third less CPU time.
+    executablePath: findBrowser(['chromium-headless-shell', 'chromium', 'chromium-browser', 'google-chrome'], 'CHROMIUM_PATH'),
     args: [
       '--no-sandbox',
       // The page requests this device but sends a generated tone. The headless shell has no permission
@@ -216,30 +217,33 @@ export async function receptionOf (page: Page, name: string): Promise<Reception 
  * @returns the frequency in hertz; 0 if the user is silent or has no track
  */
 export async function frequencyOf (page: Page, name: string): Promise<number> {
-  return await page.evaluate(async (name) => {
-    const room = window.flylive
-    const user = room?.participants.find(({ profile }) => profile.name === name)
-    const heard = room?.audio?.heard.find(({ userId }) => userId === (user?.userId ?? name))
-    if (!heard) return 0
-    const context = new AudioContext()
-    try {
-      const analyser = new AnalyserNode(context, { fftSize: 32_768, smoothingTimeConstant: 0 })
-      context.createMediaStreamSource(new MediaStream([heard.track])).connect(analyser)
-      const begin = context.currentTime
-      const filled = begin + analyser.fftSize / context.sampleRate
-      while (context.currentTime < filled) await new Promise(requestAnimationFrame)
-      const levels = new Float32Array(analyser.frequencyBinCount)
-      analyser.getFloatFrequencyData(levels)
-      const peak = levels.reduce((best, level, bin) => level > (levels[best] as number) ? bin : best, 1)
-      const [before = 0, top = 0, after = 0] = levels.slice(peak - 1, peak + 2)
-      if (top < -80) return 0
-      // The true peak lies between the bins; interpolate with a parabola through three bins.
-      const offset = (before - after) / (2 * (before - 2 * top + after))
-      return (peak + offset) * context.sampleRate / analyser.fftSize
-    } finally {
-      await context.close()
-    }
-  }, name)
+  return await page.evaluate(measureFrequency, name)
+}
+
+/** Runs in the page; see {@link frequencyOf}. */
+export async function measureFrequency (name: string): Promise<number> {
+  const room = window.flylive
+  const user = room?.participants.find(({ profile }) => profile.name === name)
+  const heard = room?.audio?.heard.find(({ userId }) => userId === (user?.userId ?? name))
+  if (!heard) return 0
+  const context = new AudioContext()
+  try {
+    const analyser = new AnalyserNode(context, { fftSize: 32_768, smoothingTimeConstant: 0 })
+    context.createMediaStreamSource(new MediaStream([heard.track])).connect(analyser)
+    const begin = context.currentTime
+    const filled = begin + analyser.fftSize / context.sampleRate
+    while (context.currentTime < filled) await new Promise(requestAnimationFrame)
+    const levels = new Float32Array(analyser.frequencyBinCount)
+    analyser.getFloatFrequencyData(levels)
+    const peak = levels.reduce((best, level, bin) => level > (levels[best] as number) ? bin : best, 1)
+    const [before = 0, top = 0, after = 0] = levels.slice(peak - 1, peak + 2)
+    if (top < -80) return 0
+    // The true peak lies between the bins; interpolate with a parabola through three bins.
+    const offset = (before - after) / (2 * (before - 2 * top + after))
+    return (peak + offset) * context.sampleRate / analyser.fftSize
+  } finally {
+    await context.close()
+  }
 }
 
 /**

@@ -1,0 +1,17 @@
+import { networkInterfaces } from 'node:os'
+
+/**
+ * Returns the addresses at which browsers on this machine reach it. Loopback alone is not enough, because
+ * Firefox does not use its loopback interface for WebRTC. Link-local IPv6 addresses are left out: they need a zone.
+ *
+ * @param interfaces default: those of this machine
+ * @returns IP addresses, loopback first
+ */
+export function ownAddresses (interfaces = networkInterfaces()): string[] {
+  const addresses = Object.values(interfaces)
+    .flatMap((found = []) => found)
+    .filter(({ address }) => !/^fe[89ab]/i.test(address))
+    .sort((a, b) => Number(b.internal) - Number(a.internal))
+    .map(({ address }) => address)
+  return [...new Set(['127.0.0.1', ...addresses])]
+}
