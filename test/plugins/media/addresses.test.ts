@@ -1,5 +1,6 @@
 import t from 'tap'
 import type { types } from 'mediasoup'
+import { ownAddresses } from '../../../config/own-addresses.ts'
 import { candidatesFor, socketsFor } from '../../../plugins/media/addresses.ts'
 import { build } from '../../support/build.ts'
 
@@ -27,6 +28,15 @@ t.test('a transport has a candidate per announced address and protocol', async (
   t.equal(new Set(iceCandidates.map(({ priority }) => priority)).size, 6, 'each has its own priority')
   t.equal(new Set(iceCandidates.map(({ foundation }) => foundation)).size, 6, 'and its own foundation')
   t.ok(iceCandidates.every(({ foundation, priority }) => /^[A-Za-z0-9+/]{1,32}$/.test(foundation) && priority > 0))
+})
+
+t.test('in development, a transport has candidates for loopback and the addresses of this machine', async (t) => {
+  const server = await build(t, { env: { NODE_ENV: 'development', FEATURES: 'auth,media', FEATURES_WATCH: 'false', MEDIASOUP_WORKERS: '1' } })
+  const client = await server.connect(1)
+  await client.ok('room:join', { roomId: 'r1' })
+  const { iceCandidates } = await client.ok('transport:create', { type: 'consumer' }) as { iceCandidates: types.IceCandidate[] }
+  t.same(new Set(iceCandidates.map(({ address }) => address)), new Set(ownAddresses()))
+  t.ok(iceCandidates.some(({ address }) => address === '127.0.0.1'))
 })
 
 t.test('an added address belongs to the socket of its family', async (t) => {

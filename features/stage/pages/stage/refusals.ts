@@ -1,5 +1,12 @@
 import type { MediaFailure, RequestError } from '@flylive/audio-client'
 import { strings } from '../strings.ts'
+import type { Entry } from './stage.ts'
+
+/** A visit to a room that the server rejected or ended. */
+export interface Refusal {
+  why: RequestError
+  entry: Entry
+}
 
 /** @returns the message for users about a server error, without a full stop */
 export function wordsOf ({ code, message }: RequestError): string {

@@ -71,6 +71,7 @@ function createStage ({ roomId, options, identity, access, choice }: Entry, left
   let draining: string | undefined
   let sitting = false
   let naming = false
+  let hidden = false
   const say = (text: string) => { notice.value = text }
   const voice = createVoice(room, choice, say)
   const playback = playAll(audio)
@@ -127,7 +128,7 @@ function createStage ({ roomId, options, identity, access, choice }: Entry, left
   watch(() => view.value.requests, (requests) => name(requests.map(({ userId }) => userId)))
 
   room.on('state', (state, why) => {
-    if (state === 'out') left(why)
+    if (state === 'out' && !hidden) left(why)
     if (state === 'rejoining') reconnects.value++
   })
   room.on('entered', ({ chatHistory = [], reactions }) => {
@@ -167,15 +168,27 @@ function createStage ({ roomId, options, identity, access, choice }: Entry, left
     say((error as RequestError).code === 'TRACK_ENDED' ? strings.microphone.gone : `${error.message}. ${strings.microphone.listening}`)
   })
 
-  const closing = () => room.close()
-  addEventListener('pagehide', closing)
+  const join = () => { room.join(roomId, options).catch(() => { /* `left` receives the reason. */ }) }
+  const hide = () => {
+    hidden = true
+    room.close()
+  }
+  /** Joins again if the browser restores the page, for example when the user goes back to it from another site. */
+  const restore = ({ persisted }: PageTransitionEvent) => {
+    if (!persisted || !hidden) return
+    hidden = false
+    join()
+  }
+  addEventListener('pagehide', hide)
+  addEventListener('pageshow', restore)
   onScopeDispose(() => {
-    removeEventListener('pagehide', closing)
+    removeEventListener('pagehide', hide)
+    removeEventListener('pageshow', restore)
     voice.close()
     room.close()
     window.flylive = undefined
   })
-  room.join(roomId, options).catch(() => { /* `left` receives the reason. */ })
+  join()
 
   return {
     room,

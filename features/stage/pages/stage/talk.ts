@@ -1,4 +1,4 @@
-import { reactive, ref } from 'vue'
+import { computed, reactive, ref } from 'vue'
 import type { Ref } from 'vue'
 import type { ChatMessage } from '@flylive/audio-client'
 
@@ -10,12 +10,14 @@ export type Line =
 /** Messages and room events, newest last. */
 export interface Talk {
   readonly lines: readonly Line[]
-  /** Total number of lines, including dropped ones. */
-  readonly count: Readonly<Ref<number>>
+  /** Number of lines since the newest line was last visible. */
+  readonly unread: Readonly<Ref<number>>
   /** Adds a message unless it is already present. */
   message (message: ChatMessage): void
   /** Adds a room event. */
   event (text: string): void
+  /** Marks all lines as read. */
+  read (): void
 }
 
 /** Maximum number of lines kept. */
@@ -24,7 +26,9 @@ const mostLines = 200
 export function createTalk (): Talk {
   const lines: Line[] = reactive([])
   const known = new Set<string>()
+  /** Total number of lines, including dropped ones. */
   const count = ref(0)
+  const seen = ref(0)
   let events = 0
 
   function add (line: Line): void {
@@ -36,12 +40,15 @@ export function createTalk (): Talk {
 
   return {
     lines,
-    count,
+    unread: computed(() => count.value - seen.value),
     message (message) {
       if (!known.has(message.id)) add({ kind: 'message', key: message.id, message })
     },
     event (text) {
       add({ kind: 'event', key: `event ${++events}`, text })
+    },
+    read () {
+      seen.value = count.value
     }
   }
 }
