@@ -51,7 +51,9 @@ t.test('adds a message once and drops the oldest', async (t) => {
   talk.message(message(249))
   t.equal(talk.lines.length, 200)
   t.equal(talk.lines.at(-1)?.key, 'm249')
-  t.equal(talk.count.value, 250, 'new lines can be counted after old lines are dropped')
+  t.equal(talk.unread.value, 250, 'new lines are counted after old lines are dropped')
+  talk.read()
+  t.equal(talk.unread.value, 0)
 })
 
 t.test('bounds a flood of reactions and gifts', async (t) => {
