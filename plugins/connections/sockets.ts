@@ -3,7 +3,6 @@ import type { WebSocket } from 'ws'
 import type { CloseReason } from './close-codes.ts'
 import type { Face, OutgoingEvent } from './face.ts'
 import type { Link } from './link.ts'
-import type { EventCheck } from '../dispatch/event-check.ts'
 import type { SessionRegistry } from './registry.ts'
 import type { FrameReader, Identity, Session, UserId } from './session.ts'
 
@@ -61,6 +60,14 @@ export interface ConnectionOptions {
   /** The name of the path's owner. */
   owner?: string
 }
+
+/**
+ * Checks an event against the schema that its owner declares. Events without a declared schema are not
+ * checked.
+ *
+ * @throws in development and tests, if the data does not match
+ */
+export type EventCheck = (type: string, data: unknown) => void
 
 /** All sessions of this server. */
 export interface Sockets extends FeatureSockets {

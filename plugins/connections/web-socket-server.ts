@@ -3,7 +3,7 @@ import type { FastifyInstance } from 'fastify'
 import websocket from '@fastify/websocket'
 import { ValidationFailed } from '../errors/codes.ts'
 import type { CodedError } from '../errors/codes.ts'
-import { refuseUpgrade } from '../gate/gate.ts'
+import { refuseUpgrade } from '../errors/upgrades.ts'
 
 /** The WebSocket subprotocol of the native protocol. The server selects it if a client offers it. */
 export const subprotocol = 'msab.v1'

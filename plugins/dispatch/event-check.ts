@@ -1,13 +1,6 @@
 import type { FastifyInstance } from 'fastify'
 import type { z } from 'zod'
-
-/**
- * Checks an event against the schema that its owner declares. Events without a declared schema are not
- * checked.
- *
- * @throws in development and tests, if the data does not match
- */
-export type EventCheck = (type: string, data: unknown) => void
+import type { EventCheck } from '../connections/sockets.ts'
 
 /**
  * Creates a check of outgoing events. In production, an event that does not match its schema is counted

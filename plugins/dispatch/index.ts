@@ -1,7 +1,7 @@
 import fp from 'fastify-plugin'
+import type { EventCheck } from '../connections/sockets.ts'
 import { createRateLimits } from '../redis/limiter.ts'
 import { createEventCheck } from './event-check.ts'
-import type { EventCheck } from './event-check.ts'
 import { createExecution } from './execution.ts'
 import type { Execution, MessageDispatcher } from './execution.ts'
 import { createMessageRecorder, createRouteTable } from './routes.ts'

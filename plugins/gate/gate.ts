@@ -1,5 +1,4 @@
 import { EventEmitter } from 'node:events'
-import { STATUS_CODES } from 'node:http'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Duplex } from 'node:stream'
 import type { FastifyBaseLogger, FastifyRequest } from 'fastify'
@@ -9,6 +8,7 @@ import { createInFlight } from '../dispatch/in-flight.ts'
 import type { InFlight } from '../dispatch/in-flight.ts'
 import { NotFound, toWire } from '../errors/codes.ts'
 import type { CodedError } from '../errors/codes.ts'
+import { refuseUpgrade, rejectUpgrade } from '../errors/upgrades.ts'
 import { checkPath, checkPrefix, isBelow, overlapsRoute, pathOf } from './paths.ts'
 
 /**
@@ -209,36 +209,6 @@ export function createGate (log: FastifyBaseLogger, webSocketUrl: string): Gate 
     entranceOf: (request) => entrances.get(request),
     accepts: (path) => upgrades.has(path)
   }
-}
-
-/** How much of a path or a header is logged. */
-const maxLogged = 200
-
-/**
- * Logs and rejects an upgrade.
- *
- * @param headers additional lines of the response's header
- */
-export function refuseUpgrade (log: FastifyBaseLogger, request: IncomingMessage, socket: Duplex, error: CodedError, headers?: readonly string[]): void {
-  const short = (text: string | undefined) => text?.slice(0, maxLogged)
-  log.warn({ code: error.code, path: short(pathOf(request.url ?? '/')), address: request.socket.remoteAddress, origin: short(request.headers.origin) }, `connection rejected: ${short(error.message)}`)
-  rejectUpgrade(socket, error, headers)
-}
-
-/** Rejects an upgrade with an HTTP error and closes its socket. */
-function rejectUpgrade (socket: Duplex, error: unknown, headers: readonly string[] = []): void {
-  const { status, wire } = toWire(error)
-  const body = JSON.stringify({ error: wire })
-  socket.on('error', () => socket.destroy())
-  socket.end([
-    `HTTP/1.1 ${status} ${STATUS_CODES[status]}`,
-    'content-type: application/json; charset=utf-8',
-    `content-length: ${Buffer.byteLength(body)}`,
-    'connection: close',
-    ...headers,
-    '',
-    body
-  ].join('\r\n'))
 }
 
 /** Sends an error response. Closes the connection if a response has already begun. */

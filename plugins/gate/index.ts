@@ -3,7 +3,8 @@ import type { Duplex } from 'node:stream'
 import fp from 'fastify-plugin'
 import { Draining } from '../errors/codes.ts'
 import type { CodedError } from '../errors/codes.ts'
-import { createGate, createGateRecorder, refuseUpgrade } from './gate.ts'
+import { refuseUpgrade } from '../errors/upgrades.ts'
+import { createGate, createGateRecorder } from './gate.ts'
 import type { Gate, GateRegistrar, PathOwner } from './gate.ts'
 
 /** The gate as the kernel uses it: registers the kernel's own paths and installs the paths of features. */
