@@ -3,7 +3,7 @@ import type { FastifyInstance } from 'fastify'
 import type { FrameReader, Session } from '../connections/session.ts'
 import { Internal, isCoded, toWire, Unauthorized, validationFailed } from '../errors/codes.ts'
 import type { WireError } from '../errors/codes.ts'
-import type { RateLimits } from '../redis/limiter.ts'
+import type { RateLimits } from './rate-limits.ts'
 import type { MessageContext, MessageRoute, RouteTable } from './routes.ts'
 
 export interface MessageDispatcher {

@@ -1,9 +1,9 @@
 import fp from 'fastify-plugin'
 import type { EventCheck } from '../connections/sockets.ts'
-import { createRateLimits } from '../redis/limiter.ts'
 import { createEventCheck } from './event-check.ts'
 import { createExecution } from './execution.ts'
 import type { Execution, MessageDispatcher } from './execution.ts'
+import { createRateLimits } from './rate-limits.ts'
 import { createMessageRecorder, createRouteTable } from './routes.ts'
 import type { MessageRegistrar, RouteTable } from './routes.ts'
 

@@ -16,8 +16,7 @@ export interface RequestLimit {
   name?: string
   /**
    * Whether to count requests without waiting for Redis, so that handlers start in the order in which
-   * requests arrive. A user with sessions on several servers may then exceed the limit by the number
-   * of requests in flight.
+   * requests arrive. A user with sessions on several servers may then exceed the limit a little.
    */
   eventual?: boolean
 }

@@ -11,6 +11,13 @@ export interface LimiterOptions {
   windowSeconds: number
 }
 
+/** A key's events in the current window. */
+export interface Usage {
+  used: number
+  /** Milliseconds until the window ends. */
+  msLeft: number
+}
+
 /** Counts events per key in fixed windows. */
 export interface Limiter {
   /**
@@ -19,16 +26,12 @@ export interface Limiter {
    * @throws RATE_LIMITED (details `{retryAfterMs}`) if the limit is exceeded
    */
   consume (key: string): Promise<void>
-  /**
-   * Counts an event even if the limit is exceeded.
-   *
-   * @returns the number of the key's events in the current window
-   */
-  add (key: string): Promise<number>
+  /** Counts events (default: one), even if the limit is exceeded. */
+  add (key: string, events?: number): Promise<Usage>
+  /** @returns undefined if the key has no events in the current window */
+  read (key: string): Promise<Usage | undefined>
   /** @throws RATE_LIMITED if the limit is reached */
   check (key: string): Promise<void>
-  /** Changes the limit. Events counted so far stay counted. */
-  setMax (max: number): void
 }
 
 /**
@@ -39,51 +42,35 @@ export function createLimiter (redis: Redis | undefined, { name, max, windowSeco
   const options = { keyPrefix: `msab:${name}`, points: max, duration: windowSeconds }
   const local = new RateLimiterMemory(options)
   const limiter = redis ? new RateLimiterRedis({ ...options, storeClient: redis, insuranceLimiter: local }) : local
-  // The wall clock may have been set back, so the delay is limited to the window.
-  const exceeded = ({ msBeforeNext }: RateLimiterRes) => rateLimited(Math.min(msBeforeNext, windowSeconds * 1000))
-  return {
-    async consume (key) {
-      try {
-        await limiter.consume(key)
-      } catch (reason) {
-        throw reason instanceof RateLimiterRes ? exceeded(reason) : reason
-      }
-    },
-    async add (key) {
-      try {
-        return (await limiter.consume(key)).consumedPoints
-      } catch (reason) {
-        if (reason instanceof RateLimiterRes) return reason.consumedPoints
-        throw reason
-      }
-    },
-    async check (key) {
-      const state = await limiter.get(key)
-      if (state && state.consumedPoints >= limiter.points) throw exceeded(state)
-    },
-    setMax (max) {
-      local.points = limiter.points = max
+  // The wall clock may have been set back, so the time is limited to the window.
+  const usage = ({ consumedPoints: used, msBeforeNext }: RateLimiterRes): Usage => ({ used, msLeft: Math.min(msBeforeNext, windowSeconds * 1000) })
+
+  async function add (key: string, events = 1): Promise<Usage> {
+    try {
+      return usage(await limiter.consume(key, events))
+    } catch (reason) {
+      if (reason instanceof RateLimiterRes) return usage(reason)
+      throw reason
     }
   }
-}
 
-/** Limits messages per user and minute. */
-export interface RateLimits {
-  /**
-   * Counts a message cluster-wide, with a round trip to Redis.
-   *
-   * @param name identifies the limit
-   * @param key identifies the user
-   * @throws RATE_LIMITED (details `{retryAfterMs}`) if the key has reached its limit for this minute
-   */
-  consume (name: string, key: string, perMinute: number): Promise<void>
-  /**
-   * Counts a message without waiting for Redis. This server's messages are counted exactly;
-   * messages to other servers are included once Redis has replied.
-   *
-   * @throws RATE_LIMITED, like {@link consume}
-   */
-  count (name: string, key: string, perMinute: number): void
+  async function read (key: string): Promise<Usage | undefined> {
+    const state = await limiter.get(key)
+    return state ? usage(state) : undefined
+  }
+
+  return {
+    add,
+    read,
+    async consume (key) {
+      const { used, msLeft } = await add(key)
+      if (used > limiter.points) throw rateLimited(msLeft)
+    },
+    async check (key) {
+      const state = await read(key)
+      if (state && state.used >= limiter.points) throw rateLimited(state.msLeft)
+    }
+  }
 }
 
 const minuteMs = 60_000
@@ -125,38 +112,14 @@ export class MinuteCounter {
     return known && now < known.endsAt ? known : { used: 0, endsAt: now + minuteMs }
   }
 
-  /** Rejects all events of a key for the next `ms` milliseconds. */
-  exhaust (key: string, ms: number): void {
-    this.#minutes.set(key, { used: Infinity, endsAt: this.#now() + ms })
-  }
-}
-
-/** @param redis makes the counts cluster-wide; see {@link createLimiter} */
-export function createRateLimits (redis: Redis | undefined): RateLimits {
-  const limiters = new Map<string, Limiter>()
-  const counters = new Map<string, MinuteCounter>()
-
-  function limiterOf (name: string, perMinute: number): Limiter {
-    const limiter = limiters.get(name) ?? createLimiter(redis, { name: `ratelimit:${name}`, max: perMinute, windowSeconds: 60 })
-    limiters.set(name, limiter)
-    limiter.setMax(perMinute)
-    return limiter
+  /** Whether the key has a minute that has not ended. */
+  has (key: string): boolean {
+    const known = this.#minutes.get(key)
+    return known !== undefined && this.#now() < known.endsAt
   }
 
-  return {
-    async consume (name, key, perMinute) {
-      await limiterOf(name, perMinute).consume(key)
-    },
-    count (name, key, perMinute) {
-      const counter = counters.get(name) ?? new MinuteCounter()
-      counters.set(name, counter)
-      counter.check(key, perMinute)
-      counter.add(key)
-      if (!redis) return
-      limiterOf(name, perMinute).consume(key).catch((error: { details?: { retryAfterMs?: number } }) => {
-        const ms = error.details?.retryAfterMs
-        if (ms !== undefined) counter.exhaust(key, ms)
-      })
-    }
+  /** Replaces the key's minute. Its count does not decrease before the minute ends. */
+  set (key: string, { used, msLeft }: Usage): void {
+    this.#minutes.set(key, { used: Math.max(used, this.used(key)), endsAt: this.#now() + msLeft })
   }
 }

@@ -37,7 +37,7 @@ export function createLockout (redis: Redis | undefined, { name, secret, log }: 
   return {
     check: (address) => limiter.check(addressKey(address)),
     async wrong (address) {
-      const count = await limiter.add(addressKey(address))
+      const { used: count } = await limiter.add(addressKey(address))
       // After the lock-out, only requests that were already in progress get here.
       if (count > tries) return
       log.warn({ security: true, ip: address, count }, `wrong ${secret}`)

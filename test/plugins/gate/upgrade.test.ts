@@ -185,6 +185,23 @@ t.test('disabling a feature withdraws its paths and closes only their connection
   await ada.flush()
 })
 
+t.test('while the server stops, an upgrade is rejected and its socket is closed', async (t) => {
+  const { server } = await scene(t)
+  const authorization = `Bearer ${tokenFor(1)}`
+  // This client never confirms the close frame, so the server waits for it and still listens.
+  const silent = await upgrade(t, server.url, '/ws', { authorization })
+  t.equal(silent.status, 101)
+  const closed = once(silent.socket, 'close')
+  let left = 0
+  silent.socket.on('data', (chunk: Buffer) => { if (chunk[0] === 0x88) left++ })
+  const stopped = server.app.close()
+  await until(() => left > 0)
+  const late = await upgrade(t, server.url, '/ws', { authorization: `Bearer ${tokenFor(2)}` })
+  t.equal(late.status, 503)
+  t.match(JSON.parse(late.body), { error: { code: 'DRAINING' } })
+  await Promise.all([closed, stopped])
+})
+
 t.test('50 rounds of claims do not affect /ws', async (t) => {
   const { server, admin } = await scene(t)
   const ada = await server.connect(1)

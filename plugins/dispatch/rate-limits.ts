@@ -1,0 +1,108 @@
+import type { Redis } from 'ioredis'
+import { createLimiter, MinuteCounter } from '../redis/limiter.ts'
+import type { Limiter } from '../redis/limiter.ts'
+
+/**
+ * Limits messages per user and minute, across all servers. Each server counts its own messages exactly.
+ * Messages to other servers are included once those servers have reported them to Redis, which they do
+ * {@link reportMs} after the first one.
+ */
+export interface RateLimits {
+  /**
+   * Counts a message. Reads the count of the other servers first if this server has no message of the
+   * key in this minute. Otherwise, there is no round trip to Redis.
+   *
+   * @param name identifies the limit
+   * @param key identifies the user
+   * @returns undefined if the message is counted at once
+   * @throws RATE_LIMITED (details `{retryAfterMs}`) if the key has reached its limit for this minute
+   */
+  consume (name: string, key: string, perMinute: number): Promise<void> | undefined
+  /**
+   * Counts a message without ever waiting for Redis.
+   *
+   * @throws RATE_LIMITED, like {@link consume}
+   */
+  count (name: string, key: string, perMinute: number): void
+}
+
+/** How long a server collects counts before it reports them, in milliseconds. */
+const reportMs = 100
+
+/** The counts of one limit. */
+interface Counts {
+  /** The messages of all servers, as far as this server knows. */
+  total: MinuteCounter
+  /** The number of messages, by key, that this server has not reported. */
+  unreported: Map<string, number>
+  /** Readings of other servers' counts that have not finished, by key. */
+  reading: Map<string, Promise<void>>
+  /** The count in Redis. */
+  shared: Limiter
+}
+
+/**
+ * @param redis makes the counts cluster-wide; if it cannot be reached, each server counts only its own
+ * messages
+ */
+export function createRateLimits (redis: Redis | undefined): RateLimits {
+  const limits = new Map<string, Counts>()
+
+  function countsOf (name: string, perMinute: number): Counts {
+    const counts = limits.get(name) ?? {
+      total: new MinuteCounter(),
+      unreported: new Map<string, number>(),
+      reading: new Map<string, Promise<void>>(),
+      shared: createLimiter(redis, { name: `ratelimit:${name}`, max: perMinute, windowSeconds: 60 })
+    }
+    limits.set(name, counts)
+    return counts
+  }
+
+  function report ({ total, unreported, shared }: Counts): void {
+    for (const [key, events] of unreported) {
+      shared.add(key, events).then((usage) => {
+        total.set(key, { ...usage, used: usage.used + (unreported.get(key) ?? 0) })
+      }, () => {})
+    }
+    unreported.clear()
+  }
+
+  /** Counts a message of a key whose minute is known. */
+  function count (counts: Counts, key: string, perMinute: number): void {
+    const { total, unreported } = counts
+    total.check(key, perMinute)
+    total.add(key)
+    if (!redis) return
+    if (unreported.size === 0) setTimeout(report, reportMs, counts).unref()
+    unreported.set(key, (unreported.get(key) ?? 0) + 1)
+  }
+
+  /** Reads the count of the other servers. */
+  async function read ({ total, reading, shared }: Counts, key: string): Promise<void> {
+    try {
+      const usage = await shared.read(key)
+      if (usage) total.set(key, usage)
+    } finally {
+      reading.delete(key)
+    }
+  }
+
+  async function readAndCount (counts: Counts, key: string, perMinute: number): Promise<void> {
+    const reading = counts.reading.get(key) ?? read(counts, key)
+    counts.reading.set(key, reading)
+    await reading
+    count(counts, key, perMinute)
+  }
+
+  return {
+    consume (name, key, perMinute) {
+      const counts = countsOf(name, perMinute)
+      if (redis && !counts.total.has(key)) return readAndCount(counts, key, perMinute)
+      count(counts, key, perMinute)
+    },
+    count (name, key, perMinute) {
+      count(countsOf(name, perMinute), key, perMinute)
+    }
+  }
+}
