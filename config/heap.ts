@@ -2,4 +2,4 @@ import { setFlagsFromString } from 'node:v8'
 
 // By default, V8 lets the heap grow to several times the memory in use, and an idle server does not shrink
 // it. A burst of connections would then cost memory until the next restart.
-for (const flag of ['--max-semi-space-size=8', '--semi-space-growth-factor=1', '--heap-growing-percent=30']) setFlagsFromString(flag)
+setFlagsFromString('--heap-growing-percent=30')

@@ -8,6 +8,7 @@ export const maxEventBytes = 65_536
  * @returns the longest prefix that fits; at least one item, so that pagination always advances
  */
 export function fitting<T> (items: readonly T[], maxBytes: number): T[] {
+  if (Buffer.byteLength(JSON.stringify(items)) - 2 <= maxBytes) return [...items]
   let bytes = 0
   const tooMany = items.findIndex((item, index) => {
     bytes += Buffer.byteLength(JSON.stringify(item)) + 1

@@ -1,3 +1,4 @@
+import { LRUCache } from 'lru-cache'
 import { nodeKey } from '../../cluster/leases.redis.ts'
 import type { Profile } from '../../connections/session.ts'
 import type { Publication, RoomRecord, StoredDocument } from '../types.ts'
@@ -43,7 +44,17 @@ export const sessionField = (nodeId: string, sessionId: string) => `${nodeId} ${
 /** @param text JSON of a record. Older servers write records without `options`. */
 export const parseRecord = (text: string): RoomRecord => ({ options: {}, ...JSON.parse(text) as Omit<RoomRecord, 'options'> })
 
-export const parseProfile = (text: string) => JSON.parse(text) as Profile
+/** Members' profiles, by their JSON: each join to a room reads up to 100 of the same profiles again. At most 4 Mi characters. */
+const profiles = new LRUCache<string, Readonly<Profile>>({ maxSize: 2 ** 22, sizeCalculation: (_profile, text) => text.length })
+
+/** @param text JSON of a profile */
+export function parseProfile (text: string): Readonly<Profile> {
+  const known = profiles.get(text)
+  if (known) return known
+  const profile = Object.freeze(JSON.parse(text) as Profile)
+  profiles.set(text, profile)
+  return profile
+}
 
 /** The channel and payload for a script that publishes. If both are empty, the script publishes nothing. */
 export const publishArgs = (publish: Publication | undefined) => [publish?.channel ?? '', publish?.payload ?? '']
