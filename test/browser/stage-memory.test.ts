@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto'
 import t from 'tap'
 import type { Page } from 'playwright-core'
 import { build } from '../support/build.ts'
@@ -33,7 +34,7 @@ t.test('releases the memory of everything it has shown', async (t) => {
     for (let i = 0; i < 150; i++) {
       const id = `m${++count}`
       emit('chat:message', { id, userId: 2, userName: 'User 2', content: `line ${count}`, messageType: 'text', timestamp: Date.now() })
-      if (i % 4 === 0) emit('gift:received', { transactionId: id, senderId: 2, giftId: 1 + i % 5, recipientId: 3, quantity: 1, timestamp: Date.now() })
+      if (i % 4 === 0) emit('gift:received', { transactionId: randomUUID(), senderId: 2, giftId: 1 + i % 5, recipientId: 3, quantity: 1, timestamp: Date.now() })
       if (i % 2 === 0) emit('room:reaction', { userId: 2, emoji: '👏' })
       emit('speaker:active', { userId: 2, activeSpeakers: i % 2 === 0 ? [2] : [], timestamp: Date.now() })
     }

@@ -46,7 +46,7 @@ export async function checkImage (t: Test, app: string): Promise<void> {
     const page = await fetch(`${url}/admin`)
     t.equal(page.status, 200)
     const [, script = ''] = /src="([^"]+\.js)"/.exec(await page.text()) ?? []
-    t.equal((await fetch(url + script)).status, 200)
+    t.equal((await fetch(new URL(script, `${url}/admin`))).status, 200)
     t.equal((await fetch(`${url}/docs`)).status, 404)
     const response = await fetch(`${url}/admin/features`, { headers: { authorization: `Bearer ${adminKey}` } })
     const { features } = await response.json() as { features: { name: string }[] }
