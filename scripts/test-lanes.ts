@@ -6,8 +6,11 @@ import type { Report } from './test-report.ts'
 
 const root = resolve(import.meta.dirname, '..')
 const program = join(import.meta.dirname, 'test-lane.ts')
-/** Node's options for the test processes: they load a cheaper handling of uncaught errors. */
-const nodeOptions = ['--import', pathToFileURL(join(import.meta.dirname, 'test-domain.ts')).href]
+/**
+ * Node's options for the test processes. They load a cheaper handling of uncaught errors. A large young
+ * generation saves a seventh of the CPU of starting a server.
+ */
+const nodeOptions = ['--import', pathToFileURL(join(import.meta.dirname, 'test-domain.ts')).href, '--min-semi-space-size=32', '--max-semi-space-size=64']
 
 /** Files that use a browser. They run one after another, because two browsers are too much for two cores. */
 const browsers = /^test\/(browser|features\/stage\/admin-page|docs\/first-steps|plugins\/contract\/pages)/
