@@ -65,6 +65,8 @@ export function createAuth (app: FeatureInstance, settings: z.output<typeof conf
     secrets: [secret, ...previousSecrets],
     maxAgeSeconds,
     clockToleranceSeconds,
+    // The machine's clock may have been set back since the server started.
+    now: () => Math.max(Date.now(), app.clock.now()),
     audience,
     issuer,
     type,

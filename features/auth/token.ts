@@ -27,6 +27,11 @@ export interface TokenRules {
   maxAgeSeconds: number
   /** How far `nbf` and `iat` may be in the future, in seconds. Default: 0. */
   clockToleranceSeconds?: number
+  /**
+   * Returns the time for the check of `nbf` and `iat`, in epoch milliseconds. Default: the machine's clock.
+   * The expiry is always checked with the machine's clock.
+   */
+  now?: () => number
   /** Required `aud`. If undefined, any value is accepted. */
   audience?: string | undefined
   /** Required `iss`. If undefined, any value is accepted. */
@@ -45,12 +50,12 @@ const claims = z.looseObject({
   roles: z.array(z.string()).nullish(),
   exp: z.number().optional(),
   iat: z.number().optional(),
+  nbf: z.number().optional(),
   is_blocked: z.boolean().nullish()
 })
 
 /** Error messages for tokens that fast-jwt rejects, by fast-jwt error code. */
 const messages: Readonly<Record<string, string>> = {
-  [TokenError.codes.inactive]: 'The token is not valid yet (nbf): check the clocks',
   [TokenError.codes.invalidClaimValue]: 'The token is not for this server (aud, iss)',
   [TokenError.codes.missingRequiredClaim]: 'The token is not for this server (aud, iss)',
   [TokenError.codes.invalidType]: 'The token is not for this server (typ)',
@@ -107,14 +112,14 @@ function isCanonical (token: string): boolean {
  *
  * @returns a function from token to identity; it throws {@link TokenRefused}
  */
-export function createTokenReader ({ secrets, maxAgeSeconds, clockToleranceSeconds = 0, audience, issuer, type, publicClaims, onTrimmed = () => {} }: TokenRules): (token: string) => Identity {
+export function createTokenReader ({ secrets, maxAgeSeconds, clockToleranceSeconds = 0, now = Date.now, audience, issuer, type, publicClaims, onTrimmed = () => {} }: TokenRules): (token: string) => Identity {
   const required = {
     ...(audience === undefined ? {} : { allowedAud: audience }),
     ...(issuer === undefined ? {} : { allowedIss: issuer }),
     ...(type === undefined ? {} : { checkTyp: type.toLowerCase().replace(/^application\//, '') }),
     requiredClaims: [...(audience === undefined ? [] : ['aud']), ...(issuer === undefined ? [] : ['iss'])]
   }
-  const verifiers = secrets.map((key) => createVerifier({ key, algorithms: ['HS256'], cache: false, clockTolerance: clockToleranceSeconds * 1000, ...required }))
+  const verifiers = secrets.map((key) => createVerifier({ key, algorithms: ['HS256'], cache: false, ignoreNotBefore: true, ...required }))
 
   function verify (token: string): unknown {
     let last: unknown
@@ -139,7 +144,9 @@ export function createTokenReader ({ secrets, maxAgeSeconds, clockToleranceSecon
     const result = claims.safeParse(verify(token))
     if (!result.success) throw new TokenRefused('invalid', `The token's claims are not valid: ${result.error.issues.map((issue) => issue.path.join('.')).join(', ')}`)
     const payload = result.data
-    if (payload.iat !== undefined && payload.iat > Date.now() / 1000 + clockToleranceSeconds) throw new TokenRefused('invalid', 'The token was issued in the future (iat): check the clocks')
+    const latest = now() / 1000 + clockToleranceSeconds
+    if (payload.nbf !== undefined && payload.nbf > latest) throw new TokenRefused('invalid', 'The token is not valid yet (nbf): check the clocks')
+    if (payload.iat !== undefined && payload.iat > latest) throw new TokenRefused('invalid', 'The token was issued in the future (iat): check the clocks')
     const expires = payload.exp ?? (payload.iat === undefined ? undefined : payload.iat + maxAgeSeconds)
     if (expires === undefined) throw new TokenRefused('invalid', 'The token has neither exp nor iat')
     const expiresAt = Math.min(Math.floor(expires * 1000), maxDateMs)

@@ -11,8 +11,12 @@ import { redisDatabase } from '../support/redis.ts'
 import { until } from '../support/retry.ts'
 
 const preload = { NODE_OPTIONS: `--import=${join(import.meta.dirname, '../support/wall-clock.ts')}` }
-/** Signs tokens without `iat`, so that servers accept them whatever their clock shows. */
-const sign = createSigner({ key: jwtSecret, noTimestamp: true })
+const sign = createSigner({ key: jwtSecret })
+/** Signs a token by a right clock, with `iat` and `nbf`, which a server accepts even if its machine's clock is late. */
+function tokenOf (userId: number): string {
+  const now = Math.floor(Date.now() / 1000)
+  return sign({ id: userId, name: `User ${userId}`, nbf: now, exp: now + 86_400 })
+}
 
 /** Starts a server whose clock `env` can change (CLOCK_SHIFT_MS, CLOCK_STEP_MS). */
 async function start (t: Test, env: Record<string, string>) {
@@ -21,7 +25,7 @@ async function start (t: Test, env: Record<string, string>) {
   return {
     ...server,
     url,
-    connect: async (userId: number) => await connect(t, url, { token: sign({ id: userId, name: `User ${userId}`, exp: Math.floor(Date.now() / 1000) + 86_400 }) }),
+    connect: async (userId: number) => await connect(t, url, { token: tokenOf(userId) }),
     async admin (path: string, body?: object) {
       const response = await fetch(url + path, { method: body ? 'POST' : 'GET', headers: { authorization: `Bearer ${adminKey}`, ...(body ? { 'content-type': 'application/json' } : {}) }, ...(body ? { body: JSON.stringify(body) } : {}) })
       return { status: response.status, body: await response.text() }
