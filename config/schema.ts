@@ -9,6 +9,11 @@ import type { Requirement } from './feature-settings.ts'
 /** A comma-separated list; spaces around the items are ignored. */
 const list = z.string().transform((text) => read.list(text) as string[])
 
+/** Text that does not begin or end with a space. */
+const withoutOuterSpaces = z.string().refine((text) => text.trim() === text, {
+  error: ({ input }) => `must not begin or end with a space; ${String(input).trim()} instead of "${String(input)}"`
+})
+
 const flag = z.stringbool({ error: 'must be true or false' })
 
 const whole = (min: number, max: number) => z.coerce.number({ error: 'must be a number' }).int('must be a whole number').min(min).max(max)
@@ -142,7 +147,7 @@ export const sections = {
   Media: {
     MEDIASOUP_LISTEN_IP: listenIp.default('0.0.0.0')
       .describe('Local address for audio (UDP and TCP). 127.0.0.1 in test.'),
-    MEDIASOUP_ANNOUNCED_IP: list.pipe(z.array(announcedAddress)).default([])
+    MEDIASOUP_ANNOUNCED_IP: withoutOuterSpaces.pipe(list).pipe(z.array(announcedAddress)).default([])
       .describe('Addresses at which clients reach this server: IP addresses and host names, comma-separated. Required in production, and if MEDIASOUP_LISTEN_IP is set to 0.0.0.0 or ::. If neither is set, development announces 127.0.0.1 and the addresses of this machine.'),
     VOICE_MAX_KBPS: whole(6, 510).default(96)
       .describe('Allowed bit rate of a producer, in kbit/s. The server closes a producer that sends more than 1.5 times as much for 3 s.'),

@@ -24,6 +24,7 @@ const mistakes: [Record<string, string>, RegExp][] = [
   [{ MEDIASOUP_ANNOUNCED_IP: '203.0.113.7:10000' }, /^MEDIASOUP_ANNOUNCED_IP: .*; 203\.0\.113\.7 instead of/],
   [{ MEDIASOUP_ANNOUNCED_IP: '203.0.113. 7' }, /^MEDIASOUP_ANNOUNCED_IP: .*; 203\.0\.113\.7 instead of/],
   [{ MEDIASOUP_ANNOUNCED_IP: '203.0.113.7 198.51.100.2' }, /^MEDIASOUP_ANNOUNCED_IP: .*; 203\.0\.113\.7,198\.51\.100\.2 instead of/],
+  [{ MEDIASOUP_ANNOUNCED_IP: '203.0.113.7 ' }, /^MEDIASOUP_ANNOUNCED_IP: must not begin or end with a space; 203\.0\.113\.7 instead of "203\.0\.113\.7 "/],
   [{ MEDIASOUP_ANNOUNCED_IP: '203.0.113' }, /^MEDIASOUP_ANNOUNCED_IP: must be IP addresses or host names/],
   [{ MEDIASOUP_ANNOUNCED_IP: '203.0.113.700' }, /^MEDIASOUP_ANNOUNCED_IP: must be IP addresses or host names/],
   [{ MEDIASOUP_ANNOUNCED_IP: '[2001:db8::7]:10000' }, /^MEDIASOUP_ANNOUNCED_IP: .*; 2001:db8::7 instead of/],
