@@ -1,9 +1,9 @@
 import fp from 'fastify-plugin'
 
 /**
- * The clock for deadlines, the same on all servers: the time of Redis or, without Redis, the time when
- * this process started plus the time since then. The clock never runs backwards, and changes to the
- * machine's clock do not affect it.
+ * The clock for deadlines. All servers use the time of Redis. Without Redis, the clock starts with the
+ * machine's time when the process starts. This clock never runs backwards, and changes to the machine's
+ * clock do not affect it.
  */
 export interface Clock {
   /** @returns epoch milliseconds, a whole number */
@@ -23,9 +23,9 @@ declare module 'fastify' {
 const syncIntervalMs = 5000
 /** Replies from Redis that take longer than this, in milliseconds, are ignored because they are too inaccurate. */
 const maxRoundTripMs = 500
-/** Maximum backward correction per comparison, in milliseconds. The clock stands still for as long as the correction. */
+/** Maximum backward correction per comparison, in milliseconds. During a backward correction, the clock stands still. */
 const maxBackMs = 250
-/** How far the machine's clock may be off before this is reported, in milliseconds. */
+/** If the machine's clock differs from this clock by more than this, a warning is logged. In milliseconds. */
 const maxSkewMs = 2000
 
 /** @returns the clock of this process; `follow` adjusts it to the time of another clock, in epoch milliseconds */

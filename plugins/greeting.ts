@@ -25,7 +25,7 @@ export default fp(async function greeting (app) {
       app.log.error({ err, sessionId: session.id, userId: session.user.id }, 'failed to greet a session')
       session.close('OVERLOADED')
     })
-    // Requests wait until the greeting has been sent, so that it is the first frame.
+    // Requests wait until the greeting has been sent, so that the greeting is the first frame.
     app.messages.hold(session, greeted)
   })
 }, { name: 'greeting', dependencies: ['hooks', 'messages', 'features', 'clock'] })

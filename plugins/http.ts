@@ -44,7 +44,7 @@ export default fp(async function http (app) {
   const origin = allowedOrigins(config)
   await app.register(cors, {
     delegator (request, callback) {
-      // Pages of every origin may read why the server rejects their connections, even if the reason is their origin or a wrong path.
+      // Pages of every origin may read why the server rejected a connection, even if the reason is the page's origin or a wrong path.
       const isExplanation = pathOf(request.raw.url ?? '/').endsWith(webSocketUrl)
       callback(null, isExplanation ? { origin: '*', methods: ['POST'] } : { origin, methods: ['GET', 'POST', 'PATCH', 'DELETE'] })
     }
@@ -54,7 +54,7 @@ export default fp(async function http (app) {
   app.addHook('onRequest', async (request) => {
     if (request.method !== 'POST' && unlimited.has(request.routeOptions.url ?? '')) return
     const result = await check(request)
-    // An admin may share an address with many others.
+    // An admin may share an address with many users.
     if (!result.isAllowed && result.isExceeded && !app.admin.hasKey(request)) throw rateLimited(result.ttl)
   })
 }, { name: 'http', dependencies: ['config', 'errors', 'gate', 'admin'] })

@@ -41,7 +41,7 @@ const { version } = JSON.parse(readFileSync(join(import.meta.dirname, '..', 'pac
 export default fp(async function metrics (app) {
   const created = createMetrics()
   collectDefaultMetrics({ register: created.registry })
-  // A label on this metric alone: Prometheus adds the label `instance` to all of them.
+  // Only this metric has the label `node`, because Prometheus adds the label `instance` to every metric.
   created.gauge('flylive_node_info', 'Always 1; the labels are NODE_ID and the version of the server', ['node', 'version']).set({ node: app.config.NODE_ID, version }, 1)
   app.decorate('metrics', created)
 }, { name: 'metrics', dependencies: ['config'] })

@@ -20,8 +20,8 @@ export interface Admin {
   /** Whether a request carries a valid admin key. */
   hasKey (request: FastifyRequest): boolean
   /**
-   * Whether a request outside /admin carries a valid admin key. Counts and logs a wrong key, as
-   * requests under /admin do.
+   * Whether a request outside /admin carries a valid admin key. A wrong key is counted
+   * and logged, as it is under /admin.
    */
   identify (request: FastifyRequest): Promise<boolean>
   /**
@@ -29,7 +29,7 @@ export interface Admin {
    * client's address.
    *
    * @param action such as `room.close`
-   * @param change the target, and its state before and after the change, if any
+   * @param change the target, and the state of the target before and after the change
    */
   audit (request: FastifyRequest, action: string, change: { before: unknown, after: unknown, [target: string]: unknown }): void
 }
@@ -57,7 +57,7 @@ declare module 'fastify' {
   }
 }
 
-/** The fingerprint of the key that a request was sent with, for the audit log. */
+/** The fingerprint of each request's key, for the audit log. */
 const usedKeys = new WeakMap<IncomingMessage, string>()
 
 /** Removes the key from a request before its handler, which may belong to a feature, receives the request. */

@@ -8,16 +8,16 @@ export interface BlobInfo {
 }
 
 /**
- * Large values by key: recordings, uploads. A key is a path of names separated
- * by slashes, such as `recordings/r1/2026-01-31.mp4`; its first name is the
- * feature's name. A name has 1–128 characters of `A–Z a–z 0–9 _ . -` and does not begin
+ * Large values by key: recordings, uploads. A key is a path of segments separated
+ * by slashes, such as `recordings/r1/2026-01-31.mp4`. The first segment is the
+ * feature's name. A segment has 1–128 characters of `A–Z a–z 0–9 _ . -` and does not begin
  * with a dot; a key has at most 512 characters. Other keys are rejected with
  * a TypeError.
  */
 export interface Blobs {
   /**
    * Stores a stream under a key, replacing any existing blob. Atomic: readers get
-   * the old blob or the complete new one, even after a crash. Concurrent puts do not mix.
+   * the old blob or the complete new one, even after a crash. The data of concurrent puts is not mixed.
    *
    * @returns the size in bytes, once the blob is durable
    * @throws the error of the stream; the existing blob is kept

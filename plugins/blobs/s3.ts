@@ -23,8 +23,8 @@ const firstDelayMs = 200
 
 /**
  * Sends a request to S3. Retries after connection errors, timeouts and the statuses 429 and 5xx. All
- * requests are idempotent, except the one that starts an upload in parts. If its retry starts a second
- * upload, the bucket's lifecycle rule removes the unused one.
+ * requests are idempotent, except the one that starts a multipart upload. If a retry of that request starts a
+ * second upload, the bucket's lifecycle rule removes the unused upload.
  */
 async function fetchWithRetries (url: string | URL | Request, init: RequestInit = {}): Promise<Response> {
   for (let attempt = 1; ; attempt++) {

@@ -8,7 +8,7 @@ import type { Bus, TrackedMessage } from './bus.ts'
 // Redis shares pub/sub channels between databases, so channel names contain the database number.
 const channelPrefix = (db: number) => `msab:${db}:`
 
-/** How long a connection check waits for its own message, in milliseconds. */
+/** How long a connection check waits until Redis returns the message of the check, in milliseconds. */
 const checkTimeoutMs = 2000
 
 // Published messages are kept until Redis returns them, so that each is delivered on this server
@@ -148,7 +148,7 @@ export async function createRedisBus (redis: Redis, db: number, nodeId: string, 
       const token = String(inFlight.nextSequence())
       const { promise, resolve, reject } = Promise.withResolvers<void>()
       checks.set(token, resolve)
-      // Does not use publish(), which would deliver the message on this server even if Redis did not return it.
+      // This does not use publish(), which would deliver the message on this server even if Redis did not return it.
       redis.publish(checkChannel, payloadOf('-', 0, token)).catch((err: unknown) => reject(unavailable('Redis cannot be reached', err)))
       await withTimeout(promise, checkTimeoutMs, () => { throw unavailable('Redis does not deliver messages') })
         .finally(() => checks.delete(token))

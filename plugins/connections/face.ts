@@ -12,7 +12,7 @@ export type ParsedMessage =
 export interface FaceEvent {
   readonly type: string
   readonly data: unknown
-  /** The event as JSON, `{"type","data"}`, as the native protocol and other servers use it. Serialised once, on first use. */
+  /** The event as JSON, `{"type","data"}`: the format of the native protocol and between servers. Serialized once, on first use. */
   readonly text: string
 }
 
@@ -178,7 +178,7 @@ function headOf (text: string): Pick<ParsedMessage, 'id' | 'type'> {
   }
 }
 
-/** The face of sessions without a connection: events stay objects. */
+/** The face of sessions without a connection. Events are not serialized. */
 export const objectFace: Face<OutgoingEvent> = {
   name: 'object',
   parse: () => undefined,

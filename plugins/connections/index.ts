@@ -22,7 +22,7 @@ declare module 'fastify' {
 
 declare module '../hooks.ts' {
   interface KernelHooks {
-    /** A session is open; nothing has been sent to it yet. */
+    /** A session was opened; nothing has been sent to the session yet. */
     'session:open': (session: Session) => void
     /** Returns fields to add to the greeting (session:ready). */
     'session:greet': (session: Session) => Record<string, unknown> | Promise<Record<string, unknown>>
@@ -47,7 +47,7 @@ const countedCodes: ReadonlySet<number> = new Set([...Object.values(closeCodes),
 
 /**
  * Sessions and their connections: limits on incoming messages and outgoing
- * queues, pings, close codes. Independent of rooms and messages.
+ * queues, pings, close codes. This plugin depends neither on rooms nor on message types.
  */
 export default fp(async function sockets (app) {
   const { config } = app
@@ -191,13 +191,13 @@ export default fp(async function sockets (app) {
 /** The maximum delay of a timer, about 24 days; no session lasts that long. */
 const longestTimerMs = 2 ** 31 - 1
 
-/** How long before its token expires a session is notified, in milliseconds (protocol.md, section 7, "Tokens in a session"). */
+/** A session is notified this long before the session's token expires, in milliseconds (protocol.md, section 7, "Tokens in a session"). */
 const noticeMs = 60_000
-/** Minimum delay of the notice, in milliseconds, so that it follows the greeting. */
+/** Minimum delay of the notice, in milliseconds, so that the notice follows the greeting. */
 const minNoticeDelayMs = 1000
 
 interface Expiry {
-  /** Call after the session's token was renewed. */
+  /** Restarts the timers. Must be called after the session's token was renewed. */
   restart (): void
   stop (): void
 }
@@ -227,7 +227,7 @@ function watchExpiry (session: Session): Expiry {
 
 /**
  * Closes a user's older connections on all servers when a new one opens. A server that is shutting down keeps
- * them until the new session has joined a room, so that a user who moves to another server stays in the room.
+ * the older connections until the new session has joined a room, so that a user who moves to another server stays in the room.
  *
  * @returns a function to call with the session of each new connection
  */

@@ -9,7 +9,7 @@ export function allowedOrigins ({ CORS_ORIGINS, NODE_ENV }: Pick<FastifyInstance
   return NODE_ENV === 'development' ? [...CORS_ORIGINS, loopbackOrigin] : [...CORS_ORIGINS]
 }
 
-/** @returns a function that tests whether a request comes from an allowed origin, the server's own, or a client that is not a browser and sends none */
+/** @returns a function that tests whether a request comes from an allowed origin, the server's own, or a client that is not a browser and sends no origin */
 export function createOriginCheck (config: FastifyInstance['config']): (request: Pick<FastifyRequest, 'headers' | 'host'>) => boolean {
   const allowed = allowedOrigins(config)
   return ({ headers: { origin }, host }) => {
@@ -18,7 +18,7 @@ export function createOriginCheck (config: FastifyInstance['config']): (request:
   }
 }
 
-/** Whether an origin has the host and port of a Host header, which may name the default port, and may have capital letters. */
+/** Whether an origin has the host and port of a Host header. The header may contain the default port and capital letters. */
 function isSameHost (origin: string, host: string): boolean {
   const page = URL.parse(origin)
   if (page === null || !/^https?:$/.test(page.protocol)) return false

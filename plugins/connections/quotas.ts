@@ -10,14 +10,14 @@ export interface ConnectionQuotas {
    *
    * @param address the client's address
    * @param socket undefined: counts nothing, and only checks whether a new connection would be allowed
-   * @throws TOO_MANY_CONNECTIONS (details `{limit}`) if the address, or its IPv6 /64 network, has too many on this server
+   * @throws TOO_MANY_CONNECTIONS (details `{limit}`) if the address, or its IPv6 /64 network, has too many connections to this server
    */
   countAddress (address: string, socket?: Socket): void
   /**
    * Counts a user's new connection until its socket closes.
    *
    * @param socket undefined: counts nothing, and only checks whether a new connection would be allowed
-   * @throws TOO_MANY_CONNECTIONS (details `{limit}`) if the user has too many, on all servers
+   * @throws TOO_MANY_CONNECTIONS (details `{limit}`) if the user has too many connections, on all servers together
    */
   countUser (userKey: string, socket?: Socket): Promise<void>
 }
@@ -41,15 +41,15 @@ class SocketCounter {
   }
 }
 
-/** How many more connections than MAX_CONNECTIONS_PER_IP an address may have, for HTTP requests from clients with WebSockets. */
+/** An address may have this many more connections than MAX_CONNECTIONS_PER_IP, so that clients with WebSockets can also send HTTP requests. */
 const moreForRequests = 64
 
-/** @returns a function that tests whether an address is exempt. Private addresses are, unless the limit is configured, because they may belong to proxies. */
+/** @returns a function that tests whether an address is exempt from the limit. Private addresses may belong to proxies, so they are exempt unless the limit is configured. */
 const exemption = ({ variables }: FastifyInstance['config']) => variables.MAX_CONNECTIONS_PER_IP === undefined ? isPrivate : () => false
 
 /**
- * Closes connections above the limit per address, including connections that send no request or a slow
- * one. With TRUST_PROXY there is no limit, because all connections come from the proxy's address.
+ * Closes connections above the limit per address, including connections that send no request or send
+ * it slowly. With TRUST_PROXY there is no limit, because all connections come from the proxy's address.
  */
 export function limitSockets ({ config, server }: Pick<FastifyInstance, 'config' | 'server'>): void {
   if (config.TRUST_PROXY) return
@@ -78,7 +78,7 @@ export function createConnectionQuotas ({ config, directory, nodeId }: Pick<Fast
       if (socket) addresses.add(key, socket)
     },
     async countUser (userKey, socket) {
-      // Counts this connection before the lookup, so that concurrent connections include each other.
+      // Count this connection before the lookup, so that concurrent lookups include it.
       if (socket) users.add(userKey, socket)
       const here = users.get(userKey) + (socket ? 0 : 1)
       const sessions = here > perUser ? [] : await directory.sessionsOf(userKey).catch(() => [])

@@ -140,7 +140,7 @@ export class Session {
     return this.#link.queuedBytes
   }
 
-  /** Handles a frame from the client. Closes the session if it exceeds its limits. */
+  /** Handles a frame from the client. Closes the session if the frame exceeds the session's limits. */
   receive (data: Buffer, isBinary: boolean): void {
     if (!this.open) return
     if (isBinary && this.face.binary !== true) return this.close('UNSUPPORTED_DATA')
@@ -148,7 +148,7 @@ export class Session {
   }
 
   /**
-   * Counts a frame of any kind against the limits; closes the session if it exceeds them.
+   * Counts a frame of any kind against the limits; closes the session if the limits are exceeded.
    *
    * @returns whether the frame may be handled
    */
@@ -180,8 +180,8 @@ export class Session {
   }
 
   /**
-   * Closes the session with a close code and its reason. Its room and transports are released
-   * immediately, without waiting for the client. Idempotent.
+   * Closes the session with a close code and its reason. The session's room and transports are
+   * released immediately, without waiting for the client. Idempotent.
    */
   close (reason: CloseReason): void {
     if (this.#closing) return

@@ -9,7 +9,7 @@ import type { FrameReader, Identity, Session, UserId } from './session.ts'
 /** Options for a session over a feature's own transport, or without a connection. */
 export type OpenOptions<F = unknown> = {
   identity: Identity
-  /** Called once when the session has ended. `reason` is why the server closed the session; undefined if its owner ended it. */
+  /** Called once when the session has ended. `reason`: why the server closed the session; undefined if the session's owner ended it. */
   onClose?: (reason: CloseReason | undefined) => void
 } & ({
   face: Face<F>
@@ -25,7 +25,7 @@ export type OpenOptions<F = unknown> = {
 export interface FeatureSockets extends Pick<SessionRegistry, 'size' | 'get' | 'all' | 'ofUser'> {
   /**
    * Opens a session that does not use a WebSocket of the kernel. The session counts toward MAX_CONNECTIONS.
-   * Like every session it can join rooms, take seats, send and receive audio, and be closed and kicked.
+   * Like every session, it can join rooms, take seats, send and receive audio, and be closed and kicked.
    * It leaves its room when it ends.
    * The session outlives reloads of its feature. It is closed with SHUTTING_DOWN when the feature is disabled.
    *
@@ -62,7 +62,7 @@ export interface ConnectionOptions {
 }
 
 /**
- * Checks an event against the schema that its owner declares. Events without a declared schema are not
+ * Checks an event against the schema that the event's owner declares. Events without a declared schema are not
  * checked.
  *
  * @throws in development and tests, if the data does not match

@@ -21,7 +21,7 @@ export async function registerWebSocketServer (app: FastifyInstance, closeAll: (
     options: {
       server: app.gate.webSockets as Server,
       maxPayload: app.config.WS_MAX_FRAME_BYTES,
-      // Handles one frame per socket and turn of the event loop, so that a client that sends many at once delays nobody.
+      // ws handles one frame per socket in each turn of the event loop, so that a client that sends many frames at once does not delay other clients.
       allowSynchronousEvents: false,
       // Compression gains little on small JSON frames and would require framing each message per socket.
       perMessageDeflate: false,

@@ -180,7 +180,7 @@ export function createExecution (app: FastifyInstance, routes: RouteTable, limit
       get log () {
         return app.log.child(tagsOf(request))
       },
-      // Bound, because a fault of what the function starts belongs to this request.
+      // Bound to the async context of this request, so that later faults of `fn` are attributed to the request.
       afterReply: (fn) => { callbacks.push(AsyncLocalStorage.bind(fn)) }
     }
     const reply = await route.handler(parsed.data as never, context)

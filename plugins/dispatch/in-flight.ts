@@ -9,7 +9,7 @@ export interface CallSupervision {
   /**
    * A call has failed.
    *
-   * @param isMistake whether it should not have failed with any error; otherwise errors with a code are answers
+   * @param isMistake whether every error of the call is a mistake; if false, an error with a code is a regular reply
    */
   failed (call: string, error: unknown, isMistake: boolean): void
   /**
@@ -78,7 +78,7 @@ interface RunningCall {
   ended: (error: Error) => void
 }
 
-/** @param supervision without it, calls have no deadline */
+/** @param supervision if omitted, calls have no deadline */
 export function createInFlight (supervision?: CallSupervision): InFlight {
   const running = new Set<RunningCall>()
   const waiting: (() => void)[] = []

@@ -5,7 +5,7 @@ import type { FastifyBaseLogger } from 'fastify'
 import { toWire } from './codes.ts'
 import type { CodedError } from './codes.ts'
 
-/** How much of a path or a header is logged. */
+/** Maximum characters of a path or a header in a log line. */
 const maxLogged = 200
 
 /**

@@ -87,7 +87,7 @@ export function createExecutor (app: FastifyInstance, registry: Registry, superv
 
   function withdraw (name: string): void {
     const wasRunning = running(name) !== undefined
-    // Emitted before the feature is removed, so that its handlers can release its resources in the kernel.
+    // Emitted while the feature's handlers are still installed, so that they can release resources of the feature.
     if (wasRunning) hooks.emit('feature:disabled', name)
     registry.stopped(name)
     remove(name)

@@ -152,7 +152,7 @@ export function createCommands (registry: Registry, desired: DesiredState, { pre
     return modules
   }
 
-  /** Waits for a step. Passes its failure to `report`, or throws it without one. */
+  /** Waits for a step. If the step fails, passes the error to `report` or, without `report`, throws the error. */
   async function orReport (report: ((error: unknown) => void) | undefined, step: Promise<void>): Promise<void> {
     try {
       await step

@@ -21,7 +21,7 @@ export interface FeatureModule {
   plugin: FastifyPluginAsync<Record<string, unknown>>
   /** The features and kernel plugins that the feature depends on, from fastify-plugin's metadata. */
   dependencies: readonly string[]
-  /** The decorators that these dependencies must provide, from the same metadata. */
+  /** The decorators that the dependencies must provide, from fastify-plugin's metadata. */
   decorators: readonly string[]
   version: string | undefined
   /**
@@ -33,7 +33,7 @@ export interface FeatureModule {
   errors: Readonly<Record<string, unknown>>
   /** Schema of the feature's settings, from its export `config`. */
   config: z.ZodObject
-  /** The same schema, converted to JSON Schema. */
+  /** The schema of the settings, converted to JSON Schema. */
   configSchema: Record<string, unknown>
 }
 

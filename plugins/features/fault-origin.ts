@@ -2,7 +2,7 @@ import { dirname, join, sep } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { isCoded } from '../errors/codes.ts'
 
-/** An uncaught exception, or a rejected promise that nobody handles. */
+/** An uncaught exception or an unhandled promise rejection. */
 export type FaultKind = 'exception' | 'rejection'
 
 /** The code that caused a fault. */
@@ -23,7 +23,7 @@ export function originInStack (stack: string, features: FeatureFolders): FaultOr
     return { name, path, url: pathToFileURL(path).href }
   })
   for (const line of stack.split('\n')) {
-    // The message may contain paths, too.
+    // The error's message may contain paths, too.
     if (!/^\s*at /.test(line)) continue
     const url = /file:\/\/[^\s)]+/.exec(line)?.[0]
     const found = folders.find((folder) => url === undefined ? line.includes(folder.path) : url.startsWith(folder.url))
@@ -34,8 +34,8 @@ export function originInStack (stack: string, features: FeatureFolders): FaultOr
 }
 
 /**
- * Finds the feature that caused a fault. The stack trace names the code that failed, the async context the call
- * that started it. A rejection with a code is an answer to a caller, so the caller should have handled it.
+ * Finds the feature that caused a fault. The stack trace names the code that failed. The async context
+ * names the call that started this code. A rejection with a code is an answer to a caller, so the caller should have handled it.
  *
  * @param context the async context of the fault
  */

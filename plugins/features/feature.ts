@@ -65,7 +65,7 @@ interface AllHooks extends KernelHooks, FeatureHooks {}
 /** A feature can handle all hooks, but it can call only the hooks of features. */
 export interface FeatureHookRegistrar extends HookRegistrar<AllHooks>, HookCaller<FeatureHooks> {}
 
-/** The rooms of all servers, for one feature. */
+/** The methods of the room store that features can call. */
 export interface FeatureStore extends Pick<RoomStore,
   'kind' | 'ban' | 'listEmptyRooms' | 'forgetEmptyRoom' |
   'getRoom' | 'listRooms' | 'listBusyRooms' | 'getParticipants' | 'listParticipants' | 'getMembers' | 'getSomeMembers'> {

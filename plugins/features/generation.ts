@@ -74,8 +74,7 @@ export interface GenerationPlan {
 }
 
 /**
- * @returns an object with the given members of another one, and no others. The members are looked up
- * at each access
+ * @returns an object with only the given members of `object`. The members are looked up at each access
  */
 function only<T extends object, K extends keyof T> (object: T, ...names: readonly K[]): Pick<T, K> {
   const members = names.map((name) => [name, { enumerable: true, get: () => object[name] }] as const)
@@ -130,7 +129,7 @@ export async function buildGeneration (kernel: FastifyInstance, plan: Generation
   app.setSerializerCompiler(serializerCompiler)
   useJsonBodies(app)
   useWireErrors(app)
-  /** Makes a handler of messages whose sender must not notice its failures. */
+  /** Wraps a message handler: its failures are logged and do not reach the sender of the message. */
   const receive: Receive = (call, handler) => (data) => {
     const failed = (err: unknown) => app.log.error({ err, call }, 'a message handler failed')
     try {
@@ -200,7 +199,7 @@ export async function buildGeneration (kernel: FastifyInstance, plan: Generation
   app.addHook('onRoute', (route) => {
     if (!kernel.admin.guard(route)) {
       // Without an admin key, the route itself returns 404, so that no wildcard route of the feature
-      // handles its URL instead.
+      // handles the URL instead.
       route.onRequest = async (request) => { throw new NotFound(request.url.split('?')[0]) }
       return
     }
@@ -211,7 +210,7 @@ export async function buildGeneration (kernel: FastifyInstance, plan: Generation
   })
   app.addHook('onRequest', async (request, reply) => {
     const done = calls.begin((error) => fail(reply, error), routeName(request))
-    // The hook onResponse would not be called if the client disconnects.
+    // Fastify does not call the hook onResponse if the client disconnects.
     reply.raw.once('close', done)
   })
   // The deadline begins when the request has arrived, and applies until the response begins.
@@ -251,7 +250,7 @@ export async function buildGeneration (kernel: FastifyInstance, plan: Generation
 
 type Receive = <T>(call: string, handler: (data: T) => unknown) => (data: T) => void
 
-/** For the log and metrics; without the values of parameters. */
+/** The name of a route in logs and metrics, without the values of parameters. */
 const routeName = ({ method, routeOptions }: FastifyRequest) => `route ${method} ${routeOptions.url ?? ''}`
 
 /** Responds with an error, unless a response has begun. */
@@ -259,7 +258,7 @@ function fail (reply: FastifyReply, error: Error): void {
   if (!reply.sent && !reply.raw.headersSent) reply.send(error)
 }
 
-/** Makes the feature's handlers of paths run as its code. */
+/** Wraps the handlers of the feature's paths, so that their faults are attributed to the feature. */
 function superviseGate (gate: GateRegistrar, { enter }: CallSupervision): GateRegistrar {
   return {
     http (prefix, handler) {
@@ -272,7 +271,7 @@ function superviseGate (gate: GateRegistrar, { enter }: CallSupervision): GateRe
   }
 }
 
-/** Makes the feature's subscriptions run as its code. */
+/** Wraps the feature's subscriptions, so that their faults are attributed to the feature. */
 function superviseBus (bus: Pick<Bus, 'publish' | 'subscribe' | 'unsubscribe'>, receive: Receive): FeatureSurface['bus'] {
   const handlers = new WeakMap<BusHandler, BusHandler>()
   return {

@@ -27,10 +27,10 @@ export interface Loader extends Commands {
   /** Replaces a generation on this server; does nothing if it is no longer running. */
   restart (name: string, generation: number): Promise<void>
   /**
-   * Disables a faulty feature and its dependents, on all servers. If that cannot be stored, the features are
+   * Disables a faulty feature and its dependents, on all servers. If the change cannot be stored, the features are
    * disabled on this server only.
    *
-   * @param first whether this is the first attempt; a later one does nothing if the feature is running again
+   * @param first whether this is the first attempt; a later attempt does nothing if the feature is running again
    * @throws if the change cannot be stored
    */
   disableFaulty (name: string, cause: Error, first: boolean): Promise<void>

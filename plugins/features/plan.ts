@@ -2,7 +2,7 @@ import { isDeepStrictEqual } from 'node:util'
 
 /** The version of a feature that runs or should run, and its dependencies. */
 export interface FeatureTarget {
-  /** The features and kernel plugins that its code depends on. */
+  /** The features and kernel plugins that the feature's code depends on. */
   dependencies: readonly string[]
   /**
    * Derived from the settings and the number of reloads. If it differs from the running version, the

@@ -59,7 +59,7 @@ export interface Registry {
   stopped (name: string): void
   /** Records why a change failed; the previous generation keeps running. */
   failed (name: string, error: unknown, wanted: boolean): void
-  /** Records why a feature was disabled without an admin. */
+  /** Records why the server disabled a feature. */
   faulty (name: string, cause: Error): void
   /** Removes a feature that is not running. */
   forget (name: string): void
@@ -73,7 +73,7 @@ const manyImports = 300
 
 export function createRegistry ({ config, log, messages, metrics, nodeId, redaction }: FastifyInstance): Registry {
   const known = new Map<string, Known>()
-  // Numbers continue when a feature is removed and added again.
+  // Generation numbers continue when a feature is removed and added again.
   const numbers = new Map<string, number>()
   let imports = 0
 
@@ -167,7 +167,7 @@ export function createRegistry ({ config, log, messages, metrics, nodeId, redact
         number.set({ feature: name }, 0)
         if (feature.module) messages.disable(name, feature.module.types)
       }
-      // Log a repeated failure once.
+      // A failure that repeats is logged once.
       if (feature.error.message !== before) log.error({ err: error, feature: name, serving: feature.generation?.number }, 'failed to load a feature')
     },
     faulty (name, cause) {

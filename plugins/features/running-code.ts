@@ -1,6 +1,6 @@
 import { AsyncLocalStorage } from 'node:async_hooks'
 
-/** Code of a feature that runs, or that started what runs. */
+/** The feature code that is running, or that started the running code. */
 export interface FeatureCode {
   /** The server that runs the feature: a process may run several. */
   nodeId: string
@@ -12,8 +12,8 @@ export interface FeatureCode {
 
 const storage = new AsyncLocalStorage<FeatureCode>()
 
-/** Runs a function as code of a feature: its timers, promises and connections belong to that code. */
+/** Runs a function as code of a feature. Timers, promises and connections of the function are attributed to that code. */
 export const runAs = <T>(code: FeatureCode, fn: () => T): T => storage.run(code, fn)
 
-/** @returns the code of a feature that runs; undefined if the kernel's code runs */
+/** @returns the running code if it belongs to a feature; undefined if the kernel's code is running */
 export const runningCode = (): FeatureCode | undefined => storage.getStore()

@@ -10,31 +10,31 @@ import type { Registry } from './registry.ts'
 import { runAs, runningCode } from './running-code.ts'
 import type { FeatureCode } from './running-code.ts'
 
-/** A time in which the event loop ran nothing else. */
+/** A period in which one piece of code blocked the event loop. */
 export interface Block {
-  /** When the event loop ran last before the block, epoch milliseconds. */
+  /** When the event loop last ran before the block, epoch milliseconds. */
   since: number
   ms: number
-  /** The code that ran, if it was a feature's. */
+  /** The code that blocked, if it belongs to a feature. */
   code?: Pick<FeatureCode, 'feature' | 'call'> | undefined
   stack: string
 }
 
 /**
- * Keeps the mistakes of one feature from affecting anything else. A fault of a feature (an exception that nobody
- * catches, a rejected promise that nobody handles) replaces the feature's generation on this server. The third
+ * Isolates the server from the mistakes of one feature. After a fault of a feature (an uncaught exception or an
+ * unhandled promise rejection), the feature's generation is replaced on this server. The third
  * fault within a minute disables the feature, on all servers.
  */
 export interface Supervisor {
   /** Creates the supervision of the calls of one generation. */
   supervise (feature: string, generation: number): CallSupervision
-  /** Must be called once, before the first fault. */
+  /** Sets the loader that restarts and disables faulty features. Must be called once, before the first fault. */
   actWith (loader: Pick<Loader, 'restart' | 'disableFaulty'>): void
   /** @returns whether a feature of this server caused the fault; if so, the fault is handled */
   handle (error: unknown, kind: FaultKind): boolean
-  /** Logs which feature has blocked the event loop, unless it is already logged. */
+  /** Logs which feature has blocked the event loop, unless the block is already logged. */
   blocked (block: Block): void
-  /** A change by an admin, or of the files, has put a generation into service: earlier ones no longer count. */
+  /** Must be called when a change by an admin or of the files has put a generation into service. Faults of earlier generations no longer count. */
   replaced (feature: string, generation: number): void
   close (): void
 }
@@ -42,7 +42,7 @@ export interface Supervisor {
 /** How many faults within {@link windowMs} disable a feature. */
 const maxFaults = 3
 const windowMs = 60_000
-/** A feature that lets nothing else run for this long is logged, in milliseconds. */
+/** If a feature blocks the event loop for longer than this, the block is logged. In milliseconds. */
 export const blockMs = 500
 /** Time between two attempts to store that a feature is disabled, in milliseconds. */
 const retryMs = 5000
@@ -56,7 +56,7 @@ const supervisors = new Set<Supervisor>()
  * @returns false if the fault cannot be attributed; the state of the process is then unknown
  */
 export function handleFault (error: unknown, kind: FaultKind): boolean {
-  // Without its server, a feature can do nothing that matters.
+  // A feature of a server that is already closed can no longer affect anything, so its faults are ignored.
   return [...supervisors].some((supervisor) => supervisor.handle(error, kind)) || runningCode() !== undefined
 }
 
@@ -71,7 +71,7 @@ export function createSupervisor ({ config, log, metrics, nodeId }: Pick<Fastify
   const blocks = metrics.counter('flylive_feature_blocks_total', 'How often the feature blocked the event loop', ['feature'])
   const deadlineMs = config.FEATURES_DEADLINE_SECONDS * 1000
   const recent = new Map<string, { at: number, generation: number }[]>()
-  /** The faults of older generations do not count, by feature. */
+  /** The oldest generation whose faults count, by feature. */
   const oldest = new Map<string, number>()
   const disabling = new Set<string>()
   const closing = new AbortController()
@@ -157,7 +157,7 @@ export function createSupervisor ({ config, log, metrics, nodeId }: Pick<Fastify
       const { feature, call } = origin
       const generation = origin.generation ?? registry.numberOf(feature)
       const cause = error instanceof Error ? error : new Error(String(error))
-      // Otherwise an interval of a replaced generation would fail again and again.
+      // Stop the interval that threw. Otherwise, an interval of a replaced generation would throw repeatedly.
       if (kind === 'exception') clearInterval(executionAsyncResource() as NodeJS.Timeout)
       faults.inc({ feature, kind })
       log.error({ err: cause, feature, generation, call, kind }, 'uncaught error in a feature')
@@ -165,7 +165,7 @@ export function createSupervisor ({ config, log, metrics, nodeId }: Pick<Fastify
       return true
     },
     blocked ({ since, ms, code, stack }) {
-      // The call that has blocked has already logged it.
+      // `enter` has already logged this block.
       if (loggedUntil > since) return
       const feature = code?.feature ?? originInStack(stack, installed())?.feature
       if (feature === undefined || !registry.known.has(feature)) return

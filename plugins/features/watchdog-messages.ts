@@ -1,10 +1,10 @@
-/** The global function that returns the code of a feature that runs. */
+/** Key of the global function that returns the running feature code. */
 export const codeSymbol = Symbol.for('flylive-audio-server.running-code')
 
 /** What the watchdog's thread receives when it starts. */
 export interface WatchdogData {
-  /** When the main thread's event loop ran last, epoch milliseconds. Shared. */
+  /** When the main thread's event loop last ran, epoch milliseconds. Both threads share this memory. */
   beat: BigInt64Array
-  /** How long the main thread must be silent until its code is looked up. */
+  /** How long the main thread must be blocked before the thread reads its stack trace, in milliseconds. */
   blockMs: number
 }

@@ -6,11 +6,11 @@ import type { FeatureCode } from './running-code.ts'
 import type { Block } from './supervisor.ts'
 import type { WatchdogData } from './watchdog-messages.ts'
 
-// The thread of watchdog.ts.
+// This file runs in the thread that watchdog.ts starts.
 
 const { beat, blockMs } = workerData as WatchdogData
 const lookMs = 100
-/** How often the main thread must be found silent, because the machine may have slept. */
+/** Number of consecutive checks that must find the main thread blocked. A single check may be wrong, because the machine may have been suspended. */
 const minLooks = 3
 /** A block that lasts this long is logged here, because the main thread may never run again, in milliseconds. */
 const endlessMs = 5000
@@ -53,7 +53,7 @@ function lookUp (block: Watched): void {
     const expression = "globalThis[Symbol.for('flylive-audio-server.running-code')]?.()"
     session.post('Debugger.evaluateOnCallFrame', { callFrameId: top.callFrameId, expression, returnByValue: true, silent: true }, (_error, found) => {
       block.code = (found as Debugger.EvaluateOnCallFrameReturnType | undefined)?.result.value as FeatureCode | undefined
-      // The block has ended before the pause, so this is other code.
+      // If the block ended before the pause, the stack trace belongs to other code.
       const isOver = Number(Atomics.load(beat, 0)) > block.since
       if (!isOver) {
         block.stack = callFrames.map(({ functionName, location: { scriptId, lineNumber } }) =>

@@ -8,8 +8,8 @@ import type { WatchdogData } from './watchdog-messages.ts'
 const beatMs = 100
 
 /**
- * Watches this process's event loop from another thread. When code has let nothing else run for {@link blockMs}, the
- * thread pauses the code for a moment, as a debugger does, to read its stack trace. If the code never ends,
+ * Watches this process's event loop from another thread. When code has blocked the event loop for {@link blockMs}, the
+ * thread pauses the code briefly, as a debugger does, to read the stack trace. If the code never ends,
  * the thread logs the stack trace itself.
  *
  * @param report called once the event loop runs again
@@ -24,6 +24,6 @@ export function startWatchdog (report: (block: Block) => void): void {
   const worker = new Worker(new URL('./watchdog-worker.ts', import.meta.url), { execArgv: [], workerData: { beat, blockMs } satisfies WatchdogData })
   worker.unref()
   worker.on('message', report)
-  // Without the thread, only blocks at the start of a call are logged.
+  // Without the thread, only the supervisor logs blocks, and only those in the synchronous part of a call.
   worker.on('error', () => {})
 }

@@ -19,7 +19,7 @@ declare module 'fastify' {
   }
 }
 
-/** How long sockets that clients do not close may delay the end of the server, in milliseconds. Sessions are closed before. */
+/** When the server closes, sockets that clients do not close are destroyed after this time, in milliseconds. Sessions are closed earlier. */
 const closeTimeoutMs = 5000
 
 /** The route that opens WebSockets (routes/ws.ts). */
@@ -49,13 +49,13 @@ export default fp(async function gatePlugin (app) {
     if (!gate.serve(request.raw, reply.raw)) return done()
     reply.hijack()
   })
-  // Node does not close the sockets of upgrades with the server.
+  // When an HTTP server closes, Node does not close the sockets of upgrades.
   const sockets = new Set<Duplex>()
   let isClosing = false
   app.server.on('upgrade', (request: IncomingMessage, socket: Duplex, head: Buffer) => {
     sockets.add(socket)
     socket.once('close', () => sockets.delete(socket))
-    // While Fastify closes, it would respond, but leave the socket open.
+    // While Fastify is closing, it would respond to the upgrade but leave the socket open.
     if (isClosing) refuseUpgrade(app.log, request, socket, new Draining() as CodedError)
     else gate.upgrade(request, socket, head)
   })

@@ -33,7 +33,7 @@ export interface Jobs extends JobsRegistrar {
 
 /** How long a job may run before another server takes it over, in milliseconds. */
 const leaseMs = 60_000
-/** How long a stopping server waits for its running jobs, in milliseconds. Other servers take over the others when their leases expire. */
+/** How long a stopping server waits for its running jobs, in milliseconds. Other servers take over unfinished jobs when the jobs' leases expire. */
 const stopMs = 5000
 /** Maximum concurrent jobs of one kind on this server. */
 const maxRunning = 100
@@ -73,7 +73,7 @@ export function createJobs (store: JobStore, log: FastifyBaseLogger, { jobPollIn
     for (const job of jobs) {
       const done = run(name, job).catch((err: unknown) => log.debug({ err, queue: name }, 'job not settled, its lease will expire')).finally(() => {
         busy.delete(done)
-        // More jobs may be due, so this does not wait for the next interval.
+        // More jobs may be due, so poll again without waiting for the next interval.
         if (behind.has(name) && busy.size <= maxRunning / 2) poll()
       })
       busy.add(done)

@@ -1,4 +1,4 @@
-/** A job that a server has taken. Only its token can settle it. */
+/** A job that a server has taken. Settling the job requires this token. */
 export interface DueJob {
   key: string
   token: number

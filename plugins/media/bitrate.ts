@@ -1,13 +1,13 @@
 import type { RoomProducer } from './producer.ts'
 
-/** Interval between two measurements of a producer, in milliseconds. Two consecutive ones above the limit correspond to the 3 s in protocol.md, section 7, "Quotas". */
+/** Interval between two measurements of a producer, in milliseconds. Two consecutive measurements above the limit correspond to the 3 s in protocol.md, section 7, "Quotas". */
 const intervalMs = 1500
 const maxOver = 2
 /** A producer may send up to its allowed bit rate times this factor (protocol.md, section 7, "Quotas"). */
 const tolerance = 1.5
 
 /**
- * Finds producers that exceed their allowed bit rate, because their packets are forwarded to every listener.
+ * Finds producers that exceed their allowed bit rate. The server would forward the excess packets to every listener.
  *
  * @param producers the producers on this server
  * @param limitOf the allowed bit rate of a producer, in bits per second; undefined to allow any

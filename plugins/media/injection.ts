@@ -9,7 +9,7 @@ import type { RoomMedia } from './room-media.ts'
 export interface InjectOptions {
   /** SSRC of the packets that will be sent, 1 to 2³²−1. */
   ssrc: number
-  /** Payload type of those packets. Default 100. */
+  /** Payload type of the packets. Default 100. */
   payloadType?: number
   /** Id of the RTP header extension with the audio level (RFC 6464), if the packets contain it. */
   levelExtensionId?: number
@@ -28,7 +28,7 @@ export interface InjectionEvents {
  * A producer that receives RTP packets (Opus, 48 kHz, not encrypted) over UDP; RTCP uses the same port.
  * Members of the room receive it like any other producer. Only packets from the port that sent the
  * first packet are accepted. If the media worker dies, the producer is reopened with the same id. The
- * injection closes when its room does.
+ * injection closes when its room closes.
  */
 export interface Injection {
   readonly roomId: string

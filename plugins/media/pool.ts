@@ -22,7 +22,7 @@ export interface MediaWorker {
 export interface PoolOptions {
   /** Maximum number of workers. */
   size: number
-  /** Whether {@link WorkerPool.start} starts all workers. Otherwise each starts on demand. */
+  /** Whether {@link WorkerPool.start} starts all workers. Otherwise, each worker starts on demand. */
   warm: boolean
   listenIp: string
   /** Addresses at which clients reach the workers. If empty, clients use the listen address. */
@@ -63,7 +63,7 @@ const respawnDelayMs = 100
 const maxRespawnDelayMs = 5000
 
 /**
- * A pool of media workers. Each has one WebRtcServer, which uses one port for UDP
+ * A pool of media workers. Each worker has one WebRtcServer, which uses one port for UDP
  * and TCP. A worker that dies is replaced by one on the same port.
  *
  * @param onDied called with a dead worker before its replacement runs

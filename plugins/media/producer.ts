@@ -28,9 +28,9 @@ export interface ProducerInfo {
 
 /** The permission of a session to send audio. */
 export interface ProducePermit {
-  /** Whether the server pauses the producer from the start. */
+  /** Whether the server pauses the producer as soon as it is created. */
   paused?: boolean
-  /** Why the session may send; set by the feature that gave the permit. The feature closes the producer when this no longer applies. */
+  /** The reason why the session may send, set by the feature that gave the permit. The feature closes the producer when the reason no longer applies. */
   grant?: string | undefined
 }
 

@@ -21,7 +21,7 @@ declare module '../hooks.ts' {
 
 /** A user of a room's router. The router stays open until its last user leaves. */
 export interface MediaUser {
-  /** Called when the router is closed, and with it all media that the user has on it. */
+  /** Called when the router is closed. All media of the user on this router are then closed, too. */
   mediaClosed (): void
   /** Called when a producer of the room has started. */
   producerOpened? (producer: RoomProducer): void

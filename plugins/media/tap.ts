@@ -84,7 +84,7 @@ export class RoomTap extends Attachment implements Tap {
   }
 
   producerOpened (producer: RoomProducer): void {
-    // Without a transport, there is nothing to do: `attach` follows all current producers when it has created one.
+    // Without a transport, there is nothing to do: `attach` follows all current producers when it has created the transport.
     if (this.#transport) this.#follow(this.#transport, producer).catch(() => { /* The producer or the router is closed. */ })
   }
 

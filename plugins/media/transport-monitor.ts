@@ -12,7 +12,7 @@ import type { Metrics } from '../metrics.ts'
 const states = ['new', 'connecting', 'connected', 'disconnected', 'failed'] as const
 type State = typeof states[number]
 
-/** What a warning says about a transport. */
+/** The details of a transport that a warning contains. */
 export interface TransportDescription {
   roomId: string
   userId: unknown
@@ -109,7 +109,7 @@ export function createTransportMonitor (metrics: Metrics, log: FastifyBaseLogger
       if (iceState === 'disconnected') iceFailures.inc({ phase: 'connected' })
       if (hasIce() && !hadIce) {
         hasFailed = false
-        // DTLS starts when ICE is connected, so it gets its own time.
+        // DTLS starts when ICE is connected, so DTLS has a timeout of its own.
         if (transport.dtlsState !== 'connected') startTimer()
       }
       hadIce = hasIce()
@@ -122,7 +122,7 @@ export function createTransportMonitor (metrics: Metrics, log: FastifyBaseLogger
         dtlsFailed()
       }
       if (dtlsState === 'connected') hasFailed = false
-      // mediasoup restarts a failed handshake, which counts as failed until it succeeds.
+      // mediasoup retries a failed handshake. The transport counts as failed until the handshake succeeds.
       if (dtlsState === 'connecting' && !hasFailed) startTimer()
       update()
     })

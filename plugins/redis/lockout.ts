@@ -10,10 +10,10 @@ import { createLimiter } from './limiter.ts'
  */
 export const wrongKeys = { tries: 30, seconds: 600 } as const
 
-/** Prevents guessing of a secret: counts and logs wrong ones per address, across all servers. */
+/** Prevents guessing of a secret: counts and logs wrong secrets per address, across all servers. */
 export interface Lockout {
   /**
-   * Do not call it for a request with a valid secret, which always passes.
+   * Must not be called for a request with a valid secret, which always passes.
    *
    * @throws RATE_LIMITED while the address is locked out
    */
@@ -25,7 +25,7 @@ export interface Lockout {
 export interface LockoutOptions {
   /** Identifies the count. */
   name: string
-  /** The secret, as log lines name it. */
+  /** The name of the secret in log lines. */
   secret: string
   log: FastifyBaseLogger
 }
@@ -41,7 +41,7 @@ export function createLockout (redis: Redis | undefined, { name, secret, log }: 
       // After the lock-out, only requests that were already in progress get here.
       if (count > tries) return
       log.warn({ security: true, ip: address, count }, `wrong ${secret}`)
-      if (count === tries) log.warn({ security: true, ip: address, seconds }, `address locked out after ${tries} times a wrong ${secret}`)
+      if (count === tries) log.warn({ security: true, ip: address, seconds }, `address locked out after ${tries} attempts with a wrong ${secret}`)
     }
   }
 }

@@ -5,10 +5,10 @@ import { withTimeout } from '../errors/timeout.ts'
 /** How long Redis may take to answer the checks, in milliseconds. */
 const timeoutMs = 10_000
 
-/** Whether Redis refuses what this user does, or the user itself. Retrying does not help. */
+/** Whether Redis rejects the login of the server's user, or a command without permission. A retry would fail, too. */
 export const isRefusal = (error: unknown): error is Error => error instanceof Error && /^(NOPERM|NOAUTH|WRONGPASS)\b/.test(error.message)
 
-/** @returns the error that ends the start, in one line */
+/** @returns the error with which the server stops at startup */
 export function refusedBy (error: Error): StartError {
   return new StartError(`Redis refuses the server's user: ${error.message.replace(/\.$/, '')}. Check the password, and the commands, keys (~) and channels (&) that the Redis user has permission for; since Redis 7, a user has no channels unless its rules contain &`)
 }
@@ -31,7 +31,7 @@ export async function checkPermissions (redis: Redis, { channel, key }: { channe
       subscriber.connect().then(() => subscriber.subscribe(channel))
     ]), timeoutMs, () => { throw new Error('Redis did not answer in time') })
   } catch (error) {
-    // Other errors may pass: the connection was lost, or Redis refuses writes because its disk is full.
+    // Other errors may be temporary: for example, a lost connection, or a full disk of Redis.
     if (isRefusal(error)) throw refusedBy(error)
   } finally {
     subscriber.disconnect()

@@ -12,7 +12,7 @@ import { createPinCheck, hashPin } from './pins.ts'
 import type { RoomRequest } from './rooms.ts'
 import type { RoomSync } from './sync.ts'
 
-/** How often a join is repeated because the room's PIN was changed during the join. */
+/** Maximum attempts of a join. An attempt is repeated if the PIN was compared with an outdated hash. */
 const maxComparisons = 3
 
 /** A join that succeeded. */
@@ -106,7 +106,7 @@ export function createAdmission (app: FastifyInstance, sync: RoomSync, closing: 
         now: clock.now()
       }
       const join = async () => await enter(room, session, request, command, pin)
-      // Members of the room are not limited.
+      // The limits on wrong PINs do not apply to a session that is already in the room.
       const result = pin === undefined || session.roomId === request.roomId ? await join() : await pinLimits.limit(session.identity.address, request.roomId, join)
       if (room.members.size > 0 && result.room.createdAt > room.record.createdAt) await closeEarlier(room)
       return result

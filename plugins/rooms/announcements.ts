@@ -9,7 +9,7 @@ import type { events } from './messages.ts'
 import { createPresence, presenceIntervalMs } from './presence.ts'
 import type { LeaveReason } from './rooms.ts'
 
-/** Joins and leaves of one user that a room receives as single events per `flapWindowMs`. The others are batched. */
+/** Joins and leaves of one user that a room receives as single events per `flapWindowMs`. Further joins and leaves are batched. */
 const maxSingleEvents = 20
 const flapWindowMs = 10_000
 /** Maximum users whose joins and leaves are counted. */
@@ -22,7 +22,7 @@ export interface Announcements {
   /** @param except the session that does not receive the event, because its reply contains the same data */
   joined (roomId: string, user: Profile, count: number, except?: string): void
   left (roomId: string, userId: UserId, reason: LeaveReason, count: number): void
-  /** Announces that a user left to members only, without calling hooks, because the store has not confirmed it. */
+  /** Announces to members, but not to hooks, that a user left, because the store has not confirmed the leave. */
   leftUnconfirmed (roomId: string, userId: UserId, count: number): void
   /** Announces the users that a sync, or the removal of a server's members, has added or removed. */
   changed (roomId: string, change: MembersChange): void

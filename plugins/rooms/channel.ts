@@ -6,7 +6,7 @@ import type { Publication } from '../store/types.ts'
 import type { RoomCloseReason } from './messages.ts'
 import type { EmitOptions } from './rooms.ts'
 
-/** The first line of a message on a room's channel. Its fields define the other lines; by default, they are one event. */
+/** The first line of a message on a room's channel. The fields define the content of the other lines. By default, the other lines are one event. */
 interface RoomHeader {
   /** The session that does not receive the event. */
   except?: string | undefined

@@ -15,7 +15,7 @@ const timeoutMs = 2000
 export async function joinReply (app: FastifyInstance, session: Session, { room, result, extra }: Joined) {
   const [standing, participants] = await Promise.all([standingOf(app, result.room, session), featuredFirst(app, room, result)])
   const reply = {
-    // First, so that no feature overwrites the server's own fields.
+    // `extra` comes first, so that no feature overwrites the server's own fields.
     ...extra,
     roomId: room.roomId,
     self: { userId: session.user.id, role: standing.role },

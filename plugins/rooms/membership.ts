@@ -62,7 +62,7 @@ export function createMembership (app: FastifyInstance, options: MembershipOptio
     const { roomId } = asked
     await nodeRooms.subscribed(roomId)
     const result = await admission.admit(room, session, asked, pin)
-    // Leaves the previous room only now, so that a session that is rejected stays in it.
+    // Leaves the previous room only now, so that a session whose join is rejected stays in the previous room.
     if (session.roomId !== roomId) await leave(session, 'moved')
     room.record = result.room
     if (result.room.locked) room.pinHash = result.pinHash
@@ -76,7 +76,7 @@ export function createMembership (app: FastifyInstance, options: MembershipOptio
     const snapshot = roomState.hydrate(room, result.documents)
     if (result.created) hooks.emit('room:created', result.room, asked)
     if (result.firstOfUser) announcements.joined(roomId, session.user.profile, result.count, session.id)
-    // Called in the same turn of the event loop as the snapshot is taken, so that both have the same state.
+    // Call the handlers in the same turn of the event loop in which the snapshot is taken, so that they see the same state.
     const additions = hooks.gather('room:join', hookMs, room, session)
     await ownership.joined(room, session, result)
     const extra = await additions

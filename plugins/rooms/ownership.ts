@@ -16,12 +16,12 @@ import type { RoomEvent, RoomStateKernel } from './room-state.ts'
 const ownershipState = z.object({
   /** The owner; undefined while it is the user in the room's record. */
   ownerId: userId.optional(),
-  /** When the owner left the occupied room, or when it was occupied without the owner, epoch milliseconds. */
+  /** When the owner left and other users stayed, or when the first user joined without the owner, epoch milliseconds. */
   absentSince: z.number().optional()
 })
 type OwnershipState = z.output<typeof ownershipState>
 
-/** Room records name the first owner. */
+/** Room records contain the first owner. */
 export type OwnedRoom = Pick<RoomRecord, 'roomId' | 'ownerId'>
 
 declare module '../hooks.ts' {
@@ -37,7 +37,7 @@ declare module '../hooks.ts' {
   }
 }
 
-/** The owners of rooms, where no feature decides them. */
+/** Determines the owners of rooms if no feature does. */
 export interface Ownership {
   /** The owner that this server knows, without a round trip. Only for rooms with members on this server. */
   peek (room: OwnedRoom): UserId
@@ -78,7 +78,7 @@ export function createOwnership (app: FastifyInstance, { nodeRooms, roomState }:
 
   const isDue = ({ absentSince = Infinity }: OwnershipState = {}) => absentSince + graceMs <= clock.now()
   const isPresent = async (roomId: string, user: UserId) => (await store.getMembers(roomId, [userKeyOf(user)]))[0] !== undefined
-  /** Whether the kernel names successors. A feature that handles `room:owner` decides itself. */
+  /** Whether the kernel names successors. A feature that handles `room:owner` determines the owner itself. */
   const isActive = () => graceMs > 0 && !hooks.has('room:owner')
 
   /** Starts the grace period, or restarts it, unless the owner has changed. */
@@ -106,7 +106,7 @@ export function createOwnership (app: FastifyInstance, { nodeRooms, roomState }:
     return (await store.getMembers(roomId, candidates.map(userKeyOf))).find((profile) => profile !== undefined)?.userId
   }
 
-  /** @returns whether the owner was still due when the change was made */
+  /** @returns whether the owner was replaced; false if the owner has returned or has changed in the meantime */
   async function succeed (room: RoomRecord, previousOwnerId: UserId, ownerId: UserId): Promise<boolean> {
     return await state.change<boolean>(room.roomId, (current) => {
       if (!isDue(current) || !isSame(ownerIn(current, room), previousOwnerId)) return { result: false }
@@ -168,7 +168,7 @@ export function createOwnership (app: FastifyInstance, { nodeRooms, roomState }:
 
   hooks.on('room:userLeft', (roomId, { userKey }, _reason, count) => {
     const room = nodeRooms.get(roomId)
-    // `room:resynced` follows if a server removes the members of another one.
+    // If a server removes the members of a dead server, `room:resynced` is called instead.
     if (!isActive() || count === 0 || !room) return
     const owner = peek(room.record)
     if (userKeyOf(owner) === userKey) run(roomId, () => startGrace(room.record, owner))
@@ -195,7 +195,7 @@ export function createOwnership (app: FastifyInstance, { nodeRooms, roomState }:
       if (userKeyOf(owner) === userKey) {
         if (state.peek(roomId)?.absentSince !== undefined) run(roomId, () => endGrace(record, owner))
       } else if (count === 1) {
-        // An absence from an empty room does not count. The join waits, so that the user cannot take a seat first.
+        // An absence from an empty room does not count. The join waits for the change, so that no review sees an earlier, expired grace period.
         await run(roomId, () => startGrace(record, owner))
       } else {
         review(roomId)

@@ -16,7 +16,7 @@ class WrongPins {
   }
 
   /**
-   * @returns what to wait for before the next attempt, because the attempts in progress could reach the limit; undefined if it may start
+   * @returns a promise to await before the next attempt if the attempts in progress could reach the limit; undefined if the next attempt may start
    * @throws RATE_LIMITED if the key has reached the limit
    */
   blocker (key: string): Promise<unknown> | undefined {

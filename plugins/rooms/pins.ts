@@ -49,8 +49,8 @@ export interface PinCheck {
 const maxRemembered = 10_000
 
 /**
- * A check that runs scrypt once per room until a PIN was right. It then remembers an HMAC of that PIN
- * under a key that never leaves this process, so that further joins are cheap.
+ * Creates a check that runs scrypt until a PIN matches the room's hash. The check then keeps an HMAC of that
+ * PIN under a key that never leaves this process, so that further joins are cheap.
  */
 export function createPinCheck (): PinCheck {
   const key = randomBytes(32)

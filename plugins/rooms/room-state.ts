@@ -14,7 +14,7 @@ export type * from './state/types.ts'
 export interface StateOptions {
   /**
    * Whether the state survives a restart of the server together with its room, even without Redis. With
-   * Redis, all state does. Default: false.
+   * Redis, all state survives. Default: false.
    */
   durable?: boolean
 }

@@ -143,7 +143,7 @@ declare module 'fastify' {
 
 declare module '../hooks.ts' {
   interface KernelHooks {
-    /** A socket has joined a room. Returns fields that are added to the reply to room:join. A handler that fails or is late is left out. */
+    /** A socket has joined a room. Returns fields that are added to the reply to room:join. If a handler fails or times out, its fields are missing. */
     'room:join': (room: LocalRoom, session: Session) => Record<string, unknown> | Promise<Record<string, unknown>>
     /** A socket is about to leave a room. */
     'room:leave': (room: LocalRoom, session: Session, reason: LeaveReason) => void

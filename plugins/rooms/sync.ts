@@ -49,7 +49,7 @@ export interface RoomSync {
    */
   sync (room: LocalRoom): Promise<void>
   /**
-   * Restores a room that is missing in the store, unless the room was closed and that message has yet to arrive.
+   * Restores a room that is missing in the store, unless the room was closed and the message about it has yet to arrive.
    *
    * @returns whether the room exists again
    */

@@ -32,7 +32,7 @@ export function createRedaction (): Redaction {
     },
     redact (text) {
       const found = [...secrets].filter((secret) => text.includes(secret))
-      // The longest first: a secret may contain another one.
+      // Mask the longest secrets first: a secret may contain another secret.
       return found.sort((a, b) => b.length - a.length).reduce((rest, secret) => rest.replaceAll(secret, mask), text)
     }
   }

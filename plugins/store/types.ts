@@ -21,12 +21,12 @@ export interface JoinCommand {
   /** Maximum users in the room. A user who is already a member may join with more sockets. */
   limit: number
   /**
-   * The stored hash that the PIN in the request matches, or any other text if the PIN is wrong. A room
-   * that the join creates stores it.
+   * The stored hash that the PIN in the request matches, or any other text if the PIN is wrong. If
+   * the join creates the room, the room stores this hash.
    */
   pinHash?: string | undefined
   /**
-   * The stored hash that the PIN was compared with; any other text if it was not compared. If the room has
+   * The stored hash that the PIN was compared with; any other text if the PIN was not compared. If the room has
    * a different hash, the join fails with `PinNotCompared` and no wrong PIN is counted. If omitted,
    * a wrong `pinHash` is always counted.
    */

@@ -152,8 +152,8 @@ export function createStateDelivery ({ hooks, log, messages }: Pick<FastifyInsta
     },
     afterReply (room, session, snapshot, waiting) {
       const isNew = ({ change }: WaitingEvent) => change === undefined || isNewer(change.version, snapshot.get(change.name)?.version ?? '')
-      // Events of `sendMissed` start from the other members' state, not from this session's snapshot, so they
-      // are replaced.
+      // Events of `sendMissed` start from the other members' state, not from this session's snapshot, so this
+      // session receives other events instead.
       const replaced = new Set(waiting.filter((one) => one.change?.missed === true && isNew(one)).map(({ change }) => change?.name))
       const events = waiting.filter((one) => isNew(one) && !replaced.has(one.change?.name)).map(({ event }) => event)
       for (const [name, known] of states.ofRoom(room.roomId)) {

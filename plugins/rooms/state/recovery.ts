@@ -42,8 +42,8 @@ export function createStateRecovery ({ clock, jobs }: Pick<FastifyInstance, 'clo
       for (const [name, known] of states.ofRoom(room.roomId)) {
         const { version, state } = known
         snapshot.set(name, { version, state })
-        // The first member has the state from the join reply, even if this server has it from a change that
-        // was made as the last member left. Other members receive events.
+        // The first member receives the state in the join reply, so nothing is left to deliver. Other members
+        // receive the events of each change.
         if (room.members.size <= 1 && known.delivered.version === '') known.delivered = { version, state }
       }
       return snapshot

@@ -35,7 +35,7 @@ onEveryStore(t, 'rejects wrong keys of an address after too many of them, and ne
   t.equal((await ask(server, { key: 'wrong', from: '203.0.113.8' })).status, 401, 'another address')
 
   t.same(lines.filter(({ ip }) => ip === from).map(({ msg }) => msg), [
-    ...Array.from({ length: wrongKeys.tries }, () => 'wrong admin key'), 'address locked out after 30 times a wrong admin key'
+    ...Array.from({ length: wrongKeys.tries }, () => 'wrong admin key'), 'address locked out after 30 attempts with a wrong admin key'
   ])
   t.match(lines.at(-1), { ip: '203.0.113.8', msg: 'wrong admin key', level: 40 })
 })
@@ -89,7 +89,7 @@ t.test('limits wrong metrics tokens, and never rejects the right one', async (t)
   t.match(await ask(server, { path, key: 'wrong' }), { status: 429, body: { error: { code: 'RATE_LIMITED' } } })
   t.equal((await ask(server, { path, key: METRICS_TOKEN })).status, 200)
   t.equal((await ask(server, { key: 'wrong' })).status, 401, 'admin keys are counted separately')
-  t.match(lines.slice(-3), [{ ip: '127.0.0.1', msg: 'wrong metrics token' }, { msg: 'address locked out after 30 times a wrong metrics token' }, { msg: 'wrong admin key' }])
+  t.match(lines.slice(-3), [{ ip: '127.0.0.1', msg: 'wrong metrics token' }, { msg: 'address locked out after 30 attempts with a wrong metrics token' }, { msg: 'wrong admin key' }])
 })
 
 t.test('accepts each of several keys', async (t) => {
