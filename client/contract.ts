@@ -265,7 +265,7 @@ export interface LobbyRequests {
         roomId: string
         ownerId: UserId
         participantCount: number
-        /** Whether the room needs a PIN. Its `people` is empty then */
+        /** Whether the room requires a PIN. If so, `people` is empty */
         isLocked: boolean
         createdAt: number
         /** Present if the feature seats is enabled */

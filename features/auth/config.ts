@@ -20,7 +20,7 @@ export const config = z.object({
   type: fromEnv('JWT_TYPE', z.string().regex(/^[A-Za-z0-9!#$&^_.+/-]{1,64}$/, 'must be a media type like at+jwt').optional()
     .describe('Required typ in the header of tokens, for example at+jwt. Compared without regard to case and to the prefix application/.')),
   publicClaims: fromEnv('PUBLIC_CLAIMS', z.array(z.string()).default(['id', 'name', 'avatar', 'frame', 'gender', 'country', 'wealth_xp', 'charm_xp', 'signature'])
-    .describe('Token claims that other clients receive. All others stay on the server.'), read.list),
+    .describe('Token claims that other clients receive. Other claims stay on the server.'), read.list),
   queryToken: fromEnv('WS_QUERY_TOKEN', z.boolean().default(false)
     .describe('Also accept the token in ?token=. URLs appear in logs: use it only for clients that support nothing else.'), read.flag)
 })

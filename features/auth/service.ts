@@ -16,7 +16,7 @@ export interface Auth {
   /**
    * Identifies the user of a token.
    *
-   * @throws UNAUTHORIZED (details `{reason: 'expired'}` if it has expired, `{reason: 'malformed'}` if it is no JWT); UNAVAILABLE if the revocation check fails
+   * @throws UNAUTHORIZED (details `{reason: 'expired'}` if the token has expired, `{reason: 'malformed'}` if the token is not a JWT); UNAVAILABLE if the revocation check fails
    */
   identify (token: string | undefined): Promise<Identity>
   /**
@@ -52,7 +52,7 @@ declare module '../../plugins/cluster/messages.ts' {
  */
 const sweepMs = 2500
 const sweepBatch = 500
-/** How many users with an oversized profile are remembered, so that each is logged only once. */
+/** How many users with an oversized profile are remembered, so that each user is logged only once. */
 const maxWarned = 10_000
 
 /** @throws if no secret is configured */
@@ -74,7 +74,7 @@ export function createAuth (app: FeatureInstance, settings: z.output<typeof conf
     onTrimmed (userId, removed) {
       if (warned.has(userId)) return
       warned.set(userId, true)
-      app.log.warn({ userId, removed }, 'the public claims of a user are larger than 4 KiB: the largest are not shown')
+      app.log.warn({ userId, removed }, 'the public claims of a user are larger than 4 KiB: the largest claims are not sent')
     }
   })
   const attempts = app.metrics.counter('flylive_auth_attempts_total', 'Tokens checked, by result', ['result'])

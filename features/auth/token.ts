@@ -21,7 +21,7 @@ export class TokenRefused extends Error {
 }
 
 export interface TokenRules {
-  /** Newest first. A token may be signed with any of them. */
+  /** The accepted secrets, newest first. */
   secrets: readonly string[]
   /** How long a token without `exp` is valid after its `iat`, in seconds. */
   maxAgeSeconds: number
@@ -128,7 +128,7 @@ export function createTokenReader ({ secrets, maxAgeSeconds, clockToleranceSecon
         return verifier(token)
       } catch (error) {
         last = error
-        // The next secret can help only if the signature is invalid.
+        // Only an invalid signature may be valid with the next secret.
         if (!(error instanceof TokenError) || error.code !== TokenError.codes.invalidSignature) break
       }
     }
@@ -138,7 +138,7 @@ export function createTokenReader ({ secrets, maxAgeSeconds, clockToleranceSecon
   }
 
   return (token) => {
-    // Probably the text of an error page, which the client has taken for a token.
+    // The client has probably sent the text of an error page instead of a token.
     if (token.split('.').length !== 3) throw new TokenRefused('invalid', 'The token is not a JWT', 'malformed')
     if (!isCanonical(token)) throw new TokenRefused('invalid', 'The token is not valid')
     const result = claims.safeParse(verify(token))

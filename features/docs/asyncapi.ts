@@ -60,7 +60,7 @@ const nameOf = (type: string, kind: 'request' | 'reply' | 'event') => `${type.re
 const inChannel = (name: string): Reference => ({ $ref: `#/channels/ws/messages/${name}` })
 const schemaRef = (name: string): Reference => ({ $ref: `#/components/schemas/${name}` })
 const ownSchemas = (errorCodes: readonly ErrorCode[], closeCodes: readonly CloseCode[]): Record<string, JsonSchema> => ({
-  RequestId: { description: 'The client chooses it. A request without an id gets no reply', anyOf: [{ type: 'number' }, { type: 'string' }] },
+  RequestId: { description: 'Chosen by the client. A request without an id gets no reply', anyOf: [{ type: 'number' }, { type: 'string' }] },
   ErrorCode: { type: 'string', enum: errorCodes.map(({ code }) => code) },
   Error: {
     type: 'object',

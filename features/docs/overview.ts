@@ -54,8 +54,8 @@ export function limitText ({ 'x-limit': limit }: AsyncOperation): string {
 export function connectionLimits ({ channels }: AsyncApi): string[] {
   const { maxFrameBytes, maxQueueBytes, messagesPerSecond, messagesBurst } = channels.ws['x-limits']
   return [
-    `A frame contains text (else close 1003) of at most ${maxFrameBytes} bytes (else close 1009).`,
-    `A client sends at most ${messagesPerSecond} messages per second, with bursts of up to ${messagesBurst} (else close 4429).`,
-    `The server buffers at most ${maxQueueBytes} bytes per connection (else close 4410).`
+    `A frame must contain text (otherwise, close code 1003) of at most ${maxFrameBytes} bytes (otherwise, close code 1009).`,
+    `A client may send at most ${messagesPerSecond} messages per second, with bursts of up to ${messagesBurst} (otherwise, close code 4429).`,
+    `The server buffers at most ${maxQueueBytes} bytes per connection (otherwise, close code 4410).`
   ]
 }

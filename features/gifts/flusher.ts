@@ -4,12 +4,12 @@ import type { Clock, Logger, Metrics } from 'flylive-audio-server/feature'
 import type { Batch, Gift, Outbox, Outcome } from './outbox.ts'
 import type { GiftProcessor } from './processor.ts'
 
-/** Poll interval of the outbox, in milliseconds (contracts/flylive.md). */
+/** Poll interval of the outbox, in milliseconds (set by the backend's contract). */
 const intervalMs = 500
 /**
  * Maximum batch size by number of failed attempts. Retries use smaller batches and
  * finally single gifts, so that one bad gift does not fail the others. The length of
- * this list is the maximum number of attempts (three, see contracts/flylive.md).
+ * this list is the maximum number of attempts (three, set by the backend's contract).
  */
 const batchSizes: readonly number[] = [100, 10, 1]
 /** Delay before the second attempt of a gift, in milliseconds; doubled for the third. */
@@ -25,7 +25,7 @@ const backoffMs = { min: 500, max: 5000 }
 const leaseMarginMs = 3000
 
 /**
- * The code and reason in gift:error for a dead letter (contracts/flylive.md). Only admins see the
+ * The code and reason in gift:error for a dead letter (set by the backend's contract). Only admins see the
  * actual cause.
  */
 export const processingFailed = { code: 'PROCESSING_FAILED', reason: 'The gift could not be processed' }

@@ -32,7 +32,7 @@ export function createRecentGifts (): RecentGifts {
 /**
  * Derives the transactionId of a gift from the time in its key and a hash of the key and the
  * sender. The hash includes the sender, because all members see the id in `gift:received`:
- * without it, another user could reuse the id for a gift that would count as already paid.
+ * without the sender, another user could reuse the id for a gift that would count as already paid.
  */
 export function transactionIdOf (senderKey: string, key: string): string {
   // The hash input is unambiguous, because the key comes first and has a fixed length.

@@ -5,8 +5,8 @@ export const giftId = z.int().min(1)
 export const quantity = z.int().min(1).max(9999)
 export const transactionId = z.uuid()
 
-// The backend accepts integers and strings. Any other number would make it reject the
-// whole batch.
+// The backend accepts integers and strings. Any other number would make the backend
+// reject the whole batch.
 const recipientId = z.union([z.int(), userIdText])
 
 /** Maximum difference between the time in a key and the server's clock, in milliseconds. */

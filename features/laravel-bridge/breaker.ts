@@ -23,7 +23,7 @@ export type Breaker = CircuitBreaker<[action: () => Promise<unknown>], unknown>
  */
 export function createBreaker ({ maxConsecutiveFailures, openMs, windowMs }: BreakerOptions, isFailure: (error: unknown) => boolean, changed: (state: BreakerState) => void): Breaker {
   const circuit: Breaker = new CircuitBreaker((action) => action(), {
-    // Disables opossum's timeout, because calls have their own.
+    // Disables opossum's timeout, because each call has a timeout of its own.
     timeout: false,
     resetTimeout: openMs,
     rollingCountTimeout: windowMs,

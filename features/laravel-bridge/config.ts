@@ -5,7 +5,7 @@ export const config = z.object({
   url: fromEnv('LARAVEL_API_URL', z.url({ protocol: /^https?$/, error: 'must be like https://backend.example.com' }).optional()
     .describe('Base URL of the Laravel backend. Setting it turns laravel-bridge on.')),
   key: fromEnv('LARAVEL_INTERNAL_KEY', secret(z.string().min(32, 'must have at least 32 characters').optional()
-    .describe('Sent as X-Internal-Key. Required with LARAVEL_API_URL.'))),
+    .describe('Key that the server sends to the backend as X-Internal-Key. Required with LARAVEL_API_URL.'))),
   timeoutMs: fromEnv('LARAVEL_API_TIMEOUT_MS', z.int().min(1).max(120_000).default(10_000)
     .describe('Timeout of a request to the backend, in milliseconds.'), read.number),
   eventsChannel: fromEnv('LARAVEL_EVENTS_CHANNEL', z.string().min(1).default('flylive:msab:events')

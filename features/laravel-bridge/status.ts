@@ -10,7 +10,7 @@ export const statusJob = 'room-status'
 
 /** The last status that the backend received for a room. */
 interface SentStatus {
-  /** When the room was created. Distinguishes it from earlier and later rooms with the same id. */
+  /** When the room was created. Distinguishes the room from earlier and later rooms with the same id. */
   createdAt: number
   count: number
   /** Time the status was sent, in epoch milliseconds. */

@@ -33,8 +33,8 @@ const canaryText = (token: string) =>
   `${canaryPrefix}"user_id":0,"room_id":null,"payload":{},"timestamp":${JSON.stringify(new Date().toISOString())},"correlation_id":${JSON.stringify(token)}}`
 
 /**
- * Subscribes to the backend's channel. To verify that messages arrive, periodically publishes a
- * test message (a canary) on the channel. If a canary does not arrive although the connection
+ * Subscribes to the backend's channel. To verify that messages arrive, the subscription periodically
+ * publishes a test message (a canary) on the channel. If a canary does not arrive although the connection
  * looks healthy, the subscription reconnects.
  */
 export function createSubscription ({ redis, channel, log, receive, canaryIntervalMs = 2500, canaryTimeoutMs = 2000 }: SubscriptionOptions): Subscription {

@@ -5,7 +5,7 @@ const listed = z.object({
   roomId,
   ownerId: userId,
   participantCount: z.int(),
-  isLocked: z.boolean().describe('Whether the room needs a PIN. Its `people` is empty then'),
+  isLocked: z.boolean().describe('Whether the room requires a PIN. If so, `people` is empty'),
   createdAt: z.int(),
   seatCount: z.int().optional().describe('Present if the feature seats is enabled'),
   seated: z.int().optional().describe('Present if the feature seats is enabled'),

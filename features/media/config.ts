@@ -18,7 +18,7 @@ export const config = z.object({
   turnUrls: fromEnv('TURN_URLS', z.array(turnUrl).default([])
     .describe('TURN servers (coturn) with time-limited credentials, as comma-separated turn: and turns: URLs.'), read.list),
   turnSecret: fromEnv('TURN_SECRET', secret(z.string().min(8, 'must have at least 8 characters').optional()
-    .describe("coturn's static-auth-secret, which signs those credentials.")))
+    .describe("coturn's static-auth-secret, which signs the credentials for TURN_URLS.")))
 })
 
 export const requirements = [

@@ -8,7 +8,7 @@ type Data<T extends keyof typeof events> = Omit<z.input<(typeof events)[T]>, 'ro
 export interface Reactions {
   /** Broadcasts a reaction to the room, or counts it if the room is big. */
   react (room: LocalRoom, session: Session, emoji: string): Promise<void>
-  /** Takes over the counts of big rooms from the instance of the feature before a reload. */
+  /** After a reload, takes over the counts of big rooms from the previous instance of the feature. */
   takeOver (): void
   /** Drops the counts of a closed room. */
   forget (roomId: string): void

@@ -3,9 +3,9 @@ export type Counts = ReadonlyMap<string, number>
 
 /** Counts the reactions in big rooms and sends each room its counts once per second. */
 export interface Tally {
-  /** Counts a reaction. The next counts that the room receives include it. */
+  /** Counts a reaction. The next counts that the room receives include the reaction. */
   add (roomId: string, emoji: string): void
-  /** Takes over the timers from the instance of the feature before a reload. */
+  /** After a reload, takes over the timers from the previous instance of the feature. */
   takeOver (): void
 }
 

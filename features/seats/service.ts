@@ -139,7 +139,7 @@ export function createSeats (app: FeatureInstance, seatState: SeatStateHandle, g
 /** Enforces seats and mutes on the producers of this server (protocol.md, media rules). */
 export interface SpeakPermissions {
   /**
-   * Decides whether a member may send audio, and whether their audio starts paused.
+   * Decides whether a member may send audio, and whether the server pauses the new producer.
    *
    * @throws NOT_SEATED
    */

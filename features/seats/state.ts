@@ -63,7 +63,7 @@ export const initialSeats = ({ options }: Pick<RoomRecord, 'options'>): SeatStat
 export const seatOf = (state: SeatState | undefined, userKey: string): Seat | undefined =>
   state?.seats.find((seat) => userKeyOf(seat.userId) === userKey)
 
-/** All seats and requests. Both require their user to be in the room. */
+/** All taken seats and all requests. A user keeps a seat or a request only while in the room. */
 export const holdersOf = (state: SeatState | undefined): readonly (Seat | SeatRequest)[] => [...state?.seats ?? [], ...state?.requests ?? []]
 
 /** @returns the occupants, longest seated first */

@@ -14,7 +14,7 @@ export interface Poll<T> {
   readonly error: ShallowRef<unknown>
   /** When `data` was received, in epoch milliseconds. */
   readonly at: Ref<number>
-  /** Polls now. @returns when a request that started after this call has finished */
+  /** Polls now. @returns a promise that resolves once a request that started after this call has finished */
   refresh (): Promise<void>
 }
 
