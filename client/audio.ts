@@ -60,7 +60,7 @@ export interface AudioOptions {
    */
   receive?: boolean
   /**
-   * Name of the mediasoup-client handler. Set it where it cannot be detected, for example to
+   * Name of the mediasoup-client handler. Set this option where the client cannot detect the handler, for example to
    * 'Chrome111' in Node with the package @roamhq/wrtc.
    */
   handlerName?: types.BuiltinHandlerName
@@ -70,7 +70,7 @@ export interface PublishOptions {
   /**
    * Opens another track when the published one ends, for example because a phone call took the microphone. By
    * default, the client opens another microphone if the published track comes from one. The client stops the tracks that
-   * this function returns. Set it to false to unpublish an ended track.
+   * this function returns. Set this option to false to unpublish an ended track.
    */
   reopen?: false | (() => Promise<MediaStreamTrack>)
 }
@@ -81,7 +81,7 @@ interface Publication {
   reopen: false | (() => Promise<MediaStreamTrack>)
   /** Whether the track has ended and another one is being opened. */
   isReopening: boolean
-  /** Whether the client opened the track, and so stops it. */
+  /** Whether the client opened the track and must therefore stop it. */
   isOwned: boolean
   stopListening: () => void
 }
@@ -527,7 +527,7 @@ export class RoomAudio extends Emitter<AudioEvents> {
         await transports.sendMuted(this.#muted || this.#interrupted)
       } catch (cause) {
         if (transports.closed || cause instanceof TransportsClosed) return
-        // The seat was lost or the `seats` feature was turned on, and the event that reports it has not arrived yet.
+        // The seat was lost or the `seats` feature was turned on, and the event about this change has not arrived yet.
         if (codeOf(cause) === 'NOT_SEATED') return
         // The server closed the producer. Reconcile with the current state.
         if (codeOf(cause) === 'PRODUCER_NOT_FOUND') {

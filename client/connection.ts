@@ -76,7 +76,7 @@ export interface Handover {
   /** Sends a request on the second connection. Otherwise like `Connection.request`. */
   request: Connection['request']
   /**
-   * Makes the second connection the current one. Call it while a reply is applied, so that no event of either
+   * Makes the second connection the current one. Must be called while a reply is applied, so that no event of either
    * connection is lost. The previous connection closes when its pending requests are answered.
    *
    * @throws RequestError if the previous connection was lost in the meantime
@@ -98,14 +98,14 @@ const longestSpreadMs = 5000
 const defaultTimeoutMs = 20_000
 /** Less than the time after which `RoomClient.join()` fails (10 s). */
 export const defaultConnectTimeoutMs = 9000
-/** With `answerMs`, less than 35 s. */
+/** Default of `idleMs`. Together with `answerMs`, it is less than 35 s. */
 const defaultIdleMs = 24_000
 /** How long the answer to a ping may take, in milliseconds. */
 const answerMs = 8000
 /** How long the client waits for the reason for a rejected connection, in milliseconds. */
 const explainMs = 5000
 
-/** The characters of a subprotocol (RFC 6455, section 4.1), which a token becomes a part of. */
+/** The characters allowed in a subprotocol (RFC 6455, section 4.1). The client sends the token as part of a subprotocol. */
 const tokenCharacters = /^[\w!#$%&'*+.^`|~-]+$/
 
 /**
@@ -145,8 +145,8 @@ export class Connection extends Emitter<ConnectionEvents> {
   }
 
   /**
-   * Prepares a second connection when the server shuts down, and calls `adopt`. If it is not set, or throws until
-   * the server has closed the current connection, the client reconnects.
+   * Prepares a second connection when the server shuts down, and calls `adopt`. Without this function, or if it throws,
+   * the client reconnects once the server has closed the current connection.
    */
   handover: ((handover: Handover) => Promise<void>) | undefined
 
@@ -415,7 +415,7 @@ export class Connection extends Emitter<ConnectionEvents> {
     }
   }
 
-  /** Closes a previous connection once its pending requests are answered. Its events are ignored. */
+  /** Closes a previous connection once its pending requests are answered. Ignores the events of that connection. */
   #retire (ws: WebSocket): void {
     const close = () => {
       this.#rejectAll({ code: 'CONNECTION_LOST', message: 'Connection lost' }, ws)
@@ -430,8 +430,8 @@ export class Connection extends Emitter<ConnectionEvents> {
   }
 
   /**
-   * Renews the session's token, and retries until it expires. If that fails, the server closes the connection at expiry;
-   * the client reconnects.
+   * Renews the session's token, with retries until the token expires. If all attempts fail, the server closes the
+   * connection at expiry, and the client reconnects.
    */
   #renewToken ({ expiresAt }: EventData<'session:expiring'>): void {
     const ws = this.#ws

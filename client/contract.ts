@@ -754,7 +754,7 @@ export interface SeatsJoinReply {
 /** All requests, by type, with the data and the reply. An interface, so that a program can add requests of other features. */
 export interface Requests extends CoreRequests, AuthRequests, ChatRequests, GiftsRequests, LobbyRequests, MediaRequests, ReactionsRequests, SeatsRequests {}
 
-/** All events, by type. Others can be added, too. */
+/** All events, by type. A program can add events of other features. */
 export interface Events extends CoreEvents, ChatEvents, GiftsEvents, MediaEvents, ReactionsEvents, SeatsEvents {}
 
 /** Fields of features in the request of room:join; present while the feature is on. */

@@ -5,9 +5,9 @@ import type { ErrorCode, WireError } from './protocol.ts'
  *
  * - `NOT_CONNECTED`: not connected; nothing was sent
  * - `CONNECTION_LOST`: the connection broke before the reply; the request may have taken effect
- * - `TIMEOUT`: no reply in time; the request may still take effect. The connection stays, unless it carries nothing
+ * - `TIMEOUT`: no reply in time; the request may still take effect. The connection stays open, unless the server does not answer a ping either
  * - `UNREACHABLE`: no response from the server's address
- * - `REFUSED`: the connection was rejected without a readable reason, for example by a proxy; it may be accepted later
+ * - `REFUSED`: the connection was rejected without a readable reason, for example by a proxy; a later attempt may succeed
  * - `TOKEN_UNAVAILABLE`: the `token` option failed to return a token; the client retries
  * - `MEDIA_FAILED`: the transports do not connect, or the browser's WebRTC failed; details: {@link MediaFailure}
  * - `ROOM_CLOSED`: the room was closed for everyone
@@ -77,7 +77,7 @@ export function retryAfterOf (error: unknown): number {
   return retryAfterMs
 }
 
-/** @returns the same error if it has a code; otherwise MEDIA_FAILED, because the browser's WebRTC threw it */
+/** @returns the same error if it has a code; otherwise MEDIA_FAILED, because the browser's WebRTC threw the error */
 export function asMediaError (error: unknown): Error {
   if (codeOf(error) !== undefined) return error as Error
   return new RequestError({ code: 'MEDIA_FAILED', message: `WebRTC failed: ${error instanceof Error ? error.message : String(error)}` }, { cause: error })

@@ -9,7 +9,7 @@ export interface HeartbeatOptions {
   lost: () => void
 }
 
-/** Finds out that a connection carries nothing, although neither side has closed it. */
+/** Detects a connection that no longer carries data, although neither side has closed it. */
 export interface Heartbeat {
   /** Watches a new connection. */
   start (): void
@@ -37,7 +37,7 @@ export function createHeartbeat ({ idleMs, answerMs, ping, lost }: HeartbeatOpti
 
   function wait (): void {
     isAsking = false
-    // Up to a quarter less, because all members of a silent room have received their last message at the same time.
+    // Subtract up to a quarter: members of a silent room received the last message together, and must not all ping at once.
     const limitMs = idleMs * (0.75 + Math.random() / 4)
     const look = () => {
       const leftMs = receivedAt + limitMs - now()
@@ -52,7 +52,7 @@ export function createHeartbeat ({ idleMs, answerMs, ping, lost }: HeartbeatOpti
     const askedAt = now()
     ping()
     after(withinMs, () => {
-      // The answer may have arrived but not been delivered.
+      // The answer may have arrived without being handled yet.
       if (!isRepeated && now() - askedAt > withinMs + lateMs) return ask(withinMs, true)
       lost()
     })

@@ -29,7 +29,7 @@ export interface TurnError {
 export interface MediaFailure {
   /**
    * - `ice`: no address of the server can be reached
-   * - `turn`: as `ice`, and the TURN server rejected the client
+   * - `turn`: same as `ice`, and the TURN server also rejected the client
    * - `dtls`: the server was reached, but encryption could not be set up
    * - `server`: the server rejected a request for audio; `cause` of the error has the reason
    */
@@ -119,7 +119,7 @@ export class MediaTransports {
 
   /**
    * Creates the receive transport and starts to connect it. A browser connects a transport only when it has a track, so
-   * the client adds a local track for which the server has no consumer. Without it, a listener in a silent room could
+   * the client adds a local track for which the server has no consumer. Without this track, a listener in a silent room could
    * not detect that the server's media port is unreachable.
    */
   async prepare (): Promise<void> {
@@ -175,7 +175,7 @@ export class MediaTransports {
   /**
    * Assigns the current producer to another sitting without sending the track again.
    *
-   * @param from the producer's expected sitting; if its sitting is different, the call has no effect
+   * @param from the producer's expected sitting; if the producer has another sitting, the call has no effect
    */
   regrant (from: number | undefined, to: number | undefined): void {
     if (this.#sitting === from && to !== undefined) this.#sitting = to

@@ -3,10 +3,10 @@ import type { WireError } from './protocol.ts'
 
 /**
  * Asks a server why it did not accept a WebSocket, because browsers hide the response to a WebSocket upgrade. A POST
- * request to the same path gets the same response, which pages of every origin may read. A POST and not a GET, because
- * browsers then send the page's origin even to the page's own host.
+ * request to the same path gets the same response, which pages of every origin may read. The method is POST and not GET,
+ * because browsers then send the page's origin even to the page's own host.
  *
- * @param url of the WebSocket, but with http or https
+ * @param url the WebSocket's URL, but with http or https
  * @returns the server's error; REFUSED if the response has none; UNREACHABLE if there is no response
  */
 export async function explainRefusal (url: string, token: string, timeoutMs: number): Promise<RequestError> {
@@ -32,7 +32,7 @@ function errorIn (body: string): WireError | undefined {
   }
 }
 
-/** Whether there is any response, for example of a proxy, which the page may not read. */
+/** Whether the URL sends any response, even one that the page may not read (from a proxy, for example). */
 async function responds (url: string, signal: AbortSignal): Promise<boolean> {
   try {
     await fetch(url, { mode: 'no-cors', cache: 'no-store', signal })

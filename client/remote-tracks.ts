@@ -11,7 +11,7 @@ import { updateSnapshot } from './snapshots.ts'
 export interface RemoteProducer {
   readonly producerId: string
   readonly userId: UserId
-  /** Paused by its user or by the server. */
+  /** Whether the user or the server has paused the producer. */
   readonly isPaused: boolean
 }
 
@@ -19,7 +19,7 @@ export interface RemoteProducer {
 export interface RemoteAudio {
   readonly producerId: string
   readonly userId: UserId
-  /** Play it in an audio element, as the only track of a MediaStream. */
+  /** The track to play in an audio element, as the only track of a MediaStream. */
   readonly track: MediaStreamTrack
   /** The RTP receiver of the track, for statistics. */
   readonly receiver: RTCRtpReceiver

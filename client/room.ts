@@ -33,7 +33,7 @@ export interface Participant {
   readonly isSpeaking: boolean
   /**
    * `none`: no producer. `muted`: muted by the user, by the owner or an admin of the room, or by the user's device, for
-   * example during a phone call. The own microphone is `live` only while its transport is connected.
+   * example during a phone call. The microphone of the client's own user is `live` only while the send transport is connected.
    */
   readonly microphone: 'none' | 'live' | 'muted'
   /** The user's seat; undefined for listeners and in rooms without seats. */
@@ -65,7 +65,7 @@ interface Target {
   why?: RequestError | undefined
 }
 
-/** How much longer a join waits for a connection than one attempt to connect may take, in milliseconds: until the attempt has reported its error. */
+/** A join waits this much longer for a connection than one attempt to connect may take, in milliseconds, so that the attempt can report an error first. */
 const reportMs = 500
 
 /** Maximum interval, in milliseconds, over which the members of a room spread a request that they all send. */
@@ -183,7 +183,7 @@ export class RoomClient extends Emitter<RoomEvents> {
     return this.#participantsCursor !== undefined
   }
 
-  /** The owner of the room; undefined in state `out`. `participants` is emitted when it changes. */
+  /** The owner of the room; undefined in state `out`. The event `participants` reports changes. */
   get ownerId (): UserId | undefined {
     return this.#ownerId
   }
@@ -396,7 +396,7 @@ export class RoomClient extends Emitter<RoomEvents> {
       this.#ownerId = ownerId
       if (isSelf(ownerId)) this.#role = 'owner'
       this.emit('participants')
-      // The reply has the role that the user has without being the owner.
+      // Only a new join reply contains the role that the previous owner has now.
       if (isSelf(previousOwnerId)) this.#renew(new Set()).catch(() => { /* The next join reply has the role. */ })
     })
     connection.on('room:closed', ({ roomId, reason }) => {
