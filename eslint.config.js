@@ -24,7 +24,7 @@ export default [
     rules: { 'no-undef': 'off' }
   },
   {
-    // What anybody can write a client with.
+    // The packages with which anyone can write a client.
     files: ['features/stage/pages/**/*.{ts,vue}'],
     rules: {
       'no-restricted-imports': ['error', {

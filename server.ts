@@ -1,4 +1,4 @@
-// Before the others, because the heap grows while modules are loaded.
+// This import must come first, because the heap grows while modules are loaded.
 import './config/heap.ts'
 import { constants } from 'node:os'
 import closeWithGrace from 'close-with-grace'
@@ -20,7 +20,7 @@ if (process.connected === false) process.exit()
 process.channel?.unref()
 process.once('disconnect', () => process.kill(process.pid, 'SIGTERM'))
 
-// Makes a signal during startup end the process. Without this handler, it would not,
+// Ends the process on a signal during startup. Without this handler, the process would continue,
 // because mediasoup listens for these signals, which disables their default action.
 const interrupts = ['SIGINT', 'SIGTERM'] as const
 const interrupted = (signal: NodeJS.Signals) => process.exit(128 + constants.signals[signal])
@@ -75,7 +75,7 @@ function readConfig (): Config {
     // Sets process.env because libraries read variables of their own, such as MEDIASOUP_WORKER_BIN.
     Object.assign(process.env, { ...readEnvFile('.env'), ...process.env })
     const config = loadConfig(process.env)
-    // Neither features nor child processes can read the secrets there. They receive their own settings only.
+    // Remove the secrets from process.env, so that features and child processes cannot read them there.
     for (const name of secretVariables()) delete process.env[name]
     return config
   } catch (error) {
@@ -86,7 +86,7 @@ function readConfig (): Config {
 }
 
 async function start (config: Config) {
-  // An error of Redis has the command that failed, which may be the one with the password.
+  // An error of Redis contains the failed command, which may contain the password.
   const redact = ['req.headers.authorization', 'headers.authorization', 'err.command.args']
   const logger = config.NODE_ENV === 'development' && isInstalled('pino-pretty')
     ? { level: config.LOG_LEVEL, redact, transport: { target: 'pino-pretty', options: { translateTime: 'HH:MM:ss', ignore: 'pid,hostname,node' } } }

@@ -91,7 +91,7 @@ const attacks: Record<string, (url: string) => Promise<void>> = {
   'POST of nested JSON to a known path': async (url) => { await post(url, '/admin/rooms/r1/close', nested(60_000)) },
   'frames of 59 KiB with thousands of keys': async (url) => { await flood(url, (ws, n) => ws.send(`{"id":${n},"type":"audio:produce","data":{"transportId":"x","kind":"audio","rtpParameters":{"codecs":[{"parameters":${keys(4500)}}]}}}`)) },
   'small frames': async (url) => { await flood(url, (ws, n) => ws.send(`{"id":${n},"type":"chat:message","data":{"content":"x"}}`)) },
-  'frames behind a join': async (url) => {
+  'frames that wait for a join': async (url) => {
     await flood(url, (ws, n) => {
       ws.send(`{"id":${n},"type":"room:join","data":{"roomId":"r${n % 5}"}}`)
       for (let i = 0; i < 50; i++) ws.send(`{"id":"${n}.${i}","type":"room:participants","data":{}}`)
@@ -105,7 +105,7 @@ const attacks: Record<string, (url: string) => Promise<void>> = {
   },
   '300 slow bodies': async (url) => { await openRaw(url, 'POST /admin/rooms/r1/close HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\ncontent-length: 60000\r\n\r\n{"reason":"', 300) },
   'upgrades at /livez': async (url) => { await openRaw(url, 'GET /livez HTTP/1.1\r\nhost: a\r\nupgrade: websocket\r\nconnection: upgrade\r\nsec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n', 8) },
-  'rooms and seats': async (url) => {
+  'requests that create rooms and take seats': async (url) => {
     await flood(url, (ws, n) => {
       ws.send(`{"id":${n},"type":"room:join","data":{"roomId":"flap${n}"}}`)
       ws.send(`{"id":"s${n}","type":"seat:take","data":{"seatIndex":0}}`)
@@ -124,7 +124,7 @@ async function measure (client: Client, ms: number): Promise<number[]> {
   return await Promise.all(times)
 }
 
-/** Runs what every server does in its first minutes, so that the first attack does not pay for the memory of code that runs for the first time. */
+/** Runs what every server does in its first minutes, so that the memory of code that runs for the first time does not count toward the first attack. */
 async function warmUp (url: string, quiet: Client): Promise<void> {
   const health = url.replace('ws', 'http').replace('/ws', '/health')
   for (let i = 0; i < 300; i++) await (await fetch(health)).arrayBuffer()

@@ -77,19 +77,19 @@ function isNetwork (text: string): boolean {
   if (rest.length > 0 || isIP(address) === 0 || !/^\d{1,3}$/.test(bits)) return false
   try {
     new BlockList().addSubnet(address, Number(bits), isIPv6(address) ? 'ipv6' : 'ipv4')
-    // A network of 0 bits contains all addresses, so clients could choose theirs.
+    // A network of 0 bits contains all addresses, so clients could choose their own address.
     return Number(bits) > 0
   } catch {
     return false
   }
 }
 
-/** Most proxies in a row that a configuration may have. */
+/** Maximum number of proxies in a row. */
 const maxHops = 10
 
 /**
- * Which proxies may set X-Forwarded-For: none (false), as many proxies in a row as the number says, or
- * those in the listed networks. `true` means one proxy.
+ * Which proxies may set X-Forwarded-For: none (false), the given number of proxies in a row, or
+ * the proxies in the listed networks. `true` means one proxy.
  */
 export const trustedProxies = z.string().transform((text, context): false | number | readonly string[] => {
   if (/^\d+$/.test(text)) {

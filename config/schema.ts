@@ -102,11 +102,11 @@ export const sections = {
     WS_MESSAGES_PER_SECOND: whole(1, 100_000).default(100)
       .describe('Sustained messages per second and socket (close 4429).'),
     WS_MESSAGES_BURST: whole(1, 100_000).default(200)
-      .describe('Messages in a burst above that rate.'),
+      .describe('Messages in a burst above WS_MESSAGES_PER_SECOND.'),
     WS_BYTES_PER_SECOND: whole(1024, 1_073_741_824).default(262_144)
       .describe('Sustained bytes per second and socket (close 4429).'),
     WS_BYTES_BURST: whole(65_536, 1_073_741_824).default(1_048_576)
-      .describe('Bytes in a burst above that rate.'),
+      .describe('Bytes in a burst above WS_BYTES_PER_SECOND.'),
     WS_PING_SECONDS: whole(1, 3600).default(25)
       .describe('Interval of WebSocket pings.'),
     WS_PONG_TIMEOUT_SECONDS: whole(1, 3600).default(10)
@@ -114,9 +114,9 @@ export const sections = {
   },
   Redis: {
     REDIS_URL: z.url({ protocol: /^rediss?$/, error: 'must be like redis://[:password@]host:6379/3' }).optional()
-      .describe('URL of the Redis, instead of the parts below; without a number at the end it is database 0. Without any Redis, state is in process memory (one server only).'),
+      .describe('URL of the Redis server, instead of the separate variables below. Without a number at the end, the server uses database 0. Without Redis, state is in process memory (one server only).'),
     REDIS_HOST: host.optional()
-      .describe('Host of the Redis. Setting it turns Redis on.'),
+      .describe('Host of the Redis server. Setting this variable turns Redis on.'),
     REDIS_SENTINELS: list.pipe(z.array(hostAndPort)).default([])
       .describe('Sentinels that know the primary, comma-separated, instead of REDIS_URL and REDIS_HOST: sentinel-1:26379,sentinel-2:26379.'),
     REDIS_SENTINEL_NAME: z.string().min(1).default('mymaster')
@@ -124,11 +124,11 @@ export const sections = {
     REDIS_SENTINEL_PASSWORD: z.string().optional()
       .describe('Password of the Sentinels, if they have one.'),
     REDIS_PORT: whole(1, 65535).default(6379)
-      .describe('Port of the Redis.'),
+      .describe('Port of the Redis server.'),
     REDIS_USERNAME: z.string().min(1).optional()
-      .describe('User of the Redis ACL. Default: the user `default`.'),
+      .describe('User in the ACL of Redis. Default: the user `default`.'),
     REDIS_PASSWORD: z.string().optional()
-      .describe('Password of the Redis.'),
+      .describe('Password for Redis.'),
     REDIS_DB: whole(0, 1_000_000).default(3)
       .describe('Database number. The default avoids the databases of the backend.'),
     REDIS_TLS: flag.default(false)
@@ -136,9 +136,9 @@ export const sections = {
   },
   Blobs: {
     BLOBS_S3_URL: z.url({ protocol: /^https?$/, error: 'must be like https://s3.example.com/bucket' }).optional()
-      .describe('URL of an S3 bucket for blobs (recordings, for example). Without it, blobs are files in DATA_DIR.'),
+      .describe('URL of an S3 bucket for blobs (recordings, for example). Without this variable, blobs are files in DATA_DIR.'),
     BLOBS_S3_REGION: z.string().min(1).default('auto')
-      .describe('Region of the bucket. Some services accept only their own.'),
+      .describe('Region of the bucket. Some services accept only a region of their own.'),
     BLOBS_S3_ACCESS_KEY_ID: z.string().min(1).optional()
       .describe('Access key id for the bucket.'),
     BLOBS_S3_SECRET_ACCESS_KEY: z.string().min(1).optional()
@@ -172,7 +172,7 @@ export const sections = {
     FEATURES_DRAIN_SECONDS: whole(0, 600).default(10)
       .describe('How long in-flight requests of a feature may run after it is reloaded or disabled; then they fail with UNAVAILABLE.'),
     FEATURES_DEADLINE_SECONDS: whole(1, 3600).default(10)
-      .describe('How long a request, hook or job of a feature may run; then a request fails with UNAVAILABLE, and a job is retried. Not less than the timeouts of the services that features call.')
+      .describe('How long a request, hook or job of a feature may run; then a request fails with UNAVAILABLE, and a job is retried. Must not be less than the timeouts of the services that features call.')
   }
 } as const
 

@@ -13,7 +13,7 @@ const details = z.object({
   uptime: z.int().describe('Seconds'),
   store: z.enum(['memory', 'redis']),
   checks,
-  warnings: z.array(z.string()).describe('What should be changed, although the server works'),
+  warnings: z.array(z.string()).describe('Problems that an operator should fix, although the server works'),
   clock: z.object({ skewMs: z.int().describe("How far the machine's clock is ahead of the clock for deadlines, in milliseconds") }),
   connections: z.int(),
   rooms: z.int(),

@@ -31,7 +31,7 @@ declare module '../plugins/features/feature.ts' {
   }
 }
 
-/** How much of an origin is logged and sent back. */
+/** Maximum characters of an origin in log lines and responses. */
 const maxOriginLength = 200
 
 /**
@@ -44,7 +44,7 @@ export default (async function ws (app) {
   const quotas = createConnectionQuotas(app)
   const isOriginAllowed = createOriginCheck(config)
   const identities = new WeakMap<object, Identity>()
-  // Sockets whose upgrade is in progress. They count too; otherwise a burst could exceed the limit.
+  // Sockets whose upgrade is in progress. They count toward the limit, too; otherwise, a burst could exceed it.
   const arriving = new Set<object>()
   const refused = app.metrics.counter('flylive_socket_refused_total', 'Connections rejected before the upgrade, by code', ['code'])
 

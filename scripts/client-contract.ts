@@ -50,7 +50,7 @@ export async function clientContract (): Promise<string> {
     ...[...named].map(([schema, { name, words }]) => declare(`type ${name} =`, words, typeText(schema, 'output', schema))),
     ...parts.flatMap(describePart),
     declare(`interface Requests extends ${namesOf(having('requests'), 'Requests')}`, 'All requests, by type, with the data and the reply. An interface, so that a program can add requests of other features.', '{}'),
-    declare(`interface Events extends ${namesOf(having('events'), 'Events')}`, 'All events, by type. Others can be added, too.', '{}'),
+    declare(`interface Events extends ${namesOf(having('events'), 'Events')}`, 'All events, by type. A program can add events of other features.', '{}'),
     declare(`interface JoinRequestAdditions extends ${partialsOf(having('joinRequest'), 'JoinRequest')}`, 'Fields of features in the request of room:join; present while the feature is on.', '{}'),
     declare(`interface JoinAdditions extends ${partialsOf(having('joinReply'), 'JoinReply')}`, 'Fields of features in the reply to room:join; present while the feature is on.', '{}'),
     declare(`interface GreetingAdditions extends ${partialsOf(having('greeting'), 'Greeting')}`, 'Fields of features in session:ready; present while the feature is on.', '{}'),

@@ -71,7 +71,7 @@ async function run (): Promise<void> {
     ADMIN_API_KEY: adminKey,
     LOG_LEVEL: env.LOG_LEVEL ?? 'warn'
   })
-  server.once('exit', () => failed('The server has ended.'))
+  server.once('exit', () => failed('The server has exited.'))
   // A server on a wildcard address also listens on 127.0.0.1.
   const url = `http://${['0.0.0.0', '::'].includes(host) ? '127.0.0.1' : host}:${port}`
   if (!await ready(server, url)) return

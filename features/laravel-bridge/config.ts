@@ -3,7 +3,7 @@ import { fromEnv, read, secret, z } from 'flylive-audio-server/feature'
 /** Settings that an admin can change at run time. */
 export const config = z.object({
   url: fromEnv('LARAVEL_API_URL', z.url({ protocol: /^https?$/, error: 'must be like https://backend.example.com' }).optional()
-    .describe('Base URL of the Laravel backend. Setting it turns laravel-bridge on.')),
+    .describe('Base URL of the Laravel backend. Setting this variable turns laravel-bridge on.')),
   key: fromEnv('LARAVEL_INTERNAL_KEY', secret(z.string().min(32, 'must have at least 32 characters').optional()
     .describe('Key that the server sends to the backend as X-Internal-Key. Required with LARAVEL_API_URL.'))),
   timeoutMs: fromEnv('LARAVEL_API_TIMEOUT_MS', z.int().min(1).max(120_000).default(10_000)

@@ -1,7 +1,7 @@
 import type { FastifyPluginAsyncZod } from 'fastify-type-provider-zod'
 import { z } from 'zod'
 
-/** POST /admin/drain: takes this server out of service; responds when it is empty or the timeout has passed. */
+/** POST /admin/drain: takes this server out of service; responds when the server is empty or the timeout has passed. */
 export default (async function drain (app) {
   if (!app.admin.enabled) return
 

@@ -6,7 +6,7 @@ import { DependencyDisabled, FeatureInUse, FeatureLoadFailed, FeatureNotFound } 
 
 const params = z.object({ name: z.string().min(1).max(128) })
 const querystring = z.object({
-  cascade: z.stringbool({ error: 'must be true or false' }).default(false).describe('Also enable its dependencies, or disable its dependents')
+  cascade: z.stringbool({ error: 'must be true or false' }).default(false).describe('Also enable the dependencies of the feature, or disable its dependents')
 })
 const names = z.array(z.string())
 
@@ -14,10 +14,10 @@ const feature = z.object({
   name: z.string(),
   state: z.enum(['enabled', 'disabled', 'failed']).describe('`failed`: enabled, but not running'),
   version: z.string().nullable(),
-  generation: z.int().describe('Number of the running generation; 0 if it is not running'),
+  generation: z.int().describe('Number of the running generation; 0 if the feature is not running'),
   dependencies: names,
   loadedAt: z.int().nullable().describe('Epoch milliseconds'),
-  error: z.string().nullable().describe('Why it is not running, or why its last change failed'),
+  error: z.string().nullable().describe('Why the feature is not running, or why its last change failed'),
   messages: names,
   routes: names,
   config: z.record(z.string(), z.unknown()).describe('Current settings'),

@@ -106,7 +106,7 @@ async function download (version, path, progress) {
     progress('downloaded')
     return true
   } catch (error) {
-    progress(`the official download can't be had here (${error.cause?.code ?? error.message}), so it is built from the npm package's sources`)
+    progress(`the official download cannot be reached (${error.cause?.code ?? error.message}), so the worker is built from the sources in the npm package`)
     return false
   } finally {
     await rm(folder, { recursive: true, force: true })
