@@ -140,7 +140,7 @@ export const requests = {
     reply: nothing
   },
   'audio:consume': {
-    request: z.object({ transportId: mediaId, producerId: mediaId, rtpCapabilities }).describe('Receives the audio of a producer. The consumer starts paused'),
+    request: z.object({ transportId: mediaId, producerId: mediaId, rtpCapabilities }).describe('Receives the audio of a producer. The consumer is paused until consumer:resume'),
     reply: z.object({ id: mediaId, producerId: mediaId, kind: z.literal('audio'), rtpParameters: opaque })
   },
   'consumer:resume': {

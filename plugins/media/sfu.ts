@@ -48,7 +48,7 @@ export interface Sfu {
   pauseProducer (session: Session, by: PausedBy, producerId?: string): Promise<void>
   /** Removes the pause by the user or by the server. A producer resumes when neither pauses it. */
   resumeProducer (session: Session, by: PausedBy, producerId?: string): Promise<void>
-  /** Lets a session receive a producer of its room. The consumer starts paused. An earlier consumer of the same producer is closed. */
+  /** Lets a session receive a producer of its room. The consumer is paused until {@link resumeConsumer}. An earlier consumer of the same producer is closed. */
   consume (session: Session, transportId: string, producerId: string, capabilities: types.RtpCapabilities): Promise<{ id: string, rtpParameters: types.RtpParameters }>
   pauseConsumer (session: Session, consumerId: string): Promise<void>
   /** @returns whether the producer is paused */

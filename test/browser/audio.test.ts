@@ -69,7 +69,7 @@ t.test('mutes and unmutes a user', async (t) => {
   t.equal(await frequencyOf(bob, 'Ada'), 0)
   const after = await receptionOf(bob, 'Ada')
   t.equal(after?.packetsReceived, before?.packetsReceived, 'no packets arrive during the mute')
-  // When packets stop, the decoder fades out. This adds at most 1/10,000 of the energy of a second of speech.
+  // When packets stop, the decoder fades out. The fade adds at most 1/10,000 of the energy of a second of speech.
   t.ok(Number(after?.totalAudioEnergy) - Number(before?.totalAudioEnergy) < 1e-4)
   await expectTone(bob, 'Bob', 0)
   await expectTone(ada, 'Bob', 1000)
@@ -80,7 +80,7 @@ t.test('mutes and unmutes a user', async (t) => {
   for (const page of [ada, bob, cyd]) await personOn(page, 'Ada', 'speaking').waitFor()
 })
 
-t.test('a user who joins during a mute sees it and receives audio after the unmute', async (t) => {
+t.test('a user who joins during a mute sees the mute and receives audio after the unmute', async (t) => {
   await ada.getByRole('button', { name: 'Mute', exact: true }).click()
   await personOn(bob, 'Ada', 'muted').waitFor()
   const dan = await visit(t, bobsBrowser, server.url, { name: 'Dan', room, microphone: false })

@@ -10,7 +10,7 @@ import { openBrowser, personOn, visit } from '../support/browser.ts'
 import { startNginx } from '../support/nginx.ts'
 import { until } from '../support/retry.ts'
 
-// What only a browser shows: hidden responses to upgrades, events of the page, and pages below a path prefix.
+// Tests what exists only in browsers: hidden responses to upgrades, events of the page, and pages below a path prefix.
 
 declare global {
   interface Window {
@@ -59,7 +59,7 @@ async function joinIn (options: Partial<RoomOptions> & { url: string }, token = 
   }, { options, token })
 }
 
-t.test('a page learns why the server rejects its connection', async (t) => {
+t.test('a page receives the reason for a rejected connection', async (t) => {
   const refused = await joinIn({ url: strict.url })
   t.equal(refused.outcome, `ORIGIN_NOT_ALLOWED: Connections from the origin ${site} are not allowed: it is not in CORS_ORIGINS`)
   t.ok(refused.ms < 5000, 'at once')

@@ -6,7 +6,7 @@ import { expectTone, frequencyOf, openBrowser, visit } from '../support/browser.
 import { featureFolder } from '../support/features.ts'
 import { until } from '../support/retry.ts'
 
-// browser receives the tone.
+// A user sends a tone in one room. The feature `echo` (test/fixtures) plays it in another room, where a browser receives it.
 
 const folder = featureFolder(t)
 cpSync(join(import.meta.dirname, '..', 'fixtures', 'features', 'echo'), join(folder.path, 'echo'), { recursive: true })

@@ -17,12 +17,12 @@ await firefox.goto(`${server.url}/#room=r1&name=Bob`)
 await firefox.locator('::-p-aria(Original sound)').click()
 await firefox.locator('::-p-aria([name="Join"][role="button"])').click()
 
-t.test('Firefox hears Chromium before it uses its microphone', async (t) => {
+t.test('Firefox receives audio from Chromium before Firefox uses a microphone', async (t) => {
   await expectToneIn(firefox, 'Ada', 440)
   t.pass('440 Hz')
 })
 
-t.test('Chromium hears Firefox', async (t) => {
+t.test('Chromium receives audio from Firefox', async (t) => {
   await firefox.locator('::-p-aria([name="Speak"][role="button"])').click()
   await expectTone(ada, 'Bob', firefoxHz)
   await seatOn(ada, 'Seat 2: Bob').waitFor()
@@ -30,7 +30,7 @@ t.test('Chromium hears Firefox', async (t) => {
   t.pass(`${firefoxHz} Hz`)
 })
 
-t.test('both hear each other again after a lost connection', async (t) => {
+t.test('both receive audio again after a lost connection', async (t) => {
   const before = [...server.app.sockets.all()].map(({ id }) => id)
   for (const session of server.app.sockets.all()) session.terminate()
   await until(() => [...server.app.sockets.all()].filter(({ id, roomId }) => !before.includes(id) && roomId === 'r1').length === 2)

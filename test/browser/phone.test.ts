@@ -63,7 +63,7 @@ for (const viewport of [portrait, landscape]) {
   const isPortrait = viewport === portrait
   const room = isPortrait ? 'upright' : 'wide'
 
-  t.test(`${size}: a wrong PIN leads to its field`, async (t) => {
+  t.test(`${size}: a wrong PIN moves the focus to the PIN field`, async (t) => {
     await ada.ok('room:join', { roomId: room, pin })
     await page.setViewportSize(viewport)
     await enter(room)
@@ -176,7 +176,7 @@ t.test('every control is visible at every size', async (t) => {
   }
 })
 
-t.test('a link that is opened in the same tab leads to its room', async (t) => {
+t.test('a link that is opened in the same tab leads to the linked room', async (t) => {
   await page.setViewportSize(portrait)
   await page.evaluate(() => { location.hash = '#room=upright&name=Hedy' })
   await page.getByRole('heading', { name: 'Join upright' }).waitFor()
@@ -201,7 +201,7 @@ t.test('a room that the browser restores is joined again', async (t) => {
   await heading('open').waitFor()
 })
 
-t.test('a gift that fails keeps its form', async (t) => {
+t.test('the form of a gift that fails stays open', async (t) => {
   const sheet: Locator = await sheetOf(page, 'User 1')
   await sheet.getByLabel('How many').fill('7')
   await page.evaluate(() => { if (window.flylive) window.flylive.gifts.send = () => Promise.reject(Object.assign(new Error('Not now'), { code: 'UNAVAILABLE' })) })

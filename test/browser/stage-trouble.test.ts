@@ -236,7 +236,7 @@ t.test('waits for a microphone that another app uses', async () => {
   await hearEachOther()
 })
 
-t.test('a page without its own replacement gets another microphone only for a microphone', async (t) => {
+t.test('by default, another microphone replaces only a track from a microphone', async (t) => {
   const outcome = await bob.evaluate(async () => {
     const audio = window.flylive?.audio as NonNullable<NonNullable<typeof window.flylive>['audio']>
     const next = (event: 'replaced' | 'refused') => new Promise<unknown>((resolve) => { audio.on(event, resolve) })

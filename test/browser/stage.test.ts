@@ -141,7 +141,7 @@ t.test('takes a seat, and the ring moves with the voice', async (t) => {
   t.equal(await bob.evaluate(() => window.flylive?.audio?.publishing), false, 'the microphone is off')
 })
 
-t.test('the owner sees a raised hand and invites its user', async (t) => {
+t.test('the owner sees a raised hand and invites the user', async (t) => {
   await button(cyd, 'Raise hand').click()
   await button(cyd, 'Lower hand').waitFor()
   await ada.getByRole('heading', { name: 'Raised hands (1)' }).waitFor()

@@ -40,7 +40,7 @@ t.test('rejects with the server\'s error code', async (t) => {
   await t.rejects(connection.request('room:leave', {}), { code: 'NOT_IN_ROOM' })
 })
 
-t.test('an error in apply rejects only its request', async (t) => {
+t.test('an error in the apply callback rejects only that request', async (t) => {
   const server = await build(t)
   const { connection } = watch(t, { url: server.url })
   await connection.connect()
@@ -98,7 +98,7 @@ t.test('waits for a server that is not running yet', async (t) => {
   t.equal((await connected).userId, 1)
 })
 
-t.test('a request without a reply fails alone', async (t) => {
+t.test('a request without a reply does not affect other requests', async (t) => {
   const folder = featureFolder(t)
   folder.write('stuck', {
     'index.ts': `import { defineFeature, z } from 'flylive-audio-server/feature'
@@ -120,7 +120,7 @@ export default defineFeature(async function stuck (app) {
   t.same(states, ['connecting', 'open'])
 })
 
-t.test('reconnects when a request gets no reply because the path carries nothing', async (t) => {
+t.test('reconnects when a request gets no reply because the network path is dead', async (t) => {
   const server = await build(t)
   const relay = await createRelay(t, server.url)
   const { connection, reached } = watch(t, { url: relay.url, timeoutMs: 300 })
@@ -133,7 +133,7 @@ t.test('reconnects when a request gets no reply because the path carries nothing
   t.same(await connection.request('user:getRoom', { userId: 1 }), { roomId: null })
 })
 
-t.test('notices without a request that the path carries nothing, and stays while it answers pings', async (t) => {
+t.test('detects a dead network path without a request, and stays connected while pings are answered', async (t) => {
   const server = await build(t)
   const relay = await createRelay(t, server.url)
   const room = new RoomClient({ url: relay.url, token: () => tokenFor(1), audio: false, backoff, idleMs: 100, timeoutMs: 500 })
@@ -151,7 +151,7 @@ t.test('notices without a request that the path carries nothing, and stays while
   t.equal(room.seats.own?.seatIndex, 0, 'the seat is kept')
 })
 
-t.test('an attempt to connect ends when nobody answers', async (t) => {
+t.test('an attempt to connect times out without an answer', async (t) => {
   const silent = createServer(() => {})
   silent.listen(0, '127.0.0.1')
   await once(silent, 'listening')

@@ -110,7 +110,7 @@ t.test('joins once for several enabled features and does not wait for a disabled
   await until(() => room.seats.own?.seatIndex === 1)
 })
 
-t.test('reaches the right state when features change during a join', async (t) => {
+t.test('has the correct state when features change during a join', async (t) => {
   const server = await build(t, { env })
   const { room, states } = enter(t, server.url, 1)
   await room.join('r0')

@@ -9,7 +9,7 @@ import { build, tokenFor } from '../support/build.ts'
 import { createRelay } from './relay.ts'
 import { backoff } from './watch.ts'
 
-// join() when the client cannot connect.
+// Tests join() when the client cannot connect.
 
 function createClient (t: Test, url: string, options: Partial<RoomOptions> = {}): { room: RoomClient, states: string[] } {
   const room = new RoomClient({ url, token: () => tokenFor(1), audio: false, backoff, connectTimeoutMs: 500, ...options })
@@ -19,7 +19,7 @@ function createClient (t: Test, url: string, options: Partial<RoomOptions> = {})
   return { room, states }
 }
 
-// Runs beside the other tests, because it takes as long as the default.
+// This join starts before the tests and runs in parallel, because it waits for the default timeout.
 const begin = performance.now()
 const { room: byDefault } = createClient(t, 'http://127.0.0.1:9', { connectTimeoutMs: defaultConnectTimeoutMs })
 const failedByDefault = byDefault.join('r1').catch((error: unknown) => ({ code: codeOf(error), ms: performance.now() - begin }))
@@ -60,7 +60,7 @@ t.test('fails with the status of a proxy that sends no reason', async (t) => {
   await t.rejects(room.join('r1'), { code: 'REFUSED', message: 'The connection was rejected with HTTP 403', details: { status: 403 } })
 })
 
-t.test('leaves a connection alone that was in use before', async (t) => {
+t.test('does not close a connection that was in use before', async (t) => {
   const server = await build(t)
   const relay = await createRelay(t, server.url)
   const { room } = createClient(t, relay.url)

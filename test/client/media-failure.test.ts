@@ -42,7 +42,7 @@ t.test('an announced address that clients cannot reach', async (t) => {
   // The worker starts when it is first used.
   const port = await until(() => server.app.sfu.workers()[0]?.port ?? false)
 
-  await t.test('the client reports MEDIA_FAILED with the reason within 15 s, and is never on before', async (t) => {
+  await t.test('the client reports MEDIA_FAILED with the reason within 15 s, without the state `on` before', async (t) => {
     await until(() => speaker.failures.length > 0 && listener.failures.length > 0, 60_000)
     t.ok(Date.now() - began < 15_000)
     for (const { audio, states, failures } of [speaker, listener]) {
@@ -84,7 +84,7 @@ t.test('an announced address that clients cannot reach', async (t) => {
   })
 })
 
-t.test('a failed DTLS handshake is reported as such', async (t) => {
+t.test('a failed DTLS handshake is reported with the reason `dtls`', async (t) => {
   const logged: Record<string, unknown>[] = []
   const server = await build(t, { env: { FEATURES: 'auth,media' }, log: (line) => logged.push(line) })
   const { room, failures, states } = enter(t, server, 1)

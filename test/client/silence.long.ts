@@ -3,7 +3,7 @@ import { RoomClient } from '../../client/index.ts'
 import { build, tokenFor } from '../support/build.ts'
 import { createRelay } from './relay.ts'
 
-t.test('with the defaults, a client notices within 35 s that its path carries nothing, and rejoins', async (t) => {
+t.test('with the defaults, a client detects a dead network path within 35 s and rejoins', async (t) => {
   const server = await build(t)
   const relay = await createRelay(t, server.url)
   const clients = await Promise.all(Array.from({ length: 20 }, async (_, id) => {

@@ -40,7 +40,7 @@ t.test('limits the connections of an address that send no request', async (t) =>
   await until(async () => (await fetch(`${server.url}/livez`)).status === 200)
 })
 
-t.test('connections that arrive together count each other', async (t) => {
+t.test('concurrent connections of a user cannot exceed the limit', async (t) => {
   const server = await build(t, { env: { FEATURES: 'auth', MAX_CONNECTIONS_PER_USER: '3' } })
   const results = await Promise.allSettled(Array.from({ length: 12 }, () => server.connect(1)))
   t.equal(results.filter(({ status }) => status === 'fulfilled').length, 3)
@@ -179,7 +179,7 @@ t.test("does not use a client's close code as a metric label", async (t) => {
   t.same(lines.sort(), ['flylive_socket_closed_total{code="1000"} 1', 'flylive_socket_closed_total{code="other"} 3'])
 })
 
-onEveryStore(t, 'limits seat commands: 30 about the own seat, 240 about others', async (t, env) => {
+onEveryStore(t, "limits seat commands: 30 for the user's own seat, 240 for others", async (t, env) => {
   const server = await build(t, { env: { FEATURES: 'auth,seats', WS_MESSAGES_BURST: '1000', SEAT_COMMANDS_PER_MINUTE: '30', SEAT_ADMIN_COMMANDS_PER_MINUTE: '240', ...env } })
   const [owner, member] = [await server.connect(1), await server.connect(2)]
   for (const client of [owner, member]) await client.ok('room:join', { roomId: 'r1' })

@@ -56,9 +56,9 @@ async function enter (t: Test, url: string, number: number): Promise<Witness> {
 }
 
 /**
- * Restarts two servers behind nginx, one after the other, while official clients sit in rooms and receive messages.
+ * Restarts two servers behind nginx, one after the other, while clients of the client package are in rooms and receive messages.
  *
- * @param clients how many
+ * @param clients the number of clients
  */
 export async function rollingRestart (t: Test, clients: number, drainSeconds: number): Promise<RestartResult> {
   const redis = await startRedis(t)

@@ -6,7 +6,7 @@ import { build } from '../support/build.ts'
 
 const root = join(import.meta.dirname, '..', '..')
 
-t.test("CONTRIBUTING's feature works as it stands there", async (t) => {
+t.test('the feature in CONTRIBUTING.md works as printed', async (t) => {
   const code = /```ts\n([\s\S]+?)```/.exec(readFileSync(join(root, 'CONTRIBUTING.md'), 'utf8'))?.[1] ?? ''
   t.ok(code.trim().split('\n').length <= 22, 'about 20 lines')
   // Simulates a deployment whose feature folder is outside the checkout and has no node_modules.

@@ -4,7 +4,7 @@ import type { IncomingMessage } from 'node:http'
 import t from 'tap'
 import { adminKey, build } from '../support/build.ts'
 
-t.test('tells strangers only what a load balancer needs', async (t) => {
+t.test('without a key, returns only what a load balancer needs', async (t) => {
   const folder = t.testdir({ broken: { 'index.js': "import { readFileSync } from 'node:fs'\nreadFileSync('/etc/secret-place/password.txt')\nexport default async () => {}\n" } })
   const lines: unknown[] = []
   const server = await build(t, { env: { FEATURES: 'auth,broken', FEATURES_PATH: folder }, log: ({ security, ip, msg }) => { if (security === true) lines.push({ ip, msg }) } })

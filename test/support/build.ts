@@ -15,7 +15,7 @@ import { isSharedRedis, patienceMs, redisDatabase } from './redis.ts'
 export const jwtSecret = 'a-secret-for-tests-that-is-long-enough'
 export const adminKey = 'an-admin-key-for-tests-that-is-long-enough'
 
-/** A folder in memory if there is one: tests do not wait for a disk. */
+/** A folder in memory if there is one, so that tests do not wait for a disk. */
 const dataFolder = existsSync('/dev/shm') ? '/dev/shm' : tmpdir()
 
 const sign = createSigner({ key: jwtSecret, algorithm: 'HS256', expiresIn: '1h' })

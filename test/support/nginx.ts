@@ -18,7 +18,7 @@ function documentedBlocks (): [server: string, upstream: string, lines: string] 
 /**
  * Builds the configuration that docs/deployment.md describes, for servers on this machine.
  *
- * @param ports of the servers
+ * @param ports ports of the servers
  */
 function configuration (port: number, ports: readonly number[], folder: string): string {
   const [server, upstream, lines] = documentedBlocks()
@@ -51,8 +51,8 @@ function belowPrefix (config: string, prefix: string): string {
 /**
  * Starts nginx as a load balancer, with the configuration of docs/deployment.md. It is stopped after the test.
  *
- * @param ports of the servers
- * @param prefix path below which nginx serves them, such as `/audio`; by default, none
+ * @param ports ports of the servers
+ * @param prefix path prefix below which nginx serves the servers, such as `/audio`; by default, none
  * @returns the URL of the load balancer, with the prefix
  */
 export async function startNginx (t: Test, ports: readonly number[], prefix = ''): Promise<{ url: string }> {

@@ -32,7 +32,7 @@ export async function freePort (): Promise<number> {
 }
 
 let shared: Promise<number> | undefined
-/** Timeout of commands to the shared Redis: a busy machine must not fail a test. */
+/** Timeout of commands to the shared Redis, long enough that a busy machine does not fail a test. */
 export const patienceMs = 15_000
 
 let sharedUrl: string | undefined

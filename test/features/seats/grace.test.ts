@@ -163,7 +163,7 @@ onEveryStore(t, 'a user with two sockets keeps the seat until both are gone', as
   const { view } = await follow(phone)
   member.ws.terminate()
   await until(async () => ((await server.admin('GET', '/admin/users/3')).body?.sockets as object[]).length === 1)
-  // When this seat has been cleared, the other seat would also have been cleared, if at all.
+  // If the server cleared the other seat at all, it would do so before it clears this seat.
   other.ws.terminate()
   t.same(await phone.event('seat:cleared'), { roomId: 'r1', seatIndex: 1, userId: '4', reason: 'disconnected' })
   t.same(view().seats, ['0: 3'])

@@ -65,7 +65,7 @@ onEveryStore(t, 'a new producer does not inherit a self mute', async (t, env) =>
   t.match((await seatsOf(server)).seats, [{ selfMuted: false }])
 })
 
-onEveryStore(t, 'the producer of a muted seat starts paused', async (t, env) => {
+onEveryStore(t, 'the server pauses a new producer of a muted user', async (t, env) => {
   const { server, admin, member, other } = await scene(t, env)
   await member.ok('seat:take', { seatIndex: 0 })
   await admin.ok('seat:mute', { userId: 3 })

@@ -164,7 +164,7 @@ t.test('a socket on either server keeps the user present', async (t) => {
   await phone.ok('room:join', { roomId: 'r1' })
   member.ws.terminate()
   await until(async () => ((await b.admin('GET', '/admin/users/3')).body?.sockets as object[]).length === 1)
-  // When this seat has been cleared, the other seat would also have been cleared, if at all.
+  // If the server cleared the other seat at all, it would do so before it clears this seat.
   other.ws.terminate()
   await owner.event('seat:cleared', ({ userId }) => userId === '4')
   t.match((await seatsOf(b)).seats, [{ seatIndex: 0, userId: 3, awayUntil: null }])

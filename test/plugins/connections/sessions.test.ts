@@ -82,7 +82,7 @@ onEveryStore(t, 'a session without a connection joins a room, takes a seat, chat
   t.equal((await ghost.dispatch('room:join', { roomId: 'r1' })), 'INTERNAL', 'the session is closed')
 })
 
-t.test('leaves its room when its owner closes it', async (t) => {
+t.test("a session leaves its room when the session's owner closes it", async (t) => {
   const { server, haunt } = await scene(t)
   const ada = await server.connect(1)
   await ada.ok('room:join', { roomId: 'r1' })
@@ -93,7 +93,7 @@ t.test('leaves its room when its owner closes it', async (t) => {
   t.same(ghost.closed, [null], 'the server gave no reason')
 })
 
-t.test('closes when its token expires', async (t) => {
+t.test('a session closes when its token expires', async (t) => {
   const { server, haunt } = await scene(t)
   const ghost = await haunt(2, 300)
   await until(() => ghost.closed.length === 1)
@@ -101,7 +101,7 @@ t.test('closes when its token expires', async (t) => {
   t.equal(server.app.sockets.size, 0)
 })
 
-t.test('survives a reload of its feature and closes when the feature is disabled', async (t) => {
+t.test('a session survives a reload of its feature and closes when the feature is disabled', async (t) => {
   const { server, haunt } = await scene(t)
   const ada = await server.connect(1)
   await ada.ok('room:join', { roomId: 'r1' })
@@ -127,7 +127,7 @@ t.test('SINGLE_SESSION applies to connections only', async (t) => {
   t.same(ghost.closed, [])
 })
 
-t.test('counts toward MAX_CONNECTIONS; a full or draining server rejects it', async (t) => {
+t.test('sessions count toward MAX_CONNECTIONS; a full or draining server rejects new ones', async (t) => {
   const { server, call, haunt } = await scene(t, { MAX_CONNECTIONS: '2' })
   const ghost = await haunt(2)
   const ada = await server.connect(1)
@@ -141,7 +141,7 @@ t.test('counts toward MAX_CONNECTIONS; a full or draining server rejects it', as
   t.equal(await draining, 'empty')
 })
 
-t.test('the server closes it at shutdown', async (t) => {
+t.test('the server closes sessions at shutdown', async (t) => {
   const { server, haunt } = await scene(t)
   const ghost = await haunt(2)
   await server.close()

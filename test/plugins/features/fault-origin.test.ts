@@ -14,14 +14,14 @@ t.test('finds the feature that is closest to the top of the stack', async (t) =>
   t.equal(originInStack('Error: x\n    at f (file:///srv/my%20features/onemore/index.ts:1:1)', features), undefined)
 })
 
-t.test('the stack decides before the async context', async (t) => {
+t.test('the stack takes precedence over the async context', async (t) => {
   const error = withStack(new Error('x'), frame('one'))
   t.match(originOf(error, 'exception', context, features), { feature: 'one', generation: 4, call: undefined })
   t.match(originOf(error, 'rejection', context, features), { feature: 'one' })
   t.match(originOf(withStack(new Error('x'), frame('two')), 'exception', context, features), { feature: 'two', generation: 4, call: 'request two:go' })
 })
 
-t.test('without a stack of a feature, the async context decides', async (t) => {
+t.test('if the stack contains no feature, the async context determines the feature', async (t) => {
   for (const error of [withStack(new Error('x'), '    at node:net:1:1'), undefined, 'text', Object.assign(new Error('x'), { stack: 5 })]) {
     t.same(originOf(error, 'exception', context, features), context)
     t.equal(originOf(error, 'exception', undefined, features), undefined)

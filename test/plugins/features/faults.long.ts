@@ -2,7 +2,7 @@ import t from 'tap'
 import { createScene, misbehaviours, tableOf } from './faults.ts'
 import type { Noticed } from './faults.ts'
 
-// Prints what 100 members of a room notice of a feature with each misbehaviour.
+// Prints the effects of each misbehaviour of a feature on 100 members of a room.
 
 t.test('100 members do not notice the mistakes of a feature', async (t) => {
   const scene = await createScene(t, { members: Number(process.env.MEMBERS ?? 100), deadlineSeconds: 10 })

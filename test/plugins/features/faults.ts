@@ -7,7 +7,7 @@ import { startServer } from '../../support/process.ts'
 import type { ServerProcess } from '../../support/process.ts'
 import { until } from '../../support/retry.ts'
 
-// Features with one mistake each run beside a room whose members chat. The members must notice nothing.
+// Features with one mistake each run beside a room whose members chat. The members must not be affected.
 
 /** A feature with one mistake. */
 export interface Misbehaviour {
@@ -16,13 +16,13 @@ export interface Misbehaviour {
   go?: string
   /** Code that runs when the feature starts. */
   start?: string
-  /** What the server must do about it. */
+  /** How the server must react to the mistake. */
   outcome: 'disabled' | 'late request' | 'failed hook' | 'late hook' | 'late job' | 'block'
 }
 
 const disabled = (name: string, go: string): Misbehaviour => ({ name, go, outcome: 'disabled' })
 
-/** Lets the event loop run nothing else for two seconds. */
+/** Blocks the event loop for two seconds. */
 const spin = 'for (const end = Date.now() + 2000; Date.now() < end;);'
 
 export const misbehaviours: readonly Misbehaviour[] = [
@@ -60,7 +60,7 @@ export default defineFeature(async function feature (app) {
 }, { name: '${name}' })
 `
 
-/** What the members and the server noticed of one misbehaviour. */
+/** The effects of one misbehaviour on the members and the server. */
 export interface Noticed {
   name: string
   outcome: string

@@ -7,7 +7,7 @@ import { featureFolder } from '../../support/features.ts'
 
 // app.keep: resources that are kept across reloads.
 
-/** What the features of this file did, in order, like `box creates first`. */
+/** Actions of the features in this file, in order, such as `box creates first`. */
 const journal: string[] = []
 Object.assign(globalThis, { keepJournal: journal })
 const written = () => journal.splice(0)

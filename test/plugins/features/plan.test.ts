@@ -29,7 +29,7 @@ t.test('builds only changed features, not their dependents', async (t) => {
   t.strictSame(planned({ a: {}, b: { on: ['a'] } }, { a: { version: 2 }, b: { on: ['a'] } }), { load: ['a'], unload: [], refused: {} })
 })
 
-t.test('keeps a feature that others need and names them', async (t) => {
+t.test('keeps a feature that others need and names the dependents', async (t) => {
   t.strictSame(planned({ a: {}, b: { on: ['a'] }, c: { on: ['b'] } }, { c: { on: ['b'] } }), {
     load: [],
     unload: [],

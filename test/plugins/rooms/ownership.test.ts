@@ -13,7 +13,7 @@ import { startServer } from '../../support/process.ts'
 import { redisDatabase } from '../../support/redis.ts'
 import { until } from '../../support/retry.ts'
 
-// The shortest grace period.
+// The shortest grace period that the settings allow.
 const grace = { OWNER_GRACE_SECONDS: '1' }
 
 /** The scenes of a test are independent, and each waits for its own grace periods. */
@@ -38,10 +38,10 @@ onBothStores(t, 'another member succeeds an absent owner', async (t, env) => {
   const server = await build(t, { env: { ...env, ...grace, FEATURES: 'auth,seats,lobby' }, timings: shortTimings })
   t.jobs = 5
 
-  t.test('the longest-seated admin is first', concurrent, async (t) => {
+  t.test('the longest-seated admin succeeds first', concurrent, async (t) => {
     const [owner, member, late, early] = await enter(server, 'admins', 1, 2, 'admin-late', 'admin-early') as [TestClient, TestClient, TestClient, TestClient]
     for (const [i, client] of [owner, member, early, late].entries()) await sit(client, i)
-    // A move does not cost the seniority.
+    // A user who moves to another seat keeps the seniority.
     await sit(early, 9)
     await owner.close()
     for (const client of [member, late, early]) t.same(await client.event('room:owner'), { roomId: 'admins', ownerId: 'admin-early', previousOwnerId: 1 })
@@ -58,7 +58,7 @@ onBothStores(t, 'another member succeeds an absent owner', async (t, env) => {
     t.same(await again.event('room:owner'), { roomId: 'admins', ownerId: 'admin-late', previousOwnerId: 'admin-early' }, 'a successor has a successor')
   })
 
-  t.test('without a seated admin, the longest-seated member', concurrent, async (t) => {
+  t.test('without a seated admin, the longest-seated member succeeds', concurrent, async (t) => {
     const [owner, , second, first] = await enter(server, 'members', 1, 'admin-standing', 3, 4) as [TestClient, TestClient, TestClient, TestClient]
     await sit(first, 5)
     await sit(second, 0)
@@ -66,7 +66,7 @@ onBothStores(t, 'another member succeeds an absent owner', async (t, env) => {
     t.match(await first.event('room:owner'), { ownerId: 4, previousOwnerId: 1 })
   })
 
-  t.test('with nobody seated, the next to sit', concurrent, async (t) => {
+  t.test('if nobody is seated, the next user who takes a seat succeeds', concurrent, async (t) => {
     const [owner, listener, next] = await enter(server, 'nobody', 1, 2, 3) as [TestClient, TestClient, TestClient]
     const [other, witness] = await enter(server, 'nobody-later', 5, 6) as [TestClient, TestClient]
     await sit(witness, 0)
@@ -124,7 +124,7 @@ onBothStores(t, 'without seats, the longest present member succeeds', async (t, 
   for (const client of [first, second]) t.same(await client.event('room:owner'), { roomId: 'r1', ownerId: 2, previousOwnerId: 1 })
 })
 
-t.test('turning seats off lets a waiting room have an owner', async (t) => {
+t.test('turning seats off ends the wait for a successor', async (t) => {
   const server = await build(t, { env: { ...grace, FEATURES: 'auth,seats' }, timings: shortTimings })
   const [owner, member] = await enter(server, 'r1', 1, 2) as [TestClient, TestClient]
   const [other, witness] = await enter(server, 'r2', 5, 6) as [TestClient, TestClient]
@@ -214,7 +214,7 @@ t.test('several servers', async (t) => {
     t.match(await member.event('room:owner'), { ownerId: 2, previousOwnerId: 1 })
   })
 
-  t.test('the owner was connected to a server that died', concurrent, async (t) => {
+  t.test('another member succeeds an owner whose server died', concurrent, async (t) => {
     const connection = a.app.redis.duplicate()
     t.teardown(() => connection.disconnect())
     await connection.connect()

@@ -47,7 +47,7 @@ t.test('Redis has only the salted hash, which all servers accept', async (t) => 
   await bob.ok('room:join', { roomId: 'r1', pin: '5678' })
 })
 
-onBothStores(t, 'users who create a room together with the same PIN all get in', async (t, env) => {
+onBothStores(t, 'admits all concurrent users who create a room with the same PIN', async (t, env) => {
   const server = await build(t, { env: { FEATURES: 'auth', ...env } })
   const clients = await Promise.all(Array.from({ length: 8 }, (_, i) => server.connect(i)))
   const replies = await Promise.all(clients.map((client) => client.request('room:join', { roomId: 'r1', pin: '1234' })))
@@ -55,7 +55,7 @@ onBothStores(t, 'users who create a room together with the same PIN all get in',
   t.equal(await (await server.connect('eve')).fails('room:join', { roomId: 'r1', pin: '4321' }), 'PIN_WRONG')
 })
 
-t.test('anonymous users of an address guess 20 PINs per minute, also at the same time', async (t) => {
+t.test('anonymous users of an address can guess at most 20 PINs per minute, also concurrently', async (t) => {
   const server = await build(t, { env: { FEATURES: '-auth', ALLOW_ANONYMOUS: 'true' } })
   const guest = () => connect(t, server.url)
   const owner = await guest()
