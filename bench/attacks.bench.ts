@@ -19,7 +19,7 @@ const restMs = 60_000
 /** Interval between two requests of the well-behaved user, in milliseconds. */
 const paceMs = 25
 
-/** The default limits. They are set here because `startServer` disables them. */
+/** The default limits. The limits are set here, because `startServer` disables them. */
 const limits = {
   WS_MESSAGES_PER_SECOND: '100',
   WS_MESSAGES_BURST: '200',
@@ -70,7 +70,7 @@ async function post (url: string, path: string, body: string): Promise<void> {
   await Promise.all(Array.from({ length: 8 }, one))
 }
 
-/** Keeps `count` raw connections open. Each sends `head`, and reconnects when the server closes it. */
+/** Keeps `count` raw connections open. Each connection sends `head`, and reconnects when the server closes it. */
 async function openRaw (url: string, head: string, count: number): Promise<void> {
   const { hostname, port } = new URL(url)
   const open = async (): Promise<void> => {

@@ -47,7 +47,7 @@ export interface AudioEvents {
   muted: [muted: boolean]
   /** The state of the microphone changed. */
   microphone: [state: MicrophoneState]
-  /** The published track ended, and the client publishes this track of another microphone in its place. */
+  /** The published track ended, and the client publishes this track of another microphone instead. */
   replaced: [track: MediaStreamTrack]
   /** The client unpublished the track, because the server rejected it or because it ended and has no replacement. */
   refused: [error: Error]
@@ -476,7 +476,7 @@ export class RoomAudio extends Emitter<AudioEvents> {
       if (this.#room === room) this.#setState('off', error as Error)
       return
     }
-    // A later call of #open() or stop() has superseded this one.
+    // A later call of #open() or stop() has superseded this call.
     if (this.#room !== room || this.#transports) return
     const transports = new MediaTransports({
       connection: this.#connection,
@@ -555,7 +555,7 @@ async function loadDevice (routerRtpCapabilities: types.RtpCapabilities, { handl
 }
 
 /**
- * Opens a microphone. While another application uses it, retries with backoff.
+ * Opens a microphone. While another application uses the microphone, retries with backoff.
  *
  * @param isWanted whether to retry
  * @throws the error of `open`

@@ -98,7 +98,7 @@ const longestSpreadMs = 5000
 const defaultTimeoutMs = 20_000
 /** Less than the time after which `RoomClient.join()` fails (10 s). */
 export const defaultConnectTimeoutMs = 9000
-/** Default of `idleMs`. Together with `answerMs`, it is less than 35 s. */
+/** Default of `idleMs`. The sum of this value and `answerMs` is less than 35 s. */
 const defaultIdleMs = 24_000
 /** How long the answer to a ping may take, in milliseconds. */
 const answerMs = 8000
@@ -183,7 +183,7 @@ export class Connection extends Emitter<ConnectionEvents> {
     return opening.promise
   }
 
-  /** Skips the delay before the next attempt, for example because the user asks for it. In other states than `waiting` it has no effect. */
+  /** Skips the delay before the next attempt, for example because the user asks for it. In other states than `waiting`, this call has no effect. */
   retry (): void {
     if (this.#state !== 'waiting') return
     this.#backoff.reset()
@@ -191,7 +191,7 @@ export class Connection extends Emitter<ConnectionEvents> {
   }
 
   /**
-   * Sends a request. The connection never retries it.
+   * Sends a request. The connection never retries a request.
    *
    * @param apply called with the reply before any later event is emitted
    * @throws RequestError with an error code from the server or a {@link ClientErrorCode}
@@ -315,7 +315,7 @@ export class Connection extends Emitter<ConnectionEvents> {
 
   /** Handles the end of the current socket. */
   #ended (ws: WebSocket, code: number, reason: string): void {
-    // The second connection replaces this one, unless it fails.
+    // The second connection replaces this connection, unless the second connection fails.
     if (this.#state === 'open' && this.#successor?.isReady() === true) {
       this.#successor.firstLost = { code, reason }
       return

@@ -49,7 +49,7 @@ export class Members extends Emitter<MembersEvents> {
     })
   }
 
-  /** Number of members. In big rooms, `profiles` holds only some of them. */
+  /** Number of members. In big rooms, `profiles` holds only some of the members. */
   get count (): number {
     return this.#count
   }

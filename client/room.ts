@@ -77,7 +77,7 @@ const longestSpreadMs = 5000
  * client permanently. The client adapts when the server turns features on or off.
  */
 export class RoomClient extends Emitter<RoomEvents> {
-  /** The underlying connection. Use it for the requests and events of any feature. */
+  /** The underlying connection. Use this connection for the requests and events of any feature. */
   readonly connection: Connection
   /** Empty while the `seats` feature is off. */
   readonly seats: RoomSeats
@@ -126,7 +126,7 @@ export class RoomClient extends Emitter<RoomEvents> {
     return this.#target?.roomId
   }
 
-  /** Number of users in the room. In big rooms, `participants` holds only some of them. */
+  /** Number of users in the room. In big rooms, `participants` holds only some of the users. */
   get participantCount (): number {
     return this.#members.count
   }

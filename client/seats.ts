@@ -142,7 +142,7 @@ export class RoomSeats extends Emitter<SeatsEvents> {
     return this.#self === undefined ? undefined : this.of(this.#self)
   }
 
-  /** The seat of the newest invite. Accept it with `seat:invite:accept` or decline it with `seat:invite:decline`. */
+  /** The seat of the newest invite. Accept the invite with `seat:invite:accept` or decline it with `seat:invite:decline`. */
   get invitation (): Seat | undefined {
     const [seatIndex] = [...this.#invited].findLast(([, userId]) => this.isSelf(userId)) ?? []
     return seatIndex === undefined ? undefined : this.#current.list[seatIndex]

@@ -67,7 +67,7 @@ function originOf (text: string): string | undefined {
 /** Whether connections to a host stay on this machine. */
 export const isLoopback = (name: string): boolean => name === 'localhost' || name === '[::1]' || name === '::1' || /^127\./.test(name)
 
-/** Names for groups of networks, as Fastify's `trustProxy` has them. */
+/** Names of groups of networks that Fastify's `trustProxy` accepts. */
 const networkNames = new Set(['loopback', 'linklocal', 'uniquelocal'])
 
 /** @returns whether the text is an IP address, a network like 10.0.0.0/8, or the name of a group of networks */

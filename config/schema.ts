@@ -34,8 +34,8 @@ const featureToggle = z.string().regex(/^-?[a-z][a-z0-9-]*$/, 'must be feature n
 
 /**
  * Every environment variable of the kernel, in the order of
- * docs/configuration.md and .env.example. Both are generated from this
- * schema and those in features/<name>/config.ts.
+ * docs/configuration.md and .env.example. Both files are generated from
+ * this schema and those in features/<name>/config.ts.
  */
 export const sections = {
   Server: {
@@ -62,7 +62,7 @@ export const sections = {
     DATA_DIR: z.string().default('data')
       .describe('Folder for blobs and, without Redis, for data that must survive a crash (rooms with their owners and PINs, gifts, bans, revoked tokens).'),
     OWNER_GRACE_SECONDS: whole(0, 86_400).default(60)
-      .describe('How long the owner of a room may be absent while others are in it, in seconds. After that, another member becomes the owner; 0: never. A backend that decides owners is not affected.'),
+      .describe('How long the owner of a room may be absent while other users are in it, in seconds. After that, another member becomes the owner; 0: never. A backend that decides owners is not affected.'),
     DRAIN_SECONDS: whole(0, 3600).default(10)
       .describe('How long a stopping server waits before it closes open sessions. 0 in development and test.')
   },

@@ -1,6 +1,6 @@
 import fp from 'fastify-plugin'
 
-/** Intervals and delays of the kernel, in milliseconds. Operators do not set them; tests shorten them. */
+/** Intervals and delays of the kernel, in milliseconds. Operators do not set these values; tests shorten them. */
 export interface Timings {
   /** How long a client may take to send an HTTP request. Bodies have at most 64 KiB, so half a minute is enough on the slowest network. */
   requestMs: number
@@ -8,7 +8,7 @@ export interface Timings {
   headersMs: number
   /** How long Redis may take to answer a command. After that, the caller returns UNAVAILABLE. */
   redisCommandMs: number
-  /** Lifetime of a server's lease. The server renews it three times per lifetime; when the lease expires, the server's members are removed from their rooms. */
+  /** Lifetime of a server's lease. The server renews the lease three times per lifetime; when the lease expires, the server's members are removed from their rooms. */
   leaseMs: number
   /** How long no room is created after Redis has lost data, because another server may restore the same room. */
   recoveryMs: number

@@ -44,7 +44,7 @@ export default (async function ws (app) {
   const quotas = createConnectionQuotas(app)
   const isOriginAllowed = createOriginCheck(config)
   const identities = new WeakMap<object, Identity>()
-  // Sockets whose upgrade is in progress. They count toward the limit, too; otherwise, a burst could exceed it.
+  // Sockets whose upgrade is in progress. These sockets count toward the limit, too; otherwise, a burst could exceed it.
   const arriving = new Set<object>()
   const refused = app.metrics.counter('flylive_socket_refused_total', 'Connections rejected before the upgrade, by code', ['code'])
 

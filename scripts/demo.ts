@@ -1,5 +1,5 @@
 // A server with simulated users: npm run demo. The demo starts the server, a backend and
-// talkers that join rooms, speak, chat and send gifts. All of them stop with this
+// talkers that join rooms, speak, chat and send gifts. The server, the backend and the talkers stop with this
 // process, and no data is kept.
 //
 //   npm run demo [-- --talkers N] [--room NAME] [--seconds N]

@@ -12,13 +12,13 @@ const program = join(import.meta.dirname, 'test-lane.ts')
  */
 const nodeOptions = ['--import', pathToFileURL(join(import.meta.dirname, 'test-domain.ts')).href, '--min-semi-space-size=32', '--max-semi-space-size=64']
 
-/** Files that use a browser. They run one after another, because two browsers are too much for two cores. */
+/** Files that use a browser. Browser files run one after another, because two browsers are too much for two cores. */
 const browsers = /^test\/(browser|features\/stage\/admin-page|docs\/first-steps|plugins\/contract\/pages)/
 
 /** Files that measure or change their process: its heap, module cache or working directory. */
 const isolated = /^test\/(browser\/hot-reload|plugins\/features\/(leaks|fresh-code)|contract\/crowd|features\/laravel-bridge\/burst|client\/node-audio|docs\/writing-features)/
 
-/** Long files that mostly wait for child processes. They start early, so that none of them is left running alone. */
+/** Long files that mostly wait for child processes. Long files start early, so that none of them is left running alone. */
 const long = /^test\/(scripts|server|deploy|client\/package|features\/(matrix|gifts\/chaos|seats\/model|laravel-bridge\/status))/
 
 export interface LaneOptions {

@@ -12,7 +12,7 @@ const nothing = html``
 const columns = html`<colgroup><col class="name"><col></colgroup>`
 
 /**
- * The layout of all pages under /docs. It needs no scripts and loads no files from other servers.
+ * The layout of all pages under /docs. The layout needs no scripts and loads no files from other servers.
  *
  * @param root relative URL of the server's root, because a proxy may serve the pages below a path prefix
  */

@@ -53,7 +53,7 @@ export interface Flusher {
 
 /**
  * Starts a flusher. Several servers (and, during a reload, two instances of this feature) can
- * share an outbox. Only one of them holds a gift at a time, because the lease outlasts the
+ * share an outbox. Only one flusher holds a gift at a time, because the lease outlasts the
  * timeout of a backend call.
  */
 export function createFlusher ({ outbox, processor, onRejected, clock, metrics, log }: FlusherOptions): Flusher {
@@ -171,8 +171,8 @@ export function createFlusher ({ outbox, processor, onRejected, clock, metrics, 
     for (let attempt = 1, wait = 50; ; attempt++, wait = Math.min(wait * 2, 1000)) {
       try {
         const settled = await outbox.settle(batch.token, outcomes)
-        // Within the lease no other server can settle these gifts. If a retry finds some already settled,
-        // an earlier attempt stored them and only its reply was lost.
+        // Within the lease no other server can settle these gifts. If a retry finds some gifts already
+        // settled, an earlier attempt stored them and only its reply was lost.
         return new Set(attempt > 1 && performance.now() < leaseEnd ? outcomes.keys() : settled)
       } catch (err) {
         if (closing.signal.aborted || performance.now() + wait > leaseEnd) {

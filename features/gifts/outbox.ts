@@ -24,7 +24,7 @@ export interface Batch {
   tries: number
   /** Whether more gifts may be due now. */
   more: boolean
-  /** Number of queued gifts, including leased ones. */
+  /** Number of queued gifts, including leased gifts. */
   queued: number
   deadLetters: number
 }
@@ -66,7 +66,7 @@ export const maxLedger = 1_000_000
  */
 export const maxTrimmed = 1000
 
-/** The number of queued gifts (including leased ones), and of records of each kind. */
+/** The number of queued gifts (including leased gifts), and of records of each kind. */
 export type Counts = Record<'queued' | RecordKind, number>
 
 export interface OutboxOptions {
@@ -99,7 +99,7 @@ export interface Outbox {
   /**
    * Leases the gift that has been due longest, and other due gifts with the same number of failed
    * attempts. The lease lasts `leaseMs`, measured by the clock of the storage. After that, the
-   * gifts are due again, so that another server can take over if this one has crashed.
+   * gifts are due again, so that another server can take over if this server has crashed.
    *
    * @param sizes maximum batch size by number of failed attempts; the last entry applies to all higher numbers
    */
@@ -120,7 +120,7 @@ export interface Outbox {
    */
   list<K extends RecordKind> (kind: K, after: string, limit: number): Promise<Records[K][]>
   /**
-   * Moves dead letters back to the queue, due immediately. Their number of failed attempts is reset to 0.
+   * Moves dead letters back to the queue, due immediately. The number of failed attempts of these gifts is reset to 0.
    *
    * @param transactionIds ids without a dead letter are ignored
    * @returns the number of moved gifts

@@ -27,7 +27,7 @@ export interface GiftProcessor {
    *
    * @returns the gifts that the backend rejects permanently; all others are charged
    * @throws UNAVAILABLE if the request did not reach the backend. After any other error the backend may or
-   * may not have charged the gifts. In both cases the caller must send all of them again
+   * may not have charged the gifts. In both cases the caller must send all gifts again
    */
   processGifts (transactions: readonly GiftTransaction[]): Promise<{ failed: readonly GiftFailure[] }>
 }

@@ -13,7 +13,7 @@ import { processorOf } from './processor.ts'
 
 type Data<T extends keyof typeof events> = z.input<(typeof events)[T]>
 
-/** A gift that was accepted by this request or an earlier one. */
+/** A gift that was accepted by this request or an earlier request. */
 export interface Accepted {
   gift: Gift
   /** Why the gift failed; undefined if it has not failed. */
@@ -22,7 +22,7 @@ export interface Accepted {
 
 export interface Gifts {
   /**
-   * Stores a gift in the outbox. Once it is stored, the backend charges it or the sender receives
+   * Stores a gift in the outbox. Once the gift is stored, the backend charges it or the sender receives
    * gift:error, even if this server crashes. If the key was used before, the method returns the
    * gift that was accepted first.
    *

@@ -19,7 +19,7 @@ export const config = z.object({
     'agency.member_joined', 'agency.member_left', 'agency.dissolved',
     'config:invalidate', 'asset:invalidate'
   ])
-    .describe("Names of the backend's events that the server forwards to clients; it drops and counts all others."), read.list)
+    .describe("Names of the backend's events that the server forwards to clients; the server drops and counts all other events."), read.list)
 })
 
 export const requirements = [

@@ -33,7 +33,7 @@ export interface Envelope {
 }
 
 /**
- * Maximum length of an envelope, in characters. Longer ones are dropped, because they could
+ * Maximum length of an envelope, in characters. Longer envelopes are dropped, because they could
  * overflow a socket's send buffer.
  */
 export const maxEnvelopeLength = 262_144

@@ -67,7 +67,7 @@ export function createRelay ({ names, history, rooms, sockets, rights, removals,
   const closed = Promise.withResolvers<void>()
   // Waits for the previous relay and this one: if the new generation fails to start, this relay closes first.
   history.closed = Promise.all([previousClosed, closed.promise]).then(() => {})
-  // Events without an id cannot be deduplicated. Those that arrive before this time are left to the
+  // Events without an id cannot be deduplicated. Events without an id that arrive before this time are left to the
   // previous relay.
   let firstArrival = previousClosed ? Infinity : 0
   let warnedAt = -Infinity

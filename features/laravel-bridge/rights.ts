@@ -29,7 +29,7 @@ export interface Rights {
   invalidate (roomId: string, userKey?: string): void
 }
 
-/** Cached responses of the backend. They outlive a reload of the feature. */
+/** Cached responses of the backend. The responses outlive a reload of the feature. */
 export interface CachedRights {
   readonly owners: CacheEntries<UserId | undefined>
   readonly roles: CacheEntries<Role | undefined>

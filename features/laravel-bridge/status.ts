@@ -36,7 +36,7 @@ export interface RoomStatus {
   changed (roomId: string): void
   /** Sends a room's changes to the backend. This is the handler of {@link statusJob}. */
   sync (roomId: string): Promise<void>
-  /** Schedules a sync of all rooms, for when changes may have been missed. Retries until it succeeds. */
+  /** Schedules a sync of all rooms, for when changes may have been missed. Retries until scheduling succeeds. */
   syncAll (): Promise<void>
   close (): void
 }

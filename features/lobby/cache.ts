@@ -6,13 +6,13 @@ export interface Cache<V> {
    * @throws any error that `load` throws
    */
   get (key: string, load: () => Promise<V>): Promise<V>
-  /** Number of entries, including expired ones. */
+  /** Number of entries, including expired entries. */
   readonly size: number
 }
 
 /**
  * @param maxAgeMs how long a value is valid after the start of its load
- * @param maxEntries maximum number of entries; the cache evicts the oldest ones beyond it
+ * @param maxEntries maximum number of entries; above this number, the cache evicts the oldest entries
  */
 export function createCache<V> (maxAgeMs: number, maxEntries: number): Cache<V> {
   // Sorted by age, oldest first.

@@ -1,7 +1,7 @@
 import { roomId, userId, z } from 'flylive-audio-server/feature'
 import type { EventMap, RequestMap } from 'flylive-audio-server/feature'
 
-// Schemas of WebRTC parameters. They are as strict as possible, to protect the
+// Schemas of WebRTC parameters. The schemas are as strict as possible, to protect the
 // media workers from invalid input.
 
 const mediaId = z.string().min(1).max(64)
@@ -80,7 +80,7 @@ export const rtpParameters = z.object({
   msid: shortText.optional()
 })
 
-/** A receiver's capabilities. They may include codecs and extensions that the server does not use. */
+/** A receiver's capabilities. The capabilities may include codecs and extensions that the server does not use. */
 export const rtpCapabilities = z.object({
   codecs: z.array(z.object({
     kind: z.enum(['audio', 'video']),

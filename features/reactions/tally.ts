@@ -9,10 +9,10 @@ export interface Tally {
   takeOver (): void
 }
 
-/** Unsent counts and their timers, per room. They outlive a reload. */
+/** Unsent counts and their timers, per room. The counts and timers outlive a reload. */
 export interface PendingCounts {
   readonly rooms: Map<string, PendingRoom>
-  /** Sends the counts of a room. This is a function of the current instance of the feature. */
+  /** Sends the counts of a room. `flush` is a function of the current instance of the feature. */
   flush: ((roomId: string, room: PendingRoom) => void) | undefined
 }
 

@@ -7,5 +7,5 @@ export const config = z.object({
   commandsPerMinute: fromEnv('SEAT_COMMANDS_PER_MINUTE', z.int().min(1).max(1_000_000).default(30)
     .describe("Maximum commands per user per minute about the user's own seat."), read.number),
   adminCommandsPerMinute: fromEnv('SEAT_ADMIN_COMMANDS_PER_MINUTE', z.int().min(1).max(1_000_000).default(240)
-    .describe('Maximum commands of an owner or admin per minute about the seats of others.'), read.number)
+    .describe('Maximum commands of an owner or admin per minute about the seats of other users.'), read.number)
 })

@@ -9,7 +9,7 @@ import { holdersOf, isMuted, nextExpiry, seatOf } from './state.ts'
 import type { Invite, Seat, SeatState } from './state.ts'
 
 // One pure function implements all rules for seats, locks, mutes, invites and requests. The store can
-// therefore rerun it on a newer version of the state, and a model test can run thousands of commands.
+// therefore rerun the function on a newer version of the state, and a model test can run thousands of commands.
 
 /** The user who sends a command, and their role. */
 export interface Actor {

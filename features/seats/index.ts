@@ -138,7 +138,7 @@ export default defineFeature(async function seats (app, { graceSeconds, commands
     if (!session) return
     const state = service.peek(roomId)
     speakPermissions.enforce(roomId, state)
-    // A new producer starts unpaused, even if the user had paused the previous one.
+    // A new producer is not paused, even if the user had paused the previous producer.
     if (seatOf(state, userKey)?.selfMuted === true) setSelfMuted(roomId, session, false)
   })
 

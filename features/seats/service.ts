@@ -46,7 +46,7 @@ export interface Seats {
 export function createSeats (app: FeatureInstance, seatState: SeatStateHandle, graceMs: number, seatRequests: SeatRequests): Seats {
   const { clock, log, rooms, sockets, store } = app
 
-  /** @param initial the seats to start from if the room has no state; without it, such a room stays unchanged */
+  /** @param initial the seats to start from if the room has no state; if omitted, a room without state stays unchanged */
   function execute (roomId: string, command: Command, actor?: Actor, initial?: SeatState): Promise<Outcome> {
     return seatState.change<Outcome>(roomId, (state) => {
       const current = state ?? initial

@@ -41,7 +41,7 @@ export const seatState = z.object({
   /**
    * Keys of the users whom the owner or an admin has muted. Leaving and retaking a
    * seat does not end a mute. Unmuting the user, assigning them to a seat, and
-   * accepting an invite do.
+   * accepting an invite end a mute.
    */
   muted: z.array(z.string()),
   sittings: z.int(),

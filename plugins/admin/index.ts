@@ -8,7 +8,7 @@ import type { RoomRecord } from '../store/types.ts'
 import { bearerOf, createSecretCheck, fingerprint } from './keys.ts'
 
 export interface Admin {
-  /** Whether the /admin routes exist. They exist only if an admin key is configured. */
+  /** Whether the /admin routes exist. The routes exist only if an admin key is configured. */
   readonly enabled: boolean
   /**
    * Makes a route require an admin key if it is under /admin.
@@ -45,7 +45,7 @@ declare module '../hooks.ts' {
   interface KernelHooks {
     /**
      * Called by the admin API. Returns the seats of each given room, in the same order. If several
-     * handlers are registered, only the first one's result is used.
+     * handlers are registered, only the first handler's result is used.
      */
     'admin:seating': (rooms: readonly RoomRecord[]) => Promise<readonly Seating[]>
   }

@@ -82,7 +82,7 @@ export function createS3Blobs ({ url, region, accessKeyId, secretAccessKey }: S3
       await bucket.completeMultipartUpload(key, uploadId, uploaded)
       return bytes
     } catch (error) {
-      await bucket.abortMultipartUpload(key, uploadId).catch(() => { /* The bucket's lifecycle rule removes it. */ })
+      await bucket.abortMultipartUpload(key, uploadId).catch(() => { /* The bucket's lifecycle rule removes the incomplete upload. */ })
       throw error
     }
   }

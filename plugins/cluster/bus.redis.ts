@@ -29,7 +29,7 @@ function createInFlight (deliver: (name: string, message: string) => void) {
   const messages = new Map<number, { name: string, message: string }>()
   let sequence = 0
 
-  /** Delivers a message that Redis will probably not return. If Redis does return it, that copy is ignored. */
+  /** Delivers a message that Redis will probably not return. If Redis does return the message, that copy is ignored. */
   function deliverHere (number: number): void {
     const sent = messages.get(number)
     if (!sent) return
@@ -132,7 +132,7 @@ export async function createRedisBus (redis: Redis, db: number, nodeId: string, 
       try {
         await subscriber.subscribe(name)
       } catch (err) {
-        // The client is disconnected. It subscribes to all channels when it reconnects.
+        // The client is disconnected. The client subscribes to all channels when it reconnects.
         log.debug({ err, channel }, 'subscription delayed until the reconnect')
       }
     },

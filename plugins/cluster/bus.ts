@@ -7,7 +7,7 @@ export interface EncodedMessage {
   payload: string
 }
 
-/** A message that the caller publishes. If Redis does not return it, the bus delivers it on this server. */
+/** A message that the caller publishes. If Redis does not return the message, the bus delivers the message on this server. */
 export interface TrackedMessage {
   encoded: EncodedMessage
   /** @param receivers how many connections received the message; 0 if publishing failed */
@@ -25,7 +25,7 @@ export interface Bus {
   /** @returns once the subscription is active */
   subscribe (channel: string, handler: BusHandler): Promise<void>
   unsubscribe (channel: string, handler: BusHandler): Promise<void>
-  /** @returns true if the message was sent to all servers, false if only to this one */
+  /** @returns true if the message was sent to all servers, false if only to this server */
   publish (channel: string, message: string): Promise<boolean>
   /**
    * Encodes a message for a script that publishes it together with a change. Delivery is not tracked.

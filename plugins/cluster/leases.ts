@@ -6,7 +6,7 @@ export interface NodeLeases {
   /**
    * Renews this server's lease.
    *
-   * @returns false if the lease had lapsed since the last call, so other servers may have treated this one as dead
+   * @returns false if the lease had lapsed since the last call, so other servers may have treated this server as dead
    */
   heartbeat (): Promise<boolean>
   /** @returns for each server, whether it holds a lease */

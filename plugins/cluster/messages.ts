@@ -18,7 +18,7 @@ export type ClusterReply<K extends ClusterRequestKind> = ClusterRequests[K] exte
 
 export interface Cluster extends Locks {
   /**
-   * Registers a handler for messages of one kind. It receives messages from all servers, including this one.
+   * Registers a handler for messages of one kind. The handler receives messages from all servers, including this one.
    *
    * @returns a function that removes the handler; unloading a feature also removes its handlers
    */
@@ -26,7 +26,7 @@ export interface Cluster extends Locks {
   /**
    * Sends a message to all servers.
    *
-   * @returns true if it was sent to all servers, false if only this server received it
+   * @returns true if the message was sent to all servers, false if only this server received it
    */
   send<K extends ClusterMessageKind> (kind: K, data: ClusterMessages[K]): Promise<boolean>
   /**

@@ -1,6 +1,6 @@
 import { BlockList, isIPv4, isIPv6 } from 'node:net'
 
-/** Loopback, private and link-local addresses. Many users may share one of them, for example behind a proxy. */
+/** Loopback, private and link-local addresses. Many users may share one of these addresses, for example behind a proxy. */
 const privateAddresses = new BlockList()
 for (const [network, bits] of [['127.0.0.0', 8], ['10.0.0.0', 8], ['172.16.0.0', 12], ['192.168.0.0', 16], ['169.254.0.0', 16]] as const) {
   privateAddresses.addSubnet(network, bits, 'ipv4')

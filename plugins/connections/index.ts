@@ -37,12 +37,12 @@ declare module '../cluster/messages.ts' {
     'user:event': { userKey: string, text: string }
     /** Closes a user's connections that are older than the session `keep`. */
     'user:replaced': { userKey: string, keep: string }
-    /** A session that has replaced older ones has joined a room. */
+    /** A session that has replaced older sessions of the user has joined a room. */
     'user:moved': { userKey: string, keep: string }
   }
 }
 
-/** Close codes that appear as metric labels: the server's own, and those of browsers and libraries (RFC 6455, section 7.4.1). All others are counted as `other`. */
+/** Close codes that appear as metric labels: the server's own, and those of browsers and libraries (RFC 6455, section 7.4.1). All other codes are counted as `other`. */
 const countedCodes: ReadonlySet<number> = new Set([...Object.values(closeCodes), 1000, 1001, 1002, 1003, 1005, 1006, 1007, 1009, 1011])
 
 /**
@@ -226,7 +226,7 @@ function watchExpiry (session: Session): Expiry {
 }
 
 /**
- * Closes a user's older connections on all servers when a new one opens. A server that is shutting down keeps
+ * Closes a user's older connections on all servers when a new connection opens. A server that is shutting down keeps
  * the older connections until the new session has joined a room, so that a user who moves to another server stays in the room.
  *
  * @returns a function to call with the session of each new connection

@@ -121,7 +121,7 @@ export class Session {
     return this.#identity.user
   }
 
-  /** Replaces the identity with the one from a newer token of the same user. Called by the kernel, which restarts the expiry timers. */
+  /** Replaces the identity with the identity in a newer token of the same user. Called by the kernel, which restarts the expiry timers. */
   renew (identity: Identity): void {
     this.#identity = { ...this.#identity, ...identity }
   }

@@ -17,7 +17,7 @@ export type OpenOptions<F = unknown> = {
 } | {
   face?: undefined
   link?: undefined
-  /** Receives the session's events. Without this callback, they are dropped. */
+  /** Receives the session's events. Without this callback, the events are dropped. */
   onEvent?: (event: OutgoingEvent) => void
 })
 
@@ -26,8 +26,8 @@ export interface FeatureSockets extends Pick<SessionRegistry, 'size' | 'get' | '
   /**
    * Opens a session that does not use a WebSocket of the kernel. The session counts toward MAX_CONNECTIONS.
    * Like every session, it can join rooms, take seats, send and receive audio, and be closed and kicked.
-   * It leaves its room when it ends.
-   * The session outlives reloads of its feature. It is closed with SHUTTING_DOWN when the feature is disabled.
+   * The session leaves its room when the session ends.
+   * The session outlives reloads of its feature. The session is closed with SHUTTING_DOWN when the feature is disabled.
    *
    * @throws DRAINING, OVERLOADED
    */
@@ -46,7 +46,7 @@ export interface FeatureSockets extends Pick<SessionRegistry, 'size' | 'get' | '
   /**
    * Sends one event to every session of a user, on every server.
    *
-   * @returns true if the event was sent to all servers, false if only to this one
+   * @returns true if the event was sent to all servers, false if only to this server
    */
   toUser (userId: UserId, type: string, data: object): Promise<boolean>
   /** Sends one event to every session of this server. */

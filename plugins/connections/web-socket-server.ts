@@ -5,7 +5,7 @@ import { ValidationFailed } from '../errors/codes.ts'
 import type { CodedError } from '../errors/codes.ts'
 import { refuseUpgrade } from '../errors/upgrades.ts'
 
-/** The WebSocket subprotocol of the native protocol. The server selects it if a client offers it. */
+/** The WebSocket subprotocol of the native protocol. The server selects this subprotocol if a client offers it. */
 export const subprotocol = 'msab.v1'
 
 /** How long the server waits for a client's close frame, in milliseconds. */

@@ -11,7 +11,7 @@ const { version } = JSON.parse(readFileSync(join(import.meta.dirname, '..', '..'
 
 /**
  * Builds the API contract from the tables of the kernel and the running features. The feature `docs`
- * renders it.
+ * renders the contract.
  */
 export default fp(async function contract (app) {
   const kernelRoutes: RouteContract[] = []

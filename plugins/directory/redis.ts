@@ -4,8 +4,8 @@ import type { NodeLeases } from '../cluster/leases.ts'
 import { failClosed } from '../redis/fail-closed.ts'
 import type { SessionDirectory, SessionRecord } from './directory.ts'
 
-// Readers ignore the sessions of a server whose lease has expired. Another server removes their records;
-// the TTL removes what is left if no other server runs.
+// Readers ignore the sessions of a server whose lease has expired. Another server removes the records
+// of these sessions. If no other server runs, the TTL removes the records.
 const ttlSeconds = 86_400
 
 const keyOf = (userKey: string) => `msab:user:{${userKey}}:sessions`

@@ -4,7 +4,7 @@ import { unavailable } from '../errors/codes.ts'
 export interface CallSupervision {
   /** How long a call may take, in milliseconds. */
   readonly deadlineMs: number
-  /** Runs code of the owner. Faults of everything that it starts are attributed to the call. */
+  /** Runs code of the owner. Faults of everything that the code starts are attributed to the call. */
   enter<T> (call: string, code: () => T): T
   /**
    * A call has failed.

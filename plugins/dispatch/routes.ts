@@ -27,7 +27,7 @@ export interface MessageOptions extends MessageSchemas {
    * contain `roomId`, which must be the id of that room.
    */
   room?: boolean
-  /** Whether the session's later requests wait until this one has finished. */
+  /** Whether the session's later requests wait until this request has finished. */
   exclusive?: boolean
   /** Whether the request starts at once, even while an exclusive request of the session is pending. */
   immediate?: boolean

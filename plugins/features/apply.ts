@@ -25,7 +25,7 @@ export interface Change {
   load?: readonly Prepared[]
   /** The features to take out of service, in the plan's order. */
   unload?: readonly string[]
-  /** Persists the change before the swap. If it throws, nothing changes. */
+  /** Persists the change before the swap. If this function throws, nothing changes. */
   commit?: (() => Promise<void>) | undefined
 }
 
@@ -44,7 +44,7 @@ export interface Executor {
   stop (): Promise<void>
 }
 
-/** How long a stopping server waits for the calls of a feature, in milliseconds. Its clients are already disconnected. */
+/** How long a stopping server waits for the calls of a feature, in milliseconds. Clients are already disconnected at that time. */
 const stopMs = 3000
 
 export function createExecutor (app: FastifyInstance, registry: Registry, supervisor: Supervisor): Executor {

@@ -13,7 +13,7 @@ import { withoutMasks } from '../schema/variables.ts'
 export interface Transition {
   load?: readonly Prepared[]
   unload?: readonly string[]
-  /** Persists the change before the swap. If it throws, nothing changes. */
+  /** Persists the change before the swap. If this function throws, nothing changes. */
   commit?: () => Promise<void>
 }
 
@@ -130,7 +130,7 @@ export function createCommands (registry: Registry, desired: DesiredState, { pre
     for (const name of await desired.set(...args)) follow(name)
   }
 
-  /** Runs a change. If it fails with FEATURE_LOAD_FAILED, the error is recorded in the registry. */
+  /** Runs a change. If the change fails with FEATURE_LOAD_FAILED, the error is recorded in the registry. */
   async function asked (name: string, change: () => Promise<Changed>): Promise<Changed> {
     try {
       return await change()

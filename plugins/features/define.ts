@@ -21,7 +21,7 @@ export function madeBySchema<T extends object> (options: T): T {
 export interface FeatureMeta<C extends z.ZodObject> {
   /** The feature's name, which is the name of its folder or package. */
   name: string
-  /** The features and kernel plugins that this feature requires. They start before it. */
+  /** The features and kernel plugins that this feature requires. Dependencies start before the feature. */
   dependencies?: readonly string[]
   /** The decorators that the dependencies must provide, even after they are reloaded. */
   decorators?: readonly string[]

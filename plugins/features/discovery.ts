@@ -172,7 +172,7 @@ const importMs = 30_000
 const require = createRequire(import.meta.url)
 
 /**
- * Reloads the CommonJS modules of features. Node caches them by path alone, so a new URL does not
+ * Reloads the CommonJS modules of features. Node caches CommonJS modules by path alone, so a new URL does not
  * reload them.
  *
  * Removing the modules from the cache is not enough: they must also be required again here. Otherwise,

@@ -82,7 +82,7 @@ export interface FeatureSurface {
   config: FeatureConfig
   /** Name of this server. */
   nodeId: string
-  /** The clock for deadlines and timestamps. It returns the same time on all servers. */
+  /** The clock for deadlines and timestamps. The clock returns the same time on all servers. */
   clock: Clock
   /** Counters, gauges and histograms. Metrics survive a reload. */
   metrics: Metrics
@@ -91,7 +91,7 @@ export interface FeatureSurface {
    * request for a session.
    */
   messages: FeatureMessages
-  /** The feature's own HTTP prefixes and WebSocket paths. They are removed when the feature is unloaded. */
+  /** The feature's own HTTP prefixes and WebSocket paths. The paths are removed when the feature is unloaded. */
   gate: GateRegistrar
   /**
    * Handles the hooks of the kernel (`KernelHooks`) and of features (`FeatureHooks`), and calls the hooks
@@ -116,10 +116,10 @@ export interface FeatureSurface {
   sockets: FeatureSockets
   /** Audio: transports, producers, consumers, active speakers. */
   sfu: Omit<Sfu, 'workers'>
-  /** Values by key, with an optional expiry. They survive a crash. Start the name of a namespace with the feature's name. */
+  /** Values by key, with an optional expiry. The values survive a crash. Start the name of a namespace with the feature's name. */
   kv: Pick<KeyValue, 'namespace' | 'plainKeys'>
   /**
-   * Large values by key, as streams. They are stored in files on this server or in an S3 bucket. Begin
+   * Large values by key, as streams. The values are stored in files on this server or in an S3 bucket. Begin
    * keys with the feature's name.
    */
   blobs: Blobs
@@ -153,8 +153,8 @@ type KernelOnly =
   'server' | 'listen' | 'close' | 'ready' | 'routing'
 
 /**
- * The Fastify instance that a feature receives. Its routes are typed by their zod schemas. It has the
- * decorators of {@link FeatureSurface} and those of the features that the feature depends on. A feature
+ * The Fastify instance that a feature receives. Routes are typed by their zod schemas. The instance has
+ * the decorators of {@link FeatureSurface} and those of the features that the feature depends on. A feature
  * that adds a decorator declares it in this interface, with
  * `declare module 'flylive-audio-server/feature'`.
  */

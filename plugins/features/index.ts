@@ -36,7 +36,7 @@ export interface FeatureInfo {
   /** Why the feature is not running, or why its last change failed. */
   error: string | undefined
   messages: readonly string[]
-  /** Each in the form `GET /path`. */
+  /** The feature's routes, each in the form `GET /path`. */
   routes: readonly string[]
   /** The current settings. */
   config: Readonly<Record<string, unknown>>
@@ -44,7 +44,7 @@ export interface FeatureInfo {
   configSchema: Record<string, unknown>
 }
 
-/** The installed features and the running ones. */
+/** The installed features and the running features. */
 export interface Features {
   /** Names of the running features. Each feature comes after its dependencies. */
   enabled (): string[]
@@ -84,7 +84,7 @@ declare module 'fastify' {
   interface FastifyInstance {
     features: Features
     /**
-     * For features that are registered as plain plugins. They share one set of keys. The resources are
+     * For features that are registered as plain plugins. All of these features share one set of keys. The resources are
      * disposed of when the server closes.
      */
     keep: Keep

@@ -5,7 +5,7 @@ export interface FeatureTarget {
   /** The features and kernel plugins that the feature's code depends on. */
   dependencies: readonly string[]
   /**
-   * Derived from the settings and the number of reloads. If it differs from the running version, the
+   * Derived from the settings and the number of reloads. If this value differs from the running version, the
    * feature is rebuilt.
    */
   version: unknown
@@ -22,9 +22,9 @@ export type Refusal =
   | { because: 'circular' }
 
 export interface Plan {
-  /** The features to build. Each comes after its dependencies. */
+  /** The features to build. Each feature comes after its dependencies. */
   load: string[]
-  /** The features to take out of service. Each comes before its dependencies. */
+  /** The features to take out of service. Each feature comes before its dependencies. */
   unload: string[]
   refused: Map<string, Refusal>
 }

@@ -29,7 +29,7 @@ export interface Known {
 
 /** The installed features, running or not. */
 export interface Registry {
-  /** All installed features. The running ones appear in the order in which they were enabled. */
+  /** All installed features. The running features appear in the order in which they were enabled. */
   readonly known: Map<string, Known>
   /** @throws FEATURE_NOT_FOUND */
   get (name: string): Known

@@ -35,7 +35,7 @@ export interface SettingsStore {
   /** @throws UNAVAILABLE */
   read (): Promise<FeatureSettings>
   /**
-   * Changes several settings atomically. Each gets a new revision.
+   * Changes several settings atomically. Each changed setting gets a new revision.
    *
    * @param check receives all new settings; throws to reject them
    * @returns all resulting settings

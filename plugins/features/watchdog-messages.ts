@@ -5,6 +5,6 @@ export const codeSymbol = Symbol.for('flylive-audio-server.running-code')
 export interface WatchdogData {
   /** When the main thread's event loop last ran, epoch milliseconds. Both threads share this memory. */
   beat: BigInt64Array
-  /** How long the main thread must be blocked before the thread reads its stack trace, in milliseconds. */
+  /** How long the main thread must be blocked before the watchdog reads the stack trace, in milliseconds. */
   blockMs: number
 }

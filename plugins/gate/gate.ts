@@ -40,7 +40,7 @@ export interface HandledPath {
 
 export type UpgradePath = ConnectionPath | HandledPath
 
-/** Registers paths. They are removed when their feature is unloaded. */
+/** Registers paths. The paths are removed when the feature is unloaded. */
 export interface GateRegistrar {
   /**
    * Handles all HTTP requests to a prefix and to the paths below it. The server adds no headers: the
@@ -64,7 +64,7 @@ export interface GateTable {
   upgrades: ReadonlyMap<string, UpgradePath>
 }
 
-/** An owner's existing paths and routes. New paths are checked against them. */
+/** An owner's existing paths and routes. New paths are checked against these paths and routes. */
 export interface PathOwner {
   name: string
   paths: GateTable

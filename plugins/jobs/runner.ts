@@ -5,7 +5,7 @@ import type { Clock } from '../clock.ts'
 import { defaultTimings } from '../timings.ts'
 import type { DueJob, JobStore } from './store.ts'
 
-/** Runs a job. If it throws, the job is retried after `jobRetryMs`. */
+/** Runs a job. If the handler throws, the job is retried after `jobRetryMs`. */
 export type JobHandler = (key: string) => Promise<void>
 
 /** The job queue API for features. */
@@ -13,7 +13,7 @@ export interface JobsRegistrar {
   /** Registers this server's handler for jobs of one kind. Unloading a feature also removes its handlers. */
   on (name: string, handler: JobHandler): void
   /**
-   * Schedules a job. If it is already scheduled, the earlier time applies. A job that is scheduled
+   * Schedules a job. If the job is already scheduled, the earlier time applies. A job that is scheduled
    * while it runs will run again afterwards.
    *
    * @param at when the job is due, epoch milliseconds of `app.clock`

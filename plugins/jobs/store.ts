@@ -10,7 +10,7 @@ export interface DueJob {
  */
 export interface JobStore {
   /**
-   * Schedules a job. If it is already scheduled, the earlier time applies.
+   * Schedules a job. If the job is already scheduled, the earlier time applies.
    *
    * @param at epoch milliseconds
    */

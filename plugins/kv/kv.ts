@@ -39,7 +39,7 @@ export interface Namespace extends PlainKeys {
 }
 
 /**
- * The key-value store that all servers share. Values survive a crash. They are in Redis or, if Redis is not
+ * The key-value store that all servers share. Values survive a crash. Values are stored in Redis or, if Redis is not
  * configured, in a SQLite file.
  */
 export interface KeyValue {

@@ -19,7 +19,7 @@ export interface AttachmentContext {
   closed (attachment: Attachment): void
 }
 
-/** The events of all attachments; {@link Tap} and {@link Injection} each use some of them. */
+/** The events of all attachments; {@link Tap} and {@link Injection} each use some of these events. */
 export type AttachmentEvents = TapEvents & InjectionEvents
 
 /**

@@ -38,7 +38,7 @@ export interface WorkerPool {
   /**
    * Starts all workers of a warm pool.
    *
-   * @throws if one of them does not start
+   * @throws if a worker does not start
    */
   start (): Promise<void>
   /** Running workers, by index. */

@@ -44,7 +44,7 @@ export interface ProducerHandle {
   close (): void
   /** Idempotent. */
   pause (by: PausedBy): Promise<void>
-  /** Removes the pause by the user or by the server. The producer resumes when neither pauses it. Idempotent. */
+  /** Removes the pause by the user or by the server. The producer resumes when neither the user nor the server pauses it. Idempotent. */
   resume (by: PausedBy): Promise<void>
 }
 

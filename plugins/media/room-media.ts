@@ -197,7 +197,7 @@ export class MediaRooms {
   /**
    * Closes the routers that were on a dead worker.
    *
-   * @returns the ids of their rooms
+   * @returns the ids of the routers' rooms
    */
   workerDied (worker: MediaWorker): string[] {
     const lost = [...this.#open.values()].filter((media) => media.worker === worker)

@@ -20,7 +20,7 @@ import { createTransportMonitor } from './transport-monitor.ts'
 import type { Tap, TapOptions } from './tap.ts'
 
 /**
- * The audio API. Other plugins and features access mediasoup only through it. All
+ * The audio API. Other plugins and features access mediasoup only through this API. All
  * transports, producers and consumers of a session close when the session leaves its
  * room. Methods that take a session and an id accept only the session's own objects.
  */
@@ -46,7 +46,7 @@ export interface Sfu {
   closeProducer (session: Session, producerId?: string): void
   /** Pauses one of the session's producers, or all of them if no id is given. Idempotent. */
   pauseProducer (session: Session, by: PausedBy, producerId?: string): Promise<void>
-  /** Removes the pause by the user or by the server. A producer resumes when neither pauses it. */
+  /** Removes the pause by the user or by the server. A producer resumes when neither the user nor the server pauses it. */
   resumeProducer (session: Session, by: PausedBy, producerId?: string): Promise<void>
   /** Lets a session receive a producer of its room. The consumer is paused until {@link resumeConsumer}. An earlier consumer of the same producer is closed. */
   consume (session: Session, transportId: string, producerId: string, capabilities: types.RtpCapabilities): Promise<{ id: string, rtpParameters: types.RtpParameters }>

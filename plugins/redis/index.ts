@@ -6,7 +6,7 @@ import { withTimeout } from '../errors/timeout.ts'
 import { createRedisClient } from './client.ts'
 import { checkPermissions, isRefusal, refusedBy } from './permissions.ts'
 
-// @fastify/redis declares `app.redis`. It is absent if Redis is not configured, so check
+// @fastify/redis declares `app.redis`. The decorator is absent if Redis is not configured, so check
 // `app.hasDecorator('redis')`.
 
 /** How long a starting server waits for Redis, in milliseconds. */
@@ -32,7 +32,7 @@ export default fp(async function redis (app) {
 
   let lastError = ''
   client.on('error', (err: Error) => {
-    // Logs an error only if its message differs from the last one, because each reconnect may fail the same way.
+    // Logs an error only if its message differs from the last message, because each reconnect may fail the same way.
     if (err.message !== lastError) app.log.warn({ err }, 'redis connection failed')
     lastError = err.message
   })

@@ -18,7 +18,7 @@ export function refusedBy (error: Error): StartError {
  *
  * @param channel a channel of the server
  * @param key a key of the server
- * @throws {StartError} if Redis refuses one of them
+ * @throws {StartError} if Redis refuses the key, the script or the channel
  */
 export async function checkPermissions (redis: Redis, { channel, key }: { channel: string, key: string }): Promise<void> {
   const subscriber = redis.duplicate({ enableOfflineQueue: true, lazyConnect: true, autoResubscribe: false })

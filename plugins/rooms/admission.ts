@@ -86,8 +86,8 @@ export function createAdmission (app: FastifyInstance, sync: RoomSync, closing: 
   }
 
   /**
-   * Removes this server's members of an earlier room with the same name. That room was closed before the
-   * new one was created.
+   * Removes this server's members of an earlier room with the same name. The earlier room was closed before
+   * the new room was created.
    */
   async function closeEarlier (room: LocalRoom): Promise<void> {
     const { createdAt } = room.record

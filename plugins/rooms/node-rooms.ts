@@ -11,7 +11,7 @@ import type { Unsynced } from './sync.ts'
 /** An event that waits for the reply to a join. */
 export interface WaitingEvent {
   event: OutgoingEvent
-  /** The state change that the event belongs to. The reply to the join may already contain its version. */
+  /** The state change that the event belongs to. The reply to the join may already contain the version of this change. */
   change?: StateChange | undefined
 }
 
@@ -59,10 +59,10 @@ export interface NodeRooms {
   all (): IterableIterator<LocalRoom>
   /**
    * @param roomId the room in the request; default: the socket's room
-   * @throws NOT_IN_ROOM if the socket is in no room or in a different one
+   * @throws NOT_IN_ROOM if the socket is in no room or in a different room
    */
   ofSession (session: Session, roomId?: string): LocalRoom
-  /** @returns the room's local part. If there is none, creates it and subscribes to the room's channel */
+  /** @returns the room's local part. If the room has no local part, creates it and subscribes to the room's channel */
   acquire (roomId: string): LocalRoom
   /** @returns once the subscription is active */
   subscribed (roomId: string): Promise<void>

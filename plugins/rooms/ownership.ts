@@ -135,7 +135,7 @@ export function createOwnership (app: FastifyInstance, { nodeRooms, roomState }:
     await check(roomId)
   }
 
-  /** Runs a change in the background. If it fails, the room is checked later. */
+  /** Runs a change in the background. If the change fails, the room is checked later. */
   async function run (roomId: string, change: () => Promise<void>): Promise<void> {
     const done = change().catch((err: unknown) => {
       const code = isCoded(err) ? err.code : undefined

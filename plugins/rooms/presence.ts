@@ -29,7 +29,7 @@ const maxLeft = 500
 /** Maximum size of the profiles, and of the user ids, in a room:presence event, in bytes. The rest of the event is small. */
 const maxJoinedBytes = maxEventBytes * 3 / 4
 const maxLeftBytes = maxEventBytes / 8
-/** Maximum size of all events per interval, in bytes; the rest waits. It is a quarter of a socket's default send queue. */
+/** Maximum size of all events per interval, in bytes; the rest waits. The limit is a quarter of a socket's default send queue. */
 const maxBurstBytes = 262_144
 
 /**

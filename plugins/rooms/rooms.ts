@@ -47,7 +47,7 @@ export interface Rooms {
   local (): IterableIterator<LocalRoom>
   /**
    * @param roomId the room in the request; default: the socket's room
-   * @throws NOT_IN_ROOM if the socket is in no room or in a different one
+   * @throws NOT_IN_ROOM if the socket is in no room or in a different room
    */
   ofSession (session: Session, roomId?: string): LocalRoom
   /** Shared per-room state, updated by compare-and-set. */
@@ -116,7 +116,7 @@ export interface Rooms {
    * @returns whether the room has members on this server
    */
   sendHere (roomId: string, event: OutgoingEvent): boolean
-  /** Sends an event to one member on this server. While the member's join is in flight, it is sent after the reply. */
+  /** Sends an event to one member on this server. While the member's join is in flight, the event waits for the reply. */
   sendTo (room: LocalRoom, session: Session, event: OutgoingEvent): void
   /**
    * Removes all members and deletes the room.
@@ -147,7 +147,7 @@ declare module '../hooks.ts' {
     'room:join': (room: LocalRoom, session: Session) => Record<string, unknown> | Promise<Record<string, unknown>>
     /** A socket is about to leave a room. */
     'room:leave': (room: LocalRoom, session: Session, reason: LeaveReason) => void
-    /** A room was closed. Its members on this server have been notified and removed. */
+    /** A room was closed. The room's members on this server have been notified and removed. */
     'room:close': (room: LocalRoom, reason: RoomCloseReason) => void
     /** This server's last session in a room has left. The room may have members on other servers. */
     'room:released': (roomId: string) => void

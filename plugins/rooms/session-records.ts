@@ -5,11 +5,11 @@ import type { Unsynced } from './sync.ts'
 
 /** Records the room of each session, so that `user:getRoom` and admins on any server can look it up. */
 export interface SessionRecords {
-  /** Writes the record of an open session. If that fails, the reconciler writes it later. */
+  /** Writes the record of an open session. If that fails, the reconciler writes the record later. */
   update (session: Session): void
   /** @throws UNAVAILABLE */
   write (session: Session): Promise<void>
-  /** Removes the record of a closed session. If that fails, the reconciler removes it later. */
+  /** Removes the record of a closed session. If that fails, the reconciler removes the record later. */
   remove (session: Session): void
   /** Removes the records that could not be removed. @throws UNAVAILABLE */
   removeRest (): Promise<void>

@@ -11,7 +11,7 @@ export interface UnsyncedRooms {
   roomIds: ReadonlySet<string>
 }
 
-/** Rooms that may be older in the store than on this server. The reconciler syncs them. */
+/** Rooms that may be older in the store than on this server. The reconciler syncs these rooms. */
 export interface Unsynced {
   /** @param roomId the room to sync; if omitted, all rooms and sessions of this server */
   add (roomId?: string): void

@@ -12,7 +12,7 @@ export const keyBehind = (cursor: string | undefined): string => cursor === unde
 /** @param key the last key of the page; undefined on the last page */
 export const cursorBehind = (key: string | undefined): string | null => key === undefined ? null : Buffer.from(key).toString('base64url')
 
-/** Maximum size of the items of a page, in bytes. It leaves space for the rest of the reply. */
+/** Maximum size of the items of a page, in bytes. The limit leaves space for the rest of the reply. */
 export const maxPageBytes = maxEventBytes - 1024
 
 /**

@@ -1,7 +1,7 @@
 import { z } from 'zod'
 
 // Metadata of feature settings: the environment variable that provides the default, and whether the
-// setting is secret. Both are attached to the feature's schema.
+// setting is secret. The metadata is attached to the feature's schema.
 
 /** The environment variable that provides a setting's default. */
 export interface Variable {
@@ -20,7 +20,7 @@ const secrets = z.registry<{ secret: true }>()
 export const mask = '********'
 
 /**
- * Readers for {@link fromEnv}. They return text that they cannot convert unchanged, so that the schema
+ * Readers for {@link fromEnv}. If a reader cannot convert a text, the reader returns the text unchanged, so that the schema
  * rejects it.
  */
 export const read = {

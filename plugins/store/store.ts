@@ -137,7 +137,7 @@ export interface NodeMembersStore {
  */
 export interface RoomStore extends MemberStore, RecordStore, StateStore, NodeMembersStore {
   readonly kind: 'memory' | 'redis'
-  /** Checks that the store accepts writes. @throws UNAVAILABLE if it cannot be reached or rejects writes */
+  /** Checks that the store accepts writes. @throws UNAVAILABLE if the store cannot be reached or rejects writes */
   check (): Promise<void>
 }
 

@@ -58,7 +58,7 @@ export interface LeaveResult {
 /** One part of a room's state, as text. */
 export interface StoredDocument {
   /**
-   * `<createdAt of the room>.<number>`. The number increases with each change. On Redis, it is at least
+   * `<createdAt of the room>.<number>`. The number increases with each change. On Redis, the number is at least
    * the time of the change in microseconds, so that versions after a loss are newer than all lost
    * versions.
    */
@@ -76,7 +76,7 @@ export interface Publication {
 export interface SwapCommand {
   roomId: string
   name: string
-  /** The version that the document must have. A version with the number 0 means that it must not exist. */
+  /** The version that the document must have. A version with the number 0 means that the document must not exist. */
   expected: string
   /** The new state, JSON; undefined to check the version only. */
   state?: string | undefined

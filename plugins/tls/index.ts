@@ -11,7 +11,7 @@ const settleMs = 500
 /**
  * Reads the TLS key and certificate again when their files change, and on SIGHUP. New connections use
  * the new certificate; open connections stay open. If the new pair is not valid, the server keeps the
- * previous one and logs the reason.
+ * previous pair and logs the reason.
  */
 export default fp(async function tls (app) {
   const { SSL_KEY_PATH: keyPath, SSL_CERT_PATH: certPath } = app.config

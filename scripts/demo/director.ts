@@ -63,7 +63,7 @@ export async function direct ({ script, talkers, host, recordings }: DirectorOpt
       case 'leave':
       case 'return':
         talker.wants.present = beat.does === 'return'
-        // A talker who returns has no seat until a later beat requests one.
+        // A talker who returns has no seat until a later beat requests a seat.
         talker.wants.seated = false
         await talker.keep()
         return await delay(between(400, 1200))

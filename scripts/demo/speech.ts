@@ -1,5 +1,5 @@
 // Generates the recordings in scripts/demo/speech from the lines in scripts/demo/script.ts:
-// node scripts/demo/speech.ts. This needs espeak-ng and ffmpeg; the demo itself
+// node scripts/demo/speech.ts. The script needs espeak-ng and ffmpeg; the demo itself
 // needs neither. The licence of espeak-ng does not cover its output.
 import { execFileSync } from 'node:child_process'
 import { mkdirSync, readdirSync, rmSync, statSync } from 'node:fs'

@@ -5,7 +5,7 @@ import type { Recording } from './wav.ts'
 const frameMs = 10
 /** Interval between ticks, in milliseconds. Two frames make a packet; sending both in one tick halves the CPU cost of waking threads. */
 const tickMs = 20
-/** If the process was blocked, it still plays this much of the missed audio, in milliseconds, and drops the rest. */
+/** If the process was blocked, the talker still plays this much of the missed audio, in milliseconds, and drops the rest. */
 const catchUpMs = 300
 const sampleRate = 16_000
 const frameSamples = sampleRate * frameMs / 1000

@@ -20,7 +20,7 @@ declare global {
   }
 }
 
-/** Starts a web server whose pages have the client. It rejects WebSockets, like a proxy that does not support them. */
+/** Starts a web server whose pages have the client. The server rejects WebSockets, like a proxy that does not support them. */
 async function createSite (): Promise<string> {
   const { outputFiles: [script] } = await bundle({ entryPoints: [join(import.meta.dirname, '../../client/index.ts')], bundle: true, write: false, format: 'esm', platform: 'browser' })
   const site = createServer(({ url }, response) => {

@@ -12,7 +12,7 @@ import { until } from '../support/retry.ts'
 const tickMs = 100
 const seatsPerRoom = 15
 
-/** What one client noticed. */
+/** How the restart affected one client. */
 interface Witness {
   room: RoomClient
   seatIndex: number
@@ -85,7 +85,7 @@ export async function rollingRestart (t: Test, clients: number, drainSeconds: nu
   // One member of each room speaks.
   const speakers = witnesses.filter((_, number) => number % seatsPerRoom === 0)
   const ticker = setInterval(() => {
-    for (const { room } of speakers) room.connection.request('chat:message', { content: 'tick' }).catch(() => { /* The others notice a gap. */ })
+    for (const { room } of speakers) room.connection.request('chat:message', { content: 'tick' }).catch(() => { /* The other clients detect the gap. */ })
   }, tickMs)
   t.teardown(() => clearInterval(ticker))
   const everybodyHears = async () => {

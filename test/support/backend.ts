@@ -90,7 +90,7 @@ export interface Backend {
   readonly roles: Map<string, string>
   /** Active faults; the first match applies. */
   readonly faults: Fault[]
-  /** Adds a fault. @returns a function that removes it */
+  /** Adds a fault. @returns a function that removes the fault */
   fault (fault: Fault): () => void
   /** Removes all faults. */
   mend (): void

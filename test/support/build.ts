@@ -125,7 +125,7 @@ export function onEveryStore (t: Test, name: string, fn: StoreTest): void {
   runOn(t, process.env.TEST_STORE === 'redis' ? 'redis' : 'memory', name, fn)
 }
 
-/** Runs a test on both stores. Use it for behaviour that differs by store, such as atomic changes or several servers. */
+/** Runs a test on both stores. Use this function for behaviour that differs by store, such as atomic changes or several servers. */
 export function onBothStores (t: Test, name: string, fn: StoreTest): void {
   runOn(t, 'memory', name, fn)
   runOn(t, 'redis', name, fn)

@@ -49,7 +49,7 @@ function belowPrefix (config: string, prefix: string): string {
 }
 
 /**
- * Starts nginx as a load balancer, with the configuration of docs/deployment.md. It is stopped after the test.
+ * Starts nginx as a load balancer, with the configuration of docs/deployment.md. nginx is stopped after the test.
  *
  * @param ports ports of the servers
  * @param prefix path prefix below which nginx serves the servers, such as `/audio`; by default, none

@@ -1,7 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises'
 
 /**
- * Repeats a check until it succeeds. Use it only for changes that emit no event.
+ * Repeats a check until it succeeds. Use this function only for changes that emit no event.
  *
  * @param check throws or returns false until the condition holds
  * @param timeoutMs the timeout

@@ -7,7 +7,7 @@ import type { StateHeader } from '../channel.ts'
 import { audience, deliverTo } from '../node-rooms.ts'
 import type { LocalRoom, WaitingEvent } from '../node-rooms.ts'
 
-// A version of room state has the form `<createdAt of the room>.<number>`. The store assigns it. Versions
+// A version of room state has the form `<createdAt of the room>.<number>`. The store assigns versions. Versions
 // increase with each change and are newer than all versions of earlier rooms with the same name.
 
 /** When the version's room was created, epoch milliseconds as text; empty for an empty version. */
@@ -34,7 +34,7 @@ export interface Versioned {
 export interface Known extends Versioned {
   /** The version that members on this server have, from events or from their join reply. */
   delivered: Versioned
-  /** Members whose join reply had a newer version. They do not receive the events up to that version. */
+  /** Members whose join reply had a newer version. These members do not receive the events up to that version. */
   pendingJoiners: Map<Session, Versioned>
 }
 

@@ -64,7 +64,7 @@ export function createCommit ({ bus, jobs, messages, store }: Pick<FastifyInstan
       const next = outcome && outcome.state !== state ? JSON.stringify(outcome.state) : undefined
       const message = next && stateMessage({ name, state: next, from: state === undefined ? '' : version }, outcome?.events.map(({ type, data }) => createEvent(type, { roomId, ...data })) ?? [])
       const known = latest(roomId, name).version
-      // Sends both commands in one round trip. A job without its change is harmless; a change without its job is not.
+      // Sends both commands in one round trip. A job without its change is harmless; a change without its job would never be checked again.
       const [result] = await Promise.all([
         changeAndPublish(
           bus, channelOf(roomId), message,
@@ -142,7 +142,7 @@ function decideAll (batch: readonly Command[], from: unknown, check: (events: re
   return { state, events, wakeAt, settle }
 }
 
-/** Registers the handlers of a state definition. Unloading the feature removes them. */
+/** Registers the handlers of a state definition. Unloading the feature removes the handlers. */
 export interface StateRegistrars {
   hooks: HookRegistrar
   jobs: JobsRegistrar

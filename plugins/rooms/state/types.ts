@@ -1,6 +1,6 @@
 import type { LocalRoom } from '../node-rooms.ts'
 
-/** An event that all members receive when the state changes. `roomId` is added to its data. */
+/** An event that all members receive when the state changes. `roomId` is added to the event's data. */
 export interface RoomEvent {
   type: string
   data: object
@@ -17,7 +17,7 @@ export interface Decision<S, R> {
   result: R
 }
 
-/** Decides how to change the current state. Must be pure, because it is called again if another server's change came first. */
+/** Decides how to change the current state. The function must be pure, because it is called again if another server's change came first. */
 export type Decide<S, R> = (state: S | undefined) => Decision<S, R>
 
 /**

@@ -17,7 +17,7 @@ export interface SavedRooms {
   /** A room that cannot be removed is restored after a restart, without members. */
   remove (roomId: string): Promise<void>
   /**
-   * Restores the saved rooms after a restart. They have no members.
+   * Restores the saved rooms after a restart. The restored rooms have no members.
    *
    * @param now when the rooms became empty, epoch milliseconds
    * @throws UNAVAILABLE if the disk cannot be read

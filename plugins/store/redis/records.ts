@@ -31,7 +31,7 @@ export function createRedisRecords (redis: Redis, nodeId: string, index: RoomInd
   return {
     getRoom,
     async listRooms (after, limit) {
-      // Some ids may have no room, so this reads more ids until the page is full or `maxReads` is reached.
+      // Some ids may have no room, so the loop reads more ids until the page is full or `maxReads` is reached.
       const found: RoomSummary[] = []
       let from = after
       for (let reads = 0; found.length < limit && reads < maxReads; reads++) {

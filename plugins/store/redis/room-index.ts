@@ -9,7 +9,7 @@ export interface RoomIndex {
   invalidate (roomId: string): void
   /** Removes a room from this server's rooms. */
   release (roomId: string): Promise<void>
-  /** Removes the id of a missing room from both indexes. Errors are ignored: the next lookup removes it. */
+  /** Removes the id of a missing room from both indexes. Errors are ignored: the next lookup removes the id. */
   removeMissing (roomId: string): Promise<void>
 }
 

@@ -195,7 +195,7 @@ function check (t: Test, when: string, attempts: ReadonlyMap<number, Attempt>, {
   const [isBooked, isFailed, isDead] = [new Set(ids(booked)), new Set(ids(failed)), new Set(ids(dead))]
   t.same(ids(failed).filter((id) => isBooked.has(id) || isDead.has(id)), [], `${when}: a rejected gift is in no other state`)
   // The backend may have charged a gift although its responses to all three attempts were lost.
-  // Such a gift is a dead letter until it is replayed.
+  // Such a gift stays a dead letter until it is replayed.
   const unheard = ids(dead).filter((id) => isBooked.has(id))
   if (unheard.length > 0) t.comment(`${when}: ${unheard.length} dead letters were charged without a response`)
 
@@ -243,7 +243,7 @@ async function startNode (t: Test, folder: string, i: number, env: Record<string
   const start = () => {
     const cwd = join(folder, `node-${i}-${++starts}`)
     mkdirSync(cwd)
-    // Each start needs a folder of its own, because the real `testdir` would empty the previous one.
+    // Each start needs a folder of its own, because `t.testdir` would empty the folder of the previous start.
     const own = { testdir: () => cwd, teardown: (fn: () => Promise<void>) => t.teardown(fn) } as unknown as Test
     const server = startServer(own, {
       FEATURES: 'auth,gifts,laravel-bridge',

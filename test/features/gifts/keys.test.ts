@@ -71,7 +71,7 @@ t.test('keys of different senders are independent', async (t) => {
   const others = [
     await bob.ok('gift:send', gift),
     await eve.ok('gift:send', gift),
-    // All members see the transaction id. A user who sends it as a key must not get this gift as the reply.
+    // All members see the transaction id. A user who sends this id as a key must not get this gift as the reply.
     await bob.ok('gift:send', { ...gift, key: transactionId }),
     await ada.ok('gift:send', { ...gift, key: transactionId })
   ]

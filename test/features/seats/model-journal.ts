@@ -41,7 +41,7 @@ interface Told {
 
 /** How long, in milliseconds, an event may arrive after the reply to its request on a busy machine. */
 const lagMs = 3000
-/** Many clients receive the same event. Its copies are skipped for this time, in milliseconds. */
+/** Many clients receive the same event. Copies of an event are skipped for this time, in milliseconds. */
 const sameMs = 500
 
 const sameSeat = ({ seatIndex }: Entry, told: Told) => seatIndex === told.seatIndex

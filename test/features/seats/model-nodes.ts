@@ -43,7 +43,7 @@ export async function startNode (t: Test, folder: string, number: number, env: R
   const start = () => {
     const cwd = join(folder, `node-${number}-${++starts}`)
     mkdirSync(cwd)
-    // Each start needs a folder of its own, because the real `testdir` would empty the previous one.
+    // Each start needs a folder of its own, because `t.testdir` would empty the folder of the previous start.
     const own = { testdir: () => cwd, teardown: (fn: () => Promise<void>) => t.teardown(fn) } as unknown as Test
     return startServer(own, {
       MEDIASOUP_WORKERS: '1',

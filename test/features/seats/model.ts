@@ -149,7 +149,7 @@ async function settle (harness: Harness, random: Random, when: string): Promise<
 }
 
 /**
- * Disconnects many users. Some return in time and keep their seats; the others do not return, and
+ * Disconnects many users. Some users return in time and keep their seats; the others do not return, and
  * their seats are cleared.
  *
  * @param byServer true to kill a server, false to make the clients disconnect

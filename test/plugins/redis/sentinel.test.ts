@@ -10,7 +10,7 @@ import { build, shortTimings, tokenFor } from '../../support/build.ts'
 import { freePort, startRedis } from '../../support/redis.ts'
 import { until } from '../../support/retry.ts'
 
-/** Starts a Sentinel that fails over when the primary has been down for a second. Stops it after the test. */
+/** Starts a Sentinel that fails over when the primary has been down for a second. Stops the Sentinel after the test. */
 async function startSentinel (t: Test, primaryPort: number): Promise<number> {
   const folder = mkdtempSync(join(tmpdir(), 'flylive-sentinel-'))
   const port = await freePort()

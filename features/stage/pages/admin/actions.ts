@@ -1,7 +1,7 @@
 import { ref } from 'vue'
 import { tellProblem } from './news.ts'
 
-/** Runs one action at a time; a second one is ignored while the first is pending. */
+/** Runs one action at a time; a second action is ignored while the first is pending. */
 export function useAction () {
   /** Name of the pending action; empty if there is none. */
   const busy = ref('')

@@ -38,7 +38,7 @@ export async function openMicrophone ({ deviceId, original }: MicrophoneChoice):
   const devices = navigator.mediaDevices as MediaDevices | undefined
   if (!devices) throw new Error(window.isSecureContext ? strings.microphone.unsupported : strings.microphone.insecure)
   const processing = { echoCancellation: !original, noiseSuppression: !original, autoGainControl: !original }
-  // Fall back to the default device if the chosen one was unplugged.
+  // Fall back to the default device if the chosen device was unplugged.
   const device = deviceId === '' ? {} : { deviceId: { ideal: deviceId } }
   try {
     const stream = await devices.getUserMedia({ audio: { ...processing, ...device } })
@@ -64,7 +64,7 @@ export interface Meter {
 /** @returns undefined if the browser cannot measure the track: Firefox requires equal input and output sample rates */
 export function createMeter (track: MediaStreamTrack): Meter | undefined {
   const context = new AudioContext()
-  const close = () => { context.close().catch(() => { /* It is closed already. */ }) }
+  const close = () => { context.close().catch(() => { /* The context is already closed. */ }) }
   const analyser = new AnalyserNode(context, { fftSize: 1024 })
   try {
     context.createMediaStreamSource(new MediaStream([track])).connect(analyser)

@@ -6,7 +6,7 @@ import type { RoomAudio } from '@flylive/audio-client'
 export interface Playback {
   /** Whether the browser blocks playback until the user interacts with the page. */
   blocked: Ref<boolean>
-  /** Resumes blocked playback. Call it after a user interaction. */
+  /** Resumes blocked playback. Must be called after a user interaction. */
   resume (): void
 }
 

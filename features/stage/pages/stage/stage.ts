@@ -85,7 +85,7 @@ function createStage ({ roomId, options, identity, access, choice }: Entry, left
   const personOf = (userId: UserId) => view.value.participants.find((person) => String(person.userId) === String(userId))
   const nameFrom = (userId: UserId) => nameOf(personOf(userId)?.profile)
 
-  /** Runs an action in the room. If it fails, shows the error to the user. */
+  /** Runs an action in the room. If the action fails, shows the error to the user. */
   async function attempt<T> (what: () => Promise<T>): Promise<T | undefined> {
     say('')
     try {
@@ -95,7 +95,7 @@ function createStage ({ roomId, options, identity, access, choice }: Entry, left
       return undefined
     }
   }
-  /** Sends a request. If it fails, shows the error to the user. */
+  /** Sends a request. If the request fails, shows the error to the user. */
   const ask = <T extends RequestType>(type: T, data: RequestData<T>): Promise<ReplyData<T> | undefined> =>
     attempt(() => connection.request(type, data))
 

@@ -11,7 +11,7 @@ end
 
 /**
  * Whether the keys that hold a room's members are consistent: each user has a place, a profile and a
- * number of sessions. They are always consistent unless Redis has lost one of them.
+ * number of sessions. The keys are always consistent unless Redis has lost one of them.
  */
 export const intact = `
 local function intact (users, profiles, refs, sessions)
