@@ -3,7 +3,7 @@ export interface HeartbeatOptions {
   idleMs: number
   /** How long an answer may take, in milliseconds. */
   answerMs: number
-  /** Sends a request that the server answers at once. */
+  /** Sends a request that the server answers immediately. */
   ping: () => void
   /** Called when no message arrived after a ping. The heartbeat has stopped. */
   lost: () => void
@@ -15,7 +15,7 @@ export interface Heartbeat {
   start (): void
   /** A message has arrived. */
   received (): void
-  /** Checks the connection at once. */
+  /** Checks the connection immediately. */
   check (): void
   stop (): void
 }
@@ -37,7 +37,7 @@ export function createHeartbeat ({ idleMs, answerMs, ping, lost }: HeartbeatOpti
 
   function wait (): void {
     isAsking = false
-    // Subtract up to a quarter: members of a silent room received the last message together, and must not all ping at once.
+    // Subtract up to a quarter: members of a silent room received the last message together, and must not all ping at the same time.
     const limitMs = idleMs * (0.75 + Math.random() / 4)
     const look = () => {
       const leftMs = receivedAt + limitMs - now()

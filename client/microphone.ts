@@ -1,8 +1,8 @@
 /**
  * @param track a track that may end
  * @returns a function that opens another microphone with the same audio processing, for `PublishOptions.reopen`; it
- *   throws if the track does not come from a microphone, because only a user may replace other audio, such as a shared tab,
- *   with a microphone
+ *   throws if the track does not come from a microphone. Only a user may replace other audio, such as a shared tab, with
+ *   a microphone
  */
 export function openAnotherMicrophone (track: MediaStreamTrack): () => Promise<MediaStreamTrack> {
   const settings = (track as Partial<MediaStreamTrack>).getSettings?.() ?? {}

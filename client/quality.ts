@@ -64,9 +64,9 @@ export interface QualitySample {
 /**
  * Values above these limits are `fair` or `poor`; the worst of the three values determines the rating.
  *
- * Loss: in the E-model (ITU-T G.107, with the G.113 values for a codec with loss concealment) a call
- * without other impairments scores 90 at 1 % loss, the lower bound of "very satisfied" in G.109, and
- * 77 at 5 %, "some users dissatisfied".
+ * Loss: the scores are those of the E-model (ITU-T G.107, with the G.113 values for a codec with
+ * loss concealment). A call without other impairments scores 90 at 1 % loss, the lower bound of "very
+ * satisfied" in G.109. At 5 % loss, the score is 77, "some users dissatisfied".
  *
  * Round trip: mouth-to-ear delay is half of the talker's round trip plus half of the listener's. ITU-T
  * G.114 calls up to 150 ms unnoticeable and sets 400 ms as the upper limit.

@@ -234,7 +234,7 @@ export class RoomClient extends Emitter<RoomEvents> {
 
   /**
    * Closes the connection. The server treats this as a disconnect and keeps the user's seat for a grace
-   * period; to release the seat at once, call `leave()` first. Idempotent.
+   * period; to release the seat immediately, call `leave()` first. Idempotent.
    */
   close (): void {
     this.#end(new RequestError({ code: 'CLOSED', message: 'The client was closed' }))

@@ -138,7 +138,7 @@ export const sections = {
     BLOBS_S3_URL: z.url({ protocol: /^https?$/, error: 'must be like https://s3.example.com/bucket' }).optional()
       .describe('URL of an S3 bucket for blobs (recordings, for example). Without this variable, blobs are files in DATA_DIR.'),
     BLOBS_S3_REGION: z.string().min(1).default('auto')
-      .describe('Region of the bucket. Some services accept only a region of their own.'),
+      .describe('Region of the bucket. Some services accept only their own region names.'),
     BLOBS_S3_ACCESS_KEY_ID: z.string().min(1).optional()
       .describe('Access key id for the bucket.'),
     BLOBS_S3_SECRET_ACCESS_KEY: z.string().min(1).optional()

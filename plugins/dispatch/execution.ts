@@ -107,7 +107,7 @@ export function createExecution (app: FastifyInstance, routes: RouteTable, limit
     return await promise
   }
 
-  /** Runs a request at once, or once the session's earlier exclusive requests have finished. */
+  /** Runs a request immediately, or once the session's earlier exclusive requests have finished. */
   function start (request: SessionRequest & { type: string }): void {
     const { session, type } = request
     const count = meter(request)

@@ -29,7 +29,7 @@ export interface MessageOptions extends MessageSchemas {
   room?: boolean
   /** Whether the session's later requests wait until this request has finished. */
   exclusive?: boolean
-  /** Whether the request starts at once, even while an exclusive request of the session is pending. */
+  /** Whether the request starts immediately, even while an exclusive request of the session is pending. */
   immediate?: boolean
   /** Maximum requests per user per minute, cluster-wide. */
   limit?: RequestLimit

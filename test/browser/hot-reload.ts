@@ -12,8 +12,8 @@ import { freePort, startRedis } from '../support/redis.ts'
 import { until } from '../support/retry.ts'
 
 // Two users talk, others send messages and gifts, and every feature is reloaded
-// repeatedly during the call; then some features are disabled and enabled. No client may
-// notice any of this.
+// repeatedly during the call; then some features are disabled and enabled. None of these
+// changes may affect a client.
 
 export interface Extent {
   /** Number of rounds; each round reloads every feature once. */

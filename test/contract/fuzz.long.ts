@@ -40,7 +40,7 @@ t.test('a million frames cause no internal error and kill no media worker', asyn
   const keys = (count: number) => `{${Array.from({ length: count }, (_, i) => `"k${i}":${i}`).join()}}`
   const huge = [keys(500), keys(1900), keys(5000), `[${'0,'.repeat(30_000)}0]`, `{"a":"${'x'.repeat(60_000)}"}`, '['.repeat(5000), '{"a":'.repeat(2000)]
 
-  /** Returns a frame of a random type. The frame's data is a generated text, a mix of two such texts, or huge. */
+  /** Returns a frame of a random type. The frame's data is a generated text, a mix of two generated texts, or a huge text. */
   function frameOf (id: number): string {
     const { type, texts } = pools[random(pools.length)] as typeof pools[number]
     const text = texts[random(texts.length)] as string

@@ -8,7 +8,7 @@ import type { ServerProcess } from '../support/process.ts'
 import { freePort, startRedis } from '../support/redis.ts'
 import { until } from '../support/retry.ts'
 
-/** The interval of the messages by which a client notices a gap, in milliseconds. */
+/** The interval of the messages with which the test detects gaps, in milliseconds. */
 const tickMs = 100
 const seatsPerRoom = 15
 

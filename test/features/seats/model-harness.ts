@@ -70,7 +70,7 @@ export async function buildHarness (t: Test, { store, backend: withBackend }: Ha
   const ownerOf = (roomId: string) => String((Number(roomId) - 1) % rooms + 1)
   if (backend) {
     backend.everyRoom = (roomId) => Number(ownerOf(roomId))
-    // The backend needs no role for the owner, whom it knows, or for the other users, who are members.
+    // The backend needs no role for the owner, who is stored with the room, or for the other users, who are members.
     for (let room = 1; room <= 1000; room++) {
       for (let user = 4; user <= 10; user++) backend.roles.set(`${room}/${user}`, roleIn(String(room), String(user)))
     }

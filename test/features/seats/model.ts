@@ -189,7 +189,7 @@ async function stayAway (harness: Harness, random: Random, byServer: boolean): P
       await player.enter(roomId)
       // On a busy machine the user may return too late.
       const inTime = Date.now() < from + graceMs
-      // Once the server has noticed the return, the seat belongs to the user and is not just reserved.
+      // Once the server has detected the return, the seat belongs to the user and is not just reserved.
       const kept = await until(async () => {
         const { at, seat } = await look(roomId, player)
         return at > from + graceMs && (seat?.awayUntil ?? null) === null ? seat?.seatIndex : false
