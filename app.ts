@@ -20,7 +20,7 @@ export interface AppOptions {
   logger?: FastifyServerOptions['logger']
   /** Folder that contains the features. Default: features/. */
   featuresDir?: string
-  /** Whether to start all media workers at startup, and fail if one does not start. If false, each starts on demand. Default: true. */
+  /** Whether to start all media workers at startup, and fail if one does not start. If false, each worker starts on demand. Default: true. */
   warmWorkers?: boolean
   /** Overrides the defaults of plugins/timings.ts. */
   timings?: Partial<Timings>

@@ -108,7 +108,7 @@ export class RemoteTracks extends Emitter<RemoteTracksEvents> {
     this.forget()
   }
 
-  /** Forgets all producers. After a `media:reset`, the server announces new ones. */
+  /** Forgets all producers. After a `media:reset`, the server announces new producers. */
   forget (): void {
     this.#producers.clear()
     this.emit('producers')

@@ -37,7 +37,7 @@ interface Sitter {
 interface View {
   list: readonly Seat[]
   free: readonly Seat[]
-  /** By user id as a string. */
+  /** The taken seats, by user id as a string. */
   byUser: ReadonlyMap<string, Seat>
   /** Whether something changed since the view was created. */
   isStale: boolean

@@ -179,7 +179,7 @@ export function createFlusher ({ outbox, processor, onRejected, clock, metrics, 
           log.warn({ err, gifts: batch.gifts.length }, 'failed to store the outcomes of gifts, they will be sent again')
           return new Set()
         }
-        await delay(wait, undefined, { signal: closing.signal }).catch(() => { /* Closing: one last attempt. */ })
+        await delay(wait, undefined, { signal: closing.signal }).catch(() => { /* The flusher is closing: the loop makes one last attempt. */ })
       }
     }
   }

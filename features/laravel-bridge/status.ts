@@ -18,8 +18,8 @@ interface SentStatus {
   /** When a server detected that the room no longer exists, in epoch milliseconds. */
   endedAt?: number
   /**
-   * Whether the backend has been notified that the room ended. If so, the entry only delays the
-   * next call.
+   * Whether the backend has been notified that the room ended. After that notification, the entry only delays
+   * the next call.
    */
   ended?: boolean
 }

@@ -64,7 +64,7 @@ const isSameUser = (userId: UserId, other: UserId) => userKeyOf(userId) === user
 /** Whether a command cancels another user's request. */
 const cancelsOther = (command: Command, self: UserId) => command.type === 'cancel' && command.userId !== undefined && !isSameUser(command.userId, self)
 
-/** Whether a command from the user `self` depends on that user's role. If so, the caller must look up the role. */
+/** Whether a command from the user `self` depends on that user's role. If it depends on the role, the caller must look up the role. */
 export const needsRights = (command: Command, self: UserId): boolean => rights[command.type] !== undefined || cancelsOther(command, self)
 
 /** The seat, user or invite that a command affected. */

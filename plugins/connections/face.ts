@@ -24,7 +24,7 @@ export interface FaceEvent {
  */
 export interface Face<F = unknown> {
   readonly name: string
-  /** Whether the face accepts binary frames. If not, a binary frame closes the connection with UNSUPPORTED_DATA. */
+  /** Whether the face accepts binary frames. Otherwise, a binary frame closes the connection with UNSUPPORTED_DATA. */
   readonly binary?: boolean
   /**
    * Decodes a frame.

@@ -82,7 +82,7 @@ export class Session {
   readonly userKey: string
   /** The client's message format. */
   readonly face: Face
-  /** Whether the session has a client connection. If not, only the session's owner can receive its events. */
+  /** Whether the session has a client connection. Without a connection, only the session's owner can receive the events. */
   readonly connected: boolean
   /** The room that the session is in. Set only by the rooms plugin. */
   roomId: string | null = null

@@ -23,8 +23,8 @@ export interface RequestLimit {
 
 export interface MessageOptions extends MessageSchemas {
   /**
-   * Whether the request is about the sender's room; true by default. If so, the request's data may
-   * contain `roomId`, which must be the id of that room.
+   * Whether the request is about the sender's room; true by default. The data of such a request
+   * may contain `roomId`, which must be the id of that room.
    */
   room?: boolean
   /** Whether the session's later requests wait until this request has finished. */
@@ -171,7 +171,7 @@ export interface RouteTable {
    * @throws if a type belongs to another owner; in that case nothing has changed
    */
   install (owner: string, table: MessageTable | undefined, inFlight?: InFlight): void
-  /** Sets the types that return FEATURE_DISABLED because this feature is off. */
+  /** Sets the types that return FEATURE_DISABLED because the feature is off. */
   disable (feature: string, types: readonly string[]): void
   /** @returns the declared schema of an event, including the fields that other owners add */
   eventSchema (type: string): z.ZodType | undefined

@@ -8,7 +8,7 @@ import type { FastifyBaseLogger } from 'fastify'
  */
 const quietMs = 100
 
-// Dependencies, hidden files and editor backups.
+// Ignored files: dependencies, hidden files and editor backups.
 const ignored = /(^|[/\\])(node_modules|\.[^/\\]+)([/\\]|$)|~$/
 
 /**

@@ -19,7 +19,7 @@ declare module '../hooks.ts' {
   }
 }
 
-/** A user of a room's router. The router stays open until its last user leaves. */
+/** A user (a peer, a tap or an injection) of a room's router. The router stays open until its last user leaves. */
 export interface MediaUser {
   /** Called when the router is closed. All media of the user on this router are then closed, too. */
   mediaClosed (): void

@@ -80,7 +80,7 @@ declare module 'fastify' {
 
 declare module '../hooks.ts' {
   interface KernelHooks {
-    /** Decides whether a session may send audio, and whether the server pauses the new producer. A handler throws to reject. Without a handler, every session may send. */
+    /** Decides whether a session may send audio, and whether the server pauses the new producer. A handler throws an error to reject the session. Without a handler, every session may send. */
     'media:produce': (roomId: string, session: Session) => Promise<ProducePermit | undefined>
     /** A user has paused or resumed a producer. */
     'media:selfMuted': (roomId: string, session: Session, muted: boolean) => void

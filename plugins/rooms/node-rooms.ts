@@ -69,8 +69,8 @@ export interface NodeRooms {
   /**
    * Drops a room's local part if it has no members and no joining sockets on this server.
    *
-   * @param confirmed whether the store has replied to the last request about the room. If not, the
-   * request may still take effect, so the room stays on this server's list in the store and is synced
+   * @param confirmed whether the store has replied to the last request about the room. Without a reply,
+   * the request may still take effect, so the room stays on this server's list in the store and is synced
    * later
    */
   release (room: LocalRoom, confirmed?: boolean): void

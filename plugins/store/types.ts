@@ -129,7 +129,7 @@ export interface MembersChange {
 
 /** The result of writing one server's members. */
 export interface WrittenMembers extends MembersChange {
-  /** Set if the room was closed while this server was disconnected. In that case, nothing was written. */
+  /** Set if the room was closed while this server was disconnected. If the room was closed, nothing was written. */
   closed?: boolean
   /** All documents the room has now. */
   documents: ReadonlyMap<string, StoredDocument>

@@ -4,7 +4,7 @@ import type { RoomRecord, RoomSummary, StoredDocument } from '../types.ts'
 export interface MemoryRoom {
   record: RoomRecord
   pinHash: string | undefined
-  /** By user key, in order of arrival. */
+  /** The users by user key, in order of arrival. */
   users: Map<string, { place: number, profile: Profile, sockets: Set<string> }>
   lastActivityAt: number
   producers: number

@@ -160,7 +160,7 @@ function sameView (view: View, state: SeatState, what: string): void {
   if (got !== wanted) throw new Error(`${what} result in ${got} instead of ${wanted}`)
 }
 
-/** Random runs may miss a rejection, and they never reach the limit of seat requests. `refusals` causes every rejection. */
+/** Random runs may miss a rejection, and they never reach the limit of seat requests. The cases in `refusals` cause every rejection. */
 const asMany = Array.from({ length: maxRequests + 1 }, (_, i): [Command, number] => [{ type: 'request' }, 100 + i])
 const refusals: Step[] = ([
   [{ type: 'leave' }, 5], [{ type: 'take', seatIndex: most }, 5], [{ type: 'lock', seatIndex: 0 }, 5],
