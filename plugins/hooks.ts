@@ -53,7 +53,7 @@ export interface HookEntry {
 /** The API for the kernel. */
 export interface Hooks extends HookRegistrar, HookCaller<KernelHooks> {
   /**
-   * Replaces all handlers of an owner atomically.
+   * Replaces all handlers of an owner (the kernel or a feature) atomically.
    *
    * @param inFlight counts the running calls of the new handlers
    */

@@ -8,7 +8,7 @@ export type ParsedMessage =
   { id?: string | number | undefined, type: string, data: Record<string, unknown>, error?: undefined } |
   { id?: string | number | undefined, type?: string | undefined, error: Error }
 
-/** An event that a face encodes. */
+/** An event, in the form that a face encodes. */
 export interface FaceEvent {
   readonly type: string
   readonly data: unknown

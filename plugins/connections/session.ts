@@ -82,7 +82,7 @@ export class Session {
   readonly userKey: string
   /** The client's message format. */
   readonly face: Face
-  /** Whether the session has a client connection. Without a connection, only the session's owner can receive the events. */
+  /** Whether the session has a client connection. Without a connection, only the feature that opened the session receives the events. */
   readonly connected: boolean
   /** The room that the session is in. Set only by the rooms plugin. */
   roomId: string | null = null
@@ -198,7 +198,7 @@ export class Session {
     this.#endSoon()
   }
 
-  /** Releases the session's resources after its client has disconnected. Called by the owner of the session's link. Idempotent. */
+  /** Releases the session's resources after its client has disconnected. Called by the code that owns the session's link. Idempotent. */
   end (): void {
     this.#closing = true
     if (this.#ended) return

@@ -9,7 +9,7 @@ import type { FrameReader, Identity, Session, UserId } from './session.ts'
 /** Options for a session over a feature's own transport, or without a connection. */
 export type OpenOptions<F = unknown> = {
   identity: Identity
-  /** Called once when the session has ended. `reason`: why the server closed the session; undefined if the session's owner ended it. */
+  /** Called once when the session has ended. `reason`: why the server closed the session; undefined if the feature that opened the session ended it. */
   onClose?: (reason: CloseReason | undefined) => void
 } & ({
   face: Face<F>
@@ -57,7 +57,7 @@ export interface FeatureSockets extends Pick<SessionRegistry, 'size' | 'get' | '
 export interface ConnectionOptions {
   /** The message format. Default: the native protocol. */
   face?: Face<string | Uint8Array>
-  /** The name of the path's owner. */
+  /** The owner of the path: `kernel`, or the name of a feature. */
   owner?: string
 }
 

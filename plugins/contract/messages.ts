@@ -3,7 +3,7 @@ import type { MessageTable } from '../dispatch/routes.ts'
 import type { EventContract, RequestContract } from '../schema/contract.ts'
 
 /**
- * Merges the messages of all owners. The kernel's messages come first. The messages of features follow,
+ * Merges the messages of the kernel and of all features. The kernel's messages come first. The messages of features follow,
  * sorted by feature name, so that the result does not depend on the load order.
  */
 export function messagesOf (tables: readonly (MessageTable & { owner: string })[]): { requests: RequestContract[], events: EventContract[] } {

@@ -4,7 +4,7 @@ import type { EventCheck } from '../connections/sockets.ts'
 
 /**
  * Creates a check of outgoing events. In production, an event that does not match its schema is counted
- * and sent; the first one of each type is logged.
+ * and sent; the first such event of each type is logged.
  *
  * @param schemaOf returns the declared schema of an event type
  */

@@ -1,6 +1,6 @@
 import { unavailable } from '../errors/codes.ts'
 
-/** Supervises the calls of one owner. */
+/** Supervises the calls of one owner (a feature). */
 export interface CallSupervision {
   /** How long a call may take, in milliseconds. */
   readonly deadlineMs: number
@@ -30,7 +30,7 @@ export interface RunOptions {
 }
 
 /**
- * The in-flight calls of one owner. When the owner's handlers are replaced, running calls may finish;
+ * The in-flight calls of one owner (the kernel or a feature). When the owner's handlers are replaced, running calls may finish;
  * after a timeout they are cancelled.
  */
 export interface InFlight {

@@ -161,10 +161,10 @@ export interface RouteTable {
   find (type: string): InstalledRoute | undefined
   /** @throws UNKNOWN_TYPE; FEATURE_DISABLED if the type belongs to a feature that is off */
   resolve (type: string): InstalledRoute
-  /** @returns the owner of a message type */
+  /** @returns the owner of a message type: the kernel or a feature */
   ownerOf (type: string): string | undefined
   /**
-   * Replaces an owner's table atomically. In-flight requests finish in the old handlers.
+   * Replaces the table of an owner (the kernel or a feature) atomically. In-flight requests finish in the old handlers.
    *
    * @param table undefined removes all of the owner's types
    * @param inFlight counts the in-flight requests of the new handlers

@@ -63,7 +63,7 @@ export interface GenerationPlan {
   provided (name: string): readonly string[] | undefined
   /** @throws when the type belongs to another feature */
   claimMessage (type: string): void
-  /** @throws if the feature and another owner declare the same field of a message */
+  /** @throws if the feature and another owner (the kernel or a feature) declare the same field of a message */
   checkFields (table: MessageTable): void
   /** The owners whose paths and routes the feature's paths must not overlap. */
   pathOwners (): Iterable<PathOwner>

@@ -19,7 +19,7 @@ export type HttpHandler = (request: IncomingMessage, response: ServerResponse) =
 
 /** A path whose WebSockets the kernel opens, with the same limits, errors and sessions as `/ws`. */
 export interface ConnectionPath {
-  /** The protocol face of the sessions. Default: the native protocol. */
+  /** The message format (face) of the sessions. Default: the native protocol. */
   face?: Face<string | Uint8Array>
   /** The subprotocol that the server selects if the client offers it. Default: `msab.v1`. */
   subprotocol?: string
@@ -58,7 +58,7 @@ export interface GateRegistrar {
   upgrade (path: string, options: UpgradePath): void
 }
 
-/** All paths of one owner; installed and removed as a unit. */
+/** All paths of one owner (the kernel or a feature); installed and removed as a unit. */
 export interface GateTable {
   http: ReadonlyMap<string, HttpHandler>
   upgrades: ReadonlyMap<string, UpgradePath>
@@ -119,7 +119,7 @@ export interface Gate {
   /** Emits `upgrade` for each request whose WebSocket the kernel opens. */
   readonly webSockets: EventEmitter
   /**
-   * Replaces an owner's paths atomically. In-flight requests finish in the old handlers.
+   * Replaces the paths of an owner (the kernel or a feature) atomically. In-flight requests finish in the old handlers.
    *
    * @param table undefined removes all of the owner's paths
    * @param inFlight counts the in-flight requests of the new handlers

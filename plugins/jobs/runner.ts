@@ -27,7 +27,7 @@ export interface JobsRegistrar {
  * server at a time runs a given job. If that server dies, another one runs the job.
  */
 export interface Jobs extends JobsRegistrar {
-  /** Atomically replaces all of an owner's handlers. */
+  /** Atomically replaces all handlers of an owner (the kernel or a feature). */
   install (owner: string, handlers: ReadonlyMap<string, JobHandler>): void
 }
 

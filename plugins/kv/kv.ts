@@ -25,7 +25,7 @@ export interface PlainKeys {
   delete (key: string): Promise<boolean>
 }
 
-/** The values of one owner. */
+/** The values of one feature or one part of the kernel. */
 export interface Namespace extends PlainKeys {
   /**
    * Sets a value only if the current value equals `expected`.

@@ -29,7 +29,7 @@ const maxEntries = 15
 /**
  * Detects the active speakers of a room.
  *
- * @param userOf returns the owner of a producer
+ * @param userOf returns the user who owns a producer
  * @param changed called when the set of active speakers changes
  */
 export async function watchSpeakers (

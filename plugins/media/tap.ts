@@ -18,7 +18,7 @@ export interface TappedVoice {
   producerId: string
   userId: UserId
   source: ProducerSource
-  /** Identifies the packets of this voice. */
+  /** Identifies the packets of this producer. */
   ssrc: number
   payloadType: number
   /** Id of the RTP header extension with the audio level (RFC 6464). Packets lack the extension if the sender sends no levels. */
@@ -28,20 +28,20 @@ export interface TappedVoice {
 }
 
 export interface TapEvents {
-  /** The list of voices has changed. */
+  /** The list of followed producers has changed. */
   voices: [voices: readonly TappedVoice[]]
   /** The tap is closed; emitted once. */
   close: []
 }
 
 /**
- * Sends the packets of all voices of a room to a UDP port: Opus in RTP, not encrypted, one SSRC per
- * voice. If the media worker dies, the tap is reopened with new SSRCs. The tap closes with its room.
+ * Sends the packets of the producers of a room to a UDP port: Opus in RTP, not encrypted, one SSRC per
+ * producer. If the media worker dies, the tap is reopened with new SSRCs. The tap closes with its room.
  */
 export interface Tap {
   readonly roomId: string
   readonly closed: boolean
-  /** The current voices. */
+  /** The producers that the tap follows now. */
   readonly voices: readonly TappedVoice[]
   on (event: 'voices', listener: (...args: TapEvents['voices']) => void): unknown
   on (event: 'close', listener: () => void): unknown

@@ -20,7 +20,7 @@ t.test('following the first steps connects two windows that hear each other', as
   const folder = t.testdir({})
   execFileSync('git', ['clone', '--quiet', '--depth', '1', `file://${root}`, 'flylive-audio-server'], { cwd: folder })
   const clone = join(folder, 'flylive-audio-server')
-  // Installing the packages would take minutes, and another test does so.
+  // Installing the packages would take minutes. Another test covers the installation.
   symlinkSync(join(root, 'node_modules'), join(clone, 'node_modules'))
   t.equal(existsSync(join(clone, 'features/stage/.built')), false)
 

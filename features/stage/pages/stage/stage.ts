@@ -173,7 +173,7 @@ function createStage ({ roomId, options, identity, access, choice }: Entry, left
     hidden = true
     room.close()
   }
-  /** Joins again if the browser restores the page, for example when the user goes back to it from another site. */
+  /** Joins again if the browser restores the page, for example when the user goes back to the page from another site. */
   const restore = ({ persisted }: PageTransitionEvent) => {
     if (!persisted || !hidden) return
     hidden = false
