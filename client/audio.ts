@@ -68,7 +68,7 @@ export interface AudioOptions {
 
 export interface PublishOptions {
   /**
-   * Opens another track when the published one ends, for example because a phone call took the microphone. By
+   * Opens another track when the published track ends, for example because a phone call took the microphone. By
    * default, the client opens another microphone if the published track comes from one. The client stops the tracks that
    * this function returns. Set this option to false to unpublish an ended track.
    */

@@ -20,7 +20,7 @@ const maxInFlight = 4
 const backoffMs = { min: 500, max: 5000 }
 /**
  * Time by which the lease exceeds the timeout of a backend call, in milliseconds. The
- * lease begins before the gifts are taken, and taking them may last 2 s (plugins/redis).
+ * lease begins before the gifts are taken, and taking gifts may last 2 s (plugins/redis).
  */
 const leaseMarginMs = 3000
 

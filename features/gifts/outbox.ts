@@ -42,7 +42,7 @@ export type Outcome =
   /** The gift is due again after `delayMs`. If `counted` is true, the attempt counts as failed. */
   | { to: 'queue', delayMs: number, counted: boolean }
 
-/** The records that the outbox keeps of gifts that are no longer queued, by kind. */
+/** The records of gifts that are no longer queued, by kind. */
 export interface Records {
   ledger: Gift & { recordedAt: number }
   failed: Gift & { code: number, reason: string, failedAt: number }

@@ -4,8 +4,8 @@ import type { FeatureInstance } from 'flylive-audio-server/feature'
 /** Removes members from rooms when the backend kicks or blocks them. */
 export interface Removals {
   /**
-   * Closes a user's sessions in a room on this server immediately. Each server does
-   * the same when it receives the event. Later, a job removes sessions on servers that missed the event.
+   * Closes a user's sessions in a room on this server immediately. Each server closes
+   * the user's sessions when it receives the event. Later, a job removes sessions on servers that missed the event.
    *
    * @param eventId identifies the event; the same on all servers
    */

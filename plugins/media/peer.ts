@@ -79,7 +79,7 @@ export class Peer implements MediaUser {
       transport?.close()
       if (!this.#closed) throw error
     }
-    // During the request to the worker, the session may have left the room or joined another one.
+    // During the request to the worker, the session may have left the room or joined another room.
     if (this.#closed || !transport) {
       transport?.close()
       throw this.session.roomId === this.media.roomId
