@@ -104,7 +104,7 @@ const attacks: Record<string, (url: string) => Promise<void>> = {
     })
   },
   '300 slow bodies': async (url) => { await openRaw(url, 'POST /admin/rooms/r1/close HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\ncontent-length: 60000\r\n\r\n{"reason":"', 300) },
-  'upgrades at /livez': async (url) => { await openRaw(url, 'GET /livez HTTP/1.1\r\nhost: a\r\nupgrade: websocket\r\nconnection: upgrade\r\nsec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n', 8) },
+  'upgrade requests to /livez': async (url) => { await openRaw(url, 'GET /livez HTTP/1.1\r\nhost: a\r\nupgrade: websocket\r\nconnection: upgrade\r\nsec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n', 8) },
   'requests that create rooms and take seats': async (url) => {
     await flood(url, (ws, n) => {
       ws.send(`{"id":${n},"type":"room:join","data":{"roomId":"flap${n}"}}`)
