@@ -7,7 +7,7 @@ export interface CacheOptions<V> {
   load: (key: string) => Promise<V>
   /** Time a value stays fresh, in milliseconds. */
   freshMs: number
-  /** How much longer a value may be used if `load` fails, in milliseconds; 0 disables this. */
+  /** Additional time that a value may be used if `load` fails, in milliseconds; 0 disables stale values. */
   staleMs: (value: V) => number
   /** Overrides `freshMs` per value, in milliseconds. */
   freshFor?: (value: V) => number

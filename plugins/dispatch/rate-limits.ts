@@ -4,8 +4,8 @@ import type { Limiter } from '../redis/limiter.ts'
 
 /**
  * Limits messages per user and minute, across all servers. Each server counts its own messages exactly.
- * Messages to other servers are included once those servers have reported them to Redis, which they do
- * {@link reportMs} after the first one.
+ * Messages to other servers are included once those servers have reported their counts to Redis. A server
+ * reports {@link reportMs} after its first unreported message.
  */
 export interface RateLimits {
   /**
@@ -14,7 +14,7 @@ export interface RateLimits {
    *
    * @param name identifies the limit
    * @param key identifies the user
-   * @returns undefined if the message is counted at once
+   * @returns undefined if the message is counted immediately
    * @throws RATE_LIMITED (details `{retryAfterMs}`) if the key has reached its limit for this minute
    */
   consume (name: string, key: string, perMinute: number): Promise<void> | undefined
@@ -31,18 +31,18 @@ const reportMs = 100
 
 /** The counts of one limit. */
 interface Counts {
-  /** The messages of all servers, as far as this server knows. */
+  /** The messages on all servers, by key: this server's own count and the last count read from Redis. */
   total: MinuteCounter
   /** The number of messages, by key, that this server has not reported. */
   unreported: Map<string, number>
-  /** Readings of other servers' counts that have not finished, by key. */
+  /** Pending reads of the other servers' counts, by key. */
   reading: Map<string, Promise<void>>
   /** The count in Redis. */
   shared: Limiter
 }
 
 /**
- * @param redis makes the counts cluster-wide; if it cannot be reached, each server counts only its own
+ * @param redis makes the counts cluster-wide; if Redis cannot be reached, each server counts only its own
  * messages
  */
 export function createRateLimits (redis: Redis | undefined): RateLimits {
@@ -68,7 +68,7 @@ export function createRateLimits (redis: Redis | undefined): RateLimits {
     unreported.clear()
   }
 
-  /** Counts a message of a key whose minute is known. */
+  /** Counts a message of a key whose current minute this server has. */
   function count (counts: Counts, key: string, perMinute: number): void {
     const { total, unreported } = counts
     total.check(key, perMinute)

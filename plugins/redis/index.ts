@@ -70,7 +70,7 @@ export default fp(async function redis (app) {
     if (redis.status === 'ready') return
     const { promise, resolve, reject } = Promise.withResolvers<void>()
     redis.once('ready', resolve)
-    // A wrong password stays wrong, so the start fails immediately.
+    // A retry cannot succeed with a wrong password, so the start fails immediately.
     const refused = (error: Error) => { if (isRefusal(error)) reject(refusedBy(error)) }
     redis.on('error', refused)
     await withTimeout(promise, timeoutMs, () => {

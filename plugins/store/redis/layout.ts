@@ -44,7 +44,7 @@ export const sessionField = (nodeId: string, sessionId: string) => `${nodeId} ${
 /** @param text JSON of a record. Older servers write records without `options`. */
 export const parseRecord = (text: string): RoomRecord => ({ options: {}, ...JSON.parse(text) as Omit<RoomRecord, 'options'> })
 
-/** Members' profiles, by their JSON: each join to a room reads up to 100 of the same profiles again. At most 4 Mi characters. */
+/** Members' profiles by their JSON text, because each join reads up to 100 profiles, mostly the same ones. The texts have at most 4 Mi characters together. */
 const profiles = new LRUCache<string, Readonly<Profile>>({ maxSize: 2 ** 22, sizeCalculation: (_profile, text) => text.length })
 
 /** @param text JSON of a profile */

@@ -16,7 +16,7 @@ for (const suffix of suffixes) {
     const env = { REDIS_URL, FEATURES: 'auth,seats,chat,auto-close,lobby', EMPTY_ROOM_SECONDS: '0', FEATURES_CONFIG: '{"lobby":{"cacheMs":0}}' }
     const [a, b] = [await build(t, { env, timings: shortTimings }), await build(t, { env, timings: shortTimings })]
     const [ada, bob, carl] = [await a.connect(1), await b.connect(2), await b.connect(3)]
-    // After a pause of the process, the servers take their leases for lost and delay new rooms.
+    // After a pause of the process, the servers treat their leases as lost and delay new rooms.
     for (const client of [ada, bob, carl]) await until(async () => await client.ok('room:join', { roomId: 'r1', pin: '1234' }))
     await ada.ok('seat:take', { seatIndex: 0 })
     await bob.ok('seat:take', { seatIndex: 1 })
