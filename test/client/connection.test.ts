@@ -195,7 +195,7 @@ t.test('emits closed and can connect again after close()', async (t) => {
   t.equal(early.connection.state, 'closed')
 })
 
-t.test('a listener that throws does not affect others', async (t) => {
+t.test('a listener that throws does not affect other listeners', async (t) => {
   const server = await build(t)
   const { connection } = watch(t, { url: server.url })
   const thrown = new Promise((resolve) => process.once('uncaughtException', resolve))

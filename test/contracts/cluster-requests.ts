@@ -55,7 +55,7 @@ export function clusterRequestsContract (t: Test, make: (t: Test) => Promise<{ a
     t.notMatch((error as Error).message, /1234/, 'an error without a code reveals nothing')
   })
 
-  t.test('rejects with UNAVAILABLE without a handler, and after it was removed', async (t) => {
+  t.test('rejects with UNAVAILABLE without a handler, and after the handler was removed', async (t) => {
     const { asker, answerer, answererId } = await make(t)
     await t.rejects(asker.ask(answererId, 'test:double', { n: 1 }, 2000), { code: 'UNAVAILABLE', details: { retryable: true } })
     const off = answerer.answer('test:double', ({ n }) => ({ doubled: n }))

@@ -15,7 +15,7 @@ const env = { FEATURES: 'auth,chat,media,seats,auto-close', EMPTY_ROOM_SECONDS: 
 
 const listed = async (server: TestServer) => ((await server.admin('GET', '/admin/rooms')).body?.rooms as { id: string }[]).map(({ id }) => id)
 
-onBothStores(t, 'closes an empty room and removes everything about it', async (t, store, kind) => {
+onBothStores(t, 'closes an empty room and removes all its data', async (t, store, kind) => {
   const server = await build(t, { env: { ...env, ...store } })
   const removed = removals(server)
   const [ada, bob, eve] = [await server.connect(1), await server.connect(2), await server.connect(3)]

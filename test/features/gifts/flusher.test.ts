@@ -161,7 +161,7 @@ t.test('retries a failed batch after one and two seconds in smaller batches, the
   t.equal(calls[15]?.length, 12, 'a replayed gift starts with the full batch size')
 })
 
-t.test('a gift that crashes the backend does not affect others', slowly, async (t) => {
+t.test('a gift that crashes the backend does not affect other gifts', slowly, async (t) => {
   let poison = ''
   const { outbox, calls, refused, add } = start(t, (gifts) => {
     if (ids(gifts).includes(poison)) throw new Error('HTTP 422')

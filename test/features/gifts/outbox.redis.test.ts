@@ -65,7 +65,7 @@ t.test('bounds the records of failed gifts', async (t) => {
   t.same(await sizes(), [10, 10])
 })
 
-t.test('a manually deleted gift does not block others', async (t) => {
+t.test('a manually deleted gift does not block other gifts', async (t) => {
   await one.flushdb()
   const outbox = createRedisOutbox(one)
   const gifts = [giftOf(), giftOf()] as const

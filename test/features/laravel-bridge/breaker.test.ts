@@ -40,7 +40,7 @@ t.test('opens while the backend is down and probes the backend', async (t) => {
   t.equal(await attempt(client.call(room, any)), 'OK')
 })
 
-t.test('one call probes; the others do not wait', async (t) => {
+t.test('one call probes the backend; other calls do not wait', async (t) => {
   const backend = await startBackend(t)
   backend.everyRoom = () => 1
   const { client, metrics } = clientOf(t, backend, { breaker: { openMs: 100 } })

@@ -57,7 +57,7 @@ onBothStores(t, 'lists the occupied rooms of all servers', async (t, env, kind) 
   t.same(await list(looker), { rooms: [], nextCursor: null })
 })
 
-onEveryStore(t, 'lists some members, seated ones first', async (t, env, kind) => {
+onEveryStore(t, 'lists some members, seated members first', async (t, env, kind) => {
   const [a, b] = await pair(t, kind, env)
   const clients: TestClient[] = []
   for (let id = 1; id <= 9; id++) {

@@ -139,7 +139,7 @@ onEveryStore(t, 'added seats can be taken immediately', async (t, env) => {
   t.match(await owner.ok('room:join', { roomId: 'r1' }), { seatCount: 6, seats: [], lockedSeats: [4] })
 })
 
-onEveryStore(t, 'a seat taken while it is removed is released', async (t, env) => {
+onEveryStore(t, 'a seat that is taken during its removal is released', async (t, env) => {
   const { server, all } = await scene(t, env)
   for (let round = 0; round < 8; round++) {
     const replies = await Promise.all([

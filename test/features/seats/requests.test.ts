@@ -267,7 +267,7 @@ t.test('each of two servers notifies its own sockets', async (t) => {
   t.same(heard(watcher), [])
 })
 
-t.test('a user who leaves on one server leaves on both', async (t) => {
+t.test('a user who leaves the room on one server leaves on both servers', async (t) => {
   const { a, b, member, other, hosts } = await pair(t, { SEAT_GRACE_SECONDS: '60' })
   for (const client of [member, other]) await client.ok('seat:request')
   await hears(t, hosts, '3 4')
@@ -291,7 +291,7 @@ t.test('a server that was partitioned sends the missed changes', async (t) => {
   t.same(heard(watcher), [])
 })
 
-t.test('restores requests after Redis lost them', async (t) => {
+t.test('restores seat requests after Redis lost its data', async (t) => {
   const redis = await startRedis(t)
   const { server, owner, member, other } = await scene(t, { REDIS_URL: redis.url })
   await member.ok('seat:request')

@@ -61,7 +61,7 @@ onEveryStore(t, 'leaving the room releases the seat', async (t, env) => {
   t.match(await member.ok('room:join', { roomId: 'r1' }), { seats: [] })
 })
 
-onBothStores(t, 'a user who disconnects while taking a seat does not keep it', async (t, env) => {
+onBothStores(t, 'a user who disconnects while taking a seat does not keep the seat', async (t, env) => {
   const { server, owner, other } = await scene(t, { SEAT_GRACE_SECONDS: '0', ...env })
   for (let round = 0; round < 10; round++) {
     const eve = await server.connect(`eve${round}`)

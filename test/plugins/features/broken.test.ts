@@ -43,7 +43,7 @@ const cases: Record<string, Case> = {
   'a removed setting': { files: { 'index.ts': "import { z as zod } from 'zod'\nexport const config = zod.object({ volume: zod.number() })\n" + good }, says: /volume/, file: 'index.ts' }
 }
 
-t.test('the old instance serves until the new one has loaded', async (t) => {
+t.test('the old instance serves until the new instance has loaded', async (t) => {
   const folder = featureFolder(t)
   folder.write('says', { 'index.ts': good })
   folder.write('off', { 'index.ts': saying('off', 'off') })

@@ -97,7 +97,7 @@ t.test('a feature that is registered like a plain plugin keeps resources until t
   t.equal(disposed, 1)
 })
 
-t.test('a resource that cannot be disposed does not prevent the others from being disposed', async (t) => {
+t.test('a resource that cannot be disposed of does not prevent the disposal of other resources', async (t) => {
   const lines: string[] = []
   const { log } = Fastify({ logger: { level: 'error', stream: { write: (line: string) => { lines.push(line) } } } })
   const kept = createKeptResources(log)

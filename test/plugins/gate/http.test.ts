@@ -142,7 +142,7 @@ t.test('a request that exceeds the deadline of a reload gets UNAVAILABLE', async
   t.match(await response.json(), { error: { code: 'UNAVAILABLE' } })
 })
 
-t.test('a failed reload keeps the prefix; a reload without it releases it', async (t) => {
+t.test('a failed reload keeps the prefix; a reload without the prefix releases it', async (t) => {
   const { server, folder, text, admin } = await scene(t)
   folder.write('plain', { 'index.ts': `${plain('third')}\nthrow new Error('broken')` })
   t.equal((await admin('plain/reload')).status, 422)

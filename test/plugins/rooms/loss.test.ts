@@ -108,7 +108,7 @@ t.test('keeps state that only one server has', async (t) => {
   await agree(3)
 })
 
-t.test('a late server takes over the others\' state', async (t) => {
+t.test('a server that syncs late adopts the state of the other servers', async (t) => {
   const { redis, a, b, members: [ada], agree } = await servers(t, 'a', 'b')
   await a.count()
   await agree(1)

@@ -67,7 +67,7 @@ export default defineFeature(async (app) => {
 }, { name: '${name}' })
 `
 
-t.test('withdraws a definition with its feature', async (t) => {
+t.test('a definition is removed with its feature', async (t) => {
   const env = { REDIS_URL: await redisDatabase() }
   const folder = featureFolder(t)
   folder.write('box', { 'index.ts': boxFeature('box', 'a: z.int().default(1)') })

@@ -29,7 +29,7 @@ t.test('a partitioned server sends its members the missed changes', async (t) =>
   t.equal(b.peek(), 3)
 })
 
-t.test('a change after missed changes also delivers the missed ones', async (t) => {
+t.test('a change after missed changes also delivers the missed changes', async (t) => {
   const { a, b, ada, bob } = await pair(t)
   await a.count()
   await until(() => bob.known() === 1)

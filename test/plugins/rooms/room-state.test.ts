@@ -44,7 +44,7 @@ onEveryStore(t, 'a join during changes continues from its reply', async (t, env)
   t.same(tally.peek('r1'), { n: last })
 })
 
-onEveryStore(t, 'a rejected change does not affect others', async (t, env) => {
+onEveryStore(t, 'a rejected change does not affect other changes', async (t, env) => {
   const { connect, count, peek, server, tally } = await buildTally(t, env)
   const ada = await follow(await connect(1))
   await count()

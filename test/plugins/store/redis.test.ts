@@ -86,7 +86,7 @@ t.test('removes the members of a dead server', async (t) => {
   t.same(await b.listNodeRooms('node-a'), [])
 })
 
-t.test('two servers that clean up a dead one announce each user once', async (t) => {
+t.test('two servers that clean up a dead server announce each user once', async (t) => {
   const { a, b, client } = await pair(t)
   const dead = storeOf(client, 'node-dead')
   for (let i = 0; i < 20; i++) await dead.join(joining('r1', i))

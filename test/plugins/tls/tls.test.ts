@@ -55,7 +55,7 @@ t.test('takes a new certificate without closing connections', async (t) => {
     t.match(lines.at(-1), { subject: 'CN=localhost', validTo: String, fingerprint: String })
   })
 
-  t.test('a broken pair keeps the previous one', async (t) => {
+  t.test('if the new key and certificate are broken, the server keeps the previous pair', async (t) => {
     for (const [name, write] of Object.entries({
       'a key of another certificate': () => copyFileSync(join(fixtures, 'key.pem'), key),
       'no certificate': () => writeFileSync(cert, ''),
