@@ -501,7 +501,7 @@ export class RoomAudio extends Emitter<AudioEvents> {
     }
   }
 
-  /** Closes failed transports and creates new ones after a backoff. */
+  /** Closes failed transports and creates new transports after a backoff. */
   #broken (transports: MediaTransports, error: unknown): void {
     if (transports !== this.#transports || transports.closed) return
     this.#closeTransports()

@@ -81,7 +81,7 @@ export class MediaTransports {
   }
 
   /**
-   * Runs the function after all earlier ones have finished.
+   * Runs the function after all earlier functions have finished.
    *
    * @param fn must not throw
    */

@@ -328,7 +328,7 @@ export class RoomClient extends Emitter<RoomEvents> {
     this.#ownerId = ownerId
   }
 
-  /** Joins the room on a second connection, because the server of the first one shuts down. */
+  /** Joins the room on a second connection, because the server of the first connection shuts down. */
   async #moveTo ({ request, adopt }: Handover): Promise<void> {
     const wanted = this.#target
     if (!wanted) return adopt()

@@ -86,7 +86,7 @@ export default defineFeature(async function seats (app, { graceSeconds, commands
       pendingInvites: state.invites.map(({ userId, ...invite }) => ({ ...invite, invitedUserId: userId }))
     } satisfies Omit<z.input<typeof joinReply>, 'seatRequests'>
   })
-  // A separate hook, because it may wait for the backend. The hook above must return the seats as of the join.
+  // A separate hook, because it may wait for the backend. The hook above reads the seats at the time of the join.
   hooks.on('room:join', async (room, session) => ({ seatRequests: await seatRequests.joinSnapshot(room, session) } satisfies Pick<z.input<typeof joinReply>, 'seatRequests'>))
   hooks.on('room:featured', ({ roomId }) => service.peek(roomId)?.seats.map(({ userId }) => userId) ?? [])
 

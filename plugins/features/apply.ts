@@ -35,7 +35,7 @@ export interface Executor {
   readonly router: FeatureRouter
   /**
    * Builds the new generations, calls `commit`, and swaps the new generations in atomically; then
-   * drains and closes the old ones. If anything fails before the swap, nothing changes.
+   * drains and closes the old generations. If anything fails before the swap, nothing changes.
    *
    * @throws FEATURE_LOAD_FAILED, and any error that `commit` throws
    */

@@ -44,7 +44,7 @@ const roots = new Map<string, string>()
 /**
  * Finds features: folders with an index file.
  *
- * @param folders absolute paths; later folders override earlier ones
+ * @param folders absolute paths; later folders override earlier folders
  */
 export function findFeatures (folders: readonly string[]): FoundFeature[] {
   const found = new Map<string, FoundFeature>()

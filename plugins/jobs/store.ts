@@ -5,7 +5,7 @@ export interface DueJob {
 }
 
 /**
- * Stores jobs by due time. Each method is atomic and takes one round trip. All throw UNAVAILABLE while the
+ * Stores jobs by due time. Each method is atomic and takes one round trip. All methods throw UNAVAILABLE while the
  * store cannot be reached.
  */
 export interface JobStore {

@@ -63,7 +63,7 @@ export class Peer implements MediaUser {
     return [producer]
   }
 
-  /** Creates a transport and closes an earlier one of the same direction. */
+  /** Creates a transport and closes an earlier transport of the same direction. */
   async createTransport (direction: Direction): Promise<TransportParameters> {
     let transport: types.WebRtcTransport | undefined
     try {
@@ -212,7 +212,7 @@ export class Consumers {
     return consumer
   }
 
-  /** Adds a consumer and closes an earlier one of the same producer. */
+  /** Adds a consumer and closes an earlier consumer of the same producer. */
   add (consumer: types.Consumer): void {
     for (const older of this.#byId.values()) {
       if (older.producerId !== consumer.producerId) continue

@@ -35,7 +35,7 @@ const maxBurstBytes = 262_144
 /**
  * Batches the changes of members in large rooms. A user who joins and leaves between two events appears in neither.
  *
- * When many users join at once, events wait until the members have read the earlier ones, so that no
+ * When many users join at once, events wait until the members have read the earlier events, so that no
  * socket is closed because of its backlog.
  *
  * @param tryLock locks the room for one interval on all servers; returns false if another server has the lock

@@ -31,7 +31,7 @@ export async function wholeHistoryOf (client: TestClient): Promise<ChatMessage[]
   return history
 }
 
-/** Waits until a client has received a message, and therefore all earlier ones. */
+/** Waits until a client has received a message, and therefore all earlier messages. */
 export async function receives (client: TestClient, id: unknown): Promise<void> {
   await client.event('chat:message', (data) => data.id === id)
 }

@@ -83,7 +83,7 @@ onBothStores(t, 'a join during changes returns the same seats that other members
   for (const client of comers) members.push({ client, ...await follow(client) })
   enough.abort()
   await moving
-  // Clients that have received this last event have received all earlier ones.
+  // Clients that have received this last event have received all earlier events.
   await server.admin('PATCH', '/admin/rooms/r1/seats', { seatCount: 5 })
   const end = plain(viewFrom(await seatsOf(server) as SeatsReply))
   for (const { client, joined, told, view } of members) {

@@ -74,7 +74,7 @@ t.test('concurrent changes on both servers are announced in the same order', asy
       } else if (round % 3 === 2) await client.request('seat:leave')
     }
   }))
-  // Clients that have received this last event have received all earlier ones.
+  // Clients that have received this last event have received all earlier events.
   const { status } = await a.admin('PATCH', '/admin/rooms/r1/seats', { seatCount: 9 })
   t.equal(status, 200)
   const everybody = [...all, ...crowd]

@@ -11,7 +11,7 @@ return intact(KEYS[1], KEYS[2], KEYS[3], KEYS[4]) and 1 or 0
  *
  * Replaces a server's members in the room: removes members that are not in the argument, and adds members
  * that are missing in Redis. Restores documents that are missing or older in Redis, if they belong to this
- * room and not to an earlier one with the same id. If the room or some of its documents had been lost,
+ * room and not to an earlier room with the same id. If the room or some of its documents had been lost,
  * records the time and publishes.
  *
  * If one of the members' keys had been lost, rebuilds the other keys from the sessions, and publishes, so
