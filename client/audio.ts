@@ -47,7 +47,7 @@ export interface AudioEvents {
   muted: [muted: boolean]
   /** The state of the microphone changed. */
   microphone: [state: MicrophoneState]
-  /** The published track ended, and the client publishes this track of another microphone instead. */
+  /** The published track ended; the client publishes the given track of another microphone instead. */
   replaced: [track: MediaStreamTrack]
   /** The client unpublished the track, because the server rejected it or because it ended and has no replacement. */
   refused: [error: Error]

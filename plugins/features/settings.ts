@@ -79,7 +79,7 @@ export function createSettings (values: Pick<Namespace, 'get' | 'compareAndSet'>
       const next = { ...settings }
       for (const [name, change] of Object.entries(changes)) {
         const now = settings[name] ?? nothingSet
-        // Based on the clock, so that revisions increase even if the store has lost the latest settings.
+        // The revision is based on the clock, so that revisions increase even if the store has lost the latest settings.
         next[name] = { ...change(now), revision: Math.max(Date.now(), now.revision + 1) }
       }
       check?.(next)

@@ -53,7 +53,7 @@ function lookUp (block: Watched): void {
     const expression = "globalThis[Symbol.for('flylive-audio-server.running-code')]?.()"
     session.post('Debugger.evaluateOnCallFrame', { callFrameId: top.callFrameId, expression, returnByValue: true, silent: true }, (_error, found) => {
       block.code = (found as Debugger.EvaluateOnCallFrameReturnType | undefined)?.result.value as FeatureCode | undefined
-      // If the block ended before the pause, the stack trace belongs to other code.
+      // If the event loop was free again before the pause, the stack trace belongs to other code.
       const isOver = Number(Atomics.load(beat, 0)) > block.since
       if (!isOver) {
         block.stack = callFrames.map(({ functionName, location: { scriptId, lineNumber } }) =>
