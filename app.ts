@@ -49,7 +49,7 @@ export async function buildApp ({ config, logger = false, featuresDir = join(her
     requestTimeout: requestMs,
     bodyLimit,
     trustProxy: trustProxyOption(config.TRUST_PROXY),
-    // Longer than the default, because Redis may still be starting.
+    // The timeout is longer than the default, because Redis may still be starting.
     pluginTimeout: 60_000,
     logController: new LogController({ disableRequestLogging: true }),
     forceCloseConnections: true,

@@ -95,7 +95,7 @@ export default async function seats (): Promise<void> {
     print(`${contenders} concurrent takes of a seat: the winner`, won)
     console.log(`  ${contenders} concurrent takes of a seat cost ×${(quantile(all, 0.5) / quantile(refused, 0.5)).toFixed(2)} of ${contenders} takes rejected by schema`)
 
-    // Not timed, because MONITOR slows Redis down.
+    // These commands are not timed, because MONITOR slows Redis down.
     console.log('  Redis commands; each is a round trip unless it shares a pipeline:')
     const count = async (name: string, times: number, work: () => Promise<unknown>) => {
       console.log(`  ${name.padEnd(46)} ${describe(await commandsDuring(redis, port, work), times)}`)

@@ -94,9 +94,9 @@ const finalCodes: { [Code in CloseCodes[keyof CloseCodes]]?: WireError } = {
 /** Maximum time over which the clients of a server that shuts down spread their second connections, in milliseconds. */
 const longestSpreadMs = 5000
 
-/** Longer than the server's own timeout for its dependencies (10 s). */
+/** The default timeout of a request. The server's own timeout for its dependencies is shorter (10 s). */
 const defaultTimeoutMs = 20_000
-/** Less than the time after which `RoomClient.join()` fails (10 s). */
+/** The default timeout of a connection attempt. `RoomClient.join()` fails later (after 10 s). */
 export const defaultConnectTimeoutMs = 9000
 /** Default of `idleMs`. The sum of this value and `answerMs` is less than 35 s. */
 const defaultIdleMs = 24_000

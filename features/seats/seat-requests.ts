@@ -37,7 +37,7 @@ interface RequestAudience {
   delivered: readonly SeatRequestView[]
   /** Members who are known to be the owner or an admin. */
   readonly hosts: Set<Session>
-  /** Members whose join reply waits for their role. The reply contains the requests, so these sessions receive no event yet. */
+  /** Members whose join reply waits for their role. The reply contains the requests, so the server sends these members no event yet. */
   readonly pendingJoiners: Set<Session>
   /** Hosts whose role is being checked. */
   readonly roleChecks: Set<Session>

@@ -10,7 +10,7 @@ export interface TlsFiles {
 }
 
 /**
- * Only cipher suites with forward secrecy and authenticated encryption: those of TLS 1.3, and for TLS 1.2
+ * Only cipher suites with forward secrecy and authenticated encryption: the suites of TLS 1.3, and for TLS 1.2
  * the suites with ECDHE and AES-GCM or ChaCha20-Poly1305.
  */
 const ciphers = [

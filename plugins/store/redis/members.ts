@@ -56,7 +56,7 @@ export function createRedisMembers (redis: Redis, nodeId: string, index: RoomInd
         case 'ROOM_FULL': throw new RoomFull()
         case 'DAMAGED': throw unavailable('The room is being restored')
         default:
-          // Not awaited: Redis runs these commands before those of a join that creates the room.
+          // Not awaited: Redis runs these commands before the commands of a join that creates the room.
           index.removeMissing(roomId).catch(() => {})
           throw command.create && create === '' ? unavailable('Rooms are being restored') : new RoomNotFound(roomId)
       }
