@@ -7,8 +7,8 @@ import type { Report } from './test-report.ts'
 const root = resolve(import.meta.dirname, '..')
 const program = join(import.meta.dirname, 'test-lane.ts')
 /**
- * Node's options for the test processes. They load a cheaper handling of uncaught errors. A large young
- * generation saves a seventh of the CPU of starting a server.
+ * Node's options for the test processes. `--import` loads a module that makes the handling of uncaught errors
+ * cheaper. A large young generation saves a seventh of the CPU of starting a server.
  */
 const nodeOptions = ['--import', pathToFileURL(join(import.meta.dirname, 'test-domain.ts')).href, '--min-semi-space-size=32', '--max-semi-space-size=64']
 

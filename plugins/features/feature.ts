@@ -43,7 +43,7 @@ import type {} from '../store/index.ts'
 
 /**
  * The objects that `features.getFeature` returns, by feature name. A feature declares the object that
- * it provides. If a feature is replaceable, its caller declares the object instead, as `gifts` does for
+ * it provides. If a feature is replaceable, the feature that calls it declares the object, as `gifts` does for
  * `laravel-bridge`. For example:
  *
  * ```ts

@@ -3,7 +3,7 @@ import { viewFrom } from './view.ts'
 import type { View } from './view.ts'
 
 // A second implementation of the contract's seat rules, written independently of the
-// server's. The test compares the two.
+// server's implementation. The test compares their results.
 
 export type Role = 'owner' | 'admin' | 'member'
 
@@ -79,8 +79,8 @@ export interface Circumstances {
 }
 
 /**
- * Checks the outcome of a request that was sent concurrently with others, so that the
- * state before it is unknown.
+ * Checks the outcome of a request that was sent concurrently with other requests, so that the
+ * state before the request is unknown.
  *
  * @returns how the outcome contradicts the rules, or an empty string
  */

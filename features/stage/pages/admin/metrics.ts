@@ -105,7 +105,7 @@ export interface Frame {
   top: number
   width: number
   height: number
-  /** Points farther apart than this are not connected, because no values were read in between. */
+  /** Points farther apart than this time, in milliseconds, are not connected, because no values were read in between. */
   gapMs: number
 }
 
