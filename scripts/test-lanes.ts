@@ -40,7 +40,7 @@ export interface Run {
 /**
  * Runs test files in several processes. Each process requests a file when it has
  * finished the previous one, so that no core is idle while files are left. The first
- * process runs the browser files before others. Each isolated file runs in a new process.
+ * process runs the browser files before the other files. Each isolated file runs in a new process.
  */
 export function runLanes ({ files, jobs, timeoutMs, report }: LaneOptions): Run {
   let left = [...files]

@@ -52,7 +52,7 @@ export function toJsonSchema (schema: z.ZodType, io: 'input' | 'output'): JsonSc
   return made
 }
 
-// Cached, because reloading one feature does not change the schemas of the others.
+// Cached, because reloading one feature does not change the schemas of the other features.
 const converted = { input: new WeakMap<z.ZodType, JsonSchema>(), output: new WeakMap<z.ZodType, JsonSchema>() }
 
 function convertOne (schema: z.ZodType, io: 'input' | 'output'): JsonSchema {

@@ -25,7 +25,7 @@ export interface GiftProcessor {
   /**
    * Sends gifts to the backend, which charges each transactionId once.
    *
-   * @returns the gifts that the backend rejects permanently; all others are charged
+   * @returns the gifts that the backend rejects permanently; all other gifts are charged
    * @throws UNAVAILABLE if the request did not reach the backend. After any other error the backend may or
    * may not have charged the gifts. In both cases the caller must send all gifts again
    */

@@ -26,7 +26,7 @@ export interface GiftFailure {
 /**
  * Sends gifts to the backend.
  *
- * @returns the gifts that the backend rejects permanently; all others are charged
+ * @returns the gifts that the backend rejects permanently; all other gifts are charged
  * @throws UNAVAILABLE if the request did not reach the backend; BACKEND_FAILED if
  *   the outcome is unknown. In both cases the caller retries all gifts
  */

@@ -28,8 +28,8 @@ export interface Transitions {
    */
   make (transition: Transition): Promise<Changed>
   /**
-   * Applies a change to each feature separately: if one fails, the failure is recorded and the others
-   * are still changed.
+   * Applies a change to each feature separately: if one fails, the failure is recorded and the other
+   * features are still changed.
    *
    * @returns the plan
    */

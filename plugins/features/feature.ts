@@ -164,7 +164,7 @@ export interface FeatureInstance extends Omit<Instance, keyof FeatureSurface | K
 export interface FeatureExports {
   default: FastifyPluginAsync<Record<string, unknown>>
   /**
-   * The requests that the feature handles; it cannot register any others. While the feature is off, the
+   * The requests that the feature handles; it cannot register other requests. While the feature is off, the
    * server rejects these requests with FEATURE_DISABLED.
    */
   requests?: RequestMap

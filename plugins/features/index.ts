@@ -191,7 +191,7 @@ export default fp<FeatureOptions>(async function features (app, { featuresDir })
   app.cluster.on('features:changed', follow)
   app.bus.onHealed(follow)
   await started
-  // Poll, too: a server may have died after it stored a change but before it notified the others.
+  // Poll, too: a server may have died after it stored a change but before it notified the other servers.
   const looking = setInterval(follow, lookMs)
   for (const name of chooseFeatures([...registry.known.keys()], config.featureDefaults, config.FEATURES).unknown) log.warn({ feature: name, folders }, 'feature in FEATURES not found')
   for (const name of Object.keys(config.FEATURES_CONFIG)) if (!registry.known.has(name)) log.warn({ feature: name, folders }, 'feature in FEATURES_CONFIG not found')

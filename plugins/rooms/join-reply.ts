@@ -43,7 +43,7 @@ async function standingOf (app: FastifyInstance, room: RoomRecord, session: Sess
   return await withTimeout(asked, timeoutMs, () => byDefault)
 }
 
-/** Returns at most {@link participantsTold} members: first those that features return (users on seats, for example), then the others in order of arrival. */
+/** Returns at most {@link participantsTold} members: first those that features return (users on seats, for example), then the other members in order of arrival. */
 async function featuredFirst (app: FastifyInstance, room: LocalRoom, { participants, count }: JoinResult): Promise<Profile[]> {
   const first = (await app.hooks.settle('room:featured', timeoutMs, room)).flat().map(userKeyOf)
   if (first.length === 0) return participants

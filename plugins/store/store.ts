@@ -28,7 +28,7 @@ export interface MemberStore {
   getMembers (roomId: string, userKeys: readonly string[]): Promise<(Profile | undefined)[]>
   /**
    * @param limit maximum number of users per room
-   * @returns for each room, some of its users: the users of `first` who are in it, then others in order of arrival
+   * @returns for each room, some of its users: the users of `first` who are in it, then other users in order of arrival
    */
   getSomeMembers (rooms: readonly { roomId: string, first: readonly string[] }[], limit: number): Promise<Profile[][]>
 

@@ -49,7 +49,7 @@ async function somebody (id: number, name: string, room: string, seatIndex?: num
   return one
 }
 
-// The screenshots show Ada's room and two others.
+// The screenshots show Ada's room and two other rooms.
 const room = 'friday-talk'
 const ada = await enter(await open('light', desktop), 'Ada Lovelace', room)
 await button(ada, 'Speak').click()

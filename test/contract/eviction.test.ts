@@ -37,7 +37,7 @@ t.test('the members of a new room are separate from those of its predecessor', a
   const [a, b] = [await build(t, { env, timings: shortTimings }), await build(t, { env, timings: shortTimings })]
   const [ada, bob] = [await a.connect(1), await a.connect(2)]
   await ada.ok('room:join', { roomId: 'r1' })
-  // Simulates a server that closed the room and died before it notified the others.
+  // Simulates a server that closed the room and died before it notified the other servers.
   t.ok(await b.app.store.removeRoom('r1'))
   t.match(await bob.ok('room:join', { roomId: 'r1' }), { ownerId: 2, participantCount: 1 })
   t.match(await ada.event('room:closed'), { roomId: 'r1', reason: 'closed_by_admin' })

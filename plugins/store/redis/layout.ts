@@ -26,7 +26,7 @@ export const roomKeys = (roomId: string) => {
   const key = roomKey(roomId)
   return [key, ...memberKeys(roomId), documentsKey(roomId), logsKey(roomId)]
 }
-/** The keys that hold a room's members. Redis may have lost some of these keys and kept the others. */
+/** The keys that hold a room's members. Redis may have lost some of these keys and kept the other keys. */
 export const memberKeys = (roomId: string) => [usersKey(roomId), profilesKey(roomId), `${roomKey(roomId)}:refs`, `${roomKey(roomId)}:sessions`]
 export const usersKey = (roomId: string) => `${roomKey(roomId)}:users`
 export const profilesKey = (roomId: string) => `${roomKey(roomId)}:profiles`
