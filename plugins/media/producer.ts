@@ -30,7 +30,7 @@ export interface ProducerInfo {
 export interface ProducePermit {
   /** Whether the server pauses the producer as soon as it is created. */
   paused?: boolean
-  /** The reason why the session may send, set by the feature that gave the permit. The feature closes the producer when the reason no longer applies. */
+  /** The reason why the session may send, set by the feature that gave the permit. When the reason no longer applies, that feature closes the producer. */
   grant?: string | undefined
 }
 

@@ -28,8 +28,8 @@ export async function joinReply (app: FastifyInstance, session: Session, { room,
 }
 
 /**
- * The member's role and the room's owner, for display only. If a hook fails or times out, both come from
- * the server's own data. Requests that require a role look it up again.
+ * The member's role and the room's owner, for display only. If a hook fails or times out, role and owner
+ * come from the server's own data. Requests that require a role look up the role again.
  */
 async function standingOf (app: FastifyInstance, room: RoomRecord, session: Session): Promise<{ role: Role, ownerId: UserId }> {
   const byDefault = { role: app.rooms.defaultRoleOf(room, session), ownerId: app.rooms.defaultOwnerOf(room) }

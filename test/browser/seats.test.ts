@@ -3,7 +3,7 @@ import { build } from '../support/build.ts'
 import { act, allowMicrophone, expectTone, frequencyOf, getUp, onSeat, openBrowser, personOn, receptionOf, seatOn, visit } from '../support/browser.ts'
 import { until } from '../support/retry.ts'
 
-// Seats control who may send audio. Ada, the owner, sends a tone of 440 Hz, Bob one of 1000 Hz.
+// Seats control who may send audio. Ada, the owner, sends a tone of 440 Hz; Bob sends a tone of 1000 Hz.
 
 const [server, adasBrowser, bobsBrowser] = await Promise.all([
   build(t, { env: { FEATURES: 'auth,media,seats,stage', SEAT_GRACE_SECONDS: '1' } }),
