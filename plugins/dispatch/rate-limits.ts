@@ -4,13 +4,12 @@ import type { Limiter } from '../redis/limiter.ts'
 
 /**
  * Limits messages per user and minute, across all servers. Each server counts its own messages exactly.
- * Messages to other servers are included once those servers have reported their counts to Redis. A server
- * reports {@link reportMs} after its first unreported message.
+ * Messages to other servers are included once those servers have reported their counts to Redis.
  */
 export interface RateLimits {
   /**
    * Counts a message. Reads the count of the other servers first if this server has no message of the
-   * key in this minute. Otherwise, there is no round trip to Redis.
+   * key in this minute. Otherwise, it does not wait for Redis. The count is reported immediately.
    *
    * @param name identifies the limit
    * @param key identifies the user
@@ -19,15 +18,18 @@ export interface RateLimits {
    */
   consume (name: string, key: string, perMinute: number): Promise<void> | undefined
   /**
-   * Counts a message without ever waiting for Redis.
+   * Counts a message without ever waiting for Redis. The count is reported within {@link reportMs}.
    *
    * @throws RATE_LIMITED, like {@link consume}
    */
   count (name: string, key: string, perMinute: number): void
 }
 
-/** How long a server collects counts before it reports them, in milliseconds. */
+/** How long a server collects the counts of {@link RateLimits.count} before it reports them, in milliseconds. */
 const reportMs = 100
+
+const soon = (report: () => void) => { setImmediate(report) }
+const later = (report: () => void) => { setTimeout(report, reportMs).unref() }
 
 /** The counts of one limit. */
 interface Counts {
@@ -68,13 +70,17 @@ export function createRateLimits (redis: Redis | undefined): RateLimits {
     unreported.clear()
   }
 
-  /** Counts a message of a key whose current minute this server has. */
-  function count (counts: Counts, key: string, perMinute: number): void {
+  /**
+   * Counts a message of a key whose current minute this server has.
+   *
+   * @param schedule delays the report
+   */
+  function count (counts: Counts, key: string, perMinute: number, schedule: (report: () => void) => void): void {
     const { total, unreported } = counts
     total.check(key, perMinute)
     total.add(key)
     if (!redis) return
-    if (unreported.size === 0) setTimeout(report, reportMs, counts).unref()
+    if (unreported.size === 0) schedule(() => report(counts))
     unreported.set(key, (unreported.get(key) ?? 0) + 1)
   }
 
@@ -92,17 +98,17 @@ export function createRateLimits (redis: Redis | undefined): RateLimits {
     const reading = counts.reading.get(key) ?? read(counts, key)
     counts.reading.set(key, reading)
     await reading
-    count(counts, key, perMinute)
+    count(counts, key, perMinute, soon)
   }
 
   return {
     consume (name, key, perMinute) {
       const counts = countsOf(name, perMinute)
       if (redis && !counts.total.has(key)) return readAndCount(counts, key, perMinute)
-      count(counts, key, perMinute)
+      count(counts, key, perMinute, soon)
     },
     count (name, key, perMinute) {
-      count(countsOf(name, perMinute), key, perMinute)
+      count(countsOf(name, perMinute), key, perMinute, later)
     }
   }
 }
