@@ -9,6 +9,7 @@ import { secretVariables } from './config/secrets.ts'
 import { banner } from './config/banner.ts'
 import { readEnvFile } from './config/env-file.ts'
 import { ConfigError, StartError } from './config/error.ts'
+import { listenError } from './config/listen-error.ts'
 import { handleBlock, handleFault } from './plugins/features/supervisor.ts'
 import { startWatchdog } from './plugins/features/watchdog.ts'
 
@@ -66,7 +67,7 @@ end = (error) => {
 startWatchdog(handleBlock)
 for (const signal of interrupts) process.off(signal, interrupted)
 
-const address = await app.listen({ host: config.HOST, port: config.PORT, backlog }).catch(giveUp)
+const address = await app.listen({ host: config.HOST, port: config.PORT, backlog }).catch((error: unknown) => giveUp(listenError(error, config)))
 const token = config.generated.has('JWT_SECRET') ? app.features.getFeature('auth')?.sign?.({ id: 1, name: 'Ada' }, '12h') : undefined
 process.stdout.write(banner(config, address, token))
 

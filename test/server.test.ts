@@ -1,5 +1,8 @@
 import { execFileSync } from 'node:child_process'
+import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
+import { createServer } from 'node:net'
+import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { Agent, fetch } from 'undici'
 import t from 'tap'
@@ -29,6 +32,23 @@ t.test('invalid configuration aborts the startup and lists every problem', async
     t.match(output(), problem)
   }
   t.notMatch(output(), 'too-short-secret')
+})
+
+t.test('a port or an address that the server cannot use is named with its variable', async (t) => {
+  const taken = createServer().listen(0, '127.0.0.1')
+  t.teardown(() => taken.close())
+  await once(taken, 'listening')
+  const { port } = taken.address() as AddressInfo
+  const cases = [
+    [{ PORT: String(port) }, `Port ${port} on 127.0.0.1 is in use. Stop the program that uses it, or set PORT to another port`],
+    [{ HOST: '192.0.2.77' }, 'HOST: 192.0.2.77 is not an address of this machine']
+  ] as const
+  for (const [env, message] of cases) {
+    const { exit, output } = startServer(t, env)
+    t.match(await exit, { code: 1 })
+    t.match(output(), message)
+    t.notMatch(output(), 'node:net', 'no stack trace')
+  }
 })
 
 t.test('a signal rejects new clients, notifies connected ones and closes them at the deadline', async (t) => {

@@ -1,0 +1,16 @@
+import { StartError } from './error.ts'
+import type { Config } from './load.ts'
+
+/**
+ * @param error what listening on HOST and PORT failed with
+ * @returns a StartError that names the variable to change, or the error itself if its reason is unknown
+ */
+export function listenError (error: unknown, { HOST, PORT }: Pick<Config, 'HOST' | 'PORT'>): unknown {
+  switch ((error as NodeJS.ErrnoException | undefined)?.code) {
+    case 'EADDRINUSE': return new StartError(`Port ${PORT} on ${HOST} is in use. Stop the program that uses it, or set PORT to another port; 0 selects a free port.`, { cause: error })
+    case 'EACCES': return new StartError(`Port ${PORT} requires root. Set PORT to a port from 1024 up, or start the server with the capability CAP_NET_BIND_SERVICE.`, { cause: error })
+    case 'EADDRNOTAVAIL': return new StartError(`HOST: ${HOST} is not an address of this machine. 0.0.0.0 listens on all of its addresses.`, { cause: error })
+    case 'ENOTFOUND': return new StartError(`HOST: the host name ${HOST} does not exist.`, { cause: error })
+    default: return error
+  }
+}
