@@ -270,7 +270,7 @@ export class Connection extends Emitter<ConnectionEvents> {
     this.#listen(ws)
     this.#timer = setTimeout(() => {
       this.#drop(ws)
-      this.#retry(new RequestError({ code: 'UNREACHABLE', message: 'The server does not respond' }))
+      this.#retry(new RequestError({ code: 'UNREACHABLE', message: 'The server does not respond', details: { url: addressOf(this.#options.url, '/ws', 'http') } }))
     }, this.#connectTimeoutMs)
   }
 
@@ -283,7 +283,7 @@ export class Connection extends Emitter<ConnectionEvents> {
       const token: unknown = await Promise.race([this.#options.token(refusal), late.promise])
       if (typeof token === 'string' && tokenCharacters.test(token)) return token
     } catch (cause) {
-      throw cause instanceof RequestError && cause.code === 'TOKEN_UNAVAILABLE' ? cause : unavailable('The token could not be fetched', cause)
+      throw cause instanceof RequestError && cause.code === 'TOKEN_UNAVAILABLE' ? cause : unavailable(`The token could not be fetched: ${cause instanceof Error ? cause.message : String(cause)}`, cause)
     } finally {
       clearTimeout(timer)
     }

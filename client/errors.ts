@@ -6,9 +6,9 @@ import type { ErrorCode, WireError } from './protocol.ts'
  * - `NOT_CONNECTED`: not connected; nothing was sent
  * - `CONNECTION_LOST`: the connection broke before the reply; the request may have taken effect
  * - `TIMEOUT`: no reply in time; the request may still take effect. The connection stays open, unless the server does not answer a ping either
- * - `UNREACHABLE`: no response from the server's address
+ * - `UNREACHABLE`: no response from the server's address; details: `{ url }`, unless no connection was tried
  * - `REFUSED`: the connection was rejected without a readable reason, for example by a proxy; a later attempt may succeed
- * - `TOKEN_UNAVAILABLE`: the `token` option failed to return a token; the client retries
+ * - `TOKEN_UNAVAILABLE`: the `token` option failed to return a token; the message has the reason; the client retries
  * - `MEDIA_FAILED`: the transports do not connect, or the browser's WebRTC failed; details: {@link MediaFailure}
  * - `ROOM_CLOSED`: the room was closed for everyone
  * - `TRACK_ENDED`: the published track has ended and was not replaced, for example because the only microphone was unplugged

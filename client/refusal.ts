@@ -7,7 +7,7 @@ import type { WireError } from './protocol.ts'
  * because browsers then send the page's origin even to the page's own host.
  *
  * @param url the WebSocket's URL, but with http or https
- * @returns the server's error; REFUSED if the response has none; UNREACHABLE if there is no response
+ * @returns the server's error; REFUSED if the response has none; UNREACHABLE with `details: { url }` if there is no response
  */
 export async function explainRefusal (url: string, token: string, timeoutMs: number): Promise<RequestError> {
   const signal = AbortSignal.timeout(timeoutMs)
@@ -18,7 +18,7 @@ export async function explainRefusal (url: string, token: string, timeoutMs: num
     return new RequestError(errorIn(body) ?? { code: 'REFUSED', message: `The connection was rejected with HTTP ${response.status}`, details: { status: response.status } })
   } catch (cause) {
     if (await responds(url, signal)) return new RequestError({ code: 'REFUSED', message: 'The connection was rejected; the browser hides the reason' }, { cause })
-    return new RequestError({ code: 'UNREACHABLE', message: 'The server cannot be reached' }, { cause })
+    return new RequestError({ code: 'UNREACHABLE', message: 'The server cannot be reached', details: { url } }, { cause })
   }
 }
 

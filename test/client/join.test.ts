@@ -30,7 +30,7 @@ t.test('fails if the host is wrong, and can be called again', async (t) => {
   await relay.cut()
   for (const url of [relay.url, 'https://no-such-host.invalid']) {
     const { room, states } = createClient(t, url)
-    await t.rejects(room.join('r1'), { name: 'RequestError', code: 'UNREACHABLE', message: 'The server cannot be reached' })
+    await t.rejects(room.join('r1'), { name: 'RequestError', code: 'UNREACHABLE', message: 'The server cannot be reached', details: { url: `${url}/ws` } })
     t.same(states, ['joining', 'out UNREACHABLE'])
     t.equal(room.connection.state, 'closed', 'the client stops connecting')
     if (url !== relay.url) continue
@@ -47,6 +47,7 @@ t.test('fails with the reason of the server, or of the token endpoint', async (t
   await ada.close()
   await t.rejects(createClient(t, server.url, { token: () => '<html>' }).room.join('r1'), { code: 'TOKEN_UNAVAILABLE' })
   await t.rejects(createClient(t, server.url, { token: () => new Promise(() => {}) }).room.join('r1'), { code: 'TOKEN_UNAVAILABLE', message: 'The token was not fetched in time' })
+  await t.rejects(createClient(t, server.url, { token: () => { throw new Error('No token: HTTP 500') } }).room.join('r1'), { code: 'TOKEN_UNAVAILABLE', message: 'The token could not be fetched: No token: HTTP 500' })
   await t.rejects(createClient(t, server.url, { token: () => 'no.good.token' }).room.join('r1'), { code: 'UNAUTHORIZED', message: 'The token is not valid' })
   const other = await build(t, { env: { FEATURES: '-auth' } })
   await t.rejects(createClient(t, other.url).room.join('r1'), { code: 'FEATURE_DISABLED' })
