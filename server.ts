@@ -69,7 +69,7 @@ for (const signal of interrupts) process.off(signal, interrupted)
 
 const address = await app.listen({ host: config.HOST, port: config.PORT, backlog }).catch((error: unknown) => giveUp(listenError(error, config)))
 const token = config.generated.has('JWT_SECRET') ? app.features.getFeature('auth')?.sign?.({ id: 1, name: 'Ada' }, '12h') : undefined
-process.stdout.write(banner(config, address, token))
+process.stdout.write(banner(config, address, app.features.list().flatMap(({ routes }) => routes), token))
 
 function readConfig (): Config {
   try {

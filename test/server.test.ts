@@ -100,7 +100,7 @@ t.test('a killed server leaves nothing behind that prevents a start', async (t) 
   await until(() => workers.every((pid) => !alive(pid)))
 })
 
-t.test('development generates missing secrets and prints a working token', async (t) => {
+t.test('development generates missing secrets and prints a working token and its pages', async (t) => {
   const server = startServer(t, { NODE_ENV: 'development', PORT: '0', JWT_SECRET: '', ADMIN_API_KEY: '' })
   const url = await server.url
   const [token, key] = await until(() => {
@@ -109,6 +109,10 @@ t.test('development generates missing secrets and prints a working token', async
   })
   t.equal((await fetch(`${url}/auth/session`, { headers: { authorization: `Bearer ${token}` } })).status, 200)
   t.equal((await fetch(`${url}/admin/rooms`, { headers: { authorization: `Bearer ${key}` } })).status, 200)
+  for (const page of ['admin', 'docs', 'docs/messages']) {
+    t.match(server.output(), ` ${url}/${page}\n`)
+    t.equal((await fetch(`${url}/${page}`)).status, 200, page)
+  }
 })
 
 t.test('production logs JSON without secrets, over TLS', async (t) => {
