@@ -270,7 +270,7 @@ export interface LobbyRequests {
         createdAt: number
         /** Present if the feature seats is enabled */
         seatCount?: number | undefined
-        /** Present if the feature seats is enabled */
+        /** Number of users on seats, without users whose connection broke. Present if the feature seats is enabled */
         seated?: number | undefined
         /** Some members: those on seats first, then by time of joining */
         people: Profile[]

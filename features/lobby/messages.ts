@@ -8,7 +8,7 @@ const listed = z.object({
   isLocked: z.boolean().describe('Whether the room requires a PIN. If so, `people` is empty'),
   createdAt: z.int(),
   seatCount: z.int().optional().describe('Present if the feature seats is enabled'),
-  seated: z.int().optional().describe('Present if the feature seats is enabled'),
+  seated: z.int().optional().describe('Number of users on seats, without users whose connection broke. Present if the feature seats is enabled'),
   people: z.array(profile).describe('Some members: those on seats first, then by time of joining')
 })
 

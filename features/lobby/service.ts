@@ -40,7 +40,7 @@ export function createLobby (app: FeatureInstance, { cacheMs, people }: z.output
       participantCount,
       isLocked: locked,
       createdAt,
-      ...(seats ? { seatCount: seats[i]?.seatCount, seated: seats[i]?.seats.length } : {}),
+      ...(seats ? { seatCount: seats[i]?.seatCount, seated: seats[i]?.present } : {}),
       people: fitting(named.get(roomId) ?? [], maxPeopleBytes)
     })), maxPageBytes)
     return { rooms: listed, nextCursor: cursorBehind(listed.length < rooms.length ? listed.at(-1)?.roomId : next) }

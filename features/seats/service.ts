@@ -18,8 +18,8 @@ export interface Seats {
    * @throws UNAVAILABLE
    */
   read (roomId: string): Promise<SeatState | undefined>
-  /** @returns the seats of each room, in the order of `rooms` */
-  seatsOf (rooms: readonly RoomRecord[]): Promise<SeatsView[]>
+  /** @returns the seats of each room, in the order of `rooms`; `present` counts the occupants who are connected */
+  seatsOf (rooms: readonly RoomRecord[]): Promise<(SeatsView & { present: number })[]>
   /**
    * Executes a member's command atomically.
    *
@@ -77,7 +77,10 @@ export function createSeats (app: FeatureInstance, seatState: SeatStateHandle, g
     read: seatState.read,
     async seatsOf (records) {
       const states = await seatState.readMany(records.map(({ roomId }) => roomId))
-      return records.map((record, i) => viewOf(states[i] ?? initialSeats(record)))
+      return records.map((record, i) => {
+        const state = states[i] ?? initialSeats(record)
+        return { ...viewOf(state), present: state.seats.filter(({ awayUntil }) => awayUntil === undefined).length }
+      })
     },
     async act (room, session, command) {
       const { roomId } = room
