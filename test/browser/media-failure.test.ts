@@ -34,6 +34,12 @@ t.test('the stage reports missing audio without showing "Connected" or "on air" 
   t.comment(`reported after ${Date.now() - began} ms`)
   await personOn(other, 'Ada', 'connecting').waitFor()
   t.same(await shown(), [])
+  await personOn(page, 'Ada', 'connecting').waitFor()
+  await page.getByRole('button', { name: /^Connection: / }).click()
+  const sheet = page.getByRole('dialog', { name: 'Connection' })
+  await sheet.getByText('No audio: the media server cannot be reached, and the TURN server rejected you.').waitFor()
+  await sheet.getByText(new RegExp(`${unreachableAddress}:\\d+/udp`)).waitFor()
+  await sheet.getByRole('button', { name: 'Close' }).click()
   t.match(await page.evaluate(() => window.flylive?.audio?.failure?.details), { reason: 'turn', turnErrors: [{ url: turn, code: 401 }] })
 
   await forwardMedia(t, server.app.sfu.workers()[0]?.port as number)

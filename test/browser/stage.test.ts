@@ -322,6 +322,7 @@ t.test('leaving returns to the lobby and releases the seat immediately', async (
   t.equal(new URL(bob.url()).hash, '')
   t.equal(await bob.title(), 'FlyLive')
   t.equal(await bob.evaluate(() => document.activeElement?.tagName), 'H1', 'the heading has the focus')
+  t.equal(await bob.getByLabel('Room', { exact: true }).inputValue(), room, 'Join returns to the room')
   t.equal(await bob.getByLabel('Your name').inputValue(), 'Bob', 'the name is filled in')
   await bob.getByRole('list', { name: 'Active rooms' }).getByText('3 people').waitFor()
   await bob.reload()

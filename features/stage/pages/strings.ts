@@ -84,6 +84,7 @@ export const strings = {
     fair: 'Fair',
     poor: 'Poor',
     unknown: 'Not measured yet',
+    failed: 'No audio',
     explain: {
       good: 'Audio arrives on time.',
       fair: 'Some packets are late or lost. You may hear short gaps.',
@@ -100,6 +101,7 @@ export const strings = {
     packets: 'Packets',
     route: 'Route',
     reconnects: 'Reconnects',
+    tried: 'Addresses tried',
     nothing: '–'
   },
 
@@ -119,7 +121,7 @@ export const strings = {
     controls: 'Your controls',
     listening: (count: number) => `${count} listening`,
     roles: { owner: 'Host' },
-    doing: { speaking: 'speaking', live: 'on air', muted: 'muted', listening: 'listening', connecting: 'connecting' },
+    doing: { speaking: 'speaking', live: 'on air', muted: 'muted', silent: 'microphone off', listening: 'listening', connecting: 'connecting' },
     soundBlocked: 'Your browser blocks audio until you click a button.',
     soundOn: 'Turn on sound'
   },

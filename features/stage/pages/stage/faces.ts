@@ -1,6 +1,7 @@
 import type { Participant, Profile, UserId } from '@flylive/audio-client'
 import { strings } from '../strings.ts'
 import { colours } from './identity.ts'
+import type { RoomView } from './room-view.ts'
 
 /** Bidirectional control characters, which would change the direction of the text that follows a name. */
 const bidiControls = /[\u202a-\u202e\u2066-\u2069]/g
@@ -32,12 +33,18 @@ export function colourOf (userId: UserId): string {
   return colours[sum % colours.length] as string
 }
 
-/** A user's visible activity. `connecting`: the user speaks, but this page receives no audio yet. */
-export type Doing = 'speaking' | 'live' | 'muted' | 'listening' | 'connecting'
+/**
+ * A user's visible activity. `silent`: on a seat without a microphone. `connecting`: the user speaks, but this page
+ * receives no audio yet, or the server does not receive the own microphone yet.
+ */
+export type Doing = 'speaking' | 'live' | 'muted' | 'silent' | 'listening' | 'connecting'
 
-/** @param audible whether the page receives audio */
-export function doingOf ({ isSpeaking, microphone }: Participant, audible: boolean): Doing {
-  if (microphone === 'none') return 'listening'
+/** @param view whether the page receives audio, and whether it tries to send the own microphone */
+export function doingOf ({ isSelf, isSpeaking, microphone, seat }: Participant, { audible, sending }: Pick<RoomView, 'audible' | 'sending'>): Doing {
+  if (microphone === 'none') {
+    if (isSelf && sending) return 'connecting'
+    return seat === undefined ? 'listening' : 'silent'
+  }
   if (microphone === 'muted') return 'muted'
   if (!audible) return 'connecting'
   return isSpeaking ? 'speaking' : 'live'

@@ -18,6 +18,11 @@ export function troubleOf (error: RequestError): string {
   return strings.trouble[error.code] ?? wordsOf(error)
 }
 
+/** @returns the addresses at which the page tried to reach the media server, such as `203.0.113.7:40000/udp` */
+export function addressesIn ({ details }: RequestError): readonly string[] {
+  return (details as MediaFailure).addresses
+}
+
 /** @returns why there is no audio, for users, without a full stop */
 export function audioFailureOf ({ details }: RequestError): string {
   return strings.audioFailures[(details as MediaFailure).reason]
