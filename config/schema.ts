@@ -58,7 +58,7 @@ export const sections = {
     ALLOW_ANONYMOUS: flag.default(false)
       .describe('Accept clients without a token while the feature auth is off.'),
     NODE_ID: z.string().regex(/^(?!\.{1,2}$)[A-Za-z0-9_.-]{1,64}$/, 'must be 1–64 characters of A–Z a–z 0–9 _ . -, but not . or ..').default(hostname().replace(/[^A-Za-z0-9_.-]/g, '-').slice(0, 64) || 'node')
-      .describe('Name of this server in logs, metrics and /health. Default: the host name.'),
+      .describe('Name of this server in metrics. In logs, in /health and on the admin page, a suffix that differs at each start follows it. Default: the host name.'),
     DATA_DIR: z.string().default('data')
       .describe('Folder for blobs and, without Redis, for data that must survive a crash (rooms with their owners and PINs, gifts, bans, revoked tokens).'),
     OWNER_GRACE_SECONDS: whole(0, 86_400).default(60)

@@ -18,11 +18,19 @@ interface Described {
   isSecret: boolean
 }
 
-/** What each feature exposes to the public, for the feature table. */
-const shows: Readonly<Record<keyof typeof production.features, string>> = {
+/** What each feature that ships with the server does, for the feature table. */
+const features: Readonly<Record<keyof typeof production.features, string>> & Readonly<Record<string, string>> = {
+  auth: 'checks tokens; without it, clients connect only with `ALLOW_ANONYMOUS=true`, as guests',
+  'auto-close': 'closes rooms that have been empty for `EMPTY_ROOM_SECONDS`',
+  chat: 'text messages and their history',
   docs: 'the contract as pages and as OpenAPI and AsyncAPI, under `/docs`',
+  gifts: 'gifts between members, which the backend charges',
+  'laravel-bridge': 'asks a Laravel backend for owners and roles, reports the state of rooms to it, and forwards its events',
   lobby: 'lists rooms for every user with a token',
-  stage: 'a public page for trying the server'
+  media: 'audio; without it, rooms are silent',
+  reactions: 'emojis that members send to the room',
+  seats: 'seats, invites and raised hands; without it, everyone may speak',
+  stage: 'the web client at `/` and the admin page at `/admin`, which are public'
 }
 
 const environments = { development, test, production }
@@ -89,18 +97,18 @@ function reference (): string {
   ].join('\n')
 }
 
-/** The features that `config/<NODE_ENV>.ts` enables; `FEATURES` overrides them. */
+/** The features, and whether `config/<NODE_ENV>.ts` enables them; `FEATURES` overrides that. */
 function featureTable (): string[] {
-  const features = [...new Set(Object.values(environments).flatMap((defaults) => Object.keys(defaults.features)))]
+  const whenSet = new Map(featureSettings.flatMap(({ feature, enabledBy }) => enabledBy === undefined ? [] : [[feature, `with ${code(enabledBy)}`] as const]))
   return [
-    `Without \`FEATURES\`, every feature is enabled (${featureSettings.filter(({ enabledBy }) => enabledBy !== undefined).map(({ feature, enabledBy }) => `${code(feature)} only with ${code(String(enabledBy))}`).join(', ')}) unless this table says otherwise:`,
+    'These features ship with the server. Without `FEATURES`, they and your own features are on, except where this table says otherwise:',
     '',
-    row(['Feature', 'Exposes', ...Object.keys(environments)]),
+    row(['Feature', 'What it does', ...Object.keys(environments)]),
     `|${'---|'.repeat(2 + Object.keys(environments).length)}`,
-    ...features.map((feature) => row([
+    ...Object.entries(features).map(([feature, does]) => row([
       code(feature),
-      (shows as Record<string, string>)[feature] ?? '',
-      ...Object.values(environments).map(({ features }) => (features as Record<string, boolean>)[feature] === false ? 'off' : 'on')
+      does,
+      ...Object.values(environments).map(({ features }) => (features as Record<string, boolean>)[feature] === false ? 'off' : whenSet.get(feature) ?? 'on')
     ]))
   ]
 }
@@ -132,7 +140,7 @@ function describeValues ({ field, read, isSecret }: Described): string {
   const empty = field.safeParse(read(','))
   const list = empty.success && Array.isArray(empty.data)
   const [, verb, words] = field.safeParse(read('\0')).error?.issues[0]?.message.match(/^must (be|have) ([^;]*)/) ?? []
-  const worded = words && (list && verb === 'have' ? `${words} each` : words.replace(/(?<=\blike ).*/s, code))
+  const worded = words && (list && verb === 'have' ? `${words} each` : words.replace(/(?<=\blike ).*/s, codeEach))
   const accepted = type.enum
     ? type.enum.map((value) => code(String(value))).join(', ')
     : type.type === 'integer'
@@ -149,6 +157,11 @@ function linkNames (text: string): string {
 
 function code (text: string): string {
   return text && `\`${text}\``
+}
+
+/** Formats the examples in a text as code: `A or B`, or `A, separated by commas`. */
+function codeEach (text: string): string {
+  return text.split(/(, separated by .*| or )/).map((part, i) => i % 2 === 0 ? code(part) : part).join('')
 }
 
 function row (cells: string[]): string {

@@ -1,4 +1,4 @@
-import { spawnSync } from 'node:child_process'
+import { execFileSync, spawnSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { resolve } from 'node:path'
 import { parseEnv } from 'node:util'
@@ -46,4 +46,12 @@ t.test('the reference explains every variable and marks secrets', async (t) => {
     t.ok([meaning, byDefault ?? meaning].every((cell) => cell && cell !== 'undefined'), `${name} is described`)
     t.equal(/secret( \|)?$/.test(row), secrets.includes(name ?? ''), `${name}: ${values}`)
   }
+})
+
+t.test('the reference says what each feature does, and formats each example alone', async (t) => {
+  const text = configDocs()['docs/configuration.md'] ?? ''
+  const shipped = execFileSync('git', ['ls-files', 'features/*/index.ts'], { cwd: root, encoding: 'utf8' }).trim().split('\n').map((path) => path.split('/')[1])
+  t.same([...text.matchAll(/^\| `([a-z-]+)` \| .+ \| .+ \| .+ \| .+ \|$/gm)].map(([, name]) => name), shipped)
+  t.match(text, 'networks like `10.0.0.0/8`, separated by commas |')
+  t.match(text, 'URLs like `turn:turn.example.com:3478` or `turns:turn.example.com:5349?transport=tcp` |')
 })
