@@ -131,7 +131,9 @@ function createFollower ({ registry, desired, find, log }: LoaderOptions, { prep
     for (const name of names) {
       const { error } = get(name)
       if (error) result.failed[name] = error.message
+      else log.info({ feature: name, generation: running(name)?.number }, running(name) ? 'feature loaded' : 'feature found; it is disabled')
     }
+    for (const name of result.removed) log.info({ feature: name }, 'feature removed')
     return result
   }
 
@@ -186,10 +188,14 @@ function createFollower ({ registry, desired, find, log }: LoaderOptions, { prep
     async touched (names: readonly string[]) {
       const old = names.filter((name) => known.has(name))
       if (old.length < names.length || find().length !== known.size) await rescanHere()
-      for (const name of old.filter((one) => known.has(one) && isWanted(one))) {
+      for (const name of old.filter((one) => known.has(one))) {
+        if (!isWanted(name)) {
+          log.warn({ feature: name }, 'the files of a disabled feature changed; they are loaded when an admin enables it')
+          continue
+        }
         await attempt(name, async () => {
           const { enabled } = await make({ load: [prepare(name, await importCode(name))] })
-          log.info({ feature: name, generation: running(name)?.number, isNew: enabled.length > 0 }, 'feature reloaded')
+          log.info({ feature: name, generation: running(name)?.number }, enabled.length > 0 ? 'feature loaded' : 'feature reloaded')
         })
       }
     }

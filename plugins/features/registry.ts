@@ -4,6 +4,7 @@ import { validationFailed } from '../errors/codes.ts'
 import { importFeature } from './discovery.ts'
 import type { FeatureModule, FoundFeature } from './discovery.ts'
 import { FeatureNotFound, loadFailed } from './errors.ts'
+import type { Place } from './errors.ts'
 import type { Generation } from './generation.ts'
 import type { FeatureTarget } from './plan.ts'
 import type { FeatureSetting } from './settings.ts'
@@ -168,7 +169,7 @@ export function createRegistry ({ config, log, messages, metrics, nodeId, redact
         if (feature.module) messages.disable(name, feature.module.types)
       }
       // A failure that repeats is logged once.
-      if (feature.error.message !== before) log.error({ err: error, feature: name, serving: feature.generation?.number }, 'failed to load a feature')
+      if (feature.error.message !== before) log.error({ feature: name, ...failureFields(error), serving: feature.generation?.number }, 'failed to load a feature')
     },
     faulty (name, cause) {
       const feature = known.get(name)
@@ -184,4 +185,14 @@ export function createRegistry ({ config, log, messages, metrics, nodeId, redact
     }
   }
   return registry
+}
+
+/**
+ * @returns the fields of a log line about a feature that failed to load: the place in its code, and the error that
+ * occurred there. FEATURE_LOAD_FAILED itself is not logged, because its message and details repeat that error
+ */
+function failureFields (error: unknown): { err: unknown } & Partial<Place> {
+  const { cause, details } = Object(error) as { cause?: unknown, details?: Partial<Place> }
+  if (details?.file === undefined || !(cause instanceof Error)) return { err: error }
+  return { file: details.file, ...(details.line === undefined ? {} : { line: details.line }), err: cause }
 }

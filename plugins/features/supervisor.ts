@@ -118,7 +118,7 @@ export function createSupervisor ({ config, log, metrics, nodeId }: Pick<Fastify
     if (count(feature, generation) < maxFaults) {
       loader.restart(feature, generation).catch((err: unknown) => log.error({ err, feature }, 'failed to replace the generation of a faulty feature'))
     } else if (!disabling.has(feature)) {
-      log.error({ feature, faults: maxFaults, seconds: windowMs / 1000 }, 'too many faults: the feature is disabled on all servers')
+      log.error({ feature, faults: maxFaults, seconds: windowMs / 1000 }, 'too many faults: the feature is disabled on all servers until an admin enables it')
       disable(feature, cause)
     }
   }

@@ -47,6 +47,7 @@ t.test('a faulty feature is disabled on all servers until an admin enables it', 
   t.match(await (await fetch(`${await server.url}/metrics`)).text(), /flylive_feature_faults_total\{feature="faulty",kind="exception"\} [3-9]/)
   const response = await fetch(`${await server.url}/admin/features`, { headers: { authorization: `Bearer ${adminKey}` } })
   const { features } = await response.json() as { features: { name: string }[] }
+  t.match(server.output(), 'the feature is disabled on all servers until an admin enables it')
   t.match(features.find(({ name }) => name === 'faulty'), { state: 'disabled', error: /too many faults, the last: a mistake/ })
 
   folder.write('faulty', source(''))

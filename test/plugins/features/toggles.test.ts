@@ -1,3 +1,4 @@
+import { join } from 'node:path'
 import t from 'tap'
 import { build, onBothStores, onEveryStore } from '../../support/build.ts'
 import type { TestServer } from '../../support/build.ts'
@@ -157,7 +158,9 @@ t.test('a rescan finds added and removed folders', async (t) => {
 t.test('FEATURES_WATCH reloads saved files', async (t) => {
   const folder = featureFolder(t)
   folder.write('says', { 'index.ts': saying('says', 'one') })
-  const server = await build(t, { env: { FEATURES_PATH: folder.path, FEATURES_WATCH: 'true' } })
+  const lines: Record<string, unknown>[] = []
+  const logged = (msg: string, feature: string) => lines.find((line) => line.msg === msg && line.feature === feature)
+  const server = await build(t, { env: { FEATURES_PATH: folder.path, FEATURES_WATCH: 'true' }, log: (line) => { lines.push(line) } })
   const client = await server.connect(1)
   const says = async (name: string) => {
     const reply = await client.request(`${name}:say`, {})
@@ -168,12 +171,21 @@ t.test('FEATURES_WATCH reloads saved files', async (t) => {
   folder.write('says', { 'index.ts': 'half a sent' })
   await until(async () => (await infoOf(server, 'says'))?.error !== null)
   t.equal(await says('says'), 'two', 'broken code does not replace the running code')
+  const failure = logged('failed to load a feature', 'says')
+  t.match(failure, { file: join(folder.path, 'says', 'index.ts'), line: 1, serving: 2, err: { message: String } })
+  t.equal(JSON.stringify(failure).split('half a sent').length, 2, 'the log line shows the code once')
   folder.write('says', { 'index.ts': saying('says', 'three') })
   await until(async () => await says('says') === 'three')
   folder.write('more', { 'index.ts': saying('more', 'of it') })
   await until(async () => await says('more') === 'of it')
   t.match(await infoOf(server, 'more'), { generation: 1 }, 'loaded once')
+  await until(() => logged('feature loaded', 'more'))
   folder.remove('more')
   await until(async () => await says('more') === 'UNKNOWN_TYPE')
+  await until(() => logged('feature removed', 'more'))
   t.equal(await says('says'), 'three')
+
+  t.equal((await post(server, 'says/disable')).status, 200)
+  folder.write('says', { 'index.ts': saying('says', 'four') })
+  await until(() => logged('the files of a disabled feature changed; they are loaded when an admin enables it', 'says'))
 })
