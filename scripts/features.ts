@@ -49,6 +49,8 @@ interface Command {
   method: 'GET' | 'PATCH' | 'POST'
   path: string
   body?: Record<string, unknown>
+  /** The feature that the call is about. */
+  name?: string
   show (answer: Answer): string
   /** Returns the part of the response to print; if missing, the whole response is printed. */
   pick? (answer: Answer): unknown
@@ -63,7 +65,7 @@ try {
   const answer = good && command.pick ? command.pick(body as Answer) : body
   if (json) console.log(JSON.stringify(answer, null, 2))
   else if (good) console.log(command.show(answer as Answer))
-  else console.error(describe(body, status))
+  else console.error(describe(body, status, command.name))
   if (!good || Object.keys((body as Partial<Rescan>).failed ?? {}).length > 0) process.exitCode = 1
 } catch (error) {
   if (!(error instanceof Refusal)) throw error
@@ -106,9 +108,9 @@ function commandOf (action: string, [name, ...rest]: string[], cascade: boolean)
   if (action === 'config' && rest.length === 0) {
     return { method: 'GET', path: '', pick: ({ features }) => pick(features, name), show: showConfig }
   }
-  if (action === 'config') return { method: 'PATCH', path: `${path}/config`, body: settings(rest), show: showConfig }
+  if (action === 'config') return { method: 'PATCH', path: `${path}/config`, name, body: settings(rest), show: showConfig }
   if (rest.length > 0) return
-  if (action === 'reload') return { method: 'POST', path: `${path}/reload`, show: showState }
+  if (action === 'reload') return { method: 'POST', path: `${path}/reload`, name, show: showState }
   if (action === 'enable' || action === 'disable') return { method: 'POST', path: `${path}/${action}?cascade=${cascade}`, show: showState }
 }
 
@@ -163,13 +165,21 @@ async function call ({ method, path, body }: Command, url: string, key: string, 
   }
 }
 
-/** Formats the server's error. For a feature that failed to load, this includes the source location. */
-function describe (body: unknown, status: number): string {
+/**
+ * Formats the server's error. For a feature that failed to load, this includes the source location.
+ *
+ * @param name the feature that the call is about
+ */
+function describe (body: unknown, status: number, name = 'NAME'): string {
   const { code = `HTTP ${status}`, message = '', details } = (body as { error?: { code: string, message: string, details?: unknown } }).error ?? {}
   const { file, line } = (details ?? {}) as { file?: string, line?: number }
-  const lines = [`${code}: ${message}`]
+  // The message of an invalid setting repeats the details.
+  const problems = Array.isArray(details) ? details as { path: string, message: string }[] : []
+  const lines = [`${code}: ${problems.length > 0 ? 'These settings are not valid' : message}`]
   if (file !== undefined) lines.push(`  at ${line === undefined ? file : `${file}:${line}`}`)
-  if (Array.isArray(details)) for (const { path, message } of details as { path: string, message: string }[]) lines.push(`  ${path}: ${message}`)
+  for (const { path, message } of problems) lines.push(path === '' ? `  ${message}` : `  ${path}: ${message}`)
+  if (problems.length > 0) lines.push(`  The settings and their values: npm run features -- config ${name}`)
+  if (code === 'FEATURE_DISABLED') lines.push(`  To turn it on: npm run features -- enable ${name}`)
   if (code === 'NOT_FOUND') lines.push('  A server without ADMIN_API_KEY has no admin API.')
   return lines.join('\n')
 }

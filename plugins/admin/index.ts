@@ -3,6 +3,7 @@ import bearerAuth from '@fastify/bearer-auth'
 import fp from 'fastify-plugin'
 import type { FastifyReply, FastifyRequest, RouteOptions } from 'fastify'
 import type { UserId } from '../connections/session.ts'
+import { Unauthorized } from '../errors/codes.ts'
 import { createLockout } from '../redis/lockout.ts'
 import type { RoomRecord } from '../store/types.ts'
 import { bearerOf, createSecretCheck, fingerprint } from './keys.ts'
@@ -67,6 +68,15 @@ async function hideKey ({ raw }: FastifyRequest): Promise<void> {
   raw.rawHeaders.forEach((name, index, list) => { if (index % 2 === 0 && /^authorization$/i.test(name)) list[index + 1] = '' })
 }
 
+/** @returns an error for admins instead of the errors of @fastify/bearer-auth; other errors are returned unchanged */
+function keyError (error: Error): Error {
+  switch ((error as { code?: string }).code) {
+    case 'FST_BEARER_AUTH_MISSING_AUTHORIZATION_HEADER': return new Unauthorized('The admin key is missing: send it in the header Authorization: Bearer KEY')
+    case 'FST_BEARER_AUTH_INVALID_AUTHORIZATION_HEADER': return new Unauthorized('The admin key is wrong: send one of the keys in ADMIN_API_KEY in the header Authorization: Bearer KEY')
+    default: return error
+  }
+}
+
 /**
  * Requires an admin key on every route under /admin, whether the kernel or a feature registers it.
  * The plugin checks the matched route rather than the request's URL, so no spelling of the URL
@@ -91,9 +101,7 @@ export default fp(async function admin (app) {
         return matching
       },
       addHook: false,
-      verifyErrorLogLevel: 'info',
-      // @fastify/bearer-auth sends any value returned here, but its types allow only a string.
-      errorResponse: ((error: Error) => ({ error: { code: 'UNAUTHORIZED', message: error.message } })) as never
+      verifyErrorLogLevel: 'info'
     })
   }
   app.decorate('admin', {
@@ -101,12 +109,13 @@ export default fp(async function admin (app) {
     guard (route) {
       // The admin page (/admin) needs no key: it contains no data and loads everything from these routes.
       if (!route.url.startsWith('/admin/')) return true
-      if (!app.verifyBearerAuth) return false
+      const verify = app.verifyBearerAuth
+      if (!verify) return false
       const prepare = async (request: FastifyRequest, reply: FastifyReply) => {
         reply.header('cache-control', 'no-store')
         if (!hasKey(request)) await lockout.check(request.ip)
       }
-      route.onRequest = [prepare, app.verifyBearerAuth, hideKey, ...[route.onRequest ?? []].flat()]
+      route.onRequest = [prepare, (request, reply, done) => verify(request, reply, (error) => done(error && keyError(error))), hideKey, ...[route.onRequest ?? []].flat()]
       return true
     },
     hasKey,

@@ -57,13 +57,24 @@ t.test('changes settings', async (t) => {
   t.equal(valueOf(changed.out, 'emojis'), '["🦄"]')
   t.equal(valueOf((await features('config', 'reactions', 'reactionsPerMinute=null')).out, 'reactionsPerMinute'), '120')
   t.match(await features('config', 'reactions', 'reactionsPerMinute=many'), { status: 1, err: /^VALIDATION_FAILED: [^]*\n {2}reactionsPerMinute: / })
-  t.match(await features('config', 'reactions', 'nothing=1'), { status: 1, err: 'VALIDATION_FAILED' })
+  t.strictSame(await features('config', 'reactions', 'nothing=1'), {
+    status: 1,
+    out: '',
+    err: 'VALIDATION_FAILED: These settings are not valid\n  Unrecognized key: "nothing"\n  The settings and their values: npm run features -- config reactions\n'
+  })
   t.match(await features('config', 'reactions', 'nothing'), { status: 1, err: 'nothing is not KEY=VALUE' })
   t.strictSame(await features('config', 'docs'), { status: 0, out: 'docs has no settings\n', err: '' })
   t.match(await features('config', 'nothing'), { status: 1, err: 'FEATURE_NOT_FOUND' })
 
   t.match(JSON.parse((await features('list', '--json')).out), { features: [{ name: 'auth', state: 'enabled' }] })
   t.match(JSON.parse((await features('config', 'reactions', '--json')).out), { name: 'reactions', config: { emojis: ['🦄'] } })
+  t.equal((await features('disable', 'reactions')).status, 0)
+  t.strictSame(await features('reload', 'reactions'), {
+    status: 1,
+    out: '',
+    err: 'FEATURE_DISABLED: The feature reactions is turned off\n  To turn it on: npm run features -- enable reactions\n'
+  })
+  t.match(await run(cwd, ['list', '--url', server.url, '--key', 'x'.repeat(40)]), { status: 1, err: /^UNAUTHORIZED: The admin key is wrong/ })
   const refused = await features('disable', 'nothing', '--json')
   t.equal(refused.status, 1)
   t.match(JSON.parse(refused.out), { error: { code: 'FEATURE_NOT_FOUND' } })
