@@ -24,7 +24,7 @@ const contract = join(client, 'contract.ts')
  * @param out output folder; its existing contents are removed first
  * @throws an error whose message contains the output of the compiler or bundler
  */
-export async function buildClient (out: string): Promise<void> {
+async function buildClient (out: string): Promise<void> {
   rmSync(out, { recursive: true, force: true })
   const tsc = join(root, 'node_modules', 'typescript-7', 'bin', 'tsc')
   const { status, stdout } = spawnSync(process.execPath, [tsc, '--project', client, '--outDir', out], { encoding: 'utf8' })
@@ -58,6 +58,11 @@ if (import.meta.main) {
     }
   } else {
     if (out === undefined) writeFileSync(contract, text)
-    if (!types) await buildClient(out === undefined ? join(client, 'dist') : resolve(out))
+    if (!types) {
+      const folder = out === undefined ? join(client, 'dist') : resolve(out)
+      await buildClient(folder)
+      console.log(`Built ${folder}`)
+      if (out === undefined) console.log(`To use the package in another project, run there: npm install ${client}`)
+    }
   }
 }

@@ -3,7 +3,6 @@ import { cpSync, mkdirSync, mkdtempSync, readdirSync, rmSync, symlinkSync } from
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import type { Test } from 'tap'
-import { buildClient } from '../../scripts/build-client.ts'
 
 const root = resolve(import.meta.dirname, '../..')
 
@@ -26,7 +25,8 @@ export async function installClient (t: Test): Promise<string> {
   const modules = join(folder, 'node_modules')
   const installed = join(modules, '@flylive', 'audio-client')
   for (const part of ['package.json', 'README.md', 'LICENSE', 'examples']) cpSync(join(root, 'client', part), join(source, part), { recursive: true })
-  await buildClient(join(source, 'dist'))
+  const dist = join(source, 'dist')
+  t.equal(run(process.execPath, ['scripts/build-client.ts', '--out', dist], root), `Built ${dist}\n`)
   const [packed] = JSON.parse(run('npm', ['pack', '--json', '--offline', '--ignore-scripts', '--pack-destination', folder], source)) as { filename: string }[]
   mkdirSync(installed, { recursive: true })
   run('tar', ['-xzf', join(folder, packed?.filename ?? ''), '-C', installed, '--strip-components=1'], folder)
