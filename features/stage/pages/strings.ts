@@ -490,7 +490,7 @@ export const adminStrings = {
   gifts: {
     off: 'The gifts feature is off.',
     toFeatures: 'Go to features',
-    counts: { queued: 'Waiting', deadLetters: 'Dead letters', failed: 'Refused', ledger: 'Recorded here' },
+    counts: { queued: 'Waiting', deadLetters: 'Dead letters', failed: 'Rejected', ledger: 'Recorded here' },
     title: 'Dead letters',
     lead: 'Gifts that the backend did not accept after all retries. Retry them here.',
     none: 'No dead letters.',

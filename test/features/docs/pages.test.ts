@@ -33,6 +33,7 @@ t.test('every route is typed and tagged, and all assets are local', async (t) =>
     t.notMatch(page, /<style|style=|<script>| on\w+="/, 'no inline code or style')
   }
   t.equal(loaded.size, 8)
+  t.match(await (await fetch(`${url}/docs/openapi.json`)).json(), { servers: [{ url: '..', description: 'this server' }] })
   for (const [path, type] of loaded) {
     const response = await fetch(url + path)
     t.equal(response.status, 200, path)
