@@ -112,12 +112,6 @@ export class MinuteCounter {
     return known && now < known.endsAt ? known : { used: 0, endsAt: now + minuteMs }
   }
 
-  /** Whether a minute of the key is running. */
-  has (key: string): boolean {
-    const known = this.#minutes.get(key)
-    return known !== undefined && this.#now() < known.endsAt
-  }
-
   /** Replaces the key's minute. The key's count does not decrease before the minute ends. */
   set (key: string, { used, msLeft }: Usage): void {
     this.#minutes.set(key, { used: Math.max(used, this.used(key)), endsAt: this.#now() + msLeft })

@@ -32,9 +32,7 @@ t.test("a key's minute ends, also when its count came from another server", asyn
   counter.set('ada', { used: 9, msLeft: 5000 })
   now = 4000
   t.throws(() => counter.check('ada', 9), limited(1000))
-  t.ok(counter.has('ada'))
   now = 5000
-  t.notOk(counter.has('ada'))
   counter.check('ada', 1)
   counter.add('ada')
   now = 64_999
