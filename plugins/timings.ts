@@ -20,6 +20,8 @@ export interface Timings {
   jobPollIntervalMs: number
   /** Delay before a failed job is retried. */
   jobRetryMs: number
+  /** How long a room's mix exists after its last use, so that a listener who reconnects does not wait for a new one. */
+  mixLingerMs: number
 }
 
 export const defaultTimings: Readonly<Timings> = {
@@ -31,7 +33,8 @@ export const defaultTimings: Readonly<Timings> = {
   reconcileIntervalMs: 1000,
   closeVerifyDelayMs: 3000,
   jobPollIntervalMs: 250,
-  jobRetryMs: 1000
+  jobRetryMs: 1000,
+  mixLingerMs: 10_000
 }
 
 declare module 'fastify' {

@@ -115,7 +115,7 @@ export interface FeatureSurface {
   /** Sessions of this server, with or without a socket; events to a user's sessions on all servers. */
   sockets: FeatureSockets
   /** Audio: transports, producers, consumers, active speakers. */
-  sfu: Omit<Sfu, 'workers'>
+  sfu: Omit<Sfu, 'workers' | 'mixThreads'>
   /** Values by key, with an optional expiry. The values survive a crash. Start the name of a namespace with the feature's name. */
   kv: Pick<KeyValue, 'namespace' | 'plainKeys'>
   /**
@@ -236,7 +236,9 @@ export type RtpCapabilities = mediasoup.RtpCapabilities
 export type RtpParameters = mediasoup.RtpParameters
 export type { PausedBy, ProducePermit, ProducerHandle, ProducerInfo, ProducerOwner, ProducerSource } from '../media/producer.ts'
 export type { InjectOptions, Injection, InjectionEvents } from '../media/injection.ts'
-export type { Sfu } from '../media/sfu.ts'
+export type { RoomMix } from '../media/mix/mixes.ts'
+export type { MixFrame, MixStreams } from '../media/mix/messages.ts'
+export type { ConsumeOptions, ConsumerInfo, Sfu } from '../media/sfu.ts'
 export type { Tap, TapEvents, TapOptions, TappedVoice } from '../media/tap.ts'
 export type { CloseReason } from '../connections/close-codes.ts'
 export type { Face, FaceEvent, OutgoingEvent, ParsedMessage } from '../connections/face.ts'

@@ -25,7 +25,7 @@ export default fp(async function sfu (app, { warmWorkers }: { warmWorkers: boole
   hooks.on('room:released', (roomId) => created.roomReleased(roomId))
 
   app.addHook('onClose', async () => {
-    created.close()
+    await created.close()
     pool.close()
   })
-}, { name: 'sfu', dependencies: ['clock', 'config', 'directory', 'metrics', 'sockets', 'hooks', 'store', 'rooms'] })
+}, { name: 'sfu', dependencies: ['clock', 'config', 'directory', 'metrics', 'sockets', 'hooks', 'store', 'rooms', 'timings'] })

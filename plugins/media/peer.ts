@@ -136,18 +136,32 @@ export class Peer implements MediaUser {
     return producer.id
   }
 
-  async consume (transportId: string, producerId: string, rtpCapabilities: types.RtpCapabilities): Promise<{ id: string, rtpParameters: types.RtpParameters }> {
+  async consume (transportId: string, producerId: string, rtpCapabilities: types.RtpCapabilities, paused: boolean): Promise<types.Consumer> {
+    this.#entry(transportId, 'consumer')
+    if (!this.media.producers.has(producerId)) throw new ProducerNotFound(producerId)
+    return await this.#consume(transportId, producerId, rtpCapabilities, paused)
+  }
+
+  /**
+   * Consumes the mix of the room.
+   *
+   * @param producerIdOf returns the mix's producer on the room's router
+   */
+  async consumeMix (transportId: string, producerIdOf: () => Promise<string>, rtpCapabilities: types.RtpCapabilities, paused: boolean): Promise<types.Consumer> {
+    this.#entry(transportId, 'consumer')
+    return await this.#consume(transportId, await producerIdOf(), rtpCapabilities, paused)
+  }
+
+  async #consume (transportId: string, producerId: string, rtpCapabilities: types.RtpCapabilities, paused: boolean): Promise<types.Consumer> {
     const { transport } = this.#entry(transportId, 'consumer')
-    const { producers, router } = this.media
-    if (!producers.has(producerId)) throw new ProducerNotFound(producerId)
-    if (!router.canConsume({ producerId, rtpCapabilities })) throw new CannotConsume()
-    const consumer = await transport.consume({ producerId, rtpCapabilities, paused: true })
+    if (!this.media.router.canConsume({ producerId, rtpCapabilities })) throw new CannotConsume()
+    const consumer = await transport.consume({ producerId, rtpCapabilities, paused })
     if (this.#closed || transport.closed) {
       consumer.close()
       throw new TransportNotFound(transportId)
     }
     this.consumers.add(consumer)
-    return { id: consumer.id, rtpParameters: consumer.rtpParameters }
+    return consumer
   }
 
   /** Closes all media of the session. Idempotent. */
@@ -221,6 +235,12 @@ export class Consumers {
     }
     this.#byId.set(consumer.id, consumer)
     consumer.once('producerclose', () => this.#closed(consumer))
+  }
+
+  /** Closes a consumer and notifies its owner. */
+  revoke (consumer: types.Consumer): void {
+    consumer.close()
+    this.#closed(consumer)
   }
 
   /** Removes all consumers, because their transport is closed. */

@@ -11,6 +11,10 @@ import { ConsumerNotFound, ProducerNotFound, refused, TransportNotFound } from '
 import { RoomInjection } from './injection.ts'
 import type { InjectOptions, Injection } from './injection.ts'
 import { MediaRooms } from './room-media.ts'
+import { Mixes } from './mix/mixes.ts'
+import type { MixUse, RoomMix } from './mix/mixes.ts'
+import { createMixThreads } from './mix/threads.ts'
+import type { MixThreads } from './mix/threads.ts'
 import { Peer } from './peer.ts'
 import type { Direction, PeerContext, TransportParameters } from './peer.ts'
 import type { MediaWorker, WorkerPool } from './pool.ts'
@@ -18,6 +22,16 @@ import type { PausedBy, ProducePermit, ProducerHandle, ProducerInfo, ProducerOwn
 import { RoomTap } from './tap.ts'
 import { createTransportMonitor } from './transport-monitor.ts'
 import type { Tap, TapOptions } from './tap.ts'
+
+export interface ConsumeOptions {
+  /** Whether the consumer starts paused. Default: true. */
+  paused?: boolean
+}
+
+export interface ConsumerInfo {
+  id: string
+  rtpParameters: types.RtpParameters
+}
 
 /**
  * The audio API. Other plugins and features access mediasoup only through this API. All
@@ -29,6 +43,8 @@ export interface Sfu {
   /** Whether rooms can have audio; see {@link WorkerPool.ready}. */
   readonly ready: boolean
   workers (): { index: number, pid: number, port: number, routers: number }[]
+  /** The threads that mix. */
+  mixThreads (): ReturnType<MixThreads['threads']>
   producersOf (roomId: string): ProducerInfo[]
   /** The producers of a room on this server, for features that moderate them. */
   producerHandles (roomId: string): ProducerHandle[]
@@ -48,8 +64,21 @@ export interface Sfu {
   pauseProducer (session: Session, by: PausedBy, producerId?: string): Promise<void>
   /** Removes the pause by the user or by the server. A producer resumes when neither the user nor the server pauses it. */
   resumeProducer (session: Session, by: PausedBy, producerId?: string): Promise<void>
-  /** Lets a session receive a producer of its room. The consumer is paused until {@link resumeConsumer}. An earlier consumer of the same producer is closed. */
-  consume (session: Session, transportId: string, producerId: string, capabilities: types.RtpCapabilities): Promise<{ id: string, rtpParameters: types.RtpParameters }>
+  /** Lets a session receive a producer of its room. An earlier consumer of the same producer is closed. */
+  consume (session: Session, transportId: string, producerId: string, capabilities: types.RtpCapabilities, options?: ConsumeOptions): Promise<ConsumerInfo>
+  /**
+   * Lets a session receive the mix of its room: the loudest voices and all music, as one producer. Starts the
+   * mix if there is none. An earlier consumer of the mix is closed.
+   */
+  consumeMix (session: Session, transportId: string, capabilities: types.RtpCapabilities, options?: ConsumeOptions): Promise<ConsumerInfo>
+  /** Closes all consumers of mixes. Other uses of a mix go on. */
+  closeMixConsumers (): void
+  /**
+   * Uses the mix of a room in this server: its samples, its packets, or the packets of its voices.
+   *
+   * @throws ROOM_NOT_FOUND when the room has no members on this server, OVERLOADED, UNAVAILABLE
+   */
+  mix (roomId: string): Promise<RoomMix>
   pauseConsumer (session: Session, consumerId: string): Promise<void>
   /** @returns whether the producer is paused */
   resumeConsumer (session: Session, consumerId: string): Promise<{ deferred: boolean }>
@@ -97,12 +126,12 @@ export interface OwnedSfu extends Sfu {
   /** Closes the taps and injections of a room. */
   roomReleased (roomId: string): void
   workerDied (worker: MediaWorker): void
-  /** Closes all taps and injections. */
-  close (): void
+  /** Closes all taps, injections and mixes. */
+  close (): Promise<void>
 }
 
 export function createSfu (app: FastifyInstance, pool: WorkerPool): OwnedSfu {
-  const { clock, config, hooks, log, metrics, nodeId, sockets, store } = app
+  const { clock, config, hooks, log, metrics, nodeId, sockets, store, timings } = app
   const rooms = new MediaRooms({
     hooks,
     pool,
@@ -134,6 +163,35 @@ export function createSfu (app: FastifyInstance, pool: WorkerPool): OwnedSfu {
     const session = sessionId === undefined ? undefined : sockets.get(sessionId)
     if (session?.roomId !== roomId) throw new NotInRoom(`You are not in room ${roomId}`)
     return await permitFor(roomId, session)
+  }
+
+  const mixThreads = createMixThreads(metrics, log)
+  const mixes = new Mixes({
+    threads: mixThreads,
+    log,
+    maxVoices: config.MIX_VOICES,
+    lingerMs: timings.mixLingerMs,
+    attach: async (create) => await attach(create(attachmentContext))
+  })
+  const mixConsumers = new Map<types.Consumer, Peer>()
+  const mixListeners = metrics.gauge('flylive_mix_listeners', 'Consumers of mixes')
+
+  /** Consumes a mix, and ends its use when the consumer is closed. */
+  async function consumeMixAs (peer: Peer, use: MixUse, transportId: string, capabilities: types.RtpCapabilities, paused: boolean): Promise<ConsumerInfo> {
+    try {
+      const consumer = await peer.consumeMix(transportId, () => use.producerId(), capabilities, paused)
+      mixConsumers.set(consumer, peer)
+      mixListeners.set(mixConsumers.size)
+      consumer.observer.once('close', () => {
+        mixConsumers.delete(consumer)
+        mixListeners.set(mixConsumers.size)
+        use.close()
+      })
+      return consumer
+    } catch (error) {
+      use.close()
+      throw error
+    }
   }
 
   async function attach<T extends Attachment> (attachment: T): Promise<T> {
@@ -233,7 +291,16 @@ export function createSfu (app: FastifyInstance, pool: WorkerPool): OwnedSfu {
       for (const producer of producers) await producer.resume(by)
     }),
 
-    consume: (session, transportId, producerId, capabilities) => refused(() => withTransport(session, transportId).consume(transportId, producerId, capabilities)),
+    consume: (session, transportId, producerId, capabilities, { paused = true } = {}) => refused(() => withTransport(session, transportId).consume(transportId, producerId, capabilities, paused)),
+    consumeMix: (session, transportId, capabilities, { paused = true } = {}) => refused(async () => {
+      const peer = withTransport(session, transportId)
+      return await consumeMixAs(peer, await mixes.use(peer.media.roomId), transportId, capabilities, paused)
+    }),
+    closeMixConsumers () {
+      for (const [consumer, peer] of [...mixConsumers]) peer.consumers.revoke(consumer)
+    },
+    mix: async (roomId) => await mixes.use(roomId),
+    mixThreads: mixThreads.threads,
     pauseConsumer: (session, consumerId) => refused(() => withConsumer(session, consumerId).pause()),
     resumeConsumer: (session, consumerId) => refused(async () => {
       const consumer = withConsumer(session, consumerId)
@@ -259,9 +326,11 @@ export function createSfu (app: FastifyInstance, pool: WorkerPool): OwnedSfu {
     workerDied (worker) {
       for (const roomId of rooms.workerDied(worker)) hooks.emit('media:reset', roomId, 'worker_died')
     },
-    close () {
+    async close () {
       stopWatching()
+      mixes.close()
       for (const attachment of [...attachments]) attachment.close()
+      await mixThreads.close()
     }
   }
 }

@@ -110,8 +110,8 @@ interface Expected {
     'rtpCapabilities' | 'ready' | 'producersOf' | 'producerHandles' | 'speakersOf' | 'describe' |
     'createTransport' | 'connectTransport' | 'restartIce' |
     'produce' | 'closeProducer' | 'pauseProducer' | 'resumeProducer' |
-    'consume' | 'pauseConsumer' | 'resumeConsumer' | 'releaseAll' |
-    'tap' | 'inject'>
+    'consume' | 'consumeMix' | 'closeMixConsumers' | 'pauseConsumer' | 'resumeConsumer' | 'releaseAll' |
+    'tap' | 'inject' | 'mix'>
   blobs: {
     put (key: string, stream: Readable): Promise<number>
     get (key: string): Promise<Readable | undefined>

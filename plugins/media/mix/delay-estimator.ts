@@ -1,0 +1,67 @@
+import { sampleRate } from './opus.ts'
+
+const bucketMs = 20
+const buckets = 16
+/** Weight of the past, per packet: half of the weight is on the last 1.4 s. */
+const memory = 0.99
+/** The fraction of packets that should arrive in time. */
+const quantile = 0.97
+/** How long a fast packet is the reference for the others, in milliseconds. */
+const windowMs = 2500
+/** A change of the delay by more than this is a new timeline of the sender, in milliseconds. */
+const maxDelayMs = 2000
+
+/**
+ * Estimates how long packets of one voice must be held so that nearly all of them arrive in time: from a
+ * histogram of the delay of each packet compared with the fastest one of the last seconds.
+ */
+export class DelayEstimator {
+  readonly #minMs: number
+  readonly #maxMs: number
+  readonly #histogram = new Float64Array(buckets)
+  #reference: { transit: number, minimum: number, previousMinimum: number, since: number } | undefined
+  #timestamp = 0
+  #arrivedAt = 0
+
+  constructor ({ minMs, maxMs }: { minMs: number, maxMs: number }) {
+    this.#minMs = minMs
+    this.#maxMs = maxMs
+    this.#histogram[0] = 1
+  }
+
+  /**
+   * @param now when the packet arrived, in milliseconds
+   * @param timestamp of the packet, in samples, modulo 2³²
+   */
+  update (now: number, timestamp: number): void {
+    const elapsed = (timestamp - this.#timestamp) | 0
+    this.#timestamp = timestamp
+    const reference = this.#reference
+    const transit = reference ? reference.transit - elapsed * 1000 / sampleRate + now - this.#arrivedAt : 0
+    this.#arrivedAt = now
+    if (!reference || Math.abs(transit - Math.min(reference.minimum, reference.previousMinimum)) > maxDelayMs) {
+      this.#reference = { transit: 0, minimum: 0, previousMinimum: 0, since: now }
+      return
+    }
+    reference.transit = transit
+    reference.minimum = Math.min(reference.minimum, transit)
+    if (now - reference.since > windowMs) {
+      reference.previousMinimum = reference.minimum
+      reference.minimum = transit
+      reference.since = now
+    }
+    const delay = transit - Math.min(reference.minimum, reference.previousMinimum)
+    const bucket = Math.min(buckets - 1, Math.floor(delay / bucketMs))
+    for (let i = 0; i < buckets; i++) (this.#histogram[i] as number) *= memory
+    ;(this.#histogram[bucket] as number) += 1 - memory
+  }
+
+  /** How long packets should be held, in milliseconds. */
+  get targetMs (): number {
+    let sum = 0
+    let bucket = 0
+    while (bucket < buckets - 1 && (sum += this.#histogram[bucket] as number) < quantile) bucket++
+    // A tick may be late by almost a packet.
+    return bucket === 0 ? this.#minMs : Math.min(this.#maxMs, Math.max(this.#minMs, (bucket + 2) * bucketMs))
+  }
+}

@@ -1,0 +1,185 @@
+import { DelayEstimator } from './delay-estimator.ts'
+import { frameSamples, sampleRate, samplesOf } from './opus.ts'
+
+export interface VoicePacket {
+  payload: Uint8Array
+  /** Samples per channel, 120 to 5760. */
+  samples: number
+}
+
+/**
+ * What a voice plays next:
+ * - `packet`: this packet. If `skip` is true, its successor follows in its place, to shorten the delay
+ * - `lost`: the packet did not arrive; `next` is its successor, if that has arrived
+ * - `wait`: the packet has not arrived yet. Something else must be played, which lengthens the delay
+ * - undefined: nothing; the voice sends nothing
+ */
+export type Playable =
+  { kind: 'packet', packet: VoicePacket, skip: boolean } |
+  { kind: 'lost', samples: number, next: VoicePacket | undefined } |
+  { kind: 'wait', samples: number }
+
+export interface JitterBufferOptions {
+  /** Bounds of the time that packets are held, in milliseconds. */
+  minMs: number
+  maxMs: number
+}
+
+/** Two packets, and up to six if they arrive irregularly. More than six do not reduce the gaps, even with 200 ms of jitter. */
+const defaults: JitterBufferOptions = { minMs: 40, maxMs: 120 }
+
+/** A sequence number this far from the last one starts a new stream. */
+const maxGap = 500
+/** Excess over the maximum delay at which packets are dropped instead of played faster, in milliseconds. */
+const overflowMs = 200
+/** How long to wait for packets before the voice counts as silent, and at most for one packet, in milliseconds. */
+const maxWaitMs = 100
+/** The delay is shortened by a packet if there was one more than needed for this many packets. */
+const packetsBeforeSkip = { quiet: 10, loud: 50 }
+/** After this many late packets in a row, the sender has gone back to lower sequence numbers. */
+const maxLate = 10
+/** A packet of at most this size is the last one before a pause (discontinuous transmission), in bytes. */
+const dtxBytes = 2
+
+/** Orders the packets of one voice and holds them until they can be played without gaps. */
+export class JitterBuffer {
+  readonly #options: JitterBufferOptions
+  readonly #delay: DelayEstimator
+  readonly #packets = new Map<number, VoicePacket>()
+  #state: 'idle' | 'filling' | 'playing' = 'idle'
+  #fillingSince = 0
+  /** Extended sequence numbers: the next packet to play, and the latest one that has arrived. */
+  #next = 0
+  #latest: number | undefined
+  /** Packets before this one have been played. */
+  #played = -Infinity
+  #samples = frameSamples
+  #waitedMs = 0
+  /** The least time that packets were held, over the last `packets` packets. */
+  #least = { heldMs: Infinity, packets: 0 }
+  #isPause = false
+  #lateInRow = 0
+
+  constructor (options: Partial<JitterBufferOptions> = {}) {
+    this.#options = { ...defaults, ...options }
+    this.#delay = new DelayEstimator(this.#options)
+  }
+
+  /** Whether the voice has nothing to play, now and soon. */
+  get isIdle (): boolean {
+    return this.#state === 'idle'
+  }
+
+  /** The current target of the delay, in milliseconds. */
+  get targetMs (): number {
+    return this.#delay.targetMs
+  }
+
+  /**
+   * @param now arrival time in milliseconds
+   * @returns `late` if the packet's turn has passed
+   */
+  insert (sequenceNumber: number, timestamp: number, payload: Uint8Array, now: number): 'held' | 'late' | 'duplicate' | 'invalid' {
+    const samples = samplesOf(payload)
+    if (samples === 0) return 'invalid'
+    const gap = this.#latest === undefined ? 0 : ((sequenceNumber - this.#latest) << 16) >> 16
+    if (Math.abs(gap) > maxGap || this.#lateInRow > maxLate) this.reset()
+    const sequence = this.#latest === undefined ? sequenceNumber : this.#latest + gap
+    this.#delay.update(now, timestamp)
+    if (sequence < this.#played) {
+      this.#lateInRow++
+      return 'late'
+    }
+    this.#lateInRow = 0
+    if (this.#packets.has(sequence)) return 'duplicate'
+    this.#packets.set(sequence, { payload, samples })
+    this.#samples = samples
+    this.#latest = Math.max(this.#latest ?? sequence, sequence)
+    if (this.#state === 'idle') {
+      this.#state = 'filling'
+      this.#fillingSince = now
+      this.#next = sequence
+    } else if (sequence < this.#next) this.#next = sequence
+    return 'held'
+  }
+
+  /**
+   * @param now in milliseconds
+   * @param isQuiet whether skipping a packet would not be audible
+   */
+  take (now: number, isQuiet: boolean): Playable | undefined {
+    if (this.#state === 'idle' || this.#latest === undefined) return
+    const { targetMs } = this.#delay
+    if (this.#state === 'filling') {
+      if (this.#heldMs < targetMs && now - this.#fillingSince < targetMs) return
+      this.#state = 'playing'
+    }
+    if (this.#heldMs > targetMs + overflowMs) this.#dropUntil(targetMs)
+    const packet = this.#packets.get(this.#next)
+    if (packet) {
+      const skip = this.#isTooLong(targetMs, isQuiet) && this.#packets.has(this.#next + 1)
+      this.#advance()
+      this.#isPause = packet.payload.length <= dtxBytes
+      this.#waitedMs = 0
+      return { kind: 'packet', packet, skip }
+    }
+    if (this.#latest < this.#next) return this.#waitedMs < maxWaitMs && !this.#isPause ? this.#wait() : this.#becomeIdle()
+    if (this.#heldMs < targetMs && this.#waitedMs < maxWaitMs) return this.#wait()
+    this.#advance()
+    // A wait was played in place of this packet.
+    if (this.#waitedMs >= this.#packetMs && this.#heldMs >= targetMs) {
+      this.#waitedMs -= this.#packetMs
+      return this.take(now, isQuiet)
+    }
+    return { kind: 'lost', samples: this.#samples, next: this.#packets.get(this.#next) }
+  }
+
+  /** Drops all packets, because the voice is paused. */
+  reset (): void {
+    this.#packets.clear()
+    this.#state = 'idle'
+    this.#latest = undefined
+    this.#played = -Infinity
+    this.#waitedMs = 0
+    this.#lateInRow = 0
+    this.#isPause = false
+  }
+
+  get #packetMs (): number {
+    return this.#samples * 1000 / sampleRate
+  }
+
+  get #heldMs (): number {
+    return ((this.#latest ?? 0) - this.#next + 1) * this.#packetMs
+  }
+
+  #advance (): void {
+    this.#packets.delete(this.#next++)
+    this.#played = this.#next
+  }
+
+  #wait (): Playable {
+    this.#waitedMs += this.#packetMs
+    return { kind: 'wait', samples: this.#samples }
+  }
+
+  #becomeIdle (): undefined {
+    this.#state = 'idle'
+  }
+
+  /** Whether all recent packets were held for at least a packet longer than the target. */
+  #isTooLong (targetMs: number, isQuiet: boolean): boolean {
+    const least = this.#least
+    least.heldMs = Math.min(least.heldMs, this.#heldMs)
+    least.packets++
+    if (least.packets < (isQuiet ? packetsBeforeSkip.quiet : packetsBeforeSkip.loud)) return false
+    const isTooLong = least.heldMs >= targetMs + this.#packetMs
+    if (isTooLong || least.packets >= packetsBeforeSkip.loud) this.#least = { heldMs: Infinity, packets: 0 }
+    return isTooLong
+  }
+
+  #dropUntil (targetMs: number): void {
+    while (this.#heldMs > targetMs) this.#advance()
+    while (this.#next < (this.#latest ?? 0) && !this.#packets.has(this.#next)) this.#advance()
+  }
+}

@@ -1,0 +1,36 @@
+/** Highest sample value of the mix, about 1 dB below the maximum, because encoding adds some overshoot. */
+const ceiling = 29_200
+/** The gain is reduced over this many samples per channel (2.5 ms), and rises again by 9 dB per second. */
+const attackSamples = 120
+const releasePerFrame = 1.02
+
+/** Reduces the gain of the mix while the sum of the voices is too loud, instead of clipping it. */
+export class Limiter {
+  #gain = 1
+
+  /**
+   * @param mix 20 ms of the sum of all voices, interleaved, in units of 16-bit samples
+   * @param out receives the limited samples
+   */
+  process (mix: Float32Array, channels: number, out: Int16Array): void {
+    let peak = 0
+    for (let i = 0; i < mix.length; i++) {
+      const value = Math.abs(mix[i] as number)
+      if (value > peak) peak = value
+    }
+    const from = this.#gain
+    const needed = peak > ceiling ? ceiling / peak : 1
+    const to = Math.min(needed, from * releasePerFrame, 1)
+    this.#gain = to
+    if (from === 1 && to === 1) {
+      for (let i = 0; i < mix.length; i++) out[i] = mix[i] as number
+      return
+    }
+    const step = (to - from) / (to < from ? attackSamples * channels : mix.length)
+    let gain = from
+    for (let i = 0; i < mix.length; i++) {
+      gain = to < from ? Math.max(to, gain + step) : gain + step
+      out[i] = Math.max(-32_768, Math.min(32_767, (mix[i] as number) * gain))
+    }
+  }
+}

@@ -1,0 +1,54 @@
+import type { MessagePort } from 'node:worker_threads'
+import type { TappedVoice } from '../tap.ts'
+import type { MixStats } from './stats.ts'
+
+// Messages between the main thread and a mixer thread. No message is sent per packet.
+
+export type MixVoice = Pick<TappedVoice, 'producerId' | 'userId' | 'source' | 'ssrc' | 'levelExtensionId' | 'paused'>
+
+/** What a mix sends to a port; see {@link MixFrame}. */
+export interface MixStreams {
+  /** The mix, decoded. */
+  pcm?: boolean
+  /** The mix, as Opus packets. */
+  packets?: boolean
+  /** Each voice, as Opus packets. */
+  voices?: boolean
+}
+
+/** A message that a mix sends to a port. Timestamps count samples at 48 kHz since the mix was opened. */
+export type MixFrame =
+  /** 20 ms of the mix: 960 samples per channel, interleaved. */
+  { kind: 'pcm', timestamp: number, channels: 1 | 2, samples: Int16Array } |
+  /** 20 ms of the mix. */
+  { kind: 'packet', timestamp: number, payload: Uint8Array } |
+  /**
+   * A packet of a voice, as it was received: packets may be missing or out of order. `sequenceNumber` and
+   * `rtpTimestamp` are those of RTP; `timestamp` is the time of arrival.
+   */
+  { kind: 'voice', producerId: string, timestamp: number, sequenceNumber: number, rtpTimestamp: number, payload: Uint8Array }
+
+export interface MixRoomOptions {
+  /** UDP port on 127.0.0.1 for the voices and the mix; 0 selects a free one. */
+  port: number
+  /** When the mix was opened, by `highResolutionMs`. Sequence numbers and timestamps count from here, also after the thread is replaced. */
+  openedAt: number
+  ssrc: number
+  payloadType: number
+  /** Maximum number of voices in the mix, without music. */
+  maxVoices: number
+}
+
+export type ToMixer =
+  { type: 'open', roomId: number, options: MixRoomOptions } |
+  { type: 'voices', roomId: number, voices: MixVoice[] } |
+  /** The port on 127.0.0.1 that receives the mix. */
+  { type: 'output', roomId: number, port: number } |
+  { type: 'stream', roomId: number, port: MessagePort, streams: MixStreams } |
+  { type: 'close', roomId: number }
+
+export type FromMixer =
+  { type: 'opened', roomId: number, port: number } |
+  { type: 'failed', roomId: number, message: string } |
+  { type: 'fault', roomId: number, stack: string } |
+  { type: 'stats', stats: MixStats }

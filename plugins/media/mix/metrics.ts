@@ -1,0 +1,42 @@
+import type { Metrics } from '../../metrics.ts'
+import type { MixStats } from './stats.ts'
+
+export interface MixMetrics {
+  /** @param thread identifies the thread. @param stats undefined if the thread has ended */
+  report (thread: object, stats: MixStats | undefined): void
+  died (): void
+}
+
+/** Upper bounds of the lateness, in seconds. A tick that is later than 20 ms is heard by nobody, but delays the mix. */
+const latenessBuckets = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5]
+
+export function createMixMetrics (metrics: Metrics): MixMetrics {
+  const rooms = metrics.gauge('flylive_mix_rooms', 'Rooms that are mixed')
+  const voices = metrics.gauge('flylive_mix_voices', 'Voices and music in all mixes now')
+  const late = metrics.counter('flylive_mix_late_packets_total', 'Packets of voices that arrived too late for the mix')
+  const concealed = metrics.counter('flylive_mix_concealed_packets_total', 'Packets of mixed voices that were missing when they were due: restored from the next packet (restored) or concealed (concealed)', ['result'])
+  const invalid = metrics.counter('flylive_mix_invalid_packets_total', 'Packets of voices that are not valid Opus')
+  const lateness = metrics.histogram('flylive_mix_tick_lateness_seconds', 'How late the mixer thread was for each 20 ms of audio', [], latenessBuckets)
+  const cpu = metrics.counter('flylive_mix_cpu_seconds_total', 'CPU time of the mixer threads')
+  const deaths = metrics.counter('flylive_mix_thread_deaths_total', 'Mixer threads that ended and were replaced')
+  for (const result of ['restored', 'concealed']) concealed.inc({ result }, 0)
+  const latest = new Map<object, MixStats>()
+
+  return {
+    report (thread, stats) {
+      if (stats) latest.set(thread, stats)
+      else latest.delete(thread)
+      const all = [...latest.values()]
+      rooms.set(all.reduce((sum, { rooms }) => sum + rooms, 0))
+      voices.set(all.reduce((sum, { voices }) => sum + voices, 0))
+      if (!stats) return
+      late.inc(stats.late)
+      concealed.inc({ result: 'restored' }, stats.recovered)
+      concealed.inc({ result: 'concealed' }, stats.concealed)
+      invalid.inc(stats.invalid)
+      cpu.inc(stats.cpuSeconds)
+      for (const seconds of stats.lateness) lateness.observe(seconds)
+    },
+    died: () => deaths.inc()
+  }
+}

@@ -1,0 +1,227 @@
+import { EventEmitter } from 'node:events'
+import { randomInt } from 'node:crypto'
+import type { MessagePort } from 'node:worker_threads'
+import type { FastifyBaseLogger } from 'fastify'
+import { unavailable } from '../../errors/codes.ts'
+import type { Attachment, AttachmentContext } from '../attachment.ts'
+import { RoomTap } from '../tap.ts'
+import type { MixStreams } from './messages.ts'
+import { MixOutput, mixPayloadType } from './output.ts'
+import { highResolutionMs } from './stats.ts'
+import type { MixThreads, ThreadRoom } from './threads.ts'
+
+/**
+ * One use of a room's mix. The mix exists on this server while it has a use, and for 10 s after the last one
+ * ends. It closes with its room.
+ */
+export interface RoomMix {
+  readonly roomId: string
+  readonly closed: boolean
+  /**
+   * Sends the mix or its voices to a port as `MixFrame`s, one message per stream and 20 ms. The port is transferred to
+   * the mixer thread, so frames reach the thread that has the other end of the channel directly. The mix closes
+   * the port when it is closed and when its thread dies. After a `close` event of the other end, call this again
+   * with a new port, unless this use is closed. Closing the other end ends the stream.
+   */
+  stream (port: MessagePort, streams: MixStreams): void
+  on (event: 'close', listener: () => void): unknown
+  off (event: 'close', listener: () => void): unknown
+  /** Ends this use. Idempotent. */
+  close (): void
+}
+
+export interface MixesContext {
+  threads: MixThreads
+  log: FastifyBaseLogger
+  /** Maximum number of voices per mix, without music. */
+  maxVoices: number
+  /** How long a mix exists after its last use, in milliseconds. */
+  lingerMs: number
+  /** Opens a tap or an output. @throws ROOM_NOT_FOUND, OVERLOADED, UNAVAILABLE */
+  attach<T extends Attachment> (create: (context: AttachmentContext) => T): Promise<T>
+}
+
+/** The mixes of all rooms on this server. */
+export class Mixes {
+  readonly #context: MixesContext
+  readonly #mixes = new Map<string, ActiveMix>()
+
+  constructor (context: MixesContext) {
+    this.#context = context
+  }
+
+  /**
+   * Starts the mix of a room, or joins the one that exists.
+   *
+   * @throws ROOM_NOT_FOUND, OVERLOADED, UNAVAILABLE
+   */
+  async use (roomId: string): Promise<MixUse> {
+    let mix = this.#mixes.get(roomId)
+    if (!mix) {
+      mix = new ActiveMix(roomId, this.#context, (closed) => {
+        if (this.#mixes.get(roomId) === closed) this.#mixes.delete(roomId)
+      })
+      this.#mixes.set(roomId, mix)
+    }
+    const use = new MixUse(mix)
+    try {
+      await mix.opened
+    } catch (error) {
+      use.close()
+      throw error
+    }
+    return use
+  }
+
+  close (): void {
+    for (const mix of this.#mixes.values()) mix.close()
+  }
+}
+
+export class MixUse extends EventEmitter<{ close: [] }> implements RoomMix {
+  readonly #mix: ActiveMix
+  #closed = false
+
+  constructor (mix: ActiveMix) {
+    super()
+    this.#mix = mix
+    mix.add(this)
+  }
+
+  get roomId (): string {
+    return this.#mix.roomId
+  }
+
+  get closed (): boolean {
+    return this.#closed
+  }
+
+  /**
+   * Waits until the mix can be consumed.
+   *
+   * @returns the id of its producer
+   * @throws UNAVAILABLE
+   */
+  async producerId (): Promise<string> {
+    return await this.#mix.producerId()
+  }
+
+  stream (port: MessagePort, streams: MixStreams): void {
+    if (this.#closed) port.close()
+    else this.#mix.stream(port, streams)
+  }
+
+  close (): void {
+    if (this.#closed) return
+    this.#closed = true
+    this.#mix.remove(this)
+    this.emit('close')
+  }
+}
+
+/** The mix of one room: a tap for the voices, a room in a mixer thread, and an output. */
+class ActiveMix {
+  readonly roomId: string
+  /** @throws ROOM_NOT_FOUND, OVERLOADED, UNAVAILABLE */
+  readonly opened: Promise<void>
+  readonly #context: MixesContext
+  readonly #onClosed: (mix: ActiveMix) => void
+  readonly #uses = new Set<MixUse>()
+  readonly #ssrc = randomInt(1, 2 ** 32)
+  #room: ThreadRoom | undefined
+  #attachments: { tap: RoomTap, output: MixOutput } | undefined
+  #timer: NodeJS.Timeout | undefined
+  #closed = false
+
+  constructor (roomId: string, context: MixesContext, onClosed: (mix: ActiveMix) => void) {
+    this.roomId = roomId
+    this.#context = context
+    this.#onClosed = onClosed
+    this.opened = this.#open()
+    this.opened.catch(() => this.close())
+  }
+
+  add (use: MixUse): void {
+    clearTimeout(this.#timer)
+    this.#uses.add(use)
+  }
+
+  remove (use: MixUse): void {
+    this.#uses.delete(use)
+    if (this.#closed || this.#uses.size > 0) return
+    clearTimeout(this.#timer)
+    this.#timer = setTimeout(() => this.close(), this.#context.lingerMs).unref()
+  }
+
+  async producerId (): Promise<string> {
+    const output = this.#attachments?.output
+    if (!output) throw unavailable('The mix is restarting')
+    await output.ready()
+    return output.producerId
+  }
+
+  stream (port: MessagePort, streams: MixStreams): void {
+    if (this.#room) this.#room.stream(port, streams)
+    else port.close()
+  }
+
+  /** Idempotent. */
+  close (): void {
+    if (this.#closed) return
+    this.#closed = true
+    clearTimeout(this.#timer)
+    this.#detach()
+    this.#room?.close()
+    this.#onClosed(this)
+    for (const use of this.#uses) use.close()
+  }
+
+  async #open (): Promise<void> {
+    const options = { openedAt: highResolutionMs(), ssrc: this.#ssrc, payloadType: mixPayloadType, maxVoices: this.#context.maxVoices }
+    const room = await this.#context.threads.open(options, () => this.#moved())
+    if (this.#closed) room.close()
+    else this.#room = room
+    await this.#attach(room)
+  }
+
+  /** Connects the thread with the room's router. */
+  async #attach (room: ThreadRoom): Promise<void> {
+    const { attach } = this.#context
+    const { port } = room
+    const tap = await attach((context) => new RoomTap(this.roomId, { port, follows: () => true }, context))
+    const output = await attach((context) => new MixOutput(this.roomId, { port, ssrc: this.#ssrc }, context)).catch((error: unknown) => {
+      tap.close()
+      throw error
+    })
+    const attachments = { tap, output }
+    this.#attachments = attachments
+    const closed = () => { if (this.#attachments === attachments) this.close() }
+    for (const attachment of [tap, output]) attachment.on('close', closed)
+    // The room was closed, or the mix was, during the requests.
+    if (this.#closed || tap.closed || output.closed) {
+      this.#detach()
+      throw unavailable(`The mix of room ${this.roomId} is closed`)
+    }
+    tap.on('voices', (voices) => room.setVoices(voices))
+    output.on('reopened', (address) => room.setOutput(address.port))
+    room.setVoices(tap.voices)
+    room.setOutput(output.port)
+  }
+
+  #detach (): void {
+    const attachments = this.#attachments
+    this.#attachments = undefined
+    attachments?.tap.close()
+    attachments?.output.close()
+  }
+
+  /** The thread was replaced, and its port was taken: mediasoup cannot send to another port, so tap and output are opened again. */
+  #moved (): void {
+    if (!this.#room || this.#closed) return
+    this.#detach()
+    this.#attach(this.#room).catch((err: unknown) => {
+      this.#context.log.warn({ err, roomId: this.roomId }, 'failed to reopen a mix')
+      this.close()
+    })
+  }
+}

@@ -1,0 +1,70 @@
+/** The level of digital silence, in dBov. */
+export const silence = -127
+/** Quieter voices are not mixed, in dBov. */
+const threshold = -80
+/** Smoothing per packet of 20 ms. A voice that starts is selected within two packets, and kept during pauses between words. */
+const attack = 0.5
+const release = 0.03
+/** A voice replaces a selected one immediately if it is this much louder, in dB. */
+const marginDb = 3
+/** A voice that is at least this much louder, in dB, replaces a selected one after {@link patience} packets. */
+const minMarginDb = 0.5
+const patience = 50
+
+/** @returns the smoothed level after a packet with the given level, in dBov */
+export function smoothed (before: number, level: number): number {
+  return before + (level - before) * (level > before ? attack : release)
+}
+
+/** A voice with its smoothed level in dBov. */
+export interface Audible {
+  readonly loudness: number
+}
+
+/** Selects the loudest voices, with hysteresis, so that two voices of the same level do not alternate. */
+export class LoudestVoices<V extends Audible> {
+  readonly #max: number
+  readonly #selected = new Set<V>()
+  #challenges = 0
+
+  constructor (max: number) {
+    this.#max = max
+  }
+
+  /** Called once per 20 ms. @returns the selected voices; the same set on each call */
+  select (voices: ReadonlySet<V>): ReadonlySet<V> {
+    const selected = this.#selected
+    for (const voice of selected) if (!voices.has(voice) || voice.loudness < threshold) selected.delete(voice)
+    let hasChallenger = false
+    for (let i = 0; i <= this.#max; i++) {
+      const challenger = this.#loudest(voices)
+      if (!challenger || challenger.loudness < threshold) break
+      if (selected.size < this.#max) {
+        selected.add(challenger)
+        continue
+      }
+      const weakest = quietest(selected)
+      const margin = weakest ? challenger.loudness - weakest.loudness : 0
+      if (!weakest || margin < minMarginDb) break
+      hasChallenger = true
+      if (margin < marginDb && this.#challenges < patience) break
+      selected.delete(weakest)
+      selected.add(challenger)
+      hasChallenger = false
+    }
+    this.#challenges = hasChallenger ? this.#challenges + 1 : 0
+    return selected
+  }
+
+  #loudest (voices: ReadonlySet<V>): V | undefined {
+    let best: V | undefined
+    for (const voice of voices) if (!this.#selected.has(voice) && (!best || voice.loudness > best.loudness)) best = voice
+    return best
+  }
+}
+
+function quietest<V extends Audible> (voices: ReadonlySet<V>): V | undefined {
+  let least: V | undefined
+  for (const voice of voices) if (!least || voice.loudness < least.loudness) least = voice
+  return least
+}

@@ -1,0 +1,27 @@
+/** What a mixer thread has counted since it started. */
+export interface MixCounts {
+  /** Packets that arrived after their turn. */
+  late: number
+  /** Lost packets that were restored from the next packet (forward error correction). */
+  recovered: number
+  /** Packets that were lost, or not there in time, and were concealed. */
+  concealed: number
+  /** Packets that are not valid Opus. */
+  invalid: number
+}
+
+export const noCounts = (): MixCounts => ({ late: 0, recovered: 0, concealed: 0, invalid: 0 })
+
+/** What a mixer thread reports once per second. Counts are since the last report. */
+export interface MixStats extends MixCounts {
+  rooms: number
+  /** Voices in all mixes. */
+  voices: number
+  /** CPU time of the thread, in seconds. */
+  cpuSeconds: number
+  /** How late each tick was, in seconds. */
+  lateness: number[]
+}
+
+/** @returns the time in milliseconds, by a clock that all threads share and that never goes back */
+export const highResolutionMs = () => Number(process.hrtime.bigint()) / 1e6

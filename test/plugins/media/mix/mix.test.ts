@@ -1,0 +1,170 @@
+import t from 'tap'
+import { build } from '../../../support/build.ts'
+import { attack, receive, relay, speak } from '../../../support/mix.ts'
+import { until } from '../../../support/retry.ts'
+
+// The kernel's mix of a room, with speakers that send RTP over UDP.
+
+const server = await build(t, { env: { FEATURES: 'auth,media' }, timings: { mixLingerMs: 200 } })
+const { app } = server
+const metricsNow = async () => await (await fetch(`${server.url}/metrics`)).text()
+const metric = async (name: string) => Number(new RegExp(`^${name.replace(/[{}]/g, '\\$&')} (.*)$`, 'm').exec(await metricsNow())?.[1])
+
+let rooms = 0
+async function createRoom () {
+  const roomId = `room-${++rooms}`
+  const member = await server.connect(rooms)
+  await member.ok('room:join', { roomId })
+  return { roomId, member }
+}
+const near = (value: number, expected: number) => Math.abs(value - expected) < expected * 0.15
+
+t.test('contains the three loudest voices and all music', async (t) => {
+  const { roomId } = await createRoom()
+  const mix = await app.sfu.mix(roomId)
+  const heard = receive(t, mix)
+  // The quietest voice is the first one.
+  const quiet = await speak(t, app, roomId, { hz: 400, amplitude: 0.05 })
+  await until(() => near(heard.amplitudes(400)[0] as number, 0.05))
+  await Promise.all([600, 900, 1300].map((hz) => speak(t, app, roomId, { hz, amplitude: 0.15 })))
+  const music = await speak(t, app, roomId, { hz: 2000, amplitude: 0.02, source: 'music' })
+  await until(() => {
+    const [low = 1, ...loud] = heard.amplitudes(400, 600, 900, 1300)
+    return low < 0.001 && loud.every((amplitude) => near(amplitude, 0.15)) && near(heard.amplitudes(2000)[0] as number, 0.02)
+  })
+  t.equal(heard.frames.findLast((frame) => frame.kind === 'pcm')?.channels, 2, 'stereo, because of the music')
+  await until(async () => await metric('flylive_mix_voices') === 4)
+
+  music.vanish()
+  const [speaker] = app.sfu.producerHandles(roomId).filter(({ producerId }) => ![quiet, music].some((other) => other.producerId === producerId))
+  await speaker?.pause('server')
+  await until(() => near(heard.amplitudes(400)[0] as number, 0.05) && (heard.amplitudes(2000)[0] as number) < 0.001)
+  t.equal(heard.amplitudes(600, 900, 1300).filter((amplitude) => near(amplitude, 0.15)).length, 2, 'the quiet voice has taken the place of the paused one')
+  mix.close()
+})
+
+t.test('goes on at 50 packets per second, whatever the voices do', async (t) => {
+  const { roomId } = await createRoom()
+  const mix = await app.sfu.mix(roomId)
+  const heard = receive(t, mix, { pcm: true, packets: true, voices: true })
+  const [paused, muted, vanished] = await Promise.all([500, 700, 1100].map((hz) => speak(t, app, roomId, { hz, amplitude: 0.2 })))
+  await until(() => heard.amplitudes(500, 700, 1100).every((amplitude) => near(amplitude, 0.2)))
+  const from = { at: performance.now(), frames: heard.frames.filter(({ kind }) => kind === 'packet').length }
+  await paused?.pause()
+  vanished?.vanish()
+  await until(() => heard.amplitudes(500, 1100).every((amplitude) => amplitude < 0.001))
+  t.ok(near(heard.amplitudes(700)[0] as number, 0.2), 'the other voice is still heard')
+  await paused?.resume()
+  await until(() => near(heard.amplitudes(500)[0] as number, 0.2))
+  await muted?.pause()
+  await until(() => performance.now() - from.at > 2000)
+  const packets = heard.frames.filter(({ kind }) => kind === 'packet')
+  const perSecond = (packets.length - from.frames) / (performance.now() - from.at) * 1000
+  t.ok(perSecond > 49 && perSecond < 51, `${perSecond} packets per second`)
+  t.ok(packets.every((frame, i) => i === 0 || frame.timestamp - (packets[i - 1]?.timestamp ?? 0) === 960), 'without gaps')
+  const voices = heard.frames.filter((frame) => frame.kind === 'voice')
+  t.same(new Set(voices.map(({ producerId }) => producerId)), new Set([paused, muted, vanished].map((speaker) => speaker?.producerId)))
+  t.ok(voices.every(({ payload }) => payload.length > 10))
+  mix.close()
+})
+
+t.test('hears voices on a bad network: 5 % lost, reordered, 200 ms jitter', async (t) => {
+  const { roomId } = await createRoom()
+  const mix = await app.sfu.mix(roomId)
+  const heard = receive(t, mix, { pcm: true, packets: true })
+  const before = { late: await metric('flylive_mix_late_packets_total'), concealed: await metric('flylive_mix_concealed_packets_total{result="concealed"}'), restored: await metric('flylive_mix_concealed_packets_total{result="restored"}') }
+  await speak(t, app, roomId, { hz: 500, amplitude: 0.3, via: relay(t, { drop: 0.05, jitterMs: 200, seed: 13 }) })
+  // The delay adapts to the network in the first second.
+  await until(() => heard.amplitudes(500)[0] as number > 0.15)
+  await until(async () => await metric('flylive_mix_concealed_packets_total{result="restored"}') > before.restored)
+  const start = heard.frames.length
+  const at = performance.now()
+  const amplitudes: number[] = []
+  while (performance.now() - at < 3000) {
+    amplitudes.push(heard.amplitudes(500)[0] as number)
+    await new Promise((resolve) => heard.frames.length > start + amplitudes.length * 50 ? resolve(0) : setImmediate(resolve))
+  }
+  const packets = (heard.frames.length - start) / 2 / (performance.now() - at) * 1000
+  t.ok(packets > 49 && packets < 51, `${packets} packets per second`)
+  t.ok(amplitudes.reduce((sum, amplitude) => sum + amplitude, 0) / amplitudes.length > 0.15)
+  t.comment(`concealed ${await metric('flylive_mix_concealed_packets_total{result="concealed"}') - before.concealed}, restored ${await metric('flylive_mix_concealed_packets_total{result="restored"}') - before.restored}, late ${await metric('flylive_mix_late_packets_total') - before.late}`)
+  mix.close()
+})
+
+t.test('mixes voices without levels, and not those that are quieter than three others', async (t) => {
+  const { roomId } = await createRoom()
+  const mix = await app.sfu.mix(roomId)
+  const heard = receive(t, mix)
+  await speak(t, app, roomId, { hz: 400, amplitude: 0.02, hasLevels: false })
+  await until(() => near(heard.amplitudes(400)[0] as number, 0.02))
+  await Promise.all([600, 900, 1300].map((hz) => speak(t, app, roomId, { hz, amplitude: 0.15, hasLevels: false })))
+  await until(() => heard.amplitudes(600, 900, 1300).every((amplitude) => near(amplitude, 0.15)) && (heard.amplitudes(400)[0] as number) < 0.001)
+  mix.close()
+})
+
+t.test('hostile packets disturb neither the thread nor another room', async (t) => {
+  const [{ roomId }, other] = [await createRoom(), await createRoom()]
+  const [mix, otherMix] = [await app.sfu.mix(roomId), await app.sfu.mix(other.roomId)]
+  const [heard, heardThere] = [receive(t, mix), receive(t, otherMix, { pcm: true, packets: true })]
+  await speak(t, app, other.roomId, { hz: 500, amplitude: 0.2 })
+  await speak(t, app, roomId, { hz: 700, amplitude: 0.2 })
+  await until(() => near(heardThere.amplitudes(500)[0] as number, 0.2))
+  const [thread] = app.sfu.mixThreads()
+  const before = heardThere.frames.length
+
+  await attack(t, app, roomId, { voices: 3, seed: 99 })
+  await until(async () => await metric('flylive_mix_invalid_packets_total') > 50)
+  await until(() => heardThere.frames.length > before + 200)
+  t.ok(near(heardThere.amplitudes(500)[0] as number, 0.2))
+  t.ok(heard.amplitudes(700)[0] as number > 0.05, 'the attacked room goes on, too')
+  t.equal(app.sfu.mixThreads()[0], thread)
+  t.equal(await metric('flylive_mix_thread_deaths_total'), 0)
+  for (const use of [mix, otherMix]) use.close()
+})
+
+t.test('exists while it is used, and for a moment afterwards', async (t) => {
+  const { roomId, member } = await createRoom()
+  await until(async () => await metric('flylive_mix_rooms') === 0)
+  const [first, second] = [await app.sfu.mix(roomId), await app.sfu.mix(roomId)]
+  await until(async () => await metric('flylive_mix_rooms') === 1)
+  const heard = receive(t, first)
+  first.close()
+  first.close()
+  t.equal(first.closed, true)
+  await until(() => heard.frames.length > 20)
+  second.close()
+  const third = await app.sfu.mix(roomId)
+  t.equal(heard.closed, false, 'a use within the time continues the same mix')
+  third.close()
+  await until(() => heard.closed)
+  await until(async () => await metric('flylive_mix_rooms') === 0)
+
+  const last = await app.sfu.mix(roomId)
+  let closes = 0
+  last.on('close', () => closes++)
+  await member.ok('room:leave')
+  await until(() => closes === 1)
+  t.equal(last.closed, true, 'the mix closes with its room')
+  await t.rejects(app.sfu.mix(roomId), { code: 'ROOM_NOT_FOUND' })
+})
+
+t.test('a mixer thread that dies is replaced, and its rooms are heard again', async (t) => {
+  const { roomId } = await createRoom()
+  const mix = await app.sfu.mix(roomId)
+  await speak(t, app, roomId, { hz: 500, amplitude: 0.2 })
+  const heard = receive(t, mix)
+  await until(() => near(heard.amplitudes(500)[0] as number, 0.2))
+  const [thread] = app.sfu.mixThreads()
+  await thread?.terminate()
+  await until(() => heard.closed)
+  await until(() => app.sfu.mixThreads().length === 1)
+  const again = receive(t, mix)
+  await until(() => near(again.amplitudes(500)[0] as number, 0.2))
+  t.equal(mix.closed, false)
+  t.equal(await metric('flylive_mix_thread_deaths_total'), 1)
+  t.ok((again.frames[0]?.timestamp ?? 0) > (heard.frames.at(-1)?.timestamp ?? 0), 'timestamps go on')
+
+  process.kill(app.sfu.workers()[0]?.pid as number, 'SIGKILL')
+  await until(() => (again.amplitudes(500)[0] as number) < 0.001)
+  t.equal(mix.closed, false, 'the mix survives the death of its media worker')
+})

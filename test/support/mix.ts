@@ -1,0 +1,236 @@
+import { createSocket } from 'node:dgram'
+import type { Socket } from 'node:dgram'
+import { once } from 'node:events'
+import { readdirSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { MessageChannel } from 'node:worker_threads'
+import { Encoder } from '@evan/opus'
+import type { FastifyInstance } from 'fastify'
+import type { Test } from 'tap'
+import type { RoomMix } from '../../plugins/media/mix/mixes.ts'
+import type { MixFrame, MixStreams } from '../../plugins/media/mix/messages.ts'
+import { compileOpus, frameSamples, Opus, sampleRate } from '../../plugins/media/mix/opus.ts'
+import { readWav } from '../../scripts/demo/wav.ts'
+import type { InjectOptions } from '../../plugins/media/injection.ts'
+
+// Speakers that send tones as RTP, and a receiver that measures the tones in a mix.
+
+const recordings = join(import.meta.dirname, '../../scripts/demo/speech')
+const opus = new Opus(await compileOpus())
+const levelExtensionId = 1
+
+/** @returns the packets of one second of a tone, whose frequency must be a multiple of 50 Hz, so that the second can be repeated */
+export function tonePackets (hz: number, amplitude: number, channels: 1 | 2 = 1): Uint8Array[] {
+  const encoder = opus.createEncoder(channels, { bitrate: 64_000, complexity: 5 })
+  const frame = (i: number) => Int16Array.from({ length: frameSamples * channels }, (_, j) => 32_767 * amplitude * Math.sin(2 * Math.PI * hz * (i * frameSamples + Math.floor(j / channels)) / sampleRate))
+  const packets = Array.from({ length: 60 }, (_, i) => Uint8Array.from(encoder.encode(frame(i))))
+  encoder.free()
+  return packets.slice(10)
+}
+
+/** A 20 ms packet with its level in dBov, 0 (loudest) to 127. */
+export interface SpokenPacket { payload: Uint8Array, level: number }
+
+/** @returns real speech (the demo's recordings), encoded as browsers do: 32 kbit/s, with forward error correction */
+export function speechPackets (): SpokenPacket[] {
+  const encoder = new Encoder({ channels: 1, application: 'voip' })
+  Object.assign(encoder, { bitrate: 32_000, inband_fec: true, packet_loss: 10, complexity: 9 })
+  const packets: SpokenPacket[] = []
+  for (const file of readdirSync(recordings).filter((name) => name.endsWith('.wav')).sort()) {
+    const { samples, sampleRate: rate } = readWav(readFileSync(join(recordings, file)))
+    const scale = rate / sampleRate
+    for (let from = 0; (from + frameSamples) * scale < samples.length; from += frameSamples) {
+      const frame = Int16Array.from({ length: frameSamples }, (_, i) => {
+        const at = (from + i) * scale
+        const [before = 0, after = 0] = samples.subarray(Math.floor(at), Math.floor(at) + 2)
+        return before + (after - before) * (at % 1)
+      })
+      const power = frame.reduce((sum, sample) => sum + sample ** 2, 0) / frame.length / 32_768 ** 2
+      packets.push({ payload: Uint8Array.from(encoder.encode(frame)), level: Math.min(127, Math.round(-10 * Math.log10(power + 1e-13))) })
+    }
+  }
+  return packets
+}
+
+export interface SpeakerOptions {
+  /** Frequency of the tone. */
+  hz?: number
+  /** 0 to 1. */
+  amplitude?: number
+  /** Sends these packets instead of a tone, from the given one on. */
+  speech?: { packets: readonly SpokenPacket[], from: number }
+  source?: InjectOptions['source']
+  /** Whether the packets contain their levels. Default: true. */
+  hasLevels?: boolean
+  /** Sends the packets to this address instead of the server. */
+  via?: (address: { ip: string, port: number }) => Promise<{ ip: string, port: number }>
+}
+
+export interface Speaker {
+  readonly producerId: string
+  pause (): Promise<void>
+  resume (): Promise<void>
+  /** Stops sending without a word. */
+  vanish (): void
+}
+
+let nextSsrc = 5000
+
+/** Sends a tone to a room, one packet per 20 ms, until the test ends. */
+export async function speak (t: Test, app: FastifyInstance, roomId: string, { hz = 500, amplitude = 0.3, speech, source = 'voice', hasLevels = true, via = async (address) => address }: SpeakerOptions): Promise<Speaker> {
+  const ssrc = nextSsrc++
+  const owner = { userId: `speaker ${ssrc}`, userKey: `speaker ${ssrc}`, nodeId: app.nodeId, kind: 'service' as const }
+  const injection = await app.sfu.inject(roomId, owner, { ssrc, source, ...(hasLevels ? { levelExtensionId } : {}) })
+  // The level of a sine wave (RFC 6464).
+  const level = Math.min(127, Math.round(-20 * Math.log10(amplitude / Math.SQRT2)))
+  const packets = speech?.packets ?? tonePackets(hz, amplitude, source === 'music' ? 2 : 1).map((payload) => ({ payload, level }))
+  const to = await via(injection)
+  const stop = await sendPaced(t, to, (i) => {
+    const { payload, level } = packets[(i + (speech?.from ?? 0)) % packets.length] as SpokenPacket
+    return rtp(ssrc, i, payload, hasLevels ? level : undefined)
+  })
+  const handle = () => app.sfu.producerHandles(roomId).find(({ producerId }) => producerId === injection.producerId)
+  return {
+    producerId: injection.producerId,
+    pause: async () => await handle()?.pause('server'),
+    resume: async () => await handle()?.resume('server'),
+    vanish: stop
+  }
+}
+
+/** Sends one packet per 20 ms, by an absolute clock. @returns a function that stops it */
+export async function sendPaced (t: Test, to: { ip: string, port: number }, packet: (i: number) => Buffer | undefined): Promise<() => void> {
+  const socket = createSocket('udp4')
+  socket.connect(to.port, to.ip)
+  await once(socket, 'connect')
+  socket.on('error', () => { /* The injection is closed. */ })
+  const start = performance.now()
+  let sent = 0
+  const timer = setInterval(() => {
+    for (; sent * 20 < performance.now() - start; sent++) {
+      const bytes = packet(sent)
+      if (bytes) socket.send(bytes, () => {})
+    }
+  }, 5)
+  const stop = () => clearInterval(timer)
+  t.teardown(() => {
+    stop()
+    socket.close()
+  })
+  return stop
+}
+
+/** @returns an RTP packet; with a level, in a header extension */
+export function rtp (ssrc: number, sequenceNumber: number, payload: Uint8Array, level?: number): Buffer {
+  const header = Buffer.alloc(level === undefined ? 12 : 20)
+  header[0] = level === undefined ? 0x80 : 0x90
+  header[1] = 100
+  header.writeUInt16BE(sequenceNumber & 0xffff, 2)
+  header.writeUInt32BE((sequenceNumber * frameSamples) >>> 0, 4)
+  header.writeUInt32BE(ssrc, 8)
+  if (level !== undefined) {
+    header.writeUInt16BE(0xbede, 12)
+    header.writeUInt16BE(1, 14)
+    header[16] = levelExtensionId << 4
+    header[17] = level
+  }
+  return Buffer.concat([header, payload])
+}
+
+export interface Relay {
+  /** Fraction of the packets that are dropped. */
+  drop: number
+  /** Each packet is delayed by 0 to this many milliseconds, so that packets also arrive in another order. */
+  jitterMs: number
+  seed: number
+}
+
+/** Sends random Opus in random RTP packets to a room, as several loud voices. */
+export async function attack (t: Test, app: FastifyInstance, roomId: string, { voices, seed }: { voices: number, seed: number }): Promise<void> {
+  const random = generator(seed)
+  const below = (max: number) => Math.floor(random() * max)
+  for (let i = 0; i < voices; i++) {
+    const ssrc = nextSsrc++
+    const injection = await app.sfu.inject(roomId, { userId: `attacker ${ssrc}`, userKey: `attacker ${ssrc}`, nodeId: app.nodeId, kind: 'service' }, { ssrc, levelExtensionId })
+    await sendPaced(t, injection, (n) => {
+      const payload = Uint8Array.from({ length: below(10) === 0 ? below(3) : below(1400) }, () => below(256))
+      const packet = rtp(ssrc, n + (below(20) === 0 ? below(200) : 0), payload, below(40))
+      if (below(3) === 0) packet.writeUInt32BE(below(2 ** 32), 4)
+      // Damages header extensions, padding and CSRC counts.
+      if (below(10) === 0) packet[0] = 0x80 | below(64)
+      if (below(10) === 0) packet.writeUInt16BE(below(65_536), 14)
+      return packet
+    })
+  }
+}
+
+/** Forwards UDP packets with the faults of a bad network. The same seed causes the same faults. */
+export function relay (t: Test, { drop, jitterMs, seed }: Relay) {
+  const random = generator(seed)
+  return async ({ ip, port }: { ip: string, port: number }) => {
+    const [near, far]: Socket[] = [createSocket('udp4'), createSocket('udp4')] as const
+    const timers = new Set<NodeJS.Timeout>()
+    near?.on('message', (packet) => {
+      if (random() < drop) return
+      const timer = setTimeout(() => {
+        timers.delete(timer)
+        far?.send(packet, port, ip)
+      }, random() * jitterMs)
+      timers.add(timer)
+    })
+    near?.bind(0, '127.0.0.1')
+    await once(near as Socket, 'listening')
+    t.teardown(() => {
+      for (const timer of timers) clearTimeout(timer)
+      near?.close()
+      far?.close()
+    })
+    return { ip: '127.0.0.1', port: near?.address().port as number }
+  }
+}
+
+/** @returns a function that returns pseudorandom numbers from 0 to 1 */
+export function generator (seed: number): () => number {
+  let state = seed
+  return () => (state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0) / 2 ** 32
+}
+
+/** What a port has received of a mix. */
+export interface Reception {
+  readonly frames: MixFrame[]
+  /** Whether the mix has closed the port. */
+  readonly closed: boolean
+  /** Amplitudes of tones in the last half second of the mix, 0 to 1; frequencies are multiples of 50 Hz. */
+  amplitudes (...hz: number[]): number[]
+}
+
+export function receive (t: Test, mix: RoomMix, streams: MixStreams = { pcm: true }): Reception {
+  const { port1, port2 } = new MessageChannel()
+  const frames: MixFrame[] = []
+  let closed = false
+  port1.on('message', (frame: MixFrame) => frames.push(frame))
+  port1.on('close', () => { closed = true })
+  t.teardown(() => port1.close())
+  mix.stream(port2, streams)
+  return {
+    frames,
+    get closed () {
+      return closed
+    },
+    amplitudes (...hz) {
+      const recent = frames.filter((frame) => frame.kind === 'pcm').slice(-25)
+      const mono = Float64Array.from(recent.flatMap(({ samples, channels }) => Array.from({ length: frameSamples }, (_, i) => (samples[i * channels] as number) / 32_768)))
+      return hz.map((frequency) => recent.length < 25 ? 0 : amplitudeOf(mono, frequency))
+    }
+  }
+}
+
+function amplitudeOf (samples: Float64Array, hz: number): number {
+  let [real, imaginary] = [0, 0]
+  for (let i = 0; i < samples.length; i++) {
+    const angle = 2 * Math.PI * hz * i / sampleRate
+    real += (samples[i] as number) * Math.cos(angle)
+    imaginary += (samples[i] as number) * Math.sin(angle)
+  }
+  return 2 * Math.hypot(real, imaginary) / samples.length
+}
