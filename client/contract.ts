@@ -389,6 +389,7 @@ export interface MediaRequests {
   'audio:consume': {
     request: {
       transportId: string
+      /** A producer of the room, or `mix` for the mix of all of them (feature mix) */
       producerId: string
       rtpCapabilities: {
         codecs: {
@@ -413,6 +414,8 @@ export interface MediaRequests {
           direction?: ('sendrecv' | 'sendonly' | 'recvonly' | 'inactive') | undefined
         }[] | undefined
       }
+      /** Whether the consumer starts paused, until consumer:resume */
+      paused?: boolean
     }
     reply: {
       id: string
@@ -517,6 +520,24 @@ export interface MediaGreeting {
     username?: string | undefined
     credential?: string | undefined
   }[]
+}
+
+/** Events of the feature `mix`. */
+export interface MixEvents {
+  /** Sent to all members when the recommendation changes */
+  'audio:mix': {
+    roomId: string
+    /** Whether listeners should receive the mix (audio:consume with producerId `mix`) instead of each voice */
+    recommended: boolean
+  }
+}
+
+/** Fields of the feature `mix` in the reply to room:join. */
+export interface MixJoinReply {
+  mix: {
+    /** Whether listeners should receive the mix (audio:consume with producerId `mix`) instead of each voice */
+    recommended: boolean
+  }
 }
 
 /** Requests of the feature `reactions`. */
@@ -755,13 +776,13 @@ export interface SeatsJoinReply {
 export interface Requests extends CoreRequests, AuthRequests, ChatRequests, GiftsRequests, LobbyRequests, MediaRequests, ReactionsRequests, SeatsRequests {}
 
 /** All events, by type. A program can add events of other features. */
-export interface Events extends CoreEvents, ChatEvents, GiftsEvents, MediaEvents, ReactionsEvents, SeatsEvents {}
+export interface Events extends CoreEvents, ChatEvents, GiftsEvents, MediaEvents, MixEvents, ReactionsEvents, SeatsEvents {}
 
 /** Fields of features in the request of room:join; present while the feature is on. */
 export interface JoinRequestAdditions extends Partial<SeatsJoinRequest> {}
 
 /** Fields of features in the reply to room:join; present while the feature is on. */
-export interface JoinAdditions extends Partial<ChatJoinReply>, Partial<MediaJoinReply>, Partial<ReactionsJoinReply>, Partial<SeatsJoinReply> {}
+export interface JoinAdditions extends Partial<ChatJoinReply>, Partial<MediaJoinReply>, Partial<MixJoinReply>, Partial<ReactionsJoinReply>, Partial<SeatsJoinReply> {}
 
 /** Fields of features in session:ready; present while the feature is on. */
 export interface GreetingAdditions extends Partial<MediaGreeting> {}

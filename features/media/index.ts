@@ -1,10 +1,22 @@
-import { defineFeature } from 'flylive-audio-server/feature'
-import type { DtlsParameters, ProducerOwner, RtpCapabilities, RtpParameters, Session, z } from 'flylive-audio-server/feature'
+import { defineFeature, FeatureDisabled } from 'flylive-audio-server/feature'
+import type { ConsumeOptions, ConsumerInfo, DtlsParameters, ProducerOwner, RtpCapabilities, RtpParameters, Session, z } from 'flylive-audio-server/feature'
 import { config } from './config.ts'
 import { iceServersFor } from './ice-servers.ts'
 import { events, greeting, joinReply, requests } from './messages.ts'
 
 export { config, requests }
+
+/** What the feature `mix` offers to this one. Another feature of that name can take its place. */
+interface MixAccess {
+  /** @throws the errors of `sfu.consumeMix` */
+  consume (session: Session, transportId: string, capabilities: RtpCapabilities, options: ConsumeOptions): Promise<ConsumerInfo>
+}
+
+declare module 'flylive-audio-server/feature' {
+  interface FeatureSlots {
+    mix: MixAccess
+  }
+}
 
 // The schemas check the shape that mediasoup expects. The casts are needed because mediasoup's types treat optional fields differently.
 
@@ -13,10 +25,16 @@ export { config, requests }
  * kernel (`app.sfu`) owns the media state, so audio continues during a reload.
  */
 export default defineFeature(async function media (app, settings) {
-  const { hooks, messages, rooms, sfu } = app
+  const { features, hooks, messages, rooms, sfu } = app
   messages.events(events)
   messages.adds('session:ready', greeting)
   messages.adds('room:join', joinReply)
+
+  function mix (): MixAccess {
+    const access = features.getFeature('mix')
+    if (!access) throw new FeatureDisabled('mix')
+    return access
+  }
 
   const iceServers = ({ user }: Session) => iceServersFor(settings, user.id, Date.now())
   hooks.on('session:greet', (session) => ({ iceServers: iceServers(session) }))
@@ -51,8 +69,11 @@ export default defineFeature(async function media (app, settings) {
     return {}
   })
 
-  messages.on('audio:consume', requests['audio:consume'], async ({ transportId, producerId, rtpCapabilities }, { session }) => {
-    const { id, rtpParameters } = await sfu.consume(session, transportId, producerId, rtpCapabilities as RtpCapabilities)
+  messages.on('audio:consume', requests['audio:consume'], async ({ transportId, producerId, rtpCapabilities, paused }, { session }) => {
+    const capabilities = rtpCapabilities as RtpCapabilities
+    const { id, rtpParameters } = producerId === 'mix'
+      ? await mix().consume(session, transportId, capabilities, { paused })
+      : await sfu.consume(session, transportId, producerId, capabilities, { paused })
     return { id, producerId, kind: 'audio' as const, rtpParameters: { ...rtpParameters } }
   })
   messages.on('consumer:resume', requests['consumer:resume'], async ({ consumerId }, { session }) => {

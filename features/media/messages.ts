@@ -140,7 +140,12 @@ export const requests = {
     reply: nothing
   },
   'audio:consume': {
-    request: z.object({ transportId: mediaId, producerId: mediaId, rtpCapabilities }).describe('Receives the audio of a producer. The consumer is paused until consumer:resume'),
+    request: z.object({
+      transportId: mediaId,
+      producerId: mediaId.describe('A producer of the room, or `mix` for the mix of all of them (feature mix)'),
+      rtpCapabilities,
+      paused: z.boolean().default(true).describe('Whether the consumer starts paused, until consumer:resume')
+    }).describe('Receives the audio of a producer'),
     reply: z.object({ id: mediaId, producerId: mediaId, kind: z.literal('audio'), rtpParameters: opaque })
   },
   'consumer:resume': {

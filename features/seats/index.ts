@@ -20,6 +20,10 @@ declare module 'flylive-audio-server/feature' {
   interface FeatureSlots {
     seats: Seats
   }
+  interface FeatureHooks {
+    /** The seats of a room with members on this server have changed. @param seated number of people in the room who have a seat */
+    'seats:changed': (roomId: string, seated: number) => void
+  }
 }
 
 /** Seats: only seated users may send audio. The rules are in decide.ts. */
@@ -123,6 +127,7 @@ export default defineFeature(async function seats (app, { graceSeconds, commands
     speakPermissions.enforce(room.roomId, seats)
     seatRequests.publish(room, seats)
     rooms.reviewOwner(room.roomId)
+    hooks.emit('seats:changed', room.roomId, seats?.seats.filter(({ awayUntil }) => awayUntil === undefined).length ?? 0)
   })
   hooks.on('room:successors', service.successors)
   hooks.on('room:ownerChanged', seatRequests.ownerChanged)

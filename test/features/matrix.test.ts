@@ -8,7 +8,7 @@ import type { TestServer } from '../support/build.ts'
 import { connect, Refused } from '../support/client.ts'
 import type { TestClient } from '../support/client.ts'
 import { until } from '../support/retry.ts'
-import { dtlsParameters, rtpParameters } from '../support/rtp.ts'
+import { dtlsParameters, rtpCapabilities, rtpParameters } from '../support/rtp.ts'
 
 // Each feature can be disabled: the server starts, the other features keep
 // working, and the messages of the disabled feature return FEATURE_DISABLED.
@@ -98,6 +98,19 @@ const shows: Record<string, { on: (t: Test, scene: Scene) => Promise<void>, off?
     },
     async off (t, { server }) {
       t.match(await (await server.connect(5)).ok('room:join', { roomId: '404' }), { ownerId: 5, self: { role: 'owner' } }, 'the creator owns the room')
+    }
+  },
+  mix: {
+    async on (t, { ada, joined }) {
+      t.match(joined[0], { mix: { recommended: false } })
+      const { ok, error, data } = await ada.request('transport:create', { type: 'consumer' })
+      if (!ok) t.equal(error.code, 'FEATURE_DISABLED', 'media is off')
+      else t.match(await ada.ok('audio:consume', { transportId: data.id, producerId: 'mix', rtpCapabilities }), { producerId: 'mix' })
+    },
+    async off (t, { ada, joined }) {
+      t.notOk('mix' in (joined[0] ?? {}))
+      const { data } = await ada.request('transport:create', { type: 'consumer' })
+      t.equal(await ada.fails('audio:consume', { transportId: data?.id ?? 'none', producerId: 'mix', rtpCapabilities }), 'FEATURE_DISABLED')
     }
   },
   lobby: {

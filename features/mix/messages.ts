@@ -1,0 +1,11 @@
+import { roomId, z } from 'flylive-audio-server/feature'
+import type { EventMap } from 'flylive-audio-server/feature'
+
+const recommended = z.boolean().describe('Whether listeners should receive the mix (audio:consume with producerId `mix`) instead of each voice')
+
+export const events = {
+  'audio:mix': z.object({ roomId, recommended }).describe('Sent to all members when the recommendation changes')
+} satisfies EventMap
+
+/** The fields that this feature adds to the join reply. */
+export const joinReply = z.object({ mix: z.object({ recommended }) })

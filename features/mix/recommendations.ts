@@ -1,0 +1,70 @@
+import { isCoded, z } from 'flylive-audio-server/feature'
+import type { FeatureInstance, RoomStateHandle } from 'flylive-audio-server/feature'
+
+/** The stored state of a room. Without state, the mix is not recommended. */
+export const mixState = z.object({ recommended: z.boolean() })
+export type MixStateHandle = RoomStateHandle<z.output<typeof mixState>>
+
+/** The recommendation ends below this fraction of the threshold, so that it does not change with every join and leave. */
+const hysteresis = 0.8
+
+/** Decides in which rooms the mix is recommended. */
+export interface Recommendations {
+  isRecommended (roomId: string): boolean
+  /**
+   * Updates the recommendation of a room.
+   *
+   * @param count the number of people in the room, if known. Otherwise it is read from the store
+   */
+  review (roomId: string, count?: number): Promise<void>
+  /** Updates the recommendation of a room whose seats have changed. @param seated how many of the people in the room have a seat */
+  seatsChanged (roomId: string, seated: number): Promise<void>
+  /** Called when the feature seats is turned on or off. While it is off, nobody is seated. */
+  setSeats (areOn: boolean): void
+  /** Forgets a room without members on this server. */
+  forget (roomId: string): void
+}
+
+/** @param fromListeners number of people without a seat from which the mix is recommended */
+export function createRecommendations ({ features, log, store }: FeatureInstance, state: MixStateHandle, fromListeners: number): Recommendations {
+  const seatedIn = new Map<string, number>()
+  let hasSeats = true
+
+  const isRecommended = (roomId: string) => state.peek(roomId)?.recommended ?? false
+  const shouldRecommend = (before: boolean, listeners: number) => listeners >= fromListeners * (before ? hysteresis : 1)
+  /** Seats of users who are disconnected do not count, because their users are not in the room. */
+  const seated = (roomId: string) => !hasSeats ? 0 : features.getFeature('seats')?.peek(roomId)?.seats.filter(({ awayUntil }) => awayUntil === undefined).length ?? 0
+
+  async function review (roomId: string, count?: number): Promise<void> {
+    const people = count ?? (await store.getRoom(roomId))?.participantCount ?? 0
+    const listeners = people - seated(roomId)
+    if (shouldRecommend(isRecommended(roomId), listeners) === isRecommended(roomId)) return
+    await state.change(roomId, (current) => {
+      const before = current?.recommended ?? false
+      const recommended = shouldRecommend(before, listeners)
+      return recommended === before ? { result: {} } : { state: { recommended }, events: [{ type: 'audio:mix', data: { recommended } }], result: {} }
+    })
+  }
+
+  /** The next change of the room's members or seats reviews the recommendation again. */
+  async function tryReview (roomId: string, count?: number): Promise<void> {
+    try {
+      await review(roomId, count)
+    } catch (err) {
+      if (!isCoded(err)) throw err
+      log.debug({ err, roomId }, 'failed to review the recommendation of the mix')
+    }
+  }
+
+  return {
+    isRecommended,
+    review: tryReview,
+    async seatsChanged (roomId, seated) {
+      if (seatedIn.get(roomId) === seated) return
+      seatedIn.set(roomId, seated)
+      await tryReview(roomId)
+    },
+    setSeats: (areOn) => { hasSeats = areOn },
+    forget: (roomId) => { seatedIn.delete(roomId) }
+  }
+}

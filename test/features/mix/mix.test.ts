@@ -1,0 +1,114 @@
+import t from 'tap'
+import { build, onBothStores } from '../../support/build.ts'
+import type { TestClient, } from '../../support/client.ts'
+import { listenToMix } from '../../support/mix-listener.ts'
+import { speak } from '../../support/mix.ts'
+import { until } from '../../support/retry.ts'
+import { rtpCapabilities } from '../../support/rtp.ts'
+
+async function receiver (client: TestClient): Promise<string> {
+  return (await client.ok('transport:create', { type: 'consumer' })).id as string
+}
+
+onBothStores(t, 'the mix is recommended from a number of listeners, and until their number falls below 80 % of it', async (t, env) => {
+  const server = await build(t, { env: { ...env, FEATURES: 'auth,media,mix,seats', MIX_FROM_LISTENERS: '5' } })
+  const clients: TestClient[] = []
+  const join = async () => {
+    const client = await server.connect(clients.length + 1)
+    clients.push(client)
+    return await client.ok('room:join', { roomId: 'r1' })
+  }
+  const recommendations = () => clients[0]?.events.filter(({ type }) => type === 'audio:mix').map(({ data }) => data)
+  for (let i = 0; i < 4; i++) t.match(await join(), { mix: { recommended: false } })
+  await clients[0]?.ok('seat:take', { seatIndex: 0 })
+  await join()
+  await clients[0]?.flush()
+  t.same(recommendations(), [], 'four people without a seat')
+  await clients[0]?.ok('seat:leave')
+  for (const client of clients) t.same(await client.event('audio:mix'), { roomId: 'r1', recommended: true })
+  t.match(await join(), { mix: { recommended: true } })
+
+  await clients[1]?.ok('seat:take', { seatIndex: 1 })
+  await clients[2]?.ok('room:leave')
+  await clients[0]?.event('room:userLeft')
+  await clients[0]?.flush()
+  t.same(recommendations()?.length, 1, 'four people without a seat are 80 %')
+  await clients[3]?.ok('room:leave')
+  t.same(await clients[0]?.event('audio:mix'), { roomId: 'r1', recommended: false })
+  t.match(await join(), { mix: { recommended: false } })
+})
+
+t.test('a changed threshold and the feature seats affect existing rooms', async (t) => {
+  const server = await build(t, { env: { FEATURES: 'auth,media,mix,seats' } })
+  const [ada, bob] = [await server.connect(1), await server.connect(2)]
+  for (const client of [ada, bob]) await client.ok('room:join', { roomId: 'r1' })
+  await ada.ok('seat:take', { seatIndex: 0 })
+  await server.admin('PATCH', '/admin/features/mix/config', { fromListeners: 2 })
+  await server.admin('POST', '/admin/features/seats/disable')
+  t.match(await ada.event('audio:mix'), { recommended: true }, 'nobody is seated')
+  await server.admin('POST', '/admin/features/seats/enable')
+  t.match(await ada.event('audio:mix'), { recommended: false })
+})
+
+t.test('consumes the mix in any room; while the feature is off, the request is rejected', async (t) => {
+  const server = await build(t, { env: { FEATURES: 'auth,media,mix' } })
+  const { app } = server
+  const ada = await server.connect(1)
+  t.match(ada.greeting, { features: ['auth', 'media', 'mix'] })
+  const joined = await ada.ok('room:join', { roomId: 'r1' })
+  t.match(joined, { mix: { recommended: false }, existingProducers: [] })
+  const transportId = await receiver(ada)
+  const consume = { transportId, producerId: 'mix', rtpCapabilities }
+  const consumer = await ada.ok('audio:consume', consume)
+  t.match(consumer, { id: String, producerId: 'mix', kind: 'audio', rtpParameters: { codecs: [{ mimeType: 'audio/opus', channels: 2, parameters: { 'sprop-stereo': 1 } }] } })
+  t.same(await ada.ok('consumer:resume', { consumerId: consumer.id }), {})
+  t.same(await ada.ok('consumer:pause', { consumerId: consumer.id }), {})
+  t.same(app.sfu.producersOf('r1'), [], 'the mix is not one of the producers')
+  t.same((await ada.request('room:join', { roomId: 'r1' })).data.existingProducers, [])
+  t.same(ada.events.filter(({ type }) => type === 'audio:newProducer'), [])
+
+  const again = await ada.ok('audio:consume', { ...consume, transportId: await receiver(ada), paused: false })
+  const third = await ada.ok('audio:consume', { ...consume, transportId: (await ada.ok('transport:create', { type: 'consumer' })).id })
+  t.not(again.id, third.id)
+  t.equal(await ada.fails('audio:consume', { ...consume, transportId: 'none' }), 'TRANSPORT_NOT_FOUND')
+  const latest = await receiver(ada)
+  t.equal(await ada.fails('audio:consume', { ...consume, transportId: latest, rtpCapabilities: { codecs: [{ ...rtpCapabilities.codecs[0], mimeType: 'audio/PCMU', clockRate: 8000 }] } }), 'CANNOT_CONSUME')
+  const last = await ada.ok('audio:consume', { ...consume, transportId: latest })
+
+  await server.admin('POST', '/admin/features/mix/disable')
+  t.match(await ada.event('consumer:closed'), { consumerId: last.id })
+  t.equal(await ada.fails('audio:consume', { ...consume, transportId: latest }), 'FEATURE_DISABLED')
+  await server.admin('POST', '/admin/features/mix/enable')
+  t.match(await ada.ok('audio:consume', { ...consume, transportId: latest }), { producerId: 'mix' })
+})
+
+t.test('a listener receives the mix over WebRTC, without loss while features are reloaded', async (t) => {
+  const server = await build(t, { env: { FEATURES: 'auth,media,mix,seats' } })
+  const ada = await server.connect(1)
+  const joined = await ada.ok('room:join', { roomId: 'r1' })
+  const listener = await listenToMix(t, ada, joined)
+  await speak(t, server.app, 'r1', { hz: 500, amplitude: 0.3 })
+  await until(async () => (await listener.stats()).totalAudioEnergy > 0.01)
+  const before = await listener.stats()
+  for (const feature of ['mix', 'media', 'seats']) t.equal((await server.admin('POST', `/admin/features/${feature}/reload`)).status, 200)
+  await until(async () => (await listener.stats()).packetsReceived >= before.packetsReceived + 50)
+  const after = await listener.stats()
+  t.equal(after.packetsLost, before.packetsLost)
+  t.same(ada.events.filter(({ type }) => type === 'consumer:closed'), [])
+
+  // The listener keeps its consumer when a mixer thread dies.
+  const [thread] = server.app.sfu.mixThreads()
+  await thread?.terminate()
+  const { packetsReceived, totalAudioEnergy } = await listener.stats()
+  await until(async () => {
+    const stats = await listener.stats()
+    return stats.packetsReceived > packetsReceived + 50 && stats.totalAudioEnergy > totalAudioEnergy + 0.01
+  })
+  t.same(ada.events.filter(({ type }) => type === 'consumer:closed'), [])
+
+  process.kill(server.app.sfu.workers()[0]?.pid as number, 'SIGKILL')
+  await ada.event('media:reset')
+  const next = await listenToMix(t, ada, joined)
+  await until(async () => (await next.stats()).packetsReceived > 20)
+  t.pass('the mix can be consumed again after the death of a media worker')
+})
