@@ -8,6 +8,8 @@ import { highResolutionMs, noCounts } from './stats.ts'
 
 /** Ticks that the thread catches up after it was delayed; more are left out. */
 const maxCatchUp = 25
+/** Ticks that run without reading packets in between. */
+const maxTicks = 2
 const reportMs = 1000
 
 /** All threads share the clock of `process.hrtime`, but each has its own `performance.now`. */
@@ -60,21 +62,23 @@ function tick (now: number, due: number): void {
   }
 }
 
-/** Runs all ticks that are due. */
+/** Runs the ticks that are due, but reads received packets after some of them, because otherwise an overloaded thread would only mix silence. */
 function run (): void {
   let now = performance.now()
   if (now - due > maxCatchUp * frameMs) due = now - maxCatchUp * frameMs
-  for (; due <= now; due += frameMs) {
+  for (let ticks = 0; due <= now && ticks < maxTicks; ticks++) {
     lateness.push(Math.max(0, now - due) / 1000)
     tick(now, due)
+    due += frameMs
     now = performance.now()
   }
-  schedule()
+  schedule(now)
 }
 
 /** Received packets are read before the tick, so that they are not late if the thread was delayed. */
-function schedule (): void {
-  setTimeout(() => setImmediate(run), Math.max(0, due - performance.now()))
+function schedule (now: number): void {
+  if (due <= now) setImmediate(run)
+  else setTimeout(() => setImmediate(run), due - now)
 }
 
 function report (): void {
@@ -88,5 +92,5 @@ function report (): void {
 }
 
 let due = performance.now() + frameMs
-schedule()
+schedule(performance.now())
 setInterval(report, reportMs)

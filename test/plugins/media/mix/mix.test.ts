@@ -1,3 +1,6 @@
+import { createSocket } from 'node:dgram'
+import { observer } from 'mediasoup'
+import type { types } from 'mediasoup'
 import t from 'tap'
 import { build } from '../../../support/build.ts'
 import { attack, receive, relay, speak } from '../../../support/mix.ts'
@@ -7,6 +10,11 @@ import { until } from '../../../support/retry.ts'
 
 const server = await build(t, { env: { FEATURES: 'auth,media' }, timings: { mixLingerMs: 200 } })
 const { app } = server
+/** All plain transports, oldest first. */
+const transports: types.PlainTransport[] = []
+observer.on('newworker', (worker) => worker.observer.on('newrouter', (router) => router.observer.on('newtransport', (transport) => {
+  if (transport.type === 'plain') transports.push(transport as types.PlainTransport)
+})))
 const metricsNow = async () => await (await fetch(`${server.url}/metrics`)).text()
 const metric = async (name: string) => Number(new RegExp(`^${name.replace(/[{}]/g, '\\$&')} (.*)$`, 'm').exec(await metricsNow())?.[1])
 
@@ -150,7 +158,9 @@ t.test('exists while it is used, and for a moment afterwards', async (t) => {
 
 t.test('a mixer thread that dies is replaced, and its rooms are heard again', async (t) => {
   const { roomId } = await createRoom()
+  const before = transports.length
   const mix = await app.sfu.mix(roomId)
+  const output = transports.slice(before).at(-1)
   await speak(t, app, roomId, { hz: 500, amplitude: 0.2 })
   const heard = receive(t, mix)
   await until(() => near(heard.amplitudes(500)[0] as number, 0.2))
@@ -164,7 +174,22 @@ t.test('a mixer thread that dies is replaced, and its rooms are heard again', as
   t.equal(await metric('flylive_mix_thread_deaths_total'), 1)
   t.ok((again.frames[0]?.timestamp ?? 0) > (heard.frames.at(-1)?.timestamp ?? 0), 'timestamps go on')
 
+  // If the thread's port is no longer free, the mix is reopened on another one.
+  const port = output?.tuple.remotePort as number
+  const thief = createSocket('udp4')
+  t.teardown(() => { thief.close() })
+  app.sfu.mixThreads()[0]?.once('exit', () => thief.bind(port, '127.0.0.1'))
+  await app.sfu.mixThreads()[0]?.terminate()
+  await until(() => app.sfu.mixThreads().length === 1)
+  let moved = receive(t, mix)
+  await until(() => {
+    if (moved.closed) moved = receive(t, mix)
+    return near(moved.amplitudes(500)[0] as number, 0.2)
+  })
+  t.equal(thief.address().port, port)
+  t.not(transports.at(-1)?.tuple.remotePort, port)
+
   process.kill(app.sfu.workers()[0]?.pid as number, 'SIGKILL')
-  await until(() => (again.amplitudes(500)[0] as number) < 0.001)
+  await until(() => (moved.amplitudes(500)[0] as number) < 0.001)
   t.equal(mix.closed, false, 'the mix survives the death of its media worker')
 })
