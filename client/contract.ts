@@ -363,6 +363,8 @@ export interface MediaRequests {
         } | undefined
         msid?: string | undefined
       }
+      /** Music has its own bit rate limit, may be stereo and does not count as speech */
+      source?: 'voice' | 'music'
     }
     reply: {
       id: string
@@ -441,6 +443,12 @@ export interface MediaRequests {
     }
     reply: {}
   }
+  'consumer:close': {
+    request: {
+      consumerId: string
+    }
+    reply: {}
+  }
 }
 
 /** Events of the feature `media`. */
@@ -450,6 +458,7 @@ export interface MediaEvents {
     roomId: string
     producerId: string
     userId: UserId
+    source: 'voice' | 'music'
     kind: 'audio'
   }
   /** Sent to the other members when a producer is closed. With a reason, it is sent to the owner, too */
@@ -457,6 +466,7 @@ export interface MediaEvents {
     roomId: string
     producerId: string
     userId: UserId
+    source: 'voice' | 'music'
     /** The producer sent more than its allowed bit rate for 3 s */
     reason?: 'bitrate' | undefined
   }
@@ -465,12 +475,14 @@ export interface MediaEvents {
     roomId: string
     producerId: string
     userId: UserId
+    source: 'voice' | 'music'
   }
   /** Sent to the other members when a producer is resumed */
   'audio:producerResumed': {
     roomId: string
     producerId: string
     userId: UserId
+    source: 'voice' | 'music'
   }
   /** Sent to the owner of a consumer when the consumer is closed */
   'consumer:closed': {
@@ -483,6 +495,8 @@ export interface MediaEvents {
     /** The loudest speaker */
     userId: UserId | null
     activeSpeakers: UserId[]
+    /** How loud each active speaker is, 0 to 1, in the order of activeSpeakers */
+    levels: number[]
     timestamp: number
   }
   /** Sent to all members when the media worker of the room has died. Clients must recreate their transports, producers and consumers */
@@ -500,8 +514,14 @@ export interface MediaJoinReply {
   existingProducers: {
     producerId: string
     userId: UserId
+    source: 'voice' | 'music'
     isPaused: boolean
   }[]
+  /** Allowed bit rate of a producer, in bit/s */
+  maxBitrates: {
+    voice: number
+    music: number
+  }
   /** The active speakers. speaker:active reports changes */
   activeSpeakers: UserId[]
   /** As in session:ready, with new credentials. For clients that connected before the feature was enabled */

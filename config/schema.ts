@@ -150,7 +150,9 @@ export const sections = {
     MEDIASOUP_ANNOUNCED_IP: withoutOuterSpaces.pipe(list).pipe(z.array(announcedAddress)).default([])
       .describe('Addresses at which clients reach this server: IP addresses and host names, comma-separated. Required in production, and if MEDIASOUP_LISTEN_IP is set to 0.0.0.0 or ::. If neither is set, development announces 127.0.0.1 and the addresses of this machine.'),
     VOICE_MAX_KBPS: whole(6, 510).default(96)
-      .describe('Allowed bit rate of a producer, in kbit/s. The server closes a producer that sends more than 1.5 times as much for 3 s.'),
+      .describe('Allowed bit rate of a voice, in kbit/s. The server closes a producer that sends more than 1.5 times as much for 3 s.'),
+    MUSIC_MAX_KBPS: whole(6, 510).default(256)
+      .describe('Allowed bit rate of music, in kbit/s, as for voices. Clients send music at this bit rate.'),
     MIX_VOICES: whole(1, 100).default(3)
       .describe('Maximum number of voices in the mix of a room: the loudest ones. Music is always in the mix.'),
     MEDIASOUP_RTC_MIN_PORT: whole(1024, 65535).default(10_000)

@@ -41,6 +41,7 @@ export default defineFeature(async function media (app, settings) {
   hooks.on('room:join', ({ roomId }, session) => ({
     rtpCapabilities: sfu.rtpCapabilities,
     existingProducers: sfu.producersOf(roomId),
+    maxBitrates: sfu.maxBitrates,
     activeSpeakers: sfu.speakersOf(roomId),
     iceServers: iceServers(session)
   } satisfies z.input<typeof joinReply>))
@@ -54,8 +55,8 @@ export default defineFeature(async function media (app, settings) {
   messages.on('transport:restartIce', requests['transport:restartIce'], async ({ transportId }, { session }) =>
     ({ iceParameters: { ...await sfu.restartIce(session, transportId) } }))
 
-  messages.on('audio:produce', requests['audio:produce'], async ({ transportId, rtpParameters }, { session }) =>
-    ({ id: await sfu.produce(session, transportId, rtpParameters as RtpParameters) }))
+  messages.on('audio:produce', requests['audio:produce'], async ({ transportId, rtpParameters, source }, { session }) =>
+    ({ id: await sfu.produce(session, transportId, rtpParameters as RtpParameters, { source }) }))
   messages.on('audio:closeProducer', requests['audio:closeProducer'], ({ producerId }, { session }) => {
     sfu.closeProducer(session, producerId)
     return {}
@@ -84,19 +85,23 @@ export default defineFeature(async function media (app, settings) {
     await sfu.pauseConsumer(session, consumerId)
     return {}
   })
+  messages.on('consumer:close', requests['consumer:close'], ({ consumerId }, { session }) => {
+    sfu.closeConsumer(session, consumerId)
+    return {}
+  })
 
   // Clients can consume only producers on their own server, so these events go only to members on this server.
   const toOthers = ({ sessionId }: ProducerOwner) => ({ local: true, ...(sessionId === undefined ? {} : { except: sessionId }) })
-  hooks.on('media:producerOpened', (roomId, { producerId, userId }, owner) =>
-    rooms.emit(roomId, 'audio:newProducer', { producerId, userId, kind: 'audio' }, toOthers(owner)))
-  hooks.on('media:producerClosed', (roomId, { producerId, userId }, owner, reason) => {
-    if (reason === undefined) rooms.emit(roomId, 'audio:producerClosed', { producerId, userId }, toOthers(owner))
-    else rooms.emit(roomId, 'audio:producerClosed', { producerId, userId, reason }, { local: true })
+  hooks.on('media:producerOpened', (roomId, { producerId, userId, source }, owner) =>
+    rooms.emit(roomId, 'audio:newProducer', { producerId, userId, source, kind: 'audio' }, toOthers(owner)))
+  hooks.on('media:producerClosed', (roomId, { producerId, userId, source }, owner, reason) => {
+    if (reason === undefined) rooms.emit(roomId, 'audio:producerClosed', { producerId, userId, source }, toOthers(owner))
+    else rooms.emit(roomId, 'audio:producerClosed', { producerId, userId, source, reason }, { local: true })
   })
-  hooks.on('media:producerPaused', (roomId, { producerId, userId }, owner) =>
-    rooms.emit(roomId, 'audio:producerPaused', { producerId, userId }, toOthers(owner)))
-  hooks.on('media:producerResumed', (roomId, { producerId, userId }, owner) =>
-    rooms.emit(roomId, 'audio:producerResumed', { producerId, userId }, toOthers(owner)))
+  hooks.on('media:producerPaused', (roomId, { producerId, userId, source }, owner) =>
+    rooms.emit(roomId, 'audio:producerPaused', { producerId, userId, source }, toOthers(owner)))
+  hooks.on('media:producerResumed', (roomId, { producerId, userId, source }, owner) =>
+    rooms.emit(roomId, 'audio:producerResumed', { producerId, userId, source }, toOthers(owner)))
   hooks.on('media:consumerClosed', (session, consumerId) => session.send('consumer:closed', { roomId: session.roomId, consumerId }))
   hooks.on('media:speakers', (roomId, speakers) => rooms.emit(roomId, 'speaker:active', speakers, { local: true }))
   hooks.on('feature:disabled', (name) => { if (name === 'media') sfu.releaseAll() })

@@ -105,6 +105,9 @@ const opaque = z.looseObject({})
 
 const nothing = z.object({})
 
+/** What a producer sends. */
+const source = z.enum(['voice', 'music'])
+
 export const requests = {
   'transport:create': {
     request: z.object({ type: z.enum(['producer', 'consumer']) }).describe('Creates a transport: one for sending, one for receiving. A new transport replaces the one of the same type'),
@@ -124,7 +127,12 @@ export const requests = {
     reply: z.object({ iceParameters: opaque })
   },
   'audio:produce': {
-    request: z.object({ transportId: mediaId, kind: z.literal('audio'), rtpParameters }).describe('Sends audio to the room. If the feature seats is enabled, this requires a seat'),
+    request: z.object({
+      transportId: mediaId,
+      kind: z.literal('audio'),
+      rtpParameters,
+      source: source.default('voice').describe('Music has its own bit rate limit, may be stereo and does not count as speech')
+    }).describe('Sends audio to the room. If the feature seats is enabled, this requires a seat'),
     reply: z.object({ id: mediaId })
   },
   'audio:closeProducer': {
@@ -155,10 +163,14 @@ export const requests = {
   'consumer:pause': {
     request: z.object({ consumerId: mediaId }).describe('Pauses the audio of a consumer'),
     reply: nothing
+  },
+  'consumer:close': {
+    request: z.object({ consumerId: mediaId }).describe('Stops receiving the audio of a producer'),
+    reply: nothing
   }
 } satisfies RequestMap
 
-const producerEvent = z.object({ roomId, producerId: mediaId, userId })
+const producerEvent = z.object({ roomId, producerId: mediaId, userId, source })
 
 export const events = {
   'audio:newProducer': producerEvent.extend({ kind: z.literal('audio') }).describe('Sent to the other members when a user starts to send audio'),
@@ -171,6 +183,7 @@ export const events = {
     roomId,
     userId: userId.nullable().describe('The loudest speaker'),
     activeSpeakers: z.array(userId),
+    levels: z.array(z.number().min(0).max(1)).describe('How loud each active speaker is, 0 to 1, in the order of activeSpeakers'),
     timestamp: z.int()
   }).describe('Sent to all members when the active speakers change'),
   'media:reset': z.object({ roomId, reason: z.string() }).describe('Sent to all members when the media worker of the room has died. Clients must recreate their transports, producers and consumers')
@@ -188,7 +201,8 @@ export const greeting = z.object({
 /** Fields that the feature adds to the reply to room:join. */
 export const joinReply = z.object({
   rtpCapabilities: opaque,
-  existingProducers: z.array(z.object({ producerId: mediaId, userId, isPaused: z.boolean() })),
+  existingProducers: z.array(z.object({ producerId: mediaId, userId, source, isPaused: z.boolean() })),
+  maxBitrates: z.object({ voice: z.int(), music: z.int() }).describe('Allowed bit rate of a producer, in bit/s'),
   activeSpeakers: z.array(userId).describe('The active speakers. speaker:active reports changes'),
   iceServers: greeting.shape.iceServers.describe('As in session:ready, with new credentials. For clients that connected before the feature was enabled')
 })

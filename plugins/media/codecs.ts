@@ -19,7 +19,5 @@ export const rtpCapabilities: types.RtpCapabilities = ortc.generateRouterRtpCapa
 /** The RTP header extension that contains the audio level of a packet (RFC 6464). */
 export const audioLevelUri = 'urn:ietf:params:rtp-hdrext:ssrc-audio-level'
 
-/** Maximum bit rate of all audio from one client, in bits per second. */
-export const maxIncomingBitrate = 128_000
 /** Assumed bit rate to a client until its connection has been measured, in bits per second. */
 export const initialOutgoingBitrate = 600_000

@@ -92,14 +92,15 @@ export class RoomInjection extends Attachment implements Injection {
     this.#transport = transport
     if (this.closed) return this.detach()
     this.#port = transport.tuple.localPort
+    const { source = 'voice' } = this.#options
     const producer = await transport.produce({
       id: this.producerId,
       kind: 'audio',
       rtpParameters: rtpParametersOf(this.#options, this.producerId),
-      paused: permit.paused === true
+      paused: permit.paused === true,
+      appData: { source }
     })
     if (producer.closed) return
-    const { source = 'voice' } = this.#options
     this.#producer = media.addProducer(producer, this.owner, { source, permit })
     await media.announce(this.#producer)
   }

@@ -2,9 +2,9 @@ import type { types } from 'mediasoup'
 import type { Session } from '../connections/session.ts'
 import { unavailable } from '../errors/codes.ts'
 import { NotInRoom } from '../rooms/errors.ts'
-import { initialOutgoingBitrate, maxIncomingBitrate } from './codecs.ts'
+import { initialOutgoingBitrate } from './codecs.ts'
 import { CannotConsume, ConsumerNotFound, ProducerLimit, ProducerNotFound, TransportAlreadyConnected, TransportNotFound, TransportWrongType } from './errors.ts'
-import type { ProducePermit, ProducerOwner, RoomProducer } from './producer.ts'
+import type { ProducePermit, ProducerOwner, ProducerSource, RoomProducer } from './producer.ts'
 import type { MediaUser, RoomMedia } from './room-media.ts'
 import type { MonitoredTransport, TransportDescription } from './transport-monitor.ts'
 
@@ -24,6 +24,8 @@ const maxProducers = 4
 /** The server functions that a session's audio needs. */
 export interface PeerContext {
   nodeId: string
+  /** Maximum bit rate of all audio from one session, in bits per second. */
+  maxIncomingBitrate: number
   /** @throws if the session may not send audio */
   permit (roomId: string, session: Session): Promise<ProducePermit>
   consumerClosed (session: Session, consumerId: string): void
@@ -74,7 +76,7 @@ export class Peer implements MediaUser {
         preferUdp: true,
         initialAvailableOutgoingBitrate: initialOutgoingBitrate
       })
-      if (direction === 'producer') await transport.setMaxIncomingBitrate(maxIncomingBitrate)
+      if (direction === 'producer') await transport.setMaxIncomingBitrate(this.#context.maxIncomingBitrate)
     } catch (error) {
       transport?.close()
       if (!this.#closed) throw error
@@ -114,7 +116,7 @@ export class Peer implements MediaUser {
     return parameters
   }
 
-  async produce (transportId: string, rtpParameters: types.RtpParameters): Promise<string> {
+  async produce (transportId: string, rtpParameters: types.RtpParameters, source: ProducerSource): Promise<string> {
     const { transport } = this.#entry(transportId, 'producer')
     if (this.#producers.size + this.#producing >= maxProducers) throw new ProducerLimit(maxProducers)
     this.#producing++
@@ -122,7 +124,7 @@ export class Peer implements MediaUser {
     let producer: types.Producer
     try {
       permit = await this.#context.permit(this.media.roomId, this.session)
-      producer = await transport.produce({ kind: 'audio', rtpParameters, paused: permit.paused === true })
+      producer = await transport.produce({ kind: 'audio', rtpParameters, paused: permit.paused === true, appData: { source } })
     } finally {
       this.#producing--
     }
@@ -130,7 +132,7 @@ export class Peer implements MediaUser {
       producer.close()
       throw new TransportNotFound(transportId)
     }
-    const added = this.media.addProducer(producer, this.#owner, { permit })
+    const added = this.media.addProducer(producer, this.#owner, { source, permit })
     this.#producers.set(producer.id, added)
     await this.media.announce(added)
     return producer.id
@@ -235,6 +237,16 @@ export class Consumers {
     }
     this.#byId.set(consumer.id, consumer)
     consumer.once('producerclose', () => this.#closed(consumer))
+  }
+
+  /**
+   * Closes a consumer for its owner, who is not notified.
+   *
+   * @throws CONSUMER_NOT_FOUND
+   */
+  close (consumerId: string): void {
+    this.get(consumerId).close()
+    this.#byId.delete(consumerId)
   }
 
   /** Closes a consumer and notifies its owner. */

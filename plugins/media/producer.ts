@@ -23,6 +23,7 @@ export interface ProducerOwner {
 export interface ProducerInfo {
   producerId: string
   userId: UserId
+  source: ProducerSource
   isPaused: boolean
 }
 
@@ -38,6 +39,7 @@ export interface ProducePermit {
 export interface ProducerHandle {
   readonly producerId: string
   readonly owner: ProducerOwner
+  readonly source: ProducerSource
   /** See {@link ProducePermit}. */
   grant: string | undefined
   /** Idempotent. */
@@ -85,7 +87,7 @@ export class RoomProducer implements ProducerHandle {
   }
 
   get info (): ProducerInfo {
-    return { producerId: this.#producer.id, userId: this.owner.userId, isPaused: this.#pausedBy.size > 0 }
+    return { producerId: this.#producer.id, userId: this.owner.userId, source: this.source, isPaused: this.#pausedBy.size > 0 }
   }
 
   isPausedBy (by: PausedBy): boolean {

@@ -112,13 +112,13 @@ export class RoomMedia {
     const added = new RoomProducer(producer, owner, { source, permit }, {
       closed: (_producer, cause) => {
         this.producers.delete(producer.id)
-        this.#speakers.remove(owner.userId)
+        if (source === 'voice') this.#speakers.remove(owner.userId)
         counted(this.roomId, this.producers.size)
         for (const user of this.#users) user.producerClosed?.(added)
         hooks.emit('media:producerClosed', this.roomId, added.info, owner, cause)
       },
       paused: () => {
-        this.#speakers.remove(owner.userId)
+        if (source === 'voice') this.#speakers.remove(owner.userId)
         hooks.emit('media:producerPaused', this.roomId, added.info, owner)
       },
       resumed: () => hooks.emit('media:producerResumed', this.roomId, added.info, owner)
@@ -135,8 +135,8 @@ export class RoomMedia {
   async announce (producer: RoomProducer): Promise<void> {
     const { hooks, counted } = this.#context
     const { producerId, owner } = producer
-    // Services, such as a mix of all speakers, are not speakers. Other nodes observe their own speakers.
-    if (owner.kind === 'session') await this.#speakers.add(producerId)
+    // Music is not speech. Services, such as a mix of all speakers, are not speakers. Other nodes observe their own speakers.
+    if (owner.kind === 'session' && producer.source === 'voice') await this.#speakers.add(producerId)
     if (producer.closed) throw new ProducerNotFound(producerId)
     counted(this.roomId, this.producers.size)
     hooks.emit('media:producerOpened', this.roomId, producer.info, owner)

@@ -18,7 +18,7 @@ import type { MixThreads } from './mix/threads.ts'
 import { Peer } from './peer.ts'
 import type { Direction, PeerContext, TransportParameters } from './peer.ts'
 import type { MediaWorker, WorkerPool } from './pool.ts'
-import type { PausedBy, ProducePermit, ProducerHandle, ProducerInfo, ProducerOwner } from './producer.ts'
+import type { PausedBy, ProducePermit, ProducerHandle, ProducerInfo, ProducerOwner, ProducerSource } from './producer.ts'
 import { RoomTap } from './tap.ts'
 import { createTransportMonitor } from './transport-monitor.ts'
 import type { Tap, TapOptions } from './tap.ts'
@@ -40,6 +40,8 @@ export interface ConsumerInfo {
  */
 export interface Sfu {
   readonly rtpCapabilities: types.RtpCapabilities
+  /** Allowed bit rate of a producer, in bits per second. A session's producer that exceeds it is closed. */
+  readonly maxBitrates: Readonly<Record<ProducerSource, number>>
   /** Whether rooms can have audio; see {@link WorkerPool.ready}. */
   readonly ready: boolean
   workers (): { index: number, pid: number, port: number, routers: number }[]
@@ -57,7 +59,7 @@ export interface Sfu {
   connectTransport (session: Session, transportId: string, dtlsParameters: types.DtlsParameters): Promise<void>
   restartIce (session: Session, transportId: string): Promise<types.IceParameters>
   /** Lets a session send audio, if the hook `media:produce` permits it. */
-  produce (session: Session, transportId: string, rtpParameters: types.RtpParameters): Promise<string>
+  produce (session: Session, transportId: string, rtpParameters: types.RtpParameters, options?: { source?: ProducerSource }): Promise<string>
   /** Closes one of the session's producers, or all of them if no id is given. */
   closeProducer (session: Session, producerId?: string): void
   /** Pauses one of the session's producers, or all of them if no id is given. Idempotent. */
@@ -82,6 +84,8 @@ export interface Sfu {
   pauseConsumer (session: Session, consumerId: string): Promise<void>
   /** @returns whether the producer is paused */
   resumeConsumer (session: Session, consumerId: string): Promise<{ deferred: boolean }>
+  /** Closes one of the session's consumers. */
+  closeConsumer (session: Session, consumerId: string): void
   /** Closes the media of all sessions. */
   releaseAll (): void
   /**
@@ -140,11 +144,13 @@ export function createSfu (app: FastifyInstance, pool: WorkerPool): OwnedSfu {
     }
   })
   const quota = createAudioQuota(app)
+  const maxBitrates = { voice: config.VOICE_MAX_KBPS * 1000, music: config.MUSIC_MAX_KBPS * 1000 }
   const attachments = new Set<Attachment>()
   const attachmentContext: AttachmentContext = { rooms, log, closed: (attachment) => attachments.delete(attachment) }
   const peers = new Map<string, Peer>()
   const peerContext: PeerContext = {
     nodeId,
+    maxIncomingBitrate: maxBitrates.voice + maxBitrates.music,
     permit: permitFor,
     consumerClosed: (session, consumerId) => hooks.emit('media:consumerClosed', session, consumerId),
     monitor: createTransportMonitor(metrics, log),
@@ -235,7 +241,7 @@ export function createSfu (app: FastifyInstance, pool: WorkerPool): OwnedSfu {
   const overBitrate = metrics.counter('flylive_producers_over_bitrate_total', 'Producers closed because they sent more than their allowed bit rate')
   const stopWatching = watchBitrates(
     () => [...rooms.all()].flatMap((media) => [...media.producers.values()]),
-    ({ owner }) => owner.kind === 'session' ? config.VOICE_MAX_KBPS * 1000 : undefined,
+    ({ owner, source }) => owner.kind === 'session' ? maxBitrates[source] : undefined,
     (producer, bitsPerSecond) => {
       overBitrate.inc()
       log.warn({ producerId: producer.producerId, roomId: roomOf(producer), sessionId: producer.owner.sessionId, userId: producer.owner.userId, bitsPerSecond }, 'producer closed: it sends more than its allowed bit rate')
@@ -245,6 +251,7 @@ export function createSfu (app: FastifyInstance, pool: WorkerPool): OwnedSfu {
 
   return {
     rtpCapabilities,
+    maxBitrates,
     get ready () {
       return pool.ready
     },
@@ -276,7 +283,7 @@ export function createSfu (app: FastifyInstance, pool: WorkerPool): OwnedSfu {
     connectTransport: (session, transportId, dtlsParameters) => refused(() => withTransport(session, transportId).connectTransport(transportId, dtlsParameters)),
     restartIce: (session, transportId) => refused(() => withTransport(session, transportId).restartIce(transportId)),
 
-    produce: (session, transportId, rtpParameters) => refused(() => withTransport(session, transportId).produce(transportId, rtpParameters)),
+    produce: (session, transportId, rtpParameters, { source = 'voice' } = {}) => refused(() => withTransport(session, transportId).produce(transportId, rtpParameters, source)),
     closeProducer (session, producerId) {
       for (const producer of producersOfSession(session, producerId).producers) producer.close()
     },
@@ -307,6 +314,9 @@ export function createSfu (app: FastifyInstance, pool: WorkerPool): OwnedSfu {
       await consumer.resume()
       return { deferred: consumer.producerPaused }
     }),
+    closeConsumer (session, consumerId) {
+      peerOf(session, new ConsumerNotFound(consumerId)).consumers.close(consumerId)
+    },
 
     releaseAll () {
       for (const peer of [...peers.values()]) peer.close()

@@ -5,6 +5,8 @@ export interface ActiveSpeakers {
   /** The loudest active speaker; null if there is none. */
   userId: UserId | null
   activeSpeakers: UserId[]
+  /** How loud each active speaker last was, 0 to 1, in the order of `activeSpeakers`. */
+  levels: number[]
   timestamp: number
 }
 
@@ -26,6 +28,9 @@ const holdMs = 1000
 /** Maximum number of speakers per measurement. A room has at most 15 seats. */
 const maxEntries = 15
 
+/** @returns the level, 0 to 1, of a loudness in dBov */
+const levelOf = (dBov: number) => Math.round(10 ** (dBov / 20) * 1000) / 1000
+
 /**
  * Detects the active speakers of a room.
  *
@@ -38,32 +43,32 @@ export async function watchSpeakers (
   changed: (speakers: ActiveSpeakers) => void
 ): Promise<Speakers> {
   const observer = await router.createAudioLevelObserver({ maxEntries, threshold: thresholdDbov, interval: intervalMs })
-  const lastSoundAt = new Map<UserId, number>()
+  const lastSound = new Map<UserId, { at: number, level: number }>()
   let reported = ''
   let loudest: UserId | null = null
   let timer: NodeJS.Timeout | undefined
 
   function evaluate () {
     const now = Date.now()
-    for (const [userId, at] of lastSoundAt) if (now - at >= holdMs) lastSoundAt.delete(userId)
-    const activeSpeakers = [...lastSoundAt.keys()]
-    if (loudest === null || !lastSoundAt.has(loudest)) loudest = activeSpeakers[0] ?? null
+    for (const [userId, { at }] of lastSound) if (now - at >= holdMs) lastSound.delete(userId)
+    const activeSpeakers = [...lastSound.keys()]
+    if (loudest === null || !lastSound.has(loudest)) loudest = activeSpeakers[0] ?? null
     const key = JSON.stringify(activeSpeakers.map(String).sort())
     if (key !== reported && !(reported === '' && activeSpeakers.length === 0)) {
       reported = key
-      changed({ userId: loudest, activeSpeakers, timestamp: now })
+      changed({ userId: loudest, activeSpeakers, levels: [...lastSound.values()].map(({ level }) => level), timestamp: now })
     }
     clearTimeout(timer)
-    if (lastSoundAt.size > 0) timer = setTimeout(evaluate, Math.max(...lastSoundAt.values()) + holdMs - now + 1)
+    if (lastSound.size > 0) timer = setTimeout(evaluate, Math.max(...[...lastSound.values()].map(({ at }) => at)) + holdMs - now + 1)
   }
 
   observer.on('volumes', (volumes) => {
     const now = Date.now()
     let first = true
-    for (const { producer } of volumes) {
+    for (const { producer, volume } of volumes) {
       const userId = userOf(producer.id)
       if (userId === undefined) continue
-      lastSoundAt.set(userId, now)
+      lastSound.set(userId, { at: now, level: levelOf(volume) })
       if (first) loudest = userId
       first = false
     }
@@ -72,10 +77,10 @@ export async function watchSpeakers (
   observer.on('silence', evaluate)
 
   return {
-    active: () => [...lastSoundAt.keys()],
+    active: () => [...lastSound.keys()],
     add: (producerId) => observer.addProducer({ producerId }),
     remove (userId) {
-      if (lastSoundAt.delete(userId)) evaluate()
+      if (lastSound.delete(userId)) evaluate()
     },
     close () {
       clearTimeout(timer)

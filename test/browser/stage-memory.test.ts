@@ -36,7 +36,7 @@ t.test('releases the memory of everything it has shown', async (t) => {
       emit('chat:message', { id, userId: 2, userName: 'User 2', content: `line ${count}`, messageType: 'text', timestamp: Date.now() })
       if (i % 4 === 0) emit('gift:received', { transactionId: randomUUID(), senderId: 2, giftId: 1 + i % 5, recipientId: 3, quantity: 1, timestamp: Date.now() })
       if (i % 2 === 0) emit('room:reaction', { userId: 2, emoji: '👏' })
-      emit('speaker:active', { userId: 2, activeSpeakers: i % 2 === 0 ? [2] : [], timestamp: Date.now() })
+      emit('speaker:active', { userId: 2, activeSpeakers: i % 2 === 0 ? [2] : [], levels: i % 2 === 0 ? [0.5] : [], timestamp: Date.now() })
     }
     for (let i = 0; i < 5; i++) {
       await cleo.ok('room:join', { roomId: room })

@@ -107,10 +107,10 @@ interface Expected {
     receive (session: Session, data: Buffer, isBinary: boolean): void
   }
   sfu: Pick<Sfu,
-    'rtpCapabilities' | 'ready' | 'producersOf' | 'producerHandles' | 'speakersOf' | 'describe' |
+    'rtpCapabilities' | 'maxBitrates' | 'ready' | 'producersOf' | 'producerHandles' | 'speakersOf' | 'describe' |
     'createTransport' | 'connectTransport' | 'restartIce' |
     'produce' | 'closeProducer' | 'pauseProducer' | 'resumeProducer' |
-    'consume' | 'consumeMix' | 'closeMixConsumers' | 'pauseConsumer' | 'resumeConsumer' | 'releaseAll' |
+    'consume' | 'consumeMix' | 'closeMixConsumers' | 'pauseConsumer' | 'resumeConsumer' | 'closeConsumer' | 'releaseAll' |
     'tap' | 'inject' | 'mix'>
   blobs: {
     put (key: string, stream: Readable): Promise<number>

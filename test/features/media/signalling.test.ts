@@ -26,7 +26,7 @@ onEveryStore(t, 'announces, consumes, mutes and closes producers', async (t, env
   for (const client of [ada, bob]) await client.ok('room:join', { roomId: 'r1' })
 
   const { producerId } = await produce(ada)
-  t.same(await bob.event('audio:newProducer'), { roomId: 'r1', producerId, userId: 1, kind: 'audio' })
+  t.same(await bob.event('audio:newProducer'), { roomId: 'r1', producerId, userId: 1, source: 'voice', kind: 'audio' })
   const eve = await server.connect(3)
   t.match(await eve.ok('room:join', { roomId: 'r1' }), { existingProducers: [{ producerId, userId: 1, isPaused: false }], activeSpeakers: [] })
 
@@ -37,11 +37,11 @@ onEveryStore(t, 'announces, consumes, mutes and closes producers', async (t, env
   t.same(await bob.ok('consumer:pause', { consumerId: consumed.id }), {})
 
   await ada.ok('audio:selfMute', { producerId })
-  t.same(await bob.event('audio:producerPaused'), { roomId: 'r1', producerId, userId: 1 })
+  t.same(await bob.event('audio:producerPaused'), { roomId: 'r1', producerId, userId: 1, source: 'voice' })
   t.same(await bob.ok('consumer:resume', { consumerId: consumed.id }), { deferred: true })
   await ada.ok('audio:selfMute', { producerId })
   await ada.ok('audio:selfUnmute', { producerId })
-  t.same(await bob.event('audio:producerResumed'), { roomId: 'r1', producerId, userId: 1 })
+  t.same(await bob.event('audio:producerResumed'), { roomId: 'r1', producerId, userId: 1, source: 'voice' })
   t.equal(bob.events.filter(({ type }) => type === 'audio:producerPaused').length, 1, 'muting is idempotent')
 
   t.match(await server.admin('GET', '/admin/rooms/r1'), { body: { producers: [{ producerId, userId: 1 }], transports: [{ userId: 1, type: 'producer' }, { userId: 2, type: 'consumer' }] } })
@@ -51,7 +51,7 @@ onEveryStore(t, 'announces, consumes, mutes and closes producers', async (t, env
   })
 
   await ada.ok('audio:closeProducer', { producerId })
-  t.same(await bob.event('audio:producerClosed'), { roomId: 'r1', producerId, userId: 1 })
+  t.same(await bob.event('audio:producerClosed'), { roomId: 'r1', producerId, userId: 1, source: 'voice' })
   t.same(await bob.event('consumer:closed'), { roomId: 'r1', consumerId: consumed.id })
   t.equal(ada.events.some(({ type }) => type.startsWith('audio:')), false, 'users do not receive their own events')
 })

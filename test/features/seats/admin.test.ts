@@ -111,7 +111,7 @@ onEveryStore(t, 'reducing the seats removes their occupants and notifies everyon
     t.same(await client.event('seat:count'), { roomId: 'r1', seatCount: 1 })
     t.same(told(client).filter((text) => !text.startsWith('invite:received')).slice(5), ['cleared 1 3 removed', 'cleared 2 4 removed', 'invite:pending 3 false 3', 'locked 3 false', 'count 1'], 'removals are announced first')
   }
-  t.same(await owner.event('audio:producerClosed'), { roomId: 'r1', producerId, userId: '4' }, 'producers on removed seats are closed')
+  t.same(await owner.event('audio:producerClosed'), { roomId: 'r1', producerId, userId: '4', source: 'voice' }, 'producers on removed seats are closed')
   t.equal(await member.fails('seat:invite:accept'), 'INVITE_NOT_FOUND')
   t.equal(await member.fails('seat:leave'), 'NOT_SEATED')
   t.equal(await member.fails('seat:take', { seatIndex: 1 }), 'SEAT_INVALID')

@@ -15,7 +15,7 @@ onEveryStore(t, 'sending audio requires a seat', async (t, env) => {
   t.equal(await owner.fails('audio:produce', { transportId: ownersTransport.id, kind: 'audio', rtpParameters: rtpParameters() }), 'NOT_SEATED', 'for every role')
   await member.ok('seat:take', { seatIndex: 0 })
   const { id: producerId } = await member.ok('audio:produce', data)
-  t.same(await other.event('audio:newProducer'), { roomId: 'r1', producerId, userId: 3, kind: 'audio' })
+  t.same(await other.event('audio:newProducer'), { roomId: 'r1', producerId, userId: 3, source: 'voice', kind: 'audio' })
   t.equal(server.app.sfu.producersOf('r1').length, 1)
 })
 
@@ -46,10 +46,10 @@ onEveryStore(t, 'leaving the seat closes the producer', async (t, env) => {
     const producerId = await produce(member)
     await owner.event('audio:newProducer', (data) => data.producerId === producerId)
     await getOff()
-    t.same(await owner.event('audio:producerClosed', (data) => data.producerId === producerId), { roomId: 'r1', producerId, userId: 3 }, name)
+    t.same(await owner.event('audio:producerClosed', (data) => data.producerId === producerId), { roomId: 'r1', producerId, userId: 3, source: 'voice' }, name)
     t.equal(await member.fails('audio:selfMute', { producerId }), 'PRODUCER_NOT_FOUND')
     t.equal(server.app.sfu.producersOf('r1').some(({ userId }) => userId === 3), false)
-    if (name !== 'accepting an invite to another seat') t.same(server.app.sfu.producersOf('r1'), [{ producerId: others, userId: '4', isPaused: false }], 'other users keep sending')
+    if (name !== 'accepting an invite to another seat') t.same(server.app.sfu.producersOf('r1'), [{ producerId: others, userId: '4', source: 'voice', isPaused: false }], 'other users keep sending')
   }
 })
 
@@ -90,11 +90,11 @@ t.test('closes the producer of a user on another server', async (t) => {
   await listener.event('audio:newProducer')
 
   await owner.ok('seat:mute', { userId: 3 })
-  t.same(await listener.event('audio:producerPaused'), { roomId: 'r1', producerId: first, userId: 3 })
+  t.same(await listener.event('audio:producerPaused'), { roomId: 'r1', producerId: first, userId: 3, source: 'voice' })
   await owner.ok('seat:unmute', { userId: 3 })
-  t.same(await listener.event('audio:producerResumed'), { roomId: 'r1', producerId: first, userId: 3 })
+  t.same(await listener.event('audio:producerResumed'), { roomId: 'r1', producerId: first, userId: 3, source: 'voice' })
   await owner.ok('seat:remove', { userId: 3 })
-  t.same(await listener.event('audio:producerClosed'), { roomId: 'r1', producerId: first, userId: 3 })
+  t.same(await listener.event('audio:producerClosed'), { roomId: 'r1', producerId: first, userId: 3, source: 'voice' })
   t.same(b.app.sfu.producersOf('r1'), [])
 
   // The member may start to send audio before the member's server receives the seat change.

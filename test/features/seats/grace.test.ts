@@ -27,7 +27,7 @@ onBothStores(t, 'reserves the seat of a user whose connection breaks', async (t,
   await owner.event('room:userLeft')
   const end = await away(server, 3)
   t.ok(end >= before + 60_000 && end <= Date.now() + 60_000, 'for the configured time')
-  t.same(await other.event('audio:producerClosed'), { roomId: 'r1', producerId, userId: 3 }, 'only the seat is reserved')
+  t.same(await other.event('audio:producerClosed'), { roomId: 'r1', producerId, userId: 3, source: 'voice' }, 'only the seat is reserved')
   t.equal(await other.fails('seat:take', { seatIndex: 2 }), 'SEAT_TAKEN', 'other users cannot take the seat')
 
   const again = await server.connect(3)

@@ -15,7 +15,7 @@ onEveryStore(t, 'a muted user is silent regardless of the client', async (t, env
 
   t.same(await owner.ok('seat:mute', { userId: '3' }), { userId: 3 })
   for (const client of all) t.same(await client.event('seat:userMuted'), { roomId: 'r1', userId: 3, isMuted: true, selfMuted: false })
-  t.same(await other.event('audio:producerPaused'), { roomId: 'r1', producerId, userId: 3 })
+  t.same(await other.event('audio:producerPaused'), { roomId: 'r1', producerId, userId: 3, source: 'voice' })
   t.equal(silent(server, producerId), true)
   t.same(await other.ok('consumer:resume', { consumerId }), { deferred: true })
 
@@ -29,7 +29,7 @@ onEveryStore(t, 'a muted user is silent regardless of the client', async (t, env
 
   t.same(await owner.ok('seat:unmute', { userId: 3 }), { userId: 3 })
   for (const client of all) t.same(await client.event('seat:userMuted'), { roomId: 'r1', userId: 3, isMuted: false, selfMuted: false })
-  t.same(await other.event('audio:producerResumed'), { roomId: 'r1', producerId, userId: 3 })
+  t.same(await other.event('audio:producerResumed'), { roomId: 'r1', producerId, userId: 3, source: 'voice' })
   t.equal(silent(server, producerId), false)
   t.same(await other.ok('consumer:resume', { consumerId }), {})
   t.equal(other.events.filter(({ type }) => type === 'audio:producerPaused').length, 1)

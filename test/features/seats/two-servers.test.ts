@@ -94,10 +94,10 @@ t.test('seat changes apply to the audio of a user on the other server', async (t
   const consumerId = await consume(other, first)
   t.same(await other.ok('consumer:resume', { consumerId }), { deferred: true })
   await owner.ok('seat:unmute', { userId: 3 })
-  t.same(await other.event('audio:producerResumed'), { roomId: 'r1', producerId: first, userId: 3 })
+  t.same(await other.event('audio:producerResumed'), { roomId: 'r1', producerId: first, userId: 3, source: 'voice' })
   t.same(producersOn(b), [{ producerId: first, isPaused: false }])
   await owner.ok('seat:mute', { userId: 3 })
-  t.same(await other.event('audio:producerPaused'), { roomId: 'r1', producerId: first, userId: 3 })
+  t.same(await other.event('audio:producerPaused'), { roomId: 'r1', producerId: first, userId: 3, source: 'voice' })
   t.same(producersOn(b), [{ producerId: first, isPaused: true }])
 
   const ends: Record<string, () => Promise<unknown>> = {
@@ -114,7 +114,7 @@ t.test('seat changes apply to the audio of a user on the other server', async (t
       await other.event('audio:newProducer', (data) => data.producerId === producerId)
     }
     await end()
-    t.same(await other.event('audio:producerClosed', (data) => data.producerId === producerId), { roomId: 'r1', producerId, userId: 3 }, name)
+    t.same(await other.event('audio:producerClosed', (data) => data.producerId === producerId), { roomId: 'r1', producerId, userId: 3, source: 'voice' }, name)
     t.same(producersOn(b), [], name)
     t.same(await member.fails('audio:selfMute', { producerId }), 'PRODUCER_NOT_FOUND')
   }

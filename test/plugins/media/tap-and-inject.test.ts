@@ -53,7 +53,7 @@ t.test('a tap receives injected audio, and members receive its producer', async 
   const receiver = await rtpReceiver(t)
   const tap = await app.sfu.tap('r1', { port: receiver.port, follows: everything })
   const injection = await app.sfu.inject('r1', service, { ssrc: 4711, source: 'music' })
-  t.same(await ada.event('audio:newProducer'), { roomId: 'r1', producerId: injection.producerId, userId: 'mix', kind: 'audio' })
+  t.same(await ada.event('audio:newProducer'), { roomId: 'r1', producerId: injection.producerId, userId: 'mix', source: 'music', kind: 'audio' })
   t.equal(injection.ip, '127.0.0.1')
   const [voice] = await until(() => tap.voices.length === 1 && tap.voices)
   t.match(voice, { producerId: injection.producerId, source: 'music' })
@@ -67,7 +67,7 @@ t.test('a tap receives injected audio, and members receive its producer', async 
 
   injection.close()
   injection.close()
-  t.same(await ada.event('audio:producerClosed'), { roomId: 'r1', producerId: injection.producerId, userId: 'mix' })
+  t.same(await ada.event('audio:producerClosed'), { roomId: 'r1', producerId: injection.producerId, userId: 'mix', source: 'music' })
   await until(() => tap.voices.length === 0)
 })
 
