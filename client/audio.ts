@@ -5,11 +5,13 @@ import type { Connection } from './connection.ts'
 import { Emitter } from './emitter.ts'
 import { asMediaError, codeOf, isDisconnect, mayPass, RequestError } from './errors.ts'
 import { RemoteTracks } from './remote-tracks.ts'
-import type { RemoteAudio, RemoteProducer } from './remote-tracks.ts'
+import type { Reception, RemoteAudio, RemoteProducer } from './remote-tracks.ts'
 import { MediaTransports, TransportsClosed } from './media-transports.ts'
 import type { MediaFailure } from './media-transports.ts'
-import { openAnotherMicrophone } from './microphone.ts'
+import { AudioPlayback } from './playback.ts'
 import type { JoinReply } from './protocol.ts'
+import { Publication } from './publication.ts'
+import type { AudioSource, PublishOptions } from './publication.ts'
 import { firstSample, measure } from './quality.ts'
 import type { AudioQuality, QualitySample } from './quality.ts'
 import type { RoomSeats } from './seats.ts'
@@ -21,6 +23,17 @@ import type { RoomSeats } from './seats.ts'
  *   the state stays `on` for up to 8 s while the send transport connects; `microphone` is `waiting` until then
  */
 export type AudioState = 'off' | 'connecting' | 'on'
+
+/**
+ * What the client receives:
+ *
+ * - `auto`: voices while the user has a seat (in rooms without seats: while a track is published), otherwise the mix
+ *   where the server recommends it
+ * - `voices`: one track per producer
+ * - `mix`: one track with the mix of the room, in which speakers hear themselves, too. Voices while the server has no mix
+ * - false: nothing
+ */
+export type ReceiveMode = 'auto' | Reception | false
 
 /**
  * - `off`: no track is published
@@ -47,18 +60,26 @@ export interface AudioEvents {
   muted: [muted: boolean]
   /** The state of the microphone changed. */
   microphone: [state: MicrophoneState]
+  /** The state of the published music changed. */
+  music: [state: MicrophoneState]
+  /** `receive`, `reception` or `mixRecommended` changed. */
+  reception: [reception: Reception | undefined]
   /** The published track ended; the client publishes the given track of another microphone instead. */
-  replaced: [track: MediaStreamTrack]
+  replaced: [track: MediaStreamTrack, source: AudioSource]
   /** The client unpublished the track, because the server rejected it or because it ended and has no replacement. */
-  refused: [error: Error]
+  refused: [error: Error, source: AudioSource]
 }
 
 export interface AudioOptions {
   /**
-   * Set to false to send without receiving. `producers` still lists the room's producers, and the state is `on` without a
-   * connected transport until a track is published. Default: true.
+   * What to receive. With false, `producers` still lists the room's producers, and the state is `on` without a
+   * connected transport until a track is published. Default: `auto`.
    */
-  receive?: boolean
+  receive?: ReceiveMode
+  /**
+   * Set to true to play the received tracks, with `playback` to control it. By default, the application plays them.
+   */
+  play?: boolean
   /**
    * Name of the mediasoup-client handler. Set this option where the client cannot detect the handler, for example to
    * 'Chrome111' in Node with the package @roamhq/wrtc.
@@ -66,35 +87,20 @@ export interface AudioOptions {
   handlerName?: types.BuiltinHandlerName
 }
 
-export interface PublishOptions {
-  /**
-   * Opens another track when the published track ends, for example because a phone call took the microphone. By
-   * default, the client opens another microphone if the published track comes from one. The client stops the tracks that
-   * this function returns. Set this option to false to unpublish an ended track.
-   */
-  reopen?: false | (() => Promise<MediaStreamTrack>)
-}
-
-interface Publication {
-  track: MediaStreamTrack
-  sent: PromiseWithResolvers<void>
-  reopen: false | (() => Promise<MediaStreamTrack>)
-  /** Whether the track has ended and another one is being opened. */
-  isReopening: boolean
-  /** Whether the client opened the track and must therefore stop it. */
-  isOwned: boolean
-  stopListening: () => void
-}
-
 /** How long the transports may take to connect until the client reports `MEDIA_FAILED`, in milliseconds. */
 const connectTimeoutMs = 8000
 
-/** Errors of `getUserMedia` after which a retry may succeed, for example when a phone call ends. */
-const busyErrors = new Set(['NotReadableError', 'AbortError'])
+/** How long the client uses the voices after the mix has failed, in milliseconds. */
+const mixRetryMs = 5000
+
+const sources = ['voice', 'music'] as const
+
+/** Allowed bit rates of servers that do not report them, in bits per second. */
+const defaultBitrates = { voice: 96_000, music: 128_000 }
 
 /**
- * Audio of the current room: receives remote tracks and sends one published track. In a room
- * with seats, the track is sent only while the user has a seat. Sending and receiving resume
+ * Audio of the current room: receives remote tracks and sends the published tracks, a voice and music. In a room
+ * with seats, tracks are sent only while the user has a seat. Sending and receiving resume
  * automatically after a `media:reset`, a failed transport, a reconnect or a change of seat.
  */
 export class RoomAudio extends Emitter<AudioEvents> {
@@ -102,15 +108,22 @@ export class RoomAudio extends Emitter<AudioEvents> {
   readonly #seats: RoomSeats
   readonly #options: AudioOptions
   readonly #remoteTracks: RemoteTracks
+  /** Volumes and speaker device. It plays only with the option `play`. */
+  readonly playback: AudioPlayback
   readonly #backoff = createBackoff({ firstMs: 200, longestMs: 5000 })
   // Desired state.
-  #publication: Publication | undefined
+  readonly #publications = new Map<AudioSource, Publication>()
+  #receive: ReceiveMode
   #sitting: number | undefined
   #muted = false
   // Actual state.
   #room: { roomId: string, device: Promise<Device> } | undefined
   #device: Promise<Device> | undefined
   #iceServers: RTCIceServer[] | undefined
+  #maxBitrates: Readonly<Record<AudioSource, number>> = defaultBitrates
+  #mixRecommended = false
+  /** Set while the mix is not used because it failed. */
+  #mixTimer: ReturnType<typeof setTimeout> | undefined
   #transports: MediaTransports | undefined
   /** Counters from the previous `quality()` call. */
   #sample: QualitySample = firstSample(0)
@@ -120,7 +133,7 @@ export class RoomAudio extends Emitter<AudioEvents> {
   #sendTimer: ReturnType<typeof setTimeout> | undefined
   #state: AudioState = 'off'
   #failure: RequestError | undefined
-  #microphone: MicrophoneState = 'off'
+  readonly #states: Record<AudioSource, MicrophoneState> = { voice: 'off', music: 'off' }
   /** Whether the current transports have been set up; they may still be connecting. */
   #prepared = false
   /** The last error that closed the transports. */
@@ -135,10 +148,14 @@ export class RoomAudio extends Emitter<AudioEvents> {
     this.#connection = connection
     this.#seats = seats
     this.#options = options
+    this.#receive = options.receive ?? 'auto'
     this.#remoteTracks = new RemoteTracks(connection)
+    this.playback = new AudioPlayback(this.#remoteTracks, options.play === true)
     this.#remoteTracks.on('added', (audio) => this.emit('added', audio))
     this.#remoteTracks.on('removed', (audio) => this.emit('removed', audio))
     this.#remoteTracks.on('producers', () => this.emit('producers'))
+    this.#remoteTracks.on('reception', (reception) => this.emit('reception', reception))
+    this.#remoteTracks.on('mixFailed', () => this.#avoidMix())
     this.#remoteTracks.on('broken', (transports, error) => this.#broken(transports, asMediaError(error)))
     connection.on('media:reset', ({ roomId, reason }) => {
       if (this.#room?.roomId !== roomId) return
@@ -146,18 +163,25 @@ export class RoomAudio extends Emitter<AudioEvents> {
       this.#open(new Error(reason))
     })
     connection.on('audio:producerClosed', ({ roomId, producerId, reason }) => {
-      if (reason === undefined || this.#room?.roomId !== roomId || this.#transports?.producer?.id !== producerId) return
+      if (reason === undefined || this.#room?.roomId !== roomId) return
+      const source = sources.find((source) => this.#transports?.producer(source)?.id === producerId)
+      if (source === undefined) return
       const error = new RequestError({ code: 'BITRATE_EXCEEDED', message: 'The track was sent with too high a bit rate' })
-      this.#withdraw(error)
-      this.emit('refused', error)
+      this.#withdraw(source, error)
+      this.emit('refused', error, source)
       this.#sync()
     })
+    connection.on('audio:mix', ({ roomId, recommended }) => {
+      if (this.#room?.roomId === roomId) this.#recommendMix(recommended)
+    })
+    connection.on('features', () => { this.#updateReception() })
     connection.on('feature:disabled', ({ name }) => {
       // The server closed all transports. The server sends `feature:enabled` when audio is available again.
       if (name === 'media') this.stop()
     })
     seats.on('change', () => {
       const [before, sitting] = [this.#sitting, this.#permitted]
+      this.#updateReception()
       if (sitting === before) return
       this.#sitting = sitting
       // When the `seats` feature is turned off, users who are speaking keep their producers.
@@ -175,24 +199,44 @@ export class RoomAudio extends Emitter<AudioEvents> {
     return this.#failure
   }
 
-  /** Whether the user muted the published track. */
+  /** Whether the user muted the microphone. */
   get muted (): boolean {
     return this.#muted
   }
 
   /** The state of the user's own microphone. */
   get microphone (): MicrophoneState {
-    return this.#microphone
+    return this.#states.voice
   }
 
-  /** Whether a track is published. The track is sent as soon as the user may speak. */
+  /** The state of the music that the user publishes. It is never `muted`. */
+  get music (): MicrophoneState {
+    return this.#states.music
+  }
+
+  /** Whether the track of a microphone is published. It is sent as soon as the user may speak. */
   get publishing (): boolean {
-    return this.#publication !== undefined
+    return this.#publications.has('voice')
   }
 
-  /** Whether the published track may be sent now. In a room with seats this requires a seat. */
+  /** Whether the track of the microphone may be sent now. In a room with seats this requires a seat. */
   get sending (): boolean {
     return this.publishing && this.#permitted !== undefined
+  }
+
+  /** What the application wants to receive. */
+  get receive (): ReceiveMode {
+    return this.#receive
+  }
+
+  /** What the user hears: the voices, or the mix; undefined while nothing is received. */
+  get reception (): Reception | undefined {
+    return this.#remoteTracks.reception
+  }
+
+  /** Whether the server recommends the mix to listeners, because the room has many. */
+  get mixRecommended (): boolean {
+    return this.#mixRecommended
   }
 
   /** The producers of the other users in the room; the same frozen array until they change. */
@@ -205,14 +249,14 @@ export class RoomAudio extends Emitter<AudioEvents> {
     return this.#remoteTracks.heard
   }
 
-  /** The RTP sender of the published track, for statistics. */
+  /** The RTP sender of the microphone's track, for statistics. */
   get sender (): RTCRtpSender | undefined {
-    return this.#transports?.producer?.rtpSender
+    return this.#transports?.producer('voice')?.rtpSender
   }
 
   /**
-   * Current audio levels, 0 to 1, keyed by user id as a string; 0 for muted or silent users. Cheap enough to
-   * call on every animation frame.
+   * Current audio levels of the voices, 0 to 1, keyed by user id as a string; 0 for muted or silent users. While the mix
+   * is heard, its level is distributed among the active speakers. Cheap enough to call on every animation frame.
    */
   levels (): ReadonlyMap<string, number> {
     return this.#remoteTracks.levels()
@@ -246,11 +290,19 @@ export class RoomAudio extends Emitter<AudioEvents> {
     this.stop()
     if (!reply.rtpCapabilities) return
     this.#iceServers = reply.iceServers as RTCIceServer[] | undefined
+    this.#maxBitrates = reply.maxBitrates ?? defaultBitrates
+    this.#mixRecommended = reply.mix?.recommended === true
     this.#device ??= loadDevice(reply.rtpCapabilities as unknown as types.RtpCapabilities, this.#options)
     this.#device.catch(() => { this.#device = undefined })
     this.#room = { roomId: reply.roomId, device: this.#device }
     this.#remoteTracks.start(reply)
+    this.#updateReception()
     this.#open()
+  }
+
+  /** Applies the join reply after the `mix` feature was turned on. */
+  mixed ({ mix }: JoinReply): void {
+    if (this.#room) this.#recommendMix(mix?.recommended === true)
   }
 
   /**
@@ -258,22 +310,38 @@ export class RoomAudio extends Emitter<AudioEvents> {
    * who already had a seat; other users must produce again once they have a seat.
    */
   seated ({ existingProducers = [] }: JoinReply): void {
-    const producerId = this.#transports?.producer?.id
-    if (existingProducers.some((producer) => producer.producerId === producerId)) this.#transports?.regrant(0, this.#sitting)
+    const known = new Set(existingProducers.map(({ producerId }) => producerId))
+    if (sources.some((source) => known.has(this.#transports?.producer(source)?.id ?? ''))) this.#transports?.regrant(0, this.#sitting)
   }
 
   /** Stops sending and receiving. The published track stays published for the next `start()`. Idempotent. */
   stop (): void {
     clearTimeout(this.#timer)
+    this.#stopAvoidingMix()
     this.#room = undefined
+    this.#mixRecommended = false
     this.#closeTransports()
     this.#setState('off')
     this.#remoteTracks.stop()
   }
 
   /**
-   * Publishes a track in this room and in later rooms, until `unpublish()`. In a room with seats the
-   * track is sent whenever the user has a seat. The caller owns the track and stops it.
+   * Selects what to receive, in this room and in later rooms. While the client switches, nothing is lost: the old tracks are
+   * heard until the new ones are.
+   */
+  setReceive (mode: ReceiveMode): void {
+    if (mode === this.#receive) return
+    const wasOff = this.#receive === false
+    this.#receive = mode
+    this.#updateReception()
+    const transports = this.#transports
+    if (wasOff) transports?.prepare().catch((error: unknown) => this.#broken(transports, error))
+    this.emit('reception', this.reception)
+  }
+
+  /**
+   * Publishes a track in this room and in later rooms, until `unpublish()`. It replaces an earlier track of the same source.
+   * In a room with seats the track is sent whenever the user has a seat. The caller owns the track and stops it.
    *
    * While the device mutes the track, for example during a phone call, the user appears muted.
    *
@@ -281,30 +349,50 @@ export class RoomAudio extends Emitter<AudioEvents> {
    *   seats, a seat
    * @throws RequestError if the server rejects the track permanently; CLOSED if it is unpublished before it is sent
    */
-  publish (track: MediaStreamTrack, { reopen = openAnotherMicrophone(track) }: PublishOptions = {}): Promise<void> {
-    this.#withdraw(new RequestError({ code: 'CLOSED', message: 'Another track was published' }))
-    const sent = Promise.withResolvers<void>()
-    this.#publication = { track, sent, reopen, isReopening: false, isOwned: false, stopListening: () => {} }
-    this.#listen(this.#publication)
-    sent.promise.catch(() => {})
-    this.#sync()
-    this.#update()
-    return sent.promise
+  publish (track: MediaStreamTrack, options: PublishOptions = {}): Promise<void> {
+    const { source = 'voice' } = options
+    this.#withdraw(source, new RequestError({ code: 'CLOSED', message: 'Another track was published' }))
+    const changed = () => {
+      this.#sync()
+      this.#update()
+    }
+    const publication = new Publication(track, options, {
+      changed,
+      replaced: (track) => {
+        this.emit('replaced', track, source)
+        changed()
+      },
+      ended: (error) => {
+        this.#withdraw(source, error)
+        this.emit('refused', error, source)
+        changed()
+      }
+    })
+    this.#publications.set(source, publication)
+    if (source === 'voice') publication.setEnabled(!this.#muted)
+    this.#updateReception()
+    changed()
+    return publication.sent
   }
 
-  /** Stops sending the published track. The caller still has to stop the track itself. Idempotent. */
-  unpublish (): void {
-    this.#withdraw(new RequestError({ code: 'CLOSED', message: 'The track was withdrawn' }))
+  /**
+   * Stops sending the published track. The caller still has to stop the track itself. Idempotent.
+   *
+   * @param source default: `voice`
+   */
+  unpublish (source: AudioSource = 'voice'): void {
+    this.#withdraw(source, new RequestError({ code: 'CLOSED', message: 'The track was withdrawn' }))
+    this.#updateReception()
     this.#sync()
     this.#update()
   }
 
-  /** Mutes the published track immediately and notifies the room. Idempotent. */
+  /** Mutes the microphone immediately and notifies the room. Music goes on. Idempotent. */
   mute (): void {
     this.#setMuted(true)
   }
 
-  /** Unmutes the published track. Idempotent. */
+  /** Unmutes the microphone. Idempotent. */
   unmute (): void {
     this.#setMuted(false)
   }
@@ -318,68 +406,51 @@ export class RoomAudio extends Emitter<AudioEvents> {
     if (muted === this.#muted) return
     this.#muted = muted
     // The local mute applies even if the request fails.
-    if (this.#publication) this.#publication.track.enabled = !muted
+    this.#publications.get('voice')?.setEnabled(!muted)
     this.emit('muted', muted)
     this.#sync()
     this.#update()
   }
 
-  #withdraw (why: Error): void {
-    const publication = this.#publication
-    if (!publication) return
-    this.#publication = undefined
-    publication.stopListening()
-    if (publication.isOwned) publication.track.stop()
-    publication.sent.reject(why)
+  #withdraw (source: AudioSource, why: Error): void {
+    const publication = this.#publications.get(source)
+    this.#publications.delete(source)
+    publication?.withdraw(why)
   }
 
-  /** Observes the device's changes to the published track, and applies the mute state to the track. */
-  #listen (publication: Publication): void {
-    const { track } = publication
-    const changed = () => {
-      this.#sync()
-      this.#update()
-    }
-    const ended = () => { this.#reopen(publication) }
-    track.enabled = !this.#muted
-    track.addEventListener('mute', changed)
-    track.addEventListener('unmute', changed)
-    track.addEventListener('ended', ended)
-    publication.stopListening = () => {
-      track.removeEventListener('mute', changed)
-      track.removeEventListener('unmute', changed)
-      track.removeEventListener('ended', ended)
-    }
+  /** What the client should receive now. */
+  get #wanted (): Reception | undefined {
+    if (this.#receive === false) return
+    const hasMix = this.#connection.features.has('mix') && this.#mixTimer === undefined
+    if (this.#receive === 'voices' || !hasMix) return 'voices'
+    // In the mix, a user who speaks would hear their own voice.
+    const speaks = this.#seats.enabled ? this.#seats.own !== undefined : this.#publications.size > 0
+    return this.#receive === 'mix' || (this.#mixRecommended && !speaks) ? 'mix' : 'voices'
   }
 
-  /** Replaces an ended track. While another application uses the microphone, the client retries. */
-  async #reopen (publication: Publication): Promise<void> {
-    const { reopen } = publication
-    const isCurrent = () => this.#publication === publication
-    if (!isCurrent() || publication.isReopening) return
-    publication.isReopening = true
-    publication.stopListening()
-    this.#sync()
-    this.#update()
-    try {
-      const track = reopen ? await openWhenFree(reopen, isCurrent) : undefined
-      if (!isCurrent()) {
-        track?.stop()
-        return
-      }
-      if (!track) throw new Error('The track may not be replaced')
-      if (publication.isOwned) publication.track.stop()
-      Object.assign(publication, { track, isOwned: true, isReopening: false })
-      this.#listen(publication)
-      this.emit('replaced', track)
-    } catch (cause) {
-      if (!isCurrent()) return
-      const error = new RequestError({ code: 'TRACK_ENDED', message: 'The track has ended' }, { cause })
-      this.#withdraw(error)
-      this.emit('refused', error)
-    }
-    this.#sync()
-    this.#update()
+  #updateReception (): void {
+    if (this.#room) this.#remoteTracks.want(this.#wanted)
+  }
+
+  #recommendMix (recommended: boolean): void {
+    if (recommended === this.#mixRecommended) return
+    this.#mixRecommended = recommended
+    this.#updateReception()
+    this.emit('reception', this.reception)
+  }
+
+  /** Uses the voices for a while, because the mix has failed. */
+  #avoidMix (): void {
+    this.#mixTimer ??= setTimeout(() => {
+      this.#mixTimer = undefined
+      this.#updateReception()
+    }, mixRetryMs)
+    this.#updateReception()
+  }
+
+  #stopAvoidingMix (): void {
+    clearTimeout(this.#mixTimer)
+    this.#mixTimer = undefined
   }
 
   #setState (state: AudioState, why?: Error): void {
@@ -428,11 +499,16 @@ export class RoomAudio extends Emitter<AudioEvents> {
       }
       if (!transports.startsSending) this.#stopSendTimer()
     }
-    if (transports?.sending === true && transports.producer?.track === this.#publication?.track) this.#publication?.sent.resolve()
-    const microphone = this.#describeMicrophone()
-    if (microphone === this.#microphone) return
-    this.#microphone = microphone
-    this.emit('microphone', microphone)
+    for (const source of sources) this.#updateSource(source)
+  }
+
+  #updateSource (source: AudioSource): void {
+    const publication = this.#publications.get(source)
+    if (publication && this.#transports?.isSending(source) === true && this.#transports.producer(source)?.track === publication.track) publication.markSent()
+    const state = this.#describe(source, publication)
+    if (state === this.#states[source]) return
+    this.#states[source] = state
+    this.emit(source === 'voice' ? 'microphone' : 'music', state)
   }
 
   #stopSendTimer (): void {
@@ -440,16 +516,11 @@ export class RoomAudio extends Emitter<AudioEvents> {
     this.#sendTimer = undefined
   }
 
-  #describeMicrophone (): MicrophoneState {
-    if (!this.#publication) return 'off'
-    if (this.#interrupted) return 'interrupted'
-    if (!this.sending || this.#transports?.sending !== true) return 'waiting'
-    return this.#muted ? 'muted' : 'live'
-  }
-
-  /** Whether the device provides no audio for the published track. */
-  get #interrupted (): boolean {
-    return this.#publication !== undefined && (this.#publication.isReopening || this.#publication.track.muted)
+  #describe (source: AudioSource, publication: Publication | undefined): MicrophoneState {
+    if (!publication) return 'off'
+    if (publication.isInterrupted) return 'interrupted'
+    if (this.#permitted === undefined || this.#transports?.isSending(source) !== true) return 'waiting'
+    return source === 'voice' && this.#muted ? 'muted' : 'live'
   }
 
   #closeTransports (): void {
@@ -481,17 +552,17 @@ export class RoomAudio extends Emitter<AudioEvents> {
     const transports = new MediaTransports({
       connection: this.#connection,
       device,
+      maxBitrates: this.#maxBitrates,
       iceServers: this.#iceServers ?? (this.#connection.greeting?.iceServers ?? []) as RTCIceServer[],
       changed: () => { if (transports === this.#transports) this.#update() },
       broken: (error) => this.#broken(transports, error)
     })
     this.#transports = transports
     this.#sample = firstSample(performance.now())
-    const { receive = true } = this.#options
-    if (receive) this.#remoteTracks.open(transports)
+    this.#remoteTracks.open(transports)
     const sending = this.#sync()
     try {
-      if (receive) await transports.prepare()
+      if (this.#receive !== false) await transports.prepare()
       await sending
       if (transports !== this.#transports) return
       this.#prepared = true
@@ -512,39 +583,42 @@ export class RoomAudio extends Emitter<AudioEvents> {
     this.#timer = setTimeout(() => { this.#open(error as Error) }, this.#backoff.next())
   }
 
-  /** Sends, mutes or stops the track to match the desired state. Runs are serialised, so the latest state wins. */
+  /** Sends, mutes or stops the tracks to match the desired state. Runs are serialised, so the latest state wins. */
   #sync (): Promise<void> {
     const transports = this.#transports
     if (!transports) return Promise.resolve()
     return transports.inTurn(async () => {
-      const publication = this.#publication
-      try {
-        if (transports.closed) return
-        const sitting = this.#permitted
-        if (!publication || sitting === undefined) return await transports.stopSending()
-        // An ended track cannot be sent, but an earlier producer stays, muted, until another track is open.
-        if (!publication.isReopening) await transports.send(publication.track, sitting)
-        await transports.sendMuted(this.#muted || this.#interrupted)
-      } catch (cause) {
-        if (transports.closed || cause instanceof TransportsClosed) return
-        // The seat was lost or the `seats` feature was turned on, and the event about this change has not arrived yet.
-        if (codeOf(cause) === 'NOT_SEATED') return
-        // The server closed the producer. Reconcile with the current state.
-        if (codeOf(cause) === 'PRODUCER_NOT_FOUND') {
-          this.#sync()
-          return
-        }
-        // An unplugged microphone must not tear down the receiving transport.
-        const ended = publication?.track.readyState === 'ended' && codeOf(cause) === undefined
-        const error = ended ? new RequestError({ code: 'TRACK_ENDED', message: 'The track has ended' }, { cause }) : cause
-        if (mayPass(error) || isDisconnect(error) || codeOf(error) === undefined) return this.#broken(transports, asMediaError(error))
-        if (publication === undefined || publication !== this.#publication) return
-        this.#withdraw(error as Error)
-        this.emit('refused', error as Error)
-      } finally {
-        this.#update()
-      }
+      for (const source of sources) await this.#syncSource(transports, source)
+      this.#update()
     })
+  }
+
+  async #syncSource (transports: MediaTransports, source: AudioSource): Promise<void> {
+    const publication = this.#publications.get(source)
+    try {
+      if (transports.closed) return
+      const sitting = this.#permitted
+      if (!publication || sitting === undefined) return await transports.stopSending(source)
+      // An ended track cannot be sent, but an earlier producer stays, muted, until another track is open.
+      if (!publication.isReopening) await transports.send(source, publication.track, sitting)
+      await transports.sendMuted(source, publication.isInterrupted || (source === 'voice' && this.#muted))
+    } catch (cause) {
+      if (transports.closed || cause instanceof TransportsClosed) return
+      // The seat was lost or the `seats` feature was turned on, and the event about this change has not arrived yet.
+      if (codeOf(cause) === 'NOT_SEATED') return
+      // The server closed the producer. Reconcile with the current state.
+      if (codeOf(cause) === 'PRODUCER_NOT_FOUND') {
+        this.#sync()
+        return
+      }
+      // An unplugged microphone must not tear down the receiving transport.
+      const ended = publication?.track.readyState === 'ended' && codeOf(cause) === undefined
+      const error = ended ? new RequestError({ code: 'TRACK_ENDED', message: 'The track has ended' }, { cause }) : cause
+      if (mayPass(error) || isDisconnect(error) || codeOf(error) === undefined) return this.#broken(transports, asMediaError(error))
+      if (publication === undefined || publication !== this.#publications.get(source)) return
+      this.#withdraw(source, error as Error)
+      this.emit('refused', error as Error, source)
+    }
   }
 }
 
@@ -552,24 +626,4 @@ async function loadDevice (routerRtpCapabilities: types.RtpCapabilities, { handl
   const device = await Device.factory(handlerName === undefined ? {} : { handlerName })
   await device.load({ routerRtpCapabilities })
   return device
-}
-
-/**
- * Opens a microphone. While another application uses the microphone, retries with backoff.
- *
- * @param isWanted whether to retry
- * @throws the error of `open`
- */
-async function openWhenFree (open: () => Promise<MediaStreamTrack>, isWanted: () => boolean): Promise<MediaStreamTrack> {
-  const backoff = createBackoff({ firstMs: 500, longestMs: 5000 })
-  for (;;) {
-    try {
-      return await open()
-    } catch (error) {
-      const { name, cause } = error as Error
-      const isBusy = busyErrors.has(name) || busyErrors.has((cause as Error | undefined)?.name ?? '')
-      if (!isBusy || !isWanted()) throw error
-      await new Promise((resolve) => setTimeout(resolve, backoff.next()))
-    }
-  }
 }

@@ -13,14 +13,24 @@ export class Levels {
    * @returns the level of the newest packet, 0 to 1; 0 if it is older than 300 ms
    */
   of (receiver: LevelSource, now = performance.now()): number {
+    return this.measured(receiver, now) ?? 0
+  }
+
+  /**
+   * As {@link of}.
+   *
+   * @returns undefined if no packet has arrived, or if the newest one has no level
+   */
+  measured (receiver: LevelSource, now = performance.now()): number | undefined {
     const [source] = receiver.getSynchronizationSources().sort((a, b) => b.timestamp - a.timestamp)
-    if (!source) return 0
-    const { timestamp, audioLevel = 0 } = source
+    if (!source) return
+    const { timestamp, audioLevel } = source
     // Some browsers take the timestamps from an unknown clock, so a packet's age is measured from the moment its
     // timestamp was first seen.
     const newest = this.#newest.get(receiver)
     const seenAt = newest?.timestamp === timestamp ? newest.seenAt : now
     this.#newest.set(receiver, { timestamp, seenAt })
+    if (audioLevel === undefined) return
     return now - seenAt > freshMs ? 0 : Math.min(1, Math.max(0, audioLevel))
   }
 }

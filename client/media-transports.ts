@@ -2,6 +2,7 @@ import type { Device, types } from 'mediasoup-client'
 import type { Connection } from './connection.ts'
 import { codeOf, RequestError } from './errors.ts'
 import type { ReplyData, RequestData, RequestType } from './protocol.ts'
+import type { AudioSource } from './publication.ts'
 import type { TransportStats } from './quality.ts'
 
 type Direction = 'producer' | 'consumer'
@@ -11,6 +12,8 @@ export interface MediaTransportsOptions {
   /** The mediasoup device, loaded with the router's RTP capabilities. */
   device: Device
   iceServers: RTCIceServer[]
+  /** Allowed bit rate of a producer, in bits per second; the server closes producers that exceed it. */
+  maxBitrates: Readonly<Record<AudioSource, number>>
   /** Called when a transport connects or loses its connection. */
   changed: () => void
   /** Called once when the transports have failed permanently and must be replaced. */
@@ -44,6 +47,18 @@ export class TransportsClosed extends Error {
   override readonly name = 'TransportsClosed'
 }
 
+/** A track that is sent. */
+interface Sent {
+  producer: types.Producer
+  /** Id of the sitting (one stay on a seat) that permits sending. */
+  sitting: number
+  /** The mute state that the server has. */
+  isMuted: boolean
+}
+
+/** Bit rate of a voice, in bits per second: full-band speech, as browsers send it by default. */
+const voiceBitrate = 32_000
+
 /** How long a transport may stay `disconnected` before ICE is restarted, in milliseconds. */
 const disturbanceMs = 2000
 /** Consecutive ICE restarts before the transports are replaced. */
@@ -59,12 +74,10 @@ export class MediaTransports {
   readonly #open = new Set<types.Transport>()
   readonly #addresses = new Set<string>()
   readonly #turnErrors = new Map<string, TurnError>()
-  #producer: types.Producer | undefined
+  readonly #sent = new Map<AudioSource, Sent>()
   #used = false
   /** Whether the send transport was connected. */
   #sentOnce = false
-  #sitting = 0
-  #sentMuted = false
   #turn: Promise<void> = Promise.resolve()
   #closed = false
 
@@ -76,8 +89,9 @@ export class MediaTransports {
     return this.#closed
   }
 
-  get producer (): types.Producer | undefined {
-    return this.#producer
+  /** @returns the producer that sends the track of this source, if any */
+  producer (source: AudioSource): types.Producer | undefined {
+    return this.#sent.get(source)?.producer
   }
 
   /**
@@ -112,9 +126,9 @@ export class MediaTransports {
     return this.#used
   }
 
-  /** Whether packets of the published track reach the server. */
-  get sending (): boolean {
-    return this.#producer !== undefined && [...this.#open].some((transport) => transport.direction === 'send' && transport.connectionState === 'connected')
+  /** Whether packets of the track of this source reach the server. */
+  isSending (source: AudioSource): boolean {
+    return this.#sent.has(source) && [...this.#open].some((transport) => transport.direction === 'send' && transport.connectionState === 'connected')
   }
 
   /**
@@ -147,84 +161,93 @@ export class MediaTransports {
   }
 
   /**
-   * Sends a track, replacing the previous one if there is one.
+   * Sends a track, replacing the previous one of the same source if there is one.
    *
    * @param sitting id of the sitting (one stay on a seat) that permits sending; a new sitting needs a new producer
    * @throws PRODUCER_NOT_FOUND if the server has already closed the previous producer; nothing is sent
    */
-  async send (track: MediaStreamTrack, sitting: number): Promise<void> {
-    if (sitting !== this.#sitting) await this.stopSending()
-    if (this.#producer) {
-      if (this.#producer.track !== track) await this.#producer.replaceTrack({ track })
+  async send (source: AudioSource, track: MediaStreamTrack, sitting: number): Promise<void> {
+    if (sitting !== this.#sent.get(source)?.sitting) await this.stopSending(source)
+    const sent = this.#sent.get(source)
+    if (sent) {
+      if (sent.producer.track !== track) await sent.producer.replaceTrack({ track })
       return
     }
     const transport = await this.#transport('producer')
+    const { voice, music } = this.#options.maxBitrates
     const producer = await transport.produce({
       track,
       // The caller owns the track and mutes and stops it.
       stopTracks: false,
       disableTrackOnPause: false,
-      codecOptions: { opusStereo: false, opusFec: true, opusDtx: false }
+      codecOptions: source === 'music'
+        ? { opusStereo: true, opusFec: true, opusDtx: false, opusMaxAverageBitrate: music }
+        : { opusStereo: false, opusFec: true, opusDtx: true, opusMaxAverageBitrate: Math.min(voice, voiceBitrate) },
+      appData: { source }
     })
     if (this.#closed) throw new TransportsClosed()
-    this.#producer = producer
-    this.#sitting = sitting
+    this.#sent.set(source, { producer, sitting, isMuted: false })
     this.#used = true
   }
 
   /**
-   * Assigns the current producer to another sitting without sending the track again.
+   * Assigns the current producers to another sitting without sending the tracks again.
    *
-   * @param from the producer's expected sitting; if the producer has another sitting, the call has no effect
+   * @param from the expected sitting of a producer; a producer with a different sitting does not change
    */
   regrant (from: number | undefined, to: number | undefined): void {
-    if (this.#sitting === from && to !== undefined) this.#sitting = to
+    if (to === undefined) return
+    for (const sent of this.#sent.values()) if (sent.sitting === from) sent.sitting = to
   }
 
   /**
-   * Closes the producer, if any.
+   * Closes the producer of this source, if any.
    *
    * @throws PRODUCER_NOT_FOUND if the server has already closed the producer, for example because the seat was lost
    */
-  async stopSending (): Promise<void> {
-    const producer = this.#forget()
+  async stopSending (source: AudioSource): Promise<void> {
+    const producer = this.#forget(source)
     if (producer) await this.#request('audio:closeProducer', { producerId: producer.id })
   }
 
   /**
-   * Sends the mute state of the producer to the server, if it changed.
+   * Sends the mute state of a producer to the server, if it changed.
    *
    * @throws PRODUCER_NOT_FOUND if the server has closed the producer
    */
-  async sendMuted (muted: boolean): Promise<void> {
-    const producer = this.#producer
-    if (!producer || muted === this.#sentMuted) return
+  async sendMuted (source: AudioSource, isMuted: boolean): Promise<void> {
+    const sent = this.#sent.get(source)
+    if (!sent || isMuted === sent.isMuted) return
     try {
-      await this.#request(muted ? 'audio:selfMute' : 'audio:selfUnmute', { producerId: producer.id })
+      await this.#request(isMuted ? 'audio:selfMute' : 'audio:selfUnmute', { producerId: sent.producer.id })
     } catch (error) {
-      if (codeOf(error) === 'PRODUCER_NOT_FOUND') this.#forget()
+      if (codeOf(error) === 'PRODUCER_NOT_FOUND') this.#forget(source)
       throw error
     }
-    this.#sentMuted = muted
+    sent.isMuted = isMuted
   }
 
-  /** Consumes a producer. The consumer is resumed once the local side is ready, so no packet is lost. */
+  /** Consumes a producer, or the mix. Costs one round trip. */
   async consume (producerId: string): Promise<types.Consumer> {
     const transport = await this.#transport('consumer')
     const { id, kind, rtpParameters } = await this.#request('audio:consume', {
       transportId: transport.id,
       producerId,
-      rtpCapabilities: this.#options.device.recvRtpCapabilities as RequestData<'audio:consume'>['rtpCapabilities']
+      rtpCapabilities: this.#options.device.recvRtpCapabilities as RequestData<'audio:consume'>['rtpCapabilities'],
+      paused: false
     })
     const consumer = await transport.consume({ id, producerId, kind, rtpParameters: rtpParameters as unknown as types.RtpParameters })
+    if (this.#closed) throw new TransportsClosed()
     this.#used = true
-    try {
-      await this.#request('consumer:resume', { consumerId: id })
-    } catch (error) {
-      consumer.close()
-      throw error
-    }
     return consumer
+  }
+
+  /** Stops consuming. Idempotent. */
+  closeConsumer (consumer: types.Consumer): void {
+    if (consumer.closed) return
+    consumer.close()
+    // If the request fails, the server has already closed the consumer.
+    this.#request('consumer:close', { consumerId: consumer.id }).catch(() => {})
   }
 
   /**
@@ -236,7 +259,7 @@ export class MediaTransports {
       const reports = await Promise.all([...this.#open].map(async (transport) => [transport.direction, await transport.getStats()] as const))
       if (this.#closed) throw new TransportsClosed()
       const { recv: received, send: sent } = Object.fromEntries(reports) as Partial<Record<types.Transport['direction'], RTCStatsReport>>
-      return { received, sent, sending: this.#producer !== undefined }
+      return { received, sent, sending: this.#sent.size > 0 }
     } catch (error) {
       throw this.#closed ? new TransportsClosed() : error
     }
@@ -249,10 +272,9 @@ export class MediaTransports {
     this.#open.clear()
   }
 
-  #forget (): types.Producer | undefined {
-    const producer = this.#producer
-    this.#producer = undefined
-    this.#sentMuted = false
+  #forget (source: AudioSource): types.Producer | undefined {
+    const producer = this.producer(source)
+    this.#sent.delete(source)
     producer?.close()
     return producer
   }
@@ -284,11 +306,12 @@ export class MediaTransports {
     transport.on('connect', ({ dtlsParameters }, done, fail) => {
       this.#request('transport:connect', { transportId: transport.id, dtlsParameters }).then(() => done(), fail)
     })
-    transport.on('produce', ({ rtpParameters }, done, fail) => {
+    transport.on('produce', ({ rtpParameters, appData: { source } }, done, fail) => {
       this.#request('audio:produce', {
         transportId: transport.id,
         kind: 'audio',
-        rtpParameters: rtpParameters as RequestData<'audio:produce'>['rtpParameters']
+        rtpParameters: rtpParameters as RequestData<'audio:produce'>['rtpParameters'],
+        source: source as AudioSource
       }).then(done, fail)
     })
     this.#watch(transport)

@@ -5,54 +5,106 @@ import { codeOf } from './errors.ts'
 import { Levels } from './levels.ts'
 import type { MediaTransports } from './media-transports.ts'
 import type { JoinReply, UserId } from './protocol.ts'
+import type { AudioSource } from './publication.ts'
 import { updateSnapshot } from './snapshots.ts'
+import { SpeakerLevels } from './speaker-levels.ts'
 
 /** A producer of another user in the room, whether or not this client consumes it. */
 export interface RemoteProducer {
   readonly producerId: string
   readonly userId: UserId
+  readonly source: AudioSource
   /** Whether the user or the server has paused the producer. */
   readonly isPaused: boolean
 }
 
 /** A remote track that this client receives. */
 export interface RemoteAudio {
+  /** `mix` for the mix of the room. */
   readonly producerId: string
-  readonly userId: UserId
-  /** The track to play in an audio element, as the only track of a MediaStream. */
+  /** Undefined for the mix of the room. */
+  readonly userId: UserId | undefined
+  readonly source: AudioSource | 'mix'
+  /**
+   * The track to play in an audio element, as the only track of a MediaStream. While the client switches between the voices and the
+   * mix, it disables the tracks that are not to be heard yet.
+   */
   readonly track: MediaStreamTrack
   /** The RTP receiver of the track, for statistics. */
   readonly receiver: RTCRtpReceiver
 }
+
+/**
+ * - `voices`: one track per producer
+ * - `mix`: one track with the mix of the room
+ */
+export type Reception = 'voices' | 'mix'
 
 export interface RemoteTracksEvents {
   added: [audio: RemoteAudio]
   removed: [audio: RemoteAudio]
   /** A producer was added, removed, paused or resumed. */
   producers: []
+  /** What the user hears changed. Both the old and the new tracks are received for another {@link fadeMs}. */
+  reception: [reception: Reception | undefined]
+  /** The mix cannot be received now. */
+  mixFailed: []
   /** Consuming failed because of the transports, not because of the producer. */
   broken: [transports: MediaTransports, error: unknown]
 }
 
+/** How long the old and the new tracks are both heard during a switch, in milliseconds. */
+export const fadeMs = 150
+/** How long a switch waits for the first sound of the new tracks, in milliseconds. */
+const longestWaitMs = 1000
+const pollMs = 20
+
+/** The `producerId` of the mix of a room. */
+const mixId = 'mix'
+
 /** Errors that concern only one producer: it is closed, or this browser cannot play it. */
 const producerErrors = new Set(['PRODUCER_NOT_FOUND', 'CONSUMER_NOT_FOUND', 'CANNOT_CONSUME'])
 
-/** The producers of the other users in a room, and the tracks received from them. */
+interface ReceivedTrack {
+  audio: RemoteAudio
+  consumer: types.Consumer
+}
+
+/** @returns what a track is part of */
+export function receptionOf ({ source }: Pick<RemoteAudio, 'source'>): Reception {
+  return source === 'mix' ? 'mix' : 'voices'
+}
+
+/**
+ * The producers of the other users in a room, and the tracks received from them: the voices, or the mix. During a
+ * switch, the old tracks are received until the new ones are heard, so that no audio is lost.
+ */
 export class RemoteTracks extends Emitter<RemoteTracksEvents> {
   readonly #producers = new Map<string, RemoteProducer>()
-  readonly #tracks = new Map<string, { audio: RemoteAudio, consumer: types.Consumer }>()
+  /** By producer id. */
+  readonly #tracks = new Map<string, ReceivedTrack>()
+  /** Ids of the producers that are being consumed. */
+  readonly #consuming = new Map<string, Promise<void>>()
   readonly #levels = new Levels()
+  readonly #speakers: SpeakerLevels
   #producerList: readonly RemoteProducer[] = Object.freeze([])
   #heard: readonly RemoteAudio[] = Object.freeze([])
   #room: { roomId: string, self: UserId } | undefined
   #transports: MediaTransports | undefined
+  /** What shall be received. */
+  #wanted: Reception | undefined
+  /** What is heard; undefined until the first tracks are requested. */
+  #reception: Reception | undefined
+  /** Number of switches so far. A newer switch cancels an older one. */
+  #switches = 0
 
   /** @param connection delivers the server events */
   constructor (connection: Connection) {
     super()
+    this.#speakers = new SpeakerLevels(connection)
     const here = (roomId: string) => this.#room?.roomId === roomId
-    connection.on('audio:newProducer', ({ roomId, producerId, userId }) => {
-      if (here(roomId) && !this.#isSelf(userId)) this.#add({ producerId, userId, isPaused: false })
+    connection.on('audio:newProducer', ({ roomId, producerId, userId, source }) => {
+      if (here(roomId) && !this.#isSelf(userId)) this.#add({ producerId, userId, source, isPaused: false })
     })
     connection.on('audio:producerClosed', ({ roomId, producerId }) => {
       if (here(roomId)) this.#close(producerId)
@@ -64,7 +116,12 @@ export class RemoteTracks extends Emitter<RemoteTracksEvents> {
       if (here(roomId)) this.#paused(producerId, false)
     })
     connection.on('consumer:closed', ({ consumerId }) => {
-      for (const [producerId, { consumer }] of this.#tracks) if (consumer.id === consumerId) this.#remove(producerId)
+      for (const [producerId, { consumer }] of this.#tracks) {
+        if (consumer.id !== consumerId) continue
+        this.#drop(producerId)
+        // The server may have replaced the mix. If it turned the mix off, the request fails.
+        if (producerId === mixId && this.#wanted === 'mix') this.#switch()
+      }
     })
   }
 
@@ -80,21 +137,32 @@ export class RemoteTracks extends Emitter<RemoteTracksEvents> {
     return this.#heard
   }
 
-  /** Current audio levels, 0 to 1, keyed by user id as a string. */
+  /** What is heard; undefined while nothing is received. */
+  get reception (): Reception | undefined {
+    return this.#reception
+  }
+
+  /** Current audio levels of the voices that are heard, 0 to 1, keyed by user id as a string. */
   levels (): ReadonlyMap<string, number> {
     const levels = new Map<string, number>()
-    for (const [producerId, { audio: { userId, receiver } }] of this.#tracks) {
-      // The last packet before a pause does not describe the current level.
-      const level = this.#producers.get(producerId)?.isPaused === true ? 0 : this.#levels.of(receiver)
+    if (this.#reception === undefined) return levels
+    const mix = this.#reception === 'mix' ? this.#tracks.get(mixId) : undefined
+    const ofMix = mix && this.#speakers.scaled(this.#levels.measured(mix.audio.receiver))
+    for (const { producerId, userId, source, isPaused } of this.#producers.values()) {
+      const receiver = this.#tracks.get(producerId)?.audio.receiver
+      if (source !== 'voice' || (!ofMix && !receiver)) continue
       const key = String(userId)
+      // The last packet before a pause does not describe the current level.
+      const level = isPaused ? 0 : ofMix ? ofMix.get(key) ?? 0 : this.#levels.of(receiver as RTCRtpReceiver)
       levels.set(key, Math.max(level, levels.get(key) ?? 0))
     }
     return levels
   }
 
   /** Initializes the producers from a join reply. Tracks are received only after `open()`. */
-  start ({ roomId, self, existingProducers = [] }: JoinReply): void {
+  start ({ roomId, self, existingProducers = [], activeSpeakers = [] }: JoinReply): void {
     this.#room = { roomId, self: self.userId }
+    this.#speakers.start(roomId, activeSpeakers)
     for (const producer of existingProducers) {
       if (!this.#isSelf(producer.userId)) this.#producers.set(producer.producerId, { ...producer })
     }
@@ -105,6 +173,7 @@ export class RemoteTracks extends Emitter<RemoteTracksEvents> {
   stop (): void {
     this.close()
     this.#room = undefined
+    this.#speakers.stop()
     this.forget()
   }
 
@@ -114,16 +183,30 @@ export class RemoteTracks extends Emitter<RemoteTracksEvents> {
     this.emit('producers')
   }
 
-  /** Consumes all current and future producers through these transports. */
+  /** Receives what is wanted through these transports. */
   open (transports: MediaTransports): void {
     this.#transports = transports
-    for (const producerId of this.#producers.keys()) this.#consume(transports, producerId)
+    this.#switch()
   }
 
   /** Stops receiving. Idempotent. */
   close (): void {
     this.#transports = undefined
-    for (const producerId of [...this.#tracks.keys()]) this.#remove(producerId)
+    this.#switches++
+    this.#consuming.clear()
+    for (const producerId of [...this.#tracks.keys()]) this.#drop(producerId)
+    this.#setReception(undefined)
+  }
+
+  /**
+   * Selects what to receive. The switch takes place when the new tracks are heard.
+   *
+   * @param reception undefined to receive nothing
+   */
+  want (reception: Reception | undefined): void {
+    if (reception === this.#wanted) return
+    this.#wanted = reception
+    this.#switch()
   }
 
   /** A user with two connections must not receive their own audio. */
@@ -135,11 +218,12 @@ export class RemoteTracks extends Emitter<RemoteTracksEvents> {
     const known = this.#producers.has(producer.producerId)
     this.#producers.set(producer.producerId, producer)
     this.emit('producers')
-    if (!known && this.#transports) this.#consume(this.#transports, producer.producerId)
+    const hearsVoices = this.#wanted === 'voices' || this.#reception === 'voices'
+    if (!known && hearsVoices && this.#transports) this.#consume(this.#transports, producer.producerId)
   }
 
   #close (producerId: string): void {
-    this.#remove(producerId)
+    this.#drop(producerId)
     if (this.#producers.delete(producerId)) this.emit('producers')
   }
 
@@ -150,32 +234,100 @@ export class RemoteTracks extends Emitter<RemoteTracksEvents> {
     this.emit('producers')
   }
 
-  async #consume (transports: MediaTransports, producerId: string): Promise<void> {
+  #setReception (reception: Reception | undefined): void {
+    if (reception === this.#reception) return
+    this.#reception = reception
+    for (const { audio } of this.#tracks.values()) if (receptionOf(audio) === reception) audio.track.enabled = true
+    this.emit('reception', reception)
+  }
+
+  /** Receives what is wanted, and then stops receiving the rest. */
+  async #switch (): Promise<void> {
+    const [transports, wanted] = [this.#transports, this.#wanted]
+    if (!transports) return
+    const number = ++this.#switches
+    const isCurrent = () => number === this.#switches
+    const isHearing = () => [...this.#tracks.values()].some(({ audio }) => receptionOf(audio) === this.#reception)
+    if (!isHearing()) this.#setReception(wanted)
+    if (wanted === 'mix') await this.#consume(transports, mixId)
+    if (wanted === 'voices') {
+      const all = Promise.all([...this.#producers.keys()].map((producerId) => this.#consume(transports, producerId)))
+      // A voice on another server may take longer than the others.
+      await Promise.race([all, delay(longestWaitMs)])
+    }
+    if (!isCurrent() || (wanted === 'mix' && !this.#tracks.has(mixId))) return
+    if (wanted !== this.#reception && wanted !== undefined && isHearing()) {
+      await this.#untilHeard(wanted, isCurrent)
+      if (!isCurrent()) return
+      this.#setReception(wanted)
+      await delay(fadeMs)
+      if (!isCurrent()) return
+    }
+    this.#setReception(wanted)
+    for (const [producerId, { audio }] of [...this.#tracks]) if (receptionOf(audio) !== wanted) this.#drop(producerId, transports)
+  }
+
+  /** Waits until the browser plays the new tracks that have sound. */
+  async #untilHeard (wanted: Reception, isCurrent: () => boolean): Promise<void> {
+    const deadline = performance.now() + longestWaitMs
+    const isSilent = ({ producerId, userId }: RemoteAudio) => wanted === 'voices' &&
+      (this.#producers.get(producerId)?.isPaused !== false || !this.#speakers.has(String(userId)))
+    const isPending = ({ audio }: ReceivedTrack) => receptionOf(audio) === wanted && !isSilent(audio) && !hasSound(audio.receiver)
+    while (isCurrent() && performance.now() < deadline && [...this.#tracks.values()].some(isPending)) await delay(pollMs)
+  }
+
+  /** Consumes a producer or the mix, unless it is consumed already. */
+  #consume (transports: MediaTransports, producerId: string): Promise<void> {
+    if (this.#tracks.has(producerId)) return Promise.resolve()
+    const running = this.#consuming.get(producerId)
+    if (running) return running
+    const consuming = this.#consumeOnce(transports, producerId).finally(() => {
+      if (this.#consuming.get(producerId) === consuming) this.#consuming.delete(producerId)
+    })
+    this.#consuming.set(producerId, consuming)
+    return consuming
+  }
+
+  async #consumeOnce (transports: MediaTransports, producerId: string): Promise<void> {
+    const isMix = producerId === mixId
     try {
       const consumer = await transports.consume(producerId)
       const producer = this.#producers.get(producerId)
-      if (transports !== this.#transports || !producer) return consumer.close()
+      const isWanted = isMix ? this.#wanted === 'mix' : producer !== undefined && (this.#wanted === 'voices' || this.#reception === 'voices')
+      if (transports !== this.#transports || !isWanted) return transports.closeConsumer(consumer)
       const audio = Object.freeze({
         producerId,
-        userId: producer.userId,
+        userId: producer?.userId,
+        source: producer?.source ?? mixId,
         track: consumer.track,
         receiver: consumer.rtpReceiver as RTCRtpReceiver
       })
+      audio.track.enabled = this.#reception === undefined || receptionOf(audio) === this.#reception
       this.#tracks.set(producerId, { audio, consumer })
       this.emit('added', audio)
     } catch (error) {
       if (transports !== this.#transports || transports.closed) return
+      if (isMix && codeOf(error) !== undefined) return this.emit('mixFailed')
       // If the producer is closed, `audio:producerClosed` may not have arrived yet.
-      if (!this.#producers.has(producerId) || producerErrors.has(codeOf(error) ?? '')) return
+      if (!isMix && (!this.#producers.has(producerId) || producerErrors.has(codeOf(error) ?? ''))) return
       this.emit('broken', transports, error)
     }
   }
 
-  #remove (producerId: string): void {
-    const removed = this.#tracks.get(producerId)
-    if (!removed) return
+  /** @param transports closes the consumer on the server; by default, the server has closed it or will close it */
+  #drop (producerId: string, transports?: MediaTransports): void {
+    const dropped = this.#tracks.get(producerId)
+    if (!dropped) return
     this.#tracks.delete(producerId)
-    removed.consumer.close()
-    this.emit('removed', removed.audio)
+    if (transports) transports.closeConsumer(dropped.consumer)
+    else dropped.consumer.close()
+    this.emit('removed', dropped.audio)
   }
+}
+
+const delay = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms))
+
+/** Whether the browser has played a packet of the receiver. */
+function hasSound (receiver: Partial<RTCRtpReceiver>): boolean {
+  return (receiver.getSynchronizationSources?.().length ?? 1) > 0
 }

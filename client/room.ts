@@ -36,6 +36,8 @@ export interface Participant {
    * example during a phone call. The microphone of the client's own user is `live` only while the send transport is connected.
    */
   readonly microphone: 'none' | 'live' | 'muted'
+  /** Whether the user sends music. */
+  readonly isSharingMusic: boolean
   /** The user's seat; undefined for listeners and in rooms without seats. */
   readonly seat: Seat | undefined
 }
@@ -144,10 +146,13 @@ export class RoomClient extends Emitter<RoomEvents> {
   }
 
   #describeParticipants (): Participant[] {
-    const voices = new Map(this.audio?.producers.map(({ userId, isPaused }) => [String(userId), isPaused ? 'muted' as const : 'live' as const]))
+    const producers = this.audio?.producers ?? []
+    const voices = new Map(producers.filter(({ source }) => source === 'voice').map(({ userId, isPaused }) => [String(userId), isPaused ? 'muted' as const : 'live' as const]))
+    const musicians = new Set(producers.filter(({ source, isPaused }) => source === 'music' && !isPaused).map(({ userId }) => String(userId)))
     const own = this.audio?.microphone
     if (own === 'live') voices.set(String(this.#self), 'live')
     else if ((own === 'muted' || own === 'interrupted') && this.audio?.sending === true) voices.set(String(this.#self), 'muted')
+    if (this.audio?.music === 'live') musicians.add(String(this.#self))
     return this.#members.profiles.map((profile) => {
       const key = String(profile.userId)
       const seat = this.seats.of(profile.userId)
@@ -157,6 +162,7 @@ export class RoomClient extends Emitter<RoomEvents> {
         isSelf: key === String(this.#self),
         isSpeaking: this.#members.isSpeaking(key),
         microphone: seat?.isMuted === true ? 'muted' : voices.get(key) ?? 'none',
+        isSharingMusic: seat?.isMuted !== true && musicians.has(key),
         seat
       }
     })
@@ -351,6 +357,7 @@ export class RoomClient extends Emitter<RoomEvents> {
       if (features.has('seats')) this.seats.start(reply)
       if (features.has('media')) this.audio?.start(reply)
       else if (features.has('seats')) this.audio?.seated(reply)
+      if (features.has('mix')) this.audio?.mixed(reply)
       this.#stopDisabledFeatures()
       this.emit('entered', reply)
       this.#participantsChanged()
@@ -411,6 +418,7 @@ export class RoomClient extends Emitter<RoomEvents> {
     audio?.on('state', changed)
     audio?.on('producers', changed)
     audio?.on('microphone', changed)
+    audio?.on('music', changed)
   }
 
   #participantsChanged (): void {

@@ -1,48 +1,24 @@
-import { createServer } from 'node:http'
-import type { AddressInfo } from 'node:net'
-import { join } from 'node:path'
-import { build as bundle } from 'esbuild'
 import type { Page } from 'playwright-core'
 import t from 'tap'
-import type { RoomClient } from '../../client/index.ts'
 import { build, tokenFor } from '../support/build.ts'
 import { expectTone, openBrowser } from '../support/browser.ts'
 import type { PersonBrowser } from '../support/browser.ts'
+import { clientSite } from '../support/client-page.ts'
 import { until } from '../support/retry.ts'
-
-declare global {
-  interface Window {
-    RoomClient: typeof RoomClient
-  }
-}
 
 // Audio levels and connection quality, measured in a browser on a page that contains only
 // the client.
 
-const { outputFiles: [client] } = await bundle({
-  entryPoints: [join(import.meta.dirname, '../../client/index.ts')], bundle: true, format: 'esm', write: false, target: 'es2022'
-})
-const site = createServer((request, response) => {
-  const isClient = request.url === '/client.js'
-  response.setHeader('content-type', isClient ? 'text/javascript' : 'text/html')
-  response.end(isClient ? client?.text : '<!doctype html><script type="module">import { RoomClient } from "/client.js"; window.RoomClient = RoomClient</script>')
-})
-await new Promise<void>((resolve) => site.listen(0, '127.0.0.1', resolve))
-t.teardown(() => site.close())
-const origin = `http://127.0.0.1:${(site.address() as AddressInfo).port}`
+const site = await clientSite(t)
 const [server, adasBrowser, bobsBrowser] = await Promise.all([
-  build(t, { env: { FEATURES: 'auth,media', CORS_ORIGINS: origin } }),
+  build(t, { env: { FEATURES: 'auth,media', CORS_ORIGINS: site.origin } }),
   openBrowser(t, 440),
   openBrowser(t, 1000)
 ])
 
 /** Opens the page as a user who joins the room and optionally publishes audio. */
 async function enter (browser: PersonBrowser, id: number, name: string, speaks: boolean): Promise<Page> {
-  const context = await browser.newContext({ permissions: ['microphone'] })
-  const page = await context.newPage()
-  page.on('pageerror', (error) => t.fail(`the page of ${name} has an error: ${error.stack}`))
-  await page.goto(origin)
-  await page.waitForFunction(() => window.RoomClient !== undefined)
+  const page = await site.open(browser)
   await page.evaluate(async ({ url, token, speaks }) => {
     const room = window.flylive = new window.RoomClient({ url, token: () => token })
     room.audio?.on('added', ({ track }) => {

@@ -9,6 +9,13 @@ import { build, tokenFor } from '../support/build.ts'
 import { expectTone, openBrowser, personOn, receptionOf, visit } from '../support/browser.ts'
 import { until } from '../support/retry.ts'
 
+declare global {
+  interface Window {
+    /** The audio elements of the page. */
+    elements: HTMLAudioElement[]
+  }
+}
+
 const types: Record<string, string> = { '.html': 'text/html', '.js': 'text/javascript', '.map': 'application/json' }
 
 /**
@@ -49,6 +56,14 @@ t.test('the browser example of the package joins and speaks from another origin'
     const { mediaDevices } = navigator
     const open = mediaDevices.getUserMedia.bind(mediaDevices)
     mediaDevices.getUserMedia = () => open({ audio: { echoCancellation: false, noiseSuppression: false, autoGainControl: false } })
+    // The client plays in elements outside of the document.
+    const { Audio: Original } = window
+    window.elements = []
+    window.Audio = function () {
+      const element = new Original()
+      window.elements.push(element)
+      return element
+    } as unknown as typeof Audio
   })
   await ada.goto(`${origin}/speak.html`)
   await ada.getByRole('button', { name: 'Join and speak' }).click()
@@ -65,9 +80,9 @@ t.test('the browser example of the package joins and speaks from another origin'
 
   await ada.getByText('Bob: speaking').waitFor()
   t.equal(await ada.title(), 'in')
-  await until(() => ada.evaluate(() => [...document.querySelectorAll('audio')].filter(({ currentTime, paused }) => !paused && currentTime > 0.5).length === 1))
+  await until(() => ada.evaluate(() => window.elements.filter(({ currentTime, paused, srcObject }) => srcObject !== null && !paused && currentTime > 0.5).length === 1))
   await bob.getByRole('button', { name: 'Leave', exact: true }).click()
-  await until(() => ada.evaluate(() => document.querySelectorAll('audio').length === 0))
+  await until(() => ada.evaluate(() => window.elements.every(({ srcObject }) => srcObject === null)))
   await until(async () => (await ada.locator('li').allTextContents()).every((line) => line.startsWith('Ada: ')))
   await context.close()
 })

@@ -239,7 +239,10 @@ t.test('waits for a microphone that another app uses', async () => {
 t.test('by default, another microphone replaces only a track from a microphone', async (t) => {
   const outcome = await bob.evaluate(async () => {
     const audio = window.flylive?.audio as NonNullable<NonNullable<typeof window.flylive>['audio']>
-    const next = (event: 'replaced' | 'refused') => new Promise<unknown>((resolve) => { audio.on(event, resolve) })
+    const next = (event: 'replaced' | 'refused') => new Promise<unknown>((resolve) => {
+      if (event === 'replaced') audio.on(event, resolve)
+      else audio.on(event, resolve)
+    })
     // The browser's own device; the page's getUserMedia returns a tone.
     const device = await MediaDevices.prototype.getUserMedia.call(navigator.mediaDevices, { audio: true })
     const [microphone] = device.getAudioTracks() as [MediaStreamTrack]

@@ -70,6 +70,7 @@ export const strings = {
     waiting: (why: string) => `${why}. Reconnecting…`,
     noAudio: 'Connected, no audio',
     listening: 'Connected, listening',
+    listeningToMix: 'Connected, listening to the mix',
     mutedByHost: 'Connected, muted by the host',
     interrupted: 'Connected, microphone paused by your device',
     connected: 'Connected',
@@ -182,7 +183,36 @@ export const strings = {
     assign: (name: string) => `Assign ${name} to a seat`,
     seat: 'Seat',
     put: 'Assign',
-    noneFree: 'No free seat.'
+    noneFree: 'No free seat.',
+    volume: (name: string) => `Volume of ${name}`,
+    noVolume: 'You hear the mix. To set the volume of one person, choose Voices under Sound.'
+  },
+
+  sound: {
+    title: 'Sound',
+    heard: 'What you hear',
+    modes: { auto: 'Automatic', voices: 'Voices', mix: 'Mix' },
+    help: {
+      auto: 'The voices in small rooms and while you have a seat, otherwise the mix.',
+      voices: 'Each person separately, with their own volume.',
+      mix: 'Everyone in one stream. Uses less data and battery. If you speak, you hear yourself, too.'
+    },
+    now: {
+      voices: 'You now hear the voices.',
+      mix: 'You now hear the mix.',
+      nothing: 'You hear nothing yet.'
+    },
+    mixVolume: 'Volume of the mix',
+    speaker: 'Speaker',
+    speakerFailed: 'This speaker cannot be used.',
+    music: 'Music',
+    musicHelp: 'Plays an audio file from this device to everyone in the room.',
+    musicNeedsSeat: 'To play music to everyone, take a seat.',
+    shareMusic: 'Share music',
+    stopMusic: 'Stop music',
+    sharing: (file: string) => `Sharing ${file}`,
+    playing: 'music',
+    musicFailed: 'This file cannot be played.'
   },
 
   chat: {
@@ -222,6 +252,7 @@ export const strings = {
     RATE_LIMITED: 'Too many requests. Wait a moment',
     NOT_CONNECTED: 'Not connected. Try again in a moment',
     CONNECTION_LOST: 'The connection was lost. Try again',
+    BITRATE_EXCEEDED: 'The audio was sent with too high a bit rate',
     FEATURE_DISABLED: 'This feature is turned off',
     UNREACHABLE: 'The server cannot be reached',
     PIN_REQUIRED: 'This room is locked. Enter the PIN',

@@ -43,7 +43,15 @@ function pictureOf (room: RoomClient, trouble: RequestError | undefined, audible
     microphone: audio?.microphone ?? 'off',
     muted: audio?.muted ?? false,
     publishing: audio?.publishing ?? false,
-    sending: audio?.sending ?? false
+    sending: audio?.sending ?? false,
+    /** What the user wants to hear. */
+    receive: audio?.receive ?? false,
+    /** What the user hears. */
+    reception: audio?.reception,
+    mixVolume: audio?.playback.mixVolume ?? 1,
+    speaker: audio?.playback.speaker ?? '',
+    /** Whether the browser blocks audio until the user interacts with the page. */
+    soundBlocked: audio?.playback.blocked ?? false
   }
 }
 
@@ -73,7 +81,9 @@ export function useRoomView (room: RoomClient): ShallowRef<RoomView> {
       changed()
     }),
     room.audio?.on('microphone', changed),
-    room.audio?.on('muted', changed)
+    room.audio?.on('muted', changed),
+    room.audio?.on('reception', changed),
+    room.audio?.playback.on('change', changed)
   ]
   onScopeDispose(() => {
     clearTimeout(timer)

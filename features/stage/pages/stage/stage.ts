@@ -9,7 +9,7 @@ import { createTokenSource, serverUrl } from './identity.ts'
 import type { Access, Identity } from './identity.ts'
 import { useLevels } from './levels.ts'
 import type { MicrophoneChoice } from './microphone.ts'
-import { playAll } from './playback.ts'
+import { createMusic } from './music.ts'
 import { wordsOf } from './refusals.ts'
 import { useRoomView } from './room-view.ts'
 import { createShows } from './shows.ts'
@@ -58,7 +58,7 @@ export function enterStage (entry: Entry, left: (why: RequestError | undefined) 
 }
 
 function createStage ({ roomId, options, identity, access, choice }: Entry, left: (why: RequestError | undefined) => void) {
-  const room = new RoomClient({ url: serverUrl(), token: createTokenSource(identity, access) })
+  const room = new RoomClient({ url: serverUrl(), token: createTokenSource(identity, access), audio: { play: true } })
   const { audio, connection } = room
   window.flylive = room
   const view = useRoomView(room)
@@ -74,7 +74,7 @@ function createStage ({ roomId, options, identity, access, choice }: Entry, left
   let hidden = false
   const say = (text: string) => { notice.value = text }
   const voice = createVoice(room, choice, say)
-  const playback = playAll(audio)
+  const music = createMusic(room, say)
   const vLevel = useLevels(() => {
     const levels = new Map(audio?.levels())
     const self = view.value.participants.find(({ isSelf }) => isSelf)
@@ -142,6 +142,7 @@ function createStage ({ roomId, options, identity, access, choice }: Entry, left
     if (!room.seats.isSelf(userId) || reason === 'moved') return
     // The microphone is open only while the user may send audio.
     voice.drop()
+    music.stop()
     if (reason !== 'left') say(strings.seat.gone)
   })
   connection.on('server:draining', ({ deadline }) => {
@@ -163,7 +164,11 @@ function createStage ({ roomId, options, identity, access, choice }: Entry, left
     totals.all += quantity
     totals.of.set(String(recipientId), (totals.of.get(String(recipientId)) ?? 0) + quantity)
   })
-  audio?.on('refused', (error) => {
+  audio?.on('refused', (error, source) => {
+    if (source === 'music') {
+      music.stop()
+      return say(`${wordsOf(error as RequestError)}.`)
+    }
     voice.drop()
     say((error as RequestError).code === 'TRACK_ENDED' ? strings.microphone.gone : `${error.message}. ${strings.microphone.listening}`)
   })
@@ -185,6 +190,7 @@ function createStage ({ roomId, options, identity, access, choice }: Entry, left
     removeEventListener('pagehide', hide)
     removeEventListener('pageshow', restore)
     voice.close()
+    music.stop()
     room.close()
     window.flylive = undefined
   })
@@ -201,7 +207,7 @@ function createStage ({ roomId, options, identity, access, choice }: Entry, left
     totals,
     reconnects,
     voice,
-    playback,
+    music,
     vLevel,
     personOf,
     nameFrom,
@@ -239,6 +245,7 @@ function createStage ({ roomId, options, identity, access, choice }: Entry, left
     /** Leaves the room and releases the seat immediately. */
     async leave (): Promise<void> {
       voice.drop()
+      music.stop()
       const left = room.leave().catch(() => { /* Without a connection, the user has already left. */ })
       await Promise.race([left, new Promise((resolve) => setTimeout(resolve, longestLeaveMs))])
     }

@@ -8,7 +8,7 @@ export interface Status {
   text: string
 }
 
-export function statusOf ({ trouble, state, audio, audioFailure, microphone, sending, ownSeat }: RoomView): Status {
+export function statusOf ({ trouble, state, audio, audioFailure, microphone, sending, ownSeat, reception }: RoomView): Status {
   const words = strings.status
   if (trouble) return { tone: 'bad', text: words.waiting(troubleOf(trouble)) }
   if (state === 'rejoining') return { tone: 'bad', text: words.back }
@@ -16,7 +16,7 @@ export function statusOf ({ trouble, state, audio, audioFailure, microphone, sen
   if (audio === 'off') return { tone: 'bad', text: words.noAudio }
   if (audio === 'connecting' && audioFailure) return { tone: 'bad', text: words.audioFailed(audioFailureOf(audioFailure)) }
   if (audio === 'connecting' || (sending && microphone === 'waiting')) return { tone: 'busy', text: words.connectingAudio }
-  if (!sending) return { tone: 'good', text: words.listening }
+  if (!sending) return { tone: 'good', text: reception === 'mix' ? words.listeningToMix : words.listening }
   if (microphone === 'interrupted') return { tone: 'busy', text: words.interrupted }
   return ownSeat?.isMuted === true ? { tone: 'busy', text: words.mutedByHost } : { tone: 'good', text: words.connected }
 }

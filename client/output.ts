@@ -1,0 +1,66 @@
+/** Plays one track, with a volume and on a selected speaker. */
+export interface Output {
+  /** @param volume 0 to 1 */
+  setVolume (volume: number): void
+  /** @throws DOMException */
+  setSpeaker (deviceId: string): Promise<void>
+  /** @throws NotAllowedError if the browser requires a user interaction */
+  play (): Promise<void>
+  close (): void
+}
+
+/** `setSinkId` of media elements and audio contexts, which some browsers lack. */
+interface Sink {
+  setSinkId?: (deviceId: string) => Promise<void>
+}
+
+async function select (sink: Sink, deviceId: string): Promise<void> {
+  if (sink.setSinkId) await sink.setSinkId(deviceId)
+  else if (deviceId !== '') throw new DOMException('This browser cannot select a speaker', 'NotSupportedError')
+}
+
+/** @returns an output; without a track, it only checks whether a speaker can be selected */
+export function createOutput (track?: MediaStreamTrack): Output {
+  const element = new Audio()
+  if (track) element.srcObject = new MediaStream([track])
+  if (track && !hasVolume(element)) return createGain(element, track)
+  return {
+    setVolume: (volume) => { element.volume = volume },
+    setSpeaker: (deviceId) => select(element, deviceId),
+    play: () => element.play(),
+    close: () => { element.srcObject = null }
+  }
+}
+
+/** Safari on iOS ignores the volume of media elements. */
+function hasVolume (element: HTMLAudioElement): boolean {
+  element.volume = 0.5
+  const isKept = element.volume === 0.5
+  element.volume = 1
+  return isKept
+}
+
+/** Sets the volume with Web Audio. */
+function createGain (element: HTMLAudioElement, track: MediaStreamTrack): Output {
+  const context = new AudioContext()
+  const gain = new GainNode(context)
+  const source = context.createMediaStreamSource(new MediaStream([track]))
+  source.connect(gain).connect(context.destination)
+  // Browsers decode a remote track only while an element plays it.
+  element.muted = true
+  return {
+    setVolume: (volume) => { gain.gain.value = volume },
+    setSpeaker: (deviceId) => select(context as Sink, deviceId),
+    async play () {
+      await element.play()
+      // Without a user interaction, `resume` stays pending.
+      if (context.state === 'suspended' && navigator.userActivation?.hasBeenActive === false) throw new DOMException('The page was not used yet', 'NotAllowedError')
+      await context.resume()
+    },
+    close () {
+      element.srcObject = null
+      source.disconnect()
+      context.close().catch(() => { /* It is closed already. */ })
+    }
+  }
+}

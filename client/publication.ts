@@ -1,0 +1,150 @@
+import { createBackoff } from './backoff.ts'
+import { RequestError } from './errors.ts'
+import { openAnotherMicrophone } from './microphone.ts'
+
+/** What a track contains. Music is sent in stereo, at a higher bit rate and without gaps for silence. */
+export type AudioSource = 'voice' | 'music'
+
+export interface PublishOptions {
+  /** Default: `voice`. A user can publish one track of each source. */
+  source?: AudioSource
+  /**
+   * Opens another track when the published track ends, for example because a phone call took the microphone. By
+   * default, the client opens another microphone if the published track comes from one. The client stops the tracks that
+   * this function returns. Set this option to false to unpublish an ended track.
+   */
+  reopen?: false | (() => Promise<MediaStreamTrack>)
+}
+
+export interface PublicationEvents {
+  /** The track was muted or unmuted by its device, ended, or was replaced. */
+  changed: () => void
+  /** The track ended, and this track has replaced it. */
+  replaced: (track: MediaStreamTrack) => void
+  /** The track ended and was not replaced. */
+  ended: (error: RequestError) => void
+}
+
+/** Errors of `getUserMedia` after which a retry may succeed, for example when a phone call ends. */
+const busyErrors = new Set(['NotReadableError', 'AbortError'])
+
+/** A track that the application publishes, and the tracks that replace it when it ends. */
+export class Publication {
+  readonly source: AudioSource
+  readonly #sent = Promise.withResolvers<void>()
+  readonly #reopen: false | (() => Promise<MediaStreamTrack>)
+  readonly #events: PublicationEvents
+  #track: MediaStreamTrack
+  #isEnabled = true
+  /** Whether the client opened the track and must therefore stop it. */
+  #isOwned = false
+  #isReopening = false
+  #isWithdrawn = false
+
+  constructor (track: MediaStreamTrack, { source = 'voice', reopen = openAnotherMicrophone(track) }: PublishOptions, events: PublicationEvents) {
+    this.source = source
+    this.#track = track
+    this.#reopen = reopen
+    this.#events = events
+    this.#sent.promise.catch(() => {})
+    this.#listen()
+  }
+
+  get track (): MediaStreamTrack {
+    return this.#track
+  }
+
+  /** Resolves when the track is first sent; rejects when it is withdrawn before. */
+  get sent (): Promise<void> {
+    return this.#sent.promise
+  }
+
+  /** Whether the track has ended and another one is being opened. */
+  get isReopening (): boolean {
+    return this.#isReopening
+  }
+
+  /** Whether the device provides no audio. */
+  get isInterrupted (): boolean {
+    return this.#isReopening || this.#track.muted
+  }
+
+  /** Called when the track is sent. Idempotent. */
+  markSent (): void {
+    this.#sent.resolve()
+  }
+
+  /** Sends silence while not enabled. */
+  setEnabled (isEnabled: boolean): void {
+    this.#isEnabled = isEnabled
+    this.#track.enabled = isEnabled
+  }
+
+  /** Stops observing the track, and stops a track that the client opened. */
+  withdraw (why: Error): void {
+    this.#isWithdrawn = true
+    this.#ignore()
+    if (this.#isOwned) this.#track.stop()
+    this.#sent.reject(why)
+  }
+
+  readonly #changed = (): void => this.#events.changed()
+  readonly #ended = (): void => { this.#replace() }
+
+  #listen (): void {
+    this.#track.enabled = this.#isEnabled
+    this.#track.addEventListener('mute', this.#changed)
+    this.#track.addEventListener('unmute', this.#changed)
+    this.#track.addEventListener('ended', this.#ended)
+  }
+
+  #ignore (): void {
+    this.#track.removeEventListener('mute', this.#changed)
+    this.#track.removeEventListener('unmute', this.#changed)
+    this.#track.removeEventListener('ended', this.#ended)
+  }
+
+  /** Replaces the ended track. While another application uses the microphone, the client retries. */
+  async #replace (): Promise<void> {
+    if (this.#isWithdrawn || this.#isReopening) return
+    this.#isReopening = true
+    this.#ignore()
+    this.#events.changed()
+    try {
+      const track = this.#reopen ? await openWhenFree(this.#reopen, () => !this.#isWithdrawn) : undefined
+      if (this.#isWithdrawn) {
+        track?.stop()
+        return
+      }
+      if (!track) throw new Error('The track may not be replaced')
+      if (this.#isOwned) this.#track.stop()
+      this.#track = track
+      this.#isOwned = true
+      this.#isReopening = false
+      this.#listen()
+      this.#events.replaced(track)
+    } catch (cause) {
+      if (!this.#isWithdrawn) this.#events.ended(new RequestError({ code: 'TRACK_ENDED', message: 'The track has ended' }, { cause }))
+    }
+  }
+}
+
+/**
+ * Opens a microphone. While another application uses the microphone, retries with backoff.
+ *
+ * @param isWanted whether to retry
+ * @throws the error of `open`
+ */
+async function openWhenFree (open: () => Promise<MediaStreamTrack>, isWanted: () => boolean): Promise<MediaStreamTrack> {
+  const backoff = createBackoff({ firstMs: 500, longestMs: 5000 })
+  for (;;) {
+    try {
+      return await open()
+    } catch (error) {
+      const { name, cause } = error as Error
+      const isBusy = busyErrors.has(name) || busyErrors.has((cause as Error | undefined)?.name ?? '')
+      if (!isBusy || !isWanted()) throw error
+      await new Promise((resolve) => setTimeout(resolve, backoff.next()))
+    }
+  }
+}

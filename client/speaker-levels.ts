@@ -1,0 +1,54 @@
+import type { Connection } from './connection.ts'
+import type { UserId } from './protocol.ts'
+
+/** Assumed level of a speaker whose level was not reported, 0 to 1: ordinary speech. */
+const unreportedLevel = 0.1
+
+/** How loud the active speakers are, as the server reports it in `speaker:active`. Users are keyed by their id as a string. */
+export class SpeakerLevels {
+  #roomId: string | undefined
+  #levels: ReadonlyMap<string, number> = new Map()
+
+  /** @param connection delivers the server events */
+  constructor (connection: Connection) {
+    connection.on('speaker:active', ({ roomId, activeSpeakers, levels }) => {
+      if (roomId === this.#roomId) this.#set(activeSpeakers, levels)
+    })
+    connection.on('media:reset', ({ roomId }) => {
+      if (roomId === this.#roomId) this.#set([])
+    })
+  }
+
+  /** Initializes the speakers from a join reply, which has no levels. */
+  start (roomId: string, activeSpeakers: readonly UserId[]): void {
+    this.#roomId = roomId
+    this.#set(activeSpeakers)
+  }
+
+  /** Forgets all speakers. */
+  stop (): void {
+    this.start('', [])
+  }
+
+  /** Whether a user is an active speaker. */
+  has (key: string): boolean {
+    return this.#levels.has(key)
+  }
+
+  /**
+   * Distributes the current level of the mix among the active speakers, in proportion to their last reported levels.
+   * Reports are rare: the server sends one only when the set of speakers changes.
+   *
+   * @param mix the level of the mix, 0 to 1; undefined if the browser does not report it
+   * @returns the level of each active speaker, 0 to 1
+   */
+  scaled (mix: number | undefined): ReadonlyMap<string, number> {
+    if (mix === undefined) return this.#levels
+    const loudest = Math.max(...this.#levels.values())
+    return new Map([...this.#levels].map(([key, level]) => [key, loudest > 0 ? mix * level / loudest : mix]))
+  }
+
+  #set (userIds: readonly UserId[], levels: readonly number[] = []): void {
+    this.#levels = new Map(userIds.map((userId, index) => [String(userId), levels[index] ?? unreportedLevel]))
+  }
+}
