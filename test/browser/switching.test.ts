@@ -1,0 +1,55 @@
+import t from 'tap'
+import type { Page } from 'playwright-core'
+import { until } from '../support/retry.ts'
+import { measureSwitching } from './switching.ts'
+
+// The client switches between the voices and the mix. The full version is switching.long.ts.
+
+const longestMs = 200
+const { server, ada, bob, run } = await measureSwitching(t)
+const heardOn = (page: Page) => page.evaluate(() => window.flylive?.audio?.heard.map(({ source, userId }) => ({ source, userId })))
+
+t.test('a listener hears the mix, and levels of the speakers', async (t) => {
+  t.match(await heardOn(bob), [{ source: 'mix', userId: undefined }])
+  t.equal(await bob.evaluate(() => window.flylive?.audio?.mixRecommended), true)
+  t.equal(await ada.evaluate(() => window.flylive?.audio?.reception), 'voices', 'Ada has a seat')
+  await until(() => bob.evaluate(() => (window.flylive?.audio?.levels().get('1') ?? 0) > 0.05))
+  t.match(await bob.evaluate(() => [...window.flylive?.audio?.levels().keys() ?? []]), ['1'])
+  await ada.evaluate(() => window.flylive?.audio?.mute())
+  await until(() => bob.evaluate(() => window.flylive?.audio?.levels().get('1') === 0))
+  await ada.evaluate(() => window.flylive?.audio?.unmute())
+  await until(() => bob.evaluate(() => (window.flylive?.audio?.levels().get('1') ?? 0) > 0.05))
+})
+
+t.test('a listener who takes a seat, speaks and leaves it hears no gap and no repeat', async (t) => {
+  // A busy machine can delay packets, so the best of three attempts counts.
+  let result = await run(4)
+  for (let attempt = 1; attempt < 3 && (result.gapMs > longestMs || result.jumpMs > longestMs); attempt++) {
+    t.comment(JSON.stringify(result))
+    result = await run(4)
+  }
+  t.comment(JSON.stringify(result))
+  t.ok(result.gapMs <= longestMs, `longest silence ${result.gapMs} ms`)
+  t.ok(result.jumpMs <= longestMs, `at most ${result.jumpMs} ms repeated or skipped`)
+  t.match(await server.admin('GET', '/admin/rooms/r1'), { body: { producers: { length: 1 } } })
+})
+
+t.test('the user can choose the voices or the mix', async (t) => {
+  await bob.evaluate(() => window.flylive?.audio?.setReceive('voices'))
+  await until(async () => (await heardOn(bob))?.every(({ source }) => source === 'voice'))
+  t.match(await heardOn(bob), [{ source: 'voice', userId: 1 }])
+  await bob.evaluate(() => window.flylive?.audio?.setReceive('mix'))
+  await until(async () => (await heardOn(bob))?.every(({ source }) => source === 'mix'))
+  await bob.evaluate(() => window.flylive?.audio?.setReceive('auto'))
+  await bob.evaluate(() => window.flylive?.audio?.playback.setMixVolume(0))
+  await until(() => bob.evaluate(() => (window.blocks.at(-1)?.level ?? 1) < 0.001))
+  await bob.evaluate(() => window.flylive?.audio?.playback.setMixVolume(1))
+})
+
+t.test('the voices replace the mix while its feature is off', async () => {
+  await server.admin('POST', '/admin/features/mix/disable')
+  await until(async () => (await heardOn(bob))?.some(({ source }) => source === 'voice'))
+  await server.admin('POST', '/admin/features/mix/enable')
+  await until(async () => (await heardOn(bob))?.every(({ source }) => source === 'mix'))
+  await until(() => bob.evaluate(() => (window.blocks.at(-1)?.level ?? 0) > 0.02))
+})
