@@ -12,7 +12,7 @@ import { until } from '../support/retry.ts'
 // and dark mode, with a keyboard, with a screen reader, and with reduced motion.
 
 const [server, browser] = await Promise.all([
-  build(t, { env: { FEATURES: 'auth,media,seats,chat,gifts,reactions,lobby,stage', MEDIASOUP_WORKERS: '1', NODE_ID: 'node-1' } }),
+  build(t, { env: { FEATURES: 'auth,media,mix,seats,chat,gifts,reactions,lobby,stage', MEDIASOUP_WORKERS: '1', NODE_ID: 'node-1' } }),
   openBrowser(t, 440)
 ])
 // The screenshots in docs/ are retaken only on request, so that a test run does not change the tree.
@@ -109,7 +109,8 @@ for (const [scheme, viewport] of [['light', desktop], ...(all ? [['dark', deskto
       ['listener', () => sheetOf(ada, 'Hedy Lamarr')],
       ['seat', () => button(ada, 'Options of seat 4').click()],
       ['locked seat', () => button(ada, 'Options of seat 8').click()],
-      ['connection', () => button(ada, /^Connection/).click()]
+      ['connection', () => button(ada, /^Connection/).click()],
+      ['sound', () => button(ada, 'Sound').click()]
     ] as const) {
       await press()
       await ada.getByRole('dialog').waitFor()
