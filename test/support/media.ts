@@ -8,8 +8,12 @@ import type { Test } from 'tap'
 /** An announced address at which nothing listens, until {@link forwardMedia} is called. */
 export const unreachableAddress = '127.0.0.2'
 
-/** Makes {@link unreachableAddress} reachable: forwards UDP packets to the same port on 127.0.0.1, and the answers back. */
-export async function forwardMedia (t: Test, port: number): Promise<void> {
+/**
+ * Makes {@link unreachableAddress} reachable: forwards UDP packets to the same port on 127.0.0.1, and the answers back.
+ *
+ * @param passes whether to forward an answer; by default, all answers
+ */
+export async function forwardMedia (t: Test, port: number, passes: (answer: Buffer) => boolean = () => true): Promise<void> {
   const near = createSocket('udp4')
   const far = new Map<string, Socket>()
   near.on('message', (packet, from) => {
@@ -17,7 +21,7 @@ export async function forwardMedia (t: Test, port: number): Promise<void> {
     let socket = far.get(key)
     if (!socket) {
       socket = createSocket('udp4')
-      socket.on('message', (answer) => near.send(answer, from.port, from.address))
+      socket.on('message', (answer) => { if (passes(answer)) near.send(answer, from.port, from.address) })
       far.set(key, socket)
     }
     socket.send(packet, port, '127.0.0.1')

@@ -1,0 +1,235 @@
+import type { JoinReply, ReplyData, RequestData } from '../../client/protocol.ts'
+import { asFailure, Failure } from './failure.ts'
+import { createPeer } from './peer.ts'
+import type { MediaPeer, TransportParameters } from './peer.ts'
+import { StreamReception } from './reception.ts'
+import { createRtpWriter, readRtpHeader, writeReceiverReport } from './rtp.ts'
+import { connect } from './signalling.ts'
+import type { Signalling } from './signalling.ts'
+import type { Pacer, SpeechFrame } from './speech.ts'
+
+/** The producer id that selects the room's mix. */
+export const mixId = 'mix'
+/** Interval of RTCP receiver reports, in milliseconds, as browsers send them for audio. */
+const reportMs = 5000
+/** Report blocks per RTCP packet (RFC 3550, section 6.4.1). */
+const maxBlocks = 31
+/** If no packet arrives within this time, in milliseconds, the consumer is resumed: older servers ignore `paused: false`. */
+const resumeAfterMs = 250
+const levelExtensionId = 1
+
+export interface ParticipantOptions {
+  /** Base URL of the server. */
+  url: string
+  token: string
+  roomId: string
+}
+
+/** A user who joined a room. */
+export interface Participant {
+  readonly signalling: Signalling
+  /** From the start of the connection to the reply to `room:join`, in milliseconds. */
+  readonly joinMs: number
+  close (): void
+}
+
+export interface SpeakerOptions extends ParticipantOptions {
+  /** Used if the feature `seats` is on. */
+  seatIndex: number
+  speech: readonly SpeechFrame[]
+  pacer: Pacer
+}
+
+export interface ListenerOptions extends ParticipantOptions {
+  /** What to receive: `voices` are all producers that are in the room at the join. */
+  receives: readonly ('voices' | 'mix')[]
+}
+
+export interface Listener extends Participant {
+  /** The received streams. */
+  readonly streams: ReadonlyMap<number, StreamReception>
+  /** Ids of the consumers, by what they receive. */
+  readonly consumerIds: Readonly<Record<'voices' | 'mix', readonly string[]>>
+  /** From sending `transport:create` until the transport is connected and all consumers exist, in milliseconds. */
+  readonly setUpMs: number
+  /** Round trips of the signalling in that time. */
+  readonly setUpRoundTrips: number
+  /** From the start of the connection to the first packet of audio, in milliseconds; undefined before it. */
+  readonly firstAudioMs: number | undefined
+}
+
+/**
+ * Joins a room, takes a seat and speaks.
+ *
+ * @throws Failure
+ */
+export async function joinSpeaker ({ seatIndex, speech, pacer, ...options }: SpeakerOptions): Promise<Participant> {
+  const { signalling, reply, joinMs } = await join(options)
+  try {
+    await signalling.request('seat:take', { seatIndex }).catch((error: unknown) => {
+      if (asFailure(error).code !== 'FEATURE_DISABLED') throw error
+    })
+    const payloadType = payloadTypeOf(reply)
+    const ssrc = randomSsrc()
+    const [transport, peer] = await Promise.all([createTransport(signalling, 'producer'), createPeer('send', payloadType)])
+    try {
+      await Promise.all([
+        signalling.request('transport:connect', { transportId: transport.id, dtlsParameters: peer.dtlsParameters }),
+        signalling.request('audio:produce', {
+          transportId: transport.id,
+          kind: 'audio',
+          rtpParameters: {
+            codecs: [{ mimeType: 'audio/opus', payloadType, clockRate: 48_000, channels: 2, parameters: { useinbandfec: 1 } }],
+            headerExtensions: [{ uri: 'urn:ietf:params:rtp-hdrext:ssrc-audio-level', id: levelExtensionId }],
+            encodings: [{ ssrc }],
+            rtcp: { cname: `load-${ssrc}` }
+          }
+        } as RequestData<'audio:produce'>),
+        peer.connect(transport)
+      ])
+    } catch (error) {
+      peer.close()
+      throw error
+    }
+    const write = createRtpWriter({ ssrc, payloadType, levelExtensionId })
+    const stop = pacer.start(speech, ({ payload, level }) => peer.send(write(payload, level)))
+    return {
+      signalling,
+      joinMs,
+      close () {
+        stop()
+        peer.close()
+        signalling.close()
+      }
+    }
+  } catch (error) {
+    signalling.close()
+    throw error
+  }
+}
+
+/**
+ * Joins a room and receives audio. The set-up takes two round trips: `transport:create`, then `transport:connect`
+ * together with all `audio:consume`.
+ *
+ * @throws Failure; `NO_MIX` if the server offers no mix
+ */
+export async function joinListener ({ receives, ...options }: ListenerOptions): Promise<Listener> {
+  const begin = performance.now()
+  const { signalling, reply, joinMs } = await join(options)
+  const streams = new Map<number, StreamReception>()
+  let firstAudioMs: number | undefined
+  const received = (packet: Buffer) => {
+    const header = readRtpHeader(packet)
+    if (!header) return
+    const now = performance.now()
+    firstAudioMs ??= now - begin
+    let stream = streams.get(header.ssrc)
+    if (!stream) streams.set(header.ssrc, stream = new StreamReception(header.ssrc))
+    stream.add(header, now)
+  }
+  let peer: MediaPeer | undefined
+  try {
+    const [startedAt, tripsBefore] = [performance.now(), signalling.roundTrips]
+    const [transport, created] = await Promise.all([createTransport(signalling, 'consumer'), createPeer('receive', payloadTypeOf(reply), received)])
+    peer = created
+    const producerIds = {
+      voices: receives.includes('voices') ? (reply.existingProducers ?? []).map(({ producerId }) => producerId) : [],
+      mix: receives.includes('mix') ? [mixId] : []
+    }
+    const [voices, mix] = await Promise.all([
+      consume(signalling, transport.id, producerIds.voices, reply),
+      consume(signalling, transport.id, producerIds.mix, reply),
+      signalling.request('transport:connect', { transportId: transport.id, dtlsParameters: peer.dtlsParameters }),
+      peer.connect(transport)
+    ])
+    const setUpMs = performance.now() - startedAt
+    const setUpRoundTrips = signalling.roundTrips - tripsBefore
+    const stopResuming = resumeIfSilent(signalling, [...voices, ...mix], () => firstAudioMs !== undefined)
+    const stopReports = sendReports(peer, streams)
+    return {
+      signalling,
+      joinMs,
+      streams,
+      consumerIds: { voices, mix },
+      setUpMs,
+      setUpRoundTrips,
+      get firstAudioMs () {
+        return firstAudioMs
+      },
+      close () {
+        stopResuming()
+        stopReports()
+        created.close()
+        signalling.close()
+      }
+    }
+  } catch (error) {
+    peer?.close()
+    signalling.close()
+    throw error
+  }
+}
+
+async function join ({ url, token, roomId }: ParticipantOptions): Promise<{ signalling: Signalling, reply: JoinReply, joinMs: number }> {
+  const begin = performance.now()
+  const signalling = await connect(url, token)
+  try {
+    const reply = await signalling.request('room:join', { roomId }) as JoinReply
+    const joinMs = performance.now() - begin
+    if (!reply.rtpCapabilities) throw new Failure('FEATURE_DISABLED', 'The feature media is off, so rooms have no audio')
+    return { signalling, reply, joinMs }
+  } catch (error) {
+    signalling.close()
+    throw error
+  }
+}
+
+async function createTransport (signalling: Signalling, type: 'producer' | 'consumer'): Promise<TransportParameters> {
+  return await signalling.request('transport:create', { type }) as unknown as TransportParameters
+}
+
+/** @returns the ids of the consumers */
+async function consume (signalling: Signalling, transportId: string, producerIds: readonly string[], { rtpCapabilities }: JoinReply): Promise<string[]> {
+  return await Promise.all(producerIds.map(async (producerId) => {
+    const request = signalling.request('audio:consume', { transportId, producerId, rtpCapabilities, paused: false } as unknown as RequestData<'audio:consume'>)
+    const { id }: ReplyData<'audio:consume'> = await request.catch((error: unknown) => { throw producerId === mixId ? asNoMix(error) : error })
+    return id
+  }))
+}
+
+/** The codes with which a server answers that has no mix: the feature is off, or the server does not know it. */
+const noMixCodes = new Set(['FEATURE_DISABLED', 'PRODUCER_NOT_FOUND', 'VALIDATION_FAILED'])
+
+function asNoMix (error: unknown): Failure {
+  const { code, message } = asFailure(error)
+  if (!noMixCodes.has(code)) return asFailure(error)
+  return new Failure('NO_MIX', `The server offers no mix (${code}: ${message}). Turn the feature mix on, or use --mode voices`, { cause: error })
+}
+
+function resumeIfSilent (signalling: Signalling, consumerIds: readonly string[], hasAudio: () => boolean): () => void {
+  const timer = setTimeout(() => {
+    if (hasAudio()) return
+    for (const consumerId of consumerIds) signalling.request('consumer:resume', { consumerId }).catch(() => { /* The silence is reported. */ })
+  }, resumeAfterMs)
+  return () => clearTimeout(timer)
+}
+
+function sendReports (peer: MediaPeer, streams: ReadonlyMap<number, StreamReception>): () => void {
+  const ssrc = randomSsrc()
+  // Not all listeners report at the same moment.
+  let timer = setTimeout(report, Math.random() * reportMs)
+  function report (): void {
+    const blocks = [...streams.values()].map((stream) => stream.report())
+    for (let at = 0; at < blocks.length; at += maxBlocks) peer.send(writeReceiverReport(ssrc, blocks.slice(at, at + maxBlocks)))
+    timer = setTimeout(report, reportMs)
+  }
+  return () => clearTimeout(timer)
+}
+
+function payloadTypeOf ({ rtpCapabilities }: JoinReply): number {
+  const { codecs = [] } = rtpCapabilities as { codecs?: { mimeType: string, preferredPayloadType: number }[] }
+  return codecs.find(({ mimeType }) => mimeType.toLowerCase() === 'audio/opus')?.preferredPayloadType ?? 100
+}
+
+const randomSsrc = () => 1 + Math.floor(Math.random() * 0xfffffffe)

@@ -1,0 +1,89 @@
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { Encoder } from '@evan/opus'
+import { readWav } from '../../scripts/demo/wav.ts'
+
+/** 20 ms of speech in Opus. */
+export interface SpeechFrame {
+  payload: Uint8Array
+  /** Audio level (RFC 6464): 0 is the loudest, 127 is silence. */
+  level: number
+}
+
+/** Recordings of the demo (scripts/demo/speech), one per talker. */
+const recordings = ['maya-hello', 'ben-hello', 'chloe-chat', 'diego-open', 'felix-sister', 'otto-nothing', 'emma-thanks', 'maya-seats']
+const folder = join(import.meta.dirname, '..', '..', 'scripts', 'demo', 'speech')
+const sampleRate = 16_000
+const frameSamples = sampleRate / 50
+/** As a browser encodes the voice of one person, in bit/s. */
+const bitrate = 32_000
+
+const encoded = new Map<string, SpeechFrame[]>()
+
+/** @returns a recording of speech, about 5 s long, in Opus at 32 kbit/s with FEC. There are eight; `index` selects one of them */
+export function speech (index: number): readonly SpeechFrame[] {
+  const name = recordings[index % recordings.length] as string
+  const frames = encoded.get(name) ?? encode(name)
+  encoded.set(name, frames)
+  return frames
+}
+
+function encode (name: string): SpeechFrame[] {
+  const recording = readWav(readFileSync(join(folder, `${name}.wav`)))
+  const encoder = new Encoder({ channels: 1, sample_rate: sampleRate, application: 'voip' })
+  encoder.signal = 'voice'
+  encoder.bitrate = bitrate
+  encoder.inband_fec = true
+  encoder.packet_loss = 5
+  const frames: SpeechFrame[] = []
+  for (let at = 0; at + frameSamples <= recording.samples.length; at += frameSamples) {
+    const samples = recording.samples.slice(at, at + frameSamples)
+    frames.push({ payload: encoder.encode(samples), level: levelOf(samples) })
+  }
+  return frames
+}
+
+function levelOf (samples: Int16Array): number {
+  let sum = 0
+  for (const sample of samples) sum += sample * sample
+  const rms = Math.sqrt(sum / samples.length) / 32_768
+  return Math.min(127, Math.round(-20 * Math.log10(Math.max(rms, 1e-7))))
+}
+
+/** Frames are sent in this many groups, so that not all speakers send at the same moment. */
+const phases = 4
+const frameMs = 20
+
+/** Sends speech in real time. */
+export interface Pacer {
+  /**
+   * Calls the function for each frame of a recording, every 20 ms, from the beginning again when the recording ends.
+   *
+   * @returns a function that stops it
+   */
+  start (frames: readonly SpeechFrame[], send: (frame: SpeechFrame) => void): () => void
+  close (): void
+}
+
+/** Creates a pacer with one timer. If the process was blocked, the pacer sends the missed frames at once. */
+export function createPacer (): Pacer {
+  const voices = new Set<{ phase: number, next: () => void }>()
+  let started = 0
+  let tick = 0
+  const begin = performance.now()
+  const timer = setInterval(() => {
+    const due = (performance.now() - begin) / (frameMs / phases)
+    for (; tick <= due; tick++) for (const { phase, next } of voices) if (tick % phases === phase) next()
+  }, frameMs / phases)
+
+  return {
+    start (frames, send) {
+      // Speakers with the same recording start at different frames.
+      let at = started * 37
+      const voice = { phase: started++ % phases, next: () => send(frames[at++ % frames.length] as SpeechFrame) }
+      voices.add(voice)
+      return () => { voices.delete(voice) }
+    },
+    close: () => clearInterval(timer)
+  }
+}

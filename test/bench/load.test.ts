@@ -1,0 +1,97 @@
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { join } from 'node:path'
+import { text } from 'node:stream/consumers'
+import t from 'tap'
+import type { Test } from 'tap'
+import type { LoadReport } from '../../bench/load/run.ts'
+import { build, jwtSecret, tokenFor } from '../support/build.ts'
+import { forwardMedia, unreachableAddress } from '../support/media.ts'
+
+// Runs the load tester as `npm run load` does, against a server in this process.
+
+const program = join(import.meta.dirname, '..', '..', 'bench', 'load', 'main.ts')
+
+async function load (t: Test, args: string[], env: Record<string, string> = { JWT_SECRET: jwtSecret }) {
+  const child = spawn(process.execPath, [program, ...args], {
+    env: { PATH: process.env.PATH, NODE_COMPILE_CACHE: process.env.NODE_COMPILE_CACHE, ...env },
+    stdio: ['ignore', 'pipe', 'pipe']
+  })
+  t.teardown(() => { child.kill('SIGKILL') })
+  const [stdout, stderr, [code]] = await Promise.all([text(child.stdout), text(child.stderr), once(child, 'close')])
+  return { code: code as number, stdout, stderr }
+}
+
+/** @returns the cells of the last row of the table, by column */
+function cellsOf (output: string): Record<string, string> {
+  const [head = '', row = ''] = output.split('\n')
+  const cells = (line: string) => line.trim().split(/ {2,}/)
+  return Object.fromEntries(cells(head).map((title, i) => [title, cells(row)[i] ?? '']))
+}
+
+t.test('prints what the listeners of two speakers experience', async (t) => {
+  const { url } = await build(t)
+  const { code, stdout, stderr } = await load(t, ['--url', url, '--mode', 'voices', '--speakers', '2', '--listeners', '3', '--seconds', '3', '--room', 'talk'])
+  const cells = cellsOf(stdout)
+  t.match(cells, { room: 'talk-1', speakers: '2/2', listeners: '3/3', loss: '0.00 %' }, stdout + stderr)
+  // Each of the three listeners receives two streams of 50 packets per second.
+  t.ok(Math.abs(Number(cells['packets/s']) - 300) < 30, `${cells['packets/s']} packets/s`)
+  for (const title of ['join ms', 'set-up ms', 'first audio ms', 'event ms']) {
+    const [p50 = NaN, p95 = NaN] = (cells[title] ?? '').split('/').map(Number)
+    t.ok(p50 <= p95 && p95 < 5000, `${title}: ${cells[title]}`)
+  }
+  t.ok(Number(cells['gap ms']) >= 20, 'a packet arrives every 20 ms')
+  t.match(cells.concealed, /^\d+\.\d\d %$/)
+  t.match(stdout, /took 2 round trips/)
+  t.equal(code, 0)
+})
+
+t.test('counts the packets that the network drops', async (t) => {
+  const server = await build(t, { env: { MEDIASOUP_ANNOUNCED_IP: unreachableAddress, FEATURES: 'auth,media' }, warmWorkers: true })
+  let packets = 0
+  const isRtp = (packet: Buffer) => ((packet[0] as number) & 0xc0) === 0x80 && ((packet[1] as number) < 200 || (packet[1] as number) > 206)
+  for (const { port } of server.app.sfu.workers()) await forwardMedia(t, port, (packet) => !isRtp(packet) || ++packets % 5 !== 0)
+  const { code, stdout } = await load(t, ['--url', server.url, '--mode', 'voices', '--speakers', '1', '--listeners', '2', '--seconds', '2', '--json'])
+  const { total } = JSON.parse(stdout) as LoadReport
+  t.ok(Math.abs(total.loss - 0.2) < 0.03, `loss ${total.loss}`)
+  t.ok(total.concealment >= total.loss, `concealed ${total.concealment}`)
+  t.ok(Math.abs(total.packetsPerSecond - 80) < 10, `${total.packetsPerSecond} packets/s`)
+  t.equal(total.eventDelayMs, undefined, 'the feature chat is off')
+  t.equal(code, 0)
+})
+
+t.test('reports a server without a mix', async (t) => {
+  const { url } = await build(t, { env: { FEATURES: 'auth,media' } })
+  const { code, stderr } = await load(t, ['--url', url, '--mode', 'mix', '--speakers', '1', '--listeners', '1'])
+  t.match(stderr, /^load: NO_MIX: The server offers no mix .*--mode voices$/m)
+  t.equal(code, 1)
+})
+
+t.test('reports why the server rejects the participants', async (t) => {
+  const { url } = await build(t, { env: { MAX_CONNECTIONS_PER_USER: '1' } })
+  await t.test('a wrong secret', async (t) => {
+    const { code, stderr } = await load(t, ['--url', url, '--secret', 'another-secret-that-is-long-enough-too'])
+    t.match(stderr, /^load: UNAUTHORIZED: The server refused the connection with HTTP 401: /m)
+    t.equal(code, 1)
+  })
+  await t.test('later participants', async (t) => {
+    const file = join(t.testdir({ tokens: `${tokenFor(1)}\n${tokenFor(2)}\n${tokenFor(2)}\n` }), 'tokens')
+    const { code, stdout } = await load(t, ['--url', url, '--tokens', file, '--mode', 'voices', '--speakers', '1', '--listeners', '2', '--seconds', '1'], {})
+    t.match(cellsOf(stdout), { speakers: '1/1', listeners: '1/2' })
+    t.match(stdout, /^1 × TOO_MANY_CONNECTIONS: /m)
+    t.equal(code, 1)
+  })
+})
+
+t.test('reports a server that does not answer', async (t) => {
+  const { code, stderr } = await load(t, ['--url', 'http://127.0.0.1:9'])
+  t.match(stderr, /^load: UNREACHABLE: No server answers at ws:\/\/127\.0\.0\.1:9\/ws: .*ECONNREFUSED/m)
+  t.equal(code, 1)
+})
+
+t.test('rejects an invalid command line', async (t) => {
+  const { code, stderr, stdout } = await load(t, ['--rooms', '0'])
+  t.match(stderr, /^load: --rooms must be a whole number from 1 to 500, not "0"$/m)
+  t.equal(stdout, '')
+  t.equal(code, 2)
+})
