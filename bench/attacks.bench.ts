@@ -7,7 +7,8 @@ import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { isMainThread, parentPort, Worker, workerData } from 'node:worker_threads'
 import { WebSocket } from 'ws'
-import { connect, quantile, startRedis, startServer, stopAll, tokenOf } from './support.ts'
+import { quantile } from './load/statistics.ts'
+import { connect, startRedis, startServer, stopAll, tokenOf } from './support.ts'
 import type { Client } from './support.ts'
 
 // Measures how fast the server answers a well-behaved user while an attacker with one token floods it.
@@ -136,12 +137,11 @@ const rssOf = (pid: number) => Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/
 export default async function measureAttacks (): Promise<void> {
   const folder = mkdtempSync(join(tmpdir(), 'flylive-bench-'))
   const processes: ChildProcess[] = []
-  const sockets: WebSocket[] = []
   try {
     const redisUrl = `redis://127.0.0.1:${await startRedis(folder, processes)}/3`
     const url = await startServer(processes, { redisUrl, folder, env: limits })
     const pid = processes.at(-1)?.pid as number
-    const quiet = await connect(url, 'quiet', sockets)
+    const quiet = await connect(url, 'quiet')
     await quiet.request('room:join', { roomId: 'quiet' })
     await warmUp(url, quiet)
     console.log('attack | p50 ms before, during | p99 ms before, during | RSS MiB before, highest, a minute later')
@@ -159,7 +159,6 @@ export default async function measureAttacks (): Promise<void> {
       console.log([attack, `${figure(before, 0.5)}, ${figure(during, 0.5)}`, `${figure(before, 0.99)}, ${figure(during, 0.99)}`, [rss, highest, rssOf(pid)].map(Math.round).join(', ')].join(' | '))
     }
   } finally {
-    for (const ws of sockets) ws.terminate()
     await stopAll(processes)
     rmSync(folder, { recursive: true })
   }

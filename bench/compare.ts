@@ -9,8 +9,9 @@ import type { ChildProcess } from 'node:child_process'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
-import type { WebSocket } from 'ws'
-import { connect, quantile, startRedis, startServer, stopAll } from './support.ts'
+import type { RequestType } from '../client/protocol.ts'
+import { quantile } from './load/statistics.ts'
+import { connect, startRedis, startServer, stopAll } from './support.ts'
 import type { Client } from './support.ts'
 
 const listeners = 200
@@ -31,7 +32,7 @@ interface Scene {
 const measures: Record<string, (scene: Scene, round: number) => Promise<number>> = {
   'connect and join a room of 200': async ({ url }, round) => {
     const begin = performance.now()
-    const client = await connect(url, `joiner-${round}`, sockets)
+    const client = await connect(url, `joiner-${round}`)
     await ok(client, 'room:join', { roomId: 'crowd' })
     const ms = performance.now() - begin
     client.close()
@@ -49,7 +50,7 @@ const measures: Record<string, (scene: Scene, round: number) => Promise<number>>
   }
 }
 
-async function ok (client: Client, type: string, data: object): Promise<number> {
+async function ok (client: Client, type: RequestType, data: object): Promise<number> {
   const { code, ms } = await client.request(type, data)
   if (code !== 'ok') throw new Error(`${type} failed: ${code}`)
   return ms
@@ -57,7 +58,6 @@ async function ok (client: Client, type: string, data: object): Promise<number> 
 
 const folder = mkdtempSync(join(tmpdir(), 'flylive-compare-'))
 const processes: ChildProcess[] = []
-const sockets: WebSocket[] = []
 try {
   const port = await startRedis(folder, processes)
   const [here, there] = [await scene('here', undefined, 1), await scene('there', resolve(against), 2)]
@@ -78,16 +78,15 @@ try {
     const url = await startServer(processes, { redisUrl: `redis://127.0.0.1:${port}/${db}`, folder: mkdtempSync(join(folder, name)), ...(root === undefined ? {} : { root }) })
     const crowd: Client[] = []
     for (let i = 0; i < listeners; i++) {
-      const client = await connect(url, `${i}`, sockets)
+      const client = await connect(url, `${i}`)
       await client.request('room:join', { roomId: 'crowd' })
       crowd.push(client)
     }
-    const one = await connect(url, 'one', sockets)
+    const one = await connect(url, 'one')
     await one.request('room:join', { roomId: 'alone' })
     return { url, crowd, one }
   }
 } finally {
-  for (const ws of sockets) ws.terminate()
   await stopAll(processes)
   rmSync(folder, { recursive: true, force: true })
 }

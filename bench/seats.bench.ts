@@ -6,11 +6,11 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { Redis } from 'ioredis'
-import type { WebSocket } from 'ws'
 import * as members from '../plugins/store/redis/scripts/members.ts'
 import * as records from '../plugins/store/redis/scripts/records.ts'
 import * as state from '../plugins/store/redis/scripts/state.ts'
-import { connect, quantile, startRedis, startServer, stopAll } from './support.ts'
+import { quantile } from './load/statistics.ts'
+import { connect, startRedis, startServer, stopAll } from './support.ts'
 import type { Answer, Client } from './support.ts'
 
 // Measures how long it takes to take a seat, for a single user and for 200 users who request
@@ -25,13 +25,12 @@ const counted = 100
 export default async function seats (): Promise<void> {
   const folder = mkdtempSync(join(tmpdir(), 'flylive-bench-'))
   const processes: ChildProcess[] = []
-  const sockets: WebSocket[] = []
   const port = await startRedis(folder, processes)
   const redisUrl = `redis://127.0.0.1:${port}/3`
   const urls = await Promise.all([startServer(processes, { redisUrl, folder }), startServer(processes, { redisUrl, folder })])
   const redis = new Redis(redisUrl)
   try {
-    const [one, other] = [await connect(urls[0] as string, 'one', sockets), await connect(urls[1] as string, 'other', sockets)]
+    const [one, other] = [await connect(urls[0] as string, 'one'), await connect(urls[1] as string, 'other')]
     for (const client of [one, other]) await client.request('room:join', { roomId: 'alone' })
 
     // Interleaved, so that other load on the machine affects all measurements equally.
@@ -55,7 +54,7 @@ export default async function seats (): Promise<void> {
 
     const crowd: Client[] = []
     for (let i = 0; i < contenders; i++) {
-      crowd.push(await connect(urls[i % 2] as string, `c${i}`, sockets))
+      crowd.push(await connect(urls[i % 2] as string, `c${i}`))
       await crowd[i]?.request('room:join', { roomId: 'crowd' })
     }
     const [all, won, refused]: [number[], number[], number[]] = [[], [], []]
@@ -116,7 +115,6 @@ export default async function seats (): Promise<void> {
       for (let i = 0; i < 10; i++) await contend()
     })
   } finally {
-    for (const ws of sockets) ws.terminate()
     redis.disconnect()
     await stopAll(processes)
     rmSync(folder, { recursive: true, force: true })

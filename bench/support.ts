@@ -3,8 +3,10 @@ import type { ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { join } from 'node:path'
 import { createSigner } from 'fast-jwt'
-import { WebSocket } from 'ws'
+import type { RequestData, RequestType } from '../client/protocol.ts'
 import { freePort } from '../test/support/redis.ts'
+import { asFailure } from './load/failure.ts'
+import { connect as connectUser } from './load/signalling.ts'
 
 // Starts the servers, Redis and clients for the benchmarks.
 
@@ -19,7 +21,7 @@ export interface Answer {
 }
 
 export interface Client {
-  request (type: string, data: object): Promise<Answer>
+  request (type: RequestType, data: object): Promise<Answer>
   /** @returns the number of events received so far */
   seen (): number
   close (): void
@@ -41,12 +43,6 @@ export async function stopAll (processes: readonly ChildProcess[]): Promise<void
     const gone = once(child, 'exit')
     if (child.kill('SIGKILL')) await gone
   }))
-}
-
-/** @returns the quantile `q` of the values; 0.5 is the median */
-export function quantile (values: readonly number[], q: number): number {
-  const sorted = [...values].sort((a, b) => a - b)
-  return sorted[Math.min(sorted.length - 1, Math.floor(q * sorted.length))] as number
 }
 
 /** Starts a Redis without persistence. @returns its port */
@@ -109,29 +105,17 @@ async function printed (child: ChildProcess, what: RegExp): Promise<string> {
 export const tokenOf = (id: string): string => sign({ id, name: id })
 
 /** Connects a client as the user `id`, and counts the events that it receives. */
-export async function connect (url: string, id: string, sockets: WebSocket[]): Promise<Client> {
-  const ws = new WebSocket(url, ['msab.v1'], { headers: { authorization: `Bearer ${tokenOf(id)}` }, perMessageDeflate: false })
-  sockets.push(ws)
-  const waiting = new Map<number, (code: string) => void>()
-  let nextId = 0
+export async function connect (url: string, id: string): Promise<Client> {
+  const signalling = await connectUser(url, tokenOf(id))
   let seen = 0
-  ws.on('message', (raw) => {
-    const { id, ok, error, type } = JSON.parse(String(raw)) as { id?: number, ok?: boolean, error?: { code: string }, type?: string }
-    if (type !== undefined && type !== 'session:ready') seen++
-    if (id === undefined) return
-    waiting.get(id)?.(ok === true ? 'ok' : error?.code ?? '')
-    waiting.delete(id)
-  })
-  await once(ws, 'open')
+  signalling.onEvent(({ type }) => { if (type !== 'session:ready') seen++ })
   return {
     async request (type, data) {
-      const id = ++nextId
       const begin = performance.now()
-      const answer = new Promise<Answer>((resolve) => waiting.set(id, (code) => resolve({ code, ms: performance.now() - begin })))
-      ws.send(JSON.stringify({ id, type, data }))
-      return await answer
+      const code = await signalling.request(type, data as RequestData<typeof type>).then(() => 'ok', (error: unknown) => asFailure(error).code)
+      return { code, ms: performance.now() - begin }
     },
     seen: () => seen,
-    close: () => ws.close()
+    close: () => signalling.close()
   }
 }
