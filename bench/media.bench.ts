@@ -20,8 +20,8 @@ import { startRedis, startServer, stopAll, tokenOf } from './support.ts'
 // - Many listeners of the mix: CPU time, loss and set-up times.
 
 const speakers = 10
-const switching = { listeners: 20, rounds: 6, phaseMs: 3000, settleMs: 500 }
-const crowd = { listeners: 150, rounds: 3, phaseMs: 8000, settleMs: 1000, perSecond: 25 }
+const switching = { listeners: 20, rounds: 5, phaseMs: 3000, settleMs: 300 }
+const crowd = { listeners: 150, rounds: 3, phaseMs: 6000, settleMs: 500, perSecond: 25 }
 const targets = { ratio: 0.35, listenerMsPerSecond: 0.83, loss: 0.001, setUpP95Ms: 100, setUpRoundTrips: 2 }
 const adminKey = 'an-admin-key-for-benchmarks-that-is-long-enough'
 

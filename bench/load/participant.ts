@@ -74,7 +74,7 @@ export async function joinSpeaker ({ seatIndex, speech, pacer, ...options }: Spe
     const [transport, peer] = await Promise.all([createTransport(signalling, 'producer'), createPeer('send', payloadType)])
     try {
       await Promise.all([
-        signalling.request('transport:connect', { transportId: transport.id, dtlsParameters: peer.dtlsParameters }),
+        connectTransport(signalling, transport, peer),
         signalling.request('audio:produce', {
           transportId: transport.id,
           kind: 'audio',
@@ -84,8 +84,7 @@ export async function joinSpeaker ({ seatIndex, speech, pacer, ...options }: Spe
             encodings: [{ ssrc }],
             rtcp: { cname: `load-${ssrc}` }
           }
-        } as RequestData<'audio:produce'>),
-        peer.connect(transport)
+        } as RequestData<'audio:produce'>)
       ])
     } catch (error) {
       peer.close()
@@ -140,8 +139,7 @@ export async function joinListener ({ receives, ...options }: ListenerOptions): 
     const [voices, mix] = await Promise.all([
       consume(signalling, transport.id, producerIds.voices, reply),
       consume(signalling, transport.id, producerIds.mix, reply),
-      signalling.request('transport:connect', { transportId: transport.id, dtlsParameters: peer.dtlsParameters }),
-      peer.connect(transport)
+      connectTransport(signalling, transport, peer)
     ])
     const setUpMs = performance.now() - startedAt
     const setUpRoundTrips = signalling.roundTrips - tripsBefore
@@ -187,6 +185,12 @@ async function join ({ url, token, roomId }: ParticipantOptions): Promise<{ sign
 
 async function createTransport (signalling: Signalling, type: 'producer' | 'consumer'): Promise<TransportParameters> {
   return await signalling.request('transport:create', { type }) as unknown as TransportParameters
+}
+
+/** As browsers do, waits for the server before it sends packets: the server drops DTLS packets that arrive before `transport:connect`. */
+async function connectTransport (signalling: Signalling, transport: TransportParameters, { dtlsParameters, connect }: MediaPeer): Promise<void> {
+  await signalling.request('transport:connect', { transportId: transport.id, dtlsParameters })
+  await connect(transport)
 }
 
 /** @returns the ids of the consumers */

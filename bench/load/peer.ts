@@ -72,7 +72,10 @@ export async function createPeer (direction: 'send' | 'receive', payloadType: nu
       await connected.promise.finally(() => clearTimeout(timer))
     },
     send (packet) {
-      if (state === 'connected') track.sendMessageBinary(packet)
+      if (state !== 'connected') return
+      try {
+        track.sendMessageBinary(packet)
+      } catch { /* The server has just closed the transport; the state follows. */ }
     },
     close () {
       if (!open.delete(held)) return

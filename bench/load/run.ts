@@ -6,7 +6,7 @@ import type { FailureCount } from './failure.ts'
 import type { LoadOptions } from './options.ts'
 import { LoadRoom } from './room.ts'
 import type { RoomReport } from './room.ts'
-import { createPacer } from './speech.ts'
+import { createPacer, speech } from './speech.ts'
 
 export interface LoadReport {
   mode: LoadOptions['mode']
@@ -52,6 +52,8 @@ const progressMs = 1000
  */
 export async function runLoad (options: LoadOptions, { progress, signal }: RunOptions = {}): Promise<LoadReport> {
   const { speakers, listeners, tokenOf } = options
+  // Encoding would delay the first joins.
+  for (let seat = 0; seat < speakers; seat++) speech(seat)
   const failures = new Failures()
   const rooms = Array.from({ length: options.rooms }, (_, i) => new LoadRoom(`${options.room}-${i + 1}`, options, failures))
   const pacer = createPacer()
