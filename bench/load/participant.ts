@@ -65,44 +65,38 @@ export interface Listener extends Participant {
  */
 export async function joinSpeaker ({ seatIndex, speech, pacer, ...options }: SpeakerOptions): Promise<Participant> {
   const { signalling, reply, joinMs } = await join(options)
+  const payloadType = payloadTypeOf(reply)
+  const ssrc = randomSsrc()
+  const peer = await createPeer('send', payloadType)
+  const write = createRtpWriter({ ssrc, payloadType, levelExtensionId })
+  let stop = () => {}
+  const close = () => {
+    stop()
+    peer.close()
+    signalling.close()
+  }
   try {
     await signalling.request('seat:take', { seatIndex }).catch((error: unknown) => {
       if (asFailure(error).code !== 'FEATURE_DISABLED') throw error
     })
-    const payloadType = payloadTypeOf(reply)
-    const ssrc = randomSsrc()
-    const [transport, peer] = await Promise.all([createTransport(signalling, 'producer'), createPeer('send', payloadType)])
-    try {
-      await Promise.all([
-        connectTransport(signalling, transport, peer),
-        signalling.request('audio:produce', {
-          transportId: transport.id,
-          kind: 'audio',
-          rtpParameters: {
-            codecs: [{ mimeType: 'audio/opus', payloadType, clockRate: 48_000, channels: 2, parameters: { useinbandfec: 1 } }],
-            headerExtensions: [{ uri: 'urn:ietf:params:rtp-hdrext:ssrc-audio-level', id: levelExtensionId }],
-            encodings: [{ ssrc }],
-            rtcp: { cname: `load-${ssrc}` }
-          }
-        } as RequestData<'audio:produce'>)
-      ])
-    } catch (error) {
-      peer.close()
-      throw error
-    }
-    const write = createRtpWriter({ ssrc, payloadType, levelExtensionId })
-    const stop = pacer.start(speech, ({ payload, level }) => peer.send(write(payload, level)))
-    return {
-      signalling,
-      joinMs,
-      close () {
-        stop()
-        peer.close()
-        signalling.close()
-      }
-    }
+    const transport = await createTransport(signalling, 'producer')
+    await Promise.all([
+      connectTransport(signalling, transport, peer),
+      signalling.request('audio:produce', {
+        transportId: transport.id,
+        kind: 'audio',
+        rtpParameters: {
+          codecs: [{ mimeType: 'audio/opus', payloadType, clockRate: 48_000, channels: 2, parameters: { useinbandfec: 1 } }],
+          headerExtensions: [{ uri: 'urn:ietf:params:rtp-hdrext:ssrc-audio-level', id: levelExtensionId }],
+          encodings: [{ ssrc }],
+          rtcp: { cname: `load-${ssrc}` }
+        }
+      } as RequestData<'audio:produce'>)
+    ])
+    stop = pacer.start(speech, ({ payload, level }) => peer.send(write(payload, level)))
+    return { signalling, joinMs, close }
   } catch (error) {
-    signalling.close()
+    close()
     throw error
   }
 }
@@ -127,11 +121,16 @@ export async function joinListener ({ receives, ...options }: ListenerOptions): 
     if (!stream) streams.set(header.ssrc, stream = new StreamReception(header.ssrc))
     stream.add(header, now)
   }
-  let peer: MediaPeer | undefined
+  const [startedAt, tripsBefore] = [performance.now(), signalling.roundTrips]
+  const peer = await createPeer('receive', payloadTypeOf(reply), received)
+  let stop = () => {}
+  const close = () => {
+    stop()
+    peer.close()
+    signalling.close()
+  }
   try {
-    const [startedAt, tripsBefore] = [performance.now(), signalling.roundTrips]
-    const [transport, created] = await Promise.all([createTransport(signalling, 'consumer'), createPeer('receive', payloadTypeOf(reply), received)])
-    peer = created
+    const transport = await createTransport(signalling, 'consumer')
     const producerIds = {
       voices: receives.includes('voices') ? (reply.existingProducers ?? []).map(({ producerId }) => producerId) : [],
       mix: receives.includes('mix') ? [mixId] : []
@@ -145,6 +144,10 @@ export async function joinListener ({ receives, ...options }: ListenerOptions): 
     const setUpRoundTrips = signalling.roundTrips - tripsBefore
     const stopResuming = resumeIfSilent(signalling, [...voices, ...mix], () => firstAudioMs !== undefined)
     const stopReports = sendReports(peer, streams)
+    stop = () => {
+      stopResuming()
+      stopReports()
+    }
     return {
       signalling,
       joinMs,
@@ -155,16 +158,10 @@ export async function joinListener ({ receives, ...options }: ListenerOptions): 
       get firstAudioMs () {
         return firstAudioMs
       },
-      close () {
-        stopResuming()
-        stopReports()
-        created.close()
-        signalling.close()
-      }
+      close
     }
   } catch (error) {
-    peer?.close()
-    signalling.close()
+    close()
     throw error
   }
 }
