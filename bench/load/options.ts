@@ -36,7 +36,7 @@ export const usage = `Simulates speakers and listeners on an audio server, and m
   --mode MODE        mix (default): each listener receives the room's mix;
                      voices: each listener receives every speaker
   --rooms N          rooms, 1 to 500 (default 1)
-  --speakers N       speakers per room, 1 to 100 (default 2). Rooms with seats have at most 15
+  --speakers N       speakers per room, 0 to 100 (default 2). Rooms with seats have at most 15
   --listeners N      listeners per room, 0 to 5000 (default 10)
   --seconds N        duration of the measurement after everyone has joined, 1 to 3600 (default 30)
   --ramp N           participants that start to join per second, 1 to 1000 (default 20)
@@ -80,13 +80,14 @@ export function parseOptions (args: string[], env: NodeJS.ProcessEnv): { load: L
   }
   const counts = {
     rooms: number('rooms', 1, 500),
-    speakers: number('speakers', 1, 100),
+    speakers: number('speakers', 0, 100),
     listeners: number('listeners', 0, 5000),
     seconds: number('seconds', 1, 3600),
     ramp: number('ramp', 1, 1000)
   }
   const participants = counts.rooms * (counts.speakers + counts.listeners)
   if (participants > maxParticipants) throw new UsageError(`--rooms × (--speakers + --listeners) is ${participants}; at most ${maxParticipants} participants are allowed`)
+  if (participants === 0) throw new UsageError('--speakers and --listeners are both 0')
   const { mode, room = `load-${Math.random().toString(36).slice(2, 10)}` } = values
   if (mode !== 'voices' && mode !== 'mix') throw new UsageError(`--mode must be voices or mix, not ${JSON.stringify(mode)}`)
   if (!/^[A-Za-z0-9_.:-]{1,120}$/.test(room)) throw new UsageError('--room must have 1 to 120 letters, digits and _ . : -')

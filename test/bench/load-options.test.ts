@@ -19,7 +19,7 @@ function rejection (args: string[], env: NodeJS.ProcessEnv = {}): string {
 
 t.test('rejects each invalid option with its rule', async (t) => {
   for (const [name, max] of [['rooms', 500], ['speakers', 100], ['listeners', 5000], ['seconds', 3600], ['ramp', 1000]] as const) {
-    const min = name === 'listeners' ? 0 : 1
+    const min = name === 'listeners' || name === 'speakers' ? 0 : 1
     for (const value of [String(min - 1), String(max + 1), '1.5', 'many', '']) {
       t.equal(rejection([...valid, `--${name}=${value}`]), `--${name} must be a whole number from ${min} to ${max}, not ${JSON.stringify(value)}`)
     }
@@ -31,6 +31,7 @@ t.test('rejects each invalid option with its rule', async (t) => {
   t.equal(rejection([...valid, '--claims', '[1]']), '--claims must be a JSON object, not "[1]"')
   t.equal(rejection([...valid, '--claims', '{']), '--claims must be a JSON object, not "{"')
   t.equal(rejection([...valid, '--rooms', '100', '--listeners', '1000']), '--rooms × (--speakers + --listeners) is 100200; at most 10000 participants are allowed')
+  t.equal(rejection([...valid, '--speakers', '0', '--listeners', '0']), '--speakers and --listeners are both 0')
   t.match(rejection([...valid, '--speed', '2']), /Unknown option '--speed'/)
   t.match(rejection([...valid, '--rooms']), /Option '--rooms <value>' argument missing/)
   t.match(rejection([...valid, 'extra']), /Unexpected argument 'extra'/)
