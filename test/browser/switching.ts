@@ -238,4 +238,3 @@ function largestJump (late: readonly (number | undefined)[]): number {
 function median (values: readonly number[]): number {
   return values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)] ?? 0
 }
-
