@@ -3,6 +3,7 @@ import type { AudioOptions } from './audio.ts'
 import { createBackoff } from './backoff.ts'
 import { Connection, defaultConnectTimeoutMs } from './connection.ts'
 import type { ConnectionOptions, Handover } from './connection.ts'
+import { RoomDetails } from './details.ts'
 import { Emitter } from './emitter.ts'
 import { isDisconnect, isMisconfigured, mayPass, RequestError, retryAfterOf } from './errors.ts'
 import { RoomGifts } from './gifts.ts'
@@ -23,7 +24,13 @@ export type RoomState = 'out' | 'joining' | 'in' | 'rejoining'
 
 export interface JoinOptions extends JoinRequestAdditions {
   pin?: string
+  /** Applies only when the join creates the room. */
+  title?: string
+  /** Applies only when the join creates the room. */
+  topic?: string
 }
+
+export type Role = JoinReply['self']['role']
 
 /** A user in the room, possibly the client's own user. */
 export interface Participant {
@@ -40,6 +47,9 @@ export interface Participant {
   readonly isSharingMusic: boolean
   /** The user's seat; undefined for listeners and in rooms without seats. */
   readonly seat: Seat | undefined
+  /** Another user's role is `admin` only if the owner of the room gave it to them. */
+  readonly role: Role
+  readonly handRaised: boolean
 }
 
 export interface RoomEvents {
@@ -84,6 +94,8 @@ export class RoomClient extends Emitter<RoomEvents> {
   /** Empty while the `seats` feature is off. */
   readonly seats: RoomSeats
   readonly gifts: RoomGifts
+  /** Title, topic, lock, slow mode, admins and raised hands. */
+  readonly details: RoomDetails
   /** Undefined if the `audio` option is false. */
   readonly audio: RoomAudio | undefined
   readonly #backoff = createBackoff()
@@ -108,6 +120,7 @@ export class RoomClient extends Emitter<RoomEvents> {
     this.#connectMs = (options.connectTimeoutMs ?? defaultConnectTimeoutMs) + reportMs
     this.connection = new Connection(options)
     this.seats = new RoomSeats(this.connection)
+    this.details = new RoomDetails(this.connection)
     this.gifts = new RoomGifts(this.connection, () => this.roomId)
     this.audio = audio === false ? undefined : new RoomAudio(this.connection, this.seats, audio === true ? {} : audio)
     this.#members = new Members(this.connection)
@@ -163,9 +176,17 @@ export class RoomClient extends Emitter<RoomEvents> {
         isSpeaking: this.#members.isSpeaking(key),
         microphone: seat?.isMuted === true ? 'muted' : voices.get(key) ?? 'none',
         isSharingMusic: seat?.isMuted !== true && musicians.has(key),
-        seat
+        seat,
+        role: this.#roleOf(profile.userId),
+        handRaised: this.details.hasRaisedHand(profile.userId)
       }
     })
+  }
+
+  #roleOf (userId: UserId): Role {
+    if (String(userId) === String(this.#ownerId)) return 'owner'
+    if (String(userId) === String(this.#self)) return this.#role ?? 'member'
+    return this.details.isAdmin(userId) ? 'admin' : 'member'
   }
 
   /**
@@ -282,6 +303,7 @@ export class RoomClient extends Emitter<RoomEvents> {
     this.#renewal.stop()
     this.audio?.stop()
     this.seats.stop()
+    this.details.stop()
     this.#role = undefined
     this.#ownerId = undefined
     this.#members.stop()
@@ -320,6 +342,7 @@ export class RoomClient extends Emitter<RoomEvents> {
     this.#applyRole(reply)
     this.#members.start(reply)
     this.#participantsCursor = undefined
+    this.details.start(reply)
     this.seats.start(reply)
     this.audio?.start(reply)
     this.#stopDisabledFeatures()
@@ -353,6 +376,7 @@ export class RoomClient extends Emitter<RoomEvents> {
     if (!wanted || this.#state !== 'in') return
     await this.#ask(wanted, (reply) => {
       this.#applyRole(reply)
+      this.details.start(reply)
       // For the other features, events have already reported every change.
       if (features.has('seats')) this.seats.start(reply)
       if (features.has('media')) this.audio?.start(reply)
@@ -371,7 +395,7 @@ export class RoomClient extends Emitter<RoomEvents> {
   }
 
   #follow (): void {
-    const { audio, connection, seats } = this
+    const { audio, connection, details, seats } = this
     connection.on('state', (state, why) => {
       if (state === 'open') {
         this.#isStarting = false
@@ -402,9 +426,14 @@ export class RoomClient extends Emitter<RoomEvents> {
       const isSelf = (userId: UserId) => String(userId) === String(this.#self)
       this.#ownerId = ownerId
       if (isSelf(ownerId)) this.#role = 'owner'
-      this.emit('participants')
+      this.#participantsChanged()
       // Only a new join reply contains the role that the previous owner has now.
       if (isSelf(previousOwnerId)) this.#renew(new Set()).catch(() => { /* The next join reply has the role. */ })
+    })
+    connection.on('room:role', ({ roomId, userId, role }) => {
+      if (this.#state !== 'in' || roomId !== this.#target?.roomId || String(userId) !== String(this.#self)) return
+      this.#role = role
+      this.#participantsChanged()
     })
     connection.on('room:closed', ({ roomId, reason }) => {
       if (this.#state !== 'in' || roomId !== this.#target?.roomId) return
@@ -415,6 +444,7 @@ export class RoomClient extends Emitter<RoomEvents> {
     const changed = () => this.#participantsChanged()
     this.#members.on('change', changed)
     seats.on('change', changed)
+    details.on('change', changed)
     audio?.on('state', changed)
     audio?.on('producers', changed)
     audio?.on('microphone', changed)

@@ -83,6 +83,8 @@ export const sections = {
       .describe('Maximum joins per user per minute, on all servers; more are rejected with RATE_LIMITED.'),
     ROOMS_CREATED_PER_MINUTE: whole(1, 1_000_000).default(20)
       .describe('Maximum rooms that a user creates per minute, on all servers; more are rejected with RATE_LIMITED.'),
+    ROOM_UPDATES_PER_MINUTE: whole(1, 1_000_000).default(30)
+      .describe('Maximum changes of a title or topic per user per minute, on all servers; more are rejected with RATE_LIMITED.'),
     USER_LOOKUPS_PER_MINUTE: whole(1, 1_000_000).default(60)
       .describe('Maximum user:getRoom requests per user per minute, on all servers; more are rejected with RATE_LIMITED.'),
     MAX_CLIENTS_PER_ROOM: whole(1, 100_000).default(5000)

@@ -4,8 +4,21 @@ import type { z } from 'flylive-audio-server/feature'
 import { config } from './config.ts'
 import { events, joinReply, requests } from './messages.ts'
 import type { ChatMessage } from './messages.ts'
+import { createChat } from './service.ts'
+import type { Chat } from './service.ts'
+import { chatState, stateName } from './state.ts'
 
 export { config, requests }
+export * as errors from './errors.ts'
+
+declare module 'flylive-audio-server/feature' {
+  interface FeatureInstance {
+    chat: Chat
+  }
+  interface FeatureSlots {
+    chat: Chat
+  }
+}
 
 /** Maximum size of the history in a join reply, in bytes (protocol.md, section 7, "Big events"). */
 const maxHistoryBytes = 16_384
@@ -14,19 +27,21 @@ const maxHistoryBytes = 16_384
 const historyPerMinute = 60
 
 /** Adds chat to rooms, with a short history for users who join later. */
-export default defineFeature(async function chat (app, { history: keep, messagesPerMinute }) {
-  const { hooks, log, messages, metrics, rooms, store } = app
+export default defineFeature(async function chat (app, { history, messagesPerMinute }) {
+  const { hooks, log, messages, metrics, rooms } = app
   const sent = metrics.counter('flylive_chat_messages_total', 'Chat messages sent, by kind', ['type'])
+  const state = rooms.roomState.define(stateName, chatState, { durable: true })
+  const service = createChat(app, state, history)
+  app.decorate('chat', { deleteMessage: service.deleteMessage, setSlowMode: service.setSlowMode } satisfies Chat)
   messages.events(events)
   messages.adds('room:join', joinReply)
 
   const limit = { perMinute: messagesPerMinute, perRoom: true }
   messages.on('chat:message', { ...requests['chat:message'], limit }, async ({ content, messageType }, { room, session }) => {
     if (messageType === 'system' && await rooms.roleOf(room.record, session) === 'member') throw new Forbidden('Only the owner and admins of the room may send system messages')
-    const { roomId } = room
     const { user } = session
     const message: ChatMessage = {
-      roomId,
+      roomId: room.roomId,
       id: randomUUID(),
       userId: user.id,
       userName: user.name,
@@ -35,31 +50,30 @@ export default defineFeature(async function chat (app, { history: keep, messages
       messageType,
       timestamp: app.clock.now()
     }
-    if (keep > 0) await rooms.emitLogged(roomId, 'chat:message', message, { entry: JSON.stringify(message), keep })
-    else {
-      rooms.touch(roomId)
-      rooms.emit(roomId, 'chat:message', message)
-    }
+    await service.send(room, session, message)
     sent.inc({ type: messageType })
     return { id: message.id, timestamp: message.timestamp }
   })
 
-  /** @returns at most `keep` messages of a room, oldest first; another server may keep more in the log */
-  const readHistory = async (roomId: string) => keep === 0 ? [] : (await store.readLog(roomId)).slice(-keep)
-
   messages.on('chat:history', { ...requests['chat:history'], limit: { perMinute: historyPerMinute } }, async ({ before, limit }, { room }) => {
-    const all = (await readHistory(room.roomId)).map((entry) => JSON.parse(entry) as ChatMessage)
+    const all = (await service.readHistory(room.roomId)).map((entry) => JSON.parse(entry) as ChatMessage)
     const end = before === undefined ? all.length : Math.max(all.findIndex(({ id }) => id === before), 0)
     const page = fitting(all.slice(Math.max(end - limit, 0), end).reverse(), maxPageBytes).reverse()
     return { messages: page, nextCursor: page.length < end ? page[0]?.id ?? null : null }
   })
 
+  // The state of the join, so that later changes arrive as events.
+  hooks.on('room:join', ({ roomId }) => ({ slowModeSeconds: service.slowModeSeconds(roomId) }) satisfies Pick<z.input<typeof joinReply>, 'slowModeSeconds'>)
   hooks.on('room:join', async ({ roomId }) => {
-    const entries = await readHistory(roomId).catch((err: unknown) => {
+    const entries = await service.readHistory(roomId).catch((err: unknown) => {
       log.debug({ err, roomId }, 'chat history not readable')
       return []
     })
-    return { chatHistory: newest(entries).map((entry) => JSON.parse(entry) as ChatMessage) } satisfies z.input<typeof joinReply>
+    return { chatHistory: newest(entries).map((entry) => JSON.parse(entry) as ChatMessage) } satisfies Pick<z.input<typeof joinReply>, 'chatHistory'>
+  })
+  state.onMissed((_room, from, to) => {
+    const [before, after] = [from?.intervalMs ?? 0, to?.intervalMs ?? 0]
+    return before === after ? [] : [{ type: 'chat:mode', data: { slowModeSeconds: after / 1000 } satisfies Omit<z.input<(typeof events)['chat:mode']>, 'roomId'> }]
   })
 }, { name: 'chat', dependencies: ['rooms', 'store'], config })
 

@@ -1,13 +1,10 @@
-import { roomId, userId, z } from 'flylive-audio-server/feature'
+import { roomId, text, userId, z } from 'flylive-audio-server/feature'
 import type { EventMap, RequestMap } from 'flylive-audio-server/feature'
 
 /** Maximum length of a message, in code points (protocol.md, chat:message). */
 export const maxContentLength = 500
 
-const content = z.string().min(1)
-  // With the flag `u`, a dot matches one code point, the unit of maxLength in JSON Schema.
-  .regex(new RegExp(`^.{0,${maxContentLength}}$`, 'su'), `must have at most ${maxContentLength} characters`)
-  .meta({ maxLength: maxContentLength, pattern: undefined })
+const content = text(1, maxContentLength)
 
 export const messageType = z.enum(['text', 'emoji', 'sticker', 'system'])
 
@@ -22,6 +19,8 @@ export const chatMessage = z.object({
   timestamp: z.int()
 })
 export type ChatMessage = z.output<typeof chatMessage>
+
+const slowModeSeconds = z.number().min(0).describe('Minimum time between two messages of a member, in seconds; 0 if slow mode is off')
 
 export const requests = {
   'chat:message': {
@@ -40,10 +39,17 @@ export const requests = {
   }
 } satisfies RequestMap
 
-export const events = { 'chat:message': chatMessage.describe('Sent to all members, including the sender') } satisfies EventMap
+export const events = {
+  'chat:message': chatMessage.describe('Sent to all members, including the sender'),
+  'chat:deleted': z.object({ roomId, id: z.string(), by: userId.describe('The user who deleted the message') }).describe('Sent to all members when the owner or an admin deletes a message'),
+  'chat:mode': z.object({ roomId, slowModeSeconds }).describe('Sent to all members when slow mode changes')
+} satisfies EventMap
 
 /**
  * The fields that chat adds to the join reply. A message sent during the join may appear here and
  * also arrive as an event.
  */
-export const joinReply = z.object({ chatHistory: z.array(chatMessage).describe('The newest messages, oldest first') })
+export const joinReply = z.object({
+  chatHistory: z.array(chatMessage).describe('The newest messages, oldest first'),
+  slowModeSeconds
+})

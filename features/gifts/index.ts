@@ -1,7 +1,8 @@
 import { defineFeature } from 'flylive-audio-server/feature'
+import type { z } from 'flylive-audio-server/feature'
 import { adminRoutes } from './admin.ts'
 import { config } from './config.ts'
-import { events, requests } from './messages.ts'
+import { events, joinReply, requests } from './messages.ts'
 import { createGifts } from './service.ts'
 import type { Gifts } from './service.ts'
 
@@ -23,6 +24,7 @@ export default defineFeature(async function gifts (app, { ledgerSize }) {
   app.decorate('gifts', service)
   app.addHook('onClose', async () => service.close())
   app.messages.events(events)
+  app.messages.adds('room:join', joinReply)
 
   app.messages.on('gift:send', { ...requests['gift:send'], limit: { perMinute: 30 } }, async (request, { room, session, afterReply }) => {
     const accepted = await service.accept(session, room, request)
@@ -33,6 +35,9 @@ export default defineFeature(async function gifts (app, { ledgerSize }) {
     await service.prepare(session, room, request)
     return {}
   })
+
+  app.hooks.on('room:join', async ({ record }) => ({ giftTotals: await service.totals(record) } satisfies z.input<typeof joinReply>))
+  app.hooks.on('room:removed', async (room) => { await service.forgetTotals(room) })
 
   adminRoutes(app, service)
 }, { name: 'gifts', dependencies: ['rooms', 'sockets', 'store'], config })

@@ -33,6 +33,11 @@ export const requests = {
   }
 } satisfies RequestMap
 
+/** Fields that the feature adds to the reply to room:join. */
+export const joinReply = z.object({
+  giftTotals: z.array(z.object({ recipientId: userId, quantity: z.int() })).describe('The quantity of the gifts that users have received since the room was created: the 50 largest, largest first')
+})
+
 export const events = {
   'gift:received': z.object({
     roomId,

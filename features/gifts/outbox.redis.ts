@@ -1,6 +1,6 @@
 import { createHash, randomUUID } from 'node:crypto'
-import type { Redis } from 'flylive-audio-server/feature'
-import { detailsOf, failingClosed, maxFailed, maxLedger, maxTrimmed } from './outbox.ts'
+import type { Redis, UserId } from 'flylive-audio-server/feature'
+import { detailsOf, failingClosed, maxFailed, maxLedger, maxTrimmed, totalsTtlMs } from './outbox.ts'
 import type { Found, Gift, Outbox, OutboxOptions, Outcome, RecordKind, Records } from './outbox.ts'
 import * as scripts from './scripts.ts'
 
@@ -13,6 +13,7 @@ const recordKeys: Record<RecordKind, [records: string, ids: string]> = {
 }
 /** For each kind of record, the index of the kind's first key in the script `settle`. */
 const targets: Record<RecordKind, number> = { ledger: 4, failed: 6, deadLetters: 8 }
+const totalsKey = (roomId: string, roomCreatedAt: number) => `${prefix}:totals:${roomCreatedAt} ${roomId}`
 /** The place of a gift, by the key index that the script `add` returns. */
 const places: Record<number, Found['place']> = { 2: 'queue', 3: 'ledger', 4: 'failed', 5: 'deadLetters' }
 
@@ -52,7 +53,7 @@ function recordOf (value: string): object {
  */
 export function createRedisOutbox (redis: Redis, { now, keptLedger = maxLedger, keptFailed = maxFailed }: OutboxOptions = {}): Outbox {
   const run = {
-    add: script(redis, scripts.add, 5),
+    add: script(redis, scripts.add, 6),
     take: script(redis, scripts.take, 4),
     settle: script(redis, scripts.settle, 9),
     list: script(redis, scripts.list, 2),
@@ -61,13 +62,23 @@ export function createRedisOutbox (redis: Redis, { now, keptLedger = maxLedger, 
   const clock = () => now?.() ?? ''
 
   return {
-    add: (gift) => failingClosed(async () => {
+    add: (gift, roomCreatedAt) => failingClosed(async () => {
       const [ledger, failed, dead] = [recordKeys.ledger[0], recordKeys.failed[0], recordKeys.deadLetters[0]]
-      const found = await run.add(due, items, ledger, failed, dead, clock(), gift.transactionId, JSON.stringify(gift)) as [number, string] | null
+      const found = await run.add(
+        due, items, ledger, failed, dead, totalsKey(gift.roomId, roomCreatedAt ?? 0), clock(), gift.transactionId, JSON.stringify(gift),
+        roomCreatedAt === undefined ? '' : JSON.stringify(gift.recipientId), gift.quantity, totalsTtlMs
+      ) as [number, string] | null
       if (!found) return undefined
       const [place, value] = found
       // The first line of a queued gift is the number of failed attempts, which recordOf ignores.
       return { place: places[place], gift: recordOf(value) } as Found
+    }),
+    totals: (roomId, roomCreatedAt, limit) => failingClosed(async () => {
+      const found = await redis.zrevrange(totalsKey(roomId, roomCreatedAt), 0, limit - 1, 'WITHSCORES')
+      return found.flatMap((recipient, i) => i % 2 === 0 ? [{ recipientId: JSON.parse(recipient) as UserId, quantity: Number(found[i + 1]) }] : [])
+    }),
+    forgetTotals: (roomId, roomCreatedAt) => failingClosed(async () => {
+      await redis.del(totalsKey(roomId, roomCreatedAt))
     }),
     take: (sizes, leaseMs) => failingClosed(async () => {
       const token = randomUUID()

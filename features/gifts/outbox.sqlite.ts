@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto'
 import { mkdirSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
+import type { UserId } from 'flylive-audio-server/feature'
 import { detailsOf, failingClosed, maxFailed, maxLedger, maxTrimmed } from './outbox.ts'
 import type { Found, Gift, Outbox, OutboxOptions, RecordKind, Records } from './outbox.ts'
 
@@ -15,6 +16,7 @@ const tables = `
   CREATE INDEX IF NOT EXISTS queue_due ON queue (due, id);
   CREATE TABLE IF NOT EXISTS ledger (id TEXT PRIMARY KEY, gift TEXT NOT NULL, details TEXT NOT NULL) STRICT;
   CREATE TABLE IF NOT EXISTS failed (id TEXT PRIMARY KEY, gift TEXT NOT NULL, details TEXT NOT NULL) STRICT;
+  CREATE TABLE IF NOT EXISTS totals (room TEXT NOT NULL, created_at INTEGER NOT NULL, recipient TEXT NOT NULL, quantity INTEGER NOT NULL, PRIMARY KEY (room, created_at, recipient)) STRICT, WITHOUT ROWID;
   CREATE TABLE IF NOT EXISTS dead_letters (id TEXT PRIMARY KEY, gift TEXT NOT NULL, details TEXT NOT NULL) STRICT;
 `
 const tableOf: Record<RecordKind, string> = { ledger: 'ledger', failed: 'failed', deadLetters: 'dead_letters' }
@@ -40,6 +42,9 @@ export function createSqliteOutbox (file: string, { now = Date.now, keptLedger =
     ${Object.entries(tableOf).map(([kind, table]) => `UNION ALL SELECT '${kind}', gift, details FROM ${table} WHERE id = :id`).join(' ')}
   `)
   const insert = database.prepare('INSERT INTO queue (id, gift, tries, due) VALUES (?, ?, 0, ?) ON CONFLICT (id) DO NOTHING')
+  const addTotal = database.prepare('INSERT INTO totals (room, created_at, recipient, quantity) VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET quantity = quantity + excluded.quantity')
+  const totalsOf = database.prepare('SELECT recipient, quantity FROM totals WHERE room = ? AND created_at = ? ORDER BY quantity DESC LIMIT ?')
+  const forget = database.prepare('DELETE FROM totals WHERE room = ? AND created_at = ?')
   const due = database.prepare('SELECT id, gift, tries FROM queue WHERE due <= ? ORDER BY due, id LIMIT ?')
   const lease = database.prepare('UPDATE queue SET lease = ?, due = ? WHERE id = ?')
   const held = database.prepare('SELECT gift, tries FROM queue WHERE id = ? AND lease = ?')
@@ -73,7 +78,7 @@ export function createSqliteOutbox (file: string, { now = Date.now, keptLedger =
     }
   }
 
-  let waiting: { gift: Gift, resolve: (found: Found | undefined) => void, reject: (error: unknown) => void }[] = []
+  let waiting: { gift: Gift, roomCreatedAt: number | undefined, resolve: (found: Found | undefined) => void, reject: (error: unknown) => void }[] = []
   let restUntil = 0
 
   function commit (): void {
@@ -83,10 +88,11 @@ export function createSqliteOutbox (file: string, { now = Date.now, keptLedger =
     const begin = performance.now()
     try {
       const at = now()
-      const found = transact(() => group.map(({ gift }) => {
+      const found = transact(() => group.map(({ gift, roomCreatedAt }) => {
         const row = whereIs.get({ id: gift.transactionId })
         if (row) return { place: row.place, gift: parse(row) } as Found
         insert.run(gift.transactionId, JSON.stringify(gift), at)
+        if (roomCreatedAt !== undefined) addTotal.run(gift.roomId, roomCreatedAt, JSON.stringify(gift.recipientId), gift.quantity)
         return undefined
       }))
       for (const [i, { resolve }] of group.entries()) resolve(found[i])
@@ -110,12 +116,15 @@ export function createSqliteOutbox (file: string, { now = Date.now, keptLedger =
   }
 
   return {
-    add: (gift) => failingClosed(() => new Promise<Found | undefined>((resolve, reject) => {
-      if (waiting.push({ gift, resolve, reject }) > 1) return
+    add: (gift, roomCreatedAt) => failingClosed(() => new Promise<Found | undefined>((resolve, reject) => {
+      if (waiting.push({ gift, roomCreatedAt, resolve, reject }) > 1) return
       const rest = restUntil - performance.now()
       if (rest < 1) setImmediate(commit)
       else setTimeout(commit, rest)
     })),
+    totals: (roomId, roomCreatedAt, limit) => failingClosed(() =>
+      totalsOf.all(roomId, roomCreatedAt, limit).map(({ recipient, quantity }) => ({ recipientId: JSON.parse(String(recipient)) as UserId, quantity: Number(quantity) }))),
+    forgetTotals: (roomId, roomCreatedAt) => failingClosed(() => { forget.run(roomId, roomCreatedAt) }),
     take: (sizes, leaseMs) => failingClosed(() => {
       const at = now()
       const token = randomUUID()

@@ -14,6 +14,15 @@ export interface Gift {
   timestamp: number
 }
 
+/** The quantity of the gifts that a user has received in a room. */
+export interface GiftTotal {
+  recipientId: UserId
+  quantity: number
+}
+
+/** How long Redis keeps the totals of a room after its last gift, in milliseconds, in case the server that closed the room died before it deleted them. */
+export const totalsTtlMs = 30 * 86_400_000
+
 /** Gifts that were leased together. */
 export interface Batch {
   /** Identifies the lease. */
@@ -93,9 +102,15 @@ export interface Outbox {
    * was already processed is queued again, because the outbox has deleted it; the backend still
    * charges it only once.
    *
+   * @param roomCreatedAt when the gift's room was created, epoch milliseconds. If given, a gift that this call queues counts in
+   * the totals of the room
    * @returns where the gift was already stored; undefined if this call queued it
    */
-  add (gift: Gift): Promise<Found | undefined>
+  add (gift: Gift, roomCreatedAt?: number): Promise<Found | undefined>
+  /** @returns at most `limit` totals of a room, largest first. The same recipient may have one total per form of the id */
+  totals (roomId: string, roomCreatedAt: number, limit: number): Promise<GiftTotal[]>
+  /** Deletes the totals of a closed room. */
+  forgetTotals (roomId: string, roomCreatedAt: number): Promise<void>
   /**
    * Leases the gift that has been due longest, and other due gifts with the same number of failed
    * attempts. The lease lasts `leaseMs`, measured by the clock of the storage. After that, the

@@ -10,6 +10,8 @@
 // and these keys for each kind of record (ledger, failed, dead):
 //   …:<kind>        hash: id → "<details JSON>\n<gift JSON>"
 //   …:<kind>:ids    sorted set of the ids, all with score 0, so sorted by id
+// and this key for each room:
+//   …:totals:<createdAt> <room>  sorted set: JSON of a recipient's id → quantity of gifts; expires
 
 const clock = `
 local function clock(given)
@@ -20,7 +22,9 @@ end
 `
 
 /**
- * KEYS due items ledger failed dead — ARGV now id gift
+ * KEYS due items ledger failed dead totals — ARGV now id gift recipient quantity totalsTtl
+ *
+ * If the recipient is not empty, adds a new gift to the totals of the room.
  *
  * Returns {index in KEYS of the hash that contains the gift, its value there}, or nil if the gift is new.
  */
@@ -31,6 +35,10 @@ for i = 2, 5 do
 end
 redis.call('HSET', KEYS[2], ARGV[2], '0\\n' .. ARGV[3])
 redis.call('ZADD', KEYS[1], clock(ARGV[1]), ARGV[2])
+if ARGV[4] ~= '' then
+  redis.call('ZINCRBY', KEYS[6], ARGV[5], ARGV[4])
+  redis.call('PEXPIRE', KEYS[6], ARGV[6])
+end
 return nil
 `
 

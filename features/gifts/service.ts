@@ -1,12 +1,12 @@
 import { join } from 'node:path'
 import { userKeyOf } from 'flylive-audio-server/feature'
-import type { FeatureInstance, LocalRoom, Session, UserId, z } from 'flylive-audio-server/feature'
+import type { FeatureInstance, LocalRoom, RoomRecord, Session, UserId, z } from 'flylive-audio-server/feature'
 import { v7 } from 'uuid'
 import { KeyReused } from './errors.ts'
 import { createFlusher, processingFailed } from './flusher.ts'
 import { contentOf, createRecentGifts, transactionIdOf } from './keys.ts'
 import type { events, requests } from './messages.ts'
-import type { Counts, Found, Gift, RecordKind, Records } from './outbox.ts'
+import type { Counts, Found, Gift, GiftTotal, RecordKind, Records } from './outbox.ts'
 import { createRedisOutbox } from './outbox.redis.ts'
 import { createSqliteOutbox } from './outbox.sqlite.ts'
 import { processorOf } from './processor.ts'
@@ -43,6 +43,13 @@ export interface Gifts {
   prepare (session: Session, room: LocalRoom, request: { giftId: number, recipientId: UserId }): Promise<void>
   counts (): Promise<Counts>
   /**
+   * @returns the totals of the users who have received most gifts since the room was created, largest first
+   * @throws UNAVAILABLE
+   */
+  totals (room: RoomRecord): Promise<GiftTotal[]>
+  /** Deletes the totals of a closed room. */
+  forgetTotals (room: RoomRecord): Promise<void>
+  /**
    * @param after the transactionId to start after; records are sorted by transactionId, oldest first
    * @returns at most `limit` records with a transactionId greater than `after`
    */
@@ -57,6 +64,9 @@ export interface Gifts {
   /** Waits for the batches in flight; queued gifts stay in the outbox. */
   close (): Promise<void>
 }
+
+/** Maximum number of totals in the reply to room:join (protocol.md, section 7, "Room details"). */
+const maxTotals = 50
 
 /** Number of dead letters that one step of a replay moves. */
 const replayBatch = 500
@@ -111,7 +121,7 @@ export function createGifts (app: Pick<FeatureInstance, 'clock' | 'config' | 'fe
         if (content !== contentOf(gift)) throw new KeyReused()
         if (!recentGifts.has(transactionId)) recentGifts.set(transactionId, { content, shown: false })
       }
-      const found = await outbox.add(gift)
+      const found = await outbox.add(gift, room.record.createdAt)
       if (!found) {
         flusher.added()
         return { gift }
@@ -137,6 +147,16 @@ export function createGifts (app: Pick<FeatureInstance, 'clock' | 'config' | 'fe
       if (!isHere && (await store.getMembers(room.roomId, [userKey]))[0] === undefined) return
       toUser(recipientId, 'gift:prepare', { roomId: room.roomId, senderId: session.user.id, giftId } satisfies Data<'gift:prepare'>)
     },
+    async totals ({ roomId, createdAt }) {
+      const merged = new Map<string, GiftTotal>()
+      for (const { recipientId, quantity } of await outbox.totals(roomId, createdAt, maxTotals * 2)) {
+        const key = userKeyOf(recipientId)
+        const known = merged.get(key)
+        merged.set(key, { recipientId: known?.recipientId ?? recipientId, quantity: (known?.quantity ?? 0) + quantity })
+      }
+      return [...merged.values()].sort((a, b) => b.quantity - a.quantity).slice(0, maxTotals)
+    },
+    forgetTotals: ({ roomId, createdAt }) => outbox.forgetTotals(roomId, createdAt),
     counts: () => outbox.counts(),
     list: (kind, after, limit) => outbox.list(kind, after, limit),
     async replay (transactionIds) {

@@ -1,11 +1,18 @@
-import { cursor, nextCursor, profile, roomId, userId, z } from 'flylive-audio-server/feature'
+import { cursor, nextCursor, profile, query, roomId, userId, z } from 'flylive-audio-server/feature'
 import type { RequestMap } from 'flylive-audio-server/feature'
 
 const listed = z.object({
   roomId,
   ownerId: userId,
   participantCount: z.int(),
-  isLocked: z.boolean().describe('Whether the room requires a PIN. If so, `people` is empty'),
+  hostName: z.string().nullable().describe('Name of the owner; null if the room is locked, or the server does not know the name'),
+  title: z.string().nullable(),
+  topic: z.string().nullable(),
+  isLocked: z.boolean().describe('Whether the room needs a PIN, or admits nobody new. Its `hostName` is null then, and its `people` and `speaking` are empty'),
+  live: z.object({
+    speaking: z.array(userId).describe('The active speakers, at most a few seconds old'),
+    onAir: z.boolean().describe('Whether the room is broadcast')
+  }),
   createdAt: z.int(),
   seatCount: z.int().optional().describe('Present if the feature seats is enabled'),
   seated: z.int().optional().describe('Number of users on seats, without users whose connection broke. Present if the feature seats is enabled'),
@@ -16,6 +23,7 @@ export const requests = {
   'lobby:list': {
     request: z.object({
       cursor,
+      query: query.optional().describe('Only rooms whose id, title, topic and host name contain all of these words, in any case and with or without accents'),
       limit: z.int().min(1).max(100).default(50)
     }).describe('Lists rooms that have members, ordered by id'),
     reply: z.object({ rooms: z.array(listed), nextCursor }).describe('A page may have fewer rooms than `limit` even if more pages follow')

@@ -1,6 +1,6 @@
 import { refusals, roomId, RoomNotFound, userId, z } from 'flylive-audio-server/feature'
 import type { FeatureInstance } from 'flylive-audio-server/feature'
-import { initialSeats, isMuted } from './state.ts'
+import { initialSeats, isMuted, viewOfRequests } from './state.ts'
 import type { SeatState } from './state.ts'
 import { maxSeats, seat, seatIndex, seatRequest } from './messages.ts'
 import type { Seats } from './service.ts'
@@ -28,7 +28,7 @@ function describe (state: SeatState): z.input<typeof adminView> {
       ({ seatIndex, userId, isMuted: isMuted(state, userId), selfMuted, awayUntil: awayUntil ?? null })),
     lockedSeats: state.locked,
     invites: state.invites,
-    requests: state.requests.map(({ awayUntil, ...request }) => ({ ...request, awayUntil: awayUntil ?? null }))
+    requests: viewOfRequests(state).map((request, i) => ({ ...request, awayUntil: state.requests[i]?.awayUntil ?? null }))
   }
 }
 

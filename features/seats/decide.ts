@@ -1,7 +1,7 @@
-import { Forbidden, userKeyOf } from 'flylive-audio-server/feature'
+import { CannotTargetSelf, Forbidden, userKeyOf } from 'flylive-audio-server/feature'
 import type { Decision, Role, RoomEvent, UserId } from 'flylive-audio-server/feature'
 import {
-  AlreadySeated, CannotTargetSelf, InviteNotFound, InvitePending, NotSeated,
+  AlreadySeated, InviteNotFound, InvitePending, NotSeated,
   SeatAlreadyLocked, SeatInvalid, SeatLocked, SeatNotLocked, SeatRequestNotFound, SeatRequestsFull, SeatTaken
 } from './errors.ts'
 import type { ClearReason } from './messages.ts'
@@ -26,6 +26,8 @@ export type Command =
   { type: 'remove' | 'mute' | 'unmute', userId: UserId } |
   { type: 'accept' | 'decline', seatIndex?: number | undefined } |
   { type: 'selfMute', muted: boolean } |
+  // Mutes all seated users, except the owner, the sender, and these users.
+  { type: 'muteAll', except: readonly UserId[] } |
   { type: 'request' } |
   { type: 'cancel', userId?: UserId | undefined } |
   // The server itself runs the following commands, without an actor.
@@ -52,6 +54,7 @@ const rights: Partial<Record<Command['type'], readonly Role[]>> = {
   lock: ['owner', 'admin'],
   unlock: ['owner', 'admin'],
   mute: ['owner', 'admin'],
+  muteAll: ['owner', 'admin'],
   unmute: ['owner', 'admin'],
   invite: ['owner', 'admin'],
   remove: ['owner', 'admin']
@@ -72,6 +75,8 @@ export interface Outcome {
   seatIndex?: number
   userId?: UserId
   invite?: Invite
+  /** The users whom the command has muted. */
+  userIds?: UserId[]
 }
 
 /**
@@ -123,12 +128,15 @@ export function decide (state: SeatState, command: Command, actor: Actor | undef
     next.locked = next.locked.filter((index) => index !== seatIndex)
     emit('seat:locked', { seatIndex, isLocked: false })
   }
+  function emitHand (userId: UserId, handRaised: boolean): void {
+    emit('seat:hand', { userId, handRaised })
+  }
   /** @returns whether there was a request */
   function removeRequest (userId: UserId): boolean {
     const remaining = next.requests.filter((request) => !isSameUser(request.userId, userId))
     if (remaining.length === next.requests.length) return false
     next.requests = remaining
-    changed = true
+    emitHand(userId, false)
     return true
   }
   function unmute (userId: UserId): void {
@@ -225,6 +233,13 @@ export function decide (state: SeatState, command: Command, actor: Actor | undef
       emitMute(seat)
       return done({ userId: seat.userId })
     }
+    case 'muteAll': {
+      const isExcepted = ({ userId }: Seat) => [self, actor?.ownerId, ...command.except].some((user) => user !== undefined && isSameUser(user, userId))
+      const seats = next.seats.filter((seat) => !isExcepted(seat) && !isMuted(next, seat.userId))
+      next.muted.push(...seats.map(({ userId }) => userKeyOf(userId)))
+      seats.forEach(emitMute)
+      return done({ userIds: seats.map(({ userId }) => userId) })
+    }
     case 'selfMute': {
       const seat = seatOf(next, userKeyOf(self))
       if (!seat || seat.selfMuted === command.muted) return done({})
@@ -267,7 +282,7 @@ export function decide (state: SeatState, command: Command, actor: Actor | undef
       if (next.requests.some(({ userId }) => isSameUser(userId, self))) return done({})
       if (next.requests.length >= maxRequests) throw new SeatRequestsFull(maxRequests)
       next.requests = [...next.requests, { userId: self, requestedAt: now }]
-      changed = true
+      emitHand(self, true)
       return done({})
     }
     case 'cancel': {
@@ -299,6 +314,8 @@ export function decide (state: SeatState, command: Command, actor: Actor | undef
         if (present !== true) continue
         delete holding.awayUntil
         changed = true
+        // Members who joined while the user was away do not know of the raised hand.
+        if (!('seatIndex' in holding)) emitHand(holding.userId, true)
       }
       endInvites(({ expiresAt }) => expiresAt <= now)
       return done({})

@@ -11,7 +11,6 @@ export const InviteNotFound = createError('INVITE_NOT_FOUND', '%s', 404)
 export const AlreadySeated = createError('ALREADY_SEATED', 'You are already on a seat', 409)
 export const SeatRequestsFull = createError('SEAT_REQUESTS_FULL', 'This room already has the maximum of %s seat requests', 409)
 export const SeatRequestNotFound = createError('SEAT_REQUEST_NOT_FOUND', '%s', 404)
-export const CannotTargetSelf = createError('CANNOT_TARGET_SELF', 'You cannot do this to yourself', 400)
 
 export const meanings = {
   INVITE_NOT_FOUND: 'You have no pending invite to this seat',

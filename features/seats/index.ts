@@ -1,4 +1,4 @@
-import { defineFeature } from 'flylive-audio-server/feature'
+import { defineFeature, userKeyOf } from 'flylive-audio-server/feature'
 import type { Session, z } from 'flylive-audio-server/feature'
 import { adminRoutes } from './admin.ts'
 import { config } from './config.ts'
@@ -92,6 +92,10 @@ export default defineFeature(async function seats (app, { graceSeconds, commands
   })
   // A separate hook, because it may wait for the backend. The hook above reads the seats at the time of the join.
   hooks.on('room:join', async (room, session) => ({ seatRequests: await seatRequests.joinSnapshot(room, session) } satisfies Pick<z.input<typeof joinReply>, 'seatRequests'>))
+  hooks.on('room:participants', ({ roomId }, profiles) => {
+    const raised = new Set(service.peek(roomId)?.requests.map(({ userId }) => userKeyOf(userId)))
+    for (const profile of profiles) profile.handRaised = raised.has(userKeyOf(profile.userId))
+  })
   hooks.on('room:featured', ({ roomId }) => service.peek(roomId)?.seats.map(({ userId }) => userId) ?? [])
 
   const disconnectGrace = createDisconnectGrace(service.startMissingGrace, log)
@@ -131,6 +135,7 @@ export default defineFeature(async function seats (app, { graceSeconds, commands
   })
   hooks.on('room:successors', service.successors)
   hooks.on('room:ownerChanged', seatRequests.ownerChanged)
+  hooks.on('room:roleChanged', seatRequests.roleChanged)
   hooks.on('room:leave', seatRequests.left)
   hooks.on('room:close', seatRequests.closed)
   const setSelfMuted = (roomId: string, session: Session, muted: boolean) => {

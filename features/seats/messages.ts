@@ -32,7 +32,7 @@ export const requests = {
 } satisfies RequestMap
 
 /** A seat request (a raised hand). */
-export const seatRequest = z.object({ userId, requestedAt: z.int().describe('Epoch milliseconds') })
+export const seatRequest = z.object({ userId, requestedAt: z.int().describe('Epoch milliseconds'), position: z.int().min(1).describe('Place in the queue, from 1') })
 const seatRequests = z.array(seatRequest).describe('Oldest first. The owner and admins receive all requests, other members only their own')
 
 export const clearReason = z.enum(['left', 'removed', 'moved', 'locked', 'disconnected'])
@@ -45,7 +45,8 @@ export const events = {
   'seat:userMuted': z.object({ roomId, userId, isMuted: z.boolean().describe('Muted by the owner or an admin'), selfMuted: z.boolean() }).describe('Sent to all members when the mute state of a seated user changes'),
   'seat:invite:pending': z.object({ roomId, seatIndex, isPending: z.boolean(), invitedUserId: userId.optional() }).describe('Sent to all members when an invite to a seat is created or ends'),
   'seat:invite:received': z.object({ roomId, seatIndex, invitedById: userId, expiresAt: z.int().describe('Epoch milliseconds') }).describe('Sent to the invited user'),
-  'seat:requests': z.object({ roomId, requests: seatRequests }).describe('Sent after a change: to the owner and admins with all seat requests, to the requesting member with their own'),
+  'seat:requests': z.object({ roomId, requests: seatRequests }).describe('Sent after a change: to the owner and admins with all seat requests, to each requesting member whose position has changed with their own'),
+  'seat:hand': z.object({ roomId, userId, handRaised: z.boolean() }).describe('Sent to all members when a user raises or lowers a hand. It may be repeated'),
   'seat:count': z.object({ roomId, seatCount: z.int() }).describe('Sent to all members when the number of seats changes')
 } satisfies EventMap
 

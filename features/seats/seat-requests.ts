@@ -10,7 +10,7 @@ import type { SeatRequestView, SeatState, SeatStateHandle } from './state.ts'
  * own sockets when the seats of a room change. An event always contains every request
  * that its receiver may see, so lost and repeated events do no harm.
  *
- * A change is sent only to the hosts and to the users whose request was added or removed,
+ * A change is sent only to the hosts and to the users whose request was added or removed, or has a new position,
  * because a room may have thousands of members.
  */
 export interface SeatRequests {
@@ -22,6 +22,8 @@ export interface SeatRequests {
   updateRole (room: LocalRoom, session: Session, role: Role): void
   /** Sends the requests to a new owner. A previous owner without another role receives only their own requests. */
   ownerChanged (room: LocalRoom, ownerId: UserId, previousOwnerId: UserId): void
+  /** Sends the requests that a user may see with their new role. */
+  roleChanged (room: LocalRoom, userId: UserId): void
   left (room: LocalRoom, session: Session): void
   closed (room: LocalRoom): void
   /** Finds the hosts of a room whose members joined while the feature was off. */
@@ -51,7 +53,7 @@ const timeoutMs = 500
 
 const isHost = (role: Role) => role !== 'member'
 const isOwn = (session: Session) => ({ userId }: SeatRequestView) => userKeyOf(userId) === session.userKey
-const identityOf = ({ userId, requestedAt }: SeatRequestView) => `${requestedAt} ${userKeyOf(userId)}`
+const identityOf = ({ userId, requestedAt, position }: SeatRequestView) => `${position} ${requestedAt} ${userKeyOf(userId)}`
 
 export function createSeatRequests ({ log, rooms, sockets }: Pick<FeatureInstance, 'log' | 'rooms' | 'sockets'>, state: Pick<SeatStateHandle, 'peek'>, audiences: RequestAudiences): SeatRequests {
   function audienceOf (room: LocalRoom): RequestAudience {
@@ -120,6 +122,12 @@ export function createSeatRequests ({ log, rooms, sockets }: Pick<FeatureInstanc
     }))
   }
 
+  function checkRoles (room: LocalRoom, userId: UserId): void {
+    for (const session of sockets.ofUser(userKeyOf(userId))) {
+      if (room.members.has(session)) rooms.roleOf(room.record, session).then((role) => updateRole(room, session, role), () => { /* The next request that needs the role looks it up. */ })
+    }
+  }
+
   return {
     async joinSnapshot (room, session) {
       const audience = audienceOf(room)
@@ -157,11 +165,8 @@ export function createSeatRequests ({ log, rooms, sockets }: Pick<FeatureInstanc
       sendToHosts(room, audience, [...hosts])
     },
     updateRole,
-    ownerChanged (room, ...owners) {
-      for (const session of owners.flatMap((userId) => [...sockets.ofUser(userKeyOf(userId))])) {
-        if (room.members.has(session)) rooms.roleOf(room.record, session).then((role) => updateRole(room, session, role), () => { /* The next request that needs the role looks it up. */ })
-      }
-    },
+    ownerChanged: (room, ...owners) => owners.forEach((userId) => checkRoles(room, userId)),
+    roleChanged: checkRoles,
     left (room, session) {
       const { pendingJoiners, hosts } = audienceOf(room)
       pendingJoiners.delete(session)

@@ -27,6 +27,13 @@ export interface Seats {
    */
   act (room: LocalRoom, session: Session, command: Command): Promise<Outcome>
   /**
+   * Mutes all seated users, except the owner of the room, the sender, and `except`.
+   *
+   * @returns the users whom the command has muted
+   * @throws FORBIDDEN if the sender is a member; UNAVAILABLE
+   */
+  muteAll (room: LocalRoom, session: Session, except: readonly UserId[]): Promise<UserId[]>
+  /**
    * Changes the number of seats of a room and releases the seats that no longer exist.
    *
    * @throws ROOM_NOT_FOUND, UNAVAILABLE
@@ -60,7 +67,7 @@ export function createSeats (app: FeatureInstance, seatState: SeatStateHandle, g
     if (!needsRights(command, userId)) return { userId, role: 'member' }
     const role = await rooms.roleOf(room.record, session)
     seatRequests.updateRole(room, session, role)
-    if (role !== 'admin' || (type !== 'remove' && type !== 'lock')) return { userId, role }
+    if (role !== 'admin' || (type !== 'remove' && type !== 'lock' && type !== 'muteAll')) return { userId, role }
     return { userId, role, ownerId: await rooms.ownerOf(room.record) }
   }
 
@@ -94,6 +101,9 @@ export function createSeats (app: FeatureInstance, seatState: SeatStateHandle, g
         await sockets.toUser(userId, 'seat:invite:received', { roomId, seatIndex, invitedById, expiresAt })
       }
       return outcome
+    },
+    async muteAll (room, session, except) {
+      return (await this.act(room, session, { type: 'muteAll', except })).userIds ?? []
     },
     async resize (roomId, seatCount) {
       const room = await store.getRoom(roomId)

@@ -88,10 +88,13 @@ export function viewOf (state: SeatState): SeatsView {
 }
 
 /** A request as clients receive it. */
-export type SeatRequestView = Pick<SeatRequest, 'userId' | 'requestedAt'>
+export interface SeatRequestView extends Pick<SeatRequest, 'userId' | 'requestedAt'> {
+  /** Place in the queue, from 1. */
+  position: number
+}
 
 export const viewOfRequests = (state: SeatState | undefined): SeatRequestView[] =>
-  (state?.requests ?? []).map(({ userId, requestedAt }) => ({ userId, requestedAt }))
+  (state?.requests ?? []).map(({ userId, requestedAt }, i) => ({ userId, requestedAt, position: i + 1 }))
 
 /** The next expiry of an invite or a grace period, epoch milliseconds; undefined if there is none. */
 export function nextExpiry (state: SeatState): number | undefined {
@@ -102,8 +105,8 @@ export function nextExpiry (state: SeatState): number | undefined {
 
 /**
  * Returns the events that turn one state into another, for members who missed the
- * changes in between. Requests are excluded: seat-requests.ts sends them, because not
- * all members may see them.
+ * changes in between. The list of requests is excluded: seat-requests.ts sends it, because not
+ * all members may see it.
  */
 export function difference (from: SeatState | undefined, to: SeatState): RoomEvent[] {
   const before = from ?? noSeats(to.seatCount)
@@ -123,6 +126,9 @@ export function difference (from: SeatState | undefined, to: SeatState): RoomEve
   for (const { seatIndex, userId } of to.invites) {
     if (!before.invites.some((invite) => invite.seatIndex === seatIndex && invite.userId === userId)) events.push({ type: 'seat:invite:pending', data: { seatIndex, isPending: true, invitedUserId: userId } })
   }
+  const [handsBefore, hands] = [before, to].map(({ requests }) => new Map(requests.map(({ userId }) => [userKeyOf(userId), userId]))) as [Map<string, UserId>, Map<string, UserId>]
+  for (const [key, userId] of handsBefore) if (!hands.has(key)) events.push({ type: 'seat:hand', data: { userId, handRaised: false } })
+  for (const [key, userId] of hands) if (!handsBefore.has(key)) events.push({ type: 'seat:hand', data: { userId, handRaised: true } })
   if (before.seatCount !== to.seatCount) events.push({ type: 'seat:count', data: { seatCount: to.seatCount } })
   for (const seat of to.seats) {
     const { seatIndex, userId, selfMuted } = seat

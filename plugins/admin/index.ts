@@ -2,7 +2,7 @@ import type { IncomingMessage } from 'node:http'
 import bearerAuth from '@fastify/bearer-auth'
 import fp from 'fastify-plugin'
 import type { FastifyReply, FastifyRequest, RouteOptions } from 'fastify'
-import type { UserId } from '../connections/session.ts'
+import type { Session, UserId } from '../connections/session.ts'
 import { Unauthorized } from '../errors/codes.ts'
 import { createLockout } from '../redis/lockout.ts'
 import type { RoomRecord } from '../store/types.ts'
@@ -26,13 +26,14 @@ export interface Admin {
    */
   identify (request: FastifyRequest): Promise<boolean>
   /**
-   * Logs a change that an admin made: one line with `audit: true`, a digest of the key and the
-   * client's address.
+   * Logs a change that an admin of the server, or a host of a room, made: one line with `audit: true` and the client's
+   * address.
    *
+   * @param by an admin's request, of which a digest of the key is logged, or a host's session, of which the user is logged
    * @param action such as `room.close`
    * @param change the target, and the state of the target before and after the change
    */
-  audit (request: FastifyRequest, action: string, change: { before: unknown, after: unknown, [target: string]: unknown }): void
+  audit (by: FastifyRequest | Session, action: string, change: { before: unknown, after: unknown, [target: string]: unknown }): void
 }
 
 /** A room's seats, as the admin API shows them. */
@@ -126,8 +127,11 @@ export default fp(async function admin (app) {
       if (!isLockedOut) await lockout.wrong(request.ip)
       return false
     },
-    audit (request, action, change) {
-      app.log.info({ audit: true, action, key: usedKeys.get(request.raw), ip: request.ip, ...change }, `admin: ${action}`)
+    audit (by, action, change) {
+      const who = 'raw' in by
+        ? { key: usedKeys.get(by.raw), ip: by.ip }
+        : { by: by.user.id, sessionId: by.id, ip: by.identity.address }
+      app.log.info({ audit: true, action, ...who, ...change }, `${'raw' in by ? 'admin' : 'host'}: ${action}`)
     }
   } satisfies Admin)
   app.addHook('onRoute', (route) => {

@@ -106,6 +106,9 @@ export async function createRedisBus (redis: Redis, db: number, nodeId: string, 
       encoded: { channel: prefix + channel, payload: payloadOf(nodeId, number, message) },
       settle (receivers) {
         if (deaf || receivers === 0) inFlight.deliverHere(number)
+      },
+      discard () {
+        inFlight.returned(number)
       }
     }
   }

@@ -12,6 +12,8 @@ export interface TrackedMessage {
   encoded: EncodedMessage
   /** @param receivers how many connections received the message; 0 if publishing failed */
   settle (receivers: number): void
+  /** Must be called instead of {@link settle} if the message was not published. It is then not delivered. */
+  discard (): void
 }
 
 /**

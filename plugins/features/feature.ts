@@ -67,10 +67,13 @@ export interface FeatureHookRegistrar extends HookRegistrar<AllHooks>, HookCalle
 
 /** The methods of the room store that features can call. */
 export interface FeatureStore extends Pick<RoomStore,
-  'kind' | 'ban' | 'listEmptyRooms' | 'forgetEmptyRoom' |
+  'kind' | 'ban' | 'unban' | 'listBans' | 'listEmptyRooms' | 'forgetEmptyRoom' |
   'getRoom' | 'listRooms' | 'listBusyRooms' | 'getParticipants' | 'listParticipants' | 'getMembers' | 'getSomeMembers'> {
-  /** @returns the entries of the feature's log of a room (`rooms.emitLogged`), oldest first */
-  readLog (roomId: string): Promise<string[]>
+  /**
+   * @param last maximum number of entries; the oldest are left out. Default: all
+   * @returns the entries of the feature's log of a room (`rooms.emitLogged`), oldest first
+   */
+  readLog (roomId: string, last?: number): Promise<string[]>
 }
 
 /** The kernel's API for features: each property is a decorator of the feature's instance. */
@@ -111,7 +114,7 @@ export interface FeatureSurface {
    */
   bus: Pick<Bus, 'publish' | 'subscribe' | 'unsubscribe'>
   /** Rooms, members and roles; events to all members of a room; shared room state. */
-  rooms: Pick<Rooms, 'size' | 'get' | 'local' | 'ofSession' | 'roomState' | 'roleOf' | 'roleOfUser' | 'ownerOf' | 'ownersOf' | 'reviewOwner' | 'touch' | 'defaultRoleOf' | 'emit' | 'emitLogged' | 'sendHere' | 'sendTo' | 'close' | 'kick' | 'kickHere'>
+  rooms: Pick<Rooms, 'size' | 'get' | 'local' | 'ofSession' | 'roomState' | 'roleOf' | 'roleOfUser' | 'ownerOf' | 'ownersOf' | 'overviewsOf' | 'reviewOwner' | 'detailsOf' | 'update' | 'lock' | 'unlock' | 'adminsOf' | 'rolesOf' | 'setRole' | 'transfer' | 'touch' | 'defaultRoleOf' | 'emit' | 'emitLogged' | 'emitUnlogged' | 'sendHere' | 'sendTo' | 'close' | 'kick' | 'kickHere'>
   /** Sessions of this server, with or without a socket; events to a user's sessions on all servers. */
   sockets: FeatureSockets
   /** Audio: transports, producers, consumers, active speakers. */
@@ -196,13 +199,18 @@ export type { CodedError, WireError } from '../errors/codes.ts'
 export { refusals, wireError } from '../errors/refusals.ts'
 export type { ErrorClass } from '../errors/error-codes.ts'
 export { withTimeout } from '../errors/timeout.ts'
-export { NotInRoom, RoomNotFound } from '../rooms/errors.ts'
+export { CannotTargetSelf, NotInRoom, RoomNotFound } from '../rooms/errors.ts'
 // Events for rooms.sendHere, rooms.sendTo and session.write.
 export { createEvent } from '../connections/face.ts'
 
 // Schemas for ids and public user profiles; user ids in comparable form.
 export { profile, roomId, userId, userIdText } from '../schema/ids.ts'
 export { userKeyOf } from '../connections/session.ts'
+
+// Texts in any language, whose length is counted in code points.
+export { text } from '../schema/texts.ts'
+// Whether a text matches a search.
+export { createSearch, query } from '../schema/search.ts'
 
 // Pagination of lists.
 export { cursor, cursorBehind, keyBehind, maxPageBytes, nextCursor, pageOf } from '../schema/pages.ts'
@@ -228,9 +236,11 @@ export type { EventMap, MessageSchemas, RequestMap } from '../schema/messages.ts
 export type { Clock } from '../clock.ts'
 export type { Metrics } from '../metrics.ts'
 export type { Decide, Decision, RoomState, RoomStateHandle, RoomEvent } from '../rooms/room-state.ts'
+export type { RoomDetails } from '../rooms/details.ts'
+export type { GivenRole } from '../rooms/ownership.ts'
 export type { LocalRoom } from '../rooms/node-rooms.ts'
 export type { RoomCloseReason } from '../rooms/messages.ts'
-export type { EmitOptions, LeaveReason, Role, RoomRequest, Rooms } from '../rooms/rooms.ts'
+export type { EmitOptions, LeaveReason, LoggedEvent, Role, RoomOverview, RoomRequest, Rooms } from '../rooms/rooms.ts'
 export type DtlsParameters = mediasoup.DtlsParameters
 export type RtpCapabilities = mediasoup.RtpCapabilities
 export type RtpParameters = mediasoup.RtpParameters
@@ -249,4 +259,4 @@ export type { SessionDirectory, SessionRecord } from '../directory/directory.ts'
 export type { BlobInfo, Blobs } from '../blobs/blobs.ts'
 export type { Expiry, KeyValue, Namespace, PlainKeys } from '../kv/kv.ts'
 export type { RoomStore } from '../store/store.ts'
-export type { Arrival, RoomPage, RoomRecord, RoomSummary } from '../store/types.ts'
+export type { Arrival, Ban, BanOptions, RoomPage, RoomRecord, RoomSummary } from '../store/types.ts'

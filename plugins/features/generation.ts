@@ -183,8 +183,8 @@ export async function buildGeneration (kernel: FastifyInstance, plan: Generation
     kv: featureKeys(kernel.kv),
     blobs: kernel.blobs,
     store: Object.assign(
-      only(kernel.store, 'kind', 'ban', 'listEmptyRooms', 'forgetEmptyRoom', 'getRoom', 'listRooms', 'listBusyRooms', 'getParticipants', 'listParticipants', 'getMembers', 'getSomeMembers'),
-      { readLog: (roomId: string) => kernel.store.readLog(roomId, name) }
+      only(kernel.store, 'kind', 'ban', 'unban', 'listBans', 'listEmptyRooms', 'forgetEmptyRoom', 'getRoom', 'listRooms', 'listBusyRooms', 'getParticipants', 'listParticipants', 'getMembers', 'getSomeMembers'),
+      { readLog: (roomId: string, last?: number) => kernel.store.readLog(roomId, name, last) }
     ),
     directory: only(kernel.directory, 'sessionsOf'),
     // The other methods show the settings of all features.

@@ -1,14 +1,18 @@
 import type { FastifyInstance } from 'fastify'
+import { userKeyOf } from '../connections/session.ts'
 import type { Session } from '../connections/session.ts'
 import { isCoded, unavailable } from '../errors/codes.ts'
 import type { JoinCommand, JoinResult } from '../store/types.ts'
 import { createLimiter } from '../redis/limiter.ts'
 import type { Closing } from './closing.ts'
+import type { Details } from './details.ts'
+import { isLockedByHost } from '../store/errors.ts'
 import { PinNotCompared } from '../store/pin-not-compared.ts'
 import { RoomNotFound } from './errors.ts'
 import type { LocalRoom } from './node-rooms.ts'
 import { createPinLimits } from './pin-limits.ts'
 import { createPinCheck, hashPin } from './pins.ts'
+import type { Roles } from './roles.ts'
 import type { RoomRequest } from './rooms.ts'
 import type { RoomSync } from './sync.ts'
 
@@ -33,7 +37,14 @@ export interface Admission {
   isUncertain (error: unknown): boolean
 }
 
-export function createAdmission (app: FastifyInstance, sync: RoomSync, closing: Closing): Admission {
+export interface AdmissionOptions {
+  sync: RoomSync
+  closing: Closing
+  details: Pick<Details, 'peekPinHash'>
+  isHost: Roles['isHost']
+}
+
+export function createAdmission (app: FastifyInstance, { sync, closing, details, isHost }: AdmissionOptions): Admission {
   const { bus, clock, config, drain, hooks, store } = app
   const redis = app.hasDecorator('redis') ? app.redis : undefined
   const creations = createLimiter(redis, { name: 'ratelimit:room-created', max: config.ROOMS_CREATED_PER_MINUTE, windowSeconds: 60 })
@@ -47,7 +58,7 @@ export function createAdmission (app: FastifyInstance, sync: RoomSync, closing: 
   async function joinWithPin (room: LocalRoom, command: Omit<JoinCommand, 'pinHash' | 'comparedHash'>, pin: string | undefined): Promise<Admitted> {
     if (pin === undefined) return { ...await store.join(command), pinHash: undefined }
     // This server usually knows the hash, which saves a round trip.
-    let comparedHash = room.pinHash ?? 'none'
+    let comparedHash = details.peekPinHash(room.roomId) ?? room.pinHash ?? 'none'
     for (let i = 0; i < maxComparisons; i++) {
       const isRight = comparedHash !== 'none' && await pins.matches(command.roomId, pin, comparedHash)
       const pinHash = isRight ? comparedHash : command.create ? await hashPin(pin) : 'wrong'
@@ -62,6 +73,18 @@ export function createAdmission (app: FastifyInstance, sync: RoomSync, closing: 
     throw unavailable('The PIN of the room is being changed')
   }
 
+  /** Joins, even if a host has locked the room, if the user is its owner or an admin. */
+  async function joinAsHost (room: LocalRoom, session: Session, command: Parameters<typeof joinWithPin>[1], pin: string | undefined): Promise<Admitted> {
+    try {
+      return await joinWithPin(room, command, pin)
+    } catch (error) {
+      if (!isLockedByHost(error)) throw error
+      const record = await store.getRoom(command.roomId)
+      if (!record || !await isHost(record, session)) throw error
+      return await joinWithPin(room, { ...command, isHost: true }, pin)
+    }
+  }
+
   async function mayCreate (roomId: string, session: Session, request: RoomRequest) {
     await creations.consume(session.userKey)
     return await hooks.ask('room:create', roomId, session, request)
@@ -70,19 +93,21 @@ export function createAdmission (app: FastifyInstance, sync: RoomSync, closing: 
   /** Tries to join first, because the creation limit and `room:create` apply only if the room does not exist. */
   async function enter (room: LocalRoom, session: Session, request: RoomRequest, command: Omit<JoinCommand, 'create'>, pin: string | undefined): Promise<Admitted> {
     try {
-      return await joinWithPin(room, command, pin)
+      return await joinAsHost(room, session, command, pin)
     } catch (error) {
       if (!(error instanceof RoomNotFound)) throw error
-      if (await sync.restore(room)) return await joinWithPin(room, command, pin)
+      if (await sync.restore(room)) return await joinAsHost(room, session, command, pin)
       if (drain.draining) throw error
     }
-    const { roomId, options } = request
+    const { roomId, options, title, topic } = request
     const answers = await mayCreate(roomId, session, request).catch((error: unknown) => {
       if (isCoded(error)) beforeStore.add(error)
       throw error
     })
-    const ownerId = answers.find((answer) => answer !== undefined)?.ownerId ?? session.user.id
-    return await joinWithPin(room, { ...command, create: { roomId, ownerId, createdAt: command.now, options, locked: pin !== undefined } }, pin)
+    const { user, userKey } = session
+    const ownerId = answers.find((answer) => answer !== undefined)?.ownerId ?? user.id
+    const ownerName = userKeyOf(ownerId) === userKey ? user.name : undefined
+    return await joinAsHost(room, session, { ...command, create: { roomId, ownerId, ownerName, title, topic, createdAt: command.now, options, locked: pin !== undefined } }, pin)
   }
 
   /**

@@ -1,10 +1,12 @@
 import type { FastifyInstance } from 'fastify'
+import { LRUCache } from 'lru-cache'
 import type { Bus } from '../cluster/bus.ts'
 import { createEvent, eventFromText } from '../connections/face.ts'
 import type { OutgoingEvent } from '../connections/face.ts'
+import { isCoded, rateLimited } from '../errors/codes.ts'
 import type { Publication } from '../store/types.ts'
 import type { RoomCloseReason } from './messages.ts'
-import type { EmitOptions } from './rooms.ts'
+import type { EmitOptions, LoggedEvent } from './rooms.ts'
 
 /** The first line of a message on a room's channel. The fields define the content of the other lines. By default, the other lines are one event. */
 interface RoomHeader {
@@ -113,6 +115,40 @@ async function appendAndPublish (
   tracked.settle(await append(tracked.encoded).catch(() => 0))
 }
 
+/**
+ * Like {@link appendAndPublish}, but the store may reject the entry with RATE_LIMITED. Nothing is then delivered.
+ *
+ * @param admitHere called if the store cannot be reached; throws if the entry is not allowed
+ */
+async function appendSpaced (
+  bus: Pick<Bus, 'track' | 'publish'>,
+  channel: string,
+  message: string,
+  append: (publish: Publication | undefined) => Promise<number>,
+  admitHere: () => void
+): Promise<void> {
+  const tracked = bus.track(channel, message)
+  if (!tracked) {
+    await append(undefined)
+    await bus.publish(channel, message)
+    return
+  }
+  try {
+    tracked.settle(await append(tracked.encoded))
+  } catch (error) {
+    try {
+      if (isRateLimited(error)) throw error
+      admitHere()
+    } catch (rejection) {
+      tracked.discard()
+      throw rejection
+    }
+    tracked.settle(0)
+  }
+}
+
+const isRateLimited = (error: unknown) => isCoded(error) && error.code === 'RATE_LIMITED'
+
 /** Publishes events to all members of a room. */
 export interface RoomChannel {
   /** Checks and publishes an event; a failure to publish is logged. */
@@ -122,10 +158,23 @@ export interface RoomChannel {
    *
    * @param owner the name of the log
    */
-  publishLogged (owner: string, roomId: string, type: string, data: object, log: { entry: string, keep: number }): Promise<void>
+  publishLogged (owner: string, roomId: string, type: string, data: object, log: LoggedEvent): Promise<void>
+  /**
+   * Removes an entry from a log of the room and publishes an event, in one step if the store supports it.
+   *
+   * @returns whether the log had the entry
+   * @throws UNAVAILABLE
+   */
+  publishUnlogged (owner: string, roomId: string, type: string, data: object, entry: string): Promise<boolean>
 }
 
+/** Maximum number of keys whose last entry a server remembers, for times at which the store is unavailable. */
+const maxRemembered = 50_000
+
 export function createRoomChannel ({ bus, clock, log, messages, store }: Pick<FastifyInstance, 'bus' | 'clock' | 'log' | 'messages' | 'store'>): RoomChannel {
+  // When the last entry with each key was added, epoch milliseconds.
+  const lastEntries = new LRUCache<string, number>({ maxSize: maxRemembered, sizeCalculation: () => 1 })
+
   function eventOf (roomId: string, type: string, fields: object): OutgoingEvent {
     const data = { roomId, ...fields }
     messages.checkEvent(type, data)
@@ -137,10 +186,32 @@ export function createRoomChannel ({ bus, clock, log, messages, store }: Pick<Fa
       bus.publish(channelOf(roomId), messageOf({ except }, eventOf(roomId, type, data).text))
         .catch((err: unknown) => log.error({ err, roomId }, 'failed to publish to a room'))
     },
-    async publishLogged (owner, roomId, type, data, { entry, keep }) {
+    async publishLogged (owner, roomId, type, data, { entry, keep, spacing }) {
       if (!Number.isInteger(keep) || keep < 1) throw new RangeError(`The length of a log must be a whole number of at least 1, not ${keep}`)
       const message = messageOf({}, eventOf(roomId, type, data).text)
-      await appendAndPublish(bus, channelOf(roomId), message, (publish) => store.appendLog(roomId, owner, { entry, keep, now: clock.now(), publish }))
+      const append = (publish: Publication | undefined) => store.appendLog(roomId, owner, {
+        entry, keep, now: clock.now(), publish, ...(spacing ? { spacing: { key: spacing.key, document: spacing.state, field: spacing.field } } : {})
+      })
+      if (!spacing) return await appendAndPublish(bus, channelOf(roomId), message, append)
+      const key = `${owner} ${roomId} ${spacing.key}`
+      await appendSpaced(bus, channelOf(roomId), message, append, () => {
+        const waitMs = (lastEntries.get(key) ?? -Infinity) + spacing.ms - clock.now()
+        if (waitMs > 0) throw rateLimited(waitMs)
+      })
+      if (spacing.ms > 0) lastEntries.set(key, clock.now())
+    },
+    async publishUnlogged (owner, roomId, type, data, entry) {
+      const channel = channelOf(roomId)
+      const message = messageOf({}, eventOf(roomId, type, data).text)
+      const tracked = bus.track(channel, message)
+      const receivers = await store.removeFromLog(roomId, owner, entry, tracked?.encoded).catch((error: unknown) => {
+        tracked?.discard()
+        throw error
+      })
+      if (receivers === undefined) tracked?.discard()
+      else if (tracked) tracked.settle(receivers)
+      else await bus.publish(channel, message)
+      return receivers !== undefined
     }
   }
 }

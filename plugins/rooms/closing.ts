@@ -2,7 +2,7 @@ import type { FastifyInstance } from 'fastify'
 import { createEvent } from '../connections/face.ts'
 import type { OutgoingEvent } from '../connections/face.ts'
 import { userKeyOf } from '../connections/session.ts'
-import { unavailable } from '../errors/codes.ts'
+import { isCoded, unavailable } from '../errors/codes.ts'
 import type { Announcements } from './announcements.ts'
 import { changeAndPublish, channelOf, closedMessage } from './channel.ts'
 import { deliverTo } from './node-rooms.ts'
@@ -88,10 +88,14 @@ export function createClosing (app: FastifyInstance, { nodeRooms, roomState, ann
       return true
     },
     kickHere,
-    async kick (roomId, userId, banUntil) {
+    async kick (roomId, userId, banUntil, options = {}) {
       const userKey = userKeyOf(userId)
       // The user is removed even if the ban cannot be stored.
-      const banFailed = banUntil === undefined ? undefined : await store.ban(roomId, userKey, banUntil).then(() => undefined, (error: unknown) => error)
+      const [banFailed] = await Promise.all([
+        banUntil === undefined ? undefined : store.ban(roomId, userKey, banUntil, { userId, ...options }).then(() => undefined, (error: unknown) => error),
+        store.forbidReturn(roomId, userKey).catch(() => { /* A kick of a user who is not in the room may have no effect while the store is unavailable. */ })
+      ])
+      if (isCoded(banFailed) && banFailed.code === 'BAN_LIMIT') throw banFailed
       const sentToAll = await cluster.send('room:kick', { roomId, userKey })
       hooks.emit('room:kicked', roomId, userId)
       if (banFailed !== undefined) throw unavailable('The user was removed, but the ban could not be stored', banFailed)

@@ -4,12 +4,14 @@ import { sharedLog } from '../store/store.ts'
 import { createAnnouncements } from './announcements.ts'
 import { createRoomChannel } from './channel.ts'
 import { createClosing } from './closing.ts'
+import { createDetails } from './details.ts'
 import { createMembership } from './membership.ts'
 import type { Membership } from './membership.ts'
 import { audience, createNodeRooms, deliver, deliverTo } from './node-rooms.ts'
 import { createOwnership } from './ownership.ts'
 import { startReconciler } from './reconciler.ts'
 import { createRoomState } from './room-state.ts'
+import { createOverviews } from './overviews.ts'
 import { createRoles } from './roles.ts'
 import type { Rooms } from './rooms.ts'
 import { createSessionRecords } from './session-records.ts'
@@ -40,9 +42,10 @@ export function createRooms (app: FastifyInstance): RoomsKernel {
   const closing = createClosing(app, { nodeRooms, roomState, announcements, sessionRecords })
   nodeRooms.handleWith({ closed: closing.closeHere, state: roomState.applyRemote, released: roomState.forget })
   const ownership = createOwnership(app, { nodeRooms, roomState })
-  const roles = createRoles(app, nodeRooms, ownership)
+  const details = createDetails(app, roomState)
+  const { isHost, ...roles } = createRoles(app, nodeRooms, ownership)
   const sync = createRoomSync(app, { unsynced, nodeRooms, roomState, announcements, closing })
-  const membership = createMembership(app, { unsynced, nodeRooms, roomState, announcements, closing, ownership, sessionRecords, sync })
+  const membership = createMembership(app, { unsynced, nodeRooms, roomState, announcements, closing, ownership, details, isHost, sessionRecords, sync })
   const stopReconciler = startReconciler(app, { unsynced, nodeRooms, sessionRecords, sync })
 
   const rooms: Rooms = {
@@ -55,11 +58,17 @@ export function createRooms (app: FastifyInstance): RoomsKernel {
     roomState,
     forFeature: (feature, ...args) => Object.create(rooms, {
       roomState: { value: roomState.forFeature(feature, ...args) },
-      emitLogged: { value: (...event: Parameters<Rooms['emitLogged']>) => channel.publishLogged(feature, ...event) }
+      emitLogged: { value: (...event: Parameters<Rooms['emitLogged']>) => channel.publishLogged(feature, ...event) },
+      emitUnlogged: { value: (...event: Parameters<Rooms['emitUnlogged']>) => channel.publishUnlogged(feature, ...event) }
     }) as Rooms,
     ...roles,
     defaultOwnerOf: ownership.peek,
-    ownersOf: ownership.read,
+    ownersOf: async (rooms) => (await ownership.read(rooms)).map(({ ownerId }) => ownerId),
+    overviewsOf: createOverviews(store, ownership, details),
+    detailsOf: details.peek,
+    update: details.update,
+    lock: details.lock,
+    unlock: details.unlock,
     reviewOwner: ownership.review,
     touch (roomId) {
       store.touchRoom(roomId, app.clock.now()).catch(() => { /* The next activity is recorded. */ })
@@ -85,6 +94,7 @@ export function createRooms (app: FastifyInstance): RoomsKernel {
       deliverTo(room, session, event)
     },
     emitLogged: (...event) => channel.publishLogged(sharedLog, ...event),
+    emitUnlogged: (...event) => channel.publishUnlogged(sharedLog, ...event),
     close: closing.close,
     kick: closing.kick,
     kickHere: closing.kickHere

@@ -1,9 +1,9 @@
 import fp from 'fastify-plugin'
-import { validationFailed } from '../errors/codes.ts'
+import { Forbidden, validationFailed } from '../errors/codes.ts'
 import { keyBehind, maxPageBytes, pageOf } from '../schema/pages.ts'
 import { userKeyOf } from '../connections/session.ts'
 import { createRooms } from './create.ts'
-import { joinReply } from './join-reply.ts'
+import { describeParticipants, joinReply } from './join-reply.ts'
 import { events, requests } from './messages.ts'
 
 /** Maximum pages of participants per user per minute, enough to list a room with many thousands of users. */
@@ -22,8 +22,8 @@ export default fp(async function rooms (app) {
   app.decorate('rooms', rooms)
   app.messages.events(events)
 
-  app.messages.on('room:join', { ...requests['room:join'], room: false, exclusive: true, limit: { perMinute: app.config.JOINS_PER_MINUTE, eventual: true } }, async ({ roomId, pin, ...options }, { session, afterReply }) => {
-    const joined = await rooms.join(session, { roomId, pin, options })
+  app.messages.on('room:join', { ...requests['room:join'], room: false, exclusive: true, limit: { perMinute: app.config.JOINS_PER_MINUTE, eventual: true } }, async ({ roomId, pin, title, topic, ...options }, { session, afterReply }) => {
+    const joined = await rooms.join(session, { roomId, pin, title, topic, options })
     afterReply(joined.answered)
     return await joinReply(app, session, joined)
   })
@@ -34,7 +34,15 @@ export default fp(async function rooms (app) {
   app.messages.on('room:participants', { ...requests['room:participants'], limit: { perMinute: pagesPerMinute } }, async ({ cursor, limit }, { room }) => {
     const { arrivals, count } = await app.store.listParticipants(room.roomId, placeBehind(cursor), limit + 1)
     const { shown, nextCursor } = pageOf(arrivals, limit, ({ place }) => String(place), maxPageBytes)
-    return { participants: shown.map(({ profile }) => profile), participantCount: count, nextCursor }
+    return { participants: describeParticipants(app, room, shown.map(({ profile }) => profile)), participantCount: count, nextCursor }
+  })
+  app.messages.on('room:update', { ...requests['room:update'], limit: { perMinute: app.config.ROOM_UPDATES_PER_MINUTE, eventual: true } }, async ({ title, topic }, { room, session }) => {
+    const { roomId, record } = room
+    if (await rooms.roleOf(record, session) === 'member') throw new Forbidden('This requires the owner or an admin of the room')
+    const before = rooms.detailsOf(record)
+    const after = await rooms.update(record, { title, topic })
+    app.admin.audit(session, 'room.update', { roomId, before, after })
+    return {}
   })
   app.messages.on('session:ping', { ...requests['session:ping'], room: false, immediate: true }, () => ({ serverTime: app.clock.now() }))
   app.messages.on('user:getRoom', { ...requests['user:getRoom'], room: false, limit: { perMinute: app.config.USER_LOOKUPS_PER_MINUTE, eventual: true } }, async ({ userId }) => {

@@ -20,11 +20,20 @@ export async function joinReply (app: FastifyInstance, session: Session, { room,
     roomId: room.roomId,
     self: { userId: session.user.id, role: standing.role },
     ownerId: standing.ownerId,
+    ...app.rooms.detailsOf(result.room),
+    admins: app.rooms.adminsOf(result.room),
     participantCount: result.count
   }
   // Reserves 1 KiB for the envelope, whose request id has up to 128 characters.
   const left = maxEventBytes - 1024 - Buffer.byteLength(JSON.stringify(reply))
-  return { ...reply, participants: fitting(participants, left) }
+  return { ...reply, participants: fitting(describeParticipants(app, room, participants), left) }
+}
+
+/** @returns the profiles with the fields that features add */
+export function describeParticipants (app: Pick<FastifyInstance, 'hooks'>, room: LocalRoom, profiles: readonly Profile[]): Profile[] {
+  const described = profiles.map((profile) => ({ ...profile }))
+  app.hooks.emit('room:participants', room, described)
+  return described
 }
 
 /**

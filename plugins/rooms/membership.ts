@@ -5,8 +5,10 @@ import { createAdmission } from './admission.ts'
 import type { Announcements } from './announcements.ts'
 import type { Closing } from './closing.ts'
 import { RoomNotFound } from './errors.ts'
+import type { Details } from './details.ts'
 import type { LocalRoom, NodeRooms, WaitingEvent } from './node-rooms.ts'
 import type { Ownership } from './ownership.ts'
+import type { Roles } from './roles.ts'
 import type { RoomStateKernel } from './room-state.ts'
 import type { Joined, JoinRequest, LeaveReason, Rooms } from './rooms.ts'
 import type { SessionRecords } from './session-records.ts'
@@ -30,14 +32,16 @@ export interface MembershipOptions {
   announcements: Announcements
   closing: Closing
   ownership: Ownership
+  details: Details
+  isHost: Roles['isHost']
   sessionRecords: SessionRecords
   sync: RoomSync
 }
 
 export function createMembership (app: FastifyInstance, options: MembershipOptions): Membership {
   const { clock, drain, hooks, log, store } = app
-  const { unsynced, nodeRooms, roomState, announcements, closing, ownership, sessionRecords, sync } = options
-  const admission = createAdmission(app, sync, closing)
+  const { unsynced, nodeRooms, roomState, announcements, closing, ownership, details, isHost, sessionRecords, sync } = options
+  const admission = createAdmission(app, { sync, closing, details, isHost })
   const leaving = new Set<Promise<void>>()
 
   async function join (session: Session, request: JoinRequest): Promise<Joined> {
@@ -106,7 +110,7 @@ export function createMembership (app: FastifyInstance, options: MembershipOptio
     sessionRecords.update(session)
     let confirmed = true
     try {
-      const result = await store.leave(room.roomId, session.id, session.userKey, clock.now())
+      const result = await store.leave(room.roomId, session.id, session.userKey, clock.now(), reason === 'disconnected')
       if (result?.lastOfUser === true) announcements.left(room.roomId, session.user.id, reason, result.count)
       if (!result) await leaveLostRoom(room, session)
     } catch (err) {

@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { profile, roomId, userId } from '../schema/ids.ts'
+import { text } from '../schema/texts.ts'
 import type { EventMap, RequestMap } from '../schema/messages.ts'
 import { cursor, nextCursor } from '../schema/pages.ts'
 
@@ -7,20 +8,43 @@ import { cursor, nextCursor } from '../schema/pages.ts'
 export const closeReason = z.union([z.enum(['closed_by_admin', 'inactivity', 'host_left', 'backend']), z.string().min(1).max(128)])
 export type RoomCloseReason = z.output<typeof closeReason>
 
+/** A PIN, in plain text. */
+export const pin = z.string().min(4).max(32)
+export const title = text(1, 80)
+export const topic = text(0, 200)
+
+/** The details of a room, as its members see them. */
+export const details = z.object({
+  title: z.string().nullable().describe('null if the room has no title'),
+  topic: z.string().nullable().describe('null if the room has no topic'),
+  isLocked: z.boolean().describe('Whether new users need a PIN, or are not admitted')
+})
+
 export const requests = {
   'session:ping': { request: z.object({}).describe('Checks that the connection works'), reply: z.object({ serverTime: z.int().describe('Epoch milliseconds') }) },
   'room:join': {
     request: z.object({
       roomId,
-      pin: z.string().min(4).max(32).optional().describe('PIN that later joins require. Applies only when the join creates the room')
+      pin: pin.optional().describe('PIN that later joins require. Applies only when the join creates the room'),
+      title: title.optional().describe('Applies only when the join creates the room'),
+      topic: topic.optional().describe('Applies only when the join creates the room')
     }).describe('Joins a room and leaves the previous one. The first join creates the room'),
     reply: z.looseObject({
       roomId,
       self: z.object({ userId, role: z.enum(['owner', 'admin', 'member']) }),
       ownerId: userId,
+      ...details.shape,
+      admins: z.array(userId).describe('The users whom the owner has made admins'),
       participantCount: z.int(),
-      participants: z.array(profile)
+      participants: z.array(profile).describe('Enabled features add fields to the profiles')
     }).describe('Enabled features add fields')
+  },
+  'room:update': {
+    request: z.object({
+      title: title.nullable().optional().describe('null removes the title'),
+      topic: topic.nullable().optional().describe('null removes the topic')
+    }).describe('Changes the title and the topic of the room. Owner and admins only'),
+    reply: z.object({})
   },
   'room:leave': {
     request: z.object({}).describe('Leaves the room, which releases the seat and closes all audio'),
@@ -57,6 +81,8 @@ export const events = {
   'room:userLeft': z.object({ roomId, userId }).describe('Sent to the other members when a user leaves. Rooms with more than PRESENCE_COALESCE_OVER members receive room:presence instead'),
   'room:presence': z.object({ roomId, count: z.int(), joined: z.array(profile), left: z.array(userId) }).describe('Joins and leaves of the last second, in parts of at most 20 profiles. Sent to all members of a large room, and if a user joins and leaves more than 20 times in 10 s'),
   'room:owner': z.object({ roomId, ownerId: userId, previousOwnerId: userId }).describe('Sent to all members when another user becomes the owner, for example because the owner was absent for OWNER_GRACE_SECONDS'),
+  'room:updated': z.object({ roomId, ...details.shape }).describe('Sent to all members when the title or the topic changes, or the room is locked or unlocked'),
+  'room:role': z.object({ roomId, userId, role: z.enum(['admin', 'member']) }).describe('Sent to all members when the owner changes the role of a user'),
   'room:closed': z.object({ roomId, reason: closeReason, timestamp: z.int() }).describe('Sent to all members when the room is closed'),
   'server:draining': z.object({ deadline: z.int().describe('When the server may close open sessions, epoch milliseconds') }).describe('Sent to every connection when its server starts to shut down'),
   'feature:enabled': z.object({ name: z.string() }).describe('Sent to every connection when a feature is enabled. The server accepts the requests of the feature in all rooms; rejoin to receive the fields that it adds to room:join'),

@@ -1,28 +1,54 @@
 import type { FastifyInstance } from 'fastify'
 import { z } from 'zod'
 import { userKeyOf } from '../connections/session.ts'
-import type { Session, UserId } from '../connections/session.ts'
-import { isCoded } from '../errors/codes.ts'
+import type { Profile, Session, UserId } from '../connections/session.ts'
+import { Forbidden, isCoded } from '../errors/codes.ts'
 import { userId } from '../schema/ids.ts'
 import type { JoinResult, RoomRecord } from '../store/types.ts'
+import { roleLimit } from './errors.ts'
 import type { events } from './messages.ts'
 import type { LocalRoom, NodeRooms } from './node-rooms.ts'
 import type { RoomEvent, RoomStateKernel } from './room-state.ts'
+import { defaultRole } from './rooms.ts'
+import type { Role } from './rooms.ts'
 
-// The owner of a room without a backend: the user in the room's record until another user succeeds them. A
-// successor, and the time since which the owner is absent, are room state. All servers and members therefore
-// receive changes of the owner in the same order, and the state survives a restart with its room.
+// The owner and the roles of a room without a backend. The owner is the user in the room's record until another
+// user succeeds them. A successor, the time since which the owner is absent, and the roles are room state. All
+// servers and members therefore receive changes in the same order, and the state survives a restart with its room.
 
 const ownershipState = z.object({
   /** The owner; undefined while it is the user in the room's record. */
   ownerId: userId.optional(),
+  /** The owner's name; undefined while the owner is the user in the room's record. */
+  ownerName: z.string().optional(),
   /** When the owner left and other users stayed, or when the first user joined without the owner, epoch milliseconds. */
-  absentSince: z.number().optional()
+  absentSince: z.number().optional(),
+  /** Whether the grace period has ended, and the room waits for a user who may succeed. */
+  isWaiting: z.boolean().optional(),
+  /** The roles that the owner has given. They apply instead of the roles in the users' tokens. */
+  roles: z.array(z.object({ userId, role: z.enum(['admin', 'member']) })).optional()
 })
 type OwnershipState = z.output<typeof ownershipState>
 
+/** A role that an owner can give. */
+export type GivenRole = 'admin' | 'member'
+
 /** Room records contain the first owner. */
-export type OwnedRoom = Pick<RoomRecord, 'roomId' | 'ownerId'>
+export type OwnedRoom = Pick<RoomRecord, 'roomId' | 'ownerId' | 'ownerName'>
+
+/** A room's owner, and the owner's name if the server knows it. */
+export interface Owner {
+  ownerId: UserId
+  ownerName: string | undefined
+}
+
+/** Maximum number of admins per room. Each change publishes the roles of the room. */
+export const maxAdmins = 100
+/** Maximum number of users per room who have lost the role that their token gives them. */
+const maxDemoted = 100
+
+/** How much later than due a server may notice an absence, in milliseconds. After that, all servers were down, and the grace period starts again. */
+const maxLateMs = 5000
 
 declare module '../hooks.ts' {
   interface KernelHooks {
@@ -34,6 +60,8 @@ declare module '../hooks.ts' {
     'room:successors': (room: RoomRecord) => Promise<readonly UserId[] | undefined>
     /** A room with members on this server has another owner. Called before the members receive `room:owner`. */
     'room:ownerChanged': (room: LocalRoom, ownerId: UserId, previousOwnerId: UserId) => void
+    /** The owner of a room with members on this server has changed the role of a user. Called before the members receive `room:role`. */
+    'room:roleChanged': (room: LocalRoom, userId: UserId, role: GivenRole) => void
   }
 }
 
@@ -46,7 +74,38 @@ export interface Ownership {
    *
    * @throws UNAVAILABLE
    */
-  read (rooms: readonly OwnedRoom[]): Promise<UserId[]>
+  read (rooms: readonly OwnedRoom[]): Promise<Owner[]>
+  /** A user's role according to this server's data and the user's token. Only for rooms with members on this server. */
+  peekRole (room: OwnedRoom, session: Session): Role
+  /**
+   * A user's role according to the store and the user's token.
+   *
+   * @throws UNAVAILABLE
+   */
+  readRole (room: OwnedRoom, session: Session): Promise<Role>
+  /** The admins that the owner of a room has named. Only for rooms with members on this server. */
+  peekAdmins (roomId: string): UserId[]
+  /**
+   * The roles that the owner of a room has given.
+   *
+   * @throws UNAVAILABLE
+   */
+  readRoles (roomId: string): Promise<{ userId: UserId, role: GivenRole }[]>
+  /**
+   * Gives a user a role.
+   *
+   * @param options `by` must be the owner; undefined for an admin of the server. `current` is the user's role, if the user is in the room
+   * @returns the previous role
+   * @throws FORBIDDEN if `by` is not the owner, or the user is; ROLE_LIMIT; ROOM_NOT_FOUND, UNAVAILABLE
+   */
+  setRole (room: OwnedRoom, userId: UserId, role: GivenRole, options: { by?: UserId | undefined, current?: Role | undefined }): Promise<Role>
+  /**
+   * Makes a member the owner. The previous owner becomes a member.
+   *
+   * @param by the owner; undefined for an admin of the server
+   * @throws FORBIDDEN if `by` is not the owner; ROOM_NOT_FOUND, UNAVAILABLE
+   */
+  transfer (room: OwnedRoom, to: Profile, by?: UserId): Promise<void>
   /** Must be called when a session has joined, before the reply. */
   joined (room: LocalRoom, session: Session, result: JoinResult): Promise<void>
   /** Names a successor if the owner has been absent for the grace period and there is a new candidate. */
@@ -60,20 +119,45 @@ export interface OwnershipOptions {
   roomState: RoomStateKernel
 }
 
-const ownerIn = (state: OwnershipState | undefined, { ownerId }: OwnedRoom): UserId => state?.ownerId ?? ownerId
-const isSame = (one: UserId, other: UserId) => userKeyOf(one) === userKeyOf(other)
+type Data<T extends keyof typeof events> = Omit<z.input<(typeof events)[T]>, 'roomId'>
+type Roles = NonNullable<OwnershipState['roles']>
 
+const isSame = (one: UserId, other: UserId) => userKeyOf(one) === userKeyOf(other)
+const ownerIn = (state: OwnershipState | undefined, { ownerId }: OwnedRoom): UserId => state?.ownerId ?? ownerId
+const ownerNameIn = (state: OwnershipState | undefined, { ownerName }: OwnedRoom) => state?.ownerId === undefined ? ownerName : state.ownerName
+const roleIn = (roles: Roles, userKey: string) => roles.find(({ userId }) => userKeyOf(userId) === userKey)?.role
+const without = (roles: Roles, ...users: UserId[]) => roles.filter(({ userId }) => !users.some((user) => isSame(user, userId)))
 const ownerEvent = (ownerId: UserId, previousOwnerId: UserId): RoomEvent =>
-  ({ type: 'room:owner', data: { ownerId, previousOwnerId } satisfies Omit<z.input<(typeof events)['room:owner']>, 'roomId'> })
+  ({ type: 'room:owner', data: { ownerId, previousOwnerId } satisfies Data<'room:owner'> })
+const roleEvent = (userId: UserId, role: GivenRole): RoomEvent =>
+  ({ type: 'room:role', data: { userId, role } satisfies Data<'room:role'> })
+
+/** @returns the roles that differ between two states, except of the owner of the second one */
+function changedRoles (from: OwnershipState | undefined, to: OwnershipState | undefined, owner: UserId): Roles {
+  const [before, after] = [from?.roles ?? [], to?.roles ?? []]
+  const given = after.filter(({ userId, role }) => (roleIn(before, userKeyOf(userId)) ?? 'member') !== role)
+  const withdrawn = before.filter(({ userId, role }) => role === 'admin' && roleIn(after, userKeyOf(userId)) === undefined)
+  return without([...given, ...withdrawn.map(({ userId }) => ({ userId, role: 'member' as const }))], owner)
+}
+
+/** @returns the roles with the new one, which replaces the user's previous role */
+function withRole (roles: Roles, userId: UserId, role: GivenRole): Roles {
+  const rest = without(roles, userId)
+  const admins = rest.filter((one) => one.role === 'admin')
+  if (role === 'admin' && admins.length >= maxAdmins) throw roleLimit(maxAdmins)
+  const demoted = rest.filter((one) => one.role === 'member')
+  const all = [...admins, ...demoted.slice(-maxDemoted + 1)]
+  return [...all, { userId, role }]
+}
 
 /** @param options `OWNER_GRACE_SECONDS` is how long an owner may be absent */
 export function createOwnership (app: FastifyInstance, { nodeRooms, roomState }: OwnershipOptions): Ownership {
-  const { clock, config, hooks, log, store, timings } = app
+  const { clock, config, directory, hooks, log, store, timings } = app
   const graceMs = config.OWNER_GRACE_SECONDS * 1000
   const state = roomState.define('ownership', ownershipState, { durable: true })
   const inProgress = new Set<Promise<void>>()
   const retries = new Map<string, NodeJS.Timeout>()
-  const announced = new WeakMap<LocalRoom, UserId>()
+  const announced = new WeakMap<LocalRoom, OwnershipState>()
   let stopped = false
 
   const isDue = ({ absentSince = Infinity }: OwnershipState = {}) => absentSince + graceMs <= clock.now()
@@ -86,32 +170,57 @@ export function createOwnership (app: FastifyInstance, { nodeRooms, roomState }:
     await state.change(room.roomId, (current) => {
       if (!isSame(ownerIn(current, room), owner)) return { result: undefined }
       const absentSince = clock.now()
-      return { state: { ...current, absentSince }, wakeAt: absentSince + graceMs, result: undefined }
+      const { isWaiting, ...rest } = current ?? {}
+      return { state: { ...rest, absentSince }, wakeAt: absentSince + graceMs, result: undefined }
+    })
+  }
+
+  /** Records that nobody can succeed yet. */
+  async function wait (room: OwnedRoom, owner: UserId): Promise<void> {
+    await state.change(room.roomId, (current) => {
+      if (!isDue(current) || current?.isWaiting === true || !isSame(ownerIn(current, room), owner)) return { result: undefined }
+      return { state: { ...current, isWaiting: true }, result: undefined }
     })
   }
 
   async function endGrace (room: OwnedRoom, owner: UserId): Promise<void> {
     await state.change(room.roomId, (current) => {
       if (current?.absentSince === undefined || !isSame(ownerIn(current, room), owner)) return { result: undefined }
-      const { absentSince, ...rest } = current
+      const { absentSince, isWaiting, ...rest } = current
       return { state: rest, result: undefined }
     })
   }
 
   /** @returns the first candidate who is in the room */
-  async function findSuccessor (room: RoomRecord, owner: UserId): Promise<UserId | undefined> {
+  async function findSuccessor (room: RoomRecord, owner: UserId): Promise<Profile | undefined> {
     const { roomId } = room
-    const candidates = (await hooks.ask('room:successors', room)).find((users) => users !== undefined)?.filter((user) => !isSame(user, owner))
-    if (!candidates) return (await store.getParticipants(roomId, 2)).find((profile) => !isSame(profile.userId, owner))?.userId
-    return (await store.getMembers(roomId, candidates.map(userKeyOf))).find((profile) => profile !== undefined)?.userId
+    const candidates = (await hooks.ask('room:successors', room)).find((users) => users !== undefined)
+    const members = candidates ? await store.getMembers(roomId, candidates.map(userKeyOf)) : await store.getParticipants(roomId, 2)
+    for (const profile of members) {
+      // The store may still have the members of a server that has died.
+      if (profile && !isSame(profile.userId, owner) && (await directory.sessionsOf(userKeyOf(profile.userId))).length > 0) return profile
+    }
+    return undefined
   }
 
   /** @returns whether the owner was replaced; false if the owner has returned or has changed in the meantime */
-  async function succeed (room: RoomRecord, previousOwnerId: UserId, ownerId: UserId): Promise<boolean> {
+  async function succeed (room: RoomRecord, previousOwnerId: UserId, to: Profile): Promise<boolean> {
     return await state.change<boolean>(room.roomId, (current) => {
       if (!isDue(current) || !isSame(ownerIn(current, room), previousOwnerId)) return { result: false }
-      return { state: { ownerId }, events: [ownerEvent(ownerId, previousOwnerId)], result: true }
+      return { ...ownedBy(current, to, previousOwnerId), result: true }
     })
+  }
+
+  /** @returns the state and the event of a change of the owner */
+  function ownedBy (current: OwnershipState | undefined, { userId: ownerId, name }: Profile, previousOwnerId: UserId) {
+    const roles = without(current?.roles ?? [], ownerId, previousOwnerId)
+    const next: OwnershipState = { ownerId, ...(typeof name === 'string' ? { ownerName: name } : {}), ...(roles.length > 0 ? { roles } : {}) }
+    return { state: next, events: [ownerEvent(ownerId, previousOwnerId)] }
+  }
+
+  /** @throws FORBIDDEN */
+  function assertOwner (current: OwnershipState | undefined, room: OwnedRoom, by: UserId | undefined): void {
+    if (by !== undefined && !isSame(ownerIn(current, room), by)) throw new Forbidden('This requires the owner of the room')
   }
 
   /**
@@ -128,9 +237,11 @@ export function createOwnership (app: FastifyInstance, { nodeRooms, roomState }:
     if (room.participantCount === 0 || !isActive()) return
     if (current?.absentSince === undefined) return await startGrace(room, owner)
     if (!isDue(current)) return await state.wakeAt(roomId, current.absentSince + graceMs)
+    if (current.isWaiting !== true && current.absentSince + graceMs + maxLateMs < clock.now()) return await startGrace(room, owner)
     const successor = await findSuccessor(room, owner)
-    if (successor === undefined || !await succeed(room, owner, successor)) return
-    log.info({ roomId, ownerId: successor, previousOwnerId: owner }, 'the owner of a room was absent, and another user succeeded')
+    if (successor === undefined) return await wait(room, owner)
+    if (!await succeed(room, owner, successor)) return
+    log.info({ roomId, ownerId: successor.userId, previousOwnerId: owner }, 'the owner of a room was absent, and another user succeeded')
     // The new owner may have left in the meantime.
     await check(roomId)
   }
@@ -148,6 +259,11 @@ export function createOwnership (app: FastifyInstance, { nodeRooms, roomState }:
     await done
   }
 
+  function roleOf (current: OwnershipState | undefined, room: OwnedRoom, session: Session): Role {
+    const role = defaultRole(ownerIn(current, room), session)
+    return role === 'owner' ? role : roleIn(current?.roles ?? [], session.userKey) ?? role
+  }
+
   const peek = (room: OwnedRoom) => ownerIn(state.peek(room.roomId), room)
 
   function review (roomId: string): void {
@@ -155,14 +271,16 @@ export function createOwnership (app: FastifyInstance, { nodeRooms, roomState }:
   }
 
   state.onChange((room, current) => {
-    const owner = ownerIn(current, room.record)
-    const previous = announced.get(room) ?? room.record.ownerId
-    announced.set(room, owner)
+    const before = announced.get(room)
+    const [owner, previous] = [ownerIn(current, room.record), ownerIn(before, room.record)]
+    announced.set(room, current ?? {})
     if (!isSame(owner, previous)) hooks.emit('room:ownerChanged', room, owner, previous)
+    for (const { userId, role } of changedRoles(before, current, owner)) hooks.emit('room:roleChanged', room, userId, role)
   })
   state.onMissed(({ record }, from, to) => {
     const [previous, owner] = [ownerIn(from, record), ownerIn(to, record)]
-    return isSame(previous, owner) ? [] : [ownerEvent(owner, previous)]
+    const roles = changedRoles(from, to, owner).filter(({ userId }) => !isSame(userId, previous)).map(({ userId, role }) => roleEvent(userId, role))
+    return isSame(previous, owner) ? roles : [ownerEvent(owner, previous), ...roles]
   })
   state.onWake(check)
 
@@ -187,7 +305,29 @@ export function createOwnership (app: FastifyInstance, { nodeRooms, roomState }:
     peek,
     read: async (rooms) => {
       const states = await state.readMany(rooms.map(({ roomId }) => roomId))
-      return rooms.map((room, i) => ownerIn(states[i], room))
+      return rooms.map((room, i) => ({ ownerId: ownerIn(states[i], room), ownerName: ownerNameIn(states[i], room) }))
+    },
+    peekRole: (room, session) => roleOf(state.peek(room.roomId), room, session),
+    readRole: async (room, session) => roleOf(await state.read(room.roomId), room, session),
+    peekAdmins: (roomId) => (state.peek(roomId)?.roles ?? []).filter(({ role }) => role === 'admin').map(({ userId }) => userId),
+    readRoles: async (roomId) => (await state.read(roomId))?.roles ?? [],
+    setRole: async (room, userId, role, { by, current: known }) => await state.change<Role>(room.roomId, (current) => {
+      assertOwner(current, room, by)
+      if (isSame(ownerIn(current, room), userId)) throw new Forbidden('The owner of the room keeps the role owner until another user becomes the owner')
+      const roles = current?.roles ?? []
+      const previous = roleIn(roles, userKeyOf(userId)) ?? known ?? 'member'
+      if (previous === role) return { result: previous }
+      return { state: { ...current, roles: withRole(roles, userId, role) }, events: [roleEvent(userId, role)], result: previous }
+    }),
+    async transfer (room, to, by) {
+      const changed = await state.change<boolean>(room.roomId, (current) => {
+        assertOwner(current, room, by)
+        const previousOwnerId = ownerIn(current, room)
+        if (isSame(previousOwnerId, to.userId)) return { result: false }
+        return { ...ownedBy(current, to, previousOwnerId), result: true }
+      })
+      // The new owner may have left in the meantime.
+      if (changed) run(room.roomId, () => check(room.roomId))
     },
     async joined ({ roomId, record }, { userKey }, { firstOfUser, count }) {
       if (!isActive() || !firstOfUser) return

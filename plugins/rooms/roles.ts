@@ -1,21 +1,34 @@
 import type { FastifyInstance } from 'fastify'
 import { userKeyOf } from '../connections/session.ts'
+import type { Session } from '../connections/session.ts'
+import type { RoomRecord } from '../store/types.ts'
 import type { NodeRooms } from './node-rooms.ts'
 import type { Ownership } from './ownership.ts'
-import { defaultRole } from './rooms.ts'
+import { Forbidden } from '../errors/codes.ts'
+import { NotInRoom } from './errors.ts'
 import type { Role, Rooms } from './rooms.ts'
 
 /** How long another server may take to return the role of a session, in milliseconds. */
 const timeoutMs = 2000
 const rank: readonly Role[] = ['owner', 'admin', 'member']
 
+/** The parts of {@link Rooms} that are about roles. */
+export interface Roles extends Pick<Rooms, 'roleOf' | 'roleOfUser' | 'defaultRoleOf' | 'ownerOf' | 'adminsOf' | 'setRole' | 'rolesOf' | 'transfer'> {
+  /**
+   * Whether a user who is not in the room is its owner or an admin.
+   *
+   * @throws UNAVAILABLE
+   */
+  isHost (room: RoomRecord, session: Session): Promise<boolean>
+}
+
 /** Determines the roles of users and the owners of rooms: features decide first, then the kernel. */
 export function createRoles (
-  { cluster, directory, hooks, nodeId, sockets }: Pick<FastifyInstance, 'cluster' | 'directory' | 'hooks' | 'nodeId' | 'sockets'>,
+  { cluster, directory, hooks, nodeId, sockets, store }: Pick<FastifyInstance, 'cluster' | 'directory' | 'hooks' | 'nodeId' | 'sockets' | 'store'>,
   nodeRooms: Pick<NodeRooms, 'get'>,
-  ownership: Pick<Ownership, 'peek' | 'read'>
-): Pick<Rooms, 'roleOf' | 'roleOfUser' | 'defaultRoleOf' | 'ownerOf'> {
-  const defaultRoleOf: Rooms['defaultRoleOf'] = (room, session) => defaultRole(ownership.peek(room), session)
+  ownership: Ownership
+): Roles {
+  const defaultRoleOf: Rooms['defaultRoleOf'] = (room, session) => ownership.peekRole(room, session)
 
   const roleOf: Rooms['roleOf'] = async (room, session) => {
     const known = (await hooks.ask('room:role', room, session)).find((role) => role !== undefined)
@@ -29,23 +42,50 @@ export function createRoles (
   }
   cluster.answer('room:role', ({ roomId, sessionId }) => roleHere(roomId, sessionId))
 
+  /** @throws FORBIDDEN if a feature decides roles */
+  function assertDecided (): void {
+    if (hooks.has('room:role') || hooks.has('room:owner')) throw new Forbidden('The backend decides the roles of this room')
+  }
+
+  const roleOfUser: Rooms['roleOfUser'] = async ({ roomId }, userId) => {
+    const sessions = (await directory.sessionsOf(userKeyOf(userId))).filter((session) => session.roomId === roomId)
+    const roles = await Promise.all(sessions.map(async (session) => session.nodeId === nodeId
+      ? await roleHere(roomId, session.sessionId)
+      : await cluster.ask(session.nodeId, 'room:role', { roomId, sessionId: session.sessionId }, timeoutMs)))
+    // A user with several sessions has the highest of their roles.
+    return rank.find((role) => roles.includes(role))
+  }
+
   return {
     defaultRoleOf,
     roleOf,
-    async roleOfUser ({ roomId }, userId) {
-      const sessions = (await directory.sessionsOf(userKeyOf(userId))).filter((session) => session.roomId === roomId)
-      const roles = await Promise.all(sessions.map(async (session) => session.nodeId === nodeId
-        ? await roleHere(roomId, session.sessionId)
-        : await cluster.ask(session.nodeId, 'room:role', { roomId, sessionId: session.sessionId }, timeoutMs)))
-      // A user with several sessions has the highest of their roles.
-      return rank.find((role) => roles.includes(role))
+    roleOfUser,
+    async isHost (room, session) {
+      const known = (await hooks.ask('room:role', room, session)).find((role) => role !== undefined)
+      return (known ?? await ownership.readRole(room, session)) !== 'member'
+    },
+    adminsOf: ({ roomId }) => hooks.has('room:role') ? [] : ownership.peekAdmins(roomId),
+    async setRole (room, userId, role, by) {
+      assertDecided()
+      const [member] = await store.getMembers(room.roomId, [userKeyOf(userId)])
+      // An absent user can lose a role, but not get one.
+      if (!member && role === 'admin') throw new NotInRoom(`User ${userId} is not in room ${room.roomId}`)
+      const current = member && await roleOfUser(room, userId)
+      return { userId: member?.userId ?? userId, previous: await ownership.setRole(room, member?.userId ?? userId, role, { by, current }) }
+    },
+    rolesOf: async ({ roomId }) => hooks.has('room:role') ? [] : await ownership.readRoles(roomId),
+    async transfer (room, userId, by) {
+      assertDecided()
+      const [member] = await store.getMembers(room.roomId, [userKeyOf(userId)])
+      if (!member) throw new NotInRoom(`User ${userId} is not in room ${room.roomId}`)
+      await ownership.transfer(room, member, by)
+      return member.userId
     },
     async ownerOf (room) {
       const decided = (await hooks.ask('room:owner', room)).find((owner) => owner !== undefined)
       if (decided !== undefined) return decided
       if (nodeRooms.get(room.roomId)) return ownership.peek(room)
-      const [owner = room.ownerId] = await ownership.read([room])
-      return owner
+      return (await ownership.read([room]))[0]?.ownerId ?? room.ownerId
     }
   }
 }

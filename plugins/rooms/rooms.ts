@@ -1,7 +1,9 @@
 import type { OutgoingEvent } from '../connections/face.ts'
 import type { Profile, Session, UserId } from '../connections/session.ts'
 import { userKeyOf } from '../connections/session.ts'
-import type { JoinResult, RoomRecord } from '../store/types.ts'
+import type { BanOptions, JoinResult, RoomRecord } from '../store/types.ts'
+import type { RoomDetails } from './details.ts'
+import type { GivenRole } from './ownership.ts'
 import type { RoomState, RoomStateKernel } from './room-state.ts'
 import type { LocalRoom } from './node-rooms.ts'
 import type { RoomCloseReason } from './messages.ts'
@@ -18,8 +20,29 @@ export interface EmitOptions {
 /** The parts of a join request that apply only if the join creates the room. */
 export interface RoomRequest {
   roomId: string
+  title?: string | undefined
+  topic?: string | undefined
   /** The fields that features add to a room. */
   options: Readonly<Record<string, unknown>>
+}
+
+/** A log entry, and how it is kept; see `Rooms.emitLogged`. */
+export interface LoggedEvent {
+  entry: string
+  /** Maximum length of the log, at least 1; the oldest entries are removed. */
+  keep: number
+  /**
+   * The minimum time between two entries with the same key. `field` of the feature's room state `state` has the time, in
+   * milliseconds, at most an hour. `ms` is its value on this server, which applies while the store is unavailable.
+   */
+  spacing?: { key: string, state: string, field: string, ms: number } | undefined
+}
+
+/** What lists of rooms show about a room. */
+export interface RoomOverview extends RoomDetails {
+  ownerId: UserId
+  /** The owner's name; null if the server does not know it. */
+  hostName: string | null
 }
 
 export interface JoinRequest extends RoomRequest {
@@ -80,6 +103,57 @@ export interface Rooms {
    */
   ownersOf (rooms: readonly RoomRecord[]): Promise<UserId[]>
   /**
+   * What lists of rooms show, according to the store. Takes two round trips, however many rooms there are.
+   *
+   * @throws UNAVAILABLE
+   */
+  overviewsOf (rooms: readonly RoomRecord[]): Promise<RoomOverview[]>
+  /** The title and topic of a room, and whether it is locked. Only for rooms with members on this server. */
+  detailsOf (room: RoomRecord): RoomDetails
+  /**
+   * Changes a room's title and topic. Members receive `room:updated`.
+   *
+   * @param change undefined keeps the current value; null removes it
+   * @returns the new details
+   * @throws ROOM_NOT_FOUND, UNAVAILABLE
+   */
+  update (room: RoomRecord, change: { title?: string | null | undefined, topic?: string | null | undefined }): Promise<RoomDetails>
+  /**
+   * Locks a room for users who are not in it. Its owner and admins, and users whose connection broke less than a minute ago, may
+   * return. Members receive `room:updated`.
+   *
+   * @param pin admits users with this PIN; without it, nobody new is admitted
+   * @throws ROOM_NOT_FOUND, UNAVAILABLE
+   */
+  lock (room: RoomRecord, pin?: string): Promise<RoomDetails>
+  /** Admits everyone. Members receive `room:updated`. @throws ROOM_NOT_FOUND, UNAVAILABLE */
+  unlock (room: RoomRecord): Promise<RoomDetails>
+  /** The admins that the owner has named. Only for rooms with members on this server. */
+  adminsOf (room: RoomRecord): UserId[]
+  /**
+   * The roles that the owner has given.
+   *
+   * @throws UNAVAILABLE
+   */
+  rolesOf (room: RoomRecord): Promise<{ userId: UserId, role: GivenRole }[]>
+  /**
+   * Gives a user a role, which applies instead of the role in the user's token. Members receive `room:role`.
+   *
+   * @param by must be the owner; omitted for an admin of the server
+   * @returns the user's id as in their token, and their previous role
+   * @throws FORBIDDEN if a feature decides roles, `by` is not the owner, or the user is; NOT_IN_ROOM if an absent user
+   * would become an admin; ROLE_LIMIT; ROOM_NOT_FOUND, UNAVAILABLE
+   */
+  setRole (room: RoomRecord, userId: UserId, role: GivenRole, by?: UserId): Promise<{ userId: UserId, previous: Role }>
+  /**
+   * Makes a member the owner. The previous owner becomes a member. Members receive `room:owner`.
+   *
+   * @param by must be the owner; omitted for an admin of the server
+   * @returns the new owner's id as in their token
+   * @throws FORBIDDEN if a feature decides the owner, or `by` is not the owner; NOT_IN_ROOM; ROOM_NOT_FOUND, UNAVAILABLE
+   */
+  transfer (room: RoomRecord, userId: UserId, by?: UserId): Promise<UserId>
+  /**
    * Names a successor if a room's owner has been absent for `OWNER_GRACE_SECONDS`. A feature that handles
    * `room:successors` calls this when its result has changed. Cheap unless the owner is absent.
    */
@@ -108,8 +182,16 @@ export interface Rooms {
    *
    * @param log the entry, and the maximum length of the log, at least 1
    * @returns once the entry is stored, if the store is available
+   * @throws RATE_LIMITED if `log.spacing` does not allow the entry yet; nothing is then sent
    */
-  emitLogged (roomId: string, type: string, data: object, log: { entry: string, keep: number }): Promise<void>
+  emitLogged (roomId: string, type: string, data: object, log: LoggedEvent): Promise<void>
+  /**
+   * Removes an entry from the feature's log of the room, and publishes an event in the same step.
+   *
+   * @returns whether the log had the entry; if not, nothing is published
+   * @throws UNAVAILABLE
+   */
+  emitUnlogged (roomId: string, type: string, data: object, entry: string): Promise<boolean>
   /**
    * Sends an event to all members of a room on this server.
    *
@@ -129,8 +211,10 @@ export interface Rooms {
    * Closes the sockets that a user has in a room, on all servers.
    *
    * @param banUntil when the user may join again, epoch milliseconds; if omitted, the user is not banned
+   * @param options of the ban
+   * @throws BAN_LIMIT, and nothing has changed; UNAVAILABLE
    */
-  kick (roomId: string, userId: UserId, banUntil?: number): Promise<void>
+  kick (roomId: string, userId: UserId, banUntil?: number, options?: Omit<BanOptions, 'userId'>): Promise<void>
   /** Closes the sockets that a user has in a room, on this server. */
   kickHere (roomId: string, userKey: string): void
 }
@@ -161,6 +245,8 @@ declare module '../hooks.ts' {
     'room:role': (room: RoomRecord, session: Session) => Promise<Role | undefined>
     /** Returns a room's owner. The first result is used. If there is none, the server determines the owner: the creator, and successors of absent owners. While a feature handles this hook, the server names no successors. */
     'room:owner': (room: RoomRecord) => Promise<UserId | undefined>
+    /** Some of a room's participants are about to be listed. A handler synchronously adds fields to their profiles, which are copies. */
+    'room:participants': (room: LocalRoom, profiles: Profile[]) => void
     /** Returns the members that come first when a list of members is limited. */
     'room:featured': (room: LocalRoom) => readonly UserId[]
 

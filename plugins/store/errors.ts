@@ -5,9 +5,25 @@ export const RoomNotFound = createError('ROOM_NOT_FOUND', 'Room %s does not exis
 export const RoomFull = createError('ROOM_FULL', 'The room is full', 409)
 export const PinRequired = createError('PIN_REQUIRED', 'The room is locked: a PIN is required', 403)
 export const PinWrong = createError('PIN_WRONG', 'The PIN is wrong', 403)
+export const RoomLocked = createError('ROOM_LOCKED', 'The room is locked: it admits nobody new', 403)
+export const BanLimit = createError('BAN_LIMIT', 'The room already has the maximum of %s bans', 409)
 export const Banned = createError('BANNED', 'You are banned from this room', 403)
 
-export const meanings = { BANNED: 'You are banned from this room. details: {until}, epoch milliseconds' }
+export const meanings = {
+  BANNED: 'You are banned from this room. details: {until}, epoch milliseconds',
+  BAN_LIMIT: 'The room already has the maximum number of bans. details: {limit}'
+}
+
+/** Marks an error of a join that the owner and admins of the room do not get, because a host locked the room. */
+export const markLockedByHost = <E extends Error>(error: E) => Object.assign(error, { lockedByHost: true as const })
+
+/** Whether the owner and admins of the room may join despite this error of a join. */
+export const isLockedByHost = (error: unknown): boolean => error instanceof Error && 'lockedByHost' in error
+
+/** @param limit maximum number of bans */
+export function banLimit (limit: number) {
+  return withDetails(new BanLimit(limit), { limit })
+}
 
 /** @param until end of the ban, epoch milliseconds */
 export function banned (until: number) {

@@ -1,6 +1,6 @@
 import type { Profile } from '../connections/session.ts'
 import type {
-  Arrival, JoinCommand, JoinResult, LeaveResult, MembersChange, NodeMembers, Publication, RoomPage, RoomRecord,
+  Arrival, Ban, BanOptions, JoinCommand, JoinResult, LeaveResult, MembersChange, NodeMembers, Publication, RoomPage, RoomRecord,
   RoomSummary, SwapCommand, SwapResult, WrittenMembers
 } from './types.ts'
 
@@ -12,11 +12,16 @@ export interface MemberStore {
    * @throws ROOM_NOT_FOUND, ROOM_FULL, BANNED (details `{until}`), PIN_REQUIRED,
    *   PIN_WRONG, RATE_LIMITED after {@link pinTries} wrong pins per minute; UNAVAILABLE for a new room in the
    *   first `recoveryMs` after the store lost all data, because another server may be about to restore it;
-   *   `PinNotCompared`, see `comparedHash`
+   *   ROOM_LOCKED if the room admits nobody; `PinNotCompared`, see `comparedHash`
    */
   join (command: JoinCommand): Promise<JoinResult>
-  /** @returns undefined if the socket was not in the room */
-  leave (roomId: string, sessionId: string, userKey: string, now: number): Promise<LeaveResult | undefined>
+  /**
+   * @param mayReturn whether the user's connection broke. If a host has locked the room, the user may then return for `returnMs`
+   * @returns undefined if the socket was not in the room
+   */
+  leave (roomId: string, sessionId: string, userKey: string, now: number, mayReturn?: boolean): Promise<LeaveResult | undefined>
+  /** Ends the right of a user to return to a locked room. */
+  forbidReturn (roomId: string, userKey: string): Promise<void>
   /** @returns at most `limit` users, in order of arrival */
   getParticipants (roomId: string, limit: number): Promise<Profile[]>
   /**
@@ -36,10 +41,16 @@ export interface MemberStore {
    * Bans a user from a room. The ban stays when the room is deleted or a server crashes.
    *
    * @param until epoch milliseconds
+   * @throws BAN_LIMIT if the room already has `options.limit` bans of other users
    */
-  ban (roomId: string, userKey: string, until: number): Promise<void>
+  ban (roomId: string, userKey: string, until: number, options?: BanOptions): Promise<void>
   /** @returns whether the user was banned */
   unban (roomId: string, userKey: string): Promise<boolean>
+  /**
+   * @param after the key of a user, who may have been unbanned in the meantime; empty for the first page
+   * @returns at most `limit` bans of users whose keys come after `after`, ordered by key
+   */
+  listBans (roomId: string, after: string, limit: number): Promise<Ban[]>
 }
 
 /** Room records, and lists of rooms. */
@@ -78,7 +89,19 @@ export interface LogEntry {
   keep: number
   now: number
   publish?: Publication | undefined
+  spacing?: Spacing | undefined
 }
+
+/** The minimum time between two log entries with the same key. */
+export interface Spacing {
+  key: string
+  /** The name of the room's document whose field has the time, in milliseconds. Without the document or the field, it is 0. */
+  document: string
+  field: string
+}
+
+/** The longest time of a {@link Spacing}, in milliseconds. */
+export const maxSpacingMs = 3_600_000
 
 /** The log of the kernel, and of features that are registered as plain plugins. */
 export const sharedLog = 'kernel'
@@ -102,13 +125,22 @@ export interface StateStore {
    *
    * @param log the name of the log: the feature that owns it, or {@link sharedLog}
    * @returns the number of connections that received the message
+   * @throws RATE_LIMITED if `spacing` does not allow the entry yet; nothing is then stored or published
    */
   appendLog (roomId: string, log: string, entry: LogEntry): Promise<number>
   /**
-   * @param log the name of the log; on a feature's instance, always the feature's own
+   * Removes an entry from one of the logs of a room, and publishes in the same step.
+   *
+   * @returns undefined if the log does not have the entry; then nothing is published. Otherwise the number of
+   * connections that received the message
+   */
+  removeFromLog (roomId: string, log: string, entry: string, publish?: Publication): Promise<number | undefined>
+  /**
+   * @param log the name of the log
+   * @param last maximum number of entries; the oldest are left out
    * @returns the entries, oldest first
    */
-  readLog (roomId: string, log?: string): Promise<string[]>
+  readLog (roomId: string, log?: string, last?: number): Promise<string[]>
 }
 
 /** The members of rooms, per server. When a server dies, another server removes the dead server's members. */

@@ -9,8 +9,48 @@ export interface RoomRecord {
   createdAt: number
   /** Values of feature fields (`messages.accepts('room:join', …)`) in the join that created the room. */
   options: Readonly<Record<string, unknown>>
-  /** Whether a join requires a PIN. */
+  /** Whether the join that created the room locked it with a PIN. A host may have changed that since; see {@link RoomAccess}. */
   locked: boolean
+  /** The title that the join gave the room. A host may have changed it since. */
+  title?: string | undefined
+  topic?: string | undefined
+  /** The name of the owner, if the owner created the room. */
+  ownerName?: string | undefined
+}
+
+/** Which users a room admits, in the document {@link accessDocument}. */
+export interface RoomAccess {
+  /**
+   * Undefined until a host locks or unlocks the room: the PIN of the join that created the room then applies. `pin`: users with the PIN. `nobody`: no new users. In both cases users who are in the room, and users whose
+   * connection broke less than {@link returnMs} ago, may join without a PIN.
+   */
+  admits?: 'everyone' | 'pin' | 'nobody' | undefined
+  /** The hash of the PIN, if `admits` is `pin`. */
+  pinHash?: string | undefined
+}
+
+/** The name of the document that has the {@link RoomAccess} of a room, and its title and topic. */
+export const accessDocument = 'details'
+
+/** How long a user whose connection broke may return to a locked room, in milliseconds. */
+export const returnMs = 60_000
+
+/** A ban from a room. */
+export interface Ban {
+  userId: UserId
+  /** Epoch milliseconds. */
+  until: number
+  /** The member who banned the user; null for an admin of the server, or the backend. */
+  by: UserId | null
+}
+
+/** Options of a ban. */
+export interface BanOptions {
+  /** The user's id as in their token, for lists. Default: the user's key. */
+  userId?: UserId | undefined
+  by?: UserId | undefined
+  /** Maximum number of bans of the room. */
+  limit?: number | undefined
 }
 
 export interface JoinCommand {
@@ -31,6 +71,8 @@ export interface JoinCommand {
    * a wrong `pinHash` is always counted.
    */
   comparedHash?: string | undefined
+  /** Whether the user may join even if the room admits nobody, or the PIN is wrong: the owner and admins, in a room that a host has locked. */
+  isHost?: boolean | undefined
   /** The record of the room to create if the room does not exist. If omitted, the join fails instead. */
   create?: RoomRecord | undefined
   now: number

@@ -1,17 +1,30 @@
 import type { FastifyPluginAsyncZod } from 'fastify-type-provider-zod'
 import { z } from 'zod'
 import { refusals } from '../../plugins/errors/refusals.ts'
-import { cursor, keyBehind, nextCursor, pageOf } from '../../plugins/schema/pages.ts'
-import { RoomNotFound } from '../../plugins/rooms/errors.ts'
-import { closeReason } from '../../plugins/rooms/messages.ts'
+import { Forbidden } from '../../plugins/errors/codes.ts'
+import { cursor, cursorBehind, keyBehind, nextCursor, pageOf } from '../../plugins/schema/pages.ts'
+import { createSearch, query } from '../../plugins/schema/search.ts'
+import { NotInRoom, RoleLimit, RoomNotFound } from '../../plugins/rooms/errors.ts'
+import type { RoomOverview } from '../../plugins/rooms/rooms.ts'
+import type { RoomSummary } from '../../plugins/store/types.ts'
+import { closeReason, title, topic } from '../../plugins/rooms/messages.ts'
 import { profile, roomId, userId, userIdText } from '../../plugins/schema/ids.ts'
 import { userKeyOf } from '../../plugins/connections/session.ts'
 
 const params = z.object({ roomId })
 
+/** Fields of a room in lists and details. */
+const overview = z.object({
+  ownerId: userId,
+  hostName: z.string().nullable().describe('Name of the owner; null if the server does not know it'),
+  title: z.string().nullable(),
+  topic: z.string().nullable()
+})
+
 const summary = z.object({
   id: roomId,
-  ownerId: userId,
+  ...overview.shape,
+  locked: z.boolean(),
   participants: z.int(),
   seated: z.int(),
   producers: z.int(),
@@ -28,8 +41,9 @@ const seating = z.object({
 
 const detail = z.object({
   id: roomId,
-  ownerId: userId,
+  ...overview.shape,
   locked: z.boolean(),
+  roles: z.array(z.object({ userId, role: z.enum(['admin', 'member']) })).describe('The roles that the owner has given'),
   createdAt: z.int(),
   lastActivityAt: z.int(),
   participantCount: z.int(),
@@ -45,6 +59,8 @@ const page = z.object({
   cursor,
   limit: z.coerce.number().int().min(1).max(200).default(50)
 })
+/** Maximum number of rooms that one page of a search reads. */
+const maxSearched = 1000
 
 // Maximum number of participants in the response. participantCount is the total.
 const participantsShown = 1000
@@ -53,19 +69,44 @@ const longestBanSeconds = 10 * 365 * 86_400
 const tags = ['rooms']
 const refused = refusals(RoomNotFound)
 
-/** /admin/rooms: lists rooms, closes them, and kicks and bans users. */
+/** /admin/rooms: lists and searches rooms, changes and closes them, kicks and bans users, and changes roles. */
 export default (async function rooms (app) {
   if (!app.admin.enabled) return
 
+  const describe = ({ isLocked, ...overview }: RoomOverview) => ({ ...overview, locked: isLocked })
+
+  async function listRooms (after: string, limit: number, query: string | undefined) {
+    if (query === undefined) {
+      const { shown, nextCursor } = pageOf(await app.store.listRooms(after, limit + 1), limit, ({ roomId }) => roomId)
+      return { rooms: shown, overviews: await app.rooms.overviewsOf(shown), nextCursor }
+    }
+    const searched = await app.store.listRooms(after, maxSearched)
+    const overviews = await app.rooms.overviewsOf(searched)
+    const matches = createSearch(query)
+    const found = searched.flatMap((room, i) => {
+      const overview = overviews[i] as RoomOverview
+      return matches([room.roomId, overview.title, overview.topic, overview.hostName]) ? [{ room, overview }] : []
+    })
+    const shown = found.slice(0, limit)
+    const last = found.length > limit ? shown.at(-1)?.room : searched.length === maxSearched ? searched.at(-1) : undefined
+    return { rooms: shown.map(({ room }) => room), overviews: shown.map(({ overview }) => overview), nextCursor: cursorBehind(last?.roomId) }
+  }
+
+  async function requireRoom (roomId: string): Promise<RoomSummary> {
+    const room = await app.store.getRoom(roomId)
+    if (!room) throw new RoomNotFound(roomId)
+    return room
+  }
+
   app.get('/admin/rooms', {
-    schema: { tags, summary: 'Lists the rooms', querystring: page, response: { 200: z.object({ rooms: z.array(summary), nextCursor }) } }
-  }, async ({ query: { cursor, limit } }) => {
-    const { shown, nextCursor } = pageOf(await app.store.listRooms(keyBehind(cursor), limit + 1), limit, ({ roomId }) => roomId)
-    const [owners, [seats]] = await Promise.all([app.rooms.ownersOf(shown), app.hooks.ask('admin:seating', shown)])
+    schema: { tags, summary: 'Lists the rooms. A page of a search may have fewer rooms than `limit` even if more pages follow', querystring: page.extend({ query: query.optional().describe('Only rooms whose id, title, topic and host name contain all of these words') }), response: { 200: z.object({ rooms: z.array(summary), nextCursor }) } }
+  }, async ({ query: { cursor, limit, query } }) => {
+    const { rooms, overviews, nextCursor } = await listRooms(keyBehind(cursor), limit, query)
+    const [seats] = await app.hooks.ask('admin:seating', rooms)
     return {
-      rooms: shown.map((room, i) => ({
+      rooms: rooms.map((room, i) => ({
         id: room.roomId,
-        ownerId: owners[i] ?? room.ownerId,
+        ...describe(overviews[i] as RoomOverview),
         participants: room.participantCount,
         seated: seats?.[i]?.seats.length ?? 0,
         producers: room.producers,
@@ -82,11 +123,11 @@ export default (async function rooms (app) {
     const [room, participants] = await Promise.all([app.store.getRoom(roomId), app.store.getParticipants(roomId, participantsShown)])
     if (!room) throw new RoomNotFound(roomId)
     const media = app.sfu.describe(roomId)
-    const [[ownerId = room.ownerId], [[seats] = []]] = await Promise.all([app.rooms.ownersOf([room]), app.hooks.ask('admin:seating', [room])])
+    const [[overview], roles, [[seats] = []]] = await Promise.all([app.rooms.overviewsOf([room]), app.rooms.rolesOf(room), app.hooks.ask('admin:seating', [room])])
     return {
       id: room.roomId,
-      ownerId,
-      locked: room.locked,
+      ...describe(overview as RoomOverview),
+      roles,
       createdAt: room.createdAt,
       lastActivityAt: room.lastActivityAt,
       participantCount: room.participantCount,
@@ -133,6 +174,64 @@ export default (async function rooms (app) {
     await app.rooms.kick(roomId, userId, bannedUntil)
     app.admin.audit(request, 'room.kick', { roomId, userId, before: { inRoom: member !== undefined }, after: { inRoom: false, bannedUntil: bannedUntil ?? null } })
     return reply.code(204).send(null)
+  })
+
+  app.patch('/admin/rooms/:roomId', {
+    schema: {
+      tags,
+      summary: 'Changes the title and the topic of a room, and unlocks or locks it',
+      params,
+      body: z.object({
+        title: title.nullable().optional().describe('null removes the title'),
+        topic: topic.nullable().optional().describe('null removes the topic'),
+        locked: z.boolean().optional().describe('false admits everyone and removes the PIN; true admits nobody new')
+      }),
+      response: { 200: z.object({ title: z.string().nullable(), topic: z.string().nullable(), locked: z.boolean() }), ...refused }
+    }
+  }, async (request) => {
+    const { params: { roomId }, body: { title, topic, locked } } = request
+    const room = await requireRoom(roomId)
+    const [before] = await app.rooms.overviewsOf([room])
+    if (locked !== undefined) await (locked ? app.rooms.lock(room) : app.rooms.unlock(room))
+    const { isLocked, ...details } = await app.rooms.update(room, { title, topic })
+    const after = { ...details, locked: isLocked }
+    app.admin.audit(request, 'room.update', { roomId, before: before && describe(before), after })
+    return after
+  })
+
+  app.put('/admin/rooms/:roomId/roles/:userId', {
+    schema: {
+      tags,
+      summary: 'Changes the role of a user in a room. A new owner must be in the room',
+      params: z.object({ roomId, userId: userIdText }),
+      body: z.object({ role: z.enum(['owner', 'admin', 'member']) }),
+      response: { 204: z.null(), ...refusals(RoomNotFound, Forbidden, NotInRoom, RoleLimit) }
+    }
+  }, async (request, reply) => {
+    const { params: { roomId, userId }, body: { role } } = request
+    const room = await requireRoom(roomId)
+    if (role === 'owner') {
+      const [before] = await app.rooms.ownersOf([room])
+      const ownerId = await app.rooms.transfer(room, userId)
+      app.admin.audit(request, 'room.transfer', { roomId, before: { ownerId: before }, after: { ownerId } })
+    } else {
+      const { previous } = await app.rooms.setRole(room, userId, role)
+      app.admin.audit(request, 'room.setRole', { roomId, userId, before: { role: previous }, after: { role } })
+    }
+    return reply.code(204).send(null)
+  })
+
+  app.get('/admin/rooms/:roomId/bans', {
+    schema: {
+      tags,
+      summary: 'Lists the bans of a room, which may have ended',
+      params,
+      querystring: page,
+      response: { 200: z.object({ bans: z.array(z.object({ userId, until: z.int(), by: userId.nullable() })), nextCursor }) }
+    }
+  }, async ({ params: { roomId }, query: { cursor, limit } }) => {
+    const { shown, nextCursor } = pageOf(await app.store.listBans(roomId, keyBehind(cursor), limit + 1), limit, ({ userId }) => userKeyOf(userId))
+    return { bans: shown, nextCursor }
   })
 
   app.delete('/admin/rooms/:roomId/bans/:userId', {

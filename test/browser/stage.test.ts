@@ -80,7 +80,7 @@ t.test('lists the room for others, who need the PIN', async (t) => {
   const listed = bob.getByRole('list', { name: 'Active rooms' }).getByRole('listitem').filter({ hasText: room })
   await listed.getByText('1 person').waitFor()
   await listed.getByText('1 speaker').waitFor()
-  await listed.getByRole('img', { name: 'PIN required' }).waitFor()
+  await listed.getByRole('img', { name: 'Locked' }).waitFor()
   t.equal(await listed.getByText('Ada').count(), 0, 'members of a locked room are not listed')
   await bob.getByLabel('Your name').fill('Bob')
   await bob.getByLabel('Original sound').check()

@@ -10,7 +10,7 @@ import type {
   ClusterRequestKind, Decide, Decision, RoomState,
   EmitOptions, EventMap, OutgoingEvent, Redis, FeatureExports, FeatureHookRegistrar, FeatureSlots, FeatureInstance, FeatureMessages, FeatureMeta, FeatureSurface, Handler, HookFunction, HookName, Identity, HookRegistrar,
   JobHandler, KernelHooks, LeaveReason, LocalRoom, MessageContext, MessageDispatcher, MessageOptions, MessageRegistrar, MessageSchemas, Metrics, Profile,
-  RequestMap, Role, RoomCloseReason, RoomEvent, RoomPage, RoomRecord, RoomRequest, Rooms, RoomStateHandle, RoomSummary, Session, Seating, SessionDirectory, SessionRecord, Sfu, User,
+  RequestMap, Role, RoomCloseReason, RoomEvent, RoomPage, RoomDetails, RoomOverview, Ban, BanOptions, RoomRecord, RoomRequest, Rooms, RoomStateHandle, RoomSummary, Session, Seating, SessionDirectory, SessionRecord, Sfu, User,
   RoomStore, KeyValue, Namespace, PlainKeys,
   ConnectionPath, Face, FeatureSockets, GateRegistrar, HandledPath, HttpHandler, Link, OpenOptions, ParsedMessage, UpgradePath,
   UserId, WireError, z
@@ -84,6 +84,15 @@ interface Expected {
     roleOfUser (room: RoomRecord, userId: string | number): Promise<'owner' | 'admin' | 'member' | undefined>
     ownerOf (room: RoomRecord): Promise<string | number>
     ownersOf (rooms: readonly RoomRecord[]): Promise<(string | number)[]>
+    overviewsOf (rooms: readonly RoomRecord[]): Promise<RoomOverview[]>
+    detailsOf (room: RoomRecord): RoomDetails
+    update (room: RoomRecord, change: { title?: string | null | undefined, topic?: string | null | undefined }): Promise<RoomDetails>
+    lock (room: RoomRecord, pin?: string): Promise<RoomDetails>
+    unlock (room: RoomRecord): Promise<RoomDetails>
+    adminsOf (room: RoomRecord): (string | number)[]
+    rolesOf (room: RoomRecord): Promise<{ userId: string | number, role: 'admin' | 'member' }[]>
+    setRole (room: RoomRecord, userId: string | number, role: 'admin' | 'member', by?: string | number): Promise<{ userId: string | number, previous: Role }>
+    transfer (room: RoomRecord, userId: string | number, by?: string | number): Promise<string | number>
     reviewOwner (roomId: string): void
     touch (roomId: string): void
     defaultRoleOf (room: RoomRecord, session: Session): 'owner' | 'admin' | 'member'
@@ -91,9 +100,10 @@ interface Expected {
     sendTo (room: LocalRoom, session: Session, event: OutgoingEvent): void
     kickHere (roomId: string, userKey: string): void
     emit (roomId: string, type: string, data: object, options?: EmitOptions): void
-    emitLogged (roomId: string, type: string, data: object, log: { entry: string, keep: number }): Promise<void>
+    emitLogged (roomId: string, type: string, data: object, log: { entry: string, keep: number, spacing?: { key: string, state: string, field: string, ms: number } | undefined }): Promise<void>
+    emitUnlogged (roomId: string, type: string, data: object, entry: string): Promise<boolean>
     close (roomId: string, reason: RoomCloseReason, onlyIfEmpty?: boolean): Promise<boolean>
-    kick (roomId: string, userId: string | number, banUntil?: number): Promise<void>
+    kick (roomId: string, userId: string | number, banUntil?: number, options?: { by?: string | number | undefined, limit?: number | undefined }): Promise<void>
   }
   sockets: {
     readonly size: number
@@ -124,8 +134,10 @@ interface Expected {
   }
   store: {
     readonly kind: 'memory' | 'redis'
-    readLog (roomId: string): Promise<string[]>
-    ban (roomId: string, userKey: string, until: number): Promise<void>
+    readLog (roomId: string, last?: number): Promise<string[]>
+    ban (roomId: string, userKey: string, until: number, options?: BanOptions): Promise<void>
+    unban (roomId: string, userKey: string): Promise<boolean>
+    listBans (roomId: string, after: string, limit: number): Promise<Ban[]>
     listEmptyRooms (before: number, limit: number): Promise<string[]>
     forgetEmptyRoom (roomId: string, before: number): Promise<void>
     getRoom (roomId: string): Promise<RoomSummary | undefined>
@@ -168,6 +180,8 @@ interface ExpectedHooks {
   'room:owner': (room: RoomRecord) => Promise<UserId | undefined>
   'room:successors': (room: RoomRecord) => Promise<readonly UserId[] | undefined>
   'room:ownerChanged': (room: LocalRoom, ownerId: UserId, previousOwnerId: UserId) => void
+  'room:roleChanged': (room: LocalRoom, userId: UserId, role: 'admin' | 'member') => void
+  'room:participants': (room: LocalRoom, profiles: Profile[]) => void
   'room:featured': (room: LocalRoom) => readonly UserId[]
   'room:created': (room: RoomRecord, request: RoomRequest) => void
   'room:userJoined': (roomId: string, user: Profile, count: number) => void
@@ -202,8 +216,8 @@ export type HooksAreAsDocumented = [
 
 export type WhatIsExported = [
   Assert<Equal<keyof typeof surface,
-    'createError' | 'createEvent' | 'cursor' | 'cursorBehind' | 'defineFeature' | 'fitting' | 'fromEnv' | 'isCoded' | 'keyBehind' | 'maxEventBytes' | 'maxPageBytes' | 'nextCursor' | 'pageOf' | 'profile' | 'rateLimited' | 'read' | 'refusals' | 'roomId' | 'secret' | 'unavailable' | 'userId' | 'userIdText' | 'userKeyOf' | 'validationFailed' | 'withDetails' | 'wireError' | 'withTimeout' | 'z' |
-    'Draining' | 'FeatureDisabled' | 'Forbidden' | 'NotFound' | 'NotInRoom' | 'Overloaded' | 'RateLimited' | 'RoomNotFound' | 'Unauthorized' | 'Unavailable' | 'ValidationFailed'>>,
+    'createError' | 'createEvent' | 'createSearch' | 'cursor' | 'cursorBehind' | 'defineFeature' | 'fitting' | 'fromEnv' | 'isCoded' | 'keyBehind' | 'maxEventBytes' | 'maxPageBytes' | 'nextCursor' | 'pageOf' | 'profile' | 'query' | 'rateLimited' | 'read' | 'refusals' | 'roomId' | 'secret' | 'text' | 'unavailable' | 'userId' | 'userIdText' | 'userKeyOf' | 'validationFailed' | 'withDetails' | 'wireError' | 'withTimeout' | 'z' |
+    'CannotTargetSelf' | 'Draining' | 'FeatureDisabled' | 'Forbidden' | 'NotFound' | 'NotInRoom' | 'Overloaded' | 'RateLimited' | 'RoomNotFound' | 'Unauthorized' | 'Unavailable' | 'ValidationFailed'>>,
   Assert<Equal<typeof surface.withDetails, <T extends Error>(error: T, details: unknown) => T & { details: unknown }>>,
   Assert<Equal<typeof surface.withTimeout, <T, F>(promise: PromiseLike<T>, ms: number, onTimeout: () => F) => Promise<T | Awaited<F>>>>,
   Assert<Equal<typeof surface.userKeyOf, (id: UserId) => string>>,
@@ -240,9 +254,12 @@ export type TypesAreAsDocumented = [
     send (type: string, data: unknown): void
   }>>,
   Assert<Equal<Pick<LocalRoom, 'roomId' | 'record' | 'members'>, { readonly roomId: string, record: RoomRecord, readonly members: Set<Session> }>>,
-  Assert<Equal<RoomRecord, { roomId: string, ownerId: UserId, createdAt: number, options: Readonly<Record<string, unknown>>, locked: boolean }>>,
+  Assert<Equal<RoomRecord, { roomId: string, ownerId: UserId, createdAt: number, options: Readonly<Record<string, unknown>>, locked: boolean, title?: string | undefined, topic?: string | undefined, ownerName?: string | undefined }>>,
   Assert<Equal<keyof RoomSummary, keyof RoomRecord | 'participantCount' | 'producers' | 'lastActivityAt'>>,
   Assert<Equal<RoomPage, { rooms: RoomSummary[], next: string | undefined }>>,
+  Assert<Equal<RoomDetails, { title: string | null, topic: string | null, isLocked: boolean }>>,
+  Assert<Equal<Ban, { userId: UserId, until: number, by: UserId | null }>>,
+  Assert<Equal<keyof BanOptions, 'userId' | 'by' | 'limit'>>,
   Assert<Equal<Arrival, { place: number, profile: Profile }>>,
   Assert<Equal<keyof SessionRecord, 'sessionId' | 'nodeId' | 'roomId' | 'connectedAt' | 'hasAudio'>>,
   Assert<Equal<keyof MessageContext, 'session' | 'room' | 'log' | 'afterReply'>>,
@@ -279,7 +296,7 @@ export type TypesAreAsDocumented = [
   Assert<Equal<keyof Namespace, keyof PlainKeys | 'compareAndSet' | 'list'>>,
   Assert<KeyValue extends Expected['kv'] ? true : false>,
   Assert<SessionDirectory extends Expected['directory'] ? true : false>,
-  Assert<RoomStore extends Expected['store'] ? true : false>
+  Assert<RoomStore extends Omit<Expected['store'], 'readLog'> ? true : false>
 ]
 
 /** A feature module exports the members that the loader expects. */

@@ -27,7 +27,7 @@ export const strings = {
     loading: 'Loading rooms…',
     more: 'Show more rooms',
     speaking: (count: number) => count === 0 ? 'No speakers' : count === 1 ? '1 speaker' : `${count} speakers`,
-    locked: 'PIN required',
+    locked: 'Locked',
     open: 'Join or open a room',
     room: 'Room',
     roomHelp: 'Letters, digits and . : _ -. A new name opens a new room.',
@@ -35,6 +35,10 @@ export const strings = {
     pin: 'PIN',
     pinHelp: 'Locks a room that you open. Required to join a locked room.',
     seats: 'Seats (new rooms only)',
+    roomTitle: 'Title (new rooms only)',
+    find: 'Search rooms',
+    noneFound: 'No rooms found.',
+    host: (name: string) => `Host: ${name}`,
     join: 'Join',
     joinRoom: (room: string) => `Join ${room}`
   },
@@ -121,7 +125,10 @@ export const strings = {
     find: 'Search people',
     controls: 'Your controls',
     listening: (count: number) => `${count} listening`,
-    roles: { owner: 'Host' },
+    roles: { owner: 'Host', admin: 'Moderator' },
+    handRaised: 'Hand raised',
+    locked: 'Locked',
+    newHost: (name: string) => `${name} is now the host.`,
     doing: { speaking: 'speaking', live: 'on air', muted: 'muted', silent: 'microphone off', listening: 'listening', connecting: 'connecting' },
     soundBlocked: 'Your browser blocks audio until you click a button.',
     soundOn: 'Turn on sound'
@@ -185,7 +192,14 @@ export const strings = {
     put: 'Assign',
     noneFree: 'No free seat.',
     volume: (name: string) => `Volume of ${name}`,
-    noVolume: 'You hear the mix. To set the volume of one person, choose Voices under Sound.'
+    noVolume: 'You hear the mix. To set the volume of one person, choose Voices under Sound.',
+    kick: 'Remove from room',
+    return: 'May join again',
+    bans: [[0, 'At once'], [600, 'In 10 minutes'], [3600, 'In 1 hour'], [86_400, 'Tomorrow'], [2_592_000, 'In 30 days']] as readonly (readonly [number, string])[],
+    promote: (name: string) => `Make ${name} a moderator`,
+    demote: (name: string) => `Remove ${name} as moderator`,
+    transfer: (name: string) => `Make ${name} the host`,
+    transferSure: (name: string) => `Hand the room over to ${name}?`
   },
 
   sound: {
@@ -215,13 +229,42 @@ export const strings = {
     musicFailed: 'This file cannot be played.'
   },
 
+  host: {
+    open: 'Room settings',
+    title: 'Room settings',
+    name: 'Title',
+    topic: 'Topic',
+    save: 'Save',
+    saved: 'Saved.',
+    pin: 'PIN for new people',
+    pinHelp: 'Without a PIN, nobody new can join.',
+    lock: 'Lock room',
+    lockAgain: 'Change lock',
+    unlock: 'Unlock room',
+    lockedToAll: 'Locked. Nobody new can join.',
+    lockedWithPin: 'Locked. New people need the PIN.',
+    slowMode: 'Slow mode',
+    slowModes: [[0, 'Off'], [5, '5 seconds'], [15, '15 seconds'], [30, '30 seconds'], [60, '1 minute'], [300, '5 minutes']] as readonly (readonly [number, string])[],
+    muteAll: 'Mute everyone',
+    muted: (count: number) => count === 1 ? '1 person muted.' : `${count} people muted.`,
+    bans: 'Banned people',
+    banned: (name: string, userId: string) => name === strings.somebody ? userId : `${name} (${userId})`,
+    unban: 'Unban',
+    unbanOf: (userId: string) => `Unban ${userId}`,
+    end: 'End room',
+    endSure: 'End the room for everyone?'
+  },
+
   chat: {
     title: 'Chat',
     message: 'Message',
     placeholder: 'Message everyone',
     send: 'Send',
     empty: 'No messages yet.',
-    newer: 'New messages'
+    newer: 'New messages',
+    delete: 'Delete message',
+    deleteOf: (name: string) => `Delete message of ${name}`,
+    slowMode: (seconds: number) => seconds === 0 ? 'Slow mode is off.' : `Slow mode: one message every ${seconds} seconds.`
   },
 
   gifts: {
@@ -258,6 +301,8 @@ export const strings = {
     PIN_REQUIRED: 'This room is locked. Enter the PIN',
     PIN_WRONG: 'Wrong PIN',
     ROOM_FULL: 'This room is full',
+    ROOM_LOCKED: 'This room is locked. Nobody new can join',
+    BANNED: 'You are banned from this room',
     ROOM_CLOSED: 'The room was closed'
   } as Readonly<Record<string, string>>,
   /** Reasons for missing audio. */

@@ -2,6 +2,7 @@ import { createClock } from '../../clock.ts'
 import type { Clock } from '../../clock.ts'
 import type { KeyValue } from '../../kv/kv.ts'
 import type { NodeMembersStore, RoomStore } from '../store.ts'
+import { createMemoryBans } from './bans.ts'
 import { createMemoryMembers } from './members.ts'
 import { createMemoryRecords } from './records.ts'
 import type { MemoryRooms } from './rooms.ts'
@@ -33,7 +34,7 @@ export async function createMemoryStore (kv: Pick<KeyValue, 'namespace'>, clock:
   return {
     kind: 'memory',
     async check () {},
-    ...createMemoryMembers(rooms, saved, kv.namespace('bans')),
+    ...createMemoryMembers(rooms, saved, await createMemoryBans(kv.namespace('bans'), clock)),
     ...createMemoryRecords(rooms, saved),
     ...createMemoryState(rooms, saved),
     ...createMemoryNodeMembers(rooms)

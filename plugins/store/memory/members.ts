@@ -1,31 +1,42 @@
 import type { Profile } from '../../connections/session.ts'
 import { rateLimited } from '../../errors/codes.ts'
-import type { Namespace } from '../../kv/kv.ts'
-import { banned, PinRequired, PinWrong, RoomFull, RoomNotFound } from '../errors.ts'
+import { markLockedByHost, PinRequired, PinWrong, RoomFull, RoomLocked, RoomNotFound } from '../errors.ts'
 import { PinNotCompared } from '../pin-not-compared.ts'
 import { pinTries, pinWindowMs } from '../store.ts'
 import type { MemberStore } from '../store.ts'
-import { participantsTold } from '../types.ts'
+import { participantsTold, returnMs } from '../types.ts'
 import type { JoinCommand, RoomRecord } from '../types.ts'
+import type { MemoryBans } from './bans.ts'
+import { accessOf, createMemoryRoom } from './rooms.ts'
 import type { MemoryRoom, MemoryRooms } from './rooms.ts'
 import type { SavedRooms } from './saved-rooms.ts'
 
-// A room id may contain colons but not spaces.
-const banKey = (roomId: string, userKey: string) => `${roomId} ${userKey}`
-
-/** @param bans the end of each ban, epoch milliseconds; survives a crash */
-export function createMemoryMembers (rooms: MemoryRooms, saved: Pick<SavedRooms, 'save'>, bans: Namespace): MemberStore {
+export function createMemoryMembers (rooms: MemoryRooms, saved: Pick<SavedRooms, 'save'>, bans: MemoryBans): MemberStore {
   const pins = createPinCheck()
   let arrivals = 0
-
-  function create (record: RoomRecord, pinHash: string | undefined): MemoryRoom {
-    return { record, pinHash, users: new Map(), lastActivityAt: 0, producers: 0, documents: new Map(), durable: new Set(), logs: new Map() }
-  }
 
   /** Removes the creator of a room that cannot be saved, and the room, unless other users have joined it in the meantime. */
   function undo (room: MemoryRoom, userKey: string): void {
     room.users.delete(userKey)
     if (room.users.size === 0 && rooms.all.get(room.record.roomId) === room) rooms.all.delete(room.record.roomId)
+  }
+
+  /** @throws ROOM_LOCKED, PIN_REQUIRED, PIN_WRONG, RATE_LIMITED; {@link PinNotCompared} */
+  function assertAdmits (room: MemoryRoom, command: JoinCommand): void {
+    const access = accessOf(room)
+    if (!access) {
+      if (room.pinHash !== undefined) pins.check(room.pinHash, command)
+      return
+    }
+    const { userKey, now } = command
+    if (command.isHost === true || room.users.has(userKey) || (room.returning.get(userKey) ?? 0) > now) return
+    if (access.admits === 'nobody') throw markLockedByHost(new RoomLocked())
+    if (access.admits !== 'pin' || access.pinHash === undefined) return
+    try {
+      pins.check(access.pinHash, command)
+    } catch (error) {
+      throw error instanceof PinRequired || error instanceof PinWrong ? markLockedByHost(error) : error
+    }
   }
 
   const participants = (room: MemoryRoom | undefined, limit: number) =>
@@ -34,18 +45,18 @@ export function createMemoryMembers (rooms: MemoryRooms, saved: Pick<SavedRooms,
   return {
     async join (command) {
       const { roomId, sessionId, userKey, now } = command
-      const bannedUntil = await bans.get(banKey(roomId, userKey))
-      if (bannedUntil !== undefined) throw banned(Number(bannedUntil))
+      bans.assertNone(roomId, userKey)
       const known = rooms.all.get(roomId)
-      if (known?.pinHash !== undefined) pins.check(known.pinHash, command)
+      if (known) assertAdmits(known, command)
       if (!known && !command.create) throw new RoomNotFound(roomId)
-      const room = known ?? create(command.create as RoomRecord, command.pinHash)
+      const room = known ?? createMemoryRoom(command.create as RoomRecord, command.pinHash)
       const user = room.users.get(userKey)
       if (!user && room.users.size >= command.limit) throw new RoomFull()
 
       rooms.all.set(roomId, room)
       rooms.empty.delete(roomId)
       room.lastActivityAt = now
+      room.returning.delete(userKey)
       if (user) {
         user.profile = command.profile
         user.sockets.add(sessionId)
@@ -63,7 +74,7 @@ export function createMemoryMembers (rooms: MemoryRooms, saved: Pick<SavedRooms,
       if (!known) await saved.save(room).catch((error: unknown) => { undo(room, userKey); throw error })
       return result
     },
-    async leave (roomId, sessionId, userKey, now) {
+    async leave (roomId, sessionId, userKey, now, mayReturn = false) {
       const room = rooms.all.get(roomId)
       const user = room?.users.get(userKey)
       if (!room || !user?.sockets.delete(sessionId)) return
@@ -71,7 +82,18 @@ export function createMemoryMembers (rooms: MemoryRooms, saved: Pick<SavedRooms,
       if (lastOfUser) room.users.delete(userKey)
       room.lastActivityAt = now
       if (room.users.size === 0) rooms.empty.set(roomId, now)
+      const access = lastOfUser ? accessOf(room) : undefined
+      if (access && mayReturn) {
+        for (const [key, until] of room.returning) if (until <= now) room.returning.delete(key)
+        room.returning.set(userKey, now + returnMs)
+      }
+      // The saved list of users who may return after a restart no longer includes this user.
+      if (access?.admits === 'nobody' && !mayReturn) saved.save(room).catch(() => { /* The next change of the room saves it. */ })
       return { lastOfUser, count: room.users.size }
+    },
+    async forbidReturn (roomId, userKey) {
+      const room = rooms.all.get(roomId)
+      if (room?.returning.delete(userKey) === true && accessOf(room)?.admits === 'nobody') await saved.save(room)
     },
     async getParticipants (roomId, limit) {
       return participants(rooms.all.get(roomId), limit)
@@ -96,8 +118,9 @@ export function createMemoryMembers (rooms: MemoryRooms, saved: Pick<SavedRooms,
         return [...keys].slice(0, limit).map((key) => users.get(key)?.profile as Profile)
       })
     },
-    ban: (roomId, userKey, until) => bans.set(banKey(roomId, userKey), String(until), { expiresAt: until }),
-    unban: (roomId, userKey) => bans.delete(banKey(roomId, userKey))
+    ban: bans.ban,
+    unban: bans.unban,
+    listBans: bans.list
   }
 }
 

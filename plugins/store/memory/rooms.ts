@@ -1,5 +1,6 @@
 import type { Profile } from '../../connections/session.ts'
-import type { RoomRecord, RoomSummary, StoredDocument } from '../types.ts'
+import { accessDocument } from '../types.ts'
+import type { RoomAccess, RoomRecord, RoomSummary, StoredDocument } from '../types.ts'
 
 export interface MemoryRoom {
   record: RoomRecord
@@ -13,7 +14,22 @@ export interface MemoryRoom {
   durable: Set<string>
   /** By name. */
   logs: Map<string, string[]>
+  /** Users whose connection broke, by user key, with the time until which they may return to the locked room, epoch milliseconds. */
+  returning: Map<string, number>
+  /** When the last entry with each key was added to a log, epoch milliseconds; see `Spacing`. */
+  lastEntries: Map<string, number>
 }
+
+/** @returns which users the room admits; undefined if no host has locked or unlocked it */
+export function accessOf ({ documents }: MemoryRoom): RoomAccess | undefined {
+  const document = documents.get(accessDocument)
+  const access = document && JSON.parse(document.state) as RoomAccess
+  return access?.admits === undefined ? undefined : access
+}
+
+export const createMemoryRoom = (record: RoomRecord, pinHash: string | undefined): MemoryRoom => ({
+  record, pinHash, users: new Map(), lastActivityAt: 0, producers: 0, documents: new Map(), durable: new Set(), logs: new Map(), returning: new Map(), lastEntries: new Map()
+})
 
 /** State that the parts of the memory store share. */
 export interface MemoryRooms {

@@ -1,5 +1,7 @@
 import type { Namespace } from '../../kv/kv.ts'
+import { returnMs } from '../types.ts'
 import type { RoomRecord, StoredDocument } from '../types.ts'
+import { accessOf, createMemoryRoom } from './rooms.ts'
 import type { MemoryRoom, MemoryRooms } from './rooms.ts'
 
 /** The parts of a room that survive a restart. */
@@ -8,6 +10,8 @@ interface SavedRoom {
   pinHash?: string | undefined
   /** Durable documents by name. */
   documents: Record<string, StoredDocument>
+  /** Keys of the users who may return after a restart, if the room is locked. */
+  returning?: string[] | undefined
 }
 
 /** Copies rooms to the disk: their records, PINs and durable documents. */
@@ -27,9 +31,11 @@ export interface SavedRooms {
 
 export function createSavedRooms (saved: Namespace): SavedRooms {
   return {
-    async save ({ record, pinHash, documents, durable }) {
+    async save (room) {
+      const { record, pinHash, documents, durable, users, returning } = room
       const kept = Object.fromEntries([...documents].filter(([name]) => durable.has(name)))
-      await saved.set(record.roomId, JSON.stringify({ record, pinHash, documents: kept } satisfies SavedRoom))
+      const mayReturn = accessOf(room)?.admits === 'nobody' ? [...new Set([...users.keys(), ...returning.keys()])] : undefined
+      await saved.set(record.roomId, JSON.stringify({ record, pinHash, documents: kept, returning: mayReturn } satisfies SavedRoom))
     },
     async remove (roomId) {
       await saved.delete(roomId).catch(() => { /* The room is restored after a restart, and then closed because it is empty. */ })
@@ -37,17 +43,14 @@ export function createSavedRooms (saved: Namespace): SavedRooms {
     async restore ({ all, empty }, now) {
       for (const text of await saved.getMany(await saved.list())) {
         if (text === undefined) continue
-        const { record, pinHash, documents } = JSON.parse(text) as SavedRoom
+        const { record, pinHash, documents, returning = [] } = JSON.parse(text) as SavedRoom
         const { roomId } = record
         all.set(roomId, {
-          record,
-          pinHash,
-          users: new Map(),
+          ...createMemoryRoom(record, pinHash),
           lastActivityAt: now,
-          producers: 0,
           documents: new Map(Object.entries(documents)),
           durable: new Set(Object.keys(documents)),
-          logs: new Map()
+          returning: new Map(returning.map((userKey) => [userKey, now + returnMs]))
         })
         empty.set(roomId, now)
       }

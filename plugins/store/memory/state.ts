@@ -1,8 +1,25 @@
+import { rateLimited } from '../../errors/codes.ts'
 import { RoomNotFound } from '../errors.ts'
-import { sharedLog } from '../store.ts'
-import type { StateStore } from '../store.ts'
-import type { MemoryRooms } from './rooms.ts'
+import { maxSpacingMs, sharedLog } from '../store.ts'
+import type { Spacing, StateStore } from '../store.ts'
+import type { MemoryRoom, MemoryRooms } from './rooms.ts'
 import type { SavedRooms } from './saved-rooms.ts'
+
+/** @throws RATE_LIMITED */
+function space ({ documents, lastEntries }: MemoryRoom, { key, document, field }: Spacing, now: number): void {
+  const text = documents.get(document)?.state
+  const ms = text === undefined ? 0 : Number((JSON.parse(text) as Record<string, unknown>)[field] ?? 0)
+  if (ms <= 0) return
+  const waitMs = (lastEntries.get(key) ?? -Infinity) + ms - now
+  if (waitMs > 0) throw rateLimited(waitMs)
+  // The insertion order is the order of time.
+  for (const [other, at] of lastEntries) {
+    if (now - at < maxSpacingMs) break
+    lastEntries.delete(other)
+  }
+  lastEntries.delete(key)
+  lastEntries.set(key, now)
+}
 
 export function createMemoryState ({ all }: MemoryRooms, saved: Pick<SavedRooms, 'save'>): StateStore {
   return {
@@ -29,15 +46,23 @@ export function createMemoryState ({ all }: MemoryRooms, saved: Pick<SavedRooms,
     async readDocuments (roomIds, name) {
       return roomIds.map((roomId) => all.get(roomId)?.documents.get(name)?.state)
     },
-    async appendLog (roomId, log, { entry, keep, now }) {
+    async appendLog (roomId, log, { entry, keep, now, spacing }) {
       const room = all.get(roomId)
       if (!room) return 0
+      if (spacing) space(room, spacing, now)
       room.logs.set(log, [...room.logs.get(log) ?? [], entry].slice(-keep))
       room.lastActivityAt = now
       return 0
     },
-    async readLog (roomId, log = sharedLog) {
-      return [...all.get(roomId)?.logs.get(log) ?? []]
+    async removeFromLog (roomId, log, entry) {
+      const entries = all.get(roomId)?.logs.get(log) ?? []
+      const index = entries.indexOf(entry)
+      if (index === -1) return
+      entries.splice(index, 1)
+      return 0
+    },
+    async readLog (roomId, log = sharedLog, last = Infinity) {
+      return (all.get(roomId)?.logs.get(log) ?? []).slice(-last)
     }
   }
 }

@@ -1,8 +1,8 @@
 import type { Redis, Result } from 'ioredis'
-import { join, leave, participants, someMembers } from './scripts/members.ts'
+import { ban, join, leave, listBans, participants, someMembers, unban } from './scripts/members.ts'
 import { isIntact, replaceNodeMembers } from './scripts/node-members.ts'
 import { forgetEmpty, removeRoom, touch } from './scripts/records.ts'
-import { appendLog, swapDocument } from './scripts/state.ts'
+import { appendLog, removeFromLog, swapDocument } from './scripts/state.ts'
 
 declare module 'ioredis' {
   interface RedisCommander<Context> {
@@ -14,15 +14,19 @@ declare module 'ioredis' {
     msabForgetEmpty (...args: (string | number)[]): Result<number, Context>
     msabIsIntact (...args: string[]): Result<number, Context>
     msabTouch (...args: (string | number)[]): Result<number, Context>
-    msabAppendLog (...args: (string | number)[]): Result<number, Context>
+    msabAppendLog (...args: (string | number)[]): Result<[receivers: number, waitMs: number], Context>
+    msabRemoveFromLog (...args: string[]): Result<number, Context>
+    msabBan (...args: (string | number)[]): Result<number, Context>
+    msabUnban (...args: string[]): Result<number, Context>
+    msabListBans (...args: (string | number)[]): Result<string[], Context>
     msabSwapDocument (...args: (string | number)[]): Result<string[] | null, Context>
     msabReplaceNodeMembers (...args: (string | number)[]): Result<[joined: string[], left: (string | null)[], count: number, closed: number, documents: string[]], Context>
   }
 }
 
 export function defineCommands (redis: Redis): void {
-  redis.defineCommand('msabJoin', { numberOfKeys: 9, lua: join })
-  redis.defineCommand('msabLeave', { numberOfKeys: 7, lua: leave })
+  redis.defineCommand('msabJoin', { numberOfKeys: 10, lua: join })
+  redis.defineCommand('msabLeave', { numberOfKeys: 8, lua: leave })
   redis.defineCommand('msabRemoveRoom', { numberOfKeys: 8, lua: removeRoom })
   redis.defineCommand('msabParticipants', { numberOfKeys: 2, lua: participants })
   redis.defineCommand('msabSomeMembers', { numberOfKeys: 2, lua: someMembers })
@@ -30,6 +34,10 @@ export function defineCommands (redis: Redis): void {
   redis.defineCommand('msabIsIntact', { numberOfKeys: 4, lua: isIntact })
   redis.defineCommand('msabTouch', { numberOfKeys: 1, lua: touch })
   redis.defineCommand('msabReplaceNodeMembers', { numberOfKeys: 8, lua: replaceNodeMembers })
-  redis.defineCommand('msabAppendLog', { numberOfKeys: 3, lua: appendLog })
+  redis.defineCommand('msabAppendLog', { numberOfKeys: 5, lua: appendLog })
+  redis.defineCommand('msabRemoveFromLog', { numberOfKeys: 1, lua: removeFromLog })
+  redis.defineCommand('msabBan', { numberOfKeys: 2, lua: ban })
+  redis.defineCommand('msabUnban', { numberOfKeys: 2, lua: unban })
+  redis.defineCommand('msabListBans', { numberOfKeys: 1, lua: listBans })
   redis.defineCommand('msabSwapDocument', { numberOfKeys: 2, lua: swapDocument })
 }

@@ -1,7 +1,7 @@
 import { LRUCache } from 'lru-cache'
 import { nodeKey } from '../../cluster/leases.redis.ts'
 import type { Profile } from '../../connections/session.ts'
-import type { Publication, RoomRecord, StoredDocument } from '../types.ts'
+import type { Ban, Publication, RoomRecord, StoredDocument } from '../types.ts'
 
 // The keys and values of rooms in Redis. A room is
 //   …           hash: meta (JSON of the record), pin (hash), activity (ms), producers:<node>,
@@ -14,7 +14,10 @@ import type { Publication, RoomRecord, StoredDocument } from '../types.ts'
 //   …:logs      set: names of the room's logs
 //   …:logs:<n>  list: entries of a log
 //   …:closed    createdAt of the newest closed room with that id (ms); expires after ten minutes
-//   …:ban:<u>   end of a ban (ms); expires when the ban ends
+//   …:ban:<u>   "<end (ms)> <JSON of userId and by>" of a ban; expires when the ban ends. Older servers write only the end
+//   …:bans      sorted set: banned users, all with score 0, so sorted by user
+//   …:back:<u>  set if the user's connection broke in a locked room: the user may return until it expires
+//   …:last:<l>:<k>  when the last entry with key k was added to log l (ms); expires
 //   …:pin:<u>   number of wrong pins in the current window
 
 export const roomsKey = 'msab:rooms'
@@ -35,6 +38,9 @@ export const logsKey = (roomId: string) => `${roomKey(roomId)}:logs`
 export const logKey = (roomId: string, log: string) => `${logsKey(roomId)}:${log}`
 export const closedKey = (roomId: string) => `${roomKey(roomId)}:closed`
 export const banKey = (roomId: string, userKey: string) => `${roomKey(roomId)}:ban:${userKey}`
+export const bansKey = (roomId: string) => `${roomKey(roomId)}:bans`
+export const backKey = (roomId: string, userKey: string) => `${roomKey(roomId)}:back:${userKey}`
+export const lastEntryKey = (roomId: string, log: string, key: string) => `${roomKey(roomId)}:last:${log}:${key}`
 export const wrongPinsKey = (roomId: string, userKey: string) => `${roomKey(roomId)}:pin:${userKey}`
 export const nodeRoomsKey = (nodeId: string) => `${nodeKey(nodeId)}:rooms`
 
@@ -54,6 +60,13 @@ export function parseProfile (text: string): Readonly<Profile> {
   const profile = Object.freeze(JSON.parse(text) as Profile)
   profiles.set(text, profile)
   return profile
+}
+
+/** @param text the value of a {@link banKey} */
+export function parseBan (userKey: string, text: string): Ban {
+  const space = text.indexOf(' ')
+  const { userId, by } = (space === -1 ? { userId: userKey, by: null } : JSON.parse(text.slice(space + 1))) as Pick<Ban, 'userId' | 'by'>
+  return { userId, until: Number.parseInt(text), by }
 }
 
 /** The channel and payload for a script that publishes. If both are empty, the script publishes nothing. */

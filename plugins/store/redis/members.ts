@@ -1,13 +1,13 @@
 import type { Redis } from 'ioredis'
 import type { NodeLeases } from '../../cluster/leases.ts'
 import { rateLimited, unavailable } from '../../errors/codes.ts'
-import { banned, PinRequired, PinWrong, RoomFull, RoomNotFound } from '../errors.ts'
+import { banLimit, banned, markLockedByHost, PinRequired, PinWrong, RoomFull, RoomLocked, RoomNotFound } from '../errors.ts'
 import { PinNotCompared } from '../pin-not-compared.ts'
 import { pinTries, pinWindowMs } from '../store.ts'
 import type { MemberStore } from '../store.ts'
 import { participantsTold } from '../types.ts'
 import type { JoinResult } from '../types.ts'
-import { banKey, emptyRoomsKey, parseDocuments, parseProfile, parseRecord, profilesKey, roomKeys, sessionField, usersKey, wrongPinsKey } from './layout.ts'
+import { backKey, banKey, bansKey, emptyRoomsKey, parseBan, parseDocuments, parseProfile, parseRecord, profilesKey, roomKeys, sessionField, usersKey, wrongPinsKey } from './layout.ts'
 import type { RoomIndex } from './room-index.ts'
 
 type Joined = [meta: string, created: number, first: number, count: number, profiles: string[], documents: string[]]
@@ -41,18 +41,20 @@ export function createRedisMembers (redis: Redis, nodeId: string, index: RoomInd
       const [, [outcome, ...values]] = await Promise.all([
         index.add(roomId),
         redis.msabJoin(
-          ...roomKeys(roomId), banKey(roomId, userKey), wrongPinsKey(roomId, userKey),
+          ...roomKeys(roomId), banKey(roomId, userKey), wrongPinsKey(roomId, userKey), backKey(roomId, userKey),
           sessionField(nodeId, sessionId), userKey, JSON.stringify(command.profile), command.limit, command.pinHash ?? '',
-          create, now, participantsTold, pinTries, pinWindowMs, command.comparedHash ?? ''
+          create, now, participantsTold, pinTries, pinWindowMs, command.comparedHash ?? '',
+          command.isHost === true ? 1 : 0
         )
       ])
       switch (outcome) {
         case 'OK': return joinResult(values as Joined)
         case 'BANNED': throw banned(Number(values[0]))
         case 'RATE_LIMITED': throw rateLimited(Number(values[0]))
-        case 'PIN_REQUIRED': throw new PinRequired()
+        case 'ROOM_LOCKED': throw markLockedByHost(new RoomLocked())
+        case 'PIN_REQUIRED': throw values[0] === 1 ? markLockedByHost(new PinRequired()) : new PinRequired()
         case 'PIN_NOT_COMPARED': throw new PinNotCompared(String(values[0]))
-        case 'PIN_WRONG': throw new PinWrong()
+        case 'PIN_WRONG': throw values[0] === 1 ? markLockedByHost(new PinWrong()) : new PinWrong()
         case 'ROOM_FULL': throw new RoomFull()
         case 'DAMAGED': throw unavailable('The room is being restored')
         default:
@@ -61,8 +63,8 @@ export function createRedisMembers (redis: Redis, nodeId: string, index: RoomInd
           throw command.create && create === '' ? unavailable('Rooms are being restored') : new RoomNotFound(roomId)
       }
     },
-    async leave (roomId, sessionId, _userKey, now) {
-      const answer = await redis.msabLeave(...roomKeys(roomId), sessionField(nodeId, sessionId), now)
+    async leave (roomId, sessionId, userKey, now, mayReturn = false) {
+      const answer = await redis.msabLeave(...roomKeys(roomId), backKey(roomId, userKey), sessionField(nodeId, sessionId), now, mayReturn ? 1 : 0)
       if (answer === null) return
       const [last, count] = answer
       if (count === 0) await redis.zadd(emptyRoomsKey, now, roomId)
@@ -81,9 +83,17 @@ export function createRedisMembers (redis: Redis, nodeId: string, index: RoomInd
       const found = await Promise.all(rooms.map(({ roomId, first }) => redis.msabSomeMembers(usersKey(roomId), profilesKey(roomId), limit, ...first)))
       return found.map((profiles) => profiles.map(parseProfile))
     },
-    async ban (roomId, userKey, until) {
-      await redis.set(banKey(roomId, userKey), String(until), 'PXAT', until)
+    async forbidReturn (roomId, userKey) {
+      await redis.del(backKey(roomId, userKey))
     },
-    unban: async (roomId, userKey) => await redis.del(banKey(roomId, userKey)) === 1
+    async ban (roomId, userKey, until, { userId = userKey, by = null, limit } = {}) {
+      const value = `${until} ${JSON.stringify({ userId, by })}`
+      if (await redis.msabBan(banKey(roomId, userKey), bansKey(roomId), userKey, until, value, limit ?? '', banKey(roomId, '')) === 0) throw banLimit(limit ?? 0)
+    },
+    unban: async (roomId, userKey) => await redis.msabUnban(banKey(roomId, userKey), bansKey(roomId), userKey) === 1,
+    async listBans (roomId, after, limit) {
+      const found = await redis.msabListBans(bansKey(roomId), after, limit, banKey(roomId, ''))
+      return found.flatMap((userKey, i) => i % 2 === 0 ? [parseBan(userKey, found[i + 1] as string)] : [])
+    }
   }
 }

@@ -1,9 +1,9 @@
 import type { Redis } from 'ioredis'
-import { unavailable } from '../../errors/codes.ts'
+import { rateLimited, unavailable } from '../../errors/codes.ts'
 import { RoomNotFound } from '../errors.ts'
 import { sharedLog } from '../store.ts'
 import type { StateStore } from '../store.ts'
-import { documentsKey, logKey, logsKey, parseDocument, publishArgs, roomKey } from './layout.ts'
+import { documentsKey, lastEntryKey, logKey, logsKey, parseDocument, publishArgs, roomKey } from './layout.ts'
 
 export function createRedisState (redis: Redis, recoveryMs: number): StateStore {
   return {
@@ -18,8 +18,16 @@ export function createRedisState (redis: Redis, recoveryMs: number): StateStore 
       const texts = await Promise.all(roomIds.map((roomId) => redis.hget(documentsKey(roomId), name)))
       return texts.map((text) => text === null ? undefined : parseDocument(text).state)
     },
-    appendLog: (roomId, log, { entry, keep, now, publish }) =>
-      redis.msabAppendLog(roomKey(roomId), logsKey(roomId), logKey(roomId, log), log, entry, keep, now, ...publishArgs(publish)),
-    readLog: (roomId, log = sharedLog) => redis.lrange(logKey(roomId, log), 0, -1)
+    async appendLog (roomId, log, { entry, keep, now, publish, spacing }) {
+      const keys = [roomKey(roomId), logsKey(roomId), logKey(roomId, log), documentsKey(roomId), lastEntryKey(roomId, log, spacing?.key ?? '')]
+      const [receivers, waitMs] = await redis.msabAppendLog(...keys, log, entry, keep, now, ...publishArgs(publish), spacing?.document ?? '', spacing?.field ?? '')
+      if (waitMs > 0) throw rateLimited(waitMs)
+      return receivers
+    },
+    async removeFromLog (roomId, log, entry, publish) {
+      const receivers = await redis.msabRemoveFromLog(logKey(roomId, log), entry, ...publishArgs(publish))
+      return receivers === -1 ? undefined : receivers
+    },
+    readLog: (roomId, log = sharedLog, last = 0) => redis.lrange(logKey(roomId, log), -last, -1)
   }
 }

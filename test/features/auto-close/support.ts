@@ -1,6 +1,7 @@
 import type { Test } from 'tap'
 import { closeIdleRooms } from '../../../features/auto-close/sweep.ts'
 import type { UserId } from '../../../plugins/connections/session.ts'
+import type { FeatureInstance } from '../../../plugins/features/feature.ts'
 import type { RoomStore } from '../../../plugins/store/store.ts'
 import type { Backend } from '../../support/backend.ts'
 import type { TestServer } from '../../support/build.ts'
@@ -21,7 +22,7 @@ export function removals (server: TestServer): Removal[] {
 
 /** Starts periodic sweeps of empty rooms on a server without the feature. The first sweep runs after 1 s. */
 export function startSweep (t: Test, server: TestServer, idleMs: number): { stop (): Promise<void> } {
-  const sweep = closeIdleRooms(server.app, idleMs)
+  const sweep = closeIdleRooms(server.app as Pick<TestServer['app'], 'clock' | 'log' | 'metrics' | 'rooms'> & Pick<FeatureInstance, 'store'>, idleMs)
   t.teardown(() => sweep.stop())
   return sweep
 }

@@ -46,7 +46,7 @@ onEveryStore(t, 'supports an empty history', async (t, env, kind) => {
   const { timestamp } = await ada.ok('chat:message', { content: 'hello' })
   t.match(await ada.event('chat:message'), { content: 'hello' })
   t.strictSame(await historyOf(bob), [])
-  t.strictSame(await a.app.store.readLog('r1', 'chat'), [], 'the store keeps no messages')
+  t.notMatch((await a.app.store.readLog('r1', 'chat')).join(), 'hello', 'the store keeps ids and authors only')
   await until(async () => Number((await a.app.store.getRoom('r1'))?.lastActivityAt) >= Number(timestamp))
   t.pass('a message still counts as activity')
 })

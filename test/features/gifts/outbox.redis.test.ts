@@ -86,7 +86,9 @@ t.test('rejects calls while Redis is down', async (t) => {
     settle: () => outbox.settle('x', new Map([['a', { to: 'processed' }]])),
     counts: () => outbox.counts(),
     list: () => outbox.list('failed', '', 1),
-    replay: () => outbox.replay(['a'])
+    replay: () => outbox.replay(['a']),
+    totals: () => outbox.totals('r1', 1, 1),
+    forgetTotals: () => outbox.forgetTotals('r1', 1)
   }
   for (const [name, call] of Object.entries(calls)) {
     const passed = stopwatch()

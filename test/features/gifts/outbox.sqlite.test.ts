@@ -63,7 +63,7 @@ t.test('creates the file with the right settings', async (t) => {
   const look = new DatabaseSync(file)
   t.match(look.prepare('PRAGMA journal_mode').get(), { journal_mode: 'wal' })
   t.same(look.prepare('SELECT name, strict FROM pragma_table_list WHERE schema = \'main\' AND name NOT LIKE \'sqlite%\' ORDER BY name').all().map((row) => ({ ...row })),
-    ['dead_letters', 'failed', 'ledger', 'queue'].map((name) => ({ name, strict: 1 })))
+    ['dead_letters', 'failed', 'ledger', 'queue', 'totals'].map((name) => ({ name, strict: 1 })))
   look.close()
   const last = outbox.add(giftOf())
   await outbox.close()

@@ -39,11 +39,12 @@ onBothStores(t, 'lists the occupied rooms of all servers', async (t, env, kind) 
   const before = Date.now()
   for (const client of [ada, bob]) await client.ok('room:join', { roomId: 'r2', seatCount: 4 })
   await eve.ok('room:join', { roomId: 'r1' })
+  const live = { speaking: [], onAir: false }
   const profile = (id: string | number) => ({ userId: id, id, name: `User ${id}` })
   const { rooms, nextCursor } = await list(looker)
   t.strictSame(rooms.map(({ createdAt, ...room }) => room), [
-    { roomId: 'r1', ownerId: 3, participantCount: 1, isLocked: false, seatCount: 15, seated: 0, people: [profile(3)] },
-    { roomId: 'r2', ownerId: 1, participantCount: 2, isLocked: false, seatCount: 4, seated: 0, people: [profile(1), profile('bob')] }
+    { roomId: 'r1', ownerId: 3, hostName: 'User 3', title: null, topic: null, isLocked: false, participantCount: 1, live, seatCount: 15, seated: 0, people: [profile(3)] },
+    { roomId: 'r2', ownerId: 1, hostName: 'User 1', title: null, topic: null, isLocked: false, participantCount: 2, live, seatCount: 4, seated: 0, people: [profile(1), profile('bob')] }
   ])
   t.ok(rooms.every(({ createdAt }) => isSince(before, createdAt)))
   t.equal(nextCursor, null)
@@ -138,13 +139,13 @@ onBothStores(t, 'a page takes a few store calls, shared by concurrent requests',
   const calls = countCalls(b)
   const pages = await Promise.all(Array.from({ length: 10 }, () => lookers).flat().map((client) => list(client)))
   t.ok(pages.every(({ rooms }) => rooms.length === 20 && rooms.every(({ seated, people }) => seated === 1 && people.length === 1)))
-  // The owners and the seats are read at the same time.
-  const once = { listBusyRooms: 1, readDocuments: 2, getSomeMembers: 1 }
+  // Owners, details and seats; names of the owners and members.
+  const once = { listBusyRooms: 1, readDocuments: 3, getSomeMembers: 2 }
   t.same(calls, once)
   await list(lookers[0] as TestClient, { limit: 50 })
   t.same(calls, once, 'the default limit is the same page')
   await list(lookers[0] as TestClient, { limit: 5 })
-  t.same(calls, { listBusyRooms: 2, readDocuments: 4, getSomeMembers: 2 }, 'another limit is another page')
+  t.same(calls, { listBusyRooms: 2, readDocuments: 6, getSomeMembers: 4 }, 'another limit is another page')
 })
 
 onEveryStore(t, 'the list is at most one second old', async (t, env, kind) => {
@@ -170,7 +171,7 @@ t.test('omits seats while the feature is disabled', async (t) => {
   const [ada, looker] = [await server.connect(1), await server.connect(9)]
   await ada.ok('room:join', { roomId: 'r1' })
   const { rooms } = await list(looker)
-  t.same(Object.keys(rooms[0] ?? {}).sort(), ['createdAt', 'isLocked', 'ownerId', 'participantCount', 'people', 'roomId'])
+  t.same(Object.keys(rooms[0] ?? {}).sort(), ['createdAt', 'hostName', 'isLocked', 'live', 'ownerId', 'participantCount', 'people', 'roomId', 'title', 'topic'])
   t.equal((await server.admin('POST', '/admin/features/seats/enable')).status, 200)
   t.match((await list(looker)).rooms, [{ seatCount: 15, seated: 0 }], 'present after enabling seats')
   t.equal((await server.admin('POST', '/admin/features/lobby/disable')).status, 200)

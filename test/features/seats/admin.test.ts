@@ -34,7 +34,7 @@ onEveryStore(t, 'an admin sees all seat state of a room', async (t, env) => {
       ],
       lockedSeats: [0, 2],
       invites: [{ seatIndex: 0, userId: '4', invitedById: 1, expiresAt }],
-      requests: [{ userId: 1, requestedAt, awayUntil: null }]
+      requests: [{ userId: 1, requestedAt, position: 1, awayUntil: null }]
     }
   })
 

@@ -329,7 +329,8 @@ const asking = (...moves: readonly [Move, ...Move[]]) => after(...moves).state.r
 t.test('users without a seat queue in order of request', async (t) => {
   const two: [Move, Move] = [[ask, member(6), 1000], [ask, member('5'), 2000]]
   t.same(after(...two).state.requests, [{ userId: 6, requestedAt: 1000 }, { userId: '5', requestedAt: 2000 }])
-  t.same(after(...two).events, [], 'requests are not sent to all members')
+  t.same(after(...two).events, [{ type: 'seat:hand', data: { userId: '5', handRaised: true } }], 'everyone sees raised hands')
+  t.same(after(...two, [cancel(), member(6), 3000]).events, [{ type: 'seat:hand', data: { userId: 6, handRaised: false } }])
   const again = after(...two, [ask, member('6'), 3000])
   t.same([again.changed, again.state.requests[0]], [false, { userId: 6, requestedAt: 1000 }], 'a repeated request keeps its position')
   t.equal(refusal([take(0), member(5)], [ask, member('5')]), 'ALREADY_SEATED')

@@ -35,6 +35,7 @@ interface Told {
   isLocked: boolean
   isMuted: boolean
   isPending: boolean
+  handRaised: boolean
   invitedUserId: string
   seatCount: number
 }
@@ -78,6 +79,9 @@ function leadsTo (entry: Entry, event: string, told: Told, ownerKey: string): bo
       if (type === 'seat:invite:decline') return by === told.invitedUserId && (entry.seatIndex ?? told.seatIndex) === told.seatIndex
       if (type === 'seat:invite:accept' || type === 'seat:take') return (entry.seatIndex ?? told.seatIndex) === told.seatIndex
       return type === 'seat:assign' && sameSeat(entry, told)
+    case 'seat:hand':
+      if (told.handRaised) return type === 'seat:request' && by === told.userId
+      return seats(entry, told.userId) || (type === 'seat:request:cancel' && (target === told.userId || by === told.userId)) || (type === 'seat:invite:decline' && by === told.userId)
     case 'seat:count': return type === 'resize' && entry.seatIndex === told.seatCount
     default: return false
   }
@@ -125,6 +129,9 @@ export function createJournal (graceMs: number, inviteMs: number): Journal {
     const hasLeft = ({ meant, to }: Absence) => meant && now - to <= lagMs
     if (event === 'seat:cleared' && reason === 'left') return wasAway(roomId, userId, hasLeft)
     if (event === 'seat:cleared' && reason === 'disconnected') return wasAway(roomId, userId, ({ from, to }) => Math.min(to, now) - from >= graceMs)
+    // A raised hand is announced again when its user has returned.
+    if (event === 'seat:hand' && told.handRaised) return wasAway(roomId, userId, ({ meant, to }) => !meant && now - to <= graceMs + lagMs)
+    if (event === 'seat:hand') return wasAway(roomId, userId, (absence) => hasLeft(absence) || Math.min(absence.to, now) - absence.from >= graceMs)
     if (event !== 'seat:invite:pending' || told.isPending) return false
     return wasAway(roomId, invitedUserId, hasLeft) || now - (since.get(`${roomId} ${seatIndex}`) ?? 0) >= inviteMs - lagMs
   }

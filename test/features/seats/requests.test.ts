@@ -13,7 +13,7 @@ import { until } from '../../support/retry.ts'
 import { connectAdmin, hurry, scene, seatsOf } from './scene.ts'
 import { isSince, stopwatch } from '../../support/pace.ts'
 
-type Requests = readonly { userId: unknown, requestedAt: number }[]
+type Requests = readonly { userId: unknown, requestedAt: number, position: number }[]
 
 const users = (requests: unknown) => (requests as Requests).map(({ userId }) => String(userId)).join(' ')
 /** Returns the users that each seat:requests event lists, for the events that a client received. */
@@ -60,7 +60,7 @@ onBothStores(t, 'only permitted users receive raised and lowered hands', async (
   await hears(t, hosts, '3 4')
   const { requests } = owner.events.findLast(({ type }) => type === 'seat:requests')?.data as { requests: Requests }
   const [first, second] = requests
-  t.same(requests, [{ userId: 3, requestedAt: first?.requestedAt }, { userId: '4', requestedAt: second?.requestedAt }], 'ids as in the tokens')
+  t.same(requests, [{ userId: 3, requestedAt: first?.requestedAt, position: 1 }, { userId: '4', requestedAt: second?.requestedAt, position: 2 }], 'ids as in the tokens')
   t.ok(isSince(before, first?.requestedAt) && Number(first?.requestedAt) <= Number(second?.requestedAt) && isSince(before, second?.requestedAt))
   for (const client of hosts) t.same(await client.event('seat:requests'), { roomId: 'r1', requests: [first] })
   for (const client of [member, phone]) t.same(await client.event('seat:requests'), { roomId: 'r1', requests: [first] }, 'all sockets of the user in the room')
@@ -86,7 +86,7 @@ onBothStores(t, 'only permitted users receive raised and lowered hands', async (
   await quiet(server, [...hosts, member, phone, other, watcher])
   for (const client of hosts) t.same(heard(client), ['3', '3 4', '4', '', '3', '', '1', ''])
   for (const client of [member, phone]) t.same(heard(client), ['3', '', '3', ''])
-  t.same(heard(other), ['4', ''])
+  t.same(heard(other), ['4', '4', ''], 'also when their position changes')
   for (const client of [watcher, elsewhere]) t.same(heard(client), [], 'other members receive no event')
 })
 
@@ -100,7 +100,7 @@ onEveryStore(t, 'a join returns the visible requests', async (t, env) => {
   for (const client of [member, await server.connect(3)]) t.equal(await askers(client), '3')
   t.equal(await askers(await server.connect(5)), '')
   const { seatRequests } = await join(owner)
-  t.same((seatRequests as object[]).map((request) => Object.keys(request).sort()), [['requestedAt', 'userId'], ['requestedAt', 'userId']])
+  t.same((seatRequests as object[]).map((request) => Object.keys(request).sort()), [['position', 'requestedAt', 'userId'], ['position', 'requestedAt', 'userId']])
 
   const visitor = await server.connect(9)
   t.match(await join(visitor, 'own'), { self: { role: 'owner' }, seatRequests: [] })
@@ -263,7 +263,7 @@ t.test('each of two servers notifies its own sockets', async (t) => {
   await quiet(a, [owner, admin, member, other, watcher, phone])
   for (const client of hosts) t.same(heard(client), ['3', '3 4', '4', ''])
   for (const client of [member, phone]) t.same(heard(client), ['3', ''])
-  t.same(heard(other), ['4', ''])
+  t.same(heard(other), ['4', '4', ''], 'also when their position changes')
   t.same(heard(watcher), [])
 })
 
@@ -287,7 +287,7 @@ t.test('a server that was partitioned sends the missed changes', async (t) => {
   const cut = await deafen(b)
   await Promise.all([cut(), member.ok('seat:request'), a.admin('PATCH', '/admin/rooms/r1/seats', { seatCount: 5 })])
   await hears(t, [admin], '4 3')
-  t.same(heard(other), ['4'])
+  t.same(heard(other), ['4', '4'])
   t.same(heard(watcher), [])
 })
 

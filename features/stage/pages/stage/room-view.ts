@@ -11,7 +11,7 @@ const shortestMs = 40
 export type RoomView = ReturnType<typeof pictureOf>
 
 function pictureOf (room: RoomClient, trouble: RequestError | undefined, audible: boolean) {
-  const { audio, connection, seats } = room
+  const { audio, connection, details, seats } = room
   const list = seats.list
   const { participants, participantCount } = room
   // The occupant of a seat may be disconnected, so not in the room, and big rooms list only some users.
@@ -24,7 +24,13 @@ function pictureOf (room: RoomClient, trouble: RequestError | undefined, audible
     features: connection.features,
     role: room.role,
     ownerId: room.ownerId,
+    title: details.title,
+    topic: details.topic,
+    isLocked: details.isLocked,
+    slowModeSeconds: details.slowModeSeconds,
     isHost: seats.enabled && room.role !== undefined && room.role !== 'member',
+    /** Whether the user can moderate the room. */
+    moderates: connection.features.has('moderation') && room.role !== undefined && room.role !== 'member',
     participants,
     participantCount,
     listenerCount: Math.max(0, participantCount - seated.length),

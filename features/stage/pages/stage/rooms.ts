@@ -1,4 +1,4 @@
-import { onScopeDispose, ref, shallowRef } from 'vue'
+import { onScopeDispose, ref, shallowRef, watch } from 'vue'
 import { codeOf, Connection } from '@flylive/audio-client'
 import type { ReplyData } from '@flylive/audio-client'
 import { strings } from '../strings.ts'
@@ -10,6 +10,8 @@ export type ListedRoom = ReplyData<'lobby:list'>['rooms'][number]
 
 /** Interval between updates of the list, in milliseconds. */
 const everyMs = 3000
+/** Delay between the last change of the search and the request, in milliseconds. */
+const typingMs = 300
 const pageSize = 30
 
 /**
@@ -23,6 +25,7 @@ export function useRooms (identity: Identity, access: Access) {
   const trouble = ref('')
   const rooms = shallowRef<readonly ListedRoom[]>([])
   const more = ref(false)
+  const query = ref('')
   let wanted = pageSize
   let timer: ReturnType<typeof setTimeout> | undefined
 
@@ -31,9 +34,10 @@ export function useRooms (identity: Identity, access: Access) {
     if (connection.state !== 'open' || document.hidden) return
     try {
       const found: ListedRoom[] = []
+      const sought = query.value.trim()
       let cursor: string | undefined
       do {
-        const page = await connection.request('lobby:list', { limit: pageSize, ...(cursor === undefined ? {} : { cursor }) })
+        const page = await connection.request('lobby:list', { limit: pageSize, ...(cursor === undefined ? {} : { cursor }), ...(sought === '' ? {} : { query: sought }) })
         found.push(...page.rooms)
         cursor = page.nextCursor ?? undefined
       } while (cursor !== undefined && found.length < wanted)
@@ -60,6 +64,10 @@ export function useRooms (identity: Identity, access: Access) {
     if (!features.has('lobby')) state.value = 'off'
     else if (state.value === 'off') look()
   })
+  watch(query, () => {
+    clearTimeout(timer)
+    timer = setTimeout(look, typingMs)
+  })
   document.addEventListener('visibilitychange', look)
   connection.connect().catch(() => { /* `state` has the reason. */ })
   onScopeDispose(() => {
@@ -73,6 +81,8 @@ export function useRooms (identity: Identity, access: Access) {
     trouble,
     rooms,
     more,
+    /** The search; the list then has only the rooms that match. */
+    query,
     showMore () {
       wanted += pageSize
       look()

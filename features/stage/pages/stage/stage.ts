@@ -131,7 +131,9 @@ function createStage ({ roomId, options, identity, access, choice }: Entry, left
     if (state === 'out' && !hidden) left(why)
     if (state === 'rejoining') reconnects.value++
   })
-  room.on('entered', ({ chatHistory = [], reactions }) => {
+  room.on('entered', ({ chatHistory = [], giftTotals = [], reactions }) => {
+    totals.of = new Map(giftTotals.map(({ recipientId, quantity }) => [String(recipientId), quantity]))
+    totals.all = giftTotals.reduce((sum, { quantity }) => sum + quantity, 0)
     chatHistory.forEach(talk.message)
     emojis.value = reactions?.emojis ?? []
     // The client has moved to another server, so the drain notice is obsolete.
@@ -151,6 +153,9 @@ function createStage ({ roomId, options, identity, access, choice }: Entry, left
     say(draining)
   })
   connection.on('chat:message', talk.message)
+  connection.on('chat:deleted', ({ id }) => talk.remove(id))
+  connection.on('chat:mode', ({ slowModeSeconds }) => talk.event(strings.chat.slowMode(slowModeSeconds)))
+  connection.on('room:owner', ({ ownerId }) => talk.event(strings.room.newHost(nameFrom(ownerId))))
   connection.on('gift:error', ({ reason }) => talk.event(strings.gifts.failed(reason)))
   connection.on('room:reaction', ({ userId, emoji }) => shows.react(emoji, 1, nameFrom(userId)))
   connection.on('room:reactions', ({ counts }) => {

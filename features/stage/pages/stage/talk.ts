@@ -16,6 +16,8 @@ export interface Talk {
   message (message: ChatMessage): void
   /** Adds a room event. */
   event (text: string): void
+  /** Removes a message. */
+  remove (id: string): void
   /** Marks all lines as read. */
   read (): void
 }
@@ -46,6 +48,10 @@ export function createTalk (): Talk {
     },
     event (text) {
       add({ kind: 'event', key: `event ${++events}`, text })
+    },
+    remove (id) {
+      const index = lines.findIndex(({ key }) => key === id)
+      if (index !== -1) lines.splice(index, 1)
     },
     read () {
       seen.value = count.value

@@ -1,21 +1,32 @@
-import { arrive, intact } from './shared.ts'
+import { accessDocument, returnMs } from '../../types.ts'
+import { arrive, clock, fieldsOf, intact } from './shared.ts'
 
-/** KEYS room users profiles refs sessions docs logs ban pin — ARGV field user profile limit pinHash create now participantsTold tries window comparedHash */
-export const join = `${arrive}${intact}
-local until_ = redis.call('GET', KEYS[8])
-if until_ then return {'BANNED', until_} end
+/**
+ * KEYS room users profiles refs sessions docs logs ban pin back
+ * ARGV field user profile limit pinHash create now participantsTold tries window comparedHash isHost
+ */
+export const join = `${arrive}${fieldsOf}${intact}
+local ban = redis.call('GET', KEYS[8])
+if ban then return {'BANNED', string.match(ban, '^%d+')} end
 local meta = redis.call('HGET', KEYS[1], 'meta')
 local created = 0
 if meta then
   local pin = redis.call('HGET', KEYS[1], 'pin')
+  local access = fieldsOf(KEYS[6], '${accessDocument}')
+  if access and not access.admits then access = nil end
+  if access then
+    pin = access.admits == 'pin' and access.pinHash
+    if ARGV[12] == '1' or redis.call('ZSCORE', KEYS[2], ARGV[2]) or redis.call('EXISTS', KEYS[10]) == 1 then pin = nil
+    elseif access.admits == 'nobody' then return {'ROOM_LOCKED'} end
+  end
   if pin then
     local tries = tonumber(redis.call('GET', KEYS[9]) or '0')
     if tries >= tonumber(ARGV[9]) then return {'RATE_LIMITED', redis.call('PTTL', KEYS[9])} end
-    if ARGV[5] == '' then return {'PIN_REQUIRED'} end
+    if ARGV[5] == '' then return {'PIN_REQUIRED', access and 1 or 0} end
     if ARGV[5] ~= pin then
       if ARGV[11] ~= '' and ARGV[11] ~= pin then return {'PIN_NOT_COMPARED', pin} end
       if redis.call('INCR', KEYS[9]) == 1 then redis.call('PEXPIRE', KEYS[9], ARGV[10]) end
-      return {'PIN_WRONG'}
+      return {'PIN_WRONG', access and 1 or 0}
     end
   end
 elseif ARGV[6] == '' then
@@ -40,11 +51,12 @@ if redis.call('HSET', KEYS[5], ARGV[1], ARGV[2]) == 1 then
 end
 redis.call('HSET', KEYS[3], ARGV[2], ARGV[3])
 redis.call('HSET', KEYS[1], 'activity', ARGV[7])
+redis.call('DEL', KEYS[10])
 local users = redis.call('ZRANGE', KEYS[2], 0, tonumber(ARGV[8]) - 1)
 return {'OK', meta, created, first, redis.call('ZCARD', KEYS[2]), redis.call('HMGET', KEYS[3], unpack(users)), redis.call('HGETALL', KEYS[6])}
 `
 
-/** KEYS room users profiles refs sessions docs logs — ARGV field now */
+/** KEYS room users profiles refs sessions docs logs back — ARGV field now mayReturn */
 export const leave = `
 local user = redis.call('HGET', KEYS[5], ARGV[1])
 if not user then return false end
@@ -55,6 +67,7 @@ if redis.call('HINCRBY', KEYS[4], user, -1) <= 0 then
   redis.call('HDEL', KEYS[4], user)
   redis.call('ZREM', KEYS[2], user)
   redis.call('HDEL', KEYS[3], user)
+  if ARGV[3] == '1' and redis.call('HEXISTS', KEYS[6], '${accessDocument}') == 1 then redis.call('SET', KEYS[8], 1, 'PX', ${returnMs}) end
 end
 if redis.call('EXISTS', KEYS[1]) == 1 then redis.call('HSET', KEYS[1], 'activity', ARGV[2]) end
 return {last, math.max(redis.call('ZCARD', KEYS[2]), redis.call('HLEN', KEYS[4]))}
@@ -99,6 +112,63 @@ if #found < limit then
   if #users > 0 then
     for i, profile in ipairs(redis.call('HMGET', KEYS[2], unpack(users))) do add(users[i], profile) end
   end
+end
+return found
+`
+
+/**
+ * KEYS ban bans — ARGV user until value limit prefix
+ *
+ * @returns 1, or 0 if the room already has that many bans
+ */
+export const ban = `${clock}
+local now = clock()
+if tonumber(ARGV[2]) <= now then
+  redis.call('DEL', KEYS[1])
+  redis.call('ZREM', KEYS[2], ARGV[1])
+  return 1
+end
+if ARGV[4] ~= '' and redis.call('EXISTS', KEYS[1]) == 0 and redis.call('ZCARD', KEYS[2]) >= tonumber(ARGV[4]) then
+  -- The set may contain bans that have ended.
+  for _, user in ipairs(redis.call('ZRANGE', KEYS[2], 0, -1)) do
+    if redis.call('EXISTS', ARGV[5] .. user) == 0 then redis.call('ZREM', KEYS[2], user) end
+  end
+  if redis.call('ZCARD', KEYS[2]) >= tonumber(ARGV[4]) then return 0 end
+end
+redis.call('SET', KEYS[1], ARGV[3], 'PXAT', ARGV[2])
+redis.call('ZADD', KEYS[2], 0, ARGV[1])
+if now + redis.call('PTTL', KEYS[2]) < tonumber(ARGV[2]) then redis.call('PEXPIREAT', KEYS[2], ARGV[2]) end
+return 1
+`
+
+/** KEYS ban bans — ARGV user. @returns 1 if the user was banned */
+export const unban = `
+redis.call('ZREM', KEYS[2], ARGV[1])
+return redis.call('DEL', KEYS[1])
+`
+
+/**
+ * KEYS bans — ARGV after limit prefix
+ *
+ * Removes bans that have ended from the set.
+ *
+ * @returns users and the values of their bans, alternating
+ */
+export const listBans = `
+local found, after, limit = {}, ARGV[1], tonumber(ARGV[2])
+while #found < limit * 2 do
+  local users = redis.call('ZRANGEBYLEX', KEYS[1], after == '' and '-' or '(' .. after, '+', 'LIMIT', 0, limit)
+  for _, user in ipairs(users) do
+    after = user
+    local value = redis.call('GET', ARGV[3] .. user)
+    if not value then
+      redis.call('ZREM', KEYS[1], user)
+    elseif #found < limit * 2 then
+      table.insert(found, user)
+      table.insert(found, value)
+    end
+  end
+  if #users < limit then break end
 end
 return found
 `

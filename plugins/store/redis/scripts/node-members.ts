@@ -1,3 +1,4 @@
+import { accessDocument, returnMs } from '../../types.ts'
 import { arrive, clock, intact, publish } from './shared.ts'
 
 /** KEYS users profiles refs sessions */
@@ -53,6 +54,8 @@ for i = 1, #sessions, 2 do
     redis.call('HDEL', KEYS[5], field)
     if redis.call('HINCRBY', KEYS[4], user, -1) <= 0 then
       table.insert(left, redis.call('HGET', KEYS[3], user))
+      -- The user's server died, so the user may return to the locked room.
+      if redis.call('HEXISTS', KEYS[6], '${accessDocument}') == 1 then redis.call('SET', KEYS[1] .. ':back:' .. user, 1, 'PX', ${returnMs}) end
       redis.call('HDEL', KEYS[4], user)
       redis.call('ZREM', KEYS[2], user)
       redis.call('HDEL', KEYS[3], user)

@@ -21,6 +21,14 @@ local function intact (users, profiles, refs, sessions)
 end
 `
 
+/** The fields of a room's document as a table; nil if there is no document. */
+export const fieldsOf = `
+local function fieldsOf (docs, name)
+  local text = redis.call('HGET', docs, name)
+  return text and cjson.decode(string.sub(text, string.find(text, ' ', 1, true) + 1))
+end
+`
+
 /** The Redis server's time, in milliseconds. */
 export const clock = `
 local function clock ()

@@ -1,4 +1,5 @@
-import { clock, publish } from './shared.ts'
+import { maxSpacingMs } from '../../store.ts'
+import { clock, fieldsOf, publish } from './shared.ts'
 
 /**
  * KEYS room docs — ARGV name expected state channel payload recovery
@@ -30,16 +31,33 @@ return {'DONE', version}
 `
 
 /**
- * KEYS room logs log — ARGV name entry keep now channel payload
+ * KEYS room logs log docs last — ARGV name entry keep now channel payload document field
  *
- * @returns the number of receivers
+ * @returns the number of receivers, and how long to wait, in milliseconds, if the entry is not allowed yet
  */
-export const appendLog = `${publish}
+export const appendLog = `${clock}${fieldsOf}${publish}
+local spacing = ARGV[7] ~= '' and fieldsOf(KEYS[4], ARGV[7])
+local ms = spacing and tonumber(spacing[ARGV[8]]) or 0
+if ms > 0 then
+  local now, last = clock(), redis.call('GET', KEYS[5])
+  if last and last + ms > now then return {0, last + ms - now} end
+  redis.call('SET', KEYS[5], string.format('%.0f', now), 'PX', ${maxSpacingMs})
+end
 if redis.call('EXISTS', KEYS[1]) == 1 then
   redis.call('HSET', KEYS[1], 'activity', ARGV[4])
   redis.call('SADD', KEYS[2], ARGV[1])
   redis.call('RPUSH', KEYS[3], ARGV[2])
   redis.call('LTRIM', KEYS[3], -ARGV[3], -1)
 end
-return publish(ARGV[5], ARGV[6])
+return {publish(ARGV[5], ARGV[6]), 0}
+`
+
+/**
+ * KEYS log — ARGV entry channel payload
+ *
+ * @returns -1 if the log does not have the entry; otherwise the number of receivers
+ */
+export const removeFromLog = `${publish}
+if redis.call('LREM', KEYS[1], 1, ARGV[1]) == 0 then return -1 end
+return publish(ARGV[2], ARGV[3])
 `

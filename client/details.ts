@@ -1,0 +1,119 @@
+import type { Connection } from './connection.ts'
+import { Emitter } from './emitter.ts'
+import type { JoinReply, UserId } from './protocol.ts'
+
+export interface DetailsEvents {
+  /** A detail of the room, a role or a raised hand changed. */
+  change: []
+}
+
+/**
+ * A read-only view of the current room's details. To change them, send requests, for example
+ * `connection.request('room:update', { title })`; the view is updated when the server's event arrives.
+ */
+export class RoomDetails extends Emitter<DetailsEvents> {
+  readonly #admins = new Set<string>()
+  readonly #raised = new Set<string>()
+  #roomId: string | undefined
+  #title: string | null = null
+  #topic: string | null = null
+  #isLocked = false
+  #slowModeSeconds = 0
+
+  /** @param connection delivers the server events */
+  constructor (connection: Connection) {
+    super()
+    const here = (roomId: string) => this.#roomId === roomId
+    connection.on('room:updated', ({ roomId, title, topic, isLocked }) => {
+      if (!here(roomId)) return
+      this.#title = title
+      this.#topic = topic
+      this.#isLocked = isLocked
+      this.emit('change')
+    })
+    connection.on('room:role', ({ roomId, userId, role }) => {
+      if (!here(roomId)) return
+      if (role === 'admin') this.#admins.add(String(userId))
+      else this.#admins.delete(String(userId))
+      this.emit('change')
+    })
+    connection.on('room:owner', ({ roomId, ownerId }) => {
+      if (here(roomId) && this.#admins.delete(String(ownerId))) this.emit('change')
+    })
+    connection.on('chat:mode', ({ roomId, slowModeSeconds }) => {
+      if (!here(roomId)) return
+      this.#slowModeSeconds = slowModeSeconds
+      this.emit('change')
+    })
+    connection.on('seat:hand', ({ roomId, userId, handRaised }) => {
+      if (!here(roomId)) return
+      if (handRaised) this.#raised.add(String(userId))
+      else this.#raised.delete(String(userId))
+      this.emit('change')
+    })
+    connection.on('feature:disabled', ({ name }) => {
+      if (name !== 'seats') return
+      this.#raised.clear()
+      this.emit('change')
+    })
+  }
+
+  /** null if the room has no title. */
+  get title (): string | null {
+    return this.#title
+  }
+
+  /** null if the room has no topic. */
+  get topic (): string | null {
+    return this.#topic
+  }
+
+  /** Whether new users need a PIN, or are not admitted. */
+  get isLocked (): boolean {
+    return this.#isLocked
+  }
+
+  /** Minimum time between two chat messages of a member, in seconds; 0 if slow mode is off. */
+  get slowModeSeconds (): number {
+    return this.#slowModeSeconds
+  }
+
+  /** Whether the owner has made a user an admin. */
+  isAdmin (userId: UserId): boolean {
+    return this.#admins.has(String(userId))
+  }
+
+  /** Whether a user has raised a hand. In big rooms, only users who are known or have raised a hand since the join. */
+  hasRaisedHand (userId: UserId): boolean {
+    return this.#raised.has(String(userId))
+  }
+
+  /** Initializes the view from a join reply. */
+  start ({ roomId, title, topic, isLocked, admins = [], slowModeSeconds = 0, participants }: JoinReply): void {
+    this.#clear()
+    this.#roomId = roomId
+    this.#title = title
+    this.#topic = topic
+    this.#isLocked = isLocked
+    this.#slowModeSeconds = slowModeSeconds
+    for (const userId of admins) this.#admins.add(String(userId))
+    for (const { userId, handRaised } of participants) if (handRaised === true) this.#raised.add(String(userId))
+    this.emit('change')
+  }
+
+  /** Clears the view, because the user left the room. Idempotent. */
+  stop (): void {
+    this.#clear()
+    this.emit('change')
+  }
+
+  #clear (): void {
+    this.#roomId = undefined
+    this.#title = null
+    this.#topic = null
+    this.#isLocked = false
+    this.#slowModeSeconds = 0
+    this.#admins.clear()
+    this.#raised.clear()
+  }
+}

@@ -1,0 +1,93 @@
+import { isCoded, userKeyOf } from 'flylive-audio-server/feature'
+import type { FeatureInstance, LocalRoom, Session, UserId, z } from 'flylive-audio-server/feature'
+import { MessageNotFound } from './errors.ts'
+import type { ChatMessage, events } from './messages.ts'
+import { intervalField, stateName } from './state.ts'
+import type { ChatStateHandle } from './state.ts'
+
+/** The chat of rooms, for other features. */
+export interface Chat {
+  /**
+   * Deletes a message for everyone, now and in the history.
+   *
+   * @param by the user who deletes the message
+   * @param mayDelete called with the author of the message; may throw an error
+   * @throws MESSAGE_NOT_FOUND if the message is unknown, deleted, or older than the history; UNAVAILABLE
+   */
+  deleteMessage (roomId: string, id: string, by: UserId, mayDelete: (authorId: UserId) => void): Promise<void>
+  /**
+   * Sets the minimum time between two messages of a member. The owner and admins are exempt.
+   *
+   * @param seconds 0 ends slow mode
+   * @returns the previous value
+   * @throws ROOM_NOT_FOUND, UNAVAILABLE
+   */
+  setSlowMode (roomId: string, seconds: number): Promise<number>
+}
+
+/** What a room's log keeps of a message whose content is not part of the history. */
+type LogEntry = ChatMessage | Pick<ChatMessage, 'id' | 'userId'>
+
+/** The messages of a room, of which members may delete some and receive others when they join. */
+export interface ChatService extends Chat {
+  /**
+   * Sends a message to the room.
+   *
+   * @throws RATE_LIMITED (details `{retryAfterMs}`) in slow mode
+   */
+  send (room: LocalRoom, session: Session, message: ChatMessage): Promise<void>
+  /** @returns the messages of a room's history as JSON, oldest first. @throws UNAVAILABLE */
+  readHistory (roomId: string): Promise<string[]>
+  /** Slow mode as this server knows it, in seconds; 0 if it is off. Only for rooms with members on this server. */
+  slowModeSeconds (roomId: string): number
+}
+
+/** How many messages of a room can be deleted if rooms have no history. */
+const keptIds = 200
+
+/**
+ * @param history maximum number of messages in the history of a room. If it is 0, the server keeps only the ids and
+ * authors of messages
+ */
+export function createChat ({ rooms, store }: Pick<FeatureInstance, 'rooms' | 'store'>, state: ChatStateHandle, history: number): ChatService {
+  const keep = history > 0 ? history : keptIds
+  const parse = (entry: string) => JSON.parse(entry) as LogEntry
+  const slowModeSeconds = (roomId: string) => (state.peek(roomId)?.intervalMs ?? 0) / 1000
+
+  return {
+    async send ({ roomId, record }, session, message) {
+      const entry = JSON.stringify(history > 0 ? message : { id: message.id, userId: message.userId } satisfies LogEntry)
+      const spacing = { key: userKeyOf(message.userId), state: stateName, field: intervalField, ms: state.peek(roomId)?.intervalMs ?? 0 }
+      try {
+        await rooms.emitLogged(roomId, 'chat:message', message, { entry, keep, spacing })
+      } catch (error) {
+        // Most messages need no lookup of the role.
+        if (!isCoded(error) || error.code !== 'RATE_LIMITED' || await rooms.roleOf(record, session) === 'member') throw error
+        await rooms.emitLogged(roomId, 'chat:message', message, { entry, keep })
+      }
+    },
+    async readHistory (roomId) {
+      if (history === 0) return []
+      // Another server may keep messages without their content.
+      return (await store.readLog(roomId, history)).filter((entry) => entry.includes('"content":'))
+    },
+    slowModeSeconds,
+    async deleteMessage (roomId, id, by, mayDelete) {
+      const entry = (await store.readLog(roomId)).findLast((one) => parse(one).id === id)
+      if (entry === undefined) throw new MessageNotFound()
+      mayDelete(parse(entry).userId)
+      const deleted = await rooms.emitUnlogged(roomId, 'chat:deleted', { id, by } satisfies Omit<z.input<(typeof events)['chat:deleted']>, 'roomId'>, entry)
+      if (!deleted) throw new MessageNotFound()
+    },
+    setSlowMode: async (roomId, seconds) => await state.change(roomId, (current) => {
+      const intervalMs = seconds * 1000
+      const before = current?.intervalMs ?? 0
+      if (before === intervalMs) return { result: seconds }
+      return {
+        state: { intervalMs },
+        events: [{ type: 'chat:mode', data: { slowModeSeconds: seconds } satisfies Omit<z.input<(typeof events)['chat:mode']>, 'roomId'> }],
+        result: before / 1000
+      }
+    })
+  }
+}

@@ -1,0 +1,18 @@
+import { z } from 'flylive-audio-server/feature'
+import type { RoomStateHandle } from 'flylive-audio-server/feature'
+
+/** The longest slow mode, in seconds. */
+export const maxSlowModeSeconds = 3600
+
+/** The chat mode of a room. It survives a restart. */
+export const chatState = z.object({
+  /** Minimum time between two messages of a member, in milliseconds; 0 if slow mode is off. The store reads this field. */
+  intervalMs: z.int()
+})
+
+export type ChatStateHandle = RoomStateHandle<z.output<typeof chatState>>
+
+/** The name of the state. */
+export const stateName = 'chat'
+/** The field that the store reads. */
+export const intervalField = 'intervalMs' satisfies keyof z.output<typeof chatState>

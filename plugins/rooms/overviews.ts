@@ -1,0 +1,19 @@
+import { userKeyOf } from '../connections/session.ts'
+import type { RoomStore } from '../store/store.ts'
+import type { Details } from './details.ts'
+import type { Ownership } from './ownership.ts'
+import type { Rooms } from './rooms.ts'
+
+/** @returns a function that reads what lists of rooms show; see {@link Rooms.overviewsOf} */
+export function createOverviews (store: Pick<RoomStore, 'getSomeMembers'>, ownership: Pick<Ownership, 'read'>, details: Pick<Details, 'read'>): Rooms['overviewsOf'] {
+  return async (rooms) => {
+    const [owners, all] = await Promise.all([ownership.read(rooms), details.read(rooms)])
+    const members = rooms.length > 0 ? await store.getSomeMembers(rooms.map(({ roomId }, i) => ({ roomId, first: [userKeyOf(owners[i]?.ownerId ?? '')] })), 1) : []
+    return owners.map(({ ownerId, ownerName }, i) => {
+      const { title = null, topic = null, isLocked = false } = all[i] ?? {}
+      // An owner in the room may have another name now.
+      const owner = members[i]?.find(({ userId }) => userKeyOf(userId) === userKeyOf(ownerId))
+      return { ownerId, hostName: typeof owner?.name === 'string' ? owner.name : ownerName ?? null, title, topic, isLocked }
+    })
+  }
+}

@@ -1,0 +1,19 @@
+import { z } from 'zod'
+
+/** The text of a search. */
+export const query = z.string().min(1).max(80).describe('Only entries that contain all of these words, in any case and with or without accents')
+
+/** Removes the differences between texts that a search ignores: case, accents, and width. */
+const fold = (text: string) => text.normalize('NFKD').replace(/\p{Mn}/gu, '').toLowerCase()
+
+/**
+ * @param query words, separated by spaces
+ * @returns a function that checks whether texts together contain all words
+ */
+export function createSearch (query: string): (texts: readonly (string | null | undefined)[]) => boolean {
+  const words = fold(query).split(/\s+/).filter((word) => word !== '')
+  return (texts) => {
+    const folded = texts.map((text) => fold(text ?? ''))
+    return words.every((word) => folded.some((text) => text.includes(word)))
+  }
+}
