@@ -20,7 +20,7 @@ class Told extends Connection {
 function enter () {
   const connection = new Told({ url: 'http://127.0.0.1:1', token: () => '' })
   const members = new Members(connection)
-  const start = (roomId: string) => members.start({ roomId, self: { userId: 1, role: 'owner' }, ownerId: 1, participantCount: 5, participants: [profile(1)] })
+  const start = (roomId: string) => members.start({ roomId, self: { userId: 1, role: 'owner' }, ownerId: 1, title: null, topic: null, isLocked: false, admins: [], participantCount: 5, participants: [profile(1)] })
   start(roomId)
   const page = () => {
     const { promise, resolve, reject } = Promise.withResolvers<void>()

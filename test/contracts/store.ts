@@ -1,8 +1,8 @@
 import type { Test } from 'tap'
 import { pinTries, pinWindowMs } from '../../plugins/store/store.ts'
 import type { RoomStore } from '../../plugins/store/store.ts'
-import { participantsTold } from '../../plugins/store/types.ts'
-import type { JoinCommand, RoomRecord } from '../../plugins/store/types.ts'
+import { accessDocument, participantsTold } from '../../plugins/store/types.ts'
+import type { JoinCommand, RoomAccess, RoomRecord } from '../../plugins/store/types.ts'
 import type { Profile, UserId } from '../../plugins/connections/session.ts'
 import { until } from '../support/retry.ts'
 
@@ -193,6 +193,74 @@ export function storeContract (t: Test, make: (t: Test) => Promise<RoomStore>): 
     t.equal(await store.unban('r1', '2'), false)
     await store.ban('r1', '3', Date.now() - 1000)
     t.equal(await codeOf(store.join(joining('r1', 3))), 'ok', 'an expired ban has no effect')
+  })
+
+  t.test('lists and limits bans', async (t) => {
+    const store = await make(t)
+    const end = Date.now() + 3_600_000
+    for (const id of ['b', 'a', 'c']) await store.ban('r1', id, end, { limit: 3, by: 1 })
+    await store.ban('r1', '7', end, { userId: 7 })
+    t.match(await store.ban('r1', 'd', end, { limit: 4 }).catch((error: unknown) => error), { code: 'BAN_LIMIT', details: { limit: 4 } })
+    await store.ban('r1', 'a', end + 1, { limit: 4, by: 'x' })
+    t.strictSame(await store.listBans('r1', '', 10), [
+      { userId: 7, until: end, by: null }, { userId: 'a', until: end + 1, by: 'x' }, { userId: 'b', until: end, by: 1 }, { userId: 'c', until: end, by: 1 }
+    ])
+    t.match(await store.listBans('r1', 'a', 1), [{ userId: 'b' }])
+    t.same(await store.listBans('r2', '', 10), [])
+    await store.ban('r1', 'b', Date.now() + 200)
+    await store.unban('r1', '7')
+    await until(async () => (await store.listBans('r1', '', 10)).length === 2)
+    await store.ban('r1', 'd', end, { limit: 3 })
+    t.match(await store.listBans('r1', '', 10), [{ userId: 'a' }, { userId: 'c' }, { userId: 'd' }], 'a ban that has ended does not count')
+  })
+
+  t.test('a room that a host has locked', async (t) => {
+    const store = await make(t)
+    const set = async (access: RoomAccess) => {
+      const { version } = await store.swapDocument({ roomId: 'r1', name: accessDocument, expected: '?' })
+      await store.swapDocument({ roomId: 'r1', name: accessDocument, expected: version, state: JSON.stringify(access), durable: true })
+    }
+    for (const id of [1, 2, 3]) await store.join(joining('r1', id))
+    await set({ admits: 'nobody' })
+    t.equal(await codeOf(store.join(joining('r1', 4))), 'ROOM_LOCKED')
+    t.equal(await codeOf(store.join(joining('r1', 4, { pinHash: 'x' }))), 'ROOM_LOCKED')
+    t.equal(await codeOf(store.join(joining('r1', 4, { isHost: true }))), 'ok')
+    t.equal(await codeOf(store.join(joining('r1', 1, { sessionId: 'phone' }))), 'ok', 'a member')
+    await store.leave('r1', 's-2', '2', Date.now(), true)
+    t.equal(await codeOf(store.join(joining('r1', 2))), 'ok', 'after a broken connection')
+    await store.leave('r1', 's-2', '2', Date.now())
+    t.equal(await codeOf(store.join(joining('r1', 2))), 'ROOM_LOCKED', 'after leaving')
+    await store.leave('r1', 's-3', '3', Date.now(), true)
+    await store.forbidReturn('r1', '3')
+    t.equal(await codeOf(store.join(joining('r1', 3))), 'ROOM_LOCKED', 'after a kick')
+    await set({ admits: 'pin', pinHash: 'right' })
+    t.equal(await codeOf(store.join(joining('r1', 2))), 'PIN_REQUIRED')
+    t.equal(await codeOf(store.join(joining('r1', 2, { pinHash: 'wrong' }))), 'PIN_WRONG')
+    t.equal(await codeOf(store.join(joining('r1', 2, { pinHash: 'right' }))), 'ok')
+    t.equal(await codeOf(store.join(joining('r1', 1))), 'ok', 'a member needs no PIN')
+    await set({ admits: 'everyone' })
+    t.equal(await codeOf(store.join(joining('r1', 3))), 'ok')
+  })
+
+  t.test('keeps a time between log entries, and removes entries', async (t) => {
+    const store = await make(t)
+    await store.join(joining('r1', 1))
+    const spacing = { key: 'u1', document: 'chat', field: 'ms' }
+    const append = (entry: string, key = 'u1') => codeOf(store.appendLog('r1', 'chat', { entry, keep: 9, now: Date.now(), spacing: { ...spacing, key } }))
+    t.same([await append('a'), await append('b')], ['ok', 'ok'], 'without the document')
+    const { version } = await store.swapDocument({ roomId: 'r1', name: 'chat', expected: '?' })
+    await store.swapDocument({ roomId: 'r1', name: 'chat', expected: version, state: '{"ms":300}' })
+    const begin = Date.now()
+    const outcomes = await Promise.all(['c', 'd', 'e'].map((entry) => append(entry)))
+    t.same(outcomes.sort(), ['RATE_LIMITED', 'RATE_LIMITED', 'ok'])
+    t.equal(await append('f', 'u2'), 'ok', 'another key')
+    await until(async () => await append('g') === 'ok')
+    t.ok(Date.now() - begin >= 298)
+    t.equal(await store.removeFromLog('r1', 'chat', 'b'), 0)
+    t.equal(await store.removeFromLog('r1', 'chat', 'b'), undefined, 'once')
+    t.equal(await store.removeFromLog('nowhere', 'chat', 'b'), undefined)
+    t.equal((await store.readLog('r1', 'chat')).join(''), `a${(await store.readLog('r1', 'chat'))[1]}fg`)
+    t.same(await store.readLog('r1', 'chat', 2), ['f', 'g'])
   })
 
   t.test('keeps similar ids apart', async (t) => {

@@ -121,6 +121,18 @@ const shows: Record<string, { on: (t: Test, scene: Scene) => Promise<void>, off?
       t.equal('seated' in room, 'seats' in (joined[0] ?? {}), 'seats are listed if the feature is enabled')
     }
   },
+  moderation: {
+    async on (t, { ada, bob }) {
+      t.equal(await bob.fails('room:lock'), 'FORBIDDEN')
+      await ada.ok('room:lock')
+      t.match(await bob.event('room:updated'), { roomId: '7', isLocked: true })
+      await ada.ok('room:unlock')
+    },
+    async off (t, { ada, bob }) {
+      await ada.ok('room:update', { title: 'Still possible' })
+      t.match(await bob.event('room:updated'), { title: 'Still possible' })
+    }
+  },
   reactions: {
     async on (t, { ada, bob, joined }) {
       t.match(joined[1], { reactions: { emojis: Array } })

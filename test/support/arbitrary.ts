@@ -65,7 +65,10 @@ function build (schema: Schema, named: Readonly<Record<string, fc.Arbitrary<Json
     case 'null': return fc.constant(null)
     case 'boolean': return fc.boolean()
     case 'integer': return fc.integer({ min: Math.max(Number(schema.minimum ?? -1000), -(2 ** 31)), max: Math.min(Number(schema.maximum ?? 1000), 2 ** 31 - 1) })
-    case 'number': return fc.oneof(fc.integer(), fc.double({ noNaN: true, noDefaultInfinity: true }))
+    case 'number': {
+      const [min, max] = [Number(schema.minimum ?? -(2 ** 31)), Number(schema.maximum ?? 2 ** 31 - 1)]
+      return fc.oneof(fc.integer({ min: Math.ceil(min), max: Math.floor(max) }), fc.double({ noNaN: true, noDefaultInfinity: true, min, max }))
+    }
     case 'string': return text(schema)
     case 'array': return fc.array(of(schema.items ?? {}), { minLength: Number(schema.minItems ?? 0), maxLength: Math.min(Number(schema.maxItems ?? 5), 5) })
     case 'object': return object(schema, of, named)

@@ -1,0 +1,83 @@
+import t from 'tap'
+import { adminKey, tokenFor } from '../../support/build.ts'
+import { connect } from '../../support/client.ts'
+import type { TestClient } from '../../support/client.ts'
+import { startServer } from '../../support/process.ts'
+import { redisDatabase } from '../../support/redis.ts'
+import { until } from '../../support/retry.ts'
+
+// Who owns a room, and after how long, when the only server is killed. The grace period is 2 s.
+
+const graceMs = 2000
+
+for (const kind of ['DATA_DIR', 'Redis'] as const) {
+  t.test(`a restart with ${kind} keeps owner, roles, lock, title and slow mode`, async (t) => {
+    const store = kind === 'Redis' ? { REDIS_URL: await redisDatabase() } : { DATA_DIR: t.testdir({}) }
+    const env = { ...store, OWNER_GRACE_SECONDS: String(graceMs / 1000), FEATURES: 'auth,seats,chat,moderation' }
+    const join = async (url: string, id: number, data: object = {}): Promise<[TestClient, Record<string, unknown>]> => {
+      const client = await connect(t, url, { token: tokenFor(id) })
+      return [client, await client.ok('room:join', { roomId: 'r1', ...data })]
+    }
+    const first = startServer(t, env)
+    const url = await first.url
+    const [owner] = await join(url, 1, { title: 'First' })
+    const [admin] = await join(url, 2)
+    const [guest] = await join(url, 3)
+    await owner.ok('room:setRole', { userId: 2, role: 'admin' })
+    await admin.ok('room:update', { title: 'Second', topic: 'Topic' })
+    await admin.ok('chat:slowMode', { seconds: 30 })
+    await owner.ok('room:kick', { userId: 9, banSeconds: 600 })
+    await admin.ok('room:lock')
+    await guest.ok('room:leave')
+    first.child.kill('SIGKILL')
+    await first.exit
+    // The grace period passes while no server is running.
+    const killedAt = Date.now()
+    await until(async () => Date.now() - killedAt > graceMs)
+
+    const second = startServer(t, env)
+    const again = await second.url
+    t.equal(await (await connect(t, again, { token: tokenFor(9) })).fails('room:join', { roomId: 'r1' }), 'BANNED')
+    t.equal(await (await connect(t, again, { token: tokenFor(3) })).fails('room:join', { roomId: 'r1' }), 'ROOM_LOCKED', 'a user who had left is new')
+    const before = Date.now()
+    const [back, reply] = await join(again, 2)
+    t.match(reply, { ownerId: 1, title: 'Second', topic: 'Topic', isLocked: true, slowModeSeconds: 30, admins: [2], self: { role: 'admin' } })
+    await back.ok('seat:take', { seatIndex: 0 })
+    t.match(await back.event('room:owner'), { ownerId: 2, previousOwnerId: 1 })
+    t.ok(Date.now() - before >= graceMs, `after ${Date.now() - before} ms`)
+    const [returned, late] = await join(again, 1)
+    t.match(late, { ownerId: 2, self: { role: 'member' }, admins: [] }, 'the previous owner returns as a member')
+    t.equal(await returned.fails('room:end'), 'FORBIDDEN')
+    await back.ok('room:transfer', { userId: 1 })
+    second.child.kill('SIGKILL')
+    await second.exit
+
+    const third = startServer(t, env)
+    const [, final] = await join(await third.url, 1)
+    t.match(final, { ownerId: 1, self: { role: 'owner' } }, 'a hand-over is kept')
+    const response = await fetch(`${await third.url}/admin/rooms/r1`, { headers: { authorization: `Bearer ${adminKey}` } })
+    t.match(await response.json(), { hostName: 'User 1', title: 'Second' })
+  })
+}
+
+t.test('an owner who returns before the end of the grace period stays the owner', async (t) => {
+  const env = { DATA_DIR: t.testdir({}), OWNER_GRACE_SECONDS: '2', FEATURES: 'auth,seats,moderation' }
+  const first = startServer(t, env)
+  const [owner, guest] = [await connect(t, await first.url, { token: tokenFor(1) }), await connect(t, await first.url, { token: tokenFor(2) })]
+  for (const client of [owner, guest]) await client.ok('room:join', { roomId: 'r1' })
+  first.child.kill('SIGKILL')
+  await first.exit
+  const second = startServer(t, env)
+  const url = await second.url
+  const back = await connect(t, url, { token: tokenFor(2) })
+  t.match(await back.ok('room:join', { roomId: 'r1' }), { ownerId: 1 })
+  await back.ok('seat:take', { seatIndex: 0 })
+  const host = await connect(t, url, { token: tokenFor(1) })
+  t.match(await host.ok('room:join', { roomId: 'r1' }), { ownerId: 1, self: { role: 'owner' } })
+  const begin = Date.now()
+  await until(async () => {
+    await back.flush()
+    return Date.now() - begin > graceMs + 500
+  })
+  t.equal(back.events.some(({ type }) => type === 'room:owner'), false)
+})
