@@ -5,7 +5,7 @@ import type { StoreKind, TestServer } from '../../support/build.ts'
 import { until } from '../../support/retry.ts'
 import { openRoom } from './scene.ts'
 
-const features = { FEATURES: 'auth,seats,chat,moderation,lobby,gifts' }
+const features = { FEATURES: 'auth,seats,chat,moderation,lobby,gifts', FEATURES_CONFIG: JSON.stringify({ lobby: { cacheMs: 0 } }) }
 
 /** Starts two servers that share one Redis. Without Redis, returns the same server twice. */
 async function pair (t: Test, env: Record<string, string>, kind: StoreKind, log?: (line: Record<string, unknown>) => void): Promise<[TestServer, TestServer]> {

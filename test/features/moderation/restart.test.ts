@@ -12,7 +12,7 @@ const graceMs = 2000
 
 for (const kind of ['DATA_DIR', 'Redis'] as const) {
   t.test(`a restart with ${kind} keeps owner, roles, lock, title and slow mode`, async (t) => {
-    const store = kind === 'Redis' ? { REDIS_URL: await redisDatabase() } : { DATA_DIR: t.testdir({}) }
+    const store: Record<string, string> = kind === 'Redis' ? { REDIS_URL: await redisDatabase() } : { DATA_DIR: t.testdir({}) }
     const env = { ...store, OWNER_GRACE_SECONDS: String(graceMs / 1000), FEATURES: 'auth,seats,chat,moderation' }
     const join = async (url: string, id: number, data: object = {}): Promise<[TestClient, Record<string, unknown>]> => {
       const client = await connect(t, url, { token: tokenFor(id) })
