@@ -38,6 +38,10 @@ export interface CoreRequests {
       roomId: string
       /** PIN that later joins require. Applies only when the join creates the room */
       pin?: string | undefined
+      /** Applies only when the join creates the room */
+      title?: string | undefined
+      /** Applies only when the join creates the room */
+      topic?: string | undefined
     }
     reply: {
       roomId: string
@@ -46,10 +50,28 @@ export interface CoreRequests {
         role: 'owner' | 'admin' | 'member'
       }
       ownerId: UserId
+      /** null if the room has no title */
+      title: string | null
+      /** null if the room has no topic */
+      topic: string | null
+      /** Whether new users need a PIN, or are not admitted */
+      isLocked: boolean
+      /** The users whom the owner has made admins */
+      admins: UserId[]
       participantCount: number
+      /** Enabled features add fields to the profiles */
       participants: Profile[]
       [x: string]: unknown
     }
+  }
+  'room:update': {
+    request: {
+      /** null removes the title */
+      title?: (string | null) | undefined
+      /** null removes the topic */
+      topic?: (string | null) | undefined
+    }
+    reply: {}
   }
   'room:leave': {
     request: {}
@@ -127,6 +149,22 @@ export interface CoreEvents {
     ownerId: UserId
     previousOwnerId: UserId
   }
+  /** Sent to all members when the title or the topic changes, or the room is locked or unlocked */
+  'room:updated': {
+    roomId: string
+    /** null if the room has no title */
+    title: string | null
+    /** null if the room has no topic */
+    topic: string | null
+    /** Whether new users need a PIN, or are not admitted */
+    isLocked: boolean
+  }
+  /** Sent to all members when the owner changes the role of a user */
+  'room:role': {
+    roomId: string
+    userId: UserId
+    role: 'admin' | 'member'
+  }
   /** Sent to all members when the room is closed */
   'room:closed': {
     roomId: string
@@ -193,12 +231,27 @@ export interface ChatRequests {
 export interface ChatEvents {
   /** Sent to all members, including the sender */
   'chat:message': ChatMessage
+  /** Sent to all members when the owner or an admin deletes a message */
+  'chat:deleted': {
+    roomId: string
+    id: string
+    /** The user who deleted the message */
+    by: UserId
+  }
+  /** Sent to all members when slow mode changes */
+  'chat:mode': {
+    roomId: string
+    /** Minimum time between two messages of a member, in seconds; 0 if slow mode is off */
+    slowModeSeconds: number
+  }
 }
 
 /** Fields of the feature `chat` in the reply to room:join. */
 export interface ChatJoinReply {
   /** The newest messages, oldest first */
   chatHistory: ChatMessage[]
+  /** Minimum time between two messages of a member, in seconds; 0 if slow mode is off */
+  slowModeSeconds: number
 }
 
 /** Requests of the feature `gifts`. */
@@ -252,12 +305,23 @@ export interface GiftsEvents {
   }
 }
 
+/** Fields of the feature `gifts` in the reply to room:join. */
+export interface GiftsJoinReply {
+  /** The quantity of the gifts that users have received since the room was created: the 50 largest, largest first */
+  giftTotals: {
+    recipientId: UserId
+    quantity: number
+  }[]
+}
+
 /** Requests of the feature `lobby`. */
 export interface LobbyRequests {
   'lobby:list': {
     request: {
       /** The nextCursor of the previous page */
       cursor?: string | undefined
+      /** Only rooms whose id, title, topic and host name contain all of these words, in any case and with or without accents */
+      query?: string | undefined
       limit?: number
     }
     reply: {
@@ -265,8 +329,18 @@ export interface LobbyRequests {
         roomId: string
         ownerId: UserId
         participantCount: number
-        /** Whether the room requires a PIN. If so, `people` is empty */
+        /** Name of the owner; null if the room is locked, or the server does not know the name */
+        hostName: string | null
+        title: string | null
+        topic: string | null
+        /** Whether the room needs a PIN, or admits nobody new. Its `hostName` is null then, and its `people` and `speaking` are empty */
         isLocked: boolean
+        live: {
+          /** The active speakers, at most a few seconds old */
+          speaking: UserId[]
+          /** Whether the room is broadcast */
+          onAir: boolean
+        }
         createdAt: number
         /** Present if the feature seats is enabled */
         seatCount?: number | undefined
@@ -560,6 +634,102 @@ export interface MixJoinReply {
   }
 }
 
+/** Requests of the feature `moderation`. */
+export interface ModerationRequests {
+  'room:kick': {
+    request: {
+      userId: UserId
+      /** How long the user may not join again. Default: the user may join again at once */
+      banSeconds?: number | undefined
+    }
+    reply: {
+      userId: UserId
+    }
+  }
+  'room:unban': {
+    request: {
+      userId: UserId
+    }
+    reply: {
+      userId: UserId
+    }
+  }
+  'room:bans': {
+    request: {
+      /** The nextCursor of the previous page */
+      cursor?: string | undefined
+      limit?: number
+    }
+    reply: {
+      /** Ordered by user id */
+      bans: {
+        userId: UserId
+        /** Epoch milliseconds */
+        until: number
+        /** The member who banned the user; null for an admin of the server, or the backend */
+        by: UserId | null
+      }[]
+      /** Cursor of the next page; null on the last page */
+      nextCursor: string | null
+    }
+  }
+  'room:muteAll': {
+    request: {
+      except?: UserId[]
+    }
+    reply: {
+      /** The users whom the request has muted */
+      userIds: UserId[]
+    }
+  }
+  'room:lock': {
+    request: {
+      /** PIN that later joins require. Default: nobody new is admitted */
+      pin?: string | undefined
+    }
+    reply: {}
+  }
+  'room:unlock': {
+    request: {}
+    reply: {}
+  }
+  'room:setRole': {
+    request: {
+      userId: UserId
+      role: 'admin' | 'member'
+    }
+    reply: {
+      userId: UserId
+    }
+  }
+  'room:transfer': {
+    request: {
+      userId: UserId
+    }
+    reply: {
+      userId: UserId
+    }
+  }
+  'room:end': {
+    request: {}
+    reply: {}
+  }
+  'chat:delete': {
+    request: {
+      /** Id of the message */
+      id: string
+    }
+    reply: {}
+  }
+  'chat:slowMode': {
+    request: {
+      /** 0 ends slow mode */
+      seconds: number
+    }
+    reply: {}
+  }
+}
+
 /** Requests of the feature `reactions`. */
 export interface ReactionsRequests {
   'room:react': {
@@ -745,7 +915,7 @@ export interface SeatsEvents {
     /** Epoch milliseconds */
     expiresAt: number
   }
-  /** Sent after a change: to the owner and admins with all seat requests, to the requesting member with their own */
+  /** Sent after a change: to the owner and admins with all seat requests, to each requesting member whose position has changed with their own */
   'seat:requests': {
     roomId: string
     /** Oldest first. The owner and admins receive all requests, other members only their own */
@@ -753,7 +923,15 @@ export interface SeatsEvents {
       userId: UserId
       /** Epoch milliseconds */
       requestedAt: number
+      /** Place in the queue, from 1 */
+      position: number
     }[]
+  }
+  /** Sent to all members when a user raises or lowers a hand. It may be repeated */
+  'seat:hand': {
+    roomId: string
+    userId: UserId
+    handRaised: boolean
   }
   /** Sent to all members when the number of seats changes */
   'seat:count': {
@@ -789,11 +967,13 @@ export interface SeatsJoinReply {
     userId: UserId
     /** Epoch milliseconds */
     requestedAt: number
+    /** Place in the queue, from 1 */
+    position: number
   }[]
 }
 
 /** All requests, by type, with the data and the reply. An interface, so that a program can add requests of other features. */
-export interface Requests extends CoreRequests, AuthRequests, ChatRequests, GiftsRequests, LobbyRequests, MediaRequests, ReactionsRequests, SeatsRequests {}
+export interface Requests extends CoreRequests, AuthRequests, ChatRequests, GiftsRequests, LobbyRequests, MediaRequests, ModerationRequests, ReactionsRequests, SeatsRequests {}
 
 /** All events, by type. A program can add events of other features. */
 export interface Events extends CoreEvents, ChatEvents, GiftsEvents, MediaEvents, MixEvents, ReactionsEvents, SeatsEvents {}
@@ -802,7 +982,7 @@ export interface Events extends CoreEvents, ChatEvents, GiftsEvents, MediaEvents
 export interface JoinRequestAdditions extends Partial<SeatsJoinRequest> {}
 
 /** Fields of features in the reply to room:join; present while the feature is on. */
-export interface JoinAdditions extends Partial<ChatJoinReply>, Partial<MediaJoinReply>, Partial<MixJoinReply>, Partial<ReactionsJoinReply>, Partial<SeatsJoinReply> {}
+export interface JoinAdditions extends Partial<ChatJoinReply>, Partial<GiftsJoinReply>, Partial<MediaJoinReply>, Partial<MixJoinReply>, Partial<ReactionsJoinReply>, Partial<SeatsJoinReply> {}
 
 /** Fields of features in session:ready; present while the feature is on. */
 export interface GreetingAdditions extends Partial<MediaGreeting> {}
@@ -812,6 +992,7 @@ export type ErrorCode =
   | 'ALREADY_SEATED'
   | 'BACKEND_FAILED'
   | 'BANNED'
+  | 'BAN_LIMIT'
   | 'CANNOT_CONSUME'
   | 'CANNOT_TARGET_SELF'
   | 'CONSUMER_NOT_FOUND'
@@ -828,6 +1009,7 @@ export type ErrorCode =
   | 'INVITE_PENDING'
   | 'KEY_REUSED'
   | 'MEDIA_LIMIT'
+  | 'MESSAGE_NOT_FOUND'
   | 'NOT_FOUND'
   | 'NOT_IN_ROOM'
   | 'NOT_SEATED'
@@ -838,7 +1020,9 @@ export type ErrorCode =
   | 'PRODUCER_LIMIT'
   | 'PRODUCER_NOT_FOUND'
   | 'RATE_LIMITED'
+  | 'ROLE_LIMIT'
   | 'ROOM_FULL'
+  | 'ROOM_LOCKED'
   | 'ROOM_NOT_FOUND'
   | 'SEAT_ALREADY_LOCKED'
   | 'SEAT_INVALID'
