@@ -31,6 +31,7 @@ const features: Readonly<Record<keyof typeof production.features, string>> & Rea
   moderation: 'lets the owner and admins of a room remove, ban, mute, lock, and hand over',
   reactions: 'emojis that members send to the room',
   seats: 'seats, invites and raised hands; without it, everyone may speak',
+  'socket-io': 'connections of Socket.IO clients, under `/socket.io/`',
   stage: 'the web client at `/` and the admin page at `/admin`, which are public'
 }
 

@@ -138,6 +138,21 @@ export const jsonFace: Face<string> = {
   reply: (id, outcome) => JSON.stringify({ id, ...outcome })
 }
 
+/**
+ * Parses JSON from a client, for faces. Keys such as `__proto__` are dropped, as are other unknown fields.
+ *
+ * @throws VALIDATION_FAILED if the text is not JSON, has too many values, or nests too deeply
+ */
+export function parseClientJson (text: string): unknown {
+  const problem = jsonLimitExceeded(text)
+  if (problem !== undefined) throw validationFailed([{ path: [], message: `The frame ${problem}` }])
+  try {
+    return sjson.parse(text, { protoAction: 'remove', constructorAction: 'remove' })
+  } catch {
+    throw validationFailed([{ path: [], message: 'The frame is not JSON' }])
+  }
+}
+
 const envelope = z.object({
   id: z.union([z.string(), z.number()]).nullish(),
   type: z.string().min(1).max(128),
@@ -146,14 +161,12 @@ const envelope = z.object({
 
 /** Parses a text frame. If an invalid frame has an id, the result contains it, so that the client receives the error as the reply. */
 function parseJson (text: string): ParsedMessage {
-  const problem = jsonLimitExceeded(text)
-  if (problem !== undefined) return { ...headOf(text), error: validationFailed([{ path: [], message: `The frame ${problem}` }]) }
   let value: unknown
   try {
-    // Keys such as `__proto__` are dropped, as are other unknown fields.
-    value = sjson.parse(text, { protoAction: 'remove', constructorAction: 'remove' })
-  } catch {
-    return { id: undefined, type: undefined, error: validationFailed([{ path: [], message: 'The frame is not JSON' }]) }
+    value = parseClientJson(text)
+  } catch (error) {
+    const head = jsonLimitExceeded(text) === undefined ? { id: undefined, type: undefined } : headOf(text)
+    return { ...head, error: error as Error }
   }
   const result = envelope.safeParse(value)
   if (result.success) {

@@ -1,11 +1,13 @@
 import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
 import type { Drain } from '../drain.ts'
+import { createAdmission } from './admission.ts'
 import { closeCodes } from './close-codes.ts'
 import { Draining, Forbidden, Overloaded } from '../errors/codes.ts'
 import { createEvent, createFaceAdapter, eventFromText, jsonFace, objectFace } from './face.ts'
 import type { Face } from './face.ts'
 import { createCallbackLink } from './link.ts'
+import type { Link } from './link.ts'
 import { createSessionRegistry } from './registry.ts'
 import type { SessionRegistry } from './registry.ts'
 import { Session, userKeyOf } from './session.ts'
@@ -63,14 +65,15 @@ export default fp(async function sockets (app) {
     bytesBurst: config.WS_BYTES_BURST
   }
   const sessions = createSessionRegistry()
+  const admission = createAdmission(app, () => sessions.size)
   const owners = new WeakMap<Session, string>()
   const expiries = new WeakMap<Session, Expiry>()
   let reader: FrameReader = () => {}
   let check: EventCheck = () => {}
 
-  const open = app.metrics.gauge('flylive_socket_connections', 'Open WebSocket connections')
-  const total = app.metrics.counter('flylive_socket_connections_total', 'WebSocket connections accepted')
-  const closed = app.metrics.counter('flylive_socket_closed_total', 'WebSocket connections closed, by close code', ['code'])
+  const open = app.metrics.gauge('flylive_socket_connections', 'Open connections: WebSockets, and connections over the transports of features')
+  const total = app.metrics.counter('flylive_socket_connections_total', 'Connections accepted')
+  const closed = app.metrics.counter('flylive_socket_closed_total', 'Connections closed, by close code', ['code'])
 
   const faceFailed = (err: unknown, { name }: Face) => app.log.error({ err, face: name }, 'a protocol face failed to encode a message')
   const overWebSocket = createFaceAdapter(webSocketFrame, faceFailed)
@@ -106,18 +109,38 @@ export default fp(async function sockets (app) {
     total.inc()
     const session = start({ identity, face: overWebSocket(face), link, connected: true, onEnd: () => open.dec() }, owner)
     link.attach(session)
-    ws.once('close', (code) => {
-      closed.inc({ code: countedCodes.has(code) ? code : 'other' })
-      app.log.debug({ sessionId: session.id, userId: session.user.id, code }, 'socket closed')
-    })
+    ws.once('close', (code) => countClose(session, code))
     app.log.debug({ sessionId: session.id, userId: session.user.id }, 'socket open')
     return session
+  }
+
+  function countClose (session: Session, code: number | undefined): void {
+    closed.inc({ code: code !== undefined && countedCodes.has(code) ? code : 'other' })
+    app.log.debug({ sessionId: session.id, userId: session.user.id, code }, 'socket closed')
+  }
+
+  /** Opens a session over a feature's own link. */
+  function openLinked<F> ({ identity, face, link }: Extract<OpenOptions<F>, { link: Link<F> }>, onEnd: (session: Session) => void, owner: string | undefined): Session {
+    open.inc()
+    total.inc()
+    return start({
+      identity,
+      face: overLink(face) as Face<F>,
+      link,
+      connected: true,
+      onEnd (session) {
+        open.dec()
+        countClose(session, session.endedFor && closeCodes[session.endedFor])
+        onEnd(session)
+      }
+    }, owner)
   }
 
   function openSession<F> (options: OpenOptions<F>, owner?: string): Session {
     if (app.drain.draining) throw new Draining()
     if (sessions.size >= config.MAX_CONNECTIONS) throw new Overloaded()
     const { identity, onClose } = options
+    admission.opened(identity)
     const onEnd = (session: Session) => {
       try {
         onClose?.(session.endedFor)
@@ -126,7 +149,7 @@ export default fp(async function sockets (app) {
       }
     }
     return options.link
-      ? start({ identity, face: overLink(options.face) as Face<F>, link: options.link, connected: true, onEnd }, owner)
+      ? openLinked(options, onEnd, owner)
       : start({ identity, face: objectFace, link: createCallbackLink(options.onEvent ?? (() => {})), connected: false, onEnd }, owner)
   }
 
@@ -154,6 +177,11 @@ export default fp(async function sockets (app) {
       expiries.get(session)?.restart()
     },
     receive: (session, data, isBinary) => session.receive(data, isBinary),
+    admit: admission.enter,
+    async identify (request, token, connection) {
+      admission.checkOrigin(request)
+      return await admission.identify(request, () => admission.userOf(token), connection)
+    },
     async toUser (userId, type, data) {
       check(type, data)
       return await app.cluster.send('user:event', { userKey: userKeyOf(userId), text: createEvent(type, data).text })
@@ -167,6 +195,7 @@ export default fp(async function sockets (app) {
 
   app.decorate('sockets', {
     ...feature,
+    admission,
     get size () {
       return sessions.size
     },

@@ -2,38 +2,39 @@ import type { Socket } from 'node:net'
 import type { FastifyInstance } from 'fastify'
 import { TooManyConnections, withDetails } from '../errors/codes.ts'
 import { addressKey, isPrivate } from './addresses.ts'
+import type { ClientConnection } from './admission.ts'
 
 /** Limits the number of connections per address and per user. */
 export interface ConnectionQuotas {
   /**
-   * Counts a new connection until its socket closes.
+   * Counts a new connection until it closes.
    *
    * @param address the client's address
-   * @param socket undefined: counts nothing, and only checks whether a new connection would be allowed
+   * @param connection undefined: counts nothing, and only checks whether a new connection would be allowed
    * @throws TOO_MANY_CONNECTIONS (details `{limit}`) if the address, or its IPv6 /64 network, has too many connections to this server
    */
-  countAddress (address: string, socket?: Socket): void
+  countAddress (address: string, connection?: ClientConnection): void
   /**
-   * Counts a user's new connection until its socket closes.
+   * Counts a user's new connection until it closes.
    *
-   * @param socket undefined: counts nothing, and only checks whether a new connection would be allowed
+   * @param connection undefined: counts nothing, and only checks whether a new connection would be allowed
    * @throws TOO_MANY_CONNECTIONS (details `{limit}`) if the user has too many connections, on all servers together
    */
-  countUser (userKey: string, socket?: Socket): Promise<void>
+  countUser (userKey: string, connection?: ClientConnection): Promise<void>
 }
 
-/** Counts open sockets by key. */
-class SocketCounter {
+/** Counts open connections by key. */
+class ConnectionCounter {
   readonly #byKey = new Map<string, number>()
 
-  /** @returns the number of open sockets with that key */
+  /** @returns the number of open connections with that key */
   get (key: string): number {
     return this.#byKey.get(key) ?? 0
   }
 
-  add (key: string, socket: Socket): void {
+  add (key: string, connection: ClientConnection): void {
     this.#byKey.set(key, this.get(key) + 1)
-    socket.once('close', () => {
+    connection.once('close', () => {
       const left = this.get(key) - 1
       if (left > 0) this.#byKey.set(key, left)
       else this.#byKey.delete(key)
@@ -53,7 +54,7 @@ const exemption = ({ variables }: FastifyInstance['config']) => variables.MAX_CO
  */
 export function limitSockets ({ config, server }: Pick<FastifyInstance, 'config' | 'server'>): void {
   if (config.TRUST_PROXY) return
-  const sockets = new SocketCounter()
+  const sockets = new ConnectionCounter()
   const isExempt = exemption(config)
   server.on('connection', (socket: Socket) => {
     const { remoteAddress: address } = socket
@@ -67,20 +68,20 @@ export function limitSockets ({ config, server }: Pick<FastifyInstance, 'config'
 export function createConnectionQuotas ({ config, directory, nodeId }: Pick<FastifyInstance, 'config' | 'directory' | 'nodeId'>): ConnectionQuotas {
   const { MAX_CONNECTIONS_PER_USER: perUser, MAX_CONNECTIONS_PER_IP: perAddress } = config
   const isExempt = exemption(config)
-  const addresses = new SocketCounter()
-  const users = new SocketCounter()
+  const addresses = new ConnectionCounter()
+  const users = new ConnectionCounter()
 
   return {
-    countAddress (address, socket) {
+    countAddress (address, connection) {
       if (isExempt(address)) return
       const key = addressKey(address)
       if (addresses.get(key) >= perAddress) throw withDetails(new TooManyConnections('your address'), { limit: perAddress })
-      if (socket) addresses.add(key, socket)
+      if (connection) addresses.add(key, connection)
     },
-    async countUser (userKey, socket) {
+    async countUser (userKey, connection) {
       // Count this connection before the lookup, so that concurrent lookups include it.
-      if (socket) users.add(userKey, socket)
-      const here = users.get(userKey) + (socket ? 0 : 1)
+      if (socket) users.add(userKey, connection)
+      const here = users.get(userKey) + (connection ? 0 : 1)
       const sessions = here > perUser ? [] : await directory.sessionsOf(userKey).catch(() => [])
       const elsewhere = sessions.filter((session) => session.nodeId !== nodeId).length
       if (here + elsewhere > perUser) throw withDetails(new TooManyConnections('you'), { limit: perUser })

@@ -1,5 +1,6 @@
 import type { IncomingMessage } from 'node:http'
 import type { WebSocket } from 'ws'
+import type { Admission, ClientConnection } from './admission.ts'
 import type { CloseReason } from './close-codes.ts'
 import type { Face, OutgoingEvent } from './face.ts'
 import type { Link } from './link.ts'
@@ -23,6 +24,24 @@ export type OpenOptions<F = unknown> = {
 
 /** The API for features. */
 export interface FeatureSockets extends Pick<SessionRegistry, 'size' | 'get' | 'all' | 'ofUser'> {
+  /**
+   * Checks a new connection over a feature's own transport, whose user is not known yet. Counts it toward MAX_CONNECTIONS_PER_IP
+   * until it closes, and toward MAX_CONNECTIONS until it has a session or closes.
+   *
+   * @param request the first HTTP request of the connection
+   * @param connection emits `close` once; undefined: counts nothing, and only checks whether a new connection would be accepted
+   * @returns the client's address
+   * @throws DRAINING, OVERLOADED, TOO_MANY_CONNECTIONS
+   */
+  admit (request: IncomingMessage, connection?: ClientConnection): string
+  /**
+   * Identifies the user of such a connection, and counts the connection toward MAX_CONNECTIONS_PER_USER until it closes.
+   * Then open the session with the returned identity.
+   *
+   * @param token undefined if the client sent none
+   * @throws ORIGIN_NOT_ALLOWED, UNAUTHORIZED, UNAVAILABLE, FEATURE_DISABLED, TOO_MANY_CONNECTIONS, DRAINING
+   */
+  identify (request: IncomingMessage, token: string | undefined, connection: ClientConnection): Promise<Identity>
   /**
    * Opens a session that does not use a WebSocket of the kernel. The session counts toward MAX_CONNECTIONS.
    * Like every session, it can join rooms, take seats, send and receive audio, and be closed and kicked.
@@ -71,6 +90,7 @@ export type EventCheck = (type: string, data: unknown) => void
 
 /** All sessions of this server. */
 export interface Sockets extends FeatureSockets {
+  readonly admission: Admission
   /** Opens a session for an upgraded WebSocket. */
   accept (ws: WebSocket, request: IncomingMessage, identity: Identity, options?: ConnectionOptions): Session
   /** Sets the function that handles incoming frames. */

@@ -261,8 +261,8 @@ function fail (reply: FastifyReply, error: Error): void {
 /** Wraps the handlers of the feature's paths, so that their faults are attributed to the feature. */
 function superviseGate (gate: GateRegistrar, { enter }: CallSupervision): GateRegistrar {
   return {
-    http (prefix, handler) {
-      gate.http(prefix, (request, response) => enter(`http ${prefix}`, () => handler(request, response)))
+    http (prefix, handler, options) {
+      gate.http(prefix, (request, response) => enter(`http ${prefix}`, () => handler(request, response)), options)
     },
     upgrade (path, options) {
       const { handle } = options

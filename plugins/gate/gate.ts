@@ -6,7 +6,7 @@ import type { Face } from '../connections/face.ts'
 import type { Identity } from '../connections/session.ts'
 import { createInFlight } from '../dispatch/in-flight.ts'
 import type { InFlight } from '../dispatch/in-flight.ts'
-import { NotFound, toWire } from '../errors/codes.ts'
+import { isCoded, NotFound, toWire } from '../errors/codes.ts'
 import type { CodedError } from '../errors/codes.ts'
 import { refuseUpgrade, rejectUpgrade } from '../errors/upgrades.ts'
 import { checkPath, checkPrefix, isBelow, overlapsRoute, pathOf } from './paths.ts'
@@ -16,6 +16,19 @@ import { checkPath, checkPrefix, isBelow, overlapsRoute, pathOf } from './paths.
  * sends an error response.
  */
 export type HttpHandler = (request: IncomingMessage, response: ServerResponse) => void | Promise<void>
+
+export interface HttpPathOptions {
+  /**
+   * Whether a resource that outlives reloads (`keep`) responds to the requests. A reload of the feature then does not wait for
+   * requests in flight and does not end them; the resource must end them when it is disposed of.
+   */
+  kept?: boolean
+}
+
+/** A handler of HTTP requests, with its options. */
+export interface HttpPath extends HttpPathOptions {
+  handler: HttpHandler
+}
 
 /** A path whose WebSockets the kernel opens, with the same limits, errors and sessions as `/ws`. */
 export interface ConnectionPath {
@@ -49,7 +62,7 @@ export interface GateRegistrar {
    * @param prefix whole segments, such as `/hls`; no other feature or route of the server may use a path below it
    * @throws if the prefix is taken
    */
-  http (prefix: string, handler: HttpHandler): void
+  http (prefix: string, handler: HttpHandler, options?: HttpPathOptions): void
   /**
    * Accepts upgrades at exactly this path.
    *
@@ -60,7 +73,7 @@ export interface GateRegistrar {
 
 /** All paths of one owner (the kernel or a feature); installed and removed as a unit. */
 export interface GateTable {
-  http: ReadonlyMap<string, HttpHandler>
+  http: ReadonlyMap<string, HttpPath>
   upgrades: ReadonlyMap<string, UpgradePath>
 }
 
@@ -78,18 +91,18 @@ export interface PathOwner {
  *   each registration
  */
 export function createGateRecorder (owners: () => Iterable<PathOwner>): GateRegistrar & { table: GateTable } {
-  const http = new Map<string, HttpHandler>()
+  const http = new Map<string, HttpPath>()
   const upgrades = new Map<string, UpgradePath>()
   return {
     table: { http, upgrades },
-    http (prefix, handler) {
+    http (prefix, handler, options = {}) {
       checkPrefix(prefix)
       if (http.has(prefix)) throw new Error(`The prefix ${prefix} is registered twice`)
       for (const { name, paths, routes } of owners()) {
         const taken = paths.http.keys().some((other) => isBelow(prefix, other) || isBelow(other, prefix)) || routes.some(({ url }) => overlapsRoute(prefix, url))
         if (taken) throw new Error(`The prefix ${prefix} overlaps with a path of ${name}`)
       }
-      http.set(prefix, handler)
+      http.set(prefix, { ...options, handler })
     },
     upgrade (path, options) {
       checkPath(path)
@@ -145,7 +158,7 @@ interface Installed<T> {
 export function createGate (log: FastifyBaseLogger, webSocketUrl: string): Gate {
   const webSockets = new EventEmitter()
   const tables = new Map<string, { table: GateTable, inFlight: InFlight }>()
-  let http = new Map<string, Installed<HttpHandler>>()
+  let http = new Map<string, Installed<HttpPath>>()
   let upgrades = new Map<string, Installed<UpgradePath>>()
   const entrances = new WeakMap<IncomingMessage, Entrance>()
 
@@ -156,7 +169,7 @@ export function createGate (log: FastifyBaseLogger, webSocketUrl: string): Gate 
     upgrades = installed((table) => table.upgrades)
   }
 
-  function findHttp (path: string): Installed<HttpHandler> | undefined {
+  function findHttp (path: string): Installed<HttpPath> | undefined {
     if (http.size === 0) return
     for (let prefix = path; prefix !== ''; prefix = prefix.slice(0, prefix.lastIndexOf('/'))) {
       const found = http.get(prefix)
@@ -184,13 +197,14 @@ export function createGate (log: FastifyBaseLogger, webSocketUrl: string): Gate 
     serve (request, response) {
       const found = findHttp(pathOf(request.url ?? '/'))
       if (!found) return false
-      const { claim, inFlight, owner } = found
+      const { claim: { handler, kept = false }, inFlight, owner } = found
       const failed = (error: unknown) => {
-        if (toWire(error).status >= 500) log.error({ err: error, feature: owner, path: request.url }, 'request failed')
+        const { status, wire } = toWire(error)
+        if (status >= 500 || status === 429) log[wire.code === 'INTERNAL' ? 'error' : 'warn']({ err: error, feature: owner, path: request.url?.split('?', 1)[0] }, 'request failed')
         respondWithError(response, error)
       }
-      response.once('close', inFlight.begin((error) => respondWithError(response, error), `http ${request.url ?? ''}`))
-      Promise.try(claim, request, response).catch(failed)
+      if (!kept) response.once('close', inFlight.begin((error) => respondWithError(response, error), `http ${request.url ?? ''}`))
+      Promise.try(handler, request, response).catch(failed)
       return true
     },
     upgrade (request, socket, head) {
@@ -202,6 +216,7 @@ export function createGate (log: FastifyBaseLogger, webSocketUrl: string): Gate 
       try {
         claim.handle(request, socket, head)
       } catch (err) {
+        if (isCoded(err)) return refuseUpgrade(log, request, socket, err)
         log.error({ err, feature: owner, path }, 'failed to handle an upgrade')
         rejectUpgrade(socket, err)
       }

@@ -69,8 +69,8 @@ export default fp(async function gatePlugin (app) {
 
   app.decorate('gate', {
     webSockets: gate.webSockets,
-    http (prefix, handler) {
-      recorder.http(prefix, handler)
+    http (prefix, handler, options) {
+      recorder.http(prefix, handler, options)
       gate.install('kernel', recorder.table)
     },
     upgrade (path, options) {

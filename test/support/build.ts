@@ -41,6 +41,14 @@ export function withoutFeature (env: Record<string, string>): Record<string, str
   return without === undefined || env.FEATURES !== undefined ? {} : { FEATURES: `-${without}` }
 }
 
+/**
+ * Returns FEATURES with the feature that the test clients need (TEST_FACE), if the test selects its own features; otherwise an empty object.
+ */
+export function withClientFeature ({ FEATURES }: Record<string, string>): Record<string, string> {
+  const isList = FEATURES !== undefined && FEATURES !== '' && !FEATURES.startsWith('-')
+  return isList && process.env.TEST_FACE === 'socket.io' ? { FEATURES: `${FEATURES},socket-io` } : {}
+}
+
 /** A server under test on its own port. */
 export interface TestServer {
   app: FastifyInstance
@@ -77,7 +85,8 @@ export async function build (t: Test, { env = {}, log, timings, ...options }: Bu
     DATA_DIR: dataDir,
     MEDIASOUP_RTC_MIN_PORT: String(20_000 + process.pid % 20_000),
     ...(options.featuresDir === undefined ? withoutFeature(env) : {}),
-    ...env
+    ...env,
+    ...withClientFeature(env)
   })
   const collected = log && { level: 'info', stream: { write: (line: string) => log(JSON.parse(line) as Record<string, unknown>) } }
   const logger = collected ?? (process.env.TEST_LOG === undefined ? false : { level: process.env.TEST_LOG })

@@ -2,7 +2,18 @@ import { once } from 'node:events'
 import type { Test } from 'tap'
 import { WebSocket } from 'ws'
 
+/** The protocol that test clients use: the native one, or that of Socket.IO clients. */
+export type ClientFace = 'native' | 'socket.io'
+
+/** The protocol of all test clients whose test does not choose one. */
+const defaultFace: ClientFace = process.env.TEST_FACE === 'socket.io' ? 'socket.io' : 'native'
+
+/** A `skip` option for tests about the frames and connections of the native protocol. */
+export const nativeOnly = defaultFace === 'native' ? {} : { skip: 'about the native protocol' }
+
 export interface ConnectOptions {
+  /** Default: the environment variable TEST_FACE, or `native`. */
+  face?: ClientFace
   token?: string
   /** WebSocket subprotocols to offer. Default: `msab.v1`. */
   protocols?: string[]
@@ -25,6 +36,7 @@ export interface Event {
 
 /** A raw client that sends frames and records the frames it receives. */
 export interface TestClient {
+  /** The WebSocket; with Socket.IO, the one of the client's transport. */
   readonly ws: WebSocket
   /** Received messages other than replies, in order. */
   readonly events: Event[]
@@ -62,19 +74,40 @@ export class Refused extends Error {
   }
 }
 
+/** What a test client needs of a protocol. */
+export interface ClientWire {
+  readonly ws: WebSocket
+  /** Sends a request, or a raw frame of the native protocol. */
+  send (frame: unknown): void
+}
+
+/** Receives what the server sends, in the form of the native protocol. */
+export type Receive = (message: Reply & Event) => void
+
 /**
  * Opens a socket and waits for the greeting.
  *
  * @param url http://…
- * @throws {Refused} if the server responds with an HTTP status
+ * @throws {Refused} if the server rejects the connection
  */
-export async function connect (t: Test, url: string, { token, protocols = ['msab.v1'], headers = {}, query = '' }: ConnectOptions = {}): Promise<TestClient> {
+export async function connect (t: Test, url: string, options: ConnectOptions = {}): Promise<TestClient> {
+  const { face = defaultFace } = options
+  let receive: Receive = () => {}
+  const open = face === 'native' ? openNative : (await import('./socket-io-client.ts')).openSocketIo
+  const { wire, opened } = open(url, options, (message) => receive(message))
+  t.teardown(() => wire.ws.terminate())
+  const client = createClient(wire, (fn) => { receive = fn })
+  await opened
+  Object.assign(client, { greeting: await client.event('session:ready') })
+  return client
+}
+
+function openNative (url: string, { token, protocols = ['msab.v1'], headers = {}, query = '' }: ConnectOptions, receive: Receive): { wire: ClientWire, opened: Promise<void> } {
   const ws = new WebSocket(`${url.replace('http', 'ws')}/ws${query}`, protocols, {
     headers: { ...(token === undefined ? {} : { authorization: `Bearer ${token}` }), ...headers }
   })
-  t.teardown(() => ws.terminate())
-  const client = createClient(ws)
-  await new Promise<void>((resolve, reject) => {
+  ws.on('message', (raw) => receive(JSON.parse(String(raw)) as Reply & Event))
+  const opened = new Promise<void>((resolve, reject) => {
     ws.once('error', reject)
     ws.once('unexpected-response', (_request, response) => {
       let body = ''
@@ -83,11 +116,14 @@ export async function connect (t: Test, url: string, { token, protocols = ['msab
     })
     ws.once('open', resolve)
   })
-  Object.assign(client, { greeting: await client.event('session:ready') })
-  return client
+  return {
+    opened,
+    wire: { ws, send: (frame) => ws.send(typeof frame === 'string' || Buffer.isBuffer(frame) ? frame : JSON.stringify(frame)) }
+  }
 }
 
-function createClient (ws: WebSocket): TestClient {
+function createClient (wire: ClientWire, receiveWith: (receive: Receive) => void): TestClient {
+  const { ws } = wire
   const events: Event[] = []
   const taken = new Set<Event>()
   const waiting = new Map<string | number, (reply: Reply) => void>()
@@ -97,8 +133,7 @@ function createClient (ws: WebSocket): TestClient {
     ws.once('close', (code, reason) => resolve({ code, reason: reason.toString() }))
   })
   ws.on('error', () => { /* The close event follows. */ })
-  ws.on('message', (raw) => {
-    const message = JSON.parse(String(raw)) as Reply & Event
+  receiveWith((message) => {
     if (message.id !== undefined && waiting.has(message.id)) {
       waiting.get(message.id)?.(message)
       waiting.delete(message.id)
@@ -121,9 +156,7 @@ function createClient (ws: WebSocket): TestClient {
     events,
     greeting: {},
     closed,
-    send (frame) {
-      ws.send(typeof frame === 'string' || Buffer.isBuffer(frame) ? frame : JSON.stringify(frame))
-    },
+    send: (frame) => wire.send(frame),
     async request (type, data) {
       const id = ++nextId
       const reply = new Promise<Reply>((resolve) => waiting.set(id, resolve))

@@ -3,7 +3,7 @@ import type { ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { join } from 'node:path'
 import type { Test } from 'tap'
-import { adminKey, jwtSecret, withoutFeature } from './build.ts'
+import { adminKey, jwtSecret, withClientFeature, withoutFeature } from './build.ts'
 
 const root = join(import.meta.dirname, '..', '..')
 
@@ -36,7 +36,8 @@ export function startServer (t: Test, env: Record<string, string> = {}, cwd = t.
       ADMIN_API_KEY: adminKey,
       MEDIASOUP_RTC_MIN_PORT: String(40_000 + process.pid % 10_000),
       ...withoutFeature(env),
-      ...env
+      ...env,
+      ...withClientFeature(env)
     },
     stdio: ['ignore', 'pipe', 'pipe']
   })

@@ -2,6 +2,7 @@
 // run. Compilation fails if a name of the API is added or removed, or if its type
 // changes. List an intended change here and in the changelog, because features outside
 // this repository may depend on it.
+import type { IncomingMessage } from 'node:http'
 import type { Readable } from 'node:stream'
 import type { Counter, Gauge, Histogram, Registry } from 'prom-client'
 import * as surface from 'flylive-audio-server/feature'
@@ -12,7 +13,7 @@ import type {
   JobHandler, KernelHooks, LeaveReason, LocalRoom, MessageContext, MessageDispatcher, MessageOptions, MessageRegistrar, MessageSchemas, Metrics, Profile,
   RequestMap, Role, RoomCloseReason, RoomEvent, RoomPage, RoomDetails, RoomOverview, Ban, BanOptions, RoomRecord, RoomRequest, Rooms, RoomStateHandle, RoomSummary, Session, Seating, SessionDirectory, SessionRecord, Sfu, User,
   RoomStore, KeyValue, Namespace, PlainKeys,
-  ConnectionPath, Face, FeatureSockets, GateRegistrar, HandledPath, HttpHandler, Link, OpenOptions, ParsedMessage, UpgradePath,
+  ClientConnection, ConnectionPath, Face, FeatureSockets, GateRegistrar, HandledPath, HttpHandler, HttpPathOptions, Link, OpenOptions, ParsedMessage, UpgradePath,
   UserId, WireError, z
 } from 'flylive-audio-server/feature'
 import type * as lobby from '../../features/lobby/index.ts'
@@ -54,7 +55,7 @@ interface Expected {
     dispatch (session: Session, type: string, data?: unknown): Promise<unknown>
   }
   gate: {
-    http (prefix: string, handler: HttpHandler): void
+    http (prefix: string, handler: HttpHandler, options?: HttpPathOptions): void
     upgrade (path: string, options: UpgradePath): void
   }
   hooks: Pick<FeatureHookRegistrar, 'on' | 'has' | 'emit' | 'collect' | 'ask'>
@@ -115,6 +116,8 @@ interface Expected {
     broadcast (type: string, data: unknown): void
     open<F> (options: OpenOptions<F>): Session
     receive (session: Session, data: Buffer, isBinary: boolean): void
+    admit (request: IncomingMessage, connection?: ClientConnection): string
+    identify (request: IncomingMessage, token: string | undefined, connection: ClientConnection): Promise<Identity>
   }
   sfu: Pick<Sfu,
     'rtpCapabilities' | 'maxBitrates' | 'ready' | 'producersOf' | 'producerHandles' | 'speakersOf' | 'describe' |
@@ -216,7 +219,7 @@ export type HooksAreAsDocumented = [
 
 export type WhatIsExported = [
   Assert<Equal<keyof typeof surface,
-    'createError' | 'createEvent' | 'createSearch' | 'cursor' | 'cursorBehind' | 'defineFeature' | 'fitting' | 'fromEnv' | 'isCoded' | 'keyBehind' | 'maxEventBytes' | 'maxPageBytes' | 'nextCursor' | 'pageOf' | 'profile' | 'query' | 'rateLimited' | 'read' | 'refusals' | 'roomId' | 'secret' | 'text' | 'unavailable' | 'userId' | 'userIdText' | 'userKeyOf' | 'validationFailed' | 'withDetails' | 'wireError' | 'withTimeout' | 'z' |
+    'createError' | 'createEvent' | 'createSearch' | 'cursor' | 'cursorBehind' | 'defineFeature' | 'fitting' | 'fromEnv' | 'isCoded' | 'keyBehind' | 'maxEventBytes' | 'maxPageBytes' | 'nextCursor' | 'pageOf' | 'parseClientJson' | 'profile' | 'query' | 'rateLimited' | 'read' | 'refusals' | 'roomId' | 'secret' | 'text' | 'unavailable' | 'userId' | 'userIdText' | 'userKeyOf' | 'validationFailed' | 'withDetails' | 'wireError' | 'webSocketFrame' | 'withTimeout' | 'z' |
     'CannotTargetSelf' | 'Draining' | 'FeatureDisabled' | 'Forbidden' | 'NotFound' | 'NotInRoom' | 'Overloaded' | 'RateLimited' | 'RoomNotFound' | 'Unauthorized' | 'Unavailable' | 'ValidationFailed'>>,
   Assert<Equal<typeof surface.withDetails, <T extends Error>(error: T, details: unknown) => T & { details: unknown }>>,
   Assert<Equal<typeof surface.withTimeout, <T, F>(promise: PromiseLike<T>, ms: number, onTimeout: () => F) => Promise<T | Awaited<F>>>>,

@@ -1,0 +1,170 @@
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { Duplex } from 'node:stream'
+import { Server as Engine } from 'engine.io'
+import type { Socket as EngineSocket } from 'engine.io'
+import type { Face, FeatureConfig, Session } from 'flylive-audio-server/feature'
+import { Server } from 'socket.io'
+import type { DefaultEventsMap, Socket } from 'socket.io'
+import { Encoder } from 'socket.io-parser'
+import { WebSocketServer } from 'ws'
+import type { ServerOptions, WebSocket } from 'ws'
+import { FrameDecoder } from './decoder.ts'
+import type { ClientEvents } from './decoder.ts'
+import type { Packet } from './packets.ts'
+
+/** How long a client may take from its first request to the packet with its token, in milliseconds. */
+const connectMs = 10_000
+/** Maximum number of packets of a client that has no session yet. A client sends one. */
+const maxEarlyPackets = 10
+
+export type Client = Socket<ClientEvents, DefaultEventsMap>
+
+/** What the running generation of the feature does with the connections. */
+export interface Mapping {
+  face: Face<Packet>
+  /**
+   * Counts a new connection.
+   *
+   * @throws if the server accepts no more connections
+   */
+  arrived (connection: EngineSocket): void
+  /**
+   * Identifies the user of a client that has sent its token.
+   *
+   * @throws the error that the client receives as `connect_error`
+   */
+  identify (client: Client): Promise<void>
+  /** Opens the session of a client whose user has been identified. */
+  open (client: Client, face: Face<Packet>): Session
+}
+
+/** The Socket.IO server: its connections outlive reloads of the feature. */
+export interface Gateway {
+  /** Passes connections and messages to another mapping. */
+  use (mapping: Mapping): void
+  handleRequest (request: IncomingMessage, response: ServerResponse): void
+  handleUpgrade (request: IncomingMessage, socket: Duplex, head: Buffer): void
+  close (): void
+}
+
+type Settings = Pick<FeatureConfig, 'WS_MAX_FRAME_BYTES' | 'WS_PING_SECONDS' | 'WS_PONG_TIMEOUT_SECONDS'>
+
+/** The state of a connection of the engine. */
+interface ConnectionState {
+  session?: Session
+  isConnecting: boolean
+  packets: number
+}
+
+export function createGateway (config: Settings, mapping: Mapping): Gateway {
+  let current = mapping
+  const states = new WeakMap<EngineSocket, ConnectionState>()
+  /** The connections by their first request. */
+  const byRequest = new WeakMap<IncomingMessage, EngineSocket>()
+  // The sessions have this face in all generations of the feature, so that an event is encoded once for all of them.
+  const face: Face<Packet> = {
+    name: mapping.face.name,
+    parse: (data, isBinary) => current.face.parse(data, isBinary),
+    event: (event) => current.face.event(event),
+    reply: (id, outcome) => current.face.reply(id, outcome)
+  }
+
+  /** Counts a packet that is no request. */
+  function count (connection: EngineSocket, bytes: number): void {
+    const state = states.get(connection)
+    if (state?.session) state.session.admit(bytes)
+    else if (state && ++state.packets > maxEarlyPackets) connection.close(true)
+  }
+
+  /** The WebSockets of the engine, with the behaviour of the server's own. */
+  class WebSockets extends WebSocketServer {
+    constructor (options: ServerOptions) {
+      super({ ...options, allowSynchronousEvents: false })
+    }
+
+    override handleUpgrade (request: IncomingMessage, socket: Duplex, head: Buffer, opened: (ws: WebSocket, request: IncomingMessage) => void): void {
+      super.handleUpgrade(request, socket, head, (ws) => {
+        const countControlFrame = ({ length }: Buffer) => {
+          const connection = byRequest.get(request)
+          if (connection) count(connection, length)
+        }
+        ws.on('ping', countControlFrame)
+        ws.on('pong', countControlFrame)
+        opened(ws, request)
+      })
+    }
+  }
+
+  const engine = new Engine({
+    transports: ['polling', 'websocket'],
+    maxHttpBufferSize: config.WS_MAX_FRAME_BYTES,
+    pingInterval: config.WS_PING_SECONDS * 1000,
+    pingTimeout: config.WS_PONG_TIMEOUT_SECONDS * 1000,
+    httpRequestBodyTimeout: connectMs,
+    perMessageDeflate: false,
+    httpCompression: false,
+    wsEngine: WebSockets
+  })
+  const io = new Server<ClientEvents>({ serveClient: false, connectTimeout: connectMs, parser: { Encoder, Decoder: FrameDecoder } })
+
+  engine.on('connection', (connection: EngineSocket) => {
+    const state: ConnectionState = { isConnecting: false, packets: 0 }
+    states.set(connection, state)
+    byRequest.set(connection.request, connection)
+    connection.on('packet', ({ type, data }: { type: string, data?: string }) => {
+      // Messages of a session are counted when they are handled.
+      if (type !== 'message' || !state.session) count(connection, data?.length ?? 0)
+    })
+    connection.on('upgrading', (transport: { socket?: WebSocket }) => {
+      for (const name of ['ping', 'pong']) transport.socket?.on(name, ({ length }: Buffer) => count(connection, length))
+    })
+    try {
+      current.arrived(connection)
+    } catch {
+      connection.close(true)
+    }
+  })
+  io.bind(engine)
+
+  io.use((client, next) => {
+    const state = states.get(client.conn)
+    // A client may try once per connection.
+    if (!state || state.isConnecting) {
+      client.conn.close(true)
+      return next(new Error('The connection is closed'))
+    }
+    state.isConnecting = true
+    current.identify(client).then(() => next(), next)
+  })
+  io.on('connection', (client) => {
+    const { conn: connection } = client
+    let session: Session
+    try {
+      session = current.open(client, face)
+    } catch {
+      // The server has stopped to accept connections. The client tries again.
+      connection.close()
+      return
+    }
+    Object.assign(states.get(connection) ?? {}, { session })
+    client.on('frame', (packet) => session.receive(Buffer.from(packet), false))
+    client.on('unsupported', () => session.close('UNSUPPORTED_DATA'))
+    client.once('disconnect', () => {
+      // Deferred, because the connection may have closed while an event was being sent to its room.
+      process.nextTick(() => session.end())
+      connection.close()
+    })
+  })
+
+  return {
+    use (mapping) {
+      current = mapping
+    },
+    handleRequest: (request, response) => engine.handleRequest(request as never, response),
+    handleUpgrade: (request, socket, head) => engine.handleUpgrade(request as never, socket, head),
+    close () {
+      engine.close()
+    }
+  }
+}
+

@@ -1,0 +1,91 @@
+import type { CloseReason, Link } from 'flylive-audio-server/feature'
+import type { Socket as EngineSocket } from 'engine.io'
+import type { Socket } from 'socket.io'
+import type { WebSocket } from 'ws'
+import { socketIoFace } from './face.ts'
+import type { Packet } from './packets.ts'
+
+/** A client that receives a disconnect packet does not reconnect by itself. The client package does not reconnect after these reasons, either. */
+const finalReasons: ReadonlySet<CloseReason> = new Set(['UNAUTHORIZED', 'KICKED', 'REPLACED'])
+
+/** Sent as the event `error` before the connection closes, because a Socket.IO client cannot read a close reason. */
+const explanations: { [R in CloseReason]?: string } = {
+  UNAUTHORIZED: 'The token was revoked',
+  TOKEN_EXPIRED: 'The token has expired',
+  KICKED: 'You were removed from the room',
+  REPLACED: 'You connected from another device',
+  FLOODING: 'Too many messages'
+}
+
+/** How long a client has to receive what was sent before the connection is terminated, in milliseconds. */
+const closeTimeoutMs = 5000
+/** The same for a client that floods the server, which stops reading from it. */
+const floodCloseMs = 500
+
+/** @returns the WebSocket of a connection; undefined if the client uses polling */
+export function webSocketOf (connection: EngineSocket): WebSocket | undefined {
+  // The engine's types declare it as private.
+  return (connection.transport as unknown as { socket?: WebSocket }).socket
+}
+
+/** Writes packets to a Socket.IO client, over any transport of the engine. */
+export class SocketIoLink implements Link<Packet> {
+  readonly #socket: Socket
+  readonly #connection: EngineSocket
+  readonly #maxQueueBytes: number
+  /** Bytes that the engine has not passed to the transport yet. */
+  #waiting = 0
+  /** Bytes that the transport has not passed to the operating system yet, or 0. */
+  #written = 0
+
+  constructor (socket: Socket, maxQueueBytes: number) {
+    this.#socket = socket
+    this.#connection = socket.conn
+    this.#maxQueueBytes = maxQueueBytes
+    this.#connection.on('flush', () => {
+      this.#written = this.#waiting
+      this.#waiting = 0
+    })
+  }
+
+  get open (): boolean {
+    return this.#connection.readyState === 'open'
+  }
+
+  get queuedBytes (): number {
+    return this.#connection.transport.writable ? this.#waiting : this.#waiting + this.#written
+  }
+
+  write (packet: Packet): boolean {
+    if (this.queuedBytes + packet.bytes > this.#maxQueueBytes) return false
+    this.#waiting += packet.bytes
+    this.#connection.write(packet.text, packet.options)
+    return true
+  }
+
+  close (code: number, reason: CloseReason): void {
+    const message = explanations[reason]
+    if (message !== undefined) this.#explain({ code: reason, message })
+    const ws = webSocketOf(this.#connection)
+    // The engine closes WebSockets without a code.
+    if (ws) ws.close = ws.close.bind(ws, code, reason)
+    // For the engine, a WebSocket is closed as soon as the close frame is sent.
+    const timer = setTimeout(() => this.terminate(), reason === 'FLOODING' ? floodCloseMs : closeTimeoutMs)
+    const closing = ws ?? this.#connection
+    closing.once('close', () => clearTimeout(timer))
+    if (finalReasons.has(reason)) this.#socket.disconnect(true)
+    else this.#connection.close(reason === 'TOO_SLOW')
+    if (reason === 'FLOODING') ws?.pause()
+  }
+
+  terminate (): void {
+    const ws = webSocketOf(this.#connection)
+    if (ws) ws.terminate()
+    else this.#connection.close(true)
+  }
+
+  #explain (data: { code: CloseReason, message: string }): void {
+    const packet = socketIoFace.event({ type: 'error', data, text: JSON.stringify({ type: 'error', data }) })
+    if (packet) this.#connection.write(packet.text, packet.options)
+  }
+}

@@ -1,0 +1,130 @@
+import { randomUUID } from 'node:crypto'
+import type { EventEmitter } from 'node:events'
+import type { IncomingMessage } from 'node:http'
+import proxyAddr from '@fastify/proxy-addr'
+import type { FastifyInstance } from 'fastify'
+import { trustProxyOption } from '../../config/addresses.ts'
+import { Draining, FeatureDisabled, OriginNotAllowed, Overloaded, Unauthorized, unavailable } from '../errors/codes.ts'
+import { userId } from '../schema/ids.ts'
+import type {} from './authenticator.ts'
+import { createOriginCheck } from './origins.ts'
+import { createConnectionQuotas } from './quotas.ts'
+import { userKeyOf } from './session.ts'
+import type { Identity } from './session.ts'
+
+/** An object that emits `close` once when a client's connection has closed: a network socket, for example. */
+export type ClientConnection = Pick<EventEmitter, 'once'>
+
+/** Decides which connections the server accepts. */
+export interface Admission {
+  /**
+   * Checks a new connection whose user is not known yet. Counts it toward MAX_CONNECTIONS_PER_IP until it closes, and
+   * toward MAX_CONNECTIONS until it has a session or closes.
+   *
+   * @param request the first HTTP request of the connection
+   * @param connection undefined: counts nothing, and only checks whether a new connection would be accepted
+   * @returns the client's address
+   * @throws DRAINING, OVERLOADED, TOO_MANY_CONNECTIONS
+   */
+  enter (request: IncomingMessage, connection?: ClientConnection): string
+  /** @throws ORIGIN_NOT_ALLOWED */
+  checkOrigin (request: IncomingMessage): void
+  /**
+   * Identifies the user of a connection, and counts the connection toward MAX_CONNECTIONS_PER_USER until it closes.
+   *
+   * @param authenticate returns the user, or throws a coded error
+   * @param connection undefined: counts nothing
+   * @returns the user, with the client's address
+   * @throws TOO_MANY_CONNECTIONS, DRAINING, UNAVAILABLE if the connection has closed, and what `authenticate` throws
+   */
+  identify (request: IncomingMessage, authenticate: () => Identity | Promise<Identity>, connection?: ClientConnection): Promise<Identity>
+  /**
+   * Identifies the user of a token, or a new guest if the feature `auth` is off and ALLOW_ANONYMOUS is set.
+   *
+   * @throws UNAUTHORIZED, UNAVAILABLE, FEATURE_DISABLED
+   */
+  userOf (token: string | undefined): Promise<Identity>
+  /** Ends the count toward MAX_CONNECTIONS of a connection that now has a session, or was rejected. */
+  arrived (connection: ClientConnection): void
+  /** Calls `arrived` for the connection whose user was identified by {@link identify}. */
+  opened (identity: Identity): void
+}
+
+/** Maximum characters of an origin in log lines and responses. */
+export const maxOriginLength = 200
+
+/** @param size returns the number of open sessions */
+export function createAdmission (app: FastifyInstance, size: () => number): Admission {
+  const { config } = app
+  const isOriginAllowed = createOriginCheck(config)
+  const clientOf = createClientReader(trustProxyOption(config.TRUST_PROXY))
+  // Connections without a session. These connections count toward the limit, too; otherwise, a burst could exceed it.
+  const arriving = new Set<ClientConnection>()
+  const closed = new WeakSet<ClientConnection>()
+  const identified = new WeakMap<Identity, ClientConnection>()
+  let quotas: ReturnType<typeof createConnectionQuotas> | undefined
+  // The directory is registered after this plugin.
+  const quotasOf = () => quotas ??= createConnectionQuotas(app)
+
+  return {
+    enter (request, connection) {
+      if (app.drain.draining) throw new Draining()
+      if (size() + arriving.size >= config.MAX_CONNECTIONS) throw new Overloaded()
+      const { address } = clientOf(request)
+      quotasOf().countAddress(address, connection)
+      if (!connection) return address
+      arriving.add(connection)
+      connection.once('close', () => {
+        arriving.delete(connection)
+        closed.add(connection)
+      })
+      return address
+    },
+    checkOrigin (request) {
+      if (!isOriginAllowed({ headers: request.headers, host: clientOf(request).host })) throw new OriginNotAllowed(request.headers.origin?.slice(0, maxOriginLength))
+    },
+    async identify (request, authenticate, connection) {
+      const identity = { ...await authenticate(), address: clientOf(request).address }
+      // A feature may identify users by its own rules.
+      if (!userId.safeParse(identity.user.id).success) throw new Unauthorized("The user's id is not valid")
+      // The end of the count, the event `close`, would not be noticed any more.
+      if (connection && closed.has(connection)) throw unavailable('The client has disconnected')
+      await quotasOf().countUser(userKeyOf(identity.user.id), connection)
+      if (app.drain.draining) throw new Draining()
+      if (connection) identified.set(identity, connection)
+      return identity
+    },
+    async userOf (token) {
+      const auth = app.features.getFeature('auth')
+      if (auth) return await auth.identify(token)
+      return guest(app)
+    },
+    arrived: (connection) => { arriving.delete(connection) },
+    opened (identity) {
+      const connection = identified.get(identity)
+      if (connection) arriving.delete(connection)
+    }
+  }
+}
+
+/**
+ * @returns a newly generated guest user, for one connection without a token
+ * @throws FEATURE_DISABLED if ALLOW_ANONYMOUS is not set
+ */
+export function guest ({ config }: Pick<FastifyInstance, 'config'>): Identity {
+  if (!config.ALLOW_ANONYMOUS) throw new FeatureDisabled('auth')
+  const id = `guest-${randomUUID()}`
+  const name = `Guest ${id.slice(6, 10)}`
+  return { user: { id, name, roles: [], profile: { userId: id, id, name } } }
+}
+
+/** @returns a function that reads the client's address and the requested host, as Fastify's `request.ip` and `request.host` */
+function createClientReader (trusted: ReturnType<typeof trustProxyOption>): (request: IncomingMessage) => { address: string, host: string } {
+  const isTrusted = trusted === false ? () => false : typeof trusted === 'function' ? trusted : proxyAddr.compile(trusted)
+  return (request) => {
+    const { headers, socket: { remoteAddress = '' } } = request
+    const forwarded = headers['x-forwarded-host']
+    const host = forwarded !== undefined && isTrusted(remoteAddress, 0) ? String(forwarded).split(',').at(-1)?.trim() : headers.host
+    return { address: remoteAddress === '' ? '' : proxyAddr(request, isTrusted), host: host ?? '' }
+  }
+}
