@@ -4,6 +4,7 @@ import fc from 'fast-check'
 import t from 'tap'
 import { tries } from '../support/arbitrary.ts'
 import { scene } from '../support/scene.ts'
+import { nativeOnly } from '../support/client.ts'
 import type { TestClient } from '../support/client.ts'
 import { until } from '../support/retry.ts'
 
@@ -12,7 +13,7 @@ const limit = 65_536
 const socketOf = (client: TestClient) => (client.ws as unknown as { _socket: Socket })._socket
 const question = { id: 1, type: 'user:getRoom', data: { userId: 'nobody' } }
 
-t.test('invalid frames close only their connection', async (t) => {
+t.test('invalid frames close only their connection', nativeOnly, async (t) => {
   const { server, attacker, exchange, unharmed } = await scene(t, { FEATURES: 'auth,media' })
   const ended = async (send: (client: TestClient) => void) => {
     const client = await server.connect('another')
@@ -52,7 +53,7 @@ t.test('invalid frames close only their connection', async (t) => {
   await unharmed(t)
 })
 
-t.test('survives random bytes in a frame', async (t) => {
+t.test('survives random bytes in a frame', nativeOnly, async (t) => {
   const { server, unharmed } = await scene(t, { FEATURES: 'auth,media' })
   let client = await server.connect('another')
   const octets = fc.uint8Array({ maxLength: 2000 })
@@ -73,7 +74,7 @@ t.test('survives random bytes in a frame', async (t) => {
   await unharmed(t)
 })
 
-t.test('survives random bytes instead of frames', async (t) => {
+t.test('survives random bytes instead of frames', nativeOnly, async (t) => {
   const { server, unharmed } = await scene(t, { FEATURES: 'auth,media' })
   await fc.assert(fc.asyncProperty(fc.uint8Array({ minLength: 1, maxLength: 3000 }), async (octets) => {
     const client = await server.connect('another')

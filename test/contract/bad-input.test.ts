@@ -1,6 +1,7 @@
 import fc from 'fast-check'
 import t from 'tap'
 import { fitting, garbage, nearly, tries } from '../support/arbitrary.ts'
+import { nativeOnly } from '../support/client.ts'
 import { knownCodes, scene } from '../support/scene.ts'
 import type { Scene } from '../support/scene.ts'
 
@@ -73,7 +74,7 @@ t.test('any message data receives exactly one reply and affects no other client'
   await stage.unharmed(t)
 })
 
-t.test('any text frame receives exactly one reply', async (t) => {
+t.test('any text frame receives exactly one reply', nativeOnly, async (t) => {
   const stage = await scene(t)
   const good = JSON.stringify({ id: 1, type: 'user:getRoom', data: { userId: 'nobody' } })
   const spoilt = fc.tuple(fc.nat(good.length), fc.nat(8), fc.string({ unit: 'binary', maxLength: 8 }))
@@ -92,7 +93,7 @@ t.test('any text frame receives exactly one reply', async (t) => {
   await stage.unharmed(t)
 })
 
-t.test('survives frames that are expensive to parse', async (t) => {
+t.test('survives frames that are expensive to parse', nativeOnly, async (t) => {
   const stage = await scene(t)
   const message = (data: string, id = '1', type = '"user:getRoom"') => `{"id":${id},"type":${type},"data":${data}}`
   const fill = (text: string, unit: string) => text.replace('…', unit.repeat(Math.floor((limit - text.length) / unit.length)))

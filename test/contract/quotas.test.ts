@@ -4,6 +4,7 @@ import t from 'tap'
 import { WebSocket } from 'ws'
 import { adminKey, build, onEveryStore, tokenFor } from '../support/build.ts'
 import type { TestServer } from '../support/build.ts'
+import { nativeOnly } from '../support/client.ts'
 import { redisDatabase } from '../support/redis.ts'
 import { until } from '../support/retry.ts'
 
@@ -171,7 +172,7 @@ t.test('refuses large frames before it parses them', async (t) => {
   t.match(await client.request('user:getRoom', { userId: 1, x: '[{,'.repeat(3000) }), { ok: true })
 })
 
-t.test("does not use a client's close code as a metric label", async (t) => {
+t.test("does not use a client's close code as a metric label", nativeOnly, async (t) => {
   const server = await build(t, { env: { FEATURES: 'auth' } })
   for (const code of [1000, 3000, 3777, 4999]) (await server.connect(code)).ws.close(code)
   await until(() => server.app.sockets.size === 0)

@@ -3,7 +3,7 @@ import { setTimeout } from 'node:timers/promises'
 import t from 'tap'
 import { WebSocket } from 'ws'
 import { build, onBothStores, tokenFor } from '../support/build.ts'
-import { connect } from '../support/client.ts'
+import { connect, nativeOnly } from '../support/client.ts'
 import { redisDatabase } from '../support/redis.ts'
 import { until } from '../support/retry.ts'
 import { stopwatch } from '../support/pace.ts'
@@ -61,7 +61,7 @@ t.test('closes a connection that floods pings', async (t) => {
   await until(() => server.app.sockets.size === 1)
 })
 
-t.test('closes a socket that does not respond to pings', async (t) => {
+t.test('closes a socket that does not respond to pings', nativeOnly, async (t) => {
   const server = await build(t, { env: { WS_PING_SECONDS: '1', WS_PONG_TIMEOUT_SECONDS: '1' } })
   const ada = await server.connect(1)
   await ada.ok('room:join', { roomId: 'r1' })

@@ -47,8 +47,12 @@ export function createSocketIo (url: string, { token, headers = {}, transports =
  */
 export function openSocketIo (url: string, options: ConnectOptions, receive: Receive): { wire: ClientWire, opened: Promise<void> } {
   const socket = createSocketIo(url, options)
-  const ws = createWebSocketView(socket)
-  socket.onAny((type: string, data: Record<string, unknown>) => receive({ type, data } as never))
+  const { ws, show } = createWebSocketView(socket)
+  const received = (message: object) => {
+    receive(message as never)
+    show(message)
+  }
+  socket.onAny((type: string, data: Record<string, unknown>) => received({ type, data }))
   const opened = new Promise<void>((resolve, reject) => {
     socket.once('connect', resolve)
     socket.once('connect_error', (error: ConnectError) => reject(refusedBy(error)))
@@ -59,15 +63,15 @@ export function openSocketIo (url: string, options: ConnectOptions, receive: Rec
     wire: {
       ws: ws as unknown as WebSocket,
       send (frame) {
-        const { id, type, data } = (typeof frame === 'string' ? JSON.parse(frame) : frame) as { id?: number, type: string, data?: unknown }
-        if (id === undefined) socket.emit(type, data)
-        else socket.emit(type, data, (ack: Ack) => receive(toReply(id, type, ack) as never))
+        const { id, type, data } = (typeof frame === 'string' ? JSON.parse(frame) : frame) as { id?: unknown, type: string, data?: unknown }
+        if (typeof id === 'number' || typeof id === 'string') socket.emit(type, data, (ack: Ack) => received(toReply(id, type, ack)))
+        else socket.emit(type, data)
       }
     }
   }
 }
 
-function toReply (id: number, type: string, { success, error, code, details, ...rest }: Ack): object {
+function toReply (id: number | string, type: string, { success, error, code, details, ...rest }: Ack): object {
   if (!success) return { id, ok: false, error: { code, message: error, ...(details === undefined ? {} : { details }) } }
   return { id, ok: true, data: type === 'room:join' ? rest : rest.data }
 }
@@ -80,30 +84,37 @@ function refusedBy ({ data, description, message }: ConnectError): Error {
 }
 
 /**
- * The WebSocket of the client's transport, which exists only once the transport is open. Listeners of `close` may be added
- * before.
+ * Shows the WebSocket of the client's transport, which exists only once the transport is open; listeners may be added before.
+ *
+ * @returns the view, and a function that emits a received message in the form of the native protocol
  */
-function createWebSocketView (socket: Socket): EventEmitter {
-  const early = new EventEmitter()
+function createWebSocketView (socket: Socket): { ws: EventEmitter, show (message: object): void } {
+  const emitter = new EventEmitter()
+  const ownNames = new Set<string | symbol>(['on', 'once', 'off', 'emit'])
   let ws: WebSocket | undefined
-  let gone = false
+  let isTerminated = false
   socket.io.once('open', () => {
     ws = (socket.io.engine.transport as unknown as { ws: WebSocket }).ws
-    ws.once('close', (code, reason) => early.emit('close', code, reason))
-    ws.on('error', (error) => early.emit('error', error))
-    if (gone) ws.terminate()
+    for (const name of ['close', 'ping']) ws.on(name, (...args: unknown[]) => emitter.emit(name, ...args))
+    ws.on('error', (error) => emitter.emit('error', error))
+    if (isTerminated) ws.terminate()
   })
-  return new Proxy(early, {
-    get (_, name) {
-      if (name === 'terminate' && ws === undefined) {
-        return () => {
-          gone = true
-          socket.disconnect()
-        }
-      }
-      const from = ws !== undefined && !['once', 'on', 'emit'].includes(String(name)) ? ws : early
-      const value: unknown = Reflect.get(from, name, from)
-      return typeof value === 'function' ? value.bind(from) : value
+  const early = {
+    terminate () {
+      isTerminated = true
+      socket.disconnect()
     }
-  })
+  }
+  return {
+    ws: new Proxy(emitter, {
+      get (_, name) {
+        const from = ownNames.has(name) || name.toString().startsWith('add') || name.toString().startsWith('remove') ? emitter : ws ?? early
+        const value: unknown = Reflect.get(from, name, from)
+        return typeof value === 'function' ? value.bind(from) : value
+      }
+    }),
+    show (message) {
+      if (emitter.listenerCount('message') > 0) emitter.emit('message', Buffer.from(JSON.stringify(message)))
+    }
+  }
 }
