@@ -143,6 +143,14 @@ const shows: Record<string, { on: (t: Test, scene: Scene) => Promise<void>, off?
       t.notOk('reactions' in (joined[0] ?? {}))
     }
   },
+  'socket-io': {
+    async on (t, { server }) {
+      t.equal((await fetch(`${server.url}/socket.io/?EIO=4&transport=polling`)).status, 200)
+    },
+    async off (t, { server }) {
+      t.equal((await fetch(`${server.url}/socket.io/?EIO=4&transport=polling`)).status, 404)
+    }
+  },
   docs: {
     async on (t, { server }) {
       t.equal((await fetch(`${server.url}/docs/asyncapi.json`)).status, 200)

@@ -9,10 +9,10 @@ import { until } from './retry.ts'
 
 const page = readFileSync(join(import.meta.dirname, '..', '..', 'docs', 'deployment.md'), 'utf8')
 
-/** The nginx blocks of docs/deployment.md, in order: one server with TLS, the upstream, and the lines for the upstream. */
-function documentedBlocks (): [server: string, upstream: string, lines: string] {
-  const [server = '', upstream = '', lines = ''] = [...page.matchAll(/^```nginx\n(.*?)^```/gms)].map(([, block]) => block)
-  return [server, upstream, lines]
+/** The nginx blocks of docs/deployment.md, in order. */
+function documentedBlocks () {
+  const [server = '', upstream = '', lines = '', socketIoUpstream = '', socketIoLocation = ''] = [...page.matchAll(/^```nginx\n(.*?)^```/gms)].map(([, block]) => block)
+  return { server, upstream, lines, socketIoUpstream, socketIoLocation }
 }
 
 /**
@@ -21,13 +21,14 @@ function documentedBlocks (): [server: string, upstream: string, lines: string] 
  * @param ports ports of the servers
  */
 function configuration (port: number, ports: readonly number[], folder: string): string {
-  const [server, upstream, lines] = documentedBlocks()
+  const { server, upstream, lines, socketIoUpstream, socketIoLocation } = documentedBlocks()
   let next = 0
   const adapted = server
     .replace('listen 443 ssl;', `listen 127.0.0.1:${port};`)
     .replace(/^ *ssl_certificate.*\n/gm, '')
     .replaceAll(/^ *proxy_pass http:\/\/127\.0\.0\.1:3030;\n/gm, lines)
-  const local = upstream.replaceAll(/server [\d.]+:3030/g, () => `server 127.0.0.1:${ports[next++ % ports.length]}`)
+    .replace('    location / {', `${socketIoLocation}\n    location / {`)
+  const local = `${upstream}\n${socketIoUpstream}`.replaceAll(/server [\d.]+:3030/g, () => `server 127.0.0.1:${ports[next++ % ports.length]}`)
   const paths = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi'].map((name) => `${name}_temp_path ${folder}/${name};`)
   return `daemon off; master_process off; pid ${folder}/pid; error_log ${folder}/error.log;
 events { worker_connections 4096; }
@@ -44,6 +45,8 @@ function belowPrefix (config: string, prefix: string): string {
   return config
     .replace('location / {', `location ${prefix}/ {`)
     .replace('proxy_pass http://audio;', 'proxy_pass http://audio/;')
+    .replace('location /socket.io/ {', `location ${prefix}/socket.io/ {`)
+    .replace('proxy_pass http://audio_socket_io;', 'proxy_pass http://audio_socket_io/socket.io/;')
     .replace('location ~ ^/(admin|metrics|health)(/|$) {', `location ~ ^${prefix}/(admin|metrics|health)(/|$) {\nrewrite ^${prefix}(/.*)$ $1 break;`)
     .replace('allow 10.0.0.0/8;', 'allow 127.0.0.0/8;')
 }
@@ -53,12 +56,13 @@ function belowPrefix (config: string, prefix: string): string {
  *
  * @param ports ports of the servers
  * @param prefix path prefix below which nginx serves the servers, such as `/audio`; by default, none
+ * @param change changes the configuration
  * @returns the URL of the load balancer, with the prefix
  */
-export async function startNginx (t: Test, ports: readonly number[], prefix = ''): Promise<{ url: string }> {
+export async function startNginx (t: Test, ports: readonly number[], prefix = '', change = (config: string) => config): Promise<{ url: string }> {
   const folder = mkdtempSync(join(tmpdir(), 'flylive-nginx-'))
   const port = await freePort()
-  const config = configuration(port, ports, folder)
+  const config = change(configuration(port, ports, folder))
   writeFileSync(join(folder, 'nginx.conf'), prefix === '' ? config : belowPrefix(config, prefix))
   const child = spawn('nginx', ['-p', folder, '-c', join(folder, 'nginx.conf'), '-e', join(folder, 'error.log')], {
     env: { PATH: `${process.env.PATH}:/usr/sbin` },

@@ -1,6 +1,6 @@
 import { EventEmitter } from 'node:events'
 import { io } from 'socket.io-client'
-import type { Socket } from 'socket.io-client'
+import type { ManagerOptions, Socket } from 'socket.io-client'
 import type { WebSocket } from 'ws'
 import { Refused } from './client.ts'
 import type { ClientWire, ConnectOptions, Receive } from './client.ts'
@@ -8,6 +8,8 @@ import type { ClientWire, ConnectOptions, Receive } from './client.ts'
 export interface SocketIoOptions extends ConnectOptions {
   /** Default: only WebSockets, because that is fast. */
   transports?: ('polling' | 'websocket')[]
+  /** Other options of the library. */
+  manager?: Partial<ManagerOptions>
 }
 
 /** An ack of the server. */
@@ -31,13 +33,14 @@ interface ConnectError extends Error {
 const statusOf: Readonly<Record<string, number>> = { UNAUTHORIZED: 401, ORIGIN_NOT_ALLOWED: 403, FEATURE_DISABLED: 409, TOO_MANY_CONNECTIONS: 429, INTERNAL: 500 }
 
 /** Creates a Socket.IO client that does not reconnect. */
-export function createSocketIo (url: string, { token, headers = {}, transports = ['websocket'] }: SocketIoOptions = {}): Socket {
+export function createSocketIo (url: string, { token, headers = {}, transports = ['websocket'], manager = {} }: SocketIoOptions = {}): Socket {
   return io(url, {
     auth: token === undefined ? {} : { token },
     extraHeaders: headers,
     transports,
     reconnection: false,
-    forceNew: true
+    forceNew: true,
+    ...manager
   })
 }
 

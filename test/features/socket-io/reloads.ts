@@ -1,3 +1,4 @@
+import { setTimeout as delay } from 'node:timers/promises'
 import type { Test } from 'tap'
 import { build } from '../../support/build.ts'
 import { until } from '../../support/retry.ts'
@@ -25,7 +26,7 @@ export async function reloadUnderClients (t: Test, { clients, reloads }: { clien
       const { success, data } = await ask('user:getRoom', { userId: i })
       if (!success || data?.roomId !== `r${i % 10}`) throw new Error(`client ${i}: ${JSON.stringify(data)}`)
       acks++
-      await new Promise((resolve) => setTimeout(resolve, 25 + Math.random() * 50))
+      await delay(clients * (1 + 2 * Math.random()))
     }
   })
   let slowestMs = 0

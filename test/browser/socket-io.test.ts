@@ -1,0 +1,120 @@
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { build as bundle } from 'esbuild'
+import type { Device, types } from 'mediasoup-client'
+import type { io } from 'socket.io-client'
+import t from 'tap'
+import { build, tokenFor } from '../support/build.ts'
+import { expectTone, openBrowser, personOn, visit } from '../support/browser.ts'
+import { until } from '../support/retry.ts'
+
+// A page that uses only socket.io-client and mediasoup-client, as the documents of the old server show.
+
+interface Page {
+  Device: typeof Device
+  io: typeof io
+  failures: string[]
+  /** The frequency of the audio that the page receives, in hertz; 0 before any audio. */
+  frequency (): number
+  mute (): Promise<unknown>
+}
+
+declare global {
+  interface Window {
+    socketIoPage: Page
+  }
+}
+
+/** A web site with another origin than the server's, which serves a page with the two libraries. */
+async function createSite (): Promise<string> {
+  const contents = 'import { io } from "socket.io-client"; import { Device } from "mediasoup-client"; window.socketIoPage = { io, Device, failures: [] }'
+  const { outputFiles: [script] } = await bundle({ stdin: { contents, resolveDir: import.meta.dirname }, bundle: true, write: false, format: 'esm', platform: 'browser' })
+  const site = createServer(({ url }, response) => {
+    if (url === '/libraries.js') return response.setHeader('content-type', 'text/javascript').end(script?.text)
+    response.setHeader('content-type', 'text/html').end('<script type="module" src="/libraries.js"></script>')
+  })
+  await new Promise<void>((resolve) => site.listen(0, '127.0.0.1', resolve))
+  t.teardown(() => {
+    site.close()
+    site.closeAllConnections()
+  })
+  return `http://127.0.0.1:${(site.address() as AddressInfo).port}`
+}
+
+/** Runs in the page: joins, takes a seat, speaks, and plays everybody else. */
+async function speakAndListen ({ url, token, roomId }: { url: string, token: string, roomId: string }): Promise<string> {
+  const { Device, io, failures } = window.socketIoPage
+  const socket = io(url, { auth: { token } })
+  socket.on('connect_error', ({ message }) => failures.push(message))
+  socket.on('error', ({ message }: { message: string }) => failures.push(message))
+  // The reply, or its error.
+  const ask = (type: string, data: object) => new Promise<never>((resolve, reject) => {
+    socket.emit(type, { roomId, ...data }, ({ success, data, error, ...flat }: { success: boolean, data?: never, error?: string }) => {
+      if (success) resolve(data ?? flat as never)
+      else reject(new Error(`${type}: ${error}`))
+    })
+  })
+  await new Promise<void>((resolve) => socket.on('connect', resolve))
+  const newProducers: string[] = []
+  let consume = (producerId: string) => { newProducers.push(producerId) }
+  socket.on('audio:newProducer', ({ producerId }: { producerId: string }) => consume(producerId))
+
+  const { rtpCapabilities, existingProducers } = await ask('room:join', {}) as { rtpCapabilities: types.RtpCapabilities, existingProducers: { producerId: string }[] }
+  const device = new Device()
+  await device.load({ routerRtpCapabilities: rtpCapabilities })
+  const connectWith = (transport: types.Transport) => {
+    transport.on('connect', ({ dtlsParameters }, done, failed) => { ask('transport:connect', { transportId: transport.id, dtlsParameters }).then(done, failed) })
+  }
+
+  const receiving = device.createRecvTransport(await ask('transport:create', { type: 'consumer' }))
+  connectWith(receiving)
+  const context = new AudioContext()
+  const analyser = new AnalyserNode(context, { fftSize: 32_768, smoothingTimeConstant: 0 })
+  consume = async (producerId) => {
+    const parameters = await ask('audio:consume', { transportId: receiving.id, producerId, rtpCapabilities: device.recvRtpCapabilities }) as types.ConsumerOptions
+    const { id, track } = await receiving.consume(parameters)
+    const stream = new MediaStream([track])
+    // Chromium passes remote audio to an AudioContext only if an element plays it.
+    Object.assign(document.createElement('audio'), { srcObject: stream, muted: true, autoplay: true })
+    context.createMediaStreamSource(stream).connect(analyser)
+    await ask('consumer:resume', { consumerId: id })
+  }
+  for (const producerId of [...existingProducers.map(({ producerId }) => producerId), ...newProducers]) consume(producerId)
+  window.socketIoPage.frequency = () => {
+    const levels = new Float32Array(analyser.frequencyBinCount)
+    analyser.getFloatFrequencyData(levels)
+    const peak = levels.indexOf(Math.max(...levels))
+    return (levels[peak] ?? -Infinity) < -80 ? 0 : peak * context.sampleRate / analyser.fftSize
+  }
+
+  await ask('seat:take', { seatIndex: 5 })
+  const sending = device.createSendTransport(await ask('transport:create', { type: 'producer' }))
+  connectWith(sending)
+  sending.on('produce', ({ kind, rtpParameters }, done, failed) => { ask('audio:produce', { transportId: sending.id, kind, rtpParameters }).then(done, failed) })
+  const [track] = (await navigator.mediaDevices.getUserMedia({ audio: true })).getAudioTracks() as [MediaStreamTrack]
+  const producer = await sending.produce({ track })
+  window.socketIoPage.mute = async () => ask('audio:selfMute', { producerId: producer.id })
+  return socket.io.engine.transport.name
+}
+
+t.test('a page with socket.io-client and mediasoup-client speaks with a user of the stage', async (t) => {
+  const site = await createSite()
+  const [server, adasBrowser, bobsBrowser] = await Promise.all([
+    build(t, { env: { FEATURES: 'auth,media,seats,chat,stage,socket-io', CORS_ORIGINS: site } }),
+    openBrowser(t, 440),
+    openBrowser(t, 1000)
+  ])
+  const bob = await visit(t, bobsBrowser, server.url, { name: 'Bob', room: 'lobby' })
+  const page = await (await adasBrowser.newContext({ permissions: ['microphone'] })).newPage()
+  page.on('pageerror', (error) => t.fail(`the page has an error: ${error.stack}`))
+  await page.goto(site)
+  await page.waitForFunction(() => 'socketIoPage' in window)
+  t.match(await page.evaluate(speakAndListen, { url: server.url, token: tokenFor(7, { name: 'Ada' }), roomId: 'lobby' }), /websocket|polling/)
+
+  await expectTone(bob, 'Ada', 440)
+  await personOn(bob, 'Ada', 'speaking').waitFor()
+  await until(async () => Math.abs(await page.evaluate(() => window.socketIoPage.frequency()) - 1000) < 3)
+  await page.evaluate(() => window.socketIoPage.mute())
+  await expectTone(bob, 'Ada', 0)
+  t.same(await page.evaluate(() => window.socketIoPage.failures), [])
+})

@@ -1,0 +1,20 @@
+import { globSync } from 'node:fs'
+import { join } from 'node:path'
+import t from 'tap'
+import { runOverSocketIo } from './contract.ts'
+
+// The contract suite and the tests of the features with Socket.IO clients.
+
+const root = join(import.meta.dirname, '..', '..', '..')
+
+/** Test files that use no test client, or are about something else than messages. */
+const without = /^test\/features\/(auth\/(explanation|origins|session-route|token-forms|admission|canonical|tokens)|docs|stage|socket-io|matrix)|^test\/contract\/(generated|http-limits)/
+
+const files = globSync('test/{contract,features}/**/*.test.ts', { cwd: root }).filter((file) => !without.test(file)).sort()
+
+for (const file of files) {
+  t.test(file, async (t) => {
+    const { passed, failures } = await runOverSocketIo([file])
+    t.equal(failures, '', `${passed} checks passed`)
+  })
+}
