@@ -12,7 +12,7 @@ import { io } from 'socket.io-client'
 import { WebSocket } from 'ws'
 import { buildApp } from '../app.ts'
 import { loadConfig } from '../config/load.ts'
-import { quantile } from './support.ts'
+import { quantile } from './load/statistics.ts'
 
 // CPU time of the main thread per event that a Socket.IO client receives: in a room of this server that also has native clients, and
 // from the library alone. The rounds are interleaved. The clients run in another thread.

@@ -167,4 +167,3 @@ export function createGateway (config: Settings, mapping: Mapping): Gateway {
     }
   }
 }
-

@@ -26,17 +26,22 @@ export default defineFeature(async function socketIo (app) {
   app.gate.http(prefix, (request, response) => {
     allowPages(request, response)
     const { method = '' } = request
-    if (method === 'OPTIONS') return void response.writeHead(204).end()
+    if (method === 'OPTIONS') {
+      response.writeHead(204).end()
+      return
+    }
     if (!methods.split(', ').includes(method)) throw new NotFound(`${method} ${path}`)
     checkRequest(app, request)
     gateway.handleRequest(request, response)
   }, { kept: true })
-  app.gate.upgrade(path, {
-    handle (request, socket, head) {
-      checkRequest(app, request)
-      gateway.handleUpgrade(request, socket, head)
-    }
-  })
+  for (const one of [path, prefix]) {
+    app.gate.upgrade(one, {
+      handle (request, socket, head) {
+        checkRequest(app, request)
+        gateway.handleUpgrade(request, socket, head)
+      }
+    })
+  }
 }, { name, dependencies: ['sockets', 'gate', 'messages'] })
 
 /**

@@ -64,7 +64,10 @@ export function createAdmission (app: FastifyInstance, size: () => number): Admi
   const identified = new WeakMap<Identity, ClientConnection>()
   let quotas: ReturnType<typeof createConnectionQuotas> | undefined
   // The directory is registered after this plugin.
-  const quotasOf = () => quotas ??= createConnectionQuotas(app)
+  const quotasOf = () => {
+    quotas ??= createConnectionQuotas(app)
+    return quotas
+  }
 
   return {
     enter (request, connection) {
@@ -118,13 +121,29 @@ export function guest ({ config }: Pick<FastifyInstance, 'config'>): Identity {
   return { user: { id, name, roles: [], profile: { userId: id, id, name } } }
 }
 
-/** @returns a function that reads the client's address and the requested host, as Fastify's `request.ip` and `request.host` */
-function createClientReader (trusted: ReturnType<typeof trustProxyOption>): (request: IncomingMessage) => { address: string, host: string } {
+interface Client {
+  address: string
+  host: string
+}
+
+/**
+ * @returns a function that reads the client's address and the requested host, as Fastify's `request.ip` and `request.host`.
+ * It returns the same values after the request's network socket has closed, because a connection may consist of many requests
+ */
+function createClientReader (trusted: ReturnType<typeof trustProxyOption>): (request: IncomingMessage) => Client {
   const isTrusted = trusted === false ? () => false : typeof trusted === 'function' ? trusted : proxyAddr.compile(trusted)
-  return (request) => {
+  const clients = new WeakMap<IncomingMessage, Client>()
+
+  function read (request: IncomingMessage): Client {
     const { headers, socket: { remoteAddress = '' } } = request
     const forwarded = headers['x-forwarded-host']
     const host = forwarded !== undefined && isTrusted(remoteAddress, 0) ? String(forwarded).split(',').at(-1)?.trim() : headers.host
     return { address: remoteAddress === '' ? '' : proxyAddr(request, isTrusted), host: host ?? '' }
+  }
+
+  return (request) => {
+    const client = clients.get(request) ?? read(request)
+    clients.set(request, client)
+    return client
   }
 }

@@ -80,7 +80,7 @@ export function createConnectionQuotas ({ config, directory, nodeId }: Pick<Fast
     },
     async countUser (userKey, connection) {
       // Count this connection before the lookup, so that concurrent lookups include it.
-      if (socket) users.add(userKey, connection)
+      if (connection) users.add(userKey, connection)
       const here = users.get(userKey) + (connection ? 0 : 1)
       const sessions = here > perUser ? [] : await directory.sessionsOf(userKey).catch(() => [])
       const elsewhere = sessions.filter((session) => session.nodeId !== nodeId).length

@@ -1,4 +1,6 @@
 import { once } from 'node:events'
+import { request as get } from 'node:http'
+import type { IncomingMessage } from 'node:http'
 import { createSigner } from 'fast-jwt'
 import t from 'tap'
 import { WebSocket } from 'ws'
@@ -142,4 +144,28 @@ t.test('closes connections that do not send their token, or send it twice', asyn
     t.pass(name)
   }
   await until(() => server.app.sockets.size === 0)
+})
+
+t.test('a client whose requests use a network connection each keeps its address and session', async (t) => {
+  const server = await build(t, { env: { FEATURES: 'auth,socket-io' } })
+  const send = async (query: string, body?: string) => {
+    const message = get(`${server.url}/socket.io/?EIO=4&transport=polling${query}`, { agent: false, method: body === undefined ? 'GET' : 'POST' }).end(body)
+    const [response] = await once(message, 'response') as [IncomingMessage]
+    return (await response.toArray()).join('')
+  }
+  const { sid } = JSON.parse((await send('')).slice(1)) as { sid: string }
+  await until(() => new Promise<boolean>((resolve) => server.app.server.getConnections((_error, count) => resolve(count === 0))))
+  t.equal(await send(`&sid=${sid}`, `40${JSON.stringify({ token: tokenFor(1) })}`), 'ok')
+  t.match(await send(`&sid=${sid}`), /^40/)
+  const [session] = server.app.sockets.all()
+  t.match(session?.identity, { user: { id: 1 }, address: '127.0.0.1' })
+})
+
+t.test('connects without a slash at the end of the path', async (t) => {
+  const { url } = await build(t, { env: { FEATURES: 'auth,socket-io' } })
+  for (const [i, allowed] of transports.entries()) {
+    const { socket, event } = await enter(t, url, i, { transports: [...allowed], manager: { addTrailingSlash: false } })
+    await event('session:ready')
+    await until(() => socket.io.engine.transport.name === allowed.at(-1))
+  }
 })

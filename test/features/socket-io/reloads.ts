@@ -19,10 +19,10 @@ export async function reloadUnderClients (t: Test, { clients, reloads }: { clien
     t.match(await client.ask('room:join', { roomId: `r${i % 10}` }), { success: true })
     all.push(client)
   }
-  let isOver = false
+  const over = new AbortController()
   let acks = 0
   const asking = all.map(async ({ ask }, i) => {
-    while (!isOver) {
+    while (!over.signal.aborted) {
       const { success, data } = await ask('user:getRoom', { userId: i })
       if (!success || data?.roomId !== `r${i % 10}`) throw new Error(`client ${i}: ${JSON.stringify(data)}`)
       acks++
@@ -36,7 +36,7 @@ export async function reloadUnderClients (t: Test, { clients, reloads }: { clien
     slowestMs = Math.max(slowestMs, performance.now() - begin)
     if (status !== 200 || body?.generation !== n + 1) throw new Error(`reload ${n}: ${status} ${JSON.stringify(body)}`)
   }
-  isOver = true
+  over.abort()
   await Promise.all(asking)
   server.app.sockets.broadcast('x:end', {})
   for (const { events } of all) await until(() => events.some(({ type }) => type === 'x:end'))
