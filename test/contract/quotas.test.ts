@@ -48,28 +48,6 @@ t.test('concurrent connections of a user cannot exceed the limit', async (t) => 
   t.equal(server.app.sockets.size, 3)
 })
 
-t.test('a connection that closes while its user is being identified does not count', async (t) => {
-  const server = await build(t, { env: { FEATURES: 'auth', MAX_CONNECTIONS_PER_USER: '1' } })
-  const waiting = Promise.withResolvers<undefined>()
-  const entered = Promise.withResolvers<undefined>()
-  const user = { id: 1, name: 'Ada', roles: [], profile: { userId: 1, id: 1 } }
-  server.app.gate.upgrade('/slow', {
-    async authenticate () {
-      entered.resolve(undefined)
-      await waiting.promise
-      return { user }
-    }
-  })
-  const ws = new WebSocket(`${server.url.replace('http', 'ws')}/slow`, ['msab.v1'])
-  ws.on('error', () => { /* The client ends the connection itself. */ })
-  await entered.promise
-  const sockets = () => new Promise<number>((resolve) => server.app.server.getConnections((_error, count) => resolve(count)))
-  ws.terminate()
-  await until(async () => await sockets() === 0)
-  waiting.resolve(undefined)
-  await server.connect(1)
-})
-
 t.test('limits the rooms in which a user has audio, on all servers', async (t) => {
   const env = { FEATURES: 'auth,media', MEDIA_ROOMS_PER_USER: '2', REDIS_URL: await redisDatabase() }
   const [a, b] = [await build(t, { env }), await build(t, { env })]
