@@ -68,7 +68,9 @@ export async function moderationModel (t: Test, { users, rounds, actions, killEv
   const random = randomFrom(seed)
   const pick = <T>(list: readonly T[]): T => list[Math.floor(random() * list.length)] as T
   const env = {
-    REDIS_URL: await redisDatabase(), FEATURES: 'auth,seats,chat,moderation', OWNER_GRACE_SECONDS: '3600',
+    REDIS_URL: await redisDatabase(),
+    FEATURES: 'auth,seats,chat,moderation',
+    OWNER_GRACE_SECONDS: '3600',
     RATE_LIMIT_MESSAGES_PER_MINUTE: '10000'
   }
   const start = () => startServer(t, env)

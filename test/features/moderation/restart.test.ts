@@ -1,4 +1,8 @@
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import t from 'tap'
+import type { Test } from 'tap'
 import { adminKey, tokenFor } from '../../support/build.ts'
 import { connect } from '../../support/client.ts'
 import type { TestClient } from '../../support/client.ts'
@@ -10,19 +14,26 @@ import { until } from '../../support/retry.ts'
 
 const graceMs = 2000
 
+/** Creates a folder that is removed after the test. `startServer` replaces the test's own folder. */
+function dataFolder (t: Test): string {
+  const folder = mkdtempSync(join(tmpdir(), 'flylive-restart-'))
+  t.teardown(() => rmSync(folder, { recursive: true, force: true }))
+  return folder
+}
+
 for (const kind of ['DATA_DIR', 'Redis'] as const) {
   t.test(`a restart with ${kind} keeps owner, roles, lock, title and slow mode`, async (t) => {
-    const store: Record<string, string> = kind === 'Redis' ? { REDIS_URL: await redisDatabase() } : { DATA_DIR: t.testdir({}) }
+    const store: Record<string, string> = kind === 'Redis' ? { REDIS_URL: await redisDatabase() } : { DATA_DIR: dataFolder(t) }
     const env = { ...store, OWNER_GRACE_SECONDS: String(graceMs / 1000), FEATURES: 'auth,seats,chat,moderation' }
-    const join = async (url: string, id: number, data: object = {}): Promise<[TestClient, Record<string, unknown>]> => {
+    const enter = async (url: string, id: number, data: object = {}): Promise<[TestClient, Record<string, unknown>]> => {
       const client = await connect(t, url, { token: tokenFor(id) })
       return [client, await client.ok('room:join', { roomId: 'r1', ...data })]
     }
     const first = startServer(t, env)
     const url = await first.url
-    const [owner] = await join(url, 1, { title: 'First' })
-    const [admin] = await join(url, 2)
-    const [guest] = await join(url, 3)
+    const [owner] = await enter(url, 1, { title: 'First' })
+    const [admin] = await enter(url, 2)
+    const [guest] = await enter(url, 3)
     await owner.ok('room:setRole', { userId: 2, role: 'admin' })
     await admin.ok('room:update', { title: 'Second', topic: 'Topic' })
     await admin.ok('chat:slowMode', { seconds: 30 })
@@ -40,12 +51,12 @@ for (const kind of ['DATA_DIR', 'Redis'] as const) {
     t.equal(await (await connect(t, again, { token: tokenFor(9) })).fails('room:join', { roomId: 'r1' }), 'BANNED')
     t.equal(await (await connect(t, again, { token: tokenFor(3) })).fails('room:join', { roomId: 'r1' }), 'ROOM_LOCKED', 'a user who had left is new')
     const before = Date.now()
-    const [back, reply] = await join(again, 2)
+    const [back, reply] = await enter(again, 2)
     t.match(reply, { ownerId: 1, title: 'Second', topic: 'Topic', isLocked: true, slowModeSeconds: 30, admins: [2], self: { role: 'admin' } })
     await back.ok('seat:take', { seatIndex: 0 })
     t.match(await back.event('room:owner'), { ownerId: 2, previousOwnerId: 1 })
     t.ok(Date.now() - before >= graceMs, `after ${Date.now() - before} ms`)
-    const [returned, late] = await join(again, 1)
+    const [returned, late] = await enter(again, 1)
     t.match(late, { ownerId: 2, self: { role: 'member' }, admins: [] }, 'the previous owner returns as a member')
     t.equal(await returned.fails('room:end'), 'FORBIDDEN')
     await back.ok('room:transfer', { userId: 1 })
@@ -53,7 +64,7 @@ for (const kind of ['DATA_DIR', 'Redis'] as const) {
     await second.exit
 
     const third = startServer(t, env)
-    const [, final] = await join(await third.url, 1)
+    const [, final] = await enter(await third.url, 1)
     t.match(final, { ownerId: 1, self: { role: 'owner' } }, 'a hand-over is kept')
     const response = await fetch(`${await third.url}/admin/rooms/r1`, { headers: { authorization: `Bearer ${adminKey}` } })
     t.match(await response.json(), { hostName: 'User 1', title: 'Second' })
@@ -61,7 +72,7 @@ for (const kind of ['DATA_DIR', 'Redis'] as const) {
 }
 
 t.test('an owner who returns before the end of the grace period stays the owner', async (t) => {
-  const env = { DATA_DIR: t.testdir({}), OWNER_GRACE_SECONDS: '2', FEATURES: 'auth,seats,moderation' }
+  const env = { DATA_DIR: dataFolder(t), OWNER_GRACE_SECONDS: '2', FEATURES: 'auth,seats,moderation' }
   const first = startServer(t, env)
   const [owner, guest] = [await connect(t, await first.url, { token: tokenFor(1) }), await connect(t, await first.url, { token: tokenFor(2) })]
   for (const client of [owner, guest]) await client.ok('room:join', { roomId: 'r1' })
