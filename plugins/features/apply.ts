@@ -31,8 +31,8 @@ export interface Change {
 
 /** Builds features and takes them out of service, as planned. */
 export interface Executor {
-  /** Router for the HTTP routes of the running features. */
-  readonly router: FeatureRouter
+  /** Finds the running feature for an HTTP request that matches no kernel route. */
+  find (method: string, url: string): Generation | undefined
   /**
    * Builds the new generations, calls `commit`, and swaps the new generations in atomically; then
    * drains and closes the old generations. If anything fails before the swap, nothing changes.
@@ -52,12 +52,13 @@ export function createExecutor (app: FastifyInstance, registry: Registry, superv
   const { get, running, serving } = registry
   const drainMs = app.config.FEATURES_DRAIN_SECONDS * 1000
   const loadTime = metrics.histogram('flylive_feature_load_seconds', 'Time to load a new feature generation, until it handles requests', ['feature'], [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5])
-  let router = createRouter([])
+  /** Undefined while the router does not match the running features; the next request then rebuilds it. */
+  let router: FeatureRouter | undefined = createRouter([])
 
-  async function build (load: readonly Prepared[], commit: Change['commit']): Promise<Generation[]> {
+  async function build (load: readonly Prepared[], claims: Claims, commit: Change['commit']): Promise<Generation[]> {
     const built = new Map<string, Generation>()
     try {
-      for (const prepared of load) built.set(prepared.name, await buildNext(app, { registry, supervisor }, prepared, built))
+      for (const prepared of load) built.set(prepared.name, await buildNext(app, { registry, supervisor, claims }, prepared, built))
       await commit?.()
       return [...built.values()]
     } catch (error) {
@@ -127,16 +128,24 @@ export function createExecutor (app: FastifyInstance, registry: Registry, superv
   }
 
   return {
-    get router () {
-      return router
+    find (method, url) {
+      router ??= createRouter(serving())
+      const name = router.find(method, url)
+      return name === undefined ? undefined : running(name)
     },
     async apply ({ load = [], unload = [], commit }) {
       const begin = performance.now()
-      const next = await build(load, commit)
+      const names = new Set(load.map(({ name }) => name))
+      const kept = serving().filter(({ name }) => !names.has(name))
+      // New features add their routes to the router in service, which finds no feature that is not running.
+      const inherited = kept.length === serving().length ? router : undefined
+      const claims = createClaims(inherited, () => kept)
+      router = undefined
+      const next = await build(load, claims, commit)
       const before = new Map(serving().map((generation) => [generation.name, generation]))
       for (const name of unload) withdraw(name)
       next.forEach((generation, index) => install(generation, load[index]?.version))
-      router = createRouter(serving())
+      router = unload.length === 0 ? claims.router : undefined
       for (const { name } of next) loadTime.observe({ feature: name }, (performance.now() - begin) / 1000)
       await Promise.all([...unload, ...next.map(({ name }) => name)].map((name) => before.get(name)).filter((old) => old !== undefined).map((old) => retire(old)))
       return { enabled: next.map(({ name }) => name).filter((name) => !before.has(name)), disabled: unload.filter((name) => before.has(name)) }
@@ -162,18 +171,43 @@ export interface Prepared {
   version: unknown
 }
 
+/** The HTTP routes of the features that a change keeps, and the routes that its new generations claim. */
+export interface Claims {
+  /** Undefined if no new generation has claimed a route yet. */
+  readonly router: FeatureRouter | undefined
+  /** @throws if an equal route exists */
+  add (method: string, url: string, name: string): void
+}
+
+/**
+ * @param router contains the routes of the kept features; undefined: built when the first route is claimed,
+ *   because most features have none
+ * @param kept returns the generations that the change keeps
+ */
+export function createClaims (router: FeatureRouter | undefined, kept: () => readonly Generation[]): Claims {
+  return {
+    get router () {
+      return router
+    },
+    add (method, url, name) {
+      router ??= createRouter(kept())
+      router.add(method, url, name)
+    }
+  }
+}
+
 /**
  * Builds the next generation of a feature without putting it into service.
  *
+ * @param claims the routes of the features that stay in service and of those in `pending`
  * @param pending generations of other features that will go into service at the same time
  * @throws FEATURE_LOAD_FAILED
  */
-export async function buildNext (app: FastifyInstance, { registry, supervisor }: { registry: Registry, supervisor: Supervisor }, { name, module, config }: Prepared, pending: ReadonlyMap<string, Generation>): Promise<Generation> {
+export async function buildNext (app: FastifyInstance, { registry, supervisor, claims }: { registry: Registry, supervisor: Supervisor, claims: Claims }, { name, module, config }: Prepared, pending: ReadonlyMap<string, Generation>): Promise<Generation> {
   const { running, serving } = registry
   const find = (other: string) => pending.get(other) ?? running(other)
   // Emptied after the build, so that the new generation holds no references to other generations.
   let others = [...serving().filter((other) => other.name !== name && !pending.has(other.name)), ...pending.values()]
-  let probe = createRouter(others)
   try {
     const number = registry.numberOf(name)
     const supervision = supervisor.supervise(name, number)
@@ -200,7 +234,7 @@ export async function buildNext (app: FastifyInstance, { registry, supervisor }:
         const owner = app.hasRoute({ method: method as 'GET', url }) ? 'the server itself' : others.find(({ routes }) => routes.some((route) => route.method === method && route.url === url))?.name
         if (owner !== undefined) throw new Error(`The route ${method} ${url} belongs to ${owner}`)
         checkRoute(url, others)
-        probe.add(method, url, undefined)
+        claims.add(method, url, name)
       },
       checkProvided (decorators) {
         const missing = missingDecorators(registry, name, decorators)
@@ -214,7 +248,6 @@ export async function buildNext (app: FastifyInstance, { registry, supervisor }:
     throw loadFailed(registry.get(name).found, error)
   } finally {
     others = []
-    probe = createRouter([])
   }
 }
 
@@ -230,21 +263,22 @@ function missingDecorators ({ running, serving }: Registry, name: string, provid
       .map((decorator) => `${dependent.name} needs app.${decorator}`))
 }
 
-/** Finds the feature for an HTTP request that matches no kernel route. */
+/** The HTTP routes of features. */
 export interface FeatureRouter {
-  find (method: string, url: string): Generation | undefined
+  /** @returns the name of the feature that owns the route */
+  find (method: string, url: string): string | undefined
   /** @throws if the route already exists */
-  add (method: string, url: string, generation: Generation | undefined): void
+  add (method: string, url: string, name: string): void
 }
 
 export function createRouter (generations: readonly Generation[]): FeatureRouter {
   const router = findMyWay({ ...routerOptions, ignoreTrailingSlash: false })
-  const add: FeatureRouter['add'] = (method, url, generation) => router.on(method as HTTPMethod, url, () => {}, generation)
-  for (const generation of generations) {
-    for (const { method, url } of generation.routes) add(method, url, generation)
+  const add: FeatureRouter['add'] = (method, url, name) => router.on(method as HTTPMethod, url, () => {}, name)
+  for (const { name, routes } of generations) {
+    for (const { method, url } of routes) add(method, url, name)
   }
   return {
-    find: (method, url) => router.find(method as HTTPMethod, url.split('?')[0] ?? '/')?.store as Generation | undefined,
+    find: (method, url) => router.find(method as HTTPMethod, url.split('?')[0] ?? '/')?.store as string | undefined,
     add
   }
 }

@@ -228,6 +228,8 @@ export async function importFeature (feature: FoundFeature, generation: number, 
     types: Object.keys(requests),
     errors,
     config,
-    configSchema: settingsJsonSchema(config)
+    get configSchema () {
+      return settingsJsonSchema(config)
+    }
   }
 }

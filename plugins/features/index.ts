@@ -175,7 +175,7 @@ export default fp<FeatureOptions>(async function features (app, { featuresDir })
   // Fastify accepts no new routes once it has started, so unmatched requests
   // are routed to the features here.
   app.addHook('onRequest', (request, reply, done) => {
-    const generation = request.is404 ? executor.router.find(request.method, request.url) : undefined
+    const generation = request.is404 ? executor.find(request.method, request.url) : undefined
     // Rejects unknown paths before the body is read, to save work.
     if (!generation) return done(request.is404 ? new NotFound(request.url.split('?')[0]) : undefined)
     reply.hijack()

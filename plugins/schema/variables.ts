@@ -79,8 +79,17 @@ export function secret<T extends z.ZodType> (schema: T): T {
 /** @returns the variable that provides a setting's default */
 export const variableOf = (field: z.ZodType): Variable | undefined => variables.get(field)
 
+/** The results of {@link isSecret}. A schema does not change, and one search visits all of its parts. */
+const searched = new WeakMap<z.ZodType, boolean>()
+
 /** Whether a setting is secret, or contains a secret. */
-export const isSecret = (field: z.ZodType): boolean => secrets.get(field) !== undefined || partsOf(field).some(isSecret)
+export function isSecret (field: z.ZodType): boolean {
+  const known = searched.get(field)
+  if (known !== undefined) return known
+  const found = secrets.get(field) !== undefined || partsOf(field).some(isSecret)
+  searched.set(field, found)
+  return found
+}
 
 /** The schemas that a schema consists of: those of its fields, items and options, and the schema that it wraps. */
 function partsOf ({ def }: z.ZodType): z.ZodType[] {
