@@ -1,5 +1,6 @@
 import { readdirSync } from 'node:fs'
 import { basename, join } from 'node:path'
+import { strictly } from '../plugins/schema/variables.ts'
 import { featureSettings } from './feature-settings.ts'
 import type { Environment } from './schema.ts'
 
@@ -20,6 +21,6 @@ export function problemsInFeatures ({ FEATURES, FEATURES_CONFIG, FEATURES_PATH, 
     ...missing('FEATURES', FEATURES.map((name) => name.replace(/^-/, ''))),
     ...missing('FEATURES_CONFIG', Object.keys(FEATURES_CONFIG)),
     ...featureSettings.filter(({ feature }) => !others.includes(feature)).flatMap(({ feature, config }) =>
-      (config.strict().safeParse(FEATURES_CONFIG[feature] ?? {}).error?.issues ?? []).map(({ path, message }) => `FEATURES_CONFIG: ${[feature, ...path].join('.')}: ${message}`))
+      (strictly(config).safeParse(FEATURES_CONFIG[feature] ?? {}).error?.issues ?? []).map(({ path, message }) => `FEATURES_CONFIG: ${[feature, ...path].join('.')}: ${message}`))
   ]
 }

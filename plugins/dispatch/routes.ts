@@ -143,11 +143,18 @@ export function withAdditions<T extends z.ZodType> (type: string, schema: T, add
 // Does not use instanceof: a feature may have its own copy of zod.
 const isObject = (schema: z.ZodType): schema is z.ZodObject => schema.def.type === 'object' && 'extend' in schema
 
+/** The results of {@link withRoom}. A feature that is loaded again uses them again, because zod compiles each schema when it first parses. */
+const roomRequests = new WeakMap<z.ZodObject, z.ZodObject>()
+
 /** Adds `roomId` to the schema of a request about a room; keeps the schema's description. */
 function withRoom (request: z.ZodObject): z.ZodObject {
+  const known = roomRequests.get(request)
+  if (known) return known
   const extended = request.extend({ roomId: roomId.optional().describe("Default: the sender's room") })
   const meta = request.meta()
-  return meta === undefined ? extended : extended.meta(meta)
+  const described = meta === undefined ? extended : extended.meta(meta)
+  roomRequests.set(request, described)
+  return described
 }
 
 /** A message type's route, and the counter of its owner's in-flight requests. */

@@ -62,6 +62,7 @@ export function createExecutor (app: FastifyInstance, registry: Registry, superv
       await commit?.()
       return [...built.values()]
     } catch (error) {
+      release(claims)
       for (const generation of [...built.values()].reverse()) await close(generation)
       throw error
     } finally {
@@ -138,14 +139,15 @@ export function createExecutor (app: FastifyInstance, registry: Registry, superv
       const names = new Set(load.map(({ name }) => name))
       const kept = serving().filter(({ name }) => !names.has(name))
       // New features add their routes to the router in service, which finds no feature that is not running.
-      const inherited = kept.length === serving().length ? router : undefined
-      const claims = createClaims(inherited, () => kept)
+      const claims: Claims = { router: kept.length === serving().length ? router : undefined, kept }
       router = undefined
       const next = await build(load, claims, commit)
+      const extended = claims.router
+      release(claims)
       const before = new Map(serving().map((generation) => [generation.name, generation]))
       for (const name of unload) withdraw(name)
       next.forEach((generation, index) => install(generation, load[index]?.version))
-      router = unload.length === 0 ? claims.router : undefined
+      router = unload.length === 0 ? extended : undefined
       for (const { name } of next) loadTime.observe({ feature: name }, (performance.now() - begin) / 1000)
       await Promise.all([...unload, ...next.map(({ name }) => name)].map((name) => before.get(name)).filter((old) => old !== undefined).map((old) => retire(old)))
       return { enabled: next.map(({ name }) => name).filter((name) => !before.has(name)), disabled: unload.filter((name) => before.has(name)) }
@@ -173,27 +175,16 @@ export interface Prepared {
 
 /** The HTTP routes of the features that a change keeps, and the routes that its new generations claim. */
 export interface Claims {
-  /** Undefined if no new generation has claimed a route yet. */
-  readonly router: FeatureRouter | undefined
-  /** @throws if an equal route exists */
-  add (method: string, url: string, name: string): void
+  /** Undefined until a new generation claims a route, because most features have none. */
+  router: FeatureRouter | undefined
+  /** The generations that the change keeps. */
+  kept: readonly Generation[]
 }
 
-/**
- * @param router contains the routes of the kept features; undefined: built when the first route is claimed,
- *   because most features have none
- * @param kept returns the generations that the change keeps
- */
-export function createClaims (router: FeatureRouter | undefined, kept: () => readonly Generation[]): Claims {
-  return {
-    get router () {
-      return router
-    },
-    add (method, url, name) {
-      router ??= createRouter(kept())
-      router.add(method, url, name)
-    }
-  }
+/** Empties the claims after the build, so that the new generations hold no references to other generations. */
+function release (claims: Claims): void {
+  claims.router = undefined
+  claims.kept = []
 }
 
 /**
@@ -234,7 +225,8 @@ export async function buildNext (app: FastifyInstance, { registry, supervisor, c
         const owner = app.hasRoute({ method: method as 'GET', url }) ? 'the server itself' : others.find(({ routes }) => routes.some((route) => route.method === method && route.url === url))?.name
         if (owner !== undefined) throw new Error(`The route ${method} ${url} belongs to ${owner}`)
         checkRoute(url, others)
-        claims.add(method, url, name)
+        claims.router ??= createRouter(claims.kept)
+        claims.router.add(method, url, name)
       },
       checkProvided (decorators) {
         const missing = missingDecorators(registry, name, decorators)

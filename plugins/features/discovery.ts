@@ -1,4 +1,4 @@
-import { existsSync, readdirSync, readFileSync, realpathSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync, realpathSync, statSync } from 'node:fs'
 import { createRequire, findPackageJSON, registerHooks } from 'node:module'
 import type { ResolveFnOutput, ResolveHookContext } from 'node:module'
 import { basename, dirname, join, sep } from 'node:path'
@@ -150,11 +150,20 @@ function resolvePackage (name: string, base: string): string {
   }
 }
 
+/** The versions in `package.json` files, by path. Most features belong to the same package. */
+const versions = new Map<string, { mtimeMs: number, version: string | undefined }>()
+
 /** @returns the version of the package that a file belongs to */
 function versionOf (entry: string): string | undefined {
   const file = findPackageJSON(pathToFileURL(entry))
   // If the file belongs to no package, Node returns the file itself.
-  return file === undefined || basename(file) !== 'package.json' ? undefined : (JSON.parse(readFileSync(file, 'utf8')) as { version?: string }).version
+  if (file === undefined || basename(file) !== 'package.json') return undefined
+  const { mtimeMs } = statSync(file)
+  const known = versions.get(file)
+  if (known?.mtimeMs === mtimeMs) return known.version
+  const { version } = JSON.parse(readFileSync(file, 'utf8')) as { version?: string }
+  versions.set(file, { mtimeMs, version })
+  return version
 }
 
 const metaSymbol = Symbol.for('plugin-meta')
@@ -228,8 +237,6 @@ export async function importFeature (feature: FoundFeature, generation: number, 
     types: Object.keys(requests),
     errors,
     config,
-    get configSchema () {
-      return settingsJsonSchema(config)
-    }
+    configSchema: settingsJsonSchema(config)
   }
 }

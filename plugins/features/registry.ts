@@ -9,7 +9,7 @@ import type { Generation } from './generation.ts'
 import type { FeatureTarget } from './plan.ts'
 import type { FeatureSetting } from './settings.ts'
 import { runAs } from './running-code.ts'
-import { secretValues, settingsFromEnv, variableOf } from '../schema/variables.ts'
+import { secretValues, settingsFromEnv, strictly, variableOf } from '../schema/variables.ts'
 
 export type FeatureState = 'enabled' | 'disabled' | 'failed'
 
@@ -126,7 +126,7 @@ export function createRegistry ({ config, log, messages, metrics, nodeId, redact
       const given = { ...config.FEATURES_CONFIG[name], ...set }
       const settings = { ...settingsFromEnv(module.config, config.variables), ...given }
       redaction.add(secretValues(module.config, settings))
-      const parsed = module.config.strict().safeParse(settings)
+      const parsed = strictly(module.config).safeParse(settings)
       if (parsed.success) {
         redaction.add(secretValues(module.config, parsed.data))
         return parsed.data

@@ -105,6 +105,18 @@ function schemasIn (part: unknown): z.ZodType[] {
   return isPlain ? Object.values(part).flatMap(schemasIn) : []
 }
 
+const strictSchemas = new WeakMap<z.ZodObject, z.ZodObject>()
+
+/**
+ * @returns the schema, which rejects unknown settings; the same object for each call, because zod compiles each
+ * schema when it first parses
+ */
+export function strictly (schema: z.ZodObject): z.ZodObject {
+  const strict = strictSchemas.get(schema) ?? schema.strict() as z.ZodObject
+  strictSchemas.set(schema, strict)
+  return strict
+}
+
 const fieldsOf = (schema: z.ZodObject) => Object.entries(schema.shape as Record<string, z.ZodType>)
 
 /** @returns the settings that are set in the environment, not yet validated */
@@ -154,13 +166,17 @@ export function withoutMasks (schema: z.ZodObject, change: Readonly<Record<strin
   }))
 }
 
+const jsonSchemas = new WeakMap<z.ZodObject, Record<string, unknown>>()
+
 /**
  * @returns the JSON Schema of settings; secrets are `writeOnly`, and each description names the
- * setting's environment variable
+ * setting's environment variable. Each call with the same schema returns the same object
  */
 export function settingsJsonSchema (schema: z.ZodObject): Record<string, unknown> {
+  const known = jsonSchemas.get(schema)
+  if (known) return known
   const topLevel = new Set(fieldsOf(schema).map(([, field]) => field))
-  return z.toJSONSchema(schema, {
+  const json = z.toJSONSchema(schema, {
     io: 'input',
     unrepresentable: 'any',
     override: ({ zodSchema, jsonSchema }) => {
@@ -173,4 +189,6 @@ export function settingsJsonSchema (schema: z.ZodObject): Record<string, unknown
       delete jsonSchema.examples
     }
   })
+  jsonSchemas.set(schema, json)
+  return json
 }
