@@ -40,31 +40,35 @@ export interface Run {
 /**
  * Runs test files in several processes. Each process requests a file when it has
  * finished the previous one, so that no core is idle while files are left. The first
- * process runs the browser files before the other files. Each isolated file runs in a new process.
+ * process runs the browser files before the other files; the second one also takes browser files when only those are left.
+ * Each isolated file runs in a new process.
  */
 export function runLanes ({ files, jobs, timeoutMs, report }: LaneOptions): Run {
   let left = [...files]
   const processes = new Set<{ kill (signal: NodeJS.Signals): void }>()
 
+  /** Whether a lane may run a file now. */
+  const mayRun = (lane: number, file: string) => !browsers.test(file) || lane === 0 || (lane === 1 && left.every((other) => browsers.test(other)))
+
   /** Removes and returns the next of the remaining files. */
-  function next (takesBrowsers: boolean, first: boolean): string | undefined {
+  function next (lane: number, first: boolean): string | undefined {
     const kinds = [isolated, browsers, long]
     const rank = (file: string) => kinds.some((kind) => kind.test(file)) ? kinds.findIndex((kind) => kind.test(file)) : kinds.length
     const file = left
-      .filter((file) => (takesBrowsers || !browsers.test(file)) && (first || !isolated.test(file)))
+      .filter((file) => mayRun(lane, file) && (first || !isolated.test(file)))
       .sort((a, b) => rank(a) - rank(b))
       .at(0)
     left = left.filter((other) => other !== file)
     return file
   }
 
-  async function runLane (takesBrowsers: boolean): Promise<boolean> {
+  async function runLane (lane: number): Promise<boolean> {
     let good = true
-    while (left.some((file) => takesBrowsers || !browsers.test(file))) good = await runProcess(takesBrowsers) && good
+    while (left.some((file) => mayRun(lane, file))) good = await runProcess(lane) && good
     return good
   }
 
-  function runProcess (takesBrowsers: boolean): Promise<boolean> {
+  function runProcess (lane: number): Promise<boolean> {
     // Each process has its own process group, so that `stop()` also kills its descendants.
     const child = spawn(process.execPath, [...nodeOptions, program, String(timeoutMs)], {
       cwd: root,
@@ -89,7 +93,7 @@ export function runLanes ({ files, jobs, timeoutMs, report }: LaneOptions): Run 
       // Ignores tap's own messages.
       if (message.next !== true) return
       clearTimeout(blocked)
-      const file = alone ? undefined : next(takesBrowsers, count === 0)
+      const file = alone ? undefined : next(lane, count === 0)
       alone = file !== undefined && isolated.test(file)
       count++
       // The file's own timeout does not fire while the file blocks the event loop.
@@ -113,7 +117,7 @@ export function runLanes ({ files, jobs, timeoutMs, report }: LaneOptions): Run 
   }
 
   return {
-    ended: Promise.all(Array.from({ length: jobs }, (_, index) => runLane(index === 0))).then((all) => all.every(Boolean)),
+    ended: Promise.all(Array.from({ length: jobs }, (_, index) => runLane(index))).then((all) => all.every(Boolean)),
     stop () {
       left = []
       for (const { kill } of processes) {

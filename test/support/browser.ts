@@ -232,7 +232,8 @@ export async function measureFrequency (name: string): Promise<number> {
     context.createMediaStreamSource(new MediaStream([heard.track])).connect(analyser)
     const begin = context.currentTime
     const filled = begin + analyser.fftSize / context.sampleRate
-    while (context.currentTime < filled) await new Promise(requestAnimationFrame)
+    // A timer, because each animation frame paints the page.
+    while (context.currentTime < filled) await new Promise((resolve) => setTimeout(resolve, 1000 * (filled - context.currentTime)))
     const levels = new Float32Array(analyser.frequencyBinCount)
     analyser.getFloatFrequencyData(levels)
     const peak = levels.reduce((best, level, bin) => level > (levels[best] as number) ? bin : best, 1)

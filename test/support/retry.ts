@@ -7,7 +7,8 @@ import { setTimeout as delay } from 'node:timers/promises'
  * @param timeoutMs the timeout
  */
 export async function until<T> (check: () => T | Promise<T>, timeoutMs = 15_000): Promise<Exclude<T, false>> {
-  const end = Date.now() + timeoutMs
+  const begin = Date.now()
+  const end = begin + timeoutMs
   for (;;) {
     try {
       const result = await check()
@@ -16,6 +17,7 @@ export async function until<T> (check: () => T | Promise<T>, timeoutMs = 15_000)
     } catch (error) {
       if (Date.now() > end) throw error
     }
-    await delay(25)
+    // A longer wait needs fewer checks: some of them cost milliseconds of CPU, such as a question to a browser.
+    await delay(Date.now() - begin < 500 ? 25 : 50)
   }
 }
