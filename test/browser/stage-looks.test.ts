@@ -1,5 +1,3 @@
-import { mkdirSync, mkdtempSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import t from 'tap'
 import type { Page } from 'playwright-core'
@@ -16,11 +14,9 @@ const [server, browser] = await Promise.all([
   openBrowser(t, 440)
 ])
 // The screenshots in docs/ are retaken only on request, so that a test run does not change the tree.
-const temporary = mkdtempSync(join(tmpdir(), 'flylive-screenshots-'))
-t.teardown(() => rmSync(temporary, { recursive: true, force: true }))
-const pictures = process.env.UPDATE_SCREENSHOTS ? resolve(import.meta.dirname, '../../docs/images') : temporary
-mkdirSync(pictures, { recursive: true })
-const take = (page: Page, name: string) => page.screenshot({ path: join(pictures, `${name}.png`) })
+const isRetaking = process.env.UPDATE_SCREENSHOTS !== undefined
+const pictures = resolve(import.meta.dirname, '../../docs/images')
+const take = async (page: Page, name: string) => { if (isRetaking) await page.screenshot({ path: join(pictures, `${name}.png`) }) }
 
 const phone = { width: 360, height: 740 }
 const desktop = { width: 1280, height: 720 }
@@ -78,7 +74,7 @@ async function onSeatLocked (): Promise<void> {
 }
 
 /** By default, only one width is tested per color scheme. ALL_LOOKS or UPDATE_SCREENSHOTS selects all combinations. */
-const all = process.env.ALL_LOOKS !== undefined || process.env.UPDATE_SCREENSHOTS !== undefined
+const all = process.env.ALL_LOOKS !== undefined || isRetaking
 for (const [scheme, viewport] of [['light', desktop], ...(all ? [['dark', desktop], ['light', phone]] as const : []), ['dark', phone]] as const) {
   const suffix = `${viewport === phone ? '-phone' : ''}${scheme === 'dark' ? '-dark' : ''}`
   t.test(`${scheme}, ${viewport.width} pixels`, async (t) => {

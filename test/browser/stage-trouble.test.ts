@@ -186,14 +186,6 @@ t.test('works with blocked browser storage', async (t) => {
   await page.context().close()
 })
 
-t.test('leaves without waiting for a missing reply', async (t) => {
-  const page = await visit(t, bobsBrowser, url, { name: 'Kim', room: 'k1', microphone: false })
-  await statusOf(page, 'Connected, listening')
-  await page.evaluate(() => { WebSocket.prototype.send = () => {} })
-  await leaveRoom(page)
-  await page.context().close()
-})
-
 /** Mutes or unmutes Bob's microphone as the system does, for example during a phone call, or ends it. */
 const microphoneEvent = (type: 'mute' | 'unmute' | 'ended') => bob.evaluate((type) => {
   const track = window.flylive?.audio?.sender?.track as MediaStreamTrack
@@ -326,6 +318,7 @@ t.test('hides disabled features and shows them again', async (t) => {
   await hearEachOther()
 })
 
+let lobbyPage: Page
 t.test('explains a server without a room list', async (t) => {
   await turn('lobby', 'disable')
   const page = await visit(t, bobsBrowser, url, { name: 'Fay', room: 'f1', microphone: false })
@@ -339,7 +332,16 @@ t.test('explains a server without a room list', async (t) => {
   t.equal(await listed.count(), 0)
   await turn('lobby', 'enable')
   await listed.waitFor()
-  await page.context().close()
+  lobbyPage = page
+})
+
+t.test('leaves without waiting for a missing reply', async () => {
+  await lobbyPage.getByLabel('Room', { exact: true }).fill('k1')
+  await button(lobbyPage, 'Join').click()
+  await statusOf(lobbyPage, 'Connected, listening')
+  await lobbyPage.evaluate(() => { WebSocket.prototype.send = () => {} })
+  await leaveRoom(lobbyPage)
+  await lobbyPage.context().close()
 })
 
 t.test('handles a kick and a closed room', async (t) => {
@@ -370,11 +372,11 @@ t.test('a link with a token needs no guest', async (t) => {
 })
 
 t.test('announces a draining server', async () => {
-  const page = await visit(t, bobsBrowser, url, { name: 'Hal', room: 'h1', microphone: false })
-  await statusOf(page, 'Connected, listening')
+  await ada.getByLabel('Room', { exact: true }).fill('h1')
+  await button(ada, 'Join').click()
+  await statusOf(ada, 'Connected, listening')
   server.child.kill('SIGTERM')
-  await alertOf(page, 'This server shuts down')
-  await page.context().close()
+  await alertOf(ada, 'This server shuts down')
 })
 
 t.test('no page logs an unexpected error', async (t) => {

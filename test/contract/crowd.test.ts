@@ -10,7 +10,7 @@ setFlagsFromString('--expose-gc')
 const collectGarbage = runInNewContext('gc') as () => void
 
 /** Enough clients to detect memory growth; crowd.long.ts uses more. */
-const crowd = Number(process.env.CROWD ?? 100)
+const crowd = Number(process.env.CROWD ?? 50)
 
 /** A client that reads only the number of each `tick`. */
 interface Counter {

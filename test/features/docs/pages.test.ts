@@ -4,8 +4,9 @@ import { openBrowser } from '../../support/browser.ts'
 import { build } from '../../support/build.ts'
 import { featureFolder } from '../../support/features.ts'
 
+const { url } = await build(t)
+
 t.test('the pages list every message, error and close code', async (t) => {
-  const { url } = await build(t)
   const page = await (await fetch(`${url}/docs/messages`)).text()
   const asyncapi = await (await fetch(`${url}/docs/asyncapi.json`)).json() as AsyncApi
   for (const [anchor, { title }] of Object.entries(asyncapi.operations)) {
@@ -21,7 +22,6 @@ t.test('the pages list every message, error and close code', async (t) => {
 })
 
 t.test('every route is typed and tagged, and all assets are local', async (t) => {
-  const { url } = await build(t)
   const types = { '/docs': 'text/html', '/docs/messages': 'text/html', '/docs/openapi.json': 'application/json', '/docs/asyncapi.json': 'application/json' }
   const loaded = new Map<string, string>(Object.entries(types))
   for (const path of ['/docs', '/docs/messages']) {
@@ -77,26 +77,32 @@ t.test('returns 404 on all its paths while disabled', async (t) => {
 })
 
 t.test('works in a browser', async (t) => {
-  const { url } = await build(t)
   const browser = await openBrowser(t, 440)
-  for (const options of [{ viewport: { width: 1280, height: 900 } }, { viewport: { width: 360, height: 740 }, colorScheme: 'dark' as const }]) {
-    const page = await (await browser.newContext(options)).newPage()
-    const problems: string[] = []
-    page.on('console', (message) => { if (message.type() === 'error' || message.type() === 'warning') problems.push(message.text()) })
-    page.on('pageerror', (error) => problems.push(error.message))
-    page.on('request', (request) => { if (!/^(data:|blob:)/.test(request.url()) && !request.url().startsWith(url)) problems.push(request.url()) })
-    const fits = async () => await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth)
-
-    await page.goto(`${url}/docs`)
-    await page.getByText('Takes this server out of service').click()
-    await page.getByText('deadlineSeconds').first().waitFor()
-    t.ok(await fits(), 'Swagger UI fits the window')
-    await page.getByRole('link', { name: 'WebSocket' }).click()
-    await page.getByRole('heading', { name: 'room:join request' }).waitFor()
-    t.ok(await fits(), 'the page of messages fits the window')
-    await page.locator('[id="room-join.request"]').getByText('Example').click()
-    t.ok(await page.getByText('"type": "room:join"').isVisible())
-    t.ok(await fits(), 'a long example scrolls within its box')
-    t.same(problems, [])
+  const desktop = { width: 1280, height: 900 }
+  const phone = { width: 360, height: 740 }
+  const page = await (await browser.newContext({ viewport: desktop })).newPage()
+  const problems: string[] = []
+  page.on('console', (message) => { if (message.type() === 'error' || message.type() === 'warning') problems.push(message.text()) })
+  page.on('pageerror', (error) => problems.push(error.message))
+  page.on('request', (request) => { if (!/^(data:|blob:)/.test(request.url()) && !request.url().startsWith(url)) problems.push(request.url()) })
+  /** Checks a page in both widths and colour schemes. Swagger UI takes seconds of CPU to render, so the page is not loaded again. */
+  const expectFit = async (what: string) => {
+    for (const [viewport, colorScheme] of [[desktop, 'light'], [phone, 'dark']] as const) {
+      await page.setViewportSize(viewport)
+      await page.emulateMedia({ colorScheme })
+      t.ok(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), `${what} at ${viewport.width} pixels`)
+    }
   }
+
+  await page.goto(`${url}/docs`)
+  await page.getByText('Takes this server out of service').click()
+  await page.getByText('deadlineSeconds').first().waitFor()
+  await expectFit('Swagger UI fits the window')
+  await page.getByRole('link', { name: 'WebSocket' }).click()
+  await page.getByRole('heading', { name: 'room:join request' }).waitFor()
+  await expectFit('the page of messages fits the window')
+  await page.locator('[id="room-join.request"]').getByText('Example').click()
+  t.ok(await page.getByText('"type": "room:join"').isVisible())
+  await expectFit('a long example scrolls within its box')
+  t.same(problems, [])
 })
