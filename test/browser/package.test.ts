@@ -38,7 +38,7 @@ async function createSite (t: Test, folder: string, given: () => string): Promis
 }
 
 t.test('the browser example of the package joins and speaks from another origin', async (t) => {
-  const folder = await installClient(t)
+  const folder = installClient(t)
   let url = ''
   const origin = await createSite(t, folder, () => url)
   const [server, adasBrowser, bobsBrowser] = await Promise.all([

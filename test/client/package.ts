@@ -48,7 +48,7 @@ function packed (): string {
  *
  * @returns the folder
  */
-export async function installClient (t: Test): Promise<string> {
+export function installClient (t: Test): string {
   const folder = mkdtempSync(join(tmpdir(), 'flylive-client-'))
   t.teardown(() => rmSync(folder, { recursive: true, force: true }))
   const modules = join(folder, 'node_modules')
