@@ -18,7 +18,7 @@ export interface ConnectionQuotas {
    * Counts a user's new connection until it closes.
    *
    * @param connection undefined: counts nothing, and only checks whether a new connection would be allowed
-   * @throws TOO_MANY_CONNECTIONS (details `{limit}`) if the user has too many connections, on all servers together
+   * @throws TOO_MANY_CONNECTIONS (details `{limit}`) if the user has too many connections across all servers
    */
   countUser (userKey: string, connection?: ClientConnection): Promise<void>
 }

@@ -43,7 +43,7 @@ export interface FeatureSockets extends Pick<SessionRegistry, 'size' | 'get' | '
    */
   identify (request: IncomingMessage, token: string | undefined, connection: ClientConnection): Promise<Identity>
   /**
-   * Opens a session that does not use a WebSocket of the kernel. The session counts toward MAX_CONNECTIONS.
+   * Opens a session that does not use one of the server's own WebSockets. The session counts toward MAX_CONNECTIONS.
    * Like every session, it can join rooms, take seats, send and receive audio, and be closed and kicked.
    * The session leaves its room when the session ends.
    * The session outlives reloads of its feature. The session is closed with SHUTTING_DOWN when the feature is disabled.

@@ -5,7 +5,7 @@ import { failClosed } from '../redis/fail-closed.ts'
 import type { SessionDirectory, SessionRecord } from './directory.ts'
 
 // Readers ignore the sessions of a server whose lease has expired. Another server removes the records
-// of these sessions. If no other server runs, the TTL removes the records.
+// of these sessions. If no other server is running, the records expire.
 const ttlSeconds = 86_400
 
 const keyOf = (userKey: string) => `msab:user:{${userKey}}:sessions`

@@ -1,6 +1,7 @@
 import type { RoomProducer } from './producer.ts'
 
-/** Interval between two measurements of a producer, in milliseconds. Two consecutive measurements above the limit correspond to the 3 s in protocol.md, section 7, "Quotas". */
+/** Interval between two measurements of a producer, in milliseconds. Two consecutive measurements span
+ * the 3 s of protocol.md, section 7, "Quotas". */
 const intervalMs = 1500
 const maxOver = 2
 /** A producer may send up to its allowed bit rate times this factor (protocol.md, section 7, "Quotas"). */

@@ -67,7 +67,7 @@ declare module '../hooks.ts' {
 
 /** Determines the owners of rooms if no feature does. */
 export interface Ownership {
-  /** The owner that this server knows, without a round trip. Only for rooms with members on this server. */
+  /** The room's owner according to this server's copy of the room's state, without a request to Redis. Only for rooms with members on this server. */
   peek (room: OwnedRoom): UserId
   /**
    * Reads the owners of rooms in one round trip.

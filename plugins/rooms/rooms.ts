@@ -154,8 +154,9 @@ export interface Rooms {
    */
   transfer (room: RoomRecord, userId: UserId, by?: UserId): Promise<UserId>
   /**
-   * Names a successor if a room's owner has been absent for `OWNER_GRACE_SECONDS`. A feature that handles
-   * `room:successors` calls this when its result has changed. Cheap unless the owner is absent.
+   * Names a successor if a room's owner has been absent for `OWNER_GRACE_SECONDS`. If your feature
+   * handles `room:successors`, call this method whenever your handler would return different successors
+   * than before. The call is cheap unless the owner is absent.
    */
   reviewOwner (roomId: string): void
   /** Records activity in a room, so that it does not count as idle. */

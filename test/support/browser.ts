@@ -211,7 +211,7 @@ export async function receptionOf (page: Page, name: string): Promise<Reception 
 
 /**
  * Measures the strongest frequency in 0.7 s of the audio that a page receives from
- * a user. The resolution is below 1 Hz.
+ * a user. Interpolates between the bins of the spectrum, so the result is accurate to within 1 Hz.
  *
  * @param name the user's name, or the user's id if the user is not in the room
  * @returns the frequency in hertz; 0 if the user is silent or has no track

@@ -263,7 +263,7 @@ async function startNode (t: Test, folder: string, i: number, env: Record<string
   }
   let server: ServerProcess = start()
   const url = `http://127.0.0.1:${port}`
-  // Polls the server, which does not log its address at this log level.
+  // Polls the server until it responds, because at this log level the server does not log that it is ready.
   const ready = async () => {
     await until(async () => {
       const status = await fetch(`${url}/livez`).then((response) => response.status, String)

@@ -55,7 +55,7 @@ export async function startNode (t: Test, folder: string, number: number, env: R
     })
   }
   let server: ServerProcess = start()
-  // Polls the server, which does not log its address at this log level.
+  // Polls the server until it responds, because at this log level the server does not log that it is ready.
   const ready = () => until(async () => {
     if (server.child.exitCode !== null) throw new Error(`A server exited: ${server.output()}`)
     return await fetch(`${url}/livez`).then(({ status }) => status === 200, () => false)
