@@ -28,6 +28,7 @@ const features: Readonly<Record<keyof typeof production.features, string>> & Rea
   'laravel-bridge': 'asks a Laravel backend for owners and roles, reports the state of rooms to it, and forwards its events',
   lobby: 'lists rooms for every user with a token',
   media: 'audio; without it, rooms are silent',
+  mix: 'lets listeners receive one mixed stream instead of a stream per speaker',
   moderation: 'lets the owner and admins of a room remove, ban, mute, lock, and hand over',
   reactions: 'emojis that members send to the room',
   seats: 'seats, invites and raised hands; without it, everyone may speak',

@@ -28,6 +28,8 @@ export interface Recommendations {
 /** @param fromListeners number of people without a seat from which the mix is recommended */
 export function createRecommendations ({ features, log, store }: FeatureInstance, state: MixStateHandle, fromListeners: number): Recommendations {
   const seatedIn = new Map<string, number>()
+  /** The number of people in each room, as the kernel last reported it. */
+  const peopleIn = new Map<string, number>()
   let hasSeats = true
 
   const isRecommended = (roomId: string) => state.peek(roomId)?.recommended ?? false
@@ -37,6 +39,7 @@ export function createRecommendations ({ features, log, store }: FeatureInstance
 
   async function review (roomId: string, count?: number): Promise<void> {
     const people = count ?? (await store.getRoom(roomId))?.participantCount ?? 0
+    peopleIn.set(roomId, people)
     const listeners = people - seated(roomId)
     if (shouldRecommend(isRecommended(roomId), listeners) === isRecommended(roomId)) return
     await state.change(roomId, (current) => {
@@ -62,9 +65,12 @@ export function createRecommendations ({ features, log, store }: FeatureInstance
     async seatsChanged (roomId, seated) {
       if (seatedIn.get(roomId) === seated) return
       seatedIn.set(roomId, seated)
-      await tryReview(roomId)
+      await tryReview(roomId, peopleIn.get(roomId))
     },
     setSeats: (areOn) => { hasSeats = areOn },
-    forget: (roomId) => { seatedIn.delete(roomId) }
+    forget (roomId) {
+      seatedIn.delete(roomId)
+      peopleIn.delete(roomId)
+    }
   }
 }

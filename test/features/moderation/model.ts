@@ -198,7 +198,10 @@ export async function moderationModel (t: Test, { users, rounds, actions, killEv
     const current = (since: number) => Number(modes.filter((mode) => mode.code === 'ok' && mode.done < since).sort((a, b) => a.done - b.done).at(-1)?.value ?? 0)
     const overlapping = (since: number) => modes.filter((mode) => mode.code !== 'rejected' && mode.done < since).length > 1 &&
       modes.some((one) => modes.some((other) => one !== other && one.done < since && other.done < since && one.sent < other.done && other.sent < one.done))
-    if (reply.ok && last && last.code === 'ok' && !isHost(player.id) && constant(last.sent) && !overlapping(last.sent)) {
+    // A command without a reply may have taken effect at any time, even after the connection broke.
+    const uncertain = (since: number) => modes.some((mode) => mode.code === 'lost' && mode.sent < since && !modes.some((later) => later.code === 'ok' && later.sent > mode.done && later.done < since))
+    const known = (since: number) => constant(since) && !overlapping(since) && !uncertain(since)
+    if (reply.ok && last && last.code === 'ok' && !isHost(player.id) && known(last.sent)) {
       const ms = current(last.sent) * 1000
       if (done - last.sent < ms - roundingMs) problem(`user ${player.id} sent two messages within ${done - last.sent} ms, with a slow mode of ${ms} ms`)
     }
@@ -206,7 +209,7 @@ export async function moderationModel (t: Test, { users, rounds, actions, killEv
       counts['slow mode'] = (counts['slow mode'] ?? 0) + 1
       if (isHost(player.id)) problem(`the host ${player.id} was limited`)
       const since = last?.sent ?? sent
-      if (last && last.code === 'ok' && constant(since) && !overlapping(since) && sent - last.done > current(since) * 1000 + roundingMs) problem(`user ${player.id} was limited ${sent - last.done} ms after a message`)
+      if (last && last.code === 'ok' && known(since) && sent - last.done > current(since) * 1000 + roundingMs) problem(`user ${player.id} was limited ${sent - last.done} ms after a message`)
     } else if (!reply.ok && !['NOT_IN_ROOM', 'UNAVAILABLE'].includes(reply.error.code)) problem(`user ${player.id}: chat:message failed with ${reply.error.code}`)
     if (reply.ok) mine.push({ sent, done, code: 'ok', value: 0 })
   }

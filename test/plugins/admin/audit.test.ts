@@ -21,8 +21,10 @@ t.test('writes an audit line per change', async (t) => {
     t.match(lines.at(-1), { level: 30, audit: true, key, ip: '127.0.0.1', msg: `admin: ${String(expected.action)}`, ...expected })
   }
   await change('PATCH', '/admin/rooms/r1/seats', { seatCount: 4 }, { action: 'seats.resize', roomId: 'r1', before: { seatCount: 15 }, after: { seatCount: 4 } })
+  await change('PUT', '/admin/rooms/r1/roles/2', { role: 'admin' }, { action: 'room.setRole', roomId: 'r1', userId: '2', before: { role: 'member' }, after: { role: 'admin' } })
   await change('POST', '/admin/rooms/r1/kick', { userId: 2, banSeconds: 60 }, { action: 'room.kick', roomId: 'r1', userId: 2, before: { inRoom: true }, after: { inRoom: false, bannedUntil: Number } })
   await change('DELETE', '/admin/rooms/r1/bans/2', undefined, { action: 'room.unban', roomId: 'r1', userId: '2', before: { banned: true }, after: { banned: false } })
+  await change('PATCH', '/admin/rooms/r1', { title: 'News' }, { action: 'room.update', roomId: 'r1', before: { title: null }, after: { title: 'News' } })
   await change('POST', '/admin/rooms/r1/close', { reason: 'backend' }, { action: 'room.close', roomId: 'r1', reason: 'backend', before: { ownerId: 1, participantCount: 1 }, after: null })
   await change('POST', '/admin/tokens/revoke', { token }, { action: 'token.revoke', sha256: createHash('sha256').update(token).digest('hex'), before: { revoked: false }, after: { revokedUntil: Number } })
   await change('POST', '/admin/gifts/dead-letters/replay', undefined, { action: 'gifts.replay', transactionIds: 'all', replayed: 0, before: { deadLetters: 0 }, after: { deadLetters: 0 } })
