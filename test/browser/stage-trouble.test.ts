@@ -209,7 +209,7 @@ t.test('replaces a microphone that ends', async (t) => {
   await microphoneEvent('ended')
   await alertOf(bob, 'Microphone disconnected. Using another one.')
   await statusOf(bob, /^Connected$/)
-  t.not(await bob.evaluate(() => window.flylive?.audio?.sender?.track?.id), trackId)
+  await bob.waitForFunction((id) => window.flylive?.audio?.sender?.track?.id !== id, trackId)
   await hearEachOther()
 })
 
