@@ -259,6 +259,31 @@ export async function moderationModel (t: Test, { users, rounds, actions, killEv
     return await response.json() as T
   }
 
+  /**
+   * Sends a command of the owner, and repeats it until its effect is certain: a server may be restarting.
+   *
+   * @returns whether it has taken effect
+   */
+  async function certainly (host: Player, type: string, data: object): Promise<boolean> {
+    for (let tries = 0, wasLost = false; tries < 200; tries++) {
+      const { code, reply } = await send(host, type, data, 0)
+      if (code === 'ok') return true
+      const error = reply?.ok === false ? reply.error.code : ''
+      // The owner who has handed the room over may not do so again.
+      if (wasLost && error === 'FORBIDDEN') return true
+      if (code !== 'lost' && error !== 'NOT_IN_ROOM') {
+        problem(`${type} ${JSON.stringify(data)} by the owner failed with ${error}`)
+        return false
+      }
+      // The target may have lost its connection.
+      if (error === 'NOT_IN_ROOM' && tries > 20) return false
+      wasLost ||= code === 'lost'
+      host.view = undefined
+      await join(host)
+    }
+    return false
+  }
+
   /** Changes the roles while nothing else happens. The owner may always join. */
   async function changeRoles (): Promise<void> {
     const host = players[owner - 1] as Player
@@ -267,15 +292,13 @@ export async function moderationModel (t: Test, { users, rounds, actions, killEv
     const target = pick(others)
     if (!target) return
     if (random() < 0.3) {
-      const { code } = await send(host, 'room:transfer', { userId: target.id }, 0)
-      if (code !== 'ok') return problem(`the transfer to ${target.id} failed: ${code}`)
+      if (!await certainly(host, 'room:transfer', { userId: target.id })) return
       owner = target.id
       admins.delete(target.id)
       return
     }
     const role = admins.has(target.id) || admins.size >= 4 ? 'member' : 'admin'
-    const { code } = await send(host, 'room:setRole', { userId: target.id, role }, 0)
-    if (code !== 'ok') return problem(`setting the role of ${target.id} failed: ${code}`)
+    if (!await certainly(host, 'room:setRole', { userId: target.id, role })) return
     admins[role === 'admin' ? 'add' : 'delete'](target.id)
   }
 
