@@ -1,5 +1,6 @@
 import { setTimeout } from 'node:timers/promises'
 import type { Test } from 'tap'
+import { returnMs } from '../../../plugins/store/types.ts'
 import { adminKey, tokenFor } from '../../support/build.ts'
 import { connect } from '../../support/client.ts'
 import type { Reply, TestClient } from '../../support/client.ts'
@@ -33,13 +34,20 @@ interface Player {
   node: number
   view: View | undefined
   applied: number
-  /** Whether the user may return to a locked room, because their connection broke. */
-  mayReturn: boolean
+  /** Whether the user may be in the room: a join counts even if it had no certain outcome, a leave only if it succeeded. */
+  mayBeMember: boolean
+  /**
+   * Until when the user may return to a locked room, because a connection broke. A later leave does not change that: the
+   * members of a server that was killed are removed some seconds later.
+   */
+  mayReturnUntil: number
 }
 
 const roomId = 'model'
 const banSeconds = 3600
 const slowSeconds = 1
+/** How long the servers take to remove the members of a server that was killed, in milliseconds; an upper limit. */
+const removalMs = 30_000
 /** Delay between attempts to connect to a server that is restarting, in milliseconds. */
 const retryMs = 50
 /** The clocks of servers and of this process are read in whole milliseconds. */
@@ -76,7 +84,7 @@ export async function moderationModel (t: Test, { users, rounds, actions, killEv
   const start = () => startServer(t, env)
   const nodes: ServerProcess[] = [start(), start()]
   const urls = await Promise.all(nodes.map(({ url }) => url))
-  const players: Player[] = Array.from({ length: users }, (_, i) => ({ id: i + 1, client: undefined, node: i % 2, view: undefined, applied: 0, mayReturn: false }))
+  const players: Player[] = Array.from({ length: users }, (_, i) => ({ id: i + 1, client: undefined, node: i % 2, view: undefined, applied: 0, mayBeMember: false, mayReturnUntil: 0 }))
   const problems: string[] = []
   const counts: Record<string, number> = {}
   const problem = (text: string) => { problems.push(text) }
@@ -99,13 +107,15 @@ export async function moderationModel (t: Test, { users, rounds, actions, killEv
     for (;;) {
       if (player.client?.ws.readyState === 1) return player.client
       player.view = undefined
+      // A server that dies, and a user who hangs up, both break the connection; a kick does not.
+      const code = await player.client?.closed.then(({ code }) => code, () => 1006)
+      if (player.mayBeMember && code !== 4403) player.mayReturnUntil = Date.now() + returnMs + removalMs
+      player.mayBeMember = false
       player.node = random() < 0.5 ? 0 : 1
       const client = await connect(t, urls[player.node] ?? '', { token: tokenFor(player.id) }).catch(() => undefined)
       if (client) {
         player.client = client
         player.applied = 0
-        // A server that dies, and a user who hangs up, both break the connection; a kick does not.
-        client.closed.then(({ code }) => { if (player.client === client && player.view) player.mayReturn = code !== 4403 }, () => {})
         return client
       }
       await setTimeout(retryMs)
@@ -149,19 +159,19 @@ export async function moderationModel (t: Test, { users, rounds, actions, killEv
 
   async function join (player: Player): Promise<void> {
     const { id } = player
-    const { mayReturn } = player
     const from = (await open(player)).events.length
+    const { mayReturnUntil, mayBeMember } = player
     const { sent, done, reply } = await send(player, 'room:join', { roomId }, 0)
+    player.mayBeMember ||= reply === undefined || reply.ok || reply.error.code === 'UNAVAILABLE'
     if (!reply) return
     const banned = isInForce(bans.get(id) ?? [], unbans.get(id) ?? [], sent, done)
     const locked = isInForce(locks, unlocks, sent, done)
     if (reply.ok) {
       if (banned) problem(`the banned user ${id} has joined`)
-      if (locked && !isHost(id) && !mayReturn && !player.view) problem(`the new user ${id} has joined the locked room`)
+      if (locked && !isHost(id) && sent > mayReturnUntil && !mayBeMember) problem(`the new user ${id} has joined the locked room`)
       const { data } = reply
       player.view = { ownerId: data.ownerId, title: data.title, topic: data.topic, isLocked: data.isLocked, slowModeSeconds: data.slowModeSeconds, admins: new Set((data.admins as unknown as unknown[]).map(String)) }
       player.applied = Math.max(from, player.applied)
-      player.mayReturn = false
       if (String(data.ownerId) !== String(owner)) problem(`user ${id} sees the owner ${data.ownerId} instead of ${owner}`)
       checkHistory(`the join of user ${id}`, sent, data.chatHistory)
       return
@@ -224,8 +234,10 @@ export async function moderationModel (t: Test, { users, rounds, actions, killEv
     const self = target === id ? ['CANNOT_TARGET_SELF'] : []
     const dice = random()
     if (dice < 0.08) {
-      player.mayReturn = false
-      if ((await send(player, 'room:leave', {}, 0)).code === 'ok') player.view = undefined
+      if ((await send(player, 'room:leave', {}, 0)).code === 'ok') {
+        player.view = undefined
+        player.mayBeMember = false
+      }
     } else if (dice < 0.14) {
       player.client?.ws.terminate()
       await player.client?.closed.catch(() => {})
