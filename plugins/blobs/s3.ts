@@ -2,6 +2,7 @@ import { Readable } from 'node:stream'
 import { setTimeout as delay } from 'node:timers/promises'
 import { S3mini } from 's3mini'
 import type { UploadPart } from 's3mini'
+import { afterReading } from '../errors/timeout.ts'
 import { checkedKey } from './blobs.ts'
 import type { Blobs } from './blobs.ts'
 
@@ -29,7 +30,7 @@ const firstDelayMs = 200
 async function fetchWithRetries (url: string | URL | Request, init: RequestInit = {}): Promise<Response> {
   for (let attempt = 1; ; attempt++) {
     const abort = new AbortController()
-    const timer = setTimeout(() => abort.abort(new Error(`S3 did not respond within ${timeoutMs} ms`)), timeoutMs)
+    const cancelTimer = afterReading(timeoutMs, () => abort.abort(new Error(`S3 did not respond within ${timeoutMs} ms`)))
     try {
       const response = await fetch(url, { ...init, signal: abort.signal })
       if (attempt === attempts || (response.status < 500 && response.status !== 429)) return response
@@ -37,7 +38,7 @@ async function fetchWithRetries (url: string | URL | Request, init: RequestInit 
     } catch (error) {
       if (attempt === attempts) throw error
     } finally {
-      clearTimeout(timer)
+      cancelTimer()
     }
     await delay(firstDelayMs * 2 ** (attempt - 1))
   }

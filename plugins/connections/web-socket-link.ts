@@ -1,6 +1,7 @@
 import type { Socket } from 'node:net'
 import * as ws from 'ws'
 import { WebSocket } from 'ws'
+import { afterReading } from '../errors/timeout.ts'
 import { closeCodes } from './close-codes.ts'
 import type { CloseReason } from './close-codes.ts'
 import type { Link } from './link.ts'
@@ -29,7 +30,7 @@ export class WebSocketLink implements Link<Buffer> {
   readonly #ws: WebSocket
   readonly #socket: Socket
   readonly #limits: WebSocketLimits
-  #timer: NodeJS.Timeout | undefined
+  #cancelTimer: () => void = () => {}
   #isPongDue = false
   #corked = false
 
@@ -37,7 +38,7 @@ export class WebSocketLink implements Link<Buffer> {
     this.#ws = ws
     this.#socket = socket
     this.#limits = limits
-    ws.once('close', () => clearTimeout(this.#timer))
+    ws.once('close', () => this.#cancelTimer())
     sendTooBigReason(ws)
     this.#schedulePing()
   }
@@ -73,12 +74,12 @@ export class WebSocketLink implements Link<Buffer> {
   }
 
   close (code: number, reason: CloseReason): void {
-    clearTimeout(this.#timer)
+    this.#cancelTimer()
     this.#ws.close(code, reason)
     if (reason !== 'FLOODING') return
     // Reading has stopped, so the client's close frame will not arrive.
     this.#ws.pause()
-    this.#timer = setTimeout(() => this.terminate(), floodCloseMs)
+    this.#cancelTimer = afterReading(floodCloseMs, () => this.terminate())
   }
 
   terminate (): void {
@@ -86,14 +87,14 @@ export class WebSocketLink implements Link<Buffer> {
   }
 
   #schedulePing (): void {
-    clearTimeout(this.#timer)
+    this.#cancelTimer()
     this.#isPongDue = false
-    this.#timer = setTimeout(() => {
+    this.#cancelTimer = afterReading(this.#limits.pingMs, () => {
       if (!this.open) return
       this.#isPongDue = true
       this.#ws.ping()
-      this.#timer = setTimeout(() => this.terminate(), this.#limits.pongTimeoutMs)
-    }, this.#limits.pingMs)
+      this.#cancelTimer = afterReading(this.#limits.pongTimeoutMs, () => this.terminate())
+    })
   }
 }
 

@@ -1,4 +1,5 @@
 import { unavailable } from '../errors/codes.ts'
+import { afterReading } from '../errors/timeout.ts'
 
 /** Supervises the calls of one owner (a feature). */
 export interface CallSupervision {
@@ -122,23 +123,23 @@ export function createInFlight (supervision?: CallSupervision): InFlight {
     const { promise, resolve, reject } = Promise.withResolvers()
     const ms = Math.min(deadlineMs, limitMs, impatient && overdue.has(name) ? impatientMs : Infinity)
     let isOverdue = false
-    const timer = setTimeout(() => {
+    const cancelTimer = afterReading(ms, () => {
       const again = overdue.has(name)
       isOverdue = true
       addOverdue(name, 1)
       late(name, ms, again)
       reject(lateError(name, ms))
       done()
-    }, ms).unref()
+    })
     const done = begin((error) => {
-      clearTimeout(timer)
+      cancelTimer()
       reject(error)
     }, name)
     result.then(resolve, (error: unknown) => {
       if (!isOverdue) failed(name, error, mustSucceed)
       reject(error)
     }).finally(() => {
-      clearTimeout(timer)
+      cancelTimer()
       if (isOverdue) addOverdue(name, -1)
       done()
     })

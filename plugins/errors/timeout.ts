@@ -1,6 +1,23 @@
 /**
- * Waits for a promise for a limited time. If the promise settles after the timeout, its result is
- * ignored, even if it is a rejection.
+ * Calls a function after a time, but not before the process has read what arrived in the meantime. Node.js runs timers
+ * before it reads sockets, so a plain timer would call a reply late that arrived while the process was blocked.
+ * The timer does not keep the process running.
+ *
+ * @param ms milliseconds
+ * @returns cancels the call
+ */
+export function afterReading (ms: number, fn: () => void): () => void {
+  let immediate: NodeJS.Immediate | undefined
+  const timer = setTimeout(() => { immediate = setImmediate(fn) }, ms).unref()
+  return () => {
+    clearTimeout(timer)
+    clearImmediate(immediate)
+  }
+}
+
+/**
+ * Waits for a promise for a limited time, see {@link afterReading}. If the promise settles after the timeout, its
+ * result is ignored, even if it is a rejection.
  *
  * @param ms the timeout, in milliseconds
  * @param onTimeout returns the result to use instead, or throws to reject
@@ -9,10 +26,10 @@
  */
 export async function withTimeout<T, F> (promise: PromiseLike<T>, ms: number, onTimeout: () => F): Promise<T | Awaited<F>> {
   const elapsed = Promise.withResolvers<void>()
-  const timer = setTimeout(elapsed.resolve, ms)
+  const cancel = afterReading(ms, elapsed.resolve)
   try {
     return await Promise.race([promise, elapsed.promise.then(onTimeout)])
   } finally {
-    clearTimeout(timer)
+    cancel()
   }
 }

@@ -9,6 +9,7 @@ import { kernelNamespaces, namespaceKey } from '../kv/kv.ts'
 import type { JobHandler, JobsRegistrar } from '../jobs/runner.ts'
 import { NotFound } from '../errors/codes.ts'
 import { frameworkErrors, useWireErrors } from '../errors/index.ts'
+import { afterReading } from '../errors/timeout.ts'
 import type { HookCaller, HookEntry } from '../hooks.ts'
 import type { Bus, BusHandler } from '../cluster/bus.ts'
 import { createInFlight, lateError } from '../dispatch/in-flight.ts'
@@ -216,12 +217,12 @@ export async function buildGeneration (kernel: FastifyInstance, plan: Generation
   // The deadline begins when the request has arrived, and applies until the response begins.
   app.addHook('preHandler', async (request, reply) => {
     const { deadlineMs, late } = supervision
-    const timer = setTimeout(() => {
+    const cancelTimer = afterReading(deadlineMs, () => {
       if (reply.sent || reply.raw.headersSent || reply.raw.destroyed) return
       late(routeName(request), deadlineMs, false)
       fail(reply, lateError(routeName(request), deadlineMs))
-    }, deadlineMs).unref()
-    reply.raw.once('close', () => clearTimeout(timer))
+    })
+    reply.raw.once('close', cancelTimer)
   })
 
   for (const dependency of module.dependencies) {

@@ -6,6 +6,8 @@ type RedisConfig = Pick<Config, 'NODE_ID' | 'REDIS_URL' | 'REDIS_HOST' | 'REDIS_
 
 /** Maximum delay between two connection attempts, in milliseconds. */
 const maxRetryDelayMs = 1000
+/** How ioredis words the error of `commandTimeout`. */
+const commandTimedOut = 'Command timed out'
 
 /**
  * Creates the client for the configured Redis, from its URL, from its host and port, or through
@@ -15,6 +17,29 @@ const maxRetryDelayMs = 1000
  * @returns undefined if no Redis is configured
  */
 export function createRedisClient (config: RedisConfig, commandTimeout: number): Redis | undefined {
+  const client = connectionTo(config, commandTimeout)
+  if (client) readBeforeTimeouts(client)
+  return client
+}
+
+/**
+ * Makes the client read the replies that have arrived before it fails a command. Without this, all commands in
+ * flight would fail after the process was blocked for longer than the timeout, although Redis replied in time,
+ * because Node.js runs timers before it reads sockets.
+ */
+function readBeforeTimeouts (client: Redis): void {
+  const send = client.sendCommand.bind(client)
+  client.sendCommand = (command, stream) => {
+    const { reject } = command
+    command.reject = (error) => {
+      if (error.message === commandTimedOut) setImmediate(reject, error)
+      else reject(error)
+    }
+    return send(command, stream)
+  }
+}
+
+function connectionTo (config: RedisConfig, commandTimeout: number): Redis | undefined {
   const options: RedisOptions = {
     lazyConnect: true,
     enableOfflineQueue: false,

@@ -3,7 +3,7 @@ import { Worker } from 'node:worker_threads'
 import type { MessagePort } from 'node:worker_threads'
 import type { FastifyBaseLogger } from 'fastify'
 import { unavailable } from '../../errors/codes.ts'
-import { withTimeout } from '../../errors/timeout.ts'
+import { afterReading, withTimeout } from '../../errors/timeout.ts'
 import type { Metrics } from '../../metrics.ts'
 import type { FromMixer, MixRoomOptions, MixStreams, MixVoice, ToMixer } from './messages.ts'
 import { createMixMetrics } from './metrics.ts'
@@ -162,7 +162,7 @@ class MixThread {
   readonly #log: FastifyBaseLogger
   #attempts = 0
   #lastFaultAt = -Infinity
-  #watchdog: NodeJS.Timeout | undefined
+  #cancelWatchdog: () => void = () => {}
   #closed = false
 
   constructor (opus: () => Promise<WebAssembly.Module>, metrics: MixMetrics, log: FastifyBaseLogger) {
@@ -189,7 +189,7 @@ class MixThread {
 
   async close (): Promise<void> {
     this.#closed = true
-    clearTimeout(this.#watchdog)
+    this.#cancelWatchdog()
     await this.worker?.terminate()
   }
 
@@ -214,7 +214,7 @@ class MixThread {
   #ended (worker: Worker, err: unknown): void {
     if (this.worker !== worker) return
     this.worker = undefined
-    clearTimeout(this.#watchdog)
+    this.#cancelWatchdog()
     this.#metrics.report(this, undefined)
     if (this.#closed) return
     this.#metrics.died()
@@ -230,11 +230,11 @@ class MixThread {
 
   /** Ends a thread that does not report, because it is in an endless loop, for example. */
   #watch (worker: Worker): void {
-    clearTimeout(this.#watchdog)
-    this.#watchdog = setTimeout(() => {
+    this.#cancelWatchdog()
+    this.#cancelWatchdog = afterReading(silentMs, () => {
       this.#log.error({ rooms: this.rooms.size }, 'mixer thread does not respond')
       worker.terminate()
-    }, silentMs).unref()
+    })
   }
 
   #receive (message: FromMixer): void {

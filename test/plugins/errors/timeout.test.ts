@@ -1,5 +1,8 @@
+import { once } from 'node:events'
+import { Worker } from 'node:worker_threads'
 import t from 'tap'
-import { withTimeout } from '../../../plugins/errors/timeout.ts'
+import { blockFor } from '../../support/block.ts'
+import { afterReading, withTimeout } from '../../../plugins/errors/timeout.ts'
 
 const never = new Promise<never>(() => {})
 
@@ -24,4 +27,29 @@ t.test('ignores a promise that rejects after the timeout', async (t) => {
   t.equal(await withTimeout(promise, 1, () => 'late'), 'late')
   reject(new Error('after the timeout'))
   await new Promise((resolve) => setImmediate(resolve))
+})
+
+t.test('reads what arrived while the process was blocked before the timeout', async (t) => {
+  const worker = new Worker("require('node:worker_threads').parentPort.once('message', (message) => require('node:worker_threads').parentPort.postMessage(message))", { eval: true })
+  t.teardown(async () => await worker.terminate())
+  await once(worker, 'online')
+  const reply = once(worker, 'message').then(() => 'in time')
+  worker.postMessage('question')
+  const result = withTimeout(reply, 20, () => 'late')
+  blockFor(300)
+  t.equal(await result, 'in time')
+})
+
+t.test('does not call the function after it was cancelled while it was due', async (t) => {
+  const called: string[] = []
+  const cancel = afterReading(1, () => called.push('first'))
+  const later = Promise.withResolvers<void>()
+  // This timer runs in the same turn of the event loop, after the first one and before the process reads.
+  setTimeout(() => {
+    cancel()
+    setImmediate(later.resolve)
+  }, 1)
+  blockFor(20)
+  await later.promise
+  t.same(called, [])
 })

@@ -1,5 +1,6 @@
 import t from 'tap'
 import { build } from '../../support/build.ts'
+import { blockFor } from '../../support/block.ts'
 import { redisDatabase } from '../../support/redis.ts'
 
 t.test('defines a command while a pipeline is being filled', async (t) => {
@@ -29,4 +30,13 @@ t.test('reads the database from the URL or from REDIS_DB', async (t) => {
     const { app } = await build(t, { env })
     t.match(await app.redis.client('INFO'), new RegExp(` db=${database} `))
   }
+})
+
+t.test('reads the reply of a command if the process was blocked until its timeout', async (t) => {
+  const { app } = await build(t, { env: { REDIS_URL: await redisDatabase() }, timings: { redisCommandMs: 50 } })
+  const reply = app.redis.ping()
+  // Commands are sent at the end of this turn of the event loop.
+  await new Promise((resolve) => setImmediate(resolve))
+  blockFor(400)
+  t.equal(await reply, 'PONG')
 })
