@@ -213,6 +213,10 @@ export class MixerRoom {
 
 /** Adds a voice to the mix, with a gain that changes linearly. */
 function add (samples: Int16Array, channels: Channels, sum: Float32Array, sumChannels: Channels, from: number, to: number): void {
+  if (channels === 1 && sumChannels === 1 && from === 1 && to === 1) {
+    for (let i = 0; i < frameSamples; i++) (sum[i] as number) += samples[i] as number
+    return
+  }
   const step = (to - from) / frameSamples
   for (let i = 0; i < frameSamples; i++) {
     const gain = from + step * i
