@@ -196,11 +196,9 @@ export async function moderationModel (t: Test, { users, rounds, actions, killEv
 
   async function chat (player: Player): Promise<void> {
     const mine = said.get(player.id) as Operation[]
-    const { sent, done, reply } = await send(player, 'chat:message', { content: `from ${player.id}` }, 0)
-    if (!reply) {
-      mine.push({ sent, done, code: 'lost', value: 0 })
-      return
-    }
+    const { sent, done, code, reply } = await send(player, 'chat:message', { content: `from ${player.id}` }, 0)
+    if (code === 'lost') mine.push({ sent, done, code, value: 0 })
+    if (!reply) return
     if (reply.ok) messages.push({ id: String(reply.data.id), by: player.id })
     const last = mine.at(-1)
     const constant = (since: number) => !modes.some((mode) => mode.code !== 'rejected' && mode.done > since && mode.sent < done)
