@@ -23,7 +23,7 @@ export async function explainRefusal (url: string, token: string, timeoutMs: num
 }
 
 /** @returns the error in a response body; undefined if another server has sent the response */
-function errorIn (body: string): WireError | undefined {
+export function errorIn (body: string): WireError | undefined {
   try {
     const { error } = JSON.parse(body) as { error?: Partial<WireError> }
     return typeof error?.code === 'string' && typeof error.message === 'string' ? error as WireError : undefined

@@ -69,12 +69,9 @@ export async function joinSpeaker ({ seatIndex, speech, pacer, ...options }: Spe
   const ssrc = randomSsrc()
   const peer = await createPeer('send', payloadType)
   const write = createRtpWriter({ ssrc, payloadType, levelExtensionId })
-  let stop = () => {}
-  const close = () => {
-    stop()
-    peer.close()
-    signalling.close()
-  }
+  const cleanup = new DisposableStack()
+  cleanup.defer(() => signalling.close())
+  cleanup.defer(() => peer.close())
   try {
     await signalling.request('seat:take', { seatIndex }).catch((error: unknown) => {
       if (asFailure(error).code !== 'FEATURE_DISABLED') throw error
@@ -93,10 +90,10 @@ export async function joinSpeaker ({ seatIndex, speech, pacer, ...options }: Spe
         }
       } as RequestData<'audio:produce'>)
     ])
-    stop = pacer.start(speech, ({ payload, level }) => peer.send(write(payload, level)))
-    return { signalling, joinMs, close }
+    cleanup.defer(pacer.start(speech, ({ payload, level }) => peer.send(write(payload, level))))
+    return { signalling, joinMs, close: () => cleanup.dispose() }
   } catch (error) {
-    close()
+    cleanup.dispose()
     throw error
   }
 }
@@ -123,12 +120,9 @@ export async function joinListener ({ receives, ...options }: ListenerOptions): 
   }
   const [startedAt, tripsBefore] = [performance.now(), signalling.roundTrips]
   const peer = await createPeer('receive', payloadTypeOf(reply), received)
-  let stop = () => {}
-  const close = () => {
-    stop()
-    peer.close()
-    signalling.close()
-  }
+  const cleanup = new DisposableStack()
+  cleanup.defer(() => signalling.close())
+  cleanup.defer(() => peer.close())
   try {
     const transport = await createTransport(signalling, 'consumer')
     const producerIds = {
@@ -142,12 +136,8 @@ export async function joinListener ({ receives, ...options }: ListenerOptions): 
     ])
     const setUpMs = performance.now() - startedAt
     const setUpRoundTrips = signalling.roundTrips - tripsBefore
-    const stopResuming = resumeIfSilent(signalling, [...voices, ...mix], () => firstAudioMs !== undefined)
-    const stopReports = sendReports(peer, streams)
-    stop = () => {
-      stopResuming()
-      stopReports()
-    }
+    cleanup.defer(resumeIfSilent(signalling, [...voices, ...mix], () => firstAudioMs !== undefined))
+    cleanup.defer(sendReports(peer, streams))
     return {
       signalling,
       joinMs,
@@ -158,10 +148,10 @@ export async function joinListener ({ receives, ...options }: ListenerOptions): 
       get firstAudioMs () {
         return firstAudioMs
       },
-      close
+      close: () => cleanup.dispose()
     }
   } catch (error) {
-    close()
+    cleanup.dispose()
     throw error
   }
 }

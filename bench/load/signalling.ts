@@ -2,6 +2,7 @@ import type { IncomingMessage } from 'node:http'
 import { WebSocket } from 'ws'
 import { addressOf } from '../../client/address.ts'
 import type { EventType, ReplyData, RequestData, RequestType, WireError } from '../../client/protocol.ts'
+import { errorIn } from '../../client/refusal.ts'
 import { Failure } from './failure.ts'
 
 /** How long a connection or a reply may take, in milliseconds. */
@@ -74,15 +75,6 @@ async function explain (response: IncomingMessage): Promise<Failure> {
   for await (const chunk of response) if (body.length < 10_000) body += String(chunk)
   const { code, message } = errorIn(body) ?? { code: 'REFUSED', message: 'the response has no error code; is this the address of a FlyLive audio server?' }
   return new Failure(code, `The server refused the connection with HTTP ${response.statusCode}: ${message}`)
-}
-
-function errorIn (body: string): WireError | undefined {
-  try {
-    const { error } = JSON.parse(body) as { error?: Partial<WireError> }
-    return typeof error?.code === 'string' && typeof error.message === 'string' ? error as WireError : undefined
-  } catch {
-    return undefined
-  }
 }
 
 function createSignalling (ws: WebSocket): Signalling {
