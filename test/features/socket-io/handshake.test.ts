@@ -169,3 +169,21 @@ t.test('connects without a slash at the end of the path', async (t) => {
     await until(() => socket.io.engine.transport.name === allowed.at(-1))
   }
 })
+
+t.test('a connection that closes while its user is being identified does not count', async (t) => {
+  const server = await build(t, { env: { FEATURES: 'auth,socket-io', MAX_CONNECTIONS_PER_USER: '1' } })
+  const auth = server.app.features.getFeature('auth') as NonNullable<ReturnType<typeof server.app.features.getFeature<'auth'>>>
+  const { identify } = auth
+  const [entered, waiting] = [Promise.withResolvers<undefined>(), Promise.withResolvers<undefined>()]
+  auth.identify = async (token) => {
+    entered.resolve(undefined)
+    await waiting.promise
+    return await identify(token)
+  }
+  const gone = createClient(t, server.url, 1)
+  await entered.promise
+  gone.socket.disconnect()
+  await until(() => new Promise<boolean>((resolve) => server.app.server.getConnections((_error, count) => resolve(count === 0))))
+  waiting.resolve(undefined)
+  await enter(t, server.url, 1)
+})
