@@ -49,7 +49,8 @@ export interface CoreRequests {
         userId: UserId
         role: 'owner' | 'admin' | 'member'
       }
-      ownerId: UserId
+      /** null if the room has no owner */
+      ownerId: UserId | null
       /** null if the room has no title */
       title: string | null
       /** null if the room has no topic */

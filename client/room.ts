@@ -354,7 +354,7 @@ export class RoomClient extends Emitter<RoomEvents> {
 
   #applyRole ({ self, ownerId }: JoinReply): void {
     this.#role = self.role
-    this.#ownerId = ownerId
+    this.#ownerId = ownerId ?? undefined
   }
 
   /** Joins the room on a second connection, because the server of the first connection shuts down. */

@@ -66,7 +66,12 @@ export default (async function ws (app) {
     handler: () => { throw new UpgradeRequired() },
     wsHandler: (socket, request) => {
       admission.arrived(request.raw.socket)
-      app.sockets.accept(socket, request.raw, identities.get(request.raw) as Identity, app.gate.entranceOf(request.raw))
+      const identity = identities.get(request.raw) as Identity
+      const entrance = app.gate.entranceOf(request.raw)
+      app.sockets.accept(socket, request.raw, identity, entrance && {
+        ...entrance,
+        ...(entrance.receive && { reader: (session, data, isBinary) => app.gate.receiverOf(entrance.path)?.(session, data, isBinary) })
+      })
     }
   })
 

@@ -3,7 +3,7 @@ import { LRUCache } from 'lru-cache'
 import { Unauthorized, unavailable, withDetails } from 'flylive-audio-server/feature'
 import type { FeatureInstance, HttpRequest, Identity, UserId, z } from 'flylive-audio-server/feature'
 import type { config } from './config.ts'
-import { createTokenReader, hashToken, revokedPrefix, TokenRefused } from './token.ts'
+import { createTokenReader, createTokenVerifier, expiryOf, hashToken, revokedPrefix, TokenRefused } from './token.ts'
 
 export interface Auth {
   /**
@@ -19,6 +19,13 @@ export interface Auth {
    * @throws UNAUTHORIZED (details `{reason: 'expired'}` if the token has expired, `{reason: 'malformed'}` if the token is not a JWT); UNAVAILABLE if the revocation check fails
    */
   identify (token: string | undefined): Promise<Identity>
+  /**
+   * Checks the signature, the expiry and the revocation of a token that may lack the required claims.
+   *
+   * @returns the claims, and when the token expires, epoch milliseconds; undefined: never
+   * @throws UNAUTHORIZED; UNAVAILABLE if the revocation check fails
+   */
+  claimsOf (token: string): Promise<{ claims: Readonly<Record<string, unknown>>, expiresAt: number | undefined }>
   /**
    * Revokes a token and closes its sessions on every server.
    *
@@ -61,7 +68,7 @@ export function createAuth (app: FeatureInstance, settings: z.output<typeof conf
   if (secret === undefined) throw new Error('auth needs JWT_SECRET')
   const revokedTokens = app.kv.plainKeys(revokedPrefix)
   const warned = app.keep('trimmedProfiles', () => new LRUCache<UserId, true>({ maxSize: maxWarned, sizeCalculation: () => 1 }))
-  const read = createTokenReader({
+  const rules = {
     secrets: [secret, ...previousSecrets],
     maxAgeSeconds,
     clockToleranceSeconds,
@@ -70,7 +77,11 @@ export function createAuth (app: FeatureInstance, settings: z.output<typeof conf
     audience,
     issuer,
     type,
-    publicClaims,
+    publicClaims
+  }
+  const verify = createTokenVerifier(rules)
+  const read = createTokenReader({
+    ...rules,
     onTrimmed (userId, removed) {
       if (warned.has(userId)) return
       warned.set(userId, true)
@@ -81,26 +92,29 @@ export function createAuth (app: FeatureInstance, settings: z.output<typeof conf
 
   const isRevoked = async (tokenHash: string) => await revokedTokens.get(tokenHash) !== undefined
 
-  /** @throws TokenRefused */
-  async function validate (token: string | undefined): Promise<Identity> {
+  /**
+   * @param readToken checks everything but the revocation
+   * @throws TokenRefused
+   */
+  async function validate<T> (token: string | undefined, readToken: (token: string) => T): Promise<T> {
     if (token === undefined) throw new TokenRefused('missing', 'A token is required')
-    const identity = read(token)
+    const result = readToken(token)
     let revoked: boolean
     try {
-      revoked = await isRevoked(identity.tokenHash as string)
+      revoked = await isRevoked(hashToken(token))
     } catch (error) {
       app.log.warn({ err: error }, 'token rejected: revocation check failed')
       throw new TokenRefused('store_error', 'The revocation check is unavailable')
     }
     if (revoked) throw new TokenRefused('revoked', 'The token has been revoked')
-    return identity
+    return result
   }
 
-  async function identify (token: string | undefined): Promise<Identity> {
+  async function checked<T> (token: string | undefined, readToken: (token: string) => T): Promise<T> {
     try {
-      const identity = await validate(token)
+      const result = await validate(token, readToken)
       attempts.inc({ result: 'success' })
-      return identity
+      return result
     } catch (error) {
       if (!(error instanceof TokenRefused)) throw error
       const { refusal, message, reason } = error
@@ -109,6 +123,8 @@ export function createAuth (app: FeatureInstance, settings: z.output<typeof conf
       throw reason === undefined ? new Unauthorized(message) : withDetails(new Unauthorized(message), { reason })
     }
   }
+
+  const identify = async (token: string | undefined): Promise<Identity> => await checked(token, read)
 
   function closeRevoked (revoked: ReadonlySet<string>): void {
     for (const session of app.sockets.all()) {
@@ -142,6 +158,13 @@ export function createAuth (app: FeatureInstance, settings: z.output<typeof conf
   return {
     authenticate: async (request) => await identify(tokenOf(request, queryToken)),
     identify,
+    claimsOf: async (token) => await checked(token, (text) => {
+      const claims = verify(text)
+      const expiresAt = expiryOf(claims, maxAgeSeconds)
+      if (expiresAt !== undefined && expiresAt <= Date.now()) throw new TokenRefused('expired', 'The token has expired', 'expired')
+      if (claims.is_blocked === true) throw new TokenRefused('blocked', 'The user is blocked')
+      return { claims, expiresAt }
+    }),
     isRevoked,
     async revoke (tokenHash, until) {
       // The sessions are closed even if the revocation cannot be stored.

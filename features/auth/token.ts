@@ -107,12 +107,12 @@ function isCanonical (token: string): boolean {
 }
 
 /**
- * Creates a function that validates a token: its claims, its expiry, and its HS256
- * signature, which may use any of the secrets.
+ * Creates a function that validates a token's form, its HS256 signature, which may use any of the secrets, and its
+ * `exp`, `nbf`, `iat`, `aud` and `iss`.
  *
- * @returns a function from token to identity; it throws {@link TokenRefused}
+ * @returns a function from token to claims; it throws {@link TokenRefused}
  */
-export function createTokenReader ({ secrets, maxAgeSeconds, clockToleranceSeconds = 0, now = Date.now, audience, issuer, type, publicClaims, onTrimmed = () => {} }: TokenRules): (token: string) => Identity {
+export function createTokenVerifier ({ secrets, clockToleranceSeconds = 0, now = Date.now, audience, issuer, type }: TokenRules): (token: string) => Record<string, unknown> {
   const required = {
     ...(audience === undefined ? {} : { allowedAud: audience }),
     ...(issuer === undefined ? {} : { allowedIss: issuer }),
@@ -141,15 +141,36 @@ export function createTokenReader ({ secrets, maxAgeSeconds, clockToleranceSecon
     // The client has probably sent the text of an error page instead of a token.
     if (token.split('.').length !== 3) throw new TokenRefused('invalid', 'The token is not a JWT', 'malformed')
     if (!isCanonical(token)) throw new TokenRefused('invalid', 'The token is not valid')
+    const payload = verify(token) as Record<string, unknown>
+    const { iat, nbf } = payload
+    const latest = now() / 1000 + clockToleranceSeconds
+    if (typeof nbf === 'number' && nbf > latest) throw new TokenRefused('invalid', 'The token is not valid yet (nbf): check the clocks')
+    if (typeof iat === 'number' && iat > latest) throw new TokenRefused('invalid', 'The token was issued in the future (iat): check the clocks')
+    return payload
+  }
+}
+
+/** @returns when a token with these claims expires, epoch milliseconds; undefined if it has neither `exp` nor `iat` */
+export function expiryOf ({ exp, iat }: Readonly<Record<string, unknown>>, maxAgeSeconds: number): number | undefined {
+  const expires = typeof exp === 'number' ? exp : typeof iat === 'number' ? iat + maxAgeSeconds : undefined
+  return expires === undefined ? undefined : Math.min(Math.floor(expires * 1000), maxDateMs)
+}
+
+/**
+ * Creates a function that validates a token and its claims.
+ *
+ * @returns a function from token to identity; it throws {@link TokenRefused}
+ */
+export function createTokenReader (rules: TokenRules): (token: string) => Identity {
+  const { maxAgeSeconds, publicClaims, onTrimmed = () => {} } = rules
+  const verify = createTokenVerifier(rules)
+
+  return (token) => {
     const result = claims.safeParse(verify(token))
     if (!result.success) throw new TokenRefused('invalid', `The token's claims are not valid: ${result.error.issues.map((issue) => issue.path.join('.')).join(', ')}`)
     const payload = result.data
-    const latest = now() / 1000 + clockToleranceSeconds
-    if (payload.nbf !== undefined && payload.nbf > latest) throw new TokenRefused('invalid', 'The token is not valid yet (nbf): check the clocks')
-    if (payload.iat !== undefined && payload.iat > latest) throw new TokenRefused('invalid', 'The token was issued in the future (iat): check the clocks')
-    const expires = payload.exp ?? (payload.iat === undefined ? undefined : payload.iat + maxAgeSeconds)
-    if (expires === undefined) throw new TokenRefused('invalid', 'The token has neither exp nor iat')
-    const expiresAt = Math.min(Math.floor(expires * 1000), maxDateMs)
+    const expiresAt = expiryOf(payload, maxAgeSeconds)
+    if (expiresAt === undefined) throw new TokenRefused('invalid', 'The token has neither exp nor iat')
     if (expiresAt <= Date.now()) throw new TokenRefused('expired', 'The token has expired', 'expired')
     if (payload.is_blocked === true) throw new TokenRefused('blocked', 'The user is blocked')
 
@@ -160,7 +181,8 @@ export function createTokenReader ({ secrets, maxAgeSeconds, clockToleranceSecon
     return {
       user: { id: payload.id, name: payload.name, roles: payload.roles ?? [], profile },
       expiresAt,
-      tokenHash: hashToken(token)
+      tokenHash: hashToken(token),
+      claims: payload
     }
   }
 }

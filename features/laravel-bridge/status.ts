@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto'
+import { hasOwner } from 'flylive-audio-server/feature'
 import type { FeatureInstance, KeyValue, RoomStore } from 'flylive-audio-server/feature'
 import { LRUCache } from 'lru-cache'
 import { isRejection } from './client.ts'
@@ -189,7 +190,9 @@ export function createRoomStatus ({ clock, jobs, kv, log, store, client, remembe
     changed,
     syncAll,
     async sync (roomId) {
-      const [text, room] = await Promise.all([sent.get(roomId), store.getRoom(roomId)])
+      const [text, found] = await Promise.all([sent.get(roomId), store.getRoom(roomId)])
+      // The backend has no rooms without an owner.
+      const room = found && hasOwner(found) ? found : undefined
       const last = text === undefined ? undefined : JSON.parse(text) as SentStatus
       // The wait is limited, because the clock of the server that sent the status may be ahead.
       const waitMs = last === undefined ? 0 : Math.min(last.at + intervalMs - clock.now(), intervalMs)

@@ -1,4 +1,4 @@
-import { createSearch, cursorBehind, fitting, keyBehind, maxPageBytes, userKeyOf } from 'flylive-audio-server/feature'
+import { createSearch, cursorBehind, fitting, hasOwner, keyBehind, maxPageBytes, userKeyOf } from 'flylive-audio-server/feature'
 import type { FeatureInstance, RoomOverview, RoomSummary, z } from 'flylive-audio-server/feature'
 import { createCache } from './cache.ts'
 import type { config } from './config.ts'
@@ -37,7 +37,9 @@ export function createLobby (app: FeatureInstance, { cacheMs, people }: z.output
 
   /** Reads rooms with their overviews. The number of round trips does not depend on the number of rooms. */
   async function readRooms (after: string, limit: number): Promise<{ found: Found[], next: string | undefined }> {
-    const { rooms, next } = await store.listBusyRooms(after, limit)
+    const { rooms: busy, next } = await store.listBusyRooms(after, limit)
+    // Features that manage rooms without an owner decide who may know of them.
+    const rooms = busy.filter(hasOwner)
     const overviews = rooms.length > 0 ? await app.rooms.overviewsOf(rooms) : []
     return { found: rooms.map((room, i) => ({ room, overview: overviews[i] as RoomOverview })), next }
   }

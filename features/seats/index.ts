@@ -1,4 +1,4 @@
-import { defineFeature, userKeyOf } from 'flylive-audio-server/feature'
+import { defineFeature, hasOwner, userKeyOf } from 'flylive-audio-server/feature'
 import type { Session, z } from 'flylive-audio-server/feature'
 import { adminRoutes } from './admin.ts'
 import { config } from './config.ts'
@@ -84,6 +84,8 @@ export default defineFeature(async function seats (app, { graceSeconds, commands
   })
 
   hooks.on('room:join', ({ roomId, record }) => {
+    // In a room without an owner, audio requires no seat.
+    if (!hasOwner(record)) return {}
     const state = service.peek(roomId) ?? initialSeats(record)
     return {
       ...viewOf(state),
@@ -91,8 +93,11 @@ export default defineFeature(async function seats (app, { graceSeconds, commands
     } satisfies Omit<z.input<typeof joinReply>, 'seatRequests'>
   })
   // A separate hook, because it may wait for the backend. The hook above reads the seats at the time of the join.
-  hooks.on('room:join', async (room, session) => ({ seatRequests: await seatRequests.joinSnapshot(room, session) } satisfies Pick<z.input<typeof joinReply>, 'seatRequests'>))
-  hooks.on('room:participants', ({ roomId }, profiles) => {
+  hooks.on('room:join', async (room, session) => hasOwner(room.record)
+    ? { seatRequests: await seatRequests.joinSnapshot(room, session) } satisfies Pick<z.input<typeof joinReply>, 'seatRequests'>
+    : {})
+  hooks.on('room:participants', ({ roomId, record }, profiles) => {
+    if (!hasOwner(record)) return
     const raised = new Set(service.peek(roomId)?.requests.map(({ userId }) => userKeyOf(userId)))
     for (const profile of profiles) profile.handRaised = raised.has(userKeyOf(profile.userId))
   })

@@ -1,4 +1,4 @@
-import { isCoded, NotInRoom, userKeyOf } from 'flylive-audio-server/feature'
+import { hasOwner, isCoded, NotInRoom, userKeyOf } from 'flylive-audio-server/feature'
 import type { FeatureInstance, LeaveReason, LocalRoom, ProducePermit, ProducerHandle, RoomRecord, Session, UserId } from 'flylive-audio-server/feature'
 import { decide, needsRights } from './decide.ts'
 import type { Actor, Command, Outcome } from './decide.ts'
@@ -165,9 +165,14 @@ export interface SpeakPermissions {
   release (roomId: string): void
 }
 
-export function createSpeakPermissions ({ log, sfu }: FeatureInstance, seats: Seats): SpeakPermissions {
+export function createSpeakPermissions ({ log, rooms, sfu }: FeatureInstance, seats: Seats): SpeakPermissions {
   /** The producers that require a seat. Services require none, and relayed producers are checked on the speaker's node. */
-  const producersIn = (roomId: string) => sfu.producerHandles(roomId).filter(({ owner }) => owner.kind === 'session')
+  function producersIn (roomId: string): ProducerHandle[] {
+    const room = rooms.get(roomId)
+    // In a room without an owner, every member may send audio.
+    if (room && !hasOwner(room.record)) return []
+    return sfu.producerHandles(roomId).filter(({ owner }) => owner.kind === 'session')
+  }
 
   function logFailure (change: Promise<void>, roomId: string, { producerId }: ProducerHandle): void {
     change.catch((err: unknown) => log.debug({ err, roomId, producerId }, 'producer closed before it was paused or resumed'))

@@ -18,6 +18,13 @@ export interface Authenticator {
    */
   identify (token: string | undefined): Promise<Identity>
   /**
+   * Checks a token as `identify` does, but requires no claims. Absent if the feature cannot check tokens.
+   *
+   * @returns the claims, and when the token expires, epoch milliseconds; undefined: never
+   * @throws UNAUTHORIZED; UNAVAILABLE if the token cannot be checked
+   */
+  claimsOf? (token: string): Promise<{ claims: Readonly<Record<string, unknown>>, expiresAt: number | undefined }>
+  /**
    * Signs a token, for guests and tests. Absent if the feature cannot sign tokens.
    *
    * @param expiresIn for example `12h`

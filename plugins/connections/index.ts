@@ -80,12 +80,12 @@ export default fp(async function sockets (app) {
   const overLink = createFaceAdapter((frame: unknown) => frame, faceFailed)
   const replaceOlder = config.SINGLE_SESSION ? replaceOlderSessions(app, sessions) : () => {}
 
-  function start<F> (options: Omit<SessionOptions<F>, 'connectedAt' | 'limits' | 'reader' | 'check'>, owner?: string): Session {
+  function start<F> (options: Omit<SessionOptions<F>, 'connectedAt' | 'limits' | 'reader' | 'check'> & { reader?: FrameReader | undefined }, owner?: string): Session {
     const session = new Session({
       ...options,
       connectedAt: app.clock.now(),
       limits,
-      reader,
+      reader: options.reader ?? reader,
       check: (type, data) => check(type, data),
       onEnd: (session) => {
         expiry.stop()
@@ -103,11 +103,12 @@ export default fp(async function sockets (app) {
     return session
   }
 
-  const accept: Sockets['accept'] = (ws, request, identity, { face = jsonFace, owner } = {}) => {
+  const accept: Sockets['accept'] = (ws, request, identity, { face = jsonFace, owner, reader, opened } = {}) => {
     const link = new WebSocketLink(ws, request.socket, webSocketLimits)
     open.inc()
     total.inc()
-    const session = start({ identity, face: overWebSocket(face), link, connected: true, onEnd: () => open.dec() }, owner)
+    const session = start({ identity, face: overWebSocket(face), link, reader, connected: true, onEnd: () => open.dec() }, owner)
+    opened?.(session)
     link.attach(session)
     ws.once('close', (code) => countClose(session, code))
     app.log.debug({ sessionId: session.id, userId: session.user.id }, 'socket open')

@@ -39,6 +39,8 @@ export interface Identity {
   expiresAt?: number | undefined
   /** Hex SHA-256 of the token. Identifies the token for revocation. */
   tokenHash?: string | undefined
+  /** All claims of the token, for features that need more than the profile. */
+  claims?: Readonly<Record<string, unknown>> | undefined
   /** The client's address, if the session has a connection. */
   address?: string | undefined
 }

@@ -78,6 +78,10 @@ export interface ConnectionOptions {
   face?: Face<string | Uint8Array>
   /** The owner of the path: `kernel`, or the name of a feature. */
   owner?: string
+  /** Handles the session's frames instead of its face. */
+  reader?: FrameReader
+  /** Called when the session is open. */
+  opened?: (session: Session) => void
 }
 
 /**

@@ -27,6 +27,7 @@ export async function registerWebSocketServer (app: FastifyInstance, closeAll: (
       perMessageDeflate: false,
       handleProtocols: (offered: Set<string>, request: IncomingMessage) => {
         const { subprotocol: wanted = subprotocol } = app.gate.entranceOf(request) ?? {}
+        if (typeof wanted === 'function') return wanted([...offered]) ?? false
         return offered.has(wanted) ? wanted : false
       }
     },

@@ -200,6 +200,8 @@ export { refusals, wireError } from '../errors/refusals.ts'
 export type { ErrorClass } from '../errors/error-codes.ts'
 export { withTimeout } from '../errors/timeout.ts'
 export { CannotTargetSelf, NotInRoom, RoomNotFound } from '../rooms/errors.ts'
+// Rooms without an owner, which a feature manages (hook `room:admit`).
+export { hasOwner, noOwner } from '../rooms/rooms.ts'
 // Events for rooms.sendHere, rooms.sendTo and session.write. Faces parse JSON from clients with `parseClientJson`.
 export { createEvent, parseClientJson } from '../connections/face.ts'
 export { webSocketFrame } from '../connections/web-socket-link.ts'

@@ -266,8 +266,16 @@ function superviseGate (gate: GateRegistrar, { enter }: CallSupervision): GateRe
       gate.http(prefix, (request, response) => enter(`http ${prefix}`, () => handler(request, response)), options)
     },
     upgrade (path, options) {
-      const { handle } = options
-      gate.upgrade(path, handle ? { ...options, handle: (request, socket, head) => enter(`upgrade ${path}`, () => handle(request, socket, head)) } : options)
+      if (options.handle) {
+        const { handle } = options
+        return gate.upgrade(path, { ...options, handle: (request, socket, head) => enter(`upgrade ${path}`, () => handle(request, socket, head)) })
+      }
+      const { opened, receive, ...rest } = options
+      gate.upgrade(path, {
+        ...rest,
+        ...(opened && { opened: (session) => enter(`connection ${path}`, () => opened(session)) }),
+        ...(receive && { receive: (session, data, isBinary) => enter(`frame ${path}`, () => receive(session, data, isBinary)) })
+      })
     }
   }
 }

@@ -3,7 +3,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Duplex } from 'node:stream'
 import type { FastifyBaseLogger, FastifyRequest } from 'fastify'
 import type { Face } from '../connections/face.ts'
-import type { Identity } from '../connections/session.ts'
+import type { Identity, Session } from '../connections/session.ts'
 import { createInFlight } from '../dispatch/in-flight.ts'
 import type { InFlight } from '../dispatch/in-flight.ts'
 import { isCoded, NotFound, toWire } from '../errors/codes.ts'
@@ -34,8 +34,18 @@ export interface HttpPath extends HttpPathOptions {
 export interface ConnectionPath {
   /** The message format (face) of the sessions. Default: the native protocol. */
   face?: Face<string | Uint8Array>
-  /** The subprotocol that the server selects if the client offers it. Default: `msab.v1`. */
-  subprotocol?: string
+  /**
+   * The subprotocol that the server selects if the client offers it, or a function that selects one of those
+   * that the client offers. Default: `msab.v1`.
+   */
+  subprotocol?: string | ((offered: readonly string[]) => string | undefined)
+  /** Called when a session of this path is open, before its first frame. */
+  opened?: (session: Session) => void
+  /**
+   * Handles the frames of the path's sessions instead of the face. The limits of a connection have been
+   * checked. After a reload, the new generation receives the frames of existing sessions.
+   */
+  receive?: (session: Session, data: Buffer, isBinary: boolean) => void
   /**
    * Identifies the user. By default, the feature `auth` identifies users.
    *
@@ -144,6 +154,8 @@ export interface Gate {
   upgrade (request: IncomingMessage, socket: Duplex, head: Buffer): void
   /** @returns the path at which a connection arrived; undefined if it did not come through the gate */
   entranceOf (request: IncomingMessage): Entrance | undefined
+  /** @returns the current owner's handler of the frames that arrive at a path, if it has one */
+  receiverOf (path: string): ConnectionPath['receive']
   /** Whether upgrades at a path are currently accepted. */
   accepts (path: string): boolean
 }
@@ -222,6 +234,10 @@ export function createGate (log: FastifyBaseLogger, webSocketUrl: string): Gate 
       }
     },
     entranceOf: (request) => entrances.get(request),
+    receiverOf (path) {
+      const claim = upgrades.get(path)?.claim
+      return claim?.handle ? undefined : claim?.receive
+    },
     accepts: (path) => upgrades.has(path)
   }
 }

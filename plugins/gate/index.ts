@@ -8,7 +8,7 @@ import { createGate, createGateRecorder } from './gate.ts'
 import type { Gate, GateRegistrar, PathOwner } from './gate.ts'
 
 /** The gate as the kernel uses it: registers the kernel's own paths and installs the paths of features. */
-export interface KernelGate extends GateRegistrar, Pick<Gate, 'webSockets' | 'install' | 'entranceOf' | 'accepts'> {
+export interface KernelGate extends GateRegistrar, Pick<Gate, 'webSockets' | 'install' | 'entranceOf' | 'receiverOf' | 'accepts'> {
   /** The kernel's own paths and routes. */
   kernel (): PathOwner
 }
@@ -79,6 +79,7 @@ export default fp(async function gatePlugin (app) {
     },
     install: gate.install,
     entranceOf: gate.entranceOf,
+    receiverOf: gate.receiverOf,
     accepts: gate.accepts,
     kernel: () => ({ name: 'the server itself', paths: recorder.table, routes })
   } satisfies KernelGate)

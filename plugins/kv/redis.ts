@@ -32,6 +32,10 @@ else
   local time = redis.call('TIME')
   redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', time[1] * 1000 + math.floor(time[2] / 1000))
 end
+-- The index expires with its last value.
+local last = redis.call('ZREVRANGE', KEYS[2], 0, 0, 'WITHSCORES')
+if last[2] == nil then return 1 end
+if last[2] == 'inf' then redis.call('PERSIST', KEYS[2]) else redis.call('PEXPIREAT', KEYS[2], string.format('%.0f', tonumber(last[2]))) end
 return 1
 `
 

@@ -8,6 +8,8 @@ import type { types } from 'mediasoup'
 export const mediaCodecs: types.RouterRtpCodecCapability[] = [{
   kind: 'audio',
   mimeType: 'audio/opus',
+  // As in the offers of Chromium: players of WHEP offer their own payload type, and consumers cannot change it.
+  preferredPayloadType: 111,
   clockRate: 48_000,
   channels: 2,
   parameters: { useinbandfec: 1, usedtx: 0, minptime: 10 }

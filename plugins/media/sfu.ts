@@ -2,6 +2,7 @@ import type { types } from 'mediasoup'
 import type { FastifyInstance } from 'fastify'
 import type { LocalRoom } from '../rooms/node-rooms.ts'
 import { NotInRoom, RoomNotFound } from '../rooms/errors.ts'
+import { hasOwner } from '../rooms/rooms.ts'
 import type { Session, UserId } from '../connections/session.ts'
 import type { Attachment, AttachmentContext } from './attachment.ts'
 import { watchBitrates } from './bitrate.ts'
@@ -161,6 +162,8 @@ export function createSfu (app: FastifyInstance, pool: WorkerPool): OwnedSfu {
   }
 
   async function permitFor (roomId: string, session: Session): Promise<ProducePermit> {
+    const room = app.rooms.get(roomId)
+    if (room && !hasOwner(room.record)) return {}
     return Object.assign({}, ...await hooks.ask('media:produce', roomId, session)) as ProducePermit
   }
 

@@ -13,6 +13,7 @@ import type { LocalRoom } from './node-rooms.ts'
 import { createPinLimits } from './pin-limits.ts'
 import { createPinCheck, hashPin } from './pins.ts'
 import type { Roles } from './roles.ts'
+import { noOwner } from './rooms.ts'
 import type { RoomRequest } from './rooms.ts'
 import type { RoomSync } from './sync.ts'
 
@@ -90,8 +91,32 @@ export function createAdmission (app: FastifyInstance, { sync, closing, details,
     return await hooks.ask('room:create', roomId, session, request)
   }
 
+  /** @throws the error of a feature that rejects the join */
+  async function isManaged (roomId: string, session: Session): Promise<boolean> {
+    if (!hooks.has('room:admit')) return false
+    const answers = await hooks.ask('room:admit', roomId, session).catch((error: unknown) => {
+      if (isCoded(error)) beforeStore.add(error)
+      throw error
+    })
+    return answers.includes('managed')
+  }
+
+  /** Joins a room that a feature manages. Restores the room if the store has lost it, and creates it if it does not exist. */
+  async function enterManaged (room: LocalRoom, { roomId, options }: RoomRequest, command: Omit<JoinCommand, 'create'>): Promise<Admitted> {
+    try {
+      return await joinWithPin(room, command, undefined)
+    } catch (error) {
+      if (!(error instanceof RoomNotFound)) throw error
+      if (await sync.restore(room)) return await joinWithPin(room, command, undefined)
+      if (drain.draining) throw error
+    }
+    const create = { roomId, ownerId: noOwner, createdAt: command.now, options, locked: false }
+    return await joinWithPin(room, { ...command, create }, undefined)
+  }
+
   /** Tries to join first, because the creation limit and `room:create` apply only if the room does not exist. */
   async function enter (room: LocalRoom, session: Session, request: RoomRequest, command: Omit<JoinCommand, 'create'>, pin: string | undefined): Promise<Admitted> {
+    if (await isManaged(request.roomId, session)) return await enterManaged(room, request, command)
     try {
       return await joinAsHost(room, session, command, pin)
     } catch (error) {

@@ -13,6 +13,7 @@ import { startReconciler } from './reconciler.ts'
 import { createRoomState } from './room-state.ts'
 import { createOverviews } from './overviews.ts'
 import { createRoles } from './roles.ts'
+import { assertHasOwner } from './rooms.ts'
 import type { Rooms } from './rooms.ts'
 import { createSessionRecords } from './session-records.ts'
 import type { SessionRecords } from './session-records.ts'
@@ -67,7 +68,10 @@ export function createRooms (app: FastifyInstance): RoomsKernel {
     overviewsOf: createOverviews(store, ownership, details),
     detailsOf: details.peek,
     update: details.update,
-    lock: details.lock,
+    async lock (room, pin) {
+      assertHasOwner(room)
+      return await details.lock(room, pin)
+    },
     unlock: details.unlock,
     reviewOwner: ownership.review,
     touch (roomId) {

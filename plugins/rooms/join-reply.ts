@@ -6,6 +6,7 @@ import { userKeyOf } from '../connections/session.ts'
 import { fitting, maxEventBytes } from '../schema/sizes.ts'
 import { withTimeout } from '../errors/timeout.ts'
 import type { LocalRoom } from './node-rooms.ts'
+import { noOwner } from './rooms.ts'
 import type { Joined, Role } from './rooms.ts'
 
 /** How long the reply to a join waits for the hooks `room:role`, `room:owner` and `room:featured`, in milliseconds. */
@@ -19,7 +20,7 @@ export async function joinReply (app: FastifyInstance, session: Session, { room,
     ...extra,
     roomId: room.roomId,
     self: { userId: session.user.id, role: standing.role },
-    ownerId: standing.ownerId,
+    ownerId: standing.ownerId === noOwner ? null : standing.ownerId,
     ...app.rooms.detailsOf(result.room),
     admins: app.rooms.adminsOf(result.room),
     participantCount: result.count

@@ -32,7 +32,7 @@ export const requests = {
     reply: z.looseObject({
       roomId,
       self: z.object({ userId, role: z.enum(['owner', 'admin', 'member']) }),
-      ownerId: userId,
+      ownerId: userId.nullable().describe('null if the room has no owner'),
       ...details.shape,
       admins: z.array(userId).describe('The users whom the owner has made admins'),
       participantCount: z.int(),

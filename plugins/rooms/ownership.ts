@@ -9,7 +9,7 @@ import { roleLimit } from './errors.ts'
 import type { events } from './messages.ts'
 import type { LocalRoom, NodeRooms } from './node-rooms.ts'
 import type { RoomEvent, RoomStateKernel } from './room-state.ts'
-import { defaultRole } from './rooms.ts'
+import { defaultRole, hasOwner } from './rooms.ts'
 import type { Role } from './rooms.ts'
 
 // The owner and the roles of a room without a backend. The owner is the user in the room's record until another
@@ -230,7 +230,7 @@ export function createOwnership (app: FastifyInstance, { nodeRooms, roomState }:
    */
   async function check (roomId: string): Promise<void> {
     const [room, current] = await Promise.all([store.getRoom(roomId), state.read(roomId)])
-    if (!room) return
+    if (!room || !hasOwner(room)) return
     const owner = ownerIn(current, room)
     if (await isPresent(roomId, owner)) return await endGrace(room, owner)
     // The grace period starts again with the next join.
@@ -287,7 +287,7 @@ export function createOwnership (app: FastifyInstance, { nodeRooms, roomState }:
   hooks.on('room:userLeft', (roomId, { userKey }, _reason, count) => {
     const room = nodeRooms.get(roomId)
     // If a server removes the members of a dead server, `room:resynced` is called instead.
-    if (!isActive() || count === 0 || !room) return
+    if (!isActive() || count === 0 || !room || !hasOwner(room.record)) return
     const owner = peek(room.record)
     if (userKeyOf(owner) === userKey) run(roomId, () => startGrace(room.record, owner))
   })
@@ -330,7 +330,7 @@ export function createOwnership (app: FastifyInstance, { nodeRooms, roomState }:
       if (changed) run(room.roomId, () => check(room.roomId))
     },
     async joined ({ roomId, record }, { userKey }, { firstOfUser, count }) {
-      if (!isActive() || !firstOfUser) return
+      if (!isActive() || !firstOfUser || !hasOwner(record)) return
       const owner = peek(record)
       if (userKeyOf(owner) === userKey) {
         if (state.peek(roomId)?.absentSince !== undefined) run(roomId, () => endGrace(record, owner))

@@ -6,6 +6,7 @@ import type { NodeRooms } from './node-rooms.ts'
 import type { Ownership } from './ownership.ts'
 import { Forbidden } from '../errors/codes.ts'
 import { NotInRoom } from './errors.ts'
+import { assertHasOwner, hasOwner } from './rooms.ts'
 import type { Role, Rooms } from './rooms.ts'
 
 /** How long another server may take to return the role of a session, in milliseconds. */
@@ -30,10 +31,13 @@ export function createRoles (
 ): Roles {
   const defaultRoleOf: Rooms['defaultRoleOf'] = (room, session) => ownership.peekRole(room, session)
 
-  const roleOf: Rooms['roleOf'] = async (room, session) => {
-    const known = (await hooks.ask('room:role', room, session)).find((role) => role !== undefined)
-    return known ?? defaultRoleOf(room, session)
+  /** @returns the role that a feature decides, if one does */
+  async function decidedRole (room: RoomRecord, session: Session): Promise<Role | undefined> {
+    if (!hasOwner(room)) return undefined
+    return (await hooks.ask('room:role', room, session)).find((role) => role !== undefined)
   }
+
+  const roleOf: Rooms['roleOf'] = async (room, session) => await decidedRole(room, session) ?? defaultRoleOf(room, session)
 
   async function roleHere (roomId: string, sessionId: string): Promise<Role | null> {
     const session = sockets.get(sessionId)
@@ -42,8 +46,9 @@ export function createRoles (
   }
   cluster.answer('room:role', ({ roomId, sessionId }) => roleHere(roomId, sessionId))
 
-  /** @throws FORBIDDEN if a feature decides roles */
-  function assertDecided (): void {
+  /** @throws FORBIDDEN if the room has no owner, or a feature decides roles */
+  function assertDecided (room: RoomRecord): void {
+    assertHasOwner(room)
     if (hooks.has('room:role') || hooks.has('room:owner')) throw new Forbidden('The backend decides the roles of this room')
   }
 
@@ -60,13 +65,10 @@ export function createRoles (
     defaultRoleOf,
     roleOf,
     roleOfUser,
-    async isHost (room, session) {
-      const known = (await hooks.ask('room:role', room, session)).find((role) => role !== undefined)
-      return (known ?? await ownership.readRole(room, session)) !== 'member'
-    },
+    isHost: async (room, session) => (await decidedRole(room, session) ?? await ownership.readRole(room, session)) !== 'member',
     adminsOf: ({ roomId }) => hooks.has('room:role') ? [] : ownership.peekAdmins(roomId),
     async setRole (room, userId, role, by) {
-      assertDecided()
+      assertDecided(room)
       const [member] = await store.getMembers(room.roomId, [userKeyOf(userId)])
       // An absent user can lose a role, but not get one.
       if (!member && role === 'admin') throw new NotInRoom(`User ${userId} is not in room ${room.roomId}`)
@@ -75,13 +77,14 @@ export function createRoles (
     },
     rolesOf: async ({ roomId }) => hooks.has('room:role') ? [] : await ownership.readRoles(roomId),
     async transfer (room, userId, by) {
-      assertDecided()
+      assertDecided(room)
       const [member] = await store.getMembers(room.roomId, [userKeyOf(userId)])
       if (!member) throw new NotInRoom(`User ${userId} is not in room ${room.roomId}`)
       await ownership.transfer(room, member, by)
       return member.userId
     },
     async ownerOf (room) {
+      if (!hasOwner(room)) return room.ownerId
       const decided = (await hooks.ask('room:owner', room)).find((owner) => owner !== undefined)
       if (decided !== undefined) return decided
       if (nodeRooms.get(room.roomId)) return ownership.peek(room)

@@ -1,6 +1,7 @@
 import type { OutgoingEvent } from '../connections/face.ts'
 import type { Profile, Session, UserId } from '../connections/session.ts'
 import { userKeyOf } from '../connections/session.ts'
+import { Forbidden } from '../errors/codes.ts'
 import type { BanOptions, JoinResult, RoomRecord } from '../store/types.ts'
 import type { RoomDetails } from './details.ts'
 import type { GivenRole } from './ownership.ts'
@@ -40,8 +41,9 @@ export interface LoggedEvent {
 
 /** What lists of rooms show about a room. */
 export interface RoomOverview extends RoomDetails {
+  /** `noOwner` if the room has no owner. */
   ownerId: UserId
-  /** The owner's name; null if the server does not know it. */
+  /** The owner's name; null if the room has no owner, or the server does not know the name. */
   hostName: string | null
 }
 
@@ -92,7 +94,7 @@ export interface Rooms {
    * @throws UNAVAILABLE
    */
   roleOfUser (room: RoomRecord, userId: UserId): Promise<Role | undefined>
-  /** @throws UNAVAILABLE */
+  /** @returns `noOwner` if the room has no owner. @throws UNAVAILABLE */
   ownerOf (room: RoomRecord): Promise<UserId>
   /** The owner that this server knows, without calling features. Only for rooms with members on this server. */
   defaultOwnerOf (room: RoomRecord): UserId
@@ -123,7 +125,7 @@ export interface Rooms {
    * return. Members receive `room:updated`.
    *
    * @param pin admits users with this PIN; without it, nobody new is admitted
-   * @throws ROOM_NOT_FOUND, UNAVAILABLE
+   * @throws FORBIDDEN if the room has no owner; ROOM_NOT_FOUND, UNAVAILABLE
    */
   lock (room: RoomRecord, pin?: string): Promise<RoomDetails>
   /** Admits everyone. Members receive `room:updated`. @throws ROOM_NOT_FOUND, UNAVAILABLE */
@@ -141,7 +143,7 @@ export interface Rooms {
    *
    * @param by must be the owner; omitted for an admin of the server
    * @returns the user's id as in their token, and their previous role
-   * @throws FORBIDDEN if a feature decides roles, `by` is not the owner, or the user is; NOT_IN_ROOM if an absent user
+   * @throws FORBIDDEN if the room has no owner, a feature decides roles, `by` is not the owner, or the user is; NOT_IN_ROOM if an absent user
    * would become an admin; ROLE_LIMIT; ROOM_NOT_FOUND, UNAVAILABLE
    */
   setRole (room: RoomRecord, userId: UserId, role: GivenRole, by?: UserId): Promise<{ userId: UserId, previous: Role }>
@@ -150,7 +152,7 @@ export interface Rooms {
    *
    * @param by must be the owner; omitted for an admin of the server
    * @returns the new owner's id as in their token
-   * @throws FORBIDDEN if a feature decides the owner, or `by` is not the owner; NOT_IN_ROOM; ROOM_NOT_FOUND, UNAVAILABLE
+   * @throws FORBIDDEN if the room has no owner, a feature decides the owner, or `by` is not the owner; NOT_IN_ROOM; ROOM_NOT_FOUND, UNAVAILABLE
    */
   transfer (room: RoomRecord, userId: UserId, by?: UserId): Promise<UserId>
   /**
@@ -238,6 +240,13 @@ declare module '../hooks.ts' {
     'room:released': (roomId: string) => void
 
     /**
+     * Decides whether a session may join a room, for the feature that manages the room. If the result is
+     * `managed`, the join creates the room without an owner and without a PIN, and asks no backend. In rooms
+     * without an owner every member may send audio, nobody can become the owner or lock the room, and only tokens
+     * make members admins. A handler rejects the join by throwing an error.
+     */
+    'room:admit': (roomId: string, session: Session) => Promise<'managed' | undefined>
+    /**
      * Returns the owner of a room that a join is about to create. A handler rejects
      * the join by throwing an error.
      */
@@ -277,8 +286,19 @@ declare module '../cluster/messages.ts' {
   }
 }
 
+/** The `ownerId` of a room without an owner. No user has this id. */
+export const noOwner = ''
+
+/** Whether a room has an owner. A feature manages rooms without one; see the hook `room:admit`. */
+export const hasOwner = ({ ownerId }: Pick<RoomRecord, 'ownerId'>): boolean => ownerId !== noOwner
+
+/** @throws FORBIDDEN if the room has no owner */
+export function assertHasOwner (room: Pick<RoomRecord, 'ownerId'>): void {
+  if (!hasOwner(room)) throw new Forbidden('The room has no owner: the feature that manages it decides who joins')
+}
+
 /** The role that applies if no feature determines one. */
 export function defaultRole (ownerId: UserId, session: Session): Role {
-  if (userKeyOf(ownerId) === session.userKey) return 'owner'
+  if (ownerId !== noOwner && userKeyOf(ownerId) === session.userKey) return 'owner'
   return session.user.roles.includes('admin') ? 'admin' : 'member'
 }

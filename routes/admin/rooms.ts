@@ -5,6 +5,7 @@ import { Forbidden } from '../../plugins/errors/codes.ts'
 import { cursor, cursorBehind, keyBehind, nextCursor, pageOf } from '../../plugins/schema/pages.ts'
 import { createSearch, query } from '../../plugins/schema/search.ts'
 import { NotInRoom, RoleLimit, RoomNotFound } from '../../plugins/rooms/errors.ts'
+import { hasOwner } from '../../plugins/rooms/rooms.ts'
 import type { RoomOverview } from '../../plugins/rooms/rooms.ts'
 import type { RoomSummary } from '../../plugins/store/types.ts'
 import { closeReason, title, topic } from '../../plugins/rooms/messages.ts'
@@ -15,8 +16,8 @@ const params = z.object({ roomId })
 
 /** Fields of a room in lists and details. */
 const overview = z.object({
-  ownerId: userId,
-  hostName: z.string().nullable().describe('Name of the owner; null if the server does not know it'),
+  ownerId: userId.nullable().describe('null if the room has no owner'),
+  hostName: z.string().nullable().describe('Name of the owner; null if the room has no owner, or the server does not know the name'),
   title: z.string().nullable(),
   topic: z.string().nullable()
 })
@@ -73,7 +74,7 @@ const refused = refusals(RoomNotFound)
 export default (async function rooms (app) {
   if (!app.admin.enabled) return
 
-  const describe = ({ isLocked, ...overview }: RoomOverview) => ({ ...overview, locked: isLocked })
+  const describe = ({ isLocked, ...overview }: RoomOverview) => ({ ...overview, ownerId: hasOwner(overview) ? overview.ownerId : null, locked: isLocked })
 
   async function listRooms (after: string, limit: number, query: string | undefined) {
     if (query === undefined) {
@@ -186,7 +187,7 @@ export default (async function rooms (app) {
         topic: topic.nullable().optional().describe('null removes the topic'),
         locked: z.boolean().optional().describe('false admits everyone and removes the PIN; true admits nobody new')
       }),
-      response: { 200: z.object({ title: z.string().nullable(), topic: z.string().nullable(), locked: z.boolean() }), ...refused }
+      response: { 200: z.object({ title: z.string().nullable(), topic: z.string().nullable(), locked: z.boolean() }), ...refusals(RoomNotFound, Forbidden) }
     }
   }, async (request) => {
     const { params: { roomId }, body: { title, topic, locked } } = request

@@ -178,6 +178,7 @@ interface ExpectedHooks {
   'room:leave': (room: LocalRoom, session: Session, reason: LeaveReason) => void
   'room:close': (room: LocalRoom, reason: RoomCloseReason) => void
   'room:released': (roomId: string) => void
+  'room:admit': (roomId: string, session: Session) => Promise<'managed' | undefined>
   'room:create': (roomId: string, session: Session, request: RoomRequest) => Promise<{ ownerId: UserId } | undefined>
   'room:role': (room: RoomRecord, session: Session) => Promise<Role | undefined>
   'room:owner': (room: RoomRecord) => Promise<UserId | undefined>
@@ -219,7 +220,7 @@ export type HooksAreAsDocumented = [
 
 export type WhatIsExported = [
   Assert<Equal<keyof typeof surface,
-    'createError' | 'createEvent' | 'createSearch' | 'cursor' | 'cursorBehind' | 'defineFeature' | 'fitting' | 'fromEnv' | 'isCoded' | 'keyBehind' | 'maxEventBytes' | 'maxPageBytes' | 'nextCursor' | 'pageOf' | 'parseClientJson' | 'profile' | 'query' | 'rateLimited' | 'read' | 'refusals' | 'roomId' | 'secret' | 'text' | 'unavailable' | 'userId' | 'userIdText' | 'userKeyOf' | 'validationFailed' | 'withDetails' | 'wireError' | 'webSocketFrame' | 'withTimeout' | 'z' |
+    'createError' | 'createEvent' | 'createSearch' | 'cursor' | 'cursorBehind' | 'defineFeature' | 'fitting' | 'fromEnv' | 'hasOwner' | 'isCoded' | 'keyBehind' | 'maxEventBytes' | 'maxPageBytes' | 'nextCursor' | 'noOwner' | 'pageOf' | 'parseClientJson' | 'profile' | 'query' | 'rateLimited' | 'read' | 'refusals' | 'roomId' | 'secret' | 'text' | 'unavailable' | 'userId' | 'userIdText' | 'userKeyOf' | 'validationFailed' | 'withDetails' | 'wireError' | 'webSocketFrame' | 'withTimeout' | 'z' |
     'CannotTargetSelf' | 'Draining' | 'FeatureDisabled' | 'Forbidden' | 'NotFound' | 'NotInRoom' | 'Overloaded' | 'RateLimited' | 'RoomNotFound' | 'Unauthorized' | 'Unavailable' | 'ValidationFailed'>>,
   Assert<Equal<typeof surface.withDetails, <T extends Error>(error: T, details: unknown) => T & { details: unknown }>>,
   Assert<Equal<typeof surface.withTimeout, <T, F>(promise: PromiseLike<T>, ms: number, onTimeout: () => F) => Promise<T | Awaited<F>>>>,
@@ -245,7 +246,7 @@ export type TypesAreAsDocumented = [
   Assert<Equal<keyof Face, 'name' | 'binary' | 'parse' | 'event' | 'reply'>>,
   Assert<Equal<GateRegistrar, Expected['gate']>>,
   Assert<Equal<UpgradePath, ConnectionPath | HandledPath>>,
-  Assert<Equal<keyof ConnectionPath, 'face' | 'subprotocol' | 'authenticate' | 'handle'>>,
+  Assert<Equal<keyof ConnectionPath, 'face' | 'subprotocol' | 'opened' | 'receive' | 'authenticate' | 'handle'>>,
   Assert<Equal<keyof Link, 'open' | 'queuedBytes' | 'write' | 'close' | 'terminate'>>,
   Assert<Equal<Extract<ParsedMessage, { data: unknown }>, { id?: string | number | undefined, type: string, data: Record<string, unknown>, error?: undefined }>>,
   Assert<Session['id'] extends string ? true : false>,
