@@ -3,7 +3,7 @@ import neostandard, { plugins } from 'neostandard'
 
 // npm packages that features use themselves. Packages of the kernel (fastify, mediasoup, ioredis) are reached through the surface.
 const featurePackages = [
-  '@fastify/static', '@vitejs/plugin-vue', 'engine.io', 'fast-jwt', 'lru-cache', 'opossum', 'p-limit', 'socket.io', 'socket.io-parser', 'undici', 'uuid', 'vite', 'ws', 'zod-openapi'
+  '@fastify/static', '@msgpack/msgpack', '@vitejs/plugin-vue', 'engine.io', 'fast-jwt', 'lru-cache', 'opossum', 'p-limit', 'sdp-transform', 'socket.io', 'socket.io-parser', 'undici', 'uuid', 'vite', 'ws', 'zod-openapi'
 ]
 
 export default [

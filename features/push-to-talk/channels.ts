@@ -1,0 +1,304 @@
+import { userKeyOf } from 'flylive-audio-server/feature'
+import type { FeatureInstance, Identity, LocalRoom, Session, UserId } from 'flylive-audio-server/feature'
+import type { Delivery } from './delivery.ts'
+import { channelIdOf, decodeFrame } from './frames.ts'
+import { roomOf } from './membership.ts'
+import type { Rtp } from './rtp.ts'
+import { sentLevelExtensionId, sentPayloadType } from './rtp-messages.ts'
+import type { Channel, HeardTalk, NativeVoice, Radio, State, TalkInjection } from './state.ts'
+
+/** How long a channel that nobody uses stays open on this server, in milliseconds. */
+const lingerMs = 30_000
+/** The most packets that wait until the producer of a talk is open. */
+const maxWaiting = 100
+
+/** Messages to all servers with radios or native clients of a channel. All receive them in the same order. */
+export type ChannelMessage =
+  /** A talk starts. */
+  { kind: 'start', talk: HeardTalk, frame: string } |
+  { kind: 'audio', talk: HeardTalk, frame: string } |
+  { kind: 'end', talkId: string, userKey: string, frame: string } |
+  /** A text, for example. */
+  { kind: 'message', userKey: string, messageId: string, frame: string } |
+  /** The user is no longer a member. */
+  { kind: 'removed', userKey: string }
+
+const topicOf = (channel: string) => `push-to-talk:g:${channel}`
+
+/** The channels that are in use on this server: their rooms, and what their members receive. */
+export interface Channels {
+  /** @returns the channel; opens it if it is not open on this server */
+  open (key: string): Channel
+  /** @returns once the room of the channel is open. @throws if it cannot be opened; the next call tries again */
+  ready (channel: Channel): Promise<void>
+  join (radio: Radio, key: string): Channel
+  leave (radio: Radio, key: string): void
+  publish (channel: Pick<Channel, 'key'>, message: ChannelMessage): Promise<boolean>
+  /** Follows the voices of native clients. Called when one of them starts to send audio. */
+  follow (channel: Channel): void
+  /** Whether native clients are in the room on this server. */
+  hasNatives (channel: Channel): boolean
+  /** Opens rooms that were closed, and closes channels that nobody uses. Called about once per second. */
+  check (now: number): void
+  /** Receives the messages of all open channels. */
+  subscribe (): Promise<void>
+  unsubscribe (): Promise<void>
+}
+
+export interface ChannelsOptions {
+  state: State
+  /** The generation of the feature. */
+  generation: symbol
+  delivery: Delivery
+  rtp: Rtp
+  /** Called when a user was removed from a channel. */
+  removed (radio: Radio, channel: Channel): void
+}
+
+export function createChannels (app: FeatureInstance, { state, generation, delivery, rtp, removed }: ChannelsOptions): Channels {
+  const { bus, clock, log, messages, nodeId, rooms, sfu, sockets } = app
+  const handlers = new Map<string, (text: string) => void>()
+
+  function subscribeTo (channel: Channel): Promise<void> {
+    const handler = (text: string) => {
+      if (state.inService === generation) receive(channel, JSON.parse(text) as ChannelMessage)
+    }
+    handlers.set(channel.key, handler)
+    return bus.subscribe(topicOf(channel.key), handler)
+  }
+
+  /** Native clients in the room on this server. */
+  function nativesOf ({ roomId, gateway }: Channel): Session[] {
+    const room = rooms.get(roomId)
+    return room ? [...room.members].filter((session) => session !== gateway) : []
+  }
+
+  function hasNatives (channel: Channel): boolean {
+    const room = rooms.get(channel.roomId)
+    return room !== undefined && room.members.size > (channel.gateway && room.members.has(channel.gateway) ? 1 : 0)
+  }
+
+  function receive (channel: Channel, message: ChannelMessage): void {
+    switch (message.kind) {
+      case 'start': {
+        endInjection(channel)
+        channel.heard = message.talk
+        channel.heardAt = clock.now()
+        deliver(message.frame, message.talk.userKey)
+        inject(channel, message.talk)
+        return
+      }
+      case 'audio': {
+        const { talk } = message
+        // A server that subscribes during a talk has not received its start.
+        if (channel.heard === undefined) channel.heard = talk
+        // Audio of a talk that has lost the floor.
+        if (channel.heard?.talkId !== talk.talkId) return
+        channel.heardAt = clock.now()
+        const data = deliver(message.frame, talk.userKey)
+        const injection = inject(channel, talk)
+        if (injection) feed(injection, data)
+        return
+      }
+      case 'end':
+        if (channel.heard !== undefined && channel.heard?.talkId !== message.talkId) return
+        channel.heard = null
+        endInjection(channel)
+        deliver(message.frame, message.userKey)
+        return
+      case 'message':
+        deliver(message.frame, message.userKey, message.messageId)
+        return
+      case 'removed':
+        for (const radio of channel.radios) if (radio.userKey === message.userKey) removed(radio, channel)
+    }
+
+    function deliver (frame: string, except: string, messageId?: string): Uint8Array {
+      const data = Buffer.from(frame, 'base64')
+      delivery.deliver(channel.radios, data, except, messageId)
+      return data
+    }
+  }
+
+  /** Passes a talk to the native clients on this server, as a producer. */
+  function inject (channel: Channel, talk: HeardTalk): TalkInjection | undefined {
+    if (channel.injection?.talkId === talk.talkId) return channel.injection
+    // The audio of a native client of this server is in the room already.
+    if ((talk.isNative && talk.nodeId === nodeId) || !channel.gateway || !hasNatives(channel)) return
+    const opening: TalkInjection = { talkId: talk.talkId, injection: undefined, waiting: [], isClosed: false }
+    channel.injection = opening
+    openInjection(channel, talk, opening, channel.gateway).catch((err: unknown) => {
+      log.warn({ err, roomId: channel.roomId }, 'a talk does not reach the native clients of the channel')
+      opening.isClosed = true
+    })
+    return opening
+  }
+
+  async function openInjection (channel: Channel, talk: HeardTalk, opening: TalkInjection, gateway: Session): Promise<void> {
+    const { fromId: userId, userKey } = talk
+    const owner = talk.nodeId === nodeId
+      ? { userId, userKey, nodeId, sessionId: gateway.id, kind: 'session' as const }
+      : { userId, userKey, nodeId: talk.nodeId, kind: 'relay' as const }
+    const ssrc = 1 + Math.floor(Math.random() * 0xfffffffe)
+    const injection = await sfu.inject(channel.roomId, owner, { ssrc, payloadType: sentPayloadType, levelExtensionId: sentLevelExtensionId })
+    if (opening.isClosed) return injection.close()
+    const address = (to: { ip: string, port: number }) => rtp.command({ op: 'open', stream: talk.talkId, ip: to.ip, port: to.port, ssrc })
+    address(injection)
+    injection.on('reopened', address)
+    injection.on('close', () => rtp.command({ op: 'close', stream: talk.talkId }))
+    opening.injection = injection
+    for (const packet of opening.waiting.splice(0)) rtp.command({ op: 'send', stream: talk.talkId, packet })
+  }
+
+  function feed ({ talkId, injection, waiting, isClosed }: TalkInjection, data: Uint8Array): void {
+    const payload = decodeFrame(data)?.payload
+    if (isClosed || !(payload instanceof Uint8Array) || payload.length === 0) return
+    const packet = new Uint8Array(payload)
+    if (injection) rtp.command({ op: 'send', stream: talkId, packet })
+    else if (waiting.length < maxWaiting) waiting.push(packet)
+  }
+
+  function endInjection (channel: Channel): void {
+    const { injection } = channel
+    if (!injection) return
+    channel.injection = undefined
+    injection.isClosed = true
+    injection.injection?.close()
+  }
+
+  const gatewayIdentity = ({ key, roomId }: Channel): Identity =>
+    ({ user: { id: roomId, name: `Push-to-talk ${key}`, roles: [], profile: { userId: roomId, id: roomId, name: `Push-to-talk ${key}` } } })
+
+  async function openRoom (channel: Channel): Promise<void> {
+    const { roomId } = channel
+    const session = sockets.open({ identity: gatewayIdentity(channel), onClose: () => { if (channel.gateway === session) channel.gateway = undefined } })
+    state.gateways.add(session)
+    try {
+      const { ownerId } = await messages.dispatch(session, 'room:join', { roomId }) as { ownerId: UserId | null }
+      if (ownerId !== null) {
+        // A client made the room while the feature was off.
+        await rooms.close(roomId, 'closed_by_admin')
+        await messages.dispatch(session, 'room:join', { roomId })
+      }
+    } catch (error) {
+      session.end()
+      throw error
+    }
+    channel.gateway?.end()
+    channel.gateway = session
+    if (hasNatives(channel)) follow(channel)
+  }
+
+  async function ready (channel: Channel): Promise<void> {
+    if (channel.gateway?.open === true && channel.gateway.roomId === channel.roomId) return
+    channel.ready ??= openRoom(channel).finally(() => { channel.ready = undefined })
+    await channel.ready
+  }
+
+  function open (key: string): Channel {
+    const known = state.channels.get(key)
+    if (known) {
+      known.idleSince = undefined
+      return known
+    }
+    const channel: Channel = {
+      key,
+      roomId: roomOf(key),
+      radios: new Set(),
+      gateway: undefined,
+      ready: undefined,
+      heard: undefined,
+      heardAt: 0,
+      injection: undefined,
+      tap: undefined,
+      isTapping: false,
+      natives: new Map(),
+      idleSince: undefined
+    }
+    state.channels.set(key, channel)
+    channel.ready = subscribeTo(channel).then(() => openRoom(channel)).finally(() => { channel.ready = undefined })
+    channel.ready.catch((err: unknown) => log.warn({ err, roomId: channel.roomId }, 'the room of a channel could not be opened'))
+    return channel
+  }
+
+  function close (channel: Channel): void {
+    state.channels.delete(channel.key)
+    endInjection(channel)
+    channel.tap?.close()
+    channel.gateway?.end()
+    const handler = handlers.get(channel.key)
+    handlers.delete(channel.key)
+    if (handler) bus.unsubscribe(topicOf(channel.key), handler)
+  }
+
+  function follow (channel: Channel): void {
+    if (channel.tap || channel.isTapping || !channel.gateway) return
+    channel.isTapping = true
+    openTap(channel, channel.gateway)
+      .catch((err: unknown) => log.warn({ err, roomId: channel.roomId }, 'the native clients of a channel cannot be heard by radios'))
+      .finally(() => { channel.isTapping = false })
+  }
+
+  async function openTap (channel: Channel, gateway: Session): Promise<void> {
+    const tap = await sfu.tap(channel.roomId, { port: await rtp.port(), follows: ({ kind, sessionId }) => kind === 'session' && sessionId !== gateway.id })
+    channel.tap = tap
+    tap.on('voices', () => state.voicesChanged(channel))
+    tap.on('close', () => {
+      channel.tap = undefined
+      state.voicesChanged(channel)
+    })
+    state.voicesChanged(channel)
+  }
+
+  return {
+    open,
+    ready,
+    hasNatives,
+    follow,
+    join (radio, key) {
+      const channel = open(key)
+      radio.channels.add(key)
+      channel.radios.add(radio)
+      return channel
+    },
+    leave (radio, key) {
+      radio.channels.delete(key)
+      state.channels.get(key)?.radios.delete(radio)
+    },
+    publish: async ({ key }, message) => await bus.publish(topicOf(key), JSON.stringify(message)),
+    check (now) {
+      for (const channel of state.channels.values()) {
+        if (channel.radios.size > 0 || nativesOf(channel).length > 0) {
+          channel.idleSince = undefined
+          ready(channel).catch((err: unknown) => log.debug({ err, roomId: channel.roomId }, 'the room of a channel could not be opened, retrying'))
+          continue
+        }
+        channel.idleSince ??= now
+        if (now - channel.idleSince >= lingerMs && !channel.ready) close(channel)
+      }
+    },
+    async subscribe () {
+      await Promise.all(state.channels.values().map(subscribeTo))
+    },
+    async unsubscribe () {
+      await Promise.all([...handlers].map(async ([key, handler]) => await bus.unsubscribe(topicOf(key), handler)))
+      handlers.clear()
+    }
+  }
+}
+
+/** @returns the user's voice in the channel, which is created if there is none */
+export function nativeVoice (channel: Channel, userId: UserId): NativeVoice {
+  const userKey = userKeyOf(userId)
+  const voice = channel.natives.get(userKey) ?? { userId, userKey, talk: undefined, waiting: undefined, deniedUntil: 0, mustPause: false, heardAt: 0 }
+  channel.natives.set(userKey, voice)
+  return voice
+}
+
+/** The id of a channel in frames that the server creates. */
+export const frameIdOf = ({ key }: Channel): UserId => channelIdOf(key)
+
+/** Whether a session in a room belongs to a native client rather than to the feature. */
+export const isNative = (state: State, session: Session): boolean => !state.gateways.has(session)
+
+export type { LocalRoom }

@@ -1,0 +1,55 @@
+import { createEvent } from 'flylive-audio-server/feature'
+import type { Face, FeatureInstance, OutgoingEvent } from 'flylive-audio-server/feature'
+import { encodeFrame } from './frames.ts'
+import type { Frame } from './frames.ts'
+import type { Radio } from './state.ts'
+
+const frameEvent = 'ptt:frame'
+
+/** The message format of radios. They receive only frames, not the events of native clients. */
+export const face: Face<Uint8Array> = {
+  name: 'push-to-talk',
+  binary: true,
+  // The path's `receive` handles frames.
+  parse: () => undefined,
+  event: ({ type, data }) => type === frameEvent ? data as Uint8Array : undefined,
+  reply: () => undefined
+}
+
+/** Writes frames to radios of this server. */
+export interface Delivery {
+  send (radio: Radio, frame: Frame): void
+  /**
+   * Writes a frame to many radios. The frame is encoded once.
+   *
+   * @param except the key of the user who does not receive the frame
+   * @param messageId of a message that is also in a log
+   */
+  deliver (radios: Iterable<Radio>, data: Uint8Array, except?: string, messageId?: string): void
+}
+
+export function createDelivery ({ metrics }: Pick<FeatureInstance, 'metrics'>): Delivery {
+  const sent = metrics.counter('flylive_ptt_frames_sent_total', 'Frames sent to radios')
+
+  function write (radio: Radio, event: OutgoingEvent, messageId?: string): void {
+    if (radio.held) radio.held.push({ event, messageId })
+    else radio.session.write(event)
+  }
+
+  return {
+    send (radio, frame) {
+      radio.session.write(createEvent(frameEvent, encodeFrame(frame)))
+      sent.inc()
+    },
+    deliver (radios, data, except, messageId) {
+      const event = createEvent(frameEvent, data)
+      let count = 0
+      for (const radio of radios) {
+        if (radio.userKey === except) continue
+        write(radio, event, messageId)
+        count++
+      }
+      if (count > 0) sent.inc(count)
+    }
+  }
+}

@@ -1,0 +1,41 @@
+import { userKeyOf, z } from 'flylive-audio-server/feature'
+import type { FeatureInstance, UserId } from 'flylive-audio-server/feature'
+
+/** A device that can be woken by a push notification. */
+const device = z.object({ deviceId: z.string(), token: z.string(), updatedAt: z.number() })
+export const deviceList = z.array(device)
+export type Device = z.output<typeof device>
+
+/** The key in Redis is this prefix and the user's id. The backend reads it. */
+export const devicesPrefix = 'msab:push-to-talk:devices:'
+/** How long a token is kept after the device has sent it, in milliseconds. */
+const keptMs = 90 * 86_400_000
+const maxDevices = 10
+const maxTokenLength = 4096
+
+/** The push tokens of users' devices. */
+export interface Devices {
+  list (user: UserId): Promise<Device[]>
+  /**
+   * Stores the push token of a device.
+   *
+   * @param token an empty text removes the device's token
+   * @throws UNAVAILABLE
+   */
+  set (user: UserId, deviceId: string, token: string): Promise<void>
+}
+
+export function createDevices ({ clock, kv }: Pick<FeatureInstance, 'clock' | 'kv'>): Devices {
+  const stored = kv.plainKeys(devicesPrefix)
+  const list = async (user: UserId) => deviceList.catch([]).parse(JSON.parse(await stored.get(userKeyOf(user)) ?? '[]'))
+  return {
+    list,
+    async set (user, deviceId, token) {
+      if (token.length > maxTokenLength) return
+      const others = (await list(user)).filter((known) => known.deviceId !== deviceId)
+      const devices = token === '' ? others : [...others, { deviceId, token, updatedAt: clock.now() }].slice(-maxDevices)
+      if (devices.length === 0) await stored.delete(userKeyOf(user))
+      else await stored.set(userKeyOf(user), JSON.stringify(devices), { ttlMs: keptMs })
+    }
+  }
+}

@@ -1,0 +1,67 @@
+import { userId, z } from 'flylive-audio-server/feature'
+import type { Decision, RoomStateHandle, UserId } from 'flylive-audio-server/feature'
+
+// The floor of a channel: at most one user talks at a time. The floor is room state, so all servers agree.
+
+/** How long the floor stays busy after the last audio, in milliseconds. */
+export const busyMs = 3000
+/** The longest talk, in milliseconds. */
+export const maxTalkMs = 90_000
+/** After this time, the floor can be taken whatever its holder does, in milliseconds. */
+export const hardReleaseMs = 95_000
+
+const holder = z.object({
+  talkId: z.string(),
+  userId,
+  userKey: z.string(),
+  /** Since when this user has the floor, epoch milliseconds. */
+  since: z.number(),
+  /** Time of the last audio, epoch milliseconds. Renewed at most once per second. */
+  heardAt: z.number()
+})
+export const floorState = z.object({ holder: holder.optional() })
+export type FloorState = z.output<typeof floorState>
+export type Holder = z.output<typeof holder>
+export type FloorHandle = RoomStateHandle<FloorState>
+
+type Change<R> = Decision<FloorState, R>
+
+const floorEvent = (userId: UserId | null) => [{ type: 'ptt:floor', data: { userId } }]
+
+/**
+ * Takes the floor for a talk.
+ *
+ * @param heardAt when this server last received audio of the current holder's talk, epoch milliseconds
+ * @returns the decision; its result is whether the floor was free
+ */
+export function take (state: FloorState | undefined, talk: { talkId: string, userId: UserId, userKey: string }, now: number, heardAt: (talkId: string) => number): Change<boolean> {
+  const current = state?.holder
+  const isOther = current !== undefined && current.userKey !== talk.userKey
+  if (current && isOther && now - Math.max(current.heardAt, heardAt(current.talkId)) < busyMs && now - current.since < hardReleaseMs) return { result: false }
+  const since = current && !isOther && now - current.since < hardReleaseMs ? current.since : now
+  return {
+    state: { holder: { ...talk, since, heardAt: now } },
+    events: isOther || !current ? floorEvent(talk.userId) : [],
+    wakeAt: since + hardReleaseMs,
+    result: true
+  }
+}
+
+/** Records audio of a talk. The result is whether the talk still has the floor. */
+export function renew (state: FloorState | undefined, talkId: string, now: number): Change<boolean> {
+  const current = state?.holder
+  return current?.talkId === talkId ? { state: { holder: { ...current, heardAt: now } }, result: true } : { result: false }
+}
+
+/** Releases the floor if the talk has it. */
+export function release (state: FloorState | undefined, talkId: string): Change<boolean> {
+  return state?.holder?.talkId === talkId ? { state: {}, events: floorEvent(null), result: true } : { result: false }
+}
+
+/** Releases a floor that its holder should have released. The result is when to check again, if somebody has the floor. */
+export function expire (state: FloorState | undefined, now: number): Change<number | undefined> {
+  const current = state?.holder
+  if (!current) return { result: undefined }
+  const at = current.since + hardReleaseMs
+  return at <= now ? { state: {}, events: floorEvent(null), result: undefined } : { result: at }
+}

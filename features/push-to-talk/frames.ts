@@ -1,0 +1,113 @@
+import { decode, Encoder } from '@msgpack/msgpack'
+import type { UserId } from 'flylive-audio-server/feature'
+
+// The wire format of VoicePing radios: MessagePack arrays.
+
+export const channelTypes = { group: 0, private: 1 } as const
+
+export const messageTypes = {
+  unknown: 0,
+  start: 1,
+  stop: 2,
+  audio: 3,
+  connection: 4,
+  status: 5,
+  startAck: 6,
+  stopAck: 7,
+  startFailed: 8,
+  loginDuplicated: 9,
+  userUpdate: 10,
+  userDelete: 11,
+  channelUpdate: 12,
+  channelDelete: 13,
+  trialExpired: 14,
+  userAdd: 15,
+  userRemove: 16,
+  text: 17,
+  image: 18,
+  offline: 19,
+  delivered: 20,
+  read: 21,
+  textAck: 22,
+  interactive: 23,
+  interactiveAck: 24,
+  connectionTest: 25,
+  connectionAck: 26,
+  unauthorizedGroup: 27
+} as const
+
+const maxType = 27
+const maxIdLength = 128
+/** The largest array or map in a payload. */
+const maxItems = 1024
+
+/** A message. `toId` is a user in a private message, and a channel in a group message. */
+export interface Frame {
+  channelType: 0 | 1
+  messageType: number
+  fromId: UserId
+  toId: UserId
+  /** Present if the array has six elements. */
+  messageId?: unknown
+  payload: unknown
+}
+
+/** An id as a number or a text; undefined if it is neither. A missing id is 0. */
+function idFrom (value: unknown): UserId | undefined {
+  if (value === undefined || value === null || value === '') return 0
+  if (typeof value === 'number') return Number.isFinite(value) ? value : undefined
+  return typeof value === 'string' && value.length <= maxIdLength ? value : undefined
+}
+
+/** @returns the frame; undefined if the bytes are not a frame */
+export function decodeFrame (data: Uint8Array): Frame | undefined {
+  let array: unknown
+  try {
+    array = decode(data, { maxArrayLength: maxItems, maxMapLength: maxItems })
+  } catch {
+    return
+  }
+  if (!Array.isArray(array) || array.length < 2 || array.length > 6) return
+  const [channelType, messageType, from, to] = array as unknown[]
+  if (channelType !== 0 && channelType !== 1) return
+  if (!Number.isInteger(messageType) || (messageType as number) < 0 || (messageType as number) > maxType) return
+  const [fromId, toId] = [idFrom(from), idFrom(to)]
+  if (fromId === undefined || toId === undefined) return
+  const head = { channelType, messageType: messageType as number, fromId, toId } as const
+  return array.length < 6 ? { ...head, payload: array[4] } : { ...head, messageId: array[4], payload: array[5] }
+}
+
+const encoder = new Encoder({ ignoreUndefined: true })
+
+export function encodeFrame ({ channelType, messageType, fromId, toId, messageId, payload }: Frame): Uint8Array {
+  const head = [channelType, messageType, fromId, toId]
+  return encoder.encode(messageId === undefined || messageId === null ? [...head, payload ?? null] : [...head, messageId, payload ?? null])
+}
+
+/** @returns a payload as text: bytes are UTF-8, and other values are JSON */
+export function textOf (payload: unknown): string {
+  if (payload === undefined || payload === null) return ''
+  if (typeof payload === 'string') return payload
+  if (payload instanceof Uint8Array) return Buffer.from(payload.buffer, payload.byteOffset, payload.byteLength).toString()
+  return typeof payload === 'object' ? JSON.stringify(payload) : String(payload)
+}
+
+/** @returns the text of a TEXT message, whose payload is `{"text":"…"}` or plain text */
+export function plainText (payload: unknown): string {
+  const text = textOf(payload)
+  try {
+    const parsed = JSON.parse(text) as { text?: unknown } | null
+    return typeof parsed?.text === 'string' ? parsed.text : text
+  } catch {
+    return text
+  }
+}
+
+/** The key of a channel: its id as text. */
+export const channelKey = (id: UserId): string => String(id)
+
+/** @returns a channel's id for frames that the server creates: a number if the key looks like one */
+export function channelIdOf (key: string): UserId {
+  const number = Number(key)
+  return Number.isSafeInteger(number) && String(number) === key ? number : key
+}

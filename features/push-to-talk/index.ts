@@ -1,0 +1,69 @@
+import { defineFeature, Forbidden } from 'flylive-audio-server/feature'
+import { config } from './config.ts'
+import { events } from './messages.ts'
+
+export { config }
+
+declare module '../../plugins/cluster/messages.ts' {
+  interface ClusterMessages {
+    /** The channels of a user have changed. */
+    'ptt:channels': { userKey: string }
+  }
+}
+
+/** How often talks that are due are ended, in milliseconds. */
+const tickMs = 25
+/** How often the rooms of channels are checked, in milliseconds. */
+const checkMs = 1000
+const expireJob = 'push-to-talk-expire'
+const expireMs = 6 * 3_600_000
+
+/** Push-to-talk radios (VoicePing): a WebSocket with MessagePack frames. A channel is the room `ptt:<channel>`. */
+export default defineFeature(async function pushToTalk (app, settings) {
+  // Loaded only while the feature is on, with its libraries.
+  const [{ createAuthentication }, { face }, { createService }] = await Promise.all([import('./token.ts'), import('./delivery.ts'), import('./service.ts')])
+  const { hooks, jobs, log, messages } = app
+  messages.events(events)
+  const service = createService(app, settings)
+  await service.start()
+
+  app.gate.upgrade(settings.path, {
+    face,
+    // Browsers require that the server selects a subprotocol. Old routers selected the first one: the token.
+    subprotocol: ([first]) => first,
+    authenticate: await createAuthentication(app, settings.secret),
+    opened: service.opened,
+    receive: service.receive
+  })
+  hooks.on('session:close', service.closed)
+  hooks.on('feature:loaded', (name) => { if (name === 'push-to-talk') service.takeOver() })
+
+  hooks.on('room:admit', async (roomId, session) => {
+    const admission = await service.admit(roomId, session)
+    if (admission === 'refused') throw new Forbidden(`You are not a member of the channel of room ${roomId}`)
+    return admission
+  })
+  hooks.on('room:join', (room, session) => {
+    service.joined(room, session)
+    return {}
+  })
+  hooks.on('room:kicked', service.kicked)
+  hooks.on('media:producerOpened', (roomId, _producer, owner) => service.producerOpened(roomId, owner))
+
+  app.cluster.on('ptt:channels', ({ userKey }) => service.channelsChanged(userKey))
+
+  jobs.on(expireJob, async () => {
+    await service.expireTalks()
+    await jobs.schedule(expireJob, 'all', app.clock.now() + expireMs)
+  })
+  app.addHook('onReady', async () => {
+    await jobs.schedule(expireJob, 'all', app.clock.now() + expireMs).catch((err: unknown) => log.debug({ err }, 'the deletion of old talks was not scheduled'))
+  })
+
+  const timers = [setInterval(service.tick, tickMs), setInterval(service.check, checkMs)]
+  for (const timer of timers) timer.unref()
+  app.addHook('onClose', async () => {
+    for (const timer of timers) clearInterval(timer)
+    await service.close()
+  })
+}, { name: 'push-to-talk', dependencies: ['gate', 'rooms', 'sfu', 'sockets', 'kv', 'cluster', 'jobs', 'blobs'], config })

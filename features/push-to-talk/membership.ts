@@ -1,0 +1,86 @@
+import { roomId, userId, userKeyOf, z } from 'flylive-audio-server/feature'
+import type { FeatureInstance, UserId } from 'flylive-audio-server/feature'
+
+/** The rooms of channels. */
+export const roomPrefix = 'ptt:'
+export const roomOf = (channel: string): string => roomPrefix + channel
+/** @returns the channel of a room; undefined if the room belongs to no channel */
+export const channelOf = (room: string): string | undefined => room.startsWith(roomPrefix) ? room.slice(roomPrefix.length) : undefined
+
+/** How long the changes of a user's channels are kept after the last change, in milliseconds. */
+const keptMs = 90 * 86_400_000
+/** The most channels of a user. */
+const maxChannels = 256
+const maxAttempts = 20
+
+/** Changes of a user's channels that are not in the user's token. */
+const changes = z.object({
+  /** The channels that the backend set, and when, epoch milliseconds. A token that was issued later takes precedence. */
+  set: z.object({ at: z.number(), channels: z.array(z.string()) }).optional(),
+  /** The channels that the user joined and left by itself. */
+  joined: z.array(z.string()),
+  left: z.array(z.string())
+})
+type Changes = z.output<typeof changes>
+
+const none: Changes = { joined: [], left: [] }
+const idList = z.array(z.unknown()).catch([])
+
+/** Whether a channel id can be part of a room id. */
+export const isChannel = (key: string): boolean => key !== '' && roomId.safeParse(roomOf(key)).success
+
+/** @returns the valid channel ids in a claim or message, as text */
+export function channelsIn (value: unknown): string[] {
+  const keys = idList.parse(value).flatMap((id) => userId.safeParse(id).success ? [String(id)] : [])
+  return [...new Set(keys)].filter(isChannel).slice(0, maxChannels)
+}
+
+/** What a token says about channels. */
+export interface TokenChannels {
+  channelIds?: unknown
+  /** Epoch seconds. */
+  iat?: unknown
+}
+
+function effective ({ set, joined, left }: Changes, { channelIds, iat }: TokenChannels): string[] {
+  const isNewer = set !== undefined && typeof iat === 'number' && iat * 1000 > set.at
+  const base = set && !isNewer ? set.channels : channelsIn(channelIds)
+  return [...new Set([...base.filter((channel) => !left.includes(channel)), ...joined])].slice(0, maxChannels)
+}
+
+export interface Membership {
+  /**
+   * @returns the channels of a user with this token
+   * @throws UNAVAILABLE
+   */
+  channelsOf (user: UserId, token: TokenChannels): Promise<string[]>
+  /** Replaces the channels of a user, for the backend. @throws UNAVAILABLE */
+  set (user: UserId, channels: readonly string[]): Promise<void>
+  /** Adds or removes a channel of a user, for the user. @throws UNAVAILABLE */
+  change (user: UserId, channel: string, isMember: boolean): Promise<void>
+}
+
+/** Which users belong to which channels: the token, changes by the backend, and changes by the user. */
+export function createMembership ({ clock, kv }: Pick<FeatureInstance, 'clock' | 'kv'>): Membership {
+  const stored = kv.namespace('push-to-talk:channels')
+  const parse = (text: string | undefined): Changes => text === undefined ? none : changes.catch(none).parse(JSON.parse(text))
+
+  async function update (key: string, change: (current: Changes) => Changes): Promise<void> {
+    for (let i = 0; i < maxAttempts; i++) {
+      const text = await stored.get(key)
+      if (await stored.compareAndSet(key, text, JSON.stringify(change(parse(text))), { ttlMs: keptMs })) return
+    }
+    throw new Error(`The channels of user ${key} are being changed`)
+  }
+
+  return {
+    channelsOf: async (user, token) => effective(parse(await stored.get(userKeyOf(user))), token),
+    async set (user, channels) {
+      await stored.set(userKeyOf(user), JSON.stringify({ set: { at: clock.now(), channels: [...channels] }, joined: [], left: [] } satisfies Changes), { ttlMs: keptMs })
+    },
+    change: (user, channel, isMember) => update(userKeyOf(user), ({ set, joined, left }) => {
+      const without = (list: string[]) => list.filter((other) => other !== channel)
+      return { set, joined: isMember ? [...without(joined), channel].slice(-maxChannels) : without(joined), left: isMember ? without(left) : [...without(left), channel].slice(-maxChannels) }
+    })
+  }
+}

@@ -1,0 +1,303 @@
+import type { FeatureInstance, Session, UserId } from 'flylive-audio-server/feature'
+import { channelsIn, isChannel } from './membership.ts'
+import type { Membership } from './membership.ts'
+import type { Channels } from './channels.ts'
+import type { Settings } from './config.ts'
+import type { Delivery } from './delivery.ts'
+import type { Devices } from './devices.ts'
+import { channelKey, channelTypes, decodeFrame, encodeFrame, messageTypes, plainText, textOf } from './frames.ts'
+import type { Frame } from './frames.ts'
+import type { LoggedMessage, MessageLog } from './log.ts'
+import type { QueuedFrame, Radio, State } from './state.ts'
+import { boundBytes } from './talks.ts'
+import type { Talks } from './talks.ts'
+import type { RadioClaims } from './token.ts'
+import type { UserMessage, Users } from './users.ts'
+
+/** The most frames of a radio that wait while an earlier one is being handled. */
+const maxQueued = 256
+
+/** Why a frame is dropped; the label `reason` of flylive_ptt_frames_dropped_total. */
+const dropReasons = ['malformed', 'no_floor', 'ignored', 'overflow', 'rate_limited'] as const
+type DropReason = typeof dropReasons[number]
+
+/** Connected radios and their messages. */
+export interface Radios {
+  opened (session: Session): void
+  closed (session: Session): void
+  receive (session: Session, data: Buffer, isBinary: boolean): void
+  /** Handles a message from a server to the radios of a user. */
+  fromServer (userKey: string, message: UserMessage): void
+  /** Applies a change of a user's channels to the user's radios on this server. */
+  channelsChanged (userKey: string): Promise<void>
+  /** Removes a radio from a channel. */
+  removed (radio: Radio, channel: string): void
+  /** Sends the errors for a frame to a channel of which the radio is no member. */
+  unauthorized (radio: Radio, frame: Frame): void
+}
+
+export interface RadiosOptions {
+  state: State
+  channels: Channels
+  users: Users
+  delivery: Delivery
+  membership: Membership
+  messageLog: MessageLog
+  devices: Devices
+  settings: Settings
+  talks (): Talks
+}
+
+const { group, private: privateChannel } = channelTypes
+const base64 = (data: Uint8Array) => Buffer.from(data.buffer, data.byteOffset, data.byteLength).toString('base64')
+
+export function createRadios (app: FeatureInstance, { state, channels, users, delivery, membership, messageLog, devices, settings, talks }: RadiosOptions): Radios {
+  const { clock, kv, log, metrics } = app
+  const connected = metrics.gauge('flylive_ptt_radios', 'Connected radios')
+  const received = metrics.counter('flylive_ptt_frames_received_total', 'Frames from radios')
+  const dropped = metrics.counter('flylive_ptt_frames_dropped_total', 'Frames from radios that were dropped, by reason (malformed, no_floor, ignored, overflow, rate_limited)', ['reason'])
+  for (const reason of dropReasons) dropped.inc({ reason }, 0)
+  /** When each user was last connected, epoch milliseconds. */
+  const seen = kv.namespace('push-to-talk:seen')
+  const seenTtlMs = settings.offlineSeconds * 1000
+  const drop = (reason: DropReason) => { dropped.inc({ reason }) }
+
+  async function see (userKey: string): Promise<void> {
+    await seen.set(userKey, String(clock.now()), { ttlMs: seenTtlMs })
+  }
+
+  /**
+   * Sends the messages that the user has missed: private ones that are kept, and those of channels since the
+   * user was last connected. Then sends the messages that have arrived in the meantime.
+   */
+  async function replay (radio: Radio, seenAt: string | undefined): Promise<void> {
+    const since = Number(seenAt ?? 0)
+    const targets = [`u:${radio.userKey}`, ...(seenAt === undefined ? [] : [...radio.channels].map((key) => `g:${key}`))]
+    const missed = (await messageLog.read(targets)).flat()
+      .filter(({ at, fromKey }) => at > since && fromKey !== radio.userKey)
+      .sort((a, b) => a.at - b.at)
+    const held = radio.held ?? []
+    radio.held = undefined
+    const sent = new Set<string>()
+    for (const { frame, messageId } of missed) {
+      sent.add(messageId)
+      delivery.deliver([radio], Buffer.from(frame, 'base64'))
+    }
+    for (const { event, messageId } of held) if (messageId === undefined || !sent.has(messageId)) radio.session.write(event)
+  }
+
+  async function connect (radio: Radio): Promise<void> {
+    const { session, userId, userKey, deviceId } = radio
+    await users.add(userKey)
+    const loggedIn = users.publish(userId, { kind: 'login', sessionId: session.id, deviceId })
+    const claims = session.identity.claims as RadioClaims
+    const [keys, seenAt] = await Promise.all([membership.channelsOf(userId, claims), seen.get(userKey)]).catch((err: unknown) => {
+      log.warn({ err, userId }, 'a radio receives no missed messages: the store is unavailable')
+      return [channelsIn(claims.channelIds), undefined] as const
+    })
+    if (!session.open) return
+    // A room that cannot be opened now is opened later; until then, nobody can talk there.
+    await Promise.allSettled(keys.map((key) => channels.ready(channels.join(radio, key))))
+    await loggedIn
+    await replay(radio, seenAt).catch((err: unknown) => {
+      log.warn({ err, userId }, 'missed messages could not be sent')
+      const held = radio.held ?? []
+      radio.held = undefined
+      for (const { event } of held) session.write(event)
+    })
+    await see(userKey).catch((err: unknown) => log.debug({ err, userId }, 'the time of the connection was not stored'))
+  }
+
+  /** Handles a radio's frames one after another. */
+  async function drain (radio: Radio): Promise<void> {
+    for (let next = radio.queue.shift(); next; next = radio.queue.shift()) {
+      try {
+        await handle(radio, next)
+      } catch (err) {
+        log.warn({ err, userId: radio.userId, messageType: next.frame.messageType }, 'a frame of a radio could not be handled')
+      }
+    }
+    radio.isBusy = false
+  }
+
+  function unauthorized (radio: Radio, { toId }: Frame): void {
+    const head = { channelType: group, fromId: radio.userId, toId }
+    delivery.send(radio, { ...head, messageType: messageTypes.unauthorizedGroup, payload: 'Unauthorized Group' })
+    delivery.send(radio, { ...head, messageType: messageTypes.startFailed, payload: 'Ack Failed' })
+  }
+
+  /** @returns a promise if later frames of the radio must wait */
+  function handle (radio: Radio, queued: QueuedFrame): Promise<void> | void {
+    const { frame } = queued
+    const isGroup = frame.channelType === group
+    switch (frame.messageType) {
+      case messageTypes.audio: {
+        const reason = talks().audio(radio, queued)
+        if (reason !== undefined) drop(reason)
+        return
+      }
+      case messageTypes.start: return talks().start(radio, frame)
+      case messageTypes.stop: return talks().stop(radio, frame)
+      case messageTypes.text:
+      case messageTypes.image:
+      case messageTypes.interactive: return message(radio, frame)
+      case messageTypes.connection: return devices.set(radio.userId, radio.deviceId, textOf(frame.payload))
+      case messageTypes.connectionTest:
+        return delivery.send(radio, { channelType: privateChannel, messageType: messageTypes.connectionAck, fromId: 0, toId: radio.userId, payload: frame.payload })
+      case messageTypes.userAdd:
+      case messageTypes.userRemove: return isGroup ? selfJoin(radio, frame) : drop('ignored')
+      case messageTypes.status:
+      case messageTypes.userUpdate:
+      case messageTypes.userDelete:
+      case messageTypes.channelUpdate:
+      case messageTypes.channelDelete:
+      case messageTypes.delivered:
+      case messageTypes.read:
+        if (isGroup) return drop('ignored')
+        users.publish(frame.toId, { kind: 'frame', frame: base64(boundBytes(queued, radio)) })
+        return
+      default: drop('ignored')
+    }
+  }
+
+  async function selfJoin (radio: Radio, frame: Frame): Promise<void> {
+    const key = channelKey(frame.toId)
+    const isJoin = frame.messageType === messageTypes.userAdd
+    if (!settings.selfJoin || !isChannel(key)) {
+      if (isJoin) unauthorized(radio, frame)
+      return drop('ignored')
+    }
+    await membership.change(radio.userId, key, isJoin)
+    await app.cluster.send('ptt:channels', { userKey: radio.userKey })
+    // The radio's next frames may be for the channel.
+    await channelsChanged(radio.userKey)
+  }
+
+  /** @returns the frame for the recipients of a message */
+  function forRecipients (frame: Frame, fromId: UserId, messageId: string): Frame {
+    const { channelType, messageType, toId, payload } = frame
+    const head = { channelType, messageType, fromId, toId }
+    if (messageType === messageTypes.image) return { ...head, messageId, payload }
+    const text = messageType === messageTypes.interactive ? JSON.stringify(payload) : plainText(payload)
+    return { ...head, payload: JSON.stringify({ message_id: messageId, text }) }
+  }
+
+  /** Counts a message. @returns false if the radio has sent too many in this minute */
+  function admit (radio: Radio): boolean {
+    const now = clock.now()
+    if (now - radio.messagesSince >= 60_000) {
+      radio.messagesSince = now
+      radio.messages = 0
+    }
+    return ++radio.messages <= settings.messagesPerMinute
+  }
+
+  /** Stores a text, an image or an interactive message, acknowledges it, and sends it to the recipients. */
+  async function message (radio: Radio, frame: Frame): Promise<void> {
+    const { channelType, messageType, toId } = frame
+    const { userId, userKey } = radio
+    const key = channelKey(toId)
+    const isGroup = channelType === group
+    if (isGroup && !radio.channels.has(key)) return unauthorized(radio, frame)
+    if (!admit(radio)) return drop('rate_limited')
+    const at = Math.max(clock.now(), radio.lastMessageAt + 1)
+    radio.lastMessageAt = at
+    const messageId = `${channelType}_${messageType}_${toId}_${userId}_${at}.txt`
+    const encoded = base64(encodeFrame(forRecipients(frame, userId, messageId)))
+    await messageLog.append(isGroup ? `g:${key}` : `u:${key}`, { at, fromKey: userKey, messageId, frame: encoded } satisfies LoggedMessage)
+    const ack = messageType === messageTypes.interactive ? messageTypes.interactiveAck : messageTypes.textAck
+    delivery.send(radio, { channelType, messageType: ack, fromId: userId, toId, messageId, payload: 'Acknowledged' })
+    if (isGroup) channels.publish(channels.open(key), { kind: 'message', userKey, messageId, frame: encoded })
+    else users.publish(toId, { kind: 'frame', frame: encoded, messageId })
+  }
+
+  function leave (radio: Radio, key: string): void {
+    talks().end(radio, key).catch((err: unknown) => log.error({ err }, 'failed to end a talk'))
+    channels.leave(radio, key)
+  }
+
+  async function channelsChanged (userKey: string): Promise<void> {
+    for (const radio of state.users.get(userKey) ?? []) {
+      const keys = new Set(await membership.channelsOf(radio.userId, radio.session.identity.claims as RadioClaims))
+      for (const key of radio.channels) if (!keys.has(key)) leave(radio, key)
+      if (!state.radios.has(radio.session.id)) continue
+      for (const key of keys) if (!radio.channels.has(key)) channels.join(radio, key)
+    }
+  }
+
+  return {
+    opened (session) {
+      const { claims, user: { id: userId } } = session.identity
+      const { deviceId } = claims as RadioClaims
+      const radio: Radio = {
+        session, userId, userKey: session.userKey, deviceId, channels: new Set(), queue: [], isBusy: true, held: [], talk: undefined, cut: undefined, lastMessageAt: 0, messages: 0, messagesSince: 0
+      }
+      state.radios.set(session.id, radio)
+      const ofUser = state.users.get(radio.userKey) ?? new Set()
+      state.users.set(radio.userKey, ofUser.add(radio))
+      connected.set(state.radios.size)
+      connect(radio).catch((err: unknown) => {
+        log.error({ err, userId }, 'failed to connect a radio')
+        session.close('OVERLOADED')
+      }).finally(() => drain(radio))
+    },
+    closed ({ id }) {
+      const radio = state.radios.get(id)
+      if (!radio) return
+      const { userKey } = radio
+      state.radios.delete(id)
+      connected.set(state.radios.size)
+      radio.queue.length = 0
+      talks().end(radio).catch((err: unknown) => log.error({ err }, 'failed to end a talk'))
+      for (const key of radio.channels) channels.leave(radio, key)
+      const ofUser = state.users.get(userKey)
+      ofUser?.delete(radio)
+      if (ofUser?.size !== 0) return
+      state.users.delete(userKey)
+      users.remove(userKey)
+      see(userKey).catch((err: unknown) => log.debug({ err, userId: radio.userId }, 'the time of the disconnection was not stored'))
+    },
+    receive ({ id }, data, isBinary) {
+      const radio = state.radios.get(id)
+      if (!radio) return
+      received.inc()
+      const frame = isBinary ? decodeFrame(data) : undefined
+      if (!frame) return drop('malformed')
+      if (radio.isBusy) {
+        if (radio.queue.length >= maxQueued) drop('overflow')
+        else radio.queue.push({ frame, data })
+        return
+      }
+      try {
+        const done = handle(radio, { frame, data })
+        if (!done) return
+        radio.isBusy = true
+        done.catch((err: unknown) => log.warn({ err, userId: radio.userId, messageType: frame.messageType }, 'a frame of a radio could not be handled'))
+          .finally(() => drain(radio))
+      } catch (err) {
+        // A payload that cannot be converted, because it is nested too deeply, for example.
+        log.debug({ err, userId: radio.userId }, 'a frame of a radio was dropped')
+        drop('malformed')
+      }
+    },
+    fromServer (userKey, message) {
+      const radios = state.users.get(userKey)
+      if (!radios) return
+      if (message.kind === 'frame') return delivery.deliver(radios, Buffer.from(message.frame, 'base64'), undefined, message.messageId)
+      // All servers receive logins in the same order. If a radio's own login has not arrived yet, the radio is newer.
+      for (const radio of radios) {
+        const { session, userId, deviceId } = radio
+        if (session.id === message.sessionId) state.announced.add(session)
+        else if (state.announced.has(session)) {
+          if (deviceId !== message.deviceId) {
+            delivery.send(radio, { channelType: privateChannel, messageType: messageTypes.loginDuplicated, fromId: 0, toId: userId, payload: `userId ${userId} has logged in from another deviceId ${message.deviceId}` })
+          }
+          session.close('REPLACED')
+        }
+      }
+    },
+    channelsChanged,
+    removed: leave,
+    unauthorized
+  }
+}

@@ -1,0 +1,52 @@
+import { Readable } from 'node:stream'
+import { NotFound } from 'flylive-audio-server/feature'
+import type { BlobInfo, FeatureInstance } from 'flylive-audio-server/feature'
+import { oggOpus } from './opus.ts'
+
+/** Talks that are kept, as Ogg Opus files named by their message ids. */
+export interface Recorder {
+  /** @returns once the talk is durable. Does nothing if there are no packets */
+  keep (messageId: string, packets: readonly Uint8Array[]): Promise<void>
+  /** @returns the talks, sorted by message id */
+  list (): Promise<{ messageId: string, bytes: number, createdAt: number }[]>
+  /** @throws NOT_FOUND */
+  read (messageId: string): Promise<Readable>
+  delete (messageId: string): Promise<void>
+  /** Deletes the talks that are too old. */
+  expire (): Promise<void>
+}
+
+const folder = 'push-to-talk/talks'
+const isName = (text: string) => /^[A-Za-z0-9_-][A-Za-z0-9_.-]{0,127}$/.test(text)
+const encodedPrefix = 'id.'
+
+/** Ids of users may contain characters that the key of a blob cannot contain. */
+function keyOf (messageId: string): string {
+  if (isName(messageId) && !messageId.startsWith(encodedPrefix)) return `${folder}/${messageId}`
+  const encoded = encodedPrefix + Buffer.from(messageId).toString('base64url')
+  return [folder, ...encoded.match(/.{1,120}/g) ?? []].join('/')
+}
+
+function messageIdOf ({ key }: BlobInfo): string {
+  const name = key.slice(folder.length + 1)
+  return name.startsWith(encodedPrefix) ? Buffer.from(name.slice(encodedPrefix.length).replaceAll('/', ''), 'base64url').toString() : name
+}
+
+/** @param keptMs how long talks are kept */
+export function createRecorder ({ blobs, clock }: Pick<FeatureInstance, 'blobs' | 'clock'>, keptMs: number): Recorder {
+  return {
+    async keep (messageId, packets) {
+      if (packets.length > 0) await blobs.put(keyOf(messageId), Readable.from([oggOpus(packets)]))
+    },
+    list: async () => (await blobs.list(folder)).map((blob) => ({ messageId: messageIdOf(blob), bytes: blob.bytes, createdAt: Math.round(blob.modifiedAt) })),
+    async read (messageId) {
+      const stream = await blobs.get(keyOf(messageId))
+      if (!stream) throw new NotFound(messageId)
+      return stream
+    },
+    delete: (messageId) => blobs.delete(keyOf(messageId)),
+    async expire () {
+      for (const { key, modifiedAt } of await blobs.list(folder)) if (modifiedAt < clock.now() - keptMs) await blobs.delete(key)
+    }
+  }
+}

@@ -1,0 +1,33 @@
+/** A voice of a native client, as the RTP thread needs it. */
+export interface WatchedVoice {
+  ssrc: number
+  userKey: string
+  /** Id of the RTP header extension with the audio level (RFC 6464). */
+  levelExtensionId: number | undefined
+}
+
+/** Messages to the RTP thread. */
+export type RtpCommand =
+  /** Replaces the voices of a channel. */
+  { op: 'voices', channel: string, voices: readonly WatchedVoice[] } |
+  /** Sends the packets of a stream to an address. */
+  { op: 'open', stream: string, ip: string, port: number, ssrc: number } |
+  { op: 'send', stream: string, packet: Uint8Array } |
+  { op: 'close', stream: string }
+
+/** A packet of a native client who speaks or has just spoken. */
+export interface VoicePacket {
+  channel: string
+  userKey: string
+  /** Opus. */
+  packet: Uint8Array
+  /** Whether the packet contains voice. */
+  isVoice: boolean
+}
+
+/** Messages from the RTP thread: the port that receives packets, or a packet. */
+export type RtpEvent = { port: number } | VoicePacket
+
+/** Id of the header extension with the audio level in the packets that the thread sends. */
+export const sentLevelExtensionId = 1
+export const sentPayloadType = 100

@@ -1,0 +1,50 @@
+import { Worker } from 'node:worker_threads'
+import type { RtpCommand, RtpEvent, VoicePacket } from './rtp-messages.ts'
+
+/** The thread that exchanges RTP with the media workers. It starts with its first use. */
+export interface Rtp {
+  /** Receives the packets of native clients who speak. The generation of the feature that is in service sets it. */
+  receive: (packet: VoicePacket) => void
+  /** @returns the UDP port on 127.0.0.1 that receives packets */
+  port (): Promise<number>
+  command (command: RtpCommand): void
+  close (): Promise<void>
+}
+
+/** @param failed called if the thread ends unexpectedly */
+export function createRtp (failed: (error: Error) => void): Rtp {
+  let started: { worker: Worker, port: Promise<number> } | undefined
+
+  function start () {
+    const worker = new Worker(new URL('./rtp-worker.ts', import.meta.url.replace(/\?.*/, '')), { execArgv: [] })
+    worker.unref()
+    const { promise, resolve, reject } = Promise.withResolvers<number>()
+    promise.catch(() => { /* Callers of `port` receive the error. */ })
+    worker.on('message', (event: RtpEvent) => {
+      if ('port' in event) resolve(event.port)
+      else rtp.receive(event)
+    })
+    worker.on('error', (error) => {
+      started = undefined
+      reject(error)
+      failed(error)
+    })
+    return { worker, port: promise }
+  }
+
+  const rtp: Rtp = {
+    receive () {},
+    async port () {
+      started ??= start()
+      return await started.port
+    },
+    command (command) {
+      started ??= start()
+      started.worker.postMessage(command)
+    },
+    async close () {
+      await started?.worker.terminate()
+    }
+  }
+  return rtp
+}

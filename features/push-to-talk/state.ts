@@ -1,0 +1,154 @@
+import type { Injection, OutgoingEvent, Session, Tap, UserId } from 'flylive-audio-server/feature'
+import type { Frame } from './frames.ts'
+
+// What the feature keeps in memory across reloads. Only data: the code of the generation in service works on it.
+
+/** A connected radio. */
+export interface Radio {
+  readonly session: Session
+  readonly userId: UserId
+  readonly userKey: string
+  readonly deviceId: string
+  /** The keys of its channels. */
+  readonly channels: Set<string>
+  /** Frames that wait until an earlier frame has been handled. */
+  readonly queue: QueuedFrame[]
+  isBusy: boolean
+  /** Messages that wait until the messages that the user missed have been sent; undefined afterwards. */
+  held: HeldMessage[] | undefined
+  talk: Talk | undefined
+  /** The target of a talk that was too long. Its audio is dropped until the next START. */
+  cut: string | undefined
+  /** Time in the last message id, epoch milliseconds. */
+  lastMessageAt: number
+  /** The messages since `messagesSince`, epoch milliseconds. */
+  messages: number
+  messagesSince: number
+}
+
+export interface QueuedFrame {
+  frame: Frame
+  /** The frame's bytes. */
+  data: Uint8Array
+}
+
+export interface HeldMessage {
+  event: OutgoingEvent
+  messageId: string | undefined
+}
+
+/** A talk of a user of this server: of a radio, to a channel or a user, or of a native client, to a channel. */
+export interface Talk {
+  readonly id: string
+  readonly channelType: 0 | 1
+  readonly fromId: UserId
+  readonly userKey: string
+  /** The channel or user, as the radio has named it. */
+  readonly toId: UserId
+  /** Undefined for a private talk. */
+  readonly channel: string | undefined
+  /** Undefined for a native client. */
+  readonly radio: Radio | undefined
+  /** Epoch milliseconds, as all times of this interface. */
+  readonly startedAt: number
+  /** When the floor was last renewed. */
+  renewedAt: number
+  /** When the native client last spoke. */
+  voiceAt: number
+  /** When the STOP arrived, and when it takes effect. */
+  stop: { at: number, dueAt: number, messageId: string } | undefined
+  isFinished: boolean
+  /** The packets so far, if talks are kept. */
+  readonly packets: Uint8Array[] | undefined
+}
+
+/** The talk that the members of a channel hear. */
+export interface HeardTalk {
+  readonly talkId: string
+  readonly fromId: UserId
+  readonly userKey: string
+  readonly nodeId: string
+  /** Whether a native client talks. */
+  readonly isNative: boolean
+}
+
+/** A native client in the room of a channel who speaks, or has spoken. */
+export interface NativeVoice {
+  readonly userId: UserId
+  readonly userKey: string
+  talk: Talk | undefined
+  /** Packets that wait until the floor is taken; undefined if it is not being taken. */
+  waiting: Uint8Array[] | undefined
+  /** Until when the floor is not asked for again. */
+  deniedUntil: number
+  /** Whether the client must be silent before it can take the floor again, because its last talk was too long. */
+  mustPause: boolean
+  heardAt: number
+}
+
+/** The audio of a talk for native clients on this server. */
+export interface TalkInjection {
+  readonly talkId: string
+  /** Undefined while it is being opened. */
+  injection: Injection | undefined
+  readonly waiting: Uint8Array[]
+  isClosed: boolean
+}
+
+/** A channel with radios or native clients on this server. */
+export interface Channel {
+  readonly key: string
+  readonly roomId: string
+  readonly radios: Set<Radio>
+  /** The session that keeps the room open and owns the audio of radios. */
+  gateway: Session | undefined
+  /** Settles when the room is open. */
+  ready: Promise<void> | undefined
+  /** Undefined until this server has received the start or end of a talk; null if nobody talks. */
+  heard: HeardTalk | null | undefined
+  /** When audio was last received, epoch milliseconds. */
+  heardAt: number
+  injection: TalkInjection | undefined
+  tap: Tap | undefined
+  isTapping: boolean
+  readonly natives: Map<string, NativeVoice>
+  /** Since when nobody uses the channel on this server. */
+  idleSince: number | undefined
+}
+
+/** A frame that is sent later. */
+export interface DelayedFrame {
+  /** Epoch milliseconds. */
+  at: number
+  radio: Radio
+  frame: Frame
+}
+
+export interface State {
+  /** By session id. */
+  readonly radios: Map<string, Radio>
+  /** By user key. */
+  readonly users: Map<string, Set<Radio>>
+  readonly channels: Map<string, Channel>
+  readonly talks: Set<Talk>
+  readonly gateways: WeakSet<Session>
+  readonly delayed: Set<DelayedFrame>
+  /** The sessions whose own login has arrived; see `radios.ts`. */
+  readonly announced: WeakSet<Session>
+  /** The generation of the feature that is in service. Others ignore messages. */
+  inService: symbol | undefined
+  /** Called when the voices of a tap change. */
+  voicesChanged: (channel: Channel) => void
+}
+
+export const createState = (): State => ({
+  radios: new Map(),
+  users: new Map(),
+  channels: new Map(),
+  talks: new Set(),
+  gateways: new WeakSet(),
+  delayed: new Set(),
+  announced: new WeakSet(),
+  inService: undefined,
+  voicesChanged () {}
+})

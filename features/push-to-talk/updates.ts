@@ -1,0 +1,48 @@
+import { userId, userKeyOf, z } from 'flylive-audio-server/feature'
+import type { FeatureInstance, Redis } from 'flylive-audio-server/feature'
+import { channelsIn } from './membership.ts'
+import type { Membership } from './membership.ts'
+
+/** The Redis channel on which the backend publishes changes of users' channels. */
+const updatesChannel = 'vp:membership_updates'
+
+const update = z.object({ userId, channelIds: z.array(z.unknown()), action: z.literal('set_user_channels') })
+
+/**
+ * Applies the changes of users' channels that the backend publishes. All servers receive them.
+ *
+ * @param redis without Redis there is nothing to subscribe to
+ * @param changed called when a user's channels have changed
+ * @returns a function that ends the subscription
+ */
+export function subscribeToUpdates ({ log, metrics }: Pick<FeatureInstance, 'log' | 'metrics'>, redis: Redis | undefined, membership: Membership, changed: (userKey: string) => void): () => void {
+  const updates = metrics.counter('flylive_ptt_membership_updates_total', 'Changes of channels from the backend, by result (applied, invalid, failed)', ['result'])
+  for (const result of ['applied', 'invalid', 'failed']) updates.inc({ result }, 0)
+  if (!redis) return () => {}
+  const subscriber = redis.duplicate({ enableOfflineQueue: true, maxRetriesPerRequest: null, autoResubscribe: true, lazyConnect: true })
+
+  async function apply (text: string): Promise<void> {
+    let parsed
+    try {
+      parsed = update.safeParse(JSON.parse(text))
+    } catch {}
+    if (!parsed?.success) {
+      log.warn('a membership update of the backend is not valid')
+      updates.inc({ result: 'invalid' })
+      return
+    }
+    try {
+      await membership.set(parsed.data.userId, channelsIn(parsed.data.channelIds))
+      changed(userKeyOf(parsed.data.userId))
+      updates.inc({ result: 'applied' })
+    } catch (err) {
+      log.error({ err, userId: parsed.data.userId }, 'a membership update of the backend was not applied')
+      updates.inc({ result: 'failed' })
+    }
+  }
+
+  subscriber.on('error', (err: Error) => log.debug({ err }, 'redis subscriber failed'))
+  subscriber.on('message', (_channel: string, text: string) => { apply(text) })
+  subscriber.connect().then(() => subscriber.subscribe(updatesChannel)).catch((err: unknown) => log.warn({ err, channel: updatesChannel }, 'membership updates of the backend are not received'))
+  return () => subscriber.disconnect()
+}

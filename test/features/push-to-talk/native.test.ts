@@ -1,0 +1,81 @@
+import wrtc from '@roamhq/wrtc'
+import t from 'tap'
+import type { Test } from 'tap'
+import { RoomClient } from '../../../client/index.ts'
+import { build, tokenFor } from '../../support/build.ts'
+import type { TestServer } from '../../support/build.ts'
+import { connectRadio } from '../../support/radio.ts'
+import type { TestRadio } from '../../support/radio.ts'
+import { redisDatabase } from '../../support/redis.ts'
+import { frequencyOf } from '../../support/frequency.ts'
+import { until } from '../../support/retry.ts'
+import { createTone } from '../../support/wrtc.ts'
+
+// Radios and native clients hear each other.
+
+const { RTCAudioSink } = wrtc.nonstandard
+const features = 'auth,media,seats,push-to-talk'
+const hz = 500
+
+async function enter (t: Test, server: TestServer, id: number, channel: number, receive: boolean) {
+  const room = new RoomClient({ url: server.url, token: () => tokenFor(id, { channelIds: [channel] }), audio: { handlerName: 'Chrome111', ...(receive ? {} : { receive: false }) } })
+  t.teardown(() => room.close())
+  await room.join(`ptt:${channel}`)
+  return room
+}
+
+/** Sends packets as a talk of a radio until the test ends. */
+function replay (t: Test, radio: TestRadio, from: number, channel: number, packets: readonly unknown[]): void {
+  let next = 0
+  const timer = setInterval(() => radio.send(0, 3, from, channel, packets[next++ % packets.length]), 20)
+  t.teardown(() => clearInterval(timer))
+}
+
+t.test('a radio hears a native client, and a native client hears a radio', async (t) => {
+  const server = await build(t, { env: { FEATURES: features } })
+  const bob = await connectRadio(t, server.url, 2, { claims: { channelIds: [5, 6] } })
+  const ada = await enter(t, server, 1, 5, false)
+  await ada.audio?.publish(createTone(t))
+  t.same((await bob.next(1)).slice(0, 4), [0, 1, 1, 5], 'the native client takes the floor without a seat')
+  bob.send(0, 1, 2, 5)
+  t.match(await bob.next(8), { 4: 'Busy' })
+  const packets: unknown[] = []
+  for (let i = 0; i < 60; i++) packets.push((await bob.next(3))[4])
+  await ada.audio?.unpublish()
+  t.same((await bob.next(2)).slice(0, 4), [0, 2, 1, 5])
+
+  const listener = await enter(t, server, 3, 6, true)
+  bob.send(0, 1, 2, 6)
+  await bob.next(6)
+  replay(t, bob, 2, 6, packets.slice(10))
+  const [heard] = await until(() => listener.audio?.heard.length === 1 && listener.audio.heard)
+  t.equal(heard?.userId, 2)
+  const frequency = frequencyOf(t, RTCAudioSink, heard?.track as MediaStreamTrack)
+  await until(() => Math.abs(frequency() - hz) < 10)
+  t.pass(`the tone of ${hz} Hz has passed through both directions`)
+  await until(() => server.app.sfu.speakersOf('ptt:6').includes(2))
+})
+
+t.test('native clients and radios of two servers hear each other', async (t) => {
+  const env = { FEATURES: features, REDIS_URL: await redisDatabase() }
+  const [here, there] = [await build(t, { env: { ...env, NODE_ID: 'a' } }), await build(t, { env: { ...env, NODE_ID: 'b' } })]
+  const ada = await enter(t, here, 1, 5, false)
+  const bob = await connectRadio(t, there.url, 2, { claims: { channelIds: [5] } })
+  const eve = await there.connect(3, { token: tokenFor(3, { channelIds: [5] }) })
+  await eve.ok('room:join', { roomId: 'ptt:5' })
+  await ada.audio?.publish(createTone(t))
+  t.same((await bob.next(1)).slice(0, 4), [0, 1, 1, 5])
+  await bob.next(3)
+  t.match(await eve.event('audio:newProducer'), { userId: 1 })
+  await ada.audio?.unpublish()
+  await bob.next(2)
+  t.match(await eve.event('audio:producerClosed'), { userId: 1 })
+
+  const radio = await connectRadio(t, here.url, 4, { claims: { channelIds: [5] } })
+  radio.send(0, 1, 4, 5)
+  t.match(await eve.event('audio:newProducer'), { userId: 4 })
+  await here.admin('POST', '/admin/rooms/ptt:5/kick', { userId: 4 })
+  t.same((await bob.next(2)).slice(0, 4), [0, 2, 4, 5])
+  radio.send(0, 1, 4, 5)
+  await radio.next(27)
+})

@@ -1,0 +1,264 @@
+import t from 'tap'
+import { build, onBothStores, tokenFor } from '../../support/build.ts'
+import { connect } from '../../support/client.ts'
+import { connectRadio, radioToken } from '../../support/radio.ts'
+import type { RadioOptions } from '../../support/radio.ts'
+import { until } from '../../support/retry.ts'
+import { createSigner } from 'fast-jwt'
+
+const packet = Buffer.from([0xf8, 0xff, 0xfe])
+const env = { FEATURES: 'auth,push-to-talk' }
+const inFive: RadioOptions = { claims: { channelIds: [5] } }
+
+t.test('connects with headers and with subprotocols, and rejects the rest with 401', async (t) => {
+  const { url } = await build(t, { env })
+  const status = (options: RadioOptions) => connectRadio(t, url, 1, options).then(() => 101, (error: { status: number }) => error.status)
+  t.equal(await status({}), 101)
+  const radio = await connectRadio(t, url, 1, { via: 'subprotocols', deviceId: 'phone' })
+  t.ok(radio.ws.protocol.startsWith('ey'), 'the server selects the token, as old routers do')
+  t.equal(await status({ token: '' }), 401)
+  t.equal(await status({ token: 'x.y.z' }), 401)
+  t.equal(await status({ token: createSigner({ key: 'another-secret-that-is-long-enough-too', algorithm: 'HS256' })({ userId: 1 }) }), 401)
+  t.equal(await status({ token: tokenFor('ada', {}) }), 101, "native tokens have the user's id in `id`")
+  t.equal(await status({ token: createSigner({ key: 'a-secret-for-tests-that-is-long-enough', algorithm: 'HS256' })({ uid: 'u' }) }), 101)
+  t.equal(await status({ token: createSigner({ key: 'a-secret-for-tests-that-is-long-enough', algorithm: 'HS256', expiresIn: -1000 })({ userId: 1 }) }), 401)
+  t.equal(await status({ token: createSigner({ key: 'a-secret-for-tests-that-is-long-enough', algorithm: 'HS256' })({ name: 'nobody' }) }), 401)
+  t.equal((await fetch(`${url}/ptt`)).status, 404)
+})
+
+t.test('uses its own secret and path', async (t) => {
+  const key = 'a-secret-of-the-radios-that-is-long-enough'
+  const { url } = await build(t, { env: { ...env, PTT_JWT_SECRET: key, PTT_PATH: '/radio' } })
+  const token = createSigner({ key, algorithm: 'HS256' })({ uid: 7 })
+  await connectRadio(t, url, 7, { token, path: '/radio' })
+  t.match(await connectRadio(t, url, 7, { path: '/radio' }).catch((error: unknown) => error), { status: 401 })
+  t.match(await connectRadio(t, url, 7, { token }).catch((error: unknown) => error), { status: 404 })
+})
+
+onBothStores(t, 'talks in a channel', async (t, store) => {
+  const { url } = await build(t, { env: { ...env, ...store } })
+  const [ada, bob, eve] = await Promise.all([connectRadio(t, url, 1, inFive), connectRadio(t, url, 'bob', inFive), connectRadio(t, url, 3)])
+
+  ada.send(0, 1, 999, 5, 'hello')
+  t.same(await ada.next(6), [0, 6, 1, 5, 'hello'], 'the payload is echoed')
+  t.same(await bob.next(1), [0, 1, 1, 5, 'hello'], 'fromId is bound to the connection')
+  bob.send(0, 1, 'bob', 5, null)
+  t.same(await bob.next(8), [0, 8, 'bob', 5, 'Busy'])
+  for (let i = 0; i < 3; i++) ada.send(0, 3, 1, 5, packet)
+  for (let i = 0; i < 3; i++) t.same(await bob.next(3), [0, 3, 1, 5, packet])
+  bob.send(0, 3, 'bob', 5, packet)
+  bob.send(0, 2, 'bob', 5, null)
+  t.match((await bob.next(7)).slice(0, 4), [0, 7, 'bob', 5], 'a STOP without a talk is acknowledged')
+  const before = Date.now()
+  ada.send(0, 2, 1, 5, null)
+  const [,,,, messageId, payload] = await ada.next(7)
+  t.ok(Date.now() - before >= 95)
+  t.match(messageId, /^0_3_5_1_\d{13}_\d+ms\.opus$/)
+  t.equal(payload, 'Acknowledged')
+  const stop = await bob.next(2)
+  t.same(stop.slice(0, 4), [0, 2, 1, 5])
+  t.match(JSON.parse(String(stop[4])), { message_id: messageId, duration: Number })
+
+  bob.send(0, 1, 'bob', 5)
+  t.same(await bob.next(6), [0, 6, 'bob', 5, 'Acknowledged'], 'the floor is free after the STOP')
+  await ada.next(1)
+  // A new START ends the previous talk at once.
+  bob.send(0, 2, 'bob', 5)
+  bob.send(0, 1, 'bob', 5)
+  await bob.next(6)
+  await ada.next(1)
+  t.same(ada.frames.filter(([, type]) => type === 1 || type === 2).map(([, type]) => type), [1, 2, 1])
+  await bob.close()
+  await ada.next(2)
+  ada.send(0, 1, 1, 5)
+  await ada.next(6)
+  await ada.flush()
+  t.equal(ada.frames.some(([, type]) => type === 3), false, 'audio without the floor is dropped')
+
+  eve.send(0, 1, 3, 5, null)
+  t.same(await eve.next(27), [0, 27, 3, 5, 'Unauthorized Group'])
+  t.same(await eve.next(8), [0, 8, 3, 5, 'Ack Failed'])
+  eve.send(0, 17, 3, 5, 'x')
+  await eve.next(27)
+  await eve.flush()
+  t.equal(eve.frames.length, 6)
+})
+
+onBothStores(t, 'talks in private', async (t, store) => {
+  const { url } = await build(t, { env: { ...env, ...store } })
+  const [ada, bob] = [await connectRadio(t, url, 1), await connectRadio(t, url, 2)]
+  ada.send(1, 1, 1, 2, { any: 'type' })
+  t.same(await ada.next(6), [1, 6, 1, 2, { any: 'type' }])
+  t.same(await bob.next(1), [1, 1, 1, 2, { any: 'type' }])
+  bob.send(1, 1, 2, 1, null)
+  t.same(await bob.next(6), [1, 6, 2, 1, 'Acknowledged'], 'private talks are never busy')
+  ada.send(1, 3, 1, 2, packet)
+  t.same(await bob.next(3), [1, 3, 1, 2, packet])
+  ada.send(1, 2, 1, 2)
+  const [,,,, messageId] = await ada.next(7)
+  t.match(messageId, /^1_3_2_1_\d{13}_\d+ms\.opus$/)
+  t.match(JSON.parse(String((await bob.next(2))[4])), { message_id: messageId })
+})
+
+onBothStores(t, 'acknowledges and relays messages', async (t, store) => {
+  const { url } = await build(t, { env: { ...env, ...store } })
+  const [ada, bob] = [await connectRadio(t, url, 1, inFive), await connectRadio(t, url, 2, inFive)]
+  ada.send(0, 17, 1, 5, '{"text":"hi"}')
+  const ack = await ada.next(22)
+  t.match(ack[4], /^0_17_5_1_\d{13}\.txt$/)
+  t.same(ack, [0, 22, 1, 5, ack[4], 'Acknowledged'])
+  t.same(await bob.next(17), [0, 17, 1, 5, JSON.stringify({ message_id: ack[4], text: 'hi' })])
+  ada.send(1, 17, 1, 2, 'plain')
+  const second = await ada.next(22)
+  t.same(await bob.next(17), [1, 17, 1, 2, JSON.stringify({ message_id: second[4], text: 'plain' })])
+  ada.send(1, 23, 1, 2, { choice: 1 })
+  const interactive = await ada.next(24)
+  t.same(await bob.next(23), [1, 23, 1, 2, JSON.stringify({ message_id: interactive[4], text: '{"choice":1}' })])
+  ada.send(0, 18, 1, 5, packet)
+  const image = await ada.next(22)
+  t.same(await bob.next(18), [0, 18, 1, 5, image[4], packet])
+  // Relayed in private, and ignored in channels.
+  for (const type of [5, 10, 11, 12, 13, 20, 21]) {
+    bob.send(0, type, 2, 5, 'to all')
+    bob.send(1, type, 2, 1, 'to one')
+    t.same(await ada.next(type), [1, type, 2, 1, 'to one'])
+  }
+  ada.send(1, 25, 1, 0, 'test')
+  t.same(await ada.next(26), [1, 26, 0, 1, 'test'])
+})
+
+onBothStores(t, 'closes the older radio of a user', async (t, store) => {
+  const { url } = await build(t, { env: { ...env, ...store } })
+  const first = await connectRadio(t, url, 1, { deviceId: 'a' })
+  const second = await connectRadio(t, url, 1, { deviceId: 'a' })
+  t.match(await first.closed, { code: 4409 })
+  t.equal(first.frames.some(([, type]) => type === 9), false, 'the same device is replaced silently')
+  await connectRadio(t, url, 1, { deviceId: 'b' })
+  t.same(await second.next(9), [1, 9, 0, 1, 'userId 1 has logged in from another deviceId b'])
+  t.match(await second.closed, { code: 4409 })
+})
+
+onBothStores(t, 'keeps messages for users who are offline', async (t, store) => {
+  const { url } = await build(t, { env: { ...env, ...store, PTT_OFFLINE_MESSAGES: '3' } })
+  const ada = await connectRadio(t, url, 1, inFive)
+  const bob = await connectRadio(t, url, 2, inFive)
+  ada.send(0, 17, 1, 5, 'while online')
+  await bob.next(17)
+  await bob.close()
+  await ada.flush()
+  for (const text of ['a', 'b', 'c', 'd']) ada.send(1, 17, 1, 2, text)
+  ada.send(0, 17, 1, 5, 'to the channel')
+  await ada.next(22, ([channelType]) => channelType === 0)
+  await until(async () => ada.frames.filter(([, type]) => type === 22).length === 6)
+
+  const again = await connectRadio(t, url, 2, inFive)
+  const texts = again.frames.filter(([, type]) => type === 17).map((frame) => (JSON.parse(String(frame[4])) as { text: string }).text)
+  t.same(texts, ['b', 'c', 'd', 'to the channel'], 'the oldest is dropped, and no message is repeated')
+  await again.close()
+  await until(async () => {
+    const third = await connectRadio(t, url, 2, inFive)
+    return third.frames.every(([, type]) => type !== 17)
+  })
+})
+
+t.test('follows the membership updates of the backend, and lets users join themselves', async (t) => {
+  const { redisDatabase } = await import('../../support/redis.ts')
+  const server = await build(t, { env: { ...env, PTT_SELF_JOIN: 'true', REDIS_URL: await redisDatabase() } })
+  const { app, url } = server
+  const [ada, bob] = [await connectRadio(t, url, 1, inFive), await connectRadio(t, url, 2, inFive)]
+  const update = async (userId: number, channelIds: unknown[]) => await app.redis.publish('vp:membership_updates', JSON.stringify({ eventId: 'e', userId, channelIds, action: 'set_user_channels' }))
+  await app.redis.publish('vp:membership_updates', 'not JSON')
+  await update(2, [6])
+  ada.send(0, 1, 1, 5)
+  await until(async () => {
+    bob.send(0, 17, 2, 5, 'x')
+    await bob.flush()
+    return bob.frames.some(([, type]) => type === 27)
+  })
+  bob.send(0, 1, 2, 6)
+  await bob.next(6, ([,,, to]) => to === 6)
+  const old = radioToken(2, { channelIds: [5], iat: Math.floor(Date.now() / 1000) - 60 })
+  const again = await connectRadio(t, url, 2, { token: old, deviceId: 'x' })
+  again.send(0, 17, 2, 5, 'x')
+  await again.next(27)
+  const renewed = await connectRadio(t, url, 2, { token: radioToken(2, { channelIds: [5], iat: Math.floor(Date.now() / 1000) + 30 }), deviceId: 'x' })
+  renewed.send(0, 17, 2, 5, 'x')
+  await renewed.next(22)
+
+  renewed.send(0, 15, 2, 7)
+  renewed.send(0, 1, 2, 7)
+  await renewed.next(6, ([,,, to]) => to === 7)
+  renewed.send(0, 16, 2, 7)
+  renewed.send(0, 1, 2, 7)
+  await renewed.next(27, ([,,, to]) => to === 7)
+})
+
+t.test('stores push tokens, and keeps talks where configured', async (t) => {
+  const server = await build(t, { env: { ...env, PTT_RECORD: 'true' } })
+  const ada = await connectRadio(t, server.url, 1, { ...inFive, deviceId: 'phone' })
+  ada.send(0, 4, 1, 0, 'push-token')
+  await ada.flush()
+  t.match(await server.admin('GET', '/admin/push-to-talk/users/1/devices'), { body: { devices: [{ deviceId: 'phone', token: 'push-token' }] } })
+  ada.send(0, 1, 1, 5)
+  for (let i = 0; i < 5; i++) ada.send(0, 3, 1, 5, packet)
+  ada.send(0, 2, 1, 5)
+  const messageId = String((await ada.next(7))[4])
+  t.match(await server.admin('GET', '/admin/push-to-talk/talks'), { body: { talks: [{ messageId, bytes: Number }] } })
+  const file = await fetch(`${server.url}/admin/push-to-talk/talks/${messageId}`, { headers: { authorization: 'Bearer an-admin-key-for-tests-that-is-long-enough' } })
+  t.equal(Buffer.from(await file.arrayBuffer()).toString('latin1', 0, 4), 'OggS')
+  t.match(await server.admin('DELETE', `/admin/push-to-talk/talks/${messageId}`), { status: 204 })
+  t.match(await server.admin('GET', '/admin/push-to-talk/talks'), { body: { talks: [] } })
+})
+
+t.test('continues across a reload, and drops malformed frames', async (t) => {
+  const server = await build(t, { env: { ...env, PTT_MESSAGES_PER_MINUTE: '2' } })
+  const [ada, bob] = [await connectRadio(t, server.url, 1, inFive), await connectRadio(t, server.url, 2, inFive)]
+  ada.send(0, 1, 1, 5)
+  await bob.next(1)
+  t.match(await server.admin('POST', '/admin/features/push-to-talk/reload'), { status: 200, body: { generation: 2 } })
+  ada.send(0, 3, 1, 5, packet)
+  await bob.next(3)
+  ada.send(0, 2, 1, 5)
+  await bob.next(2)
+  await bob.flush()
+  t.equal(bob.frames.filter(([, type]) => type !== 26).length, 3, 'each frame arrives once')
+
+  for (const data of ['text', Buffer.from([0xc1]), Buffer.alloc(0), Buffer.alloc(1000, 0x91)]) ada.sendRaw(data)
+  ada.send(7)
+  ada.send(0, 3, 1, 5, 'no audio')
+  ada.send(0, 19, 1, 5)
+  await ada.flush()
+  const metrics = await (await fetch(`${server.url}/metrics`)).text()
+  t.match(metrics, /flylive_ptt_frames_dropped_total\{reason="malformed"\} 6/)
+  t.match(metrics, /flylive_ptt_frames_dropped_total\{reason="ignored"\} 1/)
+  t.match(metrics, /flylive_ptt_radios 2/)
+  for (let i = 0; i < 4; i++) bob.send(1, 17, 2, 1, 'x')
+  await bob.flush()
+  t.equal(bob.frames.filter(([, type]) => type === 22).length, 2, 'at most two messages per minute')
+  t.match(await (await fetch(`${server.url}/metrics`)).text(), /flylive_ptt_frames_dropped_total\{reason="rate_limited"\} 2/)
+  t.match(await server.admin('POST', '/admin/features/push-to-talk/disable'), { status: 200 })
+  t.match(await ada.closed, { code: 1001 })
+  t.match(await connectRadio(t, server.url, 1).catch((error: unknown) => error), { status: 404 })
+})
+
+t.test('only members join the room of a channel, which has no owner', async (t) => {
+  const { url } = await build(t, { env: { FEATURES: 'auth,media,seats,lobby,push-to-talk' } })
+  const join = async (claims: Record<string, unknown>) => {
+    const client = await connect(t, url, { token: tokenFor(7, claims) })
+    return { client, reply: await client.request('room:join', { roomId: 'ptt:5', pin: '1234' }) }
+  }
+  t.match((await join({})).reply, { ok: false, error: { code: 'FORBIDDEN' } })
+  t.match((await join({ channelIds: [6] })).reply, { ok: false, error: { code: 'FORBIDDEN' } })
+  const { client, reply } = await join({ channelIds: ['5'] })
+  t.match(reply, { ok: true, data: { roomId: 'ptt:5', ownerId: null, self: { userId: 7, role: 'member' } } })
+  t.match(await client.ok('lobby:list'), { rooms: [] }, 'the lobby does not list it')
+  t.equal(await client.fails('seat:lock', { seatIndex: 1 }), 'FORBIDDEN')
+
+  const radio = await connectRadio(t, url, 1, inFive)
+  radio.send(0, 1, 1, 5)
+  t.same(await client.event('ptt:floor'), { roomId: 'ptt:5', userId: 1 })
+  t.match(await client.event('audio:newProducer'), { userId: 1, kind: 'audio' })
+  radio.send(0, 2, 1, 5)
+  t.same(await client.event('ptt:floor'), { roomId: 'ptt:5', userId: null })
+  t.match(await client.event('audio:producerClosed'), { userId: 1 })
+})
