@@ -1,19 +1,24 @@
 import * as ortc from 'mediasoup/ortc'
 import type { types } from 'mediasoup'
 
+/** The payload type of Opus in consumers: that in the offers of Chromium, for players that make the offer (WHEP). */
+export const opusPayloadType = 111
+
 /**
  * The only codec: Opus with forward error correction, without discontinuous transmission, in packets
  * of at least 10 ms. WebRTC always declares Opus as stereo.
  */
-export const mediaCodecs: types.RouterRtpCodecCapability[] = [{
+export const codecsWith = (preferredPayloadType: number): types.RouterRtpCodecCapability[] => [{
   kind: 'audio',
   mimeType: 'audio/opus',
-  // As in the offers of Chromium: players of WHEP offer their own payload type, and consumers cannot change it.
-  preferredPayloadType: 111,
+  preferredPayloadType,
   clockRate: 48_000,
   channels: 2,
   parameters: { useinbandfec: 1, usedtx: 0, minptime: 10 }
 }]
+
+/** The codec of the rooms' routers. */
+export const mediaCodecs = codecsWith(opusPayloadType)
 
 /** The capabilities of all routers, available without creating one. */
 export const rtpCapabilities: types.RtpCapabilities = ortc.generateRouterRtpCapabilities(mediaCodecs)

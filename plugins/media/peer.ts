@@ -40,7 +40,7 @@ export class Peer implements MediaUser {
   readonly media: RoomMedia
   readonly consumers: Consumers
   readonly #context: PeerContext
-  readonly #transports = new Map<Direction, { transport: types.WebRtcTransport, monitored: MonitoredTransport, connected: boolean }>()
+  readonly #transports = new Map<Direction, { transport: types.WebRtcTransport, router: types.Router, monitored: MonitoredTransport, connected: boolean }>()
   readonly #producers = new Map<string, RoomProducer>()
   /** Number of producers that are being created. */
   #producing = 0
@@ -65,11 +65,17 @@ export class Peer implements MediaUser {
     return [producer]
   }
 
-  /** Creates a transport and closes an earlier transport of the same direction. */
-  async createTransport (direction: Direction): Promise<TransportParameters> {
+  /**
+   * Creates a transport and closes an earlier transport of the same direction.
+   *
+   * @param payloadType of Opus in the consumers of the transport
+   */
+  async createTransport (direction: Direction, payloadType?: number): Promise<TransportParameters> {
     let transport: types.WebRtcTransport | undefined
+    let router = this.media.router
     try {
-      transport = await this.media.router.createWebRtcTransport({
+      router = await this.media.routers.routerFor(payloadType)
+      transport = await router.createWebRtcTransport({
         webRtcServer: this.media.worker.server,
         enableUdp: true,
         enableTcp: true,
@@ -91,7 +97,7 @@ export class Peer implements MediaUser {
     this.#closeTransport(direction)
     const candidates = this.media.worker.candidates(transport.iceCandidates)
     const monitored = this.#context.monitor(transport, { roomId: this.media.roomId, userId: this.session.user.id, direction, candidates })
-    this.#transports.set(direction, { transport, monitored, connected: false })
+    this.#transports.set(direction, { transport, router, monitored, connected: false })
     const { id, iceParameters, dtlsParameters } = transport
     return { id, iceParameters, iceCandidates: candidates, dtlsParameters }
   }
@@ -155,9 +161,10 @@ export class Peer implements MediaUser {
   }
 
   async #consume (transportId: string, producerId: string, rtpCapabilities: types.RtpCapabilities, paused: boolean): Promise<types.Consumer> {
-    const { transport } = this.#entry(transportId, 'consumer')
-    if (!this.media.router.canConsume({ producerId, rtpCapabilities })) throw new CannotConsume()
-    const consumer = await transport.consume({ producerId, rtpCapabilities, paused })
+    const { transport, router } = this.#entry(transportId, 'consumer')
+    const id = await this.media.routers.provide(producerId, router)
+    if (!router.canConsume({ producerId: id, rtpCapabilities })) throw new CannotConsume()
+    const consumer = await transport.consume({ producerId: id, rtpCapabilities, paused })
     if (this.#closed || transport.closed) {
       consumer.close()
       throw new TransportNotFound(transportId)

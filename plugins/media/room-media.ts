@@ -3,6 +3,7 @@ import type { UserId } from '../connections/session.ts'
 import type { Hooks } from '../hooks.ts'
 import { mediaCodecs } from './codecs.ts'
 import { ProducerNotFound } from './errors.ts'
+import { PayloadTypeRouters } from './payload-types.ts'
 import type { MediaWorker, WorkerPool } from './pool.ts'
 import { RoomProducer } from './producer.ts'
 import type { CloseCause, ProducePermit, ProducerInfo, ProducerOwner, ProducerSource } from './producer.ts'
@@ -42,6 +43,8 @@ export class RoomMedia {
   readonly roomId: string
   readonly worker: MediaWorker
   readonly router: types.Router
+  /** The room's router, and routers whose consumers use other payload types. */
+  readonly routers: PayloadTypeRouters
   readonly producers = new Map<string, RoomProducer>()
   readonly #speakers: Speakers
   readonly #users = new Set<MediaUser>()
@@ -74,6 +77,7 @@ export class RoomMedia {
     this.roomId = roomId
     this.worker = worker
     this.router = router
+    this.routers = new PayloadTypeRouters(router, worker.worker)
     this.#speakers = speakers
     this.#context = context
     this.#onClosed = onClosed
@@ -148,6 +152,7 @@ export class RoomMedia {
     if (this.#closed) return
     this.#closed = true
     this.#speakers.close()
+    this.routers.close()
     this.router.close()
     this.#context.pool.release(this.worker)
     this.#onClosed(this)

@@ -34,6 +34,11 @@ export interface ConsumerInfo {
   rtpParameters: types.RtpParameters
 }
 
+export interface TransportOptions {
+  /** Payload type of Opus in the consumers of the transport, for clients that make the offer themselves. Default: that of the room's router. */
+  payloadType?: number
+}
+
 /**
  * The audio API. Other plugins and features access mediasoup only through this API. All
  * transports, producers and consumers of a session close when the session leaves its
@@ -56,7 +61,7 @@ export interface Sfu {
   /** Media statistics of a room, for admins. */
   describe (roomId: string): { worker: number, routerId: string, transports: { transportId: string, userId: UserId, type: Direction, iceState: string, dtlsState: string }[] } | undefined
   /** Creates a transport, and the room's router if there is none. Closes an earlier transport of the same direction. */
-  createTransport (room: LocalRoom, session: Session, direction: Direction): Promise<TransportParameters>
+  createTransport (room: LocalRoom, session: Session, direction: Direction, options?: TransportOptions): Promise<TransportParameters>
   connectTransport (session: Session, transportId: string, dtlsParameters: types.DtlsParameters): Promise<void>
   restartIce (session: Session, transportId: string): Promise<types.IceParameters>
   /** Lets a session send audio, if the hook `media:produce` permits it. */
@@ -275,13 +280,13 @@ export function createSfu (app: FastifyInstance, pool: WorkerPool): OwnedSfu {
       }
     },
 
-    createTransport: (room, session, direction) => refused(async () => {
+    createTransport: (room, session, direction, { payloadType } = {}) => refused(async () => {
       if (!peers.has(session.id)) await quota.claim(session, room.roomId)
       const peer = await peerIn(room.roomId, session).catch((error: unknown) => {
         if (!peers.has(session.id)) quota.release(session)
         throw error
       })
-      return await peer.createTransport(direction)
+      return await peer.createTransport(direction, payloadType)
     }),
     connectTransport: (session, transportId, dtlsParameters) => refused(() => withTransport(session, transportId).connectTransport(transportId, dtlsParameters)),
     restartIce: (session, transportId) => refused(() => withTransport(session, transportId).restartIce(transportId)),

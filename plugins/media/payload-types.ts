@@ -1,0 +1,65 @@
+import type { types } from 'mediasoup'
+import { codecsWith, opusPayloadType } from './codecs.ts'
+
+/**
+ * The routers of a room, by the payload type that their consumers use for Opus. Players that make the offer
+ * themselves (WHEP) choose the payload type, and a consumer can only use that of its router. A producer is piped to
+ * another router on the same worker with its first consumer there.
+ */
+export class PayloadTypeRouters {
+  readonly #main: types.Router
+  readonly #worker: types.Worker
+  readonly #others = new Map<number, Promise<types.Router>>()
+  /** Ids of the piped producers, by router and producer. */
+  readonly #piped = new Map<string, Promise<string>>()
+  #closed = false
+
+  /** @param main the room's router */
+  constructor (main: types.Router, worker: types.Worker) {
+    this.#main = main
+    this.#worker = worker
+  }
+
+  /** @returns the router whose consumers use a payload type; creates it if there is none */
+  async routerFor (payloadType = opusPayloadType): Promise<types.Router> {
+    if (payloadType === opusPayloadType) return this.#main
+    const router = this.#others.get(payloadType) ?? this.#worker.createRouter({ mediaCodecs: codecsWith(payloadType) })
+    this.#others.set(payloadType, router)
+    router.catch(() => this.#others.delete(payloadType))
+    const created = await router
+    if (this.#closed) created.close()
+    return created
+  }
+
+  /**
+   * Makes a producer of the room available on a router. Idempotent.
+   *
+   * @returns the producer's id on that router
+   */
+  async provide (producerId: string, router: types.Router): Promise<string> {
+    if (router === this.#main) return producerId
+    const key = `${router.id} ${producerId}`
+    const piping = this.#piped.get(key) ?? this.#pipe(producerId, router, key)
+    this.#piped.set(key, piping)
+    return await piping
+  }
+
+  async #pipe (producerId: string, router: types.Router, key: string): Promise<string> {
+    try {
+      // Both routers are on the same worker, where ids are unique.
+      const { pipeProducer } = await this.#main.pipeToRouter({ producerId, router, enableSctp: false, keepId: false })
+      if (!pipeProducer) throw new Error(`The producer ${producerId} was not piped`)
+      pipeProducer.observer.once('close', () => this.#piped.delete(key))
+      return pipeProducer.id
+    } catch (error) {
+      this.#piped.delete(key)
+      throw error
+    }
+  }
+
+  /** Closes the other routers. */
+  close (): void {
+    this.#closed = true
+    for (const router of this.#others.values()) router.then((created) => created.close(), () => { /* It was not created. */ })
+  }
+}
