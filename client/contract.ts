@@ -731,6 +731,16 @@ export interface ModerationRequests {
   }
 }
 
+/** Events of the feature `push-to-talk`. */
+export interface PushToTalkEvents {
+  /** Sent to native clients in the room of a push-to-talk channel when the floor is taken or released */
+  'ptt:floor': {
+    roomId: string
+    /** Who may talk; null if nobody does */
+    userId: UserId | null
+  }
+}
+
 /** Requests of the feature `reactions`. */
 export interface ReactionsRequests {
   'room:react': {
@@ -977,7 +987,7 @@ export interface SeatsJoinReply {
 export interface Requests extends CoreRequests, AuthRequests, ChatRequests, GiftsRequests, LobbyRequests, MediaRequests, ModerationRequests, ReactionsRequests, SeatsRequests {}
 
 /** All events, by type. A program can add events of other features. */
-export interface Events extends CoreEvents, ChatEvents, GiftsEvents, MediaEvents, MixEvents, ReactionsEvents, SeatsEvents {}
+export interface Events extends CoreEvents, ChatEvents, GiftsEvents, MediaEvents, MixEvents, PushToTalkEvents, ReactionsEvents, SeatsEvents {}
 
 /** Fields of features in the request of room:join; present while the feature is on. */
 export interface JoinRequestAdditions extends Partial<SeatsJoinRequest> {}
@@ -1011,13 +1021,17 @@ export type ErrorCode =
   | 'KEY_REUSED'
   | 'MEDIA_LIMIT'
   | 'MESSAGE_NOT_FOUND'
+  | 'METHOD_NOT_ALLOWED'
   | 'NOT_FOUND'
   | 'NOT_IN_ROOM'
   | 'NOT_SEATED'
+  | 'OFFER_NOT_ACCEPTABLE'
   | 'ORIGIN_NOT_ALLOWED'
   | 'OVERLOADED'
   | 'PIN_REQUIRED'
   | 'PIN_WRONG'
+  | 'PRECONDITION_FAILED'
+  | 'PRECONDITION_REQUIRED'
   | 'PRODUCER_LIMIT'
   | 'PRODUCER_NOT_FOUND'
   | 'RATE_LIMITED'
@@ -1032,6 +1046,7 @@ export type ErrorCode =
   | 'SEAT_REQUESTS_FULL'
   | 'SEAT_REQUEST_NOT_FOUND'
   | 'SEAT_TAKEN'
+  | 'SESSION_NOT_FOUND'
   | 'TOO_MANY_CONNECTIONS'
   | 'TRANSPORT_ALREADY_CONNECTED'
   | 'TRANSPORT_NOT_FOUND'

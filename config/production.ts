@@ -1,10 +1,11 @@
 import type { EnvironmentDefaults } from './load.ts'
 
 /**
+/**
  * Disables the features that must not be public by default (the API docs, the list of rooms, the test page), and those
  * that only some deployments need.
  */
 export default {
   env: {},
-  features: { docs: false, lobby: false, stage: false, 'socket-io': false }
+  features: { docs: false, lobby: false, 'push-to-talk': false, stage: false, 'socket-io': false, whip: false }
 } satisfies EnvironmentDefaults

@@ -30,10 +30,12 @@ const features: Readonly<Record<keyof typeof production.features, string>> & Rea
   media: 'audio; without it, rooms are silent',
   mix: 'lets listeners receive one mixed stream instead of a stream per speaker',
   moderation: 'lets the owner and admins of a room remove, ban, mute, lock, and hand over',
+  'push-to-talk': 'a WebSocket for VoicePing radios, at `PTT_PATH`',
   reactions: 'emojis that members send to the room',
   seats: 'seats, invites and raised hands; without it, everyone may speak',
   'socket-io': 'connections of Socket.IO clients, under `/socket.io/`',
-  stage: 'the web client at `/` and the admin page at `/admin`, which are public'
+  stage: 'the web client at `/` and the admin page at `/admin`, which are public',
+  whip: 'audio over HTTP for every user with a token, under `/whip` and `/whep`'
 }
 
 const environments = { development, test, production }

@@ -106,7 +106,7 @@ t.test('both documents describe the running features', async (t) => {
   const first = await readDocuments(server)
   t.ok('wave-send.request' in first.asyncapi.operations)
   t.ok('wave-received.event' in first.asyncapi.operations)
-  t.match(first.asyncapi['x-error-codes'], [...first.asyncapi['x-error-codes'].slice(0, -1), { code: 'NOBODY_THERE', status: 404, feature: 'wave', meaning: 'There is no …' }])
+  t.match(first.asyncapi['x-error-codes'].find(({ code }) => code === 'NOBODY_THERE'), { status: 404, feature: 'wave', meaning: 'There is no …' })
   t.ok(inReply(first, 'toWaves'))
   t.ok(inReply(first, 'chatHistory'))
   t.ok('/waves/{to}' in first.openapi.paths)

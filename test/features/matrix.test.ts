@@ -7,6 +7,7 @@ import { build } from '../support/build.ts'
 import type { TestServer } from '../support/build.ts'
 import { connect, Refused } from '../support/client.ts'
 import type { TestClient } from '../support/client.ts'
+import { connectRadio } from '../support/radio.ts'
 import { until } from '../support/retry.ts'
 import { dtlsParameters, rtpCapabilities, rtpParameters } from '../support/rtp.ts'
 
@@ -157,6 +158,24 @@ const shows: Record<string, { on: (t: Test, scene: Scene) => Promise<void>, off?
     },
     async off (t, { server }) {
       t.equal((await fetch(`${server.url}/docs/asyncapi.json`)).status, 404)
+    }
+  },
+  'push-to-talk': {
+    async on (t, { server }) {
+      const radio = await connectRadio(t, server.url, 1, { claims: { channelIds: [5] } })
+      radio.send(0, 1, 1, 5)
+      t.same(await radio.next(6), [0, 6, 1, 5, 'Acknowledged'])
+    },
+    async off (t, { server }) {
+      t.match(await connectRadio(t, server.url, 1).catch((error: unknown) => error), { status: 404 })
+    }
+  },
+  whip: {
+    async on (t, { server }) {
+      t.equal((await fetch(`${server.url}/whip/7`, { method: 'POST', headers: { 'content-type': 'application/sdp' }, body: 'v=0' })).status, 401)
+    },
+    async off (t, { server }) {
+      t.equal((await fetch(`${server.url}/whip/7`, { method: 'POST', headers: { 'content-type': 'application/sdp' }, body: 'v=0' })).status, 404)
     }
   },
   stage: {

@@ -1,0 +1,205 @@
+import { randomUUID } from 'node:crypto'
+import { FeatureDisabled, Forbidden, isCoded, RoomNotFound, userKeyOf, withDetails } from 'flylive-audio-server/feature'
+import type { FeatureInstance, HttpRequest, Identity, LocalRoom, Session } from 'flylive-audio-server/feature'
+import { OfferNotAcceptable, PreconditionFailed, PreconditionRequired, SessionNotFound } from './errors.ts'
+import { answerTo, fragmentOf, parseFragment, parseOffer, rtpCapabilitiesOf, rtpParametersOf } from './sdp.ts'
+import type { Offer, SentAudio, ServerParameters } from './sdp.ts'
+
+/** How long a session may be without a connection for audio, in milliseconds. */
+const unconnectedMs = 30_000
+
+type Kind = 'whip' | 'whep'
+
+/** A client's session, which its URL identifies. */
+interface Resource {
+  id: string
+  kind: Kind
+  roomId: string
+  userKey: string
+  session: Session
+  transportId: string
+  offer: Offer
+  server: ServerParameters
+  /** The client's ICE username fragment. */
+  iceUfrag: string
+  etag: string
+  /** Since when there is no connection, epoch milliseconds; undefined if there is one. */
+  unconnectedSince: number | undefined
+}
+
+/** The fields of the reply to a join that the feature uses. */
+interface JoinReply {
+  seats?: { seatIndex: number, userId: string | number }[]
+  seatCount?: number
+  lockedSeats?: number[]
+  iceServers?: { urls: string | string[], username?: string, credential?: string }[]
+}
+
+interface ResourceParams {
+  roomId: string
+  id: string
+}
+
+/** Sessions of WHIP and WHEP clients. They outlive reloads. */
+export interface Sessions {
+  /** Opens a session for an offer. @throws the errors of the join, of the seat and of the offer */
+  open (kind: Kind, request: HttpRequest, roomId: string, pin: string | undefined, offer: string): Promise<{ id: string, answer: string, etag: string, links: string[] }>
+  /**
+   * Handles ICE candidates and ICE restarts.
+   *
+   * @param ifMatch the ETag, or `*` to restart ICE
+   * @returns the server's new ICE credentials if ICE was restarted
+   */
+  patch (kind: Kind, request: HttpRequest, params: ResourceParams, ifMatch: string | undefined, fragment: string): Promise<{ etag: string, fragment: string } | undefined>
+  end (kind: Kind, request: HttpRequest, params: ResourceParams): Promise<void>
+  /** Ends the sessions that have lost their connection. */
+  check (): void
+}
+
+const etagOf = ({ iceParameters }: ServerParameters) => `"${iceParameters.usernameFragment}"`
+
+/** A guest, where anonymous users are allowed. */
+function anonymous (): Identity {
+  const id = `guest-${randomUUID()}`
+  const name = `Guest ${id.slice(6, 10)}`
+  return { user: { id, name, roles: [], profile: { userId: id, id, name } } }
+}
+
+/** ICE servers as Link headers (RFC 9725, section 4.6). */
+function linksOf ({ iceServers = [] }: JoinReply): string[] {
+  const quoted = (text: string) => `"${text.replace(/["\\]/g, '\\$&')}"`
+  return iceServers.flatMap(({ urls, username, credential }) => [urls].flat().map((url) => [
+    `<${url}>; rel="ice-server"`,
+    ...(username === undefined ? [] : [`username=${quoted(username)}`]),
+    ...(credential === undefined ? [] : [`credential=${quoted(credential)}`, 'credential-type="password"'])
+  ].join('; ')))
+}
+
+export function createSessions (app: FeatureInstance): Sessions {
+  const { clock, config, features, log, messages, metrics, rooms, sfu, sockets, store } = app
+  const resources = app.keep('resources', () => new Map<string, Resource>())
+  const open = metrics.gauge('flylive_whip_sessions', 'Open WHIP and WHEP sessions', ['kind'])
+  const count = () => { for (const kind of ['whip', 'whep']) open.set({ kind }, [...resources.values()].filter((resource) => resource.kind === kind).length) }
+  count()
+
+  async function identify (request: HttpRequest): Promise<Identity> {
+    const auth = features.getFeature('auth')
+    if (auth) return await auth.authenticate(request)
+    if (config.ALLOW_ANONYMOUS) return anonymous()
+    throw new FeatureDisabled('auth')
+  }
+
+  /** Takes the first free seat, unless the user has a seat. @throws SEAT_TAKEN if no seat is free */
+  async function takeSeat (session: Session, { seats, seatCount = 0, lockedSeats = [] }: JoinReply): Promise<void> {
+    if (!seats || seats.some(({ userId }) => userKeyOf(userId) === session.userKey)) return
+    const unavailable = new Set([...lockedSeats, ...seats.map(({ seatIndex }) => seatIndex)])
+    let refused: unknown
+    for (let seatIndex = 0; seatIndex < seatCount; seatIndex++) {
+      if (unavailable.has(seatIndex)) continue
+      try {
+        await messages.dispatch(session, 'seat:take', { seatIndex })
+        return
+      } catch (error) {
+        if (!isCoded(error) || (error.code !== 'SEAT_TAKEN' && error.code !== 'SEAT_LOCKED')) throw error
+        refused = error
+      }
+    }
+    if (isCoded(refused) && refused.code === 'SEAT_TAKEN') throw refused
+    const error = new Error('All seats of the room are taken or locked')
+    throw Object.assign(error, { code: 'SEAT_TAKEN', statusCode: 409 })
+  }
+
+  function localRoom (roomId: string): LocalRoom {
+    const room = rooms.get(roomId)
+    if (!room) throw new RoomNotFound(roomId)
+    return room
+  }
+
+  async function createTransport (session: Session, roomId: string, kind: Kind, offer: Offer): Promise<ServerParameters & { id: string }> {
+    const transport = await sfu.createTransport(localRoom(roomId), session, kind === 'whip' ? 'producer' : 'consumer', kind === 'whip' ? {} : { payloadType: offer.payloadType })
+    await sfu.connectTransport(session, transport.id, offer.dtlsParameters)
+    return transport as unknown as ServerParameters & { id: string }
+  }
+
+  /** Starts to send the mix to a player. */
+  async function sendMix (session: Session, transportId: string, offer: Offer): Promise<SentAudio> {
+    const { id, rtpParameters } = await messages.dispatch(session, 'audio:consume', { transportId, producerId: 'mix', rtpCapabilities: rtpCapabilitiesOf(offer) }) as
+      { id: string, rtpParameters: { codecs: { payloadType: number }[], encodings: { ssrc: number }[], rtcp: { cname: string } } }
+    await messages.dispatch(session, 'consumer:resume', { consumerId: id })
+    return { payloadType: rtpParameters.codecs[0]?.payloadType as number, ssrc: rtpParameters.encodings[0]?.ssrc as number, cname: rtpParameters.rtcp.cname }
+  }
+
+  async function find (kind: Kind, request: HttpRequest, { roomId, id }: ResourceParams): Promise<Resource> {
+    const { user } = await identify(request)
+    const resource = resources.get(id)
+    if (!resource || resource.kind !== kind || resource.roomId !== roomId) throw new SessionNotFound(id)
+    if (features.getFeature('auth') && resource.userKey !== userKeyOf(user.id)) throw new Forbidden('The session belongs to another user')
+    return resource
+  }
+
+  return {
+    async open (kind, request, roomId, pin, text) {
+      const identity = await identify(request)
+      const offer = parseOffer(text, kind === 'whip' ? 'send' : 'receive')
+      // A player does not create a room.
+      if (kind === 'whep' && !await store.getRoom(roomId)) throw new RoomNotFound(roomId)
+      const id = randomUUID()
+      const session = sockets.open({
+        identity: { ...identity, address: request.ip },
+        onClose () {
+          resources.delete(id)
+          count()
+        }
+      })
+      try {
+        const joined = await messages.dispatch(session, 'room:join', { roomId, ...(pin === undefined ? {} : { pin }) }) as JoinReply
+        if (kind === 'whip') await takeSeat(session, joined)
+        const server = await createTransport(session, roomId, kind, offer)
+        let sent: SentAudio | undefined
+        if (kind === 'whip') await sfu.produce(session, server.id, rtpParametersOf(offer))
+        else sent = await sendMix(session, server.id, offer)
+        const etag = etagOf(server)
+        resources.set(id, { id, kind, roomId, userKey: session.userKey, session, transportId: server.id, offer, server, iceUfrag: offer.iceUfrag, etag, unconnectedSince: clock.now() })
+        count()
+        if (!session.open) throw new SessionNotFound(id)
+        return { id, answer: answerTo(offer, server, sent), etag, links: linksOf(joined) }
+      } catch (error) {
+        session.end()
+        // The worker rejects parameters that the offer should not contain.
+        if (error instanceof TypeError) throw withDetails(new OfferNotAcceptable('The offer cannot be accepted'), { reason: error.message })
+        throw error
+      }
+    },
+    async patch (kind, request, params, ifMatch, text) {
+      const resource = await find(kind, request, params)
+      if (ifMatch === undefined) throw new PreconditionRequired()
+      const { iceUfrag } = parseFragment(text)
+      const isRestart = ifMatch === '*'
+      if (!isRestart && ifMatch !== resource.etag) throw new PreconditionFailed()
+      // The server is an ICE lite agent, which needs no candidates of the client.
+      if (!isRestart || iceUfrag === undefined || iceUfrag === resource.iceUfrag) return
+      const iceParameters = await sfu.restartIce(resource.session, resource.transportId)
+      resource.server = { ...resource.server, iceParameters }
+      resource.iceUfrag = iceUfrag
+      resource.etag = etagOf(resource.server)
+      return { etag: resource.etag, fragment: fragmentOf(resource.offer, resource.server) }
+    },
+    async end (kind, request, params) {
+      const { session } = await find(kind, request, params)
+      session.end()
+    },
+    check () {
+      const now = clock.now()
+      for (const roomId of new Set([...resources.values()].map((resource) => resource.roomId))) {
+        const connected = new Set((sfu.describe(roomId)?.transports ?? []).filter(({ iceState }) => iceState === 'connected' || iceState === 'completed').map(({ transportId }) => transportId))
+        for (const resource of resources.values()) {
+          if (resource.roomId !== roomId) continue
+          resource.unconnectedSince = connected.has(resource.transportId) ? undefined : resource.unconnectedSince ?? now
+          if (resource.unconnectedSince === undefined || now - resource.unconnectedSince < unconnectedMs) continue
+          log.debug({ roomId, userId: resource.session.user.id }, 'a WHIP or WHEP session has lost its connection')
+          resource.session.end()
+        }
+      }
+    }
+  }
+}

@@ -1,0 +1,138 @@
+import t from 'tap'
+import { build, tokenFor } from '../../support/build.ts'
+import type { TestServer } from '../../support/build.ts'
+import { chromiumOffer, firefoxOffer } from './offers.ts'
+
+// The HTTP interface. test/browser/whip.test.ts sends audio.
+
+const env = { FEATURES: 'auth,media,seats,whip' }
+
+interface Call {
+  method?: string
+  user?: string | number | null
+  type?: string
+  body?: string
+  headers?: Record<string, string>
+}
+
+function caller ({ url }: TestServer) {
+  return async (path: string, { method = 'POST', user = 1, type = 'application/sdp', body = chromiumOffer, headers = {} }: Call = {}) => {
+    const response = await fetch(url + path, {
+      method,
+      headers: { ...(user === null ? {} : { authorization: `Bearer ${tokenFor(user)}` }), ...(method === 'DELETE' ? {} : { 'content-type': type }), ...headers },
+      ...(method === 'DELETE' || method === 'OPTIONS' ? {} : { body })
+    })
+    const text = await response.text()
+    return { status: response.status, text, headers: response.headers, code: text.startsWith('{') ? (JSON.parse(text) as { error: { code: string } }).error.code : '', location: response.headers.get('location') ?? '', etag: response.headers.get('etag') ?? '' }
+  }
+}
+
+t.test('an encoder joins the room, takes a seat and leaves', async (t) => {
+  const server = await build(t, { env: { ...env, ICE_SERVERS: '[{"urls":"stun:stun.example.com"}]' } })
+  const call = caller(server)
+  const ada = await server.connect(9)
+  await ada.ok('room:join', { roomId: 'r1' })
+  await ada.ok('seat:take', { seatIndex: 0 })
+  for (const [user, offer, payloadType] of [[1, chromiumOffer, 111], [2, firefoxOffer, 109]] as const) {
+    const opened = await call('/whip/r1', { user, body: offer })
+    t.equal(opened.status, 201)
+    t.match(opened.headers.get('content-type'), /^application\/sdp/)
+    t.match(opened.location, /^\/whip\/r1\/[\da-f-]{36}$/)
+    t.match(opened.etag, /^"\w+"$/)
+    t.equal(opened.headers.get('accept-patch'), 'application/trickle-ice-sdpfrag')
+    t.equal(opened.headers.get('link'), '<stun:stun.example.com>; rel="ice-server"')
+    for (const line of ['a=ice-lite', 'a=setup:passive', 'a=recvonly', 'a=mid:0', `a=rtpmap:${payloadType} opus/48000/2`, 'a=rtcp-mux']) t.ok(opened.text.includes(`${line}\r\n`), line)
+    t.match(await ada.event('seat:updated', ({ userId }) => userId === user), { userId: user, seatIndex: user })
+    t.match(await ada.event('audio:newProducer', ({ userId }) => userId === user), { kind: 'audio' })
+    t.equal((await call(opened.location, { method: 'DELETE', user })).status, 200)
+    t.match(await ada.event('room:userLeft', ({ userId }) => userId === user), { userId: user })
+    t.equal((await call(opened.location, { method: 'DELETE', user })).status, 404)
+  }
+})
+
+t.test('rejects what it cannot accept, and leaves nothing behind', async (t) => {
+  const server = await build(t, { env: { ...env, MAX_CLIENTS_PER_ROOM: '2' } })
+  const call = caller(server)
+  t.match(await call('/whip/r1', { user: null }), { status: 401, code: 'UNAUTHORIZED' })
+  t.match(await call('/whip/r1', { body: 'no SDP' }), { status: 400, code: 'VALIDATION_FAILED' })
+  t.match(await call('/whip/r1', { body: chromiumOffer.replace(/^a=fingerprint.*\r\n/m, '') }), { status: 400, code: 'VALIDATION_FAILED' })
+  t.match(await call('/whip/r1', { body: chromiumOffer.replace(/^a=ice-pwd.*\r\n/m, '') }), { status: 400, code: 'VALIDATION_FAILED' })
+  t.match(await call('/whip/r1', { body: chromiumOffer.replaceAll('opus', 'speex') }), { status: 422, code: 'OFFER_NOT_ACCEPTABLE' })
+  t.match(await call('/whip/r1', { body: chromiumOffer.replace('a=sendonly', 'a=recvonly') }), { status: 422, code: 'OFFER_NOT_ACCEPTABLE' })
+  t.match(await call('/whip/r1', { type: 'application/json', body: '{}' }), { status: 415 })
+  t.match(await call('/whip/r1', { type: 'text/plain' }), { status: 415 })
+  t.match(await call('/whip/r1', { method: 'PUT' }), { status: 405, code: 'METHOD_NOT_ALLOWED' })
+  t.equal((await fetch(`${server.url}/whip/r1`)).headers.get('allow'), 'POST')
+  t.equal((await fetch(`${server.url}/whip/r1/x`)).status, 405)
+  t.match(await call('/whip/r%201'), { status: 400, code: 'VALIDATION_FAILED' })
+  t.equal(server.app.sockets.size, 0)
+  t.equal((await server.admin('GET', '/admin/rooms/r1')).status, 404)
+
+  const ada = await server.connect(9)
+  await ada.ok('room:join', { roomId: 'r1', seatCount: 1, pin: '1234' })
+  await ada.ok('seat:take', { seatIndex: 0 })
+  t.match(await call('/whip/r1'), { status: 403, code: 'PIN_REQUIRED' })
+  t.match(await call('/whip/r1?pin=9999'), { status: 403, code: 'PIN_WRONG' })
+  t.match(await call('/whip/r1?pin=1234'), { status: 409, code: 'SEAT_TAKEN' })
+  t.match(await call('/whip/r1?pin=1234', { user: 9 }), { status: 201 }, "the user's own seat")
+  const bob = await server.connect(8)
+  await bob.ok('room:join', { roomId: 'r1', pin: '1234' })
+  t.match(await call('/whip/r1?pin=1234'), { status: 409, code: 'ROOM_FULL' })
+  await server.admin('POST', '/admin/rooms/r1/kick', { userId: 8, banSeconds: 60 })
+  await ada.event('room:userLeft')
+  t.match(await call('/whip/r1?pin=1234', { user: 8 }), { status: 403, code: 'BANNED' })
+})
+
+t.test('adds candidates and restarts ICE', async (t) => {
+  const server = await build(t, { env })
+  const call = caller(server)
+  const { location, etag } = await call('/whip/r1')
+  const ufrag = /a=ice-ufrag:(.*)\r/.exec(chromiumOffer)?.[1]
+  const patch = (ifMatch: string | undefined, name = String(ufrag), options: Call = {}) => call(location, {
+    method: 'PATCH',
+    type: 'application/trickle-ice-sdpfrag',
+    body: `a=ice-ufrag:${name}\r\na=ice-pwd:asd88fgpdd777uzjYhagZg\r\nm=audio 9 RTP/AVP 0\r\na=mid:0\r\na=candidate:1 1 UDP 2130706431 198.51.100.1 39132 typ host\r\na=end-of-candidates\r\n`,
+    ...(ifMatch === undefined ? {} : { headers: { 'if-match': ifMatch } }),
+    ...options
+  })
+  t.equal((await patch(etag)).status, 204)
+  t.match(await patch('"other"'), { status: 412, code: 'PRECONDITION_FAILED' })
+  t.match(await patch(undefined), { status: 428, code: 'PRECONDITION_REQUIRED' })
+  t.match(await patch(etag, 'x', { body: 'no fragment', headers: { 'if-match': etag } }), { status: 400 })
+  t.match(await patch(etag, 'x', { user: 2, headers: { 'if-match': etag } }), { status: 403, code: 'FORBIDDEN' })
+  t.match(await patch(etag, 'x', { user: null, headers: { 'if-match': etag } }), { status: 401 })
+  const restarted = await patch('*', 'newu')
+  t.equal(restarted.status, 200)
+  t.match(restarted.headers.get('content-type'), /^application\/trickle-ice-sdpfrag/)
+  t.match(restarted.text, /^a=ice-lite\r\na=ice-ufrag:\w+\r\na=ice-pwd:\w+\r\nm=audio 9 .*\r\na=mid:0\r\na=candidate:.* 127\.0\.0\.1 /)
+  t.not(restarted.etag, etag)
+  t.equal((await patch(etag)).status, 412, 'the previous ETag is no longer valid')
+  t.equal((await patch(restarted.etag, 'newu')).status, 204)
+
+  // The session ends with the user's membership.
+  t.equal((await server.admin('POST', '/admin/rooms/r1/kick', { userId: 1 })).status, 204)
+  t.match(await patch(restarted.etag), { status: 404, code: 'SESSION_NOT_FOUND' })
+  t.match(await call('/whip/r1/unknown', { method: 'DELETE' }), { status: 404 })
+})
+
+t.test('other origins may use it where configured, and it is off without the feature', async (t) => {
+  const origin = 'https://app.example.com'
+  const server = await build(t, { env: { ...env, CORS_ORIGINS: origin } })
+  const call = caller(server)
+  const preflight = await call('/whip/r1', { method: 'OPTIONS', headers: { origin, 'access-control-request-method': 'POST', 'access-control-request-headers': 'authorization,content-type' } })
+  t.equal(preflight.headers.get('access-control-allow-origin'), origin)
+  t.match(preflight.headers.get('access-control-allow-methods'), /PATCH, DELETE/)
+  t.match(preflight.headers.get('access-control-allow-headers'), /authorization/)
+  const opened = await call('/whip/r1', { headers: { origin } })
+  t.equal(opened.headers.get('access-control-allow-origin'), origin)
+  t.equal(opened.headers.get('access-control-expose-headers'), 'location, etag, link, accept-patch')
+  t.match(await call('/whep/unknown'), { status: 422 }, 'a sender cannot play')
+  t.match(await call('/whep/unknown', { body: chromiumOffer.replace('a=sendonly', 'a=recvonly') }), { status: 404, code: 'ROOM_NOT_FOUND' })
+
+  t.match(await server.admin('POST', '/admin/features/whip/reload'), { status: 200, body: { generation: 2 } })
+  t.equal((await call(opened.location, { method: 'PATCH', type: 'application/trickle-ice-sdpfrag', body: 'a=mid:0\r\n', headers: { 'if-match': opened.etag } })).status, 204, 'sessions outlive a reload')
+  t.match(await server.admin('POST', '/admin/features/whip/disable'), { status: 200 })
+  t.equal((await call('/whip/r1')).status, 404)
+  t.equal((await call(opened.location, { method: 'DELETE' })).status, 404)
+  t.equal(server.app.sockets.size, 0)
+})
