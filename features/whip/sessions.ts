@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto'
-import { FeatureDisabled, Forbidden, isCoded, RoomNotFound, userKeyOf, withDetails } from 'flylive-audio-server/feature'
-import type { FeatureInstance, HttpRequest, Identity, LocalRoom, Session } from 'flylive-audio-server/feature'
+import { EventEmitter } from 'node:events'
+import { Forbidden, isCoded, RoomNotFound, userKeyOf, withDetails } from 'flylive-audio-server/feature'
+import type { FeatureInstance, HttpRequest, LocalRoom, Session } from 'flylive-audio-server/feature'
 import { OfferNotAcceptable, PreconditionFailed, PreconditionRequired, SessionNotFound } from './errors.ts'
 import { answerTo, fragmentOf, parseFragment, parseOffer, rtpCapabilitiesOf, rtpParametersOf } from './sdp.ts'
 import type { Offer, SentAudio, ServerParameters } from './sdp.ts'
@@ -58,12 +59,7 @@ export interface Sessions {
 
 const etagOf = ({ iceParameters }: ServerParameters) => `"${iceParameters.usernameFragment}"`
 
-/** A guest, where anonymous users are allowed. */
-function anonymous (): Identity {
-  const id = `guest-${randomUUID()}`
-  const name = `Guest ${id.slice(6, 10)}`
-  return { user: { id, name, roles: [], profile: { userId: id, id, name } } }
-}
+const tokenOf = ({ headers }: HttpRequest): string | undefined => /^Bearer +(\S+)$/i.exec(headers.authorization ?? '')?.[1]
 
 /** ICE servers as Link headers (RFC 9725, section 4.6). */
 function linksOf ({ iceServers = [] }: JoinReply): string[] {
@@ -76,17 +72,35 @@ function linksOf ({ iceServers = [] }: JoinReply): string[] {
 }
 
 export function createSessions (app: FeatureInstance): Sessions {
-  const { clock, config, features, log, messages, metrics, rooms, sfu, sockets, store } = app
+  const { clock, features, log, messages, metrics, rooms, sfu, sockets, store } = app
   const resources = app.keep('resources', () => new Map<string, Resource>())
   const open = metrics.gauge('flylive_whip_sessions', 'Open WHIP and WHEP sessions', ['kind'])
   const count = () => { for (const kind of ['whip', 'whep']) open.set({ kind }, [...resources.values()].filter((resource) => resource.kind === kind).length) }
   count()
 
-  async function identify (request: HttpRequest): Promise<Identity> {
-    const auth = features.getFeature('auth')
-    if (auth) return await auth.authenticate(request)
-    if (config.ALLOW_ANONYMOUS) return anonymous()
-    throw new FeatureDisabled('auth')
+  /**
+   * Opens a session, which counts toward the limits of connections until it ends.
+   *
+   * @param ended called when the session has ended
+   * @throws what `sockets.admit`, `sockets.identify` and `sockets.open` throw
+   */
+  async function openSession (request: HttpRequest, ended: () => void): Promise<Session> {
+    const connection = new EventEmitter()
+    const close = () => connection.emit('close')
+    try {
+      sockets.admit(request.raw, connection)
+      const identity = await sockets.identify(request.raw, tokenOf(request), connection)
+      return sockets.open({
+        identity,
+        onClose () {
+          close()
+          ended()
+        }
+      })
+    } catch (error) {
+      close()
+      throw error
+    }
   }
 
   /** Takes the first free seat, unless the user has a seat. @throws SEAT_TAKEN if no seat is free */
@@ -130,28 +144,24 @@ export function createSessions (app: FeatureInstance): Sessions {
   }
 
   async function find (kind: Kind, request: HttpRequest, { roomId, id }: ResourceParams): Promise<Resource> {
-    const { user } = await identify(request)
+    const user = (await features.getFeature('auth')?.identify(tokenOf(request)))?.user
     const resource = resources.get(id)
     if (!resource || resource.kind !== kind || resource.roomId !== roomId) throw new SessionNotFound(id)
-    if (features.getFeature('auth') && resource.userKey !== userKeyOf(user.id)) throw new Forbidden('The session belongs to another user')
+    if (user && resource.userKey !== userKeyOf(user.id)) throw new Forbidden('The session belongs to another user')
     return resource
   }
 
   return {
     async open (kind, request, roomId, pin, text) {
-      const identity = await identify(request)
-      const offer = parseOffer(text, kind === 'whip' ? 'send' : 'receive')
-      // A player does not create a room.
-      if (kind === 'whep' && !await store.getRoom(roomId)) throw new RoomNotFound(roomId)
       const id = randomUUID()
-      const session = sockets.open({
-        identity: { ...identity, address: request.ip },
-        onClose () {
-          resources.delete(id)
-          count()
-        }
+      const session = await openSession(request, () => {
+        resources.delete(id)
+        count()
       })
       try {
+        const offer = parseOffer(text, kind === 'whip' ? 'send' : 'receive')
+        // A player does not create a room.
+        if (kind === 'whep' && !await store.getRoom(roomId)) throw new RoomNotFound(roomId)
         const joined = await messages.dispatch(session, 'room:join', { roomId, ...(pin === undefined ? {} : { pin }) }) as JoinReply
         if (kind === 'whip') await takeSeat(session, joined)
         const server = await createTransport(session, roomId, kind, offer)

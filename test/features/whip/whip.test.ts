@@ -83,6 +83,19 @@ t.test('rejects what it cannot accept, and leaves nothing behind', async (t) => 
   t.match(await call('/whip/r1?pin=1234', { user: 8 }), { status: 403, code: 'BANNED' })
 })
 
+t.test('sessions count toward the limits of connections', async (t) => {
+  const server = await build(t, { env: { ...env, MAX_CONNECTIONS_PER_USER: '1', MAX_CONNECTIONS_PER_IP: '2' } })
+  const call = caller(server)
+  const { location } = await call('/whip/r1')
+  t.match(await call('/whip/r1'), { status: 429, code: 'TOO_MANY_CONNECTIONS' }, 'the user has a session')
+  t.match(await call('/whip/r1', { user: 2, headers: { origin: 'https://elsewhere.example.com' } }), { status: 403, code: 'ORIGIN_NOT_ALLOWED' })
+  t.match(await call('/whip/r1', { user: 2, body: 'no SDP' }), { status: 400 }, 'rejected offers do not count')
+  t.match(await call('/whip/r1', { user: 2 }), { status: 201 })
+  t.match(await call('/whip/r1', { user: 3 }), { status: 429, code: 'TOO_MANY_CONNECTIONS' }, 'the address has two sessions')
+  t.equal((await call(location, { method: 'DELETE' })).status, 200)
+  t.match(await call('/whip/r1'), { status: 201 })
+})
+
 t.test('adds candidates and restarts ICE', async (t) => {
   const server = await build(t, { env })
   const call = caller(server)
