@@ -5,7 +5,8 @@ export type UserId = string | number
 
 export interface RoomSummary {
   id: string
-  ownerId: UserId
+  /** null if the room has no owner. */
+  ownerId: UserId | null
   participants: number
   seated: number
   producers: number
@@ -15,7 +16,8 @@ export interface RoomSummary {
 
 export interface Room {
   id: string
-  ownerId: UserId
+  /** null if the room has no owner. */
+  ownerId: UserId | null
   seatCount: number
   locked: boolean
   createdAt: number
