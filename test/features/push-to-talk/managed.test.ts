@@ -57,6 +57,7 @@ onBothStores(t, 'a room without an owner never gets one', async (t, env) => {
     // In another room, whose owner leaves later, the grace period ends.
     const [owner, successor] = [await server.connect(6), await server.connect(7)]
     for (const client of [owner, successor]) await client.ok('room:join', { roomId: 'other' })
+    await successor.ok('seat:take', { seatIndex: 0 })
     await owner.ok('room:leave')
     t.match(await successor.event('room:owner'), { ownerId: 7 })
     t.match(await first.ok('room:join', { roomId }), { ownerId: null, title: 'Channel 5', self: { role: 'member' } })

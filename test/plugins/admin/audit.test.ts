@@ -28,6 +28,7 @@ t.test('writes an audit line per change', async (t) => {
   await change('POST', '/admin/rooms/r1/close', { reason: 'backend' }, { action: 'room.close', roomId: 'r1', reason: 'backend', before: { ownerId: 1, participantCount: 1 }, after: null })
   await change('POST', '/admin/tokens/revoke', { token }, { action: 'token.revoke', sha256: createHash('sha256').update(token).digest('hex'), before: { revoked: false }, after: { revokedUntil: Number } })
   await change('POST', '/admin/gifts/dead-letters/replay', undefined, { action: 'gifts.replay', transactionIds: 'all', replayed: 0, before: { deadLetters: 0 }, after: { deadLetters: 0 } })
+  await change('DELETE', '/admin/push-to-talk/talks/1', undefined, { action: 'push-to-talk.delete', messageId: '1', before: 'kept', after: null })
   await change('POST', '/admin/features/chat/disable', undefined, { action: 'feature.disable', feature: 'chat', before: { state: 'enabled', generation: 1 }, after: { state: 'disabled' } })
   await change('POST', '/admin/features/chat/enable', undefined, { action: 'feature.enable', feature: 'chat', before: { state: 'disabled' }, after: { state: 'enabled', generation: 2 } })
   await change('POST', '/admin/features/chat/reload', undefined, { action: 'feature.reload', feature: 'chat', before: { generation: 2 }, after: { generation: 3 } })
