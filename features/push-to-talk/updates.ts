@@ -19,7 +19,11 @@ export function subscribeToUpdates ({ log, metrics }: Pick<FeatureInstance, 'log
   const updates = metrics.counter('flylive_ptt_membership_updates_total', 'Changes of channels from the backend, by result (applied, invalid, failed)', ['result'])
   for (const result of ['applied', 'invalid', 'failed']) updates.inc({ result }, 0)
   if (!redis) return () => {}
-  const subscriber = redis.duplicate({ enableOfflineQueue: true, maxRetriesPerRequest: null, autoResubscribe: true, lazyConnect: true })
+  const subscriber = redis.duplicate({
+    autoResubscribe: false,
+    lazyConnect: true,
+    connectionName: `${redis.options.connectionName ?? 'flylive'}:push-to-talk`
+  })
 
   async function apply (text: string): Promise<void> {
     let parsed
@@ -43,6 +47,10 @@ export function subscribeToUpdates ({ log, metrics }: Pick<FeatureInstance, 'log
 
   subscriber.on('error', (err: Error) => log.debug({ err }, 'redis subscriber failed'))
   subscriber.on('message', (_channel: string, text: string) => { apply(text) })
-  subscriber.connect().then(() => subscriber.subscribe(updatesChannel)).catch((err: unknown) => log.warn({ err, channel: updatesChannel }, 'membership updates of the backend are not received'))
+  // ioredis connects again after an outage, but it retries no subscription that has failed.
+  subscriber.on('ready', () => {
+    subscriber.subscribe(updatesChannel).catch((err: unknown) => log.warn({ err, channel: updatesChannel }, 'membership updates of the backend are not received'))
+  })
+  subscriber.connect().catch(() => { /* The error event has logged the error; ioredis retries. */ })
   return () => subscriber.disconnect()
 }
