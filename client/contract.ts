@@ -574,7 +574,7 @@ export interface MediaEvents {
     levels: number[]
     timestamp: number
   }
-  /** Sent to all members when the media worker of the room has died. Clients must recreate their transports, producers and consumers */
+  /** Sent to the members who have lost their audio because a media worker has died. Clients must recreate their transports, producers and consumers. Producers that are not lost are announced again */
   'media:reset': {
     roomId: string
     reason: string

@@ -105,5 +105,17 @@ export default defineFeature(async function media (app, settings) {
   hooks.on('media:consumerClosed', (session, consumerId) => session.send('consumer:closed', { roomId: session.roomId, consumerId }))
   hooks.on('media:speakers', (roomId, speakers) => rooms.emit(roomId, 'speaker:active', speakers, { local: true }))
   hooks.on('feature:disabled', (name) => { if (name === 'media') sfu.releaseAll() })
-  hooks.on('media:reset', (roomId, reason) => rooms.emit(roomId, 'media:reset', { reason }, { local: true }))
+  hooks.on('media:reset', (roomId, reason, sessions) => {
+    if (!sessions) return rooms.emit(roomId, 'media:reset', { reason }, { local: true })
+    for (const session of sessions) {
+      session.send('media:reset', { roomId, reason })
+      // Clients forget all producers. The producers on other workers go on, so they are announced again.
+      const own = new Set(sfu.producerHandles(roomId).filter(({ owner }) => owner.sessionId === session.id).map(({ producerId }) => producerId))
+      for (const { producerId, userId, source, isPaused } of sfu.producersOf(roomId)) {
+        if (own.has(producerId)) continue
+        session.send('audio:newProducer', { roomId, producerId, userId, source, kind: 'audio' })
+        if (isPaused) session.send('audio:producerPaused', { roomId, producerId, userId, source })
+      }
+    }
+  })
 }, { name: 'media', dependencies: ['rooms', 'sfu'], config })

@@ -186,7 +186,7 @@ export const events = {
     levels: z.array(z.number().min(0).max(1)).describe('How loud each active speaker is, 0 to 1, in the order of activeSpeakers'),
     timestamp: z.int()
   }).describe('Sent to all members when the active speakers change'),
-  'media:reset': z.object({ roomId, reason: z.string() }).describe('Sent to all members when the media worker of the room has died. Clients must recreate their transports, producers and consumers')
+  'media:reset': z.object({ roomId, reason: z.string() }).describe('Sent to the members who have lost their audio because a media worker has died. Clients must recreate their transports, producers and consumers. Producers that are not lost are announced again')
 } satisfies EventMap
 
 /** Fields that the feature adds to session:ready. */

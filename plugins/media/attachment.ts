@@ -3,7 +3,9 @@ import { setTimeout as delay } from 'node:timers/promises'
 import type { FastifyBaseLogger } from 'fastify'
 import { unavailable } from '../errors/codes.ts'
 import { refused } from './errors.ts'
+import type { MediaWorker } from './pool.ts'
 import type { MediaRooms, MediaUser, RoomMedia } from './room-media.ts'
+import type { RoomRouter } from './room-router.ts'
 import type { InjectionEvents } from './injection.ts'
 import type { TapEvents } from './tap.ts'
 
@@ -23,13 +25,14 @@ export interface AttachmentContext {
 export type AttachmentEvents = TapEvents & InjectionEvents
 
 /**
- * A tap or an injection on a room's router. If the worker dies, the attachment is reopened on a new router.
+ * A tap or an injection on the router that has the producers of a room. If the worker dies, the attachment is reopened on a new router.
  */
 export abstract class Attachment extends EventEmitter<AttachmentEvents> implements MediaUser {
   readonly roomId: string
   readonly #context: AttachmentContext
   readonly #closing = new AbortController()
   #media: RoomMedia | undefined
+  #worker: MediaWorker | undefined
   #opening = false
 
   constructor (roomId: string, context: AttachmentContext) {
@@ -43,7 +46,7 @@ export abstract class Attachment extends EventEmitter<AttachmentEvents> implemen
   }
 
   /** Opens the attachment on a router. */
-  protected abstract attach (media: RoomMedia): Promise<void>
+  protected abstract attach (media: RoomMedia, at: RoomRouter): Promise<void>
   /** Releases the resources of {@link attach}. Idempotent. */
   protected abstract detach (): void
   /** Called when the attachment has been reopened on another router. */
@@ -70,8 +73,16 @@ export abstract class Attachment extends EventEmitter<AttachmentEvents> implemen
 
   mediaClosed (): void {
     this.#media = undefined
+    this.#worker = undefined
     this.detach()
     if (!this.#opening) this.#reopen()
+  }
+
+  workerDied (worker: MediaWorker): boolean {
+    if (worker !== this.#worker) return false
+    this.#media?.leave(this)
+    this.mediaClosed()
+    return true
   }
 
   /** Calls listeners and logs an exception, which must not affect the caller. */
@@ -97,7 +108,11 @@ export abstract class Attachment extends EventEmitter<AttachmentEvents> implemen
         this.#media = media
         return this
       })
-      if (this.#media) await this.attach(this.#media)
+      const at = await this.#media?.main()
+      if (this.#media && at) {
+        this.#worker = at.worker
+        await this.attach(this.#media, at)
+      }
       // The worker died, or the attachment was closed, during the request.
       if (!this.#media) throw unavailable('The media server is restarting')
     } catch (error) {

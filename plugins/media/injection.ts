@@ -5,6 +5,7 @@ import type { AttachmentContext } from './attachment.ts'
 import { audioLevelUri } from './codecs.ts'
 import type { ProducePermit, ProducerOwner, ProducerSource, RoomProducer } from './producer.ts'
 import type { RoomMedia } from './room-media.ts'
+import type { RoomRouter } from './room-router.ts'
 
 export interface InjectOptions {
   /** SSRC of the packets that will be sent, 1 to 2³²−1. */
@@ -86,9 +87,9 @@ export class RoomInjection extends Attachment implements Injection {
     if (producer === this.#producer) this.close()
   }
 
-  protected async attach (media: RoomMedia): Promise<void> {
+  protected async attach (media: RoomMedia, { router }: RoomRouter): Promise<void> {
     const permit = await this.#permit(this.roomId, this.owner)
-    const transport = await media.router.createPlainTransport({ listenInfo: { protocol: 'udp', ip: loopback }, rtcpMux: true, comedia: true })
+    const transport = await router.createPlainTransport({ listenInfo: { protocol: 'udp', ip: loopback }, rtcpMux: true, comedia: true })
     this.#transport = transport
     if (this.closed) return this.detach()
     this.#port = transport.tuple.localPort

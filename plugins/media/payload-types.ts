@@ -1,8 +1,9 @@
 import type { types } from 'mediasoup'
 import { codecsWith, opusPayloadType } from './codecs.ts'
+import { pipeProducer } from './pipe.ts'
 
 /**
- * The routers of a room, by the payload type that their consumers use for Opus. Players that make the offer
+ * The routers of a room on one worker, by the payload type that their consumers use for Opus. Players that make the offer
  * themselves (WHEP) choose the payload type, and a consumer can only use that of its router. A producer is piped to
  * another router on the same worker with its first consumer there.
  */
@@ -14,7 +15,7 @@ export class PayloadTypeRouters {
   readonly #piped = new Map<string, Promise<string>>()
   #closed = false
 
-  /** @param main the room's router */
+  /** @param main the router with the usual payload type */
   constructor (main: types.Router, worker: types.Worker) {
     this.#main = main
     this.#worker = worker
@@ -32,7 +33,7 @@ export class PayloadTypeRouters {
   }
 
   /**
-   * Makes a producer of the room available on a router. Idempotent.
+   * Makes a producer of the main router available on another of these routers. Idempotent.
    *
    * @returns the producer's id on that router
    */
@@ -47,10 +48,9 @@ export class PayloadTypeRouters {
   async #pipe (producerId: string, router: types.Router, key: string): Promise<string> {
     try {
       // Both routers are on the same worker, where ids are unique.
-      const { pipeProducer } = await this.#main.pipeToRouter({ producerId, router, enableSctp: false, keepId: false })
-      if (!pipeProducer) throw new Error(`The producer ${producerId} was not piped`)
-      pipeProducer.observer.once('close', () => this.#piped.delete(key))
-      return pipeProducer.id
+      const { producer } = await pipeProducer(this.#main, { producerId, router, keepId: false })
+      producer.observer.once('close', () => this.#piped.delete(key))
+      return producer.id
     } catch (error) {
       this.#piped.delete(key)
       throw error

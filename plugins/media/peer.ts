@@ -4,8 +4,10 @@ import { unavailable } from '../errors/codes.ts'
 import { NotInRoom } from '../rooms/errors.ts'
 import { initialOutgoingBitrate } from './codecs.ts'
 import { CannotConsume, ConsumerNotFound, ProducerLimit, ProducerNotFound, TransportAlreadyConnected, TransportNotFound, TransportWrongType } from './errors.ts'
+import type { MediaWorker } from './pool.ts'
 import type { ProducePermit, ProducerOwner, ProducerSource, RoomProducer } from './producer.ts'
 import type { MediaUser, RoomMedia } from './room-media.ts'
+import type { RoomRouter } from './room-router.ts'
 import type { MonitoredTransport, TransportDescription } from './transport-monitor.ts'
 
 export type Direction = 'producer' | 'consumer'
@@ -34,13 +36,25 @@ export interface PeerContext {
   closed (peer: Peer): void
 }
 
+/** A transport, and the router that has it. */
+interface PlacedTransport {
+  transport: types.WebRtcTransport
+  /** The router of the transport, which consumers use: that of the place, or one with another payload type. */
+  router: types.Router
+  monitored: MonitoredTransport
+  connected: boolean
+  place: RoomRouter
+  /** Must be called once, when the transport is closed. */
+  release: () => void
+}
+
 /** The transports, producers and consumers of one session in its room. */
 export class Peer implements MediaUser {
   readonly session: Session
   readonly media: RoomMedia
   readonly consumers: Consumers
   readonly #context: PeerContext
-  readonly #transports = new Map<Direction, { transport: types.WebRtcTransport, router: types.Router, monitored: MonitoredTransport, connected: boolean }>()
+  readonly #transports = new Map<Direction, PlacedTransport>()
   readonly #producers = new Map<string, RoomProducer>()
   /** Number of producers that are being created. */
   #producing = 0
@@ -71,12 +85,13 @@ export class Peer implements MediaUser {
    * @param payloadType of Opus in the consumers of the transport
    */
   async createTransport (direction: Direction, payloadType?: number): Promise<TransportParameters> {
+    const { place, release } = await this.#placeFor(direction)
     let transport: types.WebRtcTransport | undefined
-    let router = this.media.router
+    let { router } = place
     try {
-      router = await this.media.routers.routerFor(payloadType)
+      router = await place.payloadTypes.routerFor(payloadType)
       transport = await router.createWebRtcTransport({
-        webRtcServer: this.media.worker.server,
+        webRtcServer: place.worker.server,
         enableUdp: true,
         enableTcp: true,
         preferUdp: true,
@@ -85,19 +100,23 @@ export class Peer implements MediaUser {
       if (direction === 'producer') await transport.setMaxIncomingBitrate(this.#context.maxIncomingBitrate)
     } catch (error) {
       transport?.close()
-      if (!this.#closed) throw error
+      if (!this.#closed) {
+        release()
+        throw error
+      }
     }
     // During the request to the worker, the session may have left the room or joined another room.
-    if (this.#closed || !transport) {
+    if (this.#closed || !transport || transport.closed) {
+      release()
       transport?.close()
       throw this.session.roomId === this.media.roomId
         ? unavailable('The media server is restarting')
         : new NotInRoom(`You are no longer in room ${this.media.roomId}`)
     }
     this.#closeTransport(direction)
-    const candidates = this.media.worker.candidates(transport.iceCandidates)
+    const candidates = place.worker.candidates(transport.iceCandidates)
     const monitored = this.#context.monitor(transport, { roomId: this.media.roomId, userId: this.session.user.id, direction, candidates })
-    this.#transports.set(direction, { transport, router, monitored, connected: false })
+    this.#transports.set(direction, { transport, router, monitored, connected: false, place, release })
     const { id, iceParameters, dtlsParameters } = transport
     return { id, iceParameters, iceCandidates: candidates, dtlsParameters }
   }
@@ -161,10 +180,23 @@ export class Peer implements MediaUser {
   }
 
   async #consume (transportId: string, producerId: string, rtpCapabilities: types.RtpCapabilities, paused: boolean): Promise<types.Consumer> {
-    const { transport, router } = this.#entry(transportId, 'consumer')
-    const id = await this.media.routers.provide(producerId, router)
-    if (!router.canConsume({ producerId: id, rtpCapabilities })) throw new CannotConsume()
-    const consumer = await transport.consume({ producerId: id, rtpCapabilities, paused })
+    const { transport, router, place } = this.#entry(transportId, 'consumer')
+    const main = await this.media.main()
+    if (!main.router.canConsume({ producerId, rtpCapabilities })) throw new CannotConsume()
+    const release = await place.pipe(main, producerId)
+    let consumer: types.Consumer
+    try {
+      const id = await place.payloadTypes.provide(producerId, router)
+      consumer = await transport.consume({ producerId: id, rtpCapabilities, paused })
+    } catch (error) {
+      release()
+      throw error
+    }
+    place.worker.listeners++
+    consumer.observer.once('close', () => {
+      place.worker.listeners--
+      release()
+    })
     if (this.#closed || transport.closed) {
       consumer.close()
       throw new TransportNotFound(transportId)
@@ -189,6 +221,18 @@ export class Peer implements MediaUser {
     if (!this.#closed) this.#end()
   }
 
+  workerDied (worker: MediaWorker): boolean {
+    const lost = [...this.#transports].filter(([, { place }]) => place.worker === worker)
+    for (const [direction] of lost) this.#closeTransport(direction)
+    return lost.length > 0
+  }
+
+  /** Users who send audio receive on the router that has the producers, so that only the death of one worker affects them. */
+  async #placeFor (direction: Direction): Promise<{ place: RoomRouter, release: () => void }> {
+    if (direction === 'producer') return { place: await this.media.main(), release: () => {} }
+    return await this.media.listen(this.#transports.has('producer'))
+  }
+
   #end (): void {
     this.#closed = true
     this.#context.closed(this)
@@ -209,12 +253,14 @@ export class Peer implements MediaUser {
   }
 
   #closeTransport (direction: Direction): void {
-    const transport = this.#transports.get(direction)?.transport
-    if (!transport) return
+    const entry = this.#transports.get(direction)
+    if (!entry) return
+    const { transport, release } = entry
     this.#transports.delete(direction)
     if (direction === 'producer') for (const producer of this.producers()) producer.close()
     else this.consumers.transportClosed()
     transport.close()
+    release()
   }
 }
 

@@ -17,6 +17,8 @@ export interface MediaWorker {
   readonly candidates: (candidates: readonly types.IceCandidate[]) => types.IceCandidate[]
   /** Number of routers on the worker. */
   routers: number
+  /** Number of consumers of clients on the worker, and of the transports for them. */
+  listeners: number
 }
 
 export interface PoolOptions {
@@ -52,11 +54,32 @@ export interface WorkerPool {
    * @throws UNAVAILABLE if no worker is running after five seconds
    */
   take (): Promise<MediaWorker>
+  /**
+   * Chooses the worker for another listener of a room, and counts the listener: the worker with the fewest listeners
+   * among those that the room uses, unless another worker has at least {@link spreadAfter} fewer.
+   *
+   * @param used workers with a router of the room
+   * @throws OVERLOADED if no worker can be used
+   */
+  spread (used: readonly MediaWorker[]): Promise<MediaWorker>
+  /** Counts another listener on a worker, and returns the worker. */
+  place (worker: MediaWorker): MediaWorker
+  /**
+   * Reserves a slot for a further router of a room.
+   *
+   * @throws OVERLOADED if the worker has its maximum number of routers
+   */
+  reserve (worker: MediaWorker): void
   /** Releases the slot of a closed router. */
   release (worker: MediaWorker): void
   close (): void
 }
 
+/**
+ * A room gets a router on a further worker when that worker has this many fewer listeners. Each voice that is piped
+ * to a further worker costs as much CPU as a listener, so that a small room stays on one worker.
+ */
+export const spreadAfter = 16
 /** How long to wait for a worker to start, in milliseconds. A start usually takes well under a second. */
 const timeoutMs = 5000
 const respawnDelayMs = 100
@@ -94,7 +117,7 @@ export function createPool (options: PoolOptions, metrics: Metrics, log: Fastify
     let started: MediaWorker
     try {
       const { server, port } = await listen(worker, index)
-      started = { index, worker, server, port, routers: 0, candidates: (found) => candidatesFor(found, options.listenIp, options.announced) }
+      started = { index, worker, server, port, routers: 0, listeners: 0, candidates: (found) => candidatesFor(found, options.listenIp, options.announced) }
     } catch (error) {
       worker.close()
       throw error
@@ -154,6 +177,17 @@ export function createPool (options: PoolOptions, metrics: Metrics, log: Fastify
     }
   }
 
+  /** Starts a worker that was never started. */
+  function startUnused (index: number): void {
+    const started = respawn(index, 0).finally(() => starting.delete(started))
+    starting.add(started)
+  }
+
+  function place (worker: MediaWorker): MediaWorker {
+    worker.listeners++
+    return worker
+  }
+
   function leastUsed (): MediaWorker | undefined {
     let best: MediaWorker | undefined
     for (const candidate of workers.values()) {
@@ -178,10 +212,7 @@ export function createPool (options: PoolOptions, metrics: Metrics, log: Fastify
     alive: () => [...workers.values()].sort((a, b) => a.index - b.index),
     async take () {
       const [index] = unused
-      if (index !== undefined && leastUsed()?.routers !== 0) {
-        const started = respawn(index, 0).finally(() => starting.delete(started))
-        starting.add(started)
-      }
+      if (index !== undefined && leastUsed()?.routers !== 0) startUnused(index)
       await Promise.all(starting)
       if (workers.size === 0 && !closed) await someWorker()
       if (closed) throw unavailable('The server is shutting down')
@@ -189,6 +220,23 @@ export function createPool (options: PoolOptions, metrics: Metrics, log: Fastify
       if (!worker) throw new Overloaded()
       count(worker, 1)
       return worker
+    },
+    place,
+    async spread (used) {
+      const fewest = (found: Iterable<MediaWorker>) => [...found].sort((a, b) => a.listeners - b.listeners)[0]
+      const known = fewest(used)
+      const limit = (known?.listeners ?? Infinity) - spreadAfter
+      const [index] = unused
+      if (index !== undefined && limit >= 0) startUnused(index)
+      if (limit >= 0 && starting.size > 0) await Promise.all(starting)
+      const other = fewest(workers.values().filter((worker) => !used.includes(worker) && worker.routers < options.maxRouters))
+      const chosen = other && other.listeners <= limit ? other : known
+      if (!chosen) throw new Overloaded()
+      return place(chosen)
+    },
+    reserve (worker) {
+      if (worker.routers >= options.maxRouters) throw new Overloaded()
+      count(worker, 1)
     },
     release: (worker) => count(worker, -1),
     close () {

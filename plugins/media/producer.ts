@@ -107,6 +107,11 @@ export class RoomProducer implements ProducerHandle {
     this.#events.closed(this, cause)
   }
 
+  /** Called when the producer is closed because its worker died while the room's media stays open. */
+  lost (): void {
+    this.#events.closed(this, undefined)
+  }
+
   async pause (by: PausedBy): Promise<void> {
     const wasPaused = this.#pausedBy.size > 0
     this.#pausedBy.add(by)

@@ -1,11 +1,11 @@
 import type { types } from 'mediasoup'
 import type { UserId } from '../connections/session.ts'
 import type { Hooks } from '../hooks.ts'
-import { mediaCodecs } from './codecs.ts'
+import { unavailable } from '../errors/codes.ts'
 import { ProducerNotFound } from './errors.ts'
-import { PayloadTypeRouters } from './payload-types.ts'
 import type { MediaWorker, WorkerPool } from './pool.ts'
 import { RoomProducer } from './producer.ts'
+import { RoomRouter } from './room-router.ts'
 import type { CloseCause, ProducePermit, ProducerInfo, ProducerOwner, ProducerSource } from './producer.ts'
 import { watchSpeakers } from './speakers.ts'
 import type { ActiveSpeakers, Speakers } from './speakers.ts'
@@ -20,13 +20,19 @@ declare module '../hooks.ts' {
   }
 }
 
-/** A user (a peer, a tap or an injection) of a room's router. The router stays open until its last user leaves. */
+/** A user (a peer, a tap or an injection) of a room's media. The media stays open until its last user leaves. */
 export interface MediaUser {
-  /** Called when the router is closed. All media of the user on this router are then closed, too. */
+  /** Called when the media of the room is closed, with all media of the user. */
   mediaClosed (): void
+  /**
+   * Called when a worker has died while the room's media stays open on other workers.
+   *
+   * @returns whether the user has lost media
+   */
+  workerDied (worker: MediaWorker): boolean
   /** Called when a producer of the room has started. */
   producerOpened? (producer: RoomProducer): void
-  /** Called when a producer of the room is closed while the router stays open. */
+  /** Called when a producer of the room is closed while the media stays open. */
   producerClosed? (producer: RoomProducer): void
 }
 
@@ -38,47 +44,37 @@ export interface RoomMediaContext {
   counted (roomId: string, producers: number): void
 }
 
-/** A room's router, its producers, and the observer of their audio levels. */
+/** The router that has the producers of the room, and the observer of their audio levels. */
+interface Main {
+  at: RoomRouter
+  speakers: Speakers
+}
+
+/** The media of a room: its routers, at most one per worker, and its producers. Listeners may be on any router. */
 export class RoomMedia {
   readonly roomId: string
-  readonly worker: MediaWorker
-  readonly router: types.Router
-  /** The room's router, and routers whose consumers use other payload types. */
-  readonly routers: PayloadTypeRouters
   readonly producers = new Map<string, RoomProducer>()
-  readonly #speakers: Speakers
   readonly #users = new Set<MediaUser>()
   readonly #context: RoomMediaContext
   readonly #onClosed: (media: RoomMedia) => void
+  /** Routers on further workers. */
+  readonly #further = new Map<MediaWorker, Promise<RoomRouter>>()
+  #main: Main | undefined
+  #openingMain: Promise<RoomRouter> | undefined
   #closed = false
 
   /**
-   * @param onClosed called once, when the router is closed
+   * @param onClosed called once, when the media is closed
    * @throws the errors of {@link WorkerPool.take}, and if the worker dies
    */
   static async open (roomId: string, context: RoomMediaContext, onClosed: (media: RoomMedia) => void): Promise<RoomMedia> {
-    const worker = await context.pool.take()
-    try {
-      const router = await worker.worker.createRouter({ mediaCodecs })
-      const speakers = await watchSpeakers(
-        router,
-        (producerId) => media.producers.get(producerId)?.owner.userId,
-        (active) => { if (!media.closed) context.hooks.emit('media:speakers', roomId, active) }
-      )
-      const media = new RoomMedia(roomId, worker, router, speakers, context, onClosed)
-      return media
-    } catch (error) {
-      context.pool.release(worker)
-      throw error
-    }
+    const media = new RoomMedia(roomId, context, onClosed)
+    await media.main()
+    return media
   }
 
-  private constructor (roomId: string, worker: MediaWorker, router: types.Router, speakers: Speakers, context: RoomMediaContext, onClosed: (media: RoomMedia) => void) {
+  private constructor (roomId: string, context: RoomMediaContext, onClosed: (media: RoomMedia) => void) {
     this.roomId = roomId
-    this.worker = worker
-    this.router = router
-    this.routers = new PayloadTypeRouters(router, worker.worker)
-    this.#speakers = speakers
     this.#context = context
     this.#onClosed = onClosed
   }
@@ -91,16 +87,21 @@ export class RoomMedia {
     return this.#users
   }
 
-  /** The active speakers. */
+  /** The worker and the router that have the producers; undefined while they are being replaced. */
+  get current (): RoomRouter | undefined {
+    return this.#main?.at
+  }
+
+  /** The active speakers on this server. */
   activeSpeakers (): UserId[] {
-    return this.#speakers.active()
+    return this.#main?.speakers.active() ?? []
   }
 
   join (user: MediaUser): void {
     this.#users.add(user)
   }
 
-  /** Removes a user, and closes the router if it has no other user. Idempotent. */
+  /** Removes a user, and closes the media if it has no other user. Idempotent. */
   leave (user: MediaUser): void {
     this.#users.delete(user)
     this.closeIfUnused()
@@ -110,22 +111,58 @@ export class RoomMedia {
     if (this.#users.size === 0) this.close()
   }
 
-  /** Adds a producer that was created on this router. */
+  /**
+   * @returns the router that has all producers of the room. After the death of its worker, another router of the room
+   *   takes its place, or a new one
+   * @throws the errors of {@link WorkerPool.take}, UNAVAILABLE if the media is closed
+   */
+  async main (): Promise<RoomRouter> {
+    if (this.#main) return this.#main.at
+    this.#openingMain ??= this.#openMain().finally(() => { this.#openingMain = undefined })
+    return await this.#openingMain
+  }
+
+  /**
+   * Chooses the router for another transport through which a client receives.
+   *
+   * @param withProducers whether to take the router that has the producers
+   * @returns the router, and a function to call once, when the transport is closed or was not created
+   * @throws the errors of {@link main} and {@link WorkerPool.spread}
+   */
+  async listen (withProducers: boolean): Promise<{ place: RoomRouter, release: () => void }> {
+    const main = await this.main()
+    const { pool } = this.#context
+    const worker = withProducers ? pool.place(main.worker) : await pool.spread([main.worker, ...this.#further.keys()])
+    if (worker === main.worker) return { place: main, release: main.listen(() => {}) }
+    try {
+      const opening = this.#further.get(worker) ?? this.#openFurther(worker)
+      const place = await opening
+      if (this.#further.get(worker) !== opening && this.current !== place) throw unavailable('The media server is restarting')
+      return { place, release: place.listen(() => this.#closeFurther(worker, opening)) }
+    } catch (error) {
+      worker.listeners--
+      throw error
+    }
+  }
+
+  /** Adds a producer that was created on the router {@link main}. */
   addProducer (producer: types.Producer, owner: ProducerOwner, { source = 'voice', permit = {} }: { source?: ProducerSource, permit?: ProducePermit } = {}): RoomProducer {
     const { hooks, counted } = this.#context
     const added = new RoomProducer(producer, owner, { source, permit }, {
       closed: (_producer, cause) => {
         this.producers.delete(producer.id)
-        if (source === 'voice') this.#speakers.remove(owner.userId)
+        if (source === 'voice') this.#main?.speakers.remove(owner.userId)
         counted(this.roomId, this.producers.size)
         for (const user of this.#users) user.producerClosed?.(added)
         hooks.emit('media:producerClosed', this.roomId, added.info, owner, cause)
       },
       paused: () => {
-        if (source === 'voice') this.#speakers.remove(owner.userId)
+        if (source === 'voice') this.#main?.speakers.remove(owner.userId)
         hooks.emit('media:producerPaused', this.roomId, added.info, owner)
       },
-      resumed: () => hooks.emit('media:producerResumed', this.roomId, added.info, owner)
+      resumed: () => {
+        hooks.emit('media:producerResumed', this.roomId, added.info, owner)
+      }
     })
     this.producers.set(producer.id, added)
     return added
@@ -140,28 +177,91 @@ export class RoomMedia {
     const { hooks, counted } = this.#context
     const { producerId, owner } = producer
     // Music is not speech. Services, such as a mix of all speakers, are not speakers. Other nodes observe their own speakers.
-    if (owner.kind === 'session' && producer.source === 'voice') await this.#speakers.add(producerId)
+    if (owner.kind === 'session' && producer.source === 'voice') await this.#main?.speakers.add(producerId)
     if (producer.closed) throw new ProducerNotFound(producerId)
     counted(this.roomId, this.producers.size)
     hooks.emit('media:producerOpened', this.roomId, producer.info, owner)
     for (const user of this.#users) user.producerOpened?.(producer)
   }
 
-  /** Closes the router and all media on it. Idempotent. */
+  /**
+   * Closes what was on a dead worker. If the room has no other worker, closes the media.
+   *
+   * @returns the users that have lost media; undefined if the room was not on the worker
+   */
+  workerDied (worker: MediaWorker): MediaUser[] | undefined {
+    const main = this.#main
+    const users = [...this.#users]
+    if (main?.at.worker === worker) {
+      if (this.#further.size === 0) {
+        this.close()
+        return users
+      }
+      this.#main = undefined
+      const lost = users.filter((user) => user.workerDied(worker))
+      for (const producer of [...this.producers.values()]) producer.lost()
+      if (main.speakers.active().length > 0) this.#context.hooks.emit('media:speakers', this.roomId, { userId: null, activeSpeakers: [], levels: [], timestamp: Date.now() })
+      main.speakers.close()
+      main.at.close()
+      this.closeIfUnused()
+      return lost
+    }
+    const further = this.#further.get(worker)
+    if (!further) return
+    const lost = users.filter((user) => user.workerDied(worker))
+    this.#closeFurther(worker, further)
+    return lost
+  }
+
+  /** Closes the routers and all media on them. Idempotent. */
   close (): void {
     if (this.#closed) return
     this.#closed = true
-    this.#speakers.close()
-    this.routers.close()
-    this.router.close()
-    this.#context.pool.release(this.worker)
+    for (const [worker, opening] of [...this.#further]) this.#closeFurther(worker, opening)
+    this.#main?.speakers.close()
+    this.#main?.at.close()
     this.#onClosed(this)
     for (const user of this.#users) user.mediaClosed()
     this.#users.clear()
   }
+
+  async #openMain (): Promise<RoomRouter> {
+    const { hooks, pool } = this.#context
+    const [promoted] = this.#further.entries()
+    const at = await (promoted?.[1] ?? RoomRouter.first(pool))
+    try {
+      const speakers = await watchSpeakers(
+        at.router,
+        (producerId) => this.producers.get(producerId)?.owner.userId,
+        (active) => { if (!this.#closed) hooks.emit('media:speakers', this.roomId, active) }
+      )
+      // The last listener on the router, or the last user of the room, left during the request.
+      if (this.#closed || (promoted && this.#further.get(promoted[0]) !== promoted[1])) throw unavailable('The media server is restarting')
+      if (promoted) this.#further.delete(promoted[0])
+      this.#main = { at, speakers }
+      return at
+    } catch (error) {
+      if (!promoted) at.close()
+      throw error
+    }
+  }
+
+  #openFurther (worker: MediaWorker): Promise<RoomRouter> {
+    const opening = RoomRouter.further(worker, this.#context.pool)
+    this.#further.set(worker, opening)
+    opening.catch(() => { if (this.#further.get(worker) === opening) this.#further.delete(worker) })
+    return opening
+  }
+
+  /** Closes a router on a further worker, unless it has become the router of the producers. */
+  #closeFurther (worker: MediaWorker, opening: Promise<RoomRouter>): void {
+    if (this.#further.get(worker) !== opening) return
+    this.#further.delete(worker)
+    opening.then((router) => router.close(), () => {})
+  }
 }
 
-/** The rooms that have a router on this server. */
+/** The rooms that have media on this server. */
 export class MediaRooms {
   readonly #context: RoomMediaContext
   readonly #opening = new Map<string, Promise<RoomMedia>>()
@@ -180,9 +280,9 @@ export class MediaRooms {
   }
 
   /**
-   * Adds a user to the media of a room. The first user opens the router.
+   * Adds a user to the media of a room. The first user opens the media.
    *
-   * @param create creates the user; if it throws and the router has no other users, the router is closed
+   * @param create creates the user; if it throws and the router has no other users, the media is closed
    * @throws the errors of `create` and {@link RoomMedia.open}
    */
   async join<T extends MediaUser> (roomId: string, create: (media: RoomMedia) => T): Promise<T> {
@@ -200,14 +300,16 @@ export class MediaRooms {
   }
 
   /**
-   * Closes the routers that were on a dead worker.
+   * Closes what was on a dead worker.
    *
-   * @returns the ids of the routers' rooms
+   * @returns the rooms that have lost media, each with the users that have; undefined for a room that has lost everything
    */
-  workerDied (worker: MediaWorker): string[] {
-    const lost = [...this.#open.values()].filter((media) => media.worker === worker)
-    for (const media of lost) media.close()
-    return lost.map(({ roomId }) => roomId)
+  workerDied (worker: MediaWorker): { roomId: string, users: MediaUser[] | undefined }[] {
+    return [...this.#open.values()].flatMap((media) => {
+      const users = media.workerDied(worker)
+      if (!users) return []
+      return [{ roomId: media.roomId, users: media.closed ? undefined : users }]
+    })
   }
 
   async #mediaOf (roomId: string): Promise<RoomMedia> {

@@ -124,8 +124,11 @@ declare module '../hooks.ts' {
     /** A user has paused or resumed a producer. */
     'media:selfMuted': (roomId: string, session: Session, muted: boolean) => void
     'media:consumerClosed': (session: Session, consumerId: string) => void
-    /** A room has lost all its media, because the worker died. */
-    'media:reset': (roomId: string, reason: string) => void
+    /**
+     * A media worker died. The given sessions have lost their media on it; without sessions, the room has lost all its
+     * media on this server.
+     */
+    'media:reset': (roomId: string, reason: string, sessions?: readonly Session[]) => void
   }
 }
 
@@ -269,10 +272,10 @@ export function createSfu (app: FastifyInstance, pool: WorkerPool): OwnedSfu {
     speakersOf: (roomId) => rooms.get(roomId)?.activeSpeakers() ?? [],
     describe (roomId) {
       const media = rooms.get(roomId)
-      if (!media) return
+      if (!media?.current) return
       return {
-        worker: media.worker.index,
-        routerId: media.router.id,
+        worker: media.current.worker.index,
+        routerId: media.current.router.id,
         transports: [...media.users].filter((user) => user instanceof Peer).flatMap(({ session, transports }) =>
           transports.map(({ direction, transport }) => (
             { transportId: transport.id, userId: session.user.id, type: direction, iceState: transport.iceState, dtlsState: transport.dtlsState }
@@ -342,7 +345,9 @@ export function createSfu (app: FastifyInstance, pool: WorkerPool): OwnedSfu {
       for (const attachment of [...attachments]) if (attachment.roomId === roomId) attachment.close()
     },
     workerDied (worker) {
-      for (const roomId of rooms.workerDied(worker)) hooks.emit('media:reset', roomId, 'worker_died')
+      for (const { roomId, users } of rooms.workerDied(worker)) {
+        hooks.emit('media:reset', roomId, 'worker_died', users?.filter((user) => user instanceof Peer).map(({ session }) => session))
+      }
     },
     async close () {
       stopWatching()

@@ -5,6 +5,7 @@ import type { AttachmentContext } from './attachment.ts'
 import { audioLevelUri, rtpCapabilities } from './codecs.ts'
 import type { ProducerOwner, ProducerSource, RoomProducer } from './producer.ts'
 import type { RoomMedia } from './room-media.ts'
+import type { RoomRouter } from './room-router.ts'
 
 export interface TapOptions {
   /** UDP port on 127.0.0.1 that receives the packets (RTP and RTCP on one port). */
@@ -88,7 +89,7 @@ export class RoomTap extends Attachment implements Tap {
     if (this.#transport) this.#follow(this.#transport, producer).catch(() => { /* The producer or the router is closed. */ })
   }
 
-  protected async attach ({ router, producers }: RoomMedia): Promise<void> {
+  protected async attach ({ producers }: RoomMedia, { router }: RoomRouter): Promise<void> {
     const transport = await router.createPlainTransport({ listenInfo: { protocol: 'udp', ip: loopback }, rtcpMux: true, comedia: false })
     if (this.closed) return transport.close()
     await transport.connect({ ip: loopback, port: this.#port })

@@ -203,7 +203,7 @@ interface ExpectedHooks {
   'media:producerResumed': KernelHooks['media:producerResumed']
   'media:consumerClosed': (session: Session, consumerId: string) => void
   'media:speakers': KernelHooks['media:speakers']
-  'media:reset': (roomId: string, reason: string) => void
+  'media:reset': (roomId: string, reason: string, sessions?: readonly Session[]) => void
   'feature:enabled': (name: string) => void
   'feature:loaded': (name: string) => void
   'feature:disabled': (name: string) => void

@@ -5,6 +5,7 @@ import { withTimeout } from '../../errors/timeout.ts'
 import { Attachment, loopback } from '../attachment.ts'
 import type { AttachmentContext } from '../attachment.ts'
 import type { RoomMedia } from '../room-media.ts'
+import type { RoomRouter } from '../room-router.ts'
 
 /** Payload type of the mix between its thread and the media worker. */
 export const mixPayloadType = 100
@@ -47,7 +48,7 @@ export class MixOutput extends Attachment {
     await withTimeout(this.#attached.promise, timeoutMs, () => { throw unavailable('The media server is restarting') })
   }
 
-  protected async attach ({ router }: RoomMedia): Promise<void> {
+  protected async attach (_media: RoomMedia, { router }: RoomRouter): Promise<void> {
     const transport = await router.createPlainTransport({ listenInfo: { protocol: 'udp', ip: loopback }, rtcpMux: true, comedia: false })
     if (this.closed) return transport.close()
     this.#transport = transport
