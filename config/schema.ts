@@ -161,6 +161,12 @@ export const sections = {
       .describe('First port for audio. Each worker uses one port for UDP and TCP.'),
     MEDIASOUP_RTC_MAX_PORT: whole(1024, 65535).default(59_999)
       .describe('Last port for audio. Ports in use are skipped.'),
+    RELAY_IP: listenIp.optional()
+      .describe('IP address at which the other servers reach this one for audio. Default: MEDIASOUP_LISTEN_IP, unless that is 0.0.0.0 or ::; then the first IP address in MEDIASOUP_ANNOUNCED_IP.'),
+    RELAY_MIN_PORT: whole(1024, 65535).default(20_000)
+      .describe('First UDP port for audio between servers. Each room uses one port for each other server that has its audio.'),
+    RELAY_MAX_PORT: whole(1024, 65535).default(20_999)
+      .describe('Last UDP port for audio between servers.'),
     MEDIASOUP_WORKERS: whole(1, 256).default(availableParallelism())
       .describe('Media worker processes. Default: one per core.')
   },

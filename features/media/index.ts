@@ -38,11 +38,11 @@ export default defineFeature(async function media (app, settings) {
 
   const iceServers = ({ user }: Session) => iceServersFor(settings, user.id, Date.now())
   hooks.on('session:greet', (session) => ({ iceServers: iceServers(session) }))
-  hooks.on('room:join', ({ roomId }, session) => ({
+  hooks.on('room:join', async ({ roomId }, session) => ({
     rtpCapabilities: sfu.rtpCapabilities,
     existingProducers: sfu.producersOf(roomId),
     maxBitrates: sfu.maxBitrates,
-    activeSpeakers: sfu.speakersOf(roomId),
+    activeSpeakers: await sfu.readSpeakers(roomId),
     iceServers: iceServers(session)
   } satisfies z.input<typeof joinReply>))
 
@@ -90,7 +90,7 @@ export default defineFeature(async function media (app, settings) {
     return {}
   })
 
-  // Clients can consume only producers on their own server, so these events go only to members on this server.
+  // The hooks are called on each server, for the producers of all servers.
   const toOthers = ({ sessionId }: ProducerOwner) => ({ local: true, ...(sessionId === undefined ? {} : { except: sessionId }) })
   hooks.on('media:producerOpened', (roomId, { producerId, userId, source }, owner) =>
     rooms.emit(roomId, 'audio:newProducer', { producerId, userId, source, kind: 'audio' }, toOthers(owner)))
@@ -106,7 +106,15 @@ export default defineFeature(async function media (app, settings) {
   hooks.on('media:speakers', (roomId, speakers) => rooms.emit(roomId, 'speaker:active', speakers, { local: true }))
   hooks.on('feature:disabled', (name) => { if (name === 'media') sfu.releaseAll() })
   hooks.on('media:reset', (roomId, reason, sessions) => {
-    if (!sessions) return rooms.emit(roomId, 'media:reset', { reason }, { local: true })
+    if (!sessions) {
+      rooms.emit(roomId, 'media:reset', { reason }, { local: true })
+      // Only the producers on other servers are left.
+      for (const { producerId, userId, source, isPaused } of sfu.producersOf(roomId)) {
+        rooms.emit(roomId, 'audio:newProducer', { producerId, userId, source, kind: 'audio' }, { local: true })
+        if (isPaused) rooms.emit(roomId, 'audio:producerPaused', { producerId, userId, source }, { local: true })
+      }
+      return
+    }
     for (const session of sessions) {
       session.send('media:reset', { roomId, reason })
       // Clients forget all producers. The producers on other workers go on, so they are announced again.

@@ -100,6 +100,12 @@ export class RoomProducer implements ProducerHandle {
     return stats.reduce((sum, { byteCount }) => sum + byteCount, 0)
   }
 
+  /** @returns the number of all packets received so far */
+  async receivedPackets (): Promise<number> {
+    const stats = await this.#producer.getStats()
+    return stats.reduce((sum, { packetCount }) => sum + packetCount, 0)
+  }
+
   /** @param cause why the server closes the producer; undefined if its owner or a feature closes it */
   close (cause?: CloseCause): void {
     if (this.#producer.closed) return

@@ -42,6 +42,12 @@ export interface RoomMediaContext {
   pool: WorkerPool
   /** Called when the number of producers in a room changes. */
   counted (roomId: string, producers: number): void
+  /** Called when a producer of this server was announced, closed, paused or resumed. */
+  changed (roomId: string): void
+  /** Called when the media of a room was opened or closed. */
+  mediaChanged (roomId: string): void
+  /** Called when the active speakers on this server have changed. */
+  speaking (roomId: string, speakers: ActiveSpeakers): void
 }
 
 /** The router that has the producers of the room, and the observer of their audio levels. */
@@ -93,8 +99,8 @@ export class RoomMedia {
   }
 
   /** The active speakers on this server. */
-  activeSpeakers (): UserId[] {
-    return this.#main?.speakers.active() ?? []
+  speaking (): { activeSpeakers: UserId[], levels: number[] } {
+    return { activeSpeakers: this.#main?.speakers.active() ?? [], levels: this.#main?.speakers.levels() ?? [] }
   }
 
   join (user: MediaUser): void {
@@ -147,7 +153,7 @@ export class RoomMedia {
 
   /** Adds a producer that was created on the router {@link main}. */
   addProducer (producer: types.Producer, owner: ProducerOwner, { source = 'voice', permit = {} }: { source?: ProducerSource, permit?: ProducePermit } = {}): RoomProducer {
-    const { hooks, counted } = this.#context
+    const { hooks, changed, counted } = this.#context
     const added = new RoomProducer(producer, owner, { source, permit }, {
       closed: (_producer, cause) => {
         this.producers.delete(producer.id)
@@ -155,13 +161,16 @@ export class RoomMedia {
         counted(this.roomId, this.producers.size)
         for (const user of this.#users) user.producerClosed?.(added)
         hooks.emit('media:producerClosed', this.roomId, added.info, owner, cause)
+        changed(this.roomId)
       },
       paused: () => {
         if (source === 'voice') this.#main?.speakers.remove(owner.userId)
         hooks.emit('media:producerPaused', this.roomId, added.info, owner)
+        changed(this.roomId)
       },
       resumed: () => {
         hooks.emit('media:producerResumed', this.roomId, added.info, owner)
+        changed(this.roomId)
       }
     })
     this.producers.set(producer.id, added)
@@ -174,13 +183,33 @@ export class RoomMedia {
    * @throws PRODUCER_NOT_FOUND if the producer has already been closed
    */
   async announce (producer: RoomProducer): Promise<void> {
-    const { hooks, counted } = this.#context
+    const { hooks, changed, counted } = this.#context
     const { producerId, owner } = producer
     // Music is not speech. Services, such as a mix of all speakers, are not speakers. Other nodes observe their own speakers.
     if (owner.kind === 'session' && producer.source === 'voice') await this.#main?.speakers.add(producerId)
     if (producer.closed) throw new ProducerNotFound(producerId)
     counted(this.roomId, this.producers.size)
     hooks.emit('media:producerOpened', this.roomId, producer.info, owner)
+    for (const user of this.#users) user.producerOpened?.(producer)
+    changed(this.roomId)
+  }
+
+  /** Adds the voice of another server. That server announces it, and observes its audio level. */
+  addRelayed (producer: types.Producer, owner: ProducerOwner, source: ProducerSource, paused: boolean): RoomProducer {
+    const added = new RoomProducer(producer, owner, { source, permit: { paused } }, {
+      closed: () => {
+        this.producers.delete(producer.id)
+        for (const user of this.#users) user.producerClosed?.(added)
+      },
+      paused: () => {},
+      resumed: () => {}
+    })
+    this.producers.set(producer.id, added)
+    return added
+  }
+
+  /** Tells the users of the media about the voice of another server. */
+  announceRelayed (producer: RoomProducer): void {
     for (const user of this.#users) user.producerOpened?.(producer)
   }
 
@@ -200,7 +229,7 @@ export class RoomMedia {
       this.#main = undefined
       const lost = users.filter((user) => user.workerDied(worker))
       for (const producer of [...this.producers.values()]) producer.lost()
-      if (main.speakers.active().length > 0) this.#context.hooks.emit('media:speakers', this.roomId, { userId: null, activeSpeakers: [], levels: [], timestamp: Date.now() })
+      if (main.speakers.active().length > 0) this.#context.speaking(this.roomId, { userId: null, activeSpeakers: [], levels: [], timestamp: Date.now() })
       main.speakers.close()
       main.at.close()
       this.closeIfUnused()
@@ -226,14 +255,14 @@ export class RoomMedia {
   }
 
   async #openMain (): Promise<RoomRouter> {
-    const { hooks, pool } = this.#context
+    const { pool, speaking } = this.#context
     const [promoted] = this.#further.entries()
     const at = await (promoted?.[1] ?? RoomRouter.first(pool))
     try {
       const speakers = await watchSpeakers(
         at.router,
         (producerId) => this.producers.get(producerId)?.owner.userId,
-        (active) => { if (!this.#closed) hooks.emit('media:speakers', this.roomId, active) }
+        (active) => { if (!this.#closed) speaking(this.roomId, active) }
       )
       // The last listener on the router, or the last user of the room, left during the request.
       if (this.#closed || (promoted && this.#further.get(promoted[0]) !== promoted[1])) throw unavailable('The media server is restarting')
@@ -316,12 +345,15 @@ export class MediaRooms {
     const known = this.#open.get(roomId) ?? this.#opening.get(roomId)
     if (known) return await known
     const opening = RoomMedia.open(roomId, this.#context, (media) => {
-      if (this.#open.get(roomId) === media) this.#open.delete(roomId)
+      if (this.#open.get(roomId) !== media) return
+      this.#open.delete(roomId)
+      this.#context.mediaChanged(roomId)
     })
     this.#opening.set(roomId, opening)
     try {
       const media = await opening
       this.#open.set(roomId, media)
+      this.#context.mediaChanged(roomId)
       return media
     } finally {
       this.#opening.delete(roomId)

@@ -11,6 +11,8 @@ import { rtpCapabilities } from './codecs.ts'
 import { ConsumerNotFound, ProducerNotFound, refused, TransportNotFound } from './errors.ts'
 import { RoomInjection } from './injection.ts'
 import type { InjectOptions, Injection } from './injection.ts'
+import { createRelayMetrics, createRelays } from './relays/relays.ts'
+import type { Relays } from './relays/relays.ts'
 import { MediaRooms } from './room-media.ts'
 import { Mixes } from './mix/mixes.ts'
 import type { MixUse, RoomMix } from './mix/mixes.ts'
@@ -53,11 +55,16 @@ export interface Sfu {
   workers (): { index: number, pid: number, port: number, routers: number }[]
   /** The threads that mix. */
   mixThreads (): ReturnType<MixThreads['threads']>
+  /** Pipes to and from other servers. */
+  relays (): { sources: number, sinks: number }
+  /** The producers of a room on all servers. */
   producersOf (roomId: string): ProducerInfo[]
   /** The producers of a room on this server, for features that moderate them. */
   producerHandles (roomId: string): ProducerHandle[]
-  /** The active speakers of a room. */
+  /** The active speakers of a room on all servers, as far as this server knows them. */
   speakersOf (roomId: string): UserId[]
+  /** The active speakers of a room on all servers. Asks other servers if this server has just got its first member of the room. */
+  readSpeakers (roomId: string): Promise<UserId[]>
   /** Media statistics of a room, for admins. */
   describe (roomId: string): { worker: number, routerId: string, transports: { transportId: string, userId: UserId, type: Direction, iceState: string, dtlsState: string }[] } | undefined
   /** Creates a transport, and the room's router if there is none. Closes an earlier transport of the same direction. */
@@ -145,13 +152,23 @@ export interface OwnedSfu extends Sfu {
 
 export function createSfu (app: FastifyInstance, pool: WorkerPool): OwnedSfu {
   const { clock, config, hooks, log, metrics, nodeId, sockets, store, timings } = app
+  let relays: Relays | undefined
   const rooms = new MediaRooms({
     hooks,
     pool,
     counted (roomId, producers) {
       store.touchRoom(roomId, clock.now(), producers).catch(() => { /* The count is for admins; the next change corrects it. */ })
+    },
+    changed: (roomId) => relays?.changed(roomId),
+    mediaChanged: (roomId) => relays?.mediaChanged(roomId),
+    speaking (roomId, speakers) {
+      if (relays) relays.speaking(roomId, speakers)
+      else hooks.emit('media:speakers', roomId, speakers)
     }
   })
+  const relayMetrics = createRelayMetrics(app)
+  // Without Redis, this server is the only one.
+  if (app.hasDecorator('redis')) relays = createRelays(app, rooms, relayMetrics)
   const quota = createAudioQuota(app)
   const maxBitrates = { voice: config.VOICE_MAX_KBPS * 1000, music: config.MUSIC_MAX_KBPS * 1000 }
   const attachments = new Set<Attachment>()
@@ -248,6 +265,8 @@ export function createSfu (app: FastifyInstance, pool: WorkerPool): OwnedSfu {
     })
   }
 
+  const producersHere = (roomId: string) => [...rooms.get(roomId)?.producers.values() ?? []].filter(({ owner }) => owner.kind !== 'relay')
+  const speakersOf = (roomId: string) => relays?.speakersOf(roomId) ?? rooms.get(roomId)?.speaking().activeSpeakers ?? []
   const roomOf = ({ producerId }: Pick<ProducerHandle, 'producerId'>) => [...rooms.all()].find(({ producers }) => producers.has(producerId))?.roomId
   const overBitrate = metrics.counter('flylive_producers_over_bitrate_total', 'Producers closed because they sent more than their allowed bit rate')
   const stopWatching = watchBitrates(
@@ -267,9 +286,14 @@ export function createSfu (app: FastifyInstance, pool: WorkerPool): OwnedSfu {
       return pool.ready
     },
     workers: () => pool.alive().map(({ index, worker, port, routers }) => ({ index, pid: worker.pid, port, routers })),
-    producersOf: (roomId) => [...rooms.get(roomId)?.producers.values() ?? []].map(({ info }) => info),
-    producerHandles: (roomId) => [...rooms.get(roomId)?.producers.values() ?? []],
-    speakersOf: (roomId) => rooms.get(roomId)?.activeSpeakers() ?? [],
+    producersOf: (roomId) => [...producersHere(roomId).map(({ info }) => info), ...relays?.voicesOf(roomId) ?? []],
+    producerHandles: producersHere,
+    speakersOf,
+    async readSpeakers (roomId) {
+      await relays?.learnSpeakers(roomId)
+      return speakersOf(roomId)
+    },
+    relays: () => relays?.counts() ?? { sources: 0, sinks: 0 },
     describe (roomId) {
       const media = rooms.get(roomId)
       if (!media?.current) return
@@ -309,7 +333,11 @@ export function createSfu (app: FastifyInstance, pool: WorkerPool): OwnedSfu {
       for (const producer of producers) await producer.resume(by)
     }),
 
-    consume: (session, transportId, producerId, capabilities, { paused = true } = {}) => refused(() => withTransport(session, transportId).consume(transportId, producerId, capabilities, paused)),
+    consume: (session, transportId, producerId, capabilities, { paused = true } = {}) => refused(async () => {
+      const peer = withTransport(session, transportId)
+      await relays?.fetch(peer.media.roomId, producerId)
+      return await peer.consume(transportId, producerId, capabilities, paused)
+    }),
     consumeMix: (session, transportId, capabilities, { paused = true } = {}) => refused(async () => {
       const peer = withTransport(session, transportId)
       return await consumeMixAs(peer, await mixes.use(peer.media.roomId), transportId, capabilities, paused)
@@ -354,6 +382,7 @@ export function createSfu (app: FastifyInstance, pool: WorkerPool): OwnedSfu {
       mixes.close()
       for (const attachment of [...attachments]) attachment.close()
       await mixThreads.close()
+      await relays?.close()
     }
   }
 }

@@ -13,6 +13,8 @@ export interface ActiveSpeakers {
 export interface Speakers {
   /** The active speakers. */
   active (): UserId[]
+  /** How loud each of {@link active} last was, 0 to 1. */
+  levels (): number[]
   add (producerId: string): Promise<void>
   /** Removes a user immediately, without the hold time, because their producer was closed or paused. */
   remove (userId: UserId): void
@@ -78,6 +80,7 @@ export async function watchSpeakers (
 
   return {
     active: () => [...lastSound.keys()],
+    levels: () => [...lastSound.values()].map(({ level }) => level),
     add: (producerId) => observer.addProducer({ producerId }),
     remove (userId) {
       if (lastSound.delete(userId)) evaluate()

@@ -16,6 +16,8 @@ interface RoomHeader {
   closed?: RoomCloseReason
   /** Set if room state has changed. The other lines are the events of the change, and the new version. */
   state?: StateHeader
+  /** Set if the message is for the servers themselves; see `Rooms.tell`. */
+  told?: Told
   /** Id of the server that has restored the room's data after the store had lost it. */
   restoredBy?: string
 }
@@ -28,12 +30,20 @@ export interface StateHeader {
   from: string
 }
 
+/** A message from one server to the others that have members in the room. */
+export interface Told {
+  from: string
+  about: string
+  data: unknown
+}
+
 /** A message on a room's channel. */
 export type RoomMessage =
   { kind: 'event', event: OutgoingEvent, except: string | undefined } |
   { kind: 'closed', createdAt: number, event: OutgoingEvent, reason: RoomCloseReason } |
   { kind: 'state', header: StateHeader, version: string, events: readonly OutgoingEvent[] } |
-  { kind: 'restored', nodeId: string }
+  { kind: 'restored', nodeId: string } |
+  { kind: 'told' } & Told
 
 export const channelOf = (roomId: string) => `room:${roomId}`
 
@@ -43,6 +53,8 @@ const messageOf = (header: RoomHeader, text: string) => `${JSON.stringify(header
 export const closedMessage = (event: OutgoingEvent, reason: RoomCloseReason) => messageOf({ closed: reason }, event.text)
 
 export const restoredMessage = (nodeId: string) => messageOf({ restoredBy: nodeId }, '')
+
+export const toldMessage = (told: Told) => messageOf({ told }, '')
 
 /** @param header contains the state as JSON text, which is inserted as is; the new version is appended later, as the last line */
 export const stateMessage = ({ name, state, from }: StateHeader & { state: string }, events: readonly OutgoingEvent[]) =>
@@ -64,6 +76,7 @@ export function parseMessage (message: string): RoomMessage {
     const lines = rest.split('\n')
     return { kind: 'state', header: header.state, version: lines.at(-1) ?? '', events: lines.slice(0, -1).map(eventFromText) }
   }
+  if (header.told) return { kind: 'told', ...header.told }
   if (header.restoredBy !== undefined) return { kind: 'restored', nodeId: header.restoredBy }
   return { kind: 'event', event: eventFromText(rest), except: header.except }
 }

@@ -2,7 +2,7 @@ import type { FastifyInstance } from 'fastify'
 import { createEvent } from '../connections/face.ts'
 import { sharedLog } from '../store/store.ts'
 import { createAnnouncements } from './announcements.ts'
-import { createRoomChannel } from './channel.ts'
+import { channelOf, createRoomChannel, toldMessage } from './channel.ts'
 import { createClosing } from './closing.ts'
 import { createDetails } from './details.ts'
 import { createMembership } from './membership.ts'
@@ -84,7 +84,10 @@ export function createRooms (app: FastifyInstance): RoomsKernel {
       const event = createEvent(type, { roomId, ...data })
       app.messages.checkEvent(type, event.data)
       const room = nodeRooms.get(roomId)
-      if (room) deliver(room, event, except)
+      if (room) deliver(room, event, { except, isLocal: true })
+    },
+    tell (roomId, about, data) {
+      app.bus.publish(channelOf(roomId), toldMessage({ from: app.nodeId, about, data })).catch((err: unknown) => app.log.error({ err, roomId }, 'failed to publish to a room'))
     },
     sendHere (roomId, event) {
       app.messages.checkEvent(event.type, event.data)

@@ -70,6 +70,7 @@ export function createMembership (app: FastifyInstance, options: MembershipOptio
     if (session.roomId !== roomId) await leave(session, 'moved')
     room.record = result.room
     if (result.room.locked) room.pinHash = result.pinHash
+    const rejoining = room.members.has(session)
     room.members.add(session)
     session.roomId = roomId
     if (!session.open || result.room.createdAt <= room.closedUpTo) {
@@ -81,6 +82,7 @@ export function createMembership (app: FastifyInstance, options: MembershipOptio
     if (result.created) hooks.emit('room:created', result.room, asked)
     if (result.firstOfUser) announcements.joined(roomId, session.user.profile, result.count, session.id)
     // Call the handlers in the same turn of the event loop in which the snapshot is taken, so that they see the same state.
+    if (!rejoining) room.joining.set(session, (room.joining.get(session) ?? []).filter(({ isLocal }) => !isLocal))
     const additions = hooks.gather('room:join', hookMs, room, session)
     await ownership.joined(room, session, result)
     const extra = await additions

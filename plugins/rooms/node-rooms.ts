@@ -13,6 +13,8 @@ export interface WaitingEvent {
   event: OutgoingEvent
   /** The state change that the event belongs to. The reply to the join may already contain the version of this change. */
   change?: StateChange | undefined
+  /** Whether the event comes from this server, which knows the state behind it; see `EmitOptions.local`. */
+  isLocal: boolean
 }
 
 export interface StateChange {
@@ -36,8 +38,8 @@ export interface LocalRoom {
 }
 
 /** Writes an event to every member, and queues it for sockets whose join is in flight. */
-export function deliver (room: LocalRoom, event: OutgoingEvent, except?: string): void {
-  for (const session of audience(room)) if (session.id !== except) deliverTo(room, session, event)
+export function deliver (room: LocalRoom, event: OutgoingEvent, { except, isLocal = false }: { except?: string | undefined, isLocal?: boolean } = {}): void {
+  for (const session of audience(room)) if (session.id !== except) deliverTo(room, session, event, undefined, isLocal)
 }
 
 /** The room's members and joining sockets on this server. */
@@ -46,9 +48,9 @@ export function audience ({ members, joining }: LocalRoom): ReadonlySet<Session>
 }
 
 /** Writes an event to one socket of the {@link audience}, or queues it while the socket's join is in flight. */
-export function deliverTo ({ joining }: LocalRoom, session: Session, event: OutgoingEvent, change?: StateChange): void {
+export function deliverTo ({ joining }: LocalRoom, session: Session, event: OutgoingEvent, change?: StateChange, isLocal = false): void {
   const waiting = joining.get(session)
-  if (waiting) waiting.push({ event, change })
+  if (waiting) waiting.push({ event, change, isLocal })
   else session.write(event)
 }
 
@@ -95,9 +97,12 @@ export function createNodeRooms ({ bus, hooks, nodeId, store }: Pick<FastifyInst
   function receive (room: LocalRoom, text: string): void {
     const message = parseMessage(text)
     switch (message.kind) {
-      case 'event': return deliver(room, message.event, message.except)
+      case 'event': return deliver(room, message.event, { except: message.except })
       case 'state': return handlers.state(room, message.header, message.version, message.events)
       case 'closed': return handlers.closed(room, message.createdAt, message.reason, message.event)
+      case 'told':
+        if (message.from !== nodeId) hooks.emit('room:told', room.roomId, message.about, message.data)
+        return
       case 'restored':
         // This server's state may be newer than the restored state, and its members may have missed events.
         if (message.nodeId !== nodeId) unsynced.add(room.roomId)

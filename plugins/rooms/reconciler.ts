@@ -40,7 +40,10 @@ export function startReconciler (app: FastifyInstance, { unsynced, nodeRooms, se
     checkedDeadAt = performance.now()
     for (const dead of await leases.listDead()) {
       log.warn({ deadNode: dead }, 'members of a dead server removed')
-      for (const roomId of await store.listNodeRooms(dead)) await sync.drop(dead, roomId)
+      for (const roomId of await store.listNodeRooms(dead)) {
+        await app.hooks.ask('room:nodeRemoved', roomId, dead)
+        await sync.drop(dead, roomId)
+      }
       await directory.removeNode(dead)
       await Promise.all([leases.remove(dead), store.forgetNodeRooms(dead)])
     }

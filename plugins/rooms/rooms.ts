@@ -14,7 +14,10 @@ import type { RoomCloseReason } from './messages.ts'
 export interface EmitOptions {
   /** The session that does not receive the event. */
   except?: string
-  /** Sends the event to members on this server only. */
+  /**
+   * Sends the event to members on this server only. The event must be about state that the hook `room:join` reads on
+   * this server: a new member does not receive events from before that hook was called for it.
+   */
   local?: boolean
 }
 
@@ -196,6 +199,14 @@ export interface Rooms {
    */
   emitUnlogged (roomId: string, type: string, data: object, entry: string): Promise<boolean>
   /**
+   * Sends a message to the other servers that have members in a room; they receive the hook `room:told`. A message
+   * is lost for a server that cannot be reached.
+   *
+   * @param about what the message is about
+   * @param data JSON
+   */
+  tell (roomId: string, about: string, data: unknown): void
+  /**
    * Sends an event to all members of a room on this server.
    *
    * @returns whether the room has members on this server
@@ -236,6 +247,10 @@ declare module '../hooks.ts' {
     'room:leave': (room: LocalRoom, session: Session, reason: LeaveReason) => void
     /** A room was closed. The room's members on this server have been notified and removed. */
     'room:close': (room: LocalRoom, reason: RoomCloseReason) => void
+    /** Another server has called `Rooms.tell`. */
+    'room:told': (roomId: string, about: string, data: unknown) => void
+    /** A server is dead, and its members have been removed from a room. If a handler fails, the hook is called again. */
+    'room:nodeRemoved': (roomId: string, nodeId: string) => Promise<void>
     /** This server's last session in a room has left. The room may have members on other servers. */
     'room:released': (roomId: string) => void
 

@@ -13,15 +13,25 @@ export interface RtpPacket {
 /** 20 ms of silence in Opus. */
 export const opusSilence = Buffer.from([0xf8, 0xff, 0xfe])
 
-/** @returns a packet without header extensions; each sequence number advances the timestamp by 20 ms */
-export function writeRtp ({ ssrc, payloadType, sequenceNumber, payload }: RtpPacket): Buffer {
+/** A header extension that says how loud a packet is (RFC 6464). */
+export interface AudioLevel {
+  id: number
+  /** In dBov, -127 to 0. */
+  dBov: number
+}
+
+/** @returns a packet with at most one header extension; each sequence number advances the timestamp by 20 ms */
+export function writeRtp ({ ssrc, payloadType, sequenceNumber, payload }: RtpPacket, level?: AudioLevel): Buffer {
   const header = Buffer.alloc(12)
   header[0] = 0x80
   header[1] = payloadType
   header.writeUInt16BE(sequenceNumber & 0xffff, 2)
   header.writeUInt32BE((sequenceNumber * 960) >>> 0, 4)
   header.writeUInt32BE(ssrc, 8)
-  return Buffer.concat([header, payload])
+  if (!level) return Buffer.concat([header, payload])
+  header[0] = 0x90
+  const extension = Buffer.from([0xbe, 0xde, 0, 1, level.id << 4, 0x80 | -level.dBov, 0, 0])
+  return Buffer.concat([header, extension, payload])
 }
 
 /** @returns the parsed packet, or undefined if it is RTCP */
@@ -50,14 +60,15 @@ export async function rtpReceiver (t: Test) {
 /**
  * Sends silence every 20 ms until the test ends.
  *
+ * @param level how loud the header says that the packets are
  * @returns a function that changes the destination
  */
-export function sendSilence (t: Test, ssrc: number, address: { ip: string, port: number }, payloadType = 100) {
+export function sendSilence (t: Test, ssrc: number, address: { ip: string, port: number }, payloadType = 100, level?: AudioLevel) {
   const socket = createSocket('udp4')
   let to = address
   let sequenceNumber = 0
   const timer = setInterval(() => {
-    socket.send(writeRtp({ ssrc, payloadType, sequenceNumber: sequenceNumber++, payload: opusSilence }), to.port, to.ip)
+    socket.send(writeRtp({ ssrc, payloadType, sequenceNumber: sequenceNumber++, payload: opusSilence }, level), to.port, to.ip)
   }, 20)
   t.teardown(() => {
     clearInterval(timer)

@@ -120,7 +120,7 @@ interface Expected {
     identify (request: IncomingMessage, token: string | undefined, connection: ClientConnection): Promise<Identity>
   }
   sfu: Pick<Sfu,
-    'rtpCapabilities' | 'maxBitrates' | 'ready' | 'producersOf' | 'producerHandles' | 'speakersOf' | 'describe' |
+    'rtpCapabilities' | 'maxBitrates' | 'ready' | 'producersOf' | 'producerHandles' | 'speakersOf' | 'readSpeakers' | 'describe' |
     'createTransport' | 'connectTransport' | 'restartIce' |
     'produce' | 'closeProducer' | 'pauseProducer' | 'resumeProducer' |
     'consume' | 'consumeMix' | 'closeMixConsumers' | 'pauseConsumer' | 'resumeConsumer' | 'closeConsumer' | 'releaseAll' |
@@ -179,6 +179,8 @@ interface ExpectedHooks {
   'room:close': (room: LocalRoom, reason: RoomCloseReason) => void
   'room:released': (roomId: string) => void
   'room:admit': (roomId: string, session: Session) => Promise<'managed' | undefined>
+  'room:told': (roomId: string, about: string, data: unknown) => void
+  'room:nodeRemoved': (roomId: string, nodeId: string) => Promise<void>
   'room:create': (roomId: string, session: Session, request: RoomRequest) => Promise<{ ownerId: UserId } | undefined>
   'room:role': (room: RoomRecord, session: Session) => Promise<Role | undefined>
   'room:owner': (room: RoomRecord) => Promise<UserId | undefined>

@@ -1,0 +1,56 @@
+import type { types } from 'mediasoup'
+import { z } from 'zod'
+import type { UserId } from '../../connections/session.ts'
+
+/** The voices of a room on all servers, by producer id: the room state `media`. */
+export const registry = z.object({
+  voices: z.record(z.string(), z.object({
+    /** The server that the voice is on. */
+    node: z.string(),
+    userId: z.union([z.string(), z.number()]),
+    userKey: z.string(),
+    source: z.enum(['voice', 'music']),
+    paused: z.boolean()
+  }))
+})
+
+export type Registry = z.infer<typeof registry>
+export type RegisteredVoice = Registry['voices'][string]
+
+/** Identifies a pipe: the sink's server numbers its pipes; a newer pipe replaces an older one of the same room. */
+export interface PipeId {
+  roomId: string
+  /** The server that receives. */
+  from: string
+  epoch: number
+}
+
+/** One end of a pipe. */
+export interface PipeEnd {
+  ip: string
+  port: number
+  srtpParameters: types.SrtpParameters | undefined
+}
+
+/** A voice that the source sends through a pipe. */
+export interface PipedVoice {
+  producerId: string
+  rtpParameters: types.RtpParameters
+}
+
+declare module '../../cluster/messages.ts' {
+  interface ClusterRequests {
+    /** Opens a pipe, replacing any earlier one of the room to that server. */
+    'relay:want': { data: PipeId & PipeEnd & { voices: string[] }, reply: PipeEnd & { voices: PipedVoice[] } }
+    /** Adds voices to a pipe. Fails if the pipe does not exist. */
+    'relay:more': { data: PipeId & { voices: string[] }, reply: { voices: PipedVoice[] } }
+    /** Closes a pipe. */
+    'relay:drop': { data: PipeId, reply: null }
+    /** How many packets the source has received of each voice; voices that do not exist are missing. */
+    'relay:counts': { data: { roomId: string, voices: string[] }, reply: Record<string, number> }
+    /** The active speakers of the server in a room, and how loud they are. */
+    'relay:speakers': { data: { roomId: string }, reply: { activeSpeakers: UserId[], levels: number[] } }
+    /** Which of these pipes the sink still uses. */
+    'relay:holds': { data: { to: string, pipes: { roomId: string, epoch: number }[] }, reply: boolean[] }
+  }
+}

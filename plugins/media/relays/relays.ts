@@ -1,0 +1,376 @@
+import { isIP } from 'node:net'
+import { networkInterfaces } from 'node:os'
+import type { types } from 'mediasoup'
+import type { FastifyInstance } from 'fastify'
+import { userKeyOf } from '../../connections/session.ts'
+import type { UserId } from '../../connections/session.ts'
+import { isCoded, unavailable } from '../../errors/codes.ts'
+import { withTimeout } from '../../errors/timeout.ts'
+import type { ProducerInfo, ProducerOwner } from '../producer.ts'
+import type { MediaRooms } from '../room-media.ts'
+import type { ActiveSpeakers } from '../speakers.ts'
+import { registry } from './messages.ts'
+import type { PipeEnd, RegisteredVoice, Registry } from './messages.ts'
+import { Sink } from './sink.ts'
+import { createSources } from './source.ts'
+
+/** How long a consumer waits for a voice from another server (protocol.md, section 7, "Audio across servers"), in milliseconds. */
+const fetchMs = 5000
+const requestMs = 3000
+const checkMs = 1000
+const silenceMs = 2000
+const checkSourcesMs = 10_000
+const retryMs = 2000
+/** How long a join waits for the active speakers of another server, in milliseconds. */
+const speakersMs = 500
+
+/** The audio between this server and the others. */
+export interface Relays {
+  /** The voices of a room on other servers. */
+  voicesOf (roomId: string): ProducerInfo[]
+  /** The active speakers of a room on all servers, as far as this server knows them. */
+  speakersOf (roomId: string): UserId[]
+  /** Asks the other servers for the active speakers that this server does not know yet. Waits at most half a second. */
+  learnSpeakers (roomId: string): Promise<void>
+  /**
+   * Waits until a voice from another server can be consumed. Returns at once for any other id.
+   *
+   * @throws UNAVAILABLE after five seconds
+   */
+  fetch (roomId: string, producerId: string): Promise<void>
+  /** Must be called when the voices of this server in a room, or one of them, have changed. */
+  changed (roomId: string): void
+  /** Must be called when the room's media on this server was opened, closed or partly lost. */
+  mediaChanged (roomId: string): void
+  /** Must be called when the active speakers of this server in a room have changed. */
+  speaking (roomId: string, speakers: ActiveSpeakers): void
+  /** Number of pipes, for tests and metrics. */
+  counts (): { sources: number, sinks: number }
+  /** @returns once this server's last changes are stored */
+  close (): Promise<void>
+}
+
+interface Speaking {
+  activeSpeakers: UserId[]
+  levels: number[]
+}
+
+/** What this server knows about one room. */
+interface RelayedRoom {
+  /** The voices on other servers that members have been told about. */
+  voices: Map<string, RegisteredVoice>
+  sinks: Map<string, Sink>
+  speaking: Map<string, Speaking>
+  /** Requests for the speakers of servers that have not told theirs. */
+  asking: Map<string, Promise<void>>
+  waiting: Set<() => void>
+}
+
+const isWildcard = (ip: string) => ip === '0.0.0.0' || ip === '::'
+
+/** @returns where pipes listen, and the address that other servers are told */
+function addressOf ({ RELAY_IP, MEDIASOUP_LISTEN_IP: listenIp, MEDIASOUP_ANNOUNCED_IP: announced }: FastifyInstance['config']): { ip: string, told: string } {
+  const interfaces = Object.values(networkInterfaces()).flatMap((addresses) => addresses ?? [])
+  // Host names cannot be told. The machine's own address is right on a network that the servers share.
+  const ownAddress = () => interfaces.find(({ family, internal }) => !internal && family === 'IPv4')?.address ?? '127.0.0.1'
+  const told = RELAY_IP ?? (isWildcard(listenIp) ? announced.find((address) => isIP(address) !== 0) ?? ownAddress() : listenIp)
+  const isOwn = interfaces.some(({ address }) => address === told)
+  // A server behind NAT does not have the address that others reach it at.
+  return { ip: isOwn ? told : isWildcard(listenIp) ? (isIP(told) === 6 ? '::' : '0.0.0.0') : listenIp, told }
+}
+
+/** The metrics of relays; a server without Redis has them, too. */
+export function createRelayMetrics ({ metrics }: Pick<FastifyInstance, 'metrics'>) {
+  const pipes = metrics.gauge('flylive_relay_pipes', 'Connections for audio of rooms with other servers: out to them, in from them', ['direction'])
+  for (const direction of ['in', 'out']) pipes.set({ direction }, 0)
+  const failures = metrics.counter('flylive_relay_failures_total', 'Failures to get audio of a room from another server: the server did not send it (refused), or no packets arrived (silent)', ['reason'])
+  for (const reason of ['refused', 'silent']) failures.inc({ reason }, 0)
+  return { pipes, failures }
+}
+
+export function createRelays (app: FastifyInstance, rooms: MediaRooms, { pipes, failures }: ReturnType<typeof createRelayMetrics>): Relays {
+  const { bus, config, hooks, log, nodeId } = app
+  const { ip, told } = addressOf(config)
+  const known = new Map<string, RelayedRoom>()
+  const state = app.rooms.roomState.define('media', registry)
+  const listenInfo = (): types.TransportListenInfo => ({ protocol: 'udp', ip, portRange: { min: config.RELAY_MIN_PORT, max: config.RELAY_MAX_PORT } })
+  const endOf = ({ tuple, srtpParameters }: types.PipeTransport): PipeEnd => ({ ip: told, port: tuple.localPort, srtpParameters })
+  const sources = createSources(app, { rooms, listenInfo, endOf, requestMs, checkMs: checkSourcesMs })
+  let epoch = 0
+  let closed = false
+
+  // The registry: this server writes its own voices, one change at a time per room.
+
+  const writing = new Map<string, { again: boolean, done: Promise<void> }>()
+
+  const ownVoices = (roomId: string) => [...rooms.get(roomId)?.producers.values() ?? []].filter(({ owner }) => owner.kind !== 'relay')
+  const entryOf = ({ info: { userId, source, isPaused }, owner: { userKey } }: ReturnType<typeof ownVoices>[number]): RegisteredVoice =>
+    ({ node: nodeId, userId, userKey, source, paused: isPaused })
+
+  /** @returns the registry with the voices of this server; the same object if nothing changes */
+  function withOwn (roomId: string, before: Registry | undefined): Registry | undefined {
+    const own = Object.fromEntries(ownVoices(roomId).map((producer) => [producer.producerId, entryOf(producer)]))
+    const listed = Object.entries(before?.voices ?? {}).filter(([, { node }]) => node === nodeId)
+    const isSame = listed.length === Object.keys(own).length && listed.every(([producerId, { paused }]) => own[producerId]?.paused === paused)
+    if (isSame) return before
+    return { voices: { ...Object.fromEntries(Object.entries(before?.voices ?? {}).filter(([, { node }]) => node !== nodeId)), ...own } }
+  }
+
+  async function write (roomId: string, mine: { again: boolean }): Promise<void> {
+    try {
+      while (mine.again) {
+        mine.again = false
+        await state.change(roomId, (before) => {
+          const after = withOwn(roomId, before)
+          return { ...(after === undefined || after === before ? {} : { state: after }), result: undefined }
+        })
+      }
+    } catch (error) {
+      // While the store is away, new voices stay on this server. A room that the store has lost is restored soon.
+      const isGone = isCoded(error) && error.code === 'ROOM_NOT_FOUND' && !known.has(roomId)
+      if (!closed && !isGone) setTimeout(() => changed(roomId), retryMs).unref()
+    } finally {
+      writing.delete(roomId)
+    }
+  }
+
+  function changed (roomId: string): void {
+    const current = writing.get(roomId)
+    if (current) {
+      current.again = true
+      return
+    }
+    const mine = { again: true, done: Promise.resolve() }
+    writing.set(roomId, mine)
+    mine.done = write(roomId, mine)
+  }
+
+  /** Removes the voices of a dead server. @throws UNAVAILABLE */
+  async function removeVoices (roomId: string, dead: string): Promise<void> {
+    await state.change(roomId, (before) => {
+      const voices = Object.entries(before?.voices ?? {})
+      const kept = voices.filter(([, { node }]) => node !== dead)
+      return { ...(kept.length === voices.length ? {} : { state: { voices: Object.fromEntries(kept) } }), result: undefined }
+    }).catch((error: unknown) => {
+      if (!isCoded(error) || error.code !== 'ROOM_NOT_FOUND') throw error
+    })
+  }
+
+  // The voices of other servers.
+
+  const infoOf = (room: RelayedRoom, producerId: string, { node, userId, source, paused }: RegisteredVoice): ProducerInfo =>
+    ({ producerId, userId, source, isPaused: paused || room.sinks.get(node)?.isInterrupted === true })
+  const ownerOf = ({ node, userId, userKey }: RegisteredVoice): ProducerOwner => ({ userId, userKey, nodeId: node, kind: 'relay' })
+
+  function roomOf (roomId: string): RelayedRoom {
+    const room = known.get(roomId) ?? { voices: new Map(), sinks: new Map(), speaking: new Map(), asking: new Map(), waiting: new Set() }
+    known.set(roomId, room)
+    return room
+  }
+
+  function registered (roomId: string, next: Registry | undefined): void {
+    const isFirst = !known.has(roomId)
+    const room = roomOf(roomId)
+    const before = room.voices
+    room.voices = new Map(Object.entries(next?.voices ?? {}).filter(([, { node }]) => node !== nodeId))
+    const tell = (name: 'Opened' | 'Closed' | 'Paused' | 'Resumed', producerId: string, voice: RegisteredVoice) =>
+      hooks.emit(`media:producer${name}`, roomId, infoOf(room, producerId, voice), ownerOf(voice))
+    if (!isFirst) {
+      for (const [producerId, voice] of before) if (!room.voices.has(producerId)) tell('Closed', producerId, voice)
+      for (const [producerId, voice] of room.voices) {
+        const older = before.get(producerId)
+        if (!older) {
+          tell('Opened', producerId, voice)
+          if (voice.paused) tell('Paused', producerId, voice)
+        } else if (older.paused !== voice.paused) tell(voice.paused ? 'Paused' : 'Resumed', producerId, voice)
+      }
+    }
+    forgetSpeakers(roomId, room, before)
+    pull(roomId)
+    // The store, or another server, has an older list of this server's voices.
+    if (withOwn(roomId, next) !== next) changed(roomId)
+  }
+
+  /** Pulls the voices of a room from the servers that have them, while the room has media on this server. */
+  function pull (roomId: string): void {
+    const room = known.get(roomId)
+    if (!room || closed) return
+    const media = rooms.get(roomId)
+    const byNode = media && !media.closed ? Map.groupBy(room.voices, ([, { node }]) => node) : new Map<string, [string, RegisteredVoice][]>()
+    for (const [node, sink] of room.sinks) {
+      if (byNode.has(node)) continue
+      sink.close()
+      room.sinks.delete(node)
+    }
+    for (const [node, voices] of byNode) {
+      const sink = room.sinks.get(node) ?? new Sink(node, media as NonNullable<typeof media>, {
+        cluster: app.cluster,
+        log,
+        nodeId,
+        listenInfo,
+        endOf,
+        nextEpoch: () => ++epoch,
+        requestMs,
+        silenceMs,
+        fetched: () => { for (const check of room.waiting) check() },
+        failed: (reason) => {
+          failures.inc({ reason })
+          if (reason === 'silent') return
+          // A server that was stopped leaves no lease, so that nobody removes what it could not.
+          app.leases.areAlive([node]).then(async ([isAlive]) => { if (isAlive === false) await removeVoices(roomId, node) })
+            .catch(() => { /* The store is away; the sink tries again. */ })
+        },
+        interrupted: () => {
+          for (const [producerId, voice] of room.voices) {
+            if (voice.node !== node || voice.paused) continue
+            const isPaused = room.sinks.get(node)?.isInterrupted === true
+            hooks.emit(isPaused ? 'media:producerPaused' : 'media:producerResumed', roomId, infoOf(room, producerId, voice), ownerOf(voice))
+          }
+        },
+        lost: (producerId) => {
+          const voice = room.voices.get(producerId)
+          if (!voice) return
+          // Consumers are closed with the pipe, so clients consume the voice again.
+          const info = infoOf(room, producerId, voice)
+          hooks.emit('media:producerClosed', roomId, info, ownerOf(voice))
+          hooks.emit('media:producerOpened', roomId, info, ownerOf(voice))
+          if (info.isPaused) hooks.emit('media:producerPaused', roomId, info, ownerOf(voice))
+        }
+      })
+      room.sinks.set(node, sink)
+      sink.want(new Map(voices))
+    }
+    count()
+  }
+
+  function count (): void {
+    pipes.set({ direction: 'out' }, sources.size)
+    pipes.set({ direction: 'in' }, [...known.values()].reduce((sum, { sinks }) => sum + sinks.size, 0))
+  }
+
+  // Active speakers: each server tells the others about its own.
+
+  const about = 'media:speakers'
+
+  function merged (roomId: string): ActiveSpeakers {
+    const own = rooms.get(roomId)?.speaking() ?? { activeSpeakers: [], levels: [] }
+    const all = [own, ...known.get(roomId)?.speaking.values() ?? []]
+      .flatMap(({ activeSpeakers, levels }) => activeSpeakers.map((userId, i) => ({ userId, level: levels[i] ?? 0 })))
+    const unique = [...new Map(all.map((one) => [userKeyOf(one.userId), one])).values()]
+    const [loudest] = unique.toSorted((a, b) => b.level - a.level)
+    return { userId: loudest?.userId ?? null, activeSpeakers: unique.map(({ userId }) => userId), levels: unique.map(({ level }) => level), timestamp: Date.now() }
+  }
+
+  /** Asks the servers whose voices have arrived with the registry who speaks there: they tell it only when it changes. */
+  async function learnSpeakers (roomId: string): Promise<void> {
+    const room = known.get(roomId)
+    if (!room) return
+    const unknown = new Set(room.voices.values().filter(({ node, paused }) => !paused && !room.speaking.has(node)).map(({ node }) => node))
+    await Promise.all([...unknown].map((node) => {
+      const asking = room.asking.get(node) ?? app.cluster.ask(node, 'relay:speakers', { roomId }, speakersMs)
+        // A server that does not answer tells the next change.
+        .catch(() => ({ activeSpeakers: [], levels: [] }))
+        .then((speaking) => { if (!room.speaking.has(node)) room.speaking.set(node, speaking) })
+        .finally(() => room.asking.delete(node))
+      room.asking.set(node, asking)
+      return asking
+    }))
+  }
+
+  /**
+   * Removes speakers whose voice was closed or paused: their server may be gone. A speaker whose voice is not in the
+   * registry yet stays.
+   */
+  function forgetSpeakers (roomId: string, room: RelayedRoom, before: ReadonlyMap<string, RegisteredVoice>): void {
+    let hasChanged = false
+    for (const [node, { activeSpeakers, levels }] of room.speaking) {
+      const audible = (voices: ReadonlyMap<string, RegisteredVoice>) => new Set(voices.values().filter((voice) => voice.node === node && !voice.paused).map(({ userKey }) => userKey))
+      const silenced = audible(before).difference(audible(room.voices))
+      const kept = activeSpeakers.map((userId, i) => ({ userId, level: levels[i] ?? 0 })).filter(({ userId }) => !silenced.has(userKeyOf(userId)))
+      if (kept.length === activeSpeakers.length) continue
+      hasChanged = true
+      room.speaking.set(node, { activeSpeakers: kept.map(({ userId }) => userId), levels: kept.map(({ level }) => level) })
+    }
+    if (hasChanged) hooks.emit('media:speakers', roomId, merged(roomId))
+  }
+
+  // Handlers.
+
+  state.onChange((room, next) => registered(room.roomId, next))
+  // `registered` announces the voices. The store schedules a check after it has lost data; `registered` has then checked.
+  state.onMissed(() => [])
+  state.onWake(async () => {})
+  // A join has just copied the registry. The reply contains its voices, so that only later changes are announced.
+  hooks.on('room:join', ({ roomId }) => {
+    roomOf(roomId)
+    return {}
+  })
+  hooks.on('room:told', (roomId, topic, data) => {
+    if (topic !== about) return
+    const { node, ...speaking } = data as Speaking & { node: string }
+    const room = known.get(roomId)
+    if (!room) return
+    room.speaking.set(node, speaking)
+    hooks.emit('media:speakers', roomId, merged(roomId))
+  })
+  hooks.on('room:released', (roomId) => {
+    const room = known.get(roomId)
+    known.delete(roomId)
+    for (const sink of room?.sinks.values() ?? []) sink.close()
+    count()
+  })
+  hooks.on('room:nodeRemoved', removeVoices)
+  bus.onHealed(() => {
+    for (const roomId of known.keys()) changed(roomId)
+  })
+  const stops = [
+    app.cluster.answer('relay:holds', ({ to, pipes }) => pipes.map(({ roomId, epoch }) => known.get(roomId)?.sinks.get(to)?.epoch === epoch)),
+    app.cluster.answer('relay:speakers', ({ roomId }) => rooms.get(roomId)?.speaking() ?? { activeSpeakers: [], levels: [] })
+  ]
+  const timer = setInterval(() => {
+    for (const { sinks } of known.values()) {
+      for (const sink of sinks.values()) sink.check().catch(() => { /* The source cannot be reached; its lease decides. */ })
+    }
+    count()
+  }, checkMs).unref()
+
+  return {
+    voicesOf (roomId) {
+      const room = known.get(roomId)
+      return room ? [...room.voices].map(([producerId, voice]) => infoOf(room, producerId, voice)) : []
+    },
+    speakersOf: (roomId) => merged(roomId).activeSpeakers,
+    learnSpeakers,
+    async fetch (roomId, producerId) {
+      const room = known.get(roomId)
+      const isHere = () => rooms.get(roomId)?.producers.has(producerId) === true
+      if (!room?.voices.has(producerId) || isHere()) return
+      const { promise, resolve } = Promise.withResolvers<void>()
+      const check = () => { if (isHere()) resolve() }
+      room.waiting.add(check)
+      try {
+        await withTimeout(promise, fetchMs, () => { throw unavailable('The audio cannot be fetched from the other server') })
+      } finally {
+        room.waiting.delete(check)
+      }
+    },
+    changed,
+    mediaChanged (roomId) {
+      pull(roomId)
+      changed(roomId)
+    },
+    speaking (roomId, { activeSpeakers, levels }) {
+      app.rooms.tell(roomId, about, { node: nodeId, activeSpeakers, levels } satisfies Speaking & { node: string })
+      hooks.emit('media:speakers', roomId, merged(roomId))
+    },
+    counts: () => ({ sources: sources.size, sinks: [...known.values()].reduce((sum, { sinks }) => sum + [...sinks.values()].filter(({ epoch }) => epoch !== undefined).length, 0) }),
+    async close () {
+      closed = true
+      clearInterval(timer)
+      for (const stop of stops) stop()
+      for (const { sinks } of known.values()) for (const sink of sinks.values()) sink.close()
+      sources.close()
+      await Promise.all([...writing.values()].map(({ done }) => done))
+    }
+  }
+}

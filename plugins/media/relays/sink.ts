@@ -1,0 +1,221 @@
+import { setTimeout as delay } from 'node:timers/promises'
+import type { types } from 'mediasoup'
+import type { FastifyInstance } from 'fastify'
+import type { RoomProducer } from '../producer.ts'
+import type { RoomMedia } from '../room-media.ts'
+import type { PipedVoice, PipeEnd, PipeId, RegisteredVoice } from './messages.ts'
+
+export interface SinkContext extends Pick<FastifyInstance, 'cluster' | 'log' | 'nodeId'> {
+  listenInfo (): types.TransportListenInfo
+  endOf (transport: types.PipeTransport): PipeEnd
+  nextEpoch (): number
+  requestMs: number
+  /** How long the pipe may carry no packets although the source receives some, in milliseconds. */
+  silenceMs: number
+  /** Called when voices have arrived. */
+  fetched (): void
+  /** Called when the source did not open the pipe or add voices to it (refused), and when the pipe carried no packets (silent). */
+  failed (reason: 'refused' | 'silent'): void
+  /** Called when a voice that is still wanted was closed with its pipe. */
+  lost (producerId: string): void
+  /** Called when the audio is interrupted, and when it flows again. */
+  interrupted (isInterrupted: boolean): void
+}
+
+interface Pipe {
+  id: PipeId
+  transport: types.PipeTransport
+  /** Bytes received, and when they last grew or could not grow. */
+  bytes: number
+  flowedAt: number
+  /** Packets of each voice at the source when the pipe began to be silent. */
+  atSource: Record<string, number> | undefined
+}
+
+/** How long the pipe is silent before the source is asked for the first time, in milliseconds. */
+const suspiciousMs = 900
+/** Packets that may arrive at the source between the two counts although the pipe carries them. */
+const inFlight = 2
+/** After each replacement in vain, the next one waits twice as long, because a pipe whose link returns carries packets again. */
+const maxSilenceMs = 15_000
+const backoffMs = 1000
+const maxBackoffMs = 15_000
+
+/** The voices of one other server in one room, pulled through one pipe. */
+export class Sink {
+  readonly #source: string
+  readonly #media: RoomMedia
+  readonly #context: SinkContext
+  readonly #received = new Map<string, RoomProducer>()
+  readonly #closing = new AbortController()
+  #wanted: ReadonlyMap<string, RegisteredVoice> = new Map()
+  #pipe: Pipe | undefined
+  #replacements = 0
+  #running = false
+  #again = false
+  #failures = 0
+  #isInterrupted = false
+
+  constructor (source: string, media: RoomMedia, context: SinkContext) {
+    this.#source = source
+    this.#media = media
+    this.#context = context
+  }
+
+  /** The number of the current pipe; undefined without one. */
+  get epoch (): number | undefined {
+    return this.#pipe?.id.epoch
+  }
+
+  get isInterrupted (): boolean {
+    return this.#isInterrupted
+  }
+
+  /** Pulls these voices, and no others. */
+  want (voices: ReadonlyMap<string, RegisteredVoice>): void {
+    this.#wanted = voices
+    for (const [producerId, producer] of this.#received) {
+      const voice = voices.get(producerId)
+      if (!voice) producer.close()
+      else this.#setPaused(producer, voice.paused)
+    }
+    this.#run()
+  }
+
+  /** Drops the pipe. Idempotent. */
+  close (): void {
+    if (this.#closing.signal.aborted) return
+    this.#closing.abort()
+    this.#drop()
+    this.#setInterrupted(false)
+  }
+
+  /** Replaces the pipe if it carries no packets although the source receives some. Called every second. */
+  async check (): Promise<void> {
+    const pipe = this.#pipe
+    if (!pipe || this.#running) return
+    const stats = await pipe.transport.getStats()
+    const bytes = stats.reduce((sum, { rtpBytesReceived }) => sum + rtpBytesReceived, 0)
+    const now = performance.now()
+    const expected = [...this.#received.keys()].filter((producerId) => this.#wanted.get(producerId)?.paused === false)
+    if (bytes !== pipe.bytes || expected.length === 0) {
+      if (bytes !== pipe.bytes) {
+        this.#replacements = 0
+        this.#setInterrupted(false)
+      }
+      pipe.bytes = bytes
+      pipe.flowedAt = now
+      pipe.atSource = undefined
+      return
+    }
+    if (now - pipe.flowedAt < suspiciousMs) return
+    const counts = await this.#context.cluster.ask(this.#source, 'relay:counts', { roomId: this.#media.roomId, voices: expected }, this.#context.requestMs)
+    const { atSource = counts } = pipe
+    pipe.atSource = atSource
+    const isBroken = Object.entries(counts).some(([producerId, count]) => count > (atSource[producerId] ?? count) + inFlight)
+    const patience = Math.min(this.#context.silenceMs * 2 ** this.#replacements, maxSilenceMs)
+    if (!isBroken || now - pipe.flowedAt < patience - suspiciousMs / 2 || this.#pipe !== pipe) return
+    this.#context.log.warn({ roomId: this.#media.roomId, source: this.#source }, 'no audio arrives from another server; opening a new connection')
+    this.#context.failed('silent')
+    this.#replacements++
+    this.#drop()
+    this.#setInterrupted(true)
+    this.#run()
+  }
+
+  #setInterrupted (isInterrupted: boolean): void {
+    if (isInterrupted === this.#isInterrupted) return
+    this.#isInterrupted = isInterrupted
+    this.#context.interrupted(isInterrupted)
+  }
+
+  #setPaused (producer: RoomProducer, paused: boolean): void {
+    (paused ? producer.pause('server') : producer.resume('server')).catch(() => { /* The producer is closed. */ })
+  }
+
+  /** Closes the pipe and its voices. The source is told, or finds out when it asks. */
+  #drop (): void {
+    const pipe = this.#pipe
+    this.#pipe = undefined
+    for (const producer of [...this.#received.values()]) producer.close()
+    this.#received.clear()
+    if (!pipe) return
+    pipe.transport.close()
+    const { cluster, requestMs } = this.#context
+    cluster.ask(this.#source, 'relay:drop', pipe.id, requestMs).catch(() => { /* The source asks for itself. */ })
+  }
+
+  async #run (): Promise<void> {
+    this.#again = true
+    if (this.#running) return
+    this.#running = true
+    try {
+      while (this.#again && !this.#closing.signal.aborted) {
+        this.#again = false
+        try {
+          await this.#pull()
+          this.#failures = 0
+        } catch (err) {
+          if (this.#closing.signal.aborted) return
+          this.#context.log.warn({ err, roomId: this.#media.roomId, source: this.#source }, 'failed to get audio from another server')
+          this.#drop()
+          this.#again = true
+          this.#context.failed('refused')
+          await delay(Math.min(backoffMs * 2 ** this.#failures++, maxBackoffMs), undefined, { signal: this.#closing.signal, ref: false }).catch(() => {})
+        }
+      }
+    } finally {
+      this.#running = false
+    }
+  }
+
+  async #pull (): Promise<void> {
+    const { cluster, nodeId, requestMs } = this.#context
+    if (this.#pipe?.transport.closed === true) this.#drop()
+    const missing = [...this.#wanted.keys()].filter((producerId) => !this.#received.has(producerId))
+    if (missing.length === 0) return
+    if (!this.#pipe) return await this.#open(missing)
+    const { id, transport } = this.#pipe
+    const { voices } = await cluster.ask(this.#source, 'relay:more', { ...id, from: nodeId, voices: missing }, requestMs)
+    await this.#receive(transport, voices)
+  }
+
+  async #open (wanted: string[]): Promise<void> {
+    const { cluster, endOf, listenInfo, nextEpoch, nodeId, requestMs } = this.#context
+    const { router } = await this.#media.main()
+    const transport = await router.createPipeTransport({ listenInfo: listenInfo(), enableSctp: false, enableRtx: true, enableSrtp: true })
+    const id: PipeId = { roomId: this.#media.roomId, from: nodeId, epoch: nextEpoch() }
+    this.#pipe = { id, transport, bytes: 0, flowedAt: performance.now(), atSource: undefined }
+    if (this.#closing.signal.aborted) return this.#drop()
+    transport.observer.once('close', () => {
+      // The worker died.
+      if (this.#pipe?.transport !== transport) return
+      this.#drop()
+      this.#run()
+    })
+    const { ip, port, srtpParameters, voices } = await cluster.ask(this.#source, 'relay:want', { ...id, ...endOf(transport), voices: wanted }, requestMs)
+    if (this.#pipe.transport !== transport) return
+    await transport.connect({ ip, port, ...(srtpParameters ? { srtpParameters } : {}) })
+    await this.#receive(transport, voices)
+  }
+
+  async #receive (transport: types.PipeTransport, voices: readonly PipedVoice[]): Promise<void> {
+    await Promise.all(voices.map(async ({ producerId, rtpParameters }) => {
+      const voice = this.#wanted.get(producerId)
+      if (!voice || this.#received.has(producerId)) return
+      const { node, paused, source, userId, userKey } = voice
+      const producer = await transport.produce({ id: producerId, kind: 'audio', rtpParameters, paused, appData: { source } })
+      const added = this.#media.addRelayed(producer, { userId, userKey, nodeId: node, kind: 'relay' }, source, paused)
+      this.#received.set(producerId, added)
+      producer.observer.once('close', () => {
+        if (this.#received.get(producerId) === added) this.#received.delete(producerId)
+        if (!this.#closing.signal.aborted && this.#wanted.has(producerId)) this.#context.lost(producerId)
+      })
+      const now = this.#wanted.get(producerId)
+      if (!now || this.#pipe?.transport !== transport) return added.close()
+      this.#setPaused(added, now.paused)
+      this.#media.announceRelayed(added)
+    }))
+    this.#context.fetched()
+  }
+}

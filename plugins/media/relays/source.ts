@@ -1,0 +1,147 @@
+import type { types } from 'mediasoup'
+import type { FastifyInstance } from 'fastify'
+import { unavailable } from '../../errors/codes.ts'
+import type { MediaRooms } from '../room-media.ts'
+import type { PipedVoice, PipeEnd, PipeId } from './messages.ts'
+
+/** A pipe through which this server sends voices of one room to another server. */
+interface SourcePipe {
+  id: PipeId
+  transport: types.PipeTransport
+  sent: Map<string, Promise<PipedVoice | undefined>>
+}
+
+export interface Sources {
+  /** Number of open pipes. */
+  readonly size: number
+  close (): void
+}
+
+export interface SourcesOptions {
+  rooms: MediaRooms
+  /** @returns where a pipe listens */
+  listenInfo (): types.TransportListenInfo
+  /** @returns the end of a pipe on this server */
+  endOf (transport: types.PipeTransport): PipeEnd
+  requestMs: number
+  /** How often to ask the sinks whether they still use their pipes, in milliseconds. */
+  checkMs: number
+}
+
+const keyOf = ({ roomId, from }: PipeId) => `${from} ${roomId}`
+
+/** Sends the voices of this server to the servers that ask for them. */
+export function createSources ({ cluster, leases, log, nodeId }: Pick<FastifyInstance, 'cluster' | 'leases' | 'log' | 'nodeId'>, { rooms, listenInfo, endOf, requestMs, checkMs }: SourcesOptions): Sources {
+  const pipes = new Map<string, SourcePipe>()
+  /** The newest pipe that each sink has asked for, even if it was not opened or is closed again. */
+  const newest = new Map<string, number>()
+
+  function closePipe (pipe: SourcePipe): void {
+    pipe.transport.close()
+    const key = keyOf(pipe.id)
+    if (pipes.get(key) === pipe) pipes.delete(key)
+  }
+
+  /** @returns what the sink needs to produce the voices that exist */
+  async function send (pipe: SourcePipe, producerIds: readonly string[]): Promise<PipedVoice[]> {
+    const own = rooms.get(pipe.id.roomId)?.producers
+    const voices = await Promise.all(producerIds.map((producerId) => {
+      const producer = own?.get(producerId)
+      if (!producer || producer.owner.kind === 'relay') return undefined
+      const known = pipe.sent.get(producerId)
+      if (known) return known
+      const sending = consume(pipe, producerId)
+      pipe.sent.set(producerId, sending)
+      return sending
+    }))
+    return voices.filter((voice) => voice !== undefined)
+  }
+
+  async function consume ({ transport, sent }: SourcePipe, producerId: string): Promise<PipedVoice | undefined> {
+    try {
+      const consumer = await transport.consume({ producerId })
+      consumer.observer.once('close', () => sent.delete(producerId))
+      return { producerId, rtpParameters: consumer.rtpParameters }
+    } catch (err) {
+      // The producer was closed during the request.
+      sent.delete(producerId)
+      log.debug({ err, producerId }, 'a voice cannot be sent to another server')
+      return undefined
+    }
+  }
+
+  const stops = [
+    cluster.answer('relay:want', async ({ ip, port, srtpParameters, voices, ...id }) => {
+      const key = keyOf(id)
+      if (id.epoch <= (newest.get(key) ?? 0)) throw unavailable('A newer pipe has been requested')
+      newest.set(key, id.epoch)
+      const older = pipes.get(key)
+      if (older) closePipe(older)
+      const media = rooms.get(id.roomId)
+      if (!media) throw unavailable(`Room ${id.roomId} has no audio on this server`)
+      const { router } = await media.main()
+      const transport = await router.createPipeTransport({ listenInfo: listenInfo(), enableSctp: false, enableRtx: true, enableSrtp: true })
+      if (newest.get(key) !== id.epoch) {
+        transport.close()
+        throw unavailable('A newer pipe has been requested')
+      }
+      const pipe: SourcePipe = { id, transport, sent: new Map() }
+      pipes.set(key, pipe)
+      transport.observer.once('close', () => closePipe(pipe))
+      try {
+        await transport.connect({ ip, port, ...(srtpParameters ? { srtpParameters } : {}) })
+        return { ...endOf(transport), voices: await send(pipe, voices) }
+      } catch (error) {
+        closePipe(pipe)
+        throw error
+      }
+    }),
+    cluster.answer('relay:more', async ({ voices, ...id }) => {
+      const pipe = pipes.get(keyOf(id))
+      if (pipe?.id.epoch !== id.epoch) throw unavailable('The pipe does not exist')
+      return { voices: await send(pipe, voices) }
+    }),
+    cluster.answer('relay:drop', (id) => {
+      const key = keyOf(id)
+      if (id.epoch > (newest.get(key) ?? 0)) newest.set(key, id.epoch)
+      const pipe = pipes.get(key)
+      if (pipe && pipe.id.epoch <= id.epoch) closePipe(pipe)
+      return null
+    }),
+    cluster.answer('relay:counts', async ({ roomId, voices }) => {
+      const own = rooms.get(roomId)?.producers
+      const counts = await Promise.all(voices.map(async (producerId) => [producerId, await own?.get(producerId)?.receivedPackets()] as const))
+      return Object.fromEntries(counts.filter((entry): entry is [string, number] => entry[1] !== undefined))
+    })
+  ]
+
+  /** Closes the pipes whose sink is dead, or has dropped them while it could not tell. While the store is away, pipes stay. */
+  async function check (): Promise<void> {
+    const bySink = Map.groupBy(pipes.values(), ({ id }) => id.from)
+    const sinks = [...bySink.keys()]
+    if (sinks.length > 0) {
+      const alive = await leases.areAlive(sinks)
+      await Promise.all(sinks.map(async (sink, i) => {
+        const ofSink = bySink.get(sink) ?? []
+        const held = alive[i] === true
+          ? await cluster.ask(sink, 'relay:holds', { to: nodeId, pipes: ofSink.map(({ id: { roomId, epoch } }) => ({ roomId, epoch })) }, requestMs).catch(() => undefined)
+          : []
+        if (held) for (const [j, pipe] of ofSink.entries()) if (held[j] !== true) closePipe(pipe)
+      }))
+    }
+    // A server that restarts has a new id.
+    for (const key of newest.keys()) if (!pipes.has(key) && newest.size > 10_000) newest.delete(key)
+  }
+  const timer = setInterval(() => { check().catch(() => { /* The store is away; the next check follows. */ }) }, checkMs).unref()
+
+  return {
+    get size () {
+      return pipes.size
+    },
+    close () {
+      clearInterval(timer)
+      for (const stop of stops) stop()
+      for (const pipe of [...pipes.values()]) closePipe(pipe)
+    }
+  }
+}

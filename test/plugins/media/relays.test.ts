@@ -1,0 +1,206 @@
+import { MessageChannel } from 'node:worker_threads'
+import { observer } from 'mediasoup'
+import type { types } from 'mediasoup'
+import t from 'tap'
+import type { Test } from 'tap'
+import type { MixFrame } from '../../../plugins/media/mix/messages.ts'
+import { build } from '../../support/build.ts'
+import type { TestServer } from '../../support/build.ts'
+import type { TestClient } from '../../support/client.ts'
+import { startRedis } from '../../support/redis.ts'
+import { until } from '../../support/retry.ts'
+import { rtpCapabilities } from '../../support/rtp.ts'
+import { rtpReceiver, sendSilence } from '../../support/rtp-packets.ts'
+
+const roomId = 'r1'
+
+/** The ends of pipes that send, on all servers. */
+const pipes = new Set<types.Transport>()
+observer.on('newworker', (worker) => worker.observer.on('newrouter', (router) => router.observer.on('newtransport', (transport) => {
+  transport.observer.on('newconsumer', () => { if (transport.type === 'pipe') pipes.add(transport) })
+  transport.observer.once('close', () => pipes.delete(transport))
+})))
+
+/** Starts servers that share one Redis, with one member each: the users 1, 2, … */
+async function cluster (t: Test, size: number, env: Record<string, string> = {}) {
+  const redis = await startRedis(t)
+  const servers: TestServer[] = []
+  const clients: TestClient[] = []
+  for (let i = 0; i < size; i++) {
+    const server = await build(t, { env: { FEATURES: 'auth,media,mix', REDIS_URL: redis.url, ...env } })
+    servers.push(server)
+    const client = await server.connect(i + 1)
+    await client.ok('room:join', { roomId })
+    clients.push(client)
+  }
+  return { redis, servers, clients }
+}
+
+let ssrc = 1000
+
+/** Sends audio as a service of a server. */
+async function speak (t: Test, { app }: TestServer, userId: number) {
+  const own = ++ssrc
+  const injection = await app.sfu.inject(roomId, { userId, userKey: String(userId), nodeId: app.nodeId, kind: 'service' }, { ssrc: own })
+  sendSilence(t, own, injection)
+  return injection
+}
+
+/** Receives the packets of all voices on a server. */
+async function hear (t: Test, { app }: TestServer) {
+  const receiver = await rtpReceiver(t)
+  const tap = await app.sfu.tap(roomId, { port: receiver.port, follows: () => true })
+  const isHeard = (producerId: string) => {
+    const voice = tap.voices.find((one) => one.producerId === producerId)
+    const before = receiver.packets.length
+    return voice !== undefined && until(() => receiver.packets.slice(before).filter((packet) => packet.ssrc === voice.ssrc).length >= 3)
+  }
+  return { tap, heard: async (producerId: string) => { await until(async () => isHeard(producerId)) } }
+}
+
+t.test('speakers on two servers are heard on a third, under the same ids', async (t) => {
+  const { servers, clients } = await cluster(t, 3)
+  const [a, b, c] = servers as [TestServer, TestServer, TestServer]
+  const [,, eve] = clients as [TestClient, TestClient, TestClient]
+  const voices = [await speak(t, a, 1), await speak(t, b, 2)]
+  for (const [i, { producerId }] of voices.entries()) {
+    await until(() => eve.events.some(({ type, data }) => type === 'audio:newProducer' && data.producerId === producerId && data.userId === i + 1))
+  }
+  const late = await c.connect(4)
+  const { existingProducers } = await late.ok('room:join', { roomId }) as { existingProducers: { producerId: string }[] }
+  t.same(existingProducers.map(({ producerId }) => producerId).sort(), voices.map(({ producerId }) => producerId).sort())
+
+  const { id: transportId } = await eve.ok('transport:create', { type: 'consumer' }) as { id: string }
+  for (const { producerId } of voices) t.match(await eve.ok('audio:consume', { transportId, producerId, rtpCapabilities }), { producerId })
+  const { heard, tap } = await hear(t, c)
+  for (const { producerId } of voices) await heard(producerId)
+  t.same(c.app.sfu.relays(), { sources: 0, sinks: 2 })
+  await until(() => a.app.sfu.relays().sources >= 1 && b.app.sfu.relays().sources >= 1)
+
+  voices[0]?.close()
+  await until(() => eve.events.some(({ type, data }) => type === 'audio:producerClosed' && data.producerId === voices[0]?.producerId))
+  await until(() => tap.voices.length === 1)
+  t.equal(await eve.fails('audio:consume', { transportId, producerId: voices[0]?.producerId, rtpCapabilities }), 'PRODUCER_NOT_FOUND')
+
+  tap.close()
+  for (const client of [...clients, late]) await client.ok('room:leave')
+  await until(() => servers.every(({ app }) => app.sfu.relays().sinks === 0 && app.sfu.relays().sources === 0))
+})
+
+t.test('a pause crosses servers, and the mix has voices of other servers', async (t) => {
+  const { servers, clients } = await cluster(t, 2)
+  const [a, b] = servers as [TestServer, TestServer]
+  const [, bob] = clients as [TestClient, TestClient]
+  const { producerId } = await speak(t, a, 1)
+  const mix = await b.app.sfu.mix(roomId)
+  const { port1, port2 } = new MessageChannel()
+  t.teardown(() => port1.close())
+  const heard = new Set<string>()
+  port1.on('message', (frame: MixFrame) => { if (frame.kind === 'voice') heard.add(frame.producerId) })
+  mix.stream(port2, { pcm: false, packets: false, voices: true })
+  await until(() => heard.has(producerId))
+
+  const { id: transportId } = await bob.ok('transport:create', { type: 'consumer' }) as { id: string }
+  const { id: consumerId } = await bob.ok('audio:consume', { transportId, producerId, rtpCapabilities })
+  const handle = a.app.sfu.producerHandles(roomId)[0]
+  await handle?.pause('server')
+  t.match(await bob.event('audio:producerPaused'), { roomId, producerId, userId: 1, source: 'voice' })
+  await until(async () => (await bob.ok('consumer:resume', { consumerId })).deferred === true)
+  t.match(b.app.sfu.producersOf(roomId), [{ producerId, isPaused: true }])
+  await handle?.resume('server')
+  t.match(await bob.event('audio:producerResumed'), { producerId })
+  await until(async () => (await bob.ok('consumer:resume', { consumerId })).deferred === undefined)
+  t.same(b.app.sfu.producerHandles(roomId), [], 'a server moderates only its own producers')
+})
+
+t.test('the first member on a server is told the voices and the active speakers of the others, each once', async (t) => {
+  const { redis, servers, clients } = await cluster(t, 2)
+  const [a, b] = servers as [TestServer, TestServer]
+  const [amy, bob] = clients as [TestClient, TestClient]
+  const voices = await Promise.all(servers.map(async ({ app }, i) => {
+    const own = ++ssrc
+    const session = [...app.rooms.get(roomId)?.members ?? []][0]
+    const injection = await app.sfu.inject(roomId, { userId: i + 1, userKey: String(i + 1), nodeId: app.nodeId, kind: 'session', ...(session ? { sessionId: session.id } : {}) }, { ssrc: own, levelExtensionId: 1 })
+    const setAddress = sendSilence(t, own, injection, 100, { id: 1, dBov: -20 })
+    return { injection, stop: () => setAddress({ ip: '127.0.0.1', port: 9 }) }
+  }))
+  const hasSpeakers = (client: TestClient, expected: number[]) =>
+    until(() => JSON.stringify((client.events.findLast(({ type }) => type === 'speaker:active')?.data.activeSpeakers as number[] | undefined)?.toSorted()) === JSON.stringify(expected))
+  for (const client of [amy, bob]) await hasSpeakers(client, [1, 2])
+
+  const c = await build(t, { env: { FEATURES: 'auth,media,mix', REDIS_URL: redis.url } })
+  const eve = await c.connect(3)
+  const { existingProducers, activeSpeakers } = await eve.ok('room:join', { roomId }) as { existingProducers: { producerId: string }[], activeSpeakers: number[] }
+  t.same(existingProducers.map(({ producerId }) => producerId).sort(), voices.map(({ injection }) => injection.producerId).sort())
+  t.same(activeSpeakers.toSorted(), [1, 2])
+  await eve.flush()
+  t.same(eve.events.filter(({ type }) => type === 'audio:newProducer'), [])
+
+  voices[0]?.stop()
+  for (const client of [amy, bob, eve]) await hasSpeakers(client, [2])
+  await a.app.sfu.producerHandles(roomId)[0]?.pause('server')
+  await b.app.sfu.producerHandles(roomId)[0]?.pause('server')
+  for (const client of [amy, bob, eve]) await hasSpeakers(client, [])
+})
+
+t.test('members who join while producers start are told each of them once', async (t) => {
+  const { servers } = await cluster(t, 2)
+  const [a, b] = servers as [TestServer, TestServer]
+  const joiners = await Promise.all(Array.from({ length: 8 }, async (_, i) => await b.connect(10 + i)))
+  const [voices, replies] = await Promise.all([
+    Promise.all(Array.from({ length: 8 }, async () => await speak(t, a, 1))),
+    Promise.all(joiners.map(async (client) => await client.ok('room:join', { roomId }) as { existingProducers: { producerId: string }[] }))
+  ])
+  const expected = voices.map(({ producerId }) => producerId).sort()
+  for (const [i, client] of joiners.entries()) {
+    const told = () => [
+      ...(replies[i]?.existingProducers ?? []).map(({ producerId }) => producerId),
+      ...client.events.filter(({ type }) => type === 'audio:newProducer').map(({ data }) => data.producerId as string)
+    ].sort()
+    await until(() => told().length >= expected.length)
+    await client.flush()
+    t.same(told(), expected)
+  }
+})
+
+t.test('a pipe that carries nothing is replaced, and clients are told', async (t) => {
+  const { servers, clients } = await cluster(t, 2)
+  const [a, b] = servers as [TestServer, TestServer]
+  const [, bob] = clients as [TestClient, TestClient]
+  const { producerId } = await speak(t, a, 1)
+  const { heard } = await hear(t, b)
+  await heard(producerId)
+  // The link is cut: no packet arrives, and neither side gets an event.
+  for (const pipe of [...pipes].slice(0, 1)) pipe.close()
+  await until(() => bob.events.some(({ type, data }) => type === 'audio:producerClosed' && data.producerId === producerId), 15_000)
+  await heard(producerId)
+  await until(() => a.app.sfu.relays().sources === 1 && b.app.sfu.relays().sinks === 1)
+  await until(() => b.app.sfu.producersOf(roomId)[0]?.isPaused === false)
+})
+
+t.test('the voices of a server that is gone are closed elsewhere', async (t) => {
+  const { servers, clients } = await cluster(t, 2)
+  const [a, b] = servers as [TestServer, TestServer]
+  const [, bob] = clients as [TestClient, TestClient]
+  const { producerId } = await speak(t, a, 1)
+  const { heard, tap } = await hear(t, b)
+  await heard(producerId)
+  await a.app.close()
+  await until(() => bob.events.some(({ type, data }) => type === 'audio:producerClosed' && data.producerId === producerId))
+  await until(() => tap.voices.length === 0 && b.app.sfu.relays().sinks === 0)
+  t.same(b.app.sfu.producersOf(roomId), [])
+})
+
+t.test('while Redis is away, pipes go on; new voices are heard when it is back', async (t) => {
+  const { redis, servers } = await cluster(t, 2)
+  const [a, b] = servers as [TestServer, TestServer]
+  const first = await speak(t, a, 1)
+  const { heard } = await hear(t, b)
+  await heard(first.producerId)
+  await redis.kill()
+  const second = await speak(t, a, 3)
+  await heard(first.producerId)
+  await redis.start()
+  await heard(second.producerId)
+  await heard(first.producerId)
+})
