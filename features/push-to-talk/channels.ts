@@ -120,11 +120,11 @@ export function createChannels (app: FeatureInstance, { state, generation, deliv
     }
   }
 
-  /** Passes a talk to the native clients on this server, as a producer. */
+  /** Passes a talk of a radio on this server to the native clients, as a producer. */
   function inject (channel: Channel, talk: HeardTalk): TalkInjection | undefined {
     if (channel.injection?.talkId === talk.talkId) return channel.injection
-    // The audio of a native client of this server is in the room already.
-    if ((talk.isNative && talk.nodeId === nodeId) || !channel.gateway || !hasNatives(channel)) return
+    // The audio of native clients is in the room already, and the kernel carries the audio of a room to all servers.
+    if (talk.isNative || talk.nodeId !== nodeId || !channel.gateway) return
     const opening: TalkInjection = { talkId: talk.talkId, injection: undefined, waiting: [], isClosed: false }
     channel.injection = opening
     openInjection(channel, talk, opening, channel.gateway).catch((err: unknown) => {
@@ -136,11 +136,8 @@ export function createChannels (app: FeatureInstance, { state, generation, deliv
 
   async function openInjection (channel: Channel, talk: HeardTalk, opening: TalkInjection, gateway: Session): Promise<void> {
     const { fromId: userId, userKey } = talk
-    const owner = talk.nodeId === nodeId
-      ? { userId, userKey, nodeId, sessionId: gateway.id, kind: 'session' as const }
-      : { userId, userKey, nodeId: talk.nodeId, kind: 'relay' as const }
     const ssrc = 1 + Math.floor(Math.random() * 0xfffffffe)
-    const injection = await sfu.inject(channel.roomId, owner, { ssrc, payloadType: sentPayloadType, levelExtensionId: sentLevelExtensionId })
+    const injection = await sfu.inject(channel.roomId, { userId, userKey, nodeId, sessionId: gateway.id, kind: 'session' }, { ssrc, payloadType: sentPayloadType, levelExtensionId: sentLevelExtensionId })
     if (opening.isClosed) return injection.close()
     const address = (to: { ip: string, port: number }) => rtp.command({ op: 'open', stream: talk.talkId, ip: to.ip, port: to.port, ssrc })
     address(injection)
