@@ -1,25 +1,12 @@
-import { spawn } from 'node:child_process'
-import { once } from 'node:events'
 import { readdirSync, readFileSync } from 'node:fs'
-import { join, resolve } from 'node:path'
-import { ESLint } from 'eslint'
+import { join } from 'node:path'
 import t from 'tap'
 import { build } from '../support/build.ts'
 import { featureFolder } from '../support/features.ts'
+import { featureNew, run } from './feature-new.ts'
 import { linked } from './outside.ts'
 
 const root = join(import.meta.dirname, '..', '..')
-
-async function run (file: string, args: string[], cwd = root) {
-  const { TEST_WITHOUT, ...env } = process.env
-  const child = spawn(process.execPath, [resolve(root, file), ...args], { cwd, env: { ...env, INIT_CWD: cwd }, stdio: ['ignore', 'pipe', 'pipe'] })
-  let [out, err] = ['', '']
-  child.stdout.on('data', (chunk) => { out += String(chunk) })
-  child.stderr.on('data', (chunk) => { err += String(chunk) })
-  const [status] = await once(child, 'close') as [number]
-  return { status, out, err }
-}
-const featureNew = (args: string[], cwd?: string) => run('scripts/feature-new.ts', args, cwd)
 
 t.test('a new feature loads and its test passes', async (t) => {
   const folder = featureFolder(t)
@@ -43,22 +30,11 @@ t.test('a new feature loads and its test passes', async (t) => {
   t.match(await (await fetch(`${server.url}/metrics`)).text(), 'flylive_hand_wave_total 1')
 
   linked(t, folder.path)
+  // feature-new-types.long.ts compiles the folder.
+  const compiled = await run('node_modules/typescript-7/bin/tsc', ['--showConfig', '--project', folder.path])
+  t.match(JSON.parse(compiled.out), { compilerOptions: { strict: true }, files: ['./hand-wave/errors.ts', './hand-wave/hand-wave.test.ts', './hand-wave/index.ts', './hand-wave/messages.ts'] }, 'TypeScript finds the server\'s options')
   const tested = await run(join(folder.path, 'hand-wave', 'hand-wave.test.ts'), [], folder.path)
   t.match(tested, { status: 0, out: /^ok 3 - .*\n\n1\.\.3\n/m, err: '' })
-})
-
-t.test('the new feature follows the code style', async (t) => {
-  const folder = featureFolder(t)
-  await featureNew(['hand-wave', '--into', folder.path])
-  const eslint = new ESLint({ cwd: root })
-  for (const file of readdirSync(join(folder.path, 'hand-wave'))) {
-    // Lints the files with the checkout's own rules and with the rules for external features.
-    for (const place of ['features/hand-wave', 'features/reactions']) {
-      if (place === 'features/reactions' && file.endsWith('.test.ts')) continue
-      const results = await eslint.lintText(readFileSync(join(folder.path, 'hand-wave', file), 'utf8'), { filePath: join(root, place, file) })
-      t.strictSame(results.flatMap(({ messages }) => messages.map(({ line, message }) => `${file}:${line} ${message}`)), [])
-    }
-  }
 })
 
 t.test('rejects invalid names', async (t) => {
