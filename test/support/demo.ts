@@ -1,4 +1,4 @@
-import { fork } from 'node:child_process'
+import { execFileSync, fork } from 'node:child_process'
 import type { ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { join, resolve } from 'node:path'
@@ -39,4 +39,21 @@ export async function told (demo: Demo): Promise<{ url: string, room: string, ad
   await Promise.race([until(() => found() !== null, 60_000), demo.exit.then(() => { throw new Error(demo.output()) })])
   const { url = '', room = '', adminKey = '' } = found()?.groups ?? {}
   return { url: url.replace('localhost', '127.0.0.1'), room, adminKey }
+}
+
+/** @returns the ids of a process and its descendants */
+export function familyOf (pid: number): number[] {
+  const parents = execFileSync('ps', ['-A', '-o', 'pid=,ppid=']).toString().trim().split('\n').map((line) => line.trim().split(/\s+/).map(Number))
+  const family = [pid]
+  for (const member of family) family.push(...parents.filter(([, parent]) => parent === member).map(([child]) => child ?? 0))
+  return family
+}
+
+/** Whether a process is running. */
+export function lives (pid: number): boolean {
+  try {
+    return process.kill(pid, 0)
+  } catch {
+    return false
+  }
 }
