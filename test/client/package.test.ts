@@ -9,7 +9,7 @@ import { installClient } from './package.ts'
 
 // Uses the client package as it is published and installed.
 
-const tsc = resolve(import.meta.dirname, '../../node_modules/typescript/bin/tsc')
+const tsc = resolve(import.meta.dirname, '../../node_modules/typescript-7/bin/tsc')
 const folder = installClient(t)
 const server = await build(t, { env: { FEATURES: 'auth,media,seats,chat,gifts' } })
 writeFileSync(join(folder, 'package.json'), '{ "type": "module" }')
