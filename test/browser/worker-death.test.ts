@@ -33,9 +33,22 @@ async function start (t: Test, workers: string): Promise<Call> {
   return { server, ada, bob }
 }
 
+/** Records a page's status texts, since some appear only briefly. @returns a function that reads the texts so far */
+async function recordStatuses (page: Page): Promise<() => Promise<string[]>> {
+  const texts = await page.evaluateHandle(() => {
+    const found: string[] = []
+    new MutationObserver(() => {
+      for (const region of document.querySelectorAll('[role=status]')) found.push(region.textContent.trim())
+    }).observe(document.body, { subtree: true, childList: true, characterData: true })
+    return found
+  })
+  return async () => await texts.jsonValue()
+}
+
 async function kill (t: Test, { server, ada, bob }: Call): Promise<void> {
   const pid = await busyWorker(server)
   const sounds = await Promise.all([nextSoundFrom(bob, 'Ada'), nextSoundFrom(ada, 'Bob')])
+  const shown = await Promise.all([ada, bob].map(recordStatuses))
   const killedAt = Date.now()
   process.kill(pid, 'SIGKILL')
   const [adaMs, bobMs] = (await Promise.all(sounds.map((sound) => sound.arrived()))).map((at) => at - killedAt) as [number, number]
@@ -45,6 +58,7 @@ async function kill (t: Test, { server, ada, bob }: Call): Promise<void> {
   t.equal((await receptionOf(bob, 'Ada'))?.packetsLost, 0)
   t.equal((await receptionOf(ada, 'Bob'))?.packetsLost, 0)
   for (const page of [ada, bob]) await page.getByRole('status').filter({ hasText: /^Connected$/ }).waitFor()
+  for (const texts of shown) t.ok((await texts()).includes('Connecting audio…'), 'the page shows the interruption')
   t.notOk((await health(server)).workers.some((worker) => worker.pid === pid))
 }
 
