@@ -2,7 +2,8 @@ import t from 'tap'
 import type { Page } from 'playwright-core'
 import { startBackend } from '../support/backend.ts'
 import { build } from '../support/build.ts'
-import { act, onSeat, openBrowser, personOn, seatOn, sheetOf, visit } from '../support/browser.ts'
+import { act, give, onSeat, openBrowser, personOn, seatOn, sheetOf, visit } from '../support/browser.ts'
+import { until } from '../support/retry.ts'
 
 // The page offers the actions that the backend's roles allow: Ada owns the room, Bob is
 // an admin of the room, and Cyd is a member.
@@ -66,4 +67,32 @@ t.test('a member controls only themselves', async (t) => {
   const sheet = await sheetOf(cyd, 'Bob')
   await sheet.getByRole('button', { name: 'Send gift' }).waitFor()
   t.same(await sheet.getByRole('button').allTextContents(), ['✕', 'Send gift'])
+})
+
+t.test('charges a gift, and reports a rejected gift only to the sender', async (t) => {
+  const [adasId, bobsId] = await Promise.all([ada, bob].map((page) => page.evaluate(() => String(window.flylive?.connection.greeting?.userId)))) as [string, string]
+  backend.balances.set(bobsId, 1)
+  await give(bob, 'Ada')
+  for (const page of [ada, bob, cyd]) await page.getByRole('log').getByText('Bob gave Ada a rose').waitFor()
+  await until(() => backend.ledger.size === 1)
+  t.match([...backend.ledger.values()], [{ applied: 1, transaction: { room_id: room, sender_id: bobsId, recipient_id: adasId, gift_id: 1, quantity: 1 } }])
+  await give(bob, 'Cyd')
+  await bob.getByRole('log').getByText('Your gift was not sent: Insufficient balance').waitFor()
+  t.equal(await ada.getByRole('log').getByText('was not sent').count(), 0)
+  t.equal(backend.ledger.size, 1)
+})
+
+t.test('a user who closes the window leaves the room', async (t) => {
+  const present = () => backend.statuses.filter(({ roomId }) => roomId === room).at(-1)?.status.participant_count
+  await until(() => present() === 3)
+  await cyd.context().close()
+  await until(() => present() === 2)
+  t.pass('the backend receives the new number of users')
+})
+
+t.test('rejects a room that the backend does not know', async (t) => {
+  const page = await visit(t, browser, server.url, { name: 'Dan', room: 'nowhere', microphone: false })
+  await page.getByRole('alert').filter({ hasText: 'nowhere' }).waitFor()
+  t.equal(await page.getByRole('button', { name: 'Join', exact: true }).isVisible(), true)
+  await page.context().close()
 })
