@@ -6,7 +6,7 @@ import { expectTone, openBrowser, personOn, receptionOf, visit } from '../suppor
 import type { Reception } from '../support/browser.ts'
 import { until } from '../support/retry.ts'
 
-// Features are disabled and enabled during a call. Ada sends a tone of 440 Hz, Bob one of 1000 Hz.
+// Features are disabled and enabled during a call; features.long.ts does so more often. Ada sends a tone of 440 Hz, Bob one of 1000 Hz.
 
 const [server, adasBrowser, bobsBrowser] = await Promise.all([
   build(t, { env: { FEATURES: 'auth,media,seats,chat,stage' } }),
@@ -16,6 +16,8 @@ const [server, adasBrowser, bobsBrowser] = await Promise.all([
 const ada = await visit(t, adasBrowser, server.url, { name: 'Ada', room: 'r1' })
 const bob = await visit(t, bobsBrowser, server.url, { name: 'Bob', room: 'r1' })
 const pages = [ada, bob]
+/** Number of times that media is disabled and enabled. */
+const rounds = Number(process.env.ROUNDS ?? 1)
 
 async function turn (feature: string, way: 'enable' | 'disable'): Promise<void> {
   const { status, body } = await server.admin('POST', `/admin/features/${feature}/${way}`)
@@ -63,7 +65,7 @@ t.test('disabling media stops the audio; enabling it restores the audio', async 
   await Promise.all(pages.map(listen))
   const before = await received()
   let dan: Page | undefined
-  for (let round = 1; round <= 2; round++) {
+  for (let round = 1; round <= rounds; round++) {
     await turn('media', 'disable')
     for (const page of pages) await page.getByRole('status').filter({ hasText: 'Connected, no audio' }).waitFor()
     t.equal(server.app.sfu.producersOf('r1').length, 0)
