@@ -102,11 +102,13 @@ export async function replacedUnderACall (t: Test, { rounds, cycles, sockets, ma
     for (let cycle = 0; cycle < cycles; cycle++) {
       for (const action of ['disable', 'enable']) {
         talk.mayBeOff(true)
+        const rejected = talk.rejected()
         for (const name of cycled) {
           const { status, body } = await admin('POST', `/admin/features/${name}/${action}`)
           if (status !== 200) t.fail(`${name}: ${JSON.stringify(body)}`)
         }
-        await others.once()
+        if (action === 'enable') await others.once()
+        else await until(() => talk.rejected().every((count, i) => count > (rejected[i] ?? 0)), 60_000)
       }
     }
   })
@@ -186,6 +188,8 @@ async function crowd (t: Test, url: string, size: number) {
       })
       return {
         wrong: () => wrong,
+        /** @returns how many requests of each type in `toggled` were rejected because their feature was disabled */
+        rejected: () => Object.keys(toggled).map((type) => outcomes[`${type} FEATURE_DISABLED`] ?? 0),
         mayBeOff (is: boolean) {
           state.off = is
         },
