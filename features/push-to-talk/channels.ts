@@ -1,14 +1,19 @@
 import { userKeyOf } from 'flylive-audio-server/feature'
 import type { FeatureInstance, Identity, LocalRoom, Session, UserId } from 'flylive-audio-server/feature'
 import type { Delivery } from './delivery.ts'
-import { channelIdOf, decodeFrame } from './frames.ts'
+import { channelIdOf, channelTypes, decodeFrame, encodeFrame, messageTypes, talkIdOf } from './frames.ts'
 import { roomOf } from './membership.ts'
 import type { Rtp } from './rtp.ts'
-import { sentLevelExtensionId, sentPayloadType } from './rtp-messages.ts'
+import { maxOpusBytes, sentLevelExtensionId, sentPayloadType } from './rtp-messages.ts'
 import type { Channel, HeardTalk, NativeVoice, Radio, State, TalkInjection } from './state.ts'
 
 /** How long a channel that nobody uses stays open on this server, in milliseconds. */
 const lingerMs = 30_000
+/**
+ * After this time without audio, a talk on another server counts as lost: that server was killed, or the end of the talk
+ * was lost in an outage of Redis. In milliseconds.
+ */
+const lostTalkMs = 10_000
 /** The most packets that wait until the producer of a talk is open. */
 const maxWaiting = 100
 
@@ -149,7 +154,7 @@ export function createChannels (app: FeatureInstance, { state, generation, deliv
 
   function feed ({ talkId, injection, waiting, isClosed }: TalkInjection, data: Uint8Array): void {
     const payload = decodeFrame(data)?.payload
-    if (isClosed || !(payload instanceof Uint8Array) || payload.length === 0) return
+    if (isClosed || !(payload instanceof Uint8Array) || payload.length === 0 || payload.length > maxOpusBytes) return
     const packet = new Uint8Array(payload)
     if (injection) rtp.command({ op: 'send', stream: talkId, packet })
     else if (waiting.length < maxWaiting) waiting.push(packet)
@@ -161,6 +166,19 @@ export function createChannels (app: FeatureInstance, { state, generation, deliv
     channel.injection = undefined
     injection.isClosed = true
     injection.injection?.close()
+  }
+
+  /** Sends the STOP that a lost talk did not send. */
+  function endLost (channel: Channel, { fromId, userKey, startedAt }: HeardTalk): void {
+    const toId = frameIdOf(channel)
+    const talk = { channelType: channelTypes.group, fromId, toId, startedAt }
+    // If audio arrives after all, the talk goes on.
+    channel.heard = undefined
+    endInjection(channel)
+    // The clocks of two servers differ.
+    const endedAt = Math.max(channel.heardAt, startedAt)
+    const payload = JSON.stringify({ duration: endedAt - startedAt, message_id: talkIdOf(talk, endedAt) })
+    delivery.deliver(channel.radios, encodeFrame({ ...talk, messageType: messageTypes.stop, payload }), userKey)
   }
 
   const gatewayIdentity = ({ key, roomId }: Channel): Identity =>
@@ -265,6 +283,8 @@ export function createChannels (app: FeatureInstance, { state, generation, deliv
     publish: async ({ key }, message) => await bus.publish(topicOf(key), JSON.stringify(message)),
     check (now) {
       for (const channel of state.channels.values()) {
+        const { heard } = channel
+        if (heard && heard.nodeId !== nodeId && now - channel.heardAt > lostTalkMs) endLost(channel, heard)
         if (channel.radios.size > 0 || nativesOf(channel).length > 0) {
           channel.idleSince = undefined
           ready(channel).catch((err: unknown) => log.debug({ err, roomId: channel.roomId }, 'the room of a channel could not be opened, retrying'))

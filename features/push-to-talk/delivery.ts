@@ -19,6 +19,8 @@ export const face: Face<Uint8Array> = {
 /** Writes frames to radios of this server. */
 export interface Delivery {
   send (radio: Radio, frame: Frame): void
+  /** Writes an encoded frame to a radio at once. */
+  write (radio: Radio, data: Uint8Array): void
   /**
    * Writes a frame to many radios. The frame is encoded once.
    *
@@ -31,22 +33,26 @@ export interface Delivery {
 export function createDelivery ({ metrics }: Pick<FeatureInstance, 'metrics'>): Delivery {
   const sent = metrics.counter('flylive_ptt_frames_sent_total', 'Frames sent to radios')
 
-  function write (radio: Radio, event: OutgoingEvent, messageId?: string): void {
-    if (radio.held) radio.held.push({ event, messageId })
+  function write (radio: Radio, data: Uint8Array): void {
+    radio.session.write(createEvent(frameEvent, data))
+    sent.inc()
+  }
+
+  function writeOrHold (radio: Radio, event: OutgoingEvent, messageId?: string): void {
+    // Only messages wait. Talks are relayed at once.
+    if (radio.held && messageId !== undefined) radio.held.push({ event, messageId })
     else radio.session.write(event)
   }
 
   return {
-    send (radio, frame) {
-      radio.session.write(createEvent(frameEvent, encodeFrame(frame)))
-      sent.inc()
-    },
+    send: (radio, frame) => write(radio, encodeFrame(frame)),
+    write,
     deliver (radios, data, except, messageId) {
       const event = createEvent(frameEvent, data)
       let count = 0
       for (const radio of radios) {
         if (radio.userKey === except) continue
-        write(radio, event, messageId)
+        writeOrHold(radio, event, messageId)
         count++
       }
       if (count > 0) sent.inc(count)

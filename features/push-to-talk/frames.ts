@@ -103,6 +103,10 @@ export function plainText (payload: unknown): string {
   }
 }
 
+/** @returns the message id of a talk that ends now. Times are in epoch milliseconds */
+export const talkIdOf = ({ channelType, fromId, toId, startedAt }: Pick<Frame, 'channelType' | 'fromId' | 'toId'> & { startedAt: number }, now: number): string =>
+  `${channelType}_${messageTypes.audio}_${toId}_${fromId}_${now}_${now - startedAt}ms.opus`
+
 /** The key of a channel: its id as text. */
 export const channelKey = (id: UserId): string => String(id)
 

@@ -1,3 +1,4 @@
+import { setTimeout as delay } from 'node:timers/promises'
 import type { FeatureInstance, Session, UserId } from 'flylive-audio-server/feature'
 import { channelsIn, isChannel } from './membership.ts'
 import type { Membership } from './membership.ts'
@@ -16,6 +17,14 @@ import type { UserMessage, Users } from './users.ts'
 
 /** The most frames of a radio that wait while an earlier one is being handled. */
 const maxQueued = 256
+/** While more bytes than this wait in a radio's send queue, it receives no further missed messages. */
+const maxReplayBytes = 65_536
+/** Interval in which the send queue is checked, in milliseconds. */
+const replayPollMs = 20
+/** How long the frames of a radio wait for its missed messages, in milliseconds. */
+const replayWaitMs = 500
+/** A server notices a broken connection within this time, in milliseconds. Messages of this time may not have arrived. */
+const unnoticedMs = 60_000
 
 /** Why a frame is dropped; the label `reason` of flylive_ptt_frames_dropped_total. */
 const dropReasons = ['malformed', 'no_floor', 'ignored', 'overflow', 'rate_limited'] as const
@@ -62,8 +71,9 @@ export function createRadios (app: FeatureInstance, { state, channels, users, de
   const seenTtlMs = settings.offlineSeconds * 1000
   const drop = (reason: DropReason) => { dropped.inc({ reason }) }
 
-  async function see (userKey: string): Promise<void> {
-    await seen.set(userKey, String(clock.now()), { ttlMs: seenTtlMs })
+  /** Stores that a user has received the messages up to a time. */
+  function see ({ userId, userKey }: Radio, at = clock.now()): void {
+    seen.set(userKey, String(at), { ttlMs: seenTtlMs }).catch((err: unknown) => log.debug({ err, userId }, 'the time of the last message was not stored'))
   }
 
   /**
@@ -76,14 +86,23 @@ export function createRadios (app: FeatureInstance, { state, channels, users, de
     const missed = (await messageLog.read(targets)).flat()
       .filter(({ at, fromKey }) => at > since && fromKey !== radio.userKey)
       .sort((a, b) => a.at - b.at)
-    const held = radio.held ?? []
-    radio.held = undefined
     const sent = new Set<string>()
     for (const { frame, messageId } of missed) {
+      while (radio.session.open && radio.session.queuedBytes > maxReplayBytes) await delay(replayPollMs)
       sent.add(messageId)
-      delivery.deliver([radio], Buffer.from(frame, 'base64'))
+      delivery.write(radio, Buffer.from(frame, 'base64'))
     }
-    for (const { event, messageId } of held) if (messageId === undefined || !sent.has(messageId)) radio.session.write(event)
+    if (!radio.session.open) return
+    release(radio, sent)
+    radio.isCaughtUp = true
+    see(radio)
+  }
+
+  /** Sends the messages that have waited for the missed ones, without those that have been sent. */
+  function release (radio: Radio, sent?: ReadonlySet<string>): void {
+    const held = radio.held ?? []
+    radio.held = undefined
+    for (const { event, messageId } of held) if (sent?.has(messageId) !== true) radio.session.write(event)
   }
 
   async function connect (radio: Radio): Promise<void> {
@@ -99,13 +118,12 @@ export function createRadios (app: FeatureInstance, { state, channels, users, de
     // A room that cannot be opened now is opened later; until then, nobody can talk there.
     await Promise.allSettled(keys.map((key) => channels.ready(channels.join(radio, key))))
     await loggedIn
-    await replay(radio, seenAt).catch((err: unknown) => {
+    const replayed = replay(radio, seenAt).catch((err: unknown) => {
       log.warn({ err, userId }, 'missed messages could not be sent')
-      const held = radio.held ?? []
-      radio.held = undefined
-      for (const { event } of held) session.write(event)
+      release(radio)
     })
-    await see(userKey).catch((err: unknown) => log.debug({ err, userId }, 'the time of the connection was not stored'))
+    // A radio with a slow connection can talk before it has received everything.
+    await Promise.race([replayed, delay(replayWaitMs, undefined, { ref: false })])
   }
 
   /** Handles a radio's frames one after another. */
@@ -230,7 +248,7 @@ export function createRadios (app: FeatureInstance, { state, channels, users, de
       const { claims, user: { id: userId } } = session.identity
       const { deviceId } = claims as RadioClaims
       const radio: Radio = {
-        session, userId, userKey: session.userKey, deviceId, channels: new Set(), queue: [], isBusy: true, held: [], talk: undefined, cut: undefined, lastMessageAt: 0, messages: 0, messagesSince: 0
+        session, userId, userKey: session.userKey, deviceId, channels: new Set(), queue: [], isBusy: true, held: [], isCaughtUp: false, talk: undefined, cut: undefined, lastMessageAt: 0, messages: 0, messagesSince: 0
       }
       state.radios.set(session.id, radio)
       const ofUser = state.users.get(radio.userKey) ?? new Set()
@@ -241,11 +259,11 @@ export function createRadios (app: FeatureInstance, { state, channels, users, de
         session.close('OVERLOADED')
       }).finally(() => drain(radio))
     },
-    closed ({ id }) {
-      const radio = state.radios.get(id)
+    closed (session) {
+      const radio = state.radios.get(session.id)
       if (!radio) return
       const { userKey } = radio
-      state.radios.delete(id)
+      state.radios.delete(session.id)
       connected.set(state.radios.size)
       radio.queue.length = 0
       talks().end(radio).catch((err: unknown) => log.error({ err }, 'failed to end a talk'))
@@ -255,7 +273,10 @@ export function createRadios (app: FeatureInstance, { state, channels, users, de
       if (ofUser?.size !== 0) return
       state.users.delete(userKey)
       users.remove(userKey)
-      see(userKey).catch((err: unknown) => log.debug({ err, userId: radio.userId }, 'the time of the disconnection was not stored'))
+      // A radio that has not received all missed messages receives them again.
+      if (!radio.isCaughtUp) return
+      const mayLackMessages = session.isLost || session.endedFor === 'TOO_SLOW'
+      see(radio, clock.now() - (mayLackMessages ? unnoticedMs : 0))
     },
     receive ({ id }, data, isBinary) {
       const radio = state.radios.get(id)

@@ -31,3 +31,5 @@ export type RtpEvent = { port: number } | VoicePacket
 /** Id of the header extension with the audio level in the packets that the thread sends. */
 export const sentLevelExtensionId = 1
 export const sentPayloadType = 100
+/** Larger packets would not fit into one RTP packet on the way to a native client. Opus at 128 kbit/s has 960 bytes per 60 ms. */
+export const maxOpusBytes = 1200

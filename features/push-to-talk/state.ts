@@ -16,6 +16,8 @@ export interface Radio {
   isBusy: boolean
   /** Messages that wait until the messages that the user missed have been sent; undefined afterwards. */
   held: HeldMessage[] | undefined
+  /** Whether the messages that the user missed have been sent. */
+  isCaughtUp: boolean
   talk: Talk | undefined
   /** The target of a talk that was too long. Its audio is dropped until the next START. */
   cut: string | undefined
@@ -34,7 +36,7 @@ export interface QueuedFrame {
 
 export interface HeldMessage {
   event: OutgoingEvent
-  messageId: string | undefined
+  messageId: string
 }
 
 /** A talk of a user of this server: of a radio, to a channel or a user, or of a native client, to a channel. */
@@ -68,6 +70,8 @@ export interface HeardTalk {
   readonly fromId: UserId
   readonly userKey: string
   readonly nodeId: string
+  /** Epoch milliseconds. */
+  readonly startedAt: number
   /** Whether a native client talks. */
   readonly isNative: boolean
 }

@@ -6,7 +6,7 @@ import type { Channels } from './channels.ts'
 import type { Delivery } from './delivery.ts'
 import { maxTalkMs, release, renew, take } from './floor.ts'
 import type { FloorHandle } from './floor.ts'
-import { channelKey, channelTypes, encodeFrame, messageTypes, textOf } from './frames.ts'
+import { channelKey, channelTypes, encodeFrame, messageTypes, talkIdOf, textOf } from './frames.ts'
 import type { Frame } from './frames.ts'
 import type { Recorder } from './recorder.ts'
 import type { Channel, HeardTalk, NativeVoice, QueuedFrame, Radio, State, Talk } from './state.ts'
@@ -72,7 +72,7 @@ export function createTalks (app: FeatureInstance, { state, channels, users, del
     return { id: randomUUID(), ...fields, startedAt: now, renewedAt: now, voiceAt: now, stop: undefined, isFinished: false, packets: recorder && [] }
   }
 
-  const heard = ({ id, fromId, userKey, radio }: Talk): HeardTalk => ({ talkId: id, fromId, userKey, nodeId, isNative: !radio })
+  const heard = ({ id, fromId, userKey, startedAt, radio }: Talk): HeardTalk => ({ talkId: id, fromId, userKey, nodeId, startedAt, isNative: !radio })
 
   /** @returns whether the floor was free */
   async function takeFloor (channel: Channel, { id, fromId, userKey }: Talk): Promise<boolean> {
@@ -138,11 +138,17 @@ export function createTalks (app: FeatureInstance, { state, channels, users, del
     const now = clock.now()
     if (now - talk.renewedAt < renewMs) return
     talk.renewedAt = now
-    floor.change(channel.roomId, (current) => renew(current, talk.id, now)).then((hasFloor) => { if (!hasFloor) forget(talk) })
+    floor.change(channel.roomId, (current) => renew(current, talk.id, now)).then((hasFloor) => { if (!hasFloor) lose(talk) })
       .catch((err: unknown) => log.debug({ err, roomId: channel.roomId }, 'failed to renew the floor'))
   }
 
-  /** Ends a talk that has lost the floor to another one, which the members of the channel hear instead. */
+  /** Ends a talk that has lost the floor to another one, which the members of the channel receive instead. */
+  function lose (talk: Talk): void {
+    if (talk.isFinished) return
+    forget(talk)
+    keep(talk, talkIdOf(talk, clock.now()))
+  }
+
   function forget (talk: Talk): void {
     talk.isFinished = true
     state.talks.delete(talk)
@@ -154,23 +160,28 @@ export function createTalks (app: FeatureInstance, { state, channels, users, del
     channels.publish(channel, { kind: 'audio', talk: heard(talk), frame: base64(data) })
   }
 
-  const messageIdOf = ({ channelType, toId, fromId, startedAt }: Pick<Talk, 'channelType' | 'toId' | 'fromId' | 'startedAt'>, now: number) =>
-    `${channelType}_${messageTypes.audio}_${toId}_${fromId}_${now}_${now - startedAt}ms.opus`
-
   async function finish (talk: Talk): Promise<void> {
     if (talk.isFinished) return
     forget(talk)
     const { id, channelType, fromId, userKey, toId, radio, startedAt } = talk
     const now = clock.now()
-    const { at, messageId } = talk.stop ?? { at: now, messageId: messageIdOf(talk, now) }
-    await recorder?.keep(messageId, talk.packets ?? []).catch((err: unknown) => log.error({ err, messageId }, 'a talk could not be kept'))
+    const { at, messageId } = talk.stop ?? { at: now, messageId: talkIdOf(talk, now) }
     const channel = channelOf(talk)
-    if (channel) await releaseFloor(channel, talk)
     const head = { channelType, fromId, toId }
-    if (radio) delivery.send(radio, { ...head, messageType: messageTypes.stopAck, messageId, payload: 'Acknowledged' })
     const frame = base64(encodeFrame({ ...head, messageType: messageTypes.stop, payload: JSON.stringify({ duration: at - startedAt, message_id: messageId }) }))
-    if (channel) channels.publish(channel, { kind: 'end', talkId: id, userKey, frame })
-    else if (talk.channel === undefined) users.publish(toId, { kind: 'frame', frame })
+    if (channel) {
+      // Members receive this STOP before the START of the next user, who can take the floor only afterwards.
+      channels.publish(channel, { kind: 'end', talkId: id, userKey, frame })
+      await releaseFloor(channel, talk)
+    } else if (talk.channel === undefined) {
+      users.publish(toId, { kind: 'frame', frame })
+    }
+    await keep(talk, messageId)
+    if (radio) delivery.send(radio, { ...head, messageType: messageTypes.stopAck, messageId, payload: 'Acknowledged' })
+  }
+
+  async function keep ({ packets = [] }: Talk, messageId: string): Promise<void> {
+    await recorder?.keep(messageId, packets).catch((err: unknown) => log.error({ err, messageId }, 'a talk could not be kept'))
   }
 
   const finishSoon = (talk: Talk) => { finish(talk).catch((err: unknown) => log.error({ err }, 'failed to end a talk')) }
@@ -240,11 +251,11 @@ export function createTalks (app: FeatureInstance, { state, channels, users, del
       const now = clock.now()
       const { talk } = radio
       if (talk && targetOf(talk) === targetOf(frame)) {
-        talk.stop ??= { at: now, dueAt: now + stopDelayMs, messageId: messageIdOf(talk, now) }
+        talk.stop ??= { at: now, dueAt: now + stopDelayMs, messageId: talkIdOf(talk, now) }
         return
       }
       const { channelType, toId } = frame
-      const messageId = messageIdOf({ channelType, toId, fromId: radio.userId, startedAt: now }, now)
+      const messageId = talkIdOf({ channelType, toId, fromId: radio.userId, startedAt: now }, now)
       state.delayed.add({ at: now + stopDelayMs, radio, frame: { channelType, messageType: messageTypes.stopAck, fromId: radio.userId, toId, messageId, payload: 'Acknowledged' } })
     },
     async end (radio, channel) {

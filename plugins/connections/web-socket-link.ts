@@ -13,6 +13,8 @@ export interface WebSocketLimits {
   pongTimeoutMs: number
 }
 
+/** The code with which ws reports a connection that ended without a close frame (RFC 6455, section 7.1.5). */
+const brokenCode = 1006
 /** How long a flooding client has to receive the close frame, in milliseconds, before its connection is terminated. */
 const floodCloseMs = 500
 
@@ -51,7 +53,10 @@ export class WebSocketLink implements Link<Buffer> {
       if (this.#isPongDue) this.#schedulePing()
       else session.admit(length)
     })
-    this.#ws.once('close', () => session.end())
+    this.#ws.once('close', (code) => {
+      session.isLost = code === brokenCode
+      session.end()
+    })
   }
 
   get open (): boolean {

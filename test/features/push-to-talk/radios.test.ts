@@ -161,6 +161,23 @@ onBothStores(t, 'keeps messages for users who are offline', async (t, store) => 
   })
 })
 
+t.test('sends all missed messages, and repeats those that a broken connection may have lost', async (t) => {
+  const server = await build(t, { env: { ...env, WS_BYTES_PER_SECOND: '10000000', WS_BYTES_BURST: '10000000' } })
+  const ada = await connectRadio(t, server.url, 1)
+  const image = Buffer.alloc(60_000, 1)
+  // More than the send queue of a connection may hold.
+  for (let i = 0; i < 30; i++) ada.send(1, 18, 1, 2, image)
+  await until(() => ada.frames.filter(([, type]) => type === 22).length === 30)
+  const bob = await connectRadio(t, server.url, 2)
+  await until(() => bob.frames.filter(([, type]) => type === 18).length === 30)
+  ada.send(1, 17, 1, 2, 'last words')
+  const text = await bob.next(17)
+  bob.ws.terminate()
+  await until(() => server.app.sockets.size === 1)
+  const again = await connectRadio(t, server.url, 2)
+  t.same(await again.next(17), text, 'with the same message id')
+})
+
 t.test('follows the membership updates of the backend, and lets users join themselves', async (t) => {
   const { redisDatabase } = await import('../../support/redis.ts')
   const server = await build(t, { env: { ...env, PTT_SELF_JOIN: 'true', REDIS_URL: await redisDatabase() } })
