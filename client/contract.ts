@@ -736,7 +736,7 @@ export interface PushToTalkEvents {
   /** Sent to native clients in the room of a push-to-talk channel when the floor is taken or released */
   'ptt:floor': {
     roomId: string
-    /** Who may talk; null if nobody does */
+    /** The user who has the floor; null if the floor is free */
     userId: UserId | null
   }
 }

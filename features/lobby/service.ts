@@ -38,7 +38,7 @@ export function createLobby (app: FeatureInstance, { cacheMs, people }: z.output
   /** Reads rooms with their overviews. The number of round trips does not depend on the number of rooms. */
   async function readRooms (after: string, limit: number): Promise<{ found: Found[], next: string | undefined }> {
     const { rooms: busy, next } = await store.listBusyRooms(after, limit)
-    // Features that manage rooms without an owner decide who may know of them.
+    // Rooms without an owner are not listed: the feature that manages them decides who may join.
     const rooms = busy.filter(hasOwner)
     const overviews = rooms.length > 0 ? await app.rooms.overviewsOf(rooms) : []
     return { found: rooms.map((room, i) => ({ room, overview: overviews[i] as RoomOverview })), next }

@@ -5,9 +5,9 @@ import { channelIdOf, channelTypes, decodeFrame, encodeFrame, messageTypes, talk
 import { roomOf } from './membership.ts'
 import type { Rtp } from './rtp.ts'
 import { maxOpusBytes, sentLevelExtensionId, sentPayloadType } from './rtp-messages.ts'
-import type { Channel, HeardTalk, NativeVoice, Radio, State, TalkInjection } from './state.ts'
+import type { Channel, CurrentTalk, NativeVoice, Radio, State, TalkInjection } from './state.ts'
 
-/** How long a channel that nobody uses stays open on this server, in milliseconds. */
+/** How long an unused channel stays open on this server, in milliseconds. */
 const lingerMs = 30_000
 /**
  * After this time without audio, a talk on another server counts as lost: that server was killed, or the end of the talk
@@ -20,8 +20,8 @@ const maxWaiting = 100
 /** Messages to all servers with radios or native clients of a channel. All receive them in the same order. */
 export type ChannelMessage =
   /** A talk starts. */
-  { kind: 'start', talk: HeardTalk, frame: string } |
-  { kind: 'audio', talk: HeardTalk, frame: string } |
+  { kind: 'start', talk: CurrentTalk, frame: string } |
+  { kind: 'audio', talk: CurrentTalk, frame: string } |
   { kind: 'end', talkId: string, userKey: string, frame: string } |
   /** A text, for example. */
   { kind: 'message', userKey: string, messageId: string, frame: string } |
@@ -43,7 +43,7 @@ export interface Channels {
   follow (channel: Channel): void
   /** Whether native clients are in the room on this server. */
   hasNatives (channel: Channel): boolean
-  /** Opens rooms that were closed, and closes channels that nobody uses. Called about once per second. */
+  /** Opens rooms that were closed, and closes unused channels. Called about once per second. */
   check (now: number): void
   /** Receives the messages of all open channels. */
   subscribe (): Promise<void>
@@ -87,8 +87,8 @@ export function createChannels (app: FeatureInstance, { state, generation, deliv
     switch (message.kind) {
       case 'start': {
         endInjection(channel)
-        channel.heard = message.talk
-        channel.heardAt = clock.now()
+        channel.current = message.talk
+        channel.lastAudioAt = clock.now()
         deliver(message.frame, message.talk.userKey)
         inject(channel, message.talk)
         return
@@ -96,18 +96,18 @@ export function createChannels (app: FeatureInstance, { state, generation, deliv
       case 'audio': {
         const { talk } = message
         // A server that subscribes during a talk has not received its start.
-        if (channel.heard === undefined) channel.heard = talk
+        if (channel.current === undefined) channel.current = talk
         // Audio of a talk that has lost the floor.
-        if (channel.heard?.talkId !== talk.talkId) return
-        channel.heardAt = clock.now()
+        if (channel.current?.talkId !== talk.talkId) return
+        channel.lastAudioAt = clock.now()
         const data = deliver(message.frame, talk.userKey)
         const injection = inject(channel, talk)
         if (injection) feed(injection, data)
         return
       }
       case 'end':
-        if (channel.heard !== undefined && channel.heard?.talkId !== message.talkId) return
-        channel.heard = null
+        if (channel.current !== undefined && channel.current?.talkId !== message.talkId) return
+        channel.current = null
         endInjection(channel)
         deliver(message.frame, message.userKey)
         return
@@ -126,7 +126,7 @@ export function createChannels (app: FeatureInstance, { state, generation, deliv
   }
 
   /** Passes a talk of a radio on this server to the native clients, as a producer. */
-  function inject (channel: Channel, talk: HeardTalk): TalkInjection | undefined {
+  function inject (channel: Channel, talk: CurrentTalk): TalkInjection | undefined {
     if (channel.injection?.talkId === talk.talkId) return channel.injection
     // The audio of native clients is in the room already, and the kernel carries the audio of a room to all servers.
     if (talk.isNative || talk.nodeId !== nodeId || !channel.gateway) return
@@ -139,7 +139,7 @@ export function createChannels (app: FeatureInstance, { state, generation, deliv
     return opening
   }
 
-  async function openInjection (channel: Channel, talk: HeardTalk, opening: TalkInjection, gateway: Session): Promise<void> {
+  async function openInjection (channel: Channel, talk: CurrentTalk, opening: TalkInjection, gateway: Session): Promise<void> {
     const { fromId: userId, userKey } = talk
     const ssrc = 1 + Math.floor(Math.random() * 0xfffffffe)
     const injection = await sfu.inject(channel.roomId, { userId, userKey, nodeId, sessionId: gateway.id, kind: 'session' }, { ssrc, payloadType: sentPayloadType, levelExtensionId: sentLevelExtensionId })
@@ -169,14 +169,14 @@ export function createChannels (app: FeatureInstance, { state, generation, deliv
   }
 
   /** Sends the STOP that a lost talk did not send. */
-  function endLost (channel: Channel, { fromId, userKey, startedAt }: HeardTalk): void {
+  function endLost (channel: Channel, { fromId, userKey, startedAt }: CurrentTalk): void {
     const toId = frameIdOf(channel)
     const talk = { channelType: channelTypes.group, fromId, toId, startedAt }
     // If audio arrives after all, the talk goes on.
-    channel.heard = undefined
+    channel.current = undefined
     endInjection(channel)
     // The clocks of two servers differ.
-    const endedAt = Math.max(channel.heardAt, startedAt)
+    const endedAt = Math.max(channel.lastAudioAt, startedAt)
     const payload = JSON.stringify({ duration: endedAt - startedAt, message_id: talkIdOf(talk, endedAt) })
     delivery.deliver(channel.radios, encodeFrame({ ...talk, messageType: messageTypes.stop, payload }), userKey)
   }
@@ -222,8 +222,8 @@ export function createChannels (app: FeatureInstance, { state, generation, deliv
       radios: new Set(),
       gateway: undefined,
       ready: undefined,
-      heard: undefined,
-      heardAt: 0,
+      current: undefined,
+      lastAudioAt: 0,
       injection: undefined,
       tap: undefined,
       isTapping: false,
@@ -250,7 +250,7 @@ export function createChannels (app: FeatureInstance, { state, generation, deliv
     if (channel.tap || channel.isTapping || !channel.gateway) return
     channel.isTapping = true
     openTap(channel, channel.gateway)
-      .catch((err: unknown) => log.warn({ err, roomId: channel.roomId }, 'the native clients of a channel cannot be heard by radios'))
+      .catch((err: unknown) => log.warn({ err, roomId: channel.roomId }, 'radios do not receive the native clients of a channel'))
       .finally(() => { channel.isTapping = false })
   }
 
@@ -283,8 +283,8 @@ export function createChannels (app: FeatureInstance, { state, generation, deliv
     publish: async ({ key }, message) => await bus.publish(topicOf(key), JSON.stringify(message)),
     check (now) {
       for (const channel of state.channels.values()) {
-        const { heard } = channel
-        if (heard && heard.nodeId !== nodeId && now - channel.heardAt > lostTalkMs) endLost(channel, heard)
+        const { current } = channel
+        if (current && current.nodeId !== nodeId && now - channel.lastAudioAt > lostTalkMs) endLost(channel, current)
         if (channel.radios.size > 0 || nativesOf(channel).length > 0) {
           channel.idleSince = undefined
           ready(channel).catch((err: unknown) => log.debug({ err, roomId: channel.roomId }, 'the room of a channel could not be opened, retrying'))
@@ -307,7 +307,7 @@ export function createChannels (app: FeatureInstance, { state, generation, deliv
 /** @returns the user's voice in the channel, which is created if there is none */
 export function nativeVoice (channel: Channel, userId: UserId): NativeVoice {
   const userKey = userKeyOf(userId)
-  const voice = channel.natives.get(userKey) ?? { userId, userKey, talk: undefined, waiting: undefined, deniedUntil: 0, mustPause: false, heardAt: 0 }
+  const voice = channel.natives.get(userKey) ?? { userId, userKey, talk: undefined, waiting: undefined, deniedUntil: 0, mustPause: false, lastAudioAt: 0 }
   channel.natives.set(userKey, voice)
   return voice
 }

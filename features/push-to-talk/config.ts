@@ -15,7 +15,7 @@ export const config = z.object({
   messagesPerMinute: fromEnv('PTT_MESSAGES_PER_MINUTE', z.int().min(1).max(100_000).default(120)
     .describe('Maximum texts, images and interactive messages of a radio per minute; more are dropped without an acknowledgement.'), read.number),
   offlineMessages: fromEnv('PTT_OFFLINE_MESSAGES', z.int().min(1).max(1000).default(100)
-    .describe('How many messages are kept for each user and each channel, for users who are offline.'), read.number),
+    .describe('Maximum number of messages kept per user and per channel, for users who are offline.'), read.number),
   offlineSeconds: fromEnv('PTT_OFFLINE_SECONDS', z.int().min(1).max(31_536_000).default(604_800)
     .describe('How long these messages are kept.'), read.number)
 })

@@ -7,7 +7,7 @@ import type { Decision, RoomStateHandle, UserId } from 'flylive-audio-server/fea
 export const busyMs = 3000
 /** The longest talk, in milliseconds. */
 export const maxTalkMs = 90_000
-/** After this time, the floor can be taken whatever its holder does, in milliseconds. */
+/** After this time, another user can take the floor even from a holder who still sends audio, in milliseconds. */
 export const hardReleaseMs = 95_000
 
 const holder = z.object({
@@ -17,7 +17,7 @@ const holder = z.object({
   /** Since when this user has the floor, epoch milliseconds. */
   since: z.number(),
   /** Time of the last audio, epoch milliseconds. Renewed at most once per second. */
-  heardAt: z.number()
+  lastAudioAt: z.number()
 })
 export const floorState = z.object({ holder: holder.optional() })
 export type FloorState = z.output<typeof floorState>
@@ -31,16 +31,16 @@ const floorEvent = (userId: UserId | null) => [{ type: 'ptt:floor', data: { user
 /**
  * Takes the floor for a talk.
  *
- * @param heardAt when this server last received audio of the current holder's talk, epoch milliseconds
+ * @param lastAudioAt when this server last received audio of the current holder's talk, epoch milliseconds
  * @returns the decision; its result is whether the floor was free
  */
-export function take (state: FloorState | undefined, talk: { talkId: string, userId: UserId, userKey: string }, now: number, heardAt: (talkId: string) => number): Change<boolean> {
+export function take (state: FloorState | undefined, talk: { talkId: string, userId: UserId, userKey: string }, now: number, lastAudioAt: (talkId: string) => number): Change<boolean> {
   const current = state?.holder
   const isOther = current !== undefined && current.userKey !== talk.userKey
-  if (current && isOther && now - Math.max(current.heardAt, heardAt(current.talkId)) < busyMs && now - current.since < hardReleaseMs) return { result: false }
+  if (current && isOther && now - Math.max(current.lastAudioAt, lastAudioAt(current.talkId)) < busyMs && now - current.since < hardReleaseMs) return { result: false }
   const since = current && !isOther && now - current.since < hardReleaseMs ? current.since : now
   return {
-    state: { holder: { ...talk, since, heardAt: now } },
+    state: { holder: { ...talk, since, lastAudioAt: now } },
     events: isOther || !current ? floorEvent(talk.userId) : [],
     wakeAt: since + hardReleaseMs,
     result: true
@@ -50,7 +50,7 @@ export function take (state: FloorState | undefined, talk: { talkId: string, use
 /** Records audio of a talk. The result is whether the talk still has the floor. */
 export function renew (state: FloorState | undefined, talkId: string, now: number): Change<boolean> {
   const current = state?.holder
-  return current?.talkId === talkId ? { state: { holder: { ...current, heardAt: now } }, result: true } : { result: false }
+  return current?.talkId === talkId ? { state: { holder: { ...current, lastAudioAt: now } }, result: true } : { result: false }
 }
 
 /** Releases the floor if the talk has it. */
@@ -58,7 +58,7 @@ export function release (state: FloorState | undefined, talkId: string): Change<
   return state?.holder?.talkId === talkId ? { state: {}, events: floorEvent(null), result: true } : { result: false }
 }
 
-/** Releases a floor that its holder should have released. The result is when to check again, if somebody has the floor. */
+/** Releases a floor that its holder should have released. The result is when to check again; undefined if the floor is free. */
 export function expire (state: FloorState | undefined, now: number): Change<number | undefined> {
   const current = state?.holder
   if (!current) return { result: undefined }

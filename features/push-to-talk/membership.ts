@@ -17,7 +17,7 @@ const maxAttempts = 20
 const changes = z.object({
   /** The channels that the backend set, and when, epoch milliseconds. A token that was issued later takes precedence. */
   set: z.object({ at: z.number(), channels: z.array(z.string()) }).optional(),
-  /** The channels that the user joined and left by itself. */
+  /** The channels that the user joined and left with USER_ADD and USER_REMOVE. */
   joined: z.array(z.string()),
   left: z.array(z.string())
 })
@@ -35,7 +35,7 @@ export function channelsIn (value: unknown): string[] {
   return [...new Set(keys)].filter(isChannel).slice(0, maxChannels)
 }
 
-/** What a token says about channels. */
+/** The claims of a token about channels. */
 export interface TokenChannels {
   channelIds?: unknown
   /** Epoch seconds. */

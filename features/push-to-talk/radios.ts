@@ -115,7 +115,7 @@ export function createRadios (app: FeatureInstance, { state, channels, users, de
       return [channelsIn(claims.channelIds), undefined] as const
     })
     if (!session.open) return
-    // A room that cannot be opened now is opened later; until then, nobody can talk there.
+    // A room that cannot be opened now is opened later; until then, a START is rejected.
     await Promise.allSettled(keys.map((key) => channels.ready(channels.join(radio, key))))
     await loggedIn
     const replayed = replay(radio, seenAt).catch((err: unknown) => {

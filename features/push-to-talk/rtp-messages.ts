@@ -15,7 +15,7 @@ export type RtpCommand =
   { op: 'send', stream: string, packet: Uint8Array } |
   { op: 'close', stream: string }
 
-/** A packet of a native client who speaks or has just spoken. */
+/** A packet with voice, or a packet shortly after one. */
 export interface VoicePacket {
   channel: string
   userKey: string

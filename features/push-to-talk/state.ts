@@ -64,15 +64,15 @@ export interface Talk {
   readonly packets: Uint8Array[] | undefined
 }
 
-/** The talk that the members of a channel hear. */
-export interface HeardTalk {
+/** The talk that the members of a channel receive. */
+export interface CurrentTalk {
   readonly talkId: string
   readonly fromId: UserId
   readonly userKey: string
   readonly nodeId: string
   /** Epoch milliseconds. */
   readonly startedAt: number
-  /** Whether a native client talks. */
+  /** Whether the talk is of a native client. */
   readonly isNative: boolean
 }
 
@@ -87,7 +87,7 @@ export interface NativeVoice {
   deniedUntil: number
   /** Whether the client must be silent before it can take the floor again, because its last talk was too long. */
   mustPause: boolean
-  heardAt: number
+  lastAudioAt: number
 }
 
 /** The audio of a talk for native clients on this server. */
@@ -108,15 +108,15 @@ export interface Channel {
   gateway: Session | undefined
   /** Settles when the room is open. */
   ready: Promise<void> | undefined
-  /** Undefined until this server has received the start or end of a talk; null if nobody talks. */
-  heard: HeardTalk | null | undefined
+  /** Undefined until this server has received the start or end of a talk; null if there is no talk. */
+  current: CurrentTalk | null | undefined
   /** When audio was last received, epoch milliseconds. */
-  heardAt: number
+  lastAudioAt: number
   injection: TalkInjection | undefined
   tap: Tap | undefined
   isTapping: boolean
   readonly natives: Map<string, NativeVoice>
-  /** Since when nobody uses the channel on this server. */
+  /** Since when the channel is unused on this server. */
   idleSince: number | undefined
 }
 

@@ -9,7 +9,7 @@ import type { FloorHandle } from './floor.ts'
 import { channelKey, channelTypes, encodeFrame, messageTypes, talkIdOf, textOf } from './frames.ts'
 import type { Frame } from './frames.ts'
 import type { Recorder } from './recorder.ts'
-import type { Channel, HeardTalk, NativeVoice, QueuedFrame, Radio, State, Talk } from './state.ts'
+import type { Channel, CurrentTalk, NativeVoice, QueuedFrame, Radio, State, Talk } from './state.ts'
 import type { Users } from './users.ts'
 import type { VoicePacket } from './rtp-messages.ts'
 
@@ -32,9 +32,9 @@ export interface Talks {
   audio (radio: Radio, queued: QueuedFrame): 'no_floor' | 'malformed' | undefined
   /** Handles STOP. */
   stop (radio: Radio, frame: Frame): void
-  /** Ends a radio's talk. Without a channel, ends it whatever its target is. */
+  /** Ends a radio's talk. With a channel, only if the talk is in that channel. */
   end (radio: Radio, channel?: string): Promise<void>
-  /** Handles a packet of a native client who speaks. */
+  /** Handles a packet of a native client. */
   nativePacket (packet: VoicePacket): void
   /** Starts and ends the talks of native clients whose producers have changed. */
   nativesChanged (channel: Channel, speaking: ReadonlyMap<string, UserId>): void
@@ -72,18 +72,18 @@ export function createTalks (app: FeatureInstance, { state, channels, users, del
     return { id: randomUUID(), ...fields, startedAt: now, renewedAt: now, voiceAt: now, stop: undefined, isFinished: false, packets: recorder && [] }
   }
 
-  const heard = ({ id, fromId, userKey, startedAt, radio }: Talk): HeardTalk => ({ talkId: id, fromId, userKey, nodeId, startedAt, isNative: !radio })
+  const currentTalkOf = ({ id, fromId, userKey, startedAt, radio }: Talk): CurrentTalk => ({ talkId: id, fromId, userKey, nodeId, startedAt, isNative: !radio })
 
   /** @returns whether the floor was free */
   async function takeFloor (channel: Channel, { id, fromId, userKey }: Talk): Promise<boolean> {
     await channels.ready(channel)
     return await floor.change(channel.roomId, (current) => take(current, { talkId: id, userId: fromId, userKey }, clock.now(),
-      (talkId) => channel.heard?.talkId === talkId ? channel.heardAt : 0))
+      (talkId) => channel.current?.talkId === talkId ? channel.lastAudioAt : 0))
   }
 
   async function releaseFloor (channel: Channel, talk: Talk): Promise<void> {
     await floor.change(channel.roomId, (current) => release(current, talk.id)).catch((err: unknown) => {
-      // The floor becomes free again when no audio has been heard for a while.
+      // The floor becomes free again 3 s after the last audio.
       if (!isCoded(err) || err.code !== 'ROOM_NOT_FOUND') log.warn({ err, roomId: channel.roomId }, 'failed to release the floor')
     })
   }
@@ -123,7 +123,7 @@ export function createTalks (app: FeatureInstance, { state, channels, users, del
     if (!radio.session.open || !radio.channels.has(key)) return await releaseFloor(channel, talk)
     begin(talk)
     reply(messageTypes.startAck, textOf(frame.payload) || 'Acknowledged')
-    channels.publish(channel, { kind: 'start', talk: heard(talk), frame: base64(encodeFrame({ ...frame, fromId: radio.userId })) })
+    channels.publish(channel, { kind: 'start', talk: currentTalkOf(talk), frame: base64(encodeFrame({ ...frame, fromId: radio.userId })) })
   }
 
   function startPrivate (radio: Radio, frame: Frame): void {
@@ -157,7 +157,7 @@ export function createTalks (app: FeatureInstance, { state, channels, users, del
 
   function relay (talk: Talk, channel: Channel, data: Uint8Array): void {
     renewFloor(talk, channel)
-    channels.publish(channel, { kind: 'audio', talk: heard(talk), frame: base64(data) })
+    channels.publish(channel, { kind: 'audio', talk: currentTalkOf(talk), frame: base64(data) })
   }
 
   async function finish (talk: Talk): Promise<void> {
@@ -204,7 +204,7 @@ export function createTalks (app: FeatureInstance, { state, channels, users, del
     if (channel.natives.get(voice.userKey) !== voice) return await releaseFloor(channel, talk)
     state.talks.add(talk)
     voice.talk = talk
-    channels.publish(channel, { kind: 'start', talk: heard(talk), frame: base64(encodeFrame({ channelType: 0, messageType: messageTypes.start, fromId: voice.userId, toId, payload: '' })) })
+    channels.publish(channel, { kind: 'start', talk: currentTalkOf(talk), frame: base64(encodeFrame({ channelType: 0, messageType: messageTypes.start, fromId: voice.userId, toId, payload: '' })) })
     for (const packet of waiting) nativeAudio(channel, talk, packet)
   }
 
@@ -267,7 +267,7 @@ export function createTalks (app: FeatureInstance, { state, channels, users, del
       const voice = channel?.natives.get(userKey)
       if (!channel || !voice) return
       const now = clock.now()
-      if (isVoice) voice.heardAt = now
+      if (isVoice) voice.lastAudioAt = now
       const { talk } = voice
       if (talk && !talk.isFinished) {
         if (isVoice) talk.voiceAt = now
@@ -295,7 +295,7 @@ export function createTalks (app: FeatureInstance, { state, channels, users, del
         else if (now - talk.startedAt >= maxTalkMs) cut(talk)
       }
       for (const channel of state.channels.values()) {
-        for (const voice of channel.natives.values()) if (voice.mustPause && now - voice.heardAt > nativeRetryMs) voice.mustPause = false
+        for (const voice of channel.natives.values()) if (voice.mustPause && now - voice.lastAudioAt > nativeRetryMs) voice.mustPause = false
       }
       for (const delayed of state.delayed) {
         if (delayed.at > now) continue

@@ -25,7 +25,7 @@ t.test('at most one user has the floor, and nobody keeps it against others for m
       const { holder } = state ?? {}
       if (type === 'take') {
         const isOther = before !== undefined && before.userKey !== String(user)
-        const isBusy = isOther && now - before.heardAt < busyMs && now - before.since < hardReleaseMs
+        const isBusy = isOther && now - before.lastAudioAt < busyMs && now - before.since < hardReleaseMs
         if (decision.result !== !isBusy) throw new Error(`user ${user} ${decision.result === true ? 'took' : 'did not take'} the floor`)
         if (decision.result === true) talkOf.set(user, talkId)
       }
