@@ -91,6 +91,9 @@ const finalCodes: { [Code in CloseCodes[keyof CloseCodes]]?: WireError } = {
   4409: { code: 'REPLACED', message: 'You connected from another device' }
 }
 
+/** How many servers in a row may name another server before the client waits and asks the load balancer again. */
+const maxHops = 3
+
 /** Maximum time over which the clients of a server that shuts down spread their second connections, in milliseconds. */
 const longestSpreadMs = 5000
 
@@ -128,6 +131,10 @@ export class Connection extends Emitter<ConnectionEvents> {
   #clockOffsetMs = 0
   #successor: Successor | undefined
   #moveTimer: ReturnType<typeof setTimeout> | undefined
+  /** The server that a full or stopping server has named; until a connection to it fails. */
+  #named: string | undefined
+  /** How many servers in a row have named another one. */
+  #hops = 0
   #renewTimer: ReturnType<typeof setTimeout> | undefined
   readonly #heartbeat: Heartbeat
 
@@ -188,6 +195,27 @@ export class Connection extends Emitter<ConnectionEvents> {
     if (this.#state !== 'waiting') return
     this.#backoff.reset()
     this.#attempt()
+  }
+
+  /**
+   * Leaves the current server for one that it has named because it is full or shuts down. If the named server does not
+   * accept the client, the client returns to the address in its options.
+   *
+   * @returns false if the connection is not open
+   */
+  goTo (url: string): boolean {
+    const ws = this.#ws
+    if (this.#state !== 'open' || !ws) return false
+    this.#opening = Promise.withResolvers<Greeting>()
+    this.#opening.promise.catch(() => {})
+    this.#heartbeat.stop()
+    clearTimeout(this.#renewTimer)
+    clearTimeout(this.#moveTimer)
+    this.#drop(ws)
+    this.#rejectAll({ code: 'CONNECTION_LOST', message: 'Connection lost' })
+    this.#named = url
+    this.#attempt()
+    return true
   }
 
   /**
@@ -264,13 +292,17 @@ export class Connection extends Emitter<ConnectionEvents> {
     try {
       ws = this.#socketFor(token)
     } catch (cause) {
+      if (this.#named !== undefined) {
+        this.#named = undefined
+        return this.#retry(new RequestError({ code: 'UNREACHABLE', message: 'The server that another one has named cannot be reached' }, { cause }))
+      }
       // A retry cannot succeed.
       return this.#finish(new RequestError({ code: 'CONNECTION_INVALID', message: `The address ${this.#options.url} is malformed, or the page may not connect to it` }, { cause }))
     }
     this.#listen(ws)
     this.#timer = setTimeout(() => {
       this.#drop(ws)
-      this.#retry(new RequestError({ code: 'UNREACHABLE', message: 'The server does not respond', details: { url: addressOf(this.#options.url, '/ws', 'http') } }))
+      this.#retry(new RequestError({ code: 'UNREACHABLE', message: 'The server does not respond', details: { url: addressOf(this.#url, '/ws', 'http') } }))
     }, this.#connectTimeoutMs)
   }
 
@@ -290,8 +322,12 @@ export class Connection extends Emitter<ConnectionEvents> {
     throw unavailable('The token endpoint did not return a token. Check its response, for example response.ok')
   }
 
-  #socketFor (token: string): WebSocket {
-    return new WebSocket(addressOf(this.#options.url, '/ws', 'ws'), ['msab.v1', `bearer.${token}`])
+  #socketFor (token: string, url = this.#url): WebSocket {
+    return new WebSocket(addressOf(url, '/ws', 'ws'), ['msab.v1', `bearer.${token}`])
+  }
+
+  get #url (): string {
+    return this.#named ?? this.#options.url
   }
 
   get #timeoutMs (): number {
@@ -365,6 +401,7 @@ export class Connection extends Emitter<ConnectionEvents> {
     this.#greeting = greeting
     this.#clockOffsetMs = greeting.serverTime - Date.now()
     this.#backoff.reset()
+    this.#hops = 0
     clearTimeout(this.#timer)
     this.#heartbeat.start()
     this.#opening?.resolve(greeting)
@@ -372,28 +409,32 @@ export class Connection extends Emitter<ConnectionEvents> {
   }
 
   /** Moves to another server at a random time before the deadline. */
-  #moveSoon ({ deadline }: EventData<'server:draining'>): void {
+  #moveSoon ({ deadline, url }: EventData<'server:draining'>): void {
     clearTimeout(this.#moveTimer)
     const from = this.#ws
     const backoff = createBackoff(this.#options.backoff)
+    let failures = 0
     const attempt = async () => {
       // The connection was lost or closed.
       if (!from || from !== this.#ws) return
-      await this.#move(from).catch(() => { this.#moveTimer = setTimeout(attempt, backoff.next()) })
+      // If the named server fails, the load balancer may choose another one.
+      const to = failures++ === 0 && url !== undefined ? url : this.#options.url
+      await this.#move(from, to).catch(() => { this.#moveTimer = setTimeout(attempt, backoff.next()) })
     }
     const leftMs = deadline - Date.now() - this.#clockOffsetMs
     if (this.handover) this.#moveTimer = setTimeout(attempt, Math.random() * Math.min(Math.max(leftMs / 2, 0), longestSpreadMs))
   }
 
   /** @throws if there is no second connection, or `handover` fails */
-  async #move (from: WebSocket): Promise<void> {
+  async #move (from: WebSocket, url: string): Promise<void> {
     const token = await this.#fetchToken()
-    const successor = openSuccessor(this.#socketFor(token), (frame) => this.#settle(frame as Frame), this.#connectTimeoutMs)
+    const successor = openSuccessor(this.#socketFor(token, url), (frame) => this.#settle(frame as Frame), this.#connectTimeoutMs)
     const { ws, events, ready, lost } = successor
     this.#successor = successor
     const adopt = () => {
       if (from !== this.#ws || this.#successor !== successor) throw new RequestError({ code: 'CONNECTION_LOST', message: 'Connection lost' })
       this.#token = token
+      this.#named = url === this.#options.url ? undefined : url
       this.#listen(ws)
       this.#retire(from)
       for (const event of events) this.#receive(event as Frame)
@@ -466,9 +507,15 @@ export class Connection extends Emitter<ConnectionEvents> {
   async #explain (): Promise<void> {
     clearTimeout(this.#timer)
     const opening = this.#opening
-    const why = await explainRefusal(addressOf(this.#options.url, '/ws', 'http'), this.#token ?? '', Math.min(explainMs, this.#connectTimeoutMs))
+    const why = await explainRefusal(addressOf(this.#url, '/ws', 'http'), this.#token ?? '', Math.min(explainMs, this.#connectTimeoutMs))
     if (this.#opening !== opening || this.#state !== 'connecting') return
-    const { reason } = { ...why.details as object } as { reason?: string }
+    const { reason, url } = { ...why.details as object } as { reason?: string, url?: string }
+    if ((why.code === 'OVERLOADED' || why.code === 'DRAINING') && url !== undefined && this.#hops < maxHops) {
+      this.#hops++
+      this.#named = url
+      this.#attempt()
+      return
+    }
     if (why.code === 'UNAUTHORIZED' && reason === 'malformed') {
       return this.#retry(new RequestError({ code: 'TOKEN_UNAVAILABLE', message: 'The token endpoint did not return a token' }, { cause: why }))
     }
@@ -477,6 +524,9 @@ export class Connection extends Emitter<ConnectionEvents> {
   }
 
   #retry (why: RequestError): void {
+    // The next attempt goes to the address of the load balancer again.
+    this.#named = undefined
+    this.#hops = 0
     // From now on, connect() waits for the next greeting.
     if (this.#state === 'open') {
       this.#opening = Promise.withResolvers<Greeting>()

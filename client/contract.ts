@@ -176,6 +176,8 @@ export interface CoreEvents {
   'server:draining': {
     /** When the server may close open sessions, epoch milliseconds */
     deadline: number
+    /** Another server to connect to; see NODE_URLS */
+    url?: string | undefined
   }
   /** Sent to every connection when a feature is enabled. The server accepts the requests of the feature in all rooms; rejoin to receive the fields that it adds to room:join */
   'feature:enabled': {

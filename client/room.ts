@@ -320,6 +320,8 @@ export class RoomClient extends Emitter<RoomEvents> {
     } catch (cause) {
       const error = cause as RequestError
       if (this.#target !== wanted || isDisconnect(error)) return
+      const { url } = { ...error.details as object } as { url?: string }
+      if (error.code === 'OVERLOADED' && url !== undefined && this.connection.goTo(url)) return
       if (mayPass(error)) {
         this.#timer = setTimeout(() => { this.#enter() }, Math.max(retryAfterOf(error), this.#backoff.next()))
         return

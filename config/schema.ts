@@ -32,6 +32,14 @@ const statsOf = (path: string) => path.includes('\0') ? undefined : statSync(pat
 
 const featureToggle = z.string().regex(/^-?[a-z][a-z0-9-]*$/, 'must be feature names, or -name to remove one')
 
+/** `NODE_ID=URL`, as a pair. */
+const nodeUrl = z.string().transform((text, { addIssue }): [node: string, url: string] => {
+  const [, node = '', url = ''] = /^([^=]*)=(.*)$/.exec(text) ?? []
+  const { protocol = '' } = URL.parse(url) ?? {}
+  if (node === '' || !/^(?:https?|wss?):$/.test(protocol)) addIssue(`must be NODE_ID=URL, like audio-1=https://audio-1.example.com; ${text} is not`)
+  return [node, url]
+})
+
 /**
  * Every environment variable of the kernel, in the order of
  * docs/configuration.md and .env.example. Both files are generated from
@@ -59,6 +67,8 @@ export const sections = {
       .describe('Accept clients without a token while the feature auth is off.'),
     NODE_ID: z.string().regex(/^(?!\.{1,2}$)[A-Za-z0-9_.-]{1,64}$/, 'must be 1–64 characters of A–Z a–z 0–9 _ . -, but not . or ..').default(hostname().replace(/[^A-Za-z0-9_.-]/g, '-').slice(0, 64) || 'node')
       .describe('Name of this server in metrics. In logs, in /health and on the admin page, a suffix that differs at each start follows it. Default: the host name.'),
+    NODE_URLS: list.pipe(z.array(nodeUrl)).default([])
+      .describe('Where clients reach each server directly, as comma-separated NODE_ID=URL. A server that is full or shuts down sends its clients to another one.'),
     DATA_DIR: z.string().default('data')
       .describe('Folder for blobs and, without Redis, for data that must survive a crash (rooms with their owners and PINs, gifts, bans, revoked tokens).'),
     OWNER_GRACE_SECONDS: whole(0, 86_400).default(60)
@@ -75,6 +85,8 @@ export const sections = {
   Limits: {
     MAX_CONNECTIONS: whole(1, 1_000_000).default(20_000)
       .describe('Maximum WebSocket connections per server; more are rejected with 503 OVERLOADED.'),
+    MAX_WORKERS_CPU_PERCENT: whole(1, 100).optional()
+      .describe('Average CPU of the media workers, in percent of a core, from which new connections are rejected with 503 OVERLOADED. Default: no limit.'),
     MAX_CONNECTIONS_PER_USER: whole(1, 1_000_000).default(10)
       .describe('Maximum WebSocket connections per user, on all servers; more are rejected with 429 TOO_MANY_CONNECTIONS.'),
     MAX_CONNECTIONS_PER_IP: whole(1, 1_000_000).default(200)

@@ -10,6 +10,8 @@ export interface Drain {
    * @param seconds the timeout
    */
   begin (seconds: number): Promise<'empty' | 'deadline'>
+  /** Accepts sockets and rooms again. Calls of {@link begin} that still wait return `deadline`. Idempotent. */
+  cancel (): void
 }
 
 declare module 'fastify' {
@@ -20,34 +22,47 @@ declare module 'fastify' {
 
 /** Takes a server out of service; open sessions stay open until the deadline. */
 export default fp(async function drain (app) {
-  const over = Promise.withResolvers<'empty' | 'deadline'>()
+  let over = Promise.withResolvers<'empty' | 'deadline'>()
+  let isWatching = false
   let deadline = Infinity
   let timer: NodeJS.Timeout | undefined
 
   function begin (seconds: number): Promise<'empty' | 'deadline'> {
     const wanted = app.clock.now() + seconds * 1000
     if (wanted >= deadline) return over.promise
-    const first = deadline === Infinity
     deadline = wanted
     clearTimeout(timer)
     timer = setTimeout(() => over.resolve('deadline'), seconds * 1000)
     app.log.info({ sessions: app.sockets.size, seconds }, 'draining')
-    app.sockets.broadcast('server:draining', { deadline })
-    const look = () => {
-      if (app.sockets.size > 0) return
-      clearTimeout(timer)
-      over.resolve('empty')
-    }
+    // The clients are spread over the other servers.
+    const urls = app.nodes.urls()
+    app.sockets.broadcast('server:draining', ...urls.length > 0 ? urls.map((url) => ({ deadline, url })) : [{ deadline }])
     // A closing session is still counted while its hooks run.
-    if (first) app.hooks.on('session:close', () => { setImmediate(look) })
+    if (!isWatching) app.hooks.on('session:close', () => { setImmediate(look) })
+    isWatching = true
     look()
     return over.promise
+  }
+
+  function look (): void {
+    if (deadline === Infinity || app.sockets.size > 0) return
+    clearTimeout(timer)
+    over.resolve('empty')
+  }
+
+  function cancel (): void {
+    if (deadline === Infinity) return
+    deadline = Infinity
+    clearTimeout(timer)
+    over.resolve('deadline')
+    over = Promise.withResolvers()
   }
 
   app.decorate('drain', {
     get draining () {
       return deadline !== Infinity
     },
-    begin
+    begin,
+    cancel
   } satisfies Drain)
 }, { name: 'drain', dependencies: ['sockets', 'hooks', 'clock'] })

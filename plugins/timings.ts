@@ -22,6 +22,8 @@ export interface Timings {
   jobRetryMs: number
   /** How long a room's mix exists after its last use, so that a listener who reconnects does not wait for a new one. */
   mixLingerMs: number
+  /** Time between two reports of a server's load to the other servers. A server that misses three reports is considered gone. */
+  nodeReportMs: number
 }
 
 export const defaultTimings: Readonly<Timings> = {
@@ -34,7 +36,8 @@ export const defaultTimings: Readonly<Timings> = {
   closeVerifyDelayMs: 3000,
   jobPollIntervalMs: 250,
   jobRetryMs: 1000,
-  mixLingerMs: 10_000
+  mixLingerMs: 10_000,
+  nodeReportMs: 5000
 }
 
 declare module 'fastify' {

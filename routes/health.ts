@@ -8,6 +8,21 @@ const { version } = JSON.parse(readFileSync(join(import.meta.dirname, '..', 'pac
 const status = z.enum(['ok', 'not ready'])
 const checks = z.record(z.string(), z.object({ ok: z.boolean(), error: z.string().optional() })).describe('Results by dependency')
 const readiness = z.object({ status, checks: z.record(z.string(), z.object({ ok: z.boolean() })).describe('Results by dependency') })
+
+/** A server of the deployment. */
+export const nodeReport = z.object({
+  nodeId: z.string().describe('Unique per start'),
+  name: z.string().describe('NODE_ID'),
+  state: z.enum(['ready', 'cordon', 'drain']),
+  connections: z.int(),
+  maxConnections: z.int(),
+  rooms: z.int().describe('Rooms with members on the server'),
+  consumers: z.int().describe("Audio consumers of the server's clients"),
+  workersCpu: z.array(z.number()).describe('CPU of each media worker, 1 for a whole core'),
+  relayPorts: z.object({ used: z.int(), total: z.int() }).describe('UDP ports for audio between servers'),
+  isFull: z.boolean().describe('Whether the server rejects new connections because of its limits')
+})
+
 const details = z.object({
   node: z.string(),
   uptime: z.int().describe('Seconds'),
@@ -18,6 +33,7 @@ const details = z.object({
   connections: z.int(),
   rooms: z.int(),
   workers: z.array(z.object({ index: z.int(), pid: z.int(), port: z.int(), routers: z.int() })),
+  nodes: z.array(nodeReport).describe('The servers of the deployment; this one is the first'),
   features: z.array(z.object({ name: z.string(), state: z.enum(['enabled', 'disabled', 'failed']), generation: z.int(), error: z.string().optional() }))
 })
 const health = z.object({ status, version: z.string(), ...details.partial().shape }).describe('Only status and version, unless the request has an admin key')
@@ -56,6 +72,7 @@ export default (async function pages (app) {
       connections: app.sockets.size,
       rooms: app.rooms.size,
       workers: app.sfu.workers(),
+      nodes: app.nodes.list(),
       features: app.features.list().map(({ name, state, generation, error }) => ({ name, state, generation, ...(error === undefined ? {} : { error }) }))
     })
   })

@@ -4,7 +4,7 @@ import type { IncomingMessage } from 'node:http'
 import proxyAddr from '@fastify/proxy-addr'
 import type { FastifyInstance } from 'fastify'
 import { trustProxyOption } from '../../config/addresses.ts'
-import { Draining, FeatureDisabled, OriginNotAllowed, Overloaded, Unauthorized, unavailable } from '../errors/codes.ts'
+import { FeatureDisabled, OriginNotAllowed, Unauthorized, unavailable } from '../errors/codes.ts'
 import { userId } from '../schema/ids.ts'
 import type {} from './authenticator.ts'
 import { createOriginCheck } from './origins.ts'
@@ -71,8 +71,8 @@ export function createAdmission (app: FastifyInstance, size: () => number): Admi
 
   return {
     enter (request, connection) {
-      if (app.drain.draining) throw new Draining()
-      if (size() + arriving.size >= config.MAX_CONNECTIONS) throw new Overloaded()
+      if (app.drain.draining) throw app.nodes.refusal('DRAINING')
+      if (size() + arriving.size >= config.MAX_CONNECTIONS || app.nodes.isFull) throw app.nodes.refusal('OVERLOADED')
       const { address } = clientOf(request)
       quotasOf().countAddress(address, connection)
       if (!connection) return address
@@ -93,7 +93,7 @@ export function createAdmission (app: FastifyInstance, size: () => number): Admi
       // The end of the count, the event `close`, would not be noticed any more.
       if (connection && closed.has(connection)) throw unavailable('The client has disconnected')
       await quotasOf().countUser(userKeyOf(identity.user.id), connection)
-      if (app.drain.draining) throw new Draining()
+      if (app.drain.draining) throw app.nodes.refusal('DRAINING')
       if (connection) identified.set(identity, connection)
       return identity
     },

@@ -3,7 +3,7 @@ import fp from 'fastify-plugin'
 import type { Drain } from '../drain.ts'
 import { createAdmission } from './admission.ts'
 import { closeCodes } from './close-codes.ts'
-import { Draining, Forbidden, Overloaded } from '../errors/codes.ts'
+import { Forbidden } from '../errors/codes.ts'
 import { createEvent, createFaceAdapter, eventFromText, jsonFace, objectFace } from './face.ts'
 import type { Face } from './face.ts'
 import { createCallbackLink } from './link.ts'
@@ -138,8 +138,8 @@ export default fp(async function sockets (app) {
   }
 
   function openSession<F> (options: OpenOptions<F>, owner?: string): Session {
-    if (app.drain.draining) throw new Draining()
-    if (sessions.size >= config.MAX_CONNECTIONS) throw new Overloaded()
+    if (app.drain.draining) throw app.nodes.refusal('DRAINING')
+    if (sessions.size >= config.MAX_CONNECTIONS) throw app.nodes.refusal('OVERLOADED')
     const { identity, onClose } = options
     admission.opened(identity)
     const onEnd = (session: Session) => {
@@ -187,10 +187,14 @@ export default fp(async function sockets (app) {
       check(type, data)
       return await app.cluster.send('user:event', { userKey: userKeyOf(userId), text: createEvent(type, data).text })
     },
-    broadcast (type, data) {
-      check(type, data)
-      const event = createEvent(type, data)
-      for (const session of sessions.all()) session.write(event)
+    broadcast (type, ...variants) {
+      for (const data of variants) check(type, data)
+      const events = variants.map((data) => createEvent(type, data))
+      let next = 0
+      for (const session of sessions.all()) {
+        const event = events[next++ % events.length]
+        if (event) session.write(event)
+      }
     }
   }
 

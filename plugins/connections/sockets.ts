@@ -69,7 +69,7 @@ export interface FeatureSockets extends Pick<SessionRegistry, 'size' | 'get' | '
    */
   toUser (userId: UserId, type: string, data: object): Promise<boolean>
   /** Sends one event to every session of this server. */
-  broadcast (type: string, data: unknown): void
+  broadcast (type: string, ...variants: unknown[]): void
 }
 
 /** The protocol of one WebSocket path. */

@@ -26,6 +26,8 @@ export const meanings = {
   UNAUTHORIZED: 'The token or key is missing, invalid or expired',
   FORBIDDEN: 'You do not have permission',
   RATE_LIMITED: 'Too many requests. details: {retryAfterMs}',
+  DRAINING: 'The server is shutting down. details: {retryAfterMs, url?}; url is another server',
+  OVERLOADED: 'The server is at its limit. details: {retryAfterMs, url?} if another server may accept the client; url is that server',
   UNAVAILABLE: 'A dependency is down; retry later. details: {retryable: true}'
 }
 

@@ -274,6 +274,10 @@ export class Consumers {
     this.#onClosed = onClosed
   }
 
+  get size (): number {
+    return this.#byId.size
+  }
+
   /** @throws CONSUMER_NOT_FOUND */
   get (consumerId: string): types.Consumer {
     const consumer = this.#byId.get(consumerId)

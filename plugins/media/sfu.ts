@@ -55,6 +55,10 @@ export interface Sfu {
   workers (): { index: number, pid: number, port: number, routers: number }[]
   /** The threads that mix. */
   mixThreads (): ReturnType<MixThreads['threads']>
+  /** For the report of this server's load. */
+  load (): { consumers: number, relayPorts: { used: number, total: number } }
+  /** CPU time that each media worker has used since its start, in milliseconds, by index. */
+  workersCpuMs (): Promise<Map<number, number>>
   /** Pipes to and from other servers. */
   relays (): { sources: number, sinks: number }
   /** The producers of a room on all servers. */
@@ -292,6 +296,20 @@ export function createSfu (app: FastifyInstance, pool: WorkerPool): OwnedSfu {
     async readSpeakers (roomId) {
       await relays?.learnSpeakers(roomId)
       return speakersOf(roomId)
+    },
+    load () {
+      const { sources, sinks } = relays?.counts() ?? { sources: 0, sinks: 0 }
+      return {
+        consumers: [...peers.values()].reduce((sum, peer) => sum + peer.consumers.size, 0),
+        relayPorts: { used: sources + sinks, total: config.RELAY_MAX_PORT - config.RELAY_MIN_PORT + 1 }
+      }
+    },
+    async workersCpuMs () {
+      const used = await Promise.all(pool.alive().map(async ({ index, worker }) => {
+        const { ru_utime: user, ru_stime: system } = await worker.getResourceUsage()
+        return [index, user + system] as const
+      }))
+      return new Map(used)
     },
     relays: () => relays?.counts() ?? { sources: 0, sinks: 0 },
     describe (roomId) {

@@ -123,6 +123,7 @@ export function createAdmission (app: FastifyInstance, { sync, closing, details,
       if (!(error instanceof RoomNotFound)) throw error
       if (await sync.restore(room)) return await joinAsHost(room, session, command, pin)
       if (drain.draining) throw error
+      if (app.nodes.isCordoned) throw app.nodes.refusal('OVERLOADED')
     }
     const { roomId, options, title, topic } = request
     const answers = await mayCreate(roomId, session, request).catch((error: unknown) => {

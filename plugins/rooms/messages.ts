@@ -84,7 +84,10 @@ export const events = {
   'room:updated': z.object({ roomId, ...details.shape }).describe('Sent to all members when the title or the topic changes, or the room is locked or unlocked'),
   'room:role': z.object({ roomId, userId, role: z.enum(['admin', 'member']) }).describe('Sent to all members when the owner changes the role of a user'),
   'room:closed': z.object({ roomId, reason: closeReason, timestamp: z.int() }).describe('Sent to all members when the room is closed'),
-  'server:draining': z.object({ deadline: z.int().describe('When the server may close open sessions, epoch milliseconds') }).describe('Sent to every connection when its server starts to shut down'),
+  'server:draining': z.object({
+    deadline: z.int().describe('When the server may close open sessions, epoch milliseconds'),
+    url: z.string().optional().describe('Another server to connect to; see NODE_URLS')
+  }).describe('Sent to every connection when its server starts to shut down'),
   'feature:enabled': z.object({ name: z.string() }).describe('Sent to every connection when a feature is enabled. The server accepts the requests of the feature in all rooms; rejoin to receive the fields that it adds to room:join'),
   'feature:disabled': z.object({ name: z.string() }).describe('Sent to every connection when a feature is disabled. The server rejects the requests of the feature with FEATURE_DISABLED')
 } satisfies EventMap

@@ -35,6 +35,8 @@ const mistakes: [Record<string, string>, RegExp][] = [
   [{ MEDIASOUP_LISTEN_IP: '127.0.0.1:10000' }, /^MEDIASOUP_LISTEN_IP: .*; 127\.0\.0\.1 instead of/],
   [{ MEDIASOUP_LISTEN_IP: '10.0.0.7', MEDIASOUP_ANNOUNCED_IP: '2001:db8::7' }, /^MEDIASOUP_ANNOUNCED_IP: 2001:db8::7 cannot be reached/],
   [{ RELAY_MIN_PORT: '20000', RELAY_MAX_PORT: '19999' }, /^RELAY_MAX_PORT: must not be below RELAY_MIN_PORT/],
+  [{ NODE_URLS: 'https://a.example.com' }, /^NODE_URLS: .*must be NODE_ID=URL/],
+  [{ NODE_URLS: 'a=ftp://a.example.com' }, /^NODE_URLS: .*must be NODE_ID=URL/],
   [{ RELAY_IP: 'relay.example.com' }, /^RELAY_IP: must be an IP address/],
   [{ RELAY_IP: '0.0.0.0' }, /^RELAY_IP: must be an address of one server/],
   [{ MEDIASOUP_RTC_MIN_PORT: '40000', MEDIASOUP_RTC_MAX_PORT: '40002', MEDIASOUP_WORKERS: '4' }, /^MEDIASOUP_RTC_MAX_PORT: must be at least 40003/],

@@ -113,7 +113,7 @@ interface Expected {
     ofUser (userKey: string): Iterable<Session>
     renew (session: Session, identity: Identity): void
     toUser (userId: string | number, type: string, data: object): Promise<boolean>
-    broadcast (type: string, data: unknown): void
+    broadcast (type: string, ...variants: unknown[]): void
     open<F> (options: OpenOptions<F>): Session
     receive (session: Session, data: Buffer, isBinary: boolean): void
     admit (request: IncomingMessage, connection?: ClientConnection): string

@@ -381,6 +381,9 @@ export const adminStrings = {
     uptime: 'Uptime',
     ready: 'Ready',
     notReady: (checks: readonly string[]) => `Not ready: ${names(checks)}`,
+    nodes: 'All servers',
+    load: ({ state, connections, workersCpu }: { state: 'ready' | 'cordon' | 'drain', connections: number, workersCpu: readonly number[] }) =>
+      `${{ ready: '', cordon: 'no new rooms, ', drain: 'draining, ' }[state]}${counted(connections, 'connection', 'connections')}, media CPU ${Math.round(100 * workersCpu.reduce((sum, cpu) => sum + cpu, 0) / Math.max(workersCpu.length, 1))} %`,
     draining: 'This server is draining. It accepts no new connections or rooms.',
     drain: 'Drain this server',
     drainText: 'The server accepts no new connections or rooms and asks connected clients to move to another server. This cannot be undone; restart the server to accept connections again.',

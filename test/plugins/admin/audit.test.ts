@@ -34,6 +34,8 @@ t.test('writes an audit line per change', async (t) => {
   await change('POST', '/admin/features/chat/reload', undefined, { action: 'feature.reload', feature: 'chat', before: { generation: 2 }, after: { generation: 3 } })
   await change('PATCH', '/admin/features/chat/config', { history: 5 }, { action: 'feature.configure', feature: 'chat', before: { config: {} }, after: { config: { history: 5 } } })
   await change('POST', '/admin/features/rescan', undefined, { action: 'feature.rescan', added: [], removed: [], before: Array, after: Array })
+  const { nodeId } = server.app
+  await change('POST', `/admin/nodes/${nodeId}`, { state: 'cordon' }, { action: 'node.state', nodeId, before: { state: 'ready' }, after: { state: 'cordon' } })
   await change('POST', '/admin/drain', { deadlineSeconds: 0 }, { action: 'server.drain', before: { draining: false }, after: { draining: true } })
   t.notMatch(JSON.stringify(lines), new RegExp(`${adminKey}|${token}`), 'the audit lines contain no key or token')
 

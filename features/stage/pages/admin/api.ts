@@ -82,6 +82,18 @@ export interface Health {
   uptime: number
   checks: Record<string, { ok: boolean, error?: string }>
   features: { name: string, state: Feature['state'] }[]
+  /** All servers; the one that answered is the first. Absent on servers of an earlier version. */
+  nodes?: Node[]
+}
+
+export interface Node {
+  nodeId: string
+  name: string
+  state: 'ready' | 'cordon' | 'drain'
+  connections: number
+  rooms: number
+  /** CPU of each media worker, 1 for a whole core. */
+  workersCpu: number[]
 }
 
 export interface Metric {

@@ -1,0 +1,197 @@
+import fp from 'fastify-plugin'
+import { Draining, NotFound, Overloaded, withDetails } from './errors/codes.ts'
+
+/** `ready`: accepts users. `cordon`: creates no rooms. `drain`: hands its users over to other servers. */
+export type NodeState = 'ready' | 'cordon' | 'drain'
+
+/** What a server reports about itself. */
+export interface NodeReport {
+  /** Unique per start. */
+  nodeId: string
+  /** NODE_ID. */
+  name: string
+  state: NodeState
+  connections: number
+  maxConnections: number
+  rooms: number
+  /** Consumers of this server's clients. */
+  consumers: number
+  /** CPU of each media worker since the last report, 0 to 1, where 1 is a whole core. */
+  workersCpu: number[]
+  /** UDP ports for audio from and to other servers. */
+  relayPorts: { used: number, total: number }
+  /** Whether the server rejects new connections because of its limits. */
+  isFull: boolean
+}
+
+/** The servers of the deployment. */
+export interface Nodes {
+  /** This server's report first, then the last reports of the others. Servers that send none any more are missing. */
+  list (): NodeReport[]
+  /** Whether this server rejects new connections because of its limits. */
+  readonly isFull: boolean
+  /** Whether this server rejects new rooms. */
+  readonly isCordoned: boolean
+  /** The URLs of the other servers that accept users, the least loaded first; see NODE_URLS. */
+  urls (): string[]
+  /** @returns an OVERLOADED or DRAINING error that says when to retry, and where to go */
+  refusal (code: 'OVERLOADED' | 'DRAINING'): Error
+  /**
+   * Changes the state of a server.
+   *
+   * @param node its nodeId or NODE_ID
+   * @param drainSeconds for the state `drain`: how long the server's users have to leave
+   * @throws NOT_FOUND if there is no such server, UNAVAILABLE if it does not answer
+   */
+  change (node: string, state: NodeState, drainSeconds?: number): Promise<{ before: NodeState, node: NodeReport }>
+}
+
+declare module 'fastify' {
+  interface FastifyInstance {
+    nodes: Nodes
+  }
+}
+
+declare module './cluster/messages.ts' {
+  interface ClusterMessages {
+    'node:report': NodeReport
+    /** A server has started, or has lost messages: the others report. */
+    'node:hello': { nodeId: string }
+    'node:gone': { nodeId: string }
+  }
+  interface ClusterRequests {
+    'node:change': { data: { state: NodeState, drainSeconds: number }, reply: { before: NodeState, node: NodeReport } }
+  }
+}
+
+/** A server whose last report is this many intervals old is gone. */
+const missedReports = 3
+/** When a client should retry, in milliseconds. */
+const retryAfterMs = 5000
+const requestMs = 3000
+
+/** Load of a server, 0 to 1: the fuller of its connections and its media workers. */
+const loadOf = ({ connections, maxConnections, workersCpu }: NodeReport) => Math.max(connections / maxConnections, averageOf(workersCpu))
+
+function averageOf (values: readonly number[]): number {
+  return values.length === 0 ? 0 : values.reduce((sum, value) => sum + value, 0) / values.length
+}
+
+/** Publishes the load and the state of this server, and knows those of the others. */
+export default fp(async function nodes (app) {
+  const { bus, cluster, config, log, metrics, nodeId, timings } = app
+  const others = new Map<string, { report: NodeReport, at: number }>()
+  const cpu = new Map<number, { at: number, usedMs: number, share: number }>()
+  let cordoned = false
+
+  const state = (): NodeState => app.drain.draining ? 'drain' : cordoned ? 'cordon' : 'ready'
+  const workersCpu = () => [...cpu.entries()].toSorted(([a], [b]) => a - b).map(([, { share }]) => share)
+  const isFull = () => app.sockets.size >= config.MAX_CONNECTIONS ||
+    (config.MAX_WORKERS_CPU_PERCENT !== undefined && averageOf(workersCpu()) * 100 >= config.MAX_WORKERS_CPU_PERCENT)
+
+  function own (): NodeReport {
+    const { consumers, relayPorts } = app.sfu.load()
+    return {
+      nodeId,
+      name: config.NODE_ID,
+      state: state(),
+      connections: app.sockets.size,
+      maxConnections: config.MAX_CONNECTIONS,
+      rooms: app.rooms.size,
+      consumers,
+      workersCpu: workersCpu(),
+      relayPorts,
+      isFull: isFull()
+    }
+  }
+
+  async function measure (): Promise<void> {
+    const at = performance.now()
+    const workers = await app.sfu.workersCpuMs()
+    for (const index of cpu.keys()) if (!workers.has(index)) cpu.delete(index)
+    for (const [index, usedMs] of workers) {
+      const before = cpu.get(index)
+      // The replacement of a dead worker starts at 0.
+      const share = before && usedMs >= before.usedMs ? (usedMs - before.usedMs) / (at - before.at) : 0
+      cpu.set(index, { at, usedMs, share: Math.round(share * 1000) / 1000 })
+    }
+  }
+
+  const publish = () => { cluster.send('node:report', own()) }
+
+  async function report (): Promise<void> {
+    await measure().catch((err: unknown) => log.debug({ err }, 'the CPU of the media workers cannot be read'))
+    publish()
+    count()
+  }
+
+  function alive (): NodeReport[] {
+    const oldest = performance.now() - missedReports * timings.nodeReportMs
+    for (const [id, { at }] of others) if (at < oldest) others.delete(id)
+    return [...others.values()].map(({ report }) => report)
+  }
+
+  const list = () => [own(), ...alive().toSorted((a, b) => a.name < b.name ? -1 : 1)]
+
+  const known = metrics.gauge('flylive_nodes', 'Servers of the deployment that this server knows, itself included, by state', ['state'])
+  const workerCpu = metrics.gauge('flylive_mediasoup_worker_cpu_ratio', 'CPU of each media worker, 1 for a whole core', ['worker'])
+  function count (): void {
+    const all = list()
+    for (const one of ['ready', 'cordon', 'drain'] as const) known.set({ state: one }, all.filter(({ state }) => state === one).length)
+    workerCpu.reset()
+    for (const [worker, { share }] of cpu) workerCpu.set({ worker }, share)
+  }
+  known.set({ state: 'ready' }, 1)
+
+  cluster.on('node:report', (report) => {
+    if (report.nodeId !== nodeId) others.set(report.nodeId, { report, at: performance.now() })
+  })
+  cluster.on('node:hello', (from) => { if (from.nodeId !== nodeId) publish() })
+  cluster.on('node:gone', (from) => { others.delete(from.nodeId) })
+  cluster.answer('node:change', ({ state: wanted, drainSeconds }) => {
+    const before = state()
+    cordoned = wanted === 'cordon'
+    if (wanted === 'drain') app.drain.begin(drainSeconds)
+    else app.drain.cancel()
+    log.warn({ before, after: wanted }, 'state of this server changed')
+    publish()
+    return { before, node: own() }
+  })
+
+  const urlOf = ({ nodeId: id, name }: NodeReport) => config.NODE_URLS.find(([node]) => node === id || node === name)?.[1]
+  const urls = () => alive().filter(({ state, isFull }) => state === 'ready' && !isFull)
+    .toSorted((a, b) => loadOf(a) - loadOf(b)).map(urlOf).filter((url) => url !== undefined)
+
+  app.decorate('nodes', {
+    list,
+    urls,
+    get isFull () {
+      return isFull()
+    },
+    get isCordoned () {
+      return cordoned
+    },
+    refusal (code) {
+      const [url] = urls()
+      return withDetails(code === 'DRAINING' ? new Draining() : new Overloaded(), { retryAfterMs, ...(url === undefined ? {} : { url }) })
+    },
+    async change (node, wanted, drainSeconds = config.DRAIN_SECONDS) {
+      const found = list().find((one) => one.nodeId === node) ?? list().find((one) => one.name === node)
+      if (!found) throw new NotFound(`The server ${node}`)
+      const answer = await cluster.ask(found.nodeId, 'node:change', { state: wanted, drainSeconds }, requestMs)
+      if (found.nodeId !== nodeId) others.set(found.nodeId, { report: answer.node, at: performance.now() })
+      return answer
+    }
+  } satisfies Nodes)
+
+  app.addHook('onReady', async () => {
+    cluster.send('node:hello', { nodeId })
+    await report()
+  })
+  bus.onHealed(() => { cluster.send('node:hello', { nodeId }) })
+  const timer = setInterval(() => { report() }, timings.nodeReportMs).unref()
+  app.addHook('preClose', async () => {
+    clearInterval(timer)
+    await cluster.send('node:gone', { nodeId })
+  })
+}, { name: 'nodes', dependencies: ['config', 'timings', 'metrics', 'cluster', 'sockets', 'rooms', 'sfu', 'drain'] })

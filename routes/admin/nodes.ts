@@ -1,0 +1,38 @@
+import type { FastifyPluginAsyncZod } from 'fastify-type-provider-zod'
+import { z } from 'zod'
+import { NotFound } from '../../plugins/errors/codes.ts'
+import { refusals } from '../../plugins/errors/refusals.ts'
+import { nodeReport } from '../health.ts'
+
+/** The servers of the deployment: GET /admin/nodes lists them, POST /admin/nodes/:nodeId changes the state of one. */
+export default (async function nodes (app) {
+  if (!app.admin.enabled) return
+
+  app.get('/admin/nodes', {
+    schema: {
+      tags: ['server'],
+      summary: 'Lists the servers with their state and load',
+      description: 'The server that answers is the first. A server that has not reported for 15 s is missing.',
+      response: { 200: z.object({ nodes: z.array(nodeReport) }) }
+    }
+  }, async () => ({ nodes: app.nodes.list() }))
+
+  app.post('/admin/nodes/:nodeId', {
+    schema: {
+      tags: ['server'],
+      summary: 'Changes the state of a server',
+      description: '`ready`: accepts users. `cordon`: keeps its users, but creates no rooms. `drain`: rejects new connections and rooms, and sends its users to other servers; the response does not wait until they have left. The state ends with the process.',
+      params: z.object({ nodeId: z.string().min(1).max(128).describe('The nodeId of a server, or its NODE_ID') }),
+      body: z.object({
+        state: z.enum(['ready', 'cordon', 'drain']),
+        deadlineSeconds: z.number().min(0).max(3600).optional().describe('For `drain`: how long users have to leave. Default: DRAIN_SECONDS of the server that answers')
+      }),
+      response: { 200: nodeReport, ...refusals(NotFound) }
+    }
+  }, async (request) => {
+    const { body: { state, deadlineSeconds }, params: { nodeId } } = request
+    const { before, node } = await app.nodes.change(nodeId, state, deadlineSeconds)
+    app.admin.audit(request, 'node.state', { nodeId: node.nodeId, before: { state: before }, after: { state } })
+    return node
+  })
+}) satisfies FastifyPluginAsyncZod
