@@ -25,9 +25,11 @@ export interface ServerProcess {
  *
  * @param cwd working directory; an empty folder by default
  * @param program path of a `server.ts`; this checkout's by default
+ * @param launcher a command that runs the server, `ip netns exec …` for example
  */
-export function startServer (t: Test, env: Record<string, string> = {}, cwd = t.testdir({}), program = join(root, 'server.ts')): ServerProcess {
-  const child = spawn(process.execPath, [...youngGeneration, program], {
+export function startServer (t: Test, env: Record<string, string> = {}, cwd = t.testdir({}), program = join(root, 'server.ts'), launcher: readonly string[] = []): ServerProcess {
+  const [command, ...args] = [...launcher, process.execPath, ...youngGeneration, program] as [string, ...string[]]
+  const child = spawn(command, args, {
     cwd,
     env: {
       PATH: process.env.PATH,

@@ -63,8 +63,8 @@ async function startShared (): Promise<number> {
   return port
 }
 
-async function spawnRedis (port: number, folder: string): Promise<ChildProcess> {
-  const child = spawn('redis-server', ['--port', String(port), '--bind', '127.0.0.1', '--databases', '4096', '--save', '', '--appendonly', 'no', '--dir', folder], { stdio: ['ignore', 'pipe', 'ignore'] })
+async function spawnRedis (port: number, folder: string, host = '127.0.0.1'): Promise<ChildProcess> {
+  const child = spawn('redis-server', ['--port', String(port), '--bind', host, '--protected-mode', 'no', '--databases', '4096', '--save', '', '--appendonly', 'no', '--dir', folder], { stdio: ['ignore', 'pipe', 'ignore'] })
   let output = ''
   await new Promise<void>((resolve, reject) => {
     child.stdout.on('data', (chunk) => {
@@ -77,14 +77,18 @@ async function spawnRedis (port: number, folder: string): Promise<ChildProcess> 
   return child
 }
 
-/** Starts a Redis that is stopped after the test. */
-export async function startRedis (t: Test): Promise<TestRedis> {
+/**
+ * Starts a Redis that is stopped after the test.
+ *
+ * @param host the address that it listens on
+ */
+export async function startRedis (t: Test, host = '127.0.0.1'): Promise<TestRedis> {
   const folder = mkdtempSync(join(tmpdir(), 'flylive-redis-'))
   const port = await freePort()
   let child: ChildProcess | undefined
 
   async function start () {
-    child = await spawnRedis(port, folder)
+    child = await spawnRedis(port, folder, host)
   }
   async function kill () {
     if (!child || child.exitCode !== null || child.signalCode !== null) return
@@ -99,7 +103,7 @@ export async function startRedis (t: Test): Promise<TestRedis> {
     rmSync(folder, { recursive: true, force: true })
   })
   return {
-    url: `redis://127.0.0.1:${port}/3`,
+    url: `redis://${host}:${port}/3`,
     port,
     get process () {
       return child as ChildProcess

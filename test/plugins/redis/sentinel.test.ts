@@ -9,6 +9,7 @@ import type { Test } from 'tap'
 import { build, shortTimings, tokenFor } from '../../support/build.ts'
 import { freePort, startRedis } from '../../support/redis.ts'
 import { until } from '../../support/retry.ts'
+import { rtpReceiver, sendSilence } from '../../support/rtp-packets.ts'
 
 /** Starts a Sentinel that fails over when the primary has been down for a second. Stops the Sentinel after the test. */
 async function startSentinel (t: Test, primaryPort: number): Promise<number> {
@@ -43,23 +44,51 @@ async function command (port: number, ...args: [string, ...string[]]): Promise<u
   }
 }
 
-t.test('the server follows a failover of Sentinel', async (t) => {
+t.test('two servers follow a failover of Sentinel: rooms, gifts and audio between the servers go on', async (t) => {
   const [primary, replica] = [await startRedis(t), await startRedis(t)]
   await command(replica.port, 'REPLICAOF', '127.0.0.1', String(primary.port))
   const sentinel = await startSentinel(t, primary.port)
   await until(async () => /slave0:.*state=online/.test(String(await command(primary.port, 'INFO', 'replication'))))
   await until(async () => JSON.stringify(await command(sentinel, 'SENTINEL', 'replicas', 'rooms')).includes(String(replica.port)))
 
-  const server = await build(t, { timings: shortTimings, env: { FEATURES: 'auth,seats,chat,media', REDIS_SENTINELS: `127.0.0.1:${sentinel}`, REDIS_SENTINEL_NAME: 'rooms', REDIS_DB: '2' } })
-  const [ada, bob] = [await server.connect(1), await server.connect(2)]
-  for (const client of [ada, bob]) await client.ok('room:join', { roomId: 'r1' })
+  const env = { FEATURES: 'auth,seats,chat,media,gifts', REDIS_SENTINELS: `127.0.0.1:${sentinel}`, REDIS_SENTINEL_NAME: 'rooms', REDIS_DB: '2' }
+  const [server, second] = [await build(t, { timings: shortTimings, env }), await build(t, { timings: shortTimings, env })]
+  const [ada, bob] = [await server.connect(1), await second.connect(2)]
+  for (const client of [ada, bob]) await until(async () => (await client.request('room:join', { roomId: 'r1' })).ok)
   await ada.ok('seat:take', { seatIndex: 0 })
+  const gifts = [await ada.ok('gift:send', { giftId: 7, recipientId: 2 })]
+  const speak = async (ssrc: number) => {
+    const injection = await server.app.sfu.inject('r1', { userId: 1, userKey: '1', nodeId: server.app.nodeId, kind: 'service' }, { ssrc })
+    sendSilence(t, ssrc, injection)
+    return injection.producerId
+  }
+  const receiver = await rtpReceiver(t)
+  const tap = await second.app.sfu.tap('r1', { port: receiver.port, follows: () => true })
+  const flows = async (producerId: string) => {
+    await until(() => tap.voices.some((voice) => voice.producerId === producerId), 30_000)
+    const heard = () => receiver.packets.filter(({ ssrc }) => ssrc === tap.voices.find((voice) => voice.producerId === producerId)?.ssrc)
+    const before = heard().length
+    await until(() => heard().length > before + 10)
+    return heard()
+  }
+  const voice = await speak(101)
+  await flows(voice)
+
+  // What the replica has not received is lost with the primary.
+  await until(async () => await command(primary.port, 'WAIT', '1', '1000') === 1)
   await primary.kill()
   await until(async () => (await ada.request('seat:take', { seatIndex: 1 })).error === undefined, 30_000)
-  await until(async () => (await fetch(`${server.url}/readyz`)).status === 200)
+  for (const { url } of [server, second]) await until(async () => (await fetch(`${url}/readyz`)).status === 200, 30_000)
   t.match(await bob.event('seat:updated', ({ seatIndex }) => seatIndex === 1), { userId: 1 })
   await bob.ok('chat:message', { content: 'still here' })
   t.match(await ada.event('chat:message'), { content: 'still here' })
+  gifts.push(await bob.ok('gift:send', { giftId: 8, recipientId: 1 }))
+  for (const { transactionId } of gifts) await until(async () => JSON.stringify((await server.admin('GET', '/admin/gifts/ledger')).body).includes(String(transactionId)), 30_000)
+  t.match((await server.admin('GET', '/admin/gifts')).body, { queued: 0, deadLetters: 0, ledger: 2 }, 'each gift once')
+
+  const packets = await flows(voice)
+  t.equal(packets.findIndex(({ sequenceNumber }, i) => i > 0 && sequenceNumber !== (((packets[i - 1]?.sequenceNumber ?? 0) + 1) & 0xffff)), -1, 'the audio was not interrupted')
+  await flows(await speak(102))
   t.match(await command(replica.port, 'ROLE'), ['master'])
 })
 

@@ -1,0 +1,45 @@
+import t from 'tap'
+import { namespacesMissing } from '../../support/namespaces.ts'
+import { cutLink, drainOne, heardAfterJoin, killOne, loseRedis } from './three-servers.ts'
+
+// The figures are in docs/measurements.md.
+
+const missing = namespacesMissing()
+
+for (const inNamespaces of [false, true]) {
+  t.test(inNamespaces ? 'in three network namespaces' : 'on one host', { skip: inNamespaces ? missing ?? false : false }, async (t) => {
+    await t.test('speakers on two servers are heard on a third', async (t) => {
+      const { heardMs, lost } = await heardAfterJoin(t, { inNamespaces })
+      t.comment(`| heard after the join | ${heardMs} ms, ${lost} packets lost |`)
+      t.ok(heardMs < 1000, `${heardMs} ms`)
+      t.equal(lost, 0)
+    })
+
+    await t.test('a server is killed', async (t) => {
+      const { heardMs, silenceMs, goneMs } = await killOne(t, { inNamespaces })
+      t.comment(`| kill -9 | heard again after ${heardMs} ms, elsewhere at most ${silenceMs} ms without sound, voices gone after ${goneMs} ms |`)
+      t.ok(heardMs <= 3000, `heard again after ${heardMs} ms`)
+      t.ok(silenceMs < 200, `${silenceMs} ms without sound`)
+      t.ok(goneMs <= 12_000, `gone after ${goneMs} ms`)
+    })
+
+    await t.test('a server is drained', async (t) => {
+      const { silenceMs } = await drainOne(t, { inNamespaces })
+      t.comment(`| drain | a listener moves and is without sound for at most ${silenceMs} ms |`)
+      t.ok(silenceMs < 3000, `${silenceMs} ms`)
+    })
+
+    await t.test('Redis is away for 30 s', async (t) => {
+      const { silenceMs, lost, heardMs } = await loseRedis(t, 30, { inNamespaces })
+      t.comment(`| Redis away | ${lost} packets lost, at most ${silenceMs} ms without sound, a new voice heard ${heardMs} ms after the return |`)
+      t.equal(lost, 0)
+      t.ok(heardMs <= 2000, `a new voice after ${heardMs} ms`)
+    })
+  })
+}
+
+t.test('the link between two servers is down for 20 s', { skip: missing ?? false }, async (t) => {
+  const { heardMs, silenceMs } = await cutLink(t, 20)
+  t.comment(`| link down | heard again ${heardMs} ms after it is up; the other voice at most ${silenceMs} ms without sound |`)
+  t.ok(heardMs <= 3000, `${heardMs} ms`)
+})

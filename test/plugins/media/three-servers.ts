@@ -1,0 +1,266 @@
+import { setTimeout as delay } from 'node:timers/promises'
+import wrtc from '@roamhq/wrtc'
+import type { Test } from 'tap'
+import { RoomClient } from '../../../client/index.ts'
+import { createRelay } from '../../client/relay.ts'
+import { adminKey, tokenFor } from '../../support/build.ts'
+import { createNetwork } from '../../support/namespaces.ts'
+import type { NetworkHost, TestNetwork } from '../../support/namespaces.ts'
+import { startServer } from '../../support/process.ts'
+import type { ServerProcess } from '../../support/process.ts'
+import { freePort, startRedis } from '../../support/redis.ts'
+import { until } from '../../support/retry.ts'
+import { createTone } from '../../support/wrtc.ts'
+
+const { RTCAudioSink, RTCPeerConnection } = wrtc as typeof wrtc & { RTCPeerConnection: typeof globalThis.RTCPeerConnection }
+const roomId = 'r1'
+const backoff = { firstMs: 100, longestMs: 500 }
+
+/** All connections of this process, to read their statistics. */
+const peers = new Set<RTCPeerConnection>()
+globalThis.RTCPeerConnection = class extends RTCPeerConnection {
+  constructor (configuration?: RTCConfiguration) {
+    super(configuration)
+    peers.add(this)
+  }
+}
+
+interface Server {
+  process: ServerProcess
+  url: string
+  host: NetworkHost | undefined
+}
+
+/** What a listener hears of each user. */
+export interface Listener {
+  room: RoomClient
+  /** @returns whether sound of the user has arrived within the last `ms` milliseconds */
+  hears (userId: number, ms?: number): boolean
+  /** The longest time without sound of a user since {@link watch}, in milliseconds. */
+  longestSilence (userId: number): number
+  /** Starts {@link longestSilence} anew. */
+  watch (): void
+}
+
+/** Starts three servers that share one Redis. */
+export async function startThree (t: Test, { inNamespaces = false, env = {} }: { inNamespaces?: boolean, env?: Record<string, string> } = {}) {
+  const network: TestNetwork | undefined = inNamespaces ? createNetwork(t, 3) : undefined
+  const redis = await startRedis(t, network?.ip)
+  const ports = network ? [3030, 3030, 3030] : [await freePort(), await freePort(), await freePort()]
+  const urls = ports.map((port, i) => `node-${i}=http://${network?.hosts[i]?.ip ?? '127.0.0.1'}:${port}`)
+  const start = async (i: number): Promise<Server> => {
+    const host = network?.hosts[i]
+    const process = startServer(t, {
+      FEATURES: 'auth,media,seats',
+      NODE_ID: `node-${i}`,
+      PORT: String(ports[i]),
+      NODE_URLS: urls.join(','),
+      REDIS_URL: redis.url,
+      MEDIASOUP_WORKERS: '1',
+      ...(host ? { HOST: host.ip, MEDIASOUP_LISTEN_IP: host.ip } : {}),
+      ...env
+    }, undefined, undefined, host?.launcher)
+    return { process, url: await process.url, host }
+  }
+  const servers = await Promise.all([0, 1, 2].map(start)) as [Server, Server, Server]
+
+  async function enter (url: string, id: number, receive: 'voices' | false) {
+    const room = new RoomClient({ url, token: () => tokenFor(id), audio: { handlerName: 'Chrome111', receive }, backoff })
+    t.teardown(() => room.close())
+    await room.join(roomId)
+    return room
+  }
+
+  /** A user who speaks. */
+  async function speak (url: string, id: number) {
+    const room = await enter(url, id, false)
+    await room.seats.takeFree()
+    await room.audio?.publish(createTone(t))
+    return room
+  }
+
+  async function listen (url: string, id: number): Promise<Listener> {
+    const room = await enter(url, id, 'voices')
+    const sounds = new Map<number, number>()
+    const silences = new Map<number, number>()
+    const sinks = new Map<MediaStreamTrack, { stop (): void }>()
+    const note = (userId: number) => {
+      const now = performance.now()
+      const before = sounds.get(userId)
+      if (before !== undefined) silences.set(userId, Math.max(silences.get(userId) ?? 0, now - before))
+      sounds.set(userId, now)
+    }
+    const follow = () => {
+      for (const { userId, track } of room.audio?.heard ?? []) {
+        if (sinks.has(track)) continue
+        const sink = new RTCAudioSink(track)
+        sinks.set(track, sink)
+        sink.ondata = ({ samples }: { samples: Int16Array }) => { if (samples.some((sample) => sample > 2000)) note(Number(userId)) }
+      }
+    }
+    const timer = setInterval(follow, 20)
+    t.teardown(() => {
+      clearInterval(timer)
+      for (const sink of sinks.values()) sink.stop()
+    })
+    return {
+      room,
+      hears: (userId, ms = 100) => performance.now() - (sounds.get(userId) ?? -Infinity) < ms,
+      longestSilence: (userId) => Math.max(silences.get(userId) ?? 0, performance.now() - (sounds.get(userId) ?? 0)),
+      watch: () => silences.clear()
+    }
+  }
+
+  return { network, redis, servers, speak, listen }
+}
+
+/** @returns the value of a metric without labels, or the sum over its labels */
+export async function metric ({ url }: Pick<Server, 'url'>, name: string): Promise<number> {
+  const response = await fetch(`${url}/admin/metrics`, { headers: { authorization: `Bearer ${adminKey}` } })
+  const { metrics } = await response.json() as { metrics: { name: string, samples: { value: number }[] }[] }
+  return metrics.find((one) => one.name === name)?.samples.reduce((sum, { value }) => sum + value, 0) ?? 0
+}
+
+/** @returns the packets that all receivers of this process have lost */
+async function lostPackets (): Promise<number> {
+  let lost = 0
+  for (const peer of peers) {
+    if (peer.connectionState === 'closed') continue
+    for (const report of (await peer.getStats()).values() as Iterable<{ type: string, packetsLost?: number }>) if (report.type === 'inbound-rtp') lost += report.packetsLost ?? 0
+  }
+  return lost
+}
+
+const since = (at: number) => Math.round(performance.now() - at)
+
+/** Speakers on A and B, a listener on C. @returns when both were heard after the join, in milliseconds, and the packets lost within three seconds */
+export async function heardAfterJoin (t: Test, options: { inNamespaces: boolean }) {
+  const { servers: [a, b, c], speak, listen } = await startThree(t, options)
+  await speak(a.url, 1)
+  await speak(b.url, 2)
+  const at = performance.now()
+  const eve = await listen(c.url, 3)
+  await until(() => eve.hears(1) && eve.hears(2))
+  const heardMs = since(at)
+  await delay(3000)
+  t.ok(eve.hears(1, 500) && eve.hears(2, 500))
+  return { heardMs, lost: await lostPackets() }
+}
+
+/**
+ * Kills A, which has a speaker and a listener, while there are a speaker on B and a listener on C.
+ *
+ * @returns when the listener of A hears B again, the longest silence of B for the listener on C, and when A's voice is gone, in milliseconds
+ */
+export async function killOne (t: Test, options: { inNamespaces: boolean }) {
+  const { servers: [a, b, c], speak, listen } = await startThree(t, options)
+  const { hostname } = new URL(a.url)
+  // The load balancer of the listener; in namespaces, its client is told the servers one after the other.
+  const relay = hostname === '127.0.0.1' ? await createRelay(t, a.url) : undefined
+  const speaker = await speak(a.url, 1)
+  await speak(b.url, 2)
+  const moved = await listen(relay?.url ?? a.url, 3)
+  const still = await listen(c.url, 4)
+  await until(() => moved.hears(2) && still.hears(1) && still.hears(2))
+  await moved.room.seats.takeFree()
+  const seat = moved.room.seats.own?.seatIndex
+  still.watch()
+  speaker.close()
+  await until(() => !still.hears(1, 200))
+  const second = await speak(a.url, 5)
+  await until(() => still.hears(5))
+  const gone = Promise.withResolvers<number>()
+  still.watch()
+  const at = performance.now()
+  still.room.connection.on('audio:producerClosed', ({ userId }) => { if (userId === 5) gone.resolve(since(at)) })
+  a.process.child.kill('SIGKILL')
+  second.close()
+  let listener = moved
+  if (relay) await relay.mend(b.url)
+  else {
+    moved.room.close()
+    listener = await listen(b.url, 3)
+  }
+  await until(() => listener.hears(2, 60) && listener.room.state === 'in' && listener.room.seats.own !== undefined)
+  const heardMs = since(at)
+  t.equal(listener.room.seats.own?.seatIndex, seat, 'the seat is kept')
+  const goneMs = await gone.promise
+  return { heardMs, silenceMs: Math.round(still.longestSilence(2)), goneMs }
+}
+
+/** Ends the link between A and C. @returns when C hears A again after the link is back, in milliseconds, and the pipes left over */
+export async function cutLink (t: Test, seconds: number) {
+  const { network, servers: [a, b, c], speak, listen } = await startThree(t, { inNamespaces: true })
+  await speak(a.url, 1)
+  await speak(b.url, 2)
+  const eve = await listen(c.url, 3)
+  await until(() => eve.hears(1) && eve.hears(2))
+  const before = await Promise.all([a, b, c].map((server) => metric(server, 'flylive_relay_pipes')))
+  const [hostA, , hostC] = network?.hosts as [NetworkHost, NetworkHost, NetworkHost]
+  network?.link(hostA, hostC, false)
+  eve.watch()
+  await delay(seconds * 1000)
+  t.notOk(eve.hears(1, 1000), 'the link is down')
+  const producers = eve.room.audio?.producers.filter(({ userId }) => userId === 1) ?? []
+  t.equal(producers.length, 1, 'the voice is still announced')
+  const silenceMs = Math.round(eve.longestSilence(2))
+  network?.link(hostA, hostC, true)
+  const at = performance.now()
+  await until(() => eve.hears(1))
+  const heardMs = since(at)
+  await until(async () => JSON.stringify(await Promise.all([a, b, c].map((server) => metric(server, 'flylive_relay_pipes')))) === JSON.stringify(before), 20_000)
+  return { heardMs, silenceMs }
+}
+
+/** Kills Redis for a while. @returns the longest silence, in milliseconds, and when a new voice is heard after the return of Redis */
+export async function loseRedis (t: Test, seconds: number, options: { inNamespaces: boolean }) {
+  const { redis, servers: [a, b, c], speak, listen } = await startThree(t, options)
+  await speak(a.url, 1)
+  const eve = await listen(c.url, 3)
+  const late = await speak(b.url, 2)
+  await until(() => eve.hears(1) && eve.hears(2))
+  await late.audio?.unpublish()
+  await until(() => !eve.hears(2, 300))
+  eve.watch()
+  const lostBefore = await lostPackets()
+  await redis.kill()
+  await delay(seconds * 1000)
+  const silenceMs = Math.round(eve.longestSilence(1))
+  const lost = await lostPackets() - lostBefore
+  // The new voice exists on its server while Redis is away.
+  await late.audio?.publish(createTone(t))
+  await redis.start()
+  const at = performance.now()
+  await until(() => eve.hears(2), 20_000)
+  return { silenceMs, lost, heardMs: since(at) }
+}
+
+/**
+ * Drains A, which has a listener on a seat, while a speaker is on B.
+ *
+ * @returns the longest silence of the listener, in milliseconds
+ */
+export async function drainOne (t: Test, options: { inNamespaces: boolean }) {
+  const { servers: [a, b], speak, listen } = await startThree(t, options)
+  await speak(b.url, 1)
+  const eve = await listen(a.url, 2)
+  await eve.room.seats.takeFree()
+  await until(() => eve.hears(1))
+  const states: string[] = []
+  eve.room.on('state', (state) => states.push(state))
+  let lostSeat = false
+  eve.room.connection.on('seat:cleared', () => { lostSeat = true })
+  eve.watch()
+  const response = await fetch(`${b.url}/admin/nodes/node-0`, {
+    method: 'POST',
+    headers: { authorization: `Bearer ${adminKey}`, 'content-type': 'application/json' },
+    body: JSON.stringify({ state: 'drain', deadlineSeconds: 4 })
+  })
+  t.equal(response.status, 200)
+  await until(async () => await metric(a, 'flylive_socket_connections') === 0)
+  await until(() => eve.hears(1))
+  await delay(1000)
+  t.same(states, [], 'the client stays in the room')
+  t.notOk(lostSeat, 'the seat is kept')
+  return { silenceMs: Math.round(eve.longestSilence(1)) }
+}

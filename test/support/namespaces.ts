@@ -1,0 +1,64 @@
+import { execFileSync } from 'node:child_process'
+import type { Test } from 'tap'
+
+/** A host of its own on one machine: a network namespace of Linux. */
+export interface NetworkHost {
+  ip: string
+  /** The command that runs a program there. */
+  launcher: string[]
+}
+
+/** Hosts on one network, together with the machine itself. */
+export interface TestNetwork {
+  /** The address of the machine on the network. */
+  ip: string
+  hosts: NetworkHost[]
+  /** Ends or restores the connection between two hosts. They still reach the machine. */
+  link (a: NetworkHost, b: NetworkHost, isUp: boolean): void
+}
+
+const ip = (...args: string[]) => execFileSync('ip', args, { stdio: 'pipe' })
+
+/** @returns why network namespaces cannot be used; undefined if they can */
+export function namespacesMissing (): string | undefined {
+  if (process.getuid?.() !== 0) return 'network namespaces need root'
+  const name = `flylive-try-${process.pid}`
+  try {
+    ip('netns', 'add', name)
+    ip('netns', 'delete', name)
+    return
+  } catch (error) {
+    return `network namespaces cannot be made: ${error instanceof Error ? error.message : String(error)}`
+  }
+}
+
+/** Makes a network of namespaces, which is removed after the test. */
+export function createNetwork (t: Test, size: number): TestNetwork {
+  const id = process.pid % 60_000
+  const net = `10.${200 + id % 50}.${id % 250}`
+  const bridge = `fly${id}`
+  ip('link', 'add', bridge, 'type', 'bridge')
+  t.teardown(() => ip('link', 'delete', bridge))
+  ip('address', 'add', `${net}.1/24`, 'dev', bridge)
+  ip('link', 'set', bridge, 'up')
+  const hosts = Array.from({ length: size }, (_, i): NetworkHost => {
+    const name = `fly${id}-${i}`
+    const address = `${net}.${10 + i}`
+    ip('netns', 'add', name)
+    t.teardown(() => ip('netns', 'delete', name))
+    ip('link', 'add', `fly${id}v${i}`, 'type', 'veth', 'peer', 'name', 'eth0', 'netns', name)
+    ip('link', 'set', `fly${id}v${i}`, 'master', bridge, 'up')
+    const launcher = ['ip', 'netns', 'exec', name]
+    ip('-n', name, 'address', 'add', `${address}/24`, 'dev', 'eth0')
+    ip('-n', name, 'link', 'set', 'eth0', 'up')
+    ip('-n', name, 'link', 'set', 'lo', 'up')
+    return { ip: address, launcher }
+  })
+  return {
+    ip: `${net}.1`,
+    hosts,
+    link (a, b, isUp) {
+      for (const [from, to] of [[a, b], [b, a]] as const) ip('-n', from.launcher[3] as string, 'route', isUp ? 'delete' : 'add', 'blackhole', `${to.ip}/32`)
+    }
+  }
+}
