@@ -28,7 +28,7 @@ export interface ServerProcess {
  * @param launcher a command that runs the server, `ip netns exec …` for example
  */
 export function startServer (t: Test, env: Record<string, string> = {}, cwd = t.testdir({}), program = join(root, 'server.ts'), launcher: readonly string[] = []): ServerProcess {
-  const [command, ...args] = [...launcher, process.execPath, ...youngGeneration, program] as [string, ...string[]]
+  const [command = '', ...args] = [...launcher, process.execPath, ...youngGeneration, program]
   const child = spawn(command, args, {
     cwd,
     env: {

@@ -12,7 +12,9 @@ import { freePort, startRedis } from '../../support/redis.ts'
 import { until } from '../../support/retry.ts'
 import { createTone } from '../../support/wrtc.ts'
 
-const { RTCAudioSink, RTCPeerConnection } = wrtc as typeof wrtc & { RTCPeerConnection: typeof globalThis.RTCPeerConnection }
+const { RTCAudioSink } = wrtc.nonstandard
+// test/support/wrtc.ts has set the class.
+const { RTCPeerConnection } = globalThis
 const roomId = 'r1'
 const backoff = { firstMs: 100, longestMs: 500 }
 
