@@ -26,7 +26,6 @@ export function namespacesMissing (): string | undefined {
   try {
     ip('netns', 'add', name)
     ip('netns', 'delete', name)
-    return
   } catch (error) {
     return `network namespaces cannot be made: ${error instanceof Error ? error.message : String(error)}`
   }
