@@ -4,6 +4,7 @@ import { validationFailed } from 'flylive-audio-server/feature'
 import type { DtlsParameters, RtpCapabilities, RtpParameters } from 'flylive-audio-server/feature'
 import { OfferNotAcceptable } from './errors.ts'
 
+// The parser returns a text that looks like a number as a number, despite its types.
 type Media = SessionDescription['media'][number]
 
 /** What the server answers an offer with. */
@@ -43,10 +44,10 @@ const invalid = (message: string) => validationFailed([{ path: [], message }])
 
 function fingerprintOf (session: SessionDescription, media: Media): { algorithm: string, value: string } {
   const fingerprint = media.fingerprint ?? session.fingerprint
-  const algorithm = fingerprint?.type.toLowerCase() ?? ''
+  const algorithm = String(fingerprint?.type ?? '').toLowerCase()
   const octets = digestOctets[algorithm]
-  if (!fingerprint || octets === undefined || !new RegExp(`^[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){${octets - 1}}$`).test(fingerprint.hash)) throw invalid('The offer has no valid fingerprint')
-  return { algorithm, value: fingerprint.hash.toUpperCase() }
+  if (!fingerprint || octets === undefined || !new RegExp(`^[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){${octets - 1}}$`).test(String(fingerprint.hash))) throw invalid('The offer has no valid fingerprint')
+  return { algorithm, value: String(fingerprint.hash).toUpperCase() }
 }
 
 /**
@@ -68,7 +69,7 @@ export function parseOffer (text: string, direction: 'send' | 'receive'): Offer 
   const index = session.media.findIndex(isUsable)
   const media = session.media[index]
   if (!media) throw new OfferNotAcceptable(`The offer has no audio that the client can ${direction}`)
-  const opus = media.rtp.find(({ codec, rate }) => codec.toLowerCase() === 'opus' && rate === 48_000)
+  const opus = media.rtp.find(({ codec, rate }) => String(codec).toLowerCase() === 'opus' && rate === 48_000)
   if (!opus || opus.payload < 0 || opus.payload > 127) throw new OfferNotAcceptable('The offer does not contain Opus')
   const iceUfrag = media.iceUfrag ?? session.iceUfrag
   const icePwd = media.icePwd ?? session.icePwd
@@ -100,7 +101,7 @@ function feedbackOf ({ media, payloadType }: Offer): { type: string, parameter: 
 /** The parameters of Opus that the server uses. */
 function opusParameters ({ media, payloadType }: Offer): Record<string, number> {
   const config = media.fmtp.find(({ payload }) => payload === payloadType)?.config
-  const given = config === undefined ? {} : parseParams(config)
+  const given = config === undefined ? {} : parseParams(String(config))
   const names = ['minptime', 'useinbandfec', 'usedtx', 'stereo', 'sprop-stereo', 'maxaveragebitrate']
   return Object.fromEntries(names.flatMap((name) => Number.isInteger(given[name]) ? [[name, Number(given[name])]] : []))
 }
@@ -109,14 +110,14 @@ function opusParameters ({ media, payloadType }: Offer): Record<string, number> 
 export function rtpParametersOf (offer: Offer): RtpParameters {
   const { media, payloadType } = offer
   const ssrc = Number(media.ssrcs?.[0]?.id)
-  const cname = media.ssrcs?.find(({ attribute }) => attribute === 'cname')?.value?.slice(0, 256)
+  const cname = String(media.ssrcs?.find(({ attribute }) => attribute === 'cname')?.value ?? '').slice(0, 256)
   return {
     mid: midOf(offer),
     codecs: [{ mimeType: 'audio/opus', payloadType, clockRate: 48_000, channels: 2, parameters: opusParameters(offer), rtcpFeedback: feedbackOf(offer) }],
     headerExtensions: extensionsOf(offer),
     // Without an SSRC in the offer, packets are recognised by the MID or the payload type.
     encodings: [Number.isInteger(ssrc) && ssrc > 0 && ssrc <= 0xffffffff ? { ssrc } : {}],
-    rtcp: { ...(cname === undefined || cname === '' ? {} : { cname }), reducedSize: media.rtcpRsize !== undefined }
+    rtcp: { ...(cname === '' ? {} : { cname }), reducedSize: media.rtcpRsize !== undefined }
   } as RtpParameters
 }
 
