@@ -22,6 +22,8 @@ export type ChannelMessage =
   /** A talk starts. */
   { kind: 'start', talk: CurrentTalk, frame: string } |
   { kind: 'audio', talk: CurrentTalk, frame: string } |
+  /** A server has native clients, so the server of the talk must send it to the room as a producer. */
+  { kind: 'wanted', talkId: string } |
   { kind: 'end', talkId: string, userKey: string, frame: string } |
   /** A text, for example. */
   { kind: 'message', userKey: string, messageId: string, frame: string } |
@@ -64,6 +66,8 @@ export function createChannels (app: FeatureInstance, { state, generation, deliv
   const { bus, clock, log, messages, nodeId, rooms, sfu, sockets } = app
   const handlers = new Map<string, (text: string) => void>()
 
+  const publish: Channels['publish'] = async ({ key }, message) => await bus.publish(topicOf(key), JSON.stringify(message))
+
   function subscribeTo (channel: Channel): Promise<void> {
     const handler = (text: string) => {
       if (state.inService === generation) receive(channel, JSON.parse(text) as ChannelMessage)
@@ -90,7 +94,7 @@ export function createChannels (app: FeatureInstance, { state, generation, deliv
         channel.current = message.talk
         channel.lastAudioAt = clock.now()
         deliver(message.frame, message.talk.userKey)
-        inject(channel, message.talk)
+        injectionFor(channel, message.talk)
         return
       }
       case 'audio': {
@@ -101,10 +105,14 @@ export function createChannels (app: FeatureInstance, { state, generation, deliv
         if (channel.current?.talkId !== talk.talkId) return
         channel.lastAudioAt = clock.now()
         const data = deliver(message.frame, talk.userKey)
-        const injection = inject(channel, talk)
+        const injection = injectionFor(channel, talk)
         if (injection) feed(injection, data)
         return
       }
+      case 'wanted':
+        channel.wantedTalkId = message.talkId
+        if (channel.current?.talkId === message.talkId) injectionFor(channel, channel.current)
+        return
       case 'end':
         if (channel.current !== undefined && channel.current?.talkId !== message.talkId) return
         channel.current = null
@@ -125,11 +133,24 @@ export function createChannels (app: FeatureInstance, { state, generation, deliv
     }
   }
 
-  /** Passes a talk of a radio on this server to the native clients, as a producer. */
-  function inject (channel: Channel, talk: CurrentTalk): TalkInjection | undefined {
+  /**
+   * The server of a talk sends it to the room as a producer, which the kernel relays to the other servers. A server
+   * with native clients asks for that.
+   *
+   * @returns the producer of a talk of this server, which is created if a native client receives it
+   */
+  function injectionFor (channel: Channel, talk: CurrentTalk): TalkInjection | undefined {
+    // The audio of native clients is in the room already.
+    if (talk.isNative) return
     if (channel.injection?.talkId === talk.talkId) return channel.injection
-    // The audio of native clients is in the room already, and the kernel carries the audio of a room to all servers.
-    if (talk.isNative || talk.nodeId !== nodeId || !channel.gateway) return
+    const isWanted = channel.wantedTalkId === talk.talkId
+    if (talk.nodeId !== nodeId) {
+      if (isWanted || !hasNatives(channel)) return
+      channel.wantedTalkId = talk.talkId
+      publish(channel, { kind: 'wanted', talkId: talk.talkId })
+      return
+    }
+    if (!channel.gateway || !(isWanted || hasNatives(channel))) return
     const opening: TalkInjection = { talkId: talk.talkId, injection: undefined, waiting: [], isClosed: false }
     channel.injection = opening
     openInjection(channel, talk, opening, channel.gateway).catch((err: unknown) => {
@@ -141,8 +162,9 @@ export function createChannels (app: FeatureInstance, { state, generation, deliv
 
   async function openInjection (channel: Channel, talk: CurrentTalk, opening: TalkInjection, gateway: Session): Promise<void> {
     const { fromId: userId, userKey } = talk
+    const owner = { userId, userKey, nodeId, sessionId: gateway.id, kind: 'session' as const }
     const ssrc = 1 + Math.floor(Math.random() * 0xfffffffe)
-    const injection = await sfu.inject(channel.roomId, { userId, userKey, nodeId, sessionId: gateway.id, kind: 'session' }, { ssrc, payloadType: sentPayloadType, levelExtensionId: sentLevelExtensionId })
+    const injection = await sfu.inject(channel.roomId, owner, { ssrc, payloadType: sentPayloadType, levelExtensionId: sentLevelExtensionId })
     if (opening.isClosed) return injection.close()
     const address = (to: { ip: string, port: number }) => rtp.command({ op: 'open', stream: talk.talkId, ip: to.ip, port: to.port, ssrc })
     address(injection)
@@ -224,6 +246,7 @@ export function createChannels (app: FeatureInstance, { state, generation, deliv
       ready: undefined,
       current: undefined,
       lastAudioAt: 0,
+      wantedTalkId: undefined,
       injection: undefined,
       tap: undefined,
       isTapping: false,
@@ -280,7 +303,7 @@ export function createChannels (app: FeatureInstance, { state, generation, deliv
       radio.channels.delete(key)
       state.channels.get(key)?.radios.delete(radio)
     },
-    publish: async ({ key }, message) => await bus.publish(topicOf(key), JSON.stringify(message)),
+    publish,
     check (now) {
       for (const channel of state.channels.values()) {
         const { current } = channel

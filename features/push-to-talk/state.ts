@@ -90,7 +90,7 @@ export interface NativeVoice {
   lastAudioAt: number
 }
 
-/** The audio of a talk for native clients on this server. */
+/** The audio of a talk of this server, for native clients. */
 export interface TalkInjection {
   readonly talkId: string
   /** Undefined while it is being opened. */
@@ -112,6 +112,8 @@ export interface Channel {
   current: CurrentTalk | null | undefined
   /** When audio was last received, epoch milliseconds. */
   lastAudioAt: number
+  /** The last talk that a server with native clients has asked for. */
+  wantedTalkId: string | undefined
   injection: TalkInjection | undefined
   tap: Tap | undefined
   isTapping: boolean
