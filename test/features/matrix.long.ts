@@ -25,13 +25,18 @@ const alsoNeed: Record<string, readonly string[]> = {
   'test/features/laravel-bridge/removals.test.ts': ['seats'],
   'test/features/laravel-bridge/status-faults.test.ts': ['auto-close'],
   'test/features/laravel-bridge/status.test.ts': ['auto-close'],
+  'test/features/push-to-talk/managed.test.ts': ['chat', 'lobby', 'media', 'mix', 'moderation', 'seats', 'socket-io'],
+  'test/features/push-to-talk/native.test.ts': ['media'],
+  'test/features/push-to-talk/radios.test.ts': ['lobby', 'media', 'seats'],
   'test/features/seats/admin.test.ts': ['media'],
   'test/features/seats/audio.test.ts': ['media'],
   'test/features/seats/grace.test.ts': ['media'],
   'test/features/seats/join.test.ts': ['media'],
   'test/features/seats/mutes.test.ts': ['media'],
   'test/features/seats/requests.test.ts': ['laravel-bridge'],
-  'test/features/seats/two-servers.test.ts': ['media']
+  'test/features/seats/two-servers.test.ts': ['media'],
+  'test/features/whip/simple-whip-client.test.ts': ['media'],
+  'test/features/whip/whip.test.ts': ['media', 'seats']
 }
 
 const suites = globSync('test/{client,contract,features}/**/*.test.ts', { cwd: root })
