@@ -1,5 +1,9 @@
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import t from 'tap'
-import { build } from '../../support/build.ts'
+import { adminKey, build } from '../../support/build.ts'
+import { startServer } from '../../support/process.ts'
 import { connectRadio } from '../../support/radio.ts'
 import { startRedis } from '../../support/redis.ts'
 import { until } from '../../support/retry.ts'
@@ -59,4 +63,26 @@ t.test('a talk on a server that was killed ends on the other servers', async (t)
   const stop = await bob.next(2)
   t.same(stop.slice(0, 4), [0, 2, 1, 5])
   t.match(JSON.parse(String(stop[4])), { duration: Number, message_id: /^0_3_5_1_\d{13}_\d+ms\.opus$/ })
+})
+
+t.test('a server without Redis that is killed keeps what it has acknowledged', async (t) => {
+  const DATA_DIR = mkdtempSync(join(tmpdir(), 'flylive-push-to-talk-'))
+  t.teardown(() => rmSync(DATA_DIR, { recursive: true, force: true }))
+  const env = { FEATURES: 'auth,push-to-talk', PORT: '0', DATA_DIR, PTT_RECORD: 'true' }
+  const first = startServer(t, env)
+  const ada = await connectRadio(t, await first.url, 1, { claims })
+  ada.send(1, 17, 1, 2, 'hello')
+  ada.send(0, 4, 1, 0, 'push-token')
+  ada.send(0, 1, 1, 5)
+  ada.send(0, 3, 1, 5, packet)
+  ada.send(0, 2, 1, 5)
+  const messageId = (await ada.next(7))[4]
+  first.child.kill('SIGKILL')
+  await first.exit
+  const url = await startServer(t, env).url
+  const bob = await connectRadio(t, url, 2)
+  t.match(String((await bob.next(17))[4]), /hello/)
+  const admin = async (path: string) => await (await fetch(`${url}/admin/push-to-talk/${path}`, { headers: { authorization: `Bearer ${adminKey}` } })).json() as unknown
+  t.match(await admin('talks'), { talks: [{ messageId }] })
+  t.match(await admin('users/1/devices'), { devices: [{ token: 'push-token' }] })
 })
