@@ -66,7 +66,7 @@ t.test('any message data receives exactly one reply and affects no other client'
         const text = frame(stage, { id, type, data })
         fc.pre(Buffer.byteLength(text) <= limit)
         check(await stage.exchange(text), id)
-      }), tries(60))
+      }), tries(30))
       t.pass('one reply to each frame')
     })
   }
@@ -89,7 +89,7 @@ t.test('any text frame receives exactly one reply', nativeOnly, async (t) => {
     // The parser skips a byte order mark.
     try { id = (JSON.parse(text.replace(/^\uFEFF/, '')) as { id?: unknown } | null)?.id } catch {}
     check(answers, id)
-  }), tries(400))
+  }), tries(200))
   await stage.unharmed(t)
 })
 
