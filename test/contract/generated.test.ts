@@ -20,7 +20,7 @@ import { dtlsParameters, rtpCapabilities, rtpParameters } from '../support/rtp.t
 
 // CONTRACT_SEED changes the generated data; CONTRACT_RUNS sets the number of runs.
 const firstSeed = Number(process.env.CONTRACT_SEED ?? 20_260_101)
-const numRuns = Number(process.env.CONTRACT_RUNS ?? 12)
+const numRuns = Number(process.env.CONTRACT_RUNS ?? 8)
 /** Returns a fixed seed per name. */
 const seedOf = (name: string) => [...name].reduce((hash, character) => Math.imul(hash, 31) + character.codePointAt(0)! | 0, firstSeed)
 
