@@ -47,6 +47,12 @@ export interface MessageDocument {
   codes: ReadonlySet<string>
 }
 
+/** @returns the check of the payloads of a message, by the message's name */
+export function readPayloads (document: AsyncApi): (name: string) => Check {
+  const check = checks(new Ajv(options), 'asyncapi', document)
+  return (name) => check(`/components/messages/${escapePointer(name)}/payload`)
+}
+
 /** Reads an AsyncAPI document of this server. */
 export function readAsyncApi (document: AsyncApi): MessageDocument {
   const check = checks(new Ajv(options), 'asyncapi', document)
