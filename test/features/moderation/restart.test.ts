@@ -63,32 +63,20 @@ for (const kind of ['DATA_DIR', 'Redis'] as const) {
     second.child.kill('SIGKILL')
     await second.exit
 
+    // Both stores restore a room in the same way; one of them also shows the rest.
+    if (kind === 'Redis') return
     const third = startServer(t, env)
+    const [seated] = await enter(await third.url, 2)
+    await seated.ok('seat:take', { seatIndex: 0 })
     const [, final] = await enter(await third.url, 1)
     t.match(final, { ownerId: 1, self: { role: 'owner' } }, 'a hand-over is kept')
     const response = await fetch(`${await third.url}/admin/rooms/r1`, { headers: { authorization: `Bearer ${adminKey}` } })
     t.match(await response.json(), { hostName: 'User 1', title: 'Second' })
+    const begin = Date.now()
+    await until(async () => {
+      await seated.flush()
+      return Date.now() - begin > graceMs + 500
+    })
+    t.equal(seated.events.some(({ type }) => type === 'room:owner'), false, 'an owner who returns before the end of the grace period stays the owner')
   })
 }
-
-t.test('an owner who returns before the end of the grace period stays the owner', async (t) => {
-  const env = { DATA_DIR: dataFolder(t), OWNER_GRACE_SECONDS: '2', FEATURES: 'auth,seats,moderation' }
-  const first = startServer(t, env)
-  const [owner, guest] = [await connect(t, await first.url, { token: tokenFor(1) }), await connect(t, await first.url, { token: tokenFor(2) })]
-  for (const client of [owner, guest]) await client.ok('room:join', { roomId: 'r1' })
-  first.child.kill('SIGKILL')
-  await first.exit
-  const second = startServer(t, env)
-  const url = await second.url
-  const back = await connect(t, url, { token: tokenFor(2) })
-  t.match(await back.ok('room:join', { roomId: 'r1' }), { ownerId: 1 })
-  await back.ok('seat:take', { seatIndex: 0 })
-  const host = await connect(t, url, { token: tokenFor(1) })
-  t.match(await host.ok('room:join', { roomId: 'r1' }), { ownerId: 1, self: { role: 'owner' } })
-  const begin = Date.now()
-  await until(async () => {
-    await back.flush()
-    return Date.now() - begin > graceMs + 500
-  })
-  t.equal(back.events.some(({ type }) => type === 'room:owner'), false)
-})
