@@ -58,7 +58,7 @@ t.test('another server reports the rooms of a killed server', async (t) => {
   backend.everyRoom = () => 1
   const env = { ...backend.env, REDIS_URL: redis.url, EMPTY_ROOM_SECONDS: '1' }
   const server = await build(t, { env })
-  const doomed = startServer(t, { ...env, PORT: String(await freePort()), HOST: '127.0.0.1', MEDIASOUP_WORKERS: '1' })
+  const doomed = startServer(t, { ...env, FEATURES: 'auth,auto-close,laravel-bridge', PORT: String(await freePort()), HOST: '127.0.0.1', MEDIASOUP_WORKERS: '1' })
   const url = await doomed.url
   const [ada, bob, eve] = [await server.connect(1), await connect(t, url, { token: tokenFor(2) }), await connect(t, url, { token: tokenFor(3) })]
   await ada.ok('room:join', { roomId: '7' })
@@ -82,7 +82,7 @@ t.test('a restarted single server reports that its rooms are empty, and then tha
   backend.everyRoom = () => 1
   const folder = mkdtempSync(join(tmpdir(), 'flylive-data-'))
   t.teardown(() => rmSync(folder, { recursive: true, force: true }))
-  const env = async () => ({ ...backend.env, DATA_DIR: folder, PORT: String(await freePort()), HOST: '127.0.0.1', MEDIASOUP_WORKERS: '1', EMPTY_ROOM_SECONDS: '3' })
+  const env = async () => ({ ...backend.env, FEATURES: 'auth,auto-close,laravel-bridge', DATA_DIR: folder, PORT: String(await freePort()), HOST: '127.0.0.1', MEDIASOUP_WORKERS: '1', EMPTY_ROOM_SECONDS: '3' })
   const first = startServer(t, await env())
   const ada = await connect(t, await first.url, { token: tokenFor(1) })
   await ada.ok('room:join', { roomId: '7' })
