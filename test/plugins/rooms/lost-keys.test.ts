@@ -8,25 +8,27 @@ import { until } from '../../support/retry.ts'
 
 const suffixes = ['', ':users', ':profiles', ':refs', ':sessions', ':docs', ':logs', ':logs:chat']
 
-for (const suffix of suffixes) {
+const REDIS_URL = await redisDatabase()
+const redis = new Redis(REDIS_URL)
+t.teardown(() => redis.disconnect())
+const env = { REDIS_URL, FEATURES: 'auth,seats,chat,auto-close,lobby', EMPTY_ROOM_SECONDS: '0', FEATURES_CONFIG: '{"lobby":{"cacheMs":0}}' }
+const [a, b] = [await build(t, { env, timings: shortTimings }), await build(t, { env, timings: shortTimings })]
+
+for (const [i, suffix] of suffixes.entries()) {
+  const roomId = `r${i}`
   t.test(`a room is repaired after the loss of its key "${suffix || 'room'}"`, async (t) => {
-    const REDIS_URL = await redisDatabase()
-    const redis = new Redis(REDIS_URL)
-    t.teardown(() => redis.disconnect())
-    const env = { REDIS_URL, FEATURES: 'auth,seats,chat,auto-close,lobby', EMPTY_ROOM_SECONDS: '0', FEATURES_CONFIG: '{"lobby":{"cacheMs":0}}' }
-    const [a, b] = [await build(t, { env, timings: shortTimings }), await build(t, { env, timings: shortTimings })]
     const [ada, bob, carl] = [await a.connect(1), await b.connect(2), await b.connect(3)]
     // After a pause of the process, the servers treat their leases as lost and delay new rooms.
-    for (const client of [ada, bob, carl]) await until(async () => await client.ok('room:join', { roomId: 'r1', pin: '1234' }))
+    for (const client of [ada, bob, carl]) await until(async () => await client.ok('room:join', { roomId, pin: '1234' }))
     await ada.ok('seat:take', { seatIndex: 0 })
     await bob.ok('seat:take', { seatIndex: 1 })
     await ada.ok('chat:message', { content: 'before' })
 
-    t.equal(await redis.del(`msab:room:{r1}${suffix}`), 1)
+    t.equal(await redis.del(`msab:room:{${roomId}}${suffix}`), 1)
     const dan = await a.connect(4)
     const requests = [
       () => ada.request('seat:take', { seatIndex: 2 }), () => bob.request('chat:message', { content: 'after' }), () => carl.request('room:participants'),
-      () => dan.request('room:join', { roomId: 'r1', pin: '1234' }), () => dan.request('lobby:list'), () => carl.request('room:leave'), () => dan.request('user:getRoom', { userId: 1 })
+      () => dan.request('room:join', { roomId, pin: '1234' }), () => dan.request('lobby:list'), () => carl.request('room:leave'), () => dan.request('user:getRoom', { userId: 1 })
     ]
     for (const request of requests) {
       const { error } = await request()
@@ -34,7 +36,7 @@ for (const suffix of suffixes) {
     }
     const eve = await b.connect(5)
     const joined = await until(async () => {
-      const { ok, data } = await eve.request('room:join', { roomId: 'r1', pin: '1234' })
+      const { ok, data } = await eve.request('room:join', { roomId, pin: '1234' })
       if (!ok) return false
       const { participants, participantCount, seats } = data as unknown as { participants: { userId: number }[], participantCount: number, seats: { userId: number }[] }
       const users = participants.map(({ userId }) => userId)
@@ -46,9 +48,9 @@ for (const suffix of suffixes) {
     await bob.ok('chat:message', { content: 'still here' })
     t.match(await ada.event('chat:message', ({ content }) => content === 'still here'), { userId: 2 })
     const frank = await a.connect(6)
-    t.equal((await frank.request('room:join', { roomId: 'r1' })).error?.code, 'PIN_REQUIRED')
+    t.equal((await frank.request('room:join', { roomId })).error?.code, 'PIN_REQUIRED')
     for (const client of [ada, bob, eve, dan]) await client.close()
-    await until(async () => (await a.admin('GET', '/admin/rooms/r1')).status === 404, 20_000)
-    t.same(await redis.keys('msab:room:{r1}*').then((keys) => keys.filter((key) => !/:(closed|ban|pin)/.test(key))), [])
+    await until(async () => (await a.admin('GET', `/admin/rooms/${roomId}`)).status === 404, 20_000)
+    t.same(await redis.keys(`msab:room:{${roomId}}*`).then((keys) => keys.filter((key) => !/:(closed|ban|pin)/.test(key))), [])
   })
 }
