@@ -68,6 +68,7 @@ export async function rollingRestart (t: Test, clients: number, drainSeconds: nu
       PORT: String(port),
       NODE_ID: `server-${port}`,
       REDIS_URL: redis.url,
+      FEATURES: 'auth,seats,chat',
       TRUST_PROXY: 'true',
       DRAIN_SECONDS: String(drainSeconds),
       RATE_LIMIT_MESSAGES_PER_MINUTE: '10000',
