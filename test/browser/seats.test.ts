@@ -91,7 +91,9 @@ t.test('survives seat changes while audio is being set up', async (t) => {
     audio?.on('refused', ({ message }) => { document.documentElement.dataset.refused = message })
     audio?.publish(stream.getAudioTracks()[0] as MediaStreamTrack)
   })
-  for (const [before, after] of [['[]', take(5)], [take(6), take(5)], [leave, take(5)], ['[]', leave], [leave, '[]']] as const) {
+  // seats.long.ts tries all of them.
+  const meddling = [[take(6), take(5)], [leave, '[]'], ['[]', take(5)], [leave, take(5)], ['[]', leave]] as const
+  for (const [before, after] of process.env.ALL_CHANGES === undefined ? meddling.slice(0, 2) : meddling) {
     await meddle('audio:produce', before, after)
     await bob.evaluate(() => window.flylive?.connection.request('seat:take', { seatIndex: 4 }))
     await meddled()
