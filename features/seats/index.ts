@@ -8,7 +8,7 @@ import { createSeatRequests } from './seat-requests.ts'
 import type { RequestAudiences } from './seat-requests.ts'
 import { createSeats, createSpeakPermissions } from './service.ts'
 import type { Seats } from './service.ts'
-import { difference, holdersOf, initialSeats, seatOf, seatState, viewOf } from './state.ts'
+import { difference, holdersOf, initialSeats, lastingSeats, seatOf, seatState, viewOf } from './state.ts'
 
 export { config, requests }
 export * as errors from './errors.ts'
@@ -29,7 +29,7 @@ declare module 'flylive-audio-server/feature' {
 /** Seats: only seated users may send audio. The rules are in decide.ts. */
 export default defineFeature(async function seats (app, { graceSeconds, commandsPerMinute, adminCommandsPerMinute }) {
   const { hooks, log, messages, rooms } = app
-  const state = rooms.roomState.define('seats', seatState)
+  const state = rooms.roomState.define('seats', seatState, { durable: lastingSeats })
   // Kept across reloads, so that the roles of all members are not looked up again.
   const seatRequests = createSeatRequests(app, state, app.keep('requestAudiences', (): RequestAudiences => new WeakMap()))
   const service = createSeats(app, state, graceSeconds * 1000, seatRequests)

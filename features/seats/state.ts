@@ -57,6 +57,9 @@ export type SeatStateHandle = RoomStateHandle<SeatState>
 
 export const noSeats = (seatCount: number): SeatState => ({ seatCount, seats: [], locked: [], invites: [], muted: [], sittings: 0, requests: [] })
 
+/** @returns what survives a restart: the number of seats, the locks and the mutes. Nobody is in the room after a restart */
+export const lastingSeats = ({ seatCount, locked, muted }: SeatState): SeatState => ({ ...noSeats(seatCount), locked, muted })
+
 /** @returns the seats of a room before its first seat command */
 export const initialSeats = ({ options }: Pick<RoomRecord, 'options'>): SeatState => noSeats(joinRequest.parse(options).seatCount)
 

@@ -11,12 +11,13 @@ import type { LocalRoom } from './node-rooms.ts'
 
 export type * from './state/types.ts'
 
-export interface StateOptions {
+export interface StateOptions<S = unknown> {
   /**
-   * Whether the state survives a restart of the server together with its room, even without Redis. With
+   * Whether the state survives a restart of the server together with its room, even without Redis. A function
+   * returns the part that survives, as a state; changes of other parts are not written to the disk. With
    * Redis, all state survives. Default: false.
    */
-  durable?: boolean
+  durable?: boolean | ((state: S) => S)
 }
 
 export interface RoomState {
@@ -28,7 +29,7 @@ export interface RoomState {
    *   once per version; `peek` returns undefined, handlers are not called, `read` and `change` throw INTERNAL
    * @throws if another feature defines the same name
    */
-  define<S> (name: string, schema: z.ZodType<S>, options?: StateOptions): RoomStateHandle<S>
+  define<S> (name: string, schema: z.ZodType<S>, options?: StateOptions<S>): RoomStateHandle<S>
 }
 
 declare module '../hooks.ts' {
@@ -57,7 +58,7 @@ export interface RoomStateKernel extends RoomState, Pick<StateDelivery, 'applyRe
 
 export function createRoomState (app: FastifyInstance, options: Omit<CommitOptions, 'states' | 'durable'>): RoomStateKernel {
   const { hooks, jobs, log, store } = app
-  const durable = new Set<string>()
+  const durable: CommitOptions['durable'] = new Map()
   const states = createKnownStates(hooks)
   const { sendMissed, ...delivery } = createStateDelivery(app, states)
   const recovery = createStateRecovery(app, states, { ...delivery, sendMissed }, options.unsynced)
@@ -73,8 +74,8 @@ export function createRoomState (app: FastifyInstance, options: Omit<CommitOptio
     return () => { if (--owner.instances === 0) owners.delete(name) }
   }
 
-  function define<S> (name: string, schema: z.ZodType<S>, { durable: isDurable = false }: StateOptions, registrars: StateRegistrars): RoomStateHandle<S> {
-    if (isDurable) durable.add(name)
+  function define<S> (name: string, schema: z.ZodType<S>, { durable: survives = false }: StateOptions<S>, registrars: StateRegistrars): RoomStateHandle<S> {
+    if (survives !== false) durable.set(name, survives === true ? (state) => state : (state) => survives(state as S))
     return createHandle(name, schema, engine, registrars)
   }
 
@@ -83,7 +84,11 @@ export function createRoomState (app: FastifyInstance, options: Omit<CommitOptio
     forFeature: (feature, registrars, onClose) => ({
       define (name, schema, options = {}) {
         onClose(claim(name, feature))
-        return define(name, schema, options, registrars)
+        const handle = define(name, schema, options, registrars)
+        const part = durable.get(name)
+        // After a reload, the definition of the new instance stays.
+        onClose(() => { if (durable.get(name) === part) durable.delete(name) })
+        return handle
       }
     }),
     ...delivery,

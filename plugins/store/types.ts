@@ -122,8 +122,8 @@ export interface SwapCommand {
   expected: string
   /** The new state, JSON; undefined to check the version only. */
   state?: string | undefined
-  /** Whether the document survives a restart of the server, even in the memory store. */
-  durable?: boolean
+  /** The part of the state that survives a restart of the server even in the memory store, JSON; undefined: no part. */
+  kept?: string | undefined
   /** Published with a change. The new version is appended to the payload as a last line. */
   publish?: Publication | undefined
 }

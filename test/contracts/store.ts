@@ -218,7 +218,7 @@ export function storeContract (t: Test, make: (t: Test) => Promise<RoomStore>): 
     const store = await make(t)
     const set = async (access: RoomAccess) => {
       const { version } = await store.swapDocument({ roomId: 'r1', name: accessDocument, expected: '?' })
-      await store.swapDocument({ roomId: 'r1', name: accessDocument, expected: version, state: JSON.stringify(access), durable: true })
+      await store.swapDocument({ roomId: 'r1', name: accessDocument, expected: version, state: JSON.stringify(access), kept: JSON.stringify(access) })
     }
     for (const id of [1, 2, 3]) await store.join(joining('r1', id))
     await set({ admits: 'nobody' })

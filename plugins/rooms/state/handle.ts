@@ -29,8 +29,8 @@ export interface CommitOptions {
   nodeRooms: NodeRooms
   states: KnownStates
   unsynced: Unsynced
-  /** The names of the states that survive a restart; see `StateOptions`. */
-  durable: ReadonlySet<string>
+  /** Returns the part that survives a restart, by the name of the state; see `StateOptions`. */
+  durable: Map<string, (state: unknown) => unknown>
 }
 
 /**
@@ -62,13 +62,15 @@ export function createCommit ({ bus, jobs, messages, store }: Pick<FastifyInstan
     for (let attempt = 0; attempt < maxAttempts; attempt++) {
       const outcome = version === unknown ? undefined : decideAll(batch, state, check)
       const next = outcome && outcome.state !== state ? JSON.stringify(outcome.state) : undefined
+      const survives = durable.get(name)
+      const kept = next === undefined || !survives ? undefined : JSON.stringify(survives(outcome?.state))
       const message = next && stateMessage({ name, state: next, from: state === undefined ? '' : version }, outcome?.events.map(({ type, data }) => createEvent(type, { roomId, ...data })) ?? [])
       const known = latest(roomId, name).version
       // Sends both commands in one round trip. A job without its change is harmless; a change without its job would never be checked again.
       const [result] = await Promise.all([
         changeAndPublish(
           bus, channelOf(roomId), message,
-          (publish) => store.swapDocument({ roomId, name, expected: version, state: next, durable: durable.has(name), publish }),
+          (publish) => store.swapDocument({ roomId, name, expected: version, state: next, kept, publish }),
           (result) => result.swapped ? withVersion(message, result.version) : undefined
         ),
         next !== undefined && outcome?.wakeAt !== undefined ? jobs.schedule(wakeJob(name), roomId, outcome.wakeAt) : undefined

@@ -10,8 +10,8 @@ export interface MemoryRoom {
   lastActivityAt: number
   producers: number
   documents: Map<string, StoredDocument>
-  /** Names of the documents that survive a restart. */
-  durable: Set<string>
+  /** What survives a restart of each document, JSON by name. */
+  kept: Map<string, string>
   /** By name. */
   logs: Map<string, string[]>
   /** Users whose connection broke, by user key, with the time until which they may return to the locked room, epoch milliseconds. */
@@ -28,7 +28,7 @@ export function accessOf ({ documents }: MemoryRoom): RoomAccess | undefined {
 }
 
 export const createMemoryRoom = (record: RoomRecord, pinHash: string | undefined): MemoryRoom => ({
-  record, pinHash, users: new Map(), lastActivityAt: 0, producers: 0, documents: new Map(), durable: new Set(), logs: new Map(), returning: new Map(), lastEntries: new Map()
+  record, pinHash, users: new Map(), lastActivityAt: 0, producers: 0, documents: new Map(), kept: new Map(), logs: new Map(), returning: new Map(), lastEntries: new Map()
 })
 
 /** State that the parts of the memory store share. */

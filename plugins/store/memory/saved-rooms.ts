@@ -8,13 +8,13 @@ import type { MemoryRoom, MemoryRooms } from './rooms.ts'
 interface SavedRoom {
   record: RoomRecord
   pinHash?: string | undefined
-  /** Durable documents by name. */
+  /** What survives of each document, by name. */
   documents: Record<string, StoredDocument>
   /** Keys of the users who may return after a restart, if the room is locked. */
   returning?: string[] | undefined
 }
 
-/** Copies rooms to the disk: their records, PINs and durable documents. */
+/** Copies rooms to the disk: their records, their PINs, and what survives of their documents. */
 export interface SavedRooms {
   /** @throws UNAVAILABLE if the disk cannot be written */
   save (room: MemoryRoom): Promise<void>
@@ -32,10 +32,13 @@ export interface SavedRooms {
 export function createSavedRooms (saved: Namespace): SavedRooms {
   return {
     async save (room) {
-      const { record, pinHash, documents, durable, users, returning } = room
-      const kept = Object.fromEntries([...documents].filter(([name]) => durable.has(name)))
+      const { record, pinHash, documents, kept, users, returning } = room
+      const saving = Object.fromEntries([...documents].flatMap(([name, { version }]) => {
+        const state = kept.get(name)
+        return state === undefined ? [] : [[name, { version, state }]]
+      }))
       const mayReturn = accessOf(room)?.admits === 'nobody' ? [...new Set([...users.keys(), ...returning.keys()])] : undefined
-      await saved.set(record.roomId, JSON.stringify({ record, pinHash, documents: kept, returning: mayReturn } satisfies SavedRoom))
+      await saved.set(record.roomId, JSON.stringify({ record, pinHash, documents: saving, returning: mayReturn } satisfies SavedRoom))
     },
     async remove (roomId) {
       await saved.delete(roomId).catch(() => { /* The room is restored after a restart, and then closed because it is empty. */ })
@@ -49,7 +52,7 @@ export function createSavedRooms (saved: Namespace): SavedRooms {
           ...createMemoryRoom(record, pinHash),
           lastActivityAt: now,
           documents: new Map(Object.entries(documents)),
-          durable: new Set(Object.keys(documents)),
+          kept: new Map(Object.entries(documents).map(([name, { state }]) => [name, state])),
           returning: new Map(returning.map((userKey) => [userKey, now + returnMs]))
         })
         empty.set(roomId, now)

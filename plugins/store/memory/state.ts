@@ -21,9 +21,14 @@ function space ({ documents, lastEntries }: MemoryRoom, { key, document, field }
   lastEntries.set(key, now)
 }
 
+function restore<V> (map: Map<string, V>, name: string, before: V | undefined): void {
+  if (before === undefined) map.delete(name)
+  else map.set(name, before)
+}
+
 export function createMemoryState ({ all }: MemoryRooms, saved: Pick<SavedRooms, 'save'>): StateStore {
   return {
-    async swapDocument ({ roomId, name, expected, state, durable = false }) {
+    async swapDocument ({ roomId, name, expected, state, kept }) {
       const room = all.get(roomId)
       if (!room) throw new RoomNotFound(roomId)
       const document = room.documents.get(name)
@@ -33,11 +38,12 @@ export function createMemoryState ({ all }: MemoryRooms, saved: Pick<SavedRooms,
       const [epoch, number] = version.split('.')
       const next = { version: `${epoch}.${Number(number) + 1}`, state }
       room.documents.set(name, next)
-      if (durable) {
-        room.durable.add(name)
+      const before = room.kept.get(name)
+      if (kept !== undefined && kept !== before) {
+        room.kept.set(name, kept)
         await saved.save(room).catch((error: unknown) => {
-          if (document) room.documents.set(name, document)
-          else room.documents.delete(name)
+          restore(room.documents, name, document)
+          restore(room.kept, name, before)
           throw error
         })
       }

@@ -151,7 +151,7 @@ t.test('the kernel names no owner with a grace period of 0, or where a backend d
   }
 })
 
-t.test('a restart without Redis keeps owner and PIN', async (t) => {
+t.test('a restart without Redis keeps owner, PIN, locked seats and mutes', async (t) => {
   const folder = mkdtempSync(join(tmpdir(), 'flylive-rooms-'))
   t.teardown(() => rmSync(folder, { recursive: true, force: true }))
   const env = { ...grace, DATA_DIR: folder, FEATURES: 'auth,seats' }
@@ -159,6 +159,11 @@ t.test('a restart without Redis keeps owner and PIN', async (t) => {
   const connectTo = async (url: string, id: number) => await connect(t, url, { token: tokenFor(id) })
   const host = await connectTo(await first.url, 1)
   await host.ok('room:join', { roomId: 'r1', pin: '1234', seatCount: 3 })
+  const seated = await connectTo(await first.url, 2)
+  await seated.ok('room:join', { roomId: 'r1', pin: '1234' })
+  await seated.ok('seat:take', { seatIndex: 1 })
+  await host.ok('seat:mute', { userId: 2 })
+  await host.ok('seat:lock', { seatIndex: 2 })
   await host.ok('room:join', { roomId: 'r2' })
   first.child.kill('SIGKILL')
   await first.exit
@@ -166,12 +171,13 @@ t.test('a restart without Redis keeps owner and PIN', async (t) => {
   const second = startServer(t, env)
   const listener = await connectTo(await second.url, 2)
   t.equal(await listener.fails('room:join', { roomId: 'r1' }), 'PIN_REQUIRED')
-  t.match(await listener.ok('room:join', { roomId: 'r1', pin: '1234' }), { ownerId: 1, self: { role: 'member' }, seatCount: 3 })
+  t.match(await listener.ok('room:join', { roomId: 'r1', pin: '1234' }), { ownerId: 1, self: { role: 'member' }, seatCount: 3, seats: [], lockedSeats: [2] })
   t.equal(await listener.fails('seat:lock', { seatIndex: 0 }), 'FORBIDDEN')
   const back = await connectTo(await second.url, 1)
   t.match(await back.ok('room:join', { roomId: 'r1', pin: '1234' }), { ownerId: 1, self: { role: 'owner' } })
   await back.ok('room:leave')
   await listener.ok('seat:take', { seatIndex: 0 })
+  t.match(await listener.event('seat:updated'), { userId: 2, isMuted: true })
   t.match(await listener.event('room:owner'), { ownerId: 2, previousOwnerId: 1 })
   second.child.kill('SIGKILL')
   await second.exit

@@ -77,7 +77,7 @@ t.test('restores rooms without their members', async (t) => {
   await store.join(joining('r1', 1, { pinHash: 'hash' }))
   await store.join(joining('closed', 1))
   await store.removeRoom('closed')
-  const change = async (name: string, durable: boolean, expected = '1000.0') => await store.swapDocument({ roomId: 'r1', name, expected, state: JSON.stringify(name), durable })
+  const change = async (name: string, durable: boolean, expected = '1000.0') => await store.swapDocument({ roomId: 'r1', name, expected, state: JSON.stringify(name), kept: durable ? JSON.stringify(name) : undefined })
   const { version } = await change('kept', true)
   await change('kept', true, version)
   await change('lost', false)
@@ -93,17 +93,36 @@ t.test('restores rooms without their members', async (t) => {
   t.equal(await codeOf(restored.join(joining('r1', 2))), 'PIN_REQUIRED')
   const joined = await restored.join(joining('r1', 2, { pinHash: 'hash' }))
   t.match(joined, { created: false, count: 1, room: { ownerId: 1 } })
-  t.match(await restored.swapDocument({ roomId: 'r1', name: 'kept', expected: joined.documents.get('kept')?.version ?? '', state: '1', durable: true }), { swapped: true }, 'versions continue')
+  t.match(await restored.swapDocument({ roomId: 'r1', name: 'kept', expected: joined.documents.get('kept')?.version ?? '', state: '1', kept: '1' }), { swapped: true }, 'versions continue')
+})
+
+t.test('writes only the part of a document that survives a restart, and only if it has changed', async (t) => {
+  const folder = t.testdir()
+  const { kv, store } = await storeIn(t, folder)
+  const { room } = await store.join(joining('r1', 1))
+  const saved = kv.namespace('rooms')
+  const { set } = saved
+  let writes = 0
+  saved.set = async (...args) => { writes++; await set(...args) }
+  let expected = `${room.createdAt}.0`
+  for (const [state, kept] of [['1a', 'a'], ['2a', 'a'], ['3b', 'b'], ['4b', 'b'], ['5', undefined]]) {
+    const { version } = await store.swapDocument({ roomId: 'r1', name: 'd', expected, state: JSON.stringify(state), kept: kept && JSON.stringify(kept) })
+    expected = version
+  }
+  t.equal(writes, 2)
+  t.same(await store.readDocuments(['r1'], 'd'), ['"5"'])
+  const { store: restored } = await storeIn(t, folder)
+  t.same(await restored.readDocuments(['r1'], 'd'), ['"b"'])
 })
 
 t.test('a room that cannot be saved is not created', async (t) => {
   const { kv, store } = await storeIn(t, t.testdir())
   await store.join(joining('r1', 1))
-  const { version } = await store.swapDocument({ roomId: 'r1', name: 'd', expected: '1000.0', state: '1', durable: true })
+  const { version } = await store.swapDocument({ roomId: 'r1', name: 'd', expected: '1000.0', state: '1', kept: '1' })
   kv.namespace('rooms').set = async () => { throw Object.assign(new Error('disk full'), { code: 'UNAVAILABLE', statusCode: 503 }) }
   t.equal(await codeOf(store.join(joining('r2', 1))), 'UNAVAILABLE')
   t.equal(await store.getRoom('r2'), undefined)
-  t.equal(await codeOf(store.swapDocument({ roomId: 'r1', name: 'd', expected: version, state: '2', durable: true })), 'UNAVAILABLE')
+  t.equal(await codeOf(store.swapDocument({ roomId: 'r1', name: 'd', expected: version, state: '2', kept: '2' })), 'UNAVAILABLE')
   t.same(await store.readDocuments(['r1'], 'd'), ['1'])
   t.equal(await codeOf(store.join(joining('r1', 2))), 'ok', 'existing rooms work')
 })
