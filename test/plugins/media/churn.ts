@@ -1,0 +1,95 @@
+import { observer } from 'mediasoup'
+import type { types } from 'mediasoup'
+import type { Test } from 'tap'
+import type { Injection } from '../../../plugins/media/injection.ts'
+import { build } from '../../support/build.ts'
+import type { TestServer } from '../../support/build.ts'
+import type { TestClient } from '../../support/client.ts'
+import { redisDatabase } from '../../support/redis.ts'
+import { until } from '../../support/retry.ts'
+
+const roomId = 'r1'
+
+/** All open transports and routers of this process. */
+const transports = new Set<types.Transport>()
+const routers = new Set<types.Router>()
+observer.on('newworker', (worker) => worker.observer.on('newrouter', (router) => {
+  routers.add(router)
+  router.observer.once('close', () => routers.delete(router))
+  router.observer.on('newtransport', (transport) => {
+    transports.add(transport)
+    transport.observer.once('close', () => transports.delete(transport))
+  })
+}))
+
+/** @returns numbers from 0 to `below` - 1, the same in each run */
+function createRandom (seed: number): (below: number) => number {
+  let state = seed
+  return (below) => {
+    state = (state * 1_103_515_245 + 12_345) % 2_147_483_648
+    return Math.floor(state / 2_147_483_648 * below)
+  }
+}
+
+/**
+ * Members join, listen and leave on three servers, take and leave seats, and voices start, pause and end, in random order.
+ * In between, every server knows exactly the voices that exist. In the end, nothing may be left.
+ */
+export async function churn (t: Test, steps: number): Promise<void> {
+  const env = { FEATURES: 'auth,media,seats', REDIS_URL: await redisDatabase(), JOINS_PER_MINUTE: '100000', RATE_LIMIT_MESSAGES_PER_MINUTE: '10000' }
+  const servers = [await build(t, { env }), await build(t, { env }), await build(t, { env })] as [TestServer, TestServer, TestServer]
+  const random = createRandom(7)
+  const members: { client: TestClient, server: TestServer, transportId?: string }[] = []
+  const voices: { injection: Injection, server: TestServer, isPaused: boolean }[] = []
+  // Keeps the room, and its media state, on each server.
+  for (const [i, server] of servers.entries()) await (await server.connect(1000 + i)).ok('room:join', { roomId })
+  const agree = async () => {
+    const expected = voices.map(({ injection: { producerId }, isPaused }) => `${producerId} ${isPaused}`).sort()
+    const known = ({ app }: TestServer) => app.sfu.producersOf(roomId).map(({ producerId, isPaused }) => `${producerId} ${isPaused}`).sort()
+    await until(() => servers.every((server) => JSON.stringify(known(server)) === JSON.stringify(expected)), 5000)
+  }
+  const actions = [
+    async (server: TestServer) => {
+      const client = await server.connect(1 + random(50))
+      await client.ok('room:join', { roomId })
+      const { id } = await client.ok('transport:create', { type: 'consumer' }) as { id: string }
+      members.push({ client, server, transportId: id })
+    },
+    async () => {
+      const [member] = members.splice(random(members.length), 1)
+      await member?.client.close()
+    },
+    async () => {
+      const member = members[random(members.length)]
+      await member?.client.request(random(2) === 0 ? 'seat:take' : 'seat:leave', { seatIndex: random(15) })
+    },
+    async (server: TestServer) => {
+      const injection = await server.app.sfu.inject(roomId, { userId: 1, userKey: '1', nodeId: server.app.nodeId, kind: 'service' }, { ssrc: 1 + random(1_000_000) })
+      voices.push({ injection, server, isPaused: false })
+    },
+    async () => {
+      const [voice] = voices.splice(random(voices.length), 1)
+      voice?.injection.close()
+    },
+    async () => {
+      const voice = voices[random(voices.length)]
+      const handle = voice?.server.app.sfu.producerHandles(roomId).find(({ producerId }) => producerId === voice.injection.producerId)
+      if (!voice || !handle) return
+      voice.isPaused = !voice.isPaused
+      await (voice.isPaused ? handle.pause('server') : handle.resume('server'))
+    }
+  ]
+  for (let step = 1; step <= steps; step++) {
+    const server = servers[random(servers.length)] as TestServer
+    await actions[random(actions.length)]?.(server)
+    if (step % 10 === 0) await agree()
+  }
+  await agree()
+  for (const { injection } of voices.splice(0)) injection.close()
+  for (const { client } of members.splice(0)) await client.close()
+  await agree()
+  await until(() => servers.every(({ app }) => app.sfu.relays().sources === 0 && app.sfu.relays().sinks === 0), 20_000)
+  await until(() => transports.size === 0 && routers.size === 0)
+  for (const { app } of servers) t.same([...app.sockets.all()].length, 1)
+  t.same({ transports: transports.size, routers: routers.size }, { transports: 0, routers: 0 }, `nothing is left after ${steps} steps`)
+}
