@@ -7,6 +7,12 @@ export interface BlobInfo {
   modifiedAt: number
 }
 
+/** Both bytes are included. */
+export interface ByteRange {
+  first: number
+  last: number
+}
+
 /**
  * Large values by key: recordings, uploads. A key is a path of segments separated
  * by slashes, such as `recordings/r1/2026-01-31.mp4`. The first segment is the
@@ -26,8 +32,9 @@ export interface Blobs {
   /**
    * @returns a stream of the content; undefined if the blob does not exist. Destroy the stream if you do
    * not read it to the end. An open stream stays readable after its blob is deleted or replaced
+   * @param range the first and the last byte to read, from 0; both must exist. Default: the whole blob
    */
-  get (key: string): Promise<Readable | undefined>
+  get (key: string, range?: ByteRange): Promise<Readable | undefined>
   /**
    * Lists the blobs under a prefix, sorted by key.
    *

@@ -51,11 +51,11 @@ export function createFolderBlobs (root: string): FolderBlobs {
         throw error
       }
     },
-    async get (key) {
+    async get (key, range) {
       const path = pathOf(key)
       try {
         const handle = await open(path)
-        if ((await handle.stat()).isFile()) return handle.createReadStream()
+        if ((await handle.stat()).isFile()) return handle.createReadStream(range && { start: range.first, end: range.last })
         await handle.close()
       } catch (error) {
         if (!isMissing(error)) throw error

@@ -2,6 +2,7 @@ import { join } from 'node:path'
 import fp from 'fastify-plugin'
 import type { Config } from '../../config/load.ts'
 import type { Blobs } from './blobs.ts'
+import { openBucket } from './bucket.ts'
 import { createFolderBlobs } from './folder.ts'
 
 declare module 'fastify' {
@@ -26,8 +27,7 @@ export default fp(async function blobs (app) {
 async function create (config: Config): Promise<Blobs> {
   const { BLOBS_S3_URL: url, BLOBS_S3_REGION: region, BLOBS_S3_ACCESS_KEY_ID: accessKeyId = '', BLOBS_S3_SECRET_ACCESS_KEY: secretAccessKey = '' } = config
   if (url !== undefined) {
-    const { createS3Blobs } = await import('./s3.ts')
-    return createS3Blobs({ url, region, accessKeyId, secretAccessKey })
+    return await openBucket({ url, region, accessKeyId, secretAccessKey })
   }
   const folder = createFolderBlobs(join(config.DATA_DIR, 'blobs'))
   await folder.removeUnfinished()

@@ -102,8 +102,14 @@ export function createS3Blobs ({ url, region, accessKeyId, secretAccessKey }: S3
         yield * parts
       })())
     },
-    async get (key) {
-      const response = await bucket.getObjectResponse(checkedKey(key))
+    async get (key, range) {
+      checkedKey(key)
+      const response = range
+        ? await bucket.getObjectRaw(key, false, range.first, range.last + 1).catch((error: unknown) => {
+          if ((error as { status?: number }).status === 404) return undefined
+          throw error
+        })
+        : await bucket.getObjectResponse(key)
       return response?.body ? Readable.fromWeb(response.body as never) : undefined
     },
     async list (prefix) {

@@ -217,6 +217,10 @@ export { createSearch, query } from '../schema/search.ts'
 
 // Pagination of lists.
 export { cursor, cursorBehind, keyBehind, maxPageBytes, nextCursor, pageOf } from '../schema/pages.ts'
+// Blobs in an S3 bucket of the feature's own.
+export { openBucket } from '../blobs/bucket.ts'
+export type { S3Options } from '../blobs/bucket.ts'
+
 // Size limits of events and replies.
 export { fitting, maxEventBytes } from '../schema/sizes.ts'
 
@@ -261,7 +265,7 @@ export type { Link } from '../connections/link.ts'
 export type { FeatureSockets, OpenOptions } from '../connections/sockets.ts'
 export type { Identity, Profile, Session, User, UserId } from '../connections/session.ts'
 export type { SessionDirectory, SessionRecord } from '../directory/directory.ts'
-export type { BlobInfo, Blobs } from '../blobs/blobs.ts'
+export type { BlobInfo, Blobs, ByteRange } from '../blobs/blobs.ts'
 export type { Expiry, KeyValue, Namespace, PlainKeys } from '../kv/kv.ts'
 export type { RoomStore } from '../store/store.ts'
 export type { Arrival, Ban, BanOptions, RoomPage, RoomRecord, RoomSummary } from '../store/types.ts'

@@ -28,7 +28,7 @@ function isSigned (request: IncomingMessage, body: Buffer): boolean {
   const names = /SignedHeaders=([^,]+)/.exec(authorization)?.[1]?.split(';') ?? []
   const headers = Object.fromEntries(names.map((name) => [name, String(request.headers[name])]))
   const { host = '', ...others } = headers
-  const expected = aws4.sign({ service: 's3', region, method: request.method ?? '', path: request.url ?? '', host, headers: { ...others, Host: host } }, credentials).headers?.Authorization
+  const expected = aws4.sign({ service: 's3', region, method: request.method ?? '', path: request.url ?? '', host, headers: { ...others, Host: host }, extraHeadersToInclude: { range: names.includes('range') } } as aws4.Request, credentials).headers?.Authorization
   const signature = (text: unknown) => /Signature=(\w+)/.exec(String(text))?.[1]
   const isIntact = digest === 'UNSIGNED-PAYLOAD' || digest === createHash('sha256').update(body).digest('hex')
   return isIntact && signature(authorization) !== undefined && signature(authorization) === signature(expected)
@@ -83,6 +83,8 @@ export async function startS3 (t: Test): Promise<TestS3> {
       case 'GET': {
         if (key === '') return { status: 200, text: list(query) }
         const found = objects.get(key)
+        const [, first, last] = /^bytes=(\d+)-(\d+)$/.exec(request.headers.range ?? '') ?? []
+        if (found && first !== undefined) return { status: 206, text: found.body.subarray(Number(first), Number(last) + 1), headers: { etag: etag(found.body) } }
         return found ? { status: 200, text: found.body, headers: { etag: etag(found.body) } } : { status: 404, text: '<Error><Code>NoSuchKey</Code></Error>' }
       }
       case 'PUT':

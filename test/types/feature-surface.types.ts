@@ -127,7 +127,7 @@ interface Expected {
     'tap' | 'inject' | 'mix'>
   blobs: {
     put (key: string, stream: Readable): Promise<number>
-    get (key: string): Promise<Readable | undefined>
+    get (key: string, range?: { first: number, last: number }): Promise<Readable | undefined>
     list (prefix?: string): Promise<{ key: string, bytes: number, modifiedAt: number }[]>
     delete (key: string): Promise<void>
   }
@@ -222,7 +222,7 @@ export type HooksAreAsDocumented = [
 
 export type WhatIsExported = [
   Assert<Equal<keyof typeof surface,
-    'createError' | 'createEvent' | 'createSearch' | 'cursor' | 'cursorBehind' | 'defineFeature' | 'fitting' | 'fromEnv' | 'hasOwner' | 'isCoded' | 'keyBehind' | 'maxEventBytes' | 'maxPageBytes' | 'nextCursor' | 'noOwner' | 'pageOf' | 'parseClientJson' | 'profile' | 'query' | 'rateLimited' | 'read' | 'refusals' | 'roomId' | 'secret' | 'text' | 'unavailable' | 'userId' | 'userIdText' | 'userKeyOf' | 'validationFailed' | 'withDetails' | 'wireError' | 'webSocketFrame' | 'withTimeout' | 'z' |
+    'createError' | 'createEvent' | 'createSearch' | 'cursor' | 'cursorBehind' | 'defineFeature' | 'fitting' | 'fromEnv' | 'hasOwner' | 'isCoded' | 'keyBehind' | 'maxEventBytes' | 'maxPageBytes' | 'nextCursor' | 'noOwner' | 'openBucket' | 'pageOf' | 'parseClientJson' | 'profile' | 'query' | 'rateLimited' | 'read' | 'refusals' | 'roomId' | 'secret' | 'text' | 'unavailable' | 'userId' | 'userIdText' | 'userKeyOf' | 'validationFailed' | 'withDetails' | 'wireError' | 'webSocketFrame' | 'withTimeout' | 'z' |
     'CannotTargetSelf' | 'Draining' | 'FeatureDisabled' | 'Forbidden' | 'NotFound' | 'NotInRoom' | 'Overloaded' | 'RateLimited' | 'RoomNotFound' | 'Unauthorized' | 'Unavailable' | 'ValidationFailed'>>,
   Assert<Equal<typeof surface.withDetails, <T extends Error>(error: T, details: unknown) => T & { details: unknown }>>,
   Assert<Equal<typeof surface.withTimeout, <T, F>(promise: PromiseLike<T>, ms: number, onTimeout: () => F) => Promise<T | Awaited<F>>>>,

@@ -44,6 +44,15 @@ onEveryDriver('stores, replaces, lists and deletes blobs', async (t, blobs) => {
   t.equal(await blobs.get('recordings/r1/a.mp4'), undefined)
 })
 
+onEveryDriver('reads a part of a blob', async (t, blobs) => {
+  await blobs.put('a', Readable.from(['0123456789']))
+  const part = async (first: number, last: number) => await text(await blobs.get('a', { first, last }) as Readable)
+  t.equal(await part(0, 0), '0')
+  t.equal(await part(3, 6), '3456')
+  t.equal(await part(9, 9), '9')
+  t.equal(await blobs.get('b', { first: 0, last: 1 }), undefined)
+})
+
 onEveryDriver('a put that fails leaves the earlier blob', async (t, blobs) => {
   await blobs.put('a', Readable.from(['whole']))
   await t.rejects(blobs.put('a', Readable.from((async function * () {
