@@ -18,6 +18,12 @@ declare module 'flylive-audio-server/feature' {
   interface FeatureSlots {
     chat: Chat
   }
+  interface FeatureHooks {
+    /** A message was sent. Called once, on the server that handled the request. */
+    'chat:sent': (roomId: string, message: ChatMessage) => void
+    /** A message was deleted. Called once, on the server that handled the request. */
+    'chat:removed': (roomId: string, id: string) => void
+  }
 }
 
 /** Maximum size of the history in a join reply, in bytes (protocol.md, section 7, "Big events"). */
@@ -32,7 +38,13 @@ export default defineFeature(async function chat (app, { history, messagesPerMin
   const sent = metrics.counter('flylive_chat_messages_total', 'Chat messages sent, by kind', ['type'])
   const state = rooms.roomState.define(stateName, chatState, { durable: true })
   const service = createChat(app, state, history)
-  app.decorate('chat', { deleteMessage: service.deleteMessage, setSlowMode: service.setSlowMode } satisfies Chat)
+  app.decorate('chat', {
+    async deleteMessage (roomId, id, by, mayDelete) {
+      await service.deleteMessage(roomId, id, by, mayDelete)
+      hooks.emit('chat:removed', roomId, id)
+    },
+    setSlowMode: service.setSlowMode
+  } satisfies Chat)
   messages.events(events)
   messages.adds('room:join', joinReply)
 
@@ -52,6 +64,7 @@ export default defineFeature(async function chat (app, { history, messagesPerMin
     }
     await service.send(room, session, message)
     sent.inc({ type: messageType })
+    hooks.emit('chat:sent', room.roomId, message)
     return { id: message.id, timestamp: message.timestamp }
   })
 
