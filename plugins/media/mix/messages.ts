@@ -1,4 +1,6 @@
 import type { MessagePort } from 'node:worker_threads'
+import type { UserId } from '../../connections/session.ts'
+import type { ProducerSource } from '../producer.ts'
 import type { TappedVoice } from '../tap.ts'
 import type { MixStats } from './stats.ts'
 
@@ -24,9 +26,9 @@ export type MixFrame =
   { kind: 'packet', timestamp: number, payload: Uint8Array } |
   /**
    * A packet of a voice, as it was received: packets may be missing or out of order. `sequenceNumber` and
-   * `rtpTimestamp` are those of RTP; `timestamp` is the time of arrival.
+   * `rtpTimestamp` are those of RTP; `timestamp` is the time of arrival, to the sample.
    */
-  { kind: 'voice', producerId: string, timestamp: number, sequenceNumber: number, rtpTimestamp: number, payload: Uint8Array }
+  { kind: 'voice', producerId: string, userId: UserId, source: ProducerSource, timestamp: number, sequenceNumber: number, rtpTimestamp: number, payload: Uint8Array }
 
 export interface MixRoomOptions {
   /** UDP port on 127.0.0.1 for the voices and the mix; 0 selects a free one. */

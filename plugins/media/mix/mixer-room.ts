@@ -3,10 +3,11 @@ import type { Socket } from 'node:dgram'
 import type { MessagePort } from 'node:worker_threads'
 import { Limiter } from './limiter.ts'
 import type { MixFrame, MixRoomOptions, MixStreams, MixVoice } from './messages.ts'
-import { frameSamples, Opus } from './opus.ts'
+import { frameSamples, Opus, sampleRate } from './opus.ts'
 import type { Channels, OpusEncoder } from './opus.ts'
 import { readRtp, ssrcOf, writeRtp } from './rtp.ts'
 import { LoudestVoices } from './selection.ts'
+import { highResolutionMs } from './stats.ts'
 import type { MixCounts } from './stats.ts'
 import { Voice } from './voice.ts'
 
@@ -144,8 +145,10 @@ export class MixerRoom {
     voice.receive(rtp, performance.now())
     if (this.#streams.size === 0) return
     const { sequenceNumber, timestamp: rtpTimestamp, payload } = rtp
+    const { producerId, userId, source } = voice.info
+    const timestamp = Math.round((highResolutionMs() - this.#options.openedAt) * sampleRate / 1000)
     for (const [port, { voices }] of this.#streams) {
-      if (voices) this.#post(port, { kind: 'voice', producerId: voice.info.producerId, timestamp: this.#timestamp, sequenceNumber, rtpTimestamp, payload: Uint8Array.from(payload) })
+      if (voices) this.#post(port, { kind: 'voice', producerId, userId, source, timestamp, sequenceNumber, rtpTimestamp, payload: Uint8Array.from(payload) })
     }
   }
 
