@@ -777,6 +777,50 @@ export interface ReactionsJoinReply {
   }
 }
 
+/** Requests of the feature `recording`. */
+export interface RecordingRequests {
+  'recording:start': {
+    request: {
+      /** Whether each voice is recorded in a file of its own, beside the mix */
+      tracks?: boolean
+    }
+    reply: {
+      recordingId: string
+    }
+  }
+  'recording:stop': {
+    request: {}
+    reply: {
+      recordingId: string
+    }
+  }
+}
+
+/** Events of the feature `recording`. */
+export interface RecordingEvents {
+  /** Sent to all members before anything is recorded. Clients show everyone that the room is being recorded */
+  'recording:started': {
+    roomId: string
+    recordingId: string
+    by: UserId
+  }
+  /** Sent to all members when the recording ends */
+  'recording:stopped': {
+    roomId: string
+    recordingId: string
+    /** Why the recording ended; absent if a host stopped it. `disk_full`: the disk has no space; `failed`: a file could not be written; `max_duration`: after RECORDING_MAX_HOURS; `room_closed`: nobody was left in the room on the recording server; `server_stopped`: the server or the feature was stopped; `server_lost`: the server died, and the recording has what was stored until then */
+    reason?: ('disk_full' | 'failed' | 'max_duration' | 'room_closed' | 'server_stopped' | 'server_lost') | undefined
+  }
+}
+
+/** Fields of the feature `recording` in the reply to room:join. */
+export interface RecordingJoinReply {
+  /** null while the room is not being recorded */
+  recording: {
+    recordingId: string
+  } | null
+}
+
 /** Requests of the feature `seats`. */
 export interface SeatsRequests {
   'seat:take': {
@@ -986,16 +1030,16 @@ export interface SeatsJoinReply {
 }
 
 /** All requests, by type, with the data and the reply. An interface, so that a program can add requests of other features. */
-export interface Requests extends CoreRequests, AuthRequests, ChatRequests, GiftsRequests, LobbyRequests, MediaRequests, ModerationRequests, ReactionsRequests, SeatsRequests {}
+export interface Requests extends CoreRequests, AuthRequests, ChatRequests, GiftsRequests, LobbyRequests, MediaRequests, ModerationRequests, ReactionsRequests, RecordingRequests, SeatsRequests {}
 
 /** All events, by type. A program can add events of other features. */
-export interface Events extends CoreEvents, ChatEvents, GiftsEvents, MediaEvents, MixEvents, PushToTalkEvents, ReactionsEvents, SeatsEvents {}
+export interface Events extends CoreEvents, ChatEvents, GiftsEvents, MediaEvents, MixEvents, PushToTalkEvents, ReactionsEvents, RecordingEvents, SeatsEvents {}
 
 /** Fields of features in the request of room:join; present while the feature is on. */
 export interface JoinRequestAdditions extends Partial<SeatsJoinRequest> {}
 
 /** Fields of features in the reply to room:join; present while the feature is on. */
-export interface JoinAdditions extends Partial<ChatJoinReply>, Partial<GiftsJoinReply>, Partial<MediaJoinReply>, Partial<MixJoinReply>, Partial<ReactionsJoinReply>, Partial<SeatsJoinReply> {}
+export interface JoinAdditions extends Partial<ChatJoinReply>, Partial<GiftsJoinReply>, Partial<MediaJoinReply>, Partial<MixJoinReply>, Partial<ReactionsJoinReply>, Partial<RecordingJoinReply>, Partial<SeatsJoinReply> {}
 
 /** Fields of features in session:ready; present while the feature is on. */
 export interface GreetingAdditions extends Partial<MediaGreeting> {}
@@ -1016,6 +1060,7 @@ export type ErrorCode =
   | 'FEATURE_IN_USE'
   | 'FEATURE_LOAD_FAILED'
   | 'FEATURE_NOT_FOUND'
+  | 'FILE_NOT_FOUND'
   | 'FORBIDDEN'
   | 'INTERNAL'
   | 'INVITE_NOT_FOUND'
@@ -1026,6 +1071,7 @@ export type ErrorCode =
   | 'METHOD_NOT_ALLOWED'
   | 'NOT_FOUND'
   | 'NOT_IN_ROOM'
+  | 'NOT_RECORDING'
   | 'NOT_SEATED'
   | 'OFFER_NOT_ACCEPTABLE'
   | 'ORIGIN_NOT_ALLOWED'
@@ -1036,7 +1082,11 @@ export type ErrorCode =
   | 'PRECONDITION_REQUIRED'
   | 'PRODUCER_LIMIT'
   | 'PRODUCER_NOT_FOUND'
+  | 'RANGE_NOT_SATISFIABLE'
   | 'RATE_LIMITED'
+  | 'RECORDING_ACTIVE'
+  | 'RECORDING_LIMIT'
+  | 'RECORDING_NOT_FOUND'
   | 'ROLE_LIMIT'
   | 'ROOM_FULL'
   | 'ROOM_LOCKED'
@@ -1049,6 +1099,7 @@ export type ErrorCode =
   | 'SEAT_REQUEST_NOT_FOUND'
   | 'SEAT_TAKEN'
   | 'SESSION_NOT_FOUND'
+  | 'STORAGE_FULL'
   | 'TOO_MANY_CONNECTIONS'
   | 'TRANSPORT_ALREADY_CONNECTED'
   | 'TRANSPORT_NOT_FOUND'

@@ -19,6 +19,7 @@ export class RoomDetails extends Emitter<DetailsEvents> {
   #topic: string | null = null
   #isLocked = false
   #slowModeSeconds = 0
+  #recordingId: string | null = null
 
   /** @param connection delivers the server events */
   constructor (connection: Connection) {
@@ -45,6 +46,16 @@ export class RoomDetails extends Emitter<DetailsEvents> {
       this.#slowModeSeconds = slowModeSeconds
       this.emit('change')
     })
+    connection.on('recording:started', ({ roomId, recordingId }) => {
+      if (!here(roomId)) return
+      this.#recordingId = recordingId
+      this.emit('change')
+    })
+    connection.on('recording:stopped', ({ roomId, recordingId }) => {
+      if (!here(roomId) || this.#recordingId !== recordingId) return
+      this.#recordingId = null
+      this.emit('change')
+    })
     connection.on('seat:hand', ({ roomId, userId, handRaised }) => {
       if (!here(roomId)) return
       if (handRaised) this.#raised.add(String(userId))
@@ -52,8 +63,9 @@ export class RoomDetails extends Emitter<DetailsEvents> {
       this.emit('change')
     })
     connection.on('feature:disabled', ({ name }) => {
-      if (name !== 'seats') return
-      this.#raised.clear()
+      if (name === 'seats') this.#raised.clear()
+      else if (name === 'recording') this.#recordingId = null
+      else return
       this.emit('change')
     })
   }
@@ -78,6 +90,11 @@ export class RoomDetails extends Emitter<DetailsEvents> {
     return this.#slowModeSeconds
   }
 
+  /** Id of the room's recording while the room is being recorded, otherwise null. Show this to everyone in the room. */
+  get recordingId (): string | null {
+    return this.#recordingId
+  }
+
   /** Whether the owner has made a user an admin. */
   isAdmin (userId: UserId): boolean {
     return this.#admins.has(String(userId))
@@ -89,13 +106,14 @@ export class RoomDetails extends Emitter<DetailsEvents> {
   }
 
   /** Initializes the view from a join reply. */
-  start ({ roomId, title, topic, isLocked, admins = [], slowModeSeconds = 0, participants }: JoinReply): void {
+  start ({ roomId, title, topic, isLocked, admins = [], slowModeSeconds = 0, recording, participants }: JoinReply): void {
     this.#clear()
     this.#roomId = roomId
     this.#title = title
     this.#topic = topic
     this.#isLocked = isLocked
     this.#slowModeSeconds = slowModeSeconds
+    this.#recordingId = recording?.recordingId ?? null
     for (const userId of admins) this.#admins.add(String(userId))
     for (const { userId, handRaised } of participants) if (handRaised === true) this.#raised.add(String(userId))
     this.emit('change')
@@ -113,6 +131,7 @@ export class RoomDetails extends Emitter<DetailsEvents> {
     this.#topic = null
     this.#isLocked = false
     this.#slowModeSeconds = 0
+    this.#recordingId = null
     this.#admins.clear()
     this.#raised.clear()
   }

@@ -70,7 +70,7 @@ export const sections = {
     NODE_URLS: list.pipe(z.array(nodeUrl)).default([])
       .describe('Where clients reach each server directly, as comma-separated NODE_ID=URL. A server that is full or shuts down sends its clients to another one.'),
     DATA_DIR: z.string().default('data')
-      .describe('Folder for blobs and, without Redis, for data that must survive a crash (rooms with their owners and PINs, gifts, bans, revoked tokens).'),
+      .describe('Folder for blobs, recordings and, without Redis, for data that must survive a crash (rooms with their owners and PINs, gifts, bans, revoked tokens).'),
     OWNER_GRACE_SECONDS: whole(0, 86_400).default(60)
       .describe('How long the owner of a room may be absent while other users are in it, in seconds. After that, another member becomes the owner; 0: never. A backend that decides owners is not affected.'),
     DRAIN_SECONDS: whole(0, 3600).default(10)
@@ -150,7 +150,7 @@ export const sections = {
   },
   Blobs: {
     BLOBS_S3_URL: z.url({ protocol: /^https?$/, error: 'must be like https://s3.example.com/bucket' }).optional()
-      .describe('URL of an S3 bucket for blobs (recordings, for example). Without this variable, blobs are files in DATA_DIR.'),
+      .describe('URL of an S3 bucket for blobs (large values of features). Without this variable, blobs are files in DATA_DIR.'),
     BLOBS_S3_REGION: z.string().min(1).default('auto')
       .describe('Region of the bucket. Some services accept only their own region names.'),
     BLOBS_S3_ACCESS_KEY_ID: z.string().min(1).optional()

@@ -32,6 +32,7 @@ const features: Readonly<Record<keyof typeof production.features, string>> & Rea
   moderation: 'lets the owner and admins of a room remove, ban, mute, lock, and hand over',
   'push-to-talk': 'a WebSocket for VoicePing radios, at `PTT_PATH`',
   reactions: 'emojis that members send to the room',
+  recording: 'records rooms into files, under `DATA_DIR/recordings` or in an S3 bucket',
   seats: 'seats, invites and raised hands; without it, everyone may speak',
   'socket-io': 'connections of Socket.IO clients, under `/socket.io/`',
   stage: 'the web client at `/` and the admin page at `/admin`, which are public',

@@ -114,6 +114,20 @@ const shows: Record<string, { on: (t: Test, scene: Scene) => Promise<void>, off?
       t.equal(await ada.fails('audio:consume', { transportId: data?.id ?? 'none', producerId: 'mix', rtpCapabilities }), 'FEATURE_DISABLED')
     }
   },
+  recording: {
+    async on (t, { ada, bob, joined }) {
+      t.match(joined[0], { recording: null })
+      t.equal(await bob.fails('recording:start'), 'FORBIDDEN')
+      const { recordingId } = await ada.ok('recording:start')
+      t.match(await bob.event('recording:started'), { roomId: '7', recordingId, by: 1 })
+      await ada.ok('recording:stop')
+      t.match(await bob.event('recording:stopped'), { recordingId })
+    },
+    async off (t, { joined, server }) {
+      t.notOk('recording' in (joined[0] ?? {}))
+      t.equal((await server.admin('GET', '/admin/recordings')).status, 404)
+    }
+  },
   lobby: {
     async on (t, { ada, joined }) {
       const { rooms } = await ada.ok('lobby:list') as { rooms: Record<string, unknown>[] }

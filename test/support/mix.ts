@@ -12,6 +12,7 @@ import type { MixFrame, MixStreams } from '../../plugins/media/mix/messages.ts'
 import { compileOpus, frameSamples, Opus, sampleRate } from '../../plugins/media/mix/opus.ts'
 import { readWav } from '../../scripts/demo/wav.ts'
 import type { InjectOptions } from '../../plugins/media/injection.ts'
+import type { ProducerOwner } from '../../plugins/media/producer.ts'
 
 // Speakers that send tones as RTP, and a receiver that measures the tones in a mix.
 
@@ -62,6 +63,8 @@ export interface SpeakerOptions {
   source?: InjectOptions['source']
   /** Whether the packets contain their levels. Default: true. */
   hasLevels?: boolean
+  /** The owner of the producer. Default: a service. */
+  owner?: ProducerOwner
   /** Sends the packets to this address instead of the server. */
   via?: (address: { ip: string, port: number }) => Promise<{ ip: string, port: number }>
 }
@@ -77,9 +80,9 @@ export interface Speaker {
 let nextSsrc = 5000
 
 /** Sends a tone to a room, one packet per 20 ms, until the test ends. */
-export async function speak (t: Test, app: FastifyInstance, roomId: string, { hz = 500, amplitude = 0.3, speech, source = 'voice', hasLevels = true, via = async (address) => address }: SpeakerOptions): Promise<Speaker> {
+export async function speak (t: Test, app: FastifyInstance, roomId: string, { hz = 500, amplitude = 0.3, speech, source = 'voice', hasLevels = true, owner: givenOwner, via = async (address) => address }: SpeakerOptions): Promise<Speaker> {
   const ssrc = nextSsrc++
-  const owner = { userId: `speaker ${ssrc}`, userKey: `speaker ${ssrc}`, nodeId: app.nodeId, kind: 'service' as const }
+  const owner = givenOwner ?? { userId: `speaker ${ssrc}`, userKey: `speaker ${ssrc}`, nodeId: app.nodeId, kind: 'service' as const }
   const injection = await app.sfu.inject(roomId, owner, { ssrc, source, ...(hasLevels ? { levelExtensionId } : {}) })
   // The level of a sine wave (RFC 6464).
   const level = Math.min(127, Math.round(-20 * Math.log10(amplitude / Math.SQRT2)))

@@ -130,6 +130,12 @@ export const strings = {
     locked: 'Locked',
     newHost: (name: string) => `${name} is now the host.`,
     doing: { speaking: 'speaking', live: 'on air', muted: 'muted', silent: 'microphone off', listening: 'listening', connecting: 'connecting' },
+    record: 'Record',
+    stopRecording: 'Stop recording',
+    recorded: 'Recording',
+    recordedHelp: 'This room is being recorded.',
+    recordingStarted: 'The room is now being recorded.',
+    recordingStopped: 'The recording has ended.',
     soundBlocked: 'Your browser blocks audio until you click a button.',
     soundOn: 'Turn on sound'
   },

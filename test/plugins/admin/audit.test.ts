@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto'
 import t from 'tap'
 import { adminKey, build, tokenFor } from '../../support/build.ts'
+import { until } from '../../support/retry.ts'
 
 // Each change by an admin is logged as one line: who, what, before, after.
 
@@ -24,6 +25,12 @@ t.test('writes an audit line per change', async (t) => {
   await change('PUT', '/admin/rooms/r1/roles/2', { role: 'admin' }, { action: 'room.setRole', roomId: 'r1', userId: '2', before: { role: 'member' }, after: { role: 'admin' } })
   await change('POST', '/admin/rooms/r1/kick', { userId: 2, banSeconds: 60 }, { action: 'room.kick', roomId: 'r1', userId: 2, before: { inRoom: true }, after: { inRoom: false, bannedUntil: Number } })
   await change('DELETE', '/admin/rooms/r1/bans/2', undefined, { action: 'room.unban', roomId: 'r1', userId: '2', before: { banned: true }, after: { banned: false } })
+  const { recordingId } = await ada.ok('recording:start')
+  const recording = `/admin/recordings/${String(recordingId)}`
+  await until(async () => Number((await server.admin('GET', recording)).body?.seconds) > 0)
+  await ada.ok('recording:stop')
+  await until(async () => (await server.admin('GET', recording)).body?.endedAt !== null)
+  await change('DELETE', recording, undefined, { action: 'recording.delete', recordingId, roomId: 'r1', before: { files: 1 }, after: null })
   await change('PATCH', '/admin/rooms/r1', { title: 'News' }, { action: 'room.update', roomId: 'r1', before: { title: null }, after: { title: 'News' } })
   await change('POST', '/admin/rooms/r1/close', { reason: 'backend' }, { action: 'room.close', roomId: 'r1', reason: 'backend', before: { ownerId: 1, participantCount: 1 }, after: null })
   await change('POST', '/admin/tokens/revoke', { token }, { action: 'token.revoke', sha256: createHash('sha256').update(token).digest('hex'), before: { revoked: false }, after: { revokedUntil: Number } })

@@ -28,6 +28,9 @@ function pictureOf (room: RoomClient, trouble: RequestError | undefined, audible
     topic: details.topic,
     isLocked: details.isLocked,
     slowModeSeconds: details.slowModeSeconds,
+    isRecorded: details.recordingId !== null,
+    /** Whether the user can start and stop a recording. */
+    records: connection.features.has('recording') && room.role !== undefined && room.role !== 'member',
     isHost: seats.enabled && room.role !== undefined && room.role !== 'member',
     /** Whether the user can moderate the room. */
     moderates: connection.features.has('moderation') && room.role !== undefined && room.role !== 'member',

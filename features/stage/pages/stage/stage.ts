@@ -155,6 +155,8 @@ function createStage ({ roomId, options, identity, access, choice }: Entry, left
   connection.on('chat:message', talk.message)
   connection.on('chat:deleted', ({ id }) => talk.remove(id))
   connection.on('chat:mode', ({ slowModeSeconds }) => talk.event(strings.chat.slowMode(slowModeSeconds)))
+  connection.on('recording:started', () => talk.event(strings.room.recordingStarted))
+  connection.on('recording:stopped', () => talk.event(strings.room.recordingStopped))
   connection.on('room:owner', ({ ownerId }) => talk.event(strings.room.newHost(nameFrom(ownerId))))
   connection.on('gift:error', ({ reason }) => talk.event(strings.gifts.failed(reason)))
   connection.on('room:reaction', ({ userId, emoji }) => shows.react(emoji, 1, nameFrom(userId)))

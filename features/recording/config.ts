@@ -1,0 +1,29 @@
+import { fromEnv, read, secret, z } from 'flylive-audio-server/feature'
+
+/** Settings that an admin can change at run time. */
+export const config = z.object({
+  days: fromEnv('RECORDING_DAYS', z.number().min(0).max(36_500).default(30)
+    .describe('How long recordings are kept, in days; 0: until an admin deletes them.'), read.number),
+  maxHours: fromEnv('RECORDING_MAX_HOURS', z.number().min(0.001).max(168).default(12)
+    .describe('A recording ends after this time, in hours.'), read.number),
+  maxRooms: fromEnv('RECORDING_MAX_ROOMS', z.int().min(1).max(10_000).default(50)
+    .describe('Maximum number of rooms that this server records at the same time.'), read.number),
+  minFreeMb: fromEnv('RECORDING_MIN_FREE_MB', z.int().min(0).max(1_000_000_000).default(5)
+    .describe('Space that recordings leave free on the disk of DATA_DIR, in MiB. With less, no recording starts and running recordings end.'), read.number),
+  commandsPerMinute: fromEnv('RECORDING_COMMANDS_PER_MINUTE', z.int().min(1).max(1_000_000).default(30)
+    .describe('Starts and stops per user per minute.'), read.number),
+  s3Url: fromEnv('RECORDING_S3_URL', z.url({ protocol: /^https?$/, error: 'must be like https://s3.example.com/bucket' }).optional()
+    .describe('URL of an S3 bucket for recordings. Files are uploaded while they are recorded. Without this variable, recordings stay in DATA_DIR/recordings.')),
+  s3Region: fromEnv('RECORDING_S3_REGION', z.string().min(1).default('auto')
+    .describe('Region of the bucket for recordings.')),
+  s3AccessKeyId: fromEnv('RECORDING_S3_ACCESS_KEY_ID', secret(z.string().min(1).optional()
+    .describe('Access key id for the bucket for recordings. Required with RECORDING_S3_URL.'))),
+  s3SecretAccessKey: fromEnv('RECORDING_S3_SECRET_ACCESS_KEY', secret(z.string().min(1).optional()
+    .describe('Secret access key for the bucket for recordings. Required with RECORDING_S3_URL.')))
+})
+
+const withUrl = (given: Readonly<Record<string, string | undefined>>) => given.RECORDING_S3_URL !== undefined
+export const requirements = [
+  { name: 'RECORDING_S3_ACCESS_KEY_ID', when: withUrl, reason: 'with RECORDING_S3_URL' },
+  { name: 'RECORDING_S3_SECRET_ACCESS_KEY', when: withUrl, reason: 'with RECORDING_S3_URL' }
+]

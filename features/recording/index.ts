@@ -1,0 +1,41 @@
+import { defineFeature, openBucket } from 'flylive-audio-server/feature'
+import type { z } from 'flylive-audio-server/feature'
+import { config } from './config.ts'
+import { events, joinReply, requests } from './messages.ts'
+import { Recorder } from './recorder.ts'
+import { adminRoutes } from './rest.ts'
+import { createRecordings } from './service.ts'
+import { createStorage } from './storage.ts'
+
+export { config, requests }
+export * as errors from './errors.ts'
+
+declare module 'flylive-audio-server/feature' {
+  interface ClusterMessages {
+    /** An entry for the timeline of a recording, for the server that records. */
+    'recording:entry': { recordingId: string, entry: object }
+  }
+}
+
+/**
+ * Records rooms: the mix and, if requested, each voice, as Opus in MP4 files. The recorder outlives reloads, so no sample is
+ * missing.
+ */
+export default defineFeature(async function recording (app, settings) {
+  const { messages } = app
+  const { s3Url: url, s3Region: region, s3AccessKeyId: accessKeyId = '', s3SecretAccessKey: secretAccessKey = '' } = settings
+  const recorder = app.keep('recorder', () => new Recorder(), async (recorder) => await recorder.close())
+  const storage = createStorage(app, url === undefined ? undefined : await openBucket({ url, region, accessKeyId, secretAccessKey }))
+  const recordings = createRecordings(app, settings, recorder, storage)
+  messages.events(events)
+  messages.adds('room:join', joinReply)
+  const limit = { perMinute: settings.commandsPerMinute, name: 'recording', eventual: true }
+
+  messages.on('recording:start', { ...requests['recording:start'], limit }, async ({ tracks }, { room, session }) => await recordings.start(room, session, tracks))
+  messages.on('recording:stop', { ...requests['recording:stop'], limit }, async (_data, { room, session }) => await recordings.stop(room, session))
+  app.hooks.on('room:join', ({ roomId }) => {
+    const recordingId = recordings.peek(roomId)
+    return { recording: recordingId === undefined ? null : { recordingId } } satisfies z.input<typeof joinReply>
+  })
+  adminRoutes(app, recordings)
+}, { name: 'recording', dependencies: ['rooms', 'sfu', 'kv', 'cluster', 'jobs', 'store'], config })

@@ -1,0 +1,31 @@
+/** Samples at 48 kHz per frame, by the configuration of a packet (RFC 6716, section 3.1). */
+function frameSamples (toc: number): number {
+  const config = toc >> 3
+  if (config < 12) return [480, 960, 1920, 2880][config & 3] as number
+  if (config < 16) return [480, 960][config & 1] as number
+  return [120, 240, 480, 960][config & 3] as number
+}
+
+/** Maximum duration of a packet, in samples. */
+const maxSamples = 5760
+
+/** @returns the duration of an Opus packet in samples at 48 kHz; 0 if the packet is not valid */
+export function samplesOf (payload: Uint8Array): number {
+  const [toc, countByte] = payload
+  if (toc === undefined) return 0
+  const code = toc & 3
+  const frames = code === 0 ? 1 : code === 3 ? (countByte ?? 0) & 0x3f : 2
+  const samples = frames * frameSamples(toc)
+  return samples > maxSamples ? 0 : samples
+}
+
+/** Silence in all durations that one frame can have, longest first. */
+const silences = [[0xf8, 960], [0xf0, 480], [0xe8, 240], [0xe0, 120]].map(([toc, duration]) => ({ payload: Uint8Array.of(toc as number, 0xff, 0xfe), duration: duration as number }))
+
+/** The shortest packet, in samples: 2.5 ms. */
+export const minSamples = 120
+
+/** @returns the longest packet of silence that is not longer than the given number of samples, which is at least {@link minSamples} */
+export function silenceFor (samples: number): { payload: Uint8Array, duration: number } {
+  return silences.find(({ duration }) => duration <= samples) as { payload: Uint8Array, duration: number }
+}

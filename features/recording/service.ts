@@ -1,0 +1,490 @@
+import { mkdir, readdir, rm, statfs } from 'node:fs/promises'
+import { join } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
+import { Forbidden, isCoded, userId, userKeyOf, withDetails, z } from 'flylive-audio-server/feature'
+import type { FeatureInstance, LocalRoom, Session } from 'flylive-audio-server/feature'
+import { v7 as uuid } from 'uuid'
+import type { config } from './config.ts'
+import { NotRecording, RecordingActive, RecordingLimit, StorageFull } from './errors.ts'
+import type { EndReason, events } from './messages.ts'
+import type { Recorder, Recording } from './recorder.ts'
+import { createRecordIndex, readManifest, writeManifest } from './records.ts'
+import type { RecordIndex, RecordingRecord } from './records.ts'
+import { complete } from './repair.ts'
+import type { Storage } from './storage.ts'
+import type { RecordedFile } from './thread-messages.ts'
+
+/** The stored state of a room that is or was recorded. */
+const recordingState = z.object({
+  /** Absent while the room is not recorded. */
+  current: z.object({ recordingId: z.string(), by: userId }).optional()
+})
+type State = z.output<typeof recordingState>
+
+declare module 'flylive-audio-server/feature' {
+  interface FeatureHooks {
+    /** A recording has ended, and its files are complete. Called on the server that has finished it. */
+    'recording:finished': (roomId: string, record: Readonly<RecordingRecord>) => void
+  }
+}
+
+/** The recordings of all servers. */
+export interface Recordings {
+  readonly index: RecordIndex
+  readonly storage: Storage
+  /** Starts a recording. @throws FORBIDDEN, RECORDING_LIMIT, STORAGE_FULL, OVERLOADED, UNAVAILABLE */
+  start (room: LocalRoom, session: Session, tracks: boolean): Promise<{ recordingId: string }>
+  /** @throws FORBIDDEN, NOT_RECORDING, UNAVAILABLE */
+  stop (room: LocalRoom, session: Session): Promise<{ recordingId: string }>
+  /** The recording of a room with members on this server, without a round trip. */
+  peek (roomId: string): string | undefined
+  /** @returns the record, with the latest sizes if the recording runs on this server. @throws UNAVAILABLE */
+  find (recordingId: string): Promise<RecordingRecord | undefined>
+  /** @returns the same record, with the latest sizes if the recording runs on this server */
+  current (record: RecordingRecord): RecordingRecord
+  /** @throws RECORDING_ACTIVE, UNAVAILABLE */
+  delete (record: RecordingRecord): Promise<void>
+}
+
+/** A server that records renews its leases this often, in milliseconds. */
+const renewMs = 2000
+/** Without a renewal, another server finishes the recording after this time, in milliseconds. */
+const leaseMs = 6000
+/** How often the record of a running recording is updated, in milliseconds. */
+const saveMs = 10_000
+const retentionMs = 10 * 60_000
+const lockMs = 60_000
+const dayMs = 24 * 60 * 60_000
+const watchJob = 'recording-watch'
+
+export function createRecordings (app: FeatureInstance, settings: z.output<typeof config>, recorder: Recorder, storage: Storage): Recordings {
+  const { clock, cluster, hooks, jobs, kv, log, metrics, nodeId, rooms, sfu } = app
+  const state = rooms.roomState.define('recording', recordingState, { durable: true })
+  const index = createRecordIndex(app)
+  /** The server that records, by recording. */
+  const leases = kv.namespace('recording-leases')
+  const ended = metrics.counter('flylive_recordings_total', 'Recordings that have ended, by reason (stopped: by a host)', ['reason'])
+  const bytes = metrics.counter('flylive_recording_bytes_total', 'Size of the files of recordings that have ended, in bytes')
+  const active = metrics.gauge('flylive_recordings_active', 'Recordings that run on this server')
+  const uploadFailures = metrics.counter('flylive_recording_upload_failures_total', 'Steps of recordings that failed and are retried: uploads to the S3 bucket, or finishing a recording')
+  const waiting = metrics.gauge('flylive_recording_waiting', 'Recordings on this server that have ended and wait to be finished or uploaded')
+  /** Recordings that have ended on this server, and what must still be done. */
+  const unfinished = new Map<string, () => Promise<void>>()
+  const inFlight = new Map<string, Promise<void>>()
+  let closed = false
+
+  const minFreeBytes = settings.minFreeMb * 1024 * 1024
+  const count = () => {
+    active.set(recorder.rooms.size)
+    waiting.set(unfinished.size)
+  }
+
+  /** Removes the recording from the room's state, and tells the members. @throws UNAVAILABLE */
+  async function clear (roomId: string, recordingId: string, reason?: EndReason): Promise<void> {
+    try {
+      await state.change(roomId, (current) => current?.current?.recordingId === recordingId
+        ? { state: {}, events: [stoppedEvent(recordingId, reason)], result: undefined }
+        : { result: undefined })
+    } catch (error) {
+      if (!isCoded(error) || error.code !== 'ROOM_NOT_FOUND') throw error
+    }
+  }
+
+  /** Completes the files in a recording's folder, and deletes empty ones. */
+  async function completeFiles (folder: string, known: readonly RecordedFile[]): Promise<RecordedFile[]> {
+    const names = (await readdir(folder)).filter((name) => name.endsWith('.mp4')).sort()
+    const files: RecordedFile[] = []
+    for (const name of names) {
+      // "mix" is first, so that the voices become as long.
+      const extent = await complete(join(folder, name), files[0]?.kind === 'mix' ? files[0].seconds : 0)
+      if (extent.bytes === 0) await rm(join(folder, name))
+      else files.push({ kind: name === 'mix.mp4' ? 'mix' : 'voice', ...known.find((file) => file.name === name), name, ...extent })
+    }
+    return files
+  }
+
+  /**
+   * Finishes a recording whose files are on this server. Each step can be repeated, so the recording is finished
+   * even if the server dies in between.
+   *
+   * @param uploading the last upload while the recording was running
+   */
+  async function finish (record: RecordingRecord, reason: EndReason | undefined, uploading?: Promise<void>): Promise<void> {
+    const { recordingId, roomId } = record
+    const folder = storage.folderOf(recordingId)
+    const files = await completeFiles(folder, record.files)
+    const seconds = Math.max(0, ...files.map((file) => file.seconds))
+    const done: RecordingRecord = {
+      ...record,
+      nodeId,
+      files,
+      endedAt: record.endedAt ?? (reason === 'server_lost' ? Math.round(record.startedAt + seconds * 1000) : clock.now()),
+      ...(reason === undefined ? {} : { reason })
+    }
+    if (files.length > 0) {
+      await writeManifest(folder, done)
+      await index.put(done)
+    } else {
+      // Nothing was recorded.
+      await index.delete(recordingId)
+    }
+    await clear(roomId, recordingId, reason)
+    await leases.delete(recordingId)
+    ended.inc({ reason: reason ?? 'stopped' })
+    bytes.inc(files.reduce((sum, file) => sum + file.bytes, 0))
+    log.info({ recordingId, roomId, seconds, reason }, 'recording finished')
+    if (files.length === 0) return await rm(folder, { recursive: true, force: true })
+    hooks.emit('recording:finished', roomId, done)
+    retry(recordingId, async () => {
+      await uploading
+      await upload(done)
+    })
+  }
+
+  async function upload (record: RecordingRecord): Promise<void> {
+    if (!storage.hasBucket) return
+    await storage.upload({ ...record, stored: 'bucket' }, async () => await index.put({ ...record, stored: 'bucket' }))
+  }
+
+  /** Runs a step now and, if it fails, again every two seconds. */
+  function retry (recordingId: string, step: () => Promise<void>): Promise<void> {
+    const attempt = async () => {
+      try {
+        await step()
+        if (unfinished.get(recordingId) === run) unfinished.delete(recordingId)
+      } catch (err) {
+        uploadFailures.inc()
+        log.warn({ err, recordingId }, 'a recording is not finished yet, will retry')
+      } finally {
+        inFlight.delete(recordingId)
+        count()
+        // The step may have scheduled the next one.
+        const next = unfinished.get(recordingId)
+        if (next && next !== run) next()
+      }
+    }
+    const run = () => {
+      const running = inFlight.get(recordingId) ?? attempt()
+      inFlight.set(recordingId, running)
+      return running
+    }
+    unfinished.set(recordingId, run)
+    return run()
+  }
+
+  const takenOver = new Set<string>()
+
+  /** Finishes a recording whose server has died. */
+  async function takeOver (recordingId: string, isLocalRepair = false): Promise<void> {
+    const record = await index.get(recordingId) ?? (isLocalRepair ? await readManifest(storage.folderOf(recordingId)) : undefined)
+    if (!record || recorder.get(recordingId) || unfinished.has(recordingId) || takenOver.has(recordingId)) return
+    if (record.endedAt !== undefined && !isLocalRepair) return
+    takenOver.add(recordingId)
+    try {
+      await finishLost(record)
+    } finally {
+      takenOver.delete(recordingId)
+    }
+  }
+
+  async function finishLost (record: RecordingRecord): Promise<void> {
+    const { recordingId } = record
+    const isLocal = await storage.isLocal(recordingId)
+    if (isLocal || await storage.downloadParts(recordingId)) {
+      const manifest = isLocal ? await readManifest(storage.folderOf(recordingId)) : undefined
+      const { endedAt: _, ...rest } = record
+      return await finish({ ...rest, files: manifest && manifest.files.length > record.files.length ? manifest.files : record.files }, 'server_lost')
+    }
+    // The files are on the disk of the dead server, which finishes them when it starts again.
+    await index.put({ ...record, endedAt: clock.now(), reason: 'server_lost' })
+    await clear(record.roomId, recordingId, 'server_lost')
+  }
+
+  jobs.on(watchJob, async (recordingId) => {
+    if (await leases.get(recordingId) === undefined && !unfinished.has(recordingId) && await cluster.tryLock(`recording:${recordingId}`, lockMs)) await takeOver(recordingId)
+    const record = await index.get(recordingId)
+    if (record && record.endedAt === undefined) await jobs.schedule(watchJob, recordingId, clock.now() + leaseMs)
+  })
+
+  /** Ids of recordings on this server's disk that an earlier process left behind; undefined until they were listed. */
+  let left: Set<string> | undefined
+
+  /** Finishes the recordings that an earlier process of this server left behind, and repairs the index. */
+  async function recover (): Promise<void> {
+    left ??= new Set((await storage.localIds()).filter((id) => !recorder.get(id)))
+    for (const recordingId of left) {
+      // The process may be another server that is still alive.
+      if (await leases.get(recordingId) !== undefined) continue
+      const manifest = await readManifest(storage.folderOf(recordingId))
+      if (manifest?.endedAt === undefined) await takeOver(recordingId, true)
+      else {
+        const record = await index.get(recordingId)
+        if (record?.nodeId !== nodeId || record.stored !== manifest.stored) await index.put({ ...manifest, nodeId, stored: 'server' })
+        retry(recordingId, async () => await upload({ ...manifest, nodeId }))
+      }
+      left.delete(recordingId)
+    }
+  }
+
+  /** Deletes the recordings that are older than RECORDING_DAYS. */
+  async function deleteExpired (): Promise<void> {
+    if (settings.days === 0) return
+    const before = clock.now() - settings.days * dayMs
+    for (const record of await index.getMany((await index.ids()).reverse())) {
+      if (record.startedAt > before) break
+      if (record.endedAt === undefined || record.endedAt > before) continue
+      await remove(record).catch((err: unknown) => log.warn({ err, recordingId: record.recordingId }, 'failed to delete an expired recording, will retry'))
+    }
+  }
+
+  async function remove (record: RecordingRecord): Promise<void> {
+    unfinished.delete(record.recordingId)
+    await inFlight.get(record.recordingId)
+    await storage.delete(record)
+    await index.delete(record.recordingId)
+    count()
+  }
+
+  function uploadParts (recording: Recording): void {
+    if (!storage.hasBucket || recording.uploading) return
+    recording.uploading = storage.uploadParts(recording).catch((err: unknown) => {
+      uploadFailures.inc()
+      log.warn({ err, recordingId: recording.id }, 'failed to upload a part of a recording, will retry')
+    }).finally(() => { recording.uploading = undefined })
+  }
+
+  /** Renews the lease of a running recording, updates its record, and ends it when its time is over. */
+  async function tend (recording: Recording): Promise<void> {
+    const { id, record, files, saved } = recording
+    const now = clock.now()
+    if (now - record.startedAt > settings.maxHours * 3_600_000) return await recorder.end(recording, 'max_duration')
+    if (!await leases.compareAndSet(id, nodeId, nodeId, { ttlMs: leaseMs })) await leases.compareAndSet(id, undefined, nodeId, { ttlMs: leaseMs })
+    if (recording.isClosing || (files.length === saved.files && now - saved.at < saveMs)) return
+    recording.saved = { at: now, files: files.length }
+    await writeManifest(recording.folder, { ...record, files })
+    await index.put({ ...record, files })
+  }
+
+  const failed = (message: string) => (err: unknown) => log[isCoded(err) ? 'debug' : 'error']({ err }, message)
+
+  const tick = () => {
+    for (const recording of recorder.rooms.values()) tend(recording).catch(failed('failed to update a recording'))
+    for (const run of unfinished.values()) run()
+    if (!left || left.size > 0) recovering = recovering.then(recover).catch(failed('failed to recover recordings'))
+  }
+  let recovering = Promise.resolve()
+  const timers = [
+    setInterval(tick, renewMs).unref(),
+    setInterval(() => { for (const recording of recorder.rooms.values()) uploadParts(recording) }, 1000).unref(),
+    setInterval(() => { deleteExpired().catch(failed('failed to delete expired recordings')) }, retentionMs).unref()
+  ]
+  app.addHook('onClose', async () => {
+    closed = true
+    for (const timer of timers) clearInterval(timer)
+    await recovering
+  })
+
+  const review = (roomId: string, current: State | undefined) => {
+    const recording = recorder.rooms.get(roomId)
+    if (recording && current?.current?.recordingId !== recording.id) recorder.end(recording).catch(failed('failed to end a recording'))
+  }
+  state.onChange(({ roomId }, current) => review(roomId, current))
+  state.onMissed((_room, from, to) => {
+    const [before, after] = [from?.current, to?.current]
+    if (before?.recordingId === after?.recordingId) return []
+    return [
+      ...(before ? [stoppedEvent(before.recordingId)] : []),
+      ...(after ? [startedEvent(after.recordingId, after.by)] : [])
+    ]
+  })
+  hooks.on('room:released', (roomId) => {
+    const recording = recorder.rooms.get(roomId)
+    if (recording) recorder.end(recording, 'room_closed').catch(failed('failed to end a recording'))
+  })
+  hooks.on('feature:loaded', (name) => {
+    if (name !== 'recording') return
+    recorder.handlers = {
+      ended: async (recording) => await retry(recording.id, async () => await finish({ ...recording.record, files: recording.files, endedAt: recording.endedAt ?? clock.now() }, recording.reason, recording.uploading)),
+      now: () => clock.now(),
+      warn: ({ id, record: { roomId } }, message) => log.warn({ recordingId: id, roomId, reason: message }, 'a recording has failed')
+    }
+    tick()
+    deleteExpired().catch(failed('failed to delete expired recordings'))
+  })
+  count()
+
+  /** @throws FORBIDDEN, UNAVAILABLE */
+  async function assertHost ({ record }: LocalRoom, session: Session): Promise<void> {
+    if (await rooms.roleOf(record, session) === 'member') throw new Forbidden('This requires the owner or an admin of the room')
+  }
+
+  /** Creates the folder of a recording. @throws STORAGE_FULL, or the error of the file system */
+  async function prepare (record: RecordingRecord): Promise<string> {
+    const folder = storage.folderOf(record.recordingId)
+    try {
+      await mkdir(folder, { recursive: true })
+      const { bavail, bsize } = await statfs(folder)
+      if (bavail * bsize < minFreeBytes) throw new StorageFull()
+      await writeManifest(folder, record)
+      return folder
+    } catch (error) {
+      await rm(folder, { recursive: true, force: true }).catch(() => { /* The first error is reported. */ })
+      if (['ENOSPC', 'EDQUOT'].includes((error as NodeJS.ErrnoException).code ?? '')) throw new StorageFull()
+      throw error
+    }
+  }
+
+  const starting = new Map<string, Promise<{ recordingId: string }>>()
+
+  async function open (room: LocalRoom, session: Session, tracks: boolean): Promise<{ recordingId: string }> {
+    const { roomId } = room
+    if (recorder.rooms.size + starting.size >= settings.maxRooms) throw withDetails(new RecordingLimit(settings.maxRooms), { limit: settings.maxRooms })
+    // The previous recording of this room may still be closing its files.
+    const previous = recorder.rooms.get(roomId)
+    if (previous?.isClosing) await Promise.race([previous.closed.promise, delay(5000, undefined, { ref: false })])
+    const recordingId = uuid()
+    const record: RecordingRecord = { recordingId, roomId, startedBy: session.user.id, startedAt: clock.now(), nodeId, stored: 'server', tracks, files: [] }
+    const folder = await prepare(record)
+    const discard = async () => {
+      await Promise.allSettled([index.delete(recordingId), leases.delete(recordingId), rm(folder, { recursive: true, force: true })])
+    }
+    let mix
+    try {
+      mix = await sfu.mix(roomId)
+      await index.put(record)
+      await leases.set(recordingId, nodeId, { ttlMs: leaseMs })
+      await jobs.schedule(watchJob, recordingId, clock.now() + leaseMs)
+    } catch (error) {
+      mix?.close()
+      await discard()
+      throw error
+    }
+    let current
+    try {
+      // Members are told before anything is recorded.
+      current = await state.change<string>(roomId, (before) => before?.current
+        ? { result: before.current.recordingId }
+        : { state: { current: { recordingId, by: session.user.id } }, events: [startedEvent(recordingId, session.user.id)], result: recordingId })
+    } catch (error) {
+      // The state may have been stored: the job then clears it.
+      mix.close()
+      await leases.delete(recordingId).catch(() => { /* It expires. */ })
+      left?.add(recordingId)
+      throw error
+    }
+    if (current !== recordingId) {
+      mix.close()
+      await discard()
+      return { recordingId: current }
+    }
+    const recording = recorder.open({ ...record, startedAt: clock.now() }, mix, { folder, tracks, minFreeBytes })
+    count()
+    hooksAtStart(recording)
+    // The room may have been closed, or the recording stopped, during the requests.
+    if (closed || mix.closed || !rooms.get(roomId)) recorder.end(recording, 'room_closed').catch(failed('failed to end a recording'))
+    else review(roomId, state.peek(roomId))
+    return { recordingId }
+  }
+
+  /** Begins the timeline with the current seats and speakers. */
+  function hooksAtStart (recording: Recording): void {
+    const { roomId } = recording.record
+    const speaking = sfu.speakersOf(roomId)
+    writeSeats(recording)
+    if (speaking.length > 0) writeSpeakers(recording, speaking)
+  }
+
+  const timeOf = (recording: Recording) => Math.max(0, Math.round(clock.now() - recording.record.startedAt))
+
+  function writeSeats (recording: Recording): void {
+    const { seats, record: { roomId } } = recording
+    const now = new Map(app.features.getFeature('seats')?.peek(roomId)?.seats.map(({ seatIndex, userId }) => [seatIndex, userId]))
+    const at = timeOf(recording)
+    for (const seatIndex of new Set([...seats.keys(), ...now.keys()])) {
+      const userId = now.get(seatIndex)
+      if (seats.get(seatIndex) === userId) continue
+      if (userId === undefined) seats.delete(seatIndex)
+      else seats.set(seatIndex, userId)
+      recording.write({ at, type: 'seat', seatIndex, userId: userId ?? null })
+    }
+  }
+
+  function writeSpeakers (recording: Recording, userIds: readonly (string | number)[]): void {
+    const at = timeOf(recording)
+    recording.write({ at, type: 'speakers', userIds })
+    const unnamed = userIds.filter((userId) => !recording.named.has(userKeyOf(userId)))
+    if (unnamed.length === 0) return
+    for (const userId of unnamed) recording.named.add(userKeyOf(userId))
+    app.store.getMembers(recording.record.roomId, unnamed.map(userKeyOf)).then((members) => {
+      unnamed.forEach((userId, i) => { recording.write({ at, type: 'user', userId, name: members[i]?.name ?? null }) })
+    }).catch(failed('failed to read the names of speakers'))
+  }
+
+  /** Adds an entry to the timeline of the recording of a room, on whatever server it runs. */
+  function writeAnywhere (roomId: string, entry: object): void {
+    const recording = recorder.rooms.get(roomId)
+    if (recording) return recording.write({ at: timeOf(recording), ...entry })
+    const recordingId = state.peek(roomId)?.current?.recordingId
+    if (recordingId !== undefined) cluster.send('recording:entry', { recordingId, entry }).catch(failed('failed to send an entry of a timeline'))
+  }
+
+  hooks.on('seats:changed', (roomId) => {
+    const recording = recorder.rooms.get(roomId)
+    if (recording) writeSeats(recording)
+  })
+  hooks.on('media:speakers', (roomId, { activeSpeakers }) => {
+    const recording = recorder.rooms.get(roomId)
+    if (recording) writeSpeakers(recording, activeSpeakers)
+  })
+  hooks.on('chat:sent', (roomId, { id, userId, userName, content }) => writeAnywhere(roomId, { type: 'chat', id, userId, name: userName ?? null, content }))
+  hooks.on('chat:removed', (roomId, id) => writeAnywhere(roomId, { type: 'chat:removed', id }))
+  cluster.on('recording:entry', ({ recordingId, entry }) => {
+    const recording = recorder.get(recordingId)
+    recording?.write({ at: timeOf(recording), ...entry })
+  })
+
+  return {
+    index,
+    storage,
+    async start (room, session, tracks) {
+      await assertHost(room, session)
+      const { roomId } = room
+      const current = state.peek(roomId)?.current
+      if (current) return { recordingId: current.recordingId }
+      const running = starting.get(roomId)
+      if (running) return await running
+      const opening = open(room, session, tracks).finally(() => starting.delete(roomId))
+      starting.set(roomId, opening)
+      return await opening
+    },
+    async stop (room, session) {
+      await assertHost(room, session)
+      const recordingId = await state.change<string | undefined>(room.roomId, (current) => current?.current
+        ? { state: {}, events: [stoppedEvent(current.current.recordingId)], result: current.current.recordingId }
+        : { result: undefined })
+      if (recordingId === undefined) throw new NotRecording(room.roomId)
+      return { recordingId }
+    },
+    peek: (roomId) => state.peek(roomId)?.current?.recordingId,
+    async find (recordingId) {
+      const record = await index.get(recordingId)
+      return record && this.current(record)
+    },
+    current (record) {
+      const recording = recorder.get(record.recordingId)
+      return recording ? { ...record, files: recording.files } : record
+    },
+    async delete (record) {
+      const fresh = await index.get(record.recordingId)
+      if (!fresh) return
+      if (fresh.endedAt === undefined) throw new RecordingActive(record.recordingId)
+      await remove(fresh)
+    }
+  }
+}
+
+const startedEvent = (recordingId: string, by: string | number) => ({ type: 'recording:started', data: { recordingId, by } satisfies Omit<z.input<(typeof events)['recording:started']>, 'roomId'> })
+const stoppedEvent = (recordingId: string, reason?: EndReason) => ({
+  type: 'recording:stopped',
+  data: { recordingId, ...(reason === undefined ? {} : { reason }) } satisfies Omit<z.input<(typeof events)['recording:stopped']>, 'roomId'>
+})

@@ -1,0 +1,186 @@
+import { createReadStream, createWriteStream } from 'node:fs'
+import { mkdir, open, readdir, rm, stat } from 'node:fs/promises'
+import { join } from 'node:path'
+import { Readable } from 'node:stream'
+import { pipeline } from 'node:stream/promises'
+import { unavailable } from 'flylive-audio-server/feature'
+import type { Blobs, ByteRange, FeatureInstance } from 'flylive-audio-server/feature'
+import type { Recording } from './recorder.ts'
+import { idPattern, writeManifest } from './records.ts'
+import type { RecordingRecord } from './records.ts'
+import { timelineName } from './thread-recording.ts'
+
+declare module 'flylive-audio-server/feature' {
+  interface ClusterRequests {
+    /** A part of a file on the disk of the server that receives the request, base64; null if the file does not exist. */
+    'recording:read': { data: { recordingId: string, name: string, first: number, last: number }, reply: { data: string | null } }
+    /** Deletes a recording on the disk of the server that receives the request. */
+    'recording:delete': { data: { recordingId: string }, reply: true }
+  }
+}
+
+/** Maximum size of an object that holds a part of a file, in bytes. */
+const maxPartBytes = 8 * 1024 * 1024
+/** Size of each part of a file that another server sends, in bytes. */
+const remoteBytes = 256 * 1024
+const askMs = 10_000
+
+/** The files of recordings: on this server's disk, on another server's disk, or in the bucket. */
+export interface Storage {
+  readonly hasBucket: boolean
+  /** @returns the folder of a recording on this server */
+  folderOf (recordingId: string): string
+  /** @returns the ids of the recordings that have a folder on this server. @throws the error of the file system */
+  localIds (): Promise<string[]>
+  isLocal (recordingId: string): Promise<boolean>
+  /**
+   * Reads a part of a file.
+   *
+   * @returns undefined if the file does not exist
+   * @throws UNAVAILABLE if the server with the file cannot be reached
+   */
+  read (record: RecordingRecord, name: string, range: ByteRange): Promise<Readable | undefined>
+  /** Uploads what the files of a running recording have gained. @throws the error of the upload; call this again later */
+  uploadParts (recording: Recording): Promise<void>
+  /** Downloads the uploaded parts of a recording to this server. @returns whether there are any */
+  downloadParts (recordingId: string): Promise<boolean>
+  /** Uploads the files of a finished recording, and then deletes them on this server. Idempotent. */
+  upload (record: RecordingRecord, stored: () => Promise<void>): Promise<void>
+  /** Deletes the files of a recording. Idempotent. @throws UNAVAILABLE if the server with the files cannot be reached */
+  delete (record: RecordingRecord): Promise<void>
+}
+
+const isMissing = (error: unknown) => ['ENOENT', 'ENOTDIR'].includes((error as NodeJS.ErrnoException).code ?? '')
+const prefixOf = (recordingId: string) => `recordings/${recordingId}`
+const partsOf = (recordingId: string) => `recordings-parts/${recordingId}`
+
+/** @param bucket undefined: recordings stay on the disk */
+export function createStorage ({ cluster, config, nodeId }: Pick<FeatureInstance, 'cluster' | 'config' | 'nodeId'>, bucket: Blobs | undefined): Storage {
+  const root = join(config.DATA_DIR, 'recordings')
+  const folderOf = (recordingId: string) => join(root, recordingId)
+  const isLocal = async (recordingId: string) => await stat(folderOf(recordingId)).then(() => true, (error: unknown) => {
+    if (isMissing(error)) return false
+    throw error
+  })
+
+  async function readHere (recordingId: string, name: string, { first, last }: ByteRange): Promise<Readable | undefined> {
+    try {
+      const file = await open(join(folderOf(recordingId), name))
+      return last < first ? (await file.close(), Readable.from([])) : file.createReadStream({ start: first, end: last })
+    } catch (error) {
+      if (isMissing(error)) return
+      throw error
+    }
+  }
+
+  async function deleteParts (recordingId: string): Promise<void> {
+    for (const { key } of await bucket?.list(partsOf(recordingId)) ?? []) await bucket?.delete(key)
+  }
+
+  const deleteHere = async (recordingId: string) => await rm(folderOf(recordingId), { recursive: true, force: true })
+
+  async function * readThere ({ nodeId: other, recordingId }: RecordingRecord, name: string, { first, last }: ByteRange): AsyncGenerator<Buffer, void, undefined> {
+    for (let at = first; at <= last;) {
+      const { data } = await cluster.ask(other, 'recording:read', { recordingId, name, first: at, last: Math.min(last, at + remoteBytes - 1) }, askMs)
+      if (data === null) throw unavailable(`The server that has recording ${recordingId} cannot read ${name}`)
+      const chunk = Buffer.from(data, 'base64')
+      if (chunk.length === 0) return
+      at += chunk.length
+      yield chunk
+    }
+  }
+
+  cluster.answer('recording:read', async ({ recordingId, name, first, last }) => {
+    // The names come from the index, which only servers write.
+    const stream = idPattern.test(recordingId) && !name.includes('/') ? await readHere(recordingId, name, { first, last }) : undefined
+    return { data: stream ? Buffer.concat(await stream.toArray() as Buffer[]).toString('base64') : null }
+  })
+  cluster.answer('recording:delete', async ({ recordingId }) => {
+    if (idPattern.test(recordingId)) await deleteHere(recordingId)
+    return true as const
+  })
+
+  return {
+    hasBucket: bucket !== undefined,
+    folderOf,
+    async localIds () {
+      const names = await readdir(root).catch((error: unknown) => {
+        if (isMissing(error)) return []
+        throw error
+      })
+      return names.filter((name) => idPattern.test(name))
+    },
+    isLocal,
+    async read (record, name, range) {
+      if (await isLocal(record.recordingId)) return await readHere(record.recordingId, name, range)
+      if (record.stored === 'bucket') {
+        if (!bucket) throw unavailable('The recording is in an S3 bucket, and RECORDING_S3_URL is not set')
+        if (range.last < range.first) return Readable.from([])
+        return await bucket.get(`${prefixOf(record.recordingId)}/${name}`, range)
+      }
+      if (record.nodeId === nodeId) return
+      // The first part is read before the reply begins, so that an error has a code.
+      const parts = readThere(record, name, range)
+      const first = await parts.next()
+      if (first.done) return Readable.from([])
+      return Readable.from((async function * () {
+        yield first.value
+        yield * parts
+      })())
+    },
+    async uploadParts (recording) {
+      if (!bucket) return
+      const { id, folder, files, timelineBytes, uploaded } = recording
+      for (const { name, bytes } of [...files, { name: timelineName, bytes: timelineBytes }]) {
+        for (let from = uploaded.get(name) ?? 0; from < bytes;) {
+          // The whole files are uploaded next.
+          if (recording.isClosing) return
+          const end = Math.min(bytes, from + maxPartBytes)
+          await bucket.put(`${partsOf(id)}/${name}/${String(from).padStart(15, '0')}`, createReadStream(join(folder, name), { start: from, end: end - 1 }))
+          uploaded.set(name, end)
+          from = end
+        }
+      }
+    },
+    async downloadParts (recordingId) {
+      if (!bucket) return false
+      const parts = await bucket.list(partsOf(recordingId))
+      const ends = new Map<string, number>()
+      const folder = folderOf(recordingId)
+      if (parts.length > 0) await mkdir(folder, { recursive: true })
+      for (const { key, bytes } of parts) {
+        const [name = '', offset = ''] = key.split('/').slice(2)
+        // After a missing part, the rest of the file is of no use.
+        if (Number(offset) !== (ends.get(name) ?? 0)) continue
+        const stream = await bucket.get(key)
+        if (!stream) continue
+        await pipeline(stream, createWriteStream(join(folder, name), { flags: Number(offset) === 0 ? 'w' : 'a' }))
+        ends.set(name, Number(offset) + bytes)
+      }
+      return parts.length > 0
+    },
+    async upload (record, stored) {
+      const folder = folderOf(record.recordingId)
+      if (!bucket || !await isLocal(record.recordingId)) return
+      const names = (await readdir(folder)).filter((name) => record.files.some((file) => file.name === name) || name === timelineName)
+      for (const name of names) {
+        // Some S3 services do not accept empty objects.
+        if ((await stat(join(folder, name))).size > 0) await bucket.put(`${prefixOf(record.recordingId)}/${name}`, createReadStream(join(folder, name)))
+      }
+      await bucket.put(`${prefixOf(record.recordingId)}/recording.json`, Readable.from([Buffer.from(JSON.stringify(record))]))
+      await writeManifest(folder, record)
+      await stored()
+      await deleteParts(record.recordingId)
+      await deleteHere(record.recordingId)
+    },
+    async delete (record) {
+      const { recordingId, stored, nodeId: other } = record
+      if (bucket) {
+        for (const { key } of await bucket.list(prefixOf(recordingId))) await bucket.delete(key)
+        await deleteParts(recordingId)
+      }
+      if (stored === 'server' && other !== nodeId && !await isLocal(recordingId)) await cluster.ask(other, 'recording:delete', { recordingId }, askMs)
+      await deleteHere(recordingId)
+    }
+  }
+}

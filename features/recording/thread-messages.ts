@@ -1,0 +1,44 @@
+import type { MessagePort } from 'node:worker_threads'
+
+// Messages between the main thread and the recorder thread: about one per second and recording.
+
+/** A recorded file. */
+export interface RecordedFile {
+  name: string
+  kind: 'mix' | 'voice'
+  /** The speaker; only for voices. */
+  userId?: string | number
+  source?: 'voice' | 'music'
+  /** Size of what is complete, in bytes. */
+  bytes: number
+  seconds: number
+}
+
+export interface OpenOptions {
+  /** The recording's folder, which exists. */
+  folder: string
+  /** Whether each voice is recorded in a file of its own. */
+  tracks: boolean
+  /** Space that stays free on the disk, in bytes. */
+  minFreeBytes: number
+}
+
+export type ToRecorder =
+  { type: 'open', id: string, options: OpenOptions } |
+  /** The port on which the mixer thread sends the packets. */
+  { type: 'input', id: string, port: MessagePort } |
+  /** Appends a line to the recording's timeline. */
+  { type: 'line', id: string, line: string } |
+  { type: 'close', id: string }
+
+/** Why a recording cannot go on. */
+export type Fault = 'disk_full' | 'failed'
+
+export type FromRecorder =
+  { type: 'progress', id: string, files: RecordedFile[], timelineBytes: number } |
+  /** The mixer thread has closed the port: the recording needs another one. */
+  { type: 'inputClosed', id: string } |
+  /** The recording cannot go on. `closed` follows. */
+  { type: 'fault', id: string, fault: Fault, message: string } |
+  /** All files are closed. */
+  { type: 'closed', id: string, files: RecordedFile[] }

@@ -1,0 +1,97 @@
+import { closeSync, fdatasyncSync, ftruncateSync, openSync, writeSync } from 'node:fs'
+import { fragment, initSection, sampleRate } from './fmp4.ts'
+import type { Frame } from './fmp4.ts'
+import { minSamples, silenceFor } from './packets.ts'
+
+/** A fragment is written when it is this long, in samples. A crash loses at most the fragment in memory. */
+const fragmentSamples = sampleRate / 2
+
+/**
+ * A file with one Opus track, which begins at the start of the recording and has no gaps. The file only grows, and what it
+ * contains can be played at any time.
+ */
+export class Mp4Track {
+  readonly #fd: number
+  #frames: Frame[] = []
+  #fragmentStart = 0
+  #fragments = 0
+  #next = 0
+  #bytes = 0
+  #written = 0
+
+  /** @throws the error of the file system */
+  constructor (path: string) {
+    this.#fd = openSync(path, 'a')
+    this.#write(initSection)
+  }
+
+  /** End of the last packet, in samples since the start of the recording. */
+  get next (): number {
+    return this.#next
+  }
+
+  /** Size of the complete fragments, in bytes. */
+  get bytes (): number {
+    return this.#bytes
+  }
+
+  /** Duration of the complete fragments. */
+  get seconds (): number {
+    return this.#written / sampleRate
+  }
+
+  /**
+   * Appends a packet. A gap before it is filled with silence. A packet most of whose time has already been written is dropped.
+   *
+   * @param at in samples since the start of the recording
+   * @throws the error of the file system
+   */
+  add (at: number, payload: Uint8Array, duration: number): void {
+    if (at < this.#next - duration / 2) return
+    this.fillUntil(at)
+    this.#append({ payload, duration })
+  }
+
+  /** Appends silence until a time, in samples since the start of the recording. @throws the error of the file system */
+  fillUntil (at: number): void {
+    while (at - this.#next >= minSamples) this.#append(silenceFor(at - this.#next))
+  }
+
+  /** Writes the packets in memory. @throws the error of the file system */
+  flush (): void {
+    if (this.#frames.length === 0) return
+    const frames = this.#frames
+    this.#frames = []
+    this.#write(fragment(++this.#fragments, this.#fragmentStart, frames))
+    this.#fragmentStart = this.#written = this.#next
+  }
+
+  /** @param isComplete whether to write the packets in memory first. @throws the error of the file system */
+  close (isComplete: boolean): void {
+    try {
+      if (isComplete) this.flush()
+      fdatasyncSync(this.#fd)
+    } finally {
+      closeSync(this.#fd)
+    }
+  }
+
+  #append (frame: Frame): void {
+    this.#frames.push(frame)
+    this.#next += frame.duration
+    if (this.#next - this.#fragmentStart >= fragmentSamples) this.flush()
+  }
+
+  /** Writes all of the data or, if that fails, nothing. */
+  #write (data: Buffer): void {
+    try {
+      for (let at = 0; at < data.length;) at += writeSync(this.#fd, data, at)
+    } catch (error) {
+      try {
+        ftruncateSync(this.#fd, this.#bytes)
+      } catch { /* The file is cut off when the recording ends. */ }
+      throw error
+    }
+    this.#bytes += data.length
+  }
+}

@@ -1,0 +1,68 @@
+import { sampleRate } from './fmp4.ts'
+
+/** A packet whose delay differs by more than this belongs to another timeline of the sender, in samples. */
+const maxJump = 2 * sampleRate
+/** How long a fast packet is the reference for the others, in samples. */
+const windowSamples = 5 * sampleRate
+/** Deviation that is corrected while a voice speaks, and between two utterances, in samples: 15 ms and 2.5 ms. */
+const tolerance = { speaking: 720, pausing: 120 }
+
+/**
+ * Maps the RTP timestamps of one sender to the time of the recording. The fastest packets of the last seconds show when the
+ * sender produced the audio, so jitter does not move packets. The map follows a drift between the clocks of sender and server.
+ */
+export class VoiceClock {
+  #rtp = 0
+  #hasRtp = false
+  /** The lowest delays of the last two windows, and when the current window began. */
+  #minimum = Infinity
+  #previousMinimum = Infinity
+  #since = 0
+  #anchor: number | undefined
+  #end = 0
+
+  /** @returns the timestamp, extended beyond 32 bits */
+  extend (timestamp: number): number {
+    this.#rtp = this.#hasRtp ? this.#rtp + ((timestamp - this.#rtp) | 0) : timestamp
+    this.#hasRtp = true
+    return this.#rtp
+  }
+
+  /**
+   * Records when a packet arrived. Call this for all packets, in order of arrival.
+   *
+   * @param arrival in samples since the start of the recording
+   * @param rtp see {@link extend}
+   * @returns whether the packet begins another timeline
+   */
+  observe (arrival: number, rtp: number): boolean {
+    const delay = arrival - rtp
+    const lowest = Math.min(this.#minimum, this.#previousMinimum)
+    if (lowest !== Infinity && Math.abs(delay - lowest) > maxJump) {
+      this.#minimum = delay
+      this.#previousMinimum = Infinity
+      this.#since = arrival
+      this.#anchor = undefined
+      return true
+    }
+    if (arrival - this.#since > windowSamples) {
+      this.#previousMinimum = this.#minimum
+      this.#minimum = delay
+      this.#since = arrival
+    } else this.#minimum = Math.min(this.#minimum, delay)
+    return false
+  }
+
+  /**
+   * Call this for packets in the order of the sender, some time after their arrival.
+   *
+   * @returns the time of a packet, in samples since the start of the recording
+   */
+  place (rtp: number, duration: number): number {
+    const lowest = Math.min(this.#minimum, this.#previousMinimum)
+    const allowed = rtp - this.#end >= 960 ? tolerance.pausing : tolerance.speaking
+    if (this.#anchor === undefined || Math.abs(lowest - this.#anchor) > allowed) this.#anchor = lowest
+    this.#end = rtp + duration
+    return rtp + this.#anchor
+  }
+}

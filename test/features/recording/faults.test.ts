@@ -1,0 +1,99 @@
+import { mkdtempSync, rmSync, symlinkSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import t from 'tap'
+import { adminKey, build, tokenFor } from '../../support/build.ts'
+import { connect } from '../../support/client.ts'
+import { speak } from '../../support/mix.ts'
+import { startServer } from '../../support/process.ts'
+import { decodeFile, toneOf } from '../../support/recordings.ts'
+import { until } from '../../support/retry.ts'
+import { toneFeature } from '../../support/tone-feature.ts'
+
+interface Detail { endedAt: number | null, startedAt: number, reason?: string, seconds: number, files: { name: string, kind: string, bytes: number, seconds: number }[] }
+
+async function read (url: string, path: string): Promise<Buffer> {
+  const response = await fetch(`${url}/admin/recordings/${path}`, { headers: { authorization: `Bearer ${adminKey}` } })
+  if (!response.ok) throw new Error(`${path}: ${response.status}`)
+  return Buffer.from(await response.arrayBuffer())
+}
+const detailOf = async (url: string, id: string) => JSON.parse(String(await read(url, id))) as Detail
+
+t.test('a full disk ends the recording cleanly, and nothing else', async (t) => {
+  const server = await build(t, { env: { FEATURES: 'auth,media,chat,recording', RECORDING_MAX_ROOMS: '2' } })
+  const [first, second, third] = await Promise.all([1, 2, 3].map(async (id) => await server.connect(id)))
+  if (!first || !second || !third) return
+  for (const [i, client] of [first, second, third].entries()) await client.ok('room:join', { roomId: `r${i + 1}` })
+  const full = String((await first.ok('recording:start', { tracks: true }))['recordingId'])
+  const other = String((await second.ok('recording:start', { tracks: true }))['recordingId'])
+  t.equal(await third.fails('recording:start'), 'RECORDING_LIMIT')
+  // Every write to this file fails as on a full disk.
+  await until(async () => (await detailOf(server.url, full)).seconds > 0)
+  symlinkSync('/dev/full', join(server.app.config.DATA_DIR, 'recordings', full, 'voice-1.mp4'))
+  for (const roomId of ['r1', 'r2']) await speak(t, server.app, roomId, { hz: 500 })
+  t.match(await first.event('recording:stopped'), { recordingId: full, reason: 'disk_full' })
+  await until(async () => (await detailOf(server.url, full)).endedAt !== null)
+  const detail = await detailOf(server.url, full)
+  t.match(detail, { reason: 'disk_full', files: [{ name: 'mix.mp4' }] })
+  t.equal(detail.files.length, 1)
+  t.ok((await decodeFile(await read(server.url, `${full}/mix.mp4`))).seconds > 0, 'what was recorded can be played')
+  await first.ok('chat:message', { content: 'the room goes on' })
+  const { seconds } = await detailOf(server.url, other)
+  await until(async () => (await detailOf(server.url, other)).seconds > seconds + 1)
+  t.match(await detailOf(server.url, other), { endedAt: null }, 'the other recording goes on')
+
+  // Less space than is reserved.
+  t.equal((await server.admin('PATCH', '/admin/features/recording/config', { minFreeMb: 1_000_000_000 })).status, 200)
+  t.equal(await third.fails('recording:start'), 'STORAGE_FULL')
+  t.equal(await third.fails('recording:stop'), 'NOT_RECORDING', 'nothing has changed')
+  await second.ok('recording:stop')
+})
+
+t.test('a recording ends after RECORDING_MAX_HOURS, and when the room is empty', async (t) => {
+  const server = await build(t, { env: { FEATURES: 'auth,media,recording', RECORDING_MAX_HOURS: '0.001' } })
+  const [owner, other] = [await server.connect(1), await server.connect(2)]
+  await owner.ok('room:join', { roomId: 'r1' })
+  await other.ok('room:join', { roomId: 'r2' })
+  await owner.ok('recording:start')
+  const { recordingId } = await other.ok('recording:start')
+  await until(async () => (await detailOf(server.url, String(recordingId))).seconds > 0)
+  await other.ok('room:leave')
+  await until(async () => (await detailOf(server.url, String(recordingId))).reason === 'room_closed')
+  t.match(await owner.event('recording:stopped'), { reason: 'max_duration' })
+})
+
+t.test('a recording cut by kill -9 plays to the last 2 s, and the index is repaired', async (t) => {
+  const dataDir = mkdtempSync(join(tmpdir(), 'flylive-recording-'))
+  t.teardown(() => rmSync(dataDir, { recursive: true, force: true }))
+  const env = { DATA_DIR: dataDir, FEATURES: 'auth,media,recording,tone', FEATURES_PATH: toneFeature(t, 500) }
+  const before = startServer(t, env)
+  const url = await before.url
+  const owner = await connect(t, url, { token: tokenFor(1) })
+  await owner.ok('room:join', { roomId: 'r1' })
+  const { recordingId } = await until(async () => await owner.ok('recording:start', { tracks: true }))
+  const id = String(recordingId)
+  const startedAt = Date.now()
+  await owner.ok('tone:send', { hz: 500 })
+  await until(async () => (await detailOf(url, id)).files.length === 2 && (await detailOf(url, id)).seconds > 2)
+  before.child.kill('SIGKILL')
+  const lasted = (Date.now() - startedAt) / 1000
+  await before.exit
+
+  const after = startServer(t, env)
+  const again = await after.url
+  const back = await connect(t, again, { token: tokenFor(1) })
+  await until(async () => (await detailOf(again, id)).endedAt !== null, 20_000)
+  const detail = await detailOf(again, id)
+  t.match(detail, { reason: 'server_lost', files: [{ kind: 'mix' }, { kind: 'voice' }] })
+  t.match(await back.ok('room:join', { roomId: 'r1' }), { recording: null }, 'the room is not recorded any more')
+  for (const { name, bytes, seconds } of detail.files) {
+    const data = await read(again, `${id}/${name}`)
+    t.equal(data.length, bytes)
+    const file = await decodeFile(data)
+    t.equal(file.gaps, 0)
+    t.ok(Math.abs(file.seconds - seconds) < 0.001)
+    t.ok(file.seconds > lasted - 2, `${name}: ${file.seconds} of ${lasted} s`)
+    const tone = toneOf(file.samples.subarray(48_000))
+    t.ok(Math.abs(tone - 500) < 1, `${name}: ${tone} Hz`)
+  }
+})
