@@ -114,7 +114,7 @@ export interface FeatureSurface {
    */
   bus: Pick<Bus, 'publish' | 'subscribe' | 'unsubscribe'>
   /** Rooms, members and roles; events to all members of a room; shared room state. */
-  rooms: Pick<Rooms, 'size' | 'get' | 'local' | 'ofSession' | 'roomState' | 'roleOf' | 'roleOfUser' | 'ownerOf' | 'ownersOf' | 'overviewsOf' | 'reviewOwner' | 'detailsOf' | 'update' | 'lock' | 'unlock' | 'adminsOf' | 'rolesOf' | 'setRole' | 'transfer' | 'touch' | 'defaultRoleOf' | 'emit' | 'emitLogged' | 'emitUnlogged' | 'sendHere' | 'sendTo' | 'close' | 'kick' | 'kickHere'>
+  rooms: Pick<Rooms, 'size' | 'get' | 'local' | 'ofSession' | 'roomState' | 'roleOf' | 'roleOfUser' | 'ownerOf' | 'ownersOf' | 'overviewsOf' | 'reviewOwner' | 'detailsOf' | 'hasPin' | 'checkPin' | 'update' | 'lock' | 'unlock' | 'adminsOf' | 'rolesOf' | 'setRole' | 'transfer' | 'touch' | 'defaultRoleOf' | 'emit' | 'emitLogged' | 'emitUnlogged' | 'sendHere' | 'sendTo' | 'close' | 'kick' | 'kickHere'>
   /** Sessions of this server, with or without a socket; events to a user's sessions on all servers. */
   sockets: FeatureSockets
   /** Audio: transports, producers, consumers, active speakers. */
@@ -139,8 +139,8 @@ export interface FeatureSurface {
   features: Pick<Features, 'enabled' | 'getFeature'>
   /** Resources that outlive a reload. */
   keep: Keep
-  /** Logs changes by admins. Routes under /admin require the key automatically. */
-  admin: Pick<Admin, 'audit'>
+  /** Logs changes by admins, and recognises admins outside /admin. Routes under /admin require the key automatically. */
+  admin: Pick<Admin, 'audit' | 'identify'>
   /** Returns the current API contract; the same object until a feature is loaded, reloaded or unloaded. */
   contract (): ContractTables
   /** Whether this server is shutting down. */
@@ -202,6 +202,7 @@ export { withTimeout } from '../errors/timeout.ts'
 export { CannotTargetSelf, NotInRoom, RoomNotFound } from '../rooms/errors.ts'
 // Rooms without an owner, which a feature manages (hook `room:admit`).
 export { hasOwner, noOwner } from '../rooms/rooms.ts'
+export { PinRequired, PinWrong, RoomLocked } from '../store/errors.ts'
 // Events for rooms.sendHere, rooms.sendTo and session.write. Faces parse JSON from clients with `parseClientJson`.
 export { createEvent, parseClientJson } from '../connections/face.ts'
 export { webSocketFrame } from '../connections/web-socket-link.ts'
@@ -247,7 +248,7 @@ export type { RoomDetails } from '../rooms/details.ts'
 export type { GivenRole } from '../rooms/ownership.ts'
 export type { LocalRoom } from '../rooms/node-rooms.ts'
 export type { RoomCloseReason } from '../rooms/messages.ts'
-export type { EmitOptions, LeaveReason, LoggedEvent, Role, RoomOverview, RoomRequest, Rooms } from '../rooms/rooms.ts'
+export type { EmitOptions, LeaveReason, LoggedEvent, Role, PinRequest, RoomOverview, RoomRequest, Rooms } from '../rooms/rooms.ts'
 export type DtlsParameters = mediasoup.DtlsParameters
 export type RtpCapabilities = mediasoup.RtpCapabilities
 export type RtpParameters = mediasoup.RtpParameters

@@ -191,7 +191,7 @@ export async function buildGeneration (kernel: FastifyInstance, plan: Generation
     // The other methods show the settings of all features.
     features: only(kernel.features, 'enabled', 'getFeature'),
     keep: kept.keep,
-    admin: only(kernel.admin, 'audit'),
+    admin: only(kernel.admin, 'audit', 'identify'),
     contract: () => kernel.contract(),
     drain: only(kernel.drain, 'draining'),
     redis: kernel.hasDecorator('redis') ? kernel.redis : undefined

@@ -10,8 +10,9 @@ import { isLockedByHost } from '../store/errors.ts'
 import { PinNotCompared } from '../store/pin-not-compared.ts'
 import { RoomNotFound } from './errors.ts'
 import type { LocalRoom } from './node-rooms.ts'
-import { createPinLimits } from './pin-limits.ts'
-import { createPinCheck, hashPin } from './pins.ts'
+import type { PinLimits } from './pin-limits.ts'
+import { hashPin } from './pins.ts'
+import type { PinCheck } from './pins.ts'
 import type { Roles } from './roles.ts'
 import { noOwner } from './rooms.ts'
 import type { RoomRequest } from './rooms.ts'
@@ -43,17 +44,16 @@ export interface AdmissionOptions {
   closing: Closing
   details: Pick<Details, 'peekPinHash'>
   isHost: Roles['isHost']
+  pins: PinCheck
+  pinLimits: PinLimits
 }
 
-export function createAdmission (app: FastifyInstance, { sync, closing, details, isHost }: AdmissionOptions): Admission {
+export function createAdmission (app: FastifyInstance, { sync, closing, details, isHost, pins, pinLimits }: AdmissionOptions): Admission {
   const { bus, clock, config, drain, hooks, store } = app
   const redis = app.hasDecorator('redis') ? app.redis : undefined
   const creations = createLimiter(redis, { name: 'ratelimit:room-created', max: config.ROOMS_CREATED_PER_MINUTE, windowSeconds: 60 })
   // Errors that were thrown before the store could create the room.
   const beforeStore = new WeakSet<Error>()
-
-  const pins = createPinCheck()
-  const pinLimits = createPinLimits()
 
   /** Joins, and compares the PIN with the room's hash if there is one. */
   async function joinWithPin (room: LocalRoom, command: Omit<JoinCommand, 'pinHash' | 'comparedHash'>, pin: string | undefined): Promise<Admitted> {

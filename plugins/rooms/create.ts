@@ -9,6 +9,9 @@ import { createMembership } from './membership.ts'
 import type { Membership } from './membership.ts'
 import { audience, createNodeRooms, deliver, deliverTo } from './node-rooms.ts'
 import { createOwnership } from './ownership.ts'
+import { createPinAccess } from './pin-access.ts'
+import { createPinLimits } from './pin-limits.ts'
+import { createPinCheck } from './pins.ts'
 import { startReconciler } from './reconciler.ts'
 import { createRoomState } from './room-state.ts'
 import { createOverviews } from './overviews.ts'
@@ -46,7 +49,9 @@ export function createRooms (app: FastifyInstance): RoomsKernel {
   const details = createDetails(app, roomState)
   const { isHost, ...roles } = createRoles(app, nodeRooms, ownership)
   const sync = createRoomSync(app, { unsynced, nodeRooms, roomState, announcements, closing })
-  const membership = createMembership(app, { unsynced, nodeRooms, roomState, announcements, closing, ownership, details, isHost, sessionRecords, sync })
+  const pins = createPinCheck()
+  const pinLimits = createPinLimits()
+  const membership = createMembership(app, { unsynced, nodeRooms, roomState, announcements, closing, ownership, details, isHost, sessionRecords, sync, pins, pinLimits })
   const stopReconciler = startReconciler(app, { unsynced, nodeRooms, sessionRecords, sync })
 
   const rooms: Rooms = {
@@ -67,6 +72,7 @@ export function createRooms (app: FastifyInstance): RoomsKernel {
     ownersOf: async (rooms) => (await ownership.read(rooms)).map(({ ownerId }) => ownerId),
     overviewsOf: createOverviews(store, ownership, details),
     detailsOf: details.peek,
+    ...createPinAccess({ store, details, pins, limits: pinLimits }),
     update: details.update,
     async lock (room, pin) {
       assertHasOwner(room)

@@ -37,6 +37,8 @@ export interface Details {
    * @throws UNAVAILABLE
    */
   read (rooms: readonly DetailedRoom[]): Promise<RoomDetails[]>
+  /** @returns whom a room admits since a host has locked or unlocked it; undefined if no host has. @throws UNAVAILABLE */
+  readAccess (roomId: string): Promise<Pick<RoomAccess, 'admits' | 'pinHash'> | undefined>
   /** The PIN hash that a host has set, according to this server. */
   peekPinHash (roomId: string): string | undefined
   /**
@@ -87,6 +89,7 @@ export function createDetails (app: Pick<FastifyInstance, 'hooks'>, roomState: P
       const states = await state.readMany(rooms.map(({ roomId }) => roomId))
       return rooms.map((room, i) => viewOf(states[i], room))
     },
+    readAccess: async (roomId) => await state.read(roomId),
     peekPinHash: (roomId) => state.peek(roomId)?.pinHash,
     update: (room, { title, topic }) => change(room, (current) => ({
       ...current,

@@ -9,6 +9,8 @@ import type { Details } from './details.ts'
 import type { LocalRoom, NodeRooms, WaitingEvent } from './node-rooms.ts'
 import type { Ownership } from './ownership.ts'
 import type { Roles } from './roles.ts'
+import type { PinLimits } from './pin-limits.ts'
+import type { PinCheck } from './pins.ts'
 import type { RoomStateKernel } from './room-state.ts'
 import type { Joined, JoinRequest, LeaveReason, Rooms } from './rooms.ts'
 import type { SessionRecords } from './session-records.ts'
@@ -36,12 +38,14 @@ export interface MembershipOptions {
   isHost: Roles['isHost']
   sessionRecords: SessionRecords
   sync: RoomSync
+  pins: PinCheck
+  pinLimits: PinLimits
 }
 
 export function createMembership (app: FastifyInstance, options: MembershipOptions): Membership {
   const { clock, drain, hooks, log, store } = app
-  const { unsynced, nodeRooms, roomState, announcements, closing, ownership, details, isHost, sessionRecords, sync } = options
-  const admission = createAdmission(app, { sync, closing, details, isHost })
+  const { unsynced, nodeRooms, roomState, announcements, closing, ownership, details, isHost, sessionRecords, sync, pins, pinLimits } = options
+  const admission = createAdmission(app, { sync, closing, details, isHost, pins, pinLimits })
   const leaving = new Set<Promise<void>>()
 
   async function join (session: Session, request: JoinRequest): Promise<Joined> {

@@ -50,6 +50,13 @@ export interface RoomOverview extends RoomDetails {
   hostName: string | null
 }
 
+export interface PinRequest {
+  room: RoomRecord
+  pin: string | undefined
+  expected?: string | undefined
+  address: string | undefined
+}
+
 export interface JoinRequest extends RoomRequest {
   pin?: string | undefined
 }
@@ -115,6 +122,20 @@ export interface Rooms {
   overviewsOf (rooms: readonly RoomRecord[]): Promise<RoomOverview[]>
   /** The title and topic of a room, and whether it is locked. Only for rooms with members on this server. */
   detailsOf (room: RoomRecord): RoomDetails
+  /**
+   * Whether new users need a PIN.
+   *
+   * @throws UNAVAILABLE
+   */
+  hasPin (room: RoomRecord): Promise<boolean>
+  /**
+   * Checks the PIN of someone who does not join. Wrong PINs count together with those of joins, per address and per room.
+   *
+   * @param request.expected the right PIN, if it is not the room's own
+   * @param request.address the client's address
+   * @throws ROOM_LOCKED, PIN_REQUIRED, PIN_WRONG, RATE_LIMITED, UNAVAILABLE
+   */
+  checkPin (request: PinRequest): Promise<void>
   /**
    * Changes a room's title and topic. Members receive `room:updated`.
    *

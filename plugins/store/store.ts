@@ -56,6 +56,8 @@ export interface MemberStore {
 /** Room records, and lists of rooms. */
 export interface RecordStore {
   getRoom (roomId: string): Promise<RoomSummary | undefined>
+  /** @returns the hash of the PIN with which a room was created */
+  getPinHash (roomId: string): Promise<string | undefined>
   /**
    * @param after a room id; rooms are sorted by id
    * @returns at most `limit` rooms whose ids come after `after`

@@ -11,7 +11,7 @@ import type {
   ClusterRequestKind, Decide, Decision, RoomState,
   EmitOptions, EventMap, OutgoingEvent, Redis, FeatureExports, FeatureHookRegistrar, FeatureSlots, FeatureInstance, FeatureMessages, FeatureMeta, FeatureSurface, Handler, HookFunction, HookName, Identity, HookRegistrar,
   JobHandler, KernelHooks, LeaveReason, LocalRoom, MessageContext, MessageDispatcher, MessageOptions, MessageRegistrar, MessageSchemas, Metrics, Profile,
-  RequestMap, Role, RoomCloseReason, RoomEvent, RoomPage, RoomDetails, RoomOverview, Ban, BanOptions, RoomRecord, RoomRequest, Rooms, RoomStateHandle, RoomSummary, Session, Seating, SessionDirectory, SessionRecord, Sfu, User,
+  RequestMap, Role, RoomCloseReason, RoomEvent, RoomPage, PinRequest, RoomDetails, RoomOverview, Ban, BanOptions, RoomRecord, RoomRequest, Rooms, RoomStateHandle, RoomSummary, Session, Seating, SessionDirectory, SessionRecord, Sfu, User,
   RoomStore, KeyValue, Namespace, PlainKeys,
   ClientConnection, ConnectionPath, Face, FeatureSockets, GateRegistrar, HandledPath, HttpHandler, HttpPathOptions, Link, OpenOptions, ParsedMessage, UpgradePath,
   UserId, WireError, z
@@ -87,6 +87,8 @@ interface Expected {
     ownersOf (rooms: readonly RoomRecord[]): Promise<(string | number)[]>
     overviewsOf (rooms: readonly RoomRecord[]): Promise<RoomOverview[]>
     detailsOf (room: RoomRecord): RoomDetails
+    hasPin (room: RoomRecord): Promise<boolean>
+    checkPin (request: PinRequest): Promise<void>
     update (room: RoomRecord, change: { title?: string | null | undefined, topic?: string | null | undefined }): Promise<RoomDetails>
     lock (room: RoomRecord, pin?: string): Promise<RoomDetails>
     unlock (room: RoomRecord): Promise<RoomDetails>
@@ -157,7 +159,7 @@ interface Expected {
     getFeature<K extends keyof FeatureSlots> (name: K): FeatureSlots[K] | undefined
   }
   keep<T> (key: string, create: () => T, dispose?: (resource: T) => void | Promise<void>): T
-  admin: { audit (...args: Parameters<Admin['audit']>): void }
+  admin: { audit (...args: Parameters<Admin['audit']>): void, identify (request: Parameters<Admin['identify']>[0]): Promise<boolean> }
   contract (): ContractTables
   drain: { readonly draining: boolean }
   clock: { now (): number }
@@ -223,7 +225,7 @@ export type HooksAreAsDocumented = [
 export type WhatIsExported = [
   Assert<Equal<keyof typeof surface,
     'createError' | 'createEvent' | 'createSearch' | 'cursor' | 'cursorBehind' | 'defineFeature' | 'fitting' | 'fromEnv' | 'hasOwner' | 'isCoded' | 'keyBehind' | 'maxEventBytes' | 'maxPageBytes' | 'nextCursor' | 'noOwner' | 'openBucket' | 'pageOf' | 'parseClientJson' | 'profile' | 'query' | 'rateLimited' | 'read' | 'refusals' | 'roomId' | 'secret' | 'text' | 'unavailable' | 'userId' | 'userIdText' | 'userKeyOf' | 'validationFailed' | 'withDetails' | 'wireError' | 'webSocketFrame' | 'withTimeout' | 'z' |
-    'CannotTargetSelf' | 'Draining' | 'FeatureDisabled' | 'Forbidden' | 'NotFound' | 'NotInRoom' | 'Overloaded' | 'RateLimited' | 'RoomNotFound' | 'Unauthorized' | 'Unavailable' | 'ValidationFailed'>>,
+    'CannotTargetSelf' | 'Draining' | 'FeatureDisabled' | 'Forbidden' | 'NotFound' | 'NotInRoom' | 'Overloaded' | 'PinRequired' | 'PinWrong' | 'RateLimited' | 'RoomLocked' | 'RoomNotFound' | 'Unauthorized' | 'Unavailable' | 'ValidationFailed'>>,
   Assert<Equal<typeof surface.withDetails, <T extends Error>(error: T, details: unknown) => T & { details: unknown }>>,
   Assert<Equal<typeof surface.withTimeout, <T, F>(promise: PromiseLike<T>, ms: number, onTimeout: () => F) => Promise<T | Awaited<F>>>>,
   Assert<Equal<typeof surface.userKeyOf, (id: UserId) => string>>,

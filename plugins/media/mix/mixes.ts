@@ -17,6 +17,8 @@ import type { MixThreads, ThreadRoom } from './threads.ts'
 export interface RoomMix {
   readonly roomId: string
   readonly closed: boolean
+  /** Unix time of timestamp 0 by this server's clock, in milliseconds. Changes when that clock is corrected. */
+  readonly startTime: number
   /**
    * Sends the mix or its voices to a port as `MixFrame`s, one message per stream and 20 ms. The port is transferred to
    * the mixer thread, so frames reach the thread that has the other end of the channel directly. The mix closes
@@ -96,6 +98,10 @@ export class MixUse extends EventEmitter<{ close: [] }> implements RoomMix {
     return this.#closed
   }
 
+  get startTime (): number {
+    return this.#mix.startTime
+  }
+
   /**
    * Waits until the mix can be consumed.
    *
@@ -128,6 +134,7 @@ class ActiveMix {
   readonly #onClosed: (mix: ActiveMix) => void
   readonly #uses = new Set<MixUse>()
   readonly #ssrc = randomInt(1, 2 ** 32)
+  readonly #openedAt = highResolutionMs()
   #room: ThreadRoom | undefined
   #attachments: { tap: RoomTap, output: MixOutput } | undefined
   #timer: NodeJS.Timeout | undefined
@@ -139,6 +146,10 @@ class ActiveMix {
     this.#onClosed = onClosed
     this.opened = this.#open()
     this.opened.catch(() => this.close())
+  }
+
+  get startTime (): number {
+    return Date.now() - (highResolutionMs() - this.#openedAt)
   }
 
   add (use: MixUse): void {
@@ -177,7 +188,7 @@ class ActiveMix {
   }
 
   async #open (): Promise<void> {
-    const options = { openedAt: highResolutionMs(), ssrc: this.#ssrc, payloadType: mixPayloadType, maxVoices: this.#context.maxVoices }
+    const options = { openedAt: this.#openedAt, ssrc: this.#ssrc, payloadType: mixPayloadType, maxVoices: this.#context.maxVoices }
     const room = await this.#context.threads.open(options, () => this.#moved())
     if (this.#closed) room.close()
     else this.#room = room

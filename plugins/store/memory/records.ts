@@ -11,6 +11,7 @@ export function createMemoryRecords ({ all, empty }: MemoryRooms, saved: Pick<Sa
       const room = all.get(roomId)
       return room && summaryOf(room)
     },
+    getPinHash: async (roomId) => all.get(roomId)?.pinHash,
     async listRooms (after, limit) {
       return summaries([...all.keys()].filter((id) => id > after).sort().slice(0, limit))
     },

@@ -30,6 +30,7 @@ export function createRedisRecords (redis: Redis, nodeId: string, index: RoomInd
 
   return {
     getRoom,
+    getPinHash: async (roomId) => await redis.hget(roomKey(roomId), 'pin') ?? undefined,
     async listRooms (after, limit) {
       // Some ids may have no room, so the loop reads more ids until the page is full or `maxReads` is reached.
       const found: RoomSummary[] = []

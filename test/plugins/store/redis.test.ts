@@ -330,6 +330,7 @@ t.test('rejects calls while Redis is down', async (t) => {
     leave: () => store.leave('r1', 's-1', '1', 1),
     removeRoom: () => store.removeRoom('r1'),
     getRoom: () => store.getRoom('r1'),
+    getPinHash: () => store.getPinHash('r1'),
     getParticipants: () => store.getParticipants('r1', 1),
     listParticipants: () => store.listParticipants('r1', 0, 1),
     getSomeMembers: () => store.getSomeMembers([{ roomId: 'r1', first: ['1'] }], 1),

@@ -1,0 +1,44 @@
+import { createHash, timingSafeEqual } from 'node:crypto'
+import { PinRequired, PinWrong, RoomLocked } from '../store/errors.ts'
+import type { RoomStore } from '../store/store.ts'
+import type { RoomRecord } from '../store/types.ts'
+import type { Details } from './details.ts'
+import type { PinLimits } from './pin-limits.ts'
+import type { PinCheck } from './pins.ts'
+import type { Rooms } from './rooms.ts'
+
+const digest = (text: string) => createHash('sha256').update(text).digest()
+const isEqual = (one: string, other: string) => timingSafeEqual(digest(one), digest(other))
+
+export interface PinAccessOptions {
+  store: Pick<RoomStore, 'getPinHash'>
+  details: Pick<Details, 'readAccess'>
+  pins: PinCheck
+  limits: PinLimits
+}
+
+/** Checks PINs for people who do not join, such as listeners of a broadcast. */
+export function createPinAccess ({ store, details, pins, limits }: PinAccessOptions): Pick<Rooms, 'hasPin' | 'checkPin'> {
+  /** @returns the hash of the PIN that the room requires; null if it admits nobody; undefined if it admits everyone */
+  async function requiredHash ({ roomId, locked }: RoomRecord): Promise<string | null | undefined> {
+    const { admits, pinHash } = await details.readAccess(roomId) ?? {}
+    if (admits === 'everyone') return undefined
+    if (admits === 'nobody') return null
+    if (admits === 'pin') return pinHash ?? null
+    return locked ? await store.getPinHash(roomId) ?? null : undefined
+  }
+
+  return {
+    hasPin: async (room) => typeof await requiredHash(room) === 'string',
+    async checkPin ({ room, pin, expected, address }) {
+      const stored = expected === undefined ? await requiredHash(room) : undefined
+      if (expected === undefined && stored === undefined) return
+      if (stored === null) throw new RoomLocked()
+      if (pin === undefined) throw new PinRequired()
+      await limits.limit(address, room.roomId, async () => {
+        const isRight = expected === undefined ? await pins.matches(room.roomId, pin, stored as string) : isEqual(pin, expected)
+        if (!isRight) throw new PinWrong()
+      })
+    }
+  }
+}
