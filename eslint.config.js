@@ -3,7 +3,7 @@ import neostandard, { plugins } from 'neostandard'
 
 // npm packages that features use themselves. Packages of the kernel (fastify, mediasoup, ioredis) are reached through the surface.
 const featurePackages = [
-  '@fastify/static', '@msgpack/msgpack', '@vitejs/plugin-vue', 'engine.io', 'fast-jwt', 'lru-cache', 'opossum', 'p-limit', 'sdp-transform', 'socket.io', 'socket.io-parser', 'undici', 'uuid', 'vite', 'ws', 'zod-openapi'
+  '@fastify/static', '@mediabunny/aac-encoder', '@msgpack/msgpack', '@vitejs/plugin-vue', 'engine.io', 'fast-jwt', 'lru-cache', 'mediabunny', 'opossum', 'p-limit', 'sdp-transform', 'socket.io', 'socket.io-parser', 'undici', 'uuid', 'vite', 'ws', 'zod-openapi'
 ]
 
 export default [
@@ -29,8 +29,8 @@ export default [
     rules: {
       'no-restricted-imports': ['error', {
         patterns: [{
-          regex: '^(?!(?:@flylive/audio-client|vue|\\.{1,2}/(?:(?:shared|stage|admin)/)?[^/.][^/]*\\.(?:ts|vue|css))$)',
-          message: 'The pages use the public client package, Vue and their own files.'
+          regex: '^(?!(?:@flylive/audio-client|hls\\.js/light|vue|\\.{1,2}/(?:(?:shared|stage|admin|listen)/)?[^/.][^/]*\\.(?:ts|vue|css))$)',
+          message: 'The pages use the public client package, hls.js, Vue and their own files.'
         }]
       }]
     }

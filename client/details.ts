@@ -20,6 +20,7 @@ export class RoomDetails extends Emitter<DetailsEvents> {
   #isLocked = false
   #slowModeSeconds = 0
   #recordingId: string | null = null
+  #hlsUrl: string | null = null
 
   /** @param connection delivers the server events */
   constructor (connection: Connection) {
@@ -56,6 +57,16 @@ export class RoomDetails extends Emitter<DetailsEvents> {
       this.#recordingId = null
       this.emit('change')
     })
+    connection.on('broadcast:started', ({ roomId, hlsUrl }) => {
+      if (!here(roomId)) return
+      this.#hlsUrl = hlsUrl
+      this.emit('change')
+    })
+    connection.on('broadcast:stopped', ({ roomId }) => {
+      if (!here(roomId)) return
+      this.#hlsUrl = null
+      this.emit('change')
+    })
     connection.on('seat:hand', ({ roomId, userId, handRaised }) => {
       if (!here(roomId)) return
       if (handRaised) this.#raised.add(String(userId))
@@ -65,6 +76,7 @@ export class RoomDetails extends Emitter<DetailsEvents> {
     connection.on('feature:disabled', ({ name }) => {
       if (name === 'seats') this.#raised.clear()
       else if (name === 'recording') this.#recordingId = null
+      else if (name === 'broadcast') this.#hlsUrl = null
       else return
       this.emit('change')
     })
@@ -95,6 +107,11 @@ export class RoomDetails extends Emitter<DetailsEvents> {
     return this.#recordingId
   }
 
+  /** Address of the room's HLS playlist while the room is on air, otherwise null. Show everyone on a seat that the room is on air. */
+  get hlsUrl (): string | null {
+    return this.#hlsUrl
+  }
+
   /** Whether the owner has made a user an admin. */
   isAdmin (userId: UserId): boolean {
     return this.#admins.has(String(userId))
@@ -106,7 +123,7 @@ export class RoomDetails extends Emitter<DetailsEvents> {
   }
 
   /** Initializes the view from a join reply. */
-  start ({ roomId, title, topic, isLocked, admins = [], slowModeSeconds = 0, recording, participants }: JoinReply): void {
+  start ({ roomId, title, topic, isLocked, admins = [], slowModeSeconds = 0, recording, broadcast, participants }: JoinReply): void {
     this.#clear()
     this.#roomId = roomId
     this.#title = title
@@ -114,6 +131,7 @@ export class RoomDetails extends Emitter<DetailsEvents> {
     this.#isLocked = isLocked
     this.#slowModeSeconds = slowModeSeconds
     this.#recordingId = recording?.recordingId ?? null
+    this.#hlsUrl = broadcast?.hlsUrl ?? null
     for (const userId of admins) this.#admins.add(String(userId))
     for (const { userId, handRaised } of participants) if (handRaised === true) this.#raised.add(String(userId))
     this.emit('change')
@@ -132,6 +150,7 @@ export class RoomDetails extends Emitter<DetailsEvents> {
     this.#isLocked = false
     this.#slowModeSeconds = 0
     this.#recordingId = null
+    this.#hlsUrl = null
     this.#admins.clear()
     this.#raised.clear()
   }

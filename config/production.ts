@@ -7,5 +7,5 @@ import type { EnvironmentDefaults } from './load.ts'
  */
 export default {
   env: {},
-  features: { docs: false, lobby: false, 'push-to-talk': false, recording: false, stage: false, 'socket-io': false, whip: false }
+  features: { broadcast: false, docs: false, lobby: false, 'push-to-talk': false, recording: false, stage: false, 'socket-io': false, whip: false }
 } satisfies EnvironmentDefaults

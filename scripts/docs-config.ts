@@ -22,6 +22,7 @@ interface Described {
 const features: Readonly<Record<keyof typeof production.features, string>> & Readonly<Record<string, string>> = {
   auth: 'checks tokens; without it, clients connect only with `ALLOW_ANONYMOUS=true`, as guests',
   'auto-close': 'closes rooms that have been empty for `EMPTY_ROOM_SECONDS`',
+  broadcast: 'broadcasts rooms over HLS, under `/hls`, and the rooms of `/api/rooms`',
   chat: 'text messages and their history',
   docs: 'the contract as pages and as OpenAPI and AsyncAPI, under `/docs`',
   gifts: 'gifts between members, which the backend charges',

@@ -158,6 +158,19 @@ const shows: Record<string, { on: (t: Test, scene: Scene) => Promise<void>, off?
       t.notOk('reactions' in (joined[0] ?? {}))
     }
   },
+  broadcast: {
+    async on (t, { server, ada, bob, joined }) {
+      t.match(joined[0], { broadcast: null })
+      t.strictSame(await ada.ok('broadcast:start'), { hlsUrl: '/hls/7/index.m3u8' })
+      t.match(await bob.event('broadcast:started'), { roomId: '7' })
+      await until(async () => (await fetch(`${server.url}/hls/7/index.m3u8`)).status === 200)
+      await ada.ok('broadcast:stop')
+    },
+    async off (t, { server, joined }) {
+      t.notOk('broadcast' in (joined[0] ?? {}))
+      t.equal((await fetch(`${server.url}/hls/7/index.m3u8`)).status, 404)
+    }
+  },
   'socket-io': {
     async on (t, { server }) {
       t.equal((await fetch(`${server.url}/socket.io/?EIO=4&transport=polling`)).status, 200)

@@ -25,7 +25,7 @@ t.test('a failing feature is reported and does not block the server', async (t) 
 
   const client = await server.connect(1)
   await client.ok('room:join', { roomId: 'r1' })
-  t.match(client.greeting, { features: ['auth', 'auto-close', 'chat', 'docs', 'echo', 'gifts', 'greets', 'lobby', 'media', 'mix', 'moderation', 'push-to-talk', 'reactions', 'recording', 'seats', 'socket-io', 'whip', 'uses-greets'] })
+  t.match(client.greeting, { features: ['auth', 'auto-close', 'broadcast', 'chat', 'docs', 'echo', 'gifts', 'greets', 'lobby', 'media', 'mix', 'moderation', 'push-to-talk', 'reactions', 'recording', 'seats', 'socket-io', 'whip', 'uses-greets'] })
   t.same(await client.ok('greet', {}), { text: 'hello from generation 1' }, 'a feature can use its dependency')
   t.match((await server.admin('GET', '/health')).body, { features: [{ name: 'auth', state: 'enabled' }] })
 })

@@ -1,0 +1,73 @@
+import { registerAacEncoder } from '@mediabunny/aac-encoder'
+import { AudioSample, AudioSampleSource, Mp4OutputFormat, NullTarget, Output } from 'mediabunny'
+import { sampleRate } from './fmp4.ts'
+
+const bitrate = 48_000
+
+/** Encodes mono PCM to AAC-LC with 1,024 samples per frame. The encoder runs in a thread of its own. */
+export class AacEncoder {
+  readonly #source: AudioSampleSource
+  readonly #output: Output
+  readonly #opened: Promise<void>
+  #queue: Promise<void>
+  #written = 0
+  #closed = false
+
+  /**
+   * @param onDescription called with the AudioSpecificConfig, before the first frame
+   * @param onError called if the encoder fails; it then encodes nothing more
+   */
+  constructor (onDescription: (description: Uint8Array) => void, onFrame: (data: Uint8Array) => void, onError: (error: unknown) => void) {
+    registerAacEncoder()
+    let isDescribed = false
+    this.#source = new AudioSampleSource({
+      codec: 'aac',
+      bitrate,
+      onEncodedPacket (packet, meta) {
+        const description = meta?.decoderConfig?.description
+        if (!isDescribed && description) {
+          isDescribed = true
+          onDescription(ArrayBuffer.isView(description) ? new Uint8Array(description.buffer, description.byteOffset, description.byteLength).slice() : new Uint8Array(description as ArrayBuffer))
+        }
+        onFrame(packet.data)
+      }
+    })
+    // The container is discarded. The fragmented format does not collect the positions of all frames.
+    this.#output = new Output({ format: new Mp4OutputFormat({ fastStart: 'fragmented', minimumFragmentDuration: 1 }), target: new NullTarget() })
+    this.#output.addAudioTrack(this.#source)
+    this.#opened = this.#output.start()
+    this.#queue = this.#opened.catch((error: unknown) => this.#fail(error, onError))
+    this.#onError = onError
+  }
+
+  readonly #onError: (error: unknown) => void
+
+  /** Queues samples behind those of earlier calls. */
+  encode (samples: Int16Array): void {
+    if (this.#closed) return
+    const timestamp = this.#written / sampleRate
+    this.#written += samples.length
+    this.#queue = this.#queue.then(async () => {
+      if (this.#closed) return
+      const sample = new AudioSample({ data: samples, format: 's16', numberOfChannels: 1, sampleRate, timestamp })
+      try {
+        await this.#source.add(sample)
+      } finally {
+        sample.close()
+      }
+    }).catch((error: unknown) => this.#fail(error, this.#onError))
+  }
+
+  /** Idempotent. */
+  close (): void {
+    if (this.#closed) return
+    this.#closed = true
+    this.#opened.then(async () => await this.#output.cancel()).catch(() => { /* The encoder has already failed. */ })
+  }
+
+  #fail (error: unknown, onError: (error: unknown) => void): void {
+    if (this.#closed) return
+    this.close()
+    onError(error)
+  }
+}

@@ -1,0 +1,58 @@
+import { isCoded, z } from 'flylive-audio-server/feature'
+import type { FeatureInstance } from 'flylive-audio-server/feature'
+import type { Air } from './stations.ts'
+
+const report = z.object({
+  roomId: z.string(),
+  nodeId: z.string().describe('The server that packages the room'),
+  startedAt: z.int().describe('Epoch milliseconds'),
+  listeners: z.int().describe('Players whose playlist requests reach the servers; a cache in front hides players'),
+  waitingRequests: z.int().describe('Requests that the packaging server holds back until the next part'),
+  delayMs: z.int().nullable().describe('Time from the mixer to the playlist; null until the first part'),
+  restarts: z.int().describe('How often the packager was restarted'),
+  isEncrypted: z.boolean()
+})
+type Report = z.input<typeof report>
+
+declare module 'flylive-audio-server/feature' {
+  interface ClusterRequests {
+    /** Returns what a server packages. */
+    'broadcast:report': { data: Record<string, never>, reply: Report[] }
+  }
+}
+
+const timeoutMs = 2000
+
+/** @param packagers returns the servers that package rooms */
+export function adminRoutes (app: FeatureInstance, air: Air, packagers: () => Promise<string[]>): void {
+  const { cluster, log, nodeId } = app
+  const own = (): Report[] => [...air.stations.values()].map((station) => ({
+    roomId: station.roomId,
+    nodeId,
+    startedAt: station.startedAt,
+    listeners: station.listeners,
+    waitingRequests: station.window.waiting,
+    delayMs: station.delayMs === undefined ? null : Math.round(station.delayMs),
+    restarts: station.restarts,
+    isEncrypted: station.window.options.key !== undefined
+  }))
+  cluster.answer('broadcast:report', own)
+
+  async function reportOf (node: string): Promise<Report[]> {
+    if (node === nodeId) return own()
+    try {
+      return await cluster.ask(node, 'broadcast:report', {}, timeoutMs)
+    } catch (err) {
+      if (!isCoded(err)) throw err
+      log.debug({ err, node }, 'a server did not report its broadcasts')
+      return []
+    }
+  }
+
+  app.get('/admin/broadcasts', {
+    schema: { summary: 'The rooms on air, on all servers', response: { 200: z.object({ broadcasts: z.array(report) }) } }
+  }, async () => {
+    const reports = await Promise.all((await packagers()).map(reportOf))
+    return { broadcasts: reports.flat().sort((a, b) => a.roomId < b.roomId ? -1 : 1) }
+  })
+}

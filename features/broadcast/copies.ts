@@ -1,0 +1,166 @@
+import { isCoded, unavailable } from 'flylive-audio-server/feature'
+import type { FeatureInstance, UserId } from 'flylive-audio-server/feature'
+import type { Codec, Part } from './part-cutter.ts'
+import { comparePositions } from './timeline.ts'
+import type { PartPosition } from './timeline.ts'
+import { BroadcastWindow, codecs, firstDiscontinuity } from './window.ts'
+import type { Air } from './stations.ts'
+
+declare module 'flylive-audio-server/feature' {
+  interface ClusterRequests {
+    /** Returns the parts after a position, or waits for the next one. Reports the listeners of the server that asks. */
+    'broadcast:parts': { data: { roomId: string, nodeId: string, listeners: number, after: Partial<Record<Codec, PartPosition>> }, reply: PartsReply }
+  }
+}
+
+interface PartsReply {
+  startedAt: number
+  /** Base64. */
+  key: string | null
+  opus: boolean
+  lowLatency: boolean
+  speaking: UserId[]
+  /** Base64. */
+  inits: Partial<Record<Codec, string>>
+  parts: (Omit<Part, 'data'> & { data: string })[]
+}
+
+/** How long a server waits for the next part, and its caller for the reply, in milliseconds. */
+const waitMs = 1500
+const timeoutMs = 4000
+/** How often a copy looks for the packaging server while there is none, in milliseconds. */
+const retryMs = 500
+/** Copies that no player has asked for during this time end, in milliseconds. */
+const idleMs = 30_000
+/** Maximum size of the parts in a reply, in bytes. */
+const maxReplyBytes = 96 * 1024
+
+/**
+ * Copies the windows of other servers. A server with a copy serves any number of players with one request per part to
+ * the packaging server, over the connection that the servers already share, so players can use any server.
+ */
+export interface Copies {
+  /** @returns the window of a room, copied if another server packages it; undefined if the room is not on air */
+  find (roomId: string): Promise<BroadcastWindow | undefined>
+  /** Goes on with the window of a station that has ended, from the server that packages the room next. */
+  follow (roomId: string, window: BroadcastWindow): void
+}
+
+/**
+ * @param ownerOf returns the server that packages a room
+ * @param isOnAir whether a room is on air, even while no server packages it
+ */
+export function createCopies (app: FeatureInstance, air: Air, ownerOf: (roomId: string) => Promise<string | undefined>, isOnAir: (roomId: string) => Promise<boolean>): Copies {
+  const { cluster, log, nodeId } = app
+  const closing = new AbortController()
+  app.addHook('onClose', async () => closing.abort())
+  const running = new Map<string, Promise<BroadcastWindow | undefined>>()
+  /** Rooms that were not on air, by the time of the look-up, so that wrong addresses do not load the store. */
+  const absent = new Map<string, number>()
+
+  cluster.answer('broadcast:parts', async ({ roomId, nodeId, listeners, after }) => {
+    const station = air.stations.get(roomId)
+    if (!station) throw unavailable(`This server does not package room ${roomId}`)
+    station.report(nodeId, listeners)
+    const { window } = station
+    const newParts = () => [...window.renditions].flatMap(([codec, rendition]) => rendition.partsAfter(after[codec]))
+    if (newParts().length === 0) {
+      const timeout = AbortSignal.timeout(waitMs)
+      await Promise.race([...window.renditions.values()].map((rendition) => rendition.nextPart(timeout)))
+    }
+    const parts: PartsReply['parts'] = []
+    let bytes = 0
+    for (const part of newParts().sort(comparePositions)) {
+      bytes += part.data.length
+      if (bytes > maxReplyBytes) break
+      parts.push({ ...part, data: Buffer.from(part.data).toString('base64') })
+    }
+    const { key, opus, lowLatency, startedAt } = window.options
+    const inits: PartsReply['inits'] = {}
+    for (const [codec, { init }] of window.renditions) if (init) inits[codec] = Buffer.from(init).toString('base64')
+    return { startedAt, key: key ? Buffer.from(key).toString('base64') : null, opus, lowLatency, speaking: app.sfu.speakersOf(roomId), inits, parts }
+  })
+
+  const pull = async (roomId: string, owner: string, window: BroadcastWindow | undefined): Promise<PartsReply> => {
+    const after: Partial<Record<Codec, PartPosition>> = {}
+    for (const codec of codecs) {
+      const last = window?.renditions.get(codec)?.partsAfter(undefined).at(-1)
+      if (last) after[codec] = { segment: last.segment, part: last.part }
+    }
+    return await cluster.ask(owner, 'broadcast:parts', { roomId, nodeId, listeners: window?.listeners ?? 0, after }, timeoutMs)
+  }
+
+  function apply (window: BroadcastWindow, { inits, parts, speaking }: PartsReply): void {
+    window.speaking = speaking
+    for (const codec of codecs) {
+      const init = inits[codec]
+      if (init !== undefined) window.setInit(codec, Buffer.from(init, 'base64'))
+    }
+    for (const part of parts) window.add({ ...part, data: Buffer.from(part.data, 'base64') })
+  }
+
+  const pause = async () => await new Promise((resolve) => setTimeout(resolve, retryMs).unref())
+
+  /** Fills a window until another station takes it over, the broadcast ends or nobody asks for it any more. */
+  async function follow (roomId: string, window: BroadcastWindow): Promise<void> {
+    const isCurrent = () => !closing.signal.aborted && air.windows.get(roomId) === window && !air.stations.has(roomId)
+    while (isCurrent()) {
+      if (performance.now() - window.lastRequest > idleMs && window.waiting === 0) return air.end(roomId)
+      try {
+        const owner = await ownerOf(roomId)
+        if (owner !== undefined && owner !== nodeId) {
+          const reply = await pull(roomId, owner, window)
+          if (!isCurrent()) return
+          // Another broadcast of the room has begun.
+          if (reply.startedAt !== window.options.startedAt) return air.end(roomId)
+          apply(window, reply)
+          continue
+        }
+        if (!await isOnAir(roomId)) return isCurrent() ? air.end(roomId) : undefined
+      } catch (err) {
+        log.debug({ err, roomId }, 'failed to copy a broadcast')
+      }
+      await pause()
+    }
+  }
+
+  async function open (roomId: string): Promise<BroadcastWindow | undefined> {
+    const owner = await ownerOf(roomId)
+    if (owner === undefined || owner === nodeId) return
+    const reply = await pull(roomId, owner, undefined)
+    const known = air.windows.get(roomId)
+    if (known) return known
+    const window = new BroadcastWindow({ startedAt: reply.startedAt, lowLatency: reply.lowLatency, opus: reply.opus, discontinuities: firstDiscontinuity(reply.startedAt), ...(reply.key === null ? {} : { key: Buffer.from(reply.key, 'base64') }) })
+    apply(window, reply)
+    air.windows.set(roomId, window)
+    follow(roomId, window)
+    return window
+  }
+
+  // The previous generation of the feature has stopped following its copies.
+  for (const [roomId, window] of air.windows) if (!air.stations.has(roomId)) follow(roomId, window)
+
+  return {
+    follow: (roomId, window) => { follow(roomId, window) },
+    async find (roomId) {
+      const known = air.windows.get(roomId)
+      if (known) return known
+      if (performance.now() - (absent.get(roomId) ?? -Infinity) < 1000) return
+      const opening = running.get(roomId) ?? open(roomId).finally(() => running.delete(roomId))
+      running.set(roomId, opening)
+      let window: BroadcastWindow | undefined
+      try {
+        window = await opening
+      } catch (err) {
+        if (!isCoded(err)) throw err
+        // The packaging server has died or is starting.
+        return
+      }
+      if (!window) {
+        if (absent.size > 10_000) absent.clear()
+        absent.set(roomId, performance.now())
+      }
+      return window
+    }
+  }
+}

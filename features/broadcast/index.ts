@@ -1,0 +1,74 @@
+import { defineFeature, userKeyOf } from 'flylive-audio-server/feature'
+import type { z } from 'flylive-audio-server/feature'
+import { adminRoutes } from './admin.ts'
+import { config } from './config.ts'
+import { NotOnAir } from './errors.ts'
+import { AlreadyLive, limitLiveConnections } from './live-locks.ts'
+import type { LiveLock } from './live-locks.ts'
+import { events, joinReply, requests } from './messages.ts'
+import { restErrors, restRoutes } from './rest.ts'
+import { createRoomRecords } from './room-records.ts'
+import { createHlsHandler } from './serve.ts'
+import { createBroadcasts } from './service.ts'
+import { Air } from './stations.ts'
+import { createKeyTokens } from './tokens.ts'
+
+export { config, requests }
+export const errors = { AlreadyLive, NotOnAir, ...restErrors }
+
+declare module 'flylive-audio-server/feature' {
+  interface FeatureHooks {
+    /** A broadcast has started or ended. Called on the server that handled the command. */
+    'broadcast:changed': (roomId: string, onAir: boolean) => void
+  }
+}
+
+/**
+ * Broadcasts rooms over HLS to any number of listeners, who need neither WebRTC nor an account. The packager and its
+ * windows outlive reloads, so no segment is missing.
+ */
+export default defineFeature(async function broadcast (app, settings) {
+  const { clock, hooks, messages, metrics, rooms, sfu } = app
+  const air = app.keep('air', () => new Air(), async (air) => await air.close())
+  const tokens = await createKeyTokens(app)
+  const records = createRoomRecords(app, settings.maxRoomsPerUser)
+  const broadcasts = createBroadcasts(app, settings, air, async (roomId) => (await records.get(roomId))?.isProtected === true)
+  messages.events(events)
+  messages.adds('room:join', joinReply)
+  const limit = { perMinute: settings.commandsPerMinute, name: 'broadcast', eventual: true }
+
+  messages.on('broadcast:start', { ...requests['broadcast:start'], limit }, async (_data, { room, session }) => await broadcasts.start(room, session))
+  messages.on('broadcast:stop', { ...requests['broadcast:stop'], limit }, async (_data, { room, session }) => await broadcasts.stop(room, session))
+  hooks.on('room:join', ({ roomId }) =>
+    ({ broadcast: broadcasts.isOnAirHere(roomId) ? { hlsUrl: broadcasts.urlOf(roomId) } : null } satisfies z.input<typeof joinReply>))
+  hooks.on('lobby:onAir', async (records) => await broadcasts.isOnAir(records.map(({ roomId }) => roomId)))
+
+  const requestsServed = metrics.counter('flylive_broadcast_requests_total', 'HLS requests, by kind and HTTP status', ['kind', 'status'])
+  const packaged = metrics.gauge('flylive_broadcast_rooms', 'Rooms on air that this server packages')
+  air.onChange = () => packaged.set(air.stations.size)
+  air.onChange()
+
+  async function info (roomId: string): Promise<string> {
+    const record = await app.store.getRoom(roomId)
+    const common = { roomId, isEncrypted: air.windows.get(roomId)?.options.key !== undefined, serverTime: clock.now() }
+    if (!record) return JSON.stringify({ ...common, title: null, hostName: null, speaking: [] })
+    const [overview] = await rooms.overviewsOf([record])
+    // The members of a locked room are hidden, as in the lobby.
+    if (!overview || overview.isLocked) return JSON.stringify({ ...common, title: overview?.title ?? null, hostName: null, speaking: [] })
+    const speakers = air.stations.has(roomId) ? sfu.speakersOf(roomId) : air.windows.get(roomId)?.speaking ?? []
+    const members = await app.store.getMembers(roomId, speakers.map(userKeyOf))
+    return JSON.stringify({ ...common, title: overview.title, hostName: overview.hostName, speaking: members.flatMap((member) => member ? [{ userId: member.userId, name: member.name ?? null }] : []) })
+  }
+
+  if (settings.singleConnection) limitLiveConnections(app, app.keep('live', () => new Map<string, LiveLock>()))
+  adminRoutes(app, air, broadcasts.packagers)
+  restRoutes(app, settings, records, broadcasts, tokens)
+  app.gate.http('/hls', createHlsHandler({
+    find: broadcasts.find,
+    isOnAir: async (roomId) => (await broadcasts.isOnAir([roomId]))[0] === true,
+    keyOf: broadcasts.keyOf,
+    isToken: tokens.isValid,
+    info,
+    count: (kind, status) => requestsServed.inc({ kind, status: String(status) })
+  }), { kept: true })
+}, { name: 'broadcast', dependencies: ['rooms', 'sfu', 'kv', 'cluster'], config })

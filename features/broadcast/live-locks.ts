@@ -1,0 +1,65 @@
+import { createError, isCoded } from 'flylive-audio-server/feature'
+import type { FeatureInstance, Session } from 'flylive-audio-server/feature'
+
+export const AlreadyLive = createError('ALREADY_LIVE', 'You already speak over another connection', 409)
+
+/** The lock of a user who speaks. */
+export interface LiveLock {
+  session: Session
+  roomId: string
+  /** Identifies the connection in the store. */
+  value: string
+}
+
+/** How often a lock is renewed, in milliseconds. */
+const renewMs = 1000
+/** Another connection, on any server, can take a lock over that was not renewed for this long, in milliseconds. */
+const lockMs = 3000
+
+/**
+ * Lets each user speak over one connection at a time, on all servers.
+ *
+ * @param held the locks that this server holds, by user
+ */
+export function limitLiveConnections (app: FeatureInstance, held: Map<string, LiveLock>): void {
+  const { hooks, kv, log, nodeId, sfu } = app
+  const locks = kv.namespace('broadcast-live')
+  const isLive = ({ session, roomId }: LiveLock) => session.roomId === roomId && sfu.producerHandles(roomId).some(({ owner }) => owner.sessionId === session.id)
+
+  async function take (userKey: string, value: string): Promise<boolean> {
+    return await locks.compareAndSet(userKey, undefined, value, { ttlMs: lockMs }) || await locks.compareAndSet(userKey, value, value, { ttlMs: lockMs })
+  }
+
+  async function release (userKey: string, lock: LiveLock): Promise<void> {
+    if (held.get(userKey) === lock) held.delete(userKey)
+    await locks.compareAndSet(userKey, lock.value, lock.value, { ttlMs: 1 })
+  }
+
+  const logged = (work: Promise<void>) => work.catch((err: unknown) => { log[isCoded(err) ? 'debug' : 'error']({ err }, 'failed to renew a lock of a speaker') })
+
+  hooks.on('media:produce', async (roomId, session) => {
+    const value = `${nodeId} ${session.id}`
+    if (!await take(session.userKey, value)) throw new AlreadyLive()
+    held.set(session.userKey, { session, roomId, value })
+    return undefined
+  })
+  hooks.on('room:leave', (_room, session) => {
+    const lock = held.get(session.userKey)
+    if (lock?.session === session) logged(release(session.userKey, lock))
+  })
+
+  /** Locks whose users had not begun to speak, or had stopped, at the last renewal. */
+  let silent = new Set<LiveLock>()
+  async function renew (userKey: string, lock: LiveLock): Promise<void> {
+    if (silent.has(lock) && !isLive(lock)) return await release(userKey, lock)
+    if (await take(userKey, lock.value) || held.get(userKey) !== lock) return
+    held.delete(userKey)
+    log.info({ userId: lock.session.user.id }, 'another connection of the user has taken over')
+    sfu.closeProducer(lock.session)
+  }
+  const timer = setInterval(() => {
+    for (const [userKey, lock] of held) logged(renew(userKey, lock))
+    silent = new Set(held.values().filter((lock) => !isLive(lock)))
+  }, renewMs).unref()
+  app.addHook('onClose', async () => clearInterval(timer))
+}

@@ -1,0 +1,78 @@
+import { Worker } from 'node:worker_threads'
+import type { MessagePort } from 'node:worker_threads'
+import type { Codec, Part } from './part-cutter.ts'
+import type { FromPackager, ToPackager } from './packager-messages.ts'
+
+/** What the packager thread returns for a room. */
+export interface PackagerListener {
+  init (codec: Codec, data: Uint8Array): void
+  part (part: Part): void
+  /** The mixer thread has closed the input: send another port. */
+  inputClosed (): void
+  /** Nothing more follows: the thread died, or its encoder failed. */
+  failed (reason: string): void
+}
+
+/** The input of a room in the packager thread. */
+export interface PackagerChannel {
+  /** @param port receives the PCM and the packets of the mix; it is transferred to the thread */
+  input (port: MessagePort): void
+  /** Idempotent. */
+  close (): void
+}
+
+/** The packager thread of this server. The thread starts with the first room, and again after it has died. */
+export class Packager {
+  readonly #listeners = new Map<number, PackagerListener>()
+  #worker: Worker | undefined
+  #nextId = 1
+
+  /** @param startTime Unix time of timestamp 0 of the mix, in milliseconds */
+  open (startTime: number, listener: PackagerListener): PackagerChannel {
+    const id = this.#nextId++
+    const worker = this.#worker ??= this.#start()
+    const send = (message: ToPackager, transfer: MessagePort[] = []) => worker.postMessage(message, transfer)
+    this.#listeners.set(id, listener)
+    send({ type: 'open', channel: id, startTime })
+    return {
+      input: (port) => send({ type: 'input', channel: id, port }, [port]),
+      close: () => { if (this.#listeners.delete(id)) send({ type: 'close', channel: id }) }
+    }
+  }
+
+  /** Ends the thread. */
+  async close (): Promise<void> {
+    this.#listeners.clear()
+    await this.#worker?.terminate()
+  }
+
+  /** Ends the thread as a crash does. For tests. */
+  async crash (): Promise<void> {
+    await this.#worker?.terminate()
+  }
+
+  #start (): Worker {
+    const worker = new Worker(new URL('packager-thread.ts', import.meta.url))
+    const died = (reason: string) => {
+      if (this.#worker !== worker) return
+      this.#worker = undefined
+      const listeners = [...this.#listeners.values()]
+      this.#listeners.clear()
+      for (const listener of listeners) listener.failed(reason)
+    }
+    worker.on('message', (message: FromPackager) => {
+      const listener = this.#listeners.get(message.channel)
+      switch (message.type) {
+        case 'init': return listener?.init(message.codec, message.data)
+        case 'part': return listener?.part(message.part)
+        case 'inputClosed': return listener?.inputClosed()
+        case 'failed':
+          this.#listeners.delete(message.channel)
+          listener?.failed(message.message)
+      }
+    })
+    worker.on('error', (error) => died(`The packager thread failed: ${String(error)}`))
+    worker.on('exit', () => died('The packager thread ended'))
+    return worker
+  }
+}

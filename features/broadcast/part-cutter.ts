@@ -1,0 +1,53 @@
+import { fragment } from './fmp4.ts'
+import type { Frame } from './fmp4.ts'
+import { isSamePart, partsPerSegment, positionAt } from './timeline.ts'
+import type { PartPosition } from './timeline.ts'
+
+export type Codec = 'aac' | 'opus'
+
+/** A finished part: a movie fragment of at most 256 ms. */
+export interface Part extends PartPosition {
+  codec: Codec
+  data: Uint8Array
+  /** Unix time in samples. */
+  start: number
+  /** In samples. */
+  duration: number
+  /** Whether the timeline has a gap or starts before this part. */
+  discontinuity: boolean
+  /** Number of discontinuities up to this part. The window sets it. */
+  discontinuities?: number
+}
+
+/** Cuts the frames of one rendition into parts. A frame belongs to the part in which it starts. */
+export class PartCutter {
+  readonly #codec: Codec
+  readonly #onPart: (part: Part) => void
+  #frames: Frame[] = []
+  #start = 0
+  /** The start of the next frame, Unix time in samples. */
+  #next: number
+  #discontinuity = true
+
+  /** @param start Unix time of the first frame, in samples */
+  constructor (codec: Codec, start: number, onPart: (part: Part) => void) {
+    this.#codec = codec
+    this.#next = start
+    this.#onPart = onPart
+  }
+
+  add (frame: Frame): void {
+    if (this.#frames.length === 0) this.#start = this.#next
+    this.#frames.push(frame)
+    this.#next += frame.duration
+    if (!isSamePart(positionAt(this.#start), positionAt(this.#next))) this.#cut()
+  }
+
+  #cut (): void {
+    const position = positionAt(this.#start)
+    const data = fragment(position.segment * partsPerSegment + position.part, this.#start, this.#frames)
+    this.#onPart({ codec: this.#codec, ...position, data, start: this.#start, duration: this.#next - this.#start, discontinuity: this.#discontinuity })
+    this.#frames = []
+    this.#discontinuity = false
+  }
+}

@@ -1,0 +1,101 @@
+import { randomInt } from 'node:crypto'
+import { createError, userId as userIdSchema, userKeyOf, withDetails, z } from 'flylive-audio-server/feature'
+import type { FeatureInstance, UserId } from 'flylive-audio-server/feature'
+
+export const RoomExists = createError('ROOM_EXISTS', 'Room %s already exists', 409)
+export const RoomQuota = createError('ROOM_QUOTA', 'A user has at most %s rooms', 429)
+export const AnchorLimit = createError('ANCHOR_LIMIT', 'Room %s already has %s anchors', 409)
+
+export const userRole = z.enum(['host', 'guest', 'anchor'])
+
+const record = z.object({
+  roomId: z.string(),
+  /** Null if an admin of the server created the room. */
+  ownerId: userIdSchema.nullable(),
+  pin: z.string(),
+  /** Whether a client chose the PIN. Only such a PIN protects the broadcast. */
+  isProtected: z.boolean(),
+  maxAnchors: z.int(),
+  /** Epoch milliseconds. */
+  createdAt: z.number(),
+  /** When the room was first started; absent until then. Epoch milliseconds. */
+  startedAt: z.number().optional(),
+  users: z.array(z.object({ userId: z.string(), role: userRole }))
+})
+/** A room that the REST API has created. */
+export type RoomRecordOfApi = z.output<typeof record>
+
+/** Maximum number of users per room who receive tokens. */
+export const maxUsers = 1000
+
+/** The rooms that the REST API has created, on all servers. All methods throw UNAVAILABLE. */
+export interface RoomRecords {
+  get (roomId: string): Promise<RoomRecordOfApi | undefined>
+  list (): Promise<RoomRecordOfApi[]>
+  /** @throws ROOM_EXISTS, ROOM_QUOTA */
+  create (room: Pick<RoomRecordOfApi, 'ownerId' | 'maxAnchors'> & { roomId?: string | undefined, pin?: string | undefined }): Promise<RoomRecordOfApi>
+  /**
+   * Changes a room atomically.
+   *
+   * @param change returns the changed record; called again if another server has changed it first
+   * @returns undefined if there is no such room
+   */
+  change (roomId: string, change: (room: RoomRecordOfApi) => RoomRecordOfApi): Promise<RoomRecordOfApi | undefined>
+  /** @returns whether the room existed */
+  delete (roomId: string): Promise<boolean>
+}
+
+const alphanumerics = 'ABCDEFGHJKLMNPQRSTUVWXYZ23456789'
+const randomText = (length: number) => Array.from({ length }, () => alphanumerics[randomInt(alphanumerics.length)]).join('')
+
+export function createRoomRecords ({ clock, kv }: FeatureInstance, maxRoomsPerUser: number): RoomRecords {
+  const rooms = kv.namespace('broadcast-rooms')
+  /** The ids of the rooms of each user, so that the quota needs no scan. */
+  const owned = kv.namespace('broadcast-owned')
+  const parse = (text: string | undefined) => text === undefined ? undefined : record.parse(JSON.parse(text))
+
+  /** @param update returns undefined to leave the list as it is */
+  async function changeOwned (ownerId: UserId, update: (ids: readonly string[]) => string[] | undefined): Promise<boolean> {
+    const key = userKeyOf(ownerId)
+    for (;;) {
+      const before = await owned.get(key)
+      const next = update(before === undefined ? [] : z.array(z.string()).parse(JSON.parse(before)))
+      if (!next) return false
+      if (await owned.compareAndSet(key, before, JSON.stringify(next))) return true
+    }
+  }
+
+  return {
+    get: async (roomId) => parse(await rooms.get(roomId)),
+    async list () {
+      const ids = (await rooms.list()).sort()
+      return (await rooms.getMany(ids)).flatMap((text) => parse(text) ?? [])
+    },
+    async create ({ roomId = `room-${randomText(10)}`, pin, ownerId, maxAnchors }) {
+      const room: RoomRecordOfApi = { roomId, ownerId, pin: pin ?? randomText(6), isProtected: pin !== undefined, maxAnchors, createdAt: clock.now(), users: [] }
+      if (await rooms.get(roomId) !== undefined) throw new RoomExists(roomId)
+      if (ownerId !== null && !await changeOwned(ownerId, (ids) => ids.includes(roomId) ? [...ids] : ids.length >= maxRoomsPerUser ? undefined : [...ids, roomId])) {
+        throw withDetails(new RoomQuota(maxRoomsPerUser), { limit: maxRoomsPerUser })
+      }
+      if (await rooms.compareAndSet(roomId, undefined, JSON.stringify(room))) return room
+      if (ownerId !== null) await changeOwned(ownerId, (ids) => ids.filter((id) => id !== roomId))
+      throw new RoomExists(roomId)
+    },
+    async change (roomId, change) {
+      for (;;) {
+        const before = await rooms.get(roomId)
+        const room = parse(before)
+        if (!room) return
+        const next = change(room)
+        if (await rooms.compareAndSet(roomId, before, JSON.stringify(next))) return next
+      }
+    },
+    async delete (roomId) {
+      const room = parse(await rooms.get(roomId))
+      if (!room) return false
+      const existed = await rooms.delete(roomId)
+      if (room.ownerId !== null) await changeOwned(room.ownerId, (ids) => ids.filter((id) => id !== roomId))
+      return existed
+    }
+  }
+}

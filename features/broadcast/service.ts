@@ -1,0 +1,226 @@
+import { randomBytes } from 'node:crypto'
+import { setTimeout as delay } from 'node:timers/promises'
+import { Forbidden, isCoded, z } from 'flylive-audio-server/feature'
+import type { FeatureInstance, LocalRoom, Session } from 'flylive-audio-server/feature'
+import type { config } from './config.ts'
+import { createCopies } from './copies.ts'
+import type { Copies } from './copies.ts'
+import { NotOnAir } from './errors.ts'
+import { BroadcastWindow, firstDiscontinuity } from './window.ts'
+import type { Air } from './stations.ts'
+
+/** The stored state of a room that is or was on air. */
+export const broadcastState = z.object({
+  /** Absent while the room is not on air. */
+  onAir: z.object({
+    /** Epoch milliseconds; different for each broadcast of the room. */
+    startedAt: z.number(),
+    /** AES-128 key, base64. */
+    key: z.string().optional()
+  }).optional(),
+  /** Whether someone has stopped the broadcast: it then does not start automatically. */
+  stopped: z.boolean().optional()
+})
+type State = z.output<typeof broadcastState>
+
+/** All methods throw UNAVAILABLE. */
+export interface Broadcasts {
+  /** Puts a room on air. @throws FORBIDDEN */
+  start (room: LocalRoom, session: Session): Promise<{ hlsUrl: string }>
+  /** @throws FORBIDDEN, NOT_ON_AIR */
+  stop (room: LocalRoom, session: Session): Promise<{ hlsUrl: string }>
+  /** Puts a room on air for an admin, the REST API or by the number of listeners. @throws ROOM_NOT_FOUND */
+  open (roomId: string, options?: { isAutomatic?: boolean }): Promise<void>
+  /** Ends the broadcast of a room, if there is one. @returns whether there was one */
+  close (roomId: string): Promise<boolean>
+  urlOf (roomId: string): string
+  /** Whether a room with members on this server is on air, without a round trip. */
+  isOnAirHere (roomId: string): boolean
+  isOnAir (roomIds: readonly string[]): Promise<boolean[]>
+  /** @returns the key of an encrypted broadcast; undefined if the room is not on air, or not encrypted */
+  keyOf (roomId: string): Promise<Uint8Array | undefined>
+  /** @returns the servers that package rooms */
+  packagers (): Promise<string[]>
+  find: Copies['find']
+}
+
+/** A server that packages a room renews its lease this often, in milliseconds. The others look for a free lease as often. */
+const renewMs = 1000
+/** Another server takes over after this time, in milliseconds. */
+const leaseMs = 4000
+/** How long a server without voices waits before it takes a free lease, so that the server with the most voices is first, in milliseconds. */
+const bidMs = 300
+/** A server with this many voices does not wait. */
+const maxVoices = 10
+
+/** @param isProtected whether a client gave a room a PIN over REST */
+export function createBroadcasts (app: FeatureInstance, settings: z.output<typeof config>, air: Air, isProtected: (roomId: string) => Promise<boolean>): Broadcasts {
+  const { clock, features, hooks, kv, log, nodeId, rooms, sfu, store } = app
+  const state = rooms.roomState.define('broadcast', broadcastState, { durable: true })
+  /** The server that packages each room. */
+  const leases = kv.namespace('broadcast-leases')
+  const reviews = new Map<string, Promise<void>>()
+  let closed = false
+
+  const onAirOf = async (roomId: string) => (rooms.get(roomId) ? state.peek(roomId) : await state.read(roomId))?.onAir
+  const copies = createCopies(app, air, async (roomId) => await leases.get(roomId), async (roomId) => await onAirOf(roomId) !== undefined)
+
+  /** @returns whether this server has, or now takes, the lease of a room */
+  async function holdLease (roomId: string, isRunning: boolean): Promise<boolean> {
+    const take = async (from: string | undefined) => await leases.compareAndSet(roomId, from, nodeId, { ttlMs: leaseMs })
+    if (isRunning) return await take(nodeId) || await take(undefined)
+    const holder = await leases.get(roomId)
+    if (holder !== undefined) return holder === nodeId && await take(nodeId)
+    if (app.redis) {
+      const voices = sfu.producerHandles(roomId).filter(({ owner }) => owner.kind !== 'relay').length
+      await delay(bidMs * (1 - Math.min(voices, maxVoices) / maxVoices))
+    }
+    return await take(undefined)
+  }
+
+  async function release (roomId: string): Promise<void> {
+    await leases.compareAndSet(roomId, nodeId, nodeId, { ttlMs: 1 })
+  }
+
+  /** Starts, keeps or ends the packaging of a room on this server, as its state requires. */
+  async function reviewNow (roomId: string): Promise<void> {
+    const onAir = rooms.get(roomId) ? state.peek(roomId)?.onAir : undefined
+    const running = air.stations.get(roomId)
+    if (running && running.startedAt !== onAir?.startedAt) {
+      // Without members here, another server may take over, and players of this one go on.
+      if (rooms.get(roomId)) air.end(roomId)
+      else running.close()
+      await release(roomId)
+    }
+    if (!onAir || closed) return
+    const station = air.stations.get(roomId)
+    if (!await holdLease(roomId, station !== undefined)) return station?.close()
+    if (station) return
+    try {
+      const mix = await sfu.mix(roomId)
+      if (closed || state.peek(roomId)?.onAir?.startedAt !== onAir.startedAt) return mix.close()
+      const { lowLatency, opus } = settings
+      // Players of a copy go on with the same window.
+      const copy = air.windows.get(roomId)
+      const isSame = copy?.options.startedAt === onAir.startedAt
+      if (!isSame) air.end(roomId)
+      const window = isSame ? copy : new BroadcastWindow({ startedAt: onAir.startedAt, lowLatency, opus, discontinuities: firstDiscontinuity(onAir.startedAt), ...(onAir.key === undefined ? {} : { key: Buffer.from(onAir.key, 'base64') }) })
+      air.open(mix, window, log)
+    } finally {
+      if (!air.stations.has(roomId)) await release(roomId)
+    }
+  }
+
+  function review (roomId: string): void {
+    const next = (reviews.get(roomId) ?? Promise.resolve()).then(async () => await reviewNow(roomId)).catch((err: unknown) => {
+      log[isCoded(err) ? 'debug' : 'error']({ err, roomId }, 'failed to review a broadcast')
+    }).finally(() => { if (reviews.get(roomId) === next) reviews.delete(roomId) })
+    reviews.set(roomId, next)
+  }
+
+  const reviewAll = () => {
+    for (const { roomId } of rooms.local()) if (air.stations.has(roomId) || state.peek(roomId)?.onAir) review(roomId)
+    for (const roomId of air.stations.keys()) if (!rooms.get(roomId)) review(roomId)
+  }
+  const timer = setInterval(reviewAll, renewMs).unref()
+  air.onStationClosed = ({ roomId, window }) => {
+    if (air.windows.get(roomId) !== window) return
+    copies.follow(roomId, window)
+    review(roomId)
+  }
+  app.addHook('onClose', async () => {
+    closed = true
+    clearInterval(timer)
+    await Promise.all(reviews.values())
+    // At a reload, the stations go on.
+    if (app.drain.draining) await Promise.allSettled(air.stations.keys().map(release))
+  })
+  hooks.on('feature:loaded', (name) => { if (name === 'broadcast') reviewAll() })
+  hooks.on('feature:disabled', (name) => {
+    // Another server does not take over a room while the feature is off.
+    if (name === 'broadcast') for (const roomId of air.stations.keys()) release(roomId).catch((err: unknown) => log.debug({ err, roomId }, 'failed to release a broadcast'))
+  })
+  state.onChange(({ roomId }, current) => {
+    const window = air.windows.get(roomId)
+    if (window && !current?.onAir && !air.stations.has(roomId)) air.end(roomId)
+    review(roomId)
+  })
+  state.onMissed(({ roomId }, from, to) => {
+    if (from?.onAir?.startedAt === to?.onAir?.startedAt) return []
+    return [
+      ...(from?.onAir ? [{ type: 'broadcast:stopped', data: {} }] : []),
+      ...(to?.onAir ? [{ type: 'broadcast:started', data: { hlsUrl: urlOf(roomId) } }] : [])
+    ]
+  })
+  hooks.on('room:released', review)
+  hooks.on('room:removed', ({ roomId }) => air.end(roomId))
+
+  const listeners = (roomId: string, count: number) => count - (features.getFeature('seats')?.peek(roomId)?.seats.filter(({ awayUntil }) => awayUntil === undefined).length ?? 0)
+  hooks.on('room:userJoined', async (roomId, _user, count) => {
+    if (settings.fromListeners === 0 || listeners(roomId, count) < settings.fromListeners) return
+    const current = rooms.get(roomId) ? state.peek(roomId) : undefined
+    if (!current?.onAir && !current?.stopped) await open(roomId, { isAutomatic: true })
+  })
+
+  const urlOf = (roomId: string) => `${settings.url ?? ''}/hls/${encodeURIComponent(roomId)}/index.m3u8`
+
+  /** @throws FORBIDDEN, UNAVAILABLE */
+  async function assertHost ({ record }: LocalRoom, session: Session): Promise<void> {
+    if (await rooms.roleOf(record, session) === 'member') throw new Forbidden('This requires the owner or an admin of the room')
+  }
+
+  async function hasPin (roomId: string): Promise<boolean> {
+    const record = rooms.get(roomId)?.record ?? await store.getRoom(roomId)
+    return record !== undefined && await rooms.hasPin(record)
+  }
+
+  async function open (roomId: string, { isAutomatic = false } = {}): Promise<void> {
+    // Drawn here, because the decision may run several times.
+    const [startedAt, key] = [clock.now(), randomBytes(16).toString('base64')]
+    const isEncrypted = settings.encrypt || await isProtected(roomId) || await hasPin(roomId)
+    const started = await state.change<boolean>(roomId, (current: State = {}) => {
+      if (current.onAir || (isAutomatic && current.stopped)) return { result: false }
+      return {
+        state: { onAir: { startedAt, ...(isEncrypted ? { key } : {}) } },
+        events: [{ type: 'broadcast:started', data: { hlsUrl: urlOf(roomId) } }],
+        result: true
+      }
+    })
+    if (started) hooks.emit('broadcast:changed', roomId, true)
+  }
+
+  async function close (roomId: string): Promise<boolean> {
+    const stopped = await state.change<boolean>(roomId, (current: State = {}) => current.onAir
+      ? { state: { stopped: true }, events: [{ type: 'broadcast:stopped', data: {} }], result: true }
+      : { result: false })
+    if (stopped) hooks.emit('broadcast:changed', roomId, false)
+    return stopped
+  }
+
+  return {
+    open,
+    close,
+    urlOf,
+    async start (room, session) {
+      await assertHost(room, session)
+      await open(room.roomId)
+      return { hlsUrl: urlOf(room.roomId) }
+    },
+    async stop (room, session) {
+      await assertHost(room, session)
+      if (!await close(room.roomId)) throw new NotOnAir(room.roomId)
+      return { hlsUrl: urlOf(room.roomId) }
+    },
+    isOnAirHere: (roomId) => state.peek(roomId)?.onAir !== undefined,
+    isOnAir: async (roomIds) => (await state.readMany(roomIds)).map((current) => current?.onAir !== undefined),
+    async keyOf (roomId) {
+      const key = (await onAirOf(roomId))?.key
+      return key === undefined ? undefined : Buffer.from(key, 'base64')
+    },
+    async packagers () {
+      const holders = await leases.getMany(await leases.list())
+      return [...new Set(holders.filter((holder) => holder !== undefined))]
+    },
+    find: copies.find
+  }
+}

@@ -1,0 +1,135 @@
+import { MessageChannel } from 'node:worker_threads'
+import type { Logger, RoomMix } from 'flylive-audio-server/feature'
+import { sampleRate } from './fmp4.ts'
+import { Packager } from './packager.ts'
+import type { PackagerChannel } from './packager.ts'
+import type { BroadcastWindow } from './window.ts'
+
+/** How long to wait before a failed packager is started again, in milliseconds. */
+const restartDelayMs = 500
+/** How long the number of listeners of another server counts, in milliseconds. */
+const reportMs = 10_000
+
+/** Packages the mix of one room on this server. A station ends with its mix. */
+export class Station {
+  readonly roomId: string
+  readonly window: BroadcastWindow
+  /** How often the packager was restarted. */
+  restarts = 0
+  /** Time from the mixer to the playlist of the latest part, in milliseconds. */
+  delayMs: number | undefined
+  /** Number of listeners on other servers, by server, and when it was reported, by `performance.now`. */
+  readonly #elsewhere = new Map<string, { listeners: number, at: number }>()
+  readonly #mix: RoomMix
+  readonly #packager: Packager
+  /** Unix time of timestamp 0 of the mix, in milliseconds. A restarted packager goes on with the same timeline. */
+  readonly #startTime: number
+  readonly #log: Logger
+  readonly #onClosed: (station: Station) => void
+  #channel: PackagerChannel | undefined
+  #timer: NodeJS.Timeout | undefined
+  #closed = false
+
+  constructor (mix: RoomMix, window: BroadcastWindow, packager: Packager, log: Logger, onClosed: (station: Station) => void) {
+    this.roomId = mix.roomId
+    this.window = window
+    this.#mix = mix
+    this.#startTime = mix.startTime
+    this.#packager = packager
+    this.#log = log
+    this.#onClosed = onClosed
+    mix.on('close', () => this.close())
+    this.#open()
+  }
+
+  /** See {@link BroadcastWindow.options}. */
+  get startedAt (): number {
+    return this.window.options.startedAt
+  }
+
+  /** Number of listeners on all servers; see {@link BroadcastWindow.listeners}. */
+  get listeners (): number {
+    const now = performance.now()
+    return this.#elsewhere.values().reduce((sum, { listeners, at }) => now - at < reportMs ? sum + listeners : sum, this.window.listeners)
+  }
+
+  /** Records the number of listeners of another server. */
+  report (nodeId: string, listeners: number): void {
+    this.#elsewhere.set(nodeId, { listeners, at: performance.now() })
+  }
+
+  /** Ends the packaging. The window stays open, for the next server or the end of the broadcast. Idempotent. */
+  close (): void {
+    if (this.#closed) return
+    this.#closed = true
+    clearTimeout(this.#timer)
+    this.#channel?.close()
+    this.#mix.close()
+    this.#onClosed(this)
+  }
+
+  #open (): void {
+    if (this.#closed) return
+    this.#channel = this.#packager.open(this.#startTime, {
+      init: (codec, data) => this.window.setInit(codec, data),
+      part: (part) => {
+        this.delayMs = Date.now() - (part.start + part.duration) / sampleRate * 1000
+        this.window.add(part)
+      },
+      inputClosed: () => this.#connect(),
+      failed: (reason) => {
+        this.#log.warn({ roomId: this.roomId, reason }, 'the packager of a broadcast failed and is restarted')
+        this.restarts++
+        this.#timer = setTimeout(() => this.#open(), restartDelayMs).unref()
+      }
+    })
+    this.#connect()
+  }
+
+  /** Connects the mixer thread with the packager thread. Frames do not pass through the main thread. */
+  #connect (): void {
+    if (this.#closed || this.#mix.closed) return
+    const { port1, port2 } = new MessageChannel()
+    this.#mix.stream(port1, { pcm: true, packets: true })
+    this.#channel?.input(port2)
+  }
+}
+
+/** What is on air on this server. It outlives reloads, so that no segment is missing. */
+export class Air {
+  /** Called when a station has ended. The running generation of the feature sets it. */
+  onStationClosed: (station: Station) => void = () => {}
+  /** Called when {@link stations} has changed. The running generation of the feature sets it. */
+  onChange: () => void = () => {}
+  readonly packager = new Packager()
+  /** The rooms that this server packages. */
+  readonly stations = new Map<string, Station>()
+  /** What players receive: the windows of this server's stations, and copies of those of other servers. */
+  readonly windows = new Map<string, BroadcastWindow>()
+
+  open (mix: RoomMix, window: BroadcastWindow, log: Logger): Station {
+    const station = new Station(mix, window, this.packager, log, (closed) => {
+      if (this.stations.get(closed.roomId) !== closed) return
+      this.stations.delete(closed.roomId)
+      this.onChange()
+      this.onStationClosed(closed)
+    })
+    this.stations.set(mix.roomId, station)
+    this.windows.set(mix.roomId, window)
+    this.onChange()
+    return station
+  }
+
+  /** Ends a room's broadcast on this server. */
+  end (roomId: string): void {
+    const window = this.windows.get(roomId)
+    this.windows.delete(roomId)
+    this.stations.get(roomId)?.close()
+    window?.close()
+  }
+
+  async close (): Promise<void> {
+    for (const roomId of [...this.stations.keys(), ...this.windows.keys()]) this.end(roomId)
+    await this.packager.close()
+  }
+}

@@ -1,0 +1,35 @@
+import { sampleRate } from './fmp4.ts'
+
+// Segments and parts are on a grid of Unix time in samples. A server that takes a broadcast over therefore
+// continues with later segment numbers without knowing the state of the earlier server.
+
+/** Samples per AAC frame. */
+export const aacFrameSamples = 1024
+/** Samples per Opus packet: 20 ms. */
+export const opusFrameSamples = 960
+/** 12 AAC frames, 256 ms. */
+export const partSamples = 12 * aacFrameSamples
+export const partsPerSegment = 8
+/** 96 AAC frames, 2.048 s. */
+export const segmentSamples = partsPerSegment * partSamples
+/** Duration of the longest segment, in seconds, rounded as EXT-X-TARGETDURATION requires. */
+export const targetDuration = Math.round(segmentSamples / sampleRate)
+
+/** The position of a part: the number of its segment, and its index in the segment. */
+export interface PartPosition {
+  segment: number
+  part: number
+}
+
+/** @returns the part that contains a sample; `time` is Unix time in samples */
+export function positionAt (time: number): PartPosition {
+  const segment = Math.floor(time / segmentSamples)
+  return { segment, part: Math.floor((time - segment * segmentSamples) / partSamples) }
+}
+
+export const isSamePart = (one: PartPosition, other: PartPosition): boolean => one.segment === other.segment && one.part === other.part
+/** @returns a negative number if `one` is earlier than `other` */
+export const comparePositions = (one: PartPosition, other: PartPosition): number => one.segment - other.segment || one.part - other.part
+
+/** @returns the start of the first part at or after a time, both in samples of Unix time */
+export const nextPartStart = (time: number): number => Math.ceil(time / partSamples) * partSamples

@@ -1,0 +1,113 @@
+import { codecNames, sampleRate } from './fmp4.ts'
+import type { Codec, Part } from './part-cutter.ts'
+import { Rendition } from './rendition.ts'
+import type { RenditionOptions } from './rendition.ts'
+import { partSamples, segmentSamples } from './timeline.ts'
+
+export const codecs: readonly Codec[] = ['aac', 'opus']
+
+/** Time for which the discontinuity sequence of a successor is one higher, in milliseconds. */
+const discontinuityMs = 4000
+
+/**
+ * The number is small, because hls.js creates arrays of this length.
+ *
+ * @param startedAt when the broadcast started, epoch milliseconds
+ * @returns the initial discontinuity sequence of a window that starts now. A successor's is higher than its predecessor's
+ */
+export const firstDiscontinuity = (startedAt: number): number => Math.max(0, Math.floor((Date.now() - startedAt) / discontinuityMs))
+
+export interface WindowOptions extends RenditionOptions {
+  /** Offers Opus as a second rendition. */
+  opus: boolean
+  /** Identifies the broadcast: a later one of the same room has another value. Epoch milliseconds. */
+  startedAt: number
+}
+
+/** What is on air in one room: all renditions, in memory. */
+export class BroadcastWindow {
+  readonly options: WindowOptions
+  readonly renditions: ReadonlyMap<Codec, Rendition>
+  /** When a player last asked for a playlist, by `performance.now`. */
+  lastRequest = performance.now()
+  readonly #requests = new RequestRates()
+  /** The users who speak, if this is a copy of another server's window. */
+  speaking: readonly (string | number)[] = []
+
+  constructor (options: WindowOptions) {
+    this.options = options
+    this.renditions = new Map(codecs.filter((codec) => codec === 'aac' || options.opus).map((codec) => [codec, new Rendition(codec, options)]))
+  }
+
+  /** Counts a request for a playlist. */
+  countRequest (isBlocking: boolean): void {
+    this.lastRequest = performance.now()
+    this.#requests.add(isBlocking)
+  }
+
+  /**
+   * Number of players whose requests reach this server: a player requests a playlist once per segment or, with low
+   * latency, once per part. Players behind a cache are not counted.
+   */
+  get listeners (): number {
+    const { plain, blocking } = this.#requests.perSecond()
+    return Math.round(plain * segmentSamples / sampleRate + blocking * partSamples / sampleRate)
+  }
+
+  setInit (codec: Codec, data: Uint8Array): void {
+    this.renditions.get(codec)?.setInit(data)
+  }
+
+  add (part: Part): void {
+    this.renditions.get(part.codec)?.add(part)
+  }
+
+  /** @param suffix is appended to the addresses of the playlists */
+  master (suffix: string): string {
+    const lines = ['#EXTM3U', '#EXT-X-VERSION:9', '#EXT-X-INDEPENDENT-SEGMENTS']
+    // The first variant is the one that players start with. Not all of them play Opus.
+    for (const codec of this.renditions.keys()) {
+      const [bandwidth, name] = codec === 'aac' ? [64_000, 'live'] : [72_000, 'opus']
+      lines.push(`#EXT-X-STREAM-INF:BANDWIDTH=${bandwidth},CODECS="${codecNames[codec]}"`, `${name}.m3u8${suffix}`)
+    }
+    return `${lines.join('\n')}\n`
+  }
+
+  /** Number of requests that wait for a part. */
+  get waiting (): number {
+    return this.renditions.values().reduce((sum, { waiting }) => sum + waiting, 0)
+  }
+
+  /** Ends all requests that wait. */
+  close (): void {
+    for (const rendition of this.renditions.values()) rendition.close()
+  }
+}
+
+/** Requests in one second, counted from the start of the process. */
+interface Count { second: number, plain: number, blocking: number }
+
+const countedSeconds = 4
+
+/** Counts requests in the latest seconds. */
+class RequestRates {
+  #counts: Count[] = []
+
+  add (isBlocking: boolean): void {
+    const second = Math.floor(performance.now() / 1000)
+    let count = this.#counts.at(-1)
+    if (count?.second !== second) {
+      count = { second, plain: 0, blocking: 0 }
+      this.#counts = [...this.#counts.slice(-countedSeconds), count]
+    }
+    count[isBlocking ? 'blocking' : 'plain']++
+  }
+
+  /** @returns requests per second in the latest complete seconds */
+  perSecond (): { plain: number, blocking: number } {
+    const now = Math.floor(performance.now() / 1000)
+    const counts = this.#counts.filter(({ second }) => second < now && second >= now - countedSeconds)
+    const mean = (kind: 'plain' | 'blocking') => counts.reduce((sum, count) => sum + count[kind], 0) / countedSeconds
+    return { plain: mean('plain'), blocking: mean('blocking') }
+  }
+}

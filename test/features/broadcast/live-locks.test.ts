@@ -1,0 +1,49 @@
+import t from 'tap'
+import { build, onBothStores } from '../../support/build.ts'
+import type { TestClient } from '../../support/client.ts'
+import { until } from '../../support/retry.ts'
+import { dtlsParameters, rtpParameters } from '../../support/rtp.ts'
+
+// With BROADCAST_SINGLE_CONNECTION, a user speaks over one connection at a time.
+
+const env = { FEATURES: 'auth,media,broadcast', BROADCAST_SINGLE_CONNECTION: 'true' }
+
+/** Joins a room and connects a transport. @returns a function that starts to speak */
+async function speaker (client: TestClient) {
+  await client.ok('room:join', { roomId: 'r1' })
+  const { id: transportId } = await client.ok('transport:create', { type: 'producer' })
+  await client.ok('transport:connect', { transportId, dtlsParameters })
+  return async () => await client.request('audio:produce', { transportId, kind: 'audio', rtpParameters: rtpParameters() })
+}
+
+onBothStores(t, 'a second connection of a user cannot speak until the first one stops', async (t, store) => {
+  const server = await build(t, { env: { ...env, ...store } })
+  const [first, second, other] = [await server.connect(1), await server.connect(1), await server.connect(2)]
+  const [one, two, three] = [await speaker(first), await speaker(second), await speaker(other)]
+  t.match(await one(), { ok: true })
+  t.match(await two(), { ok: false, error: { code: 'ALREADY_LIVE' } })
+  t.match(await three(), { ok: true }, 'another user')
+  t.match(await server.admin('POST', '/admin/features/broadcast/reload'), { status: 200 })
+  t.match(await two(), { ok: false, error: { code: 'ALREADY_LIVE' } }, 'after a reload')
+  await first.ok('room:leave')
+  await until(async () => (await two()).ok)
+})
+
+onBothStores(t, 'the lock of a dead server is free after 3 s', async (t, store) => {
+  const server = await build(t, { env: { ...env, ...store } })
+  await server.app.kv.namespace('broadcast-live').set('1', 'dead session', { ttlMs: 3000 })
+  const speak = await speaker(await server.connect(1))
+  const begin = performance.now()
+  t.match(await speak(), { ok: false, error: { code: 'ALREADY_LIVE' } })
+  await until(async () => (await speak()).ok)
+  t.ok(performance.now() - begin > 2000)
+})
+
+t.test('a connection whose lock was taken over stops speaking', async (t) => {
+  const server = await build(t, { env })
+  const client = await server.connect(1)
+  const speak = await speaker(client)
+  t.match(await speak(), { ok: true })
+  await server.app.kv.namespace('broadcast-live').set('1', 'another session')
+  await until(() => server.app.sfu.producerHandles('r1').length === 0)
+})

@@ -1,0 +1,62 @@
+import { join } from 'node:path'
+import t from 'tap'
+import { adminKey, tokenFor } from '../../support/build.ts'
+import { connect } from '../../support/client.ts'
+import { hlsClient, parsePlaylist } from '../../support/hls.ts'
+import { startServer } from '../../support/process.ts'
+import { redisDatabase } from '../../support/redis.ts'
+
+// A broadcast over two servers: any server serves it, and a server takes over from one that dies.
+
+/** Closes its connections after the last test. */
+const file = t
+const REDIS_URL = await redisDatabase()
+const folder = t.testdir({ first: {}, second: {} })
+const [first, second] = ['first', 'second'].map((NODE_ID, i) => startServer(t, { REDIS_URL, NODE_ID, FEATURES: 'auth,media,broadcast', PORT: '0', MEDIASOUP_WORKERS: '1', MEDIASOUP_RTC_MIN_PORT: String(36_000 + i * 500 + process.pid % 400) }, join(folder, NODE_ID)))
+if (!first || !second) throw new Error('The servers did not start')
+const [firstUrl, secondUrl] = await Promise.all([first.url, second.url])
+const owner = await connect(file, firstUrl, { token: tokenFor(1) })
+await owner.ok('room:join', { roomId: 'r1' })
+await owner.ok('broadcast:start')
+const [ofFirst, ofSecond] = [firstUrl, secondUrl].map((url) => hlsClient(`${url}/hls/r1`)) as [ReturnType<typeof hlsClient>, ReturnType<typeof hlsClient>]
+
+t.test('a server without members serves the same segments as the one that packages', async (t) => {
+  await ofFirst.playlist('live.m3u8')
+  const { last } = await ofSecond.playlist('live.m3u8')
+  await ofSecond.playlist(`live.m3u8?_HLS_msn=${last + 1}&_HLS_part=0`)
+  for (const codec of ['aac', 'opus']) {
+    const [one, other] = [await ofFirst.get(`${codec}-${last}.m4s`), await ofSecond.get(`${codec}-${last}.m4s`)]
+    t.strictSame([one.status, other.status], [200, 200])
+    t.ok(one.body.equals(other.body))
+    t.ok((await ofFirst.get(`${codec}-init.mp4`)).body.equals((await ofSecond.get(`${codec}-init.mp4`)).body))
+  }
+})
+
+t.setTimeout(120_000)
+
+t.test('another server takes over after kill -9, and numbers never fall', async (t) => {
+  const member = await connect(file, secondUrl, { token: tokenFor(2) })
+  t.match(await member.ok('room:join', { roomId: 'r1' }), { broadcast: { hlsUrl: '/hls/r1/index.m3u8' } })
+  let { first: sequence, discontinuitySequence, last } = await ofSecond.playlist('live.m3u8')
+  first.child.kill('SIGKILL')
+  const killed = performance.now()
+  const segmentAtKill = Math.floor(Date.now() / 2048)
+  let heardAt: number | undefined
+  while (performance.now() < killed + 60_000 && heardAt === undefined) {
+    // As a player does: the next segment, which the server holds back until it exists.
+    const answer = await ofSecond.get(`live.m3u8?_HLS_msn=${last + 1}&_HLS_part=0`)
+    if (answer.status !== 200) continue
+    const playlist = parsePlaylist(String(answer.body))
+    t.ok(playlist.first >= sequence && playlist.discontinuitySequence >= discontinuitySequence && playlist.last >= last, 'no number falls')
+    ;({ first: sequence, discontinuitySequence, last } = playlist)
+    // Segments that began after the death can only be the second server's.
+    if (last > segmentAtKill) heardAt = performance.now() - killed
+  }
+  t.ok(heardAt !== undefined && heardAt < 8000, `heard again after ${heardAt} ms`)
+  t.comment(`heard again after ${Math.round(heardAt ?? NaN)} ms`)
+})
+
+t.test('the successor reports what it packages', async (t) => {
+  const response = await fetch(`${secondUrl}/admin/broadcasts`, { headers: { authorization: `Bearer ${adminKey}` } })
+  t.match(await response.json(), { broadcasts: [{ roomId: 'r1', nodeId: /^second/, restarts: 0, isEncrypted: false }] })
+})
