@@ -38,6 +38,7 @@ export default defineFeature(async function stage (app) {
     .header('cache-control', 'no-cache')
     .sendFile(name, { cacheControl: false })
   app.get('/', { schema: { hide: true } }, (_request, reply) => sendPage(reply, 'index.html'))
+  app.get('/listen/:roomId', { schema: { hide: true } }, (_request, reply) => sendPage(reply, 'listen.html'))
   app.get('/admin', { schema: { hide: true } }, (_request, reply) => sendPage(reply, 'admin.html'))
 
   // Guests join without a token from the backend, so production does not allow them.

@@ -4,13 +4,14 @@ import { defineConfig } from 'vite'
 
 const pages = join(import.meta.dirname, 'pages')
 
-/** Builds two pages: index.html for rooms and admin.html for admins. */
+/** Builds three pages: index.html for rooms, admin.html for admins, and listen.html for listeners of a broadcast. */
 export default defineConfig({
   root: pages,
   // Relative addresses, because a proxy may serve the pages below a path prefix. The pages are at / and /admin, their assets below /stage/.
   base: './',
   experimental: {
-    renderBuiltUrl: (filename, { hostType }) => hostType === 'html' ? `stage/${filename}` : { relative: true }
+    // The page listen.html is at /listen/:roomId, one level deeper than the others.
+    renderBuiltUrl: (filename, { hostType, hostId }) => hostType === 'html' ? `${hostId.endsWith('listen.html') ? '../' : ''}stage/${filename}` : { relative: true }
   },
   publicDir: false,
   plugins: [vue()],
@@ -26,6 +27,6 @@ export default defineConfig({
     sourcemap: true,
     // The polyfill is an inline script, which the content security policy forbids.
     modulePreload: { polyfill: false },
-    rollupOptions: { input: { index: join(pages, 'index.html'), admin: join(pages, 'admin.html') } }
+    rollupOptions: { input: { index: join(pages, 'index.html'), admin: join(pages, 'admin.html'), listen: join(pages, 'listen.html') } }
   }
 })

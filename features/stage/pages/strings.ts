@@ -32,7 +32,8 @@ export const strings = {
     room: 'Room',
     roomHelp: 'Letters, digits and . : _ -. A new name opens a new room.',
     options: 'More options',
-    pin: 'PIN',
+    pin: 'Protected with a PIN',
+    pinLabel: 'PIN',
     pinHelp: 'Locks a room that you open. Required to join a locked room.',
     seats: 'Seats (new rooms only)',
     roomTitle: 'Title (new rooms only)',
@@ -41,6 +42,38 @@ export const strings = {
     host: (name: string) => `Host: ${name}`,
     join: 'Join',
     joinRoom: (room: string) => `Join ${room}`
+  },
+
+  listen: {
+    pageTitle: (title: string) => `${title} – live`,
+    loading: 'Connecting…',
+    ready: 'On air',
+    playing: 'On air',
+    paused: 'Paused',
+    off: 'Not on air. The page starts when the broadcast does.',
+    failed: 'This browser cannot play the broadcast.',
+    host: (name: string) => `Host: ${name}`,
+    speaking: (names: readonly string[]) => names.length === 0 ? 'Nobody is speaking' : `Speaking: ${names.join(', ')}`,
+    play: 'Listen',
+    pause: 'Pause',
+    join: 'Join the room',
+    pin: 'Protected with a PIN',
+    pinLabel: 'PIN',
+    pinHelp: 'The host has protected this broadcast with a PIN.',
+    pinWrong: 'The PIN is wrong.',
+    pinTries: 'Too many wrong PINs. Try again in a minute.',
+    unlock: 'Open',
+    locked: 'The room is locked.',
+    delay: (seconds: number) => `${seconds.toFixed(1)} s behind the room`
+  },
+
+  broadcast: {
+    title: 'Broadcast',
+    warning: 'Everyone with the link hears the room, without an account and without being seen.',
+    running: 'The room is on air. Everyone with the link hears it.',
+    link: 'Link for listeners',
+    start: 'Go live now',
+    stop: 'End broadcast'
   },
 
   microphone: {
@@ -111,6 +144,9 @@ export const strings = {
   },
 
   room: {
+    onAir: 'On air',
+    goLive: 'Go live',
+    broadcast: 'Broadcast',
     leave: 'Leave',
     share: 'Share',
     shared: 'Link copied.',
@@ -417,6 +453,20 @@ export const adminStrings = {
     none: 'No active rooms.',
     noneFits: 'No matching rooms.',
     open: (id: string) => `Open room ${id}`
+  },
+
+  onAir: {
+    title: (count: number) => `On air (${count})`,
+    caption: 'Rooms on air',
+    room: 'Room',
+    node: 'Server',
+    listeners: 'Listeners',
+    delay: 'Delay',
+    restarts: 'Restarts',
+    age: 'On air for',
+    encrypted: 'encrypted',
+    milliseconds: (ms: number) => `${(ms / 1000).toFixed(1)} s`,
+    note: 'Listeners are counted by their requests. A cache in front of the servers hides most of them. Delay: from the mixer to the playlist.'
   },
 
   room: {

@@ -17,19 +17,21 @@ async function post (url: string, body: unknown): Promise<{ status: number, head
 }
 
 const linksOf = (html: string) => [...html.matchAll(/(?:src|href)="([^"]+)"/g)].map(([, url]) => url as string)
-/** Resolves a link of a page at `/` or `/admin`. */
-const resolve = (link: string, url: string) => new URL(link, url).href
+/** The pages. */
+const paths = ['/', '/admin', '/listen/room']
+/** Resolves a link of a page. */
+const resolve = (link: string, page: string) => new URL(link, page).href
 
 t.test('serves pages and assets with cache validation', async (t) => {
   const { url } = await build(t, { env: { FEATURES } })
   const links = new Set<string>()
-  for (const path of ['/', '/admin']) {
+  for (const path of paths) {
     const response = await fetch(url + path)
     t.equal(response.status, 200, path)
     t.equal(response.headers.get('content-type'), 'text/html; charset=utf-8')
     t.equal(response.headers.get('cache-control'), 'no-cache', 'so that a reload of the feature is visible immediately')
     const etag = response.headers.get('etag') as string
-    for (const link of linksOf(await response.text())) links.add(link)
+    for (const link of linksOf(await response.text())) links.add(resolve(link, url + path))
 
     const again = await fetch(url + path, { headers: { 'if-none-match': etag, 'cache-control': 'max-age=0' } })
     t.equal(again.status, 304)
@@ -39,7 +41,7 @@ t.test('serves pages and assets with cache validation', async (t) => {
   }
   t.ok(links.size >= 4)
   for (const link of links) {
-    const response = await fetch(resolve(link, url), { headers: { 'accept-encoding': 'br' } })
+    const response = await fetch(link, { headers: { 'accept-encoding': 'br' } })
     t.equal(response.status, 200, link)
     t.match(response.headers.get('content-type'), { '.js': /^application\/javascript/, '.css': /^text\/css/, '.svg': /^image\/svg/ }[link.slice(link.lastIndexOf('.'))])
     t.equal(response.headers.get('cache-control'), 'public, max-age=31536000, immutable', 'the name contains the hash')
@@ -52,21 +54,21 @@ t.test('serves pages and assets with cache validation', async (t) => {
 
 t.test('the pages load and run no code from other origins', async (t) => {
   const { url } = await build(t, { env: { FEATURES } })
-  for (const path of ['/', '/admin']) {
+  for (const path of paths) {
     const response = await fetch(url + path)
     const policy = Object.fromEntries((response.headers.get('content-security-policy') ?? '').split('; ').map((rule) => [rule.split(' ')[0], rule.split(' ').slice(1).join(' ')]))
     t.match(policy, { 'default-src': "'none'", 'script-src': "'self'", 'style-src': "'self'", 'connect-src': "'self'", 'base-uri': "'none'", 'frame-ancestors': "'none'" })
     const html = await response.text()
     t.notMatch(html, /<style|style=|<script(?![^>]*src=)| on[a-z]+=/, 'no inline code or style')
-    t.ok(linksOf(html).every((link) => link.startsWith('stage/assets/')))
+    t.ok(linksOf(html).every((link) => resolve(link, url + path).startsWith(`${url}/stage/assets/`)))
   }
 })
 
 t.test('the pages are small', async (t) => {
   const { url } = await build(t, { env: { FEATURES } })
-  for (const path of ['/', '/admin']) {
+  for (const path of paths) {
     const scripts = linksOf(await (await fetch(url + path)).text()).filter((link) => link.endsWith('.js'))
-    const sizes = await Promise.all(scripts.map(async (link) => gzipSync(await (await fetch(resolve(link, url))).bytes()).length))
+    const sizes = await Promise.all(scripts.map(async (link) => gzipSync(await (await fetch(resolve(link, url + path))).bytes()).length))
     const total = sizes.reduce((sum, size) => sum + size, 0)
     t.comment(`the scripts of ${path}: ${Math.round(total / 1000)} kB gzipped`)
     t.ok(total > 10_000 && total < 250_000, path)
@@ -76,7 +78,7 @@ t.test('the pages are small', async (t) => {
 t.test('concurrent builds of the same sources build once', async (t) => {
   const folders = await Promise.all([1, 2, 3].map(() => buildPages((text) => t.fail(text))))
   t.equal(new Set(folders).size, 1)
-  t.same((await readdir(folders[0] as string)).sort(), ['admin.html', 'assets', 'index.html'])
+  t.same((await readdir(folders[0] as string)).sort(), ['admin.html', 'assets', 'index.html', 'listen.html'])
 })
 
 t.test('a guest gets a valid token', async (t) => {

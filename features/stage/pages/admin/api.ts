@@ -76,6 +76,17 @@ export interface DeadLetter {
   deadAt: number
 }
 
+/** A room on air. */
+export interface Broadcast {
+  roomId: string
+  nodeId: string
+  startedAt: number
+  listeners: number
+  delayMs: number | null
+  restarts: number
+  isEncrypted: boolean
+}
+
 export interface Health {
   version: string
   node: string
@@ -214,6 +225,8 @@ export function createApi (key: () => string, refused: () => void) {
       get<{ deadLetters: DeadLetter[], nextCursor: string | null }>(`gifts/dead-letters${page(limit, cursor)}`, signal),
     replay: (transactionIds?: readonly string[]) =>
       send<{ replayed: number }>('POST', 'gifts/dead-letters/replay', transactionIds && { transactionIds }),
+
+    broadcasts: (signal?: AbortSignal) => get<{ broadcasts: Broadcast[] }>('broadcasts', signal),
 
     /** A server that is not ready sends the same body with status 503. */
     health: async (signal?: AbortSignal) => {

@@ -31,6 +31,9 @@ function pictureOf (room: RoomClient, trouble: RequestError | undefined, audible
     isRecorded: details.recordingId !== null,
     /** Whether the user can start and stop a recording. */
     records: connection.features.has('recording') && room.role !== undefined && room.role !== 'member',
+    onAir: details.hlsUrl !== null,
+    /** Whether the user can put the room on air. */
+    broadcasts: connection.features.has('broadcast') && room.role !== undefined && room.role !== 'member',
     isHost: seats.enabled && room.role !== undefined && room.role !== 'member',
     /** Whether the user can moderate the room. */
     moderates: connection.features.has('moderation') && room.role !== undefined && room.role !== 'member',

@@ -1,0 +1,154 @@
+import Hls from 'hls.js/light'
+import { onScopeDispose, ref } from 'vue'
+import type { Ref } from 'vue'
+
+/**
+ * `ready`: waits for the listener to press play. `off`: the room is not on air. `pin`: waits for a PIN. `locked`: the room
+ * admits nobody.
+ */
+export type PlayerState = 'loading' | 'ready' | 'playing' | 'paused' | 'off' | 'pin' | 'locked' | 'failed'
+
+/** Why a PIN was refused. */
+export type PinTrouble = 'pinWrong' | 'pinTries'
+
+export interface Player {
+  readonly state: Ref<PlayerState>
+  readonly trouble: Ref<PinTrouble | undefined>
+  /** Seconds from the server's mixer to the ear; undefined while unknown. */
+  readonly delay: Ref<number | undefined>
+  play (): Promise<void>
+  pause (): void
+  /** Opens a protected broadcast. */
+  unlock (pin: string): Promise<void>
+}
+
+export interface PlayerOptions {
+  roomId: string
+  /** Address of the folder with the playlists. */
+  folder: string
+  /** Address that returns tokens for the key of an encrypted broadcast. */
+  tokens: string
+  /** A token, if the page already has one. */
+  token: string | undefined
+  /** The server's time, in epoch milliseconds. */
+  now (): number
+}
+
+/** How often the player looks for a room that is not on air, in milliseconds. */
+const retryMs = 5000
+const delayMs = 500
+
+/** Safari's audio elements tell the time at which their stream began. */
+type SafariAudio = HTMLAudioElement & { getStartDate?: () => Date }
+
+/**
+ * Plays a broadcast in an audio element, which goes on while a phone's screen is locked. Uses hls.js, except in Safari, which
+ * stops scripts while the screen is locked but plays HLS itself.
+ */
+export function createPlayer (audio: SafariAudio, { roomId, folder, tokens, token: given, now }: PlayerOptions): Player {
+  const state = ref<PlayerState>('loading')
+  const trouble = ref<PinTrouble>()
+  const delay = ref<number>()
+  let token = given
+  let hls: Hls | undefined
+  let timer: ReturnType<typeof setTimeout> | undefined
+  let wantsSound = false
+
+  const closed = () => {
+    hls?.destroy()
+    hls = undefined
+    token = given
+    state.value = 'off'
+    clearTimeout(timer)
+    timer = setTimeout(open, retryMs)
+  }
+  const ready = () => {
+    state.value = 'ready'
+    if (wantsSound) play()
+  }
+
+  /** Gets a token for the key. @returns whether there is one; otherwise, the state says why */
+  async function authorize (pin: string | undefined): Promise<boolean> {
+    const answer = await fetch(tokens, { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify({ roomId, pin }) }).catch(() => undefined)
+    if (answer?.ok === true) {
+      token = (await answer.json() as { token: string }).token
+      return true
+    }
+    if (answer?.status !== 403 && answer?.status !== 429) {
+      closed()
+      return false
+    }
+    const { error } = await answer.json() as { error: { code: string } }
+    state.value = error.code === 'ROOM_LOCKED' ? 'locked' : 'pin'
+    trouble.value = error.code === 'RATE_LIMITED' ? 'pinTries' : pin === undefined ? undefined : 'pinWrong'
+    return false
+  }
+
+  async function open (): Promise<void> {
+    const answer = await fetch(`${folder}/info`).catch(() => undefined)
+    if (answer?.ok !== true) return closed()
+    const { isEncrypted } = await answer.json() as { isEncrypted: boolean }
+    if (isEncrypted && token === undefined && !await authorize(undefined)) return
+    load(`${folder}/index.m3u8${isEncrypted ? `?token=${encodeURIComponent(token ?? '')}` : ''}`)
+  }
+
+  function load (url: string): void {
+    const playsHls = audio.canPlayType('application/vnd.apple.mpegurl') !== ''
+    if (playsHls && ('ManagedMediaSource' in window || !Hls.isSupported())) {
+      audio.src = url
+      ready()
+    } else if (Hls.isSupported()) {
+      // A worker would need a blob: address, which the content security policy forbids.
+      hls = new Hls({ enableWorker: false, lowLatencyMode: true, maxLiveSyncPlaybackRate: 1.1, backBufferLength: 10 })
+      hls.on(Hls.Events.MANIFEST_PARSED, ready)
+      hls.on(Hls.Events.ERROR, (_event, { fatal, details, error, response }) => {
+        if (!fatal) return
+        // 404: the broadcast has ended.
+        if (response?.code !== 404) console.warn(`The player failed: ${details} (${error.message})`)
+        closed()
+      })
+      hls.loadSource(url)
+      hls.attachMedia(audio)
+    } else state.value = 'failed'
+  }
+
+  async function play (): Promise<void> {
+    wantsSound = true
+    // After a pause, go on live.
+    if (hls?.liveSyncPosition != null) audio.currentTime = hls.liveSyncPosition
+    await audio.play().catch(() => { state.value = 'ready' })
+  }
+
+  /** When the sound that is playing was mixed, epoch milliseconds. */
+  function mixedAt (): number | undefined {
+    const began = audio.getStartDate?.().getTime()
+    return hls?.playingDate?.getTime() ?? (began === undefined || Number.isNaN(began) ? undefined : began + audio.currentTime * 1000)
+  }
+
+  audio.addEventListener('playing', () => { state.value = 'playing' })
+  audio.addEventListener('pause', () => { if (state.value === 'playing') state.value = 'paused' })
+  audio.addEventListener('error', () => { if (!hls && audio.src !== '') closed() })
+  const watch = setInterval(() => {
+    const at = mixedAt()
+    delay.value = state.value === 'playing' && at !== undefined ? Math.max(0, (now() - at) / 1000) : undefined
+  }, delayMs)
+  onScopeDispose(() => {
+    clearInterval(watch)
+    clearTimeout(timer)
+    hls?.destroy()
+  })
+  open()
+  return {
+    state,
+    trouble,
+    delay,
+    play,
+    pause () {
+      wantsSound = false
+      audio.pause()
+    },
+    async unlock (pin) {
+      if (await authorize(pin)) await open()
+    }
+  }
+}

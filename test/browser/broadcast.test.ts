@@ -1,0 +1,95 @@
+import { join, resolve } from 'node:path'
+import t from 'tap'
+import type { Page } from 'playwright-core'
+import { violationsOf } from '../support/axe.ts'
+import { build } from '../support/build.ts'
+import { openBrowser, visit } from '../support/browser.ts'
+import { playedFrequency } from '../support/hls.ts'
+import { until } from '../support/retry.ts'
+
+// The owner of a room goes live on the stage, and someone without an account listens on the page /listen.
+
+const [server, browser] = await Promise.all([
+  build(t, { env: { FEATURES: 'auth,media,seats,moderation,lobby,broadcast,stage', MEDIASOUP_WORKERS: '1' } }),
+  openBrowser(t, 1000)
+])
+const take = async (page: Page, name: string) => {
+  const folder = process.env.LOOKS
+  if (folder !== undefined) await page.screenshot({ path: join(resolve(folder), `${name}.png`) })
+}
+const phone = { width: 360, height: 740 }
+const sign = (page: Page, text: string) => page.getByRole('status').filter({ hasText: text }).waitFor()
+
+async function listen (roomId: string, viewport?: typeof phone): Promise<Page> {
+  const context = await browser.newContext({ reducedMotion: 'reduce', ...(viewport ? { viewport, colorScheme: 'dark' } : {}) })
+  const page = await context.newPage()
+  page.setDefaultTimeout(20_000)
+  page.on('pageerror', (error) => t.fail(`the listening page has an error: ${error.stack}`))
+  page.on('console', (message) => { if (message.text().startsWith('The player failed')) t.fail(message.text()) })
+  await page.goto(`${server.url}/listen/${roomId}`)
+  return page
+}
+
+const ada = await visit(t, browser, server.url, { name: 'Ada', room: 'evening', ...{ viewport: phone } })
+const listener = await listen('evening')
+
+t.test('the owner goes live, and the room shows that it is on air', async () => {
+  await sign(listener, 'Not on air')
+  await take(listener, 'listen-off')
+  await ada.getByRole('button', { name: 'Go live' }).click()
+  await take(ada, 'go-live-phone')
+  await ada.getByRole('button', { name: 'Go live now' }).click()
+  await ada.getByRole('button', { name: 'End broadcast' }).waitFor()
+  await ada.keyboard.press('Escape')
+  await ada.getByRole('link', { name: 'On air' }).waitFor()
+  await take(ada, 'on-air-phone')
+})
+
+t.test('a listener without an account hears the tone of the microphone', async (t) => {
+  await listener.getByRole('button', { name: 'Listen' }).click()
+  await listener.getByText(/s behind the room/).waitFor()
+  const hz = await until(async () => {
+    const found = await playedFrequency(listener)
+    return found > 0 && found
+  }, 30_000)
+  t.ok(Math.abs(hz - 1000) <= 1, `${hz} Hz`)
+  await listener.getByText('Speaking: Ada').waitFor()
+  await listener.getByText('Host: Ada').waitFor()
+  t.equal(await listener.getByRole('link', { name: 'Join the room' }).getAttribute('href'), '/#room=evening')
+  t.equal(await listener.evaluate(() => navigator.mediaSession.metadata?.title), 'evening')
+  t.strictSame(await violationsOf(listener), [])
+  await take(listener, 'listen')
+})
+
+t.test('pauses, and goes on live', async () => {
+  await listener.getByRole('button', { name: 'Pause' }).click()
+  await sign(listener, 'Paused')
+  await listener.getByRole('button', { name: 'Listen' }).click()
+  await listener.getByRole('button', { name: 'Pause' }).waitFor()
+})
+
+t.test('a room with a PIN asks for it', async (t) => {
+  const owner = await server.connect(7)
+  await owner.ok('room:join', { roomId: 'private', pin: '2468' })
+  await owner.ok('broadcast:start')
+  const page = await listen('private', phone)
+  await page.getByLabel('PIN').fill('1111')
+  await page.getByRole('button', { name: 'Open' }).click()
+  await sign(page, 'The PIN is wrong.')
+  t.strictSame(await violationsOf(page), [])
+  await take(page, 'listen-pin-phone')
+  await page.getByLabel('PIN').fill('2468')
+  await page.getByRole('button', { name: 'Open' }).click()
+  await page.getByRole('button', { name: 'Listen' }).click()
+  await page.getByText(/s behind the room/).waitFor()
+  await take(page, 'listen-phone')
+})
+
+t.test('the page says when the broadcast ends, and starts again with it', async () => {
+  await ada.getByRole('button', { name: 'Broadcast' }).click()
+  await ada.getByRole('button', { name: 'End broadcast' }).click()
+  await ada.getByRole('button', { name: 'Go live now' }).waitFor()
+  await sign(listener, 'Not on air')
+  await ada.getByRole('button', { name: 'Go live now' }).click()
+  await listener.getByText(/s behind the room/).waitFor()
+})
