@@ -202,6 +202,47 @@ export interface AuthRequests {
   }
 }
 
+/** Requests of the feature `broadcast`. */
+export interface BroadcastRequests {
+  'broadcast:start': {
+    request: {}
+    reply: {
+      /** Address of the HLS master playlist: a path on this server, or a URL if BROADCAST_URL is set */
+      hlsUrl: string
+    }
+  }
+  'broadcast:stop': {
+    request: {}
+    reply: {
+      /** Address of the HLS master playlist: a path on this server, or a URL if BROADCAST_URL is set */
+      hlsUrl: string
+    }
+  }
+}
+
+/** Events of the feature `broadcast`. */
+export interface BroadcastEvents {
+  /** Sent to all members when the room goes on air. Clients show everyone on a seat that the room is on air */
+  'broadcast:started': {
+    roomId: string
+    /** Address of the HLS master playlist: a path on this server, or a URL if BROADCAST_URL is set */
+    hlsUrl: string
+  }
+  /** Sent to all members when the broadcast ends */
+  'broadcast:stopped': {
+    roomId: string
+  }
+}
+
+/** Fields of the feature `broadcast` in the reply to room:join. */
+export interface BroadcastJoinReply {
+  /** null while the room is not on air */
+  broadcast: {
+    /** Address of the HLS master playlist: a path on this server, or a URL if BROADCAST_URL is set */
+    hlsUrl: string
+  } | null
+}
+
 /** Requests of the feature `chat`. */
 export interface ChatRequests {
   'chat:message': {
@@ -1030,16 +1071,16 @@ export interface SeatsJoinReply {
 }
 
 /** All requests, by type, with the data and the reply. An interface, so that a program can add requests of other features. */
-export interface Requests extends CoreRequests, AuthRequests, ChatRequests, GiftsRequests, LobbyRequests, MediaRequests, ModerationRequests, ReactionsRequests, RecordingRequests, SeatsRequests {}
+export interface Requests extends CoreRequests, AuthRequests, BroadcastRequests, ChatRequests, GiftsRequests, LobbyRequests, MediaRequests, ModerationRequests, ReactionsRequests, RecordingRequests, SeatsRequests {}
 
 /** All events, by type. A program can add events of other features. */
-export interface Events extends CoreEvents, ChatEvents, GiftsEvents, MediaEvents, MixEvents, PushToTalkEvents, ReactionsEvents, RecordingEvents, SeatsEvents {}
+export interface Events extends CoreEvents, BroadcastEvents, ChatEvents, GiftsEvents, MediaEvents, MixEvents, PushToTalkEvents, ReactionsEvents, RecordingEvents, SeatsEvents {}
 
 /** Fields of features in the request of room:join; present while the feature is on. */
 export interface JoinRequestAdditions extends Partial<SeatsJoinRequest> {}
 
 /** Fields of features in the reply to room:join; present while the feature is on. */
-export interface JoinAdditions extends Partial<ChatJoinReply>, Partial<GiftsJoinReply>, Partial<MediaJoinReply>, Partial<MixJoinReply>, Partial<ReactionsJoinReply>, Partial<RecordingJoinReply>, Partial<SeatsJoinReply> {}
+export interface JoinAdditions extends Partial<BroadcastJoinReply>, Partial<ChatJoinReply>, Partial<GiftsJoinReply>, Partial<MediaJoinReply>, Partial<MixJoinReply>, Partial<ReactionsJoinReply>, Partial<RecordingJoinReply>, Partial<SeatsJoinReply> {}
 
 /** Fields of features in session:ready; present while the feature is on. */
 export interface GreetingAdditions extends Partial<MediaGreeting> {}
@@ -1071,6 +1112,7 @@ export type ErrorCode =
   | 'METHOD_NOT_ALLOWED'
   | 'NOT_FOUND'
   | 'NOT_IN_ROOM'
+  | 'NOT_ON_AIR'
   | 'NOT_RECORDING'
   | 'NOT_SEATED'
   | 'OFFER_NOT_ACCEPTABLE'

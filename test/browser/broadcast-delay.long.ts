@@ -11,6 +11,7 @@ import { until } from '../support/retry.ts'
 
 const minutes = Number(process.env.BROADCAST_MINUTES ?? 10)
 t.setTimeout((minutes + 5) * 60_000)
+t.jobs = 2
 const periodMs = 12_000
 const [low, high] = [500, 2000]
 

@@ -98,8 +98,9 @@ export function createPlayer (audio: SafariAudio, { roomId, folder, tokens, toke
       audio.src = url
       ready()
     } else if (Hls.isSupported()) {
-      // A worker would need a blob: address, which the content security policy forbids.
-      hls = new Hls({ enableWorker: false, lowLatencyMode: true, maxLiveSyncPlaybackRate: 1.1, backBufferLength: 10 })
+      // A worker would need a blob: address, which the content security policy forbids. After a stall, the player stays one part
+      // further behind, not a second.
+      hls = new Hls({ enableWorker: false, lowLatencyMode: true, maxLiveSyncPlaybackRate: 1.1, liveSyncOnStallIncrease: 0.25, backBufferLength: 10 })
       hls.on(Hls.Events.MANIFEST_PARSED, ready)
       hls.on(Hls.Events.ERROR, (_event, { fatal, details, error, response }) => {
         if (!fatal) return
