@@ -4,7 +4,7 @@ import { MethodNotAllowed } from './errors.ts'
 export * as errors from './errors.ts'
 
 const room = z.object({ roomId })
-const resource = z.object({ roomId, id: z.string().min(1).max(64) })
+const resource = z.object({ roomId, id: z.string().min(1).max(160) })
 const pin = z.object({ pin: z.string().min(4).max(32).optional() })
 const sdp = z.string().max(65_536)
 
@@ -62,4 +62,4 @@ export default defineFeature(async function whip (app) {
 
   const timer = setInterval(sessions.check, 5000).unref()
   app.addHook('onClose', async () => clearInterval(timer))
-}, { name: 'whip', dependencies: ['rooms', 'sfu', 'sockets'] })
+}, { name: 'whip', dependencies: ['rooms', 'sfu', 'sockets', 'cluster'] })

@@ -1,15 +1,36 @@
 import { randomUUID } from 'node:crypto'
 import { EventEmitter } from 'node:events'
 import { Forbidden, isCoded, RoomNotFound, userKeyOf, withDetails } from 'flylive-audio-server/feature'
-import type { FeatureInstance, HttpRequest, LocalRoom, Session } from 'flylive-audio-server/feature'
+import type { ClusterRequestData, FeatureInstance, HttpRequest, LocalRoom, Session } from 'flylive-audio-server/feature'
 import { OfferNotAcceptable, PreconditionFailed, PreconditionRequired, SessionNotFound } from './errors.ts'
 import { answerTo, fragmentOf, parseFragment, parseOffer, rtpCapabilitiesOf, rtpParametersOf } from './sdp.ts'
 import type { Offer, SentAudio, ServerParameters } from './sdp.ts'
 
 /** How long a session may be without a connection for audio, in milliseconds. */
 const unconnectedMs = 30_000
+/** How long another server may take to handle a request for its session, in milliseconds. */
+const askMs = 5000
 
 type Kind = 'whip' | 'whep'
+
+/** A request for a session, from the user that the token identifies; undefined if the feature `auth` is off. */
+interface SessionCall extends ResourceParams {
+  kind: Kind
+  userKey?: string | undefined
+}
+
+interface Restarted {
+  etag: string
+  fragment: string
+}
+
+declare module 'flylive-audio-server/feature' {
+  interface ClusterRequests {
+    /** `reply` is null if ICE was not restarted. */
+    'whip:patch': { data: SessionCall & { ifMatch: string, fragment: string }, reply: Restarted | null }
+    'whip:end': { data: SessionCall, reply: null }
+  }
+}
 
 /** A client's session, which its URL identifies. */
 interface Resource {
@@ -51,11 +72,14 @@ export interface Sessions {
    * @param ifMatch the ETag, or `*` to restart ICE
    * @returns the server's new ICE credentials if ICE was restarted
    */
-  patch (kind: Kind, request: HttpRequest, params: ResourceParams, ifMatch: string | undefined, fragment: string): Promise<{ etag: string, fragment: string } | undefined>
+  patch (kind: Kind, request: HttpRequest, params: ResourceParams, ifMatch: string | undefined, fragment: string): Promise<Restarted | null>
   end (kind: Kind, request: HttpRequest, params: ResourceParams): Promise<void>
   /** Ends the sessions that have lost their connection. */
   check (): void
 }
+
+/** Separates the server from the rest of a session's id. */
+const idSeparator = '~'
 
 const etagOf = ({ iceParameters }: ServerParameters) => `"${iceParameters.usernameFragment}"`
 
@@ -72,7 +96,7 @@ function linksOf ({ iceServers = [] }: JoinReply): string[] {
 }
 
 export function createSessions (app: FeatureInstance): Sessions {
-  const { clock, features, log, messages, metrics, rooms, sfu, sockets, store } = app
+  const { clock, cluster, features, log, messages, metrics, nodeId, rooms, sfu, sockets, store } = app
   const resources = app.keep('resources', () => new Map<string, Resource>())
   const open = metrics.gauge('flylive_whip_sessions', 'Open WHIP and WHEP sessions', ['kind'])
   const count = () => { for (const kind of ['whip', 'whep']) open.set({ kind }, [...resources.values()].filter((resource) => resource.kind === kind).length) }
@@ -143,17 +167,47 @@ export function createSessions (app: FeatureInstance): Sessions {
     return { payloadType: rtpParameters.codecs[0]?.payloadType as number, ssrc: rtpParameters.encodings[0]?.ssrc as number, cname: rtpParameters.rtcp.cname }
   }
 
-  async function find (kind: Kind, request: HttpRequest, { roomId, id }: ResourceParams): Promise<Resource> {
+  /** @throws UNAUTHORIZED, UNAVAILABLE */
+  async function callOf (kind: Kind, request: HttpRequest, { roomId, id }: ResourceParams): Promise<SessionCall> {
     const user = (await features.getFeature('auth')?.identify(tokenOf(request)))?.user
+    return { kind, roomId, id, ...(user ? { userKey: userKeyOf(user.id) } : {}) }
+  }
+
+  function find ({ kind, roomId, id, userKey }: SessionCall): Resource {
     const resource = resources.get(id)
     if (!resource || resource.kind !== kind || resource.roomId !== roomId) throw new SessionNotFound(id)
-    if (user && resource.userKey !== userKeyOf(user.id)) throw new Forbidden('The session belongs to another user')
+    if (userKey !== undefined && resource.userKey !== userKey) throw new Forbidden('The session belongs to another user')
     return resource
   }
 
+  // A load balancer may send the requests for a session to any server. The id of a session names its server.
+  const serverOf = ({ id }: SessionCall): string => id.includes(idSeparator) ? id.slice(0, id.lastIndexOf(idSeparator)) : nodeId
+
+  async function patchHere ({ ifMatch, fragment, ...call }: ClusterRequestData<'whip:patch'>): Promise<Restarted | null> {
+    const resource = find(call)
+    const { iceUfrag } = parseFragment(fragment)
+    const isRestart = ifMatch === '*'
+    if (!isRestart && ifMatch !== resource.etag) throw new PreconditionFailed()
+    // The server is an ICE lite agent, which needs no candidates of the client.
+    if (!isRestart || iceUfrag === undefined || iceUfrag === resource.iceUfrag) return null
+    const iceParameters = await sfu.restartIce(resource.session, resource.transportId)
+    resource.server = { ...resource.server, iceParameters }
+    resource.iceUfrag = iceUfrag
+    resource.etag = etagOf(resource.server)
+    return { etag: resource.etag, fragment: fragmentOf(resource.offer, resource.server) }
+  }
+
+  function endHere (call: SessionCall): null {
+    find(call).session.end()
+    return null
+  }
+
+  cluster.answer('whip:patch', patchHere)
+  cluster.answer('whip:end', endHere)
+
   return {
     async open (kind, request, roomId, pin, text) {
-      const id = randomUUID()
+      const id = `${nodeId}${idSeparator}${randomUUID()}`
       const session = await openSession(request, () => {
         resources.delete(id)
         count()
@@ -181,22 +235,17 @@ export function createSessions (app: FeatureInstance): Sessions {
       }
     },
     async patch (kind, request, params, ifMatch, text) {
-      const resource = await find(kind, request, params)
+      const call = await callOf(kind, request, params)
       if (ifMatch === undefined) throw new PreconditionRequired()
-      const { iceUfrag } = parseFragment(text)
-      const isRestart = ifMatch === '*'
-      if (!isRestart && ifMatch !== resource.etag) throw new PreconditionFailed()
-      // The server is an ICE lite agent, which needs no candidates of the client.
-      if (!isRestart || iceUfrag === undefined || iceUfrag === resource.iceUfrag) return
-      const iceParameters = await sfu.restartIce(resource.session, resource.transportId)
-      resource.server = { ...resource.server, iceParameters }
-      resource.iceUfrag = iceUfrag
-      resource.etag = etagOf(resource.server)
-      return { etag: resource.etag, fragment: fragmentOf(resource.offer, resource.server) }
+      const data = { ...call, ifMatch, fragment: text }
+      const server = serverOf(call)
+      return server === nodeId ? await patchHere(data) : await cluster.ask(server, 'whip:patch', data, askMs)
     },
     async end (kind, request, params) {
-      const { session } = await find(kind, request, params)
-      session.end()
+      const call = await callOf(kind, request, params)
+      const server = serverOf(call)
+      if (server === nodeId) endHere(call)
+      else await cluster.ask(server, 'whip:end', call, askMs)
     },
     check () {
       const now = clock.now()

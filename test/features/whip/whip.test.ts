@@ -1,6 +1,7 @@
 import t from 'tap'
 import { build, tokenFor } from '../../support/build.ts'
 import type { TestServer } from '../../support/build.ts'
+import { redisDatabase } from '../../support/redis.ts'
 import { chromiumOffer, firefoxOffer } from './offers.ts'
 
 // The HTTP interface. test/browser/whip.test.ts sends audio.
@@ -37,7 +38,7 @@ t.test('an encoder joins the room, takes a seat and leaves', async (t) => {
     const opened = await call('/whip/r1', { user, body: offer })
     t.equal(opened.status, 201)
     t.match(opened.headers.get('content-type'), /^application\/sdp/)
-    t.match(opened.location, /^\/whip\/r1\/[\da-f-]{36}$/)
+    t.match(opened.location, /^\/whip\/r1\/[\w.~-]+$/)
     t.match(opened.etag, /^"\w+"$/)
     t.equal(opened.headers.get('accept-patch'), 'application/trickle-ice-sdpfrag')
     t.equal(opened.headers.get('link'), '<stun:stun.example.com>; rel="ice-server"')
@@ -127,6 +128,22 @@ t.test('adds candidates and restarts ICE', async (t) => {
   t.equal((await server.admin('POST', '/admin/rooms/r1/kick', { userId: 1 })).status, 204)
   t.match(await patch(restarted.etag), { status: 404, code: 'SESSION_NOT_FOUND' })
   t.match(await call('/whip/r1/unknown', { method: 'DELETE' }), { status: 404 })
+})
+
+t.test('each server accepts the requests for a session', async (t) => {
+  const shared = { ...env, REDIS_URL: await redisDatabase() }
+  const [here, there] = [await build(t, { env: { ...shared, NODE_ID: 'a' } }), await build(t, { env: { ...shared, NODE_ID: 'b' } })]
+  const { location, etag } = await caller(here)('/whip/r1')
+  const call = caller(there)
+  const patch = { method: 'PATCH', type: 'application/trickle-ice-sdpfrag', body: 'a=ice-ufrag:newu\r\na=ice-pwd:asd88fgpdd777uzjYhagZg\r\n' }
+  t.match(await call(location, { ...patch, headers: { 'if-match': '"other"' } }), { status: 412, code: 'PRECONDITION_FAILED' })
+  t.equal((await call(location, { ...patch, headers: { 'if-match': etag } })).status, 204)
+  t.match(await call(location, { ...patch, headers: { 'if-match': '*' } }), { status: 200, text: /^a=ice-lite/ })
+  t.match(await call(location, { method: 'DELETE', user: 2 }), { status: 403, code: 'FORBIDDEN' })
+  t.equal(here.app.sockets.size, 1)
+  t.equal((await call(location, { method: 'DELETE' })).status, 200)
+  t.equal(here.app.sockets.size, 0)
+  t.match(await call(location, { method: 'DELETE' }), { status: 404, code: 'SESSION_NOT_FOUND' })
 })
 
 t.test('other origins may use it where configured, and it is off without the feature', async (t) => {
