@@ -101,7 +101,7 @@ const longestSpreadMs = 5000
 const defaultTimeoutMs = 20_000
 /** The default timeout of a connection attempt. `RoomClient.join()` fails later (after 10 s). */
 export const defaultConnectTimeoutMs = 9000
-/** Default of `idleMs`. The sum of this value and `answerMs` is less than 35 s. */
+/** Default of `idleMs`. With `answerMs`, a lost connection is detected within 35 s, which README.md states. */
 const defaultIdleMs = 24_000
 /** How long the answer to a ping may take, in milliseconds. */
 const answerMs = 8000

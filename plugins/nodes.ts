@@ -77,7 +77,7 @@ function averageOf (values: readonly number[]): number {
   return values.length === 0 ? 0 : values.reduce((sum, value) => sum + value, 0) / values.length
 }
 
-/** Publishes the load and the state of this server, and knows those of the others. */
+/** Publishes the load and the state of this server, and keeps those of the other servers. */
 export default fp(async function nodes (app) {
   const { bus, cluster, config, log, metrics, nodeId, timings } = app
   const others = new Map<string, { report: NodeReport, at: number }>()
@@ -133,7 +133,7 @@ export default fp(async function nodes (app) {
 
   const list = () => [own(), ...alive().toSorted((a, b) => a.name < b.name ? -1 : 1)]
 
-  const known = metrics.gauge('flylive_nodes', 'Servers of the deployment that this server knows, itself included, by state', ['state'])
+  const known = metrics.gauge('flylive_nodes', 'Servers of the deployment, including this one, by state', ['state'])
   const workerCpu = metrics.gauge('flylive_mediasoup_worker_cpu_ratio', 'CPU of each media worker, 1 for a whole core', ['worker'])
   function count (): void {
     const all = list()

@@ -8,7 +8,7 @@ const olderNames: Readonly<Record<string, Readonly<Record<string, string>>>> = {
   'chat:message': { type: 'messageType' }
 }
 
-/** Requests whose ack contains the reply's fields beside `success`, instead of in `data`. */
+/** Requests whose acknowledgement has the fields of the reply at the top level, next to `success`, instead of in `data`. */
 const flatReplies: ReadonlySet<string> = new Set(['room:join'])
 /** Marks the id of a request with a flat reply. */
 const flatMark = '/flat'

@@ -1,6 +1,6 @@
 import { webSocketFrame } from 'flylive-audio-server/feature'
 
-/** The packet types of the Socket.IO protocol, version 5, that this feature writes or tells apart. */
+/** The packet types of the Socket.IO protocol, version 5, that this feature writes or distinguishes. */
 export const packetType = { connect: '0', disconnect: '1', event: '2', ack: '3' } as const
 
 /** A packet of the Engine.IO protocol that contains text begins with this type. */

@@ -3,9 +3,10 @@ import { codecsWith, opusPayloadType } from './codecs.ts'
 import { pipeProducer } from './pipe.ts'
 
 /**
- * The routers of a room on one worker, by the payload type that their consumers use for Opus. Players that make the offer
- * themselves (WHEP) choose the payload type, and a consumer can only use that of its router. A producer is piped to
- * another router on the same worker with its first consumer there.
+ * The routers of a room on one worker, by the payload type that their consumers use for Opus. A player that sends
+ * the SDP offer (WHEP) chooses the payload type, but all consumers of a router have the same one. A room therefore gets
+ * another router on the same worker for each further payload type. A producer is piped to such a router when its first
+ * consumer there is created.
  */
 export class PayloadTypeRouters {
   readonly #main: types.Router

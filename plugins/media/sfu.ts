@@ -37,7 +37,7 @@ export interface ConsumerInfo {
 }
 
 export interface TransportOptions {
-  /** Payload type of Opus in the consumers of the transport, for clients that make the offer themselves. Default: that of the room's router. */
+  /** Payload type of Opus in the consumers of the transport, for clients that send the SDP offer. Default: the payload type of the room's router. */
   payloadType?: number
 }
 
@@ -65,7 +65,7 @@ export interface Sfu {
   producersOf (roomId: string): ProducerInfo[]
   /** The producers of a room on this server, for features that moderate them. */
   producerHandles (roomId: string): ProducerHandle[]
-  /** The active speakers of a room on all servers, as far as this server knows them. */
+  /** The active speakers of a room on all servers from which this server has received any. */
   speakersOf (roomId: string): UserId[]
   /** The active speakers of a room on all servers. Asks other servers if this server has just got its first member of the room. */
   readSpeakers (roomId: string): Promise<UserId[]>

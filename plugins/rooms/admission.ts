@@ -58,7 +58,7 @@ export function createAdmission (app: FastifyInstance, { sync, closing, details,
   /** Joins, and compares the PIN with the room's hash if there is one. */
   async function joinWithPin (room: LocalRoom, command: Omit<JoinCommand, 'pinHash' | 'comparedHash'>, pin: string | undefined): Promise<Admitted> {
     if (pin === undefined) return { ...await store.join(command), pinHash: undefined }
-    // This server usually knows the hash, which saves a round trip.
+    // This server usually has the hash in memory, which saves a round trip.
     let comparedHash = details.peekPinHash(room.roomId) ?? room.pinHash ?? 'none'
     for (let i = 0; i < maxComparisons; i++) {
       const isRight = comparedHash !== 'none' && await pins.matches(command.roomId, pin, comparedHash)

@@ -46,7 +46,7 @@ async function standingOf (app: FastifyInstance, room: RoomRecord, session: Sess
   const asked = Promise.all([app.rooms.roleOf(room, session), app.rooms.ownerOf(room)])
     .then(([role, ownerId]) => ({ role, ownerId }))
     .catch((err: unknown) => {
-      app.log.debug({ err, roomId: room.roomId }, 'join reply falls back to the role and owner that this server knows')
+      app.log.debug({ err, roomId: room.roomId }, 'join reply falls back to the role and owner in the memory of this server')
       return byDefault
     })
   if (!app.hooks.has('room:role') && !app.hooks.has('room:owner')) return await asked

@@ -13,7 +13,7 @@ export interface WaitingEvent {
   event: OutgoingEvent
   /** The state change that the event belongs to. The reply to the join may already contain the version of this change. */
   change?: StateChange | undefined
-  /** Whether the event comes from this server, which knows the state behind it; see `EmitOptions.local`. */
+  /** Whether the event comes from this server, which already has the state that the event reports; see `EmitOptions.local`. */
   isLocal: boolean
 }
 

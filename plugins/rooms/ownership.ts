@@ -36,7 +36,7 @@ export type GivenRole = 'admin' | 'member'
 /** Room records contain the first owner. */
 export type OwnedRoom = Pick<RoomRecord, 'roomId' | 'ownerId' | 'ownerName'>
 
-/** A room's owner, and the owner's name if the server knows it. */
+/** A room's owner, and the owner's name if it is known. */
 export interface Owner {
   ownerId: UserId
   ownerName: string | undefined

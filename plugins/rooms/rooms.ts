@@ -36,8 +36,8 @@ export interface LoggedEvent {
   /** Maximum length of the log, at least 1; the oldest entries are removed. */
   keep: number
   /**
-   * The minimum time between two entries with the same key. `field` of the feature's room state `state` has the time, in
-   * milliseconds, at most an hour. `ms` is its value on this server, which applies while the store is unavailable.
+   * The minimum time between two entries with the same key. The store reads it from the property `field` of the feature's
+   * room state `state`: a number of milliseconds, at most one hour. While the store is unavailable, `ms` applies.
    */
   spacing?: { key: string, state: string, field: string, ms: number } | undefined
 }
@@ -106,7 +106,7 @@ export interface Rooms {
   roleOfUser (room: RoomRecord, userId: UserId): Promise<Role | undefined>
   /** @returns `noOwner` if the room has no owner. @throws UNAVAILABLE */
   ownerOf (room: RoomRecord): Promise<UserId>
-  /** The owner that this server knows, without calling features. Only for rooms with members on this server. */
+  /** The owner from this server's memory, without calling features. Only for rooms with members on this server. */
   defaultOwnerOf (room: RoomRecord): UserId
   /**
    * The owners of rooms according to the store, in one round trip, without calling features.

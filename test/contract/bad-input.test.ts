@@ -33,7 +33,7 @@ function frame ({ ids }: Scene, message: object): string {
   return text.replace(/"@(\w+\.\w+)"/g, (whole, name: string) => JSON.stringify(ids.get(name) ?? whole))
 }
 
-/** Checks that a frame received one reply, with its id and a documented code. Without an id, no reply is fine. */
+/** Checks that a frame received one reply, with its id and a documented code. A frame without an id may have no reply. */
 function check (answers: Record<string, unknown>[], id: unknown) {
   const withId = typeof id === 'string' || typeof id === 'number'
   if (answers.length === 0 && !withId) return

@@ -10,7 +10,7 @@ import { until } from '../support/retry.ts'
 
 const backoff = { firstMs: 20, longestMs: 100 }
 
-/** Starts two servers that share one Redis; `b` knows the URL of `a`. */
+/** Starts two servers that share one Redis; `b` has the URL of `a`. */
 async function pair (t: Test, env: Record<string, string> = {}) {
   const both = { REDIS_URL: await redisDatabase(), FEATURES: 'auth,chat,seats' }
   const timings = { nodeReportMs: 200 }

@@ -41,7 +41,7 @@ export interface DocumentedRequest {
 export interface MessageDocument {
   document: AsyncApi
   requests: DocumentedRequest[]
-  /** By event type: the check of a whole frame. */
+  /** Checks whole frames, keyed by event type. */
   events: ReadonlyMap<string, Check>
   refused: Check
   codes: ReadonlySet<string>

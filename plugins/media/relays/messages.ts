@@ -2,7 +2,7 @@ import type { types } from 'mediasoup'
 import { z } from 'zod'
 import type { UserId } from '../../connections/session.ts'
 
-/** The voices of a room on all servers, by producer id: the room state `media`. */
+/** The schema of the room state `media`: the voices of a room on all servers, keyed by producer id. */
 export const registry = z.object({
   voices: z.record(z.string(), z.object({
     /** The server that the voice is on. */

@@ -28,7 +28,7 @@ const speakersMs = 500
 export interface Relays {
   /** The voices of a room on other servers. */
   voicesOf (roomId: string): ProducerInfo[]
-  /** The active speakers of a room on all servers, as far as this server knows them. */
+  /** The active speakers of a room on all servers from which this server has received any. */
   speakersOf (roomId: string): UserId[]
   /** Asks the other servers for the active speakers that this server does not know yet. Waits at most half a second. */
   learnSpeakers (roomId: string): Promise<void>
@@ -55,23 +55,23 @@ interface Speaking {
   levels: number[]
 }
 
-/** What this server knows about one room. */
+/** This server's state of one room. */
 interface RelayedRoom {
-  /** The voices on other servers that members have been told about. */
+  /** The voices on other servers that were announced to the members. */
   voices: Map<string, RegisteredVoice>
   sinks: Map<string, Sink>
   speaking: Map<string, Speaking>
-  /** Requests for the speakers of servers that have not told theirs. */
+  /** Requests for the speakers of servers that have not sent theirs. */
   asking: Map<string, Promise<void>>
   waiting: Set<() => void>
 }
 
 const isWildcard = (ip: string) => ip === '0.0.0.0' || ip === '::'
 
-/** @returns where pipes listen, and the address that other servers are told */
+/** @returns where pipes listen, and the address that is sent to other servers */
 function addressOf ({ RELAY_IP, MEDIASOUP_LISTEN_IP: listenIp, MEDIASOUP_ANNOUNCED_IP: announced }: FastifyInstance['config']): { ip: string, told: string } {
   const interfaces = Object.values(networkInterfaces()).flatMap((addresses) => addresses ?? [])
-  // Host names cannot be told. The machine's own address is right on a network that the servers share.
+  // Pipes need an IP address, not a host name. The machine's own address is right on a network that the servers share.
   const ownAddress = () => interfaces.find(({ family, internal }) => !internal && family === 'IPv4')?.address ?? '127.0.0.1'
   const told = RELAY_IP ?? (isWildcard(listenIp) ? announced.find((address) => isIP(address) !== 0) ?? ownAddress() : listenIp)
   const isOwn = interfaces.some(({ address }) => address === told)
@@ -126,7 +126,7 @@ export function createRelays (app: FastifyInstance, rooms: MediaRooms, { pipes, 
         })
       }
     } catch (error) {
-      // While the store is away, new voices stay on this server. A room that the store has lost is restored soon.
+      // While the store is unavailable, new voices stay on this server. A room that the store has lost is restored soon.
       const isGone = isCoded(error) && error.code === 'ROOM_NOT_FOUND' && !known.has(roomId)
       if (!closed && !isGone) setTimeout(() => changed(roomId), retryMs).unref()
     } finally {
@@ -218,7 +218,7 @@ export function createRelays (app: FastifyInstance, rooms: MediaRooms, { pipes, 
           if (reason === 'silent') return
           // A server that was stopped leaves no lease, so that nobody removes what it could not.
           app.leases.areAlive([node]).then(async ([isAlive]) => { if (isAlive === false) await removeVoices(roomId, node) })
-            .catch(() => { /* The store is away; the sink tries again. */ })
+            .catch(() => { /* The store is unavailable; the sink tries again. */ })
         },
         interrupted: () => {
           for (const [producerId, voice] of room.voices) {
@@ -248,7 +248,7 @@ export function createRelays (app: FastifyInstance, rooms: MediaRooms, { pipes, 
     pipes.set({ direction: 'in' }, [...known.values()].reduce((sum, { sinks }) => sum + sinks.size, 0))
   }
 
-  // Active speakers: each server tells the others about its own.
+  // Active speakers: each server sends its own to the others.
 
   const about = 'media:speakers'
 
@@ -268,7 +268,7 @@ export function createRelays (app: FastifyInstance, rooms: MediaRooms, { pipes, 
     const unknown = new Set(room.voices.values().filter(({ node, paused }) => !paused && !room.speaking.has(node)).map(({ node }) => node))
     await Promise.all([...unknown].map((node) => {
       const asking = room.asking.get(node) ?? app.cluster.ask(node, 'relay:speakers', { roomId }, speakersMs)
-        // A server that does not answer tells the next change.
+        // A server that does not answer sends its speakers with the next change.
         .catch(() => ({ activeSpeakers: [], levels: [] }))
         .then((speaking) => { if (!room.speaking.has(node)) room.speaking.set(node, speaking) })
         .finally(() => room.asking.delete(node))

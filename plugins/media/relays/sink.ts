@@ -133,7 +133,7 @@ export class Sink {
     (paused ? producer.pause('server') : producer.resume('server')).catch(() => { /* The producer is closed. */ })
   }
 
-  /** Closes the pipe and its voices. The source is told, or finds out when it asks. */
+  /** Closes the pipe and its voices. The source is notified; if the message is lost, it finds out at its next check. */
   #drop (): void {
     const pipe = this.#pipe
     this.#pipe = undefined

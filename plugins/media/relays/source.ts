@@ -115,7 +115,7 @@ export function createSources ({ cluster, leases, log, nodeId }: Pick<FastifyIns
     })
   ]
 
-  /** Closes the pipes whose sink is dead, or has dropped them while it could not tell. While the store is away, pipes stay. */
+  /** Closes the pipes whose sink is dead, or has dropped them without being able to report it. While the store is unavailable, pipes stay. */
   async function check (): Promise<void> {
     const bySink = Map.groupBy(pipes.values(), ({ id }) => id.from)
     const sinks = [...bySink.keys()]
@@ -132,7 +132,7 @@ export function createSources ({ cluster, leases, log, nodeId }: Pick<FastifyIns
     // A server that restarts has a new id.
     for (const key of newest.keys()) if (!pipes.has(key) && newest.size > 10_000) newest.delete(key)
   }
-  const timer = setInterval(() => { check().catch(() => { /* The store is away; the next check follows. */ }) }, checkMs).unref()
+  const timer = setInterval(() => { check().catch(() => { /* The store is unavailable. The timer checks again. */ }) }, checkMs).unref()
 
   return {
     get size () {

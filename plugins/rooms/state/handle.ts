@@ -95,7 +95,7 @@ export function createCommit ({ bus, jobs, messages, store }: Pick<FastifyInstan
   }
 
   /**
-   * The latest version that this server knows. If the room has no members on this server, no version is
+   * The latest version that this server has received. If the room has no members on this server, no version is
    * known, and the first attempt reads it from the store.
    */
   function latest (roomId: string, name: string): Versioned {

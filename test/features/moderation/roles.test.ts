@@ -8,8 +8,8 @@ import { redisDatabase } from '../../support/redis.ts'
 import { openRoom } from './scene.ts'
 import type { Scene, Standing } from './scene.ts'
 
-// Every command as every role. Each case runs in its own room, against a member (3), an admin (2) and the owner (1),
-// where the command has a target.
+// Sends every command as every role. Each case runs in its own room. Commands with a target are sent against a member (3),
+// an admin (2) and the owner (1).
 
 interface Case {
   command: string
@@ -17,9 +17,9 @@ interface Case {
   data: (target: number, scene: Scene) => object | Promise<object>
   /** The roles that may send it. */
   may: readonly Standing[]
-  /** Whether the command has a target. */
+  /** Whether the command is sent against another user. */
   targets?: true
-  /** What the owner gets where a backend decides the roles. Default: the same as without. */
+  /** The error code that the owner receives if a backend decides the roles. Default: the same result as without a backend. */
   withBackend?: string
 }
 

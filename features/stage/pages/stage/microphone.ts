@@ -31,7 +31,7 @@ export function saveChoice ({ deviceId, original }: MicrophoneChoice): void {
  * Opens the microphone.
  *
  * @returns the track; the caller stops it
- * @throws Error with a message that tells the user what to do
+ * @throws Error with a message that says how the user can solve the problem
  */
 export async function openMicrophone ({ deviceId, original }: MicrophoneChoice): Promise<MediaStreamTrack> {
   // Browsers expose `mediaDevices` only in secure contexts.
