@@ -25,7 +25,7 @@ export type ChannelMessage =
   /** A server has native clients, so the server of the talk must send it to the room as a producer. */
   { kind: 'wanted', talkId: string } |
   { kind: 'end', talkId: string, userKey: string, frame: string } |
-  /** A text, for example. */
+  /** A message of the channel, for example a text message. */
   { kind: 'message', userKey: string, messageId: string, frame: string } |
   /** The user is no longer a member. */
   { kind: 'removed', userKey: string }

@@ -49,7 +49,7 @@ export interface Gateway {
 
 type Settings = Pick<FeatureConfig, 'WS_MAX_FRAME_BYTES' | 'WS_PING_SECONDS' | 'WS_PONG_TIMEOUT_SECONDS'>
 
-/** The state of a connection of the engine. */
+/** The state of one Engine.IO connection. */
 interface ConnectionState {
   session?: Session
   isConnecting: boolean

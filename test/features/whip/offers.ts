@@ -2,7 +2,7 @@
 
 const lines = (text: string) => text.trim().split('\n').join('\r\n') + '\r\n'
 
-/** Chromium, which sends its microphone. */
+/** An offer of Chromium, which sends the audio of its microphone. */
 export const chromiumOffer = lines(`
 v=0
 o=- 6247337370137911412 2 IN IP4 127.0.0.1
