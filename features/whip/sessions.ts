@@ -213,9 +213,9 @@ export function createSessions (app: FeatureInstance): Sessions {
         count()
       })
       try {
-        const offer = parseOffer(text, kind === 'whip' ? 'send' : 'receive')
         // A player does not create a room.
         if (kind === 'whep' && !await store.getRoom(roomId)) throw new RoomNotFound(roomId)
+        const offer = parseOffer(text, kind === 'whip' ? 'send' : 'receive')
         const joined = await messages.dispatch(session, 'room:join', { roomId, ...(pin === undefined ? {} : { pin }) }) as JoinReply
         if (kind === 'whip') await takeSeat(session, joined)
         const server = await createTransport(session, roomId, kind, offer)

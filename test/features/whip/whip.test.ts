@@ -157,7 +157,8 @@ t.test('other origins may use it where configured, and it is off without the fea
   const opened = await call('/whip/r1', { headers: { origin } })
   t.equal(opened.headers.get('access-control-allow-origin'), origin)
   t.equal(opened.headers.get('access-control-expose-headers'), 'location, etag, link, accept-patch')
-  t.match(await call('/whep/unknown'), { status: 422 }, 'a sender cannot play')
+  t.match(await call('/whep/r1'), { status: 422 }, 'a sender cannot play')
+  t.match(await call('/whep/unknown', { body: 'no SDP' }), { status: 404, code: 'ROOM_NOT_FOUND' })
   t.match(await call('/whep/unknown', { body: chromiumOffer.replace('a=sendonly', 'a=recvonly') }), { status: 404, code: 'ROOM_NOT_FOUND' })
 
   t.match(await server.admin('POST', '/admin/features/whip/reload'), { status: 200, body: { generation: 2 } })
