@@ -6,7 +6,7 @@ import type { JoinCommand, JoinResult } from '../store/types.ts'
 import { createLimiter } from '../redis/limiter.ts'
 import type { Closing } from './closing.ts'
 import type { Details } from './details.ts'
-import { isLockedByHost } from '../store/errors.ts'
+import { isLockedByHost, PinRequired } from '../store/errors.ts'
 import { PinNotCompared } from '../store/pin-not-compared.ts'
 import { RoomNotFound } from './errors.ts'
 import type { LocalRoom } from './node-rooms.ts'
@@ -86,6 +86,23 @@ export function createAdmission (app: FastifyInstance, { sync, closing, details,
     }
   }
 
+  /**
+   * Joins although the user's address or the room has had too many wrong PINs, if the user is in the room, or is admitted
+   * without a PIN.
+   *
+   * @param limited thrown if the user needs the PIN
+   */
+  async function joinBeyondLimit (room: LocalRoom, session: Session, request: RoomRequest, command: Omit<JoinCommand, 'create'>, pin: string, limited: unknown): Promise<Admitted> {
+    // Features admit users without a PIN.
+    if (await isManaged(request.roomId, session)) return await enterManaged(room, request, command)
+    const [member] = await store.getMembers(command.roomId, [session.userKey])
+    try {
+      return await joinAsHost(room, session, command, member ? pin : undefined)
+    } catch (error) {
+      throw error instanceof PinRequired || error instanceof RoomNotFound ? limited : error
+    }
+  }
+
   async function mayCreate (roomId: string, session: Session, request: RoomRequest) {
     await creations.consume(session.userKey)
     return await hooks.ask('room:create', roomId, session, request)
@@ -157,8 +174,9 @@ export function createAdmission (app: FastifyInstance, { sync, closing, details,
         now: clock.now()
       }
       const join = async () => await enter(room, session, request, command, pin)
-      // The limits on wrong PINs do not apply to a session that is already in the room.
-      const result = pin === undefined || session.roomId === request.roomId ? await join() : await pinLimits.limit(session.identity.address, request.roomId, join)
+      const result = pin === undefined || session.roomId === request.roomId
+        ? await join()
+        : await pinLimits.limit(session.identity.address, request.roomId, join, async (limited) => await joinBeyondLimit(room, session, request, command, pin, limited))
       if (room.members.size > 0 && result.room.createdAt > room.record.createdAt) await closeEarlier(room)
       return result
     },

@@ -42,19 +42,26 @@ export interface PinLimits {
   /**
    * @param address the client's address, if it is known
    * @param join joins with a PIN
-   * @throws RATE_LIMITED without calling `join`, if the address or the room has had too many wrong PINs; the errors of `join`
+   * @param beyond called instead of `join`, with RATE_LIMITED, if the address or the room has had too many wrong PINs. Default: throws that error
+   * @throws the errors of `join` and `beyond`
    */
-  limit<T> (address: string | undefined, roomId: string, join: () => Promise<T>): Promise<T>
+  limit<T> (address: string | undefined, roomId: string, join: () => Promise<T>, beyond?: (limited: unknown) => Promise<T>): Promise<T>
 }
 
 export function createPinLimits (): PinLimits {
   const ofAddress = new WrongPins(wrongPins.perAddress)
   const ofRoom = new WrongPins(wrongPins.perRoom)
   return {
-    async limit (address, roomId, join) {
+    async limit (address, roomId, join, beyond) {
       const key = address === undefined ? undefined : addressKey(address)
       for (;;) {
-        const blocker = (key === undefined ? undefined : ofAddress.blocker(key)) ?? ofRoom.blocker(roomId)
+        let blocker: Promise<unknown> | undefined
+        try {
+          blocker = (key === undefined ? undefined : ofAddress.blocker(key)) ?? ofRoom.blocker(roomId)
+        } catch (limited) {
+          if (!beyond) throw limited
+          return await beyond(limited)
+        }
         if (!blocker) break
         await blocker
       }

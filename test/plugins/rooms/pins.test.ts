@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto'
 import t from 'tap'
+import { Forbidden } from '../../../plugins/errors/codes.ts'
 import { createPinCheck, hashPin } from '../../../plugins/rooms/pins.ts'
 import { build, onBothStores } from '../../support/build.ts'
 import { connect } from '../../support/client.ts'
@@ -74,4 +75,36 @@ t.test('many users of an address join with the right PIN at the same time', asyn
   const clients = await Promise.all(Array.from({ length: 60 }, (_, i) => server.connect(i)))
   const replies = await Promise.all(clients.map((client) => client.request('room:join', { roomId: 'r1', pin: '1234' })))
   t.ok(replies.every(({ ok }) => ok))
+})
+
+onBothStores(t, 'too many wrong PINs from an address do not affect members', async (t, env) => {
+  const server = await build(t, { env: { FEATURES: 'auth,moderation', ...env } })
+  const [owner, member, lost] = [await server.connect('owner'), await server.connect('member'), await server.connect('lost')]
+  for (const client of [owner, member]) await client.ok('room:join', { roomId: 'created', pin: '1234' })
+  const host = await server.connect('host')
+  for (const client of [host, lost]) await client.ok('room:join', { roomId: 'locked' })
+  await host.ok('room:lock', { pin: '1234' })
+  const guesser = async (id: number) => {
+    const client = await server.connect(id)
+    for (let i = 0; i < 5; i++) t.equal(await client.fails('room:join', { roomId: 'created', pin: '0000' }), 'PIN_WRONG')
+    return client
+  }
+  const [stranger] = await Promise.all([1, 2, 3, 4].map(guesser))
+  for (const roomId of ['created', 'locked', 'unknown']) t.equal(await stranger?.fails('room:join', { roomId, pin: '1234' }), 'RATE_LIMITED')
+
+  await owner.ok('room:join', { roomId: 'managed' })
+  server.app.hooks.on('room:admit', async (roomId) => {
+    if (roomId === 'managed') throw new Forbidden('Not on the channel')
+    return undefined
+  })
+  t.equal(await stranger?.fails('room:join', { roomId: 'managed', pin: '1234' }), 'FORBIDDEN', 'a feature may reject the user')
+
+  const second = await server.connect('member')
+  await second.ok('room:join', { roomId: 'created', pin: '1234' })
+  t.equal(await (await server.connect('member')).fails('room:join', { roomId: 'created', pin: '0000' }), 'PIN_WRONG')
+  await lost.close()
+  await host.event('room:userLeft')
+  await (await server.connect('lost')).ok('room:join', { roomId: 'locked', pin: '1234' })
+  await host.ok('room:leave')
+  await host.ok('room:join', { roomId: 'locked', pin: '1234' })
 })
