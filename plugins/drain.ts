@@ -34,6 +34,8 @@ export default fp(async function drain (app) {
     clearTimeout(timer)
     timer = setTimeout(() => over.resolve('deadline'), seconds * 1000)
     app.log.info({ sessions: app.sockets.size, seconds }, 'draining')
+    // The other servers must not send clients here.
+    app.nodes.report()
     // The clients are spread over the other servers.
     const urls = app.nodes.urls()
     app.sockets.broadcast('server:draining', ...urls.length > 0 ? urls.map((url) => ({ deadline, url })) : [{ deadline }])
@@ -56,6 +58,7 @@ export default fp(async function drain (app) {
     clearTimeout(timer)
     over.resolve('deadline')
     over = Promise.withResolvers()
+    app.nodes.report()
   }
 
   app.decorate('drain', {

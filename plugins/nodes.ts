@@ -34,6 +34,8 @@ export interface Nodes {
   readonly isCordoned: boolean
   /** The URLs of the other servers that accept users, the least loaded first; see NODE_URLS. */
   urls (): string[]
+  /** Tells the other servers the state of this server at once, without waiting for the next report. */
+  report (): void
   /** @returns an OVERLOADED or DRAINING error that says when to retry, and where to go */
   refusal (code: 'OVERLOADED' | 'DRAINING'): Error
   /**
@@ -165,6 +167,7 @@ export default fp(async function nodes (app) {
   app.decorate('nodes', {
     list,
     urls,
+    report: publish,
     get isFull () {
       return isFull()
     },

@@ -11,9 +11,9 @@ import { until } from '../support/retry.ts'
 const backoff = { firstMs: 20, longestMs: 100 }
 
 /** Starts two servers that share one Redis; `b` has the URL of `a`. */
-async function pair (t: Test, env: Record<string, string> = {}) {
+async function pair (t: Test, env: Record<string, string> = {}, nodeReportMs = 200) {
   const both = { REDIS_URL: await redisDatabase(), FEATURES: 'auth,chat,seats' }
-  const timings = { nodeReportMs: 200 }
+  const timings = { nodeReportMs }
   const a = await build(t, { env: { ...both, NODE_ID: 'a' }, timings })
   const b = await build(t, { env: { ...both, NODE_ID: 'b', NODE_URLS: `a=${a.url}, c=https://c.example.com`, ...env }, timings })
   await until(() => [a, b].every(({ app }) => app.nodes.list().length === 2))
@@ -104,4 +104,14 @@ t.test('a draining server hands its clients over to another one, without a load 
   t.equal((await change(a, 'b', { state: 'ready' })).status, 200)
   const back = await b.connect(3)
   await back.ok('room:join', { roomId: 'r3' })
+})
+
+t.test('the other servers know at once that a server is draining', async (t) => {
+  const { a, b } = await pair(t, {}, 600_000)
+  t.same(b.app.nodes.urls(), [a.url])
+  t.equal((await a.admin('POST', '/admin/drain', { deadlineSeconds: 0 })).status, 200)
+  await until(() => stateOf(b, 'a') === 'drain')
+  t.same(b.app.nodes.urls(), [])
+  a.app.drain.cancel()
+  await until(() => stateOf(b, 'a') === 'ready')
 })
