@@ -38,7 +38,7 @@ t.test('each server shows the load of all', async (t) => {
   const { a, b } = await pair(t)
   const client = await a.connect(1)
   await client.ok('room:join', { roomId: 'r1' })
-  await until(() => b.app.nodes.list()[1]?.connections === 1)
+  await until(() => b.app.nodes.list()[1]?.rooms === 1)
   const { body } = await b.admin('GET', '/admin/nodes')
   t.match(body, { nodes: [{ name: 'b', state: 'ready', connections: 0 }, { name: 'a', state: 'ready', connections: 1, rooms: 1, consumers: 0, workersCpu: Array, relayPorts: { used: 0, total: 1000 }, isFull: false }] })
   t.match((await b.admin('GET', '/health')).body, { nodes: [{ name: 'b' }, { name: 'a', connections: 1 }] })
