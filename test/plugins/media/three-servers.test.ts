@@ -1,13 +1,7 @@
 import t from 'tap'
-import { heardAfterJoin, killOne } from './three-servers.ts'
+import { killOne } from './three-servers.ts'
 
-// Small versions of three-servers.long.ts; a busy machine may be slower than the targets.
-
-t.test('speakers on two servers are heard on a third', async (t) => {
-  const { heardMs } = await heardAfterJoin(t, { inNamespaces: false })
-  t.comment(`heard after ${heardMs} ms`)
-  t.ok(heardMs < 5000)
-})
+// A small version of three-servers.long.ts; a busy machine may be slower than the targets.
 
 t.test('when a server is killed, its listeners hear the others again, and its voices end', async (t) => {
   const { heardMs, silenceMs, goneMs } = await killOne(t, { inNamespaces: false })

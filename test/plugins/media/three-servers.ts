@@ -38,6 +38,8 @@ export interface Listener {
   room: RoomClient
   /** @returns whether sound of the user has arrived within the last `ms` milliseconds */
   hears (userId: number, ms?: number): boolean
+  /** When the last sound of the user arrived, as `performance.now()`. */
+  lastSound (userId: number): number
   /** The longest time without sound of a user since {@link watch}, in milliseconds. */
   longestSilence (userId: number): number
   /** Starts {@link longestSilence} anew. */
@@ -107,6 +109,7 @@ export async function startThree (t: Test, { inNamespaces = false, env = {} }: {
     })
     return {
       room,
+      lastSound: (userId) => sounds.get(userId) ?? -Infinity,
       hears: (userId, ms = 100) => performance.now() - (sounds.get(userId) ?? -Infinity) < ms,
       longestSilence: (userId) => Math.max(silences.get(userId) ?? 0, performance.now() - (sounds.get(userId) ?? 0)),
       watch: () => silences.clear()
@@ -171,10 +174,10 @@ export async function killOne (t: Test, options: { inNamespaces: boolean }) {
   await until(() => !still.hears(1, 200))
   const second = await speak(a.url, 5)
   await until(() => still.hears(5))
-  const gone = Promise.withResolvers<number>()
+  let enteredAt = -Infinity
+  moved.room.on('entered', () => { enteredAt = performance.now() })
   still.watch()
   const at = performance.now()
-  still.room.connection.on('audio:producerClosed', ({ userId }) => { if (userId === 5) gone.resolve(since(at)) })
   a.process.child.kill('SIGKILL')
   second.close()
   let listener = moved
@@ -182,11 +185,13 @@ export async function killOne (t: Test, options: { inNamespaces: boolean }) {
   else {
     moved.room.close()
     listener = await listen(b.url, 3)
+    enteredAt = at
   }
-  await until(() => listener.hears(2, 60) && listener.room.state === 'in' && listener.room.seats.own !== undefined)
+  await until(() => enteredAt >= at && listener.lastSound(2) > enteredAt && listener.room.seats.own !== undefined)
   const heardMs = since(at)
   t.equal(listener.room.seats.own?.seatIndex, seat, 'the seat is kept')
-  const goneMs = await gone.promise
+  await until(() => still.room.audio?.producers.every(({ userId }) => userId !== 5) === true, 30_000)
+  const goneMs = since(at)
   return { heardMs, silenceMs: Math.round(still.longestSilence(2)), goneMs }
 }
 
