@@ -3,6 +3,11 @@ import { AudioSample, AudioSampleSource, Mp4OutputFormat, NullTarget, Output } f
 import { sampleRate } from './fmp4.ts'
 
 const bitrate = 48_000
+/**
+ * Four AAC frames are encoded at a time, because each call costs several messages between threads. A part has three times as many
+ * samples, so parts do not wait for the rest of a chunk.
+ */
+const chunkSamples = 4096
 
 /** Encodes mono PCM to AAC-LC with 1,024 samples per frame. The encoder runs in a thread of its own. */
 export class AacEncoder {
@@ -10,6 +15,8 @@ export class AacEncoder {
   readonly #output: Output
   readonly #opened: Promise<void>
   #queue: Promise<void>
+  readonly #chunk = new Int16Array(chunkSamples)
+  #filled = 0
   #written = 0
   #closed = false
 
@@ -44,6 +51,18 @@ export class AacEncoder {
 
   /** Queues samples behind those of earlier calls. */
   encode (samples: Int16Array): void {
+    for (let from = 0; from < samples.length;) {
+      const next = samples.subarray(from, from + chunkSamples - this.#filled)
+      this.#chunk.set(next, this.#filled)
+      this.#filled += next.length
+      from += next.length
+      if (this.#filled < chunkSamples) return
+      this.#filled = 0
+      this.#encode(this.#chunk.slice())
+    }
+  }
+
+  #encode (samples: Int16Array): void {
     if (this.#closed) return
     const timestamp = this.#written / sampleRate
     this.#written += samples.length
