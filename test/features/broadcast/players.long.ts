@@ -1,4 +1,5 @@
 import t from 'tap'
+import type { Test } from 'tap'
 import { adminKey, tokenFor } from '../../support/build.ts'
 import { connect } from '../../support/client.ts'
 import { hlsClient } from '../../support/hls.ts'
@@ -20,7 +21,7 @@ await hlsClient(`${url}/hls/r1`).playlist('live.m3u8')
 const cache = await startCache(t, [Number(new URL(url).port)])
 const metrics = async () => await (await fetch(`${url}/metrics`, { headers: { authorization: `Bearer ${adminKey}` } })).text()
 
-const measure = async (plain: number, lowLatency: number) => {
+const measure = async (t: Test, plain: number, lowLatency: number) => {
   const before = await metrics()
   const result = await play(`${cache.url}/hls/r1`, { plain, lowLatency, seconds })
   const after = await metrics()
@@ -34,8 +35,8 @@ const measure = async (plain: number, lowLatency: number) => {
 }
 
 t.test('the cache answers most requests', async (t) => {
-  await measure(1, 0)
-  const { requests, origin, p99, failures } = await measure(players, players / 10)
+  await measure(t, 1, 0)
+  const { requests, origin, p99, failures } = await measure(t, players, players / 10)
   t.ok(origin <= requests * 0.02, `${origin} of ${requests} requests reach the origin`)
   t.ok(p99 < 100, `p99 ${p99} ms`)
   t.strictSame(failures, [])
