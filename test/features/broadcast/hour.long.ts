@@ -85,18 +85,19 @@ for (const [file, codec] of [['live.m3u8', 'aac'], ['opus.m3u8', 'opus']] as con
     t.comment(`${codec}: ${segments} segments, drift ${drift.toFixed(1)} ms in ${minutes} min`)
     t.ok(Math.abs(drift) < 50, `drift ${drift} ms`)
 
-    const probe = await run('ffprobe', ['-v', 'error', '-show_entries', 'packet=pts,duration', '-of', 'csv=p=0', path], { maxBuffer: 1e9 })
+    // ffprobe knows no durations of Opus packets, but each packet has the same.
+    const probe = await run('ffprobe', ['-v', 'error', '-show_entries', 'packet=pts', '-of', 'csv=p=0', path], { maxBuffer: 1e9 })
     t.equal(probe.stderr, '')
-    const packets = probe.stdout.split('\n').flatMap((line) => {
-      // Some packets have side data in further columns.
-      const [, pts, duration] = /^(-?\d+),(\d+)/.exec(line) ?? []
-      return pts === undefined ? [] : [[Number(pts), Number(duration)]]
-    })
-    t.equal(packets.reduce((sum, [, duration = 0]) => sum + duration, 0), samples, 'ffprobe finds all samples')
-    t.ok(packets.every(([pts = 0], i) => i === 0 || pts === (packets[i - 1]?.[0] ?? 0) + (packets[i - 1]?.[1] ?? 0)), 'without a gap')
+    const frame = codec === 'aac' ? 1024 : 960
+    const times = probe.stdout.trim().split('\n').map((line) => Number.parseInt(line))
+    t.equal(times.length * frame, samples, 'ffprobe finds all samples')
+    t.ok(times.every((time, i) => i === 0 || time === (times[i - 1] ?? 0) + frame), 'without a gap')
     const decoded = await run('ffmpeg', ['-v', 'error', '-i', path, '-t', '30', '-ac', '1', '-f', 's16le', '-'], { encoding: 'buffer', maxBuffer: 1e9 })
     t.equal(String(decoded.stderr), '')
-    t.ok(Math.abs(frequencyOf(decoded.stdout.subarray(-20 * 48_000 * 2)) - hz) < 1, 'the tone')
+    // A busy machine may interrupt the tone in some seconds.
+    const second = 48_000 * 2
+    const found = Array.from({ length: 20 }, (_, i) => frequencyOf(decoded.stdout.subarray((i + 5) * second, (i + 6) * second))).sort((a, b) => a - b)
+    t.ok(Math.abs((found[10] ?? NaN) - hz) < 1, `the tone: ${found[10]} Hz`)
   })
 }
 
