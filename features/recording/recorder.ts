@@ -8,6 +8,8 @@ import type { FromRecorder, OpenOptions, RecordedFile, ToRecorder } from './thre
 export interface RecorderHandlers {
   /** A recording has ended: all its files are closed. */
   ended (recording: Recording): Promise<void>
+  /** The files of a recording have grown. */
+  progress (recording: Recording): void
   warn (recording: Recording, message: string): void
   /** @returns the time, epoch milliseconds */
   now (): number
@@ -139,6 +141,7 @@ export class Recorder {
       case 'progress':
         recording.files = message.files
         recording.timelineBytes = message.timelineBytes
+        this.handlers?.progress(recording)
         break
       case 'inputClosed':
         recording.connect()

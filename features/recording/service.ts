@@ -275,7 +275,6 @@ export function createRecordings (app: FeatureInstance, settings: z.output<typeo
   let recovering = Promise.resolve()
   const timers = [
     setInterval(tick, renewMs).unref(),
-    setInterval(() => { for (const recording of recorder.rooms.values()) uploadParts(recording) }, 1000).unref(),
     setInterval(() => { deleteExpired().catch(failed('failed to delete expired recordings')) }, retentionMs).unref()
   ]
   app.addHook('onClose', async () => {
@@ -306,6 +305,7 @@ export function createRecordings (app: FeatureInstance, settings: z.output<typeo
     recorder.handlers = {
       ended: async (recording) => await retry(recording.id, async () => await finish({ ...recording.record, files: recording.files, endedAt: recording.endedAt ?? clock.now() }, recording.reason, recording.uploading)),
       now: () => clock.now(),
+      progress: uploadParts,
       warn: ({ id, record: { roomId } }, message) => log.warn({ recordingId: id, roomId, reason: message }, 'a recording has failed')
     }
     tick()

@@ -1,6 +1,6 @@
 import type { MessagePort } from 'node:worker_threads'
 
-// Messages between the main thread and the recorder thread: about one per second and recording.
+// Messages between the main thread and the recorder thread: about two per second and recording.
 
 /** A recorded file. */
 export interface RecordedFile {

@@ -9,7 +9,7 @@ import type { MixInput } from './thread-recording.ts'
 /** How often held packets are written, in milliseconds. */
 const writeMs = 100
 /** How often progress is reported and free space is checked, in milliseconds. */
-const reportMs = 1000
+const reportMs = 500
 
 const main = parentPort as MessagePort
 const send = (message: FromRecorder) => main.postMessage(message)

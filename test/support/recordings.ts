@@ -43,7 +43,7 @@ export async function decodeFile (data: Buffer): Promise<DecodedFile> {
 /** @returns the median frequency of a tone in parts of 200 ms, in hertz: a packet that came too late for the mix does not matter */
 export function toneOf (samples: Float64Array): number {
   const part = sampleRate / 5
-  const found = Array.from({ length: Math.floor(samples.length / part) }, (_, i) => frequencyOf(samples.subarray(i * part, (i + 1) * part))).sort((a, b) => a - b)
+  const found = Array.from({ length: Math.floor(samples.length / part) }, (_, i) => frequencyOf(samples.subarray(i * part, (i + 1) * part))).filter(Number.isFinite).sort((a, b) => a - b)
   return found[Math.floor(found.length / 2)] ?? NaN
 }
 

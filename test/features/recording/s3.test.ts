@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
@@ -71,7 +71,11 @@ t.test('another server finishes the recording of a killed one', async (t) => {
   const env = { REDIS_URL: await redisDatabase(), FEATURES: 'auth,media,recording,tone', FEATURES_PATH: toneFeature(t, 500), ...bucket.env }
   const dataDir = mkdtempSync(join(tmpdir(), 'flylive-recording-'))
   t.teardown(() => rmSync(dataDir, { recursive: true, force: true }))
-  const [first, second] = ['first', 'second'].map((name) => startServer(t, { ...env, NODE_ID: name, DATA_DIR: join(dataDir, name) }))
+  const [first, second] = ['first', 'second'].map((name) => {
+    const folder = join(dataDir, name)
+    mkdirSync(folder)
+    return startServer(t, { ...env, NODE_ID: name, DATA_DIR: folder }, folder)
+  })
   if (!first || !second) return
   const [url, other] = [await first.url, await second.url]
   const owner = await connect(t, url, { token: tokenFor(1) })
