@@ -51,18 +51,23 @@ export async function ensureDependencies (root, node, set) {
       }
     })
   )
-  if (set === 'production') removeSourceMaps(join(root, 'node_modules'))
+  if (set === 'production') removeUnused(join(root, 'node_modules'))
   writeFileSync(stamp, `${hash} ${set}\n`)
 }
 
+/** Parts of packages that the server does not import: mediabunny is also there for browsers and in its source language. */
+const unused = ['mediabunny/src', 'mediabunny/dist/bundles']
+
 /**
- * Removes the source maps of packages (about 10 MB), which only debuggers read.
+ * Removes what only debuggers, compilers and browsers read from packages: source maps, type declarations and
+ * bundles, about 30 MB.
  *
  * @param {string} modules a node_modules folder
  */
-export function removeSourceMaps (modules) {
+export function removeUnused (modules) {
+  for (const path of unused) rmSync(join(modules, path), { recursive: true, force: true })
   for (const path of readdirSync(modules, { recursive: true })) {
-    if (path.endsWith('.map')) rmSync(join(modules, path))
+    if (/\.(map|d\.[cm]?ts)$/.test(path)) rmSync(join(modules, path))
   }
 }
 

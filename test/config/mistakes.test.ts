@@ -57,7 +57,7 @@ const mistakes: [Record<string, string>, RegExp][] = [
   [{ CORS_ORIGINS: 'https://app.example.com:443' }, /^CORS_ORIGINS: .*; https:\/\/app\.example\.com instead of/],
   [{ CORS_ORIGINS: 'https://*.example.com' }, /^CORS_ORIGINS: must be \* or origins/],
   [{ FEATURES_PATH: '/nowhere/features' }, /^FEATURES_PATH: must be a folder; \/nowhere\/features is none/],
-  [{ FEATURES: 'auth,meida' }, /^FEATURES: there is no feature meida; the features are auth, auto-close, chat/],
+  [{ FEATURES: 'auth,meida' }, /^FEATURES: there is no feature meida; the features are auth, auto-close, broadcast, chat/],
   [{ FEATURES: '-gift' }, /^FEATURES: there is no feature gift;/],
   [{ FEATURES_CONFIG: '{"cat":{"history":10}}' }, /^FEATURES_CONFIG: there is no feature cat;/],
   [{ FEATURES_CONFIG: '{"chat":{"histroy":10}}' }, /^FEATURES_CONFIG: chat: .*histroy/],

@@ -7,7 +7,7 @@ import { dirname, join, matchesGlob, relative, resolve } from 'node:path'
 import { promisify } from 'node:util'
 import type { Test } from 'tap'
 // @ts-expect-error: the setup is plain JavaScript, which also runs on older versions of Node
-import { removeSourceMaps } from '../../scripts/setup/dependencies.mjs'
+import { removeUnused } from '../../scripts/setup/dependencies.mjs'
 
 // Executes the Dockerfile's steps in ordinary folders. The test does not need Docker to check
 // which files the image installs, copies and omits.
@@ -114,7 +114,7 @@ export async function copyProductionPackages (folder: string): Promise<void> {
   const { packages } = JSON.parse(lock) as { packages: Record<string, { dev?: true, peer?: true }> }
   const paths = Object.entries(packages).filter(([path, { dev, peer }]) => /^node_modules\/(@[^/]+\/)?[^/]+$/.test(path) && !dev && !peer).map(([path]) => path)
   await run('cp', ['-a', '--parents', ...paths, folder], { cwd: root })
-  removeSourceMaps(join(folder, 'node_modules'))
+  removeUnused(join(folder, 'node_modules'))
   await writeFile(join(folder, 'node_modules', '.set-up'), `${createHash('sha256').update(lock).digest('hex')} production\n`)
 }
 
