@@ -20,13 +20,13 @@ const portsOf = (servers: readonly TestServer[]) => servers.map(({ url }) => Num
 const sizes = (servers: readonly TestServer[]) => servers.map(({ app }) => app.sockets.size)
 
 /** Options of a client whose requests come from its own loopback address. */
-function optionsFrom (t: Test, number: number, query: Record<string, string> = {}) {
+function optionsFrom (t: Test, number: number) {
   const agent = new Agent({ localAddress: `127.0.0.${number + 2}`, keepAlive: true })
   t.teardown(() => agent.destroy())
-  return { manager: { agent: agent as never, query } }
+  return { manager: { agent: agent as never } }
 }
 
-t.test('clients with polling stay on one server, selected by their address or room', async (t) => {
+t.test('clients with polling stay on one server, selected by their address', async (t) => {
   const servers = await twoServers(t)
   const { url } = await startNginx(t, portsOf(servers))
   const all = await Promise.all(Array.from({ length: clients }, (_, i) => enter(t, url, i, { transports: ['polling'], ...optionsFrom(t, i) })))
@@ -35,16 +35,10 @@ t.test('clients with polling stay on one server, selected by their address or ro
   for (let round = 0; round < 5; round++) await Promise.all(all.map(async ({ ask }, i) => t.match(await ask('chat:message', { content: `${i}` }), { success: true })))
   for (const { events } of all) await until(() => events.filter(({ type }) => type === 'chat:message').length === 5 * clients)
   t.ok(all.every(({ disconnects, socket }) => disconnects.length === 0 && socket.io.engine.transport.name === 'polling'))
-
-  const before = sizes(servers)
-  const ofRoom = await Promise.all(Array.from({ length: 4 }, (_, i) => enter(t, url, clients + i, { transports: ['polling', 'websocket'], ...optionsFrom(t, clients + i, { room: 'r7' }) })))
-  await until(() => ofRoom.every(({ socket }) => socket.io.engine.transport.name === 'websocket'))
-  t.same(sizes(servers).map((size, i) => size - (before[i] ?? 0)).sort(), [0, 4], 'all clients of a room are on one server')
-  for (const { ask } of ofRoom) t.match(await ask('room:join', { roomId: 'r7' }), { success: true })
 })
 
 t.test('without the configuration, the requests of a client reach different servers', async (t) => {
   const servers = await twoServers(t)
-  const { url } = await startNginx(t, portsOf(servers), '', (config) => config.replace('hash $socket_io_client consistent;', ''))
+  const { url } = await startNginx(t, portsOf(servers), '', (config) => config.replace('hash $remote_addr consistent;', ''))
   t.match(await refusal(t, url, { token: tokenFor(1), transports: ['polling'] }), { message: /^xhr (poll|post) error$/ })
 })

@@ -96,7 +96,7 @@ t.test('/ws rejects with its usual errors, and accepts a query and an absolute t
   await server.app.drain.begin(0)
   const draining = await upgrade(t, server.url, '/ws', { authorization: `Bearer ${tokenFor(1)}` })
   t.equal(draining.status, 503)
-  t.match(draining.head, 'retry-after: 1')
+  t.match(draining.head, 'retry-after: 5')
 })
 
 t.test("a feature's path has the sessions, errors and users of /ws", async (t) => {
