@@ -70,3 +70,8 @@ for (;;) {
 }
 process.removeAllListeners('disconnect')
 process.disconnect()
+// A test that failed half-way may have left a socket or a child process open, which would keep this process alive.
+setTimeout(() => {
+  console.error(`The test process does not exit, because a test left open: ${process.getActiveResourcesInfo().join(', ')}`)
+  process.exit(1)
+}, 10_000).unref()

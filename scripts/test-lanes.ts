@@ -96,8 +96,8 @@ export function runLanes ({ files, jobs, timeoutMs, report }: LaneOptions): Run 
       const file = alone ? undefined : next(lane, count === 0)
       alone = file !== undefined && isolated.test(file)
       count++
-      // The file's own timeout does not fire while the file blocks the event loop.
-      if (file !== undefined) blocked = setTimeout(kill, timeoutMs * 1.5, 'SIGKILL')
+      // The file's own timeout does not fire while the file blocks the event loop. A process without a next file exits by itself.
+      blocked = setTimeout(kill, file === undefined ? 30_000 : timeoutMs * 1.5, 'SIGKILL')
       child.send({ ...(file === undefined ? {} : { file }) } satisfies LaneAnswer, () => { /* 'close' reports that the process has exited. */ })
     })
     const { promise: ended, resolve } = Promise.withResolvers<boolean>()
