@@ -181,7 +181,7 @@ export class RoomSeats extends Emitter<SeatsEvents> {
   }
 
   /**
-   * Takes any free seat, unless the user already has a seat.
+   * Takes any free seat, unless the user already has a seat. Resolves when the view shows the seat.
    *
    * @returns index of the user's seat; undefined if no seat is free
    * @throws RequestError
@@ -190,15 +190,29 @@ export class RoomSeats extends Emitter<SeatsEvents> {
     const tried = new Set<number>()
     for (;;) {
       if (this.own) return this.own.seatIndex
+      const sitting = this.#sittings
+      const roomId = this.#roomId
       const seat = this.free.find(({ seatIndex }) => !tried.has(seatIndex))
       if (!seat) return undefined
       tried.add(seat.seatIndex)
       try {
-        return (await this.#connection.request('seat:take', { seatIndex: seat.seatIndex })).seatIndex
+        const { seatIndex } = await this.#connection.request('seat:take', { seatIndex: seat.seatIndex })
+        await this.#sat(sitting, roomId)
+        return seatIndex
       } catch (error) {
         if (!seatUnavailable.has(codeOf(error) ?? '')) throw error
       }
     }
+  }
+
+  /** Waits until the event of a seat that was just taken has arrived, which the server may send after the reply. */
+  async #sat (previous: number, roomId: string | undefined): Promise<void> {
+    const { promise, resolve } = Promise.withResolvers<void>()
+    const check = () => { if (this.#sittings !== previous || this.#roomId !== roomId) resolve() }
+    const off = this.on('change', check)
+    check()
+    await promise
+    off()
   }
 
   /** Initializes the view from a join reply. The view stays empty while the `seats` feature is off. */

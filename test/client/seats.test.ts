@@ -118,8 +118,8 @@ t.test('concurrent takeFree() calls take one seat each', async (t) => {
   await until(() => rooms.every(({ seats }) => seats.list[1]?.invitedUserId === 2))
   const got = await Promise.all(rooms.map(({ seats }) => seats.takeFree()))
   t.same(got.filter((index) => index !== undefined).sort(), [0, 2, 3], 'the invited seat stays free')
+  t.same(rooms.map(({ seats }) => seats.own?.seatIndex), got, 'the views show the seats')
   const lucky = rooms[got.indexOf(3)] as RoomClient
-  await until(() => lucky.seats.own !== undefined)
   t.equal(await lucky.seats.takeFree(), 3, 'a seated user keeps the seat')
 })
 
