@@ -1,7 +1,7 @@
 import pLimit from 'p-limit'
 import type { LimitFunction } from 'p-limit'
 import { errors, Pool } from 'undici'
-import { isCoded, unavailable, withTimeout } from 'flylive-audio-server/feature'
+import { isCoded, timeoutSignal, unavailable, withTimeout } from 'flylive-audio-server/feature'
 import type { Metrics, z } from 'flylive-audio-server/feature'
 import { createBreaker, isOpen } from './breaker.ts'
 import type { Breaker, BreakerOptions } from './breaker.ts'
@@ -113,7 +113,7 @@ export function createClient ({ url, key, timeoutMs, metrics, breaker = {} }: Cl
         path: prefix + path.map(encodeURIComponent).join('/'),
         headers: { 'x-internal-key': key, accept: 'application/json', ...(body === undefined ? {} : { 'content-type': 'application/json' }) },
         body: body === undefined ? null : JSON.stringify(body),
-        signal: AbortSignal.timeout(name === 'status' ? Math.min(timeoutMs, maxJobCallMs) : timeoutMs)
+        signal: timeoutSignal(name === 'status' ? Math.min(timeoutMs, maxJobCallMs) : timeoutMs)
       })
       const { statusCode } = response
       // The connection can be reused only after the whole body has been read.

@@ -33,3 +33,15 @@ export async function withTimeout<T, F> (promise: PromiseLike<T>, ms: number, on
     cancel()
   }
 }
+
+/**
+ * Like `AbortSignal.timeout`, but see {@link afterReading}.
+ *
+ * @param ms the timeout, in milliseconds
+ * @returns a signal that aborts with a `TimeoutError` after the time
+ */
+export function timeoutSignal (ms: number): AbortSignal {
+  const controller = new AbortController()
+  afterReading(ms, () => controller.abort(new DOMException('The operation timed out', 'TimeoutError')))
+  return controller.signal
+}

@@ -198,7 +198,7 @@ export {
 export type { CodedError, WireError } from '../errors/codes.ts'
 export { refusals, wireError } from '../errors/refusals.ts'
 export type { ErrorClass } from '../errors/error-codes.ts'
-export { withTimeout } from '../errors/timeout.ts'
+export { timeoutSignal, withTimeout } from '../errors/timeout.ts'
 export { CannotTargetSelf, NotInRoom, RoomNotFound } from '../rooms/errors.ts'
 // Rooms without an owner, which a feature manages (hook `room:admit`).
 export { hasOwner, noOwner } from '../rooms/rooms.ts'

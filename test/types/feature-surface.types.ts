@@ -224,9 +224,10 @@ export type HooksAreAsDocumented = [
 
 export type WhatIsExported = [
   Assert<Equal<keyof typeof surface,
-    'createError' | 'createEvent' | 'createSearch' | 'cursor' | 'cursorBehind' | 'defineFeature' | 'fitting' | 'fromEnv' | 'hasOwner' | 'isCoded' | 'keyBehind' | 'maxEventBytes' | 'maxPageBytes' | 'nextCursor' | 'noOwner' | 'openBucket' | 'pageOf' | 'parseClientJson' | 'profile' | 'query' | 'rateLimited' | 'read' | 'refusals' | 'roomId' | 'secret' | 'text' | 'unavailable' | 'userId' | 'userIdText' | 'userKeyOf' | 'validationFailed' | 'withDetails' | 'wireError' | 'webSocketFrame' | 'withTimeout' | 'z' |
+    'createError' | 'createEvent' | 'createSearch' | 'cursor' | 'cursorBehind' | 'defineFeature' | 'fitting' | 'fromEnv' | 'hasOwner' | 'isCoded' | 'keyBehind' | 'maxEventBytes' | 'maxPageBytes' | 'nextCursor' | 'noOwner' | 'openBucket' | 'pageOf' | 'parseClientJson' | 'profile' | 'query' | 'rateLimited' | 'read' | 'refusals' | 'roomId' | 'secret' | 'text' | 'timeoutSignal' | 'unavailable' | 'userId' | 'userIdText' | 'userKeyOf' | 'validationFailed' | 'withDetails' | 'wireError' | 'webSocketFrame' | 'withTimeout' | 'z' |
     'CannotTargetSelf' | 'Draining' | 'FeatureDisabled' | 'Forbidden' | 'NotFound' | 'NotInRoom' | 'Overloaded' | 'PinRequired' | 'PinWrong' | 'RateLimited' | 'RoomLocked' | 'RoomNotFound' | 'Unauthorized' | 'Unavailable' | 'ValidationFailed'>>,
   Assert<Equal<typeof surface.withDetails, <T extends Error>(error: T, details: unknown) => T & { details: unknown }>>,
+  Assert<Equal<typeof surface.timeoutSignal, (ms: number) => AbortSignal>>,
   Assert<Equal<typeof surface.withTimeout, <T, F>(promise: PromiseLike<T>, ms: number, onTimeout: () => F) => Promise<T | Awaited<F>>>>,
   Assert<Equal<typeof surface.userKeyOf, (id: UserId) => string>>,
   Assert<Equal<Parameters<typeof surface.rateLimited>, [retryAfterMs: number]>>,

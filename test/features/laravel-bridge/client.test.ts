@@ -47,7 +47,7 @@ t.test('distinguishes unreachable from failing backends', async (t) => {
     ['a gateway that waits', { kind: 'status', status: 504 }, 'UNAVAILABLE', 'unreachable']
   ]
   for (const [name, fault, code, result] of cases) {
-    const { client, metrics } = clientOf(t, backend, { timeoutMs: 300 })
+    const { client, metrics } = clientOf(t, backend, { timeoutMs: 1000 })
     const mend = backend.fault(fault)
     await t.rejects(client.call(room, answer), { code }, name)
     t.equal(await valueOf(metrics, `flylive_laravel_api_calls_total{call="room",result="${result}"}`), 1, name)

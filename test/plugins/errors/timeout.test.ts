@@ -2,7 +2,7 @@ import { once } from 'node:events'
 import { Worker } from 'node:worker_threads'
 import t from 'tap'
 import { blockFor } from '../../support/block.ts'
-import { afterReading, withTimeout } from '../../../plugins/errors/timeout.ts'
+import { afterReading, timeoutSignal, withTimeout } from '../../../plugins/errors/timeout.ts'
 
 const never = new Promise<never>(() => {})
 
@@ -38,6 +38,16 @@ t.test('reads what arrived while the process was blocked before the timeout', as
   const result = withTimeout(reply, 20, () => 'late')
   blockFor(300)
   t.equal(await result, 'in time')
+})
+
+t.test('a signal aborts with a TimeoutError', async (t) => {
+  const signal = timeoutSignal(1)
+  t.notOk(signal.aborted)
+  // The timeout does not keep the process running.
+  const running = setInterval(() => {}, 1000)
+  t.teardown(() => clearInterval(running))
+  await once(signal, 'abort')
+  t.match(signal.reason, { name: 'TimeoutError' })
 })
 
 t.test('does not call the function after it was cancelled while it was due', async (t) => {
