@@ -16,7 +16,7 @@ const [server, browser] = await Promise.all([
 ])
 await visit(t, browser, server.url, { name: 'Ada', room: 'studio' })
 const bob = await visit(t, browser, server.url, { name: 'Bob', room: 'foyer', microphone: false })
-await until(() => server.app.sfu.producersOf('studio').length === 1 && server.app.rooms.get('foyer'))
+await until(() => server.app.sfu.producersOf('studio').length === 1 && server.app.rooms.get('foyer') !== undefined)
 const listener = await server.connect('listener')
 await listener.ok('room:join', { roomId: 'studio' })
 const { producerId } = await listener.ok('echo:start', { to: 'foyer' })

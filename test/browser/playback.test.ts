@@ -130,7 +130,7 @@ t.test('music is sent in stereo beside the voice, and the voice with DTX', async
 
 t.test('a muted microphone does not stop the music', async (t) => {
   await ada.evaluate(() => window.flylive?.audio?.mute())
-  await until(() => bob.evaluate(() => window.flylive?.audio?.producers.some(({ source, isPaused }) => source === 'voice' && isPaused)))
+  await until(() => bob.evaluate(() => window.flylive?.audio?.producers.some(({ source, isPaused }) => source === 'voice' && isPaused) === true))
   t.match(await bob.evaluate(() => window.flylive?.audio?.producers.find(({ source }) => source === 'music')), { isPaused: false })
   t.match(await bob.evaluate(() => window.flylive?.participants.find(({ userId }) => userId === 1)), { microphone: 'muted', isSharingMusic: true })
   await ada.evaluate(() => window.flylive?.audio?.unmute())

@@ -36,10 +36,10 @@ t.test('a listener who takes a seat, speaks and leaves it hears no gap and no re
 
 t.test('the user can choose the voices or the mix', async (t) => {
   await bob.evaluate(() => window.flylive?.audio?.setReceive('voices'))
-  await until(async () => (await heardOn(bob))?.every(({ source }) => source === 'voice'))
+  await until(async () => (await heardOn(bob))?.every(({ source }) => source === 'voice') === true)
   t.match(await heardOn(bob), [{ source: 'voice', userId: 1 }])
   await bob.evaluate(() => window.flylive?.audio?.setReceive('mix'))
-  await until(async () => (await heardOn(bob))?.every(({ source }) => source === 'mix'))
+  await until(async () => (await heardOn(bob))?.every(({ source }) => source === 'mix') === true)
   await bob.evaluate(() => window.flylive?.audio?.setReceive('auto'))
   await bob.evaluate(() => window.flylive?.audio?.playback.setMixVolume(0))
   await until(() => bob.evaluate(() => (window.blocks.at(-1)?.level ?? 1) < 0.001))
@@ -48,8 +48,8 @@ t.test('the user can choose the voices or the mix', async (t) => {
 
 t.test('the voices replace the mix while its feature is off', async () => {
   await server.admin('POST', '/admin/features/mix/disable')
-  await until(async () => (await heardOn(bob))?.some(({ source }) => source === 'voice'))
+  await until(async () => (await heardOn(bob))?.some(({ source }) => source === 'voice') === true)
   await server.admin('POST', '/admin/features/mix/enable')
-  await until(async () => (await heardOn(bob))?.every(({ source }) => source === 'mix'))
+  await until(async () => (await heardOn(bob))?.every(({ source }) => source === 'mix') === true)
   await until(() => bob.evaluate(() => (window.blocks.at(-1)?.level ?? 0) > 0.02))
 })

@@ -74,7 +74,7 @@ t.test('a full server answers OVERLOADED with another server, which the client g
   t.match(response, /^HTTP\/1\.1 503 /)
   t.match(response, /^retry-after: 5\r$/mi)
   t.match(JSON.parse(response.slice(response.indexOf('\r\n\r\n') + 4)), { error: { code: 'OVERLOADED', details: { url: a.url } } })
-  await until(() => a.app.nodes.list()[1]?.isFull)
+  await until(() => a.app.nodes.list()[1]?.isFull === true)
   const room = new RoomClient({ url: b.url, token: () => tokenFor(3), audio: false, backoff })
   t.teardown(() => room.close())
   await room.join('r1')

@@ -1,12 +1,15 @@
 import { setTimeout as delay } from 'node:timers/promises'
 
+/** `unknown`, but `never` if a result may be undefined although other results are not: does undefined mean success or failure? */
+type Definite<T> = [T] extends [void | undefined] ? unknown : undefined extends T ? never : null extends T ? never : unknown
+
 /**
  * Repeats a check until it succeeds. Use this function only for changes that emit no event.
  *
  * @param check throws or returns false until the condition holds
  * @param timeoutMs the timeout
  */
-export async function until<T> (check: () => T | Promise<T>, timeoutMs = 15_000): Promise<Exclude<T, false>> {
+export async function until<T> (check: (() => T | Promise<T>) & Definite<T>, timeoutMs = 15_000): Promise<Exclude<T, false>> {
   const begin = Date.now()
   const end = begin + timeoutMs
   for (;;) {

@@ -192,7 +192,7 @@ async function stayAway (harness: Harness, random: Random, byServer: boolean): P
       // Once the server has detected the return, the seat belongs to the user and is not just reserved.
       const kept = await until(async () => {
         const { at, seat } = await look(roomId, player)
-        return at > from + graceMs && (seat?.awayUntil ?? null) === null ? seat?.seatIndex : false
+        return at > from + graceMs && (seat?.awayUntil ?? null) === null ? seat?.seatIndex ?? -1 : false
       }, patienceMs)
       if (kept === seatIndex) return 'kept'
       return inTime ? `${player.key} was back and has lost seat ${seatIndex}` : 'late'
