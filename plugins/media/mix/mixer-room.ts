@@ -48,6 +48,8 @@ export class MixerRoom {
   #silentFor = 0
   #withoutMusicFor = framesUntilMono
   #outputPort = 0
+  /** The packet of the last tick until it is sent. */
+  #packet: Buffer | undefined
   /** Number of frames since the mix was opened. */
   #frame = 0
 
@@ -105,7 +107,7 @@ export class MixerRoom {
   }
 
   /**
-   * Mixes and sends 20 ms.
+   * Mixes 20 ms. {@link send} sends the result.
    *
    * @param now by `performance.now`
    * @param due when the tick is due, by the clock of `openedAt`
@@ -118,8 +120,14 @@ export class MixerRoom {
     else this.#limiter.process(sum, channels, pcm)
     this.#silentFor = isSilent ? this.#silentFor + 1 : 0
     const payload = this.#silentFor > silentFrames ? silentPacket : this.#encode(pcm, channels)
-    this.#send(payload)
+    this.#packet = writeRtp(this.#options.ssrc, this.#options.payloadType, this.#frame, this.#timestamp, payload)
     if (this.#streams.size > 0) this.#publish(pcm, channels, payload)
+  }
+
+  /** Sends the packet of the last {@link tick}, once. */
+  send (): void {
+    if (this.#packet && this.#outputPort !== 0) this.#socket.send(this.#packet, this.#outputPort, loopback)
+    this.#packet = undefined
   }
 
   /** Starts with new decoders, after an error that was not caused by a single packet. */
@@ -188,12 +196,6 @@ export class MixerRoom {
       this.#encoder = { channels, encoder: this.#opus.createEncoder(channels, encoding[channels]) }
     }
     return this.#encoder.encoder.encode(pcm)
-  }
-
-  #send (payload: Uint8Array): void {
-    if (this.#outputPort === 0) return
-    const { ssrc, payloadType } = this.#options
-    this.#socket.send(writeRtp(ssrc, payloadType, this.#frame, this.#timestamp, payload), this.#outputPort, loopback)
   }
 
   get #timestamp (): number {

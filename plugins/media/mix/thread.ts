@@ -60,6 +60,8 @@ function tick (now: number, due: number): void {
       room.restart()
     }
   }
+  // The packets of all rooms are sent together: the first wakes the media worker, so the others need not.
+  for (const room of rooms.values()) room.send()
 }
 
 /** Runs the ticks that are due, but reads received packets after some of them, because otherwise an overloaded thread would only mix silence. */

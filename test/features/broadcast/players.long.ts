@@ -10,7 +10,7 @@ import { startServer } from '../../support/process.ts'
 
 const players = Number(process.env.PLAYERS ?? 1000)
 const seconds = Number(process.env.BROADCAST_SECONDS ?? 120)
-t.setTimeout((seconds + 120) * 1000)
+t.setTimeout((2 * seconds + 120) * 1000)
 
 const server = startServer(t, { FEATURES: 'auth,media,broadcast', PORT: '0', MEDIASOUP_WORKERS: '1' })
 const url = await server.url

@@ -38,19 +38,18 @@ async function codecCost (rooms: number): Promise<number> {
   })
   const pcm = new Int16Array(frameSamples)
   const seconds = 6
-  let microseconds = 0
+  // The whole loop is measured, because the system updates a thread's CPU time only when the thread waits and at its own ticks.
+  const before = process.threadCpuUsage()
   for (let frame = 0; frame < seconds * 50; frame++) {
-    const before = process.threadCpuUsage()
     for (const { decoders, encoder } of codecs) {
       for (const [i, decoder] of decoders.entries()) pcm.set(decoder.decode((speech[(frame + i * 97) % speech.length] as SpokenPacket).payload).subarray(0, frameSamples))
       encoder.encode(pcm)
     }
-    const { user, system } = process.threadCpuUsage(before)
-    microseconds += user + system
     // One frame per 20 ms as in the mixer, because the processor's caches are cold after each pause.
     await delay(20)
   }
-  return microseconds / 1000 / seconds / rooms
+  const { user, system } = process.threadCpuUsage(before)
+  return (user + system) / 1000 / seconds / rooms
 }
 
 t.test('15 rooms with three voices each', async (t) => {
@@ -79,7 +78,7 @@ t.test('15 rooms with three voices each', async (t) => {
   // 22 ms is the target for the machine of the design; machines differ by more than the mixer's own share.
   const codecMs = await codecCost(rooms)
   t.comment(`libopus alone: ${codecMs.toFixed(1)} ms for the same packets`)
-  t.ok(cpuMs <= Math.max(22, codecMs * 1.5))
+  t.ok(cpuMs <= Math.max(22, codecMs * 1.4))
   t.ok(late < 0.01, 'p99 is below 20 ms')
 })
 

@@ -67,8 +67,9 @@ t.test('goes on at 50 packets per second, whatever the voices do', async (t) => 
   await muted?.pause()
   await until(() => performance.now() - from.at > 2000)
   const packets = heard.frames.filter(({ kind }) => kind === 'packet')
-  const perSecond = (packets.length - from.frames) / (performance.now() - from.at) * 1000
-  t.ok(perSecond > 49 && perSecond < 51, `${perSecond} packets per second`)
+  // A mixer thread that was delayed catches up for at most half a second.
+  const aheadMs = (packets.length - from.frames) * 20 - (performance.now() - from.at)
+  t.ok(Math.abs(aheadMs) < 500, `${packets.length - from.frames} packets, ${aheadMs} ms ahead`)
   t.ok(packets.every((frame, i) => i === 0 || frame.timestamp - (packets[i - 1]?.timestamp ?? 0) === 960), 'without gaps')
   const voices = heard.frames.filter((frame) => frame.kind === 'voice')
   t.same(new Set(voices.map(({ producerId }) => producerId)), new Set([paused, muted, vanished].map((speaker) => speaker?.producerId)))
