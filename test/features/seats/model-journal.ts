@@ -4,7 +4,7 @@ import type { Request, Role } from './model-rules.ts'
 
 // Records all requests, so that the test can find a permitted request that caused each event.
 
-/** A permitted request. `code` is empty until the reply arrives, and `lost` if no reply arrives. */
+/** A permitted request. `code` is `ok` or an error's code, empty until the reply arrives, and `lost` if no reply arrives. */
 export interface Entry {
   by: string
   role: Role
@@ -40,8 +40,10 @@ interface Told {
   seatCount: number
 }
 
-/** How long, in milliseconds, an event may arrive after the reply to its request on a busy machine. */
-const lagMs = 3000
+/** How long, in milliseconds, an event may arrive after the reply to its request, plus twice the longest time that a reply took: the machine may be busy. */
+const minLagMs = 3000
+/** Outcomes of requests that changed something, or may have: the server may have become unreachable after the change. */
+const mayHaveChanged = new Set(['ok', 'lost', 'UNAVAILABLE'])
 /** Many clients receive the same event. Copies of an event are skipped for this time, in milliseconds. */
 const sameMs = 500
 
@@ -110,6 +112,7 @@ export function createJournal (graceMs: number, inviteMs: number): Journal {
   /** When the event of a pending invite arrived, by room and seat. */
   const since = new Map<string, number>()
   const explained = new Map<string, number>()
+  let lagMs = minLagMs
 
   const of = <T>(map: Map<string, T[]>, key: string): T[] => {
     const known = map.get(key) ?? []
@@ -143,7 +146,9 @@ export function createJournal (graceMs: number, inviteMs: number): Journal {
     },
     noteResize: (roomId, seatCount) => add(roomId, { by: '', role: 'owner', type: 'resize', seatIndex: seatCount, target: '' }),
     close (entry, code) {
-      if (entry) Object.assign(entry, { code, done: Date.now() })
+      if (!entry) return
+      Object.assign(entry, { code, done: Date.now() })
+      lagMs = Math.max(lagMs, minLagMs + 2 * (entry.done - entry.sent))
     },
     gone (roomId, user, from, meant) {
       of(absences, `${roomId} ${user}`).push({ from, to: Infinity, meant })
@@ -163,7 +168,7 @@ export function createJournal (graceMs: number, inviteMs: number): Journal {
         const entry = mine[i] as Entry
         // Entries are in the order in which they were sent, and all older requests have been answered.
         if (entry.sent < now - 3 * lagMs) break
-        if (entry.done >= now - lagMs && (entry.code === '' || entry.code === 'ok' || entry.code === 'lost') && leadsTo(entry, type, told, ownerKey)) possible.push(entry)
+        if (entry.done >= now - lagMs && (entry.code === '' || mayHaveChanged.has(entry.code)) && leadsTo(entry, type, told, ownerKey)) possible.push(entry)
       }
       const sure = possible.some(({ code }) => code !== '') || byItself(type, told, now)
       if (type === 'seat:invite:pending' && told.isPending) since.set(`${told.roomId} ${told.seatIndex}`, now)
@@ -171,6 +176,6 @@ export function createJournal (graceMs: number, inviteMs: number): Journal {
       if (possible.length > 0) waiting.push({ what, entries: possible })
       else wrong.push(what)
     },
-    unexplained: () => [...wrong, ...waiting.filter(({ entries }) => !entries.some(({ code }) => code === 'ok' || code === 'lost')).map(({ what }) => what)]
+    unexplained: () => [...wrong, ...waiting.filter(({ entries }) => !entries.some(({ code }) => mayHaveChanged.has(code))).map(({ what }) => what)]
   }
 }

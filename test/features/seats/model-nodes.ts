@@ -60,8 +60,9 @@ export async function startNode (t: Test, folder: string, number: number, env: R
     if (server.child.exitCode !== null) throw new Error(`A server exited: ${server.output()}`)
     return await fetch(`${url}/livez`).then(({ status }) => status === 200, () => false)
   }, 60_000)
-  // Servers log the loss of another server as a warning; nothing may be logged as an error.
-  const check = () => t.same(server.output().split('\n').filter((line) => /"level":[56]0|^\w*Error/.test(line)), [], 'no error was logged')
+  // Servers log the loss of another server as a warning; nothing may be logged as an error, except that a busy machine has
+  // stopped the process for seconds.
+  const check = () => t.same(server.output().split('\n').filter((line) => /"level":[56]0|^\w*Error/.test(line) && !line.includes('the event loop is still blocked')), [], 'no error was logged')
   await ready()
 
   const pages = new Map<string, { at: number, page: Promise<Page<unknown>> }>()
