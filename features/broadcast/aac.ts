@@ -4,8 +4,8 @@ import { sampleRate } from './fmp4.ts'
 
 const bitrate = 48_000
 /**
- * Four AAC frames are encoded at a time, because each call costs several messages between threads. A part has three times as many
- * samples, so parts do not wait for the rest of a chunk.
+ * Each call of the encoder costs several messages between threads, so one call encodes four AAC frames. A part has 12 frames,
+ * which are exactly three calls, so no part waits for samples of the next part.
  */
 const chunkSamples = 4096
 
@@ -39,7 +39,8 @@ export class AacEncoder {
         onFrame(packet.data)
       }
     })
-    // The container is discarded. The fragmented format does not collect the positions of all frames.
+    // Only the frames are used; the container is discarded. Unlike other formats, fragmented MP4 does not keep the positions of
+    // all frames in memory.
     this.#output = new Output({ format: new Mp4OutputFormat({ fastStart: 'fragmented', minimumFragmentDuration: 1 }), target: new NullTarget() })
     this.#output.addAudioTrack(this.#source)
     this.#opened = this.#output.start()
@@ -49,7 +50,7 @@ export class AacEncoder {
 
   readonly #onError: (error: unknown) => void
 
-  /** Queues samples behind those of earlier calls. */
+  /** Encodes samples after those of earlier calls. */
   encode (samples: Int16Array): void {
     for (let from = 0; from < samples.length;) {
       const next = samples.subarray(from, from + chunkSamples - this.#filled)

@@ -12,16 +12,16 @@ export type MixInput =
 export interface ChannelOutput {
   init (codec: Codec, data: Uint8Array): void
   part (part: Part): void
-  /** The channel cannot go on; it must be opened again. */
+  /** The channel has failed; the caller must open a new one. */
   failed (error: unknown): void
 }
 
-/** Gaps up to this length are filled with silence, in samples. After a longer one, the timeline starts again. */
+/** Gaps of up to this many samples are filled with silence. After a longer gap, a new timeline starts. */
 const maxGap = 5 * 48_000
 /** 20 ms of silence. */
 const silentPacket = Uint8Array.of(0xf8, 0xff, 0xfe)
 
-/** Packages the mix of one room: AAC from its PCM, and its Opus packets as they are. */
+/** Packages the mix of one room: encodes its PCM samples as AAC, and uses its Opus packets unchanged. */
 export class Channel {
   readonly #output: ChannelOutput
   #aac: { encoder: AacEncoder, next: number } | undefined
@@ -53,7 +53,7 @@ export class Channel {
   #addPacket (at: number, payload: Uint8Array): void {
     if (this.#opus && at - this.#opus.next > maxGap) this.#opus = undefined
     if (!this.#opus) {
-      // Begin with the first packet that starts in a part.
+      // The rendition begins with the first packet of a part.
       if (isSamePart(positionAt(at - opusFrameSamples), positionAt(at))) return
       this.#opus = { cutter: new PartCutter('opus', at, (part) => this.#output.part(part)), next: at }
     }

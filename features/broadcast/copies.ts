@@ -8,7 +8,10 @@ import type { Air } from './stations.ts'
 
 declare module 'flylive-audio-server/feature' {
   interface ClusterRequests {
-    /** Returns the parts after a position, or waits for the next one. Reports the listeners of the server that asks. */
+    /**
+     * Returns the parts after a position; if there are none, waits for the next part. `listeners` is the number of listeners on
+     * the requesting server.
+     */
     'broadcast:parts': { data: { roomId: string, nodeId: string, listeners: number, after: Partial<Record<Codec, PartPosition>> }, reply: PartsReply }
   }
 }
@@ -25,24 +28,27 @@ interface PartsReply {
   parts: (Omit<Part, 'data'> & { data: string })[]
 }
 
-/** How long a server waits for the next part, and its caller for the reply, in milliseconds. */
+/**
+ * How long the packaging server waits for the next part (`waitMs`), and the requesting server for the reply (`timeoutMs`), in
+ * milliseconds.
+ */
 const waitMs = 1500
 const timeoutMs = 4000
-/** How often a copy looks for the packaging server while there is none, in milliseconds. */
+/** How often a copy looks for a new packaging server after the previous one has stopped, in milliseconds. */
 const retryMs = 500
-/** Copies that no player has asked for during this time end, in milliseconds. */
+/** A copy ends after this time without a request from a player, in milliseconds. */
 const idleMs = 30_000
 /** Maximum size of the parts in a reply, in bytes. */
 const maxReplyBytes = 96 * 1024
 
 /**
- * Copies the windows of other servers. A server with a copy serves any number of players with one request per part to
- * the packaging server, over the connection that the servers already share, so players can use any server.
+ * Copies the windows of other servers, so that players can use any server. A server with a copy sends one request per part to
+ * the packaging server, over Redis, however many players it serves.
  */
 export interface Copies {
   /** @returns the window of a room, copied if another server packages it; undefined if the room is not on air */
   find (roomId: string): Promise<BroadcastWindow | undefined>
-  /** Goes on with the window of a station that has ended, from the server that packages the room next. */
+  /** Keeps filling the window of a station that has ended, with parts from the server that packages the room next. */
   follow (roomId: string, window: BroadcastWindow): void
 }
 
@@ -55,7 +61,7 @@ export function createCopies (app: FeatureInstance, air: Air, ownerOf: (roomId: 
   const closing = new AbortController()
   app.addHook('onClose', async () => closing.abort())
   const running = new Map<string, Promise<BroadcastWindow | undefined>>()
-  /** Rooms that were not on air, by the time of the look-up, so that wrong addresses do not load the store. */
+  /** Rooms that were not on air, with the time of the look-up, so that requests for them do not load the store. */
   const absent = new Map<string, number>()
 
   cluster.answer('broadcast:parts', async ({ roomId, nodeId, listeners, after }) => {
@@ -101,7 +107,7 @@ export function createCopies (app: FeatureInstance, air: Air, ownerOf: (roomId: 
 
   const pause = async () => await new Promise((resolve) => setTimeout(resolve, retryMs).unref())
 
-  /** Fills a window until another station takes it over, the broadcast ends or nobody asks for it any more. */
+  /** Fills a window until this server packages the room, the broadcast ends or players no longer request the window. */
   async function follow (roomId: string, window: BroadcastWindow): Promise<void> {
     const isCurrent = () => !closing.signal.aborted && air.windows.get(roomId) === window && !air.stations.has(roomId)
     while (isCurrent()) {
@@ -137,7 +143,7 @@ export function createCopies (app: FeatureInstance, air: Air, ownerOf: (roomId: 
     return window
   }
 
-  // The previous generation of the feature has stopped following its copies.
+  // The previous generation of the feature no longer fills its copies.
   for (const [roomId, window] of air.windows) if (!air.stations.has(roomId)) follow(roomId, window)
 
   return {

@@ -82,6 +82,6 @@ export function fragment (sequenceNumber: number, start: number, frames: readonl
       fullBox('tfdt', 1, 0, u64(start)),
       fullBox('trun', 0, 0x00_03_01, u32(frames.length), u32(dataOffset), entries)))
   const size = build(0).length
-  // A copy, because small buffers share their memory with others, and threads exchange whole memory blocks.
+  // Returns a copy, because a small buffer shares its memory block with others, and threads exchange whole blocks.
   return new Uint8Array(Buffer.concat([build(size + 8), box('mdat', Buffer.concat(data))]))
 }

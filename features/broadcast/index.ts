@@ -24,8 +24,8 @@ declare module 'flylive-audio-server/feature' {
 }
 
 /**
- * Broadcasts rooms over HLS to any number of listeners, who need neither WebRTC nor an account. The packager and its
- * windows outlive reloads, so no segment is missing.
+ * Broadcasts rooms over HLS to any number of listeners, who need neither WebRTC nor an account. The packager and the latest
+ * segments outlive a reload of the feature, so no segment is missing.
  */
 export default defineFeature(async function broadcast (app, settings) {
   const { clock, hooks, messages, metrics, rooms, sfu } = app
@@ -53,7 +53,7 @@ export default defineFeature(async function broadcast (app, settings) {
     const common = { roomId, isEncrypted: air.windows.get(roomId)?.options.key !== undefined, serverTime: clock.now() }
     if (!record) return JSON.stringify({ ...common, title: null, hostName: null, speaking: [] })
     const [overview] = await rooms.overviewsOf([record])
-    // The members of a locked room are hidden, as in the lobby.
+    // The speakers of a locked room are hidden, as in the lobby.
     if (!overview || overview.isLocked) return JSON.stringify({ ...common, title: overview?.title ?? null, hostName: null, speaking: [] })
     const speakers = air.stations.has(roomId) ? sfu.speakersOf(roomId) : air.windows.get(roomId)?.speaking ?? []
     const members = await app.store.getMembers(roomId, speakers.map(userKeyOf))

@@ -13,7 +13,7 @@ export interface LiveLock {
 
 /** How often a lock is renewed, in milliseconds. */
 const renewMs = 1000
-/** Another connection, on any server, can take a lock over that was not renewed for this long, in milliseconds. */
+/** Another connection, on any server, can take over a lock that was not renewed for this long, in milliseconds. */
 const lockMs = 3000
 
 /**
@@ -48,7 +48,7 @@ export function limitLiveConnections (app: FeatureInstance, held: Map<string, Li
     if (lock?.session === session) logged(release(session.userKey, lock))
   })
 
-  /** Locks whose users had not begun to speak, or had stopped, at the last renewal. */
+  /** Locks of users who had no producer at the last renewal. */
   let silent = new Set<LiveLock>()
   async function renew (userKey: string, lock: LiveLock): Promise<void> {
     if (silent.has(lock) && !isLive(lock)) return await release(userKey, lock)

@@ -1,7 +1,7 @@
 import type { MessagePort } from 'node:worker_threads'
 import type { Codec, Part } from './part-cutter.ts'
 
-// Messages between the main thread and the packager thread: about eight per second and room.
+// Messages between the main thread and the packager thread: about eight per room per second.
 
 export type ToPackager =
   /** `startTime`: Unix time of timestamp 0 of the mix, in milliseconds. */
@@ -13,6 +13,6 @@ export type ToPackager =
 export type FromPackager =
   { type: 'init', channel: number, codec: Codec, data: Uint8Array } |
   { type: 'part', channel: number, part: Part } |
-  /** The mixer thread has closed the port: the channel needs another one. */
+  /** The mixer thread has closed the port: the main thread must send another one. */
   { type: 'inputClosed', channel: number } |
   { type: 'failed', channel: number, message: string }

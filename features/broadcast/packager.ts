@@ -7,9 +7,9 @@ import type { FromPackager, ToPackager } from './packager-messages.ts'
 export interface PackagerListener {
   init (codec: Codec, data: Uint8Array): void
   part (part: Part): void
-  /** The mixer thread has closed the input: send another port. */
+  /** The mixer thread has closed the input: call `input` with another port. */
   inputClosed (): void
-  /** Nothing more follows: the thread died, or its encoder failed. */
+  /** The channel returns nothing more: the thread died, or its encoder failed. */
   failed (reason: string): void
 }
 
@@ -21,7 +21,7 @@ export interface PackagerChannel {
   close (): void
 }
 
-/** The packager thread of this server. The thread starts with the first room, and again after it has died. */
+/** The packager thread of this server. It starts with the first room. A dead thread is replaced when a room is opened. */
 export class Packager {
   readonly #listeners = new Map<number, PackagerListener>()
   #worker: Worker | undefined

@@ -9,13 +9,13 @@ export type Codec = 'aac' | 'opus'
 export interface Part extends PartPosition {
   codec: Codec
   data: Uint8Array
-  /** Unix time in samples. */
+  /** Unix time of the first sample, counted in samples at 48 kHz. */
   start: number
   /** In samples. */
   duration: number
-  /** Whether the timeline has a gap or starts before this part. */
+  /** Whether the part begins a timeline, or follows a gap. */
   discontinuity: boolean
-  /** Number of discontinuities up to this part. The window sets it. */
+  /** Number of discontinuities up to and including this part. The window sets it. */
   discontinuities?: number
 }
 
@@ -25,7 +25,7 @@ export class PartCutter {
   readonly #onPart: (part: Part) => void
   #frames: Frame[] = []
   #start = 0
-  /** The start of the next frame, Unix time in samples. */
+  /** The start of the next frame, Unix time of the first sample, counted in samples at 48 kHz. */
   #next: number
   #discontinuity = true
 

@@ -4,18 +4,18 @@ import type { Codec, Part } from './part-cutter.ts'
 import { comparePositions, partSamples, partsPerSegment, segmentSamples, targetDuration } from './timeline.ts'
 import type { PartPosition } from './timeline.ts'
 
-/** Complete segments in the playlist. */
+/** Number of complete segments in the playlist. */
 const listedSegments = 5
-/** Segments that can be fetched after they have left the playlist. */
+/** Number of segments that can be fetched after they have left the playlist. */
 const keptSegments = 3
 /** The playlist lists the parts of this many of the latest complete segments, and of the segment in progress. */
 const segmentsWithParts = 2
-/** Requests for a segment this many after the current one are errors of the client. */
+/** A request for a segment that is further ahead of the current one than this is invalid. */
 const maxAhead = 2
-/** How long a request is held at most, in milliseconds. */
+/** Maximum time for which a request waits, in milliseconds. */
 const maxHoldMs = 3 * targetDuration * 1000
 
-/** What a rendition answers to a request. `held`: nothing arrived in time. */
+/** The answer to a request. `held`: the request waited, but the part did not arrive in time. */
 export type Answer<T> = { kind: 'found', value: T } | { kind: 'missing' | 'invalid' | 'held' }
 
 interface Segment {
@@ -33,7 +33,7 @@ export interface RenditionOptions {
   lowLatency: boolean
   /** AES-128 key; absent if the broadcast is not encrypted. */
   key?: Uint8Array | undefined
-  /** Value of EXT-X-DISCONTINUITY-SEQUENCE at the start. A later start passes a higher value. */
+  /** Initial value of EXT-X-DISCONTINUITY-SEQUENCE. A server that takes the broadcast over passes a higher value. */
   discontinuities: number
 }
 
@@ -71,11 +71,11 @@ export class Rendition {
     const last = this.#segments.at(-1)
     const lastPart = last?.parts.at(-1)
     const continues = lastPart !== undefined && part.start === lastPart.start + lastPart.duration
-    // After a restart of the packager, the rest of a segment that has begun is left out.
+    // After a restart of the packager, the rest of an incomplete segment is skipped.
     if (last && (part.segment < last.number || (part.segment === last.number && (!continues || last.isComplete)))) return
     if (last?.number === part.segment) last.parts.push(part)
     else {
-      // Clients number segments by their place in the playlist, so a playlist has no gaps.
+      // Clients number segments by their position in the playlist, so a playlist must not have gaps.
       if (last && part.segment !== last.number + 1) this.#segments.length = 0
       const discontinuity = part.discontinuities === undefined ? !continues : part.discontinuity
       if (last) last.isComplete = true
@@ -83,7 +83,7 @@ export class Rendition {
       this.#segments.push({ number: part.segment, parts: [part], isComplete: false, discontinuity, discontinuities: this.#discontinuities })
     }
     const segment = this.#segments.at(-1) as Segment
-    // Copies on other servers must have the same sequence of discontinuities.
+    // Copies on other servers must count discontinuities in the same way.
     Object.assign(part, { discontinuity: segment.discontinuity, discontinuities: segment.discontinuities })
     if (part.part === partsPerSegment - 1) segment.isComplete = true
     while (this.#segments.length > listedSegments + keptSegments + 1) this.#segments.shift()
@@ -112,12 +112,12 @@ export class Rendition {
    */
   async playlist (segment: number | undefined, part: number | undefined, suffix: string, signal: AbortSignal): Promise<Answer<string>> {
     if (segment === undefined && part !== undefined) return { kind: 'invalid' }
-    // Players do not start with a playlist without a segment.
+    // Players cannot start with a playlist that has no segment.
     while (!this.#segments.some(({ isComplete }) => isComplete)) if (!await this.nextPart(signal)) return { kind: 'held' }
     if (segment !== undefined) {
       const last = this.#segments.at(-1)?.number
       if (last !== undefined && segment > last + maxAhead) return { kind: 'invalid' }
-      // The last part of a segment may be followed by the first part of the next one.
+      // A part number after the last part of a segment means the first part of the next segment.
       const position = (part ?? 0) >= partsPerSegment ? { segment: segment + 1, part: 0 } : { segment, part: part ?? 0 }
       if (!await this.#arrival(position, signal)) return { kind: 'held' }
     }
@@ -136,7 +136,7 @@ export class Rendition {
     return { kind: 'found', value: segment.sealed }
   }
 
-  /** Waits for the next part, which the playlist announces. */
+  /** Returns a part. If it is the next one, which the playlist announces, waits for it. */
   async part (position: PartPosition, signal: AbortSignal): Promise<Answer<Uint8Array>> {
     const find = () => this.#segments.find(({ number }) => number === position.segment)?.parts.find(({ part }) => part === position.part)
     if (!find()) {
@@ -187,7 +187,7 @@ export class Rendition {
     const cached = this.#playlists.get(suffix)
     if (cached !== undefined) return cached
     const text = this.#render(suffix)
-    // A suffix contains a token that was checked, so there are few.
+    // A suffix contains a verified token, so there are few suffixes.
     if (this.#playlists.size < 100) this.#playlists.set(suffix, text)
     return text
   }

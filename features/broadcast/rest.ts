@@ -33,7 +33,7 @@ const security: readonly Record<string, readonly string[]>[] = [{ token: [] }, {
 const tokenLifetime = '12h'
 const sweepMs = 30_000
 
-/** The REST API of the Go system: /api/rooms and /api/token. */
+/** The REST API of the earlier Go server: /api/rooms and /api/token. */
 export function restRoutes (app: FeatureInstance, settings: z.output<typeof config>, records: RoomRecords, broadcasts: Broadcasts, tokens: KeyTokens): void {
   const { clock, cluster, features, hooks, log, rooms, store } = app
 
@@ -80,7 +80,7 @@ export function restRoutes (app: FeatureInstance, settings: z.output<typeof conf
     })
   }
 
-  /** Puts a started room on air as soon as it has a member: before, there is nothing to package. */
+  /** Puts a started room on air as soon as it has a member, because a room without members has no audio. */
   async function openIfStarted (roomId: string): Promise<void> {
     const room = await records.get(roomId)
     if (room?.startedAt !== undefined) await broadcasts.open(roomId)
@@ -115,7 +115,7 @@ export function restRoutes (app: FeatureInstance, settings: z.output<typeof conf
     const caller = callerOf(request)
     const room = await records.get(request.params.roomId)
     const onAir = room !== undefined && await isOnAir(room.roomId)
-    // Rooms that the caller cannot list do not exist for the caller.
+    // The reply does not reveal the existence of a room that the caller cannot list.
     if (!room || !(owns(caller, room) || (onAir && !room.isProtected))) throw new RoomNotFound(request.params.roomId)
     return { success: true as const, room: { ...viewOf(room, onAir), users: await usersOf(room) } }
   })
@@ -159,7 +159,7 @@ export function restRoutes (app: FeatureInstance, settings: z.output<typeof conf
     const userId = `user-${randomUUID()}`
     const room = await records.change(roomId, (room) => {
       if (role === 'anchor' && room.users.filter((user) => user.role === 'anchor').length >= room.maxAnchors) throw new AnchorLimit(roomId, room.maxAnchors)
-      // Of many guests, the latest are listed.
+      // If there are too many guests, only the latest are listed.
       const others = room.users.length < maxUsers ? room.users : room.users.filter((user, i) => user.role !== 'guest' || i > room.users.length - maxUsers)
       return { ...room, users: [...others, { userId, role }] }
     })

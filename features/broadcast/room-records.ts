@@ -10,7 +10,7 @@ export const userRole = z.enum(['host', 'guest', 'anchor'])
 
 const record = z.object({
   roomId: z.string(),
-  /** Null if an admin of the server created the room. */
+  /** Null if a server admin or an anonymous client created the room. */
   ownerId: userIdSchema.nullable(),
   pin: z.string(),
   /** Whether a client chose the PIN. Only such a PIN protects the broadcast. */

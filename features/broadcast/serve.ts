@@ -9,13 +9,13 @@ import type { BroadcastWindow } from './window.ts'
 export interface ServeOptions {
   /** @returns undefined if the room is not on air */
   find (roomId: string): Promise<BroadcastWindow | undefined>
-  /** Whether a room is on air although no server packages it, for example while another server takes it over. */
+  /** Whether a room is on air. True even while no server packages the room, for example while one server takes over from another. */
   isOnAir (roomId: string): Promise<boolean>
   /** @returns undefined if the room is not on air, or not encrypted */
   keyOf (roomId: string): Promise<Uint8Array | undefined>
-  /** Whether a token opens the key of a room. */
+  /** Whether a token gives access to the key of a room. */
   isToken (token: string, roomId: string): boolean
-  /** Returns what the listening page shows, as JSON. */
+  /** Serves the data of the listening page, as JSON. */
   info (roomId: string): Promise<string>
   /** Called with the kind of each request. */
   count (kind: 'master' | 'playlist' | 'blocking' | 'segment' | 'part' | 'init' | 'key' | 'info', status: number): void
@@ -23,7 +23,7 @@ export interface ServeOptions {
 
 const types = { playlist: 'application/vnd.apple.mpegurl', media: 'audio/mp4', key: 'application/octet-stream', json: 'application/json; charset=utf-8', text: 'text/plain; charset=utf-8' }
 const immutable = 'public, max-age=60, immutable'
-/** Players may read everything from any page, so that a CDN can have an address of its own. */
+/** Pages of all origins may read the responses, because a CDN may serve them from another origin than the player's page. */
 const shared = {
   'access-control-allow-origin': '*',
   'cross-origin-resource-policy': 'cross-origin',

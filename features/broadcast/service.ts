@@ -18,7 +18,7 @@ export const broadcastState = z.object({
     /** AES-128 key, base64. */
     key: z.string().optional()
   }).optional(),
-  /** Whether someone has stopped the broadcast: it then does not start automatically. */
+  /** Whether a host or admin has stopped the broadcast. If so, it does not restart automatically. */
   stopped: z.boolean().optional()
 })
 type State = z.output<typeof broadcastState>
@@ -29,7 +29,7 @@ export interface Broadcasts {
   start (room: LocalRoom, session: Session): Promise<{ hlsUrl: string }>
   /** @throws FORBIDDEN, NOT_ON_AIR */
   stop (room: LocalRoom, session: Session): Promise<{ hlsUrl: string }>
-  /** Puts a room on air for an admin, the REST API or by the number of listeners. @throws ROOM_NOT_FOUND */
+  /** Puts a room on air without checking the caller's role. @throws ROOM_NOT_FOUND */
   open (roomId: string, options?: { isAutomatic?: boolean }): Promise<void>
   /** Ends the broadcast of a room, if there is one. @returns whether there was one */
   close (roomId: string): Promise<boolean>
@@ -44,20 +44,23 @@ export interface Broadcasts {
   find: Copies['find']
 }
 
-/** A server that packages a room renews its lease this often, in milliseconds. The others look for a free lease as often. */
+/** How often a server renews its leases, and how often the other servers try to take a free lease, in milliseconds. */
 const renewMs = 1000
-/** Another server takes over after this time, in milliseconds. */
+/** Another server can take over a lease that was not renewed for this long, in milliseconds. */
 const leaseMs = 4000
-/** How long a server without voices waits before it takes a free lease, so that the server with the most voices is first, in milliseconds. */
+/**
+ * How long a server without speakers waits before it takes a free lease, in milliseconds. A server with more speakers waits
+ * less, so it takes the lease first.
+ */
 const bidMs = 300
-/** A server with this many voices does not wait. */
+/** A server with this many speakers does not wait. */
 const maxVoices = 10
 
-/** @param isProtected whether a client gave a room a PIN over REST */
+/** @param isProtected returns whether the caller of the REST API chose the PIN of a room */
 export function createBroadcasts (app: FeatureInstance, settings: z.output<typeof config>, air: Air, isProtected: (roomId: string) => Promise<boolean>): Broadcasts {
   const { clock, features, hooks, kv, log, nodeId, rooms, sfu, store } = app
   const state = rooms.roomState.define('broadcast', broadcastState, { durable: true })
-  /** The server that packages each room. */
+  /** The id of the server that packages each room. */
   const leases = kv.namespace('broadcast-leases')
   const reviews = new Map<string, Promise<void>>()
   let closed = false
@@ -87,7 +90,8 @@ export function createBroadcasts (app: FeatureInstance, settings: z.output<typeo
     const onAir = rooms.get(roomId) ? state.peek(roomId)?.onAir : undefined
     const running = air.stations.get(roomId)
     if (running && running.startedAt !== onAir?.startedAt) {
-      // Without members here, another server may take over, and players of this one go on.
+      // If the room has no members on this server, another server may package it. The window stays, so that players of this
+      // server can go on.
       if (rooms.get(roomId)) air.end(roomId)
       else running.close()
       await release(roomId)
@@ -132,12 +136,12 @@ export function createBroadcasts (app: FeatureInstance, settings: z.output<typeo
     closed = true
     clearInterval(timer)
     await Promise.all(reviews.values())
-    // At a reload, the stations go on.
+    // On a reload, the stations keep running.
     if (app.drain.draining) await Promise.allSettled(air.stations.keys().map(release))
   })
   hooks.on('feature:loaded', (name) => { if (name === 'broadcast') reviewAll() })
   hooks.on('feature:disabled', (name) => {
-    // Another server does not take over a room while the feature is off.
+    // While the feature is off, no server can take over a room, so the leases are not needed.
     if (name === 'broadcast') for (const roomId of air.stations.keys()) release(roomId).catch((err: unknown) => log.debug({ err, roomId }, 'failed to release a broadcast'))
   })
   state.onChange(({ roomId }, current) => {
@@ -175,7 +179,7 @@ export function createBroadcasts (app: FeatureInstance, settings: z.output<typeo
   }
 
   async function open (roomId: string, { isAutomatic = false } = {}): Promise<void> {
-    // Drawn here, because the decision may run several times.
+    // Chosen outside of the callback of `change`, because the callback may run several times.
     const [startedAt, key] = [clock.now(), randomBytes(16).toString('base64')]
     const isEncrypted = settings.encrypt || await isProtected(roomId) || await hasPin(roomId)
     const started = await state.change<boolean>(roomId, (current: State = {}) => {

@@ -5,24 +5,24 @@ import { Packager } from './packager.ts'
 import type { PackagerChannel } from './packager.ts'
 import type { BroadcastWindow } from './window.ts'
 
-/** How long to wait before a failed packager is started again, in milliseconds. */
+/** How long to wait before a failed packager is restarted, in milliseconds. */
 const restartDelayMs = 500
-/** How long the number of listeners of another server counts, in milliseconds. */
+/** How long the number of listeners that another server has reported is valid, in milliseconds. */
 const reportMs = 10_000
 
 /** Packages the mix of one room on this server. A station ends with its mix. */
 export class Station {
   readonly roomId: string
   readonly window: BroadcastWindow
-  /** How often the packager was restarted. */
+  /** How many times the packager was restarted. */
   restarts = 0
-  /** Time from the mixer to the playlist of the latest part, in milliseconds. */
+  /** Time between the end of the latest part in the mix and its arrival in the playlist, in milliseconds. */
   delayMs: number | undefined
   /** Number of listeners on other servers, by server, and when it was reported, by `performance.now`. */
   readonly #elsewhere = new Map<string, { listeners: number, at: number }>()
   readonly #mix: RoomMix
   readonly #packager: Packager
-  /** Unix time of timestamp 0 of the mix, in milliseconds. A restarted packager goes on with the same timeline. */
+  /** Unix time of timestamp 0 of the mix, in milliseconds. A restarted packager continues the same timeline. */
   readonly #startTime: number
   readonly #log: Logger
   readonly #onClosed: (station: Station) => void
@@ -58,7 +58,7 @@ export class Station {
     this.#elsewhere.set(nodeId, { listeners, at: performance.now() })
   }
 
-  /** Ends the packaging. The window stays open, for the next server or the end of the broadcast. Idempotent. */
+  /** Ends the packaging. The window stays open, because another server may continue the broadcast. Idempotent. */
   close (): void {
     if (this.#closed) return
     this.#closed = true
@@ -95,16 +95,16 @@ export class Station {
   }
 }
 
-/** What is on air on this server. It outlives reloads, so that no segment is missing. */
+/** The broadcasts on this server. They outlive a reload of the feature, so that no segment is missing. */
 export class Air {
-  /** Called when a station has ended. The running generation of the feature sets it. */
+  /** Called when a station has ended. Set by the running generation of the feature. */
   onStationClosed: (station: Station) => void = () => {}
-  /** Called when {@link stations} has changed. The running generation of the feature sets it. */
+  /** Called when {@link stations} has changed. Set by the running generation of the feature. */
   onChange: () => void = () => {}
   readonly packager = new Packager()
   /** The rooms that this server packages. */
   readonly stations = new Map<string, Station>()
-  /** What players receive: the windows of this server's stations, and copies of those of other servers. */
+  /** The windows that this server serves to players: those of its own stations, and copies from other servers. */
   readonly windows = new Map<string, BroadcastWindow>()
 
   open (mix: RoomMix, window: BroadcastWindow, log: Logger): Station {

@@ -1,7 +1,7 @@
 import { sampleRate } from './fmp4.ts'
 
-// Segments and parts are on a grid of Unix time in samples. A server that takes a broadcast over therefore
-// continues with later segment numbers without knowing the state of the earlier server.
+// The boundaries and numbers of segments and parts follow from Unix time, counted in samples at 48 kHz. A server that takes
+// over a broadcast therefore continues with later segment numbers without knowing the state of the previous server.
 
 /** Samples per AAC frame. */
 export const aacFrameSamples = 1024

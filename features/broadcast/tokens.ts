@@ -1,7 +1,7 @@
 import { createHmac, randomBytes, timingSafeEqual } from 'node:crypto'
 import type { FeatureInstance } from 'flylive-audio-server/feature'
 
-/** Tokens for the keys of encrypted broadcasts. All servers accept them. */
+/** Tokens that give access to the keys of encrypted broadcasts. All servers accept them. */
 export interface KeyTokens {
   /** @returns a token for one room */
   sign (roomId: string, expiresAt: number): string

@@ -6,29 +6,29 @@ import { partSamples, segmentSamples } from './timeline.ts'
 
 export const codecs: readonly Codec[] = ['aac', 'opus']
 
-/** Time for which the discontinuity sequence of a successor is one higher, in milliseconds. */
+/** The discontinuity sequence with which a window starts grows by one per this many milliseconds of the broadcast. */
 const discontinuityMs = 4000
 
 /**
- * The number is small, because hls.js creates arrays of this length.
+ * The discontinuity sequence must be a small number, because hls.js creates arrays of this length.
  *
  * @param startedAt when the broadcast started, epoch milliseconds
- * @returns the initial discontinuity sequence of a window that starts now. A successor's is higher than its predecessor's
+ * @returns the initial discontinuity sequence of a window that starts now; higher than that of any earlier window of the broadcast
  */
 export const firstDiscontinuity = (startedAt: number): number => Math.max(0, Math.floor((Date.now() - startedAt) / discontinuityMs))
 
 export interface WindowOptions extends RenditionOptions {
   /** Offers Opus as a second rendition. */
   opus: boolean
-  /** Identifies the broadcast: a later one of the same room has another value. Epoch milliseconds. */
+  /** When the broadcast started, in epoch milliseconds. Identifies the broadcast among those of the same room. */
   startedAt: number
 }
 
-/** What is on air in one room: all renditions, in memory. */
+/** The latest segments of one room's broadcast, in memory, in all renditions. */
 export class BroadcastWindow {
   readonly options: WindowOptions
   readonly renditions: ReadonlyMap<Codec, Rendition>
-  /** When a player last asked for a playlist, by `performance.now`. */
+  /** When a player last requested a playlist, by `performance.now`. */
   lastRequest = performance.now()
   readonly #requests = new RequestRates()
   /** The users who speak, if this is a copy of another server's window. */
@@ -65,7 +65,7 @@ export class BroadcastWindow {
   /** @param suffix is appended to the addresses of the playlists */
   master (suffix: string): string {
     const lines = ['#EXTM3U', '#EXT-X-VERSION:9', '#EXT-X-INDEPENDENT-SEGMENTS']
-    // The first variant is the one that players start with. Not all of them play Opus.
+    // Players start with the first variant. It is AAC, because some players do not support Opus.
     for (const codec of this.renditions.keys()) {
       const [bandwidth, name] = codec === 'aac' ? [64_000, 'live'] : [72_000, 'opus']
       lines.push(`#EXT-X-STREAM-INF:BANDWIDTH=${bandwidth},CODECS="${codecNames[codec]}"`, `${name}.m3u8${suffix}`)
@@ -84,7 +84,7 @@ export class BroadcastWindow {
   }
 }
 
-/** Requests in one second, counted from the start of the process. */
+/** Requests in one second. Seconds are counted from the start of the process. */
 interface Count { second: number, plain: number, blocking: number }
 
 const countedSeconds = 4
