@@ -25,7 +25,7 @@ export class PartCutter {
   readonly #onPart: (part: Part) => void
   #frames: Frame[] = []
   #start = 0
-  /** The start of the next frame, Unix time of the first sample, counted in samples at 48 kHz. */
+  /** Unix time of the next frame, in samples. */
   #next: number
   #discontinuity = true
 

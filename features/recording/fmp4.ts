@@ -1,6 +1,6 @@
-// Fragmented MP4 (ISO/IEC 14496-12) with one Opus track (the encapsulation of Opus in ISO base media files). All times
-// count samples at 48 kHz. A library was not used, because mediabunny 1.61 keeps the sizes and times of all packets of a
-// fragmented file in memory until the file ends: about 20 MB per hour and track.
+// Fragmented MP4 (ISO/IEC 14496-12) with one Opus track (the encapsulation of Opus in ISO base media files). All times count
+// samples at 48 kHz. This is not done with a library, because mediabunny 1.61 keeps the sizes and times of all packets in
+// memory until the file ends: about 20 MB per hour and track.
 
 export const sampleRate = 48_000
 
@@ -51,7 +51,7 @@ function createInitSection (): Buffer {
 /** The boxes before the first fragment. They are the same in all files, except for the duration. */
 export const initSection: Buffer = createInitSection()
 
-/** Where the duration of a file is stored (`mehd`), in bytes from its beginning. It is 0 while the file grows. */
+/** Offset of the duration (`mehd`) in a file, in bytes. The duration is 0 until the file is complete. */
 export const durationOffset: number = initSection.indexOf('mehd') + 8
 
 /** @param samples duration of the file */

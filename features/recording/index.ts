@@ -12,14 +12,14 @@ export * as errors from './errors.ts'
 
 declare module 'flylive-audio-server/feature' {
   interface ClusterMessages {
-    /** An entry for the timeline of a recording, for the server that records. */
+    /** Adds an entry to the timeline of a recording. Only the server that records the room handles the message. */
     'recording:entry': { recordingId: string, entry: object }
   }
 }
 
 /**
- * Records rooms: the mix and, if requested, each voice, as Opus in MP4 files. The recorder outlives reloads, so no sample is
- * missing.
+ * Records rooms: the mix and, if requested, each voice, as Opus in MP4 files. The recorder outlives a reload of the feature, so
+ * no sample is missing.
  */
 export default defineFeature(async function recording (app, settings) {
   const { messages } = app

@@ -1,4 +1,4 @@
-/** Samples at 48 kHz per frame, by the configuration of a packet (RFC 6716, section 3.1). */
+/** Samples per frame at 48 kHz, by the configuration number of a packet (RFC 6716, section 3.1). */
 function frameSamples (toc: number): number {
   const config = toc >> 3
   if (config < 12) return [480, 960, 1920, 2880][config & 3] as number
@@ -19,13 +19,16 @@ export function samplesOf (payload: Uint8Array): number {
   return samples > maxSamples ? 0 : samples
 }
 
-/** Silence in all durations that one frame can have, longest first. */
+/** Packets of silence for all durations that one frame can have, longest first. */
 const silences = [[0xf8, 960], [0xf0, 480], [0xe8, 240], [0xe0, 120]].map(([toc, duration]) => ({ payload: Uint8Array.of(toc as number, 0xff, 0xfe), duration: duration as number }))
 
-/** The shortest packet, in samples: 2.5 ms. */
+/** Duration of the shortest packet, in samples: 2.5 ms. */
 export const minSamples = 120
 
-/** @returns the longest packet of silence that is not longer than the given number of samples, which is at least {@link minSamples} */
+/**
+ * @param samples at least {@link minSamples}
+ * @returns the longest packet of silence that has at most this many samples
+ */
 export function silenceFor (samples: number): { payload: Uint8Array, duration: number } {
   return silences.find(({ duration }) => duration <= samples) as { payload: Uint8Array, duration: number }
 }

@@ -4,14 +4,14 @@ import type { EndReason } from './messages.ts'
 import type { RecordingRecord } from './records.ts'
 import type { FromRecorder, OpenOptions, RecordedFile, ToRecorder } from './thread-messages.ts'
 
-/** What the running generation of the feature does with recordings. */
+/** Handlers of the running generation of the feature. */
 export interface RecorderHandlers {
   /** A recording has ended: all its files are closed. */
   ended (recording: Recording): Promise<void>
   /** The files of a recording have grown. */
   progress (recording: Recording): void
   warn (recording: Recording, message: string): void
-  /** @returns the time, epoch milliseconds */
+  /** @returns the current time, in epoch milliseconds */
   now (): number
 }
 
@@ -20,20 +20,20 @@ export class Recording {
   readonly record: RecordingRecord
   readonly folder: string
   readonly mix: RoomMix
-  /** What is complete on the disk. */
+  /** The files with the sizes that are complete on the disk. */
   files: RecordedFile[] = []
   timelineBytes = 0
-  /** Number of bytes of each file that are in the bucket. */
+  /** Number of bytes of each file that were uploaded to the bucket. */
   readonly uploaded = new Map<string, number>()
   /** The upload that is in progress. */
   uploading: Promise<void> | undefined
-  /** The occupants of seats in the timeline, by seat. */
+  /** The occupants of seats according to the timeline, by seat. */
   readonly seats = new Map<number, string | number>()
-  /** The keys of the users whose names are in the timeline. */
+  /** The keys of the users whose names the timeline contains. */
   readonly named = new Set<string>()
-  /** When the record in the index was last updated, epoch milliseconds, and what it listed. */
+  /** When the record in the index was last updated, in epoch milliseconds, and how many files it listed. */
   saved = { at: 0, files: 0 }
-  /** Undefined while the recording runs, or if a host has stopped it. */
+  /** Undefined while the recording runs, and if a host has stopped it. */
   reason: EndReason | undefined
   isClosing = false
   /** Epoch milliseconds. */
@@ -66,7 +66,10 @@ export class Recording {
   }
 }
 
-/** The recordings of this server, and the thread that writes their files. It outlives reloads, so that no sample is missing. */
+/**
+ * The recordings of this server, and the thread that writes their files. It outlives a reload of the feature, so that no sample
+ * is missing.
+ */
 export class Recorder {
   handlers: RecorderHandlers | undefined
   /** The running recordings, by room. */
@@ -131,7 +134,7 @@ export class Recorder {
       recording.closed.resolve()
     })
     this.#ending.add(ending)
-    ending.catch(() => { /* The handler retries. */ })
+    ending.catch(() => { /* The handler itself retries. */ })
   }
 
   #receive (message: FromRecorder): void {

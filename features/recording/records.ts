@@ -21,7 +21,7 @@ export const recordingRecord = z.object({
   startedAt: z.number(),
   endedAt: z.number().optional(),
   reason: reason.optional(),
-  /** The server whose disk has the files, unless they are in the bucket. */
+  /** The id of the server whose disk has the files, unless they are in the bucket. */
   nodeId: z.string(),
   stored: z.enum(['server', 'bucket']),
   tracks: z.boolean(),
@@ -29,7 +29,7 @@ export const recordingRecord = z.object({
 })
 export type RecordingRecord = z.output<typeof recordingRecord>
 
-/** The pattern of a recording's id: a UUID, version 7, so ids sort by time. */
+/** The pattern of a recording's id: a UUID of version 7, so that ids sort by time. */
 export const idPattern = /^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}$/
 const manifestName = 'recording.json'
 

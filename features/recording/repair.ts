@@ -3,7 +3,7 @@ import type { FileHandle } from 'node:fs/promises'
 import { durationField, durationOffset, fragment, initSection, sampleRate } from './fmp4.ts'
 import { minSamples, silenceFor } from './packets.ts'
 
-/** What a recorded file contains. */
+/** Size and duration of the complete fragments of a file. */
 export interface Extent {
   /** Size in bytes; 0 if the file has no complete fragment. */
   bytes: number
@@ -45,7 +45,7 @@ async function extentOf (file: FileHandle): Promise<Extent & { fragments: number
   return { bytes, seconds: end / sampleRate, fragments }
 }
 
-/** @returns fragments of silence, of up to a minute each */
+/** @returns fragments of silence between two times, of up to a minute each. Times are in samples */
 function silence (from: number, until: number, fragments: number): Buffer[] {
   const parts: Buffer[] = []
   for (let at = from; until - at >= minSamples;) {
@@ -62,11 +62,11 @@ function silence (from: number, until: number, fragments: number): Buffer[] {
 }
 
 /**
- * Completes a file: cuts off an incomplete fragment, appends silence, stores the duration, and flushes the file to disk.
+ * Completes a file: removes an incomplete fragment at the end, appends silence, stores the duration, and flushes the file to disk.
  * Idempotent.
  *
- * @param path of a file that {@link Mp4Track} has written, up to any byte
- * @param minSeconds how long the file becomes at least, unless it has no complete fragment
+ * @param path of a file that {@link Mp4Track} has written; it may end at any byte
+ * @param minSeconds a shorter file is extended to this duration with silence, unless it has no complete fragment
  */
 export async function complete (path: string, minSeconds = 0): Promise<Extent> {
   const file = await open(path, 'r+')

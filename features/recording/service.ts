@@ -36,7 +36,7 @@ export interface Recordings {
   start (room: LocalRoom, session: Session, tracks: boolean): Promise<{ recordingId: string }>
   /** @throws FORBIDDEN, NOT_RECORDING, UNAVAILABLE */
   stop (room: LocalRoom, session: Session): Promise<{ recordingId: string }>
-  /** The recording of a room with members on this server, without a round trip. */
+  /** @returns the id of the current recording of a room that has members on this server, without a round trip */
   peek (roomId: string): string | undefined
   /** @returns the record, with the latest sizes if the recording runs on this server. @throws UNAVAILABLE */
   find (recordingId: string): Promise<RecordingRecord | undefined>
@@ -46,9 +46,9 @@ export interface Recordings {
   delete (record: RecordingRecord): Promise<void>
 }
 
-/** A server that records renews its leases this often, in milliseconds. */
+/** How often a server renews the leases of its recordings, in milliseconds. */
 const renewMs = 2000
-/** Without a renewal, another server finishes the recording after this time, in milliseconds. */
+/** Another server finishes a recording whose lease was not renewed for this long, in milliseconds. */
 const leaseMs = 6000
 /** How often the record of a running recording is updated, in milliseconds. */
 const saveMs = 10_000
@@ -61,14 +61,14 @@ export function createRecordings (app: FeatureInstance, settings: z.output<typeo
   const { clock, cluster, hooks, jobs, kv, log, metrics, nodeId, rooms, sfu } = app
   const state = rooms.roomState.define('recording', recordingState, { durable: true })
   const index = createRecordIndex(app)
-  /** The server that records, by recording. */
+  /** The id of the server that records, by recording. */
   const leases = kv.namespace('recording-leases')
   const ended = metrics.counter('flylive_recordings_total', 'Recordings that have ended, by reason (stopped: by a host)', ['reason'])
   const bytes = metrics.counter('flylive_recording_bytes_total', 'Size of the files of recordings that have ended, in bytes')
   const active = metrics.gauge('flylive_recordings_active', 'Recordings that run on this server')
   const uploadFailures = metrics.counter('flylive_recording_upload_failures_total', 'Steps of recordings that failed and are retried: uploads to the S3 bucket, or finishing a recording')
   const waiting = metrics.gauge('flylive_recording_waiting', 'Recordings on this server that have ended and wait to be finished or uploaded')
-  /** Recordings that have ended on this server, and what must still be done. */
+  /** Recordings that have ended on this server, each with the step that must still succeed. */
   const unfinished = new Map<string, () => Promise<void>>()
   const inFlight = new Map<string, Promise<void>>()
   let closed = false
@@ -79,7 +79,7 @@ export function createRecordings (app: FeatureInstance, settings: z.output<typeo
     waiting.set(unfinished.size)
   }
 
-  /** Removes the recording from the room's state, and tells the members. @throws UNAVAILABLE */
+  /** Removes the recording from the room's state, and notifies the members. @throws UNAVAILABLE */
   async function clear (roomId: string, recordingId: string, reason?: EndReason): Promise<void> {
     try {
       await state.change(roomId, (current) => current?.current?.recordingId === recordingId
@@ -95,7 +95,7 @@ export function createRecordings (app: FeatureInstance, settings: z.output<typeo
     const names = (await readdir(folder)).filter((name) => name.endsWith('.mp4')).sort()
     const files: RecordedFile[] = []
     for (const name of names) {
-      // "mix" is first, so that the voices become as long.
+      // The mix comes first, because the files of voices are extended to its duration.
       const extent = await complete(join(folder, name), files[0]?.kind === 'mix' ? files[0].seconds : 0)
       if (extent.bytes === 0) await rm(join(folder, name))
       else files.push({ kind: name === 'mix.mp4' ? 'mix' : 'voice', ...known.find((file) => file.name === name), name, ...extent })
@@ -104,8 +104,8 @@ export function createRecordings (app: FeatureInstance, settings: z.output<typeo
   }
 
   /**
-   * Finishes a recording whose files are on this server. Each step can be repeated, so the recording is finished
-   * even if the server dies in between.
+   * Finishes a recording whose files are on this server. Each step can be repeated, so a server that dies during a step
+   * finishes the recording after its restart.
    *
    * @param uploading the last upload while the recording was running
    */
@@ -125,7 +125,7 @@ export function createRecordings (app: FeatureInstance, settings: z.output<typeo
       await writeManifest(folder, done)
       await index.put(done)
     } else {
-      // Nothing was recorded.
+      // Nothing was recorded, so the recording is removed from the index.
       await index.delete(recordingId)
     }
     await clear(roomId, recordingId, reason)
@@ -146,7 +146,7 @@ export function createRecordings (app: FeatureInstance, settings: z.output<typeo
     await storage.upload({ ...record, stored: 'bucket' }, async () => await index.put({ ...record, stored: 'bucket' }))
   }
 
-  /** Runs a step now and, if it fails, again every two seconds. */
+  /** Runs a step now, and every two seconds until it succeeds. */
   function retry (recordingId: string, step: () => Promise<void>): Promise<void> {
     const attempt = async () => {
       try {
@@ -206,14 +206,14 @@ export function createRecordings (app: FeatureInstance, settings: z.output<typeo
     if (record && record.endedAt === undefined) await jobs.schedule(watchJob, recordingId, clock.now() + leaseMs)
   })
 
-  /** Ids of recordings on this server's disk that an earlier process left behind; undefined until they were listed. */
+  /** Ids of recordings that an earlier process left on this server's disk; undefined until they were listed. */
   let left: Set<string> | undefined
 
-  /** Finishes the recordings that an earlier process of this server left behind, and repairs the index. */
+  /** Finishes the recordings that an earlier process left on this server's disk, and repairs the index. */
   async function recover (): Promise<void> {
     left ??= new Set((await storage.localIds()).filter((id) => !recorder.get(id)))
     for (const recordingId of left) {
-      // The process may be another server that is still alive.
+      // The recording may belong to a server that still runs and uses the same DATA_DIR.
       if (await leases.get(recordingId) !== undefined) continue
       const manifest = await readManifest(storage.folderOf(recordingId))
       if (manifest?.endedAt === undefined) await takeOver(recordingId, true)
@@ -253,7 +253,7 @@ export function createRecordings (app: FeatureInstance, settings: z.output<typeo
     }).finally(() => { recording.uploading = undefined })
   }
 
-  /** Renews the lease of a running recording, updates its record, and ends it when its time is over. */
+  /** Renews the lease of a running recording and updates its record. Ends a recording that has reached its maximum duration. */
   async function tend (recording: Recording): Promise<void> {
     const { id, record, files, saved } = recording
     const now = clock.now()
@@ -328,7 +328,7 @@ export function createRecordings (app: FeatureInstance, settings: z.output<typeo
       await writeManifest(folder, record)
       return folder
     } catch (error) {
-      await rm(folder, { recursive: true, force: true }).catch(() => { /* The first error is reported. */ })
+      await rm(folder, { recursive: true, force: true }).catch(() => { /* The caller receives the first error. */ })
       if (['ENOSPC', 'EDQUOT'].includes((error as NodeJS.ErrnoException).code ?? '')) throw new StorageFull()
       throw error
     }
@@ -361,14 +361,14 @@ export function createRecordings (app: FeatureInstance, settings: z.output<typeo
     }
     let current
     try {
-      // Members are told before anything is recorded.
+      // Members are notified before anything is recorded.
       current = await state.change<string>(roomId, (before) => before?.current
         ? { result: before.current.recordingId }
         : { state: { current: { recordingId, by: session.user.id } }, events: [startedEvent(recordingId, session.user.id)], result: recordingId })
     } catch (error) {
-      // The state may have been stored: the job then clears it.
+      // The state may have been stored despite the error. If so, the job clears it.
       mix.close()
-      await leases.delete(recordingId).catch(() => { /* It expires. */ })
+      await leases.delete(recordingId).catch(() => { /* The lease expires. */ })
       left?.add(recordingId)
       throw error
     }
@@ -420,7 +420,7 @@ export function createRecordings (app: FeatureInstance, settings: z.output<typeo
     }).catch(failed('failed to read the names of speakers'))
   }
 
-  /** Adds an entry to the timeline of the recording of a room, on whatever server it runs. */
+  /** Adds an entry to the timeline of a room's recording, which may run on another server. */
   function writeAnywhere (roomId: string, entry: object): void {
     const recording = recorder.rooms.get(roomId)
     if (recording) return recording.write({ at: timeOf(recording), ...entry })

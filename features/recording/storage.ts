@@ -12,7 +12,10 @@ import { timelineName } from './thread-recording.ts'
 
 declare module 'flylive-audio-server/feature' {
   interface ClusterRequests {
-    /** A part of a file on the disk of the server that receives the request, base64; null if the file does not exist. */
+    /**
+     * Reads a part of a file on the disk of the server that receives the request. `data` is base64, or null if the file does
+     * not exist.
+     */
     'recording:read': { data: { recordingId: string, name: string, first: number, last: number }, reply: { data: string | null } }
     /** Deletes a recording on the disk of the server that receives the request. */
     'recording:delete': { data: { recordingId: string }, reply: true }
@@ -40,9 +43,9 @@ export interface Storage {
    * @throws UNAVAILABLE if the server with the file cannot be reached
    */
   read (record: RecordingRecord, name: string, range: ByteRange): Promise<Readable | undefined>
-  /** Uploads what the files of a running recording have gained. @throws the error of the upload; call this again later */
+  /** Uploads the bytes that were added to the files of a running recording. @throws the error of the upload; call this again later */
   uploadParts (recording: Recording): Promise<void>
-  /** Downloads the uploaded parts of a recording to this server. @returns whether there are any */
+  /** Downloads the uploaded parts of a recording to this server. @returns whether the bucket has any */
   downloadParts (recordingId: string): Promise<boolean>
   /** Uploads the files of a finished recording, and then deletes them on this server. Idempotent. */
   upload (record: RecordingRecord, stored: () => Promise<void>): Promise<void>
@@ -91,7 +94,7 @@ export function createStorage ({ cluster, config, nodeId }: Pick<FeatureInstance
   }
 
   cluster.answer('recording:read', async ({ recordingId, name, first, last }) => {
-    // The names come from the index, which only servers write.
+    // The caller takes the name from the index, but a name with a slash could lead to another folder.
     const stream = idPattern.test(recordingId) && !name.includes('/') ? await readHere(recordingId, name, { first, last }) : undefined
     return { data: stream ? Buffer.concat(await stream.toArray() as Buffer[]).toString('base64') : null }
   })
@@ -119,7 +122,7 @@ export function createStorage ({ cluster, config, nodeId }: Pick<FeatureInstance
         return await bucket.get(`${prefixOf(record.recordingId)}/${name}`, range)
       }
       if (record.nodeId === nodeId) return
-      // The first part is read before the reply begins, so that an error has a code.
+      // The first part is read before the HTTP reply begins, so that an error still becomes a coded reply.
       const parts = readThere(record, name, range)
       const first = await parts.next()
       if (first.done) return Readable.from([])
@@ -133,7 +136,7 @@ export function createStorage ({ cluster, config, nodeId }: Pick<FeatureInstance
       const { id, folder, files, timelineBytes, uploaded } = recording
       for (const { name, bytes } of [...files, { name: timelineName, bytes: timelineBytes }]) {
         for (let from = uploaded.get(name) ?? 0; from < bytes;) {
-          // The whole files are uploaded next.
+          // When a recording ends, `upload` uploads the whole files, so the remaining parts are not needed.
           if (recording.isClosing) return
           const end = Math.min(bytes, from + maxPartBytes)
           await bucket.put(`${partsOf(id)}/${name}/${String(from).padStart(15, '0')}`, createReadStream(join(folder, name), { start: from, end: end - 1 }))
@@ -150,7 +153,7 @@ export function createStorage ({ cluster, config, nodeId }: Pick<FeatureInstance
       if (parts.length > 0) await mkdir(folder, { recursive: true })
       for (const { key, bytes } of parts) {
         const [name = '', offset = ''] = key.split('/').slice(2)
-        // After a missing part, the rest of the file is of no use.
+        // Parts after a missing one cannot be used.
         if (Number(offset) !== (ends.get(name) ?? 0)) continue
         const stream = await bucket.get(key)
         if (!stream) continue

@@ -1,6 +1,6 @@
 import type { MessagePort } from 'node:worker_threads'
 
-// Messages between the main thread and the recorder thread: about two per second and recording.
+// Messages between the main thread and the recorder thread: about two per recording per second.
 
 /** A recorded file. */
 export interface RecordedFile {
@@ -9,17 +9,17 @@ export interface RecordedFile {
   /** The speaker; only for voices. */
   userId?: string | number
   source?: 'voice' | 'music'
-  /** Size of what is complete, in bytes. */
+  /** Size of the complete fragments, in bytes. */
   bytes: number
   seconds: number
 }
 
 export interface OpenOptions {
-  /** The recording's folder, which exists. */
+  /** The recording's folder. It must exist. */
   folder: string
   /** Whether each voice is recorded in a file of its own. */
   tracks: boolean
-  /** Space that stays free on the disk, in bytes. */
+  /** The recording ends when the disk has less free space than this, in bytes. */
   minFreeBytes: number
 }
 
@@ -31,14 +31,14 @@ export type ToRecorder =
   { type: 'line', id: string, line: string } |
   { type: 'close', id: string }
 
-/** Why a recording cannot go on. */
+/** Why a recording cannot continue. */
 export type Fault = 'disk_full' | 'failed'
 
 export type FromRecorder =
   { type: 'progress', id: string, files: RecordedFile[], timelineBytes: number } |
-  /** The mixer thread has closed the port: the recording needs another one. */
+  /** The mixer thread has closed the port: the main thread must send another one. */
   { type: 'inputClosed', id: string } |
-  /** The recording cannot go on. `closed` follows. */
+  /** The recording cannot continue. `closed` follows. */
   { type: 'fault', id: string, fault: Fault, message: string } |
   /** All files are closed. */
   { type: 'closed', id: string, files: RecordedFile[] }

@@ -15,13 +15,16 @@ type VoicePacket = Extract<MixInput, { kind: 'voice' }>
 export const timelineName = 'timeline.jsonl'
 /** Duration of the packets of the mix, in samples. */
 const mixSamples = 960
-/** How long packets of voices are held, to sort them and to learn their delay, in samples. */
+/** How long packets of voices are held before they are written, so that they can be sorted and their delay is known, in samples. */
 const holdSamples = sampleRate / 2
-/** How long a voice must have sent nothing before its silence is written, in samples. */
+/** Silence is written to the file of a voice this much later, so that delayed packets keep their place, in samples. */
 const silenceDelay = 5 * sampleRate
-/** The mix plays a voice this much later than its packets arrive, in samples: two packets are held, and encoding adds some delay. */
+/**
+ * Delay between the arrival of a packet and its audio in the mix, in samples: the mixer holds two packets, and encoding adds
+ * some delay.
+ */
 const mixDelay = 2640
-/** A file of a voice is continued by another producer of the same user when the earlier one has been silent for this long, in samples. */
+/** A new producer of a user continues the file of the user's earlier producer if that one sent nothing for this long, in samples. */
 const reuseSamples = sampleRate
 /** Maximum number of files of voices. Further voices are only in the mix. */
 const maxVoiceFiles = 200
@@ -33,7 +36,7 @@ interface VoiceFile {
   track: Mp4Track
   producerId: string
   clock: VoiceClock
-  /** Packets that have not been written, with their extended timestamps and arrival. */
+  /** Packets that have not been written, each with its extended timestamp and its time of arrival. */
   held: { rtp: number, arrival: number, payload: Uint8Array }[]
   lastArrival: number
 }
@@ -44,7 +47,7 @@ export class ThreadRecording {
   readonly #mix: Mp4Track
   readonly #voices: VoiceFile[] = []
   readonly #timelineFd: number
-  /** Time of the recording minus that of the mix, in samples. */
+  /** Offset from the timestamps of the mix to those of the recording, in samples. */
   #base: number | undefined
   #now = 0
   #timelineBytes = 0
@@ -74,7 +77,7 @@ export class ThreadRecording {
       if (this.#options.tracks) this.#hold(input, at)
       return
     }
-    // The mix is placed at the time at which its voices arrived.
+    // A frame of the mix is written at the time when its voices arrived, so that it matches their files.
     if (at >= mixDelay) this.#mix.add(at - mixDelay, input.payload, mixSamples)
   }
 
@@ -86,22 +89,22 @@ export class ThreadRecording {
     this.#timelineBytes += data.length
   }
 
-  /** Writes the packets that have been held for long enough. Call this several times per second. */
+  /** Writes the packets that were held for long enough. Call this several times per second. */
   write (): void {
     for (const voice of this.#voices) {
       this.#release(voice, this.#now - holdSamples)
-      // The silence of a voice is written little by little, but late enough that delayed packets have their place.
+      // Silence is written in small steps, and late enough that delayed packets keep their place.
       voice.track.fillUntil(Math.min(this.#mix.next, this.#now - silenceDelay))
     }
   }
 
-  /** @returns whether the disk has less free space than is reserved */
+  /** @returns whether the disk has less free space than {@link OpenOptions.minFreeBytes} */
   isDiskFull (): boolean {
     const { bavail, bsize } = statfsSync(this.#options.folder)
     return bavail * bsize < this.#options.minFreeBytes
   }
 
-  /** @param isFault whether writing has failed: what has not been written is then discarded */
+  /** @param isFault whether a write has failed. If so, packets in memory are discarded */
   close (isFault: boolean): void {
     const errors: unknown[] = []
     const attempt = (action: () => void) => {
@@ -129,7 +132,7 @@ export class ThreadRecording {
     const voice = this.#voiceOf(packet, arrival)
     if (!voice) return
     const rtp = voice.clock.extend(packet.rtpTimestamp)
-    // Packets of an earlier timeline are written with the earlier times.
+    // If the packet begins a new timeline, the held packets are first written with the old one.
     if (voice.held.length > 0 && Math.abs(rtp - (voice.held.at(-1)?.rtp ?? rtp)) > 2 * sampleRate) this.#release(voice, Infinity)
     voice.clock.observe(arrival, rtp)
     voice.lastArrival = arrival

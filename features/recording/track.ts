@@ -3,12 +3,12 @@ import { fragment, initSection, sampleRate } from './fmp4.ts'
 import type { Frame } from './fmp4.ts'
 import { minSamples, silenceFor } from './packets.ts'
 
-/** A fragment is written when it is this long, in samples. A crash loses at most the fragment in memory. */
+/** Duration of a fragment, in samples. A crash loses at most the fragment that is still in memory. */
 const fragmentSamples = sampleRate / 2
 
 /**
- * A file with one Opus track, which begins at the start of the recording and has no gaps. The file only grows, and what it
- * contains can be played at any time.
+ * A file with one Opus track, which begins at the start of the recording and has no gaps. The file only grows. It can be played
+ * at any time, even while it grows.
  */
 export class Mp4Track {
   readonly #fd: number
@@ -41,7 +41,8 @@ export class Mp4Track {
   }
 
   /**
-   * Appends a packet. A gap before it is filled with silence. A packet most of whose time has already been written is dropped.
+   * Appends a packet. A gap before it is filled with silence. A packet is dropped if more than half of its time has already
+   * been written.
    *
    * @param at in samples since the start of the recording
    * @throws the error of the file system
@@ -89,7 +90,7 @@ export class Mp4Track {
     } catch (error) {
       try {
         ftruncateSync(this.#fd, this.#bytes)
-      } catch { /* The file is cut off when the recording ends. */ }
+      } catch { /* The incomplete fragment is removed when the recording ends. */ }
       throw error
     }
     this.#bytes += data.length

@@ -1,20 +1,20 @@
 import { sampleRate } from './fmp4.ts'
 
-/** A packet whose delay differs by more than this belongs to another timeline of the sender, in samples. */
+/** If the delay of a packet differs by more than this, the sender has started a new timeline, in samples. */
 const maxJump = 2 * sampleRate
-/** How long a fast packet is the reference for the others, in samples. */
+/** How long the packet with the lowest delay stays the reference for later packets, in samples. */
 const windowSamples = 5 * sampleRate
-/** Deviation that is corrected while a voice speaks, and between two utterances, in samples: 15 ms and 2.5 ms. */
+/** Smallest deviation that is corrected, in samples: 15 ms while the user speaks, 2.5 ms in pauses. */
 const tolerance = { speaking: 720, pausing: 120 }
 
 /**
- * Maps the RTP timestamps of one sender to the time of the recording. The fastest packets of the last seconds show when the
- * sender produced the audio, so jitter does not move packets. The map follows a drift between the clocks of sender and server.
+ * Maps the RTP timestamps of one sender to the time of the recording. The reference is the packet with the lowest delay in the
+ * last seconds, so jitter does not move packets. The mapping follows a drift between the clocks of sender and server.
  */
 export class VoiceClock {
   #rtp = 0
   #hasRtp = false
-  /** The lowest delays of the last two windows, and when the current window began. */
+  /** The lowest delays of the current and the previous window, and when the current window began. */
   #minimum = Infinity
   #previousMinimum = Infinity
   #since = 0
@@ -54,9 +54,9 @@ export class VoiceClock {
   }
 
   /**
-   * Call this for packets in the order of the sender, some time after their arrival.
+   * Places a packet on the timeline of the recording. Call this in the order of the sender, some time after the arrival of the packets.
    *
-   * @returns the time of a packet, in samples since the start of the recording
+   * @returns the start of the packet, in samples since the start of the recording
    */
   place (rtp: number, duration: number): number {
     const lowest = Math.min(this.#minimum, this.#previousMinimum)
