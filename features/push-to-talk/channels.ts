@@ -10,19 +10,19 @@ import type { Channel, CurrentTalk, NativeVoice, Radio, State, TalkInjection } f
 /** How long an unused channel stays open on this server, in milliseconds. */
 const lingerMs = 30_000
 /**
- * After this time without audio, a talk on another server counts as lost: that server was killed, or the end of the talk
- * was lost in an outage of Redis. In milliseconds.
+ * A talk on another server is considered lost after this time without audio, in milliseconds: the server was killed, or its
+ * STOP was lost in an outage of Redis.
  */
 const lostTalkMs = 10_000
-/** The most packets that wait until the producer of a talk is open. */
+/** Maximum number of packets that wait until the producer of a talk is open. */
 const maxWaiting = 100
 
-/** Messages to all servers with radios or native clients of a channel. All receive them in the same order. */
+/** Messages to all servers that have radios or native clients of a channel. All servers receive them in the same order. */
 export type ChannelMessage =
   /** A talk starts. */
   { kind: 'start', talk: CurrentTalk, frame: string } |
   { kind: 'audio', talk: CurrentTalk, frame: string } |
-  /** A server has native clients, so the server of the talk must send it to the room as a producer. */
+  /** The sender has native clients, so the server that receives the talk's audio must send it to the room as a producer. */
   { kind: 'wanted', talkId: string } |
   { kind: 'end', talkId: string, userKey: string, frame: string } |
   /** A message of the channel, for example a text message. */
@@ -36,16 +36,16 @@ const topicOf = (channel: string) => `push-to-talk:g:${channel}`
 export interface Channels {
   /** @returns the channel; opens it if it is not open on this server */
   open (key: string): Channel
-  /** @returns once the room of the channel is open. @throws if it cannot be opened; the next call tries again */
+  /** Resolves when the room of the channel is open. @throws if the room cannot be opened; the next call retries */
   ready (channel: Channel): Promise<void>
   join (radio: Radio, key: string): Channel
   leave (radio: Radio, key: string): void
   publish (channel: Pick<Channel, 'key'>, message: ChannelMessage): Promise<boolean>
-  /** Follows the voices of native clients. Called when one of them starts to send audio. */
+  /** Starts to receive the audio of native clients. Called when a native client starts to send audio. */
   follow (channel: Channel): void
-  /** Whether native clients are in the room on this server. */
+  /** Whether the room has native clients on this server. */
   hasNatives (channel: Channel): boolean
-  /** Opens rooms that were closed, and closes unused channels. Called about once per second. */
+  /** Reopens the rooms of used channels, and closes unused channels. Called about once per second. */
   check (now: number): void
   /** Receives the messages of all open channels. */
   subscribe (): Promise<void>
@@ -54,7 +54,7 @@ export interface Channels {
 
 export interface ChannelsOptions {
   state: State
-  /** The generation of the feature. */
+  /** Identifies the generation of the feature. */
   generation: symbol
   delivery: Delivery
   rtp: Rtp
@@ -99,9 +99,9 @@ export function createChannels (app: FeatureInstance, { state, generation, deliv
       }
       case 'audio': {
         const { talk } = message
-        // A server that subscribes during a talk has not received its start.
+        // This server may have subscribed during the talk, after its start.
         if (channel.current === undefined) channel.current = talk
-        // Audio of a talk that has lost the floor.
+        // Audio of another talk is ignored: that talk has lost the floor.
         if (channel.current?.talkId !== talk.talkId) return
         channel.lastAudioAt = clock.now()
         const data = deliver(message.frame, talk.userKey)
@@ -134,10 +134,10 @@ export function createChannels (app: FeatureInstance, { state, generation, deliv
   }
 
   /**
-   * The server of a talk sends it to the room as a producer, which the kernel relays to the other servers. A server
-   * with native clients asks for that.
+   * The server that receives a talk from a radio sends it to the room as a producer, if it has native clients or another server
+   * with native clients asks for it. The kernel relays the producer to the other servers.
    *
-   * @returns the producer of a talk of this server, which is created if a native client receives it
+   * @returns the producer of a talk of a radio of this server, created if needed; undefined if the room has no native clients
    */
   function injectionFor (channel: Channel, talk: CurrentTalk): TalkInjection | undefined {
     // The audio of native clients is in the room already.
@@ -190,14 +190,14 @@ export function createChannels (app: FeatureInstance, { state, generation, deliv
     injection.injection?.close()
   }
 
-  /** Sends the STOP that a lost talk did not send. */
+  /** Sends the STOP that the server of a lost talk did not send. */
   function endLost (channel: Channel, { fromId, userKey, startedAt }: CurrentTalk): void {
     const toId = frameIdOf(channel)
     const talk = { channelType: channelTypes.group, fromId, toId, startedAt }
-    // If audio arrives after all, the talk goes on.
+    // If audio of the talk still arrives, the talk continues.
     channel.current = undefined
     endInjection(channel)
-    // The clocks of two servers differ.
+    // The clock of the other server may be ahead.
     const endedAt = Math.max(channel.lastAudioAt, startedAt)
     const payload = JSON.stringify({ duration: endedAt - startedAt, message_id: talkIdOf(talk, endedAt) })
     delivery.deliver(channel.radios, encodeFrame({ ...talk, messageType: messageTypes.stop, payload }), userKey)
@@ -213,7 +213,7 @@ export function createChannels (app: FeatureInstance, { state, generation, deliv
     try {
       const { ownerId } = await messages.dispatch(session, 'room:join', { roomId }) as { ownerId: UserId | null }
       if (ownerId !== null) {
-        // A client made the room while the feature was off.
+        // A client created the room while the feature was off.
         await rooms.close(roomId, 'closed_by_admin')
         await messages.dispatch(session, 'room:join', { roomId })
       }

@@ -19,13 +19,13 @@ export const face: Face<Uint8Array> = {
 /** Writes frames to radios of this server. */
 export interface Delivery {
   send (radio: Radio, frame: Frame): void
-  /** Writes an encoded frame to a radio at once. */
+  /** Writes an encoded frame to a radio immediately. */
   write (radio: Radio, data: Uint8Array): void
   /**
    * Writes a frame to many radios. The frame is encoded once.
    *
    * @param except the key of the user who does not receive the frame
-   * @param messageId of a message that is also in a log
+   * @param messageId the id, if the frame is a message that is also in a log
    */
   deliver (radios: Iterable<Radio>, data: Uint8Array, except?: string, messageId?: string): void
 }
@@ -39,7 +39,7 @@ export function createDelivery ({ metrics }: Pick<FeatureInstance, 'metrics'>): 
   }
 
   function writeOrHold (radio: Radio, event: OutgoingEvent, messageId?: string): void {
-    // Only messages wait. Talks are relayed at once.
+    // Messages wait until the radio has received the missed ones. Talks do not wait.
     if (radio.held && messageId !== undefined) radio.held.push({ event, messageId })
     else radio.session.write(event)
   }

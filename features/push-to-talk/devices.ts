@@ -1,14 +1,14 @@
 import { userKeyOf, z } from 'flylive-audio-server/feature'
 import type { FeatureInstance, UserId } from 'flylive-audio-server/feature'
 
-/** A device that can be woken by a push notification. */
+/** A device that the backend can wake with a push notification. */
 const device = z.object({ deviceId: z.string(), token: z.string(), updatedAt: z.number() })
 export const deviceList = z.array(device)
 export type Device = z.output<typeof device>
 
 /** The key in Redis is this prefix and the user's id. The backend reads it. */
 export const devicesPrefix = 'msab:push-to-talk:devices:'
-/** How long a token is kept after the device has sent it, in milliseconds. */
+/** How long a push token is stored after the device has sent it, in milliseconds. */
 const keptMs = 90 * 86_400_000
 const maxDevices = 10
 const maxTokenLength = 4096
@@ -19,7 +19,7 @@ export interface Devices {
   /**
    * Stores the push token of a device.
    *
-   * @param token an empty text removes the device's token
+   * @param token an empty string removes the device's token
    * @throws UNAVAILABLE
    */
   set (user: UserId, deviceId: string, token: string): Promise<void>

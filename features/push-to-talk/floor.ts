@@ -3,9 +3,9 @@ import type { Decision, RoomStateHandle, UserId } from 'flylive-audio-server/fea
 
 // The floor of a channel: at most one user talks at a time. The floor is room state, so all servers agree.
 
-/** How long the floor stays busy after the last audio, in milliseconds. */
+/** How long the holder keeps the floor after the last audio, in milliseconds. */
 export const busyMs = 3000
-/** The longest talk, in milliseconds. */
+/** Maximum duration of a talk, in milliseconds. */
 export const maxTalkMs = 90_000
 /** After this time, another user can take the floor even from a holder who still sends audio, in milliseconds. */
 export const hardReleaseMs = 95_000
@@ -29,10 +29,10 @@ type Change<R> = Decision<FloorState, R>
 const floorEvent = (userId: UserId | null) => [{ type: 'ptt:floor', data: { userId } }]
 
 /**
- * Takes the floor for a talk.
+ * Takes the floor for a talk, unless another user holds it.
  *
- * @param lastAudioAt when this server last received audio of the current holder's talk, epoch milliseconds
- * @returns the decision; its result is whether the floor was free
+ * @param lastAudioAt returns when this server last received audio of the current holder's talk, in epoch milliseconds
+ * @returns the decision; its result is whether the talk has the floor
  */
 export function take (state: FloorState | undefined, talk: { talkId: string, userId: UserId, userKey: string }, now: number, lastAudioAt: (talkId: string) => number): Change<boolean> {
   const current = state?.holder
@@ -47,18 +47,18 @@ export function take (state: FloorState | undefined, talk: { talkId: string, use
   }
 }
 
-/** Records audio of a talk. The result is whether the talk still has the floor. */
+/** Records that a talk has sent audio. The result is whether the talk still has the floor. */
 export function renew (state: FloorState | undefined, talkId: string, now: number): Change<boolean> {
   const current = state?.holder
   return current?.talkId === talkId ? { state: { holder: { ...current, lastAudioAt: now } }, result: true } : { result: false }
 }
 
-/** Releases the floor if the talk has it. */
+/** Releases the floor if the talk holds it. */
 export function release (state: FloorState | undefined, talkId: string): Change<boolean> {
   return state?.holder?.talkId === talkId ? { state: {}, events: floorEvent(null), result: true } : { result: false }
 }
 
-/** Releases a floor that its holder should have released. The result is when to check again; undefined if the floor is free. */
+/** Releases a floor whose holder has held it for too long. The result is when to check again; undefined if the floor is free. */
 export function expire (state: FloorState | undefined, now: number): Change<number | undefined> {
   const current = state?.holder
   if (!current) return { result: undefined }

@@ -38,7 +38,7 @@ export const messageTypes = {
 
 const maxType = 27
 const maxIdLength = 128
-/** The largest array or map in a payload. */
+/** Maximum number of elements of an array or map in a payload. */
 const maxItems = 1024
 
 /** A message. `toId` is a user in a private message, and a channel in a group message. */
@@ -52,7 +52,7 @@ export interface Frame {
   payload: unknown
 }
 
-/** An id as a number or a text; undefined if it is neither. A missing id is 0. */
+/** @returns an id as a number or string; undefined if the value is neither. A missing id is 0 */
 function idFrom (value: unknown): UserId | undefined {
   if (value === undefined || value === null || value === '') return 0
   if (typeof value === 'number') return Number.isFinite(value) ? value : undefined
@@ -103,7 +103,7 @@ export function plainText (payload: unknown): string {
   }
 }
 
-/** @returns the message id of a talk that ends now. Times are in epoch milliseconds */
+/** @returns the message id of a talk. Times are in epoch milliseconds */
 export const talkIdOf = ({ channelType, fromId, toId, startedAt }: Pick<Frame, 'channelType' | 'fromId' | 'toId'> & { startedAt: number }, now: number): string =>
   `${channelType}_${messageTypes.audio}_${toId}_${fromId}_${now}_${now - startedAt}ms.opus`
 

@@ -11,16 +11,16 @@ declare module '../../plugins/cluster/messages.ts' {
   }
 }
 
-/** How often talks that are due are ended, in milliseconds. */
+/** How often the feature checks for talks that must end, in milliseconds. */
 const tickMs = 25
-/** How often the rooms of channels are checked, in milliseconds. */
+/** How often the feature checks the rooms of channels, in milliseconds. */
 const checkMs = 1000
 const expireJob = 'push-to-talk-expire'
 const expireMs = 6 * 3_600_000
 
 /** Push-to-talk radios (VoicePing): a WebSocket with MessagePack frames. A channel is the room `ptt:<channel>`. */
 export default defineFeature(async function pushToTalk (app, settings) {
-  // Loaded only while the feature is on, with its libraries.
+  // Imported only here, so that a server without this feature does not load the libraries.
   const [{ createAuthentication }, { face }, { createService }] = await Promise.all([import('./token.ts'), import('./delivery.ts'), import('./service.ts')])
   const { hooks, jobs, log, messages } = app
   messages.events(events)
@@ -29,7 +29,8 @@ export default defineFeature(async function pushToTalk (app, settings) {
 
   app.gate.upgrade(settings.path, {
     face,
-    // Browsers require that the server selects a subprotocol. Old routers selected the first one: the token.
+    // Browsers require that the server selects one of the offered subprotocols. Like the original router, the server selects
+    // the first one, which is the token.
     subprotocol: ([first]) => first,
     authenticate: await createAuthentication(app, settings.secret),
     opened: service.opened,

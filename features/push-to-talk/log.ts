@@ -2,7 +2,7 @@ import { z } from 'flylive-audio-server/feature'
 import type { FeatureInstance, Namespace, Redis } from 'flylive-audio-server/feature'
 import type { Settings } from './config.ts'
 
-/** A message that is kept for users who are offline. */
+/** A message that is stored for users who are offline. */
 export interface LoggedMessage {
   /** Epoch milliseconds. */
   at: number
@@ -27,7 +27,7 @@ const logged = z.object({ at: z.number(), fromKey: z.string(), messageId: z.stri
 
 const keyOf = (target: string) => `msab:push-to-talk:log:{${target}}`
 
-/** @param settings the maximum length of a log, and how long a message is kept */
+/** @param settings the maximum length of a log, and how long a message is stored */
 export function createMessageLog ({ clock, kv, redis }: Pick<FeatureInstance, 'clock' | 'kv' | 'redis'>, { offlineMessages, offlineSeconds }: Settings): MessageLog {
   const ttlMs = offlineSeconds * 1000
   const log = redis ? inRedis(redis, offlineMessages, ttlMs) : inNamespace(kv.namespace('push-to-talk:log'), offlineMessages, ttlMs)
@@ -55,7 +55,7 @@ function inRedis (redis: Redis, length: number, ttlMs: number): Driver {
   }
 }
 
-/** Without Redis there is one server, so the changes of a log only have to wait for each other. */
+/** Without Redis there is only one server, so it is enough that changes of a log wait for each other in this process. */
 function inNamespace (values: Namespace, length: number, ttlMs: number): Driver {
   const last = new Map<string, Promise<void>>()
   const entriesOf = async (target: string) => JSON.parse(await values.get(target) ?? '[]') as string[]

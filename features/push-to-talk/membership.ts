@@ -1,21 +1,21 @@
 import { roomId, userId, userKeyOf, z } from 'flylive-audio-server/feature'
 import type { FeatureInstance, UserId } from 'flylive-audio-server/feature'
 
-/** The rooms of channels. */
+/** The prefix of the room ids of channels. */
 export const roomPrefix = 'ptt:'
 export const roomOf = (channel: string): string => roomPrefix + channel
 /** @returns the channel of a room; undefined if the room belongs to no channel */
 export const channelOf = (room: string): string | undefined => room.startsWith(roomPrefix) ? room.slice(roomPrefix.length) : undefined
 
-/** How long the changes of a user's channels are kept after the last change, in milliseconds. */
+/** How long the changes of a user's channels are stored after the last change, in milliseconds. */
 const keptMs = 90 * 86_400_000
-/** The most channels of a user. */
+/** Maximum number of channels per user. */
 const maxChannels = 256
 const maxAttempts = 20
 
 /** Changes of a user's channels that are not in the user's token. */
 const changes = z.object({
-  /** The channels that the backend set, and when, epoch milliseconds. A token that was issued later takes precedence. */
+  /** The channels that the backend has set, and when, in epoch milliseconds. A token that was issued later takes precedence. */
   set: z.object({ at: z.number(), channels: z.array(z.string()) }).optional(),
   /** The channels that the user joined and left with USER_ADD and USER_REMOVE. */
   joined: z.array(z.string()),
@@ -26,10 +26,10 @@ type Changes = z.output<typeof changes>
 const none: Changes = { joined: [], left: [] }
 const idList = z.array(z.unknown()).catch([])
 
-/** Whether a channel id can be part of a room id. */
+/** Whether a channel id is valid: it must be allowed in a room id. */
 export const isChannel = (key: string): boolean => key !== '' && roomId.safeParse(roomOf(key)).success
 
-/** @returns the valid channel ids in a claim or message, as text */
+/** @returns the valid channel ids in a claim or message, as strings */
 export function channelsIn (value: unknown): string[] {
   const keys = idList.parse(value).flatMap((id) => userId.safeParse(id).success ? [String(id)] : [])
   return [...new Set(keys)].filter(isChannel).slice(0, maxChannels)
@@ -54,9 +54,9 @@ export interface Membership {
    * @throws UNAVAILABLE
    */
   channelsOf (user: UserId, token: TokenChannels): Promise<string[]>
-  /** Replaces the channels of a user, for the backend. @throws UNAVAILABLE */
+  /** Replaces the channels of a user, on request of the backend. @throws UNAVAILABLE */
   set (user: UserId, channels: readonly string[]): Promise<void>
-  /** Adds or removes a channel of a user, for the user. @throws UNAVAILABLE */
+  /** Adds or removes a channel of a user, on request of the user. @throws UNAVAILABLE */
   change (user: UserId, channel: string, isMember: boolean): Promise<void>
 }
 

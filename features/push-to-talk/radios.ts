@@ -15,15 +15,15 @@ import type { Talks } from './talks.ts'
 import type { RadioClaims } from './token.ts'
 import type { UserMessage, Users } from './users.ts'
 
-/** The most frames of a radio that wait while an earlier one is being handled. */
+/** Maximum number of frames per radio that wait while an earlier frame is being handled. */
 const maxQueued = 256
-/** While more bytes than this wait in a radio's send queue, it receives no further missed messages. */
+/** The server pauses sending missed messages while a radio's send queue has more bytes than this. */
 const maxReplayBytes = 65_536
-/** Interval in which the send queue is checked, in milliseconds. */
+/** How often the send queue is checked during a pause, in milliseconds. */
 const replayPollMs = 20
-/** How long the frames of a radio wait for its missed messages, in milliseconds. */
+/** Maximum time for which the frames of a radio wait until it has received its missed messages, in milliseconds. */
 const replayWaitMs = 500
-/** A server notices a broken connection within this time, in milliseconds. Messages of this time may not have arrived. */
+/** A server detects a broken connection within this time, in milliseconds. Messages that it sent in this time may be lost. */
 const unnoticedMs = 60_000
 
 /** Why a frame is dropped; the label `reason` of flylive_ptt_frames_dropped_total. */
@@ -35,13 +35,13 @@ export interface Radios {
   opened (session: Session): void
   closed (session: Session): void
   receive (session: Session, data: Buffer, isBinary: boolean): void
-  /** Handles a message from a server to the radios of a user. */
+  /** Handles a message between servers that concerns the radios of a user. */
   fromServer (userKey: string, message: UserMessage): void
   /** Applies a change of a user's channels to the user's radios on this server. */
   channelsChanged (userKey: string): Promise<void>
   /** Removes a radio from a channel. */
   removed (radio: Radio, channel: string): void
-  /** Sends the errors for a frame to a channel of which the radio is no member. */
+  /** Replies with errors to a frame whose channel the radio does not belong to. */
   unauthorized (radio: Radio, frame: Frame): void
 }
 
@@ -66,19 +66,19 @@ export function createRadios (app: FeatureInstance, { state, channels, users, de
   const received = metrics.counter('flylive_ptt_frames_received_total', 'Frames from radios')
   const dropped = metrics.counter('flylive_ptt_frames_dropped_total', 'Frames from radios that were dropped, by reason (malformed, no_floor, ignored, overflow, rate_limited)', ['reason'])
   for (const reason of dropReasons) dropped.inc({ reason }, 0)
-  /** When each user was last connected, epoch milliseconds. */
+  /** Until when each user has received all messages, in epoch milliseconds. */
   const seen = kv.namespace('push-to-talk:seen')
   const seenTtlMs = settings.offlineSeconds * 1000
   const drop = (reason: DropReason) => { dropped.inc({ reason }) }
 
-  /** Stores that a user has received the messages up to a time. */
+  /** Stores that a user has received all messages up to a time. */
   function see ({ userId, userKey }: Radio, at = clock.now()): void {
     seen.set(userKey, String(at), { ttlMs: seenTtlMs }).catch((err: unknown) => log.debug({ err, userId }, 'the time of the last message was not stored'))
   }
 
   /**
-   * Sends the messages that the user has missed: private ones that are kept, and those of channels since the
-   * user was last connected. Then sends the messages that have arrived in the meantime.
+   * Sends the messages that the user has missed: stored private ones, and, if the user was connected before, those of the
+   * user's channels. Then sends the messages that have arrived during this.
    */
   async function replay (radio: Radio, seenAt: string | undefined): Promise<void> {
     const since = Number(seenAt ?? 0)
@@ -98,7 +98,7 @@ export function createRadios (app: FeatureInstance, { state, channels, users, de
     see(radio)
   }
 
-  /** Sends the messages that have waited for the missed ones, without those that have been sent. */
+  /** Sends the messages that arrived during the replay, except those in `sent`. */
   function release (radio: Radio, sent?: ReadonlySet<string>): void {
     const held = radio.held ?? []
     radio.held = undefined
@@ -115,7 +115,7 @@ export function createRadios (app: FeatureInstance, { state, channels, users, de
       return [channelsIn(claims.channelIds), undefined] as const
     })
     if (!session.open) return
-    // A room that cannot be opened now is opened later; until then, a START is rejected.
+    // A room that cannot be opened now is opened later. Until then, the server rejects a START in the channel.
     await Promise.allSettled(keys.map((key) => channels.ready(channels.join(radio, key))))
     await loggedIn
     const replayed = replay(radio, seenAt).catch((err: unknown) => {
@@ -187,7 +187,7 @@ export function createRadios (app: FeatureInstance, { state, channels, users, de
     }
     await membership.change(radio.userId, key, isJoin)
     await app.cluster.send('ptt:channels', { userKey: radio.userKey })
-    // The radio's next frames may be for the channel.
+    // The radio's next frame may be for this channel, so the change must be applied first.
     await channelsChanged(radio.userKey)
   }
 
@@ -273,7 +273,7 @@ export function createRadios (app: FeatureInstance, { state, channels, users, de
       if (ofUser?.size !== 0) return
       state.users.delete(userKey)
       users.remove(userKey)
-      // A radio that has not received all missed messages receives them again.
+      // A radio that has not received all missed messages receives all of them again after it reconnects.
       if (!radio.isCaughtUp) return
       const mayLackMessages = session.isLost || session.endedFor === 'TOO_SLOW'
       see(radio, clock.now() - (mayLackMessages ? unnoticedMs : 0))
@@ -296,7 +296,7 @@ export function createRadios (app: FeatureInstance, { state, channels, users, de
         done.catch((err: unknown) => log.warn({ err, userId: radio.userId, messageType: frame.messageType }, 'a frame of a radio could not be handled'))
           .finally(() => drain(radio))
       } catch (err) {
-        // A payload that cannot be converted, because it is nested too deeply, for example.
+        // The payload cannot be converted: it may be nested too deeply, for example.
         log.debug({ err, userId: radio.userId }, 'a frame of a radio was dropped')
         drop('malformed')
       }

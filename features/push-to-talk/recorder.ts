@@ -3,9 +3,9 @@ import { NotFound } from 'flylive-audio-server/feature'
 import type { BlobInfo, FeatureInstance } from 'flylive-audio-server/feature'
 import { oggOpus } from './opus.ts'
 
-/** Talks that are kept, as Ogg Opus files named by their message ids. */
+/** Recorded talks: Ogg Opus files named after their message ids. */
 export interface Recorder {
-  /** @returns once the talk is durable. Does nothing if there are no packets */
+  /** Stores a talk. Resolves when the talk is durable. Does nothing if there are no packets */
   keep (messageId: string, packets: readonly Uint8Array[]): Promise<void>
   /** @returns the talks, sorted by message id */
   list (): Promise<{ messageId: string, bytes: number, createdAt: number }[]>
@@ -20,7 +20,7 @@ const folder = 'push-to-talk/talks'
 const isName = (text: string) => /^[A-Za-z0-9_-][A-Za-z0-9_.-]{0,127}$/.test(text)
 const encodedPrefix = 'id.'
 
-/** Ids of users may contain characters that the key of a blob cannot contain. */
+/** User ids may contain characters that the key of a blob cannot contain. */
 function keyOf (messageId: string): string {
   if (isName(messageId) && !messageId.startsWith(encodedPrefix)) return `${folder}/${messageId}`
   const encoded = encodedPrefix + Buffer.from(messageId).toString('base64url')
@@ -32,7 +32,7 @@ function messageIdOf ({ key }: BlobInfo): string {
   return name.startsWith(encodedPrefix) ? Buffer.from(name.slice(encodedPrefix.length).replaceAll('/', ''), 'base64url').toString() : name
 }
 
-/** @param keptMs how long talks are kept */
+/** @param keptMs how long talks are stored, in milliseconds */
 export function createRecorder ({ blobs, clock }: Pick<FeatureInstance, 'blobs' | 'clock'>, keptMs: number): Recorder {
   return {
     async keep (messageId, packets) {

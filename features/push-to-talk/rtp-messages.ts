@@ -1,4 +1,4 @@
-/** A voice of a native client, as the RTP thread needs it. */
+/** What the RTP thread must know about the audio of a native client. */
 export interface WatchedVoice {
   ssrc: number
   userKey: string
@@ -15,13 +15,13 @@ export type RtpCommand =
   { op: 'send', stream: string, packet: Uint8Array } |
   { op: 'close', stream: string }
 
-/** A packet with voice, or a packet shortly after one. */
+/** A packet that contains speech, or a packet shortly after one. */
 export interface VoicePacket {
   channel: string
   userKey: string
   /** Opus. */
   packet: Uint8Array
-  /** Whether the packet contains voice. */
+  /** Whether the packet contains speech. */
   isVoice: boolean
 }
 

@@ -12,11 +12,11 @@ import type { RtpCommand, RtpEvent, WatchedVoice } from './rtp-messages.ts'
 const quietestVoice = 60
 /** Level of the packets that the thread sends. It does not decode them, so it cannot measure the level. */
 const sentLevel = 20
-/** How long packets are passed on after the last voice, in milliseconds. */
+/** How long packets are passed to the main thread after the last packet with speech, in milliseconds. */
 const hangoverMs = 1500
 /** An Opus packet of at most this size is silence (DTX). */
 const maxSilentBytes = 3
-/** If packets pause for longer than this, the timestamps of later packets include the pause, in milliseconds. */
+/** If no packet is sent for longer than this, the next timestamp includes the pause, in milliseconds. */
 const maxJitterMs = 200
 
 interface Voice extends WatchedVoice {
@@ -30,7 +30,7 @@ interface Stream {
   ssrc: number
   sequence: number
   timestamp: number
-  /** When the last packet was due to end, `performance.now()`. */
+  /** When the last packet ends, by `performance.now()`. */
   endsAt: number
 }
 

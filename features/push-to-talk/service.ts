@@ -35,7 +35,7 @@ export function createService (app: FeatureInstance, settings: Settings) {
   const recorder = createRecorder(app, settings.recordDays * dayMs)
   adminRoutes(app, devices, recorder)
 
-  // The parts call each other, so each gets functions that look up the others when they are called.
+  // The parts call each other, so some receive functions that look up another part at the time of the call.
   const users = createUsers(app, { state, generation, receive: (userKey, message) => radios.fromServer(userKey, message) })
   const channels = createChannels(app, { state, generation, delivery, rtp, removed: (radio, { key }) => radios.removed(radio, key) })
   const radios = createRadios(app, { state, channels, users, delivery, membership, messageLog: createMessageLog(app, settings), devices, settings, talks: () => talks })
@@ -63,7 +63,7 @@ export function createService (app: FeatureInstance, settings: Settings) {
     }
   }
 
-  /** Removes a native client that may no longer be in the room of a channel. */
+  /** Removes a native client from the room of a channel that the user no longer belongs to. */
   async function checkNative (session: Session): Promise<void> {
     const { roomId } = session
     if (roomId !== null && !state.radios.has(session.id) && await admit(roomId, session) === 'refused') session.close('KICKED')
@@ -80,7 +80,7 @@ export function createService (app: FeatureInstance, settings: Settings) {
   }
 
   return {
-    /** Receives the messages of the channels and users that the previous generation has opened. */
+    /** Subscribes to the messages of the channels and users that the previous generation has opened. */
     async start () {
       if (state.inService === undefined) state.inService = generation
       await Promise.all([channels.subscribe(), users.subscribe()])

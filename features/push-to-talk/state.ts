@@ -1,7 +1,7 @@
 import type { Injection, OutgoingEvent, Session, Tap, UserId } from 'flylive-audio-server/feature'
 import type { Frame } from './frames.ts'
 
-// What the feature keeps in memory across reloads. Only data: the code of the generation in service works on it.
+// The state that the feature keeps in memory across reloads. It contains no code: the generation in service works on it.
 
 /** A connected radio. */
 export interface Radio {
@@ -9,21 +9,21 @@ export interface Radio {
   readonly userId: UserId
   readonly userKey: string
   readonly deviceId: string
-  /** The keys of its channels. */
+  /** The keys of the radio's channels. */
   readonly channels: Set<string>
   /** Frames that wait until an earlier frame has been handled. */
   readonly queue: QueuedFrame[]
   isBusy: boolean
-  /** Messages that wait until the messages that the user missed have been sent; undefined afterwards. */
+  /** Messages that arrived before the missed messages were sent, and wait for that; undefined afterwards. */
   held: HeldMessage[] | undefined
-  /** Whether the messages that the user missed have been sent. */
+  /** Whether all messages that the user missed have been sent. */
   isCaughtUp: boolean
   talk: Talk | undefined
   /** The target of a talk that was too long. Its audio is dropped until the next START. */
   cut: string | undefined
-  /** Time in the last message id, epoch milliseconds. */
+  /** The time in the id of the last message from the radio, in epoch milliseconds. */
   lastMessageAt: number
-  /** The messages since `messagesSince`, epoch milliseconds. */
+  /** Number of messages since `messagesSince`, which is in epoch milliseconds. */
   messages: number
   messagesSince: number
 }
@@ -39,19 +39,19 @@ export interface HeldMessage {
   messageId: string
 }
 
-/** A talk of a user of this server: of a radio, to a channel or a user, or of a native client, to a channel. */
+/** A talk of a user of this server. A radio talks to a channel or a user, a native client to a channel. */
 export interface Talk {
   readonly id: string
   readonly channelType: 0 | 1
   readonly fromId: UserId
   readonly userKey: string
-  /** The channel or user, as the radio has named it. */
+  /** The id of the channel or user, as in the radio's frames. */
   readonly toId: UserId
   /** Undefined for a private talk. */
   readonly channel: string | undefined
   /** Undefined for a native client. */
   readonly radio: Radio | undefined
-  /** Epoch milliseconds, as all times of this interface. */
+  /** Epoch milliseconds, like all times of this interface. */
   readonly startedAt: number
   /** When the floor was last renewed. */
   renewedAt: number
@@ -60,11 +60,11 @@ export interface Talk {
   /** When the STOP arrived, and when it takes effect. */
   stop: { at: number, dueAt: number, messageId: string } | undefined
   isFinished: boolean
-  /** The packets so far, if talks are kept. */
+  /** The packets so far; undefined if talks are not recorded. */
   readonly packets: Uint8Array[] | undefined
 }
 
-/** The talk that the members of a channel receive. */
+/** The talk that the members of a channel currently receive. */
 export interface CurrentTalk {
   readonly talkId: string
   readonly fromId: UserId
@@ -72,25 +72,25 @@ export interface CurrentTalk {
   readonly nodeId: string
   /** Epoch milliseconds. */
   readonly startedAt: number
-  /** Whether the talk is of a native client. */
+  /** Whether a native client talks. */
   readonly isNative: boolean
 }
 
-/** A native client in the room of a channel who speaks, or has spoken. */
+/** A native client in the room of a channel that speaks or has spoken. */
 export interface NativeVoice {
   readonly userId: UserId
   readonly userKey: string
   talk: Talk | undefined
-  /** Packets that wait until the floor is taken; undefined if it is not being taken. */
+  /** Packets that wait until the client has the floor; undefined if it is not requesting the floor. */
   waiting: Uint8Array[] | undefined
-  /** Until when the floor is not asked for again. */
+  /** The client does not request the floor again before this time. */
   deniedUntil: number
   /** Whether the client must be silent before it can take the floor again, because its last talk was too long. */
   mustPause: boolean
   lastAudioAt: number
 }
 
-/** The audio of a talk of this server, for native clients. */
+/** The producer that sends a radio's talk to native clients. */
 export interface TalkInjection {
   readonly talkId: string
   /** Undefined while it is being opened. */
@@ -106,13 +106,13 @@ export interface Channel {
   readonly radios: Set<Radio>
   /** The session that keeps the room open and owns the audio of radios. */
   gateway: Session | undefined
-  /** Settles when the room is open. */
+  /** Resolves when the room is open; undefined if it is not being opened. */
   ready: Promise<void> | undefined
-  /** Undefined until this server has received the start or end of a talk; null if there is no talk. */
+  /** The current talk; null if there is none. Undefined until this server has received the start or end of a talk. */
   current: CurrentTalk | null | undefined
   /** When audio was last received, epoch milliseconds. */
   lastAudioAt: number
-  /** The last talk that a server with native clients has asked for. */
+  /** The last talk for which a server with native clients has requested a producer. */
   wantedTalkId: string | undefined
   injection: TalkInjection | undefined
   tap: Tap | undefined
@@ -122,7 +122,7 @@ export interface Channel {
   idleSince: number | undefined
 }
 
-/** A frame that is sent later. */
+/** A frame that the server will send later. */
 export interface DelayedFrame {
   /** Epoch milliseconds. */
   at: number
@@ -139,9 +139,9 @@ export interface State {
   readonly talks: Set<Talk>
   readonly gateways: WeakSet<Session>
   readonly delayed: Set<DelayedFrame>
-  /** The sessions whose own login has arrived; see `radios.ts`. */
+  /** The sessions whose own login message has arrived from the bus; see `fromServer` in `radios.ts`. */
   readonly announced: WeakSet<Session>
-  /** The generation of the feature that is in service. Others ignore messages. */
+  /** The generation of the feature that is in service. Other generations ignore messages. */
   inService: symbol | undefined
   /** Called when the voices of a tap change. */
   voicesChanged: (channel: Channel) => void

@@ -13,32 +13,32 @@ import type { Channel, CurrentTalk, NativeVoice, QueuedFrame, Radio, State, Talk
 import type { Users } from './users.ts'
 import type { VoicePacket } from './rtp-messages.ts'
 
-/** Delay between a STOP and its acknowledgement, in milliseconds (the protocol of radios). */
+/** Delay between a STOP and its acknowledgement, in milliseconds. The protocol of radios requires it. */
 const stopDelayMs = 100
-/** Interval in which a talk renews the floor, in milliseconds. */
+/** How often a talk renews the floor, in milliseconds. */
 const renewMs = 1000
 /** A native client's talk ends after this silence, in milliseconds. */
 const nativeSilenceMs = 1000
-/** How long a native client waits before it asks for a busy floor again, in milliseconds. */
+/** How long the server waits before it requests a busy floor for a native client again, in milliseconds. */
 const nativeRetryMs = 500
-/** The most packets of a native client that wait until the floor is taken. */
+/** Maximum number of packets of a native client that wait until the client has the floor. */
 const maxWaiting = 50
 
 /** Talks of users on this server. */
 export interface Talks {
   /** Handles START. */
   start (radio: Radio, frame: Frame): Promise<void>
-  /** Handles AUDIO. @returns why the frame was dropped; undefined if it was not */
+  /** Handles AUDIO. @returns why the frame was dropped; undefined if it was sent */
   audio (radio: Radio, queued: QueuedFrame): 'no_floor' | 'malformed' | undefined
   /** Handles STOP. */
   stop (radio: Radio, frame: Frame): void
-  /** Ends a radio's talk. With a channel, only if the talk is in that channel. */
+  /** Ends a radio's talk. If a channel is given, ends only a talk in that channel. */
   end (radio: Radio, channel?: string): Promise<void>
   /** Handles a packet of a native client. */
   nativePacket (packet: VoicePacket): void
-  /** Starts and ends the talks of native clients whose producers have changed. */
+  /** Ends the talks of native clients that no longer send audio. `speaking` lists those that do, by user key. */
   nativesChanged (channel: Channel, speaking: ReadonlyMap<string, UserId>): void
-  /** Ends the talks that are due. */
+  /** Ends the talks that have stopped, or are too long. Sends delayed frames. */
   check (now: number): void
 }
 
@@ -48,16 +48,16 @@ export interface TalksOptions {
   users: Users
   delivery: Delivery
   floor: FloorHandle
-  /** Undefined if talks are not kept. */
+  /** Undefined if talks are not recorded. */
   recorder: Recorder | undefined
-  /** Sends the errors for a frame to a channel of which the radio is no member. */
+  /** Replies with errors to a frame whose channel the radio does not belong to. */
   unauthorized (radio: Radio, frame: Frame): void
 }
 
 const base64 = (data: Uint8Array) => Buffer.from(data.buffer, data.byteOffset, data.byteLength).toString('base64')
 const targetOf = ({ channelType, toId }: Pick<Frame, 'channelType' | 'toId'>) => `${channelType} ${channelKey(toId)}`
 
-/** @returns the frame's bytes, with the sender that the connection belongs to */
+/** @returns the frame's bytes, with the user of the connection as the sender */
 export function boundBytes ({ frame, data }: QueuedFrame, { userId }: Radio): Uint8Array {
   return frame.fromId === userId ? data : encodeFrame({ ...frame, fromId: userId })
 }
@@ -74,7 +74,7 @@ export function createTalks (app: FeatureInstance, { state, channels, users, del
 
   const currentTalkOf = ({ id, fromId, userKey, startedAt, radio }: Talk): CurrentTalk => ({ talkId: id, fromId, userKey, nodeId, startedAt, isNative: !radio })
 
-  /** @returns whether the floor was free */
+  /** @returns whether the talk has the floor */
   async function takeFloor (channel: Channel, { id, fromId, userKey }: Talk): Promise<boolean> {
     await channels.ready(channel)
     return await floor.change(channel.roomId, (current) => take(current, { talkId: id, userId: fromId, userKey }, clock.now(),
@@ -83,7 +83,7 @@ export function createTalks (app: FeatureInstance, { state, channels, users, del
 
   async function releaseFloor (channel: Channel, talk: Talk): Promise<void> {
     await floor.change(channel.roomId, (current) => release(current, talk.id)).catch((err: unknown) => {
-      // The floor becomes free again 3 s after the last audio.
+      // Without the release, the floor becomes free 3 s after the last audio.
       if (!isCoded(err) || err.code !== 'ROOM_NOT_FOUND') log.warn({ err, roomId: channel.roomId }, 'failed to release the floor')
     })
   }
@@ -142,7 +142,7 @@ export function createTalks (app: FeatureInstance, { state, channels, users, del
       .catch((err: unknown) => log.debug({ err, roomId: channel.roomId }, 'failed to renew the floor'))
   }
 
-  /** Ends a talk that has lost the floor to another one, which the members of the channel receive instead. */
+  /** Ends a talk that has lost the floor. No STOP is sent, because the members of the channel already receive another talk. */
   function lose (talk: Talk): void {
     if (talk.isFinished) return
     forget(talk)
@@ -200,7 +200,7 @@ export function createTalks (app: FeatureInstance, { state, channels, users, del
       voice.deniedUntil = clock.now() + nativeRetryMs
       return
     }
-    // The client may have stopped to send in the meantime.
+    // The client may have stopped sending audio in the meantime.
     if (channel.natives.get(voice.userKey) !== voice) return await releaseFloor(channel, talk)
     state.talks.add(talk)
     voice.talk = talk
@@ -236,7 +236,7 @@ export function createTalks (app: FeatureInstance, { state, channels, users, del
       const isTalk = talk !== undefined && !talk.stop && targetOf(talk) === targetOf(frame)
       const data = boundBytes(queued, radio)
       if (frame.channelType === channelTypes.private) {
-        // Radios may send private audio without a START, but not after the longest talk.
+        // A radio may send private audio without a START, unless its last talk to this user was too long.
         if (radio.cut === targetOf(frame)) return 'no_floor'
         if (isTalk) talk.packets?.push(new Uint8Array(payload))
         users.publish(toId, { kind: 'frame', frame: base64(data) })

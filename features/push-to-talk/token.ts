@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto'
 import { Unauthorized, unavailable, userId, withDetails, z } from 'flylive-audio-server/feature'
 import type { FeatureInstance, HttpRequest, Identity } from 'flylive-audio-server/feature'
 
-/** How long a token without `exp` is valid after its `iat` if it is signed with PTT_JWT_SECRET, in milliseconds. */
+/** How long after its `iat` a token without `exp` expires, if it is signed with PTT_JWT_SECRET, in milliseconds. */
 const maxAgeMs = 86_400_000
 
 const claimsSchema = z.object({
@@ -14,7 +14,7 @@ const claimsSchema = z.object({
   exp: z.number().optional()
 }).refine((claims) => (claims.userId ?? claims.uid ?? claims.id) !== undefined, { error: 'userId' })
 
-/** What identifies a radio, besides its user. */
+/** What the server knows about a radio besides its user. */
 export interface RadioClaims extends Record<string, unknown> {
   deviceId: string
   channelIds?: unknown
@@ -47,7 +47,7 @@ async function createOwnVerifier (app: FeatureInstance, secret: string) {
     const { exp, iat } = claims
     const expiresAt = typeof exp === 'number' ? exp * 1000 : typeof iat === 'number' ? iat * 1000 + maxAgeMs : undefined
     if (expiresAt !== undefined && expiresAt <= Date.now()) throw withDetails(new Unauthorized('The token has expired'), { reason: 'expired' })
-    // A failed check rejects the token.
+    // If the revocation check fails, the token is rejected.
     const isRevoked = await revoked.get(hash(token)).catch((error: unknown) => { throw unavailable('The revocation check is unavailable', error) })
     if (isRevoked !== undefined) throw new Unauthorized('The token has been revoked')
     return { claims, expiresAt }
@@ -57,7 +57,7 @@ async function createOwnVerifier (app: FeatureInstance, secret: string) {
 const hash = (token: string) => createHash('sha256').update(token).digest('hex')
 
 /**
- * @param secret of the tokens; undefined: the tokens are those of the feature `auth`
+ * @param secret the secret that signs tokens of radios; undefined if radios use tokens of the feature `auth`
  * @returns a function that identifies the radio that connects; it throws UNAUTHORIZED or UNAVAILABLE
  */
 export async function createAuthentication (app: FeatureInstance, secret: string | undefined): Promise<(request: HttpRequest) => Promise<Identity>> {

@@ -9,7 +9,7 @@ const updatesChannel = 'vp:membership_updates'
 const update = z.object({ userId, channelIds: z.array(z.unknown()), action: z.literal('set_user_channels') })
 
 /**
- * Applies the changes of users' channels that the backend publishes. All servers receive them.
+ * Applies the changes of users' channels that the backend publishes. All servers receive each change.
  *
  * @param redis without Redis there is nothing to subscribe to
  * @param changed called when a user's channels have changed
@@ -51,6 +51,6 @@ export function subscribeToUpdates ({ log, metrics }: Pick<FeatureInstance, 'log
   subscriber.on('ready', () => {
     subscriber.subscribe(updatesChannel).catch((err: unknown) => log.warn({ err, channel: updatesChannel }, 'membership updates of the backend are not received'))
   })
-  subscriber.connect().catch(() => { /* The error event has logged the error; ioredis retries. */ })
+  subscriber.connect().catch(() => { /* The handler of the event `error` has logged this, and ioredis retries. */ })
   return () => subscriber.disconnect()
 }

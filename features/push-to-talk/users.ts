@@ -2,7 +2,7 @@ import { userKeyOf } from 'flylive-audio-server/feature'
 import type { FeatureInstance, UserId } from 'flylive-audio-server/feature'
 import type { State } from './state.ts'
 
-/** Messages to all servers with radios of a user. All receive them in the same order. */
+/** Messages to all servers that have radios of a user. All servers receive them in the same order. */
 export type UserMessage =
   /** A frame for the user's radios. */
   { kind: 'frame', frame: string, messageId?: string } |
@@ -11,7 +11,7 @@ export type UserMessage =
 
 /** Messages between servers about the users of radios. */
 export interface Users {
-  /** Receives the messages to a user who has a radio on this server. */
+  /** Subscribes to the messages for a user who has a radio on this server. */
   add (userKey: string): Promise<void>
   remove (userKey: string): void
   publish (user: UserId, message: UserMessage): Promise<boolean>
