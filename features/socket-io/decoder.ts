@@ -1,15 +1,15 @@
 import { Decoder, PacketType } from 'socket.io-parser'
 import { packetType } from './packets.ts'
 
-/** What a connected client has sent: an event packet as text, or a packet that no request is made of. */
+/** What a connected client can send: an event packet, as text, or a packet that is not a request. */
 export interface ClientEvents {
   frame (packet: string): void
   unsupported (packet: string | Buffer): void
 }
 
 /**
- * Passes event packets on as text, as events with the names of {@link ClientEvents}. The session's face parses them, with the
- * limits of the native protocol. The library parses only the packets that connect and disconnect a client.
+ * Emits each event packet as text, as one of the {@link ClientEvents}, because the session's face parses it, with the limits of
+ * the native protocol. The library parses only the packets that connect and disconnect a client.
  */
 export class FrameDecoder extends Decoder {
   override add (packet: unknown): void {

@@ -3,14 +3,14 @@ import type { Face, FaceEvent, ParsedMessage, WireError } from 'flylive-audio-se
 import { createPacket, packetType } from './packets.ts'
 import type { Packet } from './packets.ts'
 
-/** Older names of fields in requests, by request type. */
+/** Earlier names of request fields, by request type. */
 const olderNames: Readonly<Record<string, Readonly<Record<string, string>>>> = {
   'chat:message': { type: 'messageType' }
 }
 
 /** Requests whose acknowledgement has the fields of the reply at the top level, next to `success`, instead of in `data`. */
 const flatReplies: ReadonlySet<string> = new Set(['room:join'])
-/** Marks the id of a request with a flat reply. */
+/** Suffix of the id of a request in {@link flatReplies}. */
 const flatMark = '/flat'
 
 const maxTypeLength = 128
@@ -19,8 +19,8 @@ const eventStart = '{"type":"'
 const beforeData = ',"data":'
 
 /**
- * The protocol of Socket.IO clients, without its connection: an event packet is a request whose event name is its type, an
- * ack packet is a reply, and server events are event packets.
+ * Converts between Socket.IO packets and the server's messages. An event packet from a client is a request whose type is the
+ * event name. A reply becomes an ack packet, and an event of the server becomes an event packet.
  */
 export const socketIoFace: Face<Packet> = {
   name: 'socket.io',
@@ -67,7 +67,10 @@ function withNewNames (type: string, data: Record<string, unknown>): Record<stri
   return { ...Object.fromEntries(renamed) as object, ...data }
 }
 
-/** @returns the event name and the payload as JSON; if possible, as parts of the event's JSON, which other faces use too */
+/**
+ * @returns the event name and the payload as JSON; if possible, cut from the JSON that other protocols use, without serialising
+ *   again
+ */
 function eventArguments (event: FaceEvent): string {
   const { text } = event
   const end = text.indexOf('"', eventStart.length)

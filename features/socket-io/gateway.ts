@@ -12,14 +12,14 @@ import { FrameDecoder } from './decoder.ts'
 import type { ClientEvents } from './decoder.ts'
 import type { Packet } from './packets.ts'
 
-/** How long a client may take from its first request to the packet with its token, in milliseconds. */
+/** Maximum time between a client's first request and the packet with its token, in milliseconds. */
 const connectMs = 10_000
-/** Maximum number of packets of a client that has no session yet. A client sends one. */
+/** Maximum number of packets from a client that has no session yet. A correct client sends one. */
 const maxEarlyPackets = 10
 
 export type Client = Socket<ClientEvents, DefaultEventsMap>
 
-/** What the running generation of the feature does with the connections. */
+/** The functions of the running generation of the feature that handle connections. */
 export interface Mapping {
   face: Face<Packet>
   /**
@@ -40,7 +40,7 @@ export interface Mapping {
 
 /** The Socket.IO server: its connections outlive reloads of the feature. */
 export interface Gateway {
-  /** Passes connections and messages to another mapping. */
+  /** From now on, passes connections and messages to this mapping. */
   use (mapping: Mapping): void
   handleRequest (request: IncomingMessage, response: ServerResponse): void
   handleUpgrade (request: IncomingMessage, socket: Duplex, head: Buffer): void
@@ -59,9 +59,9 @@ interface ConnectionState {
 export function createGateway (config: Settings, mapping: Mapping): Gateway {
   let current = mapping
   const states = new WeakMap<EngineSocket, ConnectionState>()
-  /** The connections by their first request. */
+  /** The connections, by their first request. */
   const byRequest = new WeakMap<IncomingMessage, EngineSocket>()
-  // The sessions have this face in all generations of the feature, so that an event is encoded once for all of them.
+  // Sessions of all generations of the feature share this face, so that an event is encoded once for all of them.
   const face: Face<Packet> = {
     name: mapping.face.name,
     parse: (data, isBinary) => current.face.parse(data, isBinary),
@@ -69,14 +69,14 @@ export function createGateway (config: Settings, mapping: Mapping): Gateway {
     reply: (id, outcome) => current.face.reply(id, outcome)
   }
 
-  /** Counts a packet that is no request. */
+  /** Counts a packet that is not a request. */
   function count (connection: EngineSocket, bytes: number): void {
     const state = states.get(connection)
     if (state?.session) state.session.admit(bytes)
     else if (state && ++state.packets > maxEarlyPackets) connection.close(true)
   }
 
-  /** The WebSockets of the engine, with the behaviour of the server's own. */
+  /** WebSockets of the engine that count control frames, like the server's own WebSockets. */
   class WebSockets extends WebSocketServer {
     constructor (options: ServerOptions) {
       super({ ...options, allowSynchronousEvents: false })
@@ -112,7 +112,7 @@ export function createGateway (config: Settings, mapping: Mapping): Gateway {
     states.set(connection, state)
     byRequest.set(connection.request, connection)
     connection.on('packet', ({ type, data }: { type: string, data?: string }) => {
-      // Messages of a session are counted when they are handled.
+      // Messages of a session are counted later, when the session handles them.
       if (type !== 'message' || !state.session) count(connection, data?.length ?? 0)
     })
     connection.on('upgrading', (transport: { socket?: WebSocket }) => {
@@ -128,7 +128,7 @@ export function createGateway (config: Settings, mapping: Mapping): Gateway {
 
   io.use((client, next) => {
     const state = states.get(client.conn)
-    // A client may try once per connection.
+    // A client may authenticate only once per connection.
     if (!state || state.isConnecting) {
       client.conn.close(true)
       return next(new Error('The connection is closed'))
@@ -142,7 +142,7 @@ export function createGateway (config: Settings, mapping: Mapping): Gateway {
     try {
       session = current.open(client, face)
     } catch {
-      // The server has stopped to accept connections. The client tries again.
+      // The server no longer accepts connections. The client retries.
       connection.close()
       return
     }
@@ -150,7 +150,7 @@ export function createGateway (config: Settings, mapping: Mapping): Gateway {
     client.on('frame', (packet) => session.receive(Buffer.from(packet), false))
     client.on('unsupported', () => session.close('UNSUPPORTED_DATA'))
     client.once('disconnect', () => {
-      // Deferred, because the connection may have closed while an event was being sent to its room.
+      // Deferred, because the connection may have closed while the server was iterating over the members of its room.
       process.nextTick(() => session.end())
       connection.close()
     })

@@ -17,7 +17,7 @@ const maxLogged = 200
  * requests, replies and events, and has no rules of its own.
  */
 export default defineFeature(async function socketIo (app) {
-  // Imported only now, so that a server without this feature does not load the libraries.
+  // Imported only here, so that a server without this feature does not load the libraries.
   const { createGateway } = await import('./gateway.ts')
   const mapping = await createMapping(app)
   const gateway = app.keep('gateway', () => createGateway(app.config, mapping), (gateway) => gateway.close())

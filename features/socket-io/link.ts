@@ -5,7 +5,7 @@ import type { WebSocket } from 'ws'
 import { socketIoFace } from './face.ts'
 import type { Packet } from './packets.ts'
 
-/** A client that receives a disconnect packet does not reconnect by itself. The client package does not reconnect after these reasons, either. */
+/** After these reasons, the server sends a disconnect packet, so that the client does not reconnect automatically. */
 const finalReasons: ReadonlySet<CloseReason> = new Set(['UNAUTHORIZED', 'KICKED', 'REPLACED'])
 
 /** Sent as the event `error` before the connection closes, because a Socket.IO client cannot read a close reason. */
@@ -17,14 +17,14 @@ const explanations: { [R in CloseReason]?: string } = {
   FLOODING: 'Too many messages'
 }
 
-/** How long a client has to receive what was sent before the connection is terminated, in milliseconds. */
+/** How long a closing connection may take to deliver queued packets before it is terminated, in milliseconds. */
 const closeTimeoutMs = 5000
-/** The same for a client that floods the server, which stops reading from it. */
+/** The same for a client that floods the server. The server stops reading from it. */
 const floodCloseMs = 500
 
 /** @returns the WebSocket of a connection; undefined if the client uses polling */
 export function webSocketOf (connection: EngineSocket): WebSocket | undefined {
-  // The engine's types declare it as private.
+  // The engine's types declare `socket` as private.
   return (connection.transport as unknown as { socket?: WebSocket }).socket
 }
 
@@ -67,7 +67,7 @@ export class SocketIoLink implements Link<Packet> {
     const message = explanations[reason]
     if (message !== undefined) this.#explain({ code: reason, message })
     const ws = webSocketOf(this.#connection)
-    // The engine closes WebSockets without a code.
+    // The engine would close the WebSocket without a code.
     if (ws) ws.close = ws.close.bind(ws, code, reason)
     // For the engine, a WebSocket is closed as soon as the close frame is sent.
     const timer = setTimeout(() => this.terminate(), reason === 'FLOODING' ? floodCloseMs : closeTimeoutMs)

@@ -3,7 +3,7 @@ import { webSocketFrame } from 'flylive-audio-server/feature'
 /** The packet types of the Socket.IO protocol, version 5, that this feature writes or distinguishes. */
 export const packetType = { connect: '0', disconnect: '1', event: '2', ack: '3' } as const
 
-/** A packet of the Engine.IO protocol that contains text begins with this type. */
+/** The first character of an Engine.IO packet that contains text. */
 const engineMessage = '4'
 
 /** A packet that is encoded once and written to any number of sockets. */
@@ -28,7 +28,7 @@ export function createPacket (text: string): Packet {
     bytes: Buffer.byteLength(text),
     options: {
       compress: false,
-      // A property that is computed on first use: sockets with polling do not need the frame.
+      // Computed on first use, because sockets that use polling do not need the frame.
       get wsPreEncodedFrame () {
         frame ??= [webSocketFrame(engineMessage + text)]
         return frame

@@ -6,7 +6,7 @@ export interface Refusal extends Error {
   data: WireError
 }
 
-/** The error that the client receives if the cause must not be revealed. */
+/** The error that a client receives if the cause must not be revealed. */
 const internal: WireError = { code: 'INTERNAL', message: 'Something went wrong on the server' }
 
 /**
