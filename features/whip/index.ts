@@ -10,15 +10,15 @@ const sdp = z.string().max(65_536)
 
 /** WHIP (RFC 9725): encoders send audio to a room. WHEP: players receive the mix of a room. */
 export default defineFeature(async function whip (app) {
-  // Loaded only while the feature is on, with its libraries.
+  // Imported only here, so that a server without this feature does not load the libraries.
   const { createSessions } = await import('./sessions.ts')
   const sessions = createSessions(app)
   app.removeAllContentTypeParsers()
   app.addContentTypeParser(['application/sdp', 'application/trickle-ice-sdpfrag'], { parseAs: 'string' }, (_request, body, done) => done(null, body))
-  // Browsers hide headers that are not listed.
+  // Browsers hide response headers that are not listed here.
   app.addHook('onSend', async (_request, reply) => { reply.header('access-control-expose-headers', 'location, etag, link, accept-patch') })
 
-  // Hidden, because OpenAPI describes bodies of JSON; docs/whip.md describes these routes.
+  // Not in the generated contract, because the bodies are not JSON. docs/whip.md describes these routes.
   for (const kind of ['whip', 'whep'] as const) {
     app.post(`/${kind}/:roomId`, {
       schema: { hide: true, params: room, querystring: pin, body: sdp }

@@ -4,10 +4,10 @@ import { validationFailed } from 'flylive-audio-server/feature'
 import type { DtlsParameters, RtpCapabilities, RtpParameters } from 'flylive-audio-server/feature'
 import { OfferNotAcceptable } from './errors.ts'
 
-// The parser returns a text that looks like a number as a number, despite its types.
+// Despite its types, the parser returns strings that look like numbers as numbers.
 type Media = SessionDescription['media'][number]
 
-/** What the server answers an offer with. */
+/** The server's parameters in the answer to an offer. */
 export interface ServerParameters {
   iceParameters: { usernameFragment: string, password: string }
   iceCandidates: readonly { foundation: string, priority: number, ip?: string | undefined, address?: string | undefined, protocol: string, port: number, type: string, tcpType?: string | undefined }[]
@@ -22,13 +22,13 @@ export interface Offer {
   media: Media
   payloadType: number
   iceUfrag: string
-  /** For `connectTransport`. */
+  /** The client's DTLS parameters, for `connectTransport`. */
   dtlsParameters: DtlsParameters
-  /** Whether the client insists on being the DTLS server. */
+  /** Whether the client can only be the DTLS server (`a=setup:passive`). */
   isPassive: boolean
 }
 
-/** The header extensions that the server understands in audio. */
+/** The RTP header extensions of audio that the server supports. */
 const knownExtensions = new Set([
   'urn:ietf:params:rtp-hdrext:sdes:mid',
   'urn:ietf:params:rtp-hdrext:ssrc-audio-level',
@@ -53,7 +53,7 @@ function fingerprintOf (session: SessionDescription, media: Media): { algorithm:
 /**
  * Parses an SDP offer with one audio section that has Opus. Other sections are rejected in the answer.
  *
- * @param direction what the client must be able to do with its audio
+ * @param direction whether the client must be able to send or to receive audio
  * @throws VALIDATION_FAILED if the offer is not valid; OFFER_NOT_ACCEPTABLE if it has no such audio section
  */
 export function parseOffer (text: string, direction: 'send' | 'receive'): Offer {
@@ -106,7 +106,7 @@ function opusParameters ({ media, payloadType }: Offer): Record<string, number> 
   return Object.fromEntries(names.flatMap((name) => Number.isInteger(given[name]) ? [[name, Number(given[name])]] : []))
 }
 
-/** @returns what the client sends, for `sfu.produce` */
+/** @returns the parameters of the audio that the client sends, for `sfu.produce` */
 export function rtpParametersOf (offer: Offer): RtpParameters {
   const { media, payloadType } = offer
   const ssrc = Number(media.ssrcs?.[0]?.id)
@@ -115,13 +115,13 @@ export function rtpParametersOf (offer: Offer): RtpParameters {
     mid: midOf(offer),
     codecs: [{ mimeType: 'audio/opus', payloadType, clockRate: 48_000, channels: 2, parameters: opusParameters(offer), rtcpFeedback: feedbackOf(offer) }],
     headerExtensions: extensionsOf(offer),
-    // Without an SSRC in the offer, packets are recognised by the MID or the payload type.
+    // If the offer has no SSRC, the server identifies packets by their MID or payload type.
     encodings: [Number.isInteger(ssrc) && ssrc > 0 && ssrc <= 0xffffffff ? { ssrc } : {}],
     rtcp: { ...(cname === '' ? {} : { cname }), reducedSize: media.rtcpRsize !== undefined }
   } as RtpParameters
 }
 
-/** @returns what the client can receive, for `audio:consume`. Header extensions are left out, as players do not need them */
+/** @returns the client's capabilities, for `audio:consume`, without header extensions, which players do not need */
 export const rtpCapabilitiesOf = ({ payloadType }: Offer): RtpCapabilities => ({
   codecs: [{ kind: 'audio', mimeType: 'audio/opus', preferredPayloadType: payloadType, clockRate: 48_000, channels: 2, parameters: {}, rtcpFeedback: [] }],
   headerExtensions: []
@@ -133,7 +133,7 @@ function candidatesOf ({ iceCandidates }: ServerParameters): NonNullable<MediaDe
   }))
 }
 
-/** What the server sends in the audio section of an answer to a player. */
+/** What the audio section of an answer to a player says about the audio that the server sends. */
 export interface SentAudio {
   payloadType: number
   ssrc: number
@@ -141,7 +141,7 @@ export interface SentAudio {
 }
 
 /**
- * @param sent undefined if the server receives
+ * @param sent undefined if the server receives audio
  * @returns the SDP answer
  */
 export function answerTo (offer: Offer, server: ServerParameters, sent?: SentAudio): string {

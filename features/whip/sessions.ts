@@ -6,14 +6,14 @@ import { OfferNotAcceptable, PreconditionFailed, PreconditionRequired, SessionNo
 import { answerTo, fragmentOf, parseFragment, parseOffer, rtpCapabilitiesOf, rtpParametersOf } from './sdp.ts'
 import type { Offer, SentAudio, ServerParameters } from './sdp.ts'
 
-/** How long a session may be without a connection for audio, in milliseconds. */
+/** A session ends after this time without an ICE connection, in milliseconds. */
 const unconnectedMs = 30_000
-/** How long another server may take to handle a request for its session, in milliseconds. */
+/** How long to wait until the server of a session has handled a request, in milliseconds. */
 const askMs = 5000
 
 type Kind = 'whip' | 'whep'
 
-/** A request for a session, from the user that the token identifies; undefined if the feature `auth` is off. */
+/** A request for a session. `userKey` is the user of the token; undefined if the feature `auth` is off. */
 interface SessionCall extends ResourceParams {
   kind: Kind
   userKey?: string | undefined
@@ -32,7 +32,7 @@ declare module 'flylive-audio-server/feature' {
   }
 }
 
-/** A client's session, which its URL identifies. */
+/** A client's session, which the client addresses by its URL. */
 interface Resource {
   id: string
   kind: Kind
@@ -45,11 +45,11 @@ interface Resource {
   /** The client's ICE username fragment. */
   iceUfrag: string
   etag: string
-  /** Since when there is no connection, epoch milliseconds; undefined if there is one. */
+  /** Since when there is no ICE connection, in epoch milliseconds; undefined while there is one. */
   unconnectedSince: number | undefined
 }
 
-/** The fields of the reply to a join that the feature uses. */
+/** The fields of the reply to `room:join` that this feature uses. */
 interface JoinReply {
   seats?: { seatIndex: number, userId: string | number }[]
   seatCount?: number
@@ -62,9 +62,9 @@ interface ResourceParams {
   id: string
 }
 
-/** Sessions of WHIP and WHEP clients. They outlive reloads. */
+/** Sessions of WHIP and WHEP clients. They outlive a reload of the feature. */
 export interface Sessions {
-  /** Opens a session for an offer. @throws the errors of the join, of the seat and of the offer */
+  /** Opens a session for an offer. @throws the errors of `room:join`, of `seat:take` and of the offer */
   open (kind: Kind, request: HttpRequest, roomId: string, pin: string | undefined, offer: string): Promise<{ id: string, answer: string, etag: string, links: string[] }>
   /**
    * Handles ICE candidates and ICE restarts.
@@ -78,7 +78,7 @@ export interface Sessions {
   check (): void
 }
 
-/** Separates the server from the rest of a session's id. */
+/** Separates the id of the server from the rest of a session's id. */
 const idSeparator = '~'
 
 const etagOf = ({ iceParameters }: ServerParameters) => `"${iceParameters.usernameFragment}"`
@@ -180,7 +180,7 @@ export function createSessions (app: FeatureInstance): Sessions {
     return resource
   }
 
-  // A load balancer may send the requests for a session to any server. The id of a session names its server.
+  // A load balancer may send a request to any server, so the id of a session contains the id of its server.
   const serverOf = ({ id }: SessionCall): string => id.includes(idSeparator) ? id.slice(0, id.lastIndexOf(idSeparator)) : nodeId
 
   async function patchHere ({ ifMatch, fragment, ...call }: ClusterRequestData<'whip:patch'>): Promise<Restarted | null> {
@@ -188,7 +188,7 @@ export function createSessions (app: FeatureInstance): Sessions {
     const { iceUfrag } = parseFragment(fragment)
     const isRestart = ifMatch === '*'
     if (!isRestart && ifMatch !== resource.etag) throw new PreconditionFailed()
-    // The server is an ICE lite agent, which needs no candidates of the client.
+    // The server is an ICE lite agent, so it does not need the client's candidates.
     if (!isRestart || iceUfrag === undefined || iceUfrag === resource.iceUfrag) return null
     const iceParameters = await sfu.restartIce(resource.session, resource.transportId)
     resource.server = { ...resource.server, iceParameters }
@@ -213,7 +213,7 @@ export function createSessions (app: FeatureInstance): Sessions {
         count()
       })
       try {
-        // A player does not create a room.
+        // Unlike an encoder, a player cannot create a room.
         if (kind === 'whep' && !await store.getRoom(roomId)) throw new RoomNotFound(roomId)
         const offer = parseOffer(text, kind === 'whip' ? 'send' : 'receive')
         const joined = await messages.dispatch(session, 'room:join', { roomId, ...(pin === undefined ? {} : { pin }) }) as JoinReply
@@ -229,7 +229,7 @@ export function createSessions (app: FeatureInstance): Sessions {
         return { id, answer: answerTo(offer, server, sent), etag, links: linksOf(joined) }
       } catch (error) {
         session.end()
-        // The worker rejects parameters that the offer should not contain.
+        // The media worker has rejected the parameters of the offer.
         if (error instanceof TypeError) throw withDetails(new OfferNotAcceptable('The offer cannot be accepted'), { reason: error.message })
         throw error
       }
