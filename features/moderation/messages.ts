@@ -5,7 +5,7 @@ import type { RequestMap } from 'flylive-audio-server/feature'
 const maxBanSeconds = 10 * 365 * 86_400
 /** Maximum interval of slow mode, in seconds. */
 const maxSlowModeSeconds = 3600
-/** Maximum number of users that a request to mute everyone excepts: at least one per seat. */
+/** Maximum number of users whom a request to mute everyone can except. It must not be lower than the number of seats. */
 const maxExcepted = 100
 
 const aboutUser = (summary: string) => ({ request: z.object({ userId }).describe(summary), reply: z.object({ userId }) })
@@ -15,8 +15,8 @@ export const requests = {
   'room:kick': {
     request: z.object({
       userId,
-      banSeconds: z.number().min(0).max(maxBanSeconds).optional().describe('How long the user may not join again. Default: the user may join again at once')
-    }).describe('Removes a user from the room. Owner and admins only, and not against the owner'),
+      banSeconds: z.number().min(0).max(maxBanSeconds).optional().describe('How long the user cannot join again. Default: the user can join again immediately')
+    }).describe('Removes a user from the room. Owner and admins only. An admin cannot delete messages of the owner'),
     reply: z.object({ userId })
   },
   'room:unban': aboutUser('Lifts the ban of a user; has no effect if there is none. Owner and admins only'),
@@ -36,7 +36,7 @@ export const requests = {
     reply: z.object({ userIds: z.array(userId).describe('The users whom the request has muted') })
   },
   'room:lock': {
-    request: z.object({ pin: z.string().min(4).max(32).optional().describe('PIN that later joins require. Default: nobody new is admitted') }).describe('Locks the room, or replaces its PIN. Owner and admins only'),
+    request: z.object({ pin: z.string().min(4).max(32).optional().describe('PIN that is required to join from now on. Without a PIN, nobody else can join') }).describe('Locks the room, or replaces its PIN. Owner and admins only'),
     reply: z.object({})
   },
   'room:unlock': bare('Unlocks the room and removes its PIN. Owner and admins only'),
@@ -47,7 +47,7 @@ export const requests = {
   'room:transfer': aboutUser('Makes another member the owner. Owner only'),
   'room:end': bare('Removes everyone and closes the room. Owner only'),
   'chat:delete': {
-    request: z.object({ id: z.string().min(1).max(128).describe('Id of the message') }).describe('Deletes a chat message for everyone. Owner and admins only, and not against the owner'),
+    request: z.object({ id: z.string().min(1).max(128).describe('Id of the message') }).describe('Deletes a chat message for everyone. Owner and admins only. An admin cannot delete messages of the owner'),
     reply: z.object({})
   },
   'chat:slowMode': {

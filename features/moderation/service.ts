@@ -6,14 +6,15 @@ import type { config } from './config.ts'
  * The commands of a room's hosts (the owner and admins). Each command checks the sender's role when it runs, and writes an
  * audit line when it is done.
  *
- * All methods throw FORBIDDEN if the sender may not send the command, and UNAVAILABLE.
+ * All methods throw FORBIDDEN if the sender's role does not allow the command, and UNAVAILABLE if the store cannot be reached.
  */
 export interface Moderation {
   /**
-   * Closes a user's connections in the room.
+   * Removes a user from the room and, if `banSeconds` is given, bans the user.
    *
    * @returns the user's id as in their token, if the user is in the room
-   * @throws CANNOT_TARGET_SELF, FORBIDDEN against the owner, BAN_LIMIT; NOT_IN_ROOM, but a user who is not in the room may be banned
+   * @throws CANNOT_TARGET_SELF, BAN_LIMIT; FORBIDDEN if an admin targets the owner; NOT_IN_ROOM if the user is not in the room
+   *   and `banSeconds` is not given
    */
   kick (room: LocalRoom, session: Session, userId: UserId, banSeconds?: number): Promise<UserId>
   unban (room: LocalRoom, session: Session, userId: UserId): Promise<void>
@@ -24,7 +25,7 @@ export interface Moderation {
   bans (room: LocalRoom, session: Session, after: string, limit: number): Promise<Ban[]>
   /**
    * @returns the users whom the command has muted
-   * @throws FEATURE_DISABLED without the feature `seats`
+   * @throws FEATURE_DISABLED if the feature `seats` is off
    */
   muteAll (room: LocalRoom, session: Session, except: readonly UserId[]): Promise<UserId[]>
   lock (room: LocalRoom, session: Session, pin?: string): Promise<void>
@@ -34,9 +35,9 @@ export interface Moderation {
   /** @throws CANNOT_TARGET_SELF, NOT_IN_ROOM */
   transfer (room: LocalRoom, session: Session, userId: UserId): Promise<UserId>
   end (room: LocalRoom, session: Session): Promise<void>
-  /** @throws MESSAGE_NOT_FOUND; FEATURE_DISABLED without the feature `chat` */
+  /** @throws MESSAGE_NOT_FOUND; FEATURE_DISABLED if the feature `chat` is off */
   deleteMessage (room: LocalRoom, session: Session, id: string): Promise<void>
-  /** @throws FEATURE_DISABLED without the feature `chat` */
+  /** @throws FEATURE_DISABLED if the feature `chat` is off */
   slowMode (room: LocalRoom, session: Session, seconds: number): Promise<void>
 }
 
@@ -58,7 +59,7 @@ export function createModeration (app: FeatureInstance, { maxBans }: z.output<ty
     if (await rooms.roleOf(record, session) !== 'owner') throw new Forbidden('This requires the owner of the room')
   }
 
-  /** @throws FORBIDDEN if an admin acts against the owner; UNAVAILABLE */
+  /** @throws FORBIDDEN if an admin targets the owner; UNAVAILABLE */
   async function assertNotAgainstOwner ({ record }: LocalRoom, role: Role, target: UserId): Promise<void> {
     if (role !== 'owner' && isSame(await rooms.ownerOf(record), target)) throw new Forbidden('An admin cannot act against the owner of the room')
   }
