@@ -2,18 +2,18 @@ import { sampleRate } from './opus.ts'
 
 const bucketMs = 20
 const buckets = 16
-/** Weight of the past, per packet: half of the weight is on the last 1.4 s. */
+/** With each packet, the weight of earlier packets is multiplied by this. The last 1.4 s have half of the weight. */
 const memory = 0.99
 /** The fraction of packets that should arrive in time. */
 const quantile = 0.97
-/** How long a fast packet is the reference for the others, in milliseconds. */
+/** How long the packet with the lowest delay stays the reference for later packets, in milliseconds. */
 const windowMs = 2500
-/** A change of the delay by more than this is a new timeline of the sender, in milliseconds. */
+/** If the delay changes by more than this, the sender has started a new timeline, in milliseconds. */
 const maxDelayMs = 2000
 
 /**
- * Estimates how long packets of one voice must be held so that nearly all of them arrive in time: from a
- * histogram of the delay of each packet compared with the fastest one of the last seconds.
+ * Estimates how long packets of one voice must be held so that nearly all of them arrive in time. The estimate comes from a
+ * histogram of packet delays, relative to the lowest delay of the last seconds.
  */
 export class DelayEstimator {
   readonly #minMs: number
@@ -31,7 +31,7 @@ export class DelayEstimator {
 
   /**
    * @param now when the packet arrived, in milliseconds
-   * @param timestamp of the packet, in samples, modulo 2³²
+   * @param timestamp RTP timestamp of the packet, in samples, modulo 2³²
    */
   update (now: number, timestamp: number): void {
     const elapsed = (timestamp - this.#timestamp) | 0
@@ -61,7 +61,7 @@ export class DelayEstimator {
     let sum = 0
     let bucket = 0
     while (bucket < buckets - 1 && (sum += this.#histogram[bucket] as number) < quantile) bucket++
-    // A tick may be late by almost a packet.
+    // Two extra buckets: the upper bound of this bucket, and a tick that is late by almost one packet.
     return bucket === 0 ? this.#minMs : Math.min(this.#maxMs, Math.max(this.#minMs, (bucket + 2) * bucketMs))
   }
 }

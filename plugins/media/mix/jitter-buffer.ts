@@ -8,11 +8,11 @@ export interface VoicePacket {
 }
 
 /**
- * What a voice plays next:
- * - `packet`: this packet. If `skip` is true, its successor follows in its place, to shorten the delay
- * - `lost`: the packet did not arrive; `next` is its successor, if that has arrived
- * - `wait`: the packet has not arrived yet. Something else must be played, which lengthens the delay
- * - undefined: nothing; the voice sends nothing
+ * What the mixer plays next for a voice:
+ * - `packet`: this packet. If `skip` is true, the next packet replaces it, to shorten the delay
+ * - `lost`: the packet did not arrive in time; `next` is the packet after it, if that one has arrived
+ * - `wait`: the packet has not arrived yet. The mixer must fill the time, which lengthens the delay
+ * - undefined: nothing, because the voice is silent
  */
 export type Playable =
   { kind: 'packet', packet: VoicePacket, skip: boolean } |
@@ -20,25 +20,28 @@ export type Playable =
   { kind: 'wait', samples: number }
 
 export interface JitterBufferOptions {
-  /** Bounds of the time that packets are held, in milliseconds. */
+  /** Minimum and maximum time for which packets are held, in milliseconds. */
   minMs: number
   maxMs: number
 }
 
-/** Two packets, and up to six if they arrive irregularly. More than six do not reduce the gaps, even with 200 ms of jitter. */
+/**
+ * Two packets are held, and up to six if packets arrive irregularly. Holding more than six does not reduce gaps, even with 200
+ * ms of jitter.
+ */
 const defaults: JitterBufferOptions = { minMs: 40, maxMs: 120 }
 
-/** A sequence number this far from the last one starts a new stream. */
+/** A sequence number that differs from the last one by more than this starts a new stream. */
 const maxGap = 500
-/** Excess over the maximum delay at which packets are dropped instead of played faster, in milliseconds. */
+/** If packets are held for this much longer than the target, they are dropped instead of skipped one at a time, in milliseconds. */
 const overflowMs = 200
-/** How long to wait for packets before the voice counts as silent, and at most for one packet, in milliseconds. */
+/** Maximum wait for a missing packet, and for the next packet before the voice is considered silent, in milliseconds. */
 const maxWaitMs = 100
-/** The delay is shortened by a packet if there was one more than needed for this many packets. */
+/** If one packet too many was held during this many packets, one is skipped. `quiet` applies while skipping is not audible. */
 const packetsBeforeSkip = { quiet: 10, loud: 50 }
-/** After this many late packets in a row, the sender has gone back to lower sequence numbers. */
+/** After this many late packets in a row, the sender has evidently restarted with lower sequence numbers. */
 const maxLate = 10
-/** A packet of at most this size is the last one before a pause (discontinuous transmission), in bytes. */
+/** A packet of at most this size is the last packet before a pause (discontinuous transmission), in bytes. */
 const dtxBytes = 2
 
 /** Orders the packets of one voice and holds them until they can be played without gaps. */
@@ -48,14 +51,14 @@ export class JitterBuffer {
   readonly #packets = new Map<number, VoicePacket>()
   #state: 'idle' | 'filling' | 'playing' = 'idle'
   #fillingSince = 0
-  /** Extended sequence numbers: the next packet to play, and the latest one that has arrived. */
+  /** Extended sequence numbers of the next packet to play and of the latest packet that has arrived. */
   #next = 0
   #latest: number | undefined
-  /** Packets before this one have been played. */
+  /** Extended sequence number. All packets before it have been played. */
   #played = -Infinity
   #samples = frameSamples
   #waitedMs = 0
-  /** The least time that packets were held, over the last `packets` packets. */
+  /** The shortest time for which a packet was held, among the last `packets` packets. */
   #least = { heldMs: Infinity, packets: 0 }
   #isPause = false
   #lateInRow = 0
@@ -65,19 +68,19 @@ export class JitterBuffer {
     this.#delay = new DelayEstimator(this.#options)
   }
 
-  /** Whether the voice has nothing to play, now and soon. */
+  /** Whether the buffer is empty and the voice is considered silent. */
   get isIdle (): boolean {
     return this.#state === 'idle'
   }
 
-  /** The current target of the delay, in milliseconds. */
+  /** How long packets should currently be held, in milliseconds. */
   get targetMs (): number {
     return this.#delay.targetMs
   }
 
   /**
    * @param now arrival time in milliseconds
-   * @returns `late` if the packet's turn has passed
+   * @returns `late` if the packet arrived after its turn
    */
   insert (sequenceNumber: number, timestamp: number, payload: Uint8Array, now: number): 'held' | 'late' | 'duplicate' | 'invalid' {
     const samples = samplesOf(payload)
@@ -126,7 +129,7 @@ export class JitterBuffer {
     if (this.#latest < this.#next) return this.#waitedMs < maxWaitMs && !this.#isPause ? this.#wait() : this.#becomeIdle()
     if (this.#heldMs < targetMs && this.#waitedMs < maxWaitMs) return this.#wait()
     this.#advance()
-    // A wait was played in place of this packet.
+    // The time of this packet was already filled while waiting for it.
     if (this.#waitedMs >= this.#packetMs && this.#heldMs >= targetMs) {
       this.#waitedMs -= this.#packetMs
       return this.take(now, isQuiet)
@@ -167,7 +170,7 @@ export class JitterBuffer {
     this.#state = 'idle'
   }
 
-  /** Whether all recent packets were held for at least a packet longer than the target. */
+  /** Whether all recent packets were held at least one packet longer than the target. */
   #isTooLong (targetMs: number, isQuiet: boolean): boolean {
     const least = this.#least
     least.heldMs = Math.min(least.heldMs, this.#heldMs)

@@ -1,6 +1,6 @@
-/** Highest sample value of the mix, about 1 dB below the maximum, because encoding adds some overshoot. */
+/** Maximum sample value of the mix. It is about 1 dB below the maximum of 16 bits, because encoding adds some overshoot. */
 const ceiling = 29_200
-/** The gain is reduced over this many samples per channel (2.5 ms), and rises again by 9 dB per second. */
+/** The gain falls within this many samples per channel (2.5 ms), and rises by 9 dB per second. */
 const attackSamples = 120
 const releasePerFrame = 1.02
 

@@ -8,7 +8,7 @@ import type { MixStats } from './stats.ts'
 
 export type MixVoice = Pick<TappedVoice, 'producerId' | 'userId' | 'source' | 'ssrc' | 'levelExtensionId' | 'paused'>
 
-/** What a mix sends to a port; see {@link MixFrame}. */
+/** Selects what a mix sends to a port as {@link MixFrame}s. */
 export interface MixStreams {
   /** The mix, decoded. */
   pcm?: boolean
@@ -31,9 +31,12 @@ export type MixFrame =
   { kind: 'voice', producerId: string, userId: UserId, source: ProducerSource, timestamp: number, sequenceNumber: number, rtpTimestamp: number, payload: Uint8Array }
 
 export interface MixRoomOptions {
-  /** UDP port on 127.0.0.1 for the voices and the mix; 0 selects a free one. */
+  /** UDP port on 127.0.0.1 that receives the voices and sends the mix; 0 selects a free port. */
   port: number
-  /** When the mix was opened, by `highResolutionMs`. Sequence numbers and timestamps count from here, also after the thread is replaced. */
+  /**
+   * When the mix was opened, by `highResolutionMs`. Sequence numbers and timestamps count from this time, even after the thread
+   * was replaced.
+   */
   openedAt: number
   ssrc: number
   payloadType: number

@@ -19,11 +19,14 @@ const encoding = {
   1: { bitrate: 48_000, complexity: 3 },
   2: { bitrate: 96_000, complexity: 3 }
 } as const
-/** 20 ms of silence: what the encoder returns after some silent frames. */
+/** 20 ms of silence, as the encoder returns it after some silent frames. */
 const silentPacket = Uint8Array.of(0xf8, 0xff, 0xfe)
-/** Silent frames that are encoded before {@link silentPacket} is sent instead, so that the state of encoder and decoders is silence. */
+/**
+ * After this many silent frames, {@link silentPacket} is sent without encoding. By then, the encoder and all decoders are in a
+ * silent state.
+ */
 const silentFrames = 10
-/** Frames without music after which the mix is mono again. */
+/** After this many frames without music, the mix is mono again. */
 const framesUntilMono = 500
 
 const nothing: ReadonlySet<never> = new Set()
@@ -42,7 +45,7 @@ export class MixerRoom {
   #voices = new Map<number, Voice>()
   #speakers = new Set<Voice>()
   #loudest: LoudestVoices<Voice>
-  /** The voices in the last frame, which fade out if they are not in the next one. */
+  /** The voices of the last frame. A voice that is not in the next frame fades out. */
   #mixed: ReadonlySet<Voice> = nothing
   #encoder: { channels: Channels, encoder: OpusEncoder } | undefined
   #silentFor = 0
@@ -59,7 +62,7 @@ export class MixerRoom {
     this.#counts = counts
     this.#opus = new Opus(module)
     this.#loudest = new LoudestVoices(options.maxVoices)
-    // All addresses are literal, so no lookup is needed.
+    // The socket sends only to 127.0.0.1, so no lookup is needed.
     this.#socket = createSocket({ type: 'udp4', recvBufferSize: 1 << 20, lookup: (_host, _options, callback) => callback(null, loopback, 4) })
     this.#socket.on('message', (packet) => this.#receive(packet))
   }
@@ -76,7 +79,7 @@ export class MixerRoom {
     this.#socket.bind(this.#options.port, loopback, () => resolve(this.#socket.address().port))
     const port = await promise
     this.#socket.off('error', reject)
-    this.#socket.on('error', () => { /* A packet could not be sent; the next one may. */ })
+    this.#socket.on('error', () => { /* This packet could not be sent, but sending the next one may succeed. */ })
     return port
   }
 
@@ -102,7 +105,7 @@ export class MixerRoom {
   stream (port: MessagePort, streams: MixStreams): void {
     this.#streams.set(port, streams)
     port.on('close', () => this.#streams.delete(port))
-    // A port with a listener would keep the thread alive.
+    // Without `unref`, a port with a listener would keep the thread alive.
     port.unref()
   }
 
@@ -130,7 +133,7 @@ export class MixerRoom {
     this.#packet = undefined
   }
 
-  /** Starts with new decoders, after an error that was not caused by a single packet. */
+  /** Replaces all decoders, after an error that a single packet did not cause. */
   restart (): void {
     this.#opus = new Opus(this.#module)
     this.#encoder = undefined
@@ -160,7 +163,7 @@ export class MixerRoom {
     }
   }
 
-  /** Adds up 20 ms of the loudest voices and of all music. */
+  /** Sums up 20 ms of the loudest voices and of all music. */
   #mix (now: number): { sum: Float32Array, channels: Channels, isSilent: boolean } {
     const selected = this.#loudest.select(this.#speakers)
     const channels = this.#channels()
@@ -183,7 +186,7 @@ export class MixerRoom {
     return { sum, channels, isSilent }
   }
 
-  /** Two channels while music is playing, and for some time afterwards. */
+  /** @returns 2 while music is playing, and for some time afterwards; otherwise 1 */
   #channels (): Channels {
     const hasMusic = this.#mixed.values().some(({ info }) => info.source === 'music')
     this.#withoutMusicFor = hasMusic ? 0 : this.#withoutMusicFor + 1

@@ -20,10 +20,10 @@ export interface RoomMix {
   /** Unix time of timestamp 0 by this server's clock, in milliseconds. Changes when that clock is corrected. */
   readonly startTime: number
   /**
-   * Sends the mix or its voices to a port as `MixFrame`s, one message per stream and 20 ms. The port is transferred to
-   * the mixer thread, so frames reach the thread that has the other end of the channel directly. The mix closes
-   * the port when it is closed and when its thread dies. After a `close` event of the other end, call this again
-   * with a new port, unless this use is closed. Closing the other end ends the stream.
+   * Sends the mix or its voices to a port as `MixFrame`s: one message per stream every 20 ms. The port is transferred to the
+   * mixer thread, so that frames go directly to the thread with the other end of the channel. The mix closes the port when it
+   * is closed and when its thread dies. After a `close` event of the other end, call this again with a new port, unless this
+   * use is closed. Closing the other end ends the stream.
    */
   stream (port: MessagePort, streams: MixStreams): void
   on (event: 'close', listener: () => void): unknown
@@ -53,7 +53,7 @@ export class Mixes {
   }
 
   /**
-   * Starts the mix of a room, or joins the one that exists.
+   * Starts the mix of a room, or uses the existing one.
    *
    * @throws ROOM_NOT_FOUND, OVERLOADED, UNAVAILABLE
    */
@@ -226,7 +226,7 @@ class ActiveMix {
     attachments?.output.close()
   }
 
-  /** The thread was replaced, and its port was taken: mediasoup cannot send to another port, so tap and output are opened again. */
+  /** A new thread uses another port. mediasoup cannot change the port of a transport, so tap and output are opened again. */
   #moved (): void {
     if (!this.#room || this.#closed) return
     this.#detach()

@@ -1,8 +1,8 @@
 import { readFile } from 'node:fs/promises'
 import { fileURLToPath } from 'node:url'
 
-// A binding of libopus (RFC 6716), compiled to WebAssembly by the package @evan/opus. The package's own
-// API has no packet loss concealment, no forward error correction and no frame sizes.
+// A binding to libopus (RFC 6716) as the package @evan/opus compiles it to WebAssembly. The package's own API lacks packet loss
+// concealment, forward error correction and frame sizes.
 
 export const sampleRate = 48_000
 /** Samples per channel in 20 ms. */
@@ -39,7 +39,7 @@ export async function compileOpus (): Promise<WebAssembly.Module> {
   return await WebAssembly.compile(await readFile(fileURLToPath(import.meta.resolve('@evan/opus/wasm/simd.wasm'))))
 }
 
-/** An error code of libopus, for an invalid packet, for example. */
+/** An error that libopus returns, for example for an invalid packet. */
 export class OpusError extends Error {
   constructor (call: string, code: number) {
     super(`${call} failed with ${code}`)
@@ -135,7 +135,7 @@ export interface OpusDecoder {
   readonly channels: Channels
   /** @param packet at most {@link maxPacketBytes} */
   decode (packet: Uint8Array): Int16Array
-  /** Generates samples for a lost packet from the previous ones. @param samples per channel, a multiple of 120 */
+  /** Generates samples for a lost packet from the previous packets. @param samples per channel, a multiple of 120 */
   conceal (samples: number): Int16Array
   /** Decodes the copy of a lost packet that the next packet contains, or conceals the packet if there is no copy. */
   recover (next: Uint8Array, samples: number): Int16Array

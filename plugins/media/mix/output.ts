@@ -10,17 +10,17 @@ import type { RoomRouter } from '../room-router.ts'
 /** Payload type of the mix between its thread and the media worker. */
 export const mixPayloadType = 100
 
-/** How long to wait while the output is reopened, in milliseconds. */
+/** How long a caller waits while the output is being reopened, in milliseconds. */
 const timeoutMs = 5000
 
 export interface MixOutputOptions {
   ssrc: number
-  /** The UDP port on 127.0.0.1 from which the packets come. No other packets are accepted. */
+  /** The UDP port on 127.0.0.1 from which the mixer thread sends. Packets from other ports are dropped. */
   port: number
 }
 
 /**
- * The producer of a room's mix. It is not one of the room's producers: clients consume it by its alias only. If the
+ * The producer of a room's mix. It is not in the list of the room's producers; clients consume it by the id `mix`. If the
  * media worker dies, it is reopened with the same id and emits `reopened`. It closes with its room.
  */
 export class MixOutput extends Attachment {

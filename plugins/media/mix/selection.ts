@@ -2,7 +2,10 @@
 export const silence = -127
 /** Quieter voices are not mixed, in dBov. */
 const threshold = -80
-/** Smoothing per packet of 20 ms. A voice that starts is selected within two packets, and kept during pauses between words. */
+/**
+ * Smoothing factors per packet of 20 ms. They select a voice within two packets after it starts, and keep it during pauses
+ * between words.
+ */
 const attack = 0.5
 const release = 0.03
 /** A voice replaces a selected one immediately if it is this much louder, in dB. */

@@ -4,9 +4,9 @@ export interface MixCounts {
   late: number
   /** Lost packets that were restored from the next packet (forward error correction). */
   recovered: number
-  /** Packets that were lost, or not there in time, and were concealed. */
+  /** Packets that were lost or late, and were concealed. */
   concealed: number
-  /** Packets that are not valid Opus. */
+  /** Packets that did not contain valid Opus. */
   invalid: number
 }
 
@@ -23,5 +23,5 @@ export interface MixStats extends MixCounts {
   lateness: number[]
 }
 
-/** @returns the time in milliseconds, by a clock that all threads share and that never goes back */
+/** @returns the time in milliseconds, by a monotonic clock that all threads share */
 export const highResolutionMs = () => Number(process.hrtime.bigint()) / 1e6

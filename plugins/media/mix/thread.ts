@@ -6,9 +6,9 @@ import { highResolutionMs, noCounts } from './stats.ts'
 
 // A mixer thread: mixes rooms, with one tick per 20 ms for all of them. threads.ts starts it.
 
-/** Ticks that the thread catches up after it was delayed; more are left out. */
+/** Maximum number of missed ticks that a delayed thread catches up. Earlier ticks are skipped. */
 const maxCatchUp = 25
-/** Ticks that run without reading packets in between. */
+/** Maximum number of ticks that run before the thread reads packets again. */
 const maxTicks = 2
 const reportMs = 1000
 
@@ -55,7 +55,7 @@ function tick (now: number, due: number): void {
     try {
       room.tick(now, due + toHighResolution)
     } catch (error) {
-      // One room must not silence the others. Its decoders may be in an invalid state.
+      // An error in one room must not affect the others. The room restarts, because its decoders may be in an invalid state.
       send({ type: 'fault', roomId, stack: stackOf(error) })
       room.restart()
     }
@@ -64,7 +64,10 @@ function tick (now: number, due: number): void {
   for (const room of rooms.values()) room.send()
 }
 
-/** Runs the ticks that are due, but reads received packets after some of them, because otherwise an overloaded thread would only mix silence. */
+/**
+ * Runs the ticks that are due, but at most {@link maxTicks}. Then the thread reads packets; otherwise, an overloaded thread
+ * would only mix silence.
+ */
 function run (): void {
   let now = performance.now()
   if (now - due > maxCatchUp * frameMs) due = now - maxCatchUp * frameMs
@@ -77,7 +80,7 @@ function run (): void {
   schedule(now)
 }
 
-/** Received packets are read before the tick, so that they are not late if the thread was delayed. */
+/** Schedules the next ticks. `setImmediate` lets the thread read received packets first, so that they are not too late for the tick. */
 function schedule (now: number): void {
   if (due <= now) setImmediate(run)
   else setTimeout(() => setImmediate(run), due - now)

@@ -38,16 +38,16 @@ export interface MixThreads {
 
 /** How long a thread may take to open a mix, in milliseconds. */
 const timeoutMs = 5000
-/** A thread that has not reported for this long does not run any more, in milliseconds. */
+/** A thread that has not reported for this long is restarted, in milliseconds. */
 const silentMs = 5000
 /** Minimum interval between two logged faults of a thread, in milliseconds: a fault may repeat with every packet. */
 const faultIntervalMs = 1000
-/** Threads report once per second; a load above this starts another thread for new rooms, as a fraction of a core. */
+/** If the thread with the fewest mixes uses more CPU than this, another thread is started for new mixes. As a fraction of a core. */
 const fullLoad = 0.6
 const respawnDelayMs = 100
 const maxRespawnDelayMs = 5000
 
-/** Mixer threads. The first one starts with the first mix; more start when all are busy. */
+/** Mixer threads. The first thread starts with the first mix; further ones start when the running threads are busy. */
 export function createMixThreads (metrics: Metrics, log: FastifyBaseLogger): MixThreads {
   const threads = new Set<MixThread>()
   const mixMetrics = createMixMetrics(metrics)
@@ -79,7 +79,7 @@ export function createMixThreads (metrics: Metrics, log: FastifyBaseLogger): Mix
   }
 }
 
-/** A mix in a thread, with what the thread must know to open it again. */
+/** A mix in a thread, with all the data that a new thread needs to open it again. */
 class HostedRoom implements ThreadRoom {
   readonly id: number
   readonly #thread: MixThread
@@ -130,7 +130,7 @@ class HostedRoom implements ThreadRoom {
     this.#thread.remove(this)
   }
 
-  /** Tells a new thread all about the mix. */
+  /** Sends all data of the mix to a new thread. */
   restore (): void {
     this.#thread.send({ type: 'open', roomId: this.id, options: { ...this.#options, port: this.#port } })
     if (this.#voices.length > 0) this.setVoices(this.#voices)
@@ -154,7 +154,7 @@ class HostedRoom implements ThreadRoom {
 /** A mixer thread, which is replaced when it ends or no longer reports. */
 class MixThread {
   readonly rooms = new Map<number, HostedRoom>()
-  /** CPU time per second. */
+  /** CPU time of the thread in the last second, in seconds. */
   load = 0
   worker: Worker | undefined
   readonly #opus: () => Promise<WebAssembly.Module>
@@ -181,7 +181,7 @@ class MixThread {
     if (this.rooms.delete(room.id)) this.send({ type: 'close', roomId: room.id })
   }
 
-  /** @returns whether a thread receives the message. A new thread gets all about its rooms from {@link HostedRoom.restore} */
+  /** @returns false if no thread is running. {@link HostedRoom.restore} sends all data to the next thread */
   send (message: ToMixer, transfer: MessagePort[] = []): boolean {
     this.worker?.postMessage(message, transfer)
     return this.worker !== undefined
@@ -228,7 +228,7 @@ class MixThread {
     setTimeout(() => { this.#start() }, delay).unref()
   }
 
-  /** Ends a thread that does not report, because it is in an endless loop, for example. */
+  /** Ends the thread if it stops reporting: it may be in an endless loop, for example. */
   #watch (worker: Worker): void {
     this.#cancelWatchdog()
     this.#cancelWatchdog = afterReading(silentMs, () => {

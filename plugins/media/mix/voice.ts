@@ -7,9 +7,9 @@ import type { IncomingRtp } from './rtp.ts'
 import { silence, smoothed } from './selection.ts'
 import type { MixCounts } from './stats.ts'
 
-/** Voices below this level are quiet enough to skip a packet inaudibly, in dBov. */
+/** Below this level, skipping a packet of a voice is not audible, in dBov. */
 const quiet = -50
-/** Capacity for the rest of a packet and another packet, in samples per channel. */
+/** Capacity for the rest of one packet and another whole packet, in samples per channel. */
 const capacity = 2 * 5760
 
 /** One voice of a room: its jitter buffer, decoder and level. */
@@ -26,7 +26,7 @@ export class Voice {
   readonly #pcm: Int16Array
   #from = 0
   #to = 0
-  /** While the voice is not decoded: the packet that is playing, and its remaining samples per channel. */
+  /** While the voice is skipped: the current packet, and its remaining samples per channel. */
   #playing: VoicePacket | undefined
   #remaining = 0
   #hasLevels = true
@@ -40,7 +40,7 @@ export class Voice {
     this.#pcm = new Int16Array(capacity * this.channels)
   }
 
-  /** Whether the packets contain no levels, so that only decoding the voice shows how loud it is. */
+  /** Whether the voice must be decoded to measure its level, because its packets do not contain the level. */
   get needsDecoding (): boolean {
     return !this.#hasLevels
   }
@@ -75,7 +75,7 @@ export class Voice {
     }
     if (this.#to === this.#from) return
     const end = Math.min(this.#from + length, this.#to)
-    // A voice that ends within the 20 ms is filled up with silence.
+    // If the voice ends within the 20 ms, the rest is silence.
     if (end < this.#from + length) this.#pcm.fill(0, end, this.#from + length)
     const frame = this.#pcm.subarray(this.#from, this.#from + length)
     this.#from = end
