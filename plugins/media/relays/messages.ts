@@ -17,10 +17,10 @@ export const registry = z.object({
 export type Registry = z.infer<typeof registry>
 export type RegisteredVoice = Registry['voices'][string]
 
-/** Identifies a pipe: the sink's server numbers its pipes; a newer pipe replaces an older one of the same room. */
+/** Identifies a pipe. The receiving server (`from`) numbers its pipes; a newer pipe replaces an older one of the same room. */
 export interface PipeId {
   roomId: string
-  /** The server that receives. */
+  /** The id of the server that receives the audio. */
   from: string
   epoch: number
 }
@@ -46,11 +46,11 @@ declare module '../../cluster/messages.ts' {
     'relay:more': { data: PipeId & { voices: string[] }, reply: { voices: PipedVoice[] } }
     /** Closes a pipe. */
     'relay:drop': { data: PipeId, reply: null }
-    /** How many packets the source has received of each voice; voices that do not exist are missing. */
+    /** Returns how many packets of each voice the source has received, without voices that do not exist. */
     'relay:counts': { data: { roomId: string, voices: string[] }, reply: Record<string, number> }
-    /** The active speakers of the server in a room, and how loud they are. */
+    /** Returns the active speakers of a room on the asked server, and how loud they are. */
     'relay:speakers': { data: { roomId: string }, reply: { activeSpeakers: UserId[], levels: number[] } }
-    /** Which of these pipes the sink still uses. */
+    /** Returns, for each pipe, whether the sink still uses it. */
     'relay:holds': { data: { to: string, pipes: { roomId: string, epoch: number }[] }, reply: boolean[] }
   }
 }

@@ -14,7 +14,7 @@ import type { PipeEnd, RegisteredVoice, Registry } from './messages.ts'
 import { Sink } from './sink.ts'
 import { createSources } from './source.ts'
 
-/** How long a consumer waits for a voice from another server (protocol.md, section 7, "Audio across servers"), in milliseconds. */
+/** How long `audio:consume` waits for a voice from another server (protocol.md, section 7, "Audio across servers"), in milliseconds. */
 const fetchMs = 5000
 const requestMs = 3000
 const checkMs = 1000
@@ -33,12 +33,12 @@ export interface Relays {
   /** Asks the other servers for the active speakers that this server does not know yet. Waits at most half a second. */
   learnSpeakers (roomId: string): Promise<void>
   /**
-   * Waits until a voice from another server can be consumed. Returns at once for any other id.
+   * Waits until a voice from another server can be consumed. For any other id, returns immediately.
    *
    * @throws UNAVAILABLE after five seconds
    */
   fetch (roomId: string, producerId: string): Promise<void>
-  /** Must be called when the voices of this server in a room, or one of them, have changed. */
+  /** Must be called when a voice of this server was added, removed, paused or resumed in a room. */
   changed (roomId: string): void
   /** Must be called when the room's media on this server was opened, closed or partly lost. */
   mediaChanged (roomId: string): void
@@ -46,7 +46,7 @@ export interface Relays {
   speaking (roomId: string, speakers: ActiveSpeakers): void
   /** Number of pipes, for tests and metrics. */
   counts (): { sources: number, sinks: number }
-  /** @returns once this server's last changes are stored */
+  /** Stops all relays. Resolves when the last changes of this server are stored. */
   close (): Promise<void>
 }
 
@@ -61,25 +61,25 @@ interface RelayedRoom {
   voices: Map<string, RegisteredVoice>
   sinks: Map<string, Sink>
   speaking: Map<string, Speaking>
-  /** Requests for the speakers of servers that have not sent theirs. */
+  /** Pending requests for active speakers, by server. */
   asking: Map<string, Promise<void>>
   waiting: Set<() => void>
 }
 
 const isWildcard = (ip: string) => ip === '0.0.0.0' || ip === '::'
 
-/** @returns where pipes listen, and the address that is sent to other servers */
+/** @returns the address at which pipes listen, and the address that other servers receive */
 function addressOf ({ RELAY_IP, MEDIASOUP_LISTEN_IP: listenIp, MEDIASOUP_ANNOUNCED_IP: announced }: FastifyInstance['config']): { ip: string, told: string } {
   const interfaces = Object.values(networkInterfaces()).flatMap((addresses) => addresses ?? [])
-  // Pipes need an IP address, not a host name. The machine's own address is right on a network that the servers share.
+  // Pipes need an IP address, not a host name. Servers on a common network can use the machine's own address.
   const ownAddress = () => interfaces.find(({ family, internal }) => !internal && family === 'IPv4')?.address ?? '127.0.0.1'
   const told = RELAY_IP ?? (isWildcard(listenIp) ? announced.find((address) => isIP(address) !== 0) ?? ownAddress() : listenIp)
   const isOwn = interfaces.some(({ address }) => address === told)
-  // A server behind NAT does not have the address that others reach it at.
+  // Behind NAT, the machine does not have the address at which other servers reach it.
   return { ip: isOwn ? told : isWildcard(listenIp) ? (isIP(told) === 6 ? '::' : '0.0.0.0') : listenIp, told }
 }
 
-/** The metrics of relays; a server without Redis has them, too. */
+/** The metrics of relays. A server without Redis has them, too. */
 export function createRelayMetrics ({ metrics }: Pick<FastifyInstance, 'metrics'>) {
   const pipes = metrics.gauge('flylive_relay_pipes', 'Connections for audio of rooms with other servers: out to them, in from them', ['direction'])
   for (const direction of ['in', 'out']) pipes.set({ direction }, 0)
@@ -99,7 +99,7 @@ export function createRelays (app: FastifyInstance, rooms: MediaRooms, { pipes, 
   let epoch = 0
   let closed = false
 
-  // The registry: this server writes its own voices, one change at a time per room.
+  // The registry. This server writes its own voices to it, one change at a time per room.
 
   const writing = new Map<string, { again: boolean, done: Promise<void> }>()
 
@@ -126,7 +126,8 @@ export function createRelays (app: FastifyInstance, rooms: MediaRooms, { pipes, 
         })
       }
     } catch (error) {
-      // While the store is unavailable, new voices stay on this server. A room that the store has lost is restored soon.
+      // While the store is unavailable, other servers do not receive new voices. The change is retried, also for a room that
+      // the store has lost, because the room is restored soon.
       const isGone = isCoded(error) && error.code === 'ROOM_NOT_FOUND' && !known.has(roomId)
       if (!closed && !isGone) setTimeout(() => changed(roomId), retryMs).unref()
     } finally {
@@ -216,9 +217,9 @@ export function createRelays (app: FastifyInstance, rooms: MediaRooms, { pipes, 
         failed: (reason) => {
           failures.inc({ reason })
           if (reason === 'silent') return
-          // A server that was stopped leaves no lease, so that nobody removes what it could not.
+          // A server that has shut down has no lease, so no other server would remove voices that it could not remove itself.
           app.leases.areAlive([node]).then(async ([isAlive]) => { if (isAlive === false) await removeVoices(roomId, node) })
-            .catch(() => { /* The store is unavailable; the sink tries again. */ })
+            .catch(() => { /* The store is unavailable. The sink retries. */ })
         },
         interrupted: () => {
           for (const [producerId, voice] of room.voices) {
@@ -230,7 +231,7 @@ export function createRelays (app: FastifyInstance, rooms: MediaRooms, { pipes, 
         lost: (producerId) => {
           const voice = room.voices.get(producerId)
           if (!voice) return
-          // Consumers are closed with the pipe, so clients consume the voice again.
+          // The consumers were closed with the pipe, so the voice is announced again and clients consume it again.
           const info = infoOf(room, producerId, voice)
           hooks.emit('media:producerClosed', roomId, info, ownerOf(voice))
           hooks.emit('media:producerOpened', roomId, info, ownerOf(voice))
@@ -248,7 +249,7 @@ export function createRelays (app: FastifyInstance, rooms: MediaRooms, { pipes, 
     pipes.set({ direction: 'in' }, [...known.values()].reduce((sum, { sinks }) => sum + sinks.size, 0))
   }
 
-  // Active speakers: each server sends its own to the others.
+  // Active speakers. Each server sends its own to the other servers when they change.
 
   const about = 'media:speakers'
 
@@ -261,14 +262,14 @@ export function createRelays (app: FastifyInstance, rooms: MediaRooms, { pipes, 
     return { userId: loudest?.userId ?? null, activeSpeakers: unique.map(({ userId }) => userId), levels: unique.map(({ level }) => level), timestamp: Date.now() }
   }
 
-  /** Asks the servers whose voices have arrived with the registry who speaks there: they tell it only when it changes. */
+  /** Requests the active speakers of servers that have not sent theirs. A server sends them only when they change. */
   async function learnSpeakers (roomId: string): Promise<void> {
     const room = known.get(roomId)
     if (!room) return
     const unknown = new Set(room.voices.values().filter(({ node, paused }) => !paused && !room.speaking.has(node)).map(({ node }) => node))
     await Promise.all([...unknown].map((node) => {
       const asking = room.asking.get(node) ?? app.cluster.ask(node, 'relay:speakers', { roomId }, speakersMs)
-        // A server that does not answer sends its speakers with the next change.
+        // A server that does not reply will send its speakers with the next change.
         .catch(() => ({ activeSpeakers: [], levels: [] }))
         .then((speaking) => { if (!room.speaking.has(node)) room.speaking.set(node, speaking) })
         .finally(() => room.asking.delete(node))
@@ -278,8 +279,8 @@ export function createRelays (app: FastifyInstance, rooms: MediaRooms, { pipes, 
   }
 
   /**
-   * Removes speakers whose voice was closed or paused: their server may be gone. A speaker whose voice is not in the
-   * registry yet stays.
+   * Removes the active speakers whose voice was closed or paused, because their server may have died before it sent the change.
+   * A speaker whose voice is not in the registry yet stays.
    */
   function forgetSpeakers (roomId: string, room: RelayedRoom, before: ReadonlyMap<string, RegisteredVoice>): void {
     let hasChanged = false
@@ -297,10 +298,10 @@ export function createRelays (app: FastifyInstance, rooms: MediaRooms, { pipes, 
   // Handlers.
 
   state.onChange((room, next) => registered(room.roomId, next))
-  // `registered` announces the voices. The store schedules a check after it has lost data; `registered` has then checked.
+  // Both handlers have nothing to do: `registered` announces the changes, and checks the registry after the store has lost data.
   state.onMissed(() => [])
   state.onWake(async () => {})
-  // A join has just copied the registry. The reply contains its voices, so that only later changes are announced.
+  // The join has just loaded the registry. Its reply contains the voices, so that only later changes are announced.
   hooks.on('room:join', ({ roomId }) => {
     roomOf(roomId)
     return {}
@@ -329,7 +330,7 @@ export function createRelays (app: FastifyInstance, rooms: MediaRooms, { pipes, 
   ]
   const timer = setInterval(() => {
     for (const { sinks } of known.values()) {
-      for (const sink of sinks.values()) sink.check().catch(() => { /* The source cannot be reached; its lease decides. */ })
+      for (const sink of sinks.values()) sink.check().catch(() => { /* The source cannot be reached. If it is dead, its lease expires and its voices are removed. */ })
     }
     count()
   }, checkMs).unref()

@@ -10,33 +10,36 @@ export interface SinkContext extends Pick<FastifyInstance, 'cluster' | 'log' | '
   endOf (transport: types.PipeTransport): PipeEnd
   nextEpoch (): number
   requestMs: number
-  /** How long the pipe may carry no packets although the source receives some, in milliseconds. */
+  /** The pipe is replaced if no packets arrive through it for this long although the source receives some, in milliseconds. */
   silenceMs: number
   /** Called when voices have arrived. */
   fetched (): void
-  /** Called when the source did not open the pipe or add voices to it (refused), and when the pipe carried no packets (silent). */
+  /** Called when the source did not open the pipe or did not add voices to it (refused), and when no packets arrived (silent). */
   failed (reason: 'refused' | 'silent'): void
   /** Called when a voice that is still wanted was closed with its pipe. */
   lost (producerId: string): void
-  /** Called when the audio is interrupted, and when it flows again. */
+  /** Called when the audio is interrupted, and when it is restored. */
   interrupted (isInterrupted: boolean): void
 }
 
 interface Pipe {
   id: PipeId
   transport: types.PipeTransport
-  /** Bytes received, and when they last grew or could not grow. */
+  /** Number of bytes received, and when it last grew or no voice was expected to send. */
   bytes: number
   flowedAt: number
-  /** Packets of each voice at the source when the pipe began to be silent. */
+  /** Number of packets of each voice that the source had received when the pipe became silent. */
   atSource: Record<string, number> | undefined
 }
 
-/** How long the pipe is silent before the source is asked for the first time, in milliseconds. */
+/** After this time without packets, the sink asks the source how many packets it has received, in milliseconds. */
 const suspiciousMs = 900
-/** Packets that may arrive at the source between the two counts although the pipe carries them. */
+/** Number of packets that the source may count before they arrive through a working pipe. */
 const inFlight = 2
-/** After each replacement in vain, the next one waits twice as long, because a pipe whose link returns carries packets again. */
+/**
+ * If a replacement does not help, the wait before the next one doubles up to this time, because the pipe works again when the
+ * network recovers. In milliseconds.
+ */
 const maxSilenceMs = 15_000
 const backoffMs = 1000
 const maxBackoffMs = 15_000
@@ -62,7 +65,7 @@ export class Sink {
     this.#context = context
   }
 
-  /** The number of the current pipe; undefined without one. */
+  /** The number of the current pipe; undefined if there is none. */
   get epoch (): number | undefined {
     return this.#pipe?.id.epoch
   }
@@ -71,7 +74,7 @@ export class Sink {
     return this.#isInterrupted
   }
 
-  /** Pulls these voices, and no others. */
+  /** Sets the voices to pull. Closes all other voices. */
   want (voices: ReadonlyMap<string, RegisteredVoice>): void {
     this.#wanted = voices
     for (const [producerId, producer] of this.#received) {
@@ -82,7 +85,7 @@ export class Sink {
     this.#run()
   }
 
-  /** Drops the pipe. Idempotent. */
+  /** Closes the pipe and its voices. Idempotent. */
   close (): void {
     if (this.#closing.signal.aborted) return
     this.#closing.abort()
@@ -133,7 +136,7 @@ export class Sink {
     (paused ? producer.pause('server') : producer.resume('server')).catch(() => { /* The producer is closed. */ })
   }
 
-  /** Closes the pipe and its voices. The source is notified; if the message is lost, it finds out at its next check. */
+  /** Closes the pipe and its voices, and notifies the source. If the message is lost, the source closes its end at its next check. */
   #drop (): void {
     const pipe = this.#pipe
     this.#pipe = undefined
@@ -142,7 +145,7 @@ export class Sink {
     if (!pipe) return
     pipe.transport.close()
     const { cluster, requestMs } = this.#context
-    cluster.ask(this.#source, 'relay:drop', pipe.id, requestMs).catch(() => { /* The source asks for itself. */ })
+    cluster.ask(this.#source, 'relay:drop', pipe.id, requestMs).catch(() => { /* The source checks periodically which pipes are used. */ })
   }
 
   async #run (): Promise<void> {

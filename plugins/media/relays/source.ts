@@ -24,16 +24,16 @@ export interface SourcesOptions {
   /** @returns the end of a pipe on this server */
   endOf (transport: types.PipeTransport): PipeEnd
   requestMs: number
-  /** How often to ask the sinks whether they still use their pipes, in milliseconds. */
+  /** How often the source asks the sinks whether they still use their pipes, in milliseconds. */
   checkMs: number
 }
 
 const keyOf = ({ roomId, from }: PipeId) => `${from} ${roomId}`
 
-/** Sends the voices of this server to the servers that ask for them. */
+/** Sends the voices of this server to the servers that request them. */
 export function createSources ({ cluster, leases, log, nodeId }: Pick<FastifyInstance, 'cluster' | 'leases' | 'log' | 'nodeId'>, { rooms, listenInfo, endOf, requestMs, checkMs }: SourcesOptions): Sources {
   const pipes = new Map<string, SourcePipe>()
-  /** The newest pipe that each sink has asked for, even if it was not opened or is closed again. */
+  /** The number of the newest pipe that each sink has requested, even if the pipe was not opened or is already closed. */
   const newest = new Map<string, number>()
 
   function closePipe (pipe: SourcePipe): void {
@@ -42,7 +42,7 @@ export function createSources ({ cluster, leases, log, nodeId }: Pick<FastifyIns
     if (pipes.get(key) === pipe) pipes.delete(key)
   }
 
-  /** @returns what the sink needs to produce the voices that exist */
+  /** @returns the parameters that the sink needs to produce the voices, without voices that do not exist */
   async function send (pipe: SourcePipe, producerIds: readonly string[]): Promise<PipedVoice[]> {
     const own = rooms.get(pipe.id.roomId)?.producers
     const voices = await Promise.all(producerIds.map((producerId) => {
@@ -115,7 +115,7 @@ export function createSources ({ cluster, leases, log, nodeId }: Pick<FastifyIns
     })
   ]
 
-  /** Closes the pipes whose sink is dead, or has dropped them without being able to report it. While the store is unavailable, pipes stay. */
+  /** Closes pipes whose sink is dead or no longer uses them. While the store is unavailable, all pipes stay. */
   async function check (): Promise<void> {
     const bySink = Map.groupBy(pipes.values(), ({ id }) => id.from)
     const sinks = [...bySink.keys()]
@@ -129,7 +129,7 @@ export function createSources ({ cluster, leases, log, nodeId }: Pick<FastifyIns
         if (held) for (const [j, pipe] of ofSink.entries()) if (held[j] !== true) closePipe(pipe)
       }))
     }
-    // A server that restarts has a new id.
+    // Entries of dead servers are removed once there are many, because a restarted server has a new id.
     for (const key of newest.keys()) if (!pipes.has(key) && newest.size > 10_000) newest.delete(key)
   }
   const timer = setInterval(() => { check().catch(() => { /* The store is unavailable. The timer checks again. */ }) }, checkMs).unref()
