@@ -9,7 +9,7 @@ import type { RoomRouter } from './room-router.ts'
 import type { InjectionEvents } from './injection.ts'
 import type { TapEvents } from './tap.ts'
 
-/** Loopback: packets between this process and its media workers do not leave the machine. */
+/** The loopback address, because packets between this process and its media workers must not leave the machine. */
 export const loopback = '127.0.0.1'
 
 const retryMs = 100

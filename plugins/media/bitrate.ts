@@ -38,7 +38,7 @@ export function watchBitrates (
   const timer = setInterval(() => {
     if (measuring) return
     measuring = true
-    // Measures one producer after the other, so that a server with many producers has no load peak.
+    // Measures the producers one after another, to avoid load peaks on a server with many producers.
     const run = async () => {
       for (const producer of producers()) await measure(producer).catch(() => { /* The producer was closed, or its worker died. */ })
     }

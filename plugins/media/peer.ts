@@ -39,12 +39,12 @@ export interface PeerContext {
 /** A transport, and the router that has it. */
 interface PlacedTransport {
   transport: types.WebRtcTransport
-  /** The router of the transport, which consumers use: that of the place, or one with another payload type. */
+  /** The router that has the transport and its consumers: the main router of the worker, or one with another payload type. */
   router: types.Router
   monitored: MonitoredTransport
   connected: boolean
   place: RoomRouter
-  /** Must be called once, when the transport is closed. */
+  /** Stops counting the transport. Must be called once, when the transport is closed. */
   release: () => void
 }
 
@@ -172,7 +172,7 @@ export class Peer implements MediaUser {
   /**
    * Consumes the mix of the room.
    *
-   * @param producerIdOf returns the mix's producer on the room's router
+   * @param producerIdOf returns the id of the mix's producer, which is on the room's main router
    */
   async consumeMix (transportId: string, producerIdOf: () => Promise<string>, rtpCapabilities: types.RtpCapabilities, paused: boolean): Promise<types.Consumer> {
     this.#entry(transportId, 'consumer')

@@ -13,7 +13,7 @@ export interface MediaWorker {
   readonly worker: types.Worker
   readonly server: types.WebRtcServer
   readonly port: number
-  /** Completes the candidates of a transport; see {@link candidatesFor}. */
+  /** Adds the missing ICE candidates of a transport; see {@link candidatesFor}. */
   readonly candidates: (candidates: readonly types.IceCandidate[]) => types.IceCandidate[]
   /** Number of routers on the worker. */
   routers: number
@@ -62,7 +62,7 @@ export interface WorkerPool {
    * @throws OVERLOADED if no worker can be used
    */
   spread (used: readonly MediaWorker[]): Promise<MediaWorker>
-  /** Counts another listener on a worker, and returns the worker. */
+  /** Counts another listener on a worker. @returns the same worker */
   place (worker: MediaWorker): MediaWorker
   /**
    * Reserves a slot for a further router of a room.

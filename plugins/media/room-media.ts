@@ -50,7 +50,7 @@ export interface RoomMediaContext {
   speaking (roomId: string, speakers: ActiveSpeakers): void
 }
 
-/** The router that has the producers of the room, and the observer of their audio levels. */
+/** The main router of a room, which has the room's producers, and the observer of their audio levels. */
 interface Main {
   at: RoomRouter
   speakers: Speakers
@@ -208,13 +208,13 @@ export class RoomMedia {
     return added
   }
 
-  /** Tells the users of the media about the voice of another server. */
+  /** Notifies the users of the media that a voice of another server has started. */
   announceRelayed (producer: RoomProducer): void {
     for (const user of this.#users) user.producerOpened?.(producer)
   }
 
   /**
-   * Closes what was on a dead worker. If the room has no other worker, closes the media.
+   * Closes everything that was on a dead worker. If the room has no other worker, closes the media.
    *
    * @returns the users that have lost media; undefined if the room was not on the worker
    */
@@ -316,7 +316,7 @@ export class MediaRooms {
    */
   async join<T extends MediaUser> (roomId: string, create: (media: RoomMedia) => T): Promise<T> {
     let media = await this.#mediaOf(roomId)
-    // The last user may have left during the wait.
+    // The last user may have left in the meantime.
     while (media.closed) media = await this.#mediaOf(roomId)
     try {
       const user = create(media)
@@ -329,7 +329,7 @@ export class MediaRooms {
   }
 
   /**
-   * Closes what was on a dead worker.
+   * Closes everything that was on a dead worker.
    *
    * @returns the rooms that have lost media, each with the users that have; undefined for a room that has lost everything
    */

@@ -11,11 +11,11 @@ interface Pipe {
   uses: number
 }
 
-/** A router of a room, on one worker. */
+/** The routers of a room on one worker. */
 export class RoomRouter {
   readonly worker: MediaWorker
   readonly router: types.Router
-  /** Routers beside it, whose consumers use other payload types. */
+  /** Further routers on the same worker, whose consumers use other payload types. */
   readonly payloadTypes: PayloadTypeRouters
   readonly #pool: WorkerPool
   readonly #pipes = new Map<string, Pipe>()

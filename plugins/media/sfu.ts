@@ -53,9 +53,9 @@ export interface Sfu {
   /** Whether rooms can have audio; see {@link WorkerPool.ready}. */
   readonly ready: boolean
   workers (): { index: number, pid: number, port: number, routers: number }[]
-  /** The threads that mix. */
+  /** The mixer threads. */
   mixThreads (): ReturnType<MixThreads['threads']>
-  /** For the report of this server's load. */
+  /** Used for the report of this server's load. */
   load (): { consumers: number, relayPorts: { used: number, total: number } }
   /** CPU time that each media worker has used since its start, in milliseconds, by index. */
   workersCpuMs (): Promise<Map<number, number>>
@@ -67,7 +67,7 @@ export interface Sfu {
   producerHandles (roomId: string): ProducerHandle[]
   /** The active speakers of a room on all servers from which this server has received any. */
   speakersOf (roomId: string): UserId[]
-  /** The active speakers of a room on all servers. Asks other servers if this server has just got its first member of the room. */
+  /** The active speakers of a room on all servers. If this server has just got its first member of the room, asks the other servers. */
   readSpeakers (roomId: string): Promise<UserId[]>
   /** Media statistics of a room, for admins. */
   describe (roomId: string): { worker: number, routerId: string, transports: { transportId: string, userId: UserId, type: Direction, iceState: string, dtlsState: string }[] } | undefined
@@ -93,7 +93,7 @@ export interface Sfu {
   /** Closes all consumers of mixes. Other uses of a mix go on. */
   closeMixConsumers (): void
   /**
-   * Uses the mix of a room in this server: its samples, its packets, or the packets of its voices.
+   * Gives code of this server access to the mix of a room: its samples, its packets, or the packets of its voices.
    *
    * @throws ROOM_NOT_FOUND when the room has no members on this server, OVERLOADED, UNAVAILABLE
    */
@@ -136,8 +136,7 @@ declare module '../hooks.ts' {
     'media:selfMuted': (roomId: string, session: Session, muted: boolean) => void
     'media:consumerClosed': (session: Session, consumerId: string) => void
     /**
-     * A media worker died. The given sessions have lost their media on it; without sessions, the room has lost all its
-     * media on this server.
+     * A media worker died. `sessions` are those that have lost media; if undefined, the room has lost all its media on this server.
      */
     'media:reset': (roomId: string, reason: string, sessions?: readonly Session[]) => void
   }
@@ -161,7 +160,7 @@ export function createSfu (app: FastifyInstance, pool: WorkerPool): OwnedSfu {
     hooks,
     pool,
     counted (roomId, producers) {
-      store.touchRoom(roomId, clock.now(), producers).catch(() => { /* The count is for admins; the next change corrects it. */ })
+      store.touchRoom(roomId, clock.now(), producers).catch(() => { /* The count is only shown to admins, and the next change corrects it. */ })
     },
     changed: (roomId) => relays?.changed(roomId),
     mediaChanged: (roomId) => relays?.mediaChanged(roomId),
