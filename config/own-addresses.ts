@@ -2,7 +2,7 @@ import { networkInterfaces } from 'node:os'
 
 /**
  * Returns the addresses at which browsers on this machine reach it. Loopback alone is not enough, because
- * Firefox does not use its loopback interface for WebRTC. Link-local IPv6 addresses are left out: they need a zone.
+ * Firefox does not use its loopback interface for WebRTC. Link-local IPv6 addresses are not included, because they need a zone.
  *
  * @param interfaces default: those of this machine
  * @returns IP addresses, loopback first

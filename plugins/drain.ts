@@ -36,7 +36,7 @@ export default fp(async function drain (app) {
     app.log.info({ sessions: app.sockets.size, seconds }, 'draining')
     // The other servers must not send clients here.
     app.nodes.report()
-    // The clients are spread over the other servers.
+    // Each client receives the URL of one other server, in turn, so that the clients spread over the servers.
     const urls = app.nodes.urls()
     app.sockets.broadcast('server:draining', ...urls.length > 0 ? urls.map((url) => ({ deadline, url })) : [{ deadline }])
     // A closing session is still counted while its hooks run.

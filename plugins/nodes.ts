@@ -16,9 +16,9 @@ export interface NodeReport {
   rooms: number
   /** Consumers of this server's clients. */
   consumers: number
-  /** CPU of each media worker since the last report, 0 to 1, where 1 is a whole core. */
+  /** CPU load of each media worker since the last report: 0 to 1, where 1 is a whole core. */
   workersCpu: number[]
-  /** UDP ports for audio from and to other servers. */
+  /** Number of UDP ports in use for audio from and to other servers. */
   relayPorts: { used: number, total: number }
   /** Whether the server rejects new connections because of its limits. */
   isFull: boolean
@@ -26,15 +26,15 @@ export interface NodeReport {
 
 /** The servers of the deployment. */
 export interface Nodes {
-  /** This server's report first, then the last reports of the others. Servers that send none any more are missing. */
+  /** This server's report, followed by the latest reports of the other servers. Servers that no longer send reports are missing. */
   list (): NodeReport[]
   /** Whether this server rejects new connections because of its limits. */
   readonly isFull: boolean
   /** Whether this server rejects new rooms. */
   readonly isCordoned: boolean
-  /** The URLs of the other servers that accept users, the least loaded first; see NODE_URLS. */
+  /** The URLs of the other servers that accept users, least loaded first; see NODE_URLS. */
   urls (): string[]
-  /** Tells the other servers the state of this server at once, without waiting for the next report. */
+  /** Sends a report to the other servers immediately, for example after the state of this server has changed. */
   report (): void
   /** @returns an OVERLOADED or DRAINING error that says when to retry, and where to go */
   refusal (code: 'OVERLOADED' | 'DRAINING'): Error
@@ -57,7 +57,7 @@ declare module 'fastify' {
 declare module './cluster/messages.ts' {
   interface ClusterMessages {
     'node:report': NodeReport
-    /** A server has started, or has lost messages: the others report. */
+    /** A server has started, or may have missed messages. The other servers reply with a report. */
     'node:hello': { nodeId: string }
     'node:gone': { nodeId: string }
   }
@@ -66,20 +66,20 @@ declare module './cluster/messages.ts' {
   }
 }
 
-/** A server whose last report is this many intervals old is gone. */
+/** A server that has missed this many reports is considered gone. */
 const missedReports = 3
-/** When a client should retry, in milliseconds. */
+/** Delay that rejected clients are asked to wait before a retry, in milliseconds. */
 const retryAfterMs = 5000
 const requestMs = 3000
 
-/** Load of a server, 0 to 1: the fuller of its connections and its media workers. */
+/** Load of a server, 0 to 1: the higher of the load of its connections and of its media workers. */
 const loadOf = ({ connections, maxConnections, workersCpu }: NodeReport) => Math.max(connections / maxConnections, averageOf(workersCpu))
 
 function averageOf (values: readonly number[]): number {
   return values.length === 0 ? 0 : values.reduce((sum, value) => sum + value, 0) / values.length
 }
 
-/** Publishes the load and the state of this server, and keeps those of the other servers. */
+/** Publishes the load and the state of this server, and stores the reports of the other servers. */
 export default fp(async function nodes (app) {
   const { bus, cluster, config, log, metrics, nodeId, timings } = app
   const others = new Map<string, { report: NodeReport, at: number }>()
@@ -113,7 +113,7 @@ export default fp(async function nodes (app) {
     for (const index of cpu.keys()) if (!workers.has(index)) cpu.delete(index)
     for (const [index, usedMs] of workers) {
       const before = cpu.get(index)
-      // The replacement of a dead worker starts at 0.
+      // The CPU time of a worker that replaces a dead one starts at 0.
       const share = before && usedMs >= before.usedMs ? (usedMs - before.usedMs) / (at - before.at) : 0
       cpu.set(index, { at, usedMs, share: Math.round(share * 1000) / 1000 })
     }

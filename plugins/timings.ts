@@ -20,7 +20,7 @@ export interface Timings {
   jobPollIntervalMs: number
   /** Delay before a failed job is retried. */
   jobRetryMs: number
-  /** How long a room's mix exists after its last use, so that a listener who reconnects does not wait for a new one. */
+  /** How long a room's mix exists after its last use, so that a listener who reconnects does not have to wait for a new mix. */
   mixLingerMs: number
   /** Time between two reports of a server's load to the other servers. A server that misses three reports is considered gone. */
   nodeReportMs: number

@@ -25,10 +25,10 @@ export interface Chat {
   setSlowMode (roomId: string, seconds: number): Promise<number>
 }
 
-/** What a room's log keeps of a message whose content is not part of the history. */
+/** A message in the log of a room. If rooms have no history, only its id and author are stored. */
 type LogEntry = ChatMessage | Pick<ChatMessage, 'id' | 'userId'>
 
-/** The messages of a room, of which members may delete some and receive others when they join. */
+/** The chat of a room: sends messages, and reads the history. */
 export interface ChatService extends Chat {
   /**
    * Sends a message to the room.
@@ -61,14 +61,14 @@ export function createChat ({ rooms, store }: Pick<FeatureInstance, 'rooms' | 's
       try {
         await rooms.emitLogged(roomId, 'chat:message', message, { entry, keep, spacing })
       } catch (error) {
-        // Most messages need no lookup of the role.
+        // The role is looked up only now, because most messages do not need it.
         if (!isCoded(error) || error.code !== 'RATE_LIMITED' || await rooms.roleOf(record, session) === 'member') throw error
         await rooms.emitLogged(roomId, 'chat:message', message, { entry, keep })
       }
     },
     async readHistory (roomId) {
       if (history === 0) return []
-      // Another server may keep messages without their content.
+      // A server with other settings may have stored messages without their content.
       return (await store.readLog(roomId, history)).filter((entry) => entry.includes('"content":'))
     },
     slowModeSeconds,

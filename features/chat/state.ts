@@ -14,5 +14,5 @@ export type ChatStateHandle = RoomStateHandle<z.output<typeof chatState>>
 
 /** The name of the state. */
 export const stateName = 'chat'
-/** The field that the store reads. */
+/** The name of the field that the store reads. */
 export const intervalField = 'intervalMs' satisfies keyof z.output<typeof chatState>

@@ -1,6 +1,6 @@
 import { userIdText, z } from 'flylive-audio-server/feature'
 
-// ES2026 functions that TypeScript's library does not declare yet.
+// Functions of ES2026 that TypeScript's library does not declare yet.
 const { parse, rawJSON, isRawJSON } = JSON as unknown as {
   parse (text: string, reviver: (key: string, value: unknown, context: { source?: string }) => unknown): unknown
   rawJSON (text: string): unknown

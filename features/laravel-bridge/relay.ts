@@ -65,7 +65,7 @@ export function createRelay ({ names, history, rooms, sockets, rights, removals,
   const allowed = new Set(names)
   const { relayedAt, closed: previousClosed } = history
   const closed = Promise.withResolvers<void>()
-  // Waits for the previous relay and this one: if the new generation fails to start, this relay closes first.
+  // Waits for both the previous relay and this one, because this relay closes first if the new generation fails to start.
   history.closed = Promise.all([previousClosed, closed.promise]).then(() => {})
   // Events without an id cannot be deduplicated. Events without an id that arrive before this time are left to the
   // previous relay.

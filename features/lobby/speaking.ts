@@ -11,7 +11,7 @@ export interface Speaking {
 const intervalMs = 1000
 /** How long the speakers of a server are valid, in milliseconds. A server that stops sending has died. */
 const maxAgeMs = 5000
-/** Maximum size of a message, in bytes. The rooms that do not fit are left out. */
+/** Maximum size of a message, in bytes. Rooms that do not fit are omitted. */
 const maxBytes = 262_144
 const channel = 'lobby:speaking'
 
@@ -37,7 +37,7 @@ export async function shareSpeakers (app: Pick<FeatureInstance, 'addHook' | 'bus
     let bytes = 0
     const speaking = [...rooms.local()].map(({ roomId }) => [roomId, sfu.speakersOf(roomId)] as const)
       .filter(([roomId, users]) => users.length > 0 && (bytes += roomId.length + JSON.stringify(users).length) < maxBytes)
-    // The last speakers have stopped: one empty report follows.
+    // When the last speakers have stopped, the server sends one empty report.
     if (speaking.length === 0 && isSilent) return
     isSilent = speaking.length === 0
     bus.publish(channel, JSON.stringify({ node: nodeId, rooms: Object.fromEntries(speaking) } satisfies z.input<typeof report>))

@@ -6,7 +6,7 @@ import { events, greeting, joinReply, requests } from './messages.ts'
 
 export { config, requests }
 
-/** What the feature `mix` offers to this one. Another feature of that name can take its place. */
+/** The object that the feature `mix` provides to this feature. Another feature with that name can replace it. */
 interface MixAccess {
   /** @throws the errors of `sfu.consumeMix` */
   consume (session: Session, transportId: string, capabilities: RtpCapabilities, options: ConsumeOptions): Promise<ConsumerInfo>
@@ -108,7 +108,7 @@ export default defineFeature(async function media (app, settings) {
   hooks.on('media:reset', (roomId, reason, sessions) => {
     if (!sessions) {
       rooms.emit(roomId, 'media:reset', { reason }, { local: true })
-      // Only the producers on other servers are left.
+      // After the loss, only producers on other servers exist, so only these are announced again.
       for (const { producerId, userId, source, isPaused } of sfu.producersOf(roomId)) {
         rooms.emit(roomId, 'audio:newProducer', { producerId, userId, source, kind: 'audio' }, { local: true })
         if (isPaused) rooms.emit(roomId, 'audio:producerPaused', { producerId, userId, source }, { local: true })
@@ -117,7 +117,7 @@ export default defineFeature(async function media (app, settings) {
     }
     for (const session of sessions) {
       session.send('media:reset', { roomId, reason })
-      // Clients forget all producers. The producers on other workers go on, so they are announced again.
+      // Clients that receive `media:reset` discard all producers, so the producers that still exist are announced again.
       const own = new Set(sfu.producerHandles(roomId).filter(({ owner }) => owner.sessionId === session.id).map(({ producerId }) => producerId))
       for (const { producerId, userId, source, isPaused } of sfu.producersOf(roomId)) {
         if (own.has(producerId)) continue

@@ -63,7 +63,7 @@ export function createAdmission (app: FastifyInstance, size: () => number): Admi
   const closed = new WeakSet<ClientConnection>()
   const identified = new WeakMap<Identity, ClientConnection>()
   let quotas: ReturnType<typeof createConnectionQuotas> | undefined
-  // The directory is registered after this plugin.
+  // Looked up at the time of the call, because the directory is registered after this plugin.
   const quotasOf = () => {
     quotas ??= createConnectionQuotas(app)
     return quotas
@@ -88,9 +88,9 @@ export function createAdmission (app: FastifyInstance, size: () => number): Admi
     },
     async identify (request, authenticate, connection) {
       const identity = { ...await authenticate(), address: clientOf(request).address }
-      // A feature may identify users by its own rules.
+      // A feature may identify users by its own rules, so the id is checked here.
       if (!userId.safeParse(identity.user.id).success) throw new Unauthorized("The user's id is not valid")
-      // The end of the count, the event `close`, would not be noticed any more.
+      // The connection has already closed, so the event `close`, which ends the count, would not arrive.
       if (connection && closed.has(connection)) throw unavailable('The client has disconnected')
       await quotasOf().countUser(userKeyOf(identity.user.id), connection)
       if (app.drain.draining) throw app.nodes.refusal('DRAINING')

@@ -47,7 +47,7 @@ export function createRateLimits (redis: Redis | undefined): RateLimits {
     const counts = limits.get(name) ?? {
       total: new MinuteCounter(),
       unreported: new Map<string, number>(),
-      // The limit itself may change while the server runs, so it is compared here.
+      // The limit may change while the server runs, so the count is compared with it here.
       shared: createLimiter(redis, { name: `ratelimit:${name}`, max: Number.MAX_SAFE_INTEGER, windowSeconds: 60 })
     }
     limits.set(name, counts)

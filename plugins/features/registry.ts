@@ -188,8 +188,8 @@ export function createRegistry ({ config, log, messages, metrics, nodeId, redact
 }
 
 /**
- * @returns the fields of a log line about a feature that failed to load: the place in its code, and the error that
- * occurred there. FEATURE_LOAD_FAILED itself is not logged, because its message and details repeat that error
+ * @returns the fields of a log line about a feature that failed to load: the location in its code, and the error that occurred
+ *   there. FEATURE_LOAD_FAILED itself is not logged, because its message and details repeat that error
  */
 function failureFields (error: unknown): { err: unknown } & Partial<Place> {
   const { cause, details } = Object(error) as { cause?: unknown, details?: Partial<Place> }

@@ -19,8 +19,8 @@ export type HttpHandler = (request: IncomingMessage, response: ServerResponse) =
 
 export interface HttpPathOptions {
   /**
-   * Whether a resource that outlives reloads (`keep`) responds to the requests. A reload of the feature then does not wait for
-   * requests in flight and does not end them; the resource must end them when it is disposed of.
+   * Whether a resource that outlives reloads (`keep`) responds to the requests. If so, a reload of the feature neither waits
+   * for requests in flight nor ends them. The resource must end them when it is disposed of.
    */
   kept?: boolean
 }

@@ -159,7 +159,7 @@ export function createAdmission (app: FastifyInstance, { sync, closing, details,
    */
   async function closeEarlier (room: LocalRoom): Promise<void> {
     const { createdAt } = room.record
-    await bus.check().catch(() => { /* The bus is down, so the message that closes the earlier room will not arrive. */ })
+    await bus.check().catch(() => { /* The bus may be down, so that the message that closes the earlier room does not arrive. */ })
     if (room.closedUpTo < createdAt) closing.closeHere(room, createdAt, 'closed_by_admin')
   }
 

@@ -9,7 +9,10 @@ import type { events } from './messages.ts'
 import { createPresence, presenceIntervalMs } from './presence.ts'
 import type { LeaveReason } from './rooms.ts'
 
-/** Joins and leaves of one user that a room receives as single events per `flapWindowMs`. Further joins and leaves are batched. */
+/**
+ * Maximum number of single events about one user's joins and leaves in a room per `flapWindowMs`. Further joins and leaves are
+ * batched.
+ */
 const maxSingleEvents = 20
 const flapWindowMs = 10_000
 /** Maximum users whose joins and leaves are counted. */

@@ -81,7 +81,7 @@ export function createRooms (app: FastifyInstance): RoomsKernel {
     unlock: details.unlock,
     reviewOwner: ownership.review,
     touch (roomId) {
-      store.touchRoom(roomId, app.clock.now()).catch(() => { /* The next activity is recorded. */ })
+      store.touchRoom(roomId, app.clock.now()).catch(() => { /* A failure has no effect, because the next activity is recorded again. */ })
     },
     join: membership.join,
     leave: membership.leave,

@@ -6,8 +6,8 @@ import type { events } from './messages.ts'
 import { hashPin } from './pins.ts'
 import type { RoomEvent, RoomStateKernel } from './room-state.ts'
 
-// The title and topic of a room, and which users it admits. They are those of the join that created the room until
-// a host changes them. Changes are room state, which the store also reads when a user joins.
+// The title and topic of a room, and which users it admits. Their initial values come from the join that created the room.
+// Changes by hosts are room state, which the store also reads when a user joins.
 
 const detailsState = z.object({
   title: z.string().optional(),
@@ -21,7 +21,7 @@ type DetailsState = z.output<typeof detailsState>
 export interface RoomDetails {
   title: string | null
   topic: string | null
-  /** Whether new users need a PIN, or are not admitted. */
+  /** Whether new users need a PIN or cannot join. */
   isLocked: boolean
 }
 
@@ -37,9 +37,9 @@ export interface Details {
    * @throws UNAVAILABLE
    */
   read (rooms: readonly DetailedRoom[]): Promise<RoomDetails[]>
-  /** @returns whom a room admits since a host has locked or unlocked it; undefined if no host has. @throws UNAVAILABLE */
+  /** @returns which users a room admits after a host has locked or unlocked it; undefined if no host has. @throws UNAVAILABLE */
   readAccess (roomId: string): Promise<Pick<RoomAccess, 'admits' | 'pinHash'> | undefined>
-  /** The PIN hash that a host has set, according to this server. */
+  /** The PIN hash that a host has set, according to this server's copy of the state. */
   peekPinHash (roomId: string): string | undefined
   /**
    * Changes the title and the topic.
@@ -51,7 +51,7 @@ export interface Details {
   /**
    * Locks a room for users who are not in it.
    *
-   * @param pin admits users with this PIN; without it, nobody new is admitted
+   * @param pin the PIN that users need from now on; if omitted, nobody else can join
    * @throws ROOM_NOT_FOUND, UNAVAILABLE
    */
   lock (room: DetailedRoom, pin?: string): Promise<RoomDetails>

@@ -67,6 +67,6 @@ export default fp(async function rooms (app) {
   })
   // Runs after features are closed. Removes the lease, so that other servers do not have to wait until it expires.
   app.addHook('onClose', async () => {
-    await Promise.all([app.leases.remove(app.nodeId), app.store.forgetNodeRooms(app.nodeId), app.directory.removeNode(app.nodeId)]).catch(() => { /* The lease expires. */ })
+    await Promise.all([app.leases.remove(app.nodeId), app.store.forgetNodeRooms(app.nodeId), app.directory.removeNode(app.nodeId)]).catch(() => { /* If the lease cannot be removed, it expires. */ })
   })
 }, { name: 'rooms', dependencies: ['store', 'directory', 'jobs', 'cluster', 'sockets', 'messages', 'drain'] })

@@ -61,7 +61,7 @@ async function featuredFirst (app: FastifyInstance, room: LocalRoom, { participa
   const missing = count > participants.length ? first.filter((key) => !known.has(key)) : []
   const found = missing.length > 0
     ? await app.store.getMembers(room.roomId, missing).catch((err: unknown) => {
-      // The session has already joined, so the request must not fail.
+      // The session has already joined, so an error here must not fail the request.
       app.log.debug({ err, roomId: room.roomId }, 'join reply lists members in order of arrival only')
       return []
     })

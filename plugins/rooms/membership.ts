@@ -24,7 +24,7 @@ export interface Membership extends Pick<Rooms, 'join' | 'leave'> {
   settled (): Promise<void>
 }
 
-/** How long the reply to a join waits for the fields of a feature, in milliseconds. */
+/** How long the reply to a join waits for a feature that adds fields to it, in milliseconds. */
 const hookMs = 3000
 
 export interface MembershipOptions {

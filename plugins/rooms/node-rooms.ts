@@ -11,7 +11,7 @@ import type { Unsynced } from './sync.ts'
 /** An event that waits for the reply to a join. */
 export interface WaitingEvent {
   event: OutgoingEvent
-  /** The state change that the event belongs to. The reply to the join may already contain the version of this change. */
+  /** The state change that caused the event. The reply to the join may already include this change. */
   change?: StateChange | undefined
   /** Whether the event comes from this server, which already has the state that the event reports; see `EmitOptions.local`. */
   isLocal: boolean

@@ -21,7 +21,7 @@ const ownershipState = z.object({
   ownerId: userId.optional(),
   /** The owner's name; undefined while the owner is the user in the room's record. */
   ownerName: z.string().optional(),
-  /** When the owner left and other users stayed, or when the first user joined without the owner, epoch milliseconds. */
+  /** When the owner left while other users stayed, or when the first user joined while the owner was absent. Epoch milliseconds. */
   absentSince: z.number().optional(),
   /** Whether the grace period has ended, and the room waits for a user who may succeed. */
   isWaiting: z.boolean().optional(),
@@ -47,7 +47,10 @@ export const maxAdmins = 100
 /** Maximum number of users per room who have lost the role that their token gives them. */
 const maxDemoted = 100
 
-/** How much later than due a server may notice an absence, in milliseconds. After that, all servers were down, and the grace period starts again. */
+/**
+ * How late a server may detect that a grace period has ended, in milliseconds. If it is later, all servers were down, and the
+ * grace period starts again.
+ */
 const maxLateMs = 5000
 
 declare module '../hooks.ts' {
@@ -75,7 +78,7 @@ export interface Ownership {
    * @throws UNAVAILABLE
    */
   read (rooms: readonly OwnedRoom[]): Promise<Owner[]>
-  /** A user's role according to this server's data and the user's token. Only for rooms with members on this server. */
+  /** A user's role according to this server's copy of the state and the user's token. Only for rooms with members on this server. */
   peekRole (room: OwnedRoom, session: Session): Role
   /**
    * A user's role according to the store and the user's token.
@@ -132,7 +135,7 @@ const ownerEvent = (ownerId: UserId, previousOwnerId: UserId): RoomEvent =>
 const roleEvent = (userId: UserId, role: GivenRole): RoomEvent =>
   ({ type: 'room:role', data: { userId, role } satisfies Data<'room:role'> })
 
-/** @returns the roles that differ between two states, except of the owner of the second one */
+/** @returns the roles that differ between two states, without the role of the owner in the second state */
 function changedRoles (from: OwnershipState | undefined, to: OwnershipState | undefined, owner: UserId): Roles {
   const [before, after] = [from?.roles ?? [], to?.roles ?? []]
   const given = after.filter(({ userId, role }) => (roleIn(before, userKeyOf(userId)) ?? 'member') !== role)
@@ -297,7 +300,7 @@ export function createOwnership (app: FastifyInstance, { nodeRooms, roomState }:
     if (isActive() && (isHere !== true || state.peek(roomId)?.absentSince !== undefined)) run(roomId, () => check(roomId))
   })
   const reviewAll = () => { for (const { roomId } of nodeRooms.all()) review(roomId) }
-  // The rules for successors may have changed.
+  // The feature may have changed who can succeed the owner.
   hooks.on('feature:enabled', reviewAll)
   hooks.on('feature:disabled', reviewAll)
 
@@ -335,7 +338,8 @@ export function createOwnership (app: FastifyInstance, { nodeRooms, roomState }:
       if (userKeyOf(owner) === userKey) {
         if (state.peek(roomId)?.absentSince !== undefined) run(roomId, () => endGrace(record, owner))
       } else if (count === 1) {
-        // An absence from an empty room does not count. The join waits for the change, so that no review sees an earlier, expired grace period.
+        // The absence starts again, because the room was empty before. The join waits for the change, so that no review reads
+        // an earlier, expired grace period.
         await run(roomId, () => startGrace(record, owner))
       } else {
         review(roomId)

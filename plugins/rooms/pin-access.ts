@@ -17,7 +17,7 @@ export interface PinAccessOptions {
   limits: PinLimits
 }
 
-/** Checks PINs for people who do not join, such as listeners of a broadcast. */
+/** Checks the PINs of people who do not join, such as listeners of a broadcast. */
 export function createPinAccess ({ store, details, pins, limits }: PinAccessOptions): Pick<Rooms, 'hasPin' | 'checkPin'> {
   /** @returns the hash of the PIN that the room requires; null if it admits nobody; undefined if it admits everyone */
   async function requiredHash ({ roomId, locked }: RoomRecord): Promise<string | null | undefined> {

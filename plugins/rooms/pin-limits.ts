@@ -65,7 +65,7 @@ export function createPinLimits (): PinLimits {
         if (!blocker) break
         await blocker
       }
-      // No other attempt starts between the check above and the count below.
+      // There is no `await` between the check above and the count below, so no other attempt starts in between.
       const attempt = join()
       if (key !== undefined) ofAddress.watch(key, attempt)
       ofRoom.watch(roomId, attempt)

@@ -123,13 +123,13 @@ export interface Rooms {
   /** The title and topic of a room, and whether it is locked. Only for rooms with members on this server. */
   detailsOf (room: RoomRecord): RoomDetails
   /**
-   * Whether new users need a PIN.
+   * Whether users who are not in the room need a PIN.
    *
    * @throws UNAVAILABLE
    */
   hasPin (room: RoomRecord): Promise<boolean>
   /**
-   * Checks the PIN of someone who does not join. Wrong PINs count together with those of joins, per address and per room.
+   * Checks the PIN of a person who does not join. Wrong PINs count together with the wrong PINs of joins, per address and per room.
    *
    * @param request.expected the right PIN, if it is not the room's own
    * @param request.address the client's address
@@ -145,10 +145,10 @@ export interface Rooms {
    */
   update (room: RoomRecord, change: { title?: string | null | undefined, topic?: string | null | undefined }): Promise<RoomDetails>
   /**
-   * Locks a room for users who are not in it. Its owner and admins, and users whose connection broke less than a minute ago, may
-   * return. Members receive `room:updated`.
+   * Locks a room for users who are not in it. The owner, the admins, and users whose connection broke less than a minute ago
+   * can still join. Members receive `room:updated`.
    *
-   * @param pin admits users with this PIN; without it, nobody new is admitted
+   * @param pin the PIN that users need from now on; if omitted, nobody else can join
    * @throws FORBIDDEN if the room has no owner; ROOM_NOT_FOUND, UNAVAILABLE
    */
   lock (room: RoomRecord, pin?: string): Promise<RoomDetails>
@@ -268,7 +268,7 @@ declare module '../hooks.ts' {
     'room:leave': (room: LocalRoom, session: Session, reason: LeaveReason) => void
     /** A room was closed. The room's members on this server have been notified and removed. */
     'room:close': (room: LocalRoom, reason: RoomCloseReason) => void
-    /** Another server has called `Rooms.tell`. */
+    /** Another server has sent a message with `Rooms.tell`. */
     'room:told': (roomId: string, about: string, data: unknown) => void
     /** A server is dead, and its members have been removed from a room. If a handler fails, the hook is called again. */
     'room:nodeRemoved': (roomId: string, nodeId: string) => Promise<void>

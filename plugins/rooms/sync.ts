@@ -69,7 +69,7 @@ export interface RoomSyncOptions {
 export function createRoomSync ({ bus, nodeId, store }: Pick<FastifyInstance, 'bus' | 'nodeId' | 'store'>, { unsynced, nodeRooms, roomState, announcements, closing }: RoomSyncOptions): RoomSync {
   async function sync (room: LocalRoom): Promise<void> {
     const { roomId, record, pinHash } = room
-    // If the room is added to `unsynced` from here on, it is synced again.
+    // If the room is added to `unsynced` after this line, it is synced again.
     unsynced.delete(roomId)
     const members = [...room.members].map((session) => ({ sessionId: session.id, userKey: session.userKey, profile: session.user.profile }))
     // The store may already contain a joining socket that is not in `members`.

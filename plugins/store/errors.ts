@@ -14,7 +14,7 @@ export const meanings = {
   BAN_LIMIT: 'The room already has the maximum number of bans. details: {limit}'
 }
 
-/** Marks an error of a join that the owner and admins of the room do not get, because a host locked the room. */
+/** Marks an error of a join that does not apply to the owner and admins of the room, because a host has locked the room. */
 export const markLockedByHost = <E extends Error>(error: E) => Object.assign(error, { lockedByHost: true as const })
 
 /** Whether the owner and admins of the room may join despite this error of a join. */

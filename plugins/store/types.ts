@@ -9,9 +9,12 @@ export interface RoomRecord {
   createdAt: number
   /** Values of feature fields (`messages.accepts('room:join', …)`) in the join that created the room. */
   options: Readonly<Record<string, unknown>>
-  /** Whether the join that created the room locked it with a PIN. A host may have changed that since; see {@link RoomAccess}. */
+  /**
+   * Whether the join that created the room locked it with a PIN. A host may have changed the lock since then; see {@link
+   * RoomAccess}.
+   */
   locked: boolean
-  /** The title that the join gave the room. A host may have changed it since. */
+  /** The title from the join that created the room. A host may have changed it since then. */
   title?: string | undefined
   topic?: string | undefined
   /** The name of the owner, if the owner created the room. */
@@ -21,8 +24,9 @@ export interface RoomRecord {
 /** Which users a room admits, in the document {@link accessDocument}. */
 export interface RoomAccess {
   /**
-   * Undefined until a host locks or unlocks the room: the PIN of the join that created the room then applies. `pin`: users with the PIN. `nobody`: no new users. In both cases users who are in the room, and users whose
-   * connection broke less than {@link returnMs} ago, may join without a PIN.
+   * Undefined until a host locks or unlocks the room. Until then, the PIN of the join that created the room applies. `pin`:
+   * users with the PIN. `nobody`: no new users. In both cases users who are in the room, and users whose connection broke less
+   * than {@link returnMs} ago, may join without a PIN.
    */
   admits?: 'everyone' | 'pin' | 'nobody' | undefined
   /** The hash of the PIN, if `admits` is `pin`. */

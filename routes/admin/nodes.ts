@@ -4,7 +4,7 @@ import { NotFound } from '../../plugins/errors/codes.ts'
 import { refusals } from '../../plugins/errors/refusals.ts'
 import { nodeReport } from '../health.ts'
 
-/** The servers of the deployment: GET /admin/nodes lists them, POST /admin/nodes/:nodeId changes the state of one. */
+/** GET /admin/nodes lists the servers of the deployment; POST /admin/nodes/:nodeId changes the state of a server. */
 export default (async function nodes (app) {
   if (!app.admin.enabled) return
 

@@ -10,7 +10,7 @@ export interface MemoryRoom {
   lastActivityAt: number
   producers: number
   documents: Map<string, StoredDocument>
-  /** What survives a restart of each document, JSON by name. */
+  /** The part of each document that survives a restart, as JSON, by name. */
   kept: Map<string, string>
   /** By name. */
   logs: Map<string, string[]>

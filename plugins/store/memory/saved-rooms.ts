@@ -8,13 +8,13 @@ import type { MemoryRoom, MemoryRooms } from './rooms.ts'
 interface SavedRoom {
   record: RoomRecord
   pinHash?: string | undefined
-  /** What survives of each document, by name. */
+  /** The part of each document that survives a restart, by name. */
   documents: Record<string, StoredDocument>
   /** Keys of the users who may return after a restart, if the room is locked. */
   returning?: string[] | undefined
 }
 
-/** Copies rooms to the disk: their records, their PINs, and what survives of their documents. */
+/** Copies rooms to the disk: their records, their PINs, and the parts of their documents that survive a restart. */
 export interface SavedRooms {
   /** @throws UNAVAILABLE if the disk cannot be written */
   save (room: MemoryRoom): Promise<void>
