@@ -26,7 +26,7 @@ const codeOf = (body: Buffer) => (JSON.parse(String(body)) as { error: { code: s
 
 let recordingId = ''
 
-t.test('only the owner and admins start and stop, and everyone is told', async (t) => {
+t.test('only the owner and admins start and stop recordings, and all members are notified', async (t) => {
   t.equal(await member.fails('recording:start'), 'FORBIDDEN')
   t.equal(await member.fails('recording:stop'), 'FORBIDDEN')
   t.equal(await owner.fails('recording:stop'), 'NOT_RECORDING')
